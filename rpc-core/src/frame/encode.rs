@@ -1,0 +1,191 @@
+//! Frames out: each function appends one whole line to `out`, `id` and `code` first.
+
+use std::io::Write;
+
+use super::cmdid::CmdId;
+use super::raw::{RawJson, keep_on_one_line};
+use super::request::Request;
+use crate::status::Status;
+
+/// A request, with `id` in the place of its own.
+pub fn encode_request(out: &mut Vec<u8>, id: Option<u64>, request: &Request<'_>) {
+    out.push(b'{');
+    if let Some(id) = id {
+        out.extend_from_slice(b"\"id\":");
+        push_integer(out, id);
+        out.push(b',');
+    }
+    out.extend_from_slice(b"\"cmdid\":");
+    push_integer(out, request.cmdid.number());
+    if let Some(timestamp) = request.timestamp {
+        out.extend_from_slice(b",\"timestamp\":");
+        push_integer(out, timestamp);
+    }
+    if let Some(timeout) = request.timeout {
+        out.extend_from_slice(b",\"timeout_ms\":");
+        push_integer(out, u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX));
+    }
+    if request.oneway {
+        out.extend_from_slice(b",\"oneway\":true");
+    }
+    if let Some(credit) = request.credit {
+        out.extend_from_slice(b",\"credit\":");
+        push_integer(out, credit);
+    }
+    if let Some(meta) = request.meta.as_raw() {
+        out.extend_from_slice(b",\"meta\":");
+        out.extend_from_slice(meta.as_str().as_bytes());
+    }
+    out.extend_from_slice(b",\"params\":");
+    out.extend_from_slice(request.params.as_str().as_bytes());
+    out.extend_from_slice(b"}\n");
+}
+
+/// The built-in command that gives the call `id` up.
+pub fn encode_cancel(out: &mut Vec<u8>, id: u64) {
+    built_in(out, CmdId::CANCEL, id);
+    out.extend_from_slice(b"}}\n");
+}
+
+/// The built-in command that lets the stream `id` send `items` more.
+pub fn encode_credit(out: &mut Vec<u8>, id: u64, items: u64) {
+    built_in(out, CmdId::CREDIT, id);
+    out.extend_from_slice(b",\"n\":");
+    push_integer(out, items);
+    out.extend_from_slice(b"}}\n");
+}
+
+fn built_in(out: &mut Vec<u8>, cmdid: CmdId, id: u64) {
+    out.extend_from_slice(b"{\"cmdid\":");
+    push_integer(out, cmdid.number());
+    out.extend_from_slice(b",\"oneway\":true,\"params\":{\"id\":");
+    push_integer(out, id);
+}
+
+/// A success; also the line that ends a stream, without `data`.
+pub fn encode_reply(out: &mut Vec<u8>, id: Option<u64>, data: Option<&RawJson<'_>>) {
+    push_head(out, id, 0);
+    if let Some(data) = data {
+        out.extend_from_slice(b",\"data\":");
+        out.extend_from_slice(data.as_str().as_bytes());
+    }
+    out.extend_from_slice(b"}\n");
+}
+
+/// One item of a stream that goes on.
+pub fn encode_item(out: &mut Vec<u8>, id: Option<u64>, data: &RawJson<'_>) {
+    push_head(out, id, 0);
+    out.extend_from_slice(b",\"more\":true,\"data\":");
+    out.extend_from_slice(data.as_str().as_bytes());
+    out.extend_from_slice(b"}\n");
+}
+
+/// A failure.
+pub fn encode_failure(out: &mut Vec<u8>, id: Option<u64>, status: &Status) {
+    push_head(out, id, status.code().number());
+    if !status.message().is_empty() {
+        out.extend_from_slice(b",\"message\":");
+        push_string(out, status.message());
+    }
+    if let Some(details) = status.details() {
+        out.extend_from_slice(b",\"details\":");
+        let start = out.len();
+        out.extend_from_slice(details.get().as_bytes());
+        keep_on_one_line(&mut out[start..]);
+    }
+    if status.is_rejected() {
+        out.extend_from_slice(b",\"rejected\":true");
+    }
+    if let Some(after) = status.retry_after() {
+        out.extend_from_slice(b",\"retry_after_ms\":");
+        push_integer(out, u64::try_from(after.as_millis()).unwrap_or(u64::MAX));
+    }
+    out.extend_from_slice(b"}\n");
+}
+
+/// A notice to the client, as `goaway`.
+pub fn encode_notice(out: &mut Vec<u8>, event: &str, message: &str) {
+    out.extend_from_slice(b"{\"event\":");
+    push_string(out, event);
+    out.extend_from_slice(b",\"message\":");
+    push_string(out, message);
+    out.extend_from_slice(b"}\n");
+}
+
+fn push_head(out: &mut Vec<u8>, id: Option<u64>, code: u32) {
+    match id {
+        Some(id) => {
+            out.extend_from_slice(b"{\"id\":");
+            push_integer(out, id);
+            out.extend_from_slice(b",\"code\":");
+        }
+        None => out.extend_from_slice(b"{\"code\":"),
+    }
+    push_integer(out, code);
+}
+
+fn push_integer(out: &mut Vec<u8>, integer: impl itoa::Integer) {
+    out.extend_from_slice(itoa::Buffer::new().format(integer).as_bytes());
+}
+
+fn push_string(out: &mut Vec<u8>, text: &str) {
+    serde_json::to_writer(out.by_ref(), text).expect("a str is written to memory without fail");
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn line(write: impl FnOnce(&mut Vec<u8>)) -> String {
+        let mut out = Vec::new();
+        write(&mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn id_and_code_come_first_and_empty_fields_are_left_out() {
+        let data = RawJson::serialize(&[1]).unwrap();
+        assert_eq!(
+            line(|out| encode_reply(out, Some(7), Some(&data))),
+            "{\"id\":7,\"code\":0,\"data\":[1]}\n"
+        );
+        assert_eq!(line(|out| encode_reply(out, None, None)), "{\"code\":0}\n");
+        assert_eq!(
+            line(|out| encode_item(out, Some(1), &data)),
+            "{\"id\":1,\"code\":0,\"more\":true,\"data\":[1]}\n"
+        );
+        let status = Status::resource_exhausted("a \"b\"\n")
+            .with_rejected()
+            .with_retry_after(Duration::from_millis(20));
+        assert_eq!(
+            line(|out| encode_failure(out, Some(1), &status)),
+            "{\"id\":1,\"code\":8,\"message\":\"a \\\"b\\\"\\n\",\"rejected\":true,\"retry_after_ms\":20}\n"
+        );
+        assert_eq!(line(|out| encode_failure(out, None, &Status::not_found(""))), "{\"code\":5}\n");
+    }
+
+    #[test]
+    fn a_request_reads_back_as_it_was_written() {
+        let mut request = Request::new(1001, RawJson::parse(r#"{"a":"b"}"#).unwrap());
+        request.timestamp = Some(-3);
+        request.timeout = Some(Duration::from_secs(5));
+        request.oneway = true;
+        request.credit = Some(8);
+        request.meta = crate::Meta::from_entries(&[("k".to_owned(), "v\n".to_owned())].into());
+        let written = line(|out| encode_request(out, Some(9), &request));
+        assert_eq!(written.matches('\n').count(), 1);
+        let read = Request::decode(written.trim_end().as_bytes()).unwrap();
+        assert_eq!((read.id, read.cmdid, read.timestamp), (Some(9), request.cmdid, Some(-3)));
+        assert_eq!((read.timeout, read.oneway, read.credit), (request.timeout, true, Some(8)));
+        assert_eq!((read.params, read.meta.get("k").as_deref()), (request.params, Some("v\n")));
+    }
+
+    #[test]
+    fn details_with_line_breaks_stay_on_one_line() {
+        let details = serde_json::value::RawValue::from_string("{\n\"a\":\r\n1}".into()).unwrap();
+        let status = Status::unknown("x").with_details(&details);
+        assert_eq!(line(|out| encode_failure(out, None, &status)).matches(['\n', '\r']).count(), 1);
+    }
+}

@@ -1,0 +1,59 @@
+use std::collections::BTreeMap;
+use std::fmt;
+
+use super::raw::RawJson;
+
+/// The metadata of a request: an object of strings, `traceparent` and `idempotency-key` among
+/// them, kept as the JSON it came as until someone looks.
+#[derive(Clone, Default)]
+pub struct Meta<'a>(Option<RawJson<'a>>);
+
+impl<'a> Meta<'a> {
+    /// For an object that is known to hold strings only.
+    pub(crate) fn checked(object: RawJson<'a>) -> Self {
+        Self(Some(object))
+    }
+
+    /// Metadata of these entries; none where there are none.
+    pub fn from_entries(entries: &BTreeMap<String, String>) -> Meta<'static> {
+        if entries.is_empty() {
+            return Meta(None);
+        }
+        Meta(Some(RawJson::serialize(entries).expect("a map of strings is JSON")))
+    }
+
+    /// Whether the request had none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// The value under `key`. Of a repeated key, the last value.
+    pub fn get(&self, key: &str) -> Option<String> {
+        self.entries().remove(key)
+    }
+
+    /// All entries, by key.
+    pub fn entries(&self) -> BTreeMap<String, String> {
+        let decode = |object: &RawJson<'_>| object.decode().expect("checked when the frame was read");
+        self.0.as_ref().map(decode).unwrap_or_default()
+    }
+
+    /// The JSON object, where the request had one.
+    pub fn as_raw(&self) -> Option<&RawJson<'a>> {
+        self.0.as_ref()
+    }
+
+    /// The same metadata, free of the line that it was read from.
+    pub fn into_owned(self) -> Meta<'static> {
+        Meta(self.0.map(RawJson::into_owned))
+    }
+}
+
+impl fmt::Debug for Meta<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Some(object) => object.fmt(f),
+            None => f.write_str("{}"),
+        }
+    }
+}

@@ -1,0 +1,194 @@
+use std::fmt;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::value::RawValue;
+
+use super::scan::{Scanner, SyntaxError};
+use super::scratch::Scratch;
+
+/// One JSON value as text that is known to be valid and to hold no line break: `params` and `data`
+/// before someone types them.
+///
+/// ```
+/// use rpc_core::RawJson;
+///
+/// let raw = RawJson::serialize(&[1, 2, 3]).unwrap();
+/// assert_eq!(raw.as_str(), "[1,2,3]");
+/// assert_eq!(raw.decode::<Vec<u8>>().unwrap(), [1, 2, 3]);
+/// assert!(RawJson::parse("{\"a\":}").is_err());
+/// ```
+#[derive(Clone)]
+pub struct RawJson<'a>(Text<'a>);
+
+#[derive(Clone)]
+enum Text<'a> {
+    Borrowed(&'a str),
+    Owned(Scratch),
+}
+
+impl RawJson<'static> {
+    /// `{}`, what `params` are where the field is missing.
+    pub const EMPTY_OBJECT: Self = Self(Text::Borrowed("{}"));
+    /// `null`.
+    pub const NULL: Self = Self(Text::Borrowed("null"));
+
+    /// Writes a value as JSON.
+    ///
+    /// # Errors
+    /// Where the value has no JSON form: a map whose keys are no strings, or a `Serialize` that
+    /// fails by itself.
+    pub fn serialize(value: &(impl Serialize + ?Sized)) -> Result<Self, serde_json::Error> {
+        let text = Scratch::write(|bytes| {
+            serde_json::to_writer(&mut *bytes, value)?;
+            keep_on_one_line(bytes);
+            Ok(())
+        })?;
+        Ok(Self(Text::Owned(text)))
+    }
+
+    /// Takes text from elsewhere, and checks it.
+    ///
+    /// # Errors
+    /// Where the text is not exactly one JSON value, or is nested deeper than a frame may be.
+    pub fn parse(text: &str) -> Result<Self, InvalidJson> {
+        let mut scanner = Scanner::new(text.as_bytes());
+        let whole = (|| {
+            scanner.skip_white_space();
+            // One level is the frame's own.
+            let value = scanner.value(1)?;
+            scanner.skip_white_space();
+            if scanner.peek().is_some() {
+                scanner.error("something stands behind the value")
+            } else {
+                Ok(value)
+            }
+        })();
+        let mut bytes = whole.map_err(InvalidJson)?.to_vec();
+        keep_on_one_line(&mut bytes);
+        let text = String::from_utf8(bytes).expect("a JSON value cut out of a str is a str");
+        Ok(Self(Text::Owned(Scratch::from(text))))
+    }
+}
+
+impl<'a> RawJson<'a> {
+    /// For text that a scanner has just passed, and that lay within one line.
+    pub(crate) fn checked(text: &'a str) -> Self {
+        Self(Text::Borrowed(text))
+    }
+
+    /// The JSON text.
+    pub fn as_str(&self) -> &str {
+        match &self.0 {
+            Text::Borrowed(text) => text,
+            Text::Owned(text) => text,
+        }
+    }
+
+    /// Decodes into a typed value that owns its parts.
+    ///
+    /// # Errors
+    /// `serde_json`'s: the first thing that does not fit, with its column.
+    pub fn decode<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+        serde_json::from_str(self.as_str())
+    }
+
+    /// Decodes into a typed value that may borrow strings from this text.
+    ///
+    /// # Errors
+    /// As [`decode`](Self::decode).
+    pub fn decode_borrowed<'s, T: Deserialize<'s>>(&'s self) -> Result<T, serde_json::Error> {
+        serde_json::from_str(self.as_str())
+    }
+
+    /// The same JSON, free of the line that it was read from.
+    pub fn into_owned(self) -> RawJson<'static> {
+        RawJson(Text::Owned(match self.0 {
+            Text::Borrowed(text) => Scratch::of(text),
+            Text::Owned(text) => text,
+        }))
+    }
+}
+
+/// Line breaks in valid JSON stand between tokens only (raw ones are no valid characters of a
+/// string), so a space means the same and cannot end the frame early.
+pub(super) fn keep_on_one_line(json: &mut [u8]) {
+    for line_break in [b'\n', b'\r'] {
+        let mut from = 0;
+        while let Some(found) = memchr::memchr(line_break, &json[from..]) {
+            json[from + found] = b' ';
+            from += found + 1;
+        }
+    }
+}
+
+impl From<Box<RawValue>> for RawJson<'static> {
+    fn from(value: Box<RawValue>) -> Self {
+        let mut bytes = String::from(Box::<str>::from(value)).into_bytes();
+        keep_on_one_line(&mut bytes);
+        let text = String::from_utf8(bytes).expect("only ASCII bytes were replaced, by ASCII");
+        Self(Text::Owned(Scratch::from(text)))
+    }
+}
+
+impl Serialize for RawJson<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let value: &RawValue = serde_json::from_str(self.as_str()).map_err(serde::ser::Error::custom)?;
+        value.serialize(serializer)
+    }
+}
+
+impl fmt::Debug for RawJson<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Display for RawJson<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl PartialEq for RawJson<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
+/// Text that is not one JSON value: what is wrong, and at which byte.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InvalidJson(SyntaxError);
+
+impl fmt::Display for InvalidJson {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "not valid JSON at byte {}: {}", self.0.at, self.0.what)
+    }
+}
+
+impl std::error::Error for InvalidJson {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pretty_printed_raw_json_stays_on_one_line() {
+        let pretty = serde_json::to_string_pretty(&serde_json::json!({"a": ["x\ny", 1]})).unwrap();
+        let boxed = RawValue::from_string(pretty.clone()).unwrap();
+        let as_struct = RawJson::serialize(&boxed).unwrap();
+        for raw in [RawJson::parse(&pretty).unwrap(), RawJson::from(boxed), as_struct] {
+            assert!(!raw.as_str().contains(['\n', '\r']), "{raw}");
+            assert_eq!(raw.decode::<serde_json::Value>().unwrap()["a"][0], "x\ny");
+        }
+    }
+
+    #[test]
+    fn parse_takes_exactly_one_value_and_leaves_the_white_space_around_it() {
+        assert_eq!(RawJson::parse(" [1] \n").unwrap().as_str(), "[1]");
+        assert_eq!(RawJson::parse("\"é\"").unwrap().as_str(), "\"é\"");
+        let error = RawJson::parse("1 2").unwrap_err();
+        assert_eq!(error.to_string(), "not valid JSON at byte 2: something stands behind the value");
+        assert!(RawJson::parse("").is_err());
+    }
+}

@@ -1,0 +1,33 @@
+//! The protocol of newline-delimited JSON RPC: what frames look like, how they are cut out of a
+//! byte stream, which call a reply belongs to, and what a service is.
+//!
+//! Nothing in here opens a socket, reads a clock, starts a thread or needs a runtime; `rpc-server`
+//! and `rpc-client` bring those. The normative text is docs/protocol.md.
+//!
+//! | module | holds |
+//! | --- | --- |
+//! | [`frame`] | [`Request`], [`Reply`], [`RawJson`]: lines in and out |
+//! | [`status`] | [`Code`] and [`Status`], from one table |
+//! | [`codec`] | lines out of bytes, with a limit |
+//! | [`in_flight`] | id to waiting call; ordered calls |
+//! | [`service`] | [`Service`], [`Layer`], [`BoxService`] |
+//! | [`scope`] | what a connection knows of a call: peer, deadline, cancellation |
+//! | [`descriptor`] | what `describe` tells of a command |
+//! | [`api`] | the commands of the daemon's services, as types |
+//! | [`backoff`] | exponential back-off with full jitter |
+
+pub mod api;
+pub mod backoff;
+pub mod codec;
+pub mod descriptor;
+pub mod frame;
+pub mod in_flight;
+pub mod scope;
+pub mod service;
+pub mod status;
+
+pub use descriptor::{Descriptor, Kind};
+pub use frame::{BadFrame, Body, CmdId, IntoReply, Meta, Outcome, PROTOCOL_VERSION, RawJson, Reply, Request};
+pub use scope::{Cancellation, Peer, Scope};
+pub use service::{BoxService, Layer, Service, layer_fn, service_fn};
+pub use status::{Code, Status};

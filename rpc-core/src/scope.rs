@@ -1,0 +1,146 @@
+//! What a connection knows of a call besides its line.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+use futures::FutureExt;
+use futures::channel::oneshot;
+use futures::future::Shared;
+
+/// The local side of a [`Request`](crate::Request): who calls, until when, and how to learn that
+/// nobody waits any more. It never travels.
+#[derive(Clone, Default)]
+pub struct Scope<'a> {
+    /// The peer, where the call came over a connection.
+    pub peer: Option<Arc<Peer>>,
+    /// When the result is of no use any more.
+    pub deadline: Option<Instant>,
+    cancellation: CancellationRef<'a>,
+}
+
+/// Made only for a handler that asks: most calls end in their first poll and are never cancelled.
+#[derive(Clone, Default)]
+enum CancellationRef<'a> {
+    #[default]
+    None,
+    Lazy(&'a LazyCancellation),
+    Made(Cancellation),
+}
+
+impl<'a> Scope<'a> {
+    /// The scope of a call that `canceller` may cancel.
+    pub fn new(peer: Option<Arc<Peer>>, deadline: Option<Instant>, canceller: &'a LazyCancellation) -> Self {
+        Self { peer, deadline, cancellation: CancellationRef::Lazy(canceller) }
+    }
+
+    /// Tells when the caller has gone; never, for a call without a connection.
+    pub fn cancellation(&self) -> Cancellation {
+        match &self.cancellation {
+            CancellationRef::None => Cancellation::never(),
+            CancellationRef::Lazy(lazy) => lazy.get(),
+            CancellationRef::Made(cancellation) => cancellation.clone(),
+        }
+    }
+
+    /// The same scope, free of the connection's borrowed state.
+    pub fn into_owned(self) -> Scope<'static> {
+        let cancellation = match self.cancellation {
+            CancellationRef::None => CancellationRef::None,
+            CancellationRef::Lazy(lazy) => CancellationRef::Made(lazy.get()),
+            CancellationRef::Made(cancellation) => CancellationRef::Made(cancellation),
+        };
+        Scope { peer: self.peer, deadline: self.deadline, cancellation }
+    }
+}
+
+impl fmt::Debug for Scope<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scope")
+            .field("peer", &self.peer)
+            .field("deadline", &self.deadline)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The other end of a connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peer {
+    /// Its address as text: `"10.1.2.3:40112"`, or `"unix"`, or what a custom transport says.
+    pub address: String,
+    /// A number for the connection, unique in this process.
+    pub connection: u64,
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.address)
+    }
+}
+
+/// Tells a handler that its caller has gone: cancelled, past its deadline, or disconnected.
+///
+/// A handler that is simply dropped needs none of this; it is for those that run on (`detached`),
+/// or that hand work to other tasks and threads.
+#[derive(Clone)]
+pub struct Cancellation(Option<Shared<oneshot::Receiver<()>>>);
+
+impl Cancellation {
+    fn never() -> Self {
+        Self(None)
+    }
+
+    /// Resolves once nobody waits for the result any more. Cancel-safe.
+    pub fn cancelled(&self) -> impl Future<Output = ()> + Send + 'static {
+        let receiver = self.0.clone();
+        async move {
+            match receiver {
+                // That the sender is gone is the news; it never sends.
+                Some(receiver) => drop(receiver.await),
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    /// Whether nobody waits for the result any more.
+    pub fn is_cancelled(&self) -> bool {
+        self.cancelled().now_or_never().is_some()
+    }
+}
+
+impl fmt::Debug for Cancellation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Cancellation").field(&self.is_cancelled()).finish()
+    }
+}
+
+/// The connection's side of a [`Cancellation`], made on first use. Dropping it cancels.
+#[derive(Default)]
+pub struct LazyCancellation(OnceLock<(oneshot::Sender<()>, Cancellation)>);
+
+impl LazyCancellation {
+    fn get(&self) -> Cancellation {
+        let make = || {
+            let (sender, receiver) = oneshot::channel();
+            (sender, Cancellation(Some(receiver.shared())))
+        };
+        self.0.get_or_init(make).1.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dropping_the_connections_side_cancels_every_clone() {
+        let lazy = LazyCancellation::default();
+        let scope = Scope::new(None, None, &lazy).into_owned();
+        let (first, second) = (scope.cancellation(), scope.cancellation());
+        assert!(!first.is_cancelled());
+        drop(lazy);
+        assert!(first.is_cancelled() && second.is_cancelled());
+        assert!(!Scope::default().cancellation().is_cancelled());
+    }
+}
