@@ -122,6 +122,15 @@ impl<'a> Request<'a> {
         })
     }
 
+    /// The same request with what a connection knows of it.
+    #[must_use]
+    pub fn with_scope<'b>(self, scope: Scope<'b>) -> Request<'b>
+    where
+        'a: 'b,
+    {
+        Request { scope, ..self }
+    }
+
     /// The same request, free of the line and the connection's borrowed state, so that it may wait.
     pub fn into_owned(self) -> Request<'static> {
         Request {
@@ -264,7 +273,7 @@ impl<'a> Fields<'a> {
         match index {
             0 => {
                 if let Some(id) = integer(value).filter(|id| *id <= ID_MAX) {
-                    self.id = Some(id)
+                    self.id = Some(id);
                 } else {
                     let shown = shown(value);
                     self.wrong_id = Some(format!("`id` must be an integer from 0 to 2^53-1, and is {shown}"));

@@ -1,0 +1,154 @@
+//! Every limit of the server, with its unit in its name.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// The limits of a server and of each connection.
+///
+/// A plain struct: set what differs and take the rest from `Default`.
+///
+/// ```
+/// use rpc_server::Config;
+///
+/// let config = Config { handler_timeout_ms: 5_000, ..Config::default() };
+/// assert_eq!(config.frame_bytes_max, 1024 * 1024);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "daemon", derive(schemars::JsonSchema))]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Longest request line in bytes, its line break not counted. A longer one is answered with
+    /// code 8 and the connection is closed.
+    pub frame_bytes_max: usize,
+    /// Longest `data` of a reply in bytes. A longer one becomes code 8.
+    pub reply_bytes_max: usize,
+    /// Time from the first byte of a line to its end, in milliseconds. A slower one is answered
+    /// with code 4 and the connection is closed.
+    pub frame_timeout_ms: u64,
+    /// Bad lines in a row that close a connection. Before the first good line, one does.
+    pub bad_frames_in_a_row_max: u32,
+    /// Connections at one time. One more is told so with code 8 and closed.
+    pub connections_max: usize,
+    /// Calls in flight on one connection, ordered ones that wait for their turn among them. At the
+    /// limit the server stops reading from it.
+    pub in_flight_per_connection: usize,
+    /// Longest time of a call in milliseconds, where the caller's `timeout_ms` is not shorter. Past
+    /// it the handler is cancelled and the code is 4.
+    pub handler_timeout_ms: u64,
+    /// Bytes of replies that wait for a slow reader before the server stops reading from it.
+    pub output_bytes_soft_max: usize,
+    /// Bytes of replies that wait for a slow reader before the connection is cut.
+    pub output_bytes_hard_max: usize,
+    /// Time without progress in writing to a peer, in milliseconds, before the connection is cut.
+    pub write_stall_timeout_ms: u64,
+    /// How long the server keeps reading after its last byte, in milliseconds, so that the peer can
+    /// read that byte before the connection is gone.
+    pub linger_timeout_ms: u64,
+    /// When draining, how long a connection without calls in flight is kept, in milliseconds, so
+    /// that requests that were already on their way are answered with `rejected`.
+    pub goaway_grace_ms: u64,
+    /// When draining, how long calls in flight may take, in milliseconds, before they are dropped.
+    pub drain_timeout_ms: u64,
+    /// Idle time before TCP keepalive probes, in milliseconds; 0 turns them off.
+    pub keepalive_idle_ms: u64,
+    /// Time between TCP keepalive probes, in milliseconds.
+    pub keepalive_interval_ms: u64,
+    /// TCP keepalive probes without an answer before the connection is dead.
+    pub keepalive_probes: u32,
+    /// Time that sent bytes may stay unacknowledged (`TCP_USER_TIMEOUT`), in milliseconds; 0 leaves
+    /// it to the system.
+    pub tcp_user_timeout_ms: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            frame_bytes_max: rpc_core::codec::FRAME_BYTES_MAX,
+            reply_bytes_max: 4 * 1024 * 1024,
+            frame_timeout_ms: 10_000,
+            bad_frames_in_a_row_max: 16,
+            connections_max: 10_000,
+            in_flight_per_connection: 1024,
+            handler_timeout_ms: 30_000,
+            output_bytes_soft_max: 2 * 1024 * 1024,
+            output_bytes_hard_max: 8 * 1024 * 1024,
+            write_stall_timeout_ms: 10_000,
+            linger_timeout_ms: 1_000,
+            goaway_grace_ms: 500,
+            drain_timeout_ms: 10_000,
+            keepalive_idle_ms: 10_000,
+            keepalive_interval_ms: 3_000,
+            keepalive_probes: 3,
+            tcp_user_timeout_ms: 10_000,
+        }
+    }
+}
+
+impl Config {
+    /// Checks what would make a server that cannot work.
+    ///
+    /// # Errors
+    /// The field, what it is and what it must be.
+    pub fn check(&self) -> Result<(), String> {
+        let at_least_one: [(&str, u64); 9] = [
+            ("frame_bytes_max", self.frame_bytes_max as u64),
+            ("reply_bytes_max", self.reply_bytes_max as u64),
+            ("frame_timeout_ms", self.frame_timeout_ms),
+            ("bad_frames_in_a_row_max", u64::from(self.bad_frames_in_a_row_max)),
+            ("connections_max", self.connections_max as u64),
+            ("in_flight_per_connection", self.in_flight_per_connection as u64),
+            ("handler_timeout_ms", self.handler_timeout_ms),
+            ("output_bytes_soft_max", self.output_bytes_soft_max as u64),
+            ("write_stall_timeout_ms", self.write_stall_timeout_ms),
+        ];
+        if let Some((name, _)) = at_least_one.iter().find(|(_, value)| *value == 0) {
+            return Err(format!("`{name}` is 0 and must be at least 1"));
+        }
+        if self.output_bytes_hard_max < self.output_bytes_soft_max {
+            return Err(format!(
+                "`output_bytes_hard_max` ({}) must not be below `output_bytes_soft_max` ({})",
+                self.output_bytes_hard_max, self.output_bytes_soft_max
+            ));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn frame_timeout(&self) -> Duration {
+        Duration::from_millis(self.frame_timeout_ms)
+    }
+
+    pub(crate) fn handler_timeout(&self) -> Duration {
+        Duration::from_millis(self.handler_timeout_ms)
+    }
+
+    pub(crate) fn write_stall_timeout(&self) -> Duration {
+        Duration::from_millis(self.write_stall_timeout_ms)
+    }
+
+    pub(crate) fn linger_timeout(&self) -> Duration {
+        Duration::from_millis(self.linger_timeout_ms)
+    }
+
+    pub(crate) fn goaway_grace(&self) -> Duration {
+        Duration::from_millis(self.goaway_grace_ms)
+    }
+
+    pub(crate) fn drain_timeout(&self) -> Duration {
+        Duration::from_millis(self.drain_timeout_ms)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_of_zero_is_refused_by_name() {
+        assert_eq!(Config::default().check(), Ok(()));
+        let zero = Config { in_flight_per_connection: 0, ..Config::default() };
+        assert_eq!(zero.check().unwrap_err(), "`in_flight_per_connection` is 0 and must be at least 1");
+        let crossed = Config { output_bytes_hard_max: 1, ..Config::default() };
+        assert!(crossed.check().unwrap_err().contains("`output_bytes_soft_max` (2097152)"));
+    }
+}

@@ -1,0 +1,742 @@
+//! The one file of the server that moves bytes: a connection from its first byte to its last.
+//!
+//! A connection is one task and one state machine. Each turn ends calls that are done, reads what
+//! the socket has, starts a call for each whole line, and writes what has gathered; nothing in it
+//! waits for one of these while another could go on. A handler is polled once in place, and only
+//! one that is not ready is parked. Its twin is rpc-client's `connection`.
+
+use std::collections::{HashMap, VecDeque};
+use std::future::{Future, poll_fn};
+use std::io;
+use std::mem;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::future::{AbortHandle, Abortable};
+use futures::stream::{FuturesUnordered, SelectAll};
+use rpc_core::codec::{LineDecoder, Step};
+use rpc_core::frame::{
+    BadFrame, BadFrameKind, Body, encode_failure, encode_item, encode_notice, encode_reply, id_of_part,
+};
+use rpc_core::scope::{LazyCancellation, Scope};
+use rpc_core::{CmdId, Code, Outcome, Peer, RawJson, Reply, Request, Status};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+
+use crate::builtin;
+use crate::call::{Call, Credit, Place, StreamCall, StreamStep, Terms};
+use crate::metrics::{ConnectionStats, add, subtract};
+use crate::scratch;
+use crate::server::Shared;
+use crate::strangers;
+
+/// Frames that are executed before what they answered is written: the peer works on the first
+/// replies while this side works on the next requests.
+const FRAMES_PER_WRITE: usize = 16;
+
+/// Turns of one connection before the other tasks of its thread have theirs. A TCP stream yields by
+/// itself; a stream of the user's may not.
+const TURNS_PER_POLL: usize = 32;
+
+/// Runs a connection to its end. `drain` asks it to finish.
+pub(crate) async fn run<IO>(io: IO, peer: Arc<Peer>, shared: Arc<Shared>, drain: CancellationToken)
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+{
+    let metrics = &shared.metrics;
+    add(&metrics.connections_open, 1);
+    tracing::debug!(peer = %peer, connection = peer.connection, "connection opened");
+    let mut connection = Connection::new(io, peer, Arc::clone(&shared), drain);
+    let ended = poll_fn(|cx| connection.poll(cx)).await;
+    let Connection { peer, stats, .. } = &connection;
+    let error = ended.err().map(tracing::field::display);
+    tracing::debug!(%peer, connection = peer.connection, requests = stats.requests, error, "connection closed");
+}
+
+struct Connection<IO> {
+    io: IO,
+    peer: Arc<Peer>,
+    shared: Arc<Shared>,
+
+    lines: LineDecoder,
+    /// What was read and not executed: a part of a line, or whole lines that wait for room.
+    input: Vec<u8>,
+    /// Whether `input` may begin with a whole line.
+    lines_wait: bool,
+    /// When the line under way has taken too long.
+    line_deadline: Option<Instant>,
+    /// Whether a good line has come: before it, one bad line ends the connection.
+    has_spoken: bool,
+    has_used_id: bool,
+    bad_in_a_row: u32,
+
+    output: Vec<u8>,
+    /// How much of `output` has been written.
+    written: usize,
+    stall_deadline: Option<Instant>,
+
+    calls: FuturesUnordered<Abortable<Call>>,
+    streams: SelectAll<Abortable<StreamCall>>,
+    /// The calls with an id that are not over.
+    ids: HashMap<u64, Handle>,
+    ordered: VecDeque<Ordered>,
+    ordered_runs: bool,
+
+    phase: Phase,
+    /// The phase's own time limit.
+    phase_deadline: Option<Instant>,
+    drain: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+    timer: Option<Pin<Box<Sleep>>>,
+    stats: ConnectionStats,
+}
+
+/// How to reach a call by its id.
+struct Handle {
+    abort: AbortHandle,
+    credit: Option<Arc<Credit>>,
+}
+
+/// What stands in the order of the calls without id.
+enum Ordered {
+    /// A call that waits for its turn.
+    Call(Request<'static>),
+    /// A line that is ready, a verdict on a bad frame for example.
+    Line(Vec<u8>),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Reading requests.
+    Open,
+    /// The server drains: requests that still come are rejected.
+    Draining,
+    /// No more requests: the peer ended its side, or broke the protocol. What was accepted is
+    /// answered.
+    Finishing,
+    /// Everything is written and the peer was told so; it gets time to read it.
+    Lingering,
+    /// Over at once: what cannot be answered or was cut.
+    Closed,
+}
+
+impl<IO> Connection<IO>
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+{
+    fn new(io: IO, peer: Arc<Peer>, shared: Arc<Shared>, drain: CancellationToken) -> Self {
+        Self {
+            io,
+            peer,
+            lines: LineDecoder::new(shared.config.frame_bytes_max),
+            shared,
+            input: Vec::new(),
+            lines_wait: false,
+            line_deadline: None,
+            has_spoken: false,
+            has_used_id: false,
+            bad_in_a_row: 0,
+            output: Vec::new(),
+            written: 0,
+            stall_deadline: None,
+            calls: FuturesUnordered::new(),
+            streams: SelectAll::new(),
+            ids: HashMap::new(),
+            ordered: VecDeque::new(),
+            ordered_runs: false,
+            phase: Phase::Open,
+            phase_deadline: None,
+            drain: Some(Box::pin(drain.cancelled_owned())),
+            timer: None,
+            stats: ConnectionStats::default(),
+        }
+    }
+
+    /// Turns until there is nothing to do. Ready when the connection is over.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        for _ in 0..TURNS_PER_POLL {
+            self.poll_drain(cx);
+            self.end_calls(cx);
+            self.send_items(cx);
+            let read = self.poll_read(cx)?;
+            self.poll_write(cx)?;
+            match self.phase {
+                Phase::Closed => return Poll::Ready(Ok(())),
+                // The time in which requests may still be on their way is over.
+                Phase::Draining if self.phase_deadline.is_none() && self.is_idle() => {
+                    self.enter(Phase::Finishing, None);
+                    continue;
+                }
+                Phase::Finishing if self.is_idle() => {
+                    ready!(Pin::new(&mut self.io).poll_shutdown(cx))?;
+                    self.enter(Phase::Lingering, Some(self.shared.config.linger_timeout()));
+                    continue;
+                }
+                Phase::Open | Phase::Draining | Phase::Finishing | Phase::Lingering => {}
+            }
+            if self.poll_timer(cx).is_pending() && read.is_pending() {
+                self.release_buffers();
+                return Poll::Pending;
+            }
+        }
+        // Others of this thread come first for once.
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    // ---- reading ----
+
+    /// Reads once and executes what came. Pending where nothing came, or nothing may be read now.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.lines_wait {
+            if !self.has_room() {
+                return Poll::Pending;
+            }
+            self.lines_wait = false;
+            let mut input = mem::take(&mut self.input);
+            let consumed = self.execute(cx, &input);
+            input.drain(..consumed);
+            self.input = input;
+            return Poll::Ready(Ok(()));
+        }
+        let reads = match self.phase {
+            Phase::Open | Phase::Draining => self.has_room(),
+            Phase::Lingering => true,
+            Phase::Finishing | Phase::Closed => false,
+        };
+        if !reads {
+            return Poll::Pending;
+        }
+        let mut scratch = scratch::take();
+        let read = self.read_and_execute(cx, &mut scratch);
+        scratch::give_back(scratch);
+        match ready!(read)? {
+            0 => self.peer_has_ended(),
+            n => {
+                self.stats.bytes_in += n as u64;
+                add(&self.shared.metrics.bytes_in, n as u64);
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn read_and_execute(&mut self, cx: &mut Context<'_>, scratch: &mut [u8]) -> Poll<io::Result<usize>> {
+        if self.input.len() > scratch.len() / 2 {
+            // A long line: it gathers in place, with no copy to and fro.
+            let room = (self.shared.config.frame_bytes_max + 2).saturating_sub(self.input.len());
+            self.input.reserve_exact(room.clamp(1, scratch.len()));
+            let read = ready!(tokio_util::io::poll_read_buf(Pin::new(&mut self.io), cx, &mut self.input))?;
+            let mut input = mem::take(&mut self.input);
+            let consumed = self.execute(cx, &input);
+            input.drain(..consumed);
+            self.input = input;
+            return Poll::Ready(Ok(read));
+        }
+        // The usual case: lines are executed out of the thread's buffer, and only the part of a
+        // line at the end is kept.
+        let held = self.input.len();
+        scratch[..held].copy_from_slice(&self.input);
+        let mut buffer = ReadBuf::new(&mut scratch[held..]);
+        ready!(Pin::new(&mut self.io).poll_read(cx, &mut buffer))?;
+        let read = buffer.filled().len();
+        let bytes = &scratch[..held + read];
+        let consumed = self.execute(cx, bytes);
+        self.input.clear();
+        self.input.extend_from_slice(&bytes[consumed..]);
+        Poll::Ready(Ok(read))
+    }
+
+    /// Executes the whole lines at the front of `bytes`, as far as there is room, and says how many
+    /// bytes they were.
+    fn execute(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> usize {
+        if self.phase == Phase::Lingering {
+            return bytes.len();
+        }
+        if !self.has_spoken && strangers::is_tls_hello(bytes) {
+            tracing::warn!(peer = %self.peer, "a TLS client hello on a port without TLS; closed");
+            self.phase = Phase::Closed;
+            return bytes.len();
+        }
+        let mut consumed = 0;
+        let mut frames = 0;
+        let received = Instant::now();
+        loop {
+            if !matches!(self.phase, Phase::Open | Phase::Draining) {
+                self.line_deadline = None;
+                return bytes.len();
+            }
+            if !self.has_room() {
+                self.lines_wait = true;
+                self.line_deadline = None;
+                return consumed;
+            }
+            match self.lines.step(&bytes[consumed..]) {
+                Step::Line { line, consumed: length } => {
+                    consumed += length;
+                    self.line_deadline = None;
+                    if !line.is_empty() {
+                        self.frame(cx, line, received);
+                        frames += 1;
+                        if frames % FRAMES_PER_WRITE == 0 && self.poll_write(cx).is_err() {
+                            self.enter(Phase::Closed, None);
+                        }
+                    }
+                }
+                Step::TooLong { start, consumed: length } => {
+                    consumed += length;
+                    self.too_long(start);
+                }
+                Step::Partial { consumed: length } => {
+                    consumed += length;
+                    if consumed == bytes.len() {
+                        self.line_deadline = None;
+                    } else if self.line_deadline.is_none() {
+                        self.line_deadline = Some(received + self.shared.config.frame_timeout());
+                    }
+                    return consumed;
+                }
+            }
+        }
+    }
+
+    /// Whether one more call may start: calls in flight and replies that wait are both bounded.
+    fn has_room(&self) -> bool {
+        self.in_flight() < self.shared.config.in_flight_per_connection
+            && self.waiting_output() < self.shared.config.output_bytes_soft_max
+    }
+
+    fn in_flight(&self) -> usize {
+        self.calls.len() + self.streams.len() + self.ordered.len()
+    }
+
+    /// The peer ended its side, perhaps only that one: what it asked for is still answered.
+    fn peer_has_ended(&mut self) {
+        if self.phase == Phase::Lingering {
+            self.phase = Phase::Closed;
+            return;
+        }
+        if !self.input.is_empty() {
+            let id = id_of_part(&self.input);
+            self.count_bad_frame();
+            self.verdict(
+                id,
+                &Status::invalid_argument("the stream ended in the middle of a line; a frame ends with \\n"),
+            );
+            self.input.clear();
+        }
+        self.enter(Phase::Finishing, None);
+    }
+
+    // ---- frames ----
+
+    fn frame(&mut self, cx: &mut Context<'_>, line: &[u8], received: Instant) {
+        match Request::decode(line) {
+            Ok(request) => {
+                self.has_spoken = true;
+                self.bad_in_a_row = 0;
+                self.stats.requests += 1;
+                add(&self.shared.metrics.requests, 1);
+                self.admit(cx, request, received);
+            }
+            Err(bad) => self.bad_frame(line, &bad),
+        }
+    }
+
+    fn bad_frame(&mut self, line: &[u8], bad: &BadFrame) {
+        self.count_bad_frame();
+        if !self.has_spoken && strangers::is_http(line) {
+            tracing::warn!(peer = %self.peer, "an HTTP request on an RPC port; refused and closed");
+            self.output.extend_from_slice(strangers::HTTP_REFUSAL);
+            self.enter(Phase::Finishing, None);
+            return;
+        }
+        tracing::debug!(peer = %self.peer, fault = %bad, "bad frame");
+        self.verdict(bad.id, &Status::invalid_argument(bad.message.clone()));
+        if bad.kind == BadFrameKind::Id {
+            return;
+        }
+        self.bad_in_a_row += 1;
+        if !self.has_spoken || self.bad_in_a_row >= self.shared.config.bad_frames_in_a_row_max {
+            tracing::info!(peer = %self.peer, in_a_row = self.bad_in_a_row, "closed after bad frames");
+            self.enter(Phase::Finishing, None);
+        }
+    }
+
+    fn too_long(&mut self, start: &[u8]) {
+        self.count_bad_frame();
+        let limit = self.shared.config.frame_bytes_max;
+        tracing::info!(peer = %self.peer, limit, "closed after a frame over the limit");
+        let message = format!("the frame is longer than the limit `frame_bytes_max` of {limit} bytes");
+        self.verdict(id_of_part(start), &Status::resource_exhausted(message));
+        self.enter(Phase::Finishing, None);
+    }
+
+    fn count_bad_frame(&mut self) {
+        self.stats.bad_frames += 1;
+        add(&self.shared.metrics.bad_frames, 1);
+    }
+
+    fn admit(&mut self, cx: &mut Context<'_>, mut request: Request<'_>, received: Instant) {
+        if request.id.is_some() {
+            self.has_used_id = true;
+            if request.id.is_some_and(|id| self.ids.contains_key(&id)) {
+                self.verdict(
+                    None,
+                    &Status::invalid_argument(
+                        "this `id` is still in flight on this connection; each call needs its own",
+                    ),
+                );
+                self.enter(Phase::Finishing, None);
+                return;
+            }
+        }
+        if self.control(&request) {
+            return;
+        }
+        let handler_timeout = self.shared.config.handler_timeout();
+        let timeout = request.timeout.map_or(handler_timeout, |timeout| timeout.min(handler_timeout));
+        request.scope.deadline = Some((received + timeout).into_std());
+        if request.id.is_none() && (self.ordered_runs || !self.ordered.is_empty()) {
+            self.ordered.push_back(Ordered::Call(request.into_owned()));
+        } else {
+            self.start(cx, request, false);
+        }
+    }
+
+    /// The built-in commands that act on the connection itself and have no reply.
+    fn control(&mut self, request: &Request<'_>) -> bool {
+        match request.cmdid {
+            CmdId::CANCEL => {
+                if let Some(id) = builtin::id_in(request) {
+                    self.cancel(id);
+                }
+            }
+            CmdId::CREDIT => {
+                if let Some((id, items)) = builtin::credit_in(request) {
+                    self.give_credit(id, items);
+                }
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    // ---- calls ----
+
+    /// Starts a call, and ends it at once where it is ready. `has_waited`: it stood in the order.
+    fn start(&mut self, cx: &mut Context<'_>, request: Request<'_>, has_waited: bool) {
+        let place = Place::of(request.id, request.oneway);
+        let deadline = request.scope.deadline.map(Instant::from_std);
+        let terms = Terms {
+            place,
+            oneway: request.oneway,
+            credit: request.credit,
+            deadline: request.timeout.and(deadline),
+        };
+        if let Some(outcome) = self.outcome_without_handler(&request, has_waited) {
+            self.end(&terms, outcome);
+            return;
+        }
+        let mut call = self.call(request, terms);
+        match Pin::new(&mut call).poll(cx) {
+            Poll::Ready((terms, outcome)) => self.end(&terms, outcome),
+            Poll::Pending => {
+                let (abort, registration) = AbortHandle::new_pair();
+                self.occupy(place, abort, None);
+                add(&self.shared.metrics.in_flight, 1);
+                self.calls.push(Abortable::new(call, registration));
+            }
+        }
+    }
+
+    /// The calls that no handler sees: built-in ones, those that come too late, and those that a
+    /// server rejects while it drains.
+    fn outcome_without_handler(&self, request: &Request<'_>, has_waited: bool) -> Option<Outcome> {
+        let is_late =
+            || request.scope.deadline.is_some_and(|deadline| Instant::from_std(deadline) <= Instant::now());
+        if request.timeout == Some(Duration::ZERO) || has_waited && is_late() {
+            return Some(Err(Status::deadline_exceeded(
+                "the time of the call was up before it could start; it did not run",
+            )));
+        }
+        if request.cmdid.is_built_in() {
+            let stats = ConnectionStats { in_flight: self.in_flight() as u64, ..self.stats };
+            return Some(builtin::answer(request, &self.shared, stats));
+        }
+        if self.phase == Phase::Draining {
+            let status = Status::unavailable("the server is shutting down and did not run the call");
+            return Some(Err(status.with_rejected()));
+        }
+        None
+    }
+
+    fn call(&self, request: Request<'_>, terms: Terms) -> Call {
+        let cancellation = LazyCancellation::default();
+        let deadline = request.scope.deadline;
+        let scope = Scope::new(Some(Arc::clone(&self.peer)), deadline, &cancellation);
+        let future = self.shared.routes.dispatch(request.with_scope(scope));
+        Call::new(terms, future, cancellation)
+    }
+
+    /// Notes that a call is not over: its id is taken, or its turn in the order.
+    fn occupy(&mut self, place: Place, abort: AbortHandle, credit: Option<Arc<Credit>>) {
+        match place {
+            Place::Multiplexed(id) => {
+                self.ids.insert(id, Handle { abort, credit });
+            }
+            Place::Ordered => self.ordered_runs = true,
+            Place::Unanswered => {}
+        }
+    }
+
+    fn vacate(&mut self, place: Place) {
+        match place {
+            Place::Multiplexed(id) => drop(self.ids.remove(&id)),
+            Place::Ordered => self.ordered_runs = false,
+            Place::Unanswered => {}
+        }
+    }
+
+    /// Ends the calls that became ready.
+    fn end_calls(&mut self, cx: &mut Context<'_>) {
+        while let Poll::Ready(Some(ended)) = self.calls.poll_next_unpin(cx) {
+            subtract(&self.shared.metrics.in_flight, 1);
+            // One that was aborted was answered when it was cancelled.
+            let Ok((terms, outcome)) = ended else { continue };
+            self.vacate(terms.place);
+            self.end(&terms, outcome);
+            self.continue_ordered(cx);
+        }
+    }
+
+    /// Starts what stands next in the order, until one is not ready at once.
+    fn continue_ordered(&mut self, cx: &mut Context<'_>) {
+        while !self.ordered_runs {
+            match self.ordered.pop_front() {
+                Some(Ordered::Line(line)) => self.output.extend_from_slice(&line),
+                Some(Ordered::Call(request)) => self.start(cx, request, true),
+                None => return,
+            }
+        }
+    }
+
+    /// Sends the reply of a call that is over, or begins to send its stream.
+    fn end(&mut self, terms: &Terms, outcome: Outcome) {
+        let id = terms.place.id();
+        let body = outcome.map(Reply::into_body).and_then(|body| match body {
+            Body::Data(data) => self.check_length(data).map(Body::Data),
+            other => Ok(other),
+        });
+        let code = body.as_ref().map_or_else(Status::code, |_| Code::OK);
+        match body {
+            _ if terms.oneway => {
+                if !code.is_ok() {
+                    tracing::info!(peer = %self.peer, code = code.number(), "a oneway call failed");
+                }
+            }
+            Ok(Body::Stream(items)) => {
+                let (abort, registration) = AbortHandle::new_pair();
+                let stream = StreamCall::new(items, terms);
+                self.occupy(terms.place, abort, stream.credit());
+                self.streams.push(Abortable::new(stream, registration));
+                return;
+            }
+            Ok(Body::Data(data)) => encode_reply(&mut self.output, id, Some(&data)),
+            Ok(Body::Empty) => encode_reply(&mut self.output, id, None),
+            Err(status) => encode_failure(&mut self.output, id, &status),
+        }
+        self.count_reply(code, terms.oneway);
+    }
+
+    fn check_length<'d>(&self, data: RawJson<'d>) -> Result<RawJson<'d>, Status> {
+        let (length, limit) = (data.as_str().len(), self.shared.config.reply_bytes_max);
+        if length <= limit {
+            return Ok(data);
+        }
+        Err(Status::resource_exhausted(format!(
+            "the reply has {length} bytes and the limit `reply_bytes_max` is {limit}; ask for less at a time"
+        )))
+    }
+
+    /// A reply that no call stands behind. Without an id it takes its place in the order.
+    fn verdict(&mut self, id: Option<u64>, status: &Status) {
+        if id.is_none() && (self.ordered_runs || !self.ordered.is_empty()) {
+            let mut line = Vec::new();
+            encode_failure(&mut line, None, status);
+            self.ordered.push_back(Ordered::Line(line));
+        } else {
+            encode_failure(&mut self.output, id, status);
+        }
+        self.count_reply(status.code(), false);
+    }
+
+    fn count_reply(&mut self, code: Code, oneway: bool) {
+        self.shared.metrics.count_reply(code);
+        self.stats.replies += u64::from(!oneway);
+        let limit = self.shared.config.output_bytes_hard_max;
+        if self.waiting_output() > limit {
+            tracing::warn!(peer = %self.peer, limit, "cut: more replies wait than `output_bytes_hard_max` allows");
+            self.enter(Phase::Closed, None);
+        }
+    }
+
+    fn cancel(&mut self, id: u64) {
+        if let Some(handle) = self.ids.remove(&id) {
+            handle.abort.abort();
+            self.verdict(Some(id), &Status::cancelled("the caller cancelled the call"));
+        }
+    }
+
+    fn give_credit(&mut self, id: u64, items: u64) {
+        if let Some(Handle { credit: Some(credit), .. }) = self.ids.get(&id) {
+            credit.add(items);
+        }
+    }
+
+    /// Sends the items of streams that are ready, while the peer keeps up.
+    fn send_items(&mut self, cx: &mut Context<'_>) {
+        while self.waiting_output() < self.shared.config.output_bytes_soft_max {
+            let Poll::Ready(Some((place, step))) = self.streams.poll_next_unpin(cx) else {
+                return;
+            };
+            let end = match step {
+                StreamStep::Item(item) => match self.check_length(item) {
+                    Ok(item) => {
+                        encode_item(&mut self.output, place.id(), &item);
+                        continue;
+                    }
+                    Err(status) => {
+                        if let Some(id) = place.id() {
+                            self.ids.get(&id).inspect(|handle| handle.abort.abort());
+                        }
+                        Err(status)
+                    }
+                },
+                StreamStep::End(end) => end,
+            };
+            self.vacate(place);
+            let terms = Terms { place, oneway: false, credit: None, deadline: None };
+            self.end(&terms, end.map(|()| Reply::empty()));
+            self.continue_ordered(cx);
+        }
+    }
+
+    // ---- writing ----
+
+    fn waiting_output(&self) -> usize {
+        self.output.len() - self.written
+    }
+
+    /// Writes what the socket takes; what it does not take waits.
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        while self.waiting_output() > 0 {
+            match Pin::new(&mut self.io).poll_write(cx, &self.output[self.written..]) {
+                Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
+                Poll::Ready(Ok(n)) => {
+                    self.written += n;
+                    self.stall_deadline = None;
+                    self.stats.bytes_out += n as u64;
+                    add(&self.shared.metrics.bytes_out, n as u64);
+                }
+                Poll::Ready(Err(error)) => return Err(error),
+                Poll::Pending => {
+                    if self.stall_deadline.is_none() {
+                        self.stall_deadline = Some(Instant::now() + self.shared.config.write_stall_timeout());
+                    }
+                    return Ok(());
+                }
+            }
+        }
+        self.output.clear();
+        self.written = 0;
+        Ok(())
+    }
+
+    // ---- phases and time ----
+
+    fn enter(&mut self, phase: Phase, limit: Option<Duration>) {
+        self.phase = phase;
+        self.phase_deadline = limit.map(|limit| Instant::now() + limit);
+    }
+
+    /// Whether everything that was accepted is answered and written.
+    fn is_idle(&self) -> bool {
+        self.in_flight() == 0 && self.waiting_output() == 0
+    }
+
+    fn poll_drain(&mut self, cx: &mut Context<'_>) {
+        if self.drain.as_mut().is_some_and(|drain| drain.as_mut().poll(cx).is_ready()) {
+            self.drain = None;
+            if self.phase == Phase::Open {
+                if self.has_used_id {
+                    encode_notice(
+                        &mut self.output,
+                        "goaway",
+                        "the server is shutting down; open the next connection elsewhere",
+                    );
+                }
+                self.enter(Phase::Draining, Some(self.shared.config.goaway_grace()));
+            }
+        }
+    }
+
+    /// Does what it is time for. Ready where that changed something.
+    fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let next = [self.line_deadline, self.stall_deadline, self.phase_deadline].into_iter().flatten().min();
+        let Some(next) = next else {
+            self.timer = None;
+            return Poll::Pending;
+        };
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(next)));
+        // A timer that fires too early is set anew then: cheaper than moving it with every line.
+        if next < timer.deadline() {
+            timer.as_mut().reset(next);
+        }
+        ready!(timer.as_mut().poll(cx));
+        self.timer = None;
+        self.expire(Instant::now());
+        Poll::Ready(())
+    }
+
+    fn expire(&mut self, now: Instant) {
+        let is_past = |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= now);
+        if is_past(self.stall_deadline) {
+            tracing::info!(peer = %self.peer, "cut: the peer took no bytes for `write_stall_timeout_ms`");
+            self.phase = Phase::Closed;
+        } else if is_past(self.line_deadline) {
+            self.line_deadline = None;
+            let id = id_of_part(&self.input);
+            self.input.clear();
+            self.count_bad_frame();
+            let limit = self.shared.config.frame_timeout_ms;
+            let message = format!("the line was not ended within `frame_timeout_ms` of {limit} ms");
+            self.verdict(id, &Status::deadline_exceeded(message));
+            self.enter(Phase::Finishing, None);
+        } else if is_past(self.phase_deadline) {
+            self.phase_deadline = None;
+            if self.phase == Phase::Lingering {
+                self.phase = Phase::Closed;
+            }
+        }
+    }
+
+    /// An idle connection keeps no buffers.
+    fn release_buffers(&mut self) {
+        if self.output.is_empty() && self.output.capacity() > 0 && self.calls.is_empty() {
+            self.output = Vec::new();
+        }
+        if self.input.is_empty() && self.input.capacity() > 0 {
+            self.input = Vec::new();
+        }
+    }
+}
+
+impl<IO> Drop for Connection<IO> {
+    fn drop(&mut self) {
+        subtract(&self.shared.metrics.connections_open, 1);
+        subtract(&self.shared.metrics.in_flight, self.calls.len() as u64);
+    }
+}

@@ -1,0 +1,237 @@
+//! What a handler may take: its arguments, made from the request before it starts.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use rpc_core::scope::{Cancellation, Peer};
+use rpc_core::{CmdId, Meta, RawJson, Request, Status};
+use serde::de::DeserializeOwned;
+
+/// An argument of a handler.
+///
+/// It is made before the handler runs, so that what does not fit never starts one.
+pub trait FromRequest<S>: Sized + Send + 'static {
+    /// Takes what it needs out of the request.
+    ///
+    /// # Errors
+    /// The reply where the request does not fit; code 3 where it is the caller's fault.
+    fn from_request(request: &Request<'_>, state: &S) -> Result<Self, Status>;
+}
+
+/// The `params`, decoded into `T`.
+///
+/// Rejection: code 3, which names the field and what was expected.
+///
+/// ```
+/// use rpc_core::Status;
+/// use rpc_server::Params;
+///
+/// #[derive(serde::Deserialize)]
+/// struct Add {
+///     a: i64,
+///     b: i64,
+/// }
+///
+/// async fn add(Params(Add { a, b }): Params<Add>) -> Result<i64, Status> {
+///     a.checked_add(b).ok_or_else(|| Status::out_of_range("`a` + `b` is over 2^63-1"))
+/// }
+/// # let _ = rpc_server::Router::new().route(100, add);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Params<T>(pub T);
+
+impl<S, T: DeserializeOwned + Send + 'static> FromRequest<S> for Params<T> {
+    fn from_request(request: &Request<'_>, _state: &S) -> Result<Self, Status> {
+        request.params.decode().map(Self).map_err(|_| rejection::<T>(&request.params))
+    }
+}
+
+/// Decodes once more, this time noting the path, which the usual case need not pay for.
+fn rejection<T: DeserializeOwned>(params: &RawJson<'_>) -> Status {
+    let mut deserializer = serde_json::Deserializer::from_str(params.as_str());
+    let Err(error) = serde_path_to_error::deserialize::<_, T>(&mut deserializer) else {
+        return Status::invalid_argument("`params` do not fit the command");
+    };
+    let path = error.path().to_string();
+    let field = if path == "." { "params".to_owned() } else { format!("params.{path}") };
+    let reason = error.inner().to_string();
+    // The position counts within params, which the caller does not see as a line of its own.
+    let reason = reason.rsplit_once(" at line ").map_or(reason.as_str(), |(reason, _)| reason);
+    Status::invalid_argument(format!("`{field}`: {reason}"))
+}
+
+/// The router's state, cloned for the call; an `Arc` in most cases.
+///
+/// ```
+/// use std::sync::Arc;
+/// use std::sync::atomic::{AtomicU64, Ordering};
+///
+/// use rpc_core::Status;
+/// use rpc_server::{Router, State};
+///
+/// async fn next(State(counter): State<Arc<AtomicU64>>) -> Result<u64, Status> {
+///     Ok(counter.fetch_add(1, Ordering::Relaxed))
+/// }
+///
+/// let router = Router::with_state(Arc::new(AtomicU64::new(0))).route(100, next).unwrap();
+/// # let _ = router;
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct State<S>(pub S);
+
+impl<S: Clone + Send + Sync + 'static> FromRequest<S> for State<S> {
+    fn from_request(_request: &Request<'_>, state: &S) -> Result<Self, Status> {
+        Ok(Self(state.clone()))
+    }
+}
+
+/// The `params` as raw JSON.
+impl<S> FromRequest<S> for RawJson<'static> {
+    fn from_request(request: &Request<'_>, _state: &S) -> Result<Self, Status> {
+        Ok(request.params.clone().into_owned())
+    }
+}
+
+/// All that is known of the call besides its params.
+#[derive(Clone)]
+pub struct Context {
+    peer: Option<Arc<Peer>>,
+    cmdid: CmdId,
+    id: Option<u64>,
+    timestamp: i64,
+    deadline: Option<Instant>,
+    oneway: bool,
+    credit: Option<u64>,
+    meta: Meta<'static>,
+    cancellation: Cancellation,
+}
+
+impl Context {
+    /// Who calls; `None` for a call that came over no connection.
+    pub fn peer(&self) -> Option<&Peer> {
+        self.peer.as_deref()
+    }
+
+    /// The command.
+    pub fn cmdid(&self) -> CmdId {
+        self.cmdid
+    }
+
+    /// The call's id; `None` for an ordered call.
+    pub fn id(&self) -> Option<u64> {
+        self.id
+    }
+
+    /// When the request was made, in Unix seconds by the caller's clock; where the caller did not
+    /// say, the time of receipt by ours.
+    pub fn timestamp(&self) -> i64 {
+        self.timestamp
+    }
+
+    /// When the call ends with code 4, if it has not ended before.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// Whether no reply will be sent.
+    pub fn is_oneway(&self) -> bool {
+        self.oneway
+    }
+
+    /// How many items of a stream the caller takes before it gives more credit.
+    pub fn credit(&self) -> Option<u64> {
+        self.credit
+    }
+
+    /// One value of the metadata.
+    pub fn meta(&self, key: &str) -> Option<String> {
+        self.meta.get(key)
+    }
+
+    /// All metadata.
+    pub fn meta_entries(&self) -> BTreeMap<String, String> {
+        self.meta.entries()
+    }
+
+    /// Tells when nobody waits for the result any more.
+    pub fn cancellation(&self) -> &Cancellation {
+        &self.cancellation
+    }
+}
+
+impl<S> FromRequest<S> for Context {
+    fn from_request(request: &Request<'_>, _state: &S) -> Result<Self, Status> {
+        let now = || {
+            let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+        };
+        Ok(Self {
+            peer: request.scope.peer.clone(),
+            cmdid: request.cmdid,
+            id: request.id,
+            timestamp: request.timestamp.unwrap_or_else(now),
+            deadline: request.scope.deadline,
+            oneway: request.oneway,
+            credit: request.credit,
+            meta: request.meta.clone().into_owned(),
+            cancellation: request.scope.cancellation(),
+        })
+    }
+}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context")
+            .field("peer", &self.peer)
+            .field("cmdid", &self.cmdid)
+            .field("id", &self.id)
+            .field("timestamp", &self.timestamp)
+            .field("deadline", &self.deadline)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    #[allow(dead_code)] // only what decoding says of them is looked at
+    struct Order {
+        items: Vec<Item>,
+        note: Option<String>,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[allow(dead_code)]
+    struct Item {
+        count: u32,
+    }
+
+    #[track_caller]
+    fn check(params: &str, message: &str) {
+        let request = Request::new(100, RawJson::parse(params).unwrap());
+        let status = <Params<Order> as FromRequest<()>>::from_request(&request, &()).unwrap_err();
+        assert_eq!((status.code(), status.message()), (rpc_core::Code::INVALID_ARGUMENT, message));
+    }
+
+    #[test]
+    fn a_rejection_names_the_field_and_what_was_expected() {
+        check("{}", "`params`: missing field `items`");
+        check(
+            r#"{"items":[{"count":1},{"count":"x"}]}"#,
+            "`params.items[1].count`: invalid type: string \"x\", expected u32",
+        );
+        check(
+            r#"{"items":[{"count":-1}]}"#,
+            "`params.items[0].count`: invalid value: integer `-1`, expected u32",
+        );
+        check("[1]", "`params.items`: invalid type: integer `1`, expected a sequence");
+        check("null", "`params`: invalid type: null, expected struct Order");
+        check(r#"{"items":[],"note":"\ud800"}"#, "`params.note`: unexpected end of hex escape");
+    }
+}

@@ -1,0 +1,33 @@
+use std::any::Any;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use futures::FutureExt;
+use rpc_core::{CmdId, Outcome, Request, Service, Status};
+
+/// Turns a panic of the handler, or of the decoding of its params, into code 13. The panic's text
+/// goes to the log and never to the peer.
+pub(crate) struct CatchPanic<S>(pub(crate) S);
+
+impl<S: Service> Service for CatchPanic<S> {
+    fn call(&self, request: Request<'_>) -> impl Future<Output = Outcome> + Send + 'static {
+        let cmdid = request.cmdid;
+        // Unwind safety: the future is dropped after a panic, and what it shares with other calls
+        // is behind locks that poison or atomics.
+        let started = catch_unwind(AssertUnwindSafe(|| self.0.call(request)));
+        async move {
+            let finished = match started {
+                Ok(future) => AssertUnwindSafe(future).catch_unwind().await,
+                Err(panic) => Err(panic),
+            };
+            finished.unwrap_or_else(|panic| Err(report(cmdid, panic.as_ref())))
+        }
+    }
+}
+
+fn report(cmdid: CmdId, panic: &(dyn Any + Send)) -> Status {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    tracing::error!(%cmdid, panic = text.unwrap_or("no text"), "a handler panicked");
+    Status::internal(format!("the handler of cmdid {cmdid} failed; the server's log says how"))
+}

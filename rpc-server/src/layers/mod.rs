@@ -1,0 +1,9 @@
+//! What stands around every handler: a deadline, and the catching of panics.
+
+mod catch_panic;
+mod dispatch;
+mod timeout;
+
+pub(crate) use catch_panic::CatchPanic;
+pub(crate) use dispatch::{Detached, Spawned};
+pub(crate) use timeout::Timeout;

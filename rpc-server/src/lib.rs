@@ -1,0 +1,61 @@
+//! Serves commands over newline-delimited JSON RPC: persistent connections, one JSON object a line,
+//! readable with `nc` and `jq`.
+//!
+//! A [`Router`] maps each cmdid to an async function with typed arguments; a [`Server`] binds
+//! addresses and serves it. The wire is docs/protocol.md; the way of a request through this crate
+//! is in ARCHITECTURE.md.
+//!
+//! ```no_run
+//! use rpc_core::Status;
+//! use rpc_server::{Params, Router, Server};
+//!
+//! #[derive(serde::Deserialize)]
+//! struct Hello {
+//!     name: String,
+//! }
+//!
+//! async fn hello(Params(Hello { name }): Params<Hello>) -> Result<String, Status> {
+//!     Ok(format!("Hello {name}!"))
+//! }
+//!
+//! #[tokio::main]
+//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let router = Router::new().route(100, hello)?;
+//!     let server = Server::builder().listen("127.0.0.1:8889").router(router).bind().await?;
+//!     server.serve(std::future::pending()).await?;
+//!     Ok(())
+//! }
+//! ```
+//!
+//! | module | holds |
+//! | --- | --- |
+//! | [`config`] | every limit, with its unit in its name |
+//! | [`server`] | builder, serving, draining |
+//! | [`listener`] | addresses and accepting |
+//! | [`router`], [`handler`], [`extract`] | cmdid to async function, with typed arguments |
+
+mod builtin;
+mod call;
+pub mod config;
+mod connection;
+pub mod extract;
+pub mod handler;
+mod layers;
+pub mod listener;
+mod metrics;
+pub mod router;
+mod scratch;
+pub mod server;
+mod strangers;
+
+pub use config::Config;
+pub use extract::{Context, FromRequest, Params, State};
+pub use handler::Handler;
+pub use listener::BoundAddress;
+pub use metrics::ServerStats;
+pub use router::{Route, RouteError, Router};
+pub use rpc_core::{
+    BoxService, Cancellation, CmdId, Code, Descriptor, IntoReply, Kind, Layer, Outcome, Peer, RawJson, Reply,
+    Request, Service, Status,
+};
+pub use server::{Drained, Server, ServerBuilder, ServerHandle};

@@ -1,0 +1,331 @@
+//! The table from cmdid to handler.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::fmt;
+use std::future::Future;
+use std::marker::PhantomData;
+use std::panic::Location;
+
+use futures::future::BoxFuture;
+use rpc_core::{BoxService, CmdId, Descriptor, Layer, Outcome, Request, Service, Status};
+use tokio_util::task::TaskTracker;
+
+use crate::handler::{Handler, HandlerService};
+use crate::layers::{CatchPanic, Detached, Spawned, Timeout};
+
+/// Maps each cmdid to its handler. It is a [`Service`] itself, so a test needs no socket.
+///
+/// ```
+/// use rpc_core::{RawJson, Request, Service, Status};
+/// use rpc_server::{Params, Router};
+///
+/// async fn double(Params(n): Params<i64>) -> Result<i64, Status> {
+///     Ok(n * 2)
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let router = Router::new().route(100, double)?;
+/// let reply = router.call(Request::new(100, RawJson::parse("21")?)).await?;
+/// assert_eq!(reply.data().unwrap().as_str(), "42");
+/// # Ok(())
+/// # }
+/// ```
+pub struct Router<S = ()> {
+    state: S,
+    routes: Routes,
+}
+
+/// The routes without the state that they were made with.
+pub(crate) struct Routes {
+    table: HashMap<CmdId, RouteEntry>,
+    fallback: Option<BoxService>,
+    /// The calls that run on though their callers are gone.
+    pub(crate) detached: Vec<TaskTracker>,
+}
+
+struct RouteEntry {
+    service: BoxService,
+    name: &'static str,
+    location: &'static Location<'static>,
+    descriptor: Descriptor,
+}
+
+impl Router {
+    /// A router without routes and without state.
+    pub fn new() -> Self {
+        Self::with_state(())
+    }
+}
+
+impl Default for Router {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<S: Clone + Send + Sync + 'static> Router<S> {
+    /// A router whose handlers may take [`State<S>`](crate::State).
+    pub fn with_state(state: S) -> Self {
+        let detached = vec![TaskTracker::new()];
+        Self { state, routes: Routes { table: HashMap::new(), fallback: None, detached } }
+    }
+
+    /// Adds a command: an async function, or a [`Route`] that says more about it.
+    ///
+    /// # Errors
+    /// Where the cmdid has a handler already (the error names both), or is one of the built-in
+    /// 0-99.
+    #[track_caller]
+    pub fn route<Via>(
+        mut self,
+        cmdid: impl Into<CmdId>,
+        route: impl IntoRoute<S, Via>,
+    ) -> Result<Self, RouteError> {
+        let cmdid = cmdid.into();
+        let route = route.into_route();
+        let mut descriptor = route.descriptor.unwrap_or_else(|| describe_by_name(route.name));
+        descriptor.cmdid = cmdid;
+        let entry = RouteEntry {
+            service: (route.assemble)(self.state.clone(), &self.routes.detached[0]),
+            name: route.name,
+            location: Location::caller(),
+            descriptor,
+        };
+        self.routes.insert(cmdid, entry)?;
+        Ok(self)
+    }
+
+    /// Adds all commands of another router, whatever its state. Its fallback is taken where this
+    /// one has none.
+    ///
+    /// # Errors
+    /// Where both have a handler for one cmdid.
+    pub fn merge<T>(mut self, other: Router<T>) -> Result<Self, RouteError> {
+        for (cmdid, entry) in other.routes.table {
+            self.routes.insert(cmdid, entry)?;
+        }
+        self.routes.fallback = self.routes.fallback.or(other.routes.fallback);
+        self.routes.detached.extend(other.routes.detached);
+        Ok(self)
+    }
+
+    /// Puts a layer around every command added so far, fallback included. Time spent in the layer
+    /// counts towards the call's deadline, and its panics are caught.
+    #[must_use]
+    pub fn layer<L: Layer<BoxService>>(mut self, layer: L) -> Self {
+        let wrap = |service: BoxService| BoxService::new(Timeout(CatchPanic(layer.layer(service))));
+        for entry in self.routes.table.values_mut() {
+            entry.service = wrap(entry.service.clone());
+        }
+        self.routes.fallback = self.routes.fallback.map(wrap);
+        self
+    }
+
+    /// Answers what no command is there for; without it, that is code 12.
+    #[must_use]
+    pub fn fallback(mut self, service: impl Service) -> Self {
+        self.routes.fallback = Some(BoxService::new(Timeout(CatchPanic(service))));
+        self
+    }
+
+    /// What `describe` tells of the commands, by cmdid.
+    pub fn descriptors(&self) -> Vec<&Descriptor> {
+        self.routes.descriptors()
+    }
+
+    pub(crate) fn into_routes(self) -> Routes {
+        self.routes
+    }
+}
+
+impl Routes {
+    fn insert(&mut self, cmdid: CmdId, entry: RouteEntry) -> Result<(), RouteError> {
+        if cmdid.is_built_in() {
+            let (name, location) = (entry.name, entry.location);
+            return Err(RouteError(format!(
+                "cmdid {cmdid} ({name}, at {location}) is built in: 0-99 are the protocol's, services begin at 100"
+            )));
+        }
+        match self.table.entry(cmdid) {
+            Entry::Vacant(vacant) => {
+                vacant.insert(entry);
+                Ok(())
+            }
+            Entry::Occupied(taken) => {
+                let first = taken.get();
+                Err(RouteError(format!(
+                    "cmdid {cmdid} is registered twice: {} (at {}) and {} (at {})",
+                    first.name, first.location, entry.name, entry.location
+                )))
+            }
+        }
+    }
+
+    pub(crate) fn descriptors(&self) -> Vec<&Descriptor> {
+        let mut all: Vec<_> = self.table.values().map(|entry| &entry.descriptor).collect();
+        all.sort_by_key(|descriptor| descriptor.cmdid);
+        all
+    }
+
+    /// Starts a call.
+    pub(crate) fn dispatch(&self, request: Request<'_>) -> BoxFuture<'static, Outcome> {
+        if let Some(entry) = self.table.get(&request.cmdid) {
+            return entry.service.call_boxed(request);
+        }
+        if let Some(fallback) = &self.fallback {
+            return fallback.call_boxed(request);
+        }
+        let status = Status::unimplemented(format!(
+            "no command has cmdid {}; `describe` (cmdid 1) lists those that are there",
+            request.cmdid
+        ));
+        Box::pin(async { Err(status) })
+    }
+}
+
+impl<S: Clone + Send + Sync + 'static> Service for Router<S> {
+    fn call(&self, request: Request<'_>) -> impl Future<Output = Outcome> + Send + 'static {
+        self.routes.dispatch(request)
+    }
+}
+
+impl<S> fmt::Debug for Router<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut names: Vec<_> = self.routes.table.iter().map(|(cmdid, entry)| (*cmdid, entry.name)).collect();
+        names.sort_unstable();
+        f.debug_map().entries(names).finish()
+    }
+}
+
+/// A command could not be added: its cmdid is taken or built in. The message names both sides.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RouteError(String);
+
+impl fmt::Display for RouteError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for RouteError {}
+
+/// A handler with what else there is to say about its command.
+///
+/// ```
+/// use rpc_core::{Descriptor, Status};
+/// use rpc_server::{Params, Route, Router};
+///
+/// async fn send(Params(text): Params<String>) -> Result<u64, Status> {
+///     Ok(text.len() as u64)
+/// }
+///
+/// let router = Router::new()
+///     .route(2001, Route::new(send).detached().describe(Descriptor::new("sms", "send")))
+///     .unwrap();
+/// # let _ = router;
+/// ```
+pub struct Route<H, Args> {
+    handler: H,
+    descriptor: Option<Descriptor>,
+    dispatch: Dispatch,
+    arguments: PhantomData<fn(Args)>,
+}
+
+#[derive(Clone, Copy)]
+enum Dispatch {
+    Inline,
+    Spawned,
+    Detached,
+}
+
+impl<H, Args> Route<H, Args> {
+    /// A route to this handler, which runs in its connection's task.
+    pub fn new(handler: H) -> Self {
+        Self { handler, descriptor: None, dispatch: Dispatch::Inline, arguments: PhantomData }
+    }
+
+    /// Says what the command is, for `describe`.
+    #[must_use]
+    pub fn describe(mut self, descriptor: Descriptor) -> Self {
+        self.descriptor = Some(descriptor);
+        self
+    }
+
+    /// Runs each call in a task of its own: for handlers that compute for long, or block.
+    #[must_use]
+    pub fn spawned(mut self) -> Self {
+        self.dispatch = Dispatch::Spawned;
+        self
+    }
+
+    /// Runs each call to its end though the caller is gone, for side effects that must not stop
+    /// half-way. The caller still gets code 1 or 4 at its time.
+    #[must_use]
+    pub fn detached(mut self) -> Self {
+        self.dispatch = Dispatch::Detached;
+        self
+    }
+}
+
+/// What [`Router::route`] takes: a handler, or a [`Route`]. `Via` tells the compiler which, and is
+/// never written by hand.
+pub trait IntoRoute<S, Via> {
+    /// The route.
+    fn into_route(self) -> AnyRoute<S>;
+}
+
+/// See [`IntoRoute`].
+pub struct ViaRoute<Args>(PhantomData<Args>);
+
+/// See [`IntoRoute`].
+pub struct ViaHandler<Args>(PhantomData<Args>);
+
+/// A route to a handler of any type. It holds the handler until the router's state is known, so
+/// that all that stands around the handler is one type, and a call one allocation.
+pub struct AnyRoute<S> {
+    name: &'static str,
+    descriptor: Option<Descriptor>,
+    assemble: Assemble<S>,
+}
+
+type Assemble<S> = Box<dyn FnOnce(S, &TaskTracker) -> BoxService>;
+
+impl<S, Args, H> IntoRoute<S, ViaRoute<Args>> for Route<H, Args>
+where
+    S: Clone + Send + Sync + 'static,
+    Args: 'static,
+    H: Handler<S, Args>,
+{
+    fn into_route(self) -> AnyRoute<S> {
+        let Self { handler, descriptor, dispatch, .. } = self;
+        let assemble = move |state: S, tasks: &TaskTracker| {
+            let inner = CatchPanic(HandlerService::<_, _, Args>::new(handler, state));
+            match dispatch {
+                Dispatch::Inline => BoxService::new(Timeout(inner)),
+                Dispatch::Spawned => BoxService::new(Timeout(Spawned(inner))),
+                Dispatch::Detached => BoxService::new(Timeout(Detached { inner, tasks: tasks.clone() })),
+            }
+        };
+        AnyRoute { name: std::any::type_name::<H>(), descriptor, assemble: Box::new(assemble) }
+    }
+}
+
+impl<S, Args, H> IntoRoute<S, ViaHandler<Args>> for H
+where
+    S: Clone + Send + Sync + 'static,
+    Args: 'static,
+    H: Handler<S, Args>,
+{
+    fn into_route(self) -> AnyRoute<S> {
+        Route::new(self).into_route()
+    }
+}
+
+/// `my_service::log::append` is method `append` of service `log`, until someone says otherwise.
+fn describe_by_name(name: &'static str) -> Descriptor {
+    let mut parts = name.rsplit("::").filter(|part| !part.contains('{'));
+    let method = parts.next().unwrap_or(name);
+    Descriptor::new(parts.next().unwrap_or("service"), method)
+}

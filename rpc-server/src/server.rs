@@ -1,0 +1,273 @@
+//! The server: built, bound, served, drained.
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use rpc_core::Peer;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::Config;
+use crate::connection;
+use crate::listener::{BoundAddress, Listener};
+use crate::metrics::{Metrics, ServerStats};
+use crate::router::{Router, Routes};
+
+/// What all connections of a server share.
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    pub(crate) routes: Routes,
+    pub(crate) name: String,
+    pub(crate) version: String,
+    pub(crate) metrics: Metrics,
+    pub(crate) is_draining: AtomicBool,
+    next_connection: AtomicU64,
+}
+
+/// A server that is bound to its addresses and not yet serving.
+///
+/// ```
+/// use rpc_core::Status;
+/// use rpc_server::{Params, Router, Server};
+///
+/// async fn hello(Params(name): Params<String>) -> Result<String, Status> {
+///     Ok(format!("Hello {name}!"))
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let server = Server::builder()
+///     .listen("127.0.0.1:0")
+///     .router(Router::new().route(100, hello)?)
+///     .bind()
+///     .await?;
+/// println!("listening on {}", server.addresses()[0]);
+/// server.serve(async { /* until it is time to stop, ctrl_c() for example */ }).await?;
+/// # Ok(())
+/// # }
+/// ```
+pub struct Server {
+    shared: Arc<Shared>,
+    listeners: Vec<Listener>,
+    tasks: Tasks,
+}
+
+/// The connections, and how to end them: first with manners, then without.
+#[derive(Clone)]
+struct Tasks {
+    connections: TaskTracker,
+    drain: CancellationToken,
+    abort: CancellationToken,
+}
+
+impl Server {
+    /// Begins to put a server together.
+    pub fn builder() -> ServerBuilder {
+        ServerBuilder::default()
+    }
+
+    /// The addresses that it is bound to, with the ports that the system chose.
+    pub fn addresses(&self) -> Vec<BoundAddress> {
+        self.listeners.iter().map(Listener::address).collect()
+    }
+
+    /// A handle that stays usable while the server serves.
+    pub fn handle(&self) -> ServerHandle {
+        ServerHandle { shared: Arc::clone(&self.shared), tasks: self.tasks.clone() }
+    }
+
+    /// Serves until `shutdown` is ready, then drains: no new connections, a `goaway` on each that
+    /// has used an id, replies to all that was accepted, `rejected` for what still arrives. After
+    /// `drain_timeout_ms` what is left is dropped.
+    ///
+    /// # Errors
+    /// Where a listener fails for good. Failures to accept one connection are logged and survived.
+    pub async fn serve(self, shutdown: impl Future<Output = ()>) -> io::Result<Drained> {
+        let Self { shared, listeners, tasks } = self;
+        let mut accepting = tokio::task::JoinSet::new();
+        for listener in listeners {
+            accepting.spawn(listener.accept_all(Arc::clone(&shared), tasks.connections_of(&shared)));
+        }
+        shutdown.await;
+        // Dropped listeners refuse, so that a client goes elsewhere at once.
+        accepting.shutdown().await;
+        Ok(tasks.finish(&shared).await)
+    }
+}
+
+impl Tasks {
+    fn connections_of(&self, shared: &Arc<Shared>) -> ServerHandle {
+        ServerHandle { shared: Arc::clone(shared), tasks: self.clone() }
+    }
+
+    async fn finish(self, shared: &Shared) -> Drained {
+        // Relaxed: it is shown, and decides nothing.
+        shared.is_draining.store(true, Ordering::Relaxed);
+        let open = self.connections.len();
+        tracing::info!(connections = open, "draining");
+        self.drain.cancel();
+        self.connections.close();
+        for detached in &shared.routes.detached {
+            detached.close();
+        }
+        let all = async {
+            self.connections.wait().await;
+            for detached in &shared.routes.detached {
+                detached.wait().await;
+            }
+        };
+        let is_clean = tokio::time::timeout(shared.config.drain_timeout(), all).await.is_ok();
+        let dropped = self.connections.len();
+        if !is_clean {
+            tracing::warn!(connections = dropped, "dropped what was not done within `drain_timeout_ms`");
+        }
+        self.abort.cancel();
+        self.connections.wait().await;
+        Drained { is_clean, connections: open, dropped }
+    }
+}
+
+/// How a drain ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Drained {
+    /// Whether all that was accepted ended by itself.
+    pub is_clean: bool,
+    /// Connections that were open when it began.
+    pub connections: usize,
+    /// Connections that were dropped at the time limit.
+    pub dropped: usize,
+}
+
+/// Reaches a server while it serves: its counters, and connections from elsewhere.
+#[derive(Clone)]
+pub struct ServerHandle {
+    shared: Arc<Shared>,
+    tasks: Tasks,
+}
+
+impl ServerHandle {
+    /// What the server has counted since it started.
+    pub fn stats(&self) -> ServerStats {
+        self.shared.metrics.snapshot()
+    }
+
+    /// Serves one connection over any byte stream: an in-memory pipe, a serial line, TLS of your
+    /// own. It drains with the server. `peer` names it in logs and in
+    /// [`Context::peer`](crate::Context::peer).
+    ///
+    /// # Cancel safety
+    /// Dropping the future cuts the connection and cancels its calls.
+    pub fn serve_connection<IO>(&self, io: IO, peer: &str) -> impl Future<Output = ()> + Send + use<IO>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin + Send,
+    {
+        // Relaxed: only uniqueness matters.
+        let connection = self.shared.next_connection.fetch_add(1, Ordering::Relaxed);
+        let peer = Arc::new(Peer { address: peer.to_owned(), connection });
+        let run = connection::run(io, peer, Arc::clone(&self.shared), self.tasks.drain.clone());
+        let abort = self.tasks.abort.clone();
+        let tracked = self.tasks.connections.track_future(run);
+        async move {
+            abort.run_until_cancelled(tracked).await;
+        }
+    }
+
+    pub(crate) fn spawn_connection<IO>(&self, io: IO, peer: &str)
+    where
+        IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        tokio::spawn(self.serve_connection(io, peer));
+    }
+
+    pub(crate) fn connections(&self) -> usize {
+        self.tasks.connections.len()
+    }
+}
+
+impl fmt::Debug for ServerHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerHandle").field("connections", &self.connections()).finish_non_exhaustive()
+    }
+}
+
+/// Puts a [`Server`] together.
+#[derive(Default)]
+pub struct ServerBuilder {
+    listen: Vec<String>,
+    config: Config,
+    routes: Option<Routes>,
+    name: Option<(String, String)>,
+}
+
+impl ServerBuilder {
+    /// Adds an address: `"127.0.0.1:8889"`, `"[::1]:0"` (port 0 lets the system choose),
+    /// `"localhost:8889"`, or `"unix:/run/rpc.sock"`. May be called several times; a server without
+    /// any serves what [`ServerHandle::serve_connection`] is given.
+    #[must_use]
+    pub fn listen(mut self, address: impl Into<String>) -> Self {
+        self.listen.push(address.into());
+        self
+    }
+
+    /// Sets the limits.
+    #[must_use]
+    pub fn config(mut self, config: Config) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// Sets the commands.
+    #[must_use]
+    pub fn router<S: Clone + Send + Sync + 'static>(mut self, router: Router<S>) -> Self {
+        self.routes = Some(router.into_routes());
+        self
+    }
+
+    /// Sets the name and version that `describe` gives.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>, version: impl Into<String>) -> Self {
+        self.name = Some((name.into(), version.into()));
+        self
+    }
+
+    /// Binds every address.
+    ///
+    /// # Errors
+    /// A config that cannot work, an address that is none, or one that cannot be bound; the message
+    /// names it.
+    pub async fn bind(self) -> io::Result<Server> {
+        self.config.check().map_err(|message| io::Error::new(io::ErrorKind::InvalidInput, message))?;
+        let (name, version) = self
+            .name
+            .unwrap_or_else(|| (env!("CARGO_PKG_NAME").to_owned(), env!("CARGO_PKG_VERSION").to_owned()));
+        let mut listeners = Vec::new();
+        for address in &self.listen {
+            listeners.push(Listener::bind(address).await?);
+        }
+        let shared = Shared {
+            config: self.config,
+            routes: self.routes.unwrap_or_else(|| Router::new().into_routes()),
+            name,
+            version,
+            metrics: Metrics::default(),
+            is_draining: AtomicBool::new(false),
+            next_connection: AtomicU64::new(1),
+        };
+        let tasks = Tasks {
+            connections: TaskTracker::new(),
+            drain: CancellationToken::new(),
+            abort: CancellationToken::new(),
+        };
+        Ok(Server { shared: Arc::new(shared), listeners, tasks })
+    }
+}
+
+/// How long accepting pauses after a failure such as running out of descriptors: long enough to
+/// cost nothing, short enough to be back soon after there are some again.
+pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
