@@ -4,9 +4,11 @@
 use std::sync::atomic::Ordering;
 
 use rpc_core::{CmdId, Descriptor, Kind, Outcome, PROTOCOL_VERSION, Reply, Request, Status};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use crate::extract::{FromRequest, Params};
 use crate::metrics::{ConnectionStats, ServerStats};
 use crate::server::Shared;
 
@@ -46,11 +48,8 @@ pub(crate) fn credit_in(request: &Request<'_>) -> Option<(u64, u64)> {
     request.params.decode().ok().map(|Credit { id, n }| (id, n))
 }
 
-fn params<T: serde::de::DeserializeOwned + Default>(request: &Request<'_>) -> Result<T, Status> {
-    let params: Option<T> = request
-        .params
-        .decode()
-        .map_err(|error| Status::invalid_argument(format!("`params` of cmdid {}: {error}", request.cmdid)))?;
+fn params<T: DeserializeOwned + Default + Send + 'static>(request: &Request<'_>) -> Result<T, Status> {
+    let Params(params): Params<Option<T>> = Params::from_request(request, &())?;
     Ok(params.unwrap_or_default())
 }
 
@@ -130,5 +129,8 @@ fn own_descriptors() -> Vec<Descriptor> {
         command(CmdId::CREDIT, "credit", "Lets a stream send n more items.")
             .kind(Kind::Oneway)
             .params_schema(object(json!({ "id": id, "n": { "type": "integer", "minimum": 0 } }))),
+        command(CmdId::AUTHENTICATE, "authenticate", "Presents a token; code 12 where none is wanted.")
+            .params_schema(object(json!({ "token": { "type": "string" } })))
+            .data_schema(object(json!({ "identity": { "type": "string" } }))),
     ]
 }

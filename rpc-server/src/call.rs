@@ -3,8 +3,8 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
 
 use futures::future::BoxFuture;
 use futures::stream::Stream;
@@ -83,6 +83,9 @@ impl Future for Call {
 pub(crate) struct StreamCall {
     place: Place,
     items: ItemStream,
+    /// The next item, taken before there is credit for it: whether there is one decides whether the
+    /// stream waits for credit or ends, and its end needs none.
+    next: Option<RawJson<'static>>,
     credit: Option<Arc<Credit>>,
     timeout: Option<Pin<Box<Sleep>>>,
     has_ended: bool,
@@ -99,6 +102,7 @@ impl StreamCall {
         Self {
             place: terms.place,
             items,
+            next: None,
             credit: terms.credit.map(|items| Arc::new(Credit::new(items))),
             timeout: terms.deadline.map(|deadline| Box::pin(tokio::time::sleep_until(deadline))),
             has_ended: false,
@@ -114,27 +118,32 @@ impl StreamCall {
             let status = Status::deadline_exceeded("the time of the call was up before the stream's end");
             return Poll::Ready(StreamStep::End(Err(status)));
         }
+        if self.next.is_none() {
+            let item: Option<Item> = ready!(self.items.as_mut().poll_next(cx));
+            match item {
+                Some(Ok(item)) => self.next = Some(item),
+                Some(Err(status)) => return Poll::Ready(StreamStep::End(Err(status))),
+                None => return Poll::Ready(StreamStep::End(Ok(()))),
+            }
+        }
         if let Some(credit) = &self.credit
-            && !credit.poll_any(cx)
+            && !credit.poll_use(cx)
         {
-            // Without an id nobody can give more, and nothing may wait for ever.
-            return match self.place {
-                Place::Ordered => Poll::Ready(StreamStep::End(Err(Status::resource_exhausted(
+            // Nothing may wait for ever for what nobody can give.
+            return match self.place.id() {
+                None => Poll::Ready(StreamStep::End(Err(Status::resource_exhausted(
                     "the `credit` is used up, and a call without `id` cannot be given more",
                 )))),
-                Place::Multiplexed(_) | Place::Unanswered => Poll::Pending,
+                Some(_) if credit.is_closed() => {
+                    Poll::Ready(StreamStep::End(Err(Status::resource_exhausted(
+                        "the `credit` is used up, and the connection takes no more requests",
+                    ))))
+                }
+                Some(_) => Poll::Pending,
             };
         }
-        self.items.as_mut().poll_next(cx).map(|item: Option<Item>| match item {
-            Some(Ok(item)) => {
-                if let Some(credit) = &self.credit {
-                    credit.use_one();
-                }
-                StreamStep::Item(item)
-            }
-            Some(Err(status)) => StreamStep::End(Err(status)),
-            None => StreamStep::End(Ok(())),
-        })
+        let item = self.next.take().expect("it was filled above");
+        Poll::Ready(StreamStep::Item(item))
     }
 }
 
@@ -156,12 +165,13 @@ impl Stream for StreamCall {
 /// How many items a stream may still send.
 pub(crate) struct Credit {
     items: AtomicU64,
+    is_closed: AtomicBool,
     waiting: AtomicWaker,
 }
 
 impl Credit {
     fn new(items: u64) -> Self {
-        Self { items: AtomicU64::new(items), waiting: AtomicWaker::new() }
+        Self { items: AtomicU64::new(items), is_closed: AtomicBool::new(false), waiting: AtomicWaker::new() }
     }
 
     /// Only the connection's own task adds and uses, so relaxed operations do not race; the waker
@@ -172,16 +182,24 @@ impl Credit {
         self.waiting.wake();
     }
 
-    fn poll_any(&self, cx: &Context<'_>) -> bool {
-        let any = self.items.load(Ordering::Relaxed) > 0;
-        if !any {
-            self.waiting.register(cx.waker());
-        }
-        any
+    /// Nobody will add any more.
+    pub(crate) fn close(&self) {
+        self.is_closed.store(true, Ordering::Relaxed);
+        self.waiting.wake();
     }
 
-    fn use_one(&self) {
-        let left = self.items.load(Ordering::Relaxed).saturating_sub(1);
-        self.items.store(left, Ordering::Relaxed);
+    fn is_closed(&self) -> bool {
+        self.is_closed.load(Ordering::Relaxed)
+    }
+
+    /// Takes the credit for one item, or has the stream polled again when there is some.
+    fn poll_use(&self, cx: &Context<'_>) -> bool {
+        let items = self.items.load(Ordering::Relaxed);
+        if items == 0 {
+            self.waiting.register(cx.waker());
+            return false;
+        }
+        self.items.store(items - 1, Ordering::Relaxed);
+        true
     }
 }

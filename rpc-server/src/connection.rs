@@ -257,7 +257,7 @@ where
         }
         if !self.has_spoken && strangers::is_tls_hello(bytes) {
             tracing::warn!(peer = %self.peer, "a TLS client hello on a port without TLS; closed");
-            self.phase = Phase::Closed;
+            self.enter(Phase::Finishing, None);
             return bytes.len();
         }
         let mut consumed = 0;
@@ -540,7 +540,11 @@ where
             Ok(Body::Stream(items)) => {
                 let (abort, registration) = AbortHandle::new_pair();
                 let stream = StreamCall::new(items, terms);
-                self.occupy(terms.place, abort, stream.credit());
+                let credit = stream.credit();
+                if let (Phase::Finishing, Some(credit)) = (self.phase, &credit) {
+                    credit.close();
+                }
+                self.occupy(terms.place, abort, credit);
                 self.streams.push(Abortable::new(stream, registration));
                 return;
             }
@@ -659,6 +663,9 @@ where
 
     fn enter(&mut self, phase: Phase, limit: Option<Duration>) {
         self.phase = phase;
+        if phase == Phase::Finishing {
+            self.ids.values().filter_map(|handle| handle.credit.as_deref()).for_each(Credit::close);
+        }
         self.phase_deadline = limit.map(|limit| Instant::now() + limit);
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rpc_core::scope::{Cancellation, Peer};
 use rpc_core::{CmdId, Meta, RawJson, Request, Status};
@@ -102,6 +102,7 @@ pub struct Context {
     id: Option<u64>,
     timestamp: i64,
     deadline: Option<Instant>,
+    timeout: Option<Duration>,
     oneway: bool,
     credit: Option<u64>,
     meta: Meta<'static>,
@@ -133,6 +134,11 @@ impl Context {
     /// When the call ends with code 4, if it has not ended before.
     pub fn deadline(&self) -> Option<Instant> {
         self.deadline
+    }
+
+    /// How long the caller said, at the time of receipt, that it waits.
+    pub fn timeout(&self) -> Option<Duration> {
+        self.timeout
     }
 
     /// Whether no reply will be sent.
@@ -173,6 +179,7 @@ impl<S> FromRequest<S> for Context {
             id: request.id,
             timestamp: request.timestamp.unwrap_or_else(now),
             deadline: request.scope.deadline,
+            timeout: request.timeout,
             oneway: request.oneway,
             credit: request.credit,
             meta: request.meta.clone().into_owned(),

@@ -38,6 +38,8 @@ mod builtin;
 mod call;
 pub mod config;
 mod connection;
+#[cfg(feature = "daemon")]
+pub mod daemon;
 pub mod extract;
 pub mod handler;
 mod layers;

@@ -69,6 +69,9 @@ impl<'a> Request<'a> {
             Ok(text) => text,
             Err(error) => {
                 let at = error.valid_up_to();
+                // The line breaks there, like one that ends there.
+                fields = Fields::default();
+                let _ = fields.scan(&line[..at]);
                 return bad(
                     &fields,
                     BadFrameKind::Malformed,
@@ -467,7 +470,8 @@ mod tests {
         bad(r#"{"id":7}"#, Some(7), "`cmdid` is missing");
         bad(r#"{"id":7,"cmdid":1,"#, Some(7), "expected a key");
         bad(r#"{"cmdid":1,"params":{,"id":7}"#, None, "expected a key");
-        bad(b"{\"cmdid\":1,\"x\":\"\xff\",\"id\":7}", Some(7), "invalid UTF-8 at byte 16");
+        bad(b"{\"cmdid\":1,\"x\":\"\xff\",\"id\":7}", None, "invalid UTF-8 at byte 16");
+        bad(b"{\"id\":7,\"cmdid\":1,\"x\":\"\xff\"}", Some(7), "invalid UTF-8 at byte 23");
         bad(r#"{"id":7,"cmdid":0}{"id":8,"cmdid":0}"#, Some(7), "second object");
         bad(r#"{"id":7,"id":7,"cmdid":0}"#, None, "`id` stands twice");
         bad(r#"{"id":7,"cmdid":0,"\u0063mdid":0}"#, Some(7), "`cmdid` stands twice");

@@ -1,0 +1,181 @@
+#!/usr/bin/env python3
+"""Runs the conformance vectors against a server and reports each.
+
+    python3 conformance/run.py HOST:PORT
+    python3 conformance/run.py unix:PATH
+
+Nothing but the standard library of Python 3.9 is needed. README.md describes the vectors and what a runner has to do.
+
+Exit codes: 0 all that ran have passed, and at least one ran; 1 one has failed, or none ran; 2 wrong usage, or vectors
+that are no vectors; 3 the server can't be reached.
+"""
+
+from __future__ import annotations
+
+import argparse
+import concurrent.futures
+import json
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import List, Optional, Set
+
+from runner.connection import Connection, Failed, Target
+from runner.vector import UsageError, Vector, load_rows, load_vectors, self_check
+from runner.vector_run import VectorRun
+
+
+def commands_of(target: Target, timeout: float) -> Set[int]:
+    """The commands that the server says it has; none where it does not answer as it should.
+
+    Raises `OSError` where it can't be reached.
+    """
+    connection = Connection(target, timeout)
+    try:
+        connection.send(b'{"id":1,"cmdid":1}\n')
+        _, reply = connection.next_message()
+        return {command["cmdid"] for command in reply["data"]["commands"]}
+    except (Failed, KeyError, TypeError) as error:
+        print(f"note: describe did not list the server's commands: {error}")
+        return set()
+    finally:
+        connection.close()
+
+
+@dataclass
+class Outcome:
+    """How one vector went."""
+
+    vector: Vector
+    verdict: str
+    why: str
+    seconds: float
+
+    def __str__(self) -> str:
+        if self.verdict == "ok":
+            return f"ok   {self.vector.name}"
+        return f"{self.verdict} {self.vector.name}: {self.why}"
+
+
+def run_one(vector: Vector, target: Target, timeout: float, skip: Optional[str]) -> Outcome:
+    """Runs one vector, or tells why it was not run."""
+    if skip is not None:
+        return Outcome(vector, "skip", skip, 0.0)
+    start = time.monotonic()
+    try:
+        VectorRun(vector, target, timeout).run()
+    except Failed as failed:
+        return Outcome(vector, "FAIL", str(failed), time.monotonic() - start)
+    except Exception as error:  # a defect of the runner must show as a failure, not end the run
+        return Outcome(vector, "FAIL", f"the runner has failed: {error!r}", time.monotonic() - start)
+    return Outcome(vector, "ok", "", time.monotonic() - start)
+
+
+def why_skip(vector: Vector, commands: Set[int], no_slow: bool) -> Optional[str]:
+    """Why a vector can't be run here, or None where it can."""
+    for cmdid in vector.needs:
+        if cmdid not in commands:
+            return f"server has no command {cmdid}"
+    return "slow, and --no-slow was given" if vector.slow and no_slow else None
+
+
+def run_all(vectors: List[Vector], target: Target, options: argparse.Namespace) -> List[Outcome]:
+    """Runs the vectors side by side, the slow ones first: most of their time is waiting."""
+    commands = commands_of(target, options.timeout)
+    outcomes = []
+    with concurrent.futures.ThreadPoolExecutor(max_workers=options.jobs) as pool:
+        futures = []
+        for vector in sorted(vectors, key=lambda vector: not vector.slow):
+            skip = why_skip(vector, commands, options.no_slow)
+            futures.append(pool.submit(run_one, vector, target, options.timeout, skip))
+        for future in concurrent.futures.as_completed(futures):
+            outcome = future.result()
+            if options.no_skip and outcome.verdict == "skip":
+                outcome.verdict = "FAIL"
+            outcomes.append(outcome)
+            print(outcome, flush=True)
+    return outcomes
+
+
+def parse_arguments(arguments: Optional[List[str]]) -> argparse.Namespace:
+    """The command line; argparse exits with 2 where it is wrong."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("target", nargs="?", metavar="HOST:PORT", help="the server, or unix:PATH")
+    parser.add_argument("--only", metavar="TEXT", help="run the vectors whose name contains TEXT")
+    parser.add_argument("--row", metavar="ID", action="append", help="run those that show this row; repeatable")
+    parser.add_argument("--file", metavar="NAME", action="append", help="run those of vectors/NAME.json; repeatable")
+    parser.add_argument("--list", action="store_true", help="list the vectors and exit")
+    parser.add_argument("--timeout", type=float, default=5.0, metavar="SECONDS", help="for each expected reply (5)")
+    parser.add_argument("--jobs", type=int, default=8, metavar="N", help="how many vectors run side by side (8)")
+    parser.add_argument("--json", metavar="FILE", help="write the outcomes to FILE as well")
+    parser.add_argument("--no-skip", action="store_true", help="count a skipped vector as failed")
+    parser.add_argument("--no-slow", action="store_true", help="skip those that wait for a time limit of the server")
+    parser.add_argument("--self-check", action="store_true", help="check the vectors themselves, without a server")
+    options = parser.parse_args(arguments)
+    if options.target is None and not (options.list or options.self_check):
+        parser.error("HOST:PORT is missing")
+    if options.timeout <= 0 or options.jobs < 1:
+        parser.error("--timeout and --jobs must be positive")
+    return options
+
+
+def chosen(vectors: List[Vector], options: argparse.Namespace) -> List[Vector]:
+    """The vectors that the command line asks for."""
+    files = [Path(name).stem for name in options.file or ()]
+    return [
+        vector
+        for vector in vectors
+        if (not options.only or options.only in vector.name)
+        and (not files or vector.file in files)
+        and (not options.row or vector.row in options.row)
+    ]
+
+
+def report_self_check(vectors: List[Vector]) -> int:
+    """Prints what is wrong with the vectors, or that nothing is."""
+    rows = load_rows()
+    problems = self_check(vectors, rows)
+    for problem in problems:
+        print(problem)
+    if problems:
+        return 1
+    not_here = sum("not_here" in row for row in rows)
+    print(f"{len(vectors)} vectors show {len(rows) - not_here} rows; {not_here} rows can't be shown here")
+    return 0
+
+
+def main(arguments: Optional[List[str]] = None) -> int:
+    """Returns the exit code."""
+    options = parse_arguments(arguments)
+    try:
+        vectors = load_vectors()
+        if options.self_check:
+            return report_self_check(vectors)
+        vectors = chosen(vectors, options)
+        if options.list:
+            for vector in vectors:
+                print(f"{vector.file:20} {vector.row:28} {vector.name}")
+            return 0
+        target = Target.parse(options.target)
+    except UsageError as error:
+        print(f"run.py: {error}", file=sys.stderr)
+        return 2
+    try:
+        outcomes = run_all(vectors, target, options)
+    except OSError as error:
+        print(f"run.py: {options.target} can't be reached: {error}", file=sys.stderr)
+        return 3
+    if options.json:
+        report = [
+            {"name": o.vector.name, "row": o.vector.row, "verdict": o.verdict, "why": o.why, "seconds": o.seconds}
+            for o in outcomes
+        ]
+        Path(options.json).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    passed, failed, skipped = (sum(o.verdict == verdict for o in outcomes) for verdict in ("ok", "FAIL", "skip"))
+    print(f"{passed} passed, {failed} failed, {skipped} skipped")
+    return 0 if passed and not failed else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,274 @@
+"""The commands that the vectors use: the built-in ones, test, the log, and the conformance service."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Awaitable, Callable, Dict, List, Optional
+
+from wrong.frames import LONE_SURROGATE, Failure, Frame
+
+if TYPE_CHECKING:
+    from wrong.connection import Connection
+
+CANCELLED, INVALID_ARGUMENT, DEADLINE_EXCEEDED, NOT_FOUND = 1, 3, 4, 5
+RESOURCE_EXHAUSTED, UNIMPLEMENTED, INTERNAL = 8, 12, 13
+
+
+@dataclass
+class Call:
+    """A call that was accepted: the frame, and what cancel and credit need to reach it."""
+
+    frame: Frame
+    connection: "Connection"
+    credit: Optional[int]
+    more_credit: asyncio.Event = field(default_factory=asyncio.Event)
+    started: bool = False
+    cancelled: bool = False
+    task: Optional["asyncio.Task[None]"] = None
+
+    def params(self) -> Dict[str, Any]:
+        """The params, which every command with named params wants as an object."""
+        value = json.loads(self.frame.params)
+        if not isinstance(value, dict):
+            if self.connection.wrong == "guesses-params":
+                return {}
+            raise Failure(INVALID_ARGUMENT, f"params: expected an object, found {self.frame.params[:40]}")
+        return value
+
+    def param(self, name: str, kind: type, default: Any = ...) -> Any:
+        """One param of the type `kind`. A bool is no integer, whatever Python thinks."""
+        value = self.params().get(name, default)
+        if self.connection.wrong == "guesses-params" and not isinstance(value, kind) and value is not None:
+            return kind()
+        if value is ...:
+            raise Failure(INVALID_ARGUMENT, f"params.{name} is missing: expected {KIND_NAMES[kind]}")
+        if value is not default and (not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool)):
+            raise Failure(INVALID_ARGUMENT, f"params.{name}: expected {KIND_NAMES[kind]}, found {value!r:.40}")
+        return value
+
+    async def item(self, value: Any) -> None:
+        """Sends one item of a stream, once there is credit for it."""
+        while self.credit is not None and self.credit <= 0:
+            self.more_credit.clear()
+            await self.more_credit.wait()
+        if self.credit is not None:
+            self.credit -= 1
+        if not self.frame.oneway:
+            pairs = [("code", "0"), ("data", json.dumps(value)), ("more", "true")]
+            self.connection.reply(self.frame, pairs)
+
+
+KIND_NAMES = {int: "an integer", str: "a string", bool: "true or false", dict: "an object"}
+
+Handler = Callable[[Call], Awaitable[Any]]
+
+
+class Raw(str):
+    """JSON text that goes into a reply as it is."""
+
+
+class Nothing:
+    """The result of a command that has none: the reply has no `data`."""
+
+
+class Panic(Exception):
+    """What a handler's panic is here."""
+
+
+async def ping(call: Call) -> Any:
+    """Echoes params as they came, character for character."""
+    if call.connection.server.wrong == "recodes-numbers":
+        return json.loads(call.frame.params, parse_int=float)
+    if call.connection.server.wrong == "replaces-surrogates":
+        return Raw(LONE_SURROGATE.sub(r"\\ufffd", call.frame.params))
+    return Raw(call.frame.params)
+
+
+async def describe(call: Call) -> Any:
+    """Lists all commands, or the one that was asked for."""
+    cmdid = call.param("cmdid", int, None)
+    if cmdid is not None and cmdid not in COMMANDS:
+        raise Failure(NOT_FOUND, f"there is no command with cmdid {cmdid}")
+    commands = [
+        {
+            "cmdid": number,
+            "service": command.service,
+            "method": command.method,
+            "doc": command.doc,
+            "kind": command.kind,
+            "idempotent": command.idempotent,
+        }
+        for number, command in COMMANDS.items()
+        if cmdid in (None, number)
+    ]
+    server = {"name": "conformance-wrong-server", "version": "1"}
+    return {"protocol": 1, "server": server, "commands": commands}
+
+
+async def health(call: Call) -> Any:
+    """Serving, for the server as a whole and for each service that has a command here."""
+    service = call.param("service", str, None)
+    if service is not None and service not in {command.service for command in COMMANDS.values()}:
+        raise Failure(NOT_FOUND, f"there is no service {service!r}")
+    return {"status": "serving"}
+
+
+async def stats(call: Call) -> Any:
+    """The counters that this server keeps."""
+    connection = call.connection
+    return {"server": {"requests": connection.server.requests}, "connection": {"requests": connection.requests}}
+
+
+async def control(call: Call) -> Any:
+    """Stands in for cancel and credit, which the connection's reader carries out itself."""
+    return Nothing
+
+
+async def authenticate(_call: Call) -> Any:
+    """Nothing is configured that could tell who someone is."""
+    raise Failure(UNIMPLEMENTED, "cmdid 6, authenticate: no authentication is configured here")
+
+
+async def log_append(call: Call) -> Any:
+    """Appends one entry and wakes the readers that wait."""
+    server = call.connection.server
+    entry: Dict[str, Any] = {"seq": len(server.log) + 1, "ts": int(time.time() * 1000)}
+    for name in ("level", "service", "message"):
+        entry[name] = call.param(name, str)
+    for name, kind in (("trace", str), ("fields", dict)):
+        value = call.param(name, kind, None)
+        if value is not None:
+            entry[name] = value
+    server.log.append(entry)
+    async with server.log_grew:
+        server.log_grew.notify_all()
+    return {"seq": entry["seq"]}
+
+
+async def log_read(call: Call) -> Any:
+    """Reads the entries behind `after`, and waits up to `wait_ms` for the first of them."""
+    server = call.connection.server
+    after, limit, wait_ms = (call.param(name, int) for name in ("after", "limit", "wait_ms"))
+    level, service, text = (call.param(name, str, None) for name in ("level", "service", "contains"))
+
+    def wanted(entry: Dict[str, Any]) -> bool:
+        right_place = level in (None, entry["level"]) and service in (None, entry["service"])
+        return right_place and (text or "") in entry["message"]
+
+    def found() -> List[Dict[str, Any]]:
+        return [entry for entry in server.log[after:] if wanted(entry)][:limit]
+
+    async with server.log_grew:
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(server.log_grew.wait_for(found), wait_ms / 1000)
+    entries = found()
+    return {"entries": entries, "next": entries[-1]["seq"] if entries else after}
+
+
+async def nothing(_call: Call) -> Any:
+    """Success without data."""
+    return Nothing
+
+
+async def sleep(call: Call) -> Any:
+    """Waits."""
+    milliseconds = call.param("ms", int)
+    if not 0 <= milliseconds <= 60_000:
+        raise Failure(INVALID_ARGUMENT, "params.ms: expected an integer from 0 to 60000")
+    await asyncio.sleep(milliseconds / 1000)
+    return {"slept_ms": milliseconds}
+
+
+async def panic(_call: Call) -> Any:
+    """Fails in a way that its author has not foreseen."""
+    raise Panic("a secret of the handler")
+
+
+async def fill(call: Call) -> Any:
+    """A reply of any length."""
+    return {"fill": "x" * call.param("bytes", int)}
+
+
+async def add(call: Call) -> Any:
+    """Two typed params."""
+    return {"sum": call.param("a", int) + call.param("b", int)}
+
+
+async def count(call: Call) -> Any:
+    """A stream."""
+    items = [{"i": number} for number in range(call.param("n", int))]
+    held_back = items.pop() if items and call.connection.server.wrong == "end-carries-data" else Nothing
+    for item in items:
+        await call.item(item)
+    return held_back
+
+
+async def fail(call: Call) -> Any:
+    """Any failure."""
+    params = call.params()
+    more = {name: params[name] for name in ("details", "rejected", "retry_after_ms") if name in params}
+    raise Failure(call.param("code", int), call.param("message", str), **more)
+
+
+async def envelope(call: Call) -> Any:
+    """What was understood of everything around params."""
+    frame = call.frame
+    return {
+        "id": None if frame.id_text is None else json.loads(frame.id_text),
+        "cmdid": frame.cmdid,
+        "timestamp": frame.timestamp,
+        "timeout_ms": frame.timeout_ms,
+        "oneway": frame.oneway,
+        "credit": frame.credit,
+        "meta": frame.meta,
+    }
+
+
+async def tally(call: Call) -> Any:
+    """A counter for each key: what has been executed can be seen afterwards."""
+    tallies = call.connection.server.tallies
+    key = call.param("key", str)
+    tallies[key] = tallies.get(key, 0) + call.param("add", int, 0)
+    return {"total": tallies[key]}
+
+
+@dataclass
+class Command:
+    """A row of the table of commands."""
+
+    service: str
+    method: str
+    handler: Handler
+    kind: str = "unary"
+    idempotent: bool = True
+
+    @property
+    def doc(self) -> str:
+        """The handler's own sentence."""
+        return self.handler.__doc__ or ""
+
+
+COMMANDS: Dict[int, Command] = {
+    0: Command("builtin", "ping", ping),
+    1: Command("builtin", "describe", describe),
+    2: Command("builtin", "health", health),
+    3: Command("builtin", "stats", stats),
+    4: Command("builtin", "cancel", control, kind="oneway"),
+    5: Command("builtin", "credit", control, kind="oneway", idempotent=False),
+    6: Command("builtin", "authenticate", authenticate),
+    1001: Command("log", "append", log_append, idempotent=False),
+    1002: Command("log", "read", log_read),
+    10000: Command("test", "test", nothing),
+    10001: Command("conformance", "sleep", sleep),
+    10002: Command("conformance", "panic", panic),
+    10003: Command("conformance", "fill", fill),
+    10004: Command("conformance", "add", add),
+    10005: Command("conformance", "count", count, kind="stream"),
+    10006: Command("conformance", "fail", fail),
+    10007: Command("conformance", "envelope", envelope),
+    10008: Command("conformance", "tally", tally, idempotent=False),
+}

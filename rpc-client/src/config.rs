@@ -1,0 +1,87 @@
+//! Every setting of a client, with its unit in its name.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// The settings of a client and of its connection.
+///
+/// ```
+/// use rpc_client::{Client, Config};
+///
+/// let patient = Config { call_timeout_ms: 60_000, ..Config::default() };
+/// let client = Client::with_config("127.0.0.1:8889", patient);
+/// # let _ = client;
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Time of a call in milliseconds, where the call does not say: it covers connecting, waiting
+    /// for room, writing and the reply.
+    pub call_timeout_ms: u64,
+    /// Time of one attempt to connect, in milliseconds.
+    pub connect_timeout_ms: u64,
+    /// How long calls wait for a server that cannot be reached, in milliseconds from the first
+    /// failure; after that they fail at once, until it is back.
+    pub fail_fast_after_ms: u64,
+    /// Shortest window of the back-off between attempts to connect, in milliseconds; the first
+    /// attempt after a failure is made at once.
+    pub reconnect_base_ms: u64,
+    /// Longest window of the back-off, in milliseconds.
+    pub reconnect_cap_ms: u64,
+    /// Calls in flight on the connection; more wait for room.
+    pub in_flight_max: usize,
+    /// Bytes of requests that wait to be written; more calls wait for room.
+    pub output_bytes_max: usize,
+    /// Longest reply line in bytes. A longer one ends the connection.
+    pub reply_bytes_max: usize,
+    /// Items that a stream may send ahead of its reader.
+    pub stream_credit: u64,
+    /// Sends every call without an id, for a server that knows none, as tornado-TCP's: calls run
+    /// one after another and are answered in their order.
+    pub ordered: bool,
+    /// Idle time before TCP keepalive probes, in milliseconds; 0 turns them off.
+    pub keepalive_idle_ms: u64,
+    /// Time between TCP keepalive probes, in milliseconds.
+    pub keepalive_interval_ms: u64,
+    /// TCP keepalive probes without an answer before the connection is dead.
+    pub keepalive_probes: u32,
+    /// Time that sent bytes may stay unacknowledged (`TCP_USER_TIMEOUT`), in milliseconds; 0 leaves
+    /// it to the system.
+    pub tcp_user_timeout_ms: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            call_timeout_ms: 5_000,
+            connect_timeout_ms: 3_000,
+            fail_fast_after_ms: 1_000,
+            reconnect_base_ms: 50,
+            reconnect_cap_ms: 5_000,
+            in_flight_max: 65_536,
+            output_bytes_max: 8 * 1024 * 1024,
+            reply_bytes_max: 16 * 1024 * 1024,
+            stream_credit: 64,
+            ordered: false,
+            keepalive_idle_ms: 10_000,
+            keepalive_interval_ms: 3_000,
+            keepalive_probes: 3,
+            tcp_user_timeout_ms: 10_000,
+        }
+    }
+}
+
+impl Config {
+    pub(crate) fn call_timeout(&self) -> Duration {
+        Duration::from_millis(self.call_timeout_ms)
+    }
+
+    pub(crate) fn connect_timeout(&self) -> Duration {
+        Duration::from_millis(self.connect_timeout_ms)
+    }
+
+    pub(crate) fn fail_fast_after(&self) -> Duration {
+        Duration::from_millis(self.fail_fast_after_ms)
+    }
+}

@@ -1,0 +1,758 @@
+//! The one file of the client that moves bytes: a connection and the task that drives it.
+//!
+//! Callers write their frames into one shared buffer and wait in a slot; the driver writes what has
+//! gathered, reads replies, and wakes the slots that they are for. Between them stands one mutex,
+//! held for copies in memory only. Nothing is allocated, spawned or sent through a channel for a
+//! call. Its twin is rpc-server's `connection`.
+
+use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::mem;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker, ready};
+
+use futures::Stream;
+use rpc_core::codec::{LineDecoder, Step};
+use rpc_core::frame::{FromServer, ReplyFrame, encode_cancel, encode_credit, encode_request};
+use rpc_core::in_flight::{InFlight, OrderedReply};
+use rpc_core::{RawJson, Request, Status};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::Notify;
+use tokio::time::{Instant, Sleep};
+
+use crate::config::Config;
+use crate::error::{Cause, Error, Kind};
+
+/// What one read takes at most; a connection keeps one buffer of this size, and a larger one only
+/// while a longer reply passes through.
+const READ_BYTES: usize = 64 * 1024;
+
+/// Replies delivered before the callers that they woke get to run: a quarter of the calls in
+/// flight, so that four such chunks are under way between the two sides, within these bounds.
+const CHUNK_MIN: usize = 4;
+const CHUNK_MAX: usize = 64;
+
+/// One end of a connection, as callers hold it. Dropping the last handle lets the driver write what
+/// is left and close.
+pub(crate) struct Connection(Arc<Shared>);
+
+struct Shared {
+    address: Arc<str>,
+    number: u64,
+    config: Arc<Config>,
+    state: Mutex<State>,
+    /// Tells callers that wait for room in the table or in the output.
+    room: Notify,
+}
+
+struct State {
+    /// Frames that the driver has not taken yet.
+    output: Vec<u8>,
+    /// Bytes that were ever put into `output`, and of those the ones that the system has taken.
+    appended: u64,
+    written: u64,
+    calls: InFlight<Slot>,
+    /// Callers that wait for `room`.
+    waiting_for_room: usize,
+    driver: Option<Waker>,
+    /// When the driver looks for calls that are past their deadline.
+    next_deadline: Option<Instant>,
+    flushes: Vec<(u64, Waker)>,
+    /// The server has said goaway: no new calls.
+    is_leaving: bool,
+    /// The last handle is gone.
+    is_closing: bool,
+    ended: Option<Cause>,
+}
+
+/// One call, from its first byte to its end.
+#[derive(Default)]
+struct Slot {
+    progress: Progress,
+    waker: Option<Waker>,
+    deadline: Option<Instant>,
+    /// Where its frame ends in the count of `State::appended`.
+    frame_end: u64,
+    is_ordered: bool,
+    /// The items of a stream that its reader has not taken.
+    items: VecDeque<RawJson<'static>>,
+    is_stream: bool,
+}
+
+#[derive(Default)]
+enum Progress {
+    #[default]
+    Waiting,
+    Done(Result<Option<RawJson<'static>>, Failure>),
+}
+
+enum Failure {
+    Status(Status),
+    Nonsense(String),
+    Lost { may_have_run: bool, cause: Cause },
+    Expired,
+}
+
+/// Why a call could not begin.
+pub(crate) enum Refusal {
+    /// The connection takes no new calls; another one may.
+    Over,
+    /// Too much waits; [`Connection::wait_for_room`] says when to try again.
+    Full,
+}
+
+impl Connection {
+    /// Takes a byte stream into use and returns the handle and the driver, which somebody must run.
+    pub(crate) fn new<IO>(
+        io: IO,
+        address: Arc<str>,
+        config: Arc<Config>,
+    ) -> (Arc<Self>, impl Future<Output = ()> + Send + use<IO>)
+    where
+        IO: AsyncRead + AsyncWrite + Unpin + Send,
+    {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let state = State {
+            output: Vec::new(),
+            appended: 0,
+            written: 0,
+            calls: InFlight::new(config.in_flight_max),
+            waiting_for_room: 0,
+            driver: None,
+            next_deadline: None,
+            flushes: Vec::new(),
+            is_leaving: false,
+            is_closing: false,
+            ended: None,
+        };
+        let shared = Arc::new(Shared {
+            address,
+            // Relaxed: only uniqueness matters.
+            number: NEXT.fetch_add(1, Ordering::Relaxed),
+            config,
+            state: Mutex::new(state),
+            room: Notify::new(),
+        });
+        tracing::debug!(address = %shared.address, connection = shared.number, "connected");
+        let mut driver = Driver::new(io, Arc::clone(&shared));
+        let run = async move {
+            let ended = poll_fn(|cx| driver.poll(cx)).await;
+            driver.finish(ended);
+        };
+        (Arc::new(Self(shared)), run)
+    }
+
+    /// Whether it takes new calls.
+    pub(crate) fn is_usable(&self) -> bool {
+        let state = self.0.lock();
+        state.ended.is_none() && !state.is_leaving
+    }
+
+    /// Puts a call's frame into the output and takes a slot for its reply. `is_ordered` sends it
+    /// without an id.
+    pub(crate) fn begin(
+        self: &Arc<Self>,
+        request: &Request<'_>,
+        deadline: Option<Instant>,
+        is_ordered: bool,
+        is_stream: bool,
+    ) -> Result<PendingCall, Refusal> {
+        let mut state = self.0.lock();
+        let state = &mut *state;
+        state.admit(&self.0.config)?;
+        let opened = if is_ordered { state.calls.open_ordered() } else { state.calls.open() };
+        let Some((id, slot)) = opened else {
+            state.waiting_for_room += 1;
+            return Err(Refusal::Full);
+        };
+        let was_empty = state.output.is_empty();
+        let before = state.output.len();
+        encode_request(&mut state.output, (!is_ordered).then_some(id), request);
+        state.appended += (state.output.len() - before) as u64;
+        slot.progress = Progress::Waiting;
+        slot.deadline = deadline;
+        slot.frame_end = state.appended;
+        slot.is_ordered = is_ordered;
+        slot.is_stream = is_stream;
+        let is_next = deadline.is_some_and(|deadline| state.next_deadline.is_none_or(|next| deadline < next));
+        if is_next {
+            state.next_deadline = deadline;
+        }
+        if was_empty || is_next {
+            state.wake_driver();
+        }
+        Ok(PendingCall { connection: Arc::clone(self), id, is_over: false })
+    }
+
+    /// Puts a oneway call's frame into the output. With an id of its own it runs beside other calls;
+    /// without one it takes its turn in their order.
+    pub(crate) fn notify(&self, request: &Request<'_>, is_ordered: bool) -> Result<(), Refusal> {
+        let mut state = self.0.lock();
+        state.admit(&self.0.config)?;
+        let id = if is_ordered {
+            None
+        } else {
+            let Some((id, _)) = state.calls.open() else {
+                state.waiting_for_room += 1;
+                return Err(Refusal::Full);
+            };
+            // Nothing will answer it.
+            state.calls.close(id);
+            Some(id)
+        };
+        state.append(|output| encode_request(output, id, request));
+        Ok(())
+    }
+
+    /// Resolves when there may be room again after [`Refusal::Full`].
+    pub(crate) async fn wait_for_room(&self) {
+        let notified = self.0.room.notified();
+        tokio::pin!(notified);
+        // Registered before the second look, so that room made in between is not missed.
+        notified.as_mut().enable();
+        let has_room = {
+            let state = self.0.lock();
+            state.ended.is_some() || state.has_room(&self.0.config)
+        };
+        if !has_room {
+            notified.await;
+        }
+    }
+
+    /// Resolves when everything that was begun so far has been handed to the system.
+    pub(crate) async fn flush(&self) -> Result<(), Error> {
+        let target = self.0.lock().appended;
+        poll_fn(|cx| {
+            let mut state = self.0.lock();
+            if state.written >= target {
+                return Poll::Ready(Ok(()));
+            }
+            if let Some(cause) = &state.ended {
+                return Poll::Ready(Err(self.0.error(Kind::NotSent(cause.clone()))));
+            }
+            state.flushes.push((target, cx.waker().clone()));
+            Poll::Pending
+        })
+        .await
+    }
+
+    fn end_of(&self, state: &mut State, id: u64, failure: Failure) -> Error {
+        let kind = match failure {
+            Failure::Status(status) => Kind::Status(status),
+            Failure::Nonsense(message) => Kind::Data(Cause::new(message)),
+            Failure::Lost { may_have_run: true, cause } => Kind::MayHaveRun(cause),
+            Failure::Lost { may_have_run: false, cause } => Kind::NotSent(cause),
+            Failure::Expired => {
+                let was_sent = state.calls.get_mut(id).is_some_and(|slot| slot.frame_end <= state.written);
+                Kind::Deadline { was_sent }
+            }
+        };
+        self.0.error(kind)
+    }
+
+    /// Frees a call's slot. `is_given_up`: the server may still be at work, and is told.
+    fn release(&self, state: &mut State, id: u64, is_given_up: bool) {
+        let Some(slot) = state.calls.close(id) else { return };
+        let is_ordered = slot.is_ordered;
+        slot.progress = Progress::Waiting;
+        slot.waker = None;
+        slot.items.clear();
+        if is_given_up && !is_ordered && state.ended.is_none() {
+            state.append(|output| encode_cancel(output, id));
+        }
+        if state.waiting_for_room > 0 {
+            state.waiting_for_room = 0;
+            self.0.room.notify_waiters();
+        }
+        if state.is_leaving && state.calls.is_empty() {
+            state.wake_driver();
+        }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.is_closing = true;
+        state.wake_driver();
+    }
+}
+
+impl Shared {
+    /// A panic while the lock was held cannot have left the table half changed in a way that harms:
+    /// each change is one step.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn error(&self, kind: Kind) -> Error {
+        Error::new(kind, &self.address, Some(self.number))
+    }
+}
+
+impl State {
+    fn admit(&mut self, config: &Config) -> Result<(), Refusal> {
+        if self.ended.is_some() || self.is_leaving {
+            return Err(Refusal::Over);
+        }
+        if self.output.len() >= config.output_bytes_max {
+            self.waiting_for_room += 1;
+            return Err(Refusal::Full);
+        }
+        Ok(())
+    }
+
+    fn has_room(&self, config: &Config) -> bool {
+        self.output.len() < config.output_bytes_max && self.calls.len() < config.in_flight_max
+    }
+
+    fn append(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        let before = self.output.len();
+        write(&mut self.output);
+        self.appended += (self.output.len() - before) as u64;
+        if before == 0 {
+            self.wake_driver();
+        }
+    }
+
+    fn wake_driver(&mut self) {
+        if let Some(driver) = self.driver.take() {
+            driver.wake();
+        }
+    }
+}
+
+/// A call that has been begun: a future of its data. Dropping it gives the call up, and tells the
+/// server.
+pub(crate) struct PendingCall {
+    connection: Arc<Connection>,
+    id: u64,
+    is_over: bool,
+}
+
+impl PendingCall {
+    fn poll_done(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<RawJson<'static>>, Error>> {
+        let Self { connection, id, is_over } = self;
+        let mut state = connection.0.lock();
+        let slot = state.calls.get_mut(*id).expect("the slot is closed by this call alone");
+        match mem::take(&mut slot.progress) {
+            Progress::Waiting => {
+                if !slot.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+                    slot.waker = Some(cx.waker().clone());
+                }
+                Poll::Pending
+            }
+            Progress::Done(done) => {
+                let is_given_up = matches!(done, Err(Failure::Expired | Failure::Nonsense(_)));
+                let result = done.map_err(|failure| connection.end_of(&mut state, *id, failure));
+                connection.release(&mut state, *id, is_given_up);
+                *is_over = true;
+                Poll::Ready(result)
+            }
+        }
+    }
+}
+
+impl Future for PendingCall {
+    type Output = Result<Option<RawJson<'static>>, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.poll_done(cx)
+    }
+}
+
+impl Drop for PendingCall {
+    fn drop(&mut self) {
+        if !self.is_over {
+            let mut state = self.connection.0.lock();
+            self.connection.release(&mut state, self.id, true);
+        }
+    }
+}
+
+/// The items of a streaming call. Dropping it gives the call up.
+pub(crate) struct PendingStream {
+    call: PendingCall,
+    taken_since_credit: u64,
+}
+
+impl PendingStream {
+    pub(crate) fn new(call: PendingCall) -> Self {
+        Self { call, taken_since_credit: 0 }
+    }
+}
+
+impl Stream for PendingStream {
+    type Item = Result<RawJson<'static>, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if self.call.is_over {
+            return Poll::Ready(None);
+        }
+        let Self { call, taken_since_credit } = &mut *self;
+        let connection = &call.connection;
+        let mut state = connection.0.lock();
+        let slot = state.calls.get_mut(call.id).expect("the slot is closed by this call alone");
+        if let Some(item) = slot.items.pop_front() {
+            let is_ordered = slot.is_ordered;
+            *taken_since_credit += 1;
+            // Credit is given back by halves: few frames, and the server never runs dry.
+            if *taken_since_credit * 2 >= connection.0.config.stream_credit && !is_ordered {
+                let items = mem::take(taken_since_credit);
+                state.append(|output| encode_credit(output, call.id, items));
+            }
+            return Poll::Ready(Some(Ok(item)));
+        }
+        drop(state);
+        // The last line of a stream carries no data; that of a unary command does, and is taken for
+        // a stream of one item.
+        ready!(self.call.poll_done(cx)).transpose().map_or(Poll::Ready(None), |item| Poll::Ready(Some(item)))
+    }
+}
+
+/// What moves the bytes: owns the byte stream, and is run as a task.
+struct Driver<IO> {
+    io: IO,
+    shared: Arc<Shared>,
+    /// What is being written, and how far it is.
+    writing: Vec<u8>,
+    at: usize,
+    lines: LineDecoder,
+    /// What was read: `input[start..end]` is not delivered yet.
+    input: Vec<u8>,
+    start: usize,
+    end: usize,
+    /// What the server last said without a call to say it to: why it closed, as a rule.
+    farewell: Option<Status>,
+    timer: Option<Pin<Box<Sleep>>>,
+    woken: Vec<Waker>,
+}
+
+/// How a connection ended, where it was not an error of the byte stream.
+enum Ended {
+    /// This side was done with it.
+    Done,
+    /// The server closed it.
+    ByServer,
+    /// The server's bytes make no sense.
+    Nonsense(String),
+}
+
+impl<IO> Driver<IO>
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+{
+    fn new(io: IO, shared: Arc<Shared>) -> Self {
+        Self {
+            io,
+            writing: Vec::new(),
+            at: 0,
+            lines: LineDecoder::new(shared.config.reply_bytes_max),
+            shared,
+            input: Vec::new(),
+            start: 0,
+            end: 0,
+            farewell: None,
+            timer: None,
+            woken: Vec::new(),
+        }
+    }
+
+    /// One turn: write what has gathered, deliver what came. Ready when the connection is over.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Ended>> {
+        // Registered before anything is looked at, so that no caller's wake is lost.
+        self.shared.lock().driver = Some(cx.waker().clone());
+        loop {
+            let is_finished = self.poll_write(cx)?;
+            if is_finished {
+                ready!(Pin::new(&mut self.io).poll_shutdown(cx))?;
+                return Poll::Ready(Ok(Ended::Done));
+            }
+            match self.deliver() {
+                Ok(true) => {
+                    // The callers that were woken come first: what they send leaves in one write.
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                Ok(false) => {}
+                Err(nonsense) => return Poll::Ready(Ok(Ended::Nonsense(nonsense))),
+            }
+            let read = self.poll_read(cx);
+            if let Poll::Ready(read) = read {
+                if read? == 0 {
+                    return Poll::Ready(Ok(Ended::ByServer));
+                }
+                continue;
+            }
+            if self.poll_deadlines(cx).is_pending() {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// Writes what callers have left, as far as the system takes it. True when there will never be
+    /// more.
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
+        loop {
+            if self.at == self.writing.len() {
+                self.writing.clear();
+                self.at = 0;
+                let mut state = self.shared.lock();
+                if state.output.is_empty() {
+                    return Ok(state.is_closing || state.is_leaving && state.calls.is_empty());
+                }
+                mem::swap(&mut state.output, &mut self.writing);
+                if state.waiting_for_room > 0 {
+                    state.waiting_for_room = 0;
+                    self.shared.room.notify_waiters();
+                }
+            }
+            match Pin::new(&mut self.io).poll_write(cx, &self.writing[self.at..]) {
+                Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
+                Poll::Ready(Ok(n)) => {
+                    self.at += n;
+                    let mut state = self.shared.lock();
+                    state.written += n as u64;
+                    let written = state.written;
+                    state.flushes.retain(|(target, waker)| {
+                        let is_reached = *target <= written;
+                        if is_reached {
+                            waker.wake_by_ref();
+                        }
+                        !is_reached
+                    });
+                }
+                Poll::Ready(Err(error)) => return Err(error),
+                Poll::Pending => return Ok(false),
+            }
+        }
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.start > 0 {
+            self.input.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.start = 0;
+        }
+        if self.end == 0 && self.input.len() > READ_BYTES {
+            self.input = Vec::new();
+        }
+        if self.input.len() - self.end < READ_BYTES / 2 {
+            self.input.resize(self.end + READ_BYTES, 0);
+        }
+        let mut buffer = ReadBuf::new(&mut self.input[self.end..]);
+        ready!(Pin::new(&mut self.io).poll_read(cx, &mut buffer))?;
+        let read = buffer.filled().len();
+        self.end += read;
+        Poll::Ready(Ok(read))
+    }
+
+    /// Hands one chunk of replies to their callers. True where any was handed over.
+    fn deliver(&mut self) -> Result<bool, String> {
+        let mut delivered = 0;
+        let shared = Arc::clone(&self.shared);
+        let mut state = shared.lock();
+        let chunk = (state.calls.len() / 4).clamp(CHUNK_MIN, CHUNK_MAX);
+        let outcome = loop {
+            if delivered >= chunk {
+                break Ok(());
+            }
+            match self.lines.step(&self.input[self.start..self.end]) {
+                Step::Line { line, consumed } => {
+                    self.start += consumed;
+                    if line.is_empty() {
+                        continue;
+                    }
+                    delivered += 1;
+                    let line = FromServer::decode(line);
+                    if let Err(nonsense) = state.take_line(line, &shared, &mut self.woken, &mut self.farewell)
+                    {
+                        break Err(nonsense);
+                    }
+                }
+                Step::TooLong { .. } => {
+                    let limit = shared.config.reply_bytes_max;
+                    break Err(format!("a reply is longer than `reply_bytes_max` of {limit} bytes"));
+                }
+                Step::Partial { .. } => break Ok(()),
+            }
+        };
+        drop(state);
+        for waker in self.woken.drain(..) {
+            waker.wake();
+        }
+        outcome.map(|()| delivered > 0)
+    }
+
+    /// Ends the calls that are past their deadline. Ready where the time had come.
+    fn poll_deadlines(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(next) = self.shared.lock().next_deadline else {
+            return Poll::Pending;
+        };
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(next)));
+        if timer.deadline() != next {
+            timer.as_mut().reset(next);
+        }
+        ready!(timer.as_mut().poll(cx));
+        let now = Instant::now();
+        let mut state = self.shared.lock();
+        let mut earliest: Option<Instant> = None;
+        for (_, slot) in state.calls.iter_mut() {
+            match slot.deadline {
+                Some(deadline) if deadline <= now => {
+                    if matches!(slot.progress, Progress::Waiting) {
+                        slot.progress = Progress::Done(Err(Failure::Expired));
+                        self.woken.extend(slot.waker.take());
+                    }
+                }
+                Some(deadline) => {
+                    earliest = Some(earliest.map_or(deadline, |earliest| earliest.min(deadline)))
+                }
+                None => {}
+            }
+        }
+        state.next_deadline = earliest;
+        drop(state);
+        for waker in self.woken.drain(..) {
+            waker.wake();
+        }
+        Poll::Ready(())
+    }
+}
+
+impl<IO> Driver<IO> {
+    fn finish(&mut self, ended: io::Result<Ended>) {
+        let farewell = self.farewell.take();
+        let because = farewell.as_ref().map(|status| format!(" after saying: {status}")).unwrap_or_default();
+        let cause = match ended {
+            Ok(Ended::Done) => Cause::new("the connection was closed by this side"),
+            Ok(Ended::ByServer) => Cause::new(format!("the server closed the connection{because}")),
+            Ok(Ended::Nonsense(what)) => Cause::new(format!("the connection was given up: {what}")),
+            Err(error) => Cause::with_source(format!("the connection was lost{because}: {error}"), error),
+        };
+        tracing::debug!(address = %self.shared.address, connection = self.shared.number, reason = %cause.message, "disconnected");
+        self.end_all(&cause, farewell.is_some_and(|status| status.is_rejected()));
+    }
+
+    /// The one way out for calls that the connection leaves behind.
+    fn end_all(&mut self, cause: &Cause, was_rejected: bool) {
+        let mut woken = Vec::new();
+        let mut state = self.shared.lock();
+        if state.ended.is_some() {
+            return;
+        }
+        state.ended = Some(cause.clone());
+        let written = state.written;
+        for (_, slot) in state.calls.iter_mut() {
+            if matches!(slot.progress, Progress::Waiting) {
+                // A frame that did not leave whole was not executed, whatever it looked like.
+                let may_have_run = slot.frame_end <= written && !was_rejected;
+                slot.progress = Progress::Done(Err(Failure::Lost { may_have_run, cause: cause.clone() }));
+                woken.extend(slot.waker.take());
+            }
+        }
+        woken.extend(state.flushes.drain(..).map(|(_, waker)| waker));
+        drop(state);
+        self.shared.room.notify_waiters();
+        for waker in woken {
+            waker.wake();
+        }
+    }
+}
+
+impl<IO> Drop for Driver<IO> {
+    /// The task was dropped before its end: its runtime is gone, or somebody stopped it.
+    fn drop(&mut self) {
+        self.end_all(&Cause::new("the task that drove the connection was stopped"), false);
+    }
+}
+
+impl State {
+    /// Gives one line to the call that it is for. An error ends the connection.
+    fn take_line(
+        &mut self,
+        line: Result<FromServer<'_>, rpc_core::frame::BadReply>,
+        shared: &Shared,
+        woken: &mut Vec<Waker>,
+        farewell: &mut Option<Status>,
+    ) -> Result<(), String> {
+        let reply = match line {
+            Ok(FromServer::Reply(reply)) => reply,
+            Ok(FromServer::Notice { event, message }) => {
+                if event == "goaway" {
+                    tracing::info!(address = %shared.address, connection = shared.number, %message, "goaway");
+                    self.is_leaving = true;
+                } else {
+                    tracing::debug!(address = %shared.address, %event, "a notice that this version does not know");
+                }
+                return Ok(());
+            }
+            Err(bad) => {
+                // It fails the call that it names, where it names one, and otherwise the connection:
+                // nobody knows whom it was for.
+                let slot = bad.id.and_then(|id| self.calls.get_mut(id));
+                return match slot {
+                    Some(slot) => {
+                        slot.finish(Err(Failure::Nonsense(bad.message)), woken);
+                        Ok(())
+                    }
+                    None if bad.id.is_some() => Ok(()),
+                    None => Err(bad.message),
+                };
+            }
+        };
+        let id = match reply.id {
+            Some(id) => id,
+            None => match if reply.more { self.calls.peek_ordered() } else { self.calls.next_ordered() } {
+                OrderedReply::For(id) => id,
+                OrderedReply::GivenUp => return Ok(()),
+                OrderedReply::Unexpected => {
+                    let status = reply.status();
+                    tracing::debug!(address = %shared.address, connection = shared.number, %status, "a reply to no call");
+                    *farewell = Some(status);
+                    return Ok(());
+                }
+            },
+        };
+        match self.calls.get_mut(id) {
+            Some(slot) => slot.take_reply(&reply, shared.config.stream_credit, woken),
+            // Late: its caller has gone.
+            None => tracing::trace!(address = %shared.address, id, "a late reply"),
+        }
+        Ok(())
+    }
+}
+
+impl Slot {
+    fn take_reply(&mut self, reply: &ReplyFrame<'_>, credit: u64, woken: &mut Vec<Waker>) {
+        let data = reply.data.clone().map(RawJson::into_owned);
+        if !reply.code.is_ok() {
+            self.finish(Err(Failure::Status(reply.status())), woken);
+        } else if !reply.more {
+            self.finish(Ok(data), woken);
+        } else if self.is_stream && !self.is_ordered && self.items.len() as u64 > credit {
+            self.finish(
+                Err(Failure::Nonsense("the stream sent more items than it had `credit` for".into())),
+                woken,
+            );
+        } else if self.is_stream {
+            self.items.extend(data);
+            woken.extend(self.waker.take());
+        } else {
+            self.finish(
+                Err(Failure::Nonsense("the command answers with a stream; call it as one".into())),
+                woken,
+            );
+        }
+    }
+
+    fn finish(&mut self, done: Result<Option<RawJson<'static>>, Failure>, woken: &mut Vec<Waker>) {
+        if matches!(self.progress, Progress::Waiting) {
+            self.progress = Progress::Done(done);
+            woken.extend(self.waker.take());
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! How a call fails, and what may be done about it.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::sync::Arc;
+
+use rpc_core::{Code, Status};
+
+/// The failure of a call.
+///
+/// It is exactly one of: the server answered a failure ([`status`](Self::status), perhaps
+/// [rejected](Self::is_rejected)); the call was not sent; the connection was lost and the call may
+/// have run; its deadline passed; what was to be sent or what came back is not what it should be.
+/// Its `Display` is one line for an operator: address, code, and what happened.
+///
+/// ```no_run
+/// # async fn example(client: rpc_client::Client) {
+/// match client.call::<_, u64>(1001, &"params").await {
+///     Ok(seq) => println!("{seq}"),
+///     Err(error) if error.is_retryable() => println!("later, then: {error}"),
+///     Err(error) if error.may_have_run() => println!("look before trying again: {error}"),
+///     Err(error) => println!("{error}"),
+/// }
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Error(Box<Inner>);
+
+#[derive(Clone)]
+struct Inner {
+    kind: Kind,
+    address: Arc<str>,
+    connection: Option<u64>,
+}
+
+#[derive(Clone)]
+pub(crate) enum Kind {
+    /// Never left this process whole, so it cannot have run.
+    NotSent(Cause),
+    /// The server's own word.
+    Status(Status),
+    /// Left, and the connection ended before the reply.
+    MayHaveRun(Cause),
+    /// Too late.
+    Deadline { was_sent: bool },
+    /// The params cannot be written as JSON.
+    Params(Arc<serde_json::Error>),
+    /// The reply is not what was asked for.
+    Data(Cause),
+}
+
+/// What happened, in words, and the error behind it where there is one.
+#[derive(Clone)]
+pub(crate) struct Cause {
+    pub(crate) message: String,
+    pub(crate) source: Option<Arc<dyn StdError + Send + Sync>>,
+}
+
+impl Cause {
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), source: None }
+    }
+
+    pub(crate) fn with_source(
+        message: impl Into<String>,
+        source: impl StdError + Send + Sync + 'static,
+    ) -> Self {
+        Self { message: message.into(), source: Some(Arc::new(source)) }
+    }
+}
+
+impl Error {
+    pub(crate) fn new(kind: Kind, address: &Arc<str>, connection: Option<u64>) -> Self {
+        Self(Box::new(Inner { kind, address: Arc::clone(address), connection }))
+    }
+
+    /// The failure as a code: the server's own, 4 past the deadline, 14 where the connection failed,
+    /// 3 and 13 for params and data that do not fit.
+    pub fn code(&self) -> Code {
+        match &self.0.kind {
+            Kind::Status(status) => status.code(),
+            Kind::NotSent(_) | Kind::MayHaveRun(_) => Code::UNAVAILABLE,
+            Kind::Deadline { .. } => Code::DEADLINE_EXCEEDED,
+            Kind::Params(_) => Code::INVALID_ARGUMENT,
+            Kind::Data(_) => Code::INTERNAL,
+        }
+    }
+
+    /// What the server answered, where it did.
+    pub fn status(&self) -> Option<&Status> {
+        match &self.0.kind {
+            Kind::Status(status) => Some(status),
+            _ => None,
+        }
+    }
+
+    /// The address that was called.
+    pub fn address(&self) -> &str {
+        &self.0.address
+    }
+
+    /// The number of the connection within this process, where there was one.
+    pub fn connection(&self) -> Option<u64> {
+        self.0.connection
+    }
+
+    /// Whether the whole request may have left this process.
+    pub fn was_sent(&self) -> bool {
+        match &self.0.kind {
+            Kind::NotSent(_) | Kind::Params(_) => false,
+            Kind::Deadline { was_sent } => *was_sent,
+            Kind::Status(_) | Kind::MayHaveRun(_) | Kind::Data(_) => true,
+        }
+    }
+
+    /// Whether the server promised that the call did not run.
+    pub fn is_rejected(&self) -> bool {
+        self.status().is_some_and(Status::is_rejected)
+    }
+
+    /// Whether the command may have done its work, or part of it, though there is no result.
+    pub fn may_have_run(&self) -> bool {
+        self.was_sent() && !self.is_rejected()
+    }
+
+    /// Whether the deadline passed, here or at the server.
+    pub fn is_deadline(&self) -> bool {
+        self.code() == Code::DEADLINE_EXCEEDED
+    }
+
+    /// Whether the server could not be reached: nothing was sent.
+    pub fn is_unreachable(&self) -> bool {
+        matches!(self.0.kind, Kind::NotSent(_))
+    }
+
+    /// Whether sending the call again is safe whatever the command, and makes sense: it was not
+    /// sent, or it was rejected.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self.0.kind, Kind::NotSent(_)) || self.is_rejected()
+    }
+
+    /// The same failure as a [`Status`], for code that stands behind the [`Service`] trait.
+    ///
+    /// [`Service`]: rpc_core::Service
+    pub fn into_status(self) -> Status {
+        if let Kind::Status(status) = &self.0.kind {
+            return status.clone();
+        }
+        let not_sent = self.is_unreachable();
+        let status = Status::new(self.code(), self.to_string()).with_source(self);
+        if not_sent { status.with_rejected() } else { status }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.0.address)?;
+        match &self.0.kind {
+            Kind::NotSent(cause) => write!(f, "not sent: {}", cause.message),
+            Kind::MayHaveRun(cause) => write!(f, "sent, and may have run: {}", cause.message),
+            Kind::Deadline { was_sent: true } => {
+                f.write_str("no reply before the deadline; the call was sent and may have run")
+            }
+            Kind::Deadline { was_sent: false } => f.write_str("not sent before the deadline"),
+            Kind::Params(error) => write!(f, "not sent: the params cannot be written as JSON: {error}"),
+            Kind::Data(cause) => f.write_str(&cause.message),
+            Kind::Status(status) => {
+                status.fmt(f)?;
+                if status.is_rejected() {
+                    f.write_str(" (rejected: it did not run)")?;
+                }
+                if let Some(after) = status.retry_after() {
+                    write!(f, " (retry after {} ms)", after.as_millis())?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Error({self}")?;
+        if let Some(connection) = self.0.connection {
+            write!(f, ", connection {connection}")?;
+        }
+        f.write_str(")")
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match &self.0.kind {
+            Kind::NotSent(cause) | Kind::MayHaveRun(cause) | Kind::Data(cause) => {
+                cause.source.as_deref().map(|source| source as _)
+            }
+            Kind::Status(status) => Some(status),
+            Kind::Params(error) => Some(error),
+            Kind::Deadline { .. } => None,
+        }
+    }
+}
+
+impl From<Error> for Status {
+    fn from(error: Error) -> Self {
+        error.into_status()
+    }
+}

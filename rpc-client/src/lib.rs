@@ -1,0 +1,37 @@
+//! Calls commands over newline-delimited JSON RPC: one shared connection per service, many calls at
+//! once on it, each with a deadline.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), rpc_client::Error> {
+//! let log = rpc_client::shared("127.0.0.1:8889");
+//! let seq: serde_json::Value = log
+//!     .call(1001, &serde_json::json!({"level": "info", "service": "order", "message": "user 4211 logged in"}))
+//!     .await?;
+//! # let _ = seq;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! | module | holds |
+//! | --- | --- |
+//! | [`client`] | [`Client`]: calls, oneway calls, streams |
+//! | [`log`] | [`LogClient`](log::LogClient): the log service, typed |
+//! | [`registry`] | [`shared`]: one connection per service in a process |
+//! | [`config`] | every setting |
+//! | [`error`] | how a call fails, and what may be done about it |
+//! | [`pipe`] | request lines in, reply lines out |
+
+pub mod client;
+pub mod config;
+mod connection;
+pub mod error;
+pub mod log;
+pub mod pipe;
+mod reconnect;
+pub mod registry;
+
+pub use client::{Client, Command};
+pub use config::Config;
+pub use error::Error;
+pub use registry::{Registry, shared};
+pub use rpc_core::{CmdId, Code, RawJson, Status};
