@@ -47,7 +47,11 @@ fn envelope(criterion: &mut Criterion) {
 fn codec(criterion: &mut Criterion) {
     let mut bytes = Vec::new();
     for id in 0..256 {
-        encode_request(&mut bytes, Some(id), &Request::new(10_000, RawJson::parse(PARAMS).expect("it is JSON")));
+        encode_request(
+            &mut bytes,
+            Some(id),
+            &Request::new(10_000, RawJson::parse(PARAMS).expect("it is JSON")),
+        );
     }
     let mut group = criterion.benchmark_group("codec");
     group.throughput(Throughput::Elements(256));

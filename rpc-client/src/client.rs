@@ -141,6 +141,21 @@ impl Client {
         Command { client: self, cmdid: cmdid.into(), timeout: None, meta: BTreeMap::new(), is_ordered }
     }
 
+    /// Whether there is a connection that takes calls right now. A call does not need one: it opens
+    /// what it needs.
+    pub fn is_connected(&self) -> bool {
+        self.endpoint.current().is_some()
+    }
+
+    /// Opens the connection now, where there is none: calls open it by themselves.
+    ///
+    /// # Errors
+    /// Where it cannot be opened, or not within `call_timeout_ms`.
+    pub async fn connect(&self) -> Result<(), Error> {
+        let deadline = Instant::now() + self.endpoint.config().call_timeout();
+        self.endpoint.connection(Some(deadline)).await.map(drop)
+    }
+
     /// Waits until everything that was sent so far has been handed to the system.
     ///
     /// # Errors
@@ -221,9 +236,20 @@ impl Command<'_> {
         P: Serialize + ?Sized,
         T: DeserializeOwned,
     {
-        let request = self.request(params)?;
-        let data = self.begin(request, Some(self.deadline()), false).await?.await?;
+        let data = self.call_raw(params).await?;
         decode(data.as_ref(), self.client.endpoint.address())
+    }
+
+    /// As [`call`](Self::call), with the data as the server sent it; `None` for a reply without data.
+    ///
+    /// # Errors
+    /// As [`Client::call`].
+    pub async fn call_raw<P>(&self, params: &P) -> Result<Option<RawJson<'static>>, Error>
+    where
+        P: Serialize + ?Sized,
+    {
+        let request = self.request(params)?;
+        self.begin(request, Some(self.deadline()), false).await?.await
     }
 
     /// As [`Client::notify`].

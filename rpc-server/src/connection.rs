@@ -38,6 +38,10 @@ use crate::strangers;
 /// replies while this side works on the next requests.
 const FRAMES_PER_WRITE: usize = 16;
 
+/// Output that waits before streams pause. Well below `output_bytes_soft_max`, at which reading stops:
+/// a stream that could fill the output to there would keep the server from reading its cancel.
+const STREAM_OUTPUT_BYTES: usize = 64 * 1024;
+
 /// Turns of one connection before the other tasks of its thread have theirs. A TCP stream yields by
 /// itself; a stream of the user's may not.
 const TURNS_PER_POLL: usize = 32;
@@ -602,7 +606,7 @@ where
 
     /// Sends the items of streams that are ready, while the peer keeps up.
     fn send_items(&mut self, cx: &mut Context<'_>) {
-        while self.waiting_output() < self.shared.config.output_bytes_soft_max {
+        while self.waiting_output() < STREAM_OUTPUT_BYTES {
             let Poll::Ready(Some((place, step))) = self.streams.poll_next_unpin(cx) else {
                 return;
             };

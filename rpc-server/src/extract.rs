@@ -55,7 +55,11 @@ fn rejection<T: DeserializeOwned>(params: &RawJson<'_>) -> Status {
         return Status::invalid_argument("`params` do not fit the command");
     };
     let path = error.path().to_string();
-    let field = if path == "." { "params".to_owned() } else { format!("params.{path}") };
+    let field = match path.as_str() {
+        "." => "params".to_owned(),
+        index if index.starts_with('[') => format!("params{index}"),
+        field => format!("params.{field}"),
+    };
     let reason = error.inner().to_string();
     // The position counts within params, which the caller does not see as a line of its own.
     let reason = reason.rsplit_once(" at line ").map_or(reason.as_str(), |(reason, _)| reason);
@@ -237,7 +241,7 @@ mod tests {
             r#"{"items":[{"count":-1}]}"#,
             "`params.items[0].count`: invalid value: integer `-1`, expected u32",
         );
-        check("[1]", "`params.items`: invalid type: integer `1`, expected a sequence");
+        check("[1]", "`params[0]`: invalid type: integer `1`, expected a sequence");
         check("null", "`params`: invalid type: null, expected struct Order");
         check(r#"{"items":[],"note":"\ud800"}"#, "`params.note`: unexpected end of hex escape");
     }

@@ -1,0 +1,72 @@
+use futures::StreamExt;
+use rpc_client::Config;
+use serde_json::json;
+
+use crate::support::{Peer, Seen, pair};
+
+#[tokio::test]
+async fn a_stream_brings_every_item_in_order_through_a_small_window() {
+    let (client, server) = pair(Seen::default(), Config { stream_credit: 4, ..Config::default() }).await;
+    let mut items = client.stream::<_, u64>(104, &json!({"value": 1000})).await.unwrap();
+    for expected in 0..1000 {
+        assert_eq!(items.next().await.unwrap().unwrap(), expected);
+    }
+    assert!(items.next().await.is_none() && items.next().await.is_none());
+    assert_eq!(server.stats().replies["OK"], 1);
+}
+
+#[tokio::test]
+async fn a_stream_that_nobody_reads_is_held_by_its_credit_and_delays_no_other_call() {
+    let (client, _server) = pair(Seen::default(), Config { stream_credit: 4, ..Config::default() }).await;
+    let mut items = client.stream::<_, u64>(104, &json!({"value": u64::MAX})).await.unwrap();
+    for value in 0..100u64 {
+        assert_eq!(client.call::<_, u64>(100, &json!({"value": value})).await.unwrap(), value);
+    }
+    assert_eq!(items.next().await.unwrap().unwrap(), 0);
+    drop(items);
+    assert_eq!(client.call::<_, u64>(100, &json!({"value": 1})).await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn a_unary_call_of_a_streaming_command_fails_and_stops_the_stream() {
+    let (client, server) = pair(Seen::default(), Config::default()).await;
+    let error = client.call::<_, u64>(104, &json!({"value": u64::MAX})).await.unwrap_err();
+    assert!(error.to_string().contains("call it as one"), "{error}");
+    assert_eq!(client.call::<_, u64>(100, &json!({"value": 1})).await.unwrap(), 1);
+    assert_eq!(server.stats().replies["CANCELLED"], 1);
+}
+
+#[tokio::test]
+async fn a_failure_comes_after_the_items_before_it() {
+    let (client, mut peer) = Peer::new(Config::default());
+    let stream = client.stream::<_, u64>(104, &());
+    let play = async {
+        let id = peer.line().await["id"].as_u64().unwrap();
+        peer.send(&format!(r#"{{"id":{id},"code":0,"more":true,"data":1}}"#)).await;
+        peer.send(&format!(r#"{{"id":{id},"code":15,"message":"gone"}}"#)).await;
+    };
+    let mut items = tokio::join!(stream, play).0.unwrap();
+    assert_eq!(items.next().await.unwrap().unwrap(), 1);
+    assert_eq!(items.next().await.unwrap().unwrap_err().code().number(), 15);
+    assert!(items.next().await.is_none());
+}
+
+#[tokio::test]
+async fn a_server_that_ignores_credit_is_stopped() {
+    let (client, mut peer) = Peer::new(Config { stream_credit: 2, ..Config::default() });
+    let stream = client.stream::<_, u64>(104, &());
+    let play = async {
+        let request = peer.line().await;
+        assert_eq!(request["credit"], 2);
+        for n in 0..10 {
+            peer.send(&format!(r#"{{"id":{},"code":0,"more":true,"data":{n}}}"#, request["id"])).await;
+        }
+        tokio::task::yield_now().await;
+    };
+    let mut items = tokio::join!(stream, play).0.unwrap();
+    let mut last = None;
+    while let Some(item) = items.next().await {
+        last = Some(item);
+    }
+    assert!(last.unwrap().unwrap_err().to_string().contains("more items than it had `credit` for"));
+}

@@ -1,0 +1,120 @@
+//! Servers and peers for the tests.
+
+use std::future::pending;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use rpc_client::{Client, Config};
+use rpc_core::{Reply, Status};
+use rpc_server::{Context, Params, Router, Server, ServerHandle, State};
+use serde::Deserialize;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream, ReadHalf, WriteHalf};
+
+/// What the handlers of [`router`] count.
+#[derive(Clone, Default)]
+pub(crate) struct Seen {
+    pub(crate) ran: Arc<AtomicU64>,
+    pub(crate) dropped: Arc<AtomicU64>,
+}
+
+#[derive(Deserialize)]
+struct Delayed {
+    value: u64,
+    #[serde(default)]
+    ms: u64,
+}
+
+/// 100 answers its `value` after `ms`; 101 never answers; 102 counts; 103 fails as rejected; 104
+/// streams `value` numbers; 105 answers its metadata; 106 panics.
+pub(crate) fn router(seen: Seen) -> Router<Seen> {
+    Router::with_state(seen)
+        .route(100, delayed)
+        .and_then(|router| router.route(101, never))
+        .and_then(|router| router.route(102, count))
+        .and_then(|router| router.route(103, reject))
+        .and_then(|router| router.route(104, numbers))
+        .and_then(|router| router.route(105, meta))
+        .and_then(|router| router.route(106, panics))
+        .unwrap()
+}
+
+async fn delayed(Params(Delayed { value, ms }): Params<Delayed>) -> Result<u64, Status> {
+    if ms > 0 {
+        tokio::time::sleep(Duration::from_millis(ms)).await;
+    }
+    Ok(value)
+}
+
+async fn never(State(seen): State<Seen>) -> Result<(), Status> {
+    struct Dropped(Seen);
+    impl Drop for Dropped {
+        fn drop(&mut self) {
+            self.0.dropped.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+    seen.ran.fetch_add(1, Ordering::SeqCst);
+    let _dropped = Dropped(seen);
+    pending().await
+}
+
+async fn count(State(seen): State<Seen>) -> Result<u64, Status> {
+    Ok(seen.ran.fetch_add(1, Ordering::SeqCst) + 1)
+}
+
+async fn reject() -> Status {
+    Status::resource_exhausted("too much").with_rejected().with_retry_after(Duration::from_millis(20))
+}
+
+async fn numbers(Params(Delayed { value, .. }): Params<Delayed>) -> Reply {
+    Reply::stream(futures::stream::iter((0..value).map(Ok)))
+}
+
+async fn meta(context: Context) -> Result<(Option<String>, bool), Status> {
+    Ok((context.meta("traceparent"), context.timeout().is_some()))
+}
+
+async fn panics() -> Result<(), Status> {
+    panic!("on purpose")
+}
+
+/// A client and a server that are joined in memory.
+pub(crate) async fn pair(seen: Seen, config: Config) -> (Client, ServerHandle) {
+    let server = Server::builder().router(router(seen)).bind().await.unwrap();
+    let handle = server.handle();
+    let (ours, theirs) = tokio::io::duplex(64 * 1024);
+    tokio::spawn(handle.serve_connection(theirs, "memory"));
+    (Client::over(ours, "memory", config), handle)
+}
+
+/// A server on a TCP port of its own, until the test ends.
+pub(crate) async fn tcp(seen: Seen) -> (String, ServerHandle) {
+    let server = Server::builder().listen("127.0.0.1:0").router(router(seen)).bind().await.unwrap();
+    let (address, handle) = (server.addresses()[0].to_string(), server.handle());
+    tokio::spawn(server.serve(pending()));
+    (address, handle)
+}
+
+/// A peer that the test plays itself, line by line.
+pub(crate) struct Peer {
+    pub(crate) lines: tokio::io::Lines<BufReader<ReadHalf<DuplexStream>>>,
+    pub(crate) output: WriteHalf<DuplexStream>,
+}
+
+impl Peer {
+    pub(crate) fn new(config: Config) -> (Client, Self) {
+        let (ours, theirs) = tokio::io::duplex(64 * 1024);
+        let (input, output) = tokio::io::split(theirs);
+        (Client::over(ours, "played", config), Self { lines: BufReader::new(input).lines(), output })
+    }
+
+    pub(crate) async fn line(&mut self) -> serde_json::Value {
+        let line = self.lines.next_line().await.unwrap().expect("the client has not closed");
+        serde_json::from_str(&line).unwrap()
+    }
+
+    pub(crate) async fn send(&mut self, line: &str) {
+        self.output.write_all(line.as_bytes()).await.unwrap();
+        self.output.write_all(b"\n").await.unwrap();
+    }
+}

@@ -1,0 +1,388 @@
+//! The daemon's config: a TOML file, the environment over it, flags over both.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+use toml::{Table, Value};
+
+use super::store::LogConfig;
+use crate::config::Config;
+
+/// What environment variables begin with: `RPC_SERVER_LIMITS_FRAME_BYTES_MAX` is
+/// `limits.frame_bytes_max`.
+const ENV_PREFIX: &str = "RPC_SERVER_";
+/// Set the config file itself, not a key of it.
+const ENV_CONFIG: &str = "RPC_SERVER_CONFIG";
+
+/// All settings of the daemon.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct DaemonConfig {
+    /// Addresses to listen on: HOST:PORT, where port 0 lets the system choose, or unix:PATH.
+    pub listen: Vec<String>,
+    /// Directory of all data; made where it is missing.
+    pub data_dir: PathBuf,
+    /// Format of the log on standard error: "text" or "json".
+    pub log_format: LogFormat,
+    /// What is logged: "error", "warn", "info", "debug" or "trace", also by module, as
+    /// `info,rpc_server=debug`.
+    pub log_level: String,
+    /// Services to offer: "test" (cmdid 10000), "log" (1001, 1002), "conformance" (10001-10008, for
+    /// the vectors; not for production).
+    pub services: Vec<ServiceName>,
+    /// Limits of the server and of each connection.
+    pub limits: Config,
+    /// The log service's store.
+    pub log: LogSettings,
+}
+
+impl Default for DaemonConfig {
+    fn default() -> Self {
+        Self {
+            listen: vec!["127.0.0.1:8889".into()],
+            data_dir: "rpc-data".into(),
+            log_format: LogFormat::Text,
+            log_level: "info".into(),
+            services: vec![ServiceName::Test, ServiceName::Log],
+            limits: Config::default(),
+            log: LogSettings::default(),
+        }
+    }
+}
+
+/// The format of the daemon's own log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// A service that the daemon can offer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ServiceName {
+    /// tornado-TCP's test command.
+    Test,
+    /// Entries appended and read back.
+    Log,
+    /// What the conformance vectors call.
+    Conformance,
+}
+
+/// Settings of the log service's store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogSettings {
+    /// Size in bytes at which a file is closed and the next one begun.
+    pub segment_bytes: u64,
+    /// Bytes of entries that may wait for the disk; more are refused with code 8.
+    pub queue_bytes_max: usize,
+    /// Size in bytes of all files together over which the oldest are deleted; 0 keeps all.
+    pub retention_bytes: u64,
+    /// Whether an entry is answered only once it would survive a power failure (fdatasync); false:
+    /// once the system has it.
+    pub fsync: bool,
+}
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        Self { segment_bytes: 64 << 20, queue_bytes_max: 8 << 20, retention_bytes: 0, fsync: true }
+    }
+}
+
+impl LogSettings {
+    pub(crate) fn store(&self) -> LogConfig {
+        LogConfig {
+            segment_bytes: self.segment_bytes,
+            queue_bytes_max: self.queue_bytes_max,
+            retention_bytes: self.retention_bytes,
+            fsync: self.fsync,
+        }
+    }
+}
+
+/// What the command line may set.
+#[derive(Debug, Clone, Default)]
+pub struct Overrides {
+    /// `--listen`, in the place of all configured addresses.
+    pub listen: Vec<String>,
+    /// `--data-dir`.
+    pub data_dir: Option<PathBuf>,
+    /// `--log-format`.
+    pub log_format: Option<LogFormat>,
+}
+
+impl DaemonConfig {
+    /// Puts the file, the environment and the flags together, and checks the result.
+    ///
+    /// # Errors
+    /// One line that names the file or variable, the key, and what would be right; for an unknown
+    /// key the nearest known one.
+    pub fn load(
+        file: Option<&Path>,
+        env: impl IntoIterator<Item = (String, String)>,
+        flags: Overrides,
+    ) -> Result<Self, String> {
+        let keys = known_keys();
+        let mut table = match file {
+            Some(path) => read_file(path, &keys)?,
+            None => Table::new(),
+        };
+        for (name, value) in env {
+            if name.starts_with(ENV_PREFIX) && name != ENV_CONFIG {
+                set_from_env(&mut table, &name, &value, &keys)?;
+            }
+        }
+        let mut config: Self =
+            table.try_into().map_err(|error: toml::de::Error| one_line(error.message()))?;
+        if !flags.listen.is_empty() {
+            config.listen = flags.listen;
+        }
+        config.data_dir = flags.data_dir.unwrap_or(config.data_dir);
+        config.log_format = flags.log_format.unwrap_or(config.log_format);
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        self.limits.check().map_err(|message| format!("[limits] {message}"))?;
+        if self.listen.is_empty() {
+            return Err("`listen` is empty and must name at least one address, as \"127.0.0.1:8889\"".into());
+        }
+        if let Some(address) = self.listen.iter().find(|a| !a.starts_with("unix:") && !a.contains(':')) {
+            return Err(format!(
+                "`listen`: \"{address}\" must be HOST:PORT or unix:PATH, as \"127.0.0.1:8889\""
+            ));
+        }
+        tracing_subscriber::EnvFilter::try_new(&self.log_level)
+            .map_err(|error| format!("`log_level` is \"{}\": {error}", self.log_level))?;
+        if self.log.segment_bytes == 0 || self.log.queue_bytes_max == 0 {
+            return Err("[log] `segment_bytes` and `queue_bytes_max` must be at least 1".into());
+        }
+        Ok(())
+    }
+
+    /// The config as a TOML file that says what each key is for.
+    pub fn to_commented_toml(&self) -> String {
+        let schema = schema();
+        let table = Table::try_from(self).expect("a config is a TOML table");
+        let mut out = String::new();
+        let (sections, plain): (Vec<_>, Vec<_>) = table.iter().partition(|(_, value)| value.is_table());
+        for (key, value) in plain {
+            push_key(&mut out, &schema["properties"][key], key, value);
+        }
+        for (section, values) in sections {
+            let properties = section_schema(&schema, section);
+            push_comment(&mut out, &schema["properties"][section]);
+            let _ = writeln!(out, "[{section}]\n");
+            for (key, value) in values.as_table().expect("sections are tables") {
+                push_key(&mut out, &properties[key], key, value);
+            }
+        }
+        out
+    }
+}
+
+fn schema() -> Json {
+    schemars::schema_for!(DaemonConfig).to_value()
+}
+
+/// The properties of a section, behind the reference that the schema makes of it.
+fn section_schema<'s>(schema: &'s Json, section: &str) -> &'s Json {
+    let reference = schema["properties"][section]["$ref"].as_str().unwrap_or_default();
+    let name = reference.rsplit('/').next().unwrap_or_default();
+    &schema["$defs"][name]["properties"]
+}
+
+/// Every key there is, as `limits.frame_bytes_max`.
+fn known_keys() -> Vec<String> {
+    let schema = schema();
+    let object = |value: &Json| value.as_object().into_iter().flatten().map(|(key, _)| key.clone()).collect();
+    let top: Vec<String> = object(&schema["properties"]);
+    let mut keys = Vec::new();
+    for key in top {
+        let inner: Vec<String> = object(section_schema(&schema, &key));
+        if ["limits", "log"].contains(&key.as_str()) {
+            keys.extend(inner.iter().map(|inner| format!("{key}.{inner}")));
+        } else {
+            keys.push(key);
+        }
+    }
+    keys
+}
+
+fn read_file(path: &Path, keys: &[String]) -> Result<Table, String> {
+    let name = path.display();
+    let text = std::fs::read_to_string(path).map_err(|error| format!("{name}: {error}"))?;
+    let table: Table =
+        text.parse().map_err(|error: toml::de::Error| format!("{name}: {}", error.to_string().trim_end()))?;
+    for (key, value) in &table {
+        let found: Vec<String> = match value.as_table() {
+            Some(inner) => inner.keys().map(|inner| format!("{key}.{inner}")).collect(),
+            None => vec![key.clone()],
+        };
+        if let Some(unknown) = found.iter().find(|found| !keys.contains(found)) {
+            return Err(format!("{name}: unknown key `{unknown}`{}", nearest(unknown, keys)));
+        }
+    }
+    // Read once more as what it must be: this error has a line and a column.
+    toml::from_str::<DaemonConfig>(&text)
+        .map_err(|error| format!("{name}: {}", error.to_string().trim_end()))?;
+    Ok(table)
+}
+
+fn set_from_env(table: &mut Table, name: &str, value: &str, keys: &[String]) -> Result<(), String> {
+    let env_name = |key: &String| format!("{ENV_PREFIX}{}", key.replace('.', "_").to_uppercase());
+    let Some(key) = keys.iter().find(|key| env_name(key) == name) else {
+        let names: Vec<String> = keys.iter().map(env_name).collect();
+        return Err(format!("unknown environment variable `{name}`{}", nearest(name, &names)));
+    };
+    let defaults = Table::try_from(DaemonConfig::default()).expect("a config is a TOML table");
+    let (section, field) = match key.split_once('.') {
+        Some((section, field)) => (Some(section), field),
+        None => (None, key.as_str()),
+    };
+    let default = match section {
+        Some(section) => &defaults[section][field],
+        None => &defaults[field],
+    };
+    let wrong = |kind: &str| format!("`{name}` is \"{value}\" and must be {kind}");
+    let value = match default {
+        Value::Integer(_) => Value::Integer(value.parse().map_err(|_| wrong("an integer"))?),
+        Value::Boolean(_) => Value::Boolean(value.parse().map_err(|_| wrong("true or false"))?),
+        Value::Array(_) => {
+            Value::Array(value.split(',').map(|item| Value::String(item.trim().to_owned())).collect())
+        }
+        _ => Value::String(value.to_owned()),
+    };
+    let target = match section {
+        Some(section) => {
+            let entry = table.entry(section).or_insert_with(|| Value::Table(Table::new()));
+            entry.as_table_mut().ok_or_else(|| format!("`{section}` must be a section"))?
+        }
+        None => table,
+    };
+    target.insert(field.to_owned(), value);
+    // A value of the right kind may still be a wrong one; say so by the variable's name.
+    table
+        .clone()
+        .try_into::<DaemonConfig>()
+        .map_err(|error| format!("`{name}`: {}", one_line(error.message())))?;
+    Ok(())
+}
+
+fn nearest(unknown: &str, known: &[String]) -> String {
+    let last = |key: &str| key.rsplit('.').next().unwrap_or(key).to_owned();
+    let likeness = |key: &&String| {
+        let whole = strsim::jaro_winkler(unknown, key);
+        // The right key in the wrong section is near, too.
+        whole.max(strsim::jaro_winkler(&last(unknown), &last(key)) - 0.01)
+    };
+    let best = known.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
+    best.map(|key| format!("; did you mean `{key}`?")).unwrap_or_default()
+}
+
+fn one_line(message: &str) -> String {
+    message.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn push_key(out: &mut String, schema: &Json, key: &str, value: &Value) {
+    push_comment(out, schema);
+    let _ = writeln!(out, "{key} = {value}\n");
+}
+
+/// The field's own documentation, wrapped.
+fn push_comment(out: &mut String, schema: &Json) {
+    let text = one_line(schema["description"].as_str().unwrap_or_default());
+    let mut line = String::from("#");
+    for word in text.split(' ').filter(|word| !word.is_empty()) {
+        if line.len() + word.len() >= 98 {
+            let _ = writeln!(out, "{line}");
+            line = String::from("#");
+        }
+        let _ = write!(line, " {word}");
+    }
+    if line.len() > 1 {
+        let _ = writeln!(out, "{line}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(text: &str, env: &[(&str, &str)]) -> Result<DaemonConfig, String> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        DaemonConfig::load(Some(file.path()), env, Overrides::default())
+    }
+
+    #[track_caller]
+    fn refused(text: &str, env: &[(&str, &str)], part: &str) {
+        let message = load(text, env).unwrap_err();
+        assert!(message.contains(part), "{message}");
+    }
+
+    #[test]
+    fn the_printed_config_reads_back_as_itself_and_has_every_key_explained() {
+        let config = DaemonConfig {
+            limits: Config { frame_bytes_max: 77, ..Config::default() },
+            ..DaemonConfig::default()
+        };
+        let text = config.to_commented_toml();
+        assert_eq!(load(&text, &[]).unwrap(), config);
+        for key in known_keys() {
+            let line = format!("\n{} = ", key.rsplit('.').next().unwrap());
+            let at = text.find(&line).unwrap_or_else(|| panic!("{key} is missing"));
+            assert!(text[..at].lines().last().unwrap().starts_with("# "), "{key} is not explained");
+        }
+    }
+
+    #[test]
+    fn environment_goes_over_the_file_and_flags_over_both() {
+        let file = "listen = [\"127.0.0.1:1\"]\n[limits]\nframe_bytes_max = 5\nconnections_max = 6\n";
+        let env = [
+            ("RPC_SERVER_LIMITS_FRAME_BYTES_MAX", "9"),
+            ("RPC_SERVER_LISTEN", "127.0.0.1:2, unix:/x"),
+            ("RPC_SERVER_CONFIG", "ignored here"),
+            ("PATH", "/bin"),
+        ];
+        let config = load(file, &env).unwrap();
+        assert_eq!((config.limits.frame_bytes_max, config.limits.connections_max), (9, 6));
+        assert_eq!(config.listen, ["127.0.0.1:2", "unix:/x"]);
+        let flags = Overrides { listen: vec!["[::1]:3".into()], ..Overrides::default() };
+        assert_eq!(DaemonConfig::load(None, [], flags).unwrap().listen, ["[::1]:3"]);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_what_would_be_right() {
+        refused(
+            "[limits]\nframe_byte_max = 1",
+            &[],
+            "unknown key `limits.frame_byte_max`; did you mean `limits.frame_bytes_max`?",
+        );
+        refused("lissen = []", &[], "did you mean `listen`?");
+        refused("frame_bytes_max = 1", &[], "did you mean `limits.frame_bytes_max`?");
+        refused("[limit]\nframe_bytes_max = 1", &[], "did you mean `limits.frame_bytes_max`?");
+        refused("[limits]\nframe_bytes_max = \"x\"", &[], "line 2");
+        refused("[limits]\nframe_bytes_max = 0", &[], "`frame_bytes_max` is 0 and must be at least 1");
+        refused("listen = [\"8889\"]", &[], "must be HOST:PORT");
+        refused("services = [\"sms\"]", &[], "unknown variant `sms`");
+        refused(
+            "",
+            &[("RPC_SERVER_LIMIT_FRAME_BYTES_MAX", "1")],
+            "did you mean `RPC_SERVER_LIMITS_FRAME_BYTES_MAX`?",
+        );
+        refused("", &[("RPC_SERVER_LIMITS_FRAME_BYTES_MAX", "1k")], "must be an integer");
+        refused("", &[("RPC_SERVER_LOG_FORMAT", "xml")], "`RPC_SERVER_LOG_FORMAT`: unknown variant `xml`");
+        let missing = DaemonConfig::load(Some(Path::new("/nowhere/x.toml")), [], Overrides::default());
+        assert!(missing.unwrap_err().starts_with("/nowhere/x.toml: "));
+    }
+}

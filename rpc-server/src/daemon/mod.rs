@@ -1,0 +1,161 @@
+//! The daemon: its config, its services and their store, as a library, so that a program may carry
+//! a whole daemon in its own process. The binary around it is `src/bin/rpc-server.rs`.
+
+pub mod config;
+mod services;
+mod store;
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::listener::BoundAddress;
+use crate::router::Router;
+use crate::server::{Drained, Server, ServerHandle};
+
+pub use config::DaemonConfig;
+use config::ServiceName;
+use store::LogStore;
+
+/// A daemon that is bound to its addresses, with its store open.
+///
+/// ```
+/// use rpc_server::daemon::{Daemon, DaemonConfig};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let data = tempfile::tempdir()?;
+/// let config = DaemonConfig {
+///     listen: vec!["127.0.0.1:0".into()],
+///     data_dir: data.path().to_owned(),
+///     ..DaemonConfig::default()
+/// };
+/// let daemon = Daemon::bind(&config).await?;
+/// println!("listening on {}", daemon.addresses()[0]);
+/// daemon.run(async {}).await?;
+/// # Ok(())
+/// # }
+/// ```
+pub struct Daemon {
+    server: Server,
+    log: Option<Arc<LogStore>>,
+}
+
+impl Daemon {
+    /// Opens the store and binds every address.
+    ///
+    /// # Errors
+    /// A store that cannot be opened (another daemon has it, for example), an address that cannot
+    /// be bound, limits that cannot work.
+    pub async fn bind(config: &DaemonConfig) -> Result<Self, DaemonError> {
+        let mut router = Router::new();
+        let mut log = None;
+        for service in &config.services {
+            let merged = match service {
+                ServiceName::Test => router.merge(services::test::router()?),
+                ServiceName::Conformance => router.merge(services::conformance::router()?),
+                ServiceName::Log => {
+                    let (dir, settings) = (config.data_dir.join("log"), config.log.store());
+                    // It reads the newest file, which takes a while where that is long.
+                    let opening = tokio::task::spawn_blocking(move || LogStore::open(&dir, settings));
+                    let store = opening.await.map_err(io::Error::other)??;
+                    let store = Arc::clone(log.insert(Arc::new(store)));
+                    router.merge(services::log::router(store)?)
+                }
+            };
+            router = merged?;
+        }
+        let mut builder = Server::builder().config(config.limits.clone()).router(router);
+        for address in &config.listen {
+            builder = builder.listen(address);
+        }
+        Ok(Self { server: builder.bind().await?, log })
+    }
+
+    /// The addresses that it is bound to, with the ports that the system chose.
+    pub fn addresses(&self) -> Vec<BoundAddress> {
+        self.server.addresses()
+    }
+
+    /// A handle to the server's counters.
+    pub fn handle(&self) -> ServerHandle {
+        self.server.handle()
+    }
+
+    /// Serves until `shutdown` is ready, drains, and closes the store.
+    ///
+    /// # Errors
+    /// As [`Server::serve`].
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<Drained, DaemonError> {
+        let drained = self.server.serve(shutdown).await?;
+        if let Some(log) = self.log {
+            log.close().await;
+            let damaged = log.damaged();
+            if damaged > 0 {
+                tracing::warn!(damaged, "lines of the log store were damaged; each was reported when it was found");
+            }
+        }
+        Ok(drained)
+    }
+}
+
+/// The log service alone, over a store in `dir`: for a router of your own, or to be called without a
+/// socket. The store closes when the router and the calls that it runs are gone.
+///
+/// It blocks, for as long as it takes to read the newest file of the store.
+///
+/// ```
+/// use rpc_core::api::log::APPEND;
+/// use rpc_core::{RawJson, Request, Service};
+/// use rpc_server::daemon::config::LogSettings;
+/// use rpc_server::daemon::log_router;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let dir = tempfile::tempdir()?;
+/// let log = log_router(dir.path(), &LogSettings::default())?;
+/// let entry = RawJson::parse(r#"{"level":"info","service":"order","message":"user 4211 logged in"}"#)?;
+/// let reply = log.call(Request::new(APPEND, entry)).await?;
+/// assert_eq!(reply.data().unwrap().as_str(), r#"{"seq":1}"#);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// A store that cannot be opened.
+pub fn log_router(dir: &Path, settings: &config::LogSettings) -> Result<Router, DaemonError> {
+    let store = LogStore::open(dir, settings.store())?;
+    Ok(Router::new().merge(services::log::router(Arc::new(store))?)?)
+}
+
+/// Why a daemon cannot start or go on; one line for an operator.
+#[derive(Debug)]
+pub struct DaemonError(String);
+
+impl fmt::Display for DaemonError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for DaemonError {}
+
+impl From<io::Error> for DaemonError {
+    fn from(error: io::Error) -> Self {
+        Self(error.to_string())
+    }
+}
+
+impl From<store::StoreError> for DaemonError {
+    fn from(error: store::StoreError) -> Self {
+        Self(error.to_string())
+    }
+}
+
+impl From<crate::router::RouteError> for DaemonError {
+    fn from(error: crate::router::RouteError) -> Self {
+        Self(format!("two services want the same command: {error}"))
+    }
+}

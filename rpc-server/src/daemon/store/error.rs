@@ -1,0 +1,80 @@
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::{fmt, io};
+
+/// Why the store did not do what it was asked.
+///
+/// It can be cloned, because one failed write fails every entry of its batch.
+#[derive(Debug, Clone)]
+pub(crate) enum StoreError {
+    /// Another process, or another store of this one, has the directory open.
+    Locked {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// The disk or the quota is full. The entry was not kept; later ones are taken again as soon as there is
+    /// room.
+    Full {
+        /// The file that could not be written.
+        path: PathBuf,
+    },
+    /// The disk failed otherwise.
+    Io {
+        /// What was being done, as an infinitive: "write".
+        action: &'static str,
+        /// The file or directory it was done to.
+        path: PathBuf,
+        /// The error of the operating system.
+        source: Arc<io::Error>,
+    },
+    /// More is waiting for the disk than [`queue_bytes_max`](super::LogConfig::queue_bytes_max) allows. The
+    /// entry was not taken; the same one may be sent again later.
+    Overloaded,
+    /// The entry is longer than a line may be. It will never be taken.
+    TooLarge {
+        /// The length of its line, in bytes.
+        bytes: usize,
+        /// The longest line there may be, in bytes.
+        bytes_max: usize,
+    },
+    /// The store was closed.
+    Closed,
+}
+
+impl StoreError {
+    /// For `map_err` behind an operation on a file: names the action and the path, and tells a full disk from
+    /// a broken one.
+    pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full { path: path.into() },
+            _ => Self::Io { action, path: path.into(), source: Arc::new(source) },
+        }
+    }
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Locked { dir } => {
+                write!(f, "the log directory {} is in use: another daemon holds its lock", dir.display())
+            }
+            Self::Full { path } => write!(f, "no room on the disk for {}", path.display()),
+            Self::Io { action, path, source } => write!(f, "cannot {action} {}: {source}", path.display()),
+            Self::Overloaded => f.write_str("too much is waiting for the disk of the log"),
+            Self::TooLarge { bytes, bytes_max } => {
+                write!(f, "the log entry takes {bytes} bytes, and at most {bytes_max} are allowed")
+            }
+            Self::Closed => f.write_str("the log is closed"),
+        }
+    }
+}
+
+impl Error for StoreError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Io { source, .. } => Some(source.as_ref()),
+            _ => None,
+        }
+    }
+}

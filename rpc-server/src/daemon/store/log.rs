@@ -1,0 +1,219 @@
+use std::fmt;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::spawn_blocking;
+use tokio::time::{Instant, timeout_at};
+
+use super::dir_lock::DirLock;
+use super::queue::{Appended, Queue};
+use super::reader::{Page, Query, SCAN_BYTES_MAX, Scan};
+use super::segment::sync_dir;
+use super::segments::Segments;
+use super::writer::Writer;
+use super::{NewEntry, StoreError};
+
+/// The longest wait of a read. It only keeps the sum of now and a wait in range; whoever serves reads has a
+/// lower limit.
+const WAIT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The limits of a [`LogStore`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LogConfig {
+    /// How many bytes a segment holds before the next one is begun. A batch is never split, so that one
+    /// larger than this makes a larger segment. Default 64 MiB.
+    pub(crate) segment_bytes: u64,
+    /// How many bytes of entries may wait for the disk before further ones are refused. Default 8 MiB.
+    pub(crate) queue_bytes_max: usize,
+    /// How many bytes all segments together may have before the oldest is deleted; the newest is always kept.
+    /// 0, the default, keeps all.
+    pub(crate) retention_bytes: u64,
+    /// Whether an append is acknowledged only when its entry would outlive a loss of power, and not already
+    /// when it would outlive the process. Default true.
+    pub(crate) fsync: bool,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self {
+            segment_bytes: 64 * 1024 * 1024,
+            queue_bytes_max: 8 * 1024 * 1024,
+            retention_bytes: 0,
+            fsync: true,
+        }
+    }
+}
+
+/// A log on disk: entries are appended, get consecutive sequence numbers from 1 on, and are read in that
+/// order.
+///
+/// Share it in an `Arc`. Dropping it writes what has been appended, which takes as long as the disk takes for
+/// it; [`close`](Self::close) does so without blocking the thread.
+pub(crate) struct LogStore {
+    queue: Arc<Queue>,
+    segments: Arc<Segments>,
+    durable: watch::Receiver<u64>,
+    writer: Option<JoinHandle<()>>,
+}
+
+impl LogStore {
+    /// Opens the log in a directory, which is made if it does not exist, and repairs what a crash has left
+    /// behind.
+    ///
+    /// It blocks, for as long as it takes to read the newest segment.
+    ///
+    /// # Errors
+    ///
+    /// [`Locked`](StoreError::Locked) if the directory is open already, by this process or another; otherwise
+    /// an error of the disk.
+    pub(crate) fn open(dir: &Path, config: LogConfig) -> Result<Self, StoreError> {
+        create_dir(dir)?;
+        let lock = DirLock::take(dir)?;
+        let (segments, newest, next) = Segments::recover(dir, config.fsync)?;
+        let segments = Arc::new(segments);
+        let queue = Arc::new(Queue::new(next, config.queue_bytes_max));
+        let (sender, durable) = watch::channel(segments.last());
+        let writer = Writer {
+            dir: dir.into(),
+            config,
+            queue: Arc::clone(&queue),
+            segments: Arc::clone(&segments),
+            newest,
+            _lock: lock,
+            durable: sender,
+            failed: 0,
+        };
+        let writer = thread::Builder::new()
+            .name("log-writer".into())
+            .spawn(|| writer.run())
+            .map_err(StoreError::io("start the writer of", dir))?;
+        Ok(Self { queue, segments, durable, writer: Some(writer) })
+    }
+
+    /// Appends an entry. The order of the calls is the order in the log, whatever becomes of the futures: the
+    /// entry has its place when this returns, and is on the disk when the future resolves.
+    ///
+    /// # Errors
+    ///
+    /// At once, without having taken the entry: [`Overloaded`](StoreError::Overloaded),
+    /// [`TooLarge`](StoreError::TooLarge), [`Closed`](StoreError::Closed). From the future:
+    /// [`Full`](StoreError::Full) and [`Io`](StoreError::Io); the sequence number is then left out.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future does not take the entry back.
+    pub(crate) fn append(&self, entry: &NewEntry) -> Result<Appended, StoreError> {
+        self.queue.push(&entry.encode())
+    }
+
+    /// Reads a page of entries, in order.
+    ///
+    /// A page ends with the entry that makes its number `limit`, or its size 1 MiB; or where 16 MiB of
+    /// entries were looked at, and is then perhaps empty before its wait is over. If the log has no entry
+    /// that matches, this waits for one, and returns an empty page when the wait is over or the store is
+    /// closed. `after` may be beyond the last entry, and before the first one that was kept.
+    ///
+    /// # Errors
+    ///
+    /// [`Io`](StoreError::Io) if a segment cannot be read. Damaged lines are no error: they are left out.
+    ///
+    /// # Cancel safety
+    ///
+    /// Reading changes nothing; a dropped call goes on in the background for at most 16 MiB.
+    pub(crate) async fn read(&self, query: Query) -> Result<Page, StoreError> {
+        let deadline = Instant::now() + query.wait.min(WAIT_MAX);
+        let query = Arc::new(query);
+        let mut durable = self.durable.clone();
+        let mut next = query.after;
+        let mut scan_bytes_left = SCAN_BYTES_MAX;
+        loop {
+            if *durable.borrow() > next {
+                let (segments, query) = (Arc::clone(&self.segments), Arc::clone(&query));
+                let scan = blocking(move || Scan::run(&segments, &query, next, scan_bytes_left)).await?;
+                if !scan.page.entries.is_empty() || scan.scanned >= scan_bytes_left {
+                    return Ok(scan.page);
+                }
+                next = scan.page.next;
+                scan_bytes_left -= scan.scanned;
+            }
+            let more = timeout_at(deadline, durable.wait_for(|&last| last > next)).await;
+            if !more.is_ok_and(|last| last.is_ok()) {
+                return Ok(Page { entries: Vec::new(), next });
+            }
+        }
+    }
+
+    /// The sequence number of the last durable entry; 0 if there is none.
+    pub(crate) fn last(&self) -> u64 {
+        *self.durable.borrow()
+    }
+
+    /// How many damaged lines were found since the store was opened. Each was reported with its file and
+    /// line.
+    pub(crate) fn damaged(&self) -> u64 {
+        self.segments.damaged()
+    }
+
+    /// Takes no more entries, and returns when those taken are on the disk, or have failed, and the directory
+    /// is free for the next store. Reads that wait return; reading what is there goes on working.
+    ///
+    /// # Cancel safety
+    ///
+    /// The store is closed even if this is dropped.
+    pub(crate) async fn close(&self) {
+        self.queue.close();
+        let mut durable = self.durable.clone();
+        // The writer has ended when there is nobody left to change it.
+        while durable.changed().await.is_ok() {}
+    }
+}
+
+impl fmt::Debug for LogStore {
+    /// Nothing of the entries, which are nobody's business.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LogStore").field("last", &self.last()).finish_non_exhaustive()
+    }
+}
+
+impl Drop for LogStore {
+    fn drop(&mut self) {
+        self.queue.close();
+        if let Some(writer) = self.writer.take() {
+            // A panic of the writer has been printed by its hook, and has failed its callers.
+            let _ = writer.join();
+        }
+    }
+}
+
+/// Makes a directory, and its name durable in its parent, likewise those above it.
+fn create_dir(dir: &Path) -> Result<(), StoreError> {
+    let is_missing = |dir: &&Path| !dir.as_os_str().is_empty() && !dir.exists();
+    let missing: Vec<&Path> = dir.ancestors().take_while(is_missing).collect();
+    fs::create_dir_all(dir).map_err(StoreError::io("create", dir))?;
+    for made in missing {
+        // The parent of a relative path of one part is the current directory.
+        let parent = made.parent().filter(|parent| !parent.as_os_str().is_empty());
+        sync_dir(parent.unwrap_or(Path::new(".")))?;
+    }
+    Ok(())
+}
+
+/// Does blocking work on a thread made for it.
+async fn blocking<T, F>(work: F) -> Result<T, StoreError>
+where
+    T: Send + 'static,
+    F: FnOnce() -> Result<T, StoreError> + Send + 'static,
+{
+    match spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The runtime is shutting down.
+            Err(_) => Err(StoreError::Closed),
+        },
+    }
+}

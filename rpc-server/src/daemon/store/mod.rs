@@ -1,0 +1,54 @@
+//! The durable log: entries in files of one JSON object a line, which any tool can read.
+//!
+//! A directory holds a `lock` file and segments. A segment is named by the first sequence number it may hold
+//! (`00000000000000000001.ndjson`); each of its lines is one entry:
+//!
+//! ```json
+//! {"seq":1,"ts":1735689600000,"level":"info","service":"order","message":"…","trace":"…","fields":{}}
+//! ```
+//!
+//! `trace` and `fields` are left out where the caller gave none. Sequence numbers count up by one within a
+//! segment; a gap between two segments stands for entries whose callers were told that they failed.
+//!
+//! # What holds
+//!
+//! - An append is acknowledged only when its line is on the disk (`fdatasync`), and readers see only such
+//!   lines.
+//! - No sequence number is ever shown twice, whatever fails and however often the process is killed.
+//! - A file whose `fdatasync` failed is not written to again: the kernel may have dropped the pages and
+//!   marked them clean, so a second call that succeeds would prove nothing.
+//! - An append that failed with an error of the disk was not acknowledged, but its line may still be found
+//!   after a restart if the disk also refused to take it back. The caller that retries may see it twice,
+//!   under two numbers.
+//! - Only bytes after the last newline of the newest segment are ever cut off. Any other line that makes no
+//!   sense stays in its file, is reported once, counted, and left out when reading; a number it may have held
+//!   is not given out again. A changed byte that leaves a line an entry cannot be noticed.
+//!
+//! Memory does not grow with the entries: there is no index, because a segment is sorted and can be searched
+//! by halving.
+
+mod dir_lock;
+mod entry;
+mod error;
+mod lines;
+mod log;
+mod queue;
+mod reader;
+mod segment;
+mod segments;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+pub(crate) use entry::NewEntry;
+pub(crate) use error::StoreError;
+pub(crate) use log::{LogConfig, LogStore};
+pub(crate) use reader::{Page, Query};
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Locks a mutex of the store. A panic elsewhere does not spread from here: every critical section of the
+/// store leaves its data whole at each step that could panic.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

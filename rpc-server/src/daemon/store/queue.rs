@@ -1,0 +1,255 @@
+use std::future::Future;
+use std::io::Write;
+use std::pin::Pin;
+use std::sync::{Condvar, Mutex};
+use std::task::{Context, Poll};
+
+use tokio::sync::oneshot;
+
+use super::lines::LINE_BYTES_MAX;
+use super::segment::SEQ_MAX;
+use super::{StoreError, lock};
+
+/// Room for `{"seq":`, twenty digits, and a comma in place of the brace that the rest of the line starts
+/// with.
+const SEQ_BYTES_MAX: usize = 27;
+
+/// A buffer that has grown larger than this is given back to the system after use.
+const KEPT_BYTES_MAX: usize = 256 * 1024;
+
+/// The entries between their callers and the thread that writes them. Whatever gathers while a batch is on
+/// its way to the disk is the next batch.
+pub(super) struct Queue {
+    /// Held only to copy a line in or to take all of them out, never while the disk works: callers are async
+    /// tasks.
+    state: Mutex<State>,
+    filled: Condvar,
+    bytes_max: usize,
+}
+
+struct State {
+    batch: Batch,
+    /// The bytes of the batch that the writer has: it is in memory as well.
+    writing_bytes: usize,
+    closed: bool,
+    /// The last batch's buffer, for the next one.
+    spare: Vec<u8>,
+}
+
+/// Entries that go to the disk together.
+pub(super) struct Batch {
+    /// The sequence number of the first one.
+    pub(super) first: u64,
+    /// Their lines.
+    pub(super) lines: Vec<u8>,
+    /// Their callers, one each.
+    callers: Vec<oneshot::Sender<Result<u64, StoreError>>>,
+}
+
+impl Queue {
+    /// An empty queue that gives out sequence numbers from `first` on.
+    pub(super) fn new(first: u64, bytes_max: usize) -> Self {
+        let state = State {
+            batch: Batch::new(first, Vec::new()),
+            writing_bytes: 0,
+            closed: false,
+            spare: Vec::new(),
+        };
+        Self { state: Mutex::new(state), filled: Condvar::new(), bytes_max }
+    }
+
+    /// Gives the next sequence number to an entry, of which `rest` is the line without that number.
+    pub(super) fn push(&self, rest: &[u8]) -> Result<Appended, StoreError> {
+        let bytes = SEQ_BYTES_MAX + rest.len();
+        if bytes > LINE_BYTES_MAX {
+            return Err(StoreError::TooLarge { bytes, bytes_max: LINE_BYTES_MAX });
+        }
+        let (caller, outcome) = oneshot::channel();
+        let mut state = lock(&self.state);
+        if state.closed || state.batch.next() > SEQ_MAX {
+            return Err(StoreError::Closed);
+        }
+        let waiting = state.batch.lines.len() + state.writing_bytes;
+        // A single entry is always taken: one that is larger than the limit would otherwise never be.
+        if waiting > 0 && waiting + bytes > self.bytes_max {
+            return Err(StoreError::Overloaded);
+        }
+        let was_empty = state.batch.callers.is_empty();
+        state.batch.push(rest, caller);
+        drop(state);
+        // Behind the first entry the writer has been woken already, or is at work and will look again.
+        if was_empty {
+            self.filled.notify_one();
+        }
+        Ok(Appended { outcome })
+    }
+
+    /// Waits for entries and takes all there are; `None` when the queue is closed and empty.
+    pub(super) fn take(&self) -> Option<Batch> {
+        let state = lock(&self.state);
+        let wait = |state: &mut State| state.batch.callers.is_empty() && !state.closed;
+        // As in `lock`: a panic elsewhere has left the data whole.
+        let mut state =
+            self.filled.wait_while(state, wait).unwrap_or_else(std::sync::PoisonError::into_inner);
+        if state.batch.callers.is_empty() {
+            return None;
+        }
+        let next = Batch::new(state.batch.next(), std::mem::take(&mut state.spare));
+        let batch = std::mem::replace(&mut state.batch, next);
+        state.writing_bytes = batch.lines.len();
+        Some(batch)
+    }
+
+    /// Makes room, and tells the callers of a batch what has become of it.
+    pub(super) fn finish(&self, batch: Batch, outcome: &Result<(), StoreError>) {
+        let Batch { first, mut lines, callers } = batch;
+        lines.clear();
+        lines.shrink_to(KEPT_BYTES_MAX);
+        {
+            let mut state = lock(&self.state);
+            state.writing_bytes = 0;
+            state.spare = lines;
+        }
+        for (seq, caller) in (first..).zip(callers) {
+            // A caller that has gone away does not want to know.
+            let _ = caller.send(outcome.clone().map(|()| seq));
+        }
+    }
+
+    /// Takes no more entries; those that are in the queue still go to the disk.
+    pub(super) fn close(&self) {
+        lock(&self.state).closed = true;
+        self.filled.notify_one();
+    }
+
+    /// Takes no more entries, and fails those that are in the queue: there is nobody left to write them.
+    pub(super) fn abandon(&self) {
+        let mut state = lock(&self.state);
+        state.closed = true;
+        state.batch.callers.clear();
+    }
+}
+
+impl Batch {
+    fn new(first: u64, lines: Vec<u8>) -> Self {
+        Self { first, lines, callers: Vec::new() }
+    }
+
+    /// The sequence number after the last one.
+    pub(super) fn next(&self) -> u64 {
+        self.first + self.callers.len() as u64
+    }
+
+    fn push(&mut self, rest: &[u8], caller: oneshot::Sender<Result<u64, StoreError>>) {
+        let seq = self.next();
+        // Writing to memory does not fail.
+        write!(self.lines, "{{\"seq\":{seq},").expect("memory can be written to");
+        // All but the brace that `rest` starts with.
+        self.lines.extend_from_slice(&rest[1..]);
+        self.callers.push(caller);
+    }
+}
+
+/// The outcome of an append: the sequence number of the entry once it is on the disk.
+///
+/// # Errors
+///
+/// [`Full`](StoreError::Full) or [`Io`](StoreError::Io) if the entry was not made durable, and
+/// [`Closed`](StoreError::Closed) if the writer died before it came to it.
+///
+/// # Cancel safety
+///
+/// Dropping it does not take the entry back.
+#[derive(Debug)]
+#[must_use = "an entry is on the disk only once this has resolved"]
+pub(crate) struct Appended {
+    outcome: oneshot::Receiver<Result<u64, StoreError>>,
+}
+
+impl Future for Appended {
+    type Output = Result<u64, StoreError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.outcome).poll(context).map(|sent| sent.unwrap_or(Err(StoreError::Closed)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REST: &[u8] = b"{\"ts\":1}\n";
+
+    #[tokio::test]
+    async fn what_gathers_is_one_batch_and_all_its_callers_are_told() {
+        let queue = Queue::new(9, 1000);
+        let first = queue.push(REST).unwrap();
+        let batch = queue.take().unwrap();
+        let others: Vec<Appended> = (0..3).map(|_| queue.push(REST).unwrap()).collect();
+        queue.finish(batch, &Ok(()));
+        assert_eq!(first.await.unwrap(), 9);
+        let batch = queue.take().unwrap();
+        assert_eq!(batch.first, 10);
+        let lines = "{\"seq\":10,\"ts\":1}\n{\"seq\":11,\"ts\":1}\n{\"seq\":12,\"ts\":1}\n";
+        assert_eq!(str::from_utf8(&batch.lines).unwrap(), lines);
+        queue.finish(batch, &Ok(()));
+        for (seq, appended) in (10..).zip(others) {
+            assert_eq!(appended.await.unwrap(), seq);
+        }
+    }
+
+    #[test]
+    fn a_full_queue_refuses_at_once_until_its_batch_is_done() {
+        let line = r#"{"seq":1,"ts":1}"#.len() + 1;
+        let queue = Queue::new(1, line + SEQ_BYTES_MAX + REST.len());
+        let overloaded = || matches!(queue.push(REST), Err(StoreError::Overloaded));
+        let appended = [queue.push(REST).unwrap(), queue.push(REST).unwrap()];
+        assert!(overloaded());
+        let batch = queue.take().unwrap();
+        // No longer in the queue, but in memory still.
+        assert!(overloaded());
+        queue.finish(batch, &Ok(()));
+        assert!(!overloaded());
+        drop(appended);
+    }
+
+    #[test]
+    fn an_entry_larger_than_the_whole_queue_is_taken_alone() {
+        let queue = Queue::new(1, 1);
+        assert!(queue.push(REST).is_ok());
+        assert!(matches!(queue.push(REST), Err(StoreError::Overloaded)));
+        let large = vec![b' '; LINE_BYTES_MAX - SEQ_BYTES_MAX + 1];
+        assert!(matches!(queue.push(&large), Err(StoreError::TooLarge { .. })));
+    }
+
+    #[tokio::test]
+    async fn a_failed_batch_fails_its_own_callers_only() {
+        let queue = Queue::new(1, 1000);
+        let lost = queue.push(REST).unwrap();
+        let batch = queue.take().unwrap();
+        let kept = queue.push(REST).unwrap();
+        queue.finish(batch, &Err(StoreError::Full { path: "f".into() }));
+        assert!(matches!(lost.await, Err(StoreError::Full { .. })));
+        let batch = queue.take().unwrap();
+        assert_eq!(batch.first, 2);
+        queue.finish(batch, &Ok(()));
+        assert_eq!(kept.await.unwrap(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_closed_queue_hands_out_the_rest_and_an_abandoned_one_fails_it() {
+        let queue = Queue::new(1, 1000);
+        let appended = queue.push(REST).unwrap();
+        queue.close();
+        assert!(matches!(queue.push(REST), Err(StoreError::Closed)));
+        assert!(queue.take().is_some());
+        assert!(queue.take().is_none());
+        assert!(matches!(appended.await, Err(StoreError::Closed)), "its batch was dropped");
+
+        let queue = Queue::new(1, 1000);
+        let appended = queue.push(REST).unwrap();
+        queue.abandon();
+        assert!(matches!(appended.await, Err(StoreError::Closed)));
+        assert!(queue.take().is_none());
+    }
+}

@@ -1,0 +1,202 @@
+//! One file of the log: its name, appending to it, and what is left of it after a crash.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{BufReader, Write};
+use std::path::{Path, PathBuf};
+
+use super::StoreError;
+use super::entry::EntryRef;
+use super::lines::{Line, Lines, Sequence};
+
+/// The highest sequence number: the last integer that every JSON reader takes for what it is (RFC 8259
+/// section 6).
+pub(super) const SEQ_MAX: u64 = (1 << 53) - 1;
+
+const EXTENSION: &str = ".ndjson";
+
+/// The segment that is written to.
+#[derive(Debug)]
+pub(super) struct Segment {
+    file: File,
+    path: PathBuf,
+    /// The sequence number in its name.
+    pub(super) first: u64,
+    /// How many of its bytes are on the disk.
+    pub(super) len: u64,
+    /// Whether readers know of it. Before its first entries are on the disk they do not.
+    pub(super) listed: bool,
+}
+
+/// What [`Segment::recover`] found.
+pub(super) struct Recovered {
+    pub(super) segment: Segment,
+    /// The first sequence number that no line of the file can have held.
+    pub(super) next: u64,
+    /// The offsets of lines that make no sense.
+    pub(super) damaged: Vec<u64>,
+}
+
+impl Segment {
+    /// Makes the file for the entries from `first` on, and with `fsync` its name durable.
+    pub(super) fn create(dir: &Path, first: u64, fsync: bool) -> Result<Self, StoreError> {
+        let path = path(dir, first);
+        let file = OpenOptions::new()
+            .append(true)
+            .create_new(true)
+            .open(&path)
+            .map_err(StoreError::io("create", &path))?;
+        let segment = Self { file, path, first, len: 0, listed: false };
+        if fsync && let Err(error) = sync_dir(dir) {
+            segment.give_up();
+            return Err(error);
+        }
+        Ok(segment)
+    }
+
+    /// Opens the newest segment, cuts off a line that was not written to its end, and with `fsync`
+    /// makes the rest durable.
+    ///
+    /// The rest may not be durable yet: the process before may have been killed between its write and its
+    /// `fdatasync`. Shown to readers and then lost with the power, its numbers would be given out a second
+    /// time.
+    pub(super) fn recover(dir: &Path, first: u64, fsync: bool) -> Result<Recovered, StoreError> {
+        let path = path(dir, first);
+        let file =
+            OpenOptions::new().read(true).append(true).open(&path).map_err(StoreError::io("open", &path))?;
+        let mut len = file.metadata().map_err(StoreError::io("read", &path))?.len();
+        let mut sequence = Sequence::new(first, SEQ_MAX);
+        let mut damaged = Vec::new();
+        let mut tail = None;
+        let read = StoreError::io("read", &path);
+        let mut scan = |mut lines: Lines<BufReader<&File>>| {
+            while let Some(line) = lines.next()? {
+                if !line.whole {
+                    let mended = accept_but_for_newline(&mut sequence, &line);
+                    tail = Some((line.offset + if mended { line.bytes - 1 } else { 0 }, mended));
+                } else if !accept(&mut sequence, &line) {
+                    damaged.push(line.offset);
+                }
+            }
+            Ok(())
+        };
+        Lines::new(&file, 0, len, 256 * 1024).and_then(&mut scan).map_err(read)?;
+        if let Some((kept, mended)) = tail {
+            tracing::warn!(
+                file = %path.display(), offset = kept, bytes = len - kept, mended,
+                "cut off the end of the log: a line without newline, or if mended only what stood in its place"
+            );
+            file.set_len(kept).map_err(StoreError::io("truncate", &path))?;
+            len = kept;
+            if mended {
+                (&file).write_all(b"\n").map_err(StoreError::io("write", &path))?;
+                len += 1;
+            }
+        }
+        if fsync && len > 0 {
+            file.sync_data().map_err(StoreError::io("fdatasync", &path))?;
+        }
+        let segment = Self { file, path, first, len, listed: true };
+        Ok(Recovered { segment, next: sequence.next(), damaged })
+    }
+
+    /// Writes whole lines with one write, and with `fsync` makes them durable.
+    ///
+    /// After an error the file must not be appended to again: see [`give_up`](Self::give_up).
+    pub(super) fn append(&mut self, lines: &[u8], fsync: bool) -> Result<(), StoreError> {
+        self.file.write_all(lines).map_err(StoreError::io("write", &self.path))?;
+        if fsync {
+            self.file.sync_data().map_err(StoreError::io("fdatasync", &self.path))?;
+        }
+        self.len += lines.len() as u64;
+        Ok(())
+    }
+
+    /// Takes back what a failed append has left behind, as far as the disk lets it.
+    ///
+    /// A file that readers do not know of holds nothing and goes away, so that a full disk does not fill up
+    /// with empty files. One they know of stays even if it is empty: were it the only one, the next start
+    /// would find no file and count from 1 again.
+    pub(super) fn give_up(self) {
+        let taken_back = if self.listed { self.file.set_len(self.len) } else { fs::remove_file(&self.path) };
+        if let Err(error) = taken_back {
+            tracing::warn!(
+                file = %self.path.display(), %error,
+                "cannot take back log entries that failed; they may show up after a restart"
+            );
+        }
+    }
+}
+
+/// The file of the segment that starts with `first`.
+pub(super) fn path(dir: &Path, first: u64) -> PathBuf {
+    dir.join(format!("{first:020}{EXTENSION}"))
+}
+
+/// The sequence number in the name of a segment, or `None` if the file is something else.
+pub(super) fn first_in(name: &str) -> Option<u64> {
+    let digits = name.strip_suffix(EXTENSION)?;
+    let first = digits.parse().ok().filter(|first| (1..=SEQ_MAX).contains(first))?;
+    (format!("{first:020}") == digits).then_some(first)
+}
+
+/// Makes the names in a directory durable.
+pub(super) fn sync_dir(dir: &Path) -> Result<(), StoreError> {
+    // Elsewhere a directory cannot be opened as a file, and its names need no such step.
+    if cfg!(unix) {
+        File::open(dir).and_then(|dir| dir.sync_all()).map_err(StoreError::io("fsync", dir))?;
+    }
+    Ok(())
+}
+
+fn accept(sequence: &mut Sequence, line: &Line<'_>) -> bool {
+    sequence.accept(EntryRef::parse(line.text).map(|entry| entry.seq), line.bytes)
+}
+
+/// Takes a last line in which the newline has become another byte: that entry may have been acknowledged. One
+/// that merely lacks its newline cannot have been.
+fn accept_but_for_newline(sequence: &mut Sequence, line: &Line<'_>) -> bool {
+    let entry = line.text.split_last().and_then(|(_, text)| EntryRef::parse(text));
+    let mut mended = *sequence;
+    let accepted = entry.is_some_and(|entry| mended.accept(Some(entry.seq), line.bytes));
+    // What is cut off hides no numbers, so a line that is not taken must leave no trace.
+    if accepted {
+        *sequence = mended;
+    }
+    accepted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_twenty_digits_and_an_extension() {
+        let check = |name, expected| assert_eq!(first_in(name), expected, "{name}");
+        check("00000000000000000001.ndjson", Some(1));
+        check("00009007199254740991.ndjson", Some(SEQ_MAX));
+        check("00009007199254740992.ndjson", None);
+        check("00000000000000000000.ndjson", None);
+        check("0000000000000000001.ndjson", None);
+        check("+0000000000000000001.ndjson", None);
+        check("00000000000000000001.json", None);
+        check("lock", None);
+        assert_eq!(path(Path::new("d"), 42), Path::new("d/00000000000000000042.ndjson"));
+    }
+
+    #[test]
+    fn giving_up_removes_a_new_file_and_shortens_one_that_readers_know() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let segment = Segment::create(dir.path(), 7, true).unwrap();
+        assert!(path(dir.path(), 7).exists());
+        segment.give_up();
+        assert!(!path(dir.path(), 7).exists());
+
+        let mut segment = Segment::create(dir.path(), 8, false).unwrap();
+        segment.append(b"durable\n", true).unwrap();
+        segment.listed = true;
+        // What a write that failed half way has left.
+        segment.file.write_all(b"not dur").unwrap();
+        segment.give_up();
+        assert_eq!(fs::read(path(dir.path(), 8)).unwrap(), b"durable\n");
+    }
+}

@@ -1,0 +1,268 @@
+use std::collections::{BTreeSet, VecDeque};
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::segment::{Recovered, Segment, first_in, path, sync_dir};
+use super::{StoreError, lock};
+
+/// How many damaged lines of one segment are told apart. A file with more is ruined, and one message more
+/// says so.
+const DAMAGED_LINES_MAX: usize = 1000;
+
+/// What is durable, as readers see it: the list of segments, how far each of them is filled, and the damage
+/// known.
+pub(super) struct Segments {
+    dir: PathBuf,
+    /// Held for look-ups and small changes only, never for a file operation.
+    state: Mutex<State>,
+    damaged: AtomicU64,
+}
+
+struct State {
+    /// From oldest to newest. A new one is listed with its first durable entry, so that `last` is never below
+    /// the end of an older one. Never empty once an entry was durable, because the names carry the numbers
+    /// over a restart.
+    segments: VecDeque<Listed>,
+    /// The last durable sequence number. Every number up to it can be read, or never will be.
+    last: u64,
+    /// The bytes of all segments.
+    total: u64,
+}
+
+struct Listed {
+    first: u64,
+    len: u64,
+    /// The offsets of the damaged lines found so far, so that each of them is reported once.
+    damaged: BTreeSet<u64>,
+}
+
+/// A segment as it was when it was looked up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct View {
+    pub(super) path: PathBuf,
+    pub(super) first: u64,
+    /// How many of its bytes are durable.
+    pub(super) len: u64,
+    /// The last sequence number it can hold.
+    pub(super) last: u64,
+    newest: bool,
+}
+
+impl Segments {
+    /// Lists a directory and recovers its newest segment; returns that segment if there is one, and the
+    /// sequence number to go on with.
+    ///
+    /// Older segments are not read, so this takes as long for a terabyte as for the newest segment alone.
+    pub(super) fn recover(dir: &Path, fsync: bool) -> Result<(Self, Option<Segment>, u64), StoreError> {
+        let mut segments = list(dir).map_err(StoreError::io("list", dir))?;
+        let mut recovered = None;
+        if let Some(newest) = segments.last_mut() {
+            let found = Segment::recover(dir, newest.first, fsync)?;
+            newest.len = found.segment.len;
+            recovered = Some(found);
+        }
+        // The newest name may not be durable yet either: see `Segment::recover`.
+        if fsync {
+            sync_dir(dir)?;
+        }
+        let next = recovered.as_ref().map_or(1, |found| found.next);
+        let total = segments.iter().map(|segment| segment.len).sum();
+        let state = State { segments: segments.into(), last: next - 1, total };
+        let listed = Self { dir: dir.into(), state: Mutex::new(state), damaged: AtomicU64::new(0) };
+        let newest = recovered.map(|Recovered { segment, damaged, .. }| {
+            listed.report_damage(segment.first, &damaged);
+            segment
+        });
+        Ok((listed, newest, next))
+    }
+
+    /// Shows readers what a segment has grown to, up to the entry `last`.
+    pub(super) fn commit(&self, segment: &mut Segment, last: u64) {
+        let mut state = lock(&self.state);
+        state.last = last;
+        if !segment.listed {
+            state.segments.push_back(Listed::new(segment.first, 0));
+            segment.listed = true;
+        }
+        if let Some(newest) = state.segments.back_mut() {
+            let added = segment.len - newest.len;
+            newest.len = segment.len;
+            state.total += added;
+        }
+    }
+
+    /// Deletes the oldest segments for as long as all together have more than `bytes_max`. The newest always
+    /// stays.
+    pub(super) fn retain(&self, bytes_max: u64) {
+        while let Some(first) = self.forget_oldest(bytes_max) {
+            let path = path(&self.dir, first);
+            match fs::remove_file(&path) {
+                Ok(()) => tracing::info!(file = %path.display(), "deleted the oldest log segment"),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => {
+                    tracing::warn!(file = %path.display(), %error, "cannot delete the oldest log segment");
+                }
+            }
+        }
+    }
+
+    fn forget_oldest(&self, bytes_max: u64) -> Option<u64> {
+        let mut state = lock(&self.state);
+        if state.total <= bytes_max || state.segments.len() < 2 {
+            return None;
+        }
+        let oldest = state.segments.pop_front()?;
+        state.total -= oldest.len;
+        Some(oldest.first)
+    }
+
+    /// The segment with the first entry after `after`; `None` if no entry after it is durable.
+    pub(super) fn view(&self, after: u64) -> Option<View> {
+        let state = lock(&self.state);
+        if after >= state.last {
+            return None;
+        }
+        // Before the oldest segment is what was deleted: reading starts with what is left.
+        let index = state.segments.partition_point(|segment| segment.first <= after + 1).saturating_sub(1);
+        let segment = state.segments.get(index)?;
+        let newer = state.segments.get(index + 1);
+        Some(View {
+            path: path(&self.dir, segment.first),
+            first: segment.first,
+            len: segment.len,
+            last: newer.map_or(state.last, |newer| newer.first - 1),
+            newest: newer.is_none(),
+        })
+    }
+
+    /// The last durable sequence number.
+    pub(super) fn last(&self) -> u64 {
+        lock(&self.state).last
+    }
+
+    /// Opens a segment for reading. `None` if it has been deleted since it was looked up, by retention or by
+    /// hand.
+    pub(super) fn open(&self, view: &View) -> Result<Option<File>, StoreError> {
+        match File::open(&view.path) {
+            Ok(file) => Ok(Some(file)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !view.newest => {
+                let mut state = lock(&self.state);
+                if let Ok(index) = state.segments.binary_search_by_key(&view.first, |segment| segment.first) {
+                    tracing::warn!(file = %view.path.display(), "a log segment was deleted by someone else");
+                    if let Some(gone) = state.segments.remove(index) {
+                        state.total -= gone.len;
+                    }
+                }
+                Ok(None)
+            }
+            Err(error) => Err(StoreError::io("open", &view.path)(error)),
+        }
+    }
+
+    /// Reports damaged lines of the segment that starts with `first`, unless that was done before.
+    pub(super) fn report_damage(&self, first: u64, offsets: &[u64]) {
+        for &offset in offsets {
+            let known = {
+                let mut state = lock(&self.state);
+                let Ok(index) = state.segments.binary_search_by_key(&first, |segment| segment.first) else {
+                    return;
+                };
+                let damaged = &mut state.segments[index].damaged;
+                if damaged.len() > DAMAGED_LINES_MAX || !damaged.insert(offset) {
+                    continue;
+                }
+                damaged.len()
+            };
+            let file = path(&self.dir, first);
+            if known > DAMAGED_LINES_MAX {
+                tracing::error!(file = %file.display(), "more damage in this log segment is not listed");
+                return;
+            }
+            self.damaged.fetch_add(1, Ordering::Relaxed);
+            // Counted only now: whoever looks into the file wants a line, and reading knows only offsets.
+            let line = line_at(&file, offset).unwrap_or(0);
+            tracing::error!(
+                file = %file.display(), line, offset,
+                "damage in the log: a line that is no entry, or not the next one; it is left out when reading"
+            );
+        }
+    }
+
+    /// How many damaged lines were found since the start.
+    pub(super) fn damaged(&self) -> u64 {
+        // A number to show, which orders nothing.
+        self.damaged.load(Ordering::Relaxed)
+    }
+}
+
+impl Listed {
+    fn new(first: u64, len: u64) -> Self {
+        Self { first, len, damaged: BTreeSet::new() }
+    }
+}
+
+/// The segments in a directory, from oldest to newest.
+fn list(dir: &Path) -> io::Result<Vec<Listed>> {
+    let mut segments = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if let Some(first) = entry.file_name().to_str().and_then(first_in) {
+            segments.push(Listed::new(first, fs::metadata(entry.path())?.len()));
+        }
+    }
+    segments.sort_unstable_by_key(|segment| segment.first);
+    Ok(segments)
+}
+
+/// The number of the line at an offset, counting from 1.
+fn line_at(path: &Path, offset: u64) -> io::Result<u64> {
+    let mut reader = BufReader::with_capacity(64 * 1024, File::open(path)?).take(offset);
+    let mut line = 1;
+    while reader.skip_until(b'\n')? > 0 {
+        line += 1;
+    }
+    Ok(line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn segments(lens: &[(u64, u64)], last: u64) -> Segments {
+        let dir = PathBuf::from("d");
+        let segments = lens.iter().map(|&(first, len)| Listed::new(first, len)).collect();
+        let total = lens.iter().map(|&(_, len)| len).sum();
+        Segments { dir, state: Mutex::new(State { segments, last, total }), damaged: AtomicU64::new(0) }
+    }
+
+    #[test]
+    fn a_view_is_the_segment_of_the_next_entry() {
+        let segments = segments(&[(11, 100), (21, 200), (31, 50)], 33);
+        let check = |after, expected: Option<(u64, u64, u64)>| {
+            let view = segments.view(after).map(|view| (view.first, view.len, view.last));
+            assert_eq!(view, expected, "after {after}");
+        };
+        check(0, Some((11, 100, 20)));
+        check(10, Some((11, 100, 20)));
+        check(19, Some((11, 100, 20)));
+        check(20, Some((21, 200, 30)));
+        check(30, Some((31, 50, 33)));
+        check(32, Some((31, 50, 33)));
+        check(33, None);
+        check(u64::MAX, None);
+    }
+
+    #[test]
+    fn the_oldest_are_forgotten_first_and_the_newest_never() {
+        let segments = segments(&[(11, 100), (21, 200), (31, 50)], 33);
+        assert_eq!(segments.forget_oldest(350), None);
+        assert_eq!(segments.forget_oldest(249), Some(11));
+        assert_eq!(segments.forget_oldest(250), None);
+        assert_eq!(segments.forget_oldest(0), Some(21));
+        assert_eq!(segments.forget_oldest(0), None);
+        assert_eq!(segments.view(0).map(|view| view.first), Some(31));
+    }
+}

@@ -1,0 +1,190 @@
+//! A disk that fails, and a process that is killed.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use tempfile::TempDir;
+
+use super::*;
+
+/// A file of which writing, or making durable, fails stands in for the disk that does.
+#[cfg(target_os = "linux")]
+mod failing_disk {
+    use super::*;
+
+    fn open_on(device: &str) -> (TempDir, LogStore) {
+        let dir = TempDir::new().unwrap();
+        std::os::unix::fs::symlink(device, segment_path(&dir, 1)).unwrap();
+        let store = open(&dir);
+        (dir, store)
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_fails_its_entries_and_the_next_ones_go_on() {
+        let (dir, store) = open_on("/dev/full");
+        let error = store.append(&entry("lost")).unwrap().await.unwrap_err();
+        assert!(matches!(error, StoreError::Full { .. }), "{error}");
+        assert!(error.to_string().contains(dir.path().to_str().unwrap()));
+        assert_eq!(store.last(), 0);
+        append(&store, 2..=4).await;
+        assert_eq!(seqs(&read_all(&store, &query(0)).await), [2, 3, 4]);
+        assert_eq!(files(dir.path()).len(), 2);
+        drop(store);
+        assert_eq!(open(&dir).last(), 4);
+    }
+
+    #[tokio::test]
+    async fn a_file_that_cannot_be_made_durable_is_not_written_to_again() {
+        let (dir, store) = open_on("/dev/null");
+        let error = store.append(&entry("lost")).unwrap().await.unwrap_err();
+        assert!(matches!(error, StoreError::Io { action: "fdatasync", .. }), "{error}");
+        assert!(std::error::Error::source(&error).is_some());
+        append(&store, 2..=4).await;
+        assert_eq!(seqs(&read_all(&store, &query(0)).await), [2, 3, 4]);
+        assert_eq!(fs::read_to_string(segment_path(&dir, 2)).unwrap().lines().count(), 3);
+    }
+
+    #[tokio::test]
+    async fn a_directory_that_cannot_be_written_to_fails_each_entry_and_comes_back() {
+        let (dir, store) = open_on("/dev/full");
+        let away = dir.path().with_extension("away");
+        fs::rename(dir.path(), &away).unwrap();
+        for _ in 0..10 {
+            store.append(&entry("lost")).unwrap().await.unwrap_err();
+        }
+        fs::rename(&away, dir.path()).unwrap();
+        append(&store, [11]).await;
+        assert_eq!(read_all(&store, &query(0)).await, [(11, "11".to_owned())]);
+        assert_eq!(files(dir.path()).len(), 2);
+    }
+}
+
+/// Runs a test of this binary as a process of its own, by way of a shell if there is a script for one.
+#[cfg(unix)]
+fn child(test: &str, dir: &TempDir, script: Option<&str>) -> Command {
+    let binary = std::env::current_exe().unwrap();
+    let mut command = if let Some(script) = script {
+        let mut shell = Command::new("sh");
+        shell.arg("-c").arg(format!("{script}; exec \"$0\" \"$@\"")).arg(binary);
+        shell
+    } else {
+        Command::new(binary)
+    };
+    let (_crate, module) = module_path!().split_once("::").unwrap();
+    command.args(["--exact", "--ignored", "--nocapture", &format!("{module}::{test}")]);
+    command.env(CHILD_DIR, dir.path()).stdin(Stdio::null()).stdout(Stdio::piped());
+    command
+}
+
+/// Tells a test that it runs as a child, and on which directory.
+const CHILD_DIR: &str = "LOG_STORE_TEST_DIR";
+
+#[cfg(unix)]
+#[tokio::test]
+#[ignore = "does nothing but as a child of the next test"]
+async fn child_that_appends_until_it_is_killed() {
+    let Some(dir) = std::env::var_os(CHILD_DIR) else { return };
+    let config = LogConfig { segment_bytes: 3000, ..LogConfig::default() };
+    let store = Arc::new(LogStore::open(Path::new(&dir), config).unwrap());
+    let tasks = (0..8).map(|task| {
+        let store = Arc::clone(&store);
+        tokio::spawn(async move {
+            for n in 0.. {
+                let message = format!("{}-{task}-{n}", std::process::id());
+                let seq = store.append(&entry(&message)).unwrap().await.unwrap();
+                // With one write, so that it is there whole or not at all. The newline before it ends what
+                // the test harness has written.
+                std::io::stdout().write_all(format!("\nack {seq} {message};\n").as_bytes()).unwrap();
+            }
+        })
+    });
+    for task in tasks.collect::<Vec<_>>() {
+        task.await.unwrap();
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn what_was_acknowledged_before_a_kill_is_there_exactly_once() {
+    let dir = TempDir::new().unwrap();
+    let mut acknowledged = BTreeMap::new();
+    for round in 0..20 {
+        let mut child = child("child_that_appends_until_it_is_killed", &dir, None).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut record = |line: &str| {
+            let Some(ack) = line.strip_prefix("ack ").and_then(|rest| rest.strip_suffix(';')) else {
+                return false;
+            };
+            let (seq, message) = ack.split_once(' ').unwrap();
+            let before = acknowledged.insert(seq.parse::<u64>().unwrap(), message.to_owned());
+            assert_eq!(before, None, "{seq} was given out twice");
+            true
+        };
+        // Another number each time, so that the kill comes at another point of a segment.
+        let mut left = 1 + round * 13 % 90;
+        while left > 0 {
+            left -= u32::from(record(&lines.next().expect("the child died").unwrap()));
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        for line in lines {
+            record(&line.unwrap());
+        }
+
+        let store = open_small(&dir, 3000);
+        let found = read_all(&store, &query(0)).await;
+        assert_eq!(seqs(&found), (1..=store.last()).collect::<Vec<_>>(), "round {round}");
+        assert_eq!(store.damaged(), 0, "round {round}");
+        let messages: HashSet<&String> = found.iter().map(|entry| &entry.1).collect();
+        assert_eq!(messages.len(), found.len(), "round {round}: an entry is there twice");
+        let found: BTreeMap<u64, String> = found.into_iter().collect();
+        for (seq, message) in &acknowledged {
+            assert_eq!(found.get(seq), Some(message), "round {round}");
+        }
+    }
+    assert!(files(dir.path()).len() > 3);
+}
+
+#[cfg(unix)]
+#[tokio::test]
+#[ignore = "does nothing but as a child of the next test"]
+async fn child_whose_files_may_not_grow() {
+    let Some(dir) = std::env::var_os(CHILD_DIR) else { return };
+    let dir = Path::new(&dir);
+    let store = LogStore::open(dir, LogConfig::default()).unwrap();
+    let mut acknowledged = Vec::new();
+    let mut failed = 0;
+    for round in 0..100 {
+        let appended: Vec<_> =
+            (0..=round % 17).map(|n| store.append(&entry(format!("{round}-{n}"))).unwrap()).collect();
+        for appended in appended {
+            match appended.await {
+                Ok(seq) => acknowledged.push(seq),
+                Err(StoreError::Io { action: "write", .. }) => failed += 1,
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+    assert!(failed > 0 && acknowledged.len() > 400, "{failed} failed, {} did not", acknowledged.len());
+    assert_eq!(seqs(&read_all(&store, &query(0)).await), acknowledged);
+    drop(store);
+    let store = LogStore::open(dir, LogConfig::default()).unwrap();
+    assert_eq!(seqs(&read_all(&store, &query(0)).await), acknowledged);
+    assert_eq!(store.damaged(), 0);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_write_that_was_done_in_part_is_taken_back() {
+    let dir = TempDir::new().unwrap();
+    // A limit on the size of each file: the write that meets it is done in part, and the next one fails.
+    let limit = "trap '' XFSZ; ulimit -f 8";
+    let output = child("child_whose_files_may_not_grow", &dir, Some(limit)).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && text.contains("1 passed"), "{text}");
+    assert!(files(dir.path()).len() > 3);
+}
