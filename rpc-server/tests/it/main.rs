@@ -1,5 +1,6 @@
 //! The server from outside: bytes in, bytes out.
 
 mod calls;
+mod flow;
 mod rig;
 mod support;

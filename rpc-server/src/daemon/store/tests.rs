@@ -12,7 +12,7 @@ use rpc_core::api::log::Level;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::entry::Fields;
+use super::queue::Appended;
 use super::*;
 
 /// How long a test waits for what must happen: never that long, if it happens.
