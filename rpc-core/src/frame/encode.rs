@@ -83,10 +83,10 @@ pub fn encode_item(out: &mut Vec<u8>, id: Option<u64>, data: &RawJson<'_>) {
 /// A failure.
 pub fn encode_failure(out: &mut Vec<u8>, id: Option<u64>, status: &Status) {
     push_head(out, id, status.code().number());
-    if !status.message().is_empty() {
-        out.extend_from_slice(b",\"message\":");
-        push_string(out, status.message());
-    }
+    // A failure always says something.
+    let message = Some(status.message()).filter(|message| !message.is_empty());
+    out.extend_from_slice(b",\"message\":");
+    push_string(out, message.or(status.code().name()).unwrap_or("the service gave no message"));
     if let Some(details) = status.details() {
         out.extend_from_slice(b",\"details\":");
         let start = out.len();
@@ -163,7 +163,10 @@ mod tests {
             line(|out| encode_failure(out, Some(1), &status)),
             "{\"id\":1,\"code\":8,\"message\":\"a \\\"b\\\"\\n\",\"rejected\":true,\"retry_after_ms\":20}\n"
         );
-        assert_eq!(line(|out| encode_failure(out, None, &Status::not_found(""))), "{\"code\":5}\n");
+        assert_eq!(
+            line(|out| encode_failure(out, None, &Status::not_found(""))),
+            "{\"code\":5,\"message\":\"NOT_FOUND\"}\n"
+        );
     }
 
     #[test]
