@@ -609,7 +609,7 @@ where
                     }
                 }
                 Some(deadline) => {
-                    earliest = Some(earliest.map_or(deadline, |earliest| earliest.min(deadline)))
+                    earliest = Some(earliest.map_or(deadline, |earliest| earliest.min(deadline)));
                 }
                 None => {}
             }
@@ -717,10 +717,11 @@ impl State {
                 }
             },
         };
-        match self.calls.get_mut(id) {
-            Some(slot) => slot.take_reply(&reply, shared.config.stream_credit, woken),
-            // Late: its caller has gone.
-            None => tracing::trace!(address = %shared.address, id, "a late reply"),
+        if let Some(slot) = self.calls.get_mut(id) {
+            slot.take_reply(&reply, shared.config.stream_credit, woken);
+        } else {
+            // Its caller has gone.
+            tracing::trace!(address = %shared.address, id, "a late reply");
         }
         Ok(())
     }

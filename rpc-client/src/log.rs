@@ -1,6 +1,6 @@
 //! The log service, typed.
 
-use rpc_core::api::log::{APPEND, Append, Appended, Page, READ, Read};
+pub use rpc_core::api::log::{APPEND, Append, Appended, Entry, Level, Page, READ, Read};
 use rpc_core::frame::RawJson;
 use rpc_core::{CmdId, Request, Service, Status};
 use serde::Serialize;
@@ -10,10 +10,9 @@ use serde::de::DeserializeOwned;
 /// without a socket.
 ///
 /// ```no_run
-/// use rpc_client::log::LogClient;
-/// use rpc_core::api::log::{Append, Level};
+/// use rpc_client::log::{Append, Level, LogClient};
 ///
-/// # async fn example() -> Result<(), rpc_core::Status> {
+/// # async fn example() -> Result<(), rpc_client::Status> {
 /// let log = LogClient::new(rpc_client::shared("127.0.0.1:8889"));
 /// let seq = log.append(&Append::new(Level::Info, "order", "user 4211 logged in")).await?;
 /// # let _ = seq;

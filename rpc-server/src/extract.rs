@@ -22,7 +22,9 @@ pub trait FromRequest<S>: Sized + Send + 'static {
 
 /// The `params`, decoded into `T`.
 ///
-/// Rejection: code 3, which names the field and what was expected.
+/// Rejection: code 3, which names the field and what was expected. What fits is serde's business: a
+/// struct is also read from an array of its fields in order, and unknown fields are ignored unless
+/// `#[serde(deny_unknown_fields)]` refuses them.
 ///
 /// ```
 /// use rpc_core::Status;

@@ -94,7 +94,10 @@ impl Daemon {
             log.close().await;
             let damaged = log.damaged();
             if damaged > 0 {
-                tracing::warn!(damaged, "lines of the log store were damaged; each was reported when it was found");
+                tracing::warn!(
+                    damaged,
+                    "lines of the log store were damaged; each was reported when it was found"
+                );
             }
         }
         Ok(drained)
