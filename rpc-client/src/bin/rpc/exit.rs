@@ -1,0 +1,175 @@
+//! How the command line ends: what is said on standard error, and the exit code.
+
+use std::error::Error as _;
+use std::io;
+use std::process::ExitCode;
+
+use rpc_client::{Code, Error, Status};
+
+use crate::output::printable;
+
+/// The server answered an error; also what has no code of its own, such as a full disk.
+const ANSWERED: u8 = 1;
+/// As clap exits for a wrong flag.
+const USAGE: u8 = 2;
+const UNREACHABLE: u8 = 3;
+const DEADLINE: u8 = 4;
+
+/// Why a subcommand did not do what it was asked to.
+pub(crate) enum Failure {
+    /// A call failed.
+    Call(Error),
+    /// Something that was given on the command line, or on standard input, is not what it should be.
+    Usage { message: String, hint: String },
+    /// This side's files failed.
+    Io(String),
+    /// The server's answer was no error, and no success either; all is said.
+    Answered,
+    /// Whoever read standard output has seen enough.
+    NobodyReads,
+}
+
+impl Failure {
+    pub(crate) fn io(doing: &str, error: &io::Error) -> Self {
+        Self::Io(format!("{doing}: {error}"))
+    }
+
+    pub(crate) fn stdin(error: &io::Error) -> Self {
+        Self::io("cannot read standard input", error)
+    }
+
+    pub(crate) fn stdout(error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Self::NobodyReads,
+            _ => Self::io("cannot write to standard output", error),
+        }
+    }
+
+    /// Says it on standard error.
+    pub(crate) fn report(&self) -> ExitCode {
+        match self {
+            Self::Call(error) => report_call(error),
+            Self::Usage { message, hint } => {
+                eprintln!("rpc: {}\nhint: {}", printable(message), printable(hint));
+                ExitCode::from(USAGE)
+            }
+            Self::Io(message) => {
+                eprintln!("rpc: {message}");
+                ExitCode::from(ANSWERED)
+            }
+            Self::Answered => ExitCode::from(ANSWERED),
+            Self::NobodyReads => ExitCode::SUCCESS,
+        }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Call(error)
+    }
+}
+
+fn report_call(error: &Error) -> ExitCode {
+    eprintln!("rpc: {}", describe(error));
+    if let Some(details) = error.status().and_then(Status::details) {
+        eprintln!("details: {}", printable(details.get()));
+    }
+    if let Some(hint) = hint(error) {
+        eprintln!("hint: {hint}");
+    }
+    ExitCode::from(exit_code(error))
+}
+
+/// Address, code and what happened, in one line.
+pub(crate) fn describe(error: &Error) -> String {
+    let text = error.to_string();
+    let text = match error.status() {
+        Some(_) => text,
+        None if is_no_address(error) => {
+            let why = error.source().map(ToString::to_string).unwrap_or_default();
+            format!("`{}` is no address: {why}", error.address())
+        }
+        // What failed on this side has a code, too.
+        None => {
+            let address = error.address();
+            let what = text.strip_prefix(address).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(&text);
+            format!("{address}: code {}: {what}", error.code())
+        }
+    };
+    printable(&text)
+}
+
+fn exit_code(error: &Error) -> u8 {
+    if is_no_address(error) {
+        USAGE
+    } else if error.is_deadline() {
+        DEADLINE
+    } else if error.status().is_some() || is_nonsense(error) {
+        ANSWERED
+    } else {
+        UNREACHABLE
+    }
+}
+
+/// Whether the address was refused before anything was tried.
+fn is_no_address(error: &Error) -> bool {
+    let cause = error.source().and_then(|source| source.downcast_ref::<io::Error>());
+    error.is_unreachable() && cause.is_some_and(|cause| cause.kind() == io::ErrorKind::InvalidInput)
+}
+
+/// Whether there was a reply, and it is not what was asked for.
+fn is_nonsense(error: &Error) -> bool {
+    error.status().is_none() && error.code() == Code::INTERNAL
+}
+
+/// What to do about it.
+fn hint(error: &Error) -> Option<String> {
+    if let Some(status) = error.status() {
+        return hint_for_status(status);
+    }
+    let hint = if is_no_address(error) {
+        "name the server with --addr HOST:PORT, --addr unix:PATH or RPC_ADDR"
+    } else if error.is_unreachable() && error.connection().is_none() {
+        "is the daemon running there? start it with `rpc-server`, or name another address with --addr or RPC_ADDR"
+    } else if error.is_unreachable() {
+        "nothing was executed: try again"
+    } else if error.is_deadline() && error.was_sent() {
+        "it may have run: look before sending it again, and give it longer with --timeout"
+    } else if error.is_deadline() {
+        "nothing was sent: is the address right? if so, give it longer with --timeout"
+    } else if is_nonsense(error) {
+        "a command that streams wants `rpc call --stream`"
+    } else {
+        "it may have run: look before sending it again. Is it a server of this protocol? Its log may say why the connection ended"
+    };
+    Some(hint.to_owned())
+}
+
+fn hint_for_status(status: &Status) -> Option<String> {
+    if let Some(after) = status.retry_after() {
+        return Some(format!("try again in {} ms", after.as_millis()));
+    }
+    if status.is_rejected() {
+        return Some("it did not run: try again".to_owned());
+    }
+    let hint = match status.code() {
+        Code::INVALID_ARGUMENT => "`rpc describe CMDID` shows what a command takes",
+        Code::DEADLINE_EXCEEDED => {
+            "the server gave up at its own limit or at --timeout: it may have run in part; give it longer with --timeout"
+        }
+        Code::RESOURCE_EXHAUSTED => "a limit of the server is reached: send less, or try again later",
+        Code::NOT_FOUND => "check what was asked for; `rpc describe` lists services and commands",
+        Code::PERMISSION_DENIED => "whoever runs the server says who may do this",
+        Code::FAILED_PRECONDITION => "bring about what it asks for first",
+        Code::ABORTED => "try the whole of it again",
+        Code::UNIMPLEMENTED => "`rpc describe` lists the commands that there are",
+        Code::INTERNAL => "the cause is in the server's log",
+        Code::UNAVAILABLE => "try again later",
+        Code::UNAUTHENTICATED => "the server wants credentials, which this command line cannot present",
+        code if code.number() >= Code::FIRST_OF_SERVICES => {
+            return Some(format!("{code} is a code of the service's own: its documentation says what to do"));
+        }
+        code => return code.meaning().map(str::to_owned),
+    };
+    Some(hint.to_owned())
+}

@@ -1,0 +1,137 @@
+//! The command line: `rpc --help` says what it does.
+
+mod call;
+mod exit;
+mod log;
+mod output;
+mod ping;
+mod pipe;
+mod server;
+mod tail;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use rpc_client::{Client, Config};
+
+use exit::Failure;
+
+/// Longest window between attempts to connect again: whoever follows a log watches, and waits.
+const RECONNECT_CAP_MS: u64 = 1_000;
+
+/// Calls the commands of a server that speaks newline-delimited JSON RPC.
+///
+/// Data goes to standard output and nothing else does; errors go to standard error, with the address,
+/// the code and what to do.
+#[derive(Parser)]
+#[command(name = "rpc", version, after_help = AFTER_HELP)]
+struct Arguments {
+    #[command(flatten)]
+    target: Target,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  rpc describe                                     the commands there are
+  rpc call 1001 '{\"level\":\"info\",\"service\":\"order\",\"message\":\"paid\"}'
+  rpc --addr unix:/run/rpc.sock ping -c 100 -i 0
+  jq -c '{cmdid:1001,params:.}' entries.json | rpc pipe > replies.json
+  rpc log tail --level warn
+
+Exit codes:
+  0  it worked
+  1  the server answered an error
+  2  usage: an argument, an address or JSON that is none
+  3  the server could not be reached, or the connection was lost
+  4  the deadline passed";
+
+/// What every subcommand takes, before or behind its name.
+#[derive(Args)]
+#[command(next_help_heading = "Server")]
+struct Target {
+    /// Address of the server: HOST:PORT or unix:PATH
+    #[arg(long, global = true, env = "RPC_ADDR", hide_env_values = true, default_value = "127.0.0.1:8889")]
+    addr: String,
+    /// How long to wait for a reply, as 200ms, 1.5s or 1m [default: 5s; for pipe 10m]
+    #[arg(long, global = true, value_name = "TIME", value_parser = timeout)]
+    timeout: Option<Duration>,
+}
+
+impl Target {
+    /// The client of this address. A server that cannot be reached is reported at once: somebody
+    /// waits for the prompt, and can start one.
+    fn client(&self) -> Client {
+        self.client_with(Config::default())
+    }
+
+    fn client_with(&self, config: Config) -> Client {
+        let call_timeout_ms = self.timeout.map_or(config.call_timeout_ms, milliseconds);
+        let config =
+            Config { call_timeout_ms, fail_fast_after_ms: 0, reconnect_cap_ms: RECONNECT_CAP_MS, ..config };
+        Client::with_config(&self.addr, config)
+    }
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Call(call::Call),
+    Notify(call::Notify),
+    Ping(ping::Ping),
+    Health(server::Health),
+    Stats(server::Stats),
+    Describe(server::Describe),
+    Pipe(pipe::Pipe),
+    #[command(subcommand)]
+    Log(log::Log),
+}
+
+fn main() -> ExitCode {
+    let Arguments { target, command } = Arguments::parse();
+    // One thread: there is one connection, and a wake-up across threads costs more than it brings.
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return Failure::io("cannot start", &error).report(),
+    };
+    let result = runtime.block_on(run(&target, command));
+    // A read of standard input may be waiting on a thread of the runtime, and nothing would end it.
+    runtime.shutdown_background();
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+async fn run(target: &Target, command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Call(call) => call.run(target).await,
+        Command::Notify(notify) => notify.run(target).await,
+        Command::Ping(ping) => ping.run(target).await,
+        Command::Health(health) => health.run(target).await,
+        Command::Stats(stats) => stats.run(target).await,
+        Command::Describe(describe) => describe.run(target).await,
+        Command::Pipe(pipe) => pipe.run(target).await,
+        Command::Log(log) => log.run(target).await,
+    }
+}
+
+fn timeout(text: &str) -> Result<Duration, String> {
+    let time = duration(text)?;
+    if time < Duration::from_millis(1) {
+        return Err("it must be 1ms at least".into());
+    }
+    Ok(time)
+}
+
+/// A duration with its unit.
+fn duration(text: &str) -> Result<Duration, String> {
+    let time = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    // Deadlines are told to the server in milliseconds.
+    Ok(Duration::from_millis(milliseconds(time)))
+}
+
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}

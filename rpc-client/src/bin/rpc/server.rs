@@ -1,0 +1,161 @@
+//! `rpc health`, `rpc stats`, `rpc describe`: what a server says of itself.
+
+use clap::Args;
+use rpc_client::{CmdId, RawJson};
+use rpc_core::Descriptor;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::Target;
+use crate::exit::Failure;
+use crate::output::{Output, printable};
+
+/// Say whether the server, or one of its services, takes calls
+///
+/// Prints `serving`, `not_serving` or `draining`, and exits with 0 for `serving` only.
+#[derive(Args)]
+#[command(after_help = "\
+Example:
+  until rpc health log; do sleep 1; done")]
+pub(crate) struct Health {
+    /// The service, as `log`; without it the whole server
+    service: Option<String>,
+}
+
+impl Health {
+    pub(crate) async fn run(self, target: &Target) -> Result<(), Failure> {
+        #[derive(Deserialize)]
+        struct Reported {
+            status: String,
+        }
+        let params = match self.service {
+            Some(service) => json!({ "service": service }),
+            None => json!({}),
+        };
+        let Reported { status } = target.client().call(CmdId::HEALTH, &params).await?;
+        let mut output = Output::new();
+        output.line(&printable(&status))?;
+        output.flush()?;
+        if status == "serving" { Ok(()) } else { Err(Failure::Answered) }
+    }
+}
+
+/// Print the counters of the server and of this connection
+///
+/// For people on a terminal, one line of JSON elsewhere.
+#[derive(Args)]
+#[command(after_help = "\
+Example:
+  rpc stats | jq .server.requests")]
+pub(crate) struct Stats {
+    /// Print one line of JSON on a terminal, too
+    #[arg(long)]
+    json: bool,
+}
+
+impl Stats {
+    pub(crate) async fn run(self, target: &Target) -> Result<(), Failure> {
+        let stats = target.client().command(CmdId::STATS).call_raw(&json!({})).await?;
+        let stats = stats.unwrap_or(RawJson::NULL);
+        let mut output = Output::new();
+        output.line(&if self.json || !Output::is_terminal() { stats.to_string() } else { pretty(&stats) })?;
+        output.flush()
+    }
+}
+
+/// List the commands of the server, or show one of them
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  rpc describe
+  rpc describe 1001                                with the JSON Schema of params and data
+  rpc describe --json | jq '.commands[].cmdid'")]
+pub(crate) struct Describe {
+    /// Number of the command
+    cmdid: Option<u32>,
+    /// Print what the server sent, as one line of JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Deserialize)]
+struct Description {
+    protocol: u32,
+    server: Name,
+    commands: Vec<Descriptor>,
+}
+
+#[derive(Deserialize)]
+struct Name {
+    name: String,
+    version: String,
+}
+
+impl Describe {
+    pub(crate) async fn run(self, target: &Target) -> Result<(), Failure> {
+        let params = match self.cmdid {
+            Some(cmdid) => json!({ "cmdid": cmdid }),
+            None => json!({}),
+        };
+        let client = target.client();
+        let mut output = Output::new();
+        if self.json {
+            let data = client.command(CmdId::DESCRIBE).call_raw(&params).await?;
+            output.line(data.unwrap_or(RawJson::NULL).as_str())?;
+            return output.flush();
+        }
+        let description: Description = client.call(CmdId::DESCRIBE, &params).await?;
+        if self.cmdid.is_some() {
+            for command in &description.commands {
+                show(&mut output, command)?;
+            }
+        } else {
+            list(&mut output, &description)?;
+        }
+        output.flush()
+    }
+}
+
+fn list(output: &mut Output, description: &Description) -> Result<(), Failure> {
+    let Description { protocol, server, commands } = description;
+    let name = format!("{} {}, protocol {protocol}", server.name, server.version);
+    output.line(&printable(&name))?;
+    output.line("")?;
+    let digits =
+        commands.iter().map(|command| command.cmdid.to_string().len()).max().unwrap_or(0).max("CMDID".len());
+    let width = commands.iter().map(|command| command.name().len()).max().unwrap_or(0).max("NAME".len());
+    output.line(&format!("{:>digits$}  {:width$}  {:6}  DOES", "CMDID", "NAME", "KIND"))?;
+    for command in commands {
+        let (cmdid, name, kind) = (command.cmdid.number(), command.name(), kind(command));
+        let line = format!("{cmdid:>digits$}  {name:width$}  {kind:6}  {}", command.doc);
+        output.line(&printable(line.trim_end()))?;
+    }
+    Ok(())
+}
+
+fn show(output: &mut Output, command: &Descriptor) -> Result<(), Failure> {
+    let idempotent = if command.idempotent { ", idempotent" } else { "" };
+    let head = format!("{} {} ({}{idempotent})", command.cmdid, command.name(), kind(command));
+    output.line(&printable(&head))?;
+    output.line(&printable(&command.doc))?;
+    for (name, schema) in [("params", &command.params), ("data", &command.data)] {
+        if let Some(schema) = schema {
+            output.line("")?;
+            for line in format!("{name}: {schema:#}").lines() {
+                output.line(&printable(line))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn kind(command: &Descriptor) -> String {
+    serde_json::to_value(command.kind)
+        .ok()
+        .and_then(|kind| kind.as_str().map(str::to_owned))
+        .unwrap_or_default()
+}
+
+fn pretty(json: &RawJson<'_>) -> String {
+    json.decode::<Value>().map_or_else(|_| json.to_string(), |value| format!("{value:#}"))
+}

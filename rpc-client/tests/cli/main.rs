@@ -1,0 +1,9 @@
+//! The command line `rpc`, run as a user runs it, against a daemon in this process.
+
+mod calls;
+mod exits;
+mod log;
+mod ping;
+mod pipe;
+mod server;
+mod support;

@@ -1,0 +1,74 @@
+use serde_json::Value;
+
+use crate::support::{Server, peer_that_answers, rpc_at};
+
+#[test]
+fn health_prints_the_status_and_exits_with_0_for_serving() {
+    let server = Server::start();
+    server.rpc(&["health"]).assert(0, "serving\n", "");
+    server.rpc(&["health", "log"]).assert(0, "serving\n", "");
+    server.rpc(&["health", "mail"]).assert(
+        1,
+        "",
+        &format!(
+            "rpc: {}: code 5 NOT_FOUND: no service is named `mail`\n\
+             hint: check what was asked for; `rpc describe` lists services and commands\n",
+            server.address
+        ),
+    );
+}
+
+#[test]
+fn a_server_that_is_not_serving_is_not_healthy() {
+    let address = peer_that_answers(r#""code":0,"data":{"status":"draining"}"#);
+    rpc_at(&address, &["health"], "").assert(1, "draining\n", "");
+}
+
+#[test]
+fn stats_are_one_line_of_json_where_no_terminal_is() {
+    let server = Server::start();
+    for arguments in [&["stats"][..], &["stats", "--json"]] {
+        let stdout = server.rpc(arguments).data();
+        assert_eq!(stdout.lines().count(), 1);
+        let stats: Value = serde_json::from_str(&stdout).unwrap();
+        assert_eq!(stats["connection"]["requests"], 1);
+        assert_eq!(stats["server"]["connections_open"], 1);
+    }
+}
+
+#[test]
+fn describe_lists_the_commands_as_a_table() {
+    let server = Server::start();
+    let stdout = server.rpc(&["describe"]).data();
+    let mut lines = stdout.lines();
+    assert_eq!(lines.next(), Some(concat!("rpc-server ", env!("CARGO_PKG_VERSION"), ", protocol 1")));
+    assert_eq!(lines.next(), Some(""));
+    assert_eq!(lines.next(), Some("CMDID  NAME                  KIND    DOES"));
+    let rows: Vec<&str> = lines.collect();
+    assert_eq!(rows[0], "    0  rpc.ping              unary   Answers its params.");
+    assert!(rows.contains(
+        &" 1001  log.append            unary   Writes an entry; answers its number once it is on disk."
+    ));
+    assert!(rows.contains(&"10005  conformance.count     stream  Streams `n` items."));
+}
+
+#[test]
+fn describe_shows_one_command_with_its_schemas_or_what_the_server_sent() {
+    let server = Server::start();
+    let stdout = server.rpc(&["describe", "2"]).data();
+    let start = "2 rpc.health (unary, idempotent)\n\
+                 Says whether the server, or one service, takes calls.\n\
+                 \n\
+                 params: {\n";
+    assert!(stdout.starts_with(start), "{stdout}");
+    assert!(stdout.contains("\n\ndata: {\n"), "{stdout}");
+
+    let json = server.rpc(&["describe", "--json", "2"]).data();
+    assert_eq!(json.lines().count(), 1);
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["commands"][0]["method"], "health");
+
+    let ran = server.rpc(&["describe", "77"]);
+    assert_eq!((ran.exit, ran.stdout.as_str()), (1, ""));
+    assert!(ran.stderr.contains("code 5 NOT_FOUND: no command has cmdid 77\n"), "{}", ran.stderr);
+}
