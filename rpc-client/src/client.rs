@@ -161,7 +161,7 @@ impl Client {
     /// # Errors
     /// Where the connection ended before that.
     pub async fn flush(&self) -> Result<(), Error> {
-        match self.endpoint.current() {
+        match self.endpoint.latest() {
             Some(connection) => connection.flush().await,
             None => Ok(()),
         }

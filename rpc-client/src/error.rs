@@ -155,6 +155,10 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.0.address)?;
+        if self.status().is_none() {
+            // A status says its code itself.
+            write!(f, "code {}: ", self.code())?;
+        }
         match &self.0.kind {
             Kind::NotSent(cause) => write!(f, "not sent: {}", cause.message),
             Kind::MayHaveRun(cause) => write!(f, "sent, and may have run: {}", cause.message),

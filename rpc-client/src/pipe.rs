@@ -1,11 +1,10 @@
 //! Request lines in, reply lines out: the client for programs that make JSON themselves.
 
-use std::future::ready;
+use std::future::{Future, ready};
 use std::io;
 
-use futures::FutureExt;
-use futures::future::Either;
-use futures::stream::{FuturesUnordered, StreamExt};
+use futures::future::{BoxFuture, FutureExt, TryFutureExt};
+use futures::stream::{FuturesOrdered, FuturesUnordered, StreamExt};
 use rpc_core::frame::{encode_failure, encode_reply};
 use rpc_core::{RawJson, Request, Status};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncWrite, AsyncWriteExt};
@@ -46,50 +45,29 @@ pub async fn pipe(
     mut progress: impl FnMut(Piped),
 ) -> io::Result<Piped> {
     let mut piped = Piped::default();
-    let mut calls = FuturesUnordered::new();
+    let mut pending = Pending::default();
     let mut line = Vec::new();
-    let mut lines = Vec::new();
     let mut is_open = true;
-    while is_open || !calls.is_empty() {
+    while is_open || !pending.is_empty() {
         tokio::select! {
             // Replies first: they make room.
             biased;
-            Some((id, result)) = calls.next(), if !calls.is_empty() => {
-                write_reply(&mut lines, id, &result, &mut piped);
+            Some(reply) = pending.next(), if !pending.is_empty() => {
+                let mut lines = Vec::new();
+                piped.write(&mut lines, &reply);
                 // What else has arrived goes out in the same write.
-                while let Some(Some((id, result))) = calls.next().now_or_never() {
-                    write_reply(&mut lines, id, &result, &mut piped);
+                while let Some(Some(reply)) = pending.next().now_or_never() {
+                    piped.write(&mut lines, &reply);
                 }
                 output.write_all(&lines).await?;
-                lines.clear();
                 output.flush().await?;
             }
-            read = input.read_until(b'\n', &mut line), if is_open && calls.len() < IN_FLIGHT_MAX => {
+            read = input.read_until(b'\n', &mut line), if is_open && pending.len() < IN_FLIGHT_MAX => {
                 is_open = read? > 0;
                 let request = line.trim_ascii();
-                if request.is_empty() {
-                    line.clear();
-                    continue;
-                }
-                match Request::decode(request) {
-                    Ok(request) => {
-                        piped.requests += 1;
-                        let request = request.into_owned();
-                        let id = request.id;
-                        // Begun one after another, so that ordered calls keep the order of their lines.
-                        match client.start(request).await {
-                            Ok(Some(pending)) => calls.push(Either::Left(pending.map(move |result| (id, result)))),
-                            Ok(None) => {}
-                            Err(error) => calls.push(Either::Right(ready((id, Err(error))))),
-                        }
-                    }
-                    Err(bad) => {
-                        encode_failure(&mut lines, bad.id, &Status::invalid_argument(bad.message));
-                        piped.replies += 1;
-                        piped.failures += 1;
-                        output.write_all(&lines).await?;
-                        lines.clear();
-                    }
+                if !request.is_empty() {
+                    // Begun one after another, so that ordered calls keep the order of their lines.
+                    pending.begin(client, request, &mut piped).await;
                 }
                 line.clear();
             }
@@ -101,18 +79,71 @@ pub async fn pipe(
     Ok(piped)
 }
 
-fn write_reply(
-    out: &mut Vec<u8>,
-    id: Option<u64>,
-    result: &Result<Option<RawJson<'static>>, Error>,
-    piped: &mut Piped,
-) {
-    piped.replies += 1;
-    match result {
-        Ok(data) => encode_reply(out, id, data.as_ref()),
-        Err(error) => {
-            piped.failures += 1;
-            encode_failure(out, id, &error.clone().into_status());
+/// What a line comes to: the id that it had, and its result.
+type Reply = (Option<u64>, Result<Option<RawJson<'static>>, Status>);
+
+/// The lines that are not answered. Those without an id are answered in their order, whatever becomes of
+/// them.
+#[derive(Default)]
+struct Pending {
+    multiplexed: FuturesUnordered<BoxFuture<'static, Reply>>,
+    ordered: FuturesOrdered<BoxFuture<'static, Reply>>,
+}
+
+impl Pending {
+    async fn begin(&mut self, client: &Client, line: &[u8], piped: &mut Piped) {
+        let request = match Request::decode(line) {
+            Ok(request) => request.into_owned(),
+            Err(bad) => return self.push(bad.id, ready(Err(Status::invalid_argument(bad.message)))),
+        };
+        piped.requests += 1;
+        let id = request.id;
+        match client.start(request).await {
+            Ok(Some(call)) => self.push(id, call.map_err(Error::into_status)),
+            Ok(None) => {}
+            Err(error) => self.push(id, ready(Err(error.into_status()))),
+        }
+    }
+
+    fn push(
+        &mut self,
+        id: Option<u64>,
+        result: impl Future<Output = Result<Option<RawJson<'static>>, Status>> + Send + 'static,
+    ) {
+        let reply = result.map(move |result| (id, result)).boxed();
+        match id {
+            Some(_) => self.multiplexed.push(reply),
+            None => self.ordered.push_back(reply),
+        }
+    }
+
+    async fn next(&mut self) -> Option<Reply> {
+        let Self { multiplexed, ordered } = self;
+        tokio::select! {
+            Some(reply) = multiplexed.next() => Some(reply),
+            Some(reply) = ordered.next() => Some(reply),
+            else => None,
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.multiplexed.len() + self.ordered.len()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl Piped {
+    fn write(&mut self, out: &mut Vec<u8>, (id, result): &Reply) {
+        self.replies += 1;
+        match result {
+            Ok(data) => encode_reply(out, *id, data.as_ref()),
+            Err(status) => {
+                self.failures += 1;
+                encode_failure(out, *id, status);
+            }
         }
     }
 }

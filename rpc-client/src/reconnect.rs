@@ -68,6 +68,14 @@ impl Endpoint {
         }
     }
 
+    /// The connection that was used last, be it over by now.
+    pub(crate) fn latest(&self) -> Option<Arc<Connection>> {
+        match &*self.lock() {
+            State::Connected(connection) => Some(Arc::clone(connection)),
+            State::Idle | State::Connecting(_) => None,
+        }
+    }
+
     /// A connection that takes calls: the one there is, or the one that is being opened.
     ///
     /// # Errors

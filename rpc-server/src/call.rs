@@ -1,6 +1,7 @@
 //! A call under way: the handler's future, or the items of its stream, with what its replies need.
 
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -11,8 +12,10 @@ use futures::stream::Stream;
 use futures::task::AtomicWaker;
 use rpc_core::frame::{Item, ItemStream};
 use rpc_core::scope::LazyCancellation;
-use rpc_core::{Outcome, RawJson, Status};
+use rpc_core::{CmdId, Outcome, RawJson, Status};
 use tokio::time::{Instant, Sleep};
+
+use crate::layers::report_panic;
 
 /// Where the reply of a call goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +48,7 @@ impl Place {
 /// What the reply of a call needs besides its outcome.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Terms {
+    pub(crate) cmdid: CmdId,
     pub(crate) place: Place,
     pub(crate) oneway: bool,
     pub(crate) credit: Option<u64>,
@@ -81,8 +85,9 @@ impl Future for Call {
 
 /// The items of a streaming call, then its end.
 pub(crate) struct StreamCall {
-    place: Place,
+    terms: Terms,
     items: ItemStream,
+    item_bytes_max: usize,
     /// The next item, taken before there is credit for it: whether there is one decides whether the
     /// stream waits for credit or ends, and its end needs none.
     next: Option<RawJson<'static>>,
@@ -98,10 +103,11 @@ pub(crate) enum StreamStep {
 }
 
 impl StreamCall {
-    pub(crate) fn new(items: ItemStream, terms: &Terms) -> Self {
+    pub(crate) fn new(items: ItemStream, terms: &Terms, item_bytes_max: usize) -> Self {
         Self {
-            place: terms.place,
+            terms: *terms,
             items,
+            item_bytes_max,
             next: None,
             credit: terms.credit.map(|items| Arc::new(Credit::new(items))),
             timeout: terms.deadline.map(|deadline| Box::pin(tokio::time::sleep_until(deadline))),
@@ -119,8 +125,9 @@ impl StreamCall {
             return Poll::Ready(StreamStep::End(Err(status)));
         }
         if self.next.is_none() {
-            let item: Option<Item> = ready!(self.items.as_mut().poll_next(cx));
-            match item {
+            match ready!(self.poll_item(cx))
+                .map(|item| item.and_then(|i| check_length(i, self.item_bytes_max)))
+            {
                 Some(Ok(item)) => self.next = Some(item),
                 Some(Err(status)) => return Poll::Ready(StreamStep::End(Err(status))),
                 None => return Poll::Ready(StreamStep::End(Ok(()))),
@@ -130,7 +137,7 @@ impl StreamCall {
             && !credit.poll_use(cx)
         {
             // Nothing may wait for ever for what nobody can give.
-            return match self.place.id() {
+            return match self.terms.place.id() {
                 None => Poll::Ready(StreamStep::End(Err(Status::resource_exhausted(
                     "the `credit` is used up, and a call without `id` cannot be given more",
                 )))),
@@ -145,21 +152,39 @@ impl StreamCall {
         let item = self.next.take().expect("it was filled above");
         Poll::Ready(StreamStep::Item(item))
     }
+
+    /// The next item; a panic is the stream's own end, and not that of its connection.
+    fn poll_item(&mut self, cx: &mut Context<'_>) -> Poll<Option<Item>> {
+        // Unwind safety: as for a handler, whose stream this is; it is not polled again.
+        catch_unwind(AssertUnwindSafe(|| self.items.as_mut().poll_next(cx)))
+            .unwrap_or_else(|panic| Poll::Ready(Some(Err(report_panic(self.terms.cmdid, panic.as_ref())))))
+    }
 }
 
 impl Stream for StreamCall {
-    type Item = (Place, StreamStep);
+    type Item = (Terms, StreamStep);
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         if self.has_ended {
             return Poll::Ready(None);
         }
-        let place = self.place;
+        let terms = self.terms;
         self.poll_step(cx).map(|step| {
             self.has_ended = matches!(step, StreamStep::End(_));
-            Some((place, step))
+            Some((terms, step))
         })
     }
+}
+
+/// Refuses data over the reply limit.
+pub(crate) fn check_length(data: RawJson<'static>, limit: usize) -> Result<RawJson<'static>, Status> {
+    let length = data.as_str().len();
+    if length <= limit {
+        return Ok(data);
+    }
+    Err(Status::resource_exhausted(format!(
+        "the reply has {length} bytes and the limit `reply_bytes_max` is {limit}; ask for less at a time"
+    )))
 }
 
 /// How many items a stream may still send.

@@ -22,13 +22,13 @@ use rpc_core::frame::{
     BadFrame, BadFrameKind, Body, encode_failure, encode_item, encode_notice, encode_reply, id_of_part,
 };
 use rpc_core::scope::{LazyCancellation, Scope};
-use rpc_core::{CmdId, Code, Outcome, Peer, RawJson, Reply, Request, Status};
+use rpc_core::{CmdId, Code, Outcome, Peer, Reply, Request, Status};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::builtin;
-use crate::call::{Call, Credit, Place, StreamCall, StreamStep, Terms};
+use crate::call::{Call, Credit, Place, StreamCall, StreamStep, Terms, check_length};
 use crate::metrics::{ConnectionStats, add, subtract};
 use crate::scratch;
 use crate::server::Shared;
@@ -69,8 +69,8 @@ struct Connection<IO> {
     lines: LineDecoder,
     /// What was read and not executed: a part of a line, or whole lines that wait for room.
     input: Vec<u8>,
-    /// Whether `input` may begin with a whole line.
-    lines_wait: bool,
+    /// What the whole line at the front of `input` waits for; without one, `input` is a part of a line.
+    lines_wait_for: Option<Room>,
     /// When the line under way has taken too long.
     line_deadline: Option<Instant>,
     /// Whether a good line has come: before it, one bad line ends the connection.
@@ -81,6 +81,8 @@ struct Connection<IO> {
     output: Vec<u8>,
     /// How much of `output` has been written.
     written: usize,
+    /// Whether something was written and may not have left yet.
+    needs_flush: bool,
     stall_deadline: Option<Instant>,
 
     calls: FuturesUnordered<Abortable<Call>>,
@@ -112,6 +114,15 @@ enum Ordered {
     Line(Vec<u8>),
 }
 
+/// What a line may have to wait for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Room {
+    /// Waiting replies below the soft limit.
+    InOutput,
+    /// That, and a place among the calls in flight.
+    ForACall,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     /// Reading requests.
@@ -138,13 +149,14 @@ where
             lines: LineDecoder::new(shared.config.frame_bytes_max),
             shared,
             input: Vec::new(),
-            lines_wait: false,
+            lines_wait_for: None,
             line_deadline: None,
             has_spoken: false,
             has_used_id: false,
             bad_in_a_row: 0,
             output: Vec::new(),
             written: 0,
+            needs_flush: false,
             stall_deadline: None,
             calls: FuturesUnordered::new(),
             streams: SelectAll::new(),
@@ -166,7 +178,14 @@ where
             self.end_calls(cx);
             self.send_items(cx);
             let read = self.poll_read(cx)?;
+            let waited = self.waiting_output();
             self.poll_write(cx)?;
+            let has_room_again = |limit| waited >= limit && self.waiting_output() < limit;
+            if has_room_again(STREAM_OUTPUT_BYTES) || has_room_again(self.shared.config.output_bytes_soft_max)
+            {
+                // Nothing wakes what was held back for want of room.
+                continue;
+            }
             match self.phase {
                 Phase::Closed => return Poll::Ready(Ok(())),
                 // The time in which requests may still be on their way is over.
@@ -175,9 +194,13 @@ where
                     continue;
                 }
                 Phase::Finishing if self.is_idle() => {
-                    ready!(Pin::new(&mut self.io).poll_shutdown(cx))?;
-                    self.enter(Phase::Lingering, Some(self.shared.config.linger_timeout()));
-                    continue;
+                    let limit = self.shared.config.linger_timeout();
+                    if Pin::new(&mut self.io).poll_shutdown(cx)?.is_ready() {
+                        self.enter(Phase::Lingering, Some(limit));
+                        continue;
+                    }
+                    // A stream that still has to say goodbye, as TLS does, may have a peer that does not listen.
+                    self.phase_deadline.get_or_insert_with(|| Instant::now() + limit);
                 }
                 Phase::Open | Phase::Draining | Phase::Finishing | Phase::Lingering => {}
             }
@@ -195,11 +218,11 @@ where
 
     /// Reads once and executes what came. Pending where nothing came, or nothing may be read now.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.lines_wait {
-            if !self.has_room() {
+        if let Some(room) = self.lines_wait_for {
+            if !self.has(room) {
                 return Poll::Pending;
             }
-            self.lines_wait = false;
+            self.lines_wait_for = None;
             let mut input = mem::take(&mut self.input);
             let consumed = self.execute(cx, &input);
             input.drain(..consumed);
@@ -207,7 +230,7 @@ where
             return Poll::Ready(Ok(()));
         }
         let reads = match self.phase {
-            Phase::Open | Phase::Draining => self.has_room(),
+            Phase::Open | Phase::Draining => self.has(Room::InOutput),
             Phase::Lingering => true,
             Phase::Finishing | Phase::Closed => false,
         };
@@ -272,12 +295,17 @@ where
                 self.line_deadline = None;
                 return bytes.len();
             }
-            if !self.has_room() {
-                self.lines_wait = true;
+            if !self.has(Room::InOutput) {
+                self.lines_wait_for = Some(Room::InOutput);
                 self.line_deadline = None;
                 return consumed;
             }
             match self.lines.step(&bytes[consumed..]) {
+                Step::Line { line, .. } if !self.has(Room::ForACall) && needs_room(line) => {
+                    self.lines_wait_for = Some(Room::ForACall);
+                    self.line_deadline = None;
+                    return consumed;
+                }
                 Step::Line { line, consumed: length } => {
                     consumed += length;
                     self.line_deadline = None;
@@ -306,10 +334,11 @@ where
         }
     }
 
-    /// Whether one more call may start: calls in flight and replies that wait are both bounded.
-    fn has_room(&self) -> bool {
-        self.in_flight() < self.shared.config.in_flight_per_connection
-            && self.waiting_output() < self.shared.config.output_bytes_soft_max
+    /// Replies that wait and calls in flight are both bounded.
+    fn has(&self, room: Room) -> bool {
+        let config = &self.shared.config;
+        self.waiting_output() < config.output_bytes_soft_max
+            && (room == Room::InOutput || self.in_flight() < config.in_flight_per_connection)
     }
 
     fn in_flight(&self) -> usize {
@@ -400,6 +429,14 @@ where
         if self.control(&request) {
             return;
         }
+        if self.phase == Phase::Draining && !request.cmdid.is_built_in() {
+            let status = Status::unavailable("the server is shutting down and did not run the call");
+            match request.oneway {
+                true => self.count_reply(status.code(), true),
+                false => self.verdict(request.id, &status.with_rejected()),
+            }
+            return;
+        }
         let handler_timeout = self.shared.config.handler_timeout();
         let timeout = request.timeout.map_or(handler_timeout, |timeout| timeout.min(handler_timeout));
         request.scope.deadline = Some((received + timeout).into_std());
@@ -435,6 +472,7 @@ where
         let place = Place::of(request.id, request.oneway);
         let deadline = request.scope.deadline.map(Instant::from_std);
         let terms = Terms {
+            cmdid: request.cmdid,
             place,
             oneway: request.oneway,
             credit: request.credit,
@@ -456,8 +494,7 @@ where
         }
     }
 
-    /// The calls that no handler sees: built-in ones, those that come too late, and those that a
-    /// server rejects while it drains.
+    /// The calls that no handler sees: built-in ones, and those that come too late.
     fn outcome_without_handler(&self, request: &Request<'_>, has_waited: bool) -> Option<Outcome> {
         let is_late =
             || request.scope.deadline.is_some_and(|deadline| Instant::from_std(deadline) <= Instant::now());
@@ -469,10 +506,6 @@ where
         if request.cmdid.is_built_in() {
             let stats = ConnectionStats { in_flight: self.in_flight() as u64, ..self.stats };
             return Some(builtin::answer(request, &self.shared, stats));
-        }
-        if self.phase == Phase::Draining {
-            let status = Status::unavailable("the server is shutting down and did not run the call");
-            return Some(Err(status.with_rejected()));
         }
         None
     }
@@ -513,6 +546,10 @@ where
             self.vacate(terms.place);
             self.end(&terms, outcome);
             self.continue_ordered(cx);
+            // Replies that come together are no sign of a peer that does not read them.
+            if !self.has(Room::InOutput) && self.poll_write(cx).is_err() {
+                self.enter(Phase::Closed, None);
+            }
         }
     }
 
@@ -530,8 +567,9 @@ where
     /// Sends the reply of a call that is over, or begins to send its stream.
     fn end(&mut self, terms: &Terms, outcome: Outcome) {
         let id = terms.place.id();
+        let limit = self.shared.config.reply_bytes_max;
         let body = outcome.map(Reply::into_body).and_then(|body| match body {
-            Body::Data(data) => self.check_length(data).map(Body::Data),
+            Body::Data(data) => check_length(data, limit).map(Body::Data),
             other => Ok(other),
         });
         let code = body.as_ref().map_or_else(Status::code, |_| Code::OK);
@@ -543,7 +581,7 @@ where
             }
             Ok(Body::Stream(items)) => {
                 let (abort, registration) = AbortHandle::new_pair();
-                let stream = StreamCall::new(items, terms);
+                let stream = StreamCall::new(items, terms, limit);
                 let credit = stream.credit();
                 if let (Phase::Finishing, Some(credit)) = (self.phase, &credit) {
                     credit.close();
@@ -557,16 +595,6 @@ where
             Err(status) => encode_failure(&mut self.output, id, &status),
         }
         self.count_reply(code, terms.oneway);
-    }
-
-    fn check_length<'d>(&self, data: RawJson<'d>) -> Result<RawJson<'d>, Status> {
-        let (length, limit) = (data.as_str().len(), self.shared.config.reply_bytes_max);
-        if length <= limit {
-            return Ok(data);
-        }
-        Err(Status::resource_exhausted(format!(
-            "the reply has {length} bytes and the limit `reply_bytes_max` is {limit}; ask for less at a time"
-        )))
     }
 
     /// A reply that no call stands behind. Without an id it takes its place in the order.
@@ -607,26 +635,17 @@ where
     /// Sends the items of streams that are ready, while the peer keeps up.
     fn send_items(&mut self, cx: &mut Context<'_>) {
         while self.waiting_output() < STREAM_OUTPUT_BYTES {
-            let Poll::Ready(Some((place, step))) = self.streams.poll_next_unpin(cx) else {
+            let Poll::Ready(Some((terms, step))) = self.streams.poll_next_unpin(cx) else {
                 return;
             };
             let end = match step {
-                StreamStep::Item(item) => match self.check_length(item) {
-                    Ok(item) => {
-                        encode_item(&mut self.output, place.id(), &item);
-                        continue;
-                    }
-                    Err(status) => {
-                        if let Some(id) = place.id() {
-                            self.ids.get(&id).inspect(|handle| handle.abort.abort());
-                        }
-                        Err(status)
-                    }
-                },
+                StreamStep::Item(item) => {
+                    encode_item(&mut self.output, terms.place.id(), &item);
+                    continue;
+                }
                 StreamStep::End(end) => end,
             };
-            self.vacate(place);
-            let terms = Terms { place, oneway: false, credit: None, deadline: None };
+            self.vacate(terms.place);
             self.end(&terms, end.map(|()| Reply::empty()));
             self.continue_ordered(cx);
         }
@@ -645,14 +664,18 @@ where
                 Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
                 Poll::Ready(Ok(n)) => {
                     self.written += n;
+                    self.needs_flush = true;
                     self.stall_deadline = None;
                     self.stats.bytes_out += n as u64;
                     add(&self.shared.metrics.bytes_out, n as u64);
                 }
                 Poll::Ready(Err(error)) => return Err(error),
                 Poll::Pending => {
-                    if self.stall_deadline.is_none() {
-                        self.stall_deadline = Some(Instant::now() + self.shared.config.write_stall_timeout());
+                    self.begin_to_stall();
+                    // Dropped once it is the larger part: each byte is moved once at most.
+                    if self.written > self.output.len() / 2 {
+                        self.output.drain(..self.written);
+                        self.written = 0;
                     }
                     return Ok(());
                 }
@@ -660,13 +683,34 @@ where
         }
         self.output.clear();
         self.written = 0;
+        // A stream with a buffer of its own, as TLS has, keeps what it has taken until it is told.
+        if self.needs_flush {
+            if Pin::new(&mut self.io).poll_flush(cx)?.is_ready() {
+                self.needs_flush = false;
+                self.stall_deadline = None;
+            } else {
+                self.begin_to_stall();
+            }
+        }
         Ok(())
+    }
+
+    fn begin_to_stall(&mut self) {
+        let limit = self.shared.config.write_stall_timeout();
+        self.stall_deadline.get_or_insert_with(|| Instant::now() + limit);
     }
 
     // ---- phases and time ----
 
     fn enter(&mut self, phase: Phase, limit: Option<Duration>) {
+        // What was cut stays cut, whatever the line at hand leads to.
+        if self.phase == Phase::Closed {
+            return;
+        }
         self.phase = phase;
+        if !matches!(phase, Phase::Open | Phase::Draining) {
+            self.line_deadline = None;
+        }
         if phase == Phase::Finishing {
             self.ids.values().filter_map(|handle| handle.credit.as_deref()).for_each(Credit::close);
         }
@@ -675,7 +719,7 @@ where
 
     /// Whether everything that was accepted is answered and written.
     fn is_idle(&self) -> bool {
-        self.in_flight() == 0 && self.waiting_output() == 0
+        self.in_flight() == 0 && self.waiting_output() == 0 && !self.needs_flush
     }
 
     fn poll_drain(&mut self, cx: &mut Context<'_>) {
@@ -728,7 +772,7 @@ where
             self.enter(Phase::Finishing, None);
         } else if is_past(self.phase_deadline) {
             self.phase_deadline = None;
-            if self.phase == Phase::Lingering {
+            if matches!(self.phase, Phase::Finishing | Phase::Lingering) {
                 self.phase = Phase::Closed;
             }
         }
@@ -743,6 +787,13 @@ where
             self.input = Vec::new();
         }
     }
+}
+
+/// Whether a line has to wait for a place among the calls in flight: not one that ends a call, or lets
+/// it go on.
+fn needs_room(line: &[u8]) -> bool {
+    let is_control = |request: Request<'_>| matches!(request.cmdid, CmdId::CANCEL | CmdId::CREDIT);
+    !line.is_empty() && !Request::decode(line).is_ok_and(is_control)
 }
 
 impl<IO> Drop for Connection<IO> {

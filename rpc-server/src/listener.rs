@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,7 +54,8 @@ impl fmt::Display for BoundAddress {
 
 pub(crate) enum Listener {
     Tcp(TcpListener, SocketAddr),
-    Unix(UnixListener, SocketFile),
+    /// The file first: once the listener is gone, the next server may put its own there.
+    Unix(SocketFile, UnixListener),
 }
 
 /// Takes the socket's file away when the listener is gone.
@@ -79,7 +81,7 @@ impl Listener {
     pub(crate) fn address(&self) -> BoundAddress {
         match self {
             Self::Tcp(_, address) => BoundAddress::Tcp(*address),
-            Self::Unix(_, file) => BoundAddress::Unix(file.0.clone()),
+            Self::Unix(file, _) => BoundAddress::Unix(file.0.clone()),
         }
     }
 
@@ -91,7 +93,7 @@ impl Listener {
                     prepare(&stream, &shared.config);
                     admit(stream, &peer.to_string(), &shared, &server);
                 }),
-                Self::Unix(listener, _) => listener.accept().await.map(|(stream, _)| {
+                Self::Unix(_, listener) => listener.accept().await.map(|(stream, _)| {
                     admit(stream, "unix", &shared, &server);
                 }),
             };
@@ -120,10 +122,17 @@ where
     let status = Status::resource_exhausted(format!("the limit `connections_max` of {limit} is reached"));
     let mut line = Vec::new();
     encode_failure(&mut line, None, &status.with_rejected().with_retry_after(Duration::from_secs(1)));
+    let linger = shared.config.linger_timeout();
     tokio::spawn(async move {
-        // A new socket's buffer takes one line; a peer that is gone need not be told.
-        let _ = io.write_all(&line).await;
-        let _ = io.shutdown().await;
+        let tell = async {
+            io.write_all(&line).await?;
+            io.shutdown().await?;
+            // A socket that is closed with its peer's first request unread resets, and may take the
+            // line back that says why.
+            tokio::io::copy(&mut io, &mut tokio::io::sink()).await
+        };
+        // A peer that is gone need not be told.
+        let _ = tokio::time::timeout(linger, tell).await;
     });
 }
 
@@ -147,7 +156,10 @@ async fn bind_tcp(address: &str) -> io::Result<Listener> {
 async fn bind_unix(path: &Path) -> io::Result<Listener> {
     let bound = match UnixListener::bind(path) {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            // A socket file that nobody answers on is what a killed server left.
+            // A socket file that nobody answers on is what a killed server left. Anything else is not ours.
+            if !std::fs::symlink_metadata(path)?.file_type().is_socket() {
+                return Err(io::Error::new(error.kind(), "the file is there and is no socket"));
+            }
             if tokio::net::UnixStream::connect(path).await.is_ok() {
                 return Err(io::Error::new(error.kind(), "another process listens there"));
             }
@@ -156,7 +168,7 @@ async fn bind_unix(path: &Path) -> io::Result<Listener> {
         }
         other => other?,
     };
-    Ok(Listener::Unix(bound, SocketFile(path.to_owned())))
+    Ok(Listener::Unix(SocketFile(path.to_owned()), bound))
 }
 
 /// Replies leave at once, and a peer that has vanished is noticed.

@@ -15,7 +15,10 @@ async fn nobody_listening_is_said_at_once_where_the_client_is_told_to() {
     let error = client.call::<_, ()>(0, &()).await.unwrap_err();
     assert!(error.is_unreachable() && error.is_retryable() && !error.was_sent());
     assert_eq!(error.code(), Code::UNAVAILABLE);
-    assert!(error.to_string().starts_with(&format!("{address}: not sent: cannot connect: ")), "{error}");
+    assert!(
+        error.to_string().starts_with(&format!("{address}: code 14 UNAVAILABLE: not sent: cannot connect: ")),
+        "{error}"
+    );
     assert!(std::error::Error::source(&error).is_some());
 }
 

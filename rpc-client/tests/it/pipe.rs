@@ -34,6 +34,14 @@ async fn ten_thousand_lines_without_id_are_answered_in_their_order() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn the_verdict_on_a_bad_line_takes_its_place_among_the_ordered_replies() {
+    let input = "{\"cmdid\":100,\"params\":{\"value\":1,\"ms\":50}}\nnonsense\n{\"cmdid\":100,\"params\":{\"value\":2}}\n";
+    let (replies, _) = run(input).await;
+    let codes: Vec<_> = replies.iter().map(|reply| reply["code"].as_u64().unwrap()).collect();
+    assert_eq!(codes, [0, 3, 0]);
+}
+
 #[tokio::test]
 async fn every_line_gets_its_answer_whatever_is_wrong_with_it() {
     let input = "{\"cmdid\":999}\nnonsense\n{\"id\":3}\n{\"cmdid\":102,\"oneway\":true}\n{\"cmdid\":102}";

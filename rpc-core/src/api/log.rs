@@ -70,7 +70,7 @@ impl FromStr for Level {
     }
 }
 
-/// Params of [`APPEND`].
+/// An entry to be written.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
@@ -99,7 +99,7 @@ impl Append {
     }
 }
 
-/// Data of [`APPEND`].
+/// The entry that was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Appended {
@@ -107,7 +107,7 @@ pub struct Appended {
     pub seq: u64,
 }
 
-/// Params of [`READ`].
+/// Which entries to read.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
@@ -130,7 +130,7 @@ pub struct Read {
     pub contains: Option<String>,
 }
 
-/// Data of [`READ`].
+/// Entries that were read.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Page {

@@ -87,11 +87,8 @@ fn start_logging(config: &DaemonConfig) {
         LogFormat::Text => log.with_target(false).init(),
         LogFormat::Json => log.json().flatten_event(true).init(),
     }
-    // The handler's panic is logged where it is caught; this is the line for all others.
-    std::panic::set_hook(Box::new(|panic| {
-        let place = panic.location().map(ToString::to_string);
-        tracing::error!(place, "panicked: {}", panic.payload_as_str().unwrap_or("no text"));
-    }));
+    // Debug formatting keeps the message and its place on one line.
+    std::panic::set_hook(Box::new(|panic| tracing::error!("{:?}", panic.to_string())));
 }
 
 #[tokio::main]

@@ -89,6 +89,11 @@ impl Daemon {
     /// # Errors
     /// As [`Server::serve`].
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<Drained, DaemonError> {
+        let log = self.log.clone();
+        let shutdown = async move {
+            shutdown.await;
+            log.inspect(|log| log.end_waits());
+        };
         let drained = self.server.serve(shutdown).await?;
         if let Some(log) = self.log {
             log.close().await;

@@ -20,12 +20,13 @@ impl<S: Service> Service for CatchPanic<S> {
                 Ok(future) => AssertUnwindSafe(future).catch_unwind().await,
                 Err(panic) => Err(panic),
             };
-            finished.unwrap_or_else(|panic| Err(report(cmdid, panic.as_ref())))
+            finished.unwrap_or_else(|panic| Err(report_panic(cmdid, panic.as_ref())))
         }
     }
 }
 
-fn report(cmdid: CmdId, panic: &(dyn Any + Send)) -> Status {
+/// Logs the text of a panic, and makes the reply, which does not have it.
+pub(crate) fn report_panic(cmdid: CmdId, panic: &(dyn Any + Send)) -> Status {
     let text = panic.downcast_ref::<&str>().copied();
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     tracing::error!(%cmdid, panic = text.unwrap_or("no text"), "a handler panicked");

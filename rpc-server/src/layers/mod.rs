@@ -4,6 +4,6 @@ mod catch_panic;
 mod dispatch;
 mod timeout;
 
-pub(crate) use catch_panic::CatchPanic;
+pub(crate) use catch_panic::{CatchPanic, report_panic};
 pub(crate) use dispatch::{Detached, Spawned};
 pub(crate) use timeout::Timeout;

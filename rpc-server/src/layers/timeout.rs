@@ -23,7 +23,9 @@ impl<S: Service> Service for Timeout<S> {
             }
             match tokio::time::timeout_at(deadline.into(), future).await {
                 Ok(outcome) => outcome,
-                Err(_) => Err(Status::deadline_exceeded("the time of the call was up before its result")),
+                Err(_) => Err(Status::deadline_exceeded(
+                    "the time of the call was up before its result: its `timeout_ms`, or the server's `handler_timeout_ms`",
+                )),
             }
         }
     }

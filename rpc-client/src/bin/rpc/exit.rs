@@ -82,21 +82,11 @@ fn report_call(error: &Error) -> ExitCode {
 
 /// Address, code and what happened, in one line.
 pub(crate) fn describe(error: &Error) -> String {
-    let text = error.to_string();
-    let text = match error.status() {
-        Some(_) => text,
-        None if is_no_address(error) => {
-            let why = error.source().map(ToString::to_string).unwrap_or_default();
-            format!("`{}` is no address: {why}", error.address())
-        }
-        // What failed on this side has a code, too.
-        None => {
-            let address = error.address();
-            let what = text.strip_prefix(address).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(&text);
-            format!("{address}: code {}: {what}", error.code())
-        }
-    };
-    printable(&text)
+    if is_no_address(error) {
+        let why = error.source().map(ToString::to_string).unwrap_or_default();
+        return printable(&format!("`{}` is no address: {why}", error.address()));
+    }
+    printable(&error.to_string())
 }
 
 fn exit_code(error: &Error) -> u8 {

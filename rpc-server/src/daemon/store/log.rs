@@ -57,6 +57,8 @@ pub(crate) struct LogStore {
     queue: Arc<Queue>,
     segments: Arc<Segments>,
     durable: watch::Receiver<u64>,
+    /// True once reads shall not wait any more.
+    waits_end: watch::Sender<bool>,
     writer: Option<JoinHandle<()>>,
 }
 
@@ -91,7 +93,7 @@ impl LogStore {
             .name("log-writer".into())
             .spawn(|| writer.run())
             .map_err(StoreError::io("start the writer of", dir))?;
-        Ok(Self { queue, segments, durable, writer: Some(writer) })
+        Ok(Self { queue, segments, durable, waits_end: watch::Sender::new(false), writer: Some(writer) })
     }
 
     /// Appends an entry. The order of the calls is the order in the log, whatever becomes of the futures: the
@@ -128,6 +130,7 @@ impl LogStore {
         let deadline = Instant::now() + query.wait.min(WAIT_MAX);
         let query = Arc::new(query);
         let mut durable = self.durable.clone();
+        let mut waits_end = self.waits_end.subscribe();
         let mut next = query.after;
         let mut scan_bytes_left = SCAN_BYTES_MAX;
         loop {
@@ -140,11 +143,21 @@ impl LogStore {
                 next = scan.page.next;
                 scan_bytes_left -= scan.scanned;
             }
-            let more = timeout_at(deadline, durable.wait_for(|&last| last > next)).await;
-            if !more.is_ok_and(|last| last.is_ok()) {
+            let more = timeout_at(deadline, durable.wait_for(|&last| last > next));
+            let has_more = tokio::select! {
+                more = more => more.is_ok_and(|last| last.is_ok()),
+                _ = waits_end.wait_for(|&end| end) => false,
+            };
+            if !has_more {
                 return Ok(Page { entries: Vec::new(), next });
             }
         }
+    }
+
+    /// Lets reads that wait return what they have, now and from now on: a server that drains must not wait
+    /// for those who wait for the next entry.
+    pub(crate) fn end_waits(&self) {
+        self.waits_end.send_replace(true);
     }
 
     /// The sequence number of the last durable entry; 0 if there is none.

@@ -398,3 +398,16 @@ async fn a_reader_that_follows_sees_each_entry_once_across_segments() {
         follower.await.unwrap();
     }
 }
+
+#[tokio::test]
+async fn a_read_that_waits_returns_when_waiting_ends() {
+    let dir = TempDir::new().unwrap();
+    let store = LogStore::open(dir.path(), LogConfig::default()).unwrap();
+    let query = Query { limit: 10, wait: Duration::from_secs(3600), ..Query::default() };
+    let read = store.read(query.clone());
+    tokio::pin!(read);
+    assert!(futures::poll!(&mut read).is_pending());
+    store.end_waits();
+    assert_eq!(read.await.unwrap().next, 0);
+    assert_eq!(store.read(query).await.unwrap().next, 0, "nor does a later one wait");
+}
