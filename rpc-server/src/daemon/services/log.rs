@@ -29,10 +29,12 @@ pub(crate) fn router(store: Arc<LogStore>) -> Result<Router<Arc<LogStore>>, Rout
         .params::<Read>()
         .data::<Page>();
     Router::with_state(store)
-        .route(APPEND, Route::new(append).detached().describe(append_descriptor))?
+        .route(APPEND, Route::new(append).describe(append_descriptor))?
         .route(READ, Route::new(read).describe(read_descriptor))
 }
 
+/// The entry has its place in the log at the first poll, which the connection makes in the order of its
+/// lines; and it is written whether or not its caller still waits.
 async fn append(
     State(store): State<Arc<LogStore>>,
     Params(entry): Params<NewEntry>,
