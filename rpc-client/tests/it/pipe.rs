@@ -25,8 +25,10 @@ async fn replies_come_in_the_order_of_their_arrival_under_the_ids_of_the_lines()
 
 #[tokio::test]
 async fn ten_thousand_lines_without_id_are_answered_in_their_order() {
-    let input: String =
-        (0..10_000).map(|n| format!("{{\"cmdid\":100,\"params\":{{\"value\":{n}}}}}\n")).collect();
+    let input: String = (0..10_000)
+        .map(|n| format!("{{\"cmdid\":100,\"params\":{{\"value\":{n}}}}}\n"))
+        .collect::<Vec<_>>()
+        .concat();
     let (replies, _) = run(&input).await;
     assert_eq!(replies.len(), 10_000);
     for (n, reply) in replies.iter().enumerate() {
