@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use rpc_server::{Config, Drained, Router, Server, ServerHandle, ServerStats};
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, DuplexStream};
+use tokio::io::{
+    AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, DuplexStream,
+};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -122,7 +124,11 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Client<IO> {
 
     /// The next line is the reply of the call `id` with this code; returns it.
     #[track_caller]
-    pub(crate) fn expect_code(&mut self, id: impl Into<Option<u64>>, code: u32) -> impl Future<Output = Value> {
+    pub(crate) fn expect_code(
+        &mut self,
+        id: impl Into<Option<u64>>,
+        code: u32,
+    ) -> impl Future<Output = Value> {
         let (id, place) = (id.into(), std::panic::Location::caller());
         async move {
             let reply = self.reply().await;

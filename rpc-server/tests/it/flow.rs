@@ -1,0 +1,228 @@
+//! Peers that read slowly or never, and more calls than one connection may have.
+
+use std::time::Duration;
+
+use rpc_server::{Config, Reply, Router, State};
+use tokio::io::AsyncWriteExt;
+use tokio::time::{Instant, timeout};
+
+use crate::rig::{ECHO, FILL, HOLD, Rig, filled};
+use crate::support::{Client, TestServer, call, settle};
+
+/// Small limits, so that little goes a long way.
+fn tight() -> Config {
+    Config { output_bytes_soft_max: 64 * 1024, output_bytes_hard_max: 256 * 1024, ..Config::default() }
+}
+
+/// Sends the same line until it is no longer taken, and returns how many were.
+async fn send_until_stuck(client: &mut Client<tokio::io::DuplexStream>, line: &str, most: usize) -> usize {
+    for sent in 0..most {
+        // The part of a line that was taken when the rest was not does not matter here.
+        if timeout(Duration::from_millis(10), client.io.write_all(line.as_bytes())).await.is_err() {
+            return sent;
+        }
+    }
+    panic!("the server has taken all {most} lines");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_never_reads_is_not_read_from_past_the_soft_limit() {
+    let rig = Rig::new();
+    let server = TestServer::with(tight(), rig.router()).await;
+    let mut client = server.connect_through(1024);
+    let line = format!("{{\"cmdid\":{ECHO},\"params\":{}}}\n", filled(1000));
+    let sent = send_until_stuck(&mut client, &line, 1_000).await;
+    // 64 KiB of replies wait, 64 KiB at most were read with the last one, and the pipes hold 1 KiB.
+    assert!((64..=132).contains(&sent), "{sent}");
+    assert!(server.stats().bytes_in <= 132 * 1024);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_never_reads_is_cut_after_the_stall_timeout_and_others_are_not() {
+    let rig = Rig::new();
+    let server = TestServer::with(tight(), rig.router()).await;
+    let mut slow = server.connect_through(1024);
+    slow.send(call(1, HOLD, "")).await;
+    let start = Instant::now();
+    slow.send(call(2, ECHO, &format!("\"params\":{}", filled(4_000)))).await;
+    let mut other = server.connect();
+    for _ in 0..9 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        other.send("{\"cmdid\":0,\"params\":1}\n").await;
+        other.expect("{\"code\":0,\"data\":1}").await;
+    }
+    assert_eq!((rig.probe.running(), server.stats().connections_open), (1, 2));
+    tokio::time::sleep_until(start + Duration::from_millis(10_010)).await;
+    assert_eq!((rig.probe.running(), server.stats().connections_open), (0, 1), "cut, and its call cancelled");
+    other.send("{\"cmdid\":0,\"params\":1}\n").await;
+    other.expect("{\"code\":0,\"data\":1}").await;
+    // What the pipe held is all that ever comes.
+    assert_eq!(slow.to_end().await.len(), 1024);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_reads_slowly_but_steadily_is_not_cut() {
+    let rig = Rig::new();
+    let server = TestServer::with(tight(), rig.router()).await;
+    let mut slow = server.connect_through(1024);
+    slow.send(call(1, ECHO, &format!("\"params\":{}", filled(8_000)))).await;
+    let mut came = Vec::new();
+    while came.last() != Some(&b'\n') {
+        tokio::time::sleep(Duration::from_millis(9_900)).await;
+        let mut piece = [0; 1024];
+        let read = tokio::io::AsyncReadExt::read(&mut slow.io, &mut piece).await.unwrap();
+        assert_ne!(read, 0, "cut after {} bytes", came.len());
+        came.extend_from_slice(&piece[..read]);
+    }
+    assert!(came.len() > 8_000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn more_waiting_replies_than_the_hard_limit_cut_the_connection() {
+    for (calls, is_cut) in [(8, false), (9, true)] {
+        let rig = Rig::new();
+        let server = TestServer::with(tight(), rig.router()).await;
+        let mut client = server.connect_through(1024);
+        for id in 0..calls {
+            client.send(call(id, FILL, "\"params\":{\"bytes\":32000}")).await;
+        }
+        settle().await;
+        rig.gate.let_pass(9);
+        settle().await;
+        assert_eq!(server.stats().connections_open, u64::from(!is_cut));
+        // As many whole replies come as were written, and none comes twice.
+        let replies = calls as usize * 32_000;
+        client.half_close().await;
+        let came = client.to_end().await.len();
+        assert!(if is_cut { came <= 1024 } else { came > replies }, "{came}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn replies_that_end_together_do_not_cut_a_peer_that_takes_them() {
+    let rig = Rig::new();
+    let server = TestServer::with(tight(), rig.router()).await;
+    let mut client = server.connect_through(4 * 1024 * 1024);
+    for id in 0..64 {
+        client.send(call(id, FILL, "\"params\":{\"bytes\":32000}")).await;
+    }
+    settle().await;
+    rig.gate.let_pass(64);
+    for _ in 0..64 {
+        assert_eq!(client.reply().await["code"], 0);
+    }
+    client.send("{\"cmdid\":0,\"params\":1}\n").await;
+    client.expect("{\"code\":0,\"data\":1}").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn both_ends_write_and_neither_reads_and_yet_all_is_answered() {
+    let rig = Rig::new();
+    let server = TestServer::start(rig.router()).await;
+    let mut client = server.connect_through(4 * 1024);
+    let line = format!("{{\"cmdid\":{ECHO},\"params\":{}}}\n", filled(1000));
+    // Far more than the pipes hold: the server reads on while its own writes wait.
+    client.send(line.repeat(1_500)).await;
+    client.send("{\"cmdid\":0,\"params\":\"end\"}\n").await;
+    for _ in 0..1_500 {
+        assert_eq!(client.line().await.len(), 1000 + "{\"code\":0,\"data\":}\n".len());
+    }
+    client.expect("{\"code\":0,\"data\":\"end\"}").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn past_its_calls_in_flight_a_connection_waits_and_nothing_is_lost() {
+    let rig = Rig::new();
+    let config = Config { in_flight_per_connection: 2, ..Config::default() };
+    let server = TestServer::with(config, rig.router()).await;
+    let mut client = server.connect();
+    let all: String = (0..100).map(|id| call(id, HOLD, "")).collect();
+    client.send(all).await;
+    for ended in 0..100 {
+        settle().await;
+        assert_eq!(rig.probe.started(), (ended + 2).min(100));
+        rig.gate.let_pass(1);
+        client.expect_code(u64::try_from(ended).unwrap(), 0).await;
+    }
+    assert_eq!((rig.probe.most(), rig.probe.finished()), (2, 100));
+    client.half_close().await;
+    client.expect_end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_at_its_limit_is_not_read_from_and_another_one_is() {
+    let rig = Rig::new();
+    let config = Config { in_flight_per_connection: 2, ..Config::default() };
+    let server = TestServer::with(config, rig.router()).await;
+    let mut full = server.connect_through(1024);
+    full.send(call(1, HOLD, "") + &call(2, HOLD, "")).await;
+    let sent =
+        send_until_stuck(&mut full, &format!("{{\"cmdid\":0,\"params\":{}}}\n", filled(1000)), 1_000).await;
+    assert!(sent <= 70, "one read of 64 KiB and what the pipe holds: {sent}");
+    let mut other = server.connect();
+    other.send("{\"cmdid\":0,\"params\":1}\n").await;
+    other.expect("{\"code\":0,\"data\":1}").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn ordered_calls_that_wait_for_their_turn_count_as_in_flight() {
+    let rig = Rig::new();
+    let config = Config { in_flight_per_connection: 3, ..Config::default() };
+    let server = TestServer::with(config, rig.router()).await;
+    let mut client = server.connect();
+    client.send(format!("{{\"cmdid\":{HOLD}}}\n").repeat(3)).await;
+    client.send(call(1, ECHO, "")).await;
+    client.expect_silence_for(Duration::from_secs(10)).await;
+    rig.gate.let_pass(1);
+    let mut replies = [client.line().await, client.line().await];
+    replies.sort_unstable();
+    assert_eq!(replies, ["{\"code\":0}\n", "{\"id\":1,\"code\":0,\"data\":{}}\n"]);
+    assert_eq!(rig.probe.most(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_takes_all_that_waits_at_once_is_served_on() {
+    async fn fill(State(data): State<std::sync::Arc<str>>) -> Reply {
+        Reply::raw(rpc_server::RawJson::parse(&data).unwrap())
+    }
+    let data = format!("\"{}\"", "x".repeat(998));
+    let router = Router::with_state(std::sync::Arc::from(data)).route(100, fill).unwrap();
+    let config = Config { output_bytes_soft_max: 8_000, ..Config::default() };
+    let server = TestServer::with(config, router).await;
+    // The pipe takes more than the soft limit once it has been emptied.
+    let mut client = server.connect_through(16_000);
+    client.send("{\"cmdid\":100}\n".repeat(1_000)).await;
+    for n in 0..1_000 {
+        let came = client.line().await;
+        assert_eq!(came.len(), 1000 + "{\"code\":0,\"data\":}\n".len(), "reply {n}");
+        if n % 16 == 0 {
+            settle().await;
+        }
+    }
+}
+
+/// What this process has in memory, in bytes.
+fn resident_bytes() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().strip_suffix(" kB").unwrap().parse::<usize>().unwrap() * 1024
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(start_paused = true)]
+async fn what_a_peer_has_taken_is_not_kept_while_more_waits() {
+    const REPLIES: usize = 4_000;
+    async fn fill(State(data): State<std::sync::Arc<rpc_server::RawJson<'static>>>) -> Reply {
+        Reply::raw(rpc_server::RawJson::clone(&data))
+    }
+    let data = std::sync::Arc::new(filled(100_000));
+    let server = TestServer::start(Router::with_state(data).route(100, fill).unwrap()).await;
+    let mut client = server.connect();
+    client.send("{\"cmdid\":100}\n".repeat(REPLIES)).await;
+    let before = resident_bytes();
+    for _ in 0..REPLIES - 100 {
+        client.line().await;
+    }
+    let grown = resident_bytes().saturating_sub(before);
+    assert!(grown < REPLIES * 100_000 / 3, "{grown} bytes more than before");
+}

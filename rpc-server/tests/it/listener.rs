@@ -1,0 +1,168 @@
+//! Addresses and sockets.
+
+use std::io::ErrorKind;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::time::Duration;
+
+use rpc_server::{BoundAddress, Config, Router, Server};
+use tokio::net::{TcpStream, UnixStream};
+
+use crate::rig::{HOLD, HOLD_DETACHED, Rig};
+use crate::support::{Client, TestServer, call};
+
+async fn bind(address: &str) -> std::io::Result<Server> {
+    Server::builder().listen(address).router(Router::new()).bind().await
+}
+
+async fn tcp(config: Config, rig: &Rig) -> (TestServer, std::net::SocketAddr) {
+    let server =
+        Server::builder().listen("127.0.0.1:0").config(config).router(rig.router()).bind().await.unwrap();
+    let address = server.addresses()[0].tcp().unwrap();
+    (TestServer::of(server), address)
+}
+
+/// Until the server has seen what happened on a socket.
+async fn until(mut is_so: impl FnMut() -> bool) {
+    let wait = async {
+        while !is_so() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), wait).await.expect("it becomes so");
+}
+
+#[tokio::test]
+async fn one_connection_too_many_is_told_so_and_closed_without_a_reset() {
+    let rig = Rig::new();
+    let (server, address) = tcp(Config { connections_max: 2, ..Config::default() }, &rig).await;
+    let mut first = Client::new(TcpStream::connect(address).await.unwrap());
+    let mut second = Client::new(TcpStream::connect(address).await.unwrap());
+    for client in [&mut first, &mut second] {
+        assert_eq!(client.ask("{\"cmdid\":0,\"params\":1}").await["data"], 1);
+    }
+    let mut third = Client::new(TcpStream::connect(address).await.unwrap());
+    // Its request is on its way already: closing with it unread would be a reset.
+    third.send("{\"cmdid\":0,\"params\":1}\n").await;
+    until(|| server.stats().connections_refused == 1).await;
+    let refused = third.expect_code(None, 8).await;
+    assert!(refused["message"].as_str().unwrap().contains("`connections_max` of 2"), "{refused}");
+    assert_eq!((&refused["rejected"], refused["retry_after_ms"].is_u64()), (&true.into(), true));
+    third.send("{\"cmdid\":0,\"params\":2}\n").await;
+    third.expect_end().await;
+    assert!(third.io.get_ref().take_error().unwrap().is_none());
+    drop(third);
+
+    // A place that is given up is free for the next one.
+    drop(first);
+    until(|| server.stats().connections_open == 1).await;
+    let mut next = Client::new(TcpStream::connect(address).await.unwrap());
+    assert_eq!(next.ask("{\"cmdid\":0,\"params\":1}").await["data"], 1);
+    assert_eq!(second.ask("{\"cmdid\":0,\"params\":1}").await["data"], 1);
+    let stats = server.stats();
+    assert_eq!((stats.connections_accepted, stats.connections_refused), (4, 1));
+}
+
+#[tokio::test]
+async fn a_reset_cancels_inline_handlers_and_lets_detached_ones_run_on() {
+    let rig = Rig::new();
+    let (server, address) = tcp(Config::default(), &rig).await;
+    let mut client = Client::new(TcpStream::connect(address).await.unwrap());
+    client.send(call(1, HOLD, "") + &call(2, HOLD_DETACHED, "") + "{\"id\":3,").await;
+    until(|| rig.probe.running() == 2).await;
+    socket2::SockRef::from(client.io.get_ref()).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(client);
+    until(|| rig.probe.running() == 1).await;
+    assert_eq!((rig.probe.finished(), server.stats().connections_open), (0, 0));
+    rig.gate.let_pass(1);
+    until(|| rig.probe.finished() == 1).await;
+}
+
+#[tokio::test]
+async fn a_second_reply_does_not_wait_for_the_acknowledgement_of_the_first_one() {
+    // A second reply that waits for the acknowledgement of the first one takes 40 ms.
+    let rig = Rig::new();
+    let (_server, address) = tcp(Config::default(), &rig).await;
+    let mut client = Client::new(TcpStream::connect(address).await.unwrap());
+    client.io.get_ref().set_nodelay(true).unwrap();
+    let start = std::time::Instant::now();
+    for _ in 0..200 {
+        client.send("{\"cmdid\":0}\n").await;
+        client.send("{\"cmdid\":0}\n").await;
+        client.expect("{\"code\":0,\"data\":{}}").await;
+        client.expect("{\"code\":0,\"data\":{}}").await;
+    }
+    assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
+}
+
+#[tokio::test]
+async fn addresses_that_cannot_be_bound_are_named() {
+    let taken = bind("127.0.0.1:0").await.unwrap().addresses()[0].clone();
+    let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken_by_other = other.local_addr().unwrap().to_string();
+    assert!(taken.tcp().is_some());
+    for address in
+        [taken_by_other.as_str(), "127.0.0.1", "nonsense", "127.0.0.1:99999", "unix:/nowhere/socket"]
+    {
+        let error = bind(address).await.err().expect("it cannot be bound");
+        assert!(error.to_string().starts_with(&format!("cannot listen on {address}: ")), "{error}");
+    }
+    assert_eq!(bind(&taken_by_other).await.err().unwrap().kind(), ErrorKind::AddrInUse);
+    let zero = Config { connections_max: 0, ..Config::default() };
+    let error = Server::builder().config(zero).bind().await.err().unwrap();
+    assert!(error.to_string().contains("`connections_max` is 0"), "{error}");
+}
+
+#[tokio::test]
+async fn one_server_listens_on_several_addresses_by_name_too() {
+    let server = Server::builder()
+        .listen("127.0.0.1:0")
+        .listen("localhost:0")
+        .router(Rig::new().router())
+        .bind()
+        .await
+        .unwrap();
+    let addresses: Vec<_> = server.addresses().iter().map(|address| address.tcp().unwrap()).collect();
+    assert_eq!(addresses.len(), 2);
+    assert!(addresses.iter().all(|address| address.port() != 0));
+    let _serving = TestServer::of(server);
+    for address in addresses {
+        let mut client = Client::new(TcpStream::connect(address).await.unwrap());
+        assert_eq!(client.ask("{\"cmdid\":0,\"params\":1}").await["data"], 1);
+    }
+}
+
+async fn ping(path: &Path) {
+    let mut client = Client::new(UnixStream::connect(path).await.unwrap());
+    assert_eq!(client.ask("{\"cmdid\":0,\"params\":1}").await["data"], 1);
+}
+
+#[tokio::test]
+async fn a_socket_file_that_nobody_answers_on_is_replaced_and_a_living_one_is_not() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("socket");
+    let address = format!("unix:{}", path.display());
+    drop(UnixListener::bind(&path).unwrap());
+    assert!(path.exists(), "as a killed server leaves it");
+    let server = bind(&address).await.unwrap();
+    assert_eq!(server.addresses(), [BoundAddress::Unix(path.clone())]);
+    assert_eq!(server.addresses()[0].to_string(), address);
+    let error = bind(&address).await.err().expect("it is taken");
+    assert_eq!(error.kind(), ErrorKind::AddrInUse);
+    assert!(error.to_string().contains("another process listens there"), "{error}");
+    let mut server = TestServer::of(server);
+    ping(&path).await;
+    server.begin_to_drain();
+    server.drained().await;
+    assert!(!path.exists());
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_socket_is_left_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("precious");
+    std::fs::write(&path, "years of work").unwrap();
+    let error = bind(&format!("unix:{}", path.display())).await.err().expect("it cannot be bound");
+    assert!(error.to_string().contains("precious") && error.to_string().contains("no socket"), "{error}");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "years of work");
+}
