@@ -4,9 +4,13 @@ mod calls;
 #[cfg(feature = "daemon")]
 mod conformance;
 mod connection;
+#[cfg(feature = "daemon")]
+mod daemon;
 mod drain;
 mod flow;
 mod listener;
+#[cfg(feature = "daemon")]
+mod log_service;
 mod rig;
 mod router;
 mod streams;

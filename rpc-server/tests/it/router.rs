@@ -26,7 +26,7 @@ async fn data(router: &impl Service, cmdid: u32, params: &str) -> Value {
 }
 
 fn message(error: Result<Router<impl Sized>, RouteError>) -> String {
-    error.err().expect("it is refused").to_string()
+    error.expect_err("it is refused").to_string()
 }
 
 #[test]
@@ -213,7 +213,7 @@ async fn the_first_extractor_that_refuses_decides() {
 
 #[tokio::test]
 async fn a_handler_may_take_eight_arguments_and_the_context_of_its_call() {
-    #[allow(clippy::too_many_arguments)]
+    #[allow(clippy::too_many_arguments, clippy::many_single_char_names)] // eight is what there may be
     async fn all(
         a: Context,
         b: RawJson<'static>,

@@ -174,7 +174,7 @@ async fn an_item_over_the_reply_limit_ends_its_stream() {
         };
         client.send(format!("{{{field}\"cmdid\":{STRINGS},\"params\":[100,101,5,6]}}\n{PING}")).await;
         // Behind a stream with an id, the ping may overtake.
-        let mut came = vec![client.line().await, client.line().await, client.line().await];
+        let mut came = [client.line().await, client.line().await, client.line().await];
         came.sort_by_key(|line| line.contains("ping"));
         assert_eq!(came[0].trim_end(), head);
         assert!(
@@ -241,7 +241,7 @@ async fn a_starved_stream_ends_when_the_peer_can_send_no_more_credit() {
     client.send(call(1, COUNT, "\"params\":{\"to\":3},\"credit\":1")).await;
     client.send(call(2, COUNT, "\"params\":{\"to\":3},\"credit\":9")).await;
     client.half_close().await;
-    let came = client.to_end().await;
+    let came = client.read_to_end().await;
     let lines: Vec<_> = came.lines().filter(|line| line.starts_with("{\"id\":1,")).collect();
     assert_eq!(lines[0], item(1, 0));
     assert!(lines[1].starts_with("{\"id\":1,\"code\":8,") && lines.len() == 2, "{came}");

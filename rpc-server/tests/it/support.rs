@@ -138,7 +138,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Client<IO> {
     }
 
     /// All lines up to the end of the stream.
-    pub(crate) async fn to_end(&mut self) -> String {
+    pub(crate) async fn read_to_end(&mut self) -> String {
         let mut all = Vec::new();
         let read = timeout(PATIENCE, self.io.read_to_end(&mut all)).await;
         read.expect("the stream ends").unwrap();
@@ -150,7 +150,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Client<IO> {
     pub(crate) fn expect_end(&mut self) -> impl Future<Output = ()> {
         let place = std::panic::Location::caller();
         async move {
-            assert_eq!(self.to_end().await, "", "expected the end at {place}");
+            assert_eq!(self.read_to_end().await, "", "expected the end at {place}");
         }
     }
 

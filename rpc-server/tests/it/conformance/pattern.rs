@@ -64,7 +64,10 @@ pub(super) fn mismatch(pattern: &Value, value: &str, context: &mut Context) -> R
         Value::Number(number) => {
             fits(is_number(value) && normal(value) == normal(&number.to_string()), &number.to_string(), value)
         }
-        Value::Bool(_) | Value::Null => fits(pattern.to_string() == value, &pattern.to_string(), value),
+        Value::Bool(_) | Value::Null => {
+            let pattern = pattern.to_string();
+            fits(pattern == value, &pattern, value)
+        }
     }
 }
 

@@ -70,7 +70,7 @@ impl Line {
         if members.has_repeated_name() {
             return Err("a field is repeated".into());
         }
-        let line = Self { members, raw };
+        let line = Self { raw, members };
         if !line.is_notice() {
             check_reply(&line.members)?;
         }

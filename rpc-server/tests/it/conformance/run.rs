@@ -84,7 +84,7 @@ impl Run<'_> {
                 mismatch(pattern, notice.text(), &mut self.context)
             }
             Kind::ExpectRawPrefix(prefix) => {
-                let came = self.on(step).to_end().await?;
+                let came = self.on(step).read_to_end().await?;
                 self.raw_mismatch(step, Some(prefix), &came)
             }
             Kind::ExpectOpen(_) => self.ping(step, false).await,

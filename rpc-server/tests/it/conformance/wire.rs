@@ -118,13 +118,10 @@ impl Connection {
                     return Poll::Ready(0);
                 }
                 let Some(socket) = &mut self.socket else { return Poll::Ready(0) };
-                match ready!(socket.stream().poll_write(cx, &data[sent..])) {
-                    Ok(written) => Poll::Ready(written),
-                    Err(_) => {
-                        self.broken = Some("the server has reset the connection");
-                        Poll::Ready(0)
-                    }
-                }
+                Poll::Ready(ready!(socket.stream().poll_write(cx, &data[sent..])).unwrap_or_else(|_| {
+                    self.broken = Some("the server has reset the connection");
+                    0
+                }))
             });
             let written = timeout_at(deadline, progress).await;
             sent += written.map_err(|_| format!("the server takes no more than {sent} of {}", data.len()))?;
@@ -213,25 +210,23 @@ impl Connection {
     }
 
     /// All that comes up to the end of the stream, which must not be an RST.
-    pub(super) async fn to_end(&mut self) -> Result<Vec<u8>, String> {
+    pub(super) async fn read_to_end(&mut self) -> Result<Vec<u8>, String> {
         let deadline = Self::deadline();
         while !self.has_ended {
             if !self.wait(deadline).await {
                 return Err(self.came("the stream has not ended in time"));
             }
         }
-        match self.broken {
-            Some(broken) => Err(self.came(broken)),
-            None => {
-                self.searched = 0;
-                Ok(std::mem::take(&mut self.buffer))
-            }
+        if let Some(broken) = self.broken {
+            return Err(self.came(broken));
         }
+        self.searched = 0;
+        Ok(std::mem::take(&mut self.buffer))
     }
 
     /// The end of the stream, with nothing but heartbeats and notices before it.
     pub(super) async fn expect_closed(&mut self) -> Result<(), String> {
-        let came = self.to_end().await?;
+        let came = self.read_to_end().await?;
         for line in came.split_inclusive(|byte| *byte == b'\n') {
             let is_nothing = line == b"\n" || line == b"\r\n";
             if !is_nothing && !Line::parse(line.to_vec()).is_ok_and(|line| line.is_notice()) {
