@@ -266,7 +266,7 @@ impl Command<'_> {
         self.put(request).await
     }
 
-    /// As [`Client::stream`].
+    /// As [`Client::stream`]; always multiplexed.
     ///
     /// # Errors
     /// As [`Client::stream`].
@@ -276,9 +276,7 @@ impl Command<'_> {
         T: DeserializeOwned + Send + 'static,
     {
         let mut request = self.request(params)?;
-        if !self.is_ordered {
-            request.credit = Some(self.client.endpoint.config().stream_credit);
-        }
+        request.credit = Some(self.client.endpoint.config().stream_credit);
         let deadline = self.timeout.map(|timeout| Instant::now() + timeout);
         let pending = self.begin(request, deadline, true).await?;
         let address = Arc::clone(self.client.endpoint.address());
@@ -314,6 +312,8 @@ impl Command<'_> {
         deadline: Option<Instant>,
         is_stream: bool,
     ) -> Result<PendingCall, Error> {
+        // A stream without an id could not be given credit, so it has one.
+        let is_ordered = self.is_ordered && !is_stream;
         loop {
             let connection = self.connection(deadline).await?;
             request.timeout = match deadline {
@@ -322,9 +322,9 @@ impl Command<'_> {
                 }
                 _ => None,
             };
-            match connection.begin(&request, deadline, self.is_ordered, is_stream) {
+            match connection.begin(&request, deadline, is_ordered, is_stream) {
                 Ok(pending) => return Ok(pending),
-                Err(refusal) => self.wait(&connection, refusal, deadline).await?,
+                Err(refusal) => self.wait(&connection, refusal, deadline, is_ordered).await?,
             }
         }
     }
@@ -335,7 +335,7 @@ impl Command<'_> {
             let connection = self.connection(deadline).await?;
             match connection.notify(&request, self.is_ordered) {
                 Ok(()) => return Ok(()),
-                Err(refusal) => self.wait(&connection, refusal, deadline).await?,
+                Err(refusal) => self.wait(&connection, refusal, deadline, self.is_ordered).await?,
             }
         }
     }
@@ -352,12 +352,19 @@ impl Command<'_> {
         connection: &Connection,
         refusal: Refusal,
         deadline: Option<Instant>,
+        is_ordered: bool,
     ) -> Result<(), Error> {
-        let (Refusal::Full, Some(deadline)) = (refusal, deadline) else {
+        let room = match refusal {
+            // Another connection may take it.
+            Refusal::Over => return Ok(()),
+            Refusal::Full => connection.wait_for_room(is_ordered),
+        };
+        let Some(deadline) = deadline else {
+            room.await;
             return Ok(());
         };
         let late = |_| Error::new(Kind::Deadline { was_sent: false }, self.client.endpoint.address(), None);
-        tokio::time::timeout_at(deadline, connection.wait_for_room()).await.map_err(late)
+        tokio::time::timeout_at(deadline, room).await.map_err(late)
     }
 }
 

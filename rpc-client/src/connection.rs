@@ -66,6 +66,8 @@ struct State {
     /// The last handle is gone.
     is_closing: bool,
     ended: Option<Cause>,
+    /// Whether any call has had a reply.
+    has_answered: bool,
 }
 
 /// One call, from its first byte to its end.
@@ -127,6 +129,7 @@ impl Connection {
             is_leaving: false,
             is_closing: false,
             ended: None,
+            has_answered: false,
         };
         let shared = Arc::new(Shared {
             address,
@@ -147,8 +150,7 @@ impl Connection {
 
     /// Whether it takes new calls.
     pub(crate) fn is_usable(&self) -> bool {
-        let state = self.0.lock();
-        state.ended.is_none() && !state.is_leaving
+        !self.0.lock().is_over()
     }
 
     /// Puts a call's frame into the output and takes a slot for its reply. `is_ordered` sends it
@@ -165,7 +167,6 @@ impl Connection {
         state.admit(&self.0.config)?;
         let opened = if is_ordered { state.calls.open_ordered() } else { state.calls.open() };
         let Some((id, slot)) = opened else {
-            state.waiting_for_room += 1;
             return Err(Refusal::Full);
         };
         let was_empty = state.output.is_empty();
@@ -196,7 +197,6 @@ impl Connection {
             None
         } else {
             let Some((id, _)) = state.calls.open() else {
-                state.waiting_for_room += 1;
                 return Err(Refusal::Full);
             };
             // Nothing will answer it.
@@ -208,18 +208,20 @@ impl Connection {
     }
 
     /// Resolves when there may be room again after [`Refusal::Full`].
-    pub(crate) async fn wait_for_room(&self) {
+    pub(crate) async fn wait_for_room(&self, is_ordered: bool) {
         let notified = self.0.room.notified();
         tokio::pin!(notified);
-        // Registered before the second look, so that room made in between is not missed.
+        // Registered before the second look, so that room made in between is not missed; and counted
+        // under the same lock as that look, so that whoever makes room later tells.
         notified.as_mut().enable();
-        let has_room = {
-            let state = self.0.lock();
-            state.ended.is_some() || state.has_room(&self.0.config)
-        };
-        if !has_room {
-            notified.await;
+        {
+            let mut state = self.0.lock();
+            if state.is_over() || state.has_room(&self.0.config, is_ordered) {
+                return;
+            }
+            state.waiting_for_room += 1;
         }
+        notified.await;
     }
 
     /// Resolves when everything that was begun so far has been handed to the system.
@@ -233,22 +235,21 @@ impl Connection {
             if let Some(cause) = &state.ended {
                 return Poll::Ready(Err(self.0.error(Kind::NotSent(cause.clone()))));
             }
+            state.flushes.retain(|(_, waker)| !waker.will_wake(cx.waker()));
             state.flushes.push((target, cx.waker().clone()));
             Poll::Pending
         })
         .await
     }
 
-    fn end_of(&self, state: &mut State, id: u64, failure: Failure) -> Error {
+    fn end_of(&self, failure: Failure) -> Error {
         let kind = match failure {
             Failure::Status(status) => Kind::Status(status),
             Failure::Nonsense(message) => Kind::Data(Cause::new(message)),
             Failure::Lost { may_have_run: true, cause } => Kind::MayHaveRun(cause),
             Failure::Lost { may_have_run: false, cause } => Kind::NotSent(cause),
-            Failure::Expired => {
-                let was_sent = state.calls.get_mut(id).is_some_and(|slot| slot.frame_end <= state.written);
-                Kind::Deadline { was_sent }
-            }
+            // Even a frame that waits still leaves when the peer reads again.
+            Failure::Expired => Kind::Deadline { was_sent: true },
         };
         self.0.error(kind)
     }
@@ -263,10 +264,7 @@ impl Connection {
         if is_given_up && !is_ordered && state.ended.is_none() {
             state.append(|output| encode_cancel(output, id));
         }
-        if state.waiting_for_room > 0 {
-            state.waiting_for_room = 0;
-            self.0.room.notify_waiters();
-        }
+        state.tell_of_room(&self.0.room);
         if state.is_leaving && state.calls.is_empty() {
             state.wake_driver();
         }
@@ -294,19 +292,31 @@ impl Shared {
 }
 
 impl State {
-    fn admit(&mut self, config: &Config) -> Result<(), Refusal> {
-        if self.ended.is_some() || self.is_leaving {
+    fn admit(&self, config: &Config) -> Result<(), Refusal> {
+        if self.is_over() {
             return Err(Refusal::Over);
         }
         if self.output.len() >= config.output_bytes_max {
-            self.waiting_for_room += 1;
             return Err(Refusal::Full);
         }
         Ok(())
     }
 
-    fn has_room(&self, config: &Config) -> bool {
-        self.output.len() < config.output_bytes_max && self.calls.len() < config.in_flight_max
+    /// Whether it takes no new calls any more.
+    fn is_over(&self) -> bool {
+        self.ended.is_some() || self.is_leaving
+    }
+
+    fn has_room(&self, config: &Config, is_ordered: bool) -> bool {
+        self.output.len() < config.output_bytes_max && self.calls.has_room(is_ordered)
+    }
+
+    /// Whoever makes room calls this, under the lock.
+    fn tell_of_room(&mut self, room: &Notify) {
+        if self.waiting_for_room > 0 {
+            self.waiting_for_room = 0;
+            room.notify_waiters();
+        }
     }
 
     fn append(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
@@ -337,7 +347,17 @@ impl PendingCall {
     fn poll_done(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<RawJson<'static>>, Error>> {
         let Self { connection, id, is_over } = self;
         let mut state = connection.0.lock();
-        let slot = state.calls.get_mut(*id).expect("the slot is closed by this call alone");
+        Self::poll_locked(connection, &mut state, *id, is_over, cx)
+    }
+
+    fn poll_locked(
+        connection: &Connection,
+        state: &mut State,
+        id: u64,
+        is_over: &mut bool,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<RawJson<'static>>, Error>> {
+        let slot = state.calls.get_mut(id).expect("the slot is closed by this call alone");
         match mem::take(&mut slot.progress) {
             Progress::Waiting => {
                 if !slot.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
@@ -347,8 +367,8 @@ impl PendingCall {
             }
             Progress::Done(done) => {
                 let is_given_up = matches!(done, Err(Failure::Expired | Failure::Nonsense(_)));
-                let result = done.map_err(|failure| connection.end_of(&mut state, *id, failure));
-                connection.release(&mut state, *id, is_given_up);
+                let result = done.map_err(|failure| connection.end_of(failure));
+                connection.release(state, id, is_given_up);
                 *is_over = true;
                 Poll::Ready(result)
             }
@@ -392,24 +412,24 @@ impl Stream for PendingStream {
         if self.call.is_over {
             return Poll::Ready(None);
         }
-        let Self { call, taken_since_credit } = &mut *self;
-        let connection = &call.connection;
+        let Self { call: PendingCall { connection, id, is_over }, taken_since_credit } = &mut *self;
+        let id = *id;
         let mut state = connection.0.lock();
-        let slot = state.calls.get_mut(call.id).expect("the slot is closed by this call alone");
+        let slot = state.calls.get_mut(id).expect("the slot is closed by this call alone");
         if let Some(item) = slot.items.pop_front() {
-            let is_ordered = slot.is_ordered;
             *taken_since_credit += 1;
             // Credit is given back by halves: few frames, and the server never runs dry.
-            if *taken_since_credit * 2 >= connection.0.config.stream_credit && !is_ordered {
+            if *taken_since_credit * 2 >= connection.0.config.stream_credit {
                 let items = mem::take(taken_since_credit);
-                state.append(|output| encode_credit(output, call.id, items));
+                state.append(|output| encode_credit(output, id, items));
             }
             return Poll::Ready(Some(Ok(item)));
         }
-        drop(state);
+        // Under the same lock: an item that came in between would wake nobody, or be lost with the end.
+        let done = PendingCall::poll_locked(connection, &mut state, id, is_over, cx);
         // The last line of a stream carries no data; that of a unary command does, and is taken for
         // a stream of one item.
-        ready!(self.call.poll_done(cx)).transpose().map_or(Poll::Ready(None), |item| Poll::Ready(Some(item)))
+        ready!(done).transpose().map_or(Poll::Ready(None), |item| Poll::Ready(Some(item)))
     }
 }
 
@@ -427,6 +447,8 @@ struct Driver<IO> {
     end: usize,
     /// What the server last said without a call to say it to: why it closed, as a rule.
     farewell: Option<Status>,
+    /// Why nothing can be written any more. What has been received is still delivered.
+    write_error: Option<io::Error>,
     timer: Option<Pin<Box<Sleep>>>,
     woken: Vec<Waker>,
 }
@@ -456,6 +478,7 @@ where
             start: 0,
             end: 0,
             farewell: None,
+            write_error: None,
             timer: None,
             woken: Vec::new(),
         }
@@ -466,13 +489,14 @@ where
         // Registered before anything is looked at, so that no caller's wake is lost.
         self.shared.lock().driver = Some(cx.waker().clone());
         loop {
-            let is_finished = self.poll_write(cx)?;
-            if is_finished {
+            if self.poll_write(cx) {
                 ready!(Pin::new(&mut self.io).poll_shutdown(cx))?;
                 return Poll::Ready(Ok(Ended::Done));
             }
             match self.deliver() {
                 Ok(true) => {
+                    // However many replies come, no deadline waits for their end.
+                    let _ = self.poll_deadlines(cx);
                     // The callers that were woken come first: what they send leaves in one write.
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
@@ -487,6 +511,9 @@ where
                 }
                 continue;
             }
+            if let Some(error) = self.write_error.take() {
+                return Poll::Ready(Err(error));
+            }
             if self.poll_deadlines(cx).is_pending() {
                 return Poll::Pending;
             }
@@ -495,7 +522,20 @@ where
 
     /// Writes what callers have left, as far as the system takes it. True when there will never be
     /// more.
-    fn poll_write(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.write_error.is_some() {
+            return false;
+        }
+        match self.try_write(cx) {
+            Ok(is_finished) => is_finished,
+            Err(error) => {
+                self.write_error = Some(error);
+                false
+            }
+        }
+    }
+
+    fn try_write(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
         loop {
             if self.at == self.writing.len() {
                 self.writing.clear();
@@ -505,10 +545,7 @@ where
                     return Ok(state.is_closing || state.is_leaving && state.calls.is_empty());
                 }
                 mem::swap(&mut state.output, &mut self.writing);
-                if state.waiting_for_room > 0 {
-                    state.waiting_for_room = 0;
-                    self.shared.room.notify_waiters();
-                }
+                state.tell_of_room(&self.shared.room);
             }
             match Pin::new(&mut self.io).poll_write(cx, &self.writing[self.at..]) {
                 Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
@@ -580,6 +617,10 @@ where
                 Step::Partial { .. } => break Ok(()),
             }
         };
+        if delivered > 0 {
+            // A reply may have taken a tombstone away, or been a goaway.
+            state.tell_of_room(&shared.room);
+        }
         drop(state);
         for waker in self.woken.drain(..) {
             waker.wake();
@@ -646,6 +687,9 @@ impl<IO> Driver<IO> {
         }
         state.ended = Some(cause.clone());
         let written = state.written;
+        // A server that turns the connection away has run none of its calls; one that has answered some
+        // may have meant another one.
+        let was_rejected = was_rejected && !state.has_answered;
         for (_, slot) in state.calls.iter_mut() {
             if matches!(slot.progress, Progress::Waiting) {
                 // A frame that did not leave whole was not executed, whatever it looked like.
@@ -717,6 +761,7 @@ impl State {
                 }
             },
         };
+        self.has_answered = true;
         if let Some(slot) = self.calls.get_mut(id) {
             slot.take_reply(&reply, shared.config.stream_credit, woken);
         } else {
@@ -734,7 +779,7 @@ impl Slot {
             self.finish(Err(Failure::Status(reply.status())), woken);
         } else if !reply.more {
             self.finish(Ok(data), woken);
-        } else if self.is_stream && !self.is_ordered && self.items.len() as u64 > credit {
+        } else if self.is_stream && self.items.len() as u64 > credit {
             self.finish(
                 Err(Failure::Nonsense("the stream sent more items than it had `credit` for".into())),
                 woken,

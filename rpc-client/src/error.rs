@@ -163,7 +163,7 @@ impl fmt::Display for Error {
             Kind::NotSent(cause) => write!(f, "not sent: {}", cause.message),
             Kind::MayHaveRun(cause) => write!(f, "sent, and may have run: {}", cause.message),
             Kind::Deadline { was_sent: true } => {
-                f.write_str("no reply before the deadline; the call was sent and may have run")
+                f.write_str("no reply before the deadline; the call may have run")
             }
             Kind::Deadline { was_sent: false } => f.write_str("not sent before the deadline"),
             Kind::Params(error) => write!(f, "not sent: the params cannot be written as JSON: {error}"),

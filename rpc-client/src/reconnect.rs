@@ -19,6 +19,8 @@ use crate::error::{Cause, Error, Kind};
 pub(crate) struct Endpoint {
     address: Arc<str>,
     config: Arc<Config>,
+    /// Whether the address is one to connect to, and not the name of a byte stream made elsewhere.
+    can_connect: bool,
     state: Mutex<State>,
 }
 
@@ -40,7 +42,7 @@ enum Attempts {
 
 impl Endpoint {
     pub(crate) fn new(address: Arc<str>, config: Arc<Config>) -> Arc<Self> {
-        Arc::new(Self { address, config, state: Mutex::new(State::Idle) })
+        Arc::new(Self { address, config, can_connect: true, state: Mutex::new(State::Idle) })
     }
 
     /// An endpoint with a connection that was made elsewhere; it is not made again.
@@ -49,7 +51,8 @@ impl Endpoint {
         config: Arc<Config>,
         connection: Arc<Connection>,
     ) -> Arc<Self> {
-        Arc::new(Self { address, config, state: Mutex::new(State::Connected(connection)) })
+        let state = Mutex::new(State::Connected(connection));
+        Arc::new(Self { address, config, can_connect: false, state })
     }
 
     pub(crate) fn address(&self) -> &Arc<str> {
@@ -85,6 +88,12 @@ impl Endpoint {
         self: &Arc<Self>,
         deadline: Option<Instant>,
     ) -> Result<Arc<Connection>, Error> {
+        if !self.can_connect {
+            let over = || {
+                self.not_sent(Cause::new("its connection is over, and was not one that can be opened again"))
+            };
+            return self.current().ok_or_else(over);
+        }
         let mut attempts = match self.join_or_begin() {
             Ok(connection) => return Ok(connection),
             Err(attempts) => attempts,

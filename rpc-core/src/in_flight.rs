@@ -132,6 +132,12 @@ impl<T: Default> InFlight<T> {
         })
     }
 
+    /// Whether [`open`](Self::open) has a slot; for an ordered call, whether
+    /// [`open_ordered`](Self::open_ordered) also has a place in the queue.
+    pub fn has_room(&self, is_ordered: bool) -> bool {
+        self.len() < self.calls_max && (!is_ordered || self.ordered.len() < self.calls_max)
+    }
+
     /// How many calls are in flight; tombstones are not.
     pub fn len(&self) -> usize {
         self.slots.len() - self.free.len()
@@ -211,6 +217,7 @@ mod tests {
             let id = calls.open_ordered().unwrap().0;
             calls.close(id);
         }
+        assert!(!calls.has_room(true) && calls.has_room(false));
         assert!(calls.open_ordered().is_none() && calls.open().is_some());
     }
 

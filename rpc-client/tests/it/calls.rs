@@ -4,7 +4,7 @@ use std::time::Duration;
 use rpc_client::{Client, Code, Config};
 use serde_json::json;
 
-use crate::support::{Seen, pair, tcp};
+use crate::support::{Peer, Seen, pair, tcp};
 
 #[tokio::test(start_paused = true)]
 async fn sixty_four_tasks_get_each_their_own_replies_whatever_the_order() {
@@ -201,4 +201,57 @@ async fn ordered_calls_run_one_after_another() {
     assert_eq!(futures::future::join_all((0..5).map(call)).await, [0, 1, 2, 3, 4]);
     assert!(started.elapsed() >= Duration::from_millis(500));
     drop(client);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_without_a_deadline_waits_for_room_and_lets_others_run() {
+    let config = Config { in_flight_max: 1, ..Config::default() };
+    let (client, _server) = pair(Seen::default(), config).await;
+    let params = json!({"value": 3, "ms": 1000});
+    let call = client.call::<_, u64>(100, &params);
+    let stream = async {
+        let mut items = client.stream::<_, u64>(104, &json!({"value": 2})).await.unwrap();
+        futures::StreamExt::next(&mut items).await.unwrap().unwrap()
+    };
+    let (reply, first) = tokio::join!(call, stream);
+    assert_eq!((reply.unwrap(), first), (3, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_ordered_call_behind_a_queue_of_given_up_ones_ends_at_its_deadline() {
+    let config = Config { in_flight_max: 2, ordered: true, ..Config::default() };
+    let (client, _silent) = Peer::new(config);
+    for _ in 0..2 {
+        let given_up = client.command(101).timeout(Duration::from_millis(10));
+        assert!(given_up.call::<_, ()>(&()).await.unwrap_err().is_deadline());
+    }
+    let error = client.command(100).timeout(Duration::from_millis(50)).call::<_, u64>(&()).await.unwrap_err();
+    assert!(error.is_deadline() && !error.was_sent(), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn room_that_a_late_ordered_reply_makes_is_told() {
+    let config = Config { in_flight_max: 1, ordered: true, ..Config::default() };
+    let (client, _server) = pair(Seen::default(), config).await;
+    let slow = client.command(100).timeout(Duration::from_millis(10));
+    assert!(slow.call::<_, u64>(&json!({"value": 1, "ms": 500})).await.unwrap_err().is_deadline());
+    assert_eq!(client.call::<_, u64>(100, &json!({"value": 2})).await.unwrap(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_caller_that_waits_for_room_is_forgotten() {
+    let config = Config { in_flight_max: 3, ..Config::default() };
+    let (client, _server) = pair(Seen::default(), config).await;
+    let mut tasks = tokio::task::JoinSet::new();
+    for task in 0..32u64 {
+        let client = client.clone();
+        tasks.spawn(async move {
+            for _ in 0..500 {
+                assert_eq!(client.call::<_, u64>(100, &json!({"value": task})).await.unwrap(), task);
+            }
+        });
+    }
+    while let Some(done) = tasks.join_next().await {
+        done.unwrap();
+    }
 }

@@ -141,3 +141,18 @@ async fn a_server_that_does_not_read_does_not_hang_callers() {
     assert!(unsent > 50, "most never left: {unsent}");
     assert_eq!(started.elapsed().as_millis() / 100, 50);
 }
+
+#[tokio::test]
+async fn a_client_over_a_stream_opens_nothing_in_its_place() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (ours, theirs) = tokio::io::duplex(1024);
+    let client =
+        rpc_client::Client::over(ours, &listener.local_addr().unwrap().to_string(), Config::default());
+    drop(theirs);
+    assert_eq!(client.call::<_, ()>(0, &()).await.unwrap_err().code(), Code::UNAVAILABLE);
+    let error = client.call::<_, ()>(0, &()).await.unwrap_err();
+    assert!(
+        error.is_unreachable() && error.to_string().contains("not one that can be opened again"),
+        "{error}"
+    );
+}

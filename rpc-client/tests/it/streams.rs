@@ -70,3 +70,14 @@ async fn a_server_that_ignores_credit_is_stopped() {
     }
     assert!(last.unwrap().unwrap_err().to_string().contains("more items than it had `credit` for"));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_item_is_lost_while_items_and_their_reader_race() {
+    let (client, _server) = pair(Seen::default(), Config { stream_credit: 8, ..Config::default() }).await;
+    for round in 0..300u64 {
+        let length = round % 40;
+        let items = client.stream::<_, u64>(104, &json!({"value": length})).await.unwrap();
+        let items: Vec<u64> = items.map(Result::unwrap).collect().await;
+        assert_eq!(items, (0..length).collect::<Vec<_>>());
+    }
+}
