@@ -33,6 +33,9 @@ pub struct Config {
     /// Calls in flight on one connection, ordered ones that wait for their turn among them. At the
     /// limit the server stops reading from it.
     pub in_flight_per_connection: usize,
+    /// Bytes of params of the ordered calls that wait for their turn on one connection. At the limit
+    /// the server stops reading from it.
+    pub waiting_params_bytes_max: usize,
     /// Longest time of a call in milliseconds, where the caller's `timeout_ms` is not shorter. Past
     /// it the handler is cancelled and the code is 4.
     pub handler_timeout_ms: u64,
@@ -70,6 +73,7 @@ impl Default for Config {
             bad_frames_in_a_row_max: 16,
             connections_max: 10_000,
             in_flight_per_connection: 1024,
+            waiting_params_bytes_max: 4 * 1024 * 1024,
             handler_timeout_ms: 30_000,
             output_bytes_soft_max: 2 * 1024 * 1024,
             output_bytes_hard_max: 8 * 1024 * 1024,
@@ -91,13 +95,14 @@ impl Config {
     /// # Errors
     /// The field, what it is and what it must be.
     pub fn check(&self) -> Result<(), String> {
-        let at_least_one: [(&str, u64); 9] = [
+        let at_least_one: [(&str, u64); 10] = [
             ("frame_bytes_max", self.frame_bytes_max as u64),
             ("reply_bytes_max", self.reply_bytes_max as u64),
             ("frame_timeout_ms", self.frame_timeout_ms),
             ("bad_frames_in_a_row_max", u64::from(self.bad_frames_in_a_row_max)),
             ("connections_max", self.connections_max as u64),
             ("in_flight_per_connection", self.in_flight_per_connection as u64),
+            ("waiting_params_bytes_max", self.waiting_params_bytes_max as u64),
             ("handler_timeout_ms", self.handler_timeout_ms),
             ("output_bytes_soft_max", self.output_bytes_soft_max as u64),
             ("write_stall_timeout_ms", self.write_stall_timeout_ms),

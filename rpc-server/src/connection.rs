@@ -90,6 +90,8 @@ struct Connection<IO> {
     /// The calls with an id that are not over.
     ids: HashMap<u64, Handle>,
     ordered: VecDeque<Ordered>,
+    /// The params of the calls in `ordered`.
+    ordered_bytes: usize,
     ordered_runs: bool,
 
     phase: Phase,
@@ -108,8 +110,8 @@ struct Handle {
 
 /// What stands in the order of the calls without id.
 enum Ordered {
-    /// A call that waits for its turn.
-    Call(Request<'static>),
+    /// A call that waits for its turn, and when it was received.
+    Call(Request<'static>, Instant),
     /// A line that is ready, a verdict on a bad frame for example.
     Line(Vec<u8>),
 }
@@ -162,6 +164,7 @@ where
             streams: SelectAll::new(),
             ids: HashMap::new(),
             ordered: VecDeque::new(),
+            ordered_bytes: 0,
             ordered_runs: false,
             phase: Phase::Open,
             phase_deadline: None,
@@ -176,12 +179,14 @@ where
         for _ in 0..TURNS_PER_POLL {
             self.poll_drain(cx);
             self.end_calls(cx);
+            self.continue_ordered(cx);
             self.send_items(cx);
             let read = self.poll_read(cx)?;
             let waited = self.waiting_output();
             self.poll_write(cx)?;
             let has_room_again = |limit| waited >= limit && self.waiting_output() < limit;
-            if has_room_again(STREAM_OUTPUT_BYTES) || has_room_again(self.shared.config.output_bytes_soft_max)
+            if has_room_again(self.stream_output_max())
+                || has_room_again(self.shared.config.output_bytes_soft_max)
             {
                 // Nothing wakes what was held back for want of room.
                 continue;
@@ -235,7 +240,12 @@ where
             Phase::Finishing | Phase::Closed => false,
         };
         if !reads {
+            // While this side does not read, the peer cannot be late.
+            self.line_deadline = None;
             return Poll::Pending;
+        }
+        if self.line_deadline.is_none() && !self.input.is_empty() && self.phase != Phase::Lingering {
+            self.line_deadline = Some(Instant::now() + self.shared.config.frame_timeout());
         }
         let mut scratch = scratch::take();
         let read = self.read_and_execute(cx, &mut scratch);
@@ -338,7 +348,9 @@ where
     fn has(&self, room: Room) -> bool {
         let config = &self.shared.config;
         self.waiting_output() < config.output_bytes_soft_max
-            && (room == Room::InOutput || self.in_flight() < config.in_flight_per_connection)
+            && (room == Room::InOutput
+                || self.in_flight() < config.in_flight_per_connection
+                    && self.ordered_bytes < config.waiting_params_bytes_max)
     }
 
     fn in_flight(&self) -> usize {
@@ -441,9 +453,10 @@ where
         let timeout = request.timeout.map_or(handler_timeout, |timeout| timeout.min(handler_timeout));
         request.scope.deadline = Some((received + timeout).into_std());
         if request.id.is_none() && (self.ordered_runs || !self.ordered.is_empty()) {
-            self.ordered.push_back(Ordered::Call(request.into_owned()));
+            self.ordered_bytes += request.params.as_str().len();
+            self.ordered.push_back(Ordered::Call(request.into_owned(), received));
         } else {
-            self.start(cx, request, false);
+            self.start(cx, request, received, false);
         }
     }
 
@@ -468,15 +481,15 @@ where
     // ---- calls ----
 
     /// Starts a call, and ends it at once where it is ready. `has_waited`: it stood in the order.
-    fn start(&mut self, cx: &mut Context<'_>, request: Request<'_>, has_waited: bool) {
+    fn start(&mut self, cx: &mut Context<'_>, request: Request<'_>, received: Instant, has_waited: bool) {
         let place = Place::of(request.id, request.oneway);
-        let deadline = request.scope.deadline.map(Instant::from_std);
         let terms = Terms {
             cmdid: request.cmdid,
             place,
             oneway: request.oneway,
             credit: request.credit,
-            deadline: request.timeout.and(deadline),
+            // One that lies beyond what a clock can say is none.
+            deadline: request.timeout.and_then(|timeout| received.checked_add(timeout)),
         };
         if let Some(outcome) = self.outcome_without_handler(&request, has_waited) {
             self.end(&terms, outcome);
@@ -539,13 +552,13 @@ where
 
     /// Ends the calls that became ready.
     fn end_calls(&mut self, cx: &mut Context<'_>) {
-        while let Poll::Ready(Some(ended)) = self.calls.poll_next_unpin(cx) {
+        while self.has(Room::InOutput) && self.phase != Phase::Closed {
+            let Poll::Ready(Some(ended)) = self.calls.poll_next_unpin(cx) else { return };
             subtract(&self.shared.metrics.in_flight, 1);
             // One that was aborted was answered when it was cancelled.
             let Ok((terms, outcome)) = ended else { continue };
             self.vacate(terms.place);
             self.end(&terms, outcome);
-            self.continue_ordered(cx);
             // Replies that come together are no sign of a peer that does not read them.
             if !self.has(Room::InOutput) && self.poll_write(cx).is_err() {
                 self.enter(Phase::Closed, None);
@@ -553,13 +566,19 @@ where
         }
     }
 
-    /// Starts what stands next in the order, until one is not ready at once.
+    /// Starts what stands next in the order, until one is not ready at once or the peer must read first.
     fn continue_ordered(&mut self, cx: &mut Context<'_>) {
-        while !self.ordered_runs {
+        while !self.ordered_runs && self.has(Room::InOutput) && self.phase != Phase::Closed {
             match self.ordered.pop_front() {
                 Some(Ordered::Line(line)) => self.output.extend_from_slice(&line),
-                Some(Ordered::Call(request)) => self.start(cx, request, true),
+                Some(Ordered::Call(request, received)) => {
+                    self.ordered_bytes -= request.params.as_str().len();
+                    self.start(cx, request, received, true);
+                }
                 None => return,
+            }
+            if !self.has(Room::InOutput) && self.poll_write(cx).is_err() {
+                self.enter(Phase::Closed, None);
             }
         }
     }
@@ -634,7 +653,7 @@ where
 
     /// Sends the items of streams that are ready, while the peer keeps up.
     fn send_items(&mut self, cx: &mut Context<'_>) {
-        while self.waiting_output() < STREAM_OUTPUT_BYTES {
+        while self.waiting_output() < self.stream_output_max() {
             let Poll::Ready(Some((terms, step))) = self.streams.poll_next_unpin(cx) else {
                 return;
             };
@@ -649,6 +668,11 @@ where
             self.end(&terms, end.map(|()| Reply::empty()));
             self.continue_ordered(cx);
         }
+    }
+
+    /// How much output may wait before streams pause.
+    fn stream_output_max(&self) -> usize {
+        STREAM_OUTPUT_BYTES.min(self.shared.config.output_bytes_soft_max.div_ceil(2))
     }
 
     // ---- writing ----

@@ -51,6 +51,8 @@ async fn what_was_accepted_is_answered_and_what_comes_late_is_rejected() {
     client.expect("{\"id\":3,\"code\":0,\"data\":{\"status\":\"draining\"}}").await;
     // Long after the grace: calls in flight have the drain's own time.
     tokio::time::sleep(Duration::from_secs(5)).await;
+    client.send(call(4, ECHO, "")).await;
+    client.expect_code(4, 14).await;
     rig.gate.let_pass(4);
     let mut ordered = Vec::new();
     for _ in 0..5 {

@@ -79,23 +79,41 @@ async fn a_peer_that_reads_slowly_but_steadily_is_not_cut() {
 
 #[tokio::test(start_paused = true)]
 async fn more_waiting_replies_than_the_hard_limit_cut_the_connection() {
-    for (calls, is_cut) in [(8, false), (9, true)] {
+    // The first reply leaves room below the soft limit, the second one goes past the hard limit or not.
+    for (second, is_cut) in [(200_000, false), (204_000, true)] {
         let rig = Rig::new();
         let server = TestServer::with(tight(), rig.router()).await;
         let mut client = server.connect_through(1024);
-        for id in 0..calls {
-            client.send(call(id, FILL, "\"params\":{\"bytes\":32000}")).await;
-        }
+        client.send(call(1, FILL, "\"params\":{\"bytes\":60000}")).await;
+        client.send(call(2, FILL, &format!("\"params\":{{\"bytes\":{second}}}")) + &call(3, HOLD, "")).await;
         settle().await;
-        rig.gate.let_pass(9);
+        rig.gate.let_pass(2);
         settle().await;
-        assert_eq!(server.stats().connections_open, u64::from(!is_cut));
-        // As many whole replies come as were written, and none comes twice.
-        let replies = usize::try_from(calls).unwrap() * 32_000;
+        let left = (server.stats().connections_open, rig.probe.running());
+        assert_eq!(left, if is_cut { (0, 0) } else { (1, 1) });
+        rig.gate.let_pass(1);
         client.half_close().await;
-        let came = client.read_to_end().await.len();
-        assert!(if is_cut { came <= 1024 } else { came > replies }, "{came}");
+        let came = client.read_to_end().await;
+        assert!(if is_cut { came.len() <= 1024 } else { came.ends_with("{\"id\":3,\"code\":0}\n") });
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn replies_of_a_peer_that_does_not_read_wait_with_their_calls() {
+    let rig = Rig::new();
+    let server = TestServer::with(tight(), rig.router()).await;
+    let mut client = server.connect_through(1024);
+    for id in 0..100 {
+        client.send(call(id, FILL, "\"params\":{\"bytes\":32000}")).await;
+    }
+    settle().await;
+    // Twelve times the hard limit, and three times the soft one is never there at one time.
+    rig.gate.let_pass(100);
+    tokio::time::sleep(Duration::from_secs(9)).await;
+    for _ in 0..100 {
+        assert_eq!(client.reply().await["code"], 0);
+    }
+    assert_eq!(rig.probe.finished(), 100);
 }
 
 #[tokio::test(start_paused = true)]
@@ -178,6 +196,30 @@ async fn ordered_calls_that_wait_for_their_turn_count_as_in_flight() {
     replies.sort_unstable();
     assert_eq!(replies, ["{\"code\":0}\n", "{\"id\":1,\"code\":0,\"data\":{}}\n"]);
     assert_eq!(rig.probe.most(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_params_of_ordered_calls_that_wait_are_bounded_together() {
+    let rig = Rig::new();
+    let config = Config { waiting_params_bytes_max: 10_000, ..Config::default() };
+    let server = TestServer::with(config, rig.router()).await;
+    let mut client = server.connect();
+    let echo = format!("{{\"cmdid\":{ECHO},\"params\":{}}}\n", filled(4_000));
+    client.send(format!("{{\"cmdid\":{HOLD}}}\n") + &echo.repeat(3) + &call(1, ECHO, "")).await;
+    // Three of them are over the limit, so that what stands behind is not looked at.
+    client.expect_silence_for(Duration::from_secs(10)).await;
+    rig.gate.let_pass(1);
+    client.expect("{\"code\":0}").await;
+    for _ in 0..3 {
+        assert_eq!(client.expect_code(None, 0).await["data"].as_str().unwrap().len(), 3_998);
+    }
+    client.expect("{\"id\":1,\"code\":0,\"data\":{}}").await;
+    // What was counted is given back.
+    client.send(echo.repeat(10) + &call(1, ECHO, "")).await;
+    for _ in 0..10 {
+        client.expect_code(None, 0).await;
+    }
+    client.expect("{\"id\":1,\"code\":0,\"data\":{}}").await;
 }
 
 #[tokio::test(start_paused = true)]

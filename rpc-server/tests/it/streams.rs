@@ -251,38 +251,42 @@ async fn a_starved_stream_ends_when_the_peer_can_send_no_more_credit() {
 
 #[tokio::test(start_paused = true)]
 async fn an_endless_stream_delays_neither_its_own_connection_nor_another() {
-    let (server, probe) = server(Config::default()).await;
-    let mut client = server.connect();
-    client.send(call(1, COUNT, "\"params\":{}")).await;
-    client.expect(&item(1, 0)).await;
-    let mut other = server.connect();
-    other.send(PING).await;
-    other.expect(PONG).await;
-    client.send("{\"id\":2,\"cmdid\":0,\"params\":1}\n").await;
-    let mut items = 0;
-    while client.reply().await["id"] != 2 {
-        items += 1;
+    for soft_max in [2 * 1024 * 1024, 8_000] {
+        let config = Config { output_bytes_soft_max: soft_max, ..Config::default() };
+        let (server, probe) = server(config).await;
+        let mut client = server.connect();
+        client.send(call(1, COUNT, "\"params\":{}")).await;
+        client.expect(&item(1, 0)).await;
+        let mut other = server.connect();
+        other.send(PING).await;
+        other.expect(PONG).await;
+        client.send("{\"id\":2,\"cmdid\":0,\"params\":1}\n").await;
+        let mut items = 0;
+        while client.reply().await["id"] != 2 {
+            items += 1;
+            // What the pipe and the output held before it.
+            assert!(items < 10_000, "with a soft limit of {soft_max}");
+        }
+        drop(client);
+        settle().await;
+        let left = (probe.running(), server.stats().connections_open);
+        assert_eq!(left, (0, 1), "a lost peer ends its stream");
     }
-    // What had gathered before it, and no more than the soft limit: 2 MiB.
-    assert!(items < 80_000, "{items}");
-    drop(client);
-    settle().await;
-    assert_eq!((probe.running(), server.stats().connections_open), (0, 1), "a lost peer ends its stream");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_stream_goes_on_for_a_peer_that_takes_all_that_waits_at_once() {
-    let config = Config { output_bytes_soft_max: 8_000, ..Config::default() };
-    let (server, _) = server(config).await;
-    let mut client = server.connect_through(16_000);
-    client.send(call(1, COUNT, "\"params\":{\"to\":10000}")).await;
-    for n in 0..10_000 {
-        client.expect(&item(1, n)).await;
-        if n % 400 == 0 {
-            settle().await;
+    // The pipe takes more than a stream ever has waiting.
+    for (soft_max, pipe) in [(8_000, 256 * 1024), (2 * 1024 * 1024, 256 * 1024)] {
+        let config = Config { output_bytes_soft_max: soft_max, ..Config::default() };
+        let (server, _) = server(config).await;
+        let mut client = server.connect_through(pipe);
+        client.send(call(1, COUNT, "\"params\":{\"to\":20000}")).await;
+        for n in 0..20_000 {
+            client.expect(&item(1, n)).await;
         }
+        client.expect("{\"id\":1,\"code\":0}").await;
     }
-    client.expect("{\"id\":1,\"code\":0}").await;
 }
 
 #[tokio::test(start_paused = true)]
