@@ -145,7 +145,7 @@ fn the_deadline_exits_with_4_whoever_notices_it() {
         4,
         "",
         &format!(
-            "rpc: {silent}: code 4 DEADLINE_EXCEEDED: no reply before the deadline; the call was sent and may have run\n\
+            "rpc: {silent}: code 4 DEADLINE_EXCEEDED: no reply before the deadline; the call may have run\n\
              hint: it may have run: look before sending it again, and give it longer with --timeout\n"
         ),
     );
