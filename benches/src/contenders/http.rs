@@ -1,0 +1,149 @@
+//! HTTP/1.1: axum on hyper as the server; hyper's own client, or reqwest.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use axum::extract::State;
+use axum::routing::post;
+use axum::serve::ListenerExt;
+use axum::{Json, Router};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Bytes;
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper::{Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpListener, TcpStream};
+
+use super::{Caller, Connect, announce};
+use crate::log_call::{Counter, Entry, Receipt};
+
+async fn log(State(counter): State<Arc<Counter>>, Json(entry): Json<Entry>) -> Json<Receipt> {
+    Json(counter.accept(&entry))
+}
+
+async fn slow(Json(milliseconds): Json<u64>) {
+    tokio::time::sleep(Duration::from_millis(milliseconds)).await;
+}
+
+/// Serves until the process ends.
+pub(crate) async fn serve(listen: SocketAddr) -> Result<()> {
+    let router = Router::new()
+        .route("/log", post(log))
+        .route("/slow", post(slow))
+        .with_state(Arc::new(Counter::default()));
+    let listener = TcpListener::bind(listen).await?;
+    announce(&listener.local_addr()?);
+    let listener = listener.tap_io(|stream| {
+        if let Err(error) = stream.set_nodelay(true) {
+            eprintln!("http: {error}");
+        }
+    });
+    axum::serve(listener, router).await?;
+    Ok(())
+}
+
+/// hyper's client, one connection a caller.
+pub(crate) struct Hyper {
+    /// Each call opens its own connection.
+    pub(crate) is_short: bool,
+}
+
+/// One caller over hyper.
+pub(crate) struct HyperCaller {
+    address: SocketAddr,
+    host: String,
+    connection: Option<SendRequest<Full<Bytes>>>,
+    is_short: bool,
+}
+
+impl Connect for Hyper {
+    type Caller = HyperCaller;
+
+    async fn connect(&self, address: SocketAddr, callers: usize) -> Result<Vec<HyperCaller>> {
+        let mut all = Vec::with_capacity(callers);
+        for _ in 0..callers {
+            let connection = if self.is_short { None } else { Some(open(address).await?) };
+            all.push(HyperCaller { address, host: address.to_string(), connection, is_short: self.is_short });
+        }
+        Ok(all)
+    }
+}
+
+async fn open(address: SocketAddr) -> Result<SendRequest<Full<Bytes>>> {
+    let stream = TcpStream::connect(address).await.context("cannot connect")?;
+    stream.set_nodelay(true)?;
+    let (sender, connection) = handshake(TokioIo::new(stream)).await?;
+    tokio::spawn(async move {
+        if let Err(error) = connection.await {
+            eprintln!("http: {error}");
+        }
+    });
+    Ok(sender)
+}
+
+impl HyperCaller {
+    async fn post(&mut self, path: &str, body: Vec<u8>) -> Result<Bytes> {
+        let mut sender = match self.connection.take() {
+            Some(sender) => sender,
+            None => open(self.address).await?,
+        };
+        sender.ready().await?;
+        let request = Request::post(path)
+            .header("host", &self.host)
+            .header("content-type", "application/json")
+            .body(Full::new(Bytes::from(body)))?;
+        let reply = sender.send_request(request).await?;
+        ensure!(reply.status() == StatusCode::OK, "status {}", reply.status());
+        let body = reply.into_body().collect().await?.to_bytes();
+        if !self.is_short {
+            self.connection = Some(sender);
+        }
+        Ok(body)
+    }
+}
+
+impl Caller for HyperCaller {
+    async fn log(&mut self, entry: &Entry) -> Result<Receipt> {
+        let body = self.post("/log", serde_json::to_vec(entry)?).await?;
+        Ok(serde_json::from_slice(&body)?)
+    }
+
+    async fn slow(&mut self, time: Duration) -> Result<()> {
+        self.post("/slow", time.as_millis().to_string().into_bytes()).await.map(drop)
+    }
+}
+
+/// reqwest, whose pool keeps a connection for each call in flight.
+pub(crate) struct Reqwest;
+
+/// One caller over reqwest.
+pub(crate) struct ReqwestCaller {
+    client: reqwest::Client,
+    base: String,
+}
+
+impl Connect for Reqwest {
+    type Caller = ReqwestCaller;
+
+    async fn connect(&self, address: SocketAddr, callers: usize) -> Result<Vec<ReqwestCaller>> {
+        let client = reqwest::Client::builder().tcp_nodelay(true).build()?;
+        let base = format!("http://{address}");
+        Ok((0..callers).map(|_| ReqwestCaller { client: client.clone(), base: base.clone() }).collect())
+    }
+}
+
+impl Caller for ReqwestCaller {
+    async fn log(&mut self, entry: &Entry) -> Result<Receipt> {
+        let reply = self.client.post(format!("{}/log", self.base)).json(entry).send().await?;
+        Ok(reply.error_for_status()?.json().await?)
+    }
+
+    async fn slow(&mut self, time: Duration) -> Result<()> {
+        let milliseconds = u64::try_from(time.as_millis())?;
+        let reply = self.client.post(format!("{}/slow", self.base)).json(&milliseconds).send().await?;
+        reply.error_for_status()?;
+        Ok(())
+    }
+}

@@ -1,0 +1,75 @@
+//! One file a contender, each with a server and a client of the log call.
+
+use std::fmt;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::log_call::{Entry, Receipt};
+
+pub(crate) mod http;
+pub(crate) mod limit;
+pub(crate) mod rpc;
+
+/// Who takes part. The name of each is that of the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, clap::ValueEnum)]
+pub(crate) enum Contender {
+    /// This project's client and server.
+    Rpc,
+    /// A bare loop over the same bytes: what the machine can do.
+    Limit,
+    /// HTTP/1.1 keep-alive: axum and hyper's client.
+    Http,
+    /// HTTP/1.1 keep-alive: axum and reqwest.
+    HttpReqwest,
+    /// HTTP/1.1 with a connection for each call: axum and hyper's client.
+    HttpShort,
+}
+
+impl Contender {
+    /// As on the command line and in the tables.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Rpc => "rpc",
+            Self::Limit => "limit",
+            Self::Http => "http",
+            Self::HttpReqwest => "http-reqwest",
+            Self::HttpShort => "http-short",
+        }
+    }
+
+    /// Whether one connection carries many calls at a time. The others get a connection for each
+    /// call in flight.
+    pub(crate) fn is_multiplexed(self) -> bool {
+        matches!(self, Self::Rpc | Self::Limit)
+    }
+}
+
+/// One caller's access to a server: its own connection, or its share of one.
+pub(crate) trait Caller: Send + 'static {
+    /// Makes the log call and waits for its receipt.
+    fn log(&mut self, entry: &Entry) -> impl Future<Output = Result<Receipt>> + Send;
+
+    /// Makes a call that takes the server this long.
+    fn slow(&mut self, time: Duration) -> impl Future<Output = Result<()>> + Send;
+}
+
+/// How callers come by their connections.
+pub(crate) trait Connect: Send + Sync + 'static {
+    /// What makes the calls.
+    type Caller: Caller;
+
+    /// Opens one connection, and hands out `callers` that share it.
+    fn connect(
+        &self,
+        address: SocketAddr,
+        callers: usize,
+    ) -> impl Future<Output = Result<Vec<Self::Caller>>> + Send;
+}
+
+/// Says where a server listens; whoever started it reads this line.
+pub(crate) fn announce(address: &impl fmt::Display) {
+    println!("listening on {address}");
+}

@@ -1,0 +1,75 @@
+//! This project, as its users use it: a typed handler, the default layers, a deadline on each call.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+use rpc_client::{Client, Config};
+use rpc_core::Status;
+use rpc_server::{Params, Router, Server, State};
+
+use super::{Caller, Connect, announce};
+use crate::log_call::{Counter, Entry, Receipt};
+
+/// The cmdid of the log call.
+pub(crate) const LOG: u32 = 10_000;
+/// The cmdid of the slow call; its params are milliseconds.
+pub(crate) const SLOW: u32 = 10_001;
+
+async fn log(State(counter): State<Arc<Counter>>, Params(entry): Params<Entry>) -> Result<Receipt, Status> {
+    Ok(counter.accept(&entry))
+}
+
+async fn slow(Params(milliseconds): Params<u64>) -> Result<(), Status> {
+    tokio::time::sleep(Duration::from_millis(milliseconds)).await;
+    Ok(())
+}
+
+/// Serves until the process ends.
+pub(crate) async fn serve(listen: SocketAddr) -> Result<()> {
+    let router = Router::with_state(Arc::new(Counter::default())).route(LOG, log)?.route(SLOW, slow)?;
+    let config = rpc_server::Config { connections_max: 20_000, ..rpc_server::Config::default() };
+    let server = Server::builder().listen(listen.to_string()).config(config).router(router).bind().await?;
+    announce(&server.addresses()[0]);
+    server.serve(std::future::pending::<()>()).await?;
+    Ok(())
+}
+
+/// Opens one client for each connection, or one for each call.
+pub(crate) struct Rpc {
+    /// Each call opens its own connection.
+    pub(crate) is_short: bool,
+}
+
+/// A client, or what makes one.
+pub(crate) struct RpcCaller {
+    client: Client,
+    is_short: bool,
+}
+
+impl Connect for Rpc {
+    type Caller = RpcCaller;
+
+    async fn connect(&self, address: SocketAddr, callers: usize) -> Result<Vec<RpcCaller>> {
+        let client = Client::with_config(address.to_string(), Config::default());
+        if !self.is_short {
+            client.connect().await?;
+        }
+        Ok((0..callers).map(|_| RpcCaller { client: client.clone(), is_short: self.is_short }).collect())
+    }
+}
+
+impl Caller for RpcCaller {
+    async fn log(&mut self, entry: &Entry) -> Result<Receipt> {
+        if self.is_short {
+            return Ok(Client::new(self.client.address()).call(LOG, entry).await?);
+        }
+        Ok(self.client.call(LOG, entry).await?)
+    }
+
+    async fn slow(&mut self, time: Duration) -> Result<()> {
+        let milliseconds = u64::try_from(time.as_millis())?;
+        Ok(self.client.call(SLOW, &milliseconds).await?)
+    }
+}

@@ -1,0 +1,75 @@
+//! The call that everything here makes: one log entry in, one receipt out.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use anyhow::{Result, ensure};
+use serde::{Deserialize, Serialize};
+
+/// The params, as every server decodes them.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Entry {
+    /// How grave it is.
+    pub(crate) level: String,
+    /// Who says it.
+    pub(crate) service: String,
+    /// What it says; longer where the load asks for larger messages.
+    pub(crate) message: String,
+    /// The trace that it belongs to.
+    pub(crate) trace: String,
+    /// When, in Unix milliseconds.
+    pub(crate) ts: u64,
+}
+
+impl Entry {
+    /// The entry of the README, its message repeated until the params have about `bytes` bytes of
+    /// JSON (176 at least).
+    pub(crate) fn of(bytes: usize) -> Self {
+        let mut entry = Self {
+            level: "info".into(),
+            service: "order".into(),
+            message: "user 4211 logged in from 10.1.2.3".into(),
+            trace: "4bf92f3577b34da6a3ce929d0e0e4736".into(),
+            ts: 1_732_233_600_123,
+        };
+        let length = serde_json::to_string(&entry).expect("it has a JSON form").len();
+        let filler = "; user 4211 logged in from 10.1.2.3".chars().cycle();
+        entry.message.extend(filler.take(bytes.saturating_sub(length)));
+        entry
+    }
+}
+
+/// The data, as every client decodes it.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct Receipt {
+    /// Always true.
+    pub(crate) accepted: bool,
+    /// The number of the entry: each server counts from 1.
+    pub(crate) seq: u64,
+}
+
+/// What a server does with an entry: it numbers it.
+#[derive(Debug, Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    /// The receipt of one entry. An entry without a level would be a decoder that lost a field.
+    pub(crate) fn accept(&self, entry: &Entry) -> Receipt {
+        // Relaxed: only uniqueness matters.
+        let seq = self.0.fetch_add(1, Ordering::Relaxed) + 1;
+        Receipt { accepted: !entry.level.is_empty() && entry.ts > 0, seq }
+    }
+}
+
+/// Checks the receipts of one caller: accepted, and numbered in the order of its calls.
+#[derive(Debug, Default)]
+pub(crate) struct Check(u64);
+
+impl Check {
+    /// Takes the next receipt.
+    pub(crate) fn take(&mut self, receipt: Receipt) -> Result<()> {
+        ensure!(receipt.accepted, "an entry was not accepted");
+        ensure!(receipt.seq > self.0, "receipt {} came after {}", receipt.seq, self.0);
+        self.0 = receipt.seq;
+        Ok(())
+    }
+}

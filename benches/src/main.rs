@@ -1,0 +1,150 @@
+//! The benchmark harness: measures this project beside its peers. See `benches/README.md`.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use contenders::Contender;
+use load::{Load, Measured};
+use log_call::Entry;
+
+mod contenders;
+mod load;
+mod log_call;
+mod process;
+
+#[derive(Parser)]
+#[command(name = "rpc-benches", about = "Measures this project beside its peers.")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs the server's half alone, until it is stopped.
+    Serve(Serve),
+    /// Runs the client's half alone against a server, and prints what it measured.
+    Load(LoadOptions),
+}
+
+#[derive(clap::Args)]
+struct Serve {
+    contender: Contender,
+    /// Where to listen; port 0 lets the system choose.
+    #[arg(long, default_value = "127.0.0.1:0")]
+    listen: SocketAddr,
+    /// Worker threads; 1 is a single-threaded runtime.
+    #[arg(long, default_value_t = 1)]
+    workers: usize,
+    /// The limit writes after this many frames; 0 is once for all that one read brought.
+    #[arg(long, default_value_t = 16)]
+    write_every: usize,
+}
+
+#[derive(clap::Args)]
+struct LoadOptions {
+    contender: Contender,
+    /// The server.
+    #[arg(long)]
+    connect: SocketAddr,
+    /// Connections.
+    #[arg(long, default_value_t = 1)]
+    connections: usize,
+    /// Calls in flight on each connection; who cannot multiplex gets a connection for each.
+    #[arg(long, default_value_t = 64)]
+    in_flight: usize,
+    /// How long to measure.
+    #[arg(long, default_value_t = 5.0)]
+    seconds: f64,
+    /// How long to call before that.
+    #[arg(long, default_value_t = 0.3)]
+    warm_up: f64,
+    /// Makes this many calls instead, without warm-up.
+    #[arg(long, conflicts_with_all = ["seconds", "warm_up", "rate"])]
+    calls: Option<u64>,
+    /// Calls at fixed times, this many a second, whether or not the ones before have ended.
+    #[arg(long)]
+    rate: Option<u64>,
+    /// Bytes of the params, about.
+    #[arg(long, default_value_t = 0)]
+    bytes: usize,
+    /// A connection for each call.
+    #[arg(long)]
+    short: bool,
+    /// A slow call of one second at a time beside the others.
+    #[arg(long)]
+    slow: bool,
+    /// Worker threads; 1 is a single-threaded runtime.
+    #[arg(long, default_value_t = 1)]
+    workers: usize,
+    /// The limit writes after this many frames; 0 is once for all that one read brought.
+    #[arg(long, default_value_t = 16)]
+    write_every: usize,
+}
+
+fn main() -> Result<()> {
+    match Cli::parse().command {
+        Command::Serve(options) => runtime(options.workers)?.block_on(serve(options)),
+        Command::Load(options) => {
+            let measured = runtime(options.workers)?.block_on(run_load(options))?;
+            println!("{}", serde_json::to_string(&measured)?);
+            Ok(())
+        }
+    }
+}
+
+fn runtime(workers: usize) -> Result<tokio::runtime::Runtime> {
+    let mut builder = if workers > 1 {
+        tokio::runtime::Builder::new_multi_thread()
+    } else {
+        tokio::runtime::Builder::new_current_thread()
+    };
+    if workers > 1 {
+        builder.worker_threads(workers);
+    }
+    Ok(builder.enable_all().build()?)
+}
+
+async fn serve(options: Serve) -> Result<()> {
+    let listen = options.listen;
+    match options.contender {
+        Contender::Rpc => contenders::rpc::serve(listen).await,
+        Contender::Limit => contenders::limit::serve(listen, write_every(options.write_every)).await,
+        Contender::Http | Contender::HttpReqwest | Contender::HttpShort => {
+            contenders::http::serve(listen).await
+        }
+    }
+}
+
+fn write_every(frames: usize) -> usize {
+    if frames == 0 { usize::MAX } else { frames }
+}
+
+async fn run_load(options: LoadOptions) -> Result<Measured> {
+    let calls_have_no_end = if options.calls.is_some() { 600.0 } else { options.seconds };
+    let warm_up = if options.calls.is_some() { 0.0 } else { options.warm_up };
+    let mut load = Load::new(
+        Duration::from_secs_f64(warm_up),
+        Duration::from_secs_f64(calls_have_no_end),
+        options.calls,
+    );
+    load.connections = options.connections;
+    load.in_flight = options.in_flight;
+    load.short = options.short || options.contender == Contender::HttpShort;
+    load.slow = options.slow;
+    load.rate = options.rate;
+    load.entry = Entry::of(options.bytes);
+    load.write_every = write_every(options.write_every);
+    let (is_short, address, multiplexed) = (load.short, options.connect, options.contender.is_multiplexed());
+    match options.contender {
+        Contender::Rpc => load::run(contenders::rpc::Rpc { is_short }, address, load, multiplexed).await,
+        Contender::Limit => load::run_limit(address, load).await,
+        Contender::Http | Contender::HttpShort => {
+            load::run(contenders::http::Hyper { is_short }, address, load, multiplexed).await
+        }
+        Contender::HttpReqwest => load::run(contenders::http::Reqwest, address, load, multiplexed).await,
+    }
+}
