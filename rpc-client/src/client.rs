@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures::StreamExt;
@@ -15,8 +16,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 use crate::config::Config;
-use crate::connection::{Connection, PendingCall, PendingStream, Refusal};
-use crate::error::{Cause, Error, Kind};
+use crate::connection::{Connection, PendingCall, PendingStream, Refusal, decode};
+use crate::error::{Error, Kind};
 use crate::reconnect::Endpoint;
 
 /// Calls one service over one connection, which is opened by the first call and shared by all of
@@ -189,7 +190,7 @@ impl Client {
             return command.put(request).await.map(|()| None);
         }
         let deadline = command.deadline();
-        command.begin(request, Some(deadline), false).await.map(Some)
+        command.begin(request, Some(deadline), false).await.map(|pending| Some(pending.polled_elsewhere()))
     }
 }
 
@@ -236,8 +237,8 @@ impl Command<'_> {
         P: Serialize + ?Sized,
         T: DeserializeOwned,
     {
-        let data = self.call_raw(params).await?;
-        decode(data.as_ref(), self.client.endpoint.address())
+        let request = self.request(params)?;
+        self.begin(request, Some(self.deadline()), false).await?.typed().await
     }
 
     /// As [`call`](Self::call), with the data as the server sent it; `None` for a reply without data.
@@ -286,8 +287,11 @@ impl Command<'_> {
     }
 
     fn deadline(&self) -> Instant {
-        let timeout = self.timeout.unwrap_or_else(|| self.client.endpoint.config().call_timeout());
-        Instant::now() + timeout
+        Instant::now() + self.time_limit()
+    }
+
+    fn time_limit(&self) -> Duration {
+        self.timeout.unwrap_or_else(|| self.client.endpoint.config().call_timeout())
     }
 
     fn request<P: Serialize + ?Sized>(&self, params: &P) -> Result<Request<'static>, Error> {
@@ -314,17 +318,28 @@ impl Command<'_> {
     ) -> Result<PendingCall, Error> {
         // A stream without an id could not be given credit, so it has one.
         let is_ordered = self.is_ordered && !is_stream;
+        let tells_timeout = deadline.is_some() && (self.timeout.is_some() || !self.is_ordered);
+        let mut next = self.client.endpoint.latest();
+        request.timeout = tells_timeout.then(|| self.time_limit());
         loop {
-            let connection = self.connection(deadline).await?;
-            request.timeout = match deadline {
-                Some(deadline) if self.timeout.is_some() || !self.is_ordered => {
-                    Some(deadline.saturating_duration_since(Instant::now()))
-                }
-                _ => None,
+            let connection = if let Some(connection) = next.take() {
+                connection
+            } else {
+                let connection = self.connection(deadline).await?;
+                // That may have taken a while.
+                request.timeout = deadline
+                    .filter(|_| tells_timeout)
+                    .map(|deadline| deadline.saturating_duration_since(Instant::now()));
+                connection
             };
-            match connection.begin(&request, deadline, is_ordered, is_stream) {
+            let mut connection = Some(connection);
+            let begun = poll_fn(|cx| {
+                let connection = connection.take().expect("this is polled once");
+                Poll::Ready(connection.begin(&request, deadline, is_ordered, is_stream, cx.waker()))
+            });
+            match begun.await {
                 Ok(pending) => return Ok(pending),
-                Err(refusal) => self.wait(&connection, refusal, deadline, is_ordered).await?,
+                Err((connection, refusal)) => self.wait(&connection, refusal, deadline, is_ordered).await?,
             }
         }
     }
@@ -366,21 +381,6 @@ impl Command<'_> {
         let late = |_| Error::new(Kind::Deadline { was_sent: false }, self.client.endpoint.address(), None);
         tokio::time::timeout_at(deadline, room).await.map_err(late)
     }
-}
-
-fn decode<T: DeserializeOwned>(data: Option<&RawJson<'_>>, address: &Arc<str>) -> Result<T, Error> {
-    // A reply without data is `null`: a `()`, or a `None`.
-    let decoded = match data {
-        Some(data) => data.decode(),
-        None => RawJson::NULL.decode(),
-    };
-    decoded.map_err(|error| {
-        let cause = Cause::with_source(
-            format!("the call ran, and its data is not what was asked for: {error}"),
-            error,
-        );
-        Error::new(Kind::Data(cause), address, None)
-    })
 }
 
 /// A client answers requests like a router does, only elsewhere: what is written against the trait

@@ -16,9 +16,12 @@ use std::task::{Context, Poll, Waker, ready};
 
 use futures::Stream;
 use rpc_core::codec::{LineDecoder, Step};
-use rpc_core::frame::{FromServer, ReplyFrame, encode_cancel, encode_credit, encode_request};
+use rpc_core::frame::{
+    FromServer, ReplyFrame, UnverifiedData, UsualReply, encode_cancel, encode_credit, encode_request,
+};
 use rpc_core::in_flight::{InFlight, OrderedReply};
 use rpc_core::{RawJson, Request, Status};
+use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep};
@@ -88,7 +91,14 @@ struct Slot {
 enum Progress {
     #[default]
     Waiting,
-    Done(Result<Option<RawJson<'static>>, Failure>),
+    Done(Result<Data, Failure>),
+}
+
+/// What a successful reply carries.
+pub(crate) enum Data {
+    Sound(Option<RawJson<'static>>),
+    /// Of a line that was only glanced at: whoever types the data checks it.
+    Unverified(UnverifiedData),
 }
 
 enum Failure {
@@ -154,38 +164,20 @@ impl Connection {
     }
 
     /// Puts a call's frame into the output and takes a slot for its reply. `is_ordered` sends it
-    /// without an id.
+    /// without an id. `waker` is told of the reply, until the call is polled with another one.
     pub(crate) fn begin(
-        self: &Arc<Self>,
+        self: Arc<Self>,
         request: &Request<'_>,
         deadline: Option<Instant>,
         is_ordered: bool,
         is_stream: bool,
-    ) -> Result<PendingCall, Refusal> {
-        let mut state = self.0.lock();
-        let state = &mut *state;
-        state.admit(&self.0.config)?;
-        let opened = if is_ordered { state.calls.open_ordered() } else { state.calls.open() };
-        let Some((id, slot)) = opened else {
-            return Err(Refusal::Full);
-        };
-        let was_empty = state.output.is_empty();
-        let before = state.output.len();
-        encode_request(&mut state.output, (!is_ordered).then_some(id), request);
-        state.appended += (state.output.len() - before) as u64;
-        slot.progress = Progress::Waiting;
-        slot.deadline = deadline;
-        slot.frame_end = state.appended;
-        slot.is_ordered = is_ordered;
-        slot.is_stream = is_stream;
-        let is_next = deadline.is_some_and(|deadline| state.next_deadline.is_none_or(|next| deadline < next));
-        if is_next {
-            state.next_deadline = deadline;
+        waker: &Waker,
+    ) -> Result<PendingCall, (Arc<Self>, Refusal)> {
+        let opened = self.0.lock().open(&self.0.config, request, deadline, is_ordered, is_stream, waker);
+        match opened {
+            Ok(id) => Ok(PendingCall { connection: self, id, is_over: false, is_fresh: true }),
+            Err(refusal) => Err((self, refusal)),
         }
-        if was_empty || is_next {
-            state.wake_driver();
-        }
-        Ok(PendingCall { connection: Arc::clone(self), id, is_over: false })
     }
 
     /// Puts a oneway call's frame into the output. With an id of its own it runs beside other calls;
@@ -307,6 +299,39 @@ impl State {
         self.ended.is_some() || self.is_leaving
     }
 
+    fn open(
+        &mut self,
+        config: &Config,
+        request: &Request<'_>,
+        deadline: Option<Instant>,
+        is_ordered: bool,
+        is_stream: bool,
+        waker: &Waker,
+    ) -> Result<u64, Refusal> {
+        self.admit(config)?;
+        let opened = if is_ordered { self.calls.open_ordered() } else { self.calls.open() };
+        let Some((id, slot)) = opened else {
+            return Err(Refusal::Full);
+        };
+        let before = self.output.len();
+        encode_request(&mut self.output, (!is_ordered).then_some(id), request);
+        self.appended += (self.output.len() - before) as u64;
+        slot.progress = Progress::Waiting;
+        slot.waker = Some(waker.clone());
+        slot.deadline = deadline;
+        slot.frame_end = self.appended;
+        slot.is_ordered = is_ordered;
+        slot.is_stream = is_stream;
+        let is_next = deadline.is_some_and(|deadline| self.next_deadline.is_none_or(|next| deadline < next));
+        if is_next {
+            self.next_deadline = deadline;
+        }
+        if before == 0 || is_next {
+            self.wake_driver();
+        }
+        Ok(id)
+    }
+
     fn has_room(&self, config: &Config, is_ordered: bool) -> bool {
         self.output.len() < config.output_bytes_max && self.calls.has_room(is_ordered)
     }
@@ -341,11 +366,35 @@ pub(crate) struct PendingCall {
     connection: Arc<Connection>,
     id: u64,
     is_over: bool,
+    /// Not polled since the slot got its waker.
+    is_fresh: bool,
 }
 
 impl PendingCall {
-    fn poll_done(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<RawJson<'static>>, Error>> {
-        let Self { connection, id, is_over } = self;
+    /// For a call that is not awaited where it was begun.
+    pub(crate) fn polled_elsewhere(mut self) -> Self {
+        self.is_fresh = false;
+        self
+    }
+
+    /// Waits for the data and decodes it.
+    pub(crate) async fn typed<T: DeserializeOwned>(mut self) -> Result<T, Error> {
+        let data = match poll_fn(|cx| self.poll_data(cx)).await? {
+            Data::Unverified(data) => match data.decode() {
+                Ok(typed) => return Ok(typed),
+                Err(_) => self.settle(data)?,
+            },
+            Data::Sound(data) => data,
+        };
+        decode(data.as_ref(), &self.connection.0.address)
+    }
+
+    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Result<Data, Error>> {
+        if mem::take(&mut self.is_fresh) {
+            // The slot has this task's waker since it was taken, in this same poll.
+            return Poll::Pending;
+        }
+        let Self { connection, id, is_over, .. } = self;
         let mut state = connection.0.lock();
         Self::poll_locked(connection, &mut state, *id, is_over, cx)
     }
@@ -356,7 +405,7 @@ impl PendingCall {
         id: u64,
         is_over: &mut bool,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<Option<RawJson<'static>>, Error>> {
+    ) -> Poll<Result<Data, Error>> {
         let slot = state.calls.get_mut(id).expect("the slot is closed by this call alone");
         match mem::take(&mut slot.progress) {
             Progress::Waiting => {
@@ -374,13 +423,47 @@ impl PendingCall {
             }
         }
     }
+
+    /// Looks at a line again that was only glanced at.
+    fn settle(&self, data: UnverifiedData) -> Result<Option<RawJson<'static>>, Error> {
+        let nonsense = |message: String| self.connection.end_of(Failure::Nonsense(message));
+        let (data, more) = data.settle().map_err(|bad| nonsense(bad.message))?;
+        if more {
+            let mut state = self.connection.0.lock();
+            if state.ended.is_none() {
+                state.append(|output| encode_cancel(output, self.id));
+            }
+            return Err(nonsense(NO_STREAM_EXPECTED.into()));
+        }
+        Ok(data)
+    }
+}
+
+const NO_STREAM_EXPECTED: &str = "the command answers with a stream; call it as one";
+
+/// Decodes the data of a reply.
+pub(crate) fn decode<T: DeserializeOwned>(
+    data: Option<&RawJson<'_>>,
+    address: &Arc<str>,
+) -> Result<T, Error> {
+    // A reply without data is `null`: a `()`, or a `None`.
+    data.unwrap_or(&RawJson::NULL).decode().map_err(|error| {
+        let cause = Cause::with_source(
+            format!("the call ran, and its data is not what was asked for: {error}"),
+            error,
+        );
+        Error::new(Kind::Data(cause), address, None)
+    })
 }
 
 impl Future for PendingCall {
     type Output = Result<Option<RawJson<'static>>, Error>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.poll_done(cx)
+        match ready!(self.poll_data(cx))? {
+            Data::Sound(data) => Poll::Ready(Ok(data)),
+            Data::Unverified(data) => Poll::Ready(self.settle(data)),
+        }
     }
 }
 
@@ -412,7 +495,7 @@ impl Stream for PendingStream {
         if self.call.is_over {
             return Poll::Ready(None);
         }
-        let Self { call: PendingCall { connection, id, is_over }, taken_since_credit } = &mut *self;
+        let Self { call: PendingCall { connection, id, is_over, .. }, taken_since_credit } = &mut *self;
         let id = *id;
         let mut state = connection.0.lock();
         let slot = state.calls.get_mut(id).expect("the slot is closed by this call alone");
@@ -429,7 +512,12 @@ impl Stream for PendingStream {
         let done = PendingCall::poll_locked(connection, &mut state, id, is_over, cx);
         // The last line of a stream carries no data; that of a unary command does, and is taken for
         // a stream of one item.
-        ready!(done).transpose().map_or(Poll::Ready(None), |item| Poll::Ready(Some(item)))
+        let item = match ready!(done) {
+            Ok(Data::Sound(item)) => item.map(Ok),
+            Ok(Data::Unverified(_)) => unreachable!("the lines of a stream are read to their end"),
+            Err(error) => Some(Err(error)),
+        };
+        Poll::Ready(item)
     }
 }
 
@@ -604,6 +692,9 @@ where
                         continue;
                     }
                     delivered += 1;
+                    if state.take_usual_line(line, &mut self.woken) {
+                        continue;
+                    }
                     let line = FromServer::decode(line);
                     if let Err(nonsense) = state.take_line(line, &shared, &mut self.woken, &mut self.farewell)
                     {
@@ -715,6 +806,19 @@ impl<IO> Drop for Driver<IO> {
 }
 
 impl State {
+    /// Gives the usual success to a call that waits for one. False where the line is not that.
+    fn take_usual_line(&mut self, line: &[u8], woken: &mut Vec<Waker>) -> bool {
+        let Some(reply) = UsualReply::read(line) else { return false };
+        match self.calls.get_mut(reply.id()) {
+            Some(slot) if !slot.is_stream => {
+                slot.finish(Ok(Data::Unverified(reply.data())), woken);
+                self.has_answered = true;
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// Gives one line to the call that it is for. An error ends the connection.
     fn take_line(
         &mut self,
@@ -778,7 +882,7 @@ impl Slot {
         if !reply.code.is_ok() {
             self.finish(Err(Failure::Status(reply.status())), woken);
         } else if !reply.more {
-            self.finish(Ok(data), woken);
+            self.finish(Ok(Data::Sound(data)), woken);
         } else if self.is_stream && self.items.len() as u64 > credit {
             self.finish(
                 Err(Failure::Nonsense("the stream sent more items than it had `credit` for".into())),
@@ -788,14 +892,11 @@ impl Slot {
             self.items.extend(data);
             woken.extend(self.waker.take());
         } else {
-            self.finish(
-                Err(Failure::Nonsense("the command answers with a stream; call it as one".into())),
-                woken,
-            );
+            self.finish(Err(Failure::Nonsense(NO_STREAM_EXPECTED.into())), woken);
         }
     }
 
-    fn finish(&mut self, done: Result<Option<RawJson<'static>>, Failure>, woken: &mut Vec<Waker>) {
+    fn finish(&mut self, done: Result<Data, Failure>, woken: &mut Vec<Waker>) {
         if matches!(self.progress, Progress::Waiting) {
             self.progress = Progress::Done(done);
             woken.extend(self.waker.take());

@@ -13,11 +13,19 @@ use futures::future::Shared;
 /// nobody waits any more. It never travels.
 #[derive(Clone, Default)]
 pub struct Scope<'a> {
-    /// The peer, where the call came over a connection.
-    pub peer: Option<Arc<Peer>>,
+    peer: PeerRef<'a>,
     /// When the result is of no use any more.
     pub deadline: Option<Instant>,
     cancellation: CancellationRef<'a>,
+}
+
+/// Shared only with a handler that asks.
+#[derive(Clone, Default)]
+enum PeerRef<'a> {
+    #[default]
+    None,
+    Borrowed(&'a Arc<Peer>),
+    Owned(Arc<Peer>),
 }
 
 /// Made only for a handler that asks: most calls end in their first poll and are never cancelled.
@@ -31,8 +39,17 @@ enum CancellationRef<'a> {
 
 impl<'a> Scope<'a> {
     /// The scope of a call that `canceller` may cancel.
-    pub fn new(peer: Option<Arc<Peer>>, deadline: Option<Instant>, canceller: &'a LazyCancellation) -> Self {
-        Self { peer, deadline, cancellation: CancellationRef::Lazy(canceller) }
+    pub fn new(peer: &'a Arc<Peer>, deadline: Option<Instant>, canceller: &'a LazyCancellation) -> Self {
+        Self { peer: PeerRef::Borrowed(peer), deadline, cancellation: CancellationRef::Lazy(canceller) }
+    }
+
+    /// The peer, where the call came over a connection.
+    pub fn peer(&self) -> Option<&Arc<Peer>> {
+        match &self.peer {
+            PeerRef::None => None,
+            PeerRef::Borrowed(peer) => Some(peer),
+            PeerRef::Owned(peer) => Some(peer),
+        }
     }
 
     /// Tells when the caller has gone; never, for a call without a connection.
@@ -51,14 +68,19 @@ impl<'a> Scope<'a> {
             CancellationRef::Lazy(lazy) => CancellationRef::Made(lazy.get()),
             CancellationRef::Made(cancellation) => CancellationRef::Made(cancellation),
         };
-        Scope { peer: self.peer, deadline: self.deadline, cancellation }
+        let peer = match self.peer {
+            PeerRef::None => PeerRef::None,
+            PeerRef::Borrowed(peer) => PeerRef::Owned(Arc::clone(peer)),
+            PeerRef::Owned(peer) => PeerRef::Owned(peer),
+        };
+        Scope { peer, deadline: self.deadline, cancellation }
     }
 }
 
 impl fmt::Debug for Scope<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Scope")
-            .field("peer", &self.peer)
+            .field("peer", &self.peer())
             .field("deadline", &self.deadline)
             .finish_non_exhaustive()
     }
@@ -135,8 +157,9 @@ mod tests {
 
     #[test]
     fn dropping_the_connections_side_cancels_every_clone() {
+        let peer = Arc::new(Peer { address: "test".into(), connection: 1 });
         let lazy = LazyCancellation::default();
-        let scope = Scope::new(None, None, &lazy).into_owned();
+        let scope = Scope::new(&peer, None, &lazy).into_owned();
         let (first, second) = (scope.cancellation(), scope.cancellation());
         assert!(!first.is_cancelled());
         drop(lazy);

@@ -28,8 +28,9 @@ use crate::frame::{Outcome, Request};
 /// }
 /// ```
 pub trait Service: Send + Sync + 'static {
-    /// Starts the call. Nothing of it runs before the future is polled, except the decoding of
-    /// params.
+    /// Prepares the call: takes what it needs out of the request, and decodes its params. All else
+    /// belongs into the future, and so does what a layer does or counts: a connection may prepare a
+    /// call and drop it, because the line turned out to be no request.
     ///
     /// # Cancel safety
     /// Dropping the future gives the call up.
@@ -86,18 +87,24 @@ pub trait Layer<S> {
 /// A [`Layer`] from a function of the inner service.
 ///
 /// ```
+/// use std::sync::Arc;
+/// use std::sync::atomic::{AtomicU64, Ordering};
+///
 /// use rpc_core::{BoxService, Outcome, Request, Service, layer_fn};
 ///
-/// struct CountCalls<S>(S, std::sync::atomic::AtomicU64);
+/// struct CountCalls<S>(S, Arc<AtomicU64>);
 ///
 /// impl<S: Service> Service for CountCalls<S> {
 ///     fn call(&self, request: Request<'_>) -> impl Future<Output = Outcome> + Send + 'static {
-///         self.1.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-///         self.0.call(request)
+///         let (count, call) = (self.1.clone(), self.0.call(request));
+///         async move {
+///             count.fetch_add(1, Ordering::Relaxed);
+///             call.await
+///         }
 ///     }
 /// }
 ///
-/// let layer = layer_fn(|inner: BoxService| CountCalls(inner, Default::default()));
+/// let layer = layer_fn(|inner: BoxService| CountCalls(inner, Arc::default()));
 /// # let _ = layer;
 /// ```
 pub fn layer_fn<S, T: Service, F: Fn(S) -> T>(layer: F) -> LayerFn<S, F> {
@@ -121,11 +128,11 @@ where
     F: Fn(Request<'static>) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Outcome> + Send + 'static,
 {
-    ServiceFn(call)
+    ServiceFn(Arc::new(call))
 }
 
 /// See [`service_fn`].
-pub struct ServiceFn<F>(F);
+pub struct ServiceFn<F>(Arc<F>);
 
 impl<F, Fut> Service for ServiceFn<F>
 where
@@ -133,6 +140,7 @@ where
     Fut: Future<Output = Outcome> + Send + 'static,
 {
     fn call(&self, request: Request<'_>) -> impl Future<Output = Outcome> + Send + 'static {
-        (self.0)(request.into_owned())
+        let (call, request) = (Arc::clone(&self.0), request.into_owned());
+        async move { call(request).await }
     }
 }

@@ -12,7 +12,7 @@ use futures::stream::Stream;
 use futures::task::AtomicWaker;
 use rpc_core::frame::{Item, ItemStream};
 use rpc_core::scope::LazyCancellation;
-use rpc_core::{CmdId, Outcome, RawJson, Status};
+use rpc_core::{CmdId, Outcome, RawJson, Request, Status};
 use tokio::time::{Instant, Sleep};
 
 use crate::layers::report_panic;
@@ -56,6 +56,19 @@ pub(crate) struct Terms {
     pub(crate) deadline: Option<Instant>,
 }
 
+impl Terms {
+    pub(crate) fn of(request: &Request<'_>, received: Instant) -> Self {
+        Self {
+            cmdid: request.cmdid,
+            place: Place::of(request.id, request.oneway),
+            oneway: request.oneway,
+            credit: request.credit,
+            // One that lies beyond what a clock can say is none.
+            deadline: request.timeout.and_then(|timeout| received.checked_add(timeout)),
+        }
+    }
+}
+
 /// A handler at work.
 pub(crate) struct Call {
     terms: Terms,
@@ -71,6 +84,10 @@ impl Call {
         cancellation: LazyCancellation,
     ) -> Self {
         Self { terms, future, _cancellation: cancellation }
+    }
+
+    pub(crate) fn place(&self) -> Place {
+        self.terms.place
     }
 }
 
@@ -178,7 +195,7 @@ impl Stream for StreamCall {
 
 /// Refuses data over the reply limit.
 pub(crate) fn check_length(data: RawJson<'static>, limit: usize) -> Result<RawJson<'static>, Status> {
-    let length = data.as_str().len();
+    let length = data.as_bytes().len();
     if length <= limit {
         return Ok(data);
     }

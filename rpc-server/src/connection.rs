@@ -9,6 +9,7 @@ use std::collections::{HashMap, VecDeque};
 use std::future::{Future, poll_fn};
 use std::io;
 use std::mem;
+use std::ops::RangeInclusive;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -19,7 +20,8 @@ use futures::future::{AbortHandle, Abortable};
 use futures::stream::{FuturesUnordered, SelectAll};
 use rpc_core::codec::{LineDecoder, Step};
 use rpc_core::frame::{
-    BadFrame, BadFrameKind, Body, encode_failure, encode_item, encode_notice, encode_reply, id_of_part,
+    BadFrame, BadFrameKind, Body, UsualRequest, encode_failure, encode_item, encode_notice, encode_reply,
+    id_of_part,
 };
 use rpc_core::scope::{LazyCancellation, Scope};
 use rpc_core::{CmdId, Code, Outcome, Peer, Reply, Request, Status};
@@ -29,14 +31,15 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::builtin;
 use crate::call::{Call, Credit, Place, StreamCall, StreamStep, Terms, check_length};
-use crate::metrics::{ConnectionStats, add, subtract};
+use crate::metrics::{ConnectionStats, Metrics, add, subtract};
 use crate::scratch;
 use crate::server::Shared;
 use crate::strangers;
 
-/// Frames that are executed before what they answered is written: the peer works on the first
-/// replies while this side works on the next requests.
-const FRAMES_PER_WRITE: usize = 16;
+/// Frames that are executed before their replies are written: a quarter of those that were read,
+/// within these bounds. So the peer works on the first replies while this side works on the next
+/// requests, instead of each waiting for the other's whole window.
+const FRAMES_PER_WRITE: RangeInclusive<usize> = 16..=64;
 
 /// Output that waits before streams pause. Well below `output_bytes_soft_max`, at which reading stops:
 /// a stream that could fill the output to there would keep the server from reading its cancel.
@@ -100,6 +103,27 @@ struct Connection<IO> {
     drain: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
     timer: Option<Pin<Box<Sleep>>>,
     stats: ConnectionStats,
+    unpublished: Unpublished,
+}
+
+/// Counts of this connection that the server's do not have yet: all connections share those, so they
+/// are added to once a turn, and before anybody looks.
+#[derive(Default)]
+struct Unpublished {
+    requests: u64,
+    successes: u64,
+}
+
+impl Unpublished {
+    fn publish(&mut self, metrics: &Metrics) {
+        let Self { requests, successes } = mem::take(self);
+        if requests > 0 {
+            add(&metrics.requests, requests);
+        }
+        if successes > 0 {
+            metrics.count_replies(Code::OK, successes);
+        }
+    }
 }
 
 /// How to reach a call by its id.
@@ -171,6 +195,7 @@ where
             drain: Some(Box::pin(drain.cancelled_owned())),
             timer: None,
             stats: ConnectionStats::default(),
+            unpublished: Unpublished::default(),
         }
     }
 
@@ -182,6 +207,7 @@ where
             self.continue_ordered(cx);
             self.send_items(cx);
             let read = self.poll_read(cx)?;
+            self.unpublished.publish(&self.shared.metrics);
             let waited = self.waiting_output();
             self.poll_write(cx)?;
             let has_room_again = |limit| waited >= limit && self.waiting_output() < limit;
@@ -300,6 +326,8 @@ where
         let mut consumed = 0;
         let mut frames = 0;
         let received = Instant::now();
+        let read = memchr::memchr_iter(b'\n', bytes).count();
+        let frames_per_write = (read / 4).clamp(*FRAMES_PER_WRITE.start(), *FRAMES_PER_WRITE.end());
         loop {
             if !matches!(self.phase, Phase::Open | Phase::Draining) {
                 self.line_deadline = None;
@@ -322,7 +350,7 @@ where
                     if !line.is_empty() {
                         self.frame(cx, line, received);
                         frames += 1;
-                        if frames % FRAMES_PER_WRITE == 0 && self.poll_write(cx).is_err() {
+                        if frames % frames_per_write == 0 && self.poll_write(cx).is_err() {
                             self.enter(Phase::Closed, None);
                         }
                     }
@@ -378,16 +406,50 @@ where
     // ---- frames ----
 
     fn frame(&mut self, cx: &mut Context<'_>, line: &[u8], received: Instant) {
+        if self.usual_frame(cx, line, received) {
+            return;
+        }
         match Request::decode(line) {
             Ok(request) => {
-                self.has_spoken = true;
-                self.bad_in_a_row = 0;
-                self.stats.requests += 1;
-                add(&self.shared.metrics.requests, 1);
+                self.count_good_frame();
                 self.admit(cx, request, received);
             }
             Err(bad) => self.bad_frame(line, &bad),
         }
+    }
+
+    /// The short way of a line that looks usual, to a call that may start at once: the handler's
+    /// decoding of the params is what checks them. False where the line needs the long way.
+    fn usual_frame(&mut self, cx: &mut Context<'_>, line: &[u8], received: Instant) -> bool {
+        if self.phase != Phase::Open {
+            return false;
+        }
+        let Some(usual) = UsualRequest::read(line) else { return false };
+        let may_start = match usual.id() {
+            Some(id) => !self.ids.contains_key(&id),
+            None => !self.ordered_runs && self.ordered.is_empty(),
+        };
+        if !may_start || usual.cmdid().is_built_in() || usual.timeout() == Some(Duration::ZERO) {
+            return false;
+        }
+        let mut request = usual.request();
+        self.set_deadline(&mut request, received);
+        let terms = Terms::of(&request, received);
+        let call = self.call(request, terms);
+        if !usual.is_sound() {
+            return false;
+        }
+        self.has_used_id |= usual.id().is_some();
+        self.count_good_frame();
+        self.poll_call(cx, call);
+        true
+    }
+
+    fn count_good_frame(&mut self) {
+        self.has_spoken = true;
+        self.bad_in_a_row = 0;
+        self.stats.requests += 1;
+        self.unpublished.requests += 1;
     }
 
     fn bad_frame(&mut self, line: &[u8], bad: &BadFrame) {
@@ -449,15 +511,19 @@ where
             }
             return;
         }
-        let handler_timeout = self.shared.config.handler_timeout();
-        let timeout = request.timeout.map_or(handler_timeout, |timeout| timeout.min(handler_timeout));
-        request.scope.deadline = Some((received + timeout).into_std());
+        self.set_deadline(&mut request, received);
         if request.id.is_none() && (self.ordered_runs || !self.ordered.is_empty()) {
-            self.ordered_bytes += request.params.as_str().len();
+            self.ordered_bytes += request.params.as_bytes().len();
             self.ordered.push_back(Ordered::Call(request.into_owned(), received));
         } else {
             self.start(cx, request, received, false);
         }
+    }
+
+    fn set_deadline(&self, request: &mut Request<'_>, received: Instant) {
+        let handler_timeout = self.shared.config.handler_timeout();
+        let timeout = request.timeout.map_or(handler_timeout, |timeout| timeout.min(handler_timeout));
+        request.scope.deadline = Some((received + timeout).into_std());
     }
 
     /// The built-in commands that act on the connection itself and have no reply.
@@ -482,25 +548,24 @@ where
 
     /// Starts a call, and ends it at once where it is ready. `has_waited`: it stood in the order.
     fn start(&mut self, cx: &mut Context<'_>, request: Request<'_>, received: Instant, has_waited: bool) {
-        let place = Place::of(request.id, request.oneway);
-        let terms = Terms {
-            cmdid: request.cmdid,
-            place,
-            oneway: request.oneway,
-            credit: request.credit,
-            // One that lies beyond what a clock can say is none.
-            deadline: request.timeout.and_then(|timeout| received.checked_add(timeout)),
-        };
+        let terms = Terms::of(&request, received);
+        if request.cmdid.is_built_in() {
+            self.unpublished.publish(&self.shared.metrics);
+        }
         if let Some(outcome) = self.outcome_without_handler(&request, has_waited) {
             self.end(&terms, outcome);
             return;
         }
-        let mut call = self.call(request, terms);
+        let call = self.call(request, terms);
+        self.poll_call(cx, call);
+    }
+
+    fn poll_call(&mut self, cx: &mut Context<'_>, mut call: Call) {
         match Pin::new(&mut call).poll(cx) {
             Poll::Ready((terms, outcome)) => self.end(&terms, outcome),
             Poll::Pending => {
                 let (abort, registration) = AbortHandle::new_pair();
-                self.occupy(place, abort, None);
+                self.occupy(call.place(), abort, None);
                 add(&self.shared.metrics.in_flight, 1);
                 self.calls.push(Abortable::new(call, registration));
             }
@@ -526,7 +591,7 @@ where
     fn call(&self, request: Request<'_>, terms: Terms) -> Call {
         let cancellation = LazyCancellation::default();
         let deadline = request.scope.deadline;
-        let scope = Scope::new(Some(Arc::clone(&self.peer)), deadline, &cancellation);
+        let scope = Scope::new(&self.peer, deadline, &cancellation);
         let future = self.shared.routes.dispatch(request.with_scope(scope));
         Call::new(terms, future, cancellation)
     }
@@ -572,7 +637,7 @@ where
             match self.ordered.pop_front() {
                 Some(Ordered::Line(line)) => self.output.extend_from_slice(&line),
                 Some(Ordered::Call(request, received)) => {
-                    self.ordered_bytes -= request.params.as_str().len();
+                    self.ordered_bytes -= request.params.as_bytes().len();
                     self.start(cx, request, received, true);
                 }
                 None => return,
@@ -629,7 +694,11 @@ where
     }
 
     fn count_reply(&mut self, code: Code, oneway: bool) {
-        self.shared.metrics.count_reply(code);
+        if code.is_ok() {
+            self.unpublished.successes += 1;
+        } else {
+            self.shared.metrics.count_replies(code, 1);
+        }
         self.stats.replies += u64::from(!oneway);
         let limit = self.shared.config.output_bytes_hard_max;
         if self.waiting_output() > limit {
@@ -822,6 +891,7 @@ fn needs_room(line: &[u8]) -> bool {
 
 impl<IO> Drop for Connection<IO> {
     fn drop(&mut self) {
+        self.unpublished.publish(&self.shared.metrics);
         subtract(&self.shared.metrics.connections_open, 1);
         subtract(&self.shared.metrics.in_flight, self.calls.len() as u64);
     }

@@ -180,7 +180,7 @@ impl<S> FromRequest<S> for Context {
             i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
         };
         Ok(Self {
-            peer: request.scope.peer.clone(),
+            peer: request.scope.peer().cloned(),
             cmdid: request.cmdid,
             id: request.id,
             timestamp: request.timestamp.unwrap_or_else(now),

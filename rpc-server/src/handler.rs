@@ -39,6 +39,10 @@ macro_rules! handlers {
             fn call(&self, request: Request<'_>, state: &S) -> impl Future<Output = Outcome> + Send + 'static {
                 let start = || -> Result<Fut, Status> {
                     $(let $argument = $argument::from_request(&request, state)?;)*
+                    if !request.params.is_sound() {
+                        // The connection will not poll what comes of this line.
+                        return Err(Status::invalid_argument("the params are no JSON"));
+                    }
                     Ok(self($($argument),*))
                 };
                 let started = start();

@@ -22,9 +22,9 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    pub(crate) fn count_reply(&self, code: Code) {
+    pub(crate) fn count_replies(&self, code: Code, n: u64) {
         let index = (code.number() as usize).min(self.replies.len() - 1);
-        add(&self.replies[index], 1);
+        add(&self.replies[index], n);
     }
 
     pub(crate) fn snapshot(&self) -> ServerStats {

@@ -34,10 +34,10 @@ pub fn encode_request(out: &mut Vec<u8>, id: Option<u64>, request: &Request<'_>)
     }
     if let Some(meta) = request.meta.as_raw() {
         out.extend_from_slice(b",\"meta\":");
-        out.extend_from_slice(meta.as_str().as_bytes());
+        out.extend_from_slice(meta.as_bytes());
     }
     out.extend_from_slice(b",\"params\":");
-    out.extend_from_slice(request.params.as_str().as_bytes());
+    out.extend_from_slice(request.params.as_bytes());
     out.extend_from_slice(b"}\n");
 }
 
@@ -67,7 +67,7 @@ pub fn encode_reply(out: &mut Vec<u8>, id: Option<u64>, data: Option<&RawJson<'_
     push_head(out, id, 0);
     if let Some(data) = data {
         out.extend_from_slice(b",\"data\":");
-        out.extend_from_slice(data.as_str().as_bytes());
+        out.extend_from_slice(data.as_bytes());
     }
     out.extend_from_slice(b"}\n");
 }
@@ -76,7 +76,7 @@ pub fn encode_reply(out: &mut Vec<u8>, id: Option<u64>, data: Option<&RawJson<'_
 pub fn encode_item(out: &mut Vec<u8>, id: Option<u64>, data: &RawJson<'_>) {
     push_head(out, id, 0);
     out.extend_from_slice(b",\"more\":true,\"data\":");
-    out.extend_from_slice(data.as_str().as_bytes());
+    out.extend_from_slice(data.as_bytes());
     out.extend_from_slice(b"}\n");
 }
 

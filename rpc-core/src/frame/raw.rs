@@ -6,6 +6,7 @@ use serde_json::value::RawValue;
 
 use super::scan::{Scanner, SyntaxError};
 use super::scratch::Scratch;
+use super::usual::Unverified;
 
 /// One JSON value as text that is known to be valid and to hold no line break: `params` and `data`
 /// before someone types them.
@@ -24,6 +25,8 @@ pub struct RawJson<'a>(Text<'a>);
 #[derive(Clone)]
 enum Text<'a> {
     Borrowed(&'a str),
+    /// Of a line that nobody has read to its end.
+    Unverified(&'a Unverified<'a>),
     Owned(Scratch),
 }
 
@@ -77,11 +80,33 @@ impl<'a> RawJson<'a> {
         Self(Text::Borrowed(text))
     }
 
+    pub(super) fn unverified(text: &'a Unverified<'a>) -> Self {
+        Self(Text::Unverified(text))
+    }
+
+    /// Whether it is certain that this is JSON, which may have to be looked at for that.
+    pub fn is_sound(&self) -> bool {
+        match &self.0 {
+            Text::Borrowed(_) | Text::Owned(_) => true,
+            Text::Unverified(text) => text.is_sound(),
+        }
+    }
+
     /// The JSON text.
     pub fn as_str(&self) -> &str {
         match &self.0 {
             Text::Borrowed(text) => text,
-            Text::Owned(text) => text,
+            Text::Unverified(text) => text.as_str(),
+            Text::Owned(text) => text.as_str(),
+        }
+    }
+
+    /// The bytes of the JSON text.
+    pub fn as_bytes(&self) -> &[u8] {
+        match &self.0 {
+            Text::Borrowed(text) => text.as_bytes(),
+            Text::Unverified(text) => text.as_str().as_bytes(),
+            Text::Owned(text) => text.as_bytes(),
         }
     }
 
@@ -90,7 +115,7 @@ impl<'a> RawJson<'a> {
     /// # Errors
     /// `serde_json`'s: the first thing that does not fit, with its column.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
-        serde_json::from_str(self.as_str())
+        self.decode_borrowed()
     }
 
     /// Decodes into a typed value that may borrow strings from this text.
@@ -98,13 +123,18 @@ impl<'a> RawJson<'a> {
     /// # Errors
     /// As [`decode`](Self::decode).
     pub fn decode_borrowed<'s, T: Deserialize<'s>>(&'s self) -> Result<T, serde_json::Error> {
-        serde_json::from_str(self.as_str())
+        match &self.0 {
+            Text::Borrowed(text) => serde_json::from_str(text),
+            Text::Unverified(text) => text.decode(),
+            Text::Owned(text) => serde_json::from_slice(text.as_bytes()),
+        }
     }
 
     /// The same JSON, free of the line that it was read from.
     pub fn into_owned(self) -> RawJson<'static> {
         RawJson(Text::Owned(match self.0 {
             Text::Borrowed(text) => Scratch::of(text),
+            Text::Unverified(text) => Scratch::of(text.as_str()),
             Text::Owned(text) => text,
         }))
     }
@@ -113,12 +143,10 @@ impl<'a> RawJson<'a> {
 /// Line breaks in valid JSON stand between tokens only (raw ones are no valid characters of a
 /// string), so a space means the same and cannot end the frame early.
 pub(super) fn keep_on_one_line(json: &mut [u8]) {
-    for line_break in [b'\n', b'\r'] {
-        let mut from = 0;
-        while let Some(found) = memchr::memchr(line_break, &json[from..]) {
-            json[from + found] = b' ';
-            from += found + 1;
-        }
+    let mut from = 0;
+    while let Some(found) = memchr::memchr2(b'\n', b'\r', &json[from..]) {
+        json[from + found] = b' ';
+        from += found + 1;
     }
 }
 
@@ -152,7 +180,7 @@ impl fmt::Display for RawJson<'_> {
 
 impl PartialEq for RawJson<'_> {
     fn eq(&self, other: &Self) -> bool {
-        self.as_str() == other.as_str()
+        self.as_bytes() == other.as_bytes()
     }
 }
 

@@ -2,8 +2,6 @@
 //! connection's output, and the buffer is used again, so that the usual call allocates none.
 
 use std::cell::RefCell;
-use std::fmt;
-use std::ops::Deref;
 
 /// More than a thread has replies waiting at one time between handler and output.
 const KEPT_MAX: usize = 64;
@@ -11,12 +9,12 @@ const KEPT_MAX: usize = 64;
 const CAPACITY_KEPT_MAX: usize = 16 * 1024;
 
 thread_local! {
-    static KEPT: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+    static KEPT: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// A `String` that goes back to its thread's store when dropped.
+/// Bytes of UTF-8 in a buffer that goes back to its thread's store when dropped.
 #[derive(PartialEq, Eq)]
-pub(crate) struct Scratch(String);
+pub(crate) struct Scratch(Vec<u8>);
 
 impl Scratch {
     /// An empty buffer, with capacity where the thread has one.
@@ -28,36 +26,41 @@ impl Scratch {
 
     pub(crate) fn of(text: &str) -> Self {
         let mut scratch = Self::take();
-        scratch.0.push_str(text);
+        scratch.0.extend_from_slice(text.as_bytes());
         scratch
     }
 
-    /// Lets `write` fill the buffer with bytes.
+    /// Lets `write` fill the buffer with JSON, which is UTF-8.
     ///
     /// # Errors
     /// What `write` returns.
-    ///
-    /// # Panics
-    /// Where `write` wrote no UTF-8, which no JSON writer does.
     pub(crate) fn write<E>(write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) -> Result<Self, E> {
-        let mut bytes = std::mem::take(&mut Self::take().0).into_bytes();
-        write(&mut bytes)?;
-        Ok(Self(String::from_utf8(bytes).expect("JSON is written as UTF-8")))
+        let mut scratch = Self::take();
+        write(&mut scratch.0)?;
+        Ok(scratch)
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).expect("it was filled from a str, or with JSON")
     }
 }
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        let mut text = std::mem::take(&mut self.0);
-        if text.capacity() == 0 || text.capacity() > CAPACITY_KEPT_MAX {
+        let mut bytes = std::mem::take(&mut self.0);
+        if bytes.capacity() == 0 || bytes.capacity() > CAPACITY_KEPT_MAX {
             return;
         }
-        text.clear();
+        bytes.clear();
         // As above: without a store the buffer is simply freed.
         let _ = KEPT.try_with(|kept| {
             let mut kept = kept.borrow_mut();
             if kept.len() < KEPT_MAX {
-                kept.push(text);
+                kept.push(bytes);
             }
         });
     }
@@ -65,27 +68,13 @@ impl Drop for Scratch {
 
 impl Clone for Scratch {
     fn clone(&self) -> Self {
-        Self::of(self)
+        Self::of(self.as_str())
     }
 }
 
 impl From<String> for Scratch {
     fn from(text: String) -> Self {
-        Self(text)
-    }
-}
-
-impl Deref for Scratch {
-    type Target = str;
-
-    fn deref(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Scratch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        Self(text.into_bytes())
     }
 }
 
@@ -96,10 +85,10 @@ mod tests {
     #[test]
     fn a_dropped_buffer_is_used_again_and_comes_back_empty() {
         let first = Scratch::of("some text");
-        let address = first.as_ptr();
+        let address = first.as_bytes().as_ptr();
         drop(first);
         let second = Scratch::of("other");
-        assert_eq!((second.as_ptr(), &*second), (address, "other"));
+        assert_eq!((second.as_bytes().as_ptr(), second.as_str()), (address, "other"));
     }
 
     #[test]

@@ -1,0 +1,186 @@
+//! The hot path of one side alone, for counting instructions: `hot_path server|client CALLS`.
+//!
+//! The other side is a byte stream in memory that does as little as it can. `.ci/instructions` runs
+//! this under valgrind with two numbers of calls and divides the difference.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, Waker};
+
+use anyhow::{Context as _, Result, ensure};
+use rpc_client::{Client, Config};
+use rpc_core::Status;
+use rpc_server::{Params, Router, Server};
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+const LOG: u32 = 10_000;
+/// Calls in flight, and so requests in one read of the server.
+const IN_FLIGHT: u64 = 64;
+
+#[derive(Serialize, Deserialize)]
+struct Entry {
+    level: String,
+    service: String,
+    message: String,
+    trace: String,
+    ts: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Receipt {
+    accepted: bool,
+    seq: u64,
+}
+
+fn entry() -> Entry {
+    Entry {
+        level: "info".into(),
+        service: "order".into(),
+        message: "user 4211 logged in from 10.1.2.3".into(),
+        trace: "4bf92f3577b34da6a3ce929d0e0e4736".into(),
+        ts: 1_732_233_600_123,
+    }
+}
+
+fn main() -> Result<()> {
+    let mut arguments = std::env::args().skip(1);
+    let side = arguments.next().unwrap_or_default();
+    let calls: u64 = arguments.next().and_then(|n| n.parse().ok()).context("how many calls?")?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    runtime.block_on(async {
+        match side.as_str() {
+            "server" => server(calls / IN_FLIGHT).await,
+            "client" => client(calls / IN_FLIGHT).await,
+            _ => anyhow::bail!("usage: hot_path server|client CALLS"),
+        }
+    })
+}
+
+/// The server reads requests that are there already; what it writes is counted.
+struct Requests {
+    batch: Vec<u8>,
+    batches: u64,
+}
+
+static CALLS: AtomicU64 = AtomicU64::new(0);
+static REPLY_BYTES: AtomicU64 = AtomicU64::new(0);
+
+impl AsyncRead for Requests {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.batches > 0 {
+            self.batches -= 1;
+            buf.put_slice(&self.batch);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Requests {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        REPLY_BYTES.fetch_add(buf.len() as u64, Ordering::Relaxed);
+        Poll::Ready(Ok(buf.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+async fn log(Params(entry): Params<Entry>) -> Result<Receipt, Status> {
+    Ok(Receipt { accepted: entry.ts > 0, seq: CALLS.fetch_add(1, Ordering::Relaxed) + 1 })
+}
+
+async fn server(batches: u64) -> Result<()> {
+    let params = serde_json::to_string(&entry())?;
+    let mut batch = String::new();
+    for n in 0..IN_FLIGHT {
+        // Ids like the client's.
+        let id = (n << 21) | n;
+        batch += &format!("{{\"id\":{id},\"cmdid\":{LOG},\"timeout_ms\":4999,\"params\":{params}}}\n");
+    }
+    let server = Server::builder().router(Router::new().route(LOG, log)?).bind().await?;
+    let requests = Requests { batch: batch.into_bytes(), batches };
+    server.handle().serve_connection(requests, "memory").await;
+    let (calls, bytes) = (CALLS.load(Ordering::Relaxed), REPLY_BYTES.load(Ordering::Relaxed));
+    ensure!(calls == batches * IN_FLIGHT, "{calls} calls ran");
+    ensure!(bytes > calls * 40, "{bytes} bytes were written");
+    Ok(())
+}
+
+/// The client's server: takes the id out of each request and puts it into a reply.
+#[derive(Default)]
+struct Echo {
+    replies: Vec<u8>,
+    reader: Option<Waker>,
+}
+
+impl AsyncRead for Echo {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.replies.is_empty() {
+            self.reader = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        let length = self.replies.len().min(buf.remaining());
+        buf.put_slice(&self.replies[..length]);
+        self.replies.drain(..length);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Echo {
+    fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        const ID: &[u8] = b"{\"id\":";
+        for line in buf.split_inclusive(|byte| *byte == b'\n') {
+            let digits = line.strip_prefix(ID).and_then(|rest| rest.split(|byte| *byte == b',').next());
+            let digits = digits.expect("the client writes whole frames, `id` first");
+            self.replies.extend_from_slice(ID);
+            self.replies.extend_from_slice(digits);
+            self.replies.extend_from_slice(b",\"code\":0,\"data\":{\"accepted\":true,\"seq\":4211}}\n");
+        }
+        if let Some(reader) = self.reader.take() {
+            reader.wake();
+        }
+        Poll::Ready(Ok(buf.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+async fn client(calls_each: u64) -> Result<()> {
+    let client = Client::over(Echo::default(), "memory", Config::default());
+    let callers = (0..IN_FLIGHT).map(|_| {
+        let client = client.clone();
+        tokio::spawn(async move {
+            let entry = entry();
+            for _ in 0..calls_each {
+                let receipt: Receipt = client.call(LOG, &entry).await?;
+                ensure!(receipt.accepted && receipt.seq == 4211, "a wrong reply");
+            }
+            Ok(())
+        })
+    });
+    for caller in futures::future::join_all(callers).await {
+        caller??;
+    }
+    Ok(())
+}

@@ -1,0 +1,367 @@
+//! The lines that clients and servers usually write, taken apart at a glance.
+//!
+//! Fields in the usual order, plain integers, `params` or `data` last. Whatever else a line is, it is
+//! left to the general readers, [`Request::decode`] and [`FromServer::decode`](super::FromServer):
+//! these here never judge a line, and where they answer, the answer is the same.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use super::ID_MAX;
+use super::cmdid::CmdId;
+use super::raw::RawJson;
+use super::reply::{BadReply, FromServer};
+use super::request::Request;
+use super::scan::{DEPTH_MAX, Scanner};
+use super::scratch::Scratch;
+
+/// A request that looks usual up to its params, which nobody has looked at yet.
+///
+/// Params are read once, by the one who types them: that they fit the type says that they are JSON,
+/// and with that the whole line. So a connection may hand [`request`](Self::request) to a service,
+/// and must ask [`is_sound`](Self::is_sound) before it polls what comes back; where the line is not
+/// sound, it drops that future and goes to [`Request::decode`] for the truth.
+///
+/// ```
+/// use rpc_core::frame::UsualRequest;
+///
+/// let usual = UsualRequest::read(br#"{"id":7,"cmdid":100,"params":[1,2]}"#).unwrap();
+/// assert_eq!(usual.request().params.decode::<Vec<u8>>().unwrap(), [1, 2]);
+/// assert!(usual.is_sound());
+///
+/// // Params are not the last field: more than a glance is needed.
+/// let other = UsualRequest::read(br#"{"id":7,"cmdid":100,"params":[1,2],"oneway":true}"#).unwrap();
+/// assert!(!other.is_sound());
+/// ```
+#[derive(Debug)]
+pub struct UsualRequest<'a> {
+    id: Option<u64>,
+    cmdid: CmdId,
+    timestamp: Option<i64>,
+    timeout: Option<Duration>,
+    params: Unverified<'a>,
+}
+
+impl<'a> UsualRequest<'a> {
+    /// Looks at a line, without its line break. `None` says nothing but that the line is not usual.
+    pub fn read(line: &'a [u8]) -> Option<Self> {
+        let text = std::str::from_utf8(line).ok()?;
+        let rest = text.strip_suffix('}')?.strip_prefix('{')?;
+        let (id, rest) = integer_of("\"id\":", rest, ID_MAX)?;
+        let (cmdid, rest) = integer_of("\"cmdid\":", rest, u64::from(u32::MAX))?;
+        let (timestamp, rest) = integer_of("\"timestamp\":", rest, ID_MAX)?;
+        let (timeout_ms, rest) = integer_of("\"timeout_ms\":", rest, ID_MAX)?;
+        let params = rest.strip_prefix("\"params\":")?.trim_ascii();
+        // As many brackets may open as may be nested: then nothing can be nested deeper.
+        let brackets = memchr::memchr2_iter(b'{', b'[', params.as_bytes());
+        if brackets.take(DEPTH_MAX as usize).count() == DEPTH_MAX as usize {
+            return None;
+        }
+        Some(Self {
+            id,
+            cmdid: CmdId::new(u32::try_from(cmdid?).ok()?),
+            timestamp: timestamp.and_then(|timestamp| i64::try_from(timestamp).ok()),
+            timeout: timeout_ms.map(Duration::from_millis),
+            params: Unverified { text: params, verdict: AtomicU8::new(Unverified::OPEN) },
+        })
+    }
+
+    /// The call's id.
+    pub fn id(&self) -> Option<u64> {
+        self.id
+    }
+
+    /// The command.
+    pub fn cmdid(&self) -> CmdId {
+        self.cmdid
+    }
+
+    /// How long the caller still waits, counted from receipt.
+    pub fn timeout(&self) -> Option<Duration> {
+        self.timeout
+    }
+
+    /// The request, if the line is what it looks like. Its params can be typed; as text they are
+    /// checked first, and are `null` where they turn out to be no JSON.
+    pub fn request(&self) -> Request<'_> {
+        let mut request = Request::new(self.cmdid, RawJson::unverified(&self.params));
+        request.id = self.id;
+        request.timestamp = self.timestamp;
+        request.timeout = self.timeout;
+        request
+    }
+
+    /// Whether the line is what it looked like. Costs something only if nobody has read the params.
+    pub fn is_sound(&self) -> bool {
+        self.params.is_sound()
+    }
+}
+
+/// Text that is one JSON value, or a sign that its line was not what it looked like.
+#[derive(Debug)]
+pub(super) struct Unverified<'a> {
+    text: &'a str,
+    /// Relaxed throughout: the line is read by one thread, and an atomic only lets a request that
+    /// borrows this be sent like any other.
+    verdict: AtomicU8,
+}
+
+impl<'a> Unverified<'a> {
+    const OPEN: u8 = 0;
+    const SOUND: u8 = 1;
+    const BROKEN: u8 = 2;
+
+    pub(super) fn is_sound(&self) -> bool {
+        let mut verdict = self.verdict.load(Ordering::Relaxed);
+        if verdict == Self::OPEN {
+            let mut scanner = Scanner::new(self.text.as_bytes());
+            let is_one_value = scanner.value(1).is_ok() && scanner.peek().is_none();
+            verdict = if is_one_value { Self::SOUND } else { Self::BROKEN };
+            self.verdict.store(verdict, Ordering::Relaxed);
+        }
+        verdict == Self::SOUND
+    }
+
+    pub(super) fn as_str(&self) -> &'a str {
+        if self.is_sound() { self.text } else { "null" }
+    }
+
+    /// A type that takes the whole text has found it to be one JSON value.
+    pub(super) fn decode<T: Deserialize<'a>>(&self) -> Result<T, serde_json::Error> {
+        let decoded = serde_json::from_str(self.text);
+        if decoded.is_ok() && self.verdict.load(Ordering::Relaxed) == Self::OPEN {
+            self.verdict.store(Self::SOUND, Ordering::Relaxed);
+        }
+        decoded
+    }
+}
+
+/// The integer behind `key`, if it comes next, and what follows its comma. `None` where the key is
+/// there and its value is not plain: more than 16 digits, a sign, a leading zero, anything above
+/// `max`.
+fn integer_of<'a>(key: &str, text: &'a str, max: u64) -> Option<(Option<u64>, &'a str)> {
+    let Some(rest) = text.strip_prefix(key) else { return Some((None, text)) };
+    // Python's `json` puts a space behind each colon and comma.
+    let (value, rest) = digits(rest.strip_prefix(' ').unwrap_or(rest))?;
+    let rest = rest.strip_prefix(',')?;
+    (value <= max).then(|| (Some(value), rest.strip_prefix(' ').unwrap_or(rest)))
+}
+
+fn digits(text: &str) -> Option<(u64, &str)> {
+    let mut value = 0;
+    let mut length = 0;
+    for byte in text.bytes().take(17) {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            break;
+        }
+        value = value * 10 + u64::from(digit);
+        length += 1;
+    }
+    let is_plain = matches!(length, 1..=16) && (length == 1 || !text.starts_with('0'));
+    is_plain.then(|| (value, &text[length..]))
+}
+
+/// A success that looks usual up to its data, which nobody has looked at yet.
+///
+/// As with [`UsualRequest`], whoever types the data checks the line.
+#[derive(Debug)]
+pub struct UsualReply<'a> {
+    id: u64,
+    data: &'a str,
+}
+
+impl<'a> UsualReply<'a> {
+    /// Looks at a line, without its line break. `None` says nothing but that the line is not usual.
+    pub fn read(line: &'a [u8]) -> Option<Self> {
+        let text = std::str::from_utf8(line).ok()?;
+        let rest = text.strip_suffix('}')?.strip_prefix('{')?;
+        let (id, rest) = integer_of("\"id\":", rest, ID_MAX)?;
+        Some(Self { id: id?, data: rest.strip_prefix("\"code\":0,\"data\":")? })
+    }
+
+    /// The call that it is for.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// The data, to be taken elsewhere.
+    pub fn data(&self) -> UnverifiedData {
+        UnverifiedData(Scratch::of(self.data))
+    }
+}
+
+/// The data of a [`UsualReply`], unless its line turns out to be something else.
+///
+/// ```
+/// use rpc_core::frame::UsualReply;
+///
+/// let reply = UsualReply::read(br#"{"id":7,"code":0,"data":[1,2]}"#).unwrap();
+/// assert_eq!(reply.data().decode::<Vec<u8>>().unwrap(), [1, 2]);
+///
+/// // An item of a stream, with its fields in another order than ours.
+/// let item = UsualReply::read(br#"{"id":7,"code":0,"data":[1,2],"more":true}"#).unwrap();
+/// assert!(item.data().decode::<Vec<u8>>().is_err());
+/// assert!(item.data().settle().unwrap().1, "more");
+/// ```
+pub struct UnverifiedData(Scratch);
+
+impl fmt::Debug for UnverifiedData {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.as_str())
+    }
+}
+
+impl UnverifiedData {
+    /// Decodes into a typed value. Where that succeeds, the line was sound.
+    ///
+    /// # Errors
+    /// The data do not fit, or the line is another one; [`settle`](Self::settle) tells.
+    pub fn decode<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+        serde_json::from_slice(self.0.as_bytes())
+    }
+
+    /// What the general reader makes of the line: its data, and whether there is `more`.
+    ///
+    /// # Errors
+    /// The line is no reply.
+    pub fn settle(self) -> Result<(Option<RawJson<'static>>, bool), BadReply> {
+        let line = ["{\"code\":0,\"data\":", self.0.as_str(), "}"].concat();
+        match FromServer::decode(line.as_bytes())? {
+            FromServer::Reply(reply) => Ok((reply.data.map(RawJson::into_owned), reply.more)),
+            FromServer::Notice { .. } => unreachable!("the line has a code"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whatever a glance makes of a line, the general reader must make of it too.
+    fn check(line: &[u8]) -> bool {
+        let Some(usual) = UsualRequest::read(line) else { return false };
+        // Typed first, as a handler would: an object of anything.
+        let typed = usual.request().params.decode::<serde_json::Map<String, serde_json::Value>>().is_ok();
+        if !usual.is_sound() {
+            assert!(!typed, "{}", line.escape_ascii());
+            return false;
+        }
+        let general = Request::decode(line).unwrap_or_else(|bad| panic!("{}: {bad}", line.escape_ascii()));
+        let usual = usual.request();
+        assert_eq!(
+            (usual.id, usual.cmdid, usual.timestamp, usual.timeout, usual.params.as_str()),
+            (general.id, general.cmdid, general.timestamp, general.timeout, general.params.as_str()),
+            "{}",
+            line.escape_ascii()
+        );
+        assert!(!general.oneway && general.credit.is_none() && general.meta.is_empty());
+        true
+    }
+
+    #[test]
+    fn lines_as_they_are_usually_written_are_taken() {
+        for line in [
+            r#"{"id":0,"cmdid":100,"params":{}}"#,
+            r#"{"id":9007199254740991,"cmdid":4294967295,"timeout_ms":5000,"params":{"a":[1,{"b":"é\n"}]}}"#,
+            r#"{"cmdid":1,"timestamp":1732233600,"params":{"a":1}}"#,
+            r#"{"cmdid": 1, "timestamp": 1732233600, "params": {"a": 1}}"#,
+            r#"{"id":1,"cmdid":5,"params": null }"#,
+        ] {
+            assert!(check(line.as_bytes()), "{line}");
+        }
+    }
+
+    #[test]
+    fn other_lines_are_left_to_the_general_reader() {
+        for line in [
+            r#"{"cmdid":100}"#,
+            r#"{"cmdid":100,"params":{},"id":1}"#,
+            r#"{"cmdid":100,"params":{},"params":{}}"#,
+            r#"{"id":1,"id":1,"cmdid":100,"params":{}}"#,
+            r#"{"id":01,"cmdid":100,"params":{}}"#,
+            r#"{"id":9007199254740992,"cmdid":100,"params":{}}"#,
+            r#"{"id":1.0,"cmdid":100,"params":{}}"#,
+            r#"{"id":1,"cmdid":4294967296,"params":{}}"#,
+            r#"{"id":1,"cmdid":-1,"params":{}}"#,
+            r#"{"id":1,"params":{}}"#,
+            r#"{"id":1,"cmdid":100,"params":}"#,
+            r#"{"id":1,"cmdid":100,"params":{}"#,
+            r#"{"id":1,"cmdid":100,"params":{}}}"#,
+            r#"{"id":1,"cmdid":100,"params":{"a":}}"#,
+            r#"{"id":1,"cmdid":100,"params":1}{"cmdid":100}"#,
+            r#"{"id":1,"cmdid":100,"timeout_ms":12345678901234567,"params":{}}"#,
+            "",
+            "{",
+            "}",
+            "{}",
+        ] {
+            assert!(!check(line.as_bytes()), "{line}");
+        }
+        assert!(!check(b"{\"id\":1,\"cmdid\":100,\"params\":\"\xff\"}"));
+    }
+
+    #[test]
+    fn nesting_is_bounded_without_a_look_at_it() {
+        let nested = |depth: usize| {
+            let params = ["[".repeat(depth), "]".repeat(depth)].concat();
+            format!("{{\"cmdid\":100,\"params\":{params}}}")
+        };
+        assert!(check(nested(127).as_bytes()) && Request::decode(nested(127).as_bytes()).is_ok());
+        assert!(!check(nested(128).as_bytes()) && Request::decode(nested(128).as_bytes()).is_err());
+    }
+
+    #[test]
+    fn a_glance_agrees_with_the_general_reader_on_damaged_lines() {
+        let whole = br#"{"id":71,"cmdid":100,"timeout_ms":50,"params":{"level":"info","n":[1,-2.5e3,true]}}"#;
+        let alphabet = br#"{}[]",:\ 0179eidcmparst_-."#;
+        let mut random = fastrand::Rng::with_seed(3);
+        let mut taken = 0;
+        for _ in 0..200_000 {
+            let mut line = whole.to_vec();
+            for _ in 0..random.usize(1..4) {
+                let at = random.usize(0..line.len());
+                match random.u8(0..3) {
+                    0 => line[at] = alphabet[random.usize(0..alphabet.len())],
+                    1 => drop(line.remove(at)),
+                    _ => line.insert(at, alphabet[random.usize(0..alphabet.len())]),
+                }
+            }
+            taken += u32::from(check(&line));
+        }
+        assert!(taken > 10_000, "{taken}");
+    }
+
+    #[test]
+    fn a_usual_reply_settles_to_what_the_general_reader_makes_of_its_line() {
+        for (line, is_usual) in [
+            (r#"{"id":7,"code":0,"data":{"accepted":true,"seq":17}}"#, true),
+            (r#"{"id":7,"code":0,"data":null}"#, true),
+            (r#"{"id":7,"code":0,"data":1,"more":true}"#, true),
+            (r#"{"id":7,"code":0,"data":1,"data":2}"#, true),
+            (r#"{"id":7,"code":0,"data":{]}"#, true),
+            (r#"{"id":7,"code":0,"data":}"#, true),
+            (r#"{"id":7,"code":0,"more":true,"data":1}"#, false),
+            (r#"{"id":7,"code":0}"#, false),
+            (r#"{"id":7,"code":5,"data":1}"#, false),
+            (r#"{"code":0,"data":1}"#, false),
+        ] {
+            let usual = UsualReply::read(line.as_bytes());
+            assert_eq!(usual.is_some(), is_usual, "{line}");
+            let Some(usual) = usual else { continue };
+            let typed = usual.data().decode::<serde_json::Value>();
+            match (FromServer::decode(line.as_bytes()), usual.data().settle()) {
+                (Ok(FromServer::Reply(general)), Ok((data, more))) => {
+                    assert_eq!((general.id, &general.data, general.more), (Some(usual.id()), &data, more));
+                    assert_eq!(typed.is_ok(), !more && !line.ends_with("2}"));
+                }
+                (Err(_), Err(_)) => assert!(typed.is_err(), "{line}"),
+                (general, settled) => panic!("{line}: {general:?} and {settled:?}"),
+            }
+        }
+    }
+}
