@@ -10,6 +10,7 @@ use contenders::Contender;
 use load::{Load, Measured};
 use log_call::Entry;
 
+mod child;
 mod contenders;
 mod load;
 mod log_call;
@@ -116,6 +117,7 @@ async fn serve(options: Serve) -> Result<()> {
         Contender::Http | Contender::HttpReqwest | Contender::HttpShort => {
             contenders::http::serve(listen).await
         }
+        Contender::Tornado => contenders::tornado::serve(listen).await,
     }
 }
 
@@ -146,5 +148,6 @@ async fn run_load(options: LoadOptions) -> Result<Measured> {
             load::run(contenders::http::Hyper { is_short }, address, load, multiplexed).await
         }
         Contender::HttpReqwest => load::run(contenders::http::Reqwest, address, load, multiplexed).await,
+        Contender::Tornado => load::run(contenders::tornado::Tornado, address, load, multiplexed).await,
     }
 }

@@ -12,6 +12,7 @@ use crate::log_call::{Entry, Receipt};
 pub(crate) mod http;
 pub(crate) mod limit;
 pub(crate) mod rpc;
+pub(crate) mod tornado;
 
 /// Who takes part. The name of each is that of the command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, clap::ValueEnum)]
@@ -26,6 +27,8 @@ pub(crate) enum Contender {
     HttpReqwest,
     /// HTTP/1.1 with a connection for each call: axum and hyper's client.
     HttpShort,
+    /// Python's tornado and this project's client, in order on one connection.
+    Tornado,
 }
 
 impl Contender {
@@ -37,13 +40,14 @@ impl Contender {
             Self::Http => "http",
             Self::HttpReqwest => "http-reqwest",
             Self::HttpShort => "http-short",
+            Self::Tornado => "tornado",
         }
     }
 
     /// Whether one connection carries many calls at a time. The others get a connection for each
     /// call in flight.
     pub(crate) fn is_multiplexed(self) -> bool {
-        matches!(self, Self::Rpc | Self::Limit)
+        matches!(self, Self::Rpc | Self::Limit | Self::Tornado)
     }
 }
 
