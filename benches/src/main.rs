@@ -7,6 +7,8 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use contenders::Contender;
+#[cfg(feature = "peers")]
+use contenders::tarpc::Format;
 use load::{Load, Measured};
 use log_call::Entry;
 
@@ -33,6 +35,7 @@ enum Command {
 
 #[derive(clap::Args)]
 struct Serve {
+    /// Who serves; a build with `--features peers` brings grpc, redis and tarpc as well.
     contender: Contender,
     /// Where to listen; port 0 lets the system choose.
     #[arg(long, default_value = "127.0.0.1:0")]
@@ -47,6 +50,7 @@ struct Serve {
 
 #[derive(clap::Args)]
 struct LoadOptions {
+    /// Whose client; a build with `--features peers` brings grpc, redis and tarpc as well.
     contender: Contender,
     /// The server.
     #[arg(long)]
@@ -118,6 +122,14 @@ async fn serve(options: Serve) -> Result<()> {
             contenders::http::serve(listen).await
         }
         Contender::Tornado => contenders::tornado::serve(listen).await,
+        #[cfg(feature = "peers")]
+        Contender::Grpc => contenders::grpc::serve(listen).await,
+        #[cfg(feature = "peers")]
+        Contender::TarpcJson => contenders::tarpc::serve(listen, Format::Json).await,
+        #[cfg(feature = "peers")]
+        Contender::TarpcBincode => contenders::tarpc::serve(listen, Format::Bincode).await,
+        #[cfg(feature = "peers")]
+        Contender::Redis => contenders::redis::serve(listen).await,
     }
 }
 
@@ -149,5 +161,17 @@ async fn run_load(options: LoadOptions) -> Result<Measured> {
         }
         Contender::HttpReqwest => load::run(contenders::http::Reqwest, address, load, multiplexed).await,
         Contender::Tornado => load::run(contenders::tornado::Tornado, address, load, multiplexed).await,
+        #[cfg(feature = "peers")]
+        Contender::Grpc => load::run(contenders::grpc::Grpc, address, load, multiplexed).await,
+        #[cfg(feature = "peers")]
+        Contender::TarpcJson => {
+            load::run(contenders::tarpc::Tarpc { format: Format::Json }, address, load, multiplexed).await
+        }
+        #[cfg(feature = "peers")]
+        Contender::TarpcBincode => {
+            load::run(contenders::tarpc::Tarpc { format: Format::Bincode }, address, load, multiplexed).await
+        }
+        #[cfg(feature = "peers")]
+        Contender::Redis => load::run(contenders::redis::Redis, address, load, multiplexed).await,
     }
 }

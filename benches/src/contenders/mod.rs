@@ -9,9 +9,15 @@ use anyhow::Result;
 
 use crate::log_call::{Entry, Receipt};
 
+#[cfg(feature = "peers")]
+pub(crate) mod grpc;
 pub(crate) mod http;
 pub(crate) mod limit;
+#[cfg(feature = "peers")]
+pub(crate) mod redis;
 pub(crate) mod rpc;
+#[cfg(feature = "peers")]
+pub(crate) mod tarpc;
 pub(crate) mod tornado;
 
 /// Who takes part. The name of each is that of the command line.
@@ -29,6 +35,18 @@ pub(crate) enum Contender {
     HttpShort,
     /// Python's tornado and this project's client, in order on one connection.
     Tornado,
+    /// gRPC: tonic, the calls of a connection multiplexed over HTTP/2.
+    #[cfg(feature = "peers")]
+    Grpc,
+    /// tarpc, multiplexed, with JSON.
+    #[cfg(feature = "peers")]
+    TarpcJson,
+    /// tarpc, multiplexed, with bincode.
+    #[cfg(feature = "peers")]
+    TarpcBincode,
+    /// Redis' ECHO and redis-rs, multiplexed: the transport alone.
+    #[cfg(feature = "peers")]
+    Redis,
 }
 
 impl Contender {
@@ -41,13 +59,21 @@ impl Contender {
             Self::HttpReqwest => "http-reqwest",
             Self::HttpShort => "http-short",
             Self::Tornado => "tornado",
+            #[cfg(feature = "peers")]
+            Self::Grpc => "grpc",
+            #[cfg(feature = "peers")]
+            Self::TarpcJson => "tarpc-json",
+            #[cfg(feature = "peers")]
+            Self::TarpcBincode => "tarpc-bincode",
+            #[cfg(feature = "peers")]
+            Self::Redis => "redis",
         }
     }
 
     /// Whether one connection carries many calls at a time. The others get a connection for each
     /// call in flight.
     pub(crate) fn is_multiplexed(self) -> bool {
-        matches!(self, Self::Rpc | Self::Limit | Self::Tornado)
+        !matches!(self, Self::Http | Self::HttpReqwest | Self::HttpShort)
     }
 }
 
