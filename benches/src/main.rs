@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::{Parser, Subcommand};
 
 use contenders::Contender;
@@ -138,6 +138,10 @@ fn write_every(frames: usize) -> usize {
 }
 
 async fn run_load(options: LoadOptions) -> Result<Measured> {
+    ensure!(
+        !options.short || options.contender.can_be_short(),
+        "this contender's client cannot open a connection for each call"
+    );
     let calls_have_no_end = if options.calls.is_some() { 600.0 } else { options.seconds };
     let warm_up = if options.calls.is_some() { 0.0 } else { options.warm_up };
     let mut load = Load::new(

@@ -75,6 +75,11 @@ impl Contender {
     pub(crate) fn is_multiplexed(self) -> bool {
         !matches!(self, Self::Http | Self::HttpReqwest | Self::HttpShort)
     }
+
+    /// Whether its client can open a connection for each call.
+    pub(crate) fn can_be_short(self) -> bool {
+        matches!(self, Self::Rpc | Self::Limit | Self::Http | Self::HttpShort)
+    }
 }
 
 /// One caller's access to a server: its own connection, or its share of one.
