@@ -27,11 +27,15 @@ use crate::log_call::{Counter, Entry, Receipt};
 const LOG: &str = "/bench.Log/Log";
 const SLOW: &str = "/bench.Log/Slow";
 
-/// More than any load has in flight, so that no call waits for a stream.
+// Whatever of these could hold calls up is set higher than any load goes. tonic's own values were tried
+// beside them and measured the same.
+
+/// No call waits for a stream.
 const STREAMS_MAX: u32 = 65_536;
-/// Far more than a message, so that none waits for its window to be opened.
+/// No message waits for its stream's window to be opened.
 const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
-/// For the calls of a connection together: with the usual 64 KiB, four messages of 16 KiB would fill it.
+/// For all calls of a connection together. The usual 1 MiB on the server's side would be 64 messages of
+/// 16 KiB.
 const CONNECTION_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
 /// A message of 16 KiB is a little more than HTTP/2's usual frame; it should not need a second one.
 const FRAME_BYTES_MAX: u32 = 64 * 1024;
