@@ -27,8 +27,7 @@ use crate::log_call::{Counter, Entry, Receipt};
 const LOG: &str = "/bench.Log/Log";
 const SLOW: &str = "/bench.Log/Slow";
 
-// Whatever of these could hold calls up is set higher than any load goes. tonic's own values were tried
-// beside them and measured the same.
+// Whatever of these could hold calls up is set higher than the loads go.
 
 /// No call waits for a stream.
 const STREAMS_MAX: u32 = 65_536;
