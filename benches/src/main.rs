@@ -3,13 +3,16 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::{Parser, Subcommand};
 
 use contenders::Contender;
+#[cfg(feature = "peers")]
+use contenders::tarpc::Format;
 use load::{Load, Measured};
 use log_call::Entry;
 
+mod child;
 mod contenders;
 mod load;
 mod log_call;
@@ -32,6 +35,7 @@ enum Command {
 
 #[derive(clap::Args)]
 struct Serve {
+    /// Who serves; a build with `--features peers` brings grpc, redis and tarpc as well.
     contender: Contender,
     /// Where to listen; port 0 lets the system choose.
     #[arg(long, default_value = "127.0.0.1:0")]
@@ -46,6 +50,7 @@ struct Serve {
 
 #[derive(clap::Args)]
 struct LoadOptions {
+    /// Whose client; a build with `--features peers` brings grpc, redis and tarpc as well.
     contender: Contender,
     /// The server.
     #[arg(long)]
@@ -116,6 +121,15 @@ async fn serve(options: Serve) -> Result<()> {
         Contender::Http | Contender::HttpReqwest | Contender::HttpShort => {
             contenders::http::serve(listen).await
         }
+        Contender::Tornado => contenders::tornado::serve(listen).await,
+        #[cfg(feature = "peers")]
+        Contender::Grpc => contenders::grpc::serve(listen).await,
+        #[cfg(feature = "peers")]
+        Contender::TarpcJson => contenders::tarpc::serve(listen, Format::Json).await,
+        #[cfg(feature = "peers")]
+        Contender::TarpcBincode => contenders::tarpc::serve(listen, Format::Bincode).await,
+        #[cfg(feature = "peers")]
+        Contender::Redis => contenders::redis::serve(listen).await,
     }
 }
 
@@ -124,6 +138,10 @@ fn write_every(frames: usize) -> usize {
 }
 
 async fn run_load(options: LoadOptions) -> Result<Measured> {
+    ensure!(
+        !options.short || options.contender.can_be_short(),
+        "this contender's client cannot open a connection for each call"
+    );
     let calls_have_no_end = if options.calls.is_some() { 600.0 } else { options.seconds };
     let warm_up = if options.calls.is_some() { 0.0 } else { options.warm_up };
     let mut load = Load::new(
@@ -146,5 +164,18 @@ async fn run_load(options: LoadOptions) -> Result<Measured> {
             load::run(contenders::http::Hyper { is_short }, address, load, multiplexed).await
         }
         Contender::HttpReqwest => load::run(contenders::http::Reqwest, address, load, multiplexed).await,
+        Contender::Tornado => load::run(contenders::tornado::Tornado, address, load, multiplexed).await,
+        #[cfg(feature = "peers")]
+        Contender::Grpc => load::run(contenders::grpc::Grpc, address, load, multiplexed).await,
+        #[cfg(feature = "peers")]
+        Contender::TarpcJson => {
+            load::run(contenders::tarpc::Tarpc { format: Format::Json }, address, load, multiplexed).await
+        }
+        #[cfg(feature = "peers")]
+        Contender::TarpcBincode => {
+            load::run(contenders::tarpc::Tarpc { format: Format::Bincode }, address, load, multiplexed).await
+        }
+        #[cfg(feature = "peers")]
+        Contender::Redis => load::run(contenders::redis::Redis, address, load, multiplexed).await,
     }
 }

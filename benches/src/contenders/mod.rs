@@ -9,9 +9,16 @@ use anyhow::Result;
 
 use crate::log_call::{Entry, Receipt};
 
+#[cfg(feature = "peers")]
+pub(crate) mod grpc;
 pub(crate) mod http;
 pub(crate) mod limit;
+#[cfg(feature = "peers")]
+pub(crate) mod redis;
 pub(crate) mod rpc;
+#[cfg(feature = "peers")]
+pub(crate) mod tarpc;
+pub(crate) mod tornado;
 
 /// Who takes part. The name of each is that of the command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, clap::ValueEnum)]
@@ -26,6 +33,20 @@ pub(crate) enum Contender {
     HttpReqwest,
     /// HTTP/1.1 with a connection for each call: axum and hyper's client.
     HttpShort,
+    /// Python's tornado and this project's client, in order on one connection.
+    Tornado,
+    /// gRPC: tonic, the calls of a connection multiplexed over HTTP/2.
+    #[cfg(feature = "peers")]
+    Grpc,
+    /// tarpc, multiplexed, with JSON.
+    #[cfg(feature = "peers")]
+    TarpcJson,
+    /// tarpc, multiplexed, with bincode.
+    #[cfg(feature = "peers")]
+    TarpcBincode,
+    /// Redis' ECHO and redis-rs, multiplexed: the transport alone.
+    #[cfg(feature = "peers")]
+    Redis,
 }
 
 impl Contender {
@@ -37,13 +58,27 @@ impl Contender {
             Self::Http => "http",
             Self::HttpReqwest => "http-reqwest",
             Self::HttpShort => "http-short",
+            Self::Tornado => "tornado",
+            #[cfg(feature = "peers")]
+            Self::Grpc => "grpc",
+            #[cfg(feature = "peers")]
+            Self::TarpcJson => "tarpc-json",
+            #[cfg(feature = "peers")]
+            Self::TarpcBincode => "tarpc-bincode",
+            #[cfg(feature = "peers")]
+            Self::Redis => "redis",
         }
     }
 
     /// Whether one connection carries many calls at a time. The others get a connection for each
     /// call in flight.
     pub(crate) fn is_multiplexed(self) -> bool {
-        matches!(self, Self::Rpc | Self::Limit)
+        !matches!(self, Self::Http | Self::HttpReqwest | Self::HttpShort)
+    }
+
+    /// Whether its client can open a connection for each call.
+    pub(crate) fn can_be_short(self) -> bool {
+        matches!(self, Self::Rpc | Self::Limit | Self::Http | Self::HttpShort)
     }
 }
 

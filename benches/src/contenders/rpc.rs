@@ -52,12 +52,19 @@ impl Connect for Rpc {
     type Caller = RpcCaller;
 
     async fn connect(&self, address: SocketAddr, callers: usize) -> Result<Vec<RpcCaller>> {
-        let client = Client::with_config(address.to_string(), Config::default());
-        if !self.is_short {
-            client.connect().await?;
+        if self.is_short {
+            let client = Client::new(address.to_string());
+            return Ok((0..callers).map(|_| RpcCaller { client: client.clone(), is_short: true }).collect());
         }
-        Ok((0..callers).map(|_| RpcCaller { client: client.clone(), is_short: self.is_short }).collect())
+        share(address, callers, Config::default()).await
     }
+}
+
+/// Opens one client, and hands out callers that share it.
+pub(crate) async fn share(address: SocketAddr, callers: usize, config: Config) -> Result<Vec<RpcCaller>> {
+    let client = Client::with_config(address.to_string(), config);
+    client.connect().await?;
+    Ok((0..callers).map(|_| RpcCaller { client: client.clone(), is_short: false }).collect())
 }
 
 impl Caller for RpcCaller {

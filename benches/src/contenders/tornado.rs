@@ -1,0 +1,31 @@
+//! Python's tornado, as tornado-TCP used it; the client is this project's, in order on one connection.
+
+use std::net::SocketAddr;
+
+use anyhow::Result;
+use rpc_client::Config;
+use tokio::process::Command;
+
+use super::Connect;
+use super::rpc::{self, RpcCaller};
+use crate::child;
+
+const SERVER: &str = include_str!("../../tornado_server.py");
+
+/// Serves until the process ends. The script says itself where it listens.
+pub(crate) async fn serve(listen: SocketAddr) -> Result<()> {
+    let mut python = Command::new("python3");
+    python.args(["-c", SERVER, "--listen", &listen.to_string()]);
+    child::run(child::start(&mut python)?).await
+}
+
+/// Opens one client for each connection; its calls carry no id and are answered in their order.
+pub(crate) struct Tornado;
+
+impl Connect for Tornado {
+    type Caller = RpcCaller;
+
+    async fn connect(&self, address: SocketAddr, callers: usize) -> Result<Vec<RpcCaller>> {
+        rpc::share(address, callers, Config { ordered: true, ..Config::default() }).await
+    }
+}
