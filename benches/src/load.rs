@@ -1,4 +1,5 @@
 //! The client's half of a measurement: callers, closed or open loop, and what they saw.
+#![allow(clippy::cast_precision_loss, reason = "counts far below 2^52")]
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -228,12 +229,12 @@ async fn measure(mut tasks: JoinSet<Result<()>>, recorder: &Recorder) -> Result<
     while let Some(done) = tasks.join_next().await {
         done??;
     }
-    let cpu = cpu_time(std::process::id())? - cpu;
+    let cpu = cpu_time(std::process::id())?.saturating_sub(cpu);
     let latencies = recorder.latencies.lock().unwrap_or_else(PoisonError::into_inner);
     let last = recorder.last.lock().unwrap_or_else(PoisonError::into_inner);
     let total_calls = recorder.total.load(Ordering::Relaxed);
     let last = last.context("no call ended within the measured time")?;
-    let seconds = (last - recorder.warm.max(begin)).as_secs_f64();
+    let seconds = last.saturating_duration_since(recorder.warm.max(begin)).as_secs_f64();
     let microseconds = |quantile| latencies.value_at_quantile(quantile) as f64 / 1e3;
     Ok(Measured {
         calls: latencies.len(),

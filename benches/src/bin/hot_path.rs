@@ -3,6 +3,7 @@
 //! The other side is a byte stream in memory that does as little as it can. `.ci/instructions` runs
 //! this under valgrind with two numbers of calls and divides the difference.
 
+use std::fmt::Write as _;
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -106,7 +107,7 @@ async fn server(batches: u64) -> Result<()> {
     for n in 0..IN_FLIGHT {
         // Ids like the client's.
         let id = (n << 21) | n;
-        batch += &format!("{{\"id\":{id},\"cmdid\":{LOG},\"timeout_ms\":4999,\"params\":{params}}}\n");
+        writeln!(batch, r#"{{"id":{id},"cmdid":{LOG},"timeout_ms":4999,"params":{params}}}"#)?;
     }
     let server = Server::builder().router(Router::new().route(LOG, log)?).bind().await?;
     let requests = Requests { batch: batch.into_bytes(), batches };
