@@ -1,7 +1,7 @@
 //! The table from cmdid to handler.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
@@ -39,7 +39,7 @@ pub struct Router<S = ()> {
 
 /// The routes without the state that they were made with.
 pub(crate) struct Routes {
-    table: HashMap<CmdId, RouteEntry>,
+    table: BTreeMap<CmdId, RouteEntry>,
     fallback: Option<BoxService>,
     /// The calls that run on though their callers are gone.
     pub(crate) detached: Vec<TaskTracker>,
@@ -69,7 +69,7 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
     /// A router whose handlers may take [`State<S>`](crate::State).
     pub fn with_state(state: S) -> Self {
         let detached = vec![TaskTracker::new()];
-        Self { state, routes: Routes { table: HashMap::new(), fallback: None, detached } }
+        Self { state, routes: Routes { table: BTreeMap::new(), fallback: None, detached } }
     }
 
     /// Adds a command: an async function, or a [`Route`] that says more about it.
@@ -164,9 +164,7 @@ impl Routes {
     }
 
     pub(crate) fn descriptors(&self) -> Vec<&Descriptor> {
-        let mut all: Vec<_> = self.table.values().map(|entry| &entry.descriptor).collect();
-        all.sort_by_key(|descriptor| descriptor.cmdid);
-        all
+        self.table.values().map(|entry| &entry.descriptor).collect()
     }
 
     /// Starts a call.
@@ -193,9 +191,7 @@ impl<S: Clone + Send + Sync + 'static> Service for Router<S> {
 
 impl<S> fmt::Debug for Router<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut names: Vec<_> = self.routes.table.iter().map(|(cmdid, entry)| (*cmdid, entry.name)).collect();
-        names.sort_unstable();
-        f.debug_map().entries(names).finish()
+        f.debug_map().entries(self.routes.table.iter().map(|(cmdid, entry)| (cmdid, entry.name))).finish()
     }
 }
 

@@ -154,15 +154,15 @@ fn integer_of<'a>(key: &str, text: &'a str, max: u64) -> Option<(Option<u64>, &'
 fn digits(text: &str) -> Option<(u64, &str)> {
     let mut value = 0;
     let mut length = 0;
-    for byte in text.bytes().take(17) {
-        let digit = byte.wrapping_sub(b'0');
-        if digit > 9 {
-            break;
+    let bytes = text.as_bytes();
+    while let Some(digit) = bytes.get(length).map(|byte| byte.wrapping_sub(b'0')).filter(|digit| *digit < 10) {
+        if length == 16 {
+            return None;
         }
         value = value * 10 + u64::from(digit);
         length += 1;
     }
-    let is_plain = matches!(length, 1..=16) && (length == 1 || !text.starts_with('0'));
+    let is_plain = length == 1 || length > 1 && bytes[0] != b'0';
     is_plain.then(|| (value, &text[length..]))
 }
 

@@ -1,8 +1,10 @@
 use std::any::Any;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
-use futures::FutureExt;
+use pin_project_lite::pin_project;
 use rpc_core::{CmdId, Outcome, Request, Service, Status};
 
 /// Turns a panic of the handler, or of the decoding of its params, into code 13. The panic's text
@@ -14,13 +16,30 @@ impl<S: Service> Service for CatchPanic<S> {
         let cmdid = request.cmdid;
         // Unwind safety: the future is dropped after a panic, and what it shares with other calls
         // is behind locks that poison or atomics.
-        let started = catch_unwind(AssertUnwindSafe(|| self.0.call(request)));
-        async move {
-            let finished = match started {
-                Ok(future) => AssertUnwindSafe(future).catch_unwind().await,
-                Err(panic) => Err(panic),
-            };
-            finished.unwrap_or_else(|panic| Err(report_panic(cmdid, panic.as_ref())))
+        match catch_unwind(AssertUnwindSafe(|| self.0.call(request))) {
+            Ok(inner) => CatchPanicFuture::Started { inner, cmdid },
+            Err(panic) => CatchPanicFuture::Failed { status: Some(report_panic(cmdid, panic.as_ref())) },
+        }
+    }
+}
+
+pin_project! {
+    #[project = Project]
+    enum CatchPanicFuture<F> {
+        Started { #[pin] inner: F, cmdid: CmdId },
+        /// The decoding of the params panicked.
+        Failed { status: Option<Status> },
+    }
+}
+
+impl<F: Future<Output = Outcome>> Future for CatchPanicFuture<F> {
+    type Output = Outcome;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
+        match self.project() {
+            Project::Started { inner, cmdid } => catch_unwind(AssertUnwindSafe(|| inner.poll(cx)))
+                .unwrap_or_else(|panic| Poll::Ready(Err(report_panic(*cmdid, panic.as_ref())))),
+            Project::Failed { status } => Poll::Ready(Err(status.take().expect("polled after its end"))),
         }
     }
 }

@@ -1,32 +1,50 @@
-use std::future::{Future, poll_fn};
-use std::pin::pin;
-use std::task::Poll;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
 
+use pin_project_lite::pin_project;
 use rpc_core::{Outcome, Request, Service, Status};
+use tokio::time::{Sleep, sleep_until};
 
 /// Ends a call at its deadline with code 4 and drops the handler.
 ///
-/// The timer is only started for a handler that is not ready at once.
+/// The timer is only made for a handler that is not ready at once.
 pub(crate) struct Timeout<S>(pub(crate) S);
 
 impl<S: Service> Service for Timeout<S> {
     fn call(&self, request: Request<'_>) -> impl Future<Output = Outcome> + Send + 'static {
         let deadline = request.scope.deadline;
-        let future = self.0.call(request);
-        async move {
-            let mut future = pin!(future);
-            let Some(deadline) = deadline else {
-                return future.await;
-            };
-            if let Poll::Ready(outcome) = poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await {
-                return outcome;
-            }
-            match tokio::time::timeout_at(deadline.into(), future).await {
-                Ok(outcome) => outcome,
-                Err(_) => Err(Status::deadline_exceeded(
-                    "the time of the call was up before its result: its `timeout_ms`, or the server's `handler_timeout_ms`",
-                )),
-            }
+        TimeoutFuture { inner: self.0.call(request), deadline, timer: None }
+    }
+}
+
+pin_project! {
+    /// Written by hand, as are the futures of the other layers: what `async` makes would hold what it
+    /// captures and what it awaits side by side, and each layer would double the size of a call.
+    struct TimeoutFuture<F> {
+        #[pin]
+        inner: F,
+        deadline: Option<Instant>,
+        timer: Option<Pin<Box<Sleep>>>,
+    }
+}
+
+impl<F: Future<Output = Outcome>> Future for TimeoutFuture<F> {
+    type Output = Outcome;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
+        let this = self.project();
+        if let Poll::Ready(outcome) = this.inner.poll(cx) {
+            return Poll::Ready(outcome);
         }
+        let Some(deadline) = *this.deadline else {
+            return Poll::Pending;
+        };
+        let timer = this.timer.get_or_insert_with(|| Box::pin(sleep_until(deadline.into())));
+        ready!(timer.as_mut().poll(cx));
+        Poll::Ready(Err(Status::deadline_exceeded(
+            "the time of the call was up before its result: its `timeout_ms`, or the server's `handler_timeout_ms`",
+        )))
     }
 }
