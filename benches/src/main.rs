@@ -10,10 +10,15 @@ use contenders::Contender;
 use load::{Load, Measured};
 use log_call::Entry;
 
+mod children;
 mod contenders;
 mod load;
 mod log_call;
 mod process;
+mod report;
+mod run;
+mod scenario;
+mod targets;
 
 #[derive(Parser)]
 #[command(name = "rpc-benches", about = "Measures this project beside its peers.")]
@@ -24,6 +29,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Measures all contenders in all scenarios and writes the results.
+    Run(run::Options),
     /// Runs the server's half alone, until it is stopped.
     Serve(Serve),
     /// Runs the client's half alone against a server, and prints what it measured.
@@ -77,6 +84,9 @@ struct LoadOptions {
     /// A slow call of one second at a time beside the others.
     #[arg(long)]
     slow: bool,
+    /// Only opens so many connections, makes one call on each, and keeps them until stdin ends.
+    #[arg(long)]
+    idle: Option<usize>,
     /// Worker threads; 1 is a single-threaded runtime.
     #[arg(long, default_value_t = 1)]
     workers: usize,
@@ -87,10 +97,12 @@ struct LoadOptions {
 
 fn main() -> Result<()> {
     match Cli::parse().command {
+        Command::Run(options) => runtime(1)?.block_on(run::run(options)),
         Command::Serve(options) => runtime(options.workers)?.block_on(serve(options)),
         Command::Load(options) => {
-            let measured = runtime(options.workers)?.block_on(run_load(options))?;
-            println!("{}", serde_json::to_string(&measured)?);
+            if let Some(measured) = runtime(options.workers)?.block_on(run_load(options))? {
+                println!("{}", serde_json::to_string(&measured)?);
+            }
             Ok(())
         }
     }
@@ -123,7 +135,7 @@ fn write_every(frames: usize) -> usize {
     if frames == 0 { usize::MAX } else { frames }
 }
 
-async fn run_load(options: LoadOptions) -> Result<Measured> {
+async fn run_load(options: LoadOptions) -> Result<Option<Measured>> {
     let calls_have_no_end = if options.calls.is_some() { 600.0 } else { options.seconds };
     let warm_up = if options.calls.is_some() { 0.0 } else { options.warm_up };
     let mut load = Load::new(
@@ -136,12 +148,13 @@ async fn run_load(options: LoadOptions) -> Result<Measured> {
     load.short = options.short || options.contender == Contender::HttpShort;
     load.slow = options.slow;
     load.rate = options.rate;
+    load.idle = options.idle;
     load.entry = Entry::of(options.bytes);
     load.write_every = write_every(options.write_every);
     let (is_short, address, multiplexed) = (load.short, options.connect, options.contender.is_multiplexed());
     match options.contender {
         Contender::Rpc => load::run(contenders::rpc::Rpc { is_short }, address, load, multiplexed).await,
-        Contender::Limit => load::run_limit(address, load).await,
+        Contender::Limit => load::run_limit(address, load).await.map(Some),
         Contender::Http | Contender::HttpShort => {
             load::run(contenders::http::Hyper { is_short }, address, load, multiplexed).await
         }

@@ -40,6 +40,13 @@ impl Contender {
         }
     }
 
+    /// Whether it can take part on this machine.
+    pub(crate) fn is_available(self) -> bool {
+        match self {
+            Self::Rpc | Self::Limit | Self::Http | Self::HttpReqwest | Self::HttpShort => true,
+        }
+    }
+
     /// Whether one connection carries many calls at a time. The others get a connection for each
     /// call in flight.
     pub(crate) fn is_multiplexed(self) -> bool {
