@@ -43,7 +43,7 @@ pub(super) fn page(report: &Report, scenarios: &[Scenario]) -> String {
          <h1>Benchmarks</h1>\
          <p>One call that sends a log entry and receives a receipt, made by each contender in its own way. \
          Every figure is the median of several rounds; in each round all contenders had a turn. \
-         The thin whisker on a bar goes from the worst round to the best.</p>\n"
+         The thin whisker on a bar goes from the worst round to the best; behind a bar stands how it relates to rpc.</p>\n"
     );
     page += "<dl>";
     for contender in Contender::value_variants() {
@@ -201,8 +201,8 @@ fn all_bars(shown: &[(&Row, &Figures)], better: Better) -> Vec<Bar> {
     let bar = |(row, figures): &(&Row, &Figures)| {
         let value = value(figures)?;
         let note = match ours.filter(|_| row.contender != "rpc") {
-            Some(ours) if better == Better::More => format!("  · rpc × {}", number(ours / value)),
-            Some(ours) => format!("  · {} × rpc", number(value / ours)),
+            Some(ours) if better == Better::More => format!("  · rpc has {} ×", number(ours / value)),
+            Some(ours) => format!("  · {} × rpc's", number(value / ours)),
             None => String::new(),
         };
         let spread = figures.rps.filter(|_| better == Better::More).map(|rps| (rps.min, rps.max));
@@ -287,26 +287,21 @@ fn compared(
         .filter_map(|row| Some((of(row)?, row.contender.as_str())))
         .collect();
     others.sort_by(|(a, _), (b, _)| if is_more_better { b.total_cmp(a) } else { a.total_cmp(b) });
-    let mut parts = Vec::new();
-    let times = |its: f64| {
-        if is_more_better {
-            format!("{} times as many as", number(ours / its))
-        } else {
-            format!("{} times that in", number(its / ours))
-        }
-    };
+    let times = |its: f64| number(if is_more_better { ours / its } else { its / ours });
     let limit = rows.iter().find(|row| row.contender == "limit").and_then(|row| of(row));
-    parts.extend(limit.map(|limit| format!("{} limit", times(limit))));
-    if let Some((best, name)) = others.first() {
-        let rank = if others.len() > 1 { ", the best of the others" } else { "" };
-        parts.push(format!("{} {name}{rank}", times(*best)));
-    }
-    if let Some((last, name)) = others.last().filter(|_| others.len() > 1) {
-        parts.push(format!("{} {name}, the last", times(*last)));
-    }
-    let separator = if parts.is_empty() { "." } else { ": " };
-    let end = if parts.is_empty() { "" } else { "." };
-    format!("{begin} {}{unit}{separator}{}{end}", number(ours), parts.join("; "))
+    let is_alone = others.len() == 1;
+    let best =
+        others.first().map(|(its, name)| (*its, *name, if is_alone { "" } else { " (best of the others)" }));
+    let last = others.last().filter(|_| !is_alone).map(|(its, name)| (*its, *name, " (last)"));
+    let all = limit.map(|its| (its, "limit", "")).into_iter().chain(best).chain(last);
+    let parts: Vec<String> = all
+        .map(|(its, name, rank)| match is_more_better {
+            true => format!("{} × {name}{rank}", times(its)),
+            false => format!("{name}{rank} {} × that", times(its)),
+        })
+        .collect();
+    let ours = format!("{begin} {}{unit}", number(ours));
+    if parts.is_empty() { ours + "." } else { format!("{ours}: {}.", parts.join(", ")) }
 }
 
 fn latency_headline(rows: &[&Row]) -> String {
@@ -344,13 +339,14 @@ fn knee_headline(rows: &[&Row]) -> String {
         return NOTHING.into();
     };
     let http = peak("http")
-        .map(|(most, callers)| format!("; http makes at most {}, at {}", number(most), count(callers)));
+        .map(|(most, callers)| format!("; http makes at most {}, with {}", number(most), count(callers)));
+    let kept = (callers < last_callers)
+        .then(|| format!(", and {:.0} % of that with {}", last / most * 100.0, count(last_callers)));
     format!(
-        "On one connection rpc makes most calls with {} callers, {} a second, and {:.0} % of that with {}{}.",
+        "On one connection rpc makes most calls with {} callers: {} a second{}{}.",
         count(callers),
         number(most),
-        last / most * 100.0,
-        count(last_callers),
+        kept.unwrap_or_default(),
         http.unwrap_or_default()
     )
 }
@@ -452,8 +448,7 @@ mod tests {
         let rps = |figures: &Figures| Some(figures.rps?.median);
         assert_eq!(
             compared(&rows, rps, "rpc makes", " calls a second", true),
-            "rpc makes 800,000 calls a second: 0.80 times as many as limit; 20.0 times as many as http, the best of \
-             the others; 40.0 times as many as grpc, the last."
+            "rpc makes 800,000 calls a second: 0.80 × limit, 20.0 × http (best of the others), 40.0 × grpc (last)."
         );
         assert_eq!(
             compared(&rows[..1], rps, "rpc makes", " calls a second", true),
@@ -467,7 +462,7 @@ mod tests {
         let rows = [at(1.0, "rpc", 100.0, 1.0), at(64.0, "rpc", 400.0, 1.0), at(4000.0, "rpc", 300.0, 1.0)];
         assert_eq!(
             knee_headline(&rows.iter().collect::<Vec<_>>()),
-            "On one connection rpc makes most calls with 64 callers, 400 a second, and 75 % of that with 4,000."
+            "On one connection rpc makes most calls with 64 callers: 400 a second, and 75 % of that with 4,000."
         );
     }
 

@@ -79,7 +79,7 @@ impl Unit {
         let text = match self {
             Self::Number if value >= 1e6 => format!("{}M", value / 1e6),
             Self::Number if value >= 1e4 => format!("{}k", value / 1e3),
-            Self::Number if value < 10.0 => format!("{value}"),
+            Self::Number if value < 1e3 => format!("{value}"),
             Self::Number => number(value),
             Self::Time if value >= 1e6 => format!("{} s", value / 1e6),
             Self::Time if value >= 1e3 => format!("{} ms", value / 1e3),
