@@ -18,13 +18,13 @@ use crate::scenario::Entrant;
 /// How long a server may take to listen, and a load to come to its end after its time.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Where processes run.
+/// How processes run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Layout {
-    /// The server on core 0, the load on core 1.
-    Pinned,
-    /// Anywhere, with two workers each.
-    Unpinned,
+pub(crate) struct Layout {
+    /// The server on core 0 and the load on core 1; otherwise anywhere.
+    pub(crate) is_pinned: bool,
+    /// The worker threads of each.
+    pub(crate) workers: usize,
 }
 
 /// Why nothing can be pinned here, if so.
@@ -71,7 +71,7 @@ impl Process {
         // A group of its own: a server may start others, and all of them are to end together.
         command.args(arguments.split_whitespace()).process_group(0).kill_on_drop(true);
         // Errors go into tables.
-        command.env("RUST_BACKTRACE", "0").env("RUST_LIB_BACKTRACE", "0");
+        command.env("RUST_BACKTRACE", "0");
         command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().context("cannot start")?;
         let stdout = BufReader::new(child.stdout.take().context("stdout is piped")?);
@@ -95,7 +95,7 @@ impl Process {
     fn words(&self) -> String {
         let stderr = self.stderr.lock().unwrap_or_else(PoisonError::into_inner);
         let lines: Vec<&str> = stderr.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-        if lines.is_empty() { "it said nothing".into() } else { lines.join("; ").replacen("Error: ", "", 1) }
+        if lines.is_empty() { "it said nothing".into() } else { lines.join("; ") }
     }
 }
 
@@ -199,12 +199,11 @@ impl Server {
 
 /// The options that both halves take.
 fn common(entrant: &Entrant, layout: Layout) -> String {
-    let workers = if layout == Layout::Unpinned { " --workers 2" } else { "" };
     let write_every =
         entrant.write_every.map(|frames| format!(" --write-every {frames}")).unwrap_or_default();
-    format!("{workers}{write_every}")
+    format!(" --workers {}{write_every}", layout.workers)
 }
 
 fn core(layout: Layout, core: &'static str) -> Option<&'static str> {
-    (layout == Layout::Pinned).then_some(core)
+    layout.is_pinned.then_some(core)
 }

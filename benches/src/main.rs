@@ -1,6 +1,7 @@
 //! The benchmark harness: measures this project beside its peers. See `benches/README.md`.
 
 use std::net::SocketAddr;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -95,7 +96,18 @@ struct LoadOptions {
     write_every: usize,
 }
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    match run_command() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // In one line: it may go into a table.
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run_command() -> Result<()> {
     match Cli::parse().command {
         Command::Run(options) => runtime(1)?.block_on(run::run(options)),
         Command::Serve(options) => runtime(options.workers)?.block_on(serve(options)),

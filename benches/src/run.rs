@@ -53,10 +53,12 @@ fn names() -> Vec<&'static str> {
 /// Runs until all is measured, or until it is told to stop. Either way no process is left behind.
 pub(crate) async fn run(options: Options) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
+    let mut hang_up = signal(SignalKind::hangup())?;
     tokio::select! {
         done = measure_all(options) => done,
         stopped = tokio::signal::ctrl_c() => stopped.map_err(Into::into).and_then(|()| bail!("stopped")),
         _ = terminate.recv() => bail!("stopped"),
+        _ = hang_up.recv() => bail!("stopped"),
     }
 }
 
@@ -73,8 +75,11 @@ async fn measure_all(options: Options) -> Result<()> {
     });
     ensure!(!contenders.is_empty(), "no contender is left");
     let mut scenarios = scenario::all(&contenders, options.quick);
-    scenarios
-        .retain(|scenario| options.only.is_empty() || options.only.iter().any(|name| name == scenario.name));
+    scenarios.retain(|scenario| {
+        let is_wanted = options.only.is_empty() || options.only.iter().any(|name| name == scenario.name);
+        is_wanted && scenario.steps.iter().any(|step| !step.entrants.is_empty())
+    });
+    ensure!(!scenarios.is_empty(), "none of these contenders takes part in these scenarios");
 
     let open_files = children::raise_open_files();
     for scenario in &mut scenarios {
@@ -114,8 +119,10 @@ async fn measure_all(options: Options) -> Result<()> {
         let style = ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len} {msg}")?;
         let progress = ProgressBar::new(0).with_style(style);
         progress.set_prefix(format!("[{}/{number_of_scenarios}] {}", i + 1, scenario.name));
-        let layout =
-            if scenario.is_pinned && why_not_pinned.is_none() { Layout::Pinned } else { Layout::Unpinned };
+        let layout = Layout {
+            is_pinned: scenario.is_pinned && why_not_pinned.is_none(),
+            workers: if scenario.is_pinned { 1 } else { 2 },
+        };
         let rounds = if scenario.is_minor { rounds.div_ceil(2) } else { rounds };
         let mut measuring =
             Measuring { scenario, layout, rounds, seconds, warm_up, progress, report: &mut report };
@@ -165,7 +172,7 @@ impl Measuring<'_> {
 
     /// Raises the rate until nobody keeps up. Who does not is not asked for more.
     async fn open_loop(&mut self, percents: &[u16]) {
-        let Some(first) = self.scenario.steps[0].entrants.first() else { return };
+        let first = &self.scenario.steps[0].entrants[0];
         self.progress
             .set_length((self.scenario.steps[0].entrants.len() * self.rounds * percents.len()) as u64);
         let servers = self.servers().await;
@@ -230,9 +237,6 @@ impl Measuring<'_> {
 
     async fn allocations(&mut self) {
         let step = &self.scenario.steps[0];
-        if step.entrants.is_empty() {
-            return;
-        }
         let counted = count_allocations().await.map_err(|error| format!("{error:#}"));
         for (name, count) in [
             ("rpc-client", counted.as_ref().map(|counted| counted.client)),

@@ -83,9 +83,12 @@ impl Verdict {
     }
 }
 
-/// All targets against what was measured.
+/// The targets of the scenarios that were run against what was measured.
 pub(crate) fn judge(report: &Report) -> Vec<Verdict> {
-    TARGETS.iter().map(|target| judge_one(target, report)).collect()
+    let was_run = |target: &&Target| {
+        report.rows.iter().any(|row| row.step == target.step || row.scenario == target.step)
+    };
+    TARGETS.iter().filter(was_run).map(|target| judge_one(target, report)).collect()
 }
 
 fn judge_one(target: &Target, report: &Report) -> Verdict {
