@@ -137,7 +137,10 @@ async fn measure_all(options: Options) -> Result<()> {
         // After each, so that a run that is stopped leaves what it has.
         report.write(&options.out, &scenarios)?;
     }
-    println!("\nThe targets:\n{}", table::of_verdicts(&targets::judge(&report)).text());
+    let verdicts = targets::judge(&report);
+    if !verdicts.is_empty() {
+        println!("\nThe targets:\n{}", table::of_verdicts(&verdicts).text());
+    }
     println!("{} has the plots, results.csv beside it the figures", options.out.join("index.html").display());
     Ok(())
 }

@@ -60,8 +60,11 @@ pub(super) fn page(report: &Report, scenarios: &[Scenario]) -> String {
             page += &section(report, scenario, &rows);
         }
     }
-    page += "<h2>The targets</h2>";
-    page += &table(&of_verdicts(&judge(report)));
+    let verdicts = judge(report);
+    if !verdicts.is_empty() {
+        page += "<h2>The targets</h2>";
+        page += &table(&of_verdicts(&verdicts));
+    }
     page += "<h2>The machine</h2><div class='wide wrap'><table>";
     for (name, value) in &report.facts {
         write!(page, "<tr><th class='n'>{name}</th><td>{}</td></tr>", escape(value)).expect("a string grows");
@@ -412,11 +415,7 @@ fn slow_headline(step: &str, rows: &[&Row]) -> String {
     );
     match growth.filter(|(.., name)| *name != "rpc").max_by(|(a, ..), (b, ..)| a.total_cmp(b)) {
         Some((most, p99, name)) => {
-            format!(
-                "{begin}; of the others it grows most with {name}, {} times, to {}.",
-                number(most),
-                time(p99)
-            )
+            format!("{begin}; the most of the others is {} times, with {name} ({}).", number(most), time(p99))
         }
         None => begin + ".",
     }

@@ -20,10 +20,14 @@ impl Scale {
         Self { from: 0.0, to, pixels_from, pixels_to, is_log: false }
     }
 
-    /// Equal factors are equally far apart. Covers all values, which are above 0.
+    /// Equal factors are equally far apart. Covers all values, which are above 0, from tick to tick.
     pub(super) fn log(values: impl Iterator<Item = f64> + Clone, pixels_from: f64, pixels_to: f64) -> Self {
-        let from = values.clone().fold(f64::INFINITY, f64::min);
-        let to = values.fold(from, f64::max);
+        let least = values.clone().fold(f64::INFINITY, f64::min);
+        let most = values.fold(least, f64::max);
+        let power = |value: f64| 10f64.powf(value.log10().floor());
+        let from = [5.0, 2.0, 1.0].map(|step| step * power(least)).into_iter().find(|tick| *tick <= least);
+        let to = [1.0, 2.0, 5.0, 10.0].map(|step| step * power(most)).into_iter().find(|tick| *tick >= most);
+        let (from, to) = (from.unwrap_or(least), to.unwrap_or(most));
         // A single value stands in the middle.
         let (from, to) = if from < to { (from, to) } else { (from / 2.0, from * 2.0) };
         Self { from, to, pixels_from, pixels_to, is_log: true }
@@ -347,6 +351,13 @@ mod tests {
         let at = [1.0, 10.0, 100.0].map(|value| scale.at(value).round());
         assert_eq!(at, [0.0, 100.0, 200.0]);
         assert_eq!(scale.ticks(), [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0]);
+    }
+
+    #[test]
+    fn a_logarithmic_scale_goes_from_tick_to_tick() {
+        let scale = Scale::log([3.0, 42.0].into_iter(), 0.0, 100.0);
+        assert_eq!(scale.ticks(), [2.0, 5.0, 10.0, 20.0, 50.0]);
+        assert_eq!([2.0, 50.0].map(|value| scale.at(value).round()), [0.0, 100.0]);
     }
 
     #[test]

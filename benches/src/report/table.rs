@@ -75,7 +75,7 @@ pub(crate) fn of_verdicts(verdicts: &[Verdict]) -> Table {
             verdict.step.to_owned(),
             verdict.what.clone(),
             verdict.wanted.clone(),
-            verdict.found.map_or_else(|| "not measured".into(), |found| format!("{found:.2}")),
+            verdict.found.map_or_else(|| "not measured".into(), |found| format!("{found:.3}")),
             verdict.word().to_owned(),
         ]
     };
