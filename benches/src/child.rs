@@ -7,6 +7,13 @@ use tokio::process::{Child, Command};
 use tokio::signal::ctrl_c;
 use tokio::signal::unix::{SignalKind, signal};
 
+/// Whether a program is there and does this.
+pub(crate) fn succeeds(program: &str, arguments: &[&str]) -> bool {
+    let mut command = std::process::Command::new(program);
+    let status = command.args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    status.is_ok_and(|status| status.success())
+}
+
 /// Starts a program. Its stdin stays open as long as this process lives, however that ends: a program
 /// that reads it knows when to go.
 pub(crate) fn start(command: &mut Command) -> Result<Child> {

@@ -1,12 +1,14 @@
 //! The client's half of a measurement: callers, closed or open loop, and what they saw.
 #![allow(clippy::cast_precision_loss, reason = "counts far below 2^52")]
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use futures::{StreamExt, TryStreamExt, stream};
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
@@ -32,6 +34,8 @@ pub(crate) struct Load {
     pub(crate) write_every: usize,
     /// The entry that is sent.
     pub(crate) entry: Entry,
+    /// Only opens so many connections, which rest after one call each.
+    pub(crate) idle: Option<usize>,
     begin: Instant,
     /// What is done before is not measured.
     warm: Instant,
@@ -52,11 +56,20 @@ impl Load {
             rate: None,
             write_every: 16,
             entry: Entry::of(0),
+            idle: None,
             begin,
             warm: begin + warm_up,
             end: begin + warm_up + time,
             tickets: calls.map(|calls| AtomicI64::new(i64::try_from(calls).unwrap_or(i64::MAX))),
         }
+    }
+
+    /// Begins now: what was done so far, as connecting, is not part of it.
+    fn begin_now(&mut self) {
+        let late = self.begin.elapsed();
+        self.begin += late;
+        self.warm += late;
+        self.end += late;
     }
 
     /// Whether one more call is to be made.
@@ -94,6 +107,14 @@ pub(crate) struct Measured {
     pub(crate) client_cpu_us: f64,
 }
 
+/// What a load of resting connections saw.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct Idle {
+    pub(crate) connections: usize,
+    /// The time for all connects and first calls.
+    pub(crate) seconds: f64,
+}
+
 /// Gathers the latencies of all callers.
 pub(crate) struct Recorder {
     warm: Instant,
@@ -126,7 +147,7 @@ pub(crate) struct Samples<'r> {
 }
 
 /// Samples are handed over in packets, so that recording costs a caller next to nothing.
-const PACKET: usize = 512;
+const PACKET: usize = 64;
 
 impl<'r> Samples<'r> {
     /// No samples yet.
@@ -166,15 +187,16 @@ impl Drop for Samples<'_> {
 }
 
 /// Runs a load of one contender's callers. `multiplexed`: callers share connections; otherwise each
-/// has one.
+/// has one. `None` where connections only rested.
 pub(crate) async fn run<C: Connect>(
     contender: C,
     address: SocketAddr,
-    load: Load,
+    mut load: Load,
     multiplexed: bool,
-) -> Result<Measured> {
-    let load = Arc::new(load);
-    let recorder = Arc::new(Recorder::new(&load));
+) -> Result<Option<Measured>> {
+    if let Some(connections) = load.idle {
+        return rest(contender, address, connections).await.map(|()| None);
+    }
     let mut callers = Vec::new();
     let mut slow_caller = None;
     for _ in 0..load.connections {
@@ -187,6 +209,9 @@ pub(crate) async fn run<C: Connect>(
         callers.extend(shared);
     }
     ensure!(multiplexed || callers.len() == load.connections * load.in_flight, "a caller is missing");
+    load.begin_now();
+    let load = Arc::new(load);
+    let recorder = Arc::new(Recorder::new(&load));
     let mut tasks = JoinSet::new();
     if let Some(rate) = load.rate {
         let due = Arc::new(Due::new(rate, load.begin));
@@ -208,7 +233,26 @@ pub(crate) async fn run<C: Connect>(
             });
         }
     }
-    measure(tasks, &recorder).await
+    measure(tasks, &recorder).await.map(Some)
+}
+
+/// Opens connections, makes one call on each, says so, and keeps them until stdin ends.
+async fn rest<C: Connect>(contender: C, address: SocketAddr, connections: usize) -> Result<()> {
+    const CONNECTING_AT_A_TIME: usize = 64;
+    let begin = Instant::now();
+    let entry = Entry::of(0);
+    let one = async || -> Result<C::Caller> {
+        let mut caller = contender.connect(address, 1).await?.pop().context("a caller is missing")?;
+        Check::default().take(caller.log(&entry).await?)?;
+        Ok(caller)
+    };
+    let all = stream::iter(0..connections).map(|_| one()).buffer_unordered(CONNECTING_AT_A_TIME);
+    let callers: Vec<C::Caller> = all.try_collect().await?;
+    let idle = Idle { connections: callers.len(), seconds: begin.elapsed().as_secs_f64() };
+    println!("{}", serde_json::to_string(&idle)?);
+    tokio::task::spawn_blocking(|| io::copy(&mut io::stdin(), &mut io::sink())).await??;
+    drop(callers);
+    Ok(())
 }
 
 /// Runs the limit's own loops.

@@ -1,6 +1,7 @@
 //! The benchmark harness: measures this project beside its peers. See `benches/README.md`.
 
 use std::net::SocketAddr;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -13,10 +14,15 @@ use load::{Load, Measured};
 use log_call::Entry;
 
 mod child;
+mod children;
 mod contenders;
 mod load;
 mod log_call;
 mod process;
+mod report;
+mod run;
+mod scenario;
+mod targets;
 
 #[derive(Parser)]
 #[command(name = "rpc-benches", about = "Measures this project beside its peers.")]
@@ -27,6 +33,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Measures all contenders in all scenarios and writes the results.
+    Run(run::Options),
     /// Runs the server's half alone, until it is stopped.
     Serve(Serve),
     /// Runs the client's half alone against a server, and prints what it measured.
@@ -82,6 +90,9 @@ struct LoadOptions {
     /// A slow call of one second at a time beside the others.
     #[arg(long)]
     slow: bool,
+    /// Only opens so many connections, makes one call on each, and keeps them until stdin ends.
+    #[arg(long)]
+    idle: Option<usize>,
     /// Worker threads; 1 is a single-threaded runtime.
     #[arg(long, default_value_t = 1)]
     workers: usize,
@@ -90,12 +101,25 @@ struct LoadOptions {
     write_every: usize,
 }
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    match run_command() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // In one line: it may go into a table.
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run_command() -> Result<()> {
     match Cli::parse().command {
+        Command::Run(options) => runtime(1)?.block_on(run::run(options)),
         Command::Serve(options) => runtime(options.workers)?.block_on(serve(options)),
         Command::Load(options) => {
-            let measured = runtime(options.workers)?.block_on(run_load(options))?;
-            println!("{}", serde_json::to_string(&measured)?);
+            if let Some(measured) = runtime(options.workers)?.block_on(run_load(options))? {
+                println!("{}", serde_json::to_string(&measured)?);
+            }
             Ok(())
         }
     }
@@ -137,7 +161,7 @@ fn write_every(frames: usize) -> usize {
     if frames == 0 { usize::MAX } else { frames }
 }
 
-async fn run_load(options: LoadOptions) -> Result<Measured> {
+async fn run_load(options: LoadOptions) -> Result<Option<Measured>> {
     ensure!(
         !options.short || options.contender.can_be_short(),
         "this contender's client cannot open a connection for each call"
@@ -154,12 +178,13 @@ async fn run_load(options: LoadOptions) -> Result<Measured> {
     load.short = options.short || options.contender == Contender::HttpShort;
     load.slow = options.slow;
     load.rate = options.rate;
+    load.idle = options.idle;
     load.entry = Entry::of(options.bytes);
     load.write_every = write_every(options.write_every);
     let (is_short, address, multiplexed) = (load.short, options.connect, options.contender.is_multiplexed());
     match options.contender {
         Contender::Rpc => load::run(contenders::rpc::Rpc { is_short }, address, load, multiplexed).await,
-        Contender::Limit => load::run_limit(address, load).await,
+        Contender::Limit => load::run_limit(address, load).await.map(Some),
         Contender::Http | Contender::HttpShort => {
             load::run(contenders::http::Hyper { is_short }, address, load, multiplexed).await
         }

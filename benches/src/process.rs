@@ -24,3 +24,20 @@ pub(crate) fn resident_bytes(process: u32) -> Result<u64> {
     let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse()?;
     Ok(kilobytes * 1024)
 }
+
+/// A process and those that it has started, at any depth.
+pub(crate) fn family(process: u32) -> Result<Vec<u32>> {
+    let mut all = vec![process];
+    let mut next = 0;
+    while let Some(parent) = all.get(next) {
+        for thread in fs::read_dir(format!("/proc/{parent}/task")).context("no such process")? {
+            // A thread may end meanwhile.
+            let Ok(text) = fs::read_to_string(thread?.path().join("children")) else { continue };
+            for child in text.split_whitespace() {
+                all.push(child.parse().context("children")?);
+            }
+        }
+        next += 1;
+    }
+    Ok(all)
+}

@@ -88,10 +88,8 @@ struct Connection<IO> {
     needs_flush: bool,
     stall_deadline: Option<Instant>,
 
-    calls: FuturesUnordered<Abortable<Call>>,
-    streams: SelectAll<Abortable<StreamCall>>,
-    /// The calls with an id that are not over.
-    ids: HashMap<u64, Handle>,
+    /// The calls that were not ready at once. Most connections never have any.
+    parked: Option<Box<Parked>>,
     ordered: VecDeque<Ordered>,
     /// The params of the calls in `ordered`.
     ordered_bytes: usize,
@@ -104,6 +102,21 @@ struct Connection<IO> {
     timer: Option<Pin<Box<Sleep>>>,
     stats: ConnectionStats,
     unpublished: Unpublished,
+}
+
+/// Calls that are not over.
+#[derive(Default)]
+struct Parked {
+    calls: FuturesUnordered<Abortable<Call>>,
+    streams: SelectAll<Abortable<StreamCall>>,
+    /// Those with an id.
+    ids: HashMap<u64, Handle>,
+}
+
+impl Parked {
+    fn len(&self) -> usize {
+        self.calls.len() + self.streams.len()
+    }
 }
 
 /// Counts of this connection that the server's do not have yet: all connections share those, so they
@@ -184,9 +197,7 @@ where
             written: 0,
             needs_flush: false,
             stall_deadline: None,
-            calls: FuturesUnordered::new(),
-            streams: SelectAll::new(),
-            ids: HashMap::new(),
+            parked: None,
             ordered: VecDeque::new(),
             ordered_bytes: 0,
             ordered_runs: false,
@@ -201,6 +212,9 @@ where
 
     /// Turns until there is nothing to do. Ready when the connection is over.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.output.capacity() == 0 {
+            self.output = scratch::take_output();
+        }
         for _ in 0..TURNS_PER_POLL {
             self.poll_drain(cx);
             self.end_calls(cx);
@@ -235,11 +249,13 @@ where
                 }
                 Phase::Open | Phase::Draining | Phase::Finishing | Phase::Lingering => {}
             }
-            if self.poll_timer(cx).is_pending() && read.is_pending() {
-                self.release_buffers();
+            if read.is_pending() && self.poll_timer(cx).is_pending() {
+                self.release();
                 return Poll::Pending;
             }
         }
+        // Whatever comes in, it does not put off what it is time for.
+        let _ = self.poll_timer(cx);
         // Others of this thread come first for once.
         cx.waker().wake_by_ref();
         Poll::Pending
@@ -382,7 +398,12 @@ where
     }
 
     fn in_flight(&self) -> usize {
-        self.calls.len() + self.streams.len() + self.ordered.len()
+        self.parked.as_ref().map_or(0, |parked| parked.len()) + self.ordered.len()
+    }
+
+    /// The call with this id, if it is not over.
+    fn handle(&self, id: u64) -> Option<&Handle> {
+        self.parked.as_ref()?.ids.get(&id)
     }
 
     /// The peer ended its side, perhaps only that one: what it asked for is still answered.
@@ -426,7 +447,7 @@ where
         }
         let Some(usual) = UsualRequest::read(line) else { return false };
         let may_start = match usual.id() {
-            Some(id) => !self.ids.contains_key(&id),
+            Some(id) => self.handle(id).is_none(),
             None => !self.ordered_runs && self.ordered.is_empty(),
         };
         if !may_start || usual.cmdid().is_built_in() || usual.timeout() == Some(Duration::ZERO) {
@@ -489,7 +510,7 @@ where
     fn admit(&mut self, cx: &mut Context<'_>, mut request: Request<'_>, received: Instant) {
         if request.id.is_some() {
             self.has_used_id = true;
-            if request.id.is_some_and(|id| self.ids.contains_key(&id)) {
+            if request.id.is_some_and(|id| self.handle(id).is_some()) {
                 self.verdict(
                     None,
                     &Status::invalid_argument(
@@ -567,7 +588,7 @@ where
                 let (abort, registration) = AbortHandle::new_pair();
                 self.occupy(call.place(), abort, None);
                 add(&self.shared.metrics.in_flight, 1);
-                self.calls.push(Abortable::new(call, registration));
+                self.park().calls.push(Abortable::new(call, registration));
             }
         }
     }
@@ -600,16 +621,24 @@ where
     fn occupy(&mut self, place: Place, abort: AbortHandle, credit: Option<Arc<Credit>>) {
         match place {
             Place::Multiplexed(id) => {
-                self.ids.insert(id, Handle { abort, credit });
+                self.park().ids.insert(id, Handle { abort, credit });
             }
             Place::Ordered => self.ordered_runs = true,
             Place::Unanswered => {}
         }
     }
 
+    fn park(&mut self) -> &mut Parked {
+        self.parked.get_or_insert_default()
+    }
+
+    fn take_handle(&mut self, id: u64) -> Option<Handle> {
+        self.parked.as_mut()?.ids.remove(&id)
+    }
+
     fn vacate(&mut self, place: Place) {
         match place {
-            Place::Multiplexed(id) => drop(self.ids.remove(&id)),
+            Place::Multiplexed(id) => drop(self.take_handle(id)),
             Place::Ordered => self.ordered_runs = false,
             Place::Unanswered => {}
         }
@@ -618,7 +647,8 @@ where
     /// Ends the calls that became ready.
     fn end_calls(&mut self, cx: &mut Context<'_>) {
         while self.has(Room::InOutput) && self.phase != Phase::Closed {
-            let Poll::Ready(Some(ended)) = self.calls.poll_next_unpin(cx) else { return };
+            let Some(parked) = &mut self.parked else { return };
+            let Poll::Ready(Some(ended)) = parked.calls.poll_next_unpin(cx) else { return };
             subtract(&self.shared.metrics.in_flight, 1);
             // One that was aborted was answered when it was cancelled.
             let Ok((terms, outcome)) = ended else { continue };
@@ -671,7 +701,7 @@ where
                     credit.close();
                 }
                 self.occupy(terms.place, abort, credit);
-                self.streams.push(Abortable::new(stream, registration));
+                self.park().streams.push(Abortable::new(stream, registration));
                 return;
             }
             Ok(Body::Data(data)) => encode_reply(&mut self.output, id, Some(&data)),
@@ -708,14 +738,14 @@ where
     }
 
     fn cancel(&mut self, id: u64) {
-        if let Some(handle) = self.ids.remove(&id) {
+        if let Some(handle) = self.take_handle(id) {
             handle.abort.abort();
             self.verdict(Some(id), &Status::cancelled("the caller cancelled the call"));
         }
     }
 
     fn give_credit(&mut self, id: u64, items: u64) {
-        if let Some(Handle { credit: Some(credit), .. }) = self.ids.get(&id) {
+        if let Some(Handle { credit: Some(credit), .. }) = self.handle(id) {
             credit.add(items);
         }
     }
@@ -723,9 +753,8 @@ where
     /// Sends the items of streams that are ready, while the peer keeps up.
     fn send_items(&mut self, cx: &mut Context<'_>) {
         while self.waiting_output() < self.stream_output_max() {
-            let Poll::Ready(Some((terms, step))) = self.streams.poll_next_unpin(cx) else {
-                return;
-            };
+            let Some(parked) = &mut self.parked else { return };
+            let Poll::Ready(Some((terms, step))) = parked.streams.poll_next_unpin(cx) else { return };
             let end = match step {
                 StreamStep::Item(item) => {
                     encode_item(&mut self.output, terms.place.id(), &item);
@@ -805,7 +834,8 @@ where
             self.line_deadline = None;
         }
         if phase == Phase::Finishing {
-            self.ids.values().filter_map(|handle| handle.credit.as_deref()).for_each(Credit::close);
+            let handles = self.parked.iter().flat_map(|parked| parked.ids.values());
+            handles.filter_map(|handle| handle.credit.as_deref()).for_each(Credit::close);
         }
         self.phase_deadline = limit.map(|limit| Instant::now() + limit);
     }
@@ -871,13 +901,16 @@ where
         }
     }
 
-    /// An idle connection keeps no buffers.
-    fn release_buffers(&mut self) {
-        if self.output.is_empty() && self.output.capacity() > 0 && self.calls.is_empty() {
-            self.output = Vec::new();
+    /// An idle connection keeps nothing that it can do without.
+    fn release(&mut self) {
+        if self.output.is_empty() {
+            scratch::give_back_output(mem::take(&mut self.output));
         }
-        if self.input.is_empty() && self.input.capacity() > 0 {
+        if self.input.is_empty() {
             self.input = Vec::new();
+        }
+        if self.parked.as_ref().is_some_and(|parked| parked.len() == 0) {
+            self.parked = None;
         }
     }
 }
@@ -893,6 +926,7 @@ impl<IO> Drop for Connection<IO> {
     fn drop(&mut self) {
         self.unpublished.publish(&self.shared.metrics);
         subtract(&self.shared.metrics.connections_open, 1);
-        subtract(&self.shared.metrics.in_flight, self.calls.len() as u64);
+        let parked = self.parked.as_ref().map_or(0, |parked| parked.calls.len());
+        subtract(&self.shared.metrics.in_flight, parked as u64);
     }
 }

@@ -1,14 +1,18 @@
-//! The buffer that a thread's connections read into: one for all of them, so that an idle
-//! connection holds none.
+//! Buffers that belong to the thread: one that its connections read into, and a few that they gather
+//! replies in, so that an idle connection holds none and a busy one allocates none.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 
 /// What one read takes at most.
 const SCRATCH_BYTES: usize = 64 * 1024;
 
 thread_local! {
     static SCRATCH: Cell<Option<Box<[u8]>>> = const { Cell::new(None) };
+    static OUTPUTS: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
 }
+
+/// Connections of a thread that have replies to write at one time; as a rule it is one.
+const OUTPUTS_KEPT_MAX: usize = 8;
 
 /// The thread's buffer; a new one where it is in use further up the stack, by a handler that runs
 /// another connection itself.
@@ -18,4 +22,18 @@ pub(crate) fn take() -> Box<[u8]> {
 
 pub(crate) fn give_back(scratch: Box<[u8]>) {
     SCRATCH.set(Some(scratch));
+}
+
+/// A buffer for replies, empty, with room where the thread has one.
+pub(crate) fn take_output() -> Vec<u8> {
+    OUTPUTS.with_borrow_mut(Vec::pop).unwrap_or_default()
+}
+
+pub(crate) fn give_back_output(output: Vec<u8>) {
+    OUTPUTS.with_borrow_mut(|kept| {
+        // One that once held a large reply goes back to the allocator.
+        if kept.len() < OUTPUTS_KEPT_MAX && output.capacity() <= SCRATCH_BYTES {
+            kept.push(output);
+        }
+    });
 }

@@ -17,7 +17,11 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::load::{Load, Recorder, Samples};
 use crate::log_call::{Check, Counter, Entry, Receipt};
 
-const READ_BYTES: usize = 64 * 1024;
+/// Room for one read at first, so that a connection for one call is not slowed down by it; more once
+/// a read has filled it.
+const READ_BYTES: usize = 4 * 1024;
+/// As much as ours; more only for a line that is longer.
+const READ_BYTES_MAX: usize = 64 * 1024;
 
 #[derive(Deserialize)]
 struct RequestLine {
@@ -49,6 +53,8 @@ struct Input {
     bytes: Vec<u8>,
     start: usize,
     end: usize,
+    /// How much room the next read should have in all.
+    wanted: usize,
 }
 
 impl Input {
@@ -56,10 +62,14 @@ impl Input {
         self.bytes.copy_within(self.start..self.end, 0);
         self.end -= self.start;
         self.start = 0;
-        if self.bytes.len() - self.end < READ_BYTES {
-            self.bytes.resize(self.end + READ_BYTES.max(self.end), 0);
+        let wanted = self.wanted.max(READ_BYTES).max(self.end * 2);
+        if self.bytes.len() < wanted {
+            self.bytes.resize(wanted, 0);
         }
         let read = stream.read(&mut self.bytes[self.end..]).await?;
+        if self.end + read == self.bytes.len() {
+            self.wanted = (self.bytes.len() * 2).min(READ_BYTES_MAX);
+        }
         self.end += read;
         Ok(read)
     }

@@ -70,6 +70,16 @@ impl Contender {
         }
     }
 
+    /// Whether it can take part on this machine.
+    pub(crate) fn is_available(self) -> bool {
+        match self {
+            Self::Tornado => tornado::is_available(),
+            #[cfg(feature = "peers")]
+            Self::Redis => redis::is_available(),
+            _ => true,
+        }
+    }
+
     /// Whether one connection carries many calls at a time. The others get a connection for each
     /// call in flight.
     pub(crate) fn is_multiplexed(self) -> bool {

@@ -21,6 +21,11 @@ use crate::log_call::{Counter, Entry, Receipt};
 /// As long as this project's clients wait; redis-rs would wait half a second.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Whether there is a Redis.
+pub(crate) fn is_available() -> bool {
+    child::succeeds("redis-server", &["--version"])
+}
+
 /// Serves until the process ends.
 pub(crate) async fn serve(listen: SocketAddr) -> Result<()> {
     // Redis has no port 0, so a free one is found for it.

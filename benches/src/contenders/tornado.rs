@@ -12,6 +12,11 @@ use crate::child;
 
 const SERVER: &str = include_str!("../../tornado_server.py");
 
+/// Whether there is a Python that has tornado.
+pub(crate) fn is_available() -> bool {
+    child::succeeds("python3", &["-c", "import tornado"])
+}
+
 /// Serves until the process ends. The script says itself where it listens.
 pub(crate) async fn serve(listen: SocketAddr) -> Result<()> {
     let mut python = Command::new("python3");

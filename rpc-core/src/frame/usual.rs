@@ -155,7 +155,8 @@ fn digits(text: &str) -> Option<(u64, &str)> {
     let mut value = 0;
     let mut length = 0;
     let bytes = text.as_bytes();
-    while let Some(digit) = bytes.get(length).map(|byte| byte.wrapping_sub(b'0')).filter(|digit| *digit < 10) {
+    while let Some(digit) = bytes.get(length).map(|byte| byte.wrapping_sub(b'0')).filter(|digit| *digit < 10)
+    {
         if length == 16 {
             return None;
         }

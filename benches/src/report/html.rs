@@ -1,0 +1,488 @@
+//! The page: a sentence and a plot for each scenario, in one file that needs nothing else.
+
+use std::fmt::Write;
+
+use clap::ValueEnum;
+
+use super::svg::{Axes, Bar, Dots, Line, Unit, bars, dots, escape, lines};
+use super::table::{Table, of_scenario, of_verdicts};
+use super::{Figures, Report, Row, number, time};
+use crate::contenders::Contender;
+use crate::scenario::{Extra, Kind, Scenario};
+use crate::targets::judge;
+
+const STYLE: &str = "
+:root{color-scheme:light dark;--page:#fff;--text:#1b2430;--quiet:#5b6675;--grid:#e3e7ec;--limit:#8a94a3;--other:#9db2c9;
+--ours:#1d5fd6;--s1:#c8371f;--s2:#0b7d57;--s3:#b06a00;--s4:#7440c4;--s5:#0a7c91;--s6:#b3246f;--s7:#587a12;--pass:#0b7d57;--miss:#c8371f}
+@media(prefers-color-scheme:dark){:root{--page:#14181f;--text:#e3e8ef;--quiet:#9aa6b5;--grid:#2a323d;--limit:#8a94a3;--other:#4d6078;
+--ours:#6ea3ff;--s1:#ff8a70;--s2:#4cc99a;--s3:#e8b04d;--s4:#b795ff;--s5:#56c8dd;--s6:#ff85bd;--s7:#a9cc5c;--pass:#4cc99a;--miss:#ff8a70}}
+body{margin:0 auto;max-width:900px;padding:24px 20px 60px;background:var(--page);color:var(--text);font:16px/1.5 system-ui,sans-serif}
+h1{margin:0 0 4px;font-size:28px}h2{margin:56px 0 4px;font-size:20px;line-height:1.35}h3{margin:28px 0 4px;font-size:17px}
+p{margin:4px 0 12px}.about{color:var(--quiet)}code{font-size:.92em}
+svg{display:block;width:100%;height:auto;margin:8px 0 4px}
+svg text{fill:var(--text);font:13px system-ui,sans-serif}svg .quiet{fill:var(--quiet)}svg .strong{font-weight:700}
+.grid{stroke:var(--grid)}.spread{stroke:var(--text);fill:none;stroke-width:1.2}
+.ours{--c:var(--ours)}.limit{--c:var(--limit)}.other{--c:var(--other)}.legend{--c:var(--quiet)}
+.s1{--c:var(--s1)}.s2{--c:var(--s2)}.s3{--c:var(--s3)}.s4{--c:var(--s4)}.s5{--c:var(--s5)}.s6{--c:var(--s6)}.s7{--c:var(--s7)}
+.fill{fill:var(--c)}rect.limit.fill{fill:transparent;stroke:var(--c);stroke-width:1.5;stroke-dasharray:4 3}
+.line{stroke:var(--c);fill:none;stroke-width:2.2}.thin{stroke-width:1.2}.lead{stroke-width:.8;opacity:.6}.ring{fill:var(--page)}
+svg text.name{fill:var(--c)}svg text.ours{font-weight:700}
+.wide{overflow-x:auto}table{border-collapse:collapse;font-size:14px;font-variant-numeric:tabular-nums}
+th,td{padding:3px 10px;border-bottom:1px solid var(--grid);text-align:right;white-space:nowrap}
+th{color:var(--quiet);font-weight:500}.n{text-align:left}.wrap td{white-space:normal;text-align:left}
+.pass{color:var(--pass);font-weight:600}.miss{color:var(--miss);font-weight:600}.failed{color:var(--miss)}
+summary{cursor:pointer;color:var(--quiet)}dt{font-weight:600}dd{margin:0 0 4px}
+";
+
+/// The page of what was measured so far.
+pub(super) fn page(report: &Report, scenarios: &[Scenario]) -> String {
+    let mut page = format!(
+        "<!doctype html><html lang='en'><meta charset='utf-8'>\
+         <meta name='viewport' content='width=device-width,initial-scale=1'>\
+         <title>Benchmarks</title><style>{STYLE}</style>\n\
+         <h1>Benchmarks</h1>\
+         <p>One call that sends a log entry and receives a receipt, made by each contender in its own way. \
+         Every figure is the median of several rounds; in each round all contenders had a turn. \
+         The thin whisker on a bar goes from the worst round to the best; behind a bar stands how it relates to rpc.</p>\n"
+    );
+    page += "<dl>";
+    for contender in Contender::value_variants() {
+        let takes_part = report.rows.iter().any(|row| row.contender == contender.name());
+        let help = contender.to_possible_value().and_then(|value| value.get_help().map(ToString::to_string));
+        if let Some(help) = help.filter(|_| takes_part) {
+            write!(page, "<dt>{}</dt><dd>{}</dd>", contender.name(), escape(&help)).expect("a string grows");
+        }
+    }
+    page += "</dl>\n";
+    for scenario in scenarios {
+        let rows: Vec<&Row> = report.rows.iter().filter(|row| row.scenario == scenario.name).collect();
+        if !rows.is_empty() {
+            page += &section(report, scenario, &rows);
+        }
+    }
+    let verdicts = judge(report);
+    if !verdicts.is_empty() {
+        page += "<h2>The targets</h2>";
+        page += &table(&of_verdicts(&verdicts));
+    }
+    page += "<h2>The machine</h2><div class='wide wrap'><table>";
+    for (name, value) in &report.facts {
+        write!(page, "<tr><th class='n'>{name}</th><td>{}</td></tr>", escape(value)).expect("a string grows");
+    }
+    page + "</table></div>\n"
+}
+
+fn section(report: &Report, scenario: &Scenario, rows: &[&Row]) -> String {
+    let mut section = format!(
+        "<h2 id='{0}'>{1}</h2><p class='about'><code>{0}</code>: {2}</p>\n",
+        scenario.name,
+        escape(&headline(scenario, rows)),
+        escape(scenario.about)
+    );
+    // The limit's ways to write are in the table; its best stands for it.
+    let shown: Vec<(&Row, &Figures)> = rows
+        .iter()
+        .filter(|row| !row.contender.starts_with("limit-"))
+        .filter_map(|row| Some((*row, row.outcome.as_ref().ok()?)))
+        .collect();
+    section += &match (scenario.kind, scenario.extra) {
+        (Kind::OpenLoop(_), _) => {
+            let over_rate = |y, figure: fn(&Figures) -> Option<f64>| {
+                let axes = Axes {
+                    x: "calls asked for a second",
+                    y,
+                    is_x_log: true,
+                    is_y_log: true,
+                    y_unit: Unit::Time,
+                };
+                lines(&series(&shown, figure), &axes)
+            };
+            over_rate("p99, from when the call was due", |figures| figures.p99_us)
+                + &over_rate("p50, from when the call was due", |figures| figures.p50_us)
+        }
+        (Kind::Loads, _) if rows.iter().any(|row| row.x.is_some()) => {
+            let x = "concurrent callers";
+            let throughput =
+                Axes { x, y: "calls a second", is_x_log: true, is_y_log: false, y_unit: Unit::Number };
+            let p99 = Axes { x, y: "p99", is_x_log: true, is_y_log: true, y_unit: Unit::Time };
+            lines(&series(&shown, |figures| Some(figures.rps?.median)), &throughput)
+                + &format!("<h3>{}</h3>", escape(&knee_latency_headline(rows)))
+                + &lines(&series(&shown, |figures| figures.p99_us), &p99)
+        }
+        (_, Extra::P99Over(without)) => {
+            let p99 = |step: &str, contender: &str| report.figures(step, contender)?.p99_us;
+            let both = shown.iter().filter(|(row, _)| row.step == scenario.name).filter_map(|(row, _)| {
+                let values = vec![p99(without, &row.contender)?, p99(scenario.name, &row.contender)?];
+                Some(Dots { label: row.contender.clone(), class: class(row).into(), values })
+            });
+            dots(&both.collect::<Vec<_>>(), &["without a slow call", "with one"], "p99 of the fast calls")
+        }
+        (_, Extra::KibPerConnection) => {
+            bars(&all_bars(&shown, Better::Less), "KiB of the server's memory a connection")
+        }
+        (_, Extra::Seconds(calls)) if scenario.kind == Kind::Loads => bars(
+            &all_bars(&shown, Better::Less),
+            &format!("seconds for {} calls (shorter is better)", number(calls)),
+        ),
+        (_, Extra::AllocationsPerCall) => String::new(),
+        (Kind::Idle(_), _) => bars(&all_bars(&shown, Better::More), "connects with a first call, a second"),
+        _ => bars(&all_bars(&shown, Better::More), "calls a second"),
+    };
+    if scenario.name.starts_with("inflight") || scenario.name == "connections-64" {
+        write!(section, "<h3>{}</h3>", escape(&latency_headline(rows))).expect("a string grows");
+        let latencies = shown.iter().filter_map(|(row, figures)| {
+            let values = vec![figures.p50_us?, figures.p99_us?, figures.p999_us?];
+            Some(Dots { label: label(row), class: class(row).into(), values })
+        });
+        let mut latencies: Vec<Dots> = latencies.collect();
+        latencies.sort_by(|a, b| a.values[0].total_cmp(&b.values[0]));
+        section += &dots(
+            &latencies,
+            &["half of the calls (p50)", "99 of 100 (p99)", "999 of 1,000 (p999)"],
+            "time of a call (the figure at the end is the p999)",
+        );
+    }
+    let of_scenario = of_scenario(report, scenario);
+    for failure in &of_scenario.failures {
+        write!(section, "<p class='failed'>{}</p>", escape(failure)).expect("a string grows");
+    }
+    if scenario.kind == Kind::Allocations {
+        section + &table(&of_scenario)
+    } else {
+        section + "<details><summary>all figures</summary>" + &table(&of_scenario) + "</details>\n"
+    }
+}
+
+fn table(table: &Table) -> String {
+    if table.lines.is_empty() {
+        return String::new();
+    }
+    let mut html = String::from("<div class='wide'><table>");
+    for (i, line) in std::iter::once(&table.head).chain(&table.lines).enumerate() {
+        html += "<tr>";
+        let tag = if i == 0 { "th" } else { "td" };
+        for (column, cell) in line.iter().enumerate() {
+            let class = match cell.as_str() {
+                "pass" | "miss" => cell,
+                _ if table.is_name(column) => "n",
+                _ => "",
+            };
+            write!(html, "<{tag} class='{class}'>{}</{tag}>", escape(cell)).expect("a string grows");
+        }
+        html += "</tr>";
+    }
+    html + "</table></div>\n"
+}
+
+fn class(row: &Row) -> &'static str {
+    match row.contender.as_str() {
+        "rpc" => "ours",
+        _ if row.is_limit() => "limit",
+        _ => "other",
+    }
+}
+
+fn label(row: &Row) -> String {
+    format!("{}{}", row.contender, row.note)
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Better {
+    /// Throughput.
+    More,
+    /// The scenario's own figure.
+    Less,
+}
+
+/// The best first, each with its relation to ours.
+fn all_bars(shown: &[(&Row, &Figures)], better: Better) -> Vec<Bar> {
+    let value = |figures: &Figures| match better {
+        Better::More => figures.rps.map(|rps| rps.median),
+        Better::Less => figures.extra,
+    };
+    let ours = shown.iter().find(|(row, _)| row.contender == "rpc").and_then(|(_, figures)| value(figures));
+    let bar = |(row, figures): &(&Row, &Figures)| {
+        let value = value(figures)?;
+        let note = match ours.filter(|_| row.contender != "rpc") {
+            Some(ours) if better == Better::More => format!("  · rpc has {} ×", number(ours / value)),
+            Some(ours) => format!("  · {} × rpc's", number(value / ours)),
+            None => String::new(),
+        };
+        let spread = figures.rps.filter(|_| better == Better::More).map(|rps| (rps.min, rps.max));
+        Some(Bar { label: label(row), class: class(row).into(), value, spread, note })
+    };
+    let mut bars: Vec<Bar> = shown.iter().filter_map(bar).collect();
+    bars.sort_by(|a, b| a.value.total_cmp(&b.value));
+    if better == Better::More {
+        bars.reverse();
+    }
+    bars
+}
+
+/// A line for each contender, in the order in which they appear.
+fn series(shown: &[(&Row, &Figures)], figure: fn(&Figures) -> Option<f64>) -> Vec<Line> {
+    let mut lines: Vec<Line> = Vec::new();
+    for (row, figures) in shown {
+        let (Some(x), Some(y)) = (row.x, figure(figures)) else { continue };
+        if let Some(line) = lines.iter_mut().find(|line| line.label == row.contender) {
+            line.points.push((x, y));
+        } else {
+            let others = lines.iter().filter(|line| line.class != "ours").count();
+            let class = if row.contender == "rpc" { "ours".into() } else { format!("s{}", others % 7 + 1) };
+            lines.push(Line { label: row.contender.clone(), class, points: vec![(x, y)] });
+        }
+    }
+    lines
+}
+
+/// What the plot shows, in a sentence.
+fn headline(scenario: &Scenario, rows: &[&Row]) -> String {
+    match (scenario.kind, scenario.extra) {
+        (Kind::OpenLoop(_), _) => open_loop_headline(rows),
+        (Kind::Loads, _) if rows.iter().any(|row| row.x.is_some()) => knee_headline(rows),
+        (_, Extra::P99Over(_)) => slow_headline(scenario.name, rows),
+        (_, Extra::KibPerConnection) => {
+            compared(rows, |figures| figures.extra, "A resting connection costs rpc's server", " KiB", false)
+        }
+        (_, Extra::AllocationsPerCall) => {
+            let all: Vec<String> = rows
+                .iter()
+                .filter_map(|row| {
+                    let count = row.outcome.as_ref().ok()?.extra?;
+                    Some(format!("{count:.2} times in the {}", row.contender.trim_start_matches("rpc-")))
+                })
+                .collect();
+            if all.is_empty() {
+                NOTHING.into()
+            } else {
+                format!("A call of rpc allocates {}.", all.join(" and "))
+            }
+        }
+        (Kind::Loads, Extra::Seconds(calls)) => {
+            let begin = format!("rpc makes {} calls in", number(calls));
+            compared(rows, |figures| figures.extra, &begin, " s", false)
+        }
+        (Kind::Idle(_), _) => {
+            let rps = |figures: &Figures| Some(figures.rps?.median);
+            compared(rows, rps, "rpc opens, with a first call each,", " connections a second", true)
+        }
+        _ => compared(rows, |figures| Some(figures.rps?.median), "rpc makes", " calls a second", true),
+    }
+}
+
+const NOTHING: &str = "rpc has no figures here.";
+
+/// Our figure, and how it relates to the limit, to the best and to the last of the others.
+fn compared(
+    rows: &[&Row],
+    figure: impl Fn(&Figures) -> Option<f64>,
+    begin: &str,
+    unit: &str,
+    is_more_better: bool,
+) -> String {
+    let of = |row: &Row| row.outcome.as_ref().ok().and_then(&figure);
+    let Some(ours) = rows.iter().find(|row| row.contender == "rpc").and_then(|row| of(row)) else {
+        return NOTHING.into();
+    };
+    let mut others: Vec<(f64, &str)> = rows
+        .iter()
+        .filter(|row| row.contender != "rpc" && !row.is_limit())
+        .filter_map(|row| Some((of(row)?, row.contender.as_str())))
+        .collect();
+    others.sort_by(|(a, _), (b, _)| if is_more_better { b.total_cmp(a) } else { a.total_cmp(b) });
+    let times = |its: f64| number(if is_more_better { ours / its } else { its / ours });
+    let limit = rows.iter().find(|row| row.contender == "limit").and_then(|row| of(row));
+    let is_alone = others.len() == 1;
+    let best =
+        others.first().map(|(its, name)| (*its, *name, if is_alone { "" } else { " (best of the others)" }));
+    let last = others.last().filter(|_| !is_alone).map(|(its, name)| (*its, *name, " (last)"));
+    let all = limit.map(|its| (its, "limit", "")).into_iter().chain(best).chain(last);
+    let parts: Vec<String> = all
+        .map(|(its, name, rank)| match is_more_better {
+            true => format!("{} × {name}{rank}", times(its)),
+            false => format!("{name}{rank} {} × that", times(its)),
+        })
+        .collect();
+    let ours = format!("{begin} {}{unit}", number(ours));
+    if parts.is_empty() { ours + "." } else { format!("{ours}: {}.", parts.join(", ")) }
+}
+
+fn latency_headline(rows: &[&Row]) -> String {
+    let of = |row: &Row| {
+        let figures = row.outcome.as_ref().ok()?;
+        Some((figures.p50_us?, figures.p999_us?))
+    };
+    let Some((p50, p999)) = rows.iter().find(|row| row.contender == "rpc").and_then(|row| of(row)) else {
+        return NOTHING.into();
+    };
+    let begin =
+        format!("Half of rpc's calls take at most {}, 999 of 1,000 at most {}", time(p50), time(p999));
+    let others = rows.iter().filter(|row| row.contender != "rpc" && !row.is_limit());
+    let best =
+        others.filter_map(|row| Some((of(row)?, row))).min_by(|((a, _), _), ((b, _), _)| a.total_cmp(b));
+    match best {
+        Some(((p50, p999), row)) => {
+            format!("{begin}; the next, {}, needs {} and {}.", row.contender, time(p50), time(p999))
+        }
+        None => begin + ".",
+    }
+}
+
+/// A contender's points, where it has figures.
+fn points<'a>(rows: &'a [&Row], contender: &'a str) -> impl Iterator<Item = (f64, &'a Figures)> {
+    let of_contender = rows.iter().filter(move |row| row.contender == contender);
+    of_contender.filter_map(|row| Some((row.x?, row.outcome.as_ref().ok()?)))
+}
+
+fn knee_headline(rows: &[&Row]) -> String {
+    let throughput =
+        |contender| points(rows, contender).filter_map(|(x, figures)| Some((figures.rps?.median, x)));
+    let peak = |contender| throughput(contender).max_by(|(a, _), (b, _)| a.total_cmp(b));
+    let (Some((most, callers)), Some((last, last_callers))) = (peak("rpc"), throughput("rpc").last()) else {
+        return NOTHING.into();
+    };
+    let http = peak("http")
+        .map(|(most, callers)| format!("; http makes at most {}, with {}", number(most), count(callers)));
+    let kept = (callers < last_callers)
+        .then(|| format!(", and {:.0} % of that with {}", last / most * 100.0, count(last_callers)));
+    format!(
+        "On one connection rpc makes most calls with {} callers: {} a second{}{}.",
+        count(callers),
+        number(most),
+        kept.unwrap_or_default(),
+        http.unwrap_or_default()
+    )
+}
+
+/// Of whole things.
+fn count(callers: f64) -> String {
+    if callers < 100.0 { callers.to_string() } else { number(callers) }
+}
+
+fn knee_latency_headline(rows: &[&Row]) -> String {
+    let last =
+        |contender| points(rows, contender).filter_map(|(x, figures)| Some((x, figures.p99_us?))).last();
+    let Some((callers, p99)) = last("rpc") else { return NOTHING.into() };
+    let http =
+        last("http").filter(|(at, _)| *at >= callers).map(|(_, p99)| format!(", of http {}", time(p99)));
+    format!(
+        "With {} callers, 99 of 100 calls of rpc take at most {}{}.",
+        count(callers),
+        time(p99),
+        http.unwrap_or_default()
+    )
+}
+
+fn open_loop_headline(rows: &[&Row]) -> String {
+    const P99_US: f64 = 10_000.0;
+    let mut names: Vec<&str> = Vec::new();
+    for row in rows {
+        if !names.contains(&row.contender.as_str()) {
+            names.push(&row.contender);
+        }
+    }
+    let keeps_up = |rate: f64, figures: &Figures| {
+        figures.p99_us.is_some_and(|p99| p99 < P99_US)
+            && figures.rps.is_some_and(|rps| rps.median >= 0.9 * rate)
+    };
+    let mut rates: Vec<(f64, &str)> = names
+        .into_iter()
+        .map(|name| {
+            let kept = points(rows, name).filter(|(rate, figures)| keeps_up(*rate, figures));
+            (kept.map(|(rate, _)| rate).fold(0.0, f64::max), name)
+        })
+        .collect();
+    rates.sort_by(|(a, _), (b, _)| b.total_cmp(a));
+    let (able, unable): (Vec<_>, Vec<_>) = rates.into_iter().partition(|(rate, _)| *rate > 0.0);
+    let mut parts: Vec<String> =
+        able.iter().map(|(rate, name)| format!("{name} up to {} calls a second", number(*rate))).collect();
+    if !unable.is_empty() {
+        let names: Vec<&str> = unable.iter().map(|(_, name)| *name).collect();
+        parts.push(format!("{} at none of the rates tried", names.join(", ")));
+    }
+    format!("99 of 100 calls take less than {} with {}.", time(P99_US), parts.join("; "))
+}
+
+fn slow_headline(step: &str, rows: &[&Row]) -> String {
+    let growth = rows.iter().filter(|row| row.step == step).filter_map(|row| {
+        let figures = row.outcome.as_ref().ok()?;
+        Some((figures.extra?, figures.p99_us?, row.contender.as_str()))
+    });
+    let Some((ours, ..)) = growth.clone().find(|(.., name)| *name == "rpc") else { return NOTHING.into() };
+    let begin = format!(
+        "Beside a slow call the p99 of rpc's fast calls is {} times what it is without",
+        number(ours)
+    );
+    match growth.filter(|(.., name)| *name != "rpc").max_by(|(a, ..), (b, ..)| a.total_cmp(b)) {
+        Some((most, p99, name)) => {
+            format!("{begin}; the most of the others is {} times, with {name} ({}).", number(most), time(p99))
+        }
+        None => begin + ".",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::Spread;
+    use crate::report::tests::{report, row};
+
+    fn at(x: f64, contender: &str, rps: f64, p99_us: f64) -> Row {
+        let mut row = row("a", contender, rps);
+        row.x = Some(x);
+        row.outcome = Ok(Figures { rps: Spread::of([rps]), p99_us: Some(p99_us), ..Figures::default() });
+        row
+    }
+
+    #[test]
+    fn a_headline_names_the_limit_the_best_and_the_last() {
+        let rows = [
+            row("a", "rpc", 8e5),
+            row("a", "limit", 1e6),
+            row("a", "limit-w8", 9e5),
+            row("a", "http", 4e4),
+            row("a", "grpc", 2e4),
+        ];
+        let rows: Vec<&Row> = rows.iter().collect();
+        let rps = |figures: &Figures| Some(figures.rps?.median);
+        assert_eq!(
+            compared(&rows, rps, "rpc makes", " calls a second", true),
+            "rpc makes 800,000 calls a second: 0.80 × limit, 20.0 × http (best of the others), 40.0 × grpc (last)."
+        );
+        assert_eq!(
+            compared(&rows[..1], rps, "rpc makes", " calls a second", true),
+            "rpc makes 800,000 calls a second."
+        );
+        assert_eq!(compared(&rows[1..], rps, "rpc makes", " calls a second", true), NOTHING);
+    }
+
+    #[test]
+    fn the_knees_headline_says_what_is_left_at_the_end() {
+        let rows = [at(1.0, "rpc", 100.0, 1.0), at(64.0, "rpc", 400.0, 1.0), at(4000.0, "rpc", 300.0, 1.0)];
+        assert_eq!(
+            knee_headline(&rows.iter().collect::<Vec<_>>()),
+            "On one connection rpc makes most calls with 64 callers: 400 a second, and 75 % of that with 4,000."
+        );
+    }
+
+    #[test]
+    fn who_does_not_keep_up_is_not_said_to() {
+        let rows = [
+            at(100.0, "rpc", 100.0, 500.0),
+            at(200.0, "rpc", 150.0, 500.0),
+            at(100.0, "http", 100.0, 20_000.0),
+        ];
+        assert_eq!(
+            open_loop_headline(&rows.iter().collect::<Vec<_>>()),
+            "99 of 100 calls take less than 10.0 ms with rpc up to 100 calls a second; http at none of the rates tried."
+        );
+    }
+
+    #[test]
+    fn the_page_escapes_what_it_is_given() {
+        let scenarios = crate::scenario::all(&[Contender::Rpc], true);
+        let page = page(&report(vec![row("inflight-64", "rpc", 1.0)]), &scenarios);
+        assert!(page.contains("one &lt;fast&gt; core"), "{page}");
+        assert!(!page.contains("http://") && !page.contains("https://"), "it must not need the network");
+    }
+}

@@ -1,0 +1,329 @@
+//! What is measured: the list of scenarios, and who does what in each.
+
+use crate::contenders::Contender;
+
+/// One thing to measure.
+pub(crate) struct Scenario {
+    /// As on the command line and in the results.
+    pub(crate) name: &'static str,
+    /// What it is, for people.
+    pub(crate) about: &'static str,
+    pub(crate) kind: Kind,
+    /// One core for the server and one for the client; otherwise two workers on each side, anywhere.
+    pub(crate) is_pinned: bool,
+    /// A minor scenario has about half of the rounds.
+    pub(crate) is_minor: bool,
+    /// The figure that this scenario has besides those that all have.
+    pub(crate) extra: Extra,
+    /// Measured one after another, each with all of its rounds.
+    pub(crate) steps: Vec<Step>,
+}
+
+/// How a scenario is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Loads against servers that last as long as the scenario.
+    Loads,
+    /// Fixed rates, in percent of what the first contender can do with the first step's load.
+    OpenLoop(&'static [u16]),
+    /// So many connections that do nothing, each to a server of its own.
+    Idle(usize),
+    /// Client and server in one process that counts what it allocates.
+    Allocations,
+}
+
+/// A figure besides those that all scenarios have.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Extra {
+    None,
+    /// The p50 of ours over that of the row.
+    P50Ratio,
+    /// Our throughput over our own in another scenario.
+    ShareOf(&'static str),
+    /// The time that so many calls, or connections, take.
+    Seconds(f64),
+    /// Params of so many bytes.
+    Megabytes(f64),
+    /// The p99 over that of the same contender in another step.
+    P99Over(&'static str),
+    KibPerConnection,
+    AllocationsPerCall,
+}
+
+impl Extra {
+    /// The heading of its column.
+    pub(crate) fn heading(self) -> &'static str {
+        match self {
+            Self::None => "",
+            Self::P50Ratio => "p50 ours/its",
+            Self::ShareOf(_) => "of pinned",
+            Self::Seconds(_) => "seconds",
+            Self::Megabytes(_) => "MB/s",
+            Self::P99Over(_) => "p99/without",
+            Self::KibPerConnection => "KiB/connection",
+            Self::AllocationsPerCall => "allocations/call",
+        }
+    }
+}
+
+/// Part of a scenario, compared within itself.
+pub(crate) struct Step {
+    /// As in the results: the scenario's name, or that with a suffix.
+    pub(crate) name: String,
+    /// Where the step lies on the plot's axis.
+    pub(crate) x: Option<f64>,
+    pub(crate) entrants: Vec<Entrant>,
+}
+
+/// One contender's way to take part in a step.
+#[derive(Debug, Clone)]
+pub(crate) struct Entrant {
+    /// As in the results: the contender's name, or that with a suffix.
+    pub(crate) name: String,
+    pub(crate) contender: Contender,
+    /// For the limit only: both sides write after so many frames.
+    pub(crate) write_every: Option<usize>,
+    /// The arguments of `load`.
+    pub(crate) load: String,
+}
+
+impl Entrant {
+    fn new(contender: Contender, load: impl Into<String>) -> Self {
+        Self { name: contender.name().into(), contender, write_every: None, load: load.into() }
+    }
+
+    fn named(name: &str, contender: Contender, load: impl Into<String>) -> Self {
+        Self { name: name.into(), ..Self::new(contender, load) }
+    }
+}
+
+/// The params of the smallest entry.
+const ENTRY_BYTES: f64 = 176.0;
+
+/// All scenarios, for these contenders. `is_quick`: as few steps as show the same things.
+#[allow(clippy::too_many_lines, reason = "a list")]
+pub(crate) fn all(contenders: &[Contender], is_quick: bool) -> Vec<Scenario> {
+    use Contender::{Http, HttpShort, Limit, Rpc};
+    let pick = |wanted: &[Contender]| -> Vec<Contender> {
+        wanted.iter().copied().filter(|contender| contenders.contains(contender)).collect()
+    };
+    let without = |others: &[Contender]| -> Vec<Contender> {
+        contenders.iter().copied().filter(|contender| !others.contains(contender)).collect()
+    };
+    let same = |contenders: &[Contender], load: &str| -> Vec<Entrant> {
+        contenders.iter().map(|contender| Entrant::new(*contender, load)).collect()
+    };
+    // The limit in each of its ways to write: its figure is the best of them.
+    let write_every: &[usize] = if is_quick { &[16, 64] } else { &[8, 16, 32, 64, 0] };
+    let in_flight = |calls: u32| -> Vec<Entrant> {
+        let load = format!("--in-flight {calls}");
+        let mut entrants = same(&without(&[HttpShort, Limit]), &load);
+        if contenders.contains(&Limit) {
+            entrants.extend(write_every.iter().map(|frames| Entrant {
+                write_every: Some(*frames),
+                ..Entrant::named(&format!("limit-w{frames}"), Limit, load.clone())
+            }));
+        }
+        entrants
+    };
+    let one = |name: &'static str, about: &'static str, entrants: Vec<Entrant>| Scenario {
+        name,
+        about,
+        kind: Kind::Loads,
+        is_pinned: true,
+        is_minor: true,
+        extra: Extra::None,
+        steps: vec![Step { name: name.into(), x: None, entrants }],
+    };
+    let sized = |name, about, bytes: f64, in_flight: u32| {
+        let load = format!("--in-flight {in_flight} --bytes {bytes}");
+        Scenario {
+            extra: Extra::Megabytes(bytes.max(ENTRY_BYTES)),
+            ..one(name, about, same(&without(&[HttpShort]), &load))
+        }
+    };
+    let unpinned = |name, about, calls, pinned| Scenario {
+        is_pinned: false,
+        is_minor: false,
+        extra: Extra::ShareOf(pinned),
+        ..one(name, about, in_flight(calls))
+    };
+
+    let callers: &[u32] =
+        if is_quick { &[1, 64, 500, 4000] } else { &[1, 10, 50, 64, 100, 200, 500, 1000, 2000, 4000] };
+    let knee_step = |callers: &u32| {
+        // Where thousands wait for a connection each, a round takes its time.
+        let time = if *callers < 1000 { "" } else { " --seconds 1.3 --warm-up 0.4" };
+        let shared = format!("--in-flight {callers}{time}");
+        let each = format!("--connections {callers} --in-flight 1{time}");
+        let mut entrants = Vec::new();
+        if contenders.contains(&Rpc) {
+            entrants.push(Entrant::new(Rpc, shared.clone()));
+            if callers.is_multiple_of(4) {
+                let load = format!("--connections 4 --in-flight {}{time}", callers / 4);
+                entrants.push(Entrant::named("rpc-4conn", Rpc, load));
+            }
+            entrants.push(Entrant::named("rpc-conn-each", Rpc, each));
+            entrants.push(Entrant::named("rpc-short", Rpc, format!("{shared} --short")));
+        }
+        entrants.extend(same(&pick(&[Http, HttpShort]), &shared));
+        Step { name: format!("knee-{callers}"), x: Some(f64::from(*callers)), entrants }
+    };
+    let percents: &'static [u16] = if is_quick { &[10, 50, 90] } else { &[10, 25, 50, 75, 90, 100, 110] };
+    // The slow ones take most of a quick run's time here.
+    let many_calls = if is_quick { pick(&[Rpc, Limit, Http, HttpShort]) } else { contenders.to_vec() };
+    let idle = if is_quick { 2_000 } else { 10_000 };
+    // Not the limit: it has no clock and no slow call.
+    let each_but_limit = without(&[HttpShort, Limit]);
+    let (slow_seconds, open_loop_seconds) = if is_quick { (1.2, 0.3) } else { (1.6, 1.5) };
+
+    vec![
+        Scenario {
+            is_minor: false,
+            extra: Extra::P50Ratio,
+            ..one("inflight-1", "one connection, one call at a time", in_flight(1))
+        },
+        Scenario {
+            is_minor: false,
+            ..one("inflight-64", "one connection, 64 calls in flight", in_flight(64))
+        },
+        Scenario {
+            is_minor: false,
+            ..one("inflight-512", "one connection, 512 calls in flight", in_flight(512))
+        },
+        unpinned(
+            "inflight-64-unpinned",
+            "one connection, 64 calls in flight, two workers on each side and no pinning",
+            64,
+            "inflight-64",
+        ),
+        unpinned(
+            "inflight-512-unpinned",
+            "one connection, 512 calls in flight, two workers on each side and no pinning",
+            512,
+            "inflight-512",
+        ),
+        Scenario {
+            is_minor: false,
+            ..one(
+                "connections-64",
+                "64 connections, one call in flight on each",
+                same(&without(&[HttpShort]), "--connections 64 --in-flight 1"),
+            )
+        },
+        one(
+            "short",
+            "a new connection for each call, 16 callers",
+            same(&pick(&[Rpc, Limit, HttpShort]), "--in-flight 16 --short"),
+        ),
+        one(
+            "count-1s",
+            "how many calls 64 callers make in one second, from a cold start",
+            same(contenders, "--in-flight 64 --seconds 1 --warm-up 0"),
+        ),
+        Scenario {
+            extra: Extra::Seconds(10_000.0),
+            ..one(
+                "count-10k",
+                "how long 64 callers need for 10,000 calls, from a cold start",
+                same(contenders, "--in-flight 64 --calls 10000"),
+            )
+        },
+        Scenario {
+            extra: Extra::Seconds(50_000.0),
+            ..one(
+                "count-50k",
+                "how long 64 callers need for 50,000 calls, from a cold start",
+                same(&many_calls, "--in-flight 64 --calls 50000"),
+            )
+        },
+        Scenario {
+            steps: callers.iter().map(knee_step).collect(),
+            ..one("knee", "throughput and latency against the number of concurrent callers", Vec::new())
+        },
+        Scenario {
+            kind: Kind::OpenLoop(percents),
+            ..one(
+                "open-loop",
+                "calls at fixed times, 512 callers: latency counted from when each call was due",
+                same(&each_but_limit, &format!("--in-flight 512 --seconds {open_loop_seconds}")),
+            )
+        },
+        sized("size-100", "params of the smallest size (176 bytes), 64 calls in flight", 0.0, 64),
+        sized("size-1k", "params of 1 kB, 64 calls in flight", 1_000.0, 64),
+        sized("size-16k", "params of 16 kB, 64 calls in flight", 16_000.0, 64),
+        sized("size-256k", "params of 256 kB, 8 calls in flight", 256_000.0, 8),
+        Scenario {
+            extra: Extra::P99Over("slow-call-without"),
+            steps: [("slow-call-without", ""), ("slow-call", " --slow")]
+                .into_iter()
+                .map(|(name, slow_one)| Step {
+                    name: name.into(),
+                    x: None,
+                    entrants: same(
+                        &each_but_limit,
+                        &format!("--in-flight 63 --seconds {slow_seconds}{slow_one}"),
+                    ),
+                })
+                .collect(),
+            ..one("slow-call", "one call of a second at a time among 63 fast ones", Vec::new())
+        },
+        Scenario {
+            kind: Kind::Idle(idle),
+            extra: Extra::KibPerConnection,
+            ..one(
+                "idle",
+                "the server's memory for a connection that has made one call and rests",
+                same(&each_but_limit, ""),
+            )
+        },
+        Scenario {
+            kind: Kind::Idle(idle),
+            #[allow(clippy::cast_precision_loss, reason = "a few thousand")]
+            extra: Extra::Seconds(idle as f64),
+            ..one(
+                "connects",
+                "many connects, each with a first call, 64 at a time",
+                same(&each_but_limit, ""),
+            )
+        },
+        Scenario {
+            kind: Kind::Allocations,
+            extra: Extra::AllocationsPerCall,
+            ..one(
+                "allocations",
+                "heap allocations a call on each side of this project, 64 calls in flight",
+                same(&pick(&[Rpc]), ""),
+            )
+        },
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::ValueEnum;
+
+    #[test]
+    fn each_step_has_a_name_of_its_own_and_the_scenarios_as_its_beginning() {
+        let scenarios = all(Contender::value_variants(), false);
+        let mut names: Vec<_> = Vec::new();
+        for scenario in &scenarios {
+            for step in &scenario.steps {
+                assert!(step.name.starts_with(scenario.name), "{}", step.name);
+                assert!(!names.contains(&&step.name), "{}", step.name);
+                names.push(&step.name);
+            }
+        }
+    }
+
+    #[test]
+    fn four_connections_are_compared_only_where_four_divides_the_callers() {
+        let scenarios = all(Contender::value_variants(), false);
+        let knee = scenarios.iter().find(|scenario| scenario.name == "knee").expect("it is in the list");
+        for step in &knee.steps {
+            let has_four = step.entrants.iter().any(|entrant| entrant.name == "rpc-4conn");
+            assert_eq!(has_four, step.x.expect("callers") % 4.0 == 0.0, "{}", step.name);
+        }
+    }
+}

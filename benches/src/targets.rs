@@ -1,0 +1,195 @@
+//! What this project wants to reach, and whether it did.
+
+use crate::report::{Figures, Report};
+
+/// One line of the summary.
+struct Target {
+    /// The step.
+    step: &'static str,
+    want: Want,
+    bound: f64,
+}
+
+/// What is compared with the bound. "All" are all contenders but the limit, which does less.
+enum Want {
+    /// Our throughput over that of another.
+    Times(&'static str),
+    /// Our throughput over the best of all others.
+    TimesAll,
+    /// Our throughput over our own in another step.
+    TimesOwn(&'static str),
+    /// Our p50 over that of another, at most.
+    P50(&'static str),
+    /// Our p50 over the shortest of all others, at most.
+    P50All,
+    /// The step's own figure of a row, at most.
+    AtMost(&'static str),
+    /// Our throughput over that of another, in each step of the scenario.
+    TimesEverywhere(&'static str),
+}
+
+const TARGETS: &[Target] = &[
+    Target { step: "inflight-64", want: Want::Times("limit"), bound: 0.80 },
+    Target { step: "inflight-64", want: Want::Times("http"), bound: 8.0 },
+    Target { step: "inflight-64", want: Want::Times("grpc"), bound: 12.0 },
+    Target { step: "inflight-64", want: Want::Times("tarpc-json"), bound: 6.0 },
+    Target { step: "inflight-64", want: Want::Times("tarpc-bincode"), bound: 3.5 },
+    Target { step: "inflight-64", want: Want::Times("redis"), bound: 2.5 },
+    Target { step: "inflight-512", want: Want::Times("limit"), bound: 0.80 },
+    Target { step: "inflight-512", want: Want::Times("http"), bound: 15.0 },
+    Target { step: "inflight-512", want: Want::Times("grpc"), bound: 15.0 },
+    Target { step: "inflight-512", want: Want::Times("tarpc-json"), bound: 8.0 },
+    Target { step: "inflight-512", want: Want::Times("tarpc-bincode"), bound: 2.5 },
+    Target { step: "inflight-64-unpinned", want: Want::TimesOwn("inflight-64"), bound: 0.60 },
+    Target { step: "inflight-64-unpinned", want: Want::TimesAll, bound: 1.0 },
+    Target { step: "inflight-512-unpinned", want: Want::TimesOwn("inflight-512"), bound: 0.60 },
+    Target { step: "inflight-512-unpinned", want: Want::TimesAll, bound: 1.0 },
+    Target { step: "connections-64", want: Want::Times("limit"), bound: 0.90 },
+    Target { step: "connections-64", want: Want::Times("http"), bound: 1.5 },
+    Target { step: "connections-64", want: Want::Times("grpc"), bound: 3.0 },
+    Target { step: "inflight-1", want: Want::P50("limit"), bound: 1.10 },
+    Target { step: "inflight-1", want: Want::P50All, bound: 1.0 },
+    Target { step: "short", want: Want::Times("limit"), bound: 0.90 },
+    Target { step: "short", want: Want::Times("http-short"), bound: 1.0 },
+    Target { step: "idle", want: Want::AtMost("rpc"), bound: 2.0 },
+    Target { step: "allocations", want: Want::AtMost("rpc-client"), bound: 0.0 },
+    // One, and one for each of the four strings of the typed params.
+    Target { step: "allocations", want: Want::AtMost("rpc-server"), bound: 5.0 },
+    Target { step: "knee-4000", want: Want::TimesOwn("knee-64"), bound: 1.0 },
+    Target { step: "knee", want: Want::TimesEverywhere("http"), bound: 1.0 },
+];
+
+/// A target, what was found, and whether that is enough.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Verdict {
+    pub(crate) step: &'static str,
+    /// In words: what is compared.
+    pub(crate) what: String,
+    /// The bound, with its direction.
+    pub(crate) wanted: String,
+    /// `None` where a figure is missing.
+    pub(crate) found: Option<f64>,
+    pub(crate) is_reached: bool,
+}
+
+impl Verdict {
+    /// "pass", "miss", or "----" where nothing was measured.
+    pub(crate) fn word(&self) -> &'static str {
+        match (self.found, self.is_reached) {
+            (None, _) => "----",
+            (_, true) => "pass",
+            (_, false) => "miss",
+        }
+    }
+}
+
+/// The targets of the scenarios that were run against what was measured.
+pub(crate) fn judge(report: &Report) -> Vec<Verdict> {
+    let was_run = |target: &&Target| {
+        report.rows.iter().any(|row| row.step == target.step || row.scenario == target.step)
+    };
+    TARGETS.iter().filter(was_run).map(|target| judge_one(target, report)).collect()
+}
+
+fn judge_one(target: &Target, report: &Report) -> Verdict {
+    let step = target.step;
+    let rps = |step: &str, contender: &str| Some(report.figures(step, contender)?.rps?.median);
+    let p50 = |contender: &str| report.figures(step, contender)?.p50_us;
+    // The best among all others, by a figure that is the better the greater it is.
+    let best_other = |figure: &dyn Fn(&Figures) -> Option<f64>| {
+        let others =
+            report.rows.iter().filter(|row| row.step == step && row.contender != "rpc" && !row.is_limit());
+        others.filter_map(|row| figure(row.outcome.as_ref().ok()?)).max_by(f64::total_cmp)
+    };
+    let (what, found) = match target.want {
+        Want::Times(other) => {
+            (format!("throughput against {other}"), over(rps(step, "rpc"), rps(step, other)))
+        }
+        Want::TimesAll => (
+            "throughput against the best of all others".into(),
+            over(rps(step, "rpc"), best_other(&|figures| Some(figures.rps?.median))),
+        ),
+        Want::TimesOwn(own) => {
+            (format!("throughput against its own in {own}"), over(rps(step, "rpc"), rps(own, "rpc")))
+        }
+        Want::P50(other) => (format!("p50 against {other}"), over(p50("rpc"), p50(other))),
+        Want::P50All => (
+            "p50 against the shortest of all others".into(),
+            over(p50("rpc"), best_other(&|figures| Some(-figures.p50_us?)).map(|negative| -negative)),
+        ),
+        Want::AtMost(row) => {
+            let unit = if step == "idle" { "KiB a connection" } else { "a call" };
+            let found = report.figures(step, row).and_then(|figures| figures.extra);
+            // To two digits: a buffer that grew once in 200,000 calls is none a call.
+            (format!("{unit}, {row}"), found.map(|found| (found * 100.0).round() / 100.0))
+        }
+        Want::TimesEverywhere(other) => {
+            let steps: Vec<&str> = report
+                .rows
+                .iter()
+                .filter(|row| row.scenario == step && row.contender == "rpc")
+                .map(|row| &*row.step)
+                .collect();
+            let ratios: Option<Vec<f64>> =
+                steps.into_iter().map(|step| over(rps(step, "rpc"), rps(step, other))).collect();
+            let worst = ratios.and_then(|ratios| ratios.into_iter().min_by(f64::total_cmp));
+            (format!("throughput against {other}, where it is least"), worst)
+        }
+    };
+    let is_at_most = matches!(target.want, Want::P50(_) | Want::P50All | Want::AtMost(_));
+    let is_reached =
+        found.is_some_and(|found| if is_at_most { found <= target.bound } else { found >= target.bound });
+    let wanted = format!("{} {:.2}", if is_at_most { "≤" } else { "≥" }, target.bound);
+    Verdict { step, what, wanted, found, is_reached }
+}
+
+fn over(ours: Option<f64>, its: Option<f64>) -> Option<f64> {
+    Some(ours? / its?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::tests::{report, row};
+
+    fn verdict(rows: Vec<crate::report::Row>, step: &str, what: &str) -> Verdict {
+        let all = judge(&report(rows));
+        all.into_iter()
+            .find(|verdict| verdict.step == step && verdict.what.contains(what))
+            .expect("there is such a target")
+    }
+
+    #[test]
+    fn a_ratio_at_its_bound_passes_and_one_below_misses() {
+        let at = vec![row("inflight-64", "rpc", 80.0), row("inflight-64", "limit", 100.0)];
+        assert_eq!(verdict(at, "inflight-64", "limit").word(), "pass");
+        let below = vec![row("inflight-64", "rpc", 79.0), row("inflight-64", "limit", 100.0)];
+        assert_eq!(verdict(below, "inflight-64", "limit").word(), "miss");
+    }
+
+    #[test]
+    fn what_was_not_measured_is_neither_passed_nor_missed() {
+        assert_eq!(verdict(vec![row("inflight-64", "rpc", 80.0)], "inflight-64", "limit").word(), "----");
+    }
+
+    #[test]
+    fn the_limit_is_not_among_all_others() {
+        let rows = vec![
+            row("inflight-64-unpinned", "rpc", 50.0),
+            row("inflight-64-unpinned", "limit", 99.0),
+            row("inflight-64-unpinned", "limit-w8", 99.0),
+            row("inflight-64-unpinned", "http", 10.0),
+        ];
+        assert_eq!(verdict(rows, "inflight-64-unpinned", "all others").found, Some(5.0));
+    }
+
+    #[test]
+    fn a_latency_must_be_at_most_its_bound() {
+        let mut slow = row("inflight-1", "rpc", 1.0);
+        let mut fast = row("inflight-1", "http", 1.0);
+        slow.outcome.as_mut().expect("it has figures").p50_us = Some(30.0);
+        fast.outcome.as_mut().expect("it has figures").p50_us = Some(20.0);
+        let verdict = verdict(vec![slow, fast], "inflight-1", "all others");
+        assert_eq!((verdict.found, verdict.word()), (Some(1.5), "miss"));
+    }
+}
