@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Poll, Waker};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures::StreamExt;
@@ -237,8 +237,9 @@ impl Command<'_> {
         P: Serialize + ?Sized,
         T: DeserializeOwned,
     {
-        let request = self.request(params)?;
-        self.begin(request, Some(self.deadline()), false).await?.typed().await
+        let mut pending = self.begin_call(params).await?;
+        let data = poll_fn(|cx| pending.poll_data(cx)).await?;
+        pending.decode(data)
     }
 
     /// As [`call`](Self::call), with the data as the server sent it; `None` for a reply without data.
@@ -249,8 +250,7 @@ impl Command<'_> {
     where
         P: Serialize + ?Sized,
     {
-        let request = self.request(params)?;
-        self.begin(request, Some(self.deadline()), false).await?.await
+        self.begin_call(params).await?.await
     }
 
     /// As [`Client::notify`].
@@ -308,8 +308,41 @@ impl Command<'_> {
         Ok(request)
     }
 
-    /// Begins the call on a connection that takes it. What is told to the server is the time that is
-    /// left then.
+    /// Begins a call: at once where there is a connection that takes it, as a rule. What else there may
+    /// be to do is kept out of the call's future, of which there are as many as calls in flight.
+    async fn begin_call<P: Serialize + ?Sized>(&self, params: &P) -> Result<PendingCall, Error> {
+        let deadline = self.deadline();
+        let at_once = poll_fn(|cx| Poll::Ready(self.begin_at_once(params, deadline, cx.waker())));
+        match at_once.await? {
+            Ok(pending) => Ok(pending),
+            Err(request) => Box::pin(self.begin(*request, Some(deadline), false)).await,
+        }
+    }
+
+    /// The request, where it could not be sent at once.
+    fn begin_at_once<P: Serialize + ?Sized>(
+        &self,
+        params: &P,
+        deadline: Instant,
+        waker: &Waker,
+    ) -> Result<Result<PendingCall, Box<Request<'static>>>, Error> {
+        let mut request = self.request(params)?;
+        if let Some(connection) = self.client.endpoint.latest() {
+            request.timeout = self.tells_timeout().then(|| self.time_limit());
+            if let Ok(pending) = connection.begin(&request, Some(deadline), self.is_ordered, false, waker) {
+                return Ok(Ok(pending));
+            }
+        }
+        Ok(Err(Box::new(request)))
+    }
+
+    /// A server that knows no ids may not know `timeout_ms` either: it is told where the caller asks for it.
+    fn tells_timeout(&self) -> bool {
+        self.timeout.is_some() || !self.is_ordered
+    }
+
+    /// Begins the call on a connection that takes it, as soon as there is one. What is told to the
+    /// server is the time that is left then.
     async fn begin(
         &self,
         mut request: Request<'static>,
@@ -318,21 +351,11 @@ impl Command<'_> {
     ) -> Result<PendingCall, Error> {
         // A stream without an id could not be given credit, so it has one.
         let is_ordered = self.is_ordered && !is_stream;
-        let tells_timeout = deadline.is_some() && (self.timeout.is_some() || !self.is_ordered);
-        let mut next = self.client.endpoint.latest();
-        request.timeout = tells_timeout.then(|| self.time_limit());
         loop {
-            let connection = if let Some(connection) = next.take() {
-                connection
-            } else {
-                let connection = self.connection(deadline).await?;
-                // That may have taken a while.
-                request.timeout = deadline
-                    .filter(|_| tells_timeout)
-                    .map(|deadline| deadline.saturating_duration_since(Instant::now()));
-                connection
-            };
-            let mut connection = Some(connection);
+            let mut connection = Some(self.connection(deadline).await?);
+            request.timeout = deadline
+                .filter(|_| self.tells_timeout())
+                .map(|deadline| deadline.saturating_duration_since(Instant::now()));
             let begun = poll_fn(|cx| {
                 let connection = connection.take().expect("this is polled once");
                 Poll::Ready(connection.begin(&request, deadline, is_ordered, is_stream, cx.waker()))

@@ -377,9 +377,9 @@ impl PendingCall {
         self
     }
 
-    /// Waits for the data and decodes it.
-    pub(crate) async fn typed<T: DeserializeOwned>(mut self) -> Result<T, Error> {
-        let data = match poll_fn(|cx| self.poll_data(cx)).await? {
+    /// Decodes the data that it got.
+    pub(crate) fn decode<T: DeserializeOwned>(&self, data: Data) -> Result<T, Error> {
+        let data = match data {
             Data::Unverified(data) => match data.decode() {
                 Ok(typed) => return Ok(typed),
                 Err(_) => self.settle(data)?,
@@ -389,7 +389,7 @@ impl PendingCall {
         decode(data.as_ref(), &self.connection.0.address)
     }
 
-    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Result<Data, Error>> {
+    pub(crate) fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Result<Data, Error>> {
         if mem::take(&mut self.is_fresh) {
             // The slot has this task's waker since it was taken, in this same poll.
             return Poll::Pending;
