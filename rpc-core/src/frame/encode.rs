@@ -9,12 +9,7 @@ use crate::status::Status;
 
 /// A request, with `id` in the place of its own.
 pub fn encode_request(out: &mut Vec<u8>, id: Option<u64>, request: &Request<'_>) {
-    out.push(b'{');
-    if let Some(id) = id {
-        out.extend_from_slice(b"\"id\":");
-        push_integer(out, id);
-        out.push(b',');
-    }
+    push_id(out, id);
     out.extend_from_slice(b"\"cmdid\":");
     push_integer(out, request.cmdid.number());
     if let Some(timestamp) = request.timestamp {
@@ -23,7 +18,10 @@ pub fn encode_request(out: &mut Vec<u8>, id: Option<u64>, request: &Request<'_>)
     }
     if let Some(timeout) = request.timeout {
         out.extend_from_slice(b",\"timeout_ms\":");
-        push_integer(out, u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX));
+        push_integer(
+            out,
+            timeout.as_secs().saturating_mul(1000).saturating_add(timeout.subsec_millis().into()),
+        );
     }
     if request.oneway {
         out.extend_from_slice(b",\"oneway\":true");
@@ -64,7 +62,7 @@ fn built_in(out: &mut Vec<u8>, cmdid: CmdId, id: u64) {
 
 /// A success; also the line that ends a stream, without `data`.
 pub fn encode_reply(out: &mut Vec<u8>, id: Option<u64>, data: Option<&RawJson<'_>>) {
-    push_head(out, id, 0);
+    push_success(out, id);
     if let Some(data) = data {
         out.extend_from_slice(b",\"data\":");
         out.extend_from_slice(data.as_bytes());
@@ -74,7 +72,7 @@ pub fn encode_reply(out: &mut Vec<u8>, id: Option<u64>, data: Option<&RawJson<'_
 
 /// One item of a stream that goes on.
 pub fn encode_item(out: &mut Vec<u8>, id: Option<u64>, data: &RawJson<'_>) {
-    push_head(out, id, 0);
+    push_success(out, id);
     out.extend_from_slice(b",\"more\":true,\"data\":");
     out.extend_from_slice(data.as_bytes());
     out.extend_from_slice(b"}\n");
@@ -82,7 +80,9 @@ pub fn encode_item(out: &mut Vec<u8>, id: Option<u64>, data: &RawJson<'_>) {
 
 /// A failure.
 pub fn encode_failure(out: &mut Vec<u8>, id: Option<u64>, status: &Status) {
-    push_head(out, id, status.code().number());
+    push_id(out, id);
+    out.extend_from_slice(b"\"code\":");
+    push_integer(out, status.code().number());
     // A failure always says something.
     let message = Some(status.message()).filter(|message| !message.is_empty());
     out.extend_from_slice(b",\"message\":");
@@ -112,16 +112,21 @@ pub fn encode_notice(out: &mut Vec<u8>, event: &str, message: &str) {
     out.extend_from_slice(b"}\n");
 }
 
-fn push_head(out: &mut Vec<u8>, id: Option<u64>, code: u32) {
+fn push_success(out: &mut Vec<u8>, id: Option<u64>) {
+    push_id(out, id);
+    out.extend_from_slice(b"\"code\":0");
+}
+
+/// The beginning of a line, up to where the next key goes.
+fn push_id(out: &mut Vec<u8>, id: Option<u64>) {
     match id {
         Some(id) => {
             out.extend_from_slice(b"{\"id\":");
             push_integer(out, id);
-            out.extend_from_slice(b",\"code\":");
+            out.push(b',');
         }
-        None => out.extend_from_slice(b"{\"code\":"),
+        None => out.push(b'{'),
     }
-    push_integer(out, code);
 }
 
 fn push_integer(out: &mut Vec<u8>, integer: impl itoa::Integer) {

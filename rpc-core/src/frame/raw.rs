@@ -1,7 +1,9 @@
 use std::fmt;
+use std::io;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize, Serializer};
+use serde_json::ser::Formatter;
 use serde_json::value::RawValue;
 
 use super::scan::{Scanner, SyntaxError};
@@ -43,9 +45,7 @@ impl RawJson<'static> {
     /// fails by itself.
     pub fn serialize(value: &(impl Serialize + ?Sized)) -> Result<Self, serde_json::Error> {
         let text = Scratch::write(|bytes| {
-            serde_json::to_writer(&mut *bytes, value)?;
-            keep_on_one_line(bytes);
-            Ok(())
+            value.serialize(&mut serde_json::Serializer::with_formatter(bytes, OneLine))
         })?;
         Ok(Self(Text::Owned(text)))
     }
@@ -126,7 +126,7 @@ impl<'a> RawJson<'a> {
         match &self.0 {
             Text::Borrowed(text) => serde_json::from_str(text),
             Text::Unverified(text) => text.decode(),
-            Text::Owned(text) => serde_json::from_slice(text.as_bytes()),
+            Text::Owned(text) => serde_json::from_str(text.as_str()),
         }
     }
 
@@ -137,6 +137,21 @@ impl<'a> RawJson<'a> {
             Text::Unverified(text) => Scratch::of(text.as_str()),
             Text::Owned(text) => text,
         }))
+    }
+}
+
+/// Compact JSON, in which only a `RawValue` could bring line breaks.
+struct OneLine;
+
+impl Formatter for OneLine {
+    fn write_raw_fragment<W: io::Write + ?Sized>(
+        &mut self,
+        writer: &mut W,
+        fragment: &str,
+    ) -> io::Result<()> {
+        let mut fragment = fragment.as_bytes().to_vec();
+        keep_on_one_line(&mut fragment);
+        writer.write_all(&fragment)
     }
 }
 

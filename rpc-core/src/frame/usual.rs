@@ -50,16 +50,20 @@ impl<'a> UsualRequest<'a> {
     /// Looks at a line, without its line break. `None` says nothing but that the line is not usual.
     pub fn read(line: &'a [u8]) -> Option<Self> {
         let text = std::str::from_utf8(line).ok()?;
-        let rest = text.strip_suffix('}')?.strip_prefix('{')?;
-        let (id, rest) = integer_of("\"id\":", rest, ID_MAX)?;
-        let (cmdid, rest) = integer_of("\"cmdid\":", rest, u64::from(u32::MAX))?;
-        let (timestamp, rest) = integer_of("\"timestamp\":", rest, ID_MAX)?;
-        let (timeout_ms, rest) = integer_of("\"timeout_ms\":", rest, ID_MAX)?;
-        let params = rest.strip_prefix("\"params\":")?.trim_ascii();
-        // As many brackets may open as may be nested: then nothing can be nested deeper.
-        let brackets = memchr::memchr2_iter(b'{', b'[', params.as_bytes());
-        if brackets.take(DEPTH_MAX as usize).count() == DEPTH_MAX as usize {
-            return None;
+        let mut glance = Glance(line.strip_suffix(b"}")?);
+        glance.take(b"{").then_some(())?;
+        let id = glance.integer_of(b"\"id\":", ID_MAX)?;
+        let cmdid = glance.integer_of(b"\"cmdid\":", u64::from(u32::MAX))?;
+        let timestamp = glance.integer_of(b"\"timestamp\":", ID_MAX)?;
+        let timeout_ms = glance.integer_of(b"\"timeout_ms\":", ID_MAX)?;
+        glance.take(b"\"params\":").then_some(())?;
+        let params = text[text.len() - 1 - glance.0.len()..text.len() - 1].trim_ascii();
+        // What is nested too deep has as many brackets that open, and as many that close.
+        if params.len() >= 2 * DEPTH_MAX as usize {
+            let brackets = memchr::memchr2_iter(b'{', b'[', params.as_bytes());
+            if brackets.take(DEPTH_MAX as usize).count() == DEPTH_MAX as usize {
+                return None;
+            }
         }
         Some(Self {
             id,
@@ -140,31 +144,48 @@ impl<'a> Unverified<'a> {
     }
 }
 
-/// The integer behind `key`, if it comes next, and what follows its comma. `None` where the key is
-/// there and its value is not plain: more than 16 digits, a sign, a leading zero, anything above
-/// `max`.
-fn integer_of<'a>(key: &str, text: &'a str, max: u64) -> Option<(Option<u64>, &'a str)> {
-    let Some(rest) = text.strip_prefix(key) else { return Some((None, text)) };
-    // Python's `json` puts a space behind each colon and comma.
-    let (value, rest) = digits(rest.strip_prefix(' ').unwrap_or(rest))?;
-    let rest = rest.strip_prefix(',')?;
-    (value <= max).then(|| (Some(value), rest.strip_prefix(' ').unwrap_or(rest)))
-}
+/// The front of a line, of which more and more is known.
+struct Glance<'a>(&'a [u8]);
 
-fn digits(text: &str) -> Option<(u64, &str)> {
-    let mut value = 0;
-    let mut length = 0;
-    let bytes = text.as_bytes();
-    while let Some(digit) = bytes.get(length).map(|byte| byte.wrapping_sub(b'0')).filter(|digit| *digit < 10)
-    {
-        if length == 16 {
-            return None;
-        }
-        value = value * 10 + u64::from(digit);
-        length += 1;
+impl Glance<'_> {
+    /// Goes past `expected`, if it comes next. Inlined, as what follows: with the length known, this
+    /// is one comparison or two.
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "a fifth of the glance")]
+    fn take(&mut self, expected: &[u8]) -> bool {
+        let rest = self.0.strip_prefix(expected);
+        self.0 = rest.unwrap_or(self.0);
+        rest.is_some()
     }
-    let is_plain = length == 1 || length > 1 && bytes[0] != b'0';
-    is_plain.then(|| (value, &text[length..]))
+
+    /// The integer behind `key` if that comes next, up to its comma. `None` where the value is not
+    /// plain: more than 16 digits, a sign, a leading zero, anything above `max`.
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "see above")]
+    #[allow(clippy::option_option, reason = "no such key is not the same as no such line")]
+    fn integer_of(&mut self, key: &[u8], max: u64) -> Option<Option<u64>> {
+        if !self.take(key) {
+            return Some(None);
+        }
+        // Python's `json` puts a space behind each colon and comma.
+        self.take(b" ");
+        let mut value = 0;
+        let mut length = 0;
+        // 17 digits fit, and are too many.
+        for byte in self.0.iter().take(17) {
+            let digit = byte.wrapping_sub(b'0');
+            if digit > 9 {
+                break;
+            }
+            value = value * 10 + u64::from(digit);
+            length += 1;
+        }
+        let has_leading_zero = length > 1 && self.0[0] == b'0';
+        self.0 = &self.0[length..];
+        let is_plain = matches!(length, 1..=16) && !has_leading_zero && value <= max && self.take(b",");
+        self.take(b" ");
+        is_plain.then_some(Some(value))
+    }
 }
 
 /// A success that looks usual up to its data, which nobody has looked at yet.
@@ -180,9 +201,11 @@ impl<'a> UsualReply<'a> {
     /// Looks at a line, without its line break. `None` says nothing but that the line is not usual.
     pub fn read(line: &'a [u8]) -> Option<Self> {
         let text = std::str::from_utf8(line).ok()?;
-        let rest = text.strip_suffix('}')?.strip_prefix('{')?;
-        let (id, rest) = integer_of("\"id\":", rest, ID_MAX)?;
-        Some(Self { id: id?, data: rest.strip_prefix("\"code\":0,\"data\":")? })
+        let mut glance = Glance(line.strip_suffix(b"}")?);
+        glance.take(b"{").then_some(())?;
+        let id = glance.integer_of(b"\"id\":", ID_MAX)??;
+        glance.take(b"\"code\":0,\"data\":").then_some(())?;
+        Some(Self { id, data: &text[text.len() - 1 - glance.0.len()..text.len() - 1] })
     }
 
     /// The call that it is for.
@@ -223,7 +246,7 @@ impl UnverifiedData {
     /// # Errors
     /// The data do not fit, or the line is another one; [`settle`](Self::settle) tells.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
-        serde_json::from_slice(self.0.as_bytes())
+        serde_json::from_str(self.0.as_str())
     }
 
     /// What the general reader makes of the line: its data, and whether there is `more`.
