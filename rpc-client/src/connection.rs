@@ -32,6 +32,8 @@ use crate::error::{Cause, Error, Kind};
 /// What one read takes at most; a connection keeps one buffer of this size, and a larger one only
 /// while a longer reply passes through.
 const READ_BYTES: usize = 64 * 1024;
+/// Room for the first reads: a connection for a few calls never needs more.
+const READ_BYTES_MIN: usize = 4 * 1024;
 
 /// Replies delivered before the callers that they woke get to run: a quarter of the calls in
 /// flight, so that four such chunks are under way between the two sides, within these bounds.
@@ -533,6 +535,8 @@ struct Driver<IO> {
     input: Vec<u8>,
     start: usize,
     end: usize,
+    /// How much one read should take: more once a read has filled what there was.
+    room_wanted: usize,
     /// What the server last said without a call to say it to: why it closed, as a rule.
     farewell: Option<Status>,
     /// Why nothing can be written any more. What has been received is still delivered.
@@ -565,6 +569,7 @@ where
             input: Vec::new(),
             start: 0,
             end: 0,
+            room_wanted: READ_BYTES_MIN,
             farewell: None,
             write_error: None,
             timer: None,
@@ -665,13 +670,16 @@ where
         if self.end == 0 && self.input.len() > READ_BYTES {
             self.input = Vec::new();
         }
-        if self.input.len() - self.end < READ_BYTES / 2 {
-            self.input.resize(self.end + READ_BYTES, 0);
+        if self.input.len() - self.end < self.room_wanted / 2 {
+            self.input.resize(self.end + self.room_wanted, 0);
         }
         let mut buffer = ReadBuf::new(&mut self.input[self.end..]);
         ready!(Pin::new(&mut self.io).poll_read(cx, &mut buffer))?;
         let read = buffer.filled().len();
         self.end += read;
+        if self.end == self.input.len() {
+            self.room_wanted = READ_BYTES;
+        }
         Poll::Ready(Ok(read))
     }
 

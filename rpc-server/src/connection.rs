@@ -96,6 +96,8 @@ struct Connection<IO> {
     ordered_runs: bool,
 
     phase: Phase,
+    /// Whether the peer has ended its side of the stream.
+    has_peer_ended: bool,
     /// The phase's own time limit.
     phase_deadline: Option<Instant>,
     drain: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
@@ -202,6 +204,7 @@ where
             ordered_bytes: 0,
             ordered_runs: false,
             phase: Phase::Open,
+            has_peer_ended: false,
             phase_deadline: None,
             drain: Some(Box::pin(drain.cancelled_owned())),
             timer: None,
@@ -241,7 +244,9 @@ where
                 Phase::Finishing if self.is_idle() => {
                     let limit = self.shared.config.linger_timeout();
                     if Pin::new(&mut self.io).poll_shutdown(cx)?.is_ready() {
-                        self.enter(Phase::Lingering, Some(limit));
+                        // With nothing of the peer's unread, closing takes nothing back.
+                        let next = if self.has_peer_ended { Phase::Closed } else { Phase::Lingering };
+                        self.enter(next, Some(limit));
                         continue;
                     }
                     // A stream that still has to say goodbye, as TLS does, may have a peer that does not listen.
@@ -421,6 +426,7 @@ where
             );
             self.input.clear();
         }
+        self.has_peer_ended = true;
         self.enter(Phase::Finishing, None);
     }
 

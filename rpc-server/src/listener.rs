@@ -12,7 +12,7 @@ use rpc_core::Status;
 use rpc_core::frame::encode_failure;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener};
+use tokio::net::{TcpListener, TcpSocket, UnixListener};
 
 use crate::config::Config;
 use crate::metrics::add;
@@ -69,12 +69,12 @@ impl Drop for SocketFile {
 }
 
 impl Listener {
-    pub(crate) async fn bind(address: &str) -> io::Result<Self> {
+    pub(crate) async fn bind(address: &str, config: &Config) -> io::Result<Self> {
         let name =
             |error: io::Error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"));
         match address.strip_prefix("unix:") {
             Some(path) => bind_unix(Path::new(path)).await.map_err(name),
-            None => bind_tcp(address).await.map_err(name),
+            None => bind_tcp(address, config).await.map_err(name),
         }
     }
 
@@ -90,7 +90,10 @@ impl Listener {
         loop {
             let accepted = match &self {
                 Self::Tcp(listener, _) => listener.accept().await.map(|(stream, peer)| {
-                    prepare(&stream, &shared.config);
+                    // On Linux it has the options of the listener, at no cost.
+                    if !cfg!(target_os = "linux") {
+                        prepare(SockRef::from(&stream), &shared.config);
+                    }
                     admit(stream, &peer.to_string(), &shared, &server);
                 }),
                 Self::Unix(_, listener) => listener.accept().await.map(|(stream, _)| {
@@ -136,7 +139,7 @@ where
     });
 }
 
-async fn bind_tcp(address: &str) -> io::Result<Listener> {
+async fn bind_tcp(address: &str, config: &Config) -> io::Result<Listener> {
     let mut last = io::Error::new(io::ErrorKind::InvalidInput, "the name has no address");
     for address in tokio::net::lookup_host(address).await? {
         let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
@@ -145,6 +148,7 @@ async fn bind_tcp(address: &str) -> io::Result<Listener> {
         match socket.bind(address).and_then(|()| socket.listen(BACKLOG)) {
             Ok(listener) => {
                 let address = listener.local_addr()?;
+                prepare(SockRef::from(&listener), config);
                 return Ok(Listener::Tcp(listener, address));
             }
             Err(error) => last = error,
@@ -172,14 +176,13 @@ async fn bind_unix(path: &Path) -> io::Result<Listener> {
 }
 
 /// Replies leave at once, and a peer that has vanished is noticed.
-fn prepare(stream: &TcpStream, config: &Config) {
-    let socket = SockRef::from(stream);
+fn prepare(socket: SockRef<'_>, config: &Config) {
     let keepalive = TcpKeepalive::new()
         .with_time(Duration::from_millis(config.keepalive_idle_ms))
         .with_interval(Duration::from_millis(config.keepalive_interval_ms))
         .with_retries(config.keepalive_probes);
     let set = || -> io::Result<()> {
-        stream.set_nodelay(true)?;
+        socket.set_tcp_nodelay(true)?;
         if config.keepalive_idle_ms > 0 {
             socket.set_tcp_keepalive(&keepalive)?;
         }

@@ -248,7 +248,7 @@ impl ServerBuilder {
             .unwrap_or_else(|| (env!("CARGO_PKG_NAME").to_owned(), env!("CARGO_PKG_VERSION").to_owned()));
         let mut listeners = Vec::new();
         for address in &self.listen {
-            listeners.push(Listener::bind(address).await?);
+            listeners.push(Listener::bind(address, &self.config).await?);
         }
         let shared = Shared {
             config: self.config,
