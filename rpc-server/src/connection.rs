@@ -49,19 +49,30 @@ const STREAM_OUTPUT_BYTES: usize = 64 * 1024;
 /// itself; a stream of the user's may not.
 const TURNS_PER_POLL: usize = 32;
 
-/// Runs a connection to its end. `drain` asks it to finish.
-pub(crate) async fn run<IO>(io: IO, peer: Arc<Peer>, shared: Arc<Shared>, drain: CancellationToken)
+/// Runs a connection to its end. `drain` asks it to finish, `abort` cuts it.
+pub(crate) fn run<IO>(
+    io: IO,
+    peer: Arc<Peer>,
+    shared: Arc<Shared>,
+    drain: CancellationToken,
+    abort: CancellationToken,
+) -> impl Future<Output = ()> + Send + use<IO>
 where
-    IO: AsyncRead + AsyncWrite + Unpin,
+    IO: AsyncRead + AsyncWrite + Unpin + Send,
 {
-    let metrics = &shared.metrics;
-    add(&metrics.connections_open, 1);
-    tracing::debug!(peer = %peer, connection = peer.connection, "connection opened");
-    let mut connection = Connection::new(io, peer, Arc::clone(&shared), drain);
-    let ended = poll_fn(|cx| connection.poll(cx)).await;
-    let Connection { peer, stats, .. } = &connection;
-    let error = ended.err().map(tracing::field::display);
-    tracing::debug!(%peer, connection = peer.connection, requests = stats.requests, error, "connection closed");
+    let mut connection = Connection::new(io, peer, shared, drain);
+    let mut abort = Box::pin(abort.cancelled_owned());
+    // No `async`: that would hold the connection twice.
+    poll_fn(move |cx| {
+        if abort.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        let ended = ready!(connection.poll(cx));
+        let Connection { peer, stats, .. } = &connection;
+        let error = ended.err().map(tracing::field::display);
+        tracing::debug!(%peer, connection = peer.connection, requests = stats.requests, error, "connection closed");
+        Poll::Ready(())
+    })
 }
 
 struct Connection<IO> {
@@ -184,6 +195,8 @@ where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
     fn new(io: IO, peer: Arc<Peer>, shared: Arc<Shared>, drain: CancellationToken) -> Self {
+        add(&shared.metrics.connections_open, 1);
+        tracing::debug!(peer = %peer, connection = peer.connection, "connection opened");
         Self {
             io,
             peer,

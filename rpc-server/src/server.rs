@@ -170,12 +170,8 @@ impl ServerHandle {
         // Relaxed: only uniqueness matters.
         let connection = self.shared.next_connection.fetch_add(1, Ordering::Relaxed);
         let peer = Arc::new(Peer { address: peer.to_owned(), connection });
-        let run = connection::run(io, peer, Arc::clone(&self.shared), self.tasks.drain.clone());
-        let abort = self.tasks.abort.clone();
-        let tracked = self.tasks.connections.track_future(run);
-        async move {
-            abort.run_until_cancelled(tracked).await;
-        }
+        let Tasks { connections, drain, abort } = self.tasks.clone();
+        connections.track_future(connection::run(io, peer, Arc::clone(&self.shared), drain, abort))
     }
 
     pub(crate) fn spawn_connection<IO>(&self, io: IO, peer: &str)
