@@ -49,6 +49,7 @@ pub mod router;
 mod scratch;
 pub mod server;
 mod strangers;
+mod workers;
 
 pub use config::Config;
 pub use extract::{Context, FromRequest, Params, State};

@@ -69,12 +69,13 @@ impl Drop for SocketFile {
 }
 
 impl Listener {
-    pub(crate) async fn bind(address: &str, config: &Config) -> io::Result<Self> {
+    /// `is_shared`: others may listen on the same port.
+    pub(crate) async fn bind(address: &str, config: &Config, is_shared: bool) -> io::Result<Self> {
         let name =
             |error: io::Error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"));
         match address.strip_prefix("unix:") {
             Some(path) => bind_unix(Path::new(path)).await.map_err(name),
-            None => bind_tcp(address, config).await.map_err(name),
+            None => bind_tcp(address, config, is_shared).await.map_err(name),
         }
     }
 
@@ -139,12 +140,15 @@ where
     });
 }
 
-async fn bind_tcp(address: &str, config: &Config) -> io::Result<Listener> {
+async fn bind_tcp(address: &str, config: &Config, is_shared: bool) -> io::Result<Listener> {
     let mut last = io::Error::new(io::ErrorKind::InvalidInput, "the name has no address");
     for address in tokio::net::lookup_host(address).await? {
         let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
         // A restarted server must not wait for the old one's connections to time out.
         socket.set_reuseaddr(true)?;
+        if is_shared {
+            socket.set_reuseport(true)?;
+        }
         match socket.bind(address).and_then(|()| socket.listen(BACKLOG)) {
             Ok(listener) => {
                 let address = listener.local_addr()?;

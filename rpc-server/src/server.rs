@@ -17,6 +17,7 @@ use crate::connection;
 use crate::listener::{BoundAddress, Listener};
 use crate::metrics::{Metrics, ServerStats};
 use crate::router::{Router, Routes};
+use crate::workers::{WorkerListeners, Workers};
 
 /// What all connections of a server share.
 pub(crate) struct Shared {
@@ -53,7 +54,10 @@ pub(crate) struct Shared {
 /// ```
 pub struct Server {
     shared: Arc<Shared>,
+    addresses: Vec<BoundAddress>,
+    /// Those that the runtime of `serve` accepts from.
     listeners: Vec<Listener>,
+    workers: Vec<WorkerListeners>,
     tasks: Tasks,
 }
 
@@ -73,7 +77,7 @@ impl Server {
 
     /// The addresses that it is bound to, with the ports that the system chose.
     pub fn addresses(&self) -> Vec<BoundAddress> {
-        self.listeners.iter().map(Listener::address).collect()
+        self.addresses.clone()
     }
 
     /// A handle that stays usable while the server serves.
@@ -88,7 +92,8 @@ impl Server {
     /// # Errors
     /// Where a listener fails for good. Failures to accept one connection are logged and survived.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) -> io::Result<Drained> {
-        let Self { shared, listeners, tasks } = self;
+        let Self { shared, listeners, workers, tasks, .. } = self;
+        let workers = Workers::start(workers, &shared, &tasks.connections_of(&shared)).await?;
         let mut accepting = tokio::task::JoinSet::new();
         for listener in listeners {
             accepting.spawn(listener.accept_all(Arc::clone(&shared), tasks.connections_of(&shared)));
@@ -96,7 +101,10 @@ impl Server {
         shutdown.await;
         // Dropped listeners refuse, so that a client goes elsewhere at once.
         accepting.shutdown().await;
-        Ok(tasks.finish(&shared).await)
+        let workers = workers.stop_accepting().await;
+        let drained = tasks.finish(&shared).await;
+        workers.end().await;
+        Ok(drained)
     }
 }
 
@@ -196,6 +204,7 @@ impl fmt::Debug for ServerHandle {
 #[derive(Default)]
 pub struct ServerBuilder {
     listen: Vec<String>,
+    workers: usize,
     config: Config,
     routes: Option<Routes>,
     name: Option<(String, String)>,
@@ -208,6 +217,19 @@ impl ServerBuilder {
     #[must_use]
     pub fn listen(mut self, address: impl Into<String>) -> Self {
         self.listen.push(address.into());
+        self
+    }
+
+    /// Serves TCP connections on so many threads, each with a single-threaded runtime and a listener of
+    /// its own for every address; the kernel spreads new connections over them (`SO_REUSEPORT`), and
+    /// each stays on its thread. 0, the default, serves on the runtime that [`Server::serve`] is called
+    /// on, which is where Unix sockets stay.
+    ///
+    /// With any, another process of the same user that does likewise may bind the same port and take its
+    /// share of the connections, instead of being refused.
+    #[must_use]
+    pub fn workers(mut self, workers: usize) -> Self {
+        self.workers = workers;
         self
     }
 
@@ -242,9 +264,25 @@ impl ServerBuilder {
         let (name, version) = self
             .name
             .unwrap_or_else(|| (env!("CARGO_PKG_NAME").to_owned(), env!("CARGO_PKG_VERSION").to_owned()));
-        let mut listeners = Vec::new();
+        let (mut addresses, mut listeners) = (Vec::new(), Vec::new());
+        let mut workers: Vec<WorkerListeners> = (0..self.workers).map(|_| Vec::new()).collect();
         for address in &self.listen {
-            listeners.push(Listener::bind(address, &self.config).await?);
+            let is_shared = self.workers > 0;
+            let listener = Listener::bind(address, &self.config, is_shared).await?;
+            addresses.push(listener.address());
+            match listener {
+                Listener::Tcp(first, address) if is_shared => {
+                    workers[0].push((first.into_std()?, address));
+                    for worker in &mut workers[1..] {
+                        if let Listener::Tcp(next, _) =
+                            Listener::bind(&address.to_string(), &self.config, is_shared).await?
+                        {
+                            worker.push((next.into_std()?, address));
+                        }
+                    }
+                }
+                other => listeners.push(other),
+            }
         }
         let shared = Shared {
             config: self.config,
@@ -260,7 +298,7 @@ impl ServerBuilder {
             drain: CancellationToken::new(),
             abort: CancellationToken::new(),
         };
-        Ok(Server { shared: Arc::new(shared), listeners, tasks })
+        Ok(Server { shared: Arc::new(shared), addresses, listeners, workers, tasks })
     }
 }
 

@@ -23,6 +23,9 @@ const ENV_CONFIG: &str = "RPC_SERVER_CONFIG";
 pub struct DaemonConfig {
     /// Addresses to listen on: HOST:PORT, where port 0 lets the system choose, or unix:PATH.
     pub listen: Vec<String>,
+    /// Threads that serve TCP connections, each its own share of them; 0 serves all on one runtime with
+    /// a thread for each core.
+    pub workers: usize,
     /// Directory of all data; made where it is missing.
     pub data_dir: PathBuf,
     /// Format of the log on standard error: "text" or "json".
@@ -43,6 +46,7 @@ impl Default for DaemonConfig {
     fn default() -> Self {
         Self {
             listen: vec!["127.0.0.1:8889".into()],
+            workers: 0,
             data_dir: "rpc-data".into(),
             log_format: LogFormat::Text,
             log_level: "info".into(),

@@ -67,7 +67,8 @@ impl Daemon {
             };
             router = merged?;
         }
-        let mut builder = Server::builder().config(config.limits.clone()).router(router);
+        let mut builder =
+            Server::builder().config(config.limits.clone()).workers(config.workers).router(router);
         for address in &config.listen {
             builder = builder.listen(address);
         }

@@ -166,3 +166,59 @@ async fn a_file_that_is_no_socket_is_left_alone() {
     assert!(error.to_string().contains("precious") && error.to_string().contains("no socket"), "{error}");
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "years of work");
 }
+
+#[tokio::test]
+async fn workers_share_the_connections_of_a_port_and_drain_together() {
+    async fn thread() -> Result<String, rpc_core::Status> {
+        Ok(std::thread::current().name().unwrap_or_default().to_owned())
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let unix = directory.path().join("rpc.sock");
+    let server = Server::builder()
+        .listen("127.0.0.1:0")
+        .listen(format!("unix:{}", unix.display()))
+        .workers(2)
+        .router(Router::new().route(100, thread).unwrap())
+        .bind()
+        .await
+        .unwrap();
+    let address = server.addresses()[0].tcp().unwrap();
+    assert_eq!(server.addresses().len(), 2);
+    let mut server = TestServer::of(server);
+
+    let mut clients = Vec::new();
+    let mut threads = std::collections::BTreeSet::new();
+    // The kernel chooses: that all of so many go to one of two happens once in 2^63 runs.
+    for _ in 0..64 {
+        let mut client = Client::new(TcpStream::connect(address).await.unwrap());
+        threads.insert(client.ask("{\"id\":1,\"cmdid\":100}").await["data"].as_str().unwrap().to_owned());
+        clients.push(client);
+    }
+    assert_eq!(threads.into_iter().collect::<Vec<_>>(), ["rpc-worker-0", "rpc-worker-1"]);
+    let mut local = Client::new(UnixStream::connect(&unix).await.unwrap());
+    let thread = local.ask("{\"id\":1,\"cmdid\":100}").await;
+    assert!(!thread["data"].as_str().unwrap().starts_with("rpc-worker"), "{thread}");
+    assert_eq!(server.stats().connections_open, 65);
+
+    server.begin_to_drain();
+    for client in &mut clients {
+        assert_eq!(client.reply().await["event"], "goaway");
+        client.expect_end().await;
+    }
+    local.reply().await;
+    local.expect_end().await;
+    drop((clients, local));
+    let drained = server.drained().await;
+    assert!(drained.is_clean && drained.connections == 65, "{drained:?}");
+    TcpStream::connect(address).await.unwrap_err();
+}
+
+#[tokio::test]
+async fn a_port_that_is_taken_is_an_error_for_workers_too() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let bound = Server::builder().listen(&address).workers(2).bind().await;
+    let Err(error) = bound else { panic!("it was bound") };
+    assert_eq!(error.kind(), ErrorKind::AddrInUse);
+    assert!(error.to_string().contains(&address), "{error}");
+}
