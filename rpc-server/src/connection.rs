@@ -465,21 +465,21 @@ where
             return false;
         }
         let Some(usual) = UsualRequest::read(line) else { return false };
-        let may_start = match usual.id() {
+        let mut request = usual.request();
+        let may_start = match request.id {
             Some(id) => self.handle(id).is_none(),
             None => !self.ordered_runs && self.ordered.is_empty(),
         };
-        if !may_start || usual.cmdid().is_built_in() || usual.timeout() == Some(Duration::ZERO) {
+        if !may_start || request.cmdid.is_built_in() || request.timeout == Some(Duration::ZERO) {
             return false;
         }
-        let mut request = usual.request();
         self.set_deadline(&mut request, received);
         let terms = Terms::of(&request, received);
         let call = self.call(request, terms);
         if !usual.is_sound() {
             return false;
         }
-        self.has_used_id |= usual.id().is_some();
+        self.has_used_id |= terms.place.id().is_some();
         self.count_good_frame();
         self.poll_call(cx, call);
         true

@@ -1,10 +1,9 @@
 //! Async functions as handlers: each argument is an extractor, the result turns into a reply.
 
 use std::future::Future;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 
-use pin_project_lite::pin_project;
+use futures::FutureExt;
+use futures::future::{Either, ready};
 use rpc_core::{IntoReply, Outcome, Request, Service, Status};
 
 use crate::extract::FromRequest;
@@ -30,26 +29,6 @@ pub trait Handler<S, Args>: Send + Sync + 'static {
     fn call(&self, request: Request<'_>, state: &S) -> impl Future<Output = Outcome> + Send + 'static;
 }
 
-pin_project! {
-    #[project = Project]
-    enum HandlerFuture<F> {
-        Started { #[pin] inner: F },
-        /// The request does not fit the handler.
-        Refused { status: Option<Status> },
-    }
-}
-
-impl<F: Future<Output: IntoReply>> Future for HandlerFuture<F> {
-    type Output = Outcome;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
-        match self.project() {
-            Project::Started { inner } => inner.poll(cx).map(IntoReply::into_outcome),
-            Project::Refused { status } => Poll::Ready(Err(status.take().expect("polled after its end"))),
-        }
-    }
-}
-
 macro_rules! handlers {
     ($($argument:ident)*) => {
         impl<S, F, Fut, $($argument,)*> Handler<S, ($($argument,)*)> for F
@@ -69,8 +48,8 @@ macro_rules! handlers {
                     Ok(self($($argument),*))
                 };
                 match start() {
-                    Ok(inner) => HandlerFuture::Started { inner },
-                    Err(status) => HandlerFuture::Refused { status: Some(status) },
+                    Ok(future) => Either::Left(future.map(IntoReply::into_outcome)),
+                    Err(status) => Either::Right(ready(Err(status))),
                 }
             }
         }

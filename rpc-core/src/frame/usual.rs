@@ -74,21 +74,6 @@ impl<'a> UsualRequest<'a> {
         })
     }
 
-    /// The call's id.
-    pub fn id(&self) -> Option<u64> {
-        self.id
-    }
-
-    /// The command.
-    pub fn cmdid(&self) -> CmdId {
-        self.cmdid
-    }
-
-    /// How long the caller still waits, counted from receipt.
-    pub fn timeout(&self) -> Option<Duration> {
-        self.timeout
-    }
-
     /// The request, if the line is what it looks like. Its params can be typed; as text they are
     /// checked first, and are `null` where they turn out to be no JSON.
     pub fn request(&self) -> Request<'_> {

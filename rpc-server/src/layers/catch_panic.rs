@@ -1,10 +1,9 @@
 use std::any::Any;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
-use std::task::{Context, Poll};
 
-use pin_project_lite::pin_project;
+use futures::FutureExt;
+use futures::future::{Either, ready};
 use rpc_core::{CmdId, Outcome, Request, Service, Status};
 
 /// Turns a panic of the handler, or of the decoding of its params, into code 13. The panic's text
@@ -17,29 +16,10 @@ impl<S: Service> Service for CatchPanic<S> {
         // Unwind safety: the future is dropped after a panic, and what it shares with other calls
         // is behind locks that poison or atomics.
         match catch_unwind(AssertUnwindSafe(|| self.0.call(request))) {
-            Ok(inner) => CatchPanicFuture::Started { inner, cmdid },
-            Err(panic) => CatchPanicFuture::Failed { status: Some(report_panic(cmdid, panic.as_ref())) },
-        }
-    }
-}
-
-pin_project! {
-    #[project = Project]
-    enum CatchPanicFuture<F> {
-        Started { #[pin] inner: F, cmdid: CmdId },
-        /// The decoding of the params panicked.
-        Failed { status: Option<Status> },
-    }
-}
-
-impl<F: Future<Output = Outcome>> Future for CatchPanicFuture<F> {
-    type Output = Outcome;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
-        match self.project() {
-            Project::Started { inner, cmdid } => catch_unwind(AssertUnwindSafe(|| inner.poll(cx)))
-                .unwrap_or_else(|panic| Poll::Ready(Err(report_panic(*cmdid, panic.as_ref())))),
-            Project::Failed { status } => Poll::Ready(Err(status.take().expect("polled after its end"))),
+            Ok(future) => Either::Left(AssertUnwindSafe(future).catch_unwind().map(move |finished| {
+                finished.unwrap_or_else(|panic| Err(report_panic(cmdid, panic.as_ref())))
+            })),
+            Err(panic) => Either::Right(ready(Err(report_panic(cmdid, panic.as_ref())))),
         }
     }
 }

@@ -20,7 +20,7 @@ impl<S: Service> Service for Timeout<S> {
 }
 
 pin_project! {
-    /// Written by hand, as are the futures of the other layers: what `async` makes would hold what it
+    /// Written by hand, as the other layers are put together without `async`: that would hold what it
     /// captures and what it awaits side by side, and each layer would double the size of a call.
     struct TimeoutFuture<F> {
         #[pin]
