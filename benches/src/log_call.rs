@@ -5,6 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 
+/// The cmdid of the log call.
+pub(crate) const LOG: u32 = 10_000;
+
 /// The params, as every server decodes them.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Entry {

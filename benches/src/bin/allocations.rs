@@ -16,12 +16,11 @@ use rpc_server::{Params, Router, Server, State};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
-use log_call::{Check, Counter, Entry, Receipt};
+use log_call::{Check, Counter, Entry, LOG, Receipt};
 
 #[path = "../log_call.rs"]
 mod log_call;
 
-const LOG: u32 = 10_000;
 const IN_FLIGHT: usize = 64;
 /// Two runs, whose difference has no start and no end in it.
 const FEW_CALLS: u64 = 20_000;

@@ -6,44 +6,23 @@
 use std::fmt::Write as _;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use anyhow::{Context as _, Result, ensure};
 use rpc_client::{Client, Config};
 use rpc_core::Status;
-use rpc_server::{Params, Router, Server};
-use serde::{Deserialize, Serialize};
+use rpc_server::{Params, Router, Server, State};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-const LOG: u32 = 10_000;
+use log_call::{Check, Counter, Entry, LOG, Receipt};
+
+#[path = "../log_call.rs"]
+mod log_call;
+
 /// Calls in flight, and so requests in one read of the server.
 const IN_FLIGHT: u64 = 64;
-
-#[derive(Serialize, Deserialize)]
-struct Entry {
-    level: String,
-    service: String,
-    message: String,
-    trace: String,
-    ts: u64,
-}
-
-#[derive(Serialize, Deserialize)]
-struct Receipt {
-    accepted: bool,
-    seq: u64,
-}
-
-fn entry() -> Entry {
-    Entry {
-        level: "info".into(),
-        service: "order".into(),
-        message: "user 4211 logged in from 10.1.2.3".into(),
-        trace: "4bf92f3577b34da6a3ce929d0e0e4736".into(),
-        ts: 1_732_233_600_123,
-    }
-}
 
 fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
@@ -65,7 +44,6 @@ struct Requests {
     batches: u64,
 }
 
-static CALLS: AtomicU64 = AtomicU64::new(0);
 static REPLY_BYTES: AtomicU64 = AtomicU64::new(0);
 
 impl AsyncRead for Requests {
@@ -97,22 +75,25 @@ impl AsyncWrite for Requests {
     }
 }
 
-async fn log(Params(entry): Params<Entry>) -> Result<Receipt, Status> {
-    Ok(Receipt { accepted: entry.ts > 0, seq: CALLS.fetch_add(1, Ordering::Relaxed) + 1 })
+async fn log(State(counter): State<Arc<Counter>>, Params(entry): Params<Entry>) -> Result<Receipt, Status> {
+    Ok(counter.accept(&entry))
 }
 
 async fn server(batches: u64) -> Result<()> {
-    let params = serde_json::to_string(&entry())?;
+    let params = serde_json::to_string(&Entry::of(0))?;
     let mut batch = String::new();
     for n in 0..IN_FLIGHT {
         // Ids like the client's.
         let id = (n << 21) | n;
         writeln!(batch, r#"{{"id":{id},"cmdid":{LOG},"timeout_ms":4999,"params":{params}}}"#)?;
     }
-    let server = Server::builder().router(Router::new().route(LOG, log)?).bind().await?;
+    let server = Server::builder()
+        .router(Router::with_state(Arc::new(Counter::default())).route(LOG, log)?)
+        .bind()
+        .await?;
     let requests = Requests { batch: batch.into_bytes(), batches };
     server.handle().serve_connection(requests, "memory").await;
-    let (calls, bytes) = (CALLS.load(Ordering::Relaxed), REPLY_BYTES.load(Ordering::Relaxed));
+    let (calls, bytes) = (server.handle().stats().requests, REPLY_BYTES.load(Ordering::Relaxed));
     ensure!(calls == batches * IN_FLIGHT, "{calls} calls ran");
     ensure!(bytes > calls * 40, "{bytes} bytes were written");
     Ok(())
@@ -172,10 +153,11 @@ async fn client(calls_each: u64) -> Result<()> {
     let callers = (0..IN_FLIGHT).map(|_| {
         let client = client.clone();
         tokio::spawn(async move {
-            let entry = entry();
+            let entry = Entry::of(0);
             for _ in 0..calls_each {
                 let receipt: Receipt = client.call(LOG, &entry).await?;
-                ensure!(receipt.accepted && receipt.seq == 4211, "a wrong reply");
+                ensure!(receipt.seq == 4211, "a wrong reply");
+                Check::default().take(receipt)?;
             }
             Ok(())
         })

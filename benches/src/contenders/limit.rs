@@ -15,7 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::load::{Load, Recorder, Samples};
-use crate::log_call::{Check, Counter, Entry, Receipt};
+use crate::log_call::{Check, Counter, Entry, LOG, Receipt};
 
 /// Room for one read at first, so that a connection for one call is not slowed down by it; more once
 /// a read has filled it.
@@ -106,7 +106,7 @@ async fn serve_connection(mut stream: TcpStream, counter: &Counter, write_every:
         let mut frames = 0;
         while let Some(line) = input.line()? {
             let request: RequestLine = serde_json::from_str(line)?;
-            ensure!(request.cmdid == super::rpc::LOG, "unknown cmdid");
+            ensure!(request.cmdid == LOG, "unknown cmdid");
             let reply = ReplyLine { id: request.id, code: 0, data: counter.accept(&request.params) };
             serde_json::to_writer(&mut output, &reply)?;
             output.push(b'\n');
@@ -203,8 +203,7 @@ impl<'a> ClientSide<'a> {
     }
 
     fn put(&mut self, now: Instant) -> Result<()> {
-        let request =
-            RequestOut { id: self.next_id, cmdid: super::rpc::LOG, timeout_ms: 5000, params: self.entry };
+        let request = RequestOut { id: self.next_id, cmdid: LOG, timeout_ms: 5000, params: self.entry };
         serde_json::to_writer(&mut self.output, &request)?;
         self.output.push(b'\n');
         self.starts.push_back(now);

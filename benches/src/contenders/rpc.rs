@@ -10,10 +10,8 @@ use rpc_core::Status;
 use rpc_server::{Params, Router, Server, State};
 
 use super::{Caller, Connect, announce};
-use crate::log_call::{Counter, Entry, Receipt};
+use crate::log_call::{Counter, Entry, LOG, Receipt};
 
-/// The cmdid of the log call.
-pub(crate) const LOG: u32 = 10_000;
 /// The cmdid of the slow call; its params are milliseconds.
 pub(crate) const SLOW: u32 = 10_001;
 
