@@ -1,0 +1,69 @@
+//! Addresses that are written down.
+
+use std::sync::Arc;
+
+use super::{Address, InvalidTarget};
+
+/// One address, or several with commas between them.
+pub(super) fn parse(text: &str) -> Result<Arc<[Address]>, InvalidTarget> {
+    text.split(',').map(|address| check(address.trim()).map(Address::from)).collect()
+}
+
+/// Says what is wrong with an address, if something is.
+pub(super) fn check(address: &str) -> Result<&str, InvalidTarget> {
+    let refused = |what: &str| {
+        let right = "an address is HOST:PORT or unix:PATH, as 127.0.0.1:8889";
+        Err(InvalidTarget::new(format!("`{address}` is no address: {what}{right}")))
+    };
+    if let Some(path) = address.strip_prefix("unix:") {
+        return if path.is_empty() { refused("the path is missing; ") } else { Ok(address) };
+    }
+    let Some((host, port)) = address.rsplit_once(':') else {
+        return refused("");
+    };
+    if host.is_empty() || host.contains(|c: char| c.is_whitespace() || c == '/') {
+        return refused("its host is none; ");
+    }
+    if host.contains(':') && !(host.starts_with('[') && host.ends_with(']')) {
+        return refused("an IPv6 address stands in brackets, as [::1]:8889; ");
+    }
+    match port.parse::<u16>() {
+        Ok(1..) => Ok(address),
+        Ok(0) | Err(_) => refused("its port is no number from 1 to 65535; "),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts(target: &str) -> Vec<String> {
+        parse(target).unwrap().iter().map(|address| address.text.to_string()).collect()
+    }
+
+    #[test]
+    fn addresses_are_told_apart_by_commas() {
+        assert_eq!(texts("127.0.0.1:8889"), ["127.0.0.1:8889"]);
+        assert_eq!(texts("a:1, [::1]:2,unix:/run/rpc.sock"), ["a:1", "[::1]:2", "unix:/run/rpc.sock"]);
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused_with_what_would_be_right() {
+        let check = |text: &str, words: &str| {
+            let error = parse(text).unwrap_err().to_string();
+            assert!(error.contains(words), "{text}: {error}");
+            assert!(error.contains("HOST:PORT or unix:PATH"), "{text}: {error}");
+        };
+        check("", "`` is no address");
+        check("localhost", "`localhost` is no address");
+        check("a:1,,b:2", "`` is no address");
+        check("unix:", "the path is missing");
+        check(":80", "its host is none");
+        check("http://a:80", "its host is none");
+        check("a b:80", "its host is none");
+        check("::1:80", "in brackets");
+        check("a:0", "from 1 to 65535");
+        check("a:65536", "from 1 to 65535");
+        check("a:http", "from 1 to 65535");
+    }
+}
