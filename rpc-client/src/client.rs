@@ -15,9 +15,12 @@ use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
+use crate::builder::ClientBuilder;
 use crate::config::Config;
+use crate::connect::Connector;
 use crate::connection::{Connection, PendingCall, PendingStream, Refusal, decode};
 use crate::error::{Error, Kind};
+use crate::events::{ConnectionEvent, Events};
 use crate::reconnect::Endpoint;
 
 /// Calls one service over one connection, which is opened by the first call and shared by all of
@@ -44,6 +47,7 @@ use crate::reconnect::Endpoint;
 #[derive(Clone)]
 pub struct Client {
     endpoint: Arc<Endpoint>,
+    events: Events,
 }
 
 impl Client {
@@ -56,7 +60,18 @@ impl Client {
 
     /// As [`new`](Self::new), with settings.
     pub fn with_config(address: impl AsRef<str>, config: Config) -> Self {
-        Self { endpoint: Endpoint::new(Arc::from(address.as_ref()), Arc::new(config)) }
+        Self::builder(address).config(config).build()
+    }
+
+    /// A client with more than settings of its own: with a [`Connect`](crate::Connect) that opens its
+    /// byte streams.
+    pub fn builder(address: impl AsRef<str>) -> ClientBuilder {
+        ClientBuilder::new(address.as_ref())
+    }
+
+    pub(crate) fn build(address: Arc<str>, config: Config, connector: Connector) -> Self {
+        let events = Events::default();
+        Self { endpoint: Endpoint::new(address, Arc::new(config), connector, events.clone()), events }
     }
 
     /// A client over a byte stream that is open already: an in-memory pipe, TLS of your own. When it
@@ -68,9 +83,11 @@ impl Client {
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let (address, config): (Arc<str>, _) = (Arc::from(name), Arc::new(config));
-        let (connection, driver) = Connection::new(io, Arc::clone(&address), Arc::clone(&config));
+        let events = Events::default();
+        let (connection, driver) =
+            Connection::new(io, Arc::clone(&address), Arc::clone(&config), events.clone());
         tokio::spawn(driver);
-        Self { endpoint: Endpoint::connected(address, config, connection) }
+        Self { endpoint: Endpoint::connected(address, config, connection, events.clone()), events }
     }
 
     /// The address that it calls.
@@ -155,6 +172,23 @@ impl Client {
     pub async fn connect(&self) -> Result<(), Error> {
         let deadline = Instant::now() + self.endpoint.config().call_timeout();
         self.endpoint.connection(Some(deadline)).await.map(drop)
+    }
+
+    /// What becomes of the connections, from now on: a stream of events that ends with the client. It
+    /// holds `events_max` of them for a slow reader; one that is slower is told how many it missed.
+    ///
+    /// ```no_run
+    /// use futures::StreamExt;
+    ///
+    /// # async fn example(client: rpc_client::Client) {
+    /// let mut events = client.events();
+    /// while let Some(event) = events.next().await {
+    ///     println!("{event:?}");
+    /// }
+    /// # }
+    /// ```
+    pub fn events(&self) -> BoxStream<'static, ConnectionEvent> {
+        self.events.listen(self.endpoint.config().events_max)
     }
 
     /// Waits until everything that was sent so far has been handed to the system.

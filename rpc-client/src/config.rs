@@ -37,6 +37,11 @@ pub struct Config {
     pub reply_bytes_max: usize,
     /// Items that a stream may send ahead of its reader.
     pub stream_credit: u64,
+    /// Connection events that may stand ahead of who reads them ([`Client::events`]); a power of two,
+    /// or it is rounded up to one. At the limit the oldest are lost, and the reader is told how many.
+    ///
+    /// [`Client::events`]: crate::Client::events
+    pub events_max: usize,
     /// Sends every call without an id, for a server that knows none, as tornado-TCP's: calls run
     /// one after another and are answered in their order.
     pub ordered: bool,
@@ -63,6 +68,7 @@ impl Default for Config {
             output_bytes_max: 8 * 1024 * 1024,
             reply_bytes_max: 16 * 1024 * 1024,
             stream_credit: 64,
+            events_max: 64,
             ordered: false,
             keepalive_idle_ms: 10_000,
             keepalive_interval_ms: 3_000,

@@ -28,6 +28,7 @@ use tokio::time::{Instant, Sleep};
 
 use crate::config::Config;
 use crate::error::{Cause, Error, Kind};
+use crate::events::{ConnectionEvent, Events};
 
 /// What one read takes at most; a connection keeps one buffer of this size, and a larger one only
 /// while a longer reply passes through.
@@ -48,6 +49,7 @@ struct Shared {
     address: Arc<str>,
     number: u64,
     config: Arc<Config>,
+    events: Events,
     state: Mutex<State>,
     /// Tells callers that wait for room in the table or in the output.
     room: Notify,
@@ -124,6 +126,7 @@ impl Connection {
         io: IO,
         address: Arc<str>,
         config: Arc<Config>,
+        events: Events,
     ) -> (Arc<Self>, impl Future<Output = ()> + Send + use<IO>)
     where
         IO: AsyncRead + AsyncWrite + Unpin + Send,
@@ -148,10 +151,11 @@ impl Connection {
             // Relaxed: only uniqueness matters.
             number: NEXT.fetch_add(1, Ordering::Relaxed),
             config,
+            events,
             state: Mutex::new(state),
             room: Notify::new(),
         });
-        tracing::debug!(address = %shared.address, connection = shared.number, "connected");
+        shared.tell_of_connecting();
         let mut driver = Driver::new(io, Arc::clone(&shared));
         let run = async move {
             let ended = poll_fn(|cx| driver.poll(cx)).await;
@@ -282,6 +286,33 @@ impl Shared {
 
     fn error(&self, kind: Kind) -> Error {
         Error::new(kind, &self.address, Some(self.number))
+    }
+
+    fn tell_of_connecting(&self) {
+        let Self { address, number, .. } = self;
+        tracing::debug!(%address, connection = number, "connected");
+        let event = || ConnectionEvent::Connected { address: Arc::clone(address), connection: *number };
+        self.events.tell(event);
+    }
+
+    fn tell_of_goaway(&self, message: &str) {
+        let Self { address, number, .. } = self;
+        tracing::info!(%address, connection = number, reason = %message, "goaway");
+        self.events.tell(|| ConnectionEvent::Goaway {
+            address: Arc::clone(address),
+            connection: *number,
+            message: Arc::from(message),
+        });
+    }
+
+    fn tell_of_the_end(&self, cause: &Cause) {
+        let Self { address, number, .. } = self;
+        tracing::debug!(%address, connection = number, reason = %cause.message, "disconnected");
+        self.events.tell(|| ConnectionEvent::Disconnected {
+            address: Arc::clone(address),
+            connection: *number,
+            reason: Arc::from(&*cause.message),
+        });
     }
 }
 
@@ -773,7 +804,6 @@ impl<IO> Driver<IO> {
             Ok(Ended::Nonsense(what)) => Cause::new(format!("the connection was given up: {what}")),
             Err(error) => Cause::with_source(format!("the connection was lost{because}: {error}"), error),
         };
-        tracing::debug!(address = %self.shared.address, connection = self.shared.number, reason = %cause.message, "disconnected");
         self.end_all(&cause, farewell.is_some_and(|status| status.is_rejected()));
     }
 
@@ -785,6 +815,7 @@ impl<IO> Driver<IO> {
             return;
         }
         state.ended = Some(cause.clone());
+        self.shared.tell_of_the_end(cause);
         let written = state.written;
         // A server that turns the connection away has run none of its calls; one that has answered some
         // may have meant another one.
@@ -839,7 +870,7 @@ impl State {
             Ok(FromServer::Reply(reply)) => reply,
             Ok(FromServer::Notice { event, message }) => {
                 if event == "goaway" {
-                    tracing::info!(address = %shared.address, connection = shared.number, %message, "goaway");
+                    shared.tell_of_goaway(&message);
                     self.is_leaving = true;
                 } else {
                     tracing::debug!(address = %shared.address, %event, "a notice that this version does not know");

@@ -15,6 +15,8 @@
 //! | module | holds |
 //! | --- | --- |
 //! | [`client`] | [`Client`]: calls, oneway calls, streams |
+//! | [`builder`], [`connect`] | [`ClientBuilder`]; byte streams of your own |
+//! | [`events`] | what becomes of the connections |
 //! | [`log`] | [`LogClient`](log::LogClient): the log service, typed |
 //! | [`registry`] | [`shared`]: one connection per service in a process |
 //! | [`config`] | every setting |
@@ -22,20 +24,26 @@
 //! | [`error`] | how a call fails, and what may be done about it |
 //! | [`pipe`] | request lines in, reply lines out |
 
+pub mod builder;
 pub mod client;
 pub mod config;
+pub mod connect;
 mod connection;
 #[allow(dead_code, reason = "the client asks it for its endpoints in the next step")]
 pub mod discover;
 pub mod error;
+pub mod events;
 pub mod log;
 pub mod pipe;
 mod reconnect;
 pub mod registry;
 
+pub use builder::ClientBuilder;
 pub use client::{Client, Command};
 pub use config::Config;
+pub use connect::Connect;
 pub use discover::Target;
 pub use error::Error;
+pub use events::ConnectionEvent;
 pub use registry::{Registry, shared};
 pub use rpc_core::{CmdId, Code, RawJson, Status};

@@ -1,26 +1,26 @@
 //! One endpoint: a connection that is opened when it is first needed, by one attempt at a time, and
 //! again after it was lost.
 
-use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use rpc_core::backoff::Backoff;
-use socket2::{SockRef, TcpKeepalive};
-use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::config::Config;
+use crate::connect::Connector;
 use crate::connection::Connection;
 use crate::error::{Cause, Error, Kind};
+use crate::events::Events;
 
 /// The endpoint's connection, and who is about to open one.
 pub(crate) struct Endpoint {
     address: Arc<str>,
     config: Arc<Config>,
-    /// Whether the address is one to connect to, and not the name of a byte stream made elsewhere.
-    can_connect: bool,
+    /// None where the address is the name of a byte stream made elsewhere.
+    connector: Option<Connector>,
+    events: Events,
     state: Mutex<State>,
 }
 
@@ -41,8 +41,14 @@ enum Attempts {
 }
 
 impl Endpoint {
-    pub(crate) fn new(address: Arc<str>, config: Arc<Config>) -> Arc<Self> {
-        Arc::new(Self { address, config, can_connect: true, state: Mutex::new(State::Idle) })
+    pub(crate) fn new(
+        address: Arc<str>,
+        config: Arc<Config>,
+        connector: Connector,
+        events: Events,
+    ) -> Arc<Self> {
+        let state = Mutex::new(State::Idle);
+        Arc::new(Self { address, config, connector: Some(connector), events, state })
     }
 
     /// An endpoint with a connection that was made elsewhere; it is not made again.
@@ -50,9 +56,10 @@ impl Endpoint {
         address: Arc<str>,
         config: Arc<Config>,
         connection: Arc<Connection>,
+        events: Events,
     ) -> Arc<Self> {
         let state = Mutex::new(State::Connected(connection));
-        Arc::new(Self { address, config, can_connect: false, state })
+        Arc::new(Self { address, config, connector: None, events, state })
     }
 
     pub(crate) fn address(&self) -> &Arc<str> {
@@ -88,13 +95,13 @@ impl Endpoint {
         self: &Arc<Self>,
         deadline: Option<Instant>,
     ) -> Result<Arc<Connection>, Error> {
-        if !self.can_connect {
+        let Some(connector) = &self.connector else {
             let over = || {
                 self.not_sent(Cause::new("its connection is over, and was not one that can be opened again"))
             };
             return self.current().ok_or_else(over);
-        }
-        let mut attempts = match self.join_or_begin() {
+        };
+        let mut attempts = match self.join_or_begin(connector) {
             Ok(connection) => return Ok(connection),
             Err(attempts) => attempts,
         };
@@ -135,7 +142,10 @@ impl Endpoint {
         Error::new(Kind::NotSent(cause), &self.address, None)
     }
 
-    fn join_or_begin(self: &Arc<Self>) -> Result<Arc<Connection>, watch::Receiver<Attempts>> {
+    fn join_or_begin(
+        self: &Arc<Self>,
+        connector: &Connector,
+    ) -> Result<Arc<Connection>, watch::Receiver<Attempts>> {
         let mut state = self.lock();
         match &*state {
             State::Connected(connection) if connection.is_usable() => return Ok(Arc::clone(connection)),
@@ -146,13 +156,13 @@ impl Endpoint {
         let (progress, attempts) = watch::channel(Attempts::FirstUnderWay);
         *state = State::Connecting(attempts.clone());
         drop(state);
-        let connect = keep_connecting(
-            Arc::downgrade(self),
-            Arc::clone(&self.address),
-            Arc::clone(&self.config),
-            progress,
-        );
-        tokio::spawn(connect);
+        let attempt = Attempt {
+            address: Arc::clone(&self.address),
+            config: Arc::clone(&self.config),
+            connector: connector.clone(),
+            events: self.events.clone(),
+        };
+        tokio::spawn(keep_connecting(Arc::downgrade(self), attempt, progress));
         Err(attempts)
     }
 
@@ -162,20 +172,24 @@ impl Endpoint {
     }
 }
 
-/// Tries until it succeeds, for as long as anybody holds the endpoint.
-async fn keep_connecting(
-    endpoint: Weak<Endpoint>,
+/// What an attempt to connect needs, without holding the endpoint.
+struct Attempt {
     address: Arc<str>,
     config: Arc<Config>,
-    progress: watch::Sender<Attempts>,
-) {
+    connector: Connector,
+    events: Events,
+}
+
+/// Tries until it succeeds, for as long as anybody holds the endpoint.
+async fn keep_connecting(endpoint: Weak<Endpoint>, attempt: Attempt, progress: watch::Sender<Attempts>) {
+    let Attempt { address, config, connector, events } = attempt;
     let base = Duration::from_millis(config.reconnect_base_ms);
     let cap = Duration::from_millis(config.reconnect_cap_ms);
     let mut backoff = Backoff::new(base, cap);
     let mut failing_since = None;
     while endpoint.strong_count() > 0 {
-        let attempt = connect(&address, &config);
-        let cause = match tokio::time::timeout(config.connect_timeout(), attempt).await {
+        let opening = connector.open(&address, &config, &events);
+        let cause = match tokio::time::timeout(config.connect_timeout(), opening).await {
             Ok(Ok(connection)) => {
                 if let Some(endpoint) = endpoint.upgrade() {
                     *endpoint.lock() = State::Connected(Arc::clone(&connection));
@@ -194,47 +208,4 @@ async fn keep_connecting(
         progress.send_replace(Attempts::Failing { since, last: cause });
         tokio::time::sleep(backoff.next_delay()).await;
     }
-}
-
-async fn connect(address: &Arc<str>, config: &Arc<Config>) -> io::Result<Arc<Connection>> {
-    if let Some(path) = address.strip_prefix("unix:") {
-        let stream = UnixStream::connect(path).await?;
-        return Ok(run(stream, address, config));
-    }
-    if !address.contains(':') {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "an address is HOST:PORT or unix:PATH, as 127.0.0.1:8889",
-        ));
-    }
-    let stream = TcpStream::connect(&**address).await?;
-    prepare(&stream, config)?;
-    Ok(run(stream, address, config))
-}
-
-fn run<IO>(stream: IO, address: &Arc<str>, config: &Arc<Config>) -> Arc<Connection>
-where
-    IO: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
-{
-    let (connection, driver) = Connection::new(stream, Arc::clone(address), Arc::clone(config));
-    tokio::spawn(driver);
-    connection
-}
-
-/// Requests leave at once, and a server that has vanished is noticed.
-fn prepare(stream: &TcpStream, config: &Config) -> io::Result<()> {
-    let socket = SockRef::from(stream);
-    stream.set_nodelay(true)?;
-    if config.keepalive_idle_ms > 0 {
-        let keepalive = TcpKeepalive::new()
-            .with_time(Duration::from_millis(config.keepalive_idle_ms))
-            .with_interval(Duration::from_millis(config.keepalive_interval_ms))
-            .with_retries(config.keepalive_probes);
-        socket.set_tcp_keepalive(&keepalive)?;
-    }
-    #[cfg(target_os = "linux")]
-    if config.tcp_user_timeout_ms > 0 {
-        socket.set_tcp_user_timeout(Some(Duration::from_millis(config.tcp_user_timeout_ms)))?;
-    }
-    Ok(())
 }

@@ -2,6 +2,7 @@
 
 mod calls;
 mod connection;
+mod events;
 mod loss;
 mod pipe;
 mod shared;

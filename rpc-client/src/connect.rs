@@ -1,0 +1,144 @@
+//! Opening byte streams: TCP and Unix sockets by default, or whatever a [`Connect`] of the user's opens.
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::{BoxFuture, FutureExt};
+use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+
+use crate::config::Config;
+use crate::connection::Connection;
+use crate::events::Events;
+
+/// What a connection can run over. Implemented by every stream that fits.
+pub trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
+
+impl<IO: AsyncRead + AsyncWrite + Send + Unpin + 'static> ByteStream for IO {}
+
+/// A byte stream of any type.
+pub type BoxByteStream = Box<dyn ByteStream>;
+
+/// Opens byte streams in the place of TCP and Unix sockets: TLS of your own, a proxy, a simulated
+/// network, a pipe in a test. Give it to [`ClientBuilder::connector`].
+///
+/// A function of the address is one:
+///
+/// ```
+/// use rpc_client::Client;
+///
+/// // Whatever the address says, a pipe in memory; `_server` would be served by somebody.
+/// let client = Client::builder("memory")
+///     .connector(|_address: String| async {
+///         let (ours, _server) = tokio::io::duplex(64 * 1024);
+///         Ok(ours)
+///     })
+///     .build();
+/// # let _ = client;
+/// ```
+///
+/// [`ClientBuilder::connector`]: crate::ClientBuilder::connector
+pub trait Connect: Send + Sync + 'static {
+    /// Opens a stream to `address`, which is what the client was made with, unread. It is dropped
+    /// after `connect_timeout_ms`, and called again, with back-off, after a failure.
+    ///
+    /// # Errors
+    /// Whatever the stream's opening comes to: it is a part of the error of the calls that waited.
+    fn connect(&self, address: &str) -> BoxFuture<'static, io::Result<BoxByteStream>>;
+}
+
+impl<F, Opened, IO> Connect for F
+where
+    F: Fn(String) -> Opened + Send + Sync + 'static,
+    Opened: Future<Output = io::Result<IO>> + Send + 'static,
+    IO: ByteStream,
+{
+    fn connect(&self, address: &str) -> BoxFuture<'static, io::Result<BoxByteStream>> {
+        self(address.to_owned()).map(|opened| opened.map(|io| Box::new(io) as BoxByteStream)).boxed()
+    }
+}
+
+/// Opens a TCP connection to `"HOST:PORT"` with the socket options of `config`, for a [`Connect`]
+/// that puts something between it and the protocol.
+///
+/// # Errors
+/// Where the name is unknown, nobody answers, or an option cannot be set.
+pub async fn open_tcp(address: &str, config: &Config) -> io::Result<TcpStream> {
+    if !address.contains(':') {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "an address is HOST:PORT or unix:PATH, as 127.0.0.1:8889",
+        ));
+    }
+    let stream = TcpStream::connect(address).await?;
+    prepare(&stream, config)?;
+    Ok(stream)
+}
+
+/// How an endpoint opens its connections.
+#[derive(Clone, Default)]
+pub(crate) enum Connector {
+    /// TCP and Unix sockets, each as its own type: nothing is boxed on the way of a byte.
+    #[default]
+    System,
+    Own(Arc<dyn Connect>),
+}
+
+impl Connector {
+    /// Opens a connection whose driver runs as a task.
+    pub(crate) async fn open(
+        &self,
+        address: &Arc<str>,
+        config: &Arc<Config>,
+        events: &Events,
+    ) -> io::Result<Arc<Connection>> {
+        let parts = (Arc::clone(address), Arc::clone(config), events.clone());
+        match self {
+            Self::Own(connect) => Ok(run(connect.connect(address).await?, parts)),
+            Self::System => match address.strip_prefix("unix:") {
+                Some(path) => Ok(run(UnixStream::connect(path).await?, parts)),
+                None => Ok(run(open_tcp(address, config).await?, parts)),
+            },
+        }
+    }
+}
+
+impl fmt::Debug for Connector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::System => "System",
+            Self::Own(_) => "Own",
+        })
+    }
+}
+
+fn run<IO: ByteStream>(
+    stream: IO,
+    (address, config, events): (Arc<str>, Arc<Config>, Events),
+) -> Arc<Connection> {
+    let (connection, driver) = Connection::new(stream, address, config, events);
+    tokio::spawn(driver);
+    connection
+}
+
+/// Requests leave at once, and a server that has vanished is noticed.
+fn prepare(stream: &TcpStream, config: &Config) -> io::Result<()> {
+    let socket = SockRef::from(stream);
+    stream.set_nodelay(true)?;
+    if config.keepalive_idle_ms > 0 {
+        let keepalive = TcpKeepalive::new()
+            .with_time(Duration::from_millis(config.keepalive_idle_ms))
+            .with_interval(Duration::from_millis(config.keepalive_interval_ms))
+            .with_retries(config.keepalive_probes);
+        socket.set_tcp_keepalive(&keepalive)?;
+    }
+    #[cfg(target_os = "linux")]
+    if config.tcp_user_timeout_ms > 0 {
+        socket.set_tcp_user_timeout(Some(Duration::from_millis(config.tcp_user_timeout_ms)))?;
+    }
+    Ok(())
+}

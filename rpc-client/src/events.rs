@@ -1,0 +1,77 @@
+//! What becomes of a client's connections, for programs that want to know.
+
+use std::sync::{Arc, OnceLock};
+
+use futures::StreamExt;
+use futures::stream::{BoxStream, unfold};
+use tokio::sync::broadcast::{self, error::RecvError};
+
+/// A change of one of a client's connections; see [`Client::events`](crate::Client::events).
+///
+/// The same changes are log events of `tracing` at level debug (goaway: info), with the fields
+/// `address`, `connection` and `reason`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ConnectionEvent {
+    /// A connection was opened.
+    Connected {
+        /// The address that it was opened to.
+        address: Arc<str>,
+        /// Its number within this process, as in [`Error::connection`](crate::Error::connection).
+        connection: u64,
+    },
+    /// A connection is over, whoever ended it.
+    Disconnected {
+        /// The address that it was opened to.
+        address: Arc<str>,
+        /// Its number within this process.
+        connection: u64,
+        /// Why, in words.
+        reason: Arc<str>,
+    },
+    /// The server takes no new calls on this connection; those in flight go on.
+    Goaway {
+        /// The address that it was opened to.
+        address: Arc<str>,
+        /// Its number within this process.
+        connection: u64,
+        /// What the server says about it.
+        message: Arc<str>,
+    },
+    /// The reader was slower than the events: the oldest ones are lost.
+    Missed {
+        /// How many.
+        events: u64,
+    },
+}
+
+/// Where a client's connections tell their events. The channel is made by the first who listens: a
+/// client whose events nobody wants keeps nothing for them.
+#[derive(Clone, Default)]
+pub(crate) struct Events(Arc<OnceLock<broadcast::Sender<ConnectionEvent>>>);
+
+impl Events {
+    /// Tells those who listen. The event is made for them only.
+    pub(crate) fn tell(&self, event: impl FnOnce() -> ConnectionEvent) {
+        if let Some(sender) = self.0.get() {
+            // An error says that nobody listens any more.
+            let _ = sender.send(event());
+        }
+    }
+
+    /// The events from now on, at most `events_max` of them ahead of the reader.
+    pub(crate) fn listen(&self, events_max: usize) -> BoxStream<'static, ConnectionEvent> {
+        // A channel for none, or for more than an address space, cannot be made.
+        let events_max = events_max.clamp(1, usize::MAX >> 1);
+        let receiver = self.0.get_or_init(|| broadcast::channel(events_max).0).subscribe();
+        let next = |mut receiver: broadcast::Receiver<ConnectionEvent>| async move {
+            let event = match receiver.recv().await {
+                Ok(event) => event,
+                Err(RecvError::Lagged(events)) => ConnectionEvent::Missed { events },
+                Err(RecvError::Closed) => return None,
+            };
+            Some((event, receiver))
+        };
+        unfold(receiver, next).boxed()
+    }
+}
