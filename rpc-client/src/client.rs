@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use futures::StreamExt;
 use futures::stream::BoxStream;
-use rpc_core::{CmdId, Meta, Outcome, RawJson, Reply, Request, Service};
+use futures::{StreamExt, TryStreamExt};
+use rpc_core::{CmdId, Layer, Meta, Outcome, RawJson, Reply, Request, Service, Status};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -22,6 +22,7 @@ use crate::connection::{Connection, PendingCall, PendingStream, Refusal, decode}
 use crate::error::{Error, Kind};
 use crate::events::{ConnectionEvent, Events};
 use crate::reconnect::Endpoint;
+use crate::service_client::ServiceClient;
 
 /// Calls one service over one connection, which is opened by the first call and shared by all of
 /// them; clones share it too.
@@ -157,6 +158,11 @@ impl Client {
     pub fn command(&self, cmdid: impl Into<CmdId>) -> Command<'_> {
         let is_ordered = self.endpoint.config().ordered;
         Command { client: self, cmdid: cmdid.into(), timeout: None, meta: BTreeMap::new(), is_ordered }
+    }
+
+    /// This client with a layer around it; see [`layers`](crate::layers).
+    pub fn layer<L: Layer<Self>>(&self, layer: L) -> ServiceClient<L::Service> {
+        ServiceClient::new(self.clone()).call_timeout(self.endpoint.config().call_timeout()).layer(layer)
     }
 
     /// Whether there is a connection that takes calls right now. A call does not need one: it opens
@@ -310,14 +316,17 @@ impl Command<'_> {
         P: Serialize + ?Sized,
         T: DeserializeOwned + Send + 'static,
     {
-        let mut request = self.request(params)?;
-        request.credit = Some(self.client.endpoint.config().stream_credit);
-        let deadline = self.timeout.map(|timeout| Instant::now() + timeout);
-        let pending = self.begin(request, deadline, true).await?;
+        let pending = self.begin_stream(self.request(params)?).await?;
         let address = Arc::clone(self.client.endpoint.address());
         let typed =
             move |item: Result<RawJson<'static>, Error>| item.and_then(|item| decode(Some(&item), &address));
-        Ok(PendingStream::new(pending).map(typed).boxed())
+        Ok(pending.map(typed).boxed())
+    }
+
+    async fn begin_stream(&self, mut request: Request<'static>) -> Result<PendingStream, Error> {
+        request.credit = Some(self.client.endpoint.config().stream_credit);
+        let deadline = self.timeout.map(|timeout| Instant::now() + timeout);
+        self.begin(request, deadline, true).await.map(PendingStream::new)
     }
 
     fn deadline(&self) -> Instant {
@@ -441,12 +450,18 @@ impl Command<'_> {
 }
 
 /// A client answers requests like a router does, only elsewhere: what is written against the trait
-/// takes either.
+/// takes either. A request with `credit` expects a stream and gets one, under credit of the client's own.
 impl Service for Client {
     fn call(&self, request: Request<'_>) -> impl Future<Output = Outcome> + Send + 'static {
         let client = self.clone();
         let request = request.into_owned();
         async move {
+            if request.credit.is_some() {
+                let mut command = client.command(request.cmdid);
+                command.timeout = request.timeout;
+                let items = command.begin_stream(request).await?;
+                return Ok(Reply::stream(items.map_err(Status::from)));
+            }
             let data = client.send(request).await?;
             Ok(data.map_or_else(Reply::empty, Reply::raw))
         }

@@ -19,6 +19,8 @@
 //! | [`events`] | what becomes of the connections |
 //! | [`log`] | [`LogClient`](log::LogClient): the log service, typed |
 //! | [`registry`] | [`shared`]: one connection per service in a process |
+//! | [`service_client`], [`layers`] | typed calls of any service; what stands around one |
+//! | [`mock`] | what stands in for a server in tests, with faults by a seed |
 //! | [`config`] | every setting |
 //! | [`discover`] | [`Target`]: where the endpoints of a service come from |
 //! | [`error`] | how a call fails, and what may be done about it |
@@ -33,10 +35,13 @@ mod connection;
 pub mod discover;
 pub mod error;
 pub mod events;
+pub mod layers;
 pub mod log;
+pub mod mock;
 pub mod pipe;
 mod reconnect;
 pub mod registry;
+pub mod service_client;
 
 pub use builder::ClientBuilder;
 pub use client::{Client, Command};
@@ -46,4 +51,7 @@ pub use discover::Target;
 pub use error::Error;
 pub use events::ConnectionEvent;
 pub use registry::{Registry, shared};
-pub use rpc_core::{CmdId, Code, RawJson, Status};
+pub use rpc_core::{
+    BoxService, CmdId, Code, Layer, Outcome, RawJson, Reply, Request, Service, Status, layer_fn, service_fn,
+};
+pub use service_client::ServiceClient;

@@ -1,10 +1,11 @@
 //! The log service, typed.
 
 pub use rpc_core::api::log::{APPEND, Append, Appended, Entry, Level, Page, READ, Read};
-use rpc_core::frame::RawJson;
-use rpc_core::{CmdId, Request, Service, Status};
+use rpc_core::{CmdId, Service, Status};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+
+use crate::service_client;
 
 /// Calls the log service behind any [`Service`]: a [`Client`](crate::Client), or a router in a test
 /// without a socket.
@@ -46,15 +47,6 @@ impl<S: Service> LogClient<S> {
     }
 
     async fn call<P: Serialize, T: DeserializeOwned>(&self, cmdid: CmdId, params: &P) -> Result<T, Status> {
-        let params = RawJson::serialize(params).map_err(|error| {
-            Status::invalid_argument(format!("the params cannot be written as JSON: {error}"))
-        })?;
-        let mut request = Request::new(cmdid, params);
-        // Any id: multiplexed, so that a long poll holds up nothing.
-        request.id = Some(0);
-        let reply = self.0.call(request).await?;
-        let data = reply.data().cloned().unwrap_or(RawJson::NULL);
-        data.decode()
-            .map_err(|error| Status::internal(format!("the data is not what was asked for: {error}")))
+        service_client::call(&self.0, service_client::request(cmdid, params)?).await
     }
 }

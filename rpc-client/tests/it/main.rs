@@ -3,7 +3,9 @@
 mod calls;
 mod connection;
 mod events;
+mod layers;
 mod loss;
+mod mock;
 mod pipe;
 mod shared;
 mod streams;

@@ -1,0 +1,67 @@
+use std::future::Future;
+use std::time::Duration;
+
+use rpc_core::{Layer, Outcome, Request, Service, Status};
+use tokio::time::{Instant, timeout_at};
+
+/// Gives each call at most this long, and a call that has less its own time. Past it the call is given
+/// up and its code is 4; it may have run.
+///
+/// The service inside is told, so that a client tells its server. Of a streaming call it limits the
+/// time to the beginning. It needs tokio's clock.
+#[derive(Debug, Clone, Copy)]
+pub struct Timeout(Duration);
+
+impl Timeout {
+    /// A layer that ends calls after `timeout`.
+    pub fn new(timeout: Duration) -> Self {
+        Self(timeout)
+    }
+}
+
+impl<S: Service> Layer<S> for Timeout {
+    type Service = TimeoutService<S>;
+
+    fn layer(&self, inner: S) -> TimeoutService<S> {
+        TimeoutService { inner, timeout: self.0 }
+    }
+}
+
+/// See [`Timeout`].
+#[derive(Debug, Clone)]
+pub struct TimeoutService<S> {
+    inner: S,
+    timeout: Duration,
+}
+
+impl<S: Service> Service for TimeoutService<S> {
+    fn call(&self, mut request: Request<'_>) -> impl Future<Output = Outcome> + Send + 'static {
+        let deadline = shorten(&mut request, self.timeout);
+        ends_by(deadline, self.inner.call(request))
+    }
+}
+
+/// Gives the request `timeout` from now where it has more, for a client's server and for a router here,
+/// and says when that is over.
+pub(crate) fn shorten(request: &mut Request<'_>, timeout: Duration) -> Instant {
+    let now = Instant::now();
+    let mut timeout = request.timeout.map_or(timeout, |own| own.min(timeout));
+    if let Some(deadline) = request.scope.deadline {
+        timeout = timeout.min(Instant::from_std(deadline).saturating_duration_since(now));
+    }
+    request.timeout = Some(timeout);
+    // What no clock reaches is no deadline that anybody meets either.
+    let deadline = now.checked_add(timeout).unwrap_or_else(|| now + FOREVER);
+    request.scope.deadline = Some(deadline.into_std());
+    deadline
+}
+
+/// Thirty years, as tokio has it.
+const FOREVER: Duration = Duration::from_secs(86_400 * 365 * 30);
+
+/// The outcome of the call, or code 4 at the deadline.
+pub(crate) async fn ends_by(deadline: Instant, call: impl Future<Output = Outcome>) -> Outcome {
+    timeout_at(deadline, call).await.unwrap_or_else(|_| {
+        Err(Status::deadline_exceeded("no reply before the deadline; the call may have run"))
+    })
+}

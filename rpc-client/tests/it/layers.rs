@@ -1,0 +1,192 @@
+use std::io::Write;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures::StreamExt;
+use rpc_client::layers::{Timeout, Trace};
+use rpc_client::log::{Append, Level, LogClient};
+use rpc_client::{Code, Config, Reply, Service, ServiceClient, Status, layer_fn, service_fn};
+use serde_json::json;
+use tokio::time::Instant;
+use tracing_subscriber::fmt::MakeWriter;
+
+use crate::support::{Seen, pair, router};
+
+/// Keeps what is logged on this thread while it lives.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    fn record(&self) -> tracing::subscriber::DefaultGuard {
+        let log = self.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::DEBUG)
+            .with_ansi(false)
+            .without_time()
+            .with_writer(log)
+            .finish();
+        tracing::subscriber::set_default(subscriber)
+    }
+
+    /// The lines of the layer.
+    fn lines(&self) -> Vec<String> {
+        let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+        text.lines().filter(|line| line.contains("layers::trace")).map(str::to_owned).collect()
+    }
+}
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Log {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+#[tokio::test]
+async fn a_trace_names_command_code_and_time_and_nothing_of_the_content() {
+    let log = Log::default();
+    let _recording = log.record();
+    let secret = service_fn(|request| async move {
+        match request.params.as_str() {
+            "\"refuse the secret\"" => {
+                Err(Status::resource_exhausted("the secret is too long").with_rejected())
+            }
+            "\"wait\"" => std::future::pending().await,
+            _ => Reply::new("a secret of the server"),
+        }
+    });
+    let client = ServiceClient::new(secret).layer(Trace);
+    client.call::<_, String>(4711, "a secret of the caller").await.unwrap();
+    client.call::<_, String>(4712, "refuse the secret").await.unwrap_err();
+    {
+        let given_up = client.call::<_, String>(4713, "wait");
+        tokio::pin!(given_up);
+        assert!(futures::poll!(&mut given_up).is_pending());
+    }
+    let lines = log.lines();
+    assert_eq!(lines.len(), 3, "{lines:?}");
+    for (line, expected) in lines.iter().zip([
+        ["DEBUG rpc_call{cmdid=4711}", "called cmdid=4711 code=0", "elapsed_ms="],
+        ["WARN rpc_call{cmdid=4712}", "cmdid=4712 code=8 rejected=true", "elapsed_ms="],
+        ["DEBUG rpc_call{cmdid=4713}", "a call was given up cmdid=4713", "elapsed_ms="],
+    ]) {
+        assert!(expected.iter().all(|part| line.contains(part)), "{line}");
+        assert!(!line.contains("secret") && !line.contains("wait"), "{line}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_timeout_around_a_client_ends_the_call_here_and_at_the_server() {
+    let seen = Seen::default();
+    let (client, server) = pair(seen.clone(), Config::default()).await;
+    let hasty = client.layer(Timeout::new(Duration::from_millis(70)));
+    for (own, expected_ms) in [(None, 70), (Some(1000), 70), (Some(20), 20)] {
+        let mut command = hasty.command(101);
+        if let Some(own) = own {
+            command = command.timeout(Duration::from_millis(own));
+        }
+        let started = Instant::now();
+        assert_eq!(command.call::<_, ()>(&json!({})).await.unwrap_err().code(), Code::DEADLINE_EXCEEDED);
+        let waited = u64::try_from(started.elapsed().as_millis()).unwrap();
+        assert!((expected_ms..expected_ms + 3).contains(&waited), "{waited} ms");
+    }
+    assert_eq!(hasty.call::<_, u64>(100, &json!({"value": 7})).await.unwrap(), 7);
+    assert_eq!((seen.dropped.load(Ordering::SeqCst), server.stats().in_flight), (3, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_never_answers_is_waited_for_until_the_deadline() {
+    let silent = || service_fn(|_| std::future::pending());
+    let started = Instant::now();
+    let error = ServiceClient::new(silent()).call::<_, ()>(100, &()).await.unwrap_err();
+    assert_eq!((error.code(), started.elapsed().as_millis()), (Code::DEADLINE_EXCEEDED, 5_000));
+
+    let started = Instant::now();
+    let client = ServiceClient::new(silent()).call_timeout(Duration::from_millis(40));
+    assert_eq!(client.notify(100, &()).await.unwrap_err().code(), Code::DEADLINE_EXCEEDED);
+    let stream = client.command(100).timeout(Duration::from_millis(2)).stream::<_, ()>(&()).await;
+    assert_eq!(stream.map(drop).unwrap_err().code(), Code::DEADLINE_EXCEEDED);
+    assert_eq!(started.elapsed().as_millis(), 42);
+
+    // The longest time that there is does not overflow.
+    let endless = client.command(100).timeout(Duration::MAX);
+    let waiting = endless.call::<_, ()>(&());
+    tokio::pin!(waiting);
+    assert!(futures::poll!(&mut waiting).is_pending());
+}
+
+#[tokio::test]
+async fn a_router_a_client_and_a_layered_one_are_called_alike() {
+    async fn check(client: &ServiceClient<impl Service>) {
+        assert_eq!(client.call::<_, u64>(100, &json!({"value": 7})).await.unwrap(), 7);
+        let error = client.call::<_, u64>(100, &json!({"value": "x"})).await.unwrap_err();
+        assert!(
+            error.code() == Code::INVALID_ARGUMENT && error.message().contains("`params.value`"),
+            "{error}"
+        );
+        let error = client.call::<_, ()>(103, &json!({})).await.unwrap_err();
+        assert!(error.is_rejected() && error.retry_after() == Some(Duration::from_millis(20)), "{error}");
+        assert_eq!(client.call::<_, u64>(999, &()).await.unwrap_err().code(), Code::UNIMPLEMENTED);
+        assert_eq!(
+            client.call::<_, String>(100, &json!({"value": 7})).await.unwrap_err().code(),
+            Code::INTERNAL
+        );
+        assert_eq!(client.call::<_, ()>(106, &()).await.unwrap_err().code(), Code::INTERNAL);
+
+        let meta: (Option<String>, bool) =
+            client.command(105).meta("traceparent", "00-ab").call(&()).await.unwrap();
+        assert_eq!(meta, (Some("00-ab".to_owned()), true));
+
+        let items = client.stream::<_, u64>(104, &json!({"value": 300})).await.unwrap();
+        let items: Vec<u64> = items.map(Result::unwrap).collect().await;
+        assert_eq!(items, (0..300).collect::<Vec<_>>());
+        let one = client.stream::<_, u64>(100, &json!({"value": 5})).await.unwrap();
+        assert_eq!(one.map(Result::unwrap).collect::<Vec<_>>().await, [5]);
+        let error = client.call::<_, u64>(104, &json!({"value": 3})).await.unwrap_err();
+        assert!(error.message().contains("answers with a stream"), "{error}");
+
+        let no_json = std::collections::BTreeMap::from([((1, 2), 3)]);
+        assert_eq!(client.call::<_, u64>(102, &no_json).await.unwrap_err().code(), Code::INVALID_ARGUMENT);
+        client.notify(102, &()).await.unwrap();
+        // One connection keeps the order of what begins on it, so this one runs behind.
+        assert_eq!(client.call::<_, u64>(102, &()).await.unwrap(), 2);
+    }
+    check(&ServiceClient::new(router(Seen::default()))).await;
+    let (client, _server) = pair(Seen::default(), Config::default()).await;
+    check(&ServiceClient::new(client)).await;
+    let (client, _server) = pair(Seen::default(), Config::default()).await;
+    check(&client.layer(Trace).layer(Timeout::new(Duration::from_secs(2)))).await;
+}
+
+#[tokio::test]
+async fn the_layer_that_is_added_last_sees_a_call_first_and_typed_clients_take_it() {
+    let seen: Arc<Mutex<Vec<&str>>> = Arc::default();
+    let note = |name: &'static str| {
+        let seen = Arc::clone(&seen);
+        layer_fn(move |inner: rpc_client::BoxService| {
+            let seen = Arc::clone(&seen);
+            service_fn(move |request| {
+                seen.lock().unwrap().push(name);
+                inner.call_boxed(request)
+            })
+        })
+    };
+    let log = service_fn(|_| async { Reply::new(&json!({"seq": 12})) });
+    let client = ServiceClient::new(rpc_client::BoxService::new(log)).layer(note("inner"));
+    let client = ServiceClient::new(rpc_client::BoxService::new(client)).layer(note("outer"));
+    let seq = LogClient::new(client).append(&Append::new(Level::Info, "order", "hello")).await.unwrap();
+    assert_eq!((seq, &**seen.lock().unwrap()), (12, &["outer", "inner"][..]));
+}
