@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
+use crate::blocking;
 use crate::builder::ClientBuilder;
 use crate::config::Config;
 use crate::connect::Connector;
@@ -163,6 +164,11 @@ impl Client {
     /// This client with a layer around it; see [`layers`](crate::layers).
     pub fn layer<L: Layer<Self>>(&self, layer: L) -> ServiceClient<L::Service> {
         ServiceClient::new(self.clone()).call_timeout(self.endpoint.config().call_timeout()).layer(layer)
+    }
+
+    /// This client for plain threads: it shares the connection.
+    pub fn blocking(&self) -> blocking::Client {
+        self.clone().into()
     }
 
     /// Whether there is a connection that takes calls right now. A call does not need one: it opens

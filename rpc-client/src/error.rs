@@ -47,6 +47,8 @@ pub(crate) enum Kind {
     Params(Arc<serde_json::Error>),
     /// The reply is not what was asked for.
     Data(Cause),
+    /// Called from where it cannot be called; nothing was sent.
+    Misused(Cause),
 }
 
 /// What happened, in words, and the error behind it where there is one.
@@ -75,7 +77,7 @@ impl Error {
     }
 
     /// The failure as a code: the server's own, 4 past the deadline, 14 where the connection failed,
-    /// 3 and 13 for params and data that do not fit.
+    /// 3 and 13 for params and data that do not fit, 9 for a blocking call inside an async runtime.
     pub fn code(&self) -> Code {
         match &self.0.kind {
             Kind::Status(status) => status.code(),
@@ -83,6 +85,7 @@ impl Error {
             Kind::Deadline { .. } => Code::DEADLINE_EXCEEDED,
             Kind::Params(_) => Code::INVALID_ARGUMENT,
             Kind::Data(_) => Code::INTERNAL,
+            Kind::Misused(_) => Code::FAILED_PRECONDITION,
         }
     }
 
@@ -107,7 +110,7 @@ impl Error {
     /// Whether the whole request may have left this process.
     pub fn was_sent(&self) -> bool {
         match &self.0.kind {
-            Kind::NotSent(_) | Kind::Params(_) => false,
+            Kind::NotSent(_) | Kind::Params(_) | Kind::Misused(_) => false,
             Kind::Deadline { was_sent } => *was_sent,
             Kind::Status(_) | Kind::MayHaveRun(_) | Kind::Data(_) => true,
         }
@@ -160,7 +163,7 @@ impl fmt::Display for Error {
             write!(f, "code {}: ", self.code())?;
         }
         match &self.0.kind {
-            Kind::NotSent(cause) => write!(f, "not sent: {}", cause.message),
+            Kind::NotSent(cause) | Kind::Misused(cause) => write!(f, "not sent: {}", cause.message),
             Kind::MayHaveRun(cause) => write!(f, "sent, and may have run: {}", cause.message),
             Kind::Deadline { was_sent: true } => {
                 f.write_str("no reply before the deadline; the call may have run")
@@ -195,7 +198,7 @@ impl fmt::Debug for Error {
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match &self.0.kind {
-            Kind::NotSent(cause) | Kind::MayHaveRun(cause) | Kind::Data(cause) => {
+            Kind::NotSent(cause) | Kind::MayHaveRun(cause) | Kind::Data(cause) | Kind::Misused(cause) => {
                 cause.source.as_deref().map(|source| source as _)
             }
             Kind::Status(status) => Some(status),

@@ -19,6 +19,7 @@
 //! | [`events`] | what becomes of the connections |
 //! | [`log`] | [`LogClient`](log::LogClient): the log service, typed |
 //! | [`registry`] | [`shared`]: one connection per service in a process |
+//! | [`blocking`] | the client for code without a runtime |
 //! | [`service_client`], [`layers`] | typed calls of any service; what stands around one |
 //! | [`mock`] | what stands in for a server in tests, with faults by a seed |
 //! | [`config`] | every setting |
@@ -26,6 +27,7 @@
 //! | [`error`] | how a call fails, and what may be done about it |
 //! | [`pipe`] | request lines in, reply lines out |
 
+pub mod blocking;
 pub mod builder;
 pub mod client;
 pub mod config;

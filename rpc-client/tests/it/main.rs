@@ -1,5 +1,6 @@
 //! The client against real servers, raw sockets and in-memory pipes.
 
+mod blocking;
 mod calls;
 mod connection;
 mod events;
