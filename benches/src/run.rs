@@ -300,7 +300,7 @@ impl Measuring<'_> {
     fn add(&mut self, step: &Step, rounds: Vec<Rounds>) {
         let mut rows: Vec<Row> = Vec::new();
         for (entrant, rounds) in step.entrants.iter().zip(rounds) {
-            let figures = rounds.map(|rounds| figures_of(&rounds, self.scenario));
+            let figures = rounds.map(|rounds| figures_of(&rounds));
             rows.push(self.row(step, &entrant.name, figures));
         }
         if let Some(best) = best_limit(&rows) {
@@ -341,18 +341,18 @@ fn keep<T>(taken: &mut Result<Vec<T>, String>, new: Result<T>) {
     }
 }
 
-fn figures_of(rounds: &[(Measured, f64)], scenario: &Scenario) -> Figures {
-    let median =
-        |figure: fn(&(Measured, f64)) -> f64| Spread::of(rounds.iter().map(figure)).map(|of| of.median);
-    // A client that watches the clock for what is due is always busy.
-    let is_open_loop = matches!(scenario.kind, Kind::OpenLoop(_));
+fn figures_of(rounds: &[(Measured, f64)]) -> Figures {
+    let median = |figure: &dyn Fn(&(Measured, f64)) -> Option<f64>| {
+        Spread::of(rounds.iter().filter_map(figure)).map(|of| of.median)
+    };
     Figures {
         rps: Spread::of(rounds.iter().map(|(measured, _)| measured.rps)),
-        p50_us: median(|(measured, _)| measured.p50_us),
-        p99_us: median(|(measured, _)| measured.p99_us),
-        p999_us: median(|(measured, _)| measured.p999_us),
-        server_cpu_us: median(|(_, server_cpu_us)| *server_cpu_us),
-        client_cpu_us: median(|(measured, _)| measured.client_cpu_us).filter(|_| !is_open_loop),
+        p50_us: median(&|(measured, _)| Some(measured.p50_us)),
+        p99_us: median(&|(measured, _)| Some(measured.p99_us)),
+        p999_us: median(&|(measured, _)| Some(measured.p999_us)),
+        server_cpu_us: median(&|(_, server_cpu_us)| Some(*server_cpu_us)),
+        client_cpu_us: median(&|(measured, _)| Some(measured.client_cpu_us)),
+        late_p99_us: median(&|(measured, _)| measured.late_p99_us),
         extra: None,
     }
 }
@@ -383,6 +383,7 @@ fn extra(
         }
         Extra::Seconds(calls) => Some(calls / rps),
         Extra::Megabytes(bytes) => Some(rps * bytes / 1e6),
+        Extra::Late => its.late_p99_us,
         Extra::P99Over(step) => Some(its.p99_us? / report.figures(step, contender)?.p99_us?),
         Extra::None | Extra::ShareOf(_) | Extra::KibPerConnection | Extra::AllocationsPerCall => None,
     }

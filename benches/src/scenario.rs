@@ -44,6 +44,8 @@ pub(crate) enum Extra {
     Seconds(f64),
     /// Params of so many bytes.
     Megabytes(f64),
+    /// How late 99 of 100 calls were started, at most.
+    Late,
     /// The p99 over that of the same contender in another step.
     P99Over(&'static str),
     KibPerConnection,
@@ -59,6 +61,7 @@ impl Extra {
             Self::ShareOf(_) => "of pinned",
             Self::Seconds(_) => "seconds",
             Self::Megabytes(_) => "MB/s",
+            Self::Late => "started late µs",
             Self::P99Over(_) => "p99/without",
             Self::KibPerConnection => "KiB/connection",
             Self::AllocationsPerCall => "allocations/call",
@@ -113,19 +116,19 @@ pub(crate) fn all(contenders: &[Contender], is_quick: bool) -> Vec<Scenario> {
     let same = |contenders: &[Contender], load: &str| -> Vec<Entrant> {
         contenders.iter().map(|contender| Entrant::new(*contender, load)).collect()
     };
-    // The limit in each of its ways to write: its figure is the best of them.
-    let write_every: &[usize] = if is_quick { &[16, 64] } else { &[8, 16, 32, 64, 0] };
-    let in_flight = |calls: u32| -> Vec<Entrant> {
-        let load = format!("--in-flight {calls}");
-        let mut entrants = same(&without(&[HttpShort, Limit]), &load);
+    // The limit in each of these ways to write: its figure is the best of them.
+    let with_limit = |load: &str, write_every: &[usize]| -> Vec<Entrant> {
+        let mut entrants = same(&without(&[HttpShort, Limit]), load);
         if contenders.contains(&Limit) {
             entrants.extend(write_every.iter().map(|frames| Entrant {
                 write_every: Some(*frames),
-                ..Entrant::named(&format!("limit-w{frames}"), Limit, load.clone())
+                ..Entrant::named(&format!("limit-w{frames}"), Limit, load)
             }));
         }
         entrants
     };
+    let write_every: &[usize] = if is_quick { &[16, 64] } else { &[8, 16, 32, 64, 0] };
+    let in_flight = |calls: u32| with_limit(&format!("--in-flight {calls}"), write_every);
     let one = |name: &'static str, about: &'static str, entrants: Vec<Entrant>| Scenario {
         name,
         about,
@@ -135,11 +138,11 @@ pub(crate) fn all(contenders: &[Contender], is_quick: bool) -> Vec<Scenario> {
         extra: Extra::None,
         steps: vec![Step { name: name.into(), x: None, entrants }],
     };
-    let sized = |name, about, bytes: f64, in_flight: u32| {
+    let sized = |name, about, bytes: f64, in_flight: u32, write_every: &[usize]| {
         let load = format!("--in-flight {in_flight} --bytes {bytes}");
         Scenario {
             extra: Extra::Megabytes(bytes.max(ENTRY_BYTES)),
-            ..one(name, about, same(&without(&[HttpShort]), &load))
+            ..one(name, about, with_limit(&load, write_every))
         }
     };
     let unpinned = |name, about, calls, pinned| Scenario {
@@ -169,7 +172,7 @@ pub(crate) fn all(contenders: &[Contender], is_quick: bool) -> Vec<Scenario> {
         entrants.extend(same(&pick(&[Http, HttpShort]), &shared));
         Step { name: format!("knee-{callers}"), x: Some(f64::from(*callers)), entrants }
     };
-    let percents: &'static [u16] = if is_quick { &[10, 50, 90] } else { &[10, 25, 50, 75, 90, 100, 110] };
+    let percents: &'static [u16] = if is_quick { &[1, 10, 50, 90] } else { &[1, 5, 10, 25, 50, 75, 90, 110] };
     // The slow ones take most of a quick run's time here.
     let many_calls = if is_quick { pick(&[Rpc, Limit, Http, HttpShort]) } else { contenders.to_vec() };
     let idle = if is_quick { 2_000 } else { 10_000 };
@@ -243,16 +246,17 @@ pub(crate) fn all(contenders: &[Contender], is_quick: bool) -> Vec<Scenario> {
         },
         Scenario {
             kind: Kind::OpenLoop(percents),
+            extra: Extra::Late,
             ..one(
                 "open-loop",
                 "calls at fixed times, 512 callers: latency counted from when each call was due",
                 same(&each_but_limit, &format!("--in-flight 512 --seconds {open_loop_seconds}")),
             )
         },
-        sized("size-100", "params of the smallest size (176 bytes), 64 calls in flight", 0.0, 64),
-        sized("size-1k", "params of 1 kB, 64 calls in flight", 1_000.0, 64),
-        sized("size-16k", "params of 16 kB, 64 calls in flight", 16_000.0, 64),
-        sized("size-256k", "params of 256 kB, 8 calls in flight", 256_000.0, 8),
+        sized("size-100", "params of the smallest size (176 bytes), 64 calls in flight", 0.0, 64, &[16]),
+        sized("size-1k", "params of 1 kB, 64 calls in flight", 1_000.0, 64, &[16]),
+        sized("size-16k", "params of 16 kB, 64 calls in flight", 16_000.0, 64, &[16]),
+        sized("size-256k", "params of 256 kB, 8 calls in flight", 256_000.0, 8, &[4, 8]),
         Scenario {
             extra: Extra::P99Over("slow-call-without"),
             steps: [("slow-call-without", ""), ("slow-call", " --slow")]

@@ -46,6 +46,8 @@ pub(crate) struct Figures {
     pub(crate) p999_us: Option<f64>,
     pub(crate) server_cpu_us: Option<f64>,
     pub(crate) client_cpu_us: Option<f64>,
+    /// How late the load was to start 99 of 100 calls that were due, where they are due at fixed times.
+    pub(crate) late_p99_us: Option<f64>,
     /// The scenario's own figure, see `scenario::Extra`.
     pub(crate) extra: Option<f64>,
 }
