@@ -20,8 +20,10 @@ use crate::log_call::{Check, Counter, Entry, LOG, Receipt};
 /// Room for one read at first, so that a connection for one call is not slowed down by it; more once
 /// a read has filled it.
 const READ_BYTES: usize = 4 * 1024;
-/// As much as ours; more only for a line that is longer.
+/// As much as ours at a time; more only for a line that is longer.
 const READ_BYTES_MAX: usize = 64 * 1024;
+/// For the rest of a long line: as much as the system has is read at once.
+const READ_BYTES_LONG: usize = 512 * 1024;
 
 #[derive(Deserialize)]
 struct RequestLine {
@@ -53,16 +55,22 @@ struct Input {
     bytes: Vec<u8>,
     start: usize,
     end: usize,
+    /// How far there is no newline: a long line is looked through once, however many reads it takes.
+    scanned: usize,
     /// How much room the next read should have in all.
     wanted: usize,
 }
 
 impl Input {
     async fn read(&mut self, stream: &mut TcpStream) -> Result<usize> {
-        self.bytes.copy_within(self.start..self.end, 0);
-        self.end -= self.start;
-        self.start = 0;
-        let wanted = self.wanted.max(READ_BYTES).max(self.end * 2);
+        if self.start > 0 {
+            self.bytes.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.scanned -= self.start;
+            self.start = 0;
+        }
+        let long = if self.end >= READ_BYTES_MAX { self.end + READ_BYTES_LONG } else { self.end * 2 };
+        let wanted = self.wanted.max(READ_BYTES).max(long);
         if self.bytes.len() < wanted {
             self.bytes.resize(wanted, 0);
         }
@@ -75,10 +83,14 @@ impl Input {
     }
 
     fn line(&mut self) -> Result<Option<&str>> {
-        let waiting = &self.bytes[self.start..self.end];
-        let Some(length) = memchr::memchr(b'\n', waiting) else { return Ok(None) };
-        self.start += length + 1;
-        Ok(Some(std::str::from_utf8(&waiting[..length])?))
+        let Some(more) = memchr::memchr(b'\n', &self.bytes[self.scanned..self.end]) else {
+            self.scanned = self.end;
+            return Ok(None);
+        };
+        let line = self.start..self.scanned + more;
+        self.start = line.end + 1;
+        self.scanned = self.start;
+        Ok(Some(std::str::from_utf8(&self.bytes[line])?))
     }
 }
 
