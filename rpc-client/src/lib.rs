@@ -41,6 +41,7 @@ pub mod layers;
 pub mod log;
 pub mod mock;
 pub mod pipe;
+mod progress;
 mod reconnect;
 pub mod registry;
 pub mod service_client;

@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use rpc_core::backoff::Backoff;
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::config::Config;
@@ -13,6 +12,7 @@ use crate::connect::Connector;
 use crate::connection::Connection;
 use crate::error::{Cause, Error, Kind};
 use crate::events::Events;
+use crate::progress as watch;
 
 /// The endpoint's connection, and who is about to open one.
 pub(crate) struct Endpoint {
