@@ -6,27 +6,27 @@ use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 
 /// The cmdid of the log call.
-pub(crate) const LOG: u32 = 10_000;
+pub const LOG: u32 = 10_000;
 
 /// The params, as every server decodes them.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Entry {
+pub struct Entry {
     /// How grave it is.
-    pub(crate) level: String,
+    pub level: String,
     /// Who says it.
-    pub(crate) service: String,
+    pub service: String,
     /// What it says; longer where the load asks for larger messages.
-    pub(crate) message: String,
+    pub message: String,
     /// The trace that it belongs to.
-    pub(crate) trace: String,
+    pub trace: String,
     /// When, in Unix milliseconds.
-    pub(crate) ts: u64,
+    pub ts: u64,
 }
 
 impl Entry {
     /// The entry of the README, its message repeated until the params have about `bytes` bytes of
     /// JSON (176 at least).
-    pub(crate) fn of(bytes: usize) -> Self {
+    pub fn of(bytes: usize) -> Self {
         let mut entry = Self {
             level: "info".into(),
             service: "order".into(),
@@ -43,20 +43,20 @@ impl Entry {
 
 /// The data, as every client decodes it.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub(crate) struct Receipt {
+pub struct Receipt {
     /// Always true.
-    pub(crate) accepted: bool,
+    pub accepted: bool,
     /// The number of the entry: each server counts from 1.
-    pub(crate) seq: u64,
+    pub seq: u64,
 }
 
 /// What a server does with an entry: it numbers it.
 #[derive(Debug, Default)]
-pub(crate) struct Counter(AtomicU64);
+pub struct Counter(AtomicU64);
 
 impl Counter {
     /// The receipt of one entry. An entry without a level would be a decoder that lost a field.
-    pub(crate) fn accept(&self, entry: &Entry) -> Receipt {
+    pub fn accept(&self, entry: &Entry) -> Receipt {
         // Relaxed: only uniqueness matters.
         let seq = self.0.fetch_add(1, Ordering::Relaxed) + 1;
         Receipt { accepted: !entry.level.is_empty() && entry.ts > 0, seq }
@@ -65,11 +65,15 @@ impl Counter {
 
 /// Checks the receipts of one caller: accepted, and numbered in the order of its calls.
 #[derive(Debug, Default)]
-pub(crate) struct Check(u64);
+pub struct Check(u64);
 
 impl Check {
     /// Takes the next receipt.
-    pub(crate) fn take(&mut self, receipt: Receipt) -> Result<()> {
+    ///
+    /// # Errors
+    ///
+    /// Says what is wrong with it.
+    pub fn take(&mut self, receipt: Receipt) -> Result<()> {
         ensure!(receipt.accepted, "an entry was not accepted");
         ensure!(receipt.seq > self.0, "receipt {} came after {}", receipt.seq, self.0);
         self.0 = receipt.seq;

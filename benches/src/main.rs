@@ -11,13 +11,10 @@ use contenders::Contender;
 #[cfg(feature = "peers")]
 use contenders::tarpc::Format;
 use load::{Load, Measured};
-use log_call::Entry;
+use rpc_benches::log_call::Entry;
 
-mod child;
-mod children;
 mod contenders;
 mod load;
-mod log_call;
 mod process;
 mod report;
 mod run;

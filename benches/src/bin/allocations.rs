@@ -16,10 +16,7 @@ use rpc_server::{Params, Router, Server, State};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
-use log_call::{Check, Counter, Entry, LOG, Receipt};
-
-#[path = "../log_call.rs"]
-mod log_call;
+use rpc_benches::log_call::{Check, Counter, Entry, LOG, Receipt};
 
 const IN_FLIGHT: usize = 64;
 /// Two runs, whose difference has no start and no end in it.

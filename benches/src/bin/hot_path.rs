@@ -16,10 +16,7 @@ use rpc_core::Status;
 use rpc_server::{Params, Router, Server, State};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use log_call::{Check, Counter, Entry, LOG, Receipt};
-
-#[path = "../log_call.rs"]
-mod log_call;
+use rpc_benches::log_call::{Check, Counter, Entry, LOG, Receipt};
 
 /// Calls in flight, and so requests in one read of the server.
 const IN_FLIGHT: u64 = 64;

@@ -22,7 +22,7 @@ use tonic::{Request, Response, Status};
 use tonic_prost::ProstCodec;
 
 use super::{Caller, Connect, announce};
-use crate::log_call::{Counter, Entry, Receipt};
+use rpc_benches::log_call::{Counter, Entry, Receipt};
 
 const LOG: &str = "/bench.Log/Log";
 const SLOW: &str = "/bench.Log/Slow";

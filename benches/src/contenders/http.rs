@@ -17,7 +17,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::{Caller, Connect, announce};
-use crate::log_call::{Counter, Entry, Receipt};
+use rpc_benches::log_call::{Counter, Entry, Receipt};
 
 async fn log(State(counter): State<Arc<Counter>>, Json(entry): Json<Entry>) -> Json<Receipt> {
     Json(counter.accept(&entry))

@@ -15,7 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::load::{Load, Recorder, Samples};
-use crate::log_call::{Check, Counter, Entry, LOG, Receipt};
+use rpc_benches::log_call::{Check, Counter, Entry, LOG, Receipt};
 
 /// Room for one read at first, so that a connection for one call is not slowed down by it; more once
 /// a read has filled it.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::log_call::{Entry, Receipt};
+use rpc_benches::log_call::{Entry, Receipt};
 
 #[cfg(feature = "peers")]
 pub(crate) mod grpc;

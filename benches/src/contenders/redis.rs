@@ -15,15 +15,15 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;
 
 use super::{Caller, Connect, announce};
-use crate::child;
-use crate::log_call::{Counter, Entry, Receipt};
+use crate::process::foreign;
+use rpc_benches::log_call::{Counter, Entry, Receipt};
 
 /// As long as this project's clients wait; redis-rs would wait half a second.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Whether there is a Redis.
 pub(crate) fn is_available() -> bool {
-    child::succeeds("redis-server", &["--version"])
+    foreign::succeeds("redis-server", &["--version"])
 }
 
 /// Serves until the process ends.
@@ -37,14 +37,14 @@ pub(crate) async fn serve(listen: SocketAddr) -> Result<()> {
     redis.args(["--save", "", "--appendonly", "no", "--protected-mode", "no", "--loglevel", "warning"]);
     // Its log, errors included, goes to stdout, where only the address belongs.
     redis.stdout(std::io::stderr());
-    let child = child::start(&mut redis)?;
+    let child = foreign::start(&mut redis)?;
     tokio::spawn(async move {
         while TcpStream::connect(address).await.is_err() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         announce(&address);
     });
-    child::run(child).await
+    foreign::run(child).await
 }
 
 /// Opens one connection for each connection.

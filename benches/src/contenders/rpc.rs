@@ -10,7 +10,7 @@ use rpc_core::Status;
 use rpc_server::{Params, Router, Server, State};
 
 use super::{Caller, Connect, announce};
-use crate::log_call::{Counter, Entry, LOG, Receipt};
+use rpc_benches::log_call::{Counter, Entry, LOG, Receipt};
 
 /// The cmdid of the slow call; its params are milliseconds.
 pub(crate) const SLOW: u32 = 10_001;

@@ -16,7 +16,7 @@ use tarpc::{ClientMessage, Response, Transport, client, server};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::{Caller, Connect, announce};
-use crate::log_call::{Counter, Entry, Receipt};
+use rpc_benches::log_call::{Counter, Entry, Receipt};
 
 /// Calls in flight on a connection and replies that wait to be written: more than any load has, so
 /// that none waits for another.

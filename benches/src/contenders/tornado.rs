@@ -8,20 +8,20 @@ use tokio::process::Command;
 
 use super::Connect;
 use super::rpc::{self, RpcCaller};
-use crate::child;
+use crate::process::foreign;
 
 const SERVER: &str = include_str!("../../tornado_server.py");
 
 /// Whether there is a Python that has tornado.
 pub(crate) fn is_available() -> bool {
-    child::succeeds("python3", &["-c", "import tornado"])
+    foreign::succeeds("python3", &["-c", "import tornado"])
 }
 
 /// Serves until the process ends. The script says itself where it listens.
 pub(crate) async fn serve(listen: SocketAddr) -> Result<()> {
     let mut python = Command::new("python3");
     python.args(["-c", SERVER, "--listen", &listen.to_string()]);
-    child::run(child::start(&mut python)?).await
+    foreign::run(foreign::start(&mut python)?).await
 }
 
 /// Opens one client for each connection; its calls carry no id and are answered in their order.

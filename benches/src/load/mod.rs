@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 
 use crate::contenders::{Caller, Connect};
-use crate::log_call::{Check, Entry};
+use rpc_benches::log_call::{Check, Entry};
 
 mod open_loop;
 mod recorder;

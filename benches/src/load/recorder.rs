@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 
 use super::Load;
-use crate::process::cpu_time;
+use crate::process::usage::cpu_time;
 
 /// What a load saw.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -16,9 +16,9 @@ use serde::Deserialize;
 use tokio::process::Command;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::children::{self, Layout, Server};
 use crate::contenders::Contender;
 use crate::load::{Idle, Measured};
+use crate::process::{self, Layout, Server};
 use crate::report::{Figures, Report, Row, Spread, facts, table};
 use crate::scenario::{self, Entrant, Extra, Kind, Scenario, Step};
 use crate::targets;
@@ -81,7 +81,7 @@ async fn measure_all(options: Options) -> Result<()> {
     });
     ensure!(!scenarios.is_empty(), "none of these contenders takes part in these scenarios");
 
-    let open_files = children::raise_open_files();
+    let open_files = process::raise_open_files();
     for scenario in &mut scenarios {
         // Besides the connections each process has some files of its own.
         let room = usize::try_from(open_files)?.saturating_sub(100);
@@ -95,7 +95,7 @@ async fn measure_all(options: Options) -> Result<()> {
             *connections = room;
         }
     }
-    let why_not_pinned = children::why_not_pinned().await;
+    let why_not_pinned = process::why_not_pinned().await;
     if let Some(why) = &why_not_pinned {
         eprintln!("Nothing is pinned to a core: {why}. The figures will be less steady.");
     }
