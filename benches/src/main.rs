@@ -38,7 +38,9 @@ enum Command {
     Load(LoadOptions),
 }
 
+// Options of a scenario stand behind those of all.
 #[derive(clap::Args)]
+#[command(args_override_self = true)]
 struct Serve {
     /// Who serves; a build with `--features peers` brings grpc, redis and tarpc as well.
     contender: Contender,
@@ -48,12 +50,17 @@ struct Serve {
     /// Worker threads; 1 is a single-threaded runtime.
     #[arg(long, default_value_t = 1)]
     workers: usize,
+    /// For rpc only: so many single-threaded runtimes besides, which share the port.
+    #[arg(long, default_value_t = 0)]
+    runtimes: usize,
     /// The limit writes after this many frames; 0 is once for all that one read brought.
     #[arg(long, default_value_t = 16)]
     write_every: usize,
 }
 
+// Options of a scenario stand behind those of all.
 #[derive(clap::Args)]
+#[command(args_override_self = true)]
 struct LoadOptions {
     /// Whose client; a build with `--features peers` brings grpc, redis and tarpc as well.
     contender: Contender,
@@ -136,8 +143,9 @@ fn runtime(workers: usize) -> Result<tokio::runtime::Runtime> {
 
 async fn serve(options: Serve) -> Result<()> {
     let listen = options.listen;
+    ensure!(options.runtimes == 0 || options.contender == Contender::Rpc, "only rpc has --runtimes");
     match options.contender {
-        Contender::Rpc => contenders::rpc::serve(listen).await,
+        Contender::Rpc => contenders::rpc::serve(listen, options.runtimes).await,
         Contender::Limit => contenders::limit::serve(listen, write_every(options.write_every)).await,
         Contender::Http | Contender::HttpReqwest | Contender::HttpShort => {
             contenders::http::serve(listen).await

@@ -11,12 +11,32 @@ pub(crate) struct Scenario {
     pub(crate) kind: Kind,
     /// One core for the server and one for the client; otherwise two workers on each side, anywhere.
     pub(crate) is_pinned: bool,
-    /// A minor scenario has about half of the rounds.
-    pub(crate) is_minor: bool,
+    pub(crate) weight: Weight,
     /// The figure that this scenario has besides those that all have.
     pub(crate) extra: Extra,
     /// Measured one after another, each with all of its rounds.
     pub(crate) steps: Vec<Step>,
+}
+
+/// How many rounds a scenario has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Weight {
+    /// All: targets are judged by it.
+    Target,
+    /// A third.
+    Usual,
+    /// A fifth: its turns are long.
+    Light,
+}
+
+impl Weight {
+    pub(crate) fn rounds(self, most: usize) -> usize {
+        match self {
+            Self::Target => most,
+            Self::Usual => most.div_ceil(3),
+            Self::Light => most.div_ceil(5),
+        }
+    }
 }
 
 /// How a scenario is run.
@@ -86,17 +106,35 @@ pub(crate) struct Entrant {
     pub(crate) contender: Contender,
     /// For the limit only: both sides write after so many frames.
     pub(crate) write_every: Option<usize>,
+    /// The arguments of `serve`, besides those of the layout.
+    pub(crate) serve: String,
     /// The arguments of `load`.
     pub(crate) load: String,
+    /// How many processes run that load at a time.
+    pub(crate) clients: usize,
 }
 
 impl Entrant {
     fn new(contender: Contender, load: impl Into<String>) -> Self {
-        Self { name: contender.name().into(), contender, write_every: None, load: load.into() }
+        Self {
+            name: contender.name().into(),
+            contender,
+            write_every: None,
+            serve: String::new(),
+            load: load.into(),
+            clients: 1,
+        }
     }
 
     fn named(name: &str, contender: Contender, load: impl Into<String>) -> Self {
         Self { name: name.into(), ..Self::new(contender, load) }
+    }
+
+    /// What its server is started with. Entrants for which that is equal share one.
+    pub(crate) fn server(&self) -> String {
+        let write_every =
+            self.write_every.map(|frames| format!("--write-every {frames}")).unwrap_or_default();
+        [self.contender.name(), &self.serve, &write_every].join(" ")
     }
 }
 
@@ -106,7 +144,7 @@ const ENTRY_BYTES: f64 = 176.0;
 /// All scenarios, for these contenders. `is_quick`: as few steps as show the same things.
 #[allow(clippy::too_many_lines, reason = "a list")]
 pub(crate) fn all(contenders: &[Contender], is_quick: bool) -> Vec<Scenario> {
-    use Contender::{Http, HttpShort, Limit, Rpc};
+    use Contender::{Http, HttpReqwest, HttpShort, Limit, Rpc, Tornado};
     let pick = |wanted: &[Contender]| -> Vec<Contender> {
         wanted.iter().copied().filter(|contender| contenders.contains(contender)).collect()
     };
@@ -120,10 +158,13 @@ pub(crate) fn all(contenders: &[Contender], is_quick: bool) -> Vec<Scenario> {
     let with_limit = |load: &str, write_every: &[usize]| -> Vec<Entrant> {
         let mut entrants = same(&without(&[HttpShort, Limit]), load);
         if contenders.contains(&Limit) {
-            entrants.extend(write_every.iter().map(|frames| Entrant {
-                write_every: Some(*frames),
-                ..Entrant::named(&format!("limit-w{frames}"), Limit, load)
-            }));
+            // Beside ours, which is the first: the two are compared round by round.
+            let ours = entrants.len().min(1);
+            let ways = write_every.iter().map(|frames| {
+                let name = if write_every.len() == 1 { "limit".into() } else { format!("limit-w{frames}") };
+                Entrant { write_every: Some(*frames), ..Entrant::named(&name, Limit, load) }
+            });
+            entrants.splice(ours..ours, ways);
         }
         entrants
     };
@@ -134,7 +175,7 @@ pub(crate) fn all(contenders: &[Contender], is_quick: bool) -> Vec<Scenario> {
         about,
         kind: Kind::Loads,
         is_pinned: true,
-        is_minor: true,
+        weight: Weight::Usual,
         extra: Extra::None,
         steps: vec![Step { name: name.into(), x: None, entrants }],
     };
@@ -147,51 +188,32 @@ pub(crate) fn all(contenders: &[Contender], is_quick: bool) -> Vec<Scenario> {
     };
     let unpinned = |name, about, calls, pinned| Scenario {
         is_pinned: false,
-        is_minor: false,
+        weight: Weight::Target,
         extra: Extra::ShareOf(pinned),
-        ..one(name, about, in_flight(calls))
+        ..one(name, about, with_limit(&format!("--in-flight {calls}"), &[16, 64]))
     };
 
     let callers: &[u32] =
-        if is_quick { &[1, 64, 500, 4000] } else { &[1, 10, 50, 64, 100, 200, 500, 1000, 2000, 4000] };
-    let knee_step = |callers: &u32| {
-        // Where thousands wait for a connection each, a round takes its time.
-        let time = if *callers < 1000 { "" } else { " --seconds 1.3 --warm-up 0.4" };
-        let shared = format!("--in-flight {callers}{time}");
-        let each = format!("--connections {callers} --in-flight 1{time}");
-        let mut entrants = Vec::new();
-        if contenders.contains(&Rpc) {
-            entrants.push(Entrant::new(Rpc, shared.clone()));
-            if callers.is_multiple_of(4) {
-                let load = format!("--connections 4 --in-flight {}{time}", callers / 4);
-                entrants.push(Entrant::named("rpc-4conn", Rpc, load));
-            }
-            entrants.push(Entrant::named("rpc-conn-each", Rpc, each));
-            entrants.push(Entrant::named("rpc-short", Rpc, format!("{shared} --short")));
-        }
-        entrants.extend(same(&pick(&[Http, HttpShort]), &shared));
-        Step { name: format!("knee-{callers}"), x: Some(f64::from(*callers)), entrants }
-    };
+        if is_quick { &[1, 64, 500, 4000] } else { &[1, 10, 50, 64, 200, 500, 1000, 2000, 4000] };
     let percents: &'static [u16] = if is_quick { &[1, 10, 50, 90] } else { &[1, 5, 10, 25, 50, 75, 90, 110] };
-    // The slow ones take most of a quick run's time here.
-    let many_calls = if is_quick { pick(&[Rpc, Limit, Http, HttpShort]) } else { contenders.to_vec() };
+    // The slow ones would take most of the time here.
+    let many_calls = without(if is_quick { &[Tornado, HttpReqwest] } else { &[Tornado] });
     let idle = if is_quick { 2_000 } else { 10_000 };
     // Not the limit: it has no clock and no slow call.
     let each_but_limit = without(&[HttpShort, Limit]);
-    let (slow_seconds, open_loop_seconds) = if is_quick { (1.2, 0.3) } else { (1.6, 1.5) };
 
     vec![
         Scenario {
-            is_minor: false,
+            weight: Weight::Target,
             extra: Extra::P50Ratio,
-            ..one("inflight-1", "one connection, one call at a time", in_flight(1))
+            ..one("inflight-1", "one connection, one call at a time", with_limit("--in-flight 1", &[16]))
         },
         Scenario {
-            is_minor: false,
+            weight: Weight::Target,
             ..one("inflight-64", "one connection, 64 calls in flight", in_flight(64))
         },
         Scenario {
-            is_minor: false,
+            weight: Weight::Target,
             ..one("inflight-512", "one connection, 512 calls in flight", in_flight(512))
         },
         unpinned(
@@ -207,23 +229,37 @@ pub(crate) fn all(contenders: &[Contender], is_quick: bool) -> Vec<Scenario> {
             "inflight-512",
         ),
         Scenario {
-            is_minor: false,
+            weight: Weight::Target,
             ..one(
                 "connections-64",
                 "64 connections, one call in flight on each",
                 same(&without(&[HttpShort]), "--connections 64 --in-flight 1"),
             )
         },
-        one(
-            "short",
-            "a new connection for each call, 16 callers",
-            same(&pick(&[Rpc, Limit, HttpShort]), "--in-flight 16 --short"),
-        ),
-        one(
-            "count-1s",
-            "how many calls 64 callers make in one second, from a cold start",
-            same(contenders, "--in-flight 64 --seconds 1 --warm-up 0"),
-        ),
+        Scenario {
+            weight: Weight::Target,
+            ..one(
+                "short",
+                "a new connection for each call, 16 callers",
+                same(&pick(&[Rpc, Limit, HttpShort]), "--in-flight 16 --short"),
+            )
+        },
+        Scenario {
+            is_pinned: false,
+            ..one(
+                "workers",
+                "two client processes, each with 8 connections and 8 calls in flight on each, and a server on both cores",
+                workers(&pick(&[Rpc, Http])),
+            )
+        },
+        Scenario {
+            weight: Weight::Light,
+            ..one(
+                "count-1s",
+                "how many calls 64 callers make in one second, from a cold start",
+                same(contenders, "--in-flight 64 --seconds 1 --warm-up 0"),
+            )
+        },
         Scenario {
             extra: Extra::Seconds(10_000.0),
             ..one(
@@ -233,6 +269,7 @@ pub(crate) fn all(contenders: &[Contender], is_quick: bool) -> Vec<Scenario> {
             )
         },
         Scenario {
+            weight: Weight::Light,
             extra: Extra::Seconds(50_000.0),
             ..one(
                 "count-50k",
@@ -241,7 +278,7 @@ pub(crate) fn all(contenders: &[Contender], is_quick: bool) -> Vec<Scenario> {
             )
         },
         Scenario {
-            steps: callers.iter().map(knee_step).collect(),
+            steps: callers.iter().map(|callers| knee_step(contenders, *callers)).collect(),
             ..one("knee", "throughput and latency against the number of concurrent callers", Vec::new())
         },
         Scenario {
@@ -250,24 +287,22 @@ pub(crate) fn all(contenders: &[Contender], is_quick: bool) -> Vec<Scenario> {
             ..one(
                 "open-loop",
                 "calls at fixed times, 512 callers: latency counted from when each call was due",
-                same(&each_but_limit, &format!("--in-flight 512 --seconds {open_loop_seconds}")),
+                same(&without(&[HttpShort, Limit, HttpReqwest]), "--in-flight 512 --seconds 0.5"),
             )
         },
         sized("size-100", "params of the smallest size (176 bytes), 64 calls in flight", 0.0, 64, &[16]),
         sized("size-1k", "params of 1 kB, 64 calls in flight", 1_000.0, 64, &[16]),
-        sized("size-16k", "params of 16 kB, 64 calls in flight", 16_000.0, 64, &[16]),
+        sized("size-16k", "params of 16 kB, 64 calls in flight", 16_000.0, 64, &[8, 16]),
         sized("size-256k", "params of 256 kB, 8 calls in flight", 256_000.0, 8, &[4, 8]),
         Scenario {
+            weight: Weight::Light,
             extra: Extra::P99Over("slow-call-without"),
-            steps: [("slow-call-without", ""), ("slow-call", " --slow")]
+            steps: [("slow-call-without", ""), ("slow-call", " --seconds 1.1 --slow")]
                 .into_iter()
                 .map(|(name, slow_one)| Step {
                     name: name.into(),
                     x: None,
-                    entrants: same(
-                        &each_but_limit,
-                        &format!("--in-flight 63 --seconds {slow_seconds}{slow_one}"),
-                    ),
+                    entrants: same(&each_but_limit, &format!("--in-flight 63{slow_one}")),
                 })
                 .collect(),
             ..one("slow-call", "one call of a second at a time among 63 fast ones", Vec::new())
@@ -282,6 +317,7 @@ pub(crate) fn all(contenders: &[Contender], is_quick: bool) -> Vec<Scenario> {
             )
         },
         Scenario {
+            weight: Weight::Light,
             kind: Kind::Idle(idle),
             #[allow(clippy::cast_precision_loss, reason = "a few thousand")]
             extra: Extra::Seconds(idle as f64),
@@ -296,11 +332,52 @@ pub(crate) fn all(contenders: &[Contender], is_quick: bool) -> Vec<Scenario> {
             extra: Extra::AllocationsPerCall,
             ..one(
                 "allocations",
-                "heap allocations a call on each side of this project, 64 calls in flight",
+                "heap allocations a call on each side of this project, and for the strings of the params that its handler takes",
                 same(&pick(&[Rpc]), ""),
             )
         },
     ]
+}
+
+/// So many callers: on one connection, on four, on one each, on one for each call.
+fn knee_step(contenders: &[Contender], callers: u32) -> Step {
+    use Contender::{Http, HttpShort, Rpc};
+    // Where thousands wait for a connection each, a round takes its time.
+    let time = if callers < 1000 { "" } else { " --seconds 0.8 --warm-up 0.3" };
+    let shared = format!("--in-flight {callers}{time}");
+    let each = format!("--connections {callers} --in-flight 1{time}");
+    let mut entrants = Vec::new();
+    if contenders.contains(&Rpc) {
+        entrants.push(Entrant::new(Rpc, shared.clone()));
+        if callers.is_multiple_of(4) {
+            let load = format!("--connections 4 --in-flight {}{time}", callers / 4);
+            entrants.push(Entrant::named("rpc-4conn", Rpc, load));
+        }
+        entrants.push(Entrant::named("rpc-conn-each", Rpc, each));
+        entrants.push(Entrant::named("rpc-short", Rpc, format!("{shared} --short")));
+    }
+    let http = [Http, HttpShort].into_iter().filter(|contender| contenders.contains(contender));
+    entrants.extend(http.map(|contender| Entrant::new(contender, shared.clone())));
+    Step { name: format!("knee-{callers}"), x: Some(f64::from(callers)), entrants }
+}
+
+/// A server on both cores in each way that there is, under two clients that have one thread each.
+fn workers(contenders: &[Contender]) -> Vec<Entrant> {
+    let load = "--workers 1 --connections 8 --in-flight 8";
+    let mut entrants = Vec::new();
+    for contender in contenders {
+        let of = |name: &str, serve: &str| Entrant {
+            serve: serve.into(),
+            clients: 2,
+            ..Entrant::named(name, *contender, load)
+        };
+        entrants.push(of(contender.name(), "--workers 2"));
+        if *contender == Contender::Rpc {
+            entrants.push(of("rpc-workers-2", "--workers 1 --runtimes 2"));
+            entrants.push(of("rpc-one-thread", "--workers 1"));
+        }
+    }
+    entrants
 }
 
 #[cfg(test)]

@@ -24,11 +24,12 @@ async fn slow(Params(milliseconds): Params<u64>) -> Result<(), Status> {
     Ok(())
 }
 
-/// Serves until the process ends.
-pub(crate) async fn serve(listen: SocketAddr) -> Result<()> {
+/// Serves until the process ends: on the runtime that this runs on, or on so many of its own.
+pub(crate) async fn serve(listen: SocketAddr, runtimes: usize) -> Result<()> {
     let router = Router::with_state(Arc::new(Counter::default())).route(LOG, log)?.route(SLOW, slow)?;
     let config = rpc_server::Config { connections_max: 20_000, ..rpc_server::Config::default() };
-    let server = Server::builder().listen(listen.to_string()).config(config).router(router).bind().await?;
+    let server = Server::builder().listen(listen.to_string()).config(config).workers(runtimes).router(router);
+    let server = server.bind().await?;
     announce(&server.addresses()[0]);
     server.serve(std::future::pending::<()>()).await?;
     Ok(())

@@ -40,6 +40,30 @@ pub(crate) struct Measured {
     pub(crate) late_p99_us: Option<f64>,
 }
 
+impl Measured {
+    /// What several loads saw that ran at the same time: throughput is added up, and each latency is that
+    /// of the load for which it was longest. `None` of none.
+    pub(crate) fn of_all(loads: &[Self]) -> Option<Self> {
+        let sum = |figure: fn(&Self) -> f64| loads.iter().map(figure).sum::<f64>();
+        let most = |figure: fn(&Self) -> f64| loads.iter().map(figure).fold(0.0, f64::max);
+        let late = |figure: fn(&Self) -> Option<f64>| loads.iter().filter_map(figure).reduce(f64::max);
+        let total_calls: u64 = loads.iter().map(|load| load.total_calls).sum();
+        (!loads.is_empty()).then(|| Self {
+            calls: loads.iter().map(|load| load.calls).sum(),
+            total_calls,
+            seconds: most(|load| load.seconds),
+            rps: sum(|load| load.rps),
+            p50_us: most(|load| load.p50_us),
+            p99_us: most(|load| load.p99_us),
+            p999_us: most(|load| load.p999_us),
+            max_us: most(|load| load.max_us),
+            client_cpu_us: sum(|load| load.client_cpu_us * load.total_calls as f64) / total_calls as f64,
+            late_p50_us: late(|load| load.late_p50_us),
+            late_p99_us: late(|load| load.late_p99_us),
+        })
+    }
+}
+
 /// Gathers the latencies of all callers.
 pub(crate) struct Recorder {
     warm: Instant,

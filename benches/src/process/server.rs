@@ -5,6 +5,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use futures::future::try_join_all;
 use tokio::io::AsyncReadExt;
 use tokio::process::Command;
 use tokio::time::timeout;
@@ -45,7 +46,7 @@ pub(crate) struct Server {
 impl Server {
     /// Starts it and waits until it listens.
     pub(crate) async fn start(entrant: &Entrant, layout: Layout) -> Result<Self> {
-        let arguments = format!("serve {}{}", entrant.contender.name(), common(entrant, layout));
+        let arguments = format!("serve --workers {} {}", layout.workers, entrant.server());
         let mut process = Process::start(&arguments, core(layout, "0"), Stdio::null())?;
         let line = process.line().await.context("the server does not listen")?;
         let address =
@@ -53,8 +54,8 @@ impl Server {
         Ok(Self { address: address.parse()?, process, layout })
     }
 
-    /// Runs a load on it, and says what that saw and how many microseconds of processor time each call
-    /// cost the server.
+    /// Runs a load on it, in one process or several, and says what they saw and how many microseconds of
+    /// processor time each call cost the server.
     pub(crate) async fn load(
         &self,
         entrant: &Entrant,
@@ -62,6 +63,15 @@ impl Server {
         time: Duration,
     ) -> Result<(Measured, f64)> {
         let before = self.cpu_time()?;
+        let loads = (0..entrant.clients).map(|_| self.load_once(entrant, arguments, time));
+        let measured = Measured::of_all(&try_join_all(loads).await?).context("nobody calls")?;
+        let cpu = self.cpu_time()?.saturating_sub(before);
+        #[allow(clippy::cast_precision_loss, reason = "a count of calls is far below 2^52")]
+        let server_cpu_us = cpu.as_secs_f64() * 1e6 / measured.total_calls as f64;
+        Ok((measured, server_cpu_us))
+    }
+
+    async fn load_once(&self, entrant: &Entrant, arguments: &str, time: Duration) -> Result<Measured> {
         let mut load = self.start_load(entrant, arguments, Stdio::null())?;
         let mut output = String::new();
         let ended = timeout(time + PATIENCE, async {
@@ -72,11 +82,7 @@ impl Server {
         if !status?.success() {
             bail!("{}", load.words());
         }
-        let measured: Measured = serde_json::from_str(&output).context("the load's output")?;
-        let cpu = self.cpu_time()?.saturating_sub(before);
-        #[allow(clippy::cast_precision_loss, reason = "a count of calls is far below 2^52")]
-        let server_cpu_us = cpu.as_secs_f64() * 1e6 / measured.total_calls as f64;
-        Ok((measured, server_cpu_us))
+        serde_json::from_str(&output).context("the load's output")
     }
 
     /// Opens connections that rest after one call each, and says how long that took and how many bytes
@@ -92,9 +98,11 @@ impl Server {
     }
 
     fn start_load(&self, entrant: &Entrant, arguments: &str, stdin: Stdio) -> Result<Process> {
-        let (name, address, common) = (entrant.contender.name(), self.address, common(entrant, self.layout));
+        let (name, address, workers) = (entrant.contender.name(), self.address, self.layout.workers);
+        let write_every =
+            entrant.write_every.map(|frames| format!("--write-every {frames}")).unwrap_or_default();
         Process::start(
-            &format!("load {name} --connect {address}{common} {arguments}"),
+            &format!("load {name} --connect {address} --workers {workers} {arguments} {write_every}"),
             core(self.layout, "1"),
             stdin,
         )
@@ -107,13 +115,6 @@ impl Server {
     fn resident_bytes(&self) -> Result<u64> {
         family(self.process.id)?.into_iter().map(resident_bytes).sum()
     }
-}
-
-/// The options that both halves take.
-fn common(entrant: &Entrant, layout: Layout) -> String {
-    let write_every =
-        entrant.write_every.map(|frames| format!(" --write-every {frames}")).unwrap_or_default();
-    format!(" --workers {}{write_every}", layout.workers)
 }
 
 fn core(layout: Layout, core: &'static str) -> Option<&'static str> {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::Report;
+use super::{Report, Round};
 use crate::scenario::Scenario;
 
 /// All that concerns calls. Where a contender failed, its figures are empty.
@@ -38,6 +38,18 @@ pub(crate) fn extra(report: &Report, scenarios: &[Scenario]) -> String {
         if let (Some(extra), Some(scenario)) = (extra, scenario) {
             let heading = scenario.extra.heading();
             writeln!(text, "{},{},{heading},{extra:.4}", row.contender, row.step).expect("a string grows");
+        }
+    }
+    text
+}
+
+/// Each round by itself.
+pub(crate) fn rounds(report: &Report) -> String {
+    let mut text = String::from("contender,scenario,round,rps,p50_us\n");
+    for row in &report.rows {
+        for (i, round) in row.outcome.iter().flat_map(|figures| &figures.rounds).enumerate() {
+            let (contender, step, Round { rps, p50_us }) = (&row.contender, &row.step, round);
+            writeln!(text, "{contender},{step},{},{rps:.0},{p50_us:.1}", i + 1).expect("a string grows");
         }
     }
     text

@@ -245,17 +245,14 @@ fn headline(scenario: &Scenario, rows: &[&Row]) -> String {
             compared(rows, |figures| figures.extra, "A resting connection costs rpc's server", " KiB", false)
         }
         (_, Extra::AllocationsPerCall) => {
-            let all: Vec<String> = rows
-                .iter()
-                .filter_map(|row| {
-                    let count = row.outcome.as_ref().ok()?.extra?;
-                    Some(format!("{count:.2} times in the {}", row.contender.trim_start_matches("rpc-")))
-                })
-                .collect();
-            if all.is_empty() {
-                NOTHING.into()
-            } else {
-                format!("A call of rpc allocates {}.", all.join(" and "))
+            let count =
+                |name: &str| rows.iter().find(|row| row.contender == name)?.outcome.as_ref().ok()?.extra;
+            match (count("rpc-client"), count("rpc-server"), count("params")) {
+                (Some(client), Some(server), Some(params)) => format!(
+                    "A call of rpc allocates {client:.2} times in the client, {server:.2} times in the server, \
+                     and {params:.2} times for the strings of its params."
+                ),
+                _ => NOTHING.into(),
             }
         }
         (Kind::Loads, Extra::Seconds(calls)) => {

@@ -10,6 +10,7 @@ use crate::scenario::Scenario;
 pub(crate) mod csv;
 pub(crate) mod facts;
 mod html;
+mod markdown;
 mod svg;
 pub(crate) mod table;
 
@@ -37,6 +38,13 @@ impl Spread {
     }
 }
 
+/// What one contender's turn in one round showed.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Round {
+    pub(crate) rps: f64,
+    pub(crate) p50_us: f64,
+}
+
 /// The medians of one contender's rounds in one step; `None` where a figure does not apply.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Figures {
@@ -48,8 +56,31 @@ pub(crate) struct Figures {
     pub(crate) client_cpu_us: Option<f64>,
     /// How late the load was to start 99 of 100 calls that were due, where they are due at fixed times.
     pub(crate) late_p99_us: Option<f64>,
+    /// What the medians are of, in the order of the rounds.
+    pub(crate) rounds: Vec<Round>,
     /// The scenario's own figure, see `scenario::Extra`.
     pub(crate) extra: Option<f64>,
+}
+
+impl Figures {
+    /// Our throughput over its.
+    pub(crate) fn throughput_over(&self, its: &Self) -> Option<f64> {
+        let paired = self.paired(its, |round| round.rps);
+        paired.or_else(|| Some(self.rps?.median / its.rps?.median))
+    }
+
+    /// Our p50 over its.
+    pub(crate) fn p50_over(&self, its: &Self) -> Option<f64> {
+        self.paired(its, |round| round.p50_us).or_else(|| Some(self.p50_us? / its.p50_us?))
+    }
+
+    /// The median of what each round shows by itself: a machine that changes its pace from round to round
+    /// changes it for both.
+    fn paired(&self, its: &Self, figure: fn(&Round) -> f64) -> Option<f64> {
+        let both = self.rounds.iter().zip(&its.rounds);
+        let ratios = both.map(|(ours, its)| figure(ours) / figure(its));
+        Spread::of(ratios).filter(|_| self.rounds.len() == its.rounds.len()).map(|ratio| ratio.median)
+    }
 }
 
 /// One contender in one step.
@@ -90,10 +121,9 @@ impl Report {
 
     /// Our throughput over that of a row.
     pub(crate) fn ratio(&self, row: &Row) -> Option<f64> {
-        let its = row.outcome.as_ref().ok()?.rps?;
         // At a fixed rate, throughput is what was asked for.
-        let ours = self.figures(&row.step, "rpc").filter(|_| row.scenario != "open-loop")?.rps?;
-        Some(ours.median / its.median)
+        let ours = self.figures(&row.step, "rpc").filter(|_| row.scenario != "open-loop")?;
+        ours.throughput_over(row.outcome.as_ref().ok()?)
     }
 
     /// Writes the files.
@@ -102,6 +132,8 @@ impl Report {
         for (name, text) in [
             ("results.csv", csv::results(self)),
             ("extra.csv", csv::extra(self, scenarios)),
+            ("rounds.csv", csv::rounds(self)),
+            ("tables.md", markdown::page(self, scenarios)),
             ("index.html", html::page(self, scenarios)),
         ] {
             let path = directory.join(name);
@@ -145,8 +177,13 @@ pub(crate) mod tests {
     use super::*;
 
     pub(crate) fn row(step: &str, contender: &str, rps: f64) -> Row {
-        let figures =
-            Figures { rps: Spread::of([rps]), p50_us: Some(10.0), p99_us: Some(20.0), ..Figures::default() };
+        let figures = Figures {
+            rps: Spread::of([rps]),
+            p50_us: Some(10.0),
+            p99_us: Some(20.0),
+            rounds: vec![Round { rps, p50_us: 10.0 }],
+            ..Figures::default()
+        };
         Row {
             scenario: "inflight-64",
             step: step.into(),

@@ -1,0 +1,304 @@
+//! One scenario being measured: servers, rounds, and what comes of them.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::time::Duration;
+
+use anyhow::Result;
+use indicatif::ProgressBar;
+
+use super::allocations;
+use crate::load::{Idle, Measured};
+use crate::process::{Layout, Server};
+use crate::report::{Figures, Report, Round, Row, Spread};
+use crate::scenario::{Entrant, Extra, Scenario, Step};
+
+/// The servers of a scenario, by what they are started with.
+type Servers = HashMap<String, Result<Server, String>>;
+
+/// What one contender's rounds saw, with the server's microseconds a call; or why they ended.
+type Rounds = Result<Vec<(Measured, f64)>, String>;
+
+/// One scenario on its way into the report.
+pub(super) struct Measuring<'a> {
+    pub(super) scenario: &'a Scenario,
+    pub(super) layout: Layout,
+    pub(super) rounds: usize,
+    pub(super) seconds: f64,
+    pub(super) warm_up: f64,
+    pub(super) progress: ProgressBar,
+    pub(super) report: &'a mut Report,
+}
+
+impl Measuring<'_> {
+    pub(super) async fn loads(&mut self) {
+        let loads: usize = self.scenario.steps.iter().map(|step| step.entrants.len()).sum();
+        self.progress.set_length((loads * self.rounds) as u64);
+        let servers = self.servers().await;
+        for step in &self.scenario.steps {
+            let rounds = self.rounds(&step.entrants, &servers, "").await;
+            self.add(step, rounds);
+        }
+    }
+
+    /// Raises the rate until nobody keeps up. Who does not is not asked for more.
+    pub(super) async fn open_loop(&mut self, percents: &[u16]) {
+        let first = &self.scenario.steps[0].entrants[0];
+        self.progress
+            .set_length((self.scenario.steps[0].entrants.len() * self.rounds * percents.len()) as u64);
+        let servers = self.servers().await;
+        let saturating = [Entrant { load: "--in-flight 64".into(), ..first.clone() }];
+        let most = self.rounds(&saturating, &servers, "").await.remove(0);
+        let most = most.ok().and_then(|rounds| Spread::of(rounds.iter().map(|(measured, _)| measured.rps)));
+        let mut entrants = self.scenario.steps[0].entrants.clone();
+        for percent in percents {
+            let name = format!("{}-{percent}", self.scenario.name);
+            let Some(most) = most else {
+                let why = "the first contender's saturation is not known";
+                let rounds = entrants.iter().map(|_| Err(why.to_owned())).collect();
+                return self.add(&Step { name, x: None, entrants }, rounds);
+            };
+            let rate = (most.median * f64::from(*percent) / 100.0).round();
+            let rounds = self.rounds(&entrants, &servers, &format!("--rate {rate}")).await;
+            let step = Step { name, x: Some(rate), entrants: entrants.clone() };
+            self.add(&step, rounds);
+            entrants.retain(|entrant| {
+                self.report.figures(&step.name, &entrant.name).is_some_and(|figures| {
+                    let p99_us = figures.p99_us.unwrap_or(f64::INFINITY);
+                    let achieved = figures.rps.map_or(0.0, |rps| rps.median);
+                    p99_us <= 100_000.0 && achieved >= 0.9 * rate
+                })
+            });
+        }
+    }
+
+    /// Each contender's connections rest at a server of their own, so that its memory is new.
+    #[allow(clippy::cast_precision_loss, reason = "a few thousand connections")]
+    pub(super) async fn idle(&mut self, connections: usize) {
+        let step = &self.scenario.steps[0];
+        // Memory is the same each time.
+        let rounds = if self.scenario.extra == Extra::KibPerConnection { 1 } else { self.rounds };
+        self.progress.set_length((step.entrants.len() * rounds) as u64);
+        let mut taken: Vec<Result<Vec<(Idle, f64)>, String>> =
+            step.entrants.iter().map(|_| Ok(Vec::new())).collect();
+        for turn in turns(step.entrants.len(), rounds) {
+            let entrant = &step.entrants[turn];
+            self.progress.set_message(entrant.name.clone());
+            let rest = async { Server::start(entrant, self.layout).await?.idle(entrant, connections).await };
+            let rested = rest.await;
+            keep(&mut taken[turn], rested);
+            self.progress.inc(1);
+        }
+        for (entrant, taken) in step.entrants.iter().zip(taken) {
+            let figures = taken.map(|taken| match self.scenario.extra {
+                Extra::KibPerConnection => Figures {
+                    extra: Spread::of(taken.iter().map(|(_, bytes)| bytes / 1024.0)).map(|kib| kib.median),
+                    ..Figures::default()
+                },
+                _ => Figures {
+                    rps: Spread::of(taken.iter().map(|(idle, _)| idle.connections as f64 / idle.seconds)),
+                    extra: Spread::of(taken.iter().map(|(idle, _)| idle.seconds))
+                        .map(|seconds| seconds.median),
+                    ..Figures::default()
+                },
+            });
+            self.report.rows.push(self.row(step, &entrant.name, figures));
+        }
+    }
+
+    pub(super) async fn allocations(&mut self) {
+        let step = &self.scenario.steps[0];
+        let counted = allocations::count().await.map_err(|error| format!("{error:#}"));
+        for (name, count) in [
+            ("rpc-client", counted.as_ref().map(|counted| counted.client)),
+            ("rpc-server", counted.as_ref().map(|counted| counted.server)),
+            ("params", counted.as_ref().map(|counted| counted.params)),
+        ] {
+            let figures = count.map(|count| Figures { extra: Some(count), ..Figures::default() });
+            let row = self.row(step, name, figures.map_err(Clone::clone));
+            self.report.rows.push(row);
+        }
+    }
+
+    /// All servers that the scenario needs.
+    async fn servers(&self) -> Servers {
+        let mut servers = Servers::new();
+        for entrant in self.scenario.steps.iter().flat_map(|step| &step.entrants) {
+            if let Entry::Vacant(vacant) = servers.entry(entrant.server()) {
+                self.progress.set_message(format!("{} starts", entrant.name));
+                let server = Server::start(entrant, self.layout).await;
+                vacant.insert(server.map_err(|error| format!("{error:#}")));
+            }
+        }
+        servers
+    }
+
+    /// Each round gives everyone a turn, so that a machine that changes its pace changes it for all;
+    /// and begins with another, so that nobody always follows the same.
+    async fn rounds(&self, entrants: &[Entrant], servers: &Servers, more: &str) -> Vec<Rounds> {
+        let mut taken: Vec<Rounds> = entrants.iter().map(|_| Ok(Vec::new())).collect();
+        for turn in turns(entrants.len(), self.rounds) {
+            let entrant = &entrants[turn];
+            self.progress.set_message(entrant.name.clone());
+            if taken[turn].is_ok() {
+                match &servers[&entrant.server()] {
+                    Ok(server) => keep(&mut taken[turn], self.load(server, entrant, more).await),
+                    Err(error) => taken[turn] = Err(error.clone()),
+                }
+            }
+            self.progress.inc(1);
+        }
+        taken
+    }
+
+    async fn load(&self, server: &Server, entrant: &Entrant, more: &str) -> Result<(Measured, f64)> {
+        // A number of calls has no time of its own, and some scenarios have their own.
+        const CALLS_SECONDS: f64 = 60.0;
+        let has_end = entrant.load.contains("--calls") || entrant.load.contains("--seconds");
+        let (time, seconds) = if has_end {
+            (String::new(), CALLS_SECONDS)
+        } else {
+            (format!(" --seconds {} --warm-up {}", self.seconds, self.warm_up), self.seconds + self.warm_up)
+        };
+        let arguments = format!("{}{time} {more}", entrant.load);
+        server.load(entrant, &arguments, Duration::from_secs_f64(seconds)).await
+    }
+
+    /// Puts the rounds of a step into the report.
+    fn add(&mut self, step: &Step, rounds: Vec<Rounds>) {
+        let mut rows: Vec<Row> = Vec::new();
+        for (entrant, rounds) in step.entrants.iter().zip(rounds) {
+            let figures = rounds.map(|rounds| figures_of(&rounds));
+            rows.push(self.row(step, &entrant.name, figures));
+        }
+        if let Some(best) = best_limit(&rows) {
+            let first = rows.iter().position(Row::is_limit).unwrap_or(0);
+            rows.insert(first, best);
+        }
+        let ours = rows.iter().find(|row| row.contender == "rpc").and_then(|row| row.outcome.clone().ok());
+        for row in &mut rows {
+            let Ok(figures) = &mut row.outcome else { continue };
+            figures.extra = extra(self.scenario.extra, &row.contender, figures, ours.as_ref(), self.report);
+        }
+        self.report.rows.extend(rows);
+    }
+
+    fn row(&self, step: &Step, contender: &str, outcome: Result<Figures, String>) -> Row {
+        Row {
+            scenario: self.scenario.name,
+            step: step.name.clone(),
+            x: step.x,
+            contender: contender.into(),
+            note: String::new(),
+            outcome,
+        }
+    }
+}
+
+/// Whose turn it is, round after round, each round beginning one further.
+fn turns(entrants: usize, rounds: usize) -> impl Iterator<Item = usize> {
+    (0..rounds).flat_map(move |round| (0..entrants).map(move |turn| (turn + round) % entrants))
+}
+
+/// The first failure stands for all rounds.
+fn keep<T>(taken: &mut Result<Vec<T>, String>, new: Result<T>) {
+    match (taken.as_mut(), new) {
+        (Ok(all), Ok(new)) => all.push(new),
+        (Ok(_), Err(error)) => *taken = Err(format!("{error:#}").replace('\n', " ")),
+        (Err(_), _) => {}
+    }
+}
+
+fn figures_of(rounds: &[(Measured, f64)]) -> Figures {
+    let median = |figure: &dyn Fn(&(Measured, f64)) -> Option<f64>| {
+        Spread::of(rounds.iter().filter_map(figure)).map(|of| of.median)
+    };
+    Figures {
+        rps: Spread::of(rounds.iter().map(|(measured, _)| measured.rps)),
+        p50_us: median(&|(measured, _)| Some(measured.p50_us)),
+        p99_us: median(&|(measured, _)| Some(measured.p99_us)),
+        p999_us: median(&|(measured, _)| Some(measured.p999_us)),
+        server_cpu_us: median(&|(_, server_cpu_us)| Some(*server_cpu_us)),
+        client_cpu_us: median(&|(measured, _)| Some(measured.client_cpu_us)),
+        late_p99_us: median(&|(measured, _)| measured.late_p99_us),
+        rounds: rounds
+            .iter()
+            .map(|(measured, _)| Round { rps: measured.rps, p50_us: measured.p50_us })
+            .collect(),
+        extra: None,
+    }
+}
+
+/// The limit in the best of its ways to write, where it has several.
+fn best_limit(rows: &[Row]) -> Option<Row> {
+    let rps =
+        |row: &Row| row.outcome.as_ref().ok().and_then(|figures| figures.rps).map_or(0.0, |rps| rps.median);
+    let ways = rows.iter().filter(|row| row.contender.starts_with("limit-"));
+    let best = ways.max_by(|a, b| rps(a).total_cmp(&rps(b)))?;
+    let way = best.contender.trim_start_matches("limit-");
+    Some(Row { contender: "limit".into(), note: format!(" ({way})"), ..best.clone() })
+}
+
+/// The scenario's own figure of a row.
+fn extra(
+    extra: Extra,
+    contender: &str,
+    its: &Figures,
+    ours: Option<&Figures>,
+    report: &Report,
+) -> Option<f64> {
+    let rps = its.rps?.median;
+    match extra {
+        Extra::P50Ratio => Some(ours?.p50_us? / its.p50_us?),
+        Extra::ShareOf(pinned) if contender == "rpc" => {
+            Some(rps / report.figures(pinned, "rpc")?.rps?.median)
+        }
+        Extra::Seconds(calls) => Some(calls / rps),
+        Extra::Megabytes(bytes) => Some(rps * bytes / 1e6),
+        Extra::Late => its.late_p99_us,
+        Extra::P99Over(step) => Some(its.p99_us? / report.figures(step, contender)?.p99_us?),
+        Extra::None | Extra::ShareOf(_) | Extra::KibPerConnection | Extra::AllocationsPerCall => None,
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::float_cmp, reason = "round values, which are exact")]
+mod tests {
+    use super::*;
+    use crate::report::tests::{report, row};
+
+    #[test]
+    fn each_round_gives_everyone_one_turn_and_begins_with_another() {
+        assert_eq!(turns(3, 2).collect::<Vec<_>>(), [0, 1, 2, 1, 2, 0]);
+        assert_eq!(turns(0, 2).count(), 0);
+    }
+
+    #[test]
+    fn the_limit_is_the_best_of_its_ways_to_write() {
+        let rows = [row("a", "rpc", 9.0), row("a", "limit-w8", 3.0), row("a", "limit-w16", 5.0)];
+        let best = best_limit(&rows).expect("there are two");
+        assert_eq!((best.contender.as_str(), best.note.as_str()), ("limit", " (w16)"));
+        assert_eq!(best.outcome.expect("it has figures").rps.expect("calls").median, 5.0);
+        assert!(best_limit(&rows[..1]).is_none());
+    }
+
+    #[test]
+    fn the_first_failure_stands_for_all_rounds() {
+        let mut taken = Ok(vec![1]);
+        keep(&mut taken, Ok(2));
+        assert_eq!(taken, Ok(vec![1, 2]));
+        keep(&mut taken, Err(anyhow::anyhow!("first")));
+        keep(&mut taken, Ok(3));
+        keep(&mut taken, Err(anyhow::anyhow!("second")));
+        assert_eq!(taken, Err("first".into()));
+    }
+
+    #[test]
+    fn only_ours_is_compared_with_its_own_pinned_figure() {
+        let report = report(vec![row("inflight-64", "rpc", 200.0)]);
+        let its = row("inflight-64-unpinned", "rpc", 150.0).outcome.expect("it has figures");
+        let share = Extra::ShareOf("inflight-64");
+        assert_eq!(extra(share, "rpc", &its, Some(&its), &report), Some(0.75));
+        assert_eq!(extra(share, "http", &its, Some(&its), &report), None);
+    }
+}
