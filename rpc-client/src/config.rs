@@ -35,6 +35,19 @@ pub struct Config {
     pub output_bytes_max: usize,
     /// Longest reply line in bytes. A longer one ends the connection.
     pub reply_bytes_max: usize,
+    /// Longest time between two lookups of a target in DNS, in milliseconds; where the resolver tells how
+    /// long an answer holds, and that is shorter, it is asked again then. An etcd is asked as often,
+    /// beside being watched.
+    pub resolve_interval_ms: u64,
+    /// Shortest time between two lookups in DNS, in milliseconds, however short its answers hold; also
+    /// where the back-off of failing lookups begins.
+    pub resolve_interval_min_ms: u64,
+    /// Time between two looks at a file of endpoints, in milliseconds.
+    pub file_interval_ms: u64,
+    /// Longest file, or answer of an etcd, that lists endpoints, in bytes. A longer one is a failure.
+    pub discovery_bytes_max: u64,
+    /// Endpoints that a list may have. A longer one is a failure.
+    pub endpoints_max: usize,
     /// Items that a stream may send ahead of its reader.
     pub stream_credit: u64,
     /// Connection events that may stand ahead of who reads them ([`Client::events`]); a power of two,
@@ -67,6 +80,11 @@ impl Default for Config {
             in_flight_max: 65_536,
             output_bytes_max: 8 * 1024 * 1024,
             reply_bytes_max: 16 * 1024 * 1024,
+            resolve_interval_ms: 10_000,
+            resolve_interval_min_ms: 1_000,
+            file_interval_ms: 1_000,
+            discovery_bytes_max: 1024 * 1024,
+            endpoints_max: 1_024,
             stream_credit: 64,
             events_max: 64,
             ordered: false,

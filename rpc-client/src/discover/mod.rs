@@ -4,18 +4,34 @@
 //! | --- | --- |
 //! | `127.0.0.1:8889`, `log.internal:8889`, `unix:/run/rpc.sock` | this one; a name of several hosts is one endpoint |
 //! | `10.0.0.1:8889,10.0.0.2:8889` | these, for good |
+//! | `dns:log.internal:8889` | every address of the host, looked up as the system does it, each `resolve_interval_ms` |
+//! | `dns://10.0.0.53/log.internal:8889` | the same from this DNS server (`IP` or `IP:PORT`), again when its answer's time to live is over (feature `srv`) |
+//! | `srv:_rpc._tcp.log.internal`, `srv://10.0.0.53/_rpc._tcp.log.internal` | the hosts and ports of the SRV records, with their priorities and weights (feature `srv`) |
+//! | `file:/etc/rpc/log` | what the file lists: one address a line, with `#` for comments, or a JSON array of addresses and of objects with `address`, `priority`, `weight`; read each `file_interval_ms` |
+//! | `etcd:http://10.0.0.7:2379/rpc/log/`, `etcd:http://a:2379,b:2379/rpc/log/` | one for each key with the prefix `rpc/log/`: its value, an address or a JSON object as in a file, or without a value the key's last part; watched (feature `etcd`) |
+//!
+//! A file is best replaced by renaming another one over it: that is taken as it is, while one that is
+//! written to is taken when it has stayed the same for one interval.
 //!
 //! Whatever fails later, the last good answer is kept: an empty or unreadable list never takes away
 //! endpoints that were known.
 
+mod dns;
+#[cfg(feature = "etcd")]
+mod etcd;
+mod file;
 mod fixed;
+mod list;
+#[cfg(feature = "srv")]
+mod srv;
 
 use std::fmt;
+use std::mem;
 use std::str::FromStr;
 use std::sync::Arc;
 
 use futures::StreamExt;
-use futures::stream::BoxStream;
+use futures::stream::{self, BoxStream};
 use tokio::sync::watch;
 
 use crate::config::Config;
@@ -130,7 +146,8 @@ pub(crate) fn watch(target: &Target, config: &Config) -> watch::Receiver<Resolve
         }
         Source::Discovered(source) => {
             let (resolved, receiver) = watch::channel(Resolved::Pending);
-            tokio::spawn(keep_watching(Arc::clone(&target.text), source.watch(config), resolved));
+            let (name, lists) = (Arc::clone(&target.text), source.watch(config));
+            tokio::spawn(keep_watching(name, lists, config.endpoints_max, resolved));
             receiver
         }
     }
@@ -139,6 +156,7 @@ pub(crate) fn watch(target: &Target, config: &Config) -> watch::Receiver<Resolve
 async fn keep_watching(
     target: Arc<str>,
     mut lists: BoxStream<'static, Result<Vec<Address>, Error>>,
+    endpoints_max: usize,
     resolved: watch::Sender<Resolved>,
 ) {
     loop {
@@ -146,25 +164,23 @@ async fn keep_watching(
             () = resolved.closed() => return,
             list = lists.next() => list,
         };
-        let cause = match list {
-            Some(Ok(addresses)) if !addresses.is_empty() => {
+        let is_over = list.is_none();
+        let failure: Error = match list {
+            Some(Ok(addresses)) if (1..=endpoints_max).contains(&addresses.len()) => {
                 resolved.send_if_modified(|resolved| known(&target, resolved, addresses));
                 continue;
             }
-            Some(Ok(_)) => Cause::new(format!("cannot find the endpoints of {target}: the list is empty")),
-            Some(Err(error)) => {
-                let error: Arc<dyn std::error::Error + Send + Sync> = error.into();
-                let message = format!("cannot find the endpoints of {target}: {error}");
-                Cause { message, source: Some(error) }
+            Some(Ok(addresses)) if addresses.is_empty() => "the list is empty".into(),
+            Some(Ok(addresses)) => {
+                format!("{} are over `endpoints_max` of {endpoints_max}", addresses.len()).into()
             }
-            None => {
-                let cause =
-                    Cause::new(format!("cannot find the endpoints of {target}: its source has ended"));
-                resolved.send_if_modified(|resolved| failed(&target, resolved, cause));
-                return;
-            }
+            Some(Err(error)) => error,
+            None => "its source has ended".into(),
         };
-        resolved.send_if_modified(|resolved| failed(&target, resolved, cause));
+        resolved.send_if_modified(|resolved| failed(&target, resolved, failure));
+        if is_over {
+            return;
+        }
     }
 }
 
@@ -180,14 +196,45 @@ fn known(target: &str, resolved: &mut Resolved, mut addresses: Vec<Address>) -> 
     true
 }
 
-fn failed(target: &str, resolved: &mut Resolved, cause: Cause) -> bool {
+fn failed(target: &str, resolved: &mut Resolved, error: Error) -> bool {
+    let error: Arc<dyn std::error::Error + Send + Sync> = error.into();
     if let Resolved::Known(addresses) = resolved {
-        tracing::warn!(target_name = target, endpoints = addresses.len(), reason = %cause.message, "the last known endpoints stay");
+        let endpoints = addresses.len();
+        tracing::warn!(target_name = target, endpoints, reason = %error, "the last known endpoints stay");
         return false;
     }
-    tracing::warn!(target_name = target, reason = %cause.message, "no endpoints yet");
-    *resolved = Resolved::Failed(cause);
+    tracing::warn!(target_name = target, reason = %error, "no endpoints yet");
+    let message = format!("cannot find the endpoints of {target}: {error}");
+    *resolved = Resolved::Failed(Cause { message, source: Some(error) });
     true
+}
+
+fn source(text: &str) -> Result<Source, InvalidTarget> {
+    let Some((scheme, rest)) = text.split_once(':') else {
+        return fixed::parse(text).map(Source::Fixed);
+    };
+    let source: Arc<dyn Discover> = match scheme {
+        // A host may have such a name: what follows it is a port then, and no host.
+        "dns" | "srv" | "file" | "etcd" if rest.parse::<u16>().is_ok() => {
+            return fixed::parse(text).map(Source::Fixed);
+        }
+        #[cfg(feature = "srv")]
+        "dns" if rest.starts_with("//") => Arc::new(dns::Dns(srv::RecordLookup::host(rest)?)),
+        #[cfg(not(feature = "srv"))]
+        "dns" if rest.starts_with("//") => return Err(InvalidTarget::without("srv", text)),
+        "dns" => Arc::new(dns::Dns(dns::SystemLookup::parse(rest)?)),
+        #[cfg(feature = "srv")]
+        "srv" => Arc::new(dns::Dns(srv::RecordLookup::service(rest)?)),
+        #[cfg(not(feature = "srv"))]
+        "srv" => return Err(InvalidTarget::without("srv", text)),
+        "file" => Arc::new(file::File::parse(rest)?),
+        #[cfg(feature = "etcd")]
+        "etcd" => Arc::new(etcd::Etcd::parse(rest)?),
+        #[cfg(not(feature = "etcd"))]
+        "etcd" => return Err(InvalidTarget::without("etcd", text)),
+        _ => return fixed::parse(text).map(Source::Fixed),
+    };
+    Ok(Source::Discovered(source))
 }
 
 impl Target {
@@ -195,6 +242,28 @@ impl Target {
     /// call it.
     pub fn discovered(name: impl Into<Arc<str>>, source: impl Discover) -> Self {
         Self { text: name.into(), source: Source::Discovered(Arc::new(source)) }
+    }
+
+    /// The endpoints as a stream: what is known first, and each change of it; `Err` where there is no
+    /// answer yet. So a source of your own can stand on this one and pick from what it finds.
+    ///
+    /// It is watched by a task of this runtime, for as long as the stream is held; a client does this by
+    /// itself.
+    pub fn endpoints(&self, config: &Config) -> BoxStream<'static, Result<Vec<Address>, Error>> {
+        stream::unfold((watch(self, config), true), |(mut resolved, mut is_first)| async move {
+            loop {
+                if !mem::take(&mut is_first) && resolved.changed().await.is_err() {
+                    return None;
+                }
+                let now = match &*resolved.borrow_and_update() {
+                    Resolved::Pending => continue,
+                    Resolved::Known(addresses) => Ok(addresses.to_vec()),
+                    Resolved::Failed(cause) => Err(cause.message.clone().into()),
+                };
+                return Some((now, (resolved, false)));
+            }
+        })
+        .boxed()
     }
 
     /// The endpoints, where they are given by the target itself and never change.
@@ -219,8 +288,7 @@ impl FromStr for Target {
     type Err = InvalidTarget;
 
     fn from_str(text: &str) -> Result<Self, InvalidTarget> {
-        let source = Source::Fixed(fixed::parse(text)?);
-        Ok(Self { text: text.into(), source })
+        Ok(Self { text: text.into(), source: source(text)? })
     }
 }
 
@@ -276,6 +344,13 @@ impl InvalidTarget {
     fn new(reason: impl Into<String>) -> Self {
         Self { reason: reason.into() }
     }
+
+    #[cfg(not(all(feature = "srv", feature = "etcd")))]
+    fn without(feature: &str, text: &str) -> Self {
+        Self::new(format!(
+            "`{text}` needs rpc-client's feature `{feature}`, without which this program was built"
+        ))
+    }
 }
 
 impl fmt::Display for InvalidTarget {
@@ -285,3 +360,52 @@ impl fmt::Display for InvalidTarget {
 }
 
 impl std::error::Error for InvalidTarget {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_form_of_target_is_told_by_its_first_word() {
+        let is_fixed = |text: &str| text.parse::<Target>().unwrap().fixed().is_some();
+        for text in ["a:1", "unix:/x", "a:1,b:2", "dns:53", "file:1", "[::1]:1"] {
+            assert!(is_fixed(text), "{text}");
+        }
+        for text in ["dns:a:1", "dns:[::1]:1", "file:/x", "file:x"] {
+            assert!(!is_fixed(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn text_that_is_no_target_is_refused_with_what_would_be_right() {
+        let check = |text: &str, words: &str| {
+            let error = text.parse::<Target>().unwrap_err().to_string();
+            assert!(error.contains(words), "{text}: {error}");
+        };
+        check("localhost", "HOST:PORT or unix:PATH");
+        check("dns:", "dns:HOST:PORT");
+        check("dns:unix:1", "dns:HOST:PORT");
+        check("dns:/x:1", "dns:HOST:PORT");
+        check("file:", "the path is missing");
+        if cfg!(feature = "srv") {
+            check("dns://a/b:1", "`a` is no DNS server");
+            check("dns://127.0.0.1", "dns:HOST:PORT");
+            check("srv:", "srv:_SERVICE._tcp.DOMAIN");
+            check("srv:_rpc._tcp.a:1", "srv:_SERVICE._tcp.DOMAIN");
+        } else {
+            check("dns://127.0.0.1/b:1", "feature `srv`");
+            check("srv:_rpc._tcp.a", "feature `srv`");
+        }
+        check(
+            "etcd:x",
+            if cfg!(feature = "etcd") { "etcd:http://HOST:PORT/PREFIX" } else { "feature `etcd`" },
+        );
+    }
+
+    #[test]
+    fn an_unreadable_target_fails_whoever_asks_for_its_endpoints() {
+        let resolved = watch(&Target::from("localhost"), &Config::default());
+        let Resolved::Failed(cause) = &*resolved.borrow() else { panic!("it cannot be known") };
+        assert!(cause.message.contains("`localhost` is no address"), "{}", cause.message);
+    }
+}
