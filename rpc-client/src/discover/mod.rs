@@ -164,7 +164,6 @@ async fn keep_watching(
             () = resolved.closed() => return,
             list = lists.next() => list,
         };
-        let is_over = list.is_none();
         let failure: Error = match list {
             Some(Ok(addresses)) if (1..=endpoints_max).contains(&addresses.len()) => {
                 resolved.send_if_modified(|resolved| known(&target, resolved, addresses));
@@ -175,12 +174,11 @@ async fn keep_watching(
                 format!("{} are over `endpoints_max` of {endpoints_max}", addresses.len()).into()
             }
             Some(Err(error)) => error,
+            // The last word, be it a list or a reason, stays; only where there was none is this one.
+            None if !matches!(*resolved.borrow(), Resolved::Pending) => return,
             None => "its source has ended".into(),
         };
         resolved.send_if_modified(|resolved| failed(&target, resolved, failure));
-        if is_over {
-            return;
-        }
     }
 }
 

@@ -3,6 +3,7 @@
 mod blocking;
 mod calls;
 mod connection;
+mod discover;
 mod events;
 mod layers;
 mod loss;

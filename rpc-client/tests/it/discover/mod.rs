@@ -1,0 +1,111 @@
+//! Where endpoints come from: real DNS packets, real files, a real etcd.
+
+mod dns;
+mod etcd;
+mod file;
+
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream::{self, BoxStream};
+use rpc_client::discover::{Address, Discover, Error};
+use rpc_client::{Config, Target};
+
+/// The endpoints of a target, as a test asks for them.
+struct Endpoints(BoxStream<'static, Result<Vec<Address>, Error>>);
+
+impl Endpoints {
+    fn of(target: &str, config: Config) -> Self {
+        Self(target.parse::<Target>().unwrap().endpoints(&config))
+    }
+
+    /// The next list, as `ADDRESS`, or `ADDRESS priority weight` where these are not the usual ones.
+    async fn next(&mut self) -> Vec<String> {
+        self.item().await.unwrap().iter().map(text).collect()
+    }
+
+    async fn next_error(&mut self) -> String {
+        self.item().await.unwrap_err().to_string()
+    }
+
+    /// Only a test that has failed waits for so long.
+    async fn item(&mut self) -> Result<Vec<Address>, Error> {
+        tokio::time::timeout(Duration::from_secs(60), self.0.next()).await.unwrap().unwrap()
+    }
+}
+
+fn text(address: &Address) -> String {
+    match address {
+        Address { text, priority: 0, weight: 1 } => text.to_string(),
+        Address { text, priority, weight } => format!("{text} {priority} {weight}"),
+    }
+}
+
+/// Looks as often as it can.
+fn eager() -> Config {
+    Config { resolve_interval_ms: 10, resolve_interval_min_ms: 1, file_interval_ms: 1, ..Config::default() }
+}
+
+/// A source that says what it is told to.
+struct Told(Vec<Result<Vec<Address>, &'static str>>);
+
+impl Discover for Told {
+    fn watch(&self, _config: &Config) -> BoxStream<'static, Result<Vec<Address>, Error>> {
+        let items = self.0.clone().into_iter().map(|item| item.map_err(Error::from));
+        // The reader has its turn between two of them.
+        let told = stream::iter(items).then(|item| async {
+            tokio::task::yield_now().await;
+            item
+        });
+        told.boxed()
+    }
+}
+
+#[tokio::test]
+async fn a_fixed_target_has_its_addresses_and_no_others() {
+    let mut endpoints = Endpoints::of("a:1, unix:/run/rpc.sock", Config::default());
+    assert_eq!(endpoints.next().await, ["a:1", "unix:/run/rpc.sock"]);
+    assert!(endpoints.0.next().await.is_none());
+}
+
+#[tokio::test]
+async fn the_last_good_list_stays_whatever_a_source_says_after_it() {
+    let list = |texts: &[&str]| Ok(texts.iter().map(|&text| Address::from(text)).collect());
+    let items = vec![
+        Err("not yet"),
+        list(&["b:2", "a:1", "b:2"]),
+        Err("down"),
+        list(&[]),
+        list(&["a:1", "b:2", "c:3", "d:4"]),
+        list(&["a:1", "b:2"]),
+        list(&["c:3"]),
+    ];
+    let target = Target::discovered("told", Told(items));
+    let config = Config { endpoints_max: 3, ..Config::default() };
+    let mut said = Vec::new();
+    let mut endpoints = Endpoints(target.endpoints(&config));
+    while let Some(item) = endpoints.0.next().await {
+        said.push(
+            item.map(|list| list.iter().map(text).collect::<Vec<_>>()).map_err(|error| error.to_string()),
+        );
+    }
+    // A reader that is slow may miss what was replaced since, never the last.
+    let good = [vec!["a:1".to_owned(), "b:2".to_owned()], vec!["c:3".to_owned()]];
+    let before = "cannot find the endpoints of told: not yet".to_owned();
+    assert!(
+        said.iter().all(|item| match item {
+            Ok(list) => good.contains(list),
+            Err(error) => *error == before,
+        }),
+        "{said:?}"
+    );
+    assert_eq!(said.last().unwrap().as_ref().unwrap(), &good[1]);
+}
+
+#[tokio::test]
+async fn a_list_over_the_limit_fails_by_its_name() {
+    let target = Target::discovered("told", Told(vec![Ok(vec!["a:1".into(), "b:2".into()])]));
+    let config = Config { endpoints_max: 1, ..Config::default() };
+    let error = Endpoints(target.endpoints(&config)).next_error().await;
+    assert_eq!(error, "cannot find the endpoints of told: 2 are over `endpoints_max` of 1");
+}
