@@ -6,6 +6,7 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
+const NO_SOCKET: &str = env!("CARGO_BIN_EXE_no_socket");
 const QUICKSTART: &str = env!("CARGO_BIN_EXE_quickstart");
 const TORNADO_PARITY: &str = env!("CARGO_BIN_EXE_tornado_parity");
 
@@ -52,9 +53,27 @@ fn every_example_is_run_by_a_test() {
         .unwrap()
         .map(|entry| entry.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned())
         .collect();
-    let tested = [QUICKSTART, TORNADO_PARITY].map(|path| Path::new(path).file_stem().unwrap());
+    let tested = [NO_SOCKET, QUICKSTART, TORNADO_PARITY].map(|path| Path::new(path).file_stem().unwrap());
     let tested = tested.map(|name| name.to_str().unwrap().to_owned());
     assert_eq!(found, BTreeSet::from(tested));
+}
+
+#[test]
+fn no_socket_charges_no_order_twice_whatever_its_seed_brings() {
+    let output = stdout(&run(NO_SOCKET, &[]));
+    says(
+        &output,
+        &[
+            "called as a function: order 7 is Paid",
+            "params that do not fit: code 3 INVALID_ARGUMENT: `params`",
+            "with faults by seed 7: {Paid: ",
+            "Unknown: ",
+            " charges: not sent ",
+            "over a connection in memory: order 8 is Paid",
+        ],
+    );
+    // By its seed, each run is the same.
+    assert_eq!(output, stdout(&run(NO_SOCKET, &[])));
 }
 
 #[test]
