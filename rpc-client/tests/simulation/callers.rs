@@ -29,8 +29,9 @@ pub(crate) struct Traffic {
 const GRAIN: Duration = Duration::from_millis(3);
 /// How long a server may take, after the last fault, until it can be called again.
 const RECOVERY_MAX: Duration = Duration::from_secs(30);
-/// How long handlers may take to end after their callers: the longest timeout, and the way there.
-const SETTLE: Duration = Duration::from_secs(5);
+/// How long handlers may take to end after their callers. A server that takes few calls at a time finds
+/// those that were given up one after another, and lets each have its time.
+const SETTLE_MAX: Duration = Duration::from_secs(60);
 
 impl Traffic {
     pub(crate) fn draw(random: &mut Rng) -> Self {
@@ -86,14 +87,7 @@ pub(crate) async fn host(
     for server in 0..servers {
         recover(server, &client(&name(server), &traffic.config), &ledger).await?;
     }
-    tokio::time::sleep(SETTLE).await;
-    for (server, handle) in &ledger.lock().servers {
-        let in_flight = handle.stats().in_flight;
-        if in_flight > 0 {
-            return Err(format!("server {server} still has {in_flight} calls in flight").into());
-        }
-    }
-    Ok(())
+    settle(&ledger).await
 }
 
 fn client(address: &str, config: &Config) -> Client {
@@ -121,6 +115,21 @@ async fn recover(server: usize, client: &Client, ledger: &SharedLedger) -> turmo
         }
     }
     Ok(())
+}
+
+/// Waits until no handler is at work any more.
+async fn settle(ledger: &SharedLedger) -> turmoil::Result {
+    let started = Instant::now();
+    loop {
+        let in_flight: u64 = ledger.lock().servers.values().map(|server| server.stats().in_flight).sum();
+        if in_flight == 0 {
+            return Ok(());
+        }
+        if started.elapsed() > SETTLE_MAX {
+            return Err(format!("the servers still have {in_flight} calls in flight").into());
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }
 
 fn note(ledger: &SharedLedger, token: u64, what: &str) {
