@@ -51,8 +51,17 @@ pub struct Config {
     /// When draining, how long a connection without calls in flight is kept, in milliseconds, so
     /// that requests that were already on their way are answered with `rejected`.
     pub goaway_grace_ms: u64,
-    /// When draining, how long calls in flight may take, in milliseconds, before they are dropped.
+    /// When draining, how long calls in flight may take, in milliseconds, before they are dropped. As
+    /// long a connection has that is past its age or its number of requests, before it is ended as in a drain.
     pub drain_timeout_ms: u64,
+    /// Age in milliseconds, give or take a tenth by chance, at which a connection is asked to go away,
+    /// so that clients come to know new servers; 0 keeps connections for as long as clients do. Where an id
+    /// was used, `goaway` is sent, what still comes is answered, and `goaway_grace_ms` after the last
+    /// request the connection is closed; without an id, it is closed between two calls.
+    pub connection_age_max_ms: u64,
+    /// Requests after which a connection is asked to go away, as one that is too old; 0 for any number.
+    /// What has come together with the last one counts no more, and is answered.
+    pub requests_per_connection_max: u64,
     /// Idle time before TCP keepalive probes, in milliseconds; 0 turns them off.
     pub keepalive_idle_ms: u64,
     /// Time between TCP keepalive probes, in milliseconds.
@@ -81,6 +90,8 @@ impl Default for Config {
             linger_timeout_ms: 1_000,
             goaway_grace_ms: 500,
             drain_timeout_ms: 10_000,
+            connection_age_max_ms: 0,
+            requests_per_connection_max: 0,
             keepalive_idle_ms: 10_000,
             keepalive_interval_ms: 3_000,
             keepalive_probes: 3,
@@ -141,6 +152,13 @@ impl Config {
 
     pub(crate) fn drain_timeout(&self) -> Duration {
         Duration::from_millis(self.drain_timeout_ms)
+    }
+
+    /// The age at which one connection goes away: connections that began together end apart.
+    pub(crate) fn connection_age(&self) -> Option<Duration> {
+        let jitter = 0.9 + 0.2 * fastrand::f64();
+        let age = Duration::from_millis(self.connection_age_max_ms);
+        (!age.is_zero()).then(|| age.mul_f64(jitter))
     }
 }
 

@@ -111,6 +111,8 @@ struct Connection<IO> {
     has_peer_ended: bool,
     /// The phase's own time limit.
     phase_deadline: Option<Instant>,
+    /// When the connection has to go a step further on its way out, whatever goes on in it.
+    retire_deadline: Option<Instant>,
     drain: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
     timer: Option<Pin<Box<Sleep>>>,
     stats: ConnectionStats,
@@ -179,6 +181,8 @@ enum Room {
 enum Phase {
     /// Reading requests.
     Open,
+    /// The connection has served long enough, and has said so: requests that still come are answered.
+    Retiring,
     /// The server drains: requests that still come are rejected.
     Draining,
     /// No more requests: the peer ended its side, or broke the protocol. What was accepted is
@@ -190,6 +194,12 @@ enum Phase {
     Closed,
 }
 
+impl Phase {
+    fn takes_requests(self) -> bool {
+        matches!(self, Self::Open | Self::Retiring | Self::Draining)
+    }
+}
+
 impl<IO> Connection<IO>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
@@ -197,6 +207,7 @@ where
     fn new(io: IO, peer: Arc<Peer>, shared: Arc<Shared>, drain: CancellationToken) -> Self {
         add(&shared.metrics.connections_open, 1);
         tracing::debug!(peer = %peer, connection = peer.connection, "connection opened");
+        let retire_deadline = shared.config.connection_age().map(|age| Instant::now() + age);
         Self {
             io,
             peer,
@@ -219,6 +230,7 @@ where
             phase: Phase::Open,
             has_peer_ended: false,
             phase_deadline: None,
+            retire_deadline,
             drain: Some(Box::pin(drain.cancelled_owned())),
             timer: None,
             stats: ConnectionStats::default(),
@@ -237,6 +249,7 @@ where
             self.continue_ordered(cx);
             self.send_items(cx);
             let read = self.poll_read(cx)?;
+            self.count_down();
             self.unpublished.publish(&self.shared.metrics);
             let waited = self.waiting_output();
             self.poll_write(cx)?;
@@ -254,6 +267,10 @@ where
                     self.enter(Phase::Finishing, None);
                     continue;
                 }
+                Phase::Retiring if read.is_pending() && self.is_between_calls() => {
+                    self.enter(Phase::Finishing, None);
+                    continue;
+                }
                 Phase::Finishing if self.is_idle() => {
                     let limit = self.shared.config.linger_timeout();
                     if Pin::new(&mut self.io).poll_shutdown(cx)?.is_ready() {
@@ -265,7 +282,7 @@ where
                     // A stream that still has to say goodbye, as TLS does, may have a peer that does not listen.
                     self.phase_deadline.get_or_insert_with(|| Instant::now() + limit);
                 }
-                Phase::Open | Phase::Draining | Phase::Finishing | Phase::Lingering => {}
+                Phase::Open | Phase::Retiring | Phase::Draining | Phase::Finishing | Phase::Lingering => {}
             }
             if read.is_pending() && self.poll_timer(cx).is_pending() {
                 self.release();
@@ -295,7 +312,7 @@ where
             return Poll::Ready(Ok(()));
         }
         let reads = match self.phase {
-            Phase::Open | Phase::Draining => self.has(Room::InOutput),
+            Phase::Open | Phase::Retiring | Phase::Draining => self.has(Room::InOutput),
             Phase::Lingering => true,
             Phase::Finishing | Phase::Closed => false,
         };
@@ -363,7 +380,7 @@ where
         let read = memchr::memchr_iter(b'\n', bytes).count();
         let frames_per_write = (read / 4).clamp(*FRAMES_PER_WRITE.start(), *FRAMES_PER_WRITE.end());
         loop {
-            if !matches!(self.phase, Phase::Open | Phase::Draining) {
+            if !self.phase.takes_requests() {
                 self.line_deadline = None;
                 return bytes.len();
             }
@@ -542,6 +559,9 @@ where
         }
         if self.control(&request) {
             return;
+        }
+        if self.phase == Phase::Retiring && self.has_used_id {
+            self.phase_deadline = Some(Instant::now() + self.shared.config.goaway_grace());
         }
         if self.phase == Phase::Draining && !request.cmdid.is_built_in() {
             let status = Status::unavailable("the server is shutting down and did not run the call");
@@ -849,7 +869,7 @@ where
             return;
         }
         self.phase = phase;
-        if !matches!(phase, Phase::Open | Phase::Draining) {
+        if !phase.takes_requests() {
             self.line_deadline = None;
         }
         if phase == Phase::Finishing {
@@ -868,21 +888,61 @@ where
         if self.drain.as_mut().is_some_and(|drain| drain.as_mut().poll(cx).is_ready()) {
             self.drain = None;
             if self.phase == Phase::Open {
-                if self.has_used_id {
-                    encode_notice(
-                        &mut self.output,
-                        "goaway",
-                        "the server is shutting down; open the next connection elsewhere",
-                    );
-                }
+                self.say_goaway("the server is shutting down; open the next connection elsewhere");
+            }
+            if matches!(self.phase, Phase::Open | Phase::Retiring) {
+                self.retire_deadline = None;
                 self.enter(Phase::Draining, Some(self.shared.config.goaway_grace()));
             }
         }
     }
 
+    /// A client that uses no ids would take the notice for a reply.
+    fn say_goaway(&mut self, message: &str) {
+        if self.has_used_id {
+            encode_notice(&mut self.output, "goaway", message);
+        }
+    }
+
+    /// Ends the connection's service at its last request.
+    fn count_down(&mut self) {
+        let limit = self.shared.config.requests_per_connection_max;
+        if limit > 0 && self.stats.requests >= limit && self.phase == Phase::Open {
+            self.retire();
+        }
+    }
+
+    /// One step on the way out: first with manners, then as in a drain, then without.
+    fn retire(&mut self) {
+        let config = &self.shared.config;
+        let (grace, limit) = (config.goaway_grace(), config.drain_timeout());
+        self.retire_deadline = Some(Instant::now() + limit);
+        match self.phase {
+            Phase::Open => {
+                tracing::debug!(peer = %self.peer, requests = self.stats.requests, "the connection retires");
+                add(&self.shared.metrics.connections_retired, 1);
+                self.say_goaway("this connection has served long enough; open the next one elsewhere");
+                self.enter(Phase::Retiring, self.has_used_id.then_some(grace));
+            }
+            Phase::Retiring => self.enter(Phase::Draining, Some(grace)),
+            Phase::Draining => {
+                tracing::info!(peer = %self.peer, in_flight = self.in_flight(), "cut: not done within `drain_timeout_ms`");
+                self.enter(Phase::Closed, None);
+            }
+            // These have limits of their own.
+            Phase::Finishing | Phase::Lingering | Phase::Closed => self.retire_deadline = None,
+        }
+    }
+
+    /// Whether nothing is under way, in either direction.
+    fn is_between_calls(&self) -> bool {
+        self.phase_deadline.is_none() && self.is_idle() && self.input.is_empty()
+    }
+
     /// Does what it is time for. Ready where that changed something.
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let next = [self.line_deadline, self.stall_deadline, self.phase_deadline].into_iter().flatten().min();
+        let deadlines = [self.line_deadline, self.stall_deadline, self.phase_deadline, self.retire_deadline];
+        let next = deadlines.into_iter().flatten().min();
         let Some(next) = next else {
             self.timer = None;
             return Poll::Pending;
@@ -917,6 +977,8 @@ where
             if matches!(self.phase, Phase::Finishing | Phase::Lingering) {
                 self.phase = Phase::Closed;
             }
+        } else if is_past(self.retire_deadline) {
+            self.retire();
         }
     }
 

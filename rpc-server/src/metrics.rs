@@ -12,6 +12,7 @@ pub(crate) struct Metrics {
     pub(crate) connections_open: AtomicU64,
     pub(crate) connections_accepted: AtomicU64,
     pub(crate) connections_refused: AtomicU64,
+    pub(crate) connections_retired: AtomicU64,
     pub(crate) requests: AtomicU64,
     pub(crate) in_flight: AtomicU64,
     pub(crate) bad_frames: AtomicU64,
@@ -37,6 +38,7 @@ impl Metrics {
             connections_open: get(&self.connections_open),
             connections_accepted: get(&self.connections_accepted),
             connections_refused: get(&self.connections_refused),
+            connections_retired: get(&self.connections_retired),
             requests: get(&self.requests),
             in_flight: get(&self.in_flight),
             bad_frames: get(&self.bad_frames),
@@ -73,6 +75,9 @@ pub struct ServerStats {
     pub connections_accepted: u64,
     /// Connections that were turned away at `connections_max`.
     pub connections_refused: u64,
+    /// Connections that were asked to go away at `connection_age_max_ms` or
+    /// `requests_per_connection_max`.
+    pub connections_retired: u64,
     /// Requests that were read, oneway ones and those of built-in commands among them.
     pub requests: u64,
     /// Calls that run now, beyond their first step.
