@@ -54,7 +54,7 @@ mod workers;
 pub use config::Config;
 pub use extract::{Context, FromRequest, Params, State};
 pub use handler::Handler;
-pub use listener::BoundAddress;
+pub use listener::{BoundAddress, InheritedListener};
 pub use metrics::ServerStats;
 pub use router::{Route, RouteError, Router};
 pub use rpc_core::{

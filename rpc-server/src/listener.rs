@@ -12,7 +12,8 @@ use rpc_core::Status;
 use rpc_core::frame::encode_failure;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpListener, TcpSocket, UnixListener};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
+use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::metrics::add;
@@ -52,19 +53,56 @@ impl fmt::Display for BoundAddress {
     }
 }
 
+/// A listener that was opened elsewhere: by systemd, or by a parent that outlives its servers.
+///
+/// A restart of the server refuses nobody then: what comes while there is no server waits in the
+/// listener's queue.
+#[derive(Debug)]
+pub struct InheritedListener(Inherited);
+
+#[derive(Debug)]
+enum Inherited {
+    Tcp(std::net::TcpListener),
+    Unix(std::os::unix::net::UnixListener),
+}
+
+impl From<std::net::TcpListener> for InheritedListener {
+    fn from(listener: std::net::TcpListener) -> Self {
+        Self(Inherited::Tcp(listener))
+    }
+}
+
+impl From<std::os::unix::net::UnixListener> for InheritedListener {
+    fn from(listener: std::os::unix::net::UnixListener) -> Self {
+        Self(Inherited::Unix(listener))
+    }
+}
+
 pub(crate) enum Listener {
-    Tcp(TcpListener, SocketAddr),
+    Tcp(TcpListener, SocketAddr, Origin),
     /// The file first: once the listener is gone, the next server may put its own there.
     Unix(SocketFile, UnixListener),
 }
 
-/// Takes the socket's file away when the listener is gone.
-pub(crate) struct SocketFile(PathBuf);
+/// Who has opened a listener, and will close it for good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    Own,
+    Inherited,
+}
+
+/// Takes the socket's file away when the listener is gone, where this server has made it.
+pub(crate) struct SocketFile {
+    path: PathBuf,
+    origin: Origin,
+}
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        // Somebody else may have removed it; then there is nothing to do.
-        let _ = std::fs::remove_file(&self.0);
+        if self.origin == Origin::Own {
+            // Somebody else may have removed it; then there is nothing to do.
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
 }
 
@@ -79,36 +117,115 @@ impl Listener {
         }
     }
 
-    pub(crate) fn address(&self) -> BoundAddress {
-        match self {
-            Self::Tcp(_, address) => BoundAddress::Tcp(*address),
-            Self::Unix(file, _) => BoundAddress::Unix(file.0.clone()),
-        }
-    }
-
-    /// Accepts until it is dropped.
-    pub(crate) async fn accept_all(self, shared: Arc<Shared>, server: ServerHandle) {
-        loop {
-            let accepted = match &self {
-                Self::Tcp(listener, _) => listener.accept().await.map(|(stream, peer)| {
-                    // On Linux it has the options of the listener, at no cost.
-                    if !cfg!(target_os = "linux") {
-                        prepare(SockRef::from(&stream), &shared.config);
-                    }
-                    admit(stream, &peer.to_string(), &shared, &server);
-                }),
-                Self::Unix(_, listener) => listener.accept().await.map(|(stream, _)| {
-                    admit(stream, "unix", &shared, &server);
-                }),
-            };
-            if let Err(error) = accepted {
-                // A connection that was reset before it was accepted, or no descriptors left: the
-                // next ones may fare better.
-                tracing::warn!(%error, "a connection could not be accepted");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+    /// Takes over a listener that others may go on to listen on.
+    pub(crate) fn inherit(listener: InheritedListener, config: &Config) -> io::Result<Self> {
+        match listener.0 {
+            Inherited::Tcp(listener) => {
+                listener.set_nonblocking(true)?;
+                prepare(SockRef::from(&listener), config);
+                let address = listener.local_addr()?;
+                Ok(Self::Tcp(TcpListener::from_std(listener)?, address, Origin::Inherited))
+            }
+            Inherited::Unix(listener) => {
+                listener.set_nonblocking(true)?;
+                let path = listener.local_addr()?.as_pathname().unwrap_or(Path::new("")).to_owned();
+                let file = SocketFile { path, origin: Origin::Inherited };
+                Ok(Self::Unix(file, UnixListener::from_std(listener)?))
             }
         }
     }
+
+    pub(crate) fn address(&self) -> BoundAddress {
+        match self {
+            Self::Tcp(_, address, _) => BoundAddress::Tcp(*address),
+            Self::Unix(file, _) => BoundAddress::Unix(file.path.clone()),
+        }
+    }
+
+    /// Accepts until it is told to stop; then closes, with nobody left in its queue whom that would reset.
+    pub(crate) async fn accept_until(
+        self,
+        stop: CancellationToken,
+        shared: Arc<Shared>,
+        server: ServerHandle,
+    ) {
+        let accept_all = async {
+            loop {
+                if let Err(error) = self.accept(&shared, &server).await {
+                    // A connection that was reset before it was accepted, or no descriptors left: the
+                    // next ones may fare better.
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        };
+        if stop.run_until_cancelled(accept_all).await.is_none()
+            && let Err(error) = self.close(&shared, &server)
+        {
+            tracing::debug!(%error, "what waited to be accepted is reset");
+        }
+    }
+
+    async fn accept(&self, shared: &Shared, server: &ServerHandle) -> io::Result<()> {
+        match self {
+            Self::Tcp(listener, ..) => {
+                let (stream, peer) = listener.accept().await?;
+                // On Linux it has the options of the listener, at no cost.
+                if !cfg!(target_os = "linux") {
+                    prepare(SockRef::from(&stream), &shared.config);
+                }
+                admit(stream, &peer.to_string(), shared, server);
+            }
+            Self::Unix(_, listener) => {
+                let (stream, _) = listener.accept().await?;
+                admit(stream, "unix", shared, server);
+            }
+        }
+        Ok(())
+    }
+
+    /// Accepts whoever is connected already, and closes: the system resets those that it still queues when
+    /// a listener closes for good, though they may have sent a request by then. The runtime's own listener
+    /// may not know of the last ones yet, so it is not asked.
+    fn close(self, shared: &Shared, server: &ServerHandle) -> io::Result<()> {
+        match self {
+            // The next server takes these.
+            Self::Tcp(_, _, Origin::Inherited)
+            | Self::Unix(SocketFile { origin: Origin::Inherited, .. }, _) => Ok(()),
+            Self::Tcp(listener, ..) => {
+                let listener = listener.into_std()?;
+                until_none(|| {
+                    let (stream, peer) = listener.accept()?;
+                    stream.set_nonblocking(true)?;
+                    prepare(SockRef::from(&stream), &shared.config);
+                    admit(TcpStream::from_std(stream)?, &peer.to_string(), shared, server);
+                    Ok(())
+                })
+            }
+            Self::Unix(file, listener) => {
+                // Who comes now finds nobody, or the next server.
+                drop(file);
+                let listener = listener.into_std()?;
+                until_none(|| {
+                    let (stream, _) = listener.accept()?;
+                    stream.set_nonblocking(true)?;
+                    admit(UnixStream::from_std(stream)?, "unix", shared, server);
+                    Ok(())
+                })
+            }
+        }
+    }
+}
+
+/// Accepts until nobody waits. More than the queue held are not taken: they come while this goes on.
+fn until_none(accept: impl Fn() -> io::Result<()>) -> io::Result<()> {
+    for _ in 0..BACKLOG {
+        match accept() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            accepted => accepted?,
+        }
+    }
+    Ok(())
 }
 
 fn admit<IO>(mut io: IO, peer: &str, shared: &Shared, server: &ServerHandle)
@@ -153,7 +270,7 @@ async fn bind_tcp(address: &str, config: &Config, is_shared: bool) -> io::Result
             Ok(listener) => {
                 let address = listener.local_addr()?;
                 prepare(SockRef::from(&listener), config);
-                return Ok(Listener::Tcp(listener, address));
+                return Ok(Listener::Tcp(listener, address, Origin::Own));
             }
             Err(error) => last = error,
         }
@@ -168,7 +285,7 @@ async fn bind_unix(path: &Path) -> io::Result<Listener> {
             if !std::fs::symlink_metadata(path)?.file_type().is_socket() {
                 return Err(io::Error::new(error.kind(), "the file is there and is no socket"));
             }
-            if tokio::net::UnixStream::connect(path).await.is_ok() {
+            if UnixStream::connect(path).await.is_ok() {
                 return Err(io::Error::new(error.kind(), "another process listens there"));
             }
             std::fs::remove_file(path)?;
@@ -176,7 +293,7 @@ async fn bind_unix(path: &Path) -> io::Result<Listener> {
         }
         other => other?,
     };
-    Ok(Listener::Unix(SocketFile(path.to_owned()), bound))
+    Ok(Listener::Unix(SocketFile { path: path.to_owned(), origin: Origin::Own }, bound))
 }
 
 /// Replies leave at once, and a peer that has vanished is noticed.

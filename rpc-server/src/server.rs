@@ -14,7 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
 use crate::connection;
-use crate::listener::{BoundAddress, Listener};
+use crate::listener::{BoundAddress, InheritedListener, Listener};
 use crate::metrics::{Metrics, ServerStats};
 use crate::router::{Router, Routes};
 use crate::workers::{WorkerListeners, Workers};
@@ -94,13 +94,15 @@ impl Server {
     pub async fn serve(self, shutdown: impl Future<Output = ()>) -> io::Result<Drained> {
         let Self { shared, listeners, workers, tasks, .. } = self;
         let workers = Workers::start(workers, &shared, &tasks.connections_of(&shared)).await?;
-        let mut accepting = tokio::task::JoinSet::new();
+        let (mut accepting, stop) = (tokio::task::JoinSet::new(), CancellationToken::new());
         for listener in listeners {
-            accepting.spawn(listener.accept_all(Arc::clone(&shared), tasks.connections_of(&shared)));
+            let (shared, server) = (Arc::clone(&shared), tasks.connections_of(&shared));
+            accepting.spawn(listener.accept_until(stop.clone(), shared, server));
         }
         shutdown.await;
-        // Dropped listeners refuse, so that a client goes elsewhere at once.
-        accepting.shutdown().await;
+        // Closed listeners refuse, so that a client goes elsewhere at once.
+        stop.cancel();
+        while accepting.join_next().await.is_some() {}
         let workers = workers.stop_accepting().await;
         let drained = tasks.finish(&shared).await;
         workers.end().await;
@@ -204,6 +206,7 @@ impl fmt::Debug for ServerHandle {
 #[derive(Default)]
 pub struct ServerBuilder {
     listen: Vec<String>,
+    inherited: Vec<InheritedListener>,
     workers: usize,
     config: Config,
     routes: Option<Routes>,
@@ -217,6 +220,15 @@ impl ServerBuilder {
     #[must_use]
     pub fn listen(mut self, address: impl Into<String>) -> Self {
         self.listen.push(address.into());
+        self
+    }
+
+    /// Serves a listener that was opened elsewhere, `std`'s of TCP or of a Unix socket, beside the addresses
+    /// of [`listen`](Self::listen). Draining closes this process's hold on it only, and leaves the file of a
+    /// Unix socket where it is.
+    #[must_use]
+    pub fn listener(mut self, listener: impl Into<InheritedListener>) -> Self {
+        self.inherited.push(listener.into());
         self
     }
 
@@ -271,14 +283,28 @@ impl ServerBuilder {
             let listener = Listener::bind(address, &self.config, is_shared).await?;
             addresses.push(listener.address());
             match listener {
-                Listener::Tcp(first, address) if is_shared => {
-                    workers[0].push((first.into_std()?, address));
+                Listener::Tcp(first, address, origin) if is_shared => {
+                    workers[0].push((first.into_std()?, address, origin));
                     for worker in &mut workers[1..] {
-                        if let Listener::Tcp(next, _) =
+                        if let Listener::Tcp(next, ..) =
                             Listener::bind(&address.to_string(), &self.config, is_shared).await?
                         {
-                            worker.push((next.into_std()?, address));
+                            worker.push((next.into_std()?, address, origin));
                         }
+                    }
+                }
+                other => listeners.push(other),
+            }
+        }
+        for inherited in self.inherited {
+            let listener = Listener::inherit(inherited, &self.config)?;
+            addresses.push(listener.address());
+            match listener {
+                Listener::Tcp(listener, address, origin) if self.workers > 0 => {
+                    let listener = listener.into_std()?;
+                    // One queue for all of them: whoever is free takes the next.
+                    for worker in &mut workers {
+                        worker.push((listener.try_clone()?, address, origin));
                     }
                 }
                 other => listeners.push(other),

@@ -11,11 +11,11 @@ use tokio::sync::oneshot;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use crate::listener::Listener;
+use crate::listener::{Listener, Origin};
 use crate::server::{ServerHandle, Shared};
 
 /// The listeners of one worker, one for each address of the server.
-pub(crate) type WorkerListeners = Vec<(std::net::TcpListener, SocketAddr)>;
+pub(crate) type WorkerListeners = Vec<(std::net::TcpListener, SocketAddr, Origin)>;
 
 /// Worker threads at work. Dropping this ends them, and cuts their connections.
 pub(crate) struct Workers {
@@ -50,10 +50,10 @@ impl Workers {
                 };
                 runtime.block_on(async {
                     let accept_all = || -> io::Result<()> {
-                        for (listener, address) in listeners {
-                            let listener = Listener::Tcp(TcpListener::from_std(listener)?, address);
-                            let accepts = listener.accept_all(Arc::clone(&shared), server.clone());
-                            accepting.spawn(accept.clone().run_until_cancelled_owned(accepts));
+                        for (listener, address, origin) in listeners {
+                            let listener = Listener::Tcp(TcpListener::from_std(listener)?, address, origin);
+                            let (shared, server) = (Arc::clone(&shared), server.clone());
+                            accepting.spawn(listener.accept_until(accept.clone(), shared, server));
                         }
                         Ok(())
                     };

@@ -21,7 +21,8 @@ struct Arguments {
     /// TOML file with settings; --print-config shows all of them
     #[arg(long, value_name = "FILE", env = "RPC_SERVER_CONFIG")]
     config: Option<PathBuf>,
-    /// Address to listen on, HOST:PORT or unix:PATH; may be given several times [default: 127.0.0.1:8889]
+    /// Address to listen on, HOST:PORT, unix:PATH, or `inherited` for sockets that are handed over
+    /// (`LISTEN_FDS`, as systemd does it); may be given several times [default: 127.0.0.1:8889]
     #[arg(long, value_name = "ADDR")]
     listen: Vec<String>,
     /// Directory of all data [default: ./rpc-data]

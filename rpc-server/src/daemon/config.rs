@@ -17,11 +17,15 @@ const ENV_PREFIX: &str = "RPC_SERVER_";
 /// Set the config file itself, not a key of it.
 const ENV_CONFIG: &str = "RPC_SERVER_CONFIG";
 
+/// In `listen`, the sockets that were handed over.
+pub(crate) const INHERITED: &str = "inherited";
+
 /// All settings of the daemon.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct DaemonConfig {
-    /// Addresses to listen on: HOST:PORT, where port 0 lets the system choose, or unix:PATH.
+    /// Addresses to listen on: HOST:PORT, where port 0 lets the system choose, unix:PATH, or "inherited" for
+    /// the sockets that systemd or another parent hands over (`LISTEN_FDS`), so that a restart refuses nobody.
     pub listen: Vec<String>,
     /// Threads that serve TCP connections, each its own share of them; 0 serves all on one runtime with
     /// a thread for each core.
@@ -159,9 +163,10 @@ impl DaemonConfig {
         if self.listen.is_empty() {
             return Err("`listen` is empty and must name at least one address, as \"127.0.0.1:8889\"".into());
         }
-        if let Some(address) = self.listen.iter().find(|a| !a.starts_with("unix:") && !a.contains(':')) {
+        let is_address = |address: &str| address.starts_with("unix:") || address.contains(':');
+        if let Some(address) = self.listen.iter().find(|a| !is_address(a) && *a != INHERITED) {
             return Err(format!(
-                "`listen`: \"{address}\" must be HOST:PORT or unix:PATH, as \"127.0.0.1:8889\""
+                "`listen`: \"{address}\" must be HOST:PORT, unix:PATH or \"{INHERITED}\", as \"127.0.0.1:8889\""
             ));
         }
         tracing_subscriber::EnvFilter::try_new(&self.log_level)
@@ -377,7 +382,7 @@ mod tests {
         refused("[limit]\nframe_bytes_max = 1", &[], "did you mean `limits.frame_bytes_max`?");
         refused("[limits]\nframe_bytes_max = \"x\"", &[], "line 2");
         refused("[limits]\nframe_bytes_max = 0", &[], "`frame_bytes_max` is 0 and must be at least 1");
-        refused("listen = [\"8889\"]", &[], "must be HOST:PORT");
+        refused("listen = [\"8889\"]", &[], "must be HOST:PORT, unix:PATH or \"inherited\"");
         refused("services = [\"sms\"]", &[], "unknown variant `sms`");
         refused(
             "",

@@ -11,9 +11,11 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::listener::BoundAddress;
+use listenfd::ListenFd;
+
+use crate::listener::{BoundAddress, InheritedListener};
 use crate::router::Router;
-use crate::server::{Drained, Server, ServerHandle};
+use crate::server::{Drained, Server, ServerBuilder, ServerHandle};
 
 pub use config::DaemonConfig;
 use config::ServiceName;
@@ -70,7 +72,10 @@ impl Daemon {
         let mut builder =
             Server::builder().config(config.limits.clone()).workers(config.workers).router(router);
         for address in &config.listen {
-            builder = builder.listen(address);
+            builder = match address.as_str() {
+                config::INHERITED => inherited()?.into_iter().fold(builder, ServerBuilder::listener),
+                address => builder.listen(address),
+            };
         }
         Ok(Self { server: builder.bind().await?, log })
     }
@@ -108,6 +113,26 @@ impl Daemon {
         }
         Ok(drained)
     }
+}
+
+/// The sockets that a parent has handed over in the way of systemd. They are there once.
+fn inherited() -> Result<Vec<InheritedListener>, DaemonError> {
+    let mut handed_over = ListenFd::from_env();
+    let mut listeners = Vec::new();
+    for number in 0..handed_over.len() {
+        // Which of the two it is, only trying tells; what is neither has the second try's error.
+        let listener = match handed_over.take_tcp_listener(number) {
+            Ok(listener) => listener.map(InheritedListener::from),
+            Err(_) => handed_over.take_unix_listener(number)?.map(InheritedListener::from),
+        };
+        listeners.extend(listener);
+    }
+    if listeners.is_empty() {
+        let message = "`listen`: \"inherited\" needs a socket that is handed over, and `LISTEN_FDS` names none \
+                       for this process; systemd does that for a service with a socket unit";
+        return Err(DaemonError(message.into()));
+    }
+    Ok(listeners)
 }
 
 /// The log service alone, over a store in `dir`: for a router of your own, or to be called without a

@@ -4,10 +4,11 @@ use std::fmt::Write as _;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -53,6 +54,26 @@ impl Running {
         let mut command = command();
         command.args(listen).arg("--data-dir").arg(data).args(arguments);
         command.env("RPC_SERVER_SERVICES", "test,log,conformance");
+        Self::spawn(command)
+    }
+
+    /// With a socket that is handed over, as systemd does it.
+    fn inherit(listener: &TcpListener, data: &Path) -> Self {
+        let socket = OwnedFd::from(listener.try_clone().unwrap());
+        let daemon = command();
+        let mut command = Command::new("sh");
+        // The socket is the third descriptor after the usual ones, and the shell becomes the daemon.
+        command.args(["-c", "export LISTEN_PID=$$ LISTEN_FDS=1; exec \"$0\" \"$@\" 3<&0 </dev/null"]);
+        command.arg(daemon.get_program()).args(["--listen", "inherited", "--data-dir"]).arg(data);
+        for (name, value) in daemon.get_envs() {
+            assert!(value.is_none(), "variables are only taken away");
+            command.env_remove(name);
+        }
+        command.stdin(socket);
+        Self::spawn(command)
+    }
+
+    fn spawn(mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let (sender, log) = channel();
@@ -411,4 +432,46 @@ fn what_a_caller_sends_cannot_forge_or_colour_the_log() {
     drop(peer);
     let (_, log) = daemon.ended();
     assert!(!log.contains("private matter"), "{log}");
+}
+
+#[test]
+fn restarts_with_a_socket_that_is_handed_over_refuse_no_connection() {
+    let data = tempfile::tempdir().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    // Connects, asks and closes, again and again, whether there is a daemon or not.
+    let (stop, stopped) = channel::<()>();
+    let caller = thread::spawn(move || {
+        let mut answers = Vec::new();
+        while stopped.try_recv() != Err(TryRecvError::Disconnected) {
+            let stream = TcpStream::connect(address).expect("it is never refused");
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            let answer = Peer(BufReader::new(stream)).ask("{\"id\":1,\"cmdid\":10000}");
+            assert!(answer["code"] == 0 || answer["rejected"] == true, "{answer}");
+            answers.push(answer);
+        }
+        answers
+    });
+    for _ in 0..4 {
+        let mut daemon = Running::inherit(&listener, data.path());
+        assert_eq!(daemon.address(), address.to_string());
+        let mut peer = Peer(BufReader::new(TcpStream::connect(address).unwrap()));
+        assert_eq!(peer.ask("{\"cmdid\":0,\"params\":1}"), json!({"code": 0, "data": 1}));
+        daemon.signal("TERM");
+        let (status, log) = daemon.ended();
+        assert!(status.success(), "{log}");
+    }
+    // The caller waits for the next daemon by now.
+    let _last = Running::inherit(&listener, data.path());
+    drop(stop);
+    let answers = caller.join().unwrap();
+    assert!(answers.iter().any(|answer| answer["code"] == 0), "{} answers", answers.len());
+}
+
+#[test]
+fn what_is_to_be_inherited_and_is_not_there_stops_the_start() {
+    let data = tempfile::tempdir().unwrap();
+    let data = data.path().to_str().unwrap();
+    let (output, _, log) = output(&["--listen", "inherited", "--data-dir", data], &[]);
+    assert!(!output.status.success() && log.contains("`LISTEN_FDS` names none"), "{log}");
 }

@@ -1,6 +1,6 @@
 //! Addresses and sockets.
 
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::time::Duration;
@@ -221,4 +221,74 @@ async fn a_port_that_is_taken_is_an_error_for_workers_too() {
     let Err(error) = bound else { panic!("it was bound") };
     assert_eq!(error.kind(), ErrorKind::AddrInUse);
     assert!(error.to_string().contains(&address), "{error}");
+}
+
+#[tokio::test]
+async fn who_is_connected_before_a_drain_is_answered_though_not_accepted_yet() {
+    let rig = Rig::new();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("socket");
+    let server = Server::builder()
+        .listen("127.0.0.1:0")
+        .listen(format!("unix:{}", path.display()))
+        .router(rig.router())
+        .bind()
+        .await
+        .unwrap();
+    let address = server.addresses()[0].tcp().unwrap();
+    let mut server = TestServer::of(server);
+    until(|| path.exists()).await;
+    // Nothing of the server runs between these and the drain: this is one thread, and nothing is awaited.
+    let (mut tcp, mut unix) = (Vec::new(), Vec::new());
+    for _ in 0..8 {
+        let mut stream = std::net::TcpStream::connect(address).unwrap();
+        stream.write_all(call(1, HOLD, "").as_bytes()).unwrap();
+        tcp.push(stream);
+        let mut stream = std::os::unix::net::UnixStream::connect(&path).unwrap();
+        stream.write_all(call(1, HOLD, "").as_bytes()).unwrap();
+        unix.push(stream);
+    }
+    server.begin_to_drain();
+    for stream in tcp {
+        stream.set_nonblocking(true).unwrap();
+        let mut client = Client::new(TcpStream::from_std(stream).unwrap());
+        assert_eq!(client.expect_code(1, 14).await["rejected"], true);
+    }
+    for stream in unix {
+        stream.set_nonblocking(true).unwrap();
+        let mut client = Client::new(UnixStream::from_std(stream).unwrap());
+        assert_eq!(client.expect_code(1, 14).await["rejected"], true);
+    }
+    assert!(server.drained().await.is_clean);
+    assert_eq!(rig.probe.started(), 0);
+}
+
+#[tokio::test]
+async fn an_inherited_listener_goes_from_server_to_server_and_refuses_nobody() {
+    let rig = Rig::new();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("socket");
+    let tcp = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let unix = UnixListener::bind(&path).unwrap();
+    for workers in [0, 2, 0] {
+        let server = Server::builder()
+            .listener(tcp.try_clone().unwrap())
+            .listener(unix.try_clone().unwrap())
+            .workers(workers)
+            .router(rig.router());
+        // Before there is a server, or while the last one is gone.
+        let mut early = Client::new(TcpStream::connect(tcp.local_addr().unwrap()).await.unwrap());
+        let mut local = Client::new(UnixStream::connect(&path).await.unwrap());
+        early.send("{\"cmdid\":0}\n").await;
+        local.send("{\"cmdid\":0}\n").await;
+        let server = server.bind().await.unwrap();
+        let addresses = [BoundAddress::Tcp(tcp.local_addr().unwrap()), BoundAddress::Unix(path.clone())];
+        assert_eq!(server.addresses(), addresses);
+        let mut server = TestServer::of(server);
+        early.expect("{\"code\":0,\"data\":{}}").await;
+        local.expect("{\"code\":0,\"data\":{}}").await;
+        server.begin_to_drain();
+        assert!(server.drained().await.is_clean);
+        assert!(path.exists(), "the file is not this server's");
+    }
 }
