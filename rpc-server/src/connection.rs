@@ -262,8 +262,8 @@ where
             }
             match self.phase {
                 Phase::Closed => return Poll::Ready(Ok(())),
-                // The time in which requests may still be on their way is over.
-                Phase::Draining if self.phase_deadline.is_none() && self.is_idle() => {
+                // The time in which requests may still be on their way is over, and all that came is read.
+                Phase::Draining if read.is_pending() && self.phase_deadline.is_none() && self.is_idle() => {
                     self.enter(Phase::Finishing, None);
                     continue;
                 }
