@@ -23,9 +23,9 @@ pub(crate) struct Scenario {
 pub(crate) enum Weight {
     /// All: targets are judged by it.
     Target,
-    /// A third.
+    /// A quarter.
     Usual,
-    /// A fifth: its turns are long.
+    /// A sixth: its turns are long.
     Light,
 }
 
@@ -33,8 +33,8 @@ impl Weight {
     pub(crate) fn rounds(self, most: usize) -> usize {
         match self {
             Self::Target => most,
-            Self::Usual => most.div_ceil(3),
-            Self::Light => most.div_ceil(5),
+            Self::Usual => most.div_ceil(4),
+            Self::Light => most.div_ceil(6),
         }
     }
 }
@@ -282,6 +282,7 @@ pub(crate) fn all(contenders: &[Contender], is_quick: bool) -> Vec<Scenario> {
             ..one("knee", "throughput and latency against the number of concurrent callers", Vec::new())
         },
         Scenario {
+            weight: Weight::Light,
             kind: Kind::OpenLoop(percents),
             extra: Extra::Late,
             ..one(
@@ -343,7 +344,7 @@ pub(crate) fn all(contenders: &[Contender], is_quick: bool) -> Vec<Scenario> {
 fn knee_step(contenders: &[Contender], callers: u32) -> Step {
     use Contender::{Http, HttpShort, Rpc};
     // Where thousands wait for a connection each, a round takes its time.
-    let time = if callers < 1000 { "" } else { " --seconds 0.8 --warm-up 0.3" };
+    let time = if callers < 1000 { "" } else { " --seconds 0.5 --warm-up 0.2" };
     let shared = format!("--in-flight {callers}{time}");
     let each = format!("--connections {callers} --in-flight 1{time}");
     let mut entrants = Vec::new();

@@ -47,9 +47,9 @@ pub(crate) fn extra(report: &Report, scenarios: &[Scenario]) -> String {
 pub(crate) fn rounds(report: &Report) -> String {
     let mut text = String::from("contender,scenario,round,rps,p50_us\n");
     for row in &report.rows {
-        for (i, round) in row.outcome.iter().flat_map(|figures| &figures.rounds).enumerate() {
-            let (contender, step, Round { rps, p50_us }) = (&row.contender, &row.step, round);
-            writeln!(text, "{contender},{step},{},{rps:.0},{p50_us:.1}", i + 1).expect("a string grows");
+        for Round { number, rps, p50_us } in row.outcome.iter().flat_map(|figures| &figures.rounds) {
+            writeln!(text, "{},{},{},{rps:.0},{p50_us:.1}", row.contender, row.step, number + 1)
+                .expect("a string grows");
         }
     }
     text

@@ -41,6 +41,7 @@ impl Spread {
 /// What one contender's turn in one round showed.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Round {
+    pub(crate) number: usize,
     pub(crate) rps: f64,
     pub(crate) p50_us: f64,
 }
@@ -77,9 +78,9 @@ impl Figures {
     /// The median of what each round shows by itself: a machine that changes its pace from round to round
     /// changes it for both.
     fn paired(&self, its: &Self, figure: fn(&Round) -> f64) -> Option<f64> {
-        let both = self.rounds.iter().zip(&its.rounds);
-        let ratios = both.map(|(ours, its)| figure(ours) / figure(its));
-        Spread::of(ratios).filter(|_| self.rounds.len() == its.rounds.len()).map(|ratio| ratio.median)
+        let of_round = |number| its.rounds.iter().find(|its| its.number == number);
+        let both = self.rounds.iter().filter_map(|ours| Some((ours, of_round(ours.number)?)));
+        Spread::of(both.map(|(ours, its)| figure(ours) / figure(its))).map(|ratio| ratio.median)
     }
 }
 
@@ -181,7 +182,7 @@ pub(crate) mod tests {
             rps: Spread::of([rps]),
             p50_us: Some(10.0),
             p99_us: Some(20.0),
-            rounds: vec![Round { rps, p50_us: 10.0 }],
+            rounds: vec![Round { number: 0, rps, p50_us: 10.0 }],
             ..Figures::default()
         };
         Row {
@@ -196,6 +197,21 @@ pub(crate) mod tests {
 
     pub(crate) fn report(rows: Vec<Row>) -> Report {
         Report { rows, facts: vec![("processor", "one <fast> core".into())] }
+    }
+
+    #[test]
+    fn a_ratio_is_the_median_of_the_rounds_that_both_took_part_in() {
+        let figures = |rounds: &[(usize, f64)]| Figures {
+            rounds: rounds
+                .iter()
+                .map(|(number, rps)| Round { number: *number, rps: *rps, p50_us: 1.0 })
+                .collect(),
+            ..Figures::default()
+        };
+        let ours = figures(&[(0, 10.0), (1, 500.0), (2, 20.0), (3, 500.0), (4, 60.0)]);
+        let its = figures(&[(0, 5.0), (2, 5.0), (4, 20.0)]);
+        assert_eq!(ours.throughput_over(&its), Some(3.0));
+        assert_eq!(ours.throughput_over(&figures(&[])), None);
     }
 
     #[test]

@@ -8,16 +8,24 @@ use anyhow::Result;
 use indicatif::ProgressBar;
 
 use super::allocations;
+use crate::contenders::Contender;
 use crate::load::{Idle, Measured};
 use crate::process::{Layout, Server};
 use crate::report::{Figures, Report, Round, Row, Spread};
-use crate::scenario::{Entrant, Extra, Scenario, Step};
+use crate::scenario::{Entrant, Extra, Scenario, Step, Weight};
 
 /// The servers of a scenario, by what they are started with.
 type Servers = HashMap<String, Result<Server, String>>;
 
-/// What one contender's rounds saw, with the server's microseconds a call; or why they ended.
-type Rounds = Result<Vec<(Measured, f64)>, String>;
+/// What one contender's rounds saw, or why they ended.
+type Rounds = Result<Vec<Taken>, String>;
+
+/// One contender's turn.
+struct Taken {
+    round: usize,
+    measured: Measured,
+    server_cpu_us: f64,
+}
 
 /// One scenario on its way into the report.
 pub(super) struct Measuring<'a> {
@@ -49,7 +57,7 @@ impl Measuring<'_> {
         let servers = self.servers().await;
         let saturating = [Entrant { load: "--in-flight 64".into(), ..first.clone() }];
         let most = self.rounds(&saturating, &servers, "").await.remove(0);
-        let most = most.ok().and_then(|rounds| Spread::of(rounds.iter().map(|(measured, _)| measured.rps)));
+        let most = most.ok().and_then(|rounds| Spread::of(rounds.iter().map(|taken| taken.measured.rps)));
         let mut entrants = self.scenario.steps[0].entrants.clone();
         for percent in percents {
             let name = format!("{}-{percent}", self.scenario.name);
@@ -81,7 +89,7 @@ impl Measuring<'_> {
         self.progress.set_length((step.entrants.len() * rounds) as u64);
         let mut taken: Vec<Result<Vec<(Idle, f64)>, String>> =
             step.entrants.iter().map(|_| Ok(Vec::new())).collect();
-        for turn in turns(step.entrants.len(), rounds) {
+        for (_, turn) in turns(step.entrants.len(), rounds) {
             let entrant = &step.entrants[turn];
             self.progress.set_message(entrant.name.clone());
             let rest = async { Server::start(entrant, self.layout).await?.idle(entrant, connections).await };
@@ -137,12 +145,12 @@ impl Measuring<'_> {
     /// and begins with another, so that nobody always follows the same.
     async fn rounds(&self, entrants: &[Entrant], servers: &Servers, more: &str) -> Vec<Rounds> {
         let mut taken: Vec<Rounds> = entrants.iter().map(|_| Ok(Vec::new())).collect();
-        for turn in turns(entrants.len(), self.rounds) {
+        for (round, turn) in turns(entrants.len(), self.rounds) {
             let entrant = &entrants[turn];
             self.progress.set_message(entrant.name.clone());
-            if taken[turn].is_ok() {
+            if taken[turn].is_ok() && self.takes_part(entrant, round) {
                 match &servers[&entrant.server()] {
-                    Ok(server) => keep(&mut taken[turn], self.load(server, entrant, more).await),
+                    Ok(server) => keep(&mut taken[turn], self.load(server, entrant, more, round).await),
                     Err(error) => taken[turn] = Err(error.clone()),
                 }
             }
@@ -151,7 +159,14 @@ impl Measuring<'_> {
         taken
     }
 
-    async fn load(&self, server: &Server, entrant: &Entrant, more: &str) -> Result<(Measured, f64)> {
+    /// Where targets are judged, ours and the limit lie closest together, and have twice as many rounds
+    /// as the others.
+    fn takes_part(&self, entrant: &Entrant, round: usize) -> bool {
+        let is_close = matches!(entrant.contender, Contender::Rpc | Contender::Limit);
+        self.scenario.weight != Weight::Target || is_close || round.is_multiple_of(2)
+    }
+
+    async fn load(&self, server: &Server, entrant: &Entrant, more: &str, round: usize) -> Result<Taken> {
         // A number of calls has no time of its own, and some scenarios have their own.
         const CALLS_SECONDS: f64 = 60.0;
         let has_end = entrant.load.contains("--calls") || entrant.load.contains("--seconds");
@@ -161,7 +176,9 @@ impl Measuring<'_> {
             (format!(" --seconds {} --warm-up {}", self.seconds, self.warm_up), self.seconds + self.warm_up)
         };
         let arguments = format!("{}{time} {more}", entrant.load);
-        server.load(entrant, &arguments, Duration::from_secs_f64(seconds)).await
+        let (measured, server_cpu_us) =
+            server.load(entrant, &arguments, Duration::from_secs_f64(seconds)).await?;
+        Ok(Taken { round, measured, server_cpu_us })
     }
 
     /// Puts the rounds of a step into the report.
@@ -195,9 +212,9 @@ impl Measuring<'_> {
     }
 }
 
-/// Whose turn it is, round after round, each round beginning one further.
-fn turns(entrants: usize, rounds: usize) -> impl Iterator<Item = usize> {
-    (0..rounds).flat_map(move |round| (0..entrants).map(move |turn| (turn + round) % entrants))
+/// Which round it is and whose turn, each round beginning one further.
+fn turns(entrants: usize, rounds: usize) -> impl Iterator<Item = (usize, usize)> {
+    (0..rounds).flat_map(move |round| (0..entrants).map(move |turn| (round, (turn + round) % entrants)))
 }
 
 /// The first failure stands for all rounds.
@@ -209,22 +226,21 @@ fn keep<T>(taken: &mut Result<Vec<T>, String>, new: Result<T>) {
     }
 }
 
-fn figures_of(rounds: &[(Measured, f64)]) -> Figures {
-    let median = |figure: &dyn Fn(&(Measured, f64)) -> Option<f64>| {
+fn figures_of(rounds: &[Taken]) -> Figures {
+    let median = |figure: &dyn Fn(&Taken) -> Option<f64>| {
         Spread::of(rounds.iter().filter_map(figure)).map(|of| of.median)
     };
+    let round =
+        |taken: &Taken| Round { number: taken.round, rps: taken.measured.rps, p50_us: taken.measured.p50_us };
     Figures {
-        rps: Spread::of(rounds.iter().map(|(measured, _)| measured.rps)),
-        p50_us: median(&|(measured, _)| Some(measured.p50_us)),
-        p99_us: median(&|(measured, _)| Some(measured.p99_us)),
-        p999_us: median(&|(measured, _)| Some(measured.p999_us)),
-        server_cpu_us: median(&|(_, server_cpu_us)| Some(*server_cpu_us)),
-        client_cpu_us: median(&|(measured, _)| Some(measured.client_cpu_us)),
-        late_p99_us: median(&|(measured, _)| measured.late_p99_us),
-        rounds: rounds
-            .iter()
-            .map(|(measured, _)| Round { rps: measured.rps, p50_us: measured.p50_us })
-            .collect(),
+        rps: Spread::of(rounds.iter().map(|taken| taken.measured.rps)),
+        p50_us: median(&|taken| Some(taken.measured.p50_us)),
+        p99_us: median(&|taken| Some(taken.measured.p99_us)),
+        p999_us: median(&|taken| Some(taken.measured.p999_us)),
+        server_cpu_us: median(&|taken| Some(taken.server_cpu_us)),
+        client_cpu_us: median(&|taken| Some(taken.measured.client_cpu_us)),
+        late_p99_us: median(&|taken| taken.measured.late_p99_us),
+        rounds: rounds.iter().map(round).collect(),
         extra: None,
     }
 }
@@ -269,7 +285,7 @@ mod tests {
 
     #[test]
     fn each_round_gives_everyone_one_turn_and_begins_with_another() {
-        assert_eq!(turns(3, 2).collect::<Vec<_>>(), [0, 1, 2, 1, 2, 0]);
+        assert_eq!(turns(3, 2).collect::<Vec<_>>(), [(0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (1, 0)]);
         assert_eq!(turns(0, 2).count(), 0);
     }
 

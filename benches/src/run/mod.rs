@@ -34,7 +34,7 @@ pub(crate) struct Options {
     /// Only these contenders.
     #[arg(long, value_delimiter = ',')]
     contenders: Vec<Contender>,
-    /// Rounds of the scenarios that a target is judged by; the others have a third of them, or a fifth.
+    /// Rounds of the scenarios that a target is judged by; the others have a quarter of them, or a sixth.
     #[arg(long)]
     rounds: Option<usize>,
     /// How long each contender is measured in each round.
@@ -103,7 +103,7 @@ async fn measure_all(options: Options) -> Result<()> {
         allocations::build().await;
     }
 
-    let (rounds, seconds, warm_up) = if options.quick { (3, 0.15, 0.05) } else { (9, 0.25, 0.1) };
+    let (rounds, seconds, warm_up) = if options.quick { (4, 0.12, 0.05) } else { (19, 0.15, 0.06) };
     let most_rounds = options.rounds.unwrap_or(rounds).max(1);
     let seconds = options.seconds.unwrap_or(seconds);
     let mut report = Report { facts: facts::facts(layout), ..Report::default() };
