@@ -19,19 +19,19 @@ const STYLE: &str = "
 body{margin:0 auto;max-width:900px;padding:24px 20px 60px;background:var(--page);color:var(--text);font:16px/1.5 system-ui,sans-serif}
 h1{margin:0 0 4px;font-size:28px}h2{margin:56px 0 4px;font-size:20px;line-height:1.35}h3{margin:28px 0 4px;font-size:17px}
 p{margin:4px 0 12px}.about{color:var(--quiet)}code{font-size:.92em}
-svg{display:block;width:100%;height:auto;margin:8px 0 4px}
+.plot{overflow-x:auto}svg{display:block;width:100%;min-width:640px;height:auto;margin:8px 0 4px}
 svg text{fill:var(--text);font:13px system-ui,sans-serif}svg .quiet{fill:var(--quiet)}svg .strong{font-weight:700}
 .grid{stroke:var(--grid)}.spread{stroke:var(--text);fill:none;stroke-width:1.2}
 .ours{--c:var(--ours)}.limit{--c:var(--limit)}.other{--c:var(--other)}.legend{--c:var(--quiet)}
 .s1{--c:var(--s1)}.s2{--c:var(--s2)}.s3{--c:var(--s3)}.s4{--c:var(--s4)}.s5{--c:var(--s5)}.s6{--c:var(--s6)}.s7{--c:var(--s7)}
-.fill{fill:var(--c)}rect.limit.fill{fill:transparent;stroke:var(--c);stroke-width:1.5;stroke-dasharray:4 3}
+.fill{fill:var(--c)}.bar.limit{fill:transparent;stroke:var(--c);stroke-width:1.5;stroke-dasharray:4 3}
 .line{stroke:var(--c);fill:none;stroke-width:2.2}.thin{stroke-width:1.2}.lead{stroke-width:.8;opacity:.6}.ring{fill:var(--page)}
 svg text.name{fill:var(--c)}svg text.ours{font-weight:700}
 .wide{overflow-x:auto}table{border-collapse:collapse;font-size:14px;font-variant-numeric:tabular-nums}
 th,td{padding:3px 10px;border-bottom:1px solid var(--grid);text-align:right;white-space:nowrap}
 th{color:var(--quiet);font-weight:500}.n{text-align:left}.wrap td{white-space:normal;text-align:left}
 .pass{color:var(--pass);font-weight:600}.miss{color:var(--miss);font-weight:600}.failed{color:var(--miss)}
-summary{cursor:pointer;color:var(--quiet)}dt{font-weight:600}dd{margin:0 0 4px}
+summary{cursor:pointer;color:var(--quiet)}dl{display:grid;grid-template-columns:max-content 1fr;gap:2px 14px}dt{font-weight:600}dd{margin:0}
 ";
 
 /// The page of what was measured so far.
@@ -200,12 +200,14 @@ fn all_bars(shown: &[(&Row, &Figures)], better: Better) -> Vec<Bar> {
         Better::More => figures.rps.map(|rps| rps.median),
         Better::Less => figures.extra,
     };
-    let ours = shown.iter().find(|(row, _)| row.contender == "rpc").and_then(|(_, figures)| value(figures));
+    let ours = shown.iter().find(|(row, _)| row.contender == "rpc").map(|(_, figures)| *figures);
     let bar = |(row, figures): &(&Row, &Figures)| {
         let value = value(figures)?;
         let note = match ours.filter(|_| row.contender != "rpc") {
-            Some(ours) if better == Better::More => format!("  · rpc has {} ×", number(ours / value)),
-            Some(ours) => format!("  · {} × rpc's", number(value / ours)),
+            Some(ours) if better == Better::More => {
+                format!("  · rpc has {} ×", number(ours.throughput_over(figures)?))
+            }
+            Some(ours) => format!("  · {} × rpc's", number(value / ours.extra?)),
             None => String::new(),
         };
         let spread = figures.rps.filter(|_| better == Better::More).map(|rps| (rps.min, rps.max));
@@ -242,7 +244,7 @@ fn headline(scenario: &Scenario, rows: &[&Row]) -> String {
         (Kind::Loads, _) if rows.iter().any(|row| row.x.is_some()) => knee_headline(rows),
         (_, Extra::P99Over(_)) => slow_headline(scenario.name, rows),
         (_, Extra::KibPerConnection) => {
-            compared(rows, |figures| figures.extra, "A resting connection costs rpc's server", " KiB", false)
+            compared(rows, "A resting connection costs rpc's server", " KiB", Better::Less)
         }
         (_, Extra::AllocationsPerCall) => {
             let count =
@@ -257,50 +259,51 @@ fn headline(scenario: &Scenario, rows: &[&Row]) -> String {
         }
         (Kind::Loads, Extra::Seconds(calls)) => {
             let begin = format!("rpc makes {} calls in", number(calls));
-            compared(rows, |figures| figures.extra, &begin, " s", false)
+            compared(rows, &begin, " s", Better::Less)
         }
         (Kind::Idle(_), _) => {
-            let rps = |figures: &Figures| Some(figures.rps?.median);
-            compared(rows, rps, "rpc opens, with a first call each,", " connections a second", true)
+            compared(rows, "rpc opens, with a first call each,", " connections a second", Better::More)
         }
-        _ => compared(rows, |figures| Some(figures.rps?.median), "rpc makes", " calls a second", true),
+        _ => compared(rows, "rpc makes", " calls a second", Better::More),
     }
 }
 
 const NOTHING: &str = "rpc has no figures here.";
 
 /// Our figure, and how it relates to the limit, to the best and to the last of the others.
-fn compared(
-    rows: &[&Row],
-    figure: impl Fn(&Figures) -> Option<f64>,
-    begin: &str,
-    unit: &str,
-    is_more_better: bool,
-) -> String {
-    let of = |row: &Row| row.outcome.as_ref().ok().and_then(&figure);
-    let Some(ours) = rows.iter().find(|row| row.contender == "rpc").and_then(|row| of(row)) else {
+fn compared(rows: &[&Row], begin: &str, unit: &str, better: Better) -> String {
+    let of = |row: &&&Row| row.outcome.clone().ok();
+    let Some(ours) = rows.iter().find(|row| row.contender == "rpc").as_ref().and_then(of) else {
         return NOTHING.into();
     };
-    let mut others: Vec<(f64, &str)> = rows
-        .iter()
-        .filter(|row| row.contender != "rpc" && !row.is_limit())
-        .filter_map(|row| Some((of(row)?, row.contender.as_str())))
-        .collect();
-    others.sort_by(|(a, _), (b, _)| if is_more_better { b.total_cmp(a) } else { a.total_cmp(b) });
-    let times = |its: f64| number(if is_more_better { ours / its } else { its / ours });
-    let limit = rows.iter().find(|row| row.contender == "limit").and_then(|row| of(row));
+    // How many times better ours is.
+    let times = |row: &&&Row| match better {
+        Better::More => ours.throughput_over(&of(row)?),
+        Better::Less => Some(of(row)?.extra? / ours.extra?),
+    };
+    let others = rows.iter().filter(|row| row.contender != "rpc" && !row.is_limit());
+    let mut others: Vec<(f64, &str)> =
+        others.filter_map(|row| Some((times(&row)?, row.contender.as_str()))).collect();
+    others.sort_by(|(a, _), (b, _)| a.total_cmp(b));
+    let limit = rows.iter().find(|row| row.contender == "limit").as_ref().and_then(times);
     let is_alone = others.len() == 1;
-    let best =
-        others.first().map(|(its, name)| (*its, *name, if is_alone { "" } else { " (best of the others)" }));
-    let last = others.last().filter(|_| !is_alone).map(|(its, name)| (*its, *name, " (last)"));
-    let all = limit.map(|its| (its, "limit", "")).into_iter().chain(best).chain(last);
+    let best = others
+        .first()
+        .map(|(times, name)| (*times, *name, if is_alone { "" } else { " (best of the others)" }));
+    let last = others.last().filter(|_| !is_alone).map(|(times, name)| (*times, *name, " (last)"));
+    let all = limit.map(|times| (times, "limit", "")).into_iter().chain(best).chain(last);
     let parts: Vec<String> = all
-        .map(|(its, name, rank)| match is_more_better {
-            true => format!("{} × {name}{rank}", times(its)),
-            false => format!("{name}{rank} {} × that", times(its)),
+        .map(|(times, name, rank)| match better {
+            Better::More => format!("{} × {name}{rank}", number(times)),
+            Better::Less => format!("{name}{rank} {} × that", number(times)),
         })
         .collect();
-    let ours = format!("{begin} {}{unit}", number(ours));
+    let value = match better {
+        Better::More => ours.rps.map(|rps| rps.median),
+        Better::Less => ours.extra,
+    };
+    let Some(value) = value else { return NOTHING.into() };
+    let ours = format!("{begin} {}{unit}", number(value));
     if parts.is_empty() { ours + "." } else { format!("{ours}: {}.", parts.join(", ")) }
 }
 
@@ -319,7 +322,12 @@ fn latency_headline(rows: &[&Row]) -> String {
         others.filter_map(|row| Some((of(row)?, row))).min_by(|((a, _), _), ((b, _), _)| a.total_cmp(b));
     match best {
         Some(((p50, p999), row)) => {
-            format!("{begin}; the next, {}, needs {} and {}.", row.contender, time(p50), time(p999))
+            format!(
+                "{begin}; with {}, the quickest of the others, {} and {}.",
+                row.contender,
+                time(p50),
+                time(p999)
+            )
         }
         None => begin + ".",
     }
@@ -441,16 +449,15 @@ mod tests {
             row("a", "grpc", 2e4),
         ];
         let rows: Vec<&Row> = rows.iter().collect();
-        let rps = |figures: &Figures| Some(figures.rps?.median);
         assert_eq!(
-            compared(&rows, rps, "rpc makes", " calls a second", true),
+            compared(&rows, "rpc makes", " calls a second", Better::More),
             "rpc makes 800,000 calls a second: 0.80 × limit, 20.0 × http (best of the others), 40.0 × grpc (last)."
         );
         assert_eq!(
-            compared(&rows[..1], rps, "rpc makes", " calls a second", true),
+            compared(&rows[..1], "rpc makes", " calls a second", Better::More),
             "rpc makes 800,000 calls a second."
         );
-        assert_eq!(compared(&rows[1..], rps, "rpc makes", " calls a second", true), NOTHING);
+        assert_eq!(compared(&rows[1..], "rpc makes", " calls a second", Better::More), NOTHING);
     }
 
     #[test]

@@ -133,7 +133,7 @@ pub(super) fn bars(bars: &[Bar], axis: &str) -> String {
         let (end, middle) = (scale.at(bar.value), y + 9.0);
         svg.push(text(LABELS - 8.0, middle + 4.0, "end", &bar.class_of_text(), &bar.label));
         svg.push(format!(
-            "<rect class='{} fill' x='{LABELS}' y='{y:.1}' width='{:.1}' height='18' rx='2'/>",
+            "<rect class='bar {} fill' x='{LABELS}' y='{y:.1}' width='{:.1}' height='18' rx='2'/>",
             bar.class,
             (end - LABELS).max(1.0)
         ));
@@ -151,7 +151,7 @@ pub(super) fn bars(bars: &[Bar], axis: &str) -> String {
         svg.push(text(behind + 8.0, middle + 4.0, "start", "", &behind_text));
     }
     svg.push(text(f64::midpoint(LABELS, WIDTH - 230.0), bottom + 38.0, "middle", "quiet", axis));
-    svg.push("</svg>".into());
+    svg.push("</svg></div>".into());
     svg.concat()
 }
 
@@ -205,7 +205,7 @@ pub(super) fn dots(lines: &[Dots], names: &[&str], axis: &str) -> String {
         }
     }
     svg.push(text(f64::midpoint(LABELS, WIDTH), bottom + 38.0, "middle", "quiet", axis));
-    svg.push("</svg>".into());
+    svg.push("</svg></div>".into());
     svg.concat()
 }
 
@@ -297,7 +297,7 @@ pub(super) fn lines(lines: &[Line], axes: &Axes<'_>) -> String {
         svg.push(text(RIGHT + 14.0, label_y + 4.0, "start", &format!("{} name", line.class), &line.label));
     }
     svg.push(text(f64::midpoint(LEFT, RIGHT), BOTTOM + 40.0, "middle", "quiet", axes.x));
-    svg.push("</svg>".into());
+    svg.push("</svg></div>".into());
     svg.concat()
 }
 
@@ -316,7 +316,10 @@ fn apart(sorted: &[f64], distance: f64, bottom: f64) -> Vec<f64> {
 }
 
 fn open(height: f64, label: &str) -> String {
-    format!("<svg viewBox='0 0 {WIDTH} {height:.0}' role='img' aria-label='{}'>", escape(label))
+    format!(
+        "<div class='plot'><svg viewBox='0 0 {WIDTH} {height:.0}' role='img' aria-label='{}'>",
+        escape(label)
+    )
 }
 
 fn grid_x(x: f64, top: f64, bottom: f64, label: &str) -> String {
