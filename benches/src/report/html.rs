@@ -4,9 +4,10 @@ use std::fmt::Write;
 
 use clap::ValueEnum;
 
+use super::headline::{Better, headline, knee_latency_headline, latency_headline};
 use super::svg::{Axes, Bar, Dots, Line, Unit, bars, dots, escape, lines};
 use super::table::{Table, of_scenario, of_verdicts};
-use super::{Figures, Report, Row, number, time};
+use super::{Figures, Report, Row, number};
 use crate::contenders::Contender;
 use crate::scenario::{Extra, Kind, Scenario};
 use crate::targets::judge;
@@ -186,14 +187,6 @@ fn label(row: &Row) -> String {
     format!("{}{}", row.contender, row.note)
 }
 
-#[derive(Clone, Copy, PartialEq)]
-enum Better {
-    /// Throughput.
-    More,
-    /// The scenario's own figure.
-    Less,
-}
-
 /// The best first, each with its relation to ours.
 fn all_bars(shown: &[(&Row, &Figures)], better: Better) -> Vec<Bar> {
     let value = |figures: &Figures| match better {
@@ -237,250 +230,10 @@ fn series(shown: &[(&Row, &Figures)], figure: fn(&Figures) -> Option<f64>) -> Ve
     lines
 }
 
-/// What the plot shows, in a sentence.
-fn headline(scenario: &Scenario, rows: &[&Row]) -> String {
-    match (scenario.kind, scenario.extra) {
-        (Kind::OpenLoop(_), _) => open_loop_headline(rows),
-        (Kind::Loads, _) if rows.iter().any(|row| row.x.is_some()) => knee_headline(rows),
-        (_, Extra::P99Over(_)) => slow_headline(scenario.name, rows),
-        (_, Extra::KibPerConnection) => {
-            compared(rows, "A resting connection costs rpc's server", " KiB", Better::Less)
-        }
-        (_, Extra::AllocationsPerCall) => {
-            let count =
-                |name: &str| rows.iter().find(|row| row.contender == name)?.outcome.as_ref().ok()?.extra;
-            match (count("rpc-client"), count("rpc-server"), count("params")) {
-                (Some(client), Some(server), Some(params)) => format!(
-                    "A call of rpc allocates {client:.2} times in the client, {server:.2} times in the server, \
-                     and {params:.2} times for the strings of its params."
-                ),
-                _ => NOTHING.into(),
-            }
-        }
-        (Kind::Loads, Extra::Seconds(calls)) => {
-            let begin = format!("rpc makes {} calls in", number(calls));
-            compared(rows, &begin, " s", Better::Less)
-        }
-        (Kind::Idle(_), _) => {
-            compared(rows, "rpc opens, with a first call each,", " connections a second", Better::More)
-        }
-        _ => compared(rows, "rpc makes", " calls a second", Better::More),
-    }
-}
-
-const NOTHING: &str = "rpc has no figures here.";
-
-/// Our figure, and how it relates to the limit, to the best and to the last of the others.
-fn compared(rows: &[&Row], begin: &str, unit: &str, better: Better) -> String {
-    let of = |row: &&&Row| row.outcome.clone().ok();
-    let Some(ours) = rows.iter().find(|row| row.contender == "rpc").as_ref().and_then(of) else {
-        return NOTHING.into();
-    };
-    // How many times better ours is.
-    let times = |row: &&&Row| match better {
-        Better::More => ours.throughput_over(&of(row)?),
-        Better::Less => Some(of(row)?.extra? / ours.extra?),
-    };
-    let others = rows.iter().filter(|row| row.contender != "rpc" && !row.is_limit());
-    let mut others: Vec<(f64, &str)> =
-        others.filter_map(|row| Some((times(&row)?, row.contender.as_str()))).collect();
-    others.sort_by(|(a, _), (b, _)| a.total_cmp(b));
-    let limit = rows.iter().find(|row| row.contender == "limit").as_ref().and_then(times);
-    let is_alone = others.len() == 1;
-    let best = others
-        .first()
-        .map(|(times, name)| (*times, *name, if is_alone { "" } else { " (best of the others)" }));
-    let last = others.last().filter(|_| !is_alone).map(|(times, name)| (*times, *name, " (last)"));
-    let all = limit.map(|times| (times, "limit", "")).into_iter().chain(best).chain(last);
-    let parts: Vec<String> = all
-        .map(|(times, name, rank)| match better {
-            Better::More => format!("{} × {name}{rank}", number(times)),
-            Better::Less => format!("{name}{rank} {} × that", number(times)),
-        })
-        .collect();
-    let value = match better {
-        Better::More => ours.rps.map(|rps| rps.median),
-        Better::Less => ours.extra,
-    };
-    let Some(value) = value else { return NOTHING.into() };
-    let ours = format!("{begin} {}{unit}", number(value));
-    if parts.is_empty() { ours + "." } else { format!("{ours}: {}.", parts.join(", ")) }
-}
-
-fn latency_headline(rows: &[&Row]) -> String {
-    let of = |row: &Row| {
-        let figures = row.outcome.as_ref().ok()?;
-        Some((figures.p50_us?, figures.p999_us?))
-    };
-    let Some((p50, p999)) = rows.iter().find(|row| row.contender == "rpc").and_then(|row| of(row)) else {
-        return NOTHING.into();
-    };
-    let begin =
-        format!("Half of rpc's calls take at most {}, 999 of 1,000 at most {}", time(p50), time(p999));
-    let others = rows.iter().filter(|row| row.contender != "rpc" && !row.is_limit());
-    let best =
-        others.filter_map(|row| Some((of(row)?, row))).min_by(|((a, _), _), ((b, _), _)| a.total_cmp(b));
-    match best {
-        Some(((p50, p999), row)) => {
-            format!(
-                "{begin}; with {}, the quickest of the others, {} and {}.",
-                row.contender,
-                time(p50),
-                time(p999)
-            )
-        }
-        None => begin + ".",
-    }
-}
-
-/// A contender's points, where it has figures.
-fn points<'a>(rows: &'a [&Row], contender: &'a str) -> impl Iterator<Item = (f64, &'a Figures)> {
-    let of_contender = rows.iter().filter(move |row| row.contender == contender);
-    of_contender.filter_map(|row| Some((row.x?, row.outcome.as_ref().ok()?)))
-}
-
-fn knee_headline(rows: &[&Row]) -> String {
-    let throughput =
-        |contender| points(rows, contender).filter_map(|(x, figures)| Some((figures.rps?.median, x)));
-    let peak = |contender| throughput(contender).max_by(|(a, _), (b, _)| a.total_cmp(b));
-    let (Some((most, callers)), Some((last, last_callers))) = (peak("rpc"), throughput("rpc").last()) else {
-        return NOTHING.into();
-    };
-    let http = peak("http")
-        .map(|(most, callers)| format!("; http makes at most {}, with {}", number(most), count(callers)));
-    let kept = (callers < last_callers)
-        .then(|| format!(", and {:.0} % of that with {}", last / most * 100.0, count(last_callers)));
-    format!(
-        "On one connection rpc makes most calls with {} callers: {} a second{}{}.",
-        count(callers),
-        number(most),
-        kept.unwrap_or_default(),
-        http.unwrap_or_default()
-    )
-}
-
-/// Of whole things.
-fn count(callers: f64) -> String {
-    if callers < 100.0 { callers.to_string() } else { number(callers) }
-}
-
-fn knee_latency_headline(rows: &[&Row]) -> String {
-    let last =
-        |contender| points(rows, contender).filter_map(|(x, figures)| Some((x, figures.p99_us?))).last();
-    let Some((callers, p99)) = last("rpc") else { return NOTHING.into() };
-    let http =
-        last("http").filter(|(at, _)| *at >= callers).map(|(_, p99)| format!(", of http {}", time(p99)));
-    format!(
-        "With {} callers, 99 of 100 calls of rpc take at most {}{}.",
-        count(callers),
-        time(p99),
-        http.unwrap_or_default()
-    )
-}
-
-fn open_loop_headline(rows: &[&Row]) -> String {
-    const P99_US: f64 = 10_000.0;
-    let mut names: Vec<&str> = Vec::new();
-    for row in rows {
-        if !names.contains(&row.contender.as_str()) {
-            names.push(&row.contender);
-        }
-    }
-    let keeps_up = |rate: f64, figures: &Figures| {
-        figures.p99_us.is_some_and(|p99| p99 < P99_US)
-            && figures.rps.is_some_and(|rps| rps.median >= 0.9 * rate)
-    };
-    let mut rates: Vec<(f64, &str)> = names
-        .into_iter()
-        .map(|name| {
-            let kept = points(rows, name).filter(|(rate, figures)| keeps_up(*rate, figures));
-            (kept.map(|(rate, _)| rate).fold(0.0, f64::max), name)
-        })
-        .collect();
-    rates.sort_by(|(a, _), (b, _)| b.total_cmp(a));
-    let (able, unable): (Vec<_>, Vec<_>) = rates.into_iter().partition(|(rate, _)| *rate > 0.0);
-    let mut parts: Vec<String> =
-        able.iter().map(|(rate, name)| format!("{name} up to {} calls a second", number(*rate))).collect();
-    if !unable.is_empty() {
-        let names: Vec<&str> = unable.iter().map(|(_, name)| *name).collect();
-        parts.push(format!("{} at none of the rates tried", names.join(", ")));
-    }
-    format!("99 of 100 calls take less than {} with {}.", time(P99_US), parts.join("; "))
-}
-
-fn slow_headline(step: &str, rows: &[&Row]) -> String {
-    let growth = rows.iter().filter(|row| row.step == step).filter_map(|row| {
-        let figures = row.outcome.as_ref().ok()?;
-        Some((figures.extra?, figures.p99_us?, row.contender.as_str()))
-    });
-    let Some((ours, ..)) = growth.clone().find(|(.., name)| *name == "rpc") else { return NOTHING.into() };
-    let begin = format!(
-        "Beside a slow call the p99 of rpc's fast calls is {} times what it is without",
-        number(ours)
-    );
-    match growth.filter(|(.., name)| *name != "rpc").max_by(|(a, ..), (b, ..)| a.total_cmp(b)) {
-        Some((most, p99, name)) => {
-            format!("{begin}; the most of the others is {} times, with {name} ({}).", number(most), time(p99))
-        }
-        None => begin + ".",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::Spread;
     use crate::report::tests::{report, row};
-
-    fn at(x: f64, contender: &str, rps: f64, p99_us: f64) -> Row {
-        let mut row = row("a", contender, rps);
-        row.x = Some(x);
-        row.outcome = Ok(Figures { rps: Spread::of([rps]), p99_us: Some(p99_us), ..Figures::default() });
-        row
-    }
-
-    #[test]
-    fn a_headline_names_the_limit_the_best_and_the_last() {
-        let rows = [
-            row("a", "rpc", 8e5),
-            row("a", "limit", 1e6),
-            row("a", "limit-w8", 9e5),
-            row("a", "http", 4e4),
-            row("a", "grpc", 2e4),
-        ];
-        let rows: Vec<&Row> = rows.iter().collect();
-        assert_eq!(
-            compared(&rows, "rpc makes", " calls a second", Better::More),
-            "rpc makes 800,000 calls a second: 0.80 × limit, 20.0 × http (best of the others), 40.0 × grpc (last)."
-        );
-        assert_eq!(
-            compared(&rows[..1], "rpc makes", " calls a second", Better::More),
-            "rpc makes 800,000 calls a second."
-        );
-        assert_eq!(compared(&rows[1..], "rpc makes", " calls a second", Better::More), NOTHING);
-    }
-
-    #[test]
-    fn the_knees_headline_says_what_is_left_at_the_end() {
-        let rows = [at(1.0, "rpc", 100.0, 1.0), at(64.0, "rpc", 400.0, 1.0), at(4000.0, "rpc", 300.0, 1.0)];
-        assert_eq!(
-            knee_headline(&rows.iter().collect::<Vec<_>>()),
-            "On one connection rpc makes most calls with 64 callers: 400 a second, and 75 % of that with 4,000."
-        );
-    }
-
-    #[test]
-    fn who_does_not_keep_up_is_not_said_to() {
-        let rows = [
-            at(100.0, "rpc", 100.0, 500.0),
-            at(200.0, "rpc", 150.0, 500.0),
-            at(100.0, "http", 100.0, 20_000.0),
-        ];
-        assert_eq!(
-            open_loop_headline(&rows.iter().collect::<Vec<_>>()),
-            "99 of 100 calls take less than 10.0 ms with rpc up to 100 calls a second; http at none of the rates tried."
-        );
-    }
 
     #[test]
     fn the_page_escapes_what_it_is_given() {

@@ -9,6 +9,7 @@ use crate::scenario::Scenario;
 
 pub(crate) mod csv;
 pub(crate) mod facts;
+mod headline;
 mod html;
 mod markdown;
 mod svg;
