@@ -58,8 +58,6 @@ pub(crate) enum Extra {
     None,
     /// The p50 of ours over that of the row.
     P50Ratio,
-    /// Our throughput over our own in another scenario.
-    ShareOf(&'static str),
     /// The time that so many calls, or connections, take.
     Seconds(f64),
     /// Params of so many bytes.
@@ -78,7 +76,6 @@ impl Extra {
         match self {
             Self::None => "",
             Self::P50Ratio => "p50 ours/its",
-            Self::ShareOf(_) => "of pinned",
             Self::Seconds(_) => "seconds",
             Self::Megabytes(_) => "MB/s",
             Self::Late => "started late µs",
@@ -112,6 +109,8 @@ pub(crate) struct Entrant {
     pub(crate) load: String,
     /// How many processes run that load at a time.
     pub(crate) clients: usize,
+    /// On one core a side, whatever the scenario's others are.
+    pub(crate) is_pinned: bool,
 }
 
 impl Entrant {
@@ -123,6 +122,7 @@ impl Entrant {
             serve: String::new(),
             load: load.into(),
             clients: 1,
+            is_pinned: false,
         }
     }
 
@@ -186,11 +186,14 @@ pub(crate) fn all(contenders: &[Contender], is_quick: bool) -> Vec<Scenario> {
             ..one(name, about, with_limit(&load, write_every))
         }
     };
-    let unpinned = |name, about, calls, pinned| Scenario {
-        is_pinned: false,
-        weight: Weight::Target,
-        extra: Extra::ShareOf(pinned),
-        ..one(name, about, with_limit(&format!("--in-flight {calls}"), &[16, 64]))
+    let unpinned = |name, about, calls| {
+        let load = format!("--in-flight {calls}");
+        let mut entrants = with_limit(&load, &[16, 64]);
+        if contenders.contains(&Rpc) {
+            let pinned = Entrant { is_pinned: true, ..Entrant::named("rpc-pinned", Rpc, load) };
+            entrants.insert(1, pinned);
+        }
+        Scenario { is_pinned: false, weight: Weight::Target, ..one(name, about, entrants) }
     };
 
     let callers: &[u32] =
@@ -220,13 +223,11 @@ pub(crate) fn all(contenders: &[Contender], is_quick: bool) -> Vec<Scenario> {
             "inflight-64-unpinned",
             "one connection, 64 calls in flight, two workers on each side and no pinning",
             64,
-            "inflight-64",
         ),
         unpinned(
             "inflight-512-unpinned",
             "one connection, 512 calls in flight, two workers on each side and no pinning",
             512,
-            "inflight-512",
         ),
         Scenario {
             weight: Weight::Target,

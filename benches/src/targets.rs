@@ -40,9 +40,9 @@ const TARGETS: &[Target] = &[
     Target { step: "inflight-512", want: Want::Times("grpc"), bound: 15.0 },
     Target { step: "inflight-512", want: Want::Times("tarpc-json"), bound: 8.0 },
     Target { step: "inflight-512", want: Want::Times("tarpc-bincode"), bound: 2.5 },
-    Target { step: "inflight-64-unpinned", want: Want::TimesOwn("inflight-64"), bound: 0.60 },
+    Target { step: "inflight-64-unpinned", want: Want::Times("rpc-pinned"), bound: 0.60 },
     Target { step: "inflight-64-unpinned", want: Want::TimesAll, bound: 1.0 },
-    Target { step: "inflight-512-unpinned", want: Want::TimesOwn("inflight-512"), bound: 0.60 },
+    Target { step: "inflight-512-unpinned", want: Want::Times("rpc-pinned"), bound: 0.60 },
     Target { step: "inflight-512-unpinned", want: Want::TimesAll, bound: 1.0 },
     Target { step: "connections-64", want: Want::Times("limit"), bound: 0.90 },
     Target { step: "connections-64", want: Want::Times("http"), bound: 1.5 },
@@ -93,13 +93,12 @@ pub(crate) fn judge(report: &Report) -> Vec<Verdict> {
 
 fn judge_one(target: &Target, report: &Report) -> Verdict {
     let step = target.step;
-    let rps = |step: &str, contender: &str| Some(report.figures(step, contender)?.rps?.median);
     let throughput =
         |step: &str, other: &str| report.figures(step, "rpc")?.throughput_over(report.figures(step, other)?);
     let p50 = |other: &Figures| report.figures(step, "rpc")?.p50_over(other);
     let others = || {
         let rows = report.rows.iter().filter(|row| row.step == step);
-        let others = rows.filter(|row| row.contender != "rpc" && !row.is_limit());
+        let others = rows.filter(|row| !row.is_ours() && !row.is_limit());
         others.filter_map(|row| row.outcome.as_ref().ok())
     };
     let (what, found) = match target.want {
@@ -111,7 +110,8 @@ fn judge_one(target: &Target, report: &Report) -> Verdict {
                 .min_by(f64::total_cmp),
         ),
         Want::TimesOwn(own) => {
-            (format!("throughput against its own in {own}"), over(rps(step, "rpc"), rps(own, "rpc")))
+            let both = || report.figures(step, "rpc")?.throughput_over(report.figures(own, "rpc")?);
+            (format!("throughput against its own in {own}"), both())
         }
         Want::P50(other) => (format!("p50 against {other}"), report.figures(step, other).and_then(p50)),
         Want::P50All => {
@@ -140,10 +140,6 @@ fn judge_one(target: &Target, report: &Report) -> Verdict {
         found.is_some_and(|found| if is_at_most { found <= target.bound } else { found >= target.bound });
     let wanted = format!("{} {:.2}", if is_at_most { "≤" } else { "≥" }, target.bound);
     Verdict { step, what, wanted, found, is_reached }
-}
-
-fn over(ours: Option<f64>, its: Option<f64>) -> Option<f64> {
-    Some(ours? / its?)
 }
 
 #[cfg(test)]

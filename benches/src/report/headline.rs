@@ -55,7 +55,7 @@ fn compared(rows: &[&Row], begin: &str, unit: &str, better: Better) -> String {
         Better::More => ours.throughput_over(&of(row)?),
         Better::Less => Some(of(row)?.extra? / ours.extra?),
     };
-    let others = rows.iter().filter(|row| row.contender != "rpc" && !row.is_limit());
+    let others = rows.iter().filter(|row| !row.is_ours() && !row.is_limit());
     let mut others: Vec<(f64, &str)> =
         others.filter_map(|row| Some((times(&row)?, row.contender.as_str()))).collect();
     others.sort_by(|(a, _), (b, _)| a.total_cmp(b));
@@ -91,7 +91,7 @@ pub(super) fn latency_headline(rows: &[&Row]) -> String {
     };
     let begin =
         format!("Half of rpc's calls take at most {}, 999 of 1,000 at most {}", time(p50), time(p999));
-    let others = rows.iter().filter(|row| row.contender != "rpc" && !row.is_limit());
+    let others = rows.iter().filter(|row| !row.is_ours() && !row.is_limit());
     let best =
         others.filter_map(|row| Some((of(row)?, row))).min_by(|((a, _), _), ((b, _), _)| a.total_cmp(b));
     match best {

@@ -104,7 +104,7 @@ fn section(report: &Report, scenario: &Scenario, rows: &[&Row]) -> String {
         (Kind::Loads, _) if rows.iter().any(|row| row.x.is_some()) => {
             let x = "concurrent callers";
             let throughput =
-                Axes { x, y: "calls a second", is_x_log: true, is_y_log: false, y_unit: Unit::Number };
+                Axes { x, y: "calls a second", is_x_log: true, is_y_log: true, y_unit: Unit::Number };
             let p99 = Axes { x, y: "p99", is_x_log: true, is_y_log: true, y_unit: Unit::Time };
             lines(&series(&shown, |figures| Some(figures.rps?.median)), &throughput)
                 + &format!("<h3>{}</h3>", escape(&knee_latency_headline(rows)))

@@ -100,6 +100,11 @@ pub(crate) struct Row {
 }
 
 impl Row {
+    /// Whether this is this project, in whatever way.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.contender == "rpc" || self.contender.starts_with("rpc-")
+    }
+
     /// Whether this is the limit, or one of its ways to write.
     pub(crate) fn is_limit(&self) -> bool {
         self.contender.starts_with("limit")

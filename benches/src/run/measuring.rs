@@ -15,7 +15,7 @@ use crate::report::{Figures, Report, Round, Row, Spread};
 use crate::scenario::{Entrant, Extra, Scenario, Step, Weight};
 
 /// The servers of a scenario, by what they are started with.
-type Servers = HashMap<String, Result<Server, String>>;
+type Servers = HashMap<(String, bool), Result<Server, String>>;
 
 /// What one contender's rounds saw, or why they ended.
 type Rounds = Result<Vec<Taken>, String>;
@@ -31,6 +31,8 @@ struct Taken {
 pub(super) struct Measuring<'a> {
     pub(super) scenario: &'a Scenario,
     pub(super) layout: Layout,
+    /// That of entrants who are pinned where others are not.
+    pub(super) pinned: Layout,
     pub(super) rounds: usize,
     pub(super) seconds: f64,
     pub(super) warm_up: f64,
@@ -40,11 +42,13 @@ pub(super) struct Measuring<'a> {
 
 impl Measuring<'_> {
     pub(super) async fn loads(&mut self) {
-        let loads: usize = self.scenario.steps.iter().map(|step| step.entrants.len()).sum();
-        self.progress.set_length((loads * self.rounds) as u64);
+        // All steps in each round, so that what one step has over another is not what the machine had.
+        let all: Vec<Entrant> = self.scenario.steps.iter().flat_map(|step| step.entrants.clone()).collect();
+        self.progress.set_length((all.len() * self.rounds) as u64);
         let servers = self.servers().await;
+        let mut taken = self.rounds(&all, &servers, "").await.into_iter();
         for step in &self.scenario.steps {
-            let rounds = self.rounds(&step.entrants, &servers, "").await;
+            let rounds = taken.by_ref().take(step.entrants.len()).collect();
             self.add(step, rounds);
         }
     }
@@ -132,13 +136,17 @@ impl Measuring<'_> {
     async fn servers(&self) -> Servers {
         let mut servers = Servers::new();
         for entrant in self.scenario.steps.iter().flat_map(|step| &step.entrants) {
-            if let Entry::Vacant(vacant) = servers.entry(entrant.server()) {
+            if let Entry::Vacant(vacant) = servers.entry((entrant.server(), entrant.is_pinned)) {
                 self.progress.set_message(format!("{} starts", entrant.name));
-                let server = Server::start(entrant, self.layout).await;
+                let server = Server::start(entrant, self.layout_of(entrant)).await;
                 vacant.insert(server.map_err(|error| format!("{error:#}")));
             }
         }
         servers
+    }
+
+    fn layout_of(&self, entrant: &Entrant) -> Layout {
+        if entrant.is_pinned { self.pinned } else { self.layout }
     }
 
     /// Each round gives everyone a turn, so that a machine that changes its pace changes it for all;
@@ -149,7 +157,7 @@ impl Measuring<'_> {
             let entrant = &entrants[turn];
             self.progress.set_message(entrant.name.clone());
             if taken[turn].is_ok() && self.takes_part(entrant, round) {
-                match &servers[&entrant.server()] {
+                match &servers[&(entrant.server(), entrant.is_pinned)] {
                     Ok(server) => keep(&mut taken[turn], self.load(server, entrant, more, round).await),
                     Err(error) => taken[turn] = Err(error.clone()),
                 }
@@ -266,14 +274,11 @@ fn extra(
     let rps = its.rps?.median;
     match extra {
         Extra::P50Ratio => Some(ours?.p50_us? / its.p50_us?),
-        Extra::ShareOf(pinned) if contender == "rpc" => {
-            Some(rps / report.figures(pinned, "rpc")?.rps?.median)
-        }
         Extra::Seconds(calls) => Some(calls / rps),
         Extra::Megabytes(bytes) => Some(rps * bytes / 1e6),
         Extra::Late => its.late_p99_us,
         Extra::P99Over(step) => Some(its.p99_us? / report.figures(step, contender)?.p99_us?),
-        Extra::None | Extra::ShareOf(_) | Extra::KibPerConnection | Extra::AllocationsPerCall => None,
+        Extra::None | Extra::KibPerConnection | Extra::AllocationsPerCall => None,
     }
 }
 
@@ -281,7 +286,7 @@ fn extra(
 #[allow(clippy::float_cmp, reason = "round values, which are exact")]
 mod tests {
     use super::*;
-    use crate::report::tests::{report, row};
+    use crate::report::tests::row;
 
     #[test]
     fn each_round_gives_everyone_one_turn_and_begins_with_another() {
@@ -307,14 +312,5 @@ mod tests {
         keep(&mut taken, Ok(3));
         keep(&mut taken, Err(anyhow::anyhow!("second")));
         assert_eq!(taken, Err("first".into()));
-    }
-
-    #[test]
-    fn only_ours_is_compared_with_its_own_pinned_figure() {
-        let report = report(vec![row("inflight-64", "rpc", 200.0)]);
-        let its = row("inflight-64-unpinned", "rpc", 150.0).outcome.expect("it has figures");
-        let share = Extra::ShareOf("inflight-64");
-        assert_eq!(extra(share, "rpc", &its, Some(&its), &report), Some(0.75));
-        assert_eq!(extra(share, "http", &its, Some(&its), &report), None);
     }
 }

@@ -115,13 +115,11 @@ async fn measure_all(options: Options) -> Result<()> {
         let style = ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len} {msg}")?;
         let progress = ProgressBar::new(0).with_style(style);
         progress.set_prefix(format!("[{}/{number_of_scenarios}] {}", i + 1, scenario.name));
-        let layout = Layout {
-            is_pinned: scenario.is_pinned && why_not_pinned.is_none(),
-            workers: if scenario.is_pinned { 1 } else { 2 },
-        };
+        let pinned = Layout { is_pinned: why_not_pinned.is_none(), workers: 1 };
+        let layout = if scenario.is_pinned { pinned } else { Layout { is_pinned: false, workers: 2 } };
         let rounds = scenario.weight.rounds(most_rounds);
         let mut measuring =
-            Measuring { scenario, layout, rounds, seconds, warm_up, progress, report: &mut report };
+            Measuring { scenario, layout, pinned, rounds, seconds, warm_up, progress, report: &mut report };
         match scenario.kind {
             Kind::Loads => measuring.loads().await,
             Kind::OpenLoop(percents) => measuring.open_loop(percents).await,
