@@ -22,13 +22,17 @@ pub struct Config {
     /// Time of one attempt to connect, in milliseconds.
     pub connect_timeout_ms: u64,
     /// How long calls wait for a server that cannot be reached, in milliseconds from the first
-    /// failure; after that they fail at once, until it is back.
+    /// failure, or from the loss of a connection with calls; after that they fail at once, until it is
+    /// back. With 0 they wait for the first attempt, however it goes, and for no other one.
     pub fail_fast_after_ms: u64,
     /// Shortest window of the back-off between attempts to connect, in milliseconds; the first
     /// attempt after a failure is made at once.
     pub reconnect_base_ms: u64,
     /// Longest window of the back-off, in milliseconds.
     pub reconnect_cap_ms: u64,
+    /// Longest time between attempts to connect while calls come in and fail, in milliseconds: a call
+    /// shortens the back-off to a random time of half of it to all of it. 0 leaves the back-off alone.
+    pub reconnect_wanted_ms: u64,
     /// Calls in flight on the connection; more wait for room.
     pub in_flight_max: usize,
     /// Bytes of requests that wait to be written; more calls wait for room.
@@ -58,6 +62,24 @@ pub struct Config {
     /// Sends every call without an id, for a server that knows none, as tornado-TCP's: calls run
     /// one after another and are answered in their order.
     pub ordered: bool,
+    /// Received silence, in milliseconds, after which the server is asked with a `ping`, and again
+    /// after each such time; 0 turns it off. Only what is received counts, however much is sent.
+    ///
+    /// A connection that has never used an id is not pinged: its server may know none and would answer
+    /// in the place of another call. A server that has stopped reading at its
+    /// `in_flight_per_connection` does not answer either: where so many calls take longer than
+    /// `ping_misses_max + 1` intervals, keep `in_flight_max` below it, or make this longer.
+    pub ping_interval_ms: u64,
+    /// Pings in a row with nothing received in their interval before the connection is dead.
+    pub ping_misses_max: u32,
+    /// Whether a connection is pinged that has no call in flight and has sent nothing either: two
+    /// short lines an interval. Without it, only TCP keepalive watches an idle connection, at the cost
+    /// of one packet each way in `keepalive_idle_ms` and without waking a process; a server that is
+    /// stopped is then noticed by the next calls only.
+    pub ping_idle: bool,
+    /// Time in milliseconds in which the server takes none of the bytes that wait for it, before the
+    /// connection is dead; 0 turns it off.
+    pub write_stall_timeout_ms: u64,
     /// Idle time before TCP keepalive probes, in milliseconds; 0 turns them off.
     pub keepalive_idle_ms: u64,
     /// Time between TCP keepalive probes, in milliseconds.
@@ -77,6 +99,7 @@ impl Default for Config {
             fail_fast_after_ms: 1_000,
             reconnect_base_ms: 50,
             reconnect_cap_ms: 5_000,
+            reconnect_wanted_ms: 1_000,
             in_flight_max: 65_536,
             output_bytes_max: 8 * 1024 * 1024,
             reply_bytes_max: 16 * 1024 * 1024,
@@ -88,6 +111,10 @@ impl Default for Config {
             stream_credit: 64,
             events_max: 64,
             ordered: false,
+            ping_interval_ms: 5_000,
+            ping_misses_max: 2,
+            ping_idle: true,
+            write_stall_timeout_ms: 10_000,
             keepalive_idle_ms: 10_000,
             keepalive_interval_ms: 3_000,
             keepalive_probes: 3,

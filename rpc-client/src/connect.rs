@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::config::Config;
-use crate::connection::Connection;
+use crate::connection::{Connection, Loss};
 use crate::events::Events;
 
 /// What a connection can run over. Implemented by every stream that fits.
@@ -89,19 +89,20 @@ pub(crate) enum Connector {
 }
 
 impl Connector {
-    /// Opens a connection whose driver runs as a task.
+    /// Opens a connection whose driver runs as a task, and calls `at_end` when it is over.
     pub(crate) async fn open(
         &self,
         address: &Arc<str>,
         config: &Arc<Config>,
         events: &Events,
+        at_end: impl FnOnce(Loss) + Send + 'static,
     ) -> io::Result<Arc<Connection>> {
         let parts = (Arc::clone(address), Arc::clone(config), events.clone());
         match self {
-            Self::Own(connect) => Ok(run(connect.connect(address).await?, parts)),
+            Self::Own(connect) => Ok(run(connect.connect(address).await?, parts, at_end)),
             Self::System => match address.strip_prefix("unix:") {
-                Some(path) => Ok(run(UnixStream::connect(path).await?, parts)),
-                None => Ok(run(open_tcp(address, config).await?, parts)),
+                Some(path) => Ok(run(UnixStream::connect(path).await?, parts, at_end)),
+                None => Ok(run(open_tcp(address, config).await?, parts, at_end)),
             },
         }
     }
@@ -119,9 +120,10 @@ impl fmt::Debug for Connector {
 fn run<IO: ByteStream>(
     stream: IO,
     (address, config, events): (Arc<str>, Arc<Config>, Events),
+    at_end: impl FnOnce(Loss) + Send + 'static,
 ) -> Arc<Connection> {
     let (connection, driver) = Connection::new(stream, address, config, events);
-    tokio::spawn(driver);
+    tokio::spawn(async move { at_end(driver.await) });
     connection
 }
 

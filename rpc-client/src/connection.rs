@@ -20,7 +20,7 @@ use rpc_core::frame::{
     FromServer, ReplyFrame, UnverifiedData, UsualReply, encode_cancel, encode_credit, encode_request,
 };
 use rpc_core::in_flight::{InFlight, OrderedReply};
-use rpc_core::{RawJson, Request, Status};
+use rpc_core::{CmdId, RawJson, Request, Status};
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
@@ -29,6 +29,7 @@ use tokio::time::{Instant, Sleep};
 use crate::config::Config;
 use crate::error::{Cause, Error, Kind};
 use crate::events::{ConnectionEvent, Events};
+use crate::liveness::{Liveness, Verdict, earliest};
 
 /// What one read takes at most; a connection keeps one buffer of this size, and a larger one only
 /// while a longer reply passes through.
@@ -40,6 +41,10 @@ const READ_BYTES_MIN: usize = 4 * 1024;
 /// flight, so that four such chunks are under way between the two sides, within these bounds.
 const CHUNK_MIN: usize = 4;
 const CHUNK_MAX: usize = 64;
+
+/// The ids of pings, in turn. They are the last ones of the slot table's last slots, which its calls never
+/// come to; so an answer finds no call, and a full table does not keep a ping from being sent.
+const PING_IDS: [u64; 2] = [rpc_core::frame::ID_MAX, rpc_core::frame::ID_MAX - 1];
 
 /// One end of a connection, as callers hold it. Dropping the last handle lets the driver write what
 /// is left and close.
@@ -75,6 +80,8 @@ struct State {
     ended: Option<Cause>,
     /// Whether any call has had a reply.
     has_answered: bool,
+    /// Whether any call had an id: the server of one that has none may know no ids.
+    uses_ids: bool,
 }
 
 /// One call, from its first byte to its end.
@@ -112,6 +119,14 @@ enum Failure {
     Expired,
 }
 
+/// What the driver reports at its end.
+pub(crate) struct Loss {
+    /// Why the connection ended.
+    pub(crate) cause: Cause,
+    /// Calls that it left behind without a reply.
+    pub(crate) calls: usize,
+}
+
 /// Why a call could not begin.
 pub(crate) enum Refusal {
     /// The connection takes no new calls; another one may.
@@ -127,7 +142,7 @@ impl Connection {
         address: Arc<str>,
         config: Arc<Config>,
         events: Events,
-    ) -> (Arc<Self>, impl Future<Output = ()> + Send + use<IO>)
+    ) -> (Arc<Self>, impl Future<Output = Loss> + Send + use<IO>)
     where
         IO: AsyncRead + AsyncWrite + Unpin + Send,
     {
@@ -145,6 +160,7 @@ impl Connection {
             is_closing: false,
             ended: None,
             has_answered: false,
+            uses_ids: false,
         };
         let shared = Arc::new(Shared {
             address,
@@ -159,7 +175,7 @@ impl Connection {
         let mut driver = Driver::new(io, Arc::clone(&shared));
         let run = async move {
             let ended = poll_fn(|cx| driver.poll(cx)).await;
-            driver.finish(ended);
+            driver.finish(ended)
         };
         (Arc::new(Self(shared)), run)
     }
@@ -197,6 +213,7 @@ impl Connection {
             let Some((id, _)) = state.calls.open() else {
                 return Err(Refusal::Full);
             };
+            state.uses_ids = true;
             // Nothing will answer it.
             state.calls.close(id);
             Some(id)
@@ -346,6 +363,7 @@ impl State {
         let Some((id, slot)) = opened else {
             return Err(Refusal::Full);
         };
+        self.uses_ids |= !is_ordered;
         let before = self.output.len();
         encode_request(&mut self.output, (!is_ordered).then_some(id), request);
         self.appended += (self.output.len() - before) as u64;
@@ -363,6 +381,12 @@ impl State {
             self.wake_driver();
         }
         Ok(id)
+    }
+
+    /// Whether the server's silence says anything about it.
+    fn is_watched(&self, config: &Config, appended_when_heard: u64) -> bool {
+        let is_idle = || self.calls.is_empty() && self.appended == appended_when_heard;
+        self.uses_ids && (config.ping_idle || !is_idle())
     }
 
     fn has_room(&self, config: &Config, is_ordered: bool) -> bool {
@@ -572,6 +596,10 @@ struct Driver<IO> {
     farewell: Option<Status>,
     /// Why nothing can be written any more. What has been received is still delivered.
     write_error: Option<io::Error>,
+    liveness: Liveness,
+    /// What had been sent when something was last known to be received.
+    appended_when_heard: u64,
+    pings: usize,
     timer: Option<Pin<Box<Sleep>>>,
     woken: Vec<Waker>,
 }
@@ -584,6 +612,8 @@ enum Ended {
     ByServer,
     /// The server's bytes make no sense.
     Nonsense(String),
+    /// The server is not there any more.
+    Dead(String),
 }
 
 impl<IO> Driver<IO>
@@ -596,6 +626,9 @@ where
             writing: Vec::new(),
             at: 0,
             lines: LineDecoder::new(shared.config.reply_bytes_max),
+            liveness: Liveness::new(&shared.config, Instant::now()),
+            appended_when_heard: 0,
+            pings: 0,
             shared,
             input: Vec::new(),
             start: 0,
@@ -617,10 +650,13 @@ where
                 ready!(Pin::new(&mut self.io).poll_shutdown(cx))?;
                 return Poll::Ready(Ok(Ended::Done));
             }
+            self.watch_writing();
             match self.deliver() {
                 Ok(true) => {
                     // However many replies come, no deadline waits for their end.
-                    let _ = self.poll_deadlines(cx);
+                    if let Poll::Ready(Err(dead)) = self.poll_timer(cx) {
+                        return Poll::Ready(Ok(Ended::Dead(dead)));
+                    }
                     // The callers that were woken come first: what they send leaves in one write.
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
@@ -638,8 +674,8 @@ where
             if let Some(error) = self.write_error.take() {
                 return Poll::Ready(Err(error));
             }
-            if self.poll_deadlines(cx).is_pending() {
-                return Poll::Pending;
+            if let Err(dead) = ready!(self.poll_timer(cx)) {
+                return Poll::Ready(Ok(Ended::Dead(dead)));
             }
         }
     }
@@ -707,6 +743,7 @@ where
         let mut buffer = ReadBuf::new(&mut self.input[self.end..]);
         ready!(Pin::new(&mut self.io).poll_read(cx, &mut buffer))?;
         let read = buffer.filled().len();
+        self.liveness.has_received();
         self.end += read;
         if self.end == self.input.len() {
             self.room_wanted = READ_BYTES;
@@ -758,9 +795,24 @@ where
         outcome.map(|()| delivered > 0)
     }
 
-    /// Ends the calls that are past their deadline. Ready where the time had come.
-    fn poll_deadlines(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(next) = self.shared.lock().next_deadline else {
+    /// Tells the judge of the peer whether it takes what is sent.
+    fn watch_writing(&mut self) {
+        if self.at == self.writing.len() {
+            self.liveness.is_not_stalled();
+        } else {
+            let written = self.shared.lock().written;
+            self.liveness.is_stalled(written);
+        }
+    }
+
+    /// Sleeps until a call's deadline or the next look at whether the server is still there. Ready where
+    /// the time of either had come; the error says why the connection is dead.
+    fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), String>> {
+        let (deadline, is_watched) = {
+            let state = self.shared.lock();
+            (state.next_deadline, state.is_watched(&self.shared.config, self.appended_when_heard))
+        };
+        let Some(next) = earliest(deadline, self.liveness.next_look(is_watched)) else {
             return Poll::Pending;
         };
         let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(next)));
@@ -769,6 +821,14 @@ where
         }
         ready!(timer.as_mut().poll(cx));
         let now = Instant::now();
+        if deadline.is_some_and(|deadline| deadline <= now) {
+            self.expire(now);
+        }
+        Poll::Ready(self.look(now, is_watched))
+    }
+
+    /// Ends the calls that are past their deadline.
+    fn expire(&mut self, now: Instant) {
         let mut state = self.shared.lock();
         let mut earliest: Option<Instant> = None;
         for (_, slot) in state.calls.iter_mut() {
@@ -790,30 +850,50 @@ where
         for waker in self.woken.drain(..) {
             waker.wake();
         }
-        Poll::Ready(())
+    }
+
+    /// Looks whether the server is still there, and asks it where it is silent.
+    fn look(&mut self, now: Instant, is_watched: bool) -> Result<(), String> {
+        match self.liveness.look(now, is_watched) {
+            Verdict::Dead(why) => return Err(why),
+            Verdict::Ping => {
+                let id = PING_IDS[self.pings % PING_IDS.len()];
+                self.pings = self.pings.wrapping_add(1);
+                let ping = Request::new(CmdId::PING, RawJson::NULL);
+                let mut state = self.shared.lock();
+                state.append(|output| encode_request(output, Some(id), &ping));
+            }
+            Verdict::Heard => self.appended_when_heard = self.shared.lock().appended,
+            Verdict::Fine => {}
+        }
+        Ok(())
     }
 }
 
 impl<IO> Driver<IO> {
-    fn finish(&mut self, ended: io::Result<Ended>) {
+    fn finish(&mut self, ended: io::Result<Ended>) -> Loss {
         let farewell = self.farewell.take();
         let because = farewell.as_ref().map(|status| format!(" after saying: {status}")).unwrap_or_default();
         let cause = match ended {
             Ok(Ended::Done) => Cause::new("the connection was closed by this side"),
             Ok(Ended::ByServer) => Cause::new(format!("the server closed the connection{because}")),
-            Ok(Ended::Nonsense(what)) => Cause::new(format!("the connection was given up: {what}")),
+            Ok(Ended::Nonsense(what) | Ended::Dead(what)) => {
+                Cause::new(format!("the connection was given up: {what}"))
+            }
             Err(error) => Cause::with_source(format!("the connection was lost{because}: {error}"), error),
         };
-        self.end_all(&cause, farewell.is_some_and(|status| status.is_rejected()));
+        let calls = self.end_all(&cause, farewell.is_some_and(|status| status.is_rejected()));
+        Loss { cause, calls }
     }
 
-    /// The one way out for calls that the connection leaves behind.
-    fn end_all(&mut self, cause: &Cause, was_rejected: bool) {
+    /// The one way out for calls that the connection leaves behind. Returns how many there were.
+    fn end_all(&mut self, cause: &Cause, was_rejected: bool) -> usize {
         let mut woken = Vec::new();
         let mut state = self.shared.lock();
         if state.ended.is_some() {
-            return;
+            return 0;
         }
+        let mut calls = 0;
         state.ended = Some(cause.clone());
         self.shared.tell_of_the_end(cause);
         let written = state.written;
@@ -822,6 +902,7 @@ impl<IO> Driver<IO> {
         let was_rejected = was_rejected && !state.has_answered;
         for (_, slot) in state.calls.iter_mut() {
             if matches!(slot.progress, Progress::Waiting) {
+                calls += 1;
                 // A frame that did not leave whole was not executed, whatever it looked like.
                 let may_have_run = slot.frame_end <= written && !was_rejected;
                 slot.progress = Progress::Done(Err(Failure::Lost { may_have_run, cause: cause.clone() }));
@@ -834,6 +915,7 @@ impl<IO> Driver<IO> {
         for waker in woken {
             waker.wake();
         }
+        calls
     }
 }
 

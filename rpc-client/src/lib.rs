@@ -38,6 +38,7 @@ pub mod discover;
 pub mod error;
 pub mod events;
 pub mod layers;
+mod liveness;
 pub mod log;
 pub mod mock;
 pub mod pipe;

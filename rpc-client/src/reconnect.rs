@@ -1,15 +1,16 @@
 //! One endpoint: a connection that is opened when it is first needed, by one attempt at a time, and
-//! again after it was lost.
+//! again after it was lost: by the next call, or at once where it was lost with calls in flight.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use rpc_core::backoff::Backoff;
+use rpc_core::backoff::{Backoff, half_jitter};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::config::Config;
 use crate::connect::Connector;
-use crate::connection::Connection;
+use crate::connection::{Connection, Loss};
 use crate::error::{Cause, Error, Kind};
 use crate::events::Events;
 use crate::progress as watch;
@@ -21,14 +22,17 @@ pub(crate) struct Endpoint {
     /// None where the address is the name of a byte stream made elsewhere.
     connector: Option<Connector>,
     events: Events,
+    /// Tells who is connecting that calls come in.
+    wanted: Arc<Notify>,
     state: Mutex<State>,
 }
 
 enum State {
-    /// Nobody has asked yet, or the last connection is over.
+    /// Nobody has asked yet.
     Idle,
     /// Somebody is connecting; those who wait watch how it goes.
     Connecting(watch::Receiver<Attempts>),
+    /// The last connection, be it over by now.
     Connected(Arc<Connection>),
 }
 
@@ -36,8 +40,16 @@ enum State {
 #[derive(Clone)]
 enum Attempts {
     FirstUnderWay,
-    Failing { since: Instant, last: Cause },
+    /// The first one after the loss of a connection with calls.
+    AfterLoss(Failure),
+    Failing(Failure),
     Succeeded(Arc<Connection>),
+}
+
+#[derive(Clone)]
+struct Failure {
+    since: Instant,
+    last: Cause,
 }
 
 impl Endpoint {
@@ -47,8 +59,7 @@ impl Endpoint {
         connector: Connector,
         events: Events,
     ) -> Arc<Self> {
-        let state = Mutex::new(State::Idle);
-        Arc::new(Self { address, config, connector: Some(connector), events, state })
+        Self::in_state(State::Idle, address, config, Some(connector), events)
     }
 
     /// An endpoint with a connection that was made elsewhere; it is not made again.
@@ -58,8 +69,18 @@ impl Endpoint {
         connection: Arc<Connection>,
         events: Events,
     ) -> Arc<Self> {
-        let state = Mutex::new(State::Connected(connection));
-        Arc::new(Self { address, config, connector: None, events, state })
+        Self::in_state(State::Connected(connection), address, config, None, events)
+    }
+
+    fn in_state(
+        state: State,
+        address: Arc<str>,
+        config: Arc<Config>,
+        connector: Option<Connector>,
+        events: Events,
+    ) -> Arc<Self> {
+        let (wanted, state) = (Arc::default(), Mutex::new(state));
+        Arc::new(Self { address, config, connector, events, wanted, state })
     }
 
     pub(crate) fn address(&self) -> &Arc<str> {
@@ -111,12 +132,14 @@ impl Endpoint {
                 let patience = match now {
                     Attempts::Succeeded(connection) => return Ok(connection),
                     Attempts::FirstUnderWay => None,
-                    Attempts::Failing { since, last } => {
-                        let until = since + self.config.fail_fast_after();
-                        if until <= Instant::now() {
-                            return Err(self.not_sent(last));
+                    Attempts::AfterLoss(_) if self.config.fail_fast_after().is_zero() => None,
+                    Attempts::AfterLoss(failure) | Attempts::Failing(failure) => {
+                        self.wanted.notify_one();
+                        let until = failure.since.checked_add(self.config.fail_fast_after());
+                        if until.is_some_and(|until| until <= Instant::now()) {
+                            return Err(self.not_sent(failure.last));
                         }
-                        Some(until)
+                        until
                     }
                 };
                 let changed = attempts.changed();
@@ -148,22 +171,52 @@ impl Endpoint {
     ) -> Result<Arc<Connection>, watch::Receiver<Attempts>> {
         let mut state = self.lock();
         match &*state {
-            State::Connected(connection) if connection.is_usable() => return Ok(Arc::clone(connection)),
+            State::Connected(connection) if connection.is_usable() => Ok(Arc::clone(connection)),
             // Sender gone without success: its runtime was shut down under it.
-            State::Connecting(attempts) if attempts.has_changed().is_ok() => return Err(attempts.clone()),
-            State::Idle | State::Connecting(_) | State::Connected(_) => {}
+            State::Connecting(attempts) if attempts.has_changed().is_ok() => Err(attempts.clone()),
+            State::Idle | State::Connecting(_) | State::Connected(_) => {
+                Err(self.begin(&mut state, connector, None))
+            }
         }
-        let (progress, attempts) = watch::channel(Attempts::FirstUnderWay);
+    }
+
+    /// Begins to connect; the state that is locked sees to it that nobody else does.
+    fn begin(
+        self: &Arc<Self>,
+        state: &mut State,
+        connector: &Connector,
+        lost: Option<Failure>,
+    ) -> watch::Receiver<Attempts> {
+        let failing_since = lost.as_ref().map(|lost| lost.since);
+        let (progress, attempts) = watch::channel(lost.map_or(Attempts::FirstUnderWay, Attempts::AfterLoss));
         *state = State::Connecting(attempts.clone());
-        drop(state);
-        let attempt = Attempt {
+        let connecting = Connecting {
+            endpoint: Arc::downgrade(self),
             address: Arc::clone(&self.address),
             config: Arc::clone(&self.config),
             connector: connector.clone(),
             events: self.events.clone(),
+            wanted: Arc::clone(&self.wanted),
+            failing_since,
         };
-        tokio::spawn(keep_connecting(Arc::downgrade(self), attempt, progress));
-        Err(attempts)
+        tokio::spawn(connecting.run(progress));
+        attempts
+    }
+
+    /// A connection is over. One that was in use is wanted again: the next call shall find it, or a
+    /// reason to fail at once.
+    fn lost(self: &Arc<Self>, loss: Loss) {
+        let Some(connector) = self.connector.as_ref().filter(|_| loss.calls > 0) else { return };
+        let mut state = self.lock();
+        let is_open = match &*state {
+            State::Connected(connection) => connection.is_usable(),
+            State::Connecting(_) => true,
+            State::Idle => false,
+        };
+        if !is_open {
+            let failure = Failure { since: Instant::now(), last: loss.cause };
+            self.begin(&mut state, connector, Some(failure));
+        }
     }
 
     /// Changes of the state are single steps, so a panic elsewhere leaves nothing half done.
@@ -172,40 +225,73 @@ impl Endpoint {
     }
 }
 
-/// What an attempt to connect needs, without holding the endpoint.
-struct Attempt {
+/// The one task that connects. It holds the endpoint no longer than others do.
+struct Connecting {
+    endpoint: Weak<Endpoint>,
     address: Arc<str>,
     config: Arc<Config>,
     connector: Connector,
     events: Events,
+    wanted: Arc<Notify>,
+    failing_since: Option<Instant>,
 }
 
-/// Tries until it succeeds, for as long as anybody holds the endpoint.
-async fn keep_connecting(endpoint: Weak<Endpoint>, attempt: Attempt, progress: watch::Sender<Attempts>) {
-    let Attempt { address, config, connector, events } = attempt;
-    let base = Duration::from_millis(config.reconnect_base_ms);
-    let cap = Duration::from_millis(config.reconnect_cap_ms);
-    let mut backoff = Backoff::new(base, cap);
-    let mut failing_since = None;
-    while endpoint.strong_count() > 0 {
-        let opening = connector.open(&address, &config, &events);
-        let cause = match tokio::time::timeout(config.connect_timeout(), opening).await {
-            Ok(Ok(connection)) => {
-                if let Some(endpoint) = endpoint.upgrade() {
-                    *endpoint.lock() = State::Connected(Arc::clone(&connection));
+impl Connecting {
+    /// Tries until it succeeds, for as long as anybody holds the endpoint.
+    async fn run(mut self, progress: watch::Sender<Attempts>) {
+        let base = Duration::from_millis(self.config.reconnect_base_ms);
+        let cap = Duration::from_millis(self.config.reconnect_cap_ms);
+        let mut backoff = Backoff::new(base, cap);
+        while self.endpoint.strong_count() > 0 {
+            let cause = match self.attempt().await {
+                Ok(connection) => {
+                    if let Some(endpoint) = self.endpoint.upgrade() {
+                        *endpoint.lock() = State::Connected(Arc::clone(&connection));
+                    }
+                    progress.send_replace(Attempts::Succeeded(connection));
+                    return;
                 }
-                progress.send_replace(Attempts::Succeeded(connection));
-                return;
+                Err(cause) => cause,
+            };
+            tracing::debug!(address = %self.address, reason = %cause.message, "connecting failed");
+            let since = *self.failing_since.get_or_insert_with(Instant::now);
+            progress.send_replace(Attempts::Failing(Failure { since, last: cause }));
+            self.pause(backoff.next_delay_after(since.elapsed())).await;
+        }
+    }
+
+    async fn attempt(&self) -> Result<Arc<Connection>, Cause> {
+        let endpoint = self.endpoint.clone();
+        let at_end = move |loss| {
+            if let Some(endpoint) = endpoint.upgrade() {
+                endpoint.lost(loss);
             }
-            Ok(Err(error)) => Cause::with_source(format!("cannot connect: {error}"), error),
-            Err(_) => Cause::new(format!(
-                "cannot connect: no answer within `connect_timeout_ms` of {} ms",
-                config.connect_timeout_ms
-            )),
         };
-        tracing::debug!(%address, reason = %cause.message, "connecting failed");
-        let since = *failing_since.get_or_insert_with(Instant::now);
-        progress.send_replace(Attempts::Failing { since, last: cause });
-        tokio::time::sleep(backoff.next_delay()).await;
+        let opening = self.connector.open(&self.address, &self.config, &self.events, at_end);
+        match tokio::time::timeout(self.config.connect_timeout(), opening).await {
+            Ok(Ok(connection)) => Ok(connection),
+            Ok(Err(error)) => Err(Cause::with_source(format!("cannot connect: {error}"), error)),
+            Err(_) => Err(Cause::new(format!(
+                "cannot connect: no answer within `connect_timeout_ms` of {} ms",
+                self.config.connect_timeout_ms
+            ))),
+        }
+    }
+
+    /// Waits for the next attempt: the back-off's time, or a shorter one where somebody calls.
+    async fn pause(&self, delay: Duration) {
+        let wanted_within = Duration::from_millis(self.config.reconnect_wanted_ms);
+        let wanted = async {
+            if wanted_within.is_zero() {
+                std::future::pending::<()>().await;
+            }
+            let least = tokio::time::sleep(half_jitter(wanted_within));
+            self.wanted.notified().await;
+            least.await;
+        };
+        tokio::select! {
+            () = tokio::time::sleep(delay) => {}
+            () = wanted => {}
+        }
     }
 }

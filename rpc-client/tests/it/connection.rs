@@ -23,41 +23,6 @@ async fn a_late_reply_answers_nobody_and_the_next_call_gets_its_own() {
     assert_eq!(tokio::join!(next, play).0.unwrap(), 2);
 }
 
-#[tokio::test(start_paused = true)]
-async fn an_ordered_reply_that_comes_late_does_not_answer_the_next_caller() {
-    let (client, mut peer) = Peer::new(Config { ordered: true, ..Config::default() });
-    let late = client.command(100).timeout(Duration::from_millis(10));
-    assert!(late.call::<_, u64>(&()).await.unwrap_err().is_deadline());
-    let next = client.call::<_, u64>(100, &());
-    let play = async {
-        for _ in 0..2 {
-            let request = peer.line().await;
-            assert!(request.get("id").is_none() && request["timestamp"].is_i64(), "{request}");
-        }
-        peer.send(r#"{"code":0,"data":1}"#).await;
-        peer.send(r#"{"code":0,"data":2}"#).await;
-    };
-    assert_eq!(tokio::join!(next, play).0.unwrap(), 2);
-}
-
-#[tokio::test]
-async fn a_reply_that_makes_no_sense_fails_its_own_call_only() {
-    let (client, mut peer) = Peer::new(Config::default());
-    let calls = async { tokio::join!(client.call::<_, u64>(100, &()), client.call::<_, u64>(100, &())) };
-    let play = async {
-        let first = peer.line().await["id"].as_u64().unwrap();
-        let second = peer.line().await["id"].as_u64().unwrap();
-        peer.send(&format!(r#"{{"id":{first},"code":"zero"}}"#)).await;
-        peer.send(r#"{"id":9007199254740991,"code":0}"#).await;
-        peer.send(r#"{"event":"news","message":"x"}"#).await;
-        peer.send("").await;
-        peer.send(&format!(r#"{{"id":{second},"code":0,"data":2}}"#)).await;
-    };
-    let ((first, second), ()) = tokio::join!(calls, play);
-    assert!(first.unwrap_err().to_string().contains("`code` of the reply has the wrong type"));
-    assert_eq!(second.unwrap(), 2);
-}
-
 #[tokio::test]
 async fn nonsense_that_names_no_call_ends_the_connection_with_a_reason() {
     let (client, mut peer) = Peer::new(Config::default());
@@ -126,20 +91,6 @@ async fn what_the_server_says_before_it_closes_is_in_the_error() {
     let error = tokio::join!(call, play).0.unwrap_err();
     assert!(error.to_string().contains("connections_max is reached"), "{error}");
     assert!(!error.may_have_run() && error.is_retryable());
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_server_that_does_not_read_does_not_hang_callers() {
-    let config = Config { output_bytes_max: 200_000, ..Config::default() };
-    let (client, _peer) = Peer::new(config);
-    let params = "x".repeat(10_000);
-    let calls = (0..100).map(|_| client.call::<_, ()>(100, &params));
-    let started = tokio::time::Instant::now();
-    let errors = futures::future::join_all(calls).await;
-    assert!(errors.iter().all(|result| result.as_ref().unwrap_err().is_deadline()));
-    let unsent = errors.iter().filter(|result| !result.as_ref().unwrap_err().was_sent()).count();
-    assert!(unsent > 50, "most never left: {unsent}");
-    assert_eq!(started.elapsed().as_millis() / 100, 50);
 }
 
 #[tokio::test]

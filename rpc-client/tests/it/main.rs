@@ -3,12 +3,14 @@
 mod blocking;
 mod calls;
 mod connection;
+mod day_one;
 mod discover;
 mod events;
 mod layers;
 mod loss;
 mod mock;
 mod pipe;
+mod reconnect;
 mod shared;
 mod streams;
 mod support;

@@ -1,0 +1,231 @@
+//! Whether a connection's peer is still there: judged by what is received from it, and by whether it
+//! takes what is sent. How much is sent says nothing.
+//!
+//! It has no clock of its own: the driver asks when its timer fires. A read only sets a flag, so that
+//! no call pays for it; the price is that a silence is noticed up to a quarter of an interval late.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::config::Config;
+
+/// A longer time is as good as none, and this one keeps sums of instants from overflowing.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
+
+pub(crate) struct Liveness {
+    ping_interval: Duration,
+    ping_misses_max: u32,
+    stall_timeout: Duration,
+    /// Something was received since the last look.
+    has_received: bool,
+    /// Not before the last byte, and at most a quarter of an interval after it.
+    silent_since: Instant,
+    /// Pings in this silence, none of which was answered in its interval.
+    pings: u32,
+    /// When the silence is looked at; None while it is not watched.
+    look_at: Option<Instant>,
+    stall: Option<Stall>,
+}
+
+/// A write that waits for the peer.
+struct Stall {
+    /// Bytes that had been written when it began, and when it is over.
+    written: u64,
+    until: Instant,
+}
+
+/// What a look comes to.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Fine,
+    /// Something was received since the last look.
+    Heard,
+    /// Ask it: send a ping.
+    Ping,
+    /// The peer is gone: why.
+    Dead(String),
+}
+
+impl Liveness {
+    pub(crate) fn new(config: &Config, now: Instant) -> Self {
+        Self {
+            ping_interval: Duration::from_millis(config.ping_interval_ms).min(LONGEST),
+            ping_misses_max: config.ping_misses_max,
+            stall_timeout: Duration::from_millis(config.write_stall_timeout_ms).min(LONGEST),
+            has_received: false,
+            silent_since: now,
+            pings: 0,
+            look_at: None,
+            stall: None,
+        }
+    }
+
+    /// To be called with every read.
+    pub(crate) fn has_received(&mut self) {
+        self.has_received = true;
+    }
+
+    /// To be called while the peer does not take what is sent, with the bytes that it ever took.
+    pub(crate) fn is_stalled(&mut self, written: u64) {
+        if self.stall_timeout.is_zero() || self.stall.as_ref().is_some_and(|stall| stall.written == written) {
+            return;
+        }
+        self.stall = Some(Stall { written, until: Instant::now() + self.stall_timeout });
+    }
+
+    /// To be called while nothing waits to be written.
+    pub(crate) fn is_not_stalled(&mut self) {
+        self.stall = None;
+    }
+
+    /// When to look next. `is_watched`: the connection's silence matters.
+    pub(crate) fn next_look(&mut self, is_watched: bool) -> Option<Instant> {
+        if self.look_at.is_none() && is_watched && !self.ping_interval.is_zero() {
+            self.begin_silence(Instant::now());
+            self.look_at = Some(self.end_of_interval());
+        }
+        earliest(self.look_at, self.stall.as_ref().map(|stall| stall.until))
+    }
+
+    pub(crate) fn look(&mut self, now: Instant, is_watched: bool) -> Verdict {
+        if self.stall.as_ref().is_some_and(|stall| stall.until <= now) {
+            let limit = self.stall_timeout.as_millis();
+            return Verdict::Dead(format!(
+                "the server took no bytes for `write_stall_timeout_ms` of {limit} ms"
+            ));
+        }
+        if self.look_at.is_none_or(|at| at > now) {
+            return Verdict::Fine;
+        }
+        if self.has_received {
+            self.begin_silence(now);
+            self.look_at = Some(now + self.ping_interval / 4);
+            return Verdict::Heard;
+        }
+        if !is_watched {
+            self.look_at = None;
+            return Verdict::Fine;
+        }
+        if now < self.end_of_interval() {
+            self.look_at = Some(self.end_of_interval());
+            return Verdict::Fine;
+        }
+        if self.pings >= self.ping_misses_max {
+            let (pings, silence) = (self.pings, (now - self.silent_since).as_millis());
+            return Verdict::Dead(format!(
+                "nothing was received for {silence} ms, in spite of {pings} pings"
+            ));
+        }
+        self.pings += 1;
+        // After a jump of the clock, or a process that stood still, the ping still has its whole interval.
+        self.silent_since = self.silent_since.max(now - self.ping_interval * self.pings);
+        self.look_at = Some(self.end_of_interval());
+        Verdict::Ping
+    }
+
+    fn begin_silence(&mut self, now: Instant) {
+        self.has_received = false;
+        self.silent_since = now;
+        self.pings = 0;
+    }
+
+    /// When the interval ends that the last ping began, or the last byte.
+    fn end_of_interval(&self) -> Instant {
+        self.silent_since + self.ping_interval * (self.pings + 1)
+    }
+}
+
+pub(crate) fn earliest(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Looks whenever it is told to, until `end` ms; `heard` ms are when something is received.
+    fn course(config: &Config, heard: &[u64], end: u64) -> Vec<(u64, Verdict)> {
+        let began = Instant::now();
+        let at = |ms| began + Duration::from_millis(ms);
+        let mut liveness = Liveness::new(config, began);
+        liveness.silent_since = began;
+        liveness.look_at = Some(at(config.ping_interval_ms));
+        let mut course = Vec::new();
+        let mut heard = heard.iter().copied().peekable();
+        while let Some(now) = liveness.next_look(true).filter(|now| *now <= at(end)) {
+            while heard.next_if(|ms| at(*ms) <= now).is_some() {
+                liveness.has_received();
+            }
+            let verdict = liveness.look(now, true);
+            let is_dead = matches!(verdict, Verdict::Dead(_));
+            if !matches!(verdict, Verdict::Fine | Verdict::Heard) {
+                course.push((u64::try_from((now - began).as_millis()).unwrap(), verdict));
+            }
+            if is_dead {
+                break;
+            }
+        }
+        course
+    }
+
+    #[test]
+    fn silence_is_asked_about_and_two_misses_are_the_end() {
+        let config = Config::default();
+        let dead = |ms| Verdict::Dead(format!("nothing was received for {ms} ms, in spite of 2 pings"));
+        let expected = [(5_000, Verdict::Ping), (10_000, Verdict::Ping), (15_000, dead(15_000))];
+        assert_eq!(course(&config, &[], 60_000), expected);
+        // Noticed up to a quarter of an interval late, and never early.
+        let expected = [(11_250, Verdict::Ping), (16_250, Verdict::Ping), (21_250, dead(15_000))];
+        assert_eq!(course(&config, &[10, 5_010], 60_000), expected);
+    }
+
+    #[test]
+    fn whatever_is_received_begins_the_count_anew() {
+        let every_second: Vec<_> = (0..60).map(|second| second * 1_000).collect();
+        assert_eq!(course(&Config::default(), &every_second, 60_000), []);
+        let answered: Vec<_> = (1..12).map(|n| n * 5_000).collect();
+        let pings = course(&Config::default(), &answered, 60_000);
+        assert!(pings.iter().all(|(_, verdict)| *verdict == Verdict::Ping), "{pings:?}");
+    }
+
+    #[test]
+    fn a_process_that_stood_still_asks_before_it_judges() {
+        let config = Config::default();
+        let began = Instant::now();
+        let mut liveness = Liveness::new(&config, began);
+        liveness.look_at = Some(began + Duration::from_secs(5));
+        let late = began + Duration::from_secs(3_600);
+        assert_eq!(liveness.look(late, true), Verdict::Ping);
+        assert_eq!(liveness.next_look(true), Some(late + Duration::from_secs(5)));
+    }
+
+    #[test]
+    fn an_idle_connection_that_is_not_watched_needs_no_timer_until_it_is_used() {
+        let began = Instant::now();
+        let mut liveness = Liveness::new(&Config::default(), began);
+        assert_eq!(liveness.next_look(false), None);
+        let at = liveness.next_look(true).unwrap();
+        liveness.has_received();
+        assert_eq!(liveness.look(at, true), Verdict::Heard);
+        let at = liveness.next_look(false).unwrap();
+        assert_eq!(liveness.look(at, false), Verdict::Fine);
+        assert_eq!(liveness.next_look(false), None);
+    }
+
+    #[test]
+    fn no_setting_is_too_long_and_zero_turns_it_off() {
+        let off = Config { ping_interval_ms: 0, write_stall_timeout_ms: 0, ..Config::default() };
+        let mut liveness = Liveness::new(&off, Instant::now());
+        liveness.is_stalled(0);
+        assert_eq!(liveness.next_look(true), None);
+        let endless = Config { ping_interval_ms: u64::MAX, write_stall_timeout_ms: u64::MAX, ..off };
+        let mut liveness = Liveness::new(&endless, Instant::now());
+        liveness.is_stalled(0);
+        let at = liveness.next_look(true).unwrap();
+        assert!(matches!(liveness.look(at, true), Verdict::Dead(_)));
+    }
+}

@@ -1,0 +1,363 @@
+//! The bugs that other clients were born with, each as a test of its own.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::future::join_all;
+use rpc_client::{Client, Code, Config, ConnectionEvent};
+use serde_json::json;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::time::Instant;
+
+use crate::support::{Peer, Seen, pair, router};
+
+/// Seconds until the client's connection is over, and why it is.
+async fn end_of(client: &Client) -> (f64, String) {
+    let (mut events, began) = (client.events(), Instant::now());
+    loop {
+        if let ConnectionEvent::Disconnected { reason, .. } = events.next().await.unwrap() {
+            return (began.elapsed().as_secs_f64(), reason.to_string());
+        }
+    }
+}
+
+/// Heartbeat starved by sends.
+#[tokio::test(start_paused = true)]
+async fn constant_sending_does_not_hide_a_server_that_is_silent() {
+    let (client, mut peer) = Peer::new(Config::default());
+    let send = async {
+        loop {
+            client.notify(100, &"x").await.unwrap();
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    let read = async {
+        let mut pings = 0;
+        while let Ok(Some(line)) = peer.lines.next_line().await {
+            pings += usize::from(line.contains("\"cmdid\":0,"));
+        }
+        pings
+    };
+    let (seconds, reason) = tokio::select! {
+        end = end_of(&client) => end,
+        _ = send => unreachable!("it sends for ever"),
+    };
+    assert!((15.0..17.0).contains(&seconds), "{seconds}");
+    assert!(reason.contains("nothing was received for 15000 ms, in spite of 2 pings"), "{reason}");
+    assert_eq!(read.await, 2);
+}
+
+/// Heartbeat that kills a server which only takes its time.
+#[tokio::test(start_paused = true)]
+async fn a_server_that_answers_pings_may_take_its_time_with_a_call() {
+    let (client, _server) = pair(Seen::default(), Config::default()).await;
+    let mut events = client.events();
+    let slow = client.command(100).timeout(Duration::from_secs(29));
+    assert_eq!(slow.call::<_, u64>(&json!({"value": 3, "ms": 28_000})).await.unwrap(), 3);
+    assert!(futures::poll!(events.next()).is_pending(), "the connection has not ended");
+}
+
+/// Heartbeat that confuses a server without ids: its answer would be taken for another call's.
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_has_never_used_an_id_is_not_pinged() {
+    let (client, mut peer) = Peer::new(Config { ordered: true, ..Config::default() });
+    let slow = client.command(100).timeout(Duration::from_secs(100));
+    let call = slow.call::<_, u64>(&());
+    let play = async {
+        peer.line().await;
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        peer.send(r#"{"code":0,"data":1}"#).await;
+    };
+    assert_eq!(tokio::join!(call, play).0.unwrap(), 1);
+    drop(client);
+    assert_eq!(peer.lines.next_line().await.unwrap(), None, "nothing but the call was sent");
+}
+
+/// Heartbeat that is missed by a timer of its own accord: an idle connection is watched too, or not at
+/// all where the user says so.
+#[tokio::test(start_paused = true)]
+async fn an_idle_connection_is_pinged_unless_it_shall_not_be() {
+    for ping_idle in [true, false] {
+        let (client, mut peer) = Peer::new(Config { ping_idle, ..Config::default() });
+        let call = client.call::<_, u64>(100, &());
+        let play = async {
+            let id = peer.line().await["id"].as_u64().unwrap();
+            peer.send(&format!(r#"{{"id":{id},"code":0,"data":1}}"#)).await;
+        };
+        tokio::join!(call, play).0.unwrap();
+        let idle = tokio::time::timeout(Duration::from_secs(3600), end_of(&client)).await;
+        assert_eq!(idle.is_ok(), ping_idle);
+        assert_eq!(client.is_connected(), !ping_idle);
+        if !ping_idle {
+            // In use again, it is watched again.
+            client.notify(100, &()).await.unwrap();
+            let (seconds, reason) = end_of(&client).await;
+            assert!((15.0..17.0).contains(&seconds), "{seconds} {reason}");
+        }
+    }
+}
+
+/// Both sides blocked in write.
+#[tokio::test]
+async fn a_client_reads_on_while_its_own_writing_waits() {
+    let (ours, mut theirs) = tokio::io::duplex(1024);
+    let client = Client::over(ours, "played", Config::default());
+    let params = "x".repeat(10_000);
+    let calls = join_all((0..100).map(|_| client.call::<_, u64>(100, &params)));
+    let play = async {
+        // The other side does not read before all of this is written, and none of it fits into the pipe.
+        let noise = b"{\"event\":\"news\",\"message\":\"x\"}\n".repeat(10_000);
+        theirs.write_all(&noise).await.unwrap();
+        let (input, mut output) = tokio::io::split(theirs);
+        let mut lines = BufReader::new(input).lines();
+        for _ in 0..100 {
+            let request = lines.next_line().await.unwrap().unwrap();
+            let request: serde_json::Value = serde_json::from_str(&request).unwrap();
+            let reply = format!("{{\"id\":{},\"code\":0,\"data\":1}}\n", request["id"]);
+            output.write_all(reply.as_bytes()).await.unwrap();
+        }
+    };
+    assert!(tokio::join!(calls, play).0.into_iter().all(|reply| reply.unwrap() == 1));
+}
+
+/// A stalled write that is nobody's fault.
+#[tokio::test(start_paused = true)]
+async fn a_server_that_takes_no_bytes_is_dead_even_if_it_speaks() {
+    let (client, mut peer) = Peer::new(Config::default());
+    let params = "x".repeat(100_000);
+    let patient = client.command(100).timeout(Duration::from_secs(100));
+    let calls = async {
+        let began = Instant::now();
+        let (first, second) = tokio::join!(patient.call::<_, ()>(&params), patient.call::<_, ()>(&params));
+        (began.elapsed().as_secs_f64(), first.unwrap_err(), second.unwrap_err())
+    };
+    let speak = async {
+        loop {
+            peer.send("").await;
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    };
+    let (seconds, first, second) = tokio::select! {
+        errors = calls => errors,
+        _ = speak => unreachable!("it speaks for ever"),
+    };
+    assert!((10.0..10.1).contains(&seconds), "{seconds}");
+    let why = "the server took no bytes for `write_stall_timeout_ms` of 10000 ms";
+    assert!(first.to_string().contains(why), "{first}");
+    // Neither frame fits into the pipe, so neither left whole.
+    assert!(first.is_unreachable() && second.is_unreachable(), "{first} {second}");
+}
+
+/// A slow server taken for a stalled one.
+#[tokio::test(start_paused = true)]
+async fn a_server_that_takes_a_few_bytes_now_and_then_is_not_dead() {
+    let (client, peer) = Peer::new(Config { ping_interval_ms: 0, ..Config::default() });
+    let params = "x".repeat(1_000_000);
+    let patient = client.command(100).timeout(Duration::from_secs(600));
+    let call = patient.call::<_, u64>(&params);
+    let play = async {
+        let mut input = peer.lines.into_inner();
+        let (mut chunk, mut taken) = (vec![0; 10_000], Vec::new());
+        while taken.last() != Some(&b'\n') {
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            let length = input.read(&mut chunk).await.unwrap();
+            taken.extend_from_slice(&chunk[..length]);
+        }
+        let request: serde_json::Value = serde_json::from_slice(&taken).unwrap();
+        let mut output = peer.output;
+        let reply = format!("{{\"id\":{},\"code\":0,\"data\":1}}\n", request["id"]);
+        output.write_all(reply.as_bytes()).await.unwrap();
+    };
+    assert_eq!(tokio::join!(call, play).0.unwrap(), 1);
+}
+
+/// A hang in spite of timeouts.
+#[tokio::test(start_paused = true)]
+async fn a_server_that_does_not_read_does_not_hang_callers() {
+    let config = Config { output_bytes_max: 200_000, ..Config::default() };
+    let (client, _peer) = Peer::new(config);
+    let params = "x".repeat(10_000);
+    let calls = (0..100).map(|_| client.call::<_, ()>(100, &params));
+    let started = tokio::time::Instant::now();
+    let errors = futures::future::join_all(calls).await;
+    assert!(errors.iter().all(|result| result.as_ref().unwrap_err().is_deadline()));
+    let unsent = errors.iter().filter(|result| !result.as_ref().unwrap_err().was_sent()).count();
+    assert!(unsent > 50, "most never left: {unsent}");
+    assert_eq!(started.elapsed().as_millis() / 100, 50);
+}
+
+/// A late ordered reply answering the next caller.
+#[tokio::test(start_paused = true)]
+async fn an_ordered_reply_that_comes_late_does_not_answer_the_next_caller() {
+    let (client, mut peer) = Peer::new(Config { ordered: true, ..Config::default() });
+    let late = client.command(100).timeout(Duration::from_millis(10));
+    assert!(late.call::<_, u64>(&()).await.unwrap_err().is_deadline());
+    let next = client.call::<_, u64>(100, &());
+    let play = async {
+        for _ in 0..2 {
+            let request = peer.line().await;
+            assert!(request.get("id").is_none() && request["timestamp"].is_i64(), "{request}");
+        }
+        peer.send(r#"{"code":0,"data":1}"#).await;
+        peer.send(r#"{"code":0,"data":2}"#).await;
+    };
+    assert_eq!(tokio::join!(next, play).0.unwrap(), 2);
+}
+
+/// Insert racing the drain at disconnect.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_call_that_begins_while_the_connection_ends_is_left_behind() {
+    let server = rpc_server::Server::builder().router(router(Seen::default())).bind().await.unwrap();
+    let handle = server.handle();
+    for round in 0..100 {
+        let (handle, opened) = (handle.clone(), Arc::new(AtomicUsize::new(0)));
+        let connect = move |_: String| {
+            let is_first = opened.fetch_add(1, Ordering::SeqCst) == 0;
+            let (ours, mut theirs) = tokio::io::duplex(4096);
+            if is_first {
+                // Takes a few bytes, more each round, and is gone.
+                tokio::spawn(async move { theirs.read_exact(&mut vec![0; 50 * (round % 10)]).await });
+            } else {
+                tokio::spawn(handle.serve_connection(theirs, "memory"));
+            }
+            std::future::ready(Ok(ours))
+        };
+        let config = Config { ping_interval_ms: 0, call_timeout_ms: 60_000, ..Config::default() };
+        let client = Client::builder("memory").config(config).connector(connect).build();
+        let calls = (0..16).map(|_| {
+            let client = client.clone();
+            tokio::spawn(async move { client.call::<_, u64>(100, &json!({"value": 4})).await })
+        });
+        for call in join_all(calls).await {
+            match call.unwrap() {
+                Ok(value) => assert_eq!(value, 4),
+                Err(error) => assert_eq!(error.code(), Code::UNAVAILABLE, "{error}"),
+            }
+        }
+    }
+}
+
+/// A dropped call killing the connection.
+#[tokio::test]
+async fn a_call_that_is_dropped_in_the_middle_of_its_frame_harms_no_other() {
+    // Its frame is far longer than the pipe, so that it is dropped while it is being written.
+    let (ours, theirs) = tokio::io::duplex(1024);
+    let client = Client::over(ours, "played", Config::default());
+    let params = "x".repeat(100_000);
+    let (input, mut output) = tokio::io::split(theirs);
+    let mut input = BufReader::new(input);
+    {
+        let call = client.call::<_, u64>(100, &params);
+        tokio::pin!(call);
+        assert!(futures::poll!(&mut call).is_pending());
+        // Some of it has left.
+        assert!(!input.fill_buf().await.unwrap().is_empty());
+    }
+    let next = client.call::<_, u64>(100, &2);
+    let play = async {
+        let mut lines = input.lines();
+        let mut line = async || -> serde_json::Value {
+            serde_json::from_str(&lines.next_line().await.unwrap().unwrap()).unwrap()
+        };
+        let (given_up, cancel, next) = (line().await, line().await, line().await);
+        assert_eq!(given_up["params"], params, "whole, or nobody could read the next one");
+        assert_eq!(cancel, json!({"cmdid": 4, "oneway": true, "params": {"id": given_up["id"]}}));
+        let reply = format!("{{\"id\":{},\"code\":0,\"data\":2}}\n", next["id"]);
+        output.write_all(reply.as_bytes()).await.unwrap();
+    };
+    assert_eq!(tokio::join!(next, play).0.unwrap(), 2);
+}
+
+/// One undecodable reply failing others.
+#[tokio::test]
+async fn a_reply_that_makes_no_sense_fails_its_own_call_only() {
+    let (client, mut peer) = Peer::new(Config::default());
+    let calls = async { tokio::join!(client.call::<_, u64>(100, &()), client.call::<_, u64>(100, &())) };
+    let play = async {
+        let first = peer.line().await["id"].as_u64().unwrap();
+        let second = peer.line().await["id"].as_u64().unwrap();
+        peer.send(&format!(r#"{{"id":{first},"code":"zero"}}"#)).await;
+        peer.send(r#"{"id":9007199254740991,"code":0}"#).await;
+        peer.send(r#"{"event":"news","message":"x"}"#).await;
+        peer.send("").await;
+        peer.send(&format!(r#"{{"id":{second},"code":0,"data":2}}"#)).await;
+    };
+    let ((first, second), ()) = tokio::join!(calls, play);
+    assert!(first.unwrap_err().to_string().contains("`code` of the reply has the wrong type"));
+    assert_eq!(second.unwrap(), 2);
+}
+
+/// A single request on an idle connection waiting to be flushed.
+#[tokio::test(start_paused = true)]
+async fn a_single_request_leaves_at_once() {
+    let (client, mut peer) = Peer::new(Config::default());
+    for _ in 0..3 {
+        let began = Instant::now();
+        let call = client.call::<_, u64>(100, &());
+        let play = async {
+            let id = peer.line().await["id"].as_u64().unwrap();
+            assert_eq!(began.elapsed(), Duration::ZERO, "no timer had to fire for it");
+            peer.send(&format!(r#"{{"id":{id},"code":0,"data":1}}"#)).await;
+        };
+        tokio::join!(call, play).0.unwrap();
+        assert_eq!(began.elapsed(), Duration::ZERO);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
+/// In-flight entries left after timeouts.
+#[tokio::test(start_paused = true)]
+async fn calls_that_time_out_or_are_dropped_leave_their_places_to_others() {
+    const PLACES: usize = 4;
+    let config = Config { in_flight_max: PLACES, ping_interval_ms: 0, ..Config::default() };
+    let (client, mut peer) = Peer::new(config);
+    let read = tokio::spawn(async move { while peer.lines.next_line().await.unwrap().is_some() {} });
+    for _ in 0..1_000 {
+        let soon = client.command(100).timeout(Duration::from_millis(10));
+        for result in join_all((0..PLACES).map(|_| soon.call::<_, ()>(&()))).await {
+            let error = result.unwrap_err();
+            assert!(error.is_deadline() && error.was_sent(), "it had a place at once: {error}");
+        }
+        let dropped = join_all((0..PLACES).map(|_| soon.call::<_, ()>(&())));
+        tokio::pin!(dropped);
+        assert!(futures::poll!(dropped).is_pending());
+    }
+    drop(client);
+    read.await.unwrap();
+}
+
+/// Deadline not covering the queue.
+#[tokio::test(start_paused = true)]
+async fn the_deadline_covers_whatever_a_call_has_to_wait_for() {
+    let soon = Duration::from_millis(50);
+    let check = async |client: &Client, params: &str, was_sent: bool| {
+        let began = Instant::now();
+        let error = client.command(100).timeout(soon).call::<_, ()>(params).await.unwrap_err();
+        assert!(error.is_deadline() && error.was_sent() == was_sent, "{error}");
+        assert_eq!(began.elapsed().as_millis() / 10, 5, "{error}");
+    };
+    // A reply.
+    let (client, _peer) = Peer::new(Config::default());
+    check(&client, "", true).await;
+    // Its frame's turn to be written.
+    check(&client, &"x".repeat(100_000), true).await;
+    // Room in the output.
+    let (client, _peer) = Peer::new(Config { output_bytes_max: 1, ..Config::default() });
+    for params in ["x".repeat(100_000), String::new()] {
+        // The first one fills the pipe, the second one the output.
+        let ahead = client.call::<_, ()>(100, &params);
+        assert!(tokio::time::timeout(Duration::from_millis(1), ahead).await.is_err());
+    }
+    check(&client, "", false).await;
+    // A place in the table.
+    let (client, _peer) = Peer::new(Config { in_flight_max: 1, ..Config::default() });
+    let ahead = client.call::<_, ()>(100, &());
+    tokio::pin!(ahead);
+    assert!(futures::poll!(&mut ahead).is_pending());
+    check(&client, "", false).await;
+    // A connection.
+    let never = |_: String| std::future::pending::<std::io::Result<tokio::io::DuplexStream>>();
+    check(&Client::builder("nowhere").connector(never).build(), "", false).await;
+}

@@ -1,0 +1,256 @@
+//! Coming back after a loss: who begins it, how often it is tried, what callers get meanwhile.
+
+use std::io;
+use std::pin::pin;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use rpc_client::connect::{BoxByteStream, Connect};
+use rpc_client::{Client, Config, ConnectionEvent};
+use rpc_server::{Server, ServerHandle};
+use serde_json::json;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::support::{Seen, router};
+
+/// A server that can be cut off, with all of its connections, and come back.
+#[derive(Clone)]
+struct Island(Arc<Mutex<State>>);
+
+struct State {
+    server: ServerHandle,
+    is_up: bool,
+    connections: JoinSet<()>,
+    attempts: Vec<Instant>,
+    accepted: Vec<Instant>,
+}
+
+impl Island {
+    async fn new() -> Self {
+        let server = Server::builder().router(router(Seen::default())).bind().await.unwrap().handle();
+        let (connections, attempts, accepted) = (JoinSet::new(), Vec::new(), Vec::new());
+        Self(Arc::new(Mutex::new(State { server, is_up: true, connections, attempts, accepted })))
+    }
+
+    fn client(&self, config: Config) -> Client {
+        Client::builder("island").config(config).connector(self.clone()).build()
+    }
+
+    /// Cuts every connection, and forgets what was counted.
+    fn cut(&self, is_up: bool) {
+        let mut state = self.0.lock().unwrap();
+        state.is_up = is_up;
+        state.connections.abort_all();
+        state.attempts.clear();
+        state.accepted.clear();
+    }
+
+    fn rise(&self) {
+        self.0.lock().unwrap().is_up = true;
+    }
+
+    fn attempts(&self) -> Vec<Instant> {
+        self.0.lock().unwrap().attempts.clone()
+    }
+
+    fn accepted(&self) -> Vec<Instant> {
+        self.0.lock().unwrap().accepted.clone()
+    }
+}
+
+impl Connect for Island {
+    fn connect(&self, _address: &str) -> BoxFuture<'static, io::Result<BoxByteStream>> {
+        let mut state = self.0.lock().unwrap();
+        state.attempts.push(Instant::now());
+        let result = if state.is_up {
+            state.accepted.push(Instant::now());
+            let (ours, theirs) = tokio::io::duplex(1024);
+            let serve = state.server.serve_connection(theirs, "island");
+            state.connections.spawn(serve);
+            Ok(Box::new(ours) as BoxByteStream)
+        } else {
+            Err(io::Error::from(io::ErrorKind::ConnectionRefused))
+        };
+        Box::pin(std::future::ready(result))
+    }
+}
+
+/// A client with a call that is never answered, so that its connection is in use.
+async fn in_use(island: &Island, config: Config) -> Client {
+    let client = island.client(Config { ping_interval_ms: 0, ..config });
+    client.connect().await.unwrap();
+    let caller = client.clone();
+    tokio::spawn(async move {
+        let patient = caller.command(101).timeout(Duration::from_secs(29));
+        assert!(patient.call::<_, ()>(&json!({})).await.unwrap_err().may_have_run());
+    });
+    client.flush().await.unwrap();
+    tokio::task::yield_now().await;
+    client.flush().await.unwrap();
+    client
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_was_lost_with_calls_is_opened_again_without_one() {
+    let island = Island::new().await;
+    let client = in_use(&island, Config::default()).await;
+    let mut events = client.events();
+    let began = Instant::now();
+    island.cut(true);
+    let lost = events.next().await.unwrap();
+    assert!(matches!(lost, ConnectionEvent::Disconnected { .. }), "{lost:?}");
+    let back = events.next().await.unwrap();
+    assert!(matches!(back, ConnectionEvent::Connected { .. }), "{back:?}");
+    assert_eq!(began.elapsed(), Duration::ZERO);
+    assert_eq!(island.accepted().len(), 1);
+
+    // Nobody waits for this one.
+    island.cut(true);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(island.attempts().len(), 0);
+    assert_eq!(client.call::<_, u64>(100, &json!({"value": 1})).await.unwrap(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_failure_is_followed_at_once_and_the_others_after_a_window_that_grows_to_the_cap() {
+    let island = Island::new().await;
+    let client = in_use(&island, Config::default()).await;
+    let began = Instant::now();
+    island.cut(false);
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    let attempts = island.attempts();
+    assert_eq!((attempts[0], attempts[1]), (began, began));
+    for pair in attempts.windows(2) {
+        let window = ((pair[0] - began) / 2).clamp(Duration::from_millis(50), Duration::from_secs(5));
+        // The timer's own resolution is a millisecond.
+        assert!(pair[1] - pair[0] <= window + Duration::from_millis(2), "{pair:?}");
+    }
+    // Half a window on average, for ever.
+    assert!((150..400).contains(&attempts.len()), "{}", attempts.len());
+    island.rise();
+    let back = Instant::now();
+    client.events().next().await.unwrap();
+    assert!(back.elapsed() <= Duration::from_millis(5_002), "{:?}", back.elapsed());
+
+    drop(client);
+    let attempts = island.attempts().len();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(island.attempts().len(), attempts, "nobody connects for a client that is gone");
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_the_server_is_down_calls_fail_at_once_and_it_is_found_again_within_two_seconds() {
+    let island = Island::new().await;
+    let client = in_use(&island, Config::default()).await;
+    let mut events = client.events();
+    for minutes in [1, 2, 3] {
+        let unanswered = client.call::<_, ()>(101, &());
+        let cut = async {
+            tokio::task::yield_now().await;
+            island.cut(false);
+        };
+        assert!(tokio::join!(unanswered, cut).0.is_err());
+        assert!(matches!(events.next().await, Some(ConnectionEvent::Disconnected { .. })));
+        let lost = Instant::now();
+        let call = async || client.call::<_, u64>(100, &json!({"value": 1})).await;
+        assert!(call().await.is_err());
+        assert_eq!(lost.elapsed().as_millis() / 10, 100, "the first one waits for a second");
+        while lost.elapsed() < Duration::from_secs(60 * minutes) {
+            let began = Instant::now();
+            let error = call().await.unwrap_err();
+            assert_eq!(began.elapsed(), Duration::ZERO);
+            assert!(error.is_unreachable() && error.address() == "island", "{error}");
+            assert!(error.to_string().contains("cannot connect: connection refused"), "{error}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        island.rise();
+        let back = Instant::now();
+        while call().await.is_err() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        assert!(matches!(events.next().await, Some(ConnectionEvent::Connected { .. })));
+        assert!(back.elapsed() <= Duration::from_secs(2), "{:?}", back.elapsed());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_hangs_is_given_up_and_said_to_have() {
+    let never = |_: String| std::future::pending::<io::Result<tokio::io::DuplexStream>>();
+    let client = Client::builder("nowhere").connector(never).build();
+    let began = Instant::now();
+    let error = client.call::<_, ()>(100, &()).await.unwrap_err();
+    assert_eq!(began.elapsed().as_millis() / 10, 400, "three seconds, and one in which it fails");
+    assert!(error.to_string().contains("no answer within `connect_timeout_ms` of 3000 ms"), "{error}");
+    let again = Instant::now();
+    assert!(client.call::<_, ()>(100, &()).await.unwrap_err().is_unreachable());
+    assert_eq!(again.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hundred_callers_after_a_loss_share_one_attempt() {
+    let island = Island::new().await;
+    let client = in_use(&island, Config::default()).await;
+    island.cut(true);
+    let params = json!({"value": 1});
+    let calls = (0..100).map(|_| client.call::<_, u64>(100, &params));
+    // Some may have begun on the connection that was ending; all others share what comes after.
+    let answered = futures::future::join_all(calls).await.into_iter().flatten().count();
+    assert!(answered > 0 || client.call::<_, u64>(100, &params).await.is_ok());
+    assert_eq!(island.attempts().len(), 1);
+}
+
+/// What 1,000 clients do that lose one server together, which is back after `down_ms`.
+async fn stampede(seed: u64, down_ms: u64, have_calls: bool) {
+    const CLIENTS: usize = 1_000;
+    fastrand::seed(seed);
+    let island = Island::new().await;
+    let mut clients = Vec::new();
+    for _ in 0..CLIENTS {
+        clients.push(in_use(&island, Config::default()).await);
+    }
+    island.cut(false);
+    let mut calling = JoinSet::new();
+    if have_calls {
+        for client in &clients {
+            let client = client.clone();
+            calling.spawn(async move {
+                loop {
+                    let _ = client.call::<_, u64>(100, &json!({"value": 1})).await;
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                }
+            });
+        }
+    }
+    tokio::time::sleep(Duration::from_millis(down_ms)).await;
+    let back = Instant::now();
+    island.rise();
+    let limit = Duration::from_secs(if have_calls { 2 } else { 6 });
+    let mut tick = pin!(tokio::time::sleep(limit));
+    tick.as_mut().await;
+
+    let accepted = island.accepted();
+    assert_eq!(accepted.len(), CLIENTS, "each is back, once");
+    let window = |at: &Instant| usize::try_from((*at - back).as_millis() / 100).unwrap();
+    let mut windows = vec![0; accepted.iter().map(window).max().unwrap() + 1];
+    for at in &accepted {
+        windows[window(at)] += 1;
+    }
+    let (most, count) = (*windows.iter().max().unwrap(), windows.len());
+    let what = format!("seed {seed}, down for {down_ms} ms, calls {have_calls}: {windows:?}");
+    println!("{what}");
+    assert!(most * count <= 3 * CLIENTS, "{most} in 100 ms. {what}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_thousand_clients_that_lose_one_server_come_back_spread_over_time() {
+    for seed in 1..=3 {
+        for down_ms in [1_000, 5_000, 20_000] {
+            for have_calls in [false, true] {
+                stampede(seed, down_ms, have_calls).await;
+            }
+        }
+    }
+}
