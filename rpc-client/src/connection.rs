@@ -667,7 +667,7 @@ where
             let read = self.poll_read(cx);
             if let Poll::Ready(read) = read {
                 if read? == 0 {
-                    return Poll::Ready(Ok(Ended::ByServer));
+                    return Poll::Ready(self.end_of_input());
                 }
                 continue;
             }
@@ -725,6 +725,16 @@ where
                 Poll::Ready(Err(error)) => return Err(error),
                 Poll::Pending => return Ok(false),
             }
+        }
+    }
+
+    /// There is nothing more to read, and perhaps a reason for it that writing was told already: the
+    /// system tells each error once. Where the server closed the connection, writing says no more than that.
+    fn end_of_input(&mut self) -> io::Result<Ended> {
+        use io::ErrorKind::{BrokenPipe, ConnectionReset};
+        match self.write_error.take() {
+            Some(error) if !matches!(error.kind(), BrokenPipe | ConnectionReset) => Err(error),
+            _ => Ok(Ended::ByServer),
         }
     }
 

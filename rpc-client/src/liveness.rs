@@ -83,7 +83,7 @@ impl Liveness {
     pub(crate) fn next_look(&mut self, is_watched: bool) -> Option<Instant> {
         if self.look_at.is_none() && is_watched && !self.ping_interval.is_zero() {
             self.begin_silence(Instant::now());
-            self.look_at = Some(self.end_of_interval());
+            self.look_at = Some(self.silent_since + self.ping_interval / 4);
         }
         earliest(self.look_at, self.stall.as_ref().map(|stall| stall.until))
     }
@@ -153,7 +153,7 @@ mod tests {
         let at = |ms| began + Duration::from_millis(ms);
         let mut liveness = Liveness::new(config, began);
         liveness.silent_since = began;
-        liveness.look_at = Some(at(config.ping_interval_ms));
+        liveness.look_at = Some(at(config.ping_interval_ms / 4));
         let mut course = Vec::new();
         let mut heard = heard.iter().copied().peekable();
         while let Some(now) = liveness.next_look(true).filter(|now| *now <= at(end)) {
@@ -179,8 +179,8 @@ mod tests {
         let expected = [(5_000, Verdict::Ping), (10_000, Verdict::Ping), (15_000, dead(15_000))];
         assert_eq!(course(&config, &[], 60_000), expected);
         // Noticed up to a quarter of an interval late, and never early.
-        let expected = [(11_250, Verdict::Ping), (16_250, Verdict::Ping), (21_250, dead(15_000))];
-        assert_eq!(course(&config, &[10, 5_010], 60_000), expected);
+        let expected = [(6_250, Verdict::Ping), (11_250, Verdict::Ping), (16_250, dead(15_000))];
+        assert_eq!(course(&config, &[10], 60_000), expected);
     }
 
     #[test]
