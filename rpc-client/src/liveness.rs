@@ -225,7 +225,8 @@ mod tests {
         let endless = Config { ping_interval_ms: u64::MAX, write_stall_timeout_ms: u64::MAX, ..off };
         let mut liveness = Liveness::new(&endless, Instant::now());
         liveness.is_stalled(0);
-        let at = liveness.next_look(true).unwrap();
-        assert!(matches!(liveness.look(at, true), Verdict::Dead(_)));
+        let (next, much_later) = (liveness.next_look(true).unwrap(), Instant::now() + 2 * LONGEST);
+        assert!(next > Instant::now() + LONGEST / 8);
+        assert!(matches!(liveness.look(much_later, true), Verdict::Dead(_)));
     }
 }

@@ -1,6 +1,10 @@
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
 use rpc_client::{Client, Code, Config};
 use serde_json::json;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpListener;
 
 use crate::support::{Peer, Seen, tcp};
@@ -154,4 +158,41 @@ async fn the_runtime_that_drove_the_connection_may_end() {
     .join()
     .unwrap();
     assert_eq!(client.call::<_, u64>(100, &json!({"value": 2})).await.unwrap(), 2);
+}
+
+/// As the system does where a peer has vanished: the error is told once, to writing; reading finds the end.
+struct Vanished {
+    error: Option<io::Error>,
+}
+
+impl AsyncRead for Vanished {
+    fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.error.is_none() { Poll::Ready(Ok(())) } else { Poll::Pending }
+    }
+}
+
+impl AsyncWrite for Vanished {
+    fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, _: &[u8]) -> Poll<io::Result<usize>> {
+        Poll::Ready(Err(self.error.take().expect("it is not written to after an error")))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_has_vanished_is_not_said_to_have_closed_the_connection() {
+    for (kind, expected) in [
+        (io::ErrorKind::TimedOut, "the connection was lost: timed out"),
+        (io::ErrorKind::BrokenPipe, "the server closed the connection"),
+    ] {
+        let client = Client::over(Vanished { error: Some(kind.into()) }, "gone", Config::default());
+        let error = client.call::<_, ()>(100, &()).await.unwrap_err();
+        assert!(error.to_string().contains(expected), "{error}");
+    }
 }
