@@ -1,0 +1,96 @@
+//! What a lost network looks like to a client and a server with default settings.
+//!
+//! Two network namespaces of its own, joined by a virtual cable, for each case: the server in one, the
+//! client in the other. Packets are dropped or rejected by nftables, or the server is frozen; then all
+//! is healed. It prints how long the loss took to be found, how exactly calls kept their deadlines
+//! meanwhile, and how soon calls succeeded again, and fails where a bound is broken.
+//!
+//! ```text
+//! .ci/netns --short     each fault once, half a minute
+//! .ci/netns --full      each fault under each load
+//! ```
+//!
+//! It needs root, `ip` (iproute2) and `nft` (nftables), and says so where it does not have them. Without
+//! an argument, as `cargo test` runs it, it does nothing.
+
+mod case;
+mod client;
+mod fault;
+mod namespaces;
+mod server;
+
+use std::process::ExitCode;
+
+use case::{Case, Measured};
+use client::Load;
+use fault::Fault;
+use futures::future::join_all;
+use tokio::signal::unix::{SignalKind, signal};
+
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+/// One thread: the children shall die with the thread that started them.
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<ExitCode> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match &*arguments.iter().map(String::as_str).collect::<Vec<_>>() {
+        ["server"] => server::run().await.map(|()| ExitCode::SUCCESS),
+        ["client", address, load] => client::run(address, load.parse()?).await.map(|()| ExitCode::SUCCESS),
+        ["--full"] => check(&Case::all()).await,
+        ["--short"] => check(&Case::short()).await,
+        _ => {
+            println!("skipped: `.ci/netns` runs it, with --short or --full");
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+async fn check(cases: &[Case]) -> Result<ExitCode> {
+    if let Err(missing) = namespaces::is_possible().await {
+        println!("skipped: {missing}");
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        // However it ends, what was made is dropped, and with it processes and namespaces.
+        measured = measure(cases) => Ok(report(&measured?)),
+        _ = tokio::signal::ctrl_c() => Err("interrupted".into()),
+        _ = terminate.recv() => Err("terminated".into()),
+    }
+}
+
+/// All faults of one load at the same time: most of the time is spent waiting.
+async fn measure(cases: &[Case]) -> Result<Vec<(Case, Measured)>> {
+    let mut measured = Vec::new();
+    for load in Load::ALL {
+        let cases: Vec<Case> = cases.iter().copied().filter(|case| case.load == load).collect();
+        let runs = cases.iter().enumerate().map(|(n, case)| case.run(n));
+        for (case, result) in cases.iter().zip(join_all(runs).await) {
+            measured.push((*case, result.map_err(|error| format!("{case}: {error}"))?));
+        }
+    }
+    Ok(measured)
+}
+
+fn report(measured: &[(Case, Measured)]) -> ExitCode {
+    println!(
+        "| fault | load | found by the client after | bound | by the server after | deadlines missed by, p50 / max | calls succeed after |"
+    );
+    println!("| --- | --- | --- | --- | --- | --- | --- |");
+    let mut broken = Vec::new();
+    for (case, measured) in measured {
+        println!("{}", measured.row(*case));
+        broken.extend(measured.broken(*case).map(|what| format!("{case}: {what}")));
+    }
+    println!("\nWhat the client said:");
+    for fault in Fault::ALL {
+        let reasons = measured.iter().filter(|(case, _)| case.fault == fault);
+        for (case, measured) in reasons {
+            println!("- {case}: {}", measured.reason);
+        }
+    }
+    for broken in &broken {
+        eprintln!("BROKEN {broken}");
+    }
+    if broken.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
