@@ -15,7 +15,9 @@ use serde::de::DeserializeOwned;
 use tokio::runtime::Handle;
 
 use crate::client;
+use crate::command;
 use crate::config::Config;
+use crate::discover::Target;
 use crate::error::{Cause, Error, Kind};
 
 /// Calls a service from plain threads: each call blocks its thread until it ends, by its deadline.
@@ -46,13 +48,13 @@ pub struct Client {
 
 impl Client {
     /// As the async [`Client::new`](crate::Client::new).
-    pub fn new(address: impl AsRef<str>) -> Self {
-        client::Client::new(address).into()
+    pub fn new(target: impl Into<Target>) -> Self {
+        client::Client::new(target).into()
     }
 
     /// As the async [`Client::with_config`](crate::Client::with_config).
-    pub fn with_config(address: impl AsRef<str>, config: Config) -> Self {
-        client::Client::with_config(address, config).into()
+    pub fn with_config(target: impl Into<Target>, config: Config) -> Self {
+        client::Client::with_config(target, config).into()
     }
 
     /// The address that it calls.
@@ -159,7 +161,7 @@ pub fn shared(address: &str) -> Client {
 /// A call with options of its own; see [`Client::command`].
 #[derive(Clone)]
 pub struct Command<'c> {
-    inner: client::Command<'c>,
+    inner: command::Command<'c>,
     client: &'c client::Client,
 }
 

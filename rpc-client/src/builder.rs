@@ -3,21 +3,25 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::client::Client;
+use crate::client::{Client, Stack};
 use crate::config::Config;
 use crate::connect::{Connect, Connector};
+use crate::discover::Target;
+use crate::events::Events;
+use crate::pool::Dialer;
+use crate::route::Route;
 
 /// Puts a client together; see [`Client::builder`].
 #[derive(Clone)]
 pub struct ClientBuilder {
-    address: Arc<str>,
+    target: Target,
     config: Config,
     connector: Connector,
 }
 
 impl ClientBuilder {
-    pub(crate) fn new(address: &str) -> Self {
-        Self { address: Arc::from(address), config: Config::default(), connector: Connector::default() }
+    pub(crate) fn new(target: Target) -> Self {
+        Self { target, config: Config::default(), connector: Connector::default() }
     }
 
     /// The settings; those of [`Config::default`] without it.
@@ -36,12 +40,21 @@ impl ClientBuilder {
 
     /// The client. Nothing is opened before its first call.
     pub fn build(self) -> Client {
-        Client::build(self.address, self.config, self.connector)
+        let Self { target, config, connector } = self;
+        // A connector of the user's own may call an endpoint whatever it likes.
+        let target = if let Connector::Own(_) = connector { target.or_as_it_is() } else { target };
+        let dialer = Dialer { config: Arc::new(config), connector, events: Events::default() };
+        Client::from_stack(Stack {
+            target: Arc::clone(target.name()),
+            config: Arc::clone(&dialer.config),
+            events: dialer.events.clone(),
+            route: Route::new(&target, dialer),
+        })
     }
 }
 
 impl fmt::Debug for ClientBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ClientBuilder").field("address", &self.address).finish_non_exhaustive()
+        f.debug_struct("ClientBuilder").field("target", &self.target).finish_non_exhaustive()
     }
 }

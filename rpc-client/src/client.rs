@@ -1,35 +1,39 @@
 //! The client: what a service links to call another one.
 
-use std::collections::BTreeMap;
 use std::fmt;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::sync::Arc;
-use std::task::{Poll, Waker};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use futures::TryStreamExt;
 use futures::stream::BoxStream;
-use futures::{StreamExt, TryStreamExt};
-use rpc_core::{CmdId, Layer, Meta, Outcome, RawJson, Reply, Request, Service, Status};
+use rpc_core::{CmdId, Layer, Outcome, RawJson, Reply, Request, Service, Status};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
+use crate::attempt::Attempt;
+use crate::balance::Wish;
 use crate::blocking;
 use crate::builder::ClientBuilder;
+use crate::command::Command;
 use crate::config::Config;
-use crate::connect::Connector;
-use crate::connection::{Connection, PendingCall, PendingStream, Refusal, decode};
-use crate::error::{Error, Kind};
+use crate::connection::Connection;
+use crate::discover::Target;
+use crate::error::Error;
 use crate::events::{ConnectionEvent, Events};
+use crate::member::EndpointStats;
 use crate::reconnect::Endpoint;
+use crate::route::Route;
 use crate::service_client::ServiceClient;
 
-/// Calls one service over one connection, which is opened by the first call and shared by all of
-/// them; clones share it too.
+/// Calls one service, over one connection as a rule: it is opened by the first call and shared by all
+/// of them; clones share it too.
 ///
 /// Any number of tasks call at once: their requests travel side by side, and a slow one holds up no
-/// other. A lost connection is opened again by the next call.
+/// other. A lost connection is opened again by the next call. [`Config::mode`] has other numbers of
+/// connections; a target of several endpoints gets one for each, and every call is
+/// [balanced](Config::balance) anew.
 ///
 /// ```no_run
 /// use rpc_client::Client;
@@ -48,32 +52,35 @@ use crate::service_client::ServiceClient;
 /// ```
 #[derive(Clone)]
 pub struct Client {
-    endpoint: Arc<Endpoint>,
-    events: Events,
+    stack: Arc<Stack>,
+}
+
+/// What all clones of a client share.
+pub(crate) struct Stack {
+    /// What the client was made for, as text.
+    pub(crate) target: Arc<str>,
+    pub(crate) config: Arc<Config>,
+    pub(crate) events: Events,
+    pub(crate) route: Route,
 }
 
 impl Client {
     /// A client of the service at `"127.0.0.1:8889"`, `"log.internal:8889"` or
-    /// `"unix:/run/rpc.sock"`. Nothing is opened before the first call; an address that is none
-    /// fails that call.
-    pub fn new(address: impl AsRef<str>) -> Self {
-        Self::with_config(address, Config::default())
+    /// `"unix:/run/rpc.sock"`, at several such endpoints with commas between them, or wherever else a
+    /// [`Target`] says. Nothing is opened before the first call; a target that is none fails that call.
+    pub fn new(target: impl Into<Target>) -> Self {
+        Self::builder(target).build()
     }
 
     /// As [`new`](Self::new), with settings.
-    pub fn with_config(address: impl AsRef<str>, config: Config) -> Self {
-        Self::builder(address).config(config).build()
+    pub fn with_config(target: impl Into<Target>, config: Config) -> Self {
+        Self::builder(target).config(config).build()
     }
 
     /// A client with more than settings of its own: with a [`Connect`](crate::Connect) that opens its
     /// byte streams.
-    pub fn builder(address: impl AsRef<str>) -> ClientBuilder {
-        ClientBuilder::new(address.as_ref())
-    }
-
-    pub(crate) fn build(address: Arc<str>, config: Config, connector: Connector) -> Self {
-        let events = Events::default();
-        Self { endpoint: Endpoint::new(address, Arc::new(config), connector, events.clone()), events }
+    pub fn builder(target: impl Into<Target>) -> ClientBuilder {
+        ClientBuilder::new(target.into())
     }
 
     /// A client over a byte stream that is open already: an in-memory pipe, TLS of your own. When it
@@ -89,12 +96,28 @@ impl Client {
         let (connection, driver) =
             Connection::new(io, Arc::clone(&address), Arc::clone(&config), events.clone());
         tokio::spawn(driver);
-        Self { endpoint: Endpoint::connected(address, config, connection, events.clone()), events }
+        let endpoint =
+            Endpoint::connected(Arc::clone(&address), Arc::clone(&config), connection, events.clone());
+        Self::from_stack(Stack { target: address, config, events, route: Route::Sole(endpoint) })
     }
 
-    /// The address that it calls.
+    pub(crate) fn from_stack(stack: Stack) -> Self {
+        Self { stack: Arc::new(stack) }
+    }
+
+    pub(crate) fn stack(&self) -> &Stack {
+        &self.stack
+    }
+
+    /// What it calls: an address, or the target as it was given.
     pub fn address(&self) -> &str {
-        self.endpoint.address()
+        &self.stack.target
+    }
+
+    /// What is known of each endpoint: whether it is connected, its calls, its latency. The numbers are
+    /// kept where calls are balanced: with several endpoints, or several connections to one.
+    pub fn endpoints(&self) -> Vec<EndpointStats> {
+        self.stack.route.endpoints()
     }
 
     /// Calls a command and decodes its data. The deadline is `call_timeout_ms` from now.
@@ -157,13 +180,12 @@ impl Client {
     /// # }
     /// ```
     pub fn command(&self, cmdid: impl Into<CmdId>) -> Command<'_> {
-        let is_ordered = self.endpoint.config().ordered;
-        Command { client: self, cmdid: cmdid.into(), timeout: None, meta: BTreeMap::new(), is_ordered }
+        Command::new(self, cmdid.into())
     }
 
     /// This client with a layer around it; see [`layers`](crate::layers).
     pub fn layer<L: Layer<Self>>(&self, layer: L) -> ServiceClient<L::Service> {
-        ServiceClient::new(self.clone()).call_timeout(self.endpoint.config().call_timeout()).layer(layer)
+        ServiceClient::new(self.clone()).call_timeout(self.stack.config.call_timeout()).layer(layer)
     }
 
     /// This client for plain threads: it shares the connection.
@@ -174,16 +196,17 @@ impl Client {
     /// Whether there is a connection that takes calls right now. A call does not need one: it opens
     /// what it needs.
     pub fn is_connected(&self) -> bool {
-        self.endpoint.current().is_some()
+        self.stack.route.is_connected()
     }
 
-    /// Opens the connection now, where there is none: calls open it by themselves.
+    /// Opens a connection now, where there is none: calls open it by themselves. In the mode `short` it
+    /// is closed again.
     ///
     /// # Errors
-    /// Where it cannot be opened, or not within `call_timeout_ms`.
+    /// Where none can be opened, at any endpoint, or not within `call_timeout_ms`.
     pub async fn connect(&self) -> Result<(), Error> {
-        let deadline = Instant::now() + self.endpoint.config().call_timeout();
-        self.endpoint.connection(Some(deadline)).await.map(drop)
+        let deadline = Instant::now() + self.stack.config.call_timeout();
+        self.stack.route.connection(Wish::default(), Some(deadline)).await.map(drop)
     }
 
     /// What becomes of the connections, from now on: a stream of events that ends with the client. It
@@ -200,18 +223,18 @@ impl Client {
     /// # }
     /// ```
     pub fn events(&self) -> BoxStream<'static, ConnectionEvent> {
-        self.events.listen(self.endpoint.config().events_max)
+        self.stack.events.listen(self.stack.config.events_max)
     }
 
     /// Waits until everything that was sent so far has been handed to the system.
     ///
     /// # Errors
-    /// Where the connection ended before that.
+    /// Where a connection ended before that.
     pub async fn flush(&self) -> Result<(), Error> {
-        match self.endpoint.latest() {
-            Some(connection) => connection.flush().await,
-            None => Ok(()),
+        for connection in self.stack.route.latest() {
+            connection.flush().await?;
         }
+        Ok(())
     }
 
     /// Sends a request as it is: with an id multiplexed (under an id of this connection's own),
@@ -228,230 +251,14 @@ impl Client {
 
     /// The first half of [`send`](Self::send): when it returns, the request has its place in the
     /// order of the connection. Nothing is pending for a oneway request.
-    pub(crate) async fn start(&self, request: Request<'static>) -> Result<Option<PendingCall>, Error> {
-        let mut command = self.command(request.cmdid);
-        command.timeout = request.timeout;
-        command.is_ordered |= request.id.is_none();
+    pub(crate) async fn start(&self, request: Request<'static>) -> Result<Option<Attempt>, Error> {
+        let command = Command::of(self, &request);
         if request.oneway {
             return command.put(request).await.map(|()| None);
         }
-        let deadline = command.deadline();
-        command.begin(request, Some(deadline), false).await.map(|pending| Some(pending.polled_elsewhere()))
-    }
-}
-
-/// A call with options of its own; see [`Client::command`].
-#[derive(Clone)]
-pub struct Command<'c> {
-    client: &'c Client,
-    cmdid: CmdId,
-    timeout: Option<Duration>,
-    meta: BTreeMap<String, String>,
-    is_ordered: bool,
-}
-
-impl Command<'_> {
-    /// How long to wait for the result, from the moment of the call. The server is told, and stops
-    /// when it is over.
-    #[must_use]
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = Some(timeout);
-        self
-    }
-
-    /// Adds metadata.
-    #[must_use]
-    pub fn meta(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
-        self.meta.insert(key.into(), value.into());
-        self
-    }
-
-    /// Sends the call without an id: such calls run one after another, in the order in which they
-    /// were made.
-    #[must_use]
-    pub fn ordered(mut self) -> Self {
-        self.is_ordered = true;
-        self
-    }
-
-    /// As [`Client::call`].
-    ///
-    /// # Errors
-    /// As [`Client::call`].
-    pub async fn call<P, T>(&self, params: &P) -> Result<T, Error>
-    where
-        P: Serialize + ?Sized,
-        T: DeserializeOwned,
-    {
-        let mut pending = self.begin_call(params).await?;
-        let data = poll_fn(|cx| pending.poll_data(cx)).await?;
-        pending.decode(data)
-    }
-
-    /// As [`call`](Self::call), with the data as the server sent it; `None` for a reply without data.
-    ///
-    /// # Errors
-    /// As [`Client::call`].
-    pub async fn call_raw<P>(&self, params: &P) -> Result<Option<RawJson<'static>>, Error>
-    where
-        P: Serialize + ?Sized,
-    {
-        self.begin_call(params).await?.await
-    }
-
-    /// As [`Client::notify`].
-    ///
-    /// # Errors
-    /// As [`Client::notify`].
-    pub async fn notify<P>(&self, params: &P) -> Result<(), Error>
-    where
-        P: Serialize + ?Sized,
-    {
-        let mut request = self.request(params)?;
-        request.oneway = true;
-        request.timeout = None;
-        self.put(request).await
-    }
-
-    /// As [`Client::stream`]; always multiplexed.
-    ///
-    /// # Errors
-    /// As [`Client::stream`].
-    pub async fn stream<P, T>(&self, params: &P) -> Result<BoxStream<'static, Result<T, Error>>, Error>
-    where
-        P: Serialize + ?Sized,
-        T: DeserializeOwned + Send + 'static,
-    {
-        let pending = self.begin_stream(self.request(params)?).await?;
-        let address = Arc::clone(self.client.endpoint.address());
-        let typed =
-            move |item: Result<RawJson<'static>, Error>| item.and_then(|item| decode(Some(&item), &address));
-        Ok(pending.map(typed).boxed())
-    }
-
-    async fn begin_stream(&self, mut request: Request<'static>) -> Result<PendingStream, Error> {
-        request.credit = Some(self.client.endpoint.config().stream_credit);
-        let deadline = self.timeout.map(|timeout| Instant::now() + timeout);
-        self.begin(request, deadline, true).await.map(PendingStream::new)
-    }
-
-    fn deadline(&self) -> Instant {
-        Instant::now() + self.time_limit()
-    }
-
-    fn time_limit(&self) -> Duration {
-        self.timeout.unwrap_or_else(|| self.client.endpoint.config().call_timeout())
-    }
-
-    fn request<P: Serialize + ?Sized>(&self, params: &P) -> Result<Request<'static>, Error> {
-        let endpoint = &self.client.endpoint;
-        let params = RawJson::serialize(params)
-            .map_err(|error| Error::new(Kind::Params(Arc::new(error)), endpoint.address(), None))?;
-        let mut request = Request::new(self.cmdid, params);
-        request.meta = Meta::from_entries(&self.meta);
-        if self.is_ordered {
-            // tornado-TCP's server wants one.
-            let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            request.timestamp = i64::try_from(since.as_secs()).ok();
-        }
-        Ok(request)
-    }
-
-    /// Begins a call: at once where there is a connection that takes it, as a rule. What else there may
-    /// be to do is kept out of the call's future, of which there are as many as calls in flight.
-    async fn begin_call<P: Serialize + ?Sized>(&self, params: &P) -> Result<PendingCall, Error> {
-        let deadline = self.deadline();
-        let at_once = poll_fn(|cx| Poll::Ready(self.begin_at_once(params, deadline, cx.waker())));
-        match at_once.await? {
-            Ok(pending) => Ok(pending),
-            Err(request) => Box::pin(self.begin(*request, Some(deadline), false)).await,
-        }
-    }
-
-    /// The request, where it could not be sent at once.
-    fn begin_at_once<P: Serialize + ?Sized>(
-        &self,
-        params: &P,
-        deadline: Instant,
-        waker: &Waker,
-    ) -> Result<Result<PendingCall, Box<Request<'static>>>, Error> {
-        let mut request = self.request(params)?;
-        if let Some(connection) = self.client.endpoint.latest() {
-            request.timeout = self.tells_timeout().then(|| self.time_limit());
-            if let Ok(pending) = connection.begin(&request, Some(deadline), self.is_ordered, false, waker) {
-                return Ok(Ok(pending));
-            }
-        }
-        Ok(Err(Box::new(request)))
-    }
-
-    /// A server that knows no ids may not know `timeout_ms` either: it is told where the caller asks for it.
-    fn tells_timeout(&self) -> bool {
-        self.timeout.is_some() || !self.is_ordered
-    }
-
-    /// Begins the call on a connection that takes it, as soon as there is one. What is told to the
-    /// server is the time that is left then.
-    async fn begin(
-        &self,
-        mut request: Request<'static>,
-        deadline: Option<Instant>,
-        is_stream: bool,
-    ) -> Result<PendingCall, Error> {
-        // A stream without an id could not be given credit, so it has one.
-        let is_ordered = self.is_ordered && !is_stream;
-        loop {
-            let mut connection = Some(self.connection(deadline).await?);
-            request.timeout = deadline
-                .filter(|_| self.tells_timeout())
-                .map(|deadline| deadline.saturating_duration_since(Instant::now()));
-            let begun = poll_fn(|cx| {
-                let connection = connection.take().expect("this is polled once");
-                Poll::Ready(connection.begin(&request, deadline, is_ordered, is_stream, cx.waker()))
-            });
-            match begun.await {
-                Ok(pending) => return Ok(pending),
-                Err((connection, refusal)) => self.wait(&connection, refusal, deadline, is_ordered).await?,
-            }
-        }
-    }
-
-    async fn put(&self, request: Request<'static>) -> Result<(), Error> {
-        let deadline = Some(self.deadline());
-        loop {
-            let connection = self.connection(deadline).await?;
-            match connection.notify(&request, self.is_ordered) {
-                Ok(()) => return Ok(()),
-                Err(refusal) => self.wait(&connection, refusal, deadline, self.is_ordered).await?,
-            }
-        }
-    }
-
-    async fn connection(&self, deadline: Option<Instant>) -> Result<Arc<Connection>, Error> {
-        match self.client.endpoint.current() {
-            Some(connection) => Ok(connection),
-            None => self.client.endpoint.connection(deadline).await,
-        }
-    }
-
-    async fn wait(
-        &self,
-        connection: &Connection,
-        refusal: Refusal,
-        deadline: Option<Instant>,
-        is_ordered: bool,
-    ) -> Result<(), Error> {
-        let room = match refusal {
-            // Another connection may take it.
-            Refusal::Over => return Ok(()),
-            Refusal::Full => connection.wait_for_room(is_ordered),
-        };
-        let Some(deadline) = deadline else {
-            room.await;
-            return Ok(());
-        };
-        let late = |_| Error::new(Kind::Deadline { was_sent: false }, self.client.endpoint.address(), None);
-        tokio::time::timeout_at(deadline, room).await.map_err(late)
+        let now = Instant::now();
+        let attempt = command.begin_with(|| Ok(request), now, command.deadline(now)).await?;
+        Ok(Some(attempt.polled_elsewhere()))
     }
 }
 
@@ -463,9 +270,9 @@ impl Service for Client {
         let request = request.into_owned();
         async move {
             if request.credit.is_some() {
-                let mut command = client.command(request.cmdid);
-                command.timeout = request.timeout;
-                let items = command.begin_stream(request).await?;
+                let command = Command::of(&client, &request);
+                // Apart, so that other calls, of which there are more, have smaller futures.
+                let items = Box::pin(command.begin_stream(request)).await?;
                 return Ok(Reply::stream(items.map_err(Status::from)));
             }
             let data = client.send(request).await?;

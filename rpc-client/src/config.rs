@@ -16,6 +16,10 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
+    /// How many connections there are to an endpoint: one for all calls, some, or one for each call.
+    pub mode: Mode,
+    /// How a call's endpoint is chosen where there are several.
+    pub balance: Balance,
     /// Time of a call in milliseconds, where the call does not say: it covers connecting, waiting
     /// for room, writing and the reply.
     pub call_timeout_ms: u64,
@@ -33,6 +37,9 @@ pub struct Config {
     /// Longest time between attempts to connect while calls come in and fail, in milliseconds: a call
     /// shortens the back-off to a random time of half of it to all of it. 0 leaves the back-off alone.
     pub reconnect_wanted_ms: u64,
+    /// Time without a call in flight or a byte sent after which a connection is closed, in
+    /// milliseconds; it may take up to twice that. The next call opens another one. 0 keeps it.
+    pub idle_timeout_ms: u64,
     /// Calls in flight on the connection; more wait for room.
     pub in_flight_max: usize,
     /// Bytes of requests that wait to be written; more calls wait for room.
@@ -89,17 +96,73 @@ pub struct Config {
     /// Time that sent bytes may stay unacknowledged (`TCP_USER_TIMEOUT`), in milliseconds; 0 leaves
     /// it to the system.
     pub tcp_user_timeout_ms: u64,
+    /// Time in which the latency of an endpoint that the balancer remembers fades to a third, in
+    /// milliseconds. Longer leaves an endpoint that was slow alone for longer.
+    pub latency_decay_ms: u64,
+    /// Latencies below this count as equal, in milliseconds.
+    pub latency_floor_ms: u64,
+    /// Failures in a row that eject an endpoint: it gets no calls for a while, as long as there are
+    /// others. 0 turns this off.
+    pub eject_after_failures: u32,
+    /// Percentage of the calls in `eject_window_ms` that must succeed, or the endpoint is ejected.
+    /// 0 turns this off.
+    pub eject_success_percent_min: u32,
+    /// Calls within the window before its success rate is judged.
+    pub eject_calls_min: u64,
+    /// Length of the window in which calls are counted, in milliseconds. After one without any failure
+    /// an endpoint is trusted as before.
+    pub eject_window_ms: u64,
+    /// Longest time of the first ejection, in milliseconds. It doubles each time; the actual time is a
+    /// random one in its upper half.
+    pub eject_base_ms: u64,
+    /// Longest time of any ejection, in milliseconds.
+    pub eject_cap_ms: u64,
+    /// Percentage of the endpoints that may be ejected: where it is more, all of them are used.
+    pub eject_percent_max: u32,
+}
+
+/// How many connections a client has to an endpoint; docs/client.md says which is for what.
+///
+/// In a file: `"single"`, `{ pooled = 4 }` or `"short"`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// One, opened by the first call and shared by all.
+    #[default]
+    Single,
+    /// Up to this many, each opened when the others are busy; a call takes the one with the fewest calls
+    /// in flight. 0 counts as 1.
+    Pooled(u32),
+    /// One for each call, closed after it.
+    Short,
+}
+
+/// How a call's endpoint is chosen. A call with a [`hash_key`](crate::Command::hash_key) goes where its
+/// key belongs, whatever is set here.
+///
+/// In a file: `"power_of_two"` or `"round_robin"`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Balance {
+    /// Of two random ones, the one with the lower product of calls in flight and latency.
+    #[default]
+    PowerOfTwo,
+    /// One after another, however fast they are.
+    RoundRobin,
 }
 
 impl Default for Config {
     fn default() -> Self {
         Self {
+            mode: Mode::Single,
+            balance: Balance::PowerOfTwo,
             call_timeout_ms: 5_000,
             connect_timeout_ms: 3_000,
             fail_fast_after_ms: 1_000,
             reconnect_base_ms: 50,
             reconnect_cap_ms: 5_000,
             reconnect_wanted_ms: 1_000,
+            idle_timeout_ms: 0,
             in_flight_max: 65_536,
             output_bytes_max: 8 * 1024 * 1024,
             reply_bytes_max: 16 * 1024 * 1024,
@@ -119,6 +182,15 @@ impl Default for Config {
             keepalive_interval_ms: 3_000,
             keepalive_probes: 3,
             tcp_user_timeout_ms: 10_000,
+            latency_decay_ms: 1_000,
+            latency_floor_ms: 1,
+            eject_after_failures: 5,
+            eject_success_percent_min: 50,
+            eject_calls_min: 100,
+            eject_window_ms: 10_000,
+            eject_base_ms: 1_000,
+            eject_cap_ms: 60_000,
+            eject_percent_max: 50,
         }
     }
 }
@@ -130,6 +202,10 @@ impl Config {
 
     pub(crate) fn connect_timeout(&self) -> Duration {
         Duration::from_millis(self.connect_timeout_ms)
+    }
+
+    pub(crate) fn idle_timeout(&self) -> Duration {
+        Duration::from_millis(self.idle_timeout_ms)
     }
 
     pub(crate) fn fail_fast_after(&self) -> Duration {

@@ -434,6 +434,15 @@ impl PendingCall {
         self
     }
 
+    /// Whether its connection still takes calls.
+    pub(crate) fn is_usable(&self) -> bool {
+        self.connection.is_usable()
+    }
+
+    pub(crate) fn address(&self) -> &Arc<str> {
+        &self.connection.0.address
+    }
+
     /// Decodes the data that it got.
     pub(crate) fn decode<T: DeserializeOwned>(&self, data: Data) -> Result<T, Error> {
         let data = match data {
@@ -601,6 +610,9 @@ struct Driver<IO> {
     appended_when_heard: u64,
     pings: usize,
     timer: Option<Pin<Box<Sleep>>>,
+    /// With `idle_timeout_ms`: when to look whether anything was sent since the last look.
+    idle_timer: Option<Pin<Box<Sleep>>>,
+    appended_at_last_look: u64,
     woken: Vec<Waker>,
 }
 
@@ -637,6 +649,8 @@ where
             farewell: None,
             write_error: None,
             timer: None,
+            idle_timer: None,
+            appended_at_last_look: 0,
             woken: Vec::new(),
         }
     }
@@ -674,7 +688,11 @@ where
             if let Some(error) = self.write_error.take() {
                 return Poll::Ready(Err(error));
             }
-            if let Err(dead) = ready!(self.poll_timer(cx)) {
+            let timer = match self.poll_timer(cx) {
+                Poll::Pending if self.poll_idle(cx).is_ready() => continue,
+                timer => timer,
+            };
+            if let Err(dead) = ready!(timer) {
                 return Poll::Ready(Ok(Ended::Dead(dead)));
             }
         }
@@ -881,6 +899,24 @@ where
 }
 
 impl<IO> Driver<IO> {
+    /// Where nothing was sent since the last look and nothing is in flight, takes no more calls, so that
+    /// the connection ends: a call that comes at this moment opens another one. Ready where it looked.
+    fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let limit = self.shared.config.idle_timeout();
+        if limit.is_zero() {
+            return Poll::Pending;
+        }
+        let timer = self.idle_timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+        ready!(timer.as_mut().poll(cx));
+        timer.as_mut().reset(Instant::now() + limit);
+        let mut state = self.shared.lock();
+        if state.calls.is_empty() && state.appended == self.appended_at_last_look {
+            state.is_leaving = true;
+        }
+        self.appended_at_last_look = state.appended;
+        Poll::Ready(())
+    }
+
     fn finish(&mut self, ended: io::Result<Ended>) -> Loss {
         let farewell = self.farewell.take();
         let because = farewell.as_ref().map(|status| format!(" after saying: {status}")).unwrap_or_default();

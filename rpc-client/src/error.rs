@@ -142,6 +142,21 @@ impl Error {
         matches!(self.0.kind, Kind::NotSent(_)) || self.is_rejected()
     }
 
+    /// Whether it speaks against the endpoint, and not only against the call.
+    pub(crate) fn is_of_endpoint(&self) -> bool {
+        match &self.0.kind {
+            Kind::NotSent(_) | Kind::MayHaveRun(_) | Kind::Deadline { was_sent: true } | Kind::Data(_) => {
+                true
+            }
+            Kind::Deadline { was_sent: false } | Kind::Params(_) | Kind::Misused(_) => false,
+            Kind::Status(status) => {
+                status.is_rejected()
+                    || [Code::UNAVAILABLE, Code::INTERNAL, Code::UNKNOWN, Code::DATA_LOSS]
+                        .contains(&status.code())
+            }
+        }
+    }
+
     /// The same failure as a [`Status`], for code that stands behind the [`Service`] trait.
     ///
     /// [`Service`]: rpc_core::Service

@@ -87,10 +87,6 @@ impl Endpoint {
         &self.address
     }
 
-    pub(crate) fn config(&self) -> &Arc<Config> {
-        &self.config
-    }
-
     /// The connection, where there is one already.
     pub(crate) fn current(&self) -> Option<Arc<Connection>> {
         match &*self.lock() {
@@ -104,6 +100,13 @@ impl Endpoint {
         match &*self.lock() {
             State::Connected(connection) => Some(Arc::clone(connection)),
             State::Idle | State::Connecting(_) => None,
+        }
+    }
+
+    /// Begins to connect, where that is not under way and there is no connection; nobody waits for it.
+    pub(crate) fn open(self: &Arc<Self>) {
+        if let Some(connector) = &self.connector {
+            let _ = self.join_or_begin(connector);
         }
     }
 

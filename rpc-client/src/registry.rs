@@ -1,46 +1,101 @@
 //! One shared connection per service in a process.
 
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use dashmap::DashMap;
+use serde::{Deserialize, Serialize};
 
 use crate::client::Client;
 use crate::config::Config;
 
-/// Clients by address: whoever asks for the same address gets the same client, and with it the same
-/// one connection.
+/// Clients by name or address: whoever asks for the same one gets the same client, and with it the same
+/// connections.
 ///
-/// Most programs use the process's own through [`shared`].
+/// Most programs use the process's own through [`shared`]. Somebody with settings of his own makes a
+/// [`Client`] of his own, which shares nothing with these.
 #[derive(Debug, Default)]
 pub struct Registry {
     clients: DashMap<String, Client>,
+    services: DashMap<String, ServiceConfig>,
     config: Config,
 }
 
+/// Where a named service is and how it is called: what stands in a config file.
+///
+/// ```
+/// use rpc_client::{Mode, Registry, ServiceConfig};
+///
+/// # fn main() -> Result<(), serde_json::Error> {
+/// // The same as TOML: [log] target = "10.0.0.1:8889,10.0.0.2:8889" settings.mode = { pooled = 2 }
+/// let file = r#"{"log": {"target": "10.0.0.1:8889,10.0.0.2:8889", "settings": {"mode": {"pooled": 2}}}}"#;
+/// let services: std::collections::BTreeMap<String, ServiceConfig> = serde_json::from_str(file)?;
+/// assert_eq!(services["log"].settings.mode, Mode::Pooled(2));
+/// let registry = Registry::from_config(services);
+/// assert_eq!(registry.client("log").address(), "10.0.0.1:8889,10.0.0.2:8889");
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServiceConfig {
+    /// What [`Client::new`] takes.
+    pub target: String,
+    /// The settings; what is left out has its default.
+    #[serde(default)]
+    pub settings: Config,
+}
+
 impl Registry {
-    /// An empty registry whose clients have these settings.
+    /// A registry without names, whose clients have these settings.
     pub fn new(config: Config) -> Self {
-        Self { clients: DashMap::new(), config }
+        Self { clients: DashMap::new(), services: DashMap::new(), config }
     }
 
-    /// The client of this address; made, but not connected, by whoever asks first.
-    pub fn client(&self, address: &str) -> Client {
+    /// A registry of these services; any other name is taken for an address, with default settings.
+    pub fn from_config(services: BTreeMap<String, ServiceConfig>) -> Self {
+        let registry = Self::default();
+        for (name, service) in services {
+            registry.define(name, service);
+        }
+        registry
+    }
+
+    /// Says where a service is and how it is called, from the next [`client`](Self::client) of this name
+    /// on. Clients that somebody has keep what they were made with.
+    pub fn define(&self, name: impl Into<String>, service: ServiceConfig) {
+        let name = name.into();
+        self.services.insert(name.clone(), service);
+        self.clients.remove(&name);
+    }
+
+    /// The client of this name or address; made, but not connected, by whoever asks first.
+    pub fn client(&self, name: &str) -> Client {
         // Asked for often and made once: the shared lock of a read is enough, as a rule.
-        if let Some(client) = self.clients.get(address) {
+        if let Some(client) = self.clients.get(name) {
             return client.clone();
         }
-        let make = || Client::with_config(address, self.config.clone());
-        self.clients.entry(address.to_owned()).or_insert_with(make).clone()
+        let make = || match self.services.get(name) {
+            Some(service) => Client::with_config(&service.target, service.settings.clone()),
+            None => Client::with_config(name, self.config.clone()),
+        };
+        self.clients.entry(name.to_owned()).or_insert_with(make).clone()
     }
 
-    /// Forgets the client of this address. Its connection closes when the last clone is gone.
-    pub fn forget(&self, address: &str) {
-        self.clients.remove(address);
+    /// Forgets the client of this name or address. Its connections close when the last clone is gone.
+    pub fn forget(&self, name: &str) {
+        self.clients.remove(name);
     }
 }
 
-/// The process's client of this address, with default settings: a hundred tasks that ask at the same
-/// moment share one connection.
+/// The process's registry, which [`shared`] asks: a program defines its services here when it starts.
+pub fn registry() -> &'static Registry {
+    static SHARED: LazyLock<Registry> = LazyLock::new(Registry::default);
+    &SHARED
+}
+
+/// The process's client of this service, by its name in the [`registry`] or its address: a hundred tasks
+/// that ask at the same moment share one connection.
 ///
 /// The connection is driven on the runtime of the call that opened it. Where that runtime ends, the
 /// next call opens another one.
@@ -52,7 +107,6 @@ impl Registry {
 /// # Ok(())
 /// # }
 /// ```
-pub fn shared(address: &str) -> Client {
-    static SHARED: LazyLock<Registry> = LazyLock::new(Registry::default);
-    SHARED.client(address)
+pub fn shared(name: &str) -> Client {
+    registry().client(name)
 }

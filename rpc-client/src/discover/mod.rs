@@ -272,6 +272,17 @@ impl Target {
         }
     }
 
+    /// With text that could not be read taken for the name of one endpoint.
+    pub(crate) fn or_as_it_is(self) -> Self {
+        match self.source {
+            Source::Unreadable(_) => {
+                let address = Address::from(&*self.text);
+                Self { source: Source::Fixed([address].into()), ..self }
+            }
+            Source::Fixed(_) | Source::Discovered(_) => self,
+        }
+    }
+
     /// The text that it was made of.
     pub(crate) fn name(&self) -> &Arc<str> {
         &self.text

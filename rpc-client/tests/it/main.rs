@@ -1,5 +1,6 @@
 //! The client against real servers, raw sockets and in-memory pipes.
 
+mod balance;
 mod blocking;
 mod calls;
 mod connection;
@@ -9,6 +10,7 @@ mod events;
 mod layers;
 mod loss;
 mod mock;
+mod modes;
 mod pipe;
 mod reconnect;
 mod shared;

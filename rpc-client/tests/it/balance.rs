@@ -1,0 +1,214 @@
+use std::future::pending;
+use std::time::Duration;
+
+use rpc_client::{Balance, Client, Config, Mode};
+use rpc_core::Status;
+use rpc_server::{Router, Server, ServerHandle};
+use serde_json::json;
+use tokio::net::TcpListener;
+
+use crate::support::{Seen, tcp};
+
+/// Three servers, and their addresses with commas between them.
+async fn three() -> (Vec<String>, Vec<ServerHandle>) {
+    let (mut addresses, mut servers) = (Vec::new(), Vec::new());
+    for _ in 0..3 {
+        let (address, server) = tcp(Seen::default()).await;
+        addresses.push(address);
+        servers.push(server);
+    }
+    (addresses, servers)
+}
+
+/// A server whose every call takes this long.
+async fn slow(ms: u64) -> (String, ServerHandle) {
+    let answer = move || async move {
+        tokio::time::sleep(Duration::from_millis(ms)).await;
+        Ok::<u64, Status>(1)
+    };
+    serving(Router::new().route(100, answer).unwrap()).await
+}
+
+/// A server whose every call fails.
+async fn broken() -> (String, ServerHandle) {
+    let fail = || async { Err::<u64, _>(Status::internal("broken")) };
+    serving(Router::new().route(100, fail).unwrap()).await
+}
+
+async fn serving(router: Router<()>) -> (String, ServerHandle) {
+    let server = Server::builder().listen("127.0.0.1:0").router(router).bind().await.unwrap();
+    let (address, handle) = (server.addresses()[0].to_string(), server.handle());
+    tokio::spawn(server.serve(pending()));
+    (address, handle)
+}
+
+/// Waits until all endpoints are connected, so that what is counted later is the policy's doing.
+async fn all_connected(client: &Client) {
+    while !client.endpoints().iter().all(|endpoint| endpoint.is_connected) {
+        client.call::<_, u64>(100, &json!({"value": 1})).await.unwrap();
+    }
+}
+
+/// `calls` calls by `tasks` tasks; returns the share of each server in percent.
+async fn shares(client: &Client, servers: &[ServerHandle], tasks: u64, calls: u64, ms: u64) -> Vec<u64> {
+    let before: Vec<u64> = servers.iter().map(|server| server.stats().requests).collect();
+    let mut running = tokio::task::JoinSet::new();
+    for _ in 0..tasks {
+        let client = client.clone();
+        running.spawn(async move {
+            for _ in 0..calls / tasks {
+                client.call::<_, u64>(100, &json!({"value": 1, "ms": ms})).await.unwrap();
+            }
+        });
+    }
+    while let Some(task) = running.join_next().await {
+        task.unwrap();
+    }
+    let counts = servers.iter().zip(before).map(|(server, before)| server.stats().requests - before);
+    let counts: Vec<u64> = counts.collect();
+    println!("requests of each server: {counts:?}");
+    let total: u64 = counts.iter().sum();
+    assert_eq!(total, calls);
+    counts.iter().map(|count| count * 100 / total).collect()
+}
+
+#[tokio::test]
+async fn every_server_gets_its_share_over_one_connection_each() {
+    let (addresses, servers) = three().await;
+    let client = Client::new(addresses.join(", "));
+    all_connected(&client).await;
+    let shares = shares(&client, &servers, 24, 2_400, 1).await;
+    assert!(shares.iter().all(|share| (15..=55).contains(share)), "{shares:?}");
+    assert!(servers.iter().all(|server| server.stats().connections_accepted == 1));
+    let endpoints = client.endpoints();
+    assert!(endpoints.iter().all(|endpoint| endpoint.in_flight == 0 && endpoint.failures == 0));
+    assert!(endpoints.iter().all(|endpoint| endpoint.latency.unwrap() >= Duration::from_millis(1)));
+}
+
+#[tokio::test]
+async fn round_robin_gives_each_the_same() {
+    let (addresses, servers) = three().await;
+    let config = Config { balance: Balance::RoundRobin, ..Config::default() };
+    let client = Client::with_config(addresses.join(","), config);
+    all_connected(&client).await;
+    let shares = shares(&client, &servers, 3, 900, 0).await;
+    assert_eq!(shares, [33, 33, 33]);
+}
+
+#[tokio::test]
+async fn a_slow_server_gets_less() {
+    let (first, first_server) = slow(2).await;
+    let (second, second_server) = slow(2).await;
+    let (third, third_server) = slow(60).await;
+    let client = Client::new([first, second, third].join(","));
+    all_connected(&client).await;
+    let servers = [first_server, second_server, third_server];
+    let shares = shares(&client, &servers, 16, 1_600, 0).await;
+    assert!(shares[2] < 10 && shares[2] < shares[0].min(shares[1]), "{shares:?}");
+}
+
+#[tokio::test]
+async fn a_key_goes_to_its_server_from_every_client_and_moves_only_with_it() {
+    let (addresses, servers) = three().await;
+    let target = addresses.join(",");
+    let (one, other) = (Client::new(&target), Client::new(addresses[..2].join(",")));
+    all_connected(&one).await;
+    all_connected(&other).await;
+    let counts = || servers.iter().map(|server| server.stats().requests).collect::<Vec<u64>>();
+    let home = async |client: &Client, key: &str| {
+        let before = counts();
+        for _ in 0..4 {
+            let params = json!({"value": 1});
+            client.command(100).hash_key(key).call::<_, u64>(&params).await.unwrap();
+        }
+        let after = counts();
+        let homes: Vec<usize> = (0..3).filter(|&at| after[at] - before[at] == 4).collect();
+        assert_eq!(homes.len(), 1, "all four went to one server");
+        homes[0]
+    };
+    let mut of_each = [0; 3];
+    for key in 0..60 {
+        let key = format!("user-{key}");
+        let at = home(&one, &key).await;
+        of_each[at] += 1;
+        let without_third = home(&other, &key).await;
+        assert!(at == 2 || at == without_third, "only the keys of the missing one move");
+    }
+    println!("keys of each server: {of_each:?}");
+    assert!(of_each.iter().all(|keys| *keys >= 8), "{of_each:?}");
+}
+
+#[tokio::test]
+async fn a_server_that_cannot_be_reached_costs_the_others_calls_nothing() {
+    let nobody = {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        listener.local_addr().unwrap().to_string()
+    };
+    for mode in [Mode::Single, Mode::Pooled(2), Mode::Short] {
+        let (address, server) = tcp(Seen::default()).await;
+        let config = Config { mode, ..Config::default() };
+        let client = Client::with_config(format!("{nobody},{address}"), config);
+        for value in 0..50u64 {
+            assert_eq!(client.call::<_, u64>(100, &json!({"value": value})).await.unwrap(), value);
+        }
+        assert_eq!(server.stats().requests, 50);
+    }
+}
+
+#[tokio::test]
+async fn with_all_servers_gone_the_error_says_so_at_once() {
+    let mut nobody = Vec::new();
+    for _ in 0..2 {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        nobody.push(listener.local_addr().unwrap().to_string());
+    }
+    for mode in [Mode::Single, Mode::Short] {
+        let config = Config { mode, fail_fast_after_ms: 0, ..Config::default() };
+        let error = Client::with_config(nobody.join(","), config).call::<_, ()>(0, &()).await.unwrap_err();
+        assert!(error.is_unreachable() && !error.was_sent(), "{error}");
+        assert!(nobody.iter().any(|address| error.address() == address), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_fails_is_ejected_and_the_others_take_its_share() {
+    let (bad, _bad_server) = broken().await;
+    let (good, _good_server) = tcp(Seen::default()).await;
+    let (better, _better_server) = tcp(Seen::default()).await;
+    // Ejected for longer than the test takes.
+    let config = Config { eject_base_ms: 600_000, eject_cap_ms: 600_000, ..Config::default() };
+    let client = Client::with_config([bad.clone(), good, better].join(","), config);
+    let mut failed = 0;
+    let is_ejected = || client.endpoints().iter().any(|endpoint| endpoint.is_ejected);
+    while !is_ejected() {
+        failed += u32::from(client.call::<_, u64>(100, &json!({"value": 1})).await.is_err());
+    }
+    assert_eq!(failed, 5, "`eject_after_failures`");
+    assert_eq!(client.endpoints().iter().find(|endpoint| endpoint.is_ejected).unwrap().address, bad);
+    for _ in 0..200 {
+        client.call::<_, u64>(100, &json!({"value": 1})).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn where_most_would_be_ejected_all_are_used() {
+    let mut bad = Vec::new();
+    for _ in 0..2 {
+        bad.push(broken().await);
+    }
+    let (good, good_server) = tcp(Seen::default()).await;
+    let target = format!("{},{},{good}", bad[0].0, bad[1].0);
+    let config = Config { eject_base_ms: 600_000, eject_cap_ms: 600_000, ..Config::default() };
+    let client = Client::with_config(target, config);
+    while client.endpoints().iter().filter(|endpoint| endpoint.is_ejected).count() < 2 {
+        let _ = client.call::<_, u64>(100, &json!({"value": 1})).await;
+    }
+    let before = good_server.stats().requests;
+    let mut failed = 0;
+    for _ in 0..300 {
+        failed += u32::from(client.call::<_, u64>(100, &json!({"value": 1})).await.is_err());
+    }
+    let share = good_server.stats().requests - before;
+    println!("{share} of 300 calls to the good one, {failed} failed");
+    assert!(failed > 0 && share > 0);
+}

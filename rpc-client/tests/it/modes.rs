@@ -1,0 +1,158 @@
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use rpc_client::{Client, Config, Mode, Registry, ServiceConfig};
+use serde_json::json;
+use tokio::sync::Barrier;
+
+use crate::support::{Seen, tcp};
+
+/// Starts this many tasks at once, each with one call; all must succeed.
+async fn call_at_once(client: &Client, tasks: u64, ms: u64) {
+    let barrier = Arc::new(Barrier::new(usize::try_from(tasks).unwrap()));
+    let mut calls = tokio::task::JoinSet::new();
+    for value in 0..tasks {
+        let (client, barrier) = (client.clone(), Arc::clone(&barrier));
+        calls.spawn(async move {
+            barrier.wait().await;
+            let params = json!({"value": value, "ms": ms});
+            assert_eq!(client.call::<_, u64>(100, &params).await.unwrap(), value);
+        });
+    }
+    while let Some(call) = calls.join_next().await {
+        call.unwrap();
+    }
+}
+
+fn with_mode(address: &str, mode: Mode) -> Client {
+    let config = Config { mode, call_timeout_ms: 60_000, connect_timeout_ms: 30_000, ..Config::default() };
+    Client::with_config(address, config)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_tasks_on_a_fresh_client_open_one_connection() {
+    let (address, server) = tcp(Seen::default()).await;
+    call_at_once(&with_mode(&address, Mode::Single), 1_000, 0).await;
+    let stats = server.stats();
+    assert_eq!((stats.connections_accepted, stats.requests), (1, 1_000));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_short_calls_open_a_thousand_connections_and_leave_none() {
+    let (address, server) = tcp(Seen::default()).await;
+    let client = with_mode(&address, Mode::Short);
+    call_at_once(&client, 1_000, 0).await;
+    let stats = server.stats();
+    assert_eq!((stats.connections_accepted, stats.requests), (1_000, 1_000));
+    assert!(!client.is_connected());
+    while server.stats().connections_open > 0 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pool_opens_its_connections_and_no_more_and_spreads_the_calls() {
+    let (address, server) = tcp(Seen::default()).await;
+    let client = with_mode(&address, Mode::Pooled(4));
+    call_at_once(&client, 200, 5).await;
+    assert_eq!(server.stats().connections_accepted, 4);
+    call_at_once(&client, 200, 5).await;
+    assert_eq!((server.stats().connections_accepted, server.stats().requests), (4, 400));
+    // What is over is counted as over.
+    assert_eq!(client.endpoints()[0].in_flight, 0);
+    assert_eq!(client.endpoints()[0].calls, 400);
+}
+
+#[tokio::test]
+async fn one_call_at_a_time_keeps_a_pool_at_one_connection() {
+    let (address, server) = tcp(Seen::default()).await;
+    let client = with_mode(&address, Mode::Pooled(4));
+    for value in 0..20u64 {
+        assert_eq!(client.call::<_, u64>(100, &json!({"value": value})).await.unwrap(), value);
+    }
+    assert_eq!(server.stats().connections_accepted, 1);
+}
+
+#[tokio::test]
+async fn a_oneway_call_of_the_short_mode_has_left_before_its_connection_closes() {
+    let (seen, count) = (Seen::default(), 20);
+    let (address, server) = tcp(seen.clone()).await;
+    let client = with_mode(&address, Mode::Short);
+    for _ in 0..count {
+        client.notify(102, &()).await.unwrap();
+    }
+    while seen.ran.load(Ordering::SeqCst) < count {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(server.stats().connections_accepted, count);
+}
+
+#[tokio::test]
+async fn a_stream_of_the_short_mode_has_its_connection_to_its_end() {
+    use futures::StreamExt;
+
+    let (address, server) = tcp(Seen::default()).await;
+    let client = with_mode(&address, Mode::Short);
+    let numbers = client.stream::<_, u64>(104, &json!({"value": 300})).await.unwrap();
+    let numbers: Vec<u64> = numbers.map(Result::unwrap).collect().await;
+    assert_eq!(numbers, (0..300).collect::<Vec<u64>>());
+    assert_eq!(server.stats().connections_accepted, 1);
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_closed_and_the_next_call_opens_another() {
+    let (address, server) = tcp(Seen::default()).await;
+    let config = Config { idle_timeout_ms: 20, ..Config::default() };
+    let client = Client::with_config(&address, config);
+    for round in 1..=3 {
+        // Longer than the idle time: what is in flight is not idle.
+        let value = client.call::<_, u64>(100, &json!({"value": round, "ms": 60})).await.unwrap();
+        assert_eq!((value, server.stats().connections_accepted), (round, round));
+        while client.is_connected() || server.stats().connections_open > 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn named_services_have_their_own_target_and_mode_and_share_nothing_with_other_clients() {
+    let (address, server) = tcp(Seen::default()).await;
+    let file = format!(
+        "[log]\ntarget = \"{address}\"\n\n[sms]\ntarget = \"{address}\"\nsettings.mode = \"short\"\n\
+         settings.call_timeout_ms = 1000\n"
+    );
+    let services = toml::from_str(&file).unwrap();
+    let registry = Registry::from_config(services);
+    let one = json!({"value": 1});
+    for _ in 0..3 {
+        registry.client("log").call::<_, u64>(100, &one).await.unwrap();
+    }
+    assert_eq!(server.stats().connections_accepted, 1);
+    for _ in 0..3 {
+        registry.client("sms").call::<_, u64>(100, &one).await.unwrap();
+    }
+    assert_eq!(server.stats().connections_accepted, 4);
+    // An address is not the service's name, and settings of one's own are shared with nobody.
+    registry.client(&address).call::<_, u64>(100, &one).await.unwrap();
+    with_mode(&address, Mode::Single).call::<_, u64>(100, &one).await.unwrap();
+    assert_eq!(server.stats().connections_accepted, 6);
+    // The service is switched over without a change in code.
+    let settings = Config { mode: Mode::Short, ..Config::default() };
+    registry.define("log", ServiceConfig { target: address, settings });
+    for _ in 0..2 {
+        registry.client("log").call::<_, u64>(100, &one).await.unwrap();
+    }
+    assert_eq!(server.stats().connections_accepted, 8);
+}
+
+#[test]
+fn an_unknown_setting_or_mode_is_refused_by_name() {
+    let read = |settings: &str| {
+        let file = format!("target = \"a:1\"\n{settings}");
+        toml::from_str::<ServiceConfig>(&file).map_err(|error| error.to_string())
+    };
+    assert_eq!(read("settings.mode = { pooled = 4 }").unwrap().settings.mode, Mode::Pooled(4));
+    assert!(read("settings.mode = \"many\"").unwrap_err().contains("unknown variant `many`"));
+    assert!(read("settings.moed = \"short\"").unwrap_err().contains("unknown field `moed`"));
+    assert!(read("mode = \"short\"").unwrap_err().contains("unknown field `mode`"));
+}
