@@ -41,6 +41,11 @@ impl Attempt {
         self.pending.decode(data)
     }
 
+    /// The address that it is made at.
+    pub(crate) fn address(&self) -> &Arc<str> {
+        self.pending.address()
+    }
+
     /// The items that the call answers with.
     pub(crate) fn into_items(self) -> Items {
         let address = Arc::clone(self.pending.address());

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::client::{Client, Stack};
+use crate::client::Client;
 use crate::config::Config;
 use crate::connect::{Connect, Connector};
 use crate::discover::Target;
@@ -44,12 +44,8 @@ impl ClientBuilder {
         // A connector of the user's own may call an endpoint whatever it likes.
         let target = if let Connector::Own(_) = connector { target.or_as_it_is() } else { target };
         let dialer = Dialer { config: Arc::new(config), connector, events: Events::default() };
-        Client::from_stack(Stack {
-            target: Arc::clone(target.name()),
-            config: Arc::clone(&dialer.config),
-            events: dialer.events.clone(),
-            route: Route::new(&target, dialer),
-        })
+        let (config, events) = (Arc::clone(&dialer.config), dialer.events.clone());
+        Client::from_parts(Arc::clone(target.name()), config, events, Route::new(&target, dialer))
     }
 }
 

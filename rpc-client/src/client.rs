@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use futures::TryStreamExt;
 use futures::stream::BoxStream;
+use rpc_core::scope::Parent;
 use rpc_core::{CmdId, Layer, Outcome, RawJson, Reply, Request, Service, Status};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -19,11 +20,14 @@ use crate::builder::ClientBuilder;
 use crate::command::Command;
 use crate::config::Config;
 use crate::connection::Connection;
+use crate::deadline::Inherited;
 use crate::discover::Target;
 use crate::error::Error;
 use crate::events::{ConnectionEvent, Events};
+use crate::hedge::Hedging;
 use crate::member::EndpointStats;
 use crate::reconnect::Endpoint;
+use crate::retry::Budget;
 use crate::route::Route;
 use crate::service_client::ServiceClient;
 
@@ -53,6 +57,8 @@ use crate::service_client::ServiceClient;
 #[derive(Clone)]
 pub struct Client {
     stack: Arc<Stack>,
+    /// Of the call that this client's calls are made for.
+    inherited: Option<Arc<Inherited>>,
 }
 
 /// What all clones of a client share.
@@ -62,6 +68,9 @@ pub(crate) struct Stack {
     pub(crate) config: Arc<Config>,
     pub(crate) events: Events,
     pub(crate) route: Route,
+    pub(crate) budget: Budget,
+    /// None where calls have no backups.
+    pub(crate) hedging: Option<Hedging>,
 }
 
 impl Client {
@@ -98,11 +107,20 @@ impl Client {
         tokio::spawn(driver);
         let endpoint =
             Endpoint::connected(Arc::clone(&address), Arc::clone(&config), connection, events.clone());
-        Self::from_stack(Stack { target: address, config, events, route: Route::Sole(endpoint) })
+        Self::from_parts(address, config, events, Route::Sole(endpoint))
     }
 
-    pub(crate) fn from_stack(stack: Stack) -> Self {
-        Self { stack: Arc::new(stack) }
+    /// The whole of a client: above the route stand the deadline, the retries and the backups of
+    /// [`Command`]; below it pools, endpoints and connections.
+    pub(crate) fn from_parts(target: Arc<str>, config: Arc<Config>, events: Events, route: Route) -> Self {
+        let budget = Budget::new(&config, Instant::now());
+        let hedging = Hedging::new(&config);
+        let stack = Stack { target, config, events, route, budget, hedging };
+        Self { stack: Arc::new(stack), inherited: None }
+    }
+
+    pub(crate) fn inherited(&self) -> Option<&Inherited> {
+        self.inherited.as_deref()
     }
 
     pub(crate) fn stack(&self) -> &Stack {
@@ -123,7 +141,10 @@ impl Client {
     /// Calls a command and decodes its data. The deadline is `call_timeout_ms` from now.
     ///
     /// # Errors
-    /// See [`Error`]: each call ends in exactly one way, by its deadline.
+    /// See [`Error`]: each call ends in exactly one way, by its deadline. What was not sent or rejected has
+    /// been tried again before, and so has what may have run of an
+    /// [idempotent](Command::idempotent) command, as far as [`Config::attempts_max`], the deadline and the
+    /// retry budget allow.
     ///
     /// # Cancel safety
     /// Dropping the future gives the call up: the server is told, and a late reply is ignored.
@@ -181,6 +202,31 @@ impl Client {
     /// ```
     pub fn command(&self, cmdid: impl Into<CmdId>) -> Command<'_> {
         Command::new(self, cmdid.into())
+    }
+
+    /// This client for the calls that a handler makes to do its work: none of them goes on for longer than
+    /// the handler's own call, and each passes its `traceparent` on. It shares the connections, so it
+    /// costs no more than a clone.
+    ///
+    /// `parent` is what the handler has: `rpc_server::Context`, or a [`Request`] or
+    /// [`Scope`](rpc_core::Scope) in a service of its own kind.
+    ///
+    /// ```no_run
+    /// use rpc_client::Client;
+    /// use rpc_core::Status;
+    /// use rpc_core::scope::Parent;
+    ///
+    /// async fn handler(users: Client, context: impl Parent) -> Result<String, Status> {
+    ///     // With 200 ms left of the handler's time, neither takes longer than that.
+    ///     let users = users.within(&context);
+    ///     let id: u64 = users.call(200, &"ann").await?;
+    ///     Ok(users.call(201, &id).await?)
+    /// }
+    /// ```
+    #[must_use]
+    pub fn within(&self, parent: &impl Parent) -> Self {
+        let inherited = Inherited::from(parent).under(self.inherited());
+        Self { stack: Arc::clone(&self.stack), inherited: Some(Arc::new(inherited)) }
     }
 
     /// This client with a layer around it; see [`layers`](crate::layers).
@@ -243,21 +289,22 @@ impl Client {
     /// # Errors
     /// As [`call`](Self::call).
     pub async fn send(&self, request: Request<'static>) -> Result<Option<RawJson<'static>>, Error> {
-        match self.start(request).await? {
-            Some(pending) => pending.await,
-            None => Ok(None),
+        let command = Command::of(self, &request);
+        if request.oneway {
+            return command.put(request).await.map(|()| None);
         }
+        command.send(request).await
     }
 
-    /// The first half of [`send`](Self::send): when it returns, the request has its place in the
-    /// order of the connection. Nothing is pending for a oneway request.
-    pub(crate) async fn start(&self, request: Request<'static>) -> Result<Option<Attempt>, Error> {
+    /// As [`send`](Self::send), in two halves and without retries: when the first one returns, the request
+    /// has its place in the order of the connection. Nothing is pending for a oneway request.
+    pub(crate) async fn start(&self, mut request: Request<'static>) -> Result<Option<Attempt>, Error> {
         let command = Command::of(self, &request);
         if request.oneway {
             return command.put(request).await.map(|()| None);
         }
         let now = Instant::now();
-        let attempt = command.begin_with(|| Ok(request), now, command.deadline(now)).await?;
+        let attempt = command.begin_request(&mut request, now, command.deadline_from(now)).await?;
         Ok(Some(attempt.polled_elsewhere()))
     }
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures::StreamExt;
 use futures::stream::BoxStream;
+use rpc_core::scope::Parent;
 use rpc_core::{CmdId, Meta, RawJson, Request};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -18,8 +19,13 @@ use crate::balance::Wish;
 use crate::client::{Client, Stack};
 use crate::config::Mode;
 use crate::connection::{Connection, Refusal, decode};
+use crate::deadline::{Inherited, TRACEPARENT};
 use crate::error::{Error, Kind};
 use crate::group;
+use crate::retry::Answer;
+
+/// The metadata by which a service tells a repetition.
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
 /// A call with options of its own; see [`Client::command`].
 #[derive(Clone)]
@@ -27,6 +33,7 @@ pub struct Command<'c> {
     client: &'c Client,
     cmdid: CmdId,
     is_ordered: bool,
+    is_idempotent: bool,
     timeout: Option<Duration>,
     /// What few calls have: it would make the future of every call larger.
     extra: Option<Box<Extra>>,
@@ -35,13 +42,19 @@ pub struct Command<'c> {
 #[derive(Clone, Default)]
 struct Extra {
     meta: BTreeMap<String, String>,
+    /// The deadline, where it is before that of the time limit.
+    until: Option<Instant>,
     key: Option<u64>,
 }
 
 impl<'c> Command<'c> {
     pub(crate) fn new(client: &'c Client, cmdid: CmdId) -> Self {
         let is_ordered = client.stack().config.ordered;
-        Self { client, cmdid, is_ordered, timeout: None, extra: None }
+        let command = Self { client, cmdid, is_ordered, is_idempotent: false, timeout: None, extra: None };
+        match client.inherited() {
+            None => command,
+            Some(inherited) => command.inherit(inherited),
+        }
     }
 
     /// For a request that is sent as it is.
@@ -49,7 +62,10 @@ impl<'c> Command<'c> {
         let mut command = Self::new(client, request.cmdid);
         command.timeout = request.timeout;
         command.is_ordered |= request.id.is_none();
-        command
+        match request.scope.deadline {
+            None => command,
+            Some(deadline) => command.deadline(deadline),
+        }
     }
 
     /// How long to wait for the result, from the moment of the call. The server is told, and stops
@@ -58,6 +74,40 @@ impl<'c> Command<'c> {
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
+    }
+
+    /// When the result is of no use any more, should that be before the end of the time limit. Of several
+    /// deadlines the earliest holds.
+    #[must_use]
+    pub fn deadline(mut self, deadline: std::time::Instant) -> Self {
+        let extra = self.extra();
+        let deadline = Instant::from_std(deadline);
+        extra.until = Some(extra.until.map_or(deadline, |until| until.min(deadline)));
+        self
+    }
+
+    /// Makes the call a part of another one, which a handler is at work on: it ends by that one's
+    /// deadline, and passes its `traceparent` on. [`Client::within`] does so for many calls.
+    #[must_use]
+    pub fn within(self, parent: &impl Parent) -> Self {
+        self.inherit(&Inherited::from(parent))
+    }
+
+    /// Says that the command may run twice without harm, so that it is tried again also where it may have
+    /// run already, and hedged where [`Config::hedge_percentile`] is set.
+    ///
+    /// [`Config::hedge_percentile`]: crate::Config::hedge_percentile
+    #[must_use]
+    pub fn idempotent(mut self) -> Self {
+        self.is_idempotent = true;
+        self
+    }
+
+    /// Gives the call a key, sent as the metadata `idempotency-key` and the same in all its tries, by
+    /// which the service tells a repetition: it is [`idempotent`](Self::idempotent) by that.
+    #[must_use]
+    pub fn idempotency_key(self, key: impl Into<String>) -> Self {
+        self.meta(IDEMPOTENCY_KEY, key).idempotent()
     }
 
     /// Adds metadata.
@@ -96,9 +146,21 @@ impl<'c> Command<'c> {
         P: Serialize + ?Sized,
         T: DeserializeOwned,
     {
-        let mut attempt = self.begin_call(params).await?;
-        let data = poll_fn(|cx| attempt.poll_data(cx)).await?;
-        attempt.decode(data)
+        let now = Instant::now();
+        let deadline = self.deadline_from(now);
+        if self.is_hedged() {
+            let (data, address) = Box::pin(self.one_and_more(|| self.request(params), deadline)).await?;
+            return decode(data.as_ref(), &address);
+        }
+        let failure = match self.begin_call(params, now, deadline).await {
+            Ok(mut attempt) => match poll_fn(|cx| attempt.poll_data(cx)).await {
+                Ok(data) => return attempt.decode(data),
+                Err(failure) => failure,
+            },
+            Err(failure) => failure,
+        };
+        let (data, address) = self.after_failure(params, failure, deadline).await?;
+        decode(data.as_ref(), &address)
     }
 
     /// As [`call`](Self::call), with the data as the server sent it; `None` for a reply without data.
@@ -109,7 +171,20 @@ impl<'c> Command<'c> {
     where
         P: Serialize + ?Sized,
     {
-        self.begin_call(params).await?.await
+        let now = Instant::now();
+        let deadline = self.deadline_from(now);
+        if self.is_hedged() {
+            let answer = Box::pin(self.one_and_more(|| self.request(params), deadline)).await;
+            return answer.map(|(data, _)| data);
+        }
+        let failure = match self.begin_call(params, now, deadline).await {
+            Ok(attempt) => match attempt.await {
+                Ok(data) => return Ok(data),
+                Err(failure) => failure,
+            },
+            Err(failure) => failure,
+        };
+        self.after_failure(params, failure, deadline).await.map(|(data, _)| data)
     }
 
     /// As [`Client::notify`].
@@ -144,11 +219,22 @@ impl<'c> Command<'c> {
 
     pub(crate) async fn begin_stream(&self, mut request: Request<'static>) -> Result<Items, Error> {
         request.credit = Some(self.stack().config.stream_credit);
-        let deadline = self.timeout.map(|timeout| after(Instant::now(), timeout));
-        self.begin(request, deadline, true, &[]).await.map(Attempt::into_items)
+        let own = self.timeout.map(|timeout| after(Instant::now(), timeout));
+        let deadline = [own, self.until()].into_iter().flatten().min();
+        self.begin(&mut request, deadline, true, &[]).await.map(Attempt::into_items)
     }
 
-    fn stack(&self) -> &'c Stack {
+    fn inherit(mut self, inherited: &Inherited) -> Self {
+        if let Some(traceparent) = &inherited.traceparent {
+            self.extra().meta.entry(TRACEPARENT.to_owned()).or_insert_with(|| traceparent.clone());
+        }
+        match inherited.deadline {
+            None => self,
+            Some(deadline) => self.deadline(deadline),
+        }
+    }
+
+    pub(crate) fn stack(&self) -> &'c Stack {
         self.client.stack()
     }
 
@@ -160,8 +246,29 @@ impl<'c> Command<'c> {
         Wish { key: self.extra.as_ref().and_then(|extra| extra.key), avoid }
     }
 
-    pub(crate) fn deadline(&self, now: Instant) -> Instant {
-        after(now, self.time_limit())
+    pub(crate) fn deadline_from(&self, now: Instant) -> Instant {
+        let own = after(now, self.time_limit());
+        self.until().map_or(own, |until| own.min(until))
+    }
+
+    fn until(&self) -> Option<Instant> {
+        self.extra.as_ref().and_then(|extra| extra.until)
+    }
+
+    pub(crate) fn cmdid(&self) -> CmdId {
+        self.cmdid
+    }
+
+    pub(crate) fn is_ordered(&self) -> bool {
+        self.is_ordered
+    }
+
+    fn is_idempotent(&self) -> bool {
+        self.is_idempotent || self.stack().config.idempotent_cmdids.contains(&self.cmdid.number())
+    }
+
+    fn is_hedged(&self) -> bool {
+        self.stack().hedging.is_some() && !self.is_ordered && self.is_idempotent()
     }
 
     fn time_limit(&self) -> Duration {
@@ -183,49 +290,109 @@ impl<'c> Command<'c> {
         Ok(request)
     }
 
-    /// Begins a call: at once where there is a connection that takes it, as a rule. What else there may
-    /// be to do is kept out of the call's future, of which there are as many as calls in flight.
-    async fn begin_call<P: Serialize + ?Sized>(&self, params: &P) -> Result<Attempt, Error> {
-        let now = Instant::now();
-        self.begin_with(|| self.request(params), now, self.deadline(now)).await
+    /// What is left to do when the first try has failed, which is nothing as a rule.
+    async fn after_failure<P: Serialize + ?Sized>(
+        &self,
+        params: &P,
+        failure: Error,
+        deadline: Instant,
+    ) -> Result<Answer, Error> {
+        let is_idempotent = self.is_idempotent();
+        if !self.may_retry(&failure, is_idempotent) {
+            return Err(failure);
+        }
+        Box::pin(self.try_again(|| self.request(params), is_idempotent, failure, deadline)).await
     }
 
-    /// `make` is called once, where the request does not become a part of the future.
-    pub(crate) async fn begin_with<F>(
+    /// All tries of a call that may have a backup.
+    async fn one_and_more<F>(&self, make: F, deadline: Instant) -> Result<Answer, Error>
+    where
+        F: Fn() -> Result<Request<'static>, Error>,
+    {
+        self.stack().budget.count_call();
+        match self.one_try(&make, true, deadline, &[]).await {
+            Err(failure) if self.may_retry(&failure, true) => {
+                self.try_again(make, true, failure, deadline).await
+            }
+            result => result,
+        }
+    }
+
+    /// Sends a request as it is, and again where that is allowed.
+    pub(crate) async fn send(
         &self,
-        make: F,
+        mut request: Request<'static>,
+    ) -> Result<Option<RawJson<'static>>, Error> {
+        let now = Instant::now();
+        let deadline = self.deadline_from(now);
+        if self.is_hedged() {
+            let answer = Box::pin(self.one_and_more(|| Ok(request.clone()), deadline)).await;
+            return answer.map(|(data, _)| data);
+        }
+        let failure = match self.begin_request(&mut request, now, deadline).await {
+            Ok(attempt) => match attempt.await {
+                Ok(data) => return Ok(data),
+                Err(failure) => failure,
+            },
+            Err(failure) => failure,
+        };
+        let is_idempotent = self.is_idempotent() || request.meta.get(IDEMPOTENCY_KEY).is_some();
+        if !self.may_retry(&failure, is_idempotent) {
+            return Err(failure);
+        }
+        let answer = Box::pin(self.try_again(|| Ok(request.clone()), is_idempotent, failure, deadline)).await;
+        answer.map(|(data, _)| data)
+    }
+
+    /// Begins a call: at once where there is a connection that takes it, as a rule. What else there may
+    /// be to do, and the request, are kept out of the call's future, of which there are as many as calls
+    /// in flight.
+    async fn begin_call<P: Serialize + ?Sized>(
+        &self,
+        params: &P,
         now: Instant,
         deadline: Instant,
-    ) -> Result<Attempt, Error>
-    where
-        F: FnOnce() -> Result<Request<'static>, Error>,
-    {
-        let mut make = Some(make);
+    ) -> Result<Attempt, Error> {
         let at_once = poll_fn(|cx| {
-            let make = make.take().expect("this is polled once");
-            Poll::Ready(make().map(|request| self.begin_at_once(request, now, deadline, cx.waker())))
+            let begun = self.request(params).map(|mut request| {
+                let attempt = self.begin_at_once(&mut request, now, deadline, cx.waker());
+                attempt.ok_or_else(|| Box::new(request))
+            });
+            Poll::Ready(begun)
         });
         match at_once.await? {
             Ok(attempt) => Ok(attempt),
-            Err(request) => Box::pin(self.begin(*request, Some(deadline), false, &[])).await,
+            Err(mut request) => Box::pin(self.begin(&mut request, Some(deadline), false, &[])).await,
         }
     }
 
-    /// The request, where it could not be sent at once.
+    /// As `begin_call`, with the request as it is.
+    pub(crate) async fn begin_request(
+        &self,
+        request: &mut Request<'static>,
+        now: Instant,
+        deadline: Instant,
+    ) -> Result<Attempt, Error> {
+        let at_once = poll_fn(|cx| Poll::Ready(self.begin_at_once(request, now, deadline, cx.waker())));
+        match at_once.await {
+            Some(attempt) => Ok(attempt),
+            None => Box::pin(self.begin(request, Some(deadline), false, &[])).await,
+        }
+    }
+
     fn begin_at_once(
         &self,
-        mut request: Request<'static>,
+        request: &mut Request<'static>,
         now: Instant,
         deadline: Instant,
         waker: &Waker,
-    ) -> Result<Attempt, Box<Request<'static>>> {
-        if let Some((connection, ticket)) = self.stack().route.at_once(self.wish(&[]), now) {
-            request.timeout = self.tells_timeout().then(|| self.time_limit());
-            if let Ok(pending) = connection.begin(&request, Some(deadline), self.is_ordered, false, waker) {
-                return Ok(Attempt::new(pending, ticket));
-            }
-        }
-        Err(Box::new(request))
+    ) -> Option<Attempt> {
+        let stack = self.stack();
+        stack.budget.count_call();
+        let (connection, ticket) = stack.route.at_once(self.wish(&[]), now)?;
+        request.timeout = self.tells_timeout().then(|| deadline.saturating_duration_since(now));
+        let pending = connection.begin(request, Some(deadline), self.is_ordered, false, waker).ok()?;
+        Some(Attempt::new(pending, ticket))
     }
 
     /// A server that knows no ids may not know `timeout_ms` either: it is told where the caller asks for it.
@@ -237,7 +404,7 @@ impl<'c> Command<'c> {
     /// server is the time that is left then.
     pub(crate) async fn begin(
         &self,
-        mut request: Request<'static>,
+        request: &mut Request<'static>,
         deadline: Option<Instant>,
         is_stream: bool,
         avoid: &[Arc<str>],
@@ -252,7 +419,7 @@ impl<'c> Command<'c> {
                 .map(|deadline| deadline.saturating_duration_since(Instant::now()));
             let begun = poll_fn(|cx| {
                 let connection = connection.take().expect("this is polled once");
-                Poll::Ready(connection.begin(&request, deadline, is_ordered, is_stream, cx.waker()))
+                Poll::Ready(connection.begin(request, deadline, is_ordered, is_stream, cx.waker()))
             });
             match begun.await {
                 Ok(pending) => return Ok(Attempt::new(pending, ticket)),
@@ -269,7 +436,7 @@ impl<'c> Command<'c> {
         {
             return Ok(());
         }
-        Box::pin(self.put_when_possible(request, self.deadline(now))).await
+        Box::pin(self.put_when_possible(request, self.deadline_from(now))).await
     }
 
     async fn put_when_possible(&self, request: Request<'static>, deadline: Instant) -> Result<(), Error> {

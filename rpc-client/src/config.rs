@@ -96,6 +96,31 @@ pub struct Config {
     /// Time that sent bytes may stay unacknowledged (`TCP_USER_TIMEOUT`), in milliseconds; 0 leaves
     /// it to the system.
     pub tcp_user_timeout_ms: u64,
+    /// Tries of one call at most, the first one included; 1 turns retries off. Only what was not sent or
+    /// was rejected is tried again, or is idempotent.
+    pub attempts_max: u32,
+    /// Longest pause before the third try, in milliseconds, which doubles for each further one; the
+    /// second try is made at once. The actual pause is a random one below it.
+    pub retry_base_ms: u64,
+    /// Longest pause before any try, in milliseconds. What the server asks for with `retry_after_ms` is
+    /// added.
+    pub retry_cap_ms: u64,
+    /// Retries of all calls together, in percent of the calls.
+    pub retry_budget_percent: u32,
+    /// Retries a second that are allowed besides, for a client with few calls.
+    pub retry_budget_per_second: u32,
+    /// How long the right to a retry that is not used is kept, in milliseconds.
+    pub retry_budget_window_ms: u64,
+    /// Commands that may run twice without harm, and are tried again also where they may have run; as
+    /// [`Command::idempotent`](crate::Command::idempotent) says of a call.
+    pub idempotent_cmdids: Vec<u32>,
+    /// Sends an idempotent call a second time once it takes longer than this percentage of the calls,
+    /// to another endpoint where there is one: 95 does so for the slowest twentieth. 0 turns this off.
+    pub hedge_percentile: u32,
+    /// Shortest time before a second request is sent, in milliseconds.
+    pub hedge_after_min_ms: u64,
+    /// Second requests at most, in percent of the calls that may have one.
+    pub hedge_percent_max: u32,
     /// Time in which the latency of an endpoint that the balancer remembers fades to a third, in
     /// milliseconds. Longer leaves an endpoint that was slow alone for longer.
     pub latency_decay_ms: u64,
@@ -182,6 +207,16 @@ impl Default for Config {
             keepalive_interval_ms: 3_000,
             keepalive_probes: 3,
             tcp_user_timeout_ms: 10_000,
+            attempts_max: 3,
+            retry_base_ms: 10,
+            retry_cap_ms: 1_000,
+            retry_budget_percent: 20,
+            retry_budget_per_second: 10,
+            retry_budget_window_ms: 10_000,
+            idempotent_cmdids: Vec::new(),
+            hedge_percentile: 0,
+            hedge_after_min_ms: 1,
+            hedge_percent_max: 5,
             latency_decay_ms: 1_000,
             latency_floor_ms: 1,
             eject_after_failures: 5,

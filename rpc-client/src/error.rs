@@ -31,6 +31,9 @@ struct Inner {
     kind: Kind,
     address: Arc<str>,
     connection: Option<u64>,
+    attempts: u32,
+    /// Whether a try before this one may have run.
+    may_have_run_before: bool,
 }
 
 #[derive(Clone)]
@@ -73,7 +76,24 @@ impl Cause {
 
 impl Error {
     pub(crate) fn new(kind: Kind, address: &Arc<str>, connection: Option<u64>) -> Self {
-        Self(Box::new(Inner { kind, address: Arc::clone(address), connection }))
+        let address = Arc::clone(address);
+        Self(Box::new(Inner { kind, address, connection, attempts: 1, may_have_run_before: false }))
+    }
+
+    /// As the failure of the last of several tries; `may_have_run`: one before it may have run.
+    pub(crate) fn of_several(mut self, attempts: u32, may_have_run: bool) -> Self {
+        self.0.attempts = attempts;
+        self.0.may_have_run_before |= may_have_run;
+        self
+    }
+
+    pub(crate) fn shared_address(&self) -> &Arc<str> {
+        &self.0.address
+    }
+
+    /// Whether the connection was lost before the reply came.
+    pub(crate) fn is_lost(&self) -> bool {
+        matches!(self.0.kind, Kind::MayHaveRun(_))
     }
 
     /// The failure as a code: the server's own, 4 past the deadline, 14 where the connection failed,
@@ -97,6 +117,12 @@ impl Error {
         }
     }
 
+    /// How often the call was tried: 1 without a retry. All else is said of the last try, but for
+    /// [`may_have_run`](Self::may_have_run).
+    pub fn attempts(&self) -> u32 {
+        self.0.attempts
+    }
+
     /// The address that was called.
     pub fn address(&self) -> &str {
         &self.0.address
@@ -110,6 +136,7 @@ impl Error {
     /// Whether the whole request may have left this process.
     pub fn was_sent(&self) -> bool {
         match &self.0.kind {
+            _ if self.0.may_have_run_before => true,
             Kind::NotSent(_) | Kind::Params(_) | Kind::Misused(_) => false,
             Kind::Deadline { was_sent } => *was_sent,
             Kind::Status(_) | Kind::MayHaveRun(_) | Kind::Data(_) => true,
@@ -118,12 +145,19 @@ impl Error {
 
     /// Whether the server promised that the call did not run.
     pub fn is_rejected(&self) -> bool {
-        self.status().is_some_and(Status::is_rejected)
+        self.status().is_some_and(Status::is_rejected) && !self.0.may_have_run_before
     }
 
-    /// Whether the command may have done its work, or part of it, though there is no result.
+    /// Whether the command may have done its work, or part of it, though there is no result: in the last
+    /// try or in one before it.
     pub fn may_have_run(&self) -> bool {
         self.was_sent() && !self.is_rejected()
+    }
+
+    /// Whether the call was cancelled at the server: by a `cancel` that named it, or because whoever it was
+    /// made for was cancelled. A call whose future is dropped has no result at all.
+    pub fn is_cancelled(&self) -> bool {
+        self.code() == Code::CANCELLED
     }
 
     /// Whether the deadline passed, here or at the server.
@@ -131,7 +165,7 @@ impl Error {
         self.code() == Code::DEADLINE_EXCEEDED
     }
 
-    /// Whether the server could not be reached: nothing was sent.
+    /// Whether the server could not be reached: nothing was sent, in the last try.
     pub fn is_unreachable(&self) -> bool {
         matches!(self.0.kind, Kind::NotSent(_))
     }
@@ -139,7 +173,7 @@ impl Error {
     /// Whether sending the call again is safe whatever the command, and makes sense: it was not
     /// sent, or it was rejected.
     pub fn is_retryable(&self) -> bool {
-        matches!(self.0.kind, Kind::NotSent(_)) || self.is_rejected()
+        self.is_rejected() || self.is_unreachable() && !self.0.may_have_run_before
     }
 
     /// Whether it speaks against the endpoint, and not only against the call.
@@ -161,10 +195,13 @@ impl Error {
     ///
     /// [`Service`]: rpc_core::Service
     pub fn into_status(self) -> Status {
-        if let Kind::Status(status) = &self.0.kind {
+        if let Kind::Status(status) = &self.0.kind
+            // Only the last try was rejected.
+            && !(status.is_rejected() && self.0.may_have_run_before)
+        {
             return status.clone();
         }
-        let not_sent = self.is_unreachable();
+        let not_sent = self.is_unreachable() && !self.0.may_have_run_before;
         let status = Status::new(self.code(), self.to_string()).with_source(self);
         if not_sent { status.with_rejected() } else { status }
     }
@@ -178,14 +215,14 @@ impl fmt::Display for Error {
             write!(f, "code {}: ", self.code())?;
         }
         match &self.0.kind {
-            Kind::NotSent(cause) | Kind::Misused(cause) => write!(f, "not sent: {}", cause.message),
-            Kind::MayHaveRun(cause) => write!(f, "sent, and may have run: {}", cause.message),
+            Kind::NotSent(cause) | Kind::Misused(cause) => write!(f, "not sent: {}", cause.message)?,
+            Kind::MayHaveRun(cause) => write!(f, "sent, and may have run: {}", cause.message)?,
             Kind::Deadline { was_sent: true } => {
-                f.write_str("no reply before the deadline; the call may have run")
+                f.write_str("no reply before the deadline; the call may have run")?;
             }
-            Kind::Deadline { was_sent: false } => f.write_str("not sent before the deadline"),
-            Kind::Params(error) => write!(f, "not sent: the params cannot be written as JSON: {error}"),
-            Kind::Data(cause) => f.write_str(&cause.message),
+            Kind::Deadline { was_sent: false } => f.write_str("not sent before the deadline")?,
+            Kind::Params(error) => write!(f, "not sent: the params cannot be written as JSON: {error}")?,
+            Kind::Data(cause) => f.write_str(&cause.message)?,
             Kind::Status(status) => {
                 status.fmt(f)?;
                 if status.is_rejected() {
@@ -194,8 +231,12 @@ impl fmt::Display for Error {
                 if let Some(after) = status.retry_after() {
                     write!(f, " (retry after {} ms)", after.as_millis())?;
                 }
-                Ok(())
             }
+        }
+        match (self.0.attempts, self.0.may_have_run_before) {
+            (0 | 1, _) => Ok(()),
+            (attempts, false) => write!(f, " ({attempts} attempts)"),
+            (attempts, true) => write!(f, " ({attempts} attempts; one before the last may have run)"),
         }
     }
 }

@@ -103,6 +103,11 @@ impl Endpoint {
         }
     }
 
+    /// Whether a connection that is over can be followed by another one.
+    pub(crate) fn can_connect(&self) -> bool {
+        self.connector.is_some()
+    }
+
     /// Begins to connect, where that is not under way and there is no connection; nobody waits for it.
     pub(crate) fn open(self: &Arc<Self>) {
         if let Some(connector) = &self.connector {

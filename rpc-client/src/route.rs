@@ -83,6 +83,24 @@ impl Route {
         }
     }
 
+    /// Whether there can be a connection for another try.
+    pub(crate) fn can_try_again(&self) -> bool {
+        match self {
+            Self::Sole(endpoint) => endpoint.can_connect() || endpoint.current().is_some(),
+            Self::Balanced(_) => true,
+        }
+    }
+
+    /// Whether any endpoint is not among these.
+    pub(crate) fn has_other_than(&self, addresses: &[Arc<str>]) -> bool {
+        match self {
+            Self::Sole(_) => false,
+            Self::Balanced(balanced) => {
+                balanced.directory.last_known().iter().any(|member| !addresses.contains(member.address()))
+            }
+        }
+    }
+
     /// The connections that calls were put on last, be they over by now.
     pub(crate) fn latest(&self) -> Vec<Arc<Connection>> {
         match self {

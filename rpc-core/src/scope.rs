@@ -9,6 +9,8 @@ use futures::FutureExt;
 use futures::channel::oneshot;
 use futures::future::Shared;
 
+use crate::frame::Request;
+
 /// The local side of a [`Request`](crate::Request): who calls, until when, and how to learn that
 /// nobody waits any more. It never travels.
 #[derive(Clone, Default)]
@@ -83,6 +85,37 @@ impl fmt::Debug for Scope<'_> {
             .field("peer", &self.peer())
             .field("deadline", &self.deadline)
             .finish_non_exhaustive()
+    }
+}
+
+/// A call that other calls are made for, as a handler knows it: what those inherit. A client takes one with
+/// its `within`.
+pub trait Parent {
+    /// When nobody waits for the call's result any more.
+    fn deadline(&self) -> Option<Instant>;
+
+    /// The value of the call's metadata under this key.
+    fn meta(&self, key: &str) -> Option<String>;
+}
+
+/// The deadline; a scope knows no metadata.
+impl Parent for Scope<'_> {
+    fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    fn meta(&self, _key: &str) -> Option<String> {
+        None
+    }
+}
+
+impl Parent for Request<'_> {
+    fn deadline(&self) -> Option<Instant> {
+        self.scope.deadline
+    }
+
+    fn meta(&self, key: &str) -> Option<String> {
+        self.meta.get(key)
     }
 }
 

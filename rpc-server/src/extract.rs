@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use rpc_core::scope::{Cancellation, Peer};
+use rpc_core::scope::{Cancellation, Parent, Peer};
 use rpc_core::{CmdId, Meta, RawJson, Request, Status};
 use serde::de::DeserializeOwned;
 
@@ -170,6 +170,17 @@ impl Context {
     /// Tells when nobody waits for the result any more.
     pub fn cancellation(&self) -> &Cancellation {
         &self.cancellation
+    }
+}
+
+/// What the calls that a handler makes inherit; `rpc_client::Client::within` takes it.
+impl Parent for Context {
+    fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    fn meta(&self, key: &str) -> Option<String> {
+        self.meta.get(key)
     }
 }
 

@@ -46,7 +46,7 @@ async fn a_call_over_tcp_gets_its_data_and_the_servers_failures() {
     let error = client.call::<_, ()>(103, &json!({})).await.unwrap_err();
     assert!(error.is_rejected() && error.is_retryable() && !error.may_have_run());
     assert!(
-        error.to_string().ends_with("too much (rejected: it did not run) (retry after 20 ms)"),
+        error.to_string().ends_with("too much (rejected: it did not run) (retry after 20 ms) (3 attempts)"),
         "{error}"
     );
 

@@ -1,11 +1,11 @@
 //! Servers and peers for the tests.
 
-use std::future::pending;
+use std::future::{pending, ready};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use rpc_client::{Client, Config};
+use rpc_client::{Client, Config, Connect};
 use rpc_core::{Reply, Status};
 use rpc_server::{Context, Params, Router, Server, ServerHandle, State};
 use serde::Deserialize;
@@ -85,6 +85,20 @@ pub(crate) async fn pair(seen: Seen, config: Config) -> (Client, ServerHandle) {
     let (ours, theirs) = tokio::io::duplex(64 * 1024);
     tokio::spawn(handle.serve_connection(theirs, "memory"));
     (Client::over(ours, "memory", config), handle)
+}
+
+/// A server without a socket, and a client's connector to it: with either, time can be paused.
+pub(crate) async fn in_memory<S: Clone + Send + Sync + 'static>(
+    router: Router<S>,
+) -> (impl Connect + Clone, ServerHandle) {
+    let handle = Server::builder().router(router).bind().await.unwrap().handle();
+    let server = handle.clone();
+    let connect = move |_address: String| {
+        let (ours, theirs) = tokio::io::duplex(64 * 1024);
+        tokio::spawn(server.serve_connection(theirs, "memory"));
+        ready(Ok(ours))
+    };
+    (connect, handle)
 }
 
 /// A server on a TCP port of its own, until the test ends.

@@ -1,0 +1,196 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use rpc_client::{Client, Code, Config};
+use rpc_core::Status;
+use rpc_server::Router;
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::Instant;
+
+use crate::support::{Seen, in_memory, tcp};
+
+/// Rejects each call until `tries` were made, and answers how many there were; asks for a pause.
+fn rejecting(tries: &Arc<AtomicU64>, until: u64, retry_after_ms: u64) -> Router<()> {
+    let tries = Arc::clone(tries);
+    let answer = move || {
+        let count = tries.fetch_add(1, Ordering::SeqCst) + 1;
+        let status = Status::unavailable("not now").with_rejected();
+        std::future::ready(match (count >= until, retry_after_ms) {
+            (true, _) => Ok(count),
+            (false, 0) => Err(status),
+            (false, ms) => Err(status.with_retry_after(Duration::from_millis(ms))),
+        })
+    };
+    Router::new().route(100, answer).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_rejected_is_tried_again_after_the_time_that_the_server_asks_for() {
+    let tries = Arc::default();
+    let (connect, _server) = in_memory(rejecting(&tries, 3, 300)).await;
+    let client = Client::builder("memory").connector(connect).build();
+    let begin = Instant::now();
+    assert_eq!(client.call::<_, u64>(100, &()).await.unwrap(), 3);
+    let elapsed = begin.elapsed().as_millis();
+    assert!((600..=650).contains(&elapsed), "twice the time, and less than 10 ms of jitter: {elapsed}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_deadline_stays_the_same_over_all_tries() {
+    let tries = Arc::default();
+    let (connect, _server) = in_memory(rejecting(&tries, u64::MAX, 300)).await;
+    let config = Config { attempts_max: 100, ..Config::default() };
+    let client = Client::builder("memory").connector(connect).config(config).build();
+    let begin = Instant::now();
+    let command = client.command(100).timeout(Duration::from_secs(1));
+    let error = command.call::<_, u64>(&()).await.unwrap_err();
+    assert!(begin.elapsed() <= Duration::from_secs(1));
+    // A fourth pause would have ended after the deadline, so the last rejection is told, not a timeout.
+    assert!(error.is_rejected() && (2..=4).contains(&error.attempts()), "{error}");
+    assert_eq!(u64::from(error.attempts()), tries.load(Ordering::SeqCst));
+    assert!(error.to_string().ends_with(&format!("({} attempts)", error.attempts())), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_all_calls_fail_a_fifth_of_them_is_tried_again() {
+    let tries = Arc::default();
+    let (connect, _server) = in_memory(rejecting(&tries, u64::MAX, 0)).await;
+    let client = Client::builder("memory").connector(connect).build();
+    let (calls, begin) = (5_000, Instant::now());
+    for _ in 0..calls {
+        let error = client.call::<_, u64>(100, &()).await.unwrap_err();
+        assert!(error.is_rejected() && error.attempts() <= 3);
+    }
+    let extra = tries.load(Ordering::SeqCst) - calls;
+    let besides = 10 * (begin.elapsed().as_secs() + 2);
+    println!("{extra} retries of {calls} calls in {:?}", begin.elapsed());
+    assert!(extra <= calls / 5 + besides && extra >= calls / 6, "{extra}, {besides}");
+}
+
+#[tokio::test]
+async fn a_rejection_here_is_tried_elsewhere_at_once() {
+    let tries = Arc::new(AtomicU64::new(0));
+    let router = rejecting(&tries, u64::MAX, 60_000);
+    let server = rpc_server::Server::builder().listen("127.0.0.1:0").router(router).bind().await.unwrap();
+    let full = server.addresses()[0].to_string();
+    tokio::spawn(server.serve(std::future::pending()));
+    let (free, _server) = tcp(Seen::default()).await;
+    // Enough for every call to be tried twice.
+    let config = Config { retry_budget_percent: 100, eject_after_failures: 0, ..Config::default() };
+    let client = Client::with_config(format!("{full},{free}"), config);
+    while !client.endpoints().iter().all(|endpoint| endpoint.is_connected) {
+        client.call::<_, u64>(100, &json!({"value": 1})).await.unwrap();
+    }
+    for value in 0..100 {
+        assert_eq!(client.call::<_, u64>(100, &json!({"value": value})).await.unwrap(), value);
+    }
+    assert!(tries.load(Ordering::SeqCst) > 0);
+}
+
+/// Takes a connection and reads one request from it.
+async fn request(listener: &TcpListener) -> (Value, BufReader<TcpStream>) {
+    let mut stream = BufReader::new(listener.accept().await.unwrap().0);
+    let mut line = String::new();
+    stream.read_line(&mut line).await.unwrap();
+    (serde_json::from_str(&line).unwrap(), stream)
+}
+
+/// A connection on which the request arrives and is lost, and one on which the next is answered.
+async fn lose_and_answer(listener: &TcpListener) -> (Value, Value) {
+    let (first, stream) = request(listener).await;
+    drop(stream);
+    let (second, mut stream) = request(listener).await;
+    let reply = format!("{{\"id\":{},\"code\":0,\"data\":7}}\n", second["id"]);
+    stream.write_all(reply.as_bytes()).await.unwrap();
+    // The client closes first.
+    let _ = stream.read_line(&mut String::new()).await;
+    (first, second)
+}
+
+#[tokio::test]
+async fn what_may_have_run_is_tried_again_only_where_the_command_is_idempotent() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+
+    let client = Client::new(&address);
+    let (error, (_, stream)) =
+        tokio::join!(async { client.call::<_, u64>(100, &()).await.unwrap_err() }, async {
+            let (request, stream) = request(&listener).await;
+            drop(stream);
+            (request, ())
+        });
+    let () = stream;
+    assert!(error.may_have_run() && error.attempts() == 1 && !error.is_retryable(), "{error}");
+
+    let by_key = async |client: Client| {
+        client.command(100).idempotency_key("order-4711").call::<_, u64>(&json!({"a": 1})).await
+    };
+    let client = Client::new(&address);
+    let (answer, (first, second)) = tokio::join!(
+        async {
+            let answer = by_key(client.clone()).await;
+            drop(client);
+            answer
+        },
+        lose_and_answer(&listener)
+    );
+    assert_eq!(answer.unwrap(), 7);
+    assert_eq!(first["meta"]["idempotency-key"], "order-4711");
+    assert_eq!((&first["meta"], &first["params"]), (&second["meta"], &second["params"]));
+    assert!(second["timeout_ms"].as_u64() <= first["timeout_ms"].as_u64());
+
+    let config = Config { idempotent_cmdids: vec![100], ..Config::default() };
+    let client = Client::with_config(&address, config);
+    let (answer, _) = tokio::join!(
+        async {
+            let answer = client.call::<_, u64>(100, &()).await;
+            drop(client);
+            answer
+        },
+        lose_and_answer(&listener)
+    );
+    assert_eq!(answer.unwrap(), 7);
+}
+
+#[tokio::test]
+async fn that_an_earlier_try_may_have_run_is_not_forgotten() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let client = Client::with_config(&address, Config { fail_fast_after_ms: 0, ..Config::default() });
+    let lose = async {
+        let (_, stream) = request(&listener).await;
+        // Nobody is there for the second try.
+        drop(listener);
+        drop(stream);
+    };
+    let call = async { client.command(100).idempotent().call::<_, u64>(&()).await.unwrap_err() };
+    let (error, ()) = tokio::join!(call, lose);
+    assert!(error.is_unreachable() && error.attempts() == 2, "{error}");
+    assert!(error.may_have_run() && error.was_sent() && !error.is_retryable(), "{error}");
+    assert!(error.to_string().ends_with("(2 attempts; one before the last may have run)"), "{error}");
+    let status = error.into_status();
+    assert!(status.code() == Code::UNAVAILABLE && !status.is_rejected(), "{status}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_in_order_keeps_its_place_and_is_not_tried_again() {
+    let tries = Arc::default();
+    let (connect, _server) = in_memory(rejecting(&tries, 2, 0)).await;
+    let client = Client::builder("memory").connector(connect).build();
+    let error = client.command(100).ordered().call::<_, u64>(&()).await.unwrap_err();
+    assert!(error.is_rejected() && error.attempts() == 1, "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_try_is_all_where_that_is_set() {
+    let tries = Arc::default();
+    let (connect, _server) = in_memory(rejecting(&tries, 2, 0)).await;
+    let config = Config { attempts_max: 1, ..Config::default() };
+    let client = Client::builder("memory").connector(connect).config(config).build();
+    let error = client.call::<_, u64>(100, &()).await.unwrap_err();
+    assert!(error.is_rejected() && error.attempts() == 1, "{error}");
+    assert!(!error.to_string().contains("attempts"), "{error}");
+}
