@@ -6,6 +6,7 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
+const FAILOVER: &str = env!("CARGO_BIN_EXE_failover");
 const NO_SOCKET: &str = env!("CARGO_BIN_EXE_no_socket");
 const QUICKSTART: &str = env!("CARGO_BIN_EXE_quickstart");
 const TORNADO_PARITY: &str = env!("CARGO_BIN_EXE_tornado_parity");
@@ -53,9 +54,29 @@ fn every_example_is_run_by_a_test() {
         .unwrap()
         .map(|entry| entry.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned())
         .collect();
-    let tested = [NO_SOCKET, QUICKSTART, TORNADO_PARITY].map(|path| Path::new(path).file_stem().unwrap());
+    let tested =
+        [FAILOVER, NO_SOCKET, QUICKSTART, TORNADO_PARITY].map(|path| Path::new(path).file_stem().unwrap());
     let tested = tested.map(|name| name.to_str().unwrap().to_owned());
     assert_eq!(found, BTreeSet::from(tested));
+}
+
+#[test]
+fn failover_keeps_its_promises_for_a_few_rounds() {
+    let output = Command::new(FAILOVER).arg("3").output().unwrap();
+    says(
+        &stdout(&output),
+        &[
+            "kill -9 of one of three servers, 3 times, under calls that may run once only",
+            "round 3: server 0 killed:",
+            "every verdict is true:",
+            "under idempotent calls",
+            "every verdict is true:",
+            "rolling restarts with drain, 3 times",
+            "0 did not run, 0 may have run",
+            "shares of servers that take 1, 1 and 20 ms",
+            "all of it held",
+        ],
+    );
 }
 
 #[test]

@@ -37,8 +37,8 @@ pub struct Config {
     /// Longest time between attempts to connect while calls come in and fail, in milliseconds: a call
     /// shortens the back-off to a random time of half of it to all of it. 0 leaves the back-off alone.
     pub reconnect_wanted_ms: u64,
-    /// Time without a call in flight or a byte sent after which a connection is closed, in
-    /// milliseconds; it may take up to twice that. The next call opens another one. 0 keeps it.
+    /// Time without a call after which a connection is closed, in milliseconds; it may take up to twice
+    /// that. The next call opens another one. 0 keeps it.
     pub idle_timeout_ms: u64,
     /// Calls in flight on the connection; more wait for room.
     pub in_flight_max: usize,

@@ -66,6 +66,8 @@ struct State {
     /// Bytes that were ever put into `output`, and of those the ones that the system has taken.
     appended: u64,
     written: u64,
+    /// Calls that were ever admitted.
+    admitted: u64,
     calls: InFlight<Slot>,
     /// Callers that wait for `room`.
     waiting_for_room: usize,
@@ -151,6 +153,7 @@ impl Connection {
             output: Vec::new(),
             appended: 0,
             written: 0,
+            admitted: 0,
             calls: InFlight::new(config.in_flight_max),
             waiting_for_room: 0,
             driver: None,
@@ -334,13 +337,14 @@ impl Shared {
 }
 
 impl State {
-    fn admit(&self, config: &Config) -> Result<(), Refusal> {
+    fn admit(&mut self, config: &Config) -> Result<(), Refusal> {
         if self.is_over() {
             return Err(Refusal::Over);
         }
         if self.output.len() >= config.output_bytes_max {
             return Err(Refusal::Full);
         }
+        self.admitted += 1;
         Ok(())
     }
 
@@ -610,9 +614,9 @@ struct Driver<IO> {
     appended_when_heard: u64,
     pings: usize,
     timer: Option<Pin<Box<Sleep>>>,
-    /// With `idle_timeout_ms`: when to look whether anything was sent since the last look.
+    /// With `idle_timeout_ms`: when to look whether there was a call since the last look.
     idle_timer: Option<Pin<Box<Sleep>>>,
-    appended_at_last_look: u64,
+    admitted_at_last_look: u64,
     woken: Vec<Waker>,
 }
 
@@ -650,7 +654,7 @@ where
             write_error: None,
             timer: None,
             idle_timer: None,
-            appended_at_last_look: 0,
+            admitted_at_last_look: 0,
             woken: Vec::new(),
         }
     }
@@ -899,7 +903,7 @@ where
 }
 
 impl<IO> Driver<IO> {
-    /// Where nothing was sent since the last look and nothing is in flight, takes no more calls, so that
+    /// Where there was no call since the last look and none is in flight, takes no more calls, so that
     /// the connection ends: a call that comes at this moment opens another one. Ready where it looked.
     fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let limit = self.shared.config.idle_timeout();
@@ -910,10 +914,10 @@ impl<IO> Driver<IO> {
         ready!(timer.as_mut().poll(cx));
         timer.as_mut().reset(Instant::now() + limit);
         let mut state = self.shared.lock();
-        if state.calls.is_empty() && state.appended == self.appended_at_last_look {
+        if state.calls.is_empty() && state.admitted == self.admitted_at_last_look {
             state.is_leaving = true;
         }
-        self.appended_at_last_look = state.appended;
+        self.admitted_at_last_look = state.admitted;
         Poll::Ready(())
     }
 

@@ -176,6 +176,11 @@ impl Error {
         self.is_rejected() || self.is_unreachable() && !self.0.may_have_run_before
     }
 
+    /// Whether the connection was lost, before the call had left it or after.
+    pub(crate) fn is_connection_lost(&self) -> bool {
+        matches!(self.0.kind, Kind::MayHaveRun(_) | Kind::NotSent(_))
+    }
+
     /// Whether it speaks against the endpoint, and not only against the call.
     pub(crate) fn is_of_endpoint(&self) -> bool {
         match &self.0.kind {

@@ -21,6 +21,8 @@ pub(crate) struct Member {
     in_flight: AtomicUsize,
     calls: AtomicU64,
     failures: AtomicU64,
+    /// The number of the connection that was lost last.
+    lost: AtomicU64,
     vitals: Mutex<Vitals>,
 }
 
@@ -45,6 +47,7 @@ impl Member {
             in_flight: AtomicUsize::new(0),
             calls: AtomicU64::new(0),
             failures: AtomicU64::new(0),
+            lost: AtomicU64::new(0),
             vitals: Mutex::default(),
         }
     }
@@ -130,6 +133,14 @@ impl Ticket {
             member.failures.fetch_add(1, Ordering::Relaxed);
         }
         if is_leaving && failure.is_some_and(Error::is_rejected) {
+            return;
+        }
+        // A lost connection is one failure, however many calls were on it: whether the server is there
+        // again shows in connecting, and it is not to be ejected for having been restarted.
+        if let Some(connection) =
+            failure.filter(|error| error.is_connection_lost()).and_then(Error::connection)
+            && member.lost.swap(connection, Ordering::Relaxed) == connection
+        {
             return;
         }
         let mut vitals = member.vitals();

@@ -74,7 +74,10 @@ fn a_stream_is_an_iterator_and_dropping_it_gives_the_call_up() {
 
     drop(client.stream::<_, u64>(101, &json!({})).unwrap());
     client.call::<_, u64>(100, &json!({"value": 1})).unwrap();
-    assert_eq!(seen.dropped.load(Ordering::SeqCst), seen.ran.load(Ordering::SeqCst));
+    // The server works on the cancel and on the call in tasks of their own.
+    while seen.dropped.load(Ordering::SeqCst) < seen.ran.load(Ordering::SeqCst) {
+        std::thread::yield_now();
+    }
 }
 
 #[test]

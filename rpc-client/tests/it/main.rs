@@ -7,6 +7,7 @@ mod connection;
 mod day_one;
 mod deadline;
 mod discover;
+mod docs;
 mod events;
 mod hedge;
 mod layers;
