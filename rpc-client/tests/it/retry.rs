@@ -90,6 +90,12 @@ async fn a_rejection_here_is_tried_elsewhere_at_once() {
     assert!(tries.load(Ordering::SeqCst) > 0);
 }
 
+async fn listen() -> (TcpListener, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    (listener, address)
+}
+
 /// Takes a connection and reads one request from it.
 async fn request(listener: &TcpListener) -> (Value, BufReader<TcpStream>) {
     let mut stream = BufReader::new(listener.accept().await.unwrap().0);
@@ -112,19 +118,15 @@ async fn lose_and_answer(listener: &TcpListener) -> (Value, Value) {
 
 #[tokio::test]
 async fn what_may_have_run_is_tried_again_only_where_the_command_is_idempotent() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-
+    // Each client has a listener of its own: one that has lost a connection opens another.
+    let (listener, address) = listen().await;
     let client = Client::new(&address);
-    let (error, (_, stream)) =
-        tokio::join!(async { client.call::<_, u64>(100, &()).await.unwrap_err() }, async {
-            let (request, stream) = request(&listener).await;
-            drop(stream);
-            (request, ())
-        });
-    let () = stream;
+    let lose = async { drop(request(&listener).await) };
+    let call = async { client.call::<_, u64>(100, &()).await.unwrap_err() };
+    let (error, ()) = tokio::join!(call, lose);
     assert!(error.may_have_run() && error.attempts() == 1 && !error.is_retryable(), "{error}");
 
+    let (listener, address) = listen().await;
     let by_key = async |client: Client| {
         client.command(100).idempotency_key("order-4711").call::<_, u64>(&json!({"a": 1})).await
     };
@@ -142,6 +144,7 @@ async fn what_may_have_run_is_tried_again_only_where_the_command_is_idempotent()
     assert_eq!((&first["meta"], &first["params"]), (&second["meta"], &second["params"]));
     assert!(second["timeout_ms"].as_u64() <= first["timeout_ms"].as_u64());
 
+    let (listener, address) = listen().await;
     let config = Config { idempotent_cmdids: vec![100], ..Config::default() };
     let client = Client::with_config(&address, config);
     let (answer, _) = tokio::join!(
@@ -157,8 +160,7 @@ async fn what_may_have_run_is_tried_again_only_where_the_command_is_idempotent()
 
 #[tokio::test]
 async fn that_an_earlier_try_may_have_run_is_not_forgotten() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap().to_string();
+    let (listener, address) = listen().await;
     let client = Client::with_config(&address, Config { fail_fast_after_ms: 0, ..Config::default() });
     let lose = async {
         let (_, stream) = request(&listener).await;
