@@ -27,10 +27,12 @@ pub(crate) struct Traffic {
 
 /// By how much a timer may be late: it goes by milliseconds, and so does the one that wakes it.
 const GRAIN: Duration = Duration::from_millis(3);
-/// How long a server may take, after the last fault, until it can be called again.
-const RECOVERY_MAX: Duration = Duration::from_secs(30);
-/// How long handlers may take to end after their callers. A server that takes few calls at a time finds
-/// those that were given up one after another, and lets each have its time.
+/// How long it may take, after the last fault, until calls succeed. A server that takes few calls at a
+/// time has those before it that were given up, and counts the time of each from when it reads it.
+const RECOVERY_MAX: Duration = Duration::from_secs(120);
+/// So many in a row, or all is not well.
+const RECOVERED: u32 = 20;
+/// How long handlers may take to end after their callers, for the same reason.
 const SETTLE_MAX: Duration = Duration::from_secs(60);
 
 impl Traffic {
@@ -49,6 +51,10 @@ impl Traffic {
                 in_flight_max: [1, 4, 65_536][random.usize(..3)],
                 output_bytes_max: [1_000, 8 * 1024 * 1024][random.usize(..2)],
                 stream_credit: random.u64(1..8),
+                ping_interval_ms: random.u64(100..2_000),
+                ping_misses_max: random.u32(1..3),
+                ping_idle: random.bool(),
+                write_stall_timeout_ms: random.u64(200..3_000),
                 ..Config::default()
             },
         }
@@ -68,7 +74,8 @@ pub(crate) async fn host(
     calm: Arc<Notify>,
     ledger: SharedLedger,
 ) -> turmoil::Result {
-    let clients: Vec<Client> = (0..servers).map(|server| client(&name(server), &traffic.config)).collect();
+    let clients: Vec<Client> =
+        (0..servers).map(|server| client(&format!("{}:{PORT}", name(server)), &traffic.config)).collect();
     let mut callers = JoinSet::new();
     for caller in 0..traffic.callers {
         let caller = Caller {
@@ -84,22 +91,23 @@ pub(crate) async fn host(
         joined?;
     }
     calm.notified().await;
-    for server in 0..servers {
-        recover(server, &client(&name(server), &traffic.config), &ledger).await?;
+    for (number, client) in clients.iter().enumerate() {
+        recover(number, client, &ledger).await?;
     }
     settle(&ledger).await
 }
 
-fn client(address: &str, config: &Config) -> Client {
-    let connect = |address: String| async move { turmoil::net::TcpStream::connect((address, PORT)).await };
-    Client::builder(address).config(config.clone()).connector(connect).build()
+fn client(target: &str, config: &Config) -> Client {
+    let connect = |address: String| async move { turmoil::net::TcpStream::connect(&*address).await };
+    Client::builder(target).config(config.clone()).connector(connect).build()
 }
 
-/// Calls until it succeeds, which it must before long.
-async fn recover(server: usize, client: &Client, ledger: &SharedLedger) -> turmoil::Result {
+/// Calls until it succeeds again and again, which it must before long.
+async fn recover(number: usize, client: &Client, ledger: &SharedLedger) -> turmoil::Result {
     let started = Instant::now();
+    let mut in_a_row = 0;
     for attempt in 0u64.. {
-        let token = 0xffff_0000_0000 | (server as u64) << 16 | attempt;
+        let token = 0xffff_0000_0000 | (number as u64) << 16 | attempt;
         let work = Work { token, ms: 0, items: 0, padding: String::new() };
         let command = client.command(IDEMPOTENT).timeout(Duration::from_secs(1));
         let result = command.call::<_, u64>(&work).await;
@@ -107,12 +115,14 @@ async fn recover(server: usize, client: &Client, ledger: &SharedLedger) -> turmo
         note(ledger, token, &format!("ends as {end:?}"));
         ledger.lock().ended(token, Call { is_idempotent: true, end });
         match result {
-            Ok(_) => break,
+            Ok(_) if in_a_row == RECOVERED => break,
+            Ok(_) => in_a_row += 1,
             Err(error) if started.elapsed() > RECOVERY_MAX => {
-                return Err(format!("server {server} cannot be called again: {error}").into());
+                return Err(format!("{} cannot be called again: {error}", client.address()).into());
             }
-            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+            Err(_) => in_a_row = 0,
         }
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
     Ok(())
 }

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use rpc_core::{Reply, Status};
 use rpc_server::{Config, Params, Router, Server, State};
 use serde::{Deserialize, Serialize};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 use turmoil::net::TcpListener;
 
 use crate::ledger::SharedLedger;
@@ -57,9 +58,13 @@ pub(crate) async fn host(
         let listener = TcpListener::bind(("0.0.0.0", PORT)).await?;
         note(&ledger, server, "serves");
         ledger.lock().servers.insert(server, handle.clone());
+        let (accepted, connections) = mpsc::unbounded_channel();
         let accept = async move {
             while let Ok((stream, peer)) = listener.accept().await {
-                tokio::spawn(handle.serve_connection(stream, &peer.to_string()));
+                let connection = handle.serve_connection(stream, &peer.to_string());
+                if accepted.send(connection).is_err() {
+                    break;
+                }
             }
         };
         let until_told = async {
@@ -70,9 +75,25 @@ pub(crate) async fn host(
             }
             note(&ledger, server, "drains");
         };
-        let drained = bound.serve(until_told).await?;
+        let (drained, ()) = futures::join!(bound.serve(until_told), drive(connections));
+        let drained = drained?;
         note(&ledger, server, if drained.is_clean { "has drained" } else { "has dropped calls" });
         tokio::time::sleep(restart_pause).await;
+    }
+}
+
+/// Runs the connections, and those that are still to come, in the task of the host. As tasks of their own
+/// they would all the same be closed by a crash, but in an order that depends on how many tasks the
+/// process has had.
+async fn drive(mut accepted: mpsc::UnboundedReceiver<impl Future<Output = ()>>) {
+    let mut open = FuturesUnordered::new();
+    loop {
+        tokio::select! {
+            biased;
+            Some(connection) = accepted.recv() => open.push(connection),
+            Some(()) = open.next() => {}
+            else => break,
+        }
     }
 }
 

@@ -17,7 +17,7 @@ use crate::servers;
 /// What is simulated at a time: coarse enough to be quick, finer than any timeout.
 const TICK: Duration = Duration::from_millis(2);
 /// The longest time that a run may take, in its own time.
-const RUN_TIME_MAX: Duration = Duration::from_secs(120);
+const RUN_TIME_MAX: Duration = Duration::from_secs(600);
 /// What a link takes when nothing is wrong with it, and when it is slow.
 const LATENCY_MAX: Duration = Duration::from_millis(12);
 const SLOW_LATENCY_MAX: Duration = Duration::from_millis(400);
@@ -69,7 +69,7 @@ fn run(seed: u64, is_printed: bool) -> Result<Summary, String> {
         .tick_duration(TICK)
         .simulation_duration(RUN_TIME_MAX)
         .max_message_latency(LATENCY_MAX)
-        .tcp_capacity([16, 256, 4096][random.usize(..3)])
+        .tcp_capacity([64, 256, 4096][random.usize(..3)])
         .enable_random_order()
         .build();
 
