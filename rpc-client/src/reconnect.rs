@@ -298,6 +298,8 @@ impl Connecting {
             least.await;
         };
         tokio::select! {
+            // In this order, and not in a random one, so that a simulated run can be repeated.
+            biased;
             () = tokio::time::sleep(delay) => {}
             () = wanted => {}
         }
