@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use futures::StreamExt;
-use rpc_client::{Client, Config, Error};
+use rpc_client::{Balance, Client, Config, Error, Mode};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -22,6 +22,8 @@ pub(crate) struct Traffic {
     gap_ms: u64,
     timeout_ms: u64,
     padding: usize,
+    /// One client balances over all servers, instead of one client for each.
+    is_balanced: bool,
     config: Config,
 }
 
@@ -43,7 +45,10 @@ impl Traffic {
             gap_ms: [0, 20, 300][random.usize(..3)],
             timeout_ms: [60, 400, 2_000][random.usize(..3)],
             padding: [0, 200, 20_000][random.usize(..3)],
+            is_balanced: random.bool(),
             config: Config {
+                mode: [Mode::Single, Mode::Single, Mode::Pooled(3), Mode::Short][random.usize(..4)],
+                balance: [Balance::PowerOfTwo, Balance::RoundRobin][random.usize(..2)],
                 connect_timeout_ms: random.u64(50..1_000),
                 fail_fast_after_ms: [0, 100, 1_000][random.usize(..3)],
                 reconnect_base_ms: 10,
@@ -55,9 +60,18 @@ impl Traffic {
                 ping_misses_max: random.u32(1..3),
                 ping_idle: random.bool(),
                 write_stall_timeout_ms: random.u64(200..3_000),
+                idle_timeout_ms: [0, 0, 300][random.usize(..3)],
+                eject_after_failures: random.u32(..4),
+                eject_base_ms: random.u64(100..1_000),
+                eject_cap_ms: 2_000,
                 ..Config::default()
             },
         }
+    }
+
+    /// Whether many connections may be opened at one time.
+    pub(crate) fn connects_often(&self) -> bool {
+        self.config.mode != Mode::Single
     }
 
     /// About how long the calls take, for faults to fall among them.
@@ -74,8 +88,10 @@ pub(crate) async fn host(
     calm: Arc<Notify>,
     ledger: SharedLedger,
 ) -> turmoil::Result {
-    let clients: Vec<Client> =
-        (0..servers).map(|server| client(&format!("{}:{PORT}", name(server)), &traffic.config)).collect();
+    let addresses = (0..servers).map(|server| format!("{}:{PORT}", name(server)));
+    let targets =
+        if traffic.is_balanced { vec![addresses.collect::<Vec<_>>().join(",")] } else { addresses.collect() };
+    let clients: Vec<Client> = targets.iter().map(|target| client(target, &traffic.config)).collect();
     let mut callers = JoinSet::new();
     for caller in 0..traffic.callers {
         let caller = Caller {
@@ -194,6 +210,10 @@ impl Caller {
                 let command = client.command(ONCE).timeout(timeout);
                 let call = self.unary(command, &work);
                 tokio::time::timeout(patience, call).await.unwrap_or(End::Unknown)
+            }
+            8 => {
+                let command = client.command(ONCE).hash_key(token.to_le_bytes());
+                self.unary(command.timeout(timeout), &work).await
             }
             _ => self.unary(client.command(ONCE).timeout(timeout), &work).await,
         };

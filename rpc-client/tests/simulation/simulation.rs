@@ -63,13 +63,16 @@ fn run(seed: u64, is_printed: bool) -> Result<Summary, String> {
     let server_count = random.usize(1..=3);
     let traffic = Traffic::draw(&mut random);
     let faults = plan(&mut random, server_count, traffic.expected_time());
+    // Segments that a connection may have under way, and connections that wait to be accepted: the
+    // simulated network panics where those are more.
+    let segments = if traffic.connects_often() { 4096 } else { [64, 256, 4096][random.usize(..3)] };
     let mut sim = turmoil::Builder::new()
         .rng_seed(random.u64(..))
         .epoch(UNIX_EPOCH)
         .tick_duration(TICK)
         .simulation_duration(RUN_TIME_MAX)
         .max_message_latency(LATENCY_MAX)
-        .tcp_capacity([64, 256, 4096][random.usize(..3)])
+        .tcp_capacity(segments)
         .enable_random_order()
         .build();
 
