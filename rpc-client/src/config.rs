@@ -87,6 +87,10 @@ pub struct Config {
     /// Time in milliseconds in which the server takes none of the bytes that wait for it, before the
     /// connection is dead; 0 turns it off.
     pub write_stall_timeout_ms: u64,
+    /// How long the connection stays awake for a reply before its thread may sleep, in microseconds;
+    /// 0 (the default) sleeps at once. One call at a time becomes several times faster, because nobody
+    /// has to wake the thread, and a processor is kept busy while a call waits.
+    pub spin_us: u64,
     /// Idle time before TCP keepalive probes, in milliseconds; 0 turns them off.
     pub keepalive_idle_ms: u64,
     /// Time between TCP keepalive probes, in milliseconds.
@@ -203,6 +207,7 @@ impl Default for Config {
             ping_misses_max: 2,
             ping_idle: true,
             write_stall_timeout_ms: 10_000,
+            spin_us: 0,
             keepalive_idle_ms: 10_000,
             keepalive_interval_ms: 3_000,
             keepalive_probes: 3,

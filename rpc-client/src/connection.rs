@@ -9,10 +9,11 @@ use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::mem;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
 
 use futures::Stream;
 use rpc_core::codec::{LineDecoder, Step};
@@ -617,6 +618,8 @@ struct Driver<IO> {
     /// With `idle_timeout_ms`: when to look whether there was a call since the last look.
     idle_timer: Option<Pin<Box<Sleep>>>,
     admitted_at_last_look: u64,
+    /// Since when it has been kept awake without anything to do.
+    spinning_since: Option<Instant>,
     woken: Vec<Waker>,
 }
 
@@ -655,6 +658,7 @@ where
             timer: None,
             idle_timer: None,
             admitted_at_last_look: 0,
+            spinning_since: None,
             woken: Vec::new(),
         }
     }
@@ -692,13 +696,29 @@ where
             if let Some(error) = self.write_error.take() {
                 return Poll::Ready(Err(error));
             }
-            let timer = match self.poll_timer(cx) {
-                Poll::Pending if self.poll_idle(cx).is_ready() => continue,
-                timer => timer,
-            };
-            if let Err(dead) = ready!(timer) {
-                return Poll::Ready(Ok(Ended::Dead(dead)));
+            match self.poll_timer(cx) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(dead)) => return Poll::Ready(Ok(Ended::Dead(dead))),
+                Poll::Pending if self.poll_idle(cx).is_ready() => {}
+                Poll::Pending => {
+                    self.spin(cx);
+                    return Poll::Pending;
+                }
             }
+        }
+    }
+
+    /// Stays awake for a reply that is about to come, where the user wants that.
+    fn spin(&mut self, cx: &mut Context<'_>) {
+        let limit = self.shared.config.spin_us;
+        if limit == 0 || self.shared.lock().calls.is_empty() {
+            self.spinning_since = None;
+            return;
+        }
+        let since = *self.spinning_since.get_or_insert_with(Instant::now);
+        if since.elapsed() < Duration::from_micros(limit) {
+            // The runtime looks at its sockets, without sleeping, and comes back.
+            let _ = pin!(tokio::task::yield_now()).poll(cx);
         }
     }
 
@@ -777,6 +797,7 @@ where
         let read = buffer.filled().len();
         self.liveness.has_received();
         self.end += read;
+        self.spinning_since = None;
         if self.end == self.input.len() {
             self.room_wanted = READ_BYTES;
         }

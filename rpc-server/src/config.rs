@@ -62,6 +62,10 @@ pub struct Config {
     /// Requests after which a connection is asked to go away, as one that is too old; 0 for any number.
     /// What has come together with the last one counts no more, and is answered.
     pub requests_per_connection_max: u64,
+    /// How long a connection stays awake for its next request before its thread may sleep, in
+    /// microseconds; 0 sleeps at once. A client that makes one call at a time gets its replies several
+    /// times faster, because nobody has to wake the thread, and a processor is kept busy meanwhile.
+    pub spin_us: u64,
     /// Idle time before TCP keepalive probes, in milliseconds; 0 turns them off.
     pub keepalive_idle_ms: u64,
     /// Time between TCP keepalive probes, in milliseconds.
@@ -92,6 +96,7 @@ impl Default for Config {
             drain_timeout_ms: 10_000,
             connection_age_max_ms: 0,
             requests_per_connection_max: 0,
+            spin_us: 0,
             keepalive_idle_ms: 10_000,
             keepalive_interval_ms: 3_000,
             keepalive_probes: 3,

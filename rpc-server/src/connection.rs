@@ -10,7 +10,7 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::mem;
 use std::ops::RangeInclusive;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -115,6 +115,8 @@ struct Connection<IO> {
     retire_deadline: Option<Instant>,
     drain: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
     timer: Option<Pin<Box<Sleep>>>,
+    /// Since when it has been kept awake without anything to do.
+    spinning_since: Option<Instant>,
     stats: ConnectionStats,
     unpublished: Unpublished,
 }
@@ -233,6 +235,7 @@ where
             retire_deadline,
             drain: Some(Box::pin(drain.cancelled_owned())),
             timer: None,
+            spinning_since: None,
             stats: ConnectionStats::default(),
             unpublished: Unpublished::default(),
         }
@@ -284,8 +287,12 @@ where
                 }
                 Phase::Open | Phase::Retiring | Phase::Draining | Phase::Finishing | Phase::Lingering => {}
             }
-            if read.is_pending() && self.poll_timer(cx).is_pending() {
-                self.release();
+            if read.is_ready() {
+                self.spinning_since = None;
+            } else if self.poll_timer(cx).is_pending() {
+                if !self.spin(cx) {
+                    self.release();
+                }
                 return Poll::Pending;
             }
         }
@@ -294,6 +301,22 @@ where
         // Others of this thread come first for once.
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    /// Stays awake for a request that is about to come, where the operator wants that. False where it
+    /// may sleep.
+    fn spin(&mut self, cx: &mut Context<'_>) -> bool {
+        let limit = self.shared.config.spin_us;
+        if limit == 0 {
+            return false;
+        }
+        let since = *self.spinning_since.get_or_insert_with(Instant::now);
+        let is_awake = since.elapsed() < Duration::from_micros(limit);
+        if is_awake {
+            // The runtime looks at its sockets, without sleeping, and comes back.
+            let _ = pin!(tokio::task::yield_now()).poll(cx);
+        }
+        is_awake
     }
 
     // ---- reading ----
