@@ -41,7 +41,7 @@ const READ_BYTES_MIN: usize = 4 * 1024;
 /// Replies delivered before the callers that they woke get to run: a quarter of the calls in
 /// flight, so that four such chunks are under way between the two sides, within these bounds.
 const CHUNK_MIN: usize = 4;
-const CHUNK_MAX: usize = 64;
+const CHUNK_MAX: usize = 128;
 
 /// The ids of pings, in turn. They are the last ones of the slot table's last slots, which its calls never
 /// come to; so an answer finds no call, and a full table does not keep a ping from being sent.

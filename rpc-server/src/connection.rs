@@ -39,7 +39,7 @@ use crate::strangers;
 /// Frames that are executed before their replies are written: a quarter of those that were read,
 /// within these bounds. So the peer works on the first replies while this side works on the next
 /// requests, instead of each waiting for the other's whole window.
-const FRAMES_PER_WRITE: RangeInclusive<usize> = 16..=64;
+const FRAMES_PER_WRITE: RangeInclusive<usize> = 16..=128;
 
 /// Output that waits before streams pause. Well below `output_bytes_soft_max`, at which reading stops:
 /// a stream that could fill the output to there would keep the server from reading its cancel.
