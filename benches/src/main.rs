@@ -53,6 +53,9 @@ struct Serve {
     /// For rpc only: so many single-threaded runtimes besides, which share the port.
     #[arg(long, default_value_t = 0)]
     runtimes: usize,
+    /// For rpc only: its `spin_us`.
+    #[arg(long, default_value_t = 0)]
+    spin_us: u64,
     /// The limit writes after this many frames; 0 is once for all that one read brought.
     #[arg(long, default_value_t = 16)]
     write_every: usize,
@@ -100,6 +103,9 @@ struct LoadOptions {
     /// Worker threads; 1 is a single-threaded runtime.
     #[arg(long, default_value_t = 1)]
     workers: usize,
+    /// For rpc only: its `spin_us`.
+    #[arg(long, default_value_t = 0)]
+    spin_us: u64,
     /// The limit writes after this many frames; 0 is once for all that one read brought.
     #[arg(long, default_value_t = 16)]
     write_every: usize,
@@ -143,9 +149,10 @@ fn runtime(workers: usize) -> Result<tokio::runtime::Runtime> {
 
 async fn serve(options: Serve) -> Result<()> {
     let listen = options.listen;
-    ensure!(options.runtimes == 0 || options.contender == Contender::Rpc, "only rpc has --runtimes");
+    let is_plain = options.runtimes == 0 && options.spin_us == 0;
+    ensure!(is_plain || options.contender == Contender::Rpc, "only rpc has --runtimes and --spin-us");
     match options.contender {
-        Contender::Rpc => contenders::rpc::serve(listen, options.runtimes).await,
+        Contender::Rpc => contenders::rpc::serve(listen, options.runtimes, options.spin_us).await,
         Contender::Limit => contenders::limit::serve(listen, write_every(options.write_every)).await,
         Contender::Http | Contender::HttpReqwest | Contender::HttpShort => {
             contenders::http::serve(listen).await
@@ -171,6 +178,7 @@ async fn run_load(options: LoadOptions) -> Result<Option<Measured>> {
         !options.short || options.contender.can_be_short(),
         "this contender's client cannot open a connection for each call"
     );
+    ensure!(options.spin_us == 0 || options.contender == Contender::Rpc, "only rpc has --spin-us");
     let calls_have_no_end = if options.calls.is_some() { 600.0 } else { options.seconds };
     let warm_up = if options.calls.is_some() { 0.0 } else { options.warm_up };
     let mut load = Load::new(
@@ -188,7 +196,10 @@ async fn run_load(options: LoadOptions) -> Result<Option<Measured>> {
     load.write_every = write_every(options.write_every);
     let (is_short, address, multiplexed) = (load.short, options.connect, options.contender.is_multiplexed());
     match options.contender {
-        Contender::Rpc => load::run(contenders::rpc::Rpc { is_short }, address, load, multiplexed).await,
+        Contender::Rpc => {
+            let contender = contenders::rpc::Rpc { is_short, spin_us: options.spin_us };
+            load::run(contender, address, load, multiplexed).await
+        }
         Contender::Limit => load::run_limit(address, load).await.map(Some),
         Contender::Http | Contender::HttpShort => {
             load::run(contenders::http::Hyper { is_short }, address, load, multiplexed).await

@@ -209,7 +209,16 @@ pub(crate) fn all(contenders: &[Contender], is_quick: bool) -> Vec<Scenario> {
         Scenario {
             weight: Weight::Target,
             extra: Extra::P50Ratio,
-            ..one("inflight-1", "one connection, one call at a time", with_limit("--in-flight 1", &[16]))
+            ..one("inflight-1", "one connection, one call at a time", {
+                let mut entrants = with_limit("--in-flight 1", &[16]);
+                if contenders.contains(&Rpc) {
+                    entrants.push(Entrant {
+                        serve: "--spin-us 200".into(),
+                        ..Entrant::named("rpc-spin", Rpc, "--in-flight 1 --spin-us 200")
+                    });
+                }
+                entrants
+            })
         },
         Scenario {
             weight: Weight::Target,

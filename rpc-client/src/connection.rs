@@ -619,7 +619,7 @@ struct Driver<IO> {
     idle_timer: Option<Pin<Box<Sleep>>>,
     admitted_at_last_look: u64,
     /// Since when it has been kept awake without anything to do.
-    spinning_since: Option<Instant>,
+    spinning_since: Option<std::time::Instant>,
     woken: Vec<Waker>,
 }
 
@@ -715,7 +715,8 @@ where
             self.spinning_since = None;
             return;
         }
-        let since = *self.spinning_since.get_or_insert_with(Instant::now);
+        // The real clock: one that is paused would never let it end.
+        let since = *self.spinning_since.get_or_insert_with(std::time::Instant::now);
         if since.elapsed() < Duration::from_micros(limit) {
             // The runtime looks at its sockets, without sleeping, and comes back.
             let _ = pin!(tokio::task::yield_now()).poll(cx);

@@ -116,7 +116,7 @@ struct Connection<IO> {
     drain: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
     timer: Option<Pin<Box<Sleep>>>,
     /// Since when it has been kept awake without anything to do.
-    spinning_since: Option<Instant>,
+    spinning_since: Option<std::time::Instant>,
     stats: ConnectionStats,
     unpublished: Unpublished,
 }
@@ -310,7 +310,8 @@ where
         if limit == 0 {
             return false;
         }
-        let since = *self.spinning_since.get_or_insert_with(Instant::now);
+        // The real clock: one that is paused would never let it end.
+        let since = *self.spinning_since.get_or_insert_with(std::time::Instant::now);
         let is_awake = since.elapsed() < Duration::from_micros(limit);
         if is_awake {
             // The runtime looks at its sockets, without sleeping, and comes back.

@@ -25,9 +25,9 @@ async fn slow(Params(milliseconds): Params<u64>) -> Result<(), Status> {
 }
 
 /// Serves until the process ends: on the runtime that this runs on, or on so many of its own.
-pub(crate) async fn serve(listen: SocketAddr, runtimes: usize) -> Result<()> {
+pub(crate) async fn serve(listen: SocketAddr, runtimes: usize, spin_us: u64) -> Result<()> {
     let router = Router::with_state(Arc::new(Counter::default())).route(LOG, log)?.route(SLOW, slow)?;
-    let config = rpc_server::Config { connections_max: 20_000, ..rpc_server::Config::default() };
+    let config = rpc_server::Config { connections_max: 20_000, spin_us, ..rpc_server::Config::default() };
     let server = Server::builder().listen(listen.to_string()).config(config).workers(runtimes).router(router);
     let server = server.bind().await?;
     announce(&server.addresses()[0]);
@@ -39,6 +39,7 @@ pub(crate) async fn serve(listen: SocketAddr, runtimes: usize) -> Result<()> {
 pub(crate) struct Rpc {
     /// Each call opens its own connection.
     pub(crate) is_short: bool,
+    pub(crate) spin_us: u64,
 }
 
 /// A client, or what makes one.
@@ -55,7 +56,7 @@ impl Connect for Rpc {
             let client = Client::new(address.to_string());
             return Ok((0..callers).map(|_| RpcCaller { client: client.clone(), is_short: true }).collect());
         }
-        share(address, callers, Config::default()).await
+        share(address, callers, Config { spin_us: self.spin_us, ..Config::default() }).await
     }
 }
 

@@ -107,3 +107,18 @@ async fn a_client_over_a_stream_opens_nothing_in_its_place() {
         "{error}"
     );
 }
+
+#[tokio::test]
+async fn a_client_that_spins_sleeps_when_nothing_is_in_flight_or_the_time_is_up() {
+    let (client, mut peer) = Peer::new(Config { spin_us: 1_000, ..Config::default() });
+    for n in 0..50u64 {
+        let play = async {
+            let id = peer.line().await["id"].as_u64().unwrap();
+            peer.send(&format!(r#"{{"id":{id},"code":0,"data":{n}}}"#)).await;
+        };
+        assert_eq!(tokio::join!(client.call::<_, u64>(100, &()), play).0.unwrap(), n);
+    }
+    // A deadline is a timer: it comes whether the thread sleeps by then or not.
+    let unanswered = client.command(100).timeout(Duration::from_millis(20));
+    assert!(unanswered.call::<_, u64>(&()).await.unwrap_err().is_deadline());
+}

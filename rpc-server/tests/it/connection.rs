@@ -272,3 +272,51 @@ async fn counters_tell_what_a_connection_has_done() {
     settle().await;
     assert_eq!((server.stats().connections_open, server.stats().in_flight), (0, 0));
 }
+
+/// Counts how often it is asked for bytes.
+struct CountReads(DuplexStream, std::sync::Arc<std::sync::atomic::AtomicUsize>);
+
+impl AsyncRead for CountReads {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.1.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for CountReads {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+#[tokio::test]
+async fn a_connection_looks_again_and_again_only_where_it_is_to_spin() {
+    for (spin_us, looks) in [(0, 1..=4), (60_000_000, 50..=usize::MAX)] {
+        let rig = Rig::new();
+        let server = TestServer::with(Config { spin_us, ..Config::default() }, rig.router()).await;
+        let (near, far) = tokio::io::duplex(1024);
+        let reads = std::sync::Arc::default();
+        let far = CountReads(far, std::sync::Arc::clone(&reads));
+        tokio::spawn(server.handle.serve_connection(far, "pipe"));
+        let mut client = Client::new(near);
+        client.send(call(1, ECHO, "")).await;
+        client.expect("{\"id\":1,\"code\":0,\"data\":{}}").await;
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        let reads = reads.load(std::sync::atomic::Ordering::Relaxed);
+        assert!(looks.contains(&reads), "{reads} looks with `spin_us` {spin_us}");
+    }
+}
