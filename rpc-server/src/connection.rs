@@ -49,6 +49,9 @@ const STREAM_OUTPUT_BYTES: usize = 64 * 1024;
 /// itself; a stream of the user's may not.
 const TURNS_PER_POLL: usize = 32;
 
+/// What a draining server says with `goaway`.
+const SHUTTING_DOWN: &str = "the server is shutting down; open the next connection elsewhere";
+
 /// Runs a connection to its end. `drain` asks it to finish, `abort` cuts it.
 pub(crate) fn run<IO>(
     io: IO,
@@ -569,7 +572,10 @@ where
 
     fn admit(&mut self, cx: &mut Context<'_>, mut request: Request<'_>, received: Instant) {
         if request.id.is_some() {
-            self.has_used_id = true;
+            if !mem::replace(&mut self.has_used_id, true) && self.phase == Phase::Draining {
+                // It was accepted too late to be told with the others, or is only now known to understand.
+                self.say_goaway(SHUTTING_DOWN);
+            }
             if request.id.is_some_and(|id| self.handle(id).is_some()) {
                 self.verdict(
                     None,
@@ -912,7 +918,7 @@ where
         if self.drain.as_mut().is_some_and(|drain| drain.as_mut().poll(cx).is_ready()) {
             self.drain = None;
             if self.phase == Phase::Open {
-                self.say_goaway("the server is shutting down; open the next connection elsewhere");
+                self.say_goaway(SHUTTING_DOWN);
             }
             if matches!(self.phase, Phase::Open | Phase::Retiring) {
                 self.retire_deadline = None;

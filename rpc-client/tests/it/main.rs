@@ -16,6 +16,7 @@ mod mock;
 mod modes;
 mod pipe;
 mod reconnect;
+mod restart;
 mod retry;
 mod shared;
 mod streams;

@@ -80,6 +80,9 @@ async fn requests_on_their_way_have_the_grace_and_none_is_left_unanswered() {
     for n in 0..4 {
         tokio::time::sleep(Duration::from_millis(100)).await;
         client.send(call(n, ECHO, "")).await;
+        if n == 0 {
+            assert!(client.line().await.starts_with(GOAWAY), "only now it is known to use ids");
+        }
         client.expect_code(n, 14).await;
     }
     client.expect_end().await;
@@ -226,6 +229,7 @@ async fn a_connection_that_is_handed_over_while_it_drains_is_told_so() {
     settle().await;
     let mut late = server.connect();
     late.send(call(1, ECHO, "")).await;
+    assert!(late.line().await.starts_with(GOAWAY));
     assert_eq!(late.expect_code(1, 14).await["rejected"], true);
     late.expect_end().await;
     rig.gate.let_pass(1);

@@ -252,11 +252,13 @@ async fn who_is_connected_before_a_drain_is_answered_though_not_accepted_yet() {
     for stream in tcp {
         stream.set_nonblocking(true).unwrap();
         let mut client = Client::new(TcpStream::from_std(stream).unwrap());
+        assert!(client.line().await.starts_with("{\"event\":\"goaway\""));
         assert_eq!(client.expect_code(1, 14).await["rejected"], true);
     }
     for stream in unix {
         stream.set_nonblocking(true).unwrap();
         let mut client = Client::new(UnixStream::from_std(stream).unwrap());
+        assert!(client.line().await.starts_with("{\"event\":\"goaway\""));
         assert_eq!(client.expect_code(1, 14).await["rejected"], true);
     }
     assert!(server.drained().await.is_clean);
