@@ -47,6 +47,7 @@ pub(super) fn parse(text: &str) -> Result<Vec<Address>, Error> {
 }
 
 /// One endpoint: an address, or a JSON object with `address` (or `Addr`), `priority` and `weight`.
+#[cfg(any(feature = "etcd", test))]
 pub(super) fn parse_one(text: &str) -> Result<Address, Error> {
     let text = text.trim();
     if !text.starts_with('{') {
