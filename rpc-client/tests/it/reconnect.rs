@@ -202,10 +202,11 @@ async fn a_hundred_callers_after_a_loss_share_one_attempt() {
     assert_eq!(island.attempts().len(), 1);
 }
 
-/// What 1,000 clients do that lose one server together, which is back after `down_ms`.
-async fn stampede(seed: u64, down_ms: u64, have_calls: bool) {
-    const CLIENTS: usize = 1_000;
-    fastrand::seed(seed);
+const CLIENTS: usize = 1_000;
+
+/// How many of 1,000 clients that lose one server together return in each 100 ms after it is back, which
+/// is after `down_ms`.
+async fn stampede(down_ms: u64, have_calls: bool) -> Vec<usize> {
     let island = Island::new().await;
     let mut clients = Vec::new();
     for _ in 0..CLIENTS {
@@ -238,19 +239,27 @@ async fn stampede(seed: u64, down_ms: u64, have_calls: bool) {
     for at in &accepted {
         windows[window(at)] += 1;
     }
-    let (most, count) = (*windows.iter().max().unwrap(), windows.len());
-    let what = format!("seed {seed}, down for {down_ms} ms, calls {have_calls}: {windows:?}");
-    println!("{what}");
-    assert!(most * count <= 3 * CLIENTS, "{most} in 100 ms. {what}");
+    windows
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_thousand_clients_that_lose_one_server_come_back_spread_over_time() {
-    for seed in 1..=3 {
-        for down_ms in [1_000, 5_000, 20_000] {
-            for have_calls in [false, true] {
-                stampede(seed, down_ms, have_calls).await;
+    fastrand::seed(1);
+    for (down_ms, have_calls) in
+        [1_000, 5_000, 20_000].into_iter().flat_map(|down_ms| [(down_ms, false), (down_ms, true)])
+    {
+        // The mean of five losses: in a single one, chance alone may bring a few more together.
+        const LOSSES: usize = 5;
+        let mut windows = Vec::new();
+        for _ in 0..LOSSES {
+            for (n, count) in stampede(down_ms, have_calls).await.into_iter().enumerate() {
+                windows.resize(windows.len().max(n + 1), 0);
+                windows[n] += count;
             }
         }
+        let (most, count) = (*windows.iter().max().unwrap(), windows.len());
+        let what = format!("down for {down_ms} ms, calls {have_calls}: {windows:?}");
+        println!("{what}");
+        assert!(most * count <= 3 * LOSSES * CLIENTS, "{most} in 100 ms. {what}");
     }
 }

@@ -4,6 +4,7 @@ use std::error::Error as _;
 use std::io;
 use std::process::ExitCode;
 
+use rpc_client::discover::InvalidTarget;
 use rpc_client::{Code, Error, Status};
 
 use crate::output::printable;
@@ -82,6 +83,9 @@ fn report_call(error: &Error) -> ExitCode {
 
 /// Address, code and what happened, in one line.
 pub(crate) fn describe(error: &Error) -> String {
+    if let Some(invalid) = error.source().and_then(|source| source.downcast_ref::<InvalidTarget>()) {
+        return printable(&invalid.to_string());
+    }
     if is_no_address(error) {
         let why = error.source().map(ToString::to_string).unwrap_or_default();
         return printable(&format!("`{}` is no address: {why}", error.address()));
@@ -103,8 +107,9 @@ fn exit_code(error: &Error) -> u8 {
 
 /// Whether the address was refused before anything was tried.
 fn is_no_address(error: &Error) -> bool {
-    let cause = error.source().and_then(|source| source.downcast_ref::<io::Error>());
-    error.is_unreachable() && cause.is_some_and(|cause| cause.kind() == io::ErrorKind::InvalidInput)
+    let Some(source) = error.source().filter(|_| error.is_unreachable()) else { return false };
+    let is_invalid_input = |cause: &io::Error| cause.kind() == io::ErrorKind::InvalidInput;
+    source.is::<InvalidTarget>() || source.downcast_ref().is_some_and(is_invalid_input)
 }
 
 /// Whether there was a reply, and it is not what was asked for.

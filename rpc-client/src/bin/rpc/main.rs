@@ -61,16 +61,21 @@ struct Target {
 }
 
 impl Target {
-    /// The client of this address. A server that cannot be reached is reported at once: somebody
-    /// waits for the prompt, and can start one.
+    /// The client of this address. A server that cannot be reached, or turns the call away, is reported at
+    /// once: somebody waits for the prompt, and can start one or try again.
     fn client(&self) -> Client {
         self.client_with(Config::default())
     }
 
     fn client_with(&self, config: Config) -> Client {
         let call_timeout_ms = self.timeout.map_or(config.call_timeout_ms, milliseconds);
-        let config =
-            Config { call_timeout_ms, fail_fast_after_ms: 0, reconnect_cap_ms: RECONNECT_CAP_MS, ..config };
+        let config = Config {
+            call_timeout_ms,
+            fail_fast_after_ms: 0,
+            reconnect_cap_ms: RECONNECT_CAP_MS,
+            attempts_max: 1,
+            ..config
+        };
         Client::with_config(&self.addr, config)
     }
 }
