@@ -57,6 +57,8 @@ pub enum Step<'b> {
 impl LineDecoder {
     /// A decoder that takes lines of up to `limit` bytes, the line break not counted.
     pub fn new(limit: usize) -> Self {
+        // No text is longer, and two more bytes can always be added.
+        let limit = limit.min(isize::MAX as usize - 2);
         Self { limit, searched: 0, discarding: false }
     }
 

@@ -66,9 +66,10 @@ pub struct Config {
     /// microseconds; 0 sleeps at once. A client that makes one call at a time gets its replies several
     /// times faster, because nobody has to wake the thread, and a processor is kept busy meanwhile.
     pub spin_us: u64,
-    /// Idle time before TCP keepalive probes, in milliseconds; 0 turns them off.
+    /// Idle time before TCP keepalive probes, in milliseconds, rounded up to seconds as the system counts
+    /// them; 0 turns them off.
     pub keepalive_idle_ms: u64,
-    /// Time between TCP keepalive probes, in milliseconds.
+    /// Time between TCP keepalive probes, in milliseconds, rounded up to seconds.
     pub keepalive_interval_ms: u64,
     /// TCP keepalive probes without an answer before the connection is dead.
     pub keepalive_probes: u32,

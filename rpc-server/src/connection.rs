@@ -52,6 +52,9 @@ const TURNS_PER_POLL: usize = 32;
 /// What a draining server says with `goaway`.
 const SHUTTING_DOWN: &str = "the server is shutting down; open the next connection elsewhere";
 
+/// What it says with `goaway` to a connection that is past its age or its number of requests.
+const SERVED_LONG_ENOUGH: &str = "this connection has served long enough; open the next one elsewhere";
+
 /// Runs a connection to its end. `drain` asks it to finish, `abort` cuts it.
 pub(crate) fn run<IO>(
     io: IO,
@@ -367,7 +370,7 @@ where
     fn read_and_execute(&mut self, cx: &mut Context<'_>, scratch: &mut [u8]) -> Poll<io::Result<usize>> {
         if self.input.len() > scratch.len() / 2 {
             // A long line: it gathers in place, with no copy to and fro.
-            let room = (self.shared.config.frame_bytes_max + 2).saturating_sub(self.input.len());
+            let room = self.shared.config.frame_bytes_max.saturating_add(2).saturating_sub(self.input.len());
             self.input.reserve_exact(room.clamp(1, scratch.len()));
             let read = ready!(tokio_util::io::poll_read_buf(Pin::new(&mut self.io), cx, &mut self.input))?;
             let mut input = mem::take(&mut self.input);
@@ -572,9 +575,13 @@ where
 
     fn admit(&mut self, cx: &mut Context<'_>, mut request: Request<'_>, received: Instant) {
         if request.id.is_some() {
-            if !mem::replace(&mut self.has_used_id, true) && self.phase == Phase::Draining {
+            if !mem::replace(&mut self.has_used_id, true) {
                 // It was accepted too late to be told with the others, or is only now known to understand.
-                self.say_goaway(SHUTTING_DOWN);
+                match self.phase {
+                    Phase::Draining => self.say_goaway(SHUTTING_DOWN),
+                    Phase::Retiring => self.say_goaway(SERVED_LONG_ENOUGH),
+                    Phase::Open | Phase::Finishing | Phase::Lingering | Phase::Closed => {}
+                }
             }
             if request.id.is_some_and(|id| self.handle(id).is_some()) {
                 self.verdict(
@@ -951,7 +958,7 @@ where
             Phase::Open => {
                 tracing::debug!(peer = %self.peer, requests = self.stats.requests, "the connection retires");
                 add(&self.shared.metrics.connections_retired, 1);
-                self.say_goaway("this connection has served long enough; open the next one elsewhere");
+                self.say_goaway(SERVED_LONG_ENOUGH);
                 self.enter(Phase::Retiring, self.has_used_id.then_some(grace));
             }
             Phase::Retiring => self.enter(Phase::Draining, Some(grace)),

@@ -298,22 +298,24 @@ async fn bind_unix(path: &Path) -> io::Result<Listener> {
 
 /// Replies leave at once, and a peer that has vanished is noticed.
 fn prepare(socket: SockRef<'_>, config: &Config) {
+    // The system counts in whole seconds, and refuses what lies outside of these bounds.
+    let seconds = |ms: u64| Duration::from_secs(ms.div_ceil(1_000).clamp(1, 32_767));
     let keepalive = TcpKeepalive::new()
-        .with_time(Duration::from_millis(config.keepalive_idle_ms))
-        .with_interval(Duration::from_millis(config.keepalive_interval_ms))
-        .with_retries(config.keepalive_probes);
-    let set = || -> io::Result<()> {
-        socket.set_tcp_nodelay(true)?;
-        if config.keepalive_idle_ms > 0 {
-            socket.set_tcp_keepalive(&keepalive)?;
+        .with_time(seconds(config.keepalive_idle_ms))
+        .with_interval(seconds(config.keepalive_interval_ms))
+        .with_retries(config.keepalive_probes.clamp(1, 127));
+    let tell = |option, set: io::Result<()>| {
+        if let Err(error) = set {
+            tracing::warn!(%error, option, "a socket option could not be set");
         }
-        #[cfg(target_os = "linux")]
-        if config.tcp_user_timeout_ms > 0 {
-            socket.set_tcp_user_timeout(Some(Duration::from_millis(config.tcp_user_timeout_ms)))?;
-        }
-        Ok(())
     };
-    if let Err(error) = set() {
-        tracing::debug!(%error, "a socket option could not be set");
+    tell("TCP_NODELAY", socket.set_tcp_nodelay(true));
+    if config.keepalive_idle_ms > 0 {
+        tell("SO_KEEPALIVE", socket.set_tcp_keepalive(&keepalive));
+    }
+    #[cfg(target_os = "linux")]
+    if config.tcp_user_timeout_ms > 0 {
+        let limit = Duration::from_millis(config.tcp_user_timeout_ms.min(i32::MAX as u64));
+        tell("TCP_USER_TIMEOUT", socket.set_tcp_user_timeout(Some(limit)));
     }
 }

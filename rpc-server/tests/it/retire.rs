@@ -195,3 +195,19 @@ async fn a_drain_that_comes_over_it_says_nothing_twice() {
     client.expect_end().await;
     assert!(server.drained().await.is_clean);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_first_uses_an_id_when_it_is_past_its_age_is_told_then() {
+    let rig = Rig::new();
+    let server = TestServer::with(aged(1_000), rig.router()).await;
+    let mut client = server.connect();
+    client.send(format!("{{\"cmdid\":{HOLD}}}\n")).await;
+    // The call without id holds the connection; nothing can be said on it.
+    tokio::time::sleep(Duration::from_millis(1_200)).await;
+    client.send(call(1, ECHO, "")).await;
+    expect_goaway(&mut client).await;
+    client.expect_code(1, 0).await;
+    rig.gate.let_pass(1);
+    client.expect("{\"code\":0}").await;
+    client.expect_end().await;
+}
