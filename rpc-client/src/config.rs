@@ -91,9 +91,10 @@ pub struct Config {
     /// 0 (the default) sleeps at once. One call at a time becomes several times faster, because nobody
     /// has to wake the thread, and a processor is kept busy while a call waits.
     pub spin_us: u64,
-    /// Idle time before TCP keepalive probes, in milliseconds; 0 turns them off.
+    /// Idle time before TCP keepalive probes, in milliseconds, rounded up to seconds as the system counts
+    /// them; 0 turns them off.
     pub keepalive_idle_ms: u64,
-    /// Time between TCP keepalive probes, in milliseconds.
+    /// Time between TCP keepalive probes, in milliseconds, rounded up to seconds.
     pub keepalive_interval_ms: u64,
     /// TCP keepalive probes without an answer before the connection is dead.
     pub keepalive_probes: u32,

@@ -132,15 +132,19 @@ fn prepare(stream: &TcpStream, config: &Config) -> io::Result<()> {
     let socket = SockRef::from(stream);
     stream.set_nodelay(true)?;
     if config.keepalive_idle_ms > 0 {
+        // The system counts in whole seconds, and refuses what lies outside of these bounds.
+        let seconds = |ms: u64| Duration::from_secs(ms.div_ceil(1_000).clamp(1, 32_767));
         let keepalive = TcpKeepalive::new()
-            .with_time(Duration::from_millis(config.keepalive_idle_ms))
-            .with_interval(Duration::from_millis(config.keepalive_interval_ms))
-            .with_retries(config.keepalive_probes);
+            .with_time(seconds(config.keepalive_idle_ms))
+            .with_interval(seconds(config.keepalive_interval_ms))
+            .with_retries(config.keepalive_probes.clamp(1, 127));
         socket.set_tcp_keepalive(&keepalive)?;
     }
     #[cfg(target_os = "linux")]
     if config.tcp_user_timeout_ms > 0 {
-        socket.set_tcp_user_timeout(Some(Duration::from_millis(config.tcp_user_timeout_ms)))?;
+        socket.set_tcp_user_timeout(Some(Duration::from_millis(
+            config.tcp_user_timeout_ms.min(i32::MAX as u64),
+        )))?;
     }
     Ok(())
 }

@@ -38,6 +38,9 @@ const READ_BYTES: usize = 64 * 1024;
 /// Room for the first reads: a connection for a few calls never needs more.
 const READ_BYTES_MIN: usize = 4 * 1024;
 
+/// How long a stream may take to end, once everything is written and nobody waits for anything.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// Replies delivered before the callers that they woke get to run: a quarter of the calls in
 /// flight, so that four such chunks are under way between the two sides, within these bounds.
 const CHUNK_MIN: usize = 4;
@@ -67,6 +70,8 @@ struct State {
     /// Bytes that were ever put into `output`, and of those the ones that the system has taken.
     appended: u64,
     written: u64,
+    /// Of those, the ones that the stream keeps in no buffer of its own.
+    flushed: u64,
     /// Calls that were ever admitted.
     admitted: u64,
     calls: InFlight<Slot>,
@@ -128,6 +133,8 @@ pub(crate) struct Loss {
     pub(crate) cause: Cause,
     /// Calls that it left behind without a reply.
     pub(crate) calls: usize,
+    /// Whether any call was answered.
+    pub(crate) has_answered: bool,
 }
 
 /// Why a call could not begin.
@@ -154,6 +161,7 @@ impl Connection {
             output: Vec::new(),
             appended: 0,
             written: 0,
+            flushed: 0,
             admitted: 0,
             calls: InFlight::new(config.in_flight_max),
             waiting_for_room: 0,
@@ -211,7 +219,14 @@ impl Connection {
     pub(crate) fn notify(&self, request: &Request<'_>, is_ordered: bool) -> Result<(), Refusal> {
         let mut state = self.0.lock();
         state.admit(&self.0.config)?;
-        let id = if is_ordered {
+        let id = if is_ordered && !request.oneway {
+            // A server that may not know `oneway` answers: its reply finds the place of a call given up.
+            let Some((id, _)) = state.calls.open_ordered() else {
+                return Err(Refusal::Full);
+            };
+            state.calls.close(id);
+            None
+        } else if is_ordered {
             None
         } else {
             let Some((id, _)) = state.calls.open() else {
@@ -248,7 +263,7 @@ impl Connection {
         let target = self.0.lock().appended;
         poll_fn(|cx| {
             let mut state = self.0.lock();
-            if state.written >= target {
+            if state.flushed >= target {
                 return Poll::Ready(Ok(()));
             }
             if let Some(cause) = &state.ended {
@@ -620,6 +635,12 @@ struct Driver<IO> {
     admitted_at_last_look: u64,
     /// Since when it has been kept awake without anything to do.
     spinning_since: Option<std::time::Instant>,
+    /// Whether something was written and may not have left yet.
+    needs_flush: bool,
+    /// Where the last ping ends in the count of `State::appended`.
+    ping_end: u64,
+    /// The time that a stream has to say goodbye, once there is nothing else to do.
+    closing: Option<Pin<Box<Sleep>>>,
     woken: Vec<Waker>,
 }
 
@@ -659,6 +680,9 @@ where
             idle_timer: None,
             admitted_at_last_look: 0,
             spinning_since: None,
+            needs_flush: false,
+            ping_end: 0,
+            closing: None,
             woken: Vec::new(),
         }
     }
@@ -669,8 +693,7 @@ where
         self.shared.lock().driver = Some(cx.waker().clone());
         loop {
             if self.poll_write(cx) {
-                ready!(Pin::new(&mut self.io).poll_shutdown(cx))?;
-                return Poll::Ready(Ok(Ended::Done));
+                return self.poll_close(cx).map_ok(|()| Ended::Done);
             }
             self.watch_writing();
             match self.deliver() {
@@ -706,6 +729,16 @@ where
                 }
             }
         }
+    }
+
+    /// Ends the stream. One that still has to say goodbye, as TLS does, may have a peer that does not
+    /// listen.
+    fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Poll::Ready(closed) = Pin::new(&mut self.io).poll_shutdown(cx) {
+            return Poll::Ready(closed);
+        }
+        let limit = self.closing.get_or_insert_with(|| Box::pin(tokio::time::sleep(CLOSE_TIMEOUT)));
+        limit.as_mut().poll(cx).map(Ok)
     }
 
     /// Stays awake for a reply that is about to come, where the user wants that.
@@ -745,7 +778,9 @@ where
                 self.at = 0;
                 let mut state = self.shared.lock();
                 if state.output.is_empty() {
-                    return Ok(state.is_closing || state.is_leaving && state.calls.is_empty());
+                    let is_finished = state.is_closing || state.is_leaving && state.calls.is_empty();
+                    drop(state);
+                    return Ok(self.poll_flush(cx)?.is_ready() && is_finished);
                 }
                 mem::swap(&mut state.output, &mut self.writing);
                 state.tell_of_room(&self.shared.room);
@@ -754,21 +789,32 @@ where
                 Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
                 Poll::Ready(Ok(n)) => {
                     self.at += n;
-                    let mut state = self.shared.lock();
-                    state.written += n as u64;
-                    let written = state.written;
-                    state.flushes.retain(|(target, waker)| {
-                        let is_reached = *target <= written;
-                        if is_reached {
-                            waker.wake_by_ref();
-                        }
-                        !is_reached
-                    });
+                    self.needs_flush = true;
+                    self.shared.lock().written += n as u64;
                 }
                 Poll::Ready(Err(error)) => return Err(error),
                 Poll::Pending => return Ok(false),
             }
         }
+    }
+
+    /// A stream with a buffer of its own, as TLS has, keeps what it has taken until it is told.
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.needs_flush {
+            ready!(Pin::new(&mut self.io).poll_flush(cx))?;
+            self.needs_flush = false;
+            let mut state = self.shared.lock();
+            let flushed = state.written;
+            state.flushed = flushed;
+            state.flushes.retain(|(target, waker)| {
+                let is_reached = *target <= flushed;
+                if is_reached {
+                    waker.wake_by_ref();
+                }
+                !is_reached
+            });
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// There is nothing more to read, and perhaps a reason for it that writing was told already: the
@@ -851,7 +897,7 @@ where
 
     /// Tells the judge of the peer whether it takes what is sent.
     fn watch_writing(&mut self) {
-        if self.at == self.writing.len() {
+        if self.at == self.writing.len() && !self.needs_flush {
             self.liveness.is_not_stalled();
         } else {
             let written = self.shared.lock().written;
@@ -908,6 +954,9 @@ where
 
     /// Looks whether the server is still there, and asks it where it is silent.
     fn look(&mut self, now: Instant, is_watched: bool) -> Result<(), String> {
+        if self.shared.config.write_stall_timeout_ms > 0 && self.shared.lock().written < self.ping_end {
+            self.liveness.ping_waits(now);
+        }
         match self.liveness.look(now, is_watched) {
             Verdict::Dead(why) => return Err(why),
             Verdict::Ping => {
@@ -916,6 +965,7 @@ where
                 let ping = Request::new(CmdId::PING, RawJson::NULL);
                 let mut state = self.shared.lock();
                 state.append(|output| encode_request(output, Some(id), &ping));
+                self.ping_end = state.appended;
             }
             Verdict::Heard => self.appended_when_heard = self.shared.lock().appended,
             Verdict::Fine => {}
@@ -955,7 +1005,8 @@ impl<IO> Driver<IO> {
             Err(error) => Cause::with_source(format!("the connection was lost{because}: {error}"), error),
         };
         let calls = self.end_all(&cause, farewell.is_some_and(|status| status.is_rejected()));
-        Loss { cause, calls }
+        let has_answered = self.shared.lock().has_answered;
+        Loss { cause, calls, has_answered }
     }
 
     /// The one way out for calls that the connection leaves behind. Returns how many there were.

@@ -61,8 +61,8 @@ impl Events {
 
     /// The events from now on, at most `events_max` of them ahead of the reader.
     pub(crate) fn listen(&self, events_max: usize) -> BoxStream<'static, ConnectionEvent> {
-        // A channel for none, or for more than an address space, cannot be made.
-        let events_max = events_max.clamp(1, usize::MAX >> 1);
+        // A channel for none cannot be made, and one takes its memory when it is made.
+        let events_max = events_max.clamp(1, 1 << 16);
         let receiver = self.0.get_or_init(|| broadcast::channel(events_max).0).subscribe();
         let next = |mut receiver: broadcast::Receiver<ConnectionEvent>| async move {
             let event = match receiver.recv().await {

@@ -124,6 +124,12 @@ impl Liveness {
         Verdict::Ping
     }
 
+    /// The last ping has not left yet: it has its whole interval from when it does. Meanwhile it is the
+    /// stalled write that tells of a dead peer.
+    pub(crate) fn ping_waits(&mut self, now: Instant) {
+        self.silent_since = self.silent_since.max(now - self.ping_interval * self.pings);
+    }
+
     fn begin_silence(&mut self, now: Instant) {
         self.has_received = false;
         self.silent_since = now;

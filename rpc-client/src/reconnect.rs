@@ -1,6 +1,7 @@
 //! One endpoint: a connection that is opened when it is first needed, by one attempt at a time, and
 //! again after it was lost: by the next call, or at once where it was lost with calls in flight.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -24,6 +25,8 @@ pub(crate) struct Endpoint {
     events: Events,
     /// Tells who is connecting that calls come in.
     wanted: Arc<Notify>,
+    /// Connections in a row that ended before any answer.
+    unanswered: AtomicU32,
     state: Mutex<State>,
 }
 
@@ -80,7 +83,7 @@ impl Endpoint {
         events: Events,
     ) -> Arc<Self> {
         let (wanted, state) = (Arc::default(), Mutex::new(state));
-        Arc::new(Self { address, config, connector, events, wanted, state })
+        Arc::new(Self { address, config, connector, events, wanted, unanswered: AtomicU32::new(0), state })
     }
 
     pub(crate) fn address(&self) -> &Arc<str> {
@@ -206,6 +209,8 @@ impl Endpoint {
             events: self.events.clone(),
             wanted: Arc::clone(&self.wanted),
             failing_since,
+            // Relaxed, here and below: a count that only spaces attempts.
+            unanswered: self.unanswered.load(Ordering::Relaxed),
         };
         tokio::spawn(connecting.run(progress));
         attempts
@@ -214,6 +219,11 @@ impl Endpoint {
     /// A connection is over. One that was in use is wanted again: the next call shall find it, or a
     /// reason to fail at once.
     fn lost(self: &Arc<Self>, loss: Loss) {
+        if loss.has_answered {
+            self.unanswered.store(0, Ordering::Relaxed);
+        } else {
+            self.unanswered.fetch_add(1, Ordering::Relaxed);
+        }
         let Some(connector) = self.connector.as_ref().filter(|_| loss.calls > 0) else { return };
         let mut state = self.lock();
         let is_open = match &*state {
@@ -242,6 +252,8 @@ struct Connecting {
     events: Events,
     wanted: Arc<Notify>,
     failing_since: Option<Instant>,
+    /// Connections in a row that ended before any answer.
+    unanswered: u32,
 }
 
 impl Connecting {
@@ -250,6 +262,13 @@ impl Connecting {
         let base = Duration::from_millis(self.config.reconnect_base_ms);
         let cap = Duration::from_millis(self.config.reconnect_cap_ms);
         let mut backoff = Backoff::new(base, cap);
+        if self.unanswered > 1 {
+            // It accepts, and closes at once: full, or a proxy with nobody behind it. That is no success.
+            for _ in 1..self.unanswered.min(16) {
+                backoff.next_delay();
+            }
+            self.pause(backoff.next_delay()).await;
+        }
         while self.endpoint.strong_count() > 0 {
             let cause = match self.attempt().await {
                 Ok(connection) => {

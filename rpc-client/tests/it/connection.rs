@@ -1,9 +1,9 @@
 use std::time::Duration;
 
-use rpc_client::{Code, Config};
+use rpc_client::{Client, Code, Config};
 use serde_json::json;
 
-use crate::support::Peer;
+use crate::support::{Peer, Seen, router};
 
 #[tokio::test(start_paused = true)]
 async fn a_late_reply_answers_nobody_and_the_next_call_gets_its_own() {
@@ -121,4 +121,41 @@ async fn a_client_that_spins_sleeps_when_nothing_is_in_flight_or_the_time_is_up(
     // A deadline is a timer: it comes whether the thread sleeps by then or not.
     let unanswered = client.command(100).timeout(Duration::from_millis(20));
     assert!(unanswered.call::<_, u64>(&()).await.unwrap_err().is_deadline());
+}
+
+#[tokio::test(start_paused = true)]
+async fn in_order_a_oneway_call_that_an_old_server_answers_does_not_answer_the_next_caller() {
+    let (client, mut peer) = Peer::new(Config { ordered: true, ..Config::default() });
+    client.notify(100, &1).await.unwrap();
+    let next = client.call::<_, u64>(100, &2);
+    let play = async {
+        for n in 1..=2u64 {
+            let request = peer.line().await;
+            assert!(request["params"] == n && request.get("oneway").is_none(), "{request}");
+            peer.send(&format!(r#"{{"code":0,"data":{n}}}"#)).await;
+        }
+    };
+    assert_eq!(tokio::join!(next, play).0.unwrap(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_whose_time_is_up_already_is_not_sent() {
+    let (client, mut peer) = Peer::new(Config { ordered: true, ..Config::default() });
+    let late = client.command(100).deadline(tokio::time::Instant::now().into_std());
+    let error = late.call::<_, ()>(&()).await.unwrap_err();
+    assert!(error.is_deadline() && !error.was_sent(), "{error}");
+    client.notify(101, &()).await.unwrap();
+    assert_eq!(peer.line().await["cmdid"], 101, "the first thing that the server hears of");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_with_a_buffer_of_its_own_is_told_to_send_what_it_keeps() {
+    let handle = rpc_server::Server::builder().router(router(Seen::default())).bind().await.unwrap().handle();
+    let (ours, theirs) = tokio::io::duplex(64 * 1024);
+    tokio::spawn(handle.serve_connection(theirs, "memory"));
+    let client = Client::over(tokio::io::BufStream::new(ours), "buffered", Config::default());
+    assert_eq!(client.call::<_, u64>(100, &json!({"value": 7})).await.unwrap(), 7);
+    client.notify(102, &()).await.unwrap();
+    client.flush().await.unwrap();
+    assert_eq!(client.call::<_, u64>(102, &()).await.unwrap(), 2);
 }
