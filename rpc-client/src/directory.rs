@@ -1,5 +1,6 @@
 //! The endpoints of a target as they are known now, each with its connections.
 
+use std::mem;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use tokio::sync::watch;
@@ -69,6 +70,7 @@ impl Directory {
     /// Why there are none, where that has been so for longer than `fail_fast_after_ms`; the deadline,
     /// where it comes first.
     pub(crate) async fn wait(&self, deadline: Option<Instant>) -> Result<Arc<Members>, Error> {
+        let mut has_stopped = false;
         loop {
             let members = self.members();
             if !members.is_empty() {
@@ -88,8 +90,13 @@ impl Directory {
                     None => change.await,
                 };
                 // Nobody is there to say more, and what was said last is a failure or nothing.
-                if changed.is_ok() || failure.is_none() {
+                // A source that has stopped without a word is begun anew once, if only its runtime ended.
+                if changed.is_ok() || failure.is_none() && !mem::replace(&mut has_stopped, changed.is_err()) {
                     continue;
+                }
+                if failure.is_none() {
+                    let cause = Cause::new("the source of the endpoints has stopped without any");
+                    return Err(Error::new(Kind::NotSent(cause), self.target.name(), None));
                 }
             }
             let kind = match failure {

@@ -176,7 +176,11 @@ async fn keep_watching(
             Some(Err(error)) => error,
             // The last word, be it a list or a reason, stays; only where there was none is this one.
             None if !matches!(*resolved.borrow(), Resolved::Pending) => return,
-            None => "its source has ended".into(),
+            None => {
+                resolved
+                    .send_if_modified(|resolved| failed(&target, resolved, "its source has ended".into()));
+                return;
+            }
         };
         resolved.send_if_modified(|resolved| failed(&target, resolved, failure));
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use rpc_client::discover::{Address, Discover, Error};
-use rpc_client::{Config, Target};
+use rpc_client::{Client, Config, Target};
 
 /// The endpoints of a target, as a test asks for them.
 struct Endpoints(BoxStream<'static, Result<Vec<Address>, Error>>);
@@ -108,4 +108,32 @@ async fn a_list_over_the_limit_fails_by_its_name() {
     let config = Config { endpoints_max: 1, ..Config::default() };
     let error = Endpoints(target.endpoints(&config)).next_error().await;
     assert_eq!(error, "cannot find the endpoints of told: 2 are over `endpoints_max` of 1");
+}
+
+/// A source that says nothing: it ends at once, or panics.
+struct Mute {
+    panics: bool,
+}
+
+impl Discover for Mute {
+    fn watch(&self, _config: &Config) -> BoxStream<'static, Result<Vec<Address>, Error>> {
+        let panics = self.panics;
+        // Asked again after its end, it panics.
+        stream::unfold((), move |()| async move {
+            assert!(!panics, "on purpose");
+            None
+        })
+        .boxed()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_stops_without_a_word_fails_the_calls_and_keeps_nobody_busy() {
+    for (panics, reason) in [(true, "has stopped without any"), (false, "its source has ended")] {
+        let client = Client::new(Target::discovered("mute", Mute { panics }));
+        let begin = tokio::time::Instant::now();
+        let error = client.call::<_, ()>(100, &()).await.unwrap_err();
+        assert!(error.is_unreachable() && error.to_string().contains(reason), "{error}");
+        assert!(begin.elapsed() < Duration::from_secs(2), "{:?}", begin.elapsed());
+    }
 }
