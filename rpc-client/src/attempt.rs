@@ -22,7 +22,7 @@ pub(crate) struct Attempt {
 
 impl Attempt {
     pub(crate) fn new(pending: PendingCall, ticket: Option<Ticket>) -> Self {
-        Self { pending, ticket }
+        Self { pending, ticket: ticket.map(|ticket| ticket.of_unary_call(true)) }
     }
 
     /// For a call that is not awaited where it was begun.
@@ -49,7 +49,8 @@ impl Attempt {
     /// The items that the call answers with.
     pub(crate) fn into_items(self) -> Items {
         let address = Arc::clone(self.pending.address());
-        Items { stream: PendingStream::new(self.pending), address, _ticket: self.ticket }
+        let ticket = self.ticket.map(|ticket| ticket.of_unary_call(false));
+        Items { stream: PendingStream::new(self.pending), address, _ticket: ticket }
     }
 
     fn finish(&mut self, failure: Option<&Error>) {

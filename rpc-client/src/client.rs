@@ -7,7 +7,7 @@ use std::sync::Arc;
 use futures::TryStreamExt;
 use futures::stream::BoxStream;
 use rpc_core::scope::Parent;
-use rpc_core::{CmdId, Layer, Outcome, RawJson, Reply, Request, Service, Status};
+use rpc_core::{CmdId, Layer, Outcome, RawJson, Reply, Request, Service};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -319,10 +319,10 @@ impl Service for Client {
             if request.credit.is_some() {
                 let command = Command::of(&client, &request);
                 // Apart, so that other calls, of which there are more, have smaller futures.
-                let items = Box::pin(command.begin_stream(request)).await?;
-                return Ok(Reply::stream(items.map_err(Status::from)));
+                let items = Box::pin(command.begin_stream(request)).await.map_err(Error::into_status)?;
+                return Ok(Reply::stream(items.map_err(Error::into_status)));
             }
-            let data = client.send(request).await?;
+            let data = client.send(request).await.map_err(Error::into_status)?;
             Ok(data.map_or_else(Reply::empty, Reply::raw))
         }
     }

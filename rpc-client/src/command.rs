@@ -389,6 +389,9 @@ impl<'c> Command<'c> {
     ) -> Option<Attempt> {
         let stack = self.stack();
         stack.budget.count_call();
+        if deadline <= now {
+            return None;
+        }
         let (connection, ticket) = stack.route.at_once(self.wish(&[]), now)?;
         request.timeout = self.tells_timeout().then(|| deadline.saturating_duration_since(now));
         let pending = connection.begin(request, Some(deadline), self.is_ordered, false, waker).ok()?;
@@ -412,6 +415,9 @@ impl<'c> Command<'c> {
         // A stream without an id could not be given credit, so it has one.
         let is_ordered = self.is_ordered && !is_stream;
         loop {
+            if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                return Err(Error::new(Kind::Deadline { was_sent: false }, &self.stack().target, None));
+            }
             let (connection, ticket) = self.stack().route.connection(self.wish(avoid), deadline).await?;
             let mut connection = Some(connection);
             request.timeout = deadline
@@ -429,8 +435,10 @@ impl<'c> Command<'c> {
     }
 
     /// Sends a request that nothing answers.
-    pub(crate) async fn put(&self, request: Request<'static>) -> Result<(), Error> {
+    pub(crate) async fn put(&self, mut request: Request<'static>) -> Result<(), Error> {
         let now = Instant::now();
+        // The field is newer than the servers that want every call in order.
+        request.oneway = !self.stack().config.ordered;
         if let Some((connection, _ticket)) = self.stack().route.at_once(self.wish(&[]), now)
             && connection.notify(&request, self.is_ordered).is_ok()
         {
@@ -446,7 +454,9 @@ impl<'c> Command<'c> {
             match connection.notify(&request, self.is_ordered) {
                 // Its connection is closed with it, and the caller is to know whether it left.
                 Ok(()) if self.stack().config.mode == Mode::Short => {
-                    return self.in_time(connection.flush(), deadline).await?;
+                    // What has not left by then still may.
+                    let late = |_| Error::new(Kind::Deadline { was_sent: true }, &self.stack().target, None);
+                    return self.in_time(connection.flush(), deadline).await.map_err(late)?;
                 }
                 Ok(()) => return Ok(()),
                 Err(refusal) => self.wait(&connection, refusal, deadline, self.is_ordered).await?,
@@ -478,7 +488,7 @@ impl<'c> Command<'c> {
 }
 
 /// The instant after this time; a time that no clock counts means as good as never.
-fn after(now: Instant, time: Duration) -> Instant {
+pub(crate) fn after(now: Instant, time: Duration) -> Instant {
     const THIRTY_YEARS: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
     now.checked_add(time).unwrap_or_else(|| now + THIRTY_YEARS)
 }

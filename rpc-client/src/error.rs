@@ -196,7 +196,11 @@ impl Error {
         }
     }
 
-    /// The same failure as a [`Status`], for code that stands behind the [`Service`] trait.
+    /// The same failure as a [`Status`], for code that stands in for the server behind the [`Service`]
+    /// trait: a call that was not sent, or was rejected, is rejected here too.
+    ///
+    /// A handler that calls another service has run until then, and cannot promise that. It uses `?`,
+    /// which leaves the promise out.
     ///
     /// [`Service`]: rpc_core::Service
     pub fn into_status(self) -> Status {
@@ -269,8 +273,9 @@ impl StdError for Error {
     }
 }
 
+/// For the `?` of a handler: the call that failed may not have run, but the handler has.
 impl From<Error> for Status {
     fn from(error: Error) -> Self {
-        error.into_status()
+        error.into_status().without_rejected()
     }
 }

@@ -20,6 +20,9 @@ use crate::service_client;
 /// # Ok(())
 /// # }
 /// ```
+///
+/// A failure may say that the call was rejected. A handler that hands it on has run itself, and takes that
+/// back with [`Status::without_rejected`].
 #[derive(Debug, Clone)]
 pub struct LogClient<S>(S);
 

@@ -37,6 +37,7 @@ pub(crate) struct Ticket {
     member: Arc<Member>,
     lane: LaneNumber,
     since: Instant,
+    is_unary_call: bool,
 }
 
 impl Member {
@@ -102,7 +103,7 @@ impl Ticket {
         // Relaxed here and below: numbers to compare, which guard nothing.
         member.in_flight.fetch_add(1, Ordering::Relaxed);
         member.pool.enter(lane);
-        Self { member: Arc::clone(member), lane, since: now }
+        Self { member: Arc::clone(member), lane, since: now, is_unary_call: false }
     }
 
     /// A place at the least busy connection of this member.
@@ -123,9 +124,17 @@ impl Ticket {
         self.since = now;
     }
 
+    /// Whether its end says something of the endpoint's latency: that of a unary call does, given up or
+    /// not.
+    pub(crate) fn of_unary_call(mut self, is_unary_call: bool) -> Self {
+        self.is_unary_call = is_unary_call;
+        self
+    }
+
     /// Tells how the call ended. `is_leaving`: the server had said goaway, so that a rejection is no
     /// news of its health.
-    pub(crate) fn finish(self, failure: Option<&Error>, is_leaving: bool) {
+    pub(crate) fn finish(mut self, failure: Option<&Error>, is_leaving: bool) {
+        self.is_unary_call = false;
         let (member, now) = (&self.member, Instant::now());
         let is_failure = failure.is_some_and(Error::is_of_endpoint);
         member.calls.fetch_add(1, Ordering::Relaxed);
@@ -160,6 +169,15 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
+        if self.is_unary_call {
+            // Given up: at least so slow.
+            let (now, decay) = (Instant::now(), self.member.decay());
+            let waited = now.saturating_duration_since(self.since);
+            let mut vitals = self.member.vitals();
+            if vitals.latency.estimate(decay, now).is_some_and(|estimate| waited.as_secs_f64() > estimate) {
+                vitals.latency.observe(waited, decay, now);
+            }
+        }
         self.member.in_flight.fetch_sub(1, Ordering::Relaxed);
         self.member.pool.leave(self.lane);
     }

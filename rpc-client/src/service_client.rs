@@ -12,6 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
+use crate::command::after;
 use crate::config::Config;
 use crate::layers::{ends_by, shorten};
 
@@ -20,7 +21,8 @@ use crate::layers::{ends_by, shorten};
 ///
 /// Each call has a deadline, `call_timeout_ms` of the default [`Config`] where nothing else is said,
 /// so that a service that never answers holds up nobody. Failures are [`Status`]es: the service's
-/// own, and for a client's connection code 14, `rejected` where the call was not sent.
+/// own, and for a client's connection code 14, `rejected` where the call was not sent. A handler that
+/// hands such a status on has run itself, and takes that back with [`Status::without_rejected`].
 ///
 /// It is a service itself, so it goes wherever one is taken, and needs tokio's clock.
 ///
@@ -198,7 +200,8 @@ impl<S: Service> ServiceCommand<'_, S> {
     {
         let mut request = self.request(params)?;
         request.oneway = true;
-        let deadline = Instant::now() + self.timeout.unwrap_or(self.client.call_timeout);
+        let deadline = after(Instant::now(), self.timeout.unwrap_or(self.client.call_timeout));
+        request.scope.deadline = Some(deadline.into_std());
         ends_by(deadline, self.client.service.call(request)).await.map(drop)
     }
 
@@ -217,8 +220,8 @@ impl<S: Service> ServiceCommand<'_, S> {
         let reply = match self.timeout {
             None => self.client.service.call(request).await?,
             Some(timeout) => {
-                let deadline = shorten(&mut request, timeout);
-                ends_by(deadline, self.client.service.call(request)).await?
+                // Only until the first item: what the request says would end the stream.
+                ends_by(after(Instant::now(), timeout), self.client.service.call(request)).await?
             }
         };
         Ok(match reply.into_body() {

@@ -187,6 +187,14 @@ impl Status {
         self
     }
 
+    /// Takes that promise back: for a status of another call that a handler hands on, although it has itself
+    /// run until then.
+    #[must_use]
+    pub fn without_rejected(mut self) -> Self {
+        self.0.rejected = false;
+        self
+    }
+
     /// Says when a retry makes sense, with a resolution of milliseconds.
     #[must_use]
     pub fn with_retry_after(mut self, after: Duration) -> Self {

@@ -4,6 +4,8 @@ use std::time::Duration;
 use rpc_core::{Layer, Outcome, Request, Service, Status};
 use tokio::time::{Instant, timeout_at};
 
+use crate::command::after;
+
 /// Gives each call at most this long, and a call that has less its own time. Past it the call is given
 /// up and its code is 4; it may have run.
 ///
@@ -36,7 +38,12 @@ pub struct TimeoutService<S> {
 
 impl<S: Service> Service for TimeoutService<S> {
     fn call(&self, mut request: Request<'_>) -> impl Future<Output = Outcome> + Send + 'static {
-        let deadline = shorten(&mut request, self.timeout);
+        let deadline = if request.credit.is_some() {
+            // Only until the first item: what the request says would end the stream.
+            after(Instant::now(), self.timeout)
+        } else {
+            shorten(&mut request, self.timeout)
+        };
         ends_by(deadline, self.inner.call(request))
     }
 }
@@ -50,14 +57,10 @@ pub(crate) fn shorten(request: &mut Request<'_>, timeout: Duration) -> Instant {
         timeout = timeout.min(Instant::from_std(deadline).saturating_duration_since(now));
     }
     request.timeout = Some(timeout);
-    // What no clock reaches is no deadline that anybody meets either.
-    let deadline = now.checked_add(timeout).unwrap_or_else(|| now + FOREVER);
+    let deadline = after(now, timeout);
     request.scope.deadline = Some(deadline.into_std());
     deadline
 }
-
-/// Thirty years, as tokio has it.
-const FOREVER: Duration = Duration::from_secs(86_400 * 365 * 30);
 
 /// The outcome of the call, or code 4 at the deadline.
 pub(crate) async fn ends_by(deadline: Instant, call: impl Future<Output = Outcome>) -> Outcome {

@@ -190,3 +190,17 @@ async fn the_layer_that_is_added_last_sees_a_call_first_and_typed_clients_take_i
     let seq = LogClient::new(client).append(&Append::new(Level::Info, "order", "hello")).await.unwrap();
     assert_eq!((seq, &**seen.lock().unwrap()), (12, &["outer", "inner"][..]));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_timeout_limits_the_beginning_of_a_stream_and_not_its_length() {
+    let (client, mut peer) = crate::support::Peer::new(Config::default());
+    let client = client.layer(Timeout::new(Duration::from_millis(50)));
+    let begun = client.command(104).timeout(Duration::from_millis(70)).stream::<_, u64>(&()).await;
+    let mut items = begun.unwrap();
+    let request = peer.line().await;
+    assert!(request.get("timeout_ms").is_none(), "{request}");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let id = &request["id"];
+    peer.send(&format!(r#"{{"id":{id},"code":0,"more":true,"data":1}}"#)).await;
+    assert_eq!(futures::StreamExt::next(&mut items).await.unwrap().unwrap(), 1);
+}

@@ -3,8 +3,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rpc_client::{Client, Code, Config};
-use rpc_core::Status;
-use rpc_server::Router;
+use rpc_core::{RawJson, Request, Service, Status};
+use rpc_server::{Router, State};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
@@ -195,4 +195,44 @@ async fn one_try_is_all_where_that_is_set() {
     let error = client.call::<_, u64>(100, &()).await.unwrap_err();
     assert!(error.is_rejected() && error.attempts() == 1, "{error}");
     assert!(!error.to_string().contains("attempts"), "{error}");
+}
+
+async fn runs_and_asks_another(State((ran, other)): State<(Arc<AtomicU64>, Client)>) -> Result<u64, Status> {
+    ran.fetch_add(1, Ordering::SeqCst);
+    Ok(other.call(103, &()).await?)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_that_ran_and_was_itself_rejected_elsewhere_is_not_run_again() {
+    let (connect, _other) = in_memory(crate::support::router(Seen::default())).await;
+    let other = Client::builder("other").connector(connect).build();
+    let ran: Arc<AtomicU64> = Arc::default();
+    let router = Router::with_state((Arc::clone(&ran), other.clone())).route(100, runs_and_asks_another);
+    let (connect, _server) = in_memory(router.unwrap()).await;
+    let client = Client::builder("memory").connector(connect).build();
+    let error = client.call::<_, u64>(100, &()).await.unwrap_err();
+    assert!(error.code() == Code::RESOURCE_EXHAUSTED && !error.is_rejected(), "{error}");
+    assert_eq!((ran.load(Ordering::SeqCst), error.attempts()), (1, 1));
+    // A client that stands in for its server keeps the server's promise.
+    let status = Service::call(&other, Request::new(103, RawJson::NULL)).await.err().unwrap();
+    assert!(status.is_rejected(), "{status}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_accepts_and_closes_at_once_is_not_stormed() {
+    let opened: Arc<AtomicU64> = Arc::default();
+    let count = Arc::clone(&opened);
+    let connect = move |_address: String| {
+        count.fetch_add(1, Ordering::SeqCst);
+        std::future::ready(Ok(tokio::io::duplex(64).0))
+    };
+    let client = Client::builder("memory").connector(connect).build();
+    let end = Instant::now() + Duration::from_secs(60);
+    while Instant::now() < end {
+        assert!(client.call::<_, ()>(100, &()).await.is_err());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    // With somebody who calls all the time: within `reconnect_wanted_ms` of 1 s, half of it at least.
+    let opened = opened.load(Ordering::SeqCst);
+    assert!((10..=140).contains(&opened), "{opened} connections in a minute");
 }
