@@ -18,7 +18,7 @@
 //! | [`builder`], [`connect`] | [`ClientBuilder`]; byte streams of your own |
 //! | [`events`] | what becomes of the connections |
 //! | [`log`] | [`LogClient`](log::LogClient): the log service, typed |
-//! | [`registry`] | [`shared`]: one connection per service in a process |
+//! | [`mod@registry`] | [`shared`]: one connection per service in a process |
 //! | [`blocking`] | the client for code without a runtime |
 //! | [`service_client`], [`layers`] | typed calls of any service; what stands around one |
 //! | [`mock`] | what stands in for a server in tests, with faults by a seed |
