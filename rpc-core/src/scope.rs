@@ -11,7 +11,7 @@ use futures::future::Shared;
 
 use crate::frame::Request;
 
-/// The local side of a [`Request`](crate::Request): who calls, until when, and how to learn that
+/// The local side of a [`Request`]: who calls, until when, and how to learn that
 /// nobody waits any more. It never travels.
 #[derive(Clone, Default)]
 pub struct Scope<'a> {
