@@ -1,4 +1,4 @@
-//! Layers around a client, or around any other service: [`Trace`], [`Timeout`], and your own.
+//! Layers around a client, or around any other service: [`Trace`], [`Timeout`], [`Retry`], and your own.
 //!
 //! A layer takes a service and gives back another one ([`Layer`](rpc_core::Layer)). Of a client it
 //! makes a [`ServiceClient`](crate::ServiceClient), which calls as a client does. The one that is added last
@@ -42,9 +42,11 @@
 //! # let _ = client;
 //! ```
 
+mod retry;
 mod timeout;
 mod trace;
 
+pub use retry::{Retry, RetryService};
 pub use timeout::{Timeout, TimeoutService};
 pub(crate) use timeout::{ends_by, shorten};
 pub use trace::{Trace, TraceService};

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::StreamExt;
-use rpc_client::layers::{Timeout, Trace};
+use rpc_client::layers::{Retry, Timeout, Trace};
 use rpc_client::log::{Append, Level, LogClient};
 use rpc_client::{Code, Config, Reply, Service, ServiceClient, Status, layer_fn, service_fn};
 use serde_json::json;
@@ -203,4 +203,42 @@ async fn a_timeout_limits_the_beginning_of_a_stream_and_not_its_length() {
     let id = &request["id"];
     peer.send(&format!(r#"{{"id":{id},"code":0,"more":true,"data":1}}"#)).await;
     assert_eq!(futures::StreamExt::next(&mut items).await.unwrap().unwrap(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_service_rejects_is_tried_again_within_deadline_attempts_and_budget() {
+    let tries = Arc::new(std::sync::atomic::AtomicU64::new(0));
+    let count = Arc::clone(&tries);
+    // Rejects two calls of three, and says when to come back.
+    let service = service_fn(move |_| {
+        let n = count.fetch_add(1, Ordering::SeqCst) + 1;
+        let busy = Status::resource_exhausted("busy").with_rejected();
+        let busy = busy.with_retry_after(Duration::from_millis(100));
+        std::future::ready(if n.is_multiple_of(3) { Reply::new(&n) } else { Err(busy) })
+    });
+    let client = ServiceClient::new(service).layer(Retry::new(&Config::default()));
+    let begin = Instant::now();
+    assert_eq!(client.call::<_, u64>(100, &()).await.unwrap(), 3);
+    assert!(begin.elapsed() >= Duration::from_millis(200), "{:?}", begin.elapsed());
+    // No time for the pause: the rejection itself is told, at once.
+    let hurried = client.command(100).timeout(Duration::from_millis(50));
+    let begin = Instant::now();
+    assert!(hurried.call::<_, u64>(&()).await.unwrap_err().is_rejected());
+    assert_eq!((begin.elapsed(), tries.load(Ordering::SeqCst)), (Duration::ZERO, 4));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_may_have_run_is_tried_again_only_with_an_idempotency_key() {
+    let tries = Arc::new(std::sync::atomic::AtomicU64::new(0));
+    let count = Arc::clone(&tries);
+    let lost = service_fn(move |_| {
+        count.fetch_add(1, Ordering::SeqCst);
+        std::future::ready(Err(Status::unavailable("lost on the way")))
+    });
+    let client = ServiceClient::new(lost).layer(Retry::new(&Config::default()));
+    assert_eq!(client.call::<_, ()>(100, &()).await.unwrap_err().code(), Code::UNAVAILABLE);
+    assert_eq!(tries.load(Ordering::SeqCst), 1);
+    let keyed = client.command(100).meta("idempotency-key", "order-7");
+    assert!(!keyed.call::<_, ()>(&()).await.unwrap_err().is_rejected());
+    assert_eq!(tries.load(Ordering::SeqCst), 4, "three more");
 }

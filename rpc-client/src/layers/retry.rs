@@ -1,0 +1,121 @@
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rpc_core::backoff::Backoff;
+use rpc_core::{Code, Layer, Outcome, Request, Service, Status};
+use tokio::time::Instant;
+
+use crate::config::Config;
+use crate::retry::Budget;
+
+/// Tries a call again that the service inside has rejected: it did not run. With the metadata
+/// `idempotency-key`, one that may have run is tried again too, where it failed with code 14 or says when
+/// to come back.
+///
+/// For a service that does not do so itself: a router, a mock, a client with `attempts_max` of 1. The
+/// settings are those of a client: `attempts_max`, `retry_base_ms`, `retry_cap_ms` and the retry budget, which all calls
+/// through one layer share. The deadline stays the same over all tries; a call without an id, which has its
+/// place in an order, is tried once. Of a streaming call the beginning is tried again. It needs tokio's
+/// clock.
+///
+/// ```
+/// use rpc_client::layers::Retry;
+/// use rpc_client::{Client, Config};
+///
+/// let once = Client::with_config("127.0.0.1:8889", Config { attempts_max: 1, ..Config::default() });
+/// let often = once.layer(Retry::new(&Config { attempts_max: 5, ..Config::default() }));
+/// # let _ = often;
+/// ```
+#[derive(Debug, Clone)]
+pub struct Retry {
+    config: Config,
+}
+
+impl Retry {
+    /// A layer that tries again as these settings say.
+    pub fn new(config: &Config) -> Self {
+        Self { config: config.clone() }
+    }
+}
+
+impl<S: Service> Layer<S> for Retry {
+    type Service = RetryService<S>;
+
+    fn layer(&self, inner: S) -> RetryService<S> {
+        let budget = Budget::new(&self.config, Instant::now());
+        RetryService(Arc::new(Shared { inner, config: self.config.clone(), budget }))
+    }
+}
+
+/// See [`Retry`].
+pub struct RetryService<S>(Arc<Shared<S>>);
+
+struct Shared<S> {
+    inner: S,
+    config: Config,
+    budget: Budget,
+}
+
+impl<S: Service> Service for RetryService<S> {
+    fn call(&self, request: Request<'_>) -> impl Future<Output = Outcome> + Send + 'static {
+        let shared = Arc::clone(&self.0);
+        let request = request.into_owned();
+        async move { shared.call(request).await }
+    }
+}
+
+impl<S: Service> Shared<S> {
+    async fn call(&self, mut request: Request<'static>) -> Outcome {
+        self.budget.count_call();
+        let deadline = deadline_of(&request, Instant::now());
+        let is_idempotent = request.meta.get("idempotency-key").is_some();
+        let (base, cap) = (self.config.retry_base_ms, self.config.retry_cap_ms);
+        let mut backoff = Backoff::new(Duration::from_millis(base), Duration::from_millis(cap));
+        let mut may_have_run = false;
+        for attempt in 1.. {
+            let failure = match self.inner.call(request.clone()).await {
+                Err(failure) if request.id.is_some() => failure,
+                outcome => return outcome,
+            };
+            let now = Instant::now();
+            let begin = pause(&failure, is_idempotent)
+                .and_then(|pause| now.checked_add(backoff.next_delay() + pause))
+                .filter(|begin| deadline.is_none_or(|deadline| *begin < deadline));
+            let Some(begin) = begin.filter(|_| attempt < self.config.attempts_max) else {
+                return Err(last(failure, may_have_run));
+            };
+            if !self.budget.withdraw(&self.config, now) {
+                return Err(last(failure, may_have_run));
+            }
+            may_have_run |= !failure.is_rejected();
+            tokio::time::sleep_until(begin).await;
+            request.timeout = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        }
+        unreachable!("the last attempt returns")
+    }
+}
+
+/// How long to wait at least; `None` where the call must not be tried again.
+fn pause(failure: &Status, is_idempotent: bool) -> Option<Duration> {
+    let said = failure.retry_after();
+    let is_worth_it = failure.code() == Code::UNAVAILABLE || said.is_some();
+    (failure.is_rejected() || is_idempotent && is_worth_it).then(|| said.unwrap_or_default())
+}
+
+/// Only the last try was rejected, where one before it may have run.
+fn last(failure: Status, may_have_run: bool) -> Status {
+    if may_have_run { failure.without_rejected() } else { failure }
+}
+
+fn deadline_of(request: &Request<'_>, now: Instant) -> Option<Instant> {
+    let own = request.timeout.and_then(|timeout| now.checked_add(timeout));
+    [own, request.scope.deadline.map(Instant::from_std)].into_iter().flatten().min()
+}
+
+impl<S> fmt::Debug for RetryService<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RetryService").field("config", &self.0.config).finish_non_exhaustive()
+    }
+}
