@@ -12,7 +12,8 @@ use tokio::net::UdpSocket;
 use tokio::sync::watch;
 
 use super::{Endpoints, eager};
-use rpc_client::Config;
+use crate::support::{Seen, tcp};
+use rpc_client::{Client, Config};
 
 /// Answers each question out of its zone; what is not there does not exist.
 #[derive(Clone)]
@@ -195,4 +196,16 @@ async fn the_systems_lookup_needs_no_server_of_its_own() {
     let mut endpoints = Endpoints::of("dns:localhost:8889", Config::default());
     let found = endpoints.next().await;
     assert!(found.iter().any(|address| address == "127.0.0.1:8889"), "{found:?}");
+}
+
+#[tokio::test]
+async fn a_client_calls_a_service_by_its_srv_records() {
+    let (address, server) = tcp(Seen::default()).await;
+    let port = address.rsplit_once(':').unwrap().1.parse().unwrap();
+    let dns = DnsServer::start().await;
+    dns.set("here.test", [ip("127.0.0.1")]);
+    dns.set("_rpc._tcp.log.test", [srv(0, 1, port, "here.test.")]);
+    let client = Client::new(format!("srv://{}/_rpc._tcp.log.test", dns.address));
+    assert_eq!(client.call::<_, u64>(102, &serde_json::json!({})).await.unwrap(), 1);
+    assert_eq!(server.stats().connections_accepted, 1);
 }

@@ -4,12 +4,17 @@ mod dns;
 mod etcd;
 mod file;
 
+use std::fs;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use rpc_client::discover::{Address, Discover, Error};
 use rpc_client::{Client, Config, Target};
+use serde_json::json;
+
+use crate::support::{Seen, tcp};
 
 /// The endpoints of a target, as a test asks for them.
 struct Endpoints(BoxStream<'static, Result<Vec<Address>, Error>>);
@@ -136,4 +141,37 @@ async fn a_source_that_stops_without_a_word_fails_the_calls_and_keeps_nobody_bus
         assert!(error.is_unreachable() && error.to_string().contains(reason), "{error}");
         assert!(begin.elapsed() < Duration::from_secs(2), "{:?}", begin.elapsed());
     }
+}
+
+#[tokio::test]
+async fn a_client_follows_its_file_from_server_to_server() {
+    let (before, after) = (Seen::default(), Seen::default());
+    let ((old, _old), (new, _new)) = (tcp(before.clone()).await, tcp(after.clone()).await);
+    let directory = tempfile::tempdir().unwrap();
+    let write = |address: &str| {
+        fs::write(directory.path().join("next"), address).unwrap();
+        fs::rename(directory.path().join("next"), directory.path().join("endpoints")).unwrap();
+    };
+    write(&old);
+    let target = format!("file:{}", directory.path().join("endpoints").display());
+    let client = Client::with_config(target, eager());
+    let count = async || client.call::<_, u64>(102, &json!({})).await.unwrap();
+    assert_eq!(count().await, 1);
+    write(&new);
+    while after.ran.load(Ordering::SeqCst) == 0 {
+        count().await;
+    }
+    let calls_of_old = before.ran.load(Ordering::SeqCst);
+    for _ in 0..20 {
+        count().await;
+    }
+    assert_eq!((before.ran.load(Ordering::SeqCst), after.ran.load(Ordering::SeqCst)), (calls_of_old, 21));
+}
+
+#[tokio::test]
+async fn a_target_that_is_not_found_fails_the_call_with_its_reason() {
+    let client = Client::with_config("file:/none/endpoints", Config { fail_fast_after_ms: 0, ..eager() });
+    let error = client.call::<_, u64>(102, &json!({})).await.unwrap_err();
+    assert!(error.is_unreachable() && !error.may_have_run(), "{error}");
+    assert!(error.to_string().contains("cannot read /none/endpoints: No such file"), "{error}");
 }
