@@ -25,7 +25,7 @@ use crate::group;
 use crate::retry::Answer;
 
 /// The metadata by which a service tells a repetition.
-const IDEMPOTENCY_KEY: &str = "idempotency-key";
+pub(crate) const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
 /// A call with options of its own; see [`Client::command`].
 #[derive(Clone)]

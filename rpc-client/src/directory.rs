@@ -1,6 +1,5 @@
 //! The endpoints of a target as they are known now, each with its connections.
 
-use std::mem;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use tokio::sync::watch;
@@ -89,14 +88,18 @@ impl Directory {
                     Some(until) => tokio::time::timeout_at(until, change).await.unwrap_or(Ok(())),
                     None => change.await,
                 };
-                // Nobody is there to say more, and what was said last is a failure or nothing.
-                // A source that has stopped without a word is begun anew once, if only its runtime ended.
-                if changed.is_ok() || failure.is_none() && !mem::replace(&mut has_stopped, changed.is_err()) {
+                if changed.is_ok() {
                     continue;
                 }
+                // Nobody is there to say more, and what was said last is a failure or nothing. Without a
+                // word, the source is begun anew once, in case only its runtime ended.
                 if failure.is_none() {
-                    let cause = Cause::new("the source of the endpoints has stopped without any");
-                    return Err(Error::new(Kind::NotSent(cause), self.target.name(), None));
+                    if has_stopped {
+                        let cause = Cause::new("the source of the endpoints has stopped without any");
+                        return Err(Error::new(Kind::NotSent(cause), self.target.name(), None));
+                    }
+                    has_stopped = true;
+                    continue;
                 }
             }
             let kind = match failure {

@@ -7,6 +7,7 @@ use rpc_core::backoff::Backoff;
 use rpc_core::{Code, Layer, Outcome, Request, Service, Status};
 use tokio::time::Instant;
 
+use crate::command::IDEMPOTENCY_KEY;
 use crate::config::Config;
 use crate::retry::Budget;
 
@@ -70,7 +71,7 @@ impl<S: Service> Shared<S> {
     async fn call(&self, mut request: Request<'static>) -> Outcome {
         self.budget.count_call();
         let deadline = deadline_of(&request, Instant::now());
-        let is_idempotent = request.meta.get("idempotency-key").is_some();
+        let is_idempotent = request.meta.get(IDEMPOTENCY_KEY).is_some();
         let (base, cap) = (self.config.retry_base_ms, self.config.retry_cap_ms);
         let mut backoff = Backoff::new(Duration::from_millis(base), Duration::from_millis(cap));
         let mut may_have_run = false;
