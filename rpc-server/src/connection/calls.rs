@@ -1,0 +1,236 @@
+//! Calls under way, and their replies.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::future::{AbortHandle, Abortable};
+use rpc_core::frame::{Body, encode_failure, encode_item, encode_reply};
+use rpc_core::scope::{LazyCancellation, Scope};
+use rpc_core::{Code, Outcome, Reply, Request, Status};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Instant;
+
+use super::{Connection, Handle, Ordered, Parked, Phase, Room, STREAM_OUTPUT_BYTES};
+use crate::builtin;
+use crate::call::{Call, Credit, Place, StreamCall, StreamStep, Terms, check_length};
+use crate::metrics::{ConnectionStats, add, subtract};
+
+impl<IO> Connection<IO>
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+{
+    /// Starts a call, and ends it at once where it is ready. `has_waited`: it stood in the order.
+    pub(super) fn start(
+        &mut self,
+        cx: &mut Context<'_>,
+        request: Request<'_>,
+        received: Instant,
+        has_waited: bool,
+    ) {
+        let terms = Terms::of(&request, received);
+        if request.cmdid.is_built_in() {
+            self.unpublished.publish(&self.shared.metrics);
+        }
+        if let Some(outcome) = self.outcome_without_handler(&request, has_waited) {
+            self.end(&terms, outcome);
+            return;
+        }
+        let call = self.call(request, terms);
+        self.poll_call(cx, call);
+    }
+
+    pub(super) fn poll_call(&mut self, cx: &mut Context<'_>, mut call: Call) {
+        match Pin::new(&mut call).poll(cx) {
+            Poll::Ready((terms, outcome)) => self.end(&terms, outcome),
+            Poll::Pending => {
+                let (abort, registration) = AbortHandle::new_pair();
+                self.occupy(call.place(), abort, None);
+                add(&self.shared.metrics.in_flight, 1);
+                self.park().calls.push(Abortable::new(call, registration));
+            }
+        }
+    }
+
+    /// The calls that no handler sees: built-in ones, and those that come too late.
+    pub(super) fn outcome_without_handler(&self, request: &Request<'_>, has_waited: bool) -> Option<Outcome> {
+        let is_late =
+            || request.scope.deadline.is_some_and(|deadline| Instant::from_std(deadline) <= Instant::now());
+        if request.timeout == Some(Duration::ZERO) || has_waited && is_late() {
+            return Some(Err(Status::deadline_exceeded(
+                "the time of the call was up before it could start; it did not run",
+            )));
+        }
+        if request.cmdid.is_built_in() {
+            let stats = ConnectionStats { in_flight: self.in_flight() as u64, ..self.stats };
+            return Some(builtin::answer(request, &self.shared, stats));
+        }
+        None
+    }
+
+    pub(super) fn call(&self, request: Request<'_>, terms: Terms) -> Call {
+        let cancellation = LazyCancellation::default();
+        let deadline = request.scope.deadline;
+        let scope = Scope::new(&self.peer, deadline, &cancellation);
+        let future = self.shared.routes.dispatch(request.with_scope(scope));
+        Call::new(terms, future, cancellation)
+    }
+
+    /// Notes that a call is not over: its id is taken, or its turn in the order.
+    pub(super) fn occupy(&mut self, place: Place, abort: AbortHandle, credit: Option<Arc<Credit>>) {
+        match place {
+            Place::Multiplexed(id) => {
+                self.park().ids.insert(id, Handle { abort, credit });
+            }
+            Place::Ordered => self.ordered_runs = true,
+            Place::Unanswered => {}
+        }
+    }
+
+    pub(super) fn park(&mut self) -> &mut Parked {
+        self.parked.get_or_insert_default()
+    }
+
+    pub(super) fn take_handle(&mut self, id: u64) -> Option<Handle> {
+        self.parked.as_mut()?.ids.remove(&id)
+    }
+
+    pub(super) fn vacate(&mut self, place: Place) {
+        match place {
+            Place::Multiplexed(id) => drop(self.take_handle(id)),
+            Place::Ordered => self.ordered_runs = false,
+            Place::Unanswered => {}
+        }
+    }
+
+    /// Ends the calls that became ready.
+    pub(super) fn end_calls(&mut self, cx: &mut Context<'_>) {
+        while self.has(Room::InOutput) && self.phase != Phase::Closed {
+            let Some(parked) = &mut self.parked else { return };
+            let Poll::Ready(Some(ended)) = parked.calls.poll_next_unpin(cx) else { return };
+            subtract(&self.shared.metrics.in_flight, 1);
+            // One that was aborted was answered when it was cancelled.
+            let Ok((terms, outcome)) = ended else { continue };
+            self.vacate(terms.place);
+            self.end(&terms, outcome);
+            // Replies that come together are no sign of a peer that does not read them.
+            if !self.has(Room::InOutput) && self.poll_write(cx).is_err() {
+                self.enter(Phase::Closed, None);
+            }
+        }
+    }
+
+    /// Starts what stands next in the order, until one is not ready at once or the peer must read first.
+    pub(super) fn continue_ordered(&mut self, cx: &mut Context<'_>) {
+        while !self.ordered_runs && self.has(Room::InOutput) && self.phase != Phase::Closed {
+            match self.ordered.pop_front() {
+                Some(Ordered::Line(line)) => self.output.extend_from_slice(&line),
+                Some(Ordered::Call(request, received)) => {
+                    self.ordered_bytes -= request.params.as_bytes().len();
+                    self.start(cx, request, received, true);
+                }
+                None => return,
+            }
+            if !self.has(Room::InOutput) && self.poll_write(cx).is_err() {
+                self.enter(Phase::Closed, None);
+            }
+        }
+    }
+
+    /// Sends the reply of a call that is over, or begins to send its stream.
+    pub(super) fn end(&mut self, terms: &Terms, outcome: Outcome) {
+        let id = terms.place.id();
+        let limit = self.shared.config.reply_bytes_max;
+        let body = outcome.map(Reply::into_body).and_then(|body| match body {
+            Body::Data(data) => check_length(data, limit).map(Body::Data),
+            other => Ok(other),
+        });
+        let code = body.as_ref().map_or_else(Status::code, |_| Code::OK);
+        match body {
+            _ if terms.oneway => {
+                if !code.is_ok() {
+                    tracing::info!(peer = %self.peer, code = code.number(), "a oneway call failed");
+                }
+            }
+            Ok(Body::Stream(items)) => {
+                let (abort, registration) = AbortHandle::new_pair();
+                let stream = StreamCall::new(items, terms, limit);
+                let credit = stream.credit();
+                if let (Phase::Finishing, Some(credit)) = (self.phase, &credit) {
+                    credit.close();
+                }
+                self.occupy(terms.place, abort, credit);
+                self.park().streams.push(Abortable::new(stream, registration));
+                return;
+            }
+            Ok(Body::Data(data)) => encode_reply(&mut self.output, id, Some(&data)),
+            Ok(Body::Empty) => encode_reply(&mut self.output, id, None),
+            Err(status) => encode_failure(&mut self.output, id, &status),
+        }
+        self.count_reply(code, terms.oneway);
+    }
+
+    /// A reply that no call stands behind. Without an id it takes its place in the order.
+    pub(super) fn verdict(&mut self, id: Option<u64>, status: &Status) {
+        if id.is_none() && (self.ordered_runs || !self.ordered.is_empty()) {
+            let mut line = Vec::new();
+            encode_failure(&mut line, None, status);
+            self.ordered.push_back(Ordered::Line(line));
+        } else {
+            encode_failure(&mut self.output, id, status);
+        }
+        self.count_reply(status.code(), false);
+    }
+
+    pub(super) fn count_reply(&mut self, code: Code, oneway: bool) {
+        if code.is_ok() {
+            self.unpublished.successes += 1;
+        } else {
+            self.shared.metrics.count_replies(code, 1);
+        }
+        self.stats.replies += u64::from(!oneway);
+        let limit = self.shared.config.output_bytes_hard_max;
+        if self.waiting_output() > limit {
+            tracing::warn!(peer = %self.peer, limit, "cut: more replies wait than `output_bytes_hard_max` allows");
+            self.enter(Phase::Closed, None);
+        }
+    }
+
+    pub(super) fn cancel(&mut self, id: u64) {
+        if let Some(handle) = self.take_handle(id) {
+            handle.abort.abort();
+            self.verdict(Some(id), &Status::cancelled("the caller cancelled the call"));
+        }
+    }
+
+    pub(super) fn give_credit(&mut self, id: u64, items: u64) {
+        if let Some(Handle { credit: Some(credit), .. }) = self.handle(id) {
+            credit.add(items);
+        }
+    }
+
+    /// Sends the items of streams that are ready, while the peer keeps up.
+    pub(super) fn send_items(&mut self, cx: &mut Context<'_>) {
+        while self.waiting_output() < self.stream_output_max() {
+            let Some(parked) = &mut self.parked else { return };
+            let Poll::Ready(Some((terms, step))) = parked.streams.poll_next_unpin(cx) else { return };
+            let end = match step {
+                StreamStep::Item(item) => {
+                    encode_item(&mut self.output, terms.place.id(), &item);
+                    continue;
+                }
+                StreamStep::End(end) => end,
+            };
+            self.vacate(terms.place);
+            self.end(&terms, end.map(|()| Reply::empty()));
+            self.continue_ordered(cx);
+        }
+    }
+
+    /// How much output may wait before streams pause.
+    pub(super) fn stream_output_max(&self) -> usize {
+        STREAM_OUTPUT_BYTES.min(self.shared.config.output_bytes_soft_max.div_ceil(2))
+    }
+}

@@ -1,0 +1,176 @@
+//! From a line to a call: what it is, and whether it may start.
+
+use std::mem;
+use std::task::Context;
+use std::time::Duration;
+
+use rpc_core::frame::{BadFrame, BadFrameKind, UsualRequest, id_of_part};
+use rpc_core::{CmdId, Request, Status};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Instant;
+
+use super::{Connection, Ordered, Phase, SERVED_LONG_ENOUGH, SHUTTING_DOWN};
+use crate::call::Terms;
+use crate::metrics::add;
+use crate::{builtin, strangers};
+
+impl<IO> Connection<IO>
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+{
+    pub(super) fn frame(&mut self, cx: &mut Context<'_>, line: &[u8], received: Instant) {
+        if self.usual_frame(cx, line, received) {
+            return;
+        }
+        match Request::decode(line) {
+            Ok(request) => {
+                self.count_good_frame();
+                self.admit(cx, request, received);
+            }
+            Err(bad) => self.bad_frame(line, &bad),
+        }
+    }
+
+    /// The short way of a line that looks usual, to a call that may start at once: the handler's
+    /// decoding of the params is what checks them. False where the line needs the long way.
+    pub(super) fn usual_frame(&mut self, cx: &mut Context<'_>, line: &[u8], received: Instant) -> bool {
+        if self.phase != Phase::Open {
+            return false;
+        }
+        let Some(usual) = UsualRequest::read(line) else { return false };
+        let mut request = usual.request();
+        let may_start = match request.id {
+            Some(id) => self.handle(id).is_none(),
+            None => !self.ordered_runs && self.ordered.is_empty(),
+        };
+        if !may_start || request.cmdid.is_built_in() || request.timeout == Some(Duration::ZERO) {
+            return false;
+        }
+        self.set_deadline(&mut request, received);
+        let terms = Terms::of(&request, received);
+        let call = self.call(request, terms);
+        if !usual.is_sound() {
+            return false;
+        }
+        self.has_used_id |= terms.place.id().is_some();
+        self.count_good_frame();
+        self.poll_call(cx, call);
+        true
+    }
+
+    pub(super) fn count_good_frame(&mut self) {
+        self.has_spoken = true;
+        self.bad_in_a_row = 0;
+        self.stats.requests += 1;
+        self.unpublished.requests += 1;
+    }
+
+    pub(super) fn bad_frame(&mut self, line: &[u8], bad: &BadFrame) {
+        self.count_bad_frame();
+        if !self.has_spoken && strangers::is_http(line) {
+            tracing::warn!(peer = %self.peer, "an HTTP request on an RPC port; refused and closed");
+            self.output.extend_from_slice(strangers::HTTP_REFUSAL);
+            self.enter(Phase::Finishing, None);
+            return;
+        }
+        tracing::debug!(peer = %self.peer, fault = %bad, "bad frame");
+        self.verdict(bad.id, &Status::invalid_argument(bad.message.clone()));
+        if bad.kind == BadFrameKind::Id {
+            return;
+        }
+        self.bad_in_a_row += 1;
+        if !self.has_spoken || self.bad_in_a_row >= self.shared.config.bad_frames_in_a_row_max {
+            tracing::info!(peer = %self.peer, in_a_row = self.bad_in_a_row, "closed after bad frames");
+            self.enter(Phase::Finishing, None);
+        }
+    }
+
+    pub(super) fn too_long(&mut self, start: &[u8]) {
+        self.count_bad_frame();
+        let limit = self.shared.config.frame_bytes_max;
+        tracing::info!(peer = %self.peer, limit, "closed after a frame over the limit");
+        let message = format!("the frame is longer than the limit `frame_bytes_max` of {limit} bytes");
+        self.verdict(id_of_part(start), &Status::resource_exhausted(message));
+        self.enter(Phase::Finishing, None);
+    }
+
+    pub(super) fn count_bad_frame(&mut self) {
+        self.stats.bad_frames += 1;
+        add(&self.shared.metrics.bad_frames, 1);
+    }
+
+    pub(super) fn admit(&mut self, cx: &mut Context<'_>, mut request: Request<'_>, received: Instant) {
+        if request.id.is_some() {
+            if !mem::replace(&mut self.has_used_id, true) {
+                // It was accepted too late to be told with the others, or is only now known to understand.
+                match self.phase {
+                    Phase::Draining => self.say_goaway(SHUTTING_DOWN),
+                    Phase::Retiring => self.say_goaway(SERVED_LONG_ENOUGH),
+                    Phase::Open | Phase::Finishing | Phase::Lingering | Phase::Closed => {}
+                }
+            }
+            if request.id.is_some_and(|id| self.handle(id).is_some()) {
+                self.verdict(
+                    None,
+                    &Status::invalid_argument(
+                        "this `id` is still in flight on this connection; each call needs its own",
+                    ),
+                );
+                self.enter(Phase::Finishing, None);
+                return;
+            }
+        }
+        if self.control(&request) {
+            return;
+        }
+        if self.phase == Phase::Retiring && self.has_used_id {
+            self.phase_deadline = Some(Instant::now() + self.shared.config.goaway_grace());
+        }
+        if self.phase == Phase::Draining && !request.cmdid.is_built_in() {
+            let status = Status::unavailable("the server is shutting down and did not run the call");
+            match request.oneway {
+                true => self.count_reply(status.code(), true),
+                false => self.verdict(request.id, &status.with_rejected()),
+            }
+            return;
+        }
+        self.set_deadline(&mut request, received);
+        if request.id.is_none() && (self.ordered_runs || !self.ordered.is_empty()) {
+            self.ordered_bytes += request.params.as_bytes().len();
+            self.ordered.push_back(Ordered::Call(request.into_owned(), received));
+        } else {
+            self.start(cx, request, received, false);
+        }
+    }
+
+    pub(super) fn set_deadline(&self, request: &mut Request<'_>, received: Instant) {
+        let handler_timeout = self.shared.config.handler_timeout();
+        let timeout = request.timeout.map_or(handler_timeout, |timeout| timeout.min(handler_timeout));
+        request.scope.deadline = Some((received + timeout).into_std());
+    }
+
+    /// The built-in commands that act on the connection itself and have no reply.
+    pub(super) fn control(&mut self, request: &Request<'_>) -> bool {
+        match request.cmdid {
+            CmdId::CANCEL => {
+                if let Some(id) = builtin::id_in(request) {
+                    self.cancel(id);
+                }
+            }
+            CmdId::CREDIT => {
+                if let Some((id, items)) = builtin::credit_in(request) {
+                    self.give_credit(id, items);
+                }
+            }
+            _ => return false,
+        }
+        true
+    }
+}
+
+/// Whether a line has to wait for a place among the calls in flight: not one that ends a call, or lets
+/// it go on.
+pub(super) fn needs_room(line: &[u8]) -> bool {
+    let is_control = |request: Request<'_>| matches!(request.cmdid, CmdId::CANCEL | CmdId::CREDIT);
+    !line.is_empty() && !Request::decode(line).is_ok_and(is_control)
+}

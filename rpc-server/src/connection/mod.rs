@@ -1,0 +1,348 @@
+//! The one room of the server that moves bytes: a connection from its first byte to its last.
+//!
+//! A connection is one task and one state machine. Each turn ends calls that are done, reads what
+//! the socket has, starts a call for each whole line, and writes what has gathered; nothing in it
+//! waits for one of these while another could go on. A handler is polled once in place, and only
+//! one that is not ready is parked. Its twin is rpc-client's `connection`.
+
+mod calls;
+mod frames;
+mod leave;
+mod read;
+mod write;
+
+use std::collections::{HashMap, VecDeque};
+use std::future::{Future, poll_fn};
+use std::io;
+use std::mem;
+use std::ops::RangeInclusive;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use futures::future::{AbortHandle, Abortable};
+use futures::stream::{FuturesUnordered, SelectAll};
+use rpc_core::codec::LineDecoder;
+use rpc_core::{Code, Peer, Request};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{Instant, Sleep};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+
+use crate::call::{Call, Credit, StreamCall};
+use crate::metrics::{ConnectionStats, Metrics, add, subtract};
+use crate::scratch;
+use crate::server::Shared;
+
+/// Frames that are executed before their replies are written: a quarter of those that were read,
+/// within these bounds. So the peer works on the first replies while this side works on the next
+/// requests, instead of each waiting for the other's whole window.
+const FRAMES_PER_WRITE: RangeInclusive<usize> = 16..=128;
+
+/// Output that waits before streams pause. Well below `output_bytes_soft_max`, at which reading stops:
+/// a stream that could fill the output to there would keep the server from reading its cancel.
+const STREAM_OUTPUT_BYTES: usize = 64 * 1024;
+
+/// Turns of one connection before the other tasks of its thread have theirs. A TCP stream yields by
+/// itself; a stream of the user's may not.
+const TURNS_PER_POLL: usize = 32;
+
+/// What a draining server says with `goaway`.
+const SHUTTING_DOWN: &str = "the server is shutting down; open the next connection elsewhere";
+
+/// What it says with `goaway` to a connection that is past its age or its number of requests.
+const SERVED_LONG_ENOUGH: &str = "this connection has served long enough; open the next one elsewhere";
+
+/// Runs a connection to its end. `drain` asks it to finish, `abort` cuts it.
+pub(crate) fn run<IO>(
+    io: IO,
+    peer: Arc<Peer>,
+    shared: Arc<Shared>,
+    drain: CancellationToken,
+    abort: CancellationToken,
+) -> impl Future<Output = ()> + Send + use<IO>
+where
+    IO: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    let mut connection = Connection::new(io, peer, shared, drain);
+    let mut abort = Box::pin(abort.cancelled_owned());
+    // No `async`: that would hold the connection twice.
+    poll_fn(move |cx| {
+        if abort.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        let ended = ready!(connection.poll(cx));
+        let Connection { peer, stats, .. } = &connection;
+        let error = ended.err().map(tracing::field::display);
+        tracing::debug!(%peer, connection = peer.connection, requests = stats.requests, error, "connection closed");
+        Poll::Ready(())
+    })
+}
+
+struct Connection<IO> {
+    io: IO,
+    peer: Arc<Peer>,
+    shared: Arc<Shared>,
+
+    lines: LineDecoder,
+    /// What was read and not executed: a part of a line, or whole lines that wait for room.
+    input: Vec<u8>,
+    /// What the whole line at the front of `input` waits for; without one, `input` is a part of a line.
+    lines_wait_for: Option<Room>,
+    /// When the line under way has taken too long.
+    line_deadline: Option<Instant>,
+    /// Whether a good line has come: before it, one bad line ends the connection.
+    has_spoken: bool,
+    has_used_id: bool,
+    bad_in_a_row: u32,
+
+    output: Vec<u8>,
+    /// How much of `output` has been written.
+    written: usize,
+    /// Whether something was written and may not have left yet.
+    needs_flush: bool,
+    stall_deadline: Option<Instant>,
+
+    /// The calls that were not ready at once. Most connections never have any.
+    parked: Option<Box<Parked>>,
+    ordered: VecDeque<Ordered>,
+    /// The params of the calls in `ordered`.
+    ordered_bytes: usize,
+    ordered_runs: bool,
+
+    phase: Phase,
+    /// Whether the peer has ended its side of the stream.
+    has_peer_ended: bool,
+    /// The phase's own time limit.
+    phase_deadline: Option<Instant>,
+    /// When the connection has to go a step further on its way out, whatever goes on in it.
+    retire_deadline: Option<Instant>,
+    drain: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+    timer: Option<Pin<Box<Sleep>>>,
+    /// Since when it has been kept awake without anything to do.
+    spinning_since: Option<std::time::Instant>,
+    stats: ConnectionStats,
+    unpublished: Unpublished,
+}
+
+/// Calls that are not over.
+#[derive(Default)]
+struct Parked {
+    calls: FuturesUnordered<Abortable<Call>>,
+    streams: SelectAll<Abortable<StreamCall>>,
+    /// Those with an id.
+    ids: HashMap<u64, Handle>,
+}
+
+impl Parked {
+    fn len(&self) -> usize {
+        self.calls.len() + self.streams.len()
+    }
+}
+
+/// Counts of this connection that the server's do not have yet: all connections share those, so they
+/// are added to once a turn, and before anybody looks.
+#[derive(Default)]
+struct Unpublished {
+    requests: u64,
+    successes: u64,
+}
+
+impl Unpublished {
+    fn publish(&mut self, metrics: &Metrics) {
+        let Self { requests, successes } = mem::take(self);
+        if requests > 0 {
+            add(&metrics.requests, requests);
+        }
+        if successes > 0 {
+            metrics.count_replies(Code::OK, successes);
+        }
+    }
+}
+
+/// How to reach a call by its id.
+struct Handle {
+    abort: AbortHandle,
+    credit: Option<Arc<Credit>>,
+}
+
+/// What stands in the order of the calls without id.
+enum Ordered {
+    /// A call that waits for its turn, and when it was received.
+    Call(Request<'static>, Instant),
+    /// A line that is ready, a verdict on a bad frame for example.
+    Line(Vec<u8>),
+}
+
+/// What a line may have to wait for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Room {
+    /// Waiting replies below the soft limit.
+    InOutput,
+    /// That, and a place among the calls in flight.
+    ForACall,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Reading requests.
+    Open,
+    /// The connection has served long enough, and has said so: requests that still come are answered.
+    Retiring,
+    /// The server drains: requests that still come are rejected.
+    Draining,
+    /// No more requests: the peer ended its side, or broke the protocol. What was accepted is
+    /// answered.
+    Finishing,
+    /// Everything is written and the peer was told so; it gets time to read it.
+    Lingering,
+    /// Over at once: what cannot be answered or was cut.
+    Closed,
+}
+
+impl Phase {
+    fn takes_requests(self) -> bool {
+        matches!(self, Self::Open | Self::Retiring | Self::Draining)
+    }
+}
+
+impl<IO> Connection<IO>
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+{
+    fn new(io: IO, peer: Arc<Peer>, shared: Arc<Shared>, drain: CancellationToken) -> Self {
+        add(&shared.metrics.connections_open, 1);
+        tracing::debug!(peer = %peer, connection = peer.connection, "connection opened");
+        let retire_deadline = shared.config.connection_age().map(|age| Instant::now() + age);
+        Self {
+            io,
+            peer,
+            lines: LineDecoder::new(shared.config.frame_bytes_max),
+            shared,
+            input: Vec::new(),
+            lines_wait_for: None,
+            line_deadline: None,
+            has_spoken: false,
+            has_used_id: false,
+            bad_in_a_row: 0,
+            output: Vec::new(),
+            written: 0,
+            needs_flush: false,
+            stall_deadline: None,
+            parked: None,
+            ordered: VecDeque::new(),
+            ordered_bytes: 0,
+            ordered_runs: false,
+            phase: Phase::Open,
+            has_peer_ended: false,
+            phase_deadline: None,
+            retire_deadline,
+            drain: Some(Box::pin(drain.cancelled_owned())),
+            timer: None,
+            spinning_since: None,
+            stats: ConnectionStats::default(),
+            unpublished: Unpublished::default(),
+        }
+    }
+
+    /// Turns until there is nothing to do. Ready when the connection is over.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.output.capacity() == 0 {
+            self.output = scratch::take_output();
+        }
+        for _ in 0..TURNS_PER_POLL {
+            self.poll_drain(cx);
+            self.end_calls(cx);
+            self.continue_ordered(cx);
+            self.send_items(cx);
+            let read = self.poll_read(cx)?;
+            self.count_down();
+            self.unpublished.publish(&self.shared.metrics);
+            let waited = self.waiting_output();
+            self.poll_write(cx)?;
+            let has_room_again = |limit| waited >= limit && self.waiting_output() < limit;
+            if has_room_again(self.stream_output_max())
+                || has_room_again(self.shared.config.output_bytes_soft_max)
+            {
+                // Nothing wakes what was held back for want of room.
+                continue;
+            }
+            match self.phase {
+                Phase::Closed => return Poll::Ready(Ok(())),
+                // The time in which requests may still be on their way is over, and all that came is read.
+                Phase::Draining if read.is_pending() && self.phase_deadline.is_none() && self.is_idle() => {
+                    self.enter(Phase::Finishing, None);
+                    continue;
+                }
+                Phase::Retiring if read.is_pending() && self.is_between_calls() => {
+                    self.enter(Phase::Finishing, None);
+                    continue;
+                }
+                Phase::Finishing if self.is_idle() => {
+                    let limit = self.shared.config.linger_timeout();
+                    if Pin::new(&mut self.io).poll_shutdown(cx)?.is_ready() {
+                        // With nothing of the peer's unread, closing takes nothing back.
+                        let next = if self.has_peer_ended { Phase::Closed } else { Phase::Lingering };
+                        self.enter(next, Some(limit));
+                        continue;
+                    }
+                    // A stream that still has to say goodbye, as TLS does, may have a peer that does not listen.
+                    self.phase_deadline.get_or_insert_with(|| Instant::now() + limit);
+                }
+                Phase::Open | Phase::Retiring | Phase::Draining | Phase::Finishing | Phase::Lingering => {}
+            }
+            if read.is_ready() {
+                self.spinning_since = None;
+            } else if self.poll_timer(cx).is_pending() {
+                if !self.spin(cx) {
+                    self.release();
+                }
+                return Poll::Pending;
+            }
+        }
+        // Whatever comes in, it does not put off what it is time for.
+        let _ = self.poll_timer(cx);
+        // Others of this thread come first for once.
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Stays awake for a request that is about to come, where the operator wants that. False where it
+    /// may sleep.
+    fn spin(&mut self, cx: &mut Context<'_>) -> bool {
+        let limit = self.shared.config.spin_us;
+        if limit == 0 {
+            return false;
+        }
+        // The real clock: one that is paused would never let it end.
+        let since = *self.spinning_since.get_or_insert_with(std::time::Instant::now);
+        let is_awake = since.elapsed() < Duration::from_micros(limit);
+        if is_awake {
+            // The runtime looks at its sockets, without sleeping, and comes back.
+            let _ = pin!(tokio::task::yield_now()).poll(cx);
+        }
+        is_awake
+    }
+
+    /// An idle connection keeps nothing that it can do without.
+    fn release(&mut self) {
+        if self.output.is_empty() {
+            scratch::give_back_output(mem::take(&mut self.output));
+        }
+        if self.input.is_empty() {
+            self.input = Vec::new();
+        }
+        if self.parked.as_ref().is_some_and(|parked| parked.len() == 0) {
+            self.parked = None;
+        }
+    }
+}
+
+impl<IO> Drop for Connection<IO> {
+    fn drop(&mut self) {
+        self.unpublished.publish(&self.shared.metrics);
+        subtract(&self.shared.metrics.connections_open, 1);
+        let parked = self.parked.as_ref().map_or(0, |parked| parked.calls.len());
+        subtract(&self.shared.metrics.in_flight, parked as u64);
+    }
+}

@@ -1,0 +1,188 @@
+//! From the socket to whole lines: when it is read, and how far what was read is executed.
+
+use std::io;
+use std::mem;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use rpc_core::Status;
+use rpc_core::codec::Step;
+use rpc_core::frame::id_of_part;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
+
+use super::frames::needs_room;
+use super::{Connection, FRAMES_PER_WRITE, Handle, Phase, Room};
+use crate::metrics::add;
+use crate::{scratch, strangers};
+
+impl<IO> Connection<IO>
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+{
+    /// Reads once and executes what came. Pending where nothing came, or nothing may be read now.
+    pub(super) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Some(room) = self.lines_wait_for {
+            if !self.has(room) {
+                return Poll::Pending;
+            }
+            self.lines_wait_for = None;
+            let mut input = mem::take(&mut self.input);
+            let consumed = self.execute(cx, &input);
+            input.drain(..consumed);
+            self.input = input;
+            return Poll::Ready(Ok(()));
+        }
+        let reads = match self.phase {
+            Phase::Open | Phase::Retiring | Phase::Draining => self.has(Room::InOutput),
+            Phase::Lingering => true,
+            Phase::Finishing | Phase::Closed => false,
+        };
+        if !reads {
+            // While this side does not read, the peer cannot be late.
+            self.line_deadline = None;
+            return Poll::Pending;
+        }
+        if self.line_deadline.is_none() && !self.input.is_empty() && self.phase != Phase::Lingering {
+            self.line_deadline = Some(Instant::now() + self.shared.config.frame_timeout());
+        }
+        let mut scratch = scratch::take();
+        let read = self.read_and_execute(cx, &mut scratch);
+        scratch::give_back(scratch);
+        match ready!(read)? {
+            0 => self.peer_has_ended(),
+            n => {
+                self.stats.bytes_in += n as u64;
+                add(&self.shared.metrics.bytes_in, n as u64);
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    pub(super) fn read_and_execute(
+        &mut self,
+        cx: &mut Context<'_>,
+        scratch: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        if self.input.len() > scratch.len() / 2 {
+            // A long line: it gathers in place, with no copy to and fro.
+            let room = self.shared.config.frame_bytes_max.saturating_add(2).saturating_sub(self.input.len());
+            self.input.reserve_exact(room.clamp(1, scratch.len()));
+            let read = ready!(tokio_util::io::poll_read_buf(Pin::new(&mut self.io), cx, &mut self.input))?;
+            let mut input = mem::take(&mut self.input);
+            let consumed = self.execute(cx, &input);
+            input.drain(..consumed);
+            self.input = input;
+            return Poll::Ready(Ok(read));
+        }
+        // The usual case: lines are executed out of the thread's buffer, and only the part of a
+        // line at the end is kept.
+        let held = self.input.len();
+        scratch[..held].copy_from_slice(&self.input);
+        let mut buffer = ReadBuf::new(&mut scratch[held..]);
+        ready!(Pin::new(&mut self.io).poll_read(cx, &mut buffer))?;
+        let read = buffer.filled().len();
+        let bytes = &scratch[..held + read];
+        let consumed = self.execute(cx, bytes);
+        self.input.clear();
+        self.input.extend_from_slice(&bytes[consumed..]);
+        Poll::Ready(Ok(read))
+    }
+
+    /// Executes the whole lines at the front of `bytes`, as far as there is room, and says how many
+    /// bytes they were.
+    pub(super) fn execute(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> usize {
+        if self.phase == Phase::Lingering {
+            return bytes.len();
+        }
+        if !self.has_spoken && strangers::is_tls_hello(bytes) {
+            tracing::warn!(peer = %self.peer, "a TLS client hello on a port without TLS; closed");
+            self.enter(Phase::Finishing, None);
+            return bytes.len();
+        }
+        let mut consumed = 0;
+        let mut frames = 0;
+        let received = Instant::now();
+        let read = memchr::memchr_iter(b'\n', bytes).count();
+        let frames_per_write = (read / 4).clamp(*FRAMES_PER_WRITE.start(), *FRAMES_PER_WRITE.end());
+        loop {
+            if !self.phase.takes_requests() {
+                self.line_deadline = None;
+                return bytes.len();
+            }
+            if !self.has(Room::InOutput) {
+                self.lines_wait_for = Some(Room::InOutput);
+                self.line_deadline = None;
+                return consumed;
+            }
+            match self.lines.step(&bytes[consumed..]) {
+                Step::Line { line, .. } if !self.has(Room::ForACall) && needs_room(line) => {
+                    self.lines_wait_for = Some(Room::ForACall);
+                    self.line_deadline = None;
+                    return consumed;
+                }
+                Step::Line { line, consumed: length } => {
+                    consumed += length;
+                    self.line_deadline = None;
+                    if !line.is_empty() {
+                        self.frame(cx, line, received);
+                        frames += 1;
+                        if frames % frames_per_write == 0 && self.poll_write(cx).is_err() {
+                            self.enter(Phase::Closed, None);
+                        }
+                    }
+                }
+                Step::TooLong { start, consumed: length } => {
+                    consumed += length;
+                    self.too_long(start);
+                }
+                Step::Partial { consumed: length } => {
+                    consumed += length;
+                    if consumed == bytes.len() {
+                        self.line_deadline = None;
+                    } else if self.line_deadline.is_none() {
+                        self.line_deadline = Some(received + self.shared.config.frame_timeout());
+                    }
+                    return consumed;
+                }
+            }
+        }
+    }
+
+    /// Replies that wait and calls in flight are both bounded.
+    pub(super) fn has(&self, room: Room) -> bool {
+        let config = &self.shared.config;
+        self.waiting_output() < config.output_bytes_soft_max
+            && (room == Room::InOutput
+                || self.in_flight() < config.in_flight_per_connection
+                    && self.ordered_bytes < config.waiting_params_bytes_max)
+    }
+
+    pub(super) fn in_flight(&self) -> usize {
+        self.parked.as_ref().map_or(0, |parked| parked.len()) + self.ordered.len()
+    }
+
+    /// The call with this id, if it is not over.
+    pub(super) fn handle(&self, id: u64) -> Option<&Handle> {
+        self.parked.as_ref()?.ids.get(&id)
+    }
+
+    /// The peer ended its side, perhaps only that one: what it asked for is still answered.
+    pub(super) fn peer_has_ended(&mut self) {
+        if self.phase == Phase::Lingering {
+            self.phase = Phase::Closed;
+            return;
+        }
+        if !self.input.is_empty() {
+            let id = id_of_part(&self.input);
+            self.count_bad_frame();
+            self.verdict(
+                id,
+                &Status::invalid_argument("the stream ended in the middle of a line; a frame ends with \\n"),
+            );
+            self.input.clear();
+        }
+        self.has_peer_ended = true;
+        self.enter(Phase::Finishing, None);
+    }
+}
