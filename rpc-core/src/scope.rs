@@ -126,6 +126,25 @@ pub struct Peer {
     pub address: String,
     /// A number for the connection, unique in this process.
     pub connection: u64,
+    identity: OnceLock<Arc<str>>,
+}
+
+impl Peer {
+    /// The other end of a connection, not known by name.
+    pub fn new(address: impl Into<String>, connection: u64) -> Self {
+        Self { address: address.into(), connection, identity: OnceLock::new() }
+    }
+
+    /// Who it has shown to be, by its certificate or a token; none where it has shown nothing.
+    pub fn identity(&self) -> Option<&str> {
+        self.identity.get().map(|identity| &**identity)
+    }
+
+    /// Notes who it is. The first time counts: a connection's identity does not change. Returns the one
+    /// that holds.
+    pub fn set_identity(&self, identity: impl Into<Arc<str>>) -> &str {
+        self.identity.get_or_init(|| identity.into())
+    }
 }
 
 impl fmt::Display for Peer {
@@ -189,8 +208,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn an_identity_is_set_once() {
+        let peer = Peer::new("test", 1);
+        assert_eq!(peer.identity(), None);
+        assert_eq!(peer.set_identity("orders"), "orders");
+        assert_eq!(peer.set_identity("billing"), "orders");
+        assert_eq!(peer.identity(), Some("orders"));
+    }
+
+    #[test]
     fn dropping_the_connections_side_cancels_every_clone() {
-        let peer = Arc::new(Peer { address: "test".into(), connection: 1 });
+        let peer = Arc::new(Peer::new("test", 1));
         let lazy = LazyCancellation::default();
         let scope = Scope::new(&peer, None, &lazy).into_owned();
         let (first, second) = (scope.cancellation(), scope.cancellation());

@@ -121,6 +121,11 @@ impl Context {
         self.peer.as_deref()
     }
 
+    /// Who the caller has shown to be, by its certificate or a token; `None` where it has shown nothing.
+    pub fn identity(&self) -> Option<&str> {
+        self.peer()?.identity()
+    }
+
     /// The command.
     pub fn cmdid(&self) -> CmdId {
         self.cmdid

@@ -32,6 +32,7 @@
 //! | [`config`] | every limit, with its unit in its name |
 //! | [`server`] | builder, serving, draining |
 //! | [`listener`] | addresses and accepting |
+//! | [`policy`] | what each listener asks of those who connect |
 //! | [`router`], [`handler`], [`extract`] | cmdid to async function, with typed arguments |
 
 mod builtin;
@@ -45,6 +46,7 @@ pub mod handler;
 mod layers;
 pub mod listener;
 mod metrics;
+pub mod policy;
 pub mod router;
 mod scratch;
 pub mod server;
@@ -56,6 +58,7 @@ pub use extract::{Context, FromRequest, Params, State};
 pub use handler::Handler;
 pub use listener::{BoundAddress, InheritedListener};
 pub use metrics::ServerStats;
+pub use policy::ListenOptions;
 pub use router::{Route, RouteError, Router};
 pub use rpc_core::{
     BoxService, Cancellation, CmdId, Code, Descriptor, IntoReply, Kind, Layer, Outcome, Peer, RawJson, Reply,

@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::connection;
 use crate::listener::{BoundAddress, InheritedListener, Listener};
 use crate::metrics::{Metrics, ServerStats};
+use crate::policy::{ListenOptions, Policy};
 use crate::router::{Router, Routes};
 use crate::workers::{WorkerListeners, Workers};
 
@@ -56,7 +57,7 @@ pub struct Server {
     shared: Arc<Shared>,
     addresses: Vec<BoundAddress>,
     /// Those that the runtime of `serve` accepts from.
-    listeners: Vec<Listener>,
+    listeners: Vec<(Listener, Arc<Policy>)>,
     workers: Vec<WorkerListeners>,
     tasks: Tasks,
 }
@@ -82,7 +83,7 @@ impl Server {
 
     /// A handle that stays usable while the server serves.
     pub fn handle(&self) -> ServerHandle {
-        ServerHandle { shared: Arc::clone(&self.shared), tasks: self.tasks.clone() }
+        self.tasks.connections_of(&self.shared, &Policy::open())
     }
 
     /// Serves until `shutdown` is ready, then drains: no new connections, a `goaway` on each that
@@ -93,10 +94,11 @@ impl Server {
     /// Where a listener fails for good. Failures to accept one connection are logged and survived.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) -> io::Result<Drained> {
         let Self { shared, listeners, workers, tasks, .. } = self;
-        let workers = Workers::start(workers, &shared, &tasks.connections_of(&shared)).await?;
+        let workers =
+            Workers::start(workers, &shared, |policy| tasks.connections_of(&shared, policy)).await?;
         let (mut accepting, stop) = (tokio::task::JoinSet::new(), CancellationToken::new());
-        for listener in listeners {
-            let (shared, server) = (Arc::clone(&shared), tasks.connections_of(&shared));
+        for (listener, policy) in listeners {
+            let (shared, server) = (Arc::clone(&shared), tasks.connections_of(&shared, &policy));
             accepting.spawn(listener.accept_until(stop.clone(), shared, server));
         }
         shutdown.await;
@@ -111,8 +113,9 @@ impl Server {
 }
 
 impl Tasks {
-    fn connections_of(&self, shared: &Arc<Shared>) -> ServerHandle {
-        ServerHandle { shared: Arc::clone(shared), tasks: self.clone() }
+    /// A handle whose connections are under `policy`.
+    fn connections_of(&self, shared: &Arc<Shared>, policy: &Arc<Policy>) -> ServerHandle {
+        ServerHandle { shared: Arc::clone(shared), tasks: self.clone(), policy: Arc::clone(policy) }
     }
 
     async fn finish(self, shared: &Shared) -> Drained {
@@ -159,6 +162,8 @@ pub struct Drained {
 pub struct ServerHandle {
     shared: Arc<Shared>,
     tasks: Tasks,
+    /// What is asked of the connections that are served through it.
+    policy: Arc<Policy>,
 }
 
 impl ServerHandle {
@@ -179,9 +184,10 @@ impl ServerHandle {
     {
         // Relaxed: only uniqueness matters.
         let connection = self.shared.next_connection.fetch_add(1, Ordering::Relaxed);
-        let peer = Arc::new(Peer { address: peer.to_owned(), connection });
+        let peer = Arc::new(Peer::new(peer, connection));
         let Tasks { connections, drain, abort } = self.tasks.clone();
-        connections.track_future(connection::run(io, peer, Arc::clone(&self.shared), drain, abort))
+        let (shared, policy) = (Arc::clone(&self.shared), Arc::clone(&self.policy));
+        connections.track_future(connection::run(io, peer, shared, policy, drain, abort))
     }
 
     pub(crate) fn spawn_connection<IO>(&self, io: IO, peer: &str)
@@ -205,8 +211,8 @@ impl fmt::Debug for ServerHandle {
 /// Puts a [`Server`] together.
 #[derive(Default)]
 pub struct ServerBuilder {
-    listen: Vec<String>,
-    inherited: Vec<InheritedListener>,
+    listen: Vec<ListenOptions>,
+    inherited: Vec<(InheritedListener, ListenOptions)>,
     workers: usize,
     config: Config,
     routes: Option<Routes>,
@@ -217,9 +223,20 @@ impl ServerBuilder {
     /// Adds an address: `"127.0.0.1:8889"`, `"[::1]:0"` (port 0 lets the system choose),
     /// `"localhost:8889"`, or `"unix:/run/rpc.sock"`. May be called several times; a server without
     /// any serves what [`ServerHandle::serve_connection`] is given.
+    ///
+    /// Whoever reaches the address is served, without encryption: [`listen_with`](Self::listen_with) asks
+    /// for more.
     #[must_use]
-    pub fn listen(mut self, address: impl Into<String>) -> Self {
-        self.listen.push(address.into());
+    pub fn listen(self, address: impl Into<String>) -> Self {
+        self.listen_with(ListenOptions::new(address).allow_plaintext(true))
+    }
+
+    /// Adds an address with what is asked of those who connect to it. Binding fails where others than this
+    /// machine reach it and it has neither TLS nor authentication, unless
+    /// [`allow_plaintext`](ListenOptions::allow_plaintext) says that this is right.
+    #[must_use]
+    pub fn listen_with(mut self, options: ListenOptions) -> Self {
+        self.listen.push(options);
         self
     }
 
@@ -227,8 +244,15 @@ impl ServerBuilder {
     /// of [`listen`](Self::listen). Draining closes this process's hold on it only, and leaves the file of a
     /// Unix socket where it is.
     #[must_use]
-    pub fn listener(mut self, listener: impl Into<InheritedListener>) -> Self {
-        self.inherited.push(listener.into());
+    pub fn listener(self, listener: impl Into<InheritedListener>) -> Self {
+        self.listener_with(listener, ListenOptions::new("").allow_plaintext(true))
+    }
+
+    /// As [`listener`](Self::listener), with what is asked of those who connect to it. The address of
+    /// `options` is not looked at: the listener has one.
+    #[must_use]
+    pub fn listener_with(mut self, listener: impl Into<InheritedListener>, options: ListenOptions) -> Self {
+        self.inherited.push((listener.into(), options));
         self
     }
 
@@ -278,36 +302,44 @@ impl ServerBuilder {
             .unwrap_or_else(|| (env!("CARGO_PKG_NAME").to_owned(), env!("CARGO_PKG_VERSION").to_owned()));
         let (mut addresses, mut listeners) = (Vec::new(), Vec::new());
         let mut workers: Vec<WorkerListeners> = (0..self.workers).map(|_| Vec::new()).collect();
-        for address in &self.listen {
+        let check = |policy: &Policy, listener: &Listener| {
+            let refuse = |message| io::Error::new(io::ErrorKind::PermissionDenied, message);
+            policy.check(&listener.address()).map_err(refuse)
+        };
+        for ListenOptions { address, policy } in self.listen {
             let is_shared = self.workers > 0;
-            let listener = Listener::bind(address, &self.config, is_shared).await?;
+            let policy = Arc::new(policy);
+            let listener = Listener::bind(&address, &self.config, is_shared).await?;
+            check(&policy, &listener)?;
             addresses.push(listener.address());
             match listener {
                 Listener::Tcp(first, address, origin) if is_shared => {
-                    workers[0].push((first.into_std()?, address, origin));
+                    workers[0].push((first.into_std()?, address, origin, Arc::clone(&policy)));
                     for worker in &mut workers[1..] {
                         if let Listener::Tcp(next, ..) =
                             Listener::bind(&address.to_string(), &self.config, is_shared).await?
                         {
-                            worker.push((next.into_std()?, address, origin));
+                            worker.push((next.into_std()?, address, origin, Arc::clone(&policy)));
                         }
                     }
                 }
-                other => listeners.push(other),
+                other => listeners.push((other, policy)),
             }
         }
-        for inherited in self.inherited {
+        for (inherited, ListenOptions { policy, .. }) in self.inherited {
+            let policy = Arc::new(policy);
             let listener = Listener::inherit(inherited, &self.config)?;
+            check(&policy, &listener)?;
             addresses.push(listener.address());
             match listener {
                 Listener::Tcp(listener, address, origin) if self.workers > 0 => {
                     let listener = listener.into_std()?;
                     // One queue for all of them: whoever is free takes the next.
                     for worker in &mut workers {
-                        worker.push((listener.try_clone()?, address, origin));
+                        worker.push((listener.try_clone()?, address, origin, Arc::clone(&policy)));
                     }
                 }
-                other => listeners.push(other),
+                other => listeners.push((other, policy)),
             }
         }
         let shared = Shared {

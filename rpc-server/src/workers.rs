@@ -12,10 +12,11 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use crate::listener::{Listener, Origin};
+use crate::policy::Policy;
 use crate::server::{ServerHandle, Shared};
 
 /// The listeners of one worker, one for each address of the server.
-pub(crate) type WorkerListeners = Vec<(std::net::TcpListener, SocketAddr, Origin)>;
+pub(crate) type WorkerListeners = Vec<(std::net::TcpListener, SocketAddr, Origin, Arc<Policy>)>;
 
 /// Worker threads at work. Dropping this ends them, and cuts their connections.
 pub(crate) struct Workers {
@@ -26,11 +27,12 @@ pub(crate) struct Workers {
 }
 
 impl Workers {
-    /// Starts a thread for each set of listeners, and returns when all of them accept.
+    /// Starts a thread for each set of listeners, and returns when all of them accept. `server` serves the
+    /// connections of a listener with that policy.
     pub(crate) async fn start(
         workers: Vec<WorkerListeners>,
         shared: &Arc<Shared>,
-        server: &ServerHandle,
+        server: impl Fn(&Arc<Policy>) -> ServerHandle,
     ) -> io::Result<Self> {
         let (accept, live) = (CancellationToken::new(), CancellationToken::new());
         let started = Self {
@@ -42,7 +44,11 @@ impl Workers {
         for (number, listeners) in workers.into_iter().enumerate() {
             let (tell, told) = oneshot::channel();
             let (accepting, accept, live) = (started.accepting.clone(), accept.clone(), live.clone());
-            let (shared, server, alive) = (Arc::clone(shared), server.clone(), started.threads.token());
+            let (shared, alive) = (Arc::clone(shared), started.threads.token());
+            let listeners: Vec<_> = listeners
+                .into_iter()
+                .map(|(listener, address, origin, policy)| (listener, address, origin, server(&policy)))
+                .collect();
             let run = move || {
                 let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
                     Ok(runtime) => runtime,
@@ -50,10 +56,13 @@ impl Workers {
                 };
                 runtime.block_on(async {
                     let accept_all = || -> io::Result<()> {
-                        for (listener, address, origin) in listeners {
+                        for (listener, address, origin, server) in listeners {
                             let listener = Listener::Tcp(TcpListener::from_std(listener)?, address, origin);
-                            let (shared, server) = (Arc::clone(&shared), server.clone());
-                            accepting.spawn(listener.accept_until(accept.clone(), shared, server));
+                            accepting.spawn(listener.accept_until(
+                                accept.clone(),
+                                Arc::clone(&shared),
+                                server,
+                            ));
                         }
                         Ok(())
                     };

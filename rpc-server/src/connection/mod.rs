@@ -31,6 +31,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::call::{Call, Credit, StreamCall};
 use crate::metrics::{ConnectionStats, Metrics, add, subtract};
+use crate::policy::Policy;
 use crate::scratch;
 use crate::server::Shared;
 
@@ -58,13 +59,14 @@ pub(crate) fn run<IO>(
     io: IO,
     peer: Arc<Peer>,
     shared: Arc<Shared>,
+    policy: Arc<Policy>,
     drain: CancellationToken,
     abort: CancellationToken,
 ) -> impl Future<Output = ()> + Send + use<IO>
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send,
 {
-    let mut connection = Connection::new(io, peer, shared, drain);
+    let mut connection = Connection::new(io, peer, shared, policy, drain);
     let mut abort = Box::pin(abort.cancelled_owned());
     // No `async`: that would hold the connection twice.
     poll_fn(move |cx| {
@@ -83,6 +85,9 @@ struct Connection<IO> {
     io: IO,
     peer: Arc<Peer>,
     shared: Arc<Shared>,
+    /// What its listener asks of it.
+    #[allow(dead_code, reason = "not every defence reads its part of the policy yet")]
+    policy: Arc<Policy>,
 
     lines: LineDecoder,
     /// What was read and not executed: a part of a line, or whole lines that wait for room.
@@ -210,7 +215,13 @@ impl<IO> Connection<IO>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
-    fn new(io: IO, peer: Arc<Peer>, shared: Arc<Shared>, drain: CancellationToken) -> Self {
+    fn new(
+        io: IO,
+        peer: Arc<Peer>,
+        shared: Arc<Shared>,
+        policy: Arc<Policy>,
+        drain: CancellationToken,
+    ) -> Self {
         add(&shared.metrics.connections_open, 1);
         tracing::debug!(peer = %peer, connection = peer.connection, "connection opened");
         let retire_deadline = shared.config.connection_age().map(|age| Instant::now() + age);
@@ -219,6 +230,7 @@ where
             peer,
             lines: LineDecoder::new(shared.config.frame_bytes_max),
             shared,
+            policy,
             input: Vec::new(),
             lines_wait_for: None,
             line_deadline: None,

@@ -5,7 +5,7 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::time::Duration;
 
-use rpc_server::{BoundAddress, Config, Router, Server};
+use rpc_server::{BoundAddress, Config, ListenOptions, Router, Server};
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::rig::{HOLD, HOLD_DETACHED, Rig};
@@ -293,4 +293,19 @@ async fn an_inherited_listener_goes_from_server_to_server_and_refuses_nobody() {
         assert!(server.drained().await.is_clean);
         assert!(path.exists(), "the file is not this server's");
     }
+}
+
+#[tokio::test]
+async fn an_address_that_others_reach_is_not_bound_without_protection_or_a_word_that_this_is_right() {
+    let bare = || ListenOptions::new("0.0.0.0:0");
+    let error = Server::builder().listen_with(bare()).bind().await.err().expect("nothing protects it");
+    assert!(error.to_string().contains("without TLS and without authentication"), "{error}");
+    let inherited = std::net::TcpListener::bind("0.0.0.0:0").unwrap();
+    let refused = Server::builder().listener_with(inherited, bare()).bind().await.err();
+    assert!(refused.is_some_and(|error| error.to_string().contains("`allow_plaintext = true`")));
+    for protected in [bare().allow_plaintext(true), bare().require_authentication(true)] {
+        assert!(Server::builder().listen_with(protected).bind().await.is_ok());
+    }
+    let local = Server::builder().listen_with(ListenOptions::new("127.0.0.1:0"));
+    assert!(local.bind().await.is_ok());
 }

@@ -1,0 +1,157 @@
+//! What each listener asks of those who connect to it.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::listener::BoundAddress;
+
+/// An address to listen on, and what is asked of those who connect there, for
+/// [`ServerBuilder::listen_with`](crate::ServerBuilder::listen_with).
+///
+/// ```
+/// use rpc_server::{ListenOptions, Server};
+///
+/// // For strangers: they must speak soon, and see no pages about the server.
+/// let public = ListenOptions::new("0.0.0.0:8889")
+///     .require_authentication(true)
+///     .admin_pages(false)
+///     .first_frame_timeout_ms(10_000);
+/// let builder = Server::builder().listen("127.0.0.1:8890").listen_with(public);
+/// # let _ = builder;
+/// ```
+#[derive(Debug, Clone)]
+pub struct ListenOptions {
+    pub(crate) address: String,
+    pub(crate) policy: Policy,
+}
+
+/// What a connection's listener asks of it; each connection has its listener's.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Policy {
+    pub(crate) requires_authentication: bool,
+    pub(crate) hides_admin_pages: bool,
+    /// In the place of the server's own.
+    pub(crate) first_frame_timeout_ms: Option<u64>,
+    pub(crate) allows_plaintext: bool,
+}
+
+impl ListenOptions {
+    /// The address, as [`ServerBuilder::listen`](crate::ServerBuilder::listen) takes it.
+    pub fn new(address: impl Into<String>) -> Self {
+        Self { address: address.into(), policy: Policy::default() }
+    }
+
+    /// Whether a connection has to say who it is before it may call anything but `ping`: until then every
+    /// other command is answered with code 16. Default: false.
+    #[must_use]
+    pub fn require_authentication(mut self, is_required: bool) -> Self {
+        self.policy.requires_authentication = is_required;
+        self
+    }
+
+    /// Whether a `GET` is answered with the pages about the server. Default: true.
+    #[must_use]
+    pub fn admin_pages(mut self, are_on: bool) -> Self {
+        self.policy.hides_admin_pages = !are_on;
+        self
+    }
+
+    /// How long a connection may stay silent before its first frame, in milliseconds, in the place of the
+    /// server's own limit; 0 for ever.
+    #[must_use]
+    pub fn first_frame_timeout_ms(mut self, timeout_ms: u64) -> Self {
+        self.policy.first_frame_timeout_ms = Some(timeout_ms);
+        self
+    }
+
+    /// Whether others than this machine may connect though nothing is encrypted and nobody has to say who
+    /// they are. Default: false, and binding such an address fails.
+    #[must_use]
+    pub fn allow_plaintext(mut self, is_allowed: bool) -> Self {
+        self.policy.allows_plaintext = is_allowed;
+        self
+    }
+}
+
+#[allow(dead_code, reason = "not every defence reads its part of the policy yet")]
+impl Policy {
+    /// That of an address without options: whoever reaches it is welcome.
+    pub(crate) fn open() -> Arc<Self> {
+        Arc::new(Self { allows_plaintext: true, ..Self::default() })
+    }
+
+    /// Whether a `GET` is answered with the pages about the server.
+    pub(crate) fn has_admin_pages(&self) -> bool {
+        !self.hides_admin_pages
+    }
+
+    /// How long a connection may stay silent at first; `otherwise` is the server's own limit. None for ever.
+    pub(crate) fn first_frame_timeout(&self, otherwise: Duration) -> Option<Duration> {
+        let timeout = self.first_frame_timeout_ms.map_or(otherwise, Duration::from_millis);
+        (!timeout.is_zero()).then_some(timeout)
+    }
+
+    /// Says no where others than this machine reach `address`, and nothing protects it.
+    ///
+    /// # Errors
+    /// The address, and the ways to make it right.
+    pub(crate) fn check(&self, address: &BoundAddress) -> Result<(), String> {
+        if self.allows_plaintext || self.requires_authentication || is_local(address) {
+            return Ok(());
+        }
+        Err(format!(
+            "{address} is reached from other machines, without TLS and without authentication; set one of \
+             them up, listen on 127.0.0.1 or a Unix socket, or set `allow_plaintext = true` where the network \
+             around it is trusted"
+        ))
+    }
+}
+
+/// Whether only this machine reaches the address.
+pub(crate) fn is_local(address: &BoundAddress) -> bool {
+    match address {
+        BoundAddress::Unix(_) => true,
+        BoundAddress::Tcp(address) => match address.ip() {
+            IpAddr::V4(ip) => ip.is_loopback(),
+            IpAddr::V6(ip) => ip.is_loopback() || ip.to_ipv4_mapped().is_some_and(|ip| ip.is_loopback()),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(address: &str, policy: Policy, is_right: bool) {
+        let address = BoundAddress::Tcp(address.parse().unwrap());
+        assert_eq!(policy.check(&address).is_ok(), is_right, "{address}: {policy:?}");
+    }
+
+    #[test]
+    fn what_others_reach_is_protected_or_says_that_it_is_not() {
+        let bare = Policy::default;
+        check("127.0.0.1:1", bare(), true);
+        check("[::1]:1", bare(), true);
+        check("[::ffff:127.0.0.1]:1", bare(), true);
+        for reached in ["0.0.0.0:1", "[::]:1", "10.0.0.1:1"] {
+            check(reached, bare(), false);
+            check(reached, Policy { requires_authentication: true, ..bare() }, true);
+            check(reached, Policy { allows_plaintext: true, ..bare() }, true);
+        }
+        assert!(bare().check(&BoundAddress::Unix("/run/x".into())).is_ok());
+        let message = bare().check(&BoundAddress::Tcp("0.0.0.0:1".parse().unwrap())).unwrap_err();
+        assert!(message.contains("`allow_plaintext = true`"), "{message}");
+    }
+
+    #[test]
+    fn a_listener_s_own_first_frame_timeout_goes_before_the_server_s() {
+        let own = |timeout_ms| Policy { first_frame_timeout_ms: timeout_ms, ..Policy::default() };
+        let (second, none) = (Duration::from_secs(1), Duration::ZERO);
+        assert_eq!(own(None).first_frame_timeout(second), Some(second));
+        assert_eq!(own(None).first_frame_timeout(none), None);
+        assert_eq!(own(Some(5)).first_frame_timeout(none), Some(Duration::from_millis(5)));
+        assert_eq!(own(Some(0)).first_frame_timeout(second), None);
+    }
+}
