@@ -205,7 +205,7 @@ impl Client {
     }
 
     /// This client for the calls that a handler makes to do its work: none of them goes on for longer than
-    /// the handler's own call, and each passes its `traceparent` on. It shares the connections, so it
+    /// the handler's own call, and each belongs to its trace (`traceparent`, `tracestate`). It shares the connections, so it
     /// costs no more than a clone.
     ///
     /// `parent` is what the handler has: `rpc_server::Context`, or a [`Request`] or
@@ -288,8 +288,8 @@ impl Client {
     ///
     /// # Errors
     /// As [`call`](Self::call).
-    pub async fn send(&self, request: Request<'static>) -> Result<Option<RawJson<'static>>, Error> {
-        let command = Command::of(self, &request);
+    pub async fn send(&self, mut request: Request<'static>) -> Result<Option<RawJson<'static>>, Error> {
+        let command = Command::of(self, &mut request);
         if request.oneway {
             return command.put(request).await.map(|()| None);
         }
@@ -299,7 +299,7 @@ impl Client {
     /// As [`send`](Self::send), in two halves and without retries: when the first one returns, the request
     /// has its place in the order of the connection. Nothing is pending for a oneway request.
     pub(crate) async fn start(&self, mut request: Request<'static>) -> Result<Option<Attempt>, Error> {
-        let command = Command::of(self, &request);
+        let command = Command::of(self, &mut request);
         if request.oneway {
             return command.put(request).await.map(|()| None);
         }
@@ -314,10 +314,10 @@ impl Client {
 impl Service for Client {
     fn call(&self, request: Request<'_>) -> impl Future<Output = Outcome> + Send + 'static {
         let client = self.clone();
-        let request = request.into_owned();
+        let mut request = request.into_owned();
         async move {
             if request.credit.is_some() {
-                let command = Command::of(&client, &request);
+                let command = Command::of(&client, &mut request);
                 // Apart, so that other calls, of which there are more, have smaller futures.
                 let items = Box::pin(command.begin_stream(request)).await.map_err(Error::into_status)?;
                 return Ok(Reply::stream(items.map_err(Error::into_status)));

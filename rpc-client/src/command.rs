@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use rpc_core::scope::Parent;
+use rpc_core::trace::{TRACEPARENT, TRACESTATE, Trace};
 use rpc_core::{CmdId, Meta, RawJson, Request};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -19,7 +20,7 @@ use crate::balance::Wish;
 use crate::client::{Client, Stack};
 use crate::config::Mode;
 use crate::connection::{Connection, Refusal, decode};
-use crate::deadline::{Inherited, TRACEPARENT};
+use crate::deadline::Inherited;
 use crate::error::{Error, Kind};
 use crate::group;
 use crate::retry::Answer;
@@ -57,8 +58,13 @@ impl<'c> Command<'c> {
         }
     }
 
-    /// For a request that is sent as it is.
-    pub(crate) fn of(client: &'c Client, request: &Request<'_>) -> Self {
+    /// For a request that is sent as it is, but for the trace that it inherits.
+    pub(crate) fn of(client: &'c Client, request: &mut Request<'_>) -> Self {
+        if let Some(trace) = client.inherited().and_then(|inherited| inherited.trace.as_ref())
+            && request.meta.get(TRACEPARENT).is_none()
+        {
+            request.meta = trace.written_to(&request.meta);
+        }
         let mut command = Self::new(client, request.cmdid);
         command.timeout = request.timeout;
         command.is_ordered |= request.id.is_none();
@@ -87,7 +93,7 @@ impl<'c> Command<'c> {
     }
 
     /// Makes the call a part of another one, which a handler is at work on: it ends by that one's
-    /// deadline, and passes its `traceparent` on. [`Client::within`] does so for many calls.
+    /// deadline, and passes its trace on. [`Client::within`] does so for many calls.
     #[must_use]
     pub fn within(self, parent: &impl Parent) -> Self {
         self.inherit(&Inherited::from(parent))
@@ -225,8 +231,12 @@ impl<'c> Command<'c> {
     }
 
     fn inherit(mut self, inherited: &Inherited) -> Self {
-        if let Some(traceparent) = &inherited.traceparent {
-            self.extra().meta.entry(TRACEPARENT.to_owned()).or_insert_with(|| traceparent.clone());
+        if let Some(Trace { parent, state, .. }) = &inherited.trace
+            && !self.extra().meta.contains_key(TRACEPARENT)
+        {
+            let meta = &mut self.extra().meta;
+            meta.insert(TRACEPARENT.to_owned(), parent.to_string());
+            meta.extend(state.clone().map(|state| (TRACESTATE.to_owned(), state)));
         }
         match inherited.deadline {
             None => self,

@@ -3,20 +3,18 @@
 use std::time::Instant;
 
 use rpc_core::scope::Parent;
-
-/// The metadata that carries a trace on, as W3C Trace Context names it.
-pub(crate) const TRACEPARENT: &str = "traceparent";
+use rpc_core::trace::Trace;
 
 /// What a handler's call hands on to the calls that the handler makes.
 #[derive(Debug, Clone)]
 pub(crate) struct Inherited {
     pub(crate) deadline: Option<Instant>,
-    pub(crate) traceparent: Option<String>,
+    pub(crate) trace: Option<Trace>,
 }
 
 impl Inherited {
     pub(crate) fn from(parent: &impl Parent) -> Self {
-        Self { deadline: parent.deadline(), traceparent: parent.meta(TRACEPARENT) }
+        Self { deadline: parent.deadline(), trace: Trace::of(parent) }
     }
 
     /// The same below another one: the earlier deadline holds, and the nearer trace.
@@ -24,7 +22,7 @@ impl Inherited {
         let Some(above) = above else { return self };
         Self {
             deadline: [self.deadline, above.deadline].into_iter().flatten().min(),
-            traceparent: self.traceparent.or_else(|| above.traceparent.clone()),
+            trace: self.trace.or_else(|| above.trace.clone()),
         }
     }
 }

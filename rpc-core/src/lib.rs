@@ -14,6 +14,7 @@
 //! | [`scope`] | what a connection knows of a call: peer, deadline, cancellation |
 //! | [`descriptor`] | what `describe` tells of a command |
 //! | [`api`] | the commands of the daemon's services, as types |
+//! | [`trace`] | the trace that a call belongs to |
 //! | [`backoff`] | exponential back-off with full jitter |
 
 pub mod api;
@@ -25,6 +26,7 @@ pub mod in_flight;
 pub mod scope;
 pub mod service;
 pub mod status;
+pub mod trace;
 
 pub use descriptor::{Descriptor, Kind};
 pub use frame::{BadFrame, Body, CmdId, IntoReply, Meta, Outcome, PROTOCOL_VERSION, RawJson, Reply, Request};

@@ -46,6 +46,8 @@ pub mod handler;
 mod layers;
 pub mod listener;
 mod metrics;
+#[cfg(feature = "otel")]
+pub mod otel;
 pub mod policy;
 pub mod router;
 mod scratch;
@@ -61,7 +63,7 @@ pub use metrics::ServerStats;
 pub use policy::ListenOptions;
 pub use router::{Route, RouteError, Router};
 pub use rpc_core::{
-    BoxService, Cancellation, CmdId, Code, Descriptor, IntoReply, Kind, Layer, Outcome, Peer, RawJson, Reply,
-    Request, Service, Status,
+    Body, BoxService, Cancellation, CmdId, Code, Descriptor, IntoReply, Kind, Layer, Outcome, Peer, RawJson,
+    Reply, Request, Service, Status,
 };
 pub use server::{Drained, Server, ServerBuilder, ServerHandle};

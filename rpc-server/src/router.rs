@@ -12,7 +12,7 @@ use rpc_core::{BoxService, CmdId, Descriptor, Layer, Outcome, Request, Service, 
 use tokio_util::task::TaskTracker;
 
 use crate::handler::{Handler, HandlerService};
-use crate::layers::{CatchPanic, Detached, Spawned, Timeout};
+use crate::layers::{CatchPanic, Detached, Spawned, Timeout, Traced};
 
 /// Maps each cmdid to its handler. It is a [`Service`] itself, so a test needs no socket.
 ///
@@ -120,6 +120,21 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
             entry.service = wrap(entry.service.clone());
         }
         self.routes.fallback = self.routes.fallback.map(wrap);
+        self
+    }
+
+    /// Gives each call of the commands added so far a span of `tracing`, target `rpc_server::trace`, with
+    /// service, method, code and the peer's address, in the trace that the caller names in
+    /// `traceparent`, or in a new one. The handler's log lines stand in it, and the calls that it makes
+    /// `within` its [`Context`](crate::Context) carry it on. Costs a copy of the params, and the span.
+    ///
+    /// With the feature `otel` the span is OpenTelemetry's too, where a layer of `tracing-opentelemetry`
+    /// is installed: the feature's module `otel` makes one that sends to a collector.
+    #[must_use]
+    pub fn traced(mut self) -> Self {
+        for RouteEntry { service, descriptor, .. } in self.routes.table.values_mut() {
+            *service = BoxService::new(Traced::new(service.clone(), descriptor));
+        }
         self
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use rpc_client::{Client, Config};
 use rpc_core::scope::Parent;
-use rpc_core::{RawJson, Request, Scope, Service, Status};
+use rpc_core::{Meta, RawJson, Request, Scope, Service, Status};
 use rpc_server::{Context, Router, State};
 use serde_json::json;
 use tokio::time::Instant;
@@ -44,6 +44,23 @@ async fn a_handlers_calls_have_what_is_left_of_its_time_and_its_trace() {
     // The client itself is as before.
     let (timeout, traceparent): (Option<u64>, Option<String>) = other.call(200, &()).await.unwrap();
     assert_eq!((timeout, traceparent), (Some(5_000), None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_trace_is_handed_on_through_layers_too_and_what_is_none_is_not() {
+    let (connect, _server) = in_memory(Router::new().route(200, told).unwrap()).await;
+    let client = Client::builder("memory").connector(connect).build();
+    let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    for (meta, expected) in [(trace, Some(trace)), ("nonsense", None)] {
+        let mut parent = Request::new(100, RawJson::EMPTY_OBJECT);
+        parent.meta = Meta::default().with([("traceparent", meta)]);
+        let layered = client.within(&parent).layer(rpc_client::layers::Trace);
+        let (_, traceparent): (Option<u64>, Option<String>) = layered.call(200, &()).await.unwrap();
+        assert_eq!(traceparent.as_deref(), expected);
+        let (_, traceparent): (Option<u64>, Option<String>) =
+            client.within(&parent).call(200, &()).await.unwrap();
+        assert_eq!(traceparent.as_deref(), expected);
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -32,6 +32,16 @@ impl<'a> Meta<'a> {
         self.entries().remove(key)
     }
 
+    /// The same metadata with these entries, in the place of what was there under their keys; an empty
+    /// value takes an entry away.
+    #[must_use]
+    pub fn with<'e>(&self, entries: impl IntoIterator<Item = (&'e str, &'e str)>) -> Meta<'static> {
+        let mut all = self.entries();
+        all.extend(entries.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())));
+        all.retain(|_, value| !value.is_empty());
+        Meta::from_entries(&all)
+    }
+
     /// All entries, by key.
     pub fn entries(&self) -> BTreeMap<String, String> {
         let decode = |object: &RawJson<'_>| object.decode().expect("checked when the frame was read");

@@ -75,6 +75,12 @@ impl Reply {
     }
 }
 
+impl From<Body> for Reply {
+    fn from(body: Body) -> Self {
+        Self(body)
+    }
+}
+
 fn not_writable(error: serde_json::Error) -> Status {
     Status::internal("the result of the command cannot be written as JSON").with_source(error)
 }

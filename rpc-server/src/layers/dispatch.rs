@@ -4,6 +4,7 @@ use std::future::Future;
 
 use rpc_core::{Outcome, Request, Service, Status};
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
+use tracing::Instrument;
 
 /// Runs each call in a task of its own, which ends with the call: for handlers that compute, so
 /// that the other calls of the connection go on meanwhile, on another core where there is one.
@@ -11,7 +12,7 @@ pub(crate) struct Spawned<S>(pub(crate) S);
 
 impl<S: Service> Service for Spawned<S> {
     fn call(&self, request: Request<'_>) -> impl Future<Output = Outcome> + Send + 'static {
-        let future = self.0.call(request);
+        let future = self.0.call(request).in_current_span();
         async move { AbortOnDropHandle::new(tokio::spawn(future)).await.unwrap_or_else(|_| Err(ended())) }
     }
 }
@@ -25,7 +26,7 @@ pub(crate) struct Detached<S> {
 
 impl<S: Service> Service for Detached<S> {
     fn call(&self, request: Request<'_>) -> impl Future<Output = Outcome> + Send + 'static {
-        let future = self.inner.call(request);
+        let future = self.inner.call(request).in_current_span();
         let tasks = self.tasks.clone();
         async move { tasks.spawn(future).await.unwrap_or_else(|_| Err(ended())) }
     }

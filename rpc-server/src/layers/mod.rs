@@ -3,7 +3,9 @@
 mod catch_panic;
 mod dispatch;
 mod timeout;
+mod trace;
 
 pub(crate) use catch_panic::{CatchPanic, report_panic};
 pub(crate) use dispatch::{Detached, Spawned};
 pub(crate) use timeout::Timeout;
+pub(crate) use trace::Traced;

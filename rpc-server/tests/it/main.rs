@@ -16,3 +16,4 @@ mod rig;
 mod router;
 mod streams;
 mod support;
+mod trace;
