@@ -9,8 +9,17 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::extract::{FromRequest, Params};
-use crate::metrics::{ConnectionStats, ServerStats};
+use crate::metrics::{Command, CommandReport, ConnectionReport, ConnectionStats, ServerStats, WaitReport};
 use crate::server::Shared;
+
+/// What a built-in command is counted as.
+pub(crate) fn command(cmdid: CmdId) -> Command {
+    match cmdid.number() {
+        // Its descriptor stands at this place, behind that of all others.
+        number @ 0..=6 => Command::at(number as usize + 1),
+        _ => Command::OTHER,
+    }
+}
 
 /// Answers a built-in command. Its params are taken as leniently as a person types them: absent or
 /// `null` is `{}`.
@@ -19,7 +28,7 @@ pub(crate) fn answer(request: &Request<'_>, server: &Shared, connection: Connect
         CmdId::PING => Ok(Reply::raw(request.params.clone().into_owned())),
         CmdId::DESCRIBE => describe(server, params::<Which>(request)?.cmdid),
         CmdId::HEALTH => health(server, params::<Whose>(request)?.service.as_deref()),
-        CmdId::STATS => Reply::new(&Stats { server: server.metrics.snapshot(), connection }),
+        CmdId::STATS => stats(server, connection, params::<HowMany>(request)?.connections),
         CmdId::AUTHENTICATE => {
             Err(Status::unimplemented("this server wants no authentication; call without it"))
         }
@@ -63,10 +72,32 @@ struct Whose {
     service: Option<String>,
 }
 
-#[derive(Serialize)]
-struct Stats {
-    server: ServerStats,
-    connection: ConnectionStats,
+#[derive(Default, Deserialize)]
+struct HowMany {
+    connections: Option<usize>,
+}
+
+/// What `stats` lists of the connections at most, whatever it is asked for.
+const CONNECTIONS_LISTED_MAX: usize = 100;
+
+fn stats(server: &Shared, connection: ConnectionStats, listed: Option<usize>) -> Outcome {
+    #[derive(Serialize)]
+    struct Stats {
+        server: ServerStats,
+        connection: ConnectionStats,
+        commands: Vec<CommandReport>,
+        waits: WaitReport,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        connections: Option<Vec<ConnectionReport>>,
+    }
+    let metrics = &server.metrics;
+    Reply::new(&Stats {
+        server: metrics.snapshot(),
+        connection,
+        commands: metrics.command_reports(),
+        waits: metrics.wait_report(),
+        connections: listed.map(|most| metrics.open.busiest(most.min(CONNECTIONS_LISTED_MAX))),
+    })
 }
 
 fn describe(server: &Shared, cmdid: Option<CmdId>) -> Outcome {
@@ -82,7 +113,7 @@ fn describe(server: &Shared, cmdid: Option<CmdId>) -> Outcome {
         version: &'a str,
     }
 
-    let mut commands = own_descriptors();
+    let mut commands = descriptors();
     commands.extend(server.routes.descriptors().into_iter().cloned());
     if let Some(cmdid) = cmdid {
         commands.retain(|command| command.cmdid == cmdid);
@@ -105,7 +136,8 @@ fn health(server: &Shared, service: Option<&str>) -> Outcome {
     Reply::new(&json!({ "status": status }))
 }
 
-fn own_descriptors() -> Vec<Descriptor> {
+/// The descriptors of the built-in commands, whose cmdids are their places.
+pub(crate) fn descriptors() -> Vec<Descriptor> {
     let command = |cmdid, method, doc| {
         let mut descriptor = Descriptor::new("rpc", method).doc(doc).idempotent();
         descriptor.cmdid = cmdid;
@@ -122,7 +154,13 @@ fn own_descriptors() -> Vec<Descriptor> {
         command(CmdId::HEALTH, "health", "Says whether the server, or one service, takes calls.")
             .params_schema(object(json!({ "service": { "type": "string" } })))
             .data_schema(object(json!({ "status": { "enum": ["serving", "not_serving", "draining"] } }))),
-        command(CmdId::STATS, "stats", "Counters of the server and of this connection."),
+        command(
+            CmdId::STATS,
+            "stats",
+            "Counters of the server, of its commands and of this connection; and of the `connections` that \
+             have carried the most requests, where so many are asked for.",
+        )
+        .params_schema(object(json!({ "connections": { "type": "integer", "minimum": 0 } }))),
         command(CmdId::CANCEL, "cancel", "Ends a call with code 1; unknown ids are ignored.")
             .kind(Kind::Oneway)
             .params_schema(object(json!({ "id": id }))),

@@ -16,6 +16,7 @@ use rpc_core::{CmdId, Outcome, RawJson, Request, Status};
 use tokio::time::{Instant, Sleep};
 
 use crate::layers::report_panic;
+use crate::metrics::Command;
 
 /// Where the reply of a call goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,10 +55,15 @@ pub(crate) struct Terms {
     pub(crate) credit: Option<u64>,
     /// The caller's own time limit, which a stream keeps too.
     pub(crate) deadline: Option<Instant>,
+    pub(crate) received: Instant,
+    /// What it is counted as.
+    pub(crate) command: Command,
+    pub(crate) params_bytes: u32,
 }
 
 impl Terms {
-    pub(crate) fn of(request: &Request<'_>, received: Instant) -> Self {
+    /// `params_bytes`: asking unread params for their length would have them read.
+    pub(crate) fn of(request: &Request<'_>, received: Instant, params_bytes: usize) -> Self {
         Self {
             cmdid: request.cmdid,
             place: Place::of(request.id, request.oneway),
@@ -65,6 +71,10 @@ impl Terms {
             credit: request.credit,
             // One that lies beyond what a clock can say is none.
             deadline: request.timeout.and_then(|timeout| received.checked_add(timeout)),
+            received,
+            command: Command::OTHER,
+            // A frame is far shorter.
+            params_bytes: u32::try_from(params_bytes).unwrap_or(u32::MAX),
         }
     }
 }
@@ -86,8 +96,8 @@ impl Call {
         Self { terms, future, _cancellation: cancellation }
     }
 
-    pub(crate) fn place(&self) -> Place {
-        self.terms.place
+    pub(crate) fn terms(&self) -> &Terms {
+        &self.terms
     }
 }
 

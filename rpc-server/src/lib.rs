@@ -59,7 +59,7 @@ pub use config::Config;
 pub use extract::{Context, FromRequest, Params, State};
 pub use handler::Handler;
 pub use listener::{BoundAddress, InheritedListener};
-pub use metrics::ServerStats;
+pub use metrics::{CommandReport, ConnectionReport, LatencyReport, ServerStats, WaitReport};
 pub use policy::ListenOptions;
 pub use router::{Route, RouteError, Router};
 pub use rpc_core::{

@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::handler::{Handler, HandlerService};
 use crate::layers::{CatchPanic, Detached, Spawned, Timeout, Traced};
+use crate::metrics::Command;
 
 /// Maps each cmdid to its handler. It is a [`Service`] itself, so a test needs no socket.
 ///
@@ -50,6 +51,8 @@ struct RouteEntry {
     name: &'static str,
     location: &'static Location<'static>,
     descriptor: Descriptor,
+    /// What its calls are counted as, once a server has numbered its commands.
+    command: Command,
 }
 
 impl Router {
@@ -92,6 +95,7 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
             name: route.name,
             location: Location::caller(),
             descriptor,
+            command: Command::OTHER,
         };
         self.routes.insert(cmdid, entry)?;
         Ok(self)
@@ -182,25 +186,32 @@ impl Routes {
         self.table.values().map(|entry| &entry.descriptor).collect()
     }
 
-    /// Starts a call.
-    pub(crate) fn dispatch(&self, request: Request<'_>) -> BoxFuture<'static, Outcome> {
+    /// Gives each command its place among those that are counted, beginning here.
+    pub(crate) fn number_commands(&mut self, first: usize) {
+        for (place, entry) in self.table.values_mut().enumerate() {
+            entry.command = Command::at(first + place);
+        }
+    }
+
+    /// Starts a call, and says what it is counted as.
+    pub(crate) fn dispatch(&self, request: Request<'_>) -> (Command, BoxFuture<'static, Outcome>) {
         if let Some(entry) = self.table.get(&request.cmdid) {
-            return entry.service.call_boxed(request);
+            return (entry.command, entry.service.call_boxed(request));
         }
         if let Some(fallback) = &self.fallback {
-            return fallback.call_boxed(request);
+            return (Command::OTHER, fallback.call_boxed(request));
         }
         let status = Status::unimplemented(format!(
             "no command has cmdid {}; `describe` (cmdid 1) lists those that are there",
             request.cmdid
         ));
-        Box::pin(async { Err(status) })
+        (Command::OTHER, Box::pin(async { Err(status) }))
     }
 }
 
 impl<S: Clone + Send + Sync + 'static> Service for Router<S> {
     fn call(&self, request: Request<'_>) -> impl Future<Output = Outcome> + Send + 'static {
-        self.routes.dispatch(request)
+        self.routes.dispatch(request).1
     }
 }
 

@@ -1,7 +1,10 @@
 //! Buffers that belong to the thread: one that its connections read into, and a few that they gather
-//! replies in, so that an idle connection holds none and a busy one allocates none.
+//! replies and counts in, so that an idle connection holds none and a busy one allocates none.
 
 use std::cell::{Cell, RefCell};
+use std::mem;
+
+use crate::metrics::Run;
 
 /// What one read takes at most.
 const SCRATCH_BYTES: usize = 64 * 1024;
@@ -9,6 +12,7 @@ const SCRATCH_BYTES: usize = 64 * 1024;
 thread_local! {
     static SCRATCH: Cell<Option<Box<[u8]>>> = const { Cell::new(None) };
     static OUTPUTS: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+    static RUNS: Cell<Vec<Run>> = const { Cell::new(Vec::new()) };
 }
 
 /// Connections of a thread that have replies to write at one time; as a rule it is one.
@@ -39,4 +43,16 @@ pub(crate) fn give_back_output(output: Vec<u8>) {
             kept.push(output);
         }
     });
+}
+
+/// A list for what a connection counts, empty.
+pub(crate) fn take_runs() -> Vec<Run> {
+    RUNS.take()
+}
+
+/// Of several, the thread keeps the last one.
+pub(crate) fn give_back_runs(runs: &mut Vec<Run>) {
+    if runs.capacity() > 0 {
+        RUNS.set(mem::take(runs));
+    }
 }

@@ -12,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::builtin;
 use crate::config::Config;
 use crate::connection;
 use crate::listener::{BoundAddress, InheritedListener, Listener};
@@ -26,7 +27,7 @@ pub(crate) struct Shared {
     pub(crate) routes: Routes,
     pub(crate) name: String,
     pub(crate) version: String,
-    pub(crate) metrics: Metrics,
+    pub(crate) metrics: Arc<Metrics>,
     pub(crate) is_draining: AtomicBool,
     next_connection: AtomicU64,
 }
@@ -342,12 +343,17 @@ impl ServerBuilder {
                 other => listeners.push((other, policy)),
             }
         }
+        let mut routes = self.routes.unwrap_or_else(|| Router::new().into_routes());
+        let built_in = builtin::descriptors();
+        // The first place is that of commands without one.
+        routes.number_commands(1 + built_in.len());
+        let metrics = Metrics::new(built_in.iter().chain(routes.descriptors()));
         let shared = Shared {
             config: self.config,
-            routes: self.routes.unwrap_or_else(|| Router::new().into_routes()),
+            routes,
             name,
             version,
-            metrics: Metrics::default(),
+            metrics: Arc::new(metrics),
             is_draining: AtomicBool::new(false),
             next_connection: AtomicU64::new(1),
         };

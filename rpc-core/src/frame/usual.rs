@@ -84,6 +84,11 @@ impl<'a> UsualRequest<'a> {
         request
     }
 
+    /// The length of the params as text, which does not read them.
+    pub fn params_bytes(&self) -> usize {
+        self.params.text.len()
+    }
+
     /// Whether the line is what it looked like. Costs something only if nobody has read the params.
     pub fn is_sound(&self) -> bool {
         self.params.is_sound()

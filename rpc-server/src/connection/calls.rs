@@ -16,7 +16,6 @@ use tokio::time::Instant;
 use super::{Connection, Handle, Ordered, Parked, Phase, Room, STREAM_OUTPUT_BYTES};
 use crate::builtin;
 use crate::call::{Call, Credit, Place, StreamCall, StreamStep, Terms, check_length};
-use crate::metrics::{ConnectionStats, add, subtract};
 
 impl<IO> Connection<IO>
 where
@@ -30,9 +29,13 @@ where
         received: Instant,
         has_waited: bool,
     ) {
-        let terms = Terms::of(&request, received);
+        let mut terms = Terms::of(&request, received, request.params.as_bytes().len());
         if request.cmdid.is_built_in() {
-            self.unpublished.publish(&self.shared.metrics);
+            terms.command = builtin::command(request.cmdid);
+            self.stats.tell(self.in_flight());
+        }
+        if has_waited {
+            self.stats.shard().waited_in_order.record(received.elapsed(), 1);
         }
         if let Some(outcome) = self.outcome_without_handler(&request, has_waited) {
             self.end(&terms, outcome);
@@ -47,8 +50,7 @@ where
             Poll::Ready((terms, outcome)) => self.end(&terms, outcome),
             Poll::Pending => {
                 let (abort, registration) = AbortHandle::new_pair();
-                self.occupy(call.place(), abort, None);
-                add(&self.shared.metrics.in_flight, 1);
+                self.occupy(call.terms(), abort, None);
                 self.park().calls.push(Abortable::new(call, registration));
             }
         }
@@ -64,25 +66,26 @@ where
             )));
         }
         if request.cmdid.is_built_in() {
-            let stats = ConnectionStats { in_flight: self.in_flight() as u64, ..self.stats };
-            return Some(builtin::answer(request, &self.shared, stats));
+            return Some(builtin::answer(request, &self.shared, self.stats.stats(self.in_flight())));
         }
         None
     }
 
-    pub(super) fn call(&self, request: Request<'_>, terms: Terms) -> Call {
+    pub(super) fn call(&self, request: Request<'_>, mut terms: Terms) -> Call {
         let cancellation = LazyCancellation::default();
         let deadline = request.scope.deadline;
         let scope = Scope::new(&self.peer, deadline, &cancellation);
-        let future = self.shared.routes.dispatch(request.with_scope(scope));
+        let (command, future) = self.shared.routes.dispatch(request.with_scope(scope));
+        terms.command = command;
         Call::new(terms, future, cancellation)
     }
 
     /// Notes that a call is not over: its id is taken, or its turn in the order.
-    pub(super) fn occupy(&mut self, place: Place, abort: AbortHandle, credit: Option<Arc<Credit>>) {
-        match place {
+    pub(super) fn occupy(&mut self, terms: &Terms, abort: AbortHandle, credit: Option<Arc<Credit>>) {
+        self.stats.parked(terms.command);
+        match terms.place {
             Place::Multiplexed(id) => {
-                self.park().ids.insert(id, Handle { abort, credit });
+                self.park().ids.insert(id, Handle { abort, terms: *terms, credit });
             }
             Place::Ordered => self.ordered_runs = true,
             Place::Unanswered => {}
@@ -97,8 +100,9 @@ where
         self.parked.as_mut()?.ids.remove(&id)
     }
 
-    pub(super) fn vacate(&mut self, place: Place) {
-        match place {
+    pub(super) fn vacate(&mut self, terms: &Terms) {
+        self.stats.unparked(terms.command);
+        match terms.place {
             Place::Multiplexed(id) => drop(self.take_handle(id)),
             Place::Ordered => self.ordered_runs = false,
             Place::Unanswered => {}
@@ -110,10 +114,9 @@ where
         while self.has(Room::InOutput) && self.phase != Phase::Closed {
             let Some(parked) = &mut self.parked else { return };
             let Poll::Ready(Some(ended)) = parked.calls.poll_next_unpin(cx) else { return };
-            subtract(&self.shared.metrics.in_flight, 1);
             // One that was aborted was answered when it was cancelled.
             let Ok((terms, outcome)) = ended else { continue };
-            self.vacate(terms.place);
+            self.vacate(&terms);
             self.end(&terms, outcome);
             // Replies that come together are no sign of a peer that does not read them.
             if !self.has(Room::InOutput) && self.poll_write(cx).is_err() {
@@ -148,6 +151,7 @@ where
             other => Ok(other),
         });
         let code = body.as_ref().map_or_else(Status::code, |_| Code::OK);
+        let mut data_bytes = 0;
         match body {
             _ if terms.oneway => {
                 if !code.is_ok() {
@@ -161,15 +165,19 @@ where
                 if let (Phase::Finishing, Some(credit)) = (self.phase, &credit) {
                     credit.close();
                 }
-                self.occupy(terms.place, abort, credit);
+                self.occupy(terms, abort, credit);
                 self.park().streams.push(Abortable::new(stream, registration));
                 return;
             }
-            Ok(Body::Data(data)) => encode_reply(&mut self.output, id, Some(&data)),
+            Ok(Body::Data(data)) => {
+                data_bytes = data.as_bytes().len();
+                encode_reply(&mut self.output, id, Some(&data));
+            }
             Ok(Body::Empty) => encode_reply(&mut self.output, id, None),
             Err(status) => encode_failure(&mut self.output, id, &status),
         }
-        self.count_reply(code, terms.oneway);
+        self.stats.ended(terms, code, data_bytes);
+        self.limit_output();
     }
 
     /// A reply that no call stands behind. Without an id it takes its place in the order.
@@ -181,16 +189,13 @@ where
         } else {
             encode_failure(&mut self.output, id, status);
         }
-        self.count_reply(status.code(), false);
+        self.stats.replies += 1;
+        self.shared.metrics.verdict(status.code());
+        self.limit_output();
     }
 
-    pub(super) fn count_reply(&mut self, code: Code, oneway: bool) {
-        if code.is_ok() {
-            self.unpublished.successes += 1;
-        } else {
-            self.shared.metrics.count_replies(code, 1);
-        }
-        self.stats.replies += u64::from(!oneway);
+    /// Cuts a connection whose peer takes nothing.
+    pub(super) fn limit_output(&mut self) {
         let limit = self.shared.config.output_bytes_hard_max;
         if self.waiting_output() > limit {
             tracing::warn!(peer = %self.peer, limit, "cut: more replies wait than `output_bytes_hard_max` allows");
@@ -199,9 +204,10 @@ where
     }
 
     pub(super) fn cancel(&mut self, id: u64) {
-        if let Some(handle) = self.take_handle(id) {
-            handle.abort.abort();
-            self.verdict(Some(id), &Status::cancelled("the caller cancelled the call"));
+        if let Some(Handle { abort, terms, .. }) = self.take_handle(id) {
+            abort.abort();
+            self.stats.unparked(terms.command);
+            self.end(&terms, Err(Status::cancelled("the caller cancelled the call")));
         }
     }
 
@@ -223,7 +229,7 @@ where
                 }
                 StreamStep::End(end) => end,
             };
-            self.vacate(terms.place);
+            self.vacate(&terms);
             self.end(&terms, end.map(|()| Reply::empty()));
             self.continue_ordered(cx);
         }

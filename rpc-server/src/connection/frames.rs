@@ -11,7 +11,6 @@ use tokio::time::Instant;
 
 use super::{Connection, Ordered, Phase, SERVED_LONG_ENOUGH, SHUTTING_DOWN};
 use crate::call::Terms;
-use crate::metrics::add;
 use crate::{builtin, strangers};
 
 impl<IO> Connection<IO>
@@ -47,12 +46,12 @@ where
             return false;
         }
         self.set_deadline(&mut request, received);
-        let terms = Terms::of(&request, received);
+        let terms = Terms::of(&request, received, usual.params_bytes());
         let call = self.call(request, terms);
         if !usual.is_sound() {
             return false;
         }
-        self.has_used_id |= terms.place.id().is_some();
+        self.has_used_id |= call.terms().place.id().is_some();
         self.count_good_frame();
         self.poll_call(cx, call);
         true
@@ -62,11 +61,10 @@ where
         self.has_spoken = true;
         self.bad_in_a_row = 0;
         self.stats.requests += 1;
-        self.unpublished.requests += 1;
     }
 
     pub(super) fn bad_frame(&mut self, line: &[u8], bad: &BadFrame) {
-        self.count_bad_frame();
+        self.stats.bad_frame();
         if !self.has_spoken && strangers::is_http(line) {
             tracing::warn!(peer = %self.peer, "an HTTP request on an RPC port; refused and closed");
             self.output.extend_from_slice(strangers::HTTP_REFUSAL);
@@ -86,17 +84,12 @@ where
     }
 
     pub(super) fn too_long(&mut self, start: &[u8]) {
-        self.count_bad_frame();
+        self.stats.bad_frame();
         let limit = self.shared.config.frame_bytes_max;
         tracing::info!(peer = %self.peer, limit, "closed after a frame over the limit");
         let message = format!("the frame is longer than the limit `frame_bytes_max` of {limit} bytes");
         self.verdict(id_of_part(start), &Status::resource_exhausted(message));
         self.enter(Phase::Finishing, None);
-    }
-
-    pub(super) fn count_bad_frame(&mut self) {
-        self.stats.bad_frames += 1;
-        add(&self.shared.metrics.bad_frames, 1);
     }
 
     pub(super) fn admit(&mut self, cx: &mut Context<'_>, mut request: Request<'_>, received: Instant) {
@@ -129,7 +122,7 @@ where
         if self.phase == Phase::Draining && !request.cmdid.is_built_in() {
             let status = Status::unavailable("the server is shutting down and did not run the call");
             match request.oneway {
-                true => self.count_reply(status.code(), true),
+                true => self.shared.metrics.verdict(status.code()),
                 false => self.verdict(request.id, &status.with_rejected()),
             }
             return;

@@ -121,7 +121,7 @@ where
             self.line_deadline = None;
             let id = id_of_part(&self.input);
             self.input.clear();
-            self.count_bad_frame();
+            self.stats.bad_frame();
             let limit = self.shared.config.frame_timeout_ms;
             let message = format!("the line was not ended within `frame_timeout_ms` of {limit} ms");
             self.verdict(id, &Status::deadline_exceeded(message));

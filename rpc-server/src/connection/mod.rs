@@ -24,13 +24,13 @@ use std::time::Duration;
 use futures::future::{AbortHandle, Abortable};
 use futures::stream::{FuturesUnordered, SelectAll};
 use rpc_core::codec::LineDecoder;
-use rpc_core::{Code, Peer, Request};
+use rpc_core::{Peer, Request};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-use crate::call::{Call, Credit, StreamCall};
-use crate::metrics::{ConnectionStats, Metrics, add, subtract};
+use crate::call::{Call, Credit, StreamCall, Terms};
+use crate::metrics::Ledger;
 use crate::policy::Policy;
 use crate::scratch;
 use crate::server::Shared;
@@ -92,8 +92,8 @@ struct Connection<IO> {
     lines: LineDecoder,
     /// What was read and not executed: a part of a line, or whole lines that wait for room.
     input: Vec<u8>,
-    /// What the whole line at the front of `input` waits for; without one, `input` is a part of a line.
-    lines_wait_for: Option<Room>,
+    /// What the whole line at the front of `input` waits for, and since when; without one, `input` is a part of a line.
+    lines_wait_for: Option<(Room, Instant)>,
     /// When the line under way has taken too long.
     line_deadline: Option<Instant>,
     /// Whether a good line has come: before it, one bad line ends the connection.
@@ -126,8 +126,7 @@ struct Connection<IO> {
     timer: Option<Pin<Box<Sleep>>>,
     /// Since when it has been kept awake without anything to do.
     spinning_since: Option<std::time::Instant>,
-    stats: ConnectionStats,
-    unpublished: Unpublished,
+    stats: Ledger,
 }
 
 /// Calls that are not over.
@@ -145,29 +144,10 @@ impl Parked {
     }
 }
 
-/// Counts of this connection that the server's do not have yet: all connections share those, so they
-/// are added to once a turn, and before anybody looks.
-#[derive(Default)]
-struct Unpublished {
-    requests: u64,
-    successes: u64,
-}
-
-impl Unpublished {
-    fn publish(&mut self, metrics: &Metrics) {
-        let Self { requests, successes } = mem::take(self);
-        if requests > 0 {
-            add(&metrics.requests, requests);
-        }
-        if successes > 0 {
-            metrics.count_replies(Code::OK, successes);
-        }
-    }
-}
-
 /// How to reach a call by its id.
 struct Handle {
     abort: AbortHandle,
+    terms: Terms,
     credit: Option<Arc<Credit>>,
 }
 
@@ -222,7 +202,7 @@ where
         policy: Arc<Policy>,
         drain: CancellationToken,
     ) -> Self {
-        add(&shared.metrics.connections_open, 1);
+        let stats = Ledger::open(&shared.metrics, &peer);
         tracing::debug!(peer = %peer, connection = peer.connection, "connection opened");
         let retire_deadline = shared.config.connection_age().map(|age| Instant::now() + age);
         Self {
@@ -252,8 +232,7 @@ where
             drain: Some(Box::pin(drain.cancelled_owned())),
             timer: None,
             spinning_since: None,
-            stats: ConnectionStats::default(),
-            unpublished: Unpublished::default(),
+            stats,
         }
     }
 
@@ -269,7 +248,7 @@ where
             self.send_items(cx);
             let read = self.poll_read(cx)?;
             self.count_down();
-            self.unpublished.publish(&self.shared.metrics);
+            self.stats.tell(self.in_flight());
             let waited = self.waiting_output();
             self.poll_write(cx)?;
             let has_room_again = |limit| waited >= limit && self.waiting_output() < limit;
@@ -346,15 +325,7 @@ where
         }
         if self.parked.as_ref().is_some_and(|parked| parked.len() == 0) {
             self.parked = None;
+            self.stats.release();
         }
-    }
-}
-
-impl<IO> Drop for Connection<IO> {
-    fn drop(&mut self) {
-        self.unpublished.publish(&self.shared.metrics);
-        subtract(&self.shared.metrics.connections_open, 1);
-        let parked = self.parked.as_ref().map_or(0, |parked| parked.calls.len());
-        subtract(&self.shared.metrics.in_flight, parked as u64);
     }
 }

@@ -13,7 +13,6 @@ use tokio::time::Instant;
 
 use super::frames::needs_room;
 use super::{Connection, FRAMES_PER_WRITE, Handle, Phase, Room};
-use crate::metrics::add;
 use crate::{scratch, strangers};
 
 impl<IO> Connection<IO>
@@ -22,10 +21,11 @@ where
 {
     /// Reads once and executes what came. Pending where nothing came, or nothing may be read now.
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if let Some(room) = self.lines_wait_for {
+        if let Some((room, since)) = self.lines_wait_for {
             if !self.has(room) {
                 return Poll::Pending;
             }
+            self.stats.shard().waited_for_room.record(since.elapsed(), 1);
             self.lines_wait_for = None;
             let mut input = mem::take(&mut self.input);
             let consumed = self.execute(cx, &input);
@@ -52,8 +52,7 @@ where
         match ready!(read)? {
             0 => self.peer_has_ended(),
             n => {
-                self.stats.bytes_in += n as u64;
-                add(&self.shared.metrics.bytes_in, n as u64);
+                self.stats.read(n);
             }
         }
         Poll::Ready(Ok(()))
@@ -111,13 +110,13 @@ where
                 return bytes.len();
             }
             if !self.has(Room::InOutput) {
-                self.lines_wait_for = Some(Room::InOutput);
+                self.lines_wait_for = Some((Room::InOutput, received));
                 self.line_deadline = None;
                 return consumed;
             }
             match self.lines.step(&bytes[consumed..]) {
                 Step::Line { line, .. } if !self.has(Room::ForACall) && needs_room(line) => {
-                    self.lines_wait_for = Some(Room::ForACall);
+                    self.lines_wait_for = Some((Room::ForACall, received));
                     self.line_deadline = None;
                     return consumed;
                 }
@@ -175,7 +174,7 @@ where
         }
         if !self.input.is_empty() {
             let id = id_of_part(&self.input);
-            self.count_bad_frame();
+            self.stats.bad_frame();
             self.verdict(
                 id,
                 &Status::invalid_argument("the stream ended in the middle of a line; a frame ends with \\n"),

@@ -8,7 +8,6 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 use super::Connection;
-use crate::metrics::add;
 
 impl<IO> Connection<IO>
 where
@@ -20,6 +19,7 @@ where
 
     /// Writes what the socket takes; what it does not take waits.
     pub(super) fn poll_write(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        self.stats.tell_runs();
         while self.waiting_output() > 0 {
             match Pin::new(&mut self.io).poll_write(cx, &self.output[self.written..]) {
                 Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
@@ -27,8 +27,7 @@ where
                     self.written += n;
                     self.needs_flush = true;
                     self.stall_deadline = None;
-                    self.stats.bytes_out += n as u64;
-                    add(&self.shared.metrics.bytes_out, n as u64);
+                    self.stats.wrote(n);
                 }
                 Poll::Ready(Err(error)) => return Err(error),
                 Poll::Pending => {

@@ -11,6 +11,7 @@ mod flow;
 mod listener;
 #[cfg(feature = "daemon")]
 mod log_service;
+mod metrics;
 mod retire;
 mod rig;
 mod router;

@@ -1,0 +1,204 @@
+//! What one connection counts, and when it tells the server.
+//!
+//! Counting costs a call a few plain additions: calls of one command that end alike, of one read, are a run,
+//! and a run is told at once, with one reading of the clock, just before the replies are written.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use rpc_core::{Code, Peer};
+use serde::Serialize;
+use tokio::time::Instant;
+
+use super::open::OpenConnection;
+use super::{Command, Metrics, Shard, add, code_index, get, subtract};
+use crate::call::Terms;
+use crate::scratch;
+
+/// Runs that wait to be told; a bound for those who end many calls without writing.
+const RUNS_MAX: usize = 256;
+
+/// The counters of a connection. The server knows what it has been told, at least once a turn and before
+/// anybody looks; it is told the rest when this is dropped.
+pub(crate) struct Ledger {
+    pub(crate) requests: u64,
+    pub(crate) replies: u64,
+    pub(crate) bad_frames: u64,
+    pub(crate) bytes_in: u64,
+    pub(crate) bytes_out: u64,
+    runs: Vec<Run>,
+    /// Calls under way, by command.
+    in_flight: Vec<(Command, u32)>,
+    metrics: Arc<Metrics>,
+    open: Arc<OpenConnection>,
+}
+
+/// Calls of one command that came in one read and ended alike.
+pub(crate) struct Run {
+    command: Command,
+    code: u8,
+    received: Instant,
+    calls: u64,
+    params_bytes: u64,
+    data_bytes: u64,
+}
+
+/// What one connection has counted; the `connection` part of `stats`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct ConnectionStats {
+    requests: u64,
+    replies: u64,
+    bad_frames: u64,
+    in_flight: u64,
+    bytes_in: u64,
+    bytes_out: u64,
+}
+
+impl Ledger {
+    pub(crate) fn open(metrics: &Arc<Metrics>, peer: &Arc<Peer>) -> Self {
+        add(&metrics.connections_open, 1);
+        Self {
+            requests: 0,
+            replies: 0,
+            bad_frames: 0,
+            bytes_in: 0,
+            bytes_out: 0,
+            runs: Vec::new(),
+            in_flight: Vec::new(),
+            metrics: Arc::clone(metrics),
+            open: metrics.open.open(peer),
+        }
+    }
+
+    pub(crate) fn read(&mut self, bytes: usize) {
+        self.bytes_in += bytes as u64;
+        // Relaxed, here and below: these are shown, and order nothing.
+        self.open.bytes_in.store(self.bytes_in, Ordering::Relaxed);
+        add(&self.metrics.shard().bytes_in, bytes as u64);
+    }
+
+    pub(crate) fn wrote(&mut self, bytes: usize) {
+        self.bytes_out += bytes as u64;
+        self.open.bytes_out.store(self.bytes_out, Ordering::Relaxed);
+        add(&self.metrics.shard().bytes_out, bytes as u64);
+    }
+
+    pub(crate) fn bad_frame(&mut self) {
+        self.bad_frames += 1;
+        add(&self.metrics.bad_frames, 1);
+    }
+
+    /// A call was not ready at once.
+    pub(crate) fn parked(&mut self, command: Command) {
+        match self.in_flight.iter_mut().find(|(parked, _)| *parked == command) {
+            Some((_, count)) => *count += 1,
+            None => self.in_flight.push((command, 1)),
+        }
+        add(&self.metrics.shard().commands[command.index()].in_flight, 1);
+    }
+
+    /// One that was [`parked`](Self::parked) is so no more.
+    pub(crate) fn unparked(&mut self, command: Command) {
+        if let Some((_, count)) = self.in_flight.iter_mut().find(|(parked, _)| *parked == command) {
+            *count -= 1;
+            // On the shard of this thread, which may not be that of `parked`: their sum is right.
+            subtract(&self.metrics.shard().commands[command.index()].in_flight, 1);
+        }
+    }
+
+    /// A call is over, with a reply or without one.
+    pub(crate) fn ended(&mut self, terms: &Terms, code: Code, data_bytes: usize) {
+        self.replies += u64::from(!terms.oneway);
+        let code = code_index(code);
+        if let Some(run) = self.runs.last_mut()
+            && run.command == terms.command
+            && run.code == code
+            && run.received == terms.received
+        {
+            run.calls += 1;
+            run.params_bytes += u64::from(terms.params_bytes);
+            run.data_bytes += data_bytes as u64;
+            return;
+        }
+        self.begin_run(terms, code, data_bytes);
+    }
+
+    fn begin_run(&mut self, terms: &Terms, code: u8, data_bytes: usize) {
+        if self.runs.len() >= RUNS_MAX {
+            self.tell_runs();
+        }
+        if self.runs.capacity() == 0 {
+            self.runs = scratch::take_runs();
+        }
+        self.runs.push(Run {
+            command: terms.command,
+            code,
+            received: terms.received,
+            calls: 1,
+            params_bytes: u64::from(terms.params_bytes),
+            data_bytes: data_bytes as u64,
+        });
+    }
+
+    /// Tells the calls that have ended, as of now: their replies are about to be written.
+    pub(crate) fn tell_runs(&mut self) {
+        if self.runs.is_empty() {
+            return;
+        }
+        let now = Instant::now();
+        let shard = self.metrics.shard();
+        for run in self.runs.drain(..) {
+            let command = &shard.commands[run.command.index()];
+            add(&command.calls[usize::from(run.code)], run.calls);
+            add(&command.params_bytes, run.params_bytes);
+            add(&command.data_bytes, run.data_bytes);
+            command.latency.record(now.saturating_duration_since(run.received), run.calls);
+        }
+    }
+
+    /// Tells all there is. `in_flight`: calls under way and those that wait.
+    pub(crate) fn tell(&mut self, in_flight: usize) {
+        self.tell_runs();
+        scratch::give_back_runs(&mut self.runs);
+        let told = get(&self.open.requests);
+        if told != self.requests {
+            self.open.requests.store(self.requests, Ordering::Relaxed);
+            add(&self.metrics.shard().requests, self.requests - told);
+        }
+        let in_flight = u32::try_from(in_flight).unwrap_or(u32::MAX);
+        self.open.in_flight.store(in_flight, Ordering::Relaxed);
+    }
+
+    pub(crate) fn stats(&self, in_flight: usize) -> ConnectionStats {
+        ConnectionStats {
+            requests: self.requests,
+            replies: self.replies,
+            bad_frames: self.bad_frames,
+            in_flight: in_flight as u64,
+            bytes_in: self.bytes_in,
+            bytes_out: self.bytes_out,
+        }
+    }
+
+    pub(crate) fn shard(&self) -> &Shard {
+        self.metrics.shard()
+    }
+
+    /// An idle connection keeps nothing that it can do without.
+    pub(crate) fn release(&mut self) {
+        if self.in_flight.iter().all(|(_, count)| *count == 0) {
+            self.in_flight = Vec::new();
+        }
+    }
+}
+
+impl Drop for Ledger {
+    fn drop(&mut self) {
+        self.tell(0);
+        for (command, count) in self.in_flight.drain(..) {
+            subtract(&self.metrics.shard().commands[command.index()].in_flight, u64::from(count));
+        }
+        self.metrics.open.close(&self.open);
+        subtract(&self.metrics.connections_open, 1);
+    }
+}

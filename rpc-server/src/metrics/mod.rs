@@ -1,0 +1,276 @@
+//! Counters of the server: what they cost, and what they show.
+//!
+//! What calls count is spread over a few shards, of which each thread uses one, and told once for many calls
+//! (`ledger`): connections do not fight over cache lines. What happens seldom is counted in one place.
+
+mod histogram;
+mod ledger;
+mod open;
+mod report;
+
+use std::cell::Cell;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use rpc_core::{Code, Descriptor};
+use serde::Serialize;
+
+pub(crate) use histogram::{Histogram, Latencies};
+pub(crate) use ledger::{ConnectionStats, Ledger, Run};
+pub use open::ConnectionReport;
+pub(crate) use open::OpenConnections;
+pub use report::{CommandReport, LatencyReport, WaitReport};
+
+/// The canonical codes, and one place for all codes of services.
+const CODES: usize = LAST_CODE as usize + 1;
+const LAST_CODE: u8 = 17;
+
+/// More shards than this gain nothing: each is told a few times for a hundred calls.
+const SHARDS_MAX: usize = 8;
+
+/// Counts since the start of the server. Each is exact; read together they may be a few calls
+/// apart, since nothing stops the server to read them.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    pub(crate) connections_open: AtomicU64,
+    pub(crate) connections_accepted: AtomicU64,
+    pub(crate) connections_refused: AtomicU64,
+    pub(crate) connections_retired: AtomicU64,
+    pub(crate) bad_frames: AtomicU64,
+    /// Replies that no call stands behind, by code: to lines that are no request, and to what was refused.
+    verdicts: [AtomicU64; CODES],
+    pub(crate) open: OpenConnections,
+    /// Those that have counters of their own; the first one stands for all others.
+    pub(crate) commands: Vec<CommandName>,
+    shards: Box<[Shard]>,
+}
+
+/// What the connections of some threads have counted.
+#[derive(Debug)]
+#[repr(align(128))]
+pub(crate) struct Shard {
+    pub(crate) requests: AtomicU64,
+    pub(crate) bytes_in: AtomicU64,
+    pub(crate) bytes_out: AtomicU64,
+    /// How long ordered calls waited for their turn.
+    pub(crate) waited_in_order: Histogram,
+    /// How long connections were not read for want of room.
+    pub(crate) waited_for_room: Histogram,
+    pub(crate) commands: Box<[CommandCounters]>,
+}
+
+/// What is counted for each command.
+#[derive(Debug, Default)]
+pub(crate) struct CommandCounters {
+    pub(crate) calls: [AtomicU64; CODES],
+    pub(crate) in_flight: AtomicU64,
+    pub(crate) params_bytes: AtomicU64,
+    pub(crate) data_bytes: AtomicU64,
+    pub(crate) latency: Histogram,
+}
+
+/// A command as the metrics know it: its place among them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Command(u16);
+
+impl Command {
+    /// Whatever no handler is registered for, so that peers cannot make labels.
+    pub(crate) const OTHER: Self = Self(0);
+
+    /// The command at this place; those beyond what can be counted apart are counted together.
+    pub(crate) fn at(index: usize) -> Self {
+        Self(u16::try_from(index).unwrap_or(0))
+    }
+
+    pub(crate) fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
+/// What a command is called.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct CommandName {
+    /// None for all that are not registered.
+    pub(crate) cmdid: Option<u32>,
+    pub(crate) service: String,
+    pub(crate) method: String,
+}
+
+impl Metrics {
+    /// `commands` in the order of their places, beginning with that behind [`Command::OTHER`].
+    pub(crate) fn new<'a>(commands: impl IntoIterator<Item = &'a Descriptor>) -> Self {
+        let other = CommandName { cmdid: None, service: "other".into(), method: "other".into() };
+        let named = commands.into_iter().map(|command| CommandName {
+            cmdid: Some(command.cmdid.number()),
+            service: command.service.to_string(),
+            method: command.method.to_string(),
+        });
+        let commands: Vec<_> = [other].into_iter().chain(named).take(usize::from(u16::MAX) + 1).collect();
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let shards = threads.next_power_of_two().min(SHARDS_MAX);
+        Self {
+            connections_open: AtomicU64::new(0),
+            connections_accepted: AtomicU64::new(0),
+            connections_refused: AtomicU64::new(0),
+            connections_retired: AtomicU64::new(0),
+            bad_frames: AtomicU64::new(0),
+            verdicts: Default::default(),
+            open: OpenConnections::default(),
+            shards: (0..shards).map(|_| Shard::new(commands.len())).collect(),
+            commands,
+        }
+    }
+
+    /// The shard of this thread.
+    pub(crate) fn shard(&self) -> &Shard {
+        static THREADS: AtomicUsize = AtomicUsize::new(0);
+        thread_local!(static NUMBER: Cell<Option<usize>> = const { Cell::new(None) });
+        let number = NUMBER.get().unwrap_or_else(|| {
+            // Relaxed: only that threads have different ones matters.
+            let number = THREADS.fetch_add(1, Ordering::Relaxed);
+            NUMBER.set(Some(number));
+            number
+        });
+        // A power of two.
+        &self.shards[number & (self.shards.len() - 1)]
+    }
+
+    pub(crate) fn verdict(&self, code: Code) {
+        add(&self.verdicts[usize::from(code_index(code))], 1);
+    }
+
+    pub(crate) fn snapshot(&self) -> ServerStats {
+        let mut replies: Vec<u64> = self.verdicts.iter().map(get).collect();
+        let mut in_flight = 0_u64;
+        for command in self.shards.iter().flat_map(|shard| &shard.commands) {
+            // What one shard has too many, another has too few: the sum wraps to what it is.
+            in_flight = in_flight.wrapping_add(get(&command.in_flight));
+            for (sum, calls) in replies.iter_mut().zip(&command.calls) {
+                *sum += get(calls);
+            }
+        }
+        let sum =
+            |counter: fn(&Shard) -> &AtomicU64| self.shards.iter().map(|shard| get(counter(shard))).sum();
+        ServerStats {
+            connections_open: get(&self.connections_open),
+            connections_accepted: get(&self.connections_accepted),
+            connections_refused: get(&self.connections_refused),
+            connections_retired: get(&self.connections_retired),
+            requests: sum(|shard| &shard.requests),
+            in_flight,
+            bad_frames: get(&self.bad_frames),
+            bytes_in: sum(|shard| &shard.bytes_in),
+            bytes_out: sum(|shard| &shard.bytes_out),
+            replies: by_name(replies.into_iter()),
+        }
+    }
+
+    /// What each command has counted, in the order of their places.
+    pub(crate) fn command_totals(&self) -> impl Iterator<Item = (&CommandName, CommandTotals)> {
+        self.commands.iter().enumerate().map(|(place, name)| {
+            let mut totals = CommandTotals::default();
+            for command in self.shards.iter().map(|shard| &shard.commands[place]) {
+                for (sum, calls) in totals.calls.iter_mut().zip(&command.calls) {
+                    *sum += get(calls);
+                }
+                totals.in_flight = totals.in_flight.wrapping_add(get(&command.in_flight));
+                totals.params_bytes += get(&command.params_bytes);
+                totals.data_bytes += get(&command.data_bytes);
+                totals.latency.add(&command.latency);
+            }
+            (name, totals)
+        })
+    }
+
+    /// How long ordered calls waited for their turn, and connections for room.
+    pub(crate) fn waits(&self) -> (Latencies, Latencies) {
+        let (mut in_order, mut for_room) = (Latencies::default(), Latencies::default());
+        for shard in &self.shards {
+            in_order.add(&shard.waited_in_order);
+            for_room.add(&shard.waited_for_room);
+        }
+        (in_order, for_room)
+    }
+}
+
+impl Shard {
+    fn new(commands: usize) -> Self {
+        Self {
+            requests: AtomicU64::new(0),
+            bytes_in: AtomicU64::new(0),
+            bytes_out: AtomicU64::new(0),
+            waited_in_order: Histogram::default(),
+            waited_for_room: Histogram::default(),
+            commands: (0..commands).map(|_| CommandCounters::default()).collect(),
+        }
+    }
+}
+
+/// What one command has counted, all shards together.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct CommandTotals {
+    pub(crate) calls: [u64; CODES],
+    pub(crate) in_flight: u64,
+    pub(crate) params_bytes: u64,
+    pub(crate) data_bytes: u64,
+    pub(crate) latency: Latencies,
+}
+
+impl CommandTotals {
+    /// By the name of the code.
+    pub(crate) fn by_code(&self) -> Counts {
+        by_name(self.calls.into_iter())
+    }
+}
+
+/// Counts that are not zero, by the name of a code.
+pub(crate) type Counts = std::collections::BTreeMap<&'static str, u64>;
+
+fn by_name(counts: impl Iterator<Item = u64>) -> Counts {
+    let name = |code: u32| Code::new(code).name().unwrap_or("OF_SERVICES");
+    (0..).map(name).zip(counts).filter(|(_, count)| *count > 0).collect()
+}
+
+fn code_index(code: Code) -> u8 {
+    // The last place is that of all codes of services.
+    u8::try_from(code.number()).unwrap_or(u8::MAX).min(LAST_CODE)
+}
+
+/// Relaxed: a count orders nothing else.
+pub(crate) fn add(counter: &AtomicU64, n: u64) {
+    counter.fetch_add(n, Ordering::Relaxed);
+}
+
+pub(crate) fn subtract(counter: &AtomicU64, n: u64) {
+    counter.fetch_sub(n, Ordering::Relaxed);
+}
+
+pub(crate) fn get(counter: &AtomicU64) -> u64 {
+    counter.load(Ordering::Relaxed)
+}
+
+/// What a server has counted since it started; the `server` part of `stats`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct ServerStats {
+    /// Connections that are open now.
+    pub connections_open: u64,
+    /// Connections that were accepted.
+    pub connections_accepted: u64,
+    /// Connections that were turned away at `connections_max`.
+    pub connections_refused: u64,
+    /// Connections that were asked to go away at `connection_age_max_ms` or
+    /// `requests_per_connection_max`.
+    pub connections_retired: u64,
+    /// Requests that were read, oneway ones and those of built-in commands among them.
+    pub requests: u64,
+    /// Calls and streams that run now, beyond their first step.
+    pub in_flight: u64,
+    /// Lines that were no request.
+    pub bad_frames: u64,
+    /// Bytes read.
+    pub bytes_in: u64,
+    /// Bytes written.
+    pub bytes_out: u64,
+    /// Calls ended, by the name of their code; oneway calls too, though nothing was sent.
+    pub replies: Counts,
+}

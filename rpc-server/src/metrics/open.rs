@@ -1,0 +1,158 @@
+//! The connections that are open, each with what it has carried, for whoever asks.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rpc_core::Peer;
+
+use super::get;
+
+/// The open connections, in slots that are used again: about eighty bytes for each.
+#[derive(Debug, Default)]
+pub(crate) struct OpenConnections(Mutex<Slots>);
+
+#[derive(Debug, Default)]
+struct Slots {
+    slots: Vec<Option<Arc<OpenConnection>>>,
+    free: Vec<u32>,
+}
+
+/// What a connection tells of itself. Only its own task writes here, once a turn, so its cache line stays
+/// with its thread until somebody asks.
+#[derive(Debug)]
+pub(crate) struct OpenConnection {
+    peer: Arc<Peer>,
+    opened: Instant,
+    slot: u32,
+    pub(super) in_flight: AtomicU32,
+    pub(super) requests: AtomicU64,
+    pub(super) bytes_in: AtomicU64,
+    pub(super) bytes_out: AtomicU64,
+}
+
+/// One open connection, as it is shown.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[non_exhaustive]
+pub struct ConnectionReport {
+    /// Its number, unique in this process; the log has it too.
+    pub connection: u64,
+    /// The peer's address.
+    pub peer: String,
+    /// How long it has been open, in milliseconds.
+    pub age_ms: u64,
+    /// Requests that it has carried.
+    pub requests: u64,
+    /// Calls under way, those that wait for their turn among them.
+    pub in_flight: u32,
+    /// Bytes read.
+    pub bytes_in: u64,
+    /// Bytes written.
+    pub bytes_out: u64,
+}
+
+impl OpenConnections {
+    pub(super) fn open(&self, peer: &Arc<Peer>) -> Arc<OpenConnection> {
+        let mut slots = self.lock();
+        let slot = slots.free.pop().unwrap_or_else(|| {
+            slots.slots.push(None);
+            u32::try_from(slots.slots.len() - 1).expect("descriptors are far fewer")
+        });
+        let connection = Arc::new(OpenConnection {
+            peer: Arc::clone(peer),
+            opened: Instant::now(),
+            slot,
+            in_flight: AtomicU32::new(0),
+            requests: AtomicU64::new(0),
+            bytes_in: AtomicU64::new(0),
+            bytes_out: AtomicU64::new(0),
+        });
+        slots.slots[slot as usize] = Some(Arc::clone(&connection));
+        connection
+    }
+
+    pub(super) fn close(&self, connection: &OpenConnection) {
+        let mut slots = self.lock();
+        slots.slots[connection.slot as usize] = None;
+        slots.free.push(connection.slot);
+    }
+
+    /// Those that have carried the most requests, at most so many.
+    pub(crate) fn busiest(&self, most: usize) -> Vec<ConnectionReport> {
+        let mut busiest = BinaryHeap::with_capacity(most + 1);
+        let found: Vec<_> = {
+            let slots = self.lock();
+            for (slot, connection) in slots.slots.iter().enumerate() {
+                let Some(connection) = connection else { continue };
+                // A tie goes to the one that is in front, so that the list stands still.
+                busiest.push(Reverse((get(&connection.requests), Reverse(slot))));
+                if busiest.len() > most {
+                    busiest.pop();
+                }
+            }
+            let slots = &slots.slots;
+            let sorted = busiest.into_sorted_vec().into_iter();
+            sorted.filter_map(|Reverse((_, Reverse(slot)))| slots[slot].clone()).collect()
+        };
+        found.iter().map(|connection| connection.report()).collect()
+    }
+
+    /// The lock is held for as long as it takes to open, to close or to look through the numbers, and
+    /// never over an await; a panic in between would leave slots as they are, which is sound.
+    fn lock(&self) -> MutexGuard<'_, Slots> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl OpenConnection {
+    fn report(&self) -> ConnectionReport {
+        let age: Duration = self.opened.elapsed();
+        ConnectionReport {
+            connection: self.peer.connection,
+            peer: self.peer.address.clone(),
+            age_ms: u64::try_from(age.as_millis()).unwrap_or(u64::MAX),
+            requests: get(&self.requests),
+            // Relaxed: it orders nothing else.
+            in_flight: self.in_flight.load(Ordering::Relaxed),
+            bytes_in: get(&self.bytes_in),
+            bytes_out: get(&self.bytes_out),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peer(connection: u64) -> Arc<Peer> {
+        Arc::new(Peer::new(format!("10.0.0.{connection}:1"), connection))
+    }
+
+    #[test]
+    fn the_busiest_come_first_and_closed_ones_are_gone() {
+        let open = OpenConnections::default();
+        let all: Vec<_> = (0..6).map(|n| open.open(&peer(n))).collect();
+        for (connection, requests) in all.iter().zip([5, 9, 1, 9, 0, 7]) {
+            connection.requests.store(requests, Ordering::Relaxed);
+        }
+        open.close(&all[5]);
+        let shown = |most| -> Vec<u64> { open.busiest(most).iter().map(|c| c.connection).collect() };
+        assert_eq!(shown(3), [1, 3, 0]);
+        assert_eq!(shown(100), [1, 3, 0, 2, 4]);
+        assert_eq!(shown(0), [0; 0]);
+    }
+
+    #[test]
+    fn slots_are_used_again() {
+        let open = OpenConnections::default();
+        for n in 0..1_000 {
+            let connection = open.open(&peer(n));
+            open.close(&connection);
+        }
+        assert_eq!(open.lock().slots.len(), 1);
+        assert_eq!(open.busiest(10), []);
+        assert!(size_of::<OpenConnection>() <= 72, "{}", size_of::<OpenConnection>());
+    }
+}
