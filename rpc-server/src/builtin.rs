@@ -1,5 +1,5 @@
 //! The commands that every server has: 0 `ping`, 1 `describe`, 2 `health`, 3 `stats`, and the
-//! params of 4 `cancel` and 5 `credit`, which the connection itself carries out.
+//! params of 4 `cancel` and 5 `credit`, which the connection itself carries out, as it does 6 `authenticate`.
 
 use std::sync::atomic::Ordering;
 
@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use crate::access::Gate;
 use crate::extract::{FromRequest, Params};
 use crate::metrics::{Command, CommandReport, ConnectionReport, ConnectionStats, ServerStats, WaitReport};
 use crate::server::Shared;
@@ -23,14 +24,19 @@ pub(crate) fn command(cmdid: CmdId) -> Command {
 
 /// Answers a built-in command. Its params are taken as leniently as a person types them: absent or
 /// `null` is `{}`.
-pub(crate) fn answer(request: &Request<'_>, server: &Shared, connection: ConnectionStats) -> Outcome {
+pub(crate) fn answer(
+    request: &Request<'_>,
+    server: &Shared,
+    connection: ConnectionStats,
+    gate: &Gate,
+) -> Outcome {
     match request.cmdid {
         CmdId::PING => Ok(Reply::raw(request.params.clone().into_owned())),
-        CmdId::DESCRIBE => describe(server, params::<Which>(request)?.cmdid),
+        CmdId::DESCRIBE => describe(server, params::<Which>(request)?.cmdid, gate),
         CmdId::HEALTH => health(server, params::<Whose>(request)?.service.as_deref()),
-        CmdId::STATS => stats(server, connection, params::<HowMany>(request)?.connections),
-        CmdId::AUTHENTICATE => {
-            Err(Status::unimplemented("this server wants no authentication; call without it"))
+        CmdId::STATS => {
+            let listed = params::<HowMany>(request)?.connections.filter(|_| gate.shows_others());
+            stats(server, connection, listed)
         }
         other => Err(Status::unimplemented(format!(
             "no built-in command has cmdid {other}; 0-99 are the protocol's, services begin at 100"
@@ -92,7 +98,7 @@ fn stats(server: &Shared, connection: ConnectionStats, listed: Option<usize>) ->
     }
     let metrics = &server.metrics;
     Reply::new(&Stats {
-        server: metrics.snapshot(),
+        server: metrics.snapshot(server.access.stats()),
         connection,
         commands: metrics.command_reports(),
         waits: metrics.wait_report(),
@@ -100,7 +106,8 @@ fn stats(server: &Shared, connection: ConnectionStats, listed: Option<usize>) ->
     })
 }
 
-fn describe(server: &Shared, cmdid: Option<CmdId>) -> Outcome {
+/// The commands that the caller may call.
+fn describe(server: &Shared, cmdid: Option<CmdId>, gate: &Gate) -> Outcome {
     #[derive(Serialize)]
     struct Description<'a> {
         protocol: u32,
@@ -114,7 +121,8 @@ fn describe(server: &Shared, cmdid: Option<CmdId>) -> Outcome {
     }
 
     let mut commands = descriptors();
-    commands.extend(server.routes.descriptors().into_iter().cloned());
+    let granted = server.routes.descriptors().into_iter().filter(|command| gate.lets_pass(command.cmdid));
+    commands.extend(granted.cloned());
     if let Some(cmdid) = cmdid {
         commands.retain(|command| command.cmdid == cmdid);
         if commands.is_empty() {

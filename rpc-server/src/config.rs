@@ -76,6 +76,22 @@ pub struct Config {
     /// Time that sent bytes may stay unacknowledged (`TCP_USER_TIMEOUT`), in milliseconds; 0 leaves
     /// it to the system.
     pub tcp_user_timeout_ms: u64,
+    /// Time for a TLS handshake, in milliseconds. A slower one is closed.
+    pub handshake_timeout_ms: u64,
+    /// TLS handshakes at one time. More wait for their turn, within `handshake_timeout_ms`.
+    pub handshakes_max: usize,
+    /// Where authentication is required: how long a connection may take to say who it is, in milliseconds,
+    /// before it is answered with code 16 and closed.
+    pub authentication_timeout_ms: u64,
+    /// How long the answer to a wrong token is held back, in milliseconds.
+    pub token_failure_delay_ms: u64,
+    /// Wrong tokens from one address, in `token_failures_window_ms`, after which no more are looked at: code
+    /// 8. A /64 of IPv6 counts as one address; peers on Unix sockets have none, and are not limited.
+    pub token_failures_per_address: u32,
+    /// Time in which wrong tokens of an address are counted together, in milliseconds.
+    pub token_failures_window_ms: u64,
+    /// Addresses that wrong tokens are remembered of; the oldest is forgotten for one more.
+    pub token_failure_addresses_max: usize,
 }
 
 impl Default for Config {
@@ -102,6 +118,13 @@ impl Default for Config {
             keepalive_interval_ms: 3_000,
             keepalive_probes: 3,
             tcp_user_timeout_ms: 10_000,
+            handshake_timeout_ms: 10_000,
+            handshakes_max: 1_000,
+            authentication_timeout_ms: 10_000,
+            token_failure_delay_ms: 1_000,
+            token_failures_per_address: 10,
+            token_failures_window_ms: 60_000,
+            token_failure_addresses_max: 4_096,
         }
     }
 }
@@ -112,7 +135,7 @@ impl Config {
     /// # Errors
     /// The field, what it is and what it must be.
     pub fn check(&self) -> Result<(), String> {
-        let at_least_one: [(&str, u64); 10] = [
+        let at_least_one: [(&str, u64); 15] = [
             ("frame_bytes_max", self.frame_bytes_max as u64),
             ("reply_bytes_max", self.reply_bytes_max as u64),
             ("frame_timeout_ms", self.frame_timeout_ms),
@@ -123,6 +146,11 @@ impl Config {
             ("handler_timeout_ms", self.handler_timeout_ms),
             ("output_bytes_soft_max", self.output_bytes_soft_max as u64),
             ("write_stall_timeout_ms", self.write_stall_timeout_ms),
+            ("handshake_timeout_ms", self.handshake_timeout_ms),
+            ("handshakes_max", self.handshakes_max as u64),
+            ("authentication_timeout_ms", self.authentication_timeout_ms),
+            ("token_failures_per_address", u64::from(self.token_failures_per_address)),
+            ("token_failure_addresses_max", self.token_failure_addresses_max as u64),
         ];
         if let Some((name, _)) = at_least_one.iter().find(|(_, value)| *value == 0) {
             return Err(format!("`{name}` is 0 and must be at least 1"));

@@ -31,10 +31,13 @@
 //! | --- | --- |
 //! | [`config`] | every limit, with its unit in its name |
 //! | [`server`] | builder, serving, draining |
+//! | `tls` (feature) | [`ServerTls`](tls::ServerTls): certificates, client certificates, their reload |
 //! | [`listener`] | addresses and accepting |
 //! | [`policy`] | what each listener asks of those who connect |
 //! | [`router`], [`handler`], [`extract`] | cmdid to async function, with typed arguments |
 
+#[cfg_attr(not(feature = "tls"), allow(dead_code, unused_imports, reason = "nobody has an identity then"))]
+mod access;
 mod builtin;
 mod call;
 pub mod config;
@@ -53,8 +56,13 @@ pub mod router;
 mod scratch;
 pub mod server;
 mod strangers;
+#[cfg(feature = "tls")]
+pub mod tls;
 mod workers;
 
+pub use access::{AccessStats, GrantError, Grants};
+#[cfg(feature = "tls")]
+pub use access::{Tokens, TokensError};
 pub use config::Config;
 pub use extract::{Context, FromRequest, Params, State};
 pub use handler::Handler;
@@ -67,3 +75,5 @@ pub use rpc_core::{
     Reply, Request, Service, Status,
 };
 pub use server::{Drained, Server, ServerBuilder, ServerHandle};
+#[cfg(feature = "tls")]
+pub use tls::{ClientCertificates, ServerTls, TlsError, TlsFiles};

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::listener::BoundAddress;
+#[cfg(feature = "tls")]
+use crate::tls::ServerTls;
 
 /// An address to listen on, and what is asked of those who connect there, for
 /// [`ServerBuilder::listen_with`](crate::ServerBuilder::listen_with).
@@ -34,6 +36,8 @@ pub(crate) struct Policy {
     /// In the place of the server's own.
     pub(crate) first_frame_timeout_ms: Option<u64>,
     pub(crate) allows_plaintext: bool,
+    #[cfg(feature = "tls")]
+    pub(crate) tls: Option<ServerTls>,
 }
 
 impl ListenOptions {
@@ -65,6 +69,15 @@ impl ListenOptions {
         self
     }
 
+    /// Encrypts its connections, and knows clients by their certificates where that is set. Default: bytes as
+    /// they are.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn tls(mut self, tls: ServerTls) -> Self {
+        self.policy.tls = Some(tls);
+        self
+    }
+
     /// Whether others than this machine may connect though nothing is encrypted and nobody has to say who
     /// they are. Default: false, and binding such an address fails.
     #[must_use]
@@ -74,7 +87,6 @@ impl ListenOptions {
     }
 }
 
-#[allow(dead_code, reason = "not every defence reads its part of the policy yet")]
 impl Policy {
     /// That of an address without options: whoever reaches it is welcome.
     pub(crate) fn open() -> Arc<Self> {
@@ -82,14 +94,27 @@ impl Policy {
     }
 
     /// Whether a `GET` is answered with the pages about the server.
+    #[cfg_attr(not(feature = "tls"), allow(dead_code, reason = "read by the pages"))]
     pub(crate) fn has_admin_pages(&self) -> bool {
         !self.hides_admin_pages
     }
 
+    #[allow(dead_code, reason = "read by the connection's own limit")]
     /// How long a connection may stay silent at first; `otherwise` is the server's own limit. None for ever.
     pub(crate) fn first_frame_timeout(&self, otherwise: Duration) -> Option<Duration> {
         let timeout = self.first_frame_timeout_ms.map_or(otherwise, Duration::from_millis);
         (!timeout.is_zero()).then_some(timeout)
+    }
+
+    #[cfg(feature = "tls")]
+    fn has_tls(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    #[cfg(not(feature = "tls"))]
+    #[expect(clippy::unused_self, reason = "as the one with TLS")]
+    fn has_tls(&self) -> bool {
+        false
     }
 
     /// Says no where others than this machine reach `address`, and nothing protects it.
@@ -97,7 +122,7 @@ impl Policy {
     /// # Errors
     /// The address, and the ways to make it right.
     pub(crate) fn check(&self, address: &BoundAddress) -> Result<(), String> {
-        if self.allows_plaintext || self.requires_authentication || is_local(address) {
+        if self.allows_plaintext || self.requires_authentication || self.has_tls() || is_local(address) {
             return Ok(());
         }
         Err(format!(

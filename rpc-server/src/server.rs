@@ -12,6 +12,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+#[cfg(feature = "tls")]
+use crate::access::Tokens;
+use crate::access::{Access, Grants};
 use crate::builtin;
 use crate::config::Config;
 use crate::connection;
@@ -19,6 +22,8 @@ use crate::listener::{BoundAddress, InheritedListener, Listener};
 use crate::metrics::{Metrics, ServerStats};
 use crate::policy::{ListenOptions, Policy};
 use crate::router::{Router, Routes};
+#[cfg(feature = "tls")]
+use crate::tls::ServerTls;
 use crate::workers::{WorkerListeners, Workers};
 
 /// What all connections of a server share.
@@ -28,6 +33,10 @@ pub(crate) struct Shared {
     pub(crate) name: String,
     pub(crate) version: String,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) access: Access,
+    /// The turns of TLS handshakes.
+    #[cfg(feature = "tls")]
+    pub(crate) handshakes: tokio::sync::Semaphore,
     pub(crate) is_draining: AtomicBool,
     next_connection: AtomicU64,
 }
@@ -170,7 +179,21 @@ pub struct ServerHandle {
 impl ServerHandle {
     /// What the server has counted since it started.
     pub fn stats(&self) -> ServerStats {
-        self.shared.metrics.snapshot()
+        self.shared.metrics.snapshot(self.shared.access.stats())
+    }
+
+    /// Grants commands from now on, to open connections too, in the place of all that was granted before;
+    /// `None` lets everybody call everything. A call that has started goes on.
+    pub fn set_grants(&self, grants: Option<Grants>) {
+        self.shared.access.set_grants(grants);
+    }
+
+    /// Knows these tokens from now on, in the place of all others. A connection whose token is not among
+    /// them any more is answered with code 16, and closed after `authentication_timeout_ms` unless it shows
+    /// another one of the same identity. `None` wants no tokens: `authenticate` is answered with code 12.
+    #[cfg(feature = "tls")]
+    pub fn set_tokens(&self, tokens: Option<Tokens>) {
+        self.shared.access.set_tokens(tokens);
     }
 
     /// Serves one connection over any byte stream: an in-memory pipe, a serial line, TLS of your
@@ -183,9 +206,7 @@ impl ServerHandle {
     where
         IO: AsyncRead + AsyncWrite + Unpin + Send,
     {
-        // Relaxed: only uniqueness matters.
-        let connection = self.shared.next_connection.fetch_add(1, Ordering::Relaxed);
-        let peer = Arc::new(Peer::new(peer, connection));
+        let peer = self.peer(peer);
         let Tasks { connections, drain, abort } = self.tasks.clone();
         let (shared, policy) = (Arc::clone(&self.shared), Arc::clone(&self.policy));
         connections.track_future(connection::run(io, peer, shared, policy, drain, abort))
@@ -195,7 +216,44 @@ impl ServerHandle {
     where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
+        #[cfg(feature = "tls")]
+        if let Some(tls) = self.policy.tls.clone() {
+            tokio::spawn(self.serve_tls(tls, io, peer));
+            return;
+        }
         tokio::spawn(self.serve_connection(io, peer));
+    }
+
+    #[cfg(feature = "tls")]
+    fn serve_tls<IO>(&self, tls: ServerTls, io: IO, peer: &str) -> impl Future<Output = ()> + Send + use<IO>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin + Send,
+    {
+        let peer = self.peer(peer);
+        let Tasks { connections, drain, abort } = self.tasks.clone();
+        let (shared, policy) = (Arc::clone(&self.shared), Arc::clone(&self.policy));
+        connections.track_future(async move {
+            let too_late = async {
+                drain.cancelled().await;
+                tokio::time::sleep(shared.config.goaway_grace()).await;
+            };
+            let accepted = tokio::select! {
+                // In this order, and not in a random one.
+                biased;
+                () = abort.cancelled() => None,
+                accepted = crate::tls::accept(&tls, io, &peer, &policy, &shared) => accepted,
+                () = too_late => None,
+            };
+            if let Some(stream) = accepted {
+                connection::run(stream, peer, shared, policy, drain, abort).await;
+            }
+        })
+    }
+
+    fn peer(&self, address: &str) -> Arc<Peer> {
+        // Relaxed: only uniqueness matters.
+        let connection = self.shared.next_connection.fetch_add(1, Ordering::Relaxed);
+        Arc::new(Peer::new(address, connection))
     }
 
     pub(crate) fn connections(&self) -> usize {
@@ -218,6 +276,7 @@ pub struct ServerBuilder {
     config: Config,
     routes: Option<Routes>,
     name: Option<(String, String)>,
+    access: Access,
 }
 
 impl ServerBuilder {
@@ -277,6 +336,21 @@ impl ServerBuilder {
         self
     }
 
+    /// Lets each identity call what is granted to it, and nothing else.
+    #[must_use]
+    pub fn grants(self, grants: Grants) -> Self {
+        self.access.set_grants(Some(grants));
+        self
+    }
+
+    /// Sets the tokens that connections may show with command 6, `authenticate`.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn tokens(self, tokens: Tokens) -> Self {
+        self.access.set_tokens(Some(tokens));
+        self
+    }
+
     /// Sets the commands.
     #[must_use]
     pub fn router<S: Clone + Send + Sync + 'static>(mut self, router: Router<S>) -> Self {
@@ -303,12 +377,14 @@ impl ServerBuilder {
             .unwrap_or_else(|| (env!("CARGO_PKG_NAME").to_owned(), env!("CARGO_PKG_VERSION").to_owned()));
         let (mut addresses, mut listeners) = (Vec::new(), Vec::new());
         let mut workers: Vec<WorkerListeners> = (0..self.workers).map(|_| Vec::new()).collect();
+        let mut access = self.access;
         let check = |policy: &Policy, listener: &Listener| {
             let refuse = |message| io::Error::new(io::ErrorKind::PermissionDenied, message);
             policy.check(&listener.address()).map_err(refuse)
         };
         for ListenOptions { address, policy } in self.listen {
             let is_shared = self.workers > 0;
+            access.add_listener(&policy);
             let policy = Arc::new(policy);
             let listener = Listener::bind(&address, &self.config, is_shared).await?;
             check(&policy, &listener)?;
@@ -328,6 +404,7 @@ impl ServerBuilder {
             }
         }
         for (inherited, ListenOptions { policy, .. }) in self.inherited {
+            access.add_listener(&policy);
             let policy = Arc::new(policy);
             let listener = Listener::inherit(inherited, &self.config)?;
             check(&policy, &listener)?;
@@ -348,7 +425,13 @@ impl ServerBuilder {
         // The first place is that of commands without one.
         routes.number_commands(1 + built_in.len());
         let metrics = Metrics::new(built_in.iter().chain(routes.descriptors()));
+        #[cfg(feature = "tls")]
+        let handshakes =
+            tokio::sync::Semaphore::new(self.config.handshakes_max.min(tokio::sync::Semaphore::MAX_PERMITS));
         let shared = Shared {
+            #[cfg(feature = "tls")]
+            handshakes,
+            access,
             config: self.config,
             routes,
             name,

@@ -9,7 +9,7 @@ use futures::StreamExt;
 use futures::future::{AbortHandle, Abortable};
 use rpc_core::frame::{Body, encode_failure, encode_item, encode_reply};
 use rpc_core::scope::{LazyCancellation, Scope};
-use rpc_core::{Code, Outcome, Reply, Request, Status};
+use rpc_core::{CmdId, Code, Outcome, Reply, Request, Status};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
@@ -36,6 +36,10 @@ where
         }
         if has_waited {
             self.stats.shard().waited_in_order.record(received.elapsed(), 1);
+        }
+        if request.cmdid == CmdId::AUTHENTICATE {
+            self.authenticate(cx, &request, terms);
+            return;
         }
         if let Some(outcome) = self.outcome_without_handler(&request, has_waited) {
             self.end(&terms, outcome);
@@ -66,7 +70,8 @@ where
             )));
         }
         if request.cmdid.is_built_in() {
-            return Some(builtin::answer(request, &self.shared, self.stats.stats(self.in_flight())));
+            let stats = self.stats.stats(self.in_flight());
+            return Some(builtin::answer(request, &self.shared, stats, &self.door.gate));
         }
         None
     }

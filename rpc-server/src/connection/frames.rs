@@ -42,7 +42,11 @@ where
             Some(id) => self.handle(id).is_none(),
             None => !self.ordered_runs && self.ordered.is_empty(),
         };
-        if !may_start || request.cmdid.is_built_in() || request.timeout == Some(Duration::ZERO) {
+        if !may_start
+            || !self.door.gate.lets_pass(request.cmdid)
+            || request.cmdid.is_built_in()
+            || request.timeout == Some(Duration::ZERO)
+        {
             return false;
         }
         self.set_deadline(&mut request, received);
@@ -112,6 +116,10 @@ where
                 self.enter(Phase::Finishing, None);
                 return;
             }
+        }
+        if !self.door.gate.lets_pass(request.cmdid) {
+            self.refuse(&request);
+            return;
         }
         if self.control(&request) {
             return;

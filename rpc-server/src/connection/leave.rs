@@ -95,7 +95,13 @@ where
 
     /// Does what it is time for. Ready where that changed something.
     pub(super) fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let deadlines = [self.line_deadline, self.stall_deadline, self.phase_deadline, self.retire_deadline];
+        let deadlines = [
+            self.line_deadline,
+            self.stall_deadline,
+            self.phase_deadline,
+            self.retire_deadline,
+            self.door.deadline,
+        ];
         let next = deadlines.into_iter().flatten().min();
         let Some(next) = next else {
             self.timer = None;
@@ -133,6 +139,8 @@ where
             }
         } else if is_past(self.retire_deadline) {
             self.retire();
+        } else if is_past(self.door.deadline) {
+            self.not_authenticated_in_time();
         }
     }
 }

@@ -7,6 +7,7 @@
 
 mod calls;
 mod frames;
+mod gate;
 mod leave;
 mod read;
 mod write;
@@ -86,8 +87,8 @@ struct Connection<IO> {
     peer: Arc<Peer>,
     shared: Arc<Shared>,
     /// What its listener asks of it.
-    #[allow(dead_code, reason = "not every defence reads its part of the policy yet")]
     policy: Arc<Policy>,
+    door: gate::Door,
 
     lines: LineDecoder,
     /// What was read and not executed: a part of a line, or whole lines that wait for room.
@@ -211,6 +212,7 @@ where
             lines: LineDecoder::new(shared.config.frame_bytes_max),
             shared,
             policy,
+            door: gate::Door::default(),
             input: Vec::new(),
             lines_wait_for: None,
             line_deadline: None,
@@ -242,6 +244,7 @@ where
             self.output = scratch::take_output();
         }
         for _ in 0..TURNS_PER_POLL {
+            self.look_after_gate();
             self.poll_drain(cx);
             self.end_calls(cx);
             self.continue_ordered(cx);

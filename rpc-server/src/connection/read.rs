@@ -49,7 +49,13 @@ where
         let mut scratch = scratch::take();
         let read = self.read_and_execute(cx, &mut scratch);
         scratch::give_back(scratch);
-        match ready!(read)? {
+        let read = match ready!(read) {
+            // A TLS peer that ends its stream without a goodbye: a line is whole or it is not, so nothing
+            // can be cut short unnoticed.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => 0,
+            read => read?,
+        };
+        match read {
             0 => self.peer_has_ended(),
             n => {
                 self.stats.read(n);

@@ -14,6 +14,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use rpc_core::{Code, Descriptor};
 use serde::Serialize;
 
+use crate::access::AccessStats;
+
 pub(crate) use histogram::{Histogram, Latencies};
 pub(crate) use ledger::{ConnectionStats, Ledger, Run};
 pub use open::ConnectionReport;
@@ -138,7 +140,7 @@ impl Metrics {
         add(&self.verdicts[usize::from(code_index(code))], 1);
     }
 
-    pub(crate) fn snapshot(&self) -> ServerStats {
+    pub(crate) fn snapshot(&self, access: AccessStats) -> ServerStats {
         let mut replies: Vec<u64> = self.verdicts.iter().map(get).collect();
         let mut in_flight = 0_u64;
         for command in self.shards.iter().flat_map(|shard| &shard.commands) {
@@ -161,6 +163,7 @@ impl Metrics {
             bytes_in: sum(|shard| &shard.bytes_in),
             bytes_out: sum(|shard| &shard.bytes_out),
             replies: by_name(replies.into_iter()),
+            access,
         }
     }
 
@@ -273,4 +276,6 @@ pub struct ServerStats {
     pub bytes_out: u64,
     /// Calls ended, by the name of their code; oneway calls too, though nothing was sent.
     pub replies: Counts,
+    /// What was asked and refused at the door.
+    pub access: AccessStats,
 }

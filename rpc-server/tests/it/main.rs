@@ -1,5 +1,7 @@
 //! The server from outside: bytes in, bytes out.
 
+#[cfg(feature = "tls")]
+mod access;
 mod calls;
 #[cfg(feature = "daemon")]
 mod conformance;
@@ -11,6 +13,8 @@ mod flow;
 mod listener;
 #[cfg(feature = "daemon")]
 mod log_service;
+#[cfg(feature = "daemon")]
+mod logged;
 mod metrics;
 mod retire;
 mod rig;

@@ -1,0 +1,220 @@
+//! Who may call what: identities, shown by a certificate or a token, and what is granted to them.
+
+pub(crate) mod audit;
+mod failures;
+mod grants;
+mod stats;
+#[cfg(feature = "tls")]
+mod tokens;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use rpc_core::{CmdId, Peer, Status};
+
+use crate::config::Config;
+use crate::metrics::add;
+use crate::policy::Policy;
+#[cfg(feature = "tls")]
+use crate::tls::ServerTls;
+
+use failures::Failures;
+pub(crate) use grants::CommandSet;
+pub use grants::{GrantError, Grants};
+pub(crate) use stats::AccessCounters;
+pub use stats::AccessStats;
+#[cfg(feature = "tls")]
+pub use tokens::{Tokens, TokensError};
+
+/// What a server knows of its callers. All of it may change while it serves.
+#[derive(Default)]
+pub(crate) struct Access {
+    /// Raised with each change, so that a connection sees with one load whether it must look again.
+    generation: AtomicU64,
+    /// None where nothing is granted to anybody in particular: then all may call all.
+    grants: RwLock<Option<Arc<Grants>>>,
+    #[cfg(feature = "tls")]
+    tokens: RwLock<Option<Arc<Tokens>>>,
+    failures: Mutex<Failures>,
+    pub(crate) counters: AccessCounters,
+    /// Those of the listeners.
+    #[cfg(feature = "tls")]
+    certificates: Vec<ServerTls>,
+}
+
+/// What a connection may call now.
+#[derive(Clone, Default)]
+pub(crate) enum Gate {
+    /// Everything: the way of a server without grants.
+    #[default]
+    Open,
+    /// Nothing, before it has said who it is.
+    Closed,
+    /// What was granted to it.
+    Granted(Arc<CommandSet>),
+}
+
+/// A token that was taken, to be told apart once tokens change.
+#[cfg(feature = "tls")]
+pub(crate) type TokenHash = [u8; 32];
+#[cfg(not(feature = "tls"))]
+pub(crate) type TokenHash = std::convert::Infallible;
+
+/// How a token was received.
+pub(crate) enum Verdict {
+    /// It is this identity's.
+    Known(Arc<str>, TokenHash),
+    /// Answered, after a while.
+    Refused(Status, Duration),
+    /// This server has no tokens.
+    NotWanted,
+}
+
+impl Gate {
+    /// Whether the command passes without a look at its params.
+    pub(crate) fn lets_pass(&self, cmdid: CmdId) -> bool {
+        match self {
+            Self::Open => true,
+            Self::Closed => matches!(cmdid, CmdId::PING | CmdId::AUTHENTICATE),
+            // They tell of the server and of the caller's own connection.
+            Self::Granted(commands) => cmdid.is_built_in() || commands.has(cmdid.number()),
+        }
+    }
+
+    /// Whether `stats` lists the connections of others: where there are grants, to who has one for it.
+    pub(crate) fn shows_others(&self) -> bool {
+        match self {
+            Self::Open => true,
+            Self::Closed => false,
+            Self::Granted(commands) => commands.has(CmdId::STATS.number()),
+        }
+    }
+
+    /// Why a command did not pass.
+    pub(crate) fn refusal(&self, peer: &Peer, cmdid: CmdId) -> Status {
+        match (self, peer.identity()) {
+            (Self::Closed, _) => Status::unauthenticated(
+                "this connection has not said who it is; command 6 `authenticate` comes first, or a \
+                 client certificate",
+            ),
+            (_, Some(identity)) => {
+                Status::permission_denied(format!("`{identity}` has no grant for command {cmdid}"))
+            }
+            (_, None) => Status::permission_denied(format!(
+                "nobody in particular has a grant for command {cmdid}; say who you are first, with command 6 \
+                 `authenticate` or a client certificate"
+            )),
+        }
+    }
+}
+
+impl Access {
+    /// What the gates of connections were made from; another number means that there is something new.
+    pub(crate) fn generation(&self) -> u64 {
+        // Relaxed: who changes something does not wait for others to see it.
+        self.generation.load(Ordering::Relaxed)
+    }
+
+    /// Notes what a listener has that is to be seen from outside.
+    #[cfg(feature = "tls")]
+    pub(crate) fn add_listener(&mut self, policy: &Policy) {
+        self.certificates.extend(policy.tls.clone());
+    }
+
+    #[cfg(not(feature = "tls"))]
+    #[expect(clippy::unused_self, reason = "as the one with TLS")]
+    pub(crate) fn add_listener(&mut self, _policy: &Policy) {}
+
+    pub(crate) fn stats(&self) -> AccessStats {
+        let certificate_expires_unix_seconds = self.certificate_expires();
+        AccessStats { certificate_expires_unix_seconds, ..self.counters.snapshot() }
+    }
+
+    #[cfg(feature = "tls")]
+    fn certificate_expires(&self) -> u64 {
+        let first = self.certificates.iter().map(ServerTls::expires).min();
+        let since_epoch = first.and_then(|first| first.duration_since(std::time::UNIX_EPOCH).ok());
+        since_epoch.map_or(0, |since| since.as_secs())
+    }
+
+    #[cfg(not(feature = "tls"))]
+    #[expect(clippy::unused_self, reason = "as the one with TLS")]
+    fn certificate_expires(&self) -> u64 {
+        0
+    }
+
+    fn changed(&self) {
+        self.generation.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_grants(&self, grants: Option<Grants>) {
+        *self.grants.write().unwrap_or_else(PoisonError::into_inner) = grants.map(Arc::new);
+        self.changed();
+    }
+
+    #[cfg(feature = "tls")]
+    pub(crate) fn set_tokens(&self, tokens: Option<Tokens>) {
+        *self.tokens.write().unwrap_or_else(PoisonError::into_inner) = tokens.map(Arc::new);
+        self.changed();
+    }
+
+    /// What a connection may call. `token` is the one that it has shown, which may be one no longer.
+    pub(crate) fn gate(&self, policy: &Policy, peer: &Peer, token: Option<&TokenHash>) -> Gate {
+        if policy.requires_authentication && peer.identity().is_none() || self.is_revoked(token) {
+            return Gate::Closed;
+        }
+        let grants = self.grants.read().unwrap_or_else(PoisonError::into_inner);
+        grants.as_ref().map_or(Gate::Open, |grants| Gate::Granted(grants.of(peer.identity())))
+    }
+
+    #[cfg(feature = "tls")]
+    fn is_revoked(&self, token: Option<&TokenHash>) -> bool {
+        let tokens = self.tokens.read().unwrap_or_else(PoisonError::into_inner);
+        token.is_some_and(|token| !tokens.as_ref().is_some_and(|tokens| tokens.has(token)))
+    }
+
+    #[cfg(not(feature = "tls"))]
+    #[expect(clippy::unused_self, reason = "as the one with tokens")]
+    fn is_revoked(&self, _token: Option<&TokenHash>) -> bool {
+        false
+    }
+
+    #[cfg(not(feature = "tls"))]
+    #[expect(clippy::unused_self, reason = "as the one with tokens")]
+    pub(crate) fn verify(&self, _token: &str, _peer: &Peer, _config: &Config) -> Verdict {
+        Verdict::NotWanted
+    }
+
+    /// Looks a token up.
+    #[cfg(feature = "tls")]
+    pub(crate) fn verify(&self, token: &str, peer: &Peer, config: &Config) -> Verdict {
+        let tokens = self.tokens.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(tokens) = tokens else { return Verdict::NotWanted };
+        if let Some(status) = self.too_many_failures(peer, config) {
+            return Verdict::Refused(status, Duration::ZERO);
+        }
+        if let Some((identity, hash)) = tokens.find(token) {
+            return Verdict::Known(identity, hash);
+        }
+        add(&self.counters.token_failures, 1);
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner).note(peer, config, Instant::now());
+        audit::token_refused(peer);
+        let status = Status::unauthenticated("this token is not known to the server");
+        Verdict::Refused(status, Duration::from_millis(config.token_failure_delay_ms))
+    }
+
+    #[cfg(feature = "tls")]
+    fn too_many_failures(&self, peer: &Peer, config: &Config) -> Option<Status> {
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let again = failures.blocked_for(peer, config, Instant::now())?;
+        add(&self.counters.token_failures_limited, 1);
+        let limit = config.token_failures_per_address;
+        audit::tokens_limited(peer, limit);
+        let message = format!(
+            "no token is looked at: this address has sent `token_failures_per_address` ({limit}) wrong ones \
+             within `token_failures_window_ms`"
+        );
+        Some(Status::resource_exhausted(message).with_rejected().with_retry_after(again))
+    }
+}

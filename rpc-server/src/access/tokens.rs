@@ -1,0 +1,207 @@
+//! Tokens: only their hashes are kept.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use ring::digest::{SHA256, digest};
+use subtle::{ConditionallySelectable, ConstantTimeEq};
+
+use super::TokenHash;
+
+/// Characters that a token has at least: 128 bits in base64 without padding. Of fewer, the hash could be
+/// turned back by trying.
+const TOKEN_CHARS_MIN: usize = 22;
+
+/// No token is longer; one that is need not be hashed.
+const TOKEN_BYTES_MAX: usize = 4096;
+
+/// Longest file of tokens, in bytes: some ten thousand of them.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// The tokens that a server knows, by their SHA-256, and whose they are.
+///
+/// As text: one line for each, the identity, white space, and 64 hexadecimal digits. An identity may have
+/// several, so that one can follow another. Empty lines, and those that begin with `#`, say nothing.
+///
+/// A plain hash is right for what nobody can guess: a token is 128 random bits or more, and no password.
+///
+/// ```
+/// use rpc_server::Tokens;
+///
+/// let line = format!("order-service {}", Tokens::hash("9hAJsTMQHs3cA2BnMYD8oA7zKk7uE9iC").unwrap());
+/// let tokens = Tokens::parse(&line)?;
+/// # let _ = tokens;
+/// # Ok::<(), rpc_server::TokensError>(())
+/// ```
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Tokens(BTreeMap<TokenHash, Arc<str>>);
+
+impl Tokens {
+    /// Reads tokens from text.
+    ///
+    /// # Errors
+    /// The line's number, and what is wrong with it; never the hash.
+    pub fn parse(text: &str) -> Result<Self, TokensError> {
+        let mut tokens = BTreeMap::new();
+        let lines = text.lines().enumerate().map(|(index, line)| (index + 1, line.trim()));
+        for (number, line) in lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#')) {
+            let wrong = |what| TokensError(format!("line {number}: {what}"));
+            let mut words = line.split_whitespace();
+            let (Some(identity), Some(hash), None) = (words.next(), words.next(), words.next()) else {
+                return Err(wrong("must be an identity and a token's hash, as `order-service 5e88…`"));
+            };
+            let hash = parse_hash(hash).ok_or_else(|| {
+                wrong("the hash must be 64 hexadecimal digits, as `rpc-server --hash-token` prints")
+            })?;
+            match tokens.insert(hash, Arc::from(identity)) {
+                Some(other) if *other != *identity => {
+                    return Err(wrong("the same token is another identity's already"));
+                }
+                _ => {}
+            }
+        }
+        Ok(Self(tokens))
+    }
+
+    /// Reads a file of tokens.
+    ///
+    /// # Errors
+    /// The file, and why it cannot be read, or what is wrong in it. A file that everybody may write is
+    /// refused.
+    pub fn load(file: &Path) -> Result<Self, TokensError> {
+        let named = |what: &dyn fmt::Display| TokensError(format!("{}: {what}", file.display()));
+        let read = || -> io::Result<String> {
+            let about = std::fs::metadata(file)?;
+            if about.len() > FILE_BYTES_MAX {
+                return Err(io::Error::other(format!("is longer than {FILE_BYTES_MAX} bytes")));
+            }
+            #[cfg(unix)]
+            {
+                let mode = std::os::unix::fs::PermissionsExt::mode(&about.permissions()) & 0o7777;
+                if mode & 0o002 != 0 {
+                    let message = format!("everybody may write it (mode {mode:04o}); make that 0640 or less");
+                    return Err(io::Error::other(message));
+                }
+            }
+            std::fs::read_to_string(file)
+        };
+        let text = read().map_err(|error| named(&error))?;
+        Self::parse(&text).map_err(|error| named(&error))
+    }
+
+    /// The hash of a token, as it stands in a file; none where the token is too short to be a good one
+    /// (22 characters, which is 128 bits in base64).
+    pub fn hash(token: &str) -> Option<String> {
+        (token.chars().count() >= TOKEN_CHARS_MIN)
+            .then(|| hash_of(token).iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}")))
+    }
+
+    /// Whose the token is. It takes as long whichever it is, and for a wrong one.
+    pub(super) fn find(&self, token: &str) -> Option<(Arc<str>, TokenHash)> {
+        if token.len() > TOKEN_BYTES_MAX {
+            return None;
+        }
+        let hash = hash_of(token);
+        let mut found = u64::MAX;
+        for (index, known) in (0_u64..).zip(self.0.keys()) {
+            found.conditional_assign(&index, known.as_slice().ct_eq(&hash));
+        }
+        let index = usize::try_from(found).ok()?;
+        self.0.values().nth(index).map(|identity| (Arc::clone(identity), hash))
+    }
+
+    pub(super) fn has(&self, hash: &TokenHash) -> bool {
+        self.0.contains_key(hash)
+    }
+}
+
+/// Shows how many there are, and none of them.
+impl fmt::Debug for Tokens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tokens").field("len", &self.0.len()).finish_non_exhaustive()
+    }
+}
+
+fn hash_of(token: &str) -> TokenHash {
+    digest(&SHA256, token.as_bytes()).as_ref().try_into().expect("SHA-256 has 32 bytes")
+}
+
+fn parse_hash(text: &str) -> Option<TokenHash> {
+    if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
+    let mut hash = [0; 32];
+    for (index, byte) in hash.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(&text[index * 2..index * 2 + 2], 16).ok()?;
+    }
+    Some(hash)
+}
+
+/// Why tokens cannot be read; one line for an operator.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokensError(String);
+
+impl fmt::Display for TokensError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for TokensError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FIRST: &str = "first-token-of-orders-0123456789";
+    const SECOND: &str = "second-token-of-orders-0123456789";
+    const OTHER: &str = "token-of-billing-0123456789abcdef";
+
+    #[test]
+    fn a_token_is_found_by_its_hash_and_whose_it_is() {
+        let hash = |token| Tokens::hash(token).unwrap();
+        let text = format!(
+            "# tokens\n\norders {}\n  orders\t{}  \nbilling {}\n",
+            hash(FIRST),
+            hash(SECOND).to_uppercase(),
+            hash(OTHER)
+        );
+        let tokens = Tokens::parse(&text).unwrap();
+        let whose = |token: &str| tokens.find(token).map(|(identity, _)| identity.to_string());
+        assert_eq!(whose(FIRST).as_deref(), Some("orders"));
+        assert_eq!(whose(SECOND).as_deref(), Some("orders"));
+        assert_eq!(whose(OTHER).as_deref(), Some("billing"));
+        assert_eq!(whose("first-token-of-orders-012345678"), None);
+        assert_eq!(whose(&hash(FIRST)), None, "the hash is no token");
+        assert_eq!(whose(&"x".repeat(TOKEN_BYTES_MAX + 1)), None);
+        assert_eq!(Tokens::default().find(FIRST), None);
+        assert!(!format!("{tokens:?}").contains(&hash(FIRST)[..8]));
+    }
+
+    #[test]
+    fn the_hash_is_sha_256() {
+        // What `printf %s correct-horse-battery-staple | sha256sum` prints.
+        let expected = "87cbebfeebc05f7c54ac9336c4b4bbec831227a641951a4bde7edd56020f8590";
+        assert_eq!(Tokens::hash("correct-horse-battery-staple").as_deref(), Some(expected));
+        assert_eq!(Tokens::hash("too-short"), None);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_by_its_line_without_the_hash() {
+        let hash = Tokens::hash(FIRST).unwrap();
+        for (text, part) in [
+            ("orders".to_owned(), "line 1: must be an identity and a token's hash"),
+            (format!("\norders {hash} x"), "line 2: must be an identity"),
+            (format!("orders {}", &hash[1..]), "line 1: the hash must be 64 hexadecimal digits"),
+            (format!("a {hash}\nb {hash}"), "line 2: the same token is another identity's already"),
+        ] {
+            let message = Tokens::parse(&text).unwrap_err().to_string();
+            assert!(message.contains(part) && !message.contains(&hash[1..9]), "{message}");
+        }
+        let missing = Tokens::load(Path::new("/nowhere/tokens")).unwrap_err().to_string();
+        assert!(missing.starts_with("/nowhere/tokens: "), "{missing}");
+    }
+}

@@ -1,0 +1,124 @@
+//! What the peer may call: until it has said who it is, and after.
+
+use std::sync::Arc;
+use std::task::Context;
+use std::time::Duration;
+
+use futures::FutureExt;
+use rpc_core::scope::LazyCancellation;
+use rpc_core::{CmdId, Outcome, Reply, Request, Status};
+use serde::Deserialize;
+use serde_json::json;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Instant;
+
+use super::{Connection, Phase};
+use crate::access::{Gate, TokenHash, Verdict, audit};
+use crate::call::{Call, Terms};
+use crate::metrics::add;
+
+/// The door of a connection: what passes now, and how it came to that.
+#[derive(Default)]
+pub(super) struct Door {
+    pub(super) gate: Gate,
+    /// What the gate was made from.
+    generation: Option<u64>,
+    /// The token that the peer has shown. Most show none.
+    token: Option<Box<TokenHash>>,
+    /// Whether a refusal was logged: one is enough to know.
+    was_refused: bool,
+    /// When the peer should have said who it is.
+    pub(super) deadline: Option<Instant>,
+}
+
+impl<IO> Connection<IO>
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+{
+    /// Looks whether tokens or grants are others than when the gate was made.
+    pub(super) fn look_after_gate(&mut self) {
+        if self.door.generation != Some(self.shared.access.generation()) {
+            self.set_gate();
+        }
+    }
+
+    fn set_gate(&mut self) {
+        // Read first: what changes in between is seen at the next look.
+        self.door.generation = Some(self.shared.access.generation());
+        self.door.gate = self.shared.access.gate(&self.policy, &self.peer, self.door.token.as_deref());
+        if matches!(self.door.gate, Gate::Closed) {
+            let limit = Duration::from_millis(self.shared.config.authentication_timeout_ms);
+            self.door.deadline.get_or_insert_with(|| Instant::now() + limit);
+        } else {
+            self.door.deadline = None;
+        }
+    }
+
+    /// Answers a call that the gate holds back; its params were not looked at.
+    pub(super) fn refuse(&mut self, request: &Request<'_>) {
+        let status = self.door.gate.refusal(&self.peer, request.cmdid);
+        let counters = &self.shared.access.counters;
+        match self.door.gate {
+            Gate::Closed => add(&counters.unauthenticated_calls, 1),
+            Gate::Open | Gate::Granted(_) => add(&counters.calls_without_grant, 1),
+        }
+        if !std::mem::replace(&mut self.door.was_refused, true) {
+            audit::command_refused(&self.peer, request.cmdid);
+        }
+        if request.oneway || matches!(request.cmdid, CmdId::CANCEL | CmdId::CREDIT) {
+            self.shared.metrics.verdict(status.code());
+        } else {
+            self.verdict(request.id, &status);
+        }
+    }
+
+    /// Takes a token. A wrong one is answered later, by a call that only waits.
+    pub(super) fn authenticate(&mut self, cx: &mut Context<'_>, request: &Request<'_>, terms: Terms) {
+        #[derive(Deserialize)]
+        struct Authenticate {
+            token: String,
+        }
+        let Ok(Authenticate { token }) = request.params.decode() else {
+            // Without the reader's own words, which may hold a part of the token.
+            let message = "`params` must be an object with the `token`, a string: {\"token\":\"…\"}";
+            return self.end(&terms, Err(Status::invalid_argument(message)));
+        };
+        let outcome = match self.shared.access.verify(&token, &self.peer, &self.shared.config) {
+            Verdict::NotWanted => {
+                Err(Status::unimplemented("this server knows no tokens; call without `authenticate`"))
+            }
+            Verdict::Known(identity, token) => self.identify(&identity, token),
+            Verdict::Refused(status, after) => {
+                let wait = async move {
+                    tokio::time::sleep(after).await;
+                    Err(status)
+                };
+                return self.poll_call(cx, Call::new(terms, wait.boxed(), LazyCancellation::default()));
+            }
+        };
+        self.end(&terms, outcome);
+    }
+
+    fn identify(&mut self, identity: &Arc<str>, token: TokenHash) -> Outcome {
+        let holds = self.peer.set_identity(Arc::clone(identity));
+        if *holds != **identity {
+            let message = format!("this connection is `{holds}` already, and stays it");
+            return Err(Status::failed_precondition(message));
+        }
+        add(&self.shared.access.counters.authentications, 1);
+        audit::identified(&self.peer, audit::By::Token);
+        self.door.token = Some(Box::new(token));
+        self.set_gate();
+        Reply::new(&json!({ "identity": **identity }))
+    }
+
+    pub(super) fn not_authenticated_in_time(&mut self) {
+        self.door.deadline = None;
+        let limit = self.shared.config.authentication_timeout_ms;
+        add(&self.shared.access.counters.authentication_timeouts, 1);
+        audit::not_authenticated_in_time(&self.peer, limit);
+        let message = format!("not authenticated within `authentication_timeout_ms` of {limit} ms");
+        self.verdict(None, &Status::unauthenticated(message));
+        self.enter(Phase::Finishing, None);
+    }
+}

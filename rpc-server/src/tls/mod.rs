@@ -1,0 +1,229 @@
+//! TLS: certificates that may change while the server serves, and the handshake.
+//!
+//! TLS 1.3 and 1.2, nothing older, by rustls with ring: it needs a C compiler and no other tool, and builds in
+//! seconds, where aws-lc-rs, rustls' default, builds a whole library. Sessions are not resumed: connections
+//! live long, and each one's certificate is looked at.
+
+mod certificate;
+mod files;
+mod handshake;
+mod refusal;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rustls::RootCertStore;
+use rustls::crypto::ring::default_provider;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::version::{TLS12, TLS13};
+
+pub(crate) use handshake::accept;
+
+/// What a client that knows this protocol names in its hello (ALPN, RFC 7301). One that names nothing is
+/// served too.
+pub const ALPN: &[u8] = b"ndjson-rpc/1";
+
+/// What a browser or `curl` names to see the pages about the server.
+const ALPN_HTTP: &[u8] = b"http/1.1";
+
+/// How long before its end a certificate is worth a warning.
+const EXPIRES_SOON: Duration = Duration::from_secs(14 * 24 * 3600);
+
+/// Where a listener's certificates are, in PEM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The server's certificate, then those that lead from it to an authority.
+    pub certificate: PathBuf,
+    /// Its private key: PKCS #8, PKCS #1 or SEC 1. It must not be readable for everybody.
+    pub key: PathBuf,
+    /// Certificates of the authorities whose clients are known; none without client certificates.
+    pub client_ca: Option<PathBuf>,
+    /// Whether a client shows a certificate.
+    pub client_certificates: ClientCertificates,
+}
+
+/// Whether a client shows a certificate.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "daemon", derive(schemars::JsonSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum ClientCertificates {
+    /// It is not asked for one.
+    #[default]
+    Off,
+    /// It may; a wrong one is refused.
+    Optional,
+    /// It must.
+    Required,
+}
+
+/// TLS of a listener, for [`ListenOptions::tls`](crate::ListenOptions::tls). A clone shares its certificates
+/// with the original: [`reload`](Self::reload) counts for all.
+///
+/// # Identity
+/// A client's certificate says who the client is: by the first URI among its alternative names (a SPIFFE ID,
+/// for example), else by the first DNS name there, else by its common name.
+#[derive(Clone)]
+pub struct ServerTls(Arc<Inner>);
+
+struct Inner {
+    files: TlsFiles,
+    current: RwLock<Current>,
+}
+
+/// What is read from the files, all of it at once.
+#[derive(Clone)]
+struct Current {
+    /// What is served beside the pages, and without them.
+    with_pages: Arc<rustls::ServerConfig>,
+    without_pages: Arc<rustls::ServerConfig>,
+    chain: Vec<Vec<u8>>,
+    expires: SystemTime,
+}
+
+impl ServerTls {
+    /// Reads the files.
+    ///
+    /// # Errors
+    /// The file, what is wrong with it, and what would be right: unreadable, no PEM, a key that everybody
+    /// may read or that is not the certificate's. An expired certificate is warned of, and served.
+    pub fn load(files: TlsFiles) -> Result<Self, TlsError> {
+        let current = Current::read(&files)?;
+        current.warn_if_old(&files);
+        Ok(Self(Arc::new(Inner { files, current: RwLock::new(current) })))
+    }
+
+    /// Reads the files again: connections that come after it are served with what is there now, open ones
+    /// stay as they are. Returns whether the certificate is another one.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load); what was loaded before stays.
+    pub fn reload(&self) -> Result<bool, TlsError> {
+        let next = Current::read(&self.0.files)?;
+        next.warn_if_old(&self.0.files);
+        let mut current = self.0.current.write().unwrap_or_else(PoisonError::into_inner);
+        let is_other = next.chain != current.chain;
+        *current = next;
+        Ok(is_other)
+    }
+
+    /// When the server's certificate expires.
+    pub fn expires(&self) -> SystemTime {
+        self.current().expires
+    }
+
+    /// Where its certificates come from.
+    pub fn files(&self) -> &TlsFiles {
+        &self.0.files
+    }
+
+    pub(crate) fn requires_certificate(&self) -> bool {
+        self.0.files.client_certificates == ClientCertificates::Required
+    }
+
+    fn config(&self, has_pages: bool) -> Arc<rustls::ServerConfig> {
+        let current = self.current();
+        if has_pages { current.with_pages } else { current.without_pages }
+    }
+
+    fn current(&self) -> Current {
+        self.0.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl fmt::Debug for ServerTls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerTls").field("files", &self.0.files).finish_non_exhaustive()
+    }
+}
+
+impl Current {
+    fn read(files: &TlsFiles) -> Result<Self, TlsError> {
+        let chain = files::certificates(&files.certificate)?;
+        let key = files::key(&files.key)?;
+        let wrong = |error: &dyn fmt::Display| TlsError::new(&files.certificate, error);
+        let validity = certificate::validity(&chain[0]).map_err(|error| wrong(&error))?;
+        let ders = chain.iter().map(|der| der.to_vec()).collect();
+        let provider = Arc::new(default_provider());
+        let builder = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_protocol_versions(&[&TLS13, &TLS12])
+            .map_err(|error| wrong(&error))?;
+        let builder = match client_verifier(files, provider)? {
+            Some(verifier) => builder.with_client_cert_verifier(verifier),
+            None => builder.with_no_client_auth(),
+        };
+        let mut config = builder.with_single_cert(chain, key).map_err(|error| match error {
+            rustls::Error::InconsistentKeys(_) => {
+                let certificate = files.certificate.display();
+                TlsError::new(&files.key, &format!("is not the key of the certificate in {certificate}"))
+            }
+            error => wrong(&error),
+        })?;
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+        config.alpn_protocols = vec![ALPN.to_vec()];
+        let without_pages = Arc::new(config.clone());
+        config.alpn_protocols.push(ALPN_HTTP.to_vec());
+        Ok(Self { with_pages: Arc::new(config), without_pages, chain: ders, expires: validity.until })
+    }
+
+    fn warn_if_old(&self, files: &TlsFiles) {
+        let file = files.certificate.display();
+        let until = self.expires.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        match self.expires.duration_since(SystemTime::now()) {
+            Err(_) => tracing::error!(
+                %file,
+                expired_unix_seconds = until,
+                "THE CERTIFICATE HAS EXPIRED: clients refuse this server until it is renewed"
+            ),
+            Ok(left) if left < EXPIRES_SOON => {
+                let days = left.as_secs() / 86_400;
+                tracing::warn!(%file, days, "the certificate expires soon");
+            }
+            Ok(_) => {}
+        }
+    }
+}
+
+fn client_verifier(
+    files: &TlsFiles,
+    provider: Arc<rustls::crypto::CryptoProvider>,
+) -> Result<Option<Arc<dyn ClientCertVerifier>>, TlsError> {
+    if files.client_certificates == ClientCertificates::Off {
+        return Ok(None);
+    }
+    let Some(file) = &files.client_ca else {
+        let message = "client certificates need `client_ca_file`, the authorities that they come from";
+        return Err(TlsError(message.into()));
+    };
+    let mut roots = RootCertStore::empty();
+    for certificate in files::certificates(file)? {
+        roots.add(certificate).map_err(|error| TlsError::new(file, &error))?;
+    }
+    let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+    let builder = match files.client_certificates {
+        ClientCertificates::Required => builder,
+        ClientCertificates::Optional | ClientCertificates::Off => builder.allow_unauthenticated(),
+    };
+    builder.build().map(Some).map_err(|error| TlsError::new(file, &error))
+}
+
+/// Why certificates cannot be used; one line for an operator.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsError(String);
+
+impl TlsError {
+    fn new(file: &std::path::Path, what: &dyn fmt::Display) -> Self {
+        Self(format!("{}: {what}", file.display()))
+    }
+}
+
+impl fmt::Display for TlsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for TlsError {}

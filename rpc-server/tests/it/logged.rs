@@ -1,0 +1,58 @@
+//! What the server logs, as text.
+
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+
+use tracing::subscriber::DefaultGuard;
+
+/// The log of this thread for as long as this lives.
+pub(crate) struct Logged {
+    text: Arc<Mutex<Vec<u8>>>,
+    _guard: DefaultGuard,
+}
+
+#[derive(Clone)]
+struct Memory(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Memory {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Logged {
+    pub(crate) fn begin() -> Self {
+        let text = Arc::<Mutex<Vec<u8>>>::default();
+        let memory = Memory(Arc::clone(&text));
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::TRACE)
+            .with_ansi(false)
+            .with_writer(move || memory.clone())
+            .finish();
+        Self { text, _guard: tracing::subscriber::set_default(subscriber) }
+    }
+
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8(self.text.lock().unwrap().clone()).unwrap()
+    }
+
+    /// Waits until something is logged that contains `part`, and returns its line.
+    pub(crate) async fn line_with(&self, part: &str) -> String {
+        let find = || self.text().lines().find(|line| line.contains(part)).map(str::to_owned);
+        let waiting = async {
+            loop {
+                if let Some(line) = find() {
+                    return line;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        let found = tokio::time::timeout(std::time::Duration::from_secs(60), waiting).await;
+        found.unwrap_or_else(|_| panic!("{part:?} is not in the log:\n{}", self.text()))
+    }
+}
