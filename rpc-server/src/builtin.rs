@@ -98,7 +98,7 @@ fn stats(server: &Shared, connection: ConnectionStats, listed: Option<usize>) ->
     }
     let metrics = &server.metrics;
     Reply::new(&Stats {
-        server: metrics.snapshot(server.access.stats()),
+        server: server.stats(),
         connection,
         commands: metrics.command_reports(),
         waits: metrics.wait_report(),

@@ -15,7 +15,7 @@ use rpc_core::scope::LazyCancellation;
 use rpc_core::{CmdId, Outcome, RawJson, Request, Status};
 use tokio::time::{Instant, Sleep};
 
-use crate::layers::report_panic;
+use crate::layers::{Fault, report_panic};
 use crate::metrics::Command;
 
 /// Where the reply of a call goes.
@@ -77,6 +77,11 @@ impl Terms {
             params_bytes: u32::try_from(params_bytes).unwrap_or(u32::MAX),
         }
     }
+}
+
+/// Whether the time of a call is up.
+pub(crate) fn is_late(request: &Request<'_>, now: Instant) -> bool {
+    request.scope.deadline.is_some_and(|deadline| deadline <= now.into_std())
 }
 
 /// A handler at work.
@@ -209,9 +214,10 @@ pub(crate) fn check_length(data: RawJson<'static>, limit: usize) -> Result<RawJs
     if length <= limit {
         return Ok(data);
     }
-    Err(Status::resource_exhausted(format!(
+    let message = format!(
         "the reply has {length} bytes and the limit `reply_bytes_max` is {limit}; ask for less at a time"
-    )))
+    );
+    Err(Status::resource_exhausted(message).with_source(Fault::TooLong))
 }
 
 /// How many items a stream may still send.

@@ -26,10 +26,46 @@ pub struct Config {
     /// Time from the first byte of a line to its end, in milliseconds. A slower one is answered
     /// with code 4 and the connection is closed.
     pub frame_timeout_ms: u64,
+    /// Time from the beginning of a connection to the end of its first good line, in milliseconds; 0 for
+    /// any time: a client may connect when it starts and call much later. For addresses that strangers
+    /// reach. A connection that says nothing is told code 4 and closed.
+    pub first_frame_timeout_ms: u64,
+    /// Time without a request and without a call in flight, in milliseconds, after which a connection is
+    /// asked to go away, as one that is past its age; 0 keeps idle connections.
+    pub idle_timeout_ms: u64,
     /// Bad lines in a row that close a connection. Before the first good line, one does.
     pub bad_frames_in_a_row_max: u32,
     /// Connections at one time. One more is told so with code 8 and closed.
     pub connections_max: usize,
+    /// Connections of one address at one time, 0 for any number; an IPv6 address counts with all those of
+    /// its /64 network, which is what one host is given. One more is told so with code 8 and closed.
+    /// Unix sockets and streams of the program's own are not counted.
+    pub connections_per_address: usize,
+    /// Connections that are being told that there is no place for them, at one time. More are closed
+    /// without a word.
+    pub refusals_max: usize,
+    /// Calls in flight on all connections together, ordered ones that wait for their turn among them. One
+    /// more is not run: it is answered with code 8, `rejected` and `retry_after_ms`. Built-in commands
+    /// are always answered. Threads that read at the same moment may together go past it by what each of
+    /// them has just read.
+    pub in_flight_max: usize,
+    /// Whether the calls in flight on all connections together follow what the server can do, between
+    /// `adaptive_in_flight_min` and `in_flight_max`: fewer where calls take longer than they do without load,
+    /// more where they do not. For services whose calls take about the same time; not for those that wait
+    /// on purpose, as long polls do.
+    pub adaptive_concurrency: bool,
+    /// What `adaptive_concurrency` does not go below.
+    pub adaptive_in_flight_min: usize,
+    /// When a call that was not run for want of room is to be sent again, in milliseconds, give or take
+    /// half by chance, so that those who were sent away together do not come back together.
+    pub shed_retry_after_ms: u64,
+    /// Lines a second of one connection that cost little and lead to nothing: pings and other built-in
+    /// commands, cancels, credits, empty lines, commands that there are not, calls that are not run for want
+    /// of room; 0 for any number. A second's worth may come at once; what is over it waits unread.
+    pub cheap_frames_per_second: u32,
+    /// How long a connection may keep sending more than `cheap_frames_per_second`, in milliseconds, before
+    /// it is told so with code 8 and closed.
+    pub cheap_frames_timeout_ms: u64,
     /// Calls in flight on one connection, ordered ones that wait for their turn among them. At the
     /// limit the server stops reading from it.
     pub in_flight_per_connection: usize,
@@ -41,7 +77,8 @@ pub struct Config {
     pub handler_timeout_ms: u64,
     /// Bytes of replies that wait for a slow reader before the server stops reading from it.
     pub output_bytes_soft_max: usize,
-    /// Bytes of replies that wait for a slow reader before the connection is cut.
+    /// Bytes of replies that wait for a slow reader before the connection is cut. At least
+    /// `output_bytes_soft_max` and `reply_bytes_max` together, so that one large reply cuts nobody.
     pub output_bytes_hard_max: usize,
     /// Time without progress in writing to a peer, in milliseconds, before the connection is cut.
     pub write_stall_timeout_ms: u64,
@@ -100,8 +137,18 @@ impl Default for Config {
             frame_bytes_max: rpc_core::codec::FRAME_BYTES_MAX,
             reply_bytes_max: 4 * 1024 * 1024,
             frame_timeout_ms: 10_000,
+            first_frame_timeout_ms: 0,
+            idle_timeout_ms: 0,
             bad_frames_in_a_row_max: 16,
             connections_max: 10_000,
+            connections_per_address: 2_500,
+            refusals_max: 256,
+            in_flight_max: 32_768,
+            adaptive_concurrency: false,
+            adaptive_in_flight_min: 16,
+            shed_retry_after_ms: 200,
+            cheap_frames_per_second: 10_000,
+            cheap_frames_timeout_ms: 10_000,
             in_flight_per_connection: 1024,
             waiting_params_bytes_max: 4 * 1024 * 1024,
             handler_timeout_ms: 30_000,
@@ -135,12 +182,14 @@ impl Config {
     /// # Errors
     /// The field, what it is and what it must be.
     pub fn check(&self) -> Result<(), String> {
-        let at_least_one: [(&str, u64); 15] = [
+        let at_least_one: [(&str, u64); 17] = [
             ("frame_bytes_max", self.frame_bytes_max as u64),
             ("reply_bytes_max", self.reply_bytes_max as u64),
             ("frame_timeout_ms", self.frame_timeout_ms),
             ("bad_frames_in_a_row_max", u64::from(self.bad_frames_in_a_row_max)),
             ("connections_max", self.connections_max as u64),
+            ("in_flight_max", self.in_flight_max as u64),
+            ("adaptive_in_flight_min", self.adaptive_in_flight_min as u64),
             ("in_flight_per_connection", self.in_flight_per_connection as u64),
             ("waiting_params_bytes_max", self.waiting_params_bytes_max as u64),
             ("handler_timeout_ms", self.handler_timeout_ms),
@@ -155,10 +204,18 @@ impl Config {
         if let Some((name, _)) = at_least_one.iter().find(|(_, value)| *value == 0) {
             return Err(format!("`{name}` is 0 and must be at least 1"));
         }
-        if self.output_bytes_hard_max < self.output_bytes_soft_max {
+        let (soft, reply) = (self.output_bytes_soft_max, self.reply_bytes_max);
+        if self.output_bytes_hard_max < soft.saturating_add(reply) {
             return Err(format!(
-                "`output_bytes_hard_max` ({}) must not be below `output_bytes_soft_max` ({})",
-                self.output_bytes_hard_max, self.output_bytes_soft_max
+                "`output_bytes_hard_max` ({}) must be at least `output_bytes_soft_max` ({soft}) and \
+                 `reply_bytes_max` ({reply}) together, or one large reply could cut a connection",
+                self.output_bytes_hard_max
+            ));
+        }
+        if self.adaptive_concurrency && self.adaptive_in_flight_min > self.in_flight_max {
+            return Err(format!(
+                "`adaptive_in_flight_min` ({}) must not be above `in_flight_max` ({})",
+                self.adaptive_in_flight_min, self.in_flight_max
             ));
         }
         Ok(())
@@ -166,6 +223,24 @@ impl Config {
 
     pub(crate) fn frame_timeout(&self) -> Duration {
         Duration::from_millis(self.frame_timeout_ms)
+    }
+
+    pub(crate) fn first_frame_timeout(&self) -> Duration {
+        Duration::from_millis(self.first_frame_timeout_ms)
+    }
+
+    pub(crate) fn idle_timeout(&self) -> Option<Duration> {
+        (self.idle_timeout_ms > 0).then(|| Duration::from_millis(self.idle_timeout_ms))
+    }
+
+    pub(crate) fn cheap_frames_timeout(&self) -> Duration {
+        Duration::from_millis(self.cheap_frames_timeout_ms)
+    }
+
+    /// When what was shed is to come back: calls that were shed together come back apart.
+    pub(crate) fn shed_retry_after(&self) -> Duration {
+        let base = self.shed_retry_after_ms;
+        Duration::from_millis(base / 2 + fastrand::u64(0..=base))
     }
 
     pub(crate) fn handler_timeout(&self) -> Duration {
@@ -207,5 +282,24 @@ mod tests {
         assert_eq!(zero.check().unwrap_err(), "`in_flight_per_connection` is 0 and must be at least 1");
         let crossed = Config { output_bytes_hard_max: 1, ..Config::default() };
         assert!(crossed.check().unwrap_err().contains("`output_bytes_soft_max` (2097152)"));
+        let crossed = Config { adaptive_concurrency: true, in_flight_max: 8, ..Config::default() };
+        assert!(crossed.check().unwrap_err().contains("`in_flight_max` (8)"));
+    }
+
+    #[test]
+    fn larger_replies_need_room_for_one_behind_those_that_wait() {
+        let mib = 1024 * 1024;
+        let fits = Config { reply_bytes_max: 6 * mib, ..Config::default() };
+        assert_eq!(fits.check(), Ok(()));
+        let large = Config { reply_bytes_max: 6 * mib + 1, ..Config::default() };
+        assert!(large.check().unwrap_err().contains("`reply_bytes_max` (6291457)"));
+    }
+
+    #[test]
+    fn what_is_shed_comes_back_around_its_time() {
+        let config = Config { shed_retry_after_ms: 100, ..Config::default() };
+        let times: Vec<_> = (0..1_000).map(|_| config.shed_retry_after().as_millis()).collect();
+        assert!(times.iter().all(|ms| (50..=150).contains(ms)));
+        assert!(times.iter().min() < times.iter().max());
     }
 }

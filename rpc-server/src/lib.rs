@@ -38,6 +38,7 @@
 
 #[cfg_attr(not(feature = "tls"), allow(dead_code, unused_imports, reason = "nobody has an identity then"))]
 mod access;
+mod admission;
 mod builtin;
 mod call;
 pub mod config;
@@ -47,6 +48,7 @@ pub mod daemon;
 pub mod extract;
 pub mod handler;
 mod layers;
+mod limits;
 pub mod listener;
 mod metrics;
 #[cfg(feature = "otel")]
@@ -66,6 +68,7 @@ pub use access::{Tokens, TokensError};
 pub use config::Config;
 pub use extract::{Context, FromRequest, Params, State};
 pub use handler::Handler;
+pub use limits::LimitStats;
 pub use listener::{BoundAddress, InheritedListener};
 pub use metrics::{CommandReport, ConnectionReport, LatencyReport, ServerStats, WaitReport};
 pub use policy::ListenOptions;

@@ -99,7 +99,6 @@ impl Policy {
         !self.hides_admin_pages
     }
 
-    #[allow(dead_code, reason = "read by the connection's own limit")]
     /// How long a connection may stay silent at first; `otherwise` is the server's own limit. None for ever.
     pub(crate) fn first_frame_timeout(&self, otherwise: Duration) -> Option<Duration> {
         let timeout = self.first_frame_timeout_ms.map_or(otherwise, Duration::from_millis);

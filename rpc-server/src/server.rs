@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 #[cfg(feature = "tls")]
 use crate::access::Tokens;
 use crate::access::{Access, Grants};
+use crate::admission::Admission;
 use crate::builtin;
 use crate::config::Config;
 use crate::connection;
@@ -37,8 +38,17 @@ pub(crate) struct Shared {
     /// The turns of TLS handshakes.
     #[cfg(feature = "tls")]
     pub(crate) handshakes: tokio::sync::Semaphore,
+    pub(crate) admission: Admission,
     pub(crate) is_draining: AtomicBool,
     next_connection: AtomicU64,
+}
+
+impl Shared {
+    pub(crate) fn stats(&self) -> ServerStats {
+        let mut stats = self.metrics.snapshot(self.access.stats());
+        stats.limits.in_flight_limit = self.admission.limit();
+        stats
+    }
 }
 
 /// A server that is bound to its addresses and not yet serving.
@@ -179,7 +189,7 @@ pub struct ServerHandle {
 impl ServerHandle {
     /// What the server has counted since it started.
     pub fn stats(&self) -> ServerStats {
-        self.shared.metrics.snapshot(self.shared.access.stats())
+        self.shared.stats()
     }
 
     /// Grants commands from now on, to open connections too, in the place of all that was granted before;
@@ -432,6 +442,7 @@ impl ServerBuilder {
             #[cfg(feature = "tls")]
             handshakes,
             access,
+            admission: Admission::new(&self.config),
             config: self.config,
             routes,
             name,

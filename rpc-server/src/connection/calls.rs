@@ -3,7 +3,6 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use futures::StreamExt;
 use futures::future::{AbortHandle, Abortable};
@@ -13,9 +12,11 @@ use rpc_core::{CmdId, Code, Outcome, Reply, Request, Status};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
-use super::{Connection, Handle, Ordered, Parked, Phase, Room, STREAM_OUTPUT_BYTES};
+use super::{Connection, ENVELOPE_BYTES, Handle, Ordered, Parked, Phase, Room, STREAM_OUTPUT_BYTES};
 use crate::builtin;
-use crate::call::{Call, Credit, Place, StreamCall, StreamStep, Terms, check_length};
+use crate::call::{Call, Credit, Place, StreamCall, StreamStep, Terms, check_length, is_late};
+use crate::layers::Fault;
+use crate::metrics::add;
 
 impl<IO> Connection<IO>
 where
@@ -32,16 +33,17 @@ where
         let mut terms = Terms::of(&request, received, request.params.as_bytes().len());
         if request.cmdid.is_built_in() {
             terms.command = builtin::command(request.cmdid);
-            self.stats.tell(self.in_flight());
+            self.spend_cheap();
+            self.publish();
         }
         if has_waited {
-            self.stats.shard().waited_in_order.record(received.elapsed(), 1);
+            self.stats.shard().waited_in_order.record(self.clock.saturating_duration_since(received), 1);
         }
         if request.cmdid == CmdId::AUTHENTICATE {
             self.authenticate(cx, &request, terms);
             return;
         }
-        if let Some(outcome) = self.outcome_without_handler(&request, has_waited) {
+        if let Some(outcome) = self.outcome_without_handler(&request) {
             self.end(&terms, outcome);
             return;
         }
@@ -61,10 +63,9 @@ where
     }
 
     /// The calls that no handler sees: built-in ones, and those that come too late.
-    pub(super) fn outcome_without_handler(&self, request: &Request<'_>, has_waited: bool) -> Option<Outcome> {
-        let is_late =
-            || request.scope.deadline.is_some_and(|deadline| Instant::from_std(deadline) <= Instant::now());
-        if request.timeout == Some(Duration::ZERO) || has_waited && is_late() {
+    pub(super) fn outcome_without_handler(&self, request: &Request<'_>) -> Option<Outcome> {
+        if is_late(request, self.clock) {
+            add(&self.shared.metrics.limits.calls_expired, 1);
             return Some(Err(Status::deadline_exceeded(
                 "the time of the call was up before it could start; it did not run",
             )));
@@ -132,7 +133,12 @@ where
 
     /// Starts what stands next in the order, until one is not ready at once or the peer must read first.
     pub(super) fn continue_ordered(&mut self, cx: &mut Context<'_>) {
+        if self.ordered_runs || self.ordered.is_empty() {
+            return;
+        }
         while !self.ordered_runs && self.has(Room::InOutput) && self.phase != Phase::Closed {
+            // The one before may have taken its time, in which the others' has passed.
+            self.clock = Instant::now();
             match self.ordered.pop_front() {
                 Some(Ordered::Line(line)) => self.output.extend_from_slice(&line),
                 Some(Ordered::Call(request, received)) => {
@@ -158,8 +164,9 @@ where
         let code = body.as_ref().map_or_else(Status::code, |_| Code::OK);
         let mut data_bytes = 0;
         match body {
-            _ if terms.oneway => {
-                if !code.is_ok() {
+            failed if terms.oneway => {
+                if let Err(status) = failed {
+                    self.count_fault(&status, terms);
                     tracing::info!(peer = %self.peer, code = code.number(), "a oneway call failed");
                 }
             }
@@ -179,10 +186,32 @@ where
                 encode_reply(&mut self.output, id, Some(&data));
             }
             Ok(Body::Empty) => encode_reply(&mut self.output, id, None),
-            Err(status) => encode_failure(&mut self.output, id, &status),
+            Err(status) => {
+                self.count_fault(&status, terms);
+                encode_failure(&mut self.output, id, &status);
+            }
+        }
+        if code == Code::UNIMPLEMENTED {
+            self.spend_cheap();
         }
         self.stats.ended(terms, code, data_bytes);
         self.limit_output();
+    }
+
+    /// Counts what the server, not the handler, has against a call.
+    fn count_fault(&self, status: &Status, terms: &Terms) {
+        let limits = &self.shared.metrics.limits;
+        match Fault::behind(status) {
+            Some(Fault::Panicked) => add(&limits.handler_panics, 1),
+            // Otherwise it was the caller's own time.
+            Some(Fault::TimeUp) if terms.deadline.is_none_or(|deadline| deadline > Instant::now()) => {
+                tracing::warn!(peer = %self.peer, cmdid = %terms.cmdid, "a handler was dropped at `handler_timeout_ms`");
+                add(&limits.handler_timeouts, 1);
+            }
+            Some(Fault::TimeUp) => {}
+            Some(Fault::TooLong) => add(&limits.replies_too_long, 1),
+            None => add(&limits.calls_rejected, u64::from(status.is_rejected())),
+        }
     }
 
     /// A reply that no call stands behind. Without an id it takes its place in the order.
@@ -202,7 +231,8 @@ where
     /// Cuts a connection whose peer takes nothing.
     pub(super) fn limit_output(&mut self) {
         let limit = self.shared.config.output_bytes_hard_max;
-        if self.waiting_output() > limit {
+        if self.waiting_output() > limit.saturating_add(ENVELOPE_BYTES) {
+            add(&self.shared.metrics.limits.output_cuts, 1);
             tracing::warn!(peer = %self.peer, limit, "cut: more replies wait than `output_bytes_hard_max` allows");
             self.enter(Phase::Closed, None);
         }

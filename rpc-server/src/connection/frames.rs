@@ -2,7 +2,6 @@
 
 use std::mem;
 use std::task::Context;
-use std::time::Duration;
 
 use rpc_core::frame::{BadFrame, BadFrameKind, UsualRequest, id_of_part};
 use rpc_core::{CmdId, Request, Status};
@@ -10,7 +9,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 use super::{Connection, Ordered, Phase, SERVED_LONG_ENOUGH, SHUTTING_DOWN};
-use crate::call::Terms;
+use crate::call::{Terms, is_late};
+use crate::metrics::add;
 use crate::{builtin, strangers};
 
 impl<IO> Connection<IO>
@@ -40,16 +40,19 @@ where
         let mut request = usual.request();
         let may_start = match request.id {
             Some(id) => self.handle(id).is_none(),
-            None => !self.ordered_runs && self.ordered.is_empty(),
+            None => self.is_next_in_order(),
         };
         if !may_start
             || !self.door.gate.lets_pass(request.cmdid)
             || request.cmdid.is_built_in()
-            || request.timeout == Some(Duration::ZERO)
+            || self.server_is_full()
         {
             return false;
         }
         self.set_deadline(&mut request, received);
+        if is_late(&request, self.clock) {
+            return false;
+        }
         let terms = Terms::of(&request, received, usual.params_bytes());
         let call = self.call(request, terms);
         if !usual.is_sound() {
@@ -82,6 +85,7 @@ where
         }
         self.bad_in_a_row += 1;
         if !self.has_spoken || self.bad_in_a_row >= self.shared.config.bad_frames_in_a_row_max {
+            add(&self.shared.metrics.limits.bad_frame_closures, 1);
             tracing::info!(peer = %self.peer, in_a_row = self.bad_in_a_row, "closed after bad frames");
             self.enter(Phase::Finishing, None);
         }
@@ -89,6 +93,7 @@ where
 
     pub(super) fn too_long(&mut self, start: &[u8]) {
         self.stats.bad_frame();
+        add(&self.shared.metrics.limits.frames_too_long, 1);
         let limit = self.shared.config.frame_bytes_max;
         tracing::info!(peer = %self.peer, limit, "closed after a frame over the limit");
         let message = format!("the frame is longer than the limit `frame_bytes_max` of {limit} bytes");
@@ -135,12 +140,27 @@ where
             }
             return;
         }
+        if !request.cmdid.is_built_in() && self.server_is_full() {
+            self.shed(&request);
+            return;
+        }
         self.set_deadline(&mut request, received);
-        if request.id.is_none() && (self.ordered_runs || !self.ordered.is_empty()) {
+        if request.id.is_none() && !self.is_next_in_order() {
             self.ordered_bytes += request.params.as_bytes().len();
             self.ordered.push_back(Ordered::Call(request.into_owned(), received));
         } else {
             self.start(cx, request, received, false);
+        }
+    }
+
+    /// Says that a call is not run because there are enough.
+    fn shed(&mut self, request: &Request<'_>) {
+        add(&self.shared.metrics.limits.calls_shed, 1);
+        self.spend_cheap();
+        let status = self.shared.admission.refusal(&self.shared.config, self.clock);
+        match request.oneway {
+            true => self.shared.metrics.verdict(status.code()),
+            false => self.verdict(request.id, &status),
         }
     }
 
@@ -154,11 +174,13 @@ where
     pub(super) fn control(&mut self, request: &Request<'_>) -> bool {
         match request.cmdid {
             CmdId::CANCEL => {
+                self.spend_cheap();
                 if let Some(id) = builtin::id_in(request) {
                     self.cancel(id);
                 }
             }
             CmdId::CREDIT => {
+                self.spend_cheap();
                 if let Some((id, items)) = builtin::credit_in(request) {
                     self.give_credit(id, items);
                 }
@@ -167,11 +189,19 @@ where
         }
         true
     }
-}
 
-/// Whether a line has to wait for a place among the calls in flight: not one that ends a call, or lets
-/// it go on.
-pub(super) fn needs_room(line: &[u8]) -> bool {
-    let is_control = |request: Request<'_>| matches!(request.cmdid, CmdId::CANCEL | CmdId::CREDIT);
-    !line.is_empty() && !Request::decode(line).is_ok_and(is_control)
+    /// Whether a line has to wait for a place among the calls in flight: not one that ends a call or lets
+    /// it go on, and not a ping, which asks whether there is still somebody.
+    pub(super) fn needs_room(&self, line: &[u8]) -> bool {
+        let may_pass = |request: Request<'_>| match request.cmdid {
+            CmdId::CANCEL | CmdId::CREDIT => true,
+            cmdid => cmdid.is_built_in() && (request.id.is_some() || self.is_next_in_order()),
+        };
+        !line.is_empty() && !Request::decode(line).is_ok_and(may_pass)
+    }
+
+    /// Whether a call without id may start at once.
+    fn is_next_in_order(&self) -> bool {
+        !self.ordered_runs && self.ordered.is_empty()
+    }
 }

@@ -56,6 +56,7 @@ where
 
     /// Answers a call that the gate holds back; its params were not looked at.
     pub(super) fn refuse(&mut self, request: &Request<'_>) {
+        self.spend_cheap();
         let status = self.door.gate.refusal(&self.peer, request.cmdid);
         let counters = &self.shared.access.counters;
         match self.door.gate {

@@ -9,7 +9,7 @@ use rpc_core::frame::{encode_notice, id_of_part};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
-use super::{Connection, Phase, SERVED_LONG_ENOUGH, SHUTTING_DOWN};
+use super::{Connection, IDLE, Phase, SERVED_LONG_ENOUGH, SHUTTING_DOWN};
 use crate::call::Credit;
 use crate::metrics::add;
 
@@ -66,16 +66,55 @@ where
         }
     }
 
+    /// Whoever connects has to speak, where the operator wants that.
+    fn end_without_first_frame(&mut self) {
+        if self.has_spoken || !self.phase.takes_requests() {
+            return;
+        }
+        add(&self.shared.metrics.limits.first_frame_timeouts, 1);
+        tracing::info!(peer = %self.peer, "closed: no good line within `first_frame_timeout_ms`");
+        let limit = self.policy.first_frame_timeout(self.shared.config.first_frame_timeout());
+        let limit = limit.unwrap_or_default().as_millis();
+        let message = format!("no good line came within `first_frame_timeout_ms` of {limit} ms");
+        let id = id_of_part(&self.input);
+        self.input.clear();
+        self.verdict(id, &Status::deadline_exceeded(message));
+        self.enter(Phase::Finishing, None);
+    }
+
+    /// Notes since when the connection has nothing to do, where it matters.
+    pub(super) fn watch_idleness(&mut self) {
+        let Some(limit) = self.shared.config.idle_timeout() else { return };
+        let work = self.stats.requests + self.stats.replies;
+        if self.phase != Phase::Open || !self.is_idle() || self.lines_wait_for.is_some() {
+            self.idle_deadline = None;
+        } else if self.idle_deadline.is_none() || self.idle_since_work != work {
+            self.idle_deadline = Some(Instant::now() + limit);
+        }
+        self.idle_since_work = work;
+    }
+
+    fn retire_idle(&mut self) {
+        if self.phase == Phase::Open {
+            add(&self.shared.metrics.limits.idle_timeouts, 1);
+            self.retire_with(IDLE);
+        }
+    }
+
     /// One step on the way out: first with manners, then as in a drain, then without.
     pub(super) fn retire(&mut self) {
+        self.retire_with(SERVED_LONG_ENOUGH);
+    }
+
+    fn retire_with(&mut self, reason: &str) {
         let config = &self.shared.config;
         let (grace, limit) = (config.goaway_grace(), config.drain_timeout());
         self.retire_deadline = Some(Instant::now() + limit);
         match self.phase {
             Phase::Open => {
-                tracing::debug!(peer = %self.peer, requests = self.stats.requests, "the connection retires");
+                tracing::debug!(peer = %self.peer, requests = self.stats.requests, reason, "the connection retires");
                 add(&self.shared.metrics.connections_retired, 1);
-                self.say_goaway(SERVED_LONG_ENOUGH);
+                self.say_goaway(reason);
                 self.enter(Phase::Retiring, self.has_used_id.then_some(grace));
             }
             Phase::Retiring => self.enter(Phase::Draining, Some(grace)),
@@ -101,6 +140,9 @@ where
             self.phase_deadline,
             self.retire_deadline,
             self.door.deadline,
+            self.first_frame_deadline,
+            self.idle_deadline,
+            self.cheap.paused_until,
         ];
         let next = deadlines.into_iter().flatten().min();
         let Some(next) = next else {
@@ -121,10 +163,13 @@ where
     pub(super) fn expire(&mut self, now: Instant) {
         let is_past = |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= now);
         if is_past(self.stall_deadline) {
+            add(&self.shared.metrics.limits.write_stalls, 1);
             tracing::info!(peer = %self.peer, "cut: the peer took no bytes for `write_stall_timeout_ms`");
             self.phase = Phase::Closed;
         } else if is_past(self.line_deadline) {
             self.line_deadline = None;
+            add(&self.shared.metrics.limits.frame_timeouts, 1);
+            tracing::info!(peer = %self.peer, "closed: a line was not ended within `frame_timeout_ms`");
             let id = id_of_part(&self.input);
             self.input.clear();
             self.stats.bad_frame();
@@ -132,6 +177,14 @@ where
             let message = format!("the line was not ended within `frame_timeout_ms` of {limit} ms");
             self.verdict(id, &Status::deadline_exceeded(message));
             self.enter(Phase::Finishing, None);
+        } else if is_past(self.cheap.paused_until) {
+            self.resume_after_cheap(now);
+        } else if is_past(self.first_frame_deadline) {
+            self.first_frame_deadline = None;
+            self.end_without_first_frame();
+        } else if is_past(self.idle_deadline) {
+            self.idle_deadline = None;
+            self.retire_idle();
         } else if is_past(self.phase_deadline) {
             self.phase_deadline = None;
             if matches!(self.phase, Phase::Finishing | Phase::Lingering) {

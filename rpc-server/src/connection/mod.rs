@@ -6,6 +6,7 @@
 //! one that is not ready is parked. Its twin is rpc-client's `connection`.
 
 mod calls;
+mod cheap;
 mod frames;
 mod gate;
 mod leave;
@@ -45,6 +46,9 @@ const FRAMES_PER_WRITE: RangeInclusive<usize> = 16..=128;
 /// a stream that could fill the output to there would keep the server from reading its cancel.
 const STREAM_OUTPUT_BYTES: usize = 64 * 1024;
 
+/// What stands around the data of a reply, at most; `output_bytes_hard_max` does not count it.
+const ENVELOPE_BYTES: usize = 256;
+
 /// Turns of one connection before the other tasks of its thread have theirs. A TCP stream yields by
 /// itself; a stream of the user's may not.
 const TURNS_PER_POLL: usize = 32;
@@ -54,6 +58,10 @@ const SHUTTING_DOWN: &str = "the server is shutting down; open the next connecti
 
 /// What it says with `goaway` to a connection that is past its age or its number of requests.
 const SERVED_LONG_ENOUGH: &str = "this connection has served long enough; open the next one elsewhere";
+
+/// What it says to one that has had nothing to do.
+const IDLE: &str =
+    "the connection was idle for `idle_timeout_ms`; open one again when there is something to call";
 
 /// Runs a connection to its end. `drain` asks it to finish, `abort` cuts it.
 pub(crate) fn run<IO>(
@@ -95,6 +103,9 @@ struct Connection<IO> {
     input: Vec<u8>,
     /// What the whole line at the front of `input` waits for, and since when; without one, `input` is a part of a line.
     lines_wait_for: Option<(Room, Instant)>,
+    /// The time as of the last look: once for a chunk of lines, not once for each.
+    clock: Instant,
+    cheap: cheap::CheapFrames,
     /// When the line under way has taken too long.
     line_deadline: Option<Instant>,
     /// Whether a good line has come: before it, one bad line ends the connection.
@@ -121,6 +132,11 @@ struct Connection<IO> {
     has_peer_ended: bool,
     /// The phase's own time limit.
     phase_deadline: Option<Instant>,
+    /// When a good line must have come.
+    first_frame_deadline: Option<Instant>,
+    /// When a connection that does nothing has to go, and what it had done when it began to do nothing.
+    idle_deadline: Option<Instant>,
+    idle_since_work: u64,
     /// When the connection has to go a step further on its way out, whatever goes on in it.
     retire_deadline: Option<Instant>,
     drain: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
@@ -128,6 +144,8 @@ struct Connection<IO> {
     /// Since when it has been kept awake without anything to do.
     spinning_since: Option<std::time::Instant>,
     stats: Ledger,
+    /// Its calls in flight as the server's count has them.
+    in_flight_published: usize,
 }
 
 /// Calls that are not over.
@@ -205,7 +223,11 @@ where
     ) -> Self {
         let stats = Ledger::open(&shared.metrics, &peer);
         tracing::debug!(peer = %peer, connection = peer.connection, "connection opened");
-        let retire_deadline = shared.config.connection_age().map(|age| Instant::now() + age);
+        let now = Instant::now();
+        let retire_deadline = shared.config.connection_age().map(|age| now + age);
+        let first_frame_deadline =
+            policy.first_frame_timeout(shared.config.first_frame_timeout()).map(|limit| now + limit);
+        let cheap = cheap::CheapFrames::new(shared.config.cheap_frames_per_second, now);
         Self {
             io,
             peer,
@@ -215,6 +237,8 @@ where
             door: gate::Door::default(),
             input: Vec::new(),
             lines_wait_for: None,
+            clock: now,
+            cheap,
             line_deadline: None,
             has_spoken: false,
             has_used_id: false,
@@ -230,11 +254,15 @@ where
             phase: Phase::Open,
             has_peer_ended: false,
             phase_deadline: None,
+            first_frame_deadline,
+            idle_deadline: None,
+            idle_since_work: 0,
             retire_deadline,
             drain: Some(Box::pin(drain.cancelled_owned())),
             timer: None,
             spinning_since: None,
             stats,
+            in_flight_published: 0,
         }
     }
 
@@ -251,7 +279,7 @@ where
             self.send_items(cx);
             let read = self.poll_read(cx)?;
             self.count_down();
-            self.stats.tell(self.in_flight());
+            self.publish();
             let waited = self.waiting_output();
             self.poll_write(cx)?;
             let has_room_again = |limit| waited >= limit && self.waiting_output() < limit;
@@ -261,14 +289,15 @@ where
                 // Nothing wakes what was held back for want of room.
                 continue;
             }
+            let has_read_all = read.is_pending() && self.cheap.paused_until.is_none();
             match self.phase {
                 Phase::Closed => return Poll::Ready(Ok(())),
                 // The time in which requests may still be on their way is over, and all that came is read.
-                Phase::Draining if read.is_pending() && self.phase_deadline.is_none() && self.is_idle() => {
+                Phase::Draining if has_read_all && self.phase_deadline.is_none() && self.is_idle() => {
                     self.enter(Phase::Finishing, None);
                     continue;
                 }
-                Phase::Retiring if read.is_pending() && self.is_between_calls() => {
+                Phase::Retiring if has_read_all && self.is_between_calls() => {
                     self.enter(Phase::Finishing, None);
                     continue;
                 }
@@ -287,7 +316,10 @@ where
             }
             if read.is_ready() {
                 self.spinning_since = None;
-            } else if self.poll_timer(cx).is_pending() {
+                continue;
+            }
+            self.watch_idleness();
+            if self.poll_timer(cx).is_pending() {
                 if !self.spin(cx) {
                     self.release();
                 }
@@ -318,6 +350,14 @@ where
         is_awake
     }
 
+    /// Adds to the server's counts what this connection has done since it last did so.
+    fn publish(&mut self) {
+        let in_flight = self.in_flight();
+        self.stats.tell(in_flight);
+        let before = mem::replace(&mut self.in_flight_published, in_flight);
+        self.shared.admission.publish(before, in_flight);
+    }
+
     /// An idle connection keeps nothing that it can do without.
     fn release(&mut self) {
         if self.output.is_empty() {
@@ -330,5 +370,11 @@ where
             self.parked = None;
             self.stats.release();
         }
+    }
+}
+
+impl<IO> Drop for Connection<IO> {
+    fn drop(&mut self) {
+        self.shared.admission.publish(self.in_flight_published, 0);
     }
 }

@@ -11,8 +11,8 @@ use rpc_core::frame::id_of_part;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
-use super::frames::needs_room;
 use super::{Connection, FRAMES_PER_WRITE, Handle, Phase, Room};
+use crate::metrics::add;
 use crate::{scratch, strangers};
 
 impl<IO> Connection<IO>
@@ -21,14 +21,20 @@ where
 {
     /// Reads once and executes what came. Pending where nothing came, or nothing may be read now.
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if let Some((room, since)) = self.lines_wait_for {
+        if self.cheap.paused_until.is_some() && self.phase != Phase::Lingering {
+            self.line_deadline = None;
+            return Poll::Pending;
+        }
+        if let Some((room, received)) = self.lines_wait_for {
             if !self.has(room) {
                 return Poll::Pending;
             }
-            self.stats.shard().waited_for_room.record(since.elapsed(), 1);
+            self.clock = Instant::now();
+            let waited = self.clock.saturating_duration_since(received);
+            self.stats.shard().waited_for_room.record(waited, 1);
             self.lines_wait_for = None;
             let mut input = mem::take(&mut self.input);
-            let consumed = self.execute(cx, &input);
+            let consumed = self.execute(cx, &input, received);
             input.drain(..consumed);
             self.input = input;
             return Poll::Ready(Ok(()));
@@ -75,7 +81,8 @@ where
             self.input.reserve_exact(room.clamp(1, scratch.len()));
             let read = ready!(tokio_util::io::poll_read_buf(Pin::new(&mut self.io), cx, &mut self.input))?;
             let mut input = mem::take(&mut self.input);
-            let consumed = self.execute(cx, &input);
+            self.clock = Instant::now();
+            let consumed = self.execute(cx, &input, self.clock);
             input.drain(..consumed);
             self.input = input;
             return Poll::Ready(Ok(read));
@@ -88,15 +95,16 @@ where
         ready!(Pin::new(&mut self.io).poll_read(cx, &mut buffer))?;
         let read = buffer.filled().len();
         let bytes = &scratch[..held + read];
-        let consumed = self.execute(cx, bytes);
+        self.clock = Instant::now();
+        let consumed = self.execute(cx, bytes, self.clock);
         self.input.clear();
         self.input.extend_from_slice(&bytes[consumed..]);
         Poll::Ready(Ok(read))
     }
 
     /// Executes the whole lines at the front of `bytes`, as far as there is room, and says how many
-    /// bytes they were.
-    pub(super) fn execute(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> usize {
+    /// bytes they were. Their time counts from when they were `received`, however long they wait for room.
+    pub(super) fn execute(&mut self, cx: &mut Context<'_>, bytes: &[u8], received: Instant) -> usize {
         if self.phase == Phase::Lingering {
             return bytes.len();
         }
@@ -107,7 +115,6 @@ where
         }
         let mut consumed = 0;
         let mut frames = 0;
-        let received = Instant::now();
         let read = memchr::memchr_iter(b'\n', bytes).count();
         let frames_per_write = (read / 4).clamp(*FRAMES_PER_WRITE.start(), *FRAMES_PER_WRITE.end());
         loop {
@@ -115,24 +122,34 @@ where
                 self.line_deadline = None;
                 return bytes.len();
             }
+            if self.cheap.paused_until.is_some() {
+                // Nothing but time is wanting, and that is looked at before.
+                self.hold(Room::InOutput, received);
+                return consumed;
+            }
             if !self.has(Room::InOutput) {
-                self.lines_wait_for = Some((Room::InOutput, received));
-                self.line_deadline = None;
+                add(&self.shared.metrics.limits.output_pauses, 1);
+                self.hold(Room::InOutput, received);
                 return consumed;
             }
             match self.lines.step(&bytes[consumed..]) {
-                Step::Line { line, .. } if !self.has(Room::ForACall) && needs_room(line) => {
-                    self.lines_wait_for = Some((Room::ForACall, received));
-                    self.line_deadline = None;
+                Step::Line { line, .. } if !self.has(Room::ForACall) && self.needs_room(line) => {
+                    add(&self.shared.metrics.limits.in_flight_pauses, 1);
+                    self.hold(Room::ForACall, received);
                     return consumed;
                 }
                 Step::Line { line, consumed: length } => {
                     consumed += length;
                     self.line_deadline = None;
-                    if !line.is_empty() {
-                        self.frame(cx, line, received);
-                        frames += 1;
-                        if frames % frames_per_write == 0 && self.poll_write(cx).is_err() {
+                    if line.is_empty() {
+                        self.spend_cheap();
+                        continue;
+                    }
+                    self.frame(cx, line, received);
+                    frames += 1;
+                    if frames % frames_per_write == 0 {
+                        self.clock = Instant::now();
+                        if self.poll_write(cx).is_err() {
                             self.enter(Phase::Closed, None);
                         }
                     }
@@ -146,12 +163,18 @@ where
                     if consumed == bytes.len() {
                         self.line_deadline = None;
                     } else if self.line_deadline.is_none() {
-                        self.line_deadline = Some(received + self.shared.config.frame_timeout());
+                        self.line_deadline = Some(self.clock + self.shared.config.frame_timeout());
                     }
                     return consumed;
                 }
             }
         }
+    }
+
+    /// What is not executed yet waits for room, and is not late for that.
+    fn hold(&mut self, room: Room, received: Instant) {
+        self.lines_wait_for = Some((room, received));
+        self.line_deadline = None;
     }
 
     /// Replies that wait and calls in flight are both bounded.
@@ -161,6 +184,12 @@ where
             && (room == Room::InOutput
                 || self.in_flight() < config.in_flight_per_connection
                     && self.ordered_bytes < config.waiting_params_bytes_max)
+    }
+
+    /// Whether the server has as many calls in flight as it may, those of this connection that its count
+    /// does not have yet among them.
+    pub(super) fn server_is_full(&self) -> bool {
+        self.shared.admission.is_full(self.in_flight_published, self.in_flight())
     }
 
     pub(super) fn in_flight(&self) -> usize {

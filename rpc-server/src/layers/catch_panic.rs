@@ -6,6 +6,8 @@ use futures::FutureExt;
 use futures::future::{Either, ready};
 use rpc_core::{CmdId, Outcome, Request, Service, Status};
 
+use super::Fault;
+
 /// Turns a panic of the handler, or of the decoding of its params, into code 13. The panic's text
 /// goes to the log and never to the peer.
 pub(crate) struct CatchPanic<S>(pub(crate) S);
@@ -30,4 +32,5 @@ pub(crate) fn report_panic(cmdid: CmdId, panic: &(dyn Any + Send)) -> Status {
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     tracing::error!(%cmdid, panic = text.unwrap_or("no text"), "a handler panicked");
     Status::internal(format!("the handler of cmdid {cmdid} failed; the server's log says how"))
+        .with_source(Fault::Panicked)
 }

@@ -7,6 +7,8 @@ use pin_project_lite::pin_project;
 use rpc_core::{Outcome, Request, Service, Status};
 use tokio::time::{Sleep, sleep_until};
 
+use super::Fault;
+
 /// Ends a call at its deadline with code 4 and drops the handler.
 ///
 /// The timer is only made for a handler that is not ready at once.
@@ -43,8 +45,9 @@ impl<F: Future<Output = Outcome>> Future for TimeoutFuture<F> {
         };
         let timer = this.timer.get_or_insert_with(|| Box::pin(sleep_until(deadline.into())));
         ready!(timer.as_mut().poll(cx));
-        Poll::Ready(Err(Status::deadline_exceeded(
+        let status = Status::deadline_exceeded(
             "the time of the call was up before its result: its `timeout_ms`, or the server's `handler_timeout_ms`",
-        )))
+        );
+        Poll::Ready(Err(status.with_source(Fault::TimeUp)))
     }
 }

@@ -15,6 +15,7 @@ use rpc_core::{Code, Descriptor};
 use serde::Serialize;
 
 use crate::access::AccessStats;
+use crate::limits::{LimitCounters, LimitStats};
 
 pub(crate) use histogram::{Histogram, Latencies};
 pub(crate) use ledger::{ConnectionStats, Ledger, Run};
@@ -38,6 +39,7 @@ pub(crate) struct Metrics {
     pub(crate) connections_refused: AtomicU64,
     pub(crate) connections_retired: AtomicU64,
     pub(crate) bad_frames: AtomicU64,
+    pub(crate) limits: LimitCounters,
     /// Replies that no call stands behind, by code: to lines that are no request, and to what was refused.
     verdicts: [AtomicU64; CODES],
     pub(crate) open: OpenConnections,
@@ -115,6 +117,7 @@ impl Metrics {
             connections_refused: AtomicU64::new(0),
             connections_retired: AtomicU64::new(0),
             bad_frames: AtomicU64::new(0),
+            limits: LimitCounters::default(),
             verdicts: Default::default(),
             open: OpenConnections::default(),
             shards: (0..shards).map(|_| Shard::new(commands.len())).collect(),
@@ -162,6 +165,7 @@ impl Metrics {
             bad_frames: get(&self.bad_frames),
             bytes_in: sum(|shard| &shard.bytes_in),
             bytes_out: sum(|shard| &shard.bytes_out),
+            limits: self.limits.snapshot(),
             replies: by_name(replies.into_iter()),
             access,
         }
@@ -259,10 +263,10 @@ pub struct ServerStats {
     pub connections_open: u64,
     /// Connections that were accepted.
     pub connections_accepted: u64,
-    /// Connections that were turned away at `connections_max`.
+    /// Connections that were turned away, for whatever reason; `limits` tells them apart.
     pub connections_refused: u64,
-    /// Connections that were asked to go away at `connection_age_max_ms` or
-    /// `requests_per_connection_max`.
+    /// Connections that were asked to go away at `connection_age_max_ms`,
+    /// `requests_per_connection_max` or `idle_timeout_ms`.
     pub connections_retired: u64,
     /// Requests that were read, oneway ones and those of built-in commands among them.
     pub requests: u64,
@@ -274,6 +278,8 @@ pub struct ServerStats {
     pub bytes_in: u64,
     /// Bytes written.
     pub bytes_out: u64,
+    /// How often each limit had its say.
+    pub limits: LimitStats,
     /// Calls ended, by the name of their code; oneway calls too, though nothing was sent.
     pub replies: Counts,
     /// What was asked and refused at the door.

@@ -234,23 +234,6 @@ async fn a_peer_that_is_told_off_and_stays_is_closed_after_the_linger_timeout() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_verdict_over_the_hard_limit_cuts_though_it_would_have_closed_with_manners() {
-    let rig = Rig::new();
-    let config = Config { output_bytes_soft_max: 10_050, output_bytes_hard_max: 10_050, ..Config::default() };
-    let server = TestServer::with(config, rig.router()).await;
-    // All of it is there at once: what answers it does not fit into the pipe, and the verdict on the
-    // id that is still in flight is one line too many.
-    let large = format!("\"params\":{}", filled(10_000));
-    let all = call(5, HOLD, "") + &call(6, ECHO, &large) + &call(5, HOLD, "");
-    let (_near, far) = tokio::io::duplex(100);
-    let io = tokio::io::join(io::Cursor::new(all.into_bytes()), far);
-    tokio::spawn(server.handle.serve_connection(io, "pipe"));
-    settle().await;
-    assert_eq!((rig.probe.started(), rig.probe.running()), (1, 0));
-    assert_eq!(server.stats().connections_open, 0);
-}
-
-#[tokio::test(start_paused = true)]
 async fn counters_tell_what_a_connection_has_done() {
     let rig = Rig::new();
     let server = TestServer::start(rig.router()).await;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rpc_server::{Config, Reply, Router, State};
+use rpc_server::{Config, Params, Reply, Router, State, Status};
 use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, timeout};
 
@@ -11,7 +11,12 @@ use crate::support::{Client, TestServer, call, settle};
 
 /// Small limits, so that little goes a long way.
 fn tight() -> Config {
-    Config { output_bytes_soft_max: 64 * 1024, output_bytes_hard_max: 256 * 1024, ..Config::default() }
+    Config {
+        reply_bytes_max: 192 * 1024,
+        output_bytes_soft_max: 64 * 1024,
+        output_bytes_hard_max: 256 * 1024,
+        ..Config::default()
+    }
 }
 
 /// Sends the same line until it is no longer taken, and returns how many were.
@@ -78,23 +83,43 @@ async fn a_peer_that_reads_slowly_but_steadily_is_not_cut() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn more_waiting_replies_than_the_hard_limit_cut_the_connection() {
-    // The first reply leaves room below the soft limit, the second one goes past the hard limit or not.
-    for (second, is_cut) in [(200_000, false), (204_000, true)] {
+async fn the_largest_reply_behind_the_most_that_may_wait_cuts_nobody() {
+    let rig = Rig::new();
+    let server = TestServer::with(tight(), rig.router()).await;
+    let mut client = server.connect_through(1024);
+    let largest = tight().reply_bytes_max;
+    // The first reply leaves room below the soft limit for the second one, and that is all there may ever be.
+    client.send(call(1, FILL, "\"params\":{\"bytes\":66000}")).await;
+    client.send(call(2, FILL, &format!("\"params\":{{\"bytes\":{largest}}}"))).await;
+    settle().await;
+    rig.gate.let_pass(2);
+    settle().await;
+    assert_eq!(client.expect_code(1, 0).await["data"].as_str().unwrap().len(), 65_998);
+    assert_eq!(client.expect_code(2, 0).await["data"].as_str().unwrap().len(), largest - 2);
+    assert_eq!(server.stats().limits.output_cuts, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_over_the_hard_limit_cuts_the_connection_and_nothing_behind_it_runs() {
+    /// Says so much that no limit of replies holds it.
+    async fn fail(Params(bytes): Params<usize>) -> Result<(), Status> {
+        Err(Status::internal("x".repeat(bytes)))
+    }
+    for (bytes, is_cut) in [(256 * 1024 - 10, false), (257 * 1024, true)] {
         let rig = Rig::new();
-        let server = TestServer::with(tight(), rig.router()).await;
+        let router = rig.router().route(200, fail).unwrap();
+        let server = TestServer::with(tight(), router).await;
         let mut client = server.connect_through(1024);
-        client.send(call(1, FILL, "\"params\":{\"bytes\":60000}")).await;
-        client.send(call(2, FILL, &format!("\"params\":{{\"bytes\":{second}}}")) + &call(3, HOLD, "")).await;
+        let all = call(1, 200, &format!("\"params\":{bytes}")) + &call(2, HOLD, "");
+        client.send(all).await;
         settle().await;
-        rig.gate.let_pass(2);
-        settle().await;
-        let left = (server.stats().connections_open, rig.probe.running());
-        assert_eq!(left, if is_cut { (0, 0) } else { (1, 1) });
+        assert_eq!(server.stats().limits.output_cuts, u64::from(is_cut));
+        assert_eq!(server.stats().connections_open, u64::from(!is_cut));
         rig.gate.let_pass(1);
         client.half_close().await;
         let came = client.read_to_end().await;
-        assert!(if is_cut { came.len() <= 1024 } else { came.ends_with("{\"id\":3,\"code\":0}\n") });
+        assert!(if is_cut { came.len() <= 1024 } else { came.ends_with("{\"id\":2,\"code\":0}\n") });
+        assert_eq!(rig.probe.started(), usize::from(!is_cut));
     }
 }
 
@@ -175,7 +200,8 @@ async fn a_connection_at_its_limit_is_not_read_from_and_another_one_is() {
     let mut full = server.connect_through(1024);
     full.send(call(1, HOLD, "") + &call(2, HOLD, "")).await;
     let sent =
-        send_until_stuck(&mut full, &format!("{{\"cmdid\":0,\"params\":{}}}\n", filled(1000)), 1_000).await;
+        send_until_stuck(&mut full, &format!("{{\"cmdid\":{ECHO},\"params\":{}}}\n", filled(1000)), 1_000)
+            .await;
     assert!(sent <= 70, "one read of 64 KiB and what the pipe holds: {sent}");
     let mut other = server.connect();
     other.send("{\"cmdid\":0,\"params\":1}\n").await;

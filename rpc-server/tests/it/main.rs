@@ -10,6 +10,7 @@ mod connection;
 mod daemon;
 mod drain;
 mod flow;
+mod limits;
 mod listener;
 #[cfg(feature = "daemon")]
 mod log_service;

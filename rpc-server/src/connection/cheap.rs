@@ -1,0 +1,144 @@
+//! Lines that cost a peer nothing and lead to nothing here: so many a second, and no more.
+
+use std::time::Duration;
+
+use rpc_core::Status;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Instant;
+
+use super::{Connection, Phase};
+use crate::metrics::add;
+
+/// The shortest time for which a connection is not read from: a timer for each line would cost more than
+/// the line.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// A token bucket that is filled only when it is empty, so that a line costs a subtraction.
+pub(super) struct CheapFrames {
+    /// Lines a second; 0 for any number.
+    rate: u32,
+    tokens: u64,
+    filled: Instant,
+    /// Since when the peer has sent more than it may.
+    over_since: Option<Instant>,
+    /// Until then nothing is read.
+    pub(super) paused_until: Option<Instant>,
+}
+
+impl CheapFrames {
+    pub(super) fn new(rate: u32, now: Instant) -> Self {
+        Self { rate, tokens: rate.into(), filled: now, over_since: None, paused_until: None }
+    }
+
+    /// Counts a line. True where it was one too many, and a pause begins.
+    fn spend(&mut self, now: Instant) -> bool {
+        if self.rate == 0 {
+            return false;
+        }
+        if self.tokens > 0 {
+            self.tokens -= 1;
+            return false;
+        }
+        let until = self.filled + PAUSE.max(Duration::from_secs(1) / self.rate);
+        if until <= now {
+            // Those that there were have lasted for as long as a pause: the peer is within its rate.
+            self.over_since = None;
+            self.fill(now);
+            return false;
+        }
+        if self.paused_until.is_some() {
+            return false;
+        }
+        self.over_since.get_or_insert(now);
+        self.paused_until = Some(until);
+        true
+    }
+
+    fn fill(&mut self, now: Instant) {
+        let micros = now.saturating_duration_since(self.filled).as_micros().min(1_000_000);
+        let tokens = micros * u128::from(self.rate) / 1_000_000;
+        // It is at most the rate.
+        self.tokens = u64::try_from(tokens).unwrap_or(u64::MAX).max(1);
+        self.filled = now;
+    }
+
+    /// Ends the pause, and says for how long the peer has sent more than it may.
+    fn resume(&mut self, now: Instant) -> Duration {
+        self.paused_until = None;
+        self.fill(now);
+        self.over_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
+    }
+}
+
+impl<IO> Connection<IO>
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+{
+    pub(super) fn spend_cheap(&mut self) {
+        if self.cheap.spend(self.clock) {
+            add(&self.shared.metrics.limits.cheap_frame_pauses, 1);
+        }
+    }
+
+    /// The pause is over: the peer is read from again, or has had its time.
+    pub(super) fn resume_after_cheap(&mut self, now: Instant) {
+        let config = &self.shared.config;
+        if self.cheap.resume(now) < config.cheap_frames_timeout() || !self.phase.takes_requests() {
+            return;
+        }
+        let (limit, time) = (config.cheap_frames_per_second, config.cheap_frames_timeout_ms);
+        tracing::warn!(peer = %self.peer, limit, "closed: more pings, cancels and the like than `cheap_frames_per_second`");
+        add(&self.shared.metrics.limits.cheap_frame_closures, 1);
+        let message = format!(
+            "more than `cheap_frames_per_second` of {limit} pings, cancels, empty lines, unknown commands or calls \
+             that were not run, for `cheap_frames_timeout_ms` of {time} ms; send fewer"
+        );
+        self.verdict(None, &Status::resource_exhausted(message));
+        self.enter(Phase::Finishing, None);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How many of `lines` a second, sent evenly for `seconds`, and the longest time over the rate.
+    fn send(cheap: &mut CheapFrames, start: Instant, lines: u64, seconds: u64) -> (u64, Duration) {
+        let (mut taken, mut longest) = (0, Duration::ZERO);
+        for n in 0..lines * seconds {
+            let now = start + Duration::from_micros(n * 1_000_000 / lines);
+            if let Some(until) = cheap.paused_until {
+                if now < until {
+                    continue;
+                }
+                longest = longest.max(cheap.resume(now));
+            }
+            cheap.spend(now);
+            taken += 1;
+        }
+        (taken, longest)
+    }
+
+    #[test]
+    fn a_flood_has_its_rate_and_what_is_within_it_never_waits() {
+        let start = Instant::now();
+        let mut good = CheapFrames::new(1_000, start);
+        assert_eq!(send(&mut good, start, 990, 60), (990 * 60, Duration::ZERO));
+        let mut flood = CheapFrames::new(1_000, start);
+        let (taken, longest) = send(&mut flood, start, 5_000, 60);
+        assert!((60_000..=62_500).contains(&taken), "{taken}");
+        assert!(longest.as_secs() >= 58, "{longest:?}");
+        let mut any = CheapFrames::new(0, start);
+        assert_eq!(send(&mut any, start, 5_000, 10).0, 50_000);
+    }
+
+    #[test]
+    fn bursts_with_time_between_them_are_never_over_the_rate_for_long() {
+        let start = Instant::now();
+        let mut cheap = CheapFrames::new(1_000, start);
+        for burst in 0..10 {
+            let (_, longest) = send(&mut cheap, start + Duration::from_secs(10 * burst), 3_000, 1);
+            assert!(longest.as_secs() < 2, "{longest:?}");
+        }
+    }
+}
