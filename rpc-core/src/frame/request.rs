@@ -105,13 +105,14 @@ impl<'a> Request<'a> {
             Some(meta) => Meta::checked(meta),
             None => Meta::default(),
         };
-        if let Some(message) = fields.wrong_id.take() {
-            return bad(&fields, BadFrameKind::Id, message);
-        }
         let Some(cmdid) = fields.cmdid else {
             let message = "`cmdid` is missing: a request is an object with at least {\"cmdid\":N}";
             return bad(&fields, BadFrameKind::Malformed, message.into());
         };
+        // Last: only a line without another fault is let off.
+        if let Some(message) = fields.wrong_id.take() {
+            return bad(&fields, BadFrameKind::Id, message);
+        }
         Ok(Self {
             id: fields.id,
             cmdid,
@@ -500,6 +501,8 @@ mod tests {
         assert_eq!(good(r#"{"id":9007199254740991,"cmdid":0}"#).id, Some(ID_MAX));
         let worse = Request::decode(br#"{"id":"1","cmdid":[]}"#).unwrap_err();
         assert_eq!(worse.kind, BadFrameKind::Malformed);
+        let without_command = Request::decode(br#"{"id":"1"}"#).unwrap_err();
+        assert_eq!(without_command.kind, BadFrameKind::Malformed);
     }
 
     #[test]

@@ -57,7 +57,9 @@ impl<'a> UsualRequest<'a> {
         let timestamp = glance.integer_of(b"\"timestamp\":", ID_MAX)?;
         let timeout_ms = glance.integer_of(b"\"timeout_ms\":", ID_MAX)?;
         glance.take(b"\"params\":").then_some(())?;
-        let params = text[text.len() - 1 - glance.0.len()..text.len() - 1].trim_ascii();
+        // JSON's white space and no other: `trim_ascii` would take a form feed away, which is an error.
+        let params =
+            text[text.len() - 1 - glance.0.len()..text.len() - 1].trim_matches([' ', '\t', '\r', '\n']);
         // What is nested too deep has as many brackets that open, and as many that close.
         if params.len() >= 2 * DEPTH_MAX as usize {
             let brackets = memchr::memchr2_iter(b'{', b'[', params.as_bytes());
@@ -308,6 +310,8 @@ mod tests {
             r#"{"id":1,"cmdid":100,"params":{}}}"#,
             r#"{"id":1,"cmdid":100,"params":{"a":}}"#,
             r#"{"id":1,"cmdid":100,"params":1}{"cmdid":100}"#,
+            "{\"cmdid\":100,\"params\":\u{c}{}}",
+            "{\"cmdid\":100,\"params\":{}\u{c}}",
             r#"{"id":1,"cmdid":100,"timeout_ms":12345678901234567,"params":{}}"#,
             "",
             "{",
