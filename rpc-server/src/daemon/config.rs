@@ -137,6 +137,21 @@ impl DaemonConfig {
         env: impl IntoIterator<Item = (String, String)>,
         flags: Overrides,
     ) -> Result<Self, String> {
+        // Keys, names and values are shown as they are, and a quoted one may hold line breaks.
+        Self::put_together(file, env, flags).map_err(|message| {
+            let escape = |character: char| match character.is_control() {
+                true => character.escape_default().collect(),
+                false => String::from(character),
+            };
+            message.chars().map(escape).collect()
+        })
+    }
+
+    fn put_together(
+        file: Option<&Path>,
+        env: impl IntoIterator<Item = (String, String)>,
+        flags: Overrides,
+    ) -> Result<Self, String> {
         let keys = known_keys();
         let mut table = match file {
             Some(path) => read_file(path, &keys)?,
@@ -230,7 +245,7 @@ fn read_file(path: &Path, keys: &[String]) -> Result<Table, String> {
     let name = path.display();
     let text = std::fs::read_to_string(path).map_err(|error| format!("{name}: {error}"))?;
     let table: Table =
-        text.parse().map_err(|error: toml::de::Error| format!("{name}: {}", error.to_string().trim_end()))?;
+        text.parse().map_err(|error: toml::de::Error| format!("{name}: {}", in_place(&text, &error)))?;
     for (key, value) in &table {
         let found: Vec<String> = match value.as_table() {
             Some(inner) => inner.keys().map(|inner| format!("{key}.{inner}")).collect(),
@@ -241,9 +256,17 @@ fn read_file(path: &Path, keys: &[String]) -> Result<Table, String> {
         }
     }
     // Read once more as what it must be: this error has a line and a column.
-    toml::from_str::<DaemonConfig>(&text)
-        .map_err(|error| format!("{name}: {}", error.to_string().trim_end()))?;
+    toml::from_str::<DaemonConfig>(&text).map_err(|error| format!("{name}: {}", in_place(&text, &error)))?;
     Ok(table)
+}
+
+/// What is wrong with a file, and where, in one line.
+fn in_place(text: &str, error: &toml::de::Error) -> String {
+    let message = one_line(error.message());
+    let Some(before) = error.span().and_then(|span| text.get(..span.start)) else { return message };
+    let line = before.matches('\n').count() + 1;
+    let column = before.chars().rev().take_while(|character| *character != '\n').count() + 1;
+    format!("line {line}, column {column}: {message}")
 }
 
 fn set_from_env(table: &mut Table, name: &str, value: &str, keys: &[String]) -> Result<(), String> {
@@ -380,7 +403,11 @@ mod tests {
         refused("lissen = []", &[], "did you mean `listen`?");
         refused("frame_bytes_max = 1", &[], "did you mean `limits.frame_bytes_max`?");
         refused("[limit]\nframe_bytes_max = 1", &[], "did you mean `limits.frame_bytes_max`?");
-        refused("[limits]\nframe_bytes_max = \"x\"", &[], "line 2");
+        refused("[limits]\nframe_bytes_max = \"x\"", &[], "line 2, column 19: invalid type");
+        for broken in ["\u{b}", "listen = [\n\n\"a\"", "\"a\\nb\" = 1", "[limits]\n\"a\\nb\" = 1"] {
+            let message = load(broken, &[]).unwrap_err();
+            assert!(!message.contains('\n'), "more than one line: {message}");
+        }
         refused("[limits]\nframe_bytes_max = 0", &[], "`frame_bytes_max` is 0 and must be at least 1");
         refused("listen = [\"8889\"]", &[], "must be HOST:PORT, unix:PATH or \"inherited\"");
         refused("services = [\"sms\"]", &[], "unknown variant `sms`");
