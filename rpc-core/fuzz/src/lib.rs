@@ -1,0 +1,6 @@
+//! What the fuzz targets share.
+
+pub mod input;
+pub mod judge;
+pub mod pipe;
+pub mod polled;
