@@ -6,9 +6,11 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
+const CHAOS: &str = env!("CARGO_BIN_EXE_chaos");
 const FAILOVER: &str = env!("CARGO_BIN_EXE_failover");
 const NO_SOCKET: &str = env!("CARGO_BIN_EXE_no_socket");
 const QUICKSTART: &str = env!("CARGO_BIN_EXE_quickstart");
+const SOAK: &str = env!("CARGO_BIN_EXE_soak");
 const TORNADO_PARITY: &str = env!("CARGO_BIN_EXE_tornado_parity");
 
 fn run(binary: &str, arguments: &[&Path]) -> Output {
@@ -54,10 +56,36 @@ fn every_example_is_run_by_a_test() {
         .unwrap()
         .map(|entry| entry.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned())
         .collect();
-    let tested =
-        [FAILOVER, NO_SOCKET, QUICKSTART, TORNADO_PARITY].map(|path| Path::new(path).file_stem().unwrap());
+    let tested = [CHAOS, FAILOVER, NO_SOCKET, QUICKSTART, SOAK, TORNADO_PARITY];
+    let tested = tested.map(|path| Path::new(path).file_stem().unwrap());
     let tested = tested.map(|name| name.to_str().unwrap().to_owned());
     assert_eq!(found, BTreeSet::from(tested));
+}
+
+#[test]
+fn chaos_judges_a_daemon_under_bad_peers() {
+    let out = tempfile::NamedTempFile::new().unwrap();
+    let mut command = Command::new(CHAOS);
+    command.args(["--quick", "--only", "half-close", "--out"]).arg(out.path());
+    says(&stdout(&command.output().unwrap()), &["| half-close |", "| pass |", "1 rows, 0 missed"]);
+    let table = std::fs::read_to_string(out.path()).unwrap();
+    says(&table, &["| row | p99 alone, ms |", "| half-close |", "1 rows, 0 missed"]);
+    let unknown = Command::new(CHAOS).args(["--only", "no such row"]).output().unwrap();
+    assert_eq!(unknown.status.code(), Some(2));
+}
+
+#[test]
+fn soak_finds_both_books_the_same_and_nothing_left() {
+    let output = Command::new(SOAK).args(["--minutes", "0.1"]).output().unwrap();
+    says(
+        &stdout(&output),
+        &[
+            "| replies that were wrong | 0 ",
+            "did not though answered | 0 |",
+            "| calls that ran twice | 0 |",
+            "all of it held",
+        ],
+    );
 }
 
 #[test]

@@ -1,0 +1,104 @@
+//! Peers that are slow: to send, or to read.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::{sleep, timeout};
+
+use super::{Seen, lines_in};
+use crate::Outcome;
+
+/// Connections that send a frame a byte a second, and begin again when they are closed.
+pub(super) async fn drip(address: &Arc<str>, seen: &Arc<Seen>, count: usize) -> Outcome<()> {
+    for _ in 0..count {
+        // One after another: that many at once is another row.
+        let first = TcpStream::connect(&**address).await?;
+        let (address, seen) = (Arc::clone(address), Arc::clone(seen));
+        tokio::spawn(async move {
+            let mut stream = Some(first);
+            while let Ok(mut stream) = match stream.take() {
+                Some(stream) => Ok(stream),
+                None => TcpStream::connect(&*address).await,
+            } {
+                Seen::one(&seen.done);
+                for byte in b"{\"cmdid\":0,\"params\":\"a line that takes its time\"".chunks(1).cycle() {
+                    let mut reply = [0; 256];
+                    if stream.write_all(byte).await.is_err() || matches!(stream.try_read(&mut reply), Ok(0)) {
+                        break;
+                    }
+                    sleep(Duration::from_secs(1)).await;
+                }
+                Seen::one(&seen.ended);
+            }
+        });
+    }
+    Ok(())
+}
+
+/// Connections that ask for a lot and read nothing.
+pub(super) async fn never_read(address: &Arc<str>, seen: &Arc<Seen>, count: usize) -> Outcome<()> {
+    for _ in 0..count {
+        let mut stream = connect_with_small_buffer(address).await?;
+        let (address, seen) = (Arc::clone(address), Arc::clone(seen));
+        tokio::spawn(async move {
+            let request = b"{\"id\":1,\"cmdid\":10003,\"params\":{\"bytes\":65536}}\n";
+            loop {
+                Seen::one(&seen.done);
+                // Ids that are free again are used again: the call is over before it could be told.
+                while stream.write_all(request).await.is_ok() {}
+                Seen::one(&seen.ended);
+                sleep(Duration::from_millis(200)).await;
+                match connect_with_small_buffer(&address).await {
+                    Ok(next) => stream = next,
+                    Err(_) => return,
+                }
+            }
+        });
+    }
+    Ok(())
+}
+
+async fn connect_with_small_buffer(address: &str) -> std::io::Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_recv_buffer_size(4 * 1024)?;
+    let address = address.parse().map_err(|_| std::io::ErrorKind::InvalidInput)?;
+    socket.connect(address).await
+}
+
+/// Peers that first write a megabyte, and then read the replies to it: a server that stops reading
+/// because nobody reads its replies waits for ever, and so does the peer.
+pub(super) fn write_then_read(address: &Arc<str>, seen: &Arc<Seen>, count: usize) {
+    let line = format!("{{\"cmdid\":0,\"params\":\"{}\"}}\n", "x".repeat(1_000));
+    let (frames, batch) = (1_000, Arc::<str>::from(line.repeat(1_000)));
+    for _ in 0..count {
+        let (address, seen, batch) = (Arc::clone(address), Arc::clone(seen), Arc::clone(&batch));
+        tokio::spawn(async move {
+            while let Ok(mut stream) = TcpStream::connect(&*address).await {
+                let began = Instant::now();
+                let exchange = async {
+                    stream.write_all(batch.as_bytes()).await?;
+                    let (mut lines, mut buffer) = (0, vec![0; 64 * 1024]);
+                    while lines < frames {
+                        match stream.read(&mut buffer).await? {
+                            0 => return Err(std::io::ErrorKind::UnexpectedEof.into()),
+                            n => lines += lines_in(&buffer[..n]),
+                        }
+                    }
+                    Ok::<_, std::io::Error>(())
+                };
+                let done = timeout(Duration::from_secs(10), exchange).await;
+                if seen.is_over() {
+                    return;
+                }
+                match done {
+                    Ok(Ok(())) => Seen::one(&seen.done),
+                    _ => Seen::one(&seen.faults),
+                }
+                seen.took(began);
+                sleep(Duration::from_millis(100)).await;
+            }
+        });
+    }
+}

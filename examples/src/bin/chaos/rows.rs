@@ -1,0 +1,163 @@
+//! The rows of the peers: one daemon, one good client, one fault after another.
+
+use std::time::{Duration, Instant};
+
+use crate::attack::{Attack, Told};
+use crate::daemon::{Process, Usage};
+use crate::good::{Load, Window};
+use crate::report::{Report, Row};
+use crate::{Options, Outcome};
+
+/// Calls of the good client a second.
+const RATE: u32 = 1_000;
+const MIB: f64 = 1_048_576.0;
+
+/// A fault, and its bounds.
+struct Fault {
+    name: &'static str,
+    /// How much larger the good client's p99 may be than it is alone; none where nothing is promised.
+    ratio_max: Option<f64>,
+    /// How much memory the daemon may take for it, in MiB.
+    memory_mib_max: f64,
+    /// How many descriptors.
+    descriptors_max: usize,
+}
+
+const fn fault(
+    name: &'static str,
+    ratio_max: Option<f64>,
+    memory_mib_max: f64,
+    descriptors_max: usize,
+) -> Fault {
+    Fault { name, ratio_max, memory_mib_max, descriptors_max }
+}
+
+/// Memory: 16 KiB for an idle connection or one with a part of a line; for one that does not read,
+/// `output_bytes_soft_max` of 2 MiB and as much again while a buffer grows.
+const FAULTS: [Fault; 13] = [
+    fault("slow-loris-5000", Some(1.5), 80.0, 5_200),
+    fault("never-reads-100", Some(1.5), 400.0, 300),
+    fault("neither-reads", None, 120.0, 200),
+    fault("pipelines-a-million", Some(2.0), 32.0, 200),
+    fault("flood-of-pings", None, 48.0, 200),
+    fault("flood-of-cancels", None, 48.0, 200),
+    fault("flood-of-empty-lines", None, 48.0, 200),
+    fault("flood-of-unknown-commands", None, 48.0, 200),
+    fault("reset-in-a-frame", None, 48.0, 400),
+    fault("half-close", None, 48.0, 400),
+    fault("connect-and-close", None, 48.0, 1_000),
+    fault("strangers", None, 48.0, 200),
+    fault("10000-at-once", None, 160.0, 10_200),
+];
+
+pub(crate) async fn run(options: &Options, report: &mut Report) -> Outcome<()> {
+    let wanted: Vec<&Fault> = FAULTS.iter().filter(|fault| options.wants(fault.name)).collect();
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    // All peers come from one address here, and more of them than a server's default lets in.
+    let settings = [
+        ("LIMITS_CONNECTIONS_MAX", "20000"),
+        ("LIMITS_CONNECTIONS_PER_ADDRESS", "0"),
+        ("LOG_LEVEL", "error"),
+    ];
+    for fault in wanted {
+        // A daemon of its own for each: memory that one fault has left is not another one's.
+        let daemon = Process::start(&settings, None)?;
+        let load = Load::of_additions(&daemon.address, RATE);
+        report.add(one(options, fault, &daemon, &load).await?);
+    }
+    Ok(())
+}
+
+async fn one(options: &Options, fault: &Fault, daemon: &Process, load: &Load) -> Outcome<Row> {
+    // A flood is slowed down first, and ended after `cheap_frames_timeout_ms` of 10 s.
+    let is_flood = fault.name.starts_with("flood-");
+    let (rounds, seconds) = match (options.quick, is_flood) {
+        (true, _) => (1, 0.7),
+        (false, true) => (1, 12.0),
+        (false, false) => (3, 4.0),
+    };
+    let length = Duration::from_secs_f64(seconds);
+    // Warm: connected, and every path taken once.
+    let mut alone = load.window(Duration::from_millis(300)).await;
+    let errors_before = alone.errors;
+    alone = load.window(length).await;
+    let before = daemon.usage()?;
+    let (mut under, mut peak, mut row) =
+        (None::<Window>, Usage::default(), Row { name: fault.name.into(), ..Row::default() });
+    for round in 0..rounds {
+        if round > 0 {
+            alone.add(&load.window(length).await);
+        }
+        let attack = Attack::start(fault.name, &daemon.address)?;
+        // What went wrong while its peers came counts, too.
+        let mut window = load.take();
+        watch(load, daemon, length, &mut window, &mut peak).await?;
+        under.get_or_insert_with(|| load.take()).add(&window);
+        let Told { faults, ended, text } = attack.end()?;
+        row.notes = text;
+        row.bound(options.quick || !is_flood || ended > 0, || "no flood was ended".into());
+        row.bound(faults == 0, || format!("{faults} of the peers were not served as they must be"));
+        wait_for_descriptors(daemon, before.descriptors, &mut row).await?;
+    }
+    let under = under.expect("there is a round");
+    (row.alone, row.under) = (alone.p99(), under.p99());
+    row.errors = errors_before + alone.errors + under.errors + under.refused.len();
+    row.rss_peak_mib = mib(peak.rss_bytes);
+    row.descriptors_peak = peak.descriptors;
+    let errors = row.errors;
+    let last = under.last_error.or(alone.last_error).unwrap_or_default();
+    row.bound(errors == 0, || format!("the good client had {errors} errors {last}"));
+    let grown = row.rss_peak_mib - mib(before.rss_bytes);
+    row.bound(grown <= fault.memory_mib_max, || {
+        format!("{grown:.0} MiB more, {} allowed", fault.memory_mib_max)
+    });
+    let descriptors = row.descriptors_peak;
+    row.bound(descriptors <= fault.descriptors_max, || format!("{descriptors} descriptors"));
+    if let (false, Some(most)) = (options.quick, fault.ratio_max) {
+        let ratio = row.ratio();
+        row.bound(ratio <= most, || format!("p99 is {ratio:.2} times that alone, {most} allowed"));
+    }
+    Ok(row)
+}
+
+/// Lets `length` pass and looks at the daemon meanwhile.
+async fn watch(
+    load: &Load,
+    daemon: &Process,
+    length: Duration,
+    window: &mut Window,
+    peak: &mut Usage,
+) -> Outcome<()> {
+    let end = Instant::now() + length;
+    while Instant::now() < end {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let usage = daemon.usage()?;
+        peak.rss_bytes = peak.rss_bytes.max(usage.rss_bytes);
+        peak.descriptors = peak.descriptors.max(usage.descriptors);
+    }
+    window.add(&load.take());
+    Ok(())
+}
+
+/// What the peers had is given back once they are gone: within the time of a lingering close and more.
+async fn wait_for_descriptors(daemon: &Process, before: usize, row: &mut Row) -> Outcome<()> {
+    let end = Instant::now() + Duration::from_secs(15);
+    loop {
+        let now = daemon.usage()?.descriptors;
+        if now <= before {
+            return Ok(());
+        }
+        if Instant::now() > end {
+            row.bound(false, || format!("{} descriptors were kept", now - before));
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[allow(clippy::cast_precision_loss, reason = "far below 2^52")]
+pub(crate) fn mib(bytes: u64) -> f64 {
+    bytes as f64 / MIB
+}
