@@ -56,6 +56,8 @@ pub(crate) struct Terms {
     /// The caller's own time limit, which a stream keeps too.
     pub(crate) deadline: Option<Instant>,
     pub(crate) received: Instant,
+    /// When it began, of its own turn and with room: what its latency is to `adaptive_concurrency`.
+    pub(crate) started: Instant,
     /// What it is counted as.
     pub(crate) command: Command,
     pub(crate) params_bytes: u32,
@@ -72,6 +74,7 @@ impl Terms {
             // One that lies beyond what a clock can say is none.
             deadline: request.timeout.and_then(|timeout| received.checked_add(timeout)),
             received,
+            started: received,
             command: Command::OTHER,
             // A frame is far shorter.
             params_bytes: u32::try_from(params_bytes).unwrap_or(u32::MAX),
@@ -103,6 +106,11 @@ impl Call {
 
     pub(crate) fn terms(&self) -> &Terms {
         &self.terms
+    }
+
+    /// Notes when it began, which is not when it was received.
+    pub(crate) fn started_at(&mut self, now: Instant) {
+        self.terms.started = now;
     }
 }
 

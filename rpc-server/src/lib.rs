@@ -34,10 +34,13 @@
 //! | `tls` (feature) | [`ServerTls`](tls::ServerTls): certificates, client certificates, their reload |
 //! | [`listener`] | addresses and accepting |
 //! | [`policy`] | what each listener asks of those who connect |
+//! | [`layers`] | limits for a command or a router |
 //! | [`router`], [`handler`], [`extract`] | cmdid to async function, with typed arguments |
 
+mod accept;
 #[cfg_attr(not(feature = "tls"), allow(dead_code, unused_imports, reason = "nobody has an identity then"))]
 mod access;
+mod addresses;
 mod admission;
 mod builtin;
 mod call;
@@ -47,13 +50,15 @@ mod connection;
 pub mod daemon;
 pub mod extract;
 pub mod handler;
-mod layers;
+pub mod layers;
 mod limits;
 pub mod listener;
 mod metrics;
 #[cfg(feature = "otel")]
 pub mod otel;
-pub mod policy;
+pub mod pace;
+mod policy;
+mod refusal;
 pub mod router;
 mod scratch;
 pub mod server;

@@ -8,16 +8,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rpc_core::Status;
-use rpc_core::frame::encode_failure;
 use socket2::{SockRef, TcpKeepalive};
-use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
 
+use crate::accept::{self, Accepted};
 use crate::config::Config;
-use crate::metrics::add;
-use crate::server::{ACCEPT_PAUSE, ServerHandle, Shared};
+use crate::refusal;
+use crate::server::{ServerHandle, Shared};
 
 /// Connections that the system queues before they are accepted; the system may hold it to less
 /// (`net.core.somaxconn`).
@@ -149,16 +147,7 @@ impl Listener {
         shared: Arc<Shared>,
         server: ServerHandle,
     ) {
-        let accept_all = async {
-            loop {
-                if let Err(error) = self.accept(&shared, &server).await {
-                    // A connection that was reset before it was accepted, or no descriptors left: the
-                    // next ones may fare better.
-                    tracing::warn!(%error, "a connection could not be accepted");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
-            }
-        };
+        let accept_all = accept::accept_all(&self, &shared, &server);
         if stop.run_until_cancelled(accept_all).await.is_none()
             && let Err(error) = self.close(&shared, &server)
         {
@@ -166,7 +155,7 @@ impl Listener {
         }
     }
 
-    async fn accept(&self, shared: &Shared, server: &ServerHandle) -> io::Result<()> {
+    pub(crate) async fn accept(&self, shared: &Shared) -> io::Result<Accepted> {
         match self {
             Self::Tcp(listener, ..) => {
                 let (stream, peer) = listener.accept().await?;
@@ -174,14 +163,10 @@ impl Listener {
                 if !cfg!(target_os = "linux") {
                     prepare(SockRef::from(&stream), &shared.config);
                 }
-                admit(stream, &peer.to_string(), shared, server);
+                Ok(Accepted::Tcp(stream, peer))
             }
-            Self::Unix(_, listener) => {
-                let (stream, _) = listener.accept().await?;
-                admit(stream, "unix", shared, server);
-            }
+            Self::Unix(_, listener) => Ok(Accepted::Unix(listener.accept().await?.0)),
         }
-        Ok(())
     }
 
     /// Accepts whoever is connected already, and closes: the system resets those that it still queues when
@@ -198,7 +183,7 @@ impl Listener {
                     let (stream, peer) = listener.accept()?;
                     stream.set_nonblocking(true)?;
                     prepare(SockRef::from(&stream), &shared.config);
-                    admit(TcpStream::from_std(stream)?, &peer.to_string(), shared, server);
+                    refusal::admit(Accepted::Tcp(TcpStream::from_std(stream)?, peer), shared, server);
                     Ok(())
                 })
             }
@@ -209,7 +194,7 @@ impl Listener {
                 until_none(|| {
                     let (stream, _) = listener.accept()?;
                     stream.set_nonblocking(true)?;
-                    admit(UnixStream::from_std(stream)?, "unix", shared, server);
+                    refusal::admit(Accepted::Unix(UnixStream::from_std(stream)?), shared, server);
                     Ok(())
                 })
             }
@@ -226,35 +211,6 @@ fn until_none(accept: impl Fn() -> io::Result<()>) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-fn admit<IO>(mut io: IO, peer: &str, shared: &Shared, server: &ServerHandle)
-where
-    IO: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
-{
-    add(&shared.metrics.connections_accepted, 1);
-    let limit = shared.config.connections_max;
-    if server.connections() < limit {
-        server.spawn_connection(io, peer);
-        return;
-    }
-    add(&shared.metrics.connections_refused, 1);
-    tracing::warn!(%peer, limit, "refused: `connections_max` connections are open");
-    let status = Status::resource_exhausted(format!("the limit `connections_max` of {limit} is reached"));
-    let mut line = Vec::new();
-    encode_failure(&mut line, None, &status.with_rejected().with_retry_after(Duration::from_secs(1)));
-    let linger = shared.config.linger_timeout();
-    tokio::spawn(async move {
-        let tell = async {
-            io.write_all(&line).await?;
-            io.shutdown().await?;
-            // A socket that is closed with its peer's first request unread resets, and may take the
-            // line back that says why.
-            tokio::io::copy(&mut io, &mut tokio::io::sink()).await
-        };
-        // A peer that is gone need not be told.
-        let _ = tokio::time::timeout(linger, tell).await;
-    });
 }
 
 async fn bind_tcp(address: &str, config: &Config, is_shared: bool) -> io::Result<Listener> {

@@ -142,6 +142,25 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
         self
     }
 
+    /// Puts a layer around one command, as [`layer`](Self::layer) does around all of them.
+    ///
+    /// # Errors
+    /// Where there is no such command yet.
+    pub fn layer_on<L: Layer<BoxService>>(
+        mut self,
+        cmdid: impl Into<CmdId>,
+        layer: L,
+    ) -> Result<Self, RouteError> {
+        let cmdid = cmdid.into();
+        let Some(entry) = self.routes.table.get_mut(&cmdid) else {
+            return Err(RouteError(format!(
+                "no command has cmdid {cmdid}, so there is none to put a layer around"
+            )));
+        };
+        entry.service = BoxService::new(Timeout(CatchPanic(layer.layer(entry.service.clone()))));
+        Ok(self)
+    }
+
     /// Answers what no command is there for; without it, that is code 12.
     #[must_use]
     pub fn fallback(mut self, service: impl Service) -> Self {
@@ -252,8 +271,12 @@ pub struct Route<H, Args> {
     handler: H,
     descriptor: Option<Descriptor>,
     dispatch: Dispatch,
+    layers: Vec<Wrap>,
     arguments: PhantomData<fn(Args)>,
 }
+
+/// A layer whose type is not told.
+type Wrap = Box<dyn FnOnce(BoxService) -> BoxService>;
 
 #[derive(Clone, Copy)]
 enum Dispatch {
@@ -262,16 +285,40 @@ enum Dispatch {
     Detached,
 }
 
+impl Dispatch {
+    fn around(self, inner: impl Service, tasks: &TaskTracker) -> BoxService {
+        match self {
+            Self::Inline => BoxService::new(Timeout(inner)),
+            Self::Spawned => BoxService::new(Timeout(Spawned(inner))),
+            Self::Detached => BoxService::new(Timeout(Detached { inner, tasks: tasks.clone() })),
+        }
+    }
+}
+
 impl<H, Args> Route<H, Args> {
     /// A route to this handler, which runs in its connection's task.
     pub fn new(handler: H) -> Self {
-        Self { handler, descriptor: None, dispatch: Dispatch::Inline, arguments: PhantomData }
+        Self {
+            handler,
+            descriptor: None,
+            dispatch: Dispatch::Inline,
+            layers: Vec::new(),
+            arguments: PhantomData,
+        }
     }
 
     /// Says what the command is, for `describe`.
     #[must_use]
     pub fn describe(mut self, descriptor: Descriptor) -> Self {
         self.descriptor = Some(descriptor);
+        self
+    }
+
+    /// Puts a layer around the handler, inside of what the route says about where it runs: a limit counts
+    /// a detached handler for as long as it runs. The layer that is added last is the outermost.
+    #[must_use]
+    pub fn layer(mut self, layer: impl Layer<BoxService> + 'static) -> Self {
+        self.layers.push(Box::new(move |inner| BoxService::new(layer.layer(inner))));
         self
     }
 
@@ -321,14 +368,14 @@ where
     H: Handler<S, Args>,
 {
     fn into_route(self) -> AnyRoute<S> {
-        let Self { handler, descriptor, dispatch, .. } = self;
+        let Self { handler, descriptor, dispatch, layers, .. } = self;
         let assemble = move |state: S, tasks: &TaskTracker| {
             let inner = CatchPanic(HandlerService::<_, _, Args>::new(handler, state));
-            match dispatch {
-                Dispatch::Inline => BoxService::new(Timeout(inner)),
-                Dispatch::Spawned => BoxService::new(Timeout(Spawned(inner))),
-                Dispatch::Detached => BoxService::new(Timeout(Detached { inner, tasks: tasks.clone() })),
+            if layers.is_empty() {
+                return dispatch.around(inner, tasks);
             }
+            let layered = layers.into_iter().fold(BoxService::new(inner), |inner, wrap| wrap(inner));
+            dispatch.around(CatchPanic(layered), tasks)
         };
         AnyRoute { name: std::any::type_name::<H>(), descriptor, assemble: Box::new(assemble) }
     }

@@ -5,8 +5,8 @@ use std::future::Future;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
 
+use futures::FutureExt;
 use rpc_core::Peer;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
@@ -15,12 +15,14 @@ use tokio_util::task::TaskTracker;
 #[cfg(feature = "tls")]
 use crate::access::Tokens;
 use crate::access::{Access, Grants};
+use crate::addresses::{Addresses, Place};
 use crate::admission::Admission;
 use crate::builtin;
 use crate::config::Config;
 use crate::connection;
 use crate::listener::{BoundAddress, InheritedListener, Listener};
 use crate::metrics::{Metrics, ServerStats};
+use crate::pace::Pace;
 use crate::policy::{ListenOptions, Policy};
 use crate::router::{Router, Routes};
 #[cfg(feature = "tls")]
@@ -39,6 +41,10 @@ pub(crate) struct Shared {
     #[cfg(feature = "tls")]
     pub(crate) handshakes: tokio::sync::Semaphore,
     pub(crate) admission: Admission,
+    pub(crate) addresses: Arc<Addresses>,
+    /// The turns of those who are told that there is no place for them.
+    pub(crate) refusals: Arc<tokio::sync::Semaphore>,
+    pub(crate) refusals_logged: Pace,
     pub(crate) is_draining: AtomicBool,
     next_connection: AtomicU64,
 }
@@ -222,16 +228,18 @@ impl ServerHandle {
         connections.track_future(connection::run(io, peer, shared, policy, drain, abort))
     }
 
-    pub(crate) fn spawn_connection<IO>(&self, io: IO, peer: &str)
+    /// `place`: what its address has of it.
+    pub(crate) fn spawn_connection<IO>(&self, io: IO, peer: &str, place: Option<Place>)
     where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         #[cfg(feature = "tls")]
         if let Some(tls) = self.policy.tls.clone() {
-            tokio::spawn(self.serve_tls(tls, io, peer));
+            tokio::spawn(self.serve_tls(tls, io, peer).map(move |()| drop(place)));
             return;
         }
-        tokio::spawn(self.serve_connection(io, peer));
+        // No `async`: that would hold the connection twice.
+        tokio::spawn(self.serve_connection(io, peer).map(move |()| drop(place)));
     }
 
     #[cfg(feature = "tls")]
@@ -443,6 +451,11 @@ impl ServerBuilder {
             handshakes,
             access,
             admission: Admission::new(&self.config),
+            addresses: Arc::default(),
+            refusals: Arc::new(tokio::sync::Semaphore::new(
+                self.config.refusals_max.min(tokio::sync::Semaphore::MAX_PERMITS),
+            )),
+            refusals_logged: Pace::new(),
             config: self.config,
             routes,
             name,
@@ -459,7 +472,3 @@ impl ServerBuilder {
         Ok(Server { shared: Arc::new(shared), addresses, listeners, workers, tasks })
     }
 }
-
-/// How long accepting pauses after a failure such as running out of descriptors: long enough to
-/// cost nothing, short enough to be back soon after there are some again.
-pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

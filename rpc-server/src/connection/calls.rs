@@ -55,6 +55,7 @@ where
         match Pin::new(&mut call).poll(cx) {
             Poll::Ready((terms, outcome)) => self.end(&terms, outcome),
             Poll::Pending => {
+                call.started_at(self.clock);
                 let (abort, registration) = AbortHandle::new_pair();
                 self.occupy(call.terms(), abort, None);
                 self.park().calls.push(Abortable::new(call, registration));
@@ -117,11 +118,16 @@ where
 
     /// Ends the calls that became ready.
     pub(super) fn end_calls(&mut self, cx: &mut Context<'_>) {
+        let is_adaptive = self.shared.admission.is_adaptive();
         while self.has(Room::InOutput) && self.phase != Phase::Closed {
             let Some(parked) = &mut self.parked else { return };
             let Poll::Ready(Some(ended)) = parked.calls.poll_next_unpin(cx) else { return };
             // One that was aborted was answered when it was cancelled.
             let Ok((terms, outcome)) = ended else { continue };
+            if is_adaptive {
+                let now = Instant::now();
+                self.shared.admission.record(now.saturating_duration_since(terms.started), now);
+            }
             self.vacate(&terms);
             self.end(&terms, outcome);
             // Replies that come together are no sign of a peer that does not read them.

@@ -157,7 +157,7 @@ where
     fn shed(&mut self, request: &Request<'_>) {
         add(&self.shared.metrics.limits.calls_shed, 1);
         self.spend_cheap();
-        let status = self.shared.admission.refusal(&self.shared.config, self.clock);
+        let status = self.shared.admission.refusal(&self.shared.config);
         match request.oneway {
             true => self.shared.metrics.verdict(status.code()),
             false => self.verdict(request.id, &status),

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use toml::{Table, Value};
 
+use super::limits::{self, CommandSettings};
 use super::store::LogConfig;
 use crate::config::Config;
 
@@ -40,6 +41,9 @@ pub struct DaemonConfig {
     /// Services to offer: "test" (cmdid 10000), "log" (1001, 1002), "conformance" (10001-10008, for
     /// the vectors; not for production).
     pub services: Vec<ServiceName>,
+    /// Limits of single commands, each with `cmdid`, and `in_flight_max` or `requests_per_second` or both: calls
+    /// of it that may run at one time, and that may begin in a second.
+    pub commands: Vec<CommandSettings>,
     /// Limits of the server and of each connection.
     pub limits: Config,
     /// The log service's store.
@@ -55,6 +59,7 @@ impl Default for DaemonConfig {
             log_format: LogFormat::Text,
             log_level: "info".into(),
             services: vec![ServiceName::Test, ServiceName::Log],
+            commands: Vec::new(),
             limits: Config::default(),
             log: LogSettings::default(),
         }
@@ -184,6 +189,7 @@ impl DaemonConfig {
                 "`listen`: \"{address}\" must be HOST:PORT, unix:PATH or \"{INHERITED}\", as \"127.0.0.1:8889\""
             ));
         }
+        limits::check(&self.commands)?;
         tracing_subscriber::EnvFilter::try_new(&self.log_level)
             .map_err(|error| format!("`log_level` is \"{}\": {error}", self.log_level))?;
         if self.log.segment_bytes == 0 || self.log.queue_bytes_max == 0 {
@@ -391,6 +397,16 @@ mod tests {
         assert_eq!(config.listen, ["127.0.0.1:2", "unix:/x"]);
         let flags = Overrides { listen: vec!["[::1]:3".into()], ..Overrides::default() };
         assert_eq!(DaemonConfig::load(None, [], flags).unwrap().listen, ["[::1]:3"]);
+    }
+
+    #[test]
+    fn commands_have_limits_of_their_own() {
+        let text = "[[commands]]\ncmdid = 1001\nin_flight_max = 8\n[[commands]]\ncmdid = 1002\nrequests_per_second = 5\n";
+        let config = load(text, &[]).unwrap();
+        assert_eq!((config.commands[0].in_flight_max, config.commands[1].requests_per_second), (8, 5));
+        assert_eq!(load(&config.to_commented_toml(), &[]).unwrap(), config);
+        refused(&format!("{text}[[commands]]\ncmdid = 1001"), &[], "names cmdid 1001 twice");
+        refused("[[commands]]\ncmdid = 1001\nin_flight = 8", &[], "`in_flight`");
     }
 
     #[test]

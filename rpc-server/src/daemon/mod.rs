@@ -2,6 +2,7 @@
 //! a whole daemon in its own process. The binary around it is `src/bin/rpc-server.rs`.
 
 pub mod config;
+mod limits;
 mod services;
 mod store;
 
@@ -19,6 +20,7 @@ use crate::server::{Drained, Server, ServerBuilder, ServerHandle};
 
 pub use config::DaemonConfig;
 use config::ServiceName;
+pub use limits::{CommandLimits, CommandSettings};
 use store::LogStore;
 
 /// A daemon that is bound to its addresses, with its store open.
@@ -43,6 +45,7 @@ use store::LogStore;
 pub struct Daemon {
     server: Server,
     log: Option<Arc<LogStore>>,
+    command_limits: CommandLimits,
 }
 
 impl Daemon {
@@ -69,6 +72,7 @@ impl Daemon {
             };
             router = merged?;
         }
+        let (router, command_limits) = CommandLimits::around(router, &config.commands)?;
         let mut builder =
             Server::builder().config(config.limits.clone()).workers(config.workers).router(router);
         for address in &config.listen {
@@ -77,12 +81,17 @@ impl Daemon {
                 address => builder.listen(address),
             };
         }
-        Ok(Self { server: builder.bind().await?, log })
+        Ok(Self { server: builder.bind().await?, log, command_limits })
     }
 
     /// The addresses that it is bound to, with the ports that the system chose.
     pub fn addresses(&self) -> Vec<BoundAddress> {
         self.server.addresses()
+    }
+
+    /// The limits of single commands, to be set while it runs.
+    pub fn command_limits(&self) -> CommandLimits {
+        self.command_limits.clone()
     }
 
     /// A handle to the server's counters.
@@ -190,6 +199,6 @@ impl From<store::StoreError> for DaemonError {
 
 impl From<crate::router::RouteError> for DaemonError {
     fn from(error: crate::router::RouteError) -> Self {
-        Self(format!("two services want the same command: {error}"))
+        Self(format!("the commands do not fit together: {error}"))
     }
 }

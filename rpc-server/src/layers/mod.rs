@@ -1,13 +1,18 @@
-//! What stands around every handler: a deadline, and the catching of panics.
+//! Layers: limits for a command or a router, and, of this crate's own, what stands around every handler, a
+//! deadline and the catching of panics.
 
 mod catch_panic;
+mod concurrency_limit;
 mod dispatch;
 mod fault;
+mod rate_limit;
 mod timeout;
 mod trace;
 
 pub(crate) use catch_panic::{CatchPanic, report_panic};
+pub use concurrency_limit::{ConcurrencyLimit, ConcurrencyLimited};
 pub(crate) use dispatch::{Detached, Spawned};
 pub(crate) use fault::Fault;
+pub use rate_limit::{RateLimit, RateLimited};
 pub(crate) use timeout::Timeout;
 pub(crate) use trace::Traced;

@@ -2,10 +2,12 @@
 
 #[cfg(feature = "tls")]
 mod access;
+mod bad_inputs;
 mod calls;
 #[cfg(feature = "daemon")]
 mod conformance;
 mod connection;
+mod crowd;
 #[cfg(feature = "daemon")]
 mod daemon;
 mod drain;
@@ -17,6 +19,7 @@ mod log_service;
 #[cfg(feature = "daemon")]
 mod logged;
 mod metrics;
+mod overload;
 mod retire;
 mod rig;
 mod router;

@@ -1,29 +1,39 @@
 //! Whether one more call may start: the limit of calls in flight on all connections together.
 
+mod gradient;
+
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use rpc_core::Status;
 use tokio::time::Instant;
 
+use self::gradient::{Gradient, Sample};
 use crate::config::Config;
+use crate::pace::Pace;
 
 /// The limit, and what those are told who meet it.
 pub(crate) struct Admission {
     limit: AtomicU64,
     /// Calls of all connections, as of the end of their last turns.
     in_flight: AtomicU64,
-    begun: Instant,
-    /// The second since `begun`, counted from 1, in which it was last logged that calls are shed.
-    logged: AtomicU64,
+    logged: Pace,
+    /// Where the limit follows what the server can do.
+    adaptive: Option<Mutex<Gradient>>,
 }
 
 impl Admission {
     pub(crate) fn new(config: &Config) -> Self {
+        let adaptive = config
+            .adaptive_concurrency
+            .then(|| Gradient::new(config.adaptive_in_flight_min, config.in_flight_max, Instant::now()));
+        let limit = adaptive.as_ref().map_or(config.in_flight_max as u64, Gradient::limit);
         Self {
-            limit: AtomicU64::new(config.in_flight_max as u64),
+            limit: AtomicU64::new(limit),
             in_flight: AtomicU64::new(0),
-            begun: Instant::now(),
-            logged: AtomicU64::new(0),
+            logged: Pace::new(),
+            adaptive: adaptive.map(Mutex::new),
         }
     }
 
@@ -47,13 +57,28 @@ impl Admission {
         self.in_flight.load(Ordering::Relaxed).wrapping_add(own) >= self.limit()
     }
 
+    /// Whether it has any use for the latency of calls.
+    pub(crate) fn is_adaptive(&self) -> bool {
+        self.adaptive.is_some()
+    }
+
+    /// A call that was not ready at once has ended, after this time.
+    pub(crate) fn record(&self, latency: Duration, now: Instant) {
+        let Some(adaptive) = &self.adaptive else { return };
+        // Held for a few additions. Where another thread has it, one latency fewer does not matter, and
+        // waiting would.
+        let Ok(mut gradient) = adaptive.try_lock() else { return };
+        #[allow(clippy::cast_precision_loss, reason = "no server has so many calls")]
+        let in_flight = self.in_flight.load(Ordering::Relaxed) as f64;
+        gradient.record(Sample { now, latency, in_flight });
+        self.limit.store(gradient.limit(), Ordering::Relaxed);
+    }
+
     /// What is said of a call that is not run.
-    pub(crate) fn refusal(&self, config: &Config, now: Instant) -> Status {
+    pub(crate) fn refusal(&self, config: &Config) -> Status {
         let limit = self.limit();
         let name = if config.adaptive_concurrency { "adaptive_concurrency" } else { "in_flight_max" };
-        let second = now.saturating_duration_since(self.begun).as_secs() + 1;
-        if self.logged.swap(second, Ordering::Relaxed) != second {
-            // Once a second: under overload, a line for each would be one more load.
+        if self.logged.is_due() {
             tracing::warn!(limit, setting = name, "calls are shed: as many as may be are in flight");
         }
         let message = format!(
