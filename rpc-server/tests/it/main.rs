@@ -20,6 +20,7 @@ mod log_service;
 mod logged;
 mod metrics;
 mod overload;
+mod peers;
 mod retire;
 mod rig;
 mod router;
