@@ -289,15 +289,17 @@ where
                 // Nothing wakes what was held back for want of room.
                 continue;
             }
-            let has_read_all = read.is_pending() && self.cheap.paused_until.is_none();
             match self.phase {
                 Phase::Closed => return Poll::Ready(Ok(())),
                 // The time in which requests may still be on their way is over, and all that came is read.
-                Phase::Draining if has_read_all && self.phase_deadline.is_none() && self.is_idle() => {
+                // Whoever floods is not waited for.
+                Phase::Draining if read.is_pending() && self.phase_deadline.is_none() && self.is_idle() => {
                     self.enter(Phase::Finishing, None);
                     continue;
                 }
-                Phase::Retiring if has_read_all && self.is_between_calls() => {
+                Phase::Retiring
+                    if read.is_pending() && self.cheap.paused_until.is_none() && self.is_between_calls() =>
+                {
                     self.enter(Phase::Finishing, None);
                     continue;
                 }
