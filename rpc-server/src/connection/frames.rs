@@ -157,7 +157,15 @@ where
     fn shed(&mut self, request: &Request<'_>) {
         add(&self.shared.metrics.limits.calls_shed, 1);
         self.spend_cheap();
-        let status = self.shared.admission.refusal(&self.shared.config);
+        let config = &self.shared.config;
+        let status = if self.sheds_line {
+            let limit = config.in_flight_per_connection;
+            let message =
+                format!("not run: streams take all places of `in_flight_per_connection`, {limit} calls");
+            Status::resource_exhausted(message).with_rejected().with_retry_after(config.shed_retry_after())
+        } else {
+            self.shared.admission.refusal(config)
+        };
         match request.oneway {
             true => self.shared.metrics.verdict(status.code()),
             false => self.verdict(request.id, &status),

@@ -103,6 +103,8 @@ struct Connection<IO> {
     input: Vec<u8>,
     /// What the whole line at the front of `input` waits for, and since when; without one, `input` is a part of a line.
     lines_wait_for: Option<(Room, Instant)>,
+    /// The line at hand is over the limit of calls in flight, and cannot wait for a place.
+    sheds_line: bool,
     /// The time as of the last look: once for a chunk of lines, not once for each.
     clock: Instant,
     cheap: cheap::CheapFrames,
@@ -237,6 +239,7 @@ where
             door: gate::Door::default(),
             input: Vec::new(),
             lines_wait_for: None,
+            sheds_line: false,
             clock: now,
             cheap,
             line_deadline: None,

@@ -26,7 +26,7 @@ where
             return Poll::Pending;
         }
         if let Some((room, received)) = self.lines_wait_for {
-            if !self.has(room) {
+            if !self.has(room) && (room == Room::InOutput || !self.is_held_by_streams()) {
                 return Poll::Pending;
             }
             self.clock = Instant::now();
@@ -133,6 +133,15 @@ where
                 return consumed;
             }
             match self.lines.step(&bytes[consumed..]) {
+                Step::Line { line, consumed: length }
+                    if !self.has(Room::ForACall) && self.needs_room(line) && self.is_held_by_streams() =>
+                {
+                    consumed += length;
+                    self.line_deadline = None;
+                    self.sheds_line = true;
+                    self.frame(cx, line, received);
+                    self.sheds_line = false;
+                }
                 Step::Line { line, .. } if !self.has(Room::ForACall) && self.needs_room(line) => {
                     add(&self.shared.metrics.limits.in_flight_pauses, 1);
                     self.hold(Room::ForACall, received);
@@ -186,10 +195,17 @@ where
                     && self.ordered_bytes < config.waiting_params_bytes_max)
     }
 
+    /// Whether all places are taken by streams, or by ordered calls behind one. Nothing of that has to end by
+    /// itself: the credit or the cancel that it may wait for can stand behind the line that waits for a
+    /// place, and so does the end of the stream.
+    fn is_held_by_streams(&self) -> bool {
+        self.has(Room::InOutput) && self.parked.as_ref().is_some_and(|parked| parked.calls.is_empty())
+    }
+
     /// Whether the server has as many calls in flight as it may, those of this connection that its count
     /// does not have yet among them.
     pub(super) fn server_is_full(&self) -> bool {
-        self.shared.admission.is_full(self.in_flight_published, self.in_flight())
+        self.sheds_line || self.shared.admission.is_full(self.in_flight_published, self.in_flight())
     }
 
     pub(super) fn in_flight(&self) -> usize {

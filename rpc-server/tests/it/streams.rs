@@ -312,3 +312,27 @@ async fn credit_and_cancel_reach_streams_that_use_up_the_calls_in_flight() {
     client.expect_end().await;
     assert_eq!(probe.running(), 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn streams_that_take_all_places_shut_nobody_out_and_end_with_their_peer() {
+    let config = Config { in_flight_per_connection: 2, ..Config::default() };
+    let (server, _) = server(config).await;
+    let mut client = server.connect();
+    let stream =
+        |id: u64| format!("{{\"id\":{id},\"cmdid\":{COUNT},\"credit\":0,\"params\":{{\"to\":1}}}}\n");
+    client.send(stream(1) + &stream(2) + &stream(3)).await;
+    let refused = client.expect_code(3, 8).await;
+    assert_eq!(refused["rejected"], true);
+    assert!(refused["message"].as_str().unwrap().contains("`in_flight_per_connection`, 2 calls"));
+    // What lets the streams go on stands behind it, and is read.
+    client.send("{\"cmdid\":5,\"params\":{\"id\":1,\"n\":1}}\n").await;
+    client.expect("{\"id\":1,\"code\":0,\"more\":true,\"data\":0}").await;
+    client.expect("{\"id\":1,\"code\":0}").await;
+    client.send(stream(4) + &stream(5)).await;
+    client.expect_code(5, 8).await;
+    client.half_close().await;
+    let mut ended = [client.reply().await["id"].as_u64(), client.reply().await["id"].as_u64()];
+    ended.sort_unstable();
+    assert_eq!(ended, [Some(2), Some(4)]);
+    client.expect_end().await;
+}
