@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::attack::{Attack, Told};
 use crate::daemon::{Process, Usage};
-use crate::good::{Load, Window};
+use crate::good::{Load, Window, milliseconds};
 use crate::report::{Report, Row};
 use crate::{Options, Outcome};
 
@@ -91,19 +91,22 @@ async fn one(options: &Options, fault: &Fault, daemon: &Process, load: &Load) ->
             alone.add(&load.window(length).await);
         }
         let attack = Attack::start(fault.name, &daemon.address)?;
-        // What went wrong while its peers came counts, too.
+        // They do their worst as they come: what fails then counts, and the longest call is told apart.
+        let onset = load.window(if options.quick { Duration::ZERO } else { Duration::from_secs(1) }).await;
+        row.errors += onset.errors + onset.refused.len();
+        let slowest = milliseconds(&onset.answered, 100.0);
         let mut window = load.take();
         watch(load, daemon, length, &mut window, &mut peak).await?;
         under.get_or_insert_with(|| load.take()).add(&window);
         let Told { faults, ended, text } = attack.end()?;
-        row.notes = text;
+        row.notes = format!("{text}; the longest call as they came: {slowest:.0} ms");
         row.bound(options.quick || !is_flood || ended > 0, || "no flood was ended".into());
         row.bound(faults == 0, || format!("{faults} of the peers were not served as they must be"));
         wait_for_descriptors(daemon, before.descriptors, &mut row).await?;
     }
     let under = under.expect("there is a round");
     (row.alone, row.under) = (alone.p99(), under.p99());
-    row.errors = errors_before + alone.errors + under.errors + under.refused.len();
+    row.errors += errors_before + alone.errors + under.errors + under.refused.len();
     row.rss_peak_mib = mib(peak.rss_bytes);
     row.descriptors_peak = peak.descriptors;
     let errors = row.errors;
