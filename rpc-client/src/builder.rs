@@ -3,9 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::authenticate::Token;
 use crate::client::Client;
 use crate::config::Config;
-use crate::connect::{Connect, Connector};
+use crate::connect::{Connect, Connector, Way};
 use crate::discover::Target;
 use crate::events::Events;
 use crate::pool::Dialer;
@@ -34,7 +35,18 @@ impl ClientBuilder {
     /// Opens the byte streams, in the place of TCP and Unix sockets.
     #[must_use]
     pub fn connector(mut self, connect: impl Connect) -> Self {
-        self.connector = Connector::Own(Arc::new(connect));
+        self.connector.way = Way::Own(Arc::new(connect));
+        self
+    }
+
+    /// The token by which each new connection says who it is, before it takes calls (command 6,
+    /// `authenticate`), in the place of `token_file`. It stands in memory as it is, and in no log.
+    ///
+    /// A server that knows no tokens is called without. One that refuses the token fails the calls with its
+    /// code, 16 as a rule, and is asked again after `reconnect_cap_ms` at the earliest.
+    #[must_use]
+    pub fn token(mut self, token: impl Into<Arc<str>>) -> Self {
+        self.connector.token = Some(Token(token.into()));
         self
     }
 
@@ -42,7 +54,7 @@ impl ClientBuilder {
     pub fn build(self) -> Client {
         let Self { target, config, connector } = self;
         // A connector of the user's own may call an endpoint whatever it likes.
-        let target = if let Connector::Own(_) = connector { target.or_as_it_is() } else { target };
+        let target = if let Way::Own(_) = connector.way { target.or_as_it_is() } else { target };
         let dialer = Dialer { config: Arc::new(config), connector, events: Events::default() };
         let (config, events) = (Arc::clone(&dialer.config), dialer.events.clone());
         Client::from_parts(Arc::clone(target.name()), config, events, Route::new(&target, dialer))

@@ -1,5 +1,6 @@
 //! Every setting of a client, with its unit in its name.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -149,6 +150,28 @@ pub struct Config {
     pub eject_cap_ms: u64,
     /// Percentage of the endpoints that may be ejected: where it is more, all of them are used.
     pub eject_percent_max: u32,
+    /// Speaks TLS on every TCP connection, with these settings (feature `tls`). Without it, `tls:HOST:PORT`
+    /// does so at that address, with the default ones.
+    pub tls: Option<TlsConfig>,
+    /// File of a token, alone on its line, by which each new connection says who it is before it takes calls
+    /// (command 6, `authenticate`). It is read for each connection. A token of the program's own goes before
+    /// it: [`ClientBuilder::token`](crate::ClientBuilder::token).
+    pub token_file: Option<PathBuf>,
+}
+
+/// Whom a client trusts under TLS, and what it shows. All files are in PEM, and are read again when a
+/// connection is opened after they have changed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TlsConfig {
+    /// Certificates of the authorities that are trusted; without it those that the system trusts.
+    pub ca_file: Option<PathBuf>,
+    /// The name that the server's certificate must have; without it the host of the address.
+    pub server_name: Option<String>,
+    /// The client's certificate, then those that lead from it to an authority, for a server that asks.
+    pub certificate_file: Option<PathBuf>,
+    /// The private key of `certificate_file`.
+    pub key_file: Option<PathBuf>,
 }
 
 /// How many connections a client has to an endpoint; docs/client.md says which is for what.
@@ -232,6 +255,8 @@ impl Default for Config {
             eject_base_ms: 1_000,
             eject_cap_ms: 60_000,
             eject_percent_max: 50,
+            tls: None,
+            token_file: None,
         }
     }
 }

@@ -11,9 +11,14 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
+use crate::authenticate::{Refusal, Token, authenticate};
 use crate::config::Config;
 use crate::connection::{Connection, Loss};
+use crate::error::Cause;
 use crate::events::Events;
+
+/// What an address over TLS begins with.
+pub(crate) const TLS_PREFIX: &str = "tls:";
 
 /// What a connection can run over. Implemented by every stream that fits.
 pub trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
@@ -79,40 +84,81 @@ pub async fn open_tcp(address: &str, config: &Config) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// How an endpoint opens its connections.
+/// How an endpoint opens its connections, and who they say that they are.
 #[derive(Clone, Default)]
-pub(crate) enum Connector {
-    /// TCP and Unix sockets, each as its own type: nothing is boxed on the way of a byte.
+pub(crate) struct Connector {
+    pub(crate) way: Way,
+    pub(crate) token: Option<Token>,
+    #[cfg(feature = "tls")]
+    tls: Arc<crate::tls::Loaded>,
+}
+
+#[derive(Clone, Default)]
+pub(crate) enum Way {
+    /// TCP, TLS and Unix sockets, each as its own type: nothing is boxed on the way of a byte.
     #[default]
     System,
     Own(Arc<dyn Connect>),
 }
 
+/// Who runs a connection: its parts, and what is called at its end.
+type Parts<E> = ((Arc<str>, Arc<Config>, Events), E);
+
 impl Connector {
-    /// Opens a connection whose driver runs as a task, and calls `at_end` when it is over.
+    /// Opens a connection whose driver runs as a task, and calls `at_end` when it is over. It has
+    /// authenticated where there is a token.
     pub(crate) async fn open(
         &self,
         address: &Arc<str>,
         config: &Arc<Config>,
         events: &Events,
         at_end: impl FnOnce(Loss) + Send + 'static,
-    ) -> io::Result<Arc<Connection>> {
+    ) -> Result<Arc<Connection>, Refusal> {
         let parts = (Arc::clone(address), Arc::clone(config), events.clone());
-        match self {
-            Self::Own(connect) => Ok(run(connect.connect(address).await?, parts, at_end)),
-            Self::System => match address.strip_prefix("unix:") {
-                Some(path) => Ok(run(UnixStream::connect(path).await?, parts, at_end)),
-                None => Ok(run(open_tcp(address, config).await?, parts, at_end)),
-            },
+        let opened = self.open_stream(address, config, (parts, at_end)).await;
+        let connection = opened.map_err(|error| {
+            Refusal::Failed(Cause::with_source(format!("cannot connect: {error}"), error))
+        })?;
+        authenticate(&connection, config, self.token.as_ref()).await?;
+        Ok(connection)
+    }
+
+    async fn open_stream(
+        &self,
+        address: &str,
+        config: &Config,
+        (parts, at_end): Parts<impl FnOnce(Loss) + Send + 'static>,
+    ) -> io::Result<Arc<Connection>> {
+        if let Way::Own(connect) = &self.way {
+            return Ok(run(connect.connect(address).await?, parts, at_end));
         }
+        if let Some(path) = address.strip_prefix("unix:") {
+            return Ok(run(UnixStream::connect(path).await?, parts, at_end));
+        }
+        let by_address = address.strip_prefix(TLS_PREFIX);
+        if by_address.is_none() && config.tls.is_none() {
+            return Ok(run(open_tcp(address, config).await?, parts, at_end));
+        }
+        let address = by_address.unwrap_or(address);
+        #[cfg(feature = "tls")]
+        {
+            let stream = open_tcp(address, config).await?;
+            let settings = config.tls.clone().unwrap_or_default();
+            Ok(run(self.tls.handshake(stream, address, &settings).await?, parts, at_end))
+        }
+        #[cfg(not(feature = "tls"))]
+        Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            format!("TLS to {address} needs the feature `tls` of rpc-client"),
+        ))
     }
 }
 
 impl fmt::Debug for Connector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::System => "System",
-            Self::Own(_) => "Own",
+        f.write_str(match self.way {
+            Way::System => "System",
+            Way::Own(_) => "Own",
         })
     }
 }

@@ -197,6 +197,12 @@ impl Connection {
         !self.0.lock().is_over()
     }
 
+    /// Why it takes no calls.
+    pub(crate) fn over(&self) -> Error {
+        let ended = self.0.lock().ended.clone();
+        self.0.error(Kind::NotSent(ended.unwrap_or_else(|| Cause::new("the server asked to go away"))))
+    }
+
     /// Puts a call's frame into the output and takes a slot for its reply. `is_ordered` sends it
     /// without an id. `waker` is told of the reply, until the call is polled with another one.
     pub(crate) fn begin(
@@ -996,15 +1002,21 @@ impl<IO> Driver<IO> {
     fn finish(&mut self, ended: io::Result<Ended>) -> Loss {
         let farewell = self.farewell.take();
         let because = farewell.as_ref().map(|status| format!(" after saying: {status}")).unwrap_or_default();
+        // A server that refuses this client's certificate, and then runs nothing of it.
+        let was_rejected = matches!(&ended, Err(error) if error.kind() == io::ErrorKind::PermissionDenied && error.get_ref().is_some());
         let cause = match ended {
             Ok(Ended::Done) => Cause::new("the connection was closed by this side"),
+            // An alert of TLS, which no reply begins like (RFC 8446 section 5.1).
+            Ok(Ended::ByServer) if self.input[self.start..self.end].starts_with(&[0x15, 0x03]) => {
+                Cause::new("the server speaks TLS on this port, and this client does not")
+            }
             Ok(Ended::ByServer) => Cause::new(format!("the server closed the connection{because}")),
             Ok(Ended::Nonsense(what) | Ended::Dead(what)) => {
                 Cause::new(format!("the connection was given up: {what}"))
             }
             Err(error) => Cause::with_source(format!("the connection was lost{because}: {error}"), error),
         };
-        let calls = self.end_all(&cause, farewell.is_some_and(|status| status.is_rejected()));
+        let calls = self.end_all(&cause, was_rejected || farewell.is_some_and(|status| status.is_rejected()));
         let has_answered = self.shared.lock().has_answered;
         Loss { cause, calls, has_answered }
     }

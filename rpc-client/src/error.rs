@@ -59,18 +59,24 @@ pub(crate) enum Kind {
 pub(crate) struct Cause {
     pub(crate) message: String,
     pub(crate) source: Option<Arc<dyn StdError + Send + Sync>>,
+    /// In the place of that of a connection that failed.
+    pub(crate) code: Option<Code>,
 }
 
 impl Cause {
     pub(crate) fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), source: None }
+        Self { message: message.into(), source: None, code: None }
     }
 
     pub(crate) fn with_source(
         message: impl Into<String>,
         source: impl StdError + Send + Sync + 'static,
     ) -> Self {
-        Self { message: message.into(), source: Some(Arc::new(source)) }
+        Self { message: message.into(), source: Some(Arc::new(source)), code: None }
+    }
+
+    pub(crate) fn with_code(self, code: Code) -> Self {
+        Self { code: Some(code), ..self }
     }
 }
 
@@ -96,12 +102,13 @@ impl Error {
         matches!(self.0.kind, Kind::MayHaveRun(_))
     }
 
-    /// The failure as a code: the server's own, 4 past the deadline, 14 where the connection failed,
+    /// The failure as a code: the server's own, 4 past the deadline, 14 where the connection failed, the
+    /// server's, as a rule 16, where it refused this client's token,
     /// 3 and 13 for params and data that do not fit, 9 for a blocking call inside an async runtime.
     pub fn code(&self) -> Code {
         match &self.0.kind {
             Kind::Status(status) => status.code(),
-            Kind::NotSent(_) | Kind::MayHaveRun(_) => Code::UNAVAILABLE,
+            Kind::NotSent(cause) | Kind::MayHaveRun(cause) => cause.code.unwrap_or(Code::UNAVAILABLE),
             Kind::Deadline { .. } => Code::DEADLINE_EXCEEDED,
             Kind::Params(_) => Code::INVALID_ARGUMENT,
             Kind::Data(_) => Code::INTERNAL,
@@ -113,6 +120,14 @@ impl Error {
     pub fn status(&self) -> Option<&Status> {
         match &self.0.kind {
             Kind::Status(status) => Some(status),
+            _ => None,
+        }
+    }
+
+    /// Why the connection failed, where it did.
+    pub(crate) fn cause(&self) -> Option<&Cause> {
+        match &self.0.kind {
+            Kind::NotSent(cause) | Kind::MayHaveRun(cause) => Some(cause),
             _ => None,
         }
     }

@@ -28,6 +28,7 @@
 //! | [`pipe`] | request lines in, reply lines out |
 
 mod attempt;
+mod authenticate;
 mod balance;
 pub mod blocking;
 pub mod builder;
@@ -58,11 +59,13 @@ pub mod registry;
 mod retry;
 mod route;
 pub mod service_client;
+#[cfg(feature = "tls")]
+mod tls;
 
 pub use builder::ClientBuilder;
 pub use client::Client;
 pub use command::Command;
-pub use config::{Balance, Config, Mode};
+pub use config::{Balance, Config, Mode, TlsConfig};
 pub use connect::Connect;
 pub use discover::Target;
 pub use error::Error;

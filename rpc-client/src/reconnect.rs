@@ -9,6 +9,7 @@ use rpc_core::backoff::{Backoff, half_jitter};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::authenticate::Refusal;
 use crate::config::Config;
 use crate::connect::Connector;
 use crate::connection::{Connection, Loss};
@@ -53,6 +54,8 @@ enum Attempts {
 struct Failure {
     since: Instant,
     last: Cause,
+    /// Whether waiting is of no use: the server has looked at the token and refused it.
+    is_final: bool,
 }
 
 impl Endpoint {
@@ -147,7 +150,7 @@ impl Endpoint {
                     Attempts::AfterLoss(failure) | Attempts::Failing(failure) => {
                         self.wanted.notify_one();
                         let until = failure.since.checked_add(self.config.fail_fast_after());
-                        if until.is_some_and(|until| until <= Instant::now()) {
+                        if failure.is_final || until.is_some_and(|until| until <= Instant::now()) {
                             return Err(self.not_sent(failure.last));
                         }
                         until
@@ -232,7 +235,7 @@ impl Endpoint {
             State::Idle => false,
         };
         if !is_open {
-            let failure = Failure { since: Instant::now(), last: loss.cause };
+            let failure = Failure { since: Instant::now(), last: loss.cause, is_final: false };
             self.begin(&mut state, connector, Some(failure));
         }
     }
@@ -270,7 +273,7 @@ impl Connecting {
             self.pause(backoff.next_delay()).await;
         }
         while self.endpoint.strong_count() > 0 {
-            let cause = match self.attempt().await {
+            let refusal = match self.attempt().await {
                 Ok(connection) => {
                     if let Some(endpoint) = self.endpoint.upgrade() {
                         *endpoint.lock() = State::Connected(Arc::clone(&connection));
@@ -278,16 +281,28 @@ impl Connecting {
                     progress.send_replace(Attempts::Succeeded(connection));
                     return;
                 }
-                Err(cause) => cause,
+                Err(refusal) => refusal,
             };
-            tracing::debug!(address = %self.address, reason = %cause.message, "connecting failed");
             let since = *self.failing_since.get_or_insert_with(Instant::now);
-            progress.send_replace(Attempts::Failing(Failure { since, last: cause }));
-            self.pause(backoff.next_delay_after(since.elapsed())).await;
+            let delay = backoff.next_delay_after(since.elapsed());
+            match refusal {
+                Refusal::Failed(last) => {
+                    tracing::debug!(address = %self.address, reason = %last.message, "connecting failed");
+                    progress.send_replace(Attempts::Failing(Failure { since, last, is_final: false }));
+                    self.pause(delay).await;
+                }
+                Refusal::Token(last, after) => {
+                    tracing::warn!(address = %self.address, reason = %last.message, "not authenticated");
+                    progress.send_replace(Attempts::Failing(Failure { since, last, is_final: true }));
+                    // Calls do not shorten this one: the answer stays the same until somebody acts.
+                    let pause = after.unwrap_or_default().max(cap);
+                    tokio::time::sleep(pause + half_jitter(base)).await;
+                }
+            }
         }
     }
 
-    async fn attempt(&self) -> Result<Arc<Connection>, Cause> {
+    async fn attempt(&self) -> Result<Arc<Connection>, Refusal> {
         let endpoint = self.endpoint.clone();
         let at_end = move |loss| {
             if let Some(endpoint) = endpoint.upgrade() {
@@ -296,12 +311,11 @@ impl Connecting {
         };
         let opening = self.connector.open(&self.address, &self.config, &self.events, at_end);
         match tokio::time::timeout(self.config.connect_timeout(), opening).await {
-            Ok(Ok(connection)) => Ok(connection),
-            Ok(Err(error)) => Err(Cause::with_source(format!("cannot connect: {error}"), error)),
-            Err(_) => Err(Cause::new(format!(
+            Ok(opened) => opened,
+            Err(_) => Err(Refusal::Failed(Cause::new(format!(
                 "cannot connect: no answer within `connect_timeout_ms` of {} ms",
                 self.config.connect_timeout_ms
-            ))),
+            )))),
         }
     }
 

@@ -18,6 +18,7 @@ use crate::pool::Dialer;
 use crate::reconnect::Endpoint;
 
 /// Where a client's calls go.
+#[expect(clippy::large_enum_variant, reason = "a client has one of them")]
 pub(crate) enum Route {
     /// One endpoint with one connection: there is nothing to choose and nothing to count.
     Sole(Arc<Endpoint>),

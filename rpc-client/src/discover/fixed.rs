@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{Address, InvalidTarget};
+use crate::connect::TLS_PREFIX;
 
 /// One address, or several with commas between them.
 pub(super) fn parse(text: &str) -> Result<Arc<[Address]>, InvalidTarget> {
@@ -18,7 +19,8 @@ pub(super) fn check(address: &str) -> Result<&str, InvalidTarget> {
     if let Some(path) = address.strip_prefix("unix:") {
         return if path.is_empty() { refused("the path is missing; ") } else { Ok(address) };
     }
-    let Some((host, port)) = address.rsplit_once(':') else {
+    let rest = address.strip_prefix(TLS_PREFIX).unwrap_or(address);
+    let Some((host, port)) = rest.rsplit_once(':') else {
         return refused("");
     };
     if host.is_empty() || host.contains(|c: char| c.is_whitespace() || c == '/') {

@@ -3,6 +3,7 @@
 //! | target | its endpoints |
 //! | --- | --- |
 //! | `127.0.0.1:8889`, `log.internal:8889`, `unix:/run/rpc.sock` | this one; a name of several hosts is one endpoint |
+//! | `tls:log.internal:8889` | the same over TLS (feature `tls`) |
 //! | `10.0.0.1:8889,10.0.0.2:8889` | these, for good |
 //! | `dns:log.internal:8889` | every address of the host, looked up as the system does it, each `resolve_interval_ms` |
 //! | `dns://10.0.0.53/log.internal:8889` | the same from this DNS server (`IP` or `IP:PORT`), again when its answer's time to live is over (feature `srv`) |
@@ -73,7 +74,7 @@ enum Source {
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Address {
-    /// `HOST:PORT` or `unix:PATH`.
+    /// `HOST:PORT`, `tls:HOST:PORT` or `unix:PATH`.
     pub text: Arc<str>,
     /// As in DNS (RFC 2782): endpoints of a higher number are for when those of all lower ones cannot
     /// be reached. 0 where the source knows no priorities.
@@ -207,7 +208,7 @@ fn failed(target: &str, resolved: &mut Resolved, error: Error) -> bool {
     }
     tracing::warn!(target_name = target, reason = %error, "no endpoints yet");
     let message = format!("cannot find the endpoints of {target}: {error}");
-    *resolved = Resolved::Failed(Cause { message, source: Some(error) });
+    *resolved = Resolved::Failed(Cause { message, source: Some(error), code: None });
     true
 }
 

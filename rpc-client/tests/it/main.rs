@@ -21,3 +21,4 @@ mod retry;
 mod shared;
 mod streams;
 mod support;
+mod tls;

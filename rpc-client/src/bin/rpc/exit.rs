@@ -122,7 +122,9 @@ fn hint(error: &Error) -> Option<String> {
     if let Some(status) = error.status() {
         return hint_for_status(status);
     }
-    let hint = if is_no_address(error) {
+    let hint = if error.code() == Code::UNAUTHENTICATED {
+        return hint_for_code(Code::UNAUTHENTICATED);
+    } else if is_no_address(error) {
         "name the server with --addr HOST:PORT, --addr unix:PATH or RPC_ADDR"
     } else if error.is_unreachable() && error.connection().is_none() {
         "is the daemon running there? start it with `rpc-server`, or name another address with --addr or RPC_ADDR"
@@ -147,7 +149,11 @@ fn hint_for_status(status: &Status) -> Option<String> {
     if status.is_rejected() {
         return Some("it did not run: try again".to_owned());
     }
-    let hint = match status.code() {
+    hint_for_code(status.code())
+}
+
+fn hint_for_code(code: Code) -> Option<String> {
+    let hint = match code {
         Code::INVALID_ARGUMENT => "`rpc describe CMDID` shows what a command takes",
         Code::DEADLINE_EXCEEDED => {
             "the server gave up at its own limit or at --timeout: it may have run in part; give it longer with --timeout"
@@ -160,7 +166,9 @@ fn hint_for_status(status: &Status) -> Option<String> {
         Code::UNIMPLEMENTED => "`rpc describe` lists the commands that there are",
         Code::INTERNAL => "the cause is in the server's log",
         Code::UNAVAILABLE => "try again later",
-        Code::UNAUTHENTICATED => "the server wants credentials, which this command line cannot present",
+        Code::UNAUTHENTICATED => {
+            "the server wants to know who you are: --token-file FILE, or --cert FILE and --key FILE"
+        }
         code if code.number() >= Code::FIRST_OF_SERVICES => {
             return Some(format!("{code} is a code of the service's own: its documentation says what to do"));
         }

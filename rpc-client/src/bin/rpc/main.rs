@@ -9,11 +9,12 @@ mod pipe;
 mod server;
 mod tail;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use rpc_client::{Client, Config};
+use rpc_client::{Client, Config, TlsConfig};
 
 use exit::Failure;
 
@@ -52,12 +53,30 @@ Exit codes:
 #[derive(Args)]
 #[command(next_help_heading = "Server")]
 struct Target {
-    /// Address of the server: HOST:PORT or unix:PATH
+    /// Address of the server: HOST:PORT, tls:HOST:PORT or unix:PATH
     #[arg(long, global = true, env = "RPC_ADDR", hide_env_values = true, default_value = "127.0.0.1:8889")]
     addr: String,
     /// How long to wait for a reply, as 200ms, 1.5s or 1m [default: 5s; for pipe 10m]
     #[arg(long, global = true, value_name = "TIME", value_parser = timeout)]
     timeout: Option<Duration>,
+    /// Speak TLS, and trust the system's authorities where --ca names no others
+    #[arg(long, global = true)]
+    tls: bool,
+    /// PEM file of the authorities to trust; implies --tls
+    #[arg(long, global = true, value_name = "FILE")]
+    ca: Option<PathBuf>,
+    /// PEM file of the certificate to show; implies --tls
+    #[arg(long, global = true, value_name = "FILE")]
+    cert: Option<PathBuf>,
+    /// PEM file of the private key of --cert
+    #[arg(long, global = true, value_name = "FILE")]
+    key: Option<PathBuf>,
+    /// Name that the server's certificate must have, where it is not the address's host; implies --tls
+    #[arg(long, global = true, value_name = "NAME")]
+    server_name: Option<String>,
+    /// File of the token to authenticate with
+    #[arg(long, global = true, value_name = "FILE", env = "RPC_TOKEN_FILE", hide_env_values = true)]
+    token_file: Option<PathBuf>,
 }
 
 impl Target {
@@ -67,6 +86,16 @@ impl Target {
         self.client_with(Config::default())
     }
 
+    fn tls(&self) -> Option<TlsConfig> {
+        let settings = TlsConfig {
+            ca_file: self.ca.clone(),
+            server_name: self.server_name.clone(),
+            certificate_file: self.cert.clone(),
+            key_file: self.key.clone(),
+        };
+        (self.tls || settings != TlsConfig::default()).then_some(settings)
+    }
+
     fn client_with(&self, config: Config) -> Client {
         let call_timeout_ms = self.timeout.map_or(config.call_timeout_ms, milliseconds);
         let config = Config {
@@ -74,6 +103,8 @@ impl Target {
             fail_fast_after_ms: 0,
             reconnect_cap_ms: RECONNECT_CAP_MS,
             attempts_max: 1,
+            tls: self.tls(),
+            token_file: self.token_file.clone(),
             ..config
         };
         Client::with_config(&self.addr, config)
