@@ -116,6 +116,18 @@ impl Policy {
         false
     }
 
+    /// Says loudly what nobody should overlook.
+    pub(crate) fn warn_if_exposed(&self, address: &BoundAddress) {
+        if is_local(address) || self.has_tls() {
+            return;
+        }
+        if self.requires_authentication {
+            tracing::warn!(%address, "NOT ENCRYPTED: whoever is on the way reads every call, and every token");
+        } else {
+            tracing::warn!(%address, "NOT PROTECTED: whoever reaches this address may call everything, and whoever is on the way reads it");
+        }
+    }
+
     /// Says no where others than this machine reach `address`, and nothing protects it.
     ///
     /// # Errors

@@ -207,9 +207,10 @@ impl ServerHandle {
     /// Knows these tokens from now on, in the place of all others. A connection whose token is not among
     /// them any more is answered with code 16, and closed after `authentication_timeout_ms` unless it shows
     /// another one of the same identity. `None` wants no tokens: `authenticate` is answered with code 12.
+    /// Returns whether they are others than before.
     #[cfg(feature = "tls")]
-    pub fn set_tokens(&self, tokens: Option<Tokens>) {
-        self.shared.access.set_tokens(tokens);
+    pub fn set_tokens(&self, tokens: Option<Tokens>) -> bool {
+        self.shared.access.set_tokens(tokens)
     }
 
     /// Serves one connection over any byte stream: an in-memory pipe, a serial line, TLS of your
@@ -398,7 +399,9 @@ impl ServerBuilder {
         let mut access = self.access;
         let check = |policy: &Policy, listener: &Listener| {
             let refuse = |message| io::Error::new(io::ErrorKind::PermissionDenied, message);
-            policy.check(&listener.address()).map_err(refuse)
+            policy.check(&listener.address()).map_err(refuse)?;
+            policy.warn_if_exposed(&listener.address());
+            Ok::<(), io::Error>(())
         };
         for ListenOptions { address, policy } in self.listen {
             let is_shared = self.workers > 0;

@@ -95,6 +95,12 @@ pub(crate) fn not_authenticated_in_time(peer: &Peer, limit_ms: u64) {
     );
 }
 
+/// What took effect when settings were read anew.
+#[cfg(feature = "daemon")]
+pub(crate) fn changed(what: &str) {
+    tracing::info!(target: TARGET, "{}", Escaped(what));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

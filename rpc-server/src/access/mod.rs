@@ -154,9 +154,15 @@ impl Access {
     }
 
     #[cfg(feature = "tls")]
-    pub(crate) fn set_tokens(&self, tokens: Option<Tokens>) {
-        *self.tokens.write().unwrap_or_else(PoisonError::into_inner) = tokens.map(Arc::new);
-        self.changed();
+    pub(crate) fn set_tokens(&self, tokens: Option<Tokens>) -> bool {
+        let mut current = self.tokens.write().unwrap_or_else(PoisonError::into_inner);
+        let is_other = current.as_deref() != tokens.as_ref();
+        *current = tokens.map(Arc::new);
+        drop(current);
+        if is_other {
+            self.changed();
+        }
+        is_other
     }
 
     /// What a connection may call. `token` is the one that it has shown, which may be one no longer.

@@ -9,6 +9,7 @@ use serde_json::Value as Json;
 use toml::{Table, Value};
 
 use super::limits::{self, CommandSettings};
+use super::listeners::{self, GrantSettings, ListenerSettings};
 use super::store::LogConfig;
 use crate::config::Config;
 
@@ -28,6 +29,20 @@ pub struct DaemonConfig {
     /// Addresses to listen on: HOST:PORT, where port 0 lets the system choose, unix:PATH, or "inherited" for
     /// the sockets that systemd or another parent hands over (`LISTEN_FDS`), so that a restart refuses nobody.
     pub listen: Vec<String>,
+    /// Whether others than this machine may connect to the addresses of `listen`, which have neither TLS nor
+    /// authentication. Without it such an address is refused.
+    pub allow_plaintext: bool,
+    /// Listeners with a policy of their own, each with `address`, and where it is not the default:
+    /// `certificate_file` and `key_file` (TLS), `client_ca_file` and `client_certificates` ("off", "optional",
+    /// "required"), `require_authentication`, `admin_pages`, `first_frame_timeout_ms`, `allow_plaintext`. With
+    /// any of them, and without `listen`, there is no other.
+    pub listeners: Vec<ListenerSettings>,
+    /// File of the tokens that callers may show: lines of an identity and the SHA-256 of its token, which
+    /// `rpc-server --hash-token` prints. Empty: none.
+    pub tokens_file: PathBuf,
+    /// What each `identity` may call: `commands` as "1001", "2000-2099" or "*". Once there is any, what is not
+    /// granted is refused; the identity "*" is everybody.
+    pub grants: Vec<GrantSettings>,
     /// Threads that serve TCP connections, each its own share of them; 0 serves all on one runtime with
     /// a thread for each core.
     pub workers: usize,
@@ -54,6 +69,10 @@ impl Default for DaemonConfig {
     fn default() -> Self {
         Self {
             listen: vec!["127.0.0.1:8889".into()],
+            allow_plaintext: false,
+            listeners: Vec::new(),
+            tokens_file: PathBuf::new(),
+            grants: Vec::new(),
             workers: 0,
             data_dir: "rpc-data".into(),
             log_format: LogFormat::Text,
@@ -167,10 +186,13 @@ impl DaemonConfig {
                 set_from_env(&mut table, &name, &value, &keys)?;
             }
         }
+        let says_where = table.contains_key("listen");
         let mut config: Self =
             table.try_into().map_err(|error: toml::de::Error| one_line(error.message()))?;
         if !flags.listen.is_empty() {
             config.listen = flags.listen;
+        } else if !says_where && !config.listeners.is_empty() {
+            config.listen.clear();
         }
         config.data_dir = flags.data_dir.unwrap_or(config.data_dir);
         config.log_format = flags.log_format.unwrap_or(config.log_format);
@@ -180,11 +202,16 @@ impl DaemonConfig {
 
     fn check(&self) -> Result<(), String> {
         self.limits.check().map_err(|message| format!("[limits] {message}"))?;
-        if self.listen.is_empty() {
+        if self.listen.is_empty() && self.listeners.is_empty() {
             return Err("`listen` is empty and must name at least one address, as \"127.0.0.1:8889\"".into());
         }
         let is_address = |address: &str| address.starts_with("unix:") || address.contains(':');
-        if let Some(address) = self.listen.iter().find(|a| !is_address(a) && *a != INHERITED) {
+        for listener in &self.listeners {
+            listener.check(!self.tokens_file.as_os_str().is_empty())?;
+        }
+        listeners::grants(&self.grants)?;
+        let mut addresses = self.listen.iter().chain(self.listeners.iter().map(|listener| &listener.address));
+        if let Some(address) = addresses.find(|a| !is_address(a) && *a != INHERITED) {
             return Err(format!(
                 "`listen`: \"{address}\" must be HOST:PORT, unix:PATH or \"{INHERITED}\", as \"127.0.0.1:8889\""
             ));
@@ -247,18 +274,38 @@ fn known_keys() -> Vec<String> {
     keys
 }
 
+/// The keys of the tables that may be given several times, as `listeners.address`.
+fn keys_of_lists() -> Vec<String> {
+    let schema = schema();
+    let mut keys = Vec::new();
+    for list in ["listeners", "grants"] {
+        let reference = schema["properties"][list]["items"]["$ref"].as_str().unwrap_or_default();
+        let name = reference.rsplit('/').next().unwrap_or_default();
+        let inner = schema["$defs"][name]["properties"].as_object().into_iter().flatten();
+        keys.extend(inner.map(|(inner, _)| format!("{list}.{inner}")));
+    }
+    keys
+}
+
 fn read_file(path: &Path, keys: &[String]) -> Result<Table, String> {
     let name = path.display();
     let text = std::fs::read_to_string(path).map_err(|error| format!("{name}: {error}"))?;
     let table: Table =
         text.parse().map_err(|error: toml::de::Error| format!("{name}: {}", in_place(&text, &error)))?;
+    let of_lists = keys_of_lists();
     for (key, value) in &table {
-        let found: Vec<String> = match value.as_table() {
-            Some(inner) => inner.keys().map(|inner| format!("{key}.{inner}")).collect(),
-            None => vec![key.clone()],
+        let inner_of =
+            |table: &Table| -> Vec<String> { table.keys().map(|inner| format!("{key}.{inner}")).collect() };
+        let found = match value {
+            Value::Table(table) => inner_of(table),
+            Value::Array(items) if items.iter().any(Value::is_table) => {
+                items.iter().filter_map(Value::as_table).flat_map(inner_of).collect()
+            }
+            _ => vec![key.clone()],
         };
-        if let Some(unknown) = found.iter().find(|found| !keys.contains(found)) {
-            return Err(format!("{name}: unknown key `{unknown}`{}", nearest(unknown, keys)));
+        if let Some(unknown) = found.iter().find(|found| !keys.contains(found) && !of_lists.contains(found)) {
+            let all: Vec<String> = keys.iter().chain(&of_lists).cloned().collect();
+            return Err(format!("{name}: unknown key `{unknown}`{}", nearest(unknown, &all)));
         }
     }
     // Read once more as what it must be: this error has a line and a column.
@@ -384,6 +431,19 @@ mod tests {
     }
 
     #[test]
+    fn listeners_of_their_own_take_the_place_of_the_default_one_and_are_printed() {
+        let text = "tokens_file = \"/t\"\n[[listeners]]\naddress = \"0.0.0.0:1\"\nrequire_authentication = true\n\
+                    first_frame_timeout_ms = 5\n[[grants]]\nidentity = \"a\"\ncommands = [\"1\", \"2-3\"]\n";
+        let config = load(text, &[]).unwrap();
+        assert!(config.listen.is_empty());
+        assert_eq!(config.listeners[0].first_frame_timeout_ms, Some(5));
+        assert!(config.listeners[0].admin_pages);
+        assert_eq!(load(&config.to_commented_toml(), &[]).unwrap(), config);
+        let both = load(&format!("listen = [\"127.0.0.1:2\"]\n{text}"), &[]).unwrap();
+        assert_eq!((both.listen.len(), both.listeners.len()), (1, 1));
+    }
+
+    #[test]
     fn environment_goes_over_the_file_and_flags_over_both() {
         let file = "listen = [\"127.0.0.1:1\"]\n[limits]\nframe_bytes_max = 5\nconnections_max = 6\n";
         let env = [
@@ -406,7 +466,7 @@ mod tests {
         assert_eq!((config.commands[0].in_flight_max, config.commands[1].requests_per_second), (8, 5));
         assert_eq!(load(&config.to_commented_toml(), &[]).unwrap(), config);
         refused(&format!("{text}[[commands]]\ncmdid = 1001"), &[], "names cmdid 1001 twice");
-        refused("[[commands]]\ncmdid = 1001\nin_flight = 8", &[], "`in_flight`");
+        refused("[[commands]]\ncmdid = 1001\nin_flight = 8", &[], "did you mean `commands.in_flight_max`?");
     }
 
     #[test]
@@ -427,6 +487,21 @@ mod tests {
         refused("[limits]\nframe_bytes_max = 0", &[], "`frame_bytes_max` is 0 and must be at least 1");
         refused("listen = [\"8889\"]", &[], "must be HOST:PORT, unix:PATH or \"inherited\"");
         refused("services = [\"sms\"]", &[], "unknown variant `sms`");
+        refused("[[listeners]]\nadress = \"a:1\"", &[], "did you mean `listeners.address`?");
+        refused("[[listeners]]\n", &[], "`address` is missing");
+        refused("[[listener]]\naddress = \"a:1\"", &[], "did you mean `listeners.address`?");
+        refused(
+            "[[grants]]\nidentity = \"a\"\ncommands = [\"x\"]",
+            &[],
+            "[[grants]] of \"a\": \"x\" must be a cmdid",
+        );
+        refused("[[grants]]\ncommands = [\"1\"]", &[], "`identity` is missing");
+        let listener = |rest: &str| format!("[[listeners]]\naddress = \"a:1\"\n{rest}");
+        refused(&listener("key_file = \"k\""), &[], "belong together; one is missing");
+        refused(&listener("client_certificates = \"required\""), &[], "needs TLS");
+        let tls = "certificate_file = \"c\"\nkey_file = \"k\"\n";
+        refused(&listener(&format!("{tls}client_certificates = \"required\"")), &[], "`client_ca_file` and");
+        refused(&listener("require_authentication = true"), &[], "needs something to show");
         refused(
             "",
             &[("RPC_SERVER_LIMIT_FRAME_BYTES_MAX", "1")],

@@ -3,6 +3,9 @@
 
 pub mod config;
 mod limits;
+pub mod listeners;
+pub mod notify;
+pub mod reload;
 mod services;
 mod store;
 
@@ -17,10 +20,12 @@ use listenfd::ListenFd;
 use crate::listener::{BoundAddress, InheritedListener};
 use crate::router::Router;
 use crate::server::{Drained, Server, ServerBuilder, ServerHandle};
+use crate::tls::ServerTls;
 
 pub use config::DaemonConfig;
 use config::ServiceName;
 pub use limits::{CommandLimits, CommandSettings};
+pub use reload::{Reloaded, Reloader};
 use store::LogStore;
 
 /// A daemon that is bound to its addresses, with its store open.
@@ -44,6 +49,8 @@ use store::LogStore;
 /// ```
 pub struct Daemon {
     server: Server,
+    certificates: Vec<ServerTls>,
+    config: DaemonConfig,
     log: Option<Arc<LogStore>>,
     command_limits: CommandLimits,
 }
@@ -75,13 +82,28 @@ impl Daemon {
         let (router, command_limits) = CommandLimits::around(router, &config.commands)?;
         let mut builder =
             Server::builder().config(config.limits.clone()).workers(config.workers).router(router);
-        for address in &config.listen {
-            builder = match address.as_str() {
-                config::INHERITED => inherited()?.into_iter().fold(builder, ServerBuilder::listener),
-                address => builder.listen(address),
+        let (all, certificates) = listeners::listeners(config)?;
+        for options in all {
+            builder = if listeners::is_inherited(&options) {
+                let with =
+                    |builder: ServerBuilder, listener| builder.listener_with(listener, options.clone());
+                inherited()?.into_iter().fold(builder, with)
+            } else {
+                builder.listen_with(options)
             };
         }
-        Ok(Self { server: builder.bind().await?, log, command_limits })
+        if let Some(grants) = listeners::grants(&config.grants)? {
+            builder = builder.grants(grants);
+        }
+        if let Some(tokens) = listeners::tokens(config)? {
+            builder = builder.tokens(tokens);
+        }
+        Ok(Self { server: builder.bind().await?, certificates, config: config.clone(), log, command_limits })
+    }
+
+    /// What puts changed settings into effect while the daemon serves.
+    pub fn reloader(&self) -> Reloader {
+        Reloader::new(self.server.handle(), self.config.clone(), self.certificates.clone(), self.command_limits.clone())
     }
 
     /// The addresses that it is bound to, with the ports that the system chose.

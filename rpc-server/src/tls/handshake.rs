@@ -70,7 +70,7 @@ where
     let deadline = Instant::now() + Duration::from_millis(limit_ms);
     let late = |_| format!("not done within `handshake_timeout_ms` of {limit_ms} ms");
     let turn = timeout_at(deadline, shared.handshakes.acquire()).await;
-    let _turn = turn.map_err(|_| {
+    let turn = turn.map_err(|_| {
         let at_once = shared.config.handshakes_max;
         format!("no turn within `handshake_timeout_ms`: `handshakes_max` ({at_once}) are under way")
     })?;
@@ -78,6 +78,7 @@ where
     let hello = match timeout_at(deadline, &mut hello).await.map_err(late)? {
         Ok(hello) => hello,
         Err(error) => {
+            drop(turn);
             if let Some(io) = hello.take_io() {
                 let_read(io, shared).await;
             }
@@ -88,6 +89,7 @@ where
     match timeout_at(deadline, accept).await.map_err(late)? {
         Ok(stream) => Ok(stream),
         Err((error, io)) => {
+            drop(turn);
             let_read(io, shared).await;
             Err(refusal::words(&error))
         }

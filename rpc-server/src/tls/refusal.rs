@@ -22,6 +22,8 @@ fn of_tls(error: &Error) -> String {
         Error::InvalidCertificate(error) => return of_certificate(error),
         Error::PeerIncompatible(
             PeerIncompatible::SupportedVersionsExtensionRequired
+            // TLS 1.2 has it, and nothing older.
+            | PeerIncompatible::SignatureAlgorithmsExtensionRequired
             | PeerIncompatible::Tls12NotOffered
             | PeerIncompatible::Tls12NotOfferedOrEnabled
             | PeerIncompatible::Tls13RequiredForQuic,

@@ -15,10 +15,10 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 /// Longer than anything here may take, on a machine with other things to do.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The daemon with no settings of this process's environment.
-fn command() -> Command {
+pub(crate) fn command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rpc-server"));
     for (name, _) in std::env::vars_os() {
         if name.to_str().is_some_and(|name| name.starts_with("RPC_SERVER_")) {
@@ -30,7 +30,7 @@ fn command() -> Command {
 }
 
 /// Runs it to its end.
-fn output(arguments: &[&str], env: &[(&str, &str)]) -> (Output, String, String) {
+pub(crate) fn output(arguments: &[&str], env: &[(&str, &str)]) -> (Output, String, String) {
     let output = command().args(arguments).envs(env.iter().copied()).output().unwrap();
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
     let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
@@ -38,7 +38,7 @@ fn output(arguments: &[&str], env: &[(&str, &str)]) -> (Output, String, String) 
 }
 
 /// A daemon that runs until it is told otherwise.
-struct Running {
+pub(crate) struct Running {
     child: Child,
     log: Receiver<String>,
     seen: Vec<String>,
@@ -73,7 +73,7 @@ impl Running {
         Self::spawn(command)
     }
 
-    fn spawn(mut command: Command) -> Self {
+    pub(crate) fn spawn(mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let (sender, log) = channel();
@@ -87,7 +87,7 @@ impl Running {
     }
 
     /// The next line of the log that contains the text.
-    fn log_line(&mut self, text: &str) -> String {
+    pub(crate) fn log_line(&mut self, text: &str) -> String {
         loop {
             let line = self.log.recv_timeout(PATIENCE);
             let line = line.unwrap_or_else(|_| panic!("no line with {text:?}, but {:#?}", self.seen));
@@ -99,25 +99,22 @@ impl Running {
     }
 
     /// Where it says that it listens.
-    fn address(&mut self) -> String {
+    pub(crate) fn address(&mut self) -> String {
         let line = self.log_line("listening on ");
         let (_, address) = line.split_once("listening on ").unwrap();
         address.split([' ', '"']).next().unwrap().to_owned()
     }
 
-    fn connect(&mut self) -> Peer<TcpStream> {
-        let stream = TcpStream::connect(self.address()).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        Peer(BufReader::new(stream))
+    pub(crate) fn connect(&mut self) -> Peer<TcpStream> {
+        Peer::connect(&self.address())
     }
-
-    fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let kill = format!("kill -{name} {}", self.child.id());
         assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
     }
 
     /// Waits for its end, and reads the rest of its log.
-    fn ended(mut self) -> (ExitStatus, String) {
+    pub(crate) fn ended(mut self) -> (ExitStatus, String) {
         // Its log ends with it.
         let deadline = Instant::now() + PATIENCE;
         while let Ok(line) = self.log.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
@@ -136,7 +133,15 @@ impl Drop for Running {
     }
 }
 
-struct Peer<S>(BufReader<S>);
+pub(crate) struct Peer<S>(BufReader<S>);
+
+impl Peer<TcpStream> {
+    pub(crate) fn connect(address: &str) -> Self {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        Self(BufReader::new(stream))
+    }
+}
 
 impl<S: Read + Write> Peer<S> {
     fn send(&mut self, line: &str) {
@@ -150,7 +155,7 @@ impl<S: Read + Write> Peer<S> {
         line.trim_end().to_owned()
     }
 
-    fn ask(&mut self, line: &str) -> Value {
+    pub(crate) fn ask(&mut self, line: &str) -> Value {
         self.send(line);
         serde_json::from_str(&self.line()).unwrap()
     }

@@ -10,6 +10,8 @@ mod connection;
 mod crowd;
 #[cfg(feature = "daemon")]
 mod daemon;
+#[cfg(feature = "daemon")]
+mod daemon_life;
 mod drain;
 mod flow;
 mod limits;
@@ -26,4 +28,6 @@ mod rig;
 mod router;
 mod streams;
 mod support;
+#[cfg(feature = "daemon")]
+mod tls;
 mod trace;
