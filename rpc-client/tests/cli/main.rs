@@ -7,3 +7,4 @@ mod ping;
 mod pipe;
 mod server;
 mod support;
+mod tls;

@@ -31,14 +31,18 @@ impl Server {
         Self::run(listen, data, None)
     }
 
-    /// `owned` is deleted with the daemon.
     fn run(listen: &str, data: &Path, owned: Option<TempDir>) -> Self {
-        let mut config = DaemonConfig {
+        let config = DaemonConfig {
             listen: vec![listen.to_owned()],
             data_dir: data.to_owned(),
             services: vec![ServiceName::Test, ServiceName::Log, ServiceName::Conformance],
             ..DaemonConfig::default()
         };
+        Self::with(config, owned)
+    }
+
+    /// `owned` is deleted with the daemon.
+    pub(crate) fn with(mut config: DaemonConfig, owned: Option<TempDir>) -> Self {
         // Nothing in here survives the test, and nobody waits for a tail to end its turn.
         config.log.fsync = false;
         config.limits.drain_timeout_ms = 100;

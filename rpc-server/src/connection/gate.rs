@@ -115,6 +115,10 @@ where
 
     pub(super) fn not_authenticated_in_time(&mut self) {
         self.door.deadline = None;
+        // One that is on its way out already has limits of its own.
+        if !self.phase.takes_requests() {
+            return;
+        }
         let limit = self.shared.config.authentication_timeout_ms;
         add(&self.shared.access.counters.authentication_timeouts, 1);
         audit::not_authenticated_in_time(&self.peer, limit);

@@ -278,8 +278,8 @@ fn known_keys() -> Vec<String> {
 fn keys_of_lists() -> Vec<String> {
     let schema = schema();
     let mut keys = Vec::new();
-    for list in ["listeners", "grants"] {
-        let reference = schema["properties"][list]["items"]["$ref"].as_str().unwrap_or_default();
+    for (list, of) in schema["properties"].as_object().into_iter().flatten() {
+        let reference = of["items"]["$ref"].as_str().unwrap_or_default();
         let name = reference.rsplit('/').next().unwrap_or_default();
         let inner = schema["$defs"][name]["properties"].as_object().into_iter().flatten();
         keys.extend(inner.map(|(inner, _)| format!("{list}.{inner}")));

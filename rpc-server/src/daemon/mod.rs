@@ -103,7 +103,12 @@ impl Daemon {
 
     /// What puts changed settings into effect while the daemon serves.
     pub fn reloader(&self) -> Reloader {
-        Reloader::new(self.server.handle(), self.config.clone(), self.certificates.clone(), self.command_limits.clone())
+        Reloader::new(
+            self.server.handle(),
+            self.config.clone(),
+            self.certificates.clone(),
+            self.command_limits.clone(),
+        )
     }
 
     /// The addresses that it is bound to, with the ports that the system chose.

@@ -161,6 +161,8 @@ impl Current {
             }
             error => wrong(&error),
         })?;
+        // The strongest first, whatever an old client would rather have.
+        config.ignore_client_order = true;
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
         config.alpn_protocols = vec![ALPN.to_vec()];

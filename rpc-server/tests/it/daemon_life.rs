@@ -39,7 +39,7 @@ impl Place {
 
     /// The daemon with this config; its data is here, too.
     fn start(&self, config: &str, env: &[(&str, &str)]) -> Running {
-        let data = self.path("data");
+        let data = self.path("data").display().to_string();
         self.write("config.toml", &format!("data_dir = {data:?}\nservices = [\"test\"]\n{config}"));
         let mut command = command();
         command.arg("--config").arg(self.path("config.toml")).envs(env.iter().copied());
@@ -82,7 +82,7 @@ fn a_key_that_everybody_may_read_keeps_the_daemon_from_starting() {
 
 /// Answers of a plain listener that wants a token.
 fn listener(place: &Place, rest: &str) -> String {
-    let tokens = place.path("tokens");
+    let tokens = place.path("tokens").display().to_string();
     format!(
         "tokens_file = {tokens:?}\n{rest}\n[[listeners]]\naddress = \"127.0.0.1:0\"\nrequire_authentication = true\n"
     )
@@ -106,7 +106,7 @@ fn sighup_puts_tokens_grants_and_the_log_level_into_effect_and_names_what_waits_
     // A wrong file changes nothing.
     place.write("tokens", "orders nonsense\n");
     let rewrite = |config: &str| {
-        let data = place.path("data");
+        let data = place.path("data").display().to_string();
         place.write("config.toml", &format!("data_dir = {data:?}\nservices = [\"test\"]\n{config}"));
     };
     rewrite(
