@@ -11,7 +11,9 @@ use std::io;
 use std::mem;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
+#[cfg(not(all(test, shuttle)))]
+use std::sync::{Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
@@ -23,6 +25,8 @@ use rpc_core::frame::{
 use rpc_core::in_flight::{InFlight, OrderedReply};
 use rpc_core::{CmdId, RawJson, Request, Status};
 use serde::de::DeserializeOwned;
+#[cfg(all(test, shuttle))]
+use shuttle::sync::{Mutex, MutexGuard};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep};
@@ -31,6 +35,9 @@ use crate::config::Config;
 use crate::error::{Cause, Error, Kind};
 use crate::events::{ConnectionEvent, Events};
 use crate::liveness::{Liveness, Verdict, earliest};
+
+#[cfg(all(test, shuttle))]
+mod models;
 
 /// What one read takes at most; a connection keeps one buffer of this size, and a larger one only
 /// while a longer reply passes through.

@@ -3,7 +3,6 @@
 use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -15,6 +14,7 @@ use crate::listener::Listener;
 use crate::metrics::{add, subtract};
 use crate::refusal::{self, Refusal};
 use crate::server::{ServerHandle, Shared};
+use crate::sync::AtomicU64;
 
 /// Connections that are accepted one after another before the others of this runtime have their turn.
 const ACCEPTS_PER_TURN: u32 = 64;

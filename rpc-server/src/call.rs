@@ -4,7 +4,7 @@ use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 
 use futures::future::BoxFuture;
@@ -17,6 +17,7 @@ use tokio::time::{Instant, Sleep};
 
 use crate::layers::{Fault, report_panic};
 use crate::metrics::Command;
+use crate::sync::{AtomicBool, AtomicU64};
 
 /// Where the reply of a call goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

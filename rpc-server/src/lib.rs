@@ -63,6 +63,7 @@ pub mod router;
 mod scratch;
 pub mod server;
 mod strangers;
+mod sync;
 #[cfg(feature = "tls")]
 pub mod tls;
 mod workers;

@@ -1,8 +1,10 @@
 //! How often each limit had its say.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use serde::Serialize;
+
+use crate::sync::AtomicU64;
 
 /// One table for the counters, what is shown of them, and the text that explains each.
 macro_rules! limits {

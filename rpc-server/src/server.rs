@@ -4,7 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use futures::FutureExt;
 use rpc_core::Peer;
@@ -25,6 +25,7 @@ use crate::metrics::{Metrics, ServerStats};
 use crate::pace::Pace;
 use crate::policy::{ListenOptions, Policy};
 use crate::router::{Router, Routes};
+use crate::sync::{AtomicBool, AtomicU64};
 #[cfg(feature = "tls")]
 use crate::tls::ServerTls;
 use crate::workers::{WorkerListeners, Workers};

@@ -1,8 +1,10 @@
 //! Counts of what was asked and refused at the door.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use serde::Serialize;
+
+use crate::sync::AtomicU64;
 
 #[derive(Debug, Default)]
 pub(crate) struct AccessCounters {

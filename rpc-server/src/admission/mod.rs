@@ -2,8 +2,7 @@
 
 mod gradient;
 
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use rpc_core::Status;
@@ -12,6 +11,7 @@ use tokio::time::Instant;
 use self::gradient::{Gradient, Sample};
 use crate::config::Config;
 use crate::pace::Pace;
+use crate::sync::{AtomicU64, Mutex};
 
 /// The limit, and what those are told who meet it.
 pub(crate) struct Admission {

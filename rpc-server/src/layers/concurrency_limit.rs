@@ -1,7 +1,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -9,6 +9,8 @@ use futures::StreamExt;
 use pin_project_lite::pin_project;
 use rpc_core::frame::Body;
 use rpc_core::{CmdId, Layer, Outcome, Reply, Request, Service, Status};
+
+use crate::sync::{AtomicU64, AtomicUsize};
 
 /// When a call that found no place is to be sent again, give or take half by chance.
 const RETRY_AFTER_MS: u64 = 200;

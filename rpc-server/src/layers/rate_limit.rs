@@ -1,13 +1,15 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use pin_project_lite::pin_project;
 use rpc_core::{CmdId, Layer, Outcome, Request, Service, Status};
 use tokio::time::Instant;
+
+use crate::sync::{AtomicU32, AtomicU64};
 
 /// Lets only so many calls begin in a second, of one command or of a whole router.
 ///

@@ -1,9 +1,9 @@
 //! Latencies, counted in buckets that are an eighth as wide as they are high.
 
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use super::{add, get};
+use crate::sync::AtomicU64;
 
 /// Buckets in each power of two.
 const PARTS: usize = 8;

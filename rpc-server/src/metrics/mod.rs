@@ -9,13 +9,14 @@ mod open;
 mod report;
 
 use std::cell::Cell;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rpc_core::{Code, Descriptor};
 use serde::Serialize;
 
 use crate::access::AccessStats;
 use crate::limits::{LimitCounters, LimitStats};
+use crate::sync::AtomicU64;
 
 pub(crate) use histogram::{Histogram, Latencies};
 pub(crate) use ledger::{ConnectionStats, Ledger, Run};

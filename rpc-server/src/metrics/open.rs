@@ -2,13 +2,14 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use rpc_core::Peer;
 
 use super::get;
+use crate::sync::{AtomicU32, AtomicU64, Mutex, MutexGuard};
 
 /// The open connections, in slots that are used again: about eighty bytes for each.
 #[derive(Debug, Default)]
