@@ -30,6 +30,9 @@ use crate::sync::{AtomicBool, AtomicU64};
 use crate::tls::ServerTls;
 use crate::workers::{WorkerListeners, Workers};
 
+#[cfg(all(test, shuttle))]
+mod models;
+
 /// What all connections of a server share.
 pub(crate) struct Shared {
     pub(crate) config: Config,

@@ -1,0 +1,253 @@
+//! What connections share, and the drain, under every order of events that some thousand schedules come to: locks
+//! and counters are shuttle's, and the scheduler chooses who runs at each of them and at each await.
+//!
+//! Run by `.ci/models`. The clock stands still. tokio's own parts (`TaskTracker`, `CancellationToken`) are used as
+//! they are: others run before and after each of their steps, not within one.
+
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+
+use futures::future::{Either, select};
+use rpc_core::{RawJson, Request, Service, Status, service_fn};
+use shuttle::future::{block_on, spawn, yield_now};
+use shuttle::rand::{Rng, thread_rng};
+use shuttle::scheduler::{PctScheduler, RandomScheduler};
+use shuttle::{Runner, thread};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+
+use super::*;
+use crate::layers::{ConcurrencyLimit, RateLimit};
+use crate::{Layer, State};
+
+/// Schedules of each kind that a model is run under, unless `MODEL_SCHEDULES` says otherwise.
+const SCHEDULES: usize = 3_000;
+
+/// The same schedules every time, unless `SHUTTLE_RANDOM_SEED` says otherwise.
+const SEED: u64 = 5;
+
+/// How many times a thread is made to wait where it would go on, in the schedules of the second kind.
+const PREEMPTIONS: usize = 3;
+
+fn explore(model: fn()) {
+    let schedules = std::env::var("MODEL_SCHEDULES").map_or(SCHEDULES, |text| text.parse().unwrap());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    let runtime = runtime.unwrap();
+    // Shuttle runs all of a model's threads on this one.
+    let _entered = runtime.enter();
+    let mut config = shuttle::Config::new();
+    config.stack_size = 512 * 1024;
+    config.silence_warnings = true;
+    Runner::new(RandomScheduler::new_from_seed(SEED, schedules), config.clone()).run(model);
+    Runner::new(PctScheduler::new_from_seed(SEED, PREEMPTIONS, schedules), config).run(model);
+}
+
+/// Runs `of` in three threads.
+fn in_threads(of: impl Fn(usize) + Clone + Send + 'static) {
+    let start = |number| {
+        let of = of.clone();
+        thread::spawn(move || of(number))
+    };
+    let threads: Vec<_> = (0..3).map(start).collect();
+    for thread in threads {
+        thread.join().expect("no thread panics");
+    }
+}
+
+/// Is ready after so many turns of others, fewer than this.
+async fn some_turns(most: usize) {
+    for _ in 0..thread_rng().gen_range(0..most) {
+        yield_now().await;
+    }
+}
+
+/// Counts who is in it; seen by the model alone, so that it changes no order.
+#[derive(Default)]
+struct Inside {
+    now: AtomicUsize,
+    ended: AtomicUsize,
+}
+
+struct Visit(Arc<Inside>);
+
+impl Inside {
+    fn enter(self: &Arc<Self>, limit: usize) -> Visit {
+        assert!(self.now.fetch_add(1, SeqCst) < limit, "more than {limit} are in");
+        Visit(Arc::clone(self))
+    }
+}
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        self.0.now.fetch_sub(1, SeqCst);
+    }
+}
+
+#[test]
+fn a_concurrency_limit_is_never_exceeded_and_its_places_come_back() {
+    explore(|| {
+        let (limit, inside) = (ConcurrencyLimit::new(2), Arc::<Inside>::default());
+        let service = limit.layer(service_fn(move |_: Request<'_>| {
+            let inside = Arc::clone(&inside);
+            async move {
+                let _visit = inside.enter(2);
+                some_turns(3).await;
+                Ok(rpc_core::Reply::empty())
+            }
+        }));
+        let service = Arc::new(service);
+        in_threads(move |_| {
+            for _ in 0..2 {
+                let call = Box::pin(service.call(Request::new(100, RawJson::NULL)));
+                // Some are dropped while they run.
+                if let Either::Left((Err(status), _)) = block_on(select(call, Box::pin(some_turns(4)))) {
+                    assert!(status.is_rejected());
+                }
+            }
+        });
+        assert_eq!(limit.running(), 0);
+        assert!(limit.shed() <= 6);
+    });
+}
+
+#[test]
+fn an_address_never_has_more_places_than_its_limit_and_all_come_back() {
+    explore(|| {
+        let (addresses, inside) = (Arc::<Addresses>::default(), Arc::<Inside>::default());
+        let address = "192.0.2.1".parse().unwrap();
+        let shared = Arc::clone(&addresses);
+        in_threads(move |_| {
+            for _ in 0..2 {
+                if let Some(place) = shared.enter(address, 2) {
+                    let visit = inside.enter(2);
+                    thread::yield_now();
+                    drop(visit);
+                    drop(place);
+                }
+            }
+        });
+        let places = [addresses.enter(address, 2), addresses.enter(address, 2)];
+        assert!(places.iter().all(Option::is_some), "a place is lost");
+    });
+}
+
+#[test]
+fn a_rate_limit_lets_exactly_a_second_s_worth_begin_at_one_time() {
+    explore(|| {
+        let (limit, ran) = (RateLimit::per_second(4), Arc::new(AtomicUsize::new(0)));
+        let service =
+            Arc::new(limit.layer(service_fn(|_: Request<'_>| async { Ok(rpc_core::Reply::empty()) })));
+        let count = Arc::clone(&ran);
+        in_threads(move |_| {
+            for _ in 0..2 {
+                let call = service.call(Request::new(100, RawJson::NULL));
+                count.fetch_add(usize::from(block_on(call).is_ok()), SeqCst);
+            }
+        });
+        assert_eq!((ran.load(SeqCst), limit.shed()), (4, 2));
+    });
+}
+
+async fn work(State(inside): State<Arc<Inside>>) -> Result<u64, Status> {
+    let _visit = inside.enter(usize::MAX);
+    some_turns(4).await;
+    inside.ended.fetch_add(1, SeqCst);
+    Ok(7)
+}
+
+/// A server without listeners, for so many calls at one time.
+fn server(inside: &Arc<Inside>, in_flight_max: usize) -> Server {
+    // The clock stands still: what is to come after some time comes at once.
+    let config = Config { in_flight_max, goaway_grace_ms: 0, ..Config::default() };
+    let router = Router::with_state(Arc::clone(inside)).route(100, work).unwrap();
+    block_on(Server::builder().router(router).config(config).bind()).unwrap()
+}
+
+/// Sends so many calls, and returns the codes of all that is answered before the server ends the connection.
+async fn call(mut end: DuplexStream, calls: u64) -> Vec<u64> {
+    let mut text = String::new();
+    for id in 0..calls {
+        text.push_str(&format!("{{\"id\":{id},\"cmdid\":100}}\n"));
+        some_turns(3).await;
+        if end.write_all(text.as_bytes()).await.is_err() {
+            break;
+        }
+        text.clear();
+    }
+    let _ = end.read_to_string(&mut text).await;
+    let mut codes = vec![None; usize::try_from(calls).unwrap()];
+    for line in text.lines() {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        if let Some(id) = line["id"].as_u64() {
+            let before = codes[usize::try_from(id).unwrap()].replace(line["code"].as_u64().unwrap());
+            assert_eq!(before, None, "a call is answered once");
+        }
+    }
+    codes.into_iter().flatten().collect()
+}
+
+#[test]
+fn a_drain_answers_what_has_run_and_ends_with_nothing_left() {
+    explore(|| {
+        let inside = Arc::<Inside>::default();
+        let server = server(&inside, 100);
+        let handle = server.handle();
+        let clients: Vec<_> = (0..2)
+            .map(|_| {
+                let (near, far) = duplex(256);
+                spawn(handle.serve_connection(near, "model"));
+                spawn(call(far, 2))
+            })
+            .collect();
+        let drained = block_on(server.serve(some_turns(12))).unwrap();
+        assert!(drained.is_clean && drained.dropped == 0);
+        let replies: Vec<u64> = clients.into_iter().flat_map(|client| block_on(client).unwrap()).collect();
+        let done = replies.iter().filter(|code| **code == 0).count();
+        assert!(replies.iter().all(|code| [0, 14].contains(code)), "{replies:?}");
+        assert_eq!(done, inside.ended.load(SeqCst), "what has run is answered, and nothing else");
+        assert_is_left_empty(&handle, &inside);
+    });
+}
+
+#[test]
+fn calls_in_flight_on_all_connections_are_shed_by_count_and_none_stays_in_the_count() {
+    explore(|| {
+        let inside = Arc::<Inside>::default();
+        let server = server(&inside, 2);
+        let handle = server.handle();
+        let clients: Vec<_> = (0..3)
+            .map(|number| {
+                let (near, far) = duplex(256);
+                let connection = spawn(handle.serve_connection(near, "model"));
+                // One goes in the middle of its calls.
+                let client = async move {
+                    match number {
+                        0 => match select(Box::pin(call(far, 2)), Box::pin(some_turns(8))).await {
+                            Either::Left((codes, _)) => codes,
+                            Either::Right(_) => Vec::new(),
+                        },
+                        _ => call(far, 3).await,
+                    }
+                };
+                (spawn(client), connection, number)
+            })
+            .collect();
+        block_on(some_turns(24));
+        let drained = block_on(server.serve(some_turns(12))).unwrap();
+        assert!(drained.is_clean);
+        for (client, connection, _) in clients {
+            let codes = block_on(client).unwrap();
+            assert!(codes.iter().all(|code| [0, 8, 14].contains(code)), "{codes:?}");
+            block_on(connection).unwrap();
+        }
+        assert_is_left_empty(&handle, &inside);
+    });
+}
+
+fn assert_is_left_empty(handle: &ServerHandle, inside: &Inside) {
+    let stats = handle.stats();
+    assert_eq!((stats.connections_open, stats.in_flight), (0, 0));
+    assert_eq!(inside.now.load(SeqCst), 0, "a handler is left");
+    let admission = &handle.shared.admission;
+    // With as many as may be less one, of this asker's own, there is room for exactly one more.
+    let most = usize::try_from(admission.limit()).unwrap();
+    assert!(!admission.is_full(0, most - 1) && admission.is_full(0, most), "a place is lost");
+}
