@@ -142,6 +142,10 @@ pub(crate) struct Loss {
     pub(crate) calls: usize,
     /// Whether any call was answered.
     pub(crate) has_answered: bool,
+    /// Whether this side was done with it.
+    pub(crate) is_wanted: bool,
+    /// When the server wants to see the next connection, where it said so.
+    pub(crate) retry_after: Option<Duration>,
 }
 
 /// Why a call could not begin.
@@ -1011,6 +1015,7 @@ impl<IO> Driver<IO> {
         let because = farewell.as_ref().map(|status| format!(" after saying: {status}")).unwrap_or_default();
         // A server that refuses this client's certificate, and then runs nothing of it.
         let was_rejected = matches!(&ended, Err(error) if error.kind() == io::ErrorKind::PermissionDenied && error.get_ref().is_some());
+        let is_wanted = matches!(ended, Ok(Ended::Done));
         let cause = match ended {
             Ok(Ended::Done) => Cause::new("the connection was closed by this side"),
             // An alert of TLS, which no reply begins like (RFC 8446 section 5.1).
@@ -1023,9 +1028,10 @@ impl<IO> Driver<IO> {
             }
             Err(error) => Cause::with_source(format!("the connection was lost{because}: {error}"), error),
         };
+        let retry_after = farewell.as_ref().and_then(Status::retry_after);
         let calls = self.end_all(&cause, was_rejected || farewell.is_some_and(|status| status.is_rejected()));
         let has_answered = self.shared.lock().has_answered;
-        Loss { cause, calls, has_answered }
+        Loss { cause, calls, has_answered, is_wanted, retry_after }
     }
 
     /// The one way out for calls that the connection leaves behind. Returns how many there were.

@@ -1,7 +1,6 @@
 //! One endpoint: a connection that is opened when it is first needed, by one attempt at a time, and
 //! again after it was lost: by the next call, or at once where it was lost with calls in flight.
 
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -26,9 +25,19 @@ pub(crate) struct Endpoint {
     events: Events,
     /// Tells who is connecting that calls come in.
     wanted: Arc<Notify>,
-    /// Connections in a row that ended before any answer.
-    unanswered: AtomicU32,
+    /// Where connections are opened and end before any answer.
+    turned_away: Mutex<Option<TurnedAway>>,
     state: Mutex<State>,
+}
+
+/// An endpoint that accepts and closes: it is full, or a proxy with nobody behind it. That is no success
+/// of connecting.
+#[derive(Clone)]
+struct TurnedAway {
+    times: u32,
+    last: Instant,
+    failure: Failure,
+    retry_after: Option<Duration>,
 }
 
 enum State {
@@ -85,8 +94,8 @@ impl Endpoint {
         connector: Option<Connector>,
         events: Events,
     ) -> Arc<Self> {
-        let (wanted, state) = (Arc::default(), Mutex::new(state));
-        Arc::new(Self { address, config, connector, events, wanted, unanswered: AtomicU32::new(0), state })
+        let (wanted, turned_away, state) = (Arc::default(), Mutex::default(), Mutex::new(state));
+        Arc::new(Self { address, config, connector, events, wanted, turned_away, state })
     }
 
     pub(crate) fn address(&self) -> &Arc<str> {
@@ -212,8 +221,7 @@ impl Endpoint {
             events: self.events.clone(),
             wanted: Arc::clone(&self.wanted),
             failing_since,
-            // Relaxed, here and below: a count that only spaces attempts.
-            unanswered: self.unanswered.load(Ordering::Relaxed),
+            turned_away: self.turned_away().clone(),
         };
         tokio::spawn(connecting.run(progress));
         attempts
@@ -222,11 +230,7 @@ impl Endpoint {
     /// A connection is over. One that was in use is wanted again: the next call shall find it, or a
     /// reason to fail at once.
     fn lost(self: &Arc<Self>, loss: Loss) {
-        if loss.has_answered {
-            self.unanswered.store(0, Ordering::Relaxed);
-        } else {
-            self.unanswered.fetch_add(1, Ordering::Relaxed);
-        }
+        self.note(&loss);
         let Some(connector) = self.connector.as_ref().filter(|_| loss.calls > 0) else { return };
         let mut state = self.lock();
         let is_open = match &*state {
@@ -238,6 +242,30 @@ impl Endpoint {
             let failure = Failure { since: Instant::now(), last: loss.cause, is_final: false };
             self.begin(&mut state, connector, Some(failure));
         }
+    }
+
+    fn note(&self, loss: &Loss) {
+        let mut turned_away = self.turned_away();
+        if loss.has_answered || loss.is_wanted {
+            *turned_away = None;
+            return;
+        }
+        let now = Instant::now();
+        // What was long ago says nothing of now.
+        let is_news =
+            |before: &TurnedAway| now - before.last > Duration::from_millis(self.config.reconnect_cap_ms) * 2;
+        let before = turned_away.take().filter(|before| !is_news(before));
+        let (times, since) = before.map_or((0, now), |before| (before.times, before.failure.since));
+        *turned_away = Some(TurnedAway {
+            times: times.saturating_add(1),
+            last: now,
+            failure: Failure { since, last: loss.cause.clone() },
+            retry_after: loss.retry_after,
+        });
+    }
+
+    fn turned_away(&self) -> MutexGuard<'_, Option<TurnedAway>> {
+        self.turned_away.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Changes of the state are single steps, so a panic elsewhere leaves nothing half done.
@@ -255,8 +283,7 @@ struct Connecting {
     events: Events,
     wanted: Arc<Notify>,
     failing_since: Option<Instant>,
-    /// Connections in a row that ended before any answer.
-    unanswered: u32,
+    turned_away: Option<TurnedAway>,
 }
 
 impl Connecting {
@@ -265,12 +292,21 @@ impl Connecting {
         let base = Duration::from_millis(self.config.reconnect_base_ms);
         let cap = Duration::from_millis(self.config.reconnect_cap_ms);
         let mut backoff = Backoff::new(base, cap);
-        if self.unanswered > 1 {
-            // It accepts, and closes at once: full, or a proxy with nobody behind it. That is no success.
-            for _ in 1..self.unanswered.min(16) {
+        if let Some(TurnedAway { times, failure, retry_after, .. }) = self.turned_away.take() {
+            if times > 1 {
+                // Those who wait are told as if connecting had failed: it is no better than that.
+                self.failing_since.get_or_insert(failure.since);
+                progress.send_replace(Attempts::Failing(failure));
+            }
+            for _ in 1..times.min(16) {
                 backoff.next_delay();
             }
-            self.pause(backoff.next_delay()).await;
+            if let Some(after) = retry_after {
+                // It has said when; not all who were told so come back in the same moment.
+                tokio::time::sleep(half_jitter(after.min(cap) * 2)).await;
+            } else if times > 1 {
+                self.pause(backoff.next_delay()).await;
+            }
         }
         while self.endpoint.strong_count() > 0 {
             let refusal = match self.attempt().await {

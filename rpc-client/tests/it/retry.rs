@@ -236,3 +236,36 @@ async fn a_server_that_accepts_and_closes_at_once_is_not_stormed() {
     let opened = opened.load(Ordering::SeqCst);
     assert!((10..=140).contains(&opened), "{opened} connections in a minute");
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_is_turned_away_comes_back_when_the_server_said_and_calls_fail_fast_meanwhile() {
+    let opened: Arc<std::sync::Mutex<Vec<Instant>>> = Arc::default();
+    let times = Arc::clone(&opened);
+    let connect = move |_address: String| {
+        times.lock().unwrap().push(Instant::now());
+        let (ours, mut theirs) = tokio::io::duplex(1024);
+        tokio::spawn(async move {
+            let full = "{\"code\":8,\"message\":\"full\",\"rejected\":true,\"retry_after_ms\":3000}\n";
+            // A client that has gone need not be told.
+            let _ = theirs.write_all(full.as_bytes()).await;
+        });
+        std::future::ready(Ok(ours))
+    };
+    let client = Client::builder("memory").connector(connect).build();
+    let begin = Instant::now();
+    while begin.elapsed() < Duration::from_secs(60) {
+        let error = client.call::<_, ()>(100, &()).await.unwrap_err();
+        assert!(!error.may_have_run(), "{error}");
+        let called = Instant::now();
+        // Known to be full for longer than `fail_fast_after_ms`: a call does not wait for its deadline.
+        if begin.elapsed() > Duration::from_secs(10) {
+            let error = client.call::<_, ()>(100, &()).await.unwrap_err();
+            assert!(called.elapsed() < Duration::from_millis(10), "{error} after {:?}", called.elapsed());
+            assert!(error.to_string().contains("full"), "{error}");
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let opened = opened.lock().unwrap();
+    assert!(opened.len() > 8, "{} connections in a minute", opened.len());
+    assert!(opened.windows(2).all(|two| two[1] - two[0] >= Duration::from_secs(3)), "{opened:?}");
+}
