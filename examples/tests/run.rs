@@ -59,7 +59,10 @@ fn every_example_is_run_by_a_test() {
     let tested = [CHAOS, FAILOVER, NO_SOCKET, QUICKSTART, SOAK, TORNADO_PARITY];
     let tested = tested.map(|path| Path::new(path).file_stem().unwrap());
     let tested = tested.map(|name| name.to_str().unwrap().to_owned());
-    assert_eq!(found, BTreeSet::from(tested));
+    let mut tested = BTreeSet::from(tested);
+    // It needs the feature `otel`, and judges its own result: `.ci/run` runs it.
+    tested.insert("traced".to_owned());
+    assert_eq!(found, tested);
 }
 
 #[test]

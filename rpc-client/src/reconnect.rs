@@ -259,7 +259,7 @@ impl Endpoint {
         *turned_away = Some(TurnedAway {
             times: times.saturating_add(1),
             last: now,
-            failure: Failure { since, last: loss.cause.clone() },
+            failure: Failure { since, last: loss.cause.clone(), is_final: false },
             retry_after: loss.retry_after,
         });
     }

@@ -79,9 +79,9 @@ async fn a_trace_names_command_code_and_time_and_nothing_of_the_content() {
     let lines = log.lines();
     assert_eq!(lines.len(), 3, "{lines:?}");
     for (line, expected) in lines.iter().zip([
-        ["DEBUG rpc_call{cmdid=4711}", "called cmdid=4711 code=0", "elapsed_ms="],
-        ["WARN rpc_call{cmdid=4712}", "cmdid=4712 code=8 rejected=true", "elapsed_ms="],
-        ["DEBUG rpc_call{cmdid=4713}", "a call was given up cmdid=4713", "elapsed_ms="],
+        ["DEBUG rpc_call{cmdid=4711 otel.kind=\"client\"", "called cmdid=4711 code=0", "elapsed_ms="],
+        ["WARN rpc_call{cmdid=4712 otel.kind=\"client\"", "cmdid=4712 code=8 rejected=true", "elapsed_ms="],
+        ["DEBUG rpc_call{cmdid=4713 otel.kind=\"client\"", "a call was given up cmdid=4713", "elapsed_ms="],
     ]) {
         assert!(expected.iter().all(|part| line.contains(part)), "{line}");
         assert!(!line.contains("secret") && !line.contains("wait"), "{line}");

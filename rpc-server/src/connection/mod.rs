@@ -42,6 +42,16 @@ use crate::server::Shared;
 /// requests, instead of each waiting for the other's whole window.
 const FRAMES_PER_WRITE: RangeInclusive<usize> = 16..=128;
 
+/// Frames after which a connection looks whether its share of the thread's time is used up.
+const FRAMES_PER_LOOK: usize = 16;
+
+/// Replies that are made before they are written, and time is looked at, however few frames they belong to.
+const BYTES_PER_WRITE: usize = 64 * 1024;
+
+/// How long a connection may execute what it has read before the other tasks of its thread have their turn:
+/// one that asks for much by little must not keep the others waiting.
+const SHARE: Duration = Duration::from_millis(1);
+
 /// Output that waits before streams pause. Well below `output_bytes_soft_max`, at which reading stops:
 /// a stream that could fill the output to there would keep the server from reading its cancel.
 const STREAM_OUTPUT_BYTES: usize = 64 * 1024;
@@ -107,6 +117,8 @@ struct Connection<IO> {
     sheds_line: bool,
     /// The time as of the last look: once for a chunk of lines, not once for each.
     clock: Instant,
+    /// When this turn has used up its share of the thread's time; none before it has executed anything.
+    share_ends: Option<Instant>,
     cheap: cheap::CheapFrames,
     /// When the line under way has taken too long.
     line_deadline: Option<Instant>,
@@ -187,6 +199,8 @@ enum Room {
     InOutput,
     /// That, and a place among the calls in flight.
     ForACall,
+    /// The thread's time, which others come first for.
+    InTime,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -241,6 +255,7 @@ where
             lines_wait_for: None,
             sheds_line: false,
             clock: now,
+            share_ends: None,
             cheap,
             line_deadline: None,
             has_spoken: false,
@@ -274,6 +289,7 @@ where
         if self.output.capacity() == 0 {
             self.output = scratch::take_output();
         }
+        self.share_ends = None;
         for _ in 0..TURNS_PER_POLL {
             self.look_after_gate();
             self.poll_drain(cx);
@@ -321,6 +337,9 @@ where
             }
             if read.is_ready() {
                 self.spinning_since = None;
+                if self.share_is_used_up() {
+                    break;
+                }
                 continue;
             }
             self.watch_idleness();

@@ -11,7 +11,7 @@ use rpc_core::frame::id_of_part;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
-use super::{Connection, FRAMES_PER_WRITE, Handle, Phase, Room};
+use super::{BYTES_PER_WRITE, Connection, FRAMES_PER_LOOK, FRAMES_PER_WRITE, Handle, Phase, Room, SHARE};
 use crate::metrics::add;
 use crate::{scratch, strangers};
 
@@ -30,8 +30,10 @@ where
                 return Poll::Pending;
             }
             self.clock = Instant::now();
-            let waited = self.clock.saturating_duration_since(received);
-            self.stats.shard().waited_for_room.record(waited, 1);
+            if room != Room::InTime {
+                let waited = self.clock.saturating_duration_since(received);
+                self.stats.shard().waited_for_room.record(waited, 1);
+            }
             self.lines_wait_for = None;
             let mut input = mem::take(&mut self.input);
             let consumed = self.execute(cx, &input, received);
@@ -113,8 +115,10 @@ where
             self.enter(Phase::Finishing, None);
             return bytes.len();
         }
+        self.share_ends.get_or_insert_with(|| self.clock + SHARE);
         let mut consumed = 0;
         let mut frames = 0;
+        let mut output_at_look = self.output.len();
         let read = memchr::memchr_iter(b'\n', bytes).count();
         let frames_per_write = (read / 4).clamp(*FRAMES_PER_WRITE.start(), *FRAMES_PER_WRITE.end());
         loop {
@@ -125,6 +129,10 @@ where
             if self.cheap.paused_until.is_some() {
                 // Nothing but time is wanting, and that is looked at before.
                 self.hold(Room::InOutput, received);
+                return consumed;
+            }
+            if self.share_is_used_up() {
+                self.hold(Room::InTime, received);
                 return consumed;
             }
             if !self.has(Room::InOutput) {
@@ -156,11 +164,15 @@ where
                     }
                     self.frame(cx, line, received);
                     frames += 1;
-                    if frames % frames_per_write == 0 {
+                    let is_much = self.output.len() >= output_at_look + BYTES_PER_WRITE;
+                    if frames % FRAMES_PER_LOOK == 0 || is_much {
                         self.clock = Instant::now();
+                    }
+                    if frames % frames_per_write == 0 || is_much {
                         if self.poll_write(cx).is_err() {
                             self.enter(Phase::Closed, None);
                         }
+                        output_at_look = self.output.len();
                     }
                 }
                 Step::TooLong { start, consumed: length } => {
@@ -186,8 +198,16 @@ where
         self.line_deadline = None;
     }
 
+    /// Whether the other tasks of the thread come first now.
+    pub(super) fn share_is_used_up(&self) -> bool {
+        self.share_ends.is_some_and(|end| self.clock >= end)
+    }
+
     /// Replies that wait and calls in flight are both bounded.
     pub(super) fn has(&self, room: Room) -> bool {
+        if room == Room::InTime {
+            return true;
+        }
         let config = &self.shared.config;
         self.waiting_output() < config.output_bytes_soft_max
             && (room == Room::InOutput

@@ -61,14 +61,6 @@ fn open_span(request: &Request<'_>, names: &Names) -> (Span, Trace) {
         trace = Empty,
     );
     let caller = Trace::of(request);
-    #[cfg(feature = "otel")]
-    if let Some(caller) = &caller {
-        rpc_core::trace::otel::set_parent(&span, caller);
-    }
-    #[cfg(feature = "otel")]
-    let recorded = rpc_core::trace::otel::trace_of(&span);
-    #[cfg(not(feature = "otel"))]
-    let recorded = None;
     let own = || match &caller {
         Some(Trace { parent, state, .. }) => {
             let mut trace = Trace::new(parent.child());
@@ -77,9 +69,23 @@ fn open_span(request: &Request<'_>, names: &Names) -> (Span, Trace) {
         }
         None => Trace::new(TraceParent::root(false)),
     };
-    let trace = recorded.unwrap_or_else(own);
+    let trace = recorded(&span, caller.as_ref()).unwrap_or_else(own);
     span.record("trace", display(format_args!("{:032x}", trace.parent.trace_id())));
     (span, trace)
+}
+
+/// The trace by which a collector knows the span, where one is told of it.
+#[cfg(feature = "otel")]
+fn recorded(span: &Span, caller: Option<&Trace>) -> Option<Trace> {
+    if let Some(caller) = caller {
+        rpc_core::trace::otel::set_parent(span, caller);
+    }
+    rpc_core::trace::otel::trace_of(span)
+}
+
+#[cfg(not(feature = "otel"))]
+fn recorded(_span: &Span, _caller: Option<&Trace>) -> Option<Trace> {
+    None
 }
 
 /// Notes how the call ended. A stream keeps the span open to its own end.

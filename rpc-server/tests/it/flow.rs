@@ -1,5 +1,7 @@
 //! Peers that read slowly or never, and more calls than one connection may have.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rpc_server::{Config, Params, Reply, Router, State, Status};
@@ -293,4 +295,26 @@ async fn what_a_peer_has_taken_is_not_kept_while_more_waits() {
     }
     let grown = resident_bytes().saturating_sub(before);
     assert!(grown < REPLIES * 100_000 / 3, "{grown} bytes more than before");
+}
+
+#[tokio::test]
+async fn a_peer_that_asks_for_much_at_once_does_not_keep_the_others_of_its_thread_waiting() {
+    let executed = Arc::new(AtomicUsize::new(0));
+    let router = Router::with_state(Arc::clone(&executed))
+        .route(100, async |State(executed): State<Arc<AtomicUsize>>| {
+            let begin = std::time::Instant::now();
+            while begin.elapsed() < Duration::from_micros(100) {}
+            executed.fetch_add(1, Ordering::SeqCst);
+        })
+        .unwrap();
+    let server = TestServer::start(router).await;
+    let (mut greedy, mut other) = (server.connect(), server.connect());
+    other.ask(r#"{"cmdid":0}"#).await;
+    let requests = 1_000;
+    greedy.send("{\"cmdid\":100,\"oneway\":true}\n".repeat(requests)).await;
+    // All of it lies in the pipe before the server has its next turn.
+    assert_eq!(executed.load(Ordering::SeqCst), 0);
+    other.ask(r#"{"cmdid":0}"#).await;
+    let before = executed.load(Ordering::SeqCst);
+    assert!(before < requests / 4, "{before} calls of another connection came first");
 }
