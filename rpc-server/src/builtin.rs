@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::access::Gate;
 use crate::extract::{FromRequest, Params};
-use crate::metrics::{Command, CommandReport, ConnectionReport, ConnectionStats, ServerStats, WaitReport};
+use crate::metrics::{Command, ConnectionStats, Report};
 use crate::server::Shared;
 
 /// What a built-in command is counted as.
@@ -89,21 +89,12 @@ const CONNECTIONS_LISTED_MAX: usize = 100;
 fn stats(server: &Shared, connection: ConnectionStats, listed: Option<usize>) -> Outcome {
     #[derive(Serialize)]
     struct Stats {
-        server: ServerStats,
         connection: ConnectionStats,
-        commands: Vec<CommandReport>,
-        waits: WaitReport,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        connections: Option<Vec<ConnectionReport>>,
+        #[serde(flatten)]
+        report: Report,
     }
-    let metrics = &server.metrics;
-    Reply::new(&Stats {
-        server: server.stats(),
-        connection,
-        commands: metrics.command_reports(),
-        waits: metrics.wait_report(),
-        connections: listed.map(|most| metrics.open.busiest(most.min(CONNECTIONS_LISTED_MAX))),
-    })
+    let listed = listed.unwrap_or(0).min(CONNECTIONS_LISTED_MAX);
+    Reply::new(&Stats { connection, report: Report::of(server, listed) })
 }
 
 /// The commands that the caller may call.

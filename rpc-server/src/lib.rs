@@ -41,6 +41,8 @@ mod accept;
 #[cfg_attr(not(feature = "tls"), allow(dead_code, unused_imports, reason = "nobody has an identity then"))]
 mod access;
 mod addresses;
+#[cfg(feature = "admin")]
+pub mod admin;
 mod admission;
 mod builtin;
 mod call;
@@ -50,6 +52,7 @@ mod connection;
 pub mod daemon;
 pub mod extract;
 pub mod handler;
+mod health;
 pub mod layers;
 mod limits;
 pub mod listener;
@@ -71,12 +74,17 @@ mod workers;
 pub use access::{AccessStats, GrantError, Grants};
 #[cfg(feature = "tls")]
 pub use access::{Tokens, TokensError};
+#[cfg(feature = "admin")]
+pub use admin::AdminConfig;
 pub use config::Config;
 pub use extract::{Context, FromRequest, Params, State};
 pub use handler::Handler;
 pub use limits::LimitStats;
 pub use listener::{BoundAddress, InheritedListener};
-pub use metrics::{CommandReport, ConnectionReport, LatencyReport, ServerStats, WaitReport};
+pub use metrics::{
+    BuildReport, CommandReport, ConnectionReport, HealthReport, LatencyReport, LimitReport, ProcessReport,
+    Report, RuntimeReport, ServerStats, WaitReport,
+};
 pub use policy::ListenOptions;
 pub use router::{Route, RouteError, Router};
 pub use rpc_core::{

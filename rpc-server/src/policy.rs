@@ -4,6 +4,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+#[cfg(feature = "admin")]
+use rpc_core::Peer;
+
 use crate::listener::BoundAddress;
 #[cfg(feature = "tls")]
 use crate::tls::ServerTls;
@@ -38,6 +41,8 @@ pub(crate) struct Policy {
     pub(crate) allows_plaintext: bool,
     #[cfg(feature = "tls")]
     pub(crate) tls: Option<ServerTls>,
+    /// Nothing is served here but the pages.
+    pub(crate) is_for_pages: bool,
 }
 
 impl ListenOptions {
@@ -94,9 +99,22 @@ impl Policy {
     }
 
     /// Whether a `GET` is answered with the pages about the server.
-    #[cfg_attr(not(feature = "tls"), allow(dead_code, reason = "read by the pages"))]
+    #[cfg(any(feature = "admin", feature = "tls"))]
     pub(crate) fn has_admin_pages(&self) -> bool {
         !self.hides_admin_pages
+    }
+
+    /// That of the address that serves nothing but the pages.
+    #[cfg(feature = "admin")]
+    pub(crate) fn of_pages(allows_plaintext: bool) -> Self {
+        Self { allows_plaintext, is_for_pages: true, ..Self::default() }
+    }
+
+    /// Whether a `GET` of this peer is answered with the pages about the server. Where everybody has to say
+    /// who they are, a browser can only do so with a certificate.
+    #[cfg(feature = "admin")]
+    pub(crate) fn shows_pages_to(&self, peer: &Peer) -> bool {
+        self.has_admin_pages() && (!self.requires_authentication || peer.identity().is_some())
     }
 
     /// How long a connection may stay silent at first; `otherwise` is the server's own limit. None for ever.

@@ -10,12 +10,14 @@ use futures::FutureExt;
 use rpc_core::Peer;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 #[cfg(feature = "tls")]
 use crate::access::Tokens;
 use crate::access::{Access, Grants};
 use crate::addresses::{Addresses, Place};
+#[cfg(feature = "admin")]
+use crate::admin::AdminConfig;
 use crate::admission::Admission;
 use crate::builtin;
 use crate::config::Config;
@@ -50,6 +52,9 @@ pub(crate) struct Shared {
     pub(crate) refusals: Arc<tokio::sync::Semaphore>,
     pub(crate) refusals_logged: Pace,
     pub(crate) is_draining: AtomicBool,
+    /// The pages, where there are any.
+    #[cfg(feature = "admin")]
+    pub(crate) admin: Option<AdminConfig>,
     next_connection: AtomicU64,
 }
 
@@ -58,6 +63,19 @@ impl Shared {
         let mut stats = self.metrics.snapshot(self.access.stats());
         stats.limits.in_flight_limit = self.admission.limit();
         stats
+    }
+
+    /// Whether a connection of this peer is answered with the pages when it asks for them.
+    #[cfg(feature = "admin")]
+    pub(crate) fn shows_pages(&self, policy: &Policy, peer: &Peer) -> bool {
+        self.admin.as_ref().is_some_and(AdminConfig::is_on_service_ports) && policy.shows_pages_to(peer)
+    }
+
+    /// Nobody, where there are none.
+    #[cfg(not(feature = "admin"))]
+    #[expect(clippy::unused_self, reason = "as where there are some")]
+    pub(crate) fn shows_pages(&self, _: &Policy, _: &Peer) -> bool {
+        false
     }
 }
 
@@ -89,6 +107,8 @@ pub struct Server {
     /// Those that the runtime of `serve` accepts from.
     listeners: Vec<(Listener, Arc<Policy>)>,
     workers: Vec<WorkerListeners>,
+    /// Those that serve nothing but pages, while the server drains too.
+    pages: Vec<(Listener, Arc<Policy>)>,
     tasks: Tasks,
 }
 
@@ -123,13 +143,20 @@ impl Server {
     /// # Errors
     /// Where a listener fails for good. Failures to accept one connection are logged and survived.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) -> io::Result<Drained> {
-        let Self { shared, listeners, workers, tasks, .. } = self;
+        let Self { shared, listeners, workers, pages, tasks, .. } = self;
+        let beating = Arc::clone(&shared);
+        let _pulse = AbortOnDropHandle::new(tokio::spawn(async move { beating.metrics.pulse.beat().await }));
         let workers =
             Workers::start(workers, &shared, |policy| tasks.connections_of(&shared, policy)).await?;
         let (mut accepting, stop) = (tokio::task::JoinSet::new(), CancellationToken::new());
         for (listener, policy) in listeners {
             let (shared, server) = (Arc::clone(&shared), tasks.connections_of(&shared, &policy));
             accepting.spawn(listener.accept_until(stop.clone(), shared, server));
+        }
+        let (mut showing, stop_showing) = (tokio::task::JoinSet::new(), CancellationToken::new());
+        for (listener, policy) in pages {
+            let (shared, server) = (Arc::clone(&shared), tasks.connections_of(&shared, &policy));
+            showing.spawn(listener.accept_until(stop_showing.clone(), shared, server));
         }
         shutdown.await;
         // Closed listeners refuse, so that a client goes elsewhere at once.
@@ -138,6 +165,8 @@ impl Server {
         let workers = workers.stop_accepting().await;
         let drained = tasks.finish(&shared).await;
         workers.end().await;
+        stop_showing.cancel();
+        while showing.join_next().await.is_some() {}
         Ok(drained)
     }
 }
@@ -300,6 +329,8 @@ pub struct ServerBuilder {
     routes: Option<Routes>,
     name: Option<(String, String)>,
     access: Access,
+    #[cfg(feature = "admin")]
+    admin: Option<AdminConfig>,
 }
 
 impl ServerBuilder {
@@ -388,6 +419,17 @@ impl ServerBuilder {
         self
     }
 
+    /// Shows pages about the server over HTTP, on its own addresses or on one for them alone. Without this
+    /// call there are none. A listener may be without them
+    /// ([`ListenOptions::admin_pages`](crate::ListenOptions::admin_pages)), and one that wants authentication
+    /// shows them only to a peer that has shown a certificate.
+    #[cfg(feature = "admin")]
+    #[must_use]
+    pub fn admin(mut self, config: AdminConfig) -> Self {
+        self.admin = Some(config);
+        self
+    }
+
     /// Binds every address.
     ///
     /// # Errors
@@ -445,6 +487,14 @@ impl ServerBuilder {
                 other => listeners.push((other, policy)),
             }
         }
+        #[cfg(feature = "admin")]
+        let pages = match &self.admin {
+            Some(admin) => bind_pages(admin, &self.config).await?,
+            None => Vec::new(),
+        };
+        #[cfg(not(feature = "admin"))]
+        let pages = Vec::new();
+        addresses.extend(pages.iter().map(|(listener, _): &(Listener, _)| listener.address()));
         let mut routes = self.routes.unwrap_or_else(|| Router::new().into_routes());
         let built_in = builtin::descriptors();
         // The first place is that of commands without one.
@@ -469,6 +519,8 @@ impl ServerBuilder {
             version,
             metrics: Arc::new(metrics),
             is_draining: AtomicBool::new(false),
+            #[cfg(feature = "admin")]
+            admin: self.admin.filter(|admin| admin.enabled),
             next_connection: AtomicU64::new(1),
         };
         let tasks = Tasks {
@@ -476,6 +528,20 @@ impl ServerBuilder {
             drain: CancellationToken::new(),
             abort: CancellationToken::new(),
         };
-        Ok(Server { shared: Arc::new(shared), addresses, listeners, workers, tasks })
+        Ok(Server { shared: Arc::new(shared), addresses, listeners, workers, pages, tasks })
     }
+}
+
+/// The address that serves nothing but pages, where one is wanted.
+#[cfg(feature = "admin")]
+async fn bind_pages(admin: &AdminConfig, config: &Config) -> io::Result<Vec<(Listener, Arc<Policy>)>> {
+    let invalid = |message| io::Error::new(io::ErrorKind::InvalidInput, format!("[admin] {message}"));
+    admin.check().map_err(invalid)?;
+    if !admin.enabled || admin.listen.is_empty() {
+        return Ok(Vec::new());
+    }
+    let listener = Listener::bind(&admin.listen, config, false).await?;
+    let policy = Policy::of_pages(admin.allow_plaintext);
+    policy.check(&listener.address()).map_err(invalid)?;
+    Ok(vec![(listener, Arc::new(policy))])
 }

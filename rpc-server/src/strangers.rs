@@ -28,6 +28,11 @@ pub(crate) fn is_http(line: &[u8]) -> bool {
     METHODS.iter().any(|method| line.starts_with(method))
 }
 
+/// Whether these first bytes are an HTTP request that only reads.
+pub(crate) fn is_page_request(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"GET ") || bytes.starts_with(b"HEAD ")
+}
+
 /// Whether these first bytes are a TLS record of type handshake (RFC 8446 section 5.1). No JSON
 /// begins like that.
 pub(crate) fn is_tls_hello(bytes: &[u8]) -> bool {

@@ -67,6 +67,9 @@ impl Workers {
                         Ok(())
                     };
                     let result = accept_all();
+                    let pulse = Arc::clone(&shared);
+                    // It ends with the runtime.
+                    tokio::spawn(async move { pulse.metrics.pulse.beat().await });
                     let goes_on = result.is_ok();
                     // Whoever waited for this has gone only if it has given the server up.
                     let _ = tell.send(result);

@@ -2,6 +2,7 @@
 
 mod gradient;
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use tokio::time::Instant;
 use self::gradient::{Gradient, Sample};
 use crate::config::Config;
 use crate::pace::Pace;
+use crate::server::Shared;
 use crate::sync::{AtomicU64, Mutex};
 
 /// The limit, and what those are told who meet it.
@@ -43,7 +45,7 @@ impl Admission {
     }
 
     /// A connection has so many calls in flight, and had so many when it last said so.
-    pub(crate) fn publish(&self, before: usize, now: usize) {
+    fn publish(&self, before: usize, now: usize) {
         if before != now {
             // What is added for fewer calls than before wraps around to what is taken away.
             self.in_flight.fetch_add((now as u64).wrapping_sub(before as u64), Ordering::Relaxed);
@@ -52,7 +54,7 @@ impl Admission {
 
     /// Whether there are as many calls in flight as there may be, for a connection that has so many
     /// `now` and has published so many.
-    pub(crate) fn is_full(&self, published: usize, now: usize) -> bool {
+    fn is_full(&self, published: usize, now: usize) -> bool {
         let own = (now as u64).wrapping_sub(published as u64);
         self.in_flight.load(Ordering::Relaxed).wrapping_add(own) >= self.limit()
     }
@@ -85,5 +87,32 @@ impl Admission {
             "the server has as many calls in flight as `{name}` allows, {limit}, and did not run this one"
         );
         Status::resource_exhausted(message).with_rejected().with_retry_after(config.shed_retry_after())
+    }
+}
+
+/// The calls of one connection among those of all, as of its last turn; none once this is dropped.
+pub(crate) struct InFlight {
+    shared: Arc<Shared>,
+    published: usize,
+}
+
+impl InFlight {
+    pub(crate) fn none(shared: &Arc<Shared>) -> Self {
+        Self { shared: Arc::clone(shared), published: 0 }
+    }
+
+    pub(crate) fn publish(&mut self, now: usize) {
+        self.shared.admission.publish(self.published, now);
+        self.published = now;
+    }
+
+    pub(crate) fn is_full(&self, now: usize) -> bool {
+        self.shared.admission.is_full(self.published, now)
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.publish(0);
     }
 }

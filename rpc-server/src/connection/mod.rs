@@ -31,6 +31,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
+use crate::admission::InFlight;
 use crate::call::{Call, Credit, StreamCall, Terms};
 use crate::metrics::Ledger;
 use crate::policy::Policy;
@@ -85,17 +86,37 @@ pub(crate) fn run<IO>(
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send,
 {
-    let mut connection = Connection::new(io, peer, shared, policy, drain);
+    #[cfg(feature = "admin")]
+    let (draining, mut pages) = (drain.clone(), None);
+    let mut connection = Some(Connection::new(io, peer, shared, policy, drain));
     let mut abort = Box::pin(abort.cancelled_owned());
     // No `async`: that would hold the connection twice.
     poll_fn(move |cx| {
         if abort.as_mut().poll(cx).is_ready() {
             return Poll::Ready(());
         }
-        let ended = ready!(connection.poll(cx));
-        let Connection { peer, stats, .. } = &connection;
-        let error = ended.err().map(tracing::field::display);
-        tracing::debug!(%peer, connection = peer.connection, requests = stats.requests, error, "connection closed");
+        if let Some(open) = &mut connection
+            && !open.wants_pages
+        {
+            let ended = ready!(open.poll(cx));
+            let Connection { peer, stats, wants_pages, .. } = &*open;
+            if !wants_pages {
+                let error = ended.err().map(tracing::field::display);
+                tracing::debug!(%peer, connection = peer.connection, requests = stats.requests, error, "connection closed");
+                return Poll::Ready(());
+            }
+        }
+        #[cfg(feature = "admin")]
+        return pages
+            .get_or_insert_with(|| {
+                let Connection { io, input, peer, shared, stats, .. } =
+                    connection.take().expect("it is handed over once");
+                Box::pin(crate::admin::serve(io, input, peer, shared, draining.clone(), stats))
+            })
+            .as_mut()
+            .poll(cx);
+        // Nobody wants any where there are none.
+        #[cfg(not(feature = "admin"))]
         Poll::Ready(())
     })
 }
@@ -125,6 +146,8 @@ struct Connection<IO> {
     /// Whether a good line has come: before it, one bad line ends the connection.
     has_spoken: bool,
     has_used_id: bool,
+    /// Whether its first bytes ask for a page: it is handed over with them.
+    wants_pages: bool,
     bad_in_a_row: u32,
 
     output: Vec<u8>,
@@ -159,7 +182,7 @@ struct Connection<IO> {
     spinning_since: Option<std::time::Instant>,
     stats: Ledger,
     /// Its calls in flight as the server's count has them.
-    in_flight_published: usize,
+    in_flight_published: InFlight,
 }
 
 /// Calls that are not over.
@@ -237,6 +260,8 @@ where
         policy: Arc<Policy>,
         drain: CancellationToken,
     ) -> Self {
+        let wants_pages = policy.is_for_pages;
+        let in_flight_published = InFlight::none(&shared);
         let stats = Ledger::open(&shared.metrics, &peer);
         tracing::debug!(peer = %peer, connection = peer.connection, "connection opened");
         let now = Instant::now();
@@ -260,6 +285,7 @@ where
             line_deadline: None,
             has_spoken: false,
             has_used_id: false,
+            wants_pages,
             bad_in_a_row: 0,
             output: Vec::new(),
             written: 0,
@@ -280,7 +306,7 @@ where
             timer: None,
             spinning_since: None,
             stats,
-            in_flight_published: 0,
+            in_flight_published,
         }
     }
 
@@ -378,8 +404,7 @@ where
     fn publish(&mut self) {
         let in_flight = self.in_flight();
         self.stats.tell(in_flight);
-        let before = mem::replace(&mut self.in_flight_published, in_flight);
-        self.shared.admission.publish(before, in_flight);
+        self.in_flight_published.publish(in_flight);
     }
 
     /// An idle connection keeps nothing that it can do without.
@@ -394,11 +419,5 @@ where
             self.parked = None;
             self.stats.release();
         }
-    }
-}
-
-impl<IO> Drop for Connection<IO> {
-    fn drop(&mut self) {
-        self.shared.admission.publish(self.in_flight_published, 0);
     }
 }

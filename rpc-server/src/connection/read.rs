@@ -115,6 +115,15 @@ where
             self.enter(Phase::Finishing, None);
             return bytes.len();
         }
+        if !self.has_spoken
+            && strangers::is_page_request(bytes)
+            && self.is_at_its_start()
+            && self.shared.shows_pages(&self.policy, &self.peer)
+        {
+            self.wants_pages = true;
+            self.enter(Phase::Closed, None);
+            return 0;
+        }
         self.share_ends.get_or_insert_with(|| self.clock + SHARE);
         let mut consumed = 0;
         let mut frames = 0;
@@ -203,6 +212,11 @@ where
         self.share_ends.is_some_and(|end| self.clock >= end)
     }
 
+    /// Whether what is at hand are the connection's first bytes: the part that was kept is all that came before.
+    fn is_at_its_start(&self) -> bool {
+        self.stats.bytes_in == self.input.len() as u64
+    }
+
     /// Replies that wait and calls in flight are both bounded.
     pub(super) fn has(&self, room: Room) -> bool {
         if room == Room::InTime {
@@ -225,7 +239,7 @@ where
     /// Whether the server has as many calls in flight as it may, those of this connection that its count
     /// does not have yet among them.
     pub(super) fn server_is_full(&self) -> bool {
-        self.sheds_line || self.shared.admission.is_full(self.in_flight_published, self.in_flight())
+        self.sheds_line || self.in_flight_published.is_full(self.in_flight())
     }
 
     pub(super) fn in_flight(&self) -> usize {

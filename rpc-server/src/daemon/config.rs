@@ -11,6 +11,7 @@ use toml::{Table, Value};
 use super::limits::{self, CommandSettings};
 use super::listeners::{self, GrantSettings, ListenerSettings};
 use super::store::LogConfig;
+use crate::admin::AdminConfig;
 use crate::config::Config;
 
 /// What environment variables begin with: `RPC_SERVER_LIMITS_FRAME_BYTES_MAX` is
@@ -63,6 +64,9 @@ pub struct DaemonConfig {
     pub limits: Config,
     /// The log service's store.
     pub log: LogSettings,
+    /// Pages about the daemon over HTTP, for people, Prometheus and health checks. Whoever reaches the port
+    /// may read them.
+    pub admin: AdminConfig,
 }
 
 impl Default for DaemonConfig {
@@ -81,6 +85,7 @@ impl Default for DaemonConfig {
             commands: Vec::new(),
             limits: Config::default(),
             log: LogSettings::default(),
+            admin: AdminConfig::default(),
         }
     }
 }
@@ -219,6 +224,7 @@ impl DaemonConfig {
         limits::check(&self.commands)?;
         tracing_subscriber::EnvFilter::try_new(&self.log_level)
             .map_err(|error| format!("`log_level` is \"{}\": {error}", self.log_level))?;
+        self.admin.check().map_err(|message| format!("[admin] {message}"))?;
         if self.log.segment_bytes == 0 || self.log.queue_bytes_max == 0 {
             return Err("[log] `segment_bytes` and `queue_bytes_max` must be at least 1".into());
         }
@@ -265,7 +271,7 @@ fn known_keys() -> Vec<String> {
     let mut keys = Vec::new();
     for key in top {
         let inner: Vec<String> = object(section_schema(&schema, &key));
-        if ["limits", "log"].contains(&key.as_str()) {
+        if ["limits", "log", "admin"].contains(&key.as_str()) {
             keys.extend(inner.iter().map(|inner| format!("{key}.{inner}")));
         } else {
             keys.push(key);

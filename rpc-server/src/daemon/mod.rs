@@ -82,6 +82,7 @@ impl Daemon {
         let (router, command_limits) = CommandLimits::around(router, &config.commands)?;
         let mut builder =
             Server::builder().config(config.limits.clone()).workers(config.workers).router(router);
+        builder = builder.admin(config.admin.clone()).name("rpc-server", env!("CARGO_PKG_VERSION"));
         let (all, certificates) = listeners::listeners(config)?;
         for options in all {
             builder = if listeners::is_inherited(&options) {

@@ -13,7 +13,7 @@ const OCTAVES: u32 = 26;
 const BUCKETS: usize = (OCTAVES - PARTS_BITS + 1) as usize * PARTS + 1;
 
 /// The upper bounds that Prometheus is shown, as powers of two of microseconds: 16 µs to 33.6 s.
-#[cfg(test)]
+#[cfg(any(feature = "admin", test))]
 const SHOWN: std::ops::RangeInclusive<u32> = 4..=25;
 
 /// A histogram of times in microseconds. Adding to it is two relaxed additions.
@@ -85,7 +85,7 @@ impl Latencies {
     }
 
     /// Pairs of an upper bound in microseconds and how many were below it, for Prometheus.
-    #[cfg(test)]
+    #[cfg(any(feature = "admin", test))]
     pub(crate) fn cumulative(&self) -> impl Iterator<Item = (u64, u64)> {
         let (mut below, mut bucket) = (0, 0);
         SHOWN.map(move |power| {

@@ -6,10 +6,13 @@
 mod histogram;
 mod ledger;
 mod open;
+mod process;
+mod pulse;
 mod report;
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 use rpc_core::{Code, Descriptor};
 use serde::Serialize;
@@ -22,7 +25,11 @@ pub(crate) use histogram::{Histogram, Latencies};
 pub(crate) use ledger::{ConnectionStats, Ledger, Run};
 pub use open::ConnectionReport;
 pub(crate) use open::OpenConnections;
-pub use report::{CommandReport, LatencyReport, WaitReport};
+pub(crate) use process::Process;
+pub use process::ProcessReport;
+pub(crate) use pulse::Pulse;
+pub use pulse::RuntimeReport;
+pub use report::{BuildReport, CommandReport, HealthReport, LatencyReport, LimitReport, Report, WaitReport};
 
 /// The canonical codes, and one place for all codes of services.
 const CODES: usize = LAST_CODE as usize + 1;
@@ -44,6 +51,9 @@ pub(crate) struct Metrics {
     /// Replies that no call stands behind, by code: to lines that are no request, and to what was refused.
     verdicts: [AtomicU64; CODES],
     pub(crate) open: OpenConnections,
+    pub(crate) pulse: Pulse,
+    pub(crate) process: Process,
+    pub(crate) started: Instant,
     /// Those that have counters of their own; the first one stands for all others.
     pub(crate) commands: Vec<CommandName>,
     shards: Box<[Shard]>,
@@ -121,6 +131,9 @@ impl Metrics {
             limits: LimitCounters::default(),
             verdicts: Default::default(),
             open: OpenConnections::default(),
+            pulse: Pulse::default(),
+            process: Process::default(),
+            started: Instant::now(),
             shards: (0..shards).map(|_| Shard::new(commands.len())).collect(),
             commands,
         }
@@ -187,6 +200,12 @@ impl Metrics {
             }
             (name, totals)
         })
+    }
+
+    /// Replies that no call stands behind, by the name of their code.
+    #[cfg(feature = "admin")]
+    pub(crate) fn verdicts(&self) -> Counts {
+        by_name(self.verdicts.iter().map(get))
     }
 
     /// How long ordered calls waited for their turn, and connections for room.

@@ -100,6 +100,14 @@ impl OpenConnections {
         found.iter().map(|connection| connection.report()).collect()
     }
 
+    /// The most calls that one of them has under way.
+    pub(crate) fn most_in_flight(&self) -> u32 {
+        let slots = self.lock();
+        // Relaxed: it orders nothing else.
+        let in_flight = slots.slots.iter().flatten().map(|open| open.in_flight.load(Ordering::Relaxed));
+        in_flight.max().unwrap_or(0)
+    }
+
     /// The lock is held for as long as it takes to open, to close or to look through the numbers, and
     /// never over an await; a panic in between would leave slots as they are, which is sound.
     fn lock(&self) -> MutexGuard<'_, Slots> {

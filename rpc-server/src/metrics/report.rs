@@ -2,7 +2,73 @@
 
 use serde::Serialize;
 
-use super::{CommandName, CommandTotals, Counts, Latencies, Metrics};
+use super::{
+    CommandName, CommandTotals, ConnectionReport, Counts, Latencies, Metrics, ProcessReport, RuntimeReport,
+    ServerStats,
+};
+use crate::server::Shared;
+
+/// All that a server knows of itself: what the pages show, and `stats` beside the counters of its connection.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Report {
+    /// What it is.
+    pub build: BuildReport,
+    /// How long it has been there, in milliseconds.
+    pub uptime_ms: u64,
+    /// Whether all is well.
+    pub health: HealthReport,
+    /// Its counters.
+    pub server: ServerStats,
+    /// Those of its commands that were ever called.
+    pub commands: Vec<CommandReport>,
+    /// How long requests waited before they began.
+    pub waits: WaitReport,
+    /// How near it is to its limits.
+    pub limits: Vec<LimitReport>,
+    /// How its runtimes are.
+    pub runtime: RuntimeReport,
+    /// What the system says of the process.
+    pub process: ProcessReport,
+    /// The connections that have carried the most requests, as many as were asked for.
+    pub connections: Vec<ConnectionReport>,
+}
+
+/// What a server is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct BuildReport {
+    /// Its name, as `describe` gives it.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// The version of this library.
+    pub library: &'static str,
+    /// Whether it was compiled with checks for debugging.
+    pub is_debug: bool,
+}
+
+/// Whether all is well.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct HealthReport {
+    /// Whether new connections and calls are welcome.
+    pub is_ready: bool,
+    /// What is not well, each as a sentence; the worst first.
+    pub problems: Vec<String>,
+}
+
+/// How near a limit is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct LimitReport {
+    /// The setting, or what the system calls it.
+    pub name: &'static str,
+    /// How much is used.
+    pub used: u64,
+    /// How much there may be.
+    pub max: u64,
+}
 
 /// What one command has counted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -91,5 +157,29 @@ impl Metrics {
     pub(crate) fn wait_report(&self) -> WaitReport {
         let (in_order, for_room) = self.waits();
         WaitReport { in_order: LatencyReport::new(&in_order), for_room: LatencyReport::new(&for_room) }
+    }
+}
+
+impl Report {
+    /// `listed`: how many connections.
+    pub(crate) fn of(shared: &Shared, listed: usize) -> Self {
+        let metrics = &shared.metrics;
+        Self {
+            build: BuildReport {
+                name: shared.name.clone(),
+                version: shared.version.clone(),
+                library: env!("CARGO_PKG_VERSION"),
+                is_debug: cfg!(debug_assertions),
+            },
+            uptime_ms: u64::try_from(metrics.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            health: shared.health(),
+            server: shared.stats(),
+            commands: metrics.command_reports(),
+            waits: metrics.wait_report(),
+            limits: shared.limits(),
+            runtime: metrics.pulse.report(),
+            process: metrics.process.report(),
+            connections: metrics.open.busiest(listed),
+        }
     }
 }

@@ -2,6 +2,8 @@
 
 #[cfg(feature = "tls")]
 mod access;
+#[cfg(feature = "admin")]
+mod admin;
 mod bad_inputs;
 mod calls;
 #[cfg(feature = "daemon")]

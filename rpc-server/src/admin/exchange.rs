@@ -1,0 +1,120 @@
+//! One request and its reply, by hyper; then the end of the connection.
+
+use std::convert::Infallible;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use rpc_core::Peer;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio_util::sync::CancellationToken;
+
+use super::pages;
+use crate::server::Shared;
+
+/// A request has about ten; a browser sends about twenty.
+const HEADERS_MAX: usize = 100;
+
+/// Answers one request of a connection that has said `read` so far. `guard` is kept for as long.
+pub(crate) async fn serve<IO, G>(
+    io: IO,
+    read: Vec<u8>,
+    peer: Arc<Peer>,
+    shared: Arc<Shared>,
+    drain: CancellationToken,
+    guard: G,
+) where
+    IO: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    let Some(config) = &shared.admin else { return };
+    let exchange = exchange(Rewound { read, taken: 0, io }, &peer, &shared);
+    let limit = tokio::time::sleep(Duration::from_millis(config.timeout_ms));
+    // A drain does not wait for somebody who is slow to ask.
+    let drained = async {
+        drain.cancelled().await;
+        tokio::time::sleep(shared.config.linger_timeout()).await;
+    };
+    tokio::select! {
+        biased;
+        ended = exchange => {
+            if let Err(error) = ended {
+                tracing::debug!(%peer, error, "an HTTP request was not answered");
+            }
+        }
+        () = limit => tracing::info!(%peer, "cut: an HTTP request was not done within `admin.timeout_ms`"),
+        () = drained => {}
+    }
+    drop(guard);
+}
+
+async fn exchange<IO>(io: Rewound<IO>, peer: &Peer, shared: &Shared) -> Result<(), String>
+where
+    IO: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    let header_bytes_max = shared.admin.as_ref().map_or(0, |admin| admin.header_bytes_max);
+    let answer = |request| {
+        let response = pages::answer(&request, peer, shared);
+        async move { Ok::<_, Infallible>(response) }
+    };
+    let connection = http1::Builder::new()
+        .keep_alive(false)
+        .half_close(true)
+        .max_headers(HEADERS_MAX)
+        .max_buf_size(header_bytes_max)
+        // The whole exchange has a limit.
+        .header_read_timeout(None)
+        .serve_connection(TokioIo::new(io), service_fn(answer));
+    let parts = connection.without_shutdown().await.map_err(|error| error.to_string())?;
+    let mut io = parts.io.into_inner().io;
+    let end = async {
+        io.shutdown().await?;
+        // A socket that is closed with something unread resets, and may take the reply back.
+        tokio::io::copy(&mut io, &mut tokio::io::sink()).await
+    };
+    // Whether the peer goes by itself or not, it had its reply.
+    let _ = tokio::time::timeout(shared.config.linger_timeout(), end).await;
+    Ok(())
+}
+
+/// A stream that begins with what was read of it already.
+struct Rewound<IO> {
+    read: Vec<u8>,
+    taken: usize,
+    io: IO,
+}
+
+impl<IO: AsyncRead + Unpin> AsyncRead for Rewound<IO> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let left = &self.read[self.taken..];
+        if left.is_empty() {
+            return Pin::new(&mut self.io).poll_read(cx, buf);
+        }
+        let length = left.len().min(buf.remaining());
+        buf.put_slice(&left[..length]);
+        self.taken += length;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<IO: AsyncWrite + Unpin> AsyncWrite for Rewound<IO> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}

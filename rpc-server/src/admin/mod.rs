@@ -1,0 +1,106 @@
+//! Pages about the server over HTTP, on the same port: metrics, health, a status page for people.
+//!
+//! A connection whose first bytes are `GET ` or `HEAD ` is handed to hyper with what it has read. One exchange,
+//! then the connection ends. Nothing here changes anything.
+
+mod exchange;
+mod hosts;
+mod pages;
+mod prometheus;
+
+use serde::{Deserialize, Serialize};
+
+pub(crate) use exchange::serve;
+
+/// The pages about the server: `/` for people, `/metrics` for Prometheus, `/healthz` and `/readyz` for
+/// whoever starts, stops and balances, `/stats.json` for programs.
+///
+/// They are read-only, and whoever reaches the port may read them. A request whose `Host` is neither an
+/// address nor `localhost` nor one of `hosts` is refused, so that a web page that has its own name point here
+/// (DNS rebinding) reads nothing.
+///
+/// ```
+/// use rpc_server::{AdminConfig, Server};
+///
+/// let builder = Server::builder().listen("127.0.0.1:8889").admin(AdminConfig::default());
+/// # let _ = builder;
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "daemon", derive(schemars::JsonSchema))]
+#[serde(default, deny_unknown_fields)]
+pub struct AdminConfig {
+    /// Whether there are pages: on every address of the service, where `listen` names no other. Without
+    /// them, a GET is refused like any other HTTP request.
+    pub enabled: bool,
+    /// An address of their own, HOST:PORT or unix:PATH, which serves nothing but them, while the server
+    /// drains too; empty serves them on the addresses of the service.
+    pub listen: String,
+    /// Whether `listen` may be an address that other machines reach: whoever reaches it reads the pages.
+    pub allow_plaintext: bool,
+    /// Names by which the pages may be asked for, without port, beside addresses and `localhost`.
+    pub hosts: Vec<String>,
+    /// How long one request may take, in milliseconds, from its first byte to the last of its reply.
+    pub timeout_ms: u64,
+    /// Longest head of a request in bytes, at least 8192. A longer one is answered with 431.
+    pub header_bytes_max: usize,
+}
+
+impl Default for AdminConfig {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            listen: String::new(),
+            allow_plaintext: false,
+            hosts: Vec::new(),
+            timeout_ms: 10_000,
+            header_bytes_max: HEADER_BYTES_LEAST,
+        }
+    }
+}
+
+/// What hyper needs at least.
+const HEADER_BYTES_LEAST: usize = 8192;
+
+impl AdminConfig {
+    /// Checks what would make pages that cannot work.
+    ///
+    /// # Errors
+    /// The field, what it is and what it must be.
+    pub fn check(&self) -> Result<(), String> {
+        if self.timeout_ms == 0 {
+            return Err("`timeout_ms` is 0 and must be at least 1".into());
+        }
+        if self.header_bytes_max < HEADER_BYTES_LEAST {
+            return Err(format!(
+                "`header_bytes_max` is {} and must be at least {HEADER_BYTES_LEAST}",
+                self.header_bytes_max
+            ));
+        }
+        if let Some(host) = self.hosts.iter().find(|host| host.is_empty() || host.contains([':', '/', '*'])) {
+            return Err(format!("`hosts`: \"{host}\" must be a name without scheme, port and path"));
+        }
+        Ok(())
+    }
+
+    /// Whether the addresses of the service have them.
+    pub(crate) fn is_on_service_ports(&self) -> bool {
+        self.enabled && self.listen.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_work_is_refused_by_name() {
+        assert_eq!(AdminConfig::default().check(), Ok(()));
+        let check = |config: AdminConfig| config.check().unwrap_err();
+        assert!(check(AdminConfig { timeout_ms: 0, ..AdminConfig::default() }).contains("`timeout_ms`"));
+        assert!(
+            check(AdminConfig { header_bytes_max: 100, ..AdminConfig::default() }).contains("at least 8192")
+        );
+        let hosts = vec!["rpc.example".into(), "rpc.example:8889".into()];
+        assert!(check(AdminConfig { hosts, ..AdminConfig::default() }).contains("\"rpc.example:8889\""));
+    }
+}

@@ -1,0 +1,96 @@
+//! Which page answers which request, and with which headers.
+
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue,
+    REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+};
+use hyper::{Method, Request, Response, StatusCode};
+use rpc_core::Peer;
+
+use super::{hosts, prometheus};
+use crate::metrics::Report;
+use crate::server::Shared;
+
+const TEXT: &str = "text/plain; charset=utf-8";
+const HTML: &str = "text/html; charset=utf-8";
+const CSS: &str = "text/css; charset=utf-8";
+const JS: &str = "text/javascript; charset=utf-8";
+const JSON: &str = "application/json";
+const SVG: &str = "image/svg+xml";
+/// The text format, version 0.0.4.
+const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Connections that the status page lists.
+const CONNECTIONS_LISTED: usize = 50;
+
+/// Everything comes from here, and nothing but the page's own files; nobody frames it, nothing is sent anywhere.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; \
+                      base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+const HEADERS: [(HeaderName, &str); 7] = [
+    (CONNECTION, "close"),
+    (CACHE_CONTROL, "no-store"),
+    (CONTENT_SECURITY_POLICY, POLICY),
+    (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (X_FRAME_OPTIONS, "DENY"),
+    (REFERRER_POLICY, "no-referrer"),
+    // Another site's page cannot even embed it.
+    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+];
+
+pub(super) fn answer(request: &Request<Incoming>, peer: &Peer, shared: &Shared) -> Response<Full<Bytes>> {
+    let config = shared.admin.as_ref();
+    let (status, kind, body) = if config.is_some_and(|admin| hosts::is_for_us(request, &admin.hosts)) {
+        page(request, shared)
+    } else {
+        let host = request.headers().get(hyper::header::HOST);
+        tracing::warn!(%peer, ?host, "refused: an HTTP request for a name that is not in `admin.hosts`");
+        let message =
+            "This server is not known by that name. Ask by its address, or add the name to `admin.hosts`.\n";
+        (StatusCode::MISDIRECTED_REQUEST, TEXT, Bytes::from_static(message.as_bytes()))
+    };
+    let mut response = Response::new(Full::new(body));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.extend(HEADERS.map(|(name, value)| (name, HeaderValue::from_static(value))));
+    if status == StatusCode::METHOD_NOT_ALLOWED {
+        headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+    }
+    tracing::debug!(%peer, status = status.as_u16(), path = ?request.uri().path(), "an HTTP request");
+    response
+}
+
+fn page(request: &Request<Incoming>, shared: &Shared) -> (StatusCode, &'static str, Bytes) {
+    let fixed = |kind, text: &'static str| (StatusCode::OK, kind, Bytes::from_static(text.as_bytes()));
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        let message = "These pages are only read: GET or HEAD.\n";
+        return (StatusCode::METHOD_NOT_ALLOWED, TEXT, Bytes::from_static(message.as_bytes()));
+    }
+    match request.uri().path() {
+        "/" => fixed(HTML, include_str!("status.html")),
+        "/status.css" => fixed(CSS, include_str!("status.css")),
+        "/status.js" => fixed(JS, include_str!("status.js")),
+        "/favicon.svg" => fixed(SVG, include_str!("favicon.svg")),
+        "/healthz" => fixed(TEXT, "alive\n"),
+        "/readyz" => {
+            let health = shared.health();
+            let lines = health.problems.iter().map(|problem| format!("{problem}\n")).collect::<String>();
+            match health.is_ready {
+                true => (StatusCode::OK, TEXT, Bytes::from(format!("ready\n{lines}"))),
+                false => (StatusCode::SERVICE_UNAVAILABLE, TEXT, Bytes::from(format!("not ready\n{lines}"))),
+            }
+        }
+        "/metrics" => (StatusCode::OK, PROMETHEUS, Bytes::from(prometheus::render(shared))),
+        "/stats.json" => {
+            let json = serde_json::to_vec(&Report::of(shared, CONNECTIONS_LISTED)).unwrap_or_default();
+            (StatusCode::OK, JSON, Bytes::from(json))
+        }
+        _ => {
+            let message = "There are /, /metrics, /healthz, /readyz and /stats.json.\n";
+            (StatusCode::NOT_FOUND, TEXT, Bytes::from_static(message.as_bytes()))
+        }
+    }
+}

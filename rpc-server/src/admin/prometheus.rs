@@ -1,0 +1,290 @@
+//! The metrics as Prometheus reads them: the text format, version 0.0.4.
+//!
+//! Written here and not by a crate: the counters live in shards and are added up when somebody asks, while
+//! those crates want to own the counters, and the format has three rules.
+
+use std::fmt::{Display, Write};
+
+use crate::metrics::{CommandName, Counts, Latencies, Report};
+use crate::server::Shared;
+
+pub(super) fn render(shared: &Shared) -> String {
+    let mut text = Text::default();
+    let report = Report::of(shared, 0);
+    server(&mut text, &report);
+    commands(&mut text, shared);
+    limits(&mut text, &report);
+    access(&mut text, &report);
+    runtime(&mut text, shared, &report);
+    process(&mut text, &report);
+    text.0
+}
+
+fn server(text: &mut Text, report: &Report) {
+    let build = &report.build;
+    let labels = [("name", &*build.name), ("version", &*build.version), ("library", build.library)];
+    text.family("rpc_server_info", "gauge", "What the server is.").sample(&labels, 1);
+    let one = |text: &mut Text, name, kind, help, value: u64| {
+        text.family(name, kind, help).sample(&[], value);
+    };
+    let (stats, health) = (&report.server, &report.health);
+    one(text, "rpc_server_ready", "gauge", "1 where /readyz says 200.", health.is_ready.into());
+    one(text, "rpc_server_connections_open", "gauge", "Connections that are open.", stats.connections_open);
+    one(
+        text,
+        "rpc_server_connections_accepted_total",
+        "counter",
+        "Connections that were accepted.",
+        stats.connections_accepted,
+    );
+    one(
+        text,
+        "rpc_server_connections_refused_total",
+        "counter",
+        "Connections that were turned away.",
+        stats.connections_refused,
+    );
+    one(
+        text,
+        "rpc_server_connections_retired_total",
+        "counter",
+        "Connections that were asked to go away.",
+        stats.connections_retired,
+    );
+    one(text, "rpc_server_requests_total", "counter", "Requests that were read.", stats.requests);
+    one(text, "rpc_server_bad_frames_total", "counter", "Lines that were no request.", stats.bad_frames);
+    one(text, "rpc_server_received_bytes_total", "counter", "Bytes read.", stats.bytes_in);
+    one(text, "rpc_server_sent_bytes_total", "counter", "Bytes written.", stats.bytes_out);
+}
+
+fn commands(text: &mut Text, shared: &Shared) {
+    let all: Vec<_> = shared.metrics.command_totals().collect();
+    let cmdids: Vec<String> = all.iter().map(|(name, _)| label_of(name)).collect();
+    let labels = |place: usize| {
+        let name = all[place].0;
+        [("cmdid", &*cmdids[place]), ("service", &*name.service), ("method", &*name.method)]
+    };
+    text.family("rpc_server_calls_total", "counter", "Calls that have ended, by command and code.");
+    for (place, (_, totals)) in all.iter().enumerate() {
+        let mut by_code = totals.by_code();
+        // Its rate is asked for before the first one.
+        by_code.entry("OK").or_default();
+        codes(text, &labels(place), &by_code);
+    }
+    text.family(
+        "rpc_server_calls_in_flight",
+        "gauge",
+        "Calls and streams that run, beyond their first step.",
+    );
+    for (place, (_, totals)) in all.iter().enumerate() {
+        text.sample(&labels(place), totals.in_flight);
+    }
+    text.family("rpc_server_params_bytes_total", "counter", "Bytes of params that were received.");
+    for (place, (_, totals)) in all.iter().enumerate() {
+        text.sample(&labels(place), totals.params_bytes);
+    }
+    text.family(
+        "rpc_server_data_bytes_total",
+        "counter",
+        "Bytes of data that were answered, without streams.",
+    );
+    for (place, (_, totals)) in all.iter().enumerate() {
+        text.sample(&labels(place), totals.data_bytes);
+    }
+    text.family(
+        "rpc_server_call_duration_seconds",
+        "histogram",
+        "From a request's receipt to just before its reply is written.",
+    );
+    for (place, (_, totals)) in all.iter().enumerate() {
+        text.histogram(&labels(place), &totals.latency);
+    }
+    text.family(
+        "rpc_server_verdicts_total",
+        "counter",
+        "Replies that no call stands behind: to bad lines, to what was refused.",
+    );
+    codes(text, &[], &shared.metrics.verdicts());
+    let (in_order, for_room) = shared.metrics.waits();
+    text.family(
+        "rpc_server_wait_seconds",
+        "histogram",
+        "How long ordered calls waited for their turn, and connections were not read for want of room.",
+    );
+    text.histogram(&[("for", "turn")], &in_order).histogram(&[("for", "room")], &for_room);
+}
+
+/// Codes of services are many: they have one label together.
+fn codes(text: &mut Text, labels: &[(&str, &str)], counts: &Counts) {
+    for (code, count) in counts {
+        let code = if *code == "OF_SERVICES" { "service" } else { code };
+        let labels: Vec<_> = labels.iter().copied().chain([("code", code)]).collect();
+        text.sample(&labels, count);
+    }
+}
+
+fn label_of(name: &CommandName) -> String {
+    name.cmdid.map_or_else(|| "other".to_owned(), |cmdid| cmdid.to_string())
+}
+
+fn limits(text: &mut Text, report: &Report) {
+    text.family("rpc_server_limit", "gauge", "What a limit is set to.");
+    for limit in &report.limits {
+        text.sample(&[("limit", limit.name)], limit.max);
+    }
+    text.family("rpc_server_limit_used", "gauge", "How much of it is used.");
+    for limit in &report.limits {
+        text.sample(&[("limit", limit.name)], limit.used);
+    }
+    let each = report.server.limits.each();
+    let (states, events): (Vec<_>, Vec<_>) =
+        each.into_iter().partition(|(name, ..)| LIMIT_STATES.contains(name));
+    text.family("rpc_server_limit_events_total", "counter", "How often a limit had its say.");
+    for (name, _, count) in events {
+        text.sample(&[("event", name)], count);
+    }
+    text.family("rpc_server_limit_state", "gauge", "What limits come to now.");
+    for (name, _, value) in states {
+        text.sample(&[("state", name)], value);
+    }
+}
+
+fn access(text: &mut Text, report: &Report) {
+    let access = &report.server.access;
+    let events = [
+        ("tls_handshakes", access.tls_handshakes),
+        ("tls_handshakes_refused", access.tls_handshakes_refused),
+        ("authentications", access.authentications),
+        ("token_failures", access.token_failures),
+        ("token_failures_limited", access.token_failures_limited),
+        ("authentication_timeouts", access.authentication_timeouts),
+        ("unauthenticated_calls", access.unauthenticated_calls),
+        ("calls_without_grant", access.calls_without_grant),
+    ];
+    text.family("rpc_server_access_events_total", "counter", "What became of those who said who they are.");
+    for (name, count) in events {
+        text.sample(&[("event", name)], count);
+    }
+    text.family("rpc_server_tls_handshakes_under_way", "gauge", "TLS handshakes that are not done yet.")
+        .sample(&[], access.tls_handshakes_under_way);
+    if access.certificate_expires_unix_seconds > 0 {
+        let help = "When the first of the certificates expires, since 1970.";
+        text.family("rpc_server_certificate_expires_seconds", "gauge", help)
+            .sample(&[], access.certificate_expires_unix_seconds);
+    }
+}
+
+/// Of the figures of limits, those that fall again.
+const LIMIT_STATES: [&str; 2] = ["accept_degraded", "in_flight_limit"];
+
+fn runtime(text: &mut Text, shared: &Shared, report: &Report) {
+    let runtime = &report.runtime;
+    text.family(
+        "rpc_server_runtime_lag_seconds",
+        "histogram",
+        "How late a timer fires that should every quarter of a second.",
+    );
+    text.histogram(&[], &shared.metrics.pulse.lag());
+    text.family("rpc_server_runtime_lag_recent_max_seconds", "gauge", "The latest of the last half minute.");
+    text.sample(&[], Seconds(runtime.lag_recent_max_us));
+    text.family("rpc_server_tasks_alive", "gauge", "Tasks of the runtime that are alive.")
+        .sample(&[], runtime.tasks_alive);
+    text.family("rpc_server_tasks_queued", "gauge", "Tasks that wait for a thread.")
+        .sample(&[], runtime.tasks_queued);
+    text.family("rpc_server_runtime_threads", "gauge", "Threads that run tasks.")
+        .sample(&[], runtime.threads);
+}
+
+/// By the names that Prometheus's own libraries give them.
+fn process(text: &mut Text, report: &Report) {
+    let process = &report.process;
+    let mut one = |name, kind, help, value: Option<f64>| {
+        if let Some(value) = value {
+            text.family(name, kind, help).sample(&[], value);
+        }
+    };
+    // Far below 2^52.
+    #[expect(clippy::cast_precision_loss)]
+    let whole = |figure: Option<u64>| figure.map(|figure| figure as f64);
+    one("process_resident_memory_bytes", "gauge", "Memory in use.", whole(process.resident_bytes));
+    one("process_open_fds", "gauge", "Open descriptors.", whole(process.open_descriptors));
+    one("process_max_fds", "gauge", "How many descriptors there may be.", whole(process.descriptors_max));
+    one("process_threads", "gauge", "Threads.", whole(process.threads));
+    one("process_cpu_seconds_total", "counter", "Time of processors used.", process.cpu_seconds);
+    one("process_start_time_seconds", "gauge", "When the process began, since 1970.", process.started_at);
+}
+
+/// A text under way, with the name of the family that it is at.
+#[derive(Default)]
+struct Text(String, &'static str);
+
+struct Seconds(u64);
+
+impl Display for Seconds {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{:06}", self.0 / 1_000_000, self.0 % 1_000_000)
+    }
+}
+
+impl Text {
+    fn family(&mut self, name: &'static str, kind: &str, help: &str) -> &mut Self {
+        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
+        self.1 = name;
+        self
+    }
+
+    fn sample(&mut self, labels: &[(&str, &str)], value: impl Display) -> &mut Self {
+        self.line("", labels, value);
+        self
+    }
+
+    fn histogram(&mut self, labels: &[(&str, &str)], latencies: &Latencies) -> &mut Self {
+        let mut bucket = |bound: &str, count: u64| {
+            let labels: Vec<_> = labels.iter().copied().chain([("le", bound)]).collect();
+            self.line("_bucket", &labels, count);
+        };
+        for (bound_us, count) in latencies.cumulative() {
+            bucket(&Seconds(bound_us).to_string(), count);
+        }
+        bucket("+Inf", latencies.count());
+        self.line("_sum", labels, Seconds(latencies.sum_us()));
+        self.line("_count", labels, latencies.count());
+        self
+    }
+
+    fn line(&mut self, suffix: &str, labels: &[(&str, &str)], value: impl Display) {
+        let Self(text, name) = self;
+        let _ = write!(text, "{name}{suffix}");
+        for (number, (label, value)) in labels.iter().enumerate() {
+            let _ = write!(text, "{}{label}=\"{}\"", if number == 0 { '{' } else { ',' }, escaped(value));
+        }
+        let _ = writeln!(text, "{} {value}", if labels.is_empty() { "" } else { "}" });
+    }
+}
+
+/// A label's value: a line break would begin a new line, a quote would end it.
+fn escaped(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_of_labels_cannot_leave_their_quotes() {
+        let mut text = Text::default();
+        text.family("x", "gauge", "An x.").sample(&[("a", "q\"b\\c\nd"), ("b", "")], 5);
+        assert_eq!(text.0, "# HELP x An x.\n# TYPE x gauge\nx{a=\"q\\\"b\\\\c\\nd\",b=\"\"} 5\n");
+    }
+
+    #[test]
+    fn histograms_end_with_all_there_are() {
+        let mut text = Text::default();
+        text.family("x", "histogram", "An x.").histogram(&[("a", "1")], &Latencies::default());
+        let lines: Vec<_> = text.0.lines().collect();
+        assert_eq!(lines[2], "x_bucket{a=\"1\",le=\"0.000016\"} 0");
+        let end = ["x_bucket{a=\"1\",le=\"+Inf\"} 0", "x_sum{a=\"1\"} 0.000000", "x_count{a=\"1\"} 0"];
+        assert_eq!(lines[lines.len() - 3..], end);
+    }
+}

@@ -1,0 +1,134 @@
+//! How late a runtime is: a timer that should fire every quarter of a second, and when it does.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::runtime::{Handle, RuntimeMetrics};
+use tokio::time::Instant;
+
+use super::report::LatencyReport;
+use super::{Histogram, Latencies};
+
+/// Often enough to see what a person would notice, seldom enough to cost nothing.
+const INTERVAL: Duration = Duration::from_millis(250);
+
+/// How long the worst is remembered, at least; at most twice as long.
+const WINDOW: Duration = Duration::from_secs(30);
+
+/// What the pulses of all runtimes of a server have found.
+#[derive(Debug, Default)]
+pub(crate) struct Pulse {
+    lag: Histogram,
+    recent: Mutex<Recent>,
+}
+
+#[derive(Debug, Default)]
+struct Recent {
+    since: Option<Instant>,
+    now: Duration,
+    before: Duration,
+    runtimes: Vec<RuntimeMetrics>,
+}
+
+/// How the runtimes of the server are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct RuntimeReport {
+    /// How late timers fire. A handler that blocks its thread makes them late.
+    pub lag: LatencyReport,
+    /// The latest of the last half minute, or a little more, in microseconds.
+    pub lag_recent_max_us: u64,
+    /// Tasks that are alive; a connection is one.
+    pub tasks_alive: u64,
+    /// Tasks that wait outside of a thread's own queue for a thread to run them.
+    pub tasks_queued: u64,
+    /// Threads that run tasks.
+    pub threads: u64,
+}
+
+impl Pulse {
+    /// Measures the runtime that it runs on, for as long as it is polled.
+    pub(crate) async fn beat(&self) {
+        self.with(|recent| recent.runtimes.push(Handle::current().metrics()));
+        loop {
+            let due = Instant::now() + INTERVAL;
+            tokio::time::sleep_until(due).await;
+            self.record(due.elapsed());
+        }
+    }
+
+    fn record(&self, late: Duration) {
+        // The timer's own grain is a millisecond: that is not late.
+        let late = late.saturating_sub(Duration::from_millis(1));
+        self.lag.record(late, 1);
+        self.with(|recent| {
+            recent.turn();
+            recent.now = recent.now.max(late);
+        });
+    }
+
+    /// The latest of the last half minute, or a little more.
+    pub(crate) fn recent_max(&self) -> Duration {
+        self.with(|recent| {
+            recent.turn();
+            recent.now.max(recent.before)
+        })
+    }
+
+    /// How late timers fired.
+    pub(crate) fn lag(&self) -> Latencies {
+        let mut lag = Latencies::default();
+        lag.add(&self.lag);
+        lag
+    }
+
+    pub(crate) fn report(&self) -> RuntimeReport {
+        let sum = |figure: fn(&RuntimeMetrics) -> usize| {
+            self.with(|recent| recent.runtimes.iter().map(figure).sum::<usize>()) as u64
+        };
+        RuntimeReport {
+            lag: LatencyReport::new(&self.lag()),
+            lag_recent_max_us: u64::try_from(self.recent_max().as_micros()).unwrap_or(u64::MAX),
+            tasks_alive: sum(RuntimeMetrics::num_alive_tasks),
+            tasks_queued: sum(RuntimeMetrics::global_queue_depth),
+            threads: sum(RuntimeMetrics::num_workers),
+        }
+    }
+
+    /// The lock is held for a few comparisons, four times a second and when somebody asks.
+    fn with<T>(&self, act: impl FnOnce(&mut Recent) -> T) -> T {
+        act(&mut self.recent.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Recent {
+    /// Forgets what is too long ago.
+    fn turn(&mut self) {
+        let now = Instant::now();
+        let age = now.saturating_duration_since(*self.since.get_or_insert(now));
+        if age >= WINDOW {
+            self.before = if age < 2 * WINDOW { self.now } else { Duration::ZERO };
+            self.now = Duration::ZERO;
+            self.since = Some(now);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_worst_is_remembered_for_a_while_and_then_forgotten() {
+        let pulse = Pulse::default();
+        pulse.record(Duration::from_millis(401));
+        pulse.record(Duration::from_millis(1));
+        assert_eq!(pulse.recent_max(), Duration::from_millis(400));
+        tokio::time::advance(Duration::from_secs(31)).await;
+        assert_eq!(pulse.recent_max(), Duration::from_millis(400));
+        tokio::time::advance(Duration::from_secs(31)).await;
+        assert_eq!(pulse.recent_max(), Duration::ZERO);
+        assert_eq!(pulse.report().lag.count, 2);
+    }
+}
