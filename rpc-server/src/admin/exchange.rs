@@ -1,6 +1,7 @@
 //! One request and its reply, by hyper; then the end of the connection.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -57,11 +58,8 @@ where
     IO: AsyncRead + AsyncWrite + Unpin + Send,
 {
     let header_bytes_max = shared.admin.as_ref().map_or(0, |admin| admin.header_bytes_max);
-    let answer = |request| {
-        let response = pages::answer(&request, peer, shared);
-        async move { Ok::<_, Infallible>(response) }
-    };
-    let connection = http1::Builder::new()
+    let answer = |request| std::future::ready(Ok::<_, Infallible>(pages::answer(&request, peer, shared)));
+    let mut connection = http1::Builder::new()
         .keep_alive(false)
         .half_close(true)
         .max_headers(HEADERS_MAX)
@@ -69,8 +67,9 @@ where
         // The whole exchange has a limit.
         .header_read_timeout(None)
         .serve_connection(TokioIo::new(io), service_fn(answer));
-    let parts = connection.without_shutdown().await.map_err(|error| error.to_string())?;
-    let mut io = parts.io.into_inner().io;
+    let answered = poll_fn(|cx| connection.poll_without_shutdown(cx)).await;
+    // What is no HTTP was answered, too, before that became an error.
+    let mut io = connection.into_parts().io.into_inner().io;
     let end = async {
         io.shutdown().await?;
         // A socket that is closed with something unread resets, and may take the reply back.
@@ -78,7 +77,7 @@ where
     };
     // Whether the peer goes by itself or not, it had its reply.
     let _ = tokio::time::timeout(shared.config.linger_timeout(), end).await;
-    Ok(())
+    answered.map_err(|error| error.to_string())
 }
 
 /// A stream that begins with what was read of it already.
