@@ -40,6 +40,13 @@ struct TurnedAway {
     retry_after: Option<Duration>,
 }
 
+impl TurnedAway {
+    /// What was long ago says nothing of now.
+    fn says_something_at(&self, now: Instant, config: &Config) -> bool {
+        now - self.last <= Duration::from_millis(config.reconnect_cap_ms) * 2
+    }
+}
+
 enum State {
     /// Nobody has asked yet.
     Idle,
@@ -221,7 +228,10 @@ impl Endpoint {
             events: self.events.clone(),
             wanted: Arc::clone(&self.wanted),
             failing_since,
-            turned_away: self.turned_away().clone(),
+            turned_away: self
+                .turned_away()
+                .clone()
+                .filter(|turned_away| turned_away.says_something_at(Instant::now(), &self.config)),
         };
         tokio::spawn(connecting.run(progress));
         attempts
@@ -251,10 +261,7 @@ impl Endpoint {
             return;
         }
         let now = Instant::now();
-        // What was long ago says nothing of now.
-        let is_news =
-            |before: &TurnedAway| now - before.last > Duration::from_millis(self.config.reconnect_cap_ms) * 2;
-        let before = turned_away.take().filter(|before| !is_news(before));
+        let before = turned_away.take().filter(|before| before.says_something_at(now, &self.config));
         let (times, since) = before.map_or((0, now), |before| (before.times, before.failure.since));
         *turned_away = Some(TurnedAway {
             times: times.saturating_add(1),
