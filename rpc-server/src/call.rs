@@ -47,6 +47,9 @@ impl Place {
     }
 }
 
+/// The trace of a call, most significant byte first: so it needs no alignment, and `Terms` stay small.
+pub(crate) type TraceId = [u8; 16];
+
 /// What the reply of a call needs besides its outcome.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Terms {
@@ -62,6 +65,8 @@ pub(crate) struct Terms {
     /// What it is counted as.
     pub(crate) command: Command,
     pub(crate) params_bytes: u32,
+    /// Only where calls are logged.
+    pub(crate) trace: Option<TraceId>,
 }
 
 impl Terms {
@@ -79,6 +84,7 @@ impl Terms {
             command: Command::OTHER,
             // A frame is far shorter.
             params_bytes: u32::try_from(params_bytes).unwrap_or(u32::MAX),
+            trace: None,
         }
     }
 }

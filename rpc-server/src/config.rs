@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+/// All calls, where so many of a million are asked for.
+pub(crate) const PER_MILLION_MAX: u32 = 1_000_000;
+
 /// The limits of a server and of each connection.
 ///
 /// A plain struct: set what differs and take the rest from `Default`.
@@ -129,6 +132,11 @@ pub struct Config {
     pub token_failures_window_ms: u64,
     /// Addresses that wrong tokens are remembered of; the oldest is forgotten for one more.
     pub token_failure_addresses_max: usize,
+    /// How many calls of a million are logged at their end, by chance: target `rpc_server::access`, level info,
+    /// with command, code and latency, never with params, data or tokens. 0 for none, `1_000_000` for all.
+    pub access_log_per_million: u32,
+    /// Whether calls that end with another code than 0 are all logged, once `access_log_per_million` is above 0.
+    pub access_log_failures: bool,
 }
 
 impl Default for Config {
@@ -172,6 +180,8 @@ impl Default for Config {
             token_failures_per_address: 10,
             token_failures_window_ms: 60_000,
             token_failure_addresses_max: 4_096,
+            access_log_per_million: 0,
+            access_log_failures: true,
         }
     }
 }
@@ -210,6 +220,12 @@ impl Config {
                 "`output_bytes_hard_max` ({}) must be at least `output_bytes_soft_max` ({soft}) and \
                  `reply_bytes_max` ({reply}) together, or one large reply could cut a connection",
                 self.output_bytes_hard_max
+            ));
+        }
+        if self.access_log_per_million > PER_MILLION_MAX {
+            return Err(format!(
+                "`access_log_per_million` ({}) must be at most {PER_MILLION_MAX}, which is all calls",
+                self.access_log_per_million
             ));
         }
         if self.adaptive_concurrency && self.adaptive_in_flight_min > self.in_flight_max {
@@ -282,6 +298,8 @@ mod tests {
         assert_eq!(zero.check().unwrap_err(), "`in_flight_per_connection` is 0 and must be at least 1");
         let crossed = Config { output_bytes_hard_max: 1, ..Config::default() };
         assert!(crossed.check().unwrap_err().contains("`output_bytes_soft_max` (2097152)"));
+        let more_than_all = Config { access_log_per_million: 1_000_001, ..Config::default() };
+        assert!(more_than_all.check().unwrap_err().contains("`access_log_per_million` (1000001)"));
         let crossed = Config { adaptive_concurrency: true, in_flight_max: 8, ..Config::default() };
         assert!(crossed.check().unwrap_err().contains("`in_flight_max` (8)"));
     }

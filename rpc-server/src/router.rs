@@ -212,6 +212,11 @@ impl Routes {
         }
     }
 
+    /// What calls of this command are counted as.
+    pub(crate) fn command(&self, cmdid: CmdId) -> Command {
+        self.table.get(&cmdid).map_or(Command::OTHER, |entry| entry.command)
+    }
+
     /// Starts a call, and says what it is counted as.
     pub(crate) fn dispatch(&self, request: Request<'_>) -> (Command, BoxFuture<'static, Outcome>) {
         if let Some(entry) = self.table.get(&request.cmdid) {

@@ -12,6 +12,7 @@ use rpc_core::{CmdId, Code, Outcome, Reply, Request, Status};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
+use super::access_log::trace_of;
 use super::{Connection, ENVELOPE_BYTES, Handle, Ordered, Parked, Phase, Room, STREAM_OUTPUT_BYTES};
 use crate::builtin;
 use crate::call::{Call, Credit, Place, StreamCall, StreamStep, Terms, check_length, is_late};
@@ -31,6 +32,10 @@ where
         has_waited: bool,
     ) {
         let mut terms = Terms::of(&request, received, request.params.as_bytes().len());
+        // A usual line, which does not come by here, has no metadata.
+        if self.access_log.is_on() {
+            terms.trace = trace_of(&request);
+        }
         if request.cmdid.is_built_in() {
             terms.command = builtin::command(request.cmdid);
             self.spend_cheap();
@@ -201,6 +206,9 @@ where
             self.spend_cheap();
         }
         self.stats.ended(terms, code, data_bytes);
+        if self.access_log.is_on() {
+            self.log_call(terms, code, data_bytes);
+        }
         self.limit_output();
     }
 
@@ -217,6 +225,18 @@ where
             Some(Fault::TimeUp) => {}
             Some(Fault::TooLong) => add(&limits.replies_too_long, 1),
             None => add(&limits.calls_rejected, u64::from(status.is_rejected())),
+        }
+    }
+
+    /// Answers a call that is not started.
+    pub(super) fn turn_away(&mut self, request: &Request<'_>, received: Instant, status: &Status) {
+        if self.access_log.is_on() {
+            self.log_turned_away(request, received, status.code());
+        }
+        if request.oneway || matches!(request.cmdid, CmdId::CANCEL | CmdId::CREDIT) {
+            self.shared.metrics.verdict(status.code());
+        } else {
+            self.verdict(request.id, status);
         }
     }
 

@@ -112,18 +112,19 @@ where
                 }
             }
             if request.id.is_some_and(|id| self.handle(id).is_some()) {
-                self.verdict(
-                    None,
-                    &Status::invalid_argument(
-                        "this `id` is still in flight on this connection; each call needs its own",
-                    ),
+                let status = Status::invalid_argument(
+                    "this `id` is still in flight on this connection; each call needs its own",
                 );
+                if self.access_log.is_on() {
+                    self.log_turned_away(&request, received, status.code());
+                }
+                self.verdict(None, &status);
                 self.enter(Phase::Finishing, None);
                 return;
             }
         }
         if !self.door.gate.lets_pass(request.cmdid) {
-            self.refuse(&request);
+            self.refuse(&request, received);
             return;
         }
         if self.control(&request) {
@@ -134,14 +135,11 @@ where
         }
         if self.phase == Phase::Draining && !request.cmdid.is_built_in() {
             let status = Status::unavailable("the server is shutting down and did not run the call");
-            match request.oneway {
-                true => self.shared.metrics.verdict(status.code()),
-                false => self.verdict(request.id, &status.with_rejected()),
-            }
+            self.turn_away(&request, received, &status.with_rejected());
             return;
         }
         if !request.cmdid.is_built_in() && self.server_is_full() {
-            self.shed(&request);
+            self.shed(&request, received);
             return;
         }
         self.set_deadline(&mut request, received);
@@ -154,7 +152,7 @@ where
     }
 
     /// Says that a call is not run because there are enough.
-    fn shed(&mut self, request: &Request<'_>) {
+    fn shed(&mut self, request: &Request<'_>, received: Instant) {
         add(&self.shared.metrics.limits.calls_shed, 1);
         self.spend_cheap();
         let config = &self.shared.config;
@@ -166,10 +164,7 @@ where
         } else {
             self.shared.admission.refusal(config)
         };
-        match request.oneway {
-            true => self.shared.metrics.verdict(status.code()),
-            false => self.verdict(request.id, &status),
-        }
+        self.turn_away(request, received, &status);
     }
 
     pub(super) fn set_deadline(&self, request: &mut Request<'_>, received: Instant) {

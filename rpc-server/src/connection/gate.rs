@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use rpc_core::scope::LazyCancellation;
-use rpc_core::{CmdId, Outcome, Reply, Request, Status};
+use rpc_core::{Outcome, Reply, Request, Status};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -55,7 +55,7 @@ where
     }
 
     /// Answers a call that the gate holds back; its params were not looked at.
-    pub(super) fn refuse(&mut self, request: &Request<'_>) {
+    pub(super) fn refuse(&mut self, request: &Request<'_>, received: Instant) {
         self.spend_cheap();
         let status = self.door.gate.refusal(&self.peer, request.cmdid);
         let counters = &self.shared.access.counters;
@@ -66,11 +66,7 @@ where
         if !std::mem::replace(&mut self.door.was_refused, true) {
             audit::command_refused(&self.peer, request.cmdid);
         }
-        if request.oneway || matches!(request.cmdid, CmdId::CANCEL | CmdId::CREDIT) {
-            self.shared.metrics.verdict(status.code());
-        } else {
-            self.verdict(request.id, &status);
-        }
+        self.turn_away(request, received, &status);
     }
 
     /// Takes a token. A wrong one is answered later, by a call that only waits.

@@ -5,6 +5,7 @@
 //! waits for one of these while another could go on. A handler is polled once in place, and only
 //! one that is not ready is parked. Its twin is rpc-client's `connection`.
 
+mod access_log;
 mod calls;
 mod cheap;
 mod frames;
@@ -128,6 +129,7 @@ struct Connection<IO> {
     /// What its listener asks of it.
     policy: Arc<Policy>,
     door: gate::Door,
+    access_log: access_log::AccessLog,
 
     lines: LineDecoder,
     /// What was read and not executed: a part of a line, or whole lines that wait for room.
@@ -273,6 +275,7 @@ where
             io,
             peer,
             lines: LineDecoder::new(shared.config.frame_bytes_max),
+            access_log: access_log::AccessLog::of(&shared.config),
             shared,
             policy,
             door: gate::Door::default(),

@@ -27,13 +27,19 @@ impl Write for Memory {
 
 impl Logged {
     pub(crate) fn begin() -> Self {
-        let text = Arc::<Mutex<Vec<u8>>>::default();
-        let memory = Memory(Arc::clone(&text));
-        let subscriber = tracing_subscriber::fmt()
-            .with_max_level(tracing::Level::TRACE)
-            .with_ansi(false)
-            .with_writer(move || memory.clone())
-            .finish();
+        let memory = Memory(Arc::default());
+        let text = Arc::clone(&memory.0);
+        let log = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_ansi(false);
+        let subscriber = log.with_writer(move || memory.clone()).finish();
+        Self { text, _guard: tracing::subscriber::set_default(subscriber) }
+    }
+
+    /// As the daemon logs with `log_format = "json"`.
+    pub(crate) fn begin_json() -> Self {
+        let memory = Memory(Arc::default());
+        let text = Arc::clone(&memory.0);
+        let log = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE);
+        let subscriber = log.json().flatten_event(true).with_writer(move || memory.clone()).finish();
         Self { text, _guard: tracing::subscriber::set_default(subscriber) }
     }
 

@@ -2,6 +2,8 @@
 
 #[cfg(feature = "tls")]
 mod access;
+#[cfg(feature = "daemon")]
+mod access_log;
 #[cfg(feature = "admin")]
 mod admin;
 mod bad_inputs;
