@@ -1,5 +1,6 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use rpc_client::{Client, Config, Mode, Registry, ServiceConfig};
 use serde_json::json;
@@ -55,7 +56,13 @@ async fn a_pool_opens_its_connections_and_no_more_and_spreads_the_calls() {
     let (address, server) = tcp(Seen::default()).await;
     let client = with_mode(&address, Mode::Pooled(4));
     call_at_once(&client, 200, 5).await;
-    assert_eq!(server.stats().connections_accepted, 4);
+    // The last of them may have been opened while the first ones did all the work.
+    let all = async {
+        while server.stats().connections_accepted < 4 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), all).await.expect("four connections are opened");
     call_at_once(&client, 200, 5).await;
     assert_eq!((server.stats().connections_accepted, server.stats().requests), (4, 400));
     // What is over is counted as over.
