@@ -31,9 +31,9 @@
 //! | --- | --- |
 //! | [`config`] | every limit, with its unit in its name |
 //! | [`server`] | builder, serving, draining |
-//! | `tls` (feature) | [`ServerTls`](tls::ServerTls): certificates, client certificates, their reload |
+//! | `tls` (feature) | `ServerTls`: certificates, client certificates, their reload |
 //! | [`listener`] | addresses and accepting |
-//! | [`policy`] | what each listener asks of those who connect |
+//! | [`ListenOptions`] | what each listener asks of those who connect |
 //! | [`layers`] | limits for a command or a router |
 //! | [`router`], [`handler`], [`extract`] | cmdid to async function, with typed arguments |
 
