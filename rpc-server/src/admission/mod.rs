@@ -54,7 +54,7 @@ impl Admission {
 
     /// Whether there are as many calls in flight as there may be, for a connection that has so many
     /// `now` and has published so many.
-    fn is_full(&self, published: usize, now: usize) -> bool {
+    pub(crate) fn is_full(&self, published: usize, now: usize) -> bool {
         let own = (now as u64).wrapping_sub(published as u64);
         self.in_flight.load(Ordering::Relaxed).wrapping_add(own) >= self.limit()
     }
