@@ -1,6 +1,7 @@
 //! Whether a connection is taken in, and what it is told where it is not.
 
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -112,11 +113,26 @@ where
 {
     let tell = async {
         io.write_all(line).await?;
-        io.shutdown().await?;
-        // A socket that is closed with its peer's first request unread resets, and may take the
-        // line back that says why.
-        tokio::io::copy(&mut io, &mut tokio::io::sink()).await
+        end(io).await
     };
     // A peer that is gone need not be told.
     let _ = tokio::time::timeout(linger, tell).await;
+}
+
+/// Closes so that the peer can read what was written to it, within the time: a socket that is closed with
+/// something unread resets, and may take that back.
+pub(crate) async fn close<IO>(io: IO, linger: Duration)
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+{
+    // A peer that is gone need not be waited for.
+    let _ = tokio::time::timeout(linger, end(io)).await;
+}
+
+async fn end<IO>(mut io: IO) -> io::Result<()>
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+{
+    io.shutdown().await?;
+    tokio::io::copy(&mut io, &mut tokio::io::sink()).await.map(drop)
 }

@@ -12,10 +12,11 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use rpc_core::Peer;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::sync::CancellationToken;
 
 use super::pages;
+use crate::refusal;
 use crate::server::Shared;
 
 /// A request has about ten; a browser sends about twenty.
@@ -69,14 +70,8 @@ where
         .serve_connection(TokioIo::new(io), service_fn(answer));
     let answered = poll_fn(|cx| connection.poll_without_shutdown(cx)).await;
     // What is no HTTP was answered, too, before that became an error.
-    let mut io = connection.into_parts().io.into_inner().io;
-    let end = async {
-        io.shutdown().await?;
-        // A socket that is closed with something unread resets, and may take the reply back.
-        tokio::io::copy(&mut io, &mut tokio::io::sink()).await
-    };
-    // Whether the peer goes by itself or not, it had its reply.
-    let _ = tokio::time::timeout(shared.config.linger_timeout(), end).await;
+    let io = connection.into_parts().io.into_inner().io;
+    refusal::close(io, shared.config.linger_timeout()).await;
     answered.map_err(|error| error.to_string())
 }
 

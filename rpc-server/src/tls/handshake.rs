@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rpc_core::Peer;
 use rustls::server::Acceptor;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -80,7 +80,7 @@ where
         Err(error) => {
             drop(turn);
             if let Some(io) = hello.take_io() {
-                let_read(io, shared).await;
+                crate::refusal::close(io, shared.config.linger_timeout()).await;
             }
             return Err(refusal::words(&error));
         }
@@ -90,21 +90,10 @@ where
         Ok(stream) => Ok(stream),
         Err((error, io)) => {
             drop(turn);
-            let_read(io, shared).await;
+            crate::refusal::close(io, shared.config.linger_timeout()).await;
             Err(refusal::words(&error))
         }
     }
-}
-
-/// Closes so that the peer can read why: a socket that is closed with something unread resets, and takes back
-/// the alert that was written.
-async fn let_read<IO: AsyncRead + AsyncWrite + Unpin>(mut io: IO, shared: &Shared) {
-    let read = async {
-        io.shutdown().await?;
-        tokio::io::copy(&mut io, &mut tokio::io::sink()).await
-    };
-    // A peer that is gone need not be told.
-    let _ = tokio::time::timeout(shared.config.linger_timeout(), read).await;
 }
 
 /// Counts a handshake for as long as it goes on, however it ends.
