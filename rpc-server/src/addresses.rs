@@ -47,8 +47,8 @@ impl Drop for Place {
     }
 }
 
-/// What one host is given: an IPv4 address, or a /64 of IPv6.
-fn network_of(address: IpAddr) -> IpAddr {
+/// What one host is given: an IPv4 address, or a /64 of IPv6, of which it may have every address.
+pub(crate) fn network_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
         v4 @ IpAddr::V4(_) => v4,

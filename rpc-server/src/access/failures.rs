@@ -1,11 +1,12 @@
 //! Wrong tokens by address, in a table of bounded size.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use rpc_core::Peer;
 
+use crate::addresses::network_of;
 use crate::config::Config;
 
 #[derive(Default)]
@@ -20,14 +21,14 @@ impl Failures {
     /// How long no token is looked at from there.
     pub(crate) fn blocked_for(&mut self, peer: &Peer, config: &Config, now: Instant) -> Option<Duration> {
         let address = address_of(peer)?;
+        let &Window { since, count } = self.0.get(&address)?;
         let length = Duration::from_millis(config.token_failures_window_ms);
-        let window = self.0.get(&address)?;
-        let left = length.checked_sub(now.duration_since(window.since)).filter(|left| !left.is_zero());
-        if left.is_none() {
+        let left = length.saturating_sub(now.duration_since(since));
+        if left.is_zero() {
             self.0.remove(&address);
             return None;
         }
-        left.filter(|_| self.0.get(&address).is_some_and(|w| w.count >= config.token_failures_per_address))
+        (count >= config.token_failures_per_address).then_some(left)
     }
 
     pub(crate) fn note(&mut self, peer: &Peer, config: &Config, now: Instant) {
@@ -46,15 +47,11 @@ impl Failures {
     }
 }
 
-/// Who shares a count: an IPv4 address, or a /64 of IPv6, of which one machine may have every address. None
-/// where all peers look alike, as over a Unix socket, whose file says who may connect: one of them could
-/// keep the others out.
+/// Who shares a count. None where all peers look alike, as over a Unix socket, whose file says who may connect:
+/// one of them could keep the others out.
 fn address_of(peer: &Peer) -> Option<IpAddr> {
     let address: SocketAddr = peer.address.parse().ok()?;
-    Some(match address.ip().to_canonical() {
-        IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() & (u128::MAX << 64))),
-        ip @ IpAddr::V4(_) => ip,
-    })
+    Some(network_of(address.ip()))
 }
 
 #[cfg(test)]
