@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::metrics::{HealthReport, LimitReport, get};
+use crate::metrics::{HealthReport, LimitReport, ServerStats, get};
 use crate::server::Shared;
 
 /// Timers that fire as late as this have handlers behind them that block their threads, or too much work.
@@ -13,8 +13,9 @@ const LAG_NOTICED: Duration = Duration::from_millis(100);
 const NEAR_PERCENT: u64 = 90;
 
 impl Shared {
-    /// What is not well: first what keeps new connections and calls away, then what will.
-    pub(crate) fn health(&self) -> HealthReport {
+    /// What is not well, with the limits as they are: first what keeps new connections and calls away, then what
+    /// will.
+    pub(crate) fn health(&self, limits: &[LimitReport]) -> HealthReport {
         let mut problems = Vec::new();
         // Relaxed: whoever asks a moment later gets the other answer.
         if self.is_draining.load(Ordering::Relaxed) {
@@ -25,7 +26,6 @@ impl Shared {
             problems
                 .push("No connection can be accepted: no descriptor or memory is left for one.".to_owned());
         }
-        let limits = self.limits();
         for LimitReport { name, used, max } in limits.iter().filter(|limit| limit.keeps_others_away()) {
             problems.push(format!("`{name}` is reached ({used} of {max}): what is new is turned away."));
         }
@@ -44,14 +44,14 @@ impl Shared {
         HealthReport { is_ready, problems }
     }
 
-    pub(crate) fn limits(&self) -> Vec<LimitReport> {
+    /// How near the limits are, with the counters as they are.
+    pub(crate) fn limits(&self, stats: &ServerStats) -> Vec<LimitReport> {
         let (metrics, config) = (&self.metrics, &self.config);
         let limit = |name, used: u64, max: usize| LimitReport { name, used, max: max as u64 };
         let mut limits = vec![
-            limit("connections_max", get(&metrics.connections_open), config.connections_max),
+            limit("connections_max", stats.connections_open, config.connections_max),
             limit(PER_CONNECTION, metrics.open.most_in_flight().into(), config.in_flight_per_connection),
         ];
-        let stats = self.stats();
         limits.push(LimitReport {
             name: if config.adaptive_concurrency { "adaptive_concurrency" } else { "in_flight_max" },
             used: stats.in_flight,

@@ -76,7 +76,7 @@ fn page(request: &Request<Incoming>, shared: &Shared) -> (StatusCode, &'static s
         "/favicon.svg" => fixed(SVG, include_str!("favicon.svg")),
         "/healthz" => fixed(TEXT, "alive\n"),
         "/readyz" => {
-            let health = shared.health();
+            let health = shared.health(&shared.limits(&shared.stats()));
             let lines = health.problems.iter().map(|problem| format!("{problem}\n")).collect::<String>();
             match health.is_ready {
                 true => (StatusCode::OK, TEXT, Bytes::from(format!("ready\n{lines}"))),

@@ -164,6 +164,9 @@ impl Report {
     /// `listed`: how many connections.
     pub(crate) fn of(shared: &Shared, listed: usize) -> Self {
         let metrics = &shared.metrics;
+        // Each is read once: what is shown of them fits together.
+        let server = shared.stats();
+        let limits = shared.limits(&server);
         Self {
             build: BuildReport {
                 name: shared.name.clone(),
@@ -172,11 +175,11 @@ impl Report {
                 is_debug: cfg!(debug_assertions),
             },
             uptime_ms: u64::try_from(metrics.started.elapsed().as_millis()).unwrap_or(u64::MAX),
-            health: shared.health(),
-            server: shared.stats(),
+            health: shared.health(&limits),
+            server,
             commands: metrics.command_reports(),
             waits: metrics.wait_report(),
-            limits: shared.limits(),
+            limits,
             runtime: metrics.pulse.report(),
             process: metrics.process.report(),
             connections: metrics.open.busiest(listed),
