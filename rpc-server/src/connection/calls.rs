@@ -242,7 +242,7 @@ where
 
     /// A reply that no call stands behind. Without an id it takes its place in the order.
     pub(super) fn verdict(&mut self, id: Option<u64>, status: &Status) {
-        if id.is_none() && (self.ordered_runs || !self.ordered.is_empty()) {
+        if id.is_none() && !self.is_next_in_order() {
             let mut line = Vec::new();
             encode_failure(&mut line, None, status);
             self.ordered.push_back(Ordered::Line(line));

@@ -204,7 +204,7 @@ where
     }
 
     /// Whether a call without id may start at once.
-    fn is_next_in_order(&self) -> bool {
+    pub(super) fn is_next_in_order(&self) -> bool {
         !self.ordered_runs && self.ordered.is_empty()
     }
 }

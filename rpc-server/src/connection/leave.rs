@@ -5,7 +5,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use rpc_core::Status;
-use rpc_core::frame::{encode_notice, id_of_part};
+use rpc_core::frame::encode_notice;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
@@ -76,10 +76,7 @@ where
         let limit = self.policy.first_frame_timeout(self.shared.config.first_frame_timeout());
         let limit = limit.unwrap_or_default().as_millis();
         let message = format!("no good line came within `first_frame_timeout_ms` of {limit} ms");
-        let id = id_of_part(&self.input);
-        self.input.clear();
-        self.verdict(id, &Status::deadline_exceeded(message));
-        self.enter(Phase::Finishing, None);
+        self.refuse_part(&Status::deadline_exceeded(message));
     }
 
     /// Notes since when the connection has nothing to do, where it matters.
@@ -170,13 +167,10 @@ where
             self.line_deadline = None;
             add(&self.shared.metrics.limits.frame_timeouts, 1);
             tracing::info!(peer = %self.peer, "closed: a line was not ended within `frame_timeout_ms`");
-            let id = id_of_part(&self.input);
-            self.input.clear();
             self.stats.bad_frame();
             let limit = self.shared.config.frame_timeout_ms;
             let message = format!("the line was not ended within `frame_timeout_ms` of {limit} ms");
-            self.verdict(id, &Status::deadline_exceeded(message));
-            self.enter(Phase::Finishing, None);
+            self.refuse_part(&Status::deadline_exceeded(message));
         } else if is_past(self.cheap.paused_until) {
             self.resume_after_cheap(now);
         } else if is_past(self.first_frame_deadline) {

@@ -150,21 +150,14 @@ where
                 return consumed;
             }
             match self.lines.step(&bytes[consumed..]) {
-                Step::Line { line, consumed: length }
-                    if !self.has(Room::ForACall) && self.needs_room(line) && self.is_held_by_streams() =>
-                {
-                    consumed += length;
-                    self.line_deadline = None;
-                    self.sheds_line = true;
-                    self.frame(cx, line, received);
-                    self.sheds_line = false;
-                }
-                Step::Line { line, .. } if !self.has(Room::ForACall) && self.needs_room(line) => {
-                    add(&self.shared.metrics.limits.in_flight_pauses, 1);
-                    self.hold(Room::ForACall, received);
-                    return consumed;
-                }
                 Step::Line { line, consumed: length } => {
+                    let has_no_place = !self.has(Room::ForACall) && self.needs_room(line);
+                    if has_no_place && !self.is_held_by_streams() {
+                        add(&self.shared.metrics.limits.in_flight_pauses, 1);
+                        self.hold(Room::ForACall, received);
+                        return consumed;
+                    }
+                    self.sheds_line = has_no_place;
                     consumed += length;
                     self.line_deadline = None;
                     if line.is_empty() {
@@ -257,16 +250,22 @@ where
             self.phase = Phase::Closed;
             return;
         }
-        if !self.input.is_empty() {
-            let id = id_of_part(&self.input);
-            self.stats.bad_frame();
-            self.verdict(
-                id,
-                &Status::invalid_argument("the stream ended in the middle of a line; a frame ends with \\n"),
-            );
-            self.input.clear();
-        }
         self.has_peer_ended = true;
+        if self.input.is_empty() {
+            self.enter(Phase::Finishing, None);
+        } else {
+            self.stats.bad_frame();
+            self.refuse_part(&Status::invalid_argument(
+                "the stream ended in the middle of a line; a frame ends with \\n",
+            ));
+        }
+    }
+
+    /// Answers the part of a line that has come, with its id where that was in it, and takes no more.
+    pub(super) fn refuse_part(&mut self, status: &Status) {
+        let id = id_of_part(&self.input);
+        self.input.clear();
+        self.verdict(id, status);
         self.enter(Phase::Finishing, None);
     }
 }
