@@ -11,7 +11,7 @@ mod refusal;
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustls::RootCertStore;
@@ -74,7 +74,6 @@ struct Inner {
 }
 
 /// What is read from the files, all of it at once.
-#[derive(Clone)]
 struct Current {
     /// What is served beside the pages, and without them.
     with_pages: Arc<rustls::ServerConfig>,
@@ -125,11 +124,11 @@ impl ServerTls {
 
     fn config(&self, has_pages: bool) -> Arc<rustls::ServerConfig> {
         let current = self.current();
-        if has_pages { current.with_pages } else { current.without_pages }
+        Arc::clone(if has_pages { &current.with_pages } else { &current.without_pages })
     }
 
-    fn current(&self) -> Current {
-        self.0.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+    fn current(&self) -> RwLockReadGuard<'_, Current> {
+        self.0.current.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
