@@ -255,8 +255,7 @@ impl Config {
 
     /// When what was shed is to come back: calls that were shed together come back apart.
     pub(crate) fn shed_retry_after(&self) -> Duration {
-        let base = self.shed_retry_after_ms;
-        Duration::from_millis(base / 2 + fastrand::u64(0..=base))
+        around(self.shed_retry_after_ms)
     }
 
     pub(crate) fn handler_timeout(&self) -> Duration {
@@ -285,6 +284,12 @@ impl Config {
         let age = Duration::from_millis(self.connection_age_max_ms);
         (!age.is_zero()).then(|| age.mul_f64(jitter))
     }
+}
+
+/// A time by chance around this one, in milliseconds, from a half of it to one and a half: not all who are told
+/// so come back in the same moment.
+pub(crate) fn around(ms: u64) -> Duration {
+    Duration::from_millis(ms / 2 + fastrand::u64(0..=ms))
 }
 
 #[cfg(test)]

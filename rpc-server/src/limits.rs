@@ -1,9 +1,8 @@
 //! How often each limit had its say.
 
-use std::sync::atomic::Ordering;
-
 use serde::Serialize;
 
+use crate::metrics::get;
 use crate::sync::AtomicU64;
 
 /// One table for the counters, what is shown of them, and the text that explains each.
@@ -17,8 +16,7 @@ macro_rules! limits {
 
         impl LimitCounters {
             pub(crate) fn snapshot(&self) -> LimitStats {
-                // Relaxed: a count orders nothing else.
-                LimitStats { $($name: self.$name.load(Ordering::Relaxed),)+ }
+                LimitStats { $($name: get(&self.$name),)+ }
             }
         }
 

@@ -33,7 +33,7 @@ impl Trace {
 
     /// The trace of a call, where it has a sound one.
     pub fn of(call: &impl Parent) -> Option<Self> {
-        let parent = call.meta(TRACEPARENT)?.parse().ok()?;
+        let parent = TraceParent::of(call)?;
         Some(Self { parent, state: call.meta(TRACESTATE).filter(|state| !state.is_empty()) })
     }
 
@@ -70,6 +70,11 @@ impl TraceParent {
     /// Of these ids, neither of which may be 0; `flags` are those of the format, the lowest bit for sampled.
     pub fn new(trace_id: u128, span_id: u64, flags: u8) -> Option<Self> {
         (trace_id != 0 && span_id != 0).then_some(Self { trace_id, span_id, flags })
+    }
+
+    /// That of a call, where it has a sound one.
+    pub fn of(call: &impl Parent) -> Option<Self> {
+        call.meta(TRACEPARENT)?.parse().ok()
     }
 
     /// A trace that begins here, with ids by chance.

@@ -1,9 +1,8 @@
 //! Counts of what was asked and refused at the door.
 
-use std::sync::atomic::Ordering;
-
 use serde::Serialize;
 
+use crate::metrics::get;
 use crate::sync::AtomicU64;
 
 #[derive(Debug, Default)]
@@ -47,8 +46,6 @@ pub struct AccessStats {
 
 impl AccessCounters {
     pub(crate) fn snapshot(&self) -> AccessStats {
-        // Relaxed: a count orders nothing else.
-        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         AccessStats {
             tls_handshakes_under_way: get(&self.handshakes_under_way),
             tls_handshakes: get(&self.handshakes_done),

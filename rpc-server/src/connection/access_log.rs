@@ -1,6 +1,6 @@
 //! The access log: an event for each call at its end, with the target `rpc_server::access`. Never params, data or tokens.
 
-use rpc_core::trace::{TRACEPARENT, TraceParent};
+use rpc_core::trace::TraceParent;
 use rpc_core::{Code, Request};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
@@ -39,8 +39,7 @@ impl AccessLog {
 
 /// The trace of a call, where it has a sound one.
 pub(super) fn trace_of(request: &Request<'_>) -> Option<TraceId> {
-    let parent: TraceParent = request.meta.get(TRACEPARENT)?.parse().ok()?;
-    Some(parent.trace_id().to_be_bytes())
+    Some(TraceParent::of(request)?.trace_id().to_be_bytes())
 }
 
 impl<IO> Connection<IO>

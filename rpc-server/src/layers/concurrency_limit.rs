@@ -3,13 +3,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use futures::StreamExt;
 use pin_project_lite::pin_project;
 use rpc_core::frame::Body;
-use rpc_core::{CmdId, Layer, Outcome, Reply, Request, Service, Status};
+use rpc_core::{CmdId, Layer, Outcome, Request, Service, Status};
 
+use crate::config::around;
 use crate::sync::{AtomicU64, AtomicUsize};
 
 /// When a call that found no place is to be sent again, give or take half by chance.
@@ -80,13 +80,10 @@ impl ConcurrencyLimit {
             return Ok(place);
         }
         self.0.shed.fetch_add(1, Ordering::Relaxed);
-        let after = RETRY_AFTER_MS / 2 + fastrand::u64(0..=RETRY_AFTER_MS);
         let message = format!(
             "as many calls as the `in_flight_max` of this limit allows, {max}, are running, and this one of cmdid {cmdid} did not run"
         );
-        Err(Status::resource_exhausted(message)
-            .with_rejected()
-            .with_retry_after(Duration::from_millis(after)))
+        Err(Status::resource_exhausted(message).with_rejected().with_retry_after(around(RETRY_AFTER_MS)))
     }
 }
 
@@ -151,13 +148,18 @@ impl<F: Future<Output = Outcome>> Future for ConcurrencyLimitedFuture<F> {
         }
         let outcome = ready!(this.inner.poll(cx));
         let place = this.place.take();
-        Poll::Ready(outcome.map(|reply| match reply.into_body() {
-            Body::Stream(items) => Reply::stream(items.inspect(move |_| {
-                // The stream holds the place by holding this.
-                let _ = &place;
-            })),
-            Body::Data(data) => Reply::raw(data),
-            Body::Empty => Reply::empty(),
+        Poll::Ready(outcome.map(|reply| {
+            let body = match reply.into_body() {
+                Body::Stream(items) => {
+                    let holding = move |_: &_| {
+                        // The stream holds the place by holding this.
+                        let _ = &place;
+                    };
+                    Body::Stream(items.inspect(holding).boxed())
+                }
+                other => other,
+            };
+            body.into()
         }))
     }
 }
