@@ -9,6 +9,8 @@ use std::sync::atomic::Ordering;
 use futures::FutureExt;
 use rpc_core::Peer;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
@@ -45,11 +47,11 @@ pub(crate) struct Shared {
     pub(crate) access: Access,
     /// The turns of TLS handshakes.
     #[cfg(feature = "tls")]
-    pub(crate) handshakes: tokio::sync::Semaphore,
+    pub(crate) handshakes: Semaphore,
     pub(crate) admission: Admission,
     pub(crate) addresses: Arc<Addresses>,
     /// The turns of those who are told that there is no place for them.
-    pub(crate) refusals: Arc<tokio::sync::Semaphore>,
+    pub(crate) refusals: Arc<Semaphore>,
     pub(crate) refusals_logged: Pace,
     pub(crate) is_draining: AtomicBool,
     /// The pages, where there are any.
@@ -148,26 +150,39 @@ impl Server {
         let _pulse = AbortOnDropHandle::new(tokio::spawn(async move { beating.metrics.pulse.beat().await }));
         let workers =
             Workers::start(workers, &shared, |policy| tasks.connections_of(&shared, policy)).await?;
-        let (mut accepting, stop) = (tokio::task::JoinSet::new(), CancellationToken::new());
-        for (listener, policy) in listeners {
-            let (shared, server) = (Arc::clone(&shared), tasks.connections_of(&shared, &policy));
-            accepting.spawn(listener.accept_until(stop.clone(), shared, server));
-        }
-        let (mut showing, stop_showing) = (tokio::task::JoinSet::new(), CancellationToken::new());
-        for (listener, policy) in pages {
-            let (shared, server) = (Arc::clone(&shared), tasks.connections_of(&shared, &policy));
-            showing.spawn(listener.accept_until(stop_showing.clone(), shared, server));
-        }
+        let accepting = Accepting::start(listeners, &shared, &tasks);
+        let showing = Accepting::start(pages, &shared, &tasks);
         shutdown.await;
         // Closed listeners refuse, so that a client goes elsewhere at once.
-        stop.cancel();
-        while accepting.join_next().await.is_some() {}
+        accepting.stop().await;
         let workers = workers.stop_accepting().await;
         let drained = tasks.finish(&shared).await;
         workers.end().await;
-        stop_showing.cancel();
-        while showing.join_next().await.is_some() {}
+        showing.stop().await;
         Ok(drained)
+    }
+}
+
+/// Listeners at work.
+struct Accepting {
+    tasks: JoinSet<()>,
+    stop: CancellationToken,
+}
+
+impl Accepting {
+    fn start(listeners: Vec<(Listener, Arc<Policy>)>, shared: &Arc<Shared>, connections: &Tasks) -> Self {
+        let (mut tasks, stop) = (JoinSet::new(), CancellationToken::new());
+        for (listener, policy) in listeners {
+            let server = connections.connections_of(shared, &policy);
+            tasks.spawn(listener.accept_until(stop.clone(), Arc::clone(shared), server));
+        }
+        Self { tasks, stop }
+    }
+
+    /// Closes them.
+    async fn stop(mut self) {
+        self.stop.cancel();
+        while self.tasks.join_next().await.is_some() {}
     }
 }
 
@@ -501,17 +516,14 @@ impl ServerBuilder {
         routes.number_commands(1 + built_in.len());
         let metrics = Metrics::new(built_in.iter().chain(routes.descriptors()));
         #[cfg(feature = "tls")]
-        let handshakes =
-            tokio::sync::Semaphore::new(self.config.handshakes_max.min(tokio::sync::Semaphore::MAX_PERMITS));
+        let handshakes = permits(self.config.handshakes_max);
         let shared = Shared {
             #[cfg(feature = "tls")]
             handshakes,
             access,
             admission: Admission::new(&self.config),
             addresses: Arc::default(),
-            refusals: Arc::new(tokio::sync::Semaphore::new(
-                self.config.refusals_max.min(tokio::sync::Semaphore::MAX_PERMITS),
-            )),
+            refusals: Arc::new(permits(self.config.refusals_max)),
             refusals_logged: Pace::new(),
             config: self.config,
             routes,
@@ -544,4 +556,9 @@ async fn bind_pages(admin: &AdminConfig, config: &Config) -> io::Result<Vec<(Lis
     let policy = Policy::of_pages(admin.allow_plaintext);
     policy.check(&listener.address()).map_err(invalid)?;
     Ok(vec![(listener, Arc::new(policy))])
+}
+
+/// As many as a setting says, which may be more than a semaphore counts.
+fn permits(max: usize) -> Semaphore {
+    Semaphore::new(max.min(Semaphore::MAX_PERMITS))
 }

@@ -258,8 +258,12 @@ fn schema() -> Json {
 
 /// The properties of a section, behind the reference that the schema makes of it.
 fn section_schema<'s>(schema: &'s Json, section: &str) -> &'s Json {
-    let reference = schema["properties"][section]["$ref"].as_str().unwrap_or_default();
-    let name = reference.rsplit('/').next().unwrap_or_default();
+    properties_behind(schema, &schema["properties"][section])
+}
+
+/// The properties of the type that this refers to.
+fn properties_behind<'s>(schema: &'s Json, reference: &Json) -> &'s Json {
+    let name = reference["$ref"].as_str().and_then(|path| path.rsplit('/').next()).unwrap_or_default();
     &schema["$defs"][name]["properties"]
 }
 
@@ -271,10 +275,10 @@ fn known_keys() -> Vec<String> {
     let mut keys = Vec::new();
     for key in top {
         let inner: Vec<String> = object(section_schema(&schema, &key));
-        if ["limits", "log", "admin"].contains(&key.as_str()) {
-            keys.extend(inner.iter().map(|inner| format!("{key}.{inner}")));
-        } else {
+        if inner.is_empty() {
             keys.push(key);
+        } else {
+            keys.extend(inner.iter().map(|inner| format!("{key}.{inner}")));
         }
     }
     keys
@@ -285,9 +289,7 @@ fn keys_of_lists() -> Vec<String> {
     let schema = schema();
     let mut keys = Vec::new();
     for (list, of) in schema["properties"].as_object().into_iter().flatten() {
-        let reference = of["items"]["$ref"].as_str().unwrap_or_default();
-        let name = reference.rsplit('/').next().unwrap_or_default();
-        let inner = schema["$defs"][name]["properties"].as_object().into_iter().flatten();
+        let inner = properties_behind(&schema, &of["items"]).as_object().into_iter().flatten();
         keys.extend(inner.map(|(inner, _)| format!("{list}.{inner}")));
     }
     keys

@@ -213,6 +213,12 @@ impl fmt::Display for DaemonError {
 
 impl std::error::Error for DaemonError {}
 
+impl From<String> for DaemonError {
+    fn from(message: String) -> Self {
+        Self(message)
+    }
+}
+
 impl From<io::Error> for DaemonError {
     fn from(error: io::Error) -> Self {
         Self(error.to_string())

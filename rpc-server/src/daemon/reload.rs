@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use toml::{Table, Value};
 
-use super::DaemonError;
 use super::config::DaemonConfig;
 use super::limits::CommandLimits;
 use super::listeners;
@@ -150,12 +149,6 @@ fn flat(config: &DaemonConfig) -> BTreeMap<String, Value> {
 /// A failure to read the settings at all: everything stays as it is.
 pub fn report_unreadable(message: &str) {
     tracing::error!("not reloaded, and all as it was: {}", audit::Escaped(message));
-}
-
-impl From<String> for DaemonError {
-    fn from(message: String) -> Self {
-        Self(message)
-    }
 }
 
 #[cfg(test)]
