@@ -1,6 +1,8 @@
-//! Examples, as programs in `src/bin/`; README.md says what each one shows.
+//! Examples, as programs in `src/bin/`; README.md says what each one shows. What several of them need is here.
 
 /// The project's README, whose code must compile.
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 mod readme {}
+
+pub mod process;

@@ -7,7 +7,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::attack::Attack;
-use crate::daemon::Process;
+use crate::daemon::Daemon;
 use crate::good::Load;
 use crate::report::Row;
 use crate::rows::mib;
@@ -21,15 +21,15 @@ const DESCRIPTORS: u32 = 256;
 pub(crate) async fn run(options: &Options) -> Outcome<Row> {
     let length = if options.quick { Duration::from_secs(2) } else { Duration::from_secs(10) };
     let settings = [("LIMITS_CONNECTIONS_PER_ADDRESS", "0"), ("LOG_LEVEL", "error")];
-    let daemon = Process::start(&settings, Some(DESCRIPTORS))?;
-    let load = Load::of_additions(&daemon.address, RATE);
+    let daemon = Daemon::start(&settings, Some(DESCRIPTORS))?;
+    let load = Load::of_additions(&daemon.process.address, RATE);
     drop(load.window(Duration::from_millis(500)).await);
     let (alone, cpu_alone) = measured(&load, &daemon, length).await?;
-    let attack = Attack::start("holds-400", &daemon.address)?;
+    let attack = Attack::start("holds-400", &daemon.process.address)?;
     let (under, cpu_under) = measured(&load, &daemon, length).await?;
-    let usage = daemon.usage()?;
+    let usage = daemon.process.usage()?;
     let seen = attack.end()?.text;
-    let back = recovered(&daemon.address).await;
+    let back = recovered(&daemon.process.address).await;
     let mut row = Row {
         name: "descriptors-used-up".into(),
         alone: alone.p99(),
@@ -50,10 +50,10 @@ pub(crate) async fn run(options: &Options) -> Outcome<Row> {
 }
 
 /// The load for some time, and how much of a core the daemon took.
-async fn measured(load: &Load, daemon: &Process, length: Duration) -> Outcome<(crate::good::Window, f64)> {
-    let (before, began) = (daemon.usage()?.cpu, Instant::now());
+async fn measured(load: &Load, daemon: &Daemon, length: Duration) -> Outcome<(crate::good::Window, f64)> {
+    let (before, began) = (daemon.process.usage()?.cpu, Instant::now());
     let window = load.window(length).await;
-    let cpu = daemon.usage()?.cpu.saturating_sub(before);
+    let cpu = daemon.process.usage()?.cpu.saturating_sub(before);
     Ok((window, cpu.as_secs_f64() / began.elapsed().as_secs_f64()))
 }
 

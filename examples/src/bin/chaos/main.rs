@@ -20,7 +20,7 @@ use std::process::ExitCode;
 
 use report::Report;
 
-pub(crate) type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
+pub(crate) use rpc_examples::process::Outcome;
 
 /// What the command line says.
 #[derive(Default)]

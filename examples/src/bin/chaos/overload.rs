@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::daemon::Process;
+use crate::daemon::Daemon;
 use crate::good::{Load, milliseconds};
 use crate::report::Row;
 use crate::rows::mib;
@@ -18,8 +18,9 @@ const CAPACITY: u32 = 2_000;
 pub(crate) async fn run(options: &Options) -> Outcome<Row> {
     let seconds = if options.quick { 2 } else { 60 };
     let settings = [("LIMITS_IN_FLIGHT_MAX", IN_FLIGHT_MAX), ("LOG_LEVEL", "error")];
-    let daemon = Process::start(&settings, None)?;
-    let load = |per_second| Load::start(&daemon.address, per_second, 10_001, json!({ "ms": CALL_MS - 1 }));
+    let daemon = Daemon::start(&settings, None)?;
+    let load =
+        |per_second| Load::start(&daemon.process.address, per_second, 10_001, json!({ "ms": CALL_MS - 1 }));
     // The peak: as much as it takes without sending much away.
     let at_peak = load(CAPACITY);
     drop(at_peak.window(Duration::from_millis(500)).await);
@@ -31,7 +32,7 @@ pub(crate) async fn run(options: &Options) -> Outcome<Row> {
     drop(over.window(Duration::from_millis(500)).await);
     let length = Duration::from_secs(seconds);
     let overloaded = over.window(length).await;
-    let usage = daemon.usage()?;
+    let usage = daemon.process.usage()?;
     drop(over);
     // A second later everything is as before.
     tokio::time::sleep(Duration::from_secs(1)).await;

@@ -2,8 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use rpc_examples::process::Usage;
+
 use crate::attack::{Attack, Told};
-use crate::daemon::{Process, Usage};
+use crate::daemon::Daemon;
 use crate::good::{Load, Window, milliseconds};
 use crate::report::{Report, Row};
 use crate::{Options, Outcome};
@@ -63,14 +65,14 @@ pub(crate) async fn run(options: &Options, report: &mut Report) -> Outcome<()> {
     ];
     for fault in wanted {
         // A daemon of its own for each: memory that one fault has left is not another one's.
-        let daemon = Process::start(&settings, None)?;
-        let load = Load::of_additions(&daemon.address, RATE);
+        let daemon = Daemon::start(&settings, None)?;
+        let load = Load::of_additions(&daemon.process.address, RATE);
         report.add(one(options, fault, &daemon, &load).await?);
     }
     Ok(())
 }
 
-async fn one(options: &Options, fault: &Fault, daemon: &Process, load: &Load) -> Outcome<Row> {
+async fn one(options: &Options, fault: &Fault, daemon: &Daemon, load: &Load) -> Outcome<Row> {
     // A flood is slowed down first, and ended after `cheap_frames_timeout_ms` of 10 s.
     let is_flood = fault.name.starts_with("flood-");
     let (rounds, seconds) = match (options.quick, is_flood) {
@@ -83,14 +85,14 @@ async fn one(options: &Options, fault: &Fault, daemon: &Process, load: &Load) ->
     let mut alone = load.window(Duration::from_millis(300)).await;
     let errors_before = alone.errors;
     alone = load.window(length).await;
-    let before = daemon.usage()?;
+    let before = daemon.process.usage()?;
     let (mut under, mut peak, mut row) =
         (None::<Window>, Usage::default(), Row { name: fault.name.into(), ..Row::default() });
     for round in 0..rounds {
         if round > 0 {
             alone.add(&load.window(length).await);
         }
-        let attack = Attack::start(fault.name, &daemon.address)?;
+        let attack = Attack::start(fault.name, &daemon.process.address)?;
         // They do their worst as they come: what fails then counts, and the longest call is told apart.
         let onset = load.window(if options.quick { Duration::ZERO } else { Duration::from_secs(1) }).await;
         row.errors += onset.errors + onset.refused.len();
@@ -128,7 +130,7 @@ async fn one(options: &Options, fault: &Fault, daemon: &Process, load: &Load) ->
 /// Lets `length` pass and looks at the daemon meanwhile.
 async fn watch(
     load: &Load,
-    daemon: &Process,
+    daemon: &Daemon,
     length: Duration,
     window: &mut Window,
     peak: &mut Usage,
@@ -136,7 +138,7 @@ async fn watch(
     let end = Instant::now() + length;
     while Instant::now() < end {
         tokio::time::sleep(Duration::from_millis(50)).await;
-        let usage = daemon.usage()?;
+        let usage = daemon.process.usage()?;
         peak.rss_bytes = peak.rss_bytes.max(usage.rss_bytes);
         peak.descriptors = peak.descriptors.max(usage.descriptors);
     }
@@ -145,10 +147,10 @@ async fn watch(
 }
 
 /// What the peers had is given back once they are gone: within the time of a lingering close and more.
-async fn wait_for_descriptors(daemon: &Process, before: usize, row: &mut Row) -> Outcome<()> {
+async fn wait_for_descriptors(daemon: &Daemon, before: usize, row: &mut Row) -> Outcome<()> {
     let end = Instant::now() + Duration::from_secs(15);
     loop {
-        let now = daemon.usage()?.descriptors;
+        let now = daemon.process.usage()?.descriptors;
         if now <= before {
             return Ok(());
         }

@@ -17,9 +17,8 @@ use std::time::{Duration, Instant};
 
 use callers::Callers;
 use samples::Samples;
-use server::Process;
 
-pub(crate) type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
+pub(crate) use rpc_examples::process::Outcome;
 
 /// What memory may grow by in ten minutes.
 const MIB_PER_TEN_MINUTES: f64 = 1.0;
@@ -49,7 +48,7 @@ fn main() -> ExitCode {
 
 /// Loads the server for that long. False where something does not hold.
 async fn run(time: Duration) -> Outcome<bool> {
-    let server = Process::start()?;
+    let server = server::start()?;
     let (proxy, cuts) = proxy::start(server.address.clone()).await?;
     // Past the proxy: for looking, not for load.
     let direct = rpc_client::Client::new(&*server.address);

@@ -3,9 +3,10 @@
 use std::time::{Duration, Instant};
 
 use rpc_client::Client;
+use rpc_examples::process::Process;
 
 use crate::Outcome;
-use crate::server::{Process, TASKS};
+use crate::server::TASKS;
 
 const KIB_PER_MIB: f64 = 1024.0;
 
@@ -18,16 +19,9 @@ pub(crate) struct Sample {
 }
 
 pub(crate) async fn look(server: &Process, direct: &Client) -> Outcome<Sample> {
-    let proc = format!("/proc/{}", server.id());
     let tasks = direct.call(TASKS, &()).await?;
-    let status = std::fs::read_to_string(format!("{proc}/status"))?;
-    let rss = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;
-    Ok(Sample {
-        at: Instant::now(),
-        rss_kib: rss.trim().trim_end_matches(" kB").parse()?,
-        descriptors: std::fs::read_dir(format!("{proc}/fd"))?.count(),
-        tasks,
-    })
+    let usage = server.usage()?;
+    Ok(Sample { at: Instant::now(), rss_kib: usage.rss_bytes / 1024, descriptors: usage.descriptors, tasks })
 }
 
 /// Waits until nothing is left that was not there before, for as long as connections take to end.

@@ -1,16 +1,15 @@
 //! The server, in a process of its own: its commands, and its book of what it ran.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use futures::StreamExt;
 use rpc_core::{Reply, Status};
+use rpc_examples::process::{Process, parent_is_gone};
 use rpc_server::{Config, Params, Router, Server};
 use serde::{Deserialize, Serialize};
-use tokio::io::AsyncReadExt;
 
 use crate::Outcome;
 
@@ -63,11 +62,7 @@ pub(crate) async fn serve() -> Outcome<()> {
     let config = Config { connection_age_max_ms: 20_000, ..Config::default() };
     let server = Server::builder().listen("127.0.0.1:0").config(config).router(router).bind().await?;
     println!("{}", server.addresses()[0]);
-    let parent_is_gone = async {
-        let mut rest = Vec::new();
-        drop(tokio::io::stdin().read_to_end(&mut rest).await);
-    };
-    server.serve(parent_is_gone).await?;
+    server.serve(parent_is_gone()).await?;
     Ok(())
 }
 
@@ -106,33 +101,7 @@ async fn tasks() -> Result<usize, Status> {
     Ok(tokio::runtime::Handle::current().metrics().num_alive_tasks())
 }
 
-/// The process, as its parent holds it.
-pub(crate) struct Process {
-    child: Child,
-    pub(crate) address: Arc<str>,
-}
-
-impl Process {
-    pub(crate) fn start() -> Outcome<Self> {
-        let mut command = Command::new(std::env::current_exe()?);
-        let mut child = command.arg("server").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
-        let mut address = String::new();
-        BufReader::new(child.stdout.take().expect("it is piped")).read_line(&mut address)?;
-        if address.trim().is_empty() {
-            child.wait()?;
-            return Err("the server did not start".into());
-        }
-        Ok(Self { child, address: address.trim().into() })
-    }
-
-    pub(crate) fn id(&self) -> u32 {
-        self.child.id()
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
+/// Starts it.
+pub(crate) fn start() -> Outcome<Process> {
+    Process::start(Command::new(std::env::current_exe()?).arg("server"))
 }
