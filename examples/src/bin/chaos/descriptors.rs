@@ -34,6 +34,7 @@ pub(crate) async fn run(options: &Options) -> Outcome<Row> {
         name: "descriptors-used-up".into(),
         alone: alone.p99(),
         under: under.p99(),
+        ratio: under.p99() / alone.p99(),
         errors: alone.errors + under.errors,
         rss_peak_mib: mib(usage.rss_bytes),
         descriptors_peak: usage.descriptors,

@@ -32,11 +32,9 @@ impl Window {
         Self { answered: histogram(), refused: histogram(), errors: 0, last_error: None }
     }
 
-    pub(crate) fn add(&mut self, other: &Self) {
-        self.answered.add(&other.answered).expect("they have the same bounds");
-        self.refused.add(&other.refused).expect("they have the same bounds");
-        self.errors += other.errors;
-        self.last_error = other.last_error.clone().or(self.last_error.take());
+    /// Calls that were not answered.
+    pub(crate) fn failures(&self) -> u64 {
+        self.errors + self.refused.len()
     }
 
     /// In milliseconds.

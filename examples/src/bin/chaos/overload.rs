@@ -45,6 +45,7 @@ pub(crate) async fn run(options: &Options) -> Outcome<Row> {
         name: "overload-three-times".into(),
         alone: peak.p99(),
         under: overloaded.p99(),
+        ratio: overloaded.p99() / peak.p99(),
         errors: overloaded.errors + after.errors,
         rss_peak_mib: mib(usage.rss_bytes),
         descriptors_peak: usage.descriptors,

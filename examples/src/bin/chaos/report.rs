@@ -6,9 +6,11 @@ use std::fmt::Write as _;
 #[derive(Default)]
 pub(crate) struct Row {
     pub(crate) name: String,
-    /// The good client's p99 in milliseconds, alone and under the fault.
+    /// The good client's p99 in milliseconds, alone and under the fault; of several rounds, the median.
     pub(crate) alone: f64,
     pub(crate) under: f64,
+    /// The median of what it is in each round.
+    pub(crate) ratio: f64,
     pub(crate) errors: u64,
     pub(crate) rss_peak_mib: f64,
     pub(crate) descriptors_peak: usize,
@@ -24,10 +26,6 @@ impl Row {
         if !is_kept {
             self.missed.push(what());
         }
-    }
-
-    pub(crate) fn ratio(&self) -> f64 {
-        self.under / self.alone.max(0.001)
     }
 }
 
@@ -83,7 +81,7 @@ fn line(row: &Row) -> String {
         row.name,
         row.alone,
         row.under,
-        row.ratio(),
+        row.ratio,
         row.errors,
         row.rss_peak_mib,
         row.descriptors_peak,
