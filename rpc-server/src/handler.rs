@@ -1,12 +1,14 @@
-//! Async functions as handlers: each argument is an extractor, the result turns into a reply.
+//! Functions as handlers: each argument is an extractor, the result turns into a reply.
 
 use std::future::Future;
+use std::sync::Arc;
 
 use futures::FutureExt;
 use futures::future::{Either, ready};
 use rpc_core::{IntoReply, Outcome, Request, Service, Status};
 
 use crate::extract::FromRequest;
+use crate::layers::Threads;
 
 /// An async function of up to eight extractors that returns something that turns into a reply.
 ///
@@ -29,6 +31,18 @@ pub trait Handler<S, Args>: Send + Sync + 'static {
     fn call(&self, request: Request<'_>, state: &S) -> impl Future<Output = Outcome> + Send + 'static;
 }
 
+/// A function that blocks, and the threads that it runs in: [`Route::blocking`](crate::Route::blocking).
+pub struct Blocking<F> {
+    function: Arc<F>,
+    pub(crate) threads: Threads,
+}
+
+impl<F> Blocking<F> {
+    pub(crate) fn new(function: F, threads_max: usize) -> Self {
+        Self { function: Arc::new(function), threads: Threads::new(threads_max) }
+    }
+}
+
 macro_rules! handlers {
     ($($argument:ident)*) => {
         impl<S, F, Fut, $($argument,)*> Handler<S, ($($argument,)*)> for F
@@ -41,10 +55,7 @@ macro_rules! handlers {
             fn call(&self, request: Request<'_>, state: &S) -> impl Future<Output = Outcome> + Send + 'static {
                 let start = || -> Result<Fut, Status> {
                     $(let $argument = $argument::from_request(&request, state)?;)*
-                    if !request.params.is_sound() {
-                        // The connection will not poll what comes of this line.
-                        return Err(Status::invalid_argument("the params are no JSON"));
-                    }
+                    check(&request)?;
                     Ok(self($($argument),*))
                 };
                 match start() {
@@ -53,7 +64,33 @@ macro_rules! handlers {
                 }
             }
         }
+
+        impl<S, F, R, $($argument,)*> Handler<S, ($($argument,)*)> for Blocking<F>
+        where
+            F: Fn($($argument),*) -> R + Send + Sync + 'static,
+            R: IntoReply,
+            $($argument: FromRequest<S>,)*
+        {
+            #[allow(non_snake_case, unused_variables)]
+            fn call(&self, request: Request<'_>, state: &S) -> impl Future<Output = Outcome> + Send + 'static {
+                let start = || -> Result<_, Status> {
+                    $(let $argument = $argument::from_request(&request, state)?;)*
+                    check(&request)?;
+                    let function = Arc::clone(&self.function);
+                    Ok(self.threads.run(move || function($($argument),*).into_outcome()))
+                };
+                match start() {
+                    Ok(future) => Either::Left(future),
+                    Err(status) => Either::Right(ready(Err(status))),
+                }
+            }
+        }
     };
+}
+
+/// The connection will not poll what comes of params that are none: they end here.
+fn check(request: &Request<'_>) -> Result<(), Status> {
+    if request.params.is_sound() { Ok(()) } else { Err(Status::invalid_argument("the params are no JSON")) }
 }
 
 handlers!();

@@ -1,5 +1,6 @@
 //! The table from cmdid to handler.
 
+use std::any::type_name;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::fmt;
@@ -11,7 +12,7 @@ use futures::future::BoxFuture;
 use rpc_core::{BoxService, CmdId, Descriptor, Layer, Outcome, Request, Service, Status};
 use tokio_util::task::TaskTracker;
 
-use crate::handler::{Handler, HandlerService};
+use crate::handler::{Blocking, Handler, HandlerService};
 use crate::layers::{CatchPanic, Detached, Spawned, Timeout, Traced};
 use crate::metrics::Command;
 
@@ -42,7 +43,7 @@ pub struct Router<S = ()> {
 pub(crate) struct Routes {
     table: BTreeMap<CmdId, RouteEntry>,
     fallback: Option<BoxService>,
-    /// The calls that run on though their callers are gone.
+    /// What runs on though its callers are gone.
     pub(crate) detached: Vec<TaskTracker>,
 }
 
@@ -88,6 +89,7 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
     ) -> Result<Self, RouteError> {
         let cmdid = cmdid.into();
         let route = route.into_route();
+        self.routes.detached.extend(route.detached);
         let mut descriptor = route.descriptor.unwrap_or_else(|| describe_by_name(route.name));
         descriptor.cmdid = cmdid;
         let entry = RouteEntry {
@@ -274,11 +276,18 @@ impl std::error::Error for RouteError {}
 /// ```
 pub struct Route<H, Args> {
     handler: H,
+    /// The function's, as the compiler calls it.
+    name: &'static str,
     descriptor: Option<Descriptor>,
     dispatch: Dispatch,
     layers: Vec<Wrap>,
+    /// What runs in threads of its own.
+    in_threads: Option<TaskTracker>,
     arguments: PhantomData<fn(Args)>,
 }
+
+/// Calls of one blocking route that run at one time, where nothing else is said.
+const BLOCKING_MAX: usize = 64;
 
 /// A layer whose type is not told.
 type Wrap = Box<dyn FnOnce(BoxService) -> BoxService>;
@@ -305,9 +314,11 @@ impl<H, Args> Route<H, Args> {
     pub fn new(handler: H) -> Self {
         Self {
             handler,
+            name: type_name::<H>(),
             descriptor: None,
             dispatch: Dispatch::Inline,
             layers: Vec::new(),
+            in_threads: None,
             arguments: PhantomData,
         }
     }
@@ -327,7 +338,8 @@ impl<H, Args> Route<H, Args> {
         self
     }
 
-    /// Runs each call in a task of its own: for handlers that compute for long, or block.
+    /// Runs each call in a task of its own: for handlers that compute for a while between their awaits. One that
+    /// blocks keeps a thread of the runtime even so: [`blocking`](Self::blocking).
     #[must_use]
     pub fn spawned(mut self) -> Self {
         self.dispatch = Dispatch::Spawned;
@@ -340,6 +352,39 @@ impl<H, Args> Route<H, Args> {
     pub fn detached(mut self) -> Self {
         self.dispatch = Dispatch::Detached;
         self
+    }
+}
+
+impl<F, Args> Route<Blocking<F>, Args> {
+    /// A route to a plain function that blocks its thread (files, a database's driver, long computing). It runs in a
+    /// thread that is there for that (tokio's `spawn_blocking`), 64 of its calls at one time;
+    /// [`blocking_at_most`](Self::blocking_at_most) says another number.
+    ///
+    /// More calls wait for their turn, and are not run where they are cancelled or their time is up before. One
+    /// that has begun cannot be stopped: its caller gets code 1 or 4 at its time, the function goes on to its end,
+    /// and a drain waits for it.
+    ///
+    /// ```
+    /// use rpc_core::Status;
+    /// use rpc_server::{Params, Route, Router};
+    ///
+    /// fn size(Params(path): Params<String>) -> Result<u64, Status> {
+    ///     Ok(std::fs::metadata(path).map_err(|error| Status::not_found(error.to_string()))?.len())
+    /// }
+    ///
+    /// let router = Router::new().route(2002, Route::blocking(size)).unwrap();
+    /// # let _ = router;
+    /// ```
+    pub fn blocking(function: F) -> Self {
+        Self::blocking_at_most(BLOCKING_MAX, function)
+    }
+
+    /// The same, with so many calls at one time, at least one. All that block in a runtime share its threads, 512
+    /// by tokio's default.
+    pub fn blocking_at_most(calls: usize, function: F) -> Self {
+        let handler = Blocking::new(function, calls);
+        let in_threads = Some(handler.threads.tasks.clone());
+        Self { name: type_name::<F>(), in_threads, ..Self::new(handler) }
     }
 }
 
@@ -361,6 +406,7 @@ pub struct ViaHandler<Args>(PhantomData<Args>);
 pub struct AnyRoute<S> {
     name: &'static str,
     descriptor: Option<Descriptor>,
+    detached: Option<TaskTracker>,
     assemble: Assemble<S>,
 }
 
@@ -373,7 +419,7 @@ where
     H: Handler<S, Args>,
 {
     fn into_route(self) -> AnyRoute<S> {
-        let Self { handler, descriptor, dispatch, layers, .. } = self;
+        let Self { handler, name, descriptor, dispatch, layers, in_threads, .. } = self;
         let assemble = move |state: S, tasks: &TaskTracker| {
             let inner = CatchPanic(HandlerService::<_, _, Args>::new(handler, state));
             if layers.is_empty() {
@@ -382,7 +428,7 @@ where
             let layered = layers.into_iter().fold(BoxService::new(inner), |inner, wrap| wrap(inner));
             dispatch.around(CatchPanic(layered), tasks)
         };
-        AnyRoute { name: std::any::type_name::<H>(), descriptor, assemble: Box::new(assemble) }
+        AnyRoute { name, descriptor, detached: in_threads, assemble: Box::new(assemble) }
     }
 }
 

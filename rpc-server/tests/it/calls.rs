@@ -120,6 +120,79 @@ async fn a_detached_handler_runs_on_after_a_cancel_a_timeout_and_a_lost_peer() {
     assert_eq!((rig.probe.running(), rig.probe.finished()), (0, 4));
 }
 
+/// What a function that blocks needs: it says when it begins, and then waits for a word.
+#[derive(Clone)]
+struct Blocks {
+    probe: Probe,
+    begun: mpsc::UnboundedSender<u64>,
+    word: Arc<Mutex<std::sync::mpsc::Receiver<()>>>,
+}
+
+fn block(State(blocks): State<Blocks>, Params(n): Params<u64>) -> Result<u64, Status> {
+    let running = blocks.probe.enter();
+    let _ = blocks.begun.send(n);
+    // In the thread of the connection the word would never come.
+    let word = blocks.word.lock().unwrap().recv_timeout(Duration::from_secs(10));
+    word.map_err(|_| Status::internal("nobody says a word"))?;
+    running.finish();
+    Ok(n)
+}
+
+/// A server of one thread whose command 100 blocks, `calls` of it at one time; what they begin, and the word.
+async fn blocking(
+    calls: usize,
+) -> (TestServer, Probe, mpsc::UnboundedReceiver<u64>, std::sync::mpsc::Sender<()>) {
+    let (say, word) = std::sync::mpsc::channel();
+    let (begun, begins) = mpsc::unbounded_channel();
+    let blocks = Blocks { probe: Probe::default(), begun, word: Arc::new(Mutex::new(word)) };
+    let probe = blocks.probe.clone();
+    let router = Router::with_state(blocks).route(100, Route::blocking_at_most(calls, block)).unwrap();
+    assert_eq!(router.descriptors()[0].method, "block", "and not that of what it is wrapped in");
+    (TestServer::start(router).await, probe, begins, say)
+}
+
+#[tokio::test]
+async fn a_blocking_function_leaves_the_thread_of_its_connection_to_others() {
+    let (server, _, mut begins, say) = blocking(8).await;
+    let mut client = server.connect();
+    client.send(call(1, 100, "\"params\":1") + &call(2, 100, "\"params\":2")).await;
+    let mut begun = [begins.recv().await, begins.recv().await];
+    begun.sort_unstable();
+    assert_eq!(begun, [Some(1), Some(2)]);
+    client.send(call(3, 0, "\"params\":\"meanwhile\"")).await;
+    assert_eq!(client.expect_code(3, 0).await["data"], "meanwhile");
+    say.send(()).unwrap();
+    say.send(()).unwrap();
+    let mut answered = [client.reply().await, client.reply().await].map(|reply| reply["data"].as_u64());
+    answered.sort_unstable();
+    assert_eq!(answered, [Some(1), Some(2)]);
+    client.send(call(4, 100, "\"params\":\"no number\"")).await;
+    client.expect_code(4, 3).await;
+}
+
+#[tokio::test]
+async fn a_blocking_function_that_has_begun_goes_on_and_one_that_waits_is_not_run_for_a_caller_who_is_gone() {
+    let (mut server, probe, mut begins, say) = blocking(1).await;
+    let mut client = server.connect();
+    client.send(call(1, 100, "\"params\":1")).await;
+    assert_eq!(begins.recv().await, Some(1));
+    client.send(call(2, 100, "\"params\":2,\"timeout_ms\":1") + &call(3, 100, "\"params\":3")).await;
+    client.expect_code(2, 4).await;
+    for id in [1, 3] {
+        client.send(format!("{{\"cmdid\":4,\"params\":{{\"id\":{id}}}}}\n")).await;
+        client.expect_code(id, 1).await;
+    }
+    drop(client);
+    server.begin_to_drain();
+    say.send(()).unwrap();
+    assert!(server.drained().await.is_clean);
+    assert_eq!(
+        (probe.started(), probe.finished()),
+        (1, 1),
+        "the drain has waited for the one that had begun"
+    );
+}
+
 /// Reports the moment in which its caller is gone.
 async fn report(State(news): State<mpsc::UnboundedSender<u64>>, context: Context) {
     let id = context.id().unwrap();
@@ -259,10 +332,14 @@ async fn a_panic_in_a_task_of_its_own_or_in_decoding_is_code_13_as_well() {
         .and_then(|router| router.route(101, Route::new(panic).spawned()))
         .and_then(|router| router.route(102, Route::new(panic).detached()))
         .and_then(|router| router.route(103, Route::new(decode).detached()))
+        .and_then(|router| {
+            router
+                .route(104, Route::blocking(|| -> Result<u64, Status> { panic!("a secret of the function") }))
+        })
         .unwrap();
     let server = TestServer::start(router).await;
     let mut client = server.connect();
-    for (id, cmdid) in [(1, 100), (2, 101), (3, 102), (4, 103)] {
+    for (id, cmdid) in [(1, 100), (2, 101), (3, 102), (4, 103), (5, 104)] {
         client.send(call(id, cmdid, "\"params\":1")).await;
         let reply = client.expect_code(id, 13).await;
         assert!(!reply.to_string().contains("secret"), "{reply}");
