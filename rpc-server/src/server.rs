@@ -323,6 +323,12 @@ impl ServerHandle {
         Arc::new(Peer::new(address, connection))
     }
 
+    /// How long a runtime of the server has been stuck.
+    #[cfg(feature = "daemon")]
+    pub(crate) fn silent_for(&self) -> std::time::Duration {
+        self.shared.metrics.pulse.overdue()
+    }
+
     pub(crate) fn connections(&self) -> usize {
         self.tasks.connections.len()
     }

@@ -148,7 +148,7 @@ async fn run(
         tracing::info!(data_dir = %config.data_dir.display(), "listening on {address}");
         status = format!("{status} {address}");
     }
-    tokio::spawn(notify::keep_watchdog());
+    tokio::spawn(notify::keep_watchdog(daemon.handle()));
     tokio::spawn(reload_at(hangup, daemon.reloader(), load, set_log_level, status.clone()));
     notify::ready(&status);
     let drained = daemon.run(stopped(signals)).await?;

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use sd_notify::NotifyState;
 
+use crate::server::ServerHandle;
+
 /// It serves. `status` is what `systemctl status` shows.
 pub fn ready(status: &str) {
     tell(&[NotifyState::Ready, NotifyState::Status(status)]);
@@ -22,15 +24,17 @@ pub fn stopping() {
     tell(&[NotifyState::Stopping, NotifyState::Status("draining")]);
 }
 
-/// Says that the runtime is alive, for as long as that is so, where the service manager wants to know
-/// (`WatchdogSec=`): a runtime that is stuck says nothing, and the daemon is restarted. Twice in the
-/// manager's time, as `sd_watchdog_enabled(3)` advises.
-pub async fn keep_watchdog() {
+/// Says that all is alive, for as long as that is so, where the service manager wants to know (`WatchdogSec=`):
+/// when the runtime is stuck, or a thread of the server's `workers`, it says nothing, and the daemon is
+/// restarted. Twice in the manager's time, as `sd_watchdog_enabled(3)` advises.
+pub async fn keep_watchdog(server: ServerHandle) {
     let Some(limit) = sd_notify::watchdog_enabled() else { return };
     let mut ticks = tokio::time::interval((limit / 2).max(Duration::from_millis(1)));
     loop {
         ticks.tick().await;
-        tell(&[NotifyState::Watchdog]);
+        if server.silent_for() < limit {
+            tell(&[NotifyState::Watchdog]);
+        }
     }
 }
 

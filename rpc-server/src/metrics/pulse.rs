@@ -13,6 +13,9 @@ use super::{Histogram, Latencies};
 /// Often enough to see what a person would notice, seldom enough to cost nothing.
 const INTERVAL: Duration = Duration::from_millis(250);
 
+/// What a timer may be late without anybody's fault.
+const GRAIN: Duration = Duration::from_millis(1);
+
 /// How long the worst is remembered, at least; at most twice as long.
 const WINDOW: Duration = Duration::from_secs(30);
 
@@ -28,7 +31,32 @@ struct Recent {
     since: Option<Instant>,
     now: Duration,
     before: Duration,
-    runtimes: Vec<RuntimeMetrics>,
+    runtimes: Vec<Beating>,
+}
+
+#[derive(Debug)]
+struct Beating {
+    runtime: RuntimeMetrics,
+    /// When it should be heard of next; none once it has ended.
+    due: Option<Instant>,
+}
+
+/// The pulse of one runtime, while it is measured: one that has ended is not late.
+struct Heart<'a> {
+    pulse: &'a Pulse,
+    place: usize,
+}
+
+impl Heart<'_> {
+    fn is_due(&self, due: Option<Instant>) {
+        self.pulse.with(|recent| recent.runtimes[self.place].due = due);
+    }
+}
+
+impl Drop for Heart<'_> {
+    fn drop(&mut self) {
+        self.is_due(None);
+    }
 }
 
 /// How the runtimes of the server are.
@@ -50,17 +78,21 @@ pub struct RuntimeReport {
 impl Pulse {
     /// Measures the runtime that it runs on, for as long as it is polled.
     pub(crate) async fn beat(&self) {
-        self.with(|recent| recent.runtimes.push(Handle::current().metrics()));
+        let place = self.with(|recent| {
+            recent.runtimes.push(Beating { runtime: Handle::current().metrics(), due: None });
+            recent.runtimes.len() - 1
+        });
+        let heart = Heart { pulse: self, place };
         loop {
             let due = Instant::now() + INTERVAL;
+            heart.is_due(Some(due));
             tokio::time::sleep_until(due).await;
             self.record(due.elapsed());
         }
     }
 
     fn record(&self, late: Duration) {
-        // The timer's own grain is a millisecond: that is not late.
-        let late = late.saturating_sub(Duration::from_millis(1));
+        let late = late.saturating_sub(GRAIN);
         self.lag.record(late, 1);
         self.with(|recent| {
             recent.turn();
@@ -68,12 +100,20 @@ impl Pulse {
         });
     }
 
-    /// The latest of the last half minute, or a little more.
+    /// The latest of the last half minute, or a little more, and of what is late by now.
     pub(crate) fn recent_max(&self) -> Duration {
+        let overdue = self.overdue();
         self.with(|recent| {
             recent.turn();
-            recent.now.max(recent.before)
+            recent.now.max(recent.before).max(overdue)
         })
+    }
+
+    /// How long the runtime that is the latest has not been heard of: past any bound where one is stuck.
+    pub(crate) fn overdue(&self) -> Duration {
+        let since = |beating: &Beating| beating.due.map(|due| due.elapsed());
+        let latest = self.with(|recent| recent.runtimes.iter().filter_map(since).max());
+        latest.unwrap_or_default().saturating_sub(GRAIN)
     }
 
     /// How late timers fired.
@@ -85,7 +125,8 @@ impl Pulse {
 
     pub(crate) fn report(&self) -> RuntimeReport {
         let sum = |figure: fn(&RuntimeMetrics) -> usize| {
-            self.with(|recent| recent.runtimes.iter().map(figure).sum::<usize>()) as u64
+            self.with(|recent| recent.runtimes.iter().map(|beating| figure(&beating.runtime)).sum::<usize>())
+                as u64
         };
         RuntimeReport {
             lag: LatencyReport::new(&self.lag()),
@@ -118,6 +159,20 @@ impl Recent {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_runtime_that_is_stuck_is_seen_before_it_comes_back_and_one_that_has_ended_is_not_late() {
+        let pulse = Pulse::default();
+        let mut beat = Box::pin(pulse.beat());
+        assert!(futures::poll!(beat.as_mut()).is_pending());
+        assert_eq!(pulse.overdue(), Duration::ZERO);
+        // Nobody polls it meanwhile.
+        tokio::time::advance(Duration::from_secs(10)).await;
+        assert_eq!(pulse.overdue(), Duration::from_millis(9_749));
+        assert_eq!(pulse.recent_max(), pulse.overdue());
+        drop(beat);
+        assert_eq!((pulse.overdue(), pulse.recent_max()), (Duration::ZERO, Duration::ZERO));
+    }
 
     #[tokio::test(start_paused = true)]
     async fn the_worst_is_remembered_for_a_while_and_then_forgotten() {
