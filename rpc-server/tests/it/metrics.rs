@@ -75,6 +75,23 @@ async fn each_command_counts_its_calls_by_code_and_their_time() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn calls_that_come_too_late_to_run_are_counted_as_their_command() {
+    let (_rig, server) = start().await;
+    let mut client = server.connect();
+    let late = r#""timeout_ms":0,"params":3"#;
+    client
+        .send(call(1, ECHO, late) + &format!("{{\"cmdid\":{ECHO},{late}}}\n") + &call(2, 77_777, late))
+        .await;
+    client.expect_code(1, 4).await;
+    client.expect_code(None, 4).await;
+    client.expect_code(2, 4).await;
+    let stats = stats(&mut client, "{}").await;
+    let echo = command(&stats, ECHO);
+    assert_eq!((&echo["calls"], &echo["in_flight"]), (&json!({ "DEADLINE_EXCEEDED": 2 }), &json!(0)));
+    assert_eq!(command(&stats, Value::Null)["calls"], json!({ "DEADLINE_EXCEEDED": 1 }));
+}
+
+#[tokio::test(start_paused = true)]
 async fn peers_cannot_make_labels() {
     let (_rig, server) = start().await;
     let mut client = server.connect();
