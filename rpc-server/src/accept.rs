@@ -45,6 +45,7 @@ pub(crate) async fn accept_all(listener: &Listener, shared: &Shared, server: &Se
     let mut accepting = Accepting {
         listener,
         shared,
+        server,
         reserve: Reserve::open(),
         degraded: None,
         backoff: Backoff::new(PAUSE_MIN, PAUSE_MAX),
@@ -70,6 +71,7 @@ pub(crate) async fn accept_all(listener: &Listener, shared: &Shared, server: &Se
 struct Accepting<'a> {
     listener: &'a Listener,
     shared: &'a Shared,
+    server: &'a ServerHandle,
     /// None while there is no descriptor for it.
     reserve: Option<Reserve>,
     degraded: Option<Degraded<'a>>,
@@ -160,8 +162,10 @@ impl Accepting<'_> {
         add(&metrics.limits.connections_without_descriptor, 1);
         let line = Refusal::NoDescriptor.line();
         match accepted {
-            Accepted::Tcp(stream, _) => refusal::tell(stream, &line, REFUSAL_LINGER).await,
-            Accepted::Unix(stream) => refusal::tell(stream, &line, REFUSAL_LINGER).await,
+            Accepted::Tcp(stream, peer) => {
+                self.server.turn_away(stream, &peer.to_string(), &line, REFUSAL_LINGER).await;
+            }
+            Accepted::Unix(stream) => self.server.turn_away(stream, "unix", &line, REFUSAL_LINGER).await,
         }
     }
 

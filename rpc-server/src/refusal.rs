@@ -99,9 +99,9 @@ fn serve<IO>(
         add(&limits.refusals_unsaid, 1);
         return;
     };
-    let linger = shared.config.linger_timeout();
+    let (server, peer, linger) = (server.clone(), peer.to_owned(), shared.config.linger_timeout());
     tokio::spawn(async move {
-        tell(io, &refusal.line(), linger).await;
+        server.turn_away(io, &peer, &refusal.line(), linger).await;
         drop(turn);
     });
 }

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use futures::FutureExt;
 use rpc_core::Peer;
@@ -28,6 +29,7 @@ use crate::listener::{BoundAddress, InheritedListener, Listener};
 use crate::metrics::{Metrics, ServerStats};
 use crate::pace::Pace;
 use crate::policy::{ListenOptions, Policy};
+use crate::refusal;
 use crate::router::{Router, Routes};
 use crate::sync::{AtomicBool, AtomicU64};
 #[cfg(feature = "tls")]
@@ -315,6 +317,26 @@ impl ServerHandle {
                 connection::run(stream, peer, shared, policy, drain, abort).await;
             }
         })
+    }
+
+    /// Says one line and closes; under TLS where the listener has it, for its peers can read nothing else. The
+    /// handshake has as much time as the line.
+    pub(crate) async fn turn_away<IO>(&self, io: IO, peer: &str, line: &[u8], linger: Duration)
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &self.policy.tls {
+            let peer = self.peer(peer);
+            let handshake = crate::tls::accept(tls, io, &peer, &self.policy, &self.shared);
+            if let Ok(Some(stream)) = tokio::time::timeout(linger, handshake).await {
+                refusal::tell(stream, line, linger).await;
+            }
+            return;
+        }
+        #[cfg(not(feature = "tls"))]
+        let _ = peer;
+        refusal::tell(io, line, linger).await;
     }
 
     fn peer(&self, address: &str) -> Arc<Peer> {

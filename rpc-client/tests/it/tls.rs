@@ -61,6 +61,12 @@ impl Certificates {
 
     /// A server whose certificate is `name`, which wants those of `clients` where that is given.
     async fn serve(&self, name: &str, clients: Option<&str>) -> (String, ServerHandle, ServerTls) {
+        let tls = self.server_tls(name, clients);
+        let (address, handle) = serve(ListenOptions::new("127.0.0.1:0").tls(tls.clone())).await;
+        (address, handle, tls)
+    }
+
+    fn server_tls(&self, name: &str, clients: Option<&str>) -> ServerTls {
         let files = TlsFiles {
             certificate: self.path(&format!("{name}.pem")),
             key: self.path(&format!("{name}.key")),
@@ -70,9 +76,7 @@ impl Certificates {
                 None => ClientCertificates::Off,
             },
         };
-        let tls = ServerTls::load(files).unwrap();
-        let (address, handle) = serve(ListenOptions::new("127.0.0.1:0").tls(tls.clone())).await;
-        (address, handle, tls)
+        ServerTls::load(files).unwrap()
     }
 
     fn tls(&self, ca: &str, certificate: Option<&str>) -> TlsConfig {
@@ -142,6 +146,36 @@ async fn calls_go_over_tls_by_setting_and_by_address_and_show_the_client_s_certi
         ask(&format!("tls:{address}"), impatient()).await,
         "is not from an authority that this system knows",
     );
+}
+
+#[tokio::test]
+async fn a_full_server_says_so_under_tls_and_who_was_turned_away_comes_back() {
+    let certificates = Certificates::new();
+    let ca = certificates.authority("ca");
+    certificates.issue(&ca, "server", "rpc.test", NOW);
+    let options = ListenOptions::new("127.0.0.1:0").tls(certificates.server_tls("server", None));
+    let config = rpc_server::Config { connections_max: 1, ..rpc_server::Config::default() };
+    let router = Router::new().route(100, who).unwrap();
+    let server = Server::builder().listen_with(options).config(config).router(router).bind().await.unwrap();
+    let (address, handle) = (server.addresses()[0].to_string(), server.handle());
+    tokio::spawn(server.serve(std::future::pending()));
+
+    let first = Client::with_config(&*address, with(certificates.tls("ca", None)));
+    assert_eq!(first.call::<_, Value>(100, &()).await.unwrap(), Value::Null);
+    let patient = Config { fail_fast_after_ms: 20_000, ..with(certificates.tls("ca", None)) };
+    let second = Client::with_config(&*address, patient);
+    let error = second.call::<_, Value>(100, &()).await.unwrap_err();
+    assert!(error.to_string().contains("`connections_max` of 1 is reached"), "{error}");
+    assert!(!error.may_have_run() && error.is_retryable(), "{error}");
+    assert_eq!(handle.stats().limits.connections_over_max, 1);
+
+    drop(first);
+    while handle.stats().connections_open > 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(second.call::<_, Value>(100, &()).await.unwrap(), Value::Null);
+    let stats = handle.stats();
+    assert_eq!((stats.limits.connections_over_max, stats.connections_accepted), (1, 3), "it was not stormed");
 }
 
 #[tokio::test]
