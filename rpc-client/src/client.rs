@@ -95,7 +95,20 @@ impl Client {
     /// A client over a byte stream that is open already: an in-memory pipe, TLS of your own. When it
     /// ends, calls fail; nothing is opened in its place. `name` stands for the address in errors.
     ///
-    /// The connection is driven by a task on the current runtime.
+    /// The connection is driven by a task on the current runtime. It belongs to whoever has opened it, and so
+    /// does saying who it is: `token_file` and `tls` of the settings are of no effect here. Where the server asks
+    /// for a token, show it by the first call; [`ClientBuilder::connector`] makes clients that show
+    /// [theirs](ClientBuilder::token) on each connection.
+    ///
+    /// ```no_run
+    /// use rpc_client::{Client, CmdId, Config};
+    ///
+    /// # async fn example(stream: tokio::io::DuplexStream, token: &str) -> Result<(), rpc_client::Error> {
+    /// let client = Client::over(stream, "pipe", Config::default());
+    /// let _: serde_json::Value = client.call(CmdId::AUTHENTICATE, &serde_json::json!({"token": token})).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn over<IO>(io: IO, name: &str, config: Config) -> Self
     where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,

@@ -304,6 +304,21 @@ async fn a_client_with_a_token_says_who_it_is_on_each_new_connection() {
 }
 
 #[tokio::test]
+async fn a_client_over_a_stream_of_its_users_own_is_authenticated_by_its_user() {
+    let (_, handle) = serve(ListenOptions::new("127.0.0.1:0")).await;
+    let (near, far) = tokio::io::duplex(64 * 1024);
+    tokio::spawn(handle.serve_connection(far, "pipe"));
+    let directory = tempfile::tempdir().unwrap();
+    let token_file = Some(token_file(directory.path(), TOKEN));
+    let client = Client::over(near, "pipe", Config { token_file, ..impatient() });
+    assert_eq!(client.call::<_, Value>(100, &()).await.unwrap(), Value::Null);
+    let token = serde_json::json!({ "token": TOKEN });
+    let shown: Value = client.call(rpc_client::CmdId::AUTHENTICATE, &token).await.unwrap();
+    assert_eq!(shown["identity"], "orders");
+    assert_eq!(client.call::<_, Value>(100, &()).await.unwrap(), "orders");
+}
+
+#[tokio::test]
 async fn a_server_without_tokens_is_called_without() {
     let server = Server::builder().listen("127.0.0.1:0").router(Router::new().route(100, who).unwrap());
     let server = server.bind().await.unwrap();
