@@ -144,7 +144,7 @@ impl Peer<TcpStream> {
 }
 
 impl<S: Read + Write> Peer<S> {
-    fn send(&mut self, line: &str) {
+    pub(crate) fn send(&mut self, line: &str) {
         self.0.get_mut().write_all(format!("{line}\n").as_bytes()).unwrap();
     }
 

@@ -1,6 +1,7 @@
 //! The daemon's life as its operator steers it: refusals at the start, SIGHUP, and what systemd is told.
 
 use std::io::Write;
+use std::net::TcpStream;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -17,10 +18,10 @@ const TOKEN: &str = "token-of-orders-0123456789abcdef";
 const NEXT: &str = "next-token-of-orders-0123456789a";
 
 /// A config file and what it names, in a directory of their own.
-struct Place(TempDir);
+pub(crate) struct Place(TempDir);
 
 impl Place {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
     }
 
@@ -37,10 +38,15 @@ impl Place {
         self.write("tokens", &lines.collect::<String>());
     }
 
-    /// The daemon with this config; its data is here, too.
-    fn start(&self, config: &str, env: &[(&str, &str)]) -> Running {
+    /// Writes the daemon's config; its data is here, too.
+    fn configure(&self, config: &str) {
         let data = self.path("data").display().to_string();
-        self.write("config.toml", &format!("data_dir = {data:?}\nservices = [\"test\"]\n{config}"));
+        let services = "services = [\"test\", \"conformance\"]";
+        self.write("config.toml", &format!("data_dir = {data:?}\n{services}\n{config}"));
+    }
+
+    pub(crate) fn start(&self, config: &str, env: &[(&str, &str)]) -> Running {
+        self.configure(config);
         let mut command = command();
         command.arg("--config").arg(self.path("config.toml")).envs(env.iter().copied());
         Running::spawn(command)
@@ -105,11 +111,7 @@ fn sighup_puts_tokens_grants_and_the_log_level_into_effect_and_names_what_waits_
 
     // A wrong file changes nothing.
     place.write("tokens", "orders nonsense\n");
-    let rewrite = |config: &str| {
-        let data = place.path("data").display().to_string();
-        place.write("config.toml", &format!("data_dir = {data:?}\nservices = [\"test\"]\n{config}"));
-    };
-    rewrite(
+    place.configure(
         &config.replace("[[listeners]]", "log_level = \"info,rpc_server=debug\"\nworkers = 1\n[[listeners]]"),
     );
     daemon.signal("HUP");
@@ -123,19 +125,19 @@ fn sighup_puts_tokens_grants_and_the_log_level_into_effect_and_names_what_waits_
     drop(Peer::connect(&address));
     daemon.log_line("connection opened");
 
-    rewrite("listen = 5");
+    place.configure("listen = 5");
     daemon.signal("HUP");
     daemon.log_line("not reloaded, and all as it was");
     assert_eq!(peer.ask("{\"cmdid\":10000}")["code"], 0);
 
     place.tokens(&[TOKEN, NEXT]);
-    rewrite(&format!("{config}[[grants]]\nidentity = \"orders\"\ncommands = [\"10001\"]\n"));
+    place.configure(&format!("{config}[[grants]]\nidentity = \"orders\"\ncommands = [\"10001\"]\n"));
     daemon.signal("HUP");
     daemon.log_line("reloaded: tokens");
     daemon.log_line("reloaded: grants");
     assert_eq!(peer.ask("{\"cmdid\":10000}")["code"], 7);
     place.tokens(&[NEXT]);
-    rewrite(&config);
+    place.configure(&config);
     daemon.signal("HUP");
     daemon.log_line("reloaded: tokens");
     daemon.log_line("reloaded: grants");
@@ -147,6 +149,50 @@ fn sighup_puts_tokens_grants_and_the_log_level_into_effect_and_names_what_waits_
     let (status, log) = daemon.ended();
     assert_eq!(status.code(), Some(0), "{log}");
     assert!(!log.contains(TOKEN) && !log.contains(NEXT), "{log}");
+}
+
+#[test]
+fn sighup_puts_the_limits_of_commands_into_effect_for_open_connections() {
+    let place = Place::new();
+    let config = |limits: &[(u32, u32, u32)]| {
+        let command = |(cmdid, in_flight_max, rate): &(u32, u32, u32)| {
+            format!(
+                "[[commands]]\ncmdid = {cmdid}\nin_flight_max = {in_flight_max}\nrequests_per_second = {rate}\n"
+            )
+        };
+        format!("listen = [\"127.0.0.1:0\"]\n{}", limits.iter().map(command).collect::<String>())
+    };
+    // 10001 waits for as long as it is told, and 10000 is done at once.
+    let mut daemon = place.start(&config(&[(10000, 0, 1), (10001, 1, 0)]), &[]);
+    let mut peer = Peer::connect(&daemon.address());
+    let too_many_a_second =
+        |peer: &mut Peer<TcpStream>| (0..50).any(|_| peer.ask("{\"id\":1,\"cmdid\":10000}")["code"] == 8);
+    let beside_one = |peer: &mut Peer<TcpStream>| {
+        peer.ask("{\"id\":2,\"cmdid\":10001,\"params\":{\"ms\":0}}")["code"].take()
+    };
+    peer.send("{\"id\":99,\"cmdid\":10001,\"params\":{\"ms\":60000}}");
+    assert!(too_many_a_second(&mut peer));
+    assert_eq!(beside_one(&mut peer), 8);
+
+    place.configure(&config(&[(10000, 0, 0), (10001, 2, 0)]));
+    daemon.signal("HUP");
+    daemon.log_line("reloaded: commands");
+    assert!(!too_many_a_second(&mut peer));
+    assert_eq!(beside_one(&mut peer), 0);
+
+    // One that is not named any more has no limit; one that had none at the start waits.
+    place.configure(&config(&[(10000, 0, 1), (10004, 1, 0)]));
+    daemon.signal("HUP");
+    daemon.log_line("reloaded: commands");
+    assert!(daemon.log_line("waits for a restart").contains("keys=commands of 10004"));
+    assert!(too_many_a_second(&mut peer));
+    assert_eq!(beside_one(&mut peer), 0);
+
+    // Settings that are wrong change nothing.
+    place.configure(&config(&[(10000, 0, 0), (10000, 0, 0)]));
+    daemon.signal("HUP");
+    daemon.log_line("names cmdid 10000 twice");
+    assert!(too_many_a_second(&mut peer));
 }
 
 #[test]
