@@ -69,6 +69,8 @@ mod strangers;
 mod sync;
 #[cfg(feature = "tls")]
 pub mod tls;
+#[cfg(any(feature = "daemon", feature = "otel"))]
+mod traces;
 mod workers;
 
 pub use access::{AccessStats, GrantError, Grants};
@@ -94,3 +96,5 @@ pub use rpc_core::{
 pub use server::{Drained, Server, ServerBuilder, ServerHandle};
 #[cfg(feature = "tls")]
 pub use tls::{ClientCertificates, ServerTls, TlsError, TlsFiles};
+#[cfg(any(feature = "daemon", feature = "otel"))]
+pub use traces::TracesConfig;

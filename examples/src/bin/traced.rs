@@ -2,7 +2,7 @@
 //! OpenTelemetry is sent three spans that hang together.
 //!
 //! The collector is a small one of this program's own, so that nothing has to be installed; with
-//! `OTLP_ENDPOINT=http://127.0.0.1:4318/v1/traces` the spans go to a real one instead.
+//! `OTLP_ENDPOINT=http://127.0.0.1:4318` the spans go to a real one instead.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -15,7 +15,7 @@ use rpc_client::Client;
 use rpc_client::layers::Trace;
 use rpc_core::{Descriptor, Status};
 use rpc_server::otel::Exporter;
-use rpc_server::{Context, Params, Route, Router, Server, State};
+use rpc_server::{Context, Params, Route, Router, Server, State, TracesConfig};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tracing_subscriber::layer::SubscriberExt;
@@ -105,10 +105,14 @@ fn main() -> Result<(), Box<dyn Error>> {
             let address = listener.local_addr()?;
             let collector = Http::new().route("/v1/traces", post(collect)).with_state(Arc::clone(&spans));
             tokio::spawn(async { axum::serve(listener, collector).await });
-            std::io::Result::Ok(format!("http://{address}/v1/traces"))
+            std::io::Result::Ok(format!("http://{address}"))
         })?,
     };
-    let exporter = Exporter::new(&endpoint, "traced-example", 1.0)?;
+    let exporter = Exporter::new(&TracesConfig {
+        endpoint: endpoint.clone(),
+        service_name: "traced-example".into(),
+        ..TracesConfig::default()
+    })?;
     tracing_subscriber::registry().with(exporter.layer()).init();
     runtime.block_on(one_order())?;
     exporter.shutdown();

@@ -10,6 +10,8 @@ use rpc_server::Tokens;
 use rpc_server::daemon::config::{LogFormat, Overrides};
 use rpc_server::daemon::{Daemon, DaemonConfig, DaemonError, Reloader, notify, reload};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+#[cfg(not(feature = "otel"))]
+use tracing_subscriber::layer::Identity;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
@@ -83,14 +85,23 @@ fn main() -> ExitCode {
         println!("the settings are right");
         return ExitCode::SUCCESS;
     }
-    let set_log_level = start_logging(&config);
-    match run(&config, load, set_log_level) {
+    let traces = match Traces::of(&config) {
+        Ok(traces) => traces,
+        Err(message) => {
+            eprintln!("rpc-server: {message}");
+            return ExitCode::from(EXIT_USAGE);
+        }
+    };
+    let set_log_level = start_logging(&config, &traces);
+    let exit = match run(&config, load, set_log_level) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error}");
             ExitCode::FAILURE
         }
-    }
+    };
+    traces.send_rest();
+    exit
 }
 
 /// Prints the hash of the token on standard input: a token on the command line would stand in the list of
@@ -111,10 +122,50 @@ fn hash_token() -> ExitCode {
     ExitCode::SUCCESS
 }
 
+/// Where the spans of calls are sent, if anywhere.
+struct Traces {
+    #[cfg(feature = "otel")]
+    exporter: Option<rpc_server::otel::Exporter>,
+}
+
+#[cfg(feature = "otel")]
+impl Traces {
+    fn of(config: &DaemonConfig) -> Result<Self, String> {
+        let exporter = config.traces.is_on().then(|| rpc_server::otel::Exporter::new(&config.traces));
+        let exporter = exporter.transpose().map_err(|error| format!("[traces] {error}"))?;
+        Ok(Self { exporter })
+    }
+
+    fn layer(&self) -> Option<impl Layer<tracing_subscriber::Registry> + use<>> {
+        self.exporter.as_ref().map(rpc_server::otel::Exporter::layer)
+    }
+
+    fn send_rest(self) {
+        if let Some(exporter) = self.exporter {
+            exporter.shutdown();
+        }
+    }
+}
+
+/// Settings that have traces sent were refused.
+#[cfg(not(feature = "otel"))]
+#[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "as where they can be sent")]
+impl Traces {
+    fn of(_: &DaemonConfig) -> Result<Self, String> {
+        Ok(Self {})
+    }
+
+    fn layer(&self) -> Option<Identity> {
+        None
+    }
+
+    fn send_rest(self) {}
+}
+
 /// Changes what is logged while the daemon runs.
 type SetLogLevel = Box<dyn Fn(&str) -> Result<(), String> + Send + Sync>;
 
-fn start_logging(config: &DaemonConfig) -> SetLogLevel {
+fn start_logging(config: &DaemonConfig, traces: &Traces) -> SetLogLevel {
     let filter = EnvFilter::try_new(&config.log_level).expect("checked with the other settings");
     let (filter, handle) = tracing_subscriber::reload::Layer::new(filter);
     let log = tracing_subscriber::fmt::layer()
@@ -124,7 +175,8 @@ fn start_logging(config: &DaemonConfig) -> SetLogLevel {
         LogFormat::Text => log.with_target(false).boxed(),
         LogFormat::Json => log.json().flatten_event(true).boxed(),
     };
-    tracing_subscriber::registry().with(filter).with(log).init();
+    // The level is the log's own: traces have all spans of calls, whatever is logged.
+    tracing_subscriber::registry().with(traces.layer()).with(log.with_filter(filter)).init();
     // Debug formatting keeps the message and its place on one line.
     std::panic::set_hook(Box::new(|panic| tracing::error!("{:?}", panic.to_string())));
     Box::new(move |level| {

@@ -13,6 +13,7 @@ use super::listeners::{self, GrantSettings, ListenerSettings};
 use super::store::LogConfig;
 use crate::admin::AdminConfig;
 use crate::config::Config;
+use crate::traces::TracesConfig;
 
 /// What environment variables begin with: `RPC_SERVER_LIMITS_FRAME_BYTES_MAX` is
 /// `limits.frame_bytes_max`.
@@ -76,6 +77,11 @@ impl Default for DaemonConfig {
             allow_plaintext: false,
             listeners: Vec::new(),
             tokens_file: PathBuf::new(),
+    /// Traces of calls, sent to a collector of OpenTelemetry (OTLP over HTTP, JSON), in a daemon that is built
+    /// with the feature `otel`. Where the caller has decided whether its trace is sampled, that holds. Headers
+    /// for the collector and further attributes of the service are taken from the environment:
+    /// `OTEL_EXPORTER_OTLP_HEADERS`, `OTEL_RESOURCE_ATTRIBUTES`.
+    pub traces: TracesConfig,
             grants: Vec::new(),
             workers: 0,
             data_dir: "rpc-data".into(),
@@ -95,6 +101,7 @@ impl Default for DaemonConfig {
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
     /// For people.
+            traces: TracesConfig::default(),
     Text,
     /// One JSON object a line.
     Json,
@@ -234,6 +241,7 @@ impl DaemonConfig {
     /// The config as a TOML file that says what each key is for.
     pub fn to_commented_toml(&self) -> String {
         let schema = schema();
+        self.traces.check().map_err(|message| format!("[traces] {message}"))?;
         let table = Table::try_from(self).expect("a config is a TOML table");
         let mut out = String::new();
         let (sections, plain): (Vec<_>, Vec<_>) = table.iter().partition(|(_, value)| value.is_table());
@@ -521,3 +529,7 @@ mod tests {
         assert!(missing.unwrap_err().starts_with("/nowhere/x.toml: "));
     }
 }
+        refused("[traces]\nendpont = \"\"", &[], "did you mean `traces.endpoint`?");
+        refused("[traces]\nsampled_per_million = 0.5", &[], "line 2, column 23: invalid type");
+        let https = [("RPC_SERVER_TRACES_ENDPOINT", "https://collector")];
+        refused("", &https, "[traces] `endpoint`: \"https://collector\" must be the URL of a collector");

@@ -56,12 +56,14 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Opens the store and binds every address.
+    /// Opens the store and binds every address. Where the config has traces sent, calls have spans of `tracing`;
+    /// the program's own `otel::Exporter` sends them.
     ///
     /// # Errors
     /// A store that cannot be opened (another daemon has it, for example), an address that cannot
-    /// be bound, limits that cannot work.
+    /// be bound, limits that cannot work, traces in a program without the feature `otel`.
     pub async fn bind(config: &DaemonConfig) -> Result<Self, DaemonError> {
+        config.traces.check().map_err(|message| format!("[traces] {message}"))?;
         let mut router = Router::new();
         let mut log = None;
         for service in &config.services {
@@ -79,7 +81,11 @@ impl Daemon {
             };
             router = merged?;
         }
-        let (router, command_limits) = CommandLimits::around(router, &config.commands)?;
+        let (mut router, command_limits) = CommandLimits::around(router, &config.commands)?;
+        if config.traces.is_on() {
+            // Outside of the limits: a call that they refuse has a span, too.
+            router = router.traced();
+        }
         let mut builder =
             Server::builder().config(config.limits.clone()).workers(config.workers).router(router);
         builder = builder.admin(config.admin.clone()).name("rpc-server", env!("CARGO_PKG_VERSION"));

@@ -55,7 +55,8 @@ fn open_span(request: &Request<'_>, names: &Names) -> (Span, Trace) {
         rpc.system = "ndjson",
         rpc.service = &*names.command.service,
         rpc.method = &*names.command.method,
-        rpc.cmdid = request.cmdid.number(),
+        // Signed, here and below: other numbers come to a collector as text.
+        rpc.cmdid = i64::from(request.cmdid.number()),
         rpc.code = Empty,
         network.peer.address = request.scope.peer().map(|peer| display(&peer.address)),
         trace = Empty,
@@ -95,7 +96,7 @@ fn close(span: Span, outcome: Outcome) -> Outcome {
             span.record("rpc.code", 0);
         }
         Err(status) => {
-            span.record("rpc.code", status.code().number());
+            span.record("rpc.code", i64::from(status.code().number()));
             if is_fault_of_server(status.code()) {
                 span.record("otel.status_code", "ERROR");
             }

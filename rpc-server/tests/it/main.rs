@@ -35,3 +35,5 @@ mod support;
 #[cfg(feature = "daemon")]
 mod tls;
 mod trace;
+#[cfg(all(feature = "daemon", feature = "otel"))]
+mod traces;
