@@ -21,6 +21,15 @@ const ENV_PREFIX: &str = "RPC_SERVER_";
 /// Set the config file itself, not a key of it.
 const ENV_CONFIG: &str = "RPC_SERVER_CONFIG";
 
+/// What a printed config begins with.
+const HEAD: &str = "\
+# Settings of the daemon `rpc-server`, as `rpc-server --print-config` prints them. A setting that is
+# left out has its default. Where no space follows the `#`, as in `#cmdid = 0`, a setting is not set.
+# Environment variables (`RPC_SERVER_LIMITS_FRAME_BYTES_MAX` is `limits.frame_bytes_max`) go over this
+# file, and flags over both.
+
+";
+
 /// In `listen`, the sockets that were handed over.
 pub(crate) const INHERITED: &str = "inherited";
 
@@ -68,6 +77,11 @@ pub struct DaemonConfig {
     /// Pages about the daemon over HTTP, for people, Prometheus and health checks. Whoever reaches the port
     /// may read them.
     pub admin: AdminConfig,
+    /// Traces of calls, sent to a collector of OpenTelemetry (OTLP over HTTP, JSON), in a daemon that is built
+    /// with the feature `otel`. Where the caller has decided whether its trace is sampled, that holds. Headers
+    /// for the collector and further attributes of the service are taken from the environment:
+    /// `OTEL_EXPORTER_OTLP_HEADERS`, `OTEL_RESOURCE_ATTRIBUTES`.
+    pub traces: TracesConfig,
 }
 
 impl Default for DaemonConfig {
@@ -77,11 +91,6 @@ impl Default for DaemonConfig {
             allow_plaintext: false,
             listeners: Vec::new(),
             tokens_file: PathBuf::new(),
-    /// Traces of calls, sent to a collector of OpenTelemetry (OTLP over HTTP, JSON), in a daemon that is built
-    /// with the feature `otel`. Where the caller has decided whether its trace is sampled, that holds. Headers
-    /// for the collector and further attributes of the service are taken from the environment:
-    /// `OTEL_EXPORTER_OTLP_HEADERS`, `OTEL_RESOURCE_ATTRIBUTES`.
-    pub traces: TracesConfig,
             grants: Vec::new(),
             workers: 0,
             data_dir: "rpc-data".into(),
@@ -92,6 +101,7 @@ impl Default for DaemonConfig {
             limits: Config::default(),
             log: LogSettings::default(),
             admin: AdminConfig::default(),
+            traces: TracesConfig::default(),
         }
     }
 }
@@ -101,7 +111,6 @@ impl Default for DaemonConfig {
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
     /// For people.
-            traces: TracesConfig::default(),
     Text,
     /// One JSON object a line.
     Json,
@@ -232,21 +241,35 @@ impl DaemonConfig {
         tracing_subscriber::EnvFilter::try_new(&self.log_level)
             .map_err(|error| format!("`log_level` is \"{}\": {error}", self.log_level))?;
         self.admin.check().map_err(|message| format!("[admin] {message}"))?;
+        self.traces.check().map_err(|message| format!("[traces] {message}"))?;
         if self.log.segment_bytes == 0 || self.log.queue_bytes_max == 0 {
             return Err("[log] `segment_bytes` and `queue_bytes_max` must be at least 1".into());
         }
         Ok(())
     }
 
-    /// The config as a TOML file that says what each key is for.
+    /// The config as a TOML file that says what each key is for. Of a list of tables that is empty, it has the
+    /// keys of one that is commented out.
     pub fn to_commented_toml(&self) -> String {
         let schema = schema();
-        self.traces.check().map_err(|message| format!("[traces] {message}"))?;
         let table = Table::try_from(self).expect("a config is a TOML table");
-        let mut out = String::new();
-        let (sections, plain): (Vec<_>, Vec<_>) = table.iter().partition(|(_, value)| value.is_table());
+        let mut out = String::from(HEAD);
+        let (sections, others): (Vec<_>, Vec<_>) = table.iter().partition(|(_, value)| value.is_table());
+        let (lists, plain): (Vec<_>, Vec<_>) =
+            others.into_iter().partition(|(key, _)| list_schema(&schema, key).is_object());
         for (key, value) in plain {
             push_key(&mut out, &schema["properties"][key], key, value);
+        }
+        for (list, items) in lists {
+            push_comment(&mut out, &schema["properties"][list]);
+            let properties = list_schema(&schema, list);
+            let items = items.as_array().expect("it is a list");
+            if items.is_empty() {
+                push_item(&mut out, list, properties, None);
+            }
+            for item in items {
+                push_item(&mut out, list, properties, item.as_table());
+            }
         }
         for (section, values) in sections {
             let properties = section_schema(&schema, section);
@@ -267,6 +290,11 @@ fn schema() -> Json {
 /// The properties of a section, behind the reference that the schema makes of it.
 fn section_schema<'s>(schema: &'s Json, section: &str) -> &'s Json {
     properties_behind(schema, &schema["properties"][section])
+}
+
+/// The properties of the tables of a list; null where it is no list of tables.
+fn list_schema<'s>(schema: &'s Json, list: &str) -> &'s Json {
+    properties_behind(schema, &schema["properties"][list]["items"])
 }
 
 /// The properties of the type that this refers to.
@@ -296,8 +324,8 @@ fn known_keys() -> Vec<String> {
 fn keys_of_lists() -> Vec<String> {
     let schema = schema();
     let mut keys = Vec::new();
-    for (list, of) in schema["properties"].as_object().into_iter().flatten() {
-        let inner = properties_behind(&schema, &of["items"]).as_object().into_iter().flatten();
+    for (list, _) in schema["properties"].as_object().into_iter().flatten() {
+        let inner = list_schema(&schema, list).as_object().into_iter().flatten();
         keys.extend(inner.map(|(inner, _)| format!("{list}.{inner}")));
     }
     keys
@@ -398,6 +426,23 @@ fn push_key(out: &mut String, schema: &Json, key: &str, value: &Value) {
     let _ = writeln!(out, "{key} = {value}\n");
 }
 
+/// One table of a list, or what it would have.
+fn push_item(out: &mut String, list: &str, properties: &Json, item: Option<&Table>) {
+    let off = if item.is_some() { "" } else { "#" };
+    let _ = writeln!(out, "{off}[[{list}]]\n");
+    for (key, schema) in properties.as_object().into_iter().flatten() {
+        if let Some(value) = item.and_then(|item| item.get(key)) {
+            push_key(out, schema, key, value);
+            continue;
+        }
+        push_comment(out, schema);
+        // None, which has no value in TOML, is a default as well.
+        let default =
+            Value::try_from(&schema["default"]).map(|value| format!(" {value}")).unwrap_or_default();
+        let _ = writeln!(out, "#{key} ={default}\n");
+    }
+}
+
 /// The field's own documentation, wrapped.
 fn push_comment(out: &mut String, schema: &Json) {
     let text = one_line(schema["description"].as_str().unwrap_or_default());
@@ -416,6 +461,8 @@ fn push_comment(out: &mut String, schema: &Json) {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     fn load(text: &str, env: &[(&str, &str)]) -> Result<DaemonConfig, String> {
@@ -439,11 +486,22 @@ mod tests {
         };
         let text = config.to_commented_toml();
         assert_eq!(load(&text, &[]).unwrap(), config);
-        for key in known_keys() {
-            let line = format!("\n{} = ", key.rsplit('.').next().unwrap());
-            let at = text.find(&line).unwrap_or_else(|| panic!("{key} is missing"));
-            assert!(text[..at].lines().last().unwrap().starts_with("# "), "{key} is not explained");
+        let (mut section, mut before, mut printed) = (String::new(), "", BTreeSet::new());
+        for line in text.lines() {
+            let bare = line.strip_prefix('#').unwrap_or(line);
+            if bare.starts_with('[') {
+                section = format!("{}.", bare.trim_matches(['[', ']']));
+            } else if let Some((key, _)) = bare.split_once(" =").filter(|_| !bare.starts_with(' ')) {
+                assert!(before.starts_with("# "), "{section}{key} is not explained");
+                printed.insert(format!("{section}{key}"));
+            }
+            before = line;
         }
+        let of_lists = keys_of_lists();
+        let is_list = |key: &String| of_lists.iter().any(|of_list| of_list.starts_with(&format!("{key}.")));
+        let known: BTreeSet<_> =
+            known_keys().into_iter().filter(|key| !is_list(key)).chain(of_lists.clone()).collect();
+        assert_eq!(printed, known);
     }
 
     #[test]
@@ -518,6 +576,10 @@ mod tests {
         let tls = "certificate_file = \"c\"\nkey_file = \"k\"\n";
         refused(&listener(&format!("{tls}client_certificates = \"required\"")), &[], "`client_ca_file` and");
         refused(&listener("require_authentication = true"), &[], "needs something to show");
+        refused("[traces]\nendpont = \"\"", &[], "did you mean `traces.endpoint`?");
+        refused("[traces]\nsampled_per_million = 0.5", &[], "line 2, column 23: invalid type");
+        let https = [("RPC_SERVER_TRACES_ENDPOINT", "https://collector")];
+        refused("", &https, "[traces] `endpoint`: \"https://collector\" must be the URL of a collector");
         refused(
             "",
             &[("RPC_SERVER_LIMIT_FRAME_BYTES_MAX", "1")],
@@ -529,7 +591,3 @@ mod tests {
         assert!(missing.unwrap_err().starts_with("/nowhere/x.toml: "));
     }
 }
-        refused("[traces]\nendpont = \"\"", &[], "did you mean `traces.endpoint`?");
-        refused("[traces]\nsampled_per_million = 0.5", &[], "line 2, column 23: invalid type");
-        let https = [("RPC_SERVER_TRACES_ENDPOINT", "https://collector")];
-        refused("", &https, "[traces] `endpoint`: \"https://collector\" must be the URL of a collector");

@@ -349,6 +349,18 @@ fn the_printed_settings_read_back_and_environment_and_flags_go_over_the_file() {
 }
 
 #[test]
+fn the_reference_of_all_settings_is_what_the_program_prints() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/rpc-server.toml");
+    let (printed, stdout, stderr) = output(&["--print-config"], &[]);
+    assert_eq!(printed.status.code(), Some(0), "{stderr}");
+    assert!(
+        fs::read_to_string(file).unwrap() == stdout,
+        "docs/rpc-server.toml is not what the program prints; renew it: \
+         cargo run -p rpc-server --features daemon --bin rpc-server -- --print-config >docs/rpc-server.toml"
+    );
+}
+
+#[test]
 fn a_second_daemon_on_one_data_directory_says_why_it_does_not_start() {
     let data = tempfile::tempdir().unwrap();
     let mut first = Running::start(data.path(), &[]);
