@@ -12,7 +12,7 @@ thread_local! {
     static KEPT: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Bytes of UTF-8 in a buffer that goes back to its thread's store when dropped.
+/// Bytes, of UTF-8 as a rule, in a buffer that goes back to its thread's store when dropped.
 #[derive(PartialEq, Eq)]
 pub(crate) struct Scratch(Vec<u8>);
 
@@ -24,9 +24,9 @@ impl Scratch {
         Self(kept.unwrap_or_default())
     }
 
-    pub(crate) fn of(text: &str) -> Self {
+    pub(crate) fn of(bytes: impl AsRef<[u8]>) -> Self {
         let mut scratch = Self::take();
-        scratch.0.extend_from_slice(text.as_bytes());
+        scratch.0.extend_from_slice(bytes.as_ref());
         scratch
     }
 
@@ -44,6 +44,7 @@ impl Scratch {
         &self.0
     }
 
+    /// Of a buffer that holds text.
     pub(crate) fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).expect("it was filled from a str, or with JSON")
     }
@@ -68,7 +69,7 @@ impl Drop for Scratch {
 
 impl Clone for Scratch {
     fn clone(&self) -> Self {
-        Self::of(self.as_str())
+        Self::of(self.as_bytes())
     }
 }
 
@@ -93,7 +94,7 @@ mod tests {
 
     #[test]
     fn a_large_buffer_is_not_kept() {
-        drop(Scratch::of(&"x".repeat(CAPACITY_KEPT_MAX + 1)));
+        drop(Scratch::of("x".repeat(CAPACITY_KEPT_MAX + 1)));
         assert!(Scratch::take().0.capacity() <= CAPACITY_KEPT_MAX);
     }
 }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Error};
 
 use super::ID_MAX;
 use super::cmdid::CmdId;
@@ -186,18 +186,17 @@ impl Glance<'_> {
 #[derive(Debug)]
 pub struct UsualReply<'a> {
     id: u64,
-    data: &'a str,
+    data: &'a [u8],
 }
 
 impl<'a> UsualReply<'a> {
     /// Looks at a line, without its line break. `None` says nothing but that the line is not usual.
     pub fn read(line: &'a [u8]) -> Option<Self> {
-        let text = std::str::from_utf8(line).ok()?;
         let mut glance = Glance(line.strip_suffix(b"}")?);
         glance.take(b"{").then_some(())?;
         let id = glance.integer_of(b"\"id\":", ID_MAX)??;
         glance.take(b"\"code\":0,\"data\":").then_some(())?;
-        Some(Self { id, data: &text[text.len() - 1 - glance.0.len()..text.len() - 1] })
+        Some(Self { id, data: glance.0 })
     }
 
     /// The call that it is for.
@@ -228,7 +227,7 @@ pub struct UnverifiedData(Scratch);
 
 impl fmt::Debug for UnverifiedData {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0.as_str())
+        self.0.as_bytes().escape_ascii().fmt(f)
     }
 }
 
@@ -238,7 +237,7 @@ impl UnverifiedData {
     /// # Errors
     /// The data do not fit, or the line is another one; [`settle`](Self::settle) tells.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
-        serde_json::from_str(self.0.as_str())
+        serde_json::from_str(std::str::from_utf8(self.0.as_bytes()).map_err(Error::custom)?)
     }
 
     /// What the general reader makes of the line: its data, and whether there is `more`.
@@ -246,8 +245,8 @@ impl UnverifiedData {
     /// # Errors
     /// The line is no reply.
     pub fn settle(self) -> Result<(Option<RawJson<'static>>, bool), BadReply> {
-        let line = ["{\"code\":0,\"data\":", self.0.as_str(), "}"].concat();
-        match FromServer::decode(line.as_bytes())? {
+        let line = [b"{\"code\":0,\"data\":", self.0.as_bytes(), b"}"].concat();
+        match FromServer::decode(&line)? {
             FromServer::Reply(reply) => Ok((reply.data.map(RawJson::into_owned), reply.more)),
             FromServer::Notice { .. } => unreachable!("the line has a code"),
         }
@@ -367,18 +366,24 @@ mod tests {
             (r#"{"id":7,"code":0}"#, false),
             (r#"{"id":7,"code":5,"data":1}"#, false),
             (r#"{"code":0,"data":1}"#, false),
-        ] {
-            let usual = UsualReply::read(line.as_bytes());
-            assert_eq!(usual.is_some(), is_usual, "{line}");
+        ]
+        .map(|(line, is_usual)| (line.as_bytes(), is_usual))
+        .into_iter()
+        .chain([
+            (&b"{\"id\":7,\"code\":0,\"data\":\"\xff\"}"[..], true),
+            (&b"{\"id\":7,\"code\":0,\"data\":{\"a\":\"\xc3\xa9\"},\"b\":\"\xc3\"}"[..], true),
+        ]) {
+            let usual = UsualReply::read(line);
+            assert_eq!(usual.is_some(), is_usual, "{}", line.escape_ascii());
             let Some(usual) = usual else { continue };
             let typed = usual.data().decode::<serde_json::Value>();
-            match (FromServer::decode(line.as_bytes()), usual.data().settle()) {
+            match (FromServer::decode(line), usual.data().settle()) {
                 (Ok(FromServer::Reply(general)), Ok((data, more))) => {
                     assert_eq!((general.id, &general.data, general.more), (Some(usual.id()), &data, more));
-                    assert_eq!(typed.is_ok(), !more && !line.ends_with("2}"));
+                    assert_eq!(typed.is_ok(), !more && !line.ends_with(b"2}"));
                 }
-                (Err(_), Err(_)) => assert!(typed.is_err(), "{line}"),
-                (general, settled) => panic!("{line}: {general:?} and {settled:?}"),
+                (Err(_), Err(_)) => assert!(typed.is_err(), "{}", line.escape_ascii()),
+                (general, settled) => panic!("{}: {general:?} and {settled:?}", line.escape_ascii()),
             }
         }
     }
