@@ -49,7 +49,6 @@ pub struct UsualRequest<'a> {
 impl<'a> UsualRequest<'a> {
     /// Looks at a line, without its line break. `None` says nothing but that the line is not usual.
     pub fn read(line: &'a [u8]) -> Option<Self> {
-        let text = std::str::from_utf8(line).ok()?;
         let mut glance = Glance(line.strip_suffix(b"}")?);
         glance.take(b"{").then_some(())?;
         let id = glance.integer_of(b"\"id\":", ID_MAX)?;
@@ -57,9 +56,8 @@ impl<'a> UsualRequest<'a> {
         let timestamp = glance.integer_of(b"\"timestamp\":", ID_MAX)?;
         let timeout_ms = glance.integer_of(b"\"timeout_ms\":", ID_MAX)?;
         glance.take(b"\"params\":").then_some(())?;
-        // JSON's white space and no other: `trim_ascii` would take a form feed away, which is an error.
-        let params =
-            text[text.len() - 1 - glance.0.len()..text.len() - 1].trim_matches([' ', '\t', '\r', '\n']);
+        // What stands before them has been compared with ASCII.
+        let params = std::str::from_utf8(trim(glance.0)).ok()?;
         // What is nested too deep has as many brackets that open, and as many that close.
         if params.len() >= 2 * DEPTH_MAX as usize {
             let brackets = memchr::memchr2_iter(b'{', b'[', params.as_bytes());
@@ -178,6 +176,14 @@ impl Glance<'_> {
         self.take(b" ");
         is_plain.then_some(Some(value))
     }
+}
+
+/// Without JSON's white space at either end; `trim_ascii` would take a form feed away, which is an error.
+fn trim(mut text: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t' | b'\r' | b'\n', rest @ ..] | [rest @ .., b' ' | b'\t' | b'\r' | b'\n'] = text {
+        text = rest;
+    }
+    text
 }
 
 /// A success that looks usual up to its data, which nobody has looked at yet.
