@@ -128,8 +128,7 @@ where
         let mut consumed = 0;
         let mut frames = 0;
         let mut output_at_look = self.output.len();
-        let read = memchr::memchr_iter(b'\n', bytes).count();
-        let frames_per_write = (read / 4).clamp(*FRAMES_PER_WRITE.start(), *FRAMES_PER_WRITE.end());
+        let mut frames_per_write = None;
         loop {
             if !self.phase.takes_requests() {
                 self.line_deadline = None;
@@ -170,6 +169,11 @@ where
                     if frames % FRAMES_PER_LOOK == 0 || is_much {
                         self.clock = Instant::now();
                     }
+                    // As many as they would be if all were as long as the first one: counting them costs more.
+                    let frames_per_write = *frames_per_write.get_or_insert_with(|| {
+                        let (least, most) = FRAMES_PER_WRITE.into_inner();
+                        (bytes.len() / length / 4).clamp(least, most)
+                    });
                     if frames % frames_per_write == 0 || is_much {
                         if self.poll_write(cx).is_err() {
                             self.enter(Phase::Closed, None);
