@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use futures::stream::Stream;
@@ -58,7 +59,7 @@ pub(crate) struct Terms {
     pub(crate) oneway: bool,
     pub(crate) credit: Option<u64>,
     /// The caller's own time limit, which a stream keeps too.
-    pub(crate) deadline: Option<Instant>,
+    pub(crate) timeout: Option<Duration>,
     pub(crate) received: Instant,
     /// When it began, of its own turn and with room: what its latency is to `adaptive_concurrency`.
     pub(crate) started: Instant,
@@ -77,8 +78,7 @@ impl Terms {
             place: Place::of(request.id, request.oneway),
             oneway: request.oneway,
             credit: request.credit,
-            // One that lies beyond what a clock can say is none.
-            deadline: request.timeout.and_then(|timeout| received.checked_add(timeout)),
+            timeout: request.timeout,
             received,
             started: received,
             command: Command::OTHER,
@@ -86,6 +86,11 @@ impl Terms {
             params_bytes: u32::try_from(params_bytes).unwrap_or(u32::MAX),
             trace: None,
         }
+    }
+
+    /// The end of the caller's time. One that lies beyond what a clock can say is none.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.received.checked_add(self.timeout?)
     }
 }
 
@@ -109,15 +114,6 @@ impl Call {
         cancellation: LazyCancellation,
     ) -> Self {
         Self { terms, future, _cancellation: cancellation }
-    }
-
-    pub(crate) fn terms(&self) -> &Terms {
-        &self.terms
-    }
-
-    /// Notes when it began, which is not when it was received.
-    pub(crate) fn started_at(&mut self, now: Instant) {
-        self.terms.started = now;
     }
 }
 
@@ -157,7 +153,7 @@ impl StreamCall {
             item_bytes_max,
             next: None,
             credit: terms.credit.map(|items| Arc::new(Credit::new(items))),
-            timeout: terms.deadline.map(|deadline| Box::pin(tokio::time::sleep_until(deadline))),
+            timeout: terms.deadline().map(|deadline| Box::pin(tokio::time::sleep_until(deadline))),
             has_ended: false,
         }
     }
@@ -172,9 +168,11 @@ impl StreamCall {
             return Poll::Ready(StreamStep::End(Err(status)));
         }
         if self.next.is_none() {
-            match ready!(self.poll_item(cx))
-                .map(|item| item.and_then(|i| check_length(i, self.item_bytes_max)))
-            {
+            match ready!(self.poll_item(cx)) {
+                Some(Ok(item)) if item.as_bytes().len() > self.item_bytes_max => {
+                    let status = too_long(&item, self.item_bytes_max);
+                    return Poll::Ready(StreamStep::End(Err(status)));
+                }
                 Some(Ok(item)) => self.next = Some(item),
                 Some(Err(status)) => return Poll::Ready(StreamStep::End(Err(status))),
                 None => return Poll::Ready(StreamStep::End(Ok(()))),
@@ -223,16 +221,13 @@ impl Stream for StreamCall {
     }
 }
 
-/// Refuses data over the reply limit.
-pub(crate) fn check_length(data: RawJson<'static>, limit: usize) -> Result<RawJson<'static>, Status> {
+/// What is said where data are over the reply limit.
+pub(crate) fn too_long(data: &RawJson<'_>, limit: usize) -> Status {
     let length = data.as_bytes().len();
-    if length <= limit {
-        return Ok(data);
-    }
     let message = format!(
         "the reply has {length} bytes and the limit `reply_bytes_max` is {limit}; ask for less at a time"
     );
-    Err(Status::resource_exhausted(message).with_source(Fault::TooLong))
+    Status::resource_exhausted(message).with_source(Fault::TooLong)
 }
 
 /// How many items a stream may still send.

@@ -1,11 +1,10 @@
 //! Calls under way, and their replies.
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures::StreamExt;
-use futures::future::{AbortHandle, Abortable};
+use futures::future::{AbortHandle, Abortable, BoxFuture};
 use rpc_core::frame::{Body, encode_failure, encode_item, encode_reply};
 use rpc_core::scope::{LazyCancellation, Scope};
 use rpc_core::{CmdId, Code, Outcome, Reply, Request, Status};
@@ -15,7 +14,7 @@ use tokio::time::Instant;
 use super::access_log::trace_of;
 use super::{Connection, ENVELOPE_BYTES, Handle, Ordered, Parked, Phase, Room, STREAM_OUTPUT_BYTES};
 use crate::builtin;
-use crate::call::{Call, Credit, Place, StreamCall, StreamStep, Terms, check_length, is_late};
+use crate::call::{Call, Credit, Place, StreamCall, StreamStep, Terms, is_late, too_long};
 use crate::layers::Fault;
 use crate::metrics::add;
 
@@ -56,17 +55,26 @@ where
             self.end(&terms, outcome);
             return;
         }
-        let call = self.call(request, terms);
-        self.poll_call(cx, call);
+        let cancellation = LazyCancellation::default();
+        let future = self.call(request, &mut terms, &cancellation);
+        self.poll_call(cx, &terms, future, cancellation);
     }
 
-    pub(super) fn poll_call(&mut self, cx: &mut Context<'_>, mut call: Call) {
-        match Pin::new(&mut call).poll(cx) {
-            Poll::Ready((terms, outcome)) => self.end(&terms, outcome),
+    /// Polls a call in place, and parks it where it is not ready.
+    pub(super) fn poll_call(
+        &mut self,
+        cx: &mut Context<'_>,
+        terms: &Terms,
+        mut future: BoxFuture<'static, Outcome>,
+        cancellation: LazyCancellation,
+    ) {
+        match future.as_mut().poll(cx) {
+            Poll::Ready(outcome) => self.end(terms, outcome),
             Poll::Pending => {
-                call.started_at(self.clock);
+                let terms = Terms { started: self.clock, ..*terms };
                 let (abort, registration) = AbortHandle::new_pair();
-                self.occupy(call.terms(), abort, None);
+                self.occupy(&terms, abort, None);
+                let call = Call::new(terms, future, cancellation);
                 self.park().calls.push(Abortable::new(call, registration));
             }
         }
@@ -87,13 +95,17 @@ where
         None
     }
 
-    pub(super) fn call(&self, request: Request<'_>, mut terms: Terms) -> Call {
-        let cancellation = LazyCancellation::default();
-        let deadline = request.scope.deadline;
-        let scope = Scope::new(&self.peer, deadline, &cancellation);
-        let (command, future) = self.shared.routes.dispatch(request.with_scope(scope));
+    /// The handler's future, and what the call is counted as.
+    pub(super) fn call<'a>(
+        &'a self,
+        mut request: Request<'a>,
+        terms: &mut Terms,
+        cancellation: &'a LazyCancellation,
+    ) -> BoxFuture<'static, Outcome> {
+        request.scope = Scope::new(&self.peer, request.scope.deadline, cancellation);
+        let (command, future) = self.shared.routes.dispatch(request);
         terms.command = command;
-        Call::new(terms, future, cancellation)
+        future
     }
 
     /// Notes that a call is not over: its id is taken, or its turn in the order.
@@ -172,10 +184,10 @@ where
     pub(super) fn end(&mut self, terms: &Terms, outcome: Outcome) {
         let id = terms.place.id();
         let limit = self.shared.config.reply_bytes_max;
-        let body = outcome.map(Reply::into_body).and_then(|body| match body {
-            Body::Data(data) => check_length(data, limit).map(Body::Data),
-            other => Ok(other),
-        });
+        let body = match outcome.map(Reply::into_body) {
+            Ok(Body::Data(data)) if data.as_bytes().len() > limit => Err(too_long(&data, limit)),
+            body => body,
+        };
         let code = body.as_ref().map_or_else(Status::code, |_| Code::OK);
         let mut data_bytes = 0;
         match body {
@@ -222,7 +234,7 @@ where
         match Fault::behind(status) {
             Some(Fault::Panicked) => add(&limits.handler_panics, 1),
             // Otherwise it was the caller's own time.
-            Some(Fault::TimeUp) if terms.deadline.is_none_or(|deadline| deadline > Instant::now()) => {
+            Some(Fault::TimeUp) if terms.deadline().is_none_or(|deadline| deadline > Instant::now()) => {
                 tracing::warn!(peer = %self.peer, cmdid = %terms.cmdid, "a handler was dropped at `handler_timeout_ms`");
                 add(&limits.handler_timeouts, 1);
             }

@@ -4,6 +4,7 @@ use std::mem;
 use std::task::Context;
 
 use rpc_core::frame::{BadFrame, BadFrameKind, UsualRequest, id_of_part};
+use rpc_core::scope::LazyCancellation;
 use rpc_core::{CmdId, Request, Status};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
@@ -53,14 +54,15 @@ where
         if is_late(&request, self.clock) {
             return false;
         }
-        let terms = Terms::of(&request, received, usual.params_bytes());
-        let call = self.call(request, terms);
+        let mut terms = Terms::of(&request, received, usual.params_bytes());
+        let cancellation = LazyCancellation::default();
+        let future = self.call(request, &mut terms, &cancellation);
         if !usual.is_sound() {
             return false;
         }
-        self.has_used_id |= call.terms().place.id().is_some();
+        self.has_used_id |= terms.place.id().is_some();
         self.count_good_frame();
-        self.poll_call(cx, call);
+        self.poll_call(cx, &terms, future, cancellation);
         true
     }
 

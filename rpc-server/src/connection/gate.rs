@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::{Connection, Phase};
 use crate::access::{Gate, TokenHash, Verdict, audit};
-use crate::call::{Call, Terms};
+use crate::call::Terms;
 use crate::metrics::add;
 
 /// The door of a connection: what passes now, and how it came to that.
@@ -90,7 +90,7 @@ where
                     tokio::time::sleep(after).await;
                     Err(status)
                 };
-                return self.poll_call(cx, Call::new(terms, wait.boxed(), LazyCancellation::default()));
+                return self.poll_call(cx, &terms, wait.boxed(), LazyCancellation::default());
             }
         };
         self.end(&terms, outcome);
