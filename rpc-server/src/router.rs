@@ -4,11 +4,10 @@ use std::any::type_name;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, ready};
 use std::marker::PhantomData;
 use std::panic::Location;
 
-use futures::future::BoxFuture;
 use rpc_core::{BoxService, CmdId, Descriptor, Layer, Outcome, Request, Service, Status};
 use tokio_util::task::TaskTracker;
 
@@ -43,6 +42,7 @@ pub struct Router<S = ()> {
 pub(crate) struct Routes {
     table: BTreeMap<CmdId, RouteEntry>,
     fallback: Option<BoxService>,
+    unknown: BoxService,
     /// What runs on though its callers are gone.
     pub(crate) detached: Vec<TaskTracker>,
 }
@@ -73,7 +73,8 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
     /// A router whose handlers may take [`State<S>`](crate::State).
     pub fn with_state(state: S) -> Self {
         let detached = vec![TaskTracker::new()];
-        Self { state, routes: Routes { table: BTreeMap::new(), fallback: None, detached } }
+        let unknown = BoxService::new(Unknown);
+        Self { state, routes: Routes { table: BTreeMap::new(), fallback: None, unknown, detached } }
     }
 
     /// Adds a command: an async function, or a [`Route`] that says more about it.
@@ -219,25 +220,31 @@ impl Routes {
         self.table.get(&cmdid).map_or(Command::OTHER, |entry| entry.command)
     }
 
-    /// Starts a call, and says what it is counted as.
-    pub(crate) fn dispatch(&self, request: Request<'_>) -> (Command, BoxFuture<'static, Outcome>) {
-        if let Some(entry) = self.table.get(&request.cmdid) {
-            return (entry.command, entry.service.call_boxed(request));
+    /// Who answers this command, and what its calls are counted as.
+    pub(crate) fn find(&self, cmdid: CmdId) -> (&BoxService, Command) {
+        match self.table.get(&cmdid) {
+            Some(entry) => (&entry.service, entry.command),
+            None => (self.fallback.as_ref().unwrap_or(&self.unknown), Command::OTHER),
         }
-        if let Some(fallback) = &self.fallback {
-            return (Command::OTHER, fallback.call_boxed(request));
-        }
+    }
+}
+
+/// Answers what nobody else is there for.
+struct Unknown;
+
+impl Service for Unknown {
+    fn call(&self, request: Request<'_>) -> impl Future<Output = Outcome> + Send + 'static {
         let status = Status::unimplemented(format!(
             "no command has cmdid {}; `describe` (cmdid 1) lists those that are there",
             request.cmdid
         ));
-        (Command::OTHER, Box::pin(async { Err(status) }))
+        ready(Err(status))
     }
 }
 
 impl<S: Clone + Send + Sync + 'static> Service for Router<S> {
     fn call(&self, request: Request<'_>) -> impl Future<Output = Outcome> + Send + 'static {
-        self.routes.dispatch(request).1
+        self.routes.find(request.cmdid).0.call_boxed(request)
     }
 }
 

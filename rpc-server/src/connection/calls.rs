@@ -103,9 +103,9 @@ where
         cancellation: &'a LazyCancellation,
     ) -> BoxFuture<'static, Outcome> {
         request.scope = Scope::new(&self.peer, request.scope.deadline, cancellation);
-        let (command, future) = self.shared.routes.dispatch(request);
+        let (service, command) = self.shared.routes.find(request.cmdid);
         terms.command = command;
-        future
+        service.call_boxed(request)
     }
 
     /// Notes that a call is not over: its id is taken, or its turn in the order.
