@@ -7,8 +7,13 @@ use super::raw::{RawJson, keep_on_one_line};
 use super::request::Request;
 use crate::status::Status;
 
+/// Room for a request without its params and metadata, whatever its numbers are.
+const REQUEST_BYTES: usize = 192;
+
 /// A request, with `id` in the place of its own.
 pub fn encode_request(out: &mut Vec<u8>, id: Option<u64>, request: &Request<'_>) {
+    // At once: a new connection's buffer would grow with every piece.
+    out.reserve(REQUEST_BYTES + request.params.as_bytes().len());
     push_id(out, id);
     out.extend_from_slice(b"\"cmdid\":");
     push_integer(out, request.cmdid.number());
