@@ -116,7 +116,7 @@ impl Client {
         let (address, config): (Arc<str>, _) = (Arc::from(name), Arc::new(config));
         let events = Events::default();
         let (connection, driver) =
-            Connection::new(io, Arc::clone(&address), Arc::clone(&config), events.clone());
+            Connection::new(io, None, Arc::clone(&address), Arc::clone(&config), events.clone());
         tokio::spawn(driver);
         let endpoint =
             Endpoint::connected(Arc::clone(&address), Arc::clone(&config), connection, events.clone());

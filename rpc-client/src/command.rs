@@ -364,11 +364,12 @@ impl<'c> Command<'c> {
         deadline: Instant,
     ) -> Result<Attempt, Error> {
         let at_once = poll_fn(|cx| {
-            let begun = self.request(params).map(|mut request| {
-                let attempt = self.begin_at_once(&mut request, now, deadline, cx.waker());
-                attempt.ok_or_else(|| Box::new(request))
-            });
-            Poll::Ready(begun)
+            Poll::Ready(self.request(params).map(|mut request| {
+                match self.begin_at_once(&mut request, now, deadline, cx.waker()) {
+                    Some(attempt) => Ok(attempt),
+                    None => Err(Box::new(request)),
+                }
+            }))
         });
         match at_once.await? {
             Ok(attempt) => Ok(attempt),

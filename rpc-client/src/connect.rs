@@ -3,17 +3,19 @@
 use std::fmt;
 use std::future::Future;
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::future::{BoxFuture, FutureExt};
 use socket2::{SockRef, TcpKeepalive};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::authenticate::{Refusal, Token, authenticate};
 use crate::config::Config;
-use crate::connection::{Connection, Loss};
+use crate::connection::{Connection, Loss, Settle};
 use crate::error::Cause;
 use crate::events::Events;
 
@@ -73,6 +75,12 @@ where
 /// # Errors
 /// Where the name is unknown, nobody answers, or an option cannot be set.
 pub async fn open_tcp(address: &str, config: &Config) -> io::Result<TcpStream> {
+    let stream = open_plain(address).await?;
+    watch(&stream, config)?;
+    Ok(stream)
+}
+
+async fn open_plain(address: &str) -> io::Result<TcpStream> {
     if !address.contains(':') {
         return Err(io::Error::new(
             io::ErrorKind::InvalidInput,
@@ -80,7 +88,8 @@ pub async fn open_tcp(address: &str, config: &Config) -> io::Result<TcpStream> {
         ));
     }
     let stream = TcpStream::connect(address).await?;
-    prepare(&stream, config)?;
+    // Requests leave at once.
+    stream.set_nodelay(true)?;
     Ok(stream)
 }
 
@@ -130,21 +139,26 @@ impl Connector {
         (parts, at_end): Parts<impl FnOnce(Loss) + Send + 'static>,
     ) -> io::Result<Arc<Connection>> {
         if let Way::Own(connect) = &self.way {
-            return Ok(run(connect.connect(address).await?, parts, at_end));
+            return Ok(run(connect.connect(address).await?, None, parts, at_end));
         }
         if let Some(path) = address.strip_prefix("unix:") {
-            return Ok(run(UnixStream::connect(path).await?, parts, at_end));
+            return Ok(run(UnixStream::connect(path).await?, None, parts, at_end));
         }
         let by_address = address.strip_prefix(TLS_PREFIX);
         if by_address.is_none() && config.tls.is_none() {
-            return Ok(run(open_tcp(address, config).await?, parts, at_end));
+            let settle: Settle<Tcp> = |Tcp(stream), config| {
+                if let Err(error) = watch(stream, config) {
+                    tracing::debug!(%error, "the system does not look after the connection");
+                }
+            };
+            return Ok(run(Tcp(open_plain(address).await?), Some(settle), parts, at_end));
         }
         let address = by_address.unwrap_or(address);
         #[cfg(feature = "tls")]
         {
             let stream = open_tcp(address, config).await?;
             let settings = config.tls.clone().unwrap_or_default();
-            Ok(run(self.tls.handshake(stream, address, &settings).await?, parts, at_end))
+            Ok(run(self.tls.handshake(stream, address, &settings).await?, None, parts, at_end))
         }
         #[cfg(not(feature = "tls"))]
         Err(io::Error::new(
@@ -163,20 +177,47 @@ impl fmt::Debug for Connector {
     }
 }
 
+/// A TCP stream that is dropped once it is over: that ends it, without one more call of the system's.
+struct Tcp(TcpStream);
+
+impl AsyncRead for Tcp {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Tcp {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
 fn run<IO: ByteStream>(
     stream: IO,
+    settle: Option<Settle<IO>>,
     (address, config, events): (Arc<str>, Arc<Config>, Events),
     at_end: impl FnOnce(Loss) + Send + 'static,
 ) -> Arc<Connection> {
-    let (connection, driver) = Connection::new(stream, address, config, events);
+    let (connection, driver) = Connection::new(stream, settle, address, config, events);
     tokio::spawn(async move { at_end(driver.await) });
     connection
 }
 
-/// Requests leave at once, and a server that has vanished is noticed.
-fn prepare(stream: &TcpStream, config: &Config) -> io::Result<()> {
+/// A server that has vanished is noticed.
+fn watch(stream: &TcpStream, config: &Config) -> io::Result<()> {
     let socket = SockRef::from(stream);
-    stream.set_nodelay(true)?;
     if config.keepalive_idle_ms > 0 {
         // The system counts in whole seconds, and refuses what lies outside of these bounds.
         let seconds = |ms: u64| Duration::from_secs(ms.div_ceil(1_000).clamp(1, 32_767));
@@ -193,4 +234,47 @@ fn prepare(stream: &TcpStream, config: &Config) -> io::Result<()> {
         )))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, TcpListener};
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use tokio::io::DuplexStream;
+
+    use super::*;
+    use crate::connection::SETTLED_AFTER;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_system_is_asked_once_and_only_where_a_connection_lasts() {
+        static ASKED: AtomicU32 = AtomicU32::new(0);
+        let settle: Settle<DuplexStream> = |_, _| drop(ASKED.fetch_add(1, Ordering::Relaxed));
+        for (age, asked) in [(SETTLED_AFTER / 2, 0), (SETTLED_AFTER * 2, 1)] {
+            let (near, _far) = tokio::io::duplex(64);
+            let (config, events) = (Arc::default(), Events::default());
+            let (connection, driver) = Connection::new(near, Some(settle), "test".into(), config, events);
+            let driver = tokio::spawn(driver);
+            tokio::time::sleep(age).await;
+            drop(connection);
+            driver.await.unwrap();
+            assert_eq!(ASKED.load(Ordering::Relaxed), asked, "{age:?}");
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn a_connection_that_is_watched_has_the_options_of_the_settings() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let plain = open_plain(&address).await.unwrap();
+        assert!(plain.nodelay().unwrap() && !SockRef::from(&plain).keepalive().unwrap());
+        let watched = open_tcp(&address, &Config::default()).await.unwrap();
+        let socket = SockRef::from(&watched);
+        assert!(watched.nodelay().unwrap() && socket.keepalive().unwrap());
+        let seconds = |n| Duration::from_secs(n);
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), seconds(10));
+        assert_eq!(socket.tcp_keepalive_interval().unwrap(), seconds(3));
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(seconds(10)));
+    }
 }

@@ -45,6 +45,13 @@ const READ_BYTES: usize = 64 * 1024;
 /// Room for the first reads: a connection for a few calls never needs more.
 const READ_BYTES_MIN: usize = 4 * 1024;
 
+/// How old a connection is when the system is asked to look after it, too: one that is opened for a few calls
+/// is over by then, and need not pay for that.
+pub(crate) const SETTLED_AFTER: Duration = Duration::from_secs(1);
+
+/// What is asked of the system for a connection that lasts.
+pub(crate) type Settle<IO> = fn(&IO, &Config);
+
 /// How long a stream may take to end, once everything is written and nobody waits for anything.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -160,6 +167,7 @@ impl Connection {
     /// Takes a byte stream into use and returns the handle and the driver, which somebody must run.
     pub(crate) fn new<IO>(
         io: IO,
+        settle: Option<Settle<IO>>,
         address: Arc<str>,
         config: Arc<Config>,
         events: Events,
@@ -195,7 +203,7 @@ impl Connection {
             room: Notify::new(),
         });
         shared.tell_of_connecting();
-        let mut driver = Driver::new(io, Arc::clone(&shared));
+        let mut driver = Driver::new(io, settle, Arc::clone(&shared));
         let run = async move {
             let ended = poll_fn(|cx| driver.poll(cx)).await;
             driver.finish(ended)
@@ -643,6 +651,8 @@ struct Driver<IO> {
     /// Why nothing can be written any more. What has been received is still delivered.
     write_error: Option<io::Error>,
     liveness: Liveness,
+    /// What is still to be asked of the system, and when.
+    settle: Option<(Settle<IO>, Instant)>,
     /// What had been sent when something was last known to be received.
     appended_when_heard: u64,
     pings: usize,
@@ -677,13 +687,15 @@ impl<IO> Driver<IO>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
-    fn new(io: IO, shared: Arc<Shared>) -> Self {
+    fn new(io: IO, settle: Option<Settle<IO>>, shared: Arc<Shared>) -> Self {
+        let now = Instant::now();
         Self {
             io,
             writing: Vec::new(),
             at: 0,
             lines: LineDecoder::new(shared.config.reply_bytes_max),
-            liveness: Liveness::new(&shared.config, Instant::now()),
+            liveness: Liveness::new(&shared.config, now),
+            settle: settle.map(|settle| (settle, now + SETTLED_AFTER)),
             appended_when_heard: 0,
             pings: 0,
             shared,
@@ -929,7 +941,9 @@ where
             let state = self.shared.lock();
             (state.next_deadline, state.is_watched(&self.shared.config, self.appended_when_heard))
         };
-        let Some(next) = earliest(deadline, self.liveness.next_look(is_watched)) else {
+        let settle_at = self.settle.map(|(_, at)| at);
+        let next = earliest(settle_at, earliest(deadline, self.liveness.next_look(is_watched)));
+        let Some(next) = next else {
             return Poll::Pending;
         };
         let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(next)));
@@ -940,6 +954,9 @@ where
         let now = Instant::now();
         if deadline.is_some_and(|deadline| deadline <= now) {
             self.expire(now);
+        }
+        if let Some((settle, _)) = self.settle.take_if(|(_, at)| *at <= now) {
+            settle(&self.io, &self.shared.config);
         }
         Poll::Ready(self.look(now, is_watched))
     }

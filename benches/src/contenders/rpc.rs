@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
-use rpc_client::{Client, Config};
+use rpc_client::{Client, Config, Mode};
 use rpc_core::Status;
 use rpc_server::{Params, Router, Server, State};
 
@@ -35,28 +35,25 @@ pub(crate) async fn serve(listen: SocketAddr, runtimes: usize, spin_us: u64) -> 
     Ok(())
 }
 
-/// Opens one client for each connection, or one for each call.
+/// Opens one client for each connection, or one whose calls each open their own.
 pub(crate) struct Rpc {
     /// Each call opens its own connection.
     pub(crate) is_short: bool,
     pub(crate) spin_us: u64,
 }
 
-/// A client, or what makes one.
-pub(crate) struct RpcCaller {
-    client: Client,
-    is_short: bool,
-}
+pub(crate) struct RpcCaller(Client);
 
 impl Connect for Rpc {
     type Caller = RpcCaller;
 
     async fn connect(&self, address: SocketAddr, callers: usize) -> Result<Vec<RpcCaller>> {
+        let config = Config { spin_us: self.spin_us, ..Config::default() };
         if self.is_short {
-            let client = Client::new(address.to_string());
-            return Ok((0..callers).map(|_| RpcCaller { client: client.clone(), is_short: true }).collect());
+            let client = Client::with_config(address.to_string(), Config { mode: Mode::Short, ..config });
+            return Ok((0..callers).map(|_| RpcCaller(client.clone())).collect());
         }
-        share(address, callers, Config { spin_us: self.spin_us, ..Config::default() }).await
+        share(address, callers, config).await
     }
 }
 
@@ -64,19 +61,16 @@ impl Connect for Rpc {
 pub(crate) async fn share(address: SocketAddr, callers: usize, config: Config) -> Result<Vec<RpcCaller>> {
     let client = Client::with_config(address.to_string(), config);
     client.connect().await?;
-    Ok((0..callers).map(|_| RpcCaller { client: client.clone(), is_short: false }).collect())
+    Ok((0..callers).map(|_| RpcCaller(client.clone())).collect())
 }
 
 impl Caller for RpcCaller {
     async fn log(&mut self, entry: &Entry) -> Result<Receipt> {
-        if self.is_short {
-            return Ok(Client::new(self.client.address()).call(LOG, entry).await?);
-        }
-        Ok(self.client.call(LOG, entry).await?)
+        Ok(self.0.call(LOG, entry).await?)
     }
 
     async fn slow(&mut self, time: Duration) -> Result<()> {
         let milliseconds = u64::try_from(time.as_millis())?;
-        Ok(self.client.call(SLOW, &milliseconds).await?)
+        Ok(self.0.call(SLOW, &milliseconds).await?)
     }
 }

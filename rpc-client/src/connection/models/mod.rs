@@ -54,7 +54,8 @@ impl Rig {
         };
         let (near, far) = pipe(48);
         let taken = near.taken();
-        let (connection, driver) = Connection::new(near, "model".into(), Arc::new(config), Events::default());
+        let (connection, driver) =
+            Connection::new(near, None, "model".into(), Arc::new(config), Events::default());
         let shared = Arc::clone(&connection.0);
         let (server, driver) = (spawn(serve(far, behaviour)), spawn(driver));
         Self { connection, shared, driver, server, taken }
