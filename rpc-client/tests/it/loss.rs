@@ -6,8 +6,9 @@ use rpc_client::{Client, Code, Config};
 use serde_json::json;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpListener;
+use tokio::time::timeout;
 
-use crate::support::{Peer, Seen, tcp};
+use crate::support::{PATIENCE, Peer, Seen, tcp};
 
 #[tokio::test]
 async fn nobody_listening_is_said_at_once_where_the_client_is_told_to() {
@@ -43,7 +44,8 @@ async fn calls_in_flight_when_the_connection_is_lost_may_have_run() {
         peer.send(&format!(r#"{{"id":{second},"code":0,"data":2}}"#)).await;
         drop(peer);
     };
-    let ((first, second), ()) = tokio::join!(calls, play);
+    let both = async { tokio::join!(calls, play) };
+    let ((first, second), ()) = timeout(PATIENCE, both).await.expect("they end with the connection");
     let error = first.unwrap_err();
     assert!(error.may_have_run() && error.was_sent() && !error.is_retryable(), "{error}");
     assert!(error.connection().is_some());

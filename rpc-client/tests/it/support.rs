@@ -11,6 +11,9 @@ use rpc_server::{Context, Params, Router, Server, ServerHandle, State};
 use serde::Deserialize;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream, ReadHalf, WriteHalf};
 
+/// Longer than every limit of a client: what has not come by then never comes.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+
 /// What the handlers of [`router`] count.
 #[derive(Clone, Default)]
 pub(crate) struct Seen {

@@ -247,14 +247,22 @@ async fn an_idle_connection_is_asked_to_go_and_one_with_a_call_in_flight_is_not(
     assert_eq!(last.elapsed().as_millis(), 5_000, "counted from the end of its call");
 }
 
+/// A thousand times so many lines are far more than a server takes that slows them down.
+const FLOOD: usize = 1_000;
+
 /// Floods with one line until the server ends its side; returns what it said last.
 async fn flood(client: &mut Client<tokio::io::DuplexStream>, line: &str) -> String {
     use tokio::io::AsyncWriteExt;
     let (read, mut write) = tokio::io::split(&mut client.io);
     let lines = line.repeat(1_000);
     let writes = async {
-        // It ends with the connection.
-        while write.write_all(lines.as_bytes()).await.is_ok() {}
+        for _ in 0..FLOOD {
+            // It ends with the connection.
+            if write.write_all(lines.as_bytes()).await.is_err() {
+                return;
+            }
+        }
+        panic!("the server has taken all of it: {line}");
     };
     let reads = async {
         let mut last = String::new();

@@ -18,7 +18,7 @@ const PIPE_BYTES: usize = 64 * 1024;
 
 /// Longer than every limit of a server: what has not come by then never comes. With paused time it
 /// passes at once.
-const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A server that serves what it is given, until it is told to drain.
 pub(crate) struct TestServer {

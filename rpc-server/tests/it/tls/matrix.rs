@@ -7,12 +7,13 @@ use rustls::{AlertDescription, CertificateError, Error as TlsError};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 use tokio_rustls::client::TlsStream;
 
 use super::authority::{Authority, Holds, Pair};
 use super::{HOST, TlsServer};
 use crate::logged::Logged;
-use crate::support::Client;
+use crate::support::{Client, PATIENCE};
 
 fn tls_error(error: &Error) -> &TlsError {
     error.get_ref().and_then(|inner| inner.downcast_ref()).unwrap_or_else(|| panic!("{error:?}"))
@@ -250,7 +251,7 @@ async fn a_handshake_that_takes_too_long_is_ended_and_others_go_on_meanwhile() {
     gets_in(&server, &ca, None).await;
     for stream in [&mut silent, &mut half] {
         let mut answer = Vec::new();
-        let read = stream.read_to_end(&mut answer).await;
+        let read = timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("the server ends it");
         assert!(read.is_ok_and(|n| n == 0) || answer.is_empty());
     }
     logged.line_with("not done within `handshake_timeout_ms` of 200 ms").await;
