@@ -61,6 +61,25 @@ async fn replies_are_found_however_the_bytes_are_cut() {
         }
     };
     assert_eq!(tokio::join!(call, play).0.unwrap(), "caf\u{e9}");
+    // The end of one line and the beginning of another in one piece, cut at each place.
+    for size in 1..=80 {
+        let (client, mut peer) = Peer::new(Config::default());
+        let calls = futures::future::join_all([0, 1, 2].iter().map(|n| client.call::<u64, u64>(100, n)));
+        let play = async {
+            let mut replies = Vec::new();
+            for _ in 0..3 {
+                let call = peer.line().await;
+                let reply = format!("{{\"id\":{},\"data\":{},\"code\":0}}\n", call["id"], call["params"]);
+                replies.extend_from_slice(reply.as_bytes());
+            }
+            for piece in replies.chunks(size) {
+                tokio::io::AsyncWriteExt::write_all(&mut peer.output, piece).await.unwrap();
+                tokio::task::yield_now().await;
+            }
+        };
+        let came = tokio::join!(calls, play).0;
+        assert_eq!(came.into_iter().map(Result::unwrap).collect::<Vec<_>>(), [0, 1, 2], "pieces of {size}");
+    }
 }
 
 #[tokio::test]

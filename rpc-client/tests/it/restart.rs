@@ -143,3 +143,24 @@ async fn no_call_is_lost_by_connections_that_retire() {
     assert!(stats.connections_retired >= 20, "{stats:?}");
     assert!(server.drain().await.is_clean);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_call_is_lost_while_two_servers_are_restarted_in_turn() {
+    let seen = Seen::default();
+    let config = Config { goaway_grace_ms: 50, ..Config::default() };
+    let places = [0, 1].map(|_| Place::new(seen.clone(), config.clone()));
+    let [mut first, mut second] = [places[0].start().await, places[1].start().await];
+    let load = Load::start(&[&places[0], &places[1]]);
+    for _ in 0..5 {
+        load.goes_on(300).await;
+        assert!(first.drain().await.is_clean);
+        first = places[0].start().await;
+        load.goes_on(300).await;
+        assert!(second.drain().await.is_clean);
+        second = places[1].start().await;
+    }
+    load.goes_on(300).await;
+    let counted = load.stop().await;
+    assert_eq!(seen.ran.load(Ordering::SeqCst), counted as u64, "each ran once");
+    assert!(first.drain().await.is_clean && second.drain().await.is_clean);
+}

@@ -301,6 +301,7 @@ async fn a_panic_is_code_13_without_its_text_and_frees_its_place() {
         let request =
             if id % 4 < 2 { call(id, PANIC, &params) } else { format!("{{\"cmdid\":{PANIC},{params}}}\n") };
         client.send(request).await;
+        settle().await;
         rig.gate.let_pass(usize::from(at == "later"));
         let reply = client.expect_code((id % 4 < 2).then_some(id), 13).await;
         assert!(!reply.to_string().contains("secret"), "{reply}");

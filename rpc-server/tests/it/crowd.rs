@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rpc_server::{Config, Server};
 use serde_json::Value;
@@ -151,7 +151,7 @@ fn without_descriptors_each_newcomer_is_told_so_and_the_old_connections_go_on() 
     let mut old = daemon.connect();
     assert_eq!(ask(&mut old, PING)["data"], 1);
     let mut held = Vec::new();
-    let mut told = 0_u64;
+    let (mut told, mut begun) = (0_u64, None);
     for _ in 0..100 {
         let mut stream = daemon.connect();
         let mut reply = String::new();
@@ -172,7 +172,11 @@ fn without_descriptors_each_newcomer_is_told_so_and_the_old_connections_go_on() 
         // Closed, without a reset that would take the line back.
         assert_eq!(stream.read_to_end(&mut rest).unwrap(), 0);
         told += 1;
+        begun.get_or_insert_with(Instant::now);
     }
+    // One after another, with a pause between them: there are other things to do.
+    let took = begun.expect("somebody is told").elapsed();
+    assert!(took >= Duration::from_millis(5 * (told - 1)), "{told} in {took:?}");
     assert!(held.len() > 20 && told > 20, "{} held and {told} told", held.len());
     let stats = ask(&mut old, "{\"cmdid\":3}");
     let limits = &stats["data"]["server"]["limits"];

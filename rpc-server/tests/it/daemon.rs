@@ -439,8 +439,11 @@ fn a_panic_is_logged_with_its_text_and_the_daemon_lives() {
     let mut daemon = Running::start(data.path(), &[]);
     let mut peer = daemon.connect();
     assert_eq!(peer.ask("{\"id\":1,\"cmdid\":10002}")["code"], 13);
-    let line = daemon.log_line("a secret of the handler");
-    assert!(line.contains("ERROR"), "{line}");
+    // Where the program was, and then which command it was.
+    for which in ["panicked at ", "a handler panicked cmdid=10002"] {
+        let line = daemon.log_line(which);
+        assert!(line.contains("ERROR") && line.contains("a secret of the handler"), "{line}");
+    }
     assert_eq!(peer.ask("{\"cmdid\":0,\"params\":1}")["data"], 1);
 }
 
