@@ -9,9 +9,9 @@ use futures::future::join_all;
 use rpc_client::{Client, Code, Config, ConnectionEvent};
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
-use crate::support::{Peer, Seen, pair, router};
+use crate::support::{PATIENCE, Peer, Seen, pair, router};
 
 /// Seconds until the client's connection is over, and why it is.
 async fn end_of(client: &Client) -> (f64, String) {
@@ -119,7 +119,9 @@ async fn a_client_reads_on_while_its_own_writing_waits() {
             output.write_all(reply.as_bytes()).await.unwrap();
         }
     };
-    assert!(tokio::join!(calls, play).0.into_iter().all(|reply| reply.unwrap() == 1));
+    let both = async { tokio::join!(calls, play) };
+    let (replies, ()) = timeout(PATIENCE, both).await.expect("neither side waits for the other");
+    assert!(replies.into_iter().all(|reply| reply.unwrap() == 1));
 }
 
 /// A stalled write that is nobody's fault.
