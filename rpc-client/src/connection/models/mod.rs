@@ -179,16 +179,40 @@ fn a_connection_that_is_lost_leaves_no_call_behind_and_says_what_has_not_run() {
             let _ = block_on(connection.flush());
             outcomes
         });
+        let taken = rig.taken.clone();
         let (loss, seen) = rig.end();
         let outcomes: Vec<_> = outcomes.into_iter().flatten().collect();
         assert_eq!(outcomes.iter().filter(|(_, outcome)| outcome.is_err()).count(), loss.calls);
         for (params, outcome) in outcomes {
             match outcome {
                 Ok(reply) => assert_eq!(reply, params),
-                Err(error) if error.may_have_run() => {}
+                Err(error) if error.may_have_run() => assert_ne!(taken.bytes(), 0, "nothing has left"),
                 Err(_) => assert!(!seen.calls.contains(&params), "{params} was read by the server"),
             }
         }
+    });
+}
+
+#[test]
+fn whoever_waits_for_room_or_for_a_flush_is_told_that_the_connection_is_lost() {
+    explore(|| {
+        let gone_after = Some(thread_rng().gen_range(0..4));
+        let rig = Rig::start(2, Behaviour { gone_after, ..Behaviour::default() });
+        // Of oneway calls none is in flight, whose end would make room.
+        in_threads(&rig, 3, |connection, number| {
+            let mut request = Request::new(ECHO, json(number));
+            request.oneway = true;
+            loop {
+                match connection.notify(&request, false) {
+                    Err(Refusal::Over) => return,
+                    Err(Refusal::Full) => block_on(connection.wait_for_room(false)),
+                    Ok(()) if number > 0 => {}
+                    Ok(()) if block_on(connection.flush()).is_err() => return,
+                    Ok(()) => {}
+                }
+            }
+        });
+        assert_eq!(rig.end().0.calls, 0);
     });
 }
 
