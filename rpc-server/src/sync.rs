@@ -3,12 +3,12 @@
 
 #[cfg(not(all(test, shuttle)))]
 pub(crate) use std::sync::{
-    Mutex, MutexGuard,
+    Mutex, MutexGuard, RwLock,
     atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize},
 };
 
 #[cfg(all(test, shuttle))]
 pub(crate) use shuttle::sync::{
-    Mutex, MutexGuard,
+    Mutex, MutexGuard, RwLock,
     atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize},
 };

@@ -7,8 +7,8 @@ mod stats;
 #[cfg(feature = "tls")]
 mod tokens;
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use rpc_core::{CmdId, Peer, Status};
@@ -16,6 +16,7 @@ use rpc_core::{CmdId, Peer, Status};
 use crate::config::Config;
 use crate::metrics::add;
 use crate::policy::Policy;
+use crate::sync::{AtomicU64, Mutex, RwLock};
 #[cfg(feature = "tls")]
 use crate::tls::ServerTls;
 

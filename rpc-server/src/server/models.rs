@@ -8,11 +8,11 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 use futures::future::{Either, select};
 use rpc_core::{RawJson, Request, Service, Status, service_fn};
-use shuttle::future::{block_on, spawn, yield_now};
+use shuttle::future::{JoinHandle, block_on, spawn, yield_now};
 use shuttle::rand::{Rng, thread_rng};
 use shuttle::scheduler::{PctScheduler, RandomScheduler};
 use shuttle::{Runner, thread};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, DuplexStream, duplex};
 
 use super::*;
 use crate::layers::{ConcurrencyLimit, RateLimit};
@@ -153,56 +153,81 @@ async fn work(State(inside): State<Arc<Inside>>) -> Result<u64, Status> {
     Ok(7)
 }
 
-/// A server without listeners, for so many calls at one time.
-fn server(inside: &Arc<Inside>, in_flight_max: usize) -> Server {
-    // The clock stands still: what is to come after some time comes at once.
-    let config = Config { in_flight_max, goaway_grace_ms: 0, ..Config::default() };
+/// The clock stands still: what is to come after some time comes at once.
+fn at_once() -> Config {
+    Config { goaway_grace_ms: 0, ..Config::default() }
+}
+
+/// A server without listeners.
+fn server(inside: &Arc<Inside>, config: Config) -> Server {
     let router = Router::with_state(Arc::clone(inside)).route(100, work).unwrap();
     block_on(Server::builder().router(router).config(config).bind()).unwrap()
 }
 
 /// Sends so many calls, and returns the codes of all that is answered before the server ends the connection.
 async fn call(mut end: DuplexStream, calls: u64) -> Vec<u64> {
-    let mut text = String::new();
     for id in 0..calls {
-        text.push_str(&format!("{{\"id\":{id},\"cmdid\":100}}\n"));
         some_turns(3).await;
-        if end.write_all(text.as_bytes()).await.is_err() {
+        let line = format!("{{\"id\":{id},\"cmdid\":100}}\n");
+        if end.write_all(line.as_bytes()).await.is_err() {
             break;
         }
-        text.clear();
     }
+    let mut text = String::new();
     let _ = end.read_to_string(&mut text).await;
     let mut codes = vec![None; usize::try_from(calls).unwrap()];
-    for line in text.lines() {
+    let mut is_to_go = false;
+    // One that is cut may end within a line.
+    for line in text.split_inclusive('\n').filter(|line| line.ends_with('\n')) {
         let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        is_to_go |= line["event"] == "goaway";
         if let Some(id) = line["id"].as_u64() {
-            let before = codes[usize::try_from(id).unwrap()].replace(line["code"].as_u64().unwrap());
+            let code = line["code"].as_u64().unwrap();
+            assert_eq!(line["rejected"] == true, code != 0, "{line}");
+            assert!(code != 14 || is_to_go, "it is turned away before it knows that it is to go");
+            let before = codes[usize::try_from(id).unwrap()].replace(code);
             assert_eq!(before, None, "a call is answered once");
         }
     }
     codes.into_iter().flatten().collect()
 }
 
+/// A connection, and two calls on it.
+fn client(server: &ServerHandle) -> JoinHandle<Vec<u64>> {
+    let (near, far) = duplex(256);
+    spawn(server.serve_connection(near, "model"));
+    spawn(call(far, 2))
+}
+
+#[test]
+fn at_the_drain_timeout_nothing_is_left_of_what_is_not_done() {
+    explore(|| {
+        let inside = Arc::<Inside>::default();
+        let server = server(&inside, Config { drain_timeout_ms: 0, ..at_once() });
+        let handle = server.handle();
+        let clients = [(); 2].map(|()| client(&handle));
+        let drained = block_on(server.serve(some_turns(12))).unwrap();
+        assert_eq!(drained.is_clean, drained.dropped == 0, "{drained:?}");
+        assert_is_left_empty(&handle, &inside);
+        let replies: Vec<u64> = clients.into_iter().flat_map(|client| block_on(client).unwrap()).collect();
+        assert!(replies.iter().all(|code| [0, 14].contains(code)), "{replies:?}");
+    });
+}
+
 #[test]
 fn a_drain_answers_what_has_run_and_ends_with_nothing_left() {
     explore(|| {
         let inside = Arc::<Inside>::default();
-        let server = server(&inside, 100);
+        let server = server(&inside, at_once());
         let handle = server.handle();
-        let clients: Vec<_> = (0..2)
-            .map(|_| {
-                let (near, far) = duplex(256);
-                spawn(handle.serve_connection(near, "model"));
-                spawn(call(far, 2))
-            })
-            .collect();
+        let clients = [(); 2].map(|()| client(&handle));
         let drained = block_on(server.serve(some_turns(12))).unwrap();
         assert!(drained.is_clean && drained.dropped == 0);
         let replies: Vec<u64> = clients.into_iter().flat_map(|client| block_on(client).unwrap()).collect();
         let done = replies.iter().filter(|code| **code == 0).count();
         assert!(replies.iter().all(|code| [0, 14].contains(code)), "{replies:?}");
         assert_eq!(done, inside.ended.load(SeqCst), "what has run is answered, and nothing else");
+        assert_eq!(replies.len() as u64, handle.stats().requests, "what was read is answered");
         assert_is_left_empty(&handle, &inside);
     });
 }
@@ -211,7 +236,7 @@ fn a_drain_answers_what_has_run_and_ends_with_nothing_left() {
 fn calls_in_flight_on_all_connections_are_shed_by_count_and_none_stays_in_the_count() {
     explore(|| {
         let inside = Arc::<Inside>::default();
-        let server = server(&inside, 2);
+        let server = server(&inside, Config { in_flight_max: 2, ..at_once() });
         let handle = server.handle();
         let clients: Vec<_> = (0..3)
             .map(|number| {
@@ -239,6 +264,31 @@ fn calls_in_flight_on_all_connections_are_shed_by_count_and_none_stays_in_the_co
             block_on(connection).unwrap();
         }
         assert_is_left_empty(&handle, &inside);
+    });
+}
+
+#[test]
+fn grants_that_change_hold_for_whatever_comes_after() {
+    explore(|| {
+        let inside = Arc::<Inside>::default();
+        let handle = server(&inside, at_once()).handle();
+        let (near, far) = duplex(256);
+        let connection = spawn(handle.serve_connection(near, "model"));
+        let mut client = BufReader::new(far);
+        let mut ask = async |id: u64| {
+            let mut line = format!("{{\"id\":{id},\"cmdid\":100}}\n");
+            client.write_all(line.as_bytes()).await.unwrap();
+            line.clear();
+            client.read_line(&mut line).await.unwrap();
+            serde_json::from_str::<serde_json::Value>(&line).unwrap()["code"].as_u64().unwrap()
+        };
+        let elsewhere = handle.clone();
+        let change = thread::spawn(move || elsewhere.set_grants(Some(Grants::new())));
+        assert!([0, 7].contains(&block_on(ask(1))));
+        change.join().unwrap();
+        assert_eq!(block_on(ask(2)), 7);
+        drop(client);
+        block_on(connection).unwrap();
     });
 }
 
