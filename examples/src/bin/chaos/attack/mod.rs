@@ -107,8 +107,9 @@ pub(crate) struct Attack {
 impl Attack {
     /// Starts one, and waits until its peers are there. It is nice to others: a real one has a machine of its own.
     pub(crate) fn start(name: &str, address: &str) -> Outcome<Self> {
-        let mut command = Command::new("nice");
-        command.args(["-n", "10"]).arg(std::env::current_exe()?).args(["attack", name, address]);
+        // They have machines of their own: here they get what nobody else wants of this one's cores.
+        let mut command = Command::new("chrt");
+        command.args(["--idle", "0"]).arg(std::env::current_exe()?).args(["attack", name, address]);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let mut out = BufReader::new(child.stdout.take().expect("it is piped"));
         let mut line = String::new();

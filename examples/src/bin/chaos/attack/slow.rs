@@ -12,11 +12,14 @@ use crate::Outcome;
 
 /// Connections that send a frame a byte a second, and begin again when they are closed.
 pub(super) async fn drip(address: &Arc<str>, seen: &Arc<Seen>, count: usize) -> Outcome<()> {
-    for _ in 0..count {
+    for number in 0..count {
         // One after another: that many at once is another row.
         let first = TcpStream::connect(&**address).await?;
+        // Each has its own time: they do not know of each other.
+        let phase = Duration::from_secs(1) * u32::try_from(number)? / u32::try_from(count)?;
         let (address, seen) = (Arc::clone(address), Arc::clone(seen));
         tokio::spawn(async move {
+            sleep(phase).await;
             let mut stream = Some(first);
             while let Ok(mut stream) = match stream.take() {
                 Some(stream) => Ok(stream),
