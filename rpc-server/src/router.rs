@@ -369,7 +369,8 @@ impl<F, Args> Route<Blocking<F>, Args> {
     ///
     /// More calls wait for their turn, and are not run where they are cancelled or their time is up before. One
     /// that has begun cannot be stopped: its caller gets code 1 or 4 at its time, the function goes on to its end,
-    /// and a drain waits for it.
+    /// and a drain waits for it within its limit. A runtime of the program's own waits longer when it is dropped:
+    /// `Runtime::shutdown_timeout` ends it with a function that hangs.
     ///
     /// ```
     /// use rpc_core::Status;

@@ -77,7 +77,8 @@ impl Workers {
                         live.cancelled().await;
                     }
                 });
-                drop(runtime);
+                // A function that blocks may never end: the drain has waited for it as long as it may.
+                runtime.shutdown_background();
                 drop(alive);
             };
             thread::Builder::new().name(format!("rpc-worker-{number}")).spawn(run)?;

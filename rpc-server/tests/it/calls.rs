@@ -4,15 +4,16 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use rpc_server::{Config, Context, Params, Reply, Route, Router, State, Status};
+use rpc_server::{Config, Context, Params, Reply, Route, Router, Server, State, Status};
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::rig::{ECHO, FILL, HOLD, HOLD_DETACHED, HOLD_SPAWNED, PANIC, Rig, SLEEP, filled};
-use crate::support::{Probe, TestServer, call, settle};
+use crate::support::{Client, PATIENCE, Probe, TestServer, call, settle};
 
 #[tokio::test(start_paused = true)]
 async fn a_handler_past_the_servers_limit_is_dropped_and_its_code_is_4() {
@@ -132,22 +133,29 @@ fn block(State(blocks): State<Blocks>, Params(n): Params<u64>) -> Result<u64, St
     let running = blocks.probe.enter();
     let _ = blocks.begun.send(n);
     // In the thread of the connection the word would never come.
-    let word = blocks.word.lock().unwrap().recv_timeout(Duration::from_secs(10));
+    let word = blocks.word.lock().unwrap().recv_timeout(PATIENCE);
     word.map_err(|_| Status::internal("nobody says a word"))?;
     running.finish();
     Ok(n)
 }
 
-/// A server of one thread whose command 100 blocks, `calls` of it at one time; what they begin, and the word.
-async fn blocking(
-    calls: usize,
-) -> (TestServer, Probe, mpsc::UnboundedReceiver<u64>, std::sync::mpsc::Sender<()>) {
+type Begins = mpsc::UnboundedReceiver<u64>;
+type Word = std::sync::mpsc::Sender<()>;
+
+/// A router whose command 100 blocks, `calls` of it at one time; what they begin, and the word.
+fn blocking_router(calls: usize) -> (Router<Blocks>, Probe, Begins, Word) {
     let (say, word) = std::sync::mpsc::channel();
     let (begun, begins) = mpsc::unbounded_channel();
     let blocks = Blocks { probe: Probe::default(), begun, word: Arc::new(Mutex::new(word)) };
     let probe = blocks.probe.clone();
     let router = Router::with_state(blocks).route(100, Route::blocking_at_most(calls, block)).unwrap();
     assert_eq!(router.descriptors()[0].method, "block", "and not that of what it is wrapped in");
+    (router, probe, begins, say)
+}
+
+/// A server of one thread with that.
+async fn blocking(calls: usize) -> (TestServer, Probe, Begins, Word) {
+    let (router, probe, begins, say) = blocking_router(calls);
     (TestServer::start(router).await, probe, begins, say)
 }
 
@@ -191,6 +199,23 @@ async fn a_blocking_function_that_has_begun_goes_on_and_one_that_waits_is_not_ru
         (1, 1),
         "the drain has waited for the one that had begun"
     );
+}
+
+#[tokio::test]
+async fn a_blocking_function_that_hangs_in_a_thread_of_the_workers_does_not_hold_up_the_end() {
+    let (router, probe, mut begins, say) = blocking_router(1);
+    let config = Config { drain_timeout_ms: 1, ..Config::default() };
+    let builder = Server::builder().listen("127.0.0.1:0").workers(1).config(config).router(router);
+    let server = builder.bind().await.unwrap();
+    let address = server.addresses()[0].tcp().unwrap();
+    let mut server = TestServer::of(server);
+    let mut client = Client::new(TcpStream::connect(address).await.unwrap());
+    client.send(call(1, 100, "\"params\":1")).await;
+    assert_eq!(begins.recv().await, Some(1));
+    server.begin_to_drain();
+    assert!(!server.drained().await.is_clean);
+    assert_eq!(probe.finished(), 0);
+    say.send(()).unwrap();
 }
 
 /// Reports the moment in which its caller is gone.
