@@ -26,6 +26,8 @@ use crate::builtin;
 use crate::config::Config;
 use crate::connection;
 use crate::listener::{BoundAddress, InheritedListener, Listener};
+#[cfg(feature = "tls")]
+use crate::metrics::add;
 use crate::metrics::{Metrics, ServerStats};
 use crate::pace::Pace;
 use crate::policy::{ListenOptions, Policy};
@@ -319,19 +321,26 @@ impl ServerHandle {
         })
     }
 
-    /// Says one line and closes; under TLS where the listener has it, for its peers can read nothing else. The
-    /// handshake has as much time as the line.
+    /// Says one line and closes, within the time; under TLS where the listener has it, for its peers can read
+    /// nothing else. While many who may come in are at their handshakes, nobody else has one.
     pub(crate) async fn turn_away<IO>(&self, io: IO, peer: &str, line: &[u8], linger: Duration)
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
         #[cfg(feature = "tls")]
         if let Some(tls) = &self.policy.tls {
-            let peer = self.peer(peer);
-            let handshake = crate::tls::accept(tls, io, &peer, &self.policy, &self.shared);
-            if let Ok(Some(stream)) = tokio::time::timeout(linger, handshake).await {
-                refusal::tell(stream, line, linger).await;
+            if self.shared.handshakes.available_permits() <= self.shared.config.handshakes_max / 2 {
+                add(&self.shared.metrics.limits.refusals_unsaid, 1);
+                return;
             }
+            let peer = self.peer(peer);
+            let told = async {
+                if let Some(stream) = crate::tls::accept(tls, io, &peer, &self.policy, &self.shared).await {
+                    refusal::tell(stream, line, linger).await;
+                }
+            };
+            // Whoever is slower is not told.
+            let _ = tokio::time::timeout(linger, told).await;
             return;
         }
         #[cfg(not(feature = "tls"))]
@@ -347,7 +356,7 @@ impl ServerHandle {
 
     /// How long a runtime of the server has been stuck.
     #[cfg(feature = "daemon")]
-    pub(crate) fn silent_for(&self) -> std::time::Duration {
+    pub(crate) fn silent_for(&self) -> Duration {
         self.shared.metrics.pulse.overdue()
     }
 
