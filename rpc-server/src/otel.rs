@@ -18,6 +18,9 @@ use tracing_subscriber::registry::LookupSpan;
 use crate::config::PER_MILLION_MAX;
 use crate::traces::TracesConfig;
 
+/// Spans of one batch.
+const BATCH_MAX: usize = 512;
+
 /// Sends spans to a collector in the background: in batches, from a thread of its own, and drops what
 /// the collector is too slow for. Spans still waiting are sent by [`shutdown`](Self::shutdown).
 ///
@@ -62,6 +65,7 @@ impl Exporter {
             .map_err(|error| OtelError(format!("cannot send traces to `{endpoint}`: {error}")))?;
         let batches = BatchConfigBuilder::default()
             .with_max_queue_size(config.queue_max)
+            .with_max_export_batch_size(config.queue_max.min(BATCH_MAX))
             .with_scheduled_delay(Duration::from_millis(config.interval_ms));
         let reported = Reported { exporter, endpoint, is_failing: AtomicBool::new(false) };
         let ratio = f64::from(config.sampled_per_million) / f64::from(PER_MILLION_MAX);

@@ -4,11 +4,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::PER_MILLION_MAX;
 
+/// The most that `queue_max` may be.
+const QUEUE_MAX: usize = 1_000_000;
+
 /// Traces of calls, sent to a collector of OpenTelemetry by OTLP over HTTP, with JSON bodies.
 ///
 /// Where the caller has decided whether its trace is sampled (`traceparent`), that holds.
-/// `OTEL_EXPORTER_OTLP_HEADERS` and `OTEL_RESOURCE_ATTRIBUTES` are taken from the environment; for all else
-/// these settings stand.
+/// Where the environment has them, `OTEL_EXPORTER_OTLP_HEADERS` and `OTEL_RESOURCE_ATTRIBUTES` are added; a
+/// compression that it asks for is refused.
 ///
 /// ```
 /// use rpc_server::TracesConfig;
@@ -70,6 +73,12 @@ impl TracesConfig {
         ];
         if let Some((name, _)) = at_least_one.iter().find(|(_, value)| *value == 0) {
             return Err(format!("`{name}` is 0 and must be at least 1"));
+        }
+        if self.queue_max > QUEUE_MAX {
+            return Err(format!(
+                "`queue_max` ({}) must be at most {QUEUE_MAX}: memory for all of them is taken at the start",
+                self.queue_max
+            ));
         }
         if service_name.is_empty() {
             return Err("`service_name` is empty and must be a name, as \"rpc-server\"".into());

@@ -81,10 +81,6 @@ fn main() -> ExitCode {
         print!("{}", config.to_commented_toml());
         return ExitCode::SUCCESS;
     }
-    if arguments.check_config {
-        println!("the settings are right");
-        return ExitCode::SUCCESS;
-    }
     let traces = match Traces::of(&config) {
         Ok(traces) => traces,
         Err(message) => {
@@ -92,6 +88,10 @@ fn main() -> ExitCode {
             return ExitCode::from(EXIT_USAGE);
         }
     };
+    if arguments.check_config {
+        println!("the settings are right");
+        return ExitCode::SUCCESS;
+    }
     let set_log_level = start_logging(&config, &traces);
     let exit = match run(&config, load, set_log_level) {
         Ok(()) => ExitCode::SUCCESS,

@@ -209,7 +209,7 @@ fn a_collector_that_never_answers_keeps_no_call_and_no_stop_waiting() {
 fn spans_that_do_not_fit_into_the_queue_are_dropped_and_the_log_says_so() {
     let (place, silent) = (Place::new(), TcpListener::bind("127.0.0.1:0").unwrap());
     let endpoint = format!("http://{}", silent.local_addr().unwrap());
-    let rest = "interval_ms = 600000\ntimeout_ms = 200\nqueue_max = 5";
+    let rest = "interval_ms = 600000\ntimeout_ms = 600000\nqueue_max = 5";
     let config = config(&endpoint, rest).replace("trace=off", "trace=off,opentelemetry_sdk=warn");
     let mut daemon = place.start(&config, &ENV);
     let mut peer = Peer::connect(&daemon.address());
