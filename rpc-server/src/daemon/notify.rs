@@ -32,7 +32,7 @@ pub async fn keep_watchdog(server: ServerHandle) {
     let mut ticks = tokio::time::interval((limit / 2).max(Duration::from_millis(1)));
     loop {
         ticks.tick().await;
-        if server.silent_for() < limit {
+        if server.silent_for() < limit / 2 {
             tell(&[NotifyState::Watchdog]);
         }
     }
