@@ -148,7 +148,7 @@ impl Connector {
         if by_address.is_none() && config.tls.is_none() {
             let settle: Settle<Tcp> = |Tcp(stream), config| {
                 if let Err(error) = watch(stream, config) {
-                    tracing::debug!(%error, "the system does not look after the connection");
+                    tracing::warn!(%error, "keepalive and user timeout could not be set: a server that vanishes is found by pings alone");
                 }
             };
             return Ok(run(Tcp(open_plain(address).await?), Some(settle), parts, at_end));

@@ -170,9 +170,12 @@ async fn a_full_server_says_so_under_tls_and_who_was_turned_away_comes_back() {
     assert_eq!(handle.stats().limits.connections_over_max, 1);
 
     drop(first);
-    while handle.stats().connections_open > 0 {
-        tokio::task::yield_now().await;
-    }
+    let is_over = async {
+        while handle.stats().connections_open > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(120), is_over).await.expect("the first one's connection ends");
     assert_eq!(second.call::<_, Value>(100, &()).await.unwrap(), Value::Null);
     let stats = handle.stats();
     assert_eq!((stats.limits.connections_over_max, stats.connections_accepted), (1, 3), "it was not stormed");
