@@ -105,7 +105,7 @@ pub(crate) struct Attack {
 }
 
 impl Attack {
-    /// Starts one, and waits until its peers are there. It is nice to others: a real one has a machine of its own.
+    /// Starts one, and waits until its peers are there.
     pub(crate) fn start(name: &str, address: &str) -> Outcome<Self> {
         // They have machines of their own: here they get what nobody else wants of this one's cores.
         let mut command = Command::new("chrt");
