@@ -215,11 +215,6 @@ impl Routes {
         }
     }
 
-    /// What calls of this command are counted as.
-    pub(crate) fn command(&self, cmdid: CmdId) -> Command {
-        self.table.get(&cmdid).map_or(Command::OTHER, |entry| entry.command)
-    }
-
     /// Who answers this command, and what its calls are counted as.
     pub(crate) fn find(&self, cmdid: CmdId) -> (&BoxService, Command) {
         match self.table.get(&cmdid) {

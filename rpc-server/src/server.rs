@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::FutureExt;
-use rpc_core::Peer;
+use rpc_core::{CmdId, Peer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -28,7 +28,7 @@ use crate::connection;
 use crate::listener::{BoundAddress, InheritedListener, Listener};
 #[cfg(feature = "tls")]
 use crate::metrics::add;
-use crate::metrics::{Metrics, ServerStats};
+use crate::metrics::{Command, Metrics, ServerStats};
 use crate::pace::Pace;
 use crate::policy::{ListenOptions, Policy};
 use crate::refusal;
@@ -69,6 +69,11 @@ impl Shared {
         let mut stats = self.metrics.snapshot(self.access.stats());
         stats.limits.in_flight_limit = self.admission.limit();
         stats
+    }
+
+    /// What calls of this command are counted as.
+    pub(crate) fn command(&self, cmdid: CmdId) -> Command {
+        if cmdid.is_built_in() { builtin::command(cmdid) } else { self.routes.find(cmdid).1 }
     }
 
     /// Whether a connection of this peer is answered with the pages when it asks for them.

@@ -7,7 +7,6 @@ use tokio::time::Instant;
 
 use super::Connection;
 use crate::access::audit::Escaped;
-use crate::builtin;
 use crate::call::{Terms, TraceId};
 use crate::config::{Config, PER_MILLION_MAX};
 
@@ -66,11 +65,7 @@ where
 
     fn write_access(&self, terms: &Terms, code: Code, data_bytes: usize) {
         // Names are looked up here, and not kept with each call.
-        let command = match terms.cmdid.is_built_in() {
-            true => builtin::command(terms.cmdid),
-            false => self.shared.routes.command(terms.cmdid),
-        };
-        let name = &self.shared.metrics.commands[command.index()];
+        let name = &self.shared.metrics.commands[self.shared.command(terms.cmdid).index()];
         // Without a cmdid of its own it stands for commands that there are not.
         let is_known = name.cmdid.is_some();
         let latency = Instant::now().saturating_duration_since(terms.received);

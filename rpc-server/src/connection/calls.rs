@@ -48,10 +48,8 @@ where
             return;
         }
         if let Some(outcome) = self.outcome_without_handler(&request) {
-            if !request.cmdid.is_built_in() {
-                // No handler was looked for; the call is one of this command all the same.
-                terms.command = self.shared.routes.command(request.cmdid);
-            }
+            // No handler was looked for; the call is one of this command all the same.
+            terms.command = self.shared.command(request.cmdid);
             self.end(&terms, outcome);
             return;
         }
