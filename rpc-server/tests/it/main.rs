@@ -7,6 +7,7 @@ mod access_log;
 #[cfg(feature = "admin")]
 mod admin;
 mod bad_inputs;
+mod blocking;
 mod calls;
 #[cfg(feature = "daemon")]
 mod conformance;

@@ -1,0 +1,106 @@
+//! Plain functions that block: in threads of their own, so many at one time.
+
+use std::sync::{Arc, Mutex};
+
+use rpc_server::{Config, Params, Route, Router, Server, State, Status};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+
+use crate::support::{Client, PATIENCE, Probe, TestServer, call};
+
+/// What a function that blocks needs: it says when it begins, and then waits for a word.
+#[derive(Clone)]
+struct Blocks {
+    probe: Probe,
+    begun: mpsc::UnboundedSender<u64>,
+    word: Arc<Mutex<std::sync::mpsc::Receiver<()>>>,
+}
+
+fn block(State(blocks): State<Blocks>, Params(n): Params<u64>) -> Result<u64, Status> {
+    let running = blocks.probe.enter();
+    let _ = blocks.begun.send(n);
+    // In the thread of the connection the word would never come.
+    let word = blocks.word.lock().unwrap().recv_timeout(PATIENCE);
+    word.map_err(|_| Status::internal("nobody says a word"))?;
+    running.finish();
+    Ok(n)
+}
+
+type Begins = mpsc::UnboundedReceiver<u64>;
+type Word = std::sync::mpsc::Sender<()>;
+
+/// A router whose command 100 blocks, `calls` of it at one time; what they begin, and the word.
+fn blocking_router(calls: usize) -> (Router<Blocks>, Probe, Begins, Word) {
+    let (say, word) = std::sync::mpsc::channel();
+    let (begun, begins) = mpsc::unbounded_channel();
+    let blocks = Blocks { probe: Probe::default(), begun, word: Arc::new(Mutex::new(word)) };
+    let probe = blocks.probe.clone();
+    let router = Router::with_state(blocks).route(100, Route::blocking_at_most(calls, block)).unwrap();
+    assert_eq!(router.descriptors()[0].method, "block", "and not that of what it is wrapped in");
+    (router, probe, begins, say)
+}
+
+/// A server of one thread with that.
+async fn blocking(calls: usize) -> (TestServer, Probe, Begins, Word) {
+    let (router, probe, begins, say) = blocking_router(calls);
+    (TestServer::start(router).await, probe, begins, say)
+}
+
+#[tokio::test]
+async fn a_blocking_function_leaves_the_thread_of_its_connection_to_others() {
+    let (server, _, mut begins, say) = blocking(8).await;
+    let mut client = server.connect();
+    client.send(call(1, 100, "\"params\":1") + &call(2, 100, "\"params\":2")).await;
+    let mut begun = [begins.recv().await, begins.recv().await];
+    begun.sort_unstable();
+    assert_eq!(begun, [Some(1), Some(2)]);
+    client.send(call(3, 0, "\"params\":\"meanwhile\"")).await;
+    assert_eq!(client.expect_code(3, 0).await["data"], "meanwhile");
+    say.send(()).unwrap();
+    say.send(()).unwrap();
+    let mut answered = [client.reply().await, client.reply().await].map(|reply| reply["data"].as_u64());
+    answered.sort_unstable();
+    assert_eq!(answered, [Some(1), Some(2)]);
+    client.send(call(4, 100, "\"params\":\"no number\"")).await;
+    client.expect_code(4, 3).await;
+}
+
+#[tokio::test]
+async fn a_blocking_function_that_has_begun_goes_on_and_one_that_waits_is_not_run_for_a_caller_who_is_gone() {
+    let (mut server, probe, mut begins, say) = blocking(1).await;
+    let mut client = server.connect();
+    client.send(call(1, 100, "\"params\":1")).await;
+    assert_eq!(begins.recv().await, Some(1));
+    client.send(call(2, 100, "\"params\":2,\"timeout_ms\":1") + &call(3, 100, "\"params\":3")).await;
+    client.expect_code(2, 4).await;
+    for id in [1, 3] {
+        client.send(format!("{{\"cmdid\":4,\"params\":{{\"id\":{id}}}}}\n")).await;
+        client.expect_code(id, 1).await;
+    }
+    drop(client);
+    server.begin_to_drain();
+    say.send(()).unwrap();
+    assert!(server.drained().await.is_clean);
+    assert_eq!(
+        (probe.started(), probe.finished()),
+        (1, 1),
+        "the drain has waited for the one that had begun"
+    );
+}
+
+#[tokio::test]
+async fn a_blocking_function_that_hangs_in_a_thread_of_the_workers_does_not_hold_up_the_end() {
+    let (router, probe, mut begins, say) = blocking_router(1);
+    let config = Config { drain_timeout_ms: 1, ..Config::default() };
+    let builder = Server::builder().listen("127.0.0.1:0").workers(1).config(config).router(router);
+    let server = builder.bind().await.unwrap();
+    let address = server.addresses()[0].tcp().unwrap();
+    let mut server = TestServer::of(server);
+    let mut client = Client::new(TcpStream::connect(address).await.unwrap());
+    client.send(call(1, 100, "\"params\":1")).await;
+    assert_eq!(begins.recv().await, Some(1));
+    server.begin_to_drain();
+    assert!(!server.drained().await.is_clean);
+    assert_eq!(probe.finished(), 0);
+    say.send(()).unwrap();
+}
