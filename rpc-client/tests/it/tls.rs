@@ -14,6 +14,8 @@ use rpc_server::{
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::support::PATIENCE;
+
 const TOKEN: &str = "token-of-orders-0123456789abcdef";
 
 /// Authorities and certificates, in files of one directory.
@@ -175,7 +177,7 @@ async fn a_full_server_says_so_under_tls_and_who_was_turned_away_comes_back() {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(120), is_over).await.expect("the first one's connection ends");
+    tokio::time::timeout(PATIENCE, is_over).await.expect("the first one's connection ends");
     assert_eq!(second.call::<_, Value>(100, &()).await.unwrap(), Value::Null);
     let stats = handle.stats();
     assert_eq!((stats.limits.connections_over_max, stats.connections_accepted), (1, 3), "it was not stormed");

@@ -29,10 +29,11 @@ pub fn stopping() {
 /// restarted. Twice in the manager's time, as `sd_watchdog_enabled(3)` advises.
 pub async fn keep_watchdog(server: ServerHandle) {
     let Some(limit) = sd_notify::watchdog_enabled() else { return };
-    let mut ticks = tokio::time::interval((limit / 2).max(Duration::from_millis(1)));
+    let half = (limit / 2).max(Duration::from_millis(1));
+    let mut ticks = tokio::time::interval(half);
     loop {
         ticks.tick().await;
-        if server.silent_for() < limit / 2 {
+        if server.silent_for() < half {
             tell(&[NotifyState::Watchdog]);
         }
     }
