@@ -28,13 +28,19 @@ pub fn stopping() {
 /// when the runtime is stuck, or a thread of the server's `workers`, it says nothing, and the daemon is
 /// restarted. Twice in the manager's time, as `sd_watchdog_enabled(3)` advises.
 pub async fn keep_watchdog(server: ServerHandle) {
-    let Some(limit) = sd_notify::watchdog_enabled() else { return };
-    let half = (limit / 2).max(Duration::from_millis(1));
+    if let Some(limit) = sd_notify::watchdog_enabled() {
+        watch(limit / 2, || server.silent_for(), || tell(&[NotifyState::Watchdog])).await;
+    }
+}
+
+/// Calls `say_alive` each `half` of the manager's time in which there was a sign of life.
+async fn watch(half: Duration, silent_for: impl Fn() -> Duration, mut say_alive: impl FnMut()) {
+    let half = half.max(Duration::from_millis(1));
     let mut ticks = tokio::time::interval(half);
     loop {
         ticks.tick().await;
-        if server.silent_for() < half {
-            tell(&[NotifyState::Watchdog]);
+        if silent_for() < half {
+            say_alive();
         }
     }
 }
@@ -42,5 +48,26 @@ pub async fn keep_watchdog(server: ServerHandle) {
 fn tell(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
         tracing::warn!(%error, "the service manager cannot be told");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_watchdog_hears_nothing_while_a_runtime_has_been_silent_for_half_of_its_time() {
+        let (silent_for, said) = (Cell::new(Duration::ZERO), Cell::new(0));
+        let half = Duration::from_secs(5);
+        let watch = watch(half, || silent_for.get(), || said.set(said.get() + 1));
+        tokio::pin!(watch);
+        for (silent, said_then) in [(0, 1), (4_999, 2), (5_000, 2), (60_000, 2), (0, 3)] {
+            silent_for.set(Duration::from_millis(silent));
+            assert!(futures::poll!(watch.as_mut()).is_pending());
+            assert_eq!(said.get(), said_then, "silent for {silent} ms");
+            tokio::time::advance(half).await;
+        }
     }
 }
