@@ -27,7 +27,12 @@ async fn slow(Params(milliseconds): Params<u64>) -> Result<(), Status> {
 /// Serves until the process ends: on the runtime that this runs on, or on so many of its own.
 pub(crate) async fn serve(listen: SocketAddr, runtimes: usize, spin_us: u64) -> Result<()> {
     let router = Router::with_state(Arc::new(Counter::default())).route(LOG, log)?.route(SLOW, slow)?;
-    let config = rpc_server::Config { connections_max: 20_000, spin_us, ..rpc_server::Config::default() };
+    let config = rpc_server::Config {
+        connections_max: 20_000,
+        connections_per_address: 0,
+        spin_us,
+        ..rpc_server::Config::default()
+    };
     let server = Server::builder().listen(listen.to_string()).config(config).workers(runtimes).router(router);
     let server = server.bind().await?;
     announce(&server.addresses()[0]);
