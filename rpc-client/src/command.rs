@@ -24,6 +24,7 @@ use crate::deadline::Inherited;
 use crate::error::{Error, Kind};
 use crate::group;
 use crate::retry::Answer;
+use crate::route::Route;
 
 /// The metadata by which a service tells a repetition.
 pub(crate) const IDEMPOTENCY_KEY: &str = "idempotency-key";
@@ -158,8 +159,9 @@ impl<'c> Command<'c> {
             let (data, address) = Box::pin(self.one_and_more(|| self.request(params), deadline)).await?;
             return decode(data.as_ref(), &address);
         }
-        let failure = match self.begin_call(params, now, deadline).await {
-            Ok(mut attempt) => match poll_fn(|cx| attempt.poll_data(cx)).await {
+        let mut attempt = None;
+        let failure = match self.begin_call(params, now, deadline, &mut attempt).await {
+            Ok(attempt) => match poll_fn(|cx| attempt.poll_data(cx)).await {
                 Ok(data) => return attempt.decode(data),
                 Err(failure) => failure,
             },
@@ -183,7 +185,8 @@ impl<'c> Command<'c> {
             let answer = Box::pin(self.one_and_more(|| self.request(params), deadline)).await;
             return answer.map(|(data, _)| data);
         }
-        let failure = match self.begin_call(params, now, deadline).await {
+        let mut attempt = None;
+        let failure = match self.begin_call(params, now, deadline, &mut attempt).await {
             Ok(attempt) => match attempt.await {
                 Ok(data) => return Ok(data),
                 Err(failure) => failure,
@@ -286,8 +289,15 @@ impl<'c> Command<'c> {
     }
 
     fn request<P: Serialize + ?Sized>(&self, params: &P) -> Result<Request<'static>, Error> {
-        let params = RawJson::serialize(params)
-            .map_err(|error| Error::new(Kind::Params(Arc::new(error)), &self.stack().target, None))?;
+        Ok(self.request_of(self.raw(params)?))
+    }
+
+    fn raw<P: Serialize + ?Sized>(&self, params: &P) -> Result<RawJson<'static>, Error> {
+        RawJson::serialize(params)
+            .map_err(|error| Error::new(Kind::Params(Arc::new(error)), &self.stack().target, None))
+    }
+
+    fn request_of(&self, params: RawJson<'static>) -> Request<'static> {
         let mut request = Request::new(self.cmdid, params);
         if let Some(extra) = &self.extra {
             request.meta = Meta::from_entries(&extra.meta);
@@ -297,7 +307,7 @@ impl<'c> Command<'c> {
             let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
             request.timestamp = i64::try_from(since.as_secs()).ok();
         }
-        Ok(request)
+        request
     }
 
     /// What is left to do when the first try has failed, which is nothing as a rule.
@@ -354,27 +364,32 @@ impl<'c> Command<'c> {
         answer.map(|(data, _)| data)
     }
 
-    /// Begins a call: at once where there is a connection that takes it, as a rule. What else there may
-    /// be to do, and the request, are kept out of the call's future, of which there are as many as calls
-    /// in flight.
-    async fn begin_call<P: Serialize + ?Sized>(
+    /// Begins a call in `place`: at once where there is a connection that takes it, as a rule. What else
+    /// there may be to do, and the request, are kept out of the call's future, of which there are as many
+    /// as calls in flight; and what is begun is never moved, which would cost as much as to decode a reply.
+    async fn begin_call<'a, P: Serialize + ?Sized>(
         &self,
         params: &P,
         now: Instant,
         deadline: Instant,
-    ) -> Result<Attempt, Error> {
-        let at_once = poll_fn(|cx| {
-            Poll::Ready(self.request(params).map(|mut request| {
-                match self.begin_at_once(&mut request, now, deadline, cx.waker()) {
-                    Some(attempt) => Ok(attempt),
-                    None => Err(Box::new(request)),
-                }
-            }))
-        });
-        match at_once.await? {
-            Ok(attempt) => Ok(attempt),
-            Err(mut request) => Box::pin(self.begin(&mut request, Some(deadline), false, &[])).await,
+        place: &'a mut Option<Attempt>,
+    ) -> Result<&'a mut Attempt, Error> {
+        poll_fn(|cx| {
+            let begin = |params| {
+                let mut request = self.request_of(params);
+                self.begin_at_once(&mut request, now, deadline, cx.waker(), place);
+            };
+            Poll::Ready(self.raw(params).map(begin))
+        })
+        .await?;
+        if place.is_none() {
+            let begin = async {
+                let mut request = self.request(params)?;
+                self.begin(&mut request, Some(deadline), false, &[]).await
+            };
+            *place = Some(Box::pin(begin).await?);
         }
+        Ok(place.as_mut().expect("it was filled above"))
     }
 
     /// As `begin_call`, with the request as it is.
@@ -384,29 +399,46 @@ impl<'c> Command<'c> {
         now: Instant,
         deadline: Instant,
     ) -> Result<Attempt, Error> {
-        let at_once = poll_fn(|cx| Poll::Ready(self.begin_at_once(request, now, deadline, cx.waker())));
-        match at_once.await {
+        let mut attempt = None;
+        poll_fn(|cx| {
+            self.begin_at_once(request, now, deadline, cx.waker(), &mut attempt);
+            Poll::Ready(())
+        })
+        .await;
+        match attempt {
             Some(attempt) => Ok(attempt),
             None => Box::pin(self.begin(request, Some(deadline), false, &[])).await,
         }
     }
 
+    /// Fills `place`, which is empty, where there is a connection that takes the call.
     fn begin_at_once(
         &self,
         request: &mut Request<'static>,
         now: Instant,
         deadline: Instant,
         waker: &Waker,
-    ) -> Option<Attempt> {
+        place: &mut Option<Attempt>,
+    ) {
         let stack = self.stack();
         stack.budget.count_call();
         if deadline <= now {
-            return None;
+            return;
         }
-        let (connection, ticket) = stack.route.at_once(self.wish(&[]), now)?;
         request.timeout = self.tells_timeout().then(|| deadline.saturating_duration_since(now));
-        let pending = connection.begin(request, Some(deadline), self.is_ordered, false, waker).ok()?;
-        Some(Attempt::new(pending, ticket))
+        let begin = |connection: Arc<Connection>| {
+            connection.begin(request, Some(deadline), self.is_ordered, false, waker).ok()
+        };
+        // Where nothing is counted, there is less to carry about.
+        if let Route::Sole(endpoint) = &stack.route {
+            if let Some(pending) = endpoint.latest().and_then(begin) {
+                *place = Some(Attempt::new(pending, None));
+            }
+        } else if let Some((connection, ticket)) = stack.route.at_once(self.wish(&[]), now)
+            && let Some(pending) = begin(connection)
+        {
+            *place = Some(Attempt::new(pending, ticket));
+        }
     }
 
     /// A server that knows no ids may not know `timeout_ms` either: it is told where the caller asks for it.
