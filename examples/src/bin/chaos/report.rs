@@ -9,6 +9,8 @@ pub(crate) struct Row {
     /// The good client's p99 in milliseconds, alone and under the fault; of several rounds, the median.
     pub(crate) alone: f64,
     pub(crate) under: f64,
+    /// While another daemon of the machine has the fault, where that is what `under` is compared with.
+    pub(crate) beside: Option<f64>,
     /// The median of what it is in each round.
     pub(crate) ratio: f64,
     pub(crate) errors: u64,
@@ -34,8 +36,8 @@ pub(crate) struct Report {
     is_quick: bool,
 }
 
-const HEAD: &str = "| row | p99 alone, ms | p99 with it, ms | ratio | good client's errors | daemon's RSS, MiB | descriptors | seen | verdict |\n\
-                    | --- | ---: | ---: | ---: | ---: | ---: | ---: | --- | --- |";
+const HEAD: &str = "| row | p99 alone, ms | p99 beside it, ms | p99 with it, ms | ratio | good client's errors | daemon's RSS, MiB | descriptors | seen | verdict |\n\
+                    | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- | --- |";
 
 impl Report {
     pub(crate) fn new(is_quick: bool) -> Self {
@@ -76,8 +78,9 @@ impl Report {
 fn line(row: &Row) -> String {
     let verdict =
         if row.missed.is_empty() { "pass".into() } else { format!("MISS: {}", row.missed.join("; ")) };
+    let beside = row.beside.map(|beside| format!("{beside:.2}")).unwrap_or_default();
     format!(
-        "| {} | {:.2} | {:.2} | {:.2} | {} | {:.1} | {} | {} | {verdict} |",
+        "| {} | {:.2} | {beside} | {:.2} | {:.2} | {} | {:.1} | {} | {} | {verdict} |",
         row.name,
         row.alone,
         row.under,
