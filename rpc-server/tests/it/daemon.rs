@@ -294,18 +294,6 @@ fn settings_are_checked_with_their_exit_code_and_nothing_is_touched() {
     assert!(stderr.contains("--listen"), "{stderr}");
 }
 
-#[cfg(not(feature = "otel"))]
-#[test]
-fn traces_that_this_build_cannot_send_are_refused_with_how_to_build_one_that_can() {
-    let endpoint = [("RPC_SERVER_TRACES_ENDPOINT", "http://127.0.0.1:4318")];
-    for mode in [&["--check-config"][..], &[]] {
-        let (refused, _, message) = output(mode, &endpoint);
-        assert_eq!(refused.status.code(), Some(2), "{message}");
-        assert!(message.contains("built without the feature `otel`"), "{message}");
-        assert!(message.contains("cargo build --release -p rpc-server --features daemon,otel"), "{message}");
-    }
-}
-
 #[test]
 fn the_printed_settings_read_back_and_environment_and_flags_go_over_the_file() {
     let directory = tempfile::tempdir().unwrap();

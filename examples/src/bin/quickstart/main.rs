@@ -45,7 +45,7 @@ const CLOSING: &str = r#"
 One run in one process, where callers and servers share the processor, illustrates; benches/ measures.
 
 By hand, a command is one line. Start a daemon that stays, and speak to it with nc:
-  cargo run --release -p rpc-server --features daemon --bin rpc-server -- --data-dir /tmp/rpc-data
+  cargo rpc-server --data-dir /tmp/rpc-data
   echo '{"cmdid":1001,"params":{"level":"info","service":"me","message":"hello"}}' | nc -N 127.0.0.1 8889
   echo '{"cmdid":1002,"params":{"limit":2}}' | nc -N 127.0.0.1 8889
 "#;
