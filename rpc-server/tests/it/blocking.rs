@@ -2,10 +2,13 @@
 
 use std::sync::{Arc, Mutex};
 
+use rpc_core::{RawJson, Request, Service};
 use rpc_server::{Config, Params, Route, Router, Server, State, Status};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
+use tracing_subscriber::fmt::format::FmtSpan;
 
+use crate::logged::Logged;
 use crate::support::{Client, PATIENCE, Probe, TestServer, call};
 
 /// What a function that blocks needs: it says when it begins, and then waits for a word.
@@ -79,13 +82,44 @@ async fn a_blocking_function_that_has_begun_goes_on_and_one_that_waits_is_not_ru
     }
     drop(client);
     server.begin_to_drain();
+    // Nothing else is left to be done in this thread.
+    for _ in 0..1_000 {
+        tokio::task::yield_now().await;
+    }
+    assert!(!server.has_drained(), "it waits for the one that has begun");
     say.send(()).unwrap();
     assert!(server.drained().await.is_clean);
-    assert_eq!(
-        (probe.started(), probe.finished()),
-        (1, 1),
-        "the drain has waited for the one that had begun"
-    );
+    assert_eq!((probe.started(), probe.finished()), (1, 1));
+}
+
+#[test]
+fn a_blocking_function_that_waits_for_a_thread_is_not_run_for_a_caller_who_is_gone() {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    runtime.enable_all().max_blocking_threads(1).build().unwrap().block_on(async {
+        let (release, occupied) = std::sync::mpsc::channel::<()>();
+        let busy = tokio::task::spawn_blocking(move || occupied.recv_timeout(PATIENCE));
+        let (server, probe, _begins, _say) = blocking(8).await;
+        let mut client = server.connect();
+        client.send(call(1, 100, "\"params\":1") + "{\"cmdid\":4,\"params\":{\"id\":1}}\n").await;
+        client.expect_code(1, 1).await;
+        drop(release);
+        busy.await.unwrap().unwrap_err();
+        // Whatever was in the queue of the only thread came before this.
+        tokio::task::spawn_blocking(|| ()).await.unwrap();
+        assert_eq!(probe.started(), 0);
+    });
+}
+
+#[tokio::test]
+async fn a_blocking_function_runs_in_the_span_of_its_call() {
+    let log = Logged::begin_with_spans(FmtSpan::ENTER);
+    let thread = || -> Result<String, Status> { Ok(format!("{:02?}", std::thread::current().id())) };
+    let router = Router::new().route(100, Route::blocking(thread)).unwrap().traced();
+    let reply = router.call(Request::new(100, RawJson::EMPTY_OBJECT)).await.unwrap();
+    let thread: String = reply.data().unwrap().decode().unwrap();
+    let text = log.text();
+    let in_thread = |line: &&str| line.contains(&thread) && line.contains("rpc.cmdid=100");
+    assert_eq!(text.lines().filter(in_thread).count(), 1, "{thread}: {text}");
 }
 
 #[tokio::test]

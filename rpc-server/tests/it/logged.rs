@@ -4,6 +4,7 @@ use std::io::Write;
 use std::sync::{Arc, Mutex};
 
 use tracing::subscriber::DefaultGuard;
+use tracing_subscriber::fmt::format::FmtSpan;
 
 /// The log of this thread for as long as this lives.
 pub(crate) struct Logged {
@@ -40,6 +41,15 @@ impl Logged {
         let text = Arc::clone(&memory.0);
         let log = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE);
         let subscriber = log.json().flatten_event(true).with_writer(move || memory.clone()).finish();
+        Self { text, _guard: tracing::subscriber::set_default(subscriber) }
+    }
+
+    /// With a line for each of these events of a span, and the threads that they are of.
+    pub(crate) fn begin_with_spans(events: FmtSpan) -> Self {
+        let memory = Memory(Arc::default());
+        let text = Arc::clone(&memory.0);
+        let log = tracing_subscriber::fmt().with_ansi(false).with_thread_ids(true).with_span_events(events);
+        let subscriber = log.with_writer(move || memory.clone()).finish();
         Self { text, _guard: tracing::subscriber::set_default(subscriber) }
     }
 

@@ -65,6 +65,11 @@ impl TestServer {
         self.drain.take().expect("it drains once").send(()).expect("it serves until then");
     }
 
+    /// Whether its drain is over.
+    pub(crate) fn has_drained(&self) -> bool {
+        self.serving.is_finished()
+    }
+
     /// Waits for the drain's end.
     pub(crate) async fn drained(self) -> Drained {
         timeout(PATIENCE, self.serving).await.expect("the drain ends").unwrap().unwrap()

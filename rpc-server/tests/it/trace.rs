@@ -1,13 +1,12 @@
 //! The trace of a call: continued from the caller's, and handed to the handler.
 
-use std::io::Write;
-use std::sync::{Arc, Mutex};
-
 use futures::{StreamExt, stream};
 use rpc_core::trace::TraceParent;
 use rpc_core::{Descriptor, RawJson, Request, Service, Status};
 use rpc_server::{Body, Context, Reply, Route, Router};
 use tracing_subscriber::fmt::format::FmtSpan;
+
+use crate::logged::Logged;
 
 const CALLER: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
@@ -60,37 +59,16 @@ async fn a_call_without_a_sound_trace_begins_one() {
     }
 }
 
-/// A log that is kept.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
 #[tokio::test]
 async fn the_handlers_lines_stand_in_the_span_and_a_stream_keeps_it_open() {
-    let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_ansi(false)
-        .with_span_events(FmtSpan::CLOSE)
-        .with_writer(move || writer.clone())
-        .finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
+    let log = Logged::begin_with_spans(FmtSpan::CLOSE);
     let line = format!(r#"{{"cmdid":100,"meta":{{"traceparent":"{CALLER}"}},"params":"secret"}}"#);
     router().call(Request::decode(line.as_bytes()).unwrap()).await.unwrap();
     let reply = router().call(Request::new(102, RawJson::EMPTY_OBJECT)).await.unwrap();
     let Body::Stream(items) = reply.into_body() else { panic!("a stream") };
     assert_eq!(items.count().await, 3);
 
-    let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let text = log.text();
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines.len(), 6, "{text}");
     assert!(lines[0].contains("4bf92f3577b34da6a3ce929d0e0e4736") && lines[0].contains("at work"), "{text}");
