@@ -46,11 +46,12 @@ pub(super) async fn never_read(address: &Arc<str>, seen: &Arc<Seen>, count: usiz
         let mut stream = connect_with_small_buffer(address).await?;
         let (address, seen) = (Arc::clone(address), Arc::clone(seen));
         tokio::spawn(async move {
-            let request = b"{\"id\":1,\"cmdid\":10003,\"params\":{\"bytes\":65536}}\n";
+            // Many at a time: what fills the buffers between here and there shall not take this machine's time.
+            let requests = b"{\"id\":1,\"cmdid\":10003,\"params\":{\"bytes\":65536}}\n".repeat(1_000);
             loop {
                 Seen::one(&seen.done);
                 // Ids that are free again are used again: the call is over before it could be told.
-                while stream.write_all(request).await.is_ok() {}
+                while stream.write_all(&requests).await.is_ok() {}
                 Seen::one(&seen.ended);
                 sleep(Duration::from_millis(200)).await;
                 match connect_with_small_buffer(&address).await {
