@@ -374,20 +374,16 @@ impl<'c> Command<'c> {
         deadline: Instant,
         place: &'a mut Option<Attempt>,
     ) -> Result<&'a mut Attempt, Error> {
-        poll_fn(|cx| {
+        let at_once = poll_fn(|cx| {
             let begin = |params| {
                 let mut request = self.request_of(params);
                 self.begin_at_once(&mut request, now, deadline, cx.waker(), place);
+                place.is_none().then(|| Box::new(request))
             };
             Poll::Ready(self.raw(params).map(begin))
-        })
-        .await?;
-        if place.is_none() {
-            let begin = async {
-                let mut request = self.request(params)?;
-                self.begin(&mut request, Some(deadline), false, &[]).await
-            };
-            *place = Some(Box::pin(begin).await?);
+        });
+        if let Some(mut request) = at_once.await? {
+            *place = Some(Box::pin(self.begin(&mut request, Some(deadline), false, &[])).await?);
         }
         Ok(place.as_mut().expect("it was filled above"))
     }
