@@ -3,9 +3,12 @@
 
 #![no_main]
 
+use std::time::Duration;
+
 use libfuzzer_sys::fuzz_target;
+use rpc_core::CmdId;
 use rpc_core::codec::{LineDecoder, Step};
-use rpc_core::frame::{FromServer, Request, UsualReply, UsualRequest, id_of_part};
+use rpc_core::frame::{FromServer, LastHead, Request, UsualReply, UsualRequest, id_of_part};
 use rpc_fuzz::input::Input;
 
 fuzz_target!(|data: &[u8]| {
@@ -15,6 +18,7 @@ fuzz_target!(|data: &[u8]| {
     let (sizes, wire) = (input.byte(), input.0);
     let mut decoder = LineDecoder::new(limit);
     let mut expected = Expected { rest: wire, limit };
+    let mut last = LastHead::default();
     let (mut start, mut end, mut turn) = (0, 0, 0);
     while end < wire.len() {
         end = wire.len().min(end + 1 + usize::from(sizes >> (turn % 2 * 4) & 15));
@@ -25,7 +29,7 @@ fuzz_target!(|data: &[u8]| {
                 Step::Line { line, consumed } => {
                     assert_eq!(expected.next(), Some(Line::Whole(line)));
                     start += consumed;
-                    read(line, sizes);
+                    read(&mut last, line, sizes);
                 }
                 Step::TooLong { start: part, consumed } => {
                     assert_eq!(part.len(), limit);
@@ -44,16 +48,26 @@ fuzz_target!(|data: &[u8]| {
     assert_eq!(expected.next(), None);
 });
 
-fn read(line: &[u8], side: u8) {
+fn read(last: &mut LastHead, line: &[u8], side: u8) {
     if side & 1 == 0 {
         let general = Request::decode(line);
-        let usual = UsualRequest::read(line).is_some_and(|usual| usual.is_sound());
-        assert!(!usual || general.is_ok());
+        let alone = UsualRequest::read(line);
+        assert!(!alone.as_ref().is_some_and(UsualRequest::is_sound) || general.is_ok());
+        // Whatever the lines before were.
+        let after = UsualRequest::read_after(last, line);
+        assert_eq!(after.as_ref().map(parts), alone.as_ref().map(parts));
     } else {
         let general = FromServer::decode(line);
         let usual = UsualReply::read(line).is_some_and(|usual| usual.data().settle().is_ok());
         assert!(!usual || general.is_ok());
     }
+}
+
+type Parts = (Option<u64>, CmdId, Option<i64>, Option<Duration>, usize);
+
+fn parts(usual: &UsualRequest<'_>) -> Parts {
+    let request = usual.request();
+    (request.id, request.cmdid, request.timestamp, request.timeout, usual.params_bytes())
 }
 
 #[derive(Debug, PartialEq)]

@@ -23,7 +23,7 @@ pub use meta::Meta;
 pub use raw::{InvalidJson, RawJson};
 pub use reply::{BadReply, Body, FromServer, IntoReply, Item, ItemStream, Outcome, Reply, ReplyFrame};
 pub use request::{BadFrame, BadFrameKind, Request, id_of_part};
-pub use usual::{UnverifiedData, UsualReply, UsualRequest};
+pub use usual::{LastHead, UnverifiedData, UsualReply, UsualRequest};
 
 /// The version of the protocol, as `describe` gives it.
 pub const PROTOCOL_VERSION: u32 = 1;

@@ -49,13 +49,26 @@ pub struct UsualRequest<'a> {
 impl<'a> UsualRequest<'a> {
     /// Looks at a line, without its line break. `None` says nothing but that the line is not usual.
     pub fn read(line: &'a [u8]) -> Option<Self> {
+        Self::read_after(&mut LastHead::default(), line)
+    }
+
+    /// As [`read`](Self::read), for one line of many: faster where what stands before the params, the `id`
+    /// apart, is what it was in the line before.
+    ///
+    /// ```
+    /// use rpc_core::frame::{LastHead, UsualRequest};
+    ///
+    /// let mut last = LastHead::default();
+    /// for line in ["{\"id\":1,\"cmdid\":100,\"params\":[]}", "{\"id\":2,\"cmdid\":100,\"params\":{}}"] {
+    ///     let usual = UsualRequest::read_after(&mut last, line.as_bytes()).unwrap();
+    ///     assert_eq!(usual.request().cmdid.number(), 100);
+    /// }
+    /// ```
+    pub fn read_after(last: &mut LastHead, line: &'a [u8]) -> Option<Self> {
         let mut glance = Glance(line.strip_suffix(b"}")?);
         glance.take(b"{").then_some(())?;
         let id = glance.integer_of(b"\"id\":", ID_MAX)?;
-        let cmdid = glance.integer_of(b"\"cmdid\":", u64::from(u32::MAX))?;
-        let timestamp = glance.integer_of(b"\"timestamp\":", ID_MAX)?;
-        let timeout_ms = glance.integer_of(b"\"timeout_ms\":", ID_MAX)?;
-        glance.take(b"\"params\":").then_some(())?;
+        let Head { cmdid, timestamp, timeout } = last.head_of(&mut glance)?;
         // What stands before them has been compared with ASCII.
         let params = std::str::from_utf8(trim(glance.0)).ok()?;
         // What is nested too deep has as many brackets that open, and as many that close.
@@ -67,9 +80,9 @@ impl<'a> UsualRequest<'a> {
         }
         Some(Self {
             id,
-            cmdid: CmdId::new(u32::try_from(cmdid?).ok()?),
-            timestamp: timestamp.and_then(|timestamp| i64::try_from(timestamp).ok()),
-            timeout: timeout_ms.map(Duration::from_millis),
+            cmdid,
+            timestamp,
+            timeout,
             params: Unverified { text: params, verdict: AtomicU8::new(Unverified::OPEN) },
         })
     }
@@ -92,6 +105,66 @@ impl<'a> UsualRequest<'a> {
     /// Whether the line is what it looked like. Costs something only if nobody has read the params.
     pub fn is_sound(&self) -> bool {
         self.params.is_sound()
+    }
+}
+
+/// What stands between the `id` of a request and its params.
+#[derive(Debug, Clone, Copy)]
+struct Head {
+    cmdid: CmdId,
+    timestamp: Option<i64>,
+    timeout: Option<Duration>,
+}
+
+impl Head {
+    fn read(glance: &mut Glance<'_>) -> Option<Self> {
+        let cmdid = glance.integer_of(b"\"cmdid\":", u64::from(u32::MAX))?;
+        let timestamp = glance.integer_of(b"\"timestamp\":", ID_MAX)?;
+        let timeout_ms = glance.integer_of(b"\"timeout_ms\":", ID_MAX)?;
+        glance.take(b"\"params\":").then_some(())?;
+        Some(Self {
+            cmdid: CmdId::new(u32::try_from(cmdid?).ok()?),
+            timestamp: timestamp.and_then(|timestamp| i64::try_from(timestamp).ok()),
+            timeout: timeout_ms.map(Duration::from_millis),
+        })
+    }
+}
+
+/// What stood between `id` and params in the line before: calls of one command with one time limit differ in
+/// their ids and params only. For [`UsualRequest::read_after`].
+#[derive(Debug, Clone)]
+pub struct LastHead {
+    text: [u8; Self::TEXT_BYTES],
+    /// None before the first line.
+    read: Option<(Head, u8)>,
+}
+
+impl Default for LastHead {
+    fn default() -> Self {
+        Self { text: [0; Self::TEXT_BYTES], read: None }
+    }
+}
+
+impl LastHead {
+    /// Room for `"cmdid":4294967295,"timestamp":1732233600,"timeout_ms":86400000,"params":`.
+    const TEXT_BYTES: usize = 72;
+
+    fn head_of(&mut self, glance: &mut Glance<'_>) -> Option<Head> {
+        if let Some((head, length)) = self.read
+            && let Some(rest) = glance.0.strip_prefix(&self.text[..length.into()])
+        {
+            glance.0 = rest;
+            return Some(head);
+        }
+        let before = glance.0;
+        let head = Head::read(glance)?;
+        // That all of it has been looked at, and nothing behind it, is what makes equal text an equal head.
+        let text = &before[..before.len() - glance.0.len()];
+        if let (Some(kept), Ok(length)) = (self.text.get_mut(..text.len()), u8::try_from(text.len())) {
+            kept.copy_from_slice(text);
+            self.read = Some((head, length));
+        }
+        Some(head)
     }
 }
 
@@ -263,9 +336,13 @@ impl UnverifiedData {
 mod tests {
     use super::*;
 
-    /// Whatever a glance makes of a line, the general reader must make of it too.
     fn check(line: &[u8]) -> bool {
-        let Some(usual) = UsualRequest::read(line) else { return false };
+        check_after(&mut LastHead::default(), line)
+    }
+
+    /// Whatever a glance makes of a line, the general reader must make of it too.
+    fn check_after(last: &mut LastHead, line: &[u8]) -> bool {
+        let Some(usual) = UsualRequest::read_after(last, line) else { return false };
         // Typed first, as a handler would: an object of anything.
         let typed = usual.request().params.decode::<serde_json::Map<String, serde_json::Value>>().is_ok();
         if !usual.is_sound() {
@@ -343,6 +420,7 @@ mod tests {
         let whole = br#"{"id":71,"cmdid":100,"timeout_ms":50,"params":{"level":"info","n":[1,-2.5e3,true]}}"#;
         let alphabet = br#"{}[]",:\ 0179eidcmparst_-."#;
         let mut random = fastrand::Rng::with_seed(3);
+        let mut last = LastHead::default();
         let mut taken = 0;
         for _ in 0..200_000 {
             let mut line = whole.to_vec();
@@ -354,9 +432,43 @@ mod tests {
                     _ => line.insert(at, alphabet[random.usize(0..alphabet.len())]),
                 }
             }
-            taken += u32::from(check(&line));
+            let is_taken = check(&line);
+            assert_eq!(check_after(&mut last, &line), is_taken, "{}", line.escape_ascii());
+            taken += u32::from(is_taken);
         }
         assert!(taken > 10_000, "{taken}");
+    }
+
+    #[test]
+    fn what_the_line_before_had_is_not_taken_for_what_this_one_has() {
+        let mut last = LastHead::default();
+        let mut read = |line: &str| {
+            let usual = UsualRequest::read_after(&mut last, line.as_bytes())?;
+            let request = usual.request();
+            Some((
+                request.id,
+                request.cmdid.number(),
+                request.timestamp,
+                request.timeout.map(|t| t.as_millis()),
+            ))
+        };
+        let long =
+            "\"cmdid\": 4294967295, \"timestamp\": 1732233600123, \"timeout_ms\": 86400000, \"params\": {}";
+        for _ in 0..2 {
+            assert_eq!(read(r#"{"id":1,"cmdid":7,"params":{}}"#), Some((Some(1), 7, None, None)));
+            assert_eq!(read(r#"{"id":2,"cmdid":7,"params":{}}"#), Some((Some(2), 7, None, None)));
+            assert_eq!(read(r#"{"cmdid":7,"params":{}}"#), Some((None, 7, None, None)));
+            assert_eq!(read(r#"{"cmdid":8,"timestamp":5,"params":{}}"#), Some((None, 8, Some(5), None)));
+            assert_eq!(
+                read(r#"{"id":3,"cmdid":7,"timeout_ms":50,"params":{}}"#),
+                Some((Some(3), 7, None, Some(50)))
+            );
+            assert_eq!(read(r#"{"id":3,"cmdid":7,"timeout_ms":50}"#), None);
+            assert_eq!(
+                read(&format!("{{{long}}}")),
+                Some((None, u32::MAX, Some(1_732_233_600_123), Some(86_400_000)))
+            );
+        }
     }
 
     #[test]

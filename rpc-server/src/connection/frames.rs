@@ -37,7 +37,7 @@ where
         if self.phase != Phase::Open {
             return false;
         }
-        let Some(usual) = UsualRequest::read(line) else { return false };
+        let Some(usual) = UsualRequest::read_after(&mut self.last_head, line) else { return false };
         let mut request = usual.request();
         let may_start = match request.id {
             Some(id) => self.handle(id).is_none(),

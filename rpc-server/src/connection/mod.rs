@@ -27,6 +27,7 @@ use std::time::Duration;
 use futures::future::{AbortHandle, Abortable};
 use futures::stream::{FuturesUnordered, SelectAll};
 use rpc_core::codec::LineDecoder;
+use rpc_core::frame::LastHead;
 use rpc_core::{Peer, Request};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Sleep};
@@ -132,6 +133,7 @@ struct Connection<IO> {
     access_log: access_log::AccessLog,
 
     lines: LineDecoder,
+    last_head: LastHead,
     /// What was read and not executed: a part of a line, or whole lines that wait for room.
     input: Vec<u8>,
     /// What the whole line at the front of `input` waits for, and since when; without one, `input` is a part of a line.
@@ -275,6 +277,7 @@ where
             io,
             peer,
             lines: LineDecoder::new(shared.config.frame_bytes_max),
+            last_head: LastHead::default(),
             access_log: access_log::AccessLog::of(&shared.config),
             shared,
             policy,
