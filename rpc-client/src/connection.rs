@@ -28,6 +28,7 @@ use serde::de::DeserializeOwned;
 #[cfg(all(test, shuttle))]
 use shuttle::sync::{Mutex, MutexGuard};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep};
 
@@ -55,10 +56,15 @@ pub(crate) type Settle<IO> = fn(&IO, &Config);
 /// How long a stream may take to end, once everything is written and nobody waits for anything.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Replies delivered before the callers that they woke get to run: a quarter of the calls in
-/// flight, so that four such chunks are under way between the two sides, within these bounds.
+/// Replies delivered before the callers that they woke get to run, and so frames in one write: a quarter of
+/// the calls in flight, so that four such chunks are under way between the two sides, within these bounds.
 const CHUNK_MIN: usize = 4;
 const CHUNK_MAX: usize = 128;
+
+/// From so many calls in flight on, half of them where callers and driver share one thread: two long chunks keep
+/// both sides at work, and cost fewer system calls. On several threads they would leave some without work.
+const CALLS_FOR_LONG_CHUNKS: usize = 96;
+const LONG_CHUNK_MAX: usize = 256;
 
 /// The ids of pings, in turn. They are the last ones of the slot table's last slots, which its calls never
 /// come to; so an answer finds no call, and a full table does not keep a ping from being sent.
@@ -669,6 +675,8 @@ struct Driver<IO> {
     /// The time that a stream has to say goodbye, once there is nothing else to do.
     closing: Option<Pin<Box<Sleep>>>,
     woken: Vec<Waker>,
+    /// Whether the runtime has but one thread.
+    is_on_one_thread: bool,
 }
 
 /// How a connection ended, where it was not an error of the byte stream.
@@ -713,6 +721,7 @@ where
             ping_end: 0,
             closing: None,
             woken: Vec::new(),
+            is_on_one_thread: Handle::try_current().is_ok_and(|runtime| runtime.metrics().num_workers() == 1),
         }
     }
 
@@ -885,7 +894,10 @@ where
         let mut delivered = 0;
         let shared = Arc::clone(&self.shared);
         let mut state = shared.lock();
-        let chunk = (state.calls.len() / 4).clamp(CHUNK_MIN, CHUNK_MAX);
+        let chunk = match state.calls.len() {
+            many if self.is_on_one_thread && many >= CALLS_FOR_LONG_CHUNKS => (many / 2).min(LONG_CHUNK_MAX),
+            some => (some / 4).clamp(CHUNK_MIN, CHUNK_MAX),
+        };
         let outcome = loop {
             if delivered >= chunk {
                 break Ok(());
