@@ -8,6 +8,7 @@ use std::task::{Context, Poll, ready};
 use futures::Stream;
 use rpc_core::RawJson;
 use serde::de::DeserializeOwned;
+use tokio::time::Instant;
 
 use crate::connection::{Data, PendingCall, PendingStream};
 use crate::error::Error;
@@ -44,6 +45,11 @@ impl Attempt {
     /// The address that it is made at.
     pub(crate) fn address(&self) -> &Arc<str> {
         self.pending.address()
+    }
+
+    /// Until when it had time, where it has failed and had begun to count.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.pending.deadline()
     }
 
     /// The items that the call answers with.

@@ -11,7 +11,7 @@ use rpc_core::{CmdId, Code, RawJson, Request};
 use serde::Serialize;
 
 use crate::config::Config;
-use crate::connection::Connection;
+use crate::connection::{Connection, Due};
 use crate::error::{Cause, Error};
 
 /// Longest file of a token, in bytes; no token comes near it.
@@ -77,7 +77,7 @@ async fn call(connection: &Arc<Connection>, config: &Config, token: &Token) -> R
     let mut pending = None;
     poll_fn(|cx| {
         if pending.is_none() {
-            let begun = Arc::clone(connection).begin(&request, None, config.ordered, false, cx.waker());
+            let begun = Arc::clone(connection).begin(&request, Due::Never, config.ordered, false, cx.waker());
             match begun {
                 Ok(call) => pending = Some(call),
                 Err((connection, _)) => return Poll::Ready(Err(connection.over())),

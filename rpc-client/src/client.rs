@@ -316,8 +316,7 @@ impl Client {
         if request.oneway {
             return command.put(request).await.map(|()| None);
         }
-        let now = Instant::now();
-        let attempt = command.begin_request(&mut request, now, command.deadline_from(now)).await?;
+        let attempt = command.begin_request(&mut request).await.map_err(|(error, _)| error)?;
         Ok(Some(attempt.polled_elsewhere()))
     }
 }

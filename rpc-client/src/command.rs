@@ -19,8 +19,8 @@ use crate::attempt::{Attempt, Items};
 use crate::balance::Wish;
 use crate::client::{Client, Stack};
 use crate::config::Mode;
-use crate::connection::{Connection, Refusal, decode};
-use crate::deadline::Inherited;
+use crate::connection::{Connection, Due, Refusal, decode};
+use crate::deadline::{Inherited, after};
 use crate::error::{Error, Kind};
 use crate::group;
 use crate::retry::Answer;
@@ -28,6 +28,9 @@ use crate::route::Route;
 
 /// The metadata by which a service tells a repetition.
 pub(crate) const IDEMPOTENCY_KEY: &str = "idempotency-key";
+
+/// Why a call's first try failed, and the call's deadline, where it has begun to count.
+type Failed = (Error, Option<Instant>);
 
 /// A call with options of its own; see [`Client::command`].
 #[derive(Clone)]
@@ -153,21 +156,20 @@ impl<'c> Command<'c> {
         P: Serialize + ?Sized,
         T: DeserializeOwned,
     {
-        let now = Instant::now();
-        let deadline = self.deadline_from(now);
         if self.is_hedged() {
-            let (data, address) = Box::pin(self.one_and_more(|| self.request(params), deadline)).await?;
+            let answer = self.one_and_more(|| self.request(params), self.deadline_from(Instant::now()));
+            let (data, address) = Box::pin(answer).await?;
             return decode(data.as_ref(), &address);
         }
         let mut attempt = None;
-        let failure = match self.begin_call(params, now, deadline, &mut attempt).await {
+        let failure = match self.begin_call(params, &mut attempt).await {
             Ok(attempt) => match poll_fn(|cx| attempt.poll_data(cx)).await {
                 Ok(data) => return attempt.decode(data),
-                Err(failure) => failure,
+                Err(failure) => (failure, attempt.deadline()),
             },
             Err(failure) => failure,
         };
-        let (data, address) = self.after_failure(params, failure, deadline).await?;
+        let (data, address) = self.after_failure(params, failure).await?;
         decode(data.as_ref(), &address)
     }
 
@@ -179,21 +181,19 @@ impl<'c> Command<'c> {
     where
         P: Serialize + ?Sized,
     {
-        let now = Instant::now();
-        let deadline = self.deadline_from(now);
         if self.is_hedged() {
-            let answer = Box::pin(self.one_and_more(|| self.request(params), deadline)).await;
-            return answer.map(|(data, _)| data);
+            let answer = self.one_and_more(|| self.request(params), self.deadline_from(Instant::now()));
+            return Box::pin(answer).await.map(|(data, _)| data);
         }
         let mut attempt = None;
-        let failure = match self.begin_call(params, now, deadline, &mut attempt).await {
-            Ok(attempt) => match attempt.await {
+        let failure = match self.begin_call(params, &mut attempt).await {
+            Ok(attempt) => match (&mut *attempt).await {
                 Ok(data) => return Ok(data),
-                Err(failure) => failure,
+                Err(failure) => (failure, attempt.deadline()),
             },
             Err(failure) => failure,
         };
-        self.after_failure(params, failure, deadline).await.map(|(data, _)| data)
+        self.after_failure(params, failure).await.map(|(data, _)| data)
     }
 
     /// As [`Client::notify`].
@@ -314,13 +314,13 @@ impl<'c> Command<'c> {
     async fn after_failure<P: Serialize + ?Sized>(
         &self,
         params: &P,
-        failure: Error,
-        deadline: Instant,
+        (failure, deadline): Failed,
     ) -> Result<Answer, Error> {
         let is_idempotent = self.is_idempotent();
         if !self.may_retry(&failure, is_idempotent) {
             return Err(failure);
         }
+        let deadline = deadline.unwrap_or_else(|| self.deadline_from(Instant::now()));
         Box::pin(self.try_again(|| self.request(params), is_idempotent, failure, deadline)).await
     }
 
@@ -343,16 +343,14 @@ impl<'c> Command<'c> {
         &self,
         mut request: Request<'static>,
     ) -> Result<Option<RawJson<'static>>, Error> {
-        let now = Instant::now();
-        let deadline = self.deadline_from(now);
         if self.is_hedged() {
-            let answer = Box::pin(self.one_and_more(|| Ok(request.clone()), deadline)).await;
-            return answer.map(|(data, _)| data);
+            let answer = self.one_and_more(|| Ok(request.clone()), self.deadline_from(Instant::now()));
+            return Box::pin(answer).await.map(|(data, _)| data);
         }
-        let failure = match self.begin_request(&mut request, now, deadline).await {
-            Ok(attempt) => match attempt.await {
+        let (failure, deadline) = match self.begin_request(&mut request).await {
+            Ok(mut attempt) => match (&mut attempt).await {
                 Ok(data) => return Ok(data),
-                Err(failure) => failure,
+                Err(failure) => (failure, attempt.deadline()),
             },
             Err(failure) => failure,
         };
@@ -360,6 +358,7 @@ impl<'c> Command<'c> {
         if !self.may_retry(&failure, is_idempotent) {
             return Err(failure);
         }
+        let deadline = deadline.unwrap_or_else(|| self.deadline_from(Instant::now()));
         let answer = Box::pin(self.try_again(|| Ok(request.clone()), is_idempotent, failure, deadline)).await;
         answer.map(|(data, _)| data)
     }
@@ -370,67 +369,66 @@ impl<'c> Command<'c> {
     async fn begin_call<'a, P: Serialize + ?Sized>(
         &self,
         params: &P,
-        now: Instant,
-        deadline: Instant,
         place: &'a mut Option<Attempt>,
-    ) -> Result<&'a mut Attempt, Error> {
+    ) -> Result<&'a mut Attempt, Failed> {
         let at_once = poll_fn(|cx| {
             let begin = |params| {
                 let mut request = self.request_of(params);
-                self.begin_at_once(&mut request, now, deadline, cx.waker(), place);
+                self.begin_at_once(&mut request, cx.waker(), place);
                 place.is_none().then(|| Box::new(request))
             };
             Poll::Ready(self.raw(params).map(begin))
         });
-        if let Some(mut request) = at_once.await? {
-            *place = Some(Box::pin(self.begin(&mut request, Some(deadline), false, &[])).await?);
+        if let Some(mut request) = at_once.await.map_err(|error| (error, None))? {
+            *place = Some(Box::pin(self.begin_when_possible(&mut request)).await?);
         }
         Ok(place.as_mut().expect("it was filled above"))
     }
 
     /// As `begin_call`, with the request as it is.
-    pub(crate) async fn begin_request(
-        &self,
-        request: &mut Request<'static>,
-        now: Instant,
-        deadline: Instant,
-    ) -> Result<Attempt, Error> {
+    pub(crate) async fn begin_request(&self, request: &mut Request<'static>) -> Result<Attempt, Failed> {
         let mut attempt = None;
         poll_fn(|cx| {
-            self.begin_at_once(request, now, deadline, cx.waker(), &mut attempt);
+            self.begin_at_once(request, cx.waker(), &mut attempt);
             Poll::Ready(())
         })
         .await;
         match attempt {
             Some(attempt) => Ok(attempt),
-            None => Box::pin(self.begin(request, Some(deadline), false, &[])).await,
+            None => Box::pin(self.begin_when_possible(request)).await,
         }
     }
 
+    async fn begin_when_possible(&self, request: &mut Request<'static>) -> Result<Attempt, Failed> {
+        let deadline = Some(self.deadline_from(Instant::now()));
+        self.begin(request, deadline, false, &[]).await.map_err(|error| (error, deadline))
+    }
+
     /// Fills `place`, which is empty, where there is a connection that takes the call.
-    fn begin_at_once(
-        &self,
-        request: &mut Request<'static>,
-        now: Instant,
-        deadline: Instant,
-        waker: &Waker,
-        place: &mut Option<Attempt>,
-    ) {
+    fn begin_at_once(&self, request: &mut Request<'static>, waker: &Waker, place: &mut Option<Attempt>) {
         let stack = self.stack();
         stack.budget.count_call();
-        if deadline <= now {
+        let limit = self.time_limit();
+        let (due, left) = match self.until() {
+            None => (Due::In(limit), limit),
+            Some(until) => {
+                let now = Instant::now();
+                let deadline = after(now, limit).min(until);
+                (Due::At(deadline), deadline.saturating_duration_since(now))
+            }
+        };
+        if left.is_zero() {
             return;
         }
-        request.timeout = self.tells_timeout().then(|| deadline.saturating_duration_since(now));
-        let begin = |connection: Arc<Connection>| {
-            connection.begin(request, Some(deadline), self.is_ordered, false, waker).ok()
-        };
+        request.timeout = self.tells_timeout().then_some(left);
+        let begin =
+            |connection: Arc<Connection>| connection.begin(request, due, self.is_ordered, false, waker).ok();
         // Where nothing is counted, there is less to carry about.
         if let Route::Sole(endpoint) = &stack.route {
             if let Some(pending) = endpoint.latest().and_then(begin) {
                 *place = Some(Attempt::new(pending, None));
             }
-        } else if let Some((connection, ticket)) = stack.route.at_once(self.wish(&[]), now)
+        } else if let Some((connection, ticket)) = stack.route.at_once(self.wish(&[]), Instant::now())
             && let Some(pending) = begin(connection)
         {
             *place = Some(Attempt::new(pending, ticket));
@@ -464,7 +462,7 @@ impl<'c> Command<'c> {
                 .map(|deadline| deadline.saturating_duration_since(Instant::now()));
             let begun = poll_fn(|cx| {
                 let connection = connection.take().expect("this is polled once");
-                Poll::Ready(connection.begin(request, deadline, is_ordered, is_stream, cx.waker()))
+                Poll::Ready(connection.begin(request, deadline.into(), is_ordered, is_stream, cx.waker()))
             });
             match begun.await {
                 Ok(pending) => return Ok(Attempt::new(pending, ticket)),
@@ -524,10 +522,4 @@ impl<'c> Command<'c> {
         let late = |_| Error::new(Kind::Deadline { was_sent: false }, &self.stack().target, None);
         tokio::time::timeout_at(deadline, wait).await.map_err(late)
     }
-}
-
-/// The instant after this time; a time that no clock counts means as good as never.
-pub(crate) fn after(now: Instant, time: Duration) -> Instant {
-    const THIRTY_YEARS: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
-    now.checked_add(time).unwrap_or_else(|| now + THIRTY_YEARS)
 }

@@ -33,6 +33,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep};
 
 use crate::config::Config;
+use crate::deadline::after;
 use crate::error::{Cause, Error, Kind};
 use crate::events::{ConnectionEvent, Events};
 use crate::liveness::{Liveness, Verdict, earliest};
@@ -100,6 +101,8 @@ struct State {
     driver: Option<Waker>,
     /// When the driver looks for calls that are past their deadline.
     next_deadline: Option<Instant>,
+    /// Calls whose time begins when the driver sees them, and how long they have.
+    untimed: Vec<(u64, Duration)>,
     flushes: Vec<(u64, Waker)>,
     /// The server has said goaway: no new calls.
     is_leaving: bool,
@@ -161,6 +164,21 @@ pub(crate) struct Loss {
     pub(crate) retry_after: Option<Duration>,
 }
 
+/// When a call's time is up.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Due {
+    Never,
+    At(Instant),
+    /// Counted from when the driver sees the call, which is at once, and looks at the clock for many calls.
+    In(Duration),
+}
+
+impl From<Option<Instant>> for Due {
+    fn from(deadline: Option<Instant>) -> Self {
+        deadline.map_or(Self::Never, Self::At)
+    }
+}
+
 /// Why a call could not begin.
 pub(crate) enum Refusal {
     /// The connection takes no new calls; another one may.
@@ -192,6 +210,7 @@ impl Connection {
             waiting_for_room: 0,
             driver: None,
             next_deadline: None,
+            untimed: Vec::new(),
             flushes: Vec::new(),
             is_leaving: false,
             is_closing: false,
@@ -233,14 +252,16 @@ impl Connection {
     pub(crate) fn begin(
         self: Arc<Self>,
         request: &Request<'_>,
-        deadline: Option<Instant>,
+        due: Due,
         is_ordered: bool,
         is_stream: bool,
         waker: &Waker,
     ) -> Result<PendingCall, (Arc<Self>, Refusal)> {
-        let opened = self.0.lock().open(&self.0.config, request, deadline, is_ordered, is_stream, waker);
+        let opened = self.0.lock().open(&self.0.config, request, due, is_ordered, is_stream, waker);
         match opened {
-            Ok(id) => Ok(PendingCall { connection: self, id, is_over: false, is_fresh: true }),
+            Ok(id) => {
+                Ok(PendingCall { connection: self, id, is_over: false, is_fresh: true, deadline: None })
+            }
             Err(refusal) => Err((self, refusal)),
         }
     }
@@ -404,7 +425,7 @@ impl State {
         &mut self,
         config: &Config,
         request: &Request<'_>,
-        deadline: Option<Instant>,
+        due: Due,
         is_ordered: bool,
         is_stream: bool,
         waker: &Waker,
@@ -420,18 +441,57 @@ impl State {
         self.appended += (self.output.len() - before) as u64;
         slot.progress = Progress::Waiting;
         slot.waker = Some(waker.clone());
-        slot.deadline = deadline;
+        slot.deadline = None;
         slot.frame_end = self.appended;
         slot.is_ordered = is_ordered;
         slot.is_stream = is_stream;
-        let is_next = deadline.is_some_and(|deadline| self.next_deadline.is_none_or(|next| deadline < next));
-        if is_next {
-            self.next_deadline = deadline;
-        }
-        if before == 0 || is_next {
+        let is_news = match due {
+            Due::Never => false,
+            Due::In(limit) => {
+                self.untimed.push((id, limit));
+                self.untimed.len() == 1
+            }
+            Due::At(deadline) => {
+                slot.deadline = Some(deadline);
+                self.is_next(deadline)
+            }
+        };
+        if before == 0 || is_news {
             self.wake_driver();
         }
         Ok(id)
+    }
+
+    /// Notes a deadline. True where it is before all others.
+    fn is_next(&mut self, deadline: Instant) -> bool {
+        let is_next = self.next_deadline.is_none_or(|next| deadline < next);
+        if is_next {
+            self.next_deadline = Some(deadline);
+        }
+        is_next
+    }
+
+    /// Begins the time of the calls that have come since the last look.
+    fn begin_time(&mut self) {
+        if self.untimed.is_empty() {
+            return;
+        }
+        let now = Instant::now();
+        let mut untimed = mem::take(&mut self.untimed);
+        let mut last = (Duration::ZERO, now);
+        for (id, limit) in untimed.drain(..) {
+            let Some(slot) = self.calls.get_mut(id) else { continue };
+            // Most calls have the same limit.
+            let is_new = limit != last.0;
+            if is_new {
+                last = (limit, after(now, limit));
+            }
+            slot.deadline = Some(last.1);
+            if is_new {
+                self.is_next(last.1);
+            }
+        }
+        self.untimed = untimed;
     }
 
     /// Whether the server's silence says anything about it.
@@ -476,6 +536,8 @@ pub(crate) struct PendingCall {
     is_over: bool,
     /// Not polled since the slot got its waker.
     is_fresh: bool,
+    /// Of one that has failed, where it had one.
+    deadline: Option<Instant>,
 }
 
 impl PendingCall {
@@ -492,6 +554,11 @@ impl PendingCall {
 
     pub(crate) fn address(&self) -> &Arc<str> {
         &self.connection.0.address
+    }
+
+    /// Until when it had time, where it has failed and had begun to count.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.deadline
     }
 
     /// Decodes the data that it got.
@@ -511,9 +578,9 @@ impl PendingCall {
             // The slot has this task's waker since it was taken, in this same poll.
             return Poll::Pending;
         }
-        let Self { connection, id, is_over, .. } = self;
+        let Self { connection, id, is_over, deadline, .. } = self;
         let mut state = connection.0.lock();
-        Self::poll_locked(connection, &mut state, *id, is_over, cx)
+        Self::poll_locked(connection, &mut state, *id, is_over, deadline, cx)
     }
 
     fn poll_locked(
@@ -521,6 +588,7 @@ impl PendingCall {
         state: &mut State,
         id: u64,
         is_over: &mut bool,
+        deadline: &mut Option<Instant>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Data, Error>> {
         let slot = state.calls.get_mut(id).expect("the slot is closed by this call alone");
@@ -533,7 +601,11 @@ impl PendingCall {
             }
             Progress::Done(done) => {
                 let is_given_up = matches!(done, Err(Failure::Expired | Failure::Nonsense(_)));
-                let result = done.map_err(|failure| connection.end_of(failure));
+                let had_until = slot.deadline;
+                let result = done.map_err(|failure| {
+                    *deadline = had_until;
+                    connection.end_of(failure)
+                });
                 connection.release(state, id, is_given_up);
                 *is_over = true;
                 Poll::Ready(result)
@@ -612,7 +684,8 @@ impl Stream for PendingStream {
         if self.call.is_over {
             return Poll::Ready(None);
         }
-        let Self { call: PendingCall { connection, id, is_over, .. }, taken_since_credit } = &mut *self;
+        let Self { call: PendingCall { connection, id, is_over, deadline, .. }, taken_since_credit } =
+            &mut *self;
         let id = *id;
         let mut state = connection.0.lock();
         let slot = state.calls.get_mut(id).expect("the slot is closed by this call alone");
@@ -626,7 +699,7 @@ impl Stream for PendingStream {
             return Poll::Ready(Some(Ok(item)));
         }
         // Under the same lock: an item that came in between would wake nobody, or be lost with the end.
-        let done = PendingCall::poll_locked(connection, &mut state, id, is_over, cx);
+        let done = PendingCall::poll_locked(connection, &mut state, id, is_over, deadline, cx);
         // The last line of a stream carries no data; that of a unary command does, and is taken for
         // a stream of one item.
         let item = match ready!(done) {
@@ -727,8 +800,12 @@ where
 
     /// One turn: write what has gathered, deliver what came. Ready when the connection is over.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Ended>> {
-        // Registered before anything is looked at, so that no caller's wake is lost.
-        self.shared.lock().driver = Some(cx.waker().clone());
+        {
+            let mut state = self.shared.lock();
+            // Registered before anything is looked at, so that no caller's wake is lost.
+            state.driver = Some(cx.waker().clone());
+            state.begin_time();
+        }
         loop {
             if self.poll_write(cx) {
                 return self.poll_close(cx).map_ok(|()| Ended::Done);

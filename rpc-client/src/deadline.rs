@@ -1,14 +1,15 @@
-//! What a call inherits from the one that it is made for.
+//! When a call's time is up, and what else it inherits from the one that it is made for.
 
-use std::time::Instant;
+use std::time::Duration;
 
 use rpc_core::scope::Parent;
 use rpc_core::trace::Trace;
+use tokio::time::Instant;
 
 /// What a handler's call hands on to the calls that the handler makes.
 #[derive(Debug, Clone)]
 pub(crate) struct Inherited {
-    pub(crate) deadline: Option<Instant>,
+    pub(crate) deadline: Option<std::time::Instant>,
     pub(crate) trace: Option<Trace>,
 }
 
@@ -25,4 +26,10 @@ impl Inherited {
             trace: self.trace.or_else(|| above.trace.clone()),
         }
     }
+}
+
+/// The instant after this time; a time that no clock counts means as good as never.
+pub(crate) fn after(now: Instant, time: Duration) -> Instant {
+    const THIRTY_YEARS: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
+    now.checked_add(time).unwrap_or_else(|| now + THIRTY_YEARS)
 }

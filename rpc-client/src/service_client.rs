@@ -12,8 +12,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
-use crate::command::after;
 use crate::config::Config;
+use crate::deadline::after;
 use crate::layers::{ends_by, shorten};
 
 /// Calls any [`Service`] as a [`Client`](crate::Client) calls its server: a router without a socket,

@@ -88,7 +88,7 @@ async fn begin(
     loop {
         let begun = poll_fn(|cx| {
             let connection = Arc::clone(connection);
-            Poll::Ready(connection.begin(request, None, is_ordered, is_stream, cx.waker()))
+            Poll::Ready(connection.begin(request, Due::Never, is_ordered, is_stream, cx.waker()))
         });
         match begun.await {
             Ok(call) => return Some(call),
