@@ -1,6 +1,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use futures::FutureExt;
 use futures::future::join_all;
 use rpc_client::{Client, Config};
 use rpc_core::scope::Parent;
@@ -130,4 +131,22 @@ async fn after_many_timed_out_and_dropped_calls_nothing_is_in_flight() {
     assert!(begin.elapsed() < Duration::from_millis(150), "{:?}", begin.elapsed());
     assert_eq!(seen.ran.load(Ordering::SeqCst), seen.dropped.load(Ordering::SeqCst));
     assert_eq!(server.stats().in_flight, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_ends_in_time_where_the_ones_before_it_do_not_even_leave() {
+    let (io, _peer_that_never_reads) = tokio::io::duplex(16);
+    let client = Client::over(io, "memory", Config::default());
+    let begin = Instant::now();
+    let patient = client.command(100).timeout(Duration::from_secs(60));
+    // The first one is being written, the second one waits behind it.
+    let mut calls = [(); 2].map(|()| Box::pin(patient.call::<_, ()>(&())));
+    for call in &mut calls {
+        assert!(call.as_mut().now_or_never().is_none());
+        tokio::task::yield_now().await;
+    }
+    let brief = client.command(100).timeout(Duration::from_millis(50));
+    let error = brief.call::<_, ()>(&()).await.unwrap_err();
+    assert!(error.is_deadline(), "{error}");
+    assert!(begin.elapsed() < Duration::from_millis(60), "{:?}", begin.elapsed());
 }
