@@ -40,9 +40,9 @@ use crate::policy::Policy;
 use crate::scratch;
 use crate::server::Shared;
 
-/// Frames that are executed before their replies are written: a quarter of those that were read,
-/// within these bounds. So the peer works on the first replies while this side works on the next
-/// requests, instead of each waiting for the other's whole window.
+/// Frames that are executed before their replies are written: a quarter of those that were read, or half of
+/// them on a runtime of one thread, within these bounds. So the peer works on the first replies while this
+/// side works on the next requests, instead of each waiting for the other's whole window.
 const FRAMES_PER_WRITE: RangeInclusive<usize> = 16..=128;
 
 /// Frames after which a connection looks whether its share of the thread's time is used up.
@@ -134,6 +134,8 @@ struct Connection<IO> {
 
     lines: LineDecoder,
     last_head: LastHead,
+    /// How many writes one read's replies are divided into.
+    writes_per_read: usize,
     /// What was read and not executed: a part of a line, or whole lines that wait for room.
     input: Vec<u8>,
     /// What the whole line at the front of `input` waits for, and since when; without one, `input` is a part of a line.
@@ -253,6 +255,10 @@ impl Phase {
     }
 }
 
+fn is_on_one_thread() -> bool {
+    tokio::runtime::Handle::try_current().is_ok_and(|runtime| runtime.metrics().num_workers() == 1)
+}
+
 impl<IO> Connection<IO>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
@@ -278,6 +284,7 @@ where
             peer,
             lines: LineDecoder::new(shared.config.frame_bytes_max),
             last_head: LastHead::default(),
+            writes_per_read: if is_on_one_thread() { 2 } else { 4 },
             access_log: access_log::AccessLog::of(&shared.config),
             shared,
             policy,

@@ -172,7 +172,7 @@ where
                     // As many as they would be if all were as long as the first one: counting them costs more.
                     let frames_per_write = *frames_per_write.get_or_insert_with(|| {
                         let (least, most) = FRAMES_PER_WRITE.into_inner();
-                        (bytes.len() / length / 4).clamp(least, most)
+                        (bytes.len() / length / self.writes_per_read).clamp(least, most)
                     });
                     if frames % frames_per_write == 0 || is_much {
                         if self.poll_write(cx).is_err() {
