@@ -35,6 +35,23 @@ pub(crate) enum Refusal {
     Failed(Cause),
 }
 
+impl Refusal {
+    /// Nobody has answered in time.
+    pub(crate) fn no_answer(config: &Config) -> Self {
+        let limit = config.connect_timeout_ms;
+        let message = format!("cannot connect: no answer within `connect_timeout_ms` of {limit} ms");
+        Self::Failed(Cause::new(message))
+    }
+
+    /// Into the log.
+    pub(crate) fn tell(&self, address: &str) {
+        match self {
+            Self::Failed(last) => tracing::debug!(%address, reason = %last.message, "connecting failed"),
+            Self::Token(last, _) => tracing::warn!(%address, reason = %last.message, "not authenticated"),
+        }
+    }
+}
+
 /// Says who this client is, where it has a token. A server that knows no tokens (code 12) is one that wants
 /// none.
 pub(crate) async fn authenticate(

@@ -2,13 +2,17 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
+use rpc_core::backoff::{Backoff, half_jitter};
 use tokio::time::Instant;
 
+use crate::authenticate::Refusal;
 use crate::config::{Config, Mode};
 use crate::connect::Connector;
 use crate::connection::Connection;
-use crate::error::Error;
+use crate::deadline::after;
+use crate::error::{Error, Kind};
 use crate::events::Events;
 use crate::reconnect::Endpoint;
 
@@ -41,6 +45,61 @@ impl Dialer {
     pub(crate) fn endpoint(&self, address: &Arc<str>) -> Arc<Endpoint> {
         let Self { config, connector, events } = self;
         Endpoint::new(Arc::clone(address), Arc::clone(config), connector.clone(), events.clone())
+    }
+
+    /// A connection for one call alone. The call's own task opens it: nobody else waits for it, and nobody
+    /// opens another one in its place.
+    ///
+    /// # Errors
+    /// The last error of connecting, where that has failed for longer than `fail_fast_after_ms`; the deadline,
+    /// where it comes first. Either way nothing was sent.
+    async fn connect_for_one_call(
+        &self,
+        address: &Arc<str>,
+        deadline: Option<Instant>,
+    ) -> Result<Arc<Connection>, Error> {
+        let Self { config, connector, events } = self;
+        let error = |kind| Error::new(kind, address, None);
+        let late = || error(Kind::Deadline { was_sent: false });
+        let mut backoff = Backoff::new(
+            Duration::from_millis(config.reconnect_base_ms),
+            Duration::from_millis(config.reconnect_cap_ms),
+        );
+        // Until when the call waits, once an attempt has failed: the deadline, or the end of its patience.
+        let (mut until, mut failing_since, mut last) = (deadline, None, None);
+        loop {
+            let connect_end = after(Instant::now(), config.connect_timeout());
+            // One timer for all that ends an attempt.
+            let limit = until.map_or(connect_end, |until| until.min(connect_end));
+            let opening = connector.open(address, config, events, drop);
+            let refusal = match tokio::time::timeout_at(limit, opening).await {
+                Ok(Ok(connection)) => return Ok(connection),
+                Ok(Err(refusal)) => refusal,
+                Err(_) if limit == connect_end => Refusal::no_answer(config),
+                Err(_) if until == deadline => return Err(late()),
+                Err(_) => return Err(error(Kind::NotSent(last.expect("its patience began with a failure")))),
+            };
+            refusal.tell(address);
+            let now = Instant::now();
+            let since = *failing_since.get_or_insert(now);
+            let patience = after(since, config.fail_fast_after());
+            let failure = match refusal {
+                Refusal::Failed(failure) if now < patience => failure,
+                Refusal::Failed(failure) | Refusal::Token(failure, _) => {
+                    return Err(error(Kind::NotSent(failure)));
+                }
+            };
+            let mut delay = backoff.next_delay_after(now - since);
+            if config.reconnect_wanted_ms > 0 {
+                delay = delay.min(half_jitter(Duration::from_millis(config.reconnect_wanted_ms)));
+            }
+            let end = deadline.map_or(patience, |deadline| deadline.min(patience));
+            tokio::time::sleep_until((now + delay).min(end)).await;
+            if end <= Instant::now() {
+                return Err(if deadline == Some(end) { late() } else { error(Kind::NotSent(failure)) });
+            }
+            (until, last) = (Some(end), Some(failure));
+        }
     }
 
     /// Where each call opens a connection and there are other endpoints, one failure to connect is
@@ -127,7 +186,7 @@ impl Pool {
     ) -> Result<Arc<Connection>, Error> {
         match self.lane(lane) {
             Some(lane) => lane.endpoint.connection(deadline).await,
-            None => self.dialer.endpoint(&self.address).connection(deadline).await,
+            None => self.dialer.connect_for_one_call(&self.address, deadline).await,
         }
     }
 

@@ -328,14 +328,13 @@ impl Connecting {
             };
             let since = *self.failing_since.get_or_insert_with(Instant::now);
             let delay = backoff.next_delay_after(since.elapsed());
+            refusal.tell(&self.address);
             match refusal {
                 Refusal::Failed(last) => {
-                    tracing::debug!(address = %self.address, reason = %last.message, "connecting failed");
                     progress.send_replace(Attempts::Failing(Failure { since, last, is_final: false }));
                     self.pause(delay).await;
                 }
                 Refusal::Token(last, after) => {
-                    tracing::warn!(address = %self.address, reason = %last.message, "not authenticated");
                     progress.send_replace(Attempts::Failing(Failure { since, last, is_final: true }));
                     // Calls do not shorten this one: the answer stays the same until somebody acts.
                     let pause = after.unwrap_or_default().max(cap);
@@ -355,10 +354,7 @@ impl Connecting {
         let opening = self.connector.open(&self.address, &self.config, &self.events, at_end);
         match tokio::time::timeout(self.config.connect_timeout(), opening).await {
             Ok(opened) => opened,
-            Err(_) => Err(Refusal::Failed(Cause::new(format!(
-                "cannot connect: no answer within `connect_timeout_ms` of {} ms",
-                self.config.connect_timeout_ms
-            )))),
+            Err(_) => Err(Refusal::no_answer(&self.config)),
         }
     }
 

@@ -1,10 +1,13 @@
+use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use rpc_client::{Client, Config, Mode, Registry, ServiceConfig};
+use rpc_client::{Client, Config, Error, Mode, Registry, ServiceConfig};
 use serde_json::json;
+use tokio::io::DuplexStream;
 use tokio::sync::Barrier;
+use tokio::time::Instant;
 
 use crate::support::{Seen, tcp};
 
@@ -48,6 +51,56 @@ async fn a_thousand_short_calls_open_a_thousand_connections_and_leave_none() {
     assert!(!client.is_connected());
     while server.stats().connections_open > 0 {
         tokio::task::yield_now().await;
+    }
+}
+
+/// How a call of the mode `short` ends where nobody lets it in, after how many milliseconds and attempts.
+async fn turned_away(answers: bool, call_timeout_ms: u64) -> (Error, u128, u32) {
+    let attempts = Arc::new(AtomicU32::new(0));
+    let connect = {
+        let attempts = Arc::clone(&attempts);
+        move |_| {
+            attempts.fetch_add(1, Ordering::Relaxed);
+            async move {
+                if !answers {
+                    std::future::pending::<()>().await;
+                }
+                Err::<DuplexStream, _>(io::Error::from(io::ErrorKind::ConnectionRefused))
+            }
+        }
+    };
+    let config = Config {
+        mode: Mode::Short,
+        connect_timeout_ms: 200,
+        fail_fast_after_ms: 1_000,
+        attempts_max: 1,
+        call_timeout_ms,
+        ..Config::default()
+    };
+    let client = Client::builder("nowhere").connector(connect).config(config).build();
+    let begin = Instant::now();
+    let error = client.call::<_, ()>(100, &()).await.unwrap_err();
+    (error, begin.elapsed().as_millis(), attempts.load(Ordering::Relaxed))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_short_call_tries_to_connect_until_its_patience_or_its_time_ends() {
+    for (answers, call_timeout_ms, elapsed, is_deadline) in [
+        // Refused at once, so its patience begins with the call.
+        (true, 60_000, 1_000..=1_010, false),
+        (true, 300, 300..=310, true),
+        // The first attempt takes all of `connect_timeout_ms`, and its patience begins behind it.
+        (false, 60_000, 1_200..=1_210, false),
+        (false, 100, 100..=110, true),
+    ] {
+        let (error, took, attempts) = turned_away(answers, call_timeout_ms).await;
+        assert!(elapsed.contains(&took), "{took} ms: {error}");
+        assert_eq!((error.is_deadline(), error.may_have_run()), (is_deadline, false), "{error}");
+        assert!(is_deadline || error.is_unreachable(), "{error}");
+        assert!(attempts > u32::from(call_timeout_ms > 100) * 2, "{attempts}: {error}");
+        if !answers && !is_deadline {
+            assert!(error.to_string().contains("`connect_timeout_ms` of 200 ms"), "{error}");
+        }
     }
 }
 
