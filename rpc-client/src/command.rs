@@ -19,7 +19,7 @@ use crate::attempt::{Attempt, Items};
 use crate::balance::Wish;
 use crate::client::{Client, Stack};
 use crate::config::Mode;
-use crate::connection::{Connection, Due, Refusal, decode};
+use crate::connection::{Connection, Due, PendingCall, Refusal, decode};
 use crate::deadline::{Inherited, after};
 use crate::error::{Error, Kind};
 use crate::group;
@@ -372,11 +372,7 @@ impl<'c> Command<'c> {
         place: &'a mut Option<Attempt>,
     ) -> Result<&'a mut Attempt, Failed> {
         let at_once = poll_fn(|cx| {
-            let begin = |params| {
-                let mut request = self.request_of(params);
-                self.begin_at_once(&mut request, cx.waker(), place);
-                place.is_none().then(|| Box::new(request))
-            };
+            let begin = |params| self.begin_with(params, cx.waker(), place);
             Poll::Ready(self.raw(params).map(begin))
         });
         if let Some(mut request) = at_once.await.map_err(|error| (error, None))? {
@@ -389,7 +385,7 @@ impl<'c> Command<'c> {
     pub(crate) async fn begin_request(&self, request: &mut Request<'static>) -> Result<Attempt, Failed> {
         let mut attempt = None;
         poll_fn(|cx| {
-            self.begin_at_once(request, cx.waker(), &mut attempt);
+            self.begin_request_at_once(request, cx.waker(), &mut attempt);
             Poll::Ready(())
         })
         .await;
@@ -404,10 +400,33 @@ impl<'c> Command<'c> {
         self.begin(request, deadline, false, &[]).await.map_err(|error| (error, deadline))
     }
 
-    /// Fills `place`, which is empty, where there is a connection that takes the call.
-    fn begin_at_once(&self, request: &mut Request<'static>, waker: &Waker, place: &mut Option<Attempt>) {
-        let stack = self.stack();
-        stack.budget.count_call();
+    /// Fills `place`, which is empty, where there is a connection that takes the call; otherwise returns the
+    /// call's request. Most calls need none: it would be built only to be written.
+    fn begin_with(
+        &self,
+        params: RawJson<'static>,
+        waker: &Waker,
+        place: &mut Option<Attempt>,
+    ) -> Option<Box<Request<'static>>> {
+        let limit = self.time_limit();
+        let is_usual = self.extra.is_none() && !self.is_ordered && !limit.is_zero();
+        if is_usual {
+            let begin =
+                |connection: Arc<Connection>| connection.begin_usual(self.cmdid, limit, &params, waker).ok();
+            self.begin_at_once(begin, place);
+            return place.is_none().then(|| Box::new(self.request_of(params)));
+        }
+        let mut request = Box::new(self.request_of(params));
+        self.begin_request_at_once(&mut request, waker, place);
+        place.is_none().then_some(request)
+    }
+
+    fn begin_request_at_once(
+        &self,
+        request: &mut Request<'static>,
+        waker: &Waker,
+        place: &mut Option<Attempt>,
+    ) {
         let limit = self.time_limit();
         let (due, left) = match self.until() {
             None => (Due::In(limit), limit),
@@ -417,12 +436,22 @@ impl<'c> Command<'c> {
                 (Due::At(deadline), deadline.saturating_duration_since(now))
             }
         };
-        if left.is_zero() {
-            return;
+        if !left.is_zero() {
+            request.timeout = self.tells_timeout().then_some(left);
+            let begin = |connection: Arc<Connection>| {
+                connection.begin(request, due, self.is_ordered, false, waker).ok()
+            };
+            self.begin_at_once(begin, place);
         }
-        request.timeout = self.tells_timeout().then_some(left);
-        let begin =
-            |connection: Arc<Connection>| connection.begin(request, due, self.is_ordered, false, waker).ok();
+    }
+
+    fn begin_at_once(
+        &self,
+        begin: impl FnOnce(Arc<Connection>) -> Option<PendingCall>,
+        place: &mut Option<Attempt>,
+    ) {
+        let stack = self.stack();
+        stack.budget.count_call();
         // Where nothing is counted, there is less to carry about.
         if let Route::Sole(endpoint) = &stack.route {
             if let Some(pending) = endpoint.latest().and_then(begin) {

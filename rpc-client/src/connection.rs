@@ -20,7 +20,8 @@ use std::time::Duration;
 use futures::Stream;
 use rpc_core::codec::{LineDecoder, Step};
 use rpc_core::frame::{
-    FromServer, ReplyFrame, UnverifiedData, UsualReply, encode_cancel, encode_credit, encode_request,
+    FromServer, ReplyFrame, RequestEncoder, UnverifiedData, UsualReply, encode_cancel, encode_credit,
+    encode_request,
 };
 use rpc_core::in_flight::{InFlight, OrderedReply};
 use rpc_core::{CmdId, RawJson, Request, Status};
@@ -88,6 +89,7 @@ struct Shared {
 struct State {
     /// Frames that the driver has not taken yet.
     output: Vec<u8>,
+    encoder: RequestEncoder,
     /// Bytes that were ever put into `output`, and of those the ones that the system has taken.
     appended: u64,
     written: u64,
@@ -202,6 +204,7 @@ impl Connection {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let state = State {
             output: Vec::new(),
+            encoder: RequestEncoder::default(),
             appended: 0,
             written: 0,
             flushed: 0,
@@ -257,13 +260,30 @@ impl Connection {
         is_stream: bool,
         waker: &Waker,
     ) -> Result<PendingCall, (Arc<Self>, Refusal)> {
-        let opened = self.0.lock().open(&self.0.config, request, due, is_ordered, is_stream, waker);
+        let config = &self.0.config;
+        let opened = self.0.lock().open(config, due, is_ordered, is_stream, waker, |output, _, id| {
+            encode_request(output, (!is_ordered).then_some(id), request);
+        });
         match opened {
-            Ok(id) => {
-                Ok(PendingCall { connection: self, id, is_over: false, is_fresh: true, deadline: None })
-            }
+            Ok(id) => Ok(PendingCall::new(self, id)),
             Err(refusal) => Err((self, refusal)),
         }
+    }
+
+    /// As [`begin`](Self::begin), for what most calls are: with an id, a time limit and params, and nothing else.
+    pub(crate) fn begin_usual(
+        self: Arc<Self>,
+        cmdid: CmdId,
+        limit: Duration,
+        params: &RawJson<'_>,
+        waker: &Waker,
+    ) -> Result<PendingCall, Refusal> {
+        let config = &self.0.config;
+        let opened =
+            self.0.lock().open(config, Due::In(limit), false, false, waker, |output, encoder, id| {
+                encoder.encode(output, id, cmdid, limit, params);
+            });
+        opened.map(|id| PendingCall::new(self, id))
     }
 
     /// Puts a oneway call's frame into the output. With an id of its own it runs beside other calls;
@@ -421,14 +441,15 @@ impl State {
         self.ended.is_some() || self.is_leaving
     }
 
+    /// Takes a slot, and lets `write` put the call's frame into the output.
     fn open(
         &mut self,
         config: &Config,
-        request: &Request<'_>,
         due: Due,
         is_ordered: bool,
         is_stream: bool,
         waker: &Waker,
+        write: impl FnOnce(&mut Vec<u8>, &mut RequestEncoder, u64),
     ) -> Result<u64, Refusal> {
         self.admit(config)?;
         let opened = if is_ordered { self.calls.open_ordered() } else { self.calls.open() };
@@ -437,7 +458,7 @@ impl State {
         };
         self.uses_ids |= !is_ordered;
         let before = self.output.len();
-        encode_request(&mut self.output, (!is_ordered).then_some(id), request);
+        write(&mut self.output, &mut self.encoder, id);
         self.appended += (self.output.len() - before) as u64;
         slot.progress = Progress::Waiting;
         slot.waker = Some(waker.clone());
@@ -541,6 +562,10 @@ pub(crate) struct PendingCall {
 }
 
 impl PendingCall {
+    fn new(connection: Arc<Connection>, id: u64) -> Self {
+        Self { connection, id, is_over: false, is_fresh: true, deadline: None }
+    }
+
     /// For a call that is not awaited where it was begun.
     pub(crate) fn polled_elsewhere(mut self) -> Self {
         self.is_fresh = false;

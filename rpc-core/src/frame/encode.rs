@@ -1,6 +1,7 @@
 //! Frames out: each function appends one whole line to `out`, `id` and `code` first.
 
 use std::io::Write;
+use std::time::Duration;
 
 use super::cmdid::CmdId;
 use super::raw::{RawJson, keep_on_one_line};
@@ -15,19 +16,7 @@ pub fn encode_request(out: &mut Vec<u8>, id: Option<u64>, request: &Request<'_>)
     // At once: a new connection's buffer would grow with every piece.
     out.reserve(REQUEST_BYTES + request.params.as_bytes().len());
     push_id(out, id);
-    out.extend_from_slice(b"\"cmdid\":");
-    push_integer(out, request.cmdid.number());
-    if let Some(timestamp) = request.timestamp {
-        out.extend_from_slice(b",\"timestamp\":");
-        push_integer(out, timestamp);
-    }
-    if let Some(timeout) = request.timeout {
-        out.extend_from_slice(b",\"timeout_ms\":");
-        push_integer(
-            out,
-            timeout.as_secs().saturating_mul(1000).saturating_add(timeout.subsec_millis().into()),
-        );
-    }
+    push_head(out, request.cmdid, request.timestamp, request.timeout);
     if request.oneway {
         out.extend_from_slice(b",\"oneway\":true");
     }
@@ -42,6 +31,53 @@ pub fn encode_request(out: &mut Vec<u8>, id: Option<u64>, request: &Request<'_>)
     out.extend_from_slice(b",\"params\":");
     out.extend_from_slice(request.params.as_bytes());
     out.extend_from_slice(b"}\n");
+}
+
+/// Writes requests that have an id, a time limit and params, one after another: what stands between the id and
+/// the params is kept from one to the next, as it is the same for most of them.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use rpc_core::RawJson;
+/// use rpc_core::frame::RequestEncoder;
+///
+/// let (mut encoder, mut out) = (RequestEncoder::default(), Vec::new());
+/// for id in [7, 8] {
+///     encoder.encode(&mut out, id, 100.into(), Duration::from_secs(5), &RawJson::NULL);
+/// }
+/// assert!(out.ends_with(b"{\"id\":8,\"cmdid\":100,\"timeout_ms\":5000,\"params\":null}\n"));
+/// ```
+#[derive(Debug, Default)]
+pub struct RequestEncoder {
+    /// What `head` says; none before the first request.
+    last: Option<(CmdId, Duration)>,
+    head: Vec<u8>,
+}
+
+impl RequestEncoder {
+    /// Appends what [`encode_request`] would.
+    pub fn encode(
+        &mut self,
+        out: &mut Vec<u8>,
+        id: u64,
+        cmdid: CmdId,
+        timeout: Duration,
+        params: &RawJson<'_>,
+    ) {
+        if self.last != Some((cmdid, timeout)) {
+            self.head.clear();
+            push_head(&mut self.head, cmdid, None, Some(timeout));
+            self.head.extend_from_slice(b",\"params\":");
+            self.last = Some((cmdid, timeout));
+        }
+        let params = params.as_bytes();
+        out.reserve(REQUEST_BYTES + params.len());
+        push_id(out, Some(id));
+        out.extend_from_slice(&self.head);
+        out.extend_from_slice(params);
+        out.extend_from_slice(b"}\n");
+    }
 }
 
 /// The built-in command that gives the call `id` up.
@@ -122,6 +158,20 @@ fn push_success(out: &mut Vec<u8>, id: Option<u64>) {
     out.extend_from_slice(b"\"code\":0");
 }
 
+fn push_head(out: &mut Vec<u8>, cmdid: CmdId, timestamp: Option<i64>, timeout: Option<Duration>) {
+    out.extend_from_slice(b"\"cmdid\":");
+    push_integer(out, cmdid.number());
+    if let Some(timestamp) = timestamp {
+        out.extend_from_slice(b",\"timestamp\":");
+        push_integer(out, timestamp);
+    }
+    if let Some(timeout) = timeout {
+        out.extend_from_slice(b",\"timeout_ms\":");
+        let seconds = timeout.as_secs().saturating_mul(1000);
+        push_integer(out, seconds.saturating_add(timeout.subsec_millis().into()));
+    }
+}
+
 /// The beginning of a line, up to where the next key goes.
 fn push_id(out: &mut Vec<u8>, id: Option<u64>) {
     match id {
@@ -144,8 +194,6 @@ fn push_string(out: &mut Vec<u8>, text: &str) {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn line(write: impl FnOnce(&mut Vec<u8>)) -> String {
@@ -193,6 +241,21 @@ mod tests {
         assert_eq!((read.id, read.cmdid, read.timestamp), (Some(9), request.cmdid, Some(-3)));
         assert_eq!((read.timeout, read.oneway, read.credit), (request.timeout, true, Some(8)));
         assert_eq!((read.params, read.meta.get("k").as_deref()), (request.params, Some("v\n")));
+    }
+
+    #[test]
+    fn requests_are_written_the_same_one_after_another_as_each_alone() {
+        let mut encoder = RequestEncoder::default();
+        let limits = [Duration::ZERO, Duration::from_micros(1_500), Duration::from_secs(5), Duration::MAX];
+        let calls = [1, u32::MAX].into_iter().flat_map(|cmdid| limits.map(|limit| (cmdid, limit)));
+        for (cmdid, timeout) in calls.flat_map(|call| [call; 2]) {
+            let mut request = Request::new(cmdid, RawJson::parse("[1]").unwrap());
+            request.timeout = Some(timeout);
+            assert_eq!(
+                line(|out| encoder.encode(out, 9, request.cmdid, timeout, &request.params)),
+                line(|out| encode_request(out, Some(9), &request))
+            );
+        }
     }
 
     #[test]

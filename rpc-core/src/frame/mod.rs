@@ -17,7 +17,8 @@ mod usual;
 
 pub use cmdid::CmdId;
 pub use encode::{
-    encode_cancel, encode_credit, encode_failure, encode_item, encode_notice, encode_reply, encode_request,
+    RequestEncoder, encode_cancel, encode_credit, encode_failure, encode_item, encode_notice, encode_reply,
+    encode_request,
 };
 pub use meta::Meta;
 pub use raw::{InvalidJson, RawJson};
