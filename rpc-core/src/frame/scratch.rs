@@ -3,8 +3,13 @@
 
 use std::cell::RefCell;
 
-/// More than a thread has replies waiting at one time between handler and output.
-const KEPT_MAX: usize = 64;
+/// Buffers that a thread keeps, with a small capacity: as many as a client has replies delivered at one time
+/// between its connection and its callers, and some more.
+const KEPT_MAX: usize = 320;
+/// What is no small capacity any more.
+const SMALL: usize = 1024;
+/// The thread keeps so many with a larger one.
+const LARGE_KEPT_MAX: usize = 64;
 /// A buffer that once held a large reply goes back to the allocator.
 const CAPACITY_KEPT_MAX: usize = 16 * 1024;
 
@@ -60,7 +65,8 @@ impl Drop for Scratch {
         // As above: without a store the buffer is simply freed.
         let _ = KEPT.try_with(|kept| {
             let mut kept = kept.borrow_mut();
-            if kept.len() < KEPT_MAX {
+            let max = if bytes.capacity() <= SMALL { KEPT_MAX } else { LARGE_KEPT_MAX };
+            if kept.len() < max {
                 kept.push(bytes);
             }
         });
@@ -96,5 +102,15 @@ mod tests {
     fn a_large_buffer_is_not_kept() {
         drop(Scratch::of("x".repeat(CAPACITY_KEPT_MAX + 1)));
         assert!(Scratch::take().0.capacity() <= CAPACITY_KEPT_MAX);
+    }
+
+    #[test]
+    fn of_small_buffers_more_are_kept_than_of_larger_ones_and_of_none_without_end() {
+        for (bytes, kept_max) in [(SMALL, KEPT_MAX), (SMALL + 1, LARGE_KEPT_MAX)] {
+            KEPT.take();
+            let buffers: Vec<Scratch> = (0..KEPT_MAX + 50).map(|_| Scratch::of("x".repeat(bytes))).collect();
+            drop(buffers);
+            assert_eq!(KEPT.with_borrow(Vec::len), kept_max);
+        }
     }
 }
