@@ -1,0 +1,332 @@
+//! The one room of the client that moves bytes: a connection, its calls, and the task that drives it.
+//!
+//! Callers write their frames into one shared buffer and wait in a slot (`state`); the driver writes what has
+//! gathered, reads replies, and wakes the slots that they are for (`driver`); a call's `Drop` is its way out
+//! (`pending`). Between them stands one mutex, held for copies in memory only. Nothing is allocated,
+//! spawned or sent through a channel for a call. Its twin is rpc-server's `connection`.
+
+mod driver;
+#[cfg(all(test, shuttle))]
+mod models;
+mod pending;
+mod state;
+
+use std::future::{Future, poll_fn};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError};
+#[cfg(not(all(test, shuttle)))]
+use std::sync::{Mutex, MutexGuard};
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use rpc_core::frame::{RequestEncoder, encode_cancel, encode_request};
+use rpc_core::in_flight::InFlight;
+use rpc_core::{CmdId, RawJson, Request};
+#[cfg(all(test, shuttle))]
+use shuttle::sync::{Mutex, MutexGuard};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use self::driver::Driver;
+pub(crate) use self::pending::{PendingCall, PendingStream, decode};
+pub(crate) use self::state::Data;
+use self::state::{Failure, Progress, State};
+use crate::config::Config;
+use crate::error::{Cause, Error, Kind};
+use crate::events::{ConnectionEvent, Events};
+
+/// How old a connection is when the system is asked to look after it, too: one that is opened for a few calls
+/// is over by then, and need not pay for that.
+pub(crate) const SETTLED_AFTER: Duration = Duration::from_secs(1);
+
+/// What is asked of the system for a connection that lasts.
+pub(crate) type Settle<IO> = fn(&IO, &Config);
+
+const NO_STREAM_EXPECTED: &str = "the command answers with a stream; call it as one";
+
+/// One end of a connection, as callers hold it. Dropping the last handle lets the driver write what
+/// is left and close.
+pub(crate) struct Connection(Arc<Shared>);
+
+struct Shared {
+    address: Arc<str>,
+    number: u64,
+    config: Arc<Config>,
+    events: Events,
+    state: Mutex<State>,
+    /// Tells callers that wait for room in the table or in the output.
+    room: Notify,
+}
+
+/// What the driver reports at its end.
+pub(crate) struct Loss {
+    /// Why the connection ended.
+    pub(crate) cause: Cause,
+    /// Calls that it left behind without a reply.
+    pub(crate) calls: usize,
+    /// Whether any call was answered.
+    pub(crate) has_answered: bool,
+    /// Whether this side was done with it.
+    pub(crate) is_wanted: bool,
+    /// When the server wants to see the next connection, where it said so.
+    pub(crate) retry_after: Option<Duration>,
+}
+
+/// When a call's time is up.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Due {
+    Never,
+    At(Instant),
+    /// Counted from when the driver sees the call, which is at once, and looks at the clock for many calls.
+    In(Duration),
+}
+
+impl From<Option<Instant>> for Due {
+    fn from(deadline: Option<Instant>) -> Self {
+        deadline.map_or(Self::Never, Self::At)
+    }
+}
+
+/// Why a call could not begin.
+pub(crate) enum Refusal {
+    /// The connection takes no new calls; another one may.
+    Over,
+    /// Too much waits; [`Connection::wait_for_room`] says when to try again.
+    Full,
+}
+
+impl Connection {
+    /// Takes a byte stream into use and returns the handle and the driver, which somebody must run.
+    pub(crate) fn new<IO>(
+        io: IO,
+        settle: Option<Settle<IO>>,
+        address: Arc<str>,
+        config: Arc<Config>,
+        events: Events,
+    ) -> (Arc<Self>, impl Future<Output = Loss> + Send + use<IO>)
+    where
+        IO: AsyncRead + AsyncWrite + Unpin + Send,
+    {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let state = State {
+            output: Vec::new(),
+            encoder: RequestEncoder::default(),
+            appended: 0,
+            written: 0,
+            flushed: 0,
+            admitted: 0,
+            calls: InFlight::new(config.in_flight_max),
+            waiting_for_room: 0,
+            driver: None,
+            next_deadline: None,
+            untimed: Vec::new(),
+            flushes: Vec::new(),
+            is_leaving: false,
+            is_closing: false,
+            ended: None,
+            has_answered: false,
+            uses_ids: false,
+        };
+        let shared = Arc::new(Shared {
+            address,
+            // Relaxed: only uniqueness matters.
+            number: NEXT.fetch_add(1, Ordering::Relaxed),
+            config,
+            events,
+            state: Mutex::new(state),
+            room: Notify::new(),
+        });
+        shared.tell_of_connecting();
+        let mut driver = Driver::new(io, settle, Arc::clone(&shared));
+        let run = async move {
+            let ended = poll_fn(|cx| driver.poll(cx)).await;
+            driver.finish(ended)
+        };
+        (Arc::new(Self(shared)), run)
+    }
+
+    /// Whether it takes new calls.
+    pub(crate) fn is_usable(&self) -> bool {
+        !self.0.lock().is_over()
+    }
+
+    /// Why it takes no calls.
+    pub(crate) fn over(&self) -> Error {
+        let ended = self.0.lock().ended.clone();
+        self.0.error(Kind::NotSent(ended.unwrap_or_else(|| Cause::new("the server asked to go away"))))
+    }
+
+    /// Puts a call's frame into the output and takes a slot for its reply. `is_ordered` sends it
+    /// without an id. `waker` is told of the reply, until the call is polled with another one.
+    pub(crate) fn begin(
+        self: Arc<Self>,
+        request: &Request<'_>,
+        due: Due,
+        is_ordered: bool,
+        is_stream: bool,
+        waker: &Waker,
+    ) -> Result<PendingCall, (Arc<Self>, Refusal)> {
+        let config = &self.0.config;
+        let opened = self.0.lock().open(config, due, is_ordered, is_stream, waker, |output, _, id| {
+            encode_request(output, (!is_ordered).then_some(id), request);
+        });
+        match opened {
+            Ok(id) => Ok(PendingCall::new(self, id)),
+            Err(refusal) => Err((self, refusal)),
+        }
+    }
+
+    /// As [`begin`](Self::begin), for what most calls are: with an id, a time limit and params, and nothing else.
+    pub(crate) fn begin_usual(
+        self: Arc<Self>,
+        cmdid: CmdId,
+        limit: Duration,
+        params: &RawJson<'_>,
+        waker: &Waker,
+    ) -> Result<PendingCall, Refusal> {
+        let config = &self.0.config;
+        let opened =
+            self.0.lock().open(config, Due::In(limit), false, false, waker, |output, encoder, id| {
+                encoder.encode(output, id, cmdid, limit, params);
+            });
+        opened.map(|id| PendingCall::new(self, id))
+    }
+
+    /// Puts a oneway call's frame into the output. With an id of its own it runs beside other calls;
+    /// without one it takes its turn in their order.
+    pub(crate) fn notify(&self, request: &Request<'_>, is_ordered: bool) -> Result<(), Refusal> {
+        let mut state = self.0.lock();
+        state.admit(&self.0.config)?;
+        let id = if is_ordered && !request.oneway {
+            // A server that may not know `oneway` answers: its reply finds the place of a call given up.
+            let Some((id, _)) = state.calls.open_ordered() else {
+                return Err(Refusal::Full);
+            };
+            state.calls.close(id);
+            None
+        } else if is_ordered {
+            None
+        } else {
+            let Some((id, _)) = state.calls.open() else {
+                return Err(Refusal::Full);
+            };
+            state.uses_ids = true;
+            // Nothing will answer it.
+            state.calls.close(id);
+            Some(id)
+        };
+        state.append(|output| encode_request(output, id, request));
+        Ok(())
+    }
+
+    /// Resolves when there may be room again after [`Refusal::Full`].
+    pub(crate) async fn wait_for_room(&self, is_ordered: bool) {
+        let notified = self.0.room.notified();
+        tokio::pin!(notified);
+        // Registered before the second look, so that room made in between is not missed; and counted
+        // under the same lock as that look, so that whoever makes room later tells.
+        notified.as_mut().enable();
+        {
+            let mut state = self.0.lock();
+            if state.is_over() || state.has_room(&self.0.config, is_ordered) {
+                return;
+            }
+            state.waiting_for_room += 1;
+        }
+        notified.await;
+    }
+
+    /// Resolves when everything that was begun so far has been handed to the system.
+    pub(crate) async fn flush(&self) -> Result<(), Error> {
+        let target = self.0.lock().appended;
+        poll_fn(|cx| {
+            let mut state = self.0.lock();
+            if state.flushed >= target {
+                return Poll::Ready(Ok(()));
+            }
+            if let Some(cause) = &state.ended {
+                return Poll::Ready(Err(self.0.error(Kind::NotSent(cause.clone()))));
+            }
+            state.flushes.retain(|(_, waker)| !waker.will_wake(cx.waker()));
+            state.flushes.push((target, cx.waker().clone()));
+            Poll::Pending
+        })
+        .await
+    }
+
+    fn end_of(&self, failure: Failure) -> Error {
+        let kind = match failure {
+            Failure::Status(status) => Kind::Status(status),
+            Failure::Nonsense(message) => Kind::Data(Cause::new(message)),
+            Failure::Lost { may_have_run: true, cause } => Kind::MayHaveRun(cause),
+            Failure::Lost { may_have_run: false, cause } => Kind::NotSent(cause),
+            // Even a frame that waits still leaves when the peer reads again.
+            Failure::Expired => Kind::Deadline { was_sent: true },
+        };
+        self.0.error(kind)
+    }
+
+    /// Frees a call's slot. `is_given_up`: the server may still be at work, and is told.
+    fn release(&self, state: &mut State, id: u64, is_given_up: bool) {
+        let Some(slot) = state.calls.close(id) else { return };
+        let is_ordered = slot.is_ordered;
+        slot.progress = Progress::Waiting;
+        slot.waker = None;
+        slot.items.clear();
+        if is_given_up && !is_ordered && state.ended.is_none() {
+            state.append(|output| encode_cancel(output, id));
+        }
+        state.tell_of_room(&self.0.room);
+        if state.is_leaving && state.calls.is_empty() {
+            state.wake_driver();
+        }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.is_closing = true;
+        state.wake_driver();
+    }
+}
+
+impl Shared {
+    /// A panic while the lock was held cannot have left the table half changed in a way that harms:
+    /// each change is one step.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn error(&self, kind: Kind) -> Error {
+        Error::new(kind, &self.address, Some(self.number))
+    }
+
+    fn tell_of_connecting(&self) {
+        let Self { address, number, .. } = self;
+        tracing::debug!(%address, connection = number, "connected");
+        let event = || ConnectionEvent::Connected { address: Arc::clone(address), connection: *number };
+        self.events.tell(event);
+    }
+
+    fn tell_of_goaway(&self, message: &str) {
+        let Self { address, number, .. } = self;
+        tracing::info!(%address, connection = number, reason = %message, "goaway");
+        self.events.tell(|| ConnectionEvent::Goaway {
+            address: Arc::clone(address),
+            connection: *number,
+            message: Arc::from(message),
+        });
+    }
+
+    fn tell_of_the_end(&self, cause: &Cause) {
+        let Self { address, number, .. } = self;
+        tracing::debug!(%address, connection = number, reason = %cause.message, "disconnected");
+        self.events.tell(|| ConnectionEvent::Disconnected {
+            address: Arc::clone(address),
+            connection: *number,
+            reason: Arc::from(&*cause.message),
+        });
+    }
+}

@@ -1,0 +1,202 @@
+//! A call from its beginning to its end, as its caller holds it.
+
+use std::future::Future;
+use std::mem;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use futures::Stream;
+use rpc_core::RawJson;
+use rpc_core::frame::{UnverifiedData, encode_cancel, encode_credit};
+use serde::de::DeserializeOwned;
+use tokio::time::Instant;
+
+use super::state::{Data, Failure, Progress, State};
+use super::{Connection, NO_STREAM_EXPECTED};
+use crate::error::{Cause, Error, Kind};
+
+/// A call that has been begun: a future of its data. Dropping it gives the call up, and tells the
+/// server.
+pub(crate) struct PendingCall {
+    connection: Arc<Connection>,
+    id: u64,
+    is_over: bool,
+    /// Not polled since the slot got its waker.
+    is_fresh: bool,
+    /// Of one that has failed, where it had one.
+    deadline: Option<Instant>,
+}
+
+impl PendingCall {
+    pub(super) fn new(connection: Arc<Connection>, id: u64) -> Self {
+        Self { connection, id, is_over: false, is_fresh: true, deadline: None }
+    }
+
+    /// For a call that is not awaited where it was begun.
+    pub(crate) fn polled_elsewhere(mut self) -> Self {
+        self.is_fresh = false;
+        self
+    }
+
+    /// Whether its connection still takes calls.
+    pub(crate) fn is_usable(&self) -> bool {
+        self.connection.is_usable()
+    }
+
+    pub(crate) fn address(&self) -> &Arc<str> {
+        &self.connection.0.address
+    }
+
+    /// Until when it had time, where it has failed and had begun to count.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// Decodes the data that it got.
+    pub(crate) fn decode<T: DeserializeOwned>(&self, data: Data) -> Result<T, Error> {
+        let data = match data {
+            Data::Unverified(data) => match data.decode() {
+                Ok(typed) => return Ok(typed),
+                Err(_) => self.settle(data)?,
+            },
+            Data::Sound(data) => data,
+        };
+        decode(data.as_ref(), &self.connection.0.address)
+    }
+
+    pub(crate) fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Result<Data, Error>> {
+        if mem::take(&mut self.is_fresh) {
+            // The slot has this task's waker since it was taken, in this same poll.
+            return Poll::Pending;
+        }
+        let Self { connection, id, is_over, deadline, .. } = self;
+        let mut state = connection.0.lock();
+        Self::poll_locked(connection, &mut state, *id, is_over, deadline, cx)
+    }
+
+    fn poll_locked(
+        connection: &Connection,
+        state: &mut State,
+        id: u64,
+        is_over: &mut bool,
+        deadline: &mut Option<Instant>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Data, Error>> {
+        let slot = state.calls.get_mut(id).expect("the slot is closed by this call alone");
+        match mem::take(&mut slot.progress) {
+            Progress::Waiting => {
+                if !slot.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+                    slot.waker = Some(cx.waker().clone());
+                }
+                Poll::Pending
+            }
+            Progress::Done(done) => {
+                let is_given_up = matches!(done, Err(Failure::Expired | Failure::Nonsense(_)));
+                let had_until = slot.deadline;
+                let result = done.map_err(|failure| {
+                    *deadline = had_until;
+                    connection.end_of(failure)
+                });
+                connection.release(state, id, is_given_up);
+                *is_over = true;
+                Poll::Ready(result)
+            }
+        }
+    }
+
+    /// Looks at a line again that was only glanced at.
+    fn settle(&self, data: UnverifiedData) -> Result<Option<RawJson<'static>>, Error> {
+        let nonsense = |message: String| self.connection.end_of(Failure::Nonsense(message));
+        let (data, more) = data.settle().map_err(|bad| nonsense(bad.message))?;
+        if more {
+            let mut state = self.connection.0.lock();
+            if state.ended.is_none() {
+                state.append(|output| encode_cancel(output, self.id));
+            }
+            return Err(nonsense(NO_STREAM_EXPECTED.into()));
+        }
+        Ok(data)
+    }
+}
+
+/// Decodes the data of a reply.
+pub(crate) fn decode<T: DeserializeOwned>(
+    data: Option<&RawJson<'_>>,
+    address: &Arc<str>,
+) -> Result<T, Error> {
+    // A reply without data is `null`: a `()`, or a `None`.
+    data.unwrap_or(&RawJson::NULL).decode().map_err(|error| {
+        let cause = Cause::with_source(
+            format!("the call ran, and its data is not what was asked for: {error}"),
+            error,
+        );
+        Error::new(Kind::Data(cause), address, None)
+    })
+}
+
+impl Future for PendingCall {
+    type Output = Result<Option<RawJson<'static>>, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match ready!(self.poll_data(cx))? {
+            Data::Sound(data) => Poll::Ready(Ok(data)),
+            Data::Unverified(data) => Poll::Ready(self.settle(data)),
+        }
+    }
+}
+
+impl Drop for PendingCall {
+    fn drop(&mut self) {
+        if !self.is_over {
+            let mut state = self.connection.0.lock();
+            self.connection.release(&mut state, self.id, true);
+        }
+    }
+}
+
+/// The items of a streaming call. Dropping it gives the call up.
+pub(crate) struct PendingStream {
+    call: PendingCall,
+    taken_since_credit: u64,
+}
+
+impl PendingStream {
+    pub(crate) fn new(call: PendingCall) -> Self {
+        Self { call, taken_since_credit: 0 }
+    }
+}
+
+impl Stream for PendingStream {
+    type Item = Result<RawJson<'static>, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if self.call.is_over {
+            return Poll::Ready(None);
+        }
+        let Self { call: PendingCall { connection, id, is_over, deadline, .. }, taken_since_credit } =
+            &mut *self;
+        let id = *id;
+        let mut state = connection.0.lock();
+        let slot = state.calls.get_mut(id).expect("the slot is closed by this call alone");
+        if let Some(item) = slot.items.pop_front() {
+            *taken_since_credit += 1;
+            // Credit is given back by halves: few frames, and the server never runs dry.
+            if *taken_since_credit * 2 >= connection.0.config.stream_credit {
+                let items = mem::take(taken_since_credit);
+                state.append(|output| encode_credit(output, id, items));
+            }
+            return Poll::Ready(Some(Ok(item)));
+        }
+        // Under the same lock: an item that came in between would wake nobody, or be lost with the end.
+        let done = PendingCall::poll_locked(connection, &mut state, id, is_over, deadline, cx);
+        // The last line of a stream carries no data; that of a unary command does, and is taken for
+        // a stream of one item.
+        let item = match ready!(done) {
+            Ok(Data::Sound(item)) => item.map(Ok),
+            Ok(Data::Unverified(_)) => unreachable!("the lines of a stream are read to their end"),
+            Err(error) => Some(Err(error)),
+        };
+        Poll::Ready(item)
+    }
+}

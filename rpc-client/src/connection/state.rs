@@ -1,0 +1,307 @@
+//! What callers and the driver share: the output, and a slot for each call.
+
+use std::collections::VecDeque;
+use std::mem;
+use std::task::Waker;
+use std::time::Duration;
+
+use rpc_core::frame::{FromServer, ReplyFrame, RequestEncoder, UnverifiedData, UsualReply};
+use rpc_core::in_flight::{InFlight, OrderedReply};
+use rpc_core::{RawJson, Status};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::{Due, NO_STREAM_EXPECTED, Refusal, Shared};
+use crate::config::Config;
+use crate::deadline::after;
+use crate::error::Cause;
+
+pub(super) struct State {
+    /// Frames that the driver has not taken yet.
+    pub(super) output: Vec<u8>,
+    pub(super) encoder: RequestEncoder,
+    /// Bytes that were ever put into `output`, and of those the ones that the system has taken.
+    pub(super) appended: u64,
+    pub(super) written: u64,
+    /// Of those, the ones that the stream keeps in no buffer of its own.
+    pub(super) flushed: u64,
+    /// Calls that were ever admitted.
+    pub(super) admitted: u64,
+    pub(super) calls: InFlight<Slot>,
+    /// Callers that wait for `room`.
+    pub(super) waiting_for_room: usize,
+    pub(super) driver: Option<Waker>,
+    /// When the driver looks for calls that are past their deadline.
+    pub(super) next_deadline: Option<Instant>,
+    /// Calls whose time begins when the driver sees them, and how long they have.
+    pub(super) untimed: Vec<(u64, Duration)>,
+    pub(super) flushes: Vec<(u64, Waker)>,
+    /// The server has said goaway: no new calls.
+    pub(super) is_leaving: bool,
+    /// The last handle is gone.
+    pub(super) is_closing: bool,
+    pub(super) ended: Option<Cause>,
+    /// Whether any call has had a reply.
+    pub(super) has_answered: bool,
+    /// Whether any call had an id: the server of one that has none may know no ids.
+    pub(super) uses_ids: bool,
+}
+
+/// One call, from its first byte to its end.
+#[derive(Default)]
+pub(super) struct Slot {
+    pub(super) progress: Progress,
+    pub(super) waker: Option<Waker>,
+    pub(super) deadline: Option<Instant>,
+    /// Where its frame ends in the count of `State::appended`.
+    pub(super) frame_end: u64,
+    pub(super) is_ordered: bool,
+    /// The items of a stream that its reader has not taken.
+    pub(super) items: VecDeque<RawJson<'static>>,
+    pub(super) is_stream: bool,
+}
+
+#[derive(Default)]
+pub(super) enum Progress {
+    #[default]
+    Waiting,
+    Done(Result<Data, Failure>),
+}
+
+/// What a successful reply carries.
+pub(crate) enum Data {
+    Sound(Option<RawJson<'static>>),
+    /// Of a line that was only glanced at: whoever types the data checks it.
+    Unverified(UnverifiedData),
+}
+
+pub(super) enum Failure {
+    Status(Status),
+    Nonsense(String),
+    Lost { may_have_run: bool, cause: Cause },
+    Expired,
+}
+
+impl State {
+    pub(super) fn admit(&mut self, config: &Config) -> Result<(), Refusal> {
+        if self.is_over() {
+            return Err(Refusal::Over);
+        }
+        if self.output.len() >= config.output_bytes_max {
+            return Err(Refusal::Full);
+        }
+        self.admitted += 1;
+        Ok(())
+    }
+
+    /// Whether it takes no new calls any more.
+    pub(super) fn is_over(&self) -> bool {
+        self.ended.is_some() || self.is_leaving
+    }
+
+    /// Takes a slot, and lets `write` put the call's frame into the output.
+    pub(super) fn open(
+        &mut self,
+        config: &Config,
+        due: Due,
+        is_ordered: bool,
+        is_stream: bool,
+        waker: &Waker,
+        write: impl FnOnce(&mut Vec<u8>, &mut RequestEncoder, u64),
+    ) -> Result<u64, Refusal> {
+        self.admit(config)?;
+        let opened = if is_ordered { self.calls.open_ordered() } else { self.calls.open() };
+        let Some((id, slot)) = opened else {
+            return Err(Refusal::Full);
+        };
+        self.uses_ids |= !is_ordered;
+        let before = self.output.len();
+        write(&mut self.output, &mut self.encoder, id);
+        self.appended += (self.output.len() - before) as u64;
+        slot.progress = Progress::Waiting;
+        slot.waker = Some(waker.clone());
+        slot.deadline = None;
+        slot.frame_end = self.appended;
+        slot.is_ordered = is_ordered;
+        slot.is_stream = is_stream;
+        let is_news = match due {
+            Due::Never => false,
+            Due::In(limit) => {
+                self.untimed.push((id, limit));
+                self.untimed.len() == 1
+            }
+            Due::At(deadline) => {
+                slot.deadline = Some(deadline);
+                self.is_next(deadline)
+            }
+        };
+        if before == 0 || is_news {
+            self.wake_driver();
+        }
+        Ok(id)
+    }
+
+    /// Notes a deadline. True where it is before all others.
+    pub(super) fn is_next(&mut self, deadline: Instant) -> bool {
+        let is_next = self.next_deadline.is_none_or(|next| deadline < next);
+        if is_next {
+            self.next_deadline = Some(deadline);
+        }
+        is_next
+    }
+
+    /// Begins the time of the calls that have come since the last look.
+    pub(super) fn begin_time(&mut self) {
+        if self.untimed.is_empty() {
+            return;
+        }
+        let now = Instant::now();
+        let mut untimed = mem::take(&mut self.untimed);
+        let mut last = (Duration::ZERO, now);
+        for (id, limit) in untimed.drain(..) {
+            let Some(slot) = self.calls.get_mut(id) else { continue };
+            // Most calls have the same limit.
+            let is_new = limit != last.0;
+            if is_new {
+                last = (limit, after(now, limit));
+            }
+            slot.deadline = Some(last.1);
+            if is_new {
+                self.is_next(last.1);
+            }
+        }
+        self.untimed = untimed;
+    }
+
+    /// Whether the server's silence says anything about it.
+    pub(super) fn is_watched(&self, config: &Config, appended_when_heard: u64) -> bool {
+        let is_idle = || self.calls.is_empty() && self.appended == appended_when_heard;
+        self.uses_ids && (config.ping_idle || !is_idle())
+    }
+
+    pub(super) fn has_room(&self, config: &Config, is_ordered: bool) -> bool {
+        self.output.len() < config.output_bytes_max && self.calls.has_room(is_ordered)
+    }
+
+    /// Whoever makes room calls this, under the lock.
+    pub(super) fn tell_of_room(&mut self, room: &Notify) {
+        if self.waiting_for_room > 0 {
+            self.waiting_for_room = 0;
+            room.notify_waiters();
+        }
+    }
+
+    pub(super) fn append(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        let before = self.output.len();
+        write(&mut self.output);
+        self.appended += (self.output.len() - before) as u64;
+        if before == 0 {
+            self.wake_driver();
+        }
+    }
+
+    pub(super) fn wake_driver(&mut self) {
+        if let Some(driver) = self.driver.take() {
+            driver.wake();
+        }
+    }
+}
+
+impl State {
+    /// Gives the usual success to a call that waits for one. False where the line is not that.
+    pub(super) fn take_usual_line(&mut self, line: &[u8], woken: &mut Vec<Waker>) -> bool {
+        let Some(reply) = UsualReply::read(line) else { return false };
+        match self.calls.get_mut(reply.id()) {
+            Some(slot) if !slot.is_stream => {
+                slot.finish(Ok(Data::Unverified(reply.data())), woken);
+                self.has_answered = true;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Gives one line to the call that it is for. An error ends the connection.
+    pub(super) fn take_line(
+        &mut self,
+        line: Result<FromServer<'_>, rpc_core::frame::BadReply>,
+        shared: &Shared,
+        woken: &mut Vec<Waker>,
+        farewell: &mut Option<Status>,
+    ) -> Result<(), String> {
+        let reply = match line {
+            Ok(FromServer::Reply(reply)) => reply,
+            Ok(FromServer::Notice { event, message }) => {
+                if event == "goaway" {
+                    shared.tell_of_goaway(&message);
+                    self.is_leaving = true;
+                } else {
+                    tracing::debug!(address = %shared.address, %event, "a notice that this version does not know");
+                }
+                return Ok(());
+            }
+            Err(bad) => {
+                // It fails the call that it names, where it names one, and otherwise the connection:
+                // nobody knows whom it was for.
+                let slot = bad.id.and_then(|id| self.calls.get_mut(id));
+                return match slot {
+                    Some(slot) => {
+                        slot.finish(Err(Failure::Nonsense(bad.message)), woken);
+                        Ok(())
+                    }
+                    None if bad.id.is_some() => Ok(()),
+                    None => Err(bad.message),
+                };
+            }
+        };
+        let id = match reply.id {
+            Some(id) => id,
+            None => match if reply.more { self.calls.peek_ordered() } else { self.calls.next_ordered() } {
+                OrderedReply::For(id) => id,
+                OrderedReply::GivenUp => return Ok(()),
+                OrderedReply::Unexpected => {
+                    let status = reply.status();
+                    tracing::debug!(address = %shared.address, connection = shared.number, %status, "a reply to no call");
+                    *farewell = Some(status);
+                    return Ok(());
+                }
+            },
+        };
+        self.has_answered = true;
+        if let Some(slot) = self.calls.get_mut(id) {
+            slot.take_reply(&reply, shared.config.stream_credit, woken);
+        } else {
+            // Its caller has gone.
+            tracing::trace!(address = %shared.address, id, "a late reply");
+        }
+        Ok(())
+    }
+}
+
+impl Slot {
+    pub(super) fn take_reply(&mut self, reply: &ReplyFrame<'_>, credit: u64, woken: &mut Vec<Waker>) {
+        let data = reply.data.clone().map(RawJson::into_owned);
+        if !reply.code.is_ok() {
+            self.finish(Err(Failure::Status(reply.status())), woken);
+        } else if !reply.more {
+            self.finish(Ok(Data::Sound(data)), woken);
+        } else if self.is_stream && self.items.len() as u64 > credit {
+            self.finish(
+                Err(Failure::Nonsense("the stream sent more items than it had `credit` for".into())),
+                woken,
+            );
+        } else if self.is_stream {
+            self.items.extend(data);
+            woken.extend(self.waker.take());
+        } else {
+            self.finish(Err(Failure::Nonsense(NO_STREAM_EXPECTED.into())), woken);
+        }
+    }
+
+    pub(super) fn finish(&mut self, done: Result<Data, Failure>, woken: &mut Vec<Waker>) {
+        if matches!(self.progress, Progress::Waiting) {
+            self.progress = Progress::Done(done);
+            woken.extend(self.waker.take());
+        }
+    }
+}
