@@ -166,8 +166,7 @@ pub struct Command<'c> {
 }
 
 impl Command<'_> {
-    /// How long to wait for the result, from the moment of the call. The server is told, and stops
-    /// when it is over.
+    /// How long to wait for the result. The server is told, and stops when it is over.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.inner = self.inner.timeout(timeout);

@@ -151,7 +151,7 @@ impl Client {
         self.stack.route.endpoints()
     }
 
-    /// Calls a command and decodes its data. The deadline is `call_timeout_ms` from now.
+    /// Calls a command and decodes its data. It may take `call_timeout_ms`.
     ///
     /// # Errors
     /// See [`Error`]: each call ends in exactly one way, by its deadline. What was not sent or rejected has

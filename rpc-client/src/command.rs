@@ -20,7 +20,7 @@ use crate::balance::Wish;
 use crate::client::{Client, Stack};
 use crate::config::Mode;
 use crate::connection::{Connection, Due, PendingCall, Refusal, decode};
-use crate::deadline::{Inherited, after};
+use crate::deadline::{Inherited, THIRTY_YEARS, after};
 use crate::error::{Error, Kind};
 use crate::group;
 use crate::retry::Answer;
@@ -78,8 +78,8 @@ impl<'c> Command<'c> {
         }
     }
 
-    /// How long to wait for the result, from the moment of the call. The server is told, and stops
-    /// when it is over.
+    /// How long to wait for the result, from when the call's connection sees it: at once, unless the runtime's
+    /// threads are busy with something else. The server is told, and stops when it is over.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
@@ -259,7 +259,7 @@ impl<'c> Command<'c> {
         Wish { key: self.extra.as_ref().and_then(|extra| extra.key), avoid }
     }
 
-    pub(crate) fn deadline_from(&self, now: Instant) -> Instant {
+    fn deadline_from(&self, now: Instant) -> Instant {
         let own = after(now, self.time_limit());
         self.until().map_or(own, |until| own.min(until))
     }
@@ -285,7 +285,7 @@ impl<'c> Command<'c> {
     }
 
     fn time_limit(&self) -> Duration {
-        self.timeout.unwrap_or_else(|| self.stack().config.call_timeout())
+        self.timeout.unwrap_or_else(|| self.stack().config.call_timeout()).min(THIRTY_YEARS)
     }
 
     fn request<P: Serialize + ?Sized>(&self, params: &P) -> Result<Request<'static>, Error> {

@@ -51,7 +51,8 @@ pub type BoxByteStream = Box<dyn ByteStream>;
 /// [`ClientBuilder::connector`]: crate::ClientBuilder::connector
 pub trait Connect: Send + Sync + 'static {
     /// Opens a stream to `address`, which is what the client was made with, unread. It is dropped
-    /// after `connect_timeout_ms`, and called again, with back-off, after a failure.
+    /// after `connect_timeout_ms`, and called again, with back-off, after a failure. In the mode `short` each
+    /// call's own task does this, so there it is dropped with the call, too, and panics in it.
     ///
     /// # Errors
     /// Whatever the stream's opening comes to: it is a part of the error of the calls that waited.

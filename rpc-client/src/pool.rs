@@ -186,7 +186,8 @@ impl Pool {
     ) -> Result<Arc<Connection>, Error> {
         match self.lane(lane) {
             Some(lane) => lane.endpoint.connection(deadline).await,
-            None => self.dialer.connect_for_one_call(&self.address, deadline).await,
+            // Boxed: what it needs is no part of the calls on kept connections.
+            None => Box::pin(self.dialer.connect_for_one_call(&self.address, deadline)).await,
         }
     }
 

@@ -142,7 +142,7 @@ impl State {
     }
 
     /// Notes a deadline. True where it is before all others.
-    pub(super) fn is_next(&mut self, deadline: Instant) -> bool {
+    fn is_next(&mut self, deadline: Instant) -> bool {
         let is_next = self.next_deadline.is_none_or(|next| deadline < next);
         if is_next {
             self.next_deadline = Some(deadline);
@@ -157,18 +157,20 @@ impl State {
         }
         let now = Instant::now();
         let mut untimed = mem::take(&mut self.untimed);
-        let mut last = (Duration::ZERO, now);
+        let mut last = None;
         for (id, limit) in untimed.drain(..) {
             let Some(slot) = self.calls.get_mut(id) else { continue };
             // Most calls have the same limit.
-            let is_new = limit != last.0;
-            if is_new {
-                last = (limit, after(now, limit));
+            if let Some((same, deadline)) = last
+                && same == limit
+            {
+                slot.deadline = Some(deadline);
+                continue;
             }
-            slot.deadline = Some(last.1);
-            if is_new {
-                self.is_next(last.1);
-            }
+            let deadline = after(now, limit);
+            slot.deadline = Some(deadline);
+            self.is_next(deadline);
+            last = Some((limit, deadline));
         }
         self.untimed = untimed;
     }
@@ -279,7 +281,7 @@ impl State {
 }
 
 impl Slot {
-    pub(super) fn take_reply(&mut self, reply: &ReplyFrame<'_>, credit: u64, woken: &mut Vec<Waker>) {
+    fn take_reply(&mut self, reply: &ReplyFrame<'_>, credit: u64, woken: &mut Vec<Waker>) {
         let data = reply.data.clone().map(RawJson::into_owned);
         if !reply.code.is_ok() {
             self.finish(Err(Failure::Status(reply.status())), woken);
@@ -298,7 +300,7 @@ impl Slot {
         }
     }
 
-    pub(super) fn finish(&mut self, done: Result<Data, Failure>, woken: &mut Vec<Waker>) {
+    fn finish(&mut self, done: Result<Data, Failure>, woken: &mut Vec<Waker>) {
         if matches!(self.progress, Progress::Waiting) {
             self.progress = Progress::Done(done);
             woken.extend(self.waker.take());

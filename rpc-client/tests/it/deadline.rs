@@ -48,6 +48,18 @@ async fn a_handlers_calls_have_what_is_left_of_its_time_and_its_trace() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_call_without_end_tells_a_number_that_every_server_can_read() {
+    let (connect, _server) = in_memory(Router::new().route(200, told).unwrap()).await;
+    let client = Client::builder("memory").connector(connect).build();
+    let endless = client.command(200).timeout(Duration::MAX);
+    // The usual way, and that of calls with more to say.
+    for call in [endless.clone(), endless.meta("a", "b")] {
+        let (timeout, _): (Option<u64>, Option<String>) = call.call(&()).await.unwrap();
+        assert_eq!(timeout, Some(30 * 365 * 24 * 3_600_000));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_trace_is_handed_on_through_layers_too_and_what_is_none_is_not() {
     let (connect, _server) = in_memory(Router::new().route(200, told).unwrap()).await;
     let client = Client::builder("memory").connector(connect).build();

@@ -97,7 +97,7 @@ async fn a_short_call_tries_to_connect_until_its_patience_or_its_time_ends() {
         assert!(elapsed.contains(&took), "{took} ms: {error}");
         assert_eq!((error.is_deadline(), error.may_have_run()), (is_deadline, false), "{error}");
         assert!(is_deadline || error.is_unreachable(), "{error}");
-        assert!(attempts > u32::from(call_timeout_ms > 100) * 2, "{attempts}: {error}");
+        assert!((u32::from(call_timeout_ms > 100) * 2 + 1..100).contains(&attempts), "{attempts}: {error}");
         if !answers && !is_deadline {
             assert!(error.to_string().contains("`connect_timeout_ms` of 200 ms"), "{error}");
         }

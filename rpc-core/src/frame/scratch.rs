@@ -3,18 +3,24 @@
 
 use std::cell::RefCell;
 
-/// Buffers that a thread keeps, with a small capacity: as many as a client has replies delivered at one time
-/// between its connection and its callers, and some more.
-const KEPT_MAX: usize = 320;
-/// What is no small capacity any more.
+/// Small buffers that a thread keeps: as many as a client has replies delivered at one time between its
+/// connection and its callers, and some more.
+const SMALL_KEPT_MAX: usize = 320;
+/// The largest capacity of a small one.
 const SMALL: usize = 1024;
-/// The thread keeps so many with a larger one.
 const LARGE_KEPT_MAX: usize = 64;
 /// A buffer that once held a large reply goes back to the allocator.
 const CAPACITY_KEPT_MAX: usize = 16 * 1024;
 
+/// What a thread keeps. Apart, so that where large texts are written no small buffer has to grow for them.
+#[derive(Default)]
+struct Kept {
+    small: Vec<Vec<u8>>,
+    large: Vec<Vec<u8>>,
+}
+
 thread_local! {
-    static KEPT: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+    static KEPT: RefCell<Kept> = const { RefCell::new(Kept { small: Vec::new(), large: Vec::new() }) };
 }
 
 /// Bytes, of UTF-8 as a rule, in a buffer that goes back to its thread's store when dropped.
@@ -24,15 +30,21 @@ pub(crate) struct Scratch(Vec<u8>);
 impl Scratch {
     /// An empty buffer, with capacity where the thread has one.
     pub(crate) fn take() -> Self {
-        // The store is gone while the thread ends; a new buffer serves then.
-        let kept = KEPT.try_with(|kept| kept.borrow_mut().pop()).ok().flatten();
-        Self(kept.unwrap_or_default())
+        Self::kept(|kept| kept.large.pop().or_else(|| kept.small.pop()))
     }
 
     pub(crate) fn of(bytes: impl AsRef<[u8]>) -> Self {
-        let mut scratch = Self::take();
-        scratch.0.extend_from_slice(bytes.as_ref());
+        let bytes = bytes.as_ref();
+        let mut scratch =
+            Self::kept(|kept| if bytes.len() <= SMALL { kept.small.pop() } else { kept.large.pop() });
+        scratch.0.extend_from_slice(bytes);
         scratch
+    }
+
+    /// The store is gone while the thread ends; a new buffer serves then.
+    fn kept(pop: impl FnOnce(&mut Kept) -> Option<Vec<u8>>) -> Self {
+        let kept = KEPT.try_with(|kept| pop(&mut kept.borrow_mut())).ok().flatten();
+        Self(kept.unwrap_or_default())
     }
 
     /// Lets `write` fill the buffer with JSON, which is UTF-8.
@@ -64,8 +76,9 @@ impl Drop for Scratch {
         bytes.clear();
         // As above: without a store the buffer is simply freed.
         let _ = KEPT.try_with(|kept| {
-            let mut kept = kept.borrow_mut();
-            let max = if bytes.capacity() <= SMALL { KEPT_MAX } else { LARGE_KEPT_MAX };
+            let Kept { small, large } = &mut *kept.borrow_mut();
+            let (kept, max) =
+                if bytes.capacity() <= SMALL { (small, SMALL_KEPT_MAX) } else { (large, LARGE_KEPT_MAX) };
             if kept.len() < max {
                 kept.push(bytes);
             }
@@ -105,12 +118,22 @@ mod tests {
     }
 
     #[test]
-    fn of_small_buffers_more_are_kept_than_of_larger_ones_and_of_none_without_end() {
-        for (bytes, kept_max) in [(SMALL, KEPT_MAX), (SMALL + 1, LARGE_KEPT_MAX)] {
-            KEPT.take();
-            let buffers: Vec<Scratch> = (0..KEPT_MAX + 50).map(|_| Scratch::of("x".repeat(bytes))).collect();
+    fn of_small_buffers_more_are_kept_than_of_large_ones_and_of_none_without_end() {
+        KEPT.take();
+        for bytes in [SMALL, SMALL + 1] {
+            let buffers: Vec<Scratch> =
+                (0..SMALL_KEPT_MAX + 50).map(|_| Scratch::of("x".repeat(bytes))).collect();
             drop(buffers);
-            assert_eq!(KEPT.with_borrow(Vec::len), kept_max);
         }
+        let kept = KEPT.with_borrow(|kept| (kept.small.len(), kept.large.len()));
+        assert_eq!(kept, (SMALL_KEPT_MAX, LARGE_KEPT_MAX));
+    }
+
+    #[test]
+    fn where_large_texts_are_written_small_ones_that_come_between_do_not_take_their_buffer() {
+        KEPT.take();
+        drop(Scratch::of("x".repeat(SMALL + 1)));
+        drop(Scratch::of("small"));
+        assert!(Scratch::take().0.capacity() > SMALL);
     }
 }

@@ -146,8 +146,8 @@ impl Default for LastHead {
 }
 
 impl LastHead {
-    /// Room for `"cmdid":4294967295,"timestamp":1732233600,"timeout_ms":86400000,"params":`.
-    const TEXT_BYTES: usize = 72;
+    /// Room for `"cmdid":4294967295,"timestamp":1732233600,"timeout_ms":86400000,"params":`, with spaces.
+    const TEXT_BYTES: usize = 80;
 
     fn head_of(&mut self, glance: &mut Glance<'_>) -> Option<Head> {
         if let Some((head, length)) = self.read
