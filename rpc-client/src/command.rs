@@ -169,7 +169,8 @@ impl<'c> Command<'c> {
             },
             Err(failure) => failure,
         };
-        let (data, address) = self.after_failure(params, failure).await?;
+        let (data, address) =
+            self.after_failure(|| self.request(params), self.is_idempotent(), failure).await?;
         decode(data.as_ref(), &address)
     }
 
@@ -193,7 +194,8 @@ impl<'c> Command<'c> {
             },
             Err(failure) => failure,
         };
-        self.after_failure(params, failure).await.map(|(data, _)| data)
+        let answer = self.after_failure(|| self.request(params), self.is_idempotent(), failure).await;
+        answer.map(|(data, _)| data)
     }
 
     /// As [`Client::notify`].
@@ -311,17 +313,20 @@ impl<'c> Command<'c> {
     }
 
     /// What is left to do when the first try has failed, which is nothing as a rule.
-    async fn after_failure<P: Serialize + ?Sized>(
+    async fn after_failure<F>(
         &self,
-        params: &P,
+        make: F,
+        is_idempotent: bool,
         (failure, deadline): Failed,
-    ) -> Result<Answer, Error> {
-        let is_idempotent = self.is_idempotent();
+    ) -> Result<Answer, Error>
+    where
+        F: Fn() -> Result<Request<'static>, Error>,
+    {
         if !self.may_retry(&failure, is_idempotent) {
             return Err(failure);
         }
         let deadline = deadline.unwrap_or_else(|| self.deadline_from(Instant::now()));
-        Box::pin(self.try_again(|| self.request(params), is_idempotent, failure, deadline)).await
+        Box::pin(self.try_again(make, is_idempotent, failure, deadline)).await
     }
 
     /// All tries of a call that may have a backup.
@@ -347,7 +352,7 @@ impl<'c> Command<'c> {
             let answer = self.one_and_more(|| Ok(request.clone()), self.deadline_from(Instant::now()));
             return Box::pin(answer).await.map(|(data, _)| data);
         }
-        let (failure, deadline) = match self.begin_request(&mut request).await {
+        let failure = match self.begin_request(&mut request).await {
             Ok(mut attempt) => match (&mut attempt).await {
                 Ok(data) => return Ok(data),
                 Err(failure) => (failure, attempt.deadline()),
@@ -355,11 +360,7 @@ impl<'c> Command<'c> {
             Err(failure) => failure,
         };
         let is_idempotent = self.is_idempotent() || request.meta.get(IDEMPOTENCY_KEY).is_some();
-        if !self.may_retry(&failure, is_idempotent) {
-            return Err(failure);
-        }
-        let deadline = deadline.unwrap_or_else(|| self.deadline_from(Instant::now()));
-        let answer = Box::pin(self.try_again(|| Ok(request.clone()), is_idempotent, failure, deadline)).await;
+        let answer = self.after_failure(|| Ok(request.clone()), is_idempotent, failure).await;
         answer.map(|(data, _)| data)
     }
 
@@ -428,13 +429,12 @@ impl<'c> Command<'c> {
         place: &mut Option<Attempt>,
     ) {
         let limit = self.time_limit();
-        let (due, left) = match self.until() {
-            None => (Due::In(limit), limit),
-            Some(until) => {
-                let now = Instant::now();
-                let deadline = after(now, limit).min(until);
-                (Due::At(deadline), deadline.saturating_duration_since(now))
-            }
+        let (due, left) = if self.until().is_none() {
+            (Due::In(limit), limit)
+        } else {
+            let now = Instant::now();
+            let deadline = self.deadline_from(now);
+            (Due::At(deadline), deadline.saturating_duration_since(now))
         };
         if !left.is_zero() {
             request.timeout = self.tells_timeout().then_some(left);

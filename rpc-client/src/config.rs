@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use rpc_core::backoff::Backoff;
 use serde::{Deserialize, Serialize};
 
 /// The settings of a client and of its connection.
@@ -272,6 +273,12 @@ impl Config {
 
     pub(crate) fn idle_timeout(&self) -> Duration {
         Duration::from_millis(self.idle_timeout_ms)
+    }
+
+    /// Between attempts to connect.
+    pub(crate) fn backoff(&self) -> Backoff {
+        let base = Duration::from_millis(self.reconnect_base_ms);
+        Backoff::new(base, Duration::from_millis(self.reconnect_cap_ms))
     }
 
     pub(crate) fn fail_fast_after(&self) -> Duration {

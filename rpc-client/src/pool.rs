@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use rpc_core::backoff::{Backoff, half_jitter};
+use rpc_core::backoff::half_jitter;
 use tokio::time::Instant;
 
 use crate::authenticate::Refusal;
@@ -61,10 +61,7 @@ impl Dialer {
         let Self { config, connector, events } = self;
         let error = |kind| Error::new(kind, address, None);
         let late = || error(Kind::Deadline { was_sent: false });
-        let mut backoff = Backoff::new(
-            Duration::from_millis(config.reconnect_base_ms),
-            Duration::from_millis(config.reconnect_cap_ms),
-        );
+        let mut backoff = config.backoff();
         // Until when the call waits, once an attempt has failed: the deadline, or the end of its patience.
         let (mut until, mut failing_since, mut last) = (deadline, None, None);
         loop {

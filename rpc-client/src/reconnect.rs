@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use rpc_core::backoff::{Backoff, half_jitter};
+use rpc_core::backoff::half_jitter;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -298,7 +298,7 @@ impl Connecting {
     async fn run(mut self, progress: watch::Sender<Attempts>) {
         let base = Duration::from_millis(self.config.reconnect_base_ms);
         let cap = Duration::from_millis(self.config.reconnect_cap_ms);
-        let mut backoff = Backoff::new(base, cap);
+        let mut backoff = self.config.backoff();
         if let Some(TurnedAway { times, failure, retry_after, .. }) = self.turned_away.take() {
             if times > 1 {
                 // Those who wait are told as if connecting had failed: it is no better than that.
