@@ -85,7 +85,9 @@ class Connection:
                 self.ordered.put_nowait(None)
                 await asyncio.gather(ordered, *self.tasks, return_exceptions=True)
             await self.close()
-        except (ConnectionError, asyncio.CancelledError):
+        except ConnectionError:
+            self.take_reset()
+        except asyncio.CancelledError:
             pass
         finally:
             for task in (ordered, lost, *self.tasks):
@@ -98,11 +100,15 @@ class Connection:
         try:
             await self.writer.wait_closed()
         except ConnectionError:
-            if self.wrong == "closes-all-after-a-reset":
-                for other in self.server.connections:
-                    other.writer.close()
+            self.take_reset()
         for task in (ordered, *self.tasks):
             task.cancel()
+
+    def take_reset(self) -> None:
+        """The peer has sent an RST. Whichever waits of the reader and `stop_when_lost` may learn it, and end the other."""
+        if self.wrong == "closes-all-after-a-reset":
+            for other in self.server.connections:
+                other.writer.close()
 
     async def close(self) -> None:
         """Ends our stream, then discards what still arrives: closing over unread bytes would send an RST."""
