@@ -154,7 +154,7 @@ async fn serve(options: Serve) -> Result<()> {
     match options.contender {
         Contender::Rpc => contenders::rpc::serve(listen, options.runtimes, options.spin_us).await,
         Contender::Limit => contenders::limit::serve(listen, write_every(options.write_every)).await,
-        Contender::Http | Contender::HttpReqwest | Contender::HttpShort => {
+        Contender::Http | Contender::HttpBare | Contender::HttpReqwest | Contender::HttpShort => {
             contenders::http::serve(listen).await
         }
         Contender::Tornado => contenders::tornado::serve(listen).await,
@@ -201,8 +201,9 @@ async fn run_load(options: LoadOptions) -> Result<Option<Measured>> {
             load::run(contender, address, load, multiplexed).await
         }
         Contender::Limit => load::run_limit(address, load).await.map(Some),
-        Contender::Http | Contender::HttpShort => {
-            load::run(contenders::http::Hyper { is_short }, address, load, multiplexed).await
+        Contender::Http => load::run(contenders::http::Pooled, address, load, multiplexed).await,
+        Contender::HttpBare | Contender::HttpShort => {
+            load::run(contenders::http::Bare { is_short }, address, load, multiplexed).await
         }
         Contender::HttpReqwest => load::run(contenders::http::Reqwest, address, load, multiplexed).await,
         Contender::Tornado => load::run(contenders::tornado::Tornado, address, load, multiplexed).await,

@@ -1,4 +1,4 @@
-//! HTTP/1.1: axum on hyper as the server; hyper's own client, or reqwest.
+//! HTTP/1.1: axum on hyper as the server; hyper's client, its connections alone, or reqwest.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,7 +13,9 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::{Request, StatusCode};
-use hyper_util::rt::TokioIo;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::{Caller, Connect, announce};
@@ -44,28 +46,71 @@ pub(crate) async fn serve(listen: SocketAddr) -> Result<()> {
     Ok(())
 }
 
-/// hyper's client, one connection a caller.
-pub(crate) struct Hyper {
+/// hyper's client as programs use it: its pool keeps a connection for each call in flight.
+pub(crate) struct Pooled;
+
+/// One caller over the pool.
+pub(crate) struct PooledCaller {
+    client: Client<HttpConnector, Full<Bytes>>,
+    base: String,
+}
+
+impl Connect for Pooled {
+    type Caller = PooledCaller;
+
+    async fn connect(&self, address: SocketAddr, callers: usize) -> Result<Vec<PooledCaller>> {
+        let mut connector = HttpConnector::new();
+        connector.set_nodelay(true);
+        let client = Client::builder(TokioExecutor::new()).build(connector);
+        let base = format!("http://{address}");
+        Ok((0..callers).map(|_| PooledCaller { client: client.clone(), base: base.clone() }).collect())
+    }
+}
+
+impl PooledCaller {
+    async fn post(&self, path: &str, body: Vec<u8>) -> Result<Bytes> {
+        let request = Request::post(format!("{}{path}", self.base))
+            .header("content-type", "application/json")
+            .body(Full::new(Bytes::from(body)))?;
+        let reply = self.client.request(request).await?;
+        ensure!(reply.status() == StatusCode::OK, "status {}", reply.status());
+        Ok(reply.into_body().collect().await?.to_bytes())
+    }
+}
+
+impl Caller for PooledCaller {
+    async fn log(&mut self, entry: &Entry) -> Result<Receipt> {
+        let body = self.post("/log", serde_json::to_vec(entry)?).await?;
+        Ok(serde_json::from_slice(&body)?)
+    }
+
+    async fn slow(&mut self, time: Duration) -> Result<()> {
+        self.post("/slow", time.as_millis().to_string().into_bytes()).await.map(drop)
+    }
+}
+
+/// hyper's connections with nothing around them, one a caller: no pool, nobody opens one that is lost.
+pub(crate) struct Bare {
     /// Each call opens its own connection.
     pub(crate) is_short: bool,
 }
 
-/// One caller over hyper.
-pub(crate) struct HyperCaller {
+/// One caller over a connection of its own.
+pub(crate) struct BareCaller {
     address: SocketAddr,
     host: String,
     connection: Option<SendRequest<Full<Bytes>>>,
     is_short: bool,
 }
 
-impl Connect for Hyper {
-    type Caller = HyperCaller;
+impl Connect for Bare {
+    type Caller = BareCaller;
 
-    async fn connect(&self, address: SocketAddr, callers: usize) -> Result<Vec<HyperCaller>> {
+    async fn connect(&self, address: SocketAddr, callers: usize) -> Result<Vec<BareCaller>> {
         let mut all = Vec::with_capacity(callers);
         for _ in 0..callers {
             let connection = if self.is_short { None } else { Some(open(address).await?) };
-            all.push(HyperCaller { address, host: address.to_string(), connection, is_short: self.is_short });
+            all.push(BareCaller { address, host: address.to_string(), connection, is_short: self.is_short });
         }
         Ok(all)
     }
@@ -83,7 +128,7 @@ async fn open(address: SocketAddr) -> Result<SendRequest<Full<Bytes>>> {
     Ok(sender)
 }
 
-impl HyperCaller {
+impl BareCaller {
     async fn post(&mut self, path: &str, body: Vec<u8>) -> Result<Bytes> {
         let mut sender = match self.connection.take() {
             Some(sender) => sender,
@@ -104,7 +149,7 @@ impl HyperCaller {
     }
 }
 
-impl Caller for HyperCaller {
+impl Caller for BareCaller {
     async fn log(&mut self, entry: &Entry) -> Result<Receipt> {
         let body = self.post("/log", serde_json::to_vec(entry)?).await?;
         Ok(serde_json::from_slice(&body)?)

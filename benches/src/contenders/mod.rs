@@ -27,11 +27,13 @@ pub(crate) enum Contender {
     Rpc,
     /// A bare loop over the same bytes: what the machine can do.
     Limit,
-    /// HTTP/1.1 keep-alive: axum and hyper's client.
+    /// HTTP/1.1 keep-alive: axum and hyper's client, which keeps a pool of connections.
     Http,
+    /// HTTP/1.1 keep-alive: axum and hyper's connections without a client around them, one a caller.
+    HttpBare,
     /// HTTP/1.1 keep-alive: axum and reqwest.
     HttpReqwest,
-    /// HTTP/1.1 with a connection for each call: axum and hyper's client.
+    /// HTTP/1.1 with a connection for each call: axum and hyper's connections.
     HttpShort,
     /// Python's tornado and this project's client, in order on one connection.
     Tornado,
@@ -56,6 +58,7 @@ impl Contender {
             Self::Rpc => "rpc",
             Self::Limit => "limit",
             Self::Http => "http",
+            Self::HttpBare => "http-bare",
             Self::HttpReqwest => "http-reqwest",
             Self::HttpShort => "http-short",
             Self::Tornado => "tornado",
@@ -83,12 +86,12 @@ impl Contender {
     /// Whether one connection carries many calls at a time. The others get a connection for each
     /// call in flight.
     pub(crate) fn is_multiplexed(self) -> bool {
-        !matches!(self, Self::Http | Self::HttpReqwest | Self::HttpShort)
+        !matches!(self, Self::Http | Self::HttpBare | Self::HttpReqwest | Self::HttpShort)
     }
 
     /// Whether its client can open a connection for each call.
     pub(crate) fn can_be_short(self) -> bool {
-        matches!(self, Self::Rpc | Self::Limit | Self::Http | Self::HttpShort)
+        matches!(self, Self::Rpc | Self::Limit | Self::HttpBare | Self::HttpShort)
     }
 }
 
