@@ -39,6 +39,9 @@ const CHUNK_MAX: usize = 128;
 const CALLS_FOR_LONG_CHUNKS: usize = 96;
 const LONG_CHUNK_MAX: usize = 256;
 
+/// Chunks of replies after which the deadlines are looked at, where replies never pause: a millisecond or two.
+const CHUNKS_PER_TIMER: u32 = 16;
+
 /// The ids of pings, in turn. They are the last ones of the slot table's last slots, which its calls never
 /// come to; so an answer finds no call, and a full table does not keep a ping from being sent.
 const PING_IDS: [u64; 2] = [rpc_core::frame::ID_MAX, rpc_core::frame::ID_MAX - 1];
@@ -64,10 +67,14 @@ pub(super) struct Driver<IO> {
     liveness: Liveness,
     /// What is still to be asked of the system, and when.
     settle: Option<(Settle<IO>, Instant)>,
+    /// Bytes that the stream has taken, ever.
+    written: u64,
     /// What had been sent when something was last known to be received.
     appended_when_heard: u64,
     pings: usize,
     timer: Option<Pin<Box<Sleep>>>,
+    /// Chunks of replies that were delivered since the timer was last looked at.
+    chunks_since_timer: u32,
     /// With `idle_timeout_ms`: when to look whether there was a call since the last look.
     idle_timer: Option<Pin<Box<Sleep>>>,
     admitted_at_last_look: u64,
@@ -109,6 +116,7 @@ where
             lines: LineDecoder::new(shared.config.reply_bytes_max),
             liveness: Liveness::new(&shared.config, now),
             settle: settle.map(|settle| (settle, now + SETTLED_AFTER)),
+            written: 0,
             appended_when_heard: 0,
             pings: 0,
             shared,
@@ -119,6 +127,7 @@ where
             farewell: None,
             write_error: None,
             timer: None,
+            chunks_since_timer: 0,
             idle_timer: None,
             admitted_at_last_look: 0,
             spinning_since: None,
@@ -135,7 +144,9 @@ where
         {
             let mut state = self.shared.lock();
             // Registered before anything is looked at, so that no caller's wake is lost.
-            state.driver = Some(cx.waker().clone());
+            if !state.driver.as_ref().is_some_and(|driver| driver.will_wake(cx.waker())) {
+                state.driver = Some(cx.waker().clone());
+            }
             state.begin_time();
         }
         loop {
@@ -143,25 +154,29 @@ where
                 return self.poll_close(cx).map_ok(|()| Ended::Done);
             }
             self.watch_writing();
-            match self.deliver() {
-                Ok(true) => {
-                    // However many replies come, no deadline waits for their end.
-                    if let Poll::Ready(Err(dead)) = self.poll_timer(cx) {
-                        return Poll::Ready(Ok(Ended::Dead(dead)));
+            loop {
+                match self.deliver() {
+                    Ok(true) => {
+                        // However many replies come, no deadline waits for their end.
+                        self.chunks_since_timer += 1;
+                        if self.chunks_since_timer >= CHUNKS_PER_TIMER
+                            && let Poll::Ready(Err(dead)) = self.poll_timer(cx)
+                        {
+                            return Poll::Ready(Ok(Ended::Dead(dead)));
+                        }
+                        // The callers that were woken come first: what they send leaves in one write.
+                        cx.waker().wake_by_ref();
+                        return Poll::Pending;
                     }
-                    // The callers that were woken come first: what they send leaves in one write.
-                    cx.waker().wake_by_ref();
-                    return Poll::Pending;
+                    Ok(false) => {}
+                    Err(nonsense) => return Poll::Ready(Ok(Ended::Nonsense(nonsense))),
                 }
-                Ok(false) => {}
-                Err(nonsense) => return Poll::Ready(Ok(Ended::Nonsense(nonsense))),
-            }
-            let read = self.poll_read(cx);
-            if let Poll::Ready(read) = read {
-                if read? == 0 {
-                    return Poll::Ready(self.end_of_input());
+                // Again only for the rest of a reply, which `reply_bytes_max` bounds.
+                match self.poll_read(cx)? {
+                    Poll::Ready(0) => return Poll::Ready(self.end_of_input()),
+                    Poll::Ready(_) => {}
+                    Poll::Pending => break,
                 }
-                continue;
             }
             if let Some(error) = self.write_error.take() {
                 return Poll::Ready(Err(error));
@@ -223,11 +238,14 @@ where
             if self.at == self.writing.len() {
                 self.writing.clear();
                 self.at = 0;
+                let is_flushed = self.poll_flush(cx)?.is_ready();
                 let mut state = self.shared.lock();
+                if is_flushed {
+                    state.is_flushed_to(self.written);
+                }
                 if state.output.is_empty() {
                     let is_finished = state.is_closing || state.is_leaving && state.calls.is_empty();
-                    drop(state);
-                    return Ok(self.poll_flush(cx)?.is_ready() && is_finished);
+                    return Ok(is_flushed && is_finished);
                 }
                 mem::swap(&mut state.output, &mut self.writing);
                 state.tell_of_room(&self.shared.room);
@@ -236,8 +254,8 @@ where
                 Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
                 Poll::Ready(Ok(n)) => {
                     self.at += n;
+                    self.written += n as u64;
                     self.needs_flush = true;
-                    self.shared.lock().written += n as u64;
                 }
                 Poll::Ready(Err(error)) => return Err(error),
                 Poll::Pending => return Ok(false),
@@ -250,16 +268,6 @@ where
         if self.needs_flush {
             ready!(Pin::new(&mut self.io).poll_flush(cx))?;
             self.needs_flush = false;
-            let mut state = self.shared.lock();
-            let flushed = state.written;
-            state.flushed = flushed;
-            state.flushes.retain(|(target, waker)| {
-                let is_reached = *target <= flushed;
-                if is_reached {
-                    waker.wake_by_ref();
-                }
-                !is_reached
-            });
         }
         Poll::Ready(Ok(()))
     }
@@ -300,6 +308,9 @@ where
 
     /// Hands one chunk of replies to their callers. True where any was handed over.
     fn deliver(&mut self) -> Result<bool, String> {
+        if self.start == self.end {
+            return Ok(false);
+        }
         let mut delivered = 0;
         let shared = Arc::clone(&self.shared);
         let mut state = shared.lock();
@@ -350,14 +361,14 @@ where
         if self.at == self.writing.len() && !self.needs_flush {
             self.liveness.is_not_stalled();
         } else {
-            let written = self.shared.lock().written;
-            self.liveness.is_stalled(written);
+            self.liveness.is_stalled(self.written);
         }
     }
 
     /// Sleeps until a call's deadline or the next look at whether the server is still there. Ready where
     /// the time of either had come; the error says why the connection is dead.
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), String>> {
+        self.chunks_since_timer = 0;
         let (deadline, is_watched) = {
             let state = self.shared.lock();
             (state.next_deadline, state.is_watched(&self.shared.config, self.appended_when_heard))
@@ -409,7 +420,7 @@ where
 
     /// Looks whether the server is still there, and asks it where it is silent.
     fn look(&mut self, now: Instant, is_watched: bool) -> Result<(), String> {
-        if self.shared.config.write_stall_timeout_ms > 0 && self.shared.lock().written < self.ping_end {
+        if self.shared.config.write_stall_timeout_ms > 0 && self.written < self.ping_end {
             self.liveness.ping_waits(now);
         }
         match self.liveness.look(now, is_watched) {
@@ -482,7 +493,7 @@ impl<IO> Driver<IO> {
         let mut calls = 0;
         state.ended = Some(cause.clone());
         self.shared.tell_of_the_end(cause);
-        let written = state.written;
+        let written = self.written;
         // A server that turns the connection away has run none of its calls; one that has answered some
         // may have meant another one.
         let was_rejected = was_rejected && !state.has_answered;

@@ -113,7 +113,6 @@ impl Connection {
             output: Vec::new(),
             encoder: RequestEncoder::default(),
             appended: 0,
-            written: 0,
             flushed: 0,
             admitted: 0,
             calls: InFlight::new(config.in_flight_max),

@@ -20,10 +20,9 @@ pub(super) struct State {
     /// Frames that the driver has not taken yet.
     pub(super) output: Vec<u8>,
     pub(super) encoder: RequestEncoder,
-    /// Bytes that were ever put into `output`, and of those the ones that the system has taken.
+    /// Bytes that were ever put into `output`, and of those the ones that the system has: the stream keeps them
+    /// in no buffer of its own.
     pub(super) appended: u64,
-    pub(super) written: u64,
-    /// Of those, the ones that the stream keeps in no buffer of its own.
     pub(super) flushed: u64,
     /// Calls that were ever admitted.
     pub(super) admitted: u64,
@@ -200,6 +199,21 @@ impl State {
         if before == 0 {
             self.wake_driver();
         }
+    }
+
+    /// The system has so many of the bytes that were appended.
+    pub(super) fn is_flushed_to(&mut self, written: u64) {
+        if self.flushed == written {
+            return;
+        }
+        self.flushed = written;
+        self.flushes.retain(|(target, waker)| {
+            let is_reached = *target <= written;
+            if is_reached {
+                waker.wake_by_ref();
+            }
+            !is_reached
+        });
     }
 
     pub(super) fn wake_driver(&mut self) {
