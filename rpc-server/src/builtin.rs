@@ -1,8 +1,6 @@
 //! The commands that every server has: 0 `ping`, 1 `describe`, 2 `health`, 3 `stats`, and the
 //! params of 4 `cancel` and 5 `credit`, which the connection itself carries out, as it does 6 `authenticate`.
 
-use std::sync::atomic::Ordering;
-
 use rpc_core::{CmdId, Descriptor, Kind, Outcome, PROTOCOL_VERSION, Reply, Request, Status};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -12,6 +10,7 @@ use crate::access::Gate;
 use crate::extract::{FromRequest, Params};
 use crate::metrics::{Command, ConnectionStats, Report};
 use crate::server::Shared;
+use crate::stop::Stage;
 
 /// What a built-in command is counted as.
 pub(crate) fn command(cmdid: CmdId) -> Command {
@@ -131,7 +130,7 @@ fn health(server: &Shared, service: Option<&str>) -> Outcome {
         return Err(Status::not_found(format!("no service is named `{service}`")));
     }
     // Relaxed: whoever asks a moment later gets the other answer.
-    let status = if server.is_draining.load(Ordering::Relaxed) { "draining" } else { "serving" };
+    let status = if server.stop.stage() > Stage::Serving { "draining" } else { "serving" };
     Reply::new(&json!({ "status": status }))
 }
 

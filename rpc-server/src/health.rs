@@ -1,10 +1,10 @@
 //! Whether all is well, and how near the limits are.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::metrics::{HealthReport, LimitReport, ServerStats, get};
 use crate::server::Shared;
+use crate::stop::Stage;
 
 /// Timers that fire as late as this have handlers behind them that block their threads, or too much work.
 const LAG_NOTICED: Duration = Duration::from_millis(100);
@@ -18,7 +18,7 @@ impl Shared {
     pub(crate) fn health(&self, limits: &[LimitReport]) -> HealthReport {
         let mut problems = Vec::new();
         // Relaxed: whoever asks a moment later gets the other answer.
-        if self.is_draining.load(Ordering::Relaxed) {
+        if self.stop.stage() > Stage::Serving {
             problems.push("The server is draining: it takes no new connections.".to_owned());
         }
         let accept_degraded = get(&self.metrics.limits.accept_degraded);

@@ -65,6 +65,7 @@ mod refusal;
 pub mod router;
 mod scratch;
 pub mod server;
+mod stop;
 mod strangers;
 mod sync;
 #[cfg(feature = "tls")]

@@ -33,7 +33,8 @@ use crate::pace::Pace;
 use crate::policy::{ListenOptions, Policy};
 use crate::refusal;
 use crate::router::{Router, Routes};
-use crate::sync::{AtomicBool, AtomicU64};
+use crate::stop::Stop;
+use crate::sync::AtomicU64;
 #[cfg(feature = "tls")]
 use crate::tls::ServerTls;
 use crate::workers::{WorkerListeners, Workers};
@@ -57,7 +58,7 @@ pub(crate) struct Shared {
     /// The turns of those who are told that there is no place for them.
     pub(crate) refusals: Arc<Semaphore>,
     pub(crate) refusals_logged: Pace,
-    pub(crate) is_draining: AtomicBool,
+    pub(crate) stop: Stop,
     /// The pages, where there are any.
     #[cfg(feature = "admin")]
     pub(crate) admin: Option<AdminConfig>,
@@ -120,15 +121,7 @@ pub struct Server {
     workers: Vec<WorkerListeners>,
     /// Those that serve nothing but pages, while the server drains too.
     pages: Vec<(Listener, Arc<Policy>)>,
-    tasks: Tasks,
-}
-
-/// The connections, and how to end them: first with manners, then without.
-#[derive(Clone)]
-struct Tasks {
     connections: TaskTracker,
-    drain: CancellationToken,
-    abort: CancellationToken,
 }
 
 impl Server {
@@ -144,7 +137,7 @@ impl Server {
 
     /// A handle that stays usable while the server serves.
     pub fn handle(&self) -> ServerHandle {
-        self.tasks.connections_of(&self.shared, &Policy::open())
+        ServerHandle::new(&self.shared, &self.connections, &Policy::open())
     }
 
     /// Serves until `shutdown` is ready, then drains: no new connections, a `goaway` on each that
@@ -154,18 +147,18 @@ impl Server {
     /// # Errors
     /// Where a listener fails for good. Failures to accept one connection are logged and survived.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) -> io::Result<Drained> {
-        let Self { shared, listeners, workers, pages, tasks, .. } = self;
+        let Self { shared, listeners, workers, pages, connections, .. } = self;
         let beating = Arc::clone(&shared);
         let _pulse = AbortOnDropHandle::new(tokio::spawn(async move { beating.metrics.pulse.beat().await }));
-        let workers =
-            Workers::start(workers, &shared, |policy| tasks.connections_of(&shared, policy)).await?;
-        let accepting = Accepting::start(listeners, &shared, &tasks);
-        let showing = Accepting::start(pages, &shared, &tasks);
+        let handle = |policy: &Arc<Policy>| ServerHandle::new(&shared, &connections, policy);
+        let workers = Workers::start(workers, &shared, handle).await?;
+        let accepting = Accepting::start(listeners, &shared, handle);
+        let showing = Accepting::start(pages, &shared, handle);
         shutdown.await;
         // Closed listeners refuse, so that a client goes elsewhere at once.
         accepting.stop().await;
         let workers = workers.stop_accepting().await;
-        let drained = tasks.finish(&shared).await;
+        let drained = finish(connections, &shared).await;
         workers.end().await;
         showing.stop().await;
         Ok(drained)
@@ -179,11 +172,14 @@ struct Accepting {
 }
 
 impl Accepting {
-    fn start(listeners: Vec<(Listener, Arc<Policy>)>, shared: &Arc<Shared>, connections: &Tasks) -> Self {
+    fn start(
+        listeners: Vec<(Listener, Arc<Policy>)>,
+        shared: &Arc<Shared>,
+        handle: impl Fn(&Arc<Policy>) -> ServerHandle,
+    ) -> Self {
         let (mut tasks, stop) = (JoinSet::new(), CancellationToken::new());
         for (listener, policy) in listeners {
-            let server = connections.connections_of(shared, &policy);
-            tasks.spawn(listener.accept_until(stop.clone(), Arc::clone(shared), server));
+            tasks.spawn(listener.accept_until(stop.clone(), Arc::clone(shared), handle(&policy)));
         }
         Self { tasks, stop }
     }
@@ -195,37 +191,29 @@ impl Accepting {
     }
 }
 
-impl Tasks {
-    /// A handle whose connections are under `policy`.
-    fn connections_of(&self, shared: &Arc<Shared>, policy: &Arc<Policy>) -> ServerHandle {
-        ServerHandle { shared: Arc::clone(shared), tasks: self.clone(), policy: Arc::clone(policy) }
+/// Ends the connections, first with manners, then without.
+async fn finish(connections: TaskTracker, shared: &Shared) -> Drained {
+    let open = connections.len();
+    tracing::info!(connections = open, "draining");
+    shared.stop.drain();
+    connections.close();
+    for detached in &shared.routes.detached {
+        detached.close();
     }
-
-    async fn finish(self, shared: &Shared) -> Drained {
-        // Relaxed: it is shown, and decides nothing.
-        shared.is_draining.store(true, Ordering::Relaxed);
-        let open = self.connections.len();
-        tracing::info!(connections = open, "draining");
-        self.drain.cancel();
-        self.connections.close();
+    let all = async {
+        connections.wait().await;
         for detached in &shared.routes.detached {
-            detached.close();
+            detached.wait().await;
         }
-        let all = async {
-            self.connections.wait().await;
-            for detached in &shared.routes.detached {
-                detached.wait().await;
-            }
-        };
-        let is_clean = tokio::time::timeout(shared.config.drain_timeout(), all).await.is_ok();
-        let dropped = self.connections.len();
-        if !is_clean {
-            tracing::warn!(connections = dropped, "dropped what was not done within `drain_timeout_ms`");
-        }
-        self.abort.cancel();
-        self.connections.wait().await;
-        Drained { is_clean, connections: open, dropped }
+    };
+    let is_clean = tokio::time::timeout(shared.config.drain_timeout(), all).await.is_ok();
+    let dropped = connections.len();
+    if !is_clean {
+        tracing::warn!(connections = dropped, "dropped what was not done within `drain_timeout_ms`");
     }
+    shared.stop.abort();
+    connections.wait().await;
+    Drained { is_clean, connections: open, dropped }
 }
 
 /// How a drain ended.
@@ -244,12 +232,17 @@ pub struct Drained {
 #[derive(Clone)]
 pub struct ServerHandle {
     shared: Arc<Shared>,
-    tasks: Tasks,
+    connections: TaskTracker,
     /// What is asked of the connections that are served through it.
     policy: Arc<Policy>,
 }
 
 impl ServerHandle {
+    /// A handle whose connections are under `policy`.
+    fn new(shared: &Arc<Shared>, connections: &TaskTracker, policy: &Arc<Policy>) -> Self {
+        Self { shared: Arc::clone(shared), connections: connections.clone(), policy: Arc::clone(policy) }
+    }
+
     /// What the server has counted since it started.
     pub fn stats(&self) -> ServerStats {
         self.shared.stats()
@@ -281,9 +274,8 @@ impl ServerHandle {
         IO: AsyncRead + AsyncWrite + Unpin + Send,
     {
         let peer = self.peer(peer);
-        let Tasks { connections, drain, abort } = self.tasks.clone();
         let (shared, policy) = (Arc::clone(&self.shared), Arc::clone(&self.policy));
-        connections.track_future(connection::run(io, peer, shared, policy, drain, abort))
+        self.connections.track_future(connection::run(io, peer, shared, policy))
     }
 
     /// `place`: what its address has of it.
@@ -306,22 +298,21 @@ impl ServerHandle {
         IO: AsyncRead + AsyncWrite + Unpin + Send,
     {
         let peer = self.peer(peer);
-        let Tasks { connections, drain, abort } = self.tasks.clone();
         let (shared, policy) = (Arc::clone(&self.shared), Arc::clone(&self.policy));
-        connections.track_future(async move {
+        self.connections.track_future(async move {
             let too_late = async {
-                drain.cancelled().await;
+                shared.stop.draining().await;
                 tokio::time::sleep(shared.config.goaway_grace()).await;
             };
             let accepted = tokio::select! {
                 // In this order, and not in a random one.
                 biased;
-                () = abort.cancelled() => None,
+                () = shared.stop.aborted() => None,
                 accepted = crate::tls::accept(&tls, io, &peer, &policy, &shared) => accepted,
                 () = too_late => None,
             };
             if let Some(stream) = accepted {
-                connection::run(stream, peer, shared, policy, drain, abort).await;
+                connection::run(stream, peer, shared, policy).await;
             }
         })
     }
@@ -366,7 +357,7 @@ impl ServerHandle {
     }
 
     pub(crate) fn connections(&self) -> usize {
-        self.tasks.connections.len()
+        self.connections.len()
     }
 }
 
@@ -572,17 +563,13 @@ impl ServerBuilder {
             name,
             version,
             metrics: Arc::new(metrics),
-            is_draining: AtomicBool::new(false),
+            stop: Stop::new(),
             #[cfg(feature = "admin")]
             admin: self.admin.filter(|admin| admin.enabled),
             next_connection: AtomicU64::new(1),
         };
-        let tasks = Tasks {
-            connections: TaskTracker::new(),
-            drain: CancellationToken::new(),
-            abort: CancellationToken::new(),
-        };
-        Ok(Server { shared: Arc::new(shared), addresses, listeners, workers, pages, tasks })
+        let connections = TaskTracker::new();
+        Ok(Server { shared: Arc::new(shared), addresses, listeners, workers, pages, connections })
     }
 }
 

@@ -4,11 +4,11 @@
 #[cfg(not(all(test, shuttle)))]
 pub(crate) use std::sync::{
     Mutex, MutexGuard, RwLock,
-    atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize},
+    atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize},
 };
 
 #[cfg(all(test, shuttle))]
 pub(crate) use shuttle::sync::{
     Mutex, MutexGuard, RwLock,
-    atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize},
+    atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize},
 };

@@ -13,7 +13,6 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use rpc_core::Peer;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio_util::sync::CancellationToken;
 
 use super::pages;
 use crate::refusal;
@@ -23,14 +22,8 @@ use crate::server::Shared;
 const HEADERS_MAX: usize = 100;
 
 /// Answers one request of a connection that has said `read` so far. `guard` is kept for as long.
-pub(crate) async fn serve<IO, G>(
-    io: IO,
-    read: Vec<u8>,
-    peer: Arc<Peer>,
-    shared: Arc<Shared>,
-    drain: CancellationToken,
-    guard: G,
-) where
+pub(crate) async fn serve<IO, G>(io: IO, read: Vec<u8>, peer: Arc<Peer>, shared: Arc<Shared>, guard: G)
+where
     IO: AsyncRead + AsyncWrite + Unpin + Send,
 {
     let Some(config) = &shared.admin else { return };
@@ -38,7 +31,7 @@ pub(crate) async fn serve<IO, G>(
     let limit = tokio::time::sleep(Duration::from_millis(config.timeout_ms));
     // A drain does not wait for somebody who is slow to ask.
     let drained = async {
-        drain.cancelled().await;
+        shared.stop.draining().await;
         tokio::time::sleep(shared.config.linger_timeout()).await;
     };
     tokio::select! {

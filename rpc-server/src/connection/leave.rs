@@ -38,16 +38,14 @@ where
         self.in_flight() == 0 && self.waiting_output() == 0 && !self.needs_flush
     }
 
-    pub(super) fn poll_drain(&mut self, cx: &mut Context<'_>) {
-        if self.drain.as_mut().is_some_and(|drain| drain.as_mut().poll(cx).is_ready()) {
-            self.drain = None;
-            if self.phase == Phase::Open {
-                self.say_goaway(SHUTTING_DOWN);
-            }
-            if matches!(self.phase, Phase::Open | Phase::Retiring) {
-                self.retire_deadline = None;
-                self.enter(Phase::Draining, Some(self.shared.config.goaway_grace()));
-            }
+    /// The server drains. Does nothing where the connection is on its way out already.
+    pub(super) fn drain(&mut self) {
+        if self.phase == Phase::Open {
+            self.say_goaway(SHUTTING_DOWN);
+        }
+        if matches!(self.phase, Phase::Open | Phase::Retiring) {
+            self.retire_deadline = None;
+            self.enter(Phase::Draining, Some(self.shared.config.goaway_grace()));
         }
     }
 

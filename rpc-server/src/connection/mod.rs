@@ -31,7 +31,6 @@ use rpc_core::frame::LastHead;
 use rpc_core::{Peer, Request};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Sleep};
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::admission::InFlight;
 use crate::call::{Call, Credit, StreamCall, Terms};
@@ -39,6 +38,7 @@ use crate::metrics::Ledger;
 use crate::policy::Policy;
 use crate::scratch;
 use crate::server::Shared;
+use crate::stop::{Stage, StopWatch};
 
 /// Frames that are executed before their replies are written: a quarter of those that were read, or half of
 /// them on a runtime of one thread, within these bounds. So the peer works on the first replies while this
@@ -76,31 +76,31 @@ const SERVED_LONG_ENOUGH: &str = "this connection has served long enough; open t
 const IDLE: &str =
     "the connection was idle for `idle_timeout_ms`; open one again when there is something to call";
 
-/// Runs a connection to its end. `drain` asks it to finish, `abort` cuts it.
+/// Runs a connection to its end. The server's `stop` asks it to finish, and cuts it.
 pub(crate) fn run<IO>(
     io: IO,
     peer: Arc<Peer>,
     shared: Arc<Shared>,
     policy: Arc<Policy>,
-    drain: CancellationToken,
-    abort: CancellationToken,
 ) -> impl Future<Output = ()> + Send + use<IO>
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send,
 {
     #[cfg(feature = "admin")]
-    let (draining, mut pages) = (drain.clone(), None);
-    let mut connection = Some(Connection::new(io, peer, shared, policy, drain));
-    let mut abort = Box::pin(abort.cancelled_owned());
+    let mut pages = None;
+    let mut watch = StopWatch::new(&shared.stop);
+    let server = Arc::clone(&shared);
+    let mut connection = Some(Connection::new(io, peer, shared, policy));
     // No `async`: that would hold the connection twice.
     poll_fn(move |cx| {
-        if abort.as_mut().poll(cx).is_ready() {
+        let stage = watch.poll(&server.stop, cx);
+        if stage == Stage::Aborted {
             return Poll::Ready(());
         }
         if let Some(open) = &mut connection
             && !open.wants_pages
         {
-            let ended = ready!(open.poll(cx));
+            let ended = ready!(open.poll(cx, stage));
             let Connection { peer, stats, wants_pages, .. } = &*open;
             if !wants_pages {
                 let error = ended.err().map(tracing::field::display);
@@ -113,7 +113,7 @@ where
             .get_or_insert_with(|| {
                 let Connection { io, input, peer, shared, stats, .. } =
                     connection.take().expect("it is handed over once");
-                Box::pin(crate::admin::serve(io, input, peer, shared, draining.clone(), stats))
+                Box::pin(crate::admin::serve(io, input, peer, shared, stats))
             })
             .as_mut()
             .poll(cx);
@@ -182,7 +182,6 @@ struct Connection<IO> {
     idle_since_work: u64,
     /// When the connection has to go a step further on its way out, whatever goes on in it.
     retire_deadline: Option<Instant>,
-    drain: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
     timer: Option<Pin<Box<Sleep>>>,
     /// Since when it has been kept awake without anything to do.
     spinning_since: Option<std::time::Instant>,
@@ -263,13 +262,7 @@ impl<IO> Connection<IO>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
-    fn new(
-        io: IO,
-        peer: Arc<Peer>,
-        shared: Arc<Shared>,
-        policy: Arc<Policy>,
-        drain: CancellationToken,
-    ) -> Self {
+    fn new(io: IO, peer: Arc<Peer>, shared: Arc<Shared>, policy: Arc<Policy>) -> Self {
         let wants_pages = policy.is_for_pages;
         let in_flight_published = InFlight::none(&shared);
         let stats = Ledger::open(&shared.metrics, &peer);
@@ -315,7 +308,6 @@ where
             idle_deadline: None,
             idle_since_work: 0,
             retire_deadline,
-            drain: Some(Box::pin(drain.cancelled_owned())),
             timer: None,
             spinning_since: None,
             stats,
@@ -324,14 +316,16 @@ where
     }
 
     /// Turns until there is nothing to do. Ready when the connection is over.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll(&mut self, cx: &mut Context<'_>, stage: Stage) -> Poll<io::Result<()>> {
         if self.output.capacity() == 0 {
             self.output = scratch::take_output();
         }
         self.share_ends = None;
+        if stage == Stage::Draining {
+            self.drain();
+        }
         for _ in 0..TURNS_PER_POLL {
             self.look_after_gate();
-            self.poll_drain(cx);
             self.end_calls(cx);
             self.continue_ordered(cx);
             self.send_items(cx);
