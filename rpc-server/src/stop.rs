@@ -99,3 +99,50 @@ impl StopWatch {
         stop.stage()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicUsize;
+    use std::task::Wake;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Wakes(AtomicUsize);
+
+    impl Wake for Wakes {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn whoever_polled_last_is_woken_for_each_stage() {
+        let stop = Stop::new();
+        let mut watch = StopWatch::new(&stop);
+        let tasks = [Arc::new(Wakes::default()), Arc::new(Wakes::default())];
+        let wakes = || tasks.each_ref().map(|task| task.0.load(Ordering::Relaxed));
+        let mut poll = |task: usize| {
+            let waker = Waker::from(Arc::clone(&tasks[task]));
+            watch.poll(&stop, &mut Context::from_waker(&waker))
+        };
+        assert_eq!((poll(0), poll(0)), (Stage::Serving, Stage::Serving));
+        // As where a connection's future moves to another task.
+        assert_eq!(poll(1), Stage::Serving);
+        stop.drain();
+        assert_eq!(wakes(), [0, 1]);
+        assert_eq!(poll(1), Stage::Draining);
+        stop.abort();
+        assert_eq!(wakes(), [0, 2]);
+        assert_eq!(poll(1), Stage::Aborted);
+    }
+
+    #[test]
+    fn one_that_comes_late_learns_at_once() {
+        let stop = Stop::new();
+        stop.drain();
+        let stage = StopWatch::new(&stop).poll(&stop, &mut Context::from_waker(Waker::noop()));
+        assert_eq!(stage, Stage::Draining);
+    }
+}
