@@ -1,4 +1,7 @@
+use std::io;
+use std::pin::Pin;
 use std::sync::atomic::Ordering;
+use std::task::{self, Poll};
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -8,6 +11,7 @@ use rpc_core::scope::Parent;
 use rpc_core::{Meta, RawJson, Request, Scope, Service, Status};
 use rpc_server::{Context, Router, State};
 use serde_json::json;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
 use crate::support::{Seen, in_memory, router};
@@ -161,4 +165,52 @@ async fn a_call_ends_in_time_where_the_ones_before_it_do_not_even_leave() {
     let error = brief.call::<_, ()>(&()).await.unwrap_err();
     assert!(error.is_deadline(), "{error}");
     assert!(begin.elapsed() < Duration::from_millis(60), "{:?}", begin.elapsed());
+}
+
+/// A server that answers calls which nobody has made, without a pause.
+struct Flood {
+    reads: u32,
+}
+
+impl AsyncRead for Flood {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _: &mut task::Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.reads > 0 {
+            self.reads -= 1;
+            buf.put_slice("{\"id\":4095,\"code\":0,\"data\":1}\n".repeat(64).as_bytes());
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Flood {
+    fn poll_write(self: Pin<&mut Self>, _: &mut task::Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut task::Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut task::Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_ends_in_time_while_replies_never_pause() {
+    // When it ends, the call does too, and says so.
+    let client = Client::over(Flood { reads: 1_000 }, "flood", Config::default());
+    let call = client.command(100).timeout(Duration::from_millis(50));
+    let time_passes = async {
+        // Its time begins when the driver sees it.
+        tokio::task::yield_now().await;
+        tokio::time::advance(Duration::from_millis(60)).await;
+    };
+    let (ended, ()) = tokio::join!(call.call::<_, ()>(&()), time_passes);
+    let error = ended.unwrap_err();
+    assert!(error.is_deadline(), "{error}");
 }
