@@ -1,5 +1,7 @@
 //! What is measured: the list of scenarios, and who does what in each.
 
+use std::path::{Path, PathBuf};
+
 use crate::contenders::Contender;
 
 /// One thing to measure.
@@ -111,6 +113,8 @@ pub(crate) struct Entrant {
     pub(crate) clients: usize,
     /// On one core a side, whatever the scenario's others are.
     pub(crate) is_pinned: bool,
+    /// Another build of this program, which runs both halves.
+    pub(crate) build: Option<PathBuf>,
 }
 
 impl Entrant {
@@ -123,6 +127,7 @@ impl Entrant {
             load: load.into(),
             clients: 1,
             is_pinned: false,
+            build: None,
         }
     }
 
@@ -130,11 +135,26 @@ impl Entrant {
         Self { name: name.into(), ..Self::new(contender, load) }
     }
 
-    /// What its server is started with. Entrants for which that is equal share one.
+    /// What its server is started with. Entrants for which that, the build and the layout are equal share one.
     pub(crate) fn server(&self) -> String {
         let write_every =
             self.write_every.map(|frames| format!("--write-every {frames}")).unwrap_or_default();
         [self.contender.name(), &self.serve, &write_every].join(" ")
+    }
+}
+
+impl Scenario {
+    /// Lets another build of this program take part beside this one's rpc, as `rpc-before`.
+    pub(crate) fn add_before(&mut self, build: &Path) {
+        if self.kind != Kind::Loads {
+            return;
+        }
+        for step in &mut self.steps {
+            let Some(ours) = step.entrants.iter().position(|entrant| entrant.name == "rpc") else { continue };
+            let build = Some(build.to_owned());
+            let before = Entrant { name: "rpc-before".into(), build, ..step.entrants[ours].clone() };
+            step.entrants.insert(ours + 1, before);
+        }
     }
 }
 
@@ -406,6 +426,22 @@ mod tests {
                 assert!(!names.contains(&&step.name), "{}", step.name);
                 names.push(&step.name);
             }
+        }
+    }
+
+    #[test]
+    fn a_build_from_before_has_the_load_of_this_one_and_a_server_of_its_own() {
+        let mut scenarios = all(&[Contender::Rpc, Contender::Limit], false);
+        for scenario in &mut scenarios {
+            scenario.add_before(Path::new("before"));
+        }
+        let steps = scenarios.iter().flat_map(|scenario| &scenario.steps);
+        let pairs: Vec<_> =
+            steps.flat_map(|step| step.entrants.windows(2)).filter(|pair| pair[1].build.is_some()).collect();
+        assert!(pairs.len() > 10, "{}", pairs.len());
+        for pair in pairs {
+            assert_eq!((&*pair[0].name, &*pair[1].name), ("rpc", "rpc-before"));
+            assert_eq!((&pair[0].load, pair[0].build.as_deref()), (&pair[1].load, None));
         }
     }
 

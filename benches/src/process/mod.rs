@@ -1,5 +1,6 @@
 //! The processes that take part: each side of a measurement is one, with a core and a clock of its own.
 
+use std::path::Path;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -37,23 +38,23 @@ struct Process {
 }
 
 impl Process {
-    /// Starts this program itself with the arguments, which have no spaces within.
-    fn start(arguments: &str, core: Option<&str>, stdin: Stdio) -> Result<Self> {
-        let program = std::env::current_exe()?;
+    /// Starts this program itself, or another build of it, with the arguments, which have no spaces within.
+    fn start(build: Option<&Path>, arguments: &str, core: Option<&str>, stdin: Stdio) -> Result<Self> {
+        let program = build.map_or_else(std::env::current_exe, |build| Ok(build.to_owned()))?;
         let mut command = match core {
             Some(core) => {
                 let mut command = Command::new("taskset");
-                command.args(["-c", core]).arg(program);
+                command.args(["-c", core]).arg(&program);
                 command
             }
-            None => Command::new(program),
+            None => Command::new(&program),
         };
         // A group of its own: a server may start others, and all of them are to end together.
         command.args(arguments.split_whitespace()).process_group(0).kill_on_drop(true);
         // Errors go into tables.
         command.env("RUST_BACKTRACE", "0");
         command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().context("cannot start")?;
+        let mut child = command.spawn().with_context(|| format!("cannot start {}", program.display()))?;
         let stdout = BufReader::new(child.stdout.take().context("stdout is piped")?);
         let stderr = Arc::new(Mutex::new(String::new()));
         tokio::spawn(keep_first(child.stderr.take().context("stderr is piped")?, Arc::clone(&stderr)));

@@ -47,7 +47,8 @@ impl Server {
     /// Starts it and waits until it listens.
     pub(crate) async fn start(entrant: &Entrant, layout: Layout) -> Result<Self> {
         let arguments = format!("serve --workers {} {}", layout.workers, entrant.server());
-        let mut process = Process::start(&arguments, core(layout, "0"), Stdio::null())?;
+        let mut process =
+            Process::start(entrant.build.as_deref(), &arguments, core(layout, "0"), Stdio::null())?;
         let line = process.line().await.context("the server does not listen")?;
         let address =
             line.trim().strip_prefix("listening on ").context("the server's first line is unknown")?;
@@ -102,6 +103,7 @@ impl Server {
         let write_every =
             entrant.write_every.map(|frames| format!("--write-every {frames}")).unwrap_or_default();
         Process::start(
+            entrant.build.as_deref(),
             &format!("load {name} --connect {address} --workers {workers} {arguments} {write_every}"),
             core(self.layout, "1"),
             stdin,

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -14,8 +15,13 @@ use crate::process::{Layout, Server};
 use crate::report::{Figures, Report, Round, Row, Spread};
 use crate::scenario::{Entrant, Extra, Scenario, Step, Weight};
 
-/// The servers of a scenario, by what they are started with.
-type Servers = HashMap<(String, bool), Result<Server, String>>;
+/// The servers of a scenario, by what they are started with: arguments, whether pinned, and which build.
+type Servers = HashMap<ServerKey, Result<Server, String>>;
+type ServerKey = (String, bool, Option<PathBuf>);
+
+fn server_of(entrant: &Entrant) -> ServerKey {
+    (entrant.server(), entrant.is_pinned, entrant.build.clone())
+}
 
 /// What one contender's rounds saw, or why they ended.
 type Rounds = Result<Vec<Taken>, String>;
@@ -136,7 +142,7 @@ impl Measuring<'_> {
     async fn servers(&self) -> Servers {
         let mut servers = Servers::new();
         for entrant in self.scenario.steps.iter().flat_map(|step| &step.entrants) {
-            if let Entry::Vacant(vacant) = servers.entry((entrant.server(), entrant.is_pinned)) {
+            if let Entry::Vacant(vacant) = servers.entry(server_of(entrant)) {
                 self.progress.set_message(format!("{} starts", entrant.name));
                 let server = Server::start(entrant, self.layout_of(entrant)).await;
                 vacant.insert(server.map_err(|error| format!("{error:#}")));
@@ -157,7 +163,7 @@ impl Measuring<'_> {
             let entrant = &entrants[turn];
             self.progress.set_message(entrant.name.clone());
             if taken[turn].is_ok() && self.takes_part(entrant, round) {
-                match &servers[&(entrant.server(), entrant.is_pinned)] {
+                match &servers[&server_of(entrant)] {
                     Ok(server) => keep(&mut taken[turn], self.load(server, entrant, more, round).await),
                     Err(error) => taken[turn] = Err(error.clone()),
                 }

@@ -3,7 +3,7 @@
 use std::io::{IsTerminal, stderr};
 use std::path::PathBuf;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::ValueEnum;
 use clap::builder::PossibleValuesParser;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -34,6 +34,9 @@ pub(crate) struct Options {
     /// Only these contenders.
     #[arg(long, value_delimiter = ',')]
     contenders: Vec<Contender>,
+    /// Another build of this program, whose rpc takes part as `rpc-before`: what a change has brought.
+    #[arg(long, value_name = "PROGRAM")]
+    before: Option<PathBuf>,
     /// Rounds of the scenarios that a target is judged by; the others have a quarter of them, or a sixth.
     #[arg(long)]
     rounds: Option<usize>,
@@ -76,6 +79,13 @@ async fn measure_all(options: Options) -> Result<()> {
         is_wanted && scenario.steps.iter().any(|step| !step.entrants.is_empty())
     });
     ensure!(!scenarios.is_empty(), "none of these contenders takes part in these scenarios");
+
+    if let Some(build) = &options.before {
+        let build = build.canonicalize().with_context(|| format!("--before {}", build.display()))?;
+        for scenario in &mut scenarios {
+            scenario.add_before(&build);
+        }
+    }
 
     let open_files = process::raise_open_files();
     for scenario in &mut scenarios {
