@@ -122,7 +122,7 @@ mod tests {
         let stop = Stop::new();
         let mut watch = StopWatch::new(&stop);
         let tasks = [Arc::new(Wakes::default()), Arc::new(Wakes::default())];
-        let wakes = || tasks.each_ref().map(|task| task.0.load(Ordering::Relaxed));
+        let counts = || tasks.each_ref().map(|task| task.0.load(Ordering::Relaxed));
         let mut poll = |task: usize| {
             let waker = Waker::from(Arc::clone(&tasks[task]));
             watch.poll(&stop, &mut Context::from_waker(&waker))
@@ -131,10 +131,10 @@ mod tests {
         // As where a connection's future moves to another task.
         assert_eq!(poll(1), Stage::Serving);
         stop.drain();
-        assert_eq!(wakes(), [0, 1]);
+        assert_eq!(counts(), [0, 1]);
         assert_eq!(poll(1), Stage::Draining);
         stop.abort();
-        assert_eq!(wakes(), [0, 2]);
+        assert_eq!(counts(), [0, 2]);
         assert_eq!(poll(1), Stage::Aborted);
     }
 
