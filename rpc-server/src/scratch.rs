@@ -1,5 +1,5 @@
-//! Buffers that belong to the thread: one that its connections read into, and a few that they gather
-//! replies and counts in, so that an idle connection holds none and a busy one allocates none.
+//! Buffers that belong to the thread: one that its connections read into, one for a long line, and a few that they
+//! gather replies and counts in, so that an idle connection holds none and a busy one allocates none.
 
 use std::cell::{Cell, RefCell};
 use std::mem;
@@ -11,9 +11,13 @@ const SCRATCH_BYTES: usize = 64 * 1024;
 
 thread_local! {
     static SCRATCH: Cell<Option<Box<[u8]>>> = const { Cell::new(None) };
+    static LONG: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
     static OUTPUTS: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
     static RUNS: Cell<Vec<Run>> = const { Cell::new(Vec::new()) };
 }
+
+/// What a thread keeps for long lines, at most.
+const LONG_KEPT_MAX: usize = 1024 * 1024;
 
 /// Connections of a thread that have replies to write at one time; as a rule it is one.
 const OUTPUTS_KEPT_MAX: usize = 8;
@@ -26,6 +30,20 @@ pub(crate) fn take() -> Box<[u8]> {
 
 pub(crate) fn give_back(scratch: Box<[u8]>) {
     SCRATCH.set(Some(scratch));
+}
+
+/// A buffer for a line that does not fit into [`take`]'s, empty, with room where the thread has one: to have its
+/// pages from the system anew costs more than to read the line.
+pub(crate) fn take_long() -> Vec<u8> {
+    LONG.take()
+}
+
+/// Of several, the thread keeps the last one; none that is small, as new ones are cheap.
+pub(crate) fn give_back_long(mut line: Vec<u8>) {
+    if (SCRATCH_BYTES..=LONG_KEPT_MAX).contains(&line.capacity()) {
+        line.clear();
+        LONG.set(line);
+    }
 }
 
 /// A buffer for replies, empty, with room where the thread has one.

@@ -420,7 +420,7 @@ where
             scratch::give_back_output(mem::take(&mut self.output));
         }
         if self.input.is_empty() {
-            self.input = Vec::new();
+            scratch::give_back_long(mem::take(&mut self.input));
         }
         if self.parked.as_ref().is_some_and(|parked| parked.len() == 0) {
             self.parked = None;

@@ -78,9 +78,15 @@ where
         scratch: &mut [u8],
     ) -> Poll<io::Result<usize>> {
         if self.input.len() > scratch.len() / 2 {
-            // A long line: it gathers in place, with no copy to and fro.
-            let room = self.shared.config.frame_bytes_max.saturating_add(2).saturating_sub(self.input.len());
-            self.input.reserve_exact(room.clamp(1, scratch.len()));
+            // A long line: it gathers in place, with no copy to and fro, and twice as much is read each time.
+            if self.input.capacity() < scratch.len() {
+                let mut long = scratch::take_long();
+                long.extend_from_slice(&self.input);
+                self.input = long;
+            }
+            let held = self.input.len();
+            let room = self.shared.config.frame_bytes_max.saturating_add(2).saturating_sub(held);
+            self.input.reserve_exact(room.clamp(1, held.max(scratch.len())));
             let read = ready!(tokio_util::io::poll_read_buf(Pin::new(&mut self.io), cx, &mut self.input))?;
             let mut input = mem::take(&mut self.input);
             self.clock = Instant::now();
