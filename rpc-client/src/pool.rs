@@ -12,8 +12,9 @@ use crate::config::{Config, Mode};
 use crate::connect::Connector;
 use crate::connection::Connection;
 use crate::deadline::after;
-use crate::error::{Error, Kind};
+use crate::error::{Cause, Error, Kind};
 use crate::events::Events;
+use crate::liveness::earliest;
 use crate::reconnect::Endpoint;
 
 /// How connections are made.
@@ -60,12 +61,20 @@ impl Dialer {
     ) -> Result<Arc<Connection>, Error> {
         let Self { config, connector, events } = self;
         let error = |kind| Error::new(kind, address, None);
-        let late = || error(Kind::Deadline { was_sent: false });
         let mut backoff = config.backoff();
-        // Until when the call waits, once an attempt has failed: the deadline, or the end of its patience.
-        let (mut until, mut failing_since, mut last) = (deadline, None, None);
+        // Since when connecting fails, and how it last did.
+        let mut failing: Option<(Instant, Cause)> = None;
         loop {
-            let connect_end = after(Instant::now(), config.connect_timeout());
+            let now = Instant::now();
+            let patience = failing.as_ref().map(|(since, _)| after(*since, config.fail_fast_after()));
+            let until = earliest(deadline, patience);
+            if until.is_some_and(|until| until <= now) {
+                return Err(error(match failing {
+                    Some((_, last)) if until != deadline => Kind::NotSent(last),
+                    _ => Kind::Deadline { was_sent: false },
+                }));
+            }
+            let connect_end = after(now, config.connect_timeout());
             // One timer for all that ends an attempt.
             let limit = until.map_or(connect_end, |until| until.min(connect_end));
             let opening = connector.open(address, config, events, drop);
@@ -73,29 +82,23 @@ impl Dialer {
                 Ok(Ok(connection)) => return Ok(connection),
                 Ok(Err(refusal)) => refusal,
                 Err(_) if limit == connect_end => Refusal::no_answer(config),
-                Err(_) if until == deadline => return Err(late()),
-                Err(_) => return Err(error(Kind::NotSent(last.expect("its patience began with a failure")))),
+                Err(_) => continue,
             };
             refusal.tell(address);
-            let now = Instant::now();
-            let since = *failing_since.get_or_insert(now);
-            let patience = after(since, config.fail_fast_after());
-            let failure = match refusal {
-                Refusal::Failed(failure) if now < patience => failure,
-                Refusal::Failed(failure) | Refusal::Token(failure, _) => {
-                    return Err(error(Kind::NotSent(failure)));
-                }
+            let last = match refusal {
+                Refusal::Failed(last) => last,
+                Refusal::Token(last, _) => return Err(error(Kind::NotSent(last))),
             };
+            let now = Instant::now();
+            let since = failing.map_or(now, |(since, _)| since);
+            failing = Some((since, last));
             let mut delay = backoff.next_delay_after(now - since);
             if config.reconnect_wanted_ms > 0 {
                 delay = delay.min(half_jitter(Duration::from_millis(config.reconnect_wanted_ms)));
             }
-            let end = deadline.map_or(patience, |deadline| deadline.min(patience));
-            tokio::time::sleep_until((now + delay).min(end)).await;
-            if end <= Instant::now() {
-                return Err(if deadline == Some(end) { late() } else { error(Kind::NotSent(failure)) });
-            }
-            (until, last) = (Some(end), Some(failure));
+            let patience = after(since, config.fail_fast_after());
+            let until = deadline.map_or(patience, |deadline| deadline.min(patience));
+            tokio::time::sleep_until(until.min(now + delay)).await;
         }
     }
 
