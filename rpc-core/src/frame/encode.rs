@@ -1,9 +1,9 @@
 //! Frames out: each function appends one whole line to `out`, `id` and `code` first.
 
-use std::io::Write;
 use std::time::Duration;
 
 use super::cmdid::CmdId;
+use super::json::{push_integer, push_string};
 use super::raw::{RawJson, keep_on_one_line};
 use super::request::Request;
 use crate::status::Status;
@@ -182,14 +182,6 @@ fn push_id(out: &mut Vec<u8>, id: Option<u64>) {
         }
         None => out.push(b'{'),
     }
-}
-
-fn push_integer(out: &mut Vec<u8>, integer: impl itoa::Integer) {
-    out.extend_from_slice(itoa::Buffer::new().format(integer).as_bytes());
-}
-
-fn push_string(out: &mut Vec<u8>, text: &str) {
-    serde_json::to_writer(out.by_ref(), text).expect("a str is written to memory without fail");
 }
 
 #[cfg(test)]

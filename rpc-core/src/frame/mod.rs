@@ -7,6 +7,7 @@
 
 mod cmdid;
 mod encode;
+mod json;
 mod meta;
 mod raw;
 mod reply;

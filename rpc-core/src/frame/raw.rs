@@ -1,11 +1,10 @@
 use std::fmt;
-use std::io;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize, Serializer};
-use serde_json::ser::Formatter;
 use serde_json::value::RawValue;
 
+use super::json::push_value;
 use super::scan::{Scanner, SyntaxError};
 use super::scratch::Scratch;
 use super::usual::Unverified;
@@ -44,10 +43,7 @@ impl RawJson<'static> {
     /// Where the value has no JSON form: a map whose keys are no strings, or a `Serialize` that
     /// fails by itself.
     pub fn serialize(value: &(impl Serialize + ?Sized)) -> Result<Self, serde_json::Error> {
-        let text = Scratch::write(|bytes| {
-            value.serialize(&mut serde_json::Serializer::with_formatter(bytes, OneLine))
-        })?;
-        Ok(Self(Text::Owned(text)))
+        Ok(Self(Text::Owned(Scratch::write(|bytes| push_value(bytes, value))?)))
     }
 
     /// Takes text from elsewhere, and checks it.
@@ -137,21 +133,6 @@ impl<'a> RawJson<'a> {
             Text::Unverified(text) => Scratch::of(text.as_str()),
             Text::Owned(text) => text,
         }))
-    }
-}
-
-/// Compact JSON, in which only a `RawValue` could bring line breaks.
-struct OneLine;
-
-impl Formatter for OneLine {
-    fn write_raw_fragment<W: io::Write + ?Sized>(
-        &mut self,
-        writer: &mut W,
-        fragment: &str,
-    ) -> io::Result<()> {
-        let mut fragment = fragment.as_bytes().to_vec();
-        keep_on_one_line(&mut fragment);
-        writer.write_all(&fragment)
     }
 }
 
