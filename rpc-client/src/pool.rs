@@ -98,7 +98,9 @@ impl Dialer {
             }
             let patience = after(since, config.fail_fast_after());
             let until = deadline.map_or(patience, |deadline| deadline.min(patience));
-            tokio::time::sleep_until(until.min(now + delay)).await;
+            if now < until {
+                tokio::time::sleep_until(until.min(now + delay)).await;
+            }
         }
     }
 

@@ -4,6 +4,8 @@
 use std::cell::{Cell, RefCell};
 use std::mem;
 
+use rpc_core::codec::FRAME_BYTES_MAX;
+
 use crate::metrics::Run;
 
 /// What one read takes at most.
@@ -16,8 +18,8 @@ thread_local! {
     static RUNS: Cell<Vec<Run>> = const { Cell::new(Vec::new()) };
 }
 
-/// What a thread keeps for long lines, at most.
-const LONG_KEPT_MAX: usize = 1024 * 1024;
+/// What a thread keeps for long lines, at most: one of the default limit, with its line break.
+const LONG_KEPT_MAX: usize = FRAME_BYTES_MAX + 2;
 
 /// Connections of a thread that have replies to write at one time; as a rule it is one.
 const OUTPUTS_KEPT_MAX: usize = 8;

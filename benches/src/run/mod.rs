@@ -81,6 +81,10 @@ async fn measure_all(options: Options) -> Result<()> {
     ensure!(!scenarios.is_empty(), "none of these contenders takes part in these scenarios");
 
     if let Some(build) = &options.before {
+        ensure!(
+            contenders.contains(&Contender::Rpc),
+            "--before compares rpc with rpc, which must be a contender"
+        );
         let build = build.canonicalize().with_context(|| format!("--before {}", build.display()))?;
         for scenario in &mut scenarios {
             scenario.add_before(&build);

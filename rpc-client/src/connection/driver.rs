@@ -39,8 +39,9 @@ const CHUNK_MAX: usize = 128;
 const CALLS_FOR_LONG_CHUNKS: usize = 96;
 const LONG_CHUNK_MAX: usize = 256;
 
-/// Chunks of replies after which the deadlines are looked at, where replies never pause: a millisecond or two.
-const CHUNKS_PER_TIMER: u32 = 16;
+/// Replies after which the deadlines are looked at, where replies never pause: with fewer calls in flight a look
+/// for each chunk would be one for each few calls.
+const REPLIES_PER_TIMER: usize = 64;
 
 /// The ids of pings, in turn. They are the last ones of the slot table's last slots, which its calls never
 /// come to; so an answer finds no call, and a full table does not keep a ping from being sent.
@@ -73,8 +74,8 @@ pub(super) struct Driver<IO> {
     appended_when_heard: u64,
     pings: usize,
     timer: Option<Pin<Box<Sleep>>>,
-    /// Chunks of replies that were delivered since the timer was last looked at.
-    chunks_since_timer: u32,
+    /// Replies that were delivered since the timer was last looked at.
+    replies_since_timer: usize,
     /// With `idle_timeout_ms`: when to look whether there was a call since the last look.
     idle_timer: Option<Pin<Box<Sleep>>>,
     admitted_at_last_look: u64,
@@ -127,7 +128,7 @@ where
             farewell: None,
             write_error: None,
             timer: None,
-            chunks_since_timer: 0,
+            replies_since_timer: 0,
             idle_timer: None,
             admitted_at_last_look: 0,
             spinning_since: None,
@@ -149,35 +150,39 @@ where
             }
             state.begin_time();
         }
+        let mut writes = true;
         loop {
-            if self.poll_write(cx) {
-                return self.poll_close(cx).map_ok(|()| Ended::Done);
+            if writes {
+                if self.poll_write(cx) {
+                    return self.poll_close(cx).map_ok(|()| Ended::Done);
+                }
+                self.watch_writing();
             }
-            self.watch_writing();
-            loop {
-                match self.deliver() {
-                    Ok(true) => {
-                        // However many replies come, no deadline waits for their end.
-                        self.chunks_since_timer += 1;
-                        if self.chunks_since_timer >= CHUNKS_PER_TIMER
-                            && let Poll::Ready(Err(dead)) = self.poll_timer(cx)
-                        {
-                            return Poll::Ready(Ok(Ended::Dead(dead)));
-                        }
-                        // The callers that were woken come first: what they send leaves in one write.
-                        cx.waker().wake_by_ref();
-                        return Poll::Pending;
+            match self.deliver() {
+                Ok(0) => {}
+                Ok(replies) => {
+                    self.replies_since_timer += replies;
+                    // However many replies come, no deadline waits for their end.
+                    if self.replies_since_timer >= REPLIES_PER_TIMER
+                        && let Poll::Ready(Err(dead)) = self.poll_timer(cx)
+                    {
+                        return Poll::Ready(Ok(Ended::Dead(dead)));
                     }
-                    Ok(false) => {}
-                    Err(nonsense) => return Poll::Ready(Ok(Ended::Nonsense(nonsense))),
+                    // The callers that were woken come first: what they send leaves in one write.
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
                 }
-                // Again only for the rest of a reply, which `reply_bytes_max` bounds.
-                match self.poll_read(cx)? {
-                    Poll::Ready(0) => return Poll::Ready(self.end_of_input()),
-                    Poll::Ready(_) => {}
-                    Poll::Pending => break,
-                }
+                Err(nonsense) => return Poll::Ready(Ok(Ended::Nonsense(nonsense))),
             }
+            if let Poll::Ready(read) = self.poll_read(cx)? {
+                if read == 0 {
+                    return Poll::Ready(self.end_of_input());
+                }
+                // What was read is delivered first; where it was no whole reply, writing has its turn again.
+                writes = !writes;
+                continue;
+            }
+            writes = true;
             if let Some(error) = self.write_error.take() {
                 return Poll::Ready(Err(error));
             }
@@ -306,10 +311,10 @@ where
         Poll::Ready(Ok(read))
     }
 
-    /// Hands one chunk of replies to their callers. True where any was handed over.
-    fn deliver(&mut self) -> Result<bool, String> {
+    /// Hands one chunk of replies to their callers, and says how many they were.
+    fn deliver(&mut self) -> Result<usize, String> {
         if self.start == self.end {
-            return Ok(false);
+            return Ok(0);
         }
         let mut delivered = 0;
         let shared = Arc::clone(&self.shared);
@@ -353,7 +358,7 @@ where
         for waker in self.woken.drain(..) {
             waker.wake();
         }
-        outcome.map(|()| delivered > 0)
+        outcome.map(|()| delivered)
     }
 
     /// Tells the judge of the peer whether it takes what is sent.
@@ -368,7 +373,7 @@ where
     /// Sleeps until a call's deadline or the next look at whether the server is still there. Ready where
     /// the time of either had come; the error says why the connection is dead.
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), String>> {
-        self.chunks_since_timer = 0;
+        self.replies_since_timer = 0;
         let (deadline, is_watched) = {
             let state = self.shared.lock();
             (state.next_deadline, state.is_watched(&self.shared.config, self.appended_when_heard))

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::cmdid::CmdId;
-use super::json::{push_integer, push_string};
+use super::escape::push_string;
+use super::json::push_integer;
 use super::raw::{RawJson, keep_on_one_line};
 use super::request::Request;
 use crate::status::Status;

@@ -7,6 +7,7 @@
 
 mod cmdid;
 mod encode;
+mod escape;
 mod json;
 mod meta;
 mod raw;

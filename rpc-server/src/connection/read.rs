@@ -10,6 +10,7 @@ use rpc_core::codec::Step;
 use rpc_core::frame::id_of_part;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
+use tokio_util::bytes::BufMut;
 
 use super::{BYTES_PER_WRITE, Connection, FRAMES_PER_LOOK, FRAMES_PER_WRITE, Handle, Phase, Room, SHARE};
 use crate::metrics::add;
@@ -78,16 +79,18 @@ where
         scratch: &mut [u8],
     ) -> Poll<io::Result<usize>> {
         if self.input.len() > scratch.len() / 2 {
-            // A long line: it gathers in place, with no copy to and fro, and twice as much is read each time.
+            // A long line: it gathers in place, with no copy to and fro.
             if self.input.capacity() < scratch.len() {
                 let mut long = scratch::take_long();
                 long.extend_from_slice(&self.input);
                 self.input = long;
             }
-            let held = self.input.len();
-            let room = self.shared.config.frame_bytes_max.saturating_add(2).saturating_sub(held);
-            self.input.reserve_exact(room.clamp(1, held.max(scratch.len())));
-            let read = ready!(tokio_util::io::poll_read_buf(Pin::new(&mut self.io), cx, &mut self.input))?;
+            let room = self.shared.config.frame_bytes_max.saturating_add(2).saturating_sub(self.input.len());
+            let room = room.clamp(1, scratch.len());
+            self.input.reserve_exact(room);
+            // No more, however large the buffer is: what follows the line may have to wait in it.
+            let mut input = (&mut self.input).limit(room);
+            let read = ready!(tokio_util::io::poll_read_buf(Pin::new(&mut self.io), cx, &mut input))?;
             let mut input = mem::take(&mut self.input);
             self.clock = Instant::now();
             let consumed = self.execute(cx, &input, self.clock);
