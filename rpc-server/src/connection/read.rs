@@ -16,6 +16,9 @@ use super::{BYTES_PER_WRITE, Connection, FRAMES_PER_LOOK, FRAMES_PER_WRITE, Hand
 use crate::metrics::add;
 use crate::{scratch, strangers};
 
+/// What one read of a long line takes at most.
+const LONG_READ_BYTES_MAX: usize = 256 * 1024;
+
 impl<IO> Connection<IO>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
@@ -79,16 +82,18 @@ where
         scratch: &mut [u8],
     ) -> Poll<io::Result<usize>> {
         if self.input.len() > scratch.len() / 2 {
-            // A long line: it gathers in place, with no copy to and fro.
+            // A long line: it gathers in place, with no copy to and fro, and more is read at a time the longer it is.
             if self.input.capacity() < scratch.len() {
                 let mut long = scratch::take_long();
                 long.extend_from_slice(&self.input);
                 self.input = long;
             }
-            let room = self.shared.config.frame_bytes_max.saturating_add(2).saturating_sub(self.input.len());
-            let room = room.clamp(1, scratch.len());
+            let held = self.input.len();
+            let room = self.shared.config.frame_bytes_max.saturating_add(2).saturating_sub(held);
+            let room = room.clamp(1, held.clamp(scratch.len(), LONG_READ_BYTES_MAX));
             self.input.reserve_exact(room);
-            // No more, however large the buffer is: what follows the line may have to wait in it.
+            // No more, however large the buffer is: what follows the line may have to wait, and is moved to the front
+            // each time that some of it need not wait any longer.
             let mut input = (&mut self.input).limit(room);
             let read = ready!(tokio_util::io::poll_read_buf(Pin::new(&mut self.io), cx, &mut input))?;
             let mut input = mem::take(&mut self.input);
