@@ -1,5 +1,6 @@
 //! HTTP/1.1: axum on hyper as the server; hyper's client, its connections alone, or reqwest.
 
+use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,9 +11,9 @@ use axum::routing::post;
 use axum::serve::ListenerExt;
 use axum::{Json, Router};
 use http_body_util::{BodyExt, Full};
-use hyper::body::Bytes;
+use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1::{SendRequest, handshake};
-use hyper::{Request, StatusCode};
+use hyper::{Request, Response, StatusCode};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -46,6 +47,27 @@ pub(crate) async fn serve(listen: SocketAddr) -> Result<()> {
     Ok(())
 }
 
+/// What both ways to use hyper have in common: they bring a body to a path, and another one back.
+trait Post: Send + 'static {
+    fn post(&mut self, path: &str, body: Vec<u8>) -> impl Future<Output = Result<Bytes>> + Send;
+}
+
+async fn body_of(reply: Response<Incoming>) -> Result<Bytes> {
+    ensure!(reply.status() == StatusCode::OK, "status {}", reply.status());
+    Ok(reply.into_body().collect().await?.to_bytes())
+}
+
+impl<P: Post> Caller for P {
+    async fn log(&mut self, entry: &Entry) -> Result<Receipt> {
+        let body = self.post("/log", serde_json::to_vec(entry)?).await?;
+        Ok(serde_json::from_slice(&body)?)
+    }
+
+    async fn slow(&mut self, time: Duration) -> Result<()> {
+        self.post("/slow", time.as_millis().to_string().into_bytes()).await.map(drop)
+    }
+}
+
 /// hyper's client as programs use it: its pool keeps a connection for each call in flight.
 pub(crate) struct Pooled;
 
@@ -67,25 +89,12 @@ impl Connect for Pooled {
     }
 }
 
-impl PooledCaller {
-    async fn post(&self, path: &str, body: Vec<u8>) -> Result<Bytes> {
+impl Post for PooledCaller {
+    async fn post(&mut self, path: &str, body: Vec<u8>) -> Result<Bytes> {
         let request = Request::post(format!("{}{path}", self.base))
             .header("content-type", "application/json")
             .body(Full::new(Bytes::from(body)))?;
-        let reply = self.client.request(request).await?;
-        ensure!(reply.status() == StatusCode::OK, "status {}", reply.status());
-        Ok(reply.into_body().collect().await?.to_bytes())
-    }
-}
-
-impl Caller for PooledCaller {
-    async fn log(&mut self, entry: &Entry) -> Result<Receipt> {
-        let body = self.post("/log", serde_json::to_vec(entry)?).await?;
-        Ok(serde_json::from_slice(&body)?)
-    }
-
-    async fn slow(&mut self, time: Duration) -> Result<()> {
-        self.post("/slow", time.as_millis().to_string().into_bytes()).await.map(drop)
+        body_of(self.client.request(request).await?).await
     }
 }
 
@@ -128,7 +137,7 @@ async fn open(address: SocketAddr) -> Result<SendRequest<Full<Bytes>>> {
     Ok(sender)
 }
 
-impl BareCaller {
+impl Post for BareCaller {
     async fn post(&mut self, path: &str, body: Vec<u8>) -> Result<Bytes> {
         let mut sender = match self.connection.take() {
             Some(sender) => sender,
@@ -139,24 +148,11 @@ impl BareCaller {
             .header("host", &self.host)
             .header("content-type", "application/json")
             .body(Full::new(Bytes::from(body)))?;
-        let reply = sender.send_request(request).await?;
-        ensure!(reply.status() == StatusCode::OK, "status {}", reply.status());
-        let body = reply.into_body().collect().await?.to_bytes();
+        let body = body_of(sender.send_request(request).await?).await?;
         if !self.is_short {
             self.connection = Some(sender);
         }
         Ok(body)
-    }
-}
-
-impl Caller for BareCaller {
-    async fn log(&mut self, entry: &Entry) -> Result<Receipt> {
-        let body = self.post("/log", serde_json::to_vec(entry)?).await?;
-        Ok(serde_json::from_slice(&body)?)
-    }
-
-    async fn slow(&mut self, time: Duration) -> Result<()> {
-        self.post("/slow", time.as_millis().to_string().into_bytes()).await.map(drop)
     }
 }
 
