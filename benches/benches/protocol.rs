@@ -19,14 +19,20 @@ fn envelope(criterion: &mut Criterion) {
     let params = RawJson::parse(PARAMS).expect("it is JSON");
     let mut line = Vec::new();
     encode_request(&mut line, Some(4211), &Request::new(10_000, params.clone()));
-    let line = line.strip_suffix(b"\n").expect("a frame ends with a line break");
+    let line = line
+        .strip_suffix(b"\n")
+        .expect("a frame ends with a line break");
     let reply = br#"{"id":4211,"code":0,"data":{"accepted":true,"seq":17}}"#;
     let data = RawJson::parse(r#"{"accepted":true,"seq":17}"#).expect("it is JSON");
 
     let mut group = criterion.benchmark_group("envelope");
     group.throughput(Throughput::Bytes(line.len() as u64));
-    group.bench_function("decode_request", |b| b.iter(|| Request::decode(black_box(line)).is_ok()));
-    group.bench_function("decode_reply", |b| b.iter(|| FromServer::decode(black_box(reply)).is_ok()));
+    group.bench_function("decode_request", |b| {
+        b.iter(|| Request::decode(black_box(line)).is_ok())
+    });
+    group.bench_function("decode_reply", |b| {
+        b.iter(|| FromServer::decode(black_box(reply)).is_ok())
+    });
     let mut out = Vec::with_capacity(512);
     let request = Request::new(10_000, params);
     group.bench_function("encode_request", |b| {
@@ -74,7 +80,9 @@ fn codec(criterion: &mut Criterion) {
 fn in_flight(criterion: &mut Criterion) {
     criterion.bench_function("in_flight/open_and_close_of_64", |b| {
         let mut calls: InFlight<u64> = InFlight::new(1024);
-        let mut ids: Vec<u64> = (0..63).map(|_| calls.open().expect("there is room").0).collect();
+        let mut ids: Vec<u64> = (0..63)
+            .map(|_| calls.open().expect("there is room").0)
+            .collect();
         let mut next = 0;
         b.iter(|| {
             let (id, value) = calls.open().expect("there is room");

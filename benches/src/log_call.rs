@@ -34,9 +34,13 @@ impl Entry {
             trace: "4bf92f3577b34da6a3ce929d0e0e4736".into(),
             ts: 1_732_233_600_123,
         };
-        let length = serde_json::to_string(&entry).expect("it has a JSON form").len();
+        let length = serde_json::to_string(&entry)
+            .expect("it has a JSON form")
+            .len();
         let filler = "; user 4211 logged in from 10.1.2.3".chars().cycle();
-        entry.message.extend(filler.take(bytes.saturating_sub(length)));
+        entry
+            .message
+            .extend(filler.take(bytes.saturating_sub(length)));
         entry
     }
 }
@@ -80,7 +84,12 @@ impl Check {
     /// Says what is wrong with it.
     pub fn take(&mut self, receipt: Receipt) -> Result<()> {
         ensure!(receipt.accepted, "an entry was not accepted");
-        ensure!(receipt.seq > self.0, "receipt {} came after {}", receipt.seq, self.0);
+        ensure!(
+            receipt.seq > self.0,
+            "receipt {} came after {}",
+            receipt.seq,
+            self.0
+        );
         self.0 = receipt.seq;
         Ok(())
     }

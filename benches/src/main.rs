@@ -22,7 +22,10 @@ mod scenario;
 mod targets;
 
 #[derive(Parser)]
-#[command(name = "rpc-benches", about = "Measures this project beside its peers.")]
+#[command(
+    name = "rpc-benches",
+    about = "Measures this project beside its peers."
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -150,10 +153,15 @@ fn runtime(workers: usize) -> Result<tokio::runtime::Runtime> {
 async fn serve(options: Serve) -> Result<()> {
     let listen = options.listen;
     let is_plain = options.runtimes == 0 && options.spin_us == 0;
-    ensure!(is_plain || options.contender == Contender::Rpc, "only rpc has --runtimes and --spin-us");
+    ensure!(
+        is_plain || options.contender == Contender::Rpc,
+        "only rpc has --runtimes and --spin-us"
+    );
     match options.contender {
         Contender::Rpc => contenders::rpc::serve(listen, options.runtimes, options.spin_us).await,
-        Contender::Limit => contenders::limit::serve(listen, write_every(options.write_every)).await,
+        Contender::Limit => {
+            contenders::limit::serve(listen, write_every(options.write_every)).await
+        }
         Contender::Http | Contender::HttpBare | Contender::HttpReqwest | Contender::HttpShort => {
             contenders::http::serve(listen).await
         }
@@ -178,9 +186,20 @@ async fn run_load(options: LoadOptions) -> Result<Option<Measured>> {
         !options.short || options.contender.can_be_short(),
         "this contender's client cannot open a connection for each call"
     );
-    ensure!(options.spin_us == 0 || options.contender == Contender::Rpc, "only rpc has --spin-us");
-    let calls_have_no_end = if options.calls.is_some() { 600.0 } else { options.seconds };
-    let warm_up = if options.calls.is_some() { 0.0 } else { options.warm_up };
+    ensure!(
+        options.spin_us == 0 || options.contender == Contender::Rpc,
+        "only rpc has --spin-us"
+    );
+    let calls_have_no_end = if options.calls.is_some() {
+        600.0
+    } else {
+        options.seconds
+    };
+    let warm_up = if options.calls.is_some() {
+        0.0
+    } else {
+        options.warm_up
+    };
     let mut load = Load::new(
         Duration::from_secs_f64(warm_up),
         Duration::from_secs_f64(calls_have_no_end),
@@ -194,28 +213,61 @@ async fn run_load(options: LoadOptions) -> Result<Option<Measured>> {
     load.idle = options.idle;
     load.entry = Entry::of(options.bytes);
     load.write_every = write_every(options.write_every);
-    let (is_short, address, multiplexed) = (load.short, options.connect, options.contender.is_multiplexed());
+    let (is_short, address, multiplexed) = (
+        load.short,
+        options.connect,
+        options.contender.is_multiplexed(),
+    );
     match options.contender {
         Contender::Rpc => {
-            let contender = contenders::rpc::Rpc { is_short, spin_us: options.spin_us };
+            let contender = contenders::rpc::Rpc {
+                is_short,
+                spin_us: options.spin_us,
+            };
             load::run(contender, address, load, multiplexed).await
         }
         Contender::Limit => load::run_limit(address, load).await.map(Some),
         Contender::Http => load::run(contenders::http::Pooled, address, load, multiplexed).await,
         Contender::HttpBare | Contender::HttpShort => {
-            load::run(contenders::http::Bare { is_short }, address, load, multiplexed).await
+            load::run(
+                contenders::http::Bare { is_short },
+                address,
+                load,
+                multiplexed,
+            )
+            .await
         }
-        Contender::HttpReqwest => load::run(contenders::http::Reqwest, address, load, multiplexed).await,
-        Contender::Tornado => load::run(contenders::tornado::Tornado, address, load, multiplexed).await,
+        Contender::HttpReqwest => {
+            load::run(contenders::http::Reqwest, address, load, multiplexed).await
+        }
+        Contender::Tornado => {
+            load::run(contenders::tornado::Tornado, address, load, multiplexed).await
+        }
         #[cfg(feature = "peers")]
         Contender::Grpc => load::run(contenders::grpc::Grpc, address, load, multiplexed).await,
         #[cfg(feature = "peers")]
         Contender::TarpcJson => {
-            load::run(contenders::tarpc::Tarpc { format: Format::Json }, address, load, multiplexed).await
+            load::run(
+                contenders::tarpc::Tarpc {
+                    format: Format::Json,
+                },
+                address,
+                load,
+                multiplexed,
+            )
+            .await
         }
         #[cfg(feature = "peers")]
         Contender::TarpcBincode => {
-            load::run(contenders::tarpc::Tarpc { format: Format::Bincode }, address, load, multiplexed).await
+            load::run(
+                contenders::tarpc::Tarpc {
+                    format: Format::Bincode,
+                },
+                address,
+                load,
+                multiplexed,
+            )
+            .await
         }
         #[cfg(feature = "peers")]
         Contender::Redis => load::run(contenders::redis::Redis, address, load, multiplexed).await,

@@ -132,13 +132,18 @@ impl Entrant {
     }
 
     fn named(name: &str, contender: Contender, load: impl Into<String>) -> Self {
-        Self { name: name.into(), ..Self::new(contender, load) }
+        Self {
+            name: name.into(),
+            ..Self::new(contender, load)
+        }
     }
 
     /// What its server is started with. Entrants for which that, the build and the layout are equal share one.
     pub(crate) fn server(&self) -> String {
-        let write_every =
-            self.write_every.map(|frames| format!("--write-every {frames}")).unwrap_or_default();
+        let write_every = self
+            .write_every
+            .map(|frames| format!("--write-every {frames}"))
+            .unwrap_or_default();
         [self.contender.name(), &self.serve, &write_every].join(" ")
     }
 }
@@ -150,9 +155,19 @@ impl Scenario {
             return;
         }
         for step in &mut self.steps {
-            let Some(ours) = step.entrants.iter().position(|entrant| entrant.name == "rpc") else { continue };
+            let Some(ours) = step
+                .entrants
+                .iter()
+                .position(|entrant| entrant.name == "rpc")
+            else {
+                continue;
+            };
             let build = Some(build.to_owned());
-            let before = Entrant { name: "rpc-before".into(), build, ..step.entrants[ours].clone() };
+            let before = Entrant {
+                name: "rpc-before".into(),
+                build,
+                ..step.entrants[ours].clone()
+            };
             step.entrants.insert(ours + 1, before);
         }
     }
@@ -166,13 +181,24 @@ const ENTRY_BYTES: f64 = 176.0;
 pub(crate) fn all(contenders: &[Contender], is_quick: bool) -> Vec<Scenario> {
     use Contender::{Http, HttpReqwest, HttpShort, Limit, Rpc, Tornado};
     let pick = |wanted: &[Contender]| -> Vec<Contender> {
-        wanted.iter().copied().filter(|contender| contenders.contains(contender)).collect()
+        wanted
+            .iter()
+            .copied()
+            .filter(|contender| contenders.contains(contender))
+            .collect()
     };
     let without = |others: &[Contender]| -> Vec<Contender> {
-        contenders.iter().copied().filter(|contender| !others.contains(contender)).collect()
+        contenders
+            .iter()
+            .copied()
+            .filter(|contender| !others.contains(contender))
+            .collect()
     };
     let same = |contenders: &[Contender], load: &str| -> Vec<Entrant> {
-        contenders.iter().map(|contender| Entrant::new(*contender, load)).collect()
+        contenders
+            .iter()
+            .map(|contender| Entrant::new(*contender, load))
+            .collect()
     };
     // The limit in each of these ways to write: its figure is the best of them.
     let with_limit = |load: &str, write_every: &[usize]| -> Vec<Entrant> {
@@ -181,14 +207,25 @@ pub(crate) fn all(contenders: &[Contender], is_quick: bool) -> Vec<Scenario> {
             // Beside ours, which is the first: the two are compared round by round.
             let ours = entrants.len().min(1);
             let ways = write_every.iter().map(|frames| {
-                let name = if write_every.len() == 1 { "limit".into() } else { format!("limit-w{frames}") };
-                Entrant { write_every: Some(*frames), ..Entrant::named(&name, Limit, load) }
+                let name = if write_every.len() == 1 {
+                    "limit".into()
+                } else {
+                    format!("limit-w{frames}")
+                };
+                Entrant {
+                    write_every: Some(*frames),
+                    ..Entrant::named(&name, Limit, load)
+                }
             });
             entrants.splice(ours..ours, ways);
         }
         entrants
     };
-    let write_every: &[usize] = if is_quick { &[16, 64] } else { &[8, 16, 32, 64, 0] };
+    let write_every: &[usize] = if is_quick {
+        &[16, 64]
+    } else {
+        &[8, 16, 32, 64, 0]
+    };
     let in_flight = |calls: u32| with_limit(&format!("--in-flight {calls}"), write_every);
     let one = |name: &'static str, about: &'static str, entrants: Vec<Entrant>| Scenario {
         name,
@@ -197,7 +234,11 @@ pub(crate) fn all(contenders: &[Contender], is_quick: bool) -> Vec<Scenario> {
         is_pinned: true,
         weight: Weight::Usual,
         extra: Extra::None,
-        steps: vec![Step { name: name.into(), x: None, entrants }],
+        steps: vec![Step {
+            name: name.into(),
+            x: None,
+            entrants,
+        }],
     };
     let sized = |name, about, bytes: f64, in_flight: u32, write_every: &[usize]| {
         let load = format!("--in-flight {in_flight} --bytes {bytes}");
@@ -210,17 +251,35 @@ pub(crate) fn all(contenders: &[Contender], is_quick: bool) -> Vec<Scenario> {
         let load = format!("--in-flight {calls}");
         let mut entrants = with_limit(&load, &[16, 64]);
         if contenders.contains(&Rpc) {
-            let pinned = Entrant { is_pinned: true, ..Entrant::named("rpc-pinned", Rpc, load) };
+            let pinned = Entrant {
+                is_pinned: true,
+                ..Entrant::named("rpc-pinned", Rpc, load)
+            };
             entrants.insert(1, pinned);
         }
-        Scenario { is_pinned: false, weight: Weight::Target, ..one(name, about, entrants) }
+        Scenario {
+            is_pinned: false,
+            weight: Weight::Target,
+            ..one(name, about, entrants)
+        }
     };
 
-    let callers: &[u32] =
-        if is_quick { &[1, 64, 500, 4000] } else { &[1, 10, 50, 64, 200, 500, 1000, 2000, 4000] };
-    let percents: &'static [u16] = if is_quick { &[1, 10, 50, 90] } else { &[1, 5, 10, 25, 50, 75, 90, 110] };
+    let callers: &[u32] = if is_quick {
+        &[1, 64, 500, 4000]
+    } else {
+        &[1, 10, 50, 64, 200, 500, 1000, 2000, 4000]
+    };
+    let percents: &'static [u16] = if is_quick {
+        &[1, 10, 50, 90]
+    } else {
+        &[1, 5, 10, 25, 50, 75, 90, 110]
+    };
     // The slow ones would take most of the time here.
-    let many_calls = without(if is_quick { &[Tornado, HttpReqwest] } else { &[Tornado] });
+    let many_calls = without(if is_quick {
+        &[Tornado, HttpReqwest]
+    } else {
+        &[Tornado]
+    });
     let idle = if is_quick { 2_000 } else { 10_000 };
     // Not the limit: it has no clock and no slow call.
     let each_but_limit = without(&[HttpShort, Limit]);
@@ -242,11 +301,19 @@ pub(crate) fn all(contenders: &[Contender], is_quick: bool) -> Vec<Scenario> {
         },
         Scenario {
             weight: Weight::Target,
-            ..one("inflight-64", "one connection, 64 calls in flight", in_flight(64))
+            ..one(
+                "inflight-64",
+                "one connection, 64 calls in flight",
+                in_flight(64),
+            )
         },
         Scenario {
             weight: Weight::Target,
-            ..one("inflight-512", "one connection, 512 calls in flight", in_flight(512))
+            ..one(
+                "inflight-512",
+                "one connection, 512 calls in flight",
+                in_flight(512),
+            )
         },
         unpinned(
             "inflight-64-unpinned",
@@ -308,8 +375,15 @@ pub(crate) fn all(contenders: &[Contender], is_quick: bool) -> Vec<Scenario> {
             )
         },
         Scenario {
-            steps: callers.iter().map(|callers| knee_step(contenders, *callers)).collect(),
-            ..one("knee", "throughput and latency against the number of concurrent callers", Vec::new())
+            steps: callers
+                .iter()
+                .map(|callers| knee_step(contenders, *callers))
+                .collect(),
+            ..one(
+                "knee",
+                "throughput and latency against the number of concurrent callers",
+                Vec::new(),
+            )
         },
         Scenario {
             weight: Weight::Light,
@@ -318,25 +392,59 @@ pub(crate) fn all(contenders: &[Contender], is_quick: bool) -> Vec<Scenario> {
             ..one(
                 "open-loop",
                 "calls at fixed times, 512 callers: latency counted from when each call was due",
-                same(&without(&[HttpShort, Limit, HttpReqwest]), "--in-flight 512 --seconds 0.5"),
+                same(
+                    &without(&[HttpShort, Limit, HttpReqwest]),
+                    "--in-flight 512 --seconds 0.5",
+                ),
             )
         },
-        sized("size-100", "params of the smallest size (176 bytes), 64 calls in flight", 0.0, 64, &[16]),
-        sized("size-1k", "params of 1 kB, 64 calls in flight", 1_000.0, 64, &[16]),
-        sized("size-16k", "params of 16 kB, 64 calls in flight", 16_000.0, 64, &[8, 16]),
-        sized("size-256k", "params of 256 kB, 8 calls in flight", 256_000.0, 8, &[4, 8]),
+        sized(
+            "size-100",
+            "params of the smallest size (176 bytes), 64 calls in flight",
+            0.0,
+            64,
+            &[16],
+        ),
+        sized(
+            "size-1k",
+            "params of 1 kB, 64 calls in flight",
+            1_000.0,
+            64,
+            &[16],
+        ),
+        sized(
+            "size-16k",
+            "params of 16 kB, 64 calls in flight",
+            16_000.0,
+            64,
+            &[8, 16],
+        ),
+        sized(
+            "size-256k",
+            "params of 256 kB, 8 calls in flight",
+            256_000.0,
+            8,
+            &[4, 8],
+        ),
         Scenario {
             weight: Weight::Light,
             extra: Extra::P99Over("slow-call-without"),
-            steps: [("slow-call-without", ""), ("slow-call", " --seconds 1.1 --slow")]
-                .into_iter()
-                .map(|(name, slow_one)| Step {
-                    name: name.into(),
-                    x: None,
-                    entrants: same(&each_but_limit, &format!("--in-flight 63{slow_one}")),
-                })
-                .collect(),
-            ..one("slow-call", "one call of a second at a time among 63 fast ones", Vec::new())
+            steps: [
+                ("slow-call-without", ""),
+                ("slow-call", " --seconds 1.1 --slow"),
+            ]
+            .into_iter()
+            .map(|(name, slow_one)| Step {
+                name: name.into(),
+                x: None,
+                entrants: same(&each_but_limit, &format!("--in-flight 63{slow_one}")),
+            })
+            .collect(),
+            ..one(
+                "slow-call",
+                "one call of a second at a time among 63 fast ones",
+                Vec::new(),
+            )
         },
         Scenario {
             kind: Kind::Idle(idle),
@@ -374,7 +482,11 @@ pub(crate) fn all(contenders: &[Contender], is_quick: bool) -> Vec<Scenario> {
 fn knee_step(contenders: &[Contender], callers: u32) -> Step {
     use Contender::{Http, HttpShort, Rpc};
     // Where thousands wait for a connection each, a round takes its time.
-    let time = if callers < 1000 { "" } else { " --seconds 0.5 --warm-up 0.2" };
+    let time = if callers < 1000 {
+        ""
+    } else {
+        " --seconds 0.5 --warm-up 0.2"
+    };
     let shared = format!("--in-flight {callers}{time}");
     let each = format!("--connections {callers} --in-flight 1{time}");
     let mut entrants = Vec::new();
@@ -385,11 +497,21 @@ fn knee_step(contenders: &[Contender], callers: u32) -> Step {
             entrants.push(Entrant::named("rpc-4conn", Rpc, load));
         }
         entrants.push(Entrant::named("rpc-conn-each", Rpc, each));
-        entrants.push(Entrant::named("rpc-short", Rpc, format!("{shared} --short")));
+        entrants.push(Entrant::named(
+            "rpc-short",
+            Rpc,
+            format!("{shared} --short"),
+        ));
     }
-    let http = [Http, HttpShort].into_iter().filter(|contender| contenders.contains(contender));
+    let http = [Http, HttpShort]
+        .into_iter()
+        .filter(|contender| contenders.contains(contender));
     entrants.extend(http.map(|contender| Entrant::new(contender, shared.clone())));
-    Step { name: format!("knee-{callers}"), x: Some(f64::from(callers)), entrants }
+    Step {
+        name: format!("knee-{callers}"),
+        x: Some(f64::from(callers)),
+        entrants,
+    }
 }
 
 /// A server on both cores in each way that there is, under two clients that have one thread each.
@@ -436,22 +558,38 @@ mod tests {
             scenario.add_before(Path::new("before"));
         }
         let steps = scenarios.iter().flat_map(|scenario| &scenario.steps);
-        let pairs: Vec<_> =
-            steps.flat_map(|step| step.entrants.windows(2)).filter(|pair| pair[1].build.is_some()).collect();
+        let pairs: Vec<_> = steps
+            .flat_map(|step| step.entrants.windows(2))
+            .filter(|pair| pair[1].build.is_some())
+            .collect();
         assert!(pairs.len() > 10, "{}", pairs.len());
         for pair in pairs {
             assert_eq!((&*pair[0].name, &*pair[1].name), ("rpc", "rpc-before"));
-            assert_eq!((&pair[0].load, pair[0].build.as_deref()), (&pair[1].load, None));
+            assert_eq!(
+                (&pair[0].load, pair[0].build.as_deref()),
+                (&pair[1].load, None)
+            );
         }
     }
 
     #[test]
     fn four_connections_are_compared_only_where_four_divides_the_callers() {
         let scenarios = all(Contender::value_variants(), false);
-        let knee = scenarios.iter().find(|scenario| scenario.name == "knee").expect("it is in the list");
+        let knee = scenarios
+            .iter()
+            .find(|scenario| scenario.name == "knee")
+            .expect("it is in the list");
         for step in &knee.steps {
-            let has_four = step.entrants.iter().any(|entrant| entrant.name == "rpc-4conn");
-            assert_eq!(has_four, step.x.expect("callers") % 4.0 == 0.0, "{}", step.name);
+            let has_four = step
+                .entrants
+                .iter()
+                .any(|entrant| entrant.name == "rpc-4conn");
+            assert_eq!(
+                has_four,
+                step.x.expect("callers") % 4.0 == 0.0,
+                "{}",
+                step.name
+            );
         }
     }
 }

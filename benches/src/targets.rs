@@ -31,35 +31,147 @@ enum Want {
 }
 
 const TARGETS: &[Target] = &[
-    Target { step: "inflight-64", want: Want::Times("limit"), bound: 0.80 },
-    Target { step: "inflight-64", want: Want::Times("http"), bound: 8.0 },
-    Target { step: "inflight-64", want: Want::Times("grpc"), bound: 12.0 },
-    Target { step: "inflight-64", want: Want::Times("tarpc-json"), bound: 6.0 },
-    Target { step: "inflight-64", want: Want::Times("tarpc-bincode"), bound: 3.5 },
-    Target { step: "inflight-64", want: Want::Times("redis"), bound: 2.5 },
-    Target { step: "inflight-512", want: Want::Times("limit"), bound: 0.80 },
-    Target { step: "inflight-512", want: Want::Times("http"), bound: 15.0 },
-    Target { step: "inflight-512", want: Want::Times("grpc"), bound: 15.0 },
-    Target { step: "inflight-512", want: Want::Times("tarpc-json"), bound: 8.0 },
-    Target { step: "inflight-512", want: Want::Times("tarpc-bincode"), bound: 2.5 },
-    Target { step: "inflight-64-unpinned", want: Want::Times("rpc-pinned"), bound: 0.60 },
-    Target { step: "inflight-64-unpinned", want: Want::TimesAll, bound: 1.0 },
-    Target { step: "inflight-512-unpinned", want: Want::Times("rpc-pinned"), bound: 0.60 },
-    Target { step: "inflight-512-unpinned", want: Want::TimesAll, bound: 1.0 },
-    Target { step: "connections-64", want: Want::Times("limit"), bound: 0.90 },
-    Target { step: "connections-64", want: Want::Times("http"), bound: 1.5 },
-    Target { step: "connections-64", want: Want::Times("grpc"), bound: 3.0 },
-    Target { step: "inflight-1", want: Want::P50("limit"), bound: 1.10 },
-    Target { step: "inflight-1", want: Want::P50All, bound: 1.0 },
-    Target { step: "inflight-1", want: Want::P50Saved("rpc-spin"), bound: 4.0 },
-    Target { step: "short", want: Want::Times("limit"), bound: 0.90 },
-    Target { step: "short", want: Want::Times("http-short"), bound: 1.0 },
-    Target { step: "idle", want: Want::AtMost("rpc"), bound: 2.0 },
-    Target { step: "allocations", want: Want::AtMost("rpc-client"), bound: 0.0 },
+    Target {
+        step: "inflight-64",
+        want: Want::Times("limit"),
+        bound: 0.80,
+    },
+    Target {
+        step: "inflight-64",
+        want: Want::Times("http"),
+        bound: 8.0,
+    },
+    Target {
+        step: "inflight-64",
+        want: Want::Times("grpc"),
+        bound: 12.0,
+    },
+    Target {
+        step: "inflight-64",
+        want: Want::Times("tarpc-json"),
+        bound: 6.0,
+    },
+    Target {
+        step: "inflight-64",
+        want: Want::Times("tarpc-bincode"),
+        bound: 3.5,
+    },
+    Target {
+        step: "inflight-64",
+        want: Want::Times("redis"),
+        bound: 2.5,
+    },
+    Target {
+        step: "inflight-512",
+        want: Want::Times("limit"),
+        bound: 0.80,
+    },
+    Target {
+        step: "inflight-512",
+        want: Want::Times("http"),
+        bound: 15.0,
+    },
+    Target {
+        step: "inflight-512",
+        want: Want::Times("grpc"),
+        bound: 15.0,
+    },
+    Target {
+        step: "inflight-512",
+        want: Want::Times("tarpc-json"),
+        bound: 8.0,
+    },
+    Target {
+        step: "inflight-512",
+        want: Want::Times("tarpc-bincode"),
+        bound: 2.5,
+    },
+    Target {
+        step: "inflight-64-unpinned",
+        want: Want::Times("rpc-pinned"),
+        bound: 0.60,
+    },
+    Target {
+        step: "inflight-64-unpinned",
+        want: Want::TimesAll,
+        bound: 1.0,
+    },
+    Target {
+        step: "inflight-512-unpinned",
+        want: Want::Times("rpc-pinned"),
+        bound: 0.60,
+    },
+    Target {
+        step: "inflight-512-unpinned",
+        want: Want::TimesAll,
+        bound: 1.0,
+    },
+    Target {
+        step: "connections-64",
+        want: Want::Times("limit"),
+        bound: 0.90,
+    },
+    Target {
+        step: "connections-64",
+        want: Want::Times("http"),
+        bound: 1.5,
+    },
+    Target {
+        step: "connections-64",
+        want: Want::Times("grpc"),
+        bound: 3.0,
+    },
+    Target {
+        step: "inflight-1",
+        want: Want::P50("limit"),
+        bound: 1.10,
+    },
+    Target {
+        step: "inflight-1",
+        want: Want::P50All,
+        bound: 1.0,
+    },
+    Target {
+        step: "inflight-1",
+        want: Want::P50Saved("rpc-spin"),
+        bound: 4.0,
+    },
+    Target {
+        step: "short",
+        want: Want::Times("limit"),
+        bound: 0.90,
+    },
+    Target {
+        step: "short",
+        want: Want::Times("http-short"),
+        bound: 1.0,
+    },
+    Target {
+        step: "idle",
+        want: Want::AtMost("rpc"),
+        bound: 2.0,
+    },
+    Target {
+        step: "allocations",
+        want: Want::AtMost("rpc-client"),
+        bound: 0.0,
+    },
     // Besides the four strings of the typed params.
-    Target { step: "allocations", want: Want::AtMost("rpc-server"), bound: 1.0 },
-    Target { step: "knee-4000", want: Want::TimesOwn("knee-64"), bound: 1.0 },
-    Target { step: "knee", want: Want::TimesEverywhere("http"), bound: 1.0 },
+    Target {
+        step: "allocations",
+        want: Want::AtMost("rpc-server"),
+        bound: 1.0,
+    },
+    Target {
+        step: "knee-4000",
+        want: Want::TimesOwn("knee-64"),
+        bound: 1.0,
+    },
+    Target {
+        step: "knee",
+        want: Want::TimesEverywhere("http"),
+        bound: 1.0,
+    },
 ];
 
 /// A target, what was found, and whether that is enough.
@@ -89,15 +201,25 @@ impl Verdict {
 /// The targets of the scenarios that were run against what was measured.
 pub(crate) fn judge(report: &Report) -> Vec<Verdict> {
     let was_run = |target: &&Target| {
-        report.rows.iter().any(|row| row.step == target.step || row.scenario == target.step)
+        report
+            .rows
+            .iter()
+            .any(|row| row.step == target.step || row.scenario == target.step)
     };
-    TARGETS.iter().filter(was_run).map(|target| judge_one(target, report)).collect()
+    TARGETS
+        .iter()
+        .filter(was_run)
+        .map(|target| judge_one(target, report))
+        .collect()
 }
 
 fn judge_one(target: &Target, report: &Report) -> Verdict {
     let step = target.step;
-    let throughput =
-        |step: &str, other: &str| report.figures(step, "rpc")?.throughput_over(report.figures(step, other)?);
+    let throughput = |step: &str, other: &str| {
+        report
+            .figures(step, "rpc")?
+            .throughput_over(report.figures(step, other)?)
+    };
     let p50 = |other: &Figures| report.figures(step, "rpc")?.p50_over(other);
     let others = || {
         let rows = report.rows.iter().filter(|row| row.step == step);
@@ -105,7 +227,10 @@ fn judge_one(target: &Target, report: &Report) -> Verdict {
         others.filter_map(|row| row.outcome.as_ref().ok())
     };
     let (what, found) = match target.want {
-        Want::Times(other) => (format!("throughput against {other}"), throughput(step, other)),
+        Want::Times(other) => (
+            format!("throughput against {other}"),
+            throughput(step, other),
+        ),
         Want::TimesAll => (
             "throughput against the best of all others".into(),
             others()
@@ -113,20 +238,33 @@ fn judge_one(target: &Target, report: &Report) -> Verdict {
                 .min_by(f64::total_cmp),
         ),
         Want::TimesOwn(own) => {
-            let both = || report.figures(step, "rpc")?.throughput_over(report.figures(own, "rpc")?);
+            let both = || {
+                report
+                    .figures(step, "rpc")?
+                    .throughput_over(report.figures(own, "rpc")?)
+            };
             (format!("throughput against its own in {own}"), both())
         }
-        Want::P50(other) | Want::P50Saved(other) => {
-            (format!("p50 against {other}"), report.figures(step, other).and_then(p50))
-        }
-        Want::P50All => {
-            ("p50 against the shortest of all others".into(), others().filter_map(p50).max_by(f64::total_cmp))
-        }
+        Want::P50(other) | Want::P50Saved(other) => (
+            format!("p50 against {other}"),
+            report.figures(step, other).and_then(p50),
+        ),
+        Want::P50All => (
+            "p50 against the shortest of all others".into(),
+            others().filter_map(p50).max_by(f64::total_cmp),
+        ),
         Want::AtMost(row) => {
-            let unit = if step == "idle" { "KiB a connection" } else { "a call" };
+            let unit = if step == "idle" {
+                "KiB a connection"
+            } else {
+                "a call"
+            };
             let found = report.figures(step, row).and_then(|figures| figures.extra);
             // To two digits: a buffer that grew once in 200,000 calls is none a call.
-            (format!("{unit}, {row}"), found.map(|found| (found * 100.0).round() / 100.0))
+            (
+                format!("{unit}, {row}"),
+                found.map(|found| (found * 100.0).round() / 100.0),
+            )
         }
         Want::TimesEverywhere(other) => {
             let steps: Vec<&str> = report
@@ -135,16 +273,33 @@ fn judge_one(target: &Target, report: &Report) -> Verdict {
                 .filter(|row| row.scenario == step && row.contender == "rpc")
                 .map(|row| &*row.step)
                 .collect();
-            let ratios: Option<Vec<f64>> = steps.into_iter().map(|step| throughput(step, other)).collect();
+            let ratios: Option<Vec<f64>> = steps
+                .into_iter()
+                .map(|step| throughput(step, other))
+                .collect();
             let worst = ratios.and_then(|ratios| ratios.into_iter().min_by(f64::total_cmp));
-            (format!("throughput against {other}, where it is least"), worst)
+            (
+                format!("throughput against {other}, where it is least"),
+                worst,
+            )
         }
     };
     let is_at_most = matches!(target.want, Want::P50(_) | Want::P50All | Want::AtMost(_));
-    let is_reached =
-        found.is_some_and(|found| if is_at_most { found <= target.bound } else { found >= target.bound });
+    let is_reached = found.is_some_and(|found| {
+        if is_at_most {
+            found <= target.bound
+        } else {
+            found >= target.bound
+        }
+    });
     let wanted = format!("{} {:.2}", if is_at_most { "≤" } else { "≥" }, target.bound);
-    Verdict { step, what, wanted, found, is_reached }
+    Verdict {
+        step,
+        what,
+        wanted,
+        found,
+        is_reached,
+    }
 }
 
 #[cfg(test)]
@@ -161,15 +316,29 @@ mod tests {
 
     #[test]
     fn a_ratio_at_its_bound_passes_and_one_below_misses() {
-        let at = vec![row("inflight-64", "rpc", 80.0), row("inflight-64", "limit", 100.0)];
+        let at = vec![
+            row("inflight-64", "rpc", 80.0),
+            row("inflight-64", "limit", 100.0),
+        ];
         assert_eq!(verdict(at, "inflight-64", "limit").word(), "pass");
-        let below = vec![row("inflight-64", "rpc", 79.0), row("inflight-64", "limit", 100.0)];
+        let below = vec![
+            row("inflight-64", "rpc", 79.0),
+            row("inflight-64", "limit", 100.0),
+        ];
         assert_eq!(verdict(below, "inflight-64", "limit").word(), "miss");
     }
 
     #[test]
     fn what_was_not_measured_is_neither_passed_nor_missed() {
-        assert_eq!(verdict(vec![row("inflight-64", "rpc", 80.0)], "inflight-64", "limit").word(), "----");
+        assert_eq!(
+            verdict(
+                vec![row("inflight-64", "rpc", 80.0)],
+                "inflight-64",
+                "limit"
+            )
+            .word(),
+            "----"
+        );
     }
 
     #[test]
@@ -180,7 +349,10 @@ mod tests {
             row("inflight-64-unpinned", "limit-w8", 99.0),
             row("inflight-64-unpinned", "http", 10.0),
         ];
-        assert_eq!(verdict(rows, "inflight-64-unpinned", "all others").found, Some(5.0));
+        assert_eq!(
+            verdict(rows, "inflight-64-unpinned", "all others").found,
+            Some(5.0)
+        );
     }
 
     #[test]

@@ -34,14 +34,20 @@ impl Process {
     /// # Errors
     /// Where it cannot be started, or ends without an address.
     pub fn start(command: &mut Command) -> Outcome<Self> {
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
         let mut address = String::new();
         BufReader::new(child.stdout.take().expect("it is piped")).read_line(&mut address)?;
         if address.trim().is_empty() {
             child.wait()?;
             return Err("the server did not start".into());
         }
-        Ok(Self { child, address: address.trim().into() })
+        Ok(Self {
+            child,
+            address: address.trim().into(),
+        })
     }
 
     /// What it holds now, as Linux tells it.
@@ -53,8 +59,16 @@ impl Process {
         let proc = format!("/proc/{}", self.child.id());
         let stat = std::fs::read_to_string(format!("{proc}/stat"))?;
         // The name may hold anything; behind it, `utime` and `stime` are the 12th and 13th.
-        let fields = stat.rsplit_once(')').ok_or("no name")?.1.split_whitespace().skip(11);
-        let ticks: u64 = fields.take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
+        let fields = stat
+            .rsplit_once(')')
+            .ok_or("no name")?
+            .1
+            .split_whitespace()
+            .skip(11);
+        let ticks: u64 = fields
+            .take(2)
+            .filter_map(|field| field.parse::<u64>().ok())
+            .sum();
         Ok(Usage {
             rss_bytes,
             descriptors: std::fs::read_dir(format!("{proc}/fd"))?.count(),
@@ -69,7 +83,10 @@ impl Process {
     /// Where it has ended.
     pub fn rss_bytes(&self) -> Outcome<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let rss = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;
+        let rss = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .ok_or("no VmRSS")?;
         Ok(rss.trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
     }
 }

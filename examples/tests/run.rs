@@ -19,7 +19,10 @@ fn run(binary: &str, arguments: &[&Path]) -> Output {
     // place for temporary files.
     let elsewhere = tempfile::tempdir().unwrap();
     let mut command = Command::new(binary);
-    command.args(arguments).current_dir(elsewhere.path()).env("TMPDIR", elsewhere.path());
+    command
+        .args(arguments)
+        .current_dir(elsewhere.path())
+        .env("TMPDIR", elsewhere.path());
     let output = command.output().unwrap();
     let left: Vec<_> = std::fs::read_dir(elsewhere.path()).unwrap().collect();
     assert!(left.is_empty(), "{binary} left files behind: {left:?}");
@@ -29,7 +32,11 @@ fn run(binary: &str, arguments: &[&Path]) -> Output {
 #[track_caller]
 fn stdout(output: &Output) -> String {
     let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
-    assert!(output.status.success(), "{}\n{stdout}\n{stderr}", output.status);
+    assert!(
+        output.status.success(),
+        "{}\n{stdout}\n{stderr}",
+        output.status
+    );
     assert_eq!(stderr, "");
     stdout
 }
@@ -55,9 +62,26 @@ fn every_example_is_run_by_a_test() {
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/bin");
     let found: BTreeSet<String> = std::fs::read_dir(examples)
         .unwrap()
-        .map(|entry| entry.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned())
+        .map(|entry| {
+            entry
+                .unwrap()
+                .path()
+                .file_stem()
+                .unwrap()
+                .to_str()
+                .unwrap()
+                .to_owned()
+        })
         .collect();
-    let tested = [CHAOS, FAILOVER, NO_SOCKET, QUICKSTART, SOAK, TORNADO_PARITY, TRACED];
+    let tested = [
+        CHAOS,
+        FAILOVER,
+        NO_SOCKET,
+        QUICKSTART,
+        SOAK,
+        TORNADO_PARITY,
+        TRACED,
+    ];
     let tested = tested.map(|path| Path::new(path).file_stem().unwrap());
     let tested = tested.map(|name| name.to_str().unwrap().to_owned());
     assert_eq!(found, BTreeSet::from(tested));
@@ -66,24 +90,49 @@ fn every_example_is_run_by_a_test() {
 #[test]
 fn an_order_is_one_trace_through_two_services() {
     let output = stdout(&run(TRACED, &[]));
-    says(&output, &["paid 250 cents", "trace ", ": rpc_call > shop.check_out > payments.charge"]);
+    says(
+        &output,
+        &[
+            "paid 250 cents",
+            "trace ",
+            ": rpc_call > shop.check_out > payments.charge",
+        ],
+    );
 }
 
 #[test]
 fn chaos_judges_a_daemon_under_bad_peers() {
     let out = tempfile::NamedTempFile::new().unwrap();
     let mut command = Command::new(CHAOS);
-    command.args(["--quick", "--only", "half-close", "--out"]).arg(out.path());
-    says(&stdout(&command.output().unwrap()), &["| half-close |", "| pass |", "1 rows, 0 missed"]);
+    command
+        .args(["--quick", "--only", "half-close", "--out"])
+        .arg(out.path());
+    says(
+        &stdout(&command.output().unwrap()),
+        &["| half-close |", "| pass |", "1 rows, 0 missed"],
+    );
     let table = std::fs::read_to_string(out.path()).unwrap();
-    says(&table, &["| row | p99 alone, ms |", "| half-close |", "1 rows, 0 missed"]);
-    let unknown = Command::new(CHAOS).args(["--only", "no such row"]).output().unwrap();
+    says(
+        &table,
+        &[
+            "| row | p99 alone, ms |",
+            "| half-close |",
+            "1 rows, 0 missed",
+        ],
+    );
+    let unknown = Command::new(CHAOS)
+        .args(["--only", "no such row"])
+        .output()
+        .unwrap();
     assert_eq!(unknown.status.code(), Some(2));
 }
 
 #[test]
 fn soak_finds_both_books_the_same_and_nothing_left() {
-    let output = Command::new(SOAK).args(["--minutes", "0.1"]).output().unwrap();
+    let output = Command::new(SOAK)
+        .args(["--minutes", "0.1"])
+        .output()
+        .unwrap();
     says(
         &stdout(&output),
         &[
@@ -140,7 +189,10 @@ fn quickstart_ships_every_line_of_a_file_over_one_connection() {
     lines.push(r#"he said "it's \broken\" {"code":0} — ünïcödé 日本語 🦀 done"#.into());
     lines.push(format!("long {}", "x".repeat(100_000)));
     // Twice the same, which must come back twice.
-    lines.extend(["ERROR: the disk is full".to_owned(), "ERROR: the disk is full".to_owned()]);
+    lines.extend([
+        "ERROR: the disk is full".to_owned(),
+        "ERROR: the disk is full".to_owned(),
+    ]);
     let windows = lines.join("\r\n");
     std::fs::write(&file, format!("\n\n{windows}\n   \n")).unwrap();
 
@@ -176,7 +228,12 @@ fn quickstart_finds_a_log_of_this_machine_or_says_what_to_do() {
     if output.status.success() {
         says(
             &stdout(&output),
-            &["file: /", "usual places", "every line is there", "connections opened: 1 for all"],
+            &[
+                "file: /",
+                "usual places",
+                "every line is there",
+                "connections opened: 1 for all",
+            ],
         );
     } else {
         // A machine without logs is no failure of the example.
@@ -191,10 +248,16 @@ fn quickstart_names_the_file_that_it_cannot_ship() {
     let dir = tempfile::tempdir().unwrap();
     let (missing, empty) = (dir.path().join("missing.log"), dir.path().join("empty.log"));
     std::fs::write(&empty, "\n \n").unwrap();
-    for (path, reason) in [(&missing, "No such file or directory"), (&empty, "it has no lines to ship")] {
+    for (path, reason) in [
+        (&missing, "No such file or directory"),
+        (&empty, "it has no lines to ship"),
+    ] {
         let output = run(QUICKSTART, &[path]);
         assert_eq!(output.status.code(), Some(1));
-        says(&text(&output.stderr), &["quickstart: ", path.to_str().unwrap(), reason]);
+        says(
+            &text(&output.stderr),
+            &["quickstart: ", path.to_str().unwrap(), reason],
+        );
         assert_eq!(text(&output.stdout), "");
     }
     let output = run(QUICKSTART, &[Path::new("--unknown")]);
@@ -228,8 +291,7 @@ fn tornado_parity_serves_the_original_client_until_it_is_interrupted() {
     let mut server = Listening::start();
     let mut socket = TcpStream::connect(&server.address).unwrap();
     // What Client/Demo.py sends, in the order in which Python 2 writes the fields.
-    let request =
-        "{\"timestamp\": 1437000000, \"params\": {\"content\": \"Hello world!\"}, \"cmdid\": 10000}\n";
+    let request = "{\"timestamp\": 1437000000, \"params\": {\"content\": \"Hello world!\"}, \"cmdid\": 10000}\n";
     socket.write_all(request.as_bytes()).unwrap();
     let mut reply = String::new();
     BufReader::new(&socket).read_line(&mut reply).unwrap();
@@ -242,7 +304,14 @@ fn tornado_parity_serves_the_original_client_until_it_is_interrupted() {
     assert!(interrupted.success());
     let mut rest = String::new();
     server.stdout.read_to_string(&mut rest).unwrap();
-    says(&rest, &["server: \"Hello world!\" from 127.0.0.1:", "made at 1437000000", "stopped"]);
+    says(
+        &rest,
+        &[
+            "server: \"Hello world!\" from 127.0.0.1:",
+            "made at 1437000000",
+            "stopped",
+        ],
+    );
     assert!(server.child.wait().unwrap().success());
 }
 
@@ -256,13 +325,25 @@ struct Listening {
 impl Listening {
     fn start() -> Self {
         let mut command = Command::new(TORNADO_PARITY);
-        let mut child = command.args(["--listen", "127.0.0.1:0"]).stdout(Stdio::piped()).spawn().unwrap();
+        let mut child = command
+            .args(["--listen", "127.0.0.1:0"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
         stdout.read_line(&mut line).unwrap();
-        let address =
-            line.strip_prefix("listening on ").and_then(|rest| rest.split_once(';')).unwrap().0.to_owned();
-        Self { child, stdout, address }
+        let address = line
+            .strip_prefix("listening on ")
+            .and_then(|rest| rest.split_once(';'))
+            .unwrap()
+            .0
+            .to_owned();
+        Self {
+            child,
+            stdout,
+            address,
+        }
     }
 }
 

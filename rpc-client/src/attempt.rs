@@ -23,12 +23,18 @@ pub(crate) struct Attempt {
 
 impl Attempt {
     pub(crate) fn new(pending: PendingCall, ticket: Option<Ticket>) -> Self {
-        Self { pending, ticket: ticket.map(|ticket| ticket.of_unary_call(true)) }
+        Self {
+            pending,
+            ticket: ticket.map(|ticket| ticket.of_unary_call(true)),
+        }
     }
 
     /// For a call that is not awaited where it was begun.
     pub(crate) fn polled_elsewhere(self) -> Self {
-        Self { pending: self.pending.polled_elsewhere(), ticket: self.ticket }
+        Self {
+            pending: self.pending.polled_elsewhere(),
+            ticket: self.ticket,
+        }
     }
 
     pub(crate) fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Result<Data, Error>> {
@@ -56,7 +62,11 @@ impl Attempt {
     pub(crate) fn into_items(self) -> Items {
         let address = Arc::clone(self.pending.address());
         let ticket = self.ticket.map(|ticket| ticket.of_unary_call(false));
-        Items { stream: PendingStream::new(self.pending), address, _ticket: ticket }
+        Items {
+            stream: PendingStream::new(self.pending),
+            address,
+            _ticket: ticket,
+        }
     }
 
     fn finish(&mut self, failure: Option<&Error>) {

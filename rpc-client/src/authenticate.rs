@@ -39,15 +39,20 @@ impl Refusal {
     /// Nobody has answered in time.
     pub(crate) fn no_answer(config: &Config) -> Self {
         let limit = config.connect_timeout_ms;
-        let message = format!("cannot connect: no answer within `connect_timeout_ms` of {limit} ms");
+        let message =
+            format!("cannot connect: no answer within `connect_timeout_ms` of {limit} ms");
         Self::Failed(Cause::new(message))
     }
 
     /// Into the log.
     pub(crate) fn tell(&self, address: &str) {
         match self {
-            Self::Failed(last) => tracing::debug!(%address, reason = %last.message, "connecting failed"),
-            Self::Token(last, _) => tracing::warn!(%address, reason = %last.message, "not authenticated"),
+            Self::Failed(last) => {
+                tracing::debug!(%address, reason = %last.message, "connecting failed")
+            }
+            Self::Token(last, _) => {
+                tracing::warn!(%address, reason = %last.message, "not authenticated")
+            }
         }
     }
 }
@@ -64,10 +69,15 @@ pub(crate) async fn authenticate(
         (None, Some(file)) => read(file).map_err(|message| Refusal::Failed(Cause::new(message)))?,
         (None, None) => return Ok(()),
     };
-    let Err(error) = call(connection, config, &token).await else { return Ok(()) };
+    let Err(error) = call(connection, config, &token).await else {
+        return Ok(());
+    };
     match error.code() {
         Code::UNIMPLEMENTED => {
-            tracing::debug!(address = error.address(), "the server knows no tokens; called without");
+            tracing::debug!(
+                address = error.address(),
+                "the server knows no tokens; called without"
+            );
             Ok(())
         }
         code => Err(match error.status() {
@@ -94,7 +104,13 @@ async fn call(connection: &Arc<Connection>, config: &Config, token: &Token) -> R
     let mut pending = None;
     poll_fn(|cx| {
         if pending.is_none() {
-            let begun = Arc::clone(connection).begin(&request, Due::Never, config.ordered, false, cx.waker());
+            let begun = Arc::clone(connection).begin(
+                &request,
+                Due::Never,
+                config.ordered,
+                false,
+                cx.waker(),
+            );
             match begun {
                 Ok(call) => pending = Some(call),
                 Err((connection, _)) => return Poll::Ready(Err(connection.over())),
@@ -110,7 +126,9 @@ fn read(file: &Path) -> Result<Token, String> {
     let wrong = |what: &dyn fmt::Display| format!("{}: {what}", file.display());
     let about = std::fs::metadata(file).map_err(|error| wrong(&error))?;
     if about.len() > FILE_BYTES_MAX {
-        return Err(wrong(&format!("is longer than {FILE_BYTES_MAX} bytes, and no token")));
+        return Err(wrong(&format!(
+            "is longer than {FILE_BYTES_MAX} bytes, and no token"
+        )));
     }
     let text = std::fs::read_to_string(file).map_err(|error| wrong(&error))?;
     match text.trim() {

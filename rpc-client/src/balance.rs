@@ -53,7 +53,10 @@ enum Standing {
 impl Chooser {
     pub(crate) fn new(config: Arc<Config>) -> Self {
         // Clients that start together do not all begin with the same endpoint.
-        Self { config, turn: AtomicUsize::new(fastrand::usize(..1 << 16)) }
+        Self {
+            config,
+            turn: AtomicUsize::new(fastrand::usize(..1 << 16)),
+        }
     }
 
     /// Chooses a member that can take the call now; none where none is connected.
@@ -69,7 +72,11 @@ impl Chooser {
                 .at_a_glance(first, wish, now, turn)
                 .or_else(|| self.among_all(members.groups(), wish, now, turn)),
         };
-        let Candidate { member, lane, connection } = chosen?;
+        let Candidate {
+            member,
+            lane,
+            connection,
+        } = chosen?;
         let ticket = Ticket::new(member, lane, now);
         Some(match connection {
             Some(connection) => Choice::Ready(ticket, connection),
@@ -115,7 +122,9 @@ impl Chooser {
     ) -> Option<Candidate<'m>> {
         let mut avoided = None;
         for group in groups {
-            let Some((standing, candidate)) = self.among(group, wish, now, turn) else { continue };
+            let Some((standing, candidate)) = self.among(group, wish, now, turn) else {
+                continue;
+            };
             if standing < Standing::Avoided {
                 return Some(candidate);
             }
@@ -131,7 +140,11 @@ impl Chooser {
         now: Instant,
         turn: usize,
     ) -> Option<(Standing, Candidate<'m>)> {
-        let ejected = group.members.iter().filter(|member| member.is_ejected(now)).count();
+        let ejected = group
+            .members
+            .iter()
+            .filter(|member| member.is_ejected(now))
+            .count();
         // With so many ejected, the rest could not bear the load: then all are used.
         let is_panic = ejected * 100 > group.members.len() * self.config.eject_percent_max as usize;
         let mut candidates: Vec<(usize, Standing, Candidate<'m>)> = group
@@ -168,7 +181,12 @@ impl Chooser {
         Some((best, candidates.swap_remove(at).2))
     }
 
-    fn less_costly<'m>(&self, first: Candidate<'m>, second: Candidate<'m>, now: Instant) -> Candidate<'m> {
+    fn less_costly<'m>(
+        &self,
+        first: Candidate<'m>,
+        second: Candidate<'m>,
+        now: Instant,
+    ) -> Candidate<'m> {
         let floor = Duration::from_millis(self.config.latency_floor_ms).as_secs_f64();
         let (first_in_flight, first_latency) = first.member.load(now);
         let (second_in_flight, second_latency) = second.member.load(now);
@@ -184,13 +202,21 @@ impl Chooser {
 impl<'m> Candidate<'m> {
     fn of(member: &'m Arc<Member>) -> Option<Self> {
         if member.pool().is_short() {
-            return Some(Self { member, lane: 0, connection: None });
+            return Some(Self {
+                member,
+                lane: 0,
+                connection: None,
+            });
         }
         let Some((lane, connection)) = member.pool().ready() else {
             member.pool().open();
             return None;
         };
-        Some(Self { member, lane, connection: Some(connection) })
+        Some(Self {
+            member,
+            lane,
+            connection: Some(connection),
+        })
     }
 }
 

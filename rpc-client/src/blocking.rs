@@ -108,7 +108,10 @@ impl Client {
     /// # }
     /// ```
     pub fn command(&self, cmdid: impl Into<CmdId>) -> Command<'_> {
-        Command { inner: self.inner.command(cmdid), client: &self.inner }
+        Command {
+            inner: self.inner.command(cmdid),
+            client: &self.inner,
+        }
     }
 
     /// Whether there is a connection that takes calls right now. A call does not need one: it opens
@@ -148,7 +151,9 @@ impl From<client::Client> for Client {
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("blocking::Client").field("address", &self.address()).finish_non_exhaustive()
+        f.debug_struct("blocking::Client")
+            .field("address", &self.address())
+            .finish_non_exhaustive()
     }
 }
 
@@ -232,7 +237,10 @@ impl Command<'_> {
         T: DeserializeOwned + Send + 'static,
     {
         let stream = block_on(self.client, self.inner.stream(params))?;
-        Ok(Items { stream: Some(stream), client: self.client.clone() })
+        Ok(Items {
+            stream: Some(stream),
+            client: self.client.clone(),
+        })
     }
 }
 
@@ -261,12 +269,17 @@ impl<T> FusedIterator for Items<T> {}
 
 impl<T> fmt::Debug for Items<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Items").field("is_over", &self.stream.is_none()).finish_non_exhaustive()
+        f.debug_struct("Items")
+            .field("is_over", &self.stream.is_none())
+            .finish_non_exhaustive()
     }
 }
 
 /// Waits on this thread for what the background thread's runtime drives.
-fn block_on<T>(client: &client::Client, call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+fn block_on<T>(
+    client: &client::Client,
+    call: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
     let address = || Arc::<str>::from(client.address());
     if Handle::try_current().is_ok() {
         return Err(Error::new(
@@ -279,8 +292,10 @@ fn block_on<T>(client: &client::Client, call: impl Future<Output = Result<T, Err
         ));
     }
     let runtime = runtime().map_err(|error| {
-        let cause =
-            Cause::with_source(format!("the thread of the blocking clients cannot start: {error}"), error);
+        let cause = Cause::with_source(
+            format!("the thread of the blocking clients cannot start: {error}"),
+            error,
+        );
         Error::new(Kind::NotSent(cause), &address(), None)
     })?;
     runtime.block_on(call)
@@ -299,7 +314,9 @@ fn runtime() -> io::Result<&'static Handle> {
     if let Some(runtime) = RUNTIME.get() {
         return Ok(runtime);
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let handle = runtime.handle().clone();
     std::thread::Builder::new()
         .name("rpc-blocking".into())

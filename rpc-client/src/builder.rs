@@ -22,7 +22,11 @@ pub struct ClientBuilder {
 
 impl ClientBuilder {
     pub(crate) fn new(target: Target) -> Self {
-        Self { target, config: Config::default(), connector: Connector::default() }
+        Self {
+            target,
+            config: Config::default(),
+            connector: Connector::default(),
+        }
     }
 
     /// The settings; those of [`Config::default`] without it.
@@ -52,17 +56,36 @@ impl ClientBuilder {
 
     /// The client. Nothing is opened before its first call.
     pub fn build(self) -> Client {
-        let Self { target, config, connector } = self;
+        let Self {
+            target,
+            config,
+            connector,
+        } = self;
         // A connector of the user's own may call an endpoint whatever it likes.
-        let target = if let Way::Own(_) = connector.way { target.or_as_it_is() } else { target };
-        let dialer = Dialer { config: Arc::new(config), connector, events: Events::default() };
+        let target = if let Way::Own(_) = connector.way {
+            target.or_as_it_is()
+        } else {
+            target
+        };
+        let dialer = Dialer {
+            config: Arc::new(config),
+            connector,
+            events: Events::default(),
+        };
         let (config, events) = (Arc::clone(&dialer.config), dialer.events.clone());
-        Client::from_parts(Arc::clone(target.name()), config, events, Route::new(&target, dialer))
+        Client::from_parts(
+            Arc::clone(target.name()),
+            config,
+            events,
+            Route::new(&target, dialer),
+        )
     }
 }
 
 impl fmt::Debug for ClientBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ClientBuilder").field("target", &self.target).finish_non_exhaustive()
+        f.debug_struct("ClientBuilder")
+            .field("target", &self.target)
+            .finish_non_exhaustive()
     }
 }

@@ -115,21 +115,45 @@ impl Client {
     {
         let (address, config): (Arc<str>, _) = (Arc::from(name), Arc::new(config));
         let events = Events::default();
-        let (connection, driver) =
-            Connection::new(io, None, Arc::clone(&address), Arc::clone(&config), events.clone());
+        let (connection, driver) = Connection::new(
+            io,
+            None,
+            Arc::clone(&address),
+            Arc::clone(&config),
+            events.clone(),
+        );
         tokio::spawn(driver);
-        let endpoint =
-            Endpoint::connected(Arc::clone(&address), Arc::clone(&config), connection, events.clone());
+        let endpoint = Endpoint::connected(
+            Arc::clone(&address),
+            Arc::clone(&config),
+            connection,
+            events.clone(),
+        );
         Self::from_parts(address, config, events, Route::Sole(endpoint))
     }
 
     /// The whole of a client: above the route stand the deadline, the retries and the backups of
     /// [`Command`]; below it pools, endpoints and connections.
-    pub(crate) fn from_parts(target: Arc<str>, config: Arc<Config>, events: Events, route: Route) -> Self {
+    pub(crate) fn from_parts(
+        target: Arc<str>,
+        config: Arc<Config>,
+        events: Events,
+        route: Route,
+    ) -> Self {
         let budget = Budget::new(&config, Instant::now());
         let hedging = Hedging::new(&config);
-        let stack = Stack { target, config, events, route, budget, hedging };
-        Self { stack: Arc::new(stack), inherited: None }
+        let stack = Stack {
+            target,
+            config,
+            events,
+            route,
+            budget,
+            hedging,
+        };
+        Self {
+            stack: Arc::new(stack),
+            inherited: None,
+        }
     }
 
     pub(crate) fn inherited(&self) -> Option<&Inherited> {
@@ -239,12 +263,17 @@ impl Client {
     #[must_use]
     pub fn within(&self, parent: &impl Parent) -> Self {
         let inherited = Inherited::from(parent).under(self.inherited());
-        Self { stack: Arc::clone(&self.stack), inherited: Some(Arc::new(inherited)) }
+        Self {
+            stack: Arc::clone(&self.stack),
+            inherited: Some(Arc::new(inherited)),
+        }
     }
 
     /// This client with a layer around it; see [`layers`](crate::layers).
     pub fn layer<L: Layer<Self>>(&self, layer: L) -> ServiceClient<L::Service> {
-        ServiceClient::new(self.clone()).call_timeout(self.stack.config.call_timeout()).layer(layer)
+        ServiceClient::new(self.clone())
+            .call_timeout(self.stack.config.call_timeout())
+            .layer(layer)
     }
 
     /// This client for plain threads: it shares the connection.
@@ -265,7 +294,11 @@ impl Client {
     /// Where none can be opened, at any endpoint, or not within `call_timeout_ms`.
     pub async fn connect(&self) -> Result<(), Error> {
         let deadline = Instant::now() + self.stack.config.call_timeout();
-        self.stack.route.connection(Wish::default(), Some(deadline)).await.map(drop)
+        self.stack
+            .route
+            .connection(Wish::default(), Some(deadline))
+            .await
+            .map(drop)
     }
 
     /// What becomes of the connections, from now on: a stream of events that ends with the client. It
@@ -301,7 +334,10 @@ impl Client {
     ///
     /// # Errors
     /// As [`call`](Self::call).
-    pub async fn send(&self, mut request: Request<'static>) -> Result<Option<RawJson<'static>>, Error> {
+    pub async fn send(
+        &self,
+        mut request: Request<'static>,
+    ) -> Result<Option<RawJson<'static>>, Error> {
         let command = Command::of(self, &mut request);
         if request.oneway {
             return command.put(request).await.map(|()| None);
@@ -311,12 +347,18 @@ impl Client {
 
     /// As [`send`](Self::send), in two halves and without retries: when the first one returns, the request
     /// has its place in the order of the connection. Nothing is pending for a oneway request.
-    pub(crate) async fn start(&self, mut request: Request<'static>) -> Result<Option<Attempt>, Error> {
+    pub(crate) async fn start(
+        &self,
+        mut request: Request<'static>,
+    ) -> Result<Option<Attempt>, Error> {
         let command = Command::of(self, &mut request);
         if request.oneway {
             return command.put(request).await.map(|()| None);
         }
-        let attempt = command.begin_request(&mut request).await.map_err(|(error, _)| error)?;
+        let attempt = command
+            .begin_request(&mut request)
+            .await
+            .map_err(|(error, _)| error)?;
         Ok(Some(attempt.polled_elsewhere()))
     }
 }
@@ -331,7 +373,9 @@ impl Service for Client {
             if request.credit.is_some() {
                 let command = Command::of(&client, &mut request);
                 // Apart, so that other calls, of which there are more, have smaller futures.
-                let items = Box::pin(command.begin_stream(request)).await.map_err(Error::into_status)?;
+                let items = Box::pin(command.begin_stream(request))
+                    .await
+                    .map_err(Error::into_status)?;
                 return Ok(Reply::stream(items.map_err(Error::into_status)));
             }
             let data = client.send(request).await.map_err(Error::into_status)?;
@@ -342,6 +386,8 @@ impl Service for Client {
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client").field("address", &self.address()).finish_non_exhaustive()
+        f.debug_struct("Client")
+            .field("address", &self.address())
+            .finish_non_exhaustive()
     }
 }

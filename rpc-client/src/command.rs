@@ -55,7 +55,14 @@ struct Extra {
 impl<'c> Command<'c> {
     pub(crate) fn new(client: &'c Client, cmdid: CmdId) -> Self {
         let is_ordered = client.stack().config.ordered;
-        let command = Self { client, cmdid, is_ordered, is_idempotent: false, timeout: None, extra: None };
+        let command = Self {
+            client,
+            cmdid,
+            is_ordered,
+            is_idempotent: false,
+            timeout: None,
+            extra: None,
+        };
         match client.inherited() {
             None => command,
             Some(inherited) => command.inherit(inherited),
@@ -64,7 +71,9 @@ impl<'c> Command<'c> {
 
     /// For a request that is sent as it is, but for the trace that it inherits.
     pub(crate) fn of(client: &'c Client, request: &mut Request<'_>) -> Self {
-        if let Some(trace) = client.inherited().and_then(|inherited| inherited.trace.as_ref())
+        if let Some(trace) = client
+            .inherited()
+            .and_then(|inherited| inherited.trace.as_ref())
             && request.meta.get(TRACEPARENT).is_none()
         {
             request.meta = trace.written_to(&request.meta);
@@ -157,7 +166,8 @@ impl<'c> Command<'c> {
         T: DeserializeOwned,
     {
         if self.is_hedged() {
-            let answer = self.one_and_more(|| self.request(params), self.deadline_from(Instant::now()));
+            let answer =
+                self.one_and_more(|| self.request(params), self.deadline_from(Instant::now()));
             let (data, address) = Box::pin(answer).await?;
             return decode(data.as_ref(), &address);
         }
@@ -169,8 +179,9 @@ impl<'c> Command<'c> {
             },
             Err(failure) => failure,
         };
-        let (data, address) =
-            self.after_failure(|| self.request(params), self.is_idempotent(), failure).await?;
+        let (data, address) = self
+            .after_failure(|| self.request(params), self.is_idempotent(), failure)
+            .await?;
         decode(data.as_ref(), &address)
     }
 
@@ -183,7 +194,8 @@ impl<'c> Command<'c> {
         P: Serialize + ?Sized,
     {
         if self.is_hedged() {
-            let answer = self.one_and_more(|| self.request(params), self.deadline_from(Instant::now()));
+            let answer =
+                self.one_and_more(|| self.request(params), self.deadline_from(Instant::now()));
             return Box::pin(answer).await.map(|(data, _)| data);
         }
         let mut attempt = None;
@@ -194,7 +206,9 @@ impl<'c> Command<'c> {
             },
             Err(failure) => failure,
         };
-        let answer = self.after_failure(|| self.request(params), self.is_idempotent(), failure).await;
+        let answer = self
+            .after_failure(|| self.request(params), self.is_idempotent(), failure)
+            .await;
         answer.map(|(data, _)| data)
     }
 
@@ -216,15 +230,19 @@ impl<'c> Command<'c> {
     ///
     /// # Errors
     /// As [`Client::stream`].
-    pub async fn stream<P, T>(&self, params: &P) -> Result<BoxStream<'static, Result<T, Error>>, Error>
+    pub async fn stream<P, T>(
+        &self,
+        params: &P,
+    ) -> Result<BoxStream<'static, Result<T, Error>>, Error>
     where
         P: Serialize + ?Sized,
         T: DeserializeOwned + Send + 'static,
     {
         let items = self.begin_stream(self.request(params)?).await?;
         let address = Arc::clone(items.address());
-        let typed =
-            move |item: Result<RawJson<'static>, Error>| item.and_then(|item| decode(Some(&item), &address));
+        let typed = move |item: Result<RawJson<'static>, Error>| {
+            item.and_then(|item| decode(Some(&item), &address))
+        };
         Ok(items.map(typed).boxed())
     }
 
@@ -232,7 +250,9 @@ impl<'c> Command<'c> {
         request.credit = Some(self.stack().config.stream_credit);
         let own = self.timeout.map(|timeout| after(Instant::now(), timeout));
         let deadline = [own, self.until()].into_iter().flatten().min();
-        self.begin(&mut request, deadline, true, &[]).await.map(Attempt::into_items)
+        self.begin(&mut request, deadline, true, &[])
+            .await
+            .map(Attempt::into_items)
     }
 
     fn inherit(mut self, inherited: &Inherited) -> Self {
@@ -258,7 +278,10 @@ impl<'c> Command<'c> {
     }
 
     fn wish<'a>(&self, avoid: &'a [Arc<str>]) -> Wish<'a> {
-        Wish { key: self.extra.as_ref().and_then(|extra| extra.key), avoid }
+        Wish {
+            key: self.extra.as_ref().and_then(|extra| extra.key),
+            avoid,
+        }
     }
 
     fn deadline_from(&self, now: Instant) -> Instant {
@@ -279,7 +302,12 @@ impl<'c> Command<'c> {
     }
 
     fn is_idempotent(&self) -> bool {
-        self.is_idempotent || self.stack().config.idempotent_cmdids.contains(&self.cmdid.number())
+        self.is_idempotent
+            || self
+                .stack()
+                .config
+                .idempotent_cmdids
+                .contains(&self.cmdid.number())
     }
 
     fn is_hedged(&self) -> bool {
@@ -287,7 +315,9 @@ impl<'c> Command<'c> {
     }
 
     fn time_limit(&self) -> Duration {
-        self.timeout.unwrap_or_else(|| self.stack().config.call_timeout()).min(THIRTY_YEARS)
+        self.timeout
+            .unwrap_or_else(|| self.stack().config.call_timeout())
+            .min(THIRTY_YEARS)
     }
 
     fn request<P: Serialize + ?Sized>(&self, params: &P) -> Result<Request<'static>, Error> {
@@ -306,7 +336,9 @@ impl<'c> Command<'c> {
         }
         if self.is_ordered {
             // tornado-TCP's server wants one.
-            let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            let since = SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .unwrap_or_default();
             request.timestamp = i64::try_from(since.as_secs()).ok();
         }
         request
@@ -349,7 +381,8 @@ impl<'c> Command<'c> {
         mut request: Request<'static>,
     ) -> Result<Option<RawJson<'static>>, Error> {
         if self.is_hedged() {
-            let answer = self.one_and_more(|| Ok(request.clone()), self.deadline_from(Instant::now()));
+            let answer =
+                self.one_and_more(|| Ok(request.clone()), self.deadline_from(Instant::now()));
             return Box::pin(answer).await.map(|(data, _)| data);
         }
         let failure = match self.begin_request(&mut request).await {
@@ -360,7 +393,9 @@ impl<'c> Command<'c> {
             Err(failure) => failure,
         };
         let is_idempotent = self.is_idempotent() || request.meta.get(IDEMPOTENCY_KEY).is_some();
-        let answer = self.after_failure(|| Ok(request.clone()), is_idempotent, failure).await;
+        let answer = self
+            .after_failure(|| Ok(request.clone()), is_idempotent, failure)
+            .await;
         answer.map(|(data, _)| data)
     }
 
@@ -383,7 +418,10 @@ impl<'c> Command<'c> {
     }
 
     /// As `begin_call`, with the request as it is.
-    pub(crate) async fn begin_request(&self, request: &mut Request<'static>) -> Result<Attempt, Failed> {
+    pub(crate) async fn begin_request(
+        &self,
+        request: &mut Request<'static>,
+    ) -> Result<Attempt, Failed> {
         let mut attempt = None;
         poll_fn(|cx| {
             self.begin_request_at_once(request, cx.waker(), &mut attempt);
@@ -398,7 +436,9 @@ impl<'c> Command<'c> {
 
     async fn begin_when_possible(&self, request: &mut Request<'static>) -> Result<Attempt, Failed> {
         let deadline = Some(self.deadline_from(Instant::now()));
-        self.begin(request, deadline, false, &[]).await.map_err(|error| (error, deadline))
+        self.begin(request, deadline, false, &[])
+            .await
+            .map_err(|error| (error, deadline))
     }
 
     /// Fills `place`, which is empty, where there is a connection that takes the call; otherwise returns the
@@ -412,8 +452,11 @@ impl<'c> Command<'c> {
         let limit = self.time_limit();
         let is_usual = self.extra.is_none() && !self.is_ordered && !limit.is_zero();
         if is_usual {
-            let begin =
-                |connection: Arc<Connection>| connection.begin_usual(self.cmdid, limit, &params, waker).ok();
+            let begin = |connection: Arc<Connection>| {
+                connection
+                    .begin_usual(self.cmdid, limit, &params, waker)
+                    .ok()
+            };
             self.begin_at_once(begin, place);
             return place.is_none().then(|| Box::new(self.request_of(params)));
         }
@@ -439,7 +482,9 @@ impl<'c> Command<'c> {
         if !left.is_zero() {
             request.timeout = self.tells_timeout().then_some(left);
             let begin = |connection: Arc<Connection>| {
-                connection.begin(request, due, self.is_ordered, false, waker).ok()
+                connection
+                    .begin(request, due, self.is_ordered, false, waker)
+                    .ok()
             };
             self.begin_at_once(begin, place);
         }
@@ -457,7 +502,8 @@ impl<'c> Command<'c> {
             if let Some(pending) = endpoint.latest().and_then(begin) {
                 *place = Some(Attempt::new(pending, None));
             }
-        } else if let Some((connection, ticket)) = stack.route.at_once(self.wish(&[]), Instant::now())
+        } else if let Some((connection, ticket)) =
+            stack.route.at_once(self.wish(&[]), Instant::now())
             && let Some(pending) = begin(connection)
         {
             *place = Some(Attempt::new(pending, ticket));
@@ -482,20 +528,37 @@ impl<'c> Command<'c> {
         let is_ordered = self.is_ordered && !is_stream;
         loop {
             if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-                return Err(Error::new(Kind::Deadline { was_sent: false }, &self.stack().target, None));
+                return Err(Error::new(
+                    Kind::Deadline { was_sent: false },
+                    &self.stack().target,
+                    None,
+                ));
             }
-            let (connection, ticket) = self.stack().route.connection(self.wish(avoid), deadline).await?;
+            let (connection, ticket) = self
+                .stack()
+                .route
+                .connection(self.wish(avoid), deadline)
+                .await?;
             let mut connection = Some(connection);
             request.timeout = deadline
                 .filter(|_| self.tells_timeout())
                 .map(|deadline| deadline.saturating_duration_since(Instant::now()));
             let begun = poll_fn(|cx| {
                 let connection = connection.take().expect("this is polled once");
-                Poll::Ready(connection.begin(request, deadline.into(), is_ordered, is_stream, cx.waker()))
+                Poll::Ready(connection.begin(
+                    request,
+                    deadline.into(),
+                    is_ordered,
+                    is_stream,
+                    cx.waker(),
+                ))
             });
             match begun.await {
                 Ok(pending) => return Ok(Attempt::new(pending, ticket)),
-                Err((connection, refusal)) => self.wait(&connection, refusal, deadline, is_ordered).await?,
+                Err((connection, refusal)) => {
+                    self.wait(&connection, refusal, deadline, is_ordered)
+                        .await?
+                }
             }
         }
     }
@@ -513,19 +576,39 @@ impl<'c> Command<'c> {
         Box::pin(self.put_when_possible(request, self.deadline_from(now))).await
     }
 
-    async fn put_when_possible(&self, request: Request<'static>, deadline: Instant) -> Result<(), Error> {
+    async fn put_when_possible(
+        &self,
+        request: Request<'static>,
+        deadline: Instant,
+    ) -> Result<(), Error> {
         let deadline = Some(deadline);
         loop {
-            let (connection, _ticket) = self.stack().route.connection(self.wish(&[]), deadline).await?;
+            let (connection, _ticket) = self
+                .stack()
+                .route
+                .connection(self.wish(&[]), deadline)
+                .await?;
             match connection.notify(&request, self.is_ordered) {
                 // Its connection is closed with it, and the caller is to know whether it left.
                 Ok(()) if self.stack().config.mode == Mode::Short => {
                     // What has not left by then still may.
-                    let late = |_| Error::new(Kind::Deadline { was_sent: true }, &self.stack().target, None);
-                    return self.in_time(connection.flush(), deadline).await.map_err(late)?;
+                    let late = |_| {
+                        Error::new(
+                            Kind::Deadline { was_sent: true },
+                            &self.stack().target,
+                            None,
+                        )
+                    };
+                    return self
+                        .in_time(connection.flush(), deadline)
+                        .await
+                        .map_err(late)?;
                 }
                 Ok(()) => return Ok(()),
-                Err(refusal) => self.wait(&connection, refusal, deadline, self.is_ordered).await?,
+                Err(refusal) => {
+                    self.wait(&connection, refusal, deadline, self.is_ordered)
+                        .await?
+                }
             }
         }
     }
@@ -540,15 +623,28 @@ impl<'c> Command<'c> {
         match refusal {
             // Another connection may take it.
             Refusal::Over => Ok(()),
-            Refusal::Full => self.in_time(connection.wait_for_room(is_ordered), deadline).await,
+            Refusal::Full => {
+                self.in_time(connection.wait_for_room(is_ordered), deadline)
+                    .await
+            }
         }
     }
 
-    async fn in_time<T>(&self, wait: impl Future<Output = T>, deadline: Option<Instant>) -> Result<T, Error> {
+    async fn in_time<T>(
+        &self,
+        wait: impl Future<Output = T>,
+        deadline: Option<Instant>,
+    ) -> Result<T, Error> {
         let Some(deadline) = deadline else {
             return Ok(wait.await);
         };
-        let late = |_| Error::new(Kind::Deadline { was_sent: false }, &self.stack().target, None);
+        let late = |_| {
+            Error::new(
+                Kind::Deadline { was_sent: false },
+                &self.stack().target,
+                None,
+            )
+        };
         tokio::time::timeout_at(deadline, wait).await.map_err(late)
     }
 }

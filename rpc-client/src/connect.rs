@@ -66,7 +66,9 @@ where
     IO: ByteStream,
 {
     fn connect(&self, address: &str) -> BoxFuture<'static, io::Result<BoxByteStream>> {
-        self(address.to_owned()).map(|opened| opened.map(|io| Box::new(io) as BoxByteStream)).boxed()
+        self(address.to_owned())
+            .map(|opened| opened.map(|io| Box::new(io) as BoxByteStream))
+            .boxed()
     }
 }
 
@@ -127,7 +129,10 @@ impl Connector {
         let parts = (Arc::clone(address), Arc::clone(config), events.clone());
         let opened = self.open_stream(address, config, (parts, at_end)).await;
         let connection = opened.map_err(|error| {
-            Refusal::Failed(Cause::with_source(format!("cannot connect: {error}"), error))
+            Refusal::Failed(Cause::with_source(
+                format!("cannot connect: {error}"),
+                error,
+            ))
         })?;
         authenticate(&connection, config, self.token.as_ref()).await?;
         Ok(connection)
@@ -152,14 +157,24 @@ impl Connector {
                     tracing::warn!(%error, "keepalive and user timeout could not be set: a server that vanishes is found by pings alone");
                 }
             };
-            return Ok(run(Tcp(open_plain(address).await?), Some(settle), parts, at_end));
+            return Ok(run(
+                Tcp(open_plain(address).await?),
+                Some(settle),
+                parts,
+                at_end,
+            ));
         }
         let address = by_address.unwrap_or(address);
         #[cfg(feature = "tls")]
         {
             let stream = open_tcp(address, config).await?;
             let settings = config.tls.clone().unwrap_or_default();
-            Ok(run(self.tls.handshake(stream, address, &settings).await?, None, parts, at_end))
+            Ok(run(
+                self.tls.handshake(stream, address, &settings).await?,
+                None,
+                parts,
+                at_end,
+            ))
         }
         #[cfg(not(feature = "tls"))]
         Err(io::Error::new(
@@ -192,7 +207,11 @@ impl AsyncRead for Tcp {
 }
 
 impl AsyncWrite for Tcp {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.0).poll_write(cx, bytes)
     }
 
@@ -256,7 +275,8 @@ mod tests {
         for (age, asked) in [(SETTLED_AFTER / 2, 0), (SETTLED_AFTER * 2, 1)] {
             let (near, _far) = tokio::io::duplex(64);
             let (config, events) = (Arc::default(), Events::default());
-            let (connection, driver) = Connection::new(near, Some(settle), "test".into(), config, events);
+            let (connection, driver) =
+                Connection::new(near, Some(settle), "test".into(), config, events);
             let driver = tokio::spawn(driver);
             tokio::time::sleep(age).await;
             drop(connection);

@@ -15,7 +15,10 @@ pub(crate) struct Inherited {
 
 impl Inherited {
     pub(crate) fn from(parent: &impl Parent) -> Self {
-        Self { deadline: parent.deadline(), trace: Trace::of(parent) }
+        Self {
+            deadline: parent.deadline(),
+            trace: Trace::of(parent),
+        }
     }
 
     /// The same below another one: the earlier deadline holds, and the nearer trace.

@@ -44,8 +44,16 @@ impl Directory {
     pub(crate) fn new(target: Target, dialer: Dialer) -> Self {
         let addresses = target.fixed().cloned().unwrap_or_default();
         let members = Members::new(&addresses, &Members::default(), &dialer);
-        let known = Known { members: Arc::new(members), source: None, failure: None };
-        Self { target, dialer, known: RwLock::new(known) }
+        let known = Known {
+            members: Arc::new(members),
+            source: None,
+            failure: None,
+        };
+        Self {
+            target,
+            dialer,
+            known: RwLock::new(known),
+        }
     }
 
     /// The members as they were last, without asking anybody.
@@ -77,15 +85,22 @@ impl Directory {
             }
             let (source, failure) = {
                 let known = self.read();
-                (known.source.as_ref().map(|source| source.said.clone()), known.failure.clone())
+                (
+                    known.source.as_ref().map(|source| source.said.clone()),
+                    known.failure.clone(),
+                )
             };
-            let patience = failure.as_ref().map(|(_, since)| *since + self.dialer.config.fail_fast_after());
+            let patience = failure
+                .as_ref()
+                .map(|(_, since)| *since + self.dialer.config.fail_fast_after());
             let until = [patience, deadline].into_iter().flatten().min();
             let has_time = until.is_none_or(|until| Instant::now() < until);
             if let (Some(mut source), true) = (source, has_time) {
                 let change = source.changed();
                 let changed = match until {
-                    Some(until) => tokio::time::timeout_at(until, change).await.unwrap_or(Ok(())),
+                    Some(until) => tokio::time::timeout_at(until, change)
+                        .await
+                        .unwrap_or(Ok(())),
                     None => change.await,
                 };
                 if changed.is_ok() {
@@ -95,7 +110,8 @@ impl Directory {
                 // word, the source is begun anew once, in case only its runtime ended.
                 if failure.is_none() {
                     if has_stopped {
-                        let cause = Cause::new("the source of the endpoints has stopped without any");
+                        let cause =
+                            Cause::new("the source of the endpoints has stopped without any");
                         return Err(Error::new(Kind::NotSent(cause), self.target.name(), None));
                     }
                     has_stopped = true;
@@ -124,7 +140,10 @@ impl Directory {
                 known.members = Arc::new(Members::new(&addresses, &known.members, &self.dialer));
             }
             Resolved::Failed(cause) => {
-                let since = known.failure.take().map_or_else(Instant::now, |(_, since)| since);
+                let since = known
+                    .failure
+                    .take()
+                    .map_or_else(Instant::now, |(_, since)| since);
                 known.failure = Some((cause, since));
             }
             Resolved::Pending => {}
@@ -141,7 +160,11 @@ impl Directory {
 impl Source {
     fn new(target: &Target, dialer: &Dialer) -> Self {
         let runtime = Runtime(tokio::spawn(std::future::pending::<()>()).abort_handle());
-        Self { said: discover::watch(target, &dialer.config), is_over: false, runtime }
+        Self {
+            said: discover::watch(target, &dialer.config),
+            is_over: false,
+            runtime,
+        }
     }
 
     /// Whether there is nothing new, and somebody there to say it.

@@ -31,7 +31,12 @@ impl Health {
     }
 
     /// Takes in how a call ended. Returns for how long the endpoint is ejected, where it now is.
-    pub(crate) fn observe(&mut self, is_failure: bool, config: &Config, now: Instant) -> Option<Duration> {
+    pub(crate) fn observe(
+        &mut self,
+        is_failure: bool,
+        config: &Config,
+        now: Instant,
+    ) -> Option<Duration> {
         if self.is_ejected(now) {
             // Calls from before; they were judged together.
             return None;
@@ -69,7 +74,11 @@ impl Health {
                     self.ejections = 0;
                     self.ejected_until = None;
                 }
-                over.insert(Window { since: now, calls: 0, failures: 0 })
+                over.insert(Window {
+                    since: now,
+                    calls: 0,
+                    failures: 0,
+                })
             }
         };
         window.calls += 1;
@@ -81,7 +90,9 @@ impl Health {
     fn next_time(&self, config: &Config) -> Duration {
         let base = Duration::from_millis(config.eject_base_ms);
         let doubled = base.saturating_mul(1u32.checked_shl(self.ejections).unwrap_or(u32::MAX));
-        doubled.min(Duration::from_millis(config.eject_cap_ms)).mul_f64(0.5 + fastrand::f64() / 2.0)
+        doubled
+            .min(Duration::from_millis(config.eject_cap_ms))
+            .mul_f64(0.5 + fastrand::f64() / 2.0)
     }
 }
 
@@ -116,9 +127,13 @@ mod tests {
     fn too_low_a_success_rate_ejects_however_the_failures_are_spread() {
         let (config, now, mut health) = (config(), Instant::now(), Health::default());
         // Two of three fail, never three in a row.
-        let ejected_at =
-            (0..30).position(|n| health.observe(n % 3 != 2, &config, now).is_some()).expect("it is ejected");
-        assert!(ejected_at >= 9, "not before there are calls enough to judge: {ejected_at}");
+        let ejected_at = (0..30)
+            .position(|n| health.observe(n % 3 != 2, &config, now).is_some())
+            .expect("it is ejected");
+        assert!(
+            ejected_at >= 9,
+            "not before there are calls enough to judge: {ejected_at}"
+        );
     }
 
     #[test]
@@ -129,7 +144,9 @@ mod tests {
         for round in 0..12 {
             // Three the first time; later, while on probation, the first one is enough.
             let failures = if round == 0 { 3 } else { 1 };
-            let time = (0..failures).find_map(|_| health.observe(true, &config, now)).unwrap();
+            let time = (0..failures)
+                .find_map(|_| health.observe(true, &config, now))
+                .unwrap();
             let window = Duration::from_secs(1 << round).min(Duration::from_secs(60));
             assert!(time <= window && time >= window / 2, "{round}: {time:?}");
             longest = longest.max(time);
@@ -140,12 +157,20 @@ mod tests {
             assert_eq!(health.observe(false, &config, now), None);
             now += Duration::from_secs(11);
         }
-        assert_eq!(health.observe(true, &config, now), None, "it is trusted again");
+        assert_eq!(
+            health.observe(true, &config, now),
+            None,
+            "it is trusted again"
+        );
     }
 
     #[test]
     fn a_limit_of_zero_is_off() {
-        let config = Config { eject_after_failures: 0, eject_success_percent_min: 0, ..config() };
+        let config = Config {
+            eject_after_failures: 0,
+            eject_success_percent_min: 0,
+            ..config()
+        };
         let (now, mut health) = (Instant::now(), Health::default());
         assert!((0..1000).all(|_| health.observe(true, &config, now).is_none()));
     }

@@ -65,25 +65,42 @@ pub(crate) struct Cause {
 
 impl Cause {
     pub(crate) fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), source: None, code: None }
+        Self {
+            message: message.into(),
+            source: None,
+            code: None,
+        }
     }
 
     pub(crate) fn with_source(
         message: impl Into<String>,
         source: impl StdError + Send + Sync + 'static,
     ) -> Self {
-        Self { message: message.into(), source: Some(Arc::new(source)), code: None }
+        Self {
+            message: message.into(),
+            source: Some(Arc::new(source)),
+            code: None,
+        }
     }
 
     pub(crate) fn with_code(self, code: Code) -> Self {
-        Self { code: Some(code), ..self }
+        Self {
+            code: Some(code),
+            ..self
+        }
     }
 }
 
 impl Error {
     pub(crate) fn new(kind: Kind, address: &Arc<str>, connection: Option<u64>) -> Self {
         let address = Arc::clone(address);
-        Self(Box::new(Inner { kind, address, connection, attempts: 1, may_have_run_before: false }))
+        Self(Box::new(Inner {
+            kind,
+            address,
+            connection,
+            attempts: 1,
+            may_have_run_before: false,
+        }))
     }
 
     /// As the failure of the last of several tries; `may_have_run`: one before it may have run.
@@ -108,7 +125,9 @@ impl Error {
     pub fn code(&self) -> Code {
         match &self.0.kind {
             Kind::Status(status) => status.code(),
-            Kind::NotSent(cause) | Kind::MayHaveRun(cause) => cause.code.unwrap_or(Code::UNAVAILABLE),
+            Kind::NotSent(cause) | Kind::MayHaveRun(cause) => {
+                cause.code.unwrap_or(Code::UNAVAILABLE)
+            }
             Kind::Deadline { .. } => Code::DEADLINE_EXCEEDED,
             Kind::Params(_) => Code::INVALID_ARGUMENT,
             Kind::Data(_) => Code::INTERNAL,
@@ -199,14 +218,20 @@ impl Error {
     /// Whether it speaks against the endpoint, and not only against the call.
     pub(crate) fn is_of_endpoint(&self) -> bool {
         match &self.0.kind {
-            Kind::NotSent(_) | Kind::MayHaveRun(_) | Kind::Deadline { was_sent: true } | Kind::Data(_) => {
-                true
-            }
+            Kind::NotSent(_)
+            | Kind::MayHaveRun(_)
+            | Kind::Deadline { was_sent: true }
+            | Kind::Data(_) => true,
             Kind::Deadline { was_sent: false } | Kind::Params(_) | Kind::Misused(_) => false,
             Kind::Status(status) => {
                 status.is_rejected()
-                    || [Code::UNAVAILABLE, Code::INTERNAL, Code::UNKNOWN, Code::DATA_LOSS]
-                        .contains(&status.code())
+                    || [
+                        Code::UNAVAILABLE,
+                        Code::INTERNAL,
+                        Code::UNKNOWN,
+                        Code::DATA_LOSS,
+                    ]
+                    .contains(&status.code())
             }
         }
     }
@@ -227,7 +252,11 @@ impl Error {
         }
         let not_sent = self.is_unreachable() && !self.0.may_have_run_before;
         let status = Status::new(self.code(), self.to_string()).with_source(self);
-        if not_sent { status.with_rejected() } else { status }
+        if not_sent {
+            status.with_rejected()
+        } else {
+            status
+        }
     }
 }
 
@@ -239,13 +268,17 @@ impl fmt::Display for Error {
             write!(f, "code {}: ", self.code())?;
         }
         match &self.0.kind {
-            Kind::NotSent(cause) | Kind::Misused(cause) => write!(f, "not sent: {}", cause.message)?,
+            Kind::NotSent(cause) | Kind::Misused(cause) => {
+                write!(f, "not sent: {}", cause.message)?
+            }
             Kind::MayHaveRun(cause) => write!(f, "sent, and may have run: {}", cause.message)?,
             Kind::Deadline { was_sent: true } => {
                 f.write_str("no reply before the deadline; the call may have run")?;
             }
             Kind::Deadline { was_sent: false } => f.write_str("not sent before the deadline")?,
-            Kind::Params(error) => write!(f, "not sent: the params cannot be written as JSON: {error}")?,
+            Kind::Params(error) => {
+                write!(f, "not sent: the params cannot be written as JSON: {error}")?
+            }
             Kind::Data(cause) => f.write_str(&cause.message)?,
             Kind::Status(status) => {
                 status.fmt(f)?;
@@ -260,7 +293,10 @@ impl fmt::Display for Error {
         match (self.0.attempts, self.0.may_have_run_before) {
             (0 | 1, _) => Ok(()),
             (attempts, false) => write!(f, " ({attempts} attempts)"),
-            (attempts, true) => write!(f, " ({attempts} attempts; one before the last may have run)"),
+            (attempts, true) => write!(
+                f,
+                " ({attempts} attempts; one before the last may have run)"
+            ),
         }
     }
 }
@@ -278,9 +314,10 @@ impl fmt::Debug for Error {
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match &self.0.kind {
-            Kind::NotSent(cause) | Kind::MayHaveRun(cause) | Kind::Data(cause) | Kind::Misused(cause) => {
-                cause.source.as_deref().map(|source| source as _)
-            }
+            Kind::NotSent(cause)
+            | Kind::MayHaveRun(cause)
+            | Kind::Data(cause)
+            | Kind::Misused(cause) => cause.source.as_deref().map(|source| source as _),
             Kind::Status(status) => Some(status),
             Kind::Params(error) => Some(error),
             Kind::Deadline { .. } => None,

@@ -63,7 +63,10 @@ impl Events {
     pub(crate) fn listen(&self, events_max: usize) -> BoxStream<'static, ConnectionEvent> {
         // A channel for none cannot be made, and one takes its memory when it is made.
         let events_max = events_max.clamp(1, 1 << 16);
-        let receiver = self.0.get_or_init(|| broadcast::channel(events_max).0).subscribe();
+        let receiver = self
+            .0
+            .get_or_init(|| broadcast::channel(events_max).0)
+            .subscribe();
         let next = |mut receiver: broadcast::Receiver<ConnectionEvent>| async move {
             let event = match receiver.recv().await {
                 Ok(event) => event,

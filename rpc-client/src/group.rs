@@ -31,14 +31,21 @@ impl Members {
         addresses.sort_by_key(|address| address.priority);
         let is_several = addresses.len() > 1;
         let member = |address: &&Address| {
-            let same = before.iter().find(|member| *member.address() == address.text);
+            let same = before
+                .iter()
+                .find(|member| *member.address() == address.text);
             same.cloned().unwrap_or_else(|| {
                 let dialer = dialer.for_one_of_several(is_several);
                 Arc::new(Member::new(Arc::clone(&address.text), dialer))
             })
         };
         let group = |group: &[&Address]| Group::new(group, group.iter().map(member).collect());
-        Self(addresses.chunk_by(|a, b| a.priority == b.priority).map(group).collect())
+        Self(
+            addresses
+                .chunk_by(|a, b| a.priority == b.priority)
+                .map(group)
+                .collect(),
+        )
     }
 
     pub(crate) fn groups(&self) -> &[Group] {
@@ -60,7 +67,10 @@ impl Group {
         let total = each.iter().map(|weight| usize::from(*weight)).sum();
         let is_weighted = total > 0 && each.iter().any(|weight| *weight != each[0]);
         Self {
-            hashes: members.iter().map(|member| mix(hash(member.address().as_bytes()))).collect(),
+            hashes: members
+                .iter()
+                .map(|member| mix(hash(member.address().as_bytes())))
+                .collect(),
             weights: is_weighted.then_some(Weights { each, total }),
             members,
         }
@@ -99,7 +109,9 @@ impl Group {
             // Wang and Ravishankar's logarithm: shares in proportion to the weights.
             f64::from(weight) / -unit.ln()
         };
-        (0..self.members.len()).filter(|at| is_there(*at)).max_by(|a, b| number(*a).total_cmp(&number(*b)))
+        (0..self.members.len())
+            .filter(|at| is_there(*at))
+            .max_by(|a, b| number(*a).total_cmp(&number(*b)))
     }
 }
 
@@ -125,8 +137,9 @@ pub(crate) fn two_of(count: usize) -> (usize, usize) {
 /// A key as a number that is the same in every process, whatever it was built with, so that all clients
 /// send a key to the same endpoint: FNV-1a.
 pub(crate) fn hash(key: &[u8]) -> u64 {
-    key.iter()
-        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+    key.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }
 
 /// Spreads every bit over all others (the finalizer of SplitMix64): FNV alone leaves the high bits of

@@ -54,7 +54,12 @@ impl Hedging {
         {
             state.since_look = 0;
             let least = Duration::from_millis(config.hedge_after_min_ms);
-            state.delay = Some(state.latencies.percentile(config.hedge_percentile).max(least));
+            state.delay = Some(
+                state
+                    .latencies
+                    .percentile(config.hedge_percentile)
+                    .max(least),
+            );
         }
     }
 
@@ -95,7 +100,9 @@ impl Command<'_> {
     {
         let config = &self.stack().config;
         hedging.count_call(config);
-        let first = self.begin(&mut make()?, Some(deadline), false, been_at).await?;
+        let first = self
+            .begin(&mut make()?, Some(deadline), false, been_at)
+            .await?;
         let began = Instant::now();
         let observed = |answer: Answer| {
             hedging.observe(began.elapsed(), config);
@@ -119,17 +126,22 @@ impl Command<'_> {
         let mut elsewhere = been_at.to_vec();
         elsewhere.push(address);
         let backup = pin!(async {
-            let attempt = self.begin(&mut make()?, Some(deadline), false, &elsewhere).await?;
+            let attempt = self
+                .begin(&mut make()?, Some(deadline), false, &elsewhere)
+                .await?;
             let address = Arc::clone(attempt.address());
             attempt.await.map(|data| (data, address))
         });
         // The first to answer wins; the first to fail leaves it to the other one.
         let (failed, rest) = match select(first, backup).await {
-            Either::Left((Ok(answer), _)) | Either::Right((Ok(answer), _)) => return Ok(observed(answer)),
+            Either::Left((Ok(answer), _)) | Either::Right((Ok(answer), _)) => {
+                return Ok(observed(answer));
+            }
             Either::Left((Err(failed), backup)) => (failed, backup.await),
             Either::Right((Err(failed), first)) => (failed, first.await),
         };
-        rest.map(observed).map_err(|last| last.of_several(2, failed.may_have_run()))
+        rest.map(observed)
+            .map_err(|last| last.of_several(2, failed.may_have_run()))
     }
 }
 
@@ -147,7 +159,10 @@ struct Latencies {
 
 impl Default for Latencies {
     fn default() -> Self {
-        Self { counts: [0; Self::BUCKETS], total: 0 }
+        Self {
+            counts: [0; Self::BUCKETS],
+            total: 0,
+        }
     }
 }
 
@@ -203,7 +218,10 @@ mod tests {
         for micros in (0..5_000).chain((5_000..5_000_000).step_by(997)) {
             let bucket = Latencies::bucket(Duration::from_micros(micros));
             let end = Latencies::end(bucket);
-            assert!(end > micros && end <= micros + micros / 8 + 1, "{micros}: {end}");
+            assert!(
+                end > micros && end <= micros + micros / 8 + 1,
+                "{micros}: {end}"
+            );
             assert!(bucket >= before, "{micros}");
             before = bucket;
         }
@@ -212,7 +230,11 @@ mod tests {
 
     #[test]
     fn the_delay_is_the_percentile_and_follows_what_is() {
-        let config = Config { hedge_percentile: 95, hedge_after_min_ms: 1, ..Config::default() };
+        let config = Config {
+            hedge_percentile: 95,
+            hedge_after_min_ms: 1,
+            ..Config::default()
+        };
         let hedging = Hedging::default();
         let answers = |count: u32, ms: u64| {
             (0..count).for_each(|_| hedging.observe(Duration::from_millis(ms), &config));
@@ -221,7 +243,10 @@ mod tests {
         assert_eq!(hedging.delay(), None, "too little is known");
         answers(10, 200);
         let slow = hedging.delay().unwrap();
-        assert!((200..=230).contains(&slow.as_millis()), "a tenth is slow: {slow:?}");
+        assert!(
+            (200..=230).contains(&slow.as_millis()),
+            "a tenth is slow: {slow:?}"
+        );
         answers(2_000, 10);
         let usual = hedging.delay().unwrap();
         assert!((10..=12).contains(&usual.as_millis()), "{usual:?}");
@@ -231,7 +256,10 @@ mod tests {
 
     #[test]
     fn no_more_than_the_share_of_calls_is_spent() {
-        let config = Config { hedge_percent_max: 5, ..Config::default() };
+        let config = Config {
+            hedge_percent_max: 5,
+            ..Config::default()
+        };
         let hedging = Hedging::default();
         let mut backups = 0;
         for _ in 0..1_000 {

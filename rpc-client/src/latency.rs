@@ -28,7 +28,8 @@ impl PeakEwma {
     /// In seconds; `None` before the first answer. It fades while nothing is observed, so that an
     /// endpoint which was slow once is not shunned for ever.
     pub(crate) fn estimate(&self, decay: Duration, now: Instant) -> Option<f64> {
-        self.0.map(|(value, at)| value * weight(now.saturating_duration_since(at), decay))
+        self.0
+            .map(|(value, at)| value * weight(now.saturating_duration_since(at), decay))
     }
 }
 
@@ -43,7 +44,8 @@ mod tests {
 
     #[test]
     fn a_rise_counts_at_once_and_a_fall_with_time() {
-        let (start, decay, mut latency) = (Instant::now(), Duration::from_secs(1), PeakEwma::default());
+        let (start, decay, mut latency) =
+            (Instant::now(), Duration::from_secs(1), PeakEwma::default());
         let after = |ms| start + Duration::from_millis(ms);
         let ms = Duration::from_millis;
         assert_eq!(latency.estimate(decay, start), None);
@@ -61,7 +63,14 @@ mod tests {
     fn no_decay_keeps_the_last_value_only() {
         let (start, mut latency) = (Instant::now(), PeakEwma::default());
         latency.observe(Duration::from_secs(1), Duration::ZERO, start);
-        latency.observe(Duration::from_millis(1), Duration::ZERO, start + Duration::from_millis(1));
-        assert_eq!(latency.estimate(Duration::ZERO, start + Duration::from_millis(1)), Some(0.001));
+        latency.observe(
+            Duration::from_millis(1),
+            Duration::ZERO,
+            start + Duration::from_millis(1),
+        );
+        assert_eq!(
+            latency.estimate(Duration::ZERO, start + Duration::from_millis(1)),
+            Some(0.001)
+        );
     }
 }

@@ -73,6 +73,7 @@ pub use events::ConnectionEvent;
 pub use member::EndpointStats;
 pub use registry::{Registry, ServiceConfig, registry, shared};
 pub use rpc_core::{
-    BoxService, CmdId, Code, Layer, Outcome, RawJson, Reply, Request, Service, Status, layer_fn, service_fn,
+    BoxService, CmdId, Code, Layer, Outcome, RawJson, Reply, Request, Service, Status, layer_fn,
+    service_fn,
 };
 pub use service_client::ServiceClient;

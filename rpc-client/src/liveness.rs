@@ -68,10 +68,18 @@ impl Liveness {
 
     /// To be called while the peer does not take what is sent, with the bytes that it ever took.
     pub(crate) fn is_stalled(&mut self, written: u64) {
-        if self.stall_timeout.is_zero() || self.stall.as_ref().is_some_and(|stall| stall.written == written) {
+        if self.stall_timeout.is_zero()
+            || self
+                .stall
+                .as_ref()
+                .is_some_and(|stall| stall.written == written)
+        {
             return;
         }
-        self.stall = Some(Stall { written, until: Instant::now() + self.stall_timeout });
+        self.stall = Some(Stall {
+            written,
+            until: Instant::now() + self.stall_timeout,
+        });
     }
 
     /// To be called while nothing waits to be written.
@@ -181,11 +189,23 @@ mod tests {
     #[test]
     fn silence_is_asked_about_and_two_misses_are_the_end() {
         let config = Config::default();
-        let dead = |ms| Verdict::Dead(format!("nothing was received for {ms} ms, in spite of 2 pings"));
-        let expected = [(5_000, Verdict::Ping), (10_000, Verdict::Ping), (15_000, dead(15_000))];
+        let dead = |ms| {
+            Verdict::Dead(format!(
+                "nothing was received for {ms} ms, in spite of 2 pings"
+            ))
+        };
+        let expected = [
+            (5_000, Verdict::Ping),
+            (10_000, Verdict::Ping),
+            (15_000, dead(15_000)),
+        ];
         assert_eq!(course(&config, &[], 60_000), expected);
         // Noticed up to a quarter of an interval late, and never early.
-        let expected = [(6_250, Verdict::Ping), (11_250, Verdict::Ping), (16_250, dead(15_000))];
+        let expected = [
+            (6_250, Verdict::Ping),
+            (11_250, Verdict::Ping),
+            (16_250, dead(15_000)),
+        ];
         assert_eq!(course(&config, &[10], 60_000), expected);
     }
 
@@ -195,7 +215,10 @@ mod tests {
         assert_eq!(course(&Config::default(), &every_second, 60_000), []);
         let answered: Vec<_> = (1..12).map(|n| n * 5_000).collect();
         let pings = course(&Config::default(), &answered, 60_000);
-        assert!(pings.iter().all(|(_, verdict)| *verdict == Verdict::Ping), "{pings:?}");
+        assert!(
+            pings.iter().all(|(_, verdict)| *verdict == Verdict::Ping),
+            "{pings:?}"
+        );
     }
 
     #[test]
@@ -206,7 +229,10 @@ mod tests {
         liveness.look_at = Some(began + Duration::from_secs(5));
         let late = began + Duration::from_secs(3_600);
         assert_eq!(liveness.look(late, true), Verdict::Ping);
-        assert_eq!(liveness.next_look(true), Some(late + Duration::from_secs(5)));
+        assert_eq!(
+            liveness.next_look(true),
+            Some(late + Duration::from_secs(5))
+        );
     }
 
     #[test]
@@ -224,14 +250,25 @@ mod tests {
 
     #[test]
     fn no_setting_is_too_long_and_zero_turns_it_off() {
-        let off = Config { ping_interval_ms: 0, write_stall_timeout_ms: 0, ..Config::default() };
+        let off = Config {
+            ping_interval_ms: 0,
+            write_stall_timeout_ms: 0,
+            ..Config::default()
+        };
         let mut liveness = Liveness::new(&off, Instant::now());
         liveness.is_stalled(0);
         assert_eq!(liveness.next_look(true), None);
-        let endless = Config { ping_interval_ms: u64::MAX, write_stall_timeout_ms: u64::MAX, ..off };
+        let endless = Config {
+            ping_interval_ms: u64::MAX,
+            write_stall_timeout_ms: u64::MAX,
+            ..off
+        };
         let mut liveness = Liveness::new(&endless, Instant::now());
         liveness.is_stalled(0);
-        let (next, much_later) = (liveness.next_look(true).unwrap(), Instant::now() + 2 * LONGEST);
+        let (next, much_later) = (
+            liveness.next_look(true).unwrap(),
+            Instant::now() + 2 * LONGEST,
+        );
         assert!(next > Instant::now() + LONGEST / 8);
         assert!(matches!(liveness.look(much_later, true), Verdict::Dead(_)));
     }

@@ -49,7 +49,11 @@ impl<S: Service> LogClient<S> {
         self.call(READ, read).await
     }
 
-    async fn call<P: Serialize, T: DeserializeOwned>(&self, cmdid: CmdId, params: &P) -> Result<T, Status> {
+    async fn call<P: Serialize, T: DeserializeOwned>(
+        &self,
+        cmdid: CmdId,
+        params: &P,
+    ) -> Result<T, Status> {
         service_client::call(&self.0, service_client::request(cmdid, params)?).await
     }
 }

@@ -103,7 +103,12 @@ impl Ticket {
         // Relaxed here and below: numbers to compare, which guard nothing.
         member.in_flight.fetch_add(1, Ordering::Relaxed);
         member.pool.enter(lane);
-        Self { member: Arc::clone(member), lane, since: now, is_unary_call: false }
+        Self {
+            member: Arc::clone(member),
+            lane,
+            since: now,
+            is_unary_call: false,
+        }
     }
 
     /// A place at the least busy connection of this member.
@@ -115,7 +120,10 @@ impl Ticket {
         self.member.pool.address()
     }
 
-    pub(crate) async fn connection(&self, deadline: Option<Instant>) -> Result<Arc<Connection>, Error> {
+    pub(crate) async fn connection(
+        &self,
+        deadline: Option<Instant>,
+    ) -> Result<Arc<Connection>, Error> {
         self.member.pool.connection(self.lane, deadline).await
     }
 
@@ -146,8 +154,9 @@ impl Ticket {
         }
         // A lost connection is one failure, however many calls were on it: whether the server is there
         // again shows in connecting, and it is not to be ejected for having been restarted.
-        if let Some(connection) =
-            failure.filter(|error| error.is_connection_lost()).and_then(Error::connection)
+        if let Some(connection) = failure
+            .filter(|error| error.is_connection_lost())
+            .and_then(Error::connection)
             && member.lost.swap(connection, Ordering::Relaxed) == connection
         {
             return;
@@ -174,7 +183,11 @@ impl Drop for Ticket {
             let (now, decay) = (Instant::now(), self.member.decay());
             let waited = now.saturating_duration_since(self.since);
             let mut vitals = self.member.vitals();
-            if vitals.latency.estimate(decay, now).is_some_and(|estimate| waited.as_secs_f64() > estimate) {
+            if vitals
+                .latency
+                .estimate(decay, now)
+                .is_some_and(|estimate| waited.as_secs_f64() > estimate)
+            {
                 vitals.latency.observe(waited, decay, now);
             }
         }

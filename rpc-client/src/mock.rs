@@ -88,7 +88,13 @@ enum Fault {
 impl<S: Service> Faulty<S> {
     /// The service as it is, until faults are added.
     pub fn new(inner: S, seed: u64) -> Self {
-        Self { inner: Arc::new(inner), seed, faults: Vec::new(), delay: None, counters: Arc::default() }
+        Self {
+            inner: Arc::new(inner),
+            seed,
+            faults: Vec::new(),
+            delay: None,
+            counters: Arc::default(),
+        }
     }
 
     /// With this probability a call is not sent: code 14, `rejected`. It does not run.
@@ -143,8 +149,15 @@ impl<S: Service> Faulty<S> {
 
     /// What it has done so far.
     pub fn counts(&self) -> Counts {
-        let Counters { calls, passed, delayed, not_sent, disconnected, never_answered, failed } =
-            &*self.counters;
+        let Counters {
+            calls,
+            passed,
+            delayed,
+            not_sent,
+            disconnected,
+            never_answered,
+            failed,
+        } = &*self.counters;
         // Relaxed: they are counts, and order nothing.
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Counts {
@@ -163,14 +176,18 @@ impl<S: Service> Faulty<S> {
         self.faults.push((probability, fault));
         let sum: f64 = self.faults.iter().map(|(probability, _)| probability).sum();
         // Sums of tenths may be a little more than they should.
-        assert!(sum <= 1.0 + 1e-9, "the probabilities of all faults are {sum} together, and 1 at most");
+        assert!(
+            sum <= 1.0 + 1e-9,
+            "the probabilities of all faults are {sum} together, and 1 at most"
+        );
         self
     }
 
     /// Draws what becomes of the call with this number.
     fn fate(&self, call: u64) -> Fate {
         // An odd multiplier, so that neighbouring calls and seeds have generators that are far apart.
-        let mut random = fastrand::Rng::with_seed(self.seed ^ call.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        let mut random =
+            fastrand::Rng::with_seed(self.seed ^ call.wrapping_mul(0x9E37_79B9_7F4A_7C15));
         let (drawn, is_delayed, share, runs_first) =
             (random.f64(), random.f64(), random.f64(), random.bool());
         let mut below = 0.0;
@@ -178,11 +195,15 @@ impl<S: Service> Faulty<S> {
             below += probability;
             drawn < below
         });
-        let delay = self.delay.as_ref().filter(|(probability, _)| is_delayed < *probability);
+        let delay = self
+            .delay
+            .as_ref()
+            .filter(|(probability, _)| is_delayed < *probability);
         Fate {
             fault: hit.map(|(_, fault)| fault.clone()),
-            delay: delay
-                .map(|(_, range)| *range.start() + range.end().saturating_sub(*range.start()).mul_f64(share)),
+            delay: delay.map(|(_, range)| {
+                *range.start() + range.end().saturating_sub(*range.start()).mul_f64(share)
+            }),
             runs_first,
         }
     }
@@ -190,7 +211,10 @@ impl<S: Service> Faulty<S> {
 
 #[track_caller]
 fn check(probability: f64) {
-    assert!((0.0..=1.0).contains(&probability), "a probability is between 0 and 1, and not {probability}");
+    assert!(
+        (0.0..=1.0).contains(&probability),
+        "a probability is between 0 and 1, and not {probability}"
+    );
 }
 
 impl<S> Clone for Faulty<S> {
@@ -221,7 +245,11 @@ impl<S: Service> Service for Faulty<S> {
             let counters = &*this.counters;
             let number = add(&counters.calls);
             let injected = || format!("injected into call {number} by seed {}", this.seed);
-            let Fate { fault, delay, runs_first } = this.fate(number);
+            let Fate {
+                fault,
+                delay,
+                runs_first,
+            } = this.fate(number);
             if let Some(delay) = delay {
                 add(&counters.delayed);
                 tokio::time::sleep(delay).await;
@@ -241,7 +269,10 @@ impl<S: Service> Service for Faulty<S> {
                         // Its reply is what is lost.
                         let _ = call.await;
                     }
-                    Err(Status::unavailable(format!("sent, and may have run: {}", injected())))
+                    Err(Status::unavailable(format!(
+                        "sent, and may have run: {}",
+                        injected()
+                    )))
                 }
                 Some(Fault::NeverAnswer) => {
                     add(&counters.never_answered);

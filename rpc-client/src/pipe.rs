@@ -94,7 +94,9 @@ impl Pending {
     async fn begin(&mut self, client: &Client, line: &[u8], piped: &mut Piped) {
         let request = match Request::decode(line) {
             Ok(request) => request.into_owned(),
-            Err(bad) => return self.push(bad.id, ready(Err(Status::invalid_argument(bad.message)))),
+            Err(bad) => {
+                return self.push(bad.id, ready(Err(Status::invalid_argument(bad.message))));
+            }
         };
         piped.requests += 1;
         let id = request.id;
@@ -118,7 +120,10 @@ impl Pending {
     }
 
     async fn next(&mut self) -> Option<Reply> {
-        let Self { multiplexed, ordered } = self;
+        let Self {
+            multiplexed,
+            ordered,
+        } = self;
         tokio::select! {
             Some(reply) = multiplexed.next() => Some(reply),
             Some(reply) = ordered.next() => Some(reply),

@@ -44,8 +44,17 @@ pub(crate) type LaneNumber = u32;
 
 impl Dialer {
     pub(crate) fn endpoint(&self, address: &Arc<str>) -> Arc<Endpoint> {
-        let Self { config, connector, events } = self;
-        Endpoint::new(Arc::clone(address), Arc::clone(config), connector.clone(), events.clone())
+        let Self {
+            config,
+            connector,
+            events,
+        } = self;
+        Endpoint::new(
+            Arc::clone(address),
+            Arc::clone(config),
+            connector.clone(),
+            events.clone(),
+        )
     }
 
     /// A connection for one call alone. The call's own task opens it: nobody else waits for it, and nobody
@@ -59,14 +68,20 @@ impl Dialer {
         address: &Arc<str>,
         deadline: Option<Instant>,
     ) -> Result<Arc<Connection>, Error> {
-        let Self { config, connector, events } = self;
+        let Self {
+            config,
+            connector,
+            events,
+        } = self;
         let error = |kind| Error::new(kind, address, None);
         let mut backoff = config.backoff();
         // Since when connecting fails, and how it last did.
         let mut failing: Option<(Instant, Cause)> = None;
         loop {
             let now = Instant::now();
-            let patience = failing.as_ref().map(|(since, _)| after(*since, config.fail_fast_after()));
+            let patience = failing
+                .as_ref()
+                .map(|(since, _)| after(*since, config.fail_fast_after()));
             let until = earliest(deadline, patience);
             if until.is_some_and(|until| until <= now) {
                 return Err(error(match failing {
@@ -94,7 +109,9 @@ impl Dialer {
             failing = Some((since, last));
             let mut delay = backoff.next_delay_after(now - since);
             if config.reconnect_wanted_ms > 0 {
-                delay = delay.min(half_jitter(Duration::from_millis(config.reconnect_wanted_ms)));
+                delay = delay.min(half_jitter(Duration::from_millis(
+                    config.reconnect_wanted_ms,
+                )));
             }
             let patience = after(since, config.fail_fast_after());
             let until = deadline.map_or(patience, |deadline| deadline.min(patience));
@@ -110,8 +127,14 @@ impl Dialer {
         if !is_several || self.config.mode != Mode::Short {
             return self.clone();
         }
-        let config = Config { fail_fast_after_ms: 0, ..Config::clone(&self.config) };
-        Self { config: Arc::new(config), ..self.clone() }
+        let config = Config {
+            fail_fast_after_ms: 0,
+            ..Config::clone(&self.config)
+        };
+        Self {
+            config: Arc::new(config),
+            ..self.clone()
+        }
     }
 }
 
@@ -123,9 +146,16 @@ impl Pool {
             Mode::Pooled(count) => count.max(1),
             Mode::Short => 0,
         };
-        let lane = || Lane { endpoint: dialer.endpoint(&address), in_flight: AtomicUsize::new(0) };
+        let lane = || Lane {
+            endpoint: dialer.endpoint(&address),
+            in_flight: AtomicUsize::new(0),
+        };
         let lanes = (0..count).map(|_| lane()).collect();
-        Self { address, dialer, lanes }
+        Self {
+            address,
+            dialer,
+            lanes,
+        }
     }
 
     pub(crate) fn address(&self) -> &Arc<str> {
@@ -162,7 +192,9 @@ impl Pool {
 
     /// Whether any connection takes calls.
     pub(crate) fn is_connected(&self) -> bool {
-        self.lanes.iter().any(|lane| lane.endpoint.current().is_some())
+        self.lanes
+            .iter()
+            .any(|lane| lane.endpoint.current().is_some())
     }
 
     /// Begins to connect, where no connection takes calls, and does not wait for it.
@@ -177,7 +209,10 @@ impl Pool {
     /// The least busy one, connected or not.
     pub(crate) fn least_busy(&self) -> LaneNumber {
         let busy = |(_, lane): &(LaneNumber, &Lane)| lane.in_flight.load(Ordering::Relaxed);
-        (0..).zip(&self.lanes).min_by_key(busy).map_or(0, |(number, _)| number)
+        (0..)
+            .zip(&self.lanes)
+            .min_by_key(busy)
+            .map_or(0, |(number, _)| number)
     }
 
     /// Waits for a connection: the chosen one, or a new one.

@@ -7,8 +7,15 @@ use tokio::sync::Notify;
 /// As tokio's `watch::channel`, with its names, and who began to wait first is woken first: calls that waited for a
 /// connection then leave in the order in which they were made.
 pub(crate) fn channel<T: Clone>(value: T) -> (Sender<T>, Receiver<T>) {
-    let state = State { value, version: 0, is_closed: false };
-    let shared = Arc::new(Shared { state: Mutex::new(state), changed: Notify::new() });
+    let state = State {
+        value,
+        version: 0,
+        is_closed: false,
+    };
+    let shared = Arc::new(Shared {
+        state: Mutex::new(state),
+        changed: Notify::new(),
+    });
     (Sender(Arc::clone(&shared)), Receiver { shared, seen: 0 })
 }
 
@@ -74,7 +81,11 @@ impl<T: Clone> Receiver<T> {
     /// Whether it is another one than was seen; an error where the sender is gone.
     pub(crate) fn has_changed(&self) -> Result<bool, Closed> {
         let state = self.shared.lock();
-        if state.is_closed { Err(Closed) } else { Ok(state.version != self.seen) }
+        if state.is_closed {
+            Err(Closed)
+        } else {
+            Ok(state.version != self.seen)
+        }
     }
 
     /// Resolves when the value is one that was not seen. Cancel-safe.
@@ -94,7 +105,11 @@ impl<T: Clone> Receiver<T> {
         }
         changed.await;
         let state = self.shared.lock();
-        if state.version == self.seen { Err(Closed) } else { Ok(()) }
+        if state.version == self.seen {
+            Err(Closed)
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -124,7 +139,10 @@ mod tests {
     async fn a_change_that_was_not_seen_is_told_at_once_and_so_is_the_end() {
         let (sender, mut receiver) = channel(0);
         sender.send_replace(1);
-        assert_eq!((receiver.changed().await, receiver.borrow_and_update()), (Ok(()), 1));
+        assert_eq!(
+            (receiver.changed().await, receiver.borrow_and_update()),
+            (Ok(()), 1)
+        );
         let waiting = tokio::spawn({
             let receiver = receiver.clone();
             async move { receiver.changed().await }
@@ -133,7 +151,11 @@ mod tests {
         drop(sender);
         assert_eq!(waiting.await.unwrap(), Err(Closed));
         assert_eq!(
-            (receiver.changed().await, receiver.has_changed(), receiver.borrow_and_update()),
+            (
+                receiver.changed().await,
+                receiver.has_changed(),
+                receiver.borrow_and_update()
+            ),
             (Err(Closed), Err(Closed), 1)
         );
     }

@@ -102,7 +102,15 @@ impl Endpoint {
         events: Events,
     ) -> Arc<Self> {
         let (wanted, turned_away, state) = (Arc::default(), Mutex::default(), Mutex::new(state));
-        Arc::new(Self { address, config, connector, events, wanted, turned_away, state })
+        Arc::new(Self {
+            address,
+            config,
+            connector,
+            events,
+            wanted,
+            turned_away,
+            state,
+        })
     }
 
     pub(crate) fn address(&self) -> &Arc<str> {
@@ -148,7 +156,9 @@ impl Endpoint {
     ) -> Result<Arc<Connection>, Error> {
         let Some(connector) = &self.connector else {
             let over = || {
-                self.not_sent(Cause::new("its connection is over, and was not one that can be opened again"))
+                self.not_sent(Cause::new(
+                    "its connection is over, and was not one that can be opened again",
+                ))
             };
             return self.current().ok_or_else(over);
         };
@@ -174,7 +184,9 @@ impl Endpoint {
                 };
                 let changed = attempts.changed();
                 let changed = match patience {
-                    Some(until) => tokio::time::timeout_at(until, changed).await.unwrap_or(Ok(())),
+                    Some(until) => tokio::time::timeout_at(until, changed)
+                        .await
+                        .unwrap_or(Ok(())),
                     None => changed.await,
                 };
                 if changed.is_err() {
@@ -186,7 +198,11 @@ impl Endpoint {
             None => wait.await,
             Some(deadline) => match tokio::time::timeout_at(deadline, wait).await {
                 Ok(result) => result,
-                Err(_) => Err(Error::new(Kind::Deadline { was_sent: false }, &self.address, None)),
+                Err(_) => Err(Error::new(
+                    Kind::Deadline { was_sent: false },
+                    &self.address,
+                    None,
+                )),
             },
         }
     }
@@ -218,7 +234,8 @@ impl Endpoint {
         lost: Option<Failure>,
     ) -> watch::Receiver<Attempts> {
         let failing_since = lost.as_ref().map(|lost| lost.since);
-        let (progress, attempts) = watch::channel(lost.map_or(Attempts::FirstUnderWay, Attempts::AfterLoss));
+        let (progress, attempts) =
+            watch::channel(lost.map_or(Attempts::FirstUnderWay, Attempts::AfterLoss));
         *state = State::Connecting(attempts.clone());
         let connecting = Connecting {
             endpoint: Arc::downgrade(self),
@@ -241,7 +258,9 @@ impl Endpoint {
     /// reason to fail at once.
     fn lost(self: &Arc<Self>, loss: Loss) {
         self.note(&loss);
-        let Some(connector) = self.connector.as_ref().filter(|_| loss.calls > 0) else { return };
+        let Some(connector) = self.connector.as_ref().filter(|_| loss.calls > 0) else {
+            return;
+        };
         let mut state = self.lock();
         let is_open = match &*state {
             State::Connected(connection) => connection.is_usable(),
@@ -249,7 +268,11 @@ impl Endpoint {
             State::Idle => false,
         };
         if !is_open {
-            let failure = Failure { since: Instant::now(), last: loss.cause, is_final: false };
+            let failure = Failure {
+                since: Instant::now(),
+                last: loss.cause,
+                is_final: false,
+            };
             self.begin(&mut state, connector, Some(failure));
         }
     }
@@ -261,18 +284,26 @@ impl Endpoint {
             return;
         }
         let now = Instant::now();
-        let before = turned_away.take().filter(|before| before.says_something_at(now, &self.config));
+        let before = turned_away
+            .take()
+            .filter(|before| before.says_something_at(now, &self.config));
         let (times, since) = before.map_or((0, now), |before| (before.times, before.failure.since));
         *turned_away = Some(TurnedAway {
             times: times.saturating_add(1),
             last: now,
-            failure: Failure { since, last: loss.cause.clone(), is_final: false },
+            failure: Failure {
+                since,
+                last: loss.cause.clone(),
+                is_final: false,
+            },
             retry_after: loss.retry_after,
         });
     }
 
     fn turned_away(&self) -> MutexGuard<'_, Option<TurnedAway>> {
-        self.turned_away.lock().unwrap_or_else(PoisonError::into_inner)
+        self.turned_away
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Changes of the state are single steps, so a panic elsewhere leaves nothing half done.
@@ -299,7 +330,13 @@ impl Connecting {
         let base = Duration::from_millis(self.config.reconnect_base_ms);
         let cap = Duration::from_millis(self.config.reconnect_cap_ms);
         let mut backoff = self.config.backoff();
-        if let Some(TurnedAway { times, failure, retry_after, .. }) = self.turned_away.take() {
+        if let Some(TurnedAway {
+            times,
+            failure,
+            retry_after,
+            ..
+        }) = self.turned_away.take()
+        {
             if times > 1 {
                 // Those who wait are told as if connecting had failed: it is no better than that.
                 self.failing_since.get_or_insert(failure.since);
@@ -331,11 +368,19 @@ impl Connecting {
             refusal.tell(&self.address);
             match refusal {
                 Refusal::Failed(last) => {
-                    progress.send_replace(Attempts::Failing(Failure { since, last, is_final: false }));
+                    progress.send_replace(Attempts::Failing(Failure {
+                        since,
+                        last,
+                        is_final: false,
+                    }));
                     self.pause(delay).await;
                 }
                 Refusal::Token(last, after) => {
-                    progress.send_replace(Attempts::Failing(Failure { since, last, is_final: true }));
+                    progress.send_replace(Attempts::Failing(Failure {
+                        since,
+                        last,
+                        is_final: true,
+                    }));
                     // Calls do not shorten this one: the answer stays the same until somebody acts.
                     let pause = after.unwrap_or_default().max(cap);
                     tokio::time::sleep(pause + half_jitter(base)).await;
@@ -351,7 +396,9 @@ impl Connecting {
                 endpoint.lost(loss);
             }
         };
-        let opening = self.connector.open(&self.address, &self.config, &self.events, at_end);
+        let opening = self
+            .connector
+            .open(&self.address, &self.config, &self.events, at_end);
         match tokio::time::timeout(self.config.connect_timeout(), opening).await {
             Ok(opened) => opened,
             Err(_) => Err(Refusal::no_answer(&self.config)),

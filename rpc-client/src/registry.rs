@@ -49,7 +49,11 @@ pub struct ServiceConfig {
 impl Registry {
     /// A registry without names, whose clients have these settings.
     pub fn new(config: Config) -> Self {
-        Self { clients: DashMap::new(), services: DashMap::new(), config }
+        Self {
+            clients: DashMap::new(),
+            services: DashMap::new(),
+            config,
+        }
     }
 
     /// A registry of these services; any other name is taken for an address, with default settings.
@@ -79,7 +83,10 @@ impl Registry {
             Some(service) => Client::with_config(&service.target, service.settings.clone()),
             None => Client::with_config(name, self.config.clone()),
         };
-        self.clients.entry(name.to_owned()).or_insert_with(make).clone()
+        self.clients
+            .entry(name.to_owned())
+            .or_insert_with(make)
+            .clone()
     }
 
     /// Forgets the client of this name or address. Its connections close when the last clone is gone.

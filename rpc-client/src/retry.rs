@@ -23,7 +23,8 @@ fn pause(failure: &Error, is_idempotent: bool) -> Option<Duration> {
         // Without a connection every endpoint has been tried, for as long as that makes sense.
         failure.connection().is_some()
     } else {
-        let is_worth_it = failure.is_lost() || failure.code() == Code::UNAVAILABLE || said.is_some();
+        let is_worth_it =
+            failure.is_lost() || failure.code() == Code::UNAVAILABLE || said.is_some();
         failure.is_rejected() || is_idempotent && is_worth_it
     };
     is_allowed.then(|| said.unwrap_or_default())
@@ -60,9 +61,15 @@ impl Command<'_> {
         while let Some(pause) = pause(&failure, is_idempotent) {
             been_at.push(Arc::clone(failure.shared_address()));
             // What the endpoint asked for does not concern the others.
-            let pause = if route.has_other_than(&been_at) { Duration::ZERO } else { pause };
+            let pause = if route.has_other_than(&been_at) {
+                Duration::ZERO
+            } else {
+                pause
+            };
             let now = Instant::now();
-            let Some(begin) = now.checked_add(backoff.next_delay() + pause) else { break };
+            let Some(begin) = now.checked_add(backoff.next_delay() + pause) else {
+                break;
+            };
             if attempts >= config.attempts_max
                 || begin >= deadline
                 || !self.stack().budget.withdraw(config, now)
@@ -97,7 +104,9 @@ impl Command<'_> {
         match &self.stack().hedging {
             Some(hedging) if is_idempotent => self.hedged(hedging, make, deadline, been_at).await,
             _ => {
-                let attempt = self.begin(&mut make()?, Some(deadline), false, been_at).await?;
+                let attempt = self
+                    .begin(&mut make()?, Some(deadline), false, been_at)
+                    .await?;
                 let address = Arc::clone(attempt.address());
                 attempt.await.map(|data| (data, address))
             }
@@ -130,8 +139,16 @@ struct State {
 impl Budget {
     pub(crate) fn new(config: &Config, now: Instant) -> Self {
         let tokens = f64::from(config.retry_budget_per_second);
-        let state = State { tokens, at: now, calls: 0, rate: 0.0 };
-        Self { calls: Calls::default(), state: Mutex::new(state) }
+        let state = State {
+            tokens,
+            at: now,
+            calls: 0,
+            rate: 0.0,
+        };
+        Self {
+            calls: Calls::default(),
+            state: Mutex::new(state),
+        }
     }
 
     /// Counts a first try.
@@ -144,12 +161,20 @@ impl Budget {
     pub(crate) fn withdraw(&self, config: &Config, now: Instant) -> bool {
         let share = f64::from(config.retry_budget_percent) / 100.0;
         let per_second = f64::from(config.retry_budget_per_second);
-        let window = Duration::from_millis(config.retry_budget_window_ms).as_secs_f64().max(1e-3);
+        let window = Duration::from_millis(config.retry_budget_window_ms)
+            .as_secs_f64()
+            .max(1e-3);
         let calls = self.calls.0.load(Ordering::Relaxed);
         // Numbers only, and each change is whole before the lock is gone.
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let elapsed = now.saturating_duration_since(state.at).as_secs_f64().max(1e-9);
-        #[allow(clippy::cast_precision_loss, reason = "exact up to 2^53 calls between two retries")]
+        let elapsed = now
+            .saturating_duration_since(state.at)
+            .as_secs_f64()
+            .max(1e-9);
+        #[allow(
+            clippy::cast_precision_loss,
+            reason = "exact up to 2^53 calls between two retries"
+        )]
         let new_calls = calls.saturating_sub(state.calls) as f64;
         let weight = (-elapsed / window).exp();
         state.rate = state.rate * weight + new_calls / elapsed * (1.0 - weight);
@@ -172,7 +197,11 @@ mod tests {
     use super::*;
 
     fn withdrawals(budget: &Budget, config: &Config, now: Instant) -> u32 {
-        (0..100_000).take_while(|_| budget.withdraw(config, now)).count().try_into().unwrap()
+        (0..100_000)
+            .take_while(|_| budget.withdraw(config, now))
+            .count()
+            .try_into()
+            .unwrap()
     }
 
     #[test]
@@ -193,14 +222,24 @@ mod tests {
         // An hour at 100 calls a second without a retry, then the worst.
         (0..360_000).for_each(|_| budget.count_call());
         let spent = withdrawals(&budget, &config, start + Duration::from_secs(3_600));
-        assert!((200..=212).contains(&spent), "20 % of ten seconds' calls, and ten: {spent}");
+        assert!(
+            (200..=212).contains(&spent),
+            "20 % of ten seconds' calls, and ten: {spent}"
+        );
     }
 
     #[test]
     fn a_budget_of_nothing_allows_nothing() {
-        let config = Config { retry_budget_percent: 0, retry_budget_per_second: 0, ..Config::default() };
+        let config = Config {
+            retry_budget_percent: 0,
+            retry_budget_per_second: 0,
+            ..Config::default()
+        };
         let (start, budget) = (Instant::now(), Budget::new(&config, Instant::now()));
         (0..1_000).for_each(|_| budget.count_call());
-        assert_eq!(withdrawals(&budget, &config, start + Duration::from_secs(60)), 0);
+        assert_eq!(
+            withdrawals(&budget, &config, start + Duration::from_secs(60)),
+            0
+        );
     }
 }

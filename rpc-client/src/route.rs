@@ -39,11 +39,18 @@ impl Route {
             return Self::Sole(dialer.endpoint(&address.text));
         }
         let chooser = Chooser::new(Arc::clone(&dialer.config));
-        Self::Balanced(Balanced { chooser, directory: Directory::new(target.clone(), dialer) })
+        Self::Balanced(Balanced {
+            chooser,
+            directory: Directory::new(target.clone(), dialer),
+        })
     }
 
     /// A connection that most likely takes a call, without waiting for one.
-    pub(crate) fn at_once(&self, wish: Wish<'_>, now: Instant) -> Option<(Arc<Connection>, Option<Ticket>)> {
+    pub(crate) fn at_once(
+        &self,
+        wish: Wish<'_>,
+        now: Instant,
+    ) -> Option<(Arc<Connection>, Option<Ticket>)> {
         match self {
             Self::Sole(endpoint) => Some((endpoint.latest()?, None)),
             Self::Balanced(balanced) => match balanced.choose(wish, now)? {
@@ -65,7 +72,10 @@ impl Route {
         match self {
             Self::Sole(endpoint) => match endpoint.current() {
                 Some(connection) => Ok((connection, None)),
-                None => endpoint.connection(deadline).await.map(|connection| (connection, None)),
+                None => endpoint
+                    .connection(deadline)
+                    .await
+                    .map(|connection| (connection, None)),
             },
             Self::Balanced(balanced) => balanced
                 .connection(wish, deadline)
@@ -78,9 +88,11 @@ impl Route {
     pub(crate) fn is_connected(&self) -> bool {
         match self {
             Self::Sole(endpoint) => endpoint.current().is_some(),
-            Self::Balanced(balanced) => {
-                balanced.directory.last_known().iter().any(|member| member.pool().is_connected())
-            }
+            Self::Balanced(balanced) => balanced
+                .directory
+                .last_known()
+                .iter()
+                .any(|member| member.pool().is_connected()),
         }
     }
 
@@ -96,9 +108,11 @@ impl Route {
     pub(crate) fn has_other_than(&self, addresses: &[Arc<str>]) -> bool {
         match self {
             Self::Sole(_) => false,
-            Self::Balanced(balanced) => {
-                balanced.directory.last_known().iter().any(|member| !addresses.contains(member.address()))
-            }
+            Self::Balanced(balanced) => balanced
+                .directory
+                .last_known()
+                .iter()
+                .any(|member| !addresses.contains(member.address())),
         }
     }
 
@@ -106,18 +120,24 @@ impl Route {
     pub(crate) fn latest(&self) -> Vec<Arc<Connection>> {
         match self {
             Self::Sole(endpoint) => endpoint.latest().into_iter().collect(),
-            Self::Balanced(balanced) => {
-                balanced.directory.last_known().iter().flat_map(|member| member.pool().latest()).collect()
-            }
+            Self::Balanced(balanced) => balanced
+                .directory
+                .last_known()
+                .iter()
+                .flat_map(|member| member.pool().latest())
+                .collect(),
         }
     }
 
     pub(crate) fn endpoints(&self) -> Vec<EndpointStats> {
         match self {
             Self::Sole(endpoint) => vec![EndpointStats::of_sole(endpoint)],
-            Self::Balanced(balanced) => {
-                balanced.directory.last_known().iter().map(|member| member.stats()).collect()
-            }
+            Self::Balanced(balanced) => balanced
+                .directory
+                .last_known()
+                .iter()
+                .map(|member| member.stats())
+                .collect(),
         }
     }
 }
@@ -136,7 +156,14 @@ impl Balanced {
         loop {
             let members = self.directory.wait(deadline).await?;
             let now = Instant::now();
-            match self.chooser.choose(&members, Wish { avoid: &been_at, ..wish }, now) {
+            match self.chooser.choose(
+                &members,
+                Wish {
+                    avoid: &been_at,
+                    ..wish
+                },
+                now,
+            ) {
                 Some(Choice::Ready(ticket, connection)) => return Ok((connection, ticket)),
                 Some(Choice::Unopened(ticket)) => match ticket.connection(deadline).await {
                     Ok(connection) => return Ok((connection, ticket)),
@@ -144,7 +171,9 @@ impl Balanced {
                         let address = Arc::clone(ticket.address());
                         ticket.finish(Some(&error), false);
                         been_at.push(address);
-                        let is_last = members.iter().all(|member| been_at.contains(member.address()));
+                        let is_last = members
+                            .iter()
+                            .all(|member| been_at.contains(member.address()));
                         if is_last || error.is_deadline() {
                             return Err(error);
                         }

@@ -55,7 +55,10 @@ pub struct ServiceClient<S> {
 impl<S: Service> ServiceClient<S> {
     /// A client of this service.
     pub fn new(service: S) -> Self {
-        Self { service, call_timeout: Config::default().call_timeout() }
+        Self {
+            service,
+            call_timeout: Config::default().call_timeout(),
+        }
     }
 
     /// How long calls may take that do not say it themselves; 5 s without this.
@@ -68,7 +71,10 @@ impl<S: Service> ServiceClient<S> {
     /// Puts a layer around the service. What is added last sees a call first.
     #[must_use]
     pub fn layer<L: Layer<S>>(self, layer: L) -> ServiceClient<L::Service> {
-        ServiceClient { service: layer.layer(self.service), call_timeout: self.call_timeout }
+        ServiceClient {
+            service: layer.layer(self.service),
+            call_timeout: self.call_timeout,
+        }
     }
 
     /// The service inside.
@@ -137,7 +143,12 @@ impl<S: Service> ServiceClient<S> {
     /// # }
     /// ```
     pub fn command(&self, cmdid: impl Into<CmdId>) -> ServiceCommand<'_, S> {
-        ServiceCommand { client: self, cmdid: cmdid.into(), timeout: None, meta: BTreeMap::new() }
+        ServiceCommand {
+            client: self,
+            cmdid: cmdid.into(),
+            timeout: None,
+            meta: BTreeMap::new(),
+        }
     }
 }
 
@@ -200,16 +211,24 @@ impl<S: Service> ServiceCommand<'_, S> {
     {
         let mut request = self.request(params)?;
         request.oneway = true;
-        let deadline = after(Instant::now(), self.timeout.unwrap_or(self.client.call_timeout));
+        let deadline = after(
+            Instant::now(),
+            self.timeout.unwrap_or(self.client.call_timeout),
+        );
         request.scope.deadline = Some(deadline.into_std());
-        ends_by(deadline, self.client.service.call(request)).await.map(drop)
+        ends_by(deadline, self.client.service.call(request))
+            .await
+            .map(drop)
     }
 
     /// As [`ServiceClient::stream`].
     ///
     /// # Errors
     /// As [`ServiceClient::stream`].
-    pub async fn stream<P, T>(&self, params: &P) -> Result<BoxStream<'static, Result<T, Status>>, Status>
+    pub async fn stream<P, T>(
+        &self,
+        params: &P,
+    ) -> Result<BoxStream<'static, Result<T, Status>>, Status>
     where
         P: Serialize + ?Sized,
         T: DeserializeOwned + Send + 'static,
@@ -221,7 +240,11 @@ impl<S: Service> ServiceCommand<'_, S> {
             None => self.client.service.call(request).await?,
             Some(timeout) => {
                 // Only until the first item: what the request says would end the stream.
-                ends_by(after(Instant::now(), timeout), self.client.service.call(request)).await?
+                ends_by(
+                    after(Instant::now(), timeout),
+                    self.client.service.call(request),
+                )
+                .await?
             }
         };
         Ok(match reply.into_body() {
@@ -239,7 +262,10 @@ impl<S: Service> ServiceCommand<'_, S> {
 }
 
 /// A multiplexed request, which holds up no other one.
-pub(crate) fn request<P: Serialize + ?Sized>(cmdid: CmdId, params: &P) -> Result<Request<'static>, Status> {
+pub(crate) fn request<P: Serialize + ?Sized>(
+    cmdid: CmdId,
+    params: &P,
+) -> Result<Request<'static>, Status> {
     let params = RawJson::serialize(params).map_err(|error| {
         Status::invalid_argument(format!("the params cannot be written as JSON: {error}"))
     })?;
@@ -270,12 +296,16 @@ fn unary<T: DeserializeOwned>(outcome: Outcome) -> Result<T, Status> {
     match outcome?.into_body() {
         Body::Empty => decode(&RawJson::NULL),
         Body::Data(data) => decode(&data),
-        Body::Stream(_) => Err(Status::internal("the command answers with a stream; call it as one")),
+        Body::Stream(_) => Err(Status::internal(
+            "the command answers with a stream; call it as one",
+        )),
     }
 }
 
 fn decode<T: DeserializeOwned>(data: &RawJson<'_>) -> Result<T, Status> {
     data.decode().map_err(|error| {
-        Status::internal(format!("the call ran, and its data is not what was asked for: {error}"))
+        Status::internal(format!(
+            "the call ran, and its data is not what was asked for: {error}"
+        ))
     })
 }

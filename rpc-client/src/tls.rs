@@ -14,7 +14,9 @@ use rustls::crypto::ring::default_provider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::version::{TLS12, TLS13};
-use rustls::{AlertDescription, CertificateError, ClientConfig, Error, PeerIncompatible, RootCertStore};
+use rustls::{
+    AlertDescription, CertificateError, ClientConfig, Error, PeerIncompatible, RootCertStore,
+};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -48,10 +50,15 @@ impl Loaded {
         config: &TlsConfig,
     ) -> io::Result<TlsByteStream> {
         let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
-        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        let host = host
+            .strip_prefix('[')
+            .and_then(|host| host.strip_suffix(']'))
+            .unwrap_or(host);
         let name = config.server_name.as_deref().unwrap_or(host);
         let server = ServerName::try_from(name.to_owned()).map_err(|_| {
-            invalid(format!("`{name}` is no name that a certificate can have; set `server_name`"))
+            invalid(format!(
+                "`{name}` is no name that a certificate can have; set `server_name`"
+            ))
         })?;
         let connector = TlsConnector::from(self.config(config)?);
         let stream = connector.connect(server, stream).await.map_err(|error| match error.kind() {
@@ -89,14 +96,18 @@ fn load(config: &TlsConfig) -> io::Result<ClientConfig> {
     let mut roots = RootCertStore::empty();
     if let Some(file) = &config.ca_file {
         for certificate in certificates(file)? {
-            roots.add(certificate).map_err(|error| wrong(file, &error))?;
+            roots
+                .add(certificate)
+                .map_err(|error| wrong(file, &error))?;
         }
     } else {
         // What cannot be read of a system's store is no reason to trust nobody.
         let found = rustls_native_certs::load_native_certs();
         roots.add_parsable_certificates(found.certs);
         if roots.is_empty() {
-            return Err(invalid("this system has no certificates of authorities; set `ca_file`".into()));
+            return Err(invalid(
+                "this system has no certificates of authorities; set `ca_file`".into(),
+            ));
         }
     }
     let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()))
@@ -105,13 +116,17 @@ fn load(config: &TlsConfig) -> io::Result<ClientConfig> {
         .with_root_certificates(roots);
     let mut loaded = match (&config.certificate_file, &config.key_file) {
         (Some(certificate), Some(key_file)) => {
-            let key =
-                PrivateKeyDer::from_pem_slice(&read(key_file)?).map_err(|error| wrong(key_file, &error))?;
+            let key = PrivateKeyDer::from_pem_slice(&read(key_file)?)
+                .map_err(|error| wrong(key_file, &error))?;
             let with_key = builder.with_client_auth_cert(certificates(certificate)?, key);
             with_key.map_err(|error| wrong(key_file, &error))?
         }
         (None, None) => builder.with_no_client_auth(),
-        _ => return Err(invalid("`certificate_file` and `key_file` belong together; one is missing".into())),
+        _ => {
+            return Err(invalid(
+                "`certificate_file` and `key_file` belong together; one is missing".into(),
+            ));
+        }
     };
     loaded.alpn_protocols = vec![ALPN.to_vec()];
     Ok(loaded)
@@ -122,7 +137,10 @@ fn certificates(file: &Path) -> io::Result<Vec<CertificateDer<'static>>> {
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
     let certificates = certificates.map_err(|error| wrong(file, &error))?;
     if certificates.is_empty() {
-        return Err(wrong(file, &"has no certificate in PEM (`-----BEGIN CERTIFICATE-----`)"));
+        return Err(wrong(
+            file,
+            &"has no certificate in PEM (`-----BEGIN CERTIFICATE-----`)",
+        ));
     }
     Ok(certificates)
 }
@@ -130,7 +148,10 @@ fn certificates(file: &Path) -> io::Result<Vec<CertificateDer<'static>>> {
 fn read(file: &Path) -> io::Result<Vec<u8>> {
     let about = std::fs::metadata(file).map_err(|error| wrong(file, &error))?;
     if about.len() > FILE_BYTES_MAX {
-        return Err(wrong(file, &format!("is longer than {FILE_BYTES_MAX} bytes")));
+        return Err(wrong(
+            file,
+            &format!("is longer than {FILE_BYTES_MAX} bytes"),
+        ));
     }
     std::fs::read(file).map_err(|error| wrong(file, &error))
 }
@@ -153,22 +174,32 @@ impl AsyncRead for TlsByteStream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buf).map(|read| match read {
-            // The end without a goodbye: a line is whole or it is not, so nothing is cut short unnoticed.
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(()),
-            // With TLS 1.3 a client learns here that its certificate was refused.
-            read => read.map_err(|error| in_words(error, None)),
-        })
+        Pin::new(&mut self.0)
+            .poll_read(cx, buf)
+            .map(|read| match read {
+                // The end without a goodbye: a line is whole or it is not, so nothing is cut short unnoticed.
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(()),
+                // With TLS 1.3 a client learns here that its certificate was refused.
+                read => read.map_err(|error| in_words(error, None)),
+            })
     }
 }
 
 impl AsyncWrite for TlsByteStream {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, buf).map_err(|error| in_words(error, None))
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0)
+            .poll_write(cx, buf)
+            .map_err(|error| in_words(error, None))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx).map_err(|error| in_words(error, None))
+        Pin::new(&mut self.0)
+            .poll_flush(cx)
+            .map_err(|error| in_words(error, None))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -178,10 +209,19 @@ impl AsyncWrite for TlsByteStream {
 
 /// The error with rustls' words replaced by those of an operator. `ca_file`: whom the client trusts.
 fn in_words(error: io::Error, ca_file: Option<&Path>) -> io::Error {
-    let Some(inner) = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) else { return error };
+    let Some(inner) = error
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<Error>())
+    else {
+        return error;
+    };
     // The connection tells by the kind that nothing was run.
     let is_refused = matches!(inner, Error::AlertReceived(alert) if is_of_certificate(*alert));
-    let kind = if is_refused { io::ErrorKind::PermissionDenied } else { error.kind() };
+    let kind = if is_refused {
+        io::ErrorKind::PermissionDenied
+    } else {
+        error.kind()
+    };
     io::Error::new(kind, words(inner, ca_file))
 }
 
@@ -206,14 +246,26 @@ fn of_certificate(error: &CertificateError, ca_file: Option<&Path>) -> String {
     match error {
         CertificateError::UnknownIssuer => match ca_file {
             Some(file) => {
-                format!("the server's certificate is not from an authority in {}", file.display())
+                format!(
+                    "the server's certificate is not from an authority in {}",
+                    file.display()
+                )
             }
-            None => "the server's certificate is not from an authority that this system knows".into(),
+            None => {
+                "the server's certificate is not from an authority that this system knows".into()
+            }
         },
-        CertificateError::NotValidForNameContext { expected, presented } => format!(
+        CertificateError::NotValidForNameContext {
+            expected,
+            presented,
+        } => format!(
             "the server's certificate is not for `{}`, but for {}; is the address right? if so, set `server_name`",
             expected.to_str(),
-            if presented.is_empty() { "no name".into() } else { presented.join(", ") },
+            if presented.is_empty() {
+                "no name".into()
+            } else {
+                presented.join(", ")
+            },
         ),
         CertificateError::NotValidForName => "the server's certificate is for another name".into(),
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
@@ -246,7 +298,9 @@ fn of_alert(alert: AlertDescription) -> String {
         AlertDescription::CertificateRequired => {
             "the server requires a client certificate; set `certificate_file` and `key_file`"
         }
-        AlertDescription::UnknownCA => "the server does not know the authority of this client's certificate",
+        AlertDescription::UnknownCA => {
+            "the server does not know the authority of this client's certificate"
+        }
         AlertDescription::CertificateExpired => {
             "the server says that this client's certificate has expired, or is not valid yet"
         }
@@ -255,7 +309,9 @@ fn of_alert(alert: AlertDescription) -> String {
         | AlertDescription::UnsupportedCertificate
         | AlertDescription::CertificateRevoked
         | AlertDescription::AccessDenied => "the server refuses this client's certificate",
-        AlertDescription::NoApplicationProtocol => "the server speaks another protocol on this port (ALPN)",
+        AlertDescription::NoApplicationProtocol => {
+            "the server speaks another protocol on this port (ALPN)"
+        }
         other => return format!("the server ended the connection with the TLS alert {other:?}"),
     };
     words.into()

@@ -21,7 +21,11 @@ pub fn half_jitter(longest: Duration) -> Duration {
 impl Backoff {
     /// A back-off from `base` (not 0, or it never waits) up to `cap`.
     pub fn new(base: Duration, cap: Duration) -> Self {
-        Self { base, cap, failures: 0 }
+        Self {
+            base,
+            cap,
+            failures: 0,
+        }
     }
 
     /// Counts a failure and says how long to wait. The first one waits not at all: a server that
@@ -32,7 +36,9 @@ impl Backoff {
         if failures == 0 {
             return Duration::ZERO;
         }
-        let doubled = self.base.saturating_mul(1u32.checked_shl(failures - 1).unwrap_or(u32::MAX));
+        let doubled = self
+            .base
+            .saturating_mul(1u32.checked_shl(failures - 1).unwrap_or(u32::MAX));
         doubled.min(self.cap).mul_f64(fastrand::f64())
     }
 
@@ -50,7 +56,10 @@ impl Backoff {
         if is_first {
             Duration::ZERO
         } else {
-            (failing_for / 2).max(self.base).min(self.cap).mul_f64(fastrand::f64())
+            (failing_for / 2)
+                .max(self.base)
+                .min(self.cap)
+                .mul_f64(fastrand::f64())
         }
     }
 
@@ -71,10 +80,16 @@ mod tests {
             let (mut longest, window) = (Duration::ZERO, Duration::from_millis(window));
             for _ in 0..2000 {
                 let mut backoff = Backoff::new(base, cap);
-                assert_eq!(backoff.next_delay_after(Duration::from_secs(1)), Duration::ZERO);
+                assert_eq!(
+                    backoff.next_delay_after(Duration::from_secs(1)),
+                    Duration::ZERO
+                );
                 longest = longest.max(backoff.next_delay_after(Duration::from_millis(failing_for)));
             }
-            assert!(longest <= window && longest > window.mul_f64(0.9), "{longest:?} of {window:?}");
+            assert!(
+                longest <= window && longest > window.mul_f64(0.9),
+                "{longest:?} of {window:?}"
+            );
         }
     }
 
@@ -100,9 +115,15 @@ mod tests {
         assert_eq!(longest[0], Duration::ZERO);
         for (n, longest) in longest.iter().enumerate().skip(1) {
             let window = base.saturating_mul(1 << (n - 1)).min(cap);
-            assert!(*longest <= window && *longest > window.mul_f64(0.9), "{n}: {longest:?} of {window:?}");
+            assert!(
+                *longest <= window && *longest > window.mul_f64(0.9),
+                "{n}: {longest:?} of {window:?}"
+            );
         }
-        let mut many = Backoff { failures: u32::MAX, ..Backoff::new(base, cap) };
+        let mut many = Backoff {
+            failures: u32::MAX,
+            ..Backoff::new(base, cap)
+        };
         assert!(many.next_delay() <= cap);
         many.reset();
         assert_eq!(many.next_delay(), Duration::ZERO);

@@ -59,20 +59,34 @@ impl LineDecoder {
     pub fn new(limit: usize) -> Self {
         // No text is longer, and two more bytes can always be added.
         let limit = limit.min(isize::MAX as usize - 2);
-        Self { limit, searched: 0, discarding: false }
+        Self {
+            limit,
+            searched: 0,
+            discarding: false,
+        }
     }
 
     /// Looks at the bytes that are not consumed yet.
     pub fn step<'b>(&mut self, bytes: &'b [u8]) -> Step<'b> {
         if self.discarding {
             let Some(end) = memchr::memchr(b'\n', bytes) else {
-                return Step::Partial { consumed: bytes.len() };
+                return Step::Partial {
+                    consumed: bytes.len(),
+                };
             };
             self.discarding = false;
             return match self.step(&bytes[end + 1..]) {
-                Step::Line { line, consumed } => Step::Line { line, consumed: consumed + end + 1 },
-                Step::TooLong { start, consumed } => Step::TooLong { start, consumed: consumed + end + 1 },
-                Step::Partial { consumed } => Step::Partial { consumed: consumed + end + 1 },
+                Step::Line { line, consumed } => Step::Line {
+                    line,
+                    consumed: consumed + end + 1,
+                },
+                Step::TooLong { start, consumed } => Step::TooLong {
+                    start,
+                    consumed: consumed + end + 1,
+                },
+                Step::Partial { consumed } => Step::Partial {
+                    consumed: consumed + end + 1,
+                },
             };
         }
         // A line of `limit` bytes may have "\r\n" behind it.
@@ -83,16 +97,23 @@ impl LineDecoder {
             let line = bytes[..end].strip_suffix(b"\r").unwrap_or(&bytes[..end]);
             let consumed = end + 1;
             return if line.len() > self.limit {
-                Step::TooLong { start: &line[..self.limit], consumed }
+                Step::TooLong {
+                    start: &line[..self.limit],
+                    consumed,
+                }
             } else {
                 Step::Line { line, consumed }
             };
         }
-        let over = window.len() > self.limit && window[self.limit] != b'\r' || window.len() > self.limit + 1;
+        let over = window.len() > self.limit && window[self.limit] != b'\r'
+            || window.len() > self.limit + 1;
         if over {
             self.searched = 0;
             self.discarding = true;
-            return Step::TooLong { start: &bytes[..self.limit], consumed: window.len() };
+            return Step::TooLong {
+                start: &bytes[..self.limit],
+                consumed: window.len(),
+            };
         }
         self.searched = window.len();
         Step::Partial { consumed: 0 }
@@ -133,7 +154,10 @@ mod tokio_codec {
     impl LineCodec {
         /// A codec for lines of up to `limit` bytes.
         pub fn new(limit: usize) -> Self {
-            Self { lines: LineDecoder::new(limit), limit }
+            Self {
+                lines: LineDecoder::new(limit),
+                limit,
+            }
         }
     }
 
@@ -198,7 +222,9 @@ mod tokio_codec {
     impl std::fmt::Display for LineError {
         fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
             match self {
-                Self::TooLong { limit } => write!(f, "a line is longer than the limit of {limit} bytes"),
+                Self::TooLong { limit } => {
+                    write!(f, "a line is longer than the limit of {limit} bytes")
+                }
                 Self::LineBreak => f.write_str("a line to be sent holds a line break"),
                 Self::Io(error) => error.fmt(f),
             }
@@ -229,13 +255,19 @@ mod tokio_codec {
             wire.extend_from_slice(b"y\r\npart");
             assert_eq!(codec.decode(&mut wire).unwrap().unwrap(), "abcd");
             assert_eq!(codec.decode(&mut wire).unwrap().unwrap(), "");
-            assert!(matches!(codec.decode(&mut wire), Err(LineError::TooLong { limit: 4 })));
+            assert!(matches!(
+                codec.decode(&mut wire),
+                Err(LineError::TooLong { limit: 4 })
+            ));
             assert_eq!(codec.decode(&mut wire).unwrap().unwrap(), "x");
             assert_eq!(codec.decode(&mut wire).unwrap().unwrap(), "y");
             assert!(codec.decode(&mut wire).unwrap().is_none());
             assert!(codec.decode_eof(&mut wire).unwrap().is_none());
             assert!(wire.is_empty());
-            assert!(matches!(codec.encode("a\nb", &mut wire), Err(LineError::LineBreak)));
+            assert!(matches!(
+                codec.encode("a\nb", &mut wire),
+                Err(LineError::LineBreak)
+            ));
         }
     }
 }
@@ -281,7 +313,9 @@ mod tests {
     #[test]
     fn any_split_of_the_bytes_gives_the_same_lines() {
         let wire = b"abc\n\nabcd\r\nabcde\nabcd\n\r\nabcdefghijkl\nabcd\rx\nab\rc\nx";
-        let lines = ["abc", "", "abcd", "too long", "abcd", "", "too long", "too long", "ab\rc"];
+        let lines = [
+            "abc", "", "abcd", "too long", "abcd", "", "too long", "too long", "ab\rc",
+        ];
         assert_eq!(run(wire, 4, || wire.len()), lines);
         assert_eq!(run(wire, 4, || 1), lines);
         let mut random = fastrand::Rng::with_seed(3);
@@ -295,7 +329,13 @@ mod tests {
         let mut decoder = LineDecoder::new(100);
         assert_eq!(decoder.step(b"abc"), Step::Partial { consumed: 0 });
         assert_eq!(decoder.searched, 3);
-        assert_eq!(decoder.step(b"abcd\n"), Step::Line { line: b"abcd", consumed: 5 });
+        assert_eq!(
+            decoder.step(b"abcd\n"),
+            Step::Line {
+                line: b"abcd",
+                consumed: 5
+            }
+        );
         assert_eq!(decoder.searched, 0);
     }
 }

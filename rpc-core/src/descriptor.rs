@@ -54,7 +54,10 @@ pub enum Kind {
 
 impl Descriptor {
     /// A unary command that is not idempotent.
-    pub fn new(service: impl Into<Cow<'static, str>>, method: impl Into<Cow<'static, str>>) -> Self {
+    pub fn new(
+        service: impl Into<Cow<'static, str>>,
+        method: impl Into<Cow<'static, str>>,
+    ) -> Self {
         Self {
             cmdid: CmdId::new(0),
             service: service.into(),

@@ -58,7 +58,12 @@ impl<T: Default> InFlight<T> {
     /// An empty table for up to `calls_max` calls (2^21 at most).
     pub fn new(calls_max: usize) -> Self {
         let calls_max = calls_max.min(1 << INDEX_BITS);
-        Self { slots: Vec::new(), free: Vec::new(), ordered: VecDeque::new(), calls_max }
+        Self {
+            slots: Vec::new(),
+            free: Vec::new(),
+            ordered: VecDeque::new(),
+            calls_max,
+        }
     }
 
     /// Takes a slot for a multiplexed call; `None` where the table is full. The value is what the
@@ -74,7 +79,11 @@ impl<T: Default> InFlight<T> {
         if index >= self.calls_max {
             return None;
         }
-        self.slots.push(Slot { generation: 0, live: true, value: T::default() });
+        self.slots.push(Slot {
+            generation: 0,
+            live: true,
+            value: T::default(),
+        });
         let index = u32::try_from(index).expect("calls_max is below 2^32");
         Some((id_of(0, index), &mut self.slots[index as usize].value))
     }
@@ -126,10 +135,13 @@ impl<T: Default> InFlight<T> {
 
     /// The calls in flight, in no order.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (u64, &mut T)> {
-        (0u32..).zip(&mut self.slots).filter(|(_, slot)| slot.live).map(|(index, slot)| {
-            let id = id_of(slot.generation, index);
-            (id, &mut slot.value)
-        })
+        (0u32..)
+            .zip(&mut self.slots)
+            .filter(|(_, slot)| slot.live)
+            .map(|(index, slot)| {
+                let id = id_of(slot.generation, index);
+                (id, &mut slot.value)
+            })
     }
 
     /// Whether [`open`](Self::open) has a slot; for an ordered call, whether
@@ -174,7 +186,10 @@ mod tests {
         for _ in 0..1000 {
             let (id, _) = calls.open().unwrap();
             assert!(calls.open().is_none(), "one slot is the limit");
-            assert!(ids.iter().all(|late| calls.get_mut(*late).is_none() && calls.close(*late).is_none()));
+            assert!(
+                ids.iter()
+                    .all(|late| calls.get_mut(*late).is_none() && calls.close(*late).is_none())
+            );
             assert!(calls.close(id).is_some() && calls.close(id).is_none());
             ids.push(id);
         }
@@ -234,7 +249,11 @@ mod tests {
                 } else {
                     assert_eq!(model.len(), 64);
                 }
-            } else if let Some(id) = model.keys().copied().nth(random.usize(0..model.len().max(1))) {
+            } else if let Some(id) = model
+                .keys()
+                .copied()
+                .nth(random.usize(0..model.len().max(1)))
+            {
                 assert_eq!(calls.close(id).copied(), model.remove(&id));
             }
             assert_eq!(calls.len(), model.len());

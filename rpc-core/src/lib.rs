@@ -29,7 +29,9 @@ pub mod status;
 pub mod trace;
 
 pub use descriptor::{Descriptor, Kind};
-pub use frame::{BadFrame, Body, CmdId, IntoReply, Meta, Outcome, PROTOCOL_VERSION, RawJson, Reply, Request};
+pub use frame::{
+    BadFrame, Body, CmdId, IntoReply, Meta, Outcome, PROTOCOL_VERSION, RawJson, Reply, Request,
+};
 pub use scope::{Cancellation, Peer, Scope};
 pub use service::{BoxService, Layer, Service, layer_fn, service_fn};
 pub use status::{Code, Status};

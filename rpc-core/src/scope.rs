@@ -41,8 +41,16 @@ enum CancellationRef<'a> {
 
 impl<'a> Scope<'a> {
     /// The scope of a call that `canceller` may cancel.
-    pub fn new(peer: &'a Arc<Peer>, deadline: Option<Instant>, canceller: &'a LazyCancellation) -> Self {
-        Self { peer: PeerRef::Borrowed(peer), deadline, cancellation: CancellationRef::Lazy(canceller) }
+    pub fn new(
+        peer: &'a Arc<Peer>,
+        deadline: Option<Instant>,
+        canceller: &'a LazyCancellation,
+    ) -> Self {
+        Self {
+            peer: PeerRef::Borrowed(peer),
+            deadline,
+            cancellation: CancellationRef::Lazy(canceller),
+        }
     }
 
     /// The peer, where the call came over a connection.
@@ -75,7 +83,11 @@ impl<'a> Scope<'a> {
             PeerRef::Borrowed(peer) => PeerRef::Owned(Arc::clone(peer)),
             PeerRef::Owned(peer) => PeerRef::Owned(peer),
         };
-        Scope { peer, deadline: self.deadline, cancellation }
+        Scope {
+            peer,
+            deadline: self.deadline,
+            cancellation,
+        }
     }
 }
 
@@ -132,7 +144,11 @@ pub struct Peer {
 impl Peer {
     /// The other end of a connection, not known by name.
     pub fn new(address: impl Into<String>, connection: u64) -> Self {
-        Self { address: address.into(), connection, identity: OnceLock::new() }
+        Self {
+            address: address.into(),
+            connection,
+            identity: OnceLock::new(),
+        }
     }
 
     /// Who it has shown to be, by its certificate or a token; none where it has shown nothing.
@@ -185,7 +201,9 @@ impl Cancellation {
 
 impl fmt::Debug for Cancellation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Cancellation").field(&self.is_cancelled()).finish()
+        f.debug_tuple("Cancellation")
+            .field(&self.is_cancelled())
+            .finish()
     }
 }
 

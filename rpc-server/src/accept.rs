@@ -53,7 +53,9 @@ pub(crate) async fn accept_all(listener: &Listener, shared: &Shared, server: &Se
     };
     let mut in_a_row = 0;
     loop {
-        let Some(accepted) = accepting.next().await else { continue };
+        let Some(accepted) = accepting.next().await else {
+            continue;
+        };
         match accepted {
             Ok(accepted) => {
                 accepting.has_accepted();
@@ -86,7 +88,9 @@ impl Accepting<'_> {
         if self.degraded.is_none() {
             return Some(self.listener.accept(self.shared).await);
         }
-        let accepted = tokio::time::timeout(LOOK_AGAIN, self.listener.accept(self.shared)).await.ok();
+        let accepted = tokio::time::timeout(LOOK_AGAIN, self.listener.accept(self.shared))
+            .await
+            .ok();
         if accepted.is_none() {
             self.look_again();
         }
@@ -163,15 +167,24 @@ impl Accepting<'_> {
         let line = Refusal::NoDescriptor.line();
         match accepted {
             Accepted::Tcp(stream, peer) => {
-                self.server.turn_away(stream, &peer.to_string(), &line, REFUSAL_LINGER).await;
+                self.server
+                    .turn_away(stream, &peer.to_string(), &line, REFUSAL_LINGER)
+                    .await;
             }
-            Accepted::Unix(stream) => self.server.turn_away(stream, "unix", &line, REFUSAL_LINGER).await,
+            Accepted::Unix(stream) => {
+                self.server
+                    .turn_away(stream, "unix", &line, REFUSAL_LINGER)
+                    .await
+            }
         }
     }
 
     async fn pause(&mut self) {
         // The first delay of a back-off is none, and here nothing has changed since.
-        let delay = self.backoff.next_delay().max(PAUSE_MIN.mul_f64(0.5 + fastrand::f64()));
+        let delay = self
+            .backoff
+            .next_delay()
+            .max(PAUSE_MIN.mul_f64(0.5 + fastrand::f64()));
         tokio::time::sleep(delay).await;
     }
 }
@@ -206,14 +219,16 @@ impl Drop for Degraded<'_> {
 fn is_exhaustion(error: &io::Error) -> bool {
     let has_no_buffers = if cfg!(target_os = "linux") { 105 } else { 55 };
     error.kind() == io::ErrorKind::OutOfMemory
-        || error.raw_os_error().is_some_and(|code| code == 23 || code == 24 || code == has_no_buffers)
+        || error
+            .raw_os_error()
+            .is_some_and(|code| code == 23 || code == 24 || code == has_no_buffers)
 }
 
 /// Whether only the one connection failed: accept(2) passes on what its network had to say.
 fn is_of_the_peer(error: &io::Error) -> bool {
     use io::ErrorKind::{
-        ConnectionAborted, ConnectionReset, HostUnreachable, Interrupted, NetworkDown, NetworkUnreachable,
-        TimedOut,
+        ConnectionAborted, ConnectionReset, HostUnreachable, Interrupted, NetworkDown,
+        NetworkUnreachable, TimedOut,
     };
     matches!(
         error.kind(),
@@ -237,7 +252,10 @@ mod tests {
             let error = io::Error::from_raw_os_error(code);
             assert!(is_exhaustion(&error) && !is_of_the_peer(&error), "{error}");
         }
-        for kind in [io::ErrorKind::ConnectionAborted, io::ErrorKind::NetworkUnreachable] {
+        for kind in [
+            io::ErrorKind::ConnectionAborted,
+            io::ErrorKind::NetworkUnreachable,
+        ] {
             assert!(is_of_the_peer(&kind.into()) && !is_exhaustion(&kind.into()));
         }
         let other = io::Error::from(io::ErrorKind::PermissionDenied);

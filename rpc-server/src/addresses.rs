@@ -26,7 +26,10 @@ impl Addresses {
             return None;
         }
         *count += 1;
-        Some(Place { addresses: Arc::clone(self), network })
+        Some(Place {
+            addresses: Arc::clone(self),
+            network,
+        })
     }
 
     /// Held for an addition, when a connection begins and when it ends. A panic cannot happen within.
@@ -71,7 +74,10 @@ mod tests {
         assert!(enter("192.0.2.1").is_some());
 
         // One host may take any address of its network.
-        let _of_one_host = (enter("2001:db8::1").unwrap(), enter("2001:db8::ffff:1").unwrap());
+        let _of_one_host = (
+            enter("2001:db8::1").unwrap(),
+            enter("2001:db8::ffff:1").unwrap(),
+        );
         assert!(enter("2001:db8::2").is_none());
         assert!(enter("2001:db8:0:1::2").is_some());
         assert_eq!(addresses.lock().len(), 2, "nothing is kept of who has left");

@@ -34,7 +34,9 @@ pub(crate) fn answer(
         CmdId::DESCRIBE => describe(server, params::<Which>(request)?.cmdid, gate),
         CmdId::HEALTH => health(server, params::<Whose>(request)?.service.as_deref()),
         CmdId::STATS => {
-            let listed = params::<HowMany>(request)?.connections.filter(|_| gate.shows_others());
+            let listed = params::<HowMany>(request)?
+                .connections
+                .filter(|_| gate.shows_others());
             stats(server, connection, listed)
         }
         other => Err(Status::unimplemented(format!(
@@ -62,7 +64,9 @@ pub(crate) fn credit_in(request: &Request<'_>) -> Option<(u64, u64)> {
     request.params.decode().ok().map(|Credit { id, n }| (id, n))
 }
 
-fn params<T: DeserializeOwned + Default + Send + 'static>(request: &Request<'_>) -> Result<T, Status> {
+fn params<T: DeserializeOwned + Default + Send + 'static>(
+    request: &Request<'_>,
+) -> Result<T, Status> {
     let Params(params): Params<Option<T>> = Params::from_request(request, &())?;
     Ok(params.unwrap_or_default())
 }
@@ -93,7 +97,10 @@ fn stats(server: &Shared, connection: ConnectionStats, listed: Option<usize>) ->
         report: Report,
     }
     let listed = listed.unwrap_or(0).min(CONNECTIONS_LISTED_MAX);
-    Reply::new(&Stats { connection, report: Report::of(server, listed) })
+    Reply::new(&Stats {
+        connection,
+        report: Report::of(server, listed),
+    })
 }
 
 /// The commands that the caller may call.
@@ -111,7 +118,11 @@ fn describe(server: &Shared, cmdid: Option<CmdId>, gate: &Gate) -> Outcome {
     }
 
     let mut commands = descriptors();
-    let granted = server.routes.descriptors().into_iter().filter(|command| gate.lets_pass(command.cmdid));
+    let granted = server
+        .routes
+        .descriptors()
+        .into_iter()
+        .filter(|command| gate.lets_pass(command.cmdid));
     commands.extend(granted.cloned());
     if let Some(cmdid) = cmdid {
         commands.retain(|command| command.cmdid == cmdid);
@@ -119,18 +130,35 @@ fn describe(server: &Shared, cmdid: Option<CmdId>, gate: &Gate) -> Outcome {
             return Err(Status::not_found(format!("no command has cmdid {cmdid}")));
         }
     }
-    let name = Name { name: &server.name, version: &server.version };
-    Reply::new(&Description { protocol: PROTOCOL_VERSION, server: name, commands })
+    let name = Name {
+        name: &server.name,
+        version: &server.version,
+    };
+    Reply::new(&Description {
+        protocol: PROTOCOL_VERSION,
+        server: name,
+        commands,
+    })
 }
 
 fn health(server: &Shared, service: Option<&str>) -> Outcome {
     if let Some(service) = service
-        && !server.routes.descriptors().iter().any(|command| command.service == service)
+        && !server
+            .routes
+            .descriptors()
+            .iter()
+            .any(|command| command.service == service)
     {
-        return Err(Status::not_found(format!("no service is named `{service}`")));
+        return Err(Status::not_found(format!(
+            "no service is named `{service}`"
+        )));
     }
     // Relaxed: whoever asks a moment later gets the other answer.
-    let status = if server.stop.stage() > Stage::Serving { "draining" } else { "serving" };
+    let status = if server.stop.stage() > Stage::Serving {
+        "draining"
+    } else {
+        "serving"
+    };
     Reply::new(&json!({ "status": status }))
 }
 

@@ -96,7 +96,10 @@ impl Terms {
 
 /// Whether the time of a call is up.
 pub(crate) fn is_late(request: &Request<'_>, now: Instant) -> bool {
-    request.scope.deadline.is_some_and(|deadline| deadline <= now.into_std())
+    request
+        .scope
+        .deadline
+        .is_some_and(|deadline| deadline <= now.into_std())
 }
 
 /// A handler at work.
@@ -113,7 +116,11 @@ impl Call {
         future: BoxFuture<'static, Outcome>,
         cancellation: LazyCancellation,
     ) -> Self {
-        Self { terms, future, _cancellation: cancellation }
+        Self {
+            terms,
+            future,
+            _cancellation: cancellation,
+        }
     }
 }
 
@@ -122,7 +129,10 @@ impl Future for Call {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let terms = self.terms;
-        self.future.as_mut().poll(cx).map(|outcome| (terms, outcome))
+        self.future
+            .as_mut()
+            .poll(cx)
+            .map(|outcome| (terms, outcome))
     }
 }
 
@@ -153,7 +163,9 @@ impl StreamCall {
             item_bytes_max,
             next: None,
             credit: terms.credit.map(|items| Arc::new(Credit::new(items))),
-            timeout: terms.deadline().map(|deadline| Box::pin(tokio::time::sleep_until(deadline))),
+            timeout: terms
+                .deadline()
+                .map(|deadline| Box::pin(tokio::time::sleep_until(deadline))),
             has_ended: false,
         }
     }
@@ -163,8 +175,13 @@ impl StreamCall {
     }
 
     fn poll_step(&mut self, cx: &mut Context<'_>) -> Poll<StreamStep> {
-        if self.timeout.as_mut().is_some_and(|timeout| timeout.as_mut().poll(cx).is_ready()) {
-            let status = Status::deadline_exceeded("the time of the call was up before the stream's end");
+        if self
+            .timeout
+            .as_mut()
+            .is_some_and(|timeout| timeout.as_mut().poll(cx).is_ready())
+        {
+            let status =
+                Status::deadline_exceeded("the time of the call was up before the stream's end");
             return Poll::Ready(StreamStep::End(Err(status)));
         }
         if self.next.is_none() {
@@ -201,8 +218,9 @@ impl StreamCall {
     /// The next item; a panic is the stream's own end, and not that of its connection.
     fn poll_item(&mut self, cx: &mut Context<'_>) -> Poll<Option<Item>> {
         // Unwind safety: as for a handler, whose stream this is; it is not polled again.
-        catch_unwind(AssertUnwindSafe(|| self.items.as_mut().poll_next(cx)))
-            .unwrap_or_else(|panic| Poll::Ready(Some(Err(report_panic(self.terms.cmdid, panic.as_ref())))))
+        catch_unwind(AssertUnwindSafe(|| self.items.as_mut().poll_next(cx))).unwrap_or_else(
+            |panic| Poll::Ready(Some(Err(report_panic(self.terms.cmdid, panic.as_ref())))),
+        )
     }
 }
 
@@ -239,7 +257,11 @@ pub(crate) struct Credit {
 
 impl Credit {
     fn new(items: u64) -> Self {
-        Self { items: AtomicU64::new(items), is_closed: AtomicBool::new(false), waiting: AtomicWaker::new() }
+        Self {
+            items: AtomicU64::new(items),
+            is_closed: AtomicBool::new(false),
+            waiting: AtomicWaker::new(),
+        }
     }
 
     /// Only the connection's own task adds and uses, so relaxed operations do not race; the waker

@@ -196,20 +196,35 @@ impl Config {
             ("frame_bytes_max", self.frame_bytes_max as u64),
             ("reply_bytes_max", self.reply_bytes_max as u64),
             ("frame_timeout_ms", self.frame_timeout_ms),
-            ("bad_frames_in_a_row_max", u64::from(self.bad_frames_in_a_row_max)),
+            (
+                "bad_frames_in_a_row_max",
+                u64::from(self.bad_frames_in_a_row_max),
+            ),
             ("connections_max", self.connections_max as u64),
             ("in_flight_max", self.in_flight_max as u64),
             ("adaptive_in_flight_min", self.adaptive_in_flight_min as u64),
-            ("in_flight_per_connection", self.in_flight_per_connection as u64),
-            ("waiting_params_bytes_max", self.waiting_params_bytes_max as u64),
+            (
+                "in_flight_per_connection",
+                self.in_flight_per_connection as u64,
+            ),
+            (
+                "waiting_params_bytes_max",
+                self.waiting_params_bytes_max as u64,
+            ),
             ("handler_timeout_ms", self.handler_timeout_ms),
             ("output_bytes_soft_max", self.output_bytes_soft_max as u64),
             ("write_stall_timeout_ms", self.write_stall_timeout_ms),
             ("handshake_timeout_ms", self.handshake_timeout_ms),
             ("handshakes_max", self.handshakes_max as u64),
             ("authentication_timeout_ms", self.authentication_timeout_ms),
-            ("token_failures_per_address", u64::from(self.token_failures_per_address)),
-            ("token_failure_addresses_max", self.token_failure_addresses_max as u64),
+            (
+                "token_failures_per_address",
+                u64::from(self.token_failures_per_address),
+            ),
+            (
+                "token_failure_addresses_max",
+                self.token_failure_addresses_max as u64,
+            ),
         ];
         if let Some((name, _)) = at_least_one.iter().find(|(_, value)| *value == 0) {
             return Err(format!("`{name}` is 0 and must be at least 1"));
@@ -299,29 +314,71 @@ mod tests {
     #[test]
     fn a_limit_of_zero_is_refused_by_name() {
         assert_eq!(Config::default().check(), Ok(()));
-        let zero = Config { in_flight_per_connection: 0, ..Config::default() };
-        assert_eq!(zero.check().unwrap_err(), "`in_flight_per_connection` is 0 and must be at least 1");
-        let crossed = Config { output_bytes_hard_max: 1, ..Config::default() };
-        assert!(crossed.check().unwrap_err().contains("`output_bytes_soft_max` (2097152)"));
-        let more_than_all = Config { access_log_per_million: 1_000_001, ..Config::default() };
-        assert!(more_than_all.check().unwrap_err().contains("`access_log_per_million` (1000001)"));
-        let crossed = Config { adaptive_concurrency: true, in_flight_max: 8, ..Config::default() };
+        let zero = Config {
+            in_flight_per_connection: 0,
+            ..Config::default()
+        };
+        assert_eq!(
+            zero.check().unwrap_err(),
+            "`in_flight_per_connection` is 0 and must be at least 1"
+        );
+        let crossed = Config {
+            output_bytes_hard_max: 1,
+            ..Config::default()
+        };
+        assert!(
+            crossed
+                .check()
+                .unwrap_err()
+                .contains("`output_bytes_soft_max` (2097152)")
+        );
+        let more_than_all = Config {
+            access_log_per_million: 1_000_001,
+            ..Config::default()
+        };
+        assert!(
+            more_than_all
+                .check()
+                .unwrap_err()
+                .contains("`access_log_per_million` (1000001)")
+        );
+        let crossed = Config {
+            adaptive_concurrency: true,
+            in_flight_max: 8,
+            ..Config::default()
+        };
         assert!(crossed.check().unwrap_err().contains("`in_flight_max` (8)"));
     }
 
     #[test]
     fn larger_replies_need_room_for_one_behind_those_that_wait() {
         let mib = 1024 * 1024;
-        let fits = Config { reply_bytes_max: 6 * mib, ..Config::default() };
+        let fits = Config {
+            reply_bytes_max: 6 * mib,
+            ..Config::default()
+        };
         assert_eq!(fits.check(), Ok(()));
-        let large = Config { reply_bytes_max: 6 * mib + 1, ..Config::default() };
-        assert!(large.check().unwrap_err().contains("`reply_bytes_max` (6291457)"));
+        let large = Config {
+            reply_bytes_max: 6 * mib + 1,
+            ..Config::default()
+        };
+        assert!(
+            large
+                .check()
+                .unwrap_err()
+                .contains("`reply_bytes_max` (6291457)")
+        );
     }
 
     #[test]
     fn what_is_shed_comes_back_around_its_time() {
-        let config = Config { shed_retry_after_ms: 100, ..Config::default() };
-        let times: Vec<_> = (0..1_000).map(|_| config.shed_retry_after().as_millis()).collect();
+        let config = Config {
+            shed_retry_after_ms: 100,
+            ..Config::default()
+        };
+        let times: Vec<_> = (0..1_000)
+            .map(|_| config.shed_retry_after().as_millis())
+            .collect();
         assert!(times.iter().all(|ms| (50..=150).contains(ms)));
         assert!(times.iter().min() < times.iter().max());
     }

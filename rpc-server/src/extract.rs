@@ -46,7 +46,11 @@ pub struct Params<T>(pub T);
 
 impl<S, T: DeserializeOwned + Send + 'static> FromRequest<S> for Params<T> {
     fn from_request(request: &Request<'_>, _state: &S) -> Result<Self, Status> {
-        request.params.decode().map(Self).map_err(|_| rejection::<T>(&request.params))
+        request
+            .params
+            .decode()
+            .map(Self)
+            .map_err(|_| rejection::<T>(&request.params))
     }
 }
 
@@ -64,7 +68,9 @@ fn rejection<T: DeserializeOwned>(params: &RawJson<'_>) -> Status {
     };
     let reason = error.inner().to_string();
     // The position counts within params, which the caller does not see as a line of its own.
-    let reason = reason.rsplit_once(" at line ").map_or(reason.as_str(), |(reason, _)| reason);
+    let reason = reason
+        .rsplit_once(" at line ")
+        .map_or(reason.as_str(), |(reason, _)| reason);
     Status::invalid_argument(format!("`{field}`: {reason}"))
 }
 
@@ -192,7 +198,9 @@ impl Parent for Context {
 impl<S> FromRequest<S> for Context {
     fn from_request(request: &Request<'_>, _state: &S) -> Result<Self, Status> {
         let now = || {
-            let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            let since = SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .unwrap_or_default();
             i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
         };
         Ok(Self {
@@ -245,7 +253,10 @@ mod tests {
     fn check(params: &str, message: &str) {
         let request = Request::new(100, RawJson::parse(params).unwrap());
         let status = <Params<Order> as FromRequest<()>>::from_request(&request, &()).unwrap_err();
-        assert_eq!((status.code(), status.message()), (rpc_core::Code::INVALID_ARGUMENT, message));
+        assert_eq!(
+            (status.code(), status.message()),
+            (rpc_core::Code::INVALID_ARGUMENT, message)
+        );
     }
 
     #[test]
@@ -259,8 +270,17 @@ mod tests {
             r#"{"items":[{"count":-1}]}"#,
             "`params.items[0].count`: invalid value: integer `-1`, expected u32",
         );
-        check("[1]", "`params[0]`: invalid type: integer `1`, expected a sequence");
-        check("null", "`params`: invalid type: null, expected struct Order");
-        check(r#"{"items":[],"note":"\ud800"}"#, "`params.note`: unexpected end of hex escape");
+        check(
+            "[1]",
+            "`params[0]`: invalid type: integer `1`, expected a sequence",
+        );
+        check(
+            "null",
+            "`params`: invalid type: null, expected struct Order",
+        );
+        check(
+            r#"{"items":[],"note":"\ud800"}"#,
+            "`params.note`: unexpected end of hex escape",
+        );
     }
 }

@@ -28,7 +28,11 @@ use crate::layers::Threads;
 /// ```
 pub trait Handler<S, Args>: Send + Sync + 'static {
     /// Takes the arguments out of the request, and returns what runs the handler with them.
-    fn call(&self, request: Request<'_>, state: &S) -> impl Future<Output = Outcome> + Send + 'static;
+    fn call(
+        &self,
+        request: Request<'_>,
+        state: &S,
+    ) -> impl Future<Output = Outcome> + Send + 'static;
 }
 
 /// A function that blocks, and the threads that it runs in: [`Route::blocking`](crate::Route::blocking).
@@ -39,7 +43,10 @@ pub struct Blocking<F> {
 
 impl<F> Blocking<F> {
     pub(crate) fn new(function: F, threads_max: usize) -> Self {
-        Self { function: Arc::new(function), threads: Threads::new(threads_max) }
+        Self {
+            function: Arc::new(function),
+            threads: Threads::new(threads_max),
+        }
     }
 }
 
@@ -90,7 +97,11 @@ macro_rules! handlers {
 
 /// The connection will not poll what comes of params that are none: they end here.
 fn check(request: &Request<'_>) -> Result<(), Status> {
-    if request.params.is_sound() { Ok(()) } else { Err(Status::invalid_argument("the params are no JSON")) }
+    if request.params.is_sound() {
+        Ok(())
+    } else {
+        Err(Status::invalid_argument("the params are no JSON"))
+    }
 }
 
 handlers!();
@@ -112,7 +123,11 @@ pub(crate) struct HandlerService<H, S, Args> {
 
 impl<H, S, Args> HandlerService<H, S, Args> {
     pub(crate) fn new(handler: H, state: S) -> Self {
-        Self { handler, state, arguments: std::marker::PhantomData }
+        Self {
+            handler,
+            state,
+            arguments: std::marker::PhantomData,
+        }
     }
 }
 

@@ -23,11 +23,17 @@ impl Shared {
         }
         let accept_degraded = get(&self.metrics.limits.accept_degraded);
         if accept_degraded > 0 {
-            problems
-                .push("No connection can be accepted: no descriptor or memory is left for one.".to_owned());
+            problems.push(
+                "No connection can be accepted: no descriptor or memory is left for one."
+                    .to_owned(),
+            );
         }
-        for LimitReport { name, used, max } in limits.iter().filter(|limit| limit.keeps_others_away()) {
-            problems.push(format!("`{name}` is reached ({used} of {max}): what is new is turned away."));
+        for LimitReport { name, used, max } in
+            limits.iter().filter(|limit| limit.keeps_others_away())
+        {
+            problems.push(format!(
+                "`{name}` is reached ({used} of {max}): what is new is turned away."
+            ));
         }
         let is_ready = problems.is_empty();
         for LimitReport { name, used, max } in limits.iter().filter(|limit| limit.is_near()) {
@@ -47,19 +53,39 @@ impl Shared {
     /// How near the limits are, with the counters as they are.
     pub(crate) fn limits(&self, stats: &ServerStats) -> Vec<LimitReport> {
         let (metrics, config) = (&self.metrics, &self.config);
-        let limit = |name, used: u64, max: usize| LimitReport { name, used, max: max as u64 };
+        let limit = |name, used: u64, max: usize| LimitReport {
+            name,
+            used,
+            max: max as u64,
+        };
         let mut limits = vec![
-            limit("connections_max", stats.connections_open, config.connections_max),
-            limit(PER_CONNECTION, metrics.open.most_in_flight().into(), config.in_flight_per_connection),
+            limit(
+                "connections_max",
+                stats.connections_open,
+                config.connections_max,
+            ),
+            limit(
+                PER_CONNECTION,
+                metrics.open.most_in_flight().into(),
+                config.in_flight_per_connection,
+            ),
         ];
         limits.push(LimitReport {
-            name: if config.adaptive_concurrency { "adaptive_concurrency" } else { "in_flight_max" },
+            name: if config.adaptive_concurrency {
+                "adaptive_concurrency"
+            } else {
+                "in_flight_max"
+            },
             used: stats.in_flight,
             max: stats.limits.in_flight_limit,
         });
         let process = metrics.process.report();
         if let (Some(used), Some(max)) = (process.open_descriptors, process.descriptors_max) {
-            limits.push(LimitReport { name: DESCRIPTORS, used, max });
+            limits.push(LimitReport {
+                name: DESCRIPTORS,
+                used,
+                max,
+            });
         }
         limits
     }
@@ -77,7 +103,8 @@ impl LimitReport {
     }
 
     fn is_near(&self) -> bool {
-        self.used < self.max && u128::from(self.used) * 100 >= u128::from(self.max) * u128::from(NEAR_PERCENT)
+        self.used < self.max
+            && u128::from(self.used) * 100 >= u128::from(self.max) * u128::from(NEAR_PERCENT)
     }
 }
 
@@ -88,10 +115,20 @@ mod tests {
     #[test]
     fn near_is_nine_tenths_and_reached_is_all_of_it() {
         let at = |used, max| {
-            let limit = LimitReport { name: "connections_max", used, max };
+            let limit = LimitReport {
+                name: "connections_max",
+                used,
+                max,
+            };
             (limit.is_near(), limit.keeps_others_away())
         };
-        assert_eq!([at(89, 100), at(90, 100), at(99, 100)], [(false, false), (true, false), (true, false)]);
-        assert_eq!([at(100, 100), at(101, 100), at(u64::MAX, u64::MAX)], [(false, true); 3]);
+        assert_eq!(
+            [at(89, 100), at(90, 100), at(99, 100)],
+            [(false, false), (true, false), (true, false)]
+        );
+        assert_eq!(
+            [at(100, 100), at(101, 100), at(u64::MAX, u64::MAX)],
+            [(false, true); 3]
+        );
     }
 }

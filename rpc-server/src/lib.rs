@@ -38,7 +38,10 @@
 //! | [`router`], [`handler`], [`extract`] | cmdid to async function, with typed arguments |
 
 mod accept;
-#[cfg_attr(not(feature = "tls"), allow(dead_code, unused_imports, reason = "nobody has an identity then"))]
+#[cfg_attr(
+    not(feature = "tls"),
+    allow(dead_code, unused_imports, reason = "nobody has an identity then")
+)]
 mod access;
 mod addresses;
 #[cfg(feature = "admin")]
@@ -85,14 +88,14 @@ pub use handler::Handler;
 pub use limits::LimitStats;
 pub use listener::{BoundAddress, InheritedListener};
 pub use metrics::{
-    BuildReport, CommandReport, ConnectionReport, HealthReport, LatencyReport, LimitReport, ProcessReport,
-    Report, RuntimeReport, ServerStats, WaitReport,
+    BuildReport, CommandReport, ConnectionReport, HealthReport, LatencyReport, LimitReport,
+    ProcessReport, Report, RuntimeReport, ServerStats, WaitReport,
 };
 pub use policy::ListenOptions;
 pub use router::{Route, RouteError, Router};
 pub use rpc_core::{
-    Body, BoxService, Cancellation, CmdId, Code, Descriptor, IntoReply, Kind, Layer, Outcome, Peer, RawJson,
-    Reply, Request, Service, Status,
+    Body, BoxService, Cancellation, CmdId, Code, Descriptor, IntoReply, Kind, Layer, Outcome, Peer,
+    RawJson, Reply, Request, Service, Status,
 };
 pub use server::{Drained, Server, ServerBuilder, ServerHandle};
 #[cfg(feature = "tls")]

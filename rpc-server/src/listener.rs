@@ -107,8 +107,9 @@ impl Drop for SocketFile {
 impl Listener {
     /// `is_shared`: others may listen on the same port.
     pub(crate) async fn bind(address: &str, config: &Config, is_shared: bool) -> io::Result<Self> {
-        let name =
-            |error: io::Error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"));
+        let name = |error: io::Error| {
+            io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
+        };
         match address.strip_prefix("unix:") {
             Some(path) => bind_unix(Path::new(path)).await.map_err(name),
             None => bind_tcp(address, config, is_shared).await.map_err(name),
@@ -122,12 +123,23 @@ impl Listener {
                 listener.set_nonblocking(true)?;
                 prepare(SockRef::from(&listener), config);
                 let address = listener.local_addr()?;
-                Ok(Self::Tcp(TcpListener::from_std(listener)?, address, Origin::Inherited))
+                Ok(Self::Tcp(
+                    TcpListener::from_std(listener)?,
+                    address,
+                    Origin::Inherited,
+                ))
             }
             Inherited::Unix(listener) => {
                 listener.set_nonblocking(true)?;
-                let path = listener.local_addr()?.as_pathname().unwrap_or(Path::new("")).to_owned();
-                let file = SocketFile { path, origin: Origin::Inherited };
+                let path = listener
+                    .local_addr()?
+                    .as_pathname()
+                    .unwrap_or(Path::new(""))
+                    .to_owned();
+                let file = SocketFile {
+                    path,
+                    origin: Origin::Inherited,
+                };
                 Ok(Self::Unix(file, UnixListener::from_std(listener)?))
             }
         }
@@ -176,14 +188,24 @@ impl Listener {
         match self {
             // The next server takes these.
             Self::Tcp(_, _, Origin::Inherited)
-            | Self::Unix(SocketFile { origin: Origin::Inherited, .. }, _) => Ok(()),
+            | Self::Unix(
+                SocketFile {
+                    origin: Origin::Inherited,
+                    ..
+                },
+                _,
+            ) => Ok(()),
             Self::Tcp(listener, ..) => {
                 let listener = listener.into_std()?;
                 until_none(|| {
                     let (stream, peer) = listener.accept()?;
                     stream.set_nonblocking(true)?;
                     prepare(SockRef::from(&stream), &shared.config);
-                    refusal::admit(Accepted::Tcp(TcpStream::from_std(stream)?, peer), shared, server);
+                    refusal::admit(
+                        Accepted::Tcp(TcpStream::from_std(stream)?, peer),
+                        shared,
+                        server,
+                    );
                     Ok(())
                 })
             }
@@ -194,7 +216,11 @@ impl Listener {
                 until_none(|| {
                     let (stream, _) = listener.accept()?;
                     stream.set_nonblocking(true)?;
-                    refusal::admit(Accepted::Unix(UnixStream::from_std(stream)?), shared, server);
+                    refusal::admit(
+                        Accepted::Unix(UnixStream::from_std(stream)?),
+                        shared,
+                        server,
+                    );
                     Ok(())
                 })
             }
@@ -216,7 +242,11 @@ fn until_none(accept: impl Fn() -> io::Result<()>) -> io::Result<()> {
 async fn bind_tcp(address: &str, config: &Config, is_shared: bool) -> io::Result<Listener> {
     let mut last = io::Error::new(io::ErrorKind::InvalidInput, "the name has no address");
     for address in tokio::net::lookup_host(address).await? {
-        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        let socket = if address.is_ipv4() {
+            TcpSocket::new_v4()?
+        } else {
+            TcpSocket::new_v6()?
+        };
         // A restarted server must not wait for the old one's connections to time out.
         socket.set_reuseaddr(true)?;
         if is_shared {
@@ -239,17 +269,29 @@ async fn bind_unix(path: &Path) -> io::Result<Listener> {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
             // A socket file that nobody answers on is what a killed server left. Anything else is not ours.
             if !std::fs::symlink_metadata(path)?.file_type().is_socket() {
-                return Err(io::Error::new(error.kind(), "the file is there and is no socket"));
+                return Err(io::Error::new(
+                    error.kind(),
+                    "the file is there and is no socket",
+                ));
             }
             if UnixStream::connect(path).await.is_ok() {
-                return Err(io::Error::new(error.kind(), "another process listens there"));
+                return Err(io::Error::new(
+                    error.kind(),
+                    "another process listens there",
+                ));
             }
             std::fs::remove_file(path)?;
             UnixListener::bind(path)?
         }
         other => other?,
     };
-    Ok(Listener::Unix(SocketFile { path: path.to_owned(), origin: Origin::Own }, bound))
+    Ok(Listener::Unix(
+        SocketFile {
+            path: path.to_owned(),
+            origin: Origin::Own,
+        },
+        bound,
+    ))
 }
 
 /// Replies leave at once, and a peer that has vanished is noticed.

@@ -67,14 +67,26 @@ impl Exporter {
             .with_max_queue_size(config.queue_max)
             .with_max_export_batch_size(config.queue_max.min(BATCH_MAX))
             .with_scheduled_delay(Duration::from_millis(config.interval_ms));
-        let reported = Reported { exporter, endpoint, is_failing: AtomicBool::new(false) };
+        let reported = Reported {
+            exporter,
+            endpoint,
+            is_failing: AtomicBool::new(false),
+        };
         let ratio = f64::from(config.sampled_per_million) / f64::from(PER_MILLION_MAX);
         let provider = SdkTracerProvider::builder()
             .with_span_processor(
-                BatchSpanProcessor::builder(reported).with_batch_config(batches.build()).build(),
+                BatchSpanProcessor::builder(reported)
+                    .with_batch_config(batches.build())
+                    .build(),
             )
-            .with_sampler(Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(ratio))))
-            .with_resource(Resource::builder().with_service_name(config.service_name.clone()).build())
+            .with_sampler(Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(
+                ratio,
+            ))))
+            .with_resource(
+                Resource::builder()
+                    .with_service_name(config.service_name.clone())
+                    .build(),
+            )
             .build();
         Ok(Self { provider, timeout })
     }
@@ -88,7 +100,9 @@ impl Exporter {
         let spans = tracing_subscriber::filter::filter_fn(|metadata| {
             metadata.is_span() && *metadata.level() <= tracing::Level::INFO
         });
-        tracing_opentelemetry::layer().with_tracer(self.provider.tracer("rpc-server")).with_filter(spans)
+        tracing_opentelemetry::layer()
+            .with_tracer(self.provider.tracer("rpc-server"))
+            .with_filter(spans)
     }
 
     /// Sends what waits, for as long as the collector takes but at most `timeout_ms`. It blocks meanwhile.

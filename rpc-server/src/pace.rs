@@ -13,7 +13,10 @@ pub(crate) struct Pace {
 
 impl Pace {
     pub(crate) fn new() -> Self {
-        Self { begun: Instant::now(), second: AtomicU64::new(0) }
+        Self {
+            begun: Instant::now(),
+            second: AtomicU64::new(0),
+        }
     }
 
     /// True once a second.

@@ -48,7 +48,10 @@ pub(crate) struct Policy {
 impl ListenOptions {
     /// The address, as [`ServerBuilder::listen`](crate::ServerBuilder::listen) takes it.
     pub fn new(address: impl Into<String>) -> Self {
-        Self { address: address.into(), policy: Policy::default() }
+        Self {
+            address: address.into(),
+            policy: Policy::default(),
+        }
     }
 
     /// Whether a connection has to say who it is before it may call anything but `ping`: until then every
@@ -95,7 +98,10 @@ impl ListenOptions {
 impl Policy {
     /// That of an address without options: whoever reaches it is welcome.
     pub(crate) fn open() -> Arc<Self> {
-        Arc::new(Self { allows_plaintext: true, ..Self::default() })
+        Arc::new(Self {
+            allows_plaintext: true,
+            ..Self::default()
+        })
     }
 
     /// Whether a `GET` is answered with the pages about the server.
@@ -107,7 +113,11 @@ impl Policy {
     /// That of the address that serves nothing but the pages.
     #[cfg(feature = "admin")]
     pub(crate) fn of_pages(allows_plaintext: bool) -> Self {
-        Self { allows_plaintext, is_for_pages: true, ..Self::default() }
+        Self {
+            allows_plaintext,
+            is_for_pages: true,
+            ..Self::default()
+        }
     }
 
     /// Whether a `GET` of this peer is answered with the pages about the server. Where everybody has to say
@@ -119,7 +129,9 @@ impl Policy {
 
     /// How long a connection may stay silent at first; `otherwise` is the server's own limit. None for ever.
     pub(crate) fn first_frame_timeout(&self, otherwise: Duration) -> Option<Duration> {
-        let timeout = self.first_frame_timeout_ms.map_or(otherwise, Duration::from_millis);
+        let timeout = self
+            .first_frame_timeout_ms
+            .map_or(otherwise, Duration::from_millis);
         (!timeout.is_zero()).then_some(timeout)
     }
 
@@ -151,7 +163,11 @@ impl Policy {
     /// # Errors
     /// The address, and the ways to make it right.
     pub(crate) fn check(&self, address: &BoundAddress) -> Result<(), String> {
-        if self.allows_plaintext || self.requires_authentication || self.has_tls() || is_local(address) {
+        if self.allows_plaintext
+            || self.requires_authentication
+            || self.has_tls()
+            || is_local(address)
+        {
             return Ok(());
         }
         Err(format!(
@@ -168,7 +184,9 @@ pub(crate) fn is_local(address: &BoundAddress) -> bool {
         BoundAddress::Unix(_) => true,
         BoundAddress::Tcp(address) => match address.ip() {
             IpAddr::V4(ip) => ip.is_loopback(),
-            IpAddr::V6(ip) => ip.is_loopback() || ip.to_ipv4_mapped().is_some_and(|ip| ip.is_loopback()),
+            IpAddr::V6(ip) => {
+                ip.is_loopback() || ip.to_ipv4_mapped().is_some_and(|ip| ip.is_loopback())
+            }
         },
     }
 }
@@ -180,7 +198,11 @@ mod tests {
     #[track_caller]
     fn check(address: &str, policy: Policy, is_right: bool) {
         let address = BoundAddress::Tcp(address.parse().unwrap());
-        assert_eq!(policy.check(&address).is_ok(), is_right, "{address}: {policy:?}");
+        assert_eq!(
+            policy.check(&address).is_ok(),
+            is_right,
+            "{address}: {policy:?}"
+        );
     }
 
     #[test]
@@ -191,21 +213,43 @@ mod tests {
         check("[::ffff:127.0.0.1]:1", bare(), true);
         for reached in ["0.0.0.0:1", "[::]:1", "10.0.0.1:1"] {
             check(reached, bare(), false);
-            check(reached, Policy { requires_authentication: true, ..bare() }, true);
-            check(reached, Policy { allows_plaintext: true, ..bare() }, true);
+            check(
+                reached,
+                Policy {
+                    requires_authentication: true,
+                    ..bare()
+                },
+                true,
+            );
+            check(
+                reached,
+                Policy {
+                    allows_plaintext: true,
+                    ..bare()
+                },
+                true,
+            );
         }
         assert!(bare().check(&BoundAddress::Unix("/run/x".into())).is_ok());
-        let message = bare().check(&BoundAddress::Tcp("0.0.0.0:1".parse().unwrap())).unwrap_err();
+        let message = bare()
+            .check(&BoundAddress::Tcp("0.0.0.0:1".parse().unwrap()))
+            .unwrap_err();
         assert!(message.contains("`allow_plaintext = true`"), "{message}");
     }
 
     #[test]
     fn a_listener_s_own_first_frame_timeout_goes_before_the_server_s() {
-        let own = |timeout_ms| Policy { first_frame_timeout_ms: timeout_ms, ..Policy::default() };
+        let own = |timeout_ms| Policy {
+            first_frame_timeout_ms: timeout_ms,
+            ..Policy::default()
+        };
         let (second, none) = (Duration::from_secs(1), Duration::ZERO);
         assert_eq!(own(None).first_frame_timeout(second), Some(second));
         assert_eq!(own(None).first_frame_timeout(none), None);
-        assert_eq!(own(Some(5)).first_frame_timeout(none), Some(Duration::from_millis(5)));
+        assert_eq!(
+            own(Some(5)).first_frame_timeout(none),
+            Some(Duration::from_millis(5))
+        );
         assert_eq!(own(Some(0)).first_frame_timeout(second), None);
     }
 }

@@ -25,11 +25,18 @@ pub(crate) enum Refusal {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::TooMany { limit } => write!(f, "the limit `connections_max` of {limit} is reached"),
-            Self::TooManyOfAddress { limit } => {
-                write!(f, "the limit `connections_per_address` of {limit} is reached for this address")
+            Self::TooMany { limit } => {
+                write!(f, "the limit `connections_max` of {limit} is reached")
             }
-            Self::NoDescriptor => f.write_str("the server has no file descriptor for another connection"),
+            Self::TooManyOfAddress { limit } => {
+                write!(
+                    f,
+                    "the limit `connections_per_address` of {limit} is reached for this address"
+                )
+            }
+            Self::NoDescriptor => {
+                f.write_str("the server has no file descriptor for another connection")
+            }
         }
     }
 }
@@ -38,7 +45,13 @@ impl Refusal {
     pub(crate) fn line(self) -> Vec<u8> {
         let status = Status::resource_exhausted(self.to_string());
         let mut line = Vec::new();
-        encode_failure(&mut line, None, &status.with_rejected().with_retry_after(Duration::from_secs(1)));
+        encode_failure(
+            &mut line,
+            None,
+            &status
+                .with_rejected()
+                .with_retry_after(Duration::from_secs(1)),
+        );
         line
     }
 }
@@ -68,7 +81,11 @@ pub(crate) fn admit(accepted: Accepted, shared: &Shared, server: &ServerHandle) 
 
 fn room(shared: &Shared, server: &ServerHandle) -> Result<(), Refusal> {
     let limit = shared.config.connections_max;
-    if server.connections() < limit { Ok(()) } else { Err(Refusal::TooMany { limit }) }
+    if server.connections() < limit {
+        Ok(())
+    } else {
+        Err(Refusal::TooMany { limit })
+    }
 }
 
 fn serve<IO>(
@@ -99,7 +116,11 @@ fn serve<IO>(
         add(&limits.refusals_unsaid, 1);
         return;
     };
-    let (server, peer, linger) = (server.clone(), peer.to_owned(), shared.config.linger_timeout());
+    let (server, peer, linger) = (
+        server.clone(),
+        peer.to_owned(),
+        shared.config.linger_timeout(),
+    );
     tokio::spawn(async move {
         server.turn_away(io, &peer, &refusal.line(), linger).await;
         drop(turn);
@@ -135,5 +156,7 @@ where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
     io.shutdown().await?;
-    tokio::io::copy(&mut io, &mut tokio::io::sink()).await.map(drop)
+    tokio::io::copy(&mut io, &mut tokio::io::sink())
+        .await
+        .map(drop)
 }

@@ -74,7 +74,15 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
     pub fn with_state(state: S) -> Self {
         let detached = vec![TaskTracker::new()];
         let unknown = BoxService::new(Unknown);
-        Self { state, routes: Routes { table: BTreeMap::new(), fallback: None, unknown, detached } }
+        Self {
+            state,
+            routes: Routes {
+                table: BTreeMap::new(),
+                fallback: None,
+                unknown,
+                detached,
+            },
+        }
     }
 
     /// Adds a command: an async function, or a [`Route`] that says more about it.
@@ -91,7 +99,9 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
         let cmdid = cmdid.into();
         let route = route.into_route();
         self.routes.detached.extend(route.detached);
-        let mut descriptor = route.descriptor.unwrap_or_else(|| describe_by_name(route.name));
+        let mut descriptor = route
+            .descriptor
+            .unwrap_or_else(|| describe_by_name(route.name));
         descriptor.cmdid = cmdid;
         let entry = RouteEntry {
             service: (route.assemble)(self.state.clone(), &self.routes.detached[0]),
@@ -139,7 +149,12 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
     /// is installed: the feature's module `otel` makes one that sends to a collector.
     #[must_use]
     pub fn traced(mut self) -> Self {
-        for RouteEntry { service, descriptor, .. } in self.routes.table.values_mut() {
+        for RouteEntry {
+            service,
+            descriptor,
+            ..
+        } in self.routes.table.values_mut()
+        {
             *service = BoxService::new(Traced::new(service.clone(), descriptor));
         }
         self
@@ -219,7 +234,10 @@ impl Routes {
     pub(crate) fn find(&self, cmdid: CmdId) -> (&BoxService, Command) {
         match self.table.get(&cmdid) {
             Some(entry) => (&entry.service, entry.command),
-            None => (self.fallback.as_ref().unwrap_or(&self.unknown), Command::OTHER),
+            None => (
+                self.fallback.as_ref().unwrap_or(&self.unknown),
+                Command::OTHER,
+            ),
         }
     }
 }
@@ -245,7 +263,14 @@ impl<S: Clone + Send + Sync + 'static> Service for Router<S> {
 
 impl<S> fmt::Debug for Router<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_map().entries(self.routes.table.iter().map(|(cmdid, entry)| (cmdid, entry.name))).finish()
+        f.debug_map()
+            .entries(
+                self.routes
+                    .table
+                    .iter()
+                    .map(|(cmdid, entry)| (cmdid, entry.name)),
+            )
+            .finish()
     }
 }
 
@@ -306,7 +331,10 @@ impl Dispatch {
         match self {
             Self::Inline => BoxService::new(Timeout(inner)),
             Self::Spawned => BoxService::new(Timeout(Spawned(inner))),
-            Self::Detached => BoxService::new(Timeout(Detached { inner, tasks: tasks.clone() })),
+            Self::Detached => BoxService::new(Timeout(Detached {
+                inner,
+                tasks: tasks.clone(),
+            })),
         }
     }
 }
@@ -336,7 +364,8 @@ impl<H, Args> Route<H, Args> {
     /// a detached handler for as long as it runs. The layer that is added last is the outermost.
     #[must_use]
     pub fn layer(mut self, layer: impl Layer<BoxService> + 'static) -> Self {
-        self.layers.push(Box::new(move |inner| BoxService::new(layer.layer(inner))));
+        self.layers
+            .push(Box::new(move |inner| BoxService::new(layer.layer(inner))));
         self
     }
 
@@ -387,7 +416,11 @@ impl<F, Args> Route<Blocking<F>, Args> {
     pub fn blocking_at_most(calls: usize, function: F) -> Self {
         let handler = Blocking::new(function, calls);
         let in_threads = Some(handler.threads.tasks.clone());
-        Self { name: type_name::<F>(), in_threads, ..Self::new(handler) }
+        Self {
+            name: type_name::<F>(),
+            in_threads,
+            ..Self::new(handler)
+        }
     }
 }
 
@@ -422,16 +455,31 @@ where
     H: Handler<S, Args>,
 {
     fn into_route(self) -> AnyRoute<S> {
-        let Self { handler, name, descriptor, dispatch, layers, in_threads, .. } = self;
+        let Self {
+            handler,
+            name,
+            descriptor,
+            dispatch,
+            layers,
+            in_threads,
+            ..
+        } = self;
         let assemble = move |state: S, tasks: &TaskTracker| {
             let inner = CatchPanic(HandlerService::<_, _, Args>::new(handler, state));
             if layers.is_empty() {
                 return dispatch.around(inner, tasks);
             }
-            let layered = layers.into_iter().fold(BoxService::new(inner), |inner, wrap| wrap(inner));
+            let layered = layers
+                .into_iter()
+                .fold(BoxService::new(inner), |inner, wrap| wrap(inner));
             dispatch.around(CatchPanic(layered), tasks)
         };
-        AnyRoute { name, descriptor, detached: in_threads, assemble: Box::new(assemble) }
+        AnyRoute {
+            name,
+            descriptor,
+            detached: in_threads,
+            assemble: Box::new(assemble),
+        }
     }
 }
 

@@ -27,7 +27,9 @@ const OUTPUTS_KEPT_MAX: usize = 8;
 /// The thread's buffer; a new one where it is in use further up the stack, by a handler that runs
 /// another connection itself.
 pub(crate) fn take() -> Box<[u8]> {
-    SCRATCH.take().unwrap_or_else(|| vec![0; SCRATCH_BYTES].into_boxed_slice())
+    SCRATCH
+        .take()
+        .unwrap_or_else(|| vec![0; SCRATCH_BYTES].into_boxed_slice())
 }
 
 pub(crate) fn give_back(scratch: Box<[u8]>) {

@@ -74,13 +74,20 @@ impl Shared {
 
     /// What calls of this command are counted as.
     pub(crate) fn command(&self, cmdid: CmdId) -> Command {
-        if cmdid.is_built_in() { builtin::command(cmdid) } else { self.routes.find(cmdid).1 }
+        if cmdid.is_built_in() {
+            builtin::command(cmdid)
+        } else {
+            self.routes.find(cmdid).1
+        }
     }
 
     /// Whether a connection of this peer is answered with the pages when it asks for them.
     #[cfg(feature = "admin")]
     pub(crate) fn shows_pages(&self, policy: &Policy, peer: &Peer) -> bool {
-        self.admin.as_ref().is_some_and(AdminConfig::is_on_service_ports) && policy.shows_pages_to(peer)
+        self.admin
+            .as_ref()
+            .is_some_and(AdminConfig::is_on_service_ports)
+            && policy.shows_pages_to(peer)
     }
 
     /// Nobody, where there are none.
@@ -147,9 +154,19 @@ impl Server {
     /// # Errors
     /// Where a listener fails for good. Failures to accept one connection are logged and survived.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) -> io::Result<Drained> {
-        let Self { shared, listeners, workers, pages, connections, .. } = self;
+        let Self {
+            shared,
+            listeners,
+            workers,
+            pages,
+            connections,
+            ..
+        } = self;
         let beating = Arc::clone(&shared);
-        let _pulse = AbortOnDropHandle::new(tokio::spawn(async move { beating.metrics.pulse.beat().await }));
+        let _pulse =
+            AbortOnDropHandle::new(tokio::spawn(
+                async move { beating.metrics.pulse.beat().await },
+            ));
         let handle = |policy: &Arc<Policy>| ServerHandle::new(&shared, &connections, policy);
         let workers = Workers::start(workers, &shared, handle).await?;
         let accepting = Accepting::start(listeners, &shared, handle);
@@ -206,14 +223,23 @@ async fn finish(connections: TaskTracker, shared: &Shared) -> Drained {
             detached.wait().await;
         }
     };
-    let is_clean = tokio::time::timeout(shared.config.drain_timeout(), all).await.is_ok();
+    let is_clean = tokio::time::timeout(shared.config.drain_timeout(), all)
+        .await
+        .is_ok();
     let dropped = connections.len();
     if !is_clean {
-        tracing::warn!(connections = dropped, "dropped what was not done within `drain_timeout_ms`");
+        tracing::warn!(
+            connections = dropped,
+            "dropped what was not done within `drain_timeout_ms`"
+        );
     }
     shared.stop.abort();
     connections.wait().await;
-    Drained { is_clean, connections: open, dropped }
+    Drained {
+        is_clean,
+        connections: open,
+        dropped,
+    }
 }
 
 /// How a drain ended.
@@ -240,7 +266,11 @@ pub struct ServerHandle {
 impl ServerHandle {
     /// A handle whose connections are under `policy`.
     fn new(shared: &Arc<Shared>, connections: &TaskTracker, policy: &Arc<Policy>) -> Self {
-        Self { shared: Arc::clone(shared), connections: connections.clone(), policy: Arc::clone(policy) }
+        Self {
+            shared: Arc::clone(shared),
+            connections: connections.clone(),
+            policy: Arc::clone(policy),
+        }
     }
 
     /// What the server has counted since it started.
@@ -269,13 +299,18 @@ impl ServerHandle {
     ///
     /// # Cancel safety
     /// Dropping the future cuts the connection and cancels its calls.
-    pub fn serve_connection<IO>(&self, io: IO, peer: &str) -> impl Future<Output = ()> + Send + use<IO>
+    pub fn serve_connection<IO>(
+        &self,
+        io: IO,
+        peer: &str,
+    ) -> impl Future<Output = ()> + Send + use<IO>
     where
         IO: AsyncRead + AsyncWrite + Unpin + Send,
     {
         let peer = self.peer(peer);
         let (shared, policy) = (Arc::clone(&self.shared), Arc::clone(&self.policy));
-        self.connections.track_future(connection::run(io, peer, shared, policy))
+        self.connections
+            .track_future(connection::run(io, peer, shared, policy))
     }
 
     /// `place`: what its address has of it.
@@ -293,7 +328,12 @@ impl ServerHandle {
     }
 
     #[cfg(feature = "tls")]
-    fn serve_tls<IO>(&self, tls: ServerTls, io: IO, peer: &str) -> impl Future<Output = ()> + Send + use<IO>
+    fn serve_tls<IO>(
+        &self,
+        tls: ServerTls,
+        io: IO,
+        peer: &str,
+    ) -> impl Future<Output = ()> + Send + use<IO>
     where
         IO: AsyncRead + AsyncWrite + Unpin + Send,
     {
@@ -331,7 +371,9 @@ impl ServerHandle {
             }
             let peer = self.peer(peer);
             let told = async {
-                if let Some(stream) = crate::tls::accept(tls, io, &peer, &self.policy, &self.shared).await {
+                if let Some(stream) =
+                    crate::tls::accept(tls, io, &peer, &self.policy, &self.shared).await
+                {
                     refusal::tell(stream, line, linger).await;
                 }
             };
@@ -363,7 +405,9 @@ impl ServerHandle {
 
 impl fmt::Debug for ServerHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ServerHandle").field("connections", &self.connections()).finish_non_exhaustive()
+        f.debug_struct("ServerHandle")
+            .field("connections", &self.connections())
+            .finish_non_exhaustive()
     }
 }
 
@@ -413,7 +457,11 @@ impl ServerBuilder {
     /// As [`listener`](Self::listener), with what is asked of those who connect to it. The address of
     /// `options` is not looked at: the listener has one.
     #[must_use]
-    pub fn listener_with(mut self, listener: impl Into<InheritedListener>, options: ListenOptions) -> Self {
+    pub fn listener_with(
+        mut self,
+        listener: impl Into<InheritedListener>,
+        options: ListenOptions,
+    ) -> Self {
         self.inherited.push((listener.into(), options));
         self
     }
@@ -484,10 +532,15 @@ impl ServerBuilder {
     /// A config that cannot work, an address that is none, or one that cannot be bound; the message
     /// names it.
     pub async fn bind(self) -> io::Result<Server> {
-        self.config.check().map_err(|message| io::Error::new(io::ErrorKind::InvalidInput, message))?;
-        let (name, version) = self
-            .name
-            .unwrap_or_else(|| (env!("CARGO_PKG_NAME").to_owned(), env!("CARGO_PKG_VERSION").to_owned()));
+        self.config
+            .check()
+            .map_err(|message| io::Error::new(io::ErrorKind::InvalidInput, message))?;
+        let (name, version) = self.name.unwrap_or_else(|| {
+            (
+                env!("CARGO_PKG_NAME").to_owned(),
+                env!("CARGO_PKG_VERSION").to_owned(),
+            )
+        });
         let (mut addresses, mut listeners) = (Vec::new(), Vec::new());
         let mut workers: Vec<WorkerListeners> = (0..self.workers).map(|_| Vec::new()).collect();
         let mut access = self.access;
@@ -542,7 +595,11 @@ impl ServerBuilder {
         };
         #[cfg(not(feature = "admin"))]
         let pages = Vec::new();
-        addresses.extend(pages.iter().map(|(listener, _): &(Listener, _)| listener.address()));
+        addresses.extend(
+            pages
+                .iter()
+                .map(|(listener, _): &(Listener, _)| listener.address()),
+        );
         let mut routes = self.routes.unwrap_or_else(|| Router::new().into_routes());
         let built_in = builtin::descriptors();
         // The first place is that of commands without one.
@@ -569,14 +626,25 @@ impl ServerBuilder {
             next_connection: AtomicU64::new(1),
         };
         let connections = TaskTracker::new();
-        Ok(Server { shared: Arc::new(shared), addresses, listeners, workers, pages, connections })
+        Ok(Server {
+            shared: Arc::new(shared),
+            addresses,
+            listeners,
+            workers,
+            pages,
+            connections,
+        })
     }
 }
 
 /// The address that serves nothing but pages, where one is wanted.
 #[cfg(feature = "admin")]
-async fn bind_pages(admin: &AdminConfig, config: &Config) -> io::Result<Vec<(Listener, Arc<Policy>)>> {
-    let invalid = |message| io::Error::new(io::ErrorKind::InvalidInput, format!("[admin] {message}"));
+async fn bind_pages(
+    admin: &AdminConfig,
+    config: &Config,
+) -> io::Result<Vec<(Listener, Arc<Policy>)>> {
+    let invalid =
+        |message| io::Error::new(io::ErrorKind::InvalidInput, format!("[admin] {message}"));
     admin.check().map_err(invalid)?;
     if !admin.enabled || admin.listen.is_empty() {
         return Ok(Vec::new());

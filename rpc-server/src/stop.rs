@@ -90,7 +90,11 @@ impl StopWatch {
 
     /// The stage now; `cx` is woken for the next one.
     pub(crate) fn poll(&mut self, stop: &Stop, cx: &mut Context<'_>) -> Stage {
-        if !self.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+        if !self
+            .waker
+            .as_ref()
+            .is_some_and(|waker| waker.will_wake(cx.waker()))
+        {
             // Registered before the stage is looked at: what comes in between wakes, or is seen.
             let _ = self.draining.as_mut().poll(cx);
             let _ = self.aborted.as_mut().poll(cx);

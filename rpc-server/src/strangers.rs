@@ -47,7 +47,10 @@ mod tests {
     fn the_refusal_is_whole_http() {
         let text = std::str::from_utf8(HTTP_REFUSAL).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
-        let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: ")).unwrap();
+        let length = head
+            .lines()
+            .find_map(|line| line.strip_prefix("Content-Length: "))
+            .unwrap();
         assert_eq!(length.parse::<usize>().unwrap(), body.len());
     }
 
@@ -55,7 +58,10 @@ mod tests {
     fn json_is_never_taken_for_a_stranger() {
         assert!(is_http(b"POST /rpc HTTP/1.1") && is_http(b"PRI * HTTP/2.0"));
         assert!(
-            !is_http(b"{\"cmdid\":0}") && !is_http(b"GETX") && !is_tls_hello(b"{}") && !is_tls_hello(b"\x16")
+            !is_http(b"{\"cmdid\":0}")
+                && !is_http(b"GETX")
+                && !is_tls_hello(b"{}")
+                && !is_tls_hello(b"\x16")
         );
     }
 }

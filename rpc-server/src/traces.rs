@@ -65,7 +65,12 @@ impl TracesConfig {
     /// # Errors
     /// The field, what it is and what it must be; a program without the feature `otel`, which can send none.
     pub fn check(&self) -> Result<(), String> {
-        let Self { endpoint, service_name, sampled_per_million, .. } = self;
+        let Self {
+            endpoint,
+            service_name,
+            sampled_per_million,
+            ..
+        } = self;
         let at_least_one = [
             ("interval_ms", self.interval_ms),
             ("queue_max", self.queue_max as u64),
@@ -118,14 +123,17 @@ impl TracesConfig {
 
 /// Whether this is `http://HOST[:PORT][/PATH]`.
 fn is_url(text: &str) -> bool {
-    let Some(rest) = text.strip_prefix("http://") else { return false };
+    let Some(rest) = text.strip_prefix("http://") else {
+        return false;
+    };
     let authority = rest.split('/').next().unwrap_or_default();
     // The colons of an address of IPv6 stand in brackets.
     let (host, port) = match authority.rsplit_once(':') {
         Some((host, port)) if !port.contains(']') => (host, Some(port)),
         _ => (authority, None),
     };
-    let is_plain = |character: char| character.is_ascii_graphic() && !"\"#<>?@\\^`{|}".contains(character);
+    let is_plain =
+        |character: char| character.is_ascii_graphic() && !"\"#<>?@\\^`{|}".contains(character);
     !host.is_empty()
         && rest.chars().all(is_plain)
         && port.is_none_or(|port| port.parse::<u16>().is_ok())
@@ -143,13 +151,43 @@ mod tests {
             let message = config.check().unwrap_err();
             assert!(message.contains(part), "{message}");
         };
-        refused(TracesConfig { interval_ms: 0, ..TracesConfig::default() }, "`interval_ms` is 0");
-        refused(TracesConfig { queue_max: 0, ..TracesConfig::default() }, "`queue_max` is 0");
-        refused(TracesConfig { timeout_ms: 0, ..TracesConfig::default() }, "`timeout_ms` is 0");
-        refused(TracesConfig { service_name: String::new(), ..TracesConfig::default() }, "`service_name`");
-        let more_than_all = TracesConfig { sampled_per_million: 1_000_001, ..TracesConfig::default() };
+        refused(
+            TracesConfig {
+                interval_ms: 0,
+                ..TracesConfig::default()
+            },
+            "`interval_ms` is 0",
+        );
+        refused(
+            TracesConfig {
+                queue_max: 0,
+                ..TracesConfig::default()
+            },
+            "`queue_max` is 0",
+        );
+        refused(
+            TracesConfig {
+                timeout_ms: 0,
+                ..TracesConfig::default()
+            },
+            "`timeout_ms` is 0",
+        );
+        refused(
+            TracesConfig {
+                service_name: String::new(),
+                ..TracesConfig::default()
+            },
+            "`service_name`",
+        );
+        let more_than_all = TracesConfig {
+            sampled_per_million: 1_000_001,
+            ..TracesConfig::default()
+        };
         refused(more_than_all, "`sampled_per_million` (1000001)");
-        let endpoint = |endpoint: &str| TracesConfig { endpoint: endpoint.into(), ..TracesConfig::default() };
+        let endpoint = |endpoint: &str| TracesConfig {
+            endpoint: endpoint.into(),
+            ..TracesConfig::default()
+        };
         for wrong in [
             "127.0.0.1:4318",
             "https://collector:4318",
@@ -164,9 +202,12 @@ mod tests {
         ] {
             refused(endpoint(wrong), "must be the URL of a collector");
         }
-        for right in
-            ["http://collector", "http://127.0.0.1:4318", "http://[::1]:4318/", "http://a:1/otlp/v1/traces"]
-        {
+        for right in [
+            "http://collector",
+            "http://127.0.0.1:4318",
+            "http://[::1]:4318/",
+            "http://a:1/otlp/v1/traces",
+        ] {
             match cfg!(feature = "otel") {
                 true => assert_eq!(endpoint(right).check(), Ok(())),
                 false => refused(endpoint(right), "--features daemon,otel"),
@@ -177,8 +218,13 @@ mod tests {
     #[cfg(feature = "otel")]
     #[test]
     fn an_endpoint_without_a_path_has_that_of_the_protocol() {
-        let url =
-            |endpoint: &str| TracesConfig { endpoint: endpoint.into(), ..TracesConfig::default() }.url();
+        let url = |endpoint: &str| {
+            TracesConfig {
+                endpoint: endpoint.into(),
+                ..TracesConfig::default()
+            }
+            .url()
+        };
         assert_eq!(url("http://a:4318"), "http://a:4318/v1/traces");
         assert_eq!(url("http://a:4318/"), "http://a:4318/v1/traces");
         assert_eq!(url("http://a:4318/own/path"), "http://a:4318/own/path");

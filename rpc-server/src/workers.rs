@@ -43,21 +43,28 @@ impl Workers {
         };
         for (number, listeners) in workers.into_iter().enumerate() {
             let (tell, told) = oneshot::channel();
-            let (accepting, accept, live) = (started.accepting.clone(), accept.clone(), live.clone());
+            let (accepting, accept, live) =
+                (started.accepting.clone(), accept.clone(), live.clone());
             let (shared, alive) = (Arc::clone(shared), started.threads.token());
             let listeners: Vec<_> = listeners
                 .into_iter()
-                .map(|(listener, address, origin, policy)| (listener, address, origin, server(&policy)))
+                .map(|(listener, address, origin, policy)| {
+                    (listener, address, origin, server(&policy))
+                })
                 .collect();
             let run = move || {
-                let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+                let runtime = match tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .build()
+                {
                     Ok(runtime) => runtime,
                     Err(error) => return drop(tell.send(Err(error))),
                 };
                 runtime.block_on(async {
                     let accept_all = || -> io::Result<()> {
                         for (listener, address, origin, server) in listeners {
-                            let listener = Listener::Tcp(TcpListener::from_std(listener)?, address, origin);
+                            let listener =
+                                Listener::Tcp(TcpListener::from_std(listener)?, address, origin);
                             accepting.spawn(listener.accept_until(
                                 accept.clone(),
                                 Arc::clone(&shared),
@@ -81,15 +88,23 @@ impl Workers {
                 runtime.shutdown_background();
                 drop(alive);
             };
-            thread::Builder::new().name(format!("rpc-worker-{number}")).spawn(run)?;
-            told.await.map_err(|_| io::Error::other("a worker thread ended before it began"))??;
+            thread::Builder::new()
+                .name(format!("rpc-worker-{number}"))
+                .spawn(run)?;
+            told.await
+                .map_err(|_| io::Error::other("a worker thread ended before it began"))??;
         }
         Ok(started)
     }
 
     /// Drops the listeners; connections go on.
     pub(crate) async fn stop_accepting(self) -> Ending {
-        let Self { accepting, threads, accept, live } = self;
+        let Self {
+            accepting,
+            threads,
+            accept,
+            live,
+        } = self;
         drop(accept);
         accepting.close();
         accepting.wait().await;

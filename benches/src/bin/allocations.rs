@@ -30,7 +30,10 @@ fn main() -> Result<()> {
     let typed = a_call(LOG)?;
     let bare = a_call(BARE)?;
     let (client, server, params) = (typed.0, bare.1, typed.1 - bare.1);
-    println!("{}", serde_json::json!({ "client": client, "server": server, "params": params }));
+    println!(
+        "{}",
+        serde_json::json!({ "client": client, "server": server, "params": params })
+    );
     Ok(())
 }
 
@@ -50,22 +53,31 @@ fn count(cmdid: u32, calls: u64) -> Result<(u64, u64)> {
     let server = thread::spawn(move || counted(serve(told, stopped)));
     let address = address.recv().context("the server does not listen")?;
     let client = thread::spawn(move || counted(call(address, cmdid, calls)));
-    let client = client.join().map_err(|_| anyhow!("the client panicked"))??;
+    let client = client
+        .join()
+        .map_err(|_| anyhow!("the client panicked"))??;
     // Dropped or sent, it stops the server.
     drop(stop);
-    let server = server.join().map_err(|_| anyhow!("the server panicked"))??;
+    let server = server
+        .join()
+        .map_err(|_| anyhow!("the server panicked"))??;
     Ok((client, server))
 }
 
 /// Runs a future on this thread alone, and counts this thread's allocations.
 fn counted(future: impl Future<Output = Result<()>>) -> Result<u64> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let mut result = Ok(());
     let counts = measure(|| result = runtime.block_on(future));
     result.map(|()| counts.count_total)
 }
 
-async fn log(State(counter): State<Arc<Counter>>, Params(entry): Params<Entry>) -> Result<Receipt, Status> {
+async fn log(
+    State(counter): State<Arc<Counter>>,
+    Params(entry): Params<Entry>,
+) -> Result<Receipt, Status> {
     Ok(counter.accept(&entry))
 }
 
@@ -74,13 +86,22 @@ struct Bare {
     ts: u64,
 }
 
-async fn bare(State(counter): State<Arc<Counter>>, Params(entry): Params<Bare>) -> Result<Receipt, Status> {
+async fn bare(
+    State(counter): State<Arc<Counter>>,
+    Params(entry): Params<Bare>,
+) -> Result<Receipt, Status> {
     Ok(counter.number(entry.ts > 0))
 }
 
 async fn serve(told: mpsc::Sender<String>, stopped: oneshot::Receiver<()>) -> Result<()> {
-    let router = Router::with_state(Arc::new(Counter::default())).route(LOG, log)?.route(BARE, bare)?;
-    let server = Server::builder().listen("127.0.0.1:0").router(router).bind().await?;
+    let router = Router::with_state(Arc::new(Counter::default()))
+        .route(LOG, log)?
+        .route(BARE, bare)?;
+    let server = Server::builder()
+        .listen("127.0.0.1:0")
+        .router(router)
+        .bind()
+        .await?;
     told.send(server.addresses()[0].to_string())?;
     server.serve(async { drop(stopped.await) }).await?;
     Ok(())

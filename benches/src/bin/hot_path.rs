@@ -24,8 +24,13 @@ const IN_FLIGHT: u64 = 64;
 fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
     let side = arguments.next().unwrap_or_default();
-    let calls: u64 = arguments.next().and_then(|n| n.parse().ok()).context("how many calls?")?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    let calls: u64 = arguments
+        .next()
+        .and_then(|n| n.parse().ok())
+        .context("how many calls?")?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()?;
     runtime.block_on(async {
         match side.as_str() {
             "server" => server(calls / IN_FLIGHT).await,
@@ -58,7 +63,11 @@ impl AsyncRead for Requests {
 }
 
 impl AsyncWrite for Requests {
-    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         REPLY_BYTES.fetch_add(buf.len() as u64, Ordering::Relaxed);
         Poll::Ready(Ok(buf.len()))
     }
@@ -72,7 +81,10 @@ impl AsyncWrite for Requests {
     }
 }
 
-async fn log(State(counter): State<Arc<Counter>>, Params(entry): Params<Entry>) -> Result<Receipt, Status> {
+async fn log(
+    State(counter): State<Arc<Counter>>,
+    Params(entry): Params<Entry>,
+) -> Result<Receipt, Status> {
     Ok(counter.accept(&entry))
 }
 
@@ -82,15 +94,24 @@ async fn server(batches: u64) -> Result<()> {
     for n in 0..IN_FLIGHT {
         // Ids like the client's.
         let id = (n << 21) | n;
-        writeln!(batch, r#"{{"id":{id},"cmdid":{LOG},"timeout_ms":4999,"params":{params}}}"#)?;
+        writeln!(
+            batch,
+            r#"{{"id":{id},"cmdid":{LOG},"timeout_ms":4999,"params":{params}}}"#
+        )?;
     }
     let server = Server::builder()
         .router(Router::with_state(Arc::new(Counter::default())).route(LOG, log)?)
         .bind()
         .await?;
-    let requests = Requests { batch: batch.into_bytes(), batches };
+    let requests = Requests {
+        batch: batch.into_bytes(),
+        batches,
+    };
     server.handle().serve_connection(requests, "memory").await;
-    let (calls, bytes) = (server.handle().stats().requests, REPLY_BYTES.load(Ordering::Relaxed));
+    let (calls, bytes) = (
+        server.handle().stats().requests,
+        REPLY_BYTES.load(Ordering::Relaxed),
+    );
     ensure!(calls == batches * IN_FLIGHT, "{calls} calls ran");
     ensure!(bytes > calls * 40, "{bytes} bytes were written");
     Ok(())
@@ -121,14 +142,21 @@ impl AsyncRead for Echo {
 }
 
 impl AsyncWrite for Echo {
-    fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         const ID: &[u8] = b"{\"id\":";
         for line in buf.split_inclusive(|byte| *byte == b'\n') {
-            let digits = line.strip_prefix(ID).and_then(|rest| rest.split(|byte| *byte == b',').next());
+            let digits = line
+                .strip_prefix(ID)
+                .and_then(|rest| rest.split(|byte| *byte == b',').next());
             let digits = digits.expect("the client writes whole frames, `id` first");
             self.replies.extend_from_slice(ID);
             self.replies.extend_from_slice(digits);
-            self.replies.extend_from_slice(b",\"code\":0,\"data\":{\"accepted\":true,\"seq\":4211}}\n");
+            self.replies
+                .extend_from_slice(b",\"code\":0,\"data\":{\"accepted\":true,\"seq\":4211}}\n");
         }
         if let Some(reader) = self.reader.take() {
             reader.wake();

@@ -69,15 +69,39 @@ struct SlowMessage {
 
 impl From<&Entry> for EntryMessage {
     fn from(entry: &Entry) -> Self {
-        let Entry { level, service, message, trace, ts } = entry.clone();
-        Self { level, service, message, trace, ts }
+        let Entry {
+            level,
+            service,
+            message,
+            trace,
+            ts,
+        } = entry.clone();
+        Self {
+            level,
+            service,
+            message,
+            trace,
+            ts,
+        }
     }
 }
 
 impl From<EntryMessage> for Entry {
     fn from(entry: EntryMessage) -> Self {
-        let EntryMessage { level, service, message, trace, ts } = entry;
-        Self { level, service, message, trace, ts }
+        let EntryMessage {
+            level,
+            service,
+            message,
+            trace,
+            ts,
+        } = entry;
+        Self {
+            level,
+            service,
+            message,
+            trace,
+            ts,
+        }
     }
 }
 
@@ -127,8 +151,16 @@ impl Service<http::Request<Body>> for LogService {
         let log = Log(Arc::clone(&self.0));
         Box::pin(async move {
             Ok(match request.uri().path() {
-                LOG => server::Grpc::new(ProstCodec::default()).unary(log, request).await,
-                SLOW => server::Grpc::new(ProstCodec::default()).unary(Slow, request).await,
+                LOG => {
+                    server::Grpc::new(ProstCodec::default())
+                        .unary(log, request)
+                        .await
+                }
+                SLOW => {
+                    server::Grpc::new(ProstCodec::default())
+                        .unary(Slow, request)
+                        .await
+                }
                 _ => Status::unimplemented("no such method").into_http(),
             })
         })
@@ -172,7 +204,11 @@ impl Connect for Grpc {
             .connect()
             .await
             .context("cannot connect")?;
-        Ok((0..callers).map(|_| GrpcCaller { client: client::Grpc::new(channel.clone()) }).collect())
+        Ok((0..callers)
+            .map(|_| GrpcCaller {
+                client: client::Grpc::new(channel.clone()),
+            })
+            .collect())
     }
 }
 
@@ -184,7 +220,11 @@ impl GrpcCaller {
     {
         self.client.ready().await?;
         let path = PathAndQuery::from_static(path);
-        Ok(self.client.unary(Request::new(message), path, ProstCodec::default()).await?.into_inner())
+        Ok(self
+            .client
+            .unary(Request::new(message), path, ProstCodec::default())
+            .await?
+            .into_inner())
     }
 }
 
@@ -195,6 +235,12 @@ impl Caller for GrpcCaller {
     }
 
     async fn slow(&mut self, time: Duration) -> Result<()> {
-        self.unary(SLOW, SlowMessage { milliseconds: u64::try_from(time.as_millis())? }).await
+        self.unary(
+            SLOW,
+            SlowMessage {
+                milliseconds: u64::try_from(time.as_millis())?,
+            },
+        )
+        .await
     }
 }

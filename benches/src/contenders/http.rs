@@ -53,7 +53,11 @@ trait Post: Send + 'static {
 }
 
 async fn body_of(reply: Response<Incoming>) -> Result<Bytes> {
-    ensure!(reply.status() == StatusCode::OK, "status {}", reply.status());
+    ensure!(
+        reply.status() == StatusCode::OK,
+        "status {}",
+        reply.status()
+    );
     Ok(reply.into_body().collect().await?.to_bytes())
 }
 
@@ -64,7 +68,9 @@ impl<P: Post> Caller for P {
     }
 
     async fn slow(&mut self, time: Duration) -> Result<()> {
-        self.post("/slow", time.as_millis().to_string().into_bytes()).await.map(drop)
+        self.post("/slow", time.as_millis().to_string().into_bytes())
+            .await
+            .map(drop)
     }
 }
 
@@ -85,7 +91,12 @@ impl Connect for Pooled {
         connector.set_nodelay(true);
         let client = Client::builder(TokioExecutor::new()).build(connector);
         let base = format!("http://{address}");
-        Ok((0..callers).map(|_| PooledCaller { client: client.clone(), base: base.clone() }).collect())
+        Ok((0..callers)
+            .map(|_| PooledCaller {
+                client: client.clone(),
+                base: base.clone(),
+            })
+            .collect())
     }
 }
 
@@ -118,15 +129,26 @@ impl Connect for Bare {
     async fn connect(&self, address: SocketAddr, callers: usize) -> Result<Vec<BareCaller>> {
         let mut all = Vec::with_capacity(callers);
         for _ in 0..callers {
-            let connection = if self.is_short { None } else { Some(open(address).await?) };
-            all.push(BareCaller { address, host: address.to_string(), connection, is_short: self.is_short });
+            let connection = if self.is_short {
+                None
+            } else {
+                Some(open(address).await?)
+            };
+            all.push(BareCaller {
+                address,
+                host: address.to_string(),
+                connection,
+                is_short: self.is_short,
+            });
         }
         Ok(all)
     }
 }
 
 async fn open(address: SocketAddr) -> Result<SendRequest<Full<Bytes>>> {
-    let stream = TcpStream::connect(address).await.context("cannot connect")?;
+    let stream = TcpStream::connect(address)
+        .await
+        .context("cannot connect")?;
     stream.set_nodelay(true)?;
     let (sender, connection) = handshake(TokioIo::new(stream)).await?;
     tokio::spawn(async move {
@@ -171,19 +193,34 @@ impl Connect for Reqwest {
     async fn connect(&self, address: SocketAddr, callers: usize) -> Result<Vec<ReqwestCaller>> {
         let client = reqwest::Client::builder().tcp_nodelay(true).build()?;
         let base = format!("http://{address}");
-        Ok((0..callers).map(|_| ReqwestCaller { client: client.clone(), base: base.clone() }).collect())
+        Ok((0..callers)
+            .map(|_| ReqwestCaller {
+                client: client.clone(),
+                base: base.clone(),
+            })
+            .collect())
     }
 }
 
 impl Caller for ReqwestCaller {
     async fn log(&mut self, entry: &Entry) -> Result<Receipt> {
-        let reply = self.client.post(format!("{}/log", self.base)).json(entry).send().await?;
+        let reply = self
+            .client
+            .post(format!("{}/log", self.base))
+            .json(entry)
+            .send()
+            .await?;
         Ok(reply.error_for_status()?.json().await?)
     }
 
     async fn slow(&mut self, time: Duration) -> Result<()> {
         let milliseconds = u64::try_from(time.as_millis())?;
-        let reply = self.client.post(format!("{}/slow", self.base)).json(&milliseconds).send().await?;
+        let reply = self
+            .client
+            .post(format!("{}/slow", self.base))
+            .json(&milliseconds)
+            .send()
+            .await?;
         reply.error_for_status()?;
         Ok(())
     }

@@ -69,7 +69,11 @@ impl Input {
             self.scanned -= self.start;
             self.start = 0;
         }
-        let long = if self.end >= READ_BYTES_MAX { self.end + READ_BYTES_LONG } else { self.end * 2 };
+        let long = if self.end >= READ_BYTES_MAX {
+            self.end + READ_BYTES_LONG
+        } else {
+            self.end * 2
+        };
         let wanted = self.wanted.max(READ_BYTES).max(long);
         if self.bytes.len() < wanted {
             self.bytes.resize(wanted, 0);
@@ -110,7 +114,11 @@ pub(crate) async fn serve(listen: SocketAddr, write_every: usize) -> Result<()> 
     }
 }
 
-async fn serve_connection(mut stream: TcpStream, counter: &Counter, write_every: usize) -> Result<()> {
+async fn serve_connection(
+    mut stream: TcpStream,
+    counter: &Counter,
+    write_every: usize,
+) -> Result<()> {
     stream.set_nodelay(true)?;
     let mut input = Input::default();
     let mut output = Vec::new();
@@ -119,7 +127,11 @@ async fn serve_connection(mut stream: TcpStream, counter: &Counter, write_every:
         while let Some(line) = input.line()? {
             let request: RequestLine = serde_json::from_str(line)?;
             ensure!(request.cmdid == LOG, "unknown cmdid");
-            let reply = ReplyLine { id: request.id, code: 0, data: counter.accept(&request.params) };
+            let reply = ReplyLine {
+                id: request.id,
+                code: 0,
+                data: counter.accept(&request.params),
+            };
             serde_json::to_writer(&mut output, &reply)?;
             output.push(b'\n');
             frames += 1;
@@ -136,7 +148,11 @@ async fn serve_connection(mut stream: TcpStream, counter: &Counter, write_every:
 
 /// Loads a server over one connection with `in_flight` calls at a time, or with one call at a time
 /// and a connection for each.
-pub(crate) async fn load(address: SocketAddr, load: Arc<Load>, recorder: Arc<Recorder>) -> Result<()> {
+pub(crate) async fn load(
+    address: SocketAddr,
+    load: Arc<Load>,
+    recorder: Arc<Recorder>,
+) -> Result<()> {
     if load.short {
         return load_short(address, &load, &recorder).await;
     }
@@ -153,7 +169,10 @@ pub(crate) async fn load(address: SocketAddr, load: Arc<Load>, recorder: Arc<Rec
     }
     connection.write().await?;
     while !connection.starts.is_empty() {
-        ensure!(connection.input.read(&mut connection.stream).await? > 0, "the server closed the connection");
+        ensure!(
+            connection.input.read(&mut connection.stream).await? > 0,
+            "the server closed the connection"
+        );
         let mut frames = 0;
         while let Some((started, now)) = connection.take()? {
             samples.add(started, now);
@@ -178,7 +197,10 @@ async fn load_short(address: SocketAddr, load: &Load, recorder: &Recorder) -> Re
         connection.put(started)?;
         connection.write().await?;
         let (_, now) = loop {
-            ensure!(connection.input.read(&mut connection.stream).await? > 0, "closed before the reply");
+            ensure!(
+                connection.input.read(&mut connection.stream).await? > 0,
+                "closed before the reply"
+            );
             if let Some(taken) = connection.take()? {
                 break taken;
             }
@@ -201,7 +223,9 @@ struct ClientSide<'a> {
 
 impl<'a> ClientSide<'a> {
     async fn connect(address: SocketAddr, entry: &'a Entry) -> Result<Self> {
-        let stream = TcpStream::connect(address).await.context("cannot connect")?;
+        let stream = TcpStream::connect(address)
+            .await
+            .context("cannot connect")?;
         stream.set_nodelay(true)?;
         Ok(Self {
             stream,
@@ -215,7 +239,12 @@ impl<'a> ClientSide<'a> {
     }
 
     fn put(&mut self, now: Instant) -> Result<()> {
-        let request = RequestOut { id: self.next_id, cmdid: LOG, timeout_ms: 5000, params: self.entry };
+        let request = RequestOut {
+            id: self.next_id,
+            cmdid: LOG,
+            timeout_ms: 5000,
+            params: self.entry,
+        };
         serde_json::to_writer(&mut self.output, &request)?;
         self.output.push(b'\n');
         self.starts.push_back(now);
@@ -231,7 +260,9 @@ impl<'a> ClientSide<'a> {
 
     fn take(&mut self) -> Result<Option<(Instant, Instant)>> {
         let expected = self.next_id - self.starts.len() as u64;
-        let Some(line) = self.input.line()? else { return Ok(None) };
+        let Some(line) = self.input.line()? else {
+            return Ok(None);
+        };
         let reply: ReplyLine = serde_json::from_str(line)?;
         ensure!(reply.id == expected && reply.code == 0, "wrong reply");
         self.check.take(reply.data)?;

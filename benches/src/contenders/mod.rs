@@ -86,12 +86,18 @@ impl Contender {
     /// Whether one connection carries many calls at a time. The others get a connection for each
     /// call in flight.
     pub(crate) fn is_multiplexed(self) -> bool {
-        !matches!(self, Self::Http | Self::HttpBare | Self::HttpReqwest | Self::HttpShort)
+        !matches!(
+            self,
+            Self::Http | Self::HttpBare | Self::HttpReqwest | Self::HttpShort
+        )
     }
 
     /// Whether its client can open a connection for each call.
     pub(crate) fn can_be_short(self) -> bool {
-        matches!(self, Self::Rpc | Self::Limit | Self::HttpBare | Self::HttpShort)
+        matches!(
+            self,
+            Self::Rpc | Self::Limit | Self::HttpBare | Self::HttpShort
+        )
     }
 }
 

@@ -33,8 +33,22 @@ pub(crate) async fn serve(listen: SocketAddr) -> Result<()> {
     // setpriv, of util-linux, because redis-server does not end with its stdin.
     let mut redis = Command::new("setpriv");
     redis.args(["--pdeathsig", "KILL", "redis-server"]);
-    redis.args(["--bind", &address.ip().to_string(), "--port", &address.port().to_string()]);
-    redis.args(["--save", "", "--appendonly", "no", "--protected-mode", "no", "--loglevel", "warning"]);
+    redis.args([
+        "--bind",
+        &address.ip().to_string(),
+        "--port",
+        &address.port().to_string(),
+    ]);
+    redis.args([
+        "--save",
+        "",
+        "--appendonly",
+        "no",
+        "--protected-mode",
+        "no",
+        "--loglevel",
+        "warning",
+    ]);
     // Its log, errors included, goes to stdout, where only the address belongs.
     redis.stdout(std::io::stderr());
     let child = foreign::start(&mut redis)?;
@@ -61,15 +75,22 @@ impl Connect for Redis {
 
     async fn connect(&self, address: SocketAddr, callers: usize) -> Result<Vec<RedisCaller>> {
         let tcp = TcpSettings::default().set_nodelay(true);
-        let server = (address.ip().to_string(), address.port()).into_connection_info()?.set_tcp_settings(tcp);
+        let server = (address.ip().to_string(), address.port())
+            .into_connection_info()?
+            .set_tcp_settings(tcp);
         let config = AsyncConnectionConfig::new()
             .set_response_timeout(Some(TIMEOUT))
             // A place for each caller in the queue to the connection.
             .set_pipeline_buffer_size(callers);
-        let connection = Client::open(server)?.get_multiplexed_async_connection_with_config(&config).await;
+        let connection = Client::open(server)?
+            .get_multiplexed_async_connection_with_config(&config)
+            .await;
         let connection = connection.context("cannot connect")?;
         let counter = Arc::new(Counter::default());
-        let caller = || RedisCaller { connection: connection.clone(), counter: Arc::clone(&counter) };
+        let caller = || RedisCaller {
+            connection: connection.clone(),
+            counter: Arc::clone(&counter),
+        };
         Ok((0..callers).map(|_| caller()).collect())
     }
 }
@@ -77,7 +98,10 @@ impl Connect for Redis {
 impl Caller for RedisCaller {
     async fn log(&mut self, entry: &Entry) -> Result<Receipt> {
         let json = serde_json::to_vec(entry)?;
-        let json: Vec<u8> = redis::cmd("ECHO").arg(json).query_async(&mut self.connection).await?;
+        let json: Vec<u8> = redis::cmd("ECHO")
+            .arg(json)
+            .query_async(&mut self.connection)
+            .await?;
         Ok(self.counter.accept(&serde_json::from_slice(&json)?))
     }
 
@@ -85,6 +109,10 @@ impl Caller for RedisCaller {
     /// connection in their order.
     async fn slow(&mut self, time: Duration) -> Result<()> {
         let mut wait = redis::cmd("BLPOP");
-        Ok(wait.arg("nothing").arg(time.as_secs_f64()).query_async(&mut self.connection).await?)
+        Ok(wait
+            .arg("nothing")
+            .arg(time.as_secs_f64())
+            .query_async(&mut self.connection)
+            .await?)
     }
 }

@@ -15,7 +15,10 @@ use rpc_benches::log_call::{Counter, Entry, LOG, Receipt};
 /// The cmdid of the slow call; its params are milliseconds.
 pub(crate) const SLOW: u32 = 10_001;
 
-async fn log(State(counter): State<Arc<Counter>>, Params(entry): Params<Entry>) -> Result<Receipt, Status> {
+async fn log(
+    State(counter): State<Arc<Counter>>,
+    Params(entry): Params<Entry>,
+) -> Result<Receipt, Status> {
     Ok(counter.accept(&entry))
 }
 
@@ -26,14 +29,20 @@ async fn slow(Params(milliseconds): Params<u64>) -> Result<(), Status> {
 
 /// Serves until the process ends: on the runtime that this runs on, or on so many of its own.
 pub(crate) async fn serve(listen: SocketAddr, runtimes: usize, spin_us: u64) -> Result<()> {
-    let router = Router::with_state(Arc::new(Counter::default())).route(LOG, log)?.route(SLOW, slow)?;
+    let router = Router::with_state(Arc::new(Counter::default()))
+        .route(LOG, log)?
+        .route(SLOW, slow)?;
     let config = rpc_server::Config {
         connections_max: 20_000,
         connections_per_address: 0,
         spin_us,
         ..rpc_server::Config::default()
     };
-    let server = Server::builder().listen(listen.to_string()).config(config).workers(runtimes).router(router);
+    let server = Server::builder()
+        .listen(listen.to_string())
+        .config(config)
+        .workers(runtimes)
+        .router(router);
     let server = server.bind().await?;
     announce(&server.addresses()[0]);
     server.serve(std::future::pending::<()>()).await?;
@@ -53,9 +62,18 @@ impl Connect for Rpc {
     type Caller = RpcCaller;
 
     async fn connect(&self, address: SocketAddr, callers: usize) -> Result<Vec<RpcCaller>> {
-        let config = Config { spin_us: self.spin_us, ..Config::default() };
+        let config = Config {
+            spin_us: self.spin_us,
+            ..Config::default()
+        };
         if self.is_short {
-            let client = Client::with_config(address.to_string(), Config { mode: Mode::Short, ..config });
+            let client = Client::with_config(
+                address.to_string(),
+                Config {
+                    mode: Mode::Short,
+                    ..config
+                },
+            );
             return Ok((0..callers).map(|_| RpcCaller(client.clone())).collect());
         }
         share(address, callers, config).await
@@ -63,7 +81,11 @@ impl Connect for Rpc {
 }
 
 /// Opens one client, and hands out callers that share it.
-pub(crate) async fn share(address: SocketAddr, callers: usize, config: Config) -> Result<Vec<RpcCaller>> {
+pub(crate) async fn share(
+    address: SocketAddr,
+    callers: usize,
+    config: Config,
+) -> Result<Vec<RpcCaller>> {
     let client = Client::with_config(address.to_string(), config);
     client.connect().await?;
     Ok((0..callers).map(|_| RpcCaller(client.clone())).collect())

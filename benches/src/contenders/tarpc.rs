@@ -61,8 +61,14 @@ pub(crate) async fn serve(listen: SocketAddr, format: Format) -> Result<()> {
         let framed = LengthDelimitedCodec::builder().new_framed(stream);
         let server = server.clone();
         match format {
-            Format::Json => tokio::spawn(handle(serde_transport::new(framed, Json::default()), server)),
-            Format::Bincode => tokio::spawn(handle(serde_transport::new(framed, Bincode::default()), server)),
+            Format::Json => tokio::spawn(handle(
+                serde_transport::new(framed, Json::default()),
+                server,
+            )),
+            Format::Bincode => tokio::spawn(handle(
+                serde_transport::new(framed, Bincode::default()),
+                server,
+            )),
         };
     }
 }
@@ -72,10 +78,14 @@ where
     T: Transport<Response<LogResponse>, ClientMessage<LogRequest>> + Send + 'static,
     T::Error: Send + Sync,
 {
-    let config = server::Config { pending_response_buffer: IN_FLIGHT_MAX };
-    BaseChannel::new(config, transport).execute(server.serve()).for_each(|call| async {
-        tokio::spawn(call);
-    })
+    let config = server::Config {
+        pending_response_buffer: IN_FLIGHT_MAX,
+    };
+    BaseChannel::new(config, transport)
+        .execute(server.serve())
+        .for_each(|call| async {
+            tokio::spawn(call);
+        })
 }
 
 /// Opens one client for each connection.
@@ -93,7 +103,9 @@ impl Connect for Tarpc {
     type Caller = TarpcCaller;
 
     async fn connect(&self, address: SocketAddr, callers: usize) -> Result<Vec<TarpcCaller>> {
-        let stream = TcpStream::connect(address).await.context("cannot connect")?;
+        let stream = TcpStream::connect(address)
+            .await
+            .context("cannot connect")?;
         stream.set_nodelay(true)?;
         let framed = LengthDelimitedCodec::builder().new_framed(stream);
         let config = {
@@ -103,12 +115,18 @@ impl Connect for Tarpc {
             config
         };
         let client = match self.format {
-            Format::Json => LogClient::new(config, serde_transport::new(framed, Json::default())).spawn(),
+            Format::Json => {
+                LogClient::new(config, serde_transport::new(framed, Json::default())).spawn()
+            }
             Format::Bincode => {
                 LogClient::new(config, serde_transport::new(framed, Bincode::default())).spawn()
             }
         };
-        Ok((0..callers).map(|_| TarpcCaller { client: client.clone() }).collect())
+        Ok((0..callers)
+            .map(|_| TarpcCaller {
+                client: client.clone(),
+            })
+            .collect())
     }
 }
 
@@ -119,6 +137,9 @@ impl Caller for TarpcCaller {
     }
 
     async fn slow(&mut self, time: Duration) -> Result<()> {
-        Ok(self.client.slow(context::current(), u64::try_from(time.as_millis())?).await?)
+        Ok(self
+            .client
+            .slow(context::current(), u64::try_from(time.as_millis())?)
+            .await?)
     }
 }

@@ -31,6 +31,14 @@ impl Connect for Tornado {
     type Caller = RpcCaller;
 
     async fn connect(&self, address: SocketAddr, callers: usize) -> Result<Vec<RpcCaller>> {
-        rpc::share(address, callers, Config { ordered: true, ..Config::default() }).await
+        rpc::share(
+            address,
+            callers,
+            Config {
+                ordered: true,
+                ..Config::default()
+            },
+        )
+        .await
     }
 }

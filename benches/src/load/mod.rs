@@ -77,7 +77,9 @@ impl Load {
     /// Whether one more call is to be made.
     pub(crate) fn take_ticket(&self) -> bool {
         // Relaxed: a count, nothing is published with it.
-        self.tickets.as_ref().is_none_or(|tickets| tickets.fetch_sub(1, Ordering::Relaxed) > 0)
+        self.tickets
+            .as_ref()
+            .is_none_or(|tickets| tickets.fetch_sub(1, Ordering::Relaxed) > 0)
     }
 
     /// When no more calls are made.
@@ -108,7 +110,9 @@ pub(crate) async fn run<C: Connect>(
     let mut callers = Vec::new();
     let mut slow_caller = None;
     for _ in 0..load.connections {
-        let shared = contender.connect(address, load.in_flight + usize::from(load.slow)).await;
+        let shared = contender
+            .connect(address, load.in_flight + usize::from(load.slow))
+            .await;
         let mut shared = shared.context("cannot connect")?;
         if load.slow {
             // On the connection of the fast calls, where connections are shared.
@@ -116,7 +120,10 @@ pub(crate) async fn run<C: Connect>(
         }
         callers.extend(shared);
     }
-    ensure!(multiplexed || callers.len() == load.connections * load.in_flight, "a caller is missing");
+    ensure!(
+        multiplexed || callers.len() == load.connections * load.in_flight,
+        "a caller is missing"
+    );
     load.begin_now();
     let load = Arc::new(load);
     let recorder = Arc::new(Recorder::new(&load));
@@ -155,13 +162,22 @@ async fn rest<C: Connect>(contender: C, address: SocketAddr, connections: usize)
     let begin = Instant::now();
     let entry = Entry::of(0);
     let one = async || -> Result<C::Caller> {
-        let mut caller = contender.connect(address, 1).await?.pop().context("a caller is missing")?;
+        let mut caller = contender
+            .connect(address, 1)
+            .await?
+            .pop()
+            .context("a caller is missing")?;
         Check::default().take(caller.log(&entry).await?)?;
         Ok(caller)
     };
-    let all = stream::iter(0..connections).map(|_| one()).buffer_unordered(CONNECTING_AT_A_TIME);
+    let all = stream::iter(0..connections)
+        .map(|_| one())
+        .buffer_unordered(CONNECTING_AT_A_TIME);
     let callers: Vec<C::Caller> = all.try_collect().await?;
-    let idle = Idle { connections: callers.len(), seconds: begin.elapsed().as_secs_f64() };
+    let idle = Idle {
+        connections: callers.len(),
+        seconds: begin.elapsed().as_secs_f64(),
+    };
     println!("{}", serde_json::to_string(&idle)?);
     tokio::task::spawn_blocking(|| io::copy(&mut io::stdin(), &mut io::sink())).await??;
     drop(callers);
@@ -173,14 +189,26 @@ pub(crate) async fn run_limit(address: SocketAddr, load: Load) -> Result<Measure
     let load = Arc::new(load);
     let recorder = Arc::new(Recorder::new(&load));
     let mut tasks = JoinSet::new();
-    let loops = if load.short { load.connections * load.in_flight } else { load.connections };
+    let loops = if load.short {
+        load.connections * load.in_flight
+    } else {
+        load.connections
+    };
     for _ in 0..loops {
-        tasks.spawn(crate::contenders::limit::load(address, Arc::clone(&load), Arc::clone(&recorder)));
+        tasks.spawn(crate::contenders::limit::load(
+            address,
+            Arc::clone(&load),
+            Arc::clone(&recorder),
+        ));
     }
     recorder.measure(tasks).await
 }
 
-async fn closed_loop<C: Caller>(mut caller: C, load: Arc<Load>, recorder: Arc<Recorder>) -> Result<()> {
+async fn closed_loop<C: Caller>(
+    mut caller: C,
+    load: Arc<Load>,
+    recorder: Arc<Recorder>,
+) -> Result<()> {
     let mut samples = Samples::new(&recorder);
     let mut check = Check::default();
     let mut started = Instant::now();

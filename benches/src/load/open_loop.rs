@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use rustix::time::{
-    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
+    timerfd_settime,
 };
 use tokio::io::unix::AsyncFd;
 use tokio::sync::Semaphore;
@@ -31,7 +32,12 @@ pub(super) fn start<C: Caller>(
     let timer = Timer::new()?;
     let mut tasks = JoinSet::new();
     for caller in callers {
-        tasks.spawn(call(caller, Arc::clone(load), Arc::clone(recorder), Arc::clone(&due)));
+        tasks.spawn(call(
+            caller,
+            Arc::clone(load),
+            Arc::clone(recorder),
+            Arc::clone(&due),
+        ));
     }
     let (load, recorder) = (Arc::clone(load), Arc::clone(recorder));
     tasks.spawn(async move { due.tell(&timer, load.end, &recorder).await });
@@ -69,7 +75,12 @@ struct Due {
 
 impl Due {
     fn new(rate: u64, begin: Instant) -> Self {
-        Self { begin, interval_s: 1.0 / rate as f64, claimed: AtomicU64::new(0), permits: Semaphore::new(0) }
+        Self {
+            begin,
+            interval_s: 1.0 / rate as f64,
+            claimed: AtomicU64::new(0),
+            permits: Semaphore::new(0),
+        }
     }
 
     fn time(&self, n: u64) -> Instant {
@@ -90,7 +101,14 @@ impl Due {
             }
             recorder.add_late(now, (first..told).map(|n| now - self.time(n)));
             self.permits.add_permits(usize::try_from(told - first)?);
-            timer.wait(self.time(told).min(end).saturating_duration_since(now).max(TICK)).await?;
+            timer
+                .wait(
+                    self.time(told)
+                        .min(end)
+                        .saturating_duration_since(now)
+                        .max(TICK),
+                )
+                .await?;
         }
         self.permits.close();
         // What was due and was not even begun has waited too.
@@ -121,12 +139,18 @@ impl Timer {
     )]
     fn new() -> Result<Self> {
         let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
-        Ok(Self(AsyncFd::new(timerfd_create(TimerfdClockId::Monotonic, flags)?)?))
+        Ok(Self(AsyncFd::new(timerfd_create(
+            TimerfdClockId::Monotonic,
+            flags,
+        )?)?))
     }
 
     async fn wait(&self, time: Duration) -> Result<()> {
         let nothing = Timespec::default();
-        let once = Itimerspec { it_interval: nothing, it_value: Timespec::try_from(time)? };
+        let once = Itimerspec {
+            it_interval: nothing,
+            it_value: Timespec::try_from(time)?,
+        };
         timerfd_settime(self.0.get_ref(), TimerfdTimerFlags::empty(), &once)?;
         // Not read: setting it anew says as well that it has not run out.
         self.0.readable().await?.clear_ready();
@@ -155,7 +179,9 @@ mod tests {
         let recorder = Recorder::new(&load);
         // Nobody calls.
         let due = Due::new(1_000, load.begin);
-        due.tell(&Timer::new().expect("a timer"), load.end, &recorder).await.expect("it ends");
+        due.tell(&Timer::new().expect("a timer"), load.end, &recorder)
+            .await
+            .expect("it ends");
         assert!(due.next().await.is_none());
         assert_eq!(recorder.unfinished(), 20);
     }

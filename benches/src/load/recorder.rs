@@ -46,7 +46,8 @@ impl Measured {
     pub(crate) fn of_all(loads: &[Self]) -> Option<Self> {
         let sum = |figure: fn(&Self) -> f64| loads.iter().map(figure).sum::<f64>();
         let most = |figure: fn(&Self) -> f64| loads.iter().map(figure).fold(0.0, f64::max);
-        let late = |figure: fn(&Self) -> Option<f64>| loads.iter().filter_map(figure).reduce(f64::max);
+        let late =
+            |figure: fn(&Self) -> Option<f64>| loads.iter().filter_map(figure).reduce(f64::max);
         let total_calls: u64 = loads.iter().map(|load| load.total_calls).sum();
         (!loads.is_empty()).then(|| Self {
             calls: loads.iter().map(|load| load.calls).sum(),
@@ -57,7 +58,8 @@ impl Measured {
             p99_us: most(|load| load.p99_us),
             p999_us: most(|load| load.p999_us),
             max_us: most(|load| load.max_us),
-            client_cpu_us: sum(|load| load.client_cpu_us * load.total_calls as f64) / total_calls as f64,
+            client_cpu_us: sum(|load| load.client_cpu_us * load.total_calls as f64)
+                / total_calls as f64,
             late_p50_us: late(|load| load.late_p50_us),
             late_p99_us: late(|load| load.late_p99_us),
         })
@@ -102,7 +104,8 @@ impl Recorder {
 
     /// Takes a call that has waited from `since` to the end of the load, and still does.
     pub(super) fn add_unfinished(&self, since: Instant) {
-        lock(&self.latencies).saturating_record(nanoseconds(self.end.saturating_duration_since(since)));
+        lock(&self.latencies)
+            .saturating_record(nanoseconds(self.end.saturating_duration_since(since)));
     }
 
     /// How many latencies there are that are not of calls that ended.
@@ -122,9 +125,12 @@ impl Recorder {
         let calls = self.ended.load(Ordering::Relaxed);
         let total_calls = self.total.load(Ordering::Relaxed);
         let last = lock(&self.last).context("no call ended within the measured time")?;
-        let seconds = last.saturating_duration_since(self.warm.max(begin)).as_secs_f64();
+        let seconds = last
+            .saturating_duration_since(self.warm.max(begin))
+            .as_secs_f64();
         let (latencies, lateness) = (lock(&self.latencies), lock(&self.lateness));
-        let microseconds = |of: &Histogram<u64>, quantile| of.value_at_quantile(quantile) as f64 / 1e3;
+        let microseconds =
+            |of: &Histogram<u64>, quantile| of.value_at_quantile(quantile) as f64 / 1e3;
         let late = |quantile| (!lateness.is_empty()).then(|| microseconds(&lateness, quantile));
         Ok(Measured {
             calls,
@@ -170,7 +176,12 @@ const PACKET: usize = 64;
 impl<'r> Samples<'r> {
     /// No samples yet.
     pub(crate) fn new(recorder: &'r Recorder) -> Self {
-        Self { recorder, kept: Vec::with_capacity(PACKET), total: 0, last: None }
+        Self {
+            recorder,
+            kept: Vec::with_capacity(PACKET),
+            total: 0,
+            last: None,
+        }
     }
 
     /// Takes one call from its start, or its due time, to its end.
@@ -188,8 +199,12 @@ impl<'r> Samples<'r> {
 
     fn hand_over(&mut self) {
         // Relaxed: counts, read after the callers have ended.
-        self.recorder.ended.fetch_add(self.kept.len() as u64, Ordering::Relaxed);
-        self.recorder.total.fetch_add(std::mem::take(&mut self.total), Ordering::Relaxed);
+        self.recorder
+            .ended
+            .fetch_add(self.kept.len() as u64, Ordering::Relaxed);
+        self.recorder
+            .total
+            .fetch_add(std::mem::take(&mut self.total), Ordering::Relaxed);
         let mut latencies = lock(&self.recorder.latencies);
         for nanoseconds in self.kept.drain(..) {
             latencies.saturating_record(nanoseconds);

@@ -10,14 +10,22 @@ use tokio::signal::unix::{SignalKind, signal};
 /// Whether a program is there and does this.
 pub(crate) fn succeeds(program: &str, arguments: &[&str]) -> bool {
     let mut command = std::process::Command::new(program);
-    let status = command.args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let status = command
+        .args(arguments)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
     status.is_ok_and(|status| status.success())
 }
 
 /// Starts a program. Its stdin stays open as long as this process lives, however that ends: a program
 /// that reads it knows when to go.
 pub(crate) fn start(command: &mut Command) -> Result<Child> {
-    let program = command.as_std().get_program().to_string_lossy().into_owned();
+    let program = command
+        .as_std()
+        .get_program()
+        .to_string_lossy()
+        .into_owned();
     let started = command.stdin(Stdio::piped()).kill_on_drop(true).spawn();
     started.with_context(|| format!("cannot start {program}"))
 }

@@ -24,8 +24,15 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// how many there may be.
 pub(crate) fn raise_open_files() -> u64 {
     let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: limit.maximum, ..limit };
-    let limit = if setrlimit(Resource::Nofile, raised).is_ok() { raised } else { limit };
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    let limit = if setrlimit(Resource::Nofile, raised).is_ok() {
+        raised
+    } else {
+        limit
+    };
     limit.current.unwrap_or(u64::MAX)
 }
 
@@ -39,7 +46,12 @@ struct Process {
 
 impl Process {
     /// Starts this program itself, or another build of it, with the arguments, which have no spaces within.
-    fn start(build: Option<&Path>, arguments: &str, core: Option<&str>, stdin: Stdio) -> Result<Self> {
+    fn start(
+        build: Option<&Path>,
+        arguments: &str,
+        core: Option<&str>,
+        stdin: Stdio,
+    ) -> Result<Self> {
         let program = build.map_or_else(std::env::current_exe, |build| Ok(build.to_owned()))?;
         let mut command = match core {
             Some(core) => {
@@ -50,16 +62,32 @@ impl Process {
             None => Command::new(&program),
         };
         // A group of its own: a server may start others, and all of them are to end together.
-        command.args(arguments.split_whitespace()).process_group(0).kill_on_drop(true);
+        command
+            .args(arguments.split_whitespace())
+            .process_group(0)
+            .kill_on_drop(true);
         // Errors go into tables.
         command.env("RUST_BACKTRACE", "0");
-        command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().with_context(|| format!("cannot start {}", program.display()))?;
+        command
+            .stdin(stdin)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command
+            .spawn()
+            .with_context(|| format!("cannot start {}", program.display()))?;
         let stdout = BufReader::new(child.stdout.take().context("stdout is piped")?);
         let stderr = Arc::new(Mutex::new(String::new()));
-        tokio::spawn(keep_first(child.stderr.take().context("stderr is piped")?, Arc::clone(&stderr)));
+        tokio::spawn(keep_first(
+            child.stderr.take().context("stderr is piped")?,
+            Arc::clone(&stderr),
+        ));
         let id = child.id().context("it has ended")?;
-        Ok(Self { child, id, stdout, stderr })
+        Ok(Self {
+            child,
+            id,
+            stdout,
+            stderr,
+        })
     }
 
     async fn line(&mut self) -> Result<String> {
@@ -75,8 +103,16 @@ impl Process {
     /// What it wrote to stderr, in one line.
     fn words(&self) -> String {
         let stderr = self.stderr.lock().unwrap_or_else(PoisonError::into_inner);
-        let lines: Vec<&str> = stderr.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-        if lines.is_empty() { "it said nothing".into() } else { lines.join("; ") }
+        let lines: Vec<&str> = stderr
+            .lines()
+            .map(str::trim)
+            .filter(|line| !line.is_empty())
+            .collect();
+        if lines.is_empty() {
+            "it said nothing".into()
+        } else {
+            lines.join("; ")
+        }
     }
 }
 

@@ -10,8 +10,15 @@ pub(crate) fn cpu_time(process: u32) -> Result<Duration> {
     let mut total = Duration::ZERO;
     for thread in fs::read_dir(format!("/proc/{process}/task")).context("no such process")? {
         // A thread may end meanwhile.
-        let Ok(text) = fs::read_to_string(thread?.path().join("schedstat")) else { continue };
-        let nanoseconds = text.split(' ').next().unwrap_or_default().parse().context("schedstat")?;
+        let Ok(text) = fs::read_to_string(thread?.path().join("schedstat")) else {
+            continue;
+        };
+        let nanoseconds = text
+            .split(' ')
+            .next()
+            .unwrap_or_default()
+            .parse()
+            .context("schedstat")?;
         total += Duration::from_nanos(nanoseconds);
     }
     Ok(total)
@@ -19,8 +26,12 @@ pub(crate) fn cpu_time(process: u32) -> Result<Duration> {
 
 /// Resident memory of a process in bytes.
 pub(crate) fn resident_bytes(process: u32) -> Result<u64> {
-    let status = fs::read_to_string(format!("/proc/{process}/status")).context("no such process")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+    let status =
+        fs::read_to_string(format!("/proc/{process}/status")).context("no such process")?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .context("no VmRSS")?;
     let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse()?;
     Ok(kilobytes * 1024)
 }
@@ -32,7 +43,9 @@ pub(crate) fn family(process: u32) -> Result<Vec<u32>> {
     while let Some(parent) = all.get(next) {
         for thread in fs::read_dir(format!("/proc/{parent}/task")).context("no such process")? {
             // A thread may end meanwhile.
-            let Ok(text) = fs::read_to_string(thread?.path().join("children")) else { continue };
+            let Ok(text) = fs::read_to_string(thread?.path().join("children")) else {
+                continue;
+            };
             for child in text.split_whitespace() {
                 all.push(child.parse().context("children")?);
             }

@@ -7,8 +7,9 @@ use crate::scenario::Scenario;
 
 /// All that concerns calls. Where a contender failed, its figures are empty.
 pub(crate) fn results(report: &Report) -> String {
-    let mut text =
-        String::from("contender,scenario,rps,p50_us,p99_us,p999_us,server_cpu_us,client_cpu_us,ratio\n");
+    let mut text = String::from(
+        "contender,scenario,rps,p50_us,p99_us,p999_us,server_cpu_us,client_cpu_us,ratio\n",
+    );
     for row in &report.rows {
         let figures = row.outcome.clone().unwrap_or_default();
         let columns = [
@@ -34,10 +35,13 @@ pub(crate) fn extra(report: &Report, scenarios: &[Scenario]) -> String {
     let mut text = String::from("contender,scenario,figure,value\n");
     for row in &report.rows {
         let extra = row.outcome.as_ref().ok().and_then(|figures| figures.extra);
-        let scenario = scenarios.iter().find(|scenario| scenario.name == row.scenario);
+        let scenario = scenarios
+            .iter()
+            .find(|scenario| scenario.name == row.scenario);
         if let (Some(extra), Some(scenario)) = (extra, scenario) {
             let heading = scenario.extra.heading();
-            writeln!(text, "{},{},{heading},{extra:.4}", row.contender, row.step).expect("a string grows");
+            writeln!(text, "{},{},{heading},{extra:.4}", row.contender, row.step)
+                .expect("a string grows");
         }
     }
     text
@@ -47,9 +51,20 @@ pub(crate) fn extra(report: &Report, scenarios: &[Scenario]) -> String {
 pub(crate) fn rounds(report: &Report) -> String {
     let mut text = String::from("contender,scenario,round,rps,p50_us\n");
     for row in &report.rows {
-        for Round { number, rps, p50_us } in row.outcome.iter().flat_map(|figures| &figures.rounds) {
-            writeln!(text, "{},{},{},{rps:.0},{p50_us:.1}", row.contender, row.step, number + 1)
-                .expect("a string grows");
+        for Round {
+            number,
+            rps,
+            p50_us,
+        } in row.outcome.iter().flat_map(|figures| &figures.rounds)
+        {
+            writeln!(
+                text,
+                "{},{},{},{rps:.0},{p50_us:.1}",
+                row.contender,
+                row.step,
+                number + 1
+            )
+            .expect("a string grows");
         }
     }
     text
@@ -73,6 +88,9 @@ mod tests {
         assert_eq!(lines[1], "rpc,inflight-64,300,10.0,20.0,,,,1.000");
         assert_eq!(lines[2], "limit,inflight-64,400,10.0,20.0,,,,0.751");
         assert_eq!(lines[3], "http,inflight-64,,,,,,,");
-        assert!(lines.iter().all(|line| line.split(',').count() == 9), "{text}");
+        assert!(
+            lines.iter().all(|line| line.split(',').count() == 9),
+            "{text}"
+        );
     }
 }

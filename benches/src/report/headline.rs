@@ -17,12 +17,21 @@ pub(super) fn headline(scenario: &Scenario, rows: &[&Row]) -> String {
         (Kind::OpenLoop(_), _) => open_loop_headline(rows),
         (Kind::Loads, _) if rows.iter().any(|row| row.x.is_some()) => knee_headline(rows),
         (_, Extra::P99Over(_)) => slow_headline(scenario.name, rows),
-        (_, Extra::KibPerConnection) => {
-            compared(rows, "A resting connection costs rpc's server", " KiB", Better::Less)
-        }
+        (_, Extra::KibPerConnection) => compared(
+            rows,
+            "A resting connection costs rpc's server",
+            " KiB",
+            Better::Less,
+        ),
         (_, Extra::AllocationsPerCall) => {
-            let count =
-                |name: &str| rows.iter().find(|row| row.contender == name)?.outcome.as_ref().ok()?.extra;
+            let count = |name: &str| {
+                rows.iter()
+                    .find(|row| row.contender == name)?
+                    .outcome
+                    .as_ref()
+                    .ok()?
+                    .extra
+            };
             match (count("rpc-client"), count("rpc-server"), count("params")) {
                 (Some(client), Some(server), Some(params)) => format!(
                     "A call of rpc allocates {client:.2} times in the client, {server:.2} times in the server, \
@@ -35,9 +44,12 @@ pub(super) fn headline(scenario: &Scenario, rows: &[&Row]) -> String {
             let begin = format!("rpc makes {} calls in", number(calls));
             compared(rows, &begin, " s", Better::Less)
         }
-        (Kind::Idle(_), _) => {
-            compared(rows, "rpc opens, with a first call each,", " connections a second", Better::More)
-        }
+        (Kind::Idle(_), _) => compared(
+            rows,
+            "rpc opens, with a first call each,",
+            " connections a second",
+            Better::More,
+        ),
         _ => compared(rows, "rpc makes", " calls a second", Better::More),
     }
 }
@@ -47,7 +59,12 @@ const NOTHING: &str = "rpc has no figures here.";
 /// Our figure, and how it relates to the limit, to the best and to the last of the others.
 fn compared(rows: &[&Row], begin: &str, unit: &str, better: Better) -> String {
     let of = |row: &&&Row| row.outcome.clone().ok();
-    let Some(ours) = rows.iter().find(|row| row.contender == "rpc").as_ref().and_then(of) else {
+    let Some(ours) = rows
+        .iter()
+        .find(|row| row.contender == "rpc")
+        .as_ref()
+        .and_then(of)
+    else {
         return NOTHING.into();
     };
     // How many times better ours is.
@@ -56,16 +73,36 @@ fn compared(rows: &[&Row], begin: &str, unit: &str, better: Better) -> String {
         Better::Less => Some(of(row)?.extra? / ours.extra?),
     };
     let others = rows.iter().filter(|row| !row.is_ours() && !row.is_limit());
-    let mut others: Vec<(f64, &str)> =
-        others.filter_map(|row| Some((times(&row)?, row.contender.as_str()))).collect();
+    let mut others: Vec<(f64, &str)> = others
+        .filter_map(|row| Some((times(&row)?, row.contender.as_str())))
+        .collect();
     others.sort_by(|(a, _), (b, _)| a.total_cmp(b));
-    let limit = rows.iter().find(|row| row.contender == "limit").as_ref().and_then(times);
+    let limit = rows
+        .iter()
+        .find(|row| row.contender == "limit")
+        .as_ref()
+        .and_then(times);
     let is_alone = others.len() == 1;
-    let best = others
-        .first()
-        .map(|(times, name)| (*times, *name, if is_alone { "" } else { " (best of the others)" }));
-    let last = others.last().filter(|_| !is_alone).map(|(times, name)| (*times, *name, " (last)"));
-    let all = limit.map(|times| (times, "limit", "")).into_iter().chain(best).chain(last);
+    let best = others.first().map(|(times, name)| {
+        (
+            *times,
+            *name,
+            if is_alone {
+                ""
+            } else {
+                " (best of the others)"
+            },
+        )
+    });
+    let last = others
+        .last()
+        .filter(|_| !is_alone)
+        .map(|(times, name)| (*times, *name, " (last)"));
+    let all = limit
+        .map(|times| (times, "limit", ""))
+        .into_iter()
+        .chain(best)
+        .chain(last);
     let parts: Vec<String> = all
         .map(|(times, name, rank)| match better {
             Better::More => format!("{} × {name}{rank}", number(times)),
@@ -76,9 +113,15 @@ fn compared(rows: &[&Row], begin: &str, unit: &str, better: Better) -> String {
         Better::More => ours.rps.map(|rps| rps.median),
         Better::Less => ours.extra,
     };
-    let Some(value) = value else { return NOTHING.into() };
+    let Some(value) = value else {
+        return NOTHING.into();
+    };
     let ours = format!("{begin} {}{unit}", number(value));
-    if parts.is_empty() { ours + "." } else { format!("{ours}: {}.", parts.join(", ")) }
+    if parts.is_empty() {
+        ours + "."
+    } else {
+        format!("{ours}: {}.", parts.join(", "))
+    }
 }
 
 pub(super) fn latency_headline(rows: &[&Row]) -> String {
@@ -86,14 +129,22 @@ pub(super) fn latency_headline(rows: &[&Row]) -> String {
         let figures = row.outcome.as_ref().ok()?;
         Some((figures.p50_us?, figures.p999_us?))
     };
-    let Some((p50, p999)) = rows.iter().find(|row| row.contender == "rpc").and_then(|row| of(row)) else {
+    let Some((p50, p999)) = rows
+        .iter()
+        .find(|row| row.contender == "rpc")
+        .and_then(|row| of(row))
+    else {
         return NOTHING.into();
     };
-    let begin =
-        format!("Half of rpc's calls take at most {}, 999 of 1,000 at most {}", time(p50), time(p999));
+    let begin = format!(
+        "Half of rpc's calls take at most {}, 999 of 1,000 at most {}",
+        time(p50),
+        time(p999)
+    );
     let others = rows.iter().filter(|row| !row.is_ours() && !row.is_limit());
-    let best =
-        others.filter_map(|row| Some((of(row)?, row))).min_by(|((a, _), _), ((b, _), _)| a.total_cmp(b));
+    let best = others
+        .filter_map(|row| Some((of(row)?, row)))
+        .min_by(|((a, _), _), ((b, _), _)| a.total_cmp(b));
     match best {
         Some(((p50, p999), row)) => {
             format!(
@@ -114,16 +165,29 @@ fn points<'a>(rows: &'a [&Row], contender: &'a str) -> impl Iterator<Item = (f64
 }
 
 fn knee_headline(rows: &[&Row]) -> String {
-    let throughput =
-        |contender| points(rows, contender).filter_map(|(x, figures)| Some((figures.rps?.median, x)));
+    let throughput = |contender| {
+        points(rows, contender).filter_map(|(x, figures)| Some((figures.rps?.median, x)))
+    };
     let peak = |contender| throughput(contender).max_by(|(a, _), (b, _)| a.total_cmp(b));
-    let (Some((most, callers)), Some((last, last_callers))) = (peak("rpc"), throughput("rpc").last()) else {
+    let (Some((most, callers)), Some((last, last_callers))) =
+        (peak("rpc"), throughput("rpc").last())
+    else {
         return NOTHING.into();
     };
-    let http = peak("http")
-        .map(|(most, callers)| format!("; http makes at most {}, with {}", number(most), count(callers)));
-    let kept = (callers < last_callers)
-        .then(|| format!(", and {:.0} % of that with {}", last / most * 100.0, count(last_callers)));
+    let http = peak("http").map(|(most, callers)| {
+        format!(
+            "; http makes at most {}, with {}",
+            number(most),
+            count(callers)
+        )
+    });
+    let kept = (callers < last_callers).then(|| {
+        format!(
+            ", and {:.0} % of that with {}",
+            last / most * 100.0,
+            count(last_callers)
+        )
+    });
     format!(
         "On one connection rpc makes most calls with {} callers: {} a second{}{}.",
         count(callers),
@@ -135,15 +199,25 @@ fn knee_headline(rows: &[&Row]) -> String {
 
 /// Of whole things.
 fn count(callers: f64) -> String {
-    if callers < 100.0 { callers.to_string() } else { number(callers) }
+    if callers < 100.0 {
+        callers.to_string()
+    } else {
+        number(callers)
+    }
 }
 
 pub(super) fn knee_latency_headline(rows: &[&Row]) -> String {
-    let last =
-        |contender| points(rows, contender).filter_map(|(x, figures)| Some((x, figures.p99_us?))).last();
-    let Some((callers, p99)) = last("rpc") else { return NOTHING.into() };
-    let http =
-        last("http").filter(|(at, _)| *at >= callers).map(|(_, p99)| format!(", of http {}", time(p99)));
+    let last = |contender| {
+        points(rows, contender)
+            .filter_map(|(x, figures)| Some((x, figures.p99_us?)))
+            .last()
+    };
+    let Some((callers, p99)) = last("rpc") else {
+        return NOTHING.into();
+    };
+    let http = last("http")
+        .filter(|(at, _)| *at >= callers)
+        .map(|(_, p99)| format!(", of http {}", time(p99)));
     format!(
         "With {} callers, 99 of 100 calls of rpc take at most {}{}.",
         count(callers),
@@ -173,28 +247,46 @@ fn open_loop_headline(rows: &[&Row]) -> String {
         .collect();
     rates.sort_by(|(a, _), (b, _)| b.total_cmp(a));
     let (able, unable): (Vec<_>, Vec<_>) = rates.into_iter().partition(|(rate, _)| *rate > 0.0);
-    let mut parts: Vec<String> =
-        able.iter().map(|(rate, name)| format!("{name} up to {} calls a second", number(*rate))).collect();
+    let mut parts: Vec<String> = able
+        .iter()
+        .map(|(rate, name)| format!("{name} up to {} calls a second", number(*rate)))
+        .collect();
     if !unable.is_empty() {
         let names: Vec<&str> = unable.iter().map(|(_, name)| *name).collect();
         parts.push(format!("{} at none of the rates tried", names.join(", ")));
     }
-    format!("99 of 100 calls take less than {} with {}.", time(P99_US), parts.join("; "))
+    format!(
+        "99 of 100 calls take less than {} with {}.",
+        time(P99_US),
+        parts.join("; ")
+    )
 }
 
 fn slow_headline(step: &str, rows: &[&Row]) -> String {
-    let growth = rows.iter().filter(|row| row.step == step).filter_map(|row| {
-        let figures = row.outcome.as_ref().ok()?;
-        Some((figures.extra?, figures.p99_us?, row.contender.as_str()))
-    });
-    let Some((ours, ..)) = growth.clone().find(|(.., name)| *name == "rpc") else { return NOTHING.into() };
+    let growth = rows
+        .iter()
+        .filter(|row| row.step == step)
+        .filter_map(|row| {
+            let figures = row.outcome.as_ref().ok()?;
+            Some((figures.extra?, figures.p99_us?, row.contender.as_str()))
+        });
+    let Some((ours, ..)) = growth.clone().find(|(.., name)| *name == "rpc") else {
+        return NOTHING.into();
+    };
     let begin = format!(
         "Beside a slow call the p99 of rpc's fast calls is {} times what it is without",
         number(ours)
     );
-    match growth.filter(|(.., name)| *name != "rpc").max_by(|(a, ..), (b, ..)| a.total_cmp(b)) {
+    match growth
+        .filter(|(.., name)| *name != "rpc")
+        .max_by(|(a, ..), (b, ..)| a.total_cmp(b))
+    {
         Some((most, p99, name)) => {
-            format!("{begin}; the most of the others is {} times, with {name} ({}).", number(most), time(p99))
+            format!(
+                "{begin}; the most of the others is {} times, with {name} ({}).",
+                number(most),
+                time(p99)
+            )
         }
         None => begin + ".",
     }
@@ -209,7 +301,11 @@ mod tests {
     fn at(x: f64, contender: &str, rps: f64, p99_us: f64) -> Row {
         let mut row = row("a", contender, rps);
         row.x = Some(x);
-        row.outcome = Ok(Figures { rps: Spread::of([rps]), p99_us: Some(p99_us), ..Figures::default() });
+        row.outcome = Ok(Figures {
+            rps: Spread::of([rps]),
+            p99_us: Some(p99_us),
+            ..Figures::default()
+        });
         row
     }
 
@@ -231,12 +327,19 @@ mod tests {
             compared(&rows[..1], "rpc makes", " calls a second", Better::More),
             "rpc makes 800,000 calls a second."
         );
-        assert_eq!(compared(&rows[1..], "rpc makes", " calls a second", Better::More), NOTHING);
+        assert_eq!(
+            compared(&rows[1..], "rpc makes", " calls a second", Better::More),
+            NOTHING
+        );
     }
 
     #[test]
     fn the_knees_headline_says_what_is_left_at_the_end() {
-        let rows = [at(1.0, "rpc", 100.0, 1.0), at(64.0, "rpc", 400.0, 1.0), at(4000.0, "rpc", 300.0, 1.0)];
+        let rows = [
+            at(1.0, "rpc", 100.0, 1.0),
+            at(64.0, "rpc", 400.0, 1.0),
+            at(4000.0, "rpc", 300.0, 1.0),
+        ];
         assert_eq!(
             knee_headline(&rows.iter().collect::<Vec<_>>()),
             "On one connection rpc makes most calls with 64 callers: 400 a second, and 75 % of that with 4,000."

@@ -48,15 +48,30 @@ pub(super) fn page(report: &Report, scenarios: &[Scenario]) -> String {
     );
     page += "<dl>";
     for contender in Contender::value_variants() {
-        let takes_part = report.rows.iter().any(|row| row.contender == contender.name());
-        let help = contender.to_possible_value().and_then(|value| value.get_help().map(ToString::to_string));
+        let takes_part = report
+            .rows
+            .iter()
+            .any(|row| row.contender == contender.name());
+        let help = contender
+            .to_possible_value()
+            .and_then(|value| value.get_help().map(ToString::to_string));
         if let Some(help) = help.filter(|_| takes_part) {
-            write!(page, "<dt>{}</dt><dd>{}</dd>", contender.name(), escape(&help)).expect("a string grows");
+            write!(
+                page,
+                "<dt>{}</dt><dd>{}</dd>",
+                contender.name(),
+                escape(&help)
+            )
+            .expect("a string grows");
         }
     }
     page += "</dl>\n";
     for scenario in scenarios {
-        let rows: Vec<&Row> = report.rows.iter().filter(|row| row.scenario == scenario.name).collect();
+        let rows: Vec<&Row> = report
+            .rows
+            .iter()
+            .filter(|row| row.scenario == scenario.name)
+            .collect();
         if !rows.is_empty() {
             page += &section(report, scenario, &rows);
         }
@@ -68,7 +83,12 @@ pub(super) fn page(report: &Report, scenarios: &[Scenario]) -> String {
     }
     page += "<h2>The machine</h2><div class='wide wrap'><table>";
     for (name, value) in &report.facts {
-        write!(page, "<tr><th class='n'>{name}</th><td>{}</td></tr>", escape(value)).expect("a string grows");
+        write!(
+            page,
+            "<tr><th class='n'>{name}</th><td>{}</td></tr>",
+            escape(value)
+        )
+        .expect("a string grows");
     }
     page + "</table></div>\n"
 }
@@ -103,43 +123,82 @@ fn section(report: &Report, scenario: &Scenario, rows: &[&Row]) -> String {
         }
         (Kind::Loads, _) if rows.iter().any(|row| row.x.is_some()) => {
             let x = "concurrent callers";
-            let throughput =
-                Axes { x, y: "calls a second", is_x_log: true, is_y_log: true, y_unit: Unit::Number };
-            let p99 = Axes { x, y: "p99", is_x_log: true, is_y_log: true, y_unit: Unit::Time };
-            lines(&series(&shown, |figures| Some(figures.rps?.median)), &throughput)
-                + &format!("<h3>{}</h3>", escape(&knee_latency_headline(rows)))
+            let throughput = Axes {
+                x,
+                y: "calls a second",
+                is_x_log: true,
+                is_y_log: true,
+                y_unit: Unit::Number,
+            };
+            let p99 = Axes {
+                x,
+                y: "p99",
+                is_x_log: true,
+                is_y_log: true,
+                y_unit: Unit::Time,
+            };
+            lines(
+                &series(&shown, |figures| Some(figures.rps?.median)),
+                &throughput,
+            ) + &format!("<h3>{}</h3>", escape(&knee_latency_headline(rows)))
                 + &lines(&series(&shown, |figures| figures.p99_us), &p99)
         }
         (_, Extra::P99Over(without)) => {
             let p99 = |step: &str, contender: &str| report.figures(step, contender)?.p99_us;
-            let both = shown.iter().filter(|(row, _)| row.step == scenario.name).filter_map(|(row, _)| {
-                let values = vec![p99(without, &row.contender)?, p99(scenario.name, &row.contender)?];
-                Some(Dots { label: row.contender.clone(), class: class(row).into(), values })
-            });
-            dots(&both.collect::<Vec<_>>(), &["without a slow call", "with one"], "p99 of the fast calls")
+            let both = shown
+                .iter()
+                .filter(|(row, _)| row.step == scenario.name)
+                .filter_map(|(row, _)| {
+                    let values = vec![
+                        p99(without, &row.contender)?,
+                        p99(scenario.name, &row.contender)?,
+                    ];
+                    Some(Dots {
+                        label: row.contender.clone(),
+                        class: class(row).into(),
+                        values,
+                    })
+                });
+            dots(
+                &both.collect::<Vec<_>>(),
+                &["without a slow call", "with one"],
+                "p99 of the fast calls",
+            )
         }
-        (_, Extra::KibPerConnection) => {
-            bars(&all_bars(&shown, Better::Less), "KiB of the server's memory a connection")
-        }
+        (_, Extra::KibPerConnection) => bars(
+            &all_bars(&shown, Better::Less),
+            "KiB of the server's memory a connection",
+        ),
         (_, Extra::Seconds(calls)) if scenario.kind == Kind::Loads => bars(
             &all_bars(&shown, Better::Less),
             &format!("seconds for {} calls (shorter is better)", number(calls)),
         ),
         (_, Extra::AllocationsPerCall) => String::new(),
-        (Kind::Idle(_), _) => bars(&all_bars(&shown, Better::More), "connects with a first call, a second"),
+        (Kind::Idle(_), _) => bars(
+            &all_bars(&shown, Better::More),
+            "connects with a first call, a second",
+        ),
         _ => bars(&all_bars(&shown, Better::More), "calls a second"),
     };
     if scenario.name.starts_with("inflight") || scenario.name == "connections-64" {
         write!(section, "<h3>{}</h3>", escape(&latency_headline(rows))).expect("a string grows");
         let latencies = shown.iter().filter_map(|(row, figures)| {
             let values = vec![figures.p50_us?, figures.p99_us?, figures.p999_us?];
-            Some(Dots { label: label(row), class: class(row).into(), values })
+            Some(Dots {
+                label: label(row),
+                class: class(row).into(),
+                values,
+            })
         });
         let mut latencies: Vec<Dots> = latencies.collect();
         latencies.sort_by(|a, b| a.values[0].total_cmp(&b.values[0]));
         section += &dots(
             &latencies,
-            &["half of the calls (p50)", "99 of 100 (p99)", "999 of 1,000 (p999)"],
+            &[
+                "half of the calls (p50)",
+                "99 of 100 (p99)",
+                "999 of 1,000 (p999)",
+            ],
             "time of a call (the figure at the end is the p999)",
         );
     }
@@ -168,7 +227,8 @@ fn table(table: &Table) -> String {
                 _ if table.is_name(column) => "n",
                 _ => "",
             };
-            write!(html, "<{tag} class='{class}'>{}</{tag}>", escape(cell)).expect("a string grows");
+            write!(html, "<{tag} class='{class}'>{}</{tag}>", escape(cell))
+                .expect("a string grows");
         }
         html += "</tr>";
     }
@@ -193,7 +253,10 @@ fn all_bars(shown: &[(&Row, &Figures)], better: Better) -> Vec<Bar> {
         Better::More => figures.rps.map(|rps| rps.median),
         Better::Less => figures.extra,
     };
-    let ours = shown.iter().find(|(row, _)| row.contender == "rpc").map(|(_, figures)| *figures);
+    let ours = shown
+        .iter()
+        .find(|(row, _)| row.contender == "rpc")
+        .map(|(_, figures)| *figures);
     let bar = |(row, figures): &(&Row, &Figures)| {
         let value = value(figures)?;
         let note = match ours.filter(|_| row.contender != "rpc") {
@@ -203,8 +266,17 @@ fn all_bars(shown: &[(&Row, &Figures)], better: Better) -> Vec<Bar> {
             Some(ours) => format!("  · {} × rpc's", number(value / ours.extra?)),
             None => String::new(),
         };
-        let spread = figures.rps.filter(|_| better == Better::More).map(|rps| (rps.min, rps.max));
-        Some(Bar { label: label(row), class: class(row).into(), value, spread, note })
+        let spread = figures
+            .rps
+            .filter(|_| better == Better::More)
+            .map(|rps| (rps.min, rps.max));
+        Some(Bar {
+            label: label(row),
+            class: class(row).into(),
+            value,
+            spread,
+            note,
+        })
     };
     let mut bars: Vec<Bar> = shown.iter().filter_map(bar).collect();
     bars.sort_by(|a, b| a.value.total_cmp(&b.value));
@@ -218,13 +290,23 @@ fn all_bars(shown: &[(&Row, &Figures)], better: Better) -> Vec<Bar> {
 fn series(shown: &[(&Row, &Figures)], figure: fn(&Figures) -> Option<f64>) -> Vec<Line> {
     let mut lines: Vec<Line> = Vec::new();
     for (row, figures) in shown {
-        let (Some(x), Some(y)) = (row.x, figure(figures)) else { continue };
+        let (Some(x), Some(y)) = (row.x, figure(figures)) else {
+            continue;
+        };
         if let Some(line) = lines.iter_mut().find(|line| line.label == row.contender) {
             line.points.push((x, y));
         } else {
             let others = lines.iter().filter(|line| line.class != "ours").count();
-            let class = if row.contender == "rpc" { "ours".into() } else { format!("s{}", others % 7 + 1) };
-            lines.push(Line { label: row.contender.clone(), class, points: vec![(x, y)] });
+            let class = if row.contender == "rpc" {
+                "ours".into()
+            } else {
+                format!("s{}", others % 7 + 1)
+            };
+            lines.push(Line {
+                label: row.contender.clone(),
+                class,
+                points: vec![(x, y)],
+            });
         }
     }
     lines
@@ -240,6 +322,9 @@ mod tests {
         let scenarios = crate::scenario::all(&[Contender::Rpc], true);
         let page = page(&report(vec![row("inflight-64", "rpc", 1.0)]), &scenarios);
         assert!(page.contains("one &lt;fast&gt; core"), "{page}");
-        assert!(!page.contains("http://") && !page.contains("https://"), "it must not need the network");
+        assert!(
+            !page.contains("http://") && !page.contains("https://"),
+            "it must not need the network"
+        );
     }
 }

@@ -23,7 +23,11 @@ pub(super) fn page(report: &Report, scenarios: &[Scenario]) -> String {
     }
     for scenario in scenarios {
         if report.rows.iter().any(|row| row.scenario == scenario.name) {
-            page += &block(scenario.name, scenario.about, &of_scenario(report, scenario).text());
+            page += &block(
+                scenario.name,
+                scenario.about,
+                &of_scenario(report, scenario).text(),
+            );
         }
     }
     page
@@ -43,11 +47,17 @@ mod tests {
     fn only_what_was_measured_has_a_table() {
         let scenarios = crate::scenario::all(&[Contender::Rpc, Contender::Limit], true);
         let page = page(
-            &report(vec![row("inflight-64", "rpc", 90.0), row("inflight-64", "limit", 100.0)]),
+            &report(vec![
+                row("inflight-64", "rpc", 90.0),
+                row("inflight-64", "limit", 100.0),
+            ]),
             &scenarios,
         );
         assert!(page.contains("| processor | one <fast> core |"), "{page}");
-        let headings: Vec<&str> = page.lines().filter(|line| line.starts_with("## ")).collect();
+        let headings: Vec<&str> = page
+            .lines()
+            .filter(|line| line.starts_with("## "))
+            .collect();
         assert_eq!(headings, ["## The targets", "## inflight-64"]);
         assert!(page.contains("0.900  pass"), "{page}");
     }

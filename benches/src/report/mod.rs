@@ -73,14 +73,18 @@ impl Figures {
 
     /// Our p50 over its.
     pub(crate) fn p50_over(&self, its: &Self) -> Option<f64> {
-        self.paired(its, |round| round.p50_us).or_else(|| Some(self.p50_us? / its.p50_us?))
+        self.paired(its, |round| round.p50_us)
+            .or_else(|| Some(self.p50_us? / its.p50_us?))
     }
 
     /// The median of what each round shows by itself: a machine that changes its pace from round to round
     /// changes it for both.
     fn paired(&self, its: &Self, figure: fn(&Round) -> f64) -> Option<f64> {
         let of_round = |number| its.rounds.iter().find(|its| its.number == number);
-        let both = self.rounds.iter().filter_map(|ours| Some((ours, of_round(ours.number)?)));
+        let both = self
+            .rounds
+            .iter()
+            .filter_map(|ours| Some((ours, of_round(ours.number)?)));
         Spread::of(both.map(|(ours, its)| figure(ours) / figure(its))).map(|ratio| ratio.median)
     }
 }
@@ -122,20 +126,26 @@ pub(crate) struct Report {
 impl Report {
     /// What a contender showed in a step, if it did.
     pub(crate) fn figures(&self, step: &str, contender: &str) -> Option<&Figures> {
-        let row = self.rows.iter().find(|row| row.step == step && row.contender == contender)?;
+        let row = self
+            .rows
+            .iter()
+            .find(|row| row.step == step && row.contender == contender)?;
         row.outcome.as_ref().ok()
     }
 
     /// Our throughput over that of a row.
     pub(crate) fn ratio(&self, row: &Row) -> Option<f64> {
         // At a fixed rate, throughput is what was asked for.
-        let ours = self.figures(&row.step, "rpc").filter(|_| row.scenario != "open-loop")?;
+        let ours = self
+            .figures(&row.step, "rpc")
+            .filter(|_| row.scenario != "open-loop")?;
         ours.throughput_over(row.outcome.as_ref().ok()?)
     }
 
     /// Writes the files.
     pub(crate) fn write(&self, directory: &Path, scenarios: &[Scenario]) -> Result<()> {
-        fs::create_dir_all(directory).with_context(|| format!("cannot create {}", directory.display()))?;
+        fs::create_dir_all(directory)
+            .with_context(|| format!("cannot create {}", directory.display()))?;
         for (name, text) in [
             ("results.csv", csv::results(self)),
             ("extra.csv", csv::extra(self, scenarios)),
@@ -162,7 +172,8 @@ pub(crate) fn number(value: f64) -> String {
     let (whole, rest) = text.split_at(text.find('.').unwrap_or(text.len()));
     let mut grouped = String::new();
     for (i, digit) in whole.chars().enumerate() {
-        if i > 0 && digit.is_ascii_digit() && (whole.len() - i).is_multiple_of(3) && grouped != "-" {
+        if i > 0 && digit.is_ascii_digit() && (whole.len() - i).is_multiple_of(3) && grouped != "-"
+        {
             grouped.push(',');
         }
         grouped.push(digit);
@@ -188,7 +199,11 @@ pub(crate) mod tests {
             rps: Spread::of([rps]),
             p50_us: Some(10.0),
             p99_us: Some(20.0),
-            rounds: vec![Round { number: 0, rps, p50_us: 10.0 }],
+            rounds: vec![Round {
+                number: 0,
+                rps,
+                p50_us: 10.0,
+            }],
             ..Figures::default()
         };
         Row {
@@ -202,7 +217,10 @@ pub(crate) mod tests {
     }
 
     pub(crate) fn report(rows: Vec<Row>) -> Report {
-        Report { rows, facts: vec![("processor", "one <fast> core".into())] }
+        Report {
+            rows,
+            facts: vec![("processor", "one <fast> core".into())],
+        }
     }
 
     #[test]
@@ -210,7 +228,11 @@ pub(crate) mod tests {
         let figures = |rounds: &[(usize, f64)]| Figures {
             rounds: rounds
                 .iter()
-                .map(|(number, rps)| Round { number: *number, rps: *rps, p50_us: 1.0 })
+                .map(|(number, rps)| Round {
+                    number: *number,
+                    rps: *rps,
+                    p50_us: 1.0,
+                })
                 .collect(),
             ..Figures::default()
         };
@@ -222,8 +244,22 @@ pub(crate) mod tests {
 
     #[test]
     fn the_median_of_an_even_number_lies_between_the_two_in_the_middle() {
-        assert_eq!(Spread::of([4.0, 1.0, 3.0, 2.0]), Some(Spread { median: 2.5, min: 1.0, max: 4.0 }));
-        assert_eq!(Spread::of([9.0, 1.0, 5.0]), Some(Spread { median: 5.0, min: 1.0, max: 9.0 }));
+        assert_eq!(
+            Spread::of([4.0, 1.0, 3.0, 2.0]),
+            Some(Spread {
+                median: 2.5,
+                min: 1.0,
+                max: 4.0
+            })
+        );
+        assert_eq!(
+            Spread::of([9.0, 1.0, 5.0]),
+            Some(Spread {
+                median: 5.0,
+                min: 1.0,
+                max: 9.0
+            })
+        );
         assert_eq!(Spread::of([]), None);
     }
 
@@ -241,12 +277,37 @@ pub(crate) mod tests {
 
     #[test]
     fn numbers_have_commas_and_no_digits_of_no_use() {
-        let numbers = [0.0, 0.834, 9.996, 12.34, 999.4, 1_234.5, 1_234_567.0, -123_456.0].map(number);
-        assert_eq!(numbers, ["0", "0.83", "10.00", "12.3", "999", "1,234", "1,234,567", "-123,456"]);
+        let numbers = [
+            0.0,
+            0.834,
+            9.996,
+            12.34,
+            999.4,
+            1_234.5,
+            1_234_567.0,
+            -123_456.0,
+        ]
+        .map(number);
+        assert_eq!(
+            numbers,
+            [
+                "0",
+                "0.83",
+                "10.00",
+                "12.3",
+                "999",
+                "1,234",
+                "1,234,567",
+                "-123,456"
+            ]
+        );
     }
 
     #[test]
     fn times_have_the_unit_that_suits_them() {
-        assert_eq!([12.0, 1_500.0, 2_000_000.0].map(time), ["12.0 µs", "1.50 ms", "2.00 s"]);
+        assert_eq!(
+            [12.0, 1_500.0, 2_000_000.0].map(time),
+            ["12.0 µs", "1.50 ms", "2.00 s"]
+        );
     }
 }

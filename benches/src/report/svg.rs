@@ -17,20 +17,46 @@ pub(super) struct Scale {
 impl Scale {
     /// From 0.
     pub(super) fn linear(to: f64, pixels_from: f64, pixels_to: f64) -> Self {
-        Self { from: 0.0, to, pixels_from, pixels_to, is_log: false }
+        Self {
+            from: 0.0,
+            to,
+            pixels_from,
+            pixels_to,
+            is_log: false,
+        }
     }
 
     /// Equal factors are equally far apart. Covers all values, which are above 0, from tick to tick.
-    pub(super) fn log(values: impl Iterator<Item = f64> + Clone, pixels_from: f64, pixels_to: f64) -> Self {
+    pub(super) fn log(
+        values: impl Iterator<Item = f64> + Clone,
+        pixels_from: f64,
+        pixels_to: f64,
+    ) -> Self {
         let least = values.clone().fold(f64::INFINITY, f64::min);
         let most = values.fold(least, f64::max);
         let power = |value: f64| 10f64.powf(value.log10().floor());
-        let from = [5.0, 2.0, 1.0].map(|step| step * power(least)).into_iter().find(|tick| *tick <= least);
-        let to = [1.0, 2.0, 5.0, 10.0].map(|step| step * power(most)).into_iter().find(|tick| *tick >= most);
+        let from = [5.0, 2.0, 1.0]
+            .map(|step| step * power(least))
+            .into_iter()
+            .find(|tick| *tick <= least);
+        let to = [1.0, 2.0, 5.0, 10.0]
+            .map(|step| step * power(most))
+            .into_iter()
+            .find(|tick| *tick >= most);
         let (from, to) = (from.unwrap_or(least), to.unwrap_or(most));
         // A single value stands in the middle.
-        let (from, to) = if from < to { (from, to) } else { (from / 2.0, from * 2.0) };
-        Self { from, to, pixels_from, pixels_to, is_log: true }
+        let (from, to) = if from < to {
+            (from, to)
+        } else {
+            (from / 2.0, from * 2.0)
+        };
+        Self {
+            from,
+            to,
+            pixels_from,
+            pixels_to,
+            is_log: true,
+        }
     }
 
     /// Where a value lies.
@@ -47,17 +73,25 @@ impl Scale {
     fn ticks(&self) -> Vec<f64> {
         if self.is_log {
             let decades = (self.to / self.from).log10();
-            let steps: &[f64] = if decades > 3.0 { &[1.0] } else { &[1.0, 2.0, 5.0] };
+            let steps: &[f64] = if decades > 3.0 {
+                &[1.0]
+            } else {
+                &[1.0, 2.0, 5.0]
+            };
             #[allow(clippy::cast_possible_truncation, reason = "an exponent of ten")]
             let exponents = self.from.log10().floor() as i32..=self.to.log10().ceil() as i32;
-            let all =
-                exponents.flat_map(|exponent| steps.iter().map(move |step| step * 10f64.powi(exponent)));
+            let all = exponents
+                .flat_map(|exponent| steps.iter().map(move |step| step * 10f64.powi(exponent)));
             // Powers of ten are not exact.
-            all.filter(|tick| (self.from * 0.999..=self.to * 1.001).contains(tick)).collect()
+            all.filter(|tick| (self.from * 0.999..=self.to * 1.001).contains(tick))
+                .collect()
         } else {
             let rough = (self.to - self.from) / 4.0;
             let power = 10f64.powf(rough.log10().floor());
-            let step = [1.0, 2.0, 5.0, 10.0].map(|step| step * power).into_iter().find(|step| *step >= rough);
+            let step = [1.0, 2.0, 5.0, 10.0]
+                .map(|step| step * power)
+                .into_iter()
+                .find(|step| *step >= rough);
             let step = step.unwrap_or(rough);
             let mut ticks = Vec::new();
             let mut tick = self.from;
@@ -90,7 +124,11 @@ impl Unit {
             Self::Time => format!("{value} µs"),
         };
         // Ticks are sums and products of inexact numbers.
-        if text.len() > 9 { format!("{value:.2}") } else { text }
+        if text.len() > 9 {
+            format!("{value:.2}")
+        } else {
+            text
+        }
     }
 
     fn value(self, value: f64) -> String {
@@ -126,12 +164,23 @@ pub(super) fn bars(bars: &[Bar], axis: &str) -> String {
     let bottom = ROW * bars.len() as f64 + 6.0;
     let mut svg = vec![open(bottom + 44.0, axis)];
     for tick in scale.ticks() {
-        svg.push(grid_x(scale.at(tick), 0.0, bottom, &Unit::Number.tick(tick)));
+        svg.push(grid_x(
+            scale.at(tick),
+            0.0,
+            bottom,
+            &Unit::Number.tick(tick),
+        ));
     }
     for (i, bar) in bars.iter().enumerate() {
         let y = ROW * i as f64 + 6.0;
         let (end, middle) = (scale.at(bar.value), y + 9.0);
-        svg.push(text(LABELS - 8.0, middle + 4.0, "end", &bar.class_of_text(), &bar.label));
+        svg.push(text(
+            LABELS - 8.0,
+            middle + 4.0,
+            "end",
+            &bar.class_of_text(),
+            &bar.label,
+        ));
         svg.push(format!(
             "<rect class='bar {} fill' x='{LABELS}' y='{y:.1}' width='{:.1}' height='18' rx='2'/>",
             bar.class,
@@ -150,14 +199,24 @@ pub(super) fn bars(bars: &[Bar], axis: &str) -> String {
         let behind_text = format!("{}{}", number(bar.value), bar.note);
         svg.push(text(behind + 8.0, middle + 4.0, "start", "", &behind_text));
     }
-    svg.push(text(f64::midpoint(LABELS, WIDTH - 230.0), bottom + 38.0, "middle", "quiet", axis));
+    svg.push(text(
+        f64::midpoint(LABELS, WIDTH - 230.0),
+        bottom + 38.0,
+        "middle",
+        "quiet",
+        axis,
+    ));
     svg.push("</svg></div>".into());
     svg.concat()
 }
 
 impl Bar {
     fn class_of_text(&self) -> String {
-        if self.class == "ours" { "strong".into() } else { String::new() }
+        if self.class == "ours" {
+            "strong".into()
+        } else {
+            String::new()
+        }
     }
 }
 
@@ -172,8 +231,11 @@ pub(super) struct Dots {
 pub(super) fn dots(lines: &[Dots], names: &[&str], axis: &str) -> String {
     const ROW: f64 = 30.0;
     const TOP: f64 = 26.0;
-    let scale =
-        Scale::log(lines.iter().flat_map(|line| line.values.iter().copied()), LABELS + 20.0, WIDTH - 70.0);
+    let scale = Scale::log(
+        lines.iter().flat_map(|line| line.values.iter().copied()),
+        LABELS + 20.0,
+        WIDTH - 70.0,
+    );
     let bottom = TOP + ROW * lines.len() as f64;
     let mut svg = vec![open(bottom + 44.0, axis)];
     // The shapes' meaning, in a line at the top.
@@ -183,7 +245,12 @@ pub(super) fn dots(lines: &[Dots], names: &[&str], axis: &str) -> String {
         svg.push(text(x + 12.0, 12.0, "start", "quiet", name));
     }
     for tick in scale.ticks() {
-        svg.push(grid_x(scale.at(tick), TOP - 6.0, bottom, &Unit::Time.tick(tick)));
+        svg.push(grid_x(
+            scale.at(tick),
+            TOP - 6.0,
+            bottom,
+            &Unit::Time.tick(tick),
+        ));
     }
     for (row, line) in lines.iter().enumerate() {
         let y = TOP + ROW * row as f64 + ROW / 2.0;
@@ -195,8 +262,14 @@ pub(super) fn dots(lines: &[Dots], names: &[&str], axis: &str) -> String {
             &line.label,
         ));
         let ends = line.values.iter().map(|value| scale.at(*value));
-        let (from, to) = (ends.clone().fold(f64::INFINITY, f64::min), ends.clone().fold(0.0, f64::max));
-        svg.push(format!("<path class='{} line thin' d='M{from:.1} {y:.1}H{to:.1}'/>", line.class));
+        let (from, to) = (
+            ends.clone().fold(f64::INFINITY, f64::min),
+            ends.clone().fold(0.0, f64::max),
+        );
+        svg.push(format!(
+            "<path class='{} line thin' d='M{from:.1} {y:.1}H{to:.1}'/>",
+            line.class
+        ));
         for (i, x) in ends.enumerate() {
             svg.push(mark(i, x, y, &line.class));
         }
@@ -204,7 +277,13 @@ pub(super) fn dots(lines: &[Dots], names: &[&str], axis: &str) -> String {
             svg.push(text(to + 12.0, y + 4.0, "start", "quiet", &time(*last)));
         }
     }
-    svg.push(text(f64::midpoint(LABELS, WIDTH), bottom + 38.0, "middle", "quiet", axis));
+    svg.push(text(
+        f64::midpoint(LABELS, WIDTH),
+        bottom + 38.0,
+        "middle",
+        "quiet",
+        axis,
+    ));
     svg.push("</svg></div>".into());
     svg.concat()
 }
@@ -215,7 +294,11 @@ fn mark(kind: usize, x: f64, y: f64, class: &str) -> String {
         0 => format!("<circle class='{class} fill' cx='{x:.1}' cy='{y:.1}' r='5'/>"),
         1 => format!("<circle class='{class} line ring' cx='{x:.1}' cy='{y:.1}' r='5'/>"),
         _ => {
-            format!("<rect class='{class} fill' x='{:.1}' y='{:.1}' width='9' height='9'/>", x - 4.5, y - 4.5)
+            format!(
+                "<rect class='{class} fill' x='{:.1}' y='{:.1}' width='9' height='9'/>",
+                x - 4.5,
+                y - 4.5
+            )
         }
     }
 }
@@ -249,7 +332,11 @@ pub(super) fn lines(lines: &[Line], axes: &Axes<'_>) -> String {
         if is_log {
             Scale::log(values.iter().copied(), from, to)
         } else {
-            Scale::linear(values.into_iter().fold(f64::MIN_POSITIVE, f64::max), from, to)
+            Scale::linear(
+                values.into_iter().fold(f64::MIN_POSITIVE, f64::max),
+                from,
+                to,
+            )
         }
     };
     let x_scale = scale(axes.is_x_log, &mut xs.clone(), LEFT, RIGHT);
@@ -257,12 +344,23 @@ pub(super) fn lines(lines: &[Line], axes: &Axes<'_>) -> String {
     let mut svg = vec![open(BOTTOM + 50.0, axes.y)];
     svg.push(text(0.0, 12.0, "start", "quiet", axes.y));
     for tick in x_scale.ticks() {
-        svg.push(grid_x(x_scale.at(tick), TOP, BOTTOM, &Unit::Number.tick(tick)));
+        svg.push(grid_x(
+            x_scale.at(tick),
+            TOP,
+            BOTTOM,
+            &Unit::Number.tick(tick),
+        ));
     }
     for tick in y_scale.ticks() {
         let y = y_scale.at(tick);
         svg.push(format!("<path class='grid' d='M{LEFT} {y:.1}H{RIGHT}'/>"));
-        svg.push(text(LEFT - 8.0, y + 4.0, "end", "quiet", &axes.y_unit.tick(tick)));
+        svg.push(text(
+            LEFT - 8.0,
+            y + 4.0,
+            "end",
+            "quiet",
+            &axes.y_unit.tick(tick),
+        ));
     }
     let mut ends = Vec::new();
     for line in lines {
@@ -273,7 +371,12 @@ pub(super) fn lines(lines: &[Line], axes: &Axes<'_>) -> String {
         let path: String = path.collect();
         svg.push(format!("<path class='{} line' d='{path}'/>", line.class));
         for (x, y) in &line.points {
-            let title = format!("{}: {} at {}", line.label, axes.y_unit.value(*y), number(*x));
+            let title = format!(
+                "{}: {} at {}",
+                line.label,
+                axes.y_unit.value(*y),
+                number(*x)
+            );
             let (x, y) = (x_scale.at(*x), y_scale.at(*y));
             svg.push(format!(
                 "<circle class='{} fill' cx='{x:.1}' cy='{y:.1}' r='3.5'><title>{}</title></circle>",
@@ -286,7 +389,11 @@ pub(super) fn lines(lines: &[Line], axes: &Axes<'_>) -> String {
         }
     }
     ends.sort_by(|(a, ..), (b, ..)| a.total_cmp(b));
-    let at = apart(&ends.iter().map(|(y, ..)| *y).collect::<Vec<_>>(), 17.0, BOTTOM);
+    let at = apart(
+        &ends.iter().map(|(y, ..)| *y).collect::<Vec<_>>(),
+        17.0,
+        BOTTOM,
+    );
     for ((y, x, line), label_y) in ends.into_iter().zip(at) {
         // Names stand in a column; a thin line leads there.
         let (from, to) = (x + 6.0, RIGHT + 10.0);
@@ -294,9 +401,21 @@ pub(super) fn lines(lines: &[Line], axes: &Axes<'_>) -> String {
             "<path class='{} line lead' d='M{from:.1} {y:.1}L{to:.1} {label_y:.1}'/>",
             line.class
         ));
-        svg.push(text(RIGHT + 14.0, label_y + 4.0, "start", &format!("{} name", line.class), &line.label));
+        svg.push(text(
+            RIGHT + 14.0,
+            label_y + 4.0,
+            "start",
+            &format!("{} name", line.class),
+            &line.label,
+        ));
     }
-    svg.push(text(f64::midpoint(LEFT, RIGHT), BOTTOM + 40.0, "middle", "quiet", axes.x));
+    svg.push(text(
+        f64::midpoint(LEFT, RIGHT),
+        BOTTOM + 40.0,
+        "middle",
+        "quiet",
+        axes.x,
+    ));
     svg.push("</svg></div>".into());
     svg.concat()
 }
@@ -328,12 +447,18 @@ fn grid_x(x: f64, top: f64, bottom: f64, label: &str) -> String {
 }
 
 fn text(x: f64, y: f64, anchor: &str, class: &str, content: &str) -> String {
-    format!("<text class='{class}' x='{x:.1}' y='{y:.1}' text-anchor='{anchor}'>{}</text>", escape(content))
+    format!(
+        "<text class='{class}' x='{x:.1}' y='{y:.1}' text-anchor='{anchor}'>{}</text>",
+        escape(content)
+    )
 }
 
 /// For text and for attributes within single quotes.
 pub(super) fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('\'', "&#39;")
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('\'', "&#39;")
 }
 
 #[cfg(test)]
@@ -344,7 +469,10 @@ mod tests {
     #[test]
     fn a_linear_scale_begins_at_nought() {
         let scale = Scale::linear(200.0, 100.0, 300.0);
-        assert_eq!([0.0, 50.0, 200.0].map(|value| scale.at(value)), [100.0, 150.0, 300.0]);
+        assert_eq!(
+            [0.0, 50.0, 200.0].map(|value| scale.at(value)),
+            [100.0, 150.0, 300.0]
+        );
         assert_eq!(scale.ticks(), [0.0, 50.0, 100.0, 150.0, 200.0]);
     }
 
@@ -360,7 +488,10 @@ mod tests {
     fn a_logarithmic_scale_goes_from_tick_to_tick() {
         let scale = Scale::log([3.0, 42.0].into_iter(), 0.0, 100.0);
         assert_eq!(scale.ticks(), [2.0, 5.0, 10.0, 20.0, 50.0]);
-        assert_eq!([2.0, 50.0].map(|value| scale.at(value).round()), [0.0, 100.0]);
+        assert_eq!(
+            [2.0, 50.0].map(|value| scale.at(value).round()),
+            [0.0, 100.0]
+        );
     }
 
     #[test]

@@ -14,7 +14,11 @@ pub(crate) struct Table {
 
 /// What a scenario showed. Columns in which nothing stands are left out.
 pub(crate) fn of_scenario(report: &Report, scenario: &Scenario) -> Table {
-    let rows: Vec<&Row> = report.rows.iter().filter(|row| row.scenario == scenario.name).collect();
+    let rows: Vec<&Row> = report
+        .rows
+        .iter()
+        .filter(|row| row.scenario == scenario.name)
+        .collect();
     let mut head: Vec<String> = [
         "step",
         "contender",
@@ -49,7 +53,10 @@ pub(crate) fn of_scenario(report: &Report, scenario: &Scenario) -> Table {
             },
             format!("{}{}", row.contender, row.note),
             text(figures.rps.map(|rps| rps.median)),
-            figures.rps.map(|rps| format!("({}–{})", number(rps.min), number(rps.max))).unwrap_or_default(),
+            figures
+                .rps
+                .map(|rps| format!("({}–{})", number(rps.min), number(rps.max)))
+                .unwrap_or_default(),
             text(figures.p50_us),
             text(figures.p99_us),
             text(figures.p999_us),
@@ -59,13 +66,18 @@ pub(crate) fn of_scenario(report: &Report, scenario: &Scenario) -> Table {
             text(figures.extra),
         ]);
     }
-    let used: Vec<bool> =
-        (0..head.len()).map(|column| lines.iter().any(|line| !line[column].is_empty())).collect();
+    let used: Vec<bool> = (0..head.len())
+        .map(|column| lines.iter().any(|line| !line[column].is_empty()))
+        .collect();
     for line in std::iter::once(&mut head).chain(&mut lines) {
         let mut used = used.iter();
         line.retain(|_| used.next() == Some(&true));
     }
-    Table { head, lines, failures }
+    Table {
+        head,
+        lines,
+        failures,
+    }
 }
 
 /// The targets and what was found.
@@ -75,12 +87,16 @@ pub(crate) fn of_verdicts(verdicts: &[Verdict]) -> Table {
             verdict.step.to_owned(),
             verdict.what.clone(),
             verdict.wanted.clone(),
-            verdict.found.map_or_else(|| "not measured".into(), |found| format!("{found:.3}")),
+            verdict
+                .found
+                .map_or_else(|| "not measured".into(), |found| format!("{found:.3}")),
             verdict.word().to_owned(),
         ]
     };
     Table {
-        head: ["scenario", "what", "wanted", "found", ""].map(String::from).into(),
+        head: ["scenario", "what", "wanted", "found", ""]
+            .map(String::from)
+            .into(),
         lines: verdicts.iter().map(line).collect(),
         failures: Vec::new(),
     }
@@ -95,7 +111,10 @@ impl Table {
                 let mut cells = Vec::new();
                 for (column, cell) in line.iter().enumerate() {
                     let lines = std::iter::once(&self.head).chain(&self.lines);
-                    let width = lines.map(|line| line[column].chars().count()).max().unwrap_or(0);
+                    let width = lines
+                        .map(|line| line[column].chars().count())
+                        .max()
+                        .unwrap_or(0);
                     let padded = if self.is_name(column) {
                         format!("{cell:<width$}")
                     } else {
@@ -115,7 +134,10 @@ impl Table {
 
     /// Whether a column holds names.
     pub(crate) fn is_name(&self, column: usize) -> bool {
-        matches!(self.head[column].as_str(), "step" | "contender" | "scenario" | "what")
+        matches!(
+            self.head[column].as_str(),
+            "step" | "contender" | "scenario" | "what"
+        )
     }
 }
 
@@ -129,11 +151,16 @@ mod tests {
     fn columns_are_aligned_and_empty_ones_left_out() {
         let mut failed = row("inflight-64", "http", 1.0);
         failed.outcome = Err("it ended".into());
-        let report =
-            report(vec![row("inflight-64", "rpc", 1_000.0), row("inflight-64", "limit", 900.0), failed]);
+        let report = report(vec![
+            row("inflight-64", "rpc", 1_000.0),
+            row("inflight-64", "limit", 900.0),
+            failed,
+        ]);
         let scenarios = crate::scenario::all(&[Contender::Rpc], true);
-        let scenario =
-            scenarios.iter().find(|scenario| scenario.name == "inflight-64").expect("it is in the list");
+        let scenario = scenarios
+            .iter()
+            .find(|scenario| scenario.name == "inflight-64")
+            .expect("it is in the list");
         assert_eq!(
             of_scenario(&report, scenario).text(),
             "  contender  calls/s      (min–max)  p50 µs  p99 µs  ours/its\n\

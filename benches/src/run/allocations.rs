@@ -27,11 +27,23 @@ fn program() -> Result<PathBuf> {
 
 /// Builds the program that counts, where cargo started this one: cargo builds only what it starts.
 pub(super) async fn build() {
-    let (Some(cargo), Ok(program)) = (env::var_os("CARGO"), program()) else { return };
-    let Some(target) = program.parent().and_then(|directory| directory.parent()) else { return };
+    let (Some(cargo), Ok(program)) = (env::var_os("CARGO"), program()) else {
+        return;
+    };
+    let Some(target) = program.parent().and_then(|directory| directory.parent()) else {
+        return;
+    };
     let mut build = Command::new(cargo);
     build
-        .args(["build", "--quiet", "--package", "rpc-benches", "--bin", "allocations", "--target-dir"])
+        .args([
+            "build",
+            "--quiet",
+            "--package",
+            "rpc-benches",
+            "--bin",
+            "allocations",
+            "--target-dir",
+        ])
         .arg(target);
     build.args((!cfg!(debug_assertions)).then_some("--release"));
     // With the same features the dependencies are there already.
@@ -50,7 +62,13 @@ pub(super) async fn count() -> Result<Allocations> {
     );
     let mut command = Command::new(&program);
     command.stdin(Stdio::null()).kill_on_drop(true);
-    let output = tokio::time::timeout(TIME, command.output()).await.context("counting did not end")??;
-    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr).trim());
+    let output = tokio::time::timeout(TIME, command.output())
+        .await
+        .context("counting did not end")??;
+    ensure!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr).trim()
+    );
     Ok(serde_json::from_slice(&output.stdout)?)
 }

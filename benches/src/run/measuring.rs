@@ -49,7 +49,12 @@ pub(super) struct Measuring<'a> {
 impl Measuring<'_> {
     pub(super) async fn loads(&mut self) {
         // All steps in each round, so that what one step has over another is not what the machine had.
-        let all: Vec<Entrant> = self.scenario.steps.iter().flat_map(|step| step.entrants.clone()).collect();
+        let all: Vec<Entrant> = self
+            .scenario
+            .steps
+            .iter()
+            .flat_map(|step| step.entrants.clone())
+            .collect();
         self.progress.set_length((all.len() * self.rounds) as u64);
         let servers = self.servers().await;
         let mut taken = self.rounds(&all, &servers, "").await.into_iter();
@@ -62,30 +67,51 @@ impl Measuring<'_> {
     /// Raises the rate until nobody keeps up. Who does not is not asked for more.
     pub(super) async fn open_loop(&mut self, percents: &[u16]) {
         let first = &self.scenario.steps[0].entrants[0];
-        self.progress
-            .set_length((self.scenario.steps[0].entrants.len() * self.rounds * percents.len()) as u64);
+        self.progress.set_length(
+            (self.scenario.steps[0].entrants.len() * self.rounds * percents.len()) as u64,
+        );
         let servers = self.servers().await;
-        let saturating = [Entrant { load: "--in-flight 64".into(), ..first.clone() }];
+        let saturating = [Entrant {
+            load: "--in-flight 64".into(),
+            ..first.clone()
+        }];
         let most = self.rounds(&saturating, &servers, "").await.remove(0);
-        let most = most.ok().and_then(|rounds| Spread::of(rounds.iter().map(|taken| taken.measured.rps)));
+        let most = most
+            .ok()
+            .and_then(|rounds| Spread::of(rounds.iter().map(|taken| taken.measured.rps)));
         let mut entrants = self.scenario.steps[0].entrants.clone();
         for percent in percents {
             let name = format!("{}-{percent}", self.scenario.name);
             let Some(most) = most else {
                 let why = "the first contender's saturation is not known";
                 let rounds = entrants.iter().map(|_| Err(why.to_owned())).collect();
-                return self.add(&Step { name, x: None, entrants }, rounds);
+                return self.add(
+                    &Step {
+                        name,
+                        x: None,
+                        entrants,
+                    },
+                    rounds,
+                );
             };
             let rate = (most.median * f64::from(*percent) / 100.0).round();
-            let rounds = self.rounds(&entrants, &servers, &format!("--rate {rate}")).await;
-            let step = Step { name, x: Some(rate), entrants: entrants.clone() };
+            let rounds = self
+                .rounds(&entrants, &servers, &format!("--rate {rate}"))
+                .await;
+            let step = Step {
+                name,
+                x: Some(rate),
+                entrants: entrants.clone(),
+            };
             self.add(&step, rounds);
             entrants.retain(|entrant| {
-                self.report.figures(&step.name, &entrant.name).is_some_and(|figures| {
-                    let p99_us = figures.p99_us.unwrap_or(f64::INFINITY);
-                    let achieved = figures.rps.map_or(0.0, |rps| rps.median);
-                    p99_us <= 100_000.0 && achieved >= 0.9 * rate
-                })
+                self.report
+                    .figures(&step.name, &entrant.name)
+                    .is_some_and(|figures| {
+                        let p99_us = figures.p99_us.unwrap_or(f64::INFINITY);
+                        let achieved = figures.rps.map_or(0.0, |rps| rps.median);
+                        p99_us <= 100_000.0 && achieved >= 0.9 * rate
+                    })
             });
         }
     }
@@ -95,14 +121,24 @@ impl Measuring<'_> {
     pub(super) async fn idle(&mut self, connections: usize) {
         let step = &self.scenario.steps[0];
         // Memory is the same each time.
-        let rounds = if self.scenario.extra == Extra::KibPerConnection { 1 } else { self.rounds };
-        self.progress.set_length((step.entrants.len() * rounds) as u64);
+        let rounds = if self.scenario.extra == Extra::KibPerConnection {
+            1
+        } else {
+            self.rounds
+        };
+        self.progress
+            .set_length((step.entrants.len() * rounds) as u64);
         let mut taken: Vec<Result<Vec<(Idle, f64)>, String>> =
             step.entrants.iter().map(|_| Ok(Vec::new())).collect();
         for (_, turn) in turns(step.entrants.len(), rounds) {
             let entrant = &step.entrants[turn];
             self.progress.set_message(entrant.name.clone());
-            let rest = async { Server::start(entrant, self.layout).await?.idle(entrant, connections).await };
+            let rest = async {
+                Server::start(entrant, self.layout)
+                    .await?
+                    .idle(entrant, connections)
+                    .await
+            };
             let rested = rest.await;
             keep(&mut taken[turn], rested);
             self.progress.inc(1);
@@ -110,29 +146,41 @@ impl Measuring<'_> {
         for (entrant, taken) in step.entrants.iter().zip(taken) {
             let figures = taken.map(|taken| match self.scenario.extra {
                 Extra::KibPerConnection => Figures {
-                    extra: Spread::of(taken.iter().map(|(_, bytes)| bytes / 1024.0)).map(|kib| kib.median),
+                    extra: Spread::of(taken.iter().map(|(_, bytes)| bytes / 1024.0))
+                        .map(|kib| kib.median),
                     ..Figures::default()
                 },
                 _ => Figures {
-                    rps: Spread::of(taken.iter().map(|(idle, _)| idle.connections as f64 / idle.seconds)),
+                    rps: Spread::of(
+                        taken
+                            .iter()
+                            .map(|(idle, _)| idle.connections as f64 / idle.seconds),
+                    ),
                     extra: Spread::of(taken.iter().map(|(idle, _)| idle.seconds))
                         .map(|seconds| seconds.median),
                     ..Figures::default()
                 },
             });
-            self.report.rows.push(self.row(step, &entrant.name, figures));
+            self.report
+                .rows
+                .push(self.row(step, &entrant.name, figures));
         }
     }
 
     pub(super) async fn allocations(&mut self) {
         let step = &self.scenario.steps[0];
-        let counted = allocations::count().await.map_err(|error| format!("{error:#}"));
+        let counted = allocations::count()
+            .await
+            .map_err(|error| format!("{error:#}"));
         for (name, count) in [
             ("rpc-client", counted.as_ref().map(|counted| counted.client)),
             ("rpc-server", counted.as_ref().map(|counted| counted.server)),
             ("params", counted.as_ref().map(|counted| counted.params)),
         ] {
-            let figures = count.map(|count| Figures { extra: Some(count), ..Figures::default() });
+            let figures = count.map(|count| Figures {
+                extra: Some(count),
+                ..Figures::default()
+            });
             let row = self.row(step, name, figures.map_err(Clone::clone));
             self.report.rows.push(row);
         }
@@ -143,7 +191,8 @@ impl Measuring<'_> {
         let mut servers = Servers::new();
         for entrant in self.scenario.steps.iter().flat_map(|step| &step.entrants) {
             if let Entry::Vacant(vacant) = servers.entry(server_of(entrant)) {
-                self.progress.set_message(format!("{} starts", entrant.name));
+                self.progress
+                    .set_message(format!("{} starts", entrant.name));
                 let server = Server::start(entrant, self.layout_of(entrant)).await;
                 vacant.insert(server.map_err(|error| format!("{error:#}")));
             }
@@ -152,7 +201,11 @@ impl Measuring<'_> {
     }
 
     fn layout_of(&self, entrant: &Entrant) -> Layout {
-        if entrant.is_pinned { self.pinned } else { self.layout }
+        if entrant.is_pinned {
+            self.pinned
+        } else {
+            self.layout
+        }
     }
 
     /// Each round gives everyone a turn, so that a machine that changes its pace changes it for all;
@@ -164,7 +217,10 @@ impl Measuring<'_> {
             self.progress.set_message(entrant.name.clone());
             if taken[turn].is_ok() && self.takes_part(entrant, round) {
                 match &servers[&server_of(entrant)] {
-                    Ok(server) => keep(&mut taken[turn], self.load(server, entrant, more, round).await),
+                    Ok(server) => keep(
+                        &mut taken[turn],
+                        self.load(server, entrant, more, round).await,
+                    ),
                     Err(error) => taken[turn] = Err(error.clone()),
                 }
             }
@@ -180,19 +236,33 @@ impl Measuring<'_> {
         self.scenario.weight != Weight::Target || is_close || round.is_multiple_of(2)
     }
 
-    async fn load(&self, server: &Server, entrant: &Entrant, more: &str, round: usize) -> Result<Taken> {
+    async fn load(
+        &self,
+        server: &Server,
+        entrant: &Entrant,
+        more: &str,
+        round: usize,
+    ) -> Result<Taken> {
         // A number of calls has no time of its own, and some scenarios have their own.
         const CALLS_SECONDS: f64 = 60.0;
         let has_end = entrant.load.contains("--calls") || entrant.load.contains("--seconds");
         let (time, seconds) = if has_end {
             (String::new(), CALLS_SECONDS)
         } else {
-            (format!(" --seconds {} --warm-up {}", self.seconds, self.warm_up), self.seconds + self.warm_up)
+            (
+                format!(" --seconds {} --warm-up {}", self.seconds, self.warm_up),
+                self.seconds + self.warm_up,
+            )
         };
         let arguments = format!("{}{time} {more}", entrant.load);
-        let (measured, server_cpu_us) =
-            server.load(entrant, &arguments, Duration::from_secs_f64(seconds)).await?;
-        Ok(Taken { round, measured, server_cpu_us })
+        let (measured, server_cpu_us) = server
+            .load(entrant, &arguments, Duration::from_secs_f64(seconds))
+            .await?;
+        Ok(Taken {
+            round,
+            measured,
+            server_cpu_us,
+        })
     }
 
     /// Puts the rounds of a step into the report.
@@ -206,10 +276,21 @@ impl Measuring<'_> {
             let first = rows.iter().position(Row::is_limit).unwrap_or(0);
             rows.insert(first, best);
         }
-        let ours = rows.iter().find(|row| row.contender == "rpc").and_then(|row| row.outcome.clone().ok());
+        let ours = rows
+            .iter()
+            .find(|row| row.contender == "rpc")
+            .and_then(|row| row.outcome.clone().ok());
         for row in &mut rows {
-            let Ok(figures) = &mut row.outcome else { continue };
-            figures.extra = extra(self.scenario.extra, &row.contender, figures, ours.as_ref(), self.report);
+            let Ok(figures) = &mut row.outcome else {
+                continue;
+            };
+            figures.extra = extra(
+                self.scenario.extra,
+                &row.contender,
+                figures,
+                ours.as_ref(),
+                self.report,
+            );
         }
         self.report.rows.extend(rows);
     }
@@ -228,7 +309,8 @@ impl Measuring<'_> {
 
 /// Which round it is and whose turn, each round beginning one further.
 fn turns(entrants: usize, rounds: usize) -> impl Iterator<Item = (usize, usize)> {
-    (0..rounds).flat_map(move |round| (0..entrants).map(move |turn| (round, (turn + round) % entrants)))
+    (0..rounds)
+        .flat_map(move |round| (0..entrants).map(move |turn| (round, (turn + round) % entrants)))
 }
 
 /// The first failure stands for all rounds.
@@ -244,8 +326,11 @@ fn figures_of(rounds: &[Taken]) -> Figures {
     let median = |figure: &dyn Fn(&Taken) -> Option<f64>| {
         Spread::of(rounds.iter().filter_map(figure)).map(|of| of.median)
     };
-    let round =
-        |taken: &Taken| Round { number: taken.round, rps: taken.measured.rps, p50_us: taken.measured.p50_us };
+    let round = |taken: &Taken| Round {
+        number: taken.round,
+        rps: taken.measured.rps,
+        p50_us: taken.measured.p50_us,
+    };
     Figures {
         rps: Spread::of(rounds.iter().map(|taken| taken.measured.rps)),
         p50_us: median(&|taken| Some(taken.measured.p50_us)),
@@ -261,12 +346,23 @@ fn figures_of(rounds: &[Taken]) -> Figures {
 
 /// The limit in the best of its ways to write, where it has several.
 fn best_limit(rows: &[Row]) -> Option<Row> {
-    let rps =
-        |row: &Row| row.outcome.as_ref().ok().and_then(|figures| figures.rps).map_or(0.0, |rps| rps.median);
-    let ways = rows.iter().filter(|row| row.contender.starts_with("limit-"));
+    let rps = |row: &Row| {
+        row.outcome
+            .as_ref()
+            .ok()
+            .and_then(|figures| figures.rps)
+            .map_or(0.0, |rps| rps.median)
+    };
+    let ways = rows
+        .iter()
+        .filter(|row| row.contender.starts_with("limit-"));
     let best = ways.max_by(|a, b| rps(a).total_cmp(&rps(b)))?;
     let way = best.contender.trim_start_matches("limit-");
-    Some(Row { contender: "limit".into(), note: format!(" ({way})"), ..best.clone() })
+    Some(Row {
+        contender: "limit".into(),
+        note: format!(" ({way})"),
+        ..best.clone()
+    })
 }
 
 /// The scenario's own figure of a row.
@@ -296,16 +392,33 @@ mod tests {
 
     #[test]
     fn each_round_gives_everyone_one_turn_and_begins_with_another() {
-        assert_eq!(turns(3, 2).collect::<Vec<_>>(), [(0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (1, 0)]);
+        assert_eq!(
+            turns(3, 2).collect::<Vec<_>>(),
+            [(0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (1, 0)]
+        );
         assert_eq!(turns(0, 2).count(), 0);
     }
 
     #[test]
     fn the_limit_is_the_best_of_its_ways_to_write() {
-        let rows = [row("a", "rpc", 9.0), row("a", "limit-w8", 3.0), row("a", "limit-w16", 5.0)];
+        let rows = [
+            row("a", "rpc", 9.0),
+            row("a", "limit-w8", 3.0),
+            row("a", "limit-w16", 5.0),
+        ];
         let best = best_limit(&rows).expect("there are two");
-        assert_eq!((best.contender.as_str(), best.note.as_str()), ("limit", " (w16)"));
-        assert_eq!(best.outcome.expect("it has figures").rps.expect("calls").median, 5.0);
+        assert_eq!(
+            (best.contender.as_str(), best.note.as_str()),
+            ("limit", " (w16)")
+        );
+        assert_eq!(
+            best.outcome
+                .expect("it has figures")
+                .rps
+                .expect("calls")
+                .median,
+            5.0
+        );
         assert!(best_limit(&rows[..1]).is_none());
     }
 

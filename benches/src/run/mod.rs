@@ -46,7 +46,10 @@ pub(crate) struct Options {
 }
 
 fn names() -> Vec<&'static str> {
-    scenario::all(&[], true).iter().map(|scenario| scenario.name).collect()
+    scenario::all(&[], true)
+        .iter()
+        .map(|scenario| scenario.name)
+        .collect()
 }
 
 /// Runs until all is measured, or until it is told to stop. Either way no process is left behind.
@@ -62,30 +65,40 @@ pub(crate) async fn run(options: Options) -> Result<()> {
 }
 
 async fn measure_all(options: Options) -> Result<()> {
-    let wanted =
-        |contender: &Contender| options.contenders.is_empty() || options.contenders.contains(contender);
+    let wanted = |contender: &Contender| {
+        options.contenders.is_empty() || options.contenders.contains(contender)
+    };
     let mut contenders = Contender::value_variants().to_vec();
     contenders.retain(|contender| {
         let is_available = contender.is_available();
         if wanted(contender) && !is_available {
-            eprintln!("{} does not take part: it is not available here", contender.name());
+            eprintln!(
+                "{} does not take part: it is not available here",
+                contender.name()
+            );
         }
         wanted(contender) && is_available
     });
     ensure!(!contenders.is_empty(), "no contender is left");
     let mut scenarios = scenario::all(&contenders, options.quick);
     scenarios.retain(|scenario| {
-        let is_wanted = options.only.is_empty() || options.only.iter().any(|name| name == scenario.name);
+        let is_wanted =
+            options.only.is_empty() || options.only.iter().any(|name| name == scenario.name);
         is_wanted && scenario.steps.iter().any(|step| !step.entrants.is_empty())
     });
-    ensure!(!scenarios.is_empty(), "none of these contenders takes part in these scenarios");
+    ensure!(
+        !scenarios.is_empty(),
+        "none of these contenders takes part in these scenarios"
+    );
 
     if let Some(build) = &options.before {
         ensure!(
             contenders.contains(&Contender::Rpc),
             "--before compares rpc with rpc, which must be a contender"
         );
-        let build = build.canonicalize().with_context(|| format!("--before {}", build.display()))?;
+        let build = build
+            .canonicalize()
+            .with_context(|| format!("--before {}", build.display()))?;
         for scenario in &mut scenarios {
             scenario.add_before(&build);
         }
@@ -113,14 +126,24 @@ async fn measure_all(options: Options) -> Result<()> {
         None => "servers on core 0, clients on core 1; the unpinned scenarios anywhere".to_owned(),
         Some(why) => format!("nothing is pinned: {why}"),
     };
-    if scenarios.iter().any(|scenario| scenario.kind == Kind::Allocations) {
+    if scenarios
+        .iter()
+        .any(|scenario| scenario.kind == Kind::Allocations)
+    {
         allocations::build().await;
     }
 
-    let (rounds, seconds, warm_up) = if options.quick { (4, 0.12, 0.05) } else { (19, 0.15, 0.06) };
+    let (rounds, seconds, warm_up) = if options.quick {
+        (4, 0.12, 0.05)
+    } else {
+        (19, 0.15, 0.06)
+    };
     let most_rounds = options.rounds.unwrap_or(rounds).max(1);
     let seconds = options.seconds.unwrap_or(seconds);
-    let mut report = Report { facts: facts::facts(layout), ..Report::default() };
+    let mut report = Report {
+        facts: facts::facts(layout),
+        ..Report::default()
+    };
     let number_of_scenarios = scenarios.len();
     for (i, scenario) in scenarios.iter().enumerate() {
         if !stderr().is_terminal() {
@@ -128,12 +151,34 @@ async fn measure_all(options: Options) -> Result<()> {
         }
         let style = ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len} {msg}")?;
         let progress = ProgressBar::new(0).with_style(style);
-        progress.set_prefix(format!("[{}/{number_of_scenarios}] {}", i + 1, scenario.name));
-        let pinned = Layout { is_pinned: why_not_pinned.is_none(), workers: 1 };
-        let layout = if scenario.is_pinned { pinned } else { Layout { is_pinned: false, workers: 2 } };
+        progress.set_prefix(format!(
+            "[{}/{number_of_scenarios}] {}",
+            i + 1,
+            scenario.name
+        ));
+        let pinned = Layout {
+            is_pinned: why_not_pinned.is_none(),
+            workers: 1,
+        };
+        let layout = if scenario.is_pinned {
+            pinned
+        } else {
+            Layout {
+                is_pinned: false,
+                workers: 2,
+            }
+        };
         let rounds = scenario.weight.rounds(most_rounds);
-        let mut measuring =
-            Measuring { scenario, layout, pinned, rounds, seconds, warm_up, progress, report: &mut report };
+        let mut measuring = Measuring {
+            scenario,
+            layout,
+            pinned,
+            rounds,
+            seconds,
+            warm_up,
+            progress,
+            report: &mut report,
+        };
         match scenario.kind {
             Kind::Loads => measuring.loads().await,
             Kind::OpenLoop(percents) => measuring.open_loop(percents).await,
@@ -141,7 +186,12 @@ async fn measure_all(options: Options) -> Result<()> {
             Kind::Allocations => measuring.allocations().await,
         }
         measuring.progress.finish_and_clear();
-        println!("\n{}: {}\n{}", scenario.name, scenario.about, table::of_scenario(&report, scenario).text());
+        println!(
+            "\n{}: {}\n{}",
+            scenario.name,
+            scenario.about,
+            table::of_scenario(&report, scenario).text()
+        );
         // After each, so that a run that is stopped leaves what it has.
         report.write(&options.out, &scenarios)?;
     }
@@ -149,6 +199,9 @@ async fn measure_all(options: Options) -> Result<()> {
     if !verdicts.is_empty() {
         println!("\nThe targets:\n{}", table::of_verdicts(&verdicts).text());
     }
-    println!("{} has the plots, results.csv beside it the figures", options.out.join("index.html").display());
+    println!(
+        "{} has the plots, results.csv beside it the figures",
+        options.out.join("index.html").display()
+    );
     Ok(())
 }

@@ -36,7 +36,9 @@ enum CheckedOut {
 // The service. It takes whatever answers as the payment service does: a `Client` when it is at work.
 
 fn checkout<S: Service>(payments: ServiceClient<S>) -> Router<Arc<ServiceClient<S>>> {
-    Router::with_state(Arc::new(payments)).route(CHECK_OUT, check_out::<S>).expect("there is one route")
+    Router::with_state(Arc::new(payments))
+        .route(CHECK_OUT, check_out::<S>)
+        .expect("there is one route")
 }
 
 async fn check_out<S: Service>(
@@ -64,9 +66,15 @@ fn payments(charged: &Charged) -> impl Service + use<> {
     service_fn(move |request| {
         let charged = Arc::clone(&charged);
         async move {
-            let order: Order =
-                request.params.decode().map_err(|error| Status::invalid_argument(error.to_string()))?;
-            *charged.lock().expect("nobody panics with it").entry(order.number).or_default() += 1;
+            let order: Order = request
+                .params
+                .decode()
+                .map_err(|error| Status::invalid_argument(error.to_string()))?;
+            *charged
+                .lock()
+                .expect("nobody panics with it")
+                .entry(order.number)
+                .or_default() += 1;
             Ok(Reply::empty())
         }
     })
@@ -77,12 +85,26 @@ fn payments(charged: &Charged) -> impl Service + use<> {
 async fn an_order_is_charged_once() -> Result<(), Box<dyn Error>> {
     let charged = Charged::default();
     let shop = ServiceClient::new(checkout(ServiceClient::new(payments(&charged))));
-    let outcome: CheckedOut = shop.call(CHECK_OUT, &Order { number: 7, cents: 1_999 }).await?;
+    let outcome: CheckedOut = shop
+        .call(
+            CHECK_OUT,
+            &Order {
+                number: 7,
+                cents: 1_999,
+            },
+        )
+        .await?;
     assert_eq!(outcome, CheckedOut::Paid);
-    assert_eq!(*charged.lock().expect("nobody panics with it"), BTreeMap::from([(7, 1)]));
+    assert_eq!(
+        *charged.lock().expect("nobody panics with it"),
+        BTreeMap::from([(7, 1)])
+    );
     println!("called as a function: order 7 is {outcome:?}");
 
-    let error = shop.call::<_, CheckedOut>(CHECK_OUT, "no order").await.expect_err("it is no order");
+    let error = shop
+        .call::<_, CheckedOut>(CHECK_OUT, "no order")
+        .await
+        .expect_err("it is no order");
     println!("params that do not fit: {error}");
     Ok(())
 }
@@ -100,7 +122,12 @@ async fn no_fault_charges_an_order_twice() -> Result<(), Box<dyn Error>> {
     let mut outcomes = BTreeMap::new();
     for number in 0..300 {
         let outcome: CheckedOut = shop.call(CHECK_OUT, &Order { number, cents: 100 }).await?;
-        let times = charged.lock().expect("nobody panics with it").get(&number).copied().unwrap_or_default();
+        let times = charged
+            .lock()
+            .expect("nobody panics with it")
+            .get(&number)
+            .copied()
+            .unwrap_or_default();
         match outcome {
             CheckedOut::Paid => assert_eq!(times, 1, "order {number}, seed {seed}"),
             CheckedOut::NotPaid => assert_eq!(times, 0, "order {number}, seed {seed}"),
@@ -124,7 +151,15 @@ async fn the_whole_wire_in_memory() -> Result<(), Box<dyn Error>> {
     let (ours, theirs) = tokio::io::duplex(64 * 1024);
     tokio::spawn(server.handle().serve_connection(theirs, "in memory"));
     let client = Client::over(ours, "in memory", Config::default());
-    let outcome: CheckedOut = client.call(CHECK_OUT, &Order { number: 8, cents: 250 }).await?;
+    let outcome: CheckedOut = client
+        .call(
+            CHECK_OUT,
+            &Order {
+                number: 8,
+                cents: 250,
+            },
+        )
+        .await?;
     println!(
         "over a connection in memory: order 8 is {outcome:?}, {} bytes received by the server",
         server.handle().stats().bytes_in

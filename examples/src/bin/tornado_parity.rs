@@ -53,7 +53,10 @@ async fn test(State(base): State<Base>, context: Context, Params(Test { content 
     // Relaxed: a count orders nothing else.
     base.handled.fetch_add(1, Ordering::Relaxed);
     let peer = context.peer().map(ToString::to_string).unwrap_or_default();
-    println!("    server: {content:?} from {peer}, made at {}", context.timestamp());
+    println!(
+        "    server: {content:?} from {peer}, made at {}",
+        context.timestamp()
+    );
 }
 
 /// A handler of one's own, with a result: how often `test` has run.
@@ -63,7 +66,9 @@ async fn handled(State(base): State<Base>) -> Result<u64, Status> {
 
 /// The table that `@urls.handler` fills. A cmdid that is taken twice is an error here.
 fn router() -> Result<Router<Base>, RouteError> {
-    Router::with_state(Base::default()).route(TEST, test)?.route(HANDLED, handled)
+    Router::with_state(Base::default())
+        .route(TEST, test)?
+        .route(HANDLED, handled)
 }
 
 #[tokio::main]
@@ -92,7 +97,11 @@ async fn main() -> ExitCode {
 }
 
 async fn listen(address: &str) -> Result<(), Error> {
-    let server = Server::builder().listen(address).router(router()?).bind().await?;
+    let server = Server::builder()
+        .listen(address)
+        .router(router()?)
+        .bind()
+        .await?;
     // Before anybody is told of the server, so that no signal is missed.
     let mut interrupt = signal(SignalKind::interrupt())?;
     println!("listening on {}; Ctrl-C ends it", server.addresses()[0]);
@@ -102,7 +111,11 @@ async fn listen(address: &str) -> Result<(), Error> {
 }
 
 async fn demonstrate() -> Result<(), Error> {
-    let server = Server::builder().listen("127.0.0.1:0").router(router()?).bind().await?;
+    let server = Server::builder()
+        .listen("127.0.0.1:0")
+        .router(router()?)
+        .bind()
+        .await?;
     let (address, handle) = (server.addresses()[0].to_string(), server.handle());
     let (stop, stopped) = oneshot::channel::<()>();
     let serving = tokio::spawn(server.serve(async { _ = stopped.await }));
@@ -111,7 +124,10 @@ async fn demonstrate() -> Result<(), Error> {
     modern_client(&address).await?;
 
     let stats = handle.stats();
-    println!("\nserver: {} requests on {} connections", stats.requests, stats.connections_accepted);
+    println!(
+        "\nserver: {} requests on {} connections",
+        stats.requests, stats.connections_accepted
+    );
     drop(stop);
     serving.await??;
     Ok(())
@@ -136,8 +152,15 @@ async fn old_client(address: &str) -> Result<(), Error> {
     println!("the old client: three requests in one packet");
     exchange(&mut socket, &[HELLO, HELLO, HELLO], &[r#"{"code":0}"#; 3]).await?;
 
-    println!("\nthe old client: every request gets its reply, in order, those that cannot succeed too");
-    let replies = [r#"{"code":0,"data":3}"#, r#"{"code":3,"#, r#"{"code":12,"#, r#"{"code":0}"#];
+    println!(
+        "\nthe old client: every request gets its reply, in order, those that cannot succeed too"
+    );
+    let replies = [
+        r#"{"code":0,"data":3}"#,
+        r#"{"code":3,"#,
+        r#"{"code":12,"#,
+        r#"{"code":0}"#,
+    ];
     exchange(&mut socket, &[COUNT, UNFIT, UNKNOWN, HELLO], &replies).await
 }
 
@@ -166,7 +189,9 @@ async fn modern_client(address: &str) -> Result<(), Error> {
     for n in 1..=3 {
         let client = client.clone();
         calls.spawn(async move {
-            let params = Test { content: format!("Hello from task {n}!") };
+            let params = Test {
+                content: format!("Hello from task {n}!"),
+            };
             client.call::<_, ()>(TEST, &params).await
         });
     }

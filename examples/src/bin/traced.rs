@@ -56,7 +56,12 @@ async fn collect(Shared(spans): Shared<Spans>, Json(batch): Json<Value>) -> Json
                 let text = |key: &str| span[key].as_str().unwrap_or_default().to_owned();
                 let (name, trace) = (text("name"), text("traceId"));
                 let (id, parent) = (text("spanId"), text("parentSpanId"));
-                spans.lock().expect("nobody panics with it").push(Span { name, trace, id, parent });
+                spans.lock().expect("nobody panics with it").push(Span {
+                    name,
+                    trace,
+                    id,
+                    parent,
+                });
             }
         }
     }
@@ -64,8 +69,14 @@ async fn collect(Shared(spans): Shared<Spans>, Json(batch): Json<Value>) -> Json
 }
 
 /// Serves a router on a port of its own, and says where.
-async fn serve(router: Router<impl Clone + Send + Sync + 'static>) -> Result<String, Box<dyn Error>> {
-    let server = Server::builder().listen("127.0.0.1:0").router(router.traced()).bind().await?;
+async fn serve(
+    router: Router<impl Clone + Send + Sync + 'static>,
+) -> Result<String, Box<dyn Error>> {
+    let server = Server::builder()
+        .listen("127.0.0.1:0")
+        .router(router.traced())
+        .bind()
+        .await?;
     let address = server.addresses()[0].to_string();
     tokio::spawn(server.serve(std::future::pending()));
     Ok(address)
@@ -77,14 +88,20 @@ async fn one_order() -> Result<(), Box<dyn Error>> {
     let payments = Client::new(serve(Router::new().route(CHARGE, charge)?).await?.as_str());
     let check_out = Route::new(check_out).describe(describe("shop", "check_out"));
     let shop = serve(Router::with_state(payments).route(CHECK_OUT, check_out)?).await?;
-    let paid: u64 = Client::new(shop.as_str()).layer(Trace).call(CHECK_OUT, &250).await?;
+    let paid: u64 = Client::new(shop.as_str())
+        .layer(Trace)
+        .call(CHECK_OUT, &250)
+        .await?;
     println!("paid {paid} cents");
     Ok(())
 }
 
 /// The spans of the one trace as a tree, by their names.
 fn chain(spans: &[Span]) -> Vec<String> {
-    let below: BTreeMap<&str, &Span> = spans.iter().map(|span| (span.parent.as_str(), span)).collect();
+    let below: BTreeMap<&str, &Span> = spans
+        .iter()
+        .map(|span| (span.parent.as_str(), span))
+        .collect();
     let mut names = Vec::new();
     let mut at = below.get("");
     while let Some(span) = at {
@@ -103,7 +120,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         None => runtime.block_on(async {
             let listener = TcpListener::bind("127.0.0.1:0").await?;
             let address = listener.local_addr()?;
-            let collector = Http::new().route("/v1/traces", post(collect)).with_state(Arc::clone(&spans));
+            let collector = Http::new()
+                .route("/v1/traces", post(collect))
+                .with_state(Arc::clone(&spans));
             tokio::spawn(async { axum::serve(listener, collector).await });
             std::io::Result::Ok(format!("http://{address}"))
         })?,
@@ -122,8 +141,19 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let spans = spans.lock().expect("nobody panics with it").clone();
     let chain = chain(&spans);
-    println!("trace {}: {}", spans.first().map_or("none", |span| &span.trace), chain.join(" > "));
-    assert!(spans.iter().all(|span| span.trace == spans[0].trace), "all are of one trace: {spans:?}");
-    assert_eq!(chain, ["rpc_call", "shop.check_out", "payments.charge"], "{spans:?}");
+    println!(
+        "trace {}: {}",
+        spans.first().map_or("none", |span| &span.trace),
+        chain.join(" > ")
+    );
+    assert!(
+        spans.iter().all(|span| span.trace == spans[0].trace),
+        "all are of one trace: {spans:?}"
+    );
+    assert_eq!(
+        chain,
+        ["rpc_call", "shop.check_out", "payments.charge"],
+        "{spans:?}"
+    );
     Ok(())
 }

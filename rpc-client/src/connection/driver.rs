@@ -136,7 +136,8 @@ where
             ping_end: 0,
             closing: None,
             woken: Vec::new(),
-            is_on_one_thread: Handle::try_current().is_ok_and(|runtime| runtime.metrics().num_workers() == 1),
+            is_on_one_thread: Handle::try_current()
+                .is_ok_and(|runtime| runtime.metrics().num_workers() == 1),
         }
     }
 
@@ -145,7 +146,11 @@ where
         {
             let mut state = self.shared.lock();
             // Registered before anything is looked at, so that no caller's wake is lost.
-            if !state.driver.as_ref().is_some_and(|driver| driver.will_wake(cx.waker())) {
+            if !state
+                .driver
+                .as_ref()
+                .is_some_and(|driver| driver.will_wake(cx.waker()))
+            {
                 state.driver = Some(cx.waker().clone());
             }
             state.begin_time();
@@ -204,7 +209,9 @@ where
         if let Poll::Ready(closed) = Pin::new(&mut self.io).poll_shutdown(cx) {
             return Poll::Ready(closed);
         }
-        let limit = self.closing.get_or_insert_with(|| Box::pin(tokio::time::sleep(CLOSE_TIMEOUT)));
+        let limit = self
+            .closing
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(CLOSE_TIMEOUT)));
         limit.as_mut().poll(cx).map(Ok)
     }
 
@@ -216,7 +223,9 @@ where
             return;
         }
         // The real clock: one that is paused would never let it end.
-        let since = *self.spinning_since.get_or_insert_with(std::time::Instant::now);
+        let since = *self
+            .spinning_since
+            .get_or_insert_with(std::time::Instant::now);
         if since.elapsed() < Duration::from_micros(limit) {
             // The runtime looks at its sockets, without sleeping, and comes back.
             let _ = pin!(tokio::task::yield_now()).poll(cx);
@@ -249,7 +258,8 @@ where
                     state.is_flushed_to(self.written);
                 }
                 if state.output.is_empty() {
-                    let is_finished = state.is_closing || state.is_leaving && state.calls.is_empty();
+                    let is_finished =
+                        state.is_closing || state.is_leaving && state.calls.is_empty();
                     return Ok(is_flushed && is_finished);
                 }
                 mem::swap(&mut state.output, &mut self.writing);
@@ -320,7 +330,9 @@ where
         let shared = Arc::clone(&self.shared);
         let mut state = shared.lock();
         let chunk = match state.calls.len() {
-            many if self.is_on_one_thread && many >= CALLS_FOR_LONG_CHUNKS => (many / 2).min(LONG_CHUNK_MAX),
+            many if self.is_on_one_thread && many >= CALLS_FOR_LONG_CHUNKS => {
+                (many / 2).min(LONG_CHUNK_MAX)
+            }
             some => (some / 4).clamp(CHUNK_MIN, CHUNK_MAX),
         };
         let outcome = loop {
@@ -338,14 +350,17 @@ where
                         continue;
                     }
                     let line = FromServer::decode(line);
-                    if let Err(nonsense) = state.take_line(line, &shared, &mut self.woken, &mut self.farewell)
+                    if let Err(nonsense) =
+                        state.take_line(line, &shared, &mut self.woken, &mut self.farewell)
                     {
                         break Err(nonsense);
                     }
                 }
                 Step::TooLong { .. } => {
                     let limit = shared.config.reply_bytes_max;
-                    break Err(format!("a reply is longer than `reply_bytes_max` of {limit} bytes"));
+                    break Err(format!(
+                        "a reply is longer than `reply_bytes_max` of {limit} bytes"
+                    ));
                 }
                 Step::Partial { .. } => break Ok(()),
             }
@@ -376,14 +391,22 @@ where
         self.replies_since_timer = 0;
         let (deadline, is_watched) = {
             let state = self.shared.lock();
-            (state.next_deadline, state.is_watched(&self.shared.config, self.appended_when_heard))
+            (
+                state.next_deadline,
+                state.is_watched(&self.shared.config, self.appended_when_heard),
+            )
         };
         let settle_at = self.settle.map(|(_, at)| at);
-        let next = earliest(settle_at, earliest(deadline, self.liveness.next_look(is_watched)));
+        let next = earliest(
+            settle_at,
+            earliest(deadline, self.liveness.next_look(is_watched)),
+        );
         let Some(next) = next else {
             return Poll::Pending;
         };
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(next)));
+        let timer = self
+            .timer
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(next)));
         if timer.deadline() != next {
             timer.as_mut().reset(next);
         }
@@ -453,7 +476,9 @@ impl<IO> Driver<IO> {
         if limit.is_zero() {
             return Poll::Pending;
         }
-        let timer = self.idle_timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+        let timer = self
+            .idle_timer
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
         ready!(timer.as_mut().poll(cx));
         timer.as_mut().reset(Instant::now() + limit);
         let mut state = self.shared.lock();
@@ -466,7 +491,10 @@ impl<IO> Driver<IO> {
 
     pub(super) fn finish(&mut self, ended: io::Result<Ended>) -> Loss {
         let farewell = self.farewell.take();
-        let because = farewell.as_ref().map(|status| format!(" after saying: {status}")).unwrap_or_default();
+        let because = farewell
+            .as_ref()
+            .map(|status| format!(" after saying: {status}"))
+            .unwrap_or_default();
         // A server that refuses this client's certificate, and then runs nothing of it.
         let was_rejected = matches!(&ended, Err(error) if error.kind() == io::ErrorKind::PermissionDenied && error.get_ref().is_some());
         let is_wanted = matches!(ended, Ok(Ended::Done));
@@ -480,12 +508,23 @@ impl<IO> Driver<IO> {
             Ok(Ended::Nonsense(what) | Ended::Dead(what)) => {
                 Cause::new(format!("the connection was given up: {what}"))
             }
-            Err(error) => Cause::with_source(format!("the connection was lost{because}: {error}"), error),
+            Err(error) => {
+                Cause::with_source(format!("the connection was lost{because}: {error}"), error)
+            }
         };
         let retry_after = farewell.as_ref().and_then(Status::retry_after);
-        let calls = self.end_all(&cause, was_rejected || farewell.is_some_and(|status| status.is_rejected()));
+        let calls = self.end_all(
+            &cause,
+            was_rejected || farewell.is_some_and(|status| status.is_rejected()),
+        );
         let has_answered = self.shared.lock().has_answered;
-        Loss { cause, calls, has_answered, is_wanted, retry_after }
+        Loss {
+            cause,
+            calls,
+            has_answered,
+            is_wanted,
+            retry_after,
+        }
     }
 
     /// The one way out for calls that the connection leaves behind. Returns how many there were.
@@ -507,7 +546,10 @@ impl<IO> Driver<IO> {
                 calls += 1;
                 // A frame that did not leave whole was not executed, whatever it looked like.
                 let may_have_run = slot.frame_end <= written && !was_rejected;
-                slot.progress = Progress::Done(Err(Failure::Lost { may_have_run, cause: cause.clone() }));
+                slot.progress = Progress::Done(Err(Failure::Lost {
+                    may_have_run,
+                    cause: cause.clone(),
+                }));
                 woken.extend(slot.waker.take());
             }
         }
@@ -524,6 +566,9 @@ impl<IO> Driver<IO> {
 impl<IO> Drop for Driver<IO> {
     /// The task was dropped before its end: its runtime is gone, or somebody stopped it.
     fn drop(&mut self) {
-        self.end_all(&Cause::new("the task that drove the connection was stopped"), false);
+        self.end_all(
+            &Cause::new("the task that drove the connection was stopped"),
+            false,
+        );
     }
 }

@@ -153,7 +153,9 @@ impl Connection {
     /// Why it takes no calls.
     pub(crate) fn over(&self) -> Error {
         let ended = self.0.lock().ended.clone();
-        self.0.error(Kind::NotSent(ended.unwrap_or_else(|| Cause::new("the server asked to go away"))))
+        self.0.error(Kind::NotSent(
+            ended.unwrap_or_else(|| Cause::new("the server asked to go away")),
+        ))
     }
 
     /// Puts a call's frame into the output and takes a slot for its reply. `is_ordered` sends it
@@ -167,9 +169,16 @@ impl Connection {
         waker: &Waker,
     ) -> Result<PendingCall, (Arc<Self>, Refusal)> {
         let config = &self.0.config;
-        let opened = self.0.lock().open(config, due, is_ordered, is_stream, waker, |output, _, id| {
-            encode_request(output, (!is_ordered).then_some(id), request);
-        });
+        let opened = self.0.lock().open(
+            config,
+            due,
+            is_ordered,
+            is_stream,
+            waker,
+            |output, _, id| {
+                encode_request(output, (!is_ordered).then_some(id), request);
+            },
+        );
         match opened {
             Ok(id) => Ok(PendingCall::new(self, id)),
             Err(refusal) => Err((self, refusal)),
@@ -185,10 +194,16 @@ impl Connection {
         waker: &Waker,
     ) -> Result<PendingCall, Refusal> {
         let config = &self.0.config;
-        let opened =
-            self.0.lock().open(config, Due::In(limit), false, false, waker, |output, encoder, id| {
+        let opened = self.0.lock().open(
+            config,
+            Due::In(limit),
+            false,
+            false,
+            waker,
+            |output, encoder, id| {
                 encoder.encode(output, id, cmdid, limit, params);
-            });
+            },
+        );
         opened.map(|id| PendingCall::new(self, id))
     }
 
@@ -247,7 +262,9 @@ impl Connection {
             if let Some(cause) = &state.ended {
                 return Poll::Ready(Err(self.0.error(Kind::NotSent(cause.clone()))));
             }
-            state.flushes.retain(|(_, waker)| !waker.will_wake(cx.waker()));
+            state
+                .flushes
+                .retain(|(_, waker)| !waker.will_wake(cx.waker()));
             state.flushes.push((target, cx.waker().clone()));
             Poll::Pending
         })
@@ -258,8 +275,14 @@ impl Connection {
         let kind = match failure {
             Failure::Status(status) => Kind::Status(status),
             Failure::Nonsense(message) => Kind::Data(Cause::new(message)),
-            Failure::Lost { may_have_run: true, cause } => Kind::MayHaveRun(cause),
-            Failure::Lost { may_have_run: false, cause } => Kind::NotSent(cause),
+            Failure::Lost {
+                may_have_run: true,
+                cause,
+            } => Kind::MayHaveRun(cause),
+            Failure::Lost {
+                may_have_run: false,
+                cause,
+            } => Kind::NotSent(cause),
             // Even a frame that waits still leaves when the peer reads again.
             Failure::Expired => Kind::Deadline { was_sent: true },
         };
@@ -268,7 +291,9 @@ impl Connection {
 
     /// Frees a call's slot. `is_given_up`: the server may still be at work, and is told.
     fn release(&self, state: &mut State, id: u64, is_given_up: bool) {
-        let Some(slot) = state.calls.close(id) else { return };
+        let Some(slot) = state.calls.close(id) else {
+            return;
+        };
         let is_ordered = slot.is_ordered;
         slot.progress = Progress::Waiting;
         slot.waker = None;
@@ -303,14 +328,21 @@ impl Shared {
     }
 
     fn tell_of_connecting(&self) {
-        let Self { address, number, .. } = self;
+        let Self {
+            address, number, ..
+        } = self;
         tracing::debug!(%address, connection = number, "connected");
-        let event = || ConnectionEvent::Connected { address: Arc::clone(address), connection: *number };
+        let event = || ConnectionEvent::Connected {
+            address: Arc::clone(address),
+            connection: *number,
+        };
         self.events.tell(event);
     }
 
     fn tell_of_goaway(&self, message: &str) {
-        let Self { address, number, .. } = self;
+        let Self {
+            address, number, ..
+        } = self;
         tracing::info!(%address, connection = number, reason = %message, "goaway");
         self.events.tell(|| ConnectionEvent::Goaway {
             address: Arc::clone(address),
@@ -320,7 +352,9 @@ impl Shared {
     }
 
     fn tell_of_the_end(&self, cause: &Cause) {
-        let Self { address, number, .. } = self;
+        let Self {
+            address, number, ..
+        } = self;
         tracing::debug!(%address, connection = number, reason = %cause.message, "disconnected");
         self.events.tell(|| ConnectionEvent::Disconnected {
             address: Arc::clone(address),

@@ -30,7 +30,13 @@ pub(crate) struct PendingCall {
 
 impl PendingCall {
     pub(super) fn new(connection: Arc<Connection>, id: u64) -> Self {
-        Self { connection, id, is_over: false, is_fresh: true, deadline: None }
+        Self {
+            connection,
+            id,
+            is_over: false,
+            is_fresh: true,
+            deadline: None,
+        }
     }
 
     /// For a call that is not awaited where it was begun.
@@ -70,7 +76,13 @@ impl PendingCall {
             // The slot has this task's waker since it was taken, in this same poll.
             return Poll::Pending;
         }
-        let Self { connection, id, is_over, deadline, .. } = self;
+        let Self {
+            connection,
+            id,
+            is_over,
+            deadline,
+            ..
+        } = self;
         let mut state = connection.0.lock();
         Self::poll_locked(connection, &mut state, *id, is_over, deadline, cx)
     }
@@ -83,10 +95,17 @@ impl PendingCall {
         deadline: &mut Option<Instant>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Data, Error>> {
-        let slot = state.calls.get_mut(id).expect("the slot is closed by this call alone");
+        let slot = state
+            .calls
+            .get_mut(id)
+            .expect("the slot is closed by this call alone");
         match mem::take(&mut slot.progress) {
             Progress::Waiting => {
-                if !slot.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+                if !slot
+                    .waker
+                    .as_ref()
+                    .is_some_and(|waker| waker.will_wake(cx.waker()))
+                {
                     slot.waker = Some(cx.waker().clone());
                 }
                 Poll::Pending
@@ -163,7 +182,10 @@ pub(crate) struct PendingStream {
 
 impl PendingStream {
     pub(crate) fn new(call: PendingCall) -> Self {
-        Self { call, taken_since_credit: 0 }
+        Self {
+            call,
+            taken_since_credit: 0,
+        }
     }
 }
 
@@ -174,11 +196,23 @@ impl Stream for PendingStream {
         if self.call.is_over {
             return Poll::Ready(None);
         }
-        let Self { call: PendingCall { connection, id, is_over, deadline, .. }, taken_since_credit } =
-            &mut *self;
+        let Self {
+            call:
+                PendingCall {
+                    connection,
+                    id,
+                    is_over,
+                    deadline,
+                    ..
+                },
+            taken_since_credit,
+        } = &mut *self;
         let id = *id;
         let mut state = connection.0.lock();
-        let slot = state.calls.get_mut(id).expect("the slot is closed by this call alone");
+        let slot = state
+            .calls
+            .get_mut(id)
+            .expect("the slot is closed by this call alone");
         if let Some(item) = slot.items.pop_front() {
             *taken_since_credit += 1;
             // Credit is given back by halves: few frames, and the server never runs dry.

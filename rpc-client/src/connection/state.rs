@@ -109,7 +109,11 @@ impl State {
         write: impl FnOnce(&mut Vec<u8>, &mut RequestEncoder, u64),
     ) -> Result<u64, Refusal> {
         self.admit(config)?;
-        let opened = if is_ordered { self.calls.open_ordered() } else { self.calls.open() };
+        let opened = if is_ordered {
+            self.calls.open_ordered()
+        } else {
+            self.calls.open()
+        };
         let Some((id, slot)) = opened else {
             return Err(Refusal::Full);
         };
@@ -158,7 +162,9 @@ impl State {
         let mut untimed = mem::take(&mut self.untimed);
         let mut last = None;
         for (id, limit) in untimed.drain(..) {
-            let Some(slot) = self.calls.get_mut(id) else { continue };
+            let Some(slot) = self.calls.get_mut(id) else {
+                continue;
+            };
             // Most calls have the same limit.
             if let Some((same, deadline)) = last
                 && same == limit
@@ -226,7 +232,9 @@ impl State {
 impl State {
     /// Gives the usual success to a call that waits for one. False where the line is not that.
     pub(super) fn take_usual_line(&mut self, line: &[u8], woken: &mut Vec<Waker>) -> bool {
-        let Some(reply) = UsualReply::read(line) else { return false };
+        let Some(reply) = UsualReply::read(line) else {
+            return false;
+        };
         match self.calls.get_mut(reply.id()) {
             Some(slot) if !slot.is_stream => {
                 slot.finish(Ok(Data::Unverified(reply.data())), woken);
@@ -272,7 +280,11 @@ impl State {
         };
         let id = match reply.id {
             Some(id) => id,
-            None => match if reply.more { self.calls.peek_ordered() } else { self.calls.next_ordered() } {
+            None => match if reply.more {
+                self.calls.peek_ordered()
+            } else {
+                self.calls.next_ordered()
+            } {
                 OrderedReply::For(id) => id,
                 OrderedReply::GivenUp => return Ok(()),
                 OrderedReply::Unexpected => {
@@ -303,7 +315,9 @@ impl Slot {
             self.finish(Ok(Data::Sound(data)), woken);
         } else if self.is_stream && self.items.len() as u64 > credit {
             self.finish(
-                Err(Failure::Nonsense("the stream sent more items than it had `credit` for".into())),
+                Err(Failure::Nonsense(
+                    "the stream sent more items than it had `credit` for".into(),
+                )),
                 woken,
             );
         } else if self.is_stream {

@@ -36,7 +36,10 @@ impl<L: Lookup> Discover for Dns<L> {
             backoff: Backoff::new(shortest, Duration::from_millis(config.resolve_interval_ms)),
             next: None,
         };
-        stream::unfold(rounds, |mut rounds| async move { Some((rounds.next().await, rounds)) }).boxed()
+        stream::unfold(rounds, |mut rounds| async move {
+            Some((rounds.next().await, rounds))
+        })
+        .boxed()
     }
 }
 
@@ -57,7 +60,10 @@ impl<L: Lookup> Rounds<L> {
         let pause = match &answer {
             Ok(answer) => {
                 self.backoff.reset();
-                answer.ttl.unwrap_or(self.longest).clamp(self.shortest, self.longest)
+                answer
+                    .ttl
+                    .unwrap_or(self.longest)
+                    .clamp(self.shortest, self.longest)
             }
             Err(_) => self.backoff.next_delay(),
         };
@@ -77,7 +83,10 @@ impl SystemLookup {
     /// `HOST:PORT`.
     pub(super) fn parse(text: &str) -> Result<Self, InvalidTarget> {
         let (host, port) = host_and_port(text)?;
-        Ok(Self { host: host.to_owned(), port })
+        Ok(Self {
+            host: host.to_owned(),
+            port,
+        })
     }
 }
 
@@ -86,8 +95,13 @@ impl Lookup for SystemLookup {
         let Self { host, port } = self.clone();
         async move {
             let found = tokio::net::lookup_host((host, port)).await?;
-            let addresses = found.map(|address| Address::from(address.to_string())).collect();
-            Ok(Answer { addresses, ttl: None })
+            let addresses = found
+                .map(|address| Address::from(address.to_string()))
+                .collect();
+            Ok(Answer {
+                addresses,
+                ttl: None,
+            })
         }
         .boxed()
     }
@@ -100,7 +114,9 @@ pub(super) fn host_and_port(text: &str) -> Result<(&str, u16), InvalidTarget> {
     let address = super::fixed::check(text).map_err(|_| refused())?;
     let (host, port) = address.rsplit_once(':').ok_or_else(refused)?;
     match port.parse() {
-        Ok(port) if host != "unix" => Ok((host.trim_start_matches('[').trim_end_matches(']'), port)),
+        Ok(port) if host != "unix" => {
+            Ok((host.trim_start_matches('[').trim_end_matches(']'), port))
+        }
         _ => Err(refused()),
     }
 }

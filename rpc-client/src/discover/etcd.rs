@@ -29,9 +29,12 @@ impl Etcd {
     /// `http://HOST:PORT/PREFIX`; more members stand after commas.
     pub(super) fn parse(text: &str) -> Result<Self, InvalidTarget> {
         let right = "a target in etcd is etcd:http://HOST:PORT/PREFIX, as etcd:http://10.0.0.7:2379/rpc/log/";
-        let refused =
-            |what: &str| InvalidTarget::new(format!("`{text}` is no place in etcd: {what}; {right}"));
-        let (scheme, rest) = text.split_once("://").ok_or_else(|| refused("it is no URL"))?;
+        let refused = |what: &str| {
+            InvalidTarget::new(format!("`{text}` is no place in etcd: {what}; {right}"))
+        };
+        let (scheme, rest) = text
+            .split_once("://")
+            .ok_or_else(|| refused("it is no URL"))?;
         if !matches!(scheme, "http" | "https") {
             return Err(refused("its scheme is neither http nor https"));
         }
@@ -44,7 +47,10 @@ impl Etcd {
             _ => Err(refused(&format!("`{member}` is no HOST:PORT"))),
         };
         let members = members.split(',').map(member).collect::<Result<_, _>>()?;
-        Ok(Self { members, prefix: prefix.to_owned() })
+        Ok(Self {
+            members,
+            prefix: prefix.to_owned(),
+        })
     }
 }
 
@@ -57,13 +63,22 @@ impl Discover for Etcd {
             answer_timeout: config.connect_timeout(),
             bytes_max: config.discovery_bytes_max,
             // Etcd does not redirect, and is reached directly.
-            http: reqwest::Client::builder().no_proxy().redirect(Policy::none()).build(),
+            http: reqwest::Client::builder()
+                .no_proxy()
+                .redirect(Policy::none())
+                .build(),
             member: 0,
             watch: None,
-            backoff: Backoff::new(Duration::from_millis(config.resolve_interval_min_ms), interval),
+            backoff: Backoff::new(
+                Duration::from_millis(config.resolve_interval_min_ms),
+                interval,
+            ),
             pause: Duration::ZERO,
         };
-        stream::unfold(looker, |mut looker| async move { Some((looker.next().await, looker)) }).boxed()
+        stream::unfold(looker, |mut looker| async move {
+            Some((looker.next().await, looker))
+        })
+        .boxed()
     }
 }
 
@@ -99,7 +114,8 @@ impl Looker {
     /// too, after a while: a member that is stuck accepts bytes and tells nothing.
     async fn look(&mut self) -> Result<Vec<Address>, Error> {
         if let Some(watch) = &mut self.watch
-            && let Ok(changed) = tokio::time::timeout(self.interval, watch.changed(self.bytes_max)).await
+            && let Ok(changed) =
+                tokio::time::timeout(self.interval, watch.changed(self.bytes_max)).await
         {
             changed?;
         }
@@ -120,24 +136,38 @@ impl Looker {
                 body.extend_from_slice(&chunk);
                 within(&body, self.bytes_max)?;
             }
-            serde_json::from_slice(&body)
-                .map_err(|error| Error::from(format!("its answer is not what etcd answers: {error}")))
+            serde_json::from_slice(&body).map_err(|error| {
+                Error::from(format!("its answer is not what etcd answers: {error}"))
+            })
         };
         answered(self.answer_timeout, answer).await
     }
 
     async fn open_watch(&self, revision: i64) -> Result<Watch, Error> {
-        let create_request = CreateWatch { keys: self.keys(), start_revision: revision + 1 };
+        let create_request = CreateWatch {
+            keys: self.keys(),
+            start_revision: revision + 1,
+        };
         let request = WatchRequest { create_request };
         let response = answered(self.answer_timeout, self.post("/v3/watch", &request)).await?;
-        Ok(Watch { response, unread: Vec::new(), revision })
+        Ok(Watch {
+            response,
+            unread: Vec::new(),
+            revision,
+        })
     }
 
     async fn post(&self, path: &str, body: &impl Serialize) -> Result<reqwest::Response, Error> {
         let url = format!("{}{path}", self.etcd.members[self.member]);
-        let http = self.http.as_ref().map_err(|error| format!("there is no HTTP client: {error}"))?;
+        let http = self
+            .http
+            .as_ref()
+            .map_err(|error| format!("there is no HTTP client: {error}"))?;
         // A member that has lost the others ends a watch instead of leaving it silent.
-        let request = http.post(url).header("Grpc-Metadata-hasleader", "true").json(body);
+        let request = http
+            .post(url)
+            .header("Grpc-Metadata-hasleader", "true")
+            .json(body);
         Ok(request.send().await?.error_for_status()?)
     }
 
@@ -147,7 +177,10 @@ impl Looker {
         if let Some(last) = end.last_mut() {
             *last += 1;
         }
-        Keys { key: BASE64_STANDARD.encode(&self.etcd.prefix), range_end: BASE64_STANDARD.encode(end) }
+        Keys {
+            key: BASE64_STANDARD.encode(&self.etcd.prefix),
+            range_end: BASE64_STANDARD.encode(end),
+        }
     }
 }
 
@@ -157,7 +190,11 @@ fn addresses(keys: Vec<KeyValue>) -> Result<Vec<Address>, Error> {
     let mut addresses = Vec::with_capacity(keys.len());
     for KeyValue { key, value } in keys {
         let (key, value) = (text(&key)?, text(&value)?);
-        let entry = if value.trim().is_empty() { key.rsplit('/').next().unwrap_or_default() } else { &value };
+        let entry = if value.trim().is_empty() {
+            key.rsplit('/').next().unwrap_or_default()
+        } else {
+            &value
+        };
         match list::parse_one(entry) {
             Ok(address) => addresses.push(address),
             Err(error) => {
@@ -212,15 +249,26 @@ impl Watch {
     }
 }
 
-async fn answered<T>(limit: Duration, answer: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-    tokio::time::timeout(limit, answer).await.unwrap_or_else(|_| {
-        Err(format!("no answer within `connect_timeout_ms` of {} ms", limit.as_millis()).into())
-    })
+async fn answered<T>(
+    limit: Duration,
+    answer: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    tokio::time::timeout(limit, answer)
+        .await
+        .unwrap_or_else(|_| {
+            Err(format!(
+                "no answer within `connect_timeout_ms` of {} ms",
+                limit.as_millis()
+            )
+            .into())
+        })
 }
 
 fn within(bytes: &[u8], bytes_max: u64) -> Result<(), Error> {
     if bytes.len() as u64 > bytes_max {
-        return Err(format!("its answer is over `discovery_bytes_max` of {bytes_max} bytes").into());
+        return Err(
+            format!("its answer is over `discovery_bytes_max` of {bytes_max} bytes").into(),
+        );
     }
     Ok(())
 }
@@ -298,7 +346,10 @@ mod tests {
         let etcd = Etcd::parse("http://a:1,[::1]:2/rpc/log/").unwrap();
         assert_eq!(
             (etcd.members, etcd.prefix),
-            (vec!["http://a:1".into(), "http://[::1]:2".into()], "rpc/log/".into())
+            (
+                vec!["http://a:1".into(), "http://[::1]:2".into()],
+                "rpc/log/".into()
+            )
         );
         let check = |text: &str, words: &str| {
             let error = Etcd::parse(text).err().unwrap().to_string();
@@ -320,10 +371,18 @@ mod tests {
             key: BASE64_STANDARD.encode(key),
             value: BASE64_STANDARD.encode(value),
         };
-        let found = addresses(vec![key("x/a:1", ""), key("x/2", "b:2"), key("x/3", "none")]).unwrap();
+        let found = addresses(vec![
+            key("x/a:1", ""),
+            key("x/2", "b:2"),
+            key("x/3", "none"),
+        ])
+        .unwrap();
         assert_eq!(found, ["a:1".into(), "b:2".into()]);
         assert_eq!(addresses(vec![]).unwrap(), []);
         let error = addresses(vec![key("x/3", "none")]).unwrap_err().to_string();
-        assert!(error.starts_with("the key `x/3`: `none` is no address"), "{error}");
+        assert!(
+            error.starts_with("the key `x/3`: `none` is no address"),
+            "{error}"
+        );
     }
 }

@@ -22,9 +22,13 @@ pub(super) struct File {
 impl File {
     pub(super) fn parse(path: &str) -> Result<Self, InvalidTarget> {
         if path.is_empty() {
-            return Err(InvalidTarget::new("the path is missing: a file is file:PATH, as file:/etc/rpc/log"));
+            return Err(InvalidTarget::new(
+                "the path is missing: a file is file:PATH, as file:/etc/rpc/log",
+            ));
         }
-        Ok(Self { path: Arc::new(path.into()) })
+        Ok(Self {
+            path: Arc::new(path.into()),
+        })
     }
 }
 
@@ -37,7 +41,10 @@ impl Discover for File {
             taken: None,
             unsettled: None,
         };
-        stream::unfold(reader, |mut reader| async move { Some((reader.next().await, reader)) }).boxed()
+        stream::unfold(reader, |mut reader| async move {
+            Some((reader.next().await, reader))
+        })
+        .boxed()
     }
 }
 
@@ -75,8 +82,12 @@ impl Reader {
         let (path, bytes_max) = (Arc::clone(&self.path), self.bytes_max);
         let content = match tokio::task::spawn_blocking(move || read(&path, bytes_max)).await {
             Ok(Ok(content)) => content,
-            Ok(Err(error)) => return self.say(Err(format!("cannot read {}: {error}", self.path.display()))),
-            Err(error) => return self.say(Err(format!("cannot read {}: {error}", self.path.display()))),
+            Ok(Err(error)) => {
+                return self.say(Err(format!("cannot read {}: {error}", self.path.display())));
+            }
+            Err(error) => {
+                return self.say(Err(format!("cannot read {}: {error}", self.path.display())));
+            }
         };
         if let Some(Ok(taken)) = &self.taken {
             let was_written_in_place = taken.inode == content.inode && taken.text != content.text;
@@ -95,9 +106,8 @@ impl Reader {
             return None;
         }
         let said = match &now {
-            Ok(content) => {
-                list::parse(&content.text).map_err(|error| format!("{}: {error}", self.path.display()).into())
-            }
+            Ok(content) => list::parse(&content.text)
+                .map_err(|error| format!("{}: {error}", self.path.display()).into()),
             Err(reason) => Err(reason.as_str().into()),
         };
         self.taken = Some(now);
@@ -113,8 +123,14 @@ fn read(path: &PathBuf, bytes_max: u64) -> io::Result<Content> {
     let file = std::fs::File::open(path)?;
     let inode = inode(&file.metadata()?);
     let mut text = String::new();
-    if file.take(bytes_max.saturating_add(1)).read_to_string(&mut text)? as u64 > bytes_max {
-        return Err(io::Error::other(format!("it is over `discovery_bytes_max` of {bytes_max} bytes")));
+    if file
+        .take(bytes_max.saturating_add(1))
+        .read_to_string(&mut text)? as u64
+        > bytes_max
+    {
+        return Err(io::Error::other(format!(
+            "it is over `discovery_bytes_max` of {bytes_max} bytes"
+        )));
     }
     Ok(Content { inode, text })
 }

@@ -7,17 +7,25 @@ use crate::connect::TLS_PREFIX;
 
 /// One address, or several with commas between them.
 pub(super) fn parse(text: &str) -> Result<Arc<[Address]>, InvalidTarget> {
-    text.split(',').map(|address| check(address.trim()).map(Address::from)).collect()
+    text.split(',')
+        .map(|address| check(address.trim()).map(Address::from))
+        .collect()
 }
 
 /// Says what is wrong with an address, if something is.
 pub(super) fn check(address: &str) -> Result<&str, InvalidTarget> {
     let refused = |what: &str| {
         let right = "an address is HOST:PORT or unix:PATH, as 127.0.0.1:8889";
-        Err(InvalidTarget::new(format!("`{address}` is no address: {what}{right}")))
+        Err(InvalidTarget::new(format!(
+            "`{address}` is no address: {what}{right}"
+        )))
     };
     if let Some(path) = address.strip_prefix("unix:") {
-        return if path.is_empty() { refused("the path is missing; ") } else { Ok(address) };
+        return if path.is_empty() {
+            refused("the path is missing; ")
+        } else {
+            Ok(address)
+        };
     }
     let rest = address.strip_prefix(TLS_PREFIX).unwrap_or(address);
     let Some((host, port)) = rest.rsplit_once(':') else {
@@ -40,13 +48,20 @@ mod tests {
     use super::*;
 
     fn texts(target: &str) -> Vec<String> {
-        parse(target).unwrap().iter().map(|address| address.text.to_string()).collect()
+        parse(target)
+            .unwrap()
+            .iter()
+            .map(|address| address.text.to_string())
+            .collect()
     }
 
     #[test]
     fn addresses_are_told_apart_by_commas() {
         assert_eq!(texts("127.0.0.1:8889"), ["127.0.0.1:8889"]);
-        assert_eq!(texts("a:1, [::1]:2,unix:/run/rpc.sock"), ["a:1", "[::1]:2", "unix:/run/rpc.sock"]);
+        assert_eq!(
+            texts("a:1, [::1]:2,unix:/run/rpc.sock"),
+            ["a:1", "[::1]:2", "unix:/run/rpc.sock"]
+        );
     }
 
     #[test]

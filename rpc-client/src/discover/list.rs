@@ -39,7 +39,8 @@ pub(super) fn parse(text: &str) -> Result<Vec<Address>, Error> {
     for (number, line) in text.lines().enumerate() {
         let line = line.split('#').next().unwrap_or_default().trim();
         if !line.is_empty() {
-            let line = fixed::check(line).map_err(|error| format!("line {}: {error}", number + 1))?;
+            let line =
+                fixed::check(line).map_err(|error| format!("line {}: {error}", number + 1))?;
             addresses.push(Address::from(line));
         }
     }
@@ -53,15 +54,23 @@ pub(super) fn parse_one(text: &str) -> Result<Address, Error> {
     if !text.starts_with('{') {
         return Ok(fixed::check(text)?.into());
     }
-    address(serde_json::from_str(text).map_err(|error| format!("it is no address in JSON: {error}"))?)
+    address(
+        serde_json::from_str(text).map_err(|error| format!("it is no address in JSON: {error}"))?,
+    )
 }
 
 fn address(entry: Entry) -> Result<Address, Error> {
     Ok(match entry {
         Entry::Text(text) => fixed::check(&text)?.into(),
-        Entry::Full(FullEntry { address, priority, weight }) => {
-            Address { priority, weight, ..Address::from(fixed::check(&address)?) }
-        }
+        Entry::Full(FullEntry {
+            address,
+            priority,
+            weight,
+        }) => Address {
+            priority,
+            weight,
+            ..Address::from(fixed::check(&address)?)
+        },
     })
 }
 
@@ -70,17 +79,28 @@ mod tests {
     use super::*;
 
     fn weighted(text: &str, priority: u16, weight: u16) -> Address {
-        Address { priority, weight, ..Address::from(text) }
+        Address {
+            priority,
+            weight,
+            ..Address::from(text)
+        }
     }
 
     #[test]
     fn lines_and_json_say_the_same() {
-        let check = |text: &str, expected: &[Address]| assert_eq!(parse(text).unwrap(), expected, "{text}");
+        let check =
+            |text: &str, expected: &[Address]| assert_eq!(parse(text).unwrap(), expected, "{text}");
         check("", &[]);
         check("# none\n\n", &[]);
-        check("a:1 # first\n  [::1]:2\r\nunix:/x", &["a:1".into(), "[::1]:2".into(), "unix:/x".into()]);
+        check(
+            "a:1 # first\n  [::1]:2\r\nunix:/x",
+            &["a:1".into(), "[::1]:2".into(), "unix:/x".into()],
+        );
         check("[::1]:2\n", &["[::1]:2".into()]);
-        check(" [\"a:1\",\n \"[::1]:2\"]", &["a:1".into(), "[::1]:2".into()]);
+        check(
+            " [\"a:1\",\n \"[::1]:2\"]",
+            &["a:1".into(), "[::1]:2".into()],
+        );
         check(
             r#"["a:1", {"address": "b:2", "weight": 5, "priority": 1}, {"Addr": "c:3", "Op": 0}]"#,
             &["a:1".into(), weighted("b:2", 1, 5), "c:3".into()],
@@ -102,8 +122,21 @@ mod tests {
     #[test]
     fn one_endpoint_is_an_address_or_an_object() {
         assert_eq!(parse_one(" a:1\n").unwrap(), "a:1".into());
-        assert_eq!(parse_one(r#"{"address":"a:1","weight":2}"#).unwrap(), weighted("a:1", 0, 2));
-        assert!(parse_one("a").unwrap_err().to_string().contains("`a` is no address"));
-        assert!(parse_one("{}").unwrap_err().to_string().contains("no address in JSON"));
+        assert_eq!(
+            parse_one(r#"{"address":"a:1","weight":2}"#).unwrap(),
+            weighted("a:1", 0, 2)
+        );
+        assert!(
+            parse_one("a")
+                .unwrap_err()
+                .to_string()
+                .contains("`a` is no address")
+        );
+        assert!(
+            parse_one("{}")
+                .unwrap_err()
+                .to_string()
+                .contains("no address in JSON")
+        );
     }
 }

@@ -143,7 +143,11 @@ pub(crate) fn watch(target: &Target, config: &Config) -> watch::Receiver<Resolve
     match &target.source {
         Source::Fixed(addresses) => watch::channel(Resolved::Known(Arc::clone(addresses))).1,
         Source::Unreadable(error) => {
-            watch::channel(Resolved::Failed(Cause::with_source(error.to_string(), error.clone()))).1
+            watch::channel(Resolved::Failed(Cause::with_source(
+                error.to_string(),
+                error.clone(),
+            )))
+            .1
         }
         Source::Discovered(source) => {
             let (resolved, receiver) = watch::channel(Resolved::Pending);
@@ -171,15 +175,18 @@ async fn keep_watching(
                 continue;
             }
             Some(Ok(addresses)) if addresses.is_empty() => "the list is empty".into(),
-            Some(Ok(addresses)) => {
-                format!("{} are over `endpoints_max` of {endpoints_max}", addresses.len()).into()
-            }
+            Some(Ok(addresses)) => format!(
+                "{} are over `endpoints_max` of {endpoints_max}",
+                addresses.len()
+            )
+            .into(),
             Some(Err(error)) => error,
             // The last word, be it a list or a reason, stays; only where there was none is this one.
             None if !matches!(*resolved.borrow(), Resolved::Pending) => return,
             None => {
-                resolved
-                    .send_if_modified(|resolved| failed(&target, resolved, "its source has ended".into()));
+                resolved.send_if_modified(|resolved| {
+                    failed(&target, resolved, "its source has ended".into())
+                });
                 return;
             }
         };
@@ -194,7 +201,11 @@ fn known(target: &str, resolved: &mut Resolved, mut addresses: Vec<Address>) -> 
     if matches!(resolved, Resolved::Known(before) if **before == *addresses) {
         return false;
     }
-    tracing::info!(target_name = target, endpoints = addresses.len(), "endpoints found");
+    tracing::info!(
+        target_name = target,
+        endpoints = addresses.len(),
+        "endpoints found"
+    );
     *resolved = Resolved::Known(addresses.into());
     true
 }
@@ -208,7 +219,11 @@ fn failed(target: &str, resolved: &mut Resolved, error: Error) -> bool {
     }
     tracing::warn!(target_name = target, reason = %error, "no endpoints yet");
     let message = format!("cannot find the endpoints of {target}: {error}");
-    *resolved = Resolved::Failed(Cause { message, source: Some(error), code: None });
+    *resolved = Resolved::Failed(Cause {
+        message,
+        source: Some(error),
+        code: None,
+    });
     true
 }
 
@@ -244,7 +259,10 @@ impl Target {
     /// A target whose endpoints come from a source of the user's own; `name` is what logs and errors
     /// call it.
     pub fn discovered(name: impl Into<Arc<str>>, source: impl Discover) -> Self {
-        Self { text: name.into(), source: Source::Discovered(Arc::new(source)) }
+        Self {
+            text: name.into(),
+            source: Source::Discovered(Arc::new(source)),
+        }
     }
 
     /// The endpoints as a stream: what is known first, and each change of it; `Err` where there is no
@@ -253,19 +271,22 @@ impl Target {
     /// It is watched by a task of this runtime, for as long as the stream is held; a client does this by
     /// itself.
     pub fn endpoints(&self, config: &Config) -> BoxStream<'static, Result<Vec<Address>, Error>> {
-        stream::unfold((watch(self, config), true), |(mut resolved, mut is_first)| async move {
-            loop {
-                if !mem::take(&mut is_first) && resolved.changed().await.is_err() {
-                    return None;
+        stream::unfold(
+            (watch(self, config), true),
+            |(mut resolved, mut is_first)| async move {
+                loop {
+                    if !mem::take(&mut is_first) && resolved.changed().await.is_err() {
+                        return None;
+                    }
+                    let now = match &*resolved.borrow_and_update() {
+                        Resolved::Pending => continue,
+                        Resolved::Known(addresses) => Ok(addresses.to_vec()),
+                        Resolved::Failed(cause) => Err(cause.message.clone().into()),
+                    };
+                    return Some((now, (resolved, false)));
                 }
-                let now = match &*resolved.borrow_and_update() {
-                    Resolved::Pending => continue,
-                    Resolved::Known(addresses) => Ok(addresses.to_vec()),
-                    Resolved::Failed(cause) => Err(cause.message.clone().into()),
-                };
-                return Some((now, (resolved, false)));
-            }
-        })
+            },
+        )
         .boxed()
     }
 
@@ -282,7 +303,10 @@ impl Target {
         match self.source {
             Source::Unreadable(_) => {
                 let address = Address::from(&*self.text);
-                Self { source: Source::Fixed([address].into()), ..self }
+                Self {
+                    source: Source::Fixed([address].into()),
+                    ..self
+                }
             }
             Source::Fixed(_) | Source::Discovered(_) => self,
         }
@@ -294,7 +318,10 @@ impl Target {
     }
 
     fn unreadable(text: &str, error: InvalidTarget) -> Self {
-        Self { text: text.into(), source: Source::Unreadable(error) }
+        Self {
+            text: text.into(),
+            source: Source::Unreadable(error),
+        }
     }
 }
 
@@ -302,13 +329,17 @@ impl FromStr for Target {
     type Err = InvalidTarget;
 
     fn from_str(text: &str) -> Result<Self, InvalidTarget> {
-        Ok(Self { text: text.into(), source: source(text)? })
+        Ok(Self {
+            text: text.into(),
+            source: source(text)?,
+        })
     }
 }
 
 impl From<&str> for Target {
     fn from(text: &str) -> Self {
-        text.parse().unwrap_or_else(|error| Self::unreadable(text, error))
+        text.parse()
+            .unwrap_or_else(|error| Self::unreadable(text, error))
     }
 }
 
@@ -344,19 +375,29 @@ impl fmt::Debug for Target {
 
 impl From<&str> for Address {
     fn from(text: &str) -> Self {
-        Self { text: text.into(), priority: 0, weight: 1 }
+        Self {
+            text: text.into(),
+            priority: 0,
+            weight: 1,
+        }
     }
 }
 
 impl From<String> for Address {
     fn from(text: String) -> Self {
-        Self { text: text.into(), priority: 0, weight: 1 }
+        Self {
+            text: text.into(),
+            priority: 0,
+            weight: 1,
+        }
     }
 }
 
 impl InvalidTarget {
     fn new(reason: impl Into<String>) -> Self {
-        Self { reason: reason.into() }
+        Self {
+            reason: reason.into(),
+        }
     }
 
     #[cfg(not(all(feature = "srv", feature = "etcd")))]
@@ -412,14 +453,24 @@ mod tests {
         }
         check(
             "etcd:x",
-            if cfg!(feature = "etcd") { "etcd:http://HOST:PORT/PREFIX" } else { "feature `etcd`" },
+            if cfg!(feature = "etcd") {
+                "etcd:http://HOST:PORT/PREFIX"
+            } else {
+                "feature `etcd`"
+            },
         );
     }
 
     #[test]
     fn an_unreadable_target_fails_whoever_asks_for_its_endpoints() {
         let resolved = watch(&Target::from("localhost"), &Config::default());
-        let Resolved::Failed(cause) = &*resolved.borrow() else { panic!("it cannot be known") };
-        assert!(cause.message.contains("`localhost` is no address"), "{}", cause.message);
+        let Resolved::Failed(cause) = &*resolved.borrow() else {
+            panic!("it cannot be known")
+        };
+        assert!(
+            cause.message.contains("`localhost` is no address"),
+            "{}",
+            cause.message
+        );
     }
 }

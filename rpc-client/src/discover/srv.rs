@@ -38,7 +38,13 @@ impl RecordLookup {
     pub(super) fn host(text: &str) -> Result<Self, InvalidTarget> {
         let (server, rest) = split(text)?;
         let (host, port) = host_and_port(rest)?;
-        Ok(Self { server, question: Question::Host { host: host.to_owned(), port } })
+        Ok(Self {
+            server,
+            question: Question::Host {
+                host: host.to_owned(),
+                port,
+            },
+        })
     }
 
     /// `NAME`, or `//SERVER/NAME`.
@@ -50,7 +56,12 @@ impl RecordLookup {
                  as srv:_rpc._tcp.log.internal"
             )));
         }
-        Ok(Self { server, question: Question::Service { name: name.to_owned() } })
+        Ok(Self {
+            server,
+            question: Question::Service {
+                name: name.to_owned(),
+            },
+        })
     }
 
     /// Made anew for each question, so that a changed `/etc/resolv.conf` is read and nothing is cached.
@@ -84,7 +95,10 @@ impl Lookup for RecordLookup {
                     let found = resolver.lookup_ip(host.as_str()).await?;
                     let address = |ip| Address::from(SocketAddr::new(ip, *port).to_string());
                     let addresses = found.iter().map(address).collect();
-                    Ok(Answer { addresses, ttl: Some(left(found.valid_until())) })
+                    Ok(Answer {
+                        addresses,
+                        ttl: Some(left(found.valid_until())),
+                    })
                 }
                 Question::Service { name } => look_up_service(&resolver, name).await,
             }
@@ -100,21 +114,36 @@ async fn look_up_service(resolver: &TokioResolver, name: &str) -> Result<Answer,
     for record in found.answers() {
         match &record.data {
             // A root as the target says that there is no such service (RFC 2782).
-            RData::SRV(srv) if !srv.target.is_root() => hosts.push(look_up_host(resolver, srv.clone())),
+            RData::SRV(srv) if !srv.target.is_root() => {
+                hosts.push(look_up_host(resolver, srv.clone()))
+            }
             _ => {}
         }
     }
     let mut hosts = stream::iter(hosts).buffer_unordered(HOSTS_AT_ONCE);
-    let mut answer = Answer { addresses: Vec::new(), ttl: Some(left(found.valid_until())) };
+    let mut answer = Answer {
+        addresses: Vec::new(),
+        ttl: Some(left(found.valid_until())),
+    };
     let mut failure = None;
     while let Some((srv, ips)) = hosts.next().await {
-        let SRV { priority, weight, port, ref target, .. } = srv;
+        let SRV {
+            priority,
+            weight,
+            port,
+            ref target,
+            ..
+        } = srv;
         match ips {
             Ok(ips) => {
                 answer.ttl = answer.ttl.min(Some(left(ips.valid_until())));
                 answer.addresses.extend(ips.iter().map(|ip| {
                     let address = Address::from(SocketAddr::new(ip, port).to_string());
-                    Address { priority, weight, ..address }
+                    Address {
+                        priority,
+                        weight,
+                        ..address
+                    }
                 }));
             }
             Err(error) => {
@@ -147,9 +176,19 @@ fn split(text: &str) -> Result<(Option<SocketAddr>, &str), InvalidTarget> {
     };
     let (server, rest) = rest.split_once('/').unwrap_or((rest, ""));
     let with_port = server.parse::<SocketAddr>().ok();
-    let plain = || server.trim_start_matches('[').trim_end_matches(']').parse().ok();
-    let server = with_port.or_else(|| plain().map(|ip| SocketAddr::new(ip, 53))).ok_or_else(|| {
-        InvalidTarget::new(format!("`{server}` is no DNS server: it is IP or IP:PORT, as 10.0.0.53"))
-    })?;
+    let plain = || {
+        server
+            .trim_start_matches('[')
+            .trim_end_matches(']')
+            .parse()
+            .ok()
+    };
+    let server = with_port
+        .or_else(|| plain().map(|ip| SocketAddr::new(ip, 53)))
+        .ok_or_else(|| {
+            InvalidTarget::new(format!(
+                "`{server}` is no DNS server: it is IP or IP:PORT, as 10.0.0.53"
+            ))
+        })?;
     Ok((Some(server), rest))
 }

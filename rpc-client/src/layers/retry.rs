@@ -37,7 +37,9 @@ pub struct Retry {
 impl Retry {
     /// A layer that tries again as these settings say.
     pub fn new(config: &Config) -> Self {
-        Self { config: config.clone() }
+        Self {
+            config: config.clone(),
+        }
     }
 }
 
@@ -46,7 +48,11 @@ impl<S: Service> Layer<S> for Retry {
 
     fn layer(&self, inner: S) -> RetryService<S> {
         let budget = Budget::new(&self.config, Instant::now());
-        RetryService(Arc::new(Shared { inner, config: self.config.clone(), budget }))
+        RetryService(Arc::new(Shared {
+            inner,
+            config: self.config.clone(),
+            budget,
+        }))
     }
 }
 
@@ -92,7 +98,8 @@ impl<S: Service> Shared<S> {
             }
             may_have_run |= !failure.is_rejected();
             tokio::time::sleep_until(begin).await;
-            request.timeout = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            request.timeout =
+                deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         }
         unreachable!("the last attempt returns")
     }
@@ -107,16 +114,25 @@ fn pause(failure: &Status, is_idempotent: bool) -> Option<Duration> {
 
 /// Only the last try was rejected, where one before it may have run.
 fn last(failure: Status, may_have_run: bool) -> Status {
-    if may_have_run { failure.without_rejected() } else { failure }
+    if may_have_run {
+        failure.without_rejected()
+    } else {
+        failure
+    }
 }
 
 fn deadline_of(request: &Request<'_>, now: Instant) -> Option<Instant> {
     let own = request.timeout.and_then(|timeout| now.checked_add(timeout));
-    [own, request.scope.deadline.map(Instant::from_std)].into_iter().flatten().min()
+    [own, request.scope.deadline.map(Instant::from_std)]
+        .into_iter()
+        .flatten()
+        .min()
 }
 
 impl<S> fmt::Debug for RetryService<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RetryService").field("config", &self.0.config).finish_non_exhaustive()
+        f.debug_struct("RetryService")
+            .field("config", &self.0.config)
+            .finish_non_exhaustive()
     }
 }

@@ -25,7 +25,10 @@ impl<S: Service> Layer<S> for Timeout {
     type Service = TimeoutService<S>;
 
     fn layer(&self, inner: S) -> TimeoutService<S> {
-        TimeoutService { inner, timeout: self.0 }
+        TimeoutService {
+            inner,
+            timeout: self.0,
+        }
     }
 }
 
@@ -65,6 +68,8 @@ pub(crate) fn shorten(request: &mut Request<'_>, timeout: Duration) -> Instant {
 /// The outcome of the call, or code 4 at the deadline.
 pub(crate) async fn ends_by(deadline: Instant, call: impl Future<Output = Outcome>) -> Outcome {
     timeout_at(deadline, call).await.unwrap_or_else(|_| {
-        Err(Status::deadline_exceeded("no reply before the deadline; the call may have run"))
+        Err(Status::deadline_exceeded(
+            "no reply before the deadline; the call may have run",
+        ))
     })
 }

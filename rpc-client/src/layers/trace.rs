@@ -32,12 +32,18 @@ pub struct TraceService<S>(S);
 impl<S: Service> Service for TraceService<S> {
     fn call(&self, request: Request<'_>) -> impl Future<Output = Outcome> + Send + 'static {
         let cmdid = request.cmdid;
-        let span = tracing::info_span!("rpc_call", %cmdid, otel.kind = "client", otel.status_code = Empty);
+        let span =
+            tracing::info_span!("rpc_call", %cmdid, otel.kind = "client", otel.status_code = Empty);
         #[cfg(feature = "otel")]
         let request = continue_trace(&span, request);
         let call = self.0.call(request);
         async move {
-            let mut traced = Traced { span: span.clone(), cmdid, started: Instant::now(), is_over: false };
+            let mut traced = Traced {
+                span: span.clone(),
+                cmdid,
+                started: Instant::now(),
+                is_over: false,
+            };
             let outcome = call.instrument(span).await;
             traced.end(&outcome);
             outcome
@@ -90,7 +96,8 @@ impl Drop for Traced {
     fn drop(&mut self) {
         if !self.is_over {
             let (cmdid, elapsed_ms) = (self.cmdid, self.elapsed_ms());
-            self.span.in_scope(|| tracing::debug!(%cmdid, elapsed_ms, "a call was given up"));
+            self.span
+                .in_scope(|| tracing::debug!(%cmdid, elapsed_ms, "a call was given up"));
         }
     }
 }

@@ -6,7 +6,11 @@ fn call_prints_the_data_as_the_server_sent_it_and_nothing_else() {
     let check = |arguments: &[&str], stdout: &str| server.rpc(arguments).assert(0, stdout, "");
     check(&["call", "10004", r#"{"a":1,"b":2}"#], "{\"sum\":3}\n");
     check(
-        &["call", "0", r#"{"b": 1.0, "a": ["é", 12345678901234567890123]}"#],
+        &[
+            "call",
+            "0",
+            r#"{"b": 1.0, "a": ["é", 12345678901234567890123]}"#,
+        ],
         "{\"b\": 1.0, \"a\": [\"é\", 12345678901234567890123]}\n",
     );
     check(&["call", "0"], "{}\n");
@@ -16,30 +20,58 @@ fn call_prints_the_data_as_the_server_sent_it_and_nothing_else() {
 
 #[test]
 fn a_reply_without_data_prints_nothing() {
-    Server::start().rpc(&["call", "10000", r#"{"name":"world"}"#]).assert(0, "", "");
+    Server::start()
+        .rpc(&["call", "10000", r#"{"name":"world"}"#])
+        .assert(0, "", "");
 }
 
 #[test]
 fn params_come_from_standard_input_on_a_dash() {
     let server = Server::start();
     let input = "{\n  \"a\": 40,\n  \"b\": 2\n}\n";
-    server.rpc_with_input(&["call", "10004", "-"], input).assert(0, "{\"sum\":42}\n", "");
+    server
+        .rpc_with_input(&["call", "10004", "-"], input)
+        .assert(0, "{\"sum\":42}\n", "");
 }
 
 #[test]
 fn address_and_timeout_are_taken_before_and_behind_the_subcommand_and_override_the_environment() {
     let server = Server::start();
     let check = |arguments: &[&str]| rpc_at("unix:/nobody", arguments, "").assert(0, "1\n", "");
-    check(&["--addr", &server.address, "--timeout", "1m", "call", "0", "1"]);
-    check(&["call", "0", "1", "--timeout", "1.5s", "--addr", &server.address]);
+    check(&[
+        "--addr",
+        &server.address,
+        "--timeout",
+        "1m",
+        "call",
+        "0",
+        "1",
+    ]);
+    check(&[
+        "call",
+        "0",
+        "1",
+        "--timeout",
+        "1.5s",
+        "--addr",
+        &server.address,
+    ]);
     check(&["call", "--addr", &server.address, "0", "1"]);
 }
 
 #[test]
 fn without_an_address_it_is_the_daemons_default() {
     let mut command = command("", &["call", "0"]);
-    let help = command.env_remove("RPC_ADDR").arg("--help").output().unwrap();
-    assert!(String::from_utf8(help.stdout).unwrap().contains("[default: 127.0.0.1:8889]"));
+    let help = command
+        .env_remove("RPC_ADDR")
+        .arg("--help")
+        .output()
+        .unwrap();
+    assert!(
+        String::from_utf8(help.stdout)
+            .unwrap()
+            .contains("[default: 127.0.0.1:8889]")
+    );
 }
 
 #[test]
@@ -49,7 +81,10 @@ fn metadata_the_timeout_and_the_missing_id_reach_the_server() {
         serde_json::from_str(&server.rpc(&[&["call", "10007"], arguments].concat()).data()).unwrap()
     };
     let multiplexed = told(&["--meta", "a=b", "--meta", "c=d=e", "--timeout", "10s"]);
-    assert_eq!(multiplexed["meta"], serde_json::json!({"a": "b", "c": "d=e"}));
+    assert_eq!(
+        multiplexed["meta"],
+        serde_json::json!({"a": "b", "c": "d=e"})
+    );
     assert!(multiplexed["id"].is_u64());
     assert!((9_000..=10_000).contains(&multiplexed["timeout_ms"].as_u64().unwrap()));
     let ordered = told(&["--ordered"]);
@@ -60,17 +95,21 @@ fn metadata_the_timeout_and_the_missing_id_reach_the_server() {
 #[test]
 fn each_item_of_a_stream_is_a_line() {
     let server = Server::start();
-    server.rpc(&["call", "10005", "--stream", r#"{"n":3}"#]).assert(
-        0,
-        "{\"i\":0}\n{\"i\":1}\n{\"i\":2}\n",
-        "",
-    );
-    server.rpc(&["call", "10005", "--stream", r#"{"n":0}"#]).assert(0, "", "");
-    let many = server.rpc(&["call", "10005", "--stream", r#"{"n":100000}"#]).data();
+    server
+        .rpc(&["call", "10005", "--stream", r#"{"n":3}"#])
+        .assert(0, "{\"i\":0}\n{\"i\":1}\n{\"i\":2}\n", "");
+    server
+        .rpc(&["call", "10005", "--stream", r#"{"n":0}"#])
+        .assert(0, "", "");
+    let many = server
+        .rpc(&["call", "10005", "--stream", r#"{"n":100000}"#])
+        .data();
     assert_eq!(many.lines().count(), 100_000);
     assert!(many.ends_with("{\"i\":99999}\n"));
     // A command that answers once is a stream of one.
-    server.rpc(&["call", "0", "--stream", "7"]).assert(0, "7\n", "");
+    server
+        .rpc(&["call", "0", "--stream", "7"])
+        .assert(0, "7\n", "");
 }
 
 #[test]
@@ -93,10 +132,22 @@ fn notify_prints_nothing_and_has_sent_when_it_ends() {
     let entry = r#"{"level":"info","service":"cron","message":"done"}"#;
     server.rpc(&["notify", "1001", entry]).assert(0, "", "");
     // Waits for it, where it is not there yet.
-    let page = server.rpc(&["call", "1002", r#"{"wait_ms":20000}"#, "--timeout", "25s"]).data();
+    let page = server
+        .rpc(&["call", "1002", r#"{"wait_ms":20000}"#, "--timeout", "25s"])
+        .data();
     assert!(page.contains(r#""message":"done""#), "{page}");
-    server.rpc_with_input(&["notify", "1001", "-"], entry).assert(0, "", "");
-    let page = server.rpc(&["call", "1002", r#"{"after":1,"wait_ms":20000}"#, "--timeout", "25s"]).data();
+    server
+        .rpc_with_input(&["notify", "1001", "-"], entry)
+        .assert(0, "", "");
+    let page = server
+        .rpc(&[
+            "call",
+            "1002",
+            r#"{"after":1,"wait_ms":20000}"#,
+            "--timeout",
+            "25s",
+        ])
+        .data();
     assert!(page.contains(r#""seq":2"#), "{page}");
     // Nobody says that it was not understood.
     server.rpc(&["notify", "9", "--ordered"]).assert(0, "", "");

@@ -7,7 +7,9 @@ use crate::support::{Server, command, nowhere, peer, rpc_at, silent_peer};
 fn an_error_of_the_server_exits_with_1_and_names_address_code_and_what_to_do() {
     let server = Server::start();
     let check = |arguments: &[&str], stderr: &str| {
-        server.rpc(arguments).assert(1, "", &stderr.replace("ADDRESS", &server.address));
+        server
+            .rpc(arguments)
+            .assert(1, "", &stderr.replace("ADDRESS", &server.address));
     };
     check(
         &["call", "9"],
@@ -15,13 +17,21 @@ fn an_error_of_the_server_exits_with_1_and_names_address_code_and_what_to_do() {
          hint: `rpc describe` lists the commands that there are\n",
     );
     check(
-        &["call", "10006", r#"{"code":1042,"message":"refused","details":{"by": "gateway"}}"#],
+        &[
+            "call",
+            "10006",
+            r#"{"code":1042,"message":"refused","details":{"by": "gateway"}}"#,
+        ],
         "rpc: ADDRESS: code 1042: refused\n\
          details: {\"by\": \"gateway\"}\n\
          hint: 1042 is a code of the service's own: its documentation says what to do\n",
     );
     check(
-        &["call", "10006", r#"{"code":8,"message":"full","rejected":true,"retry_after_ms":100}"#],
+        &[
+            "call",
+            "10006",
+            r#"{"code":8,"message":"full","rejected":true,"retry_after_ms":100}"#,
+        ],
         "rpc: ADDRESS: code 8 RESOURCE_EXHAUSTED: full (rejected: it did not run) (retry after 100 ms)\n\
          hint: try again in 100 ms\n",
     );
@@ -35,9 +45,16 @@ fn an_error_of_the_server_exits_with_1_and_names_address_code_and_what_to_do() {
 #[test]
 fn what_the_server_says_cannot_steer_the_terminal() {
     let server = Server::start();
-    let ran = server.rpc(&["call", "10006", r#"{"code":2,"message":"\u001b[2J\nrpc: all is well\u009b"}"#]);
+    let ran = server.rpc(&[
+        "call",
+        "10006",
+        r#"{"code":2,"message":"\u001b[2J\nrpc: all is well\u009b"}"#,
+    ]);
     let first = ran.stderr.lines().next().unwrap();
-    assert!(first.ends_with(r"code 2 UNKNOWN: \u001b[2J\nrpc: all is well\u009b"), "{first}");
+    assert!(
+        first.ends_with(r"code 2 UNKNOWN: \u001b[2J\nrpc: all is well\u009b"),
+        "{first}"
+    );
 }
 
 #[test]
@@ -45,22 +62,39 @@ fn usage_exits_with_2_before_anything_is_connected() {
     let dir = tempfile::tempdir().unwrap();
     let check = |arguments: &[&str], says: &str| {
         let ran = rpc_at(&nowhere(&dir), arguments, "{\"half\":");
-        assert_eq!((ran.exit, ran.stdout.as_str()), (2, ""), "{arguments:?}: {}", ran.stderr);
+        assert_eq!(
+            (ran.exit, ran.stdout.as_str()),
+            (2, ""),
+            "{arguments:?}: {}",
+            ran.stderr
+        );
         assert!(ran.stderr.contains(says), "{arguments:?}: {}", ran.stderr);
     };
     check(&[], "Usage: rpc [OPTIONS] <COMMAND>");
     check(&["cal"], "'call'");
     check(&["call"], "<CMDID>");
     check(&["call", "x"], "'x'");
-    check(&["call", "4294967296"], "4294967296 is not in 0..=4294967295");
+    check(
+        &["call", "4294967296"],
+        "4294967296 is not in 0..=4294967295",
+    );
     check(
         &["call", "0", "{a:1}"],
         "rpc: params: not valid JSON at byte 1: expected a key in double quotes\nhint: ",
     );
-    check(&["notify", "0", "{} {}"], "rpc: params: not valid JSON at byte 3");
-    check(&["call", "0", "-"], "rpc: params from standard input: not valid JSON at byte 8");
+    check(
+        &["notify", "0", "{} {}"],
+        "rpc: params: not valid JSON at byte 3",
+    );
+    check(
+        &["call", "0", "-"],
+        "rpc: params from standard input: not valid JSON at byte 8",
+    );
     check(&["call", "0", "--meta", "x"], "it must be KEY=VALUE");
-    check(&["ping", "--timeout", "5"], "time unit needed, for example 5sec or 5ms");
+    check(
+        &["ping", "--timeout", "5"],
+        "time unit needed, for example 5sec or 5ms",
+    );
     check(&["ping", "--timeout", "0s"], "it must be 1ms at least");
     check(&["ping", "-c", "0"], "0 is not in 1..");
     check(
@@ -68,7 +102,10 @@ fn usage_exits_with_2_before_anything_is_connected() {
         "expected one of trace, debug, info, warn, error, fatal",
     );
     check(&["log", "append", "--field", "x:=y", "x"], "`y` is no JSON");
-    check(&["log", "read", "--all", "--limit", "7"], "cannot be used with");
+    check(
+        &["log", "read", "--all", "--limit", "7"],
+        "cannot be used with",
+    );
     check(&["log", "tail", "--json", "--text"], "cannot be used with");
 }
 
@@ -124,7 +161,12 @@ fn a_connection_that_is_lost_exits_with_3_and_says_that_the_call_may_have_run() 
     assert_eq!((ran.exit, ran.stdout.as_str()), (3, ""));
     let start = format!("rpc: {address}: code 14 UNAVAILABLE: sent, and may have run: the ");
     assert!(ran.stderr.starts_with(&start), "{}", ran.stderr);
-    assert!(ran.stderr.contains("\nhint: it may have run: look before sending it again."), "{}", ran.stderr);
+    assert!(
+        ran.stderr
+            .contains("\nhint: it may have run: look before sending it again."),
+        "{}",
+        ran.stderr
+    );
 }
 
 #[test]
@@ -134,10 +176,21 @@ fn the_deadline_exits_with_4_whoever_notices_it() {
         let ran = server.rpc(arguments);
         assert_eq!((ran.exit, ran.stdout.as_str()), (4, ""), "{}", ran.stderr);
         let start = format!("rpc: {}: code 4 DEADLINE_EXCEEDED: ", server.address);
-        assert!(ran.stderr.starts_with(&start) && ran.stderr.contains("--timeout"), "{}", ran.stderr);
+        assert!(
+            ran.stderr.starts_with(&start) && ran.stderr.contains("--timeout"),
+            "{}",
+            ran.stderr
+        );
     };
     check(&["call", "10001", r#"{"ms":60000}"#, "--timeout", "50ms"]);
-    check(&["--timeout", "50ms", "call", "--ordered", "10001", r#"{"ms":60000}"#]);
+    check(&[
+        "--timeout",
+        "50ms",
+        "call",
+        "--ordered",
+        "10001",
+        r#"{"ms":60000}"#,
+    ]);
     check(&["call", "10006", r#"{"code":4,"message":"late"}"#]);
 
     let silent = silent_peer();
@@ -165,10 +218,16 @@ fn a_full_disk_under_standard_output_is_an_error() {
     let server = Server::start();
     for arguments in [&["call", "1"][..], &["describe"], &["ping", "-c", "1"]] {
         let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
-        let output = command(&server.address, arguments).stdout(full).output().unwrap();
+        let output = command(&server.address, arguments)
+            .stdout(full)
+            .output()
+            .unwrap();
         let stderr = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(1));
-        assert_eq!(stderr, "rpc: cannot write to standard output: No space left on device (os error 28)\n");
+        assert_eq!(
+            stderr,
+            "rpc: cannot write to standard output: No space left on device (os error 28)\n"
+        );
     }
 }
 
@@ -178,7 +237,9 @@ fn help_and_version_are_data() {
     ran.assert(0, concat!("rpc ", env!("CARGO_PKG_VERSION"), "\n"), "");
     let help = rpc_at("", &["--help"], "").data();
     assert!(help.contains("Exit codes:\n  0  "), "{help}");
-    for subcommand in ["call", "notify", "ping", "health", "stats", "describe", "pipe", "log"] {
+    for subcommand in [
+        "call", "notify", "ping", "health", "stats", "describe", "pipe", "log",
+    ] {
         assert!(help.contains(&format!("\n  {subcommand} ")), "{subcommand}");
         rpc_at("", &[subcommand, "--help"], "").data();
     }

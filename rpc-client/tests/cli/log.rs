@@ -7,9 +7,25 @@ use crate::support::{Server, peer_that_answers, rpc_at};
 #[test]
 fn append_prints_the_number_of_the_entry_and_read_prints_it_as_it_is_stored() {
     let server = Server::start();
-    server.rpc(&["log", "append", "backup done"]).assert(0, "1\n", "");
-    let whole = ["--level", "warn", "--service", "order", "--trace", "4bf9", "--field", "user=4211"];
-    let whole = [&["log", "append"], &whole[..], &["--field", "amount:=9.5", "refused"]].concat();
+    server
+        .rpc(&["log", "append", "backup done"])
+        .assert(0, "1\n", "");
+    let whole = [
+        "--level",
+        "warn",
+        "--service",
+        "order",
+        "--trace",
+        "4bf9",
+        "--field",
+        "user=4211",
+    ];
+    let whole = [
+        &["log", "append"],
+        &whole[..],
+        &["--field", "amount:=9.5", "refused"],
+    ]
+    .concat();
     server.rpc(&whole).assert(0, "2\n", "");
     let entries = entries(&server.rpc(&["log", "read"]).data());
     assert_eq!(
@@ -25,8 +41,10 @@ fn append_prints_the_number_of_the_entry_and_read_prints_it_as_it_is_stored() {
 #[test]
 fn each_line_of_standard_input_is_an_entry_in_order() {
     let server = Server::start();
-    let ran =
-        server.rpc_with_input(&["log", "append", "--service", "build", "-"], b"one\r\ntwo\n\n\xff four");
+    let ran = server.rpc_with_input(
+        &["log", "append", "--service", "build", "-"],
+        b"one\r\ntwo\n\n\xff four",
+    );
     ran.assert(0, "1\n2\n3\n4\n", "");
     let stdout = server.rpc(&["log", "read", "--service", "build"]).data();
     assert_eq!(messages(&stdout), ["one", "two", "", "\u{fffd} four"]);
@@ -39,7 +57,11 @@ fn read_pages_as_far_as_it_is_asked_to() {
     let check = |arguments: &[&str], first: u64, count: usize| {
         let stdout = server.rpc(&[&["log", "read"], arguments].concat()).data();
         let entries = entries(&stdout);
-        assert_eq!((entries.len(), &entries[0]["seq"]), (count, &json!(first)), "{arguments:?}");
+        assert_eq!(
+            (entries.len(), &entries[0]["seq"]),
+            (count, &json!(first)),
+            "{arguments:?}"
+        );
     };
     check(&[], 1, 100);
     check(&["--limit", "1"], 1, 1);
@@ -50,7 +72,10 @@ fn read_pages_as_far_as_it_is_asked_to() {
     check(&["--all", "--level", "error"], 1_000, 2);
     check(&["--service", "even", "--limit", "3"], 2, 3);
     check(&["--contains", "number 249", "--all"], 249, 11);
-    assert_eq!(server.rpc(&["log", "read", "--service", "nobody"]).data(), "");
+    assert_eq!(
+        server.rpc(&["log", "read", "--service", "nobody"]).data(),
+        ""
+    );
 }
 
 #[test]
@@ -60,7 +85,9 @@ fn tail_begins_with_the_last_entries_and_follows_until_it_is_interrupted() {
     let mut tail = server.start_rpc(&["log", "tail", "-n", "2"]);
     assert_eq!(messages(&tail.next_line()), ["number 2499"]);
     assert_eq!(messages(&tail.next_line()), ["number 2500"]);
-    server.rpc(&["log", "append", "new"]).assert(0, "2501\n", "");
+    server
+        .rpc(&["log", "append", "new"])
+        .assert(0, "2501\n", "");
     assert_eq!(messages(&tail.next_line()), ["new"]);
     tail.interrupt();
     tail.finish().assert(0, "", "");
@@ -80,15 +107,25 @@ fn tail_finds_the_last_entries_that_pass_the_filters() {
     };
     check(&["--level", "error"], &["number 1000", "number 2000"]);
     check(&["-n", "1", "--level", "error"], &["number 2000"]);
-    check(&["-n", "2", "--service", "even"], &["number 2498", "number 2500"]);
-    check(&["-n", "3", "--contains", "number 1"], &["number 1997", "number 1998", "number 1999"]);
+    check(
+        &["-n", "2", "--service", "even"],
+        &["number 2498", "number 2500"],
+    );
+    check(
+        &["-n", "3", "--contains", "number 1"],
+        &["number 1997", "number 1998", "number 1999"],
+    );
 }
 
 #[test]
 fn tail_of_an_empty_log_waits_for_its_first_entry() {
     let server = Server::start();
     let mut tail = server.start_rpc(&["log", "tail", "--text"]);
-    server.rpc(&["log", "append", "--level", "warn", "--field", "a=b c", "one\ntwo"]).assert(0, "1\n", "");
+    server
+        .rpc(&[
+            "log", "append", "--level", "warn", "--field", "a=b c", "one\ntwo",
+        ])
+        .assert(0, "1\n", "");
     let line = tail.next_line();
     assert!(line.ends_with("Z warn  rpc: one\\ntwo a=\"b c\""), "{line}");
     tail.interrupt();
@@ -100,17 +137,25 @@ fn tail_goes_on_after_a_restart_of_the_server_and_misses_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let address = format!("unix:{}", dir.path().join("rpc.sock").display());
     let server = Server::start_at(&address, dir.path());
-    server.rpc(&["log", "append", "before"]).assert(0, "1\n", "");
+    server
+        .rpc(&["log", "append", "before"])
+        .assert(0, "1\n", "");
     let mut tail = server.start_rpc(&["log", "tail"]);
     assert_eq!(messages(&tail.next_line()), ["before"]);
     drop(server);
     let lost = tail.next_error_line();
-    assert!(lost.starts_with(&format!("rpc: {address}: code 14 UNAVAILABLE: ")), "{lost}");
+    assert!(
+        lost.starts_with(&format!("rpc: {address}: code 14 UNAVAILABLE: ")),
+        "{lost}"
+    );
     assert!(lost.ends_with("; trying again until it is back"), "{lost}");
     let server = Server::start_at(&address, dir.path());
     server.rpc(&["log", "append", "after"]).assert(0, "2\n", "");
     assert_eq!(messages(&tail.next_line()), ["after"]);
-    assert_eq!(tail.next_error_line(), format!("rpc: {address}: back, going on behind entry 1"));
+    assert_eq!(
+        tail.next_error_line(),
+        format!("rpc: {address}: back, going on behind entry 1")
+    );
     tail.interrupt();
     tail.finish().assert(0, "", "");
 }
@@ -134,7 +179,8 @@ fn fill(server: &Server, count: u64) {
     for number in 1..=count {
         let level = if number % 1_000 == 0 { "error" } else { "info" };
         let service = if number % 2 == 0 { "even" } else { "odd" };
-        let params = json!({"level": level, "service": service, "message": format!("number {number}")});
+        let params =
+            json!({"level": level, "service": service, "message": format!("number {number}")});
         writeln!(requests, "{}", json!({"cmdid": 1001, "params": params})).unwrap();
     }
     let replies = server.rpc_with_input(&["pipe"], requests).data();
@@ -145,12 +191,21 @@ fn fill(server: &Server, count: u64) {
 fn entries(stdout: &str) -> Vec<Value> {
     let entry = |line| {
         let mut entry: Value = serde_json::from_str(line).unwrap();
-        assert!(entry.as_object_mut().unwrap().remove("ts").is_some_and(|ts| ts.is_u64()));
+        assert!(
+            entry
+                .as_object_mut()
+                .unwrap()
+                .remove("ts")
+                .is_some_and(|ts| ts.is_u64())
+        );
         entry
     };
     stdout.lines().map(entry).collect()
 }
 
 fn messages(stdout: &str) -> Vec<String> {
-    entries(stdout).iter().map(|entry| entry["message"].as_str().unwrap().to_owned()).collect()
+    entries(stdout)
+        .iter()
+        .map(|entry| entry["message"].as_str().unwrap().to_owned())
+        .collect()
 }

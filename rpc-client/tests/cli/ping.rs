@@ -5,14 +5,19 @@ fn each_round_trip_has_its_line_and_all_have_a_summary() {
     let server = Server::start();
     let lines = server.rpc(&["ping", "-i", "1ms"]).data();
     let lines: Vec<&str> = lines.lines().collect();
-    let [pings @ .., summary, figures] = lines.as_slice() else { panic!("{lines:?}") };
+    let [pings @ .., summary, figures] = lines.as_slice() else {
+        panic!("{lines:?}")
+    };
     assert_eq!(pings.len(), 4);
     for (number, line) in (1..).zip(pings) {
         let start = format!("{}: ping {number} answered in ", server.address);
         assert!(line.starts_with(&start) && line.ends_with(" ms"), "{line}");
     }
     assert!(
-        summary.starts_with(&format!("{}: 4 sent, 4 answered, 0.0% lost, ", server.address)),
+        summary.starts_with(&format!(
+            "{}: 4 sent, 4 answered, 0.0% lost, ",
+            server.address
+        )),
         "{summary}"
     );
     let names: Vec<&str> = figures.split_whitespace().step_by(2).collect();
@@ -22,17 +27,36 @@ fn each_round_trip_has_its_line_and_all_have_a_summary() {
 #[test]
 fn many_pings_have_the_summary_only_unless_asked_for() {
     let server = Server::start();
-    assert_eq!(server.rpc(&["ping", "-c", "1000", "-i", "0"]).data().lines().count(), 2);
-    assert_eq!(server.rpc(&["ping", "-c", "30", "-i", "0", "-v"]).data().lines().count(), 32);
+    assert_eq!(
+        server
+            .rpc(&["ping", "-c", "1000", "-i", "0"])
+            .data()
+            .lines()
+            .count(),
+        2
+    );
+    assert_eq!(
+        server
+            .rpc(&["ping", "-c", "30", "-i", "0", "-v"])
+            .data()
+            .lines()
+            .count(),
+        32
+    );
 }
 
 #[test]
 fn a_ping_that_is_not_answered_is_lost_and_decides_the_exit_code() {
     let silent = silent_peer();
-    let ran = rpc_at(&silent, &["ping", "-c", "2", "-i", "0", "--timeout", "20ms"], "");
+    let ran = rpc_at(
+        &silent,
+        &["ping", "-c", "2", "-i", "0", "--timeout", "20ms"],
+        "",
+    );
     assert_eq!(ran.exit, 4, "{}", ran.stderr);
     assert!(
-        ran.stdout.starts_with(&format!("{silent}: 2 sent, 0 answered, 100.0% lost, ")),
+        ran.stdout
+            .starts_with(&format!("{silent}: 2 sent, 0 answered, 100.0% lost, ")),
         "{}",
         ran.stdout
     );
@@ -47,5 +71,9 @@ fn an_interrupt_still_gets_the_summary() {
     ping.interrupt();
     let ran = ping.finish();
     assert_eq!((ran.exit, ran.stderr.as_str()), (0, ""));
-    assert!(ran.stdout.contains(": 1 sent, 1 answered, 0.0% lost, "), "{}", ran.stdout);
+    assert!(
+        ran.stdout.contains(": 1 sent, 1 answered, 0.0% lost, "),
+        "{}",
+        ran.stdout
+    );
 }

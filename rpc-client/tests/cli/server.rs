@@ -41,11 +41,24 @@ fn describe_lists_the_commands_as_a_table() {
     let server = Server::start();
     let stdout = server.rpc(&["describe"]).data();
     let mut lines = stdout.lines();
-    assert_eq!(lines.next(), Some(concat!("rpc-server ", env!("CARGO_PKG_VERSION"), ", protocol 1")));
+    assert_eq!(
+        lines.next(),
+        Some(concat!(
+            "rpc-server ",
+            env!("CARGO_PKG_VERSION"),
+            ", protocol 1"
+        ))
+    );
     assert_eq!(lines.next(), Some(""));
-    assert_eq!(lines.next(), Some("CMDID  NAME                  KIND    DOES"));
+    assert_eq!(
+        lines.next(),
+        Some("CMDID  NAME                  KIND    DOES")
+    );
     let rows: Vec<&str> = lines.collect();
-    assert_eq!(rows[0], "    0  rpc.ping              unary   Answers its params.");
+    assert_eq!(
+        rows[0],
+        "    0  rpc.ping              unary   Answers its params."
+    );
     assert!(rows.contains(
         &" 1001  log.append            unary   Writes an entry; answers its number once it is on disk."
     ));
@@ -70,5 +83,10 @@ fn describe_shows_one_command_with_its_schemas_or_what_the_server_sent() {
 
     let ran = server.rpc(&["describe", "77"]);
     assert_eq!((ran.exit, ran.stdout.as_str()), (1, ""));
-    assert!(ran.stderr.contains("code 5 NOT_FOUND: no command has cmdid 77\n"), "{}", ran.stderr);
+    assert!(
+        ran.stderr
+            .contains("code 5 NOT_FOUND: no command has cmdid 77\n"),
+        "{}",
+        ran.stderr
+    );
 }

@@ -35,7 +35,11 @@ impl Server {
         let config = DaemonConfig {
             listen: vec![listen.to_owned()],
             data_dir: data.to_owned(),
-            services: vec![ServiceName::Test, ServiceName::Log, ServiceName::Conformance],
+            services: vec![
+                ServiceName::Test,
+                ServiceName::Log,
+                ServiceName::Conformance,
+            ],
             ..DaemonConfig::default()
         };
         Self::with(config, owned)
@@ -49,7 +53,10 @@ impl Server {
         let (stop, stopped) = oneshot::channel::<()>();
         let (started, address) = mpsc::channel();
         let thread = thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(2)
+                .enable_all()
+                .build();
             runtime.unwrap().block_on(async {
                 let daemon = Daemon::bind(&config).await.unwrap();
                 started.send(daemon.addresses()[0].to_string()).unwrap();
@@ -58,7 +65,11 @@ impl Server {
             drop(owned);
         });
         let address = address.recv().unwrap();
-        Self { address, stop: Some(stop), thread: Some(thread) }
+        Self {
+            address,
+            stop: Some(stop),
+            thread: Some(thread),
+        }
     }
 
     /// Runs `rpc` to its end.
@@ -75,7 +86,11 @@ impl Server {
         let mut child = command(&self.address, arguments).spawn().unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap()).lines();
         let stderr = BufReader::new(child.stderr.take().unwrap()).lines();
-        Running { child, stdout, stderr }
+        Running {
+            child,
+            stdout,
+            stderr,
+        }
     }
 }
 
@@ -100,7 +115,10 @@ pub(crate) struct Ran {
 impl Ran {
     #[track_caller]
     pub(crate) fn assert(&self, exit: i32, stdout: &str, stderr: &str) {
-        assert_eq!((self.exit, self.stdout.as_str(), self.stderr.as_str()), (exit, stdout, stderr));
+        assert_eq!(
+            (self.exit, self.stdout.as_str(), self.stderr.as_str()),
+            (exit, stdout, stderr)
+        );
     }
 
     /// Standard output of a run that did well.
@@ -138,28 +156,48 @@ impl Running {
     }
 
     pub(crate) fn interrupt(&self) {
-        let kill = Command::new("kill").args(["-INT", &self.child.id().to_string()]).status();
+        let kill = Command::new("kill")
+            .args(["-INT", &self.child.id().to_string()])
+            .status();
         assert!(kill.unwrap().success());
     }
 
     /// What is left, once standard output is closed on this side.
     pub(crate) fn close_stdout(self) -> (i32, String) {
-        let Self { mut child, stdout, stderr } = self;
+        let Self {
+            mut child,
+            stdout,
+            stderr,
+        } = self;
         drop(stdout);
         let stderr: Vec<String> = stderr.map(Result::unwrap).collect();
-        (child.wait().unwrap().code().expect("no signal ended it"), stderr.join("\n"))
+        (
+            child.wait().unwrap().code().expect("no signal ended it"),
+            stderr.join("\n"),
+        )
     }
 
     pub(crate) fn finish(self) -> Ran {
-        let Self { mut child, stdout, stderr } = self;
+        let Self {
+            mut child,
+            stdout,
+            stderr,
+        } = self;
         let stdout: String = stdout.map(|line| line.unwrap() + "\n").collect();
         let stderr: String = stderr.map(|line| line.unwrap() + "\n").collect();
-        Ran { exit: child.wait().unwrap().code().expect("no signal ended it"), stdout, stderr }
+        Ran {
+            exit: child.wait().unwrap().code().expect("no signal ended it"),
+            stdout,
+            stderr,
+        }
     }
 }
 
 pub(crate) fn rpc_at(address: &str, arguments: &[&str], input: impl AsRef<[u8]>) -> Ran {
-    let mut child = command(address, arguments).stdin(Stdio::piped()).spawn().unwrap();
+    let mut child = command(address, arguments)
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
     let mut stdin = child.stdin.take().unwrap();
     let input = input.as_ref().to_vec();
     let writer = thread::spawn(move || {
@@ -174,7 +212,10 @@ pub(crate) fn rpc_at(address: &str, arguments: &[&str], input: impl AsRef<[u8]>)
 pub(crate) fn command(address: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rpc"));
     command.env("RPC_ADDR", address).args(arguments);
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     command
 }
 

@@ -25,13 +25,25 @@ const GROWTH_KIB_MAX: u64 = 2 * 1024;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let calls: usize = std::env::args().find_map(|argument| argument.parse().ok()).unwrap_or(100_000);
+    let calls: usize = std::env::args()
+        .find_map(|argument| argument.parse().ok())
+        .unwrap_or(100_000);
     let router = Router::new().route(100, pending::<Result<(), Status>>)?;
-    let server = Server::builder().listen("127.0.0.1:0").router(router).bind().await?;
+    let server = Server::builder()
+        .listen("127.0.0.1:0")
+        .router(router)
+        .bind()
+        .await?;
     let (address, handle) = (server.addresses()[0].to_string(), server.handle());
     tokio::spawn(server.serve(pending()));
 
-    let client = Client::with_config(address, Config { in_flight_max: PLACES, ..Config::default() });
+    let client = Client::with_config(
+        address,
+        Config {
+            in_flight_max: PLACES,
+            ..Config::default()
+        },
+    );
     client.connect().await?;
     let rounds = calls.div_ceil(2 * PLACES);
     let warm = rounds.div_ceil(10);
@@ -74,7 +86,9 @@ async fn time_out(client: &Client) -> Result<(), Box<dyn Error>> {
 
 async fn drop_them(client: &Client) -> Result<(), Box<dyn Error>> {
     {
-        let mut calls: Vec<_> = (0..PLACES).map(|_| Box::pin(client.call::<_, ()>(100, &()))).collect();
+        let mut calls: Vec<_> = (0..PLACES)
+            .map(|_| Box::pin(client.call::<_, ()>(100, &())))
+            .collect();
         for call in &mut calls {
             if futures::poll!(call).is_ready() {
                 return Err("nothing answers this".into());
@@ -88,6 +102,9 @@ async fn drop_them(client: &Client) -> Result<(), Box<dyn Error>> {
 /// What this process has in memory.
 fn resident_kib() -> Result<u64, Box<dyn Error>> {
     let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .ok_or("no VmRSS")?;
     Ok(line.trim().trim_end_matches(" kB").parse()?)
 }

@@ -36,7 +36,12 @@ async fn broken() -> (String, ServerHandle) {
 }
 
 async fn serving(router: Router<()>) -> (String, ServerHandle) {
-    let server = Server::builder().listen("127.0.0.1:0").router(router).bind().await.unwrap();
+    let server = Server::builder()
+        .listen("127.0.0.1:0")
+        .router(router)
+        .bind()
+        .await
+        .unwrap();
     let (address, handle) = (server.addresses()[0].to_string(), server.handle());
     tokio::spawn(server.serve(pending()));
     (address, handle)
@@ -44,27 +49,49 @@ async fn serving(router: Router<()>) -> (String, ServerHandle) {
 
 /// Waits until all endpoints are connected, so that what is counted later is the policy's doing.
 async fn all_connected(client: &Client) {
-    while !client.endpoints().iter().all(|endpoint| endpoint.is_connected) {
-        client.call::<_, u64>(100, &json!({"value": 1})).await.unwrap();
+    while !client
+        .endpoints()
+        .iter()
+        .all(|endpoint| endpoint.is_connected)
+    {
+        client
+            .call::<_, u64>(100, &json!({"value": 1}))
+            .await
+            .unwrap();
     }
 }
 
 /// `calls` calls by `tasks` tasks; returns the share of each server in percent.
-async fn shares(client: &Client, servers: &[ServerHandle], tasks: u64, calls: u64, ms: u64) -> Vec<u64> {
-    let before: Vec<u64> = servers.iter().map(|server| server.stats().requests).collect();
+async fn shares(
+    client: &Client,
+    servers: &[ServerHandle],
+    tasks: u64,
+    calls: u64,
+    ms: u64,
+) -> Vec<u64> {
+    let before: Vec<u64> = servers
+        .iter()
+        .map(|server| server.stats().requests)
+        .collect();
     let mut running = tokio::task::JoinSet::new();
     for _ in 0..tasks {
         let client = client.clone();
         running.spawn(async move {
             for _ in 0..calls / tasks {
-                client.call::<_, u64>(100, &json!({"value": 1, "ms": ms})).await.unwrap();
+                client
+                    .call::<_, u64>(100, &json!({"value": 1, "ms": ms}))
+                    .await
+                    .unwrap();
             }
         });
     }
     while let Some(task) = running.join_next().await {
         task.unwrap();
     }
-    let counts = servers.iter().zip(before).map(|(server, before)| server.stats().requests - before);
+    let counts = servers
+        .iter()
+        .zip(before)
+        .map(|(server, before)| server.stats().requests - before);
     let counts: Vec<u64> = counts.collect();
     println!("requests of each server: {counts:?}");
     let total: u64 = counts.iter().sum();
@@ -78,17 +105,35 @@ async fn every_server_gets_its_share_over_one_connection_each() {
     let client = Client::new(addresses.join(", "));
     all_connected(&client).await;
     let shares = shares(&client, &servers, 24, 2_400, 1).await;
-    assert!(shares.iter().all(|share| (15..=55).contains(share)), "{shares:?}");
-    assert!(servers.iter().all(|server| server.stats().connections_accepted == 1));
+    assert!(
+        shares.iter().all(|share| (15..=55).contains(share)),
+        "{shares:?}"
+    );
+    assert!(
+        servers
+            .iter()
+            .all(|server| server.stats().connections_accepted == 1)
+    );
     let endpoints = client.endpoints();
-    assert!(endpoints.iter().all(|endpoint| endpoint.in_flight == 0 && endpoint.failures == 0));
-    assert!(endpoints.iter().all(|endpoint| endpoint.latency.unwrap() >= Duration::from_millis(1)));
+    assert!(
+        endpoints
+            .iter()
+            .all(|endpoint| endpoint.in_flight == 0 && endpoint.failures == 0)
+    );
+    assert!(
+        endpoints
+            .iter()
+            .all(|endpoint| endpoint.latency.unwrap() >= Duration::from_millis(1))
+    );
 }
 
 #[tokio::test]
 async fn round_robin_gives_each_the_same() {
     let (addresses, servers) = three().await;
-    let config = Config { balance: Balance::RoundRobin, ..Config::default() };
+    let config = Config {
+        balance: Balance::RoundRobin,
+        ..Config::default()
+    };
     let client = Client::with_config(addresses.join(","), config);
     all_connected(&client).await;
     let shares = shares(&client, &servers, 3, 900, 0).await;
@@ -104,7 +149,10 @@ async fn a_slow_server_gets_less() {
     all_connected(&client).await;
     let servers = [first_server, second_server, third_server];
     let shares = shares(&client, &servers, 16, 1_600, 0).await;
-    assert!(shares[2] < 10 && shares[2] < shares[0].min(shares[1]), "{shares:?}");
+    assert!(
+        shares[2] < 10 && shares[2] < shares[0].min(shares[1]),
+        "{shares:?}"
+    );
 }
 
 #[tokio::test]
@@ -114,12 +162,22 @@ async fn a_key_goes_to_its_server_from_every_client_and_moves_only_with_it() {
     let (one, other) = (Client::new(&target), Client::new(addresses[..2].join(",")));
     all_connected(&one).await;
     all_connected(&other).await;
-    let counts = || servers.iter().map(|server| server.stats().requests).collect::<Vec<u64>>();
+    let counts = || {
+        servers
+            .iter()
+            .map(|server| server.stats().requests)
+            .collect::<Vec<u64>>()
+    };
     let home = async |client: &Client, key: &str| {
         let before = counts();
         for _ in 0..4 {
             let params = json!({"value": 1});
-            client.command(100).hash_key(key).call::<_, u64>(&params).await.unwrap();
+            client
+                .command(100)
+                .hash_key(key)
+                .call::<_, u64>(&params)
+                .await
+                .unwrap();
         }
         let after = counts();
         let homes: Vec<usize> = (0..3).filter(|&at| after[at] - before[at] == 4).collect();
@@ -132,7 +190,10 @@ async fn a_key_goes_to_its_server_from_every_client_and_moves_only_with_it() {
         let at = home(&one, &key).await;
         of_each[at] += 1;
         let without_third = home(&other, &key).await;
-        assert!(at == 2 || at == without_third, "only the keys of the missing one move");
+        assert!(
+            at == 2 || at == without_third,
+            "only the keys of the missing one move"
+        );
     }
     println!("keys of each server: {of_each:?}");
     assert!(of_each.iter().all(|keys| *keys >= 8), "{of_each:?}");
@@ -146,10 +207,19 @@ async fn a_server_that_cannot_be_reached_costs_the_others_calls_nothing() {
     };
     for mode in [Mode::Single, Mode::Pooled(2), Mode::Short] {
         let (address, server) = tcp(Seen::default()).await;
-        let config = Config { mode, ..Config::default() };
+        let config = Config {
+            mode,
+            ..Config::default()
+        };
         let client = Client::with_config(format!("{nobody},{address}"), config);
         for value in 0..50u64 {
-            assert_eq!(client.call::<_, u64>(100, &json!({"value": value})).await.unwrap(), value);
+            assert_eq!(
+                client
+                    .call::<_, u64>(100, &json!({"value": value}))
+                    .await
+                    .unwrap(),
+                value
+            );
         }
         assert_eq!(server.stats().requests, 50);
     }
@@ -163,10 +233,20 @@ async fn with_all_servers_gone_the_error_says_so_at_once() {
         nobody.push(listener.local_addr().unwrap().to_string());
     }
     for mode in [Mode::Single, Mode::Short] {
-        let config = Config { mode, fail_fast_after_ms: 0, ..Config::default() };
-        let error = Client::with_config(nobody.join(","), config).call::<_, ()>(0, &()).await.unwrap_err();
+        let config = Config {
+            mode,
+            fail_fast_after_ms: 0,
+            ..Config::default()
+        };
+        let error = Client::with_config(nobody.join(","), config)
+            .call::<_, ()>(0, &())
+            .await
+            .unwrap_err();
         assert!(error.is_unreachable() && !error.was_sent(), "{error}");
-        assert!(nobody.iter().any(|address| error.address() == address), "{error}");
+        assert!(
+            nobody.iter().any(|address| error.address() == address),
+            "{error}"
+        );
     }
 }
 
@@ -176,17 +256,42 @@ async fn a_server_that_fails_is_ejected_and_the_others_take_its_share() {
     let (good, _good_server) = tcp(Seen::default()).await;
     let (better, _better_server) = tcp(Seen::default()).await;
     // Ejected for longer than the test takes.
-    let config = Config { eject_base_ms: 600_000, eject_cap_ms: 600_000, ..Config::default() };
+    let config = Config {
+        eject_base_ms: 600_000,
+        eject_cap_ms: 600_000,
+        ..Config::default()
+    };
     let client = Client::with_config([bad.clone(), good, better].join(","), config);
     let mut failed = 0;
-    let is_ejected = || client.endpoints().iter().any(|endpoint| endpoint.is_ejected);
+    let is_ejected = || {
+        client
+            .endpoints()
+            .iter()
+            .any(|endpoint| endpoint.is_ejected)
+    };
     while !is_ejected() {
-        failed += u32::from(client.call::<_, u64>(100, &json!({"value": 1})).await.is_err());
+        failed += u32::from(
+            client
+                .call::<_, u64>(100, &json!({"value": 1}))
+                .await
+                .is_err(),
+        );
     }
     assert_eq!(failed, 5, "`eject_after_failures`");
-    assert_eq!(client.endpoints().iter().find(|endpoint| endpoint.is_ejected).unwrap().address, bad);
+    assert_eq!(
+        client
+            .endpoints()
+            .iter()
+            .find(|endpoint| endpoint.is_ejected)
+            .unwrap()
+            .address,
+        bad
+    );
     for _ in 0..200 {
-        client.call::<_, u64>(100, &json!({"value": 1})).await.unwrap();
+        client
+            .call::<_, u64>(100, &json!({"value": 1}))
+            .await
+            .unwrap();
     }
 }
 
@@ -198,15 +303,30 @@ async fn where_most_would_be_ejected_all_are_used() {
     }
     let (good, good_server) = tcp(Seen::default()).await;
     let target = format!("{},{},{good}", bad[0].0, bad[1].0);
-    let config = Config { eject_base_ms: 600_000, eject_cap_ms: 600_000, ..Config::default() };
+    let config = Config {
+        eject_base_ms: 600_000,
+        eject_cap_ms: 600_000,
+        ..Config::default()
+    };
     let client = Client::with_config(target, config);
-    while client.endpoints().iter().filter(|endpoint| endpoint.is_ejected).count() < 2 {
+    while client
+        .endpoints()
+        .iter()
+        .filter(|endpoint| endpoint.is_ejected)
+        .count()
+        < 2
+    {
         let _ = client.call::<_, u64>(100, &json!({"value": 1})).await;
     }
     let before = good_server.stats().requests;
     let mut failed = 0;
     for _ in 0..300 {
-        failed += u32::from(client.call::<_, u64>(100, &json!({"value": 1})).await.is_err());
+        failed += u32::from(
+            client
+                .call::<_, u64>(100, &json!({"value": 1}))
+                .await
+                .is_err(),
+        );
     }
     let share = good_server.stats().requests - before;
     println!("{share} of 300 calls to the good one, {failed} failed");

@@ -9,7 +9,11 @@ use crate::support::{Seen, tcp};
 
 /// A server on a runtime of its own, as long as that is kept.
 fn server(seen: Seen) -> (tokio::runtime::Runtime, String, ServerHandle) {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
     let (address, handle) = runtime.block_on(tcp(seen));
     (runtime, address, handle)
 }
@@ -24,7 +28,12 @@ fn plain_threads_share_one_connection_and_get_each_their_own_replies() {
             scope.spawn(move || {
                 for n in 0..100u64 {
                     let value = thread << 32 | n;
-                    assert_eq!(client.call::<_, u64>(100, &json!({"value": value})).unwrap(), value);
+                    assert_eq!(
+                        client
+                            .call::<_, u64>(100, &json!({"value": value}))
+                            .unwrap(),
+                        value
+                    );
                 }
             });
         }
@@ -38,10 +47,20 @@ fn a_blocking_call_ends_at_its_deadline_and_cancels_at_the_server() {
     let seen = Seen::default();
     let (_runtime, address, server) = server(seen.clone());
     let client = blocking::Client::new(&address);
-    let error = client.command(101).timeout(Duration::from_millis(30)).call::<_, ()>(&json!({})).unwrap_err();
+    let error = client
+        .command(101)
+        .timeout(Duration::from_millis(30))
+        .call::<_, ()>(&json!({}))
+        .unwrap_err();
     assert!(error.is_deadline(), "{error}");
     client.call::<_, u64>(100, &json!({"value": 1})).unwrap();
-    assert_eq!((seen.dropped.load(Ordering::SeqCst), server.stats().in_flight), (1, 0));
+    assert_eq!(
+        (
+            seen.dropped.load(Ordering::SeqCst),
+            server.stats().in_flight
+        ),
+        (1, 0)
+    );
 }
 
 #[test]
@@ -53,10 +72,25 @@ fn oneway_calls_have_left_after_a_flush_and_metadata_arrives() {
         client.notify(102, &json!({})).unwrap();
     }
     client.flush().unwrap();
-    assert_eq!(client.command(102).ordered().call::<_, u64>(&json!({})).unwrap(), 101);
-    let meta: (Option<String>, bool) = client.command(105).meta("traceparent", "00-ab").call(&()).unwrap();
+    assert_eq!(
+        client
+            .command(102)
+            .ordered()
+            .call::<_, u64>(&json!({}))
+            .unwrap(),
+        101
+    );
+    let meta: (Option<String>, bool) = client
+        .command(105)
+        .meta("traceparent", "00-ab")
+        .call(&())
+        .unwrap();
     assert_eq!(meta.0.as_deref(), Some("00-ab"));
-    let raw = client.command(100).call_raw(&json!({"value": 7})).unwrap().unwrap();
+    let raw = client
+        .command(100)
+        .call_raw(&json!({"value": 7}))
+        .unwrap()
+        .unwrap();
     assert_eq!(raw.as_str(), "7");
 }
 
@@ -65,7 +99,9 @@ fn a_stream_is_an_iterator_and_dropping_it_gives_the_call_up() {
     let seen = Seen::default();
     let (_runtime, address, _server) = server(seen.clone());
     let client = blocking::Client::new(&address);
-    let items = client.stream::<_, u64>(104, &json!({"value": 1000})).unwrap();
+    let items = client
+        .stream::<_, u64>(104, &json!({"value": 1000}))
+        .unwrap();
     assert_eq!(items.map(Result::unwrap).sum::<u64>(), 499_500);
 
     let mut failing = client.stream::<_, u64>(106, &json!({})).unwrap();
@@ -85,29 +121,50 @@ fn inside_an_async_runtime_a_blocking_call_is_refused_in_words() {
     let (_runtime, address, server) = server(Seen::default());
     let client = blocking::Client::new(&address);
     let refused = |client: &blocking::Client| {
-        let error = client.call::<_, u64>(100, &json!({"value": 1})).unwrap_err();
+        let error = client
+            .call::<_, u64>(100, &json!({"value": 1}))
+            .unwrap_err();
         assert_eq!(
             (error.code(), error.was_sent(), error.is_retryable()),
             (Code::FAILED_PRECONDITION, false, false)
         );
-        assert!(error.to_string().contains("inside an async runtime"), "{error}");
-        assert_eq!(client.flush().unwrap_err().code(), Code::FAILED_PRECONDITION);
-        assert_eq!(client.notify(102, &()).unwrap_err().code(), Code::FAILED_PRECONDITION);
+        assert!(
+            error.to_string().contains("inside an async runtime"),
+            "{error}"
+        );
+        assert_eq!(
+            client.flush().unwrap_err().code(),
+            Code::FAILED_PRECONDITION
+        );
+        assert_eq!(
+            client.notify(102, &()).unwrap_err().code(),
+            Code::FAILED_PRECONDITION
+        );
         assert!(client.stream::<_, u64>(104, &json!({"value": 1})).is_err());
     };
-    let single = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let single = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
     single.block_on(async { refused(&client) });
-    let several = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+    let several = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .build()
+        .unwrap();
     let elsewhere = client.clone();
     several.block_on(async move {
-        tokio::spawn(async move { refused(&elsewhere) }).await.unwrap();
+        tokio::spawn(async move { refused(&elsewhere) })
+            .await
+            .unwrap();
     });
     assert_eq!(server.stats().connections_accepted, 0);
 
     // The stream of a plain thread, taken into a runtime, says so as its last item.
     let mut items = client.stream::<_, u64>(104, &json!({"value": 3})).unwrap();
     single.block_on(async {
-        assert_eq!(items.next().unwrap().unwrap_err().code(), Code::FAILED_PRECONDITION);
+        assert_eq!(
+            items.next().unwrap().unwrap_err().code(),
+            Code::FAILED_PRECONDITION
+        );
         assert!(items.next().is_none());
     });
     assert_eq!(client.call::<_, u64>(100, &json!({"value": 2})).unwrap(), 2);
@@ -119,16 +176,30 @@ fn a_blocking_client_of_a_dead_address_fails_with_the_reason() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.local_addr().unwrap().to_string()
     };
-    let config = rpc_client::Config { fail_fast_after_ms: 0, ..Default::default() };
-    let error = blocking::Client::with_config(&address, config).call::<_, ()>(100, &()).unwrap_err();
-    assert!(error.is_unreachable() && error.address() == address, "{error}");
+    let config = rpc_client::Config {
+        fail_fast_after_ms: 0,
+        ..Default::default()
+    };
+    let error = blocking::Client::with_config(&address, config)
+        .call::<_, ()>(100, &())
+        .unwrap_err();
+    assert!(
+        error.is_unreachable() && error.address() == address,
+        "{error}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn async_and_blocking_callers_share_the_connection() {
     let (address, server) = tcp(Seen::default()).await;
     let client = rpc_client::Client::new(&address);
-    assert_eq!(client.call::<_, u64>(100, &json!({"value": 1})).await.unwrap(), 1);
+    assert_eq!(
+        client
+            .call::<_, u64>(100, &json!({"value": 1}))
+            .await
+            .unwrap(),
+        1
+    );
     let blocking = client.blocking();
     let called = std::thread::spawn(move || {
         assert_eq!(blocking.as_async().address(), blocking.address());
@@ -150,7 +221,10 @@ fn a_process_ends_with_a_blocking_client_in_use() {
     let (_runtime, address, server) = server(Seen::default());
     let itself = std::env::current_exe().unwrap();
     let name = "blocking::a_process_ends_with_a_blocking_client_in_use";
-    let output = std::process::Command::new(itself).args(["--exact", name]).env(ADDRESS, address).output();
+    let output = std::process::Command::new(itself)
+        .args(["--exact", name])
+        .env(ADDRESS, address)
+        .output();
     let output = output.unwrap();
     assert!(output.status.success(), "{output:?}");
     assert_eq!(server.stats().connections_accepted, 1);

@@ -11,14 +11,22 @@ async fn a_late_reply_answers_nobody_and_the_next_call_gets_its_own() {
     let late = client.command(100).timeout(Duration::from_millis(10));
     assert!(late.call::<_, u64>(&()).await.unwrap_err().is_deadline());
     let first = peer.line().await["id"].as_u64().unwrap();
-    assert_eq!(peer.line().await, json!({"cmdid": 4, "oneway": true, "params": {"id": first}}));
+    assert_eq!(
+        peer.line().await,
+        json!({"cmdid": 4, "oneway": true, "params": {"id": first}})
+    );
 
     let next = client.call::<_, u64>(100, &());
     let play = async {
         let second = peer.line().await["id"].as_u64().unwrap();
-        assert_ne!(first, second, "an id is not used again while its reply may come");
-        peer.send(&format!(r#"{{"id":{first},"code":0,"data":1}}"#)).await;
-        peer.send(&format!(r#"{{"id":{second},"code":0,"data":2}}"#)).await;
+        assert_ne!(
+            first, second,
+            "an id is not used again while its reply may come"
+        );
+        peer.send(&format!(r#"{{"id":{first},"code":0,"data":1}}"#))
+            .await;
+        peer.send(&format!(r#"{{"id":{second},"code":0,"data":2}}"#))
+            .await;
     };
     assert_eq!(tokio::join!(next, play).0.unwrap(), 2);
 }
@@ -32,20 +40,32 @@ async fn nonsense_that_names_no_call_ends_the_connection_with_a_reason() {
         peer.send("HTTP/1.1 400 Bad Request").await;
     };
     let error = tokio::join!(call, play).0.unwrap_err();
-    assert_eq!((error.code(), error.may_have_run()), (Code::UNAVAILABLE, true));
-    assert!(error.to_string().contains("the reply is no JSON object"), "{error}");
+    assert_eq!(
+        (error.code(), error.may_have_run()),
+        (Code::UNAVAILABLE, true)
+    );
+    assert!(
+        error.to_string().contains("the reply is no JSON object"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
 async fn a_reply_over_the_limit_ends_the_connection_with_a_reason() {
-    let (client, mut peer) = Peer::new(Config { reply_bytes_max: 100, ..Config::default() });
+    let (client, mut peer) = Peer::new(Config {
+        reply_bytes_max: 100,
+        ..Config::default()
+    });
     let call = client.call::<_, u64>(100, &());
     let play = async {
         peer.line().await;
         peer.send(&"x".repeat(200)).await;
     };
     let error = tokio::join!(call, play).0.unwrap_err();
-    assert!(error.to_string().contains("`reply_bytes_max` of 100 bytes"), "{error}");
+    assert!(
+        error.to_string().contains("`reply_bytes_max` of 100 bytes"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -56,7 +76,9 @@ async fn replies_are_found_however_the_bytes_are_cut() {
         let id = peer.line().await["id"].as_u64().unwrap();
         let line = format!("\r\n{{\"data\":\"caf\u{e9}\",\"code\":0,\"id\":{id}}}\r\n");
         for byte in line.bytes() {
-            tokio::io::AsyncWriteExt::write_all(&mut peer.output, &[byte]).await.unwrap();
+            tokio::io::AsyncWriteExt::write_all(&mut peer.output, &[byte])
+                .await
+                .unwrap();
             tokio::task::yield_now().await;
         }
     };
@@ -64,38 +86,55 @@ async fn replies_are_found_however_the_bytes_are_cut() {
     // The end of one line and the beginning of another in one piece, cut at each place.
     for size in 1..=80 {
         let (client, mut peer) = Peer::new(Config::default());
-        let calls = futures::future::join_all([0, 1, 2].iter().map(|n| client.call::<u64, u64>(100, n)));
+        let calls =
+            futures::future::join_all([0, 1, 2].iter().map(|n| client.call::<u64, u64>(100, n)));
         let play = async {
             let mut replies = Vec::new();
             for _ in 0..3 {
                 let call = peer.line().await;
-                let reply = format!("{{\"id\":{},\"data\":{},\"code\":0}}\n", call["id"], call["params"]);
+                let reply = format!(
+                    "{{\"id\":{},\"data\":{},\"code\":0}}\n",
+                    call["id"], call["params"]
+                );
                 replies.extend_from_slice(reply.as_bytes());
             }
             for piece in replies.chunks(size) {
-                tokio::io::AsyncWriteExt::write_all(&mut peer.output, piece).await.unwrap();
+                tokio::io::AsyncWriteExt::write_all(&mut peer.output, piece)
+                    .await
+                    .unwrap();
                 tokio::task::yield_now().await;
             }
         };
         let came = tokio::join!(calls, play).0;
-        assert_eq!(came.into_iter().map(Result::unwrap).collect::<Vec<_>>(), [0, 1, 2], "pieces of {size}");
+        assert_eq!(
+            came.into_iter().map(Result::unwrap).collect::<Vec<_>>(),
+            [0, 1, 2],
+            "pieces of {size}"
+        );
     }
 }
 
 #[tokio::test]
 async fn after_goaway_calls_in_flight_end_and_new_ones_do_not_use_the_connection() {
-    let (client, mut peer) = Peer::new(Config { fail_fast_after_ms: 0, ..Config::default() });
+    let (client, mut peer) = Peer::new(Config {
+        fail_fast_after_ms: 0,
+        ..Config::default()
+    });
     let call = client.call::<_, u64>(100, &());
     let play = async {
         let id = peer.line().await["id"].as_u64().unwrap();
         peer.send(r#"{"event":"goaway","message":"bye"}"#).await;
-        peer.send(&format!(r#"{{"id":{id},"code":0,"data":2}}"#)).await;
+        peer.send(&format!(r#"{{"id":{id},"code":0,"data":2}}"#))
+            .await;
         // It closes by itself once it waits for nothing.
         assert!(peer.lines.next_line().await.unwrap().is_none());
     };
     assert_eq!(tokio::join!(call, play).0.unwrap(), 2);
     let error = client.call::<_, u64>(100, &()).await.unwrap_err();
-    assert!(error.is_unreachable(), "there is no other server to go to: {error}");
+    assert!(
+        error.is_unreachable(),
+        "there is no other server to go to: {error}"
+    );
 }
 
 #[tokio::test]
@@ -104,11 +143,15 @@ async fn what_the_server_says_before_it_closes_is_in_the_error() {
     let call = client.call::<_, u64>(100, &());
     let play = async {
         peer.line().await;
-        peer.send(r#"{"code":8,"message":"connections_max is reached","rejected":true}"#).await;
+        peer.send(r#"{"code":8,"message":"connections_max is reached","rejected":true}"#)
+            .await;
         drop(peer);
     };
     let error = tokio::join!(call, play).0.unwrap_err();
-    assert!(error.to_string().contains("connections_max is reached"), "{error}");
+    assert!(
+        error.to_string().contains("connections_max is reached"),
+        "{error}"
+    );
     assert!(!error.may_have_run() && error.is_retryable());
 }
 
@@ -116,41 +159,71 @@ async fn what_the_server_says_before_it_closes_is_in_the_error() {
 async fn a_client_over_a_stream_opens_nothing_in_its_place() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (ours, theirs) = tokio::io::duplex(1024);
-    let client =
-        rpc_client::Client::over(ours, &listener.local_addr().unwrap().to_string(), Config::default());
+    let client = rpc_client::Client::over(
+        ours,
+        &listener.local_addr().unwrap().to_string(),
+        Config::default(),
+    );
     drop(theirs);
-    assert_eq!(client.call::<_, ()>(0, &()).await.unwrap_err().code(), Code::UNAVAILABLE);
+    assert_eq!(
+        client.call::<_, ()>(0, &()).await.unwrap_err().code(),
+        Code::UNAVAILABLE
+    );
     let error = client.call::<_, ()>(0, &()).await.unwrap_err();
     assert!(
-        error.is_unreachable() && error.to_string().contains("not one that can be opened again"),
+        error.is_unreachable()
+            && error
+                .to_string()
+                .contains("not one that can be opened again"),
         "{error}"
     );
 }
 
 #[tokio::test]
 async fn a_client_that_spins_sleeps_when_nothing_is_in_flight_or_the_time_is_up() {
-    let (client, mut peer) = Peer::new(Config { spin_us: 1_000, ..Config::default() });
+    let (client, mut peer) = Peer::new(Config {
+        spin_us: 1_000,
+        ..Config::default()
+    });
     for n in 0..50u64 {
         let play = async {
             let id = peer.line().await["id"].as_u64().unwrap();
-            peer.send(&format!(r#"{{"id":{id},"code":0,"data":{n}}}"#)).await;
+            peer.send(&format!(r#"{{"id":{id},"code":0,"data":{n}}}"#))
+                .await;
         };
-        assert_eq!(tokio::join!(client.call::<_, u64>(100, &()), play).0.unwrap(), n);
+        assert_eq!(
+            tokio::join!(client.call::<_, u64>(100, &()), play)
+                .0
+                .unwrap(),
+            n
+        );
     }
     // A deadline is a timer: it comes whether the thread sleeps by then or not.
     let unanswered = client.command(100).timeout(Duration::from_millis(20));
-    assert!(unanswered.call::<_, u64>(&()).await.unwrap_err().is_deadline());
+    assert!(
+        unanswered
+            .call::<_, u64>(&())
+            .await
+            .unwrap_err()
+            .is_deadline()
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn in_order_a_oneway_call_that_an_old_server_answers_does_not_answer_the_next_caller() {
-    let (client, mut peer) = Peer::new(Config { ordered: true, ..Config::default() });
+    let (client, mut peer) = Peer::new(Config {
+        ordered: true,
+        ..Config::default()
+    });
     client.notify(100, &1).await.unwrap();
     let next = client.call::<_, u64>(100, &2);
     let play = async {
         for n in 1..=2u64 {
             let request = peer.line().await;
-            assert!(request["params"] == n && request.get("oneway").is_none(), "{request}");
+            assert!(
+                request["params"] == n && request.get("oneway").is_none(),
+                "{request}"
+            );
             peer.send(&format!(r#"{{"code":0,"data":{n}}}"#)).await;
         }
     };
@@ -159,21 +232,45 @@ async fn in_order_a_oneway_call_that_an_old_server_answers_does_not_answer_the_n
 
 #[tokio::test(start_paused = true)]
 async fn a_call_whose_time_is_up_already_is_not_sent() {
-    let (client, mut peer) = Peer::new(Config { ordered: true, ..Config::default() });
-    let late = client.command(100).deadline(tokio::time::Instant::now().into_std());
+    let (client, mut peer) = Peer::new(Config {
+        ordered: true,
+        ..Config::default()
+    });
+    let late = client
+        .command(100)
+        .deadline(tokio::time::Instant::now().into_std());
     let error = late.call::<_, ()>(&()).await.unwrap_err();
     assert!(error.is_deadline() && !error.was_sent(), "{error}");
     client.notify(101, &()).await.unwrap();
-    assert_eq!(peer.line().await["cmdid"], 101, "the first thing that the server hears of");
+    assert_eq!(
+        peer.line().await["cmdid"],
+        101,
+        "the first thing that the server hears of"
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_stream_with_a_buffer_of_its_own_is_told_to_send_what_it_keeps() {
-    let handle = rpc_server::Server::builder().router(router(Seen::default())).bind().await.unwrap().handle();
+    let handle = rpc_server::Server::builder()
+        .router(router(Seen::default()))
+        .bind()
+        .await
+        .unwrap()
+        .handle();
     let (ours, theirs) = tokio::io::duplex(64 * 1024);
     tokio::spawn(handle.serve_connection(theirs, "memory"));
-    let client = Client::over(tokio::io::BufStream::new(ours), "buffered", Config::default());
-    assert_eq!(client.call::<_, u64>(100, &json!({"value": 7})).await.unwrap(), 7);
+    let client = Client::over(
+        tokio::io::BufStream::new(ours),
+        "buffered",
+        Config::default(),
+    );
+    assert_eq!(
+        client
+            .call::<_, u64>(100, &json!({"value": 7}))
+            .await
+            .unwrap(),
+        7
+    );
     client.notify(102, &()).await.unwrap();
     client.flush().await.unwrap();
     assert_eq!(client.call::<_, u64>(102, &()).await.unwrap(), 2);

@@ -45,7 +45,10 @@ async fn constant_sending_does_not_hide_a_server_that_is_silent() {
         _ = send => unreachable!("it sends for ever"),
     };
     assert!((15.0..17.0).contains(&seconds), "{seconds}");
-    assert!(reason.contains("nothing was received for 15000 ms, in spite of 2 pings"), "{reason}");
+    assert!(
+        reason.contains("nothing was received for 15000 ms, in spite of 2 pings"),
+        "{reason}"
+    );
     assert_eq!(read.await, 2);
 }
 
@@ -55,14 +58,25 @@ async fn a_server_that_answers_pings_may_take_its_time_with_a_call() {
     let (client, _server) = pair(Seen::default(), Config::default()).await;
     let mut events = client.events();
     let slow = client.command(100).timeout(Duration::from_secs(29));
-    assert_eq!(slow.call::<_, u64>(&json!({"value": 3, "ms": 28_000})).await.unwrap(), 3);
-    assert!(futures::poll!(events.next()).is_pending(), "the connection has not ended");
+    assert_eq!(
+        slow.call::<_, u64>(&json!({"value": 3, "ms": 28_000}))
+            .await
+            .unwrap(),
+        3
+    );
+    assert!(
+        futures::poll!(events.next()).is_pending(),
+        "the connection has not ended"
+    );
 }
 
 /// Heartbeat that confuses a server without ids: its answer would be taken for another call's.
 #[tokio::test(start_paused = true)]
 async fn a_connection_that_has_never_used_an_id_is_not_pinged() {
-    let (client, mut peer) = Peer::new(Config { ordered: true, ..Config::default() });
+    let (client, mut peer) = Peer::new(Config {
+        ordered: true,
+        ..Config::default()
+    });
     let slow = client.command(100).timeout(Duration::from_secs(100));
     let call = slow.call::<_, u64>(&());
     let play = async {
@@ -72,7 +86,11 @@ async fn a_connection_that_has_never_used_an_id_is_not_pinged() {
     };
     assert_eq!(tokio::join!(call, play).0.unwrap(), 1);
     drop(client);
-    assert_eq!(peer.lines.next_line().await.unwrap(), None, "nothing but the call was sent");
+    assert_eq!(
+        peer.lines.next_line().await.unwrap(),
+        None,
+        "nothing but the call was sent"
+    );
 }
 
 /// Heartbeat that is missed by a timer of its own accord: an idle connection is watched too, or not at
@@ -80,11 +98,15 @@ async fn a_connection_that_has_never_used_an_id_is_not_pinged() {
 #[tokio::test(start_paused = true)]
 async fn an_idle_connection_is_pinged_unless_it_shall_not_be() {
     for ping_idle in [true, false] {
-        let (client, mut peer) = Peer::new(Config { ping_idle, ..Config::default() });
+        let (client, mut peer) = Peer::new(Config {
+            ping_idle,
+            ..Config::default()
+        });
         let call = client.call::<_, u64>(100, &());
         let play = async {
             let id = peer.line().await["id"].as_u64().unwrap();
-            peer.send(&format!(r#"{{"id":{id},"code":0,"data":1}}"#)).await;
+            peer.send(&format!(r#"{{"id":{id},"code":0,"data":1}}"#))
+                .await;
         };
         tokio::join!(call, play).0.unwrap();
         let idle = tokio::time::timeout(Duration::from_secs(3600), end_of(&client)).await;
@@ -120,7 +142,9 @@ async fn a_client_reads_on_while_its_own_writing_waits() {
         }
     };
     let both = async { tokio::join!(calls, play) };
-    let (replies, ()) = timeout(PATIENCE, both).await.expect("neither side waits for the other");
+    let (replies, ()) = timeout(PATIENCE, both)
+        .await
+        .expect("neither side waits for the other");
     assert!(replies.into_iter().all(|reply| reply.unwrap() == 1));
 }
 
@@ -132,8 +156,15 @@ async fn a_server_that_takes_no_bytes_is_dead_even_if_it_speaks() {
     let patient = client.command(100).timeout(Duration::from_secs(100));
     let calls = async {
         let began = Instant::now();
-        let (first, second) = tokio::join!(patient.call::<_, ()>(&params), patient.call::<_, ()>(&params));
-        (began.elapsed().as_secs_f64(), first.unwrap_err(), second.unwrap_err())
+        let (first, second) = tokio::join!(
+            patient.call::<_, ()>(&params),
+            patient.call::<_, ()>(&params)
+        );
+        (
+            began.elapsed().as_secs_f64(),
+            first.unwrap_err(),
+            second.unwrap_err(),
+        )
     };
     let speak = async {
         loop {
@@ -149,13 +180,19 @@ async fn a_server_that_takes_no_bytes_is_dead_even_if_it_speaks() {
     let why = "the server took no bytes for `write_stall_timeout_ms` of 10000 ms";
     assert!(first.to_string().contains(why), "{first}");
     // Neither frame fits into the pipe, so neither left whole.
-    assert!(first.is_unreachable() && second.is_unreachable(), "{first} {second}");
+    assert!(
+        first.is_unreachable() && second.is_unreachable(),
+        "{first} {second}"
+    );
 }
 
 /// A slow server taken for a stalled one.
 #[tokio::test(start_paused = true)]
 async fn a_server_that_takes_a_few_bytes_now_and_then_is_not_dead() {
-    let (client, peer) = Peer::new(Config { ping_interval_ms: 0, ..Config::default() });
+    let (client, peer) = Peer::new(Config {
+        ping_interval_ms: 0,
+        ..Config::default()
+    });
     let params = "x".repeat(1_000_000);
     let patient = client.command(100).timeout(Duration::from_secs(600));
     let call = patient.call::<_, u64>(&params);
@@ -178,14 +215,24 @@ async fn a_server_that_takes_a_few_bytes_now_and_then_is_not_dead() {
 /// A hang in spite of timeouts.
 #[tokio::test(start_paused = true)]
 async fn a_server_that_does_not_read_does_not_hang_callers() {
-    let config = Config { output_bytes_max: 200_000, ..Config::default() };
+    let config = Config {
+        output_bytes_max: 200_000,
+        ..Config::default()
+    };
     let (client, _peer) = Peer::new(config);
     let params = "x".repeat(10_000);
     let calls = (0..100).map(|_| client.call::<_, ()>(100, &params));
     let started = tokio::time::Instant::now();
     let errors = futures::future::join_all(calls).await;
-    assert!(errors.iter().all(|result| result.as_ref().unwrap_err().is_deadline()));
-    let unsent = errors.iter().filter(|result| !result.as_ref().unwrap_err().was_sent()).count();
+    assert!(
+        errors
+            .iter()
+            .all(|result| result.as_ref().unwrap_err().is_deadline())
+    );
+    let unsent = errors
+        .iter()
+        .filter(|result| !result.as_ref().unwrap_err().was_sent())
+        .count();
     assert!(unsent > 50, "most never left: {unsent}");
     assert_eq!(started.elapsed().as_millis() / 100, 50);
 }
@@ -193,14 +240,20 @@ async fn a_server_that_does_not_read_does_not_hang_callers() {
 /// A late ordered reply answering the next caller.
 #[tokio::test(start_paused = true)]
 async fn an_ordered_reply_that_comes_late_does_not_answer_the_next_caller() {
-    let (client, mut peer) = Peer::new(Config { ordered: true, ..Config::default() });
+    let (client, mut peer) = Peer::new(Config {
+        ordered: true,
+        ..Config::default()
+    });
     let late = client.command(100).timeout(Duration::from_millis(10));
     assert!(late.call::<_, u64>(&()).await.unwrap_err().is_deadline());
     let next = client.call::<_, u64>(100, &());
     let play = async {
         for _ in 0..2 {
             let request = peer.line().await;
-            assert!(request.get("id").is_none() && request["timestamp"].is_i64(), "{request}");
+            assert!(
+                request.get("id").is_none() && request["timestamp"].is_i64(),
+                "{request}"
+            );
         }
         peer.send(r#"{"code":0,"data":1}"#).await;
         peer.send(r#"{"code":0,"data":2}"#).await;
@@ -211,7 +264,11 @@ async fn an_ordered_reply_that_comes_late_does_not_answer_the_next_caller() {
 /// Insert racing the drain at disconnect.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_call_that_begins_while_the_connection_ends_is_left_behind() {
-    let server = rpc_server::Server::builder().router(router(Seen::default())).bind().await.unwrap();
+    let server = rpc_server::Server::builder()
+        .router(router(Seen::default()))
+        .bind()
+        .await
+        .unwrap();
     let handle = server.handle();
     for round in 0..100 {
         let (handle, opened) = (handle.clone(), Arc::new(AtomicUsize::new(0)));
@@ -220,14 +277,23 @@ async fn no_call_that_begins_while_the_connection_ends_is_left_behind() {
             let (ours, mut theirs) = tokio::io::duplex(4096);
             if is_first {
                 // Takes a few bytes, more each round, and is gone.
-                tokio::spawn(async move { theirs.read_exact(&mut vec![0; 50 * (round % 10)]).await });
+                tokio::spawn(
+                    async move { theirs.read_exact(&mut vec![0; 50 * (round % 10)]).await },
+                );
             } else {
                 tokio::spawn(handle.serve_connection(theirs, "memory"));
             }
             std::future::ready(Ok(ours))
         };
-        let config = Config { ping_interval_ms: 0, call_timeout_ms: 60_000, ..Config::default() };
-        let client = Client::builder("memory").config(config).connector(connect).build();
+        let config = Config {
+            ping_interval_ms: 0,
+            call_timeout_ms: 60_000,
+            ..Config::default()
+        };
+        let client = Client::builder("memory")
+            .config(config)
+            .connector(connect)
+            .build();
         let calls = (0..16).map(|_| {
             let client = client.clone();
             tokio::spawn(async move { client.call::<_, u64>(100, &json!({"value": 4})).await })
@@ -264,8 +330,14 @@ async fn a_call_that_is_dropped_in_the_middle_of_its_frame_harms_no_other() {
             serde_json::from_str(&lines.next_line().await.unwrap().unwrap()).unwrap()
         };
         let (given_up, cancel, next) = (line().await, line().await, line().await);
-        assert_eq!(given_up["params"], params, "whole, or nobody could read the next one");
-        assert_eq!(cancel, json!({"cmdid": 4, "oneway": true, "params": {"id": given_up["id"]}}));
+        assert_eq!(
+            given_up["params"], params,
+            "whole, or nobody could read the next one"
+        );
+        assert_eq!(
+            cancel,
+            json!({"cmdid": 4, "oneway": true, "params": {"id": given_up["id"]}})
+        );
         let reply = format!("{{\"id\":{},\"code\":0,\"data\":2}}\n", next["id"]);
         output.write_all(reply.as_bytes()).await.unwrap();
     };
@@ -276,18 +348,30 @@ async fn a_call_that_is_dropped_in_the_middle_of_its_frame_harms_no_other() {
 #[tokio::test]
 async fn a_reply_that_makes_no_sense_fails_its_own_call_only() {
     let (client, mut peer) = Peer::new(Config::default());
-    let calls = async { tokio::join!(client.call::<_, u64>(100, &()), client.call::<_, u64>(100, &())) };
+    let calls = async {
+        tokio::join!(
+            client.call::<_, u64>(100, &()),
+            client.call::<_, u64>(100, &())
+        )
+    };
     let play = async {
         let first = peer.line().await["id"].as_u64().unwrap();
         let second = peer.line().await["id"].as_u64().unwrap();
-        peer.send(&format!(r#"{{"id":{first},"code":"zero"}}"#)).await;
+        peer.send(&format!(r#"{{"id":{first},"code":"zero"}}"#))
+            .await;
         peer.send(r#"{"id":9007199254740991,"code":0}"#).await;
         peer.send(r#"{"event":"news","message":"x"}"#).await;
         peer.send("").await;
-        peer.send(&format!(r#"{{"id":{second},"code":0,"data":2}}"#)).await;
+        peer.send(&format!(r#"{{"id":{second},"code":0,"data":2}}"#))
+            .await;
     };
     let ((first, second), ()) = tokio::join!(calls, play);
-    assert!(first.unwrap_err().to_string().contains("`code` of the reply has the wrong type"));
+    assert!(
+        first
+            .unwrap_err()
+            .to_string()
+            .contains("`code` of the reply has the wrong type")
+    );
     assert_eq!(second.unwrap(), 2);
 }
 
@@ -300,8 +384,13 @@ async fn a_single_request_leaves_at_once() {
         let call = client.call::<_, u64>(100, &());
         let play = async {
             let id = peer.line().await["id"].as_u64().unwrap();
-            assert_eq!(began.elapsed(), Duration::ZERO, "no timer had to fire for it");
-            peer.send(&format!(r#"{{"id":{id},"code":0,"data":1}}"#)).await;
+            assert_eq!(
+                began.elapsed(),
+                Duration::ZERO,
+                "no timer had to fire for it"
+            );
+            peer.send(&format!(r#"{{"id":{id},"code":0,"data":1}}"#))
+                .await;
         };
         tokio::join!(call, play).0.unwrap();
         assert_eq!(began.elapsed(), Duration::ZERO);
@@ -313,14 +402,22 @@ async fn a_single_request_leaves_at_once() {
 #[tokio::test(start_paused = true)]
 async fn calls_that_time_out_or_are_dropped_leave_their_places_to_others() {
     const PLACES: usize = 4;
-    let config = Config { in_flight_max: PLACES, ping_interval_ms: 0, ..Config::default() };
+    let config = Config {
+        in_flight_max: PLACES,
+        ping_interval_ms: 0,
+        ..Config::default()
+    };
     let (client, mut peer) = Peer::new(config);
-    let read = tokio::spawn(async move { while peer.lines.next_line().await.unwrap().is_some() {} });
+    let read =
+        tokio::spawn(async move { while peer.lines.next_line().await.unwrap().is_some() {} });
     for _ in 0..1_000 {
         let soon = client.command(100).timeout(Duration::from_millis(10));
         for result in join_all((0..PLACES).map(|_| soon.call::<_, ()>(&()))).await {
             let error = result.unwrap_err();
-            assert!(error.is_deadline() && error.was_sent(), "it had a place at once: {error}");
+            assert!(
+                error.is_deadline() && error.was_sent(),
+                "it had a place at once: {error}"
+            );
         }
         let dropped = join_all((0..PLACES).map(|_| soon.call::<_, ()>(&())));
         tokio::pin!(dropped);
@@ -336,8 +433,16 @@ async fn the_deadline_covers_whatever_a_call_has_to_wait_for() {
     let soon = Duration::from_millis(50);
     let check = async |client: &Client, params: &str, was_sent: bool| {
         let began = Instant::now();
-        let error = client.command(100).timeout(soon).call::<_, ()>(params).await.unwrap_err();
-        assert!(error.is_deadline() && error.was_sent() == was_sent, "{error}");
+        let error = client
+            .command(100)
+            .timeout(soon)
+            .call::<_, ()>(params)
+            .await
+            .unwrap_err();
+        assert!(
+            error.is_deadline() && error.was_sent() == was_sent,
+            "{error}"
+        );
         assert_eq!(began.elapsed().as_millis() / 10, 5, "{error}");
     };
     // A reply.
@@ -346,20 +451,35 @@ async fn the_deadline_covers_whatever_a_call_has_to_wait_for() {
     // Its frame's turn to be written.
     check(&client, &"x".repeat(100_000), true).await;
     // Room in the output.
-    let (client, _peer) = Peer::new(Config { output_bytes_max: 1, ..Config::default() });
+    let (client, _peer) = Peer::new(Config {
+        output_bytes_max: 1,
+        ..Config::default()
+    });
     for params in ["x".repeat(100_000), String::new()] {
         // The first one fills the pipe, the second one the output.
         let ahead = client.call::<_, ()>(100, &params);
-        assert!(tokio::time::timeout(Duration::from_millis(1), ahead).await.is_err());
+        assert!(
+            tokio::time::timeout(Duration::from_millis(1), ahead)
+                .await
+                .is_err()
+        );
     }
     check(&client, "", false).await;
     // A place in the table.
-    let (client, _peer) = Peer::new(Config { in_flight_max: 1, ..Config::default() });
+    let (client, _peer) = Peer::new(Config {
+        in_flight_max: 1,
+        ..Config::default()
+    });
     let ahead = client.call::<_, ()>(100, &());
     tokio::pin!(ahead);
     assert!(futures::poll!(&mut ahead).is_pending());
     check(&client, "", false).await;
     // A connection.
     let never = |_: String| std::future::pending::<std::io::Result<tokio::io::DuplexStream>>();
-    check(&Client::builder("nowhere").connector(never).build(), "", false).await;
+    check(
+        &Client::builder("nowhere").connector(never).build(),
+        "",
+        false,
+    )
+    .await;
 }

@@ -18,7 +18,9 @@ use crate::support::{Seen, in_memory, router};
 
 /// Answers with the time and the trace that the caller sent.
 async fn told(context: Context) -> Result<(Option<u64>, Option<String>), Status> {
-    let timeout = context.timeout().map(|timeout| u64::try_from(timeout.as_millis()).unwrap());
+    let timeout = context
+        .timeout()
+        .map(|timeout| u64::try_from(timeout.as_millis()).unwrap());
     Ok((timeout, context.meta("traceparent")))
 }
 
@@ -34,12 +36,17 @@ async fn asks_the_other(
 async fn a_handlers_calls_have_what_is_left_of_its_time_and_its_trace() {
     let (connect, _other) = in_memory(Router::new().route(200, told).unwrap()).await;
     let other = Client::builder("other").connector(connect).build();
-    let router = Router::with_state(other.clone()).route(100, asks_the_other).unwrap();
+    let router = Router::with_state(other.clone())
+        .route(100, asks_the_other)
+        .unwrap();
     let (connect, _server) = in_memory(router).await;
     let client = Client::builder("first").connector(connect).build();
     let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
-    let call = client.command(100).timeout(Duration::from_millis(700)).meta("traceparent", trace);
+    let call = client
+        .command(100)
+        .timeout(Duration::from_millis(700))
+        .meta("traceparent", trace);
     let (timeout, traceparent): (Option<u64>, Option<String>) = call.call(&()).await.unwrap();
     assert_eq!((timeout, traceparent.as_deref()), (Some(600), Some(trace)));
     // Its own limit holds where that is shorter: 5 s of the client, and not the 30 s of the server.
@@ -99,11 +106,36 @@ async fn of_several_deadlines_the_earliest_ends_the_call() {
         assert!((ms..ms + 5).contains(&elapsed), "{elapsed} and not {ms}");
     };
     check(client.command(101).deadline(after(50)), 50).await;
-    check(client.command(101).deadline(after(9_000)).timeout(Duration::from_millis(70)), 70).await;
-    check(client.within(&scope(250)).command(101).deadline(after(9_000)), 130).await;
-    check(client.within(&scope(9_000)).within(&scope(300)).command(101), 50).await;
+    check(
+        client
+            .command(101)
+            .deadline(after(9_000))
+            .timeout(Duration::from_millis(70)),
+        70,
+    )
+    .await;
+    check(
+        client
+            .within(&scope(250))
+            .command(101)
+            .deadline(after(9_000)),
+        130,
+    )
+    .await;
+    check(
+        client
+            .within(&scope(9_000))
+            .within(&scope(300))
+            .command(101),
+        50,
+    )
+    .await;
     // One that has passed already fails without a word to the server.
-    let late = client.within(&scope(1)).call::<_, ()>(101, &()).await.unwrap_err();
+    let late = client
+        .within(&scope(1))
+        .call::<_, ()>(101, &())
+        .await
+        .unwrap_err();
     assert!(late.is_deadline(), "{late}");
 }
 
@@ -119,15 +151,25 @@ async fn a_service_inherits_by_the_scope_of_its_request() {
     assert_eq!(Parent::deadline(&request), Some(deadline));
     let status = Service::call(&client, request).await.unwrap_err();
     assert_eq!(status.code(), rpc_client::Code::DEADLINE_EXCEEDED);
-    assert!(begin.elapsed() < Duration::from_millis(90), "{:?}", begin.elapsed());
+    assert!(
+        begin.elapsed() < Duration::from_millis(90),
+        "{:?}",
+        begin.elapsed()
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn after_many_timed_out_and_dropped_calls_nothing_is_in_flight() {
     let seen = Seen::default();
     let (connect, server) = in_memory(router(seen.clone())).await;
-    let config = Config { in_flight_max: 8, ..Config::default() };
-    let client = Client::builder("memory").connector(connect).config(config).build();
+    let config = Config {
+        in_flight_max: 8,
+        ..Config::default()
+    };
+    let client = Client::builder("memory")
+        .connector(connect)
+        .config(config)
+        .build();
     let rounds = 2_000;
     for _ in 0..rounds {
         let late = client.command(101).timeout(Duration::from_millis(1));
@@ -144,8 +186,15 @@ async fn after_many_timed_out_and_dropped_calls_nothing_is_in_flight() {
     let params = json!({"value": 1, "ms": 100});
     let calls = join_all((0..8).map(|_| client.call::<_, u64>(100, &params))).await;
     assert!(calls.iter().all(|call| *call.as_ref().unwrap() == 1));
-    assert!(begin.elapsed() < Duration::from_millis(150), "{:?}", begin.elapsed());
-    assert_eq!(seen.ran.load(Ordering::SeqCst), seen.dropped.load(Ordering::SeqCst));
+    assert!(
+        begin.elapsed() < Duration::from_millis(150),
+        "{:?}",
+        begin.elapsed()
+    );
+    assert_eq!(
+        seen.ran.load(Ordering::SeqCst),
+        seen.dropped.load(Ordering::SeqCst)
+    );
     assert_eq!(server.stats().in_flight, 0);
 }
 
@@ -164,7 +213,11 @@ async fn a_call_ends_in_time_where_the_ones_before_it_do_not_even_leave() {
     let brief = client.command(100).timeout(Duration::from_millis(50));
     let error = brief.call::<_, ()>(&()).await.unwrap_err();
     assert!(error.is_deadline(), "{error}");
-    assert!(begin.elapsed() < Duration::from_millis(60), "{:?}", begin.elapsed());
+    assert!(
+        begin.elapsed() < Duration::from_millis(60),
+        "{:?}",
+        begin.elapsed()
+    );
 }
 
 /// A server that answers calls which nobody has made, without a pause.
@@ -180,14 +233,22 @@ impl AsyncRead for Flood {
     ) -> Poll<io::Result<()>> {
         if self.reads > 0 {
             self.reads -= 1;
-            buf.put_slice("{\"id\":4095,\"code\":0,\"data\":1}\n".repeat(64).as_bytes());
+            buf.put_slice(
+                "{\"id\":4095,\"code\":0,\"data\":1}\n"
+                    .repeat(64)
+                    .as_bytes(),
+            );
         }
         Poll::Ready(Ok(()))
     }
 }
 
 impl AsyncWrite for Flood {
-    fn poll_write(self: Pin<&mut Self>, _: &mut task::Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut task::Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Poll::Ready(Ok(bytes.len()))
     }
 

@@ -23,7 +23,11 @@ fn in_memory(ends: &Arc<Mutex<Vec<DuplexStream>>>) -> impl rpc_client::Connect +
 
 #[tokio::test]
 async fn a_connector_opens_the_streams_and_is_asked_again_after_a_failure() {
-    let server = rpc_server::Server::builder().router(router(Seen::default())).bind().await.unwrap();
+    let server = rpc_server::Server::builder()
+        .router(router(Seen::default()))
+        .bind()
+        .await
+        .unwrap();
     let handle = server.handle();
     let asked = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&asked);
@@ -39,8 +43,16 @@ async fn a_connector_opens_the_streams_and_is_asked_again_after_a_failure() {
             Ok(ours)
         }
     };
-    let client = Client::builder("whatever it is called").connector(connect).build();
-    assert_eq!(client.call::<_, u64>(100, &json!({"value": 7})).await.unwrap(), 7);
+    let client = Client::builder("whatever it is called")
+        .connector(connect)
+        .build();
+    assert_eq!(
+        client
+            .call::<_, u64>(100, &json!({"value": 7}))
+            .await
+            .unwrap(),
+        7
+    );
     assert_eq!(asked.load(Ordering::SeqCst), 2);
 }
 
@@ -50,25 +62,52 @@ async fn events_tell_of_each_connection_its_beginning_its_goaway_and_its_end() {
     let client = Client::builder("a").connector(in_memory(&ends)).build();
     let mut events = client.events();
     client.connect().await.unwrap();
-    let Some(ConnectionEvent::Connected { address, connection }) = events.next().await else { panic!() };
+    let Some(ConnectionEvent::Connected {
+        address,
+        connection,
+    }) = events.next().await
+    else {
+        panic!()
+    };
     assert_eq!(&*address, "a");
 
     let mut end = ends.lock().unwrap().pop().unwrap();
-    end.write_all(b"{\"event\":\"goaway\",\"message\":\"moving\"}\n").await.unwrap();
-    let goaway = ConnectionEvent::Goaway { address: address.clone(), connection, message: "moving".into() };
+    end.write_all(b"{\"event\":\"goaway\",\"message\":\"moving\"}\n")
+        .await
+        .unwrap();
+    let goaway = ConnectionEvent::Goaway {
+        address: address.clone(),
+        connection,
+        message: "moving".into(),
+    };
     assert_eq!(events.next().await, Some(goaway));
     let reason = "the connection was closed by this side".into();
-    let gone = ConnectionEvent::Disconnected { address: address.clone(), connection, reason };
+    let gone = ConnectionEvent::Disconnected {
+        address: address.clone(),
+        connection,
+        reason,
+    };
     assert_eq!(events.next().await, Some(gone));
 
     client.connect().await.unwrap();
-    let Some(ConnectionEvent::Connected { connection: second, .. }) = events.next().await else { panic!() };
-    assert!(second > connection);
-    drop(ends.lock().unwrap().pop());
-    let Some(ConnectionEvent::Disconnected { reason, connection, .. }) = events.next().await else {
+    let Some(ConnectionEvent::Connected {
+        connection: second, ..
+    }) = events.next().await
+    else {
         panic!()
     };
-    assert_eq!((connection, &*reason), (second, "the server closed the connection"));
+    assert!(second > connection);
+    drop(ends.lock().unwrap().pop());
+    let Some(ConnectionEvent::Disconnected {
+        reason, connection, ..
+    }) = events.next().await
+    else {
+        panic!()
+    };
+    assert_eq!(
+        (connection, &*reason),
+        (second, "the server closed the connection")
+    );
 
     drop(client);
     assert_eq!(events.next().await, None, "the events end with the client");
@@ -77,17 +116,27 @@ async fn events_tell_of_each_connection_its_beginning_its_goaway_and_its_end() {
 #[tokio::test]
 async fn a_slow_reader_of_events_is_told_how_many_it_missed() {
     let ends = Arc::new(Mutex::new(Vec::new()));
-    let config = Config { events_max: 4, ..Config::default() };
-    let client = Client::builder("a").config(config).connector(in_memory(&ends)).build();
+    let config = Config {
+        events_max: 4,
+        ..Config::default()
+    };
+    let client = Client::builder("a")
+        .config(config)
+        .connector(in_memory(&ends))
+        .build();
     let mut events = client.events();
     for _ in 0..5 {
         client.connect().await.unwrap();
         let mut end = BufReader::new(ends.lock().unwrap().pop().unwrap());
-        end.write_all(b"{\"event\":\"goaway\",\"message\":\"x\"}\n").await.unwrap();
+        end.write_all(b"{\"event\":\"goaway\",\"message\":\"x\"}\n")
+            .await
+            .unwrap();
         // The client closes a connection that it is done with.
         assert_eq!(end.read_line(&mut String::new()).await.unwrap(), 0);
     }
-    let Some(ConnectionEvent::Missed { events: missed }) = events.next().await else { panic!() };
+    let Some(ConnectionEvent::Missed { events: missed }) = events.next().await else {
+        panic!()
+    };
     drop(client);
     assert_eq!((missed, events.count().await), (5 * 3 - 4, 4));
 }

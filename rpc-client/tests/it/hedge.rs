@@ -23,7 +23,9 @@ impl Hanging {
                 struct Cancelled(Hanging, bool);
                 impl Drop for Cancelled {
                     fn drop(&mut self) {
-                        self.0.cancelled.fetch_add(u64::from(self.1), Ordering::SeqCst);
+                        self.0
+                            .cancelled
+                            .fetch_add(u64::from(self.1), Ordering::SeqCst);
                     }
                 }
                 this.ran.fetch_add(1, Ordering::SeqCst);
@@ -36,7 +38,12 @@ impl Hanging {
             }
         };
         let router = Router::new().route(100, answer).unwrap();
-        let server = Server::builder().listen("127.0.0.1:0").router(router).bind().await.unwrap();
+        let server = Server::builder()
+            .listen("127.0.0.1:0")
+            .router(router)
+            .bind()
+            .await
+            .unwrap();
         let address = server.addresses()[0].to_string();
         tokio::spawn(server.serve(pending()));
         address
@@ -56,44 +63,97 @@ fn config() -> Config {
 /// Calls until all endpoints are connected and enough answers have been seen to know what is usual.
 async fn warm_up(client: &Client) {
     for _ in 0..200 {
-        client.command(100).idempotent().call::<_, u64>(&()).await.unwrap();
+        client
+            .command(100)
+            .idempotent()
+            .call::<_, u64>(&())
+            .await
+            .unwrap();
     }
-    assert!(client.endpoints().iter().all(|endpoint| endpoint.is_connected));
+    assert!(
+        client
+            .endpoints()
+            .iter()
+            .all(|endpoint| endpoint.is_connected)
+    );
 }
 
 #[tokio::test]
 async fn a_backup_elsewhere_wins_and_the_one_that_hangs_is_cancelled() {
     let (first, second) = (Hanging::default(), Hanging::default());
-    let client = Client::with_config(format!("{},{}", first.serve().await, second.serve().await), config());
+    let client = Client::with_config(
+        format!("{},{}", first.serve().await, second.serve().await),
+        config(),
+    );
     warm_up(&client).await;
-    let before = (first.ran.load(Ordering::SeqCst), second.ran.load(Ordering::SeqCst));
+    let before = (
+        first.ran.load(Ordering::SeqCst),
+        second.ran.load(Ordering::SeqCst),
+    );
     first.hangs.store(true, Ordering::SeqCst);
     for _ in 0..20 {
-        client.command(100).idempotent().call::<_, u64>(&()).await.unwrap();
+        client
+            .command(100)
+            .idempotent()
+            .call::<_, u64>(&())
+            .await
+            .unwrap();
     }
     let hung = first.ran.load(Ordering::SeqCst) - before.0;
     assert!(hung >= 5, "{hung}");
-    assert_eq!(second.ran.load(Ordering::SeqCst) - before.1, 20, "each call was answered by the other one");
+    assert_eq!(
+        second.ran.load(Ordering::SeqCst) - before.1,
+        20,
+        "each call was answered by the other one"
+    );
     while first.cancelled.load(Ordering::SeqCst) < hung {
         tokio::task::yield_now().await;
     }
-    assert!(client.endpoints().iter().all(|endpoint| endpoint.in_flight == 0));
+    assert!(
+        client
+            .endpoints()
+            .iter()
+            .all(|endpoint| endpoint.in_flight == 0)
+    );
 }
 
 #[tokio::test]
 async fn what_is_not_idempotent_has_no_backup() {
     let (first, second) = (Hanging::default(), Hanging::default());
-    let client = Client::with_config(format!("{},{}", first.serve().await, second.serve().await), config());
+    let client = Client::with_config(
+        format!("{},{}", first.serve().await, second.serve().await),
+        config(),
+    );
     warm_up(&client).await;
     first.hangs.store(true, Ordering::SeqCst);
     second.hangs.store(true, Ordering::SeqCst);
     let before = first.ran.load(Ordering::SeqCst) + second.ran.load(Ordering::SeqCst);
     let limit = std::time::Duration::from_millis(200);
-    let error = client.command(100).timeout(limit).call::<_, u64>(&()).await.unwrap_err();
+    let error = client
+        .command(100)
+        .timeout(limit)
+        .call::<_, u64>(&())
+        .await
+        .unwrap_err();
     assert!(error.is_deadline() && error.may_have_run(), "{error}");
-    assert_eq!(first.ran.load(Ordering::SeqCst) + second.ran.load(Ordering::SeqCst), before + 1);
+    assert_eq!(
+        first.ran.load(Ordering::SeqCst) + second.ran.load(Ordering::SeqCst),
+        before + 1
+    );
     // One that is ends by the same deadline, with both of its requests.
-    let error = client.command(100).idempotent().timeout(limit).call::<_, u64>(&()).await.unwrap_err();
-    assert!(error.is_deadline() && error.may_have_run() && error.attempts() == 2, "{error}");
-    assert_eq!(first.ran.load(Ordering::SeqCst) + second.ran.load(Ordering::SeqCst), before + 3);
+    let error = client
+        .command(100)
+        .idempotent()
+        .timeout(limit)
+        .call::<_, u64>(&())
+        .await
+        .unwrap_err();
+    assert!(
+        error.is_deadline() && error.may_have_run() && error.attempts() == 2,
+        "{error}"
+    );
+    assert_eq!(
+        first.ran.load(Ordering::SeqCst) + second.ran.load(Ordering::SeqCst),
+        before + 3
+    );
 }

@@ -32,7 +32,10 @@ impl Log {
     /// The lines of the layer.
     fn lines(&self) -> Vec<String> {
         let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
-        text.lines().filter(|line| line.contains("layers::trace")).map(str::to_owned).collect()
+        text.lines()
+            .filter(|line| line.contains("layers::trace"))
+            .map(str::to_owned)
+            .collect()
     }
 }
 
@@ -69,8 +72,14 @@ async fn a_trace_names_command_code_and_time_and_nothing_of_the_content() {
         }
     });
     let client = ServiceClient::new(secret).layer(Trace);
-    client.call::<_, String>(4711, "a secret of the caller").await.unwrap();
-    client.call::<_, String>(4712, "refuse the secret").await.unwrap_err();
+    client
+        .call::<_, String>(4711, "a secret of the caller")
+        .await
+        .unwrap();
+    client
+        .call::<_, String>(4712, "refuse the secret")
+        .await
+        .unwrap_err();
     {
         let given_up = client.call::<_, String>(4713, "wait");
         tokio::pin!(given_up);
@@ -79,9 +88,21 @@ async fn a_trace_names_command_code_and_time_and_nothing_of_the_content() {
     let lines = log.lines();
     assert_eq!(lines.len(), 3, "{lines:?}");
     for (line, expected) in lines.iter().zip([
-        ["DEBUG rpc_call{cmdid=4711 otel.kind=\"client\"", "called cmdid=4711 code=0", "elapsed_ms="],
-        ["WARN rpc_call{cmdid=4712 otel.kind=\"client\"", "cmdid=4712 code=8 rejected=true", "elapsed_ms="],
-        ["DEBUG rpc_call{cmdid=4713 otel.kind=\"client\"", "a call was given up cmdid=4713", "elapsed_ms="],
+        [
+            "DEBUG rpc_call{cmdid=4711 otel.kind=\"client\"",
+            "called cmdid=4711 code=0",
+            "elapsed_ms=",
+        ],
+        [
+            "WARN rpc_call{cmdid=4712 otel.kind=\"client\"",
+            "cmdid=4712 code=8 rejected=true",
+            "elapsed_ms=",
+        ],
+        [
+            "DEBUG rpc_call{cmdid=4713 otel.kind=\"client\"",
+            "a call was given up cmdid=4713",
+            "elapsed_ms=",
+        ],
     ]) {
         assert!(expected.iter().all(|part| line.contains(part)), "{line}");
         assert!(!line.contains("secret") && !line.contains("wait"), "{line}");
@@ -99,26 +120,60 @@ async fn a_timeout_around_a_client_ends_the_call_here_and_at_the_server() {
             command = command.timeout(Duration::from_millis(own));
         }
         let started = Instant::now();
-        assert_eq!(command.call::<_, ()>(&json!({})).await.unwrap_err().code(), Code::DEADLINE_EXCEEDED);
+        assert_eq!(
+            command.call::<_, ()>(&json!({})).await.unwrap_err().code(),
+            Code::DEADLINE_EXCEEDED
+        );
         let waited = u64::try_from(started.elapsed().as_millis()).unwrap();
-        assert!((expected_ms..expected_ms + 3).contains(&waited), "{waited} ms");
+        assert!(
+            (expected_ms..expected_ms + 3).contains(&waited),
+            "{waited} ms"
+        );
     }
-    assert_eq!(hasty.call::<_, u64>(100, &json!({"value": 7})).await.unwrap(), 7);
-    assert_eq!((seen.dropped.load(Ordering::SeqCst), server.stats().in_flight), (3, 0));
+    assert_eq!(
+        hasty
+            .call::<_, u64>(100, &json!({"value": 7}))
+            .await
+            .unwrap(),
+        7
+    );
+    assert_eq!(
+        (
+            seen.dropped.load(Ordering::SeqCst),
+            server.stats().in_flight
+        ),
+        (3, 0)
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_service_that_never_answers_is_waited_for_until_the_deadline() {
     let silent = || service_fn(|_| std::future::pending());
     let started = Instant::now();
-    let error = ServiceClient::new(silent()).call::<_, ()>(100, &()).await.unwrap_err();
-    assert_eq!((error.code(), started.elapsed().as_millis()), (Code::DEADLINE_EXCEEDED, 5_000));
+    let error = ServiceClient::new(silent())
+        .call::<_, ()>(100, &())
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (error.code(), started.elapsed().as_millis()),
+        (Code::DEADLINE_EXCEEDED, 5_000)
+    );
 
     let started = Instant::now();
     let client = ServiceClient::new(silent()).call_timeout(Duration::from_millis(40));
-    assert_eq!(client.notify(100, &()).await.unwrap_err().code(), Code::DEADLINE_EXCEEDED);
-    let stream = client.command(100).timeout(Duration::from_millis(2)).stream::<_, ()>(&()).await;
-    assert_eq!(stream.map(drop).unwrap_err().code(), Code::DEADLINE_EXCEEDED);
+    assert_eq!(
+        client.notify(100, &()).await.unwrap_err().code(),
+        Code::DEADLINE_EXCEEDED
+    );
+    let stream = client
+        .command(100)
+        .timeout(Duration::from_millis(2))
+        .stream::<_, ()>(&())
+        .await;
+    assert_eq!(
+        stream.map(drop).unwrap_err().code(),
+        Code::DEADLINE_EXCEEDED
+    );
     assert_eq!(started.elapsed().as_millis(), 42);
 
     // The longest time that there is does not overflow.
@@ -131,35 +186,77 @@ async fn a_service_that_never_answers_is_waited_for_until_the_deadline() {
 #[tokio::test]
 async fn a_router_a_client_and_a_layered_one_are_called_alike() {
     async fn check(client: &ServiceClient<impl Service>) {
-        assert_eq!(client.call::<_, u64>(100, &json!({"value": 7})).await.unwrap(), 7);
-        let error = client.call::<_, u64>(100, &json!({"value": "x"})).await.unwrap_err();
+        assert_eq!(
+            client
+                .call::<_, u64>(100, &json!({"value": 7}))
+                .await
+                .unwrap(),
+            7
+        );
+        let error = client
+            .call::<_, u64>(100, &json!({"value": "x"}))
+            .await
+            .unwrap_err();
         assert!(
             error.code() == Code::INVALID_ARGUMENT && error.message().contains("`params.value`"),
             "{error}"
         );
         let error = client.call::<_, ()>(103, &json!({})).await.unwrap_err();
-        assert!(error.is_rejected() && error.retry_after() == Some(Duration::from_millis(20)), "{error}");
-        assert_eq!(client.call::<_, u64>(999, &()).await.unwrap_err().code(), Code::UNIMPLEMENTED);
+        assert!(
+            error.is_rejected() && error.retry_after() == Some(Duration::from_millis(20)),
+            "{error}"
+        );
         assert_eq!(
-            client.call::<_, String>(100, &json!({"value": 7})).await.unwrap_err().code(),
+            client.call::<_, u64>(999, &()).await.unwrap_err().code(),
+            Code::UNIMPLEMENTED
+        );
+        assert_eq!(
+            client
+                .call::<_, String>(100, &json!({"value": 7}))
+                .await
+                .unwrap_err()
+                .code(),
             Code::INTERNAL
         );
-        assert_eq!(client.call::<_, ()>(106, &()).await.unwrap_err().code(), Code::INTERNAL);
+        assert_eq!(
+            client.call::<_, ()>(106, &()).await.unwrap_err().code(),
+            Code::INTERNAL
+        );
 
-        let meta: (Option<String>, bool) =
-            client.command(105).meta("traceparent", "00-ab").call(&()).await.unwrap();
+        let meta: (Option<String>, bool) = client
+            .command(105)
+            .meta("traceparent", "00-ab")
+            .call(&())
+            .await
+            .unwrap();
         assert_eq!(meta, (Some("00-ab".to_owned()), true));
 
-        let items = client.stream::<_, u64>(104, &json!({"value": 300})).await.unwrap();
+        let items = client
+            .stream::<_, u64>(104, &json!({"value": 300}))
+            .await
+            .unwrap();
         let items: Vec<u64> = items.map(Result::unwrap).collect().await;
         assert_eq!(items, (0..300).collect::<Vec<_>>());
-        let one = client.stream::<_, u64>(100, &json!({"value": 5})).await.unwrap();
+        let one = client
+            .stream::<_, u64>(100, &json!({"value": 5}))
+            .await
+            .unwrap();
         assert_eq!(one.map(Result::unwrap).collect::<Vec<_>>().await, [5]);
-        let error = client.call::<_, u64>(104, &json!({"value": 3})).await.unwrap_err();
+        let error = client
+            .call::<_, u64>(104, &json!({"value": 3}))
+            .await
+            .unwrap_err();
         assert!(error.message().contains("answers with a stream"), "{error}");
 
         let no_json = std::collections::BTreeMap::from([((1, 2), 3)]);
-        assert_eq!(client.call::<_, u64>(102, &no_json).await.unwrap_err().code(), Code::INVALID_ARGUMENT);
+        assert_eq!(
+            client
+                .call::<_, u64>(102, &no_json)
+                .await
+                .unwrap_err()
+                .code(),
+            Code::INVALID_ARGUMENT
+        );
         client.notify(102, &()).await.unwrap();
         // One connection keeps the order of what begins on it, so this one runs behind.
         assert_eq!(client.call::<_, u64>(102, &()).await.unwrap(), 2);
@@ -168,7 +265,12 @@ async fn a_router_a_client_and_a_layered_one_are_called_alike() {
     let (client, _server) = pair(Seen::default(), Config::default()).await;
     check(&ServiceClient::new(client)).await;
     let (client, _server) = pair(Seen::default(), Config::default()).await;
-    check(&client.layer(Trace).layer(Timeout::new(Duration::from_secs(2)))).await;
+    check(
+        &client
+            .layer(Trace)
+            .layer(Timeout::new(Duration::from_secs(2))),
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -187,22 +289,36 @@ async fn the_layer_that_is_added_last_sees_a_call_first_and_typed_clients_take_i
     let log = service_fn(|_| async { Reply::new(&json!({"seq": 12})) });
     let client = ServiceClient::new(rpc_client::BoxService::new(log)).layer(note("inner"));
     let client = ServiceClient::new(rpc_client::BoxService::new(client)).layer(note("outer"));
-    let seq = LogClient::new(client).append(&Append::new(Level::Info, "order", "hello")).await.unwrap();
-    assert_eq!((seq, &**seen.lock().unwrap()), (12, &["outer", "inner"][..]));
+    let seq = LogClient::new(client)
+        .append(&Append::new(Level::Info, "order", "hello"))
+        .await
+        .unwrap();
+    assert_eq!(
+        (seq, &**seen.lock().unwrap()),
+        (12, &["outer", "inner"][..])
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_timeout_limits_the_beginning_of_a_stream_and_not_its_length() {
     let (client, mut peer) = crate::support::Peer::new(Config::default());
     let client = client.layer(Timeout::new(Duration::from_millis(50)));
-    let begun = client.command(104).timeout(Duration::from_millis(70)).stream::<_, u64>(&()).await;
+    let begun = client
+        .command(104)
+        .timeout(Duration::from_millis(70))
+        .stream::<_, u64>(&())
+        .await;
     let mut items = begun.unwrap();
     let request = peer.line().await;
     assert!(request.get("timeout_ms").is_none(), "{request}");
     tokio::time::sleep(Duration::from_secs(1)).await;
     let id = &request["id"];
-    peer.send(&format!(r#"{{"id":{id},"code":0,"more":true,"data":1}}"#)).await;
-    assert_eq!(futures::StreamExt::next(&mut items).await.unwrap().unwrap(), 1);
+    peer.send(&format!(r#"{{"id":{id},"code":0,"more":true,"data":1}}"#))
+        .await;
+    assert_eq!(
+        futures::StreamExt::next(&mut items).await.unwrap().unwrap(),
+        1
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -214,17 +330,28 @@ async fn what_a_service_rejects_is_tried_again_within_deadline_attempts_and_budg
         let n = count.fetch_add(1, Ordering::SeqCst) + 1;
         let busy = Status::resource_exhausted("busy").with_rejected();
         let busy = busy.with_retry_after(Duration::from_millis(100));
-        std::future::ready(if n.is_multiple_of(3) { Reply::new(&n) } else { Err(busy) })
+        std::future::ready(if n.is_multiple_of(3) {
+            Reply::new(&n)
+        } else {
+            Err(busy)
+        })
     });
     let client = ServiceClient::new(service).layer(Retry::new(&Config::default()));
     let begin = Instant::now();
     assert_eq!(client.call::<_, u64>(100, &()).await.unwrap(), 3);
-    assert!(begin.elapsed() >= Duration::from_millis(200), "{:?}", begin.elapsed());
+    assert!(
+        begin.elapsed() >= Duration::from_millis(200),
+        "{:?}",
+        begin.elapsed()
+    );
     // No time for the pause: the rejection itself is told, at once.
     let hurried = client.command(100).timeout(Duration::from_millis(50));
     let begin = Instant::now();
     assert!(hurried.call::<_, u64>(&()).await.unwrap_err().is_rejected());
-    assert_eq!((begin.elapsed(), tries.load(Ordering::SeqCst)), (Duration::ZERO, 4));
+    assert_eq!(
+        (begin.elapsed(), tries.load(Ordering::SeqCst)),
+        (Duration::ZERO, 4)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -236,7 +363,10 @@ async fn what_may_have_run_is_tried_again_only_with_an_idempotency_key() {
         std::future::ready(Err(Status::unavailable("lost on the way")))
     });
     let client = ServiceClient::new(lost).layer(Retry::new(&Config::default()));
-    assert_eq!(client.call::<_, ()>(100, &()).await.unwrap_err().code(), Code::UNAVAILABLE);
+    assert_eq!(
+        client.call::<_, ()>(100, &()).await.unwrap_err().code(),
+        Code::UNAVAILABLE
+    );
     assert_eq!(tries.load(Ordering::SeqCst), 1);
     let keyed = client.command(100).meta("idempotency-key", "order-7");
     assert!(!keyed.call::<_, ()>(&()).await.unwrap_err().is_rejected());

@@ -16,12 +16,20 @@ async fn nobody_listening_is_said_at_once_where_the_client_is_told_to() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         listener.local_addr().unwrap().to_string()
     };
-    let client = Client::with_config(&address, Config { fail_fast_after_ms: 0, ..Config::default() });
+    let client = Client::with_config(
+        &address,
+        Config {
+            fail_fast_after_ms: 0,
+            ..Config::default()
+        },
+    );
     let error = client.call::<_, ()>(0, &()).await.unwrap_err();
     assert!(error.is_unreachable() && error.is_retryable() && !error.was_sent());
     assert_eq!(error.code(), Code::UNAVAILABLE);
     assert!(
-        error.to_string().starts_with(&format!("{address}: code 14 UNAVAILABLE: not sent: cannot connect: ")),
+        error.to_string().starts_with(&format!(
+            "{address}: code 14 UNAVAILABLE: not sent: cannot connect: "
+        )),
         "{error}"
     );
     assert!(std::error::Error::source(&error).is_some());
@@ -29,25 +37,45 @@ async fn nobody_listening_is_said_at_once_where_the_client_is_told_to() {
 
 #[tokio::test]
 async fn an_address_that_is_none_says_what_one_is() {
-    let client = Client::with_config("8889", Config { fail_fast_after_ms: 0, ..Config::default() });
+    let client = Client::with_config(
+        "8889",
+        Config {
+            fail_fast_after_ms: 0,
+            ..Config::default()
+        },
+    );
     let error = client.call::<_, ()>(0, &()).await.unwrap_err();
-    assert!(error.to_string().contains("HOST:PORT or unix:PATH"), "{error}");
+    assert!(
+        error.to_string().contains("HOST:PORT or unix:PATH"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
 async fn calls_in_flight_when_the_connection_is_lost_may_have_run() {
     let (client, mut peer) = Peer::new(Config::default());
-    let calls = async { tokio::join!(client.call::<_, u64>(100, &()), client.call::<_, u64>(100, &())) };
+    let calls = async {
+        tokio::join!(
+            client.call::<_, u64>(100, &()),
+            client.call::<_, u64>(100, &())
+        )
+    };
     let play = async {
         peer.line().await;
         let second = peer.line().await["id"].as_u64().unwrap();
-        peer.send(&format!(r#"{{"id":{second},"code":0,"data":2}}"#)).await;
+        peer.send(&format!(r#"{{"id":{second},"code":0,"data":2}}"#))
+            .await;
         drop(peer);
     };
     let both = async { tokio::join!(calls, play) };
-    let ((first, second), ()) = timeout(PATIENCE, both).await.expect("they end with the connection");
+    let ((first, second), ()) = timeout(PATIENCE, both)
+        .await
+        .expect("they end with the connection");
     let error = first.unwrap_err();
-    assert!(error.may_have_run() && error.was_sent() && !error.is_retryable(), "{error}");
+    assert!(
+        error.may_have_run() && error.was_sent() && !error.is_retryable(),
+        "{error}"
+    );
     assert!(error.connection().is_some());
     assert_eq!(second.unwrap(), 2, "what was answered before is not lost");
 }
@@ -58,8 +86,10 @@ async fn a_frame_that_did_not_leave_whole_was_not_sent() {
     let (client, peer) = Peer::new(Config::default());
     let params = "x".repeat(60_000);
     let calls = async {
-        let (first, second) =
-            tokio::join!(client.call::<_, ()>(100, &params), client.call::<_, ()>(100, &params));
+        let (first, second) = tokio::join!(
+            client.call::<_, ()>(100, &params),
+            client.call::<_, ()>(100, &params)
+        );
         (first.unwrap_err(), second.unwrap_err())
     };
     let lose = async {
@@ -70,7 +100,10 @@ async fn a_frame_that_did_not_leave_whole_was_not_sent() {
     };
     let ((first, second), ()) = tokio::join!(calls, lose);
     assert!(first.may_have_run(), "{first}");
-    assert!(second.is_unreachable() && second.is_retryable() && !second.may_have_run(), "{second}");
+    assert!(
+        second.is_unreachable() && second.is_retryable() && !second.may_have_run(),
+        "{second}"
+    );
 }
 
 #[tokio::test]
@@ -135,7 +168,10 @@ async fn a_drained_server_loses_no_call_of_a_client() {
     let serving = tokio::spawn(server.serve(async move {
         let _ = stopped.await;
     }));
-    client.call::<_, u64>(100, &json!({"value": 1})).await.unwrap();
+    client
+        .call::<_, u64>(100, &json!({"value": 1}))
+        .await
+        .unwrap();
     let params = json!({"value": 2, "ms": 200});
     let slow = client.call::<_, u64>(100, &params);
     let drain = async {
@@ -154,12 +190,23 @@ async fn the_runtime_that_drove_the_connection_may_end() {
     let client = Client::new(&address);
     let elsewhere = client.clone();
     std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(elsewhere.call::<_, u64>(100, &json!({"value": 1}))).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime
+            .block_on(elsewhere.call::<_, u64>(100, &json!({"value": 1})))
+            .unwrap();
     })
     .join()
     .unwrap();
-    assert_eq!(client.call::<_, u64>(100, &json!({"value": 2})).await.unwrap(), 2);
+    assert_eq!(
+        client
+            .call::<_, u64>(100, &json!({"value": 2}))
+            .await
+            .unwrap(),
+        2
+    );
 }
 
 /// As the system does where a peer has vanished: the error is told once, to writing; reading finds the end.
@@ -168,14 +215,29 @@ struct Vanished {
 }
 
 impl AsyncRead for Vanished {
-    fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.error.is_none() { Poll::Ready(Ok(())) } else { Poll::Pending }
+    fn poll_read(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        _: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.error.is_none() {
+            Poll::Ready(Ok(()))
+        } else {
+            Poll::Pending
+        }
     }
 }
 
 impl AsyncWrite for Vanished {
-    fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, _: &[u8]) -> Poll<io::Result<usize>> {
-        Poll::Ready(Err(self.error.take().expect("it is not written to after an error")))
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        _: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Poll::Ready(Err(self
+            .error
+            .take()
+            .expect("it is not written to after an error")))
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -190,10 +252,22 @@ impl AsyncWrite for Vanished {
 #[tokio::test]
 async fn a_server_that_has_vanished_is_not_said_to_have_closed_the_connection() {
     for (kind, expected) in [
-        (io::ErrorKind::TimedOut, "the connection was lost: timed out"),
-        (io::ErrorKind::BrokenPipe, "the server closed the connection"),
+        (
+            io::ErrorKind::TimedOut,
+            "the connection was lost: timed out",
+        ),
+        (
+            io::ErrorKind::BrokenPipe,
+            "the server closed the connection",
+        ),
     ] {
-        let client = Client::over(Vanished { error: Some(kind.into()) }, "gone", Config::default());
+        let client = Client::over(
+            Vanished {
+                error: Some(kind.into()),
+            },
+            "gone",
+            Config::default(),
+        );
         let error = client.call::<_, ()>(100, &()).await.unwrap_err();
         assert!(error.to_string().contains(expected), "{error}");
     }

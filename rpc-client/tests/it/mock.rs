@@ -45,8 +45,18 @@ async fn a_seed_gives_each_call_its_fate_and_another_seed_another() {
     assert_eq!((&first, counts), (&fates(7).await.0, fates(7).await.1));
     assert_ne!(first, fates(8).await.0);
     assert_eq!(counts.calls, 200);
-    let Counts { passed, not_sent, disconnected, never_answered, failed, .. } = counts;
-    assert_eq!(passed + not_sent + disconnected + never_answered + failed, 200);
+    let Counts {
+        passed,
+        not_sent,
+        disconnected,
+        never_answered,
+        failed,
+        ..
+    } = counts;
+    assert_eq!(
+        passed + not_sent + disconnected + never_answered + failed,
+        200
+    );
     // Far from none and from all, whatever the seed.
     for (count, expected) in [
         (passed, 80),
@@ -66,7 +76,10 @@ async fn what_was_not_sent_never_runs_and_of_what_may_have_run_a_half_does() {
     let client = ServiceClient::new(Faulty::new(service, 1).not_sent(1.0));
     for _ in 0..100 {
         let error = client.call::<_, u64>(100, &()).await.unwrap_err();
-        assert!(error.code() == Code::UNAVAILABLE && error.is_rejected(), "{error}");
+        assert!(
+            error.code() == Code::UNAVAILABLE && error.is_rejected(),
+            "{error}"
+        );
     }
     assert_eq!(ran.load(Ordering::SeqCst), 0);
 
@@ -74,8 +87,14 @@ async fn what_was_not_sent_never_runs_and_of_what_may_have_run_a_half_does() {
     let client = ServiceClient::new(Faulty::new(service, 1).disconnect(1.0));
     for n in 0..100 {
         let error = client.call::<_, u64>(100, &()).await.unwrap_err();
-        assert!(error.code() == Code::UNAVAILABLE && !error.is_rejected(), "{error}");
-        assert_eq!(error.message(), format!("sent, and may have run: injected into call {n} by seed 1"));
+        assert!(
+            error.code() == Code::UNAVAILABLE && !error.is_rejected(),
+            "{error}"
+        );
+        assert_eq!(
+            error.message(),
+            format!("sent, and may have run: injected into call {n} by seed 1")
+        );
     }
     assert!((25..=75).contains(&ran.load(Ordering::SeqCst)), "{ran:?}");
 }
@@ -86,8 +105,14 @@ async fn a_call_that_is_never_answered_ends_at_its_deadline_and_a_delayed_one_la
     let faulty = Faulty::new(service, 3).never_answer(1.0);
     let started = Instant::now();
     let client = ServiceClient::new(faulty.clone()).call_timeout(Duration::from_millis(80));
-    assert_eq!(client.call::<_, u64>(100, &()).await.unwrap_err().code(), Code::DEADLINE_EXCEEDED);
-    assert_eq!((started.elapsed().as_millis(), ran.load(Ordering::SeqCst)), (80, 0));
+    assert_eq!(
+        client.call::<_, u64>(100, &()).await.unwrap_err().code(),
+        Code::DEADLINE_EXCEEDED
+    );
+    assert_eq!(
+        (started.elapsed().as_millis(), ran.load(Ordering::SeqCst)),
+        (80, 0)
+    );
 
     let (service, _) = counted();
     let range = Duration::from_millis(20)..=Duration::from_millis(30);
@@ -104,7 +129,10 @@ async fn a_call_that_is_prepared_and_never_polled_counts_for_nothing() {
     let (service, ran) = counted();
     let faulty = Faulty::new(service, 3);
     drop(faulty.call(Request::new(100, RawJson::NULL)));
-    assert_eq!((faulty.counts(), ran.load(Ordering::SeqCst)), (Counts::default(), 0));
+    assert_eq!(
+        (faulty.counts(), ran.load(Ordering::SeqCst)),
+        (Counts::default(), 0)
+    );
     faulty.call(Request::new(100, RawJson::NULL)).await.unwrap();
     assert_eq!((faulty.counts().calls, faulty.counts().passed), (1, 1));
 }

@@ -29,7 +29,12 @@ async fn call_at_once(client: &Client, tasks: u64, ms: u64) {
 }
 
 fn with_mode(address: &str, mode: Mode) -> Client {
-    let config = Config { mode, call_timeout_ms: 60_000, connect_timeout_ms: 30_000, ..Config::default() };
+    let config = Config {
+        mode,
+        call_timeout_ms: 60_000,
+        connect_timeout_ms: 30_000,
+        ..Config::default()
+    };
     Client::with_config(address, config)
 }
 
@@ -77,10 +82,17 @@ async fn turned_away(answers: bool, call_timeout_ms: u64) -> (Error, u128, u32) 
         call_timeout_ms,
         ..Config::default()
     };
-    let client = Client::builder("nowhere").connector(connect).config(config).build();
+    let client = Client::builder("nowhere")
+        .connector(connect)
+        .config(config)
+        .build();
     let begin = Instant::now();
     let error = client.call::<_, ()>(100, &()).await.unwrap_err();
-    (error, begin.elapsed().as_millis(), attempts.load(Ordering::Relaxed))
+    (
+        error,
+        begin.elapsed().as_millis(),
+        attempts.load(Ordering::Relaxed),
+    )
 }
 
 #[tokio::test(start_paused = true)]
@@ -95,11 +107,21 @@ async fn a_short_call_tries_to_connect_until_its_patience_or_its_time_ends() {
     ] {
         let (error, took, attempts) = turned_away(answers, call_timeout_ms).await;
         assert!(elapsed.contains(&took), "{took} ms: {error}");
-        assert_eq!((error.is_deadline(), error.may_have_run()), (is_deadline, false), "{error}");
+        assert_eq!(
+            (error.is_deadline(), error.may_have_run()),
+            (is_deadline, false),
+            "{error}"
+        );
         assert!(is_deadline || error.is_unreachable(), "{error}");
-        assert!((u32::from(call_timeout_ms > 100) * 2 + 1..100).contains(&attempts), "{attempts}: {error}");
+        assert!(
+            (u32::from(call_timeout_ms > 100) * 2 + 1..100).contains(&attempts),
+            "{attempts}: {error}"
+        );
         if !answers && !is_deadline {
-            assert!(error.to_string().contains("`connect_timeout_ms` of 200 ms"), "{error}");
+            assert!(
+                error.to_string().contains("`connect_timeout_ms` of 200 ms"),
+                "{error}"
+            );
         }
     }
 }
@@ -117,10 +139,15 @@ async fn a_pool_opens_its_connections_and_no_more_and_spreads_the_calls() {
             calls += 200;
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), all).await.expect("four connections are opened");
+    tokio::time::timeout(Duration::from_secs(60), all)
+        .await
+        .expect("four connections are opened");
     call_at_once(&client, 200, 5).await;
     calls += 200;
-    assert_eq!((server.stats().connections_accepted, server.stats().requests), (4, calls));
+    assert_eq!(
+        (server.stats().connections_accepted, server.stats().requests),
+        (4, calls)
+    );
     // What is over is counted as over.
     assert_eq!(client.endpoints()[0].in_flight, 0);
     assert_eq!(client.endpoints()[0].calls, calls);
@@ -131,7 +158,13 @@ async fn one_call_at_a_time_keeps_a_pool_at_one_connection() {
     let (address, server) = tcp(Seen::default()).await;
     let client = with_mode(&address, Mode::Pooled(4));
     for value in 0..20u64 {
-        assert_eq!(client.call::<_, u64>(100, &json!({"value": value})).await.unwrap(), value);
+        assert_eq!(
+            client
+                .call::<_, u64>(100, &json!({"value": value}))
+                .await
+                .unwrap(),
+            value
+        );
     }
     assert_eq!(server.stats().connections_accepted, 1);
 }
@@ -156,7 +189,10 @@ async fn a_stream_of_the_short_mode_has_its_connection_to_its_end() {
 
     let (address, server) = tcp(Seen::default()).await;
     let client = with_mode(&address, Mode::Short);
-    let numbers = client.stream::<_, u64>(104, &json!({"value": 300})).await.unwrap();
+    let numbers = client
+        .stream::<_, u64>(104, &json!({"value": 300}))
+        .await
+        .unwrap();
     let numbers: Vec<u64> = numbers.map(Result::unwrap).collect().await;
     assert_eq!(numbers, (0..300).collect::<Vec<u64>>());
     assert_eq!(server.stats().connections_accepted, 1);
@@ -165,11 +201,17 @@ async fn a_stream_of_the_short_mode_has_its_connection_to_its_end() {
 #[tokio::test]
 async fn an_idle_connection_is_closed_and_the_next_call_opens_another() {
     let (address, server) = tcp(Seen::default()).await;
-    let config = Config { idle_timeout_ms: 20, ..Config::default() };
+    let config = Config {
+        idle_timeout_ms: 20,
+        ..Config::default()
+    };
     let client = Client::with_config(&address, config);
     for round in 1..=3 {
         // Longer than the idle time: what is in flight is not idle.
-        let value = client.call::<_, u64>(100, &json!({"value": round, "ms": 60})).await.unwrap();
+        let value = client
+            .call::<_, u64>(100, &json!({"value": round, "ms": 60}))
+            .await
+            .unwrap();
         assert_eq!((value, server.stats().connections_accepted), (round, round));
         while client.is_connected() || server.stats().connections_open > 0 {
             tokio::task::yield_now().await;
@@ -188,22 +230,50 @@ async fn named_services_have_their_own_target_and_mode_and_share_nothing_with_ot
     let registry = Registry::from_config(services);
     let one = json!({"value": 1});
     for _ in 0..3 {
-        registry.client("log").call::<_, u64>(100, &one).await.unwrap();
+        registry
+            .client("log")
+            .call::<_, u64>(100, &one)
+            .await
+            .unwrap();
     }
     assert_eq!(server.stats().connections_accepted, 1);
     for _ in 0..3 {
-        registry.client("sms").call::<_, u64>(100, &one).await.unwrap();
+        registry
+            .client("sms")
+            .call::<_, u64>(100, &one)
+            .await
+            .unwrap();
     }
     assert_eq!(server.stats().connections_accepted, 4);
     // An address is not the service's name, and settings of one's own are shared with nobody.
-    registry.client(&address).call::<_, u64>(100, &one).await.unwrap();
-    with_mode(&address, Mode::Single).call::<_, u64>(100, &one).await.unwrap();
+    registry
+        .client(&address)
+        .call::<_, u64>(100, &one)
+        .await
+        .unwrap();
+    with_mode(&address, Mode::Single)
+        .call::<_, u64>(100, &one)
+        .await
+        .unwrap();
     assert_eq!(server.stats().connections_accepted, 6);
     // The service is switched over without a change in code.
-    let settings = Config { mode: Mode::Short, ..Config::default() };
-    registry.define("log", ServiceConfig { target: address, settings });
+    let settings = Config {
+        mode: Mode::Short,
+        ..Config::default()
+    };
+    registry.define(
+        "log",
+        ServiceConfig {
+            target: address,
+            settings,
+        },
+    );
     for _ in 0..2 {
-        registry.client("log").call::<_, u64>(100, &one).await.unwrap();
+        registry
+            .client("log")
+            .call::<_, u64>(100, &one)
+            .await
+            .unwrap();
     }
     assert_eq!(server.stats().connections_accepted, 8);
 }
@@ -214,8 +284,26 @@ fn an_unknown_setting_or_mode_is_refused_by_name() {
         let file = format!("target = \"a:1\"\n{settings}");
         toml::from_str::<ServiceConfig>(&file).map_err(|error| error.to_string())
     };
-    assert_eq!(read("settings.mode = { pooled = 4 }").unwrap().settings.mode, Mode::Pooled(4));
-    assert!(read("settings.mode = \"many\"").unwrap_err().contains("unknown variant `many`"));
-    assert!(read("settings.moed = \"short\"").unwrap_err().contains("unknown field `moed`"));
-    assert!(read("mode = \"short\"").unwrap_err().contains("unknown field `mode`"));
+    assert_eq!(
+        read("settings.mode = { pooled = 4 }")
+            .unwrap()
+            .settings
+            .mode,
+        Mode::Pooled(4)
+    );
+    assert!(
+        read("settings.mode = \"many\"")
+            .unwrap_err()
+            .contains("unknown variant `many`")
+    );
+    assert!(
+        read("settings.moed = \"short\"")
+            .unwrap_err()
+            .contains("unknown field `moed`")
+    );
+    assert!(
+        read("mode = \"short\"")
+            .unwrap_err()
+            .contains("unknown field `mode`")
+    );
 }

@@ -30,13 +30,27 @@ struct State {
 
 impl Island {
     async fn new() -> Self {
-        let server = Server::builder().router(router(Seen::default())).bind().await.unwrap().handle();
+        let server = Server::builder()
+            .router(router(Seen::default()))
+            .bind()
+            .await
+            .unwrap()
+            .handle();
         let (connections, attempts, accepted) = (JoinSet::new(), Vec::new(), Vec::new());
-        Self(Arc::new(Mutex::new(State { server, is_up: true, connections, attempts, accepted })))
+        Self(Arc::new(Mutex::new(State {
+            server,
+            is_up: true,
+            connections,
+            attempts,
+            accepted,
+        })))
     }
 
     fn client(&self, config: Config) -> Client {
-        Client::builder("island").config(config).connector(self.clone()).build()
+        Client::builder("island")
+            .config(config)
+            .connector(self.clone())
+            .build()
     }
 
     /// Cuts every connection, and forgets what was counted.
@@ -80,12 +94,21 @@ impl Connect for Island {
 
 /// A client with a call that is never answered, so that its connection is in use.
 async fn in_use(island: &Island, config: Config) -> Client {
-    let client = island.client(Config { ping_interval_ms: 0, ..config });
+    let client = island.client(Config {
+        ping_interval_ms: 0,
+        ..config
+    });
     client.connect().await.unwrap();
     let caller = client.clone();
     tokio::spawn(async move {
         let patient = caller.command(101).timeout(Duration::from_secs(29));
-        assert!(patient.call::<_, ()>(&json!({})).await.unwrap_err().may_have_run());
+        assert!(
+            patient
+                .call::<_, ()>(&json!({}))
+                .await
+                .unwrap_err()
+                .may_have_run()
+        );
     });
     client.flush().await.unwrap();
     tokio::task::yield_now().await;
@@ -101,9 +124,15 @@ async fn a_connection_that_was_lost_with_calls_is_opened_again_without_one() {
     let began = Instant::now();
     island.cut(true);
     let lost = events.next().await.unwrap();
-    assert!(matches!(lost, ConnectionEvent::Disconnected { .. }), "{lost:?}");
+    assert!(
+        matches!(lost, ConnectionEvent::Disconnected { .. }),
+        "{lost:?}"
+    );
     let back = events.next().await.unwrap();
-    assert!(matches!(back, ConnectionEvent::Connected { .. }), "{back:?}");
+    assert!(
+        matches!(back, ConnectionEvent::Connected { .. }),
+        "{back:?}"
+    );
     assert_eq!(began.elapsed(), Duration::ZERO);
     assert_eq!(island.accepted().len(), 1);
 
@@ -111,11 +140,18 @@ async fn a_connection_that_was_lost_with_calls_is_opened_again_without_one() {
     island.cut(true);
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert_eq!(island.attempts().len(), 0);
-    assert_eq!(client.call::<_, u64>(100, &json!({"value": 1})).await.unwrap(), 1);
+    assert_eq!(
+        client
+            .call::<_, u64>(100, &json!({"value": 1}))
+            .await
+            .unwrap(),
+        1
+    );
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_first_failure_is_followed_at_once_and_the_others_after_a_window_that_grows_to_the_cap() {
+async fn the_first_failure_is_followed_at_once_and_the_others_after_a_window_that_grows_to_the_cap()
+{
     let island = Island::new().await;
     let client = in_use(&island, Config::default()).await;
     let began = Instant::now();
@@ -124,21 +160,33 @@ async fn the_first_failure_is_followed_at_once_and_the_others_after_a_window_tha
     let attempts = island.attempts();
     assert_eq!((attempts[0], attempts[1]), (began, began));
     for pair in attempts.windows(2) {
-        let window = ((pair[0] - began) / 2).clamp(Duration::from_millis(50), Duration::from_secs(5));
+        let window =
+            ((pair[0] - began) / 2).clamp(Duration::from_millis(50), Duration::from_secs(5));
         // The timer's own resolution is a millisecond.
-        assert!(pair[1] - pair[0] <= window + Duration::from_millis(2), "{pair:?}");
+        assert!(
+            pair[1] - pair[0] <= window + Duration::from_millis(2),
+            "{pair:?}"
+        );
     }
     // Half a window on average, for ever.
     assert!((150..400).contains(&attempts.len()), "{}", attempts.len());
     island.rise();
     let back = Instant::now();
     client.events().next().await.unwrap();
-    assert!(back.elapsed() <= Duration::from_millis(5_002), "{:?}", back.elapsed());
+    assert!(
+        back.elapsed() <= Duration::from_millis(5_002),
+        "{:?}",
+        back.elapsed()
+    );
 
     drop(client);
     let attempts = island.attempts().len();
     tokio::time::sleep(Duration::from_secs(60)).await;
-    assert_eq!(island.attempts().len(), attempts, "nobody connects for a client that is gone");
+    assert_eq!(
+        island.attempts().len(),
+        attempts,
+        "nobody connects for a client that is gone"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -154,17 +202,32 @@ async fn while_the_server_is_down_calls_fail_at_once_and_it_is_found_again_withi
             island.cut(false);
         };
         assert!(tokio::join!(unanswered, cut).0.is_err());
-        assert!(matches!(events.next().await, Some(ConnectionEvent::Disconnected { .. })));
+        assert!(matches!(
+            events.next().await,
+            Some(ConnectionEvent::Disconnected { .. })
+        ));
         let lost = Instant::now();
         let call = async || client.call::<_, u64>(100, &json!({"value": 1})).await;
         assert!(call().await.is_err());
-        assert_eq!(lost.elapsed().as_millis() / 10, 100, "the first one waits for a second");
+        assert_eq!(
+            lost.elapsed().as_millis() / 10,
+            100,
+            "the first one waits for a second"
+        );
         while lost.elapsed() < Duration::from_secs(seconds) {
             let began = Instant::now();
             let error = call().await.unwrap_err();
             assert_eq!(began.elapsed(), Duration::ZERO);
-            assert!(error.is_unreachable() && error.address() == "island", "{error}");
-            assert!(error.to_string().contains("cannot connect: connection refused"), "{error}");
+            assert!(
+                error.is_unreachable() && error.address() == "island",
+                "{error}"
+            );
+            assert!(
+                error
+                    .to_string()
+                    .contains("cannot connect: connection refused"),
+                "{error}"
+            );
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         island.rise();
@@ -172,8 +235,15 @@ async fn while_the_server_is_down_calls_fail_at_once_and_it_is_found_again_withi
         while call().await.is_err() {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        assert!(matches!(events.next().await, Some(ConnectionEvent::Connected { .. })));
-        assert!(back.elapsed() <= Duration::from_secs(2), "{:?}", back.elapsed());
+        assert!(matches!(
+            events.next().await,
+            Some(ConnectionEvent::Connected { .. })
+        ));
+        assert!(
+            back.elapsed() <= Duration::from_secs(2),
+            "{:?}",
+            back.elapsed()
+        );
     }
 }
 
@@ -183,10 +253,25 @@ async fn an_attempt_that_hangs_is_given_up_and_said_to_have() {
     let client = Client::builder("nowhere").connector(never).build();
     let began = Instant::now();
     let error = client.call::<_, ()>(100, &()).await.unwrap_err();
-    assert_eq!(began.elapsed().as_millis() / 10, 400, "three seconds, and one in which it fails");
-    assert!(error.to_string().contains("no answer within `connect_timeout_ms` of 3000 ms"), "{error}");
+    assert_eq!(
+        began.elapsed().as_millis() / 10,
+        400,
+        "three seconds, and one in which it fails"
+    );
+    assert!(
+        error
+            .to_string()
+            .contains("no answer within `connect_timeout_ms` of 3000 ms"),
+        "{error}"
+    );
     let again = Instant::now();
-    assert!(client.call::<_, ()>(100, &()).await.unwrap_err().is_unreachable());
+    assert!(
+        client
+            .call::<_, ()>(100, &())
+            .await
+            .unwrap_err()
+            .is_unreachable()
+    );
     assert_eq!(again.elapsed(), Duration::ZERO);
 }
 
@@ -198,7 +283,11 @@ async fn a_hundred_callers_after_a_loss_share_one_attempt() {
     let params = json!({"value": 1});
     let calls = (0..100).map(|_| client.call::<_, u64>(100, &params));
     // Some may have begun on the connection that was ending; all others share what comes after.
-    let answered = futures::future::join_all(calls).await.into_iter().flatten().count();
+    let answered = futures::future::join_all(calls)
+        .await
+        .into_iter()
+        .flatten()
+        .count();
     assert!(answered > 0 || client.call::<_, u64>(100, &params).await.is_ok());
     assert_eq!(island.attempts().len(), 1);
 }
@@ -246,8 +335,9 @@ async fn stampede(down_ms: u64, have_calls: bool) -> Vec<usize> {
 #[tokio::test(start_paused = true)]
 async fn a_thousand_clients_that_lose_one_server_come_back_spread_over_time() {
     fastrand::seed(1);
-    for (down_ms, have_calls) in
-        [1_000, 5_000, 20_000].into_iter().flat_map(|down_ms| [(down_ms, false), (down_ms, true)])
+    for (down_ms, have_calls) in [1_000, 5_000, 20_000]
+        .into_iter()
+        .flat_map(|down_ms| [(down_ms, false), (down_ms, true)])
     {
         // The mean of five losses: in a single one, chance alone may bring a few more together.
         const LOSSES: usize = 5;
@@ -261,6 +351,9 @@ async fn a_thousand_clients_that_lose_one_server_come_back_spread_over_time() {
         let (most, count) = (*windows.iter().max().unwrap(), windows.len());
         let what = format!("down for {down_ms} ms, calls {have_calls}: {windows:?}");
         println!("{what}");
-        assert!(most * count <= 3 * LOSSES * CLIENTS, "{most} in 100 ms. {what}");
+        assert!(
+            most * count <= 3 * LOSSES * CLIENTS,
+            "{most} in 100 ms. {what}"
+        );
     }
 }

@@ -34,18 +34,33 @@ impl Place {
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_reuseaddr(true).unwrap();
         socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        Self { address: socket.local_addr().unwrap(), seen, config, _reserved: socket }
+        Self {
+            address: socket.local_addr().unwrap(),
+            seen,
+            config,
+            _reserved: socket,
+        }
     }
 
     async fn start(&self) -> Running {
-        let builder = Server::builder().listen(self.address.to_string()).config(self.config.clone());
-        let server = builder.router(router(self.seen.clone())).bind().await.unwrap();
+        let builder = Server::builder()
+            .listen(self.address.to_string())
+            .config(self.config.clone());
+        let server = builder
+            .router(router(self.seen.clone()))
+            .bind()
+            .await
+            .unwrap();
         let (drain, asked) = oneshot::channel();
         let handle = server.handle();
         let serving = tokio::spawn(server.serve(async {
             let _ = asked.await;
         }));
-        Running { handle, drain, serving }
+        Running {
+            handle,
+            drain,
+            serving,
+        }
     }
 }
 
@@ -67,15 +82,24 @@ struct Load {
 impl Load {
     /// Three clients of each of these servers, and four tasks for each three.
     fn start(servers: &[&Place]) -> Self {
-        let clients = || servers.iter().map(|place| Client::new(place.address.to_string())).collect();
+        let clients = || {
+            servers
+                .iter()
+                .map(|place| Client::new(place.address.to_string()))
+                .collect()
+        };
         let clients: [Vec<Client>; 3] = std::array::from_fn(|_| clients());
         let (stop, resent) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
         let (count, done) = watch::channel(0);
         let mut tasks = JoinSet::new();
         for clients in clients {
             for task in 0..4 {
-                let (clients, stop, count, resent) =
-                    (clients.clone(), Arc::clone(&stop), count.clone(), Arc::clone(&resent));
+                let (clients, stop, count, resent) = (
+                    clients.clone(),
+                    Arc::clone(&stop),
+                    count.clone(),
+                    Arc::clone(&resent),
+                );
                 tasks.spawn(async move {
                     let mut calls = 0;
                     while !stop.load(Ordering::Relaxed) {
@@ -87,14 +111,22 @@ impl Load {
                 });
             }
         }
-        Self { tasks, stop, done, resent }
+        Self {
+            tasks,
+            stop,
+            done,
+            resent,
+        }
     }
 
     /// Waits for so many calls more.
     async fn goes_on(&self, calls: u64) {
         let mut done = self.done.clone();
         let until = *done.borrow() + calls;
-        let wait = tokio::time::timeout(Duration::from_secs(60), done.wait_for(|done| *done >= until));
+        let wait = tokio::time::timeout(
+            Duration::from_secs(60),
+            done.wait_for(|done| *done >= until),
+        );
         wait.await.expect("calls go on").unwrap();
     }
 
@@ -105,7 +137,11 @@ impl Load {
         while let Some(task) = self.tasks.join_next().await {
             calls += task.unwrap();
         }
-        println!("{} calls, {} sent again", *self.done.borrow(), self.resent.load(Ordering::Relaxed));
+        println!(
+            "{} calls, {} sent again",
+            *self.done.borrow(),
+            self.resent.load(Ordering::Relaxed)
+        );
         calls
     }
 }
@@ -130,15 +166,27 @@ async fn call(clients: &[Client], turn: usize, task: u64, resent: &AtomicU64) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_call_is_lost_by_connections_that_retire() {
     let seen = Seen::default();
-    let config = Config { connection_age_max_ms: 40, requests_per_connection_max: 100, ..Config::default() };
+    let config = Config {
+        connection_age_max_ms: 40,
+        requests_per_connection_max: 100,
+        ..Config::default()
+    };
     let place = Place::new(seen.clone(), config);
     let server = place.start().await;
     let load = Load::start(&[&place]);
     load.goes_on(6_000).await;
     let resent = Arc::clone(&load.resent);
     let counted = load.stop().await;
-    assert_eq!(seen.ran.load(Ordering::SeqCst), counted as u64, "each ran once");
-    assert_eq!(resent.load(Ordering::Relaxed), 0, "and none had to be sent again");
+    assert_eq!(
+        seen.ran.load(Ordering::SeqCst),
+        counted as u64,
+        "each ran once"
+    );
+    assert_eq!(
+        resent.load(Ordering::Relaxed),
+        0,
+        "and none had to be sent again"
+    );
     let stats = server.handle.stats();
     assert!(stats.connections_retired >= 20, "{stats:?}");
     assert!(server.drain().await.is_clean);
@@ -147,7 +195,10 @@ async fn no_call_is_lost_by_connections_that_retire() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_call_is_lost_while_two_servers_are_restarted_in_turn() {
     let seen = Seen::default();
-    let config = Config { goaway_grace_ms: 50, ..Config::default() };
+    let config = Config {
+        goaway_grace_ms: 50,
+        ..Config::default()
+    };
     let places = [0, 1].map(|_| Place::new(seen.clone(), config.clone()));
     let [mut first, mut second] = [places[0].start().await, places[1].start().await];
     let load = Load::start(&[&places[0], &places[1]]);
@@ -161,6 +212,10 @@ async fn no_call_is_lost_while_two_servers_are_restarted_in_turn() {
     }
     load.goes_on(300).await;
     let counted = load.stop().await;
-    assert_eq!(seen.ran.load(Ordering::SeqCst), counted as u64, "each ran once");
+    assert_eq!(
+        seen.ran.load(Ordering::SeqCst),
+        counted as u64,
+        "each ran once"
+    );
     assert!(first.drain().await.is_clean && second.drain().await.is_clean);
 }

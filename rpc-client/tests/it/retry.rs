@@ -35,23 +35,40 @@ async fn what_was_rejected_is_tried_again_after_the_time_that_the_server_asks_fo
     let begin = Instant::now();
     assert_eq!(client.call::<_, u64>(100, &()).await.unwrap(), 3);
     let elapsed = begin.elapsed().as_millis();
-    assert!((600..=650).contains(&elapsed), "twice the time, and less than 10 ms of jitter: {elapsed}");
+    assert!(
+        (600..=650).contains(&elapsed),
+        "twice the time, and less than 10 ms of jitter: {elapsed}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_deadline_stays_the_same_over_all_tries() {
     let tries = Arc::default();
     let (connect, _server) = in_memory(rejecting(&tries, u64::MAX, 300)).await;
-    let config = Config { attempts_max: 100, ..Config::default() };
-    let client = Client::builder("memory").connector(connect).config(config).build();
+    let config = Config {
+        attempts_max: 100,
+        ..Config::default()
+    };
+    let client = Client::builder("memory")
+        .connector(connect)
+        .config(config)
+        .build();
     let begin = Instant::now();
     let command = client.command(100).timeout(Duration::from_secs(1));
     let error = command.call::<_, u64>(&()).await.unwrap_err();
     assert!(begin.elapsed() <= Duration::from_secs(1));
     // A fourth pause would have ended after the deadline, so the last rejection is told, not a timeout.
-    assert!(error.is_rejected() && (2..=4).contains(&error.attempts()), "{error}");
+    assert!(
+        error.is_rejected() && (2..=4).contains(&error.attempts()),
+        "{error}"
+    );
     assert_eq!(u64::from(error.attempts()), tries.load(Ordering::SeqCst));
-    assert!(error.to_string().ends_with(&format!("({} attempts)", error.attempts())), "{error}");
+    assert!(
+        error
+            .to_string()
+            .ends_with(&format!("({} attempts)", error.attempts())),
+        "{error}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -67,25 +84,50 @@ async fn when_all_calls_fail_a_fifth_of_them_is_tried_again() {
     let extra = tries.load(Ordering::SeqCst) - calls;
     let besides = 10 * (begin.elapsed().as_secs() + 2);
     println!("{extra} retries of {calls} calls in {:?}", begin.elapsed());
-    assert!(extra <= calls / 5 + besides && extra >= calls / 6, "{extra}, {besides}");
+    assert!(
+        extra <= calls / 5 + besides && extra >= calls / 6,
+        "{extra}, {besides}"
+    );
 }
 
 #[tokio::test]
 async fn a_rejection_here_is_tried_elsewhere_at_once() {
     let tries = Arc::new(AtomicU64::new(0));
     let router = rejecting(&tries, u64::MAX, 60_000);
-    let server = rpc_server::Server::builder().listen("127.0.0.1:0").router(router).bind().await.unwrap();
+    let server = rpc_server::Server::builder()
+        .listen("127.0.0.1:0")
+        .router(router)
+        .bind()
+        .await
+        .unwrap();
     let full = server.addresses()[0].to_string();
     tokio::spawn(server.serve(std::future::pending()));
     let (free, _server) = tcp(Seen::default()).await;
     // Enough for every call to be tried twice.
-    let config = Config { retry_budget_percent: 100, eject_after_failures: 0, ..Config::default() };
+    let config = Config {
+        retry_budget_percent: 100,
+        eject_after_failures: 0,
+        ..Config::default()
+    };
     let client = Client::with_config(format!("{full},{free}"), config);
-    while !client.endpoints().iter().all(|endpoint| endpoint.is_connected) {
-        client.call::<_, u64>(100, &json!({"value": 1})).await.unwrap();
+    while !client
+        .endpoints()
+        .iter()
+        .all(|endpoint| endpoint.is_connected)
+    {
+        client
+            .call::<_, u64>(100, &json!({"value": 1}))
+            .await
+            .unwrap();
     }
     for value in 0..100 {
-        assert_eq!(client.call::<_, u64>(100, &json!({"value": value})).await.unwrap(), value);
+        assert_eq!(
+            client
+                .call::<_, u64>(100, &json!({"value": value}))
+                .await
+                .unwrap(),
+            value
+        );
     }
     assert!(tries.load(Ordering::SeqCst) > 0);
 }
@@ -124,11 +166,18 @@ async fn what_may_have_run_is_tried_again_only_where_the_command_is_idempotent()
     let lose = async { drop(request(&listener).await) };
     let call = async { client.call::<_, u64>(100, &()).await.unwrap_err() };
     let (error, ()) = tokio::join!(call, lose);
-    assert!(error.may_have_run() && error.attempts() == 1 && !error.is_retryable(), "{error}");
+    assert!(
+        error.may_have_run() && error.attempts() == 1 && !error.is_retryable(),
+        "{error}"
+    );
 
     let (listener, address) = listen().await;
     let by_key = async |client: Client| {
-        client.command(100).idempotency_key("order-4711").call::<_, u64>(&json!({"a": 1})).await
+        client
+            .command(100)
+            .idempotency_key("order-4711")
+            .call::<_, u64>(&json!({"a": 1}))
+            .await
     };
     let client = Client::new(&address);
     let (answer, (first, second)) = tokio::join!(
@@ -141,11 +190,17 @@ async fn what_may_have_run_is_tried_again_only_where_the_command_is_idempotent()
     );
     assert_eq!(answer.unwrap(), 7);
     assert_eq!(first["meta"]["idempotency-key"], "order-4711");
-    assert_eq!((&first["meta"], &first["params"]), (&second["meta"], &second["params"]));
+    assert_eq!(
+        (&first["meta"], &first["params"]),
+        (&second["meta"], &second["params"])
+    );
     assert!(second["timeout_ms"].as_u64() <= first["timeout_ms"].as_u64());
 
     let (listener, address) = listen().await;
-    let config = Config { idempotent_cmdids: vec![100], ..Config::default() };
+    let config = Config {
+        idempotent_cmdids: vec![100],
+        ..Config::default()
+    };
     let client = Client::with_config(&address, config);
     let (answer, _) = tokio::join!(
         async {
@@ -161,20 +216,44 @@ async fn what_may_have_run_is_tried_again_only_where_the_command_is_idempotent()
 #[tokio::test]
 async fn that_an_earlier_try_may_have_run_is_not_forgotten() {
     let (listener, address) = listen().await;
-    let client = Client::with_config(&address, Config { fail_fast_after_ms: 0, ..Config::default() });
+    let client = Client::with_config(
+        &address,
+        Config {
+            fail_fast_after_ms: 0,
+            ..Config::default()
+        },
+    );
     let lose = async {
         let (_, stream) = request(&listener).await;
         // Nobody is there for the second try.
         drop(listener);
         drop(stream);
     };
-    let call = async { client.command(100).idempotent().call::<_, u64>(&()).await.unwrap_err() };
+    let call = async {
+        client
+            .command(100)
+            .idempotent()
+            .call::<_, u64>(&())
+            .await
+            .unwrap_err()
+    };
     let (error, ()) = tokio::join!(call, lose);
     assert!(error.is_unreachable() && error.attempts() == 2, "{error}");
-    assert!(error.may_have_run() && error.was_sent() && !error.is_retryable(), "{error}");
-    assert!(error.to_string().ends_with("(2 attempts; one before the last may have run)"), "{error}");
+    assert!(
+        error.may_have_run() && error.was_sent() && !error.is_retryable(),
+        "{error}"
+    );
+    assert!(
+        error
+            .to_string()
+            .ends_with("(2 attempts; one before the last may have run)"),
+        "{error}"
+    );
     let status = error.into_status();
-    assert!(status.code() == Code::UNAVAILABLE && !status.is_rejected(), "{status}");
+    assert!(
+        status.code() == Code::UNAVAILABLE && !status.is_rejected(),
+        "{status}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -182,7 +261,12 @@ async fn a_call_in_order_keeps_its_place_and_is_not_tried_again() {
     let tries = Arc::default();
     let (connect, _server) = in_memory(rejecting(&tries, 2, 0)).await;
     let client = Client::builder("memory").connector(connect).build();
-    let error = client.command(100).ordered().call::<_, u64>(&()).await.unwrap_err();
+    let error = client
+        .command(100)
+        .ordered()
+        .call::<_, u64>(&())
+        .await
+        .unwrap_err();
     assert!(error.is_rejected() && error.attempts() == 1, "{error}");
 }
 
@@ -190,14 +274,22 @@ async fn a_call_in_order_keeps_its_place_and_is_not_tried_again() {
 async fn one_try_is_all_where_that_is_set() {
     let tries = Arc::default();
     let (connect, _server) = in_memory(rejecting(&tries, 2, 0)).await;
-    let config = Config { attempts_max: 1, ..Config::default() };
-    let client = Client::builder("memory").connector(connect).config(config).build();
+    let config = Config {
+        attempts_max: 1,
+        ..Config::default()
+    };
+    let client = Client::builder("memory")
+        .connector(connect)
+        .config(config)
+        .build();
     let error = client.call::<_, u64>(100, &()).await.unwrap_err();
     assert!(error.is_rejected() && error.attempts() == 1, "{error}");
     assert!(!error.to_string().contains("attempts"), "{error}");
 }
 
-async fn runs_and_asks_another(State((ran, other)): State<(Arc<AtomicU64>, Client)>) -> Result<u64, Status> {
+async fn runs_and_asks_another(
+    State((ran, other)): State<(Arc<AtomicU64>, Client)>,
+) -> Result<u64, Status> {
     ran.fetch_add(1, Ordering::SeqCst);
     Ok(other.call(103, &()).await?)
 }
@@ -207,14 +299,21 @@ async fn a_handler_that_ran_and_was_itself_rejected_elsewhere_is_not_run_again()
     let (connect, _other) = in_memory(crate::support::router(Seen::default())).await;
     let other = Client::builder("other").connector(connect).build();
     let ran: Arc<AtomicU64> = Arc::default();
-    let router = Router::with_state((Arc::clone(&ran), other.clone())).route(100, runs_and_asks_another);
+    let router =
+        Router::with_state((Arc::clone(&ran), other.clone())).route(100, runs_and_asks_another);
     let (connect, _server) = in_memory(router.unwrap()).await;
     let client = Client::builder("memory").connector(connect).build();
     let error = client.call::<_, u64>(100, &()).await.unwrap_err();
-    assert!(error.code() == Code::RESOURCE_EXHAUSTED && !error.is_rejected(), "{error}");
+    assert!(
+        error.code() == Code::RESOURCE_EXHAUSTED && !error.is_rejected(),
+        "{error}"
+    );
     assert_eq!((ran.load(Ordering::SeqCst), error.attempts()), (1, 1));
     // A client that stands in for its server keeps the server's promise.
-    let status = Service::call(&other, Request::new(103, RawJson::NULL)).await.err().unwrap();
+    let status = Service::call(&other, Request::new(103, RawJson::NULL))
+        .await
+        .err()
+        .unwrap();
     assert!(status.is_rejected(), "{status}");
 }
 
@@ -234,7 +333,10 @@ async fn a_server_that_accepts_and_closes_at_once_is_not_stormed() {
     }
     // With somebody who calls all the time: within `reconnect_wanted_ms` of 1 s, half of it at least.
     let opened = opened.load(Ordering::SeqCst);
-    assert!((10..=140).contains(&opened), "{opened} connections in a minute");
+    assert!(
+        (10..=140).contains(&opened),
+        "{opened} connections in a minute"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -249,7 +351,8 @@ async fn who_is_turned_away_comes_back_when_the_server_said_and_calls_fail_fast_
         }
         let (ours, mut theirs) = tokio::io::duplex(1024);
         tokio::spawn(async move {
-            let full = "{\"code\":8,\"message\":\"full\",\"rejected\":true,\"retry_after_ms\":3000}\n";
+            let full =
+                "{\"code\":8,\"message\":\"full\",\"rejected\":true,\"retry_after_ms\":3000}\n";
             // A client that has gone need not be told.
             let _ = theirs.write_all(full.as_bytes()).await;
         });
@@ -264,12 +367,21 @@ async fn who_is_turned_away_comes_back_when_the_server_said_and_calls_fail_fast_
         // Known to be full for longer than `fail_fast_after_ms`: a call does not wait for its deadline.
         if begin.elapsed() > Duration::from_secs(10) {
             let error = client.call::<_, ()>(100, &()).await.unwrap_err();
-            assert!(called.elapsed() < Duration::from_millis(10), "{error} after {:?}", called.elapsed());
+            assert!(
+                called.elapsed() < Duration::from_millis(10),
+                "{error} after {:?}",
+                called.elapsed()
+            );
             assert!(error.to_string().contains("full"), "{error}");
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let opened = opened.lock().unwrap();
     assert!(opened.len() > 8, "{} connections in a minute", opened.len());
-    assert!(opened.windows(2).all(|two| two[1] - two[0] >= Duration::from_secs(3)), "{opened:?}");
+    assert!(
+        opened
+            .windows(2)
+            .all(|two| two[1] - two[0] >= Duration::from_secs(3)),
+        "{opened:?}"
+    );
 }

@@ -15,7 +15,13 @@ async fn a_hundred_tasks_that_ask_at_once_get_the_same_one_connection() {
         let (address, barrier) = (address.clone(), Arc::clone(&barrier));
         tasks.spawn(async move {
             barrier.wait().await;
-            assert_eq!(shared(&address).call::<_, u64>(100, &json!({"value": value})).await.unwrap(), value);
+            assert_eq!(
+                shared(&address)
+                    .call::<_, u64>(100, &json!({"value": value}))
+                    .await
+                    .unwrap(),
+                value
+            );
         });
     }
     while let Some(done) = tasks.join_next().await {
@@ -32,12 +38,20 @@ async fn a_registry_gives_one_client_for_each_address() {
     let registry = Registry::new(Config::default());
     for _ in 0..3 {
         for address in [&first, &second] {
-            registry.client(address).call::<_, u64>(100, &json!({"value": 1})).await.unwrap();
+            registry
+                .client(address)
+                .call::<_, u64>(100, &json!({"value": 1}))
+                .await
+                .unwrap();
         }
     }
     assert_eq!(first_server.stats().connections_accepted, 1);
     assert_eq!(second_server.stats().connections_accepted, 1);
     registry.forget(&first);
-    registry.client(&first).call::<_, u64>(100, &json!({"value": 1})).await.unwrap();
+    registry
+        .client(&first)
+        .call::<_, u64>(100, &json!({"value": 1}))
+        .await
+        .unwrap();
     assert_eq!(first_server.stats().connections_accepted, 2);
 }

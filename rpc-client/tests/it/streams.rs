@@ -6,8 +6,18 @@ use crate::support::{Peer, Seen, pair};
 
 #[tokio::test]
 async fn a_stream_brings_every_item_in_order_through_a_small_window() {
-    let (client, server) = pair(Seen::default(), Config { stream_credit: 4, ..Config::default() }).await;
-    let mut items = client.stream::<_, u64>(104, &json!({"value": 1000})).await.unwrap();
+    let (client, server) = pair(
+        Seen::default(),
+        Config {
+            stream_credit: 4,
+            ..Config::default()
+        },
+    )
+    .await;
+    let mut items = client
+        .stream::<_, u64>(104, &json!({"value": 1000}))
+        .await
+        .unwrap();
     for expected in 0..1000 {
         assert_eq!(items.next().await.unwrap().unwrap(), expected);
     }
@@ -17,22 +27,53 @@ async fn a_stream_brings_every_item_in_order_through_a_small_window() {
 
 #[tokio::test]
 async fn a_stream_that_nobody_reads_is_held_by_its_credit_and_delays_no_other_call() {
-    let (client, _server) = pair(Seen::default(), Config { stream_credit: 4, ..Config::default() }).await;
-    let mut items = client.stream::<_, u64>(104, &json!({"value": u64::MAX})).await.unwrap();
+    let (client, _server) = pair(
+        Seen::default(),
+        Config {
+            stream_credit: 4,
+            ..Config::default()
+        },
+    )
+    .await;
+    let mut items = client
+        .stream::<_, u64>(104, &json!({"value": u64::MAX}))
+        .await
+        .unwrap();
     for value in 0..100u64 {
-        assert_eq!(client.call::<_, u64>(100, &json!({"value": value})).await.unwrap(), value);
+        assert_eq!(
+            client
+                .call::<_, u64>(100, &json!({"value": value}))
+                .await
+                .unwrap(),
+            value
+        );
     }
     assert_eq!(items.next().await.unwrap().unwrap(), 0);
     drop(items);
-    assert_eq!(client.call::<_, u64>(100, &json!({"value": 1})).await.unwrap(), 1);
+    assert_eq!(
+        client
+            .call::<_, u64>(100, &json!({"value": 1}))
+            .await
+            .unwrap(),
+        1
+    );
 }
 
 #[tokio::test]
 async fn a_unary_call_of_a_streaming_command_fails_and_stops_the_stream() {
     let (client, server) = pair(Seen::default(), Config::default()).await;
-    let error = client.call::<_, u64>(104, &json!({"value": u64::MAX})).await.unwrap_err();
+    let error = client
+        .call::<_, u64>(104, &json!({"value": u64::MAX}))
+        .await
+        .unwrap_err();
     assert!(error.to_string().contains("call it as one"), "{error}");
-    assert_eq!(client.call::<_, u64>(100, &json!({"value": 1})).await.unwrap(), 1);
+    assert_eq!(
+        client
+            .call::<_, u64>(100, &json!({"value": 1}))
+            .await
+            .unwrap(),
+        1
+    );
     assert_eq!(server.stats().replies["CANCELLED"], 1);
 }
 
@@ -42,8 +83,10 @@ async fn a_failure_comes_after_the_items_before_it() {
     let stream = client.stream::<_, u64>(104, &());
     let play = async {
         let id = peer.line().await["id"].as_u64().unwrap();
-        peer.send(&format!(r#"{{"id":{id},"code":0,"more":true,"data":1}}"#)).await;
-        peer.send(&format!(r#"{{"id":{id},"code":15,"message":"gone"}}"#)).await;
+        peer.send(&format!(r#"{{"id":{id},"code":0,"more":true,"data":1}}"#))
+            .await;
+        peer.send(&format!(r#"{{"id":{id},"code":15,"message":"gone"}}"#))
+            .await;
     };
     let mut items = tokio::join!(stream, play).0.unwrap();
     assert_eq!(items.next().await.unwrap().unwrap(), 1);
@@ -53,13 +96,20 @@ async fn a_failure_comes_after_the_items_before_it() {
 
 #[tokio::test]
 async fn a_server_that_ignores_credit_is_stopped() {
-    let (client, mut peer) = Peer::new(Config { stream_credit: 2, ..Config::default() });
+    let (client, mut peer) = Peer::new(Config {
+        stream_credit: 2,
+        ..Config::default()
+    });
     let stream = client.stream::<_, u64>(104, &());
     let play = async {
         let request = peer.line().await;
         assert_eq!(request["credit"], 2);
         for n in 0..10 {
-            peer.send(&format!(r#"{{"id":{},"code":0,"more":true,"data":{n}}}"#, request["id"])).await;
+            peer.send(&format!(
+                r#"{{"id":{},"code":0,"more":true,"data":{n}}}"#,
+                request["id"]
+            ))
+            .await;
         }
         tokio::task::yield_now().await;
     };
@@ -68,15 +118,30 @@ async fn a_server_that_ignores_credit_is_stopped() {
     while let Some(item) = items.next().await {
         last = Some(item);
     }
-    assert!(last.unwrap().unwrap_err().to_string().contains("more items than it had `credit` for"));
+    assert!(
+        last.unwrap()
+            .unwrap_err()
+            .to_string()
+            .contains("more items than it had `credit` for")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_item_is_lost_while_items_and_their_reader_race() {
-    let (client, _server) = pair(Seen::default(), Config { stream_credit: 8, ..Config::default() }).await;
+    let (client, _server) = pair(
+        Seen::default(),
+        Config {
+            stream_credit: 8,
+            ..Config::default()
+        },
+    )
+    .await;
     for round in 0..300u64 {
         let length = round % 40;
-        let items = client.stream::<_, u64>(104, &json!({"value": length})).await.unwrap();
+        let items = client
+            .stream::<_, u64>(104, &json!({"value": length}))
+            .await
+            .unwrap();
         let items: Vec<u64> = items.map(Result::unwrap).collect().await;
         assert_eq!(items, (0..length).collect::<Vec<_>>());
     }

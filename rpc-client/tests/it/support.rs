@@ -66,7 +66,9 @@ async fn count(State(seen): State<Seen>) -> Result<u64, Status> {
 }
 
 async fn reject() -> Status {
-    Status::resource_exhausted("too much").with_rejected().with_retry_after(Duration::from_millis(20))
+    Status::resource_exhausted("too much")
+        .with_rejected()
+        .with_retry_after(Duration::from_millis(20))
 }
 
 async fn numbers(Params(Delayed { value, .. }): Params<Delayed>) -> Reply {
@@ -94,7 +96,12 @@ pub(crate) async fn pair(seen: Seen, config: Config) -> (Client, ServerHandle) {
 pub(crate) async fn in_memory<S: Clone + Send + Sync + 'static>(
     router: Router<S>,
 ) -> (impl Connect + Clone, ServerHandle) {
-    let handle = Server::builder().router(router).bind().await.unwrap().handle();
+    let handle = Server::builder()
+        .router(router)
+        .bind()
+        .await
+        .unwrap()
+        .handle();
     let server = handle.clone();
     let connect = move |_address: String| {
         let (ours, theirs) = tokio::io::duplex(64 * 1024);
@@ -106,7 +113,12 @@ pub(crate) async fn in_memory<S: Clone + Send + Sync + 'static>(
 
 /// A server on a TCP port of its own, until the test ends.
 pub(crate) async fn tcp(seen: Seen) -> (String, ServerHandle) {
-    let server = Server::builder().listen("127.0.0.1:0").router(router(seen)).bind().await.unwrap();
+    let server = Server::builder()
+        .listen("127.0.0.1:0")
+        .router(router(seen))
+        .bind()
+        .await
+        .unwrap();
     let (address, handle) = (server.addresses()[0].to_string(), server.handle());
     tokio::spawn(server.serve(pending()));
     (address, handle)
@@ -122,11 +134,22 @@ impl Peer {
     pub(crate) fn new(config: Config) -> (Client, Self) {
         let (ours, theirs) = tokio::io::duplex(64 * 1024);
         let (input, output) = tokio::io::split(theirs);
-        (Client::over(ours, "played", config), Self { lines: BufReader::new(input).lines(), output })
+        (
+            Client::over(ours, "played", config),
+            Self {
+                lines: BufReader::new(input).lines(),
+                output,
+            },
+        )
     }
 
     pub(crate) async fn line(&mut self) -> serde_json::Value {
-        let line = self.lines.next_line().await.unwrap().expect("the client has not closed");
+        let line = self
+            .lines
+            .next_line()
+            .await
+            .unwrap()
+            .expect("the client has not closed");
         serde_json::from_str(&line).unwrap()
     }
 

@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd,
+};
 use rpc_client::{Client, Code, Config, Error, Mode, TlsConfig};
 use rpc_server::{
-    ClientCertificates, Context, ListenOptions, Reply, Router, Server, ServerHandle, ServerTls, Status,
-    TlsFiles, Tokens,
+    ClientCertificates, Context, ListenOptions, Reply, Router, Server, ServerHandle, ServerTls,
+    Status, TlsFiles, Tokens,
 };
 use serde_json::Value;
 use tempfile::TempDir;
@@ -97,9 +99,16 @@ async fn who(context: Context) -> Result<Reply, Status> {
 
 async fn serve(options: ListenOptions) -> (String, ServerHandle) {
     let tokens = Tokens::parse(&format!("orders {}", Tokens::hash(TOKEN).unwrap())).unwrap();
-    let config = rpc_server::Config { token_failure_delay_ms: 1, ..rpc_server::Config::default() };
+    let config = rpc_server::Config {
+        token_failure_delay_ms: 1,
+        ..rpc_server::Config::default()
+    };
     let router = Router::new().route(100, who).unwrap();
-    let server = Server::builder().listen_with(options).config(config).tokens(tokens).router(router);
+    let server = Server::builder()
+        .listen_with(options)
+        .config(config)
+        .tokens(tokens)
+        .router(router);
     let server = server.bind().await.unwrap();
     let (address, handle) = (server.addresses()[0].to_string(), server.handle());
     tokio::spawn(server.serve(std::future::pending()));
@@ -108,11 +117,19 @@ async fn serve(options: ListenOptions) -> (String, ServerHandle) {
 
 /// Says at once what went wrong.
 fn impatient() -> Config {
-    Config { fail_fast_after_ms: 0, attempts_max: 1, call_timeout_ms: 20_000, ..Config::default() }
+    Config {
+        fail_fast_after_ms: 0,
+        attempts_max: 1,
+        call_timeout_ms: 20_000,
+        ..Config::default()
+    }
 }
 
 fn with(tls: TlsConfig) -> Config {
-    Config { tls: Some(tls), ..impatient() }
+    Config {
+        tls: Some(tls),
+        ..impatient()
+    }
 }
 
 async fn ask(address: &str, config: Config) -> Result<Value, Error> {
@@ -136,14 +153,23 @@ async fn calls_go_over_tls_by_setting_and_by_address_and_show_the_client_s_certi
     certificates.issue(&ca, "client", "orders.internal", NOW);
     let (address, handle, _) = certificates.serve("server", Some("ca")).await;
     for mode in [Mode::Single, Mode::Pooled(2), Mode::Short] {
-        let config = Config { mode, ..with(certificates.tls("ca", Some("client"))) };
+        let config = Config {
+            mode,
+            ..with(certificates.tls("ca", Some("client")))
+        };
         assert_eq!(ask(&address, config).await.unwrap(), "orders.internal");
     }
     assert!(handle.stats().access.tls_handshakes >= 3);
     // The name is that of the address, where none is set.
     let (address, ..) = certificates.serve("local", None).await;
-    let tls = TlsConfig { server_name: None, ..certificates.tls("ca", None) };
-    assert_eq!(ask(&format!("tls:{address}"), with(tls)).await.unwrap(), Value::Null);
+    let tls = TlsConfig {
+        server_name: None,
+        ..certificates.tls("ca", None)
+    };
+    assert_eq!(
+        ask(&format!("tls:{address}"), with(tls)).await.unwrap(),
+        Value::Null
+    );
     refused(
         ask(&format!("tls:{address}"), impatient()).await,
         "is not from an authority that this system knows",
@@ -156,18 +182,35 @@ async fn a_full_server_says_so_under_tls_and_who_was_turned_away_comes_back() {
     let ca = certificates.authority("ca");
     certificates.issue(&ca, "server", "rpc.test", NOW);
     let options = ListenOptions::new("127.0.0.1:0").tls(certificates.server_tls("server", None));
-    let config = rpc_server::Config { connections_max: 1, ..rpc_server::Config::default() };
+    let config = rpc_server::Config {
+        connections_max: 1,
+        ..rpc_server::Config::default()
+    };
     let router = Router::new().route(100, who).unwrap();
-    let server = Server::builder().listen_with(options).config(config).router(router).bind().await.unwrap();
+    let server = Server::builder()
+        .listen_with(options)
+        .config(config)
+        .router(router)
+        .bind()
+        .await
+        .unwrap();
     let (address, handle) = (server.addresses()[0].to_string(), server.handle());
     tokio::spawn(server.serve(std::future::pending()));
 
     let first = Client::with_config(&*address, with(certificates.tls("ca", None)));
     assert_eq!(first.call::<_, Value>(100, &()).await.unwrap(), Value::Null);
-    let patient = Config { fail_fast_after_ms: 20_000, ..with(certificates.tls("ca", None)) };
+    let patient = Config {
+        fail_fast_after_ms: 20_000,
+        ..with(certificates.tls("ca", None))
+    };
     let second = Client::with_config(&*address, patient);
     let error = second.call::<_, Value>(100, &()).await.unwrap_err();
-    assert!(error.to_string().contains("`connections_max` of 1 is reached"), "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains("`connections_max` of 1 is reached"),
+        "{error}"
+    );
     assert!(!error.may_have_run() && error.is_retryable(), "{error}");
     assert_eq!(handle.stats().limits.connections_over_max, 1);
 
@@ -177,16 +220,31 @@ async fn a_full_server_says_so_under_tls_and_who_was_turned_away_comes_back() {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(PATIENCE, is_over).await.expect("the first one's connection ends");
-    assert_eq!(second.call::<_, Value>(100, &()).await.unwrap(), Value::Null);
+    tokio::time::timeout(PATIENCE, is_over)
+        .await
+        .expect("the first one's connection ends");
+    assert_eq!(
+        second.call::<_, Value>(100, &()).await.unwrap(),
+        Value::Null
+    );
     let stats = handle.stats();
-    assert_eq!((stats.limits.connections_over_max, stats.connections_accepted), (1, 3), "it was not stormed");
+    assert_eq!(
+        (
+            stats.limits.connections_over_max,
+            stats.connections_accepted
+        ),
+        (1, 3),
+        "it was not stormed"
+    );
 }
 
 #[tokio::test]
 async fn each_refusal_has_its_own_words() {
     let certificates = Certificates::new();
-    let (ca, others) = (certificates.authority("ca"), certificates.authority("others"));
+    let (ca, others) = (
+        certificates.authority("ca"),
+        certificates.authority("others"),
+    );
     for (name, years) in [("server", NOW), ("old", PAST), ("early", FUTURE)] {
         certificates.issue(&ca, name, "rpc.test", years);
     }
@@ -194,28 +252,53 @@ async fn each_refusal_has_its_own_words() {
     certificates.issue(&ca, "client-old", "orders", PAST);
     certificates.issue(&others, "client-of-others", "orders", NOW);
     let by_server = [
-        ("server", "others", "the server's certificate is not from an authority in "),
+        (
+            "server",
+            "others",
+            "the server's certificate is not from an authority in ",
+        ),
         ("elsewhere", "ca", "is not for `rpc.test`, but for "),
         ("old", "ca", "the server's certificate has expired"),
         ("early", "ca", "the server's certificate is not valid yet"),
     ];
     for (server, trusts, part) in by_server {
         let (address, ..) = certificates.serve(server, None).await;
-        refused(ask(&address, with(certificates.tls(trusts, None))).await, part);
+        refused(
+            ask(&address, with(certificates.tls(trusts, None))).await,
+            part,
+        );
     }
     let (address, ..) = certificates.serve("server", Some("ca")).await;
     let by_client = [
         (None, "the server requires a client certificate"),
-        (Some("client-of-others"), "the server does not know the authority of this client's certificate"),
+        (
+            Some("client-of-others"),
+            "the server does not know the authority of this client's certificate",
+        ),
         (Some("client-old"), "this client's certificate has expired"),
     ];
     for (client, part) in by_client {
-        refused(ask(&address, with(certificates.tls("ca", client))).await, part);
+        refused(
+            ask(&address, with(certificates.tls("ca", client))).await,
+            part,
+        );
     }
-    let mixed = TlsConfig { key_file: None, ..certificates.tls("ca", Some("client-old")) };
-    refused(ask(&address, with(mixed)).await, "`certificate_file` and `key_file` belong together");
-    let missing = TlsConfig { ca_file: Some("/nowhere/ca.pem".into()), ..TlsConfig::default() };
-    refused(ask(&address, with(missing)).await, "/nowhere/ca.pem: No such file");
+    let mixed = TlsConfig {
+        key_file: None,
+        ..certificates.tls("ca", Some("client-old"))
+    };
+    refused(
+        ask(&address, with(mixed)).await,
+        "`certificate_file` and `key_file` belong together",
+    );
+    let missing = TlsConfig {
+        ca_file: Some("/nowhere/ca.pem".into()),
+        ..TlsConfig::default()
+    };
+    refused(
+        ask(&address, with(missing)).await,
+        "/nowhere/ca.pem: No such file",
+    );
 }
 
 #[tokio::test]
@@ -224,10 +307,18 @@ async fn tls_on_one_side_only_is_told_apart() {
     let ca = certificates.authority("ca");
     certificates.issue(&ca, "server", "rpc.test", NOW);
     let (plain, _) = serve(ListenOptions::new("127.0.0.1:0")).await;
-    refused(ask(&plain, with(certificates.tls("ca", None))).await, "perhaps it has no TLS on this port");
+    refused(
+        ask(&plain, with(certificates.tls("ca", None))).await,
+        "perhaps it has no TLS on this port",
+    );
     let (encrypted, ..) = certificates.serve("server", None).await;
     let error = ask(&encrypted, impatient()).await.unwrap_err();
-    assert!(error.to_string().contains("the server speaks TLS on this port"), "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains("the server speaks TLS on this port"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -239,11 +330,17 @@ async fn a_renewed_certificate_is_shown_from_the_next_connection_on() {
     let (address, ..) = certificates.serve("server", Some("ca")).await;
     let client = Client::with_config(
         &*address,
-        Config { mode: Mode::Short, ..with(certificates.tls("ca", Some("client"))) },
+        Config {
+            mode: Mode::Short,
+            ..with(certificates.tls("ca", Some("client")))
+        },
     );
     assert_eq!(client.call::<_, Value>(100, &()).await.unwrap(), "first");
     certificates.issue(&ca, "client", "the-second-one", NOW);
-    assert_eq!(client.call::<_, Value>(100, &()).await.unwrap(), "the-second-one");
+    assert_eq!(
+        client.call::<_, Value>(100, &()).await.unwrap(),
+        "the-second-one"
+    );
 }
 
 #[tokio::test]
@@ -252,8 +349,13 @@ async fn calls_run_on_while_the_server_s_certificate_is_renewed() {
     let ca = certificates.authority("ca");
     certificates.issue(&ca, "server", "rpc.test", NOW);
     let (address, handle, tls) = certificates.serve("server", None).await;
-    let client =
-        Client::with_config(&*address, Config { mode: Mode::Short, ..with(certificates.tls("ca", None)) });
+    let client = Client::with_config(
+        &*address,
+        Config {
+            mode: Mode::Short,
+            ..with(certificates.tls("ca", None))
+        },
+    );
     let kept = Client::with_config(&*address, with(certificates.tls("ca", None)));
     kept.call::<_, Value>(100, &()).await.unwrap();
     let calls = async {
@@ -270,7 +372,11 @@ async fn calls_run_on_while_the_server_s_certificate_is_renewed() {
         }
     };
     tokio::join!(calls, renew);
-    assert_eq!(handle.stats().access.tls_handshakes, 41, "one for the kept connection");
+    assert_eq!(
+        handle.stats().access.tls_handshakes,
+        41,
+        "one for the kept connection"
+    );
 }
 
 fn token_file(directory: &Path, token: &str) -> PathBuf {
@@ -282,7 +388,8 @@ fn token_file(directory: &Path, token: &str) -> PathBuf {
 #[tokio::test]
 async fn a_client_with_a_token_says_who_it_is_on_each_new_connection() {
     let directory = tempfile::tempdir().unwrap();
-    let (address, handle) = serve(ListenOptions::new("127.0.0.1:0").require_authentication(true)).await;
+    let (address, handle) =
+        serve(ListenOptions::new("127.0.0.1:0").require_authentication(true)).await;
     let token_file = Some(token_file(directory.path(), TOKEN));
     let mut connections = 0;
     for (mode, ordered) in [
@@ -292,15 +399,27 @@ async fn a_client_with_a_token_says_who_it_is_on_each_new_connection() {
         (Mode::Short, false),
         (Mode::Short, true),
     ] {
-        let config = Config { mode, ordered, token_file: token_file.clone(), ..impatient() };
+        let config = Config {
+            mode,
+            ordered,
+            token_file: token_file.clone(),
+            ..impatient()
+        };
         let client = Client::with_config(&*address, config);
         for _ in 0..2 {
             assert_eq!(client.call::<_, Value>(100, &()).await.unwrap(), "orders");
         }
         connections += if mode == Mode::Short { 2 } else { 1 };
-        assert_eq!(handle.stats().access.authentications, connections, "{mode:?}");
+        assert_eq!(
+            handle.stats().access.authentications,
+            connections,
+            "{mode:?}"
+        );
     }
-    let client = Client::builder(&*address).config(impatient()).token(TOKEN).build();
+    let client = Client::builder(&*address)
+        .config(impatient())
+        .token(TOKEN)
+        .build();
     assert_eq!(client.call::<_, Value>(100, &()).await.unwrap(), "orders");
     assert!(!format!("{client:?}").contains(TOKEN));
     // Nobody who has no token gets further.
@@ -315,22 +434,43 @@ async fn a_client_over_a_stream_of_its_users_own_is_authenticated_by_its_user() 
     tokio::spawn(handle.serve_connection(far, "pipe"));
     let directory = tempfile::tempdir().unwrap();
     let token_file = Some(token_file(directory.path(), TOKEN));
-    let client = Client::over(near, "pipe", Config { token_file, ..impatient() });
-    assert_eq!(client.call::<_, Value>(100, &()).await.unwrap(), Value::Null);
+    let client = Client::over(
+        near,
+        "pipe",
+        Config {
+            token_file,
+            ..impatient()
+        },
+    );
+    assert_eq!(
+        client.call::<_, Value>(100, &()).await.unwrap(),
+        Value::Null
+    );
     let token = serde_json::json!({ "token": TOKEN });
-    let shown: Value = client.call(rpc_client::CmdId::AUTHENTICATE, &token).await.unwrap();
+    let shown: Value = client
+        .call(rpc_client::CmdId::AUTHENTICATE, &token)
+        .await
+        .unwrap();
     assert_eq!(shown["identity"], "orders");
     assert_eq!(client.call::<_, Value>(100, &()).await.unwrap(), "orders");
 }
 
 #[tokio::test]
 async fn a_server_without_tokens_is_called_without() {
-    let server = Server::builder().listen("127.0.0.1:0").router(Router::new().route(100, who).unwrap());
+    let server = Server::builder()
+        .listen("127.0.0.1:0")
+        .router(Router::new().route(100, who).unwrap());
     let server = server.bind().await.unwrap();
     let address = server.addresses()[0].to_string();
     tokio::spawn(server.serve(std::future::pending()));
-    let client = Client::builder(&*address).config(impatient()).token(TOKEN).build();
-    assert_eq!(client.call::<_, Value>(100, &()).await.unwrap(), Value::Null);
+    let client = Client::builder(&*address)
+        .config(impatient())
+        .token(TOKEN)
+        .build();
+    assert_eq!(
+        client.call::<_, Value>(100, &()).await.unwrap(),
+        Value::Null
+    );
 }
 
 /// With paused time, over pipes: how often the server is asked.
@@ -348,17 +488,32 @@ async fn a_refused_token_fails_calls_at_once_and_the_server_is_not_stormed() {
         tokio::spawn(serving.serve_connection(far, &format!("10.0.0.{number}:1")));
         std::future::ready(Ok(near))
     };
-    let config = Config { reconnect_cap_ms: 5_000, ..Config::default() };
-    let client = Client::builder("pipe").config(config).connector(connect).token(TOKEN).build();
+    let config = Config {
+        reconnect_cap_ms: 5_000,
+        ..Config::default()
+    };
+    let client = Client::builder("pipe")
+        .config(config)
+        .connector(connect)
+        .token(TOKEN)
+        .build();
     let start = tokio::time::Instant::now();
     while start.elapsed() < Duration::from_secs(60) {
         let error = client.call::<_, Value>(100, &()).await.unwrap_err();
         assert_eq!(error.code(), Code::UNAUTHENTICATED, "{error}");
-        assert!(error.to_string().contains("the server refuses this client's token"), "{error}");
+        assert!(
+            error
+                .to_string()
+                .contains("the server refuses this client's token"),
+            "{error}"
+        );
         assert!(!error.to_string().contains(TOKEN) && error.is_unreachable());
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     let opened = opened.load(std::sync::atomic::Ordering::SeqCst);
-    assert!((2..=13).contains(&opened), "asked {opened} times in a minute");
+    assert!(
+        (2..=13).contains(&opened),
+        "asked {opened} times in a minute"
+    );
     assert_eq!(handle.stats().access.token_failures, opened);
 }

@@ -45,7 +45,10 @@ impl Case {
     /// A slice that has each fault once, and takes half a minute: of one load only, since all faults of
     /// one are measured together.
     pub(crate) fn short() -> Vec<Self> {
-        Self::all().into_iter().filter(|case| case.load == Load::Sending).collect()
+        Self::all()
+            .into_iter()
+            .filter(|case| case.load == Load::Sending)
+            .collect()
     }
 
     pub(crate) async fn run(&self, number: usize) -> Result<Measured> {
@@ -53,7 +56,9 @@ impl Case {
         let mut server = Process::new(pair.spawn(&["server"])?);
         let address = server.line().await?;
         let mut client = Process::new(pair.spawn(&["client", &address, &self.load.to_string()])?);
-        let Report::Ready = client.report().await? else { return Err("the client is not ready".into()) };
+        let Report::Ready = client.report().await? else {
+            return Err("the client is not ready".into());
+        };
         // Some traffic first, as there always is.
         tokio::time::sleep(Duration::from_secs(1)).await;
 
@@ -65,9 +70,15 @@ impl Case {
             server.say("fault").await?;
         }
         client.say("fault").await?;
-        let Report::Found { ms, reason } = client.report().await? else { return Err("not found".into()) };
+        let Report::Found { ms, reason } = client.report().await? else {
+            return Err("not found".into());
+        };
         let found = Duration::from_millis(ms);
-        let found_by_server = if is_frozen { None } else { Some(server.milliseconds().await?) };
+        let found_by_server = if is_frozen {
+            None
+        } else {
+            Some(server.milliseconds().await?)
+        };
         tokio::time::sleep(LASTS).await;
 
         if is_frozen {
@@ -76,16 +87,29 @@ impl Case {
             pair.heal().await?;
         }
         client.say("healed").await?;
-        let Report::Back { ms } = client.report().await? else { return Err("not back".into()) };
+        let Report::Back { ms } = client.report().await? else {
+            return Err("not back".into());
+        };
         let back = Duration::from_millis(ms);
         client.say("end").await?;
-        let Report::Deadlines { late_ms, overrun_max_ms } = client.report().await? else {
+        let Report::Deadlines {
+            late_ms,
+            overrun_max_ms,
+        } = client.report().await?
+        else {
             return Err("it has not counted".into());
         };
         let mut late: Vec<_> = late_ms.into_iter().map(Duration::from_millis).collect();
         late.sort();
         let overrun_max = Duration::from_millis(overrun_max_ms);
-        Ok(Measured { found, reason, found_by_server, back, late, overrun_max })
+        Ok(Measured {
+            found,
+            reason,
+            found_by_server,
+            back,
+            late,
+            overrun_max,
+        })
     }
 }
 
@@ -94,7 +118,12 @@ impl Measured {
         let seconds = |duration: Duration| format!("{:.1} s", duration.as_secs_f64());
         let late = match (self.late.get(self.late.len() / 2), self.late.last()) {
             (Some(median), Some(most)) => {
-                format!("{} / {} ms ({} calls)", median.as_millis(), most.as_millis(), self.late.len())
+                format!(
+                    "{} / {} ms ({} calls)",
+                    median.as_millis(),
+                    most.as_millis(),
+                    self.late.len()
+                )
             }
             _ => "no calls".to_owned(),
         };
@@ -112,13 +141,18 @@ impl Measured {
     /// The bounds that were not kept.
     pub(crate) fn broken(&self, case: Case) -> impl Iterator<Item = String> {
         let check = |what: &str, measured: Duration, bound: Duration| {
-            (measured > bound + SLACK).then(|| format!("{what} after {measured:?}, which shall be {bound:?}"))
+            (measured > bound + SLACK)
+                .then(|| format!("{what} after {measured:?}, which shall be {bound:?}"))
         };
         let server = self.found_by_server.unwrap_or_default();
         [
             check("found", self.found, case.fault.bound(case.load)),
             check("found by the server", server, Duration::from_secs(20)),
-            check("a call ended past its deadline", self.overrun_max, Duration::from_millis(100)),
+            check(
+                "a call ended past its deadline",
+                self.overrun_max,
+                Duration::from_millis(100),
+            ),
             check("calls succeed", self.back, BACK),
         ]
         .into_iter()
@@ -143,7 +177,11 @@ impl Process {
     fn new(mut child: Child) -> Self {
         let input = child.stdin.take().expect("it is piped");
         let lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
-        Self { child, input, lines }
+        Self {
+            child,
+            input,
+            lines,
+        }
     }
 
     async fn line(&mut self) -> Result<String> {
@@ -167,7 +205,14 @@ impl Process {
 
     async fn signal(&self, name: &str) -> Result<()> {
         let id = self.child.id().ok_or("the process has ended")?;
-        let status = Command::new("kill").args([format!("-{name}"), id.to_string()]).status().await?;
-        if status.success() { Ok(()) } else { Err(format!("kill -{name}: {status}").into()) }
+        let status = Command::new("kill")
+            .args([format!("-{name}"), id.to_string()])
+            .status()
+            .await?;
+        if status.success() {
+            Ok(())
+        } else {
+            Err(format!("kill -{name}: {status}").into())
+        }
     }
 }

@@ -39,7 +39,10 @@ pub(crate) enum Report {
     /// A call has succeeded, so many milliseconds after all was healed.
     Back { ms: u64 },
     /// How late calls failed that failed by their deadline, in milliseconds; and how late any ended.
-    Deadlines { late_ms: Vec<u64>, overrun_max_ms: u64 },
+    Deadlines {
+        late_ms: Vec<u64>,
+        overrun_max_ms: u64,
+    },
 }
 
 /// Follows the lines of its input: `fault`, `healed`, and ends with it.
@@ -51,8 +54,11 @@ pub(crate) async fn run(address: &str, load: Load) -> Result<()> {
     let measured = Arc::new(Mutex::new(Measured::default()));
     if load != Load::Idle {
         for timeout_ms in TIMEOUTS_MS {
-            let caller =
-                Caller { client: client.clone(), measured: Arc::clone(&measured), phases: phases.clone() };
+            let caller = Caller {
+                client: client.clone(),
+                measured: Arc::clone(&measured),
+                phases: phases.clone(),
+            };
             tokio::spawn(caller.call_on(Duration::from_millis(timeout_ms)));
         }
     }
@@ -68,7 +74,10 @@ pub(crate) async fn run(address: &str, load: Load) -> Result<()> {
     let found = async {
         while let Some(event) = events.next().await {
             if let ConnectionEvent::Disconnected { reason, .. } = event {
-                say(&Report::Found { ms: milliseconds(fault.elapsed()), reason: reason.to_string() });
+                say(&Report::Found {
+                    ms: milliseconds(fault.elapsed()),
+                    reason: reason.to_string(),
+                });
                 return;
             }
         }
@@ -80,13 +89,20 @@ pub(crate) async fn run(address: &str, load: Load) -> Result<()> {
     let healed = Instant::now();
     phase.send_replace(Phase::Healed(healed));
     if load == Load::Idle {
-        let caller = Caller { client, measured: Arc::clone(&measured), phases };
+        let caller = Caller {
+            client,
+            measured: Arc::clone(&measured),
+            phases,
+        };
         tokio::spawn(caller.call_on(Duration::from_millis(300)));
     }
     input.next_line().await?;
     let measured = measured.lock().expect("nobody panics with it");
     let late_ms = measured.late.iter().copied().map(milliseconds).collect();
-    say(&Report::Deadlines { late_ms, overrun_max_ms: milliseconds(measured.overrun_max) });
+    say(&Report::Deadlines {
+        late_ms,
+        overrun_max_ms: milliseconds(measured.overrun_max),
+    });
     Ok(())
 }
 
@@ -115,8 +131,12 @@ impl Caller {
     async fn call_on(self, timeout: Duration) {
         loop {
             let (began, phase) = (Instant::now(), *self.phases.borrow());
-            let result: std::result::Result<String, _> =
-                self.client.command(ECHO).timeout(timeout).call("hello").await;
+            let result: std::result::Result<String, _> = self
+                .client
+                .command(ECHO)
+                .timeout(timeout)
+                .call("hello")
+                .await;
             let late = began.elapsed().saturating_sub(timeout);
             {
                 let mut measured = self.measured.lock().expect("nobody panics with it");
@@ -124,7 +144,9 @@ impl Caller {
                 match (&result, phase) {
                     (Ok(_), Phase::Healed(healed)) if !measured.is_back => {
                         measured.is_back = true;
-                        say(&Report::Back { ms: milliseconds(healed.elapsed()) });
+                        say(&Report::Back {
+                            ms: milliseconds(healed.elapsed()),
+                        });
                     }
                     (Err(error), Phase::Sound | Phase::Broken) if error.is_deadline() => {
                         measured.late.push(late);
@@ -148,7 +170,10 @@ async fn keep_sending(client: Client) {
 }
 
 fn say(report: &Report) {
-    println!("{}", serde_json::to_string(report).expect("a report is JSON"));
+    println!(
+        "{}",
+        serde_json::to_string(report).expect("a report is JSON")
+    );
 }
 
 fn milliseconds(duration: Duration) -> u64 {

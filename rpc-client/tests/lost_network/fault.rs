@@ -34,8 +34,14 @@ impl Fault {
     /// Packets are stopped where they arrive: a rule on what leaves would be an error of the sender's
     /// own system, which a network never is.
     pub(crate) fn rules(self) -> Vec<Rule> {
-        let at_server = |verdict| Rule { is_at_server: true, verdict };
-        let at_client = |verdict| Rule { is_at_server: false, verdict };
+        let at_server = |verdict| Rule {
+            is_at_server: true,
+            verdict,
+        };
+        let at_client = |verdict| Rule {
+            is_at_server: false,
+            verdict,
+        };
         match self {
             Self::DroppedBothWays => vec![at_server("drop"), at_client("drop")],
             Self::DroppedToServer => vec![at_server("drop")],

@@ -35,7 +35,9 @@ async fn main() -> Result<ExitCode> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match &*arguments.iter().map(String::as_str).collect::<Vec<_>>() {
         ["server"] => server::run().await.map(|()| ExitCode::SUCCESS),
-        ["client", address, load] => client::run(address, load.parse()?).await.map(|()| ExitCode::SUCCESS),
+        ["client", address, load] => client::run(address, load.parse()?)
+            .await
+            .map(|()| ExitCode::SUCCESS),
         ["--full"] => check(&Case::all()).await,
         ["--short"] => check(&Case::short()).await,
         _ => {
@@ -63,7 +65,11 @@ async fn check(cases: &[Case]) -> Result<ExitCode> {
 async fn measure(cases: &[Case]) -> Result<Vec<(Case, Measured)>> {
     let mut measured = Vec::new();
     for load in Load::ALL {
-        let cases: Vec<Case> = cases.iter().copied().filter(|case| case.load == load).collect();
+        let cases: Vec<Case> = cases
+            .iter()
+            .copied()
+            .filter(|case| case.load == load)
+            .collect();
         let runs = cases.iter().enumerate().map(|(n, case)| case.run(n));
         for (case, result) in cases.iter().zip(join_all(runs).await) {
             measured.push((*case, result.map_err(|error| format!("{case}: {error}"))?));
@@ -92,5 +98,9 @@ fn report(measured: &[(Case, Measured)]) -> ExitCode {
     for broken in &broken {
         eprintln!("BROKEN {broken}");
     }
-    if broken.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if broken.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }

@@ -16,20 +16,35 @@ const CLIENT: &str = "192.0.2.2";
 /// Whether this user may make namespaces, and has the tools; if not, what is missing.
 pub(crate) async fn is_possible() -> std::result::Result<(), String> {
     for (tool, argument) in [("ip", "-V"), ("nft", "--version"), ("setpriv", "--version")] {
-        let found = Command::new(tool).arg(argument).stdout(Stdio::null()).status().await;
+        let found = Command::new(tool)
+            .arg(argument)
+            .stdout(Stdio::null())
+            .status()
+            .await;
         found.map_err(|error| format!("`{tool}` cannot be run: {error}"))?;
     }
     clear_up();
     let name = format!("rpc-{}-try", std::process::id());
-    ip(&["netns", "add", &name]).await.map_err(|error| format!("network namespaces need root: {error}"))?;
-    ip(&["netns", "delete", &name]).await.map_err(|error| error.to_string())
+    ip(&["netns", "add", &name])
+        .await
+        .map_err(|error| format!("network namespaces need root: {error}"))?;
+    ip(&["netns", "delete", &name])
+        .await
+        .map_err(|error| error.to_string())
 }
 
 /// Takes away what a run has left that was killed: namespaces named after a process that is gone.
 fn clear_up() {
-    let Ok(names) = std::fs::read_dir("/run/netns") else { return };
-    for name in names.flatten().filter_map(|entry| entry.file_name().into_string().ok()) {
-        let owner = name.strip_prefix("rpc-").and_then(|rest| rest.split('-').next()?.parse::<u32>().ok());
+    let Ok(names) = std::fs::read_dir("/run/netns") else {
+        return;
+    };
+    for name in names
+        .flatten()
+        .filter_map(|entry| entry.file_name().into_string().ok())
+    {
+        let owner = name
+            .strip_prefix("rpc-")
+            .and_then(|rest| rest.split('-').next()?.parse::<u32>().ok());
         if owner.is_some_and(|owner| !Path::new(&format!("/proc/{owner}")).exists()) {
             delete(&name);
         }
@@ -38,7 +53,10 @@ fn clear_up() {
 
 /// Deletes a namespace, which may not be there.
 fn delete(name: &str) {
-    let _ = std::process::Command::new("ip").args(["netns", "delete", name]).stderr(Stdio::null()).status();
+    let _ = std::process::Command::new("ip")
+        .args(["netns", "delete", name])
+        .stderr(Stdio::null())
+        .status();
 }
 
 /// The two ends of a cable. They are gone when this is dropped, with rules and cable.
@@ -50,14 +68,28 @@ pub(crate) struct Pair {
 impl Pair {
     pub(crate) async fn new(number: usize) -> Result<Self> {
         let name = |end| format!("rpc-{}-{number}{end}", std::process::id());
-        let pair = Self { server: name('s'), client: name('c') };
+        let pair = Self {
+            server: name('s'),
+            client: name('c'),
+        };
         let (server, client) = (&*pair.server, &*pair.client);
         ip(&["netns", "add", server]).await?;
         ip(&["netns", "add", client]).await?;
-        let cable = ["link", "add", "eth0", "netns", server, "type", "veth", "peer", "eth0", "netns", client];
+        let cable = [
+            "link", "add", "eth0", "netns", server, "type", "veth", "peer", "eth0", "netns", client,
+        ];
         ip(&cable).await?;
         for (name, address) in [(server, SERVER), (client, CLIENT)] {
-            ip(&["-n", name, "address", "add", &format!("{address}/24"), "dev", "eth0"]).await?;
+            ip(&[
+                "-n",
+                name,
+                "address",
+                "add",
+                &format!("{address}/24"),
+                "dev",
+                "eth0",
+            ])
+            .await?;
             ip(&["-n", name, "link", "set", "eth0", "up"]).await?;
         }
         Ok(pair)
@@ -65,7 +97,11 @@ impl Pair {
 
     /// Runs this program again at one end, and ends it with this one.
     pub(crate) fn spawn(&self, arguments: &[&str]) -> Result<Child> {
-        let namespace = if arguments[0] == "server" { &self.server } else { &self.client };
+        let namespace = if arguments[0] == "server" {
+            &self.server
+        } else {
+            &self.client
+        };
         // Each of these becomes the next one, so the child's process id is that of this program. A
         // frozen process would not notice the end of its input, so the system is asked to end it.
         let child = Command::new("ip")
@@ -81,7 +117,11 @@ impl Pair {
 
     pub(crate) async fn break_with(&self, fault: Fault) -> Result<()> {
         for rule in fault.rules() {
-            let namespace = if rule.is_at_server { &self.server } else { &self.client };
+            let namespace = if rule.is_at_server {
+                &self.server
+            } else {
+                &self.client
+            };
             let rules = format!(
                 "table ip fault {{ chain arriving {{ type filter hook input priority 0; ip protocol tcp {}; }}; }}",
                 rule.verdict
@@ -100,11 +140,21 @@ impl Pair {
 
     async fn nft(&self, namespace: &str, rules: &str) -> Result<()> {
         let mut nft = Command::new("ip");
-        nft.args(["netns", "exec", namespace, "nft", "-f", "-"]).stdin(Stdio::piped()).kill_on_drop(true);
+        nft.args(["netns", "exec", namespace, "nft", "-f", "-"])
+            .stdin(Stdio::piped())
+            .kill_on_drop(true);
         let mut nft = nft.spawn()?;
-        nft.stdin.take().expect("it is piped").write_all(rules.as_bytes()).await?;
+        nft.stdin
+            .take()
+            .expect("it is piped")
+            .write_all(rules.as_bytes())
+            .await?;
         let status = nft.wait().await?;
-        if status.success() { Ok(()) } else { Err(format!("nft: {status} for {rules}").into()) }
+        if status.success() {
+            Ok(())
+        } else {
+            Err(format!("nft: {status} for {rules}").into())
+        }
     }
 }
 
@@ -117,7 +167,11 @@ impl Drop for Pair {
 }
 
 async fn ip(arguments: &[&str]) -> Result<()> {
-    let output = Command::new("ip").args(arguments).stdin(Stdio::null()).output().await?;
+    let output = Command::new("ip")
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .await?;
     if output.status.success() {
         return Ok(());
     }

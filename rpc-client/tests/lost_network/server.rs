@@ -18,13 +18,19 @@ pub(crate) const ECHO: u32 = 100;
 /// its input.
 pub(crate) async fn run() -> Result<()> {
     let router = Router::new().route(ECHO, echo)?;
-    let server = Server::builder().listen(format!("{SERVER}:0")).router(router).bind().await?;
+    let server = Server::builder()
+        .listen(format!("{SERVER}:0"))
+        .router(router)
+        .bind()
+        .await?;
     println!("{}", server.addresses()[0]);
     let handle = server.handle();
     tokio::spawn(server.serve(pending()));
 
     let mut input = BufReader::new(tokio::io::stdin()).lines();
-    let Some(_fault) = input.next_line().await? else { return Ok(()) };
+    let Some(_fault) = input.next_line().await? else {
+        return Ok(());
+    };
     let began = Instant::now();
     let found = async {
         while handle.stats().connections_open > 0 {

@@ -89,9 +89,15 @@ pub(crate) async fn host(
     ledger: SharedLedger,
 ) -> turmoil::Result {
     let addresses = (0..servers).map(|server| format!("{}:{PORT}", name(server)));
-    let targets =
-        if traffic.is_balanced { vec![addresses.collect::<Vec<_>>().join(",")] } else { addresses.collect() };
-    let clients: Vec<Client> = targets.iter().map(|target| client(target, &traffic.config)).collect();
+    let targets = if traffic.is_balanced {
+        vec![addresses.collect::<Vec<_>>().join(",")]
+    } else {
+        addresses.collect()
+    };
+    let clients: Vec<Client> = targets
+        .iter()
+        .map(|target| client(target, &traffic.config))
+        .collect();
     let mut callers = JoinSet::new();
     for caller in 0..traffic.callers {
         let caller = Caller {
@@ -114,8 +120,12 @@ pub(crate) async fn host(
 }
 
 fn client(target: &str, config: &Config) -> Client {
-    let connect = |address: String| async move { turmoil::net::TcpStream::connect(&*address).await };
-    Client::builder(target).config(config.clone()).connector(connect).build()
+    let connect =
+        |address: String| async move { turmoil::net::TcpStream::connect(&*address).await };
+    Client::builder(target)
+        .config(config.clone())
+        .connector(connect)
+        .build()
 }
 
 /// Calls until it succeeds again and again, which it must before long.
@@ -124,12 +134,23 @@ async fn recover(number: usize, client: &Client, ledger: &SharedLedger) -> turmo
     let mut in_a_row = 0;
     for attempt in 0u64.. {
         let token = 0xffff_0000_0000 | (number as u64) << 16 | attempt;
-        let work = Work { token, ms: 0, items: 0, padding: String::new() };
+        let work = Work {
+            token,
+            ms: 0,
+            items: 0,
+            padding: String::new(),
+        };
         let command = client.command(IDEMPOTENT).timeout(Duration::from_secs(1));
         let result = command.call::<_, u64>(&work).await;
         let end = result.as_ref().map_or_else(End::of, |_| End::Succeeded);
         note(ledger, token, &format!("ends as {end:?}"));
-        ledger.lock().ended(token, Call { is_idempotent: true, end });
+        ledger.lock().ended(
+            token,
+            Call {
+                is_idempotent: true,
+                end,
+            },
+        );
         match result {
             Ok(_) if in_a_row == RECOVERED => break,
             Ok(_) => in_a_row += 1,
@@ -147,7 +168,12 @@ async fn recover(number: usize, client: &Client, ledger: &SharedLedger) -> turmo
 async fn settle(ledger: &SharedLedger) -> turmoil::Result {
     let started = Instant::now();
     loop {
-        let in_flight: u64 = ledger.lock().servers.values().map(|server| server.stats().in_flight).sum();
+        let in_flight: u64 = ledger
+            .lock()
+            .servers
+            .values()
+            .map(|server| server.stats().in_flight)
+            .sum();
         if in_flight == 0 {
             return Ok(());
         }
@@ -160,7 +186,9 @@ async fn settle(ledger: &SharedLedger) -> turmoil::Result {
 
 fn note(ledger: &SharedLedger, token: u64, what: &str) {
     let at = turmoil::sim_elapsed().unwrap_or_default();
-    ledger.lock().note(at, format_args!("call {token:x} {what}"));
+    ledger
+        .lock()
+        .note(at, format_args!("call {token:x} {what}"));
 }
 
 struct Caller {
@@ -175,7 +203,10 @@ impl Caller {
     async fn run(mut self) {
         for call in 0..self.traffic.calls {
             if self.traffic.gap_ms > 0 {
-                tokio::time::sleep(Duration::from_millis(self.random.u64(..self.traffic.gap_ms))).await;
+                tokio::time::sleep(Duration::from_millis(
+                    self.random.u64(..self.traffic.gap_ms),
+                ))
+                .await;
             }
             self.call(self.number << 16 | call).await;
         }
@@ -186,19 +217,36 @@ impl Caller {
         let timeout = Duration::from_millis(self.random.u64(5..self.traffic.timeout_ms));
         let work = Work {
             token,
-            ms: [0, 0, self.random.u64(..50), self.random.u64(..self.traffic.timeout_ms)]
-                [self.random.usize(..4)],
+            ms: [
+                0,
+                0,
+                self.random.u64(..50),
+                self.random.u64(..self.traffic.timeout_ms),
+            ][self.random.usize(..4)],
             items: self.random.u64(..30),
             padding: "x".repeat(self.random.usize(..=self.traffic.padding)),
         };
         let kind = self.random.u8(..16);
-        note(&self.ledger, token, &format!("of kind {kind} begins, {} ms", timeout.as_millis()));
+        note(
+            &self.ledger,
+            token,
+            &format!("of kind {kind} begins, {} ms", timeout.as_millis()),
+        );
         let started = Instant::now();
         let is_idempotent = kind == 0;
         let end = match kind {
-            0 => self.unary(client.command(IDEMPOTENT).timeout(timeout), &work).await,
-            1 => self.unary(client.command(NEVER).timeout(timeout), &work).await,
-            2 => self.unary(client.command(ONCE).ordered().timeout(timeout), &work).await,
+            0 => {
+                self.unary(client.command(IDEMPOTENT).timeout(timeout), &work)
+                    .await
+            }
+            1 => {
+                self.unary(client.command(NEVER).timeout(timeout), &work)
+                    .await
+            }
+            2 => {
+                self.unary(client.command(ONCE).ordered().timeout(timeout), &work)
+                    .await
+            }
             3 | 4 => self.stream(&client, timeout, &work).await,
             5 => match client.command(ONCE).timeout(timeout).notify(&work).await {
                 Ok(()) => End::Unknown,
@@ -209,19 +257,30 @@ impl Caller {
                 let patience = Duration::from_millis(self.random.u64(..=self.traffic.timeout_ms));
                 let command = client.command(ONCE).timeout(timeout);
                 let call = self.unary(command, &work);
-                tokio::time::timeout(patience, call).await.unwrap_or(End::Unknown)
+                tokio::time::timeout(patience, call)
+                    .await
+                    .unwrap_or(End::Unknown)
             }
             8 => {
                 let command = client.command(ONCE).hash_key(token.to_le_bytes());
                 self.unary(command.timeout(timeout), &work).await
             }
-            _ => self.unary(client.command(ONCE).timeout(timeout), &work).await,
+            _ => {
+                self.unary(client.command(ONCE).timeout(timeout), &work)
+                    .await
+            }
         };
         let took = started.elapsed();
-        note(&self.ledger, token, &format!("ends as {end:?} after {took:?}"));
+        note(
+            &self.ledger,
+            token,
+            &format!("ends as {end:?} after {took:?}"),
+        );
         let mut ledger = self.ledger.lock();
         if took > timeout + GRAIN {
-            ledger.violation(format!("call {token:x} of kind {kind} had {timeout:?}, and took {took:?}"));
+            ledger.violation(format!(
+                "call {token:x} of kind {kind} had {timeout:?}, and took {took:?}"
+            ));
         }
         ledger.ended(token, Call { is_idempotent, end });
     }
@@ -250,16 +309,20 @@ impl Caller {
             match item {
                 Ok(item) if item == (work.token, expected) => expected += 1,
                 Ok((token, n)) => {
-                    let violation =
-                        format!("stream {:x} got item {n} of {token:x} where {expected} was due", work.token);
+                    let violation = format!(
+                        "stream {:x} got item {n} of {token:x} where {expected} was due",
+                        work.token
+                    );
                     self.ledger.lock().violation(violation);
                 }
                 Err(error) => return self.failed(work.token, &error),
             }
         }
         if expected != work.items {
-            let violation =
-                format!("stream {:x} ended well after {expected} of {} items", work.token, work.items);
+            let violation = format!(
+                "stream {:x} ended well after {expected} of {} items",
+                work.token, work.items
+            );
             self.ledger.lock().violation(violation);
         }
         End::Succeeded
@@ -268,9 +331,9 @@ impl Caller {
     fn failed(&self, token: u64, error: &Error) -> End {
         let end = End::of(error);
         if end == End::Failed {
-            self.ledger
-                .lock()
-                .violation(format!("call {token:x} failed in a way that no fault explains: {error}"));
+            self.ledger.lock().violation(format!(
+                "call {token:x} failed in a way that no fault explains: {error}"
+            ));
         }
         end
     }

@@ -52,7 +52,11 @@ pub(crate) fn plan(random: &mut Rng, servers: usize, end: Duration) -> Vec<Plann
                 _ => Fault::Drain(server),
             };
             let until = (at + Duration::from_millis(random.u64(1..1_500))).min(end);
-            planned.push(Planned { fault, from: at, until });
+            planned.push(Planned {
+                fault,
+                from: at,
+                until,
+            });
             at = until + Duration::from_millis(random.u64(1..pause_ms));
         }
     }

@@ -54,7 +54,9 @@ impl End {
     pub(crate) fn of(error: &Error) -> Self {
         match () {
             () if error.is_rejected() => Self::Rejected,
-            () if error.is_deadline() => Self::Late { was_sent: error.was_sent() },
+            () if error.is_deadline() => Self::Late {
+                was_sent: error.was_sent(),
+            },
             () if !error.was_sent() => Self::NotSent,
             () if error.code() == Code::UNAVAILABLE => Self::MayHaveRun,
             () => Self::Failed,
@@ -62,7 +64,10 @@ impl End {
     }
 
     fn never_ran(self) -> bool {
-        matches!(self, Self::NotSent | Self::Rejected | Self::Late { was_sent: false })
+        matches!(
+            self,
+            Self::NotSent | Self::Rejected | Self::Late { was_sent: false }
+        )
     }
 }
 
@@ -111,20 +116,33 @@ impl Ledger {
         for (token, Call { is_idempotent, end }) in &self.calls {
             let times = self.ran.get(token).copied().unwrap_or_default();
             if times > 1 && !is_idempotent {
-                self.violations.push(format!("call {token:x} ran {times} times, and ended as {end:?}"));
+                self.violations.push(format!(
+                    "call {token:x} ran {times} times, and ended as {end:?}"
+                ));
             }
             if times > 0 && end.never_ran() && !is_idempotent {
-                self.violations.push(format!("call {token:x} ran, and ended as {end:?}"));
+                self.violations
+                    .push(format!("call {token:x} ran, and ended as {end:?}"));
             }
             if times == 0 && *end == End::Succeeded {
-                self.violations.push(format!("call {token:x} succeeded, and never ran"));
+                self.violations
+                    .push(format!("call {token:x} succeeded, and never ran"));
             }
         }
-        for token in self.ran.keys().filter(|token| !self.calls.contains_key(token)) {
-            self.violations.push(format!("call {token:x} ran, and never ended"));
+        for token in self
+            .ran
+            .keys()
+            .filter(|token| !self.calls.contains_key(token))
+        {
+            self.violations
+                .push(format!("call {token:x} ran, and never ended"));
         }
         self.tally.runs += 1;
-        self.tally.ran += self.ran.values().map(|times| u64::from(*times)).sum::<u64>();
+        self.tally.ran += self
+            .ran
+            .values()
+            .map(|times| u64::from(*times))
+            .sum::<u64>();
     }
 }
 
@@ -152,7 +170,12 @@ impl Tally {
 
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} calls ({} handlers ran):", self.ends.values().sum::<u64>(), self.ran)?;
+        write!(
+            f,
+            "{} calls ({} handlers ran):",
+            self.ends.values().sum::<u64>(),
+            self.ran
+        )?;
         for (end, count) in &self.ends {
             write!(f, " {end:?} {count}")?;
         }

@@ -49,7 +49,11 @@ fn main() -> ExitCode {
         Runs::One(seed) => run_one(seed, options.trace),
         Runs::Many { first, count } => run_many(first, count, options.threads),
     };
-    if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if is_good {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 fn run_one(seed: u64, is_traced: bool) -> bool {
@@ -82,8 +86,13 @@ fn run_many(first: u64, count: u64, threads: usize) -> bool {
         // Relaxed: the numbers are handed out once each, and order nothing.
         while let Some(n) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|n| *n < count) {
             let seed = first + n;
-            let run = simulation::run_apart(seed, false)
-                .and_then(|summary| if n % REPEAT_EVERY == 0 { repeat(seed, summary) } else { Ok(summary) });
+            let run = simulation::run_apart(seed, false).and_then(|summary| {
+                if n % REPEAT_EVERY == 0 {
+                    repeat(seed, summary)
+                } else {
+                    Ok(summary)
+                }
+            });
             match run {
                 Ok(summary) => tally.add(&summary.tally),
                 Err(failure) => {
@@ -98,12 +107,19 @@ fn run_many(first: u64, count: u64, threads: usize) -> bool {
     std::thread::scope(|scope| {
         let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
         for worker in workers {
-            total.add(&worker.join().expect("panics of a run are caught where it is started"));
+            total.add(
+                &worker
+                    .join()
+                    .expect("panics of a run are caught where it is started"),
+            );
         }
     });
     println!("{total}");
     let repeated = count.div_ceil(REPEAT_EVERY);
-    println!("{count} seeds, {repeated} of them twice, in {:.1} s", started.elapsed().as_secs_f64());
+    println!(
+        "{count} seeds, {repeated} of them twice, in {:.1} s",
+        started.elapsed().as_secs_f64()
+    );
     !has_failed.load(Ordering::Relaxed)
 }
 

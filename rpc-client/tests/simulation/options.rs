@@ -17,13 +17,19 @@ const SEEDS: u64 = 30;
 impl Options {
     /// Reads the command line. `None` where it filters for tests of other names, as
     /// `cargo test NAME` does for every test program.
-    pub(crate) fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Option<Self>, String> {
+    pub(crate) fn parse(
+        mut arguments: impl Iterator<Item = String>,
+    ) -> Result<Option<Self>, String> {
         let (mut one, mut first, mut count, mut threads, mut trace) = (None, 1, SEEDS, 2, false);
         let mut names = Vec::new();
         while let Some(argument) = arguments.next() {
             let mut number = || {
-                let value = arguments.next().ok_or_else(|| format!("{argument} wants a number"))?;
-                value.parse::<u64>().map_err(|_| format!("{argument} wants a number, and got {value:?}"))
+                let value = arguments
+                    .next()
+                    .ok_or_else(|| format!("{argument} wants a number"))?;
+                value
+                    .parse::<u64>()
+                    .map_err(|_| format!("{argument} wants a number, and got {value:?}"))
             };
             match argument.as_str() {
                 "--seed" => one = Some(number()?),
@@ -33,7 +39,8 @@ impl Options {
                 "--trace" => trace = true,
                 // What every other test program takes.
                 "--list" | "--ignored" => return Ok(None),
-                "--quiet" | "-q" | "--exact" | "--nocapture" | "--no-capture" | "--include-ignored" => {}
+                "--quiet" | "-q" | "--exact" | "--nocapture" | "--no-capture"
+                | "--include-ignored" => {}
                 "--test-threads" => drop(number()?),
                 flag if flag.starts_with("--test-threads=") => {}
                 flag if flag.starts_with('-') => {
@@ -44,10 +51,18 @@ impl Options {
                 name => names.push(name.to_owned()),
             }
         }
-        if !names.is_empty() && !names.iter().any(|name| "simulation".contains(name.as_str())) {
+        if !names.is_empty()
+            && !names
+                .iter()
+                .any(|name| "simulation".contains(name.as_str()))
+        {
             return Ok(None);
         }
         let runs = one.map_or(Runs::Many { first, count }, Runs::One);
-        Ok(Some(Self { runs, threads, trace }))
+        Ok(Some(Self {
+            runs,
+            threads,
+            trace,
+        }))
     }
 }

@@ -52,8 +52,15 @@ pub(crate) async fn host(
     ledger: SharedLedger,
 ) -> turmoil::Result {
     loop {
-        let desk = Desk { ledger: ledger.clone(), server };
-        let bound = Server::builder().config(config.clone()).router(router(desk)).bind().await?;
+        let desk = Desk {
+            ledger: ledger.clone(),
+            server,
+        };
+        let bound = Server::builder()
+            .config(config.clone())
+            .router(router(desk))
+            .bind()
+            .await?;
         let handle = bound.handle();
         let listener = TcpListener::bind(("0.0.0.0", PORT)).await?;
         note(&ledger, server, "serves");
@@ -77,7 +84,15 @@ pub(crate) async fn host(
         };
         let (drained, ()) = futures::join!(bound.serve(until_told), drive(connections));
         let drained = drained?;
-        note(&ledger, server, if drained.is_clean { "has drained" } else { "has dropped calls" });
+        note(
+            &ledger,
+            server,
+            if drained.is_clean {
+                "has drained"
+            } else {
+                "has dropped calls"
+            },
+        );
         tokio::time::sleep(restart_pause).await;
     }
 }
@@ -99,7 +114,9 @@ async fn drive(mut accepted: mpsc::UnboundedReceiver<impl Future<Output = ()>>) 
 
 fn note(ledger: &SharedLedger, server: usize, what: &str) {
     let at = turmoil::sim_elapsed().unwrap_or_default();
-    ledger.lock().note(at, format_args!("server {server} {what}"));
+    ledger
+        .lock()
+        .note(at, format_args!("server {server} {what}"));
 }
 
 fn router(desk: Desk) -> Router<Desk> {
@@ -116,7 +133,10 @@ impl Desk {
         let at = turmoil::sim_elapsed().unwrap_or_default();
         let mut ledger = self.ledger.lock();
         let times = ledger.runs(token);
-        ledger.note(at, format_args!("server {} runs {token:x}, time {times}", self.server));
+        ledger.note(
+            at,
+            format_args!("server {} runs {token:x}, time {times}", self.server),
+        );
     }
 }
 
@@ -135,7 +155,9 @@ async fn never(State(desk): State<Desk>, Params(work): Params<Work>) -> Result<u
 
 async fn numbers(State(desk): State<Desk>, Params(work): Params<Work>) -> Reply {
     desk.begin(work.token);
-    let Work { token, ms, items, .. } = work;
+    let Work {
+        token, ms, items, ..
+    } = work;
     Reply::stream(futures::stream::iter(0..items).then(move |n| async move {
         if ms > 0 {
             tokio::time::sleep(Duration::from_millis(ms)).await;

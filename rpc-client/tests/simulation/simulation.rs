@@ -35,8 +35,17 @@ pub(crate) struct Summary {
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seed, trace, events, simulated, tally } = self;
-        write!(f, "seed {seed}: trace {trace:016x} of {events} events in {simulated:?}; {tally}")
+        let Self {
+            seed,
+            trace,
+            events,
+            simulated,
+            tally,
+        } = self;
+        write!(
+            f,
+            "seed {seed}: trace {trace:016x} of {events} events in {simulated:?}; {tally}"
+        )
     }
 }
 
@@ -50,7 +59,9 @@ pub(crate) fn run_apart(seed: u64, is_printed: bool) -> Result<Summary, String> 
             Err(format!("panicked: {}", text.unwrap_or_default()))
         })
     };
-    std::thread::spawn(run).join().expect("its panics are caught")
+    std::thread::spawn(run)
+        .join()
+        .expect("its panics are caught")
 }
 
 fn run(seed: u64, is_printed: bool) -> Result<Summary, String> {
@@ -65,7 +76,11 @@ fn run(seed: u64, is_printed: bool) -> Result<Summary, String> {
     let faults = plan(&mut random, server_count, traffic.expected_time());
     // Segments that a connection may have under way, and connections that wait to be accepted: the
     // simulated network panics where those are more.
-    let segments = if traffic.connects_often() { 4096 } else { [64, 256, 4096][random.usize(..3)] };
+    let segments = if traffic.connects_often() {
+        4096
+    } else {
+        [64, 256, 4096][random.usize(..3)]
+    };
     let mut sim = turmoil::Builder::new()
         .rng_seed(random.u64(..))
         .epoch(UNIX_EPOCH)
@@ -87,13 +102,25 @@ fn run(seed: u64, is_printed: bool) -> Result<Summary, String> {
         let pause = Duration::from_millis(random.u64(1..800));
         let (drain, ledger) = (Arc::clone(drain), ledger.clone());
         sim.host(name(server), move || {
-            servers::host(server, config.clone(), pause, Arc::clone(&drain), ledger.clone())
+            servers::host(
+                server,
+                config.clone(),
+                pause,
+                Arc::clone(&drain),
+                ledger.clone(),
+            )
         });
     }
     let calm = Arc::new(Notify::new());
     sim.client(
         CLIENT,
-        callers::host(traffic, server_count, random.u64(..), Arc::clone(&calm), ledger.clone()),
+        callers::host(
+            traffic,
+            server_count,
+            random.u64(..),
+            Arc::clone(&calm),
+            ledger.clone(),
+        ),
     );
 
     let result = step_through(&mut sim, &faults, &drains, &calm, &ledger);
@@ -106,7 +133,13 @@ fn run(seed: u64, is_printed: bool) -> Result<Summary, String> {
     if !ledger.violations.is_empty() {
         return Err(ledger.violations.join("; "));
     }
-    Ok(Summary { seed, trace: ledger.trace(), events: ledger.events, simulated, tally: ledger.tally.clone() })
+    Ok(Summary {
+        seed,
+        trace: ledger.trace(),
+        events: ledger.events,
+        simulated,
+        tally: ledger.tally.clone(),
+    })
 }
 
 /// The host of a server.
@@ -127,12 +160,16 @@ fn step_through(
         for (n, planned) in faults.iter().enumerate() {
             if !begun[n] && planned.from <= now {
                 begun[n] = true;
-                ledger.lock().note(now, format_args!("{:?} begins", planned.fault));
+                ledger
+                    .lock()
+                    .note(now, format_args!("{:?} begins", planned.fault));
                 begin(sim, planned.fault, drains);
             }
             if begun[n] && !over[n] && planned.until <= now {
                 over[n] = true;
-                ledger.lock().note(now, format_args!("{:?} is over", planned.fault));
+                ledger
+                    .lock()
+                    .note(now, format_args!("{:?} is over", planned.fault));
                 end(sim, planned.fault);
             }
         }
@@ -151,7 +188,9 @@ fn begin(sim: &mut Sim<'_>, fault: Fault, drains: &[Arc<Notify>]) {
         Fault::PartitionToServer(server) => sim.partition_oneway(CLIENT, name(server)),
         Fault::PartitionToClient(server) => sim.partition_oneway(name(server), CLIENT),
         Fault::Hold(server) => sim.hold(CLIENT, name(server)),
-        Fault::Slow(server) => sim.set_link_max_message_latency(CLIENT, name(server), SLOW_LATENCY_MAX),
+        Fault::Slow(server) => {
+            sim.set_link_max_message_latency(CLIENT, name(server), SLOW_LATENCY_MAX)
+        }
         Fault::Crash(server) => sim.crash(name(server)),
         Fault::PowerFailure(server) => {
             sim.partition(CLIENT, name(server));
@@ -163,7 +202,9 @@ fn begin(sim: &mut Sim<'_>, fault: Fault, drains: &[Arc<Notify>]) {
 
 fn end(sim: &mut Sim<'_>, fault: Fault) {
     match fault {
-        Fault::Partition(server) | Fault::PartitionToServer(server) | Fault::PartitionToClient(server) => {
+        Fault::Partition(server)
+        | Fault::PartitionToServer(server)
+        | Fault::PartitionToClient(server) => {
             sim.repair(CLIENT, name(server));
         }
         Fault::Hold(server) => sim.release(CLIENT, name(server)),

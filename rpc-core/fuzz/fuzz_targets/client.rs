@@ -41,7 +41,10 @@ struct World {
 }
 
 fn new_runtime() -> Runtime {
-    let runtime = Builder::new_current_thread().enable_time().start_paused(true).build();
+    let runtime = Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build();
     runtime.expect("a runtime of one thread")
 }
 
@@ -97,12 +100,26 @@ impl Run {
             let opened = (!is_refused.load(Ordering::Relaxed)).then(pipe);
             if let Some((_, far)) = &opened {
                 far.state().piece = piece;
-                ends.lock().expect("nothing panics in between").push(far.clone());
+                ends.lock()
+                    .expect("nothing panics in between")
+                    .push(far.clone());
             }
-            async move { opened.map(|(near, _)| near).ok_or_else(|| std::io::ErrorKind::ConnectionRefused.into()) }
+            async move {
+                opened
+                    .map(|(near, _)| near)
+                    .ok_or_else(|| std::io::ErrorKind::ConnectionRefused.into())
+            }
         };
-        let client = Client::builder("memory").config(config).connector(connector).build();
-        Self { calls: Calls::new(client), is_ordered: flags & 1 == 1, server, refuses }
+        let client = Client::builder("memory")
+            .config(config)
+            .connector(connector)
+            .build();
+        Self {
+            calls: Calls::new(client),
+            is_ordered: flags & 1 == 1,
+            server,
+            refuses,
+        }
     }
 
     async fn step(&mut self, input: &mut Input<'_>) {
@@ -116,12 +133,15 @@ impl Run {
             5 => self.server.fail(argument, step >> 4),
             6 => self.server.send_item(argument),
             7 => self.server.answer_nobody(argument),
-            8 => self.server.raw(input.bytes(usize::from(argument)), step >> 4 & 1 == 1),
+            8 => self
+                .server
+                .raw(input.bytes(usize::from(argument)), step >> 4 & 1 == 1),
             9 => self.server.end(),
             10 => self.server.set_room(argument),
             11 => self.calls.drop_one(argument),
             12 => {
-                let milliseconds = [1, 10, 50, 150, 450, 950, 2_001, 5_001][usize::from(argument & 7)];
+                let milliseconds =
+                    [1, 10, 50, 150, 450, 950, 2_001, 5_001][usize::from(argument & 7)];
                 tokio::time::advance(Duration::from_millis(milliseconds)).await;
             }
             13 => self.refuses.store(argument & 1 == 1, Ordering::Relaxed),
@@ -176,12 +196,16 @@ impl Run {
             return;
         }
         self.settle().await;
-        let Some(before) = self.server.frames_of_a_sound_connection() else { return };
+        let Some(before) = self.server.frames_of_a_sound_connection() else {
+            return;
+        };
         for _ in 0..IN_FLIGHT_MAX {
             self.calls.begin(Kind::Multiplexed, 0);
         }
         self.settle().await;
-        let Some(after) = self.server.frames_of_a_sound_connection() else { return };
+        let Some(after) = self.server.frames_of_a_sound_connection() else {
+            return;
+        };
         assert_eq!(after - before, IN_FLIGHT_MAX, "a slot is lost");
         self.calls.drop_all();
         self.settle().await;

@@ -13,7 +13,11 @@ use rpc_server::daemon::config::Overrides;
 /// In memory where the system has a place for that: it is written in each run.
 static FILE: LazyLock<PathBuf> = LazyLock::new(|| {
     let shared_memory = PathBuf::from("/dev/shm");
-    let dir = if shared_memory.is_dir() { shared_memory } else { std::env::temp_dir() };
+    let dir = if shared_memory.is_dir() {
+        shared_memory
+    } else {
+        std::env::temp_dir()
+    };
     dir.join(format!("rpc-fuzz-config-{}.toml", std::process::id()))
 });
 
@@ -21,10 +25,12 @@ fuzz_target!(|data: &[u8]| {
     // Behind a line of its own, a variable of the environment and its value.
     let mut parts = data.splitn(2, |byte| *byte == 0);
     let (text, variable) = (parts.next().unwrap_or_default(), parts.next());
-    let variable = variable.and_then(|variable| std::str::from_utf8(variable).ok()).and_then(|variable| {
-        let (name, value) = variable.split_once('=')?;
-        Some((format!("RPC_SERVER_{name}"), value.to_owned()))
-    });
+    let variable = variable
+        .and_then(|variable| std::str::from_utf8(variable).ok())
+        .and_then(|variable| {
+            let (name, value) = variable.split_once('=')?;
+            Some((format!("RPC_SERVER_{name}"), value.to_owned()))
+        });
     if let Err(message) = load(text, variable) {
         assert!(!message.is_empty() && message.len() < 2_000, "{message}");
         assert!(!message.contains('\n'), "more than one line: {message}");

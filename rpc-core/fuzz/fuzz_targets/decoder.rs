@@ -21,7 +21,9 @@ fuzz_target!(|data: &[u8]| {
     let mut last = LastHead::default();
     let (mut start, mut end, mut turn) = (0, 0, 0);
     while end < wire.len() {
-        end = wire.len().min(end + 1 + usize::from(sizes >> (turn % 2 * 4) & 15));
+        end = wire
+            .len()
+            .min(end + 1 + usize::from(sizes >> (turn % 2 * 4) & 15));
         turn += 1;
         loop {
             let shown = &wire[start..end];
@@ -31,7 +33,10 @@ fuzz_target!(|data: &[u8]| {
                     start += consumed;
                     read(&mut last, line, sizes);
                 }
-                Step::TooLong { start: part, consumed } => {
+                Step::TooLong {
+                    start: part,
+                    consumed,
+                } => {
                     assert_eq!(part.len(), limit);
                     assert_eq!(expected.next(), Some(Line::TooLong(part)));
                     start += consumed;
@@ -67,7 +72,13 @@ type Parts = (Option<u64>, CmdId, Option<i64>, Option<Duration>, usize);
 
 fn parts(usual: &UsualRequest<'_>) -> Parts {
     let request = usual.request();
-    (request.id, request.cmdid, request.timestamp, request.timeout, usual.params_bytes())
+    (
+        request.id,
+        request.cmdid,
+        request.timestamp,
+        request.timeout,
+        usual.params_bytes(),
+    )
 }
 
 #[derive(Debug, PartialEq)]

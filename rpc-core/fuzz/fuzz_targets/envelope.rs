@@ -9,10 +9,16 @@ use rpc_core::frame::{
 use rpc_fuzz::judge::{self, Verdict};
 
 fuzz_target!(|data: &[u8]| {
-    let Some((side, line)) = data.split_first() else { return };
+    let Some((side, line)) = data.split_first() else {
+        return;
+    };
     // A line holds no line break.
     let line = line.split(|byte| *byte == b'\n').next().unwrap_or_default();
-    if side & 1 == 0 { request(line) } else { reply(line) }
+    if side & 1 == 0 {
+        request(line)
+    } else {
+        reply(line)
+    }
 });
 
 fn request(line: &[u8]) {
@@ -30,7 +36,10 @@ fn request(line: &[u8]) {
             assert_eq!((bad.kind, bad.id), (BadFrameKind::Malformed, id), "{bad}");
             assert!(!bad.message.is_empty());
         }
-        (decoded, verdict) => panic!("{}: {decoded:?}, and the judge says {verdict:?}", line.escape_ascii()),
+        (decoded, verdict) => panic!(
+            "{}: {decoded:?}, and the judge says {verdict:?}",
+            line.escape_ascii()
+        ),
     }
     if let Some(usual) = UsualRequest::read(line) {
         // As a handler would: typed first.
@@ -40,8 +49,20 @@ fn request(line: &[u8]) {
             let general = decoded.as_ref().expect("what is sound is good");
             let usual = usual.request();
             assert_eq!(
-                (usual.id, usual.cmdid, usual.timestamp, usual.timeout, usual.params.as_str()),
-                (general.id, general.cmdid, general.timestamp, general.timeout, general.params.as_str()),
+                (
+                    usual.id,
+                    usual.cmdid,
+                    usual.timestamp,
+                    usual.timeout,
+                    usual.params.as_str()
+                ),
+                (
+                    general.id,
+                    general.cmdid,
+                    general.timestamp,
+                    general.timeout,
+                    general.params.as_str()
+                ),
             );
             assert!(!general.oneway && general.credit.is_none() && general.meta.is_empty());
         }
@@ -52,7 +73,13 @@ fn request(line: &[u8]) {
 fn check(request: &Request<'_>, fields: &judge::Fields<'_>) {
     let timeout_ms = request.timeout.map(|timeout| timeout.as_millis());
     assert_eq!(
-        (request.id, request.cmdid.number(), request.timestamp, request.params.as_str(), timeout_ms),
+        (
+            request.id,
+            request.cmdid.number(),
+            request.timestamp,
+            request.params.as_str(),
+            timeout_ms
+        ),
         (
             fields.id,
             fields.cmdid,
@@ -74,8 +101,20 @@ fn again(request: &Request<'_>) {
     assert_eq!(line.pop(), Some(b'\n'));
     let second = Request::decode(&line).expect("what was written is good");
     assert_eq!(
-        (second.id, second.cmdid, second.timestamp, second.params.as_str(), second.timeout),
-        (request.id, request.cmdid, request.timestamp, request.params.as_str(), request.timeout)
+        (
+            second.id,
+            second.cmdid,
+            second.timestamp,
+            second.params.as_str(),
+            second.timeout
+        ),
+        (
+            request.id,
+            request.cmdid,
+            request.timestamp,
+            request.params.as_str(),
+            request.timeout
+        )
     );
     assert_eq!(
         (second.oneway, second.credit, second.meta.entries()),
@@ -93,7 +132,10 @@ fn reply(line: &[u8]) {
                 code: reply.code.number(),
                 data: reply.data.as_ref().map(rpc_core::RawJson::as_str),
                 more: reply.more,
-                message: expected.message.as_ref().map(|_| status.message().to_owned()),
+                message: expected
+                    .message
+                    .as_ref()
+                    .map(|_| status.message().to_owned()),
                 details: status.details().map(serde_json::value::RawValue::get),
                 rejected: status.is_rejected(),
                 retry_after_ms: status.retry_after().map(|after| after.as_millis() as u64),
@@ -105,17 +147,25 @@ fn reply(line: &[u8]) {
         }
         (Err(bad), judge::FromServer::Bad) => assert!(!bad.message.is_empty()),
         (decoded, expected) => {
-            panic!("{}: {decoded:?}, and the judge says {expected:?}", line.escape_ascii())
+            panic!(
+                "{}: {decoded:?}, and the judge says {expected:?}",
+                line.escape_ascii()
+            )
         }
     }
-    let Some(usual) = UsualReply::read(line) else { return };
+    let Some(usual) = UsualReply::read(line) else {
+        return;
+    };
     let typed = usual.data().decode::<serde_json::Value>();
     match (usual.data().settle(), &decoded) {
         (Ok((data, more)), Ok(FromServer::Reply(general))) => {
             assert!(typed.is_err() || !more);
             let text = data.as_ref().map(rpc_core::RawJson::as_str);
             assert_eq!(text, general.data.as_ref().map(rpc_core::RawJson::as_str));
-            assert_eq!((general.id, general.code.is_ok(), general.more), (Some(usual.id()), true, more));
+            assert_eq!(
+                (general.id, general.code.is_ok(), general.more),
+                (Some(usual.id()), true, more)
+            );
         }
         (Err(_), Err(_)) => assert!(typed.is_err()),
         (settled, general) => panic!("{}: {settled:?} and {general:?}", line.escape_ascii()),

@@ -68,8 +68,15 @@ struct Serving {
 
 impl World {
     fn new() -> Self {
-        let runtime = Builder::new_current_thread().enable_time().start_paused(true).build();
-        Self { runtime: runtime.expect("a runtime of one thread"), servers: [None, None], runs: 0 }
+        let runtime = Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build();
+        Self {
+            runtime: runtime.expect("a runtime of one thread"),
+            servers: [None, None],
+            runs: 0,
+        }
     }
 
     fn run(&mut self, mut input: Input<'_>) {
@@ -80,7 +87,9 @@ impl World {
         }
         let flags = input.byte();
         let index = usize::from(flags & 1);
-        let Self { runtime, servers, .. } = self;
+        let Self {
+            runtime, servers, ..
+        } = self;
         runtime.block_on(async {
             let mut server = match servers[index].take() {
                 Some(server) => server,
@@ -101,15 +110,25 @@ impl World {
             } else {
                 // The connection was its last one.
                 server.task.turn();
-                assert!(server.task.is_over(), "the drain has ended with its last connection");
+                assert!(
+                    server.task.is_over(),
+                    "the drain has ended with its last connection"
+                );
             }
         });
     }
 }
 
 async fn serve(retires: bool) -> Serving {
-    let config = Config { requests_per_connection_max: if retires { 6 } else { 0 }, ..CONFIG.clone() };
-    let server = Server::builder().config(config).router(commands::router()).bind().await;
+    let config = Config {
+        requests_per_connection_max: if retires { 6 } else { 0 },
+        ..CONFIG.clone()
+    };
+    let server = Server::builder()
+        .config(config)
+        .router(commands::router())
+        .bind()
+        .await;
     let server = server.expect("a server without a socket");
     let (drain, asked) = oneshot::channel();
     let handle = server.handle();
@@ -118,19 +137,36 @@ async fn serve(retires: bool) -> Serving {
         served.expect("a server without a socket");
     });
     task.turn();
-    Serving { handle, task, drain: Some(drain) }
+    Serving {
+        handle,
+        task,
+        drain: Some(drain),
+    }
 }
 
 async fn step(input: &mut Input<'_>, peer: &mut Peer, server: &mut Serving) {
     let (step, argument) = (input.byte(), input.byte());
     match step & 15 {
-        0..=2 => peer.call(Kind::Multiplexed(u64::from(step >> 4 & 7)), argument, step >> 7 == 1),
+        0..=2 => peer.call(
+            Kind::Multiplexed(u64::from(step >> 4 & 7)),
+            argument,
+            step >> 7 == 1,
+        ),
         3 | 4 => peer.call(Kind::Ordered, argument, step >> 4 & 3 == 3),
-        5 => peer.call(Kind::Oneway((step >> 7 == 1).then_some(u64::from(step >> 4 & 7))), argument, false),
-        6 => peer.line(format_args!("{{\"cmdid\":4,\"params\":{{\"id\":{}}}}}", argument & 7)),
+        5 => peer.call(
+            Kind::Oneway((step >> 7 == 1).then_some(u64::from(step >> 4 & 7))),
+            argument,
+            false,
+        ),
+        6 => peer.line(format_args!(
+            "{{\"cmdid\":4,\"params\":{{\"id\":{}}}}}",
+            argument & 7
+        )),
         7 => {
             let (id, items) = (argument & 7, argument >> 3);
-            peer.line(format_args!("{{\"cmdid\":5,\"params\":{{\"id\":{id},\"n\":{items}}}}}"));
+            peer.line(format_args!(
+                "{{\"cmdid\":5,\"params\":{{\"id\":{id},\"n\":{items}}}}}"
+            ));
         }
         8 => peer.raw(input.bytes(usize::from(argument)), step >> 4 & 1 == 1),
         9 => peer.half_close(),
@@ -138,7 +174,8 @@ async fn step(input: &mut Input<'_>, peer: &mut Peer, server: &mut Serving) {
         11 => peer.read_on(),
         12 | 13 => {
             let milliseconds = [1, 10, 50, 100, 250, 500, 1_001, 2_500][usize::from(argument & 7)];
-            peer.let_pass(Duration::from_millis(milliseconds), &mut server.task).await;
+            peer.let_pass(Duration::from_millis(milliseconds), &mut server.task)
+                .await;
         }
         14 => {
             if let Some(drain) = server.drain.take() {

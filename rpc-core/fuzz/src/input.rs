@@ -6,7 +6,9 @@ pub struct Input<'a>(pub &'a [u8]);
 impl<'a> Input<'a> {
     /// The next byte.
     pub fn byte(&mut self) -> u8 {
-        let Some((first, rest)) = self.0.split_first() else { return 0 };
+        let Some((first, rest)) = self.0.split_first() else {
+            return 0;
+        };
         self.0 = rest;
         *first
     }

@@ -59,13 +59,23 @@ pub struct Reply<'a> {
 pub fn request(line: &[u8]) -> Verdict<'_> {
     let (entries, is_whole) = entries(line);
     let mut seen: BTreeMap<String, usize> = BTreeMap::new();
-    let (mut fields, mut wrong, mut wrong_id, mut open) = (Fields::default(), !is_whole, false, false);
+    let (mut fields, mut wrong, mut wrong_id, mut open) =
+        (Fields::default(), !is_whole, false, false);
     let mut has_cmdid = false;
     for Entry { key, value } in &entries {
         let times = seen.entry(key.clone()).or_default();
         *times += 1;
         if *times > 1 {
-            let known = ["id", "cmdid", "timestamp", "params", "timeout_ms", "oneway", "credit", "meta"];
+            let known = [
+                "id",
+                "cmdid",
+                "timestamp",
+                "params",
+                "timeout_ms",
+                "oneway",
+                "credit",
+                "meta",
+            ];
             wrong |= known.contains(&key.as_str());
             continue;
         }
@@ -87,7 +97,11 @@ pub fn request(line: &[u8]) -> Verdict<'_> {
                 let number = integer(value);
                 wrong |= !is_integer(value);
                 open |= is_integer(value) && number.is_none_or(|number| number > ID_MAX);
-                *(if key == "credit" { &mut fields.credit } else { &mut fields.timeout_ms }) = number;
+                *(if key == "credit" {
+                    &mut fields.credit
+                } else {
+                    &mut fields.timeout_ms
+                }) = number;
             }
             "oneway" => match *value {
                 "true" => fields.oneway = true,
@@ -121,12 +135,19 @@ pub fn reply(line: &[u8]) -> FromServer<'_> {
     for Entry { key, value } in entries {
         let fits = match key.as_str() {
             "id" => set(&mut reply.id, integer(value).filter(|id| *id <= ID_MAX)),
-            "code" => set(&mut code, integer(value).and_then(|code| u32::try_from(code).ok())),
+            "code" => set(
+                &mut code,
+                integer(value).and_then(|code| u32::try_from(code).ok()),
+            ),
             "data" => set(&mut reply.data, Some(value)),
-            "more" => serde_json::from_str(value).map(|more| reply.more = more).is_ok(),
+            "more" => serde_json::from_str(value)
+                .map(|more| reply.more = more)
+                .is_ok(),
             "message" => set(&mut reply.message, text(value)),
             "details" => set(&mut reply.details, Some(value)),
-            "rejected" => serde_json::from_str(value).map(|rejected| reply.rejected = rejected).is_ok(),
+            "rejected" => serde_json::from_str(value)
+                .map(|rejected| reply.rejected = rejected)
+                .is_ok(),
             "retry_after_ms" => set(&mut reply.retry_after_ms, integer(value)),
             "event" => set(&mut event, text(value)),
             _ => true,
@@ -168,11 +189,17 @@ fn entries(line: &[u8]) -> (Vec<Entry<'_>>, bool) {
         && !is_whole
     {
         let behind = last.1.as_ptr() as usize + last.1.len() - text.as_ptr() as usize;
-        if text[behind..].trim_matches([' ', '\t', '\r', '\n']).is_empty() {
+        if text[behind..]
+            .trim_matches([' ', '\t', '\r', '\n'])
+            .is_empty()
+        {
             found.pop();
         }
     }
-    let entry = |(key, value): (&str, _)| Entry { key: serde_json::from_str(key).unwrap_or_default(), value };
+    let entry = |(key, value): (&str, _)| Entry {
+        key: serde_json::from_str(key).unwrap_or_default(),
+        value,
+    };
     (found.into_iter().map(entry).collect(), is_whole)
 }
 
@@ -236,7 +263,9 @@ fn lenient(value: &str) -> Option<i128> {
             let text: String = serde_json::from_str(value).ok()?;
             let text = text.trim_ascii();
             let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
-            (!digits.is_empty() && is_integer(digits)).then(|| text.parse().ok()).flatten()
+            (!digits.is_empty() && is_integer(digits))
+                .then(|| text.parse().ok())
+                .flatten()
         }
         b'-' | b'0'..=b'9' if !value.contains(['.', 'e', 'E']) => value.parse().ok(),
         b'-' | b'0'..=b'9' => {

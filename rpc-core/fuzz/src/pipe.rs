@@ -40,7 +40,10 @@ pub struct State {
 
 /// A pipe that takes everything at once.
 pub fn pipe() -> (Near, Far) {
-    let state = Arc::new(Mutex::new(State { room: usize::MAX, ..State::default() }));
+    let state = Arc::new(Mutex::new(State {
+        room: usize::MAX,
+        ..State::default()
+    }));
     (Near(Arc::clone(&state)), Far(state))
 }
 
@@ -122,7 +125,11 @@ impl AsyncRead for Near {
 }
 
 impl AsyncWrite for Near {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let mut state = lock(&self.0);
         assert!(!state.is_shut_down, "written behind its own end");
         if state.is_broken {

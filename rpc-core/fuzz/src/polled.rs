@@ -35,7 +35,11 @@ impl<T> Polled<T> {
         let waker = Waker::from(Arc::clone(&woken));
         // A poll's budget of tokio's is the task's, and many polls are made in one.
         let future = tokio::task::coop::unconstrained(future);
-        Self { future: Some(Box::pin(future)), woken, waker }
+        Self {
+            future: Some(Box::pin(future)),
+            woken,
+            waker,
+        }
     }
 
     /// Polls for as long as it is woken.
@@ -45,7 +49,8 @@ impl<T> Polled<T> {
             if !self.woken.0.swap(false, Ordering::Relaxed) {
                 return None;
             }
-            if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&self.waker)) {
+            if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&self.waker))
+            {
                 self.future = None;
                 return Some(output);
             }

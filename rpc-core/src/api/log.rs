@@ -38,7 +38,14 @@ pub enum Level {
 
 impl Level {
     /// Every level, the least grave first.
-    pub const ALL: [Self; 6] = [Self::Trace, Self::Debug, Self::Info, Self::Warn, Self::Error, Self::Fatal];
+    pub const ALL: [Self; 6] = [
+        Self::Trace,
+        Self::Debug,
+        Self::Info,
+        Self::Warn,
+        Self::Error,
+        Self::Fatal,
+    ];
 
     /// The name on the wire.
     pub fn as_str(self) -> &'static str {
@@ -65,7 +72,9 @@ impl FromStr for Level {
     fn from_str(name: &str) -> Result<Self, String> {
         let found = Self::ALL.into_iter().find(|level| level.as_str() == name);
         found.ok_or_else(|| {
-            format!("unknown level `{name}`, expected one of trace, debug, info, warn, error, fatal")
+            format!(
+                "unknown level `{name}`, expected one of trace, debug, info, warn, error, fatal"
+            )
         })
     }
 }
@@ -95,7 +104,14 @@ pub struct Append {
 impl Append {
     /// An entry with no more than it must have.
     pub fn new(level: Level, service: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { level, service: service.into(), message: message.into(), ts: None, trace: None, fields: None }
+        Self {
+            level,
+            service: service.into(),
+            message: message.into(),
+            ts: None,
+            trace: None,
+            fields: None,
+        }
     }
 }
 

@@ -128,7 +128,12 @@ pub fn encode_failure(out: &mut Vec<u8>, id: Option<u64>, status: &Status) {
     // A failure always says something.
     let message = Some(status.message()).filter(|message| !message.is_empty());
     out.extend_from_slice(b",\"message\":");
-    push_string(out, message.or(status.code().name()).unwrap_or("the service gave no message"));
+    push_string(
+        out,
+        message
+            .or(status.code().name())
+            .unwrap_or("the service gave no message"),
+    );
     if let Some(details) = status.details() {
         out.extend_from_slice(b",\"details\":");
         let start = out.len();
@@ -231,16 +236,32 @@ mod tests {
         let written = line(|out| encode_request(out, Some(9), &request));
         assert_eq!(written.matches('\n').count(), 1);
         let read = Request::decode(written.trim_end().as_bytes()).unwrap();
-        assert_eq!((read.id, read.cmdid, read.timestamp), (Some(9), request.cmdid, Some(-3)));
-        assert_eq!((read.timeout, read.oneway, read.credit), (request.timeout, true, Some(8)));
-        assert_eq!((read.params, read.meta.get("k").as_deref()), (request.params, Some("v\n")));
+        assert_eq!(
+            (read.id, read.cmdid, read.timestamp),
+            (Some(9), request.cmdid, Some(-3))
+        );
+        assert_eq!(
+            (read.timeout, read.oneway, read.credit),
+            (request.timeout, true, Some(8))
+        );
+        assert_eq!(
+            (read.params, read.meta.get("k").as_deref()),
+            (request.params, Some("v\n"))
+        );
     }
 
     #[test]
     fn requests_are_written_the_same_one_after_another_as_each_alone() {
         let mut encoder = RequestEncoder::default();
-        let limits = [Duration::ZERO, Duration::from_micros(1_500), Duration::from_secs(5), Duration::MAX];
-        let calls = [1, u32::MAX].into_iter().flat_map(|cmdid| limits.map(|limit| (cmdid, limit)));
+        let limits = [
+            Duration::ZERO,
+            Duration::from_micros(1_500),
+            Duration::from_secs(5),
+            Duration::MAX,
+        ];
+        let calls = [1, u32::MAX]
+            .into_iter()
+            .flat_map(|cmdid| limits.map(|limit| (cmdid, limit)));
         for (cmdid, timeout) in calls.flat_map(|call| [call; 2]) {
             let mut request = Request::new(cmdid, RawJson::parse("[1]").unwrap());
             request.timeout = Some(timeout);
@@ -255,6 +276,11 @@ mod tests {
     fn details_with_line_breaks_stay_on_one_line() {
         let details = serde_json::value::RawValue::from_string("{\n\"a\":\r\n1}".into()).unwrap();
         let status = Status::unknown("x").with_details(&details);
-        assert_eq!(line(|out| encode_failure(out, None, &status)).matches(['\n', '\r']).count(), 1);
+        assert_eq!(
+            line(|out| encode_failure(out, None, &status))
+                .matches(['\n', '\r'])
+                .count(),
+            1
+        );
     }
 }

@@ -18,7 +18,9 @@ pub(super) fn push_escaped(out: &mut Vec<u8>, text: &str) {
     loop {
         let (plain, special) = rest.split_at(plain_length(rest));
         out.extend_from_slice(plain);
-        let Some((special, after)) = special.split_first() else { return };
+        let Some((special, after)) = special.split_first() else {
+            return;
+        };
         match special {
             b'"' => out.extend_from_slice(b"\\\""),
             b'\\' => out.extend_from_slice(b"\\\\"),
@@ -29,7 +31,14 @@ pub(super) fn push_escaped(out: &mut Vec<u8>, text: &str) {
             b'\r' => out.extend_from_slice(b"\\r"),
             control => {
                 let digit = |four_bits: u8| b"0123456789abcdef"[usize::from(four_bits)];
-                out.extend_from_slice(&[b'\\', b'u', b'0', b'0', digit(control >> 4), digit(control & 15)]);
+                out.extend_from_slice(&[
+                    b'\\',
+                    b'u',
+                    b'0',
+                    b'0',
+                    digit(control >> 4),
+                    digit(control & 15),
+                ]);
             }
         }
         rest = after;
@@ -42,12 +51,19 @@ fn must_be_escaped(byte: u8) -> bool {
 
 /// Without a way out of the loop, so that it becomes a few instructions for all of a chunk.
 fn is_plain_chunk(chunk: &[u8; 16]) -> bool {
-    !chunk.iter().fold(false, |any, byte| any | must_be_escaped(*byte))
+    !chunk
+        .iter()
+        .fold(false, |any, byte| any | must_be_escaped(*byte))
 }
 
 /// How many bytes there are before the first that must be escaped.
 fn plain_length(bytes: &[u8]) -> usize {
-    let chunks = bytes.as_chunks().0.iter().take_while(|chunk| is_plain_chunk(chunk)).count();
+    let chunks = bytes
+        .as_chunks()
+        .0
+        .iter()
+        .take_while(|chunk| is_plain_chunk(chunk))
+        .count();
     let tail = bytes[chunks * 16..].iter();
     chunks * 16 + tail.take_while(|byte| !must_be_escaped(**byte)).count()
 }
@@ -85,7 +101,10 @@ mod tests {
     fn check(text: &str) {
         let mut out = Vec::new();
         push_string(&mut out, text);
-        assert_eq!(String::from_utf8(out).unwrap(), serde_json::to_string(text).unwrap());
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            serde_json::to_string(text).unwrap()
+        );
     }
 
     #[test]
@@ -98,7 +117,10 @@ mod tests {
                     text.resize(length, b'x');
                     // Not within a character.
                     let mut text = String::from_utf8(text).unwrap();
-                    let at = (0..=at).rev().find(|at| text.is_char_boundary(*at)).unwrap();
+                    let at = (0..=at)
+                        .rev()
+                        .find(|at| text.is_char_boundary(*at))
+                        .unwrap();
                     text.insert(at, char::from(byte));
                     check(&text);
                 }
@@ -106,9 +128,26 @@ mod tests {
         }
         let mut random = fastrand::Rng::with_seed(5);
         for _ in 0..20_000 {
-            let specials = ["\"", "\\", "\n", "\u{0}", "\u{1f}", " ", "a", "ü", "\u{2028}", "\u{10ffff}"];
+            let specials = [
+                "\"",
+                "\\",
+                "\n",
+                "\u{0}",
+                "\u{1f}",
+                " ",
+                "a",
+                "ü",
+                "\u{2028}",
+                "\u{10ffff}",
+            ];
             let text: String = (0..random.usize(..70))
-                .map(|_| if random.u8(..8) == 0 { specials[random.usize(..specials.len())] } else { "b" })
+                .map(|_| {
+                    if random.u8(..8) == 0 {
+                        specials[random.usize(..specials.len())]
+                    } else {
+                        "b"
+                    }
+                })
                 .collect();
             check(&text);
         }

@@ -16,10 +16,16 @@ use super::escape::{push_escaped, push_string};
 use super::raw::keep_on_one_line;
 
 /// By these names of structs, `serde_json`'s own types say that their one field is JSON already.
-const RAW: [&str; 2] = ["$serde_json::private::RawValue", "$serde_json::private::Number"];
+const RAW: [&str; 2] = [
+    "$serde_json::private::RawValue",
+    "$serde_json::private::Number",
+];
 
 /// Appends a value.
-pub(super) fn push_value(out: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) -> Result<(), Error> {
+pub(super) fn push_value(
+    out: &mut Vec<u8>,
+    value: &(impl Serialize + ?Sized),
+) -> Result<(), Error> {
     value.serialize(Value::new(out))
 }
 
@@ -51,7 +57,12 @@ impl<'a> Value<'a> {
 
     fn parts(self, begin: &[u8], end: &'static [u8]) -> Parts<'a> {
         self.out.extend_from_slice(begin);
-        Parts { out: self.out, has_any: false, end, raw: None }
+        Parts {
+            out: self.out,
+            has_any: false,
+            end,
+            raw: None,
+        }
     }
 
     /// `{"variant":`
@@ -88,7 +99,8 @@ impl<'a> Serializer for Value<'a> {
     }
 
     fn serialize_bool(self, value: bool) -> Result<(), Error> {
-        self.out.extend_from_slice(if value { b"true" } else { b"false" });
+        self.out
+            .extend_from_slice(if value { b"true" } else { b"false" });
         Ok(())
     }
 
@@ -136,7 +148,12 @@ impl<'a> Serializer for Value<'a> {
         self.serialize_unit()
     }
 
-    fn serialize_unit_variant(self, _: &'static str, _: u32, variant: &'static str) -> Result<(), Error> {
+    fn serialize_unit_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        variant: &'static str,
+    ) -> Result<(), Error> {
         self.serialize_str(variant)
     }
 
@@ -190,7 +207,10 @@ impl<'a> Serializer for Value<'a> {
 
     fn serialize_struct(self, name: &'static str, _: usize) -> Result<Parts<'a>, Error> {
         if RAW.contains(&name) {
-            return Ok(Parts { raw: Some(name), ..self.parts(b"", b"") });
+            return Ok(Parts {
+                raw: Some(name),
+                ..self.parts(b"", b"")
+            });
         }
         Ok(self.parts(b"{", b"}"))
     }
@@ -242,7 +262,10 @@ impl Parts<'_> {
                 // The tag of an enum, which JSON that is there already has no place for.
                 return Err(Error::custom("expected value"));
             }
-            return value.serialize(Value { out: self.out, is_raw: true });
+            return value.serialize(Value {
+                out: self.out,
+                is_raw: true,
+            });
         }
         self.next();
         push_string(self.out, key);
@@ -395,20 +418,43 @@ mod tests {
     fn every_kind_of_value_is_written_as_serde_json_writes_it() {
         check(&(i8::MIN, i16::MIN, i32::MIN, i64::MIN, i128::MIN));
         check(&(u8::MAX, u16::MAX, u32::MAX, u64::MAX, u128::MAX));
-        check(&[0.0_f64, -0.0, 1.0, 0.1, 1e300, -1e-7, 123_456_789.125, f64::NAN, f64::INFINITY]);
+        check(&[
+            0.0_f64,
+            -0.0,
+            1.0,
+            0.1,
+            1e300,
+            -1e-7,
+            123_456_789.125,
+            f64::NAN,
+            f64::INFINITY,
+        ]);
         check(&[0.1_f32, 16_777_216.0, f32::MIN_POSITIVE, f32::NEG_INFINITY]);
         check(&(true, false, (), 'a', '"', '\u{1f600}', "", Bytes));
         check(&[None, Some(Some(1)), Some(None)]);
-        check(&(Nothing, Newtype(Nothing), Newtype(Some("x")), Pair(-1, '\n')));
+        check(&(
+            Nothing,
+            Newtype(Nothing),
+            Newtype(Some("x")),
+            Pair(-1, '\n'),
+        ));
         check(&[
             Kind::Unit,
             Kind::Newtype("\t"),
             Kind::Tuple(1, None),
             Kind::Struct { a: 1, b: vec![] },
-            Kind::Struct { a: 2, b: vec![Kind::Unit, Kind::Tuple(2, Some(true))] },
+            Kind::Struct {
+                a: 2,
+                b: vec![Kind::Unit, Kind::Tuple(2, Some(true))],
+            },
         ]);
         for flat in [BTreeMap::new(), BTreeMap::from([("x", 1), ("y\\", 2)])] {
-            check(&Fields { renamed: 1, skipped: None, flat, empty: [] });
+            check(&Fields {
+                renamed: 1,
+                skipped: None,
+                flat,
+                empty: [],
+            });
         }
         check(&(Shown("a \"b\"\u{1}"), format_args!("{}-{}", "\n", 1)));
         // `serde_json` panics.
@@ -463,7 +509,8 @@ mod tests {
             check(&BTreeMap::from([("key", raw(text))]));
         }
         assert!(
-            ours(&Tagged::Raw(raw("{}"))).is_err() && serde_json::to_string(&Tagged::Raw(raw("{}"))).is_err()
+            ours(&Tagged::Raw(raw("{}"))).is_err()
+                && serde_json::to_string(&Tagged::Raw(raw("{}"))).is_err()
         );
         assert_eq!(ours(&[raw("{\n\"a\":\r\n1}")]).unwrap(), "[{ \"a\":  1}]");
     }
@@ -472,7 +519,9 @@ mod tests {
     fn random_values_are_written_as_serde_json_writes_them() {
         fn value(random: &mut fastrand::Rng, depth: u8) -> serde_json::Value {
             let text = |random: &mut fastrand::Rng| {
-                (0..random.usize(..24)).map(|_| random.char('\0'..='\u{ff}')).collect::<String>()
+                (0..random.usize(..24))
+                    .map(|_| random.char('\0'..='\u{ff}'))
+                    .collect::<String>()
             };
             match random.u8(..if depth == 0 { 6 } else { 8 }) {
                 0 => json!(null),
@@ -480,8 +529,12 @@ mod tests {
                 2 => json!(random.i64(..)),
                 3 => json!(f64::from_bits(random.u64(..))),
                 4 | 5 => json!(text(random)),
-                6 => (0..random.u8(..5)).map(|_| value(random, depth - 1)).collect(),
-                _ => (0..random.u8(..5)).map(|_| (text(random), value(random, depth - 1))).collect(),
+                6 => (0..random.u8(..5))
+                    .map(|_| value(random, depth - 1))
+                    .collect(),
+                _ => (0..random.u8(..5))
+                    .map(|_| (text(random), value(random, depth - 1)))
+                    .collect(),
             }
         }
         let mut random = fastrand::Rng::with_seed(7);

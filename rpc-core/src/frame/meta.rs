@@ -19,7 +19,9 @@ impl<'a> Meta<'a> {
         if entries.is_empty() {
             return Meta(None);
         }
-        Meta(Some(RawJson::serialize(entries).expect("a map of strings is JSON")))
+        Meta(Some(
+            RawJson::serialize(entries).expect("a map of strings is JSON"),
+        ))
     }
 
     /// Whether the request had none.
@@ -37,14 +39,19 @@ impl<'a> Meta<'a> {
     #[must_use]
     pub fn with<'e>(&self, entries: impl IntoIterator<Item = (&'e str, &'e str)>) -> Meta<'static> {
         let mut all = self.entries();
-        all.extend(entries.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())));
+        all.extend(
+            entries
+                .into_iter()
+                .map(|(key, value)| (key.to_owned(), value.to_owned())),
+        );
         all.retain(|_, value| !value.is_empty());
         Meta::from_entries(&all)
     }
 
     /// All entries, by key.
     pub fn entries(&self) -> BTreeMap<String, String> {
-        let decode = |object: &RawJson<'_>| object.decode().expect("checked when the frame was read");
+        let decode =
+            |object: &RawJson<'_>| object.decode().expect("checked when the frame was read");
         self.0.as_ref().map(decode).unwrap_or_default()
     }
 

@@ -19,12 +19,14 @@ mod usual;
 
 pub use cmdid::CmdId;
 pub use encode::{
-    RequestEncoder, encode_cancel, encode_credit, encode_failure, encode_item, encode_notice, encode_reply,
-    encode_request,
+    RequestEncoder, encode_cancel, encode_credit, encode_failure, encode_item, encode_notice,
+    encode_reply, encode_request,
 };
 pub use meta::Meta;
 pub use raw::{InvalidJson, RawJson};
-pub use reply::{BadReply, Body, FromServer, IntoReply, Item, ItemStream, Outcome, Reply, ReplyFrame};
+pub use reply::{
+    BadReply, Body, FromServer, IntoReply, Item, ItemStream, Outcome, Reply, ReplyFrame,
+};
 pub use request::{BadFrame, BadFrameKind, Request, id_of_part};
 pub use usual::{LastHead, UnverifiedData, UsualReply, UsualRequest};
 

@@ -43,7 +43,9 @@ impl RawJson<'static> {
     /// Where the value has no JSON form: a map whose keys are no strings, or a `Serialize` that
     /// fails by itself.
     pub fn serialize(value: &(impl Serialize + ?Sized)) -> Result<Self, serde_json::Error> {
-        Ok(Self(Text::Owned(Scratch::write(|bytes| push_value(bytes, value))?)))
+        Ok(Self(Text::Owned(Scratch::write(|bytes| {
+            push_value(bytes, value)
+        })?)))
     }
 
     /// Takes text from elsewhere, and checks it.
@@ -157,7 +159,8 @@ impl From<Box<RawValue>> for RawJson<'static> {
 
 impl Serialize for RawJson<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let value: &RawValue = serde_json::from_str(self.as_str()).map_err(serde::ser::Error::custom)?;
+        let value: &RawValue =
+            serde_json::from_str(self.as_str()).map_err(serde::ser::Error::custom)?;
         value.serialize(serializer)
     }
 }
@@ -201,7 +204,11 @@ mod tests {
         let pretty = serde_json::to_string_pretty(&serde_json::json!({"a": ["x\ny", 1]})).unwrap();
         let boxed = RawValue::from_string(pretty.clone()).unwrap();
         let as_struct = RawJson::serialize(&boxed).unwrap();
-        for raw in [RawJson::parse(&pretty).unwrap(), RawJson::from(boxed), as_struct] {
+        for raw in [
+            RawJson::parse(&pretty).unwrap(),
+            RawJson::from(boxed),
+            as_struct,
+        ] {
             assert!(!raw.as_str().contains(['\n', '\r']), "{raw}");
             assert_eq!(raw.decode::<serde_json::Value>().unwrap()["a"][0], "x\ny");
         }
@@ -212,7 +219,10 @@ mod tests {
         assert_eq!(RawJson::parse(" [1] \n").unwrap().as_str(), "[1]");
         assert_eq!(RawJson::parse("\"é\"").unwrap().as_str(), "\"é\"");
         let error = RawJson::parse("1 2").unwrap_err();
-        assert_eq!(error.to_string(), "not valid JSON at byte 2: something stands behind the value");
+        assert_eq!(
+            error.to_string(),
+            "not valid JSON at byte 2: something stands behind the value"
+        );
         assert!(RawJson::parse("").is_err());
     }
 }

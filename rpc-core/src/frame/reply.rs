@@ -55,9 +55,12 @@ impl Reply {
 
     /// A stream of items: each is sent as a line with `"more":true`, and the end or the first
     /// failure as the line that ends the call.
-    pub fn stream<T: Serialize>(items: impl Stream<Item = Result<T, Status>> + Send + 'static) -> Self {
-        let raw =
-            |item: Result<T, Status>| item.and_then(|item| RawJson::serialize(&item).map_err(not_writable));
+    pub fn stream<T: Serialize>(
+        items: impl Stream<Item = Result<T, Status>> + Send + 'static,
+    ) -> Self {
+        let raw = |item: Result<T, Status>| {
+            item.and_then(|item| RawJson::serialize(&item).map_err(not_writable))
+        };
         Self(Body::Stream(items.map(raw).boxed()))
     }
 
@@ -125,7 +128,11 @@ impl IntoReply for Status {
 impl<T: Serialize + 'static, E: Into<Status>> IntoReply for Result<T, E> {
     fn into_outcome(self) -> Outcome {
         let value = self.map_err(Into::into)?;
-        if (&value as &dyn std::any::Any).is::<()>() { Ok(Reply::empty()) } else { Reply::new(&value) }
+        if (&value as &dyn std::any::Any).is::<()>() {
+            Ok(Reply::empty())
+        } else {
+            Reply::new(&value)
+        }
     }
 }
 
@@ -223,7 +230,10 @@ impl<'a> FromServer<'a> {
                 event: text_of(event),
                 message: fields.message.map_or(Cow::Borrowed(""), text_of),
             }),
-            (None, None) => Err(BadReply { id: fields.id, message: "the reply has no `code`".into() }),
+            (None, None) => Err(BadReply {
+                id: fields.id,
+                message: "the reply has no `code`".into(),
+            }),
         }
     }
 }
@@ -247,7 +257,9 @@ impl ReplyFrame<'_> {
 
 /// A lone surrogate is no reason to lose the rest of a message for people.
 fn text_of(string: RawStr<'_>) -> Cow<'_, str> {
-    string.decode().unwrap_or_else(|| String::from_utf8_lossy(string.bytes))
+    string
+        .decode()
+        .unwrap_or_else(|| String::from_utf8_lossy(string.bytes))
 }
 
 #[derive(Default)]
@@ -295,7 +307,11 @@ impl<'a> Fields<'a> {
             }
         }
         scanner.skip_white_space();
-        if scanner.peek().is_some() { scanner.error("something stands behind the object") } else { Ok(()) }
+        if scanner.peek().is_some() {
+            scanner.error("something stands behind the object")
+        } else {
+            Ok(())
+        }
     }
 
     fn field(&mut self, name: &[u8], value: &'a [u8], range: (usize, usize)) {
@@ -314,20 +330,31 @@ impl<'a> Fields<'a> {
             }
             b"more" => boolean(value).map(|more| self.more = more).is_some() || self.mark("more"),
             b"message" => {
-                string(value).map(|message| self.message = Some(message)).is_some() || self.mark("message")
+                string(value)
+                    .map(|message| self.message = Some(message))
+                    .is_some()
+                    || self.mark("message")
             }
             b"details" => {
                 self.details = Some(range);
                 true
             }
             b"rejected" => {
-                boolean(value).map(|rejected| self.rejected = rejected).is_some() || self.mark("rejected")
+                boolean(value)
+                    .map(|rejected| self.rejected = rejected)
+                    .is_some()
+                    || self.mark("rejected")
             }
             b"retry_after_ms" => {
                 self.retry_after_ms = integer(value);
                 self.retry_after_ms.is_some() || self.mark("retry_after_ms")
             }
-            b"event" => string(value).map(|event| self.event = Some(event)).is_some() || self.mark("event"),
+            b"event" => {
+                string(value)
+                    .map(|event| self.event = Some(event))
+                    .is_some()
+                    || self.mark("event")
+            }
             _ => true,
         };
         debug_assert!(fits || self.wrong.is_some());
@@ -349,7 +376,10 @@ fn boolean(value: &[u8]) -> Option<bool> {
 
 fn string(value: &[u8]) -> Option<RawStr<'_>> {
     let bytes = value.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
-    Some(RawStr { bytes, escaped: bytes.contains(&b'\\') })
+    Some(RawStr {
+        bytes,
+        escaped: bytes.contains(&b'\\'),
+    })
 }
 
 #[cfg(test)]
@@ -374,7 +404,10 @@ mod tests {
             r#"{"code":8,"message":"a\nb","details":[1],"rejected":true,"retry_after_ms":20,"\u0069d":1}"#,
         );
         let status = failure.status();
-        assert_eq!((failure.id, status.message(), status.is_rejected()), (Some(1), "a\nb", true));
+        assert_eq!(
+            (failure.id, status.message(), status.is_rejected()),
+            (Some(1), "a\nb", true)
+        );
         assert_eq!(status.retry_after(), Some(Duration::from_millis(20)));
         assert_eq!(status.details().unwrap().get(), "[1]");
         assert!(reply(r#"{"id":1,"code":0,"more":true,"data":1}"#).more);
@@ -386,7 +419,10 @@ mod tests {
         assert!(
             matches!(notice, FromServer::Notice { event, message } if event == "goaway" && message == "x")
         );
-        assert_eq!(reply(r#"{"event":"goaway","code":3}"#).code, Code::INVALID_ARGUMENT);
+        assert_eq!(
+            reply(r#"{"event":"goaway","code":3}"#).code,
+            Code::INVALID_ARGUMENT
+        );
     }
 
     #[test]
@@ -402,16 +438,29 @@ mod tests {
             (b"[]", None),
             (b"HTTP/1.1 400 Bad Request", None),
         ] {
-            assert_eq!(FromServer::decode(line).unwrap_err().id, id, "{}", line.escape_ascii());
+            assert_eq!(
+                FromServer::decode(line).unwrap_err().id,
+                id,
+                "{}",
+                line.escape_ascii()
+            );
         }
     }
 
     #[test]
     fn unit_is_a_success_without_data_and_none_is_null() {
-        assert!(Ok::<(), Status>(()).into_outcome().unwrap().data().is_none());
+        assert!(
+            Ok::<(), Status>(())
+                .into_outcome()
+                .unwrap()
+                .data()
+                .is_none()
+        );
         let none = Ok::<Option<u8>, Status>(None).into_outcome().unwrap();
         assert_eq!(none.data().unwrap().as_str(), "null");
-        let failed = Err::<u8, Status>(Status::not_found("x")).into_outcome().unwrap_err();
+        let failed = Err::<u8, Status>(Status::not_found("x"))
+            .into_outcome()
+            .unwrap_err();
         assert_eq!(failed.code(), Code::NOT_FOUND);
     }
 }

@@ -61,7 +61,11 @@ impl<'a> Request<'a> {
         let mut fields = Fields::default();
         let scanned = fields.scan(line);
         let bad = |fields: &Fields<'_>, kind, message: String| {
-            Err(BadFrame { id: fields.id.filter(|_| !fields.id_repeated), kind, message })
+            Err(BadFrame {
+                id: fields.id.filter(|_| !fields.id_repeated),
+                kind,
+                message,
+            })
         };
         // UTF-8 first: the scanner looks at structure only, and a person is helped more by the
         // reason than by its consequence.
@@ -94,7 +98,9 @@ impl<'a> Request<'a> {
             // A lone surrogate is valid JSON and no string that could be handed on.
             Some(meta)
                 if meta.as_str().contains("\\u")
-                    && meta.decode::<std::collections::BTreeMap<String, String>>().is_err() =>
+                    && meta
+                        .decode::<std::collections::BTreeMap<String, String>>()
+                        .is_err() =>
             {
                 return bad(
                     &fields,
@@ -189,7 +195,16 @@ pub fn id_of_part(part: &[u8]) -> Option<u64> {
     fields.id.filter(|_| !fields.id_repeated)
 }
 
-const KNOWN: [&str; 8] = ["id", "cmdid", "timestamp", "params", "timeout_ms", "oneway", "credit", "meta"];
+const KNOWN: [&str; 8] = [
+    "id",
+    "cmdid",
+    "timestamp",
+    "params",
+    "timeout_ms",
+    "oneway",
+    "credit",
+    "meta",
+];
 
 /// What a scan has found so far. A wrong field does not end it: the `id` may stand further on.
 #[derive(Default)]
@@ -280,7 +295,9 @@ impl<'a> Fields<'a> {
                     self.id = Some(id);
                 } else {
                     let shown = shown(value);
-                    self.wrong_id = Some(format!("`id` must be an integer from 0 to 2^53-1, and is {shown}"));
+                    self.wrong_id = Some(format!(
+                        "`id` must be an integer from 0 to 2^53-1, and is {shown}"
+                    ));
                 }
             }
             1 => match lenient_integer(value).and_then(|n| u32::try_from(n).ok()) {
@@ -289,13 +306,21 @@ impl<'a> Fields<'a> {
             },
             2 => match lenient_integer(value).and_then(|n| i64::try_from(n).ok()) {
                 Some(seconds) => self.timestamp = Some(seconds),
-                None => self.wrong("timestamp", "must be an integer, in Unix seconds", Some(value)),
+                None => self.wrong(
+                    "timestamp",
+                    "must be an integer, in Unix seconds",
+                    Some(value),
+                ),
             },
             3 => self.params = Some(range),
             4 => match integer(value) {
                 Some(milliseconds) => self.timeout_ms = Some(milliseconds),
                 None => {
-                    self.wrong("timeout_ms", "must be a non-negative integer, in milliseconds", Some(value));
+                    self.wrong(
+                        "timeout_ms",
+                        "must be a non-negative integer, in milliseconds",
+                        Some(value),
+                    );
                 }
             },
             5 => match value {
@@ -305,11 +330,19 @@ impl<'a> Fields<'a> {
             },
             6 => match integer(value) {
                 Some(items) => self.credit = Some(items),
-                None => self.wrong("credit", "must be a non-negative integer, in items", Some(value)),
+                None => self.wrong(
+                    "credit",
+                    "must be a non-negative integer, in items",
+                    Some(value),
+                ),
             },
             _ => match is_object_of_strings(value) {
                 true => self.meta = Some(range),
-                false => self.wrong("meta", "must be an object whose values are all strings", Some(value)),
+                false => self.wrong(
+                    "meta",
+                    "must be an object whose values are all strings",
+                    Some(value),
+                ),
             },
         }
     }
@@ -339,7 +372,10 @@ pub(super) fn integer(value: &[u8]) -> Option<u64> {
 fn lenient_integer(value: &[u8]) -> Option<i128> {
     let value = std::str::from_utf8(value).ok()?;
     if let Some(inner) = value.strip_prefix('"') {
-        let inner = RawStr { bytes: inner.strip_suffix('"')?.as_bytes(), escaped: inner.contains('\\') };
+        let inner = RawStr {
+            bytes: inner.strip_suffix('"')?.as_bytes(),
+            escaped: inner.contains('\\'),
+        };
         let text = inner.decode()?;
         let digits = text.trim_ascii();
         let unsigned = digits.strip_prefix(['-', '+']).unwrap_or(digits);
@@ -407,13 +443,20 @@ mod tests {
         let line = line.as_ref();
         let bad = Request::decode(line).expect_err(&line.escape_ascii().to_string());
         assert_eq!(bad.id, id, "{}: {bad}", line.escape_ascii());
-        assert!(bad.message.contains(part_of_message), "{}: {bad}", line.escape_ascii());
+        assert!(
+            bad.message.contains(part_of_message),
+            "{}: {bad}",
+            line.escape_ascii()
+        );
     }
 
     #[test]
     fn the_fields_come_in_any_order_and_have_their_defaults() {
         let request = good(r#"{"cmdid":10000}"#);
-        assert_eq!((request.id, request.cmdid.number(), request.params.as_str()), (None, 10000, "{}"));
+        assert_eq!(
+            (request.id, request.cmdid.number(), request.params.as_str()),
+            (None, 10000, "{}")
+        );
         assert!(
             request.timeout.is_none()
                 && !request.oneway
@@ -424,8 +467,14 @@ mod tests {
         let request = good(
             r#" { "x" : [1,{"cmdid":3}], "meta":{"a":"b"}, "params" : [ 1 ] ,"credit":2,"oneway":true,"timeout_ms":0,"timestamp":-5,"cmdid":0,"id":0 } "#,
         );
-        assert_eq!((request.id, request.cmdid, request.timestamp), (Some(0), CmdId::PING, Some(-5)));
-        assert_eq!((request.params.as_str(), request.credit, request.oneway), ("[ 1 ]", Some(2), true));
+        assert_eq!(
+            (request.id, request.cmdid, request.timestamp),
+            (Some(0), CmdId::PING, Some(-5))
+        );
+        assert_eq!(
+            (request.params.as_str(), request.credit, request.oneway),
+            ("[ 1 ]", Some(2), true)
+        );
         assert_eq!(request.timeout, Some(Duration::ZERO));
         assert_eq!(request.meta.get("a").as_deref(), Some("b"));
         assert_eq!(request.into_owned().params.as_str(), "[ 1 ]");
@@ -442,7 +491,11 @@ mod tests {
             (r#"" +07 ""#, 7),
             (r#""\u0037""#, 7),
         ] {
-            assert_eq!(good(&format!(r#"{{"cmdid":{value}}}"#)).cmdid.number(), cmdid, "{value}");
+            assert_eq!(
+                good(&format!(r#"{{"cmdid":{value}}}"#)).cmdid.number(),
+                cmdid,
+                "{value}"
+            );
         }
         for value in [
             "-1",
@@ -458,25 +511,62 @@ mod tests {
             r#""1_0""#,
             r#"" ""#,
         ] {
-            bad(format!(r#"{{"id":3,"cmdid":{value}}}"#), Some(3), "`cmdid` must be an integer");
+            bad(
+                format!(r#"{{"id":3,"cmdid":{value}}}"#),
+                Some(3),
+                "`cmdid` must be an integer",
+            );
         }
-        assert_eq!(good(r#"{"cmdid":1,"timestamp":"1437000000"}"#).timestamp, Some(1_437_000_000));
-        assert_eq!(good(r#"{"cmdid":1,"timestamp":1437000000.75}"#).timestamp, Some(1_437_000_000));
-        bad(r#"{"cmdid":1,"timestamp":{}}"#, None, "`timestamp` must be an integer");
+        assert_eq!(
+            good(r#"{"cmdid":1,"timestamp":"1437000000"}"#).timestamp,
+            Some(1_437_000_000)
+        );
+        assert_eq!(
+            good(r#"{"cmdid":1,"timestamp":1437000000.75}"#).timestamp,
+            Some(1_437_000_000)
+        );
+        bad(
+            r#"{"cmdid":1,"timestamp":{}}"#,
+            None,
+            "`timestamp` must be an integer",
+        );
     }
 
     #[test]
     fn the_id_is_found_wherever_it_can_be_read() {
-        bad(r#"{"cmdid":"x","id":7}"#, Some(7), "`cmdid` must be an integer");
+        bad(
+            r#"{"cmdid":"x","id":7}"#,
+            Some(7),
+            "`cmdid` must be an integer",
+        );
         bad(r#"{"id":7}"#, Some(7), "`cmdid` is missing");
         bad(r#"{"id":7,"cmdid":1,"#, Some(7), "expected a key");
         bad(r#"{"cmdid":1,"params":{,"id":7}"#, None, "expected a key");
-        bad(b"{\"cmdid\":1,\"x\":\"\xff\",\"id\":7}", None, "invalid UTF-8 at byte 16");
-        bad(b"{\"id\":7,\"cmdid\":1,\"x\":\"\xff\"}", Some(7), "invalid UTF-8 at byte 23");
-        bad(r#"{"id":7,"cmdid":0}{"id":8,"cmdid":0}"#, Some(7), "second object");
+        bad(
+            b"{\"cmdid\":1,\"x\":\"\xff\",\"id\":7}",
+            None,
+            "invalid UTF-8 at byte 16",
+        );
+        bad(
+            b"{\"id\":7,\"cmdid\":1,\"x\":\"\xff\"}",
+            Some(7),
+            "invalid UTF-8 at byte 23",
+        );
+        bad(
+            r#"{"id":7,"cmdid":0}{"id":8,"cmdid":0}"#,
+            Some(7),
+            "second object",
+        );
         bad(r#"{"id":7,"id":7,"cmdid":0}"#, None, "`id` stands twice");
-        bad(r#"{"id":7,"cmdid":0,"\u0063mdid":0}"#, Some(7), "`cmdid` stands twice");
-        assert_eq!(id_of_part(br#"{"id":7,"cmdid":1,"params":{"a":"xx"#), Some(7));
+        bad(
+            r#"{"id":7,"cmdid":0,"\u0063mdid":0}"#,
+            Some(7),
+            "`cmdid` stands twice",
+        );
+        assert_eq!(
+            id_of_part(br#"{"id":7,"cmdid":1,"params":{"a":"xx"#),
+            Some(7)
+        );
         assert_eq!(id_of_part(br#"{"id":7"#), None, "it may have been 71");
         assert_eq!(id_of_part(br#"{"cmdid":1"#), None);
     }
@@ -496,9 +586,15 @@ mod tests {
         ] {
             let line = format!(r#"{{"id":{id},"cmdid":0}}"#);
             bad(&line, None, "`id` must be an integer from 0 to 2^53-1");
-            assert_eq!(Request::decode(line.as_bytes()).unwrap_err().kind, BadFrameKind::Id);
+            assert_eq!(
+                Request::decode(line.as_bytes()).unwrap_err().kind,
+                BadFrameKind::Id
+            );
         }
-        assert_eq!(good(r#"{"id":9007199254740991,"cmdid":0}"#).id, Some(ID_MAX));
+        assert_eq!(
+            good(r#"{"id":9007199254740991,"cmdid":0}"#).id,
+            Some(ID_MAX)
+        );
         let worse = Request::decode(br#"{"id":"1","cmdid":[]}"#).unwrap_err();
         assert_eq!(worse.kind, BadFrameKind::Malformed);
         let without_command = Request::decode(br#"{"id":"1"}"#).unwrap_err();
@@ -512,11 +608,25 @@ mod tests {
         bad("   ", None, "must be one JSON object");
         bad("1", None, "must be one JSON object");
         bad(r#"{"cmdid":0} x"#, None, "behind the object");
-        bad(r#"{"cmdid":0,"timeout_ms":1.5}"#, None, "`timeout_ms` must be");
+        bad(
+            r#"{"cmdid":0,"timeout_ms":1.5}"#,
+            None,
+            "`timeout_ms` must be",
+        );
         bad(r#"{"cmdid":0,"timeout_ms":null}"#, None, "and is null");
-        bad(r#"{"cmdid":0,"oneway":1}"#, None, "`oneway` must be true or false");
+        bad(
+            r#"{"cmdid":0,"oneway":1}"#,
+            None,
+            "`oneway` must be true or false",
+        );
         bad(r#"{"cmdid":0,"credit":-1}"#, None, "`credit` must be");
-        for meta in ["[]", "1", r#"{"a":1}"#, r#"{"a":"b","c":{}}"#, r#"{"a":"\ud800"}"#] {
+        for meta in [
+            "[]",
+            "1",
+            r#"{"a":1}"#,
+            r#"{"a":"b","c":{}}"#,
+            r#"{"a":"\ud800"}"#,
+        ] {
             bad(format!(r#"{{"cmdid":0,"meta":{meta}}}"#), None, "`meta`");
         }
         assert!(good(r#"{"cmdid":0,"meta":{ }}"#).meta.entries().is_empty());
@@ -524,8 +634,13 @@ mod tests {
 
     #[test]
     fn the_frame_itself_is_one_of_its_128_levels() {
-        let nested =
-            |depth: usize| format!(r#"{{"cmdid":0,"params":{}{}}}"#, "[".repeat(depth), "]".repeat(depth));
+        let nested = |depth: usize| {
+            format!(
+                r#"{{"cmdid":0,"params":{}{}}}"#,
+                "[".repeat(depth),
+                "]".repeat(depth)
+            )
+        };
         good(&nested(127));
         bad(nested(128), None, "nested deeper than 128");
     }

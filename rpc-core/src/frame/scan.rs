@@ -32,7 +32,9 @@ impl<'a> RawStr<'a> {
         if !self.escaped {
             return Some(Cow::Borrowed(text));
         }
-        serde_json::from_str(&format!("\"{text}\"")).ok().map(Cow::Owned)
+        serde_json::from_str(&format!("\"{text}\""))
+            .ok()
+            .map(Cow::Owned)
     }
 }
 
@@ -103,7 +105,8 @@ impl<'a> Scanner<'a> {
                     self.escape()?;
                 }
                 Some(_) => {
-                    return self.error("a control character in a string must be written as an escape");
+                    return self
+                        .error("a control character in a string must be written as an escape");
                 }
                 None => return self.error("the string has no end"),
             }
@@ -223,7 +226,11 @@ impl<'a> Scanner<'a> {
         while let Some(b'0'..=b'9') = self.peek() {
             self.at += 1;
         }
-        if self.at == start { self.error("expected a digit") } else { Ok(()) }
+        if self.at == start {
+            self.error("expected a digit")
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -261,7 +268,11 @@ mod tests {
         scanner.skip_white_space();
         scanner.value(0)?;
         scanner.skip_white_space();
-        if scanner.peek().is_some() { scanner.error("trailing characters") } else { Ok(()) }
+        if scanner.peek().is_some() {
+            scanner.error("trailing characters")
+        } else {
+            Ok(())
+        }
     }
 
     /// Whatever the scanner says of a text, `serde_json` must say too (both ignore the value).
@@ -347,7 +358,9 @@ mod tests {
         let mut random = fastrand::Rng::with_seed(7);
         for _ in 0..200_000 {
             let length = random.usize(0..24);
-            let text: Vec<u8> = (0..length).map(|_| alphabet[random.usize(0..alphabet.len())]).collect();
+            let text: Vec<u8> = (0..length)
+                .map(|_| alphabet[random.usize(0..alphabet.len())])
+                .collect();
             check(&text);
         }
     }
@@ -371,8 +384,14 @@ mod tests {
     fn depth_128_is_the_last_that_is_taken() {
         let nested = |depth: usize| [vec![b'['; depth], vec![b']'; depth]].concat();
         assert_eq!(scan(&nested(128)), Ok(()));
-        assert_eq!(scan(&nested(129)).unwrap_err().what, "nested deeper than 128");
-        assert_eq!(scan(&vec![b'['; 100_000]).unwrap_err().what, "nested deeper than 128");
+        assert_eq!(
+            scan(&nested(129)).unwrap_err().what,
+            "nested deeper than 128"
+        );
+        assert_eq!(
+            scan(&vec![b'['; 100_000]).unwrap_err().what,
+            "nested deeper than 128"
+        );
         let objects = [r#"{"a":"#.repeat(128), "1".into(), "}".repeat(128)].concat();
         assert_eq!(scan(objects.as_bytes()), Ok(()));
     }
@@ -384,7 +403,11 @@ mod tests {
                 for fill in [b' ', b'a', 0x7f, 0x80, 0xff, b'!', b'[', b'#', b']'] {
                     let mut bytes = vec![fill; 40];
                     bytes[length] = stop;
-                    assert_eq!(plain_prefix(&bytes), length, "{stop} after {length} times {fill}");
+                    assert_eq!(
+                        plain_prefix(&bytes),
+                        length,
+                        "{stop} after {length} times {fill}"
+                    );
                 }
             }
         }

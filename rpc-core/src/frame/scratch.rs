@@ -35,15 +35,23 @@ impl Scratch {
 
     pub(crate) fn of(bytes: impl AsRef<[u8]>) -> Self {
         let bytes = bytes.as_ref();
-        let mut scratch =
-            Self::kept(|kept| if bytes.len() <= SMALL { kept.small.pop() } else { kept.large.pop() });
+        let mut scratch = Self::kept(|kept| {
+            if bytes.len() <= SMALL {
+                kept.small.pop()
+            } else {
+                kept.large.pop()
+            }
+        });
         scratch.0.extend_from_slice(bytes);
         scratch
     }
 
     /// The store is gone while the thread ends; a new buffer serves then.
     fn kept(pop: impl FnOnce(&mut Kept) -> Option<Vec<u8>>) -> Self {
-        let kept = KEPT.try_with(|kept| pop(&mut kept.borrow_mut())).ok().flatten();
+        let kept = KEPT
+            .try_with(|kept| pop(&mut kept.borrow_mut()))
+            .ok()
+            .flatten();
         Self(kept.unwrap_or_default())
     }
 
@@ -77,8 +85,11 @@ impl Drop for Scratch {
         // As above: without a store the buffer is simply freed.
         let _ = KEPT.try_with(|kept| {
             let Kept { small, large } = &mut *kept.borrow_mut();
-            let (kept, max) =
-                if bytes.capacity() <= SMALL { (small, SMALL_KEPT_MAX) } else { (large, LARGE_KEPT_MAX) };
+            let (kept, max) = if bytes.capacity() <= SMALL {
+                (small, SMALL_KEPT_MAX)
+            } else {
+                (large, LARGE_KEPT_MAX)
+            };
             if kept.len() < max {
                 kept.push(bytes);
             }
@@ -108,7 +119,10 @@ mod tests {
         let address = first.as_bytes().as_ptr();
         drop(first);
         let second = Scratch::of("other");
-        assert_eq!((second.as_bytes().as_ptr(), second.as_str()), (address, "other"));
+        assert_eq!(
+            (second.as_bytes().as_ptr(), second.as_str()),
+            (address, "other")
+        );
     }
 
     #[test]
@@ -121,8 +135,9 @@ mod tests {
     fn of_small_buffers_more_are_kept_than_of_large_ones_and_of_none_without_end() {
         KEPT.take();
         for bytes in [SMALL, SMALL + 1] {
-            let buffers: Vec<Scratch> =
-                (0..SMALL_KEPT_MAX + 50).map(|_| Scratch::of("x".repeat(bytes))).collect();
+            let buffers: Vec<Scratch> = (0..SMALL_KEPT_MAX + 50)
+                .map(|_| Scratch::of("x".repeat(bytes)))
+                .collect();
             drop(buffers);
         }
         let kept = KEPT.with_borrow(|kept| (kept.small.len(), kept.large.len()));

@@ -68,7 +68,11 @@ impl<'a> UsualRequest<'a> {
         let mut glance = Glance(line.strip_suffix(b"}")?);
         glance.take(b"{").then_some(())?;
         let id = glance.integer_of(b"\"id\":", ID_MAX)?;
-        let Head { cmdid, timestamp, timeout } = last.head_of(&mut glance)?;
+        let Head {
+            cmdid,
+            timestamp,
+            timeout,
+        } = last.head_of(&mut glance)?;
         // What stands before them has been compared with ASCII.
         let params = std::str::from_utf8(trim(glance.0)).ok()?;
         // What is nested too deep has as many brackets that open, and as many that close.
@@ -83,7 +87,10 @@ impl<'a> UsualRequest<'a> {
             cmdid,
             timestamp,
             timeout,
-            params: Unverified { text: params, verdict: AtomicU8::new(Unverified::OPEN) },
+            params: Unverified {
+                text: params,
+                verdict: AtomicU8::new(Unverified::OPEN),
+            },
         })
     }
 
@@ -141,7 +148,10 @@ pub struct LastHead {
 
 impl Default for LastHead {
     fn default() -> Self {
-        Self { text: [0; Self::TEXT_BYTES], read: None }
+        Self {
+            text: [0; Self::TEXT_BYTES],
+            read: None,
+        }
     }
 }
 
@@ -160,7 +170,9 @@ impl LastHead {
         let head = Head::read(glance)?;
         // That all of it has been looked at, and nothing behind it, is what makes equal text an equal head.
         let text = &before[..before.len() - glance.0.len()];
-        if let (Some(kept), Ok(length)) = (self.text.get_mut(..text.len()), u8::try_from(text.len())) {
+        if let (Some(kept), Ok(length)) =
+            (self.text.get_mut(..text.len()), u8::try_from(text.len()))
+        {
             kept.copy_from_slice(text);
             self.read = Some((head, length));
         }
@@ -187,7 +199,11 @@ impl<'a> Unverified<'a> {
         if verdict == Self::OPEN {
             let mut scanner = Scanner::new(self.text.as_bytes());
             let is_one_value = scanner.value(1).is_ok() && scanner.peek().is_none();
-            verdict = if is_one_value { Self::SOUND } else { Self::BROKEN };
+            verdict = if is_one_value {
+                Self::SOUND
+            } else {
+                Self::BROKEN
+            };
             self.verdict.store(verdict, Ordering::Relaxed);
         }
         verdict == Self::SOUND
@@ -225,7 +241,10 @@ impl Glance<'_> {
     /// plain: more than 16 digits, a sign, a leading zero, anything above `max`.
     #[inline(always)]
     #[allow(clippy::inline_always, reason = "see above")]
-    #[allow(clippy::option_option, reason = "no such key is not the same as no such line")]
+    #[allow(
+        clippy::option_option,
+        reason = "no such key is not the same as no such line"
+    )]
     fn integer_of(&mut self, key: &[u8], max: u64) -> Option<Option<u64>> {
         if !self.take(key) {
             return Some(None);
@@ -245,7 +264,8 @@ impl Glance<'_> {
         }
         let has_leading_zero = length > 1 && self.0[0] == b'0';
         self.0 = &self.0[length..];
-        let is_plain = matches!(length, 1..=16) && !has_leading_zero && value <= max && self.take(b",");
+        let is_plain =
+            matches!(length, 1..=16) && !has_leading_zero && value <= max && self.take(b",");
         self.take(b" ");
         is_plain.then_some(Some(value))
     }
@@ -253,7 +273,9 @@ impl Glance<'_> {
 
 /// Without JSON's white space at either end; `trim_ascii` would take a form feed away, which is an error.
 fn trim(mut text: &[u8]) -> &[u8] {
-    while let [b' ' | b'\t' | b'\r' | b'\n', rest @ ..] | [rest @ .., b' ' | b'\t' | b'\r' | b'\n'] = text {
+    while let [b' ' | b'\t' | b'\r' | b'\n', rest @ ..]
+    | [rest @ .., b' ' | b'\t' | b'\r' | b'\n'] = text
+    {
         text = rest;
     }
     text
@@ -342,18 +364,37 @@ mod tests {
 
     /// Whatever a glance makes of a line, the general reader must make of it too.
     fn check_after(last: &mut LastHead, line: &[u8]) -> bool {
-        let Some(usual) = UsualRequest::read_after(last, line) else { return false };
+        let Some(usual) = UsualRequest::read_after(last, line) else {
+            return false;
+        };
         // Typed first, as a handler would: an object of anything.
-        let typed = usual.request().params.decode::<serde_json::Map<String, serde_json::Value>>().is_ok();
+        let typed = usual
+            .request()
+            .params
+            .decode::<serde_json::Map<String, serde_json::Value>>()
+            .is_ok();
         if !usual.is_sound() {
             assert!(!typed, "{}", line.escape_ascii());
             return false;
         }
-        let general = Request::decode(line).unwrap_or_else(|bad| panic!("{}: {bad}", line.escape_ascii()));
+        let general =
+            Request::decode(line).unwrap_or_else(|bad| panic!("{}: {bad}", line.escape_ascii()));
         let usual = usual.request();
         assert_eq!(
-            (usual.id, usual.cmdid, usual.timestamp, usual.timeout, usual.params.as_str()),
-            (general.id, general.cmdid, general.timestamp, general.timeout, general.params.as_str()),
+            (
+                usual.id,
+                usual.cmdid,
+                usual.timestamp,
+                usual.timeout,
+                usual.params.as_str()
+            ),
+            (
+                general.id,
+                general.cmdid,
+                general.timestamp,
+                general.timeout,
+                general.params.as_str()
+            ),
             "{}",
             line.escape_ascii()
         );
@@ -433,7 +474,12 @@ mod tests {
                 }
             }
             let is_taken = check(&line);
-            assert_eq!(check_after(&mut last, &line), is_taken, "{}", line.escape_ascii());
+            assert_eq!(
+                check_after(&mut last, &line),
+                is_taken,
+                "{}",
+                line.escape_ascii()
+            );
             taken += u32::from(is_taken);
         }
         assert!(taken > 10_000, "{taken}");
@@ -452,13 +498,24 @@ mod tests {
                 request.timeout.map(|t| t.as_millis()),
             ))
         };
-        let long =
-            "\"cmdid\": 4294967295, \"timestamp\": 1732233600123, \"timeout_ms\": 86400000, \"params\": {}";
+        let long = "\"cmdid\": 4294967295, \"timestamp\": 1732233600123, \"timeout_ms\": 86400000, \"params\": {}";
         for _ in 0..2 {
-            assert_eq!(read(r#"{"id":1,"cmdid":7,"params":{}}"#), Some((Some(1), 7, None, None)));
-            assert_eq!(read(r#"{"id":2,"cmdid":7,"params":{}}"#), Some((Some(2), 7, None, None)));
-            assert_eq!(read(r#"{"cmdid":7,"params":{}}"#), Some((None, 7, None, None)));
-            assert_eq!(read(r#"{"cmdid":8,"timestamp":5,"params":{}}"#), Some((None, 8, Some(5), None)));
+            assert_eq!(
+                read(r#"{"id":1,"cmdid":7,"params":{}}"#),
+                Some((Some(1), 7, None, None))
+            );
+            assert_eq!(
+                read(r#"{"id":2,"cmdid":7,"params":{}}"#),
+                Some((Some(2), 7, None, None))
+            );
+            assert_eq!(
+                read(r#"{"cmdid":7,"params":{}}"#),
+                Some((None, 7, None, None))
+            );
+            assert_eq!(
+                read(r#"{"cmdid":8,"timestamp":5,"params":{}}"#),
+                Some((None, 8, Some(5), None))
+            );
             assert_eq!(
                 read(r#"{"id":3,"cmdid":7,"timeout_ms":50,"params":{}}"#),
                 Some((Some(3), 7, None, Some(50)))
@@ -474,7 +531,10 @@ mod tests {
     #[test]
     fn a_usual_reply_settles_to_what_the_general_reader_makes_of_its_line() {
         for (line, is_usual) in [
-            (r#"{"id":7,"code":0,"data":{"accepted":true,"seq":17}}"#, true),
+            (
+                r#"{"id":7,"code":0,"data":{"accepted":true,"seq":17}}"#,
+                true,
+            ),
             (r#"{"id":7,"code":0,"data":null}"#, true),
             (r#"{"id":7,"code":0,"data":1,"more":true}"#, true),
             (r#"{"id":7,"code":0,"data":1,"data":2}"#, true),
@@ -489,7 +549,10 @@ mod tests {
         .into_iter()
         .chain([
             (&b"{\"id\":7,\"code\":0,\"data\":\"\xff\"}"[..], true),
-            (&b"{\"id\":7,\"code\":0,\"data\":{\"a\":\"\xc3\xa9\"},\"b\":\"\xc3\"}"[..], true),
+            (
+                &b"{\"id\":7,\"code\":0,\"data\":{\"a\":\"\xc3\xa9\"},\"b\":\"\xc3\"}"[..],
+                true,
+            ),
         ]) {
             let usual = UsualReply::read(line);
             assert_eq!(usual.is_some(), is_usual, "{}", line.escape_ascii());
@@ -497,11 +560,16 @@ mod tests {
             let typed = usual.data().decode::<serde_json::Value>();
             match (FromServer::decode(line), usual.data().settle()) {
                 (Ok(FromServer::Reply(general)), Ok((data, more))) => {
-                    assert_eq!((general.id, &general.data, general.more), (Some(usual.id()), &data, more));
+                    assert_eq!(
+                        (general.id, &general.data, general.more),
+                        (Some(usual.id()), &data, more)
+                    );
                     assert_eq!(typed.is_ok(), !more && !line.ends_with(b"2}"));
                 }
                 (Err(_), Err(_)) => assert!(typed.is_err(), "{}", line.escape_ascii()),
-                (general, settled) => panic!("{}: {general:?} and {settled:?}", line.escape_ascii()),
+                (general, settled) => {
+                    panic!("{}: {general:?} and {settled:?}", line.escape_ascii())
+                }
             }
         }
     }

@@ -28,18 +28,27 @@ pub struct Trace {
 impl Trace {
     /// A trace of which nothing but this travels.
     pub fn new(parent: TraceParent) -> Self {
-        Self { parent, state: None }
+        Self {
+            parent,
+            state: None,
+        }
     }
 
     /// The trace of a call, where it has a sound one.
     pub fn of(call: &impl Parent) -> Option<Self> {
         let parent = TraceParent::of(call)?;
-        Some(Self { parent, state: call.meta(TRACESTATE).filter(|state| !state.is_empty()) })
+        Some(Self {
+            parent,
+            state: call.meta(TRACESTATE).filter(|state| !state.is_empty()),
+        })
     }
 
     /// The metadata of a call in this trace: what `meta` has, but for another trace.
     pub fn written_to(&self, meta: &Meta<'_>) -> Meta<'static> {
-        let (parent, state) = (self.parent.to_string(), self.state.as_deref().unwrap_or_default());
+        let (parent, state) = (
+            self.parent.to_string(),
+            self.state.as_deref().unwrap_or_default(),
+        );
         meta.with([(TRACEPARENT, parent.as_str()), (TRACESTATE, state)])
     }
 }
@@ -69,7 +78,11 @@ impl TraceParent {
 
     /// Of these ids, neither of which may be 0; `flags` are those of the format, the lowest bit for sampled.
     pub fn new(trace_id: u128, span_id: u64, flags: u8) -> Option<Self> {
-        (trace_id != 0 && span_id != 0).then_some(Self { trace_id, span_id, flags })
+        (trace_id != 0 && span_id != 0).then_some(Self {
+            trace_id,
+            span_id,
+            flags,
+        })
     }
 
     /// That of a call, where it has a sound one.
@@ -89,7 +102,10 @@ impl TraceParent {
     /// A new span of the same trace.
     #[must_use]
     pub fn child(&self) -> Self {
-        Self { span_id: fastrand::u64(1..), ..*self }
+        Self {
+            span_id: fastrand::u64(1..),
+            ..*self
+        }
     }
 
     /// The trace.
@@ -116,7 +132,11 @@ impl TraceParent {
 /// As it travels, in version 00.
 impl fmt::Display for TraceParent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { trace_id, span_id, flags } = self;
+        let Self {
+            trace_id,
+            span_id,
+            flags,
+        } = self;
         write!(f, "00-{trace_id:032x}-{span_id:016x}-{flags:02x}")
     }
 }
@@ -138,15 +158,23 @@ impl FromStr for TraceParent {
         }
         let hex = |range: std::ops::Range<usize>| {
             let is_hex = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-            let digits = text.get(range).filter(|digits| digits.as_bytes().iter().all(is_hex));
+            let digits = text
+                .get(range)
+                .filter(|digits| digits.as_bytes().iter().all(is_hex));
             u128::from_str_radix(digits.ok_or(BadTraceParent)?, 16).map_err(|_| BadTraceParent)
         };
         let (version, flags) = (hex(0..2)?, hex(53..55)?);
         let span_id = u64::try_from(hex(36..52)?).map_err(|_| BadTraceParent)?;
         let flags = u8::try_from(flags).map_err(|_| BadTraceParent)?;
         // Of a version that is to come, only this flag is known.
-        let flags = if version == 0 { flags } else { flags & Self::SAMPLED };
-        Self::new(hex(3..35)?, span_id, flags).filter(|_| version != 0xff).ok_or(BadTraceParent)
+        let flags = if version == 0 {
+            flags
+        } else {
+            flags & Self::SAMPLED
+        };
+        Self::new(hex(3..35)?, span_id, flags)
+            .filter(|_| version != 0xff)
+            .ok_or(BadTraceParent)
     }
 }
 
@@ -186,10 +214,18 @@ mod tests {
     fn a_version_that_is_to_come_is_read_as_far_as_it_is_known() {
         let later: TraceParent = TEXT.replace("00-4b", "cc-4b").parse().unwrap();
         assert_eq!(later.to_string(), TEXT);
-        let longer: TraceParent =
-            format!("{}-what-the-future-will-be-like", TEXT.replace("00-4b", "01-4b")).parse().unwrap();
+        let longer: TraceParent = format!(
+            "{}-what-the-future-will-be-like",
+            TEXT.replace("00-4b", "01-4b")
+        )
+        .parse()
+        .unwrap();
         assert_eq!(longer.to_string(), TEXT);
-        let flags: TraceParent = TEXT.replace("00-4b", "cc-4b").replace("b7-01", "b7-ff").parse().unwrap();
+        let flags: TraceParent = TEXT
+            .replace("00-4b", "cc-4b")
+            .replace("b7-01", "b7-ff")
+            .parse()
+            .unwrap();
         assert_eq!(flags.flags(), 1);
     }
 

@@ -6,7 +6,9 @@
 use std::str::FromStr;
 
 use opentelemetry::Context;
-use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt as _, TraceFlags, TraceId, TraceState};
+use opentelemetry::trace::{
+    SpanContext, SpanId, TraceContextExt as _, TraceFlags, TraceId, TraceState,
+};
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
@@ -16,7 +18,10 @@ use super::{Trace, TraceParent};
 pub fn set_parent(span: &Span, caller: &Trace) {
     let Trace { parent, state } = caller;
     // A state that is none is dropped, as the standard has it; the trace goes on.
-    let state = state.as_deref().and_then(|state| TraceState::from_str(state).ok()).unwrap_or_default();
+    let state = state
+        .as_deref()
+        .and_then(|state| TraceState::from_str(state).ok())
+        .unwrap_or_default();
     let context = SpanContext::new(
         TraceId::from(parent.trace_id()),
         SpanId::from(parent.span_id()),

@@ -109,6 +109,9 @@ mod tests {
     fn text_of_others_stays_on_its_line_and_away_from_the_terminal() {
         let text = "a\nb\r\u{1b}[31mred\u{7}\u{2028}\u{202e}\\n é 漢";
         let shown = Escaped(text).to_string();
-        assert_eq!(shown, "a\\nb\\r\\u{1b}[31mred\\u{7}\\u{2028}\\u{202e}\\\\n é 漢");
+        assert_eq!(
+            shown,
+            "a\\nb\\r\\u{1b}[31mred\\u{7}\\u{2028}\\u{202e}\\\\n é 漢"
+        );
     }
 }

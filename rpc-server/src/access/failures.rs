@@ -19,7 +19,12 @@ struct Window {
 
 impl Failures {
     /// How long no token is looked at from there.
-    pub(crate) fn blocked_for(&mut self, peer: &Peer, config: &Config, now: Instant) -> Option<Duration> {
+    pub(crate) fn blocked_for(
+        &mut self,
+        peer: &Peer,
+        config: &Config,
+        now: Instant,
+    ) -> Option<Duration> {
         let address = address_of(peer)?;
         let &Window { since, count } = self.0.get(&address)?;
         let length = Duration::from_millis(config.token_failures_window_ms);
@@ -32,17 +37,27 @@ impl Failures {
     }
 
     pub(crate) fn note(&mut self, peer: &Peer, config: &Config, now: Instant) {
-        let Some(address) = address_of(peer) else { return };
+        let Some(address) = address_of(peer) else {
+            return;
+        };
         let length = Duration::from_millis(config.token_failures_window_ms);
         if !self.0.contains_key(&address) && self.0.len() >= config.token_failure_addresses_max {
-            self.0.retain(|_, window| now.duration_since(window.since) < length);
+            self.0
+                .retain(|_, window| now.duration_since(window.since) < length);
         }
         if !self.0.contains_key(&address) && self.0.len() >= config.token_failure_addresses_max {
             // The one that would be forgotten next anyway.
-            let oldest = self.0.iter().min_by_key(|(_, window)| window.since).map(|(address, _)| *address);
+            let oldest = self
+                .0
+                .iter()
+                .min_by_key(|(_, window)| window.since)
+                .map(|(address, _)| *address);
             oldest.and_then(|oldest| self.0.remove(&oldest));
         }
-        let window = self.0.entry(address).or_insert(Window { since: now, count: 0 });
+        let window = self.0.entry(address).or_insert(Window {
+            since: now,
+            count: 0,
+        });
         window.count = window.count.saturating_add(1);
     }
 }
@@ -64,8 +79,11 @@ mod tests {
 
     #[test]
     fn an_address_is_blocked_at_its_limit_until_its_window_is_over() {
-        let config =
-            Config { token_failures_per_address: 2, token_failures_window_ms: 1_000, ..Config::default() };
+        let config = Config {
+            token_failures_per_address: 2,
+            token_failures_window_ms: 1_000,
+            ..Config::default()
+        };
         let (mut failures, start) = (Failures::default(), Instant::now());
         let (first, again, other) = (peer("10.0.0.1:1"), peer("10.0.0.1:2"), peer("10.0.0.2:1"));
         for _ in 0..2 {
@@ -73,28 +91,57 @@ mod tests {
             failures.note(&first, &config, start);
         }
         let later = start + Duration::from_millis(400);
-        assert_eq!(failures.blocked_for(&again, &config, later), Some(Duration::from_millis(600)));
+        assert_eq!(
+            failures.blocked_for(&again, &config, later),
+            Some(Duration::from_millis(600))
+        );
         assert_eq!(failures.blocked_for(&other, &config, later), None);
-        assert_eq!(failures.blocked_for(&again, &config, start + Duration::from_secs(1)), None);
+        assert_eq!(
+            failures.blocked_for(&again, &config, start + Duration::from_secs(1)),
+            None
+        );
         for _ in 0..9 {
             failures.note(&peer("unix"), &config, start);
         }
-        assert_eq!(failures.blocked_for(&peer("unix"), &config, start), None, "these all look alike");
+        assert_eq!(
+            failures.blocked_for(&peer("unix"), &config, start),
+            None,
+            "these all look alike"
+        );
     }
 
     #[test]
     fn one_machine_s_addresses_count_together_and_the_table_stays_small() {
-        let config =
-            Config { token_failures_per_address: 1, token_failure_addresses_max: 3, ..Config::default() };
+        let config = Config {
+            token_failures_per_address: 1,
+            token_failure_addresses_max: 3,
+            ..Config::default()
+        };
         let (mut failures, start) = (Failures::default(), Instant::now());
         failures.note(&peer("[2001:db8::1]:1"), &config, start);
-        assert!(failures.blocked_for(&peer("[2001:db8::ffff:2]:9"), &config, start).is_some());
-        assert!(failures.blocked_for(&peer("[2001:db8:0:1::1]:1"), &config, start).is_none());
+        assert!(
+            failures
+                .blocked_for(&peer("[2001:db8::ffff:2]:9"), &config, start)
+                .is_some()
+        );
+        assert!(
+            failures
+                .blocked_for(&peer("[2001:db8:0:1::1]:1"), &config, start)
+                .is_none()
+        );
         for n in 0..20 {
-            failures.note(&peer(&format!("10.0.0.{n}:1")), &config, start + Duration::from_millis(n));
+            failures.note(
+                &peer(&format!("10.0.0.{n}:1")),
+                &config,
+                start + Duration::from_millis(n),
+            );
             assert!(failures.0.len() <= 3);
         }
         let at = start + Duration::from_millis(20);
-        assert!(failures.blocked_for(&peer("10.0.0.19:5"), &config, at).is_some());
+        assert!(
+            failures
+                .blocked_for(&peer("10.0.0.19:5"), &config, at)
+                .is_some()
+        );
     }
 }

@@ -56,7 +56,10 @@ impl Grants {
             }
         } else {
             let everybody = &self.everybody;
-            let own = self.by_identity.entry(identity.into()).or_insert_with(|| Arc::clone(everybody));
+            let own = self
+                .by_identity
+                .entry(identity.into())
+                .or_insert_with(|| Arc::clone(everybody));
             Arc::make_mut(own).add(&ranges);
         }
         Ok(self)
@@ -99,7 +102,11 @@ fn parse(text: &str) -> Result<(u32, u32), GrantError> {
         Some((first, last)) => (cmdid(first)?, cmdid(last)?),
         None => (cmdid(text)?, cmdid(text)?),
     };
-    if first > last { Err(wrong()) } else { Ok((first, last)) }
+    if first > last {
+        Err(wrong())
+    } else {
+        Ok((first, last))
+    }
 }
 
 /// A grant of what is no command.
@@ -108,7 +115,11 @@ pub struct GrantError(String);
 
 impl fmt::Display for GrantError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?} must be a cmdid as \"1001\", a range as \"2000-2099\", or \"*\"", self.0)
+        write!(
+            f,
+            "{:?} must be a cmdid as \"1001\", a range as \"2000-2099\", or \"*\"",
+            self.0
+        )
     }
 }
 
@@ -134,7 +145,11 @@ mod tests {
     fn ranges_have_both_their_ends_and_join_where_they_touch() {
         check(&[], &[], &[0, 100, u32::MAX]);
         check(&["1001"], &[1001], &[1000, 1002]);
-        check(&["2000-2099", "1001"], &[1001, 2000, 2050, 2099], &[1999, 2100, 1002]);
+        check(
+            &["2000-2099", "1001"],
+            &[1001, 2000, 2050, 2099],
+            &[1999, 2100, 1002],
+        );
         check(&["5-9", "1-20", "21"], &[1, 9, 20, 21], &[0, 22]);
         check(&["1-9", "3"], &[9], &[10]);
         check(&["*"], &[0, u32::MAX], &[]);
@@ -143,10 +158,19 @@ mod tests {
 
     #[test]
     fn what_everybody_may_each_may_whoever_was_named_first() {
-        let before = Grants::new().grant("*", ["7"]).unwrap().grant("a", ["8"]).unwrap();
-        let after = Grants::new().grant("a", ["8"]).unwrap().grant("*", ["7"]).unwrap();
+        let before = Grants::new()
+            .grant("*", ["7"])
+            .unwrap()
+            .grant("a", ["8"])
+            .unwrap();
+        let after = Grants::new()
+            .grant("a", ["8"])
+            .unwrap()
+            .grant("*", ["7"])
+            .unwrap();
         for grants in [before, after] {
-            let (own, other, nobody) = (grants.of(Some("a")), grants.of(Some("b")), grants.of(None));
+            let (own, other, nobody) =
+                (grants.of(Some("a")), grants.of(Some("b")), grants.of(None));
             assert!(own.has(7) && own.has(8));
             assert!(other.has(7) && !other.has(8) && nobody.has(7) && !nobody.has(8));
         }
@@ -156,7 +180,10 @@ mod tests {
     fn what_is_no_command_is_refused_by_name() {
         for wrong in ["", "x", "9-3", "1-", "-1", "4294967296", "1,2"] {
             let error = Grants::new().grant("a", [wrong]).unwrap_err().to_string();
-            assert!(error.starts_with(&format!("{wrong:?} must be a cmdid")), "{error}");
+            assert!(
+                error.starts_with(&format!("{wrong:?} must be a cmdid")),
+                "{error}"
+            );
         }
     }
 }

@@ -129,7 +129,10 @@ impl Access {
 
     pub(crate) fn stats(&self) -> AccessStats {
         let certificate_expires_unix_seconds = self.certificate_expires();
-        AccessStats { certificate_expires_unix_seconds, ..self.counters.snapshot() }
+        AccessStats {
+            certificate_expires_unix_seconds,
+            ..self.counters.snapshot()
+        }
     }
 
     #[cfg(feature = "tls")]
@@ -172,7 +175,9 @@ impl Access {
             return Gate::Closed;
         }
         let grants = self.grants.read().unwrap_or_else(PoisonError::into_inner);
-        grants.as_ref().map_or(Gate::Open, |grants| Gate::Granted(grants.of(peer.identity())))
+        grants.as_ref().map_or(Gate::Open, |grants| {
+            Gate::Granted(grants.of(peer.identity()))
+        })
     }
 
     #[cfg(feature = "tls")]
@@ -196,8 +201,14 @@ impl Access {
     /// Looks a token up.
     #[cfg(feature = "tls")]
     pub(crate) fn verify(&self, token: &str, peer: &Peer, config: &Config) -> Verdict {
-        let tokens = self.tokens.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let Some(tokens) = tokens else { return Verdict::NotWanted };
+        let tokens = self
+            .tokens
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let Some(tokens) = tokens else {
+            return Verdict::NotWanted;
+        };
         if let Some(status) = self.too_many_failures(peer, config) {
             return Verdict::Refused(status, Duration::ZERO);
         }
@@ -205,7 +216,10 @@ impl Access {
             return Verdict::Known(identity, hash);
         }
         add(&self.counters.token_failures, 1);
-        self.failures.lock().unwrap_or_else(PoisonError::into_inner).note(peer, config, Instant::now());
+        self.failures
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .note(peer, config, Instant::now());
         audit::token_refused(peer);
         let status = Status::unauthenticated("this token is not known to the server");
         Verdict::Refused(status, Duration::from_millis(config.token_failure_delay_ms))
@@ -222,6 +236,10 @@ impl Access {
             "no token is looked at: this address has sent `token_failures_per_address` ({limit}) wrong ones \
              within `token_failures_window_ms`"
         );
-        Some(Status::resource_exhausted(message).with_rejected().with_retry_after(again))
+        Some(
+            Status::resource_exhausted(message)
+                .with_rejected()
+                .with_retry_after(again),
+        )
     }
 }

@@ -46,12 +46,18 @@ impl Tokens {
     /// The line's number, and what is wrong with it; never the hash.
     pub fn parse(text: &str) -> Result<Self, TokensError> {
         let mut tokens = BTreeMap::new();
-        let lines = text.lines().enumerate().map(|(index, line)| (index + 1, line.trim()));
+        let lines = text
+            .lines()
+            .enumerate()
+            .map(|(index, line)| (index + 1, line.trim()));
         for (number, line) in lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#')) {
             let wrong = |what| TokensError(format!("line {number}: {what}"));
             let mut words = line.split_whitespace();
-            let (Some(identity), Some(hash), None) = (words.next(), words.next(), words.next()) else {
-                return Err(wrong("must be an identity and a token's hash, as `order-service 5e88…`"));
+            let (Some(identity), Some(hash), None) = (words.next(), words.next(), words.next())
+            else {
+                return Err(wrong(
+                    "must be an identity and a token's hash, as `order-service 5e88…`",
+                ));
             };
             let hash = parse_hash(hash).ok_or_else(|| {
                 wrong("the hash must be 64 hexadecimal digits, as `rpc-server --hash-token` prints")
@@ -76,13 +82,16 @@ impl Tokens {
         let read = || -> io::Result<String> {
             let about = std::fs::metadata(file)?;
             if about.len() > FILE_BYTES_MAX {
-                return Err(io::Error::other(format!("is longer than {FILE_BYTES_MAX} bytes")));
+                return Err(io::Error::other(format!(
+                    "is longer than {FILE_BYTES_MAX} bytes"
+                )));
             }
             #[cfg(unix)]
             {
                 let mode = std::os::unix::fs::PermissionsExt::mode(&about.permissions()) & 0o7777;
                 if mode & 0o002 != 0 {
-                    let message = format!("everybody may write it (mode {mode:04o}); make that 0640 or less");
+                    let message =
+                        format!("everybody may write it (mode {mode:04o}); make that 0640 or less");
                     return Err(io::Error::other(message));
                 }
             }
@@ -95,8 +104,11 @@ impl Tokens {
     /// The hash of a token, as it stands in a file; none where the token is too short to be a good one
     /// (22 characters, which is 128 bits in base64).
     pub fn hash(token: &str) -> Option<String> {
-        (token.chars().count() >= TOKEN_CHARS_MIN)
-            .then(|| hash_of(token).iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}")))
+        (token.chars().count() >= TOKEN_CHARS_MIN).then(|| {
+            hash_of(token)
+                .iter()
+                .fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
+        })
     }
 
     /// Whose the token is. It takes as long whichever it is, and for a wrong one.
@@ -110,7 +122,10 @@ impl Tokens {
             found.conditional_assign(&index, known.as_slice().ct_eq(&hash));
         }
         let index = usize::try_from(found).ok()?;
-        self.0.values().nth(index).map(|identity| (Arc::clone(identity), hash))
+        self.0
+            .values()
+            .nth(index)
+            .map(|identity| (Arc::clone(identity), hash))
     }
 
     pub(super) fn has(&self, hash: &TokenHash) -> bool {
@@ -121,12 +136,17 @@ impl Tokens {
 /// Shows how many there are, and none of them.
 impl fmt::Debug for Tokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tokens").field("len", &self.0.len()).finish_non_exhaustive()
+        f.debug_struct("Tokens")
+            .field("len", &self.0.len())
+            .finish_non_exhaustive()
     }
 }
 
 fn hash_of(token: &str) -> TokenHash {
-    digest(&SHA256, token.as_bytes()).as_ref().try_into().expect("SHA-256 has 32 bytes")
+    digest(&SHA256, token.as_bytes())
+        .as_ref()
+        .try_into()
+        .expect("SHA-256 has 32 bytes")
 }
 
 fn parse_hash(text: &str) -> Option<TokenHash> {
@@ -185,7 +205,10 @@ mod tests {
     fn the_hash_is_sha_256() {
         // What `printf %s correct-horse-battery-staple | sha256sum` prints.
         let expected = "87cbebfeebc05f7c54ac9336c4b4bbec831227a641951a4bde7edd56020f8590";
-        assert_eq!(Tokens::hash("correct-horse-battery-staple").as_deref(), Some(expected));
+        assert_eq!(
+            Tokens::hash("correct-horse-battery-staple").as_deref(),
+            Some(expected)
+        );
         assert_eq!(Tokens::hash("too-short"), None);
     }
 
@@ -193,15 +216,29 @@ mod tests {
     fn what_is_wrong_is_named_by_its_line_without_the_hash() {
         let hash = Tokens::hash(FIRST).unwrap();
         for (text, part) in [
-            ("orders".to_owned(), "line 1: must be an identity and a token's hash"),
+            (
+                "orders".to_owned(),
+                "line 1: must be an identity and a token's hash",
+            ),
             (format!("\norders {hash} x"), "line 2: must be an identity"),
-            (format!("orders {}", &hash[1..]), "line 1: the hash must be 64 hexadecimal digits"),
-            (format!("a {hash}\nb {hash}"), "line 2: the same token is another identity's already"),
+            (
+                format!("orders {}", &hash[1..]),
+                "line 1: the hash must be 64 hexadecimal digits",
+            ),
+            (
+                format!("a {hash}\nb {hash}"),
+                "line 2: the same token is another identity's already",
+            ),
         ] {
             let message = Tokens::parse(&text).unwrap_err().to_string();
-            assert!(message.contains(part) && !message.contains(&hash[1..9]), "{message}");
+            assert!(
+                message.contains(part) && !message.contains(&hash[1..9]),
+                "{message}"
+            );
         }
-        let missing = Tokens::load(Path::new("/nowhere/tokens")).unwrap_err().to_string();
+        let missing = Tokens::load(Path::new("/nowhere/tokens"))
+            .unwrap_err()
+            .to_string();
         assert!(missing.starts_with("/nowhere/tokens: "), "{missing}");
     }
 }

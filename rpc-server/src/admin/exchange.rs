@@ -22,8 +22,13 @@ use crate::server::Shared;
 const HEADERS_MAX: usize = 100;
 
 /// Answers one request of a connection that has said `read` so far. `guard` is kept for as long.
-pub(crate) async fn serve<IO, G>(io: IO, read: Vec<u8>, peer: Arc<Peer>, shared: Arc<Shared>, guard: G)
-where
+pub(crate) async fn serve<IO, G>(
+    io: IO,
+    read: Vec<u8>,
+    peer: Arc<Peer>,
+    shared: Arc<Shared>,
+    guard: G,
+) where
     IO: AsyncRead + AsyncWrite + Unpin + Send,
 {
     let Some(config) = &shared.admin else { return };
@@ -51,8 +56,12 @@ async fn exchange<IO>(io: Rewound<IO>, peer: &Peer, shared: &Shared) -> Result<(
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send,
 {
-    let header_bytes_max = shared.admin.as_ref().map_or(0, |admin| admin.header_bytes_max);
-    let answer = |request| std::future::ready(Ok::<_, Infallible>(pages::answer(&request, peer, shared)));
+    let header_bytes_max = shared
+        .admin
+        .as_ref()
+        .map_or(0, |admin| admin.header_bytes_max);
+    let answer =
+        |request| std::future::ready(Ok::<_, Infallible>(pages::answer(&request, peer, shared)));
     let mut connection = http1::Builder::new()
         .keep_alive(false)
         .half_close(true)
@@ -93,7 +102,11 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Rewound<IO> {
 }
 
 impl<IO: AsyncWrite + Unpin> AsyncWrite for Rewound<IO> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.io).poll_write(cx, buf)
     }
 

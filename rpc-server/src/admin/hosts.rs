@@ -10,8 +10,15 @@ use hyper::header::HOST;
 ///
 /// No `Host` at all is HTTP/1.0 of a health check: browsers always send one.
 pub(super) fn is_for_us<B>(request: &Request<B>, configured: &[String]) -> bool {
-    let named = request.headers().get_all(HOST).iter().map(|host| host.to_str().unwrap_or_default());
-    let target = request.uri().authority().map(hyper::http::uri::Authority::as_str);
+    let named = request
+        .headers()
+        .get_all(HOST)
+        .iter()
+        .map(|host| host.to_str().unwrap_or_default());
+    let target = request
+        .uri()
+        .authority()
+        .map(hyper::http::uri::Authority::as_str);
     named.chain(target).all(|host| is_known(host, configured))
 }
 
@@ -21,15 +28,23 @@ fn is_known(host: &str, configured: &[String]) -> bool {
             Some((address, port)) if address.parse::<Ipv6Addr>().is_ok() => ("localhost", port),
             _ => return false,
         },
-        None => host.find(':').map_or((host, ""), |colon| host.split_at(colon)),
+        None => host
+            .find(':')
+            .map_or((host, ""), |colon| host.split_at(colon)),
     };
-    let is_port =
-        |port: &str| port.is_empty() || port.strip_prefix(':').is_some_and(|n| n.parse::<u16>().is_ok());
+    let is_port = |port: &str| {
+        port.is_empty()
+            || port
+                .strip_prefix(':')
+                .is_some_and(|n| n.parse::<u16>().is_ok())
+    };
     let name = name.strip_suffix('.').unwrap_or(name);
     is_port(port)
         && (name.parse::<IpAddr>().is_ok()
             || name.eq_ignore_ascii_case("localhost")
-            || configured.iter().any(|known| name.eq_ignore_ascii_case(known)))
+            || configured
+                .iter()
+                .any(|known| name.eq_ignore_ascii_case(known)))
 }
 
 #[cfg(test)]
@@ -39,9 +54,19 @@ mod tests {
     #[test]
     fn addresses_localhost_and_configured_names_are_known_and_nothing_else_is() {
         let configured = ["rpc.internal".to_owned()];
-        let known =
-            ["127.0.0.1", "10.1.2.3:8889", "[::1]", "[::1]:8889", "localhost", "LocalHost:80", "localhost."];
-        for host in known.into_iter().chain(["rpc.internal:8889", "RPC.Internal"]) {
+        let known = [
+            "127.0.0.1",
+            "10.1.2.3:8889",
+            "[::1]",
+            "[::1]:8889",
+            "localhost",
+            "LocalHost:80",
+            "localhost.",
+        ];
+        for host in known
+            .into_iter()
+            .chain(["rpc.internal:8889", "RPC.Internal"])
+        {
             assert!(is_known(host, &configured), "{host}");
         }
         let strange = [

@@ -76,8 +76,14 @@ impl AdminConfig {
                 self.header_bytes_max
             ));
         }
-        if let Some(host) = self.hosts.iter().find(|host| host.is_empty() || host.contains([':', '/', '*'])) {
-            return Err(format!("`hosts`: \"{host}\" must be a name without scheme, port and path"));
+        if let Some(host) = self
+            .hosts
+            .iter()
+            .find(|host| host.is_empty() || host.contains([':', '/', '*']))
+        {
+            return Err(format!(
+                "`hosts`: \"{host}\" must be a name without scheme, port and path"
+            ));
         }
         Ok(())
     }
@@ -96,11 +102,27 @@ mod tests {
     fn what_cannot_work_is_refused_by_name() {
         assert_eq!(AdminConfig::default().check(), Ok(()));
         let check = |config: AdminConfig| config.check().unwrap_err();
-        assert!(check(AdminConfig { timeout_ms: 0, ..AdminConfig::default() }).contains("`timeout_ms`"));
         assert!(
-            check(AdminConfig { header_bytes_max: 100, ..AdminConfig::default() }).contains("at least 8192")
+            check(AdminConfig {
+                timeout_ms: 0,
+                ..AdminConfig::default()
+            })
+            .contains("`timeout_ms`")
+        );
+        assert!(
+            check(AdminConfig {
+                header_bytes_max: 100,
+                ..AdminConfig::default()
+            })
+            .contains("at least 8192")
         );
         let hosts = vec!["rpc.example".into(), "rpc.example:8889".into()];
-        assert!(check(AdminConfig { hosts, ..AdminConfig::default() }).contains("\"rpc.example:8889\""));
+        assert!(
+            check(AdminConfig {
+                hosts,
+                ..AdminConfig::default()
+            })
+            .contains("\"rpc.example:8889\"")
+        );
     }
 }

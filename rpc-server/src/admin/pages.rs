@@ -3,8 +3,8 @@
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{
-    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue,
-    REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName,
+    HeaderValue, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use hyper::{Method, Request, Response, StatusCode};
 use rpc_core::Peer;
@@ -37,19 +37,31 @@ const HEADERS: [(HeaderName, &str); 7] = [
     (X_FRAME_OPTIONS, "DENY"),
     (REFERRER_POLICY, "no-referrer"),
     // Another site's page cannot even embed it.
-    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+    (
+        HeaderName::from_static("cross-origin-resource-policy"),
+        "same-origin",
+    ),
 ];
 
-pub(super) fn answer(request: &Request<Incoming>, peer: &Peer, shared: &Shared) -> Response<Full<Bytes>> {
+pub(super) fn answer(
+    request: &Request<Incoming>,
+    peer: &Peer,
+    shared: &Shared,
+) -> Response<Full<Bytes>> {
     let config = shared.admin.as_ref();
-    let (status, kind, body) = if config.is_some_and(|admin| hosts::is_for_us(request, &admin.hosts)) {
+    let (status, kind, body) = if config
+        .is_some_and(|admin| hosts::is_for_us(request, &admin.hosts))
+    {
         page(request, shared)
     } else {
         let host = request.headers().get(hyper::header::HOST);
         tracing::warn!(%peer, ?host, "refused: an HTTP request for a name that is not in `admin.hosts`");
-        let message =
-            "This server is not known by that name. Ask by its address, or add the name to `admin.hosts`.\n";
-        (StatusCode::MISDIRECTED_REQUEST, TEXT, Bytes::from_static(message.as_bytes()))
+        let message = "This server is not known by that name. Ask by its address, or add the name to `admin.hosts`.\n";
+        (
+            StatusCode::MISDIRECTED_REQUEST,
+            TEXT,
+            Bytes::from_static(message.as_bytes()),
+        )
     };
     let mut response = Response::new(Full::new(body));
     *response.status_mut() = status;
@@ -64,10 +76,15 @@ pub(super) fn answer(request: &Request<Incoming>, peer: &Peer, shared: &Shared) 
 }
 
 fn page(request: &Request<Incoming>, shared: &Shared) -> (StatusCode, &'static str, Bytes) {
-    let fixed = |kind, text: &'static str| (StatusCode::OK, kind, Bytes::from_static(text.as_bytes()));
+    let fixed =
+        |kind, text: &'static str| (StatusCode::OK, kind, Bytes::from_static(text.as_bytes()));
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let message = "These pages are only read: GET or HEAD.\n";
-        return (StatusCode::METHOD_NOT_ALLOWED, TEXT, Bytes::from_static(message.as_bytes()));
+        return (
+            StatusCode::METHOD_NOT_ALLOWED,
+            TEXT,
+            Bytes::from_static(message.as_bytes()),
+        );
     }
     match request.uri().path() {
         "/" => fixed(HTML, include_str!("status.html")),
@@ -77,20 +94,37 @@ fn page(request: &Request<Incoming>, shared: &Shared) -> (StatusCode, &'static s
         "/healthz" => fixed(TEXT, "alive\n"),
         "/readyz" => {
             let health = shared.health(&shared.limits(&shared.stats()));
-            let lines = health.problems.iter().map(|problem| format!("{problem}\n")).collect::<String>();
+            let lines = health
+                .problems
+                .iter()
+                .map(|problem| format!("{problem}\n"))
+                .collect::<String>();
             match health.is_ready {
                 true => (StatusCode::OK, TEXT, Bytes::from(format!("ready\n{lines}"))),
-                false => (StatusCode::SERVICE_UNAVAILABLE, TEXT, Bytes::from(format!("not ready\n{lines}"))),
+                false => (
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    TEXT,
+                    Bytes::from(format!("not ready\n{lines}")),
+                ),
             }
         }
-        "/metrics" => (StatusCode::OK, PROMETHEUS, Bytes::from(prometheus::render(shared))),
+        "/metrics" => (
+            StatusCode::OK,
+            PROMETHEUS,
+            Bytes::from(prometheus::render(shared)),
+        ),
         "/stats.json" => {
-            let json = serde_json::to_vec(&Report::of(shared, CONNECTIONS_LISTED)).unwrap_or_default();
+            let json =
+                serde_json::to_vec(&Report::of(shared, CONNECTIONS_LISTED)).unwrap_or_default();
             (StatusCode::OK, JSON, Bytes::from(json))
         }
         _ => {
             let message = "There are /, /metrics, /healthz, /readyz and /stats.json.\n";
-            (StatusCode::NOT_FOUND, TEXT, Bytes::from_static(message.as_bytes()))
+            (
+                StatusCode::NOT_FOUND,
+                TEXT,
+                Bytes::from_static(message.as_bytes()),
+            )
         }
     }
 }

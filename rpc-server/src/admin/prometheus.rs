@@ -22,14 +22,31 @@ pub(super) fn render(shared: &Shared) -> String {
 
 fn server(text: &mut Text, report: &Report) {
     let build = &report.build;
-    let labels = [("name", &*build.name), ("version", &*build.version), ("library", build.library)];
-    text.family("rpc_server_info", "gauge", "What the server is.").sample(&labels, 1);
+    let labels = [
+        ("name", &*build.name),
+        ("version", &*build.version),
+        ("library", build.library),
+    ];
+    text.family("rpc_server_info", "gauge", "What the server is.")
+        .sample(&labels, 1);
     let one = |text: &mut Text, name, kind, help, value: u64| {
         text.family(name, kind, help).sample(&[], value);
     };
     let (stats, health) = (&report.server, &report.health);
-    one(text, "rpc_server_ready", "gauge", "1 where /readyz says 200.", health.is_ready.into());
-    one(text, "rpc_server_connections_open", "gauge", "Connections that are open.", stats.connections_open);
+    one(
+        text,
+        "rpc_server_ready",
+        "gauge",
+        "1 where /readyz says 200.",
+        health.is_ready.into(),
+    );
+    one(
+        text,
+        "rpc_server_connections_open",
+        "gauge",
+        "Connections that are open.",
+        stats.connections_open,
+    );
     one(
         text,
         "rpc_server_connections_accepted_total",
@@ -51,10 +68,34 @@ fn server(text: &mut Text, report: &Report) {
         "Connections that were asked to go away.",
         stats.connections_retired,
     );
-    one(text, "rpc_server_requests_total", "counter", "Requests that were read.", stats.requests);
-    one(text, "rpc_server_bad_frames_total", "counter", "Lines that were no request.", stats.bad_frames);
-    one(text, "rpc_server_received_bytes_total", "counter", "Bytes read.", stats.bytes_in);
-    one(text, "rpc_server_sent_bytes_total", "counter", "Bytes written.", stats.bytes_out);
+    one(
+        text,
+        "rpc_server_requests_total",
+        "counter",
+        "Requests that were read.",
+        stats.requests,
+    );
+    one(
+        text,
+        "rpc_server_bad_frames_total",
+        "counter",
+        "Lines that were no request.",
+        stats.bad_frames,
+    );
+    one(
+        text,
+        "rpc_server_received_bytes_total",
+        "counter",
+        "Bytes read.",
+        stats.bytes_in,
+    );
+    one(
+        text,
+        "rpc_server_sent_bytes_total",
+        "counter",
+        "Bytes written.",
+        stats.bytes_out,
+    );
 }
 
 fn commands(text: &mut Text, shared: &Shared) {
@@ -62,9 +103,17 @@ fn commands(text: &mut Text, shared: &Shared) {
     let cmdids: Vec<String> = all.iter().map(|(name, _)| label_of(name)).collect();
     let labels = |place: usize| {
         let name = all[place].0;
-        [("cmdid", &*cmdids[place]), ("service", &*name.service), ("method", &*name.method)]
+        [
+            ("cmdid", &*cmdids[place]),
+            ("service", &*name.service),
+            ("method", &*name.method),
+        ]
     };
-    text.family("rpc_server_calls_total", "counter", "Calls that have ended, by command and code.");
+    text.family(
+        "rpc_server_calls_total",
+        "counter",
+        "Calls that have ended, by command and code.",
+    );
     for (place, (_, totals)) in all.iter().enumerate() {
         let mut by_code = totals.by_code();
         // Its rate is asked for before the first one.
@@ -79,7 +128,11 @@ fn commands(text: &mut Text, shared: &Shared) {
     for (place, (_, totals)) in all.iter().enumerate() {
         text.sample(&labels(place), totals.in_flight);
     }
-    text.family("rpc_server_params_bytes_total", "counter", "Bytes of params that were received.");
+    text.family(
+        "rpc_server_params_bytes_total",
+        "counter",
+        "Bytes of params that were received.",
+    );
     for (place, (_, totals)) in all.iter().enumerate() {
         text.sample(&labels(place), totals.params_bytes);
     }
@@ -111,20 +164,26 @@ fn commands(text: &mut Text, shared: &Shared) {
         "histogram",
         "How long ordered calls waited for their turn, and connections were not read for want of room.",
     );
-    text.histogram(&[("for", "turn")], &in_order).histogram(&[("for", "room")], &for_room);
+    text.histogram(&[("for", "turn")], &in_order)
+        .histogram(&[("for", "room")], &for_room);
 }
 
 /// Codes of services are many: they have one label together.
 fn codes(text: &mut Text, labels: &[(&str, &str)], counts: &Counts) {
     for (code, count) in counts {
-        let code = if *code == "OF_SERVICES" { "service" } else { code };
+        let code = if *code == "OF_SERVICES" {
+            "service"
+        } else {
+            code
+        };
         let labels: Vec<_> = labels.iter().copied().chain([("code", code)]).collect();
         text.sample(&labels, count);
     }
 }
 
 fn label_of(name: &CommandName) -> String {
-    name.cmdid.map_or_else(|| "other".to_owned(), |cmdid| cmdid.to_string())
+    name.cmdid
+        .map_or_else(|| "other".to_owned(), |cmdid| cmdid.to_string())
 }
 
 fn limits(text: &mut Text, report: &Report) {
@@ -137,13 +196,22 @@ fn limits(text: &mut Text, report: &Report) {
         text.sample(&[("limit", limit.name)], limit.used);
     }
     let each = report.server.limits.each();
-    let (states, events): (Vec<_>, Vec<_>) =
-        each.into_iter().partition(|(name, ..)| LIMIT_STATES.contains(name));
-    text.family("rpc_server_limit_events_total", "counter", "How often a limit had its say.");
+    let (states, events): (Vec<_>, Vec<_>) = each
+        .into_iter()
+        .partition(|(name, ..)| LIMIT_STATES.contains(name));
+    text.family(
+        "rpc_server_limit_events_total",
+        "counter",
+        "How often a limit had its say.",
+    );
     for (name, _, count) in events {
         text.sample(&[("event", name)], count);
     }
-    text.family("rpc_server_limit_state", "gauge", "What limits come to now.");
+    text.family(
+        "rpc_server_limit_state",
+        "gauge",
+        "What limits come to now.",
+    );
     for (name, _, value) in states {
         text.sample(&[("state", name)], value);
     }
@@ -161,12 +229,20 @@ fn access(text: &mut Text, report: &Report) {
         ("unauthenticated_calls", access.unauthenticated_calls),
         ("calls_without_grant", access.calls_without_grant),
     ];
-    text.family("rpc_server_access_events_total", "counter", "What became of those who said who they are.");
+    text.family(
+        "rpc_server_access_events_total",
+        "counter",
+        "What became of those who said who they are.",
+    );
     for (name, count) in events {
         text.sample(&[("event", name)], count);
     }
-    text.family("rpc_server_tls_handshakes_under_way", "gauge", "TLS handshakes that are not done yet.")
-        .sample(&[], access.tls_handshakes_under_way);
+    text.family(
+        "rpc_server_tls_handshakes_under_way",
+        "gauge",
+        "TLS handshakes that are not done yet.",
+    )
+    .sample(&[], access.tls_handshakes_under_way);
     if access.certificate_expires_unix_seconds > 0 {
         let help = "When the first of the certificates expires, since 1970.";
         text.family("rpc_server_certificate_expires_seconds", "gauge", help)
@@ -185,14 +261,30 @@ fn runtime(text: &mut Text, shared: &Shared, report: &Report) {
         "How late a timer fires that should every quarter of a second.",
     );
     text.histogram(&[], &shared.metrics.pulse.lag());
-    text.family("rpc_server_runtime_lag_recent_max_seconds", "gauge", "The latest of the last half minute.");
+    text.family(
+        "rpc_server_runtime_lag_recent_max_seconds",
+        "gauge",
+        "The latest of the last half minute.",
+    );
     text.sample(&[], Seconds(runtime.lag_recent_max_us));
-    text.family("rpc_server_tasks_alive", "gauge", "Tasks of the runtime that are alive.")
-        .sample(&[], runtime.tasks_alive);
-    text.family("rpc_server_tasks_queued", "gauge", "Tasks that wait for a thread.")
-        .sample(&[], runtime.tasks_queued);
-    text.family("rpc_server_runtime_threads", "gauge", "Threads that run tasks.")
-        .sample(&[], runtime.threads);
+    text.family(
+        "rpc_server_tasks_alive",
+        "gauge",
+        "Tasks of the runtime that are alive.",
+    )
+    .sample(&[], runtime.tasks_alive);
+    text.family(
+        "rpc_server_tasks_queued",
+        "gauge",
+        "Tasks that wait for a thread.",
+    )
+    .sample(&[], runtime.tasks_queued);
+    text.family(
+        "rpc_server_runtime_threads",
+        "gauge",
+        "Threads that run tasks.",
+    )
+    .sample(&[], runtime.threads);
 }
 
 /// By the names that Prometheus's own libraries give them.
@@ -206,12 +298,42 @@ fn process(text: &mut Text, report: &Report) {
     // Far below 2^52.
     #[expect(clippy::cast_precision_loss)]
     let whole = |figure: Option<u64>| figure.map(|figure| figure as f64);
-    one("process_resident_memory_bytes", "gauge", "Memory in use.", whole(process.resident_bytes));
-    one("process_open_fds", "gauge", "Open descriptors.", whole(process.open_descriptors));
-    one("process_max_fds", "gauge", "How many descriptors there may be.", whole(process.descriptors_max));
-    one("process_threads", "gauge", "Threads.", whole(process.threads));
-    one("process_cpu_seconds_total", "counter", "Time of processors used.", process.cpu_seconds);
-    one("process_start_time_seconds", "gauge", "When the process began, since 1970.", process.started_at);
+    one(
+        "process_resident_memory_bytes",
+        "gauge",
+        "Memory in use.",
+        whole(process.resident_bytes),
+    );
+    one(
+        "process_open_fds",
+        "gauge",
+        "Open descriptors.",
+        whole(process.open_descriptors),
+    );
+    one(
+        "process_max_fds",
+        "gauge",
+        "How many descriptors there may be.",
+        whole(process.descriptors_max),
+    );
+    one(
+        "process_threads",
+        "gauge",
+        "Threads.",
+        whole(process.threads),
+    );
+    one(
+        "process_cpu_seconds_total",
+        "counter",
+        "Time of processors used.",
+        process.cpu_seconds,
+    );
+    one(
+        "process_start_time_seconds",
+        "gauge",
+        "When the process began, since 1970.",
+        process.started_at,
+    );
 }
 
 /// A text under way, with the name of the family that it is at.
@@ -256,7 +378,12 @@ impl Text {
         let Self(text, name) = self;
         let _ = write!(text, "{name}{suffix}");
         for (number, (label, value)) in labels.iter().enumerate() {
-            let _ = write!(text, "{}{label}=\"{}\"", if number == 0 { '{' } else { ',' }, escaped(value));
+            let _ = write!(
+                text,
+                "{}{label}=\"{}\"",
+                if number == 0 { '{' } else { ',' },
+                escaped(value)
+            );
         }
         let _ = writeln!(text, "{} {value}", if labels.is_empty() { "" } else { "}" });
     }
@@ -264,7 +391,10 @@ impl Text {
 
 /// A label's value: a line break would begin a new line, a quote would end it.
 fn escaped(value: &str) -> String {
-    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+    value
+        .replace('\\', "\\\\")
+        .replace('"', "\\\"")
+        .replace('\n', "\\n")
 }
 
 #[cfg(test)]
@@ -274,17 +404,26 @@ mod tests {
     #[test]
     fn values_of_labels_cannot_leave_their_quotes() {
         let mut text = Text::default();
-        text.family("x", "gauge", "An x.").sample(&[("a", "q\"b\\c\nd"), ("b", "")], 5);
-        assert_eq!(text.0, "# HELP x An x.\n# TYPE x gauge\nx{a=\"q\\\"b\\\\c\\nd\",b=\"\"} 5\n");
+        text.family("x", "gauge", "An x.")
+            .sample(&[("a", "q\"b\\c\nd"), ("b", "")], 5);
+        assert_eq!(
+            text.0,
+            "# HELP x An x.\n# TYPE x gauge\nx{a=\"q\\\"b\\\\c\\nd\",b=\"\"} 5\n"
+        );
     }
 
     #[test]
     fn histograms_end_with_all_there_are() {
         let mut text = Text::default();
-        text.family("x", "histogram", "An x.").histogram(&[("a", "1")], &Latencies::default());
+        text.family("x", "histogram", "An x.")
+            .histogram(&[("a", "1")], &Latencies::default());
         let lines: Vec<_> = text.0.lines().collect();
         assert_eq!(lines[2], "x_bucket{a=\"1\",le=\"0.000016\"} 0");
-        let end = ["x_bucket{a=\"1\",le=\"+Inf\"} 0", "x_sum{a=\"1\"} 0.000000", "x_count{a=\"1\"} 0"];
+        let end = [
+            "x_bucket{a=\"1\",le=\"+Inf\"} 0",
+            "x_sum{a=\"1\"} 0.000000",
+            "x_count{a=\"1\"} 0",
+        ];
         assert_eq!(lines[lines.len() - 3..], end);
     }
 }

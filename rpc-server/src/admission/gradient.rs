@@ -94,8 +94,18 @@ impl Gradient {
     pub(crate) fn new(min: usize, max: usize, now: Instant) -> Self {
         #[allow(clippy::cast_precision_loss, reason = "no server has so many calls")]
         let (min, max) = (min as f64, max as f64);
-        let state = State::Measuring { since: now, calls: Window::default() };
-        Self { min, max, limit: min, least: None, state, window: Window::default() }
+        let state = State::Measuring {
+            since: now,
+            calls: Window::default(),
+        };
+        Self {
+            min,
+            max,
+            limit: min,
+            least: None,
+            state,
+            window: Window::default(),
+        }
     }
 
     /// How many calls may be in flight.
@@ -104,7 +114,11 @@ impl Gradient {
             State::Following { .. } => self.limit,
             State::Measuring { .. } => self.min,
         };
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between `min` and `max`")]
+        #[allow(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "between `min` and `max`"
+        )]
         let limit = limit as u64;
         limit
     }
@@ -115,18 +129,25 @@ impl Gradient {
             State::Measuring { since, calls } => {
                 let since = *since;
                 // One that began before was slowed down by those of before.
-                if sample.now.checked_sub(sample.latency).is_some_and(|began| began >= since) {
+                if sample
+                    .now
+                    .checked_sub(sample.latency)
+                    .is_some_and(|began| began >= since)
+                {
                     calls.add(&sample);
                 }
-                let is_over =
-                    calls.calls >= LEAST_CALLS || calls.calls > 0 && sample.now - since >= LEAST_WITHIN;
+                let is_over = calls.calls >= LEAST_CALLS
+                    || calls.calls > 0 && sample.now - since >= LEAST_WITHIN;
                 if is_over {
                     self.least = Some(calls.mean());
                     self.follow(sample.now);
                 }
             }
             State::Following { until } if *until <= sample.now => {
-                self.state = State::Measuring { since: sample.now, calls: Window::default() };
+                self.state = State::Measuring {
+                    since: sample.now,
+                    calls: Window::default(),
+                };
             }
             State::Following { .. } => {
                 self.window.add(&sample);
@@ -177,7 +198,11 @@ mod tests {
     impl Service {
         fn new(min: usize, max: usize) -> Self {
             let start = Instant::now();
-            Self { gradient: Gradient::new(min, max, start), start, millis: 0 }
+            Self {
+                gradient: Gradient::new(min, max, start),
+                start,
+                millis: 0,
+            }
         }
 
         /// `offered` calls are there at every time, of which so many as the limit allows are let in. Returns
@@ -212,7 +237,10 @@ mod tests {
     fn it_settles_a_little_above_what_the_service_can_do_at_one_time() {
         for capacity in [8.0, 64.0, 500.0] {
             let (in_flight, done) = Service::new(4, 10_000).run(capacity, 1e9, 25);
-            assert!((1.0..2.2).contains(&(in_flight / capacity)), "{in_flight} for {capacity}");
+            assert!(
+                (1.0..2.2).contains(&(in_flight / capacity)),
+                "{in_flight} for {capacity}"
+            );
             assert!(done > capacity * 95.0, "{done} of {}", capacity * 100.0);
         }
     }
@@ -235,6 +263,10 @@ mod tests {
         bounded.run(100.0, 1e9, 20);
         assert_eq!(bounded.gradient.limit(), 50);
         bounded.run(1.0, 1e9, 5);
-        assert!((4..10).contains(&bounded.gradient.limit()), "{}", bounded.gradient.limit());
+        assert!(
+            (4..10).contains(&bounded.gradient.limit()),
+            "{}",
+            bounded.gradient.limit()
+        );
     }
 }

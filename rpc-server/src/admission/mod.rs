@@ -27,10 +27,16 @@ pub(crate) struct Admission {
 
 impl Admission {
     pub(crate) fn new(config: &Config) -> Self {
-        let adaptive = config
-            .adaptive_concurrency
-            .then(|| Gradient::new(config.adaptive_in_flight_min, config.in_flight_max, Instant::now()));
-        let limit = adaptive.as_ref().map_or(config.in_flight_max as u64, Gradient::limit);
+        let adaptive = config.adaptive_concurrency.then(|| {
+            Gradient::new(
+                config.adaptive_in_flight_min,
+                config.in_flight_max,
+                Instant::now(),
+            )
+        });
+        let limit = adaptive
+            .as_ref()
+            .map_or(config.in_flight_max as u64, Gradient::limit);
         Self {
             limit: AtomicU64::new(limit),
             in_flight: AtomicU64::new(0),
@@ -48,7 +54,8 @@ impl Admission {
     fn publish(&self, before: usize, now: usize) {
         if before != now {
             // What is added for fewer calls than before wraps around to what is taken away.
-            self.in_flight.fetch_add((now as u64).wrapping_sub(before as u64), Ordering::Relaxed);
+            self.in_flight
+                .fetch_add((now as u64).wrapping_sub(before as u64), Ordering::Relaxed);
         }
     }
 
@@ -66,27 +73,45 @@ impl Admission {
 
     /// A call that was not ready at once has ended, after this time.
     pub(crate) fn record(&self, latency: Duration, now: Instant) {
-        let Some(adaptive) = &self.adaptive else { return };
+        let Some(adaptive) = &self.adaptive else {
+            return;
+        };
         // Held for a few additions. Where another thread has it, one latency fewer does not matter, and
         // waiting would.
-        let Ok(mut gradient) = adaptive.try_lock() else { return };
+        let Ok(mut gradient) = adaptive.try_lock() else {
+            return;
+        };
         #[allow(clippy::cast_precision_loss, reason = "no server has so many calls")]
         let in_flight = self.in_flight.load(Ordering::Relaxed) as f64;
-        gradient.record(Sample { now, latency, in_flight });
+        gradient.record(Sample {
+            now,
+            latency,
+            in_flight,
+        });
         self.limit.store(gradient.limit(), Ordering::Relaxed);
     }
 
     /// What is said of a call that is not run.
     pub(crate) fn refusal(&self, config: &Config) -> Status {
         let limit = self.limit();
-        let name = if config.adaptive_concurrency { "adaptive_concurrency" } else { "in_flight_max" };
+        let name = if config.adaptive_concurrency {
+            "adaptive_concurrency"
+        } else {
+            "in_flight_max"
+        };
         if self.logged.is_due() {
-            tracing::warn!(limit, setting = name, "calls are shed: as many as may be are in flight");
+            tracing::warn!(
+                limit,
+                setting = name,
+                "calls are shed: as many as may be are in flight"
+            );
         }
         let message = format!(
             "the server has as many calls in flight as `{name}` allows, {limit}, and did not run this one"
         );
-        Status::resource_exhausted(message).with_rejected().with_retry_after(config.shed_retry_after())
+        Status::resource_exhausted(message)
+            .with_rejected()
+            .with_retry_after(config.shed_retry_after())
     }
 }
 
@@ -98,7 +123,10 @@ pub(crate) struct InFlight {
 
 impl InFlight {
     pub(crate) fn none(shared: &Arc<Shared>) -> Self {
-        Self { shared: Arc::clone(shared), published: 0 }
+        Self {
+            shared: Arc::clone(shared),
+            published: 0,
+        }
     }
 
     pub(crate) fn publish(&mut self, now: usize) {

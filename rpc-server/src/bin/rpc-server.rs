@@ -131,13 +131,20 @@ struct Traces {
 #[cfg(feature = "otel")]
 impl Traces {
     fn of(config: &DaemonConfig) -> Result<Self, String> {
-        let exporter = config.traces.is_on().then(|| rpc_server::otel::Exporter::new(&config.traces));
-        let exporter = exporter.transpose().map_err(|error| format!("[traces] {error}"))?;
+        let exporter = config
+            .traces
+            .is_on()
+            .then(|| rpc_server::otel::Exporter::new(&config.traces));
+        let exporter = exporter
+            .transpose()
+            .map_err(|error| format!("[traces] {error}"))?;
         Ok(Self { exporter })
     }
 
     fn layer(&self) -> Option<impl Layer<tracing_subscriber::Registry> + use<>> {
-        self.exporter.as_ref().map(rpc_server::otel::Exporter::layer)
+        self.exporter
+            .as_ref()
+            .map(rpc_server::otel::Exporter::layer)
     }
 
     fn send_rest(self) {
@@ -149,7 +156,11 @@ impl Traces {
 
 /// Settings that have traces sent were refused.
 #[cfg(not(feature = "otel"))]
-#[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "as where they can be sent")]
+#[expect(
+    clippy::unused_self,
+    clippy::unnecessary_wraps,
+    reason = "as where they can be sent"
+)]
 impl Traces {
     fn of(_: &DaemonConfig) -> Result<Self, String> {
         Ok(Self {})
@@ -176,7 +187,10 @@ fn start_logging(config: &DaemonConfig, traces: &Traces) -> SetLogLevel {
         LogFormat::Json => log.json().flatten_event(true).boxed(),
     };
     // The level is the log's own: traces have all spans of calls, whatever is logged.
-    tracing_subscriber::registry().with(traces.layer()).with(log.with_filter(filter)).init();
+    tracing_subscriber::registry()
+        .with(traces.layer())
+        .with(log.with_filter(filter))
+        .init();
     // Debug formatting keeps the message and its place on one line.
     std::panic::set_hook(Box::new(|panic| tracing::error!("{:?}", panic.to_string())));
     Box::new(move |level| {
@@ -192,7 +206,10 @@ async fn run(
     set_log_level: SetLogLevel,
 ) -> Result<(), DaemonError> {
     // Before anything is served, so that no signal is missed.
-    let signals = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let signals = (
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::interrupt())?,
+    );
     let hangup = signal(SignalKind::hangup())?;
     let daemon = Daemon::bind(config).await?;
     let mut status = "listening on".to_owned();
@@ -201,10 +218,20 @@ async fn run(
         status = format!("{status} {address}");
     }
     tokio::spawn(notify::keep_watchdog(daemon.handle()));
-    tokio::spawn(reload_at(hangup, daemon.reloader(), load, set_log_level, status.clone()));
+    tokio::spawn(reload_at(
+        hangup,
+        daemon.reloader(),
+        load,
+        set_log_level,
+        status.clone(),
+    ));
     notify::ready(&status);
     let drained = daemon.run(stopped(signals)).await?;
-    tracing::info!(connections = drained.connections, dropped = drained.dropped, "stopped");
+    tracing::info!(
+        connections = drained.connections,
+        dropped = drained.dropped,
+        "stopped"
+    );
     Ok(())
 }
 

@@ -21,7 +21,10 @@ pub(super) struct AccessLog {
 
 impl AccessLog {
     pub(super) fn of(config: &Config) -> Self {
-        Self { per_million: config.access_log_per_million, has_all_failures: config.access_log_failures }
+        Self {
+            per_million: config.access_log_per_million,
+            has_all_failures: config.access_log_failures,
+        }
     }
 
     pub(super) fn is_on(self) -> bool {
@@ -96,7 +99,10 @@ mod tests {
     #[test]
     fn a_sample_is_as_large_as_it_is_said_to_be_and_failures_are_no_part_of_it() {
         fastrand::seed(7);
-        let log = |per_million, has_all_failures| AccessLog { per_million, has_all_failures };
+        let log = |per_million, has_all_failures| AccessLog {
+            per_million,
+            has_all_failures,
+        };
         let taken = |log: AccessLog, code| (0..100_000).filter(|_| log.takes(code)).count();
         let tenth = taken(log(100_000, true), Code::OK);
         assert!((9_500..=10_500).contains(&tenth), "{tenth}");

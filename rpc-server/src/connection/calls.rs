@@ -12,7 +12,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 use super::access_log::trace_of;
-use super::{Connection, ENVELOPE_BYTES, Handle, Ordered, Parked, Phase, Room, STREAM_OUTPUT_BYTES};
+use super::{
+    Connection, ENVELOPE_BYTES, Handle, Ordered, Parked, Phase, Room, STREAM_OUTPUT_BYTES,
+};
 use crate::builtin;
 use crate::call::{Call, Credit, Place, StreamCall, StreamStep, Terms, is_late, too_long};
 use crate::layers::Fault;
@@ -41,7 +43,10 @@ where
             self.publish();
         }
         if has_waited {
-            self.stats.shard().waited_in_order.record(self.clock.saturating_duration_since(received), 1);
+            self.stats
+                .shard()
+                .waited_in_order
+                .record(self.clock.saturating_duration_since(received), 1);
         }
         if request.cmdid == CmdId::AUTHENTICATE {
             self.authenticate(cx, &request, terms);
@@ -69,7 +74,10 @@ where
         match future.as_mut().poll(cx) {
             Poll::Ready(outcome) => self.end(terms, outcome),
             Poll::Pending => {
-                let terms = Terms { started: self.clock, ..*terms };
+                let terms = Terms {
+                    started: self.clock,
+                    ..*terms
+                };
                 let (abort, registration) = AbortHandle::new_pair();
                 self.occupy(&terms, abort, None);
                 let call = Call::new(terms, future, cancellation);
@@ -88,7 +96,12 @@ where
         }
         if request.cmdid.is_built_in() {
             let stats = self.stats.stats(self.in_flight());
-            return Some(builtin::answer(request, &self.shared, stats, &self.door.gate));
+            return Some(builtin::answer(
+                request,
+                &self.shared,
+                stats,
+                &self.door.gate,
+            ));
         }
         None
     }
@@ -107,11 +120,23 @@ where
     }
 
     /// Notes that a call is not over: its id is taken, or its turn in the order.
-    pub(super) fn occupy(&mut self, terms: &Terms, abort: AbortHandle, credit: Option<Arc<Credit>>) {
+    pub(super) fn occupy(
+        &mut self,
+        terms: &Terms,
+        abort: AbortHandle,
+        credit: Option<Arc<Credit>>,
+    ) {
         self.stats.parked(terms.command);
         match terms.place {
             Place::Multiplexed(id) => {
-                self.park().ids.insert(id, Handle { abort, terms: *terms, credit });
+                self.park().ids.insert(
+                    id,
+                    Handle {
+                        abort,
+                        terms: *terms,
+                        credit,
+                    },
+                );
             }
             Place::Ordered => self.ordered_runs = true,
             Place::Unanswered => {}
@@ -139,13 +164,21 @@ where
     pub(super) fn end_calls(&mut self, cx: &mut Context<'_>) {
         let is_adaptive = self.shared.admission.is_adaptive();
         while self.has(Room::InOutput) && self.phase != Phase::Closed {
-            let Some(parked) = &mut self.parked else { return };
-            let Poll::Ready(Some(ended)) = parked.calls.poll_next_unpin(cx) else { return };
+            let Some(parked) = &mut self.parked else {
+                return;
+            };
+            let Poll::Ready(Some(ended)) = parked.calls.poll_next_unpin(cx) else {
+                return;
+            };
             // One that was aborted was answered when it was cancelled.
-            let Ok((terms, outcome)) = ended else { continue };
+            let Ok((terms, outcome)) = ended else {
+                continue;
+            };
             if is_adaptive {
                 let now = Instant::now();
-                self.shared.admission.record(now.saturating_duration_since(terms.started), now);
+                self.shared
+                    .admission
+                    .record(now.saturating_duration_since(terms.started), now);
             }
             self.vacate(&terms);
             self.end(&terms, outcome);
@@ -203,7 +236,9 @@ where
                     credit.close();
                 }
                 self.occupy(terms, abort, credit);
-                self.park().streams.push(Abortable::new(stream, registration));
+                self.park()
+                    .streams
+                    .push(Abortable::new(stream, registration));
                 return;
             }
             Ok(Body::Data(data)) => {
@@ -232,7 +267,11 @@ where
         match Fault::behind(status) {
             Some(Fault::Panicked) => add(&limits.handler_panics, 1),
             // Otherwise it was the caller's own time.
-            Some(Fault::TimeUp) if terms.deadline().is_none_or(|deadline| deadline > Instant::now()) => {
+            Some(Fault::TimeUp)
+                if terms
+                    .deadline()
+                    .is_none_or(|deadline| deadline > Instant::now()) =>
+            {
                 tracing::warn!(peer = %self.peer, cmdid = %terms.cmdid, "a handler was dropped at `handler_timeout_ms`");
                 add(&limits.handler_timeouts, 1);
             }
@@ -282,12 +321,19 @@ where
         if let Some(Handle { abort, terms, .. }) = self.take_handle(id) {
             abort.abort();
             self.stats.unparked(terms.command);
-            self.end(&terms, Err(Status::cancelled("the caller cancelled the call")));
+            self.end(
+                &terms,
+                Err(Status::cancelled("the caller cancelled the call")),
+            );
         }
     }
 
     pub(super) fn give_credit(&mut self, id: u64, items: u64) {
-        if let Some(Handle { credit: Some(credit), .. }) = self.handle(id) {
+        if let Some(Handle {
+            credit: Some(credit),
+            ..
+        }) = self.handle(id)
+        {
             credit.add(items);
         }
     }
@@ -295,8 +341,12 @@ where
     /// Sends the items of streams that are ready, while the peer keeps up.
     pub(super) fn send_items(&mut self, cx: &mut Context<'_>) {
         while self.waiting_output() < self.stream_output_max() {
-            let Some(parked) = &mut self.parked else { return };
-            let Poll::Ready(Some((terms, step))) = parked.streams.poll_next_unpin(cx) else { return };
+            let Some(parked) = &mut self.parked else {
+                return;
+            };
+            let Poll::Ready(Some((terms, step))) = parked.streams.poll_next_unpin(cx) else {
+                return;
+            };
             let end = match step {
                 StreamStep::Item(item) => {
                     encode_item(&mut self.output, terms.place.id(), &item);

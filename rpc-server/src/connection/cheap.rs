@@ -27,7 +27,13 @@ pub(super) struct CheapFrames {
 
 impl CheapFrames {
     pub(super) fn new(rate: u32, now: Instant) -> Self {
-        Self { rate, tokens: rate.into(), filled: now, over_since: None, paused_until: None }
+        Self {
+            rate,
+            tokens: rate.into(),
+            filled: now,
+            over_since: None,
+            paused_until: None,
+        }
     }
 
     /// Counts a line. True where it was one too many, and a pause begins.
@@ -55,7 +61,10 @@ impl CheapFrames {
     }
 
     fn fill(&mut self, now: Instant) {
-        let micros = now.saturating_duration_since(self.filled).as_micros().min(1_000_000);
+        let micros = now
+            .saturating_duration_since(self.filled)
+            .as_micros()
+            .min(1_000_000);
         let tokens = micros * u128::from(self.rate) / 1_000_000;
         // It is at most the rate.
         self.tokens = u64::try_from(tokens).unwrap_or(u64::MAX).max(1);
@@ -66,7 +75,8 @@ impl CheapFrames {
     fn resume(&mut self, now: Instant) -> Duration {
         self.paused_until = None;
         self.fill(now);
-        self.over_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
+        self.over_since
+            .map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
     }
 }
 
@@ -86,7 +96,10 @@ where
         if self.cheap.resume(now) < config.cheap_frames_timeout() || !self.phase.takes_requests() {
             return;
         }
-        let (limit, time) = (config.cheap_frames_per_second, config.cheap_frames_timeout_ms);
+        let (limit, time) = (
+            config.cheap_frames_per_second,
+            config.cheap_frames_timeout_ms,
+        );
         tracing::warn!(peer = %self.peer, limit, "closed: more pings, cancels and the like than `cheap_frames_per_second`");
         add(&self.shared.metrics.limits.cheap_frame_closures, 1);
         let message = format!(
@@ -138,7 +151,12 @@ mod tests {
         let start = Instant::now();
         let mut cheap = CheapFrames::new(1_000, start);
         for burst in 0..10 {
-            let (_, longest) = send(&mut cheap, start + Duration::from_secs(10 * burst), 3_000, 1);
+            let (_, longest) = send(
+                &mut cheap,
+                start + Duration::from_secs(10 * burst),
+                3_000,
+                1,
+            );
             assert!(longest.as_secs() < 2, "{longest:?}");
         }
     }

@@ -33,11 +33,18 @@ where
 
     /// The short way of a line that looks usual, to a call that may start at once: the handler's
     /// decoding of the params is what checks them. False where the line needs the long way.
-    pub(super) fn usual_frame(&mut self, cx: &mut Context<'_>, line: &[u8], received: Instant) -> bool {
+    pub(super) fn usual_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+        line: &[u8],
+        received: Instant,
+    ) -> bool {
         if self.phase != Phase::Open {
             return false;
         }
-        let Some(usual) = UsualRequest::read_after(&mut self.last_head, line) else { return false };
+        let Some(usual) = UsualRequest::read_after(&mut self.last_head, line) else {
+            return false;
+        };
         let mut request = usual.request();
         let may_start = match request.id {
             Some(id) => self.handle(id).is_none(),
@@ -98,12 +105,18 @@ where
         add(&self.shared.metrics.limits.frames_too_long, 1);
         let limit = self.shared.config.frame_bytes_max;
         tracing::info!(peer = %self.peer, limit, "closed after a frame over the limit");
-        let message = format!("the frame is longer than the limit `frame_bytes_max` of {limit} bytes");
+        let message =
+            format!("the frame is longer than the limit `frame_bytes_max` of {limit} bytes");
         self.verdict(id_of_part(start), &Status::resource_exhausted(message));
         self.enter(Phase::Finishing, None);
     }
 
-    pub(super) fn admit(&mut self, cx: &mut Context<'_>, mut request: Request<'_>, received: Instant) {
+    pub(super) fn admit(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut request: Request<'_>,
+        received: Instant,
+    ) {
         if request.id.is_some() {
             if !mem::replace(&mut self.has_used_id, true) {
                 // It was accepted too late to be told with the others, or is only now known to understand.
@@ -136,7 +149,8 @@ where
             self.phase_deadline = Some(Instant::now() + self.shared.config.goaway_grace());
         }
         if self.phase == Phase::Draining && !request.cmdid.is_built_in() {
-            let status = Status::unavailable("the server is shutting down and did not run the call");
+            let status =
+                Status::unavailable("the server is shutting down and did not run the call");
             self.turn_away(&request, received, &status.with_rejected());
             return;
         }
@@ -147,7 +161,8 @@ where
         self.set_deadline(&mut request, received);
         if request.id.is_none() && !self.is_next_in_order() {
             self.ordered_bytes += request.params.as_bytes().len();
-            self.ordered.push_back(Ordered::Call(request.into_owned(), received));
+            self.ordered
+                .push_back(Ordered::Call(request.into_owned(), received));
         } else {
             self.start(cx, request, received, false);
         }
@@ -160,9 +175,12 @@ where
         let config = &self.shared.config;
         let status = if self.sheds_line {
             let limit = config.in_flight_per_connection;
-            let message =
-                format!("not run: streams take all places of `in_flight_per_connection`, {limit} calls");
-            Status::resource_exhausted(message).with_rejected().with_retry_after(config.shed_retry_after())
+            let message = format!(
+                "not run: streams take all places of `in_flight_per_connection`, {limit} calls"
+            );
+            Status::resource_exhausted(message)
+                .with_rejected()
+                .with_retry_after(config.shed_retry_after())
         } else {
             self.shared.admission.refusal(config)
         };
@@ -171,7 +189,9 @@ where
 
     pub(super) fn set_deadline(&self, request: &mut Request<'_>, received: Instant) {
         let handler_timeout = self.shared.config.handler_timeout();
-        let timeout = request.timeout.map_or(handler_timeout, |timeout| timeout.min(handler_timeout));
+        let timeout = request
+            .timeout
+            .map_or(handler_timeout, |timeout| timeout.min(handler_timeout));
         request.scope.deadline = Some((received + timeout).into_std());
     }
 

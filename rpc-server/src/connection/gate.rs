@@ -45,10 +45,15 @@ where
     fn set_gate(&mut self) {
         // Read first: what changes in between is seen at the next look.
         self.door.generation = Some(self.shared.access.generation());
-        self.door.gate = self.shared.access.gate(&self.policy, &self.peer, self.door.token.as_deref());
+        self.door.gate =
+            self.shared
+                .access
+                .gate(&self.policy, &self.peer, self.door.token.as_deref());
         if matches!(self.door.gate, Gate::Closed) {
             let limit = Duration::from_millis(self.shared.config.authentication_timeout_ms);
-            self.door.deadline.get_or_insert_with(|| Instant::now() + limit);
+            self.door
+                .deadline
+                .get_or_insert_with(|| Instant::now() + limit);
         } else {
             self.door.deadline = None;
         }
@@ -70,20 +75,30 @@ where
     }
 
     /// Takes a token. A wrong one is answered later, by a call that only waits.
-    pub(super) fn authenticate(&mut self, cx: &mut Context<'_>, request: &Request<'_>, terms: Terms) {
+    pub(super) fn authenticate(
+        &mut self,
+        cx: &mut Context<'_>,
+        request: &Request<'_>,
+        terms: Terms,
+    ) {
         #[derive(Deserialize)]
         struct Authenticate {
             token: String,
         }
         let Ok(Authenticate { token }) = request.params.decode() else {
             // Without the reader's own words, which may hold a part of the token.
-            let message = "`params` must be an object with the `token`, a string: {\"token\":\"…\"}";
+            let message =
+                "`params` must be an object with the `token`, a string: {\"token\":\"…\"}";
             return self.end(&terms, Err(Status::invalid_argument(message)));
         };
-        let outcome = match self.shared.access.verify(&token, &self.peer, &self.shared.config) {
-            Verdict::NotWanted => {
-                Err(Status::unimplemented("this server knows no tokens; call without `authenticate`"))
-            }
+        let outcome = match self
+            .shared
+            .access
+            .verify(&token, &self.peer, &self.shared.config)
+        {
+            Verdict::NotWanted => Err(Status::unimplemented(
+                "this server knows no tokens; call without `authenticate`",
+            )),
             Verdict::Known(identity, token) => self.identify(&identity, token),
             Verdict::Refused(status, after) => {
                 let wait = async move {

@@ -28,7 +28,9 @@ where
         }
         if phase == Phase::Finishing {
             let handles = self.parked.iter().flat_map(|parked| parked.ids.values());
-            handles.filter_map(|handle| handle.credit.as_deref()).for_each(Credit::close);
+            handles
+                .filter_map(|handle| handle.credit.as_deref())
+                .for_each(Credit::close);
         }
         self.phase_deadline = limit.map(|limit| Instant::now() + limit);
     }
@@ -71,7 +73,9 @@ where
         }
         add(&self.shared.metrics.limits.first_frame_timeouts, 1);
         tracing::info!(peer = %self.peer, "closed: no good line within `first_frame_timeout_ms`");
-        let limit = self.policy.first_frame_timeout(self.shared.config.first_frame_timeout());
+        let limit = self
+            .policy
+            .first_frame_timeout(self.shared.config.first_frame_timeout());
         let limit = limit.unwrap_or_default().as_millis();
         let message = format!("no good line came within `first_frame_timeout_ms` of {limit} ms");
         self.refuse_part(&Status::deadline_exceeded(message));
@@ -79,7 +83,9 @@ where
 
     /// Notes since when the connection has nothing to do, where it matters.
     pub(super) fn watch_idleness(&mut self) {
-        let Some(limit) = self.shared.config.idle_timeout() else { return };
+        let Some(limit) = self.shared.config.idle_timeout() else {
+            return;
+        };
         let work = self.stats.requests + self.stats.replies;
         if self.phase != Phase::Open || !self.is_idle() || self.lines_wait_for.is_some() {
             self.idle_deadline = None;
@@ -144,7 +150,9 @@ where
             self.timer = None;
             return Poll::Pending;
         };
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(next)));
+        let timer = self
+            .timer
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(next)));
         // A timer that fires too early is set anew then: cheaper than moving it with every line.
         if next < timer.deadline() {
             timer.as_mut().reset(next);

@@ -70,7 +70,8 @@ const TURNS_PER_POLL: usize = 32;
 const SHUTTING_DOWN: &str = "the server is shutting down; open the next connection elsewhere";
 
 /// What it says with `goaway` to a connection that is past its age or its number of requests.
-const SERVED_LONG_ENOUGH: &str = "this connection has served long enough; open the next one elsewhere";
+const SERVED_LONG_ENOUGH: &str =
+    "this connection has served long enough; open the next one elsewhere";
 
 /// What it says to one that has had nothing to do.
 const IDLE: &str =
@@ -101,7 +102,12 @@ where
             && !open.wants_pages
         {
             let ended = ready!(open.poll(cx, stage));
-            let Connection { peer, stats, wants_pages, .. } = &*open;
+            let Connection {
+                peer,
+                stats,
+                wants_pages,
+                ..
+            } = &*open;
             if !wants_pages {
                 let error = ended.err().map(tracing::field::display);
                 tracing::debug!(%peer, connection = peer.connection, requests = stats.requests, error, "connection closed");
@@ -111,8 +117,14 @@ where
         #[cfg(feature = "admin")]
         return pages
             .get_or_insert_with(|| {
-                let Connection { io, input, peer, shared, stats, .. } =
-                    connection.take().expect("it is handed over once");
+                let Connection {
+                    io,
+                    input,
+                    peer,
+                    shared,
+                    stats,
+                    ..
+                } = connection.take().expect("it is handed over once");
                 Box::pin(crate::admin::serve(io, input, peer, shared, stats))
             })
             .as_mut()
@@ -269,8 +281,9 @@ where
         tracing::debug!(peer = %peer, connection = peer.connection, "connection opened");
         let now = Instant::now();
         let retire_deadline = shared.config.connection_age().map(|age| now + age);
-        let first_frame_deadline =
-            policy.first_frame_timeout(shared.config.first_frame_timeout()).map(|limit| now + limit);
+        let first_frame_deadline = policy
+            .first_frame_timeout(shared.config.first_frame_timeout())
+            .map(|limit| now + limit);
         let cheap = cheap::CheapFrames::new(shared.config.cheap_frames_per_second, now);
         Self {
             io,
@@ -345,12 +358,16 @@ where
                 Phase::Closed => return Poll::Ready(Ok(())),
                 // The time in which requests may still be on their way is over, and all that came is read.
                 // Whoever floods is not waited for.
-                Phase::Draining if read.is_pending() && self.phase_deadline.is_none() && self.is_idle() => {
+                Phase::Draining
+                    if read.is_pending() && self.phase_deadline.is_none() && self.is_idle() =>
+                {
                     self.enter(Phase::Finishing, None);
                     continue;
                 }
                 Phase::Retiring
-                    if read.is_pending() && self.cheap.paused_until.is_none() && self.is_between_calls() =>
+                    if read.is_pending()
+                        && self.cheap.paused_until.is_none()
+                        && self.is_between_calls() =>
                 {
                     self.enter(Phase::Finishing, None);
                     continue;
@@ -359,14 +376,23 @@ where
                     let limit = self.shared.config.linger_timeout();
                     if Pin::new(&mut self.io).poll_shutdown(cx)?.is_ready() {
                         // With nothing of the peer's unread, closing takes nothing back.
-                        let next = if self.has_peer_ended { Phase::Closed } else { Phase::Lingering };
+                        let next = if self.has_peer_ended {
+                            Phase::Closed
+                        } else {
+                            Phase::Lingering
+                        };
                         self.enter(next, Some(limit));
                         continue;
                     }
                     // A stream that still has to say goodbye, as TLS does, may have a peer that does not listen.
-                    self.phase_deadline.get_or_insert_with(|| Instant::now() + limit);
+                    self.phase_deadline
+                        .get_or_insert_with(|| Instant::now() + limit);
                 }
-                Phase::Open | Phase::Retiring | Phase::Draining | Phase::Finishing | Phase::Lingering => {}
+                Phase::Open
+                | Phase::Retiring
+                | Phase::Draining
+                | Phase::Finishing
+                | Phase::Lingering => {}
             }
             if read.is_ready() {
                 self.spinning_since = None;
@@ -398,7 +424,9 @@ where
             return false;
         }
         // The real clock: one that is paused would never let it end.
-        let since = *self.spinning_since.get_or_insert_with(std::time::Instant::now);
+        let since = *self
+            .spinning_since
+            .get_or_insert_with(std::time::Instant::now);
         let is_awake = since.elapsed() < Duration::from_micros(limit);
         if is_awake {
             // The runtime looks at its sockets, without sleeping, and comes back.

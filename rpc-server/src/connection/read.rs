@@ -12,7 +12,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 use tokio_util::bytes::BufMut;
 
-use super::{BYTES_PER_WRITE, Connection, FRAMES_PER_LOOK, FRAMES_PER_WRITE, Handle, Phase, Room, SHARE};
+use super::{
+    BYTES_PER_WRITE, Connection, FRAMES_PER_LOOK, FRAMES_PER_WRITE, Handle, Phase, Room, SHARE,
+};
 use crate::metrics::add;
 use crate::{scratch, strangers};
 
@@ -55,7 +57,8 @@ where
             self.line_deadline = None;
             return Poll::Pending;
         }
-        if self.line_deadline.is_none() && !self.input.is_empty() && self.phase != Phase::Lingering {
+        if self.line_deadline.is_none() && !self.input.is_empty() && self.phase != Phase::Lingering
+        {
             self.line_deadline = Some(Instant::now() + self.shared.config.frame_timeout());
         }
         let mut scratch = scratch::take();
@@ -89,13 +92,22 @@ where
                 self.input = long;
             }
             let held = self.input.len();
-            let room = self.shared.config.frame_bytes_max.saturating_add(2).saturating_sub(held);
+            let room = self
+                .shared
+                .config
+                .frame_bytes_max
+                .saturating_add(2)
+                .saturating_sub(held);
             let room = room.clamp(1, held.clamp(scratch.len(), LONG_READ_BYTES_MAX));
             self.input.reserve_exact(room);
             // No more, however large the buffer is: what follows the line may have to wait, and is moved to the front
             // each time that some of it need not wait any longer.
             let mut input = (&mut self.input).limit(room);
-            let read = ready!(tokio_util::io::poll_read_buf(Pin::new(&mut self.io), cx, &mut input))?;
+            let read = ready!(tokio_util::io::poll_read_buf(
+                Pin::new(&mut self.io),
+                cx,
+                &mut input
+            ))?;
             let mut input = mem::take(&mut self.input);
             self.clock = Instant::now();
             let consumed = self.execute(cx, &input, self.clock);
@@ -120,7 +132,12 @@ where
 
     /// Executes the whole lines at the front of `bytes`, as far as there is room, and says how many
     /// bytes they were. Their time counts from when they were `received`, however long they wait for room.
-    pub(super) fn execute(&mut self, cx: &mut Context<'_>, bytes: &[u8], received: Instant) -> usize {
+    pub(super) fn execute(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+        received: Instant,
+    ) -> usize {
         if self.phase == Phase::Lingering {
             return bytes.len();
         }
@@ -163,7 +180,10 @@ where
                 return consumed;
             }
             match self.lines.step(&bytes[consumed..]) {
-                Step::Line { line, consumed: length } => {
+                Step::Line {
+                    line,
+                    consumed: length,
+                } => {
                     let has_no_place = !self.has(Room::ForACall) && self.needs_room(line);
                     if has_no_place && !self.is_held_by_streams() {
                         add(&self.shared.metrics.limits.in_flight_pauses, 1);
@@ -195,7 +215,10 @@ where
                         output_at_look = self.output.len();
                     }
                 }
-                Step::TooLong { start, consumed: length } => {
+                Step::TooLong {
+                    start,
+                    consumed: length,
+                } => {
                     consumed += length;
                     self.too_long(start);
                 }
@@ -244,7 +267,11 @@ where
     /// itself: the credit or the cancel that it may wait for can stand behind the line that waits for a
     /// place, and so does the end of the stream.
     fn is_held_by_streams(&self) -> bool {
-        self.has(Room::InOutput) && self.parked.as_ref().is_some_and(|parked| parked.calls.is_empty())
+        self.has(Room::InOutput)
+            && self
+                .parked
+                .as_ref()
+                .is_some_and(|parked| parked.calls.is_empty())
     }
 
     /// Whether the server has as many calls in flight as it may, those of this connection that its count

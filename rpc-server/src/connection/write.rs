@@ -57,6 +57,7 @@ where
 
     pub(super) fn begin_to_stall(&mut self) {
         let limit = self.shared.config.write_stall_timeout();
-        self.stall_deadline.get_or_insert_with(|| Instant::now() + limit);
+        self.stall_deadline
+            .get_or_insert_with(|| Instant::now() + limit);
     }
 }

@@ -107,7 +107,9 @@ impl Default for DaemonConfig {
 }
 
 /// The format of the daemon's own log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema, clap::ValueEnum,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
     /// For people.
@@ -145,7 +147,12 @@ pub struct LogSettings {
 
 impl Default for LogSettings {
     fn default() -> Self {
-        Self { segment_bytes: 64 << 20, queue_bytes_max: 8 << 20, retention_bytes: 0, fsync: true }
+        Self {
+            segment_bytes: 64 << 20,
+            queue_bytes_max: 8 << 20,
+            retention_bytes: 0,
+            fsync: true,
+        }
     }
 }
 
@@ -208,8 +215,9 @@ impl DaemonConfig {
             }
         }
         let says_where = table.contains_key("listen");
-        let mut config: Self =
-            table.try_into().map_err(|error: toml::de::Error| one_line(error.message()))?;
+        let mut config: Self = table
+            .try_into()
+            .map_err(|error: toml::de::Error| one_line(error.message()))?;
         if !flags.listen.is_empty() {
             config.listen = flags.listen;
         } else if !says_where && !config.listeners.is_empty() {
@@ -222,16 +230,24 @@ impl DaemonConfig {
     }
 
     fn check(&self) -> Result<(), String> {
-        self.limits.check().map_err(|message| format!("[limits] {message}"))?;
+        self.limits
+            .check()
+            .map_err(|message| format!("[limits] {message}"))?;
         if self.listen.is_empty() && self.listeners.is_empty() {
-            return Err("`listen` is empty and must name at least one address, as \"127.0.0.1:8889\"".into());
+            return Err(
+                "`listen` is empty and must name at least one address, as \"127.0.0.1:8889\""
+                    .into(),
+            );
         }
         let is_address = |address: &str| address.starts_with("unix:") || address.contains(':');
         for listener in &self.listeners {
             listener.check(!self.tokens_file.as_os_str().is_empty())?;
         }
         listeners::grants(&self.grants)?;
-        let mut addresses = self.listen.iter().chain(self.listeners.iter().map(|listener| &listener.address));
+        let mut addresses = self
+            .listen
+            .iter()
+            .chain(self.listeners.iter().map(|listener| &listener.address));
         if let Some(address) = addresses.find(|a| !is_address(a) && *a != INHERITED) {
             return Err(format!(
                 "`listen`: \"{address}\" must be HOST:PORT, unix:PATH or \"{INHERITED}\", as \"127.0.0.1:8889\""
@@ -240,8 +256,12 @@ impl DaemonConfig {
         limits::check(&self.commands)?;
         tracing_subscriber::EnvFilter::try_new(&self.log_level)
             .map_err(|error| format!("`log_level` is \"{}\": {error}", self.log_level))?;
-        self.admin.check().map_err(|message| format!("[admin] {message}"))?;
-        self.traces.check().map_err(|message| format!("[traces] {message}"))?;
+        self.admin
+            .check()
+            .map_err(|message| format!("[admin] {message}"))?;
+        self.traces
+            .check()
+            .map_err(|message| format!("[traces] {message}"))?;
         if self.log.segment_bytes == 0 || self.log.queue_bytes_max == 0 {
             return Err("[log] `segment_bytes` and `queue_bytes_max` must be at least 1".into());
         }
@@ -254,9 +274,11 @@ impl DaemonConfig {
         let schema = schema();
         let table = Table::try_from(self).expect("a config is a TOML table");
         let mut out = String::from(HEAD);
-        let (sections, others): (Vec<_>, Vec<_>) = table.iter().partition(|(_, value)| value.is_table());
-        let (lists, plain): (Vec<_>, Vec<_>) =
-            others.into_iter().partition(|(key, _)| list_schema(&schema, key).is_object());
+        let (sections, others): (Vec<_>, Vec<_>) =
+            table.iter().partition(|(_, value)| value.is_table());
+        let (lists, plain): (Vec<_>, Vec<_>) = others
+            .into_iter()
+            .partition(|(key, _)| list_schema(&schema, key).is_object());
         for (key, value) in plain {
             push_key(&mut out, &schema["properties"][key], key, value);
         }
@@ -299,14 +321,24 @@ fn list_schema<'s>(schema: &'s Json, list: &str) -> &'s Json {
 
 /// The properties of the type that this refers to.
 fn properties_behind<'s>(schema: &'s Json, reference: &Json) -> &'s Json {
-    let name = reference["$ref"].as_str().and_then(|path| path.rsplit('/').next()).unwrap_or_default();
+    let name = reference["$ref"]
+        .as_str()
+        .and_then(|path| path.rsplit('/').next())
+        .unwrap_or_default();
     &schema["$defs"][name]["properties"]
 }
 
 /// Every key there is, as `limits.frame_bytes_max`.
 fn known_keys() -> Vec<String> {
     let schema = schema();
-    let object = |value: &Json| value.as_object().into_iter().flatten().map(|(key, _)| key.clone()).collect();
+    let object = |value: &Json| {
+        value
+            .as_object()
+            .into_iter()
+            .flatten()
+            .map(|(key, _)| key.clone())
+            .collect()
+    };
     let top: Vec<String> = object(&schema["properties"]);
     let mut keys = Vec::new();
     for key in top {
@@ -334,35 +366,53 @@ fn keys_of_lists() -> Vec<String> {
 fn read_file(path: &Path, keys: &[String]) -> Result<Table, String> {
     let name = path.display();
     let text = std::fs::read_to_string(path).map_err(|error| format!("{name}: {error}"))?;
-    let table: Table =
-        text.parse().map_err(|error: toml::de::Error| format!("{name}: {}", in_place(&text, &error)))?;
+    let table: Table = text
+        .parse()
+        .map_err(|error: toml::de::Error| format!("{name}: {}", in_place(&text, &error)))?;
     let of_lists = keys_of_lists();
     for (key, value) in &table {
-        let inner_of =
-            |table: &Table| -> Vec<String> { table.keys().map(|inner| format!("{key}.{inner}")).collect() };
+        let inner_of = |table: &Table| -> Vec<String> {
+            table.keys().map(|inner| format!("{key}.{inner}")).collect()
+        };
         let found = match value {
             Value::Table(table) => inner_of(table),
-            Value::Array(items) if items.iter().any(Value::is_table) => {
-                items.iter().filter_map(Value::as_table).flat_map(inner_of).collect()
-            }
+            Value::Array(items) if items.iter().any(Value::is_table) => items
+                .iter()
+                .filter_map(Value::as_table)
+                .flat_map(inner_of)
+                .collect(),
             _ => vec![key.clone()],
         };
-        if let Some(unknown) = found.iter().find(|found| !keys.contains(found) && !of_lists.contains(found)) {
+        if let Some(unknown) = found
+            .iter()
+            .find(|found| !keys.contains(found) && !of_lists.contains(found))
+        {
             let all: Vec<String> = keys.iter().chain(&of_lists).cloned().collect();
-            return Err(format!("{name}: unknown key `{unknown}`{}", nearest(unknown, &all)));
+            return Err(format!(
+                "{name}: unknown key `{unknown}`{}",
+                nearest(unknown, &all)
+            ));
         }
     }
     // Read once more as what it must be: this error has a line and a column.
-    toml::from_str::<DaemonConfig>(&text).map_err(|error| format!("{name}: {}", in_place(&text, &error)))?;
+    toml::from_str::<DaemonConfig>(&text)
+        .map_err(|error| format!("{name}: {}", in_place(&text, &error)))?;
     Ok(table)
 }
 
 /// What is wrong with a file, and where, in one line.
 fn in_place(text: &str, error: &toml::de::Error) -> String {
     let message = one_line(error.message());
-    let Some(before) = error.span().and_then(|span| text.get(..span.start)) else { return message };
+    let Some(before) = error.span().and_then(|span| text.get(..span.start)) else {
+        return message;
+    };
     let line = before.matches('\n').count() + 1;
-    let column = before.chars().rev().take_while(|character| *character != '\n').count() + 1;
+    let column = before
+        .chars()
+        .rev()
+        .take_while(|character| *character != '\n')
+        .count()
+        + 1;
     format!("line {line}, column {column}: {message}")
 }
 
@@ -370,7 +420,10 @@ fn set_from_env(table: &mut Table, name: &str, value: &str, keys: &[String]) -> 
     let env_name = |key: &String| format!("{ENV_PREFIX}{}", key.replace('.', "_").to_uppercase());
     let Some(key) = keys.iter().find(|key| env_name(key) == name) else {
         let names: Vec<String> = keys.iter().map(env_name).collect();
-        return Err(format!("unknown environment variable `{name}`{}", nearest(name, &names)));
+        return Err(format!(
+            "unknown environment variable `{name}`{}",
+            nearest(name, &names)
+        ));
     };
     let defaults = Table::try_from(DaemonConfig::default()).expect("a config is a TOML table");
     let (section, field) = match key.split_once('.') {
@@ -385,15 +438,22 @@ fn set_from_env(table: &mut Table, name: &str, value: &str, keys: &[String]) -> 
     let value = match default {
         Value::Integer(_) => Value::Integer(value.parse().map_err(|_| wrong("an integer"))?),
         Value::Boolean(_) => Value::Boolean(value.parse().map_err(|_| wrong("true or false"))?),
-        Value::Array(_) => {
-            Value::Array(value.split(',').map(|item| Value::String(item.trim().to_owned())).collect())
-        }
+        Value::Array(_) => Value::Array(
+            value
+                .split(',')
+                .map(|item| Value::String(item.trim().to_owned()))
+                .collect(),
+        ),
         _ => Value::String(value.to_owned()),
     };
     let target = match section {
         Some(section) => {
-            let entry = table.entry(section).or_insert_with(|| Value::Table(Table::new()));
-            entry.as_table_mut().ok_or_else(|| format!("`{section}` must be a section"))?
+            let entry = table
+                .entry(section)
+                .or_insert_with(|| Value::Table(Table::new()));
+            entry
+                .as_table_mut()
+                .ok_or_else(|| format!("`{section}` must be a section"))?
         }
         None => table,
     };
@@ -413,8 +473,11 @@ fn nearest(unknown: &str, known: &[String]) -> String {
         // The right key in the wrong section is near, too.
         whole.max(strsim::jaro_winkler(&last(unknown), &last(key)) - 0.01)
     };
-    let best = known.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
-    best.map(|key| format!("; did you mean `{key}`?")).unwrap_or_default()
+    let best = known
+        .iter()
+        .max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
+    best.map(|key| format!("; did you mean `{key}`?"))
+        .unwrap_or_default()
 }
 
 fn one_line(message: &str) -> String {
@@ -437,8 +500,9 @@ fn push_item(out: &mut String, list: &str, properties: &Json, item: Option<&Tabl
         }
         push_comment(out, schema);
         // None, which has no value in TOML, is a default as well.
-        let default =
-            Value::try_from(&schema["default"]).map(|value| format!(" {value}")).unwrap_or_default();
+        let default = Value::try_from(&schema["default"])
+            .map(|value| format!(" {value}"))
+            .unwrap_or_default();
         let _ = writeln!(out, "#{key} ={default}\n");
     }
 }
@@ -468,7 +532,9 @@ mod tests {
     fn load(text: &str, env: &[(&str, &str)]) -> Result<DaemonConfig, String> {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), text).unwrap();
-        let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let env = env
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         DaemonConfig::load(Some(file.path()), env, Overrides::default())
     }
 
@@ -481,7 +547,10 @@ mod tests {
     #[test]
     fn the_printed_config_reads_back_as_itself_and_has_every_key_explained() {
         let config = DaemonConfig {
-            limits: Config { frame_bytes_max: 77, ..Config::default() },
+            limits: Config {
+                frame_bytes_max: 77,
+                ..Config::default()
+            },
             ..DaemonConfig::default()
         };
         let text = config.to_commented_toml();
@@ -491,16 +560,24 @@ mod tests {
             let bare = line.strip_prefix('#').unwrap_or(line);
             if bare.starts_with('[') {
                 section = format!("{}.", bare.trim_matches(['[', ']']));
-            } else if let Some((key, _)) = bare.split_once(" =").filter(|_| !bare.starts_with(' ')) {
+            } else if let Some((key, _)) = bare.split_once(" =").filter(|_| !bare.starts_with(' '))
+            {
                 assert!(before.starts_with("# "), "{section}{key} is not explained");
                 printed.insert(format!("{section}{key}"));
             }
             before = line;
         }
         let of_lists = keys_of_lists();
-        let is_list = |key: &String| of_lists.iter().any(|of_list| of_list.starts_with(&format!("{key}.")));
-        let known: BTreeSet<_> =
-            known_keys().into_iter().filter(|key| !is_list(key)).chain(of_lists.clone()).collect();
+        let is_list = |key: &String| {
+            of_lists
+                .iter()
+                .any(|of_list| of_list.starts_with(&format!("{key}.")))
+        };
+        let known: BTreeSet<_> = known_keys()
+            .into_iter()
+            .filter(|key| !is_list(key))
+            .chain(of_lists.clone())
+            .collect();
         assert_eq!(printed, known);
     }
 
@@ -519,7 +596,8 @@ mod tests {
 
     #[test]
     fn environment_goes_over_the_file_and_flags_over_both() {
-        let file = "listen = [\"127.0.0.1:1\"]\n[limits]\nframe_bytes_max = 5\nconnections_max = 6\n";
+        let file =
+            "listen = [\"127.0.0.1:1\"]\n[limits]\nframe_bytes_max = 5\nconnections_max = 6\n";
         let env = [
             ("RPC_SERVER_LIMITS_FRAME_BYTES_MAX", "9"),
             ("RPC_SERVER_LISTEN", "127.0.0.1:2, unix:/x"),
@@ -527,20 +605,43 @@ mod tests {
             ("PATH", "/bin"),
         ];
         let config = load(file, &env).unwrap();
-        assert_eq!((config.limits.frame_bytes_max, config.limits.connections_max), (9, 6));
+        assert_eq!(
+            (config.limits.frame_bytes_max, config.limits.connections_max),
+            (9, 6)
+        );
         assert_eq!(config.listen, ["127.0.0.1:2", "unix:/x"]);
-        let flags = Overrides { listen: vec!["[::1]:3".into()], ..Overrides::default() };
-        assert_eq!(DaemonConfig::load(None, [], flags).unwrap().listen, ["[::1]:3"]);
+        let flags = Overrides {
+            listen: vec!["[::1]:3".into()],
+            ..Overrides::default()
+        };
+        assert_eq!(
+            DaemonConfig::load(None, [], flags).unwrap().listen,
+            ["[::1]:3"]
+        );
     }
 
     #[test]
     fn commands_have_limits_of_their_own() {
         let text = "[[commands]]\ncmdid = 1001\nin_flight_max = 8\n[[commands]]\ncmdid = 1002\nrequests_per_second = 5\n";
         let config = load(text, &[]).unwrap();
-        assert_eq!((config.commands[0].in_flight_max, config.commands[1].requests_per_second), (8, 5));
+        assert_eq!(
+            (
+                config.commands[0].in_flight_max,
+                config.commands[1].requests_per_second
+            ),
+            (8, 5)
+        );
         assert_eq!(load(&config.to_commented_toml(), &[]).unwrap(), config);
-        refused(&format!("{text}[[commands]]\ncmdid = 1001"), &[], "names cmdid 1001 twice");
-        refused("[[commands]]\ncmdid = 1001\nin_flight = 8", &[], "did you mean `commands.in_flight_max`?");
+        refused(
+            &format!("{text}[[commands]]\ncmdid = 1001"),
+            &[],
+            "names cmdid 1001 twice",
+        );
+        refused(
+            "[[commands]]\ncmdid = 1001\nin_flight = 8",
+            &[],
+            "did you mean `commands.in_flight_max`?",
+        );
     }
 
     #[test]
@@ -551,43 +652,117 @@ mod tests {
             "unknown key `limits.frame_byte_max`; did you mean `limits.frame_bytes_max`?",
         );
         refused("lissen = []", &[], "did you mean `listen`?");
-        refused("frame_bytes_max = 1", &[], "did you mean `limits.frame_bytes_max`?");
-        refused("[limit]\nframe_bytes_max = 1", &[], "did you mean `limits.frame_bytes_max`?");
-        refused("[limits]\nframe_bytes_max = \"x\"", &[], "line 2, column 19: invalid type");
-        for broken in ["\u{b}", "listen = [\n\n\"a\"", "\"a\\nb\" = 1", "[limits]\n\"a\\nb\" = 1"] {
+        refused(
+            "frame_bytes_max = 1",
+            &[],
+            "did you mean `limits.frame_bytes_max`?",
+        );
+        refused(
+            "[limit]\nframe_bytes_max = 1",
+            &[],
+            "did you mean `limits.frame_bytes_max`?",
+        );
+        refused(
+            "[limits]\nframe_bytes_max = \"x\"",
+            &[],
+            "line 2, column 19: invalid type",
+        );
+        for broken in [
+            "\u{b}",
+            "listen = [\n\n\"a\"",
+            "\"a\\nb\" = 1",
+            "[limits]\n\"a\\nb\" = 1",
+        ] {
             let message = load(broken, &[]).unwrap_err();
             assert!(!message.contains('\n'), "more than one line: {message}");
         }
-        refused("[limits]\nframe_bytes_max = 0", &[], "`frame_bytes_max` is 0 and must be at least 1");
-        refused("listen = [\"8889\"]", &[], "must be HOST:PORT, unix:PATH or \"inherited\"");
+        refused(
+            "[limits]\nframe_bytes_max = 0",
+            &[],
+            "`frame_bytes_max` is 0 and must be at least 1",
+        );
+        refused(
+            "listen = [\"8889\"]",
+            &[],
+            "must be HOST:PORT, unix:PATH or \"inherited\"",
+        );
         refused("services = [\"sms\"]", &[], "unknown variant `sms`");
-        refused("[[listeners]]\nadress = \"a:1\"", &[], "did you mean `listeners.address`?");
+        refused(
+            "[[listeners]]\nadress = \"a:1\"",
+            &[],
+            "did you mean `listeners.address`?",
+        );
         refused("[[listeners]]\n", &[], "`address` is missing");
-        refused("[[listener]]\naddress = \"a:1\"", &[], "did you mean `listeners.address`?");
+        refused(
+            "[[listener]]\naddress = \"a:1\"",
+            &[],
+            "did you mean `listeners.address`?",
+        );
         refused(
             "[[grants]]\nidentity = \"a\"\ncommands = [\"x\"]",
             &[],
             "[[grants]] of \"a\": \"x\" must be a cmdid",
         );
-        refused("[[grants]]\ncommands = [\"1\"]", &[], "`identity` is missing");
+        refused(
+            "[[grants]]\ncommands = [\"1\"]",
+            &[],
+            "`identity` is missing",
+        );
         let listener = |rest: &str| format!("[[listeners]]\naddress = \"a:1\"\n{rest}");
-        refused(&listener("key_file = \"k\""), &[], "belong together; one is missing");
-        refused(&listener("client_certificates = \"required\""), &[], "needs TLS");
+        refused(
+            &listener("key_file = \"k\""),
+            &[],
+            "belong together; one is missing",
+        );
+        refused(
+            &listener("client_certificates = \"required\""),
+            &[],
+            "needs TLS",
+        );
         let tls = "certificate_file = \"c\"\nkey_file = \"k\"\n";
-        refused(&listener(&format!("{tls}client_certificates = \"required\"")), &[], "`client_ca_file` and");
-        refused(&listener("require_authentication = true"), &[], "needs something to show");
-        refused("[traces]\nendpont = \"\"", &[], "did you mean `traces.endpoint`?");
-        refused("[traces]\nsampled_per_million = 0.5", &[], "line 2, column 23: invalid type");
+        refused(
+            &listener(&format!("{tls}client_certificates = \"required\"")),
+            &[],
+            "`client_ca_file` and",
+        );
+        refused(
+            &listener("require_authentication = true"),
+            &[],
+            "needs something to show",
+        );
+        refused(
+            "[traces]\nendpont = \"\"",
+            &[],
+            "did you mean `traces.endpoint`?",
+        );
+        refused(
+            "[traces]\nsampled_per_million = 0.5",
+            &[],
+            "line 2, column 23: invalid type",
+        );
         let https = [("RPC_SERVER_TRACES_ENDPOINT", "https://collector")];
-        refused("", &https, "[traces] `endpoint`: \"https://collector\" must be the URL of a collector");
+        refused(
+            "",
+            &https,
+            "[traces] `endpoint`: \"https://collector\" must be the URL of a collector",
+        );
         refused(
             "",
             &[("RPC_SERVER_LIMIT_FRAME_BYTES_MAX", "1")],
             "did you mean `RPC_SERVER_LIMITS_FRAME_BYTES_MAX`?",
         );
-        refused("", &[("RPC_SERVER_LIMITS_FRAME_BYTES_MAX", "1k")], "must be an integer");
-        refused("", &[("RPC_SERVER_LOG_FORMAT", "xml")], "`RPC_SERVER_LOG_FORMAT`: unknown variant `xml`");
-        let missing = DaemonConfig::load(Some(Path::new("/nowhere/x.toml")), [], Overrides::default());
+        refused(
+            "",
+            &[("RPC_SERVER_LIMITS_FRAME_BYTES_MAX", "1k")],
+            "must be an integer",
+        );
+        refused(
+            "",
+            &[("RPC_SERVER_LOG_FORMAT", "xml")],
+            "`RPC_SERVER_LOG_FORMAT`: unknown variant `xml`",
+        );
+        let missing =
+            DaemonConfig::load(Some(Path::new("/nowhere/x.toml")), [], Overrides::default());
         assert!(missing.unwrap_err().starts_with("/nowhere/x.toml: "));
     }
 }

@@ -39,7 +39,9 @@ impl CommandLimits {
             let rate = RateLimit::per_second(command.requests_per_second);
             let cmdid = CmdId::new(command.cmdid);
             // A call that finds no place must not use up the rate: places are the outer layer.
-            router = router.layer_on(cmdid, rate.clone())?.layer_on(cmdid, concurrency.clone())?;
+            router = router
+                .layer_on(cmdid, rate.clone())?
+                .layer_on(cmdid, concurrency.clone())?;
             limits.insert(command.cmdid, (concurrency, rate));
         }
         Ok((router, Self(limits)))
@@ -49,8 +51,11 @@ impl CommandLimits {
     /// the commands that had none at the start, whose limits wait for a restart.
     pub fn set(&self, settings: &[CommandSettings]) -> Vec<u32> {
         for (cmdid, (concurrency, rate)) in &self.0 {
-            let command =
-                settings.iter().find(|command| command.cmdid == *cmdid).cloned().unwrap_or_default();
+            let command = settings
+                .iter()
+                .find(|command| command.cmdid == *cmdid)
+                .cloned()
+                .unwrap_or_default();
             concurrency.set(command.in_flight_max);
             rate.set(command.requests_per_second);
         }
@@ -63,7 +68,10 @@ impl CommandLimits {
 pub(super) fn check(settings: &[CommandSettings]) -> Result<(), String> {
     let mut seen = std::collections::BTreeSet::new();
     match settings.iter().find(|command| !seen.insert(command.cmdid)) {
-        Some(command) => Err(format!("[[commands]] names cmdid {} twice; once must do", command.cmdid)),
+        Some(command) => Err(format!(
+            "[[commands]] names cmdid {} twice; once must do",
+            command.cmdid
+        )),
         None => Ok(()),
     }
 }
@@ -79,26 +87,48 @@ mod tests {
         async fn answer() -> Result<u64, Status> {
             Ok(7)
         }
-        let router = Router::new().route(1001, answer).unwrap().route(1002, answer).unwrap();
-        let settings = [CommandSettings { cmdid: 1001, in_flight_max: 5, requests_per_second: 2 }];
+        let router = Router::new()
+            .route(1001, answer)
+            .unwrap()
+            .route(1002, answer)
+            .unwrap();
+        let settings = [CommandSettings {
+            cmdid: 1001,
+            in_flight_max: 5,
+            requests_per_second: 2,
+        }];
         let (router, limits) = CommandLimits::around(router, &settings).unwrap();
         let done = async |cmdid: u32| {
             let mut done = 0;
             for _ in 0..10 {
                 done += usize::from(
-                    router.call(Request::new(cmdid, RawJson::parse("{}").unwrap())).await.is_ok(),
+                    router
+                        .call(Request::new(cmdid, RawJson::parse("{}").unwrap()))
+                        .await
+                        .is_ok(),
                 );
             }
             done
         };
         assert_eq!((done(1001).await, done(1002).await), (2, 10));
-        let other = CommandSettings { cmdid: 1002, requests_per_second: 1, ..CommandSettings::default() };
+        let other = CommandSettings {
+            cmdid: 1002,
+            requests_per_second: 1,
+            ..CommandSettings::default()
+        };
         assert_eq!(limits.set(&[other]), [1002]);
         assert_eq!((done(1001).await, done(1002).await), (10, 10));
 
-        let unknown = [CommandSettings { cmdid: 77, ..CommandSettings::default() }];
+        let unknown = [CommandSettings {
+            cmdid: 77,
+            ..CommandSettings::default()
+        }];
         let error = CommandLimits::around(Router::new(), &unknown).unwrap_err();
         assert!(error.to_string().contains("no command has cmdid 77"));
-        assert!(check(&[settings[0].clone(), settings[0].clone()]).unwrap_err().contains("1001 twice"));
+        assert!(
+            check(&[settings[0].clone(), settings[0].clone()])
+                .unwrap_err()
+                .contains("1001 twice")
+        );
     }
 }

@@ -70,7 +70,11 @@ pub struct GrantSettings {
 
 impl ListenerSettings {
     pub(crate) fn check(&self, has_tokens: bool) -> Result<(), String> {
-        let Self { address, client_certificates, .. } = self;
+        let Self {
+            address,
+            client_certificates,
+            ..
+        } = self;
         let wrong = |what: &str| Err(format!("[[listeners]] \"{address}\": {what}"));
         if address.is_empty() {
             return Err("[[listeners]] `address` is missing, as \"0.0.0.0:8889\"".into());
@@ -113,21 +117,27 @@ impl ListenerSettings {
             options = options.first_frame_timeout_ms(timeout_ms);
         }
         if let Some(files) = self.files() {
-            options = options.tls(ServerTls::load(files).map_err(|error| DaemonError(error.to_string()))?);
+            options = options
+                .tls(ServerTls::load(files).map_err(|error| DaemonError(error.to_string()))?);
         }
         Ok(options)
     }
 }
 
 /// Every listener of the config, and the certificates of those with TLS.
-pub(super) fn listeners(config: &DaemonConfig) -> Result<(Vec<ListenOptions>, Vec<ServerTls>), DaemonError> {
+pub(super) fn listeners(
+    config: &DaemonConfig,
+) -> Result<(Vec<ListenOptions>, Vec<ServerTls>), DaemonError> {
     let plain = config
         .listen
         .iter()
         .map(|address| Ok(ListenOptions::new(address).allow_plaintext(config.allow_plaintext)));
     let own = config.listeners.iter().map(ListenerSettings::options);
     let all: Vec<ListenOptions> = plain.chain(own).collect::<Result<_, DaemonError>>()?;
-    let certificates = all.iter().filter_map(|options| options.policy.tls.clone()).collect();
+    let certificates = all
+        .iter()
+        .filter_map(|options| options.policy.tls.clone())
+        .collect();
     Ok((all, certificates))
 }
 
@@ -145,7 +155,8 @@ pub(crate) fn grants(settings: &[GrantSettings]) -> Result<Option<Grants>, Strin
     for GrantSettings { identity, commands } in settings {
         if identity.is_empty() {
             return Err(
-                "[[grants]] `identity` is missing, as \"order-service\", or \"*\" for everybody".into()
+                "[[grants]] `identity` is missing, as \"order-service\", or \"*\" for everybody"
+                    .into(),
             );
         }
         let granted = grants.grant(identity, commands);
@@ -159,5 +170,7 @@ pub(super) fn tokens(config: &DaemonConfig) -> Result<Option<Tokens>, String> {
     if config.tokens_file.as_os_str().is_empty() {
         return Ok(None);
     }
-    Tokens::load(&config.tokens_file).map(Some).map_err(|error| format!("`tokens_file` {error}"))
+    Tokens::load(&config.tokens_file)
+        .map(Some)
+        .map_err(|error| format!("`tokens_file` {error}"))
 }

@@ -63,7 +63,10 @@ impl Daemon {
     /// A store that cannot be opened (another daemon has it, for example), an address that cannot
     /// be bound, limits that cannot work, traces in a program without the feature `otel`.
     pub async fn bind(config: &DaemonConfig) -> Result<Self, DaemonError> {
-        config.traces.check().map_err(|message| format!("[traces] {message}"))?;
+        config
+            .traces
+            .check()
+            .map_err(|message| format!("[traces] {message}"))?;
         let mut router = Router::new();
         let mut log = None;
         for service in &config.services {
@@ -73,7 +76,8 @@ impl Daemon {
                 ServiceName::Log => {
                     let (dir, settings) = (config.data_dir.join("log"), config.log.store());
                     // It reads the newest file, which takes a while where that is long.
-                    let opening = tokio::task::spawn_blocking(move || LogStore::open(&dir, settings));
+                    let opening =
+                        tokio::task::spawn_blocking(move || LogStore::open(&dir, settings));
                     let store = opening.await.map_err(io::Error::other)??;
                     let store = Arc::clone(log.insert(Arc::new(store)));
                     router.merge(services::log::router(store)?)
@@ -86,14 +90,19 @@ impl Daemon {
             // Outside of the limits: a call that they refuse has a span, too.
             router = router.traced();
         }
-        let mut builder =
-            Server::builder().config(config.limits.clone()).workers(config.workers).router(router);
-        builder = builder.admin(config.admin.clone()).name("rpc-server", env!("CARGO_PKG_VERSION"));
+        let mut builder = Server::builder()
+            .config(config.limits.clone())
+            .workers(config.workers)
+            .router(router);
+        builder = builder
+            .admin(config.admin.clone())
+            .name("rpc-server", env!("CARGO_PKG_VERSION"));
         let (all, certificates) = listeners::listeners(config)?;
         for options in all {
             builder = if listeners::is_inherited(&options) {
-                let with =
-                    |builder: ServerBuilder, listener| builder.listener_with(listener, options.clone());
+                let with = |builder: ServerBuilder, listener| {
+                    builder.listener_with(listener, options.clone())
+                };
                 inherited()?.into_iter().fold(builder, with)
             } else {
                 builder.listen_with(options)
@@ -105,7 +114,13 @@ impl Daemon {
         if let Some(tokens) = listeners::tokens(config)? {
             builder = builder.tokens(tokens);
         }
-        Ok(Self { server: builder.bind().await?, certificates, config: config.clone(), log, command_limits })
+        Ok(Self {
+            server: builder.bind().await?,
+            certificates,
+            config: config.clone(),
+            log,
+            command_limits,
+        })
     }
 
     /// What puts changed settings into effect while the daemon serves.
@@ -166,7 +181,9 @@ fn inherited() -> Result<Vec<InheritedListener>, DaemonError> {
         // Which of the two it is, only trying tells; what is neither has the second try's error.
         let listener = match handed_over.take_tcp_listener(number) {
             Ok(listener) => listener.map(InheritedListener::from),
-            Err(_) => handed_over.take_unix_listener(number)?.map(InheritedListener::from),
+            Err(_) => handed_over
+                .take_unix_listener(number)?
+                .map(InheritedListener::from),
         };
         listeners.extend(listener);
     }

@@ -14,8 +14,14 @@ pub fn ready(status: &str) {
 /// It reads its settings again; [`ready`] ends that. With the time, as `Type=notify-reload` wants it.
 pub fn reloading() {
     match NotifyState::monotonic_usec_now() {
-        Ok(now) => tell(&[NotifyState::Reloading, now, NotifyState::Status("reloading")]),
-        Err(error) => tracing::warn!(%error, "the service manager is not told: there is no monotonic clock"),
+        Ok(now) => tell(&[
+            NotifyState::Reloading,
+            now,
+            NotifyState::Status("reloading"),
+        ]),
+        Err(error) => {
+            tracing::warn!(%error, "the service manager is not told: there is no monotonic clock")
+        }
     }
 }
 
@@ -29,7 +35,12 @@ pub fn stopping() {
 /// restarted. Twice in the manager's time, as `sd_watchdog_enabled(3)` advises.
 pub async fn keep_watchdog(server: ServerHandle) {
     if let Some(limit) = sd_notify::watchdog_enabled() {
-        watch(limit / 2, || server.silent_for(), || tell(&[NotifyState::Watchdog])).await;
+        watch(
+            limit / 2,
+            || server.silent_for(),
+            || tell(&[NotifyState::Watchdog]),
+        )
+        .await;
     }
 }
 

@@ -42,7 +42,12 @@ impl Reloader {
         certificates: Vec<ServerTls>,
         command_limits: CommandLimits,
     ) -> Self {
-        Self { handle, current, certificates, command_limits }
+        Self {
+            handle,
+            current,
+            certificates,
+            command_limits,
+        }
     }
 
     /// Reads certificates and tokens again, and puts them, grants, limits of commands and the log level of `next` into effect;
@@ -95,7 +100,8 @@ impl Reloader {
             let waiting = self.command_limits.set(&next.commands);
             self.current.commands.clone_from(&next.commands);
             done.changed.push("commands".into());
-            done.needs_restart.extend(waiting.iter().map(|cmdid| format!("commands of {cmdid}")));
+            done.needs_restart
+                .extend(waiting.iter().map(|cmdid| format!("commands of {cmdid}")));
         }
         done.needs_restart.extend(differences(&self.current, &next));
         done
@@ -124,7 +130,9 @@ impl Reloaded {
 /// The keys that differ, but for those that take effect at once.
 fn differences(current: &DaemonConfig, next: &DaemonConfig) -> Vec<String> {
     let (current, next) = (flat(current), flat(next));
-    let keys = current.keys().chain(next.keys().filter(|key| !current.contains_key(*key)));
+    let keys = current
+        .keys()
+        .chain(next.keys().filter(|key| !current.contains_key(*key)));
     keys.filter(|key| !RELOADABLE.contains(&key.as_str()) && current.get(*key) != next.get(*key))
         .cloned()
         .collect()
@@ -136,7 +144,11 @@ fn flat(config: &DaemonConfig) -> BTreeMap<String, Value> {
     for (key, value) in Table::try_from(config).expect("a config is a TOML table") {
         match value {
             Value::Table(section) => {
-                flat.extend(section.into_iter().map(|(inner, value)| (format!("{key}.{inner}"), value)));
+                flat.extend(
+                    section
+                        .into_iter()
+                        .map(|(inner, value)| (format!("{key}.{inner}"), value)),
+                );
             }
             value => {
                 flat.insert(key, value);
@@ -148,7 +160,10 @@ fn flat(config: &DaemonConfig) -> BTreeMap<String, Value> {
 
 /// A failure to read the settings at all: everything stays as it is.
 pub fn report_unreadable(message: &str) {
-    tracing::error!("not reloaded, and all as it was: {}", audit::Escaped(message));
+    tracing::error!(
+        "not reloaded, and all as it was: {}",
+        audit::Escaped(message)
+    );
 }
 
 #[cfg(test)]
@@ -163,10 +178,16 @@ mod tests {
             listen: vec!["127.0.0.1:1".into()],
             log_level: "debug".into(),
             tokens_file: "/x".into(),
-            limits: Config { frame_bytes_max: 5, ..Config::default() },
+            limits: Config {
+                frame_bytes_max: 5,
+                ..Config::default()
+            },
             ..DaemonConfig::default()
         };
-        assert_eq!(differences(&current, &next), ["limits.frame_bytes_max", "listen"]);
+        assert_eq!(
+            differences(&current, &next),
+            ["limits.frame_bytes_max", "listen"]
+        );
         assert!(differences(&current, &current).is_empty());
     }
 }

@@ -18,9 +18,11 @@ impl<S: Service> Service for CatchPanic<S> {
         // Unwind safety: the future is dropped after a panic, and what it shares with other calls
         // is behind locks that poison or atomics.
         match catch_unwind(AssertUnwindSafe(|| self.0.call(request))) {
-            Ok(future) => Either::Left(AssertUnwindSafe(future).catch_unwind().map(move |finished| {
-                finished.unwrap_or_else(|panic| Err(report_panic(cmdid, panic.as_ref())))
-            })),
+            Ok(future) => Either::Left(AssertUnwindSafe(future).catch_unwind().map(
+                move |finished| {
+                    finished.unwrap_or_else(|panic| Err(report_panic(cmdid, panic.as_ref())))
+                },
+            )),
             Err(panic) => Either::Right(ready(Err(report_panic(cmdid, panic.as_ref())))),
         }
     }
@@ -31,6 +33,8 @@ pub(crate) fn report_panic(cmdid: CmdId, panic: &(dyn Any + Send)) -> Status {
     let text = panic.downcast_ref::<&str>().copied();
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     tracing::error!(%cmdid, panic = text.unwrap_or("no text"), "a handler panicked");
-    Status::internal(format!("the handler of cmdid {cmdid} failed; the server's log says how"))
-        .with_source(Fault::Panicked)
+    Status::internal(format!(
+        "the handler of cmdid {cmdid} failed; the server's log says how"
+    ))
+    .with_source(Fault::Panicked)
 }

@@ -83,7 +83,9 @@ impl ConcurrencyLimit {
         let message = format!(
             "as many calls as the `in_flight_max` of this limit allows, {max}, are running, and this one of cmdid {cmdid} did not run"
         );
-        Err(Status::resource_exhausted(message).with_rejected().with_retry_after(around(RETRY_AFTER_MS)))
+        Err(Status::resource_exhausted(message)
+            .with_rejected()
+            .with_retry_after(around(RETRY_AFTER_MS)))
     }
 }
 
@@ -101,7 +103,10 @@ impl<S: Service> Layer<S> for ConcurrencyLimit {
     type Service = ConcurrencyLimited<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        ConcurrencyLimited { inner, limit: self.clone() }
+        ConcurrencyLimited {
+            inner,
+            limit: self.clone(),
+        }
     }
 }
 

@@ -16,7 +16,11 @@ pub(crate) struct Spawned<S>(pub(crate) S);
 impl<S: Service> Service for Spawned<S> {
     fn call(&self, request: Request<'_>) -> impl Future<Output = Outcome> + Send + 'static {
         let future = self.0.call(request).in_current_span();
-        async move { AbortOnDropHandle::new(tokio::spawn(future)).await.unwrap_or_else(|_| Err(ended())) }
+        async move {
+            AbortOnDropHandle::new(tokio::spawn(future))
+                .await
+                .unwrap_or_else(|_| Err(ended()))
+        }
     }
 }
 
@@ -45,7 +49,10 @@ pub(crate) struct Threads {
 impl Threads {
     pub(crate) fn new(max: usize) -> Self {
         let places = Arc::new(Semaphore::new(max.clamp(1, Semaphore::MAX_PERMITS)));
-        Self { places, tasks: TaskTracker::new() }
+        Self {
+            places,
+            tasks: TaskTracker::new(),
+        }
     }
 
     /// Does the work in a thread, once there is a place. Dropped before, it is not begun; after, it goes on to its
@@ -54,7 +61,11 @@ impl Threads {
         &self,
         work: impl FnOnce() -> Outcome + Send + 'static,
     ) -> impl Future<Output = Outcome> + Send + 'static {
-        let (places, tasks, span) = (Arc::clone(&self.places), self.tasks.clone(), Span::current());
+        let (places, tasks, span) = (
+            Arc::clone(&self.places),
+            self.tasks.clone(),
+            Span::current(),
+        );
         async move {
             let place = places.acquire_owned().await.expect("it is never closed");
             let work = move || {
@@ -65,9 +76,9 @@ impl Threads {
             match AbortOnDropHandle::new(tasks.spawn_blocking(work)).await {
                 Ok(outcome) => outcome,
                 // Where panics of handlers are caught.
-                Err(error) => {
-                    error.try_into_panic().map_or_else(|_| Err(ended()), |panic| resume_unwind(panic))
-                }
+                Err(error) => error
+                    .try_into_panic()
+                    .map_or_else(|_| Err(ended()), |panic| resume_unwind(panic)),
             }
         }
     }

@@ -82,9 +82,15 @@ impl RateLimit {
             let even = even.max(now);
             (even - now <= ahead_max).then(|| even.saturating_add(each))
         };
-        match self.0.even.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next) {
+        match self
+            .0
+            .even
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, next)
+        {
             Ok(_) => Ok(()),
-            Err(even) => Err(Duration::from_nanos((even - now).saturating_sub(ahead_max).max(1))),
+            Err(even) => Err(Duration::from_nanos(
+                (even - now).saturating_sub(ahead_max).max(1),
+            )),
         }
     }
 
@@ -104,7 +110,10 @@ impl<S: Service> Layer<S> for RateLimit {
     type Service = RateLimited<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        RateLimited { inner, limit: self.clone() }
+        RateLimited {
+            inner,
+            limit: self.clone(),
+        }
     }
 }
 
@@ -118,7 +127,11 @@ pub struct RateLimited<S> {
 impl<S: Service> Service for RateLimited<S> {
     fn call(&self, request: Request<'_>) -> impl Future<Output = Outcome> + Send + 'static {
         let cmdid = request.cmdid;
-        RateLimitedFuture { inner: self.inner.call(request), cmdid, limit: Some(self.limit.clone()) }
+        RateLimitedFuture {
+            inner: self.inner.call(request),
+            cmdid,
+            limit: Some(self.limit.clone()),
+        }
     }
 }
 
@@ -162,7 +175,11 @@ mod tests {
         tokio::time::advance(Duration::from_millis(1)).await;
         assert_eq!(taken(&limit), 1);
         tokio::time::advance(Duration::from_secs(60)).await;
-        assert_eq!(taken(&limit), 10, "no more than a second's worth is saved up");
+        assert_eq!(
+            taken(&limit),
+            10,
+            "no more than a second's worth is saved up"
+        );
 
         limit.set(1_000);
         tokio::time::advance(Duration::from_millis(100)).await;

@@ -17,7 +17,11 @@ pub(crate) struct Timeout<S>(pub(crate) S);
 impl<S: Service> Service for Timeout<S> {
     fn call(&self, request: Request<'_>) -> impl Future<Output = Outcome> + Send + 'static {
         let deadline = request.scope.deadline;
-        TimeoutFuture { inner: self.0.call(request), deadline, timer: None }
+        TimeoutFuture {
+            inner: self.0.call(request),
+            deadline,
+            timer: None,
+        }
     }
 }
 
@@ -43,7 +47,9 @@ impl<F: Future<Output = Outcome>> Future for TimeoutFuture<F> {
         let Some(deadline) = *this.deadline else {
             return Poll::Pending;
         };
-        let timer = this.timer.get_or_insert_with(|| Box::pin(sleep_until(deadline.into())));
+        let timer = this
+            .timer
+            .get_or_insert_with(|| Box::pin(sleep_until(deadline.into())));
         ready!(timer.as_mut().poll(cx));
         let status = Status::deadline_exceeded(
             "the time of the call was up before its result: its `timeout_ms`, or the server's `handler_timeout_ms`",

@@ -23,16 +23,25 @@ struct Names {
 
 impl<S> Traced<S> {
     pub(crate) fn new(inner: S, command: &Descriptor) -> Self {
-        let names = Names { full: command.name(), command: command.clone() };
-        Self { inner: Arc::new(inner), names: Arc::new(names) }
+        let names = Names {
+            full: command.name(),
+            command: command.clone(),
+        };
+        Self {
+            inner: Arc::new(inner),
+            names: Arc::new(names),
+        }
     }
 }
 
 impl<S: Service> Service for Traced<S> {
     fn call(&self, request: Request<'_>) -> impl Future<Output = Outcome> + Send + 'static {
         // A call that is prepared and never polled has no span.
-        let (inner, names, request) =
-            (Arc::clone(&self.inner), Arc::clone(&self.names), request.into_owned());
+        let (inner, names, request) = (
+            Arc::clone(&self.inner),
+            Arc::clone(&self.names),
+            request.into_owned(),
+        );
         async move {
             let (span, trace) = open_span(&request, &names);
             let mut request = request;
@@ -71,7 +80,10 @@ fn open_span(request: &Request<'_>, names: &Names) -> (Span, Trace) {
         None => Trace::new(TraceParent::root(false)),
     };
     let trace = recorded(&span, caller.as_ref()).unwrap_or_else(own);
-    span.record("trace", display(format_args!("{:032x}", trace.parent.trace_id())));
+    span.record(
+        "trace",
+        display(format_args!("{:032x}", trace.parent.trace_id())),
+    );
     (span, trace)
 }
 

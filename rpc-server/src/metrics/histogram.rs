@@ -25,7 +25,10 @@ pub(crate) struct Histogram {
 
 impl Default for Histogram {
     fn default() -> Self {
-        Self { buckets: [const { AtomicU64::new(0) }; BUCKETS], sum_us: AtomicU64::new(0) }
+        Self {
+            buckets: [const { AtomicU64::new(0) }; BUCKETS],
+            sum_us: AtomicU64::new(0),
+        }
     }
 }
 
@@ -47,7 +50,10 @@ pub(crate) struct Latencies {
 
 impl Default for Latencies {
     fn default() -> Self {
-        Self { buckets: vec![0; BUCKETS], sum_us: 0 }
+        Self {
+            buckets: vec![0; BUCKETS],
+            sum_us: 0,
+        }
     }
 }
 
@@ -71,14 +77,21 @@ impl Latencies {
     /// there are none.
     pub(crate) fn quantile_us(&self, share: f64) -> u64 {
         // Counts stay far below 2^52.
-        #[expect(clippy::cast_precision_loss, clippy::cast_sign_loss, clippy::cast_possible_truncation)]
+        #[expect(
+            clippy::cast_precision_loss,
+            clippy::cast_sign_loss,
+            clippy::cast_possible_truncation
+        )]
         let rank = (self.count() as f64 * share).ceil() as u64;
         let mut below = 0;
         for (bucket, count) in self.buckets.iter().enumerate() {
             below += count;
             if below >= rank && below > 0 {
                 // The middle of the bucket.
-                return u64::midpoint(lower_bound(bucket), lower_bound(bucket + 1).saturating_sub(1));
+                return u64::midpoint(
+                    lower_bound(bucket),
+                    lower_bound(bucket + 1).saturating_sub(1),
+                );
             }
         }
         0
@@ -109,7 +122,10 @@ fn bucket_of(us: u64) -> usize {
     if power >= OCTAVES {
         return BUCKETS - 1;
     }
-    let (octave, part) = (power - PARTS_BITS + 1, (us >> (power - PARTS_BITS)) & (PARTS - 1));
+    let (octave, part) = (
+        power - PARTS_BITS + 1,
+        (us >> (power - PARTS_BITS)) & (PARTS - 1),
+    );
     octave as usize * PARTS + part
 }
 
@@ -128,14 +144,20 @@ mod tests {
 
     #[test]
     fn a_time_is_in_the_bucket_whose_bounds_enclose_it() {
-        for us in
-            (0..2_000).chain((11..26).flat_map(|p| [(1 << p) - 1, 1 << p, (1 << p) + 12_345 % (1 << p)]))
+        for us in (0..2_000)
+            .chain((11..26).flat_map(|p| [(1 << p) - 1, 1 << p, (1 << p) + 12_345 % (1 << p)]))
         {
             let bucket = bucket_of(us);
-            assert!(lower_bound(bucket) <= us && us < lower_bound(bucket + 1), "{us} in {bucket}");
+            assert!(
+                lower_bound(bucket) <= us && us < lower_bound(bucket + 1),
+                "{us} in {bucket}"
+            );
         }
         assert_eq!(bucket_of((1 << 26) - 1), BUCKETS - 2);
-        assert_eq!((bucket_of(1 << 26), bucket_of(u64::MAX)), (BUCKETS - 1, BUCKETS - 1));
+        assert_eq!(
+            (bucket_of(1 << 26), bucket_of(u64::MAX)),
+            (BUCKETS - 1, BUCKETS - 1)
+        );
     }
 
     #[test]
@@ -149,7 +171,10 @@ mod tests {
         assert_eq!((all.count(), all.sum_us()), (30_000, 3 * 50_005_000));
         for (share, exact) in [(0.5, 5_000_u64), (0.99, 9_900), (0.999, 9_990)] {
             let found = all.quantile_us(share);
-            assert!(found.abs_diff(exact) * 8 <= exact, "{share}: {found} instead of {exact}");
+            assert!(
+                found.abs_diff(exact) * 8 <= exact,
+                "{share}: {found} instead of {exact}"
+            );
         }
         assert_eq!(Latencies::default().quantile_us(0.99), 0);
     }

@@ -90,7 +90,11 @@ impl Ledger {
 
     /// A call was not ready at once.
     pub(crate) fn parked(&mut self, command: Command) {
-        match self.in_flight.iter_mut().find(|(parked, _)| *parked == command) {
+        match self
+            .in_flight
+            .iter_mut()
+            .find(|(parked, _)| *parked == command)
+        {
             Some((_, count)) => *count += 1,
             None => self.in_flight.push((command, 1)),
         }
@@ -99,7 +103,11 @@ impl Ledger {
 
     /// One that was [`parked`](Self::parked) is so no more.
     pub(crate) fn unparked(&mut self, command: Command) {
-        if let Some((_, count)) = self.in_flight.iter_mut().find(|(parked, _)| *parked == command) {
+        if let Some((_, count)) = self
+            .in_flight
+            .iter_mut()
+            .find(|(parked, _)| *parked == command)
+        {
             *count -= 1;
             // On the shard of this thread, which may not be that of `parked`: their sum is right.
             subtract(&self.metrics.shard().commands[command.index()].in_flight, 1);
@@ -152,7 +160,9 @@ impl Ledger {
             add(&command.calls[usize::from(run.code)], run.calls);
             add(&command.params_bytes, run.params_bytes);
             add(&command.data_bytes, run.data_bytes);
-            command.latency.record(now.saturating_duration_since(run.received), run.calls);
+            command
+                .latency
+                .record(now.saturating_duration_since(run.received), run.calls);
         }
     }
 
@@ -196,7 +206,10 @@ impl Drop for Ledger {
     fn drop(&mut self) {
         self.tell(0);
         for (command, count) in self.in_flight.drain(..) {
-            subtract(&self.metrics.shard().commands[command.index()].in_flight, u64::from(count));
+            subtract(
+                &self.metrics.shard().commands[command.index()].in_flight,
+                u64::from(count),
+            );
         }
         self.metrics.open.close(&self.open);
         subtract(&self.metrics.connections_open, 1);

@@ -29,7 +29,9 @@ pub(crate) use process::Process;
 pub use process::ProcessReport;
 pub(crate) use pulse::Pulse;
 pub use pulse::RuntimeReport;
-pub use report::{BuildReport, CommandReport, HealthReport, LatencyReport, LimitReport, Report, WaitReport};
+pub use report::{
+    BuildReport, CommandReport, HealthReport, LatencyReport, LimitReport, Report, WaitReport,
+};
 
 /// The canonical codes, and one place for all codes of services.
 const CODES: usize = LAST_CODE as usize + 1;
@@ -113,13 +115,21 @@ pub(crate) struct CommandName {
 impl Metrics {
     /// `commands` in the order of their places, beginning with that behind [`Command::OTHER`].
     pub(crate) fn new<'a>(commands: impl IntoIterator<Item = &'a Descriptor>) -> Self {
-        let other = CommandName { cmdid: None, service: "other".into(), method: "other".into() };
+        let other = CommandName {
+            cmdid: None,
+            service: "other".into(),
+            method: "other".into(),
+        };
         let named = commands.into_iter().map(|command| CommandName {
             cmdid: Some(command.cmdid.number()),
             service: command.service.to_string(),
             method: command.method.to_string(),
         });
-        let commands: Vec<_> = [other].into_iter().chain(named).take(usize::from(u16::MAX) + 1).collect();
+        let commands: Vec<_> = [other]
+            .into_iter()
+            .chain(named)
+            .take(usize::from(u16::MAX) + 1)
+            .collect();
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let shards = threads.next_power_of_two().min(SHARDS_MAX);
         Self {
@@ -167,8 +177,9 @@ impl Metrics {
                 *sum += get(calls);
             }
         }
-        let sum =
-            |counter: fn(&Shard) -> &AtomicU64| self.shards.iter().map(|shard| get(counter(shard))).sum();
+        let sum = |counter: fn(&Shard) -> &AtomicU64| {
+            self.shards.iter().map(|shard| get(counter(shard))).sum()
+        };
         ServerStats {
             connections_open: get(&self.connections_open),
             connections_accepted: get(&self.connections_accepted),
@@ -254,12 +265,18 @@ pub(crate) type Counts = std::collections::BTreeMap<&'static str, u64>;
 
 fn by_name(counts: impl Iterator<Item = u64>) -> Counts {
     let name = |code: u32| Code::new(code).name().unwrap_or("OF_SERVICES");
-    (0..).map(name).zip(counts).filter(|(_, count)| *count > 0).collect()
+    (0..)
+        .map(name)
+        .zip(counts)
+        .filter(|(_, count)| *count > 0)
+        .collect()
 }
 
 fn code_index(code: Code) -> u8 {
     // The last place is that of all codes of services.
-    u8::try_from(code.number()).unwrap_or(u8::MAX).min(LAST_CODE)
+    u8::try_from(code.number())
+        .unwrap_or(u8::MAX)
+        .min(LAST_CODE)
 }
 
 /// Relaxed: a count orders nothing else.

@@ -86,7 +86,9 @@ impl OpenConnections {
         let found: Vec<_> = {
             let slots = self.lock();
             for (slot, connection) in slots.slots.iter().enumerate() {
-                let Some(connection) = connection else { continue };
+                let Some(connection) = connection else {
+                    continue;
+                };
                 // A tie goes to the one that is in front, so that the list stands still.
                 busiest.push(Reverse((get(&connection.requests), Reverse(slot))));
                 if busiest.len() > most {
@@ -95,7 +97,9 @@ impl OpenConnections {
             }
             let slots = &slots.slots;
             let sorted = busiest.into_sorted_vec().into_iter();
-            sorted.filter_map(|Reverse((_, Reverse(slot)))| slots[slot].clone()).collect()
+            sorted
+                .filter_map(|Reverse((_, Reverse(slot)))| slots[slot].clone())
+                .collect()
         };
         found.iter().map(|connection| connection.report()).collect()
     }
@@ -104,7 +108,11 @@ impl OpenConnections {
     pub(crate) fn most_in_flight(&self) -> u32 {
         let slots = self.lock();
         // Relaxed: it orders nothing else.
-        let in_flight = slots.slots.iter().flatten().map(|open| open.in_flight.load(Ordering::Relaxed));
+        let in_flight = slots
+            .slots
+            .iter()
+            .flatten()
+            .map(|open| open.in_flight.load(Ordering::Relaxed));
         in_flight.max().unwrap_or(0)
     }
 
@@ -147,7 +155,8 @@ mod tests {
             connection.requests.store(requests, Ordering::Relaxed);
         }
         open.close(&all[5]);
-        let shown = |most| -> Vec<u64> { open.busiest(most).iter().map(|c| c.connection).collect() };
+        let shown =
+            |most| -> Vec<u64> { open.busiest(most).iter().map(|c| c.connection).collect() };
         assert_eq!(shown(3), [1, 3, 0]);
         assert_eq!(shown(100), [1, 3, 0, 2, 4]);
         assert_eq!(shown(0), [0; 0]);
@@ -162,6 +171,10 @@ mod tests {
         }
         assert_eq!(open.lock().slots.len(), 1);
         assert_eq!(open.busiest(10), []);
-        assert!(size_of::<OpenConnection>() <= 72, "{}", size_of::<OpenConnection>());
+        assert!(
+            size_of::<OpenConnection>() <= 72,
+            "{}",
+            size_of::<OpenConnection>()
+        );
     }
 }

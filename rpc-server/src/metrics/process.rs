@@ -73,7 +73,9 @@ fn read() -> ProcessReport {
         descriptors_max: number_behind(&limits, "Max open files"),
         threads: number_behind(&status, "Threads:"),
         cpu_seconds: ticks.as_ref().map(|ticks| seconds(ticks.used)),
-        started_at: ticks.zip(boot_time(&boot)).map(|(ticks, boot)| boot + seconds(ticks.started)),
+        started_at: ticks
+            .zip(boot_time(&boot))
+            .map(|(ticks, boot)| boot + seconds(ticks.started)),
     }
 }
 
@@ -106,13 +108,20 @@ impl Ticks {
         let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
         // Field 3 stands first here.
         let field = |number: usize| -> Option<f64> { fields.get(number - 3)?.parse().ok() };
-        Some(Self { used: field(14)? + field(15)?, started: field(22)? })
+        Some(Self {
+            used: field(14)? + field(15)?,
+            started: field(22)?,
+        })
     }
 }
 
 /// When the system began, in seconds since 1970.
 fn boot_time(stat: &str) -> Option<f64> {
-    stat.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()
+    stat.lines()
+        .find_map(|line| line.strip_prefix("btime "))?
+        .trim()
+        .parse()
+        .ok()
 }
 
 #[cfg(test)]
@@ -121,7 +130,8 @@ mod tests {
 
     #[test]
     fn a_name_with_brackets_and_spaces_moves_no_field() {
-        let stat = "42 (a) b (c) S 1 42 42 0 -1 4194304 100 0 1 0 250 50 0 0 20 0 7 0 1275647 3133440 382";
+        let stat =
+            "42 (a) b (c) S 1 42 42 0 -1 4194304 100 0 1 0 250 50 0 0 20 0 7 0 1275647 3133440 382";
         let ticks = Ticks::of(stat).unwrap();
         assert_eq!(format!("{} {}", ticks.used, ticks.started), "300 1275647");
         assert!(Ticks::of("").is_none() && Ticks::of("42 (a) S").is_none());
@@ -131,17 +141,35 @@ mod tests {
     fn limits_and_sizes_are_read_from_their_lines() {
         let limits = "Limit   Soft Limit  Hard Limit  Units\nMax open files            1024                 524288               files\n";
         assert_eq!(number_behind(limits, "Max open files"), Some(1024));
-        assert_eq!(number_behind("Max open files   unlimited  unlimited files", "Max open files"), None);
-        assert_eq!(number_behind("VmPeak: 1 kB\nVmRSS:\t    1756 kB\n", "VmRSS:"), Some(1756));
+        assert_eq!(
+            number_behind(
+                "Max open files   unlimited  unlimited files",
+                "Max open files"
+            ),
+            None
+        );
+        assert_eq!(
+            number_behind("VmPeak: 1 kB\nVmRSS:\t    1756 kB\n", "VmRSS:"),
+            Some(1756)
+        );
     }
 
     #[cfg(target_os = "linux")]
     #[test]
     fn this_process_is_told_of() {
         let report = Process::default().report();
-        assert!(report.resident_bytes > Some(1 << 20) && report.threads >= Some(1), "{report:?}");
-        assert!(report.open_descriptors >= Some(3) && report.cpu_seconds >= Some(0.0), "{report:?}");
-        let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs_f64();
+        assert!(
+            report.resident_bytes > Some(1 << 20) && report.threads >= Some(1),
+            "{report:?}"
+        );
+        assert!(
+            report.open_descriptors >= Some(3) && report.cpu_seconds >= Some(0.0),
+            "{report:?}"
+        );
+        let now = std::time::SystemTime::UNIX_EPOCH
+            .elapsed()
+            .unwrap()
+            .as_secs_f64();
         let age = now - report.started_at.unwrap();
         assert!((-5.0..86_400.0).contains(&age), "{age} s");
     }

@@ -49,7 +49,8 @@ struct Heart<'a> {
 
 impl Heart<'_> {
     fn is_due(&self, due: Option<Instant>) {
-        self.pulse.with(|recent| recent.runtimes[self.place].due = due);
+        self.pulse
+            .with(|recent| recent.runtimes[self.place].due = due);
     }
 }
 
@@ -79,7 +80,10 @@ impl Pulse {
     /// Measures the runtime that it runs on, for as long as it is polled.
     pub(crate) async fn beat(&self) {
         let place = self.with(|recent| {
-            recent.runtimes.push(Beating { runtime: Handle::current().metrics(), due: None });
+            recent.runtimes.push(Beating {
+                runtime: Handle::current().metrics(),
+                due: None,
+            });
             recent.runtimes.len() - 1
         });
         let heart = Heart { pulse: self, place };
@@ -125,8 +129,13 @@ impl Pulse {
 
     pub(crate) fn report(&self) -> RuntimeReport {
         let sum = |figure: fn(&RuntimeMetrics) -> usize| {
-            self.with(|recent| recent.runtimes.iter().map(|beating| figure(&beating.runtime)).sum::<usize>())
-                as u64
+            self.with(|recent| {
+                recent
+                    .runtimes
+                    .iter()
+                    .map(|beating| figure(&beating.runtime))
+                    .sum::<usize>()
+            }) as u64
         };
         RuntimeReport {
             lag: LatencyReport::new(&self.lag()),
@@ -149,7 +158,11 @@ impl Recent {
         let now = Instant::now();
         let age = now.saturating_duration_since(*self.since.get_or_insert(now));
         if age >= WINDOW {
-            self.before = if age < 2 * WINDOW { self.now } else { Duration::ZERO };
+            self.before = if age < 2 * WINDOW {
+                self.now
+            } else {
+                Duration::ZERO
+            };
             self.now = Duration::ZERO;
             self.since = Some(now);
         }
@@ -161,7 +174,8 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_runtime_that_is_stuck_is_seen_before_it_comes_back_and_one_that_has_ended_is_not_late() {
+    async fn a_runtime_that_is_stuck_is_seen_before_it_comes_back_and_one_that_has_ended_is_not_late()
+     {
         let pulse = Pulse::default();
         let mut beat = Box::pin(pulse.beat());
         assert!(futures::poll!(beat.as_mut()).is_pending());
@@ -171,7 +185,10 @@ mod tests {
         assert_eq!(pulse.overdue(), Duration::from_millis(9_749));
         assert_eq!(pulse.recent_max(), pulse.overdue());
         drop(beat);
-        assert_eq!((pulse.overdue(), pulse.recent_max()), (Duration::ZERO, Duration::ZERO));
+        assert_eq!(
+            (pulse.overdue(), pulse.recent_max()),
+            (Duration::ZERO, Duration::ZERO)
+        );
     }
 
     #[tokio::test(start_paused = true)]

@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use super::{
-    CommandName, CommandTotals, ConnectionReport, Counts, Latencies, Metrics, ProcessReport, RuntimeReport,
-    ServerStats,
+    CommandName, CommandTotals, ConnectionReport, Counts, Latencies, Metrics, ProcessReport,
+    RuntimeReport, ServerStats,
 };
 use crate::server::Shared;
 
@@ -148,15 +148,21 @@ impl LatencyReport {
 impl Metrics {
     /// The commands that were ever called, or are now.
     pub(crate) fn command_reports(&self) -> Vec<CommandReport> {
-        let used =
-            |totals: &CommandTotals| totals.in_flight > 0 || totals.calls.iter().any(|calls| *calls > 0);
+        let used = |totals: &CommandTotals| {
+            totals.in_flight > 0 || totals.calls.iter().any(|calls| *calls > 0)
+        };
         let reports = self.command_totals().filter(|(_, totals)| used(totals));
-        reports.map(|(name, totals)| CommandReport::new(name, &totals)).collect()
+        reports
+            .map(|(name, totals)| CommandReport::new(name, &totals))
+            .collect()
     }
 
     pub(crate) fn wait_report(&self) -> WaitReport {
         let (in_order, for_room) = self.waits();
-        WaitReport { in_order: LatencyReport::new(&in_order), for_room: LatencyReport::new(&for_room) }
+        WaitReport {
+            in_order: LatencyReport::new(&in_order),
+            for_room: LatencyReport::new(&for_room),
+        }
     }
 }
 

@@ -28,16 +28,28 @@ const SEED: u64 = 5;
 const PREEMPTIONS: usize = 3;
 
 fn explore(model: fn()) {
-    let schedules = std::env::var("MODEL_SCHEDULES").map_or(SCHEDULES, |text| text.parse().unwrap());
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    let schedules =
+        std::env::var("MODEL_SCHEDULES").map_or(SCHEDULES, |text| text.parse().unwrap());
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build();
     let runtime = runtime.unwrap();
     // Shuttle runs all of a model's threads on this one.
     let _entered = runtime.enter();
     let mut config = shuttle::Config::new();
     config.stack_size = 512 * 1024;
     config.silence_warnings = true;
-    Runner::new(RandomScheduler::new_from_seed(SEED, schedules), config.clone()).run(model);
-    Runner::new(PctScheduler::new_from_seed(SEED, PREEMPTIONS, schedules), config).run(model);
+    Runner::new(
+        RandomScheduler::new_from_seed(SEED, schedules),
+        config.clone(),
+    )
+    .run(model);
+    Runner::new(
+        PctScheduler::new_from_seed(SEED, PREEMPTIONS, schedules),
+        config,
+    )
+    .run(model);
 }
 
 /// Runs `of` in three threads.
@@ -70,7 +82,10 @@ struct Visit(Arc<Inside>);
 
 impl Inside {
     fn enter(self: &Arc<Self>, limit: usize) -> Visit {
-        assert!(self.now.fetch_add(1, SeqCst) < limit, "more than {limit} are in");
+        assert!(
+            self.now.fetch_add(1, SeqCst) < limit,
+            "more than {limit} are in"
+        );
         Visit(Arc::clone(self))
     }
 }
@@ -98,7 +113,9 @@ fn a_concurrency_limit_is_never_exceeded_and_its_places_come_back() {
             for _ in 0..2 {
                 let call = Box::pin(service.call(Request::new(100, RawJson::NULL)));
                 // Some are dropped while they run.
-                if let Either::Left((Err(status), _)) = block_on(select(call, Box::pin(some_turns(4)))) {
+                if let Either::Left((Err(status), _)) =
+                    block_on(select(call, Box::pin(some_turns(4))))
+                {
                     assert!(status.is_rejected());
                 }
             }
@@ -133,8 +150,9 @@ fn an_address_never_has_more_places_than_its_limit_and_all_come_back() {
 fn a_rate_limit_lets_exactly_a_second_s_worth_begin_at_one_time() {
     explore(|| {
         let (limit, ran) = (RateLimit::per_second(4), Arc::new(AtomicUsize::new(0)));
-        let service =
-            Arc::new(limit.layer(service_fn(|_: Request<'_>| async { Ok(rpc_core::Reply::empty()) })));
+        let service = Arc::new(limit.layer(service_fn(|_: Request<'_>| async {
+            Ok(rpc_core::Reply::empty())
+        })));
         let count = Arc::clone(&ran);
         in_threads(move |_| {
             for _ in 0..2 {
@@ -155,12 +173,17 @@ async fn work(State(inside): State<Arc<Inside>>) -> Result<u64, Status> {
 
 /// The clock stands still: what is to come after some time comes at once.
 fn at_once() -> Config {
-    Config { goaway_grace_ms: 0, ..Config::default() }
+    Config {
+        goaway_grace_ms: 0,
+        ..Config::default()
+    }
 }
 
 /// A server without listeners.
 fn server(inside: &Arc<Inside>, config: Config) -> Server {
-    let router = Router::with_state(Arc::clone(inside)).route(100, work).unwrap();
+    let router = Router::with_state(Arc::clone(inside))
+        .route(100, work)
+        .unwrap();
     block_on(Server::builder().router(router).config(config).bind()).unwrap()
 }
 
@@ -178,13 +201,19 @@ async fn call(mut end: DuplexStream, calls: u64) -> Vec<u64> {
     let mut codes = vec![None; usize::try_from(calls).unwrap()];
     let mut is_to_go = false;
     // One that is cut may end within a line.
-    for line in text.split_inclusive('\n').filter(|line| line.ends_with('\n')) {
+    for line in text
+        .split_inclusive('\n')
+        .filter(|line| line.ends_with('\n'))
+    {
         let line: serde_json::Value = serde_json::from_str(line).unwrap();
         is_to_go |= line["event"] == "goaway";
         if let Some(id) = line["id"].as_u64() {
             let code = line["code"].as_u64().unwrap();
             assert_eq!(line["rejected"] == true, code != 0, "{line}");
-            assert!(code != 14 || is_to_go, "it is turned away before it knows that it is to go");
+            assert!(
+                code != 14 || is_to_go,
+                "it is turned away before it knows that it is to go"
+            );
             let before = codes[usize::try_from(id).unwrap()].replace(code);
             assert_eq!(before, None, "a call is answered once");
         }
@@ -203,14 +232,26 @@ fn client(server: &ServerHandle) -> JoinHandle<Vec<u64>> {
 fn at_the_drain_timeout_nothing_is_left_of_what_is_not_done() {
     explore(|| {
         let inside = Arc::<Inside>::default();
-        let server = server(&inside, Config { drain_timeout_ms: 0, ..at_once() });
+        let server = server(
+            &inside,
+            Config {
+                drain_timeout_ms: 0,
+                ..at_once()
+            },
+        );
         let handle = server.handle();
         let clients = [(); 2].map(|()| client(&handle));
         let drained = block_on(server.serve(some_turns(12))).unwrap();
         assert_eq!(drained.is_clean, drained.dropped == 0, "{drained:?}");
         assert_is_left_empty(&handle, &inside);
-        let replies: Vec<u64> = clients.into_iter().flat_map(|client| block_on(client).unwrap()).collect();
-        assert!(replies.iter().all(|code| [0, 14].contains(code)), "{replies:?}");
+        let replies: Vec<u64> = clients
+            .into_iter()
+            .flat_map(|client| block_on(client).unwrap())
+            .collect();
+        assert!(
+            replies.iter().all(|code| [0, 14].contains(code)),
+            "{replies:?}"
+        );
     });
 }
 
@@ -223,11 +264,25 @@ fn a_drain_answers_what_has_run_and_ends_with_nothing_left() {
         let clients = [(); 2].map(|()| client(&handle));
         let drained = block_on(server.serve(some_turns(12))).unwrap();
         assert!(drained.is_clean && drained.dropped == 0);
-        let replies: Vec<u64> = clients.into_iter().flat_map(|client| block_on(client).unwrap()).collect();
+        let replies: Vec<u64> = clients
+            .into_iter()
+            .flat_map(|client| block_on(client).unwrap())
+            .collect();
         let done = replies.iter().filter(|code| **code == 0).count();
-        assert!(replies.iter().all(|code| [0, 14].contains(code)), "{replies:?}");
-        assert_eq!(done, inside.ended.load(SeqCst), "what has run is answered, and nothing else");
-        assert_eq!(replies.len() as u64, handle.stats().requests, "what was read is answered");
+        assert!(
+            replies.iter().all(|code| [0, 14].contains(code)),
+            "{replies:?}"
+        );
+        assert_eq!(
+            done,
+            inside.ended.load(SeqCst),
+            "what has run is answered, and nothing else"
+        );
+        assert_eq!(
+            replies.len() as u64,
+            handle.stats().requests,
+            "what was read is answered"
+        );
         assert_is_left_empty(&handle, &inside);
     });
 }
@@ -236,7 +291,13 @@ fn a_drain_answers_what_has_run_and_ends_with_nothing_left() {
 fn calls_in_flight_on_all_connections_are_shed_by_count_and_none_stays_in_the_count() {
     explore(|| {
         let inside = Arc::<Inside>::default();
-        let server = server(&inside, Config { in_flight_max: 2, ..at_once() });
+        let server = server(
+            &inside,
+            Config {
+                in_flight_max: 2,
+                ..at_once()
+            },
+        );
         let handle = server.handle();
         let clients: Vec<_> = (0..3)
             .map(|number| {
@@ -260,7 +321,10 @@ fn calls_in_flight_on_all_connections_are_shed_by_count_and_none_stays_in_the_co
         assert!(drained.is_clean);
         for (client, connection, _) in clients {
             let codes = block_on(client).unwrap();
-            assert!(codes.iter().all(|code| [0, 8, 14].contains(code)), "{codes:?}");
+            assert!(
+                codes.iter().all(|code| [0, 8, 14].contains(code)),
+                "{codes:?}"
+            );
             block_on(connection).unwrap();
         }
         assert_is_left_empty(&handle, &inside);
@@ -280,7 +344,9 @@ fn grants_that_change_hold_for_whatever_comes_after() {
             client.write_all(line.as_bytes()).await.unwrap();
             line.clear();
             client.read_line(&mut line).await.unwrap();
-            serde_json::from_str::<serde_json::Value>(&line).unwrap()["code"].as_u64().unwrap()
+            serde_json::from_str::<serde_json::Value>(&line).unwrap()["code"]
+                .as_u64()
+                .unwrap()
         };
         let elsewhere = handle.clone();
         let change = thread::spawn(move || elsewhere.set_grants(Some(Grants::new())));
@@ -299,5 +365,8 @@ fn assert_is_left_empty(handle: &ServerHandle, inside: &Inside) {
     let admission = &handle.shared.admission;
     // With as many as may be less one, of this asker's own, there is room for exactly one more.
     let most = usize::try_from(admission.limit()).unwrap();
-    assert!(!admission.is_full(0, most - 1) && admission.is_full(0, most), "a place is lost");
+    assert!(
+        !admission.is_full(0, most - 1) && admission.is_full(0, most),
+        "a place is lost"
+    );
 }

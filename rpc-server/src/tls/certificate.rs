@@ -27,7 +27,13 @@ impl fmt::Display for Unreadable {
 
 pub(super) fn validity(der: &[u8]) -> Result<Validity, Unreadable> {
     let certificate = Certificate::from_der(der).map_err(Unreadable)?;
-    Ok(Validity { until: certificate.tbs_certificate().validity().not_after.to_system_time() })
+    Ok(Validity {
+        until: certificate
+            .tbs_certificate()
+            .validity()
+            .not_after
+            .to_system_time(),
+    })
 }
 
 /// Whose certificate it is: the first URI among its alternative names, else the first DNS name, else its
@@ -41,8 +47,9 @@ pub(super) fn identity(der: &[u8]) -> Option<String> {
         // What cannot be read in full is not read in part.
         Err(_) => return None,
     };
-    let first =
-        |pick: fn(&GeneralName) -> Option<&Ia5String>| names.iter().find_map(pick).map(ToString::to_string);
+    let first = |pick: fn(&GeneralName) -> Option<&Ia5String>| {
+        names.iter().find_map(pick).map(ToString::to_string)
+    };
     let uri = || {
         first(|name| match name {
             GeneralName::UniformResourceIdentifier(uri) => Some(uri),

@@ -16,7 +16,10 @@ pub(super) fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, 
     let certificates: Result<Vec<_>, PemError> = CertificateDer::pem_slice_iter(&bytes).collect();
     let certificates = certificates.map_err(|error| TlsError::new(file, &error))?;
     if certificates.is_empty() {
-        return Err(TlsError::new(file, &"has no certificate in PEM (`-----BEGIN CERTIFICATE-----`)"));
+        return Err(TlsError::new(
+            file,
+            &"has no certificate in PEM (`-----BEGIN CERTIFICATE-----`)",
+        ));
     }
     Ok(certificates)
 }
@@ -25,9 +28,10 @@ pub(super) fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, 
 pub(super) fn key(file: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     check_secret(file)?;
     PrivateKeyDer::from_pem_slice(&read(file)?).map_err(|error| match error {
-        PemError::NoItemsFound => {
-            TlsError::new(file, &"has no private key in PEM (`-----BEGIN PRIVATE KEY-----`)")
-        }
+        PemError::NoItemsFound => TlsError::new(
+            file,
+            &"has no private key in PEM (`-----BEGIN PRIVATE KEY-----`)",
+        ),
         error => TlsError::new(file, &error),
     })
 }
@@ -57,7 +61,10 @@ fn check_secret(_file: &Path) -> Result<(), TlsError> {
 fn read(file: &Path) -> Result<Vec<u8>, TlsError> {
     let about = std::fs::metadata(file).map_err(|error| TlsError::new(file, &error))?;
     if about.len() > FILE_BYTES_MAX {
-        return Err(TlsError::new(file, &format!("is longer than {FILE_BYTES_MAX} bytes")));
+        return Err(TlsError::new(
+            file,
+            &format!("is longer than {FILE_BYTES_MAX} bytes"),
+        ));
     }
     std::fs::read(file).map_err(|error| TlsError::new(file, &error))
 }

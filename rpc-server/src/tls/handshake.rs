@@ -46,7 +46,8 @@ where
             }
             None if tls.requires_certificate() => {
                 add(&counters.handshakes_refused, 1);
-                let reason = "the client's certificate names nobody: no URI, no DNS name, no common name";
+                let reason =
+                    "the client's certificate names nobody: no URI, no DNS name, no common name";
                 audit::handshake_refused(&peer.address, reason);
                 return None;
             }
@@ -85,7 +86,9 @@ where
             return Err(refusal::words(&error));
         }
     };
-    let accept = hello.into_stream(tls.config(policy.has_admin_pages())).into_fallible();
+    let accept = hello
+        .into_stream(tls.config(policy.has_admin_pages()))
+        .into_fallible();
     match timeout_at(deadline, accept).await.map_err(late)? {
         Ok(stream) => Ok(stream),
         Err((error, io)) => {

@@ -91,7 +91,10 @@ impl ServerTls {
     pub fn load(files: TlsFiles) -> Result<Self, TlsError> {
         let current = Current::read(&files)?;
         current.warn_if_old(&files);
-        Ok(Self(Arc::new(Inner { files, current: RwLock::new(current) })))
+        Ok(Self(Arc::new(Inner {
+            files,
+            current: RwLock::new(current),
+        })))
     }
 
     /// Reads the files again: connections that come after it are served with what is there now, open ones
@@ -102,7 +105,11 @@ impl ServerTls {
     pub fn reload(&self) -> Result<bool, TlsError> {
         let next = Current::read(&self.0.files)?;
         next.warn_if_old(&self.0.files);
-        let mut current = self.0.current.write().unwrap_or_else(PoisonError::into_inner);
+        let mut current = self
+            .0
+            .current
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
         let is_other = next.chain != current.chain;
         *current = next;
         Ok(is_other)
@@ -124,17 +131,26 @@ impl ServerTls {
 
     fn config(&self, has_pages: bool) -> Arc<rustls::ServerConfig> {
         let current = self.current();
-        Arc::clone(if has_pages { &current.with_pages } else { &current.without_pages })
+        Arc::clone(if has_pages {
+            &current.with_pages
+        } else {
+            &current.without_pages
+        })
     }
 
     fn current(&self) -> RwLockReadGuard<'_, Current> {
-        self.0.current.read().unwrap_or_else(PoisonError::into_inner)
+        self.0
+            .current
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl fmt::Debug for ServerTls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ServerTls").field("files", &self.0.files).finish_non_exhaustive()
+        f.debug_struct("ServerTls")
+            .field("files", &self.0.files)
+            .finish_non_exhaustive()
     }
 }
 
@@ -153,13 +169,18 @@ impl Current {
             Some(verifier) => builder.with_client_cert_verifier(verifier),
             None => builder.with_no_client_auth(),
         };
-        let mut config = builder.with_single_cert(chain, key).map_err(|error| match error {
-            rustls::Error::InconsistentKeys(_) => {
-                let certificate = files.certificate.display();
-                TlsError::new(&files.key, &format!("is not the key of the certificate in {certificate}"))
-            }
-            error => wrong(&error),
-        })?;
+        let mut config = builder
+            .with_single_cert(chain, key)
+            .map_err(|error| match error {
+                rustls::Error::InconsistentKeys(_) => {
+                    let certificate = files.certificate.display();
+                    TlsError::new(
+                        &files.key,
+                        &format!("is not the key of the certificate in {certificate}"),
+                    )
+                }
+                error => wrong(&error),
+            })?;
         // The strongest first, whatever an old client would rather have.
         config.ignore_client_order = true;
         config.session_storage = Arc::new(NoServerSessionStorage {});
@@ -167,12 +188,21 @@ impl Current {
         config.alpn_protocols = vec![ALPN.to_vec()];
         let without_pages = Arc::new(config.clone());
         config.alpn_protocols.push(ALPN_HTTP.to_vec());
-        Ok(Self { with_pages: Arc::new(config), without_pages, chain: ders, expires: validity.until })
+        Ok(Self {
+            with_pages: Arc::new(config),
+            without_pages,
+            chain: ders,
+            expires: validity.until,
+        })
     }
 
     fn warn_if_old(&self, files: &TlsFiles) {
         let file = files.certificate.display();
-        let until = self.expires.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let until = self
+            .expires
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_secs();
         match self.expires.duration_since(SystemTime::now()) {
             Err(_) => tracing::error!(
                 %file,
@@ -196,19 +226,25 @@ fn client_verifier(
         return Ok(None);
     }
     let Some(file) = &files.client_ca else {
-        let message = "client certificates need `client_ca_file`, the authorities that they come from";
+        let message =
+            "client certificates need `client_ca_file`, the authorities that they come from";
         return Err(TlsError(message.into()));
     };
     let mut roots = RootCertStore::empty();
     for certificate in files::certificates(file)? {
-        roots.add(certificate).map_err(|error| TlsError::new(file, &error))?;
+        roots
+            .add(certificate)
+            .map_err(|error| TlsError::new(file, &error))?;
     }
     let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
     let builder = match files.client_certificates {
         ClientCertificates::Required => builder,
         ClientCertificates::Optional | ClientCertificates::Off => builder.allow_unauthenticated(),
     };
-    builder.build().map(Some).map_err(|error| TlsError::new(file, &error))
+    builder
+        .build()
+        .map(Some)
+        .map_err(|error| TlsError::new(file, &error))
 }
 
 /// Why certificates cannot be used; one line for an operator.

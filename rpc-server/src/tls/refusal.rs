@@ -6,7 +6,10 @@ use rustls::{AlertDescription, CertificateError, Error, PeerIncompatible};
 
 /// What went wrong with a client's handshake.
 pub(super) fn words(error: &io::Error) -> String {
-    match error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
+    match error
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<Error>())
+    {
         Some(error) => of_tls(error),
         None if error.kind() == io::ErrorKind::UnexpectedEof => {
             "the client closed the connection before the handshake was done".into()
@@ -38,7 +41,9 @@ fn of_tls(error: &Error) -> String {
 fn of_certificate(error: &CertificateError) -> String {
     let what = match error {
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => "has expired",
-        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => "is not valid yet",
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "is not valid yet"
+        }
         CertificateError::UnknownIssuer => "is not from an authority in `client_ca_file`",
         CertificateError::BadSignature => "is not signed by the authority that it names",
         CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {

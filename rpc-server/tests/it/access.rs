@@ -2,7 +2,9 @@
 
 use std::io::Write;
 
-use rpc_server::{Config, Context, Grants, ListenOptions, Params, Reply, Router, Server, Status, Tokens};
+use rpc_server::{
+    Config, Context, Grants, ListenOptions, Params, Reply, Router, Server, Status, Tokens,
+};
 use serde_json::{Value, json};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -21,7 +23,8 @@ const READ: u32 = 101;
 const SECRET: u32 = 102;
 
 fn tokens(lines: &[(&str, &str)]) -> Tokens {
-    let line = |(identity, token): &(&str, &str)| format!("{identity} {}\n", Tokens::hash(token).unwrap());
+    let line =
+        |(identity, token): &(&str, &str)| format!("{identity} {}\n", Tokens::hash(token).unwrap());
     Tokens::parse(&lines.iter().map(line).collect::<String>()).unwrap()
 }
 
@@ -45,7 +48,13 @@ fn router(probe: &Probe) -> Router<()> {
         std::future::ready(Ok::<Value, Status>(params))
     };
     let secret = |_: Params<Value>| std::future::ready(Ok::<u32, Status>(42));
-    Router::new().route(WHO, who).unwrap().route(READ, read).unwrap().route(SECRET, secret).unwrap()
+    Router::new()
+        .route(WHO, who)
+        .unwrap()
+        .route(READ, read)
+        .unwrap()
+        .route(SECRET, secret)
+        .unwrap()
 }
 
 /// A server whose listener wants authentication, on TCP.
@@ -67,7 +76,11 @@ impl Guarded {
             .await
             .unwrap();
         let address = server.addresses()[0].tcp().unwrap();
-        Self { server: TestServer::of(server), address, probe }
+        Self {
+            server: TestServer::of(server),
+            address,
+            probe,
+        }
     }
 
     async fn connect(&self) -> Client<TcpStream> {
@@ -76,7 +89,10 @@ impl Guarded {
 }
 
 fn quick() -> Config {
-    Config { token_failure_delay_ms: 1, ..Config::default() }
+    Config {
+        token_failure_delay_ms: 1,
+        ..Config::default()
+    }
 }
 
 fn authenticate(token: &str) -> String {
@@ -87,26 +103,51 @@ fn authenticate(token: &str) -> String {
 async fn before_authentication_every_command_but_ping_is_answered_with_code_16() {
     let guarded = Guarded::start(quick()).await;
     let mut client = guarded.connect().await;
-    assert_eq!(client.ask("{\"id\":1,\"cmdid\":0,\"params\":7}").await, json!({"id":1,"code":0,"data":7}));
+    assert_eq!(
+        client.ask("{\"id\":1,\"cmdid\":0,\"params\":7}").await,
+        json!({"id":1,"code":0,"data":7})
+    );
     for cmdid in [1, 2, 3, WHO, READ, SECRET, 99_999] {
-        let reply = client.ask(&format!("{{\"id\":2,\"cmdid\":{cmdid},\"params\":[1e400]}}")).await;
-        assert_eq!(reply["code"], if cmdid == 0 { 0 } else { 16 }, "{cmdid}: {reply}");
+        let reply = client
+            .ask(&format!(
+                "{{\"id\":2,\"cmdid\":{cmdid},\"params\":[1e400]}}"
+            ))
+            .await;
+        assert_eq!(
+            reply["code"],
+            if cmdid == 0 { 0 } else { 16 },
+            "{cmdid}: {reply}"
+        );
         let ordered = client.ask(&format!("{{\"cmdid\":{cmdid}}}")).await;
-        assert_eq!((&ordered["code"], &ordered["id"]), (&json!(16), &Value::Null));
+        assert_eq!(
+            (&ordered["code"], &ordered["id"]),
+            (&json!(16), &Value::Null)
+        );
     }
     // Those without a reply have no effect either.
     client
-        .send(format!("{{\"cmdid\":{READ},\"oneway\":true}}\n{{\"cmdid\":4,\"params\":{{\"id\":1}}}}\n"))
+        .send(format!(
+            "{{\"cmdid\":{READ},\"oneway\":true}}\n{{\"cmdid\":4,\"params\":{{\"id\":1}}}}\n"
+        ))
         .await;
     assert_eq!(
         client.ask(&authenticate(ORDERS)).await,
         json!({"id":9,"code":0,"data":{"identity":"orders"}})
     );
     assert_eq!(guarded.probe.started(), 0, "nothing ran before");
-    assert_eq!(client.ask("{\"id\":3,\"cmdid\":100}").await["data"], "orders");
-    assert_eq!(client.ask("{\"cmdid\":101,\"params\":[5]}").await["data"], json!([5]));
+    assert_eq!(
+        client.ask("{\"id\":3,\"cmdid\":100}").await["data"],
+        "orders"
+    );
+    assert_eq!(
+        client.ask("{\"cmdid\":101,\"params\":[5]}").await["data"],
+        json!([5])
+    );
     let stats = guarded.server.stats().access;
-    assert_eq!((stats.unauthenticated_calls, stats.authentications), (16, 1));
+    assert_eq!(
+        (stats.unauthenticated_calls, stats.authentications),
+        (16, 1)
+    );
 }
 
 #[tokio::test]
@@ -114,9 +155,18 @@ async fn calls_behind_a_right_token_in_the_same_write_are_served() {
     let guarded = Guarded::start(quick()).await;
     let mut client = guarded.connect().await;
     let token = json!({ "cmdid": 6, "params": { "token": BILLING } });
-    client.send(format!("{token}\n{}{{\"cmdid\":{WHO}}}\n", call(1, WHO, ""))).await;
-    client.expect("{\"code\":0,\"data\":{\"identity\":\"billing\"}}").await;
-    client.expect("{\"id\":1,\"code\":0,\"data\":\"billing\"}").await;
+    client
+        .send(format!(
+            "{token}\n{}{{\"cmdid\":{WHO}}}\n",
+            call(1, WHO, "")
+        ))
+        .await;
+    client
+        .expect("{\"code\":0,\"data\":{\"identity\":\"billing\"}}")
+        .await;
+    client
+        .expect("{\"id\":1,\"code\":0,\"data\":\"billing\"}")
+        .await;
     client.expect("{\"code\":0,\"data\":\"billing\"}").await;
 }
 
@@ -136,21 +186,38 @@ async fn a_wrong_token_is_answered_late_and_never_with_a_word_of_it() {
     client.send(call(1, WHO, "")).await;
     assert_eq!(client.reply().await["id"], 1);
     assert_eq!(client.reply().await["id"], 9);
-    for wrong in [json!(WRONG), json!({ "token": 5 }), json!({ "tokens": WRONG }), Value::Null] {
-        let reply = client.ask(&json!({ "id": 9, "cmdid": 6, "params": wrong }).to_string()).await;
+    for wrong in [
+        json!(WRONG),
+        json!({ "token": 5 }),
+        json!({ "tokens": WRONG }),
+        Value::Null,
+    ] {
+        let reply = client
+            .ask(&json!({ "id": 9, "cmdid": 6, "params": wrong }).to_string())
+            .await;
         assert_eq!(reply["code"], 3, "{reply}");
         assert!(!reply.to_string().contains(WRONG), "{reply}");
     }
-    assert_eq!(client.ask(&authenticate(ORDERS)).await["data"]["identity"], "orders");
+    assert_eq!(
+        client.ask(&authenticate(ORDERS)).await["data"]["identity"],
+        "orders"
+    );
     let text = logged.text();
     assert!(!text.contains(WRONG) && !text.contains(ORDERS), "{text}");
-    assert!(text.contains("rpc_server::audit") && text.contains("wrong token"), "{text}");
+    assert!(
+        text.contains("rpc_server::audit") && text.contains("wrong token"),
+        "{text}"
+    );
     assert!(text.contains("identity=orders by=\"token\""), "{text}");
 }
 
 #[tokio::test]
 async fn too_many_wrong_tokens_from_one_address_are_not_looked_at_any_more() {
-    let guarded = Guarded::start(Config { token_failures_per_address: 3, ..quick() }).await;
+    let guarded = Guarded::start(Config {
+        token_failures_per_address: 3,
+        ..quick()
+    })
+    .await;
     let mut early = guarded.connect().await;
     assert_eq!(early.ask(&authenticate(ORDERS)).await["code"], 0);
     for _ in 0..3 {
@@ -160,11 +227,25 @@ async fn too_many_wrong_tokens_from_one_address_are_not_looked_at_any_more() {
     let mut client = guarded.connect().await;
     for token in [WRONG, ORDERS] {
         let reply = client.ask(&authenticate(token)).await;
-        assert_eq!((&reply["code"], &reply["rejected"]), (&json!(8), &json!(true)), "{reply}");
-        assert!(reply["message"].as_str().unwrap().contains("`token_failures_per_address` (3)"), "{reply}");
+        assert_eq!(
+            (&reply["code"], &reply["rejected"]),
+            (&json!(8), &json!(true)),
+            "{reply}"
+        );
+        assert!(
+            reply["message"]
+                .as_str()
+                .unwrap()
+                .contains("`token_failures_per_address` (3)"),
+            "{reply}"
+        );
         assert!(reply["retry_after_ms"].as_u64().unwrap() > 0);
     }
-    assert_eq!(early.ask("{\"id\":1,\"cmdid\":100}").await["data"], "orders", "those who are in stay in");
+    assert_eq!(
+        early.ask("{\"id\":1,\"cmdid\":100}").await["data"],
+        "orders",
+        "those who are in stay in"
+    );
     let stats = guarded.server.stats().access;
     assert_eq!((stats.token_failures, stats.token_failures_limited), (3, 2));
 }
@@ -172,83 +253,161 @@ async fn too_many_wrong_tokens_from_one_address_are_not_looked_at_any_more() {
 #[tokio::test]
 async fn who_does_not_authenticate_in_time_is_told_so_and_closed() {
     let logged = Logged::begin();
-    let guarded = Guarded::start(Config { authentication_timeout_ms: 50, ..quick() }).await;
+    let guarded = Guarded::start(Config {
+        authentication_timeout_ms: 50,
+        ..quick()
+    })
+    .await;
     let mut silent = guarded.connect().await;
     let reply = silent.reply().await;
     assert_eq!(reply["code"], 16);
-    assert!(reply["message"].as_str().unwrap().contains("`authentication_timeout_ms` of 50 ms"), "{reply}");
+    assert!(
+        reply["message"]
+            .as_str()
+            .unwrap()
+            .contains("`authentication_timeout_ms` of 50 ms"),
+        "{reply}"
+    );
     silent.expect_end().await;
     let mut known = guarded.connect().await;
     assert_eq!(known.ask(&authenticate(ORDERS)).await["code"], 0);
     let mut silent = guarded.connect().await;
     assert_eq!(silent.reply().await["code"], 16);
-    assert_eq!(known.ask("{\"id\":1,\"cmdid\":100}").await["data"], "orders", "its time has passed, too");
+    assert_eq!(
+        known.ask("{\"id\":1,\"cmdid\":100}").await["data"],
+        "orders",
+        "its time has passed, too"
+    );
     assert_eq!(guarded.server.stats().access.authentication_timeouts, 2);
-    logged.line_with("closed: not authenticated within `authentication_timeout_ms`").await;
+    logged
+        .line_with("closed: not authenticated within `authentication_timeout_ms`")
+        .await;
 }
 
 #[tokio::test]
 async fn an_identity_is_what_it_is_for_the_whole_connection() {
     let server = TestServer::start(router(&Probe::default())).await;
     let mut client = server.connect();
-    assert_eq!(client.ask(&authenticate(ORDERS)).await["code"], 12, "no tokens");
+    assert_eq!(
+        client.ask(&authenticate(ORDERS)).await["code"],
+        12,
+        "no tokens"
+    );
     server.handle.set_tokens(Some(both()));
-    assert_eq!(client.ask("{\"id\":1,\"cmdid\":100}").await, json!({"id":1,"code":0}));
+    assert_eq!(
+        client.ask("{\"id\":1,\"cmdid\":100}").await,
+        json!({"id":1,"code":0})
+    );
     assert_eq!(client.ask(&authenticate(ORDERS)).await["code"], 0);
-    assert_eq!(client.ask(&authenticate(ORDERS)).await["code"], 0, "the same again");
+    assert_eq!(
+        client.ask(&authenticate(ORDERS)).await["code"],
+        0,
+        "the same again"
+    );
     let reply = client.ask(&authenticate(BILLING)).await;
     assert_eq!(reply["code"], 9);
-    assert_eq!(reply["message"], "this connection is `orders` already, and stays it");
-    assert_eq!(client.ask("{\"id\":1,\"cmdid\":100}").await["data"], "orders");
+    assert_eq!(
+        reply["message"],
+        "this connection is `orders` already, and stays it"
+    );
+    assert_eq!(
+        client.ask("{\"id\":1,\"cmdid\":100}").await["data"],
+        "orders"
+    );
 }
 
 #[tokio::test]
 async fn a_command_without_a_grant_is_refused_with_code_7_before_its_params_are_read() {
     let (logged, probe) = (Logged::begin(), Probe::default());
-    let server =
-        Server::builder().tokens(both()).grants(grants()).router(router(&probe)).bind().await.unwrap();
+    let server = Server::builder()
+        .tokens(both())
+        .grants(grants())
+        .router(router(&probe))
+        .bind()
+        .await
+        .unwrap();
     let server = TestServer::of(server);
     let mut client = server.connect();
-    assert_eq!(client.ask(&call(1, WHO, "")).await["code"], 7, "nobody in particular may nothing");
+    assert_eq!(
+        client.ask(&call(1, WHO, "")).await["code"],
+        7,
+        "nobody in particular may nothing"
+    );
     assert_eq!(client.ask(&authenticate("x")).await["code"], 16);
     assert_eq!(client.ask(&authenticate(BILLING)).await["code"], 0);
-    assert_eq!(client.ask("{\"id\":1,\"cmdid\":100}").await["data"], "billing");
+    assert_eq!(
+        client.ask("{\"id\":1,\"cmdid\":100}").await["data"],
+        "billing"
+    );
     // Params that no reader takes, on the short way of usual lines and on the long one.
-    for rest in ["\"params\":{\"secret\":\"4211\"}", "\"params\":[1e400]", "\"timestamp\":1,\"params\":\"\""]
-    {
+    for rest in [
+        "\"params\":{\"secret\":\"4211\"}",
+        "\"params\":[1e400]",
+        "\"timestamp\":1,\"params\":\"\"",
+    ] {
         for cmdid in [READ, SECRET, 99_999] {
             let line = call(2, cmdid, rest);
             let reply = client.ask(line.trim_end()).await;
             assert_eq!(reply["code"], 7, "{line} {reply}");
-            assert_eq!(reply["message"], format!("`billing` has no grant for command {cmdid}"));
+            assert_eq!(
+                reply["message"],
+                format!("`billing` has no grant for command {cmdid}")
+            );
             assert!(reply.get("rejected").is_none());
         }
     }
     for cmdid in [0, 1, 2, 3] {
-        assert_eq!(client.ask(&format!("{{\"id\":3,\"cmdid\":{cmdid}}}")).await["code"], 0, "{cmdid}");
+        assert_eq!(
+            client.ask(&format!("{{\"id\":3,\"cmdid\":{cmdid}}}")).await["code"],
+            0,
+            "{cmdid}"
+        );
     }
     assert_eq!(probe.started(), 0);
     let stats = server.stats().access;
-    assert_eq!((stats.calls_without_grant, stats.unauthenticated_calls), (10, 0));
+    assert_eq!(
+        (stats.calls_without_grant, stats.unauthenticated_calls),
+        (10, 0)
+    );
     let text = logged.text();
-    assert_eq!(text.matches("command refused").count(), 1, "once a connection: {text}");
+    assert_eq!(
+        text.matches("command refused").count(),
+        1,
+        "once a connection: {text}"
+    );
     assert!(!text.contains("4211"), "{text}");
 }
 
 #[tokio::test]
 async fn describe_shows_a_caller_what_it_may_call() {
-    let server = Server::builder().tokens(both()).grants(grants()).router(router(&Probe::default()));
+    let server = Server::builder()
+        .tokens(both())
+        .grants(grants())
+        .router(router(&Probe::default()));
     let server = TestServer::of(server.bind().await.unwrap());
     let mut client = server.connect();
     let shown = |reply: Value| -> Vec<u64> {
         let commands = reply["data"]["commands"].as_array().unwrap().clone();
-        let cmdids = commands.iter().map(|command| command["cmdid"].as_u64().unwrap());
+        let cmdids = commands
+            .iter()
+            .map(|command| command["cmdid"].as_u64().unwrap());
         cmdids.filter(|cmdid| *cmdid >= 100).collect()
     };
-    assert_eq!(shown(client.ask("{\"id\":1,\"cmdid\":1}").await), [0_u64; 0]);
+    assert_eq!(
+        shown(client.ask("{\"id\":1,\"cmdid\":1}").await),
+        [0_u64; 0]
+    );
     assert_eq!(client.ask(&authenticate(ORDERS)).await["code"], 0);
-    assert_eq!(shown(client.ask("{\"id\":1,\"cmdid\":1}").await), [100, 101]);
-    assert_eq!(client.ask("{\"id\":1,\"cmdid\":1,\"params\":{\"cmdid\":102}}").await["code"], 5);
+    assert_eq!(
+        shown(client.ask("{\"id\":1,\"cmdid\":1}").await),
+        [100, 101]
+    );
+    assert_eq!(
+        client
+            .ask("{\"id\":1,\"cmdid\":1,\"params\":{\"cmdid\":102}}")
+            .await["code"],
+        5
+    );
 }
 
 #[tokio::test]
@@ -257,19 +416,38 @@ async fn grants_and_tokens_change_for_open_connections_too() {
     let mut client = guarded.connect().await;
     assert_eq!(client.ask(&authenticate(ORDERS)).await["code"], 0);
     let ask = async |client: &mut Client<TcpStream>, cmdid: u32| -> u64 {
-        client.ask(call(1, cmdid, "").trim_end()).await["code"].as_u64().unwrap()
+        client.ask(call(1, cmdid, "").trim_end()).await["code"]
+            .as_u64()
+            .unwrap()
     };
-    assert_eq!(ask(&mut client, SECRET).await, 0, "without any grant all is granted");
+    assert_eq!(
+        ask(&mut client, SECRET).await,
+        0,
+        "without any grant all is granted"
+    );
     guarded.server.handle.set_grants(Some(grants()));
-    assert_eq!((ask(&mut client, SECRET).await, ask(&mut client, READ).await), (7, 0));
-    guarded.server.handle.set_grants(Some(grants().grant("*", ["102"]).unwrap()));
+    assert_eq!(
+        (ask(&mut client, SECRET).await, ask(&mut client, READ).await),
+        (7, 0)
+    );
+    guarded
+        .server
+        .handle
+        .set_grants(Some(grants().grant("*", ["102"]).unwrap()));
     assert_eq!(ask(&mut client, SECRET).await, 0);
     guarded.server.handle.set_grants(Some(Grants::new()));
-    assert_eq!(ask(&mut client, WHO).await, 7, "an empty list is one that grants nothing");
+    assert_eq!(
+        ask(&mut client, WHO).await,
+        7,
+        "an empty list is one that grants nothing"
+    );
     guarded.server.handle.set_grants(None);
     assert_eq!(ask(&mut client, SECRET).await, 0);
     let next = "the-next-token-of-orders-0123456789";
-    guarded.server.handle.set_tokens(Some(tokens(&[("orders", next)])));
+    guarded
+        .server
+        .handle
+        .set_tokens(Some(tokens(&[("orders", next)])));
     assert_eq!(ask(&mut client, WHO).await, 16, "its token holds no more");
     assert_eq!(client.ask(&authenticate(ORDERS)).await["code"], 16);
     assert_eq!(client.ask(&authenticate(next)).await["code"], 0);
@@ -280,10 +458,23 @@ async fn grants_and_tokens_change_for_open_connections_too() {
 async fn peers_of_a_unix_socket_are_held_back_but_never_locked_out_by_others() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("socket");
-    let options = ListenOptions::new(format!("unix:{}", path.display())).require_authentication(true);
-    let config = Config { token_failures_per_address: 1, ..quick() };
-    let server = Server::builder().listen_with(options).config(config).tokens(both());
-    let server = TestServer::of(server.router(router(&Probe::default())).bind().await.unwrap());
+    let options =
+        ListenOptions::new(format!("unix:{}", path.display())).require_authentication(true);
+    let config = Config {
+        token_failures_per_address: 1,
+        ..quick()
+    };
+    let server = Server::builder()
+        .listen_with(options)
+        .config(config)
+        .tokens(both());
+    let server = TestServer::of(
+        server
+            .router(router(&Probe::default()))
+            .bind()
+            .await
+            .unwrap(),
+    );
     let mut client = Client::new(UnixStream::connect(&path).await.unwrap());
     for _ in 0..3 {
         assert_eq!(client.ask(&authenticate(WRONG)).await["code"], 16);
@@ -301,5 +492,8 @@ fn a_file_of_tokens_that_everybody_may_write_is_refused() {
     assert_eq!(Tokens::load(file.path()), Ok(tokens(&[("orders", ORDERS)])));
     std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(0o666)).unwrap();
     let message = Tokens::load(file.path()).unwrap_err().to_string();
-    assert!(message.contains("everybody may write it (mode 0666)"), "{message}");
+    assert!(
+        message.contains("everybody may write it (mode 0666)"),
+        "{message}"
+    );
 }

@@ -34,18 +34,29 @@ async fn three() -> Reply {
 
 fn router(rig: &Rig) -> Router<Rig> {
     let buy = Route::new(buy).describe(Descriptor::new("shop", "buy"));
-    rig.router().route(SHOP, buy).unwrap().route(THREE, three).unwrap()
+    rig.router()
+        .route(SHOP, buy)
+        .unwrap()
+        .route(THREE, three)
+        .unwrap()
 }
 
 fn config(per_million: u32) -> Config {
-    Config { access_log_per_million: per_million, ..Config::default() }
+    Config {
+        access_log_per_million: per_million,
+        ..Config::default()
+    }
 }
 
 /// What the access log has, without what is the same in each line or not to be known.
 fn calls(logged: &Logged) -> Vec<Value> {
     let text = logged.text();
-    let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-    let mut calls: Vec<_> = lines.filter(|line| line["target"] == "rpc_server::access").collect();
+    let lines = text
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let mut calls: Vec<_> = lines
+        .filter(|line| line["target"] == "rpc_server::access")
+        .collect();
     for call in &mut calls {
         let fields = call.as_object_mut().unwrap();
         assert!(fields.remove("timestamp").unwrap().is_string());
@@ -59,8 +70,13 @@ fn calls(logged: &Logged) -> Vec<Value> {
 
 /// Command, id and code of each.
 fn ends(logged: &Logged) -> Vec<(u64, Option<u64>, u64)> {
-    let end =
-        |call: Value| (call["cmdid"].as_u64().unwrap(), call["id"].as_u64(), call["code"].as_u64().unwrap());
+    let end = |call: Value| {
+        (
+            call["cmdid"].as_u64().unwrap(),
+            call["id"].as_u64(),
+            call["code"].as_u64().unwrap(),
+        )
+    };
     calls(logged).into_iter().map(end).collect()
 }
 
@@ -69,14 +85,27 @@ async fn each_call_is_one_line_of_json_with_its_command_its_end_and_its_trace() 
     let logged = Logged::begin_json();
     let server = TestServer::with(config(1_000_000), router(&Rig::new())).await;
     let mut client = server.connect();
-    let meta = format!("\"meta\":{{\"traceparent\":\"00-{TRACE}-00f067aa0ba902b7-01\"}},\"params\":5");
+    let meta =
+        format!("\"meta\":{{\"traceparent\":\"00-{TRACE}-00f067aa0ba902b7-01\"}},\"params\":5");
     client.send(call(7, SHOP, &meta)).await;
     client.expect_code(7, 0).await;
     // A usual line, in the order; a trace that is none; an end that is no good one.
-    client.ask(&format!("{{\"cmdid\":{ECHO},\"params\":[1,2]}}")).await;
-    client.send(call(8, SHOP, "\"meta\":{\"traceparent\":\"nonsense\"},\"params\":0")).await;
+    client
+        .ask(&format!("{{\"cmdid\":{ECHO},\"params\":[1,2]}}"))
+        .await;
+    client
+        .send(call(
+            8,
+            SHOP,
+            "\"meta\":{\"traceparent\":\"nonsense\"},\"params\":0",
+        ))
+        .await;
     client.expect_code(8, 5).await;
-    client.send(format!("{{\"cmdid\":{SHOP},\"oneway\":true,\"params\":1}}\n")).await;
+    client
+        .send(format!(
+            "{{\"cmdid\":{SHOP},\"oneway\":true,\"params\":1}}\n"
+        ))
+        .await;
     client.ask("{\"id\":9,\"cmdid\":0}").await;
     client.send(call(10, 77_777, "")).await;
     client.expect_code(10, 12).await;
@@ -90,23 +119,43 @@ async fn each_call_is_one_line_of_json_with_its_command_its_end_and_its_trace() 
         "latency_us":0,"data_bytes":0,"oneway":false});
     let with = |base: &Value, fields: Value| {
         let mut all = base.clone();
-        all.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        all.as_object_mut()
+            .unwrap()
+            .extend(fields.as_object().unwrap().clone());
         all
     };
     let came = calls(&logged);
     assert_eq!(came.len(), 7, "{came:#?}");
-    assert_eq!(came[0], with(&shop, json!({"id":7,"latency_us":5_000,"data_bytes":12,"trace":TRACE})));
-    assert_eq!(came[1], with(&shop, json!({"cmdid":ECHO,"service":"rig","method":"echo","data_bytes":5})));
+    assert_eq!(
+        came[0],
+        with(
+            &shop,
+            json!({"id":7,"latency_us":5_000,"data_bytes":12,"trace":TRACE})
+        )
+    );
+    assert_eq!(
+        came[1],
+        with(
+            &shop,
+            json!({"cmdid":ECHO,"service":"rig","method":"echo","data_bytes":5})
+        )
+    );
     assert_eq!(came[2], with(&shop, json!({"id":8,"code":5})));
     assert_eq!(
         came[3],
-        with(&shop, json!({"id":9,"cmdid":0,"service":"rpc","method":"ping","data_bytes":2}))
+        with(
+            &shop,
+            json!({"id":9,"cmdid":0,"service":"rpc","method":"ping","data_bytes":2})
+        )
     );
-    let unknown =
-        json!({"peer":"pipe","id":10,"cmdid":77_777,"code":12,"latency_us":0,"data_bytes":0,"oneway":false});
+    let unknown = json!({"peer":"pipe","id":10,"cmdid":77_777,"code":12,"latency_us":0,"data_bytes":0,"oneway":false});
     assert_eq!(came[4], unknown);
-    assert_eq!(came[5], with(&shop, json!({"latency_us":1_000,"oneway":true})));
-    let stream = json!({"id":11,"cmdid":THREE,"service":"access_log","method":"three","latency_us":30_000});
+    assert_eq!(
+        came[5],
+        with(&shop, json!({"latency_us":1_000,"oneway":true}))
+    );
+    let stream =
+        json!({"id":11,"cmdid":THREE,"service":"access_log","method":"three","latency_us":30_000});
     assert_eq!(came[6], with(&shop, stream));
 }
 
@@ -114,12 +163,22 @@ async fn each_call_is_one_line_of_json_with_its_command_its_end_and_its_trace() 
 async fn what_is_cancelled_shed_refused_or_too_late_has_its_line_too() {
     let logged = Logged::begin_json();
     let grants = Grants::new().grant("*", ["100-103"]).unwrap();
-    let config = Config { in_flight_max: 1, ..config(1_000_000) };
-    let server = Server::builder().config(config).grants(grants).router(router(&Rig::new()));
+    let config = Config {
+        in_flight_max: 1,
+        ..config(1_000_000)
+    };
+    let server = Server::builder()
+        .config(config)
+        .grants(grants)
+        .router(router(&Rig::new()));
     let mut server = TestServer::of(server.bind().await.unwrap());
     let mut client = server.connect();
-    client.send(call(1, HOLD, "") + &call(2, ECHO, "") + &call(3, SHOP, "\"params\":1")).await;
-    client.send(format!("{{\"cmdid\":{ECHO},\"id\":9,\"oneway\":true}}\n")).await;
+    client
+        .send(call(1, HOLD, "") + &call(2, ECHO, "") + &call(3, SHOP, "\"params\":1"))
+        .await;
+    client
+        .send(format!("{{\"cmdid\":{ECHO},\"id\":9,\"oneway\":true}}\n"))
+        .await;
     client.expect_code(2, 8).await;
     client.expect_code(3, 7).await;
     client.send("{\"cmdid\":4,\"params\":{\"id\":1}}\n").await;
@@ -144,8 +203,17 @@ async fn what_is_cancelled_shed_refused_or_too_late_has_its_line_too() {
         (HOLD, Some(6), 3),
         (ECHO, Some(5), 14),
     ];
-    assert_eq!(came, expected.map(|(cmdid, id, code)| (cmdid.into(), id, code)));
-    assert!(calls(&logged).iter().all(|call| call["service"].is_string()), "{:#?}", calls(&logged));
+    assert_eq!(
+        came,
+        expected.map(|(cmdid, id, code)| (cmdid.into(), id, code))
+    );
+    assert!(
+        calls(&logged)
+            .iter()
+            .all(|call| call["service"].is_string()),
+        "{:#?}",
+        calls(&logged)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -154,11 +222,16 @@ async fn failures_are_logged_whatever_the_sample_unless_they_shall_not_be() {
         // A millionth of some calls is none, by this seed.
         fastrand::seed(1);
         let logged = Logged::begin_json();
-        let config = Config { access_log_failures: always, ..config(1) };
+        let config = Config {
+            access_log_failures: always,
+            ..config(1)
+        };
         let server = TestServer::with(config, router(&Rig::new())).await;
         let mut client = server.connect();
         for id in 0..50 {
-            client.send(call(id, SHOP, "\"params\":0") + &call(100 + id, ECHO, "")).await;
+            client
+                .send(call(id, SHOP, "\"params\":0") + &call(100 + id, ECHO, ""))
+                .await;
             client.expect_code(id, 5).await;
             client.expect_code(100 + id, 0).await;
         }
@@ -172,7 +245,9 @@ async fn without_a_sample_the_log_is_silent_about_failures_too() {
     let logged = Logged::begin_json();
     let server = TestServer::with(Config::default(), router(&Rig::new())).await;
     let mut client = server.connect();
-    client.send(call(1, SHOP, "\"params\":0") + &call(2, ECHO, "") + &call(3, 77_777, "")).await;
+    client
+        .send(call(1, SHOP, "\"params\":0") + &call(2, ECHO, "") + &call(3, 77_777, ""))
+        .await;
     for (id, code) in [(1, 5), (2, 0), (3, 12)] {
         client.expect_code(id, code).await;
     }
@@ -180,36 +255,62 @@ async fn without_a_sample_the_log_is_silent_about_failures_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_of_params_data_messages_or_tokens_is_logged_and_names_of_peers_stay_on_their_line() {
+async fn nothing_of_params_data_messages_or_tokens_is_logged_and_names_of_peers_stay_on_their_line()
+{
     let logged = Logged::begin();
     let tokens = Tokens::parse(&format!("orders {}\n", Tokens::hash(TOKEN).unwrap())).unwrap();
-    let server = Server::builder().config(config(1_000_000)).tokens(tokens).router(router(&Rig::new()));
+    let server = Server::builder()
+        .config(config(1_000_000))
+        .tokens(tokens)
+        .router(router(&Rig::new()));
     let server = TestServer::of(server.bind().await.unwrap());
     let (near, far) = tokio::io::duplex(64 * 1024);
-    tokio::spawn(server.handle.serve_connection(far, "evil\n\u{1b}[31mINFO call code=0"));
+    tokio::spawn(
+        server
+            .handle
+            .serve_connection(far, "evil\n\u{1b}[31mINFO call code=0"),
+    );
     let mut client = Client::new(near);
     let wrong = TOKEN.replace('w', "v");
     for token in [wrong.as_str(), TOKEN] {
-        client.ask(&json!({"id":1,"cmdid":6,"params":{"token":token}}).to_string()).await;
+        client
+            .ask(&json!({"id":1,"cmdid":6,"params":{"token":token}}).to_string())
+            .await;
     }
     let lines = [
         call(2, ECHO, "\"params\":{\"password\":\"the secret\"}"),
         call(3, SHOP, "\"params\":0"),
         call(4, SHOP, "\"params\":\"the secret\""),
-        call(5, SLEEP, "\"meta\":{\"key\":\"the secret\"},\"params\":{\"ms\":1}"),
+        call(
+            5,
+            SLEEP,
+            "\"meta\":{\"key\":\"the secret\"},\"params\":{\"ms\":1}",
+        ),
     ];
     for line in lines {
         client.ask(line.trim_end()).await;
     }
     let text = logged.text();
-    let access: Vec<&str> = text.lines().filter(|line| line.contains("rpc_server::access:")).collect();
+    let access: Vec<&str> = text
+        .lines()
+        .filter(|line| line.contains("rpc_server::access:"))
+        .collect();
     assert_eq!(access.len(), 6, "{text}");
     for (line, code) in access.iter().zip([16, 0, 0, 5, 3, 0]) {
-        assert!(line.contains("peer=evil\\n\\u{1b}[31mINFO call code=0 connection="), "{line}");
-        assert!(line.contains(&format!(" code={code} latency_us=")), "{line}");
+        assert!(
+            line.contains("peer=evil\\n\\u{1b}[31mINFO call code=0 connection="),
+            "{line}"
+        );
+        assert!(
+            line.contains(&format!(" code={code} latency_us=")),
+            "{line}"
+        );
     }
     assert!(access[2].contains("identity=orders"), "{text}");
     for secret in ["secret", "password", TOKEN, &wrong] {
-        assert!(!access.iter().any(|line| line.contains(secret)), "{secret}: {text}");
+        assert!(
+            !access.iter().any(|line| line.contains(secret)),
+            "{secret}: {text}"
+        );
     }
 }

@@ -13,7 +13,10 @@ use crate::support::{Client, TestServer, call, settle};
 
 async fn start(config: Config, admin: AdminConfig) -> (Rig, TestServer) {
     let rig = Rig::new();
-    let builder = Server::builder().config(config).router(rig.router()).admin(admin);
+    let builder = Server::builder()
+        .config(config)
+        .router(rig.router())
+        .admin(admin);
     (rig, TestServer::of(builder.bind().await.unwrap()))
 }
 
@@ -41,14 +44,25 @@ struct Response {
 
 impl Response {
     fn of(text: &str) -> Self {
-        let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{text:?} is no HTTP"));
+        let (head, body) = text
+            .split_once("\r\n\r\n")
+            .unwrap_or_else(|| panic!("{text:?} is no HTTP"));
         let (first, headers) = head.split_once("\r\n").unwrap();
-        let status = first.strip_prefix("HTTP/1.1 ").unwrap()[..3].parse().unwrap();
-        let header =
-            |line: &str| line.split_once(": ").map(|(n, v)| (n.to_lowercase(), v.to_owned())).unwrap();
+        let status = first.strip_prefix("HTTP/1.1 ").unwrap()[..3]
+            .parse()
+            .unwrap();
+        let header = |line: &str| {
+            line.split_once(": ")
+                .map(|(n, v)| (n.to_lowercase(), v.to_owned()))
+                .unwrap()
+        };
         let mut headers: BTreeMap<_, _> = headers.lines().map(header).collect();
         headers.remove("date");
-        Self { status, headers, body: body.to_owned() }
+        Self {
+            status,
+            headers,
+            body: body.to_owned(),
+        }
     }
 }
 
@@ -69,13 +83,31 @@ async fn every_page_is_there_closed_to_other_sites_and_the_last_of_its_connectio
         let response = ask(&server, &get(path)).await;
         assert_eq!(response.status, 200, "{path}");
         let header = |name: &str| response.headers.get(name).map_or("", String::as_str);
-        assert!(header("content-type").starts_with(kind), "{path}: {:?}", response.headers);
-        assert!(header("content-security-policy").starts_with("default-src 'none'; script-src 'self';"));
+        assert!(
+            header("content-type").starts_with(kind),
+            "{path}: {:?}",
+            response.headers
+        );
+        assert!(
+            header("content-security-policy").starts_with("default-src 'none'; script-src 'self';")
+        );
         assert!(!header("content-security-policy").contains("unsafe"));
         assert_eq!(header("x-content-type-options"), "nosniff");
-        assert_eq!((header("cache-control"), header("connection")), ("no-store", "close"));
-        assert!(response.headers.keys().all(|name| !name.starts_with("access-control")));
-        assert_eq!(header("content-length").parse(), Ok(response.body.len()), "{path}");
+        assert_eq!(
+            (header("cache-control"), header("connection")),
+            ("no-store", "close")
+        );
+        assert!(
+            response
+                .headers
+                .keys()
+                .all(|name| !name.starts_with("access-control"))
+        );
+        assert_eq!(
+            header("content-length").parse(),
+            Ok(response.body.len()),
+            "{path}"
+        );
         let head = ask(&server, &get(path).replace("GET", "HEAD")).await;
         assert_eq!((head.status, &*head.body), (200, ""), "{path}");
     }
@@ -100,7 +132,11 @@ async fn however_a_request_is_cut_its_answer_is_the_same() {
         client.send(&request[..cut]).await;
         settle().await;
         client.send(&request[cut..]).await;
-        assert_eq!(Response::of(&client.read_to_end().await), whole, "cut at {cut}");
+        assert_eq!(
+            Response::of(&client.read_to_end().await),
+            whole,
+            "cut at {cut}"
+        );
     }
     // It is the connection's first bytes or it is none, and that does not hang on how they came, either.
     for together in [true, false] {
@@ -128,16 +164,27 @@ async fn a_web_page_that_posts_to_the_port_runs_nothing_and_nor_do_lines_behind_
         for request in [request, format!("{method} / HTTP/1.1\r\n{lines}")] {
             let response = ask(&server, &request).await;
             assert_eq!(response.status, 400, "{method}");
-            assert!(response.body.ends_with("Nothing was executed.\n"), "{}", response.body);
+            assert!(
+                response.body.ends_with("Nothing was executed.\n"),
+                "{}",
+                response.body
+            );
         }
     }
-    for behind in [get("/healthz") + &lines, get("/healthz").replace("\r\n\r\n", &format!("\r\n{lines}\r\n"))]
-    {
+    for behind in [
+        get("/healthz") + &lines,
+        get("/healthz").replace("\r\n\r\n", &format!("\r\n{lines}\r\n")),
+    ] {
         let response = ask(&server, &behind).await;
-        assert!(response.status == 200 || response.status == 400, "{response:?}");
+        assert!(
+            response.status == 200 || response.status == 400,
+            "{response:?}"
+        );
     }
-    let with_body =
-        get("/healthz").replace("\r\n\r\n", &format!("\r\nContent-Length: 900000\r\n\r\n{lines}"));
+    let with_body = get("/healthz").replace(
+        "\r\n\r\n",
+        &format!("\r\nContent-Length: 900000\r\n\r\n{lines}"),
+    );
     assert_eq!(ask(&server, &with_body).await.status, 200);
     settle().await;
     assert_eq!((rig.probe.started(), server.stats().requests), (0, 0));
@@ -145,24 +192,48 @@ async fn a_web_page_that_posts_to_the_port_runs_nothing_and_nor_do_lines_behind_
 
 #[tokio::test(start_paused = true)]
 async fn a_name_that_points_here_without_being_ours_reads_nothing() {
-    let admin = AdminConfig { hosts: vec!["rpc.internal".into()], ..AdminConfig::default() };
+    let admin = AdminConfig {
+        hosts: vec!["rpc.internal".into()],
+        ..AdminConfig::default()
+    };
     let (_rig, server) = start(Config::default(), admin).await;
     for path in ["/", "/metrics", "/stats.json", "/healthz"] {
-        for strange in
-            ["Host: evil.example", "Host: evil.example:8889", "Host: localhost\r\nHost: evil.example"]
-        {
-            let response = ask(&server, &format!("GET {path} HTTP/1.1\r\n{strange}\r\n\r\n")).await;
-            assert!([400, 421].contains(&response.status), "{strange}: {response:?}");
+        for strange in [
+            "Host: evil.example",
+            "Host: evil.example:8889",
+            "Host: localhost\r\nHost: evil.example",
+        ] {
+            let response = ask(
+                &server,
+                &format!("GET {path} HTTP/1.1\r\n{strange}\r\n\r\n"),
+            )
+            .await;
+            assert!(
+                [400, 421].contains(&response.status),
+                "{strange}: {response:?}"
+            );
             assert!(!response.body.contains("connections"), "{response:?}");
         }
     }
     let absolute = "GET http://evil.example/stats.json HTTP/1.1\r\nHost: localhost\r\n\r\n";
     assert_eq!(ask(&server, absolute).await.status, 421);
-    for ours in ["Host: rpc.internal:8889", "Host: 10.1.2.3:8889", "Host: [::1]:8889"] {
-        assert_eq!(ask(&server, &format!("GET /healthz HTTP/1.1\r\n{ours}\r\n\r\n")).await.status, 200);
+    for ours in [
+        "Host: rpc.internal:8889",
+        "Host: 10.1.2.3:8889",
+        "Host: [::1]:8889",
+    ] {
+        assert_eq!(
+            ask(&server, &format!("GET /healthz HTTP/1.1\r\n{ours}\r\n\r\n"))
+                .await
+                .status,
+            200
+        );
     }
     // A health check that speaks HTTP/1.0; browsers always send a name.
-    assert_eq!(Response::of(&ask_text(&server, "GET /healthz HTTP/1.0\r\n\r\n").await).status, 200);
+    assert_eq!(
+        Response::of(&ask_text(&server, "GET /healthz HTTP/1.0\r\n\r\n").await).status,
+        200
+    );
 }
 
 async fn ask_text(server: &TestServer, request: &str) -> String {
@@ -173,20 +244,34 @@ async fn ask_text(server: &TestServer, request: &str) -> String {
 
 #[tokio::test(start_paused = true)]
 async fn where_there_are_no_pages_a_get_is_refused_like_any_http() {
-    let off = AdminConfig { enabled: false, ..AdminConfig::default() };
+    let off = AdminConfig {
+        enabled: false,
+        ..AdminConfig::default()
+    };
     let (_rig, server) = start(Config::default(), off).await;
     let response = ask(&server, &get("/")).await;
     assert_eq!(response.status, 400);
-    assert!(response.body.contains("does not speak HTTP"), "{}", response.body);
+    assert!(
+        response.body.contains("does not speak HTTP"),
+        "{}",
+        response.body
+    );
 }
 
 #[tokio::test]
 async fn a_listener_may_be_without_pages_or_show_them_to_who_is_known_only() {
     let hidden = ListenOptions::new("127.0.0.1:0").admin_pages(false);
     let private = ListenOptions::new("127.0.0.1:0").require_authentication(true);
-    let builder = Server::builder().listen("127.0.0.1:0").listen_with(hidden).listen_with(private);
+    let builder = Server::builder()
+        .listen("127.0.0.1:0")
+        .listen_with(hidden)
+        .listen_with(private);
     let server = builder.admin(AdminConfig::default()).bind().await.unwrap();
-    let addresses: Vec<_> = server.addresses().iter().map(|address| address.tcp().unwrap()).collect();
+    let addresses: Vec<_> = server
+        .addresses()
+        .iter()
+        .map(|address| address.tcp().unwrap())
+        .collect();
     let _server = TestServer::of(server);
     for (address, status) in addresses.into_iter().zip([200, 400, 400]) {
         let mut client = Client::new(TcpStream::connect(address).await.unwrap());
@@ -209,7 +294,10 @@ async fn who_is_slow_to_ask_or_asks_at_length_does_not_stay() {
     assert_eq!(begun.elapsed().as_secs(), 10);
     settle().await;
     assert_eq!(server.stats().connections_open, 0);
-    let long = get("/").replace("\r\n\r\n", &format!("\r\nX: {}\r\n\r\n", "y".repeat(20_000)));
+    let long = get("/").replace(
+        "\r\n\r\n",
+        &format!("\r\nX: {}\r\n\r\n", "y".repeat(20_000)),
+    );
     assert_eq!(ask(&server, &long).await.status, 431);
     let many = get("/").replace("\r\n\r\n", &format!("\r\n{}\r\n", "X: y\r\n".repeat(500)));
     assert_eq!(ask(&server, &many).await.status, 431);
@@ -224,16 +312,30 @@ async fn a_drain_does_not_wait_for_who_is_slow_to_ask() {
     let begun = Instant::now();
     server.begin_to_drain();
     assert!(server.drained().await.is_clean);
-    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        begun.elapsed()
+    );
 }
 
 #[tokio::test]
 async fn pages_on_an_address_of_their_own_say_that_the_server_drains() {
     let rig = Rig::new();
-    let admin = AdminConfig { listen: "127.0.0.1:0".into(), ..AdminConfig::default() };
-    let builder = Server::builder().listen("127.0.0.1:0").router(rig.router()).admin(admin);
+    let admin = AdminConfig {
+        listen: "127.0.0.1:0".into(),
+        ..AdminConfig::default()
+    };
+    let builder = Server::builder()
+        .listen("127.0.0.1:0")
+        .router(rig.router())
+        .admin(admin);
     let server = builder.bind().await.unwrap();
-    let addresses: Vec<_> = server.addresses().iter().map(|address| address.tcp().unwrap()).collect();
+    let addresses: Vec<_> = server
+        .addresses()
+        .iter()
+        .map(|address| address.tcp().unwrap())
+        .collect();
     let (service, pages) = (addresses[0], addresses[1]);
     let mut server = TestServer::of(server);
     let connect = |address| async move { Client::new(TcpStream::connect(address).await.unwrap()) };
@@ -242,16 +344,26 @@ async fn pages_on_an_address_of_their_own_say_that_the_server_drains() {
         client.send(text).await;
         Response::of(&client.read_to_end().await)
     };
-    assert_eq!(ask(service, get("/readyz")).await.status, 400, "the service's port has none then");
+    assert_eq!(
+        ask(service, get("/readyz")).await.status,
+        400,
+        "the service's port has none then"
+    );
     assert_eq!(ask(pages, get("/readyz")).await.status, 200);
     let post = get("/readyz").replace("GET", "POST");
     let refused = ask(pages, post).await;
-    assert_eq!((refused.status, &*refused.headers["allow"]), (405, "GET, HEAD"));
+    assert_eq!(
+        (refused.status, &*refused.headers["allow"]),
+        (405, "GET, HEAD")
+    );
     // No command is answered there.
     let mut frames = connect(pages).await;
     frames.send(call(1, ECHO, "")).await;
     let answer = frames.read_to_end().await;
-    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 400"), "{answer}");
+    assert!(
+        answer.is_empty() || answer.starts_with("HTTP/1.1 400"),
+        "{answer}"
+    );
 
     let mut client = connect(service).await;
     client.send(call(1, HOLD, "")).await;
@@ -262,7 +374,11 @@ async fn pages_on_an_address_of_their_own_say_that_the_server_drains() {
     assert_eq!(client.reply().await["event"], "goaway");
     let response = ask(pages, get("/readyz")).await;
     assert_eq!(response.status, 503);
-    assert!(response.body.contains("The server is draining"), "{}", response.body);
+    assert!(
+        response.body.contains("The server is draining"),
+        "{}",
+        response.body
+    );
     assert_eq!(ask(pages, get("/healthz")).await.status, 200, "it lives");
     rig.gate.let_pass(1);
     client.expect_code(1, 0).await;
@@ -272,14 +388,23 @@ async fn pages_on_an_address_of_their_own_say_that_the_server_drains() {
 
 #[tokio::test(start_paused = true)]
 async fn a_limit_that_is_reached_makes_the_server_unready_and_says_which() {
-    let config = Config { connections_max: 2, ..Config::default() };
+    let config = Config {
+        connections_max: 2,
+        ..Config::default()
+    };
     let (_rig, server) = start(config, AdminConfig::default()).await;
     assert_eq!(ask(&server, &get("/readyz")).await.status, 200);
     let _idle = server.connect();
     settle().await;
     let response = ask(&server, &get("/readyz")).await;
     assert_eq!(response.status, 503);
-    assert!(response.body.contains("`connections_max` is reached (2 of 2)"), "{}", response.body);
+    assert!(
+        response
+            .body
+            .contains("`connections_max` is reached (2 of 2)"),
+        "{}",
+        response.body
+    );
 }
 
 async fn fail(Params(secret): Params<String>) -> Result<(), Status> {
@@ -290,15 +415,32 @@ async fn fail(Params(secret): Params<String>) -> Result<(), Status> {
 async fn metrics_are_well_formed_bounded_and_hold_no_word_of_a_peer() {
     let rig = Rig::new();
     let odd = Descriptor::new("a\"b\\c\nd", "<script>");
-    let router = rig.router().route(300, Route::new(fail).describe(odd)).unwrap();
-    let builder = Server::builder().router(router).admin(AdminConfig::default());
+    let router = rig
+        .router()
+        .route(300, Route::new(fail).describe(odd))
+        .unwrap();
+    let builder = Server::builder()
+        .router(router)
+        .admin(AdminConfig::default());
     let server = TestServer::of(builder.bind().await.unwrap());
     let mut client = server.connect();
     for n in 0..300 {
-        client.send(call(n, 987_654_000 + u32::try_from(n).unwrap(), "\"params\":\"pass-4211\"")).await;
+        client
+            .send(call(
+                n,
+                987_654_000 + u32::try_from(n).unwrap(),
+                "\"params\":\"pass-4211\"",
+            ))
+            .await;
         client.expect_code(n, 12).await;
     }
-    client.send(call(1, 300, "\"params\":\"pass-4211\",\"meta\":{\"token\":\"pass-4211\"}")).await;
+    client
+        .send(call(
+            1,
+            300,
+            "\"params\":\"pass-4211\",\"meta\":{\"token\":\"pass-4211\"}",
+        ))
+        .await;
     client.expect_code(1, 3).await;
     client.send(call(2, ECHO, "\"params\":\"pass-4211\"")).await;
     client.expect_code(2, 0).await;
@@ -316,23 +458,33 @@ async fn metrics_are_well_formed_bounded_and_hold_no_word_of_a_peer() {
     for line in text.lines() {
         if let Some(typed) = line.strip_prefix("# TYPE ") {
             let (name, kind) = typed.split_once(' ').unwrap();
-            assert_eq!(families.insert(name.to_owned(), kind.to_owned()), None, "{name} is there twice");
+            assert_eq!(
+                families.insert(name.to_owned(), kind.to_owned()),
+                None,
+                "{name} is there twice"
+            );
         } else if !line.starts_with("# HELP ") {
             let (sample, value) = line.rsplit_once(' ').unwrap();
             assert!(value.parse::<f64>().is_ok(), "{line}");
             let name = sample.split('{').next().unwrap();
             let is_of = |(family, kind): (&String, &String)| match kind.as_str() {
-                "histogram" => {
-                    ["_bucket", "_sum", "_count"].iter().any(|end| name == format!("{family}{end}"))
-                }
+                "histogram" => ["_bucket", "_sum", "_count"]
+                    .iter()
+                    .any(|end| name == format!("{family}{end}")),
                 "counter" => name == family && name.ends_with("_total"),
                 _ => name == family,
             };
-            assert!(families.iter().any(is_of), "{line} belongs to no family before it");
+            assert!(
+                families.iter().any(is_of),
+                "{line} belongs to no family before it"
+            );
         }
     }
     let sample = |start: &str| {
-        let found: Vec<_> = text.lines().filter(|line| line.starts_with(start)).collect();
+        let found: Vec<_> = text
+            .lines()
+            .filter(|line| line.starts_with(start))
+            .collect();
         assert_eq!(found.len(), 1, "{start}: {found:?}");
         found[0].rsplit_once(' ').unwrap().1.to_owned()
     };
@@ -348,7 +500,10 @@ async fn metrics_are_well_formed_bounded_and_hold_no_word_of_a_peer() {
         ),
         "1"
     );
-    assert_eq!(sample(r#"rpc_server_call_duration_seconds_count{cmdid="100","#), "1");
+    assert_eq!(
+        sample(r#"rpc_server_call_duration_seconds_count{cmdid="100","#),
+        "1"
+    );
     assert_eq!(
         sample(
             r#"rpc_server_call_duration_seconds_bucket{cmdid="100",service="rig",method="echo",le="+Inf"}"#
@@ -356,7 +511,12 @@ async fn metrics_are_well_formed_bounded_and_hold_no_word_of_a_peer() {
         "1"
     );
     assert_eq!(sample("rpc_server_ready"), "1");
-    assert!(text.lines().filter(|line| line.starts_with("rpc_server_calls_total")).count() < 40);
+    assert!(
+        text.lines()
+            .filter(|line| line.starts_with("rpc_server_calls_total"))
+            .count()
+            < 40
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -371,5 +531,9 @@ async fn a_handler_that_blocks_its_thread_is_seen_as_lag() {
     assert!((500_000..900_000).contains(&lag), "{lag}");
     let response = ask(&server, &get("/readyz")).await;
     assert_eq!(response.status, 200, "late is not away");
-    assert!(response.body.contains("a handler blocks its thread"), "{}", response.body);
+    assert!(
+        response.body.contains("a handler blocks its thread"),
+        "{}",
+        response.body
+    );
 }

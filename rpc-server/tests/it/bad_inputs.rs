@@ -63,8 +63,10 @@ impl Base {
             "\"\\u00e9\\ud83d\\ude00 é\"",
             "-17",
         ];
-        let mut fields =
-            vec![("cmdid", COUNT.to_string()), ("params", params[rng.usize(..params.len())].into())];
+        let mut fields = vec![
+            ("cmdid", COUNT.to_string()),
+            ("params", params[rng.usize(..params.len())].into()),
+        ];
         let optional = [
             ("timestamp", "1700000000"),
             ("timeout_ms", "5000"),
@@ -90,8 +92,11 @@ impl Base {
     }
 
     fn text(&self) -> String {
-        let fields: Vec<String> =
-            self.fields.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
+        let fields: Vec<String> = self
+            .fields
+            .iter()
+            .map(|(name, value)| format!("\"{name}\":{value}"))
+            .collect();
         format!("{}{}}}", self.head(), fields.join(","))
     }
 
@@ -162,11 +167,25 @@ const DAMAGES: &[Damage] = &[
                     "\"-3\"",
                 ][..],
             ),
-            ("timestamp", &["true", "null", "[1]", "{}", "\"now\"", "\"0x10\"", "1e400"]),
+            (
+                "timestamp",
+                &["true", "null", "[1]", "{}", "\"now\"", "\"0x10\"", "1e400"],
+            ),
             ("timeout_ms", &["-1", "1.5", "\"5\"", "null", "true", "1e3"]),
             ("oneway", &["0", "1", "null", "\"true\"", "[]"]),
             ("credit", &["-1", "2.5", "\"5\"", "null", "{}"]),
-            ("meta", &["[]", "null", "\"k\"", "5", "{\"k\":1}", "{\"k\":null}", "{\"k\":{}}"]),
+            (
+                "meta",
+                &[
+                    "[]",
+                    "null",
+                    "\"k\"",
+                    "5",
+                    "{\"k\":1}",
+                    "{\"k\":null}",
+                    "{\"k\":{}}",
+                ],
+            ),
         ][rng.usize(..6)];
         let value = pick(rng, values);
         base.set(name, value);
@@ -194,13 +213,23 @@ const DAMAGES: &[Damage] = &[
     }),
     ("a field stands twice", |rng, base| {
         let text = base.text();
-        let known: Vec<_> = base.fields.iter().filter(|(name, _)| *name != "extra").collect();
+        let known: Vec<_> = base
+            .fields
+            .iter()
+            .filter(|(name, _)| *name != "extra")
+            .collect();
         let (name, value) = known[rng.usize(..known.len())];
         format!("{},\"{name}\":{value}}}", &text[..text.len() - 1]).into_bytes()
     }),
     ("the `id` stands twice", |rng, base| {
         let text = base.text();
-        format!("{{\"id\":{},\"id\":{},{}", rng.u32(..), rng.u32(..), &text[1..]).into_bytes()
+        format!(
+            "{{\"id\":{},\"id\":{},{}",
+            rng.u32(..),
+            rng.u32(..),
+            &text[1..]
+        )
+        .into_bytes()
     }),
     ("there is no `cmdid`", |_, mut base| {
         base.fields.retain(|(name, _)| *name != "cmdid");
@@ -208,7 +237,11 @@ const DAMAGES: &[Damage] = &[
     }),
     ("it is nested too deep", |rng, mut base| {
         let depth = [129, 1_000, 100_000][rng.usize(..3)];
-        let (open, close) = if rng.bool() { ("[", "]") } else { ("{\"a\":", "}") };
+        let (open, close) = if rng.bool() {
+            ("[", "]")
+        } else {
+            ("{\"a\":", "}")
+        };
         let is_closed = rng.bool();
         let inner = if is_closed {
             format!("{}1{}", open.repeat(depth), close.repeat(depth))
@@ -256,9 +289,18 @@ const DAMAGES: &[Damage] = &[
     ("it is no UTF-8", |rng, mut base| {
         base.set(if rng.bool() { "params" } else { "extra" }, "\"~~~~\"");
         let mut text = base.text().into_bytes();
-        let at = text.windows(4).position(|four| four == b"~~~~").expect("it was put there");
-        let wrong: [&[u8]; 6] =
-            [b"\xff", b"\xc0\x80", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\x80", b"\xe2\x82"];
+        let at = text
+            .windows(4)
+            .position(|four| four == b"~~~~")
+            .expect("it was put there");
+        let wrong: [&[u8]; 6] = [
+            b"\xff",
+            b"\xc0\x80",
+            b"\xed\xa0\x80",
+            b"\xf4\x90\x80\x80",
+            b"\x80",
+            b"\xe2\x82",
+        ];
         let wrong = wrong[rng.usize(..6)];
         text[at..at + wrong.len()].copy_from_slice(wrong);
         text
@@ -269,10 +311,21 @@ const DAMAGES: &[Damage] = &[
             // The first one has its `id`, and what is behind it breaks the line off.
             0 => format!("{text}{text}"),
             1 => format!("{text} {{}}"),
-            2 => return Base { id: None, ..base }.text().replace('{', "[").replace('}', "]").into_bytes(),
+            2 => {
+                return Base { id: None, ..base }
+                    .text()
+                    .replace('{', "[")
+                    .replace('}', "]")
+                    .into_bytes();
+            }
             3 => {
-                return pick(rng, &["null", "5", "\"text\"", "true", "nonsense", "   ", "[]", "\u{0}"])
-                    .into();
+                return pick(
+                    rng,
+                    &[
+                        "null", "5", "\"text\"", "true", "nonsense", "   ", "[]", "\u{0}",
+                    ],
+                )
+                .into();
             }
             4 => format!("{text},"),
             _ => format!("{text}]"),
@@ -281,8 +334,14 @@ const DAMAGES: &[Damage] = &[
     }),
     ("it begins with something else", |rng, base| {
         let whole = Base { id: None, ..base }.text();
-        format!("{}{whole}", pick(rng, &["\u{feff}", ",", "[", "x", "\u{b}", "\u{a0}", "data: "]))
-            .into_bytes()
+        format!(
+            "{}{whole}",
+            pick(
+                rng,
+                &["\u{feff}", ",", "[", "x", "\u{b}", "\u{a0}", "data: "]
+            )
+        )
+        .into_bytes()
     }),
 ];
 
@@ -305,7 +364,12 @@ fn bad_lines() -> Vec<BadLine> {
             let id = id.filter(|_| line.starts_with(&head));
             match judge(&line, id) {
                 Verdict::Good => None,
-                Verdict::Bad { id, is_id_alone } => Some(BadLine { damage, line, id, is_id_alone }),
+                Verdict::Bad { id, is_id_alone } => Some(BadLine {
+                    damage,
+                    line,
+                    id,
+                    is_id_alone,
+                }),
             }
         });
         lines.push(found.expect("a damage makes a bad line soon"));
@@ -339,14 +403,25 @@ impl<'de> Deserialize<'de> for Fields {
 /// `docs/protocol.md`, "The fine points". `id_before`: that of a line that breaks off, where it stands whole
 /// before that point.
 fn judge(line: &[u8], id_before: Option<u64>) -> Verdict {
-    let broken = Verdict::Bad { id: id_before, is_id_alone: false };
-    let Ok(text) = std::str::from_utf8(line) else { return broken };
+    let broken = Verdict::Bad {
+        id: id_before,
+        is_id_alone: false,
+    };
+    let Ok(text) = std::str::from_utf8(line) else {
+        return broken;
+    };
     if depth(text) > 128 {
         return broken;
     }
-    let Ok(Fields(fields)) = serde_json::from_str(text) else { return broken };
+    let Ok(Fields(fields)) = serde_json::from_str(text) else {
+        return broken;
+    };
     let all = |name: &str| {
-        fields.iter().filter(|(field, _)| field == name).map(|(_, raw)| raw.get()).collect::<Vec<_>>()
+        fields
+            .iter()
+            .filter(|(field, _)| field == name)
+            .map(|(_, raw)| raw.get())
+            .collect::<Vec<_>>()
     };
     let ids = all("id");
     let is_id_repeated = ids.len() > 1;
@@ -374,8 +449,14 @@ fn judge(line: &[u8], id_before: Option<u64>) -> Verdict {
     }
     match (is_wrong, is_id_wrong) {
         (false, false) => Verdict::Good,
-        (false, true) => Verdict::Bad { id: None, is_id_alone: true },
-        (true, _) => Verdict::Bad { id: id.flatten().filter(|_| !is_id_repeated), is_id_alone: false },
+        (false, true) => Verdict::Bad {
+            id: None,
+            is_id_alone: true,
+        },
+        (true, _) => Verdict::Bad {
+            id: id.flatten().filter(|_| !is_id_repeated),
+            is_id_alone: false,
+        },
     }
 }
 
@@ -405,7 +486,9 @@ fn as_int(raw: &str) -> Option<f64> {
             let is_number = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
             is_number.then(|| text.parse().ok()).flatten()
         }
-        None if raw.starts_with(|c: char| c == '-' || c.is_ascii_digit()) => raw.parse().ok().map(f64::trunc),
+        None if raw.starts_with(|c: char| c == '-' || c.is_ascii_digit()) => {
+            raw.parse().ok().map(f64::trunc)
+        }
         None => None,
     }
 }
@@ -426,11 +509,15 @@ fn is_count(raw: &str) -> bool {
 #[tokio::test(start_paused = true)]
 async fn a_thousand_bad_lines_in_four_places_have_their_verdicts_and_nothing_of_them_runs() {
     let (rig, probe) = (Rig::new(), Probe::default());
-    let counting = Router::with_state(probe.clone()).route(COUNT, count).unwrap();
+    let counting = Router::with_state(probe.clone())
+        .route(COUNT, count)
+        .unwrap();
     let server = TestServer::start(rig.router().merge(counting).unwrap()).await;
     let lines = bad_lines();
     for damage in DAMAGES {
-        assert!(lines.iter().filter(|line| line.damage == damage.0).count() >= LINES / DAMAGES.len());
+        assert!(
+            lines.iter().filter(|line| line.damage == damage.0).count() >= LINES / DAMAGES.len()
+        );
     }
     for (n, bad) in lines.iter().enumerate() {
         let what = format!(
@@ -461,7 +548,11 @@ async fn a_thousand_bad_lines_in_four_places_have_their_verdicts_and_nothing_of_
         client.send(ping).await;
         client.expect(answer).await;
         client.send([&line[..], ping.as_bytes()].concat()).await;
-        assert_eq!(of(&client.reply().await), expect, "after a good one, {what}");
+        assert_eq!(
+            of(&client.reply().await),
+            expect,
+            "after a good one, {what}"
+        );
         client.expect(answer).await;
 
         // In the order, behind a call that runs and before one that waits.
@@ -469,7 +560,11 @@ async fn a_thousand_bad_lines_in_four_places_have_their_verdicts_and_nothing_of_
         client.send(format!("{{\"cmdid\":{HOLD}}}\n")).await;
         client.send([&line[..], ping.as_bytes()].concat()).await;
         if bad.id.is_some() {
-            assert_eq!(of(&client.reply().await), expect, "beside the order, {what}");
+            assert_eq!(
+                of(&client.reply().await),
+                expect,
+                "beside the order, {what}"
+            );
         }
         settle().await;
         rig.gate.let_pass(1);

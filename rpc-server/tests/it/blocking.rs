@@ -36,10 +36,20 @@ type Word = std::sync::mpsc::Sender<()>;
 fn blocking_router(calls: usize) -> (Router<Blocks>, Probe, Begins, Word) {
     let (say, word) = std::sync::mpsc::channel();
     let (begun, begins) = mpsc::unbounded_channel();
-    let blocks = Blocks { probe: Probe::default(), begun, word: Arc::new(Mutex::new(word)) };
+    let blocks = Blocks {
+        probe: Probe::default(),
+        begun,
+        word: Arc::new(Mutex::new(word)),
+    };
     let probe = blocks.probe.clone();
-    let router = Router::with_state(blocks).route(100, Route::blocking_at_most(calls, block)).unwrap();
-    assert_eq!(router.descriptors()[0].method, "block", "and not that of what it is wrapped in");
+    let router = Router::with_state(blocks)
+        .route(100, Route::blocking_at_most(calls, block))
+        .unwrap();
+    assert_eq!(
+        router.descriptors()[0].method,
+        "block",
+        "and not that of what it is wrapped in"
+    );
     (router, probe, begins, say)
 }
 
@@ -53,7 +63,9 @@ async fn blocking(calls: usize) -> (TestServer, Probe, Begins, Word) {
 async fn a_blocking_function_leaves_the_thread_of_its_connection_to_others() {
     let (server, _, mut begins, say) = blocking(8).await;
     let mut client = server.connect();
-    client.send(call(1, 100, "\"params\":1") + &call(2, 100, "\"params\":2")).await;
+    client
+        .send(call(1, 100, "\"params\":1") + &call(2, 100, "\"params\":2"))
+        .await;
     let mut begun = [begins.recv().await, begins.recv().await];
     begun.sort_unstable();
     assert_eq!(begun, [Some(1), Some(2)]);
@@ -61,7 +73,8 @@ async fn a_blocking_function_leaves_the_thread_of_its_connection_to_others() {
     assert_eq!(client.expect_code(3, 0).await["data"], "meanwhile");
     say.send(()).unwrap();
     say.send(()).unwrap();
-    let mut answered = [client.reply().await, client.reply().await].map(|reply| reply["data"].as_u64());
+    let mut answered =
+        [client.reply().await, client.reply().await].map(|reply| reply["data"].as_u64());
     answered.sort_unstable();
     assert_eq!(answered, [Some(1), Some(2)]);
     client.send(call(4, 100, "\"params\":\"no number\"")).await;
@@ -69,15 +82,20 @@ async fn a_blocking_function_leaves_the_thread_of_its_connection_to_others() {
 }
 
 #[tokio::test]
-async fn a_blocking_function_that_has_begun_goes_on_and_one_that_waits_is_not_run_for_a_caller_who_is_gone() {
+async fn a_blocking_function_that_has_begun_goes_on_and_one_that_waits_is_not_run_for_a_caller_who_is_gone()
+ {
     let (mut server, probe, mut begins, say) = blocking(1).await;
     let mut client = server.connect();
     client.send(call(1, 100, "\"params\":1")).await;
     assert_eq!(begins.recv().await, Some(1));
-    client.send(call(2, 100, "\"params\":2,\"timeout_ms\":1") + &call(3, 100, "\"params\":3")).await;
+    client
+        .send(call(2, 100, "\"params\":2,\"timeout_ms\":1") + &call(3, 100, "\"params\":3"))
+        .await;
     client.expect_code(2, 4).await;
     for id in [1, 3] {
-        client.send(format!("{{\"cmdid\":4,\"params\":{{\"id\":{id}}}}}\n")).await;
+        client
+            .send(format!("{{\"cmdid\":4,\"params\":{{\"id\":{id}}}}}\n"))
+            .await;
         client.expect_code(id, 1).await;
     }
     drop(client);
@@ -95,38 +113,63 @@ async fn a_blocking_function_that_has_begun_goes_on_and_one_that_waits_is_not_ru
 #[test]
 fn a_blocking_function_that_waits_for_a_thread_is_not_run_for_a_caller_who_is_gone() {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
-    runtime.enable_all().max_blocking_threads(1).build().unwrap().block_on(async {
-        let (release, occupied) = std::sync::mpsc::channel::<()>();
-        let busy = tokio::task::spawn_blocking(move || occupied.recv_timeout(PATIENCE));
-        let (server, probe, _begins, _say) = blocking(8).await;
-        let mut client = server.connect();
-        client.send(call(1, 100, "\"params\":1") + "{\"cmdid\":4,\"params\":{\"id\":1}}\n").await;
-        client.expect_code(1, 1).await;
-        drop(release);
-        busy.await.unwrap().unwrap_err();
-        // Whatever was in the queue of the only thread came before this.
-        tokio::task::spawn_blocking(|| ()).await.unwrap();
-        assert_eq!(probe.started(), 0);
-    });
+    runtime
+        .enable_all()
+        .max_blocking_threads(1)
+        .build()
+        .unwrap()
+        .block_on(async {
+            let (release, occupied) = std::sync::mpsc::channel::<()>();
+            let busy = tokio::task::spawn_blocking(move || occupied.recv_timeout(PATIENCE));
+            let (server, probe, _begins, _say) = blocking(8).await;
+            let mut client = server.connect();
+            client
+                .send(call(1, 100, "\"params\":1") + "{\"cmdid\":4,\"params\":{\"id\":1}}\n")
+                .await;
+            client.expect_code(1, 1).await;
+            drop(release);
+            busy.await.unwrap().unwrap_err();
+            // Whatever was in the queue of the only thread came before this.
+            tokio::task::spawn_blocking(|| ()).await.unwrap();
+            assert_eq!(probe.started(), 0);
+        });
 }
 
 #[tokio::test]
 async fn a_blocking_function_runs_in_the_span_of_its_call() {
     let log = Logged::begin_with_spans(FmtSpan::ENTER);
-    let thread = || -> Result<String, Status> { Ok(format!("{:02?}", std::thread::current().id())) };
-    let router = Router::new().route(100, Route::blocking(thread)).unwrap().traced();
-    let reply = router.call(Request::new(100, RawJson::EMPTY_OBJECT)).await.unwrap();
+    let thread =
+        || -> Result<String, Status> { Ok(format!("{:02?}", std::thread::current().id())) };
+    let router = Router::new()
+        .route(100, Route::blocking(thread))
+        .unwrap()
+        .traced();
+    let reply = router
+        .call(Request::new(100, RawJson::EMPTY_OBJECT))
+        .await
+        .unwrap();
     let thread: String = reply.data().unwrap().decode().unwrap();
     let text = log.text();
     let in_thread = |line: &&str| line.contains(&thread) && line.contains("rpc.cmdid=100");
-    assert_eq!(text.lines().filter(in_thread).count(), 1, "{thread}: {text}");
+    assert_eq!(
+        text.lines().filter(in_thread).count(),
+        1,
+        "{thread}: {text}"
+    );
 }
 
 #[tokio::test]
 async fn a_blocking_function_that_hangs_in_a_thread_of_the_workers_does_not_hold_up_the_end() {
     let (router, probe, mut begins, say) = blocking_router(1);
-    let config = Config { drain_timeout_ms: 1, ..Config::default() };
-    let builder = Server::builder().listen("127.0.0.1:0").workers(1).config(config).router(router);
+    let config = Config {
+        drain_timeout_ms: 1,
+        ..Config::default()
+    };
+    let builder = Server::builder()
+        .listen("127.0.0.1:0")
+        .workers(1)
+        .config(config)
+        .router(router);
     let server = builder.bind().await.unwrap();
     let address = server.addresses()[0].tcp().unwrap();
     let mut server = TestServer::of(server);

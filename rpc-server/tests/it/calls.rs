@@ -18,17 +18,26 @@ use crate::support::{Probe, TestServer, call, settle};
 async fn a_handler_past_the_servers_limit_is_dropped_and_its_code_is_4() {
     for cmdid in [HOLD, HOLD_SPAWNED] {
         let rig = Rig::new();
-        let config = Config { handler_timeout_ms: 5_000, ..Config::default() };
+        let config = Config {
+            handler_timeout_ms: 5_000,
+            ..Config::default()
+        };
         let server = TestServer::with(config, rig.router()).await;
         let mut client = server.connect();
         let start = Instant::now();
         client.send(call(1, cmdid, "")).await;
-        client.expect_silence_for(Duration::from_millis(4_999)).await;
+        client
+            .expect_silence_for(Duration::from_millis(4_999))
+            .await;
         assert_eq!(rig.probe.running(), 1);
         client.expect_code(1, 4).await;
         assert_eq!(start.elapsed().as_secs(), 5);
         settle().await;
-        assert_eq!((rig.probe.running(), rig.probe.finished()), (0, 0), "{cmdid}");
+        assert_eq!(
+            (rig.probe.running(), rig.probe.finished()),
+            (0, 0),
+            "{cmdid}"
+        );
         assert_eq!(server.stats().in_flight, 0);
     }
 }
@@ -36,12 +45,17 @@ async fn a_handler_past_the_servers_limit_is_dropped_and_its_code_is_4() {
 #[tokio::test(start_paused = true)]
 async fn the_shorter_of_the_callers_and_the_servers_limit_counts() {
     let rig = Rig::new();
-    let config = Config { handler_timeout_ms: 1_000, ..Config::default() };
+    let config = Config {
+        handler_timeout_ms: 1_000,
+        ..Config::default()
+    };
     let server = TestServer::with(config, rig.router()).await;
     let mut client = server.connect();
     for (timeout_ms, ends_after) in [(300, 300), (5_000, 1_000), (u64::MAX, 1_000)] {
         let start = Instant::now();
-        client.send(call(1, HOLD, &format!("\"timeout_ms\":{timeout_ms}"))).await;
+        client
+            .send(call(1, HOLD, &format!("\"timeout_ms\":{timeout_ms}")))
+            .await;
         client.expect_code(1, 4).await;
         assert_eq!(start.elapsed().as_millis(), ends_after);
     }
@@ -60,7 +74,10 @@ async fn a_call_that_waits_for_its_turn_past_its_time_is_not_executed() {
         .await;
     client.expect_code(None, 0).await;
     let late = client.expect_code(None, 4).await;
-    assert!(late["message"].as_str().unwrap().contains("did not run"), "{late}");
+    assert!(
+        late["message"].as_str().unwrap().contains("did not run"),
+        "{late}"
+    );
     assert_eq!(rig.probe.started(), 1);
 }
 
@@ -74,10 +91,16 @@ async fn cancel_drops_the_handler_and_the_code_is_1() {
         settle().await;
         assert_eq!(rig.probe.running(), 1);
         // The second one names a call that is over.
-        client.send("{\"cmdid\":4,\"params\":{\"id\":7}}\n{\"cmdid\":4,\"params\":{\"id\":7}}\n").await;
+        client
+            .send("{\"cmdid\":4,\"params\":{\"id\":7}}\n{\"cmdid\":4,\"params\":{\"id\":7}}\n")
+            .await;
         client.expect_code(7, 1).await;
         settle().await;
-        assert_eq!((rig.probe.running(), rig.probe.finished()), (0, 0), "{cmdid}");
+        assert_eq!(
+            (rig.probe.running(), rig.probe.finished()),
+            (0, 0),
+            "{cmdid}"
+        );
         rig.gate.let_pass(1);
         client.expect_silence_for(Duration::from_secs(60)).await;
         assert_eq!(server.stats().in_flight, 0);
@@ -90,7 +113,9 @@ async fn an_id_is_free_as_soon_as_its_call_is_cancelled() {
     let server = TestServer::start(rig.router()).await;
     let mut client = server.connect();
     let cancel = "{\"cmdid\":4,\"params\":{\"id\":1}}\n";
-    client.send(format!("{}{cancel}", call(1, HOLD, "")).repeat(1_000)).await;
+    client
+        .send(format!("{}{cancel}", call(1, HOLD, "")).repeat(1_000))
+        .await;
     client.send(call(1, ECHO, "\"params\":2")).await;
     for _ in 0..1_000 {
         client.expect_code(1, 1).await;
@@ -107,13 +132,25 @@ async fn a_detached_handler_runs_on_after_a_cancel_a_timeout_and_a_lost_peer() {
     client.send(call(1, HOLD_DETACHED, "")).await;
     client.send("{\"cmdid\":4,\"params\":{\"id\":1}}\n").await;
     client.expect_code(1, 1).await;
-    client.send(call(2, HOLD_DETACHED, "\"timeout_ms\":100")).await;
+    client
+        .send(call(2, HOLD_DETACHED, "\"timeout_ms\":100"))
+        .await;
     client.expect_code(2, 4).await;
-    client.send(format!("{}{}", call(3, HOLD_DETACHED, ""), call(4, SLEEP, "\"params\":{\"ms\":1}"))).await;
+    client
+        .send(format!(
+            "{}{}",
+            call(3, HOLD_DETACHED, ""),
+            call(4, SLEEP, "\"params\":{\"ms\":1}")
+        ))
+        .await;
     drop(client);
     settle().await;
     settle().await;
-    assert_eq!(server.stats().connections_open, 0, "the write of call 4 has shown that the peer is gone");
+    assert_eq!(
+        server.stats().connections_open,
+        0,
+        "the write of call 4 has shown that the peer is gone"
+    );
     assert_eq!((rig.probe.running(), rig.probe.finished()), (3, 1));
     rig.gate.let_pass(3);
     settle().await;
@@ -133,7 +170,9 @@ async fn report(State(news): State<mpsc::UnboundedSender<u64>>, context: Context
 #[tokio::test(start_paused = true)]
 async fn a_detached_handler_learns_that_its_caller_has_gone() {
     let (sender, mut news) = mpsc::unbounded_channel();
-    let router = Router::with_state(sender).route(100, Route::new(report).detached()).unwrap();
+    let router = Router::with_state(sender)
+        .route(100, Route::new(report).detached())
+        .unwrap();
     let server = TestServer::start(router).await;
     let mut client = server.connect();
     client.send(call(1, 100, "")).await;
@@ -147,7 +186,13 @@ async fn a_detached_handler_learns_that_its_caller_has_gone() {
     assert_eq!(news.recv().await, Some(2));
     client.expect_code(2, 4).await;
 
-    client.send(format!("{}{}", call(3, 100, ""), call(4, 100, "\"timeout_ms\":100"))).await;
+    client
+        .send(format!(
+            "{}{}",
+            call(3, 100, ""),
+            call(4, 100, "\"timeout_ms\":100")
+        ))
+        .await;
     drop(client);
     let mut last = [news.recv().await, news.recv().await];
     last.sort_unstable();
@@ -159,9 +204,15 @@ async fn a_lost_peer_cancels_its_inline_and_spawned_handlers() {
     let rig = Rig::new();
     let server = TestServer::start(rig.router()).await;
     let mut client = server.connect();
-    client.send(call(1, HOLD, "") + &call(2, HOLD_SPAWNED, "") + &call(3, HOLD, "\"oneway\":true")).await;
-    client.send(format!("{{\"cmdid\":{HOLD}}}\n{{\"cmdid\":{HOLD}}}\n")).await;
-    client.send(call(5, SLEEP, "\"params\":{\"ms\":1000}")).await;
+    client
+        .send(call(1, HOLD, "") + &call(2, HOLD_SPAWNED, "") + &call(3, HOLD, "\"oneway\":true"))
+        .await;
+    client
+        .send(format!("{{\"cmdid\":{HOLD}}}\n{{\"cmdid\":{HOLD}}}\n"))
+        .await;
+    client
+        .send(call(5, SLEEP, "\"params\":{\"ms\":1000}"))
+        .await;
     settle().await;
     assert_eq!(rig.probe.running(), 5, "the second ordered call waits");
     drop(client);
@@ -171,7 +222,14 @@ async fn a_lost_peer_cancels_its_inline_and_spawned_handlers() {
     // The reply that cannot be written shows that nobody is there.
     tokio::time::sleep(Duration::from_secs(1)).await;
     settle().await;
-    assert_eq!((rig.probe.started(), rig.probe.running(), rig.probe.finished()), (5, 0, 1));
+    assert_eq!(
+        (
+            rig.probe.started(),
+            rig.probe.running(),
+            rig.probe.finished()
+        ),
+        (5, 0, 1)
+    );
     let stats = server.stats();
     assert_eq!((stats.connections_open, stats.in_flight), (0, 0));
 }
@@ -179,7 +237,11 @@ async fn a_lost_peer_cancels_its_inline_and_spawned_handlers() {
 #[tokio::test(start_paused = true)]
 async fn a_oneway_call_never_answers_whatever_becomes_of_it() {
     let rig = Rig::new();
-    let config = Config { reply_bytes_max: 100, handler_timeout_ms: 1_000, ..Config::default() };
+    let config = Config {
+        reply_bytes_max: 100,
+        handler_timeout_ms: 1_000,
+        ..Config::default()
+    };
     let server = TestServer::with(config, rig.router()).await;
     let mut client = server.connect();
     for id in ["", "\"id\":1,"] {
@@ -194,14 +256,24 @@ async fn a_oneway_call_never_answers_whatever_becomes_of_it() {
             format!("\"cmdid\":{HOLD}"),
             format!("\"cmdid\":{HOLD},\"timeout_ms\":0"),
         ] {
-            client.send(format!("{{{id}\"oneway\":true,{rest}}}\n")).await;
+            client
+                .send(format!("{{{id}\"oneway\":true,{rest}}}\n"))
+                .await;
         }
     }
     client.expect_silence_for(Duration::from_secs(60)).await;
     let replies = server.stats().replies;
     let counted = |name: &str| replies.get(name).copied().unwrap_or(0);
-    assert_eq!((counted("OK"), counted("UNIMPLEMENTED"), counted("INTERNAL")), (4, 4, 2), "{replies:?}");
-    assert_eq!((counted("INVALID_ARGUMENT"), counted("RESOURCE_EXHAUSTED")), (2, 2), "{replies:?}");
+    assert_eq!(
+        (counted("OK"), counted("UNIMPLEMENTED"), counted("INTERNAL")),
+        (4, 4, 2),
+        "{replies:?}"
+    );
+    assert_eq!(
+        (counted("INVALID_ARGUMENT"), counted("RESOURCE_EXHAUSTED")),
+        (2, 2),
+        "{replies:?}"
+    );
     assert_eq!(counted("DEADLINE_EXCEEDED"), 4, "{replies:?}");
 }
 
@@ -210,7 +282,11 @@ async fn an_ordered_oneway_call_keeps_the_order() {
     let rig = Rig::new();
     let server = TestServer::start(rig.router()).await;
     let mut client = server.connect();
-    client.send(format!("{{\"cmdid\":{HOLD},\"oneway\":true}}\n{{\"cmdid\":0,\"params\":1}}\n")).await;
+    client
+        .send(format!(
+            "{{\"cmdid\":{HOLD},\"oneway\":true}}\n{{\"cmdid\":0,\"params\":1}}\n"
+        ))
+        .await;
     client.expect_silence_for(Duration::from_secs(20)).await;
     rig.gate.let_pass(1);
     client.expect("{\"code\":0,\"data\":1}").await;
@@ -220,20 +296,32 @@ async fn an_ordered_oneway_call_keeps_the_order() {
 #[tokio::test(start_paused = true)]
 async fn a_panic_is_code_13_without_its_text_and_frees_its_place() {
     let rig = Rig::new();
-    let config = Config { in_flight_per_connection: 1, ..Config::default() };
+    let config = Config {
+        in_flight_per_connection: 1,
+        ..Config::default()
+    };
     let server = TestServer::with(config, rig.router()).await;
     let mut client = server.connect();
     for (id, at) in (0..20).zip(["start", "later"].into_iter().cycle()) {
         let params = format!("\"params\":{{\"at\":\"{at}\"}}");
-        let request =
-            if id % 4 < 2 { call(id, PANIC, &params) } else { format!("{{\"cmdid\":{PANIC},{params}}}\n") };
+        let request = if id % 4 < 2 {
+            call(id, PANIC, &params)
+        } else {
+            format!("{{\"cmdid\":{PANIC},{params}}}\n")
+        };
         client.send(request).await;
         settle().await;
         rig.gate.let_pass(usize::from(at == "later"));
         let reply = client.expect_code((id % 4 < 2).then_some(id), 13).await;
         assert!(!reply.to_string().contains("secret"), "{reply}");
         // It names the command, for whoever looks into the log.
-        assert!(reply["message"].as_str().unwrap().contains(&PANIC.to_string()), "{reply}");
+        assert!(
+            reply["message"]
+                .as_str()
+                .unwrap()
+                .contains(&PANIC.to_string()),
+            "{reply}"
+        );
     }
     client.send("{\"id\":1,\"cmdid\":0,\"params\":1}\n").await;
     client.expect("{\"id\":1,\"code\":0,\"data\":1}").await;
@@ -261,8 +349,10 @@ async fn a_panic_in_a_task_of_its_own_or_in_decoding_is_code_13_as_well() {
         .and_then(|router| router.route(102, Route::new(panic).detached()))
         .and_then(|router| router.route(103, Route::new(decode).detached()))
         .and_then(|router| {
-            router
-                .route(104, Route::blocking(|| -> Result<u64, Status> { panic!("a secret of the function") }))
+            router.route(
+                104,
+                Route::blocking(|| -> Result<u64, Status> { panic!("a secret of the function") }),
+            )
         })
         .unwrap();
     let server = TestServer::start(router).await;
@@ -277,15 +367,34 @@ async fn a_panic_in_a_task_of_its_own_or_in_decoding_is_code_13_as_well() {
 #[tokio::test(start_paused = true)]
 async fn data_of_exactly_the_limit_is_sent_and_one_byte_more_is_not() {
     let rig = Rig::new();
-    let config = Config { reply_bytes_max: 1_000, ..Config::default() };
+    let config = Config {
+        reply_bytes_max: 1_000,
+        ..Config::default()
+    };
     let server = TestServer::with(config, rig.router()).await;
     let mut client = server.connect();
     rig.gate.let_pass(2);
-    client.send(call(1, FILL, "\"params\":{\"bytes\":1000}")).await;
-    assert_eq!(client.expect_code(1, 0).await["data"].as_str().unwrap().len(), 998);
-    client.send(call(1, FILL, "\"params\":{\"bytes\":1001}")).await;
+    client
+        .send(call(1, FILL, "\"params\":{\"bytes\":1000}"))
+        .await;
+    assert_eq!(
+        client.expect_code(1, 0).await["data"]
+            .as_str()
+            .unwrap()
+            .len(),
+        998
+    );
+    client
+        .send(call(1, FILL, "\"params\":{\"bytes\":1001}"))
+        .await;
     let refused = client.expect_code(1, 8).await;
-    assert!(refused["message"].as_str().unwrap().contains("`reply_bytes_max` is 1000"), "{refused}");
+    assert!(
+        refused["message"]
+            .as_str()
+            .unwrap()
+            .contains("`reply_bytes_max` is 1000"),
+        "{refused}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -295,13 +404,19 @@ async fn ordered_calls_never_overlap_and_multiplexed_ones_overtake_them() {
         context: Context,
         Params(ms): Params<u64>,
     ) -> Reply {
-        let running = if context.id().is_none() { ordered.enter() } else { other.enter() };
+        let running = if context.id().is_none() {
+            ordered.enter()
+        } else {
+            other.enter()
+        };
         tokio::time::sleep(Duration::from_millis(ms)).await;
         running.finish();
         Reply::new(&ms).unwrap()
     }
     let (ordered, other) = <(Probe, Probe)>::default();
-    let router = Router::with_state((ordered.clone(), other.clone())).route(100, work).unwrap();
+    let router = Router::with_state((ordered.clone(), other.clone()))
+        .route(100, work)
+        .unwrap();
     let server = TestServer::start(router).await;
     let mut client = server.connect();
     let mut random = fastrand::Rng::with_seed(11);
@@ -309,8 +424,14 @@ async fn ordered_calls_never_overlap_and_multiplexed_ones_overtake_them() {
     let ordered_ms: Vec<u64> = (0..50).map(|_| random.u64(500..1500)).collect();
     let other_ms: Vec<u64> = (0..50).map(|_| random.u64(0..1000)).collect();
     for (id, (one, two)) in (0..).zip(ordered_ms.iter().zip(&other_ms)) {
-        client.send(format!("{{\"cmdid\":100,\"timeout_ms\":20000,\"params\":{one}}}\n")).await;
-        client.send(call(id, 100, &format!("\"params\":{two}"))).await;
+        client
+            .send(format!(
+                "{{\"cmdid\":100,\"timeout_ms\":20000,\"params\":{one}}}\n"
+            ))
+            .await;
+        client
+            .send(call(id, 100, &format!("\"params\":{two}")))
+            .await;
     }
     let (mut ordered_came, mut other_came) = (Vec::new(), 0);
     for _ in 0..100 {
@@ -320,12 +441,18 @@ async fn ordered_calls_never_overlap_and_multiplexed_ones_overtake_them() {
             None => ordered_came.push(reply),
             Some(id) => {
                 assert_eq!(reply["data"], other_ms[usize::try_from(id).unwrap()]);
-                assert!(ordered_came.len() < 4, "an ordered call has delayed call {id}");
+                assert!(
+                    ordered_came.len() < 4,
+                    "an ordered call has delayed call {id}"
+                );
                 other_came += 1;
             }
         }
     }
-    let in_time = ordered_came.iter().take_while(|reply| reply["code"] == 0).count();
+    let in_time = ordered_came
+        .iter()
+        .take_while(|reply| reply["code"] == 0)
+        .count();
     assert!((10..40).contains(&in_time), "{in_time}");
     for (at, reply) in ordered_came.iter().enumerate() {
         if at < in_time {
@@ -346,12 +473,17 @@ async fn the_same_id_may_be_used_ten_thousand_times() {
     rig.gate.let_pass(5_000);
     for n in 0..5_000 {
         // One that is ready at once, and one that is parked first.
-        client.send(call(1, ECHO, &format!("\"params\":{n}")) + &call(2, HOLD, "")).await;
+        client
+            .send(call(1, ECHO, &format!("\"params\":{n}")) + &call(2, HOLD, ""))
+            .await;
         let mut replies = [client.line().await, client.line().await];
         replies.sort_unstable();
         assert_eq!(
             replies,
-            [format!("{{\"id\":1,\"code\":0,\"data\":{n}}}\n"), "{\"id\":2,\"code\":0}\n".into()]
+            [
+                format!("{{\"id\":1,\"code\":0,\"data\":{n}}}\n"),
+                "{\"id\":2,\"code\":0}\n".into()
+            ]
         );
     }
 }
@@ -375,8 +507,14 @@ async fn of_64_tasks_with_1000_calls_each_every_reply_reaches_its_own() {
             while let Some(line) = lines.next_line().await.unwrap() {
                 let reply: Value = serde_json::from_str(&line).unwrap();
                 let id = reply["id"].as_u64().unwrap();
-                let caller = waiting.lock().unwrap().remove(&id).expect("each call has one reply");
-                caller.send(reply["data"].as_str().unwrap().to_owned()).unwrap();
+                let caller = waiting
+                    .lock()
+                    .unwrap()
+                    .remove(&id)
+                    .expect("each call has one reply");
+                caller
+                    .send(reply["data"].as_str().unwrap().to_owned())
+                    .unwrap();
             }
         }
     });
@@ -388,8 +526,17 @@ async fn of_64_tasks_with_1000_calls_each_every_reply_reaches_its_own() {
                 for id in task * 1_000..(task + 1) * 1_000 {
                     let (caller, reply) = oneshot::channel();
                     waiting.lock().unwrap().insert(id, caller);
-                    let line = call(id, 100, &format!("\"params\":[{},\"tag {id}\"]", random.u64(0..20)));
-                    writer.lock().await.write_all(line.as_bytes()).await.unwrap();
+                    let line = call(
+                        id,
+                        100,
+                        &format!("\"params\":[{},\"tag {id}\"]", random.u64(0..20)),
+                    );
+                    writer
+                        .lock()
+                        .await
+                        .write_all(line.as_bytes())
+                        .await
+                        .unwrap();
                     assert_eq!(reply.await.unwrap(), format!("tag {id}"));
                 }
             })
@@ -398,6 +545,9 @@ async fn of_64_tasks_with_1000_calls_each_every_reply_reaches_its_own() {
     for task in tasks {
         task.await.unwrap();
     }
-    assert_eq!((server.stats().requests, server.stats().in_flight), (64_000, 0));
+    assert_eq!(
+        (server.stats().requests, server.stats().in_flight),
+        (64_000, 0)
+    );
     assert!(waiting.lock().unwrap().is_empty());
 }

@@ -6,7 +6,9 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use rpc_server::Config;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufWriter, DuplexStream, ReadBuf};
+use tokio::io::{
+    AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufWriter, DuplexStream, ReadBuf,
+};
 use tokio::time::Instant;
 
 use crate::rig::{ECHO, HOLD, Rig, SLEEP, filled};
@@ -17,14 +19,29 @@ async fn a_peer_that_ends_its_side_gets_every_reply_and_then_the_end() {
     let rig = Rig::new();
     let server = TestServer::start(rig.router()).await;
     let mut client = server.connect();
-    client.send(format!("{{\"cmdid\":{HOLD}}}\n").repeat(3) + &call(1, HOLD, "") + &call(2, ECHO, "")).await;
+    client
+        .send(format!("{{\"cmdid\":{HOLD}}}\n").repeat(3) + &call(1, HOLD, "") + &call(2, ECHO, ""))
+        .await;
     client.half_close().await;
     client.expect("{\"id\":2,\"code\":0,\"data\":{}}").await;
     client.expect_silence_for(Duration::from_secs(7)).await;
     rig.gate.let_pass(4);
-    let mut lines: Vec<_> = client.read_to_end().await.lines().map(str::to_owned).collect();
+    let mut lines: Vec<_> = client
+        .read_to_end()
+        .await
+        .lines()
+        .map(str::to_owned)
+        .collect();
     lines.sort_unstable();
-    assert_eq!(lines, ["{\"code\":0}", "{\"code\":0}", "{\"code\":0}", "{\"id\":1,\"code\":0}"]);
+    assert_eq!(
+        lines,
+        [
+            "{\"code\":0}",
+            "{\"code\":0}",
+            "{\"code\":0}",
+            "{\"id\":1,\"code\":0}"
+        ]
+    );
     assert_eq!(rig.probe.finished(), 4);
     settle().await;
     drop(client);
@@ -37,7 +54,9 @@ async fn a_part_line_at_the_end_of_the_stream_has_one_answer_however_long_the_re
     let rig = Rig::new();
     let server = TestServer::start(rig.router()).await;
     let mut client = server.connect();
-    client.send(call(1, SLEEP, "\"params\":{\"ms\":25000}") + "{\"id\":2,\"cmdid\":0").await;
+    client
+        .send(call(1, SLEEP, "\"params\":{\"ms\":25000}") + "{\"id\":2,\"cmdid\":0")
+        .await;
     client.half_close().await;
     client.expect_code(2, 3).await;
     client.expect("{\"id\":1,\"code\":0,\"data\":25000}").await;
@@ -67,7 +86,9 @@ async fn any_split_of_the_bytes_gives_the_same_replies() {
         for pipe in [1, 5, 64, 4096] {
             let pipe_ends = tokio::io::split(server.connect_through(pipe).io.into_inner());
             let (mut reader, mut writer) = pipe_ends;
-            let sizes: Vec<usize> = (0..SENT.len()).map(|_| random.usize(1..=piece_max)).collect();
+            let sizes: Vec<usize> = (0..SENT.len())
+                .map(|_| random.usize(1..=piece_max))
+                .collect();
             tokio::spawn(async move {
                 let mut rest = SENT.as_bytes();
                 for size in sizes {
@@ -81,7 +102,10 @@ async fn any_split_of_the_bytes_gives_the_same_replies() {
             });
             let mut came = String::new();
             reader.read_to_string(&mut came).await.unwrap();
-            assert_eq!(came, replies, "pieces of up to {piece_max} through a pipe of {pipe}");
+            assert_eq!(
+                came, replies,
+                "pieces of up to {piece_max} through a pipe of {pipe}"
+            );
         }
     }
 }
@@ -92,8 +116,12 @@ async fn a_long_line_in_many_pieces_is_one_line() {
     let server = TestServer::start(rig.router()).await;
     let mut client = server.connect_through(1000);
     let data = filled(1_000_000);
-    client.send(call(1, ECHO, &format!("\"params\":{data}")) + &call(2, ECHO, "\"params\":2")).await;
-    client.expect(&format!("{{\"id\":1,\"code\":0,\"data\":{data}}}")).await;
+    client
+        .send(call(1, ECHO, &format!("\"params\":{data}")) + &call(2, ECHO, "\"params\":2"))
+        .await;
+    client
+        .expect(&format!("{{\"id\":1,\"code\":0,\"data\":{data}}}"))
+        .await;
     client.expect("{\"id\":2,\"code\":0,\"data\":2}").await;
 }
 
@@ -109,10 +137,18 @@ async fn a_line_that_is_not_ended_in_time_is_refused_at_its_time_and_not_execute
         client.send([byte]).await;
         tokio::time::sleep(Duration::from_millis(600)).await;
     }
-    client.expect_silence_for(Duration::from_millis(9_999).saturating_sub(start.elapsed())).await;
+    client
+        .expect_silence_for(Duration::from_millis(9_999).saturating_sub(start.elapsed()))
+        .await;
     let refused = client.expect_code(None, 4).await;
     assert_eq!(start.elapsed().as_secs(), 10);
-    assert!(refused["message"].as_str().unwrap().contains("`frame_timeout_ms` of 10000 ms"), "{refused}");
+    assert!(
+        refused["message"]
+            .as_str()
+            .unwrap()
+            .contains("`frame_timeout_ms` of 10000 ms"),
+        "{refused}"
+    );
     client.expect_end().await;
     assert_eq!(rig.probe.started(), 0);
 }
@@ -133,7 +169,9 @@ async fn the_time_of_a_line_begins_with_its_own_first_byte() {
     }
     client.send("ams\":1}\n\n").await;
     client.expect("{\"code\":0,\"data\":1}").await;
-    client.expect_silence_for(Duration::from_secs(24 * 3600)).await;
+    client
+        .expect_silence_for(Duration::from_secs(24 * 3600))
+        .await;
     client.send("{\"cmdid\":0}\n").await;
     client.expect("{\"code\":0,\"data\":{}}").await;
 }
@@ -141,13 +179,19 @@ async fn the_time_of_a_line_begins_with_its_own_first_byte() {
 #[tokio::test(start_paused = true)]
 async fn a_line_that_waits_for_room_is_not_a_slow_one() {
     let rig = Rig::new();
-    let config = Config { in_flight_per_connection: 1, handler_timeout_ms: 60_000, ..Config::default() };
+    let config = Config {
+        in_flight_per_connection: 1,
+        handler_timeout_ms: 60_000,
+        ..Config::default()
+    };
     let server = TestServer::with(config, rig.router()).await;
     let mut client = server.connect();
     // The second line has begun before it is there, and the third one is never looked at before.
     client.send(call(1, HOLD, "") + "{\"id\":2,").await;
     settle().await;
-    client.send(format!("\"cmdid\":{ECHO}}}\n{{\"id\":3,")).await;
+    client
+        .send(format!("\"cmdid\":{ECHO}}}\n{{\"id\":3,"))
+        .await;
     tokio::time::sleep(Duration::from_secs(15)).await;
     rig.gate.let_pass(1);
     client.expect("{\"id\":1,\"code\":0}").await;
@@ -161,13 +205,21 @@ async fn a_connection_over_a_stream_with_a_buffer_of_its_own_is_flushed() {
     let rig = Rig::new();
     let server = TestServer::start(rig.router()).await;
     let (near, far) = tokio::io::duplex(4096);
-    tokio::spawn(server.handle.serve_connection(BufWriter::new(far), "buffered"));
+    tokio::spawn(
+        server
+            .handle
+            .serve_connection(BufWriter::new(far), "buffered"),
+    );
     let mut client = Client::new(near);
     for n in 0..3 {
         client.send(call(1, ECHO, &format!("\"params\":{n}"))).await;
-        client.expect(&format!("{{\"id\":1,\"code\":0,\"data\":{n}}}")).await;
+        client
+            .expect(&format!("{{\"id\":1,\"code\":0,\"data\":{n}}}"))
+            .await;
     }
-    client.send(call(1, ECHO, &format!("\"params\":{}", filled(50_000)))).await;
+    client
+        .send(call(1, ECHO, &format!("\"params\":{}", filled(50_000))))
+        .await;
     assert!(client.line().await.len() > 50_000);
     client.half_close().await;
     client.expect_end().await;
@@ -187,7 +239,11 @@ impl AsyncRead for NoGoodbye {
 }
 
 impl AsyncWrite for NoGoodbye {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.0).poll_write(cx, bytes)
     }
 
@@ -228,9 +284,15 @@ async fn a_peer_that_is_told_off_and_stays_is_closed_after_the_linger_timeout() 
         client.send(call(1, HOLD, "")).await;
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    assert_eq!((server.stats().connections_open, rig.probe.started()), (1, 0));
+    assert_eq!(
+        (server.stats().connections_open, rig.probe.started()),
+        (1, 0)
+    );
     tokio::time::sleep(Duration::from_millis(110)).await;
-    assert_eq!((server.stats().connections_open, rig.probe.started()), (0, 0));
+    assert_eq!(
+        (server.stats().connections_open, rig.probe.started()),
+        (0, 0)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -245,15 +307,29 @@ async fn counters_tell_what_a_connection_has_done() {
     client.send("{\"cmdid\":3}\n").await;
     let stats = client.expect_code(None, 0).await;
     let own = &stats["data"]["connection"];
-    assert_eq!((&own["requests"], &own["bad_frames"], &own["in_flight"]), (&3.into(), &1.into(), &1.into()));
+    assert_eq!(
+        (&own["requests"], &own["bad_frames"], &own["in_flight"]),
+        (&3.into(), &1.into(), &1.into())
+    );
     assert_eq!(own["replies"], 2, "{own}");
     let all = server.stats();
-    assert_eq!((all.connections_open, all.requests, all.bad_frames, all.in_flight), (1, 3, 1, 1));
+    assert_eq!(
+        (
+            all.connections_open,
+            all.requests,
+            all.bad_frames,
+            all.in_flight
+        ),
+        (1, 3, 1, 1)
+    );
     assert_eq!(all.replies["OK"] + all.replies["INVALID_ARGUMENT"], 3);
     drop(client);
     rig.gate.let_pass(1);
     settle().await;
-    assert_eq!((server.stats().connections_open, server.stats().in_flight), (0, 0));
+    assert_eq!(
+        (server.stats().connections_open, server.stats().in_flight),
+        (0, 0)
+    );
 }
 
 /// Counts how often it is asked for bytes.
@@ -271,7 +347,11 @@ impl AsyncRead for CountReads {
 }
 
 impl AsyncWrite for CountReads {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.0).poll_write(cx, buf)
     }
 
@@ -288,7 +368,14 @@ impl AsyncWrite for CountReads {
 async fn a_connection_looks_again_and_again_only_where_it_is_to_spin() {
     for (spin_us, looks) in [(0, 1..=4), (60_000_000, 50..=usize::MAX)] {
         let rig = Rig::new();
-        let server = TestServer::with(Config { spin_us, ..Config::default() }, rig.router()).await;
+        let server = TestServer::with(
+            Config {
+                spin_us,
+                ..Config::default()
+            },
+            rig.router(),
+        )
+        .await;
         let (near, far) = tokio::io::duplex(1024);
         let reads = std::sync::Arc::default();
         let far = CountReads(far, std::sync::Arc::clone(&reads));
@@ -300,6 +387,9 @@ async fn a_connection_looks_again_and_again_only_where_it_is_to_spin() {
             tokio::task::yield_now().await;
         }
         let reads = reads.load(std::sync::atomic::Ordering::Relaxed);
-        assert!(looks.contains(&reads), "{reads} looks with `spin_us` {spin_us}");
+        assert!(
+            looks.contains(&reads),
+            "{reads} looks with `spin_us` {spin_us}"
+        );
     }
 }

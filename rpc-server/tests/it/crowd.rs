@@ -14,7 +14,13 @@ use crate::support::{Client, TestServer};
 
 async fn tcp(config: Config) -> (TestServer, SocketAddr) {
     let router = Rig::new().router();
-    let server = Server::builder().listen("127.0.0.1:0").config(config).router(router).bind().await.unwrap();
+    let server = Server::builder()
+        .listen("127.0.0.1:0")
+        .config(config)
+        .router(router)
+        .bind()
+        .await
+        .unwrap();
     let address = server.addresses()[0].tcp().unwrap();
     (TestServer::of(server), address)
 }
@@ -34,13 +40,23 @@ async fn a_thousand_connections_at_once_are_all_accepted_and_answered() {
         client
     }));
     let clients = all.await;
-    assert_eq!((server.stats().connections_accepted, server.stats().connections_open), (1_000, 1_000));
+    assert_eq!(
+        (
+            server.stats().connections_accepted,
+            server.stats().connections_open
+        ),
+        (1_000, 1_000)
+    );
     drop(clients);
 }
 
 #[tokio::test]
 async fn an_address_has_so_many_connections_and_other_addresses_and_streams_have_theirs() {
-    let (server, address) = tcp(Config { connections_per_address: 2, ..Config::default() }).await;
+    let (server, address) = tcp(Config {
+        connections_per_address: 2,
+        ..Config::default()
+    })
+    .await;
     let mut first = connect(address).await;
     let mut second = connect(address).await;
     for client in [&mut first, &mut second] {
@@ -48,8 +64,17 @@ async fn an_address_has_so_many_connections_and_other_addresses_and_streams_have
     }
     let mut third = connect(address).await;
     let refused = third.reply().await;
-    assert!(refused["message"].as_str().unwrap().contains("`connections_per_address` of 2"), "{refused}");
-    assert_eq!((&refused["code"], &refused["rejected"]), (&8.into(), &true.into()));
+    assert!(
+        refused["message"]
+            .as_str()
+            .unwrap()
+            .contains("`connections_per_address` of 2"),
+        "{refused}"
+    );
+    assert_eq!(
+        (&refused["code"], &refused["rejected"]),
+        (&8.into(), &true.into())
+    );
     assert_eq!(refused["retry_after_ms"], 1_000);
     third.expect_end().await;
     assert_eq!(server.stats().limits.connections_over_address_max, 1);
@@ -72,14 +97,20 @@ async fn an_address_has_so_many_connections_and_other_addresses_and_streams_have
             }
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), waits).await.expect("there is room");
+    tokio::time::timeout(Duration::from_secs(20), waits)
+        .await
+        .expect("there is room");
     assert_eq!(second.ask(PING).await["data"], 1);
 }
 
 #[tokio::test]
 async fn so_many_are_told_that_there_is_no_place_and_the_rest_is_closed() {
-    let config =
-        Config { connections_max: 1, refusals_max: 2, linger_timeout_ms: 60_000, ..Config::default() };
+    let config = Config {
+        connections_max: 1,
+        refusals_max: 2,
+        linger_timeout_ms: 60_000,
+        ..Config::default()
+    };
     let (server, address) = tcp(config).await;
     let mut first = connect(address).await;
     assert_eq!(first.ask(PING).await["data"], 1);
@@ -89,7 +120,13 @@ async fn so_many_are_told_that_there_is_no_place_and_the_rest_is_closed() {
         client.expect_code(None, 8).await;
     }
     connect(address).await.expect_end().await;
-    assert_eq!((server.stats().limits.connections_over_max, server.stats().limits.refusals_unsaid), (3, 1));
+    assert_eq!(
+        (
+            server.stats().limits.connections_over_max,
+            server.stats().limits.refusals_unsaid
+        ),
+        (3, 1)
+    );
 }
 
 /// A daemon that may have so many files open.
@@ -103,7 +140,13 @@ impl Poor {
         let mut child = Command::new("sh")
             .args(["-c", &format!("ulimit -n {files}; exec \"$0\" \"$@\"")])
             .arg(env!("CARGO_BIN_EXE_rpc-server"))
-            .args(["--listen", "127.0.0.1:0", "--log-format", "json", "--data-dir"])
+            .args([
+                "--listen",
+                "127.0.0.1:0",
+                "--log-format",
+                "json",
+                "--data-dir",
+            ])
             .arg(data)
             .stdin(Stdio::null())
             .stderr(Stdio::piped())
@@ -113,7 +156,13 @@ impl Poor {
         let address = log
             .find_map(|line| {
                 let line: Value = serde_json::from_str(&line.unwrap()).ok()?;
-                line.to_string().split("127.0.0.1:").nth(1)?.split('"').next()?.parse::<u16>().ok()
+                line.to_string()
+                    .split("127.0.0.1:")
+                    .nth(1)?
+                    .split('"')
+                    .next()?
+                    .parse::<u16>()
+                    .ok()
             })
             .map(|port| SocketAddr::from(([127, 0, 0, 1], port)))
             .expect("it says where it listens");
@@ -124,7 +173,9 @@ impl Poor {
 
     fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(self.address).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .unwrap();
         stream
     }
 }
@@ -163,7 +214,13 @@ fn without_descriptors_each_newcomer_is_told_so_and_the_old_connections_go_on() 
             held.push(stream);
             continue;
         }
-        assert!(reply["message"].as_str().unwrap().contains("no file descriptor"), "{reply}");
+        assert!(
+            reply["message"]
+                .as_str()
+                .unwrap()
+                .contains("no file descriptor"),
+            "{reply}"
+        );
         assert_eq!(
             (&reply["code"], &reply["rejected"], &reply["retry_after_ms"]),
             (&8.into(), &true.into(), &1_000.into())
@@ -176,17 +233,30 @@ fn without_descriptors_each_newcomer_is_told_so_and_the_old_connections_go_on() 
     }
     // One after another, with a pause between them: there are other things to do.
     let took = begun.expect("somebody is told").elapsed();
-    assert!(took >= Duration::from_millis(5 * (told - 1)), "{told} in {took:?}");
-    assert!(held.len() > 20 && told > 20, "{} held and {told} told", held.len());
+    assert!(
+        took >= Duration::from_millis(5 * (told - 1)),
+        "{told} in {took:?}"
+    );
+    assert!(
+        held.len() > 20 && told > 20,
+        "{} held and {told} told",
+        held.len()
+    );
     let stats = ask(&mut old, "{\"cmdid\":3}");
     let limits = &stats["data"]["server"]["limits"];
     assert_eq!(
-        (&limits["accept_degraded"], &limits["connections_without_descriptor"]),
+        (
+            &limits["accept_degraded"],
+            &limits["connections_without_descriptor"]
+        ),
         (&1.into(), &told.into())
     );
     // A loop that only tried again would have failed by the thousand.
     let failures = limits["accept_failures"].as_u64().unwrap();
-    assert!((told..3 * told + 50).contains(&failures), "{failures} for {told}");
+    assert!(
+        (told..3 * told + 50).contains(&failures),
+        "{failures} for {told}"
+    );
     // Once there are descriptors again, it finds out by itself.
     drop(held);
     let recovered = (0..2_000).any(|_| {

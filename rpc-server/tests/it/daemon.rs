@@ -21,7 +21,10 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) fn command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rpc-server"));
     for (name, _) in std::env::vars_os() {
-        if name.to_str().is_some_and(|name| name.starts_with("RPC_SERVER_")) {
+        if name
+            .to_str()
+            .is_some_and(|name| name.starts_with("RPC_SERVER_"))
+        {
             command.env_remove(name);
         }
     }
@@ -31,7 +34,11 @@ pub(crate) fn command() -> Command {
 
 /// Runs it to its end.
 pub(crate) fn output(arguments: &[&str], env: &[(&str, &str)]) -> (Output, String, String) {
-    let output = command().args(arguments).envs(env.iter().copied()).output().unwrap();
+    let output = command()
+        .args(arguments)
+        .envs(env.iter().copied())
+        .output()
+        .unwrap();
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
     let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
     (output, stdout, stderr)
@@ -52,7 +59,11 @@ impl Running {
 
     fn start_on(listen: &[&str], data: &Path, arguments: &[&str]) -> Self {
         let mut command = command();
-        command.args(listen).arg("--data-dir").arg(data).args(arguments);
+        command
+            .args(listen)
+            .arg("--data-dir")
+            .arg(data)
+            .args(arguments);
         command.env("RPC_SERVER_SERVICES", "test,log,conformance");
         Self::spawn(command)
     }
@@ -63,8 +74,14 @@ impl Running {
         let daemon = command();
         let mut command = Command::new("sh");
         // The socket is the third descriptor after the usual ones, and the shell becomes the daemon.
-        command.args(["-c", "export LISTEN_PID=$$ LISTEN_FDS=1; exec \"$0\" \"$@\" 3<&0 </dev/null"]);
-        command.arg(daemon.get_program()).args(["--listen", "inherited", "--data-dir"]).arg(data);
+        command.args([
+            "-c",
+            "export LISTEN_PID=$$ LISTEN_FDS=1; exec \"$0\" \"$@\" 3<&0 </dev/null",
+        ]);
+        command
+            .arg(daemon.get_program())
+            .args(["--listen", "inherited", "--data-dir"])
+            .arg(data);
         for (name, value) in daemon.get_envs() {
             assert!(value.is_none(), "variables are only taken away");
             command.env_remove(name);
@@ -74,7 +91,11 @@ impl Running {
     }
 
     pub(crate) fn spawn(mut command: Command) -> Self {
-        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = command
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let (sender, log) = channel();
         thread::spawn(move || {
@@ -83,14 +104,19 @@ impl Running {
                 let _ = sender.send(line.unwrap());
             }
         });
-        Self { child, log, seen: Vec::new() }
+        Self {
+            child,
+            log,
+            seen: Vec::new(),
+        }
     }
 
     /// The next line of the log that contains the text.
     pub(crate) fn log_line(&mut self, text: &str) -> String {
         loop {
             let line = self.log.recv_timeout(PATIENCE);
-            let line = line.unwrap_or_else(|_| panic!("no line with {text:?}, but {:#?}", self.seen));
+            let line =
+                line.unwrap_or_else(|_| panic!("no line with {text:?}, but {:#?}", self.seen));
             self.seen.push(line.clone());
             if line.contains(text) {
                 return line;
@@ -110,17 +136,30 @@ impl Running {
     }
     pub(crate) fn signal(&self, name: &str) {
         let kill = format!("kill -{name} {}", self.child.id());
-        assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+        assert!(
+            Command::new("sh")
+                .args(["-c", &kill])
+                .status()
+                .unwrap()
+                .success()
+        );
     }
 
     /// Waits for its end, and reads the rest of its log.
     pub(crate) fn ended(mut self) -> (ExitStatus, String) {
         // Its log ends with it.
         let deadline = Instant::now() + PATIENCE;
-        while let Ok(line) = self.log.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+        while let Ok(line) = self
+            .log
+            .recv_timeout(deadline.saturating_duration_since(Instant::now()))
+        {
             self.seen.push(line);
         }
-        assert!(Instant::now() < deadline, "it has not ended: {:#?}", self.seen);
+        assert!(
+            Instant::now() < deadline,
+            "it has not ended: {:#?}",
+            self.seen
+        );
         (self.child.wait().unwrap(), self.seen.join("\n"))
     }
 }
@@ -145,7 +184,10 @@ impl Peer<TcpStream> {
 
 impl<S: Read + Write> Peer<S> {
     pub(crate) fn send(&mut self, line: &str) {
-        self.0.get_mut().write_all(format!("{line}\n").as_bytes()).unwrap();
+        self.0
+            .get_mut()
+            .write_all(format!("{line}\n").as_bytes())
+            .unwrap();
     }
 
     /// The next line; empty at the end of the stream.
@@ -168,7 +210,10 @@ impl<S: Read + Write> Peer<S> {
     fn messages(&mut self) -> Vec<String> {
         let page = self.ask("{\"cmdid\":1002,\"params\":{}}");
         let entries = page["data"]["entries"].as_array().unwrap();
-        entries.iter().map(|entry| entry["message"].as_str().unwrap().to_owned()).collect()
+        entries
+            .iter()
+            .map(|entry| entry["message"].as_str().unwrap().to_owned())
+            .collect()
     }
 }
 
@@ -176,15 +221,30 @@ impl<S: Read + Write> Peer<S> {
 fn it_says_where_it_listens_in_text_and_in_json() {
     let data = tempfile::tempdir().unwrap();
     let mut daemon = Running::start(data.path(), &[]);
-    assert_eq!(daemon.connect().ask("{\"cmdid\":0,\"params\":1}"), json!({"code": 0, "data": 1}));
+    assert_eq!(
+        daemon.connect().ask("{\"cmdid\":0,\"params\":1}"),
+        json!({"code": 0, "data": 1})
+    );
     let line = daemon.seen.pop().unwrap();
-    assert!(line.contains(" INFO listening on 127.0.0.1:") && !line.contains('\u{1b}'), "{line}");
+    assert!(
+        line.contains(" INFO listening on 127.0.0.1:") && !line.contains('\u{1b}'),
+        "{line}"
+    );
     drop(daemon);
     let mut daemon = Running::start(data.path(), &["--log-format", "json"]);
-    assert_eq!(daemon.connect().ask("{\"cmdid\":0,\"params\":1}"), json!({"code": 0, "data": 1}));
+    assert_eq!(
+        daemon.connect().ask("{\"cmdid\":0,\"params\":1}"),
+        json!({"code": 0, "data": 1})
+    );
     let line: Value = serde_json::from_str(&daemon.seen.pop().unwrap()).unwrap();
     assert_eq!(line["level"], "INFO");
-    assert!(line["message"].as_str().unwrap().starts_with("listening on 127.0.0.1:"), "{line}");
+    assert!(
+        line["message"]
+            .as_str()
+            .unwrap()
+            .starts_with("listening on 127.0.0.1:"),
+        "{line}"
+    );
 }
 
 #[test]
@@ -194,20 +254,33 @@ fn sigterm_drains_and_a_call_in_flight_is_answered() {
     let mut peer = daemon.connect();
     peer.send("{\"id\":1,\"cmdid\":10001,\"params\":{\"ms\":2500}}");
     peer.send("{\"id\":2,\"cmdid\":1002,\"params\":{\"wait_ms\":25000}}");
-    assert_eq!(peer.ask("{\"id\":3,\"cmdid\":0}")["id"], 3, "both others run");
+    assert_eq!(
+        peer.ask("{\"id\":3,\"cmdid\":0}")["id"],
+        3,
+        "both others run"
+    );
     daemon.signal("TERM");
     daemon.log_line("SIGTERM: draining");
     // The long poll ends; what comes behind the notice is too late.
     let mut lines = vec![peer.line()];
-    while !lines.iter().any(|line| line.starts_with("{\"event\":\"goaway\",")) {
+    while !lines
+        .iter()
+        .any(|line| line.starts_with("{\"event\":\"goaway\","))
+    {
         lines.push(peer.line());
     }
     peer.send("{\"id\":4,\"cmdid\":10004,\"params\":{\"a\":1,\"b\":2}}");
     lines.resize_with(4, || peer.line());
     lines.sort_unstable();
     assert!(lines[0].starts_with("{\"event\":\"goaway\","), "{lines:?}");
-    assert_eq!(lines[1], "{\"id\":1,\"code\":0,\"data\":{\"slept_ms\":2500}}");
-    assert_eq!(lines[2], "{\"id\":2,\"code\":0,\"data\":{\"entries\":[],\"next\":0}}");
+    assert_eq!(
+        lines[1],
+        "{\"id\":1,\"code\":0,\"data\":{\"slept_ms\":2500}}"
+    );
+    assert_eq!(
+        lines[2],
+        "{\"id\":2,\"code\":0,\"data\":{\"entries\":[],\"next\":0}}"
+    );
     assert!(
         lines[3].starts_with("{\"id\":4,\"code\":14,") && lines[3].contains("\"rejected\":true"),
         "{lines:?}"
@@ -244,7 +317,11 @@ fn a_second_signal_stops_it_at_once() {
     daemon.signal("TERM");
     let (status, log) = daemon.ended();
     // The drain's own limit is 10 s.
-    assert!(start.elapsed() < Duration::from_secs(8), "{:?}", start.elapsed());
+    assert!(
+        start.elapsed() < Duration::from_secs(8),
+        "{:?}",
+        start.elapsed()
+    );
     assert_eq!(status.code(), Some(1), "{log}");
     assert!(log.contains("SIGTERM again: stopped at once"), "{log}");
 }
@@ -252,17 +329,34 @@ fn a_second_signal_stops_it_at_once() {
 #[test]
 fn settings_are_checked_with_their_exit_code_and_nothing_is_touched() {
     let directory = tempfile::tempdir().unwrap();
-    let (file, data) = (directory.path().join("config.toml"), directory.path().join("data"));
+    let (file, data) = (
+        directory.path().join("config.toml"),
+        directory.path().join("data"),
+    );
     let (file, data) = (file.to_str().unwrap(), data.to_str().unwrap());
     let check = |text: &str, more: &[&str], env: &[(&str, &str)]| {
         fs::write(file, text).unwrap();
-        output(&[&["--check-config", "--config", file, "--data-dir", data], more].concat(), env)
+        output(
+            &[
+                &["--check-config", "--config", file, "--data-dir", data],
+                more,
+            ]
+            .concat(),
+            env,
+        )
     };
     // A port that is taken: it is not bound.
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let listen = taken.local_addr().unwrap().to_string();
-    let (good, stdout, stderr) = check("[limits]\nframe_bytes_max = 5000\n", &["--listen", &listen], &[]);
-    assert_eq!((good.status.code(), stdout.trim(), stderr.as_str()), (Some(0), "the settings are right", ""));
+    let (good, stdout, stderr) = check(
+        "[limits]\nframe_bytes_max = 5000\n",
+        &["--listen", &listen],
+        &[],
+    );
+    assert_eq!(
+        (good.status.code(), stdout.trim(), stderr.as_str()),
+        (Some(0), "the settings are right", "")
+    );
     assert!(!Path::new(data).exists());
     for (text, env, expected) in [
         (
@@ -271,7 +365,11 @@ fn settings_are_checked_with_their_exit_code_and_nothing_is_touched() {
             "unknown key `limits.frame_byte_max`; did you mean `limits.frame_bytes_max`?",
         ),
         ("data-dir = \"x\"\n", &[], "did you mean `data_dir`?"),
-        ("[limits]\nframe_bytes_max = 0\n", &[], "`frame_bytes_max` is 0 and must be at least 1"),
+        (
+            "[limits]\nframe_bytes_max = 0\n",
+            &[],
+            "`frame_bytes_max` is 0 and must be at least 1",
+        ),
         ("[limits]\nconnections_max = \"many\"\n", &[], "line 2"),
         ("listen = [\n", &[], "config.toml: "),
         ("log_level = \"loud=very\"\n", &[], "`log_level`"),
@@ -280,11 +378,22 @@ fn settings_are_checked_with_their_exit_code_and_nothing_is_touched() {
             &[("RPC_SERVER_LIMITS_FRAME_BYTES_MAX", "1k")],
             "`RPC_SERVER_LIMITS_FRAME_BYTES_MAX` is \"1k\" and must be an integer",
         ),
-        ("", &[("RPC_SERVER_DATADIR", "x")], "did you mean `RPC_SERVER_DATA_DIR`?"),
+        (
+            "",
+            &[("RPC_SERVER_DATADIR", "x")],
+            "did you mean `RPC_SERVER_DATA_DIR`?",
+        ),
     ] {
         let (bad, stdout, stderr) = check(text, &[], env);
-        assert_eq!((bad.status.code(), stdout.as_str()), (Some(2), ""), "{text} {env:?}: {stderr}");
-        assert!(stderr.starts_with("rpc-server: ") && stderr.contains(expected), "{text} {env:?}: {stderr}");
+        assert_eq!(
+            (bad.status.code(), stdout.as_str()),
+            (Some(2), ""),
+            "{text} {env:?}: {stderr}"
+        );
+        assert!(
+            stderr.starts_with("rpc-server: ") && stderr.contains(expected),
+            "{text} {env:?}: {stderr}"
+        );
     }
     let (missing, _, stderr) = output(&["--check-config", "--config", "/nowhere/config.toml"], &[]);
     assert_eq!(missing.status.code(), Some(2));
@@ -298,9 +407,13 @@ fn settings_are_checked_with_their_exit_code_and_nothing_is_touched() {
 fn the_printed_settings_read_back_and_environment_and_flags_go_over_the_file() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("config.toml");
-    let mut text =
-        String::from("listen = [\"127.0.0.1:1\"]\nlog_format = \"json\"\ndata_dir = \"/from/file\"\n");
-    let _ = writeln!(text, "[limits]\nframe_bytes_max = 11\nconnections_max = 12\n[log]\nfsync = false");
+    let mut text = String::from(
+        "listen = [\"127.0.0.1:1\"]\nlog_format = \"json\"\ndata_dir = \"/from/file\"\n",
+    );
+    let _ = writeln!(
+        text,
+        "[limits]\nframe_bytes_max = 11\nconnections_max = 12\n[log]\nfsync = false"
+    );
     fs::write(&file, text).unwrap();
     let file = file.to_str().unwrap();
     let env = [
@@ -310,8 +423,15 @@ fn the_printed_settings_read_back_and_environment_and_flags_go_over_the_file() {
         ("RPC_SERVER_LISTEN", "127.0.0.1:2,unix:/two"),
         ("RPC_SERVER_SERVICES", "test"),
     ];
-    let flags =
-        ["--print-config", "--data-dir", "/from/flag", "--listen", "127.0.0.1:3", "--listen", "127.0.0.1:4"];
+    let flags = [
+        "--print-config",
+        "--data-dir",
+        "/from/flag",
+        "--listen",
+        "127.0.0.1:3",
+        "--listen",
+        "127.0.0.1:4",
+    ];
     let (printed, stdout, stderr) = output(&flags, &env);
     assert_eq!(printed.status.code(), Some(0), "{stderr}");
     for expected in [
@@ -324,7 +444,10 @@ fn the_printed_settings_read_back_and_environment_and_flags_go_over_the_file() {
         "\nservices = [\"test\"]\n",
         "\nhandler_timeout_ms = 30000\n",
     ] {
-        assert!(format!("\n{stdout}").contains(expected), "{expected} is missing in {stdout}");
+        assert!(
+            format!("\n{stdout}").contains(expected),
+            "{expected} is missing in {stdout}"
+        );
     }
     let (_, from_env, _) = output(&["--print-config"], &env);
     assert!(
@@ -355,8 +478,14 @@ fn a_second_daemon_on_one_data_directory_says_why_it_does_not_start() {
     let mut peer = first.connect();
     let (status, log) = Running::start(data.path(), &[]).ended();
     assert_eq!(status.code(), Some(1), "{log}");
-    assert!(log.contains("is in use: another daemon holds its lock") && log.contains("ERROR"), "{log}");
-    assert!(log.contains(data.path().to_str().unwrap()) && !log.contains("listening"), "{log}");
+    assert!(
+        log.contains("is in use: another daemon holds its lock") && log.contains("ERROR"),
+        "{log}"
+    );
+    assert!(
+        log.contains(data.path().to_str().unwrap()) && !log.contains("listening"),
+        "{log}"
+    );
     assert_eq!(peer.append("the first one goes on"), 1);
 }
 
@@ -367,7 +496,10 @@ fn an_address_that_is_taken_is_named() {
     let address = taken.local_addr().unwrap().to_string();
     let (status, log) = Running::start_on(&["--listen", &address], data.path(), &[]).ended();
     assert_eq!(status.code(), Some(1), "{log}");
-    assert!(log.contains(&format!("cannot listen on {address}: ")), "{log}");
+    assert!(
+        log.contains(&format!("cannot listen on {address}: ")),
+        "{log}"
+    );
 }
 
 #[test]
@@ -382,7 +514,10 @@ fn entries_survive_a_restart_and_a_kill() {
         assert_eq!(status.success(), signal == "TERM", "{log}");
     }
     let mut daemon = Running::start(data.path(), &[]);
-    assert_eq!(daemon.connect().messages(), ["entry 0", "entry 1", "entry 2"]);
+    assert_eq!(
+        daemon.connect().messages(),
+        ["entry 0", "entry 1", "entry 2"]
+    );
 }
 
 #[test]
@@ -395,12 +530,18 @@ fn a_unix_socket_is_served_and_what_a_killed_daemon_left_is_replaced() {
         assert_eq!(daemon.address(), listen);
         let stream = UnixStream::connect(&path).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        assert_eq!(Peer(BufReader::new(stream)).ask("{\"cmdid\":0,\"params\":1}")["data"], 1);
+        assert_eq!(
+            Peer(BufReader::new(stream)).ask("{\"cmdid\":0,\"params\":1}")["data"],
+            1
+        );
         // A second daemon leaves a living one alone.
         let other = directory.path().join("other");
         let (status, log) = Running::start_on(&["--listen", &listen], &other, &[]).ended();
         assert_eq!(status.code(), Some(1), "{log}");
-        assert!(log.contains(&listen) && log.contains("another process listens there"), "{log}");
+        assert!(
+            log.contains(&listen) && log.contains("another process listens there"),
+            "{log}"
+        );
         daemon.signal(signal);
         daemon.ended();
         assert_eq!(path.exists(), signal == "KILL");
@@ -411,7 +552,14 @@ fn a_unix_socket_is_served_and_what_a_killed_daemon_left_is_replaced() {
 fn it_listens_on_every_address_that_it_is_given() {
     let directory = tempfile::tempdir().unwrap();
     let unix = format!("unix:{}", directory.path().join("s").display());
-    let listen = ["--listen", "127.0.0.1:0", "--listen", &unix, "--listen", "127.0.0.1:0"];
+    let listen = [
+        "--listen",
+        "127.0.0.1:0",
+        "--listen",
+        &unix,
+        "--listen",
+        "127.0.0.1:0",
+    ];
     let mut daemon = Running::start_on(&listen, directory.path(), &[]);
     let addresses = [daemon.address(), daemon.address(), daemon.address()];
     assert_eq!(addresses[1], unix);
@@ -430,7 +578,10 @@ fn a_panic_is_logged_with_its_text_and_the_daemon_lives() {
     // Where the program was, and then which command it was.
     for which in ["panicked at ", "a handler panicked cmdid=10002"] {
         let line = daemon.log_line(which);
-        assert!(line.contains("ERROR") && line.contains("a secret of the handler"), "{line}");
+        assert!(
+            line.contains("ERROR") && line.contains("a secret of the handler"),
+            "{line}"
+        );
     }
     assert_eq!(peer.ask("{\"cmdid\":0,\"params\":1}")["data"], 1);
 }
@@ -441,13 +592,23 @@ fn what_a_caller_sends_cannot_forge_or_colour_the_log() {
     let mut daemon = Running::start(data.path(), &[]);
     let mut peer = daemon.connect();
     let hostile = "\\u001b[31m \u{9b}31m \\n \u{2028} \u{7f} 2026-01-01 ERROR forged";
-    assert_eq!(peer.ask(&format!("{{\"cmdid\":10000,\"params\":\"{hostile}\"}}")), json!({"code": 0}));
+    assert_eq!(
+        peer.ask(&format!("{{\"cmdid\":10000,\"params\":\"{hostile}\"}}")),
+        json!({"code": 0})
+    );
     let line = daemon.log_line("forged");
     assert!(line.contains(" INFO test peer=127.0.0.1:"), "{line}");
-    assert!(!line.contains(|c: char| c.is_control() || c == '\u{2028}'), "{}", line.escape_debug());
+    assert!(
+        !line.contains(|c: char| c.is_control() || c == '\u{2028}'),
+        "{}",
+        line.escape_debug()
+    );
     // The parameters of all other commands are nobody's business.
     peer.append("a private matter");
-    assert_eq!(peer.ask("{\"cmdid\":10004,\"params\":{\"a\":\"a private matter\"}}")["code"], 3);
+    assert_eq!(
+        peer.ask("{\"cmdid\":10004,\"params\":{\"a\":\"a private matter\"}}")["code"],
+        3
+    );
     daemon.signal("TERM");
     drop(peer);
     let (_, log) = daemon.ended();
@@ -471,7 +632,10 @@ fn restarts_with_a_socket_that_is_handed_over_refuse_no_connection() {
             if answer["event"] == "goaway" {
                 answer = serde_json::from_str(&peer.line()).unwrap();
             }
-            assert!(answer["code"] == 0 || answer["rejected"] == true, "{answer}");
+            assert!(
+                answer["code"] == 0 || answer["rejected"] == true,
+                "{answer}"
+            );
             answers.push(answer);
         }
         answers
@@ -480,7 +644,10 @@ fn restarts_with_a_socket_that_is_handed_over_refuse_no_connection() {
         let mut daemon = Running::inherit(&listener, data.path());
         assert_eq!(daemon.address(), address.to_string());
         let mut peer = Peer(BufReader::new(TcpStream::connect(address).unwrap()));
-        assert_eq!(peer.ask("{\"cmdid\":0,\"params\":1}"), json!({"code": 0, "data": 1}));
+        assert_eq!(
+            peer.ask("{\"cmdid\":0,\"params\":1}"),
+            json!({"code": 0, "data": 1})
+        );
         daemon.signal("TERM");
         let (status, log) = daemon.ended();
         assert!(status.success(), "{log}");
@@ -489,7 +656,11 @@ fn restarts_with_a_socket_that_is_handed_over_refuse_no_connection() {
     let _last = Running::inherit(&listener, data.path());
     drop(stop);
     let answers = caller.join().unwrap();
-    assert!(answers.iter().any(|answer| answer["code"] == 0), "{} answers", answers.len());
+    assert!(
+        answers.iter().any(|answer| answer["code"] == 0),
+        "{} answers",
+        answers.len()
+    );
 }
 
 #[test]
@@ -497,5 +668,8 @@ fn what_is_to_be_inherited_and_is_not_there_stops_the_start() {
     let data = tempfile::tempdir().unwrap();
     let data = data.path().to_str().unwrap();
     let (output, _, log) = output(&["--listen", "inherited", "--data-dir", data], &[]);
-    assert!(!output.status.success() && log.contains("`LISTEN_FDS` names none"), "{log}");
+    assert!(
+        !output.status.success() && log.contains("`LISTEN_FDS` names none"),
+        "{log}"
+    );
 }

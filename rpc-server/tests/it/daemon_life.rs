@@ -34,7 +34,9 @@ impl Place {
     }
 
     fn tokens(&self, tokens: &[&str]) {
-        let lines = tokens.iter().map(|token| format!("orders {}\n", Tokens::hash(token).unwrap()));
+        let lines = tokens
+            .iter()
+            .map(|token| format!("orders {}\n", Tokens::hash(token).unwrap()));
         self.write("tokens", &lines.collect::<String>());
     }
 
@@ -42,13 +44,19 @@ impl Place {
     fn configure(&self, config: &str) {
         let data = self.path("data").display().to_string();
         let services = "services = [\"test\", \"conformance\"]";
-        self.write("config.toml", &format!("data_dir = {data:?}\n{services}\n{config}"));
+        self.write(
+            "config.toml",
+            &format!("data_dir = {data:?}\n{services}\n{config}"),
+        );
     }
 
     pub(crate) fn start(&self, config: &str, env: &[(&str, &str)]) -> Running {
         self.configure(config);
         let mut command = command();
-        command.arg("--config").arg(self.path("config.toml")).envs(env.iter().copied());
+        command
+            .arg("--config")
+            .arg(self.path("config.toml"))
+            .envs(env.iter().copied());
         Running::spawn(command)
     }
 }
@@ -59,12 +67,16 @@ fn an_address_that_others_reach_is_refused_unless_it_is_said_to_be_right_and_the
     let (status, log) = place.start("listen = [\"0.0.0.0:0\"]", &[]).ended();
     assert_eq!(status.code(), Some(1), "{log}");
     assert!(
-        log.contains("without TLS and without authentication") && log.contains("`allow_plaintext = true`"),
+        log.contains("without TLS and without authentication")
+            && log.contains("`allow_plaintext = true`"),
         "{log}"
     );
     let mut daemon = place.start("listen = [\"0.0.0.0:0\"]\nallow_plaintext = true", &[]);
     let line = daemon.log_line("NOT PROTECTED");
-    assert!(line.contains("WARN") && line.contains("address=0.0.0.0:"), "{line}");
+    assert!(
+        line.contains("WARN") && line.contains("address=0.0.0.0:"),
+        "{line}"
+    );
     daemon.log_line("listening on 0.0.0.0:");
 }
 
@@ -79,7 +91,10 @@ fn a_key_that_everybody_may_read_keeps_the_daemon_from_starting() {
     );
     let (status, log) = place.start(&config, &[]).ended();
     assert_eq!(status.code(), Some(1), "{log}");
-    assert!(log.contains(&key.display().to_string()) && log.contains("(mode 0644); make that 0600"), "{log}");
+    assert!(
+        log.contains(&key.display().to_string()) && log.contains("(mode 0644); make that 0600"),
+        "{log}"
+    );
     std::fs::remove_file(key).unwrap();
     let (status, log) = place.start(&config, &[]).ended();
     assert_eq!(status.code(), Some(1), "{log}");
@@ -111,16 +126,23 @@ fn sighup_puts_tokens_grants_and_the_log_level_into_effect_and_names_what_waits_
 
     // A wrong file changes nothing.
     place.write("tokens", "orders nonsense\n");
-    place.configure(
-        &config.replace("[[listeners]]", "log_level = \"info,rpc_server=debug\"\nworkers = 1\n[[listeners]]"),
-    );
+    place.configure(&config.replace(
+        "[[listeners]]",
+        "log_level = \"info,rpc_server=debug\"\nworkers = 1\n[[listeners]]",
+    ));
     daemon.signal("HUP");
     let line = daemon.log_line("not reloaded, and as it was");
     assert!(
-        line.contains("ERROR") && line.contains("line 1: the hash must be 64") && !line.contains("nonsense"),
+        line.contains("ERROR")
+            && line.contains("line 1: the hash must be 64")
+            && !line.contains("nonsense"),
         "{line}"
     );
-    assert!(daemon.log_line("waits for a restart").contains("keys=workers"));
+    assert!(
+        daemon
+            .log_line("waits for a restart")
+            .contains("keys=workers")
+    );
     assert_eq!(peer.ask("{\"cmdid\":10000}")["code"], 0);
     drop(Peer::connect(&address));
     daemon.log_line("connection opened");
@@ -131,7 +153,9 @@ fn sighup_puts_tokens_grants_and_the_log_level_into_effect_and_names_what_waits_
     assert_eq!(peer.ask("{\"cmdid\":10000}")["code"], 0);
 
     place.tokens(&[TOKEN, NEXT]);
-    place.configure(&format!("{config}[[grants]]\nidentity = \"orders\"\ncommands = [\"10001\"]\n"));
+    place.configure(&format!(
+        "{config}[[grants]]\nidentity = \"orders\"\ncommands = [\"10001\"]\n"
+    ));
     daemon.signal("HUP");
     daemon.log_line("reloaded: tokens");
     daemon.log_line("reloaded: grants");
@@ -141,7 +165,11 @@ fn sighup_puts_tokens_grants_and_the_log_level_into_effect_and_names_what_waits_
     daemon.signal("HUP");
     daemon.log_line("reloaded: tokens");
     daemon.log_line("reloaded: grants");
-    assert_eq!(peer.ask("{\"cmdid\":10000}")["code"], 16, "its token is gone");
+    assert_eq!(
+        peer.ask("{\"cmdid\":10000}")["code"],
+        16,
+        "its token is gone"
+    );
     assert_eq!(peer.ask(&authenticate(NEXT))["code"], 0);
     assert_eq!(peer.ask("{\"cmdid\":10000}")["code"], 0);
     daemon.signal("TERM");
@@ -160,13 +188,17 @@ fn sighup_puts_the_limits_of_commands_into_effect_for_open_connections() {
                 "[[commands]]\ncmdid = {cmdid}\nin_flight_max = {in_flight_max}\nrequests_per_second = {rate}\n"
             )
         };
-        format!("listen = [\"127.0.0.1:0\"]\n{}", limits.iter().map(command).collect::<String>())
+        format!(
+            "listen = [\"127.0.0.1:0\"]\n{}",
+            limits.iter().map(command).collect::<String>()
+        )
     };
     // 10001 waits for as long as it is told, and 10000 is done at once.
     let mut daemon = place.start(&config(&[(10000, 0, 1), (10001, 1, 0)]), &[]);
     let mut peer = Peer::connect(&daemon.address());
-    let too_many_a_second =
-        |peer: &mut Peer<TcpStream>| (0..50).any(|_| peer.ask("{\"id\":1,\"cmdid\":10000}")["code"] == 8);
+    let too_many_a_second = |peer: &mut Peer<TcpStream>| {
+        (0..50).any(|_| peer.ask("{\"id\":1,\"cmdid\":10000}")["code"] == 8)
+    };
     let beside_one = |peer: &mut Peer<TcpStream>| {
         peer.ask("{\"id\":2,\"cmdid\":10001,\"params\":{\"ms\":0}}")["code"].take()
     };
@@ -184,7 +216,11 @@ fn sighup_puts_the_limits_of_commands_into_effect_for_open_connections() {
     place.configure(&config(&[(10000, 0, 1), (10004, 1, 0)]));
     daemon.signal("HUP");
     daemon.log_line("reloaded: commands");
-    assert!(daemon.log_line("waits for a restart").contains("keys=commands of 10004"));
+    assert!(
+        daemon
+            .log_line("waits for a restart")
+            .contains("keys=commands of 10004")
+    );
     assert!(too_many_a_second(&mut peer));
     assert_eq!(beside_one(&mut peer), 0);
 
@@ -248,16 +284,25 @@ fn systemd_is_told_of_readiness_reloads_life_and_the_end() {
     let place = Place::new();
     let path = place.path("notify");
     let manager = Manager::at(&path);
-    let env = [("NOTIFY_SOCKET", path.to_str().unwrap()), ("WATCHDOG_USEC", "50000")];
+    let env = [
+        ("NOTIFY_SOCKET", path.to_str().unwrap()),
+        ("WATCHDOG_USEC", "50000"),
+    ];
     let mut daemon = place.start("listen = [\"127.0.0.1:0\"]", &env);
     let address = daemon.address();
     let ready = manager.hear_of("READY=1");
-    assert!(ready.contains(&format!("STATUS=listening on {address}\n")), "{ready}");
+    assert!(
+        ready.contains(&format!("STATUS=listening on {address}\n")),
+        "{ready}"
+    );
     manager.hear_of("WATCHDOG=1");
     manager.hear_of("WATCHDOG=1");
     daemon.signal("HUP");
     let reloading = manager.hear_of("RELOADING=1");
-    let time = reloading.lines().find_map(|line| line.strip_prefix("MONOTONIC_USEC=")).unwrap();
+    let time = reloading
+        .lines()
+        .find_map(|line| line.strip_prefix("MONOTONIC_USEC="))
+        .unwrap();
     assert!(time.parse::<u64>().unwrap() > 0, "{reloading}");
     manager.hear_of("READY=1");
     manager.hear_of("WATCHDOG=1");
@@ -273,11 +318,17 @@ fn a_process_that_is_stuck_is_silent_to_the_watchdog() {
     let place = Place::new();
     let path = place.path("notify");
     let manager = Manager::at(&path);
-    let env = [("NOTIFY_SOCKET", path.to_str().unwrap()), ("WATCHDOG_USEC", "20000")];
+    let env = [
+        ("NOTIFY_SOCKET", path.to_str().unwrap()),
+        ("WATCHDOG_USEC", "20000"),
+    ];
     let daemon = place.start("listen = [\"127.0.0.1:0\"]", &env);
     manager.hear_of("WATCHDOG=1");
     daemon.signal("STOP");
-    manager.0.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+    manager
+        .0
+        .set_read_timeout(Some(Duration::from_millis(500)))
+        .unwrap();
     // What was sent before.
     let mut bytes = [0; 4096];
     let mut heard = 0;
@@ -294,13 +345,23 @@ fn a_process_that_is_stuck_is_silent_to_the_watchdog() {
 fn a_token_is_hashed_from_standard_input_and_a_short_one_is_refused() {
     let hash = |token: &str| {
         let mut child = command();
-        child.arg("--hash-token").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        child
+            .arg("--hash-token")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         let mut child = Command::spawn(&mut child).unwrap();
         writeln!(child.stdin.take().unwrap(), "{token}").unwrap();
         let output = child.wait_with_output().unwrap();
-        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+        (
+            output.status.code(),
+            String::from_utf8(output.stdout).unwrap(),
+        )
     };
-    assert_eq!(hash(TOKEN), (Some(0), format!("{}\n", Tokens::hash(TOKEN).unwrap())));
+    assert_eq!(
+        hash(TOKEN),
+        (Some(0), format!("{}\n", Tokens::hash(TOKEN).unwrap()))
+    );
     assert_eq!(hash("password"), (Some(2), String::new()));
     let (checked, _, message) = output(&["--check-config"], &[("RPC_SERVER_TOKENS_FILE", "/x")]);
     assert_eq!(checked.status.code(), Some(0), "{message}");

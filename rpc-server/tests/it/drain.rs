@@ -15,9 +15,12 @@ const GOAWAY: &str = "{\"event\":\"goaway\",";
 async fn goaway_is_sent_only_where_an_id_was_used() {
     let rig = Rig::new();
     let mut server = TestServer::start(rig.router()).await;
-    let (mut multiplexed, mut ordered, mut idle) = (server.connect(), server.connect(), server.connect());
+    let (mut multiplexed, mut ordered, mut idle) =
+        (server.connect(), server.connect(), server.connect());
     multiplexed.send("{\"id\":1,\"cmdid\":0}\n").await;
-    multiplexed.expect("{\"id\":1,\"code\":0,\"data\":{}}").await;
+    multiplexed
+        .expect("{\"id\":1,\"code\":0,\"data\":{}}")
+        .await;
     ordered.send("{\"cmdid\":0}\n").await;
     ordered.expect("{\"code\":0,\"data\":{}}").await;
     settle().await;
@@ -38,7 +41,9 @@ async fn what_was_accepted_is_answered_and_what_comes_late_is_rejected() {
     let mut server = TestServer::start(rig.router()).await;
     let mut client = server.connect();
     // One multiplexed call and three ordered ones, of which two wait for their turn.
-    client.send(call(1, HOLD, "") + &format!("{{\"cmdid\":{HOLD}}}\n").repeat(3)).await;
+    client
+        .send(call(1, HOLD, "") + &format!("{{\"cmdid\":{HOLD}}}\n").repeat(3))
+        .await;
     settle().await;
     server.begin_to_drain();
     assert!(client.line().await.starts_with(GOAWAY));
@@ -46,9 +51,15 @@ async fn what_was_accepted_is_answered_and_what_comes_late_is_rejected() {
     let late = client.expect_code(2, 14).await;
     assert_eq!(late["rejected"], true);
     // Nothing is said to a oneway call, and an ordered one is answered in its turn.
-    client.send(format!("{{\"cmdid\":{HOLD},\"oneway\":true}}\n{{\"cmdid\":{HOLD}}}\n")).await;
+    client
+        .send(format!(
+            "{{\"cmdid\":{HOLD},\"oneway\":true}}\n{{\"cmdid\":{HOLD}}}\n"
+        ))
+        .await;
     client.send("{\"id\":3,\"cmdid\":2}\n").await;
-    client.expect("{\"id\":3,\"code\":0,\"data\":{\"status\":\"draining\"}}").await;
+    client
+        .expect("{\"id\":3,\"code\":0,\"data\":{\"status\":\"draining\"}}")
+        .await;
     // Long after the grace: calls in flight have the drain's own time.
     tokio::time::sleep(Duration::from_secs(5)).await;
     client.send(call(4, ECHO, "")).await;
@@ -62,7 +73,15 @@ async fn what_was_accepted_is_answered_and_what_comes_late_is_rejected() {
             None => ordered.push((reply["code"].as_u64(), reply["rejected"].as_bool())),
         }
     }
-    assert_eq!(ordered, [(Some(0), None), (Some(0), None), (Some(0), None), (Some(14), Some(true))]);
+    assert_eq!(
+        ordered,
+        [
+            (Some(0), None),
+            (Some(0), None),
+            (Some(0), None),
+            (Some(14), Some(true))
+        ]
+    );
     client.expect_end().await;
     assert!(server.drained().await.is_clean);
     assert_eq!((rig.probe.started(), rig.probe.finished()), (4, 4));
@@ -71,7 +90,11 @@ async fn what_was_accepted_is_answered_and_what_comes_late_is_rejected() {
 #[tokio::test(start_paused = true)]
 async fn requests_on_their_way_have_the_grace_and_none_is_left_unanswered() {
     let rig = Rig::new();
-    let config = Config { goaway_grace_ms: 500, linger_timeout_ms: 1_000, ..Config::default() };
+    let config = Config {
+        goaway_grace_ms: 500,
+        linger_timeout_ms: 1_000,
+        ..Config::default()
+    };
     let mut server = TestServer::with(config, rig.router()).await;
     let mut client = server.connect();
     settle().await;
@@ -81,12 +104,19 @@ async fn requests_on_their_way_have_the_grace_and_none_is_left_unanswered() {
         tokio::time::sleep(Duration::from_millis(100)).await;
         client.send(call(n, ECHO, "")).await;
         if n == 0 {
-            assert!(client.line().await.starts_with(GOAWAY), "only now it is known to use ids");
+            assert!(
+                client.line().await.starts_with(GOAWAY),
+                "only now it is known to use ids"
+            );
         }
         client.expect_code(n, 14).await;
     }
     client.expect_end().await;
-    assert_eq!(start.elapsed().as_millis() / 10, 50, "closed after the grace");
+    assert_eq!(
+        start.elapsed().as_millis() / 10,
+        50,
+        "closed after the grace"
+    );
     // A peer that stays is waited for no longer than the linger.
     assert!(server.drained().await.is_clean);
     assert_eq!(start.elapsed().as_millis() / 10, 150);
@@ -107,13 +137,20 @@ async fn a_client_that_closes_after_goaway_makes_the_drain_quick() {
     client.expect_end().await;
     drop(client);
     assert!(server.drained().await.is_clean);
-    assert!(start.elapsed() < Duration::from_millis(60), "{:?}", start.elapsed());
+    assert!(
+        start.elapsed() < Duration::from_millis(60),
+        "{:?}",
+        start.elapsed()
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_hangs_is_dropped_at_the_drain_timeout_and_reported() {
     let rig = Rig::new();
-    let config = Config { drain_timeout_ms: 3_000, ..Config::default() };
+    let config = Config {
+        drain_timeout_ms: 3_000,
+        ..Config::default()
+    };
     let mut server = TestServer::with(config, rig.router()).await;
     let (mut hangs, mut ends) = (server.connect(), server.connect());
     hangs.send(call(1, HOLD, "")).await;
@@ -127,8 +164,18 @@ async fn what_hangs_is_dropped_at_the_drain_timeout_and_reported() {
     drop(ends);
     let drained = server.drained().await;
     assert_eq!(start.elapsed().as_millis(), 3_000);
-    assert_eq!((drained.is_clean, drained.connections, drained.dropped), (false, 2, 1));
-    assert_eq!((rig.probe.started(), rig.probe.running(), rig.probe.finished()), (2, 0, 1));
+    assert_eq!(
+        (drained.is_clean, drained.connections, drained.dropped),
+        (false, 2, 1)
+    );
+    assert_eq!(
+        (
+            rig.probe.started(),
+            rig.probe.running(),
+            rig.probe.finished()
+        ),
+        (2, 0, 1)
+    );
     assert!(hangs.line().await.starts_with(GOAWAY));
     hangs.expect_end().await;
 }
@@ -138,12 +185,18 @@ async fn idle_half_closed_and_mid_frame_peers_do_not_hold_it_up() {
     let rig = Rig::new();
     // A line's time that runs out while the connection lingers changes nothing.
     for frame_timeout_ms in [10_000, 800, 300] {
-        let config = Config { frame_timeout_ms, ..Config::default() };
+        let config = Config {
+            frame_timeout_ms,
+            ..Config::default()
+        };
         let mut server = TestServer::with(config, rig.router()).await;
-        let (_idle, mut spoken, mut half_closed) = (server.connect(), server.connect(), server.connect());
+        let (_idle, mut spoken, mut half_closed) =
+            (server.connect(), server.connect(), server.connect());
         let (mut first_line, mut later_line) = (server.connect(), server.connect());
         spoken.send("{\"id\":1,\"cmdid\":0}\n").await;
-        half_closed.send(call(1, SLEEP, "\"params\":{\"ms\":100}")).await;
+        half_closed
+            .send(call(1, SLEEP, "\"params\":{\"ms\":100}"))
+            .await;
         half_closed.half_close().await;
         first_line.send("{\"cmd").await;
         later_line.send("{\"cmdid\":0}\n{\"cmdid\":").await;
@@ -151,10 +204,21 @@ async fn idle_half_closed_and_mid_frame_peers_do_not_hold_it_up() {
         server.begin_to_drain();
         let start = Instant::now();
         let drained = server.drained().await;
-        assert_eq!((drained.is_clean, drained.connections, drained.dropped), (true, 5, 0));
-        assert!(start.elapsed() < Duration::from_millis(1_600), "{:?}", start.elapsed());
+        assert_eq!(
+            (drained.is_clean, drained.connections, drained.dropped),
+            (true, 5, 0)
+        );
+        assert!(
+            start.elapsed() < Duration::from_millis(1_600),
+            "{:?}",
+            start.elapsed()
+        );
         let refusals = first_line.read_to_end().await.lines().count();
-        assert_eq!(refusals, usize::from(frame_timeout_ms == 300), "at {frame_timeout_ms} ms");
+        assert_eq!(
+            refusals,
+            usize::from(frame_timeout_ms == 300),
+            "at {frame_timeout_ms} ms"
+        );
     }
 }
 
@@ -167,19 +231,29 @@ async fn a_stream_without_credit_does_not_hold_up_a_peer_that_leaves() {
     let mut server = TestServer::start(Router::new().route(100, forever).unwrap()).await;
     let mut client = server.connect();
     client.send(call(1, 100, "\"credit\":1")).await;
-    client.expect("{\"id\":1,\"code\":0,\"more\":true,\"data\":1}").await;
+    client
+        .expect("{\"id\":1,\"code\":0,\"more\":true,\"data\":1}")
+        .await;
     server.begin_to_drain();
     let start = Instant::now();
     assert!(client.line().await.starts_with(GOAWAY));
     // Credit still counts while it drains.
-    client.send("{\"cmdid\":5,\"params\":{\"id\":1,\"n\":1}}\n").await;
-    client.expect("{\"id\":1,\"code\":0,\"more\":true,\"data\":1}").await;
+    client
+        .send("{\"cmdid\":5,\"params\":{\"id\":1,\"n\":1}}\n")
+        .await;
+    client
+        .expect("{\"id\":1,\"code\":0,\"more\":true,\"data\":1}")
+        .await;
     client.half_close().await;
     client.expect_code(1, 8).await;
     client.expect_end().await;
     drop(client);
     assert!(server.drained().await.is_clean);
-    assert!(start.elapsed() < Duration::from_millis(10), "{:?}", start.elapsed());
+    assert!(
+        start.elapsed() < Duration::from_millis(10),
+        "{:?}",
+        start.elapsed()
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -187,7 +261,9 @@ async fn detached_work_is_waited_for_though_its_caller_is_gone() {
     let rig = Rig::new();
     let mut server = TestServer::start(rig.router()).await;
     let mut client = server.connect();
-    client.send(call(1, HOLD_DETACHED, "") + "{\"cmdid\":4,\"params\":{\"id\":1}}\n").await;
+    client
+        .send(call(1, HOLD_DETACHED, "") + "{\"cmdid\":4,\"params\":{\"id\":1}}\n")
+        .await;
     client.expect_code(1, 1).await;
     drop(client);
     settle().await;
@@ -208,7 +284,9 @@ async fn detached_work_that_hangs_is_not_waited_for_past_the_drain_timeout() {
     let merged = rpc_server::Router::new().merge(rig.router()).unwrap();
     let mut server = TestServer::start(merged).await;
     let mut client = server.connect();
-    client.send(call(1, HOLD_DETACHED, "\"timeout_ms\":100")).await;
+    client
+        .send(call(1, HOLD_DETACHED, "\"timeout_ms\":100"))
+        .await;
     client.expect_code(1, 4).await;
     drop(client);
     settle().await;
@@ -253,14 +331,19 @@ async fn the_listeners_refuse_as_soon_as_it_drains() {
     assert_eq!(addresses[1], BoundAddress::Unix(path.clone()));
     let mut server = TestServer::of(server);
     let mut client = Client::new(TcpStream::connect(tcp).await.unwrap());
-    client.send(call(1, HOLD, "") + "{\"id\":2,\"cmdid\":0}\n").await;
+    client
+        .send(call(1, HOLD, "") + "{\"id\":2,\"cmdid\":0}\n")
+        .await;
     client.expect("{\"id\":2,\"code\":0,\"data\":{}}").await;
     server.begin_to_drain();
     // Sent once the listeners are gone.
     assert!(client.line().await.starts_with(GOAWAY));
     let refused = TcpStream::connect(tcp).await.unwrap_err();
     assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
-    assert!(!path.exists(), "the socket's file is gone with its listener");
+    assert!(
+        !path.exists(),
+        "the socket's file is gone with its listener"
+    );
     rig.gate.let_pass(1);
     client.expect("{\"id\":1,\"code\":0}").await;
     client.half_close().await;

@@ -22,10 +22,20 @@ fn tight() -> Config {
 }
 
 /// Sends the same line until it is no longer taken, and returns how many were.
-async fn send_until_stuck(client: &mut Client<tokio::io::DuplexStream>, line: &str, most: usize) -> usize {
+async fn send_until_stuck(
+    client: &mut Client<tokio::io::DuplexStream>,
+    line: &str,
+    most: usize,
+) -> usize {
     for sent in 0..most {
         // The part of a line that was taken when the rest was not does not matter here.
-        if timeout(Duration::from_millis(10), client.io.write_all(line.as_bytes())).await.is_err() {
+        if timeout(
+            Duration::from_millis(10),
+            client.io.write_all(line.as_bytes()),
+        )
+        .await
+        .is_err()
+        {
             return sent;
         }
     }
@@ -51,16 +61,24 @@ async fn a_peer_that_never_reads_is_cut_after_the_stall_timeout_and_others_are_n
     let mut slow = server.connect_through(1024);
     slow.send(call(1, HOLD, "")).await;
     let start = Instant::now();
-    slow.send(call(2, ECHO, &format!("\"params\":{}", filled(4_000)))).await;
+    slow.send(call(2, ECHO, &format!("\"params\":{}", filled(4_000))))
+        .await;
     let mut other = server.connect();
     for _ in 0..9 {
         tokio::time::sleep(Duration::from_secs(1)).await;
         other.send("{\"cmdid\":0,\"params\":1}\n").await;
         other.expect("{\"code\":0,\"data\":1}").await;
     }
-    assert_eq!((rig.probe.running(), server.stats().connections_open), (1, 2));
+    assert_eq!(
+        (rig.probe.running(), server.stats().connections_open),
+        (1, 2)
+    );
     tokio::time::sleep_until(start + Duration::from_millis(10_010)).await;
-    assert_eq!((rig.probe.running(), server.stats().connections_open), (0, 1), "cut, and its call cancelled");
+    assert_eq!(
+        (rig.probe.running(), server.stats().connections_open),
+        (0, 1),
+        "cut, and its call cancelled"
+    );
     other.send("{\"cmdid\":0,\"params\":1}\n").await;
     other.expect("{\"code\":0,\"data\":1}").await;
     // What the pipe held is all that ever comes.
@@ -72,12 +90,15 @@ async fn a_peer_that_reads_slowly_but_steadily_is_not_cut() {
     let rig = Rig::new();
     let server = TestServer::with(tight(), rig.router()).await;
     let mut slow = server.connect_through(1024);
-    slow.send(call(1, ECHO, &format!("\"params\":{}", filled(8_000)))).await;
+    slow.send(call(1, ECHO, &format!("\"params\":{}", filled(8_000))))
+        .await;
     let mut came = Vec::new();
     while came.last() != Some(&b'\n') {
         tokio::time::sleep(Duration::from_millis(9_900)).await;
         let mut piece = [0; 1024];
-        let read = tokio::io::AsyncReadExt::read(&mut slow.io, &mut piece).await.unwrap();
+        let read = tokio::io::AsyncReadExt::read(&mut slow.io, &mut piece)
+            .await
+            .unwrap();
         assert_ne!(read, 0, "cut after {} bytes", came.len());
         came.extend_from_slice(&piece[..read]);
     }
@@ -91,13 +112,33 @@ async fn the_largest_reply_behind_the_most_that_may_wait_cuts_nobody() {
     let mut client = server.connect_through(1024);
     let largest = tight().reply_bytes_max;
     // The first reply leaves room below the soft limit for the second one, and that is all there may ever be.
-    client.send(call(1, FILL, "\"params\":{\"bytes\":66000}")).await;
-    client.send(call(2, FILL, &format!("\"params\":{{\"bytes\":{largest}}}"))).await;
+    client
+        .send(call(1, FILL, "\"params\":{\"bytes\":66000}"))
+        .await;
+    client
+        .send(call(
+            2,
+            FILL,
+            &format!("\"params\":{{\"bytes\":{largest}}}"),
+        ))
+        .await;
     settle().await;
     rig.gate.let_pass(2);
     settle().await;
-    assert_eq!(client.expect_code(1, 0).await["data"].as_str().unwrap().len(), 65_998);
-    assert_eq!(client.expect_code(2, 0).await["data"].as_str().unwrap().len(), largest - 2);
+    assert_eq!(
+        client.expect_code(1, 0).await["data"]
+            .as_str()
+            .unwrap()
+            .len(),
+        65_998
+    );
+    assert_eq!(
+        client.expect_code(2, 0).await["data"]
+            .as_str()
+            .unwrap()
+            .len(),
+        largest - 2
+    );
     assert_eq!(server.stats().limits.output_cuts, 0);
 }
 
@@ -120,7 +161,11 @@ async fn a_failure_over_the_hard_limit_cuts_the_connection_and_nothing_behind_it
         rig.gate.let_pass(1);
         client.half_close().await;
         let came = client.read_to_end().await;
-        assert!(if is_cut { came.len() <= 1024 } else { came.ends_with("{\"id\":2,\"code\":0}\n") });
+        assert!(if is_cut {
+            came.len() <= 1024
+        } else {
+            came.ends_with("{\"id\":2,\"code\":0}\n")
+        });
         assert_eq!(rig.probe.started(), usize::from(!is_cut));
     }
 }
@@ -131,7 +176,9 @@ async fn replies_of_a_peer_that_does_not_read_wait_with_their_calls() {
     let server = TestServer::with(tight(), rig.router()).await;
     let mut client = server.connect_through(1024);
     for id in 0..100 {
-        client.send(call(id, FILL, "\"params\":{\"bytes\":32000}")).await;
+        client
+            .send(call(id, FILL, "\"params\":{\"bytes\":32000}"))
+            .await;
     }
     settle().await;
     // Twelve times the hard limit, and three times the soft one is never there at one time.
@@ -149,7 +196,9 @@ async fn replies_that_end_together_do_not_cut_a_peer_that_takes_them() {
     let server = TestServer::with(tight(), rig.router()).await;
     let mut client = server.connect_through(4 * 1024 * 1024);
     for id in 0..64 {
-        client.send(call(id, FILL, "\"params\":{\"bytes\":32000}")).await;
+        client
+            .send(call(id, FILL, "\"params\":{\"bytes\":32000}"))
+            .await;
     }
     settle().await;
     rig.gate.let_pass(64);
@@ -170,7 +219,10 @@ async fn both_ends_write_and_neither_reads_and_yet_all_is_answered() {
     client.send(line.repeat(1_500)).await;
     client.send("{\"cmdid\":0,\"params\":\"end\"}\n").await;
     for _ in 0..1_500 {
-        assert_eq!(client.line().await.len(), 1000 + "{\"code\":0,\"data\":}\n".len());
+        assert_eq!(
+            client.line().await.len(),
+            1000 + "{\"code\":0,\"data\":}\n".len()
+        );
     }
     client.expect("{\"code\":0,\"data\":\"end\"}").await;
 }
@@ -178,7 +230,10 @@ async fn both_ends_write_and_neither_reads_and_yet_all_is_answered() {
 #[tokio::test(start_paused = true)]
 async fn past_its_calls_in_flight_a_connection_waits_and_nothing_is_lost() {
     let rig = Rig::new();
-    let config = Config { in_flight_per_connection: 2, ..Config::default() };
+    let config = Config {
+        in_flight_per_connection: 2,
+        ..Config::default()
+    };
     let server = TestServer::with(config, rig.router()).await;
     let mut client = server.connect();
     let all: String = (0..100).map(|id| call(id, HOLD, "")).collect();
@@ -197,14 +252,23 @@ async fn past_its_calls_in_flight_a_connection_waits_and_nothing_is_lost() {
 #[tokio::test(start_paused = true)]
 async fn a_connection_at_its_limit_is_not_read_from_and_another_one_is() {
     let rig = Rig::new();
-    let config = Config { in_flight_per_connection: 2, ..Config::default() };
+    let config = Config {
+        in_flight_per_connection: 2,
+        ..Config::default()
+    };
     let server = TestServer::with(config, rig.router()).await;
     let mut full = server.connect_through(1024);
     full.send(call(1, HOLD, "") + &call(2, HOLD, "")).await;
-    let sent =
-        send_until_stuck(&mut full, &format!("{{\"cmdid\":{ECHO},\"params\":{}}}\n", filled(1000)), 1_000)
-            .await;
-    assert!(sent <= 70, "one read of 64 KiB and what the pipe holds: {sent}");
+    let sent = send_until_stuck(
+        &mut full,
+        &format!("{{\"cmdid\":{ECHO},\"params\":{}}}\n", filled(1000)),
+        1_000,
+    )
+    .await;
+    assert!(
+        sent <= 70,
+        "one read of 64 KiB and what the pipe holds: {sent}"
+    );
     let mut other = server.connect();
     other.send("{\"cmdid\":0,\"params\":1}\n").await;
     other.expect("{\"code\":0,\"data\":1}").await;
@@ -213,33 +277,52 @@ async fn a_connection_at_its_limit_is_not_read_from_and_another_one_is() {
 #[tokio::test(start_paused = true)]
 async fn ordered_calls_that_wait_for_their_turn_count_as_in_flight() {
     let rig = Rig::new();
-    let config = Config { in_flight_per_connection: 3, ..Config::default() };
+    let config = Config {
+        in_flight_per_connection: 3,
+        ..Config::default()
+    };
     let server = TestServer::with(config, rig.router()).await;
     let mut client = server.connect();
-    client.send(format!("{{\"cmdid\":{HOLD}}}\n").repeat(3)).await;
+    client
+        .send(format!("{{\"cmdid\":{HOLD}}}\n").repeat(3))
+        .await;
     client.send(call(1, ECHO, "")).await;
     client.expect_silence_for(Duration::from_secs(10)).await;
     rig.gate.let_pass(1);
     let mut replies = [client.line().await, client.line().await];
     replies.sort_unstable();
-    assert_eq!(replies, ["{\"code\":0}\n", "{\"id\":1,\"code\":0,\"data\":{}}\n"]);
+    assert_eq!(
+        replies,
+        ["{\"code\":0}\n", "{\"id\":1,\"code\":0,\"data\":{}}\n"]
+    );
     assert_eq!(rig.probe.most(), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_params_of_ordered_calls_that_wait_are_bounded_together() {
     let rig = Rig::new();
-    let config = Config { waiting_params_bytes_max: 10_000, ..Config::default() };
+    let config = Config {
+        waiting_params_bytes_max: 10_000,
+        ..Config::default()
+    };
     let server = TestServer::with(config, rig.router()).await;
     let mut client = server.connect();
     let echo = format!("{{\"cmdid\":{ECHO},\"params\":{}}}\n", filled(4_000));
-    client.send(format!("{{\"cmdid\":{HOLD}}}\n") + &echo.repeat(3) + &call(1, ECHO, "")).await;
+    client
+        .send(format!("{{\"cmdid\":{HOLD}}}\n") + &echo.repeat(3) + &call(1, ECHO, ""))
+        .await;
     // Three of them are over the limit, so that what stands behind is not looked at.
     client.expect_silence_for(Duration::from_secs(10)).await;
     rig.gate.let_pass(1);
     client.expect("{\"code\":0}").await;
     for _ in 0..3 {
-        assert_eq!(client.expect_code(None, 0).await["data"].as_str().unwrap().len(), 3_998);
+        assert_eq!(
+            client.expect_code(None, 0).await["data"]
+                .as_str()
+                .unwrap()
+                .len(),
+            3_998
+        );
     }
     client.expect("{\"id\":1,\"code\":0,\"data\":{}}").await;
     // What was counted is given back.
@@ -256,15 +339,24 @@ async fn a_peer_that_takes_all_that_waits_at_once_is_served_on() {
         Reply::raw(rpc_server::RawJson::parse(&data).unwrap())
     }
     let data = format!("\"{}\"", "x".repeat(998));
-    let router = Router::with_state(std::sync::Arc::from(data)).route(100, fill).unwrap();
-    let config = Config { output_bytes_soft_max: 8_000, ..Config::default() };
+    let router = Router::with_state(std::sync::Arc::from(data))
+        .route(100, fill)
+        .unwrap();
+    let config = Config {
+        output_bytes_soft_max: 8_000,
+        ..Config::default()
+    };
     let server = TestServer::with(config, router).await;
     // The pipe takes more than the soft limit once it has been emptied.
     let mut client = server.connect_through(16_000);
     client.send("{\"cmdid\":100}\n".repeat(1_000)).await;
     for n in 0..1_000 {
         let came = client.line().await;
-        assert_eq!(came.len(), 1000 + "{\"code\":0,\"data\":}\n".len(), "reply {n}");
+        assert_eq!(
+            came.len(),
+            1000 + "{\"code\":0,\"data\":}\n".len(),
+            "reply {n}"
+        );
         if n % 16 == 0 {
             settle().await;
         }
@@ -274,8 +366,16 @@ async fn a_peer_that_takes_all_that_waits_at_once_is_served_on() {
 /// What this process has in memory, in bytes.
 fn resident_bytes() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().strip_suffix(" kB").unwrap().parse::<usize>().unwrap() * 1024
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .unwrap();
+    line.trim()
+        .strip_suffix(" kB")
+        .unwrap()
+        .parse::<usize>()
+        .unwrap()
+        * 1024
 }
 
 #[cfg(target_os = "linux")]
@@ -294,7 +394,10 @@ async fn what_a_peer_has_taken_is_not_kept_while_more_waits() {
         client.line().await;
     }
     let grown = resident_bytes().saturating_sub(before);
-    assert!(grown < REPLIES * 100_000 / 3, "{grown} bytes more than before");
+    assert!(
+        grown < REPLIES * 100_000 / 3,
+        "{grown} bytes more than before"
+    );
 }
 
 #[tokio::test]
@@ -314,9 +417,16 @@ async fn a_peer_that_asks_for_much_at_once_does_not_keep_the_others_of_its_threa
     let server = TestServer::start(router).await;
     let (mut greedy, mut other) = (server.connect(), server.connect());
     other.ask(r#"{"cmdid":0}"#).await;
-    greedy.send("{\"cmdid\":100,\"oneway\":true}\n".repeat(1_000)).await;
+    greedy
+        .send("{\"cmdid\":100,\"oneway\":true}\n".repeat(1_000))
+        .await;
     // All of it lies in the pipe before the server has its next turn.
     assert_eq!(executed.load(Ordering::SeqCst), 0);
-    let before = other.ask(r#"{"cmdid":101}"#).await["data"].as_u64().unwrap();
-    assert!(before < 250, "{before} calls of another connection came first");
+    let before = other.ask(r#"{"cmdid":101}"#).await["data"]
+        .as_u64()
+        .unwrap();
+    assert!(
+        before < 250,
+        "{before} calls of another connection came first"
+    );
 }

@@ -11,7 +11,14 @@ use crate::support::{Client, TestServer, call, settle};
 #[tokio::test(start_paused = true)]
 async fn calls_over_the_limit_of_the_server_are_shed_whichever_connection_they_come_on() {
     let rig = Rig::new();
-    let server = TestServer::with(Config { in_flight_max: 3, ..Config::default() }, rig.router()).await;
+    let server = TestServer::with(
+        Config {
+            in_flight_max: 3,
+            ..Config::default()
+        },
+        rig.router(),
+    )
+    .await;
     let (mut first, mut second) = (server.connect(), server.connect());
     first.send(call(1, HOLD, "") + &call(2, HOLD, "")).await;
     settle().await;
@@ -21,13 +28,22 @@ async fn calls_over_the_limit_of_the_server_are_shed_whichever_connection_they_c
     let message = shed["message"].as_str().unwrap();
     assert!(message.contains("`in_flight_max` allows, 3"), "{message}");
     assert_eq!(shed["rejected"], true);
-    assert!((100..=300).contains(&shed["retry_after_ms"].as_u64().unwrap()), "{shed}");
+    assert!(
+        (100..=300).contains(&shed["retry_after_ms"].as_u64().unwrap()),
+        "{shed}"
+    );
     // Without an id as well, even where it would be done at once; and without a word where none is wanted.
-    assert_eq!(second.ask(&format!("{{\"cmdid\":{ECHO}}}")).await["code"], 8);
+    assert_eq!(
+        second.ask(&format!("{{\"cmdid\":{ECHO}}}")).await["code"],
+        8
+    );
     second.send(call(3, ECHO, "\"oneway\":true")).await;
     // Built-in commands are for those who want to know what is going on.
     let stats = second.ask("{\"id\":9,\"cmdid\":3}").await;
-    assert_eq!(stats["data"]["server"]["limits"]["calls_shed"], 3, "{stats}");
+    assert_eq!(
+        stats["data"]["server"]["limits"]["calls_shed"], 3,
+        "{stats}"
+    );
     assert_eq!((server.stats().in_flight, rig.probe.started()), (3, 3));
     rig.gate.let_pass(1);
     first.expect("{\"id\":1,\"code\":0}").await;
@@ -38,13 +54,23 @@ async fn calls_over_the_limit_of_the_server_are_shed_whichever_connection_they_c
 #[tokio::test(start_paused = true)]
 async fn ordered_calls_that_wait_count_for_the_server_and_what_is_shed_keeps_its_place() {
     let rig = Rig::new();
-    let server = TestServer::with(Config { in_flight_max: 2, ..Config::default() }, rig.router()).await;
+    let server = TestServer::with(
+        Config {
+            in_flight_max: 2,
+            ..Config::default()
+        },
+        rig.router(),
+    )
+    .await;
     let mut client = server.connect();
     let hold = format!("{{\"cmdid\":{HOLD}}}\n");
     client.send(hold.repeat(3)).await;
     settle().await;
     // One runs, one waits for its turn, and the line for the third one waits behind them.
-    assert_eq!((rig.probe.started(), server.stats().limits.calls_shed), (1, 1));
+    assert_eq!(
+        (rig.probe.started(), server.stats().limits.calls_shed),
+        (1, 1)
+    );
     rig.gate.let_pass(2);
     for code in [0, 0, 8] {
         client.expect_code(None, code).await;
@@ -59,13 +85,23 @@ async fn whatever_ends_a_call_gives_its_place_among_all_back() {
     }
     let rig = Rig::new();
     let router = rig.router().route(200, stream).unwrap();
-    let server = TestServer::with(Config { in_flight_max: 1, ..Config::default() }, router).await;
+    let server = TestServer::with(
+        Config {
+            in_flight_max: 1,
+            ..Config::default()
+        },
+        router,
+    )
+    .await;
     let mut other = server.connect();
     for (line, ending) in [
         (call(1, HOLD, ""), call(9, 4, "\"params\":{\"id\":1}")),
         (call(1, 200, ""), call(9, 4, "\"params\":{\"id\":1}")),
         (call(1, HOLD, "\"timeout_ms\":50"), String::new()),
-        (call(1, PANIC, "\"params\":{\"at\":\"later\"}"), "gate".into()),
+        (
+            call(1, PANIC, "\"params\":{\"at\":\"later\"}"),
+            "gate".into(),
+        ),
         (call(1, HOLD, ""), "cut".into()),
         (format!("{{\"cmdid\":{HOLD}}}\n").repeat(2), "cut".into()),
     ] {
@@ -74,7 +110,11 @@ async fn whatever_ends_a_call_gives_its_place_among_all_back() {
         let mut client = Client::new(near);
         client.send(&line).await;
         settle().await;
-        assert_eq!(other.ask(&format!("{{\"id\":1,\"cmdid\":{ECHO}}}")).await["code"], 8, "while {line}");
+        assert_eq!(
+            other.ask(&format!("{{\"id\":1,\"cmdid\":{ECHO}}}")).await["code"],
+            8,
+            "while {line}"
+        );
         match ending.as_str() {
             "gate" => rig.gate.let_pass(1),
             "cut" => connection.abort(),
@@ -82,14 +122,21 @@ async fn whatever_ends_a_call_gives_its_place_among_all_back() {
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
         assert_eq!(server.stats().in_flight, 0, "after {line}");
-        assert_eq!(other.ask(&format!("{{\"id\":1,\"cmdid\":{ECHO}}}")).await["code"], 0, "after {line}");
+        assert_eq!(
+            other.ask(&format!("{{\"id\":1,\"cmdid\":{ECHO}}}")).await["code"],
+            0,
+            "after {line}"
+        );
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_connection_at_its_limit_still_answers_pings_and_takes_cancels() {
     let rig = Rig::new();
-    let config = Config { in_flight_per_connection: 2, ..Config::default() };
+    let config = Config {
+        in_flight_per_connection: 2,
+        ..Config::default()
+    };
     let server = TestServer::with(config, rig.router()).await;
     let mut client = server.connect();
     client.send(call(1, HOLD, "") + &call(2, HOLD, "")).await;
@@ -98,31 +145,60 @@ async fn a_connection_at_its_limit_still_answers_pings_and_takes_cancels() {
     client.expect("{\"id\":3,\"code\":0,\"data\":1}").await;
     client.send("{\"cmdid\":0,\"params\":2}\n").await;
     client.expect("{\"code\":0,\"data\":2}").await;
-    client.send(call(4, 4, "\"params\":{\"id\":1}") + &call(5, ECHO, "")).await;
+    client
+        .send(call(4, 4, "\"params\":{\"id\":1}") + &call(5, ECHO, ""))
+        .await;
     client.expect_code(1, 1).await;
     client.expect("{\"id\":5,\"code\":0,\"data\":{}}").await;
     // A ping that stands in the order waits for its turn, and so for a place.
-    client.send(format!("{{\"cmdid\":{HOLD}}}\n{{\"cmdid\":0,\"params\":3}}\n")).await;
+    client
+        .send(format!(
+            "{{\"cmdid\":{HOLD}}}\n{{\"cmdid\":0,\"params\":3}}\n"
+        ))
+        .await;
     client.expect_silence_for(Duration::from_secs(1)).await;
     // Once now, and once for the call behind the cancel, which frees its place a moment later.
     assert_eq!(server.stats().limits.in_flight_pauses, 2);
     rig.gate.let_pass(2);
-    let mut rest = [client.line().await, client.line().await, client.line().await];
+    let mut rest = [
+        client.line().await,
+        client.line().await,
+        client.line().await,
+    ];
     rest.sort();
-    assert_eq!(rest, ["{\"code\":0,\"data\":3}\n", "{\"code\":0}\n", "{\"id\":2,\"code\":0}\n"]);
+    assert_eq!(
+        rest,
+        [
+            "{\"code\":0,\"data\":3}\n",
+            "{\"code\":0}\n",
+            "{\"id\":2,\"code\":0}\n"
+        ]
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_call_whose_time_passed_while_its_line_waited_for_room_is_not_run() {
     let rig = Rig::new();
-    let config = Config { in_flight_per_connection: 1, ..Config::default() };
+    let config = Config {
+        in_flight_per_connection: 1,
+        ..Config::default()
+    };
     let server = TestServer::with(config, rig.router()).await;
     let mut client = server.connect();
-    let late = call(2, ECHO, "\"timeout_ms\":499") + &call(3, ECHO, "\"timeout_ms\":2000,\"params\":[]");
-    client.send(call(1, SLEEP, "\"params\":{\"ms\":500}") + &late).await;
+    let late =
+        call(2, ECHO, "\"timeout_ms\":499") + &call(3, ECHO, "\"timeout_ms\":2000,\"params\":[]");
+    client
+        .send(call(1, SLEEP, "\"params\":{\"ms\":500}") + &late)
+        .await;
     client.expect_code(1, 0).await;
     let expired = client.expect_code(2, 4).await;
-    assert!(expired["message"].as_str().unwrap().ends_with("it did not run"), "{expired}");
+    assert!(
+        expired["message"]
+            .as_str()
+            .unwrap()
+            .ends_with("it did not run"),
+        "{expired}"
+    );
     client.expect("{\"id\":3,\"code\":0,\"data\":[]}").await;
     assert_eq!(server.stats().limits.calls_expired, 1);
 }
@@ -130,17 +206,24 @@ async fn a_call_whose_time_passed_while_its_line_waited_for_room_is_not_run() {
 #[tokio::test(start_paused = true)]
 async fn the_time_of_a_call_counts_from_when_its_bytes_were_read() {
     async fn remaining(context: Context) -> Result<u64, rpc_server::Status> {
-        let left =
-            context.deadline().expect("it has one").saturating_duration_since(Instant::now().into_std());
+        let left = context
+            .deadline()
+            .expect("it has one")
+            .saturating_duration_since(Instant::now().into_std());
         Ok(u64::try_from(left.as_millis()).expect("it is short"))
     }
     let rig = Rig::new();
     let router = rig.router().route(200, remaining).unwrap();
-    let config = Config { in_flight_per_connection: 1, ..Config::default() };
+    let config = Config {
+        in_flight_per_connection: 1,
+        ..Config::default()
+    };
     let server = TestServer::with(config, router).await;
     let mut client = server.connect();
     let waits = call(2, 200, "\"timeout_ms\":2000,\"params\":{}");
-    client.send(call(1, SLEEP, "\"params\":{\"ms\":500}") + &waits).await;
+    client
+        .send(call(1, SLEEP, "\"params\":{\"ms\":500}") + &waits)
+        .await;
     client.expect_code(1, 0).await;
     client.expect("{\"id\":2,\"code\":0,\"data\":1500}").await;
 }
@@ -153,11 +236,20 @@ async fn a_call_whose_time_passed_while_others_of_its_batch_computed_is_not_run(
         std::thread::sleep(Duration::from_millis(3));
     }
     let rig = Rig::new();
-    let router = rig.router().merge(Router::with_state(rig.clone()).route(200, compute).unwrap()).unwrap();
+    let router = rig
+        .router()
+        .merge(Router::with_state(rig.clone()).route(200, compute).unwrap())
+        .unwrap();
     let server = TestServer::with(Config::default(), router).await;
     tokio::time::resume();
     let mut client = server.connect();
-    client.send((0..64).map(|id| call(id, 200, "\"timeout_ms\":10,\"params\":{}")).collect::<String>()).await;
+    client
+        .send(
+            (0..64)
+                .map(|id| call(id, 200, "\"timeout_ms\":10,\"params\":{}"))
+                .collect::<String>(),
+        )
+        .await;
     let mut codes = Vec::new();
     for _ in 0..64 {
         codes.push(client.reply().await["code"].as_u64().unwrap());
@@ -165,7 +257,10 @@ async fn a_call_whose_time_passed_while_others_of_its_batch_computed_is_not_run(
     // The clock is looked at once for 16 calls: the first chunk runs, however long it takes.
     assert_eq!((codes[0], codes[63]), (0, 4), "{codes:?}");
     assert!(rig.probe.finished() < 64);
-    assert_eq!(server.stats().limits.calls_expired, codes.iter().filter(|code| **code == 4).count() as u64);
+    assert_eq!(
+        server.stats().limits.calls_expired,
+        codes.iter().filter(|code| **code == 4).count() as u64
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -192,14 +287,25 @@ async fn a_connection_that_never_speaks_is_kept_unless_it_has_to_speak_by_a_time
     silent.expect_silence_for(Duration::from_secs(86_400)).await;
     assert_eq!(silent.ask("{\"cmdid\":0,\"params\":1}").await["data"], 1);
 
-    let config = Config { first_frame_timeout_ms: 3_000, ..Config::default() };
+    let config = Config {
+        first_frame_timeout_ms: 3_000,
+        ..Config::default()
+    };
     let strict = TestServer::with(config, rig.router()).await;
     for begun in ["", "\n\n", "{\"id\":7,\"cmdid\":0"] {
         let mut client = strict.connect();
         client.send(begun).await;
-        client.expect_silence_for(Duration::from_millis(2_998)).await;
+        client
+            .expect_silence_for(Duration::from_millis(2_998))
+            .await;
         let told = client.expect_code((begun.len() > 2).then_some(7), 4).await;
-        assert!(told["message"].as_str().unwrap().contains("`first_frame_timeout_ms` of 3000 ms"), "{told}");
+        assert!(
+            told["message"]
+                .as_str()
+                .unwrap()
+                .contains("`first_frame_timeout_ms` of 3000 ms"),
+            "{told}"
+        );
         client.expect_end().await;
     }
     let mut speaks = strict.connect();
@@ -211,9 +317,14 @@ async fn a_connection_that_never_speaks_is_kept_unless_it_has_to_speak_by_a_time
 #[tokio::test(start_paused = true)]
 async fn an_idle_connection_is_asked_to_go_and_one_with_a_call_in_flight_is_not() {
     let rig = Rig::new();
-    let config = Config { idle_timeout_ms: 5_000, handler_timeout_ms: 600_000, ..Config::default() };
+    let config = Config {
+        idle_timeout_ms: 5_000,
+        handler_timeout_ms: 600_000,
+        ..Config::default()
+    };
     let server = TestServer::with(config, rig.router()).await;
-    let (mut multiplexed, mut plain, mut busy) = (server.connect(), server.connect(), server.connect());
+    let (mut multiplexed, mut plain, mut busy) =
+        (server.connect(), server.connect(), server.connect());
     busy.send(call(1, HOLD, "")).await;
     for _ in 0..3 {
         multiplexed.send(call(1, ECHO, "")).await;
@@ -228,8 +339,9 @@ async fn an_idle_connection_is_asked_to_go_and_one_with_a_call_in_flight_is_not(
     let last = Instant::now();
     let goaway = multiplexed.line().await;
     assert!(
-        goaway
-            .starts_with("{\"event\":\"goaway\",\"message\":\"the connection was idle for `idle_timeout_ms`"),
+        goaway.starts_with(
+            "{\"event\":\"goaway\",\"message\":\"the connection was idle for `idle_timeout_ms`"
+        ),
         "{goaway}"
     );
     assert_eq!(last.elapsed().as_millis(), 5_000);
@@ -239,12 +351,22 @@ async fn an_idle_connection_is_asked_to_go_and_one_with_a_call_in_flight_is_not(
     multiplexed.expect_end().await;
     plain.expect_end().await;
     tokio::time::sleep(Duration::from_secs(20)).await;
-    assert_eq!((server.stats().connections_open, server.stats().limits.idle_timeouts), (1, 2));
+    assert_eq!(
+        (
+            server.stats().connections_open,
+            server.stats().limits.idle_timeouts
+        ),
+        (1, 2)
+    );
     rig.gate.let_pass(1);
     busy.expect("{\"id\":1,\"code\":0}").await;
     let last = Instant::now();
     busy.line().await;
-    assert_eq!(last.elapsed().as_millis(), 5_000, "counted from the end of its call");
+    assert_eq!(
+        last.elapsed().as_millis(),
+        5_000,
+        "counted from the end of its call"
+    );
 }
 
 /// A thousand times so many lines are far more than a server takes that slows them down.
@@ -310,18 +432,27 @@ async fn floods_of_lines_that_lead_to_nothing_are_slowed_down_and_then_closed() 
         assert_eq!(client.ask("{\"cmdid\":0,\"params\":1}").await["data"], 1);
         let last = flood(&mut client, &line).await;
         assert!(
-            last.starts_with("{\"code\":8,\"message\":\"more than `cheap_frames_per_second` of 1000"),
+            last.starts_with(
+                "{\"code\":8,\"message\":\"more than `cheap_frames_per_second` of 1000"
+            ),
             "{line}: {last}"
         );
         assert_eq!(begun.elapsed().as_secs(), 10, "{line}");
         let requests = server.stats().requests - requests;
         assert!(
-            if line == "\n" { requests == 1 } else { (10_000..12_500).contains(&requests) },
+            if line == "\n" {
+                requests == 1
+            } else {
+                (10_000..12_500).contains(&requests)
+            },
             "{line}: {requests}"
         );
         let limits = server.stats().limits;
         assert_eq!(limits.cheap_frame_closures, n as u64 + 1);
-        assert!(limits.cheap_frame_pauses >= 90 * (n as u64 + 1), "{limits:?}");
+        assert!(
+            limits.cheap_frame_pauses >= 90 * (n as u64 + 1),
+            "{limits:?}"
+        );
     }
     // Nobody else has noticed.
     rig.gate.let_pass(1);
@@ -331,13 +462,22 @@ async fn floods_of_lines_that_lead_to_nothing_are_slowed_down_and_then_closed() 
 #[tokio::test(start_paused = true)]
 async fn unknown_commands_and_calls_that_are_cancelled_at_once_are_slowed_down_too() {
     let rig = Rig::new();
-    let config = Config { cheap_frames_per_second: 100, cheap_frames_timeout_ms: 2_000, ..Config::default() };
+    let config = Config {
+        cheap_frames_per_second: 100,
+        cheap_frames_timeout_ms: 2_000,
+        ..Config::default()
+    };
     let server = TestServer::with(config, rig.router()).await;
     let reset = call(1, HOLD, "") + &call(2, 4, "\"params\":{\"id\":1}");
     for line in [call(1, 99_999, "\"params\":{}"), reset] {
         let begun = Instant::now();
         let mut client = server.connect();
-        assert!(flood(&mut client, &line).await.contains("`cheap_frames_per_second` of 100"), "{line}");
+        assert!(
+            flood(&mut client, &line)
+                .await
+                .contains("`cheap_frames_per_second` of 100"),
+            "{line}"
+        );
         assert_eq!(begun.elapsed().as_secs(), 2, "{line}");
     }
     assert!(rig.probe.started() < 400, "{}", rig.probe.started());
@@ -345,9 +485,14 @@ async fn unknown_commands_and_calls_that_are_cancelled_at_once_are_slowed_down_t
 
 #[tokio::test(start_paused = true)]
 async fn whoever_stays_within_the_rate_of_cheap_lines_is_never_slowed_down() {
-    let server =
-        TestServer::with(Config { cheap_frames_per_second: 100, ..Config::default() }, Rig::new().router())
-            .await;
+    let server = TestServer::with(
+        Config {
+            cheap_frames_per_second: 100,
+            ..Config::default()
+        },
+        Rig::new().router(),
+    )
+    .await;
     let mut client = server.connect();
     for _ in 0..3_000 {
         assert_eq!(client.ask("{\"cmdid\":0,\"params\":1}").await["data"], 1);
@@ -359,8 +504,14 @@ async fn whoever_stays_within_the_rate_of_cheap_lines_is_never_slowed_down() {
 #[tokio::test(start_paused = true)]
 async fn panics_and_handlers_that_never_return_are_counted_and_the_callers_own_time_is_not() {
     let rig = Rig::new();
-    let server =
-        TestServer::with(Config { handler_timeout_ms: 1_000, ..Config::default() }, rig.router()).await;
+    let server = TestServer::with(
+        Config {
+            handler_timeout_ms: 1_000,
+            ..Config::default()
+        },
+        rig.router(),
+    )
+    .await;
     let mut client = server.connect();
     client
         .send(
@@ -372,7 +523,13 @@ async fn panics_and_handlers_that_never_return_are_counted_and_the_callers_own_t
     client.expect_code(1, 13).await;
     client.expect_code(3, 4).await;
     client.expect_code(2, 4).await;
-    client.send(call(4, PANIC, "\"oneway\":true,\"params\":{\"at\":\"start\"}")).await;
+    client
+        .send(call(
+            4,
+            PANIC,
+            "\"oneway\":true,\"params\":{\"at\":\"start\"}",
+        ))
+        .await;
     settle().await;
     let limits = server.stats().limits;
     assert_eq!((limits.handler_panics, limits.handler_timeouts), (2, 1));

@@ -12,12 +12,21 @@ use crate::rig::{HOLD, HOLD_DETACHED, Rig};
 use crate::support::{Client, TestServer, call};
 
 async fn bind(address: &str) -> std::io::Result<Server> {
-    Server::builder().listen(address).router(Router::new()).bind().await
+    Server::builder()
+        .listen(address)
+        .router(Router::new())
+        .bind()
+        .await
 }
 
 async fn tcp(config: Config, rig: &Rig) -> (TestServer, std::net::SocketAddr) {
-    let server =
-        Server::builder().listen("127.0.0.1:0").config(config).router(rig.router()).bind().await.unwrap();
+    let server = Server::builder()
+        .listen("127.0.0.1:0")
+        .config(config)
+        .router(rig.router())
+        .bind()
+        .await
+        .unwrap();
     let address = server.addresses()[0].tcp().unwrap();
     (TestServer::of(server), address)
 }
@@ -29,13 +38,22 @@ async fn until(mut is_so: impl FnMut() -> bool) {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), wait).await.expect("it becomes so");
+    tokio::time::timeout(Duration::from_secs(20), wait)
+        .await
+        .expect("it becomes so");
 }
 
 #[tokio::test]
 async fn one_connection_too_many_is_told_so_and_closed_without_a_reset() {
     let rig = Rig::new();
-    let (server, address) = tcp(Config { connections_max: 2, ..Config::default() }, &rig).await;
+    let (server, address) = tcp(
+        Config {
+            connections_max: 2,
+            ..Config::default()
+        },
+        &rig,
+    )
+    .await;
     let mut first = Client::new(TcpStream::connect(address).await.unwrap());
     let mut second = Client::new(TcpStream::connect(address).await.unwrap());
     for client in [&mut first, &mut second] {
@@ -46,8 +64,17 @@ async fn one_connection_too_many_is_told_so_and_closed_without_a_reset() {
     third.send("{\"cmdid\":0,\"params\":1}\n").await;
     until(|| server.stats().connections_refused == 1).await;
     let refused = third.expect_code(None, 8).await;
-    assert!(refused["message"].as_str().unwrap().contains("`connections_max` of 2"), "{refused}");
-    assert_eq!((&refused["rejected"], refused["retry_after_ms"].is_u64()), (&true.into(), true));
+    assert!(
+        refused["message"]
+            .as_str()
+            .unwrap()
+            .contains("`connections_max` of 2"),
+        "{refused}"
+    );
+    assert_eq!(
+        (&refused["rejected"], refused["retry_after_ms"].is_u64()),
+        (&true.into(), true)
+    );
     third.send("{\"cmdid\":0,\"params\":2}\n").await;
     third.expect_end().await;
     assert!(third.io.get_ref().take_error().unwrap().is_none());
@@ -60,7 +87,10 @@ async fn one_connection_too_many_is_told_so_and_closed_without_a_reset() {
     assert_eq!(next.ask("{\"cmdid\":0,\"params\":1}").await["data"], 1);
     assert_eq!(second.ask("{\"cmdid\":0,\"params\":1}").await["data"], 1);
     let stats = server.stats();
-    assert_eq!((stats.connections_accepted, stats.connections_refused), (4, 1));
+    assert_eq!(
+        (stats.connections_accepted, stats.connections_refused),
+        (4, 1)
+    );
 }
 
 #[tokio::test]
@@ -68,12 +98,19 @@ async fn a_reset_cancels_inline_handlers_and_lets_detached_ones_run_on() {
     let rig = Rig::new();
     let (server, address) = tcp(Config::default(), &rig).await;
     let mut client = Client::new(TcpStream::connect(address).await.unwrap());
-    client.send(call(1, HOLD, "") + &call(2, HOLD_DETACHED, "") + "{\"id\":3,").await;
+    client
+        .send(call(1, HOLD, "") + &call(2, HOLD_DETACHED, "") + "{\"id\":3,")
+        .await;
     until(|| rig.probe.running() == 2).await;
-    socket2::SockRef::from(client.io.get_ref()).set_linger(Some(Duration::ZERO)).unwrap();
+    socket2::SockRef::from(client.io.get_ref())
+        .set_linger(Some(Duration::ZERO))
+        .unwrap();
     drop(client);
     until(|| rig.probe.running() == 1).await;
-    assert_eq!((rig.probe.finished(), server.stats().connections_open), (0, 0));
+    assert_eq!(
+        (rig.probe.finished(), server.stats().connections_open),
+        (0, 0)
+    );
     rig.gate.let_pass(1);
     until(|| rig.probe.finished() == 1).await;
 }
@@ -92,7 +129,11 @@ async fn a_second_reply_does_not_wait_for_the_acknowledgement_of_the_first_one()
         client.expect("{\"code\":0,\"data\":{}}").await;
         client.expect("{\"code\":0,\"data\":{}}").await;
     }
-    assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
+    assert!(
+        start.elapsed() < Duration::from_secs(4),
+        "{:?}",
+        start.elapsed()
+    );
 }
 
 #[tokio::test]
@@ -101,16 +142,34 @@ async fn addresses_that_cannot_be_bound_are_named() {
     let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let taken_by_other = other.local_addr().unwrap().to_string();
     assert!(taken.tcp().is_some());
-    for address in
-        [taken_by_other.as_str(), "127.0.0.1", "nonsense", "127.0.0.1:99999", "unix:/nowhere/socket"]
-    {
+    for address in [
+        taken_by_other.as_str(),
+        "127.0.0.1",
+        "nonsense",
+        "127.0.0.1:99999",
+        "unix:/nowhere/socket",
+    ] {
         let error = bind(address).await.err().expect("it cannot be bound");
-        assert!(error.to_string().starts_with(&format!("cannot listen on {address}: ")), "{error}");
+        assert!(
+            error
+                .to_string()
+                .starts_with(&format!("cannot listen on {address}: ")),
+            "{error}"
+        );
     }
-    assert_eq!(bind(&taken_by_other).await.err().unwrap().kind(), ErrorKind::AddrInUse);
-    let zero = Config { connections_max: 0, ..Config::default() };
+    assert_eq!(
+        bind(&taken_by_other).await.err().unwrap().kind(),
+        ErrorKind::AddrInUse
+    );
+    let zero = Config {
+        connections_max: 0,
+        ..Config::default()
+    };
     let error = Server::builder().config(zero).bind().await.err().unwrap();
-    assert!(error.to_string().contains("`connections_max` is 0"), "{error}");
+    assert!(
+        error.to_string().contains("`connections_max` is 0"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -122,7 +181,11 @@ async fn one_server_listens_on_several_addresses_by_name_too() {
         .bind()
         .await
         .unwrap();
-    let addresses: Vec<_> = server.addresses().iter().map(|address| address.tcp().unwrap()).collect();
+    let addresses: Vec<_> = server
+        .addresses()
+        .iter()
+        .map(|address| address.tcp().unwrap())
+        .collect();
     assert_eq!(addresses.len(), 2);
     assert!(addresses.iter().all(|address| address.port() != 0));
     let _serving = TestServer::of(server);
@@ -149,7 +212,10 @@ async fn a_socket_file_that_nobody_answers_on_is_replaced_and_a_living_one_is_no
     assert_eq!(server.addresses()[0].to_string(), address);
     let error = bind(&address).await.err().expect("it is taken");
     assert_eq!(error.kind(), ErrorKind::AddrInUse);
-    assert!(error.to_string().contains("another process listens there"), "{error}");
+    assert!(
+        error.to_string().contains("another process listens there"),
+        "{error}"
+    );
     let mut server = TestServer::of(server);
     ping(&path).await;
     server.begin_to_drain();
@@ -162,8 +228,14 @@ async fn a_file_that_is_no_socket_is_left_alone() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("precious");
     std::fs::write(&path, "years of work").unwrap();
-    let error = bind(&format!("unix:{}", path.display())).await.err().expect("it cannot be bound");
-    assert!(error.to_string().contains("precious") && error.to_string().contains("no socket"), "{error}");
+    let error = bind(&format!("unix:{}", path.display()))
+        .await
+        .err()
+        .expect("it cannot be bound");
+    assert!(
+        error.to_string().contains("precious") && error.to_string().contains("no socket"),
+        "{error}"
+    );
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "years of work");
 }
 
@@ -191,13 +263,24 @@ async fn workers_share_the_connections_of_a_port_and_drain_together() {
     // The kernel chooses: that all of so many go to one of two happens once in 2^63 runs.
     for _ in 0..64 {
         let mut client = Client::new(TcpStream::connect(address).await.unwrap());
-        threads.insert(client.ask("{\"id\":1,\"cmdid\":100}").await["data"].as_str().unwrap().to_owned());
+        threads.insert(
+            client.ask("{\"id\":1,\"cmdid\":100}").await["data"]
+                .as_str()
+                .unwrap()
+                .to_owned(),
+        );
         clients.push(client);
     }
-    assert_eq!(threads.into_iter().collect::<Vec<_>>(), ["rpc-worker-0", "rpc-worker-1"]);
+    assert_eq!(
+        threads.into_iter().collect::<Vec<_>>(),
+        ["rpc-worker-0", "rpc-worker-1"]
+    );
     let mut local = Client::new(UnixStream::connect(&unix).await.unwrap());
     let thread = local.ask("{\"id\":1,\"cmdid\":100}").await;
-    assert!(!thread["data"].as_str().unwrap().starts_with("rpc-worker"), "{thread}");
+    assert!(
+        !thread["data"].as_str().unwrap().starts_with("rpc-worker"),
+        "{thread}"
+    );
     assert_eq!(server.stats().connections_open, 65);
 
     server.begin_to_drain();
@@ -218,7 +301,9 @@ async fn a_port_that_is_taken_is_an_error_for_workers_too() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let bound = Server::builder().listen(&address).workers(2).bind().await;
-    let Err(error) = bound else { panic!("it was bound") };
+    let Err(error) = bound else {
+        panic!("it was bound")
+    };
     assert_eq!(error.kind(), ErrorKind::AddrInUse);
     assert!(error.to_string().contains(&address), "{error}");
 }
@@ -284,7 +369,10 @@ async fn an_inherited_listener_goes_from_server_to_server_and_refuses_nobody() {
         early.send("{\"cmdid\":0}\n").await;
         local.send("{\"cmdid\":0}\n").await;
         let server = server.bind().await.unwrap();
-        let addresses = [BoundAddress::Tcp(tcp.local_addr().unwrap()), BoundAddress::Unix(path.clone())];
+        let addresses = [
+            BoundAddress::Tcp(tcp.local_addr().unwrap()),
+            BoundAddress::Unix(path.clone()),
+        ];
         assert_eq!(server.addresses(), addresses);
         let mut server = TestServer::of(server);
         early.expect("{\"code\":0,\"data\":{}}").await;
@@ -296,15 +384,39 @@ async fn an_inherited_listener_goes_from_server_to_server_and_refuses_nobody() {
 }
 
 #[tokio::test]
-async fn an_address_that_others_reach_is_not_bound_without_protection_or_a_word_that_this_is_right() {
+async fn an_address_that_others_reach_is_not_bound_without_protection_or_a_word_that_this_is_right()
+{
     let bare = || ListenOptions::new("0.0.0.0:0");
-    let error = Server::builder().listen_with(bare()).bind().await.err().expect("nothing protects it");
-    assert!(error.to_string().contains("without TLS and without authentication"), "{error}");
+    let error = Server::builder()
+        .listen_with(bare())
+        .bind()
+        .await
+        .err()
+        .expect("nothing protects it");
+    assert!(
+        error
+            .to_string()
+            .contains("without TLS and without authentication"),
+        "{error}"
+    );
     let inherited = std::net::TcpListener::bind("0.0.0.0:0").unwrap();
-    let refused = Server::builder().listener_with(inherited, bare()).bind().await.err();
+    let refused = Server::builder()
+        .listener_with(inherited, bare())
+        .bind()
+        .await
+        .err();
     assert!(refused.is_some_and(|error| error.to_string().contains("`allow_plaintext = true`")));
-    for protected in [bare().allow_plaintext(true), bare().require_authentication(true)] {
-        assert!(Server::builder().listen_with(protected).bind().await.is_ok());
+    for protected in [
+        bare().allow_plaintext(true),
+        bare().require_authentication(true),
+    ] {
+        assert!(
+            Server::builder()
+                .listen_with(protected)
+                .bind()
+                .await
+                .is_ok()
+        );
     }
     let local = Server::builder().listen_with(ListenOptions::new("127.0.0.1:0"));
     assert!(local.bind().await.is_ok());

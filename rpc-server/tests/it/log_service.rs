@@ -28,7 +28,10 @@ impl Serving {
         let daemon = Daemon::bind(&config).await.unwrap();
         let handle = daemon.handle();
         tokio::spawn(daemon.run(std::future::pending()));
-        Self { _data: data, handle }
+        Self {
+            _data: data,
+            handle,
+        }
     }
 
     fn connect(&self) -> Client<DuplexStream> {
@@ -42,7 +45,12 @@ fn line(cmdid: u32, params: &Value) -> String {
     format!("{{\"cmdid\":{cmdid},\"params\":{params}}}")
 }
 
-async fn append(client: &mut Client<DuplexStream>, level: &str, service: &str, message: &str) -> u64 {
+async fn append(
+    client: &mut Client<DuplexStream>,
+    level: &str,
+    service: &str,
+    message: &str,
+) -> u64 {
     let entry = json!({"level": level, "service": service, "message": message});
     let reply = client.ask(&line(APPEND, &entry)).await;
     assert_eq!(reply["code"], 0, "{reply}");
@@ -54,7 +62,10 @@ async fn read(client: &mut Client<DuplexStream>, params: Value) -> (Vec<u64>, u6
     let reply = client.ask(&line(READ, &params)).await;
     assert_eq!(reply["code"], 0, "{reply}");
     let entries = reply["data"]["entries"].as_array().unwrap();
-    let numbers = entries.iter().map(|entry| entry["seq"].as_u64().unwrap()).collect();
+    let numbers = entries
+        .iter()
+        .map(|entry| entry["seq"].as_u64().unwrap())
+        .collect();
     (numbers, reply["data"]["next"].as_u64().unwrap())
 }
 
@@ -66,7 +77,10 @@ async fn entries_are_numbered_from_1_and_read_back_as_they_were_given() {
         "level": "warn", "service": "order ä", "message": "line\nbreak \u{1b}[31m", "ts": 5, "trace": "t",
         "fields": {"user": 4211, "list": [1, {"a": null}]},
     });
-    assert_eq!(client.ask(&line(APPEND, &entry)).await["data"], json!({"seq": 1}));
+    assert_eq!(
+        client.ask(&line(APPEND, &entry)).await["data"],
+        json!({"seq": 1})
+    );
     assert_eq!(append(&mut client, "info", "s", "m").await, 2);
     let page = client.ask(&line(READ, &json!({}))).await["data"].take();
     let mut expected = entry;
@@ -74,7 +88,10 @@ async fn entries_are_numbered_from_1_and_read_back_as_they_were_given() {
     assert_eq!((&page["entries"][0], &page["next"]), (&expected, &json!(2)));
     // What was not given is left out, but for the time.
     let second = page["entries"][1].as_object().unwrap();
-    assert_eq!(second.keys().collect::<Vec<_>>(), ["level", "message", "seq", "service", "ts"]);
+    assert_eq!(
+        second.keys().collect::<Vec<_>>(),
+        ["level", "message", "seq", "service", "ts"]
+    );
     assert!(second["ts"].as_u64().unwrap() > 1_700_000_000_000);
 }
 
@@ -85,7 +102,11 @@ async fn appends_of_many_connections_are_numbered_without_a_gap() {
     for (n, client) in clients.iter_mut().enumerate() {
         let entry = json!({"level": "info", "service": n.to_string(), "message": "m"});
         for id in 0..50 {
-            client.send(format!("{{\"id\":{id},\"cmdid\":{APPEND},\"params\":{entry}}}\n")).await;
+            client
+                .send(format!(
+                    "{{\"id\":{id},\"cmdid\":{APPEND},\"params\":{entry}}}\n"
+                ))
+                .await;
         }
     }
     let mut numbers = Vec::new();
@@ -96,7 +117,10 @@ async fn appends_of_many_connections_are_numbered_without_a_gap() {
     }
     numbers.sort_unstable();
     assert_eq!(numbers, (1..=400).collect::<Vec<_>>());
-    assert_eq!(read(&mut clients[0], json!({"limit": 1000})).await, (numbers, 400));
+    assert_eq!(
+        read(&mut clients[0], json!({"limit": 1000})).await,
+        (numbers, 400)
+    );
 }
 
 #[tokio::test]
@@ -128,14 +152,22 @@ async fn each_filter_and_the_cursor_choose_what_is_read() {
         (json!({"service": ""}), vec![], 6),
         (json!({"contains": "one"}), vec![1, 4], 6),
         (json!({"contains": "ONE"}), vec![], 6),
-        (json!({"level": "info", "service": "b", "contains": "o"}), vec![4], 6),
+        (
+            json!({"level": "info", "service": "b", "contains": "o"}),
+            vec![4],
+            6,
+        ),
         (json!({"service": "a", "limit": 2}), vec![1, 3], 3),
     ] {
         if params.is_null() {
             assert_eq!(client.ask(&line(READ, &params)).await["code"], 3);
             continue;
         }
-        assert_eq!(read(&mut client, params.clone()).await, (entries, next), "{params}");
+        assert_eq!(
+            read(&mut client, params.clone()).await,
+            (entries, next),
+            "{params}"
+        );
     }
 }
 
@@ -144,25 +176,61 @@ async fn what_is_wrong_is_named_with_what_would_be_right() {
     let serving = Serving::start().await;
     let mut client = serving.connect();
     for (cmdid, params, expected) in [
-        (READ, json!({"limit": 0}), "`params.limit` is 0 and must be 1 to 1000"),
-        (READ, json!({"limit": 1001}), "`params.limit` is 1001 and must be 1 to 1000"),
-        (READ, json!({"limit": -1}), "`params.limit`: invalid value: integer `-1`, expected u32"),
+        (
+            READ,
+            json!({"limit": 0}),
+            "`params.limit` is 0 and must be 1 to 1000",
+        ),
+        (
+            READ,
+            json!({"limit": 1001}),
+            "`params.limit` is 1001 and must be 1 to 1000",
+        ),
+        (
+            READ,
+            json!({"limit": -1}),
+            "`params.limit`: invalid value: integer `-1`, expected u32",
+        ),
         (
             READ,
             json!({"limits": 1}),
             "`params.limits`: unknown field `limits`, expected one of `after`, `limit`",
         ),
-        (READ, json!({"level": "warm"}), "`params.level`: unknown variant `warm`, expected one of"),
-        (READ, json!({"after": "1"}), "`params.after`: invalid type: string \"1\", expected u64"),
-        (APPEND, json!({"level": "info", "service": "s"}), "`params`: missing field `message`"),
+        (
+            READ,
+            json!({"level": "warm"}),
+            "`params.level`: unknown variant `warm`, expected one of",
+        ),
+        (
+            READ,
+            json!({"after": "1"}),
+            "`params.after`: invalid type: string \"1\", expected u64",
+        ),
+        (
+            APPEND,
+            json!({"level": "info", "service": "s"}),
+            "`params`: missing field `message`",
+        ),
         (
             APPEND,
             json!({"level": "inof", "service": "s", "message": "m"}),
             "`params.level`: unknown variant `inof`",
         ),
-        (APPEND, json!({"level": "inof", "service": "s", "message": "m"}), "`trace`, `debug`, `info`, "),
-        (APPEND, json!({"level": "info", "service": "s", "message": 1}), "`params.message`: invalid type"),
-        (APPEND, json!({"level": "info", "service": "s", "message": "m", "fields": []}), "`params.fields`"),
+        (
+            APPEND,
+            json!({"level": "inof", "service": "s", "message": "m"}),
+            "`trace`, `debug`, `info`, ",
+        ),
+        (
+            APPEND,
+            json!({"level": "info", "service": "s", "message": 1}),
+            "`params.message`: invalid type",
+        ),
+        (
+            APPEND,
+            json!({"level": "info", "service": "s", "message": "m", "fields": []}),
+            "`params.fields`",
+        ),
         (
             APPEND,
             json!({"level": "info", "service": "s", "message": "m", "extra": 1}),
@@ -171,9 +239,16 @@ async fn what_is_wrong_is_named_with_what_would_be_right() {
     ] {
         let reply = client.ask(&line(cmdid, &params)).await;
         assert_eq!(reply["code"], 3, "{params}: {reply}");
-        assert!(reply["message"].as_str().unwrap().contains(expected), "{params}: {reply}");
+        assert!(
+            reply["message"].as_str().unwrap().contains(expected),
+            "{params}: {reply}"
+        );
     }
-    assert_eq!(read(&mut client, json!({})).await, (vec![], 0), "nothing of it was written");
+    assert_eq!(
+        read(&mut client, json!({})).await,
+        (vec![], 0),
+        "nothing of it was written"
+    );
 }
 
 #[tokio::test]
@@ -183,15 +258,26 @@ async fn a_long_poll_wakes_at_the_append_that_it_waits_for_and_at_no_other() {
     append(&mut writer, "info", "a", "old").await;
     let start = Instant::now();
     let poll = json!({"after": 1, "wait_ms": 20_000, "service": "b"});
-    reader.send(format!("{{\"id\":1,\"cmdid\":{READ},\"params\":{poll}}}\n{{\"cmdid\":0}}\n")).await;
+    reader
+        .send(format!(
+            "{{\"id\":1,\"cmdid\":{READ},\"params\":{poll}}}\n{{\"cmdid\":0}}\n"
+        ))
+        .await;
     // The wait delays nothing else of its connection.
     reader.expect("{\"code\":0,\"data\":{}}").await;
     append(&mut writer, "info", "a", "not for it").await;
     reader.expect_silence_for(Duration::from_millis(100)).await;
     append(&mut writer, "info", "b", "for it").await;
     let page = reader.expect_code(1, 0).await["data"].take();
-    assert_eq!((&page["entries"][0]["message"], &page["next"]), (&json!("for it"), &json!(3)));
-    assert!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
+    assert_eq!(
+        (&page["entries"][0]["message"], &page["next"]),
+        (&json!("for it"), &json!(3))
+    );
+    assert!(
+        start.elapsed() < Duration::from_secs(15),
+        "{:?}",
+        start.elapsed()
+    );
 }
 
 #[tokio::test]
@@ -200,30 +286,58 @@ async fn a_long_poll_without_news_ends_with_an_empty_page_and_can_be_cancelled()
     let mut client = serving.connect();
     append(&mut client, "info", "a", "old").await;
     let start = Instant::now();
-    assert_eq!(read(&mut client, json!({"after": 1, "wait_ms": 50})).await, (vec![], 1));
+    assert_eq!(
+        read(&mut client, json!({"after": 1, "wait_ms": 50})).await,
+        (vec![], 1)
+    );
     assert!(start.elapsed() >= Duration::from_millis(50));
     // The cursor moves past what the filter has left out.
-    assert_eq!(read(&mut client, json!({"wait_ms": 50, "service": "b"})).await, (vec![], 1));
+    assert_eq!(
+        read(&mut client, json!({"wait_ms": 50, "service": "b"})).await,
+        (vec![], 1)
+    );
     let poll = json!({"after": 1, "wait_ms": u64::MAX});
-    client.send(format!("{{\"id\":1,\"cmdid\":{READ},\"params\":{poll}}}\n")).await;
+    client
+        .send(format!("{{\"id\":1,\"cmdid\":{READ},\"params\":{poll}}}\n"))
+        .await;
     client.send("{\"cmdid\":4,\"params\":{\"id\":1}}\n").await;
     client.expect_code(1, 1).await;
-    assert!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
+    assert!(
+        start.elapsed() < Duration::from_secs(15),
+        "{:?}",
+        start.elapsed()
+    );
 }
 
 #[tokio::test]
 async fn describe_gives_the_schemas_of_both_commands() {
     let serving = Serving::start().await;
     let mut client = serving.connect();
-    let described =
-        client.ask("{\"cmdid\":1,\"params\":{\"cmdid\":1001}}").await["data"]["commands"][0].take();
-    assert_eq!((&described["service"], &described["method"]), (&json!("log"), &json!("append")));
-    assert_eq!(described["params"]["required"], json!(["level", "service", "message"]));
-    assert!(described["data"]["properties"]["seq"].is_object(), "{described}");
-    let described =
-        client.ask("{\"cmdid\":1,\"params\":{\"cmdid\":1002}}").await["data"]["commands"][0].take();
+    let described = client
+        .ask("{\"cmdid\":1,\"params\":{\"cmdid\":1001}}")
+        .await["data"]["commands"][0]
+        .take();
+    assert_eq!(
+        (&described["service"], &described["method"]),
+        (&json!("log"), &json!("append"))
+    );
+    assert_eq!(
+        described["params"]["required"],
+        json!(["level", "service", "message"])
+    );
+    assert!(
+        described["data"]["properties"]["seq"].is_object(),
+        "{described}"
+    );
+    let described = client
+        .ask("{\"cmdid\":1,\"params\":{\"cmdid\":1002}}")
+        .await["data"]["commands"][0]
+        .take();
     assert_eq!(described["idempotent"], true);
     for field in ["after", "limit", "wait_ms", "level", "service", "contains"] {
-        assert!(described["params"]["properties"][field].is_object(), "{field}: {described}");
+        assert!(
+            described["params"]["properties"][field].is_object(),
+            "{field}: {described}"
+        );
     }
 }

@@ -30,9 +30,14 @@ impl Logged {
     pub(crate) fn begin() -> Self {
         let memory = Memory(Arc::default());
         let text = Arc::clone(&memory.0);
-        let log = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_ansi(false);
+        let log = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::TRACE)
+            .with_ansi(false);
         let subscriber = log.with_writer(move || memory.clone()).finish();
-        Self { text, _guard: tracing::subscriber::set_default(subscriber) }
+        Self {
+            text,
+            _guard: tracing::subscriber::set_default(subscriber),
+        }
     }
 
     /// As the daemon logs with `log_format = "json"`.
@@ -40,17 +45,30 @@ impl Logged {
         let memory = Memory(Arc::default());
         let text = Arc::clone(&memory.0);
         let log = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE);
-        let subscriber = log.json().flatten_event(true).with_writer(move || memory.clone()).finish();
-        Self { text, _guard: tracing::subscriber::set_default(subscriber) }
+        let subscriber = log
+            .json()
+            .flatten_event(true)
+            .with_writer(move || memory.clone())
+            .finish();
+        Self {
+            text,
+            _guard: tracing::subscriber::set_default(subscriber),
+        }
     }
 
     /// With a line for each of these events of a span, and the threads that they are of.
     pub(crate) fn begin_with_spans(events: FmtSpan) -> Self {
         let memory = Memory(Arc::default());
         let text = Arc::clone(&memory.0);
-        let log = tracing_subscriber::fmt().with_ansi(false).with_thread_ids(true).with_span_events(events);
+        let log = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .with_thread_ids(true)
+            .with_span_events(events);
         let subscriber = log.with_writer(move || memory.clone()).finish();
-        Self { text, _guard: tracing::subscriber::set_default(subscriber) }
+        Self {
+            text,
+            _guard: tracing::subscriber::set_default(subscriber),
+        }
     }
 
     pub(crate) fn text(&self) -> String {
@@ -59,7 +77,12 @@ impl Logged {
 
     /// Waits until something is logged that contains `part`, and returns its line.
     pub(crate) async fn line_with(&self, part: &str) -> String {
-        let find = || self.text().lines().find(|line| line.contains(part)).map(str::to_owned);
+        let find = || {
+            self.text()
+                .lines()
+                .find(|line| line.contains(part))
+                .map(str::to_owned)
+        };
         let waiting = async {
             loop {
                 if let Some(line) = find() {

@@ -24,7 +24,9 @@ async fn work(State(capacity): State<Arc<Semaphore>>) {
 }
 
 fn service() -> Router<Arc<Semaphore>> {
-    Router::with_state(Arc::new(Semaphore::new(CAPACITY))).route(WORK, work).unwrap()
+    Router::with_state(Arc::new(Semaphore::new(CAPACITY)))
+        .route(WORK, work)
+        .unwrap()
 }
 
 /// What became of calls.
@@ -61,11 +63,16 @@ async fn offer(server: &TestServer, per_second: u64, seconds: u64) -> Came {
                 panic!("{line} is no reply")
             };
             *came.codes.entry(code).or_default() += 1;
-            let took = begun.elapsed().saturating_sub(Duration::from_micros(id * 1_000_000 / per_second));
+            let took = begun
+                .elapsed()
+                .saturating_sub(Duration::from_micros(id * 1_000_000 / per_second));
             match code {
                 0 => came.done_within = came.done_within.max(took),
                 8 => {
-                    assert_eq!((&reply["rejected"], reply["retry_after_ms"].is_u64()), (&true.into(), true));
+                    assert_eq!(
+                        (&reply["rejected"], reply["retry_after_ms"].is_u64()),
+                        (&true.into(), true)
+                    );
                     came.refused_within = came.refused_within.max(took);
                 }
                 _ => panic!("{line}"),
@@ -78,15 +85,29 @@ async fn offer(server: &TestServer, per_second: u64, seconds: u64) -> Came {
 
 #[tokio::test(start_paused = true)]
 async fn at_three_times_the_capacity_the_server_does_what_it_can_and_refuses_the_rest_at_once() {
-    let server =
-        TestServer::with(Config { in_flight_max: 2 * CAPACITY, ..Config::default() }, service()).await;
+    let server = TestServer::with(
+        Config {
+            in_flight_max: 2 * CAPACITY,
+            ..Config::default()
+        },
+        service(),
+    )
+    .await;
     let came = offer(&server, 3_000, 10).await;
     let (done, refused) = (came.codes[&0], came.codes[&8]);
     assert_eq!(done + refused, 30_000, "each has its answer");
     assert!(done >= 9_000, "{done} of the 10,000 that can be done");
     // A call takes its own time and once that of those before it; tokio's timer is precise to a millisecond.
-    assert!(came.done_within <= Duration::from_millis(25), "{:?}", came.done_within);
-    assert!(came.refused_within < Duration::from_millis(5), "{:?}", came.refused_within);
+    assert!(
+        came.done_within <= Duration::from_millis(25),
+        "{:?}",
+        came.done_within
+    );
+    assert!(
+        came.refused_within < Duration::from_millis(5),
+        "{:?}",
+        came.refused_within
+    );
     // A second after, nothing is left of it.
     let came = offer(&server, 900, 1).await;
     assert_eq!(came.codes[&0], 900);
@@ -94,25 +115,57 @@ async fn at_three_times_the_capacity_the_server_does_what_it_can_and_refuses_the
 
 #[tokio::test(start_paused = true)]
 async fn an_adaptive_limit_finds_what_the_service_can_do_and_sheds_the_surplus() {
-    let config = Config { adaptive_concurrency: true, adaptive_in_flight_min: 4, ..Config::default() };
+    let config = Config {
+        adaptive_concurrency: true,
+        adaptive_in_flight_min: 4,
+        ..Config::default()
+    };
     let server = TestServer::with(config, service()).await;
-    assert_eq!(server.stats().limits.in_flight_limit, 4, "it begins with few");
+    assert_eq!(
+        server.stats().limits.in_flight_limit,
+        4,
+        "it begins with few"
+    );
     let came = offer(&server, 3_000, 20).await;
     let limit = server.stats().limits.in_flight_limit;
-    assert!((10..=20).contains(&limit), "{limit} for a service that does 10 at one time");
-    assert!(came.codes[&0] >= 18_000, "{:?} of the 20,000 that can be done", came.codes);
+    assert!(
+        (10..=20).contains(&limit),
+        "{limit} for a service that does 10 at one time"
+    );
+    assert!(
+        came.codes[&0] >= 18_000,
+        "{:?} of the 20,000 that can be done",
+        came.codes
+    );
     assert_eq!(came.codes[&0] + came.codes[&8], 60_000);
-    assert!(came.done_within <= Duration::from_millis(30), "{:?}", came.done_within);
-    assert!(came.refused_within < Duration::from_millis(5), "{:?}", came.refused_within);
+    assert!(
+        came.done_within <= Duration::from_millis(30),
+        "{:?}",
+        came.done_within
+    );
+    assert!(
+        came.refused_within < Duration::from_millis(5),
+        "{:?}",
+        came.refused_within
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn without_a_limit_that_fits_the_surplus_would_only_wait() {
     // What the two above are for: the same load, and nothing is done in time.
-    let server = TestServer::with(Config { in_flight_max: 900, ..Config::default() }, service()).await;
+    let server = TestServer::with(
+        Config {
+            in_flight_max: 900,
+            ..Config::default()
+        },
+        service(),
+    )
+    .await;
     let mut client = server.connect_through(1024 * 1024);
     for id in 0..900 {
-        client.send(call(id, WORK, "\"timeout_ms\":200,\"params\":{}")).await;
+        client
+            .send(call(id, WORK, "\"timeout_ms\":200,\"params\":{}"))
+            .await;
     }
     let mut done = 0;
     for _ in 0..900 {
@@ -128,15 +181,28 @@ async fn a_limit_of_one_command_sheds_its_calls_and_leaves_the_others_alone() {
     }
     let rig = Rig::new();
     let limit = ConcurrencyLimit::new(1);
-    let router = Router::with_state(rig.clone()).route(WORK, Route::new(hold).layer(limit.clone())).unwrap();
+    let router = Router::with_state(rig.clone())
+        .route(WORK, Route::new(hold).layer(limit.clone()))
+        .unwrap();
     let server = TestServer::start(rig.router().merge(router).unwrap()).await;
     let mut client = server.connect();
-    client.send(call(1, WORK, "") + &call(2, WORK, "") + &call(3, HOLD, "")).await;
+    client
+        .send(call(1, WORK, "") + &call(2, WORK, "") + &call(3, HOLD, ""))
+        .await;
     let shed = client.expect_code(2, 8).await;
     let message = shed["message"].as_str().unwrap();
-    assert!(message.contains("`in_flight_max`") && message.contains("cmdid 200"), "{message}");
-    assert_eq!((&shed["rejected"], shed["retry_after_ms"].is_u64()), (&true.into(), true));
-    assert_eq!((limit.running(), limit.shed(), rig.probe.running()), (1, 1, 1));
+    assert!(
+        message.contains("`in_flight_max`") && message.contains("cmdid 200"),
+        "{message}"
+    );
+    assert_eq!(
+        (&shed["rejected"], shed["retry_after_ms"].is_u64()),
+        (&true.into(), true)
+    );
+    assert_eq!(
+        (limit.running(), limit.shed(), rig.probe.running()),
+        (1, 1, 1)
+    );
     assert_eq!(server.stats().limits.calls_rejected, 1);
     limit.set(2);
     client.send(call(4, WORK, "") + &call(5, WORK, "")).await;
@@ -158,7 +224,11 @@ async fn whatever_ends_a_call_gives_its_place_within_a_limit_back() {
     }
     let rig = Rig::new();
     let limit = ConcurrencyLimit::new(1);
-    let streams = Router::new().route(300, forever).unwrap().route(301, two).unwrap();
+    let streams = Router::new()
+        .route(300, forever)
+        .unwrap()
+        .route(301, two)
+        .unwrap();
     let router = rig.router().merge(streams).unwrap().layer(limit.clone());
     let server = TestServer::start(router).await;
     let cancel = call(9, 4, "\"params\":{\"id\":1}");
@@ -179,12 +249,18 @@ async fn whatever_ends_a_call_gives_its_place_within_a_limit_back() {
     }
     let mut client = server.connect();
     client.send(call(1, 301, "")).await;
-    client.expect("{\"id\":1,\"code\":0,\"more\":true,\"data\":1}").await;
-    client.expect("{\"id\":1,\"code\":0,\"more\":true,\"data\":2}").await;
+    client
+        .expect("{\"id\":1,\"code\":0,\"more\":true,\"data\":1}")
+        .await;
+    client
+        .expect("{\"id\":1,\"code\":0,\"more\":true,\"data\":2}")
+        .await;
     client.expect("{\"id\":1,\"code\":0}").await;
     assert_eq!(limit.running(), 0);
     // A line that is prepared and turns out to be none takes no place.
-    client.send(format!("{{\"id\":2,\"cmdid\":{HOLD},\"params\":[}}\n")).await;
+    client
+        .send(format!("{{\"id\":2,\"cmdid\":{HOLD},\"params\":[}}\n"))
+        .await;
     client.expect_code(2, 3).await;
     assert_eq!((limit.running(), limit.shed()), (0, 0));
 }
@@ -195,7 +271,10 @@ async fn a_rate_limit_sheds_what_is_over_it_and_says_when_there_is_room() {
         Ok(7)
     }
     let rate = RateLimit::per_second(10);
-    let router = Router::new().route(WORK, search).unwrap().layer(rate.clone());
+    let router = Router::new()
+        .route(WORK, search)
+        .unwrap()
+        .layer(rate.clone());
     let server = TestServer::start(router).await;
     let mut client = server.connect();
     for n in 0..10 {
@@ -204,7 +283,13 @@ async fn a_rate_limit_sheds_what_is_over_it_and_says_when_there_is_room() {
     }
     client.send(call(10, WORK, "\"params\":{}")).await;
     let shed = client.expect_code(10, 8).await;
-    assert!(shed["message"].as_str().unwrap().contains("`requests_per_second`"), "{shed}");
+    assert!(
+        shed["message"]
+            .as_str()
+            .unwrap()
+            .contains("`requests_per_second`"),
+        "{shed}"
+    );
     assert_eq!(shed["rejected"], true);
     let after = shed["retry_after_ms"].as_u64().unwrap();
     assert!((100..=202).contains(&after), "{shed}");

@@ -13,8 +13,14 @@ use crate::support::{Client, TestServer, call, settle};
 #[tokio::test(start_paused = true)]
 async fn a_line_that_never_ends_is_refused_at_the_limit_and_no_more_of_it_is_kept() {
     let rig = Rig::new();
-    let server =
-        TestServer::with(Config { frame_bytes_max: 100_000, ..Config::default() }, rig.router()).await;
+    let server = TestServer::with(
+        Config {
+            frame_bytes_max: 100_000,
+            ..Config::default()
+        },
+        rig.router(),
+    )
+    .await;
     let mut good = server.connect();
     let mut client = server.connect();
     client.send("{\"id\":7,\"cmdid\":100,\"params\":\"").await;
@@ -25,7 +31,13 @@ async fn a_line_that_never_ends_is_refused_at_the_limit_and_no_more_of_it_is_kep
     // Whatever comes after the verdict is read and dropped, so that the verdict is not lost to a reset.
     client.send("x".repeat(500_000)).await;
     let refused = client.expect_code(7, 8).await;
-    assert!(refused["message"].as_str().unwrap().contains("`frame_bytes_max` of 100000 bytes"), "{refused}");
+    assert!(
+        refused["message"]
+            .as_str()
+            .unwrap()
+            .contains("`frame_bytes_max` of 100000 bytes"),
+        "{refused}"
+    );
     client.expect_end().await;
     assert_eq!(server.stats().limits.frames_too_long, 1);
     good.send(call(2, ECHO, "")).await;
@@ -58,7 +70,11 @@ async fn a_line_that_drips_is_closed_at_its_time_however_steadily_it_drips() {
         }
     };
     let told = drip.await;
-    assert_eq!((told["code"].as_u64(), begun.elapsed().as_secs()), (Some(4), 10), "{told}");
+    assert_eq!(
+        (told["code"].as_u64(), begun.elapsed().as_secs()),
+        (Some(4), 10),
+        "{told}"
+    );
     client.expect_end().await;
     assert_eq!(server.stats().limits.frame_timeouts, 1);
 }
@@ -66,14 +82,19 @@ async fn a_line_that_drips_is_closed_at_its_time_however_steadily_it_drips() {
 #[tokio::test]
 async fn a_reset_in_the_middle_of_a_line_ends_that_connection_only() {
     let rig = Rig::new();
-    let server =
-        rpc_server::Server::builder().listen("127.0.0.1:0").router(rig.router()).bind().await.unwrap();
+    let server = rpc_server::Server::builder()
+        .listen("127.0.0.1:0")
+        .router(rig.router())
+        .bind()
+        .await
+        .unwrap();
     let address = server.addresses()[0].tcp().unwrap();
     let server = TestServer::of(server);
     let mut good = Client::new(TcpStream::connect(address).await.unwrap());
     let mut bad = Client::new(TcpStream::connect(address).await.unwrap());
     good.send(call(1, HOLD, "")).await;
-    bad.send(call(1, HOLD, "") + &call(2, HOLD_DETACHED, "") + "{\"id\":3,\"cmdid\":").await;
+    bad.send(call(1, HOLD, "") + &call(2, HOLD_DETACHED, "") + "{\"id\":3,\"cmdid\":")
+        .await;
     let until = |is_so: fn(&Rig, &TestServer) -> bool| {
         let (rig, server) = (&rig, &server);
         async move {
@@ -82,13 +103,17 @@ async fn a_reset_in_the_middle_of_a_line_ends_that_connection_only() {
                     tokio::task::yield_now().await;
                 }
             };
-            tokio::time::timeout(Duration::from_secs(20), wait).await.expect("it becomes so");
+            tokio::time::timeout(Duration::from_secs(20), wait)
+                .await
+                .expect("it becomes so");
         }
     };
     until(|rig, _| rig.probe.running() == 3).await;
     let io = bad.io.into_inner().into_std().unwrap();
     // Closing with no time to linger is a reset.
-    socket2::SockRef::from(&io).set_linger(Some(Duration::ZERO)).unwrap();
+    socket2::SockRef::from(&io)
+        .set_linger(Some(Duration::ZERO))
+        .unwrap();
     drop(io);
     until(|_, server| server.stats().connections_open == 1).await;
     // Of its calls, the one that may be dropped is, and the one that must not be runs on.
@@ -112,9 +137,11 @@ async fn a_drain_ends_within_its_limit_whatever_its_peers_are_doing() {
     // One takes no byte of its reply, one has more calls than it may and they hang, one floods, one is
     // half-open with a call that hangs, one drips, and one is gone without a word.
     let mut deaf = server.connect_through(1_024);
-    deaf.send(call(1, ECHO, &format!("\"params\":{}", filled(100_000)))).await;
+    deaf.send(call(1, ECHO, &format!("\"params\":{}", filled(100_000))))
+        .await;
     let mut full = server.connect();
-    full.send((0..10).map(|id| call(id, HOLD, "")).collect::<String>()).await;
+    full.send((0..10).map(|id| call(id, HOLD, "")).collect::<String>())
+        .await;
     let mut flood = server.connect();
     flood.send("{\"id\":1,\"cmdid\":0}\n".repeat(100)).await;
     let mut half_open = server.connect();
@@ -127,7 +154,11 @@ async fn a_drain_ends_within_its_limit_whatever_its_peers_are_doing() {
     server.begin_to_drain();
     let begun = Instant::now();
     let drained = server.drained().await;
-    assert_eq!(begun.elapsed().as_millis() / 10, 300, "the limit, because of those that hang");
+    assert_eq!(
+        begun.elapsed().as_millis() / 10,
+        300,
+        "the limit, because of those that hang"
+    );
     assert!(!drained.is_clean);
     // Those with nothing that hangs were done before.
     assert_eq!(drained.dropped, 3, "{drained:?}");
@@ -140,7 +171,8 @@ async fn one_peer_that_takes_nothing_does_not_hold_back_another_one_s_replies() 
     let server = TestServer::start(rig.router()).await;
     let mut deaf = server.connect_through(1_024);
     for id in 0..100 {
-        deaf.send(call(id, FILL, "\"params\":{\"bytes\":32000}")).await;
+        deaf.send(call(id, FILL, "\"params\":{\"bytes\":32000}"))
+            .await;
     }
     rig.gate.let_pass(100);
     settle().await;

@@ -13,7 +13,12 @@ use crate::support::{Client, TestServer, call, settle};
 const GOAWAY: &str = "{\"event\":\"goaway\",\"message\":\"this connection has served long enough";
 
 fn aged(connection_age_max_ms: u64) -> Config {
-    Config { connection_age_max_ms, drain_timeout_ms: 3_000, goaway_grace_ms: 500, ..Config::default() }
+    Config {
+        connection_age_max_ms,
+        drain_timeout_ms: 3_000,
+        goaway_grace_ms: 500,
+        ..Config::default()
+    }
 }
 
 /// Uses an id, so that a notice is understood.
@@ -41,7 +46,11 @@ async fn past_its_age_a_connection_is_told_so_and_what_still_comes_is_answered()
     }
     let last = Instant::now();
     client.expect_end().await;
-    assert_eq!(last.elapsed().as_millis() / 10, 50, "closed a grace after the last request");
+    assert_eq!(
+        last.elapsed().as_millis() / 10,
+        50,
+        "closed a grace after the last request"
+    );
     assert_eq!(server.stats().connections_retired, 1);
 }
 
@@ -56,11 +65,19 @@ async fn connections_that_began_together_go_apart() {
         begun.elapsed().as_secs_f64()
     }));
     let ages = ages.await;
-    let (least, most) =
-        (ages.iter().copied().fold(f64::MAX, f64::min), ages.iter().copied().fold(0.0, f64::max));
-    assert!((89.9..93.0).contains(&least) && (107.0..110.1).contains(&most), "{least} to {most}");
+    let (least, most) = (
+        ages.iter().copied().fold(f64::MAX, f64::min),
+        ages.iter().copied().fold(0.0, f64::max),
+    );
+    assert!(
+        (89.9..93.0).contains(&least) && (107.0..110.1).contains(&most),
+        "{least} to {most}"
+    );
     let early = ages.iter().filter(|age| **age < 100.0).count();
-    assert!((60..140).contains(&early), "{early} of 200 in the first half");
+    assert!(
+        (60..140).contains(&early),
+        "{early} of 200 in the first half"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -68,7 +85,11 @@ async fn calls_in_flight_end_before_the_connection_does() {
     let rig = Rig::new();
     let server = TestServer::with(aged(1_000), rig.router()).await;
     let mut client = server.connect();
-    client.send(call(1, SLEEP, "\"params\":{\"ms\":2500}") + &call(2, SLEEP, "\"params\":{\"ms\":50}")).await;
+    client
+        .send(
+            call(1, SLEEP, "\"params\":{\"ms\":2500}") + &call(2, SLEEP, "\"params\":{\"ms\":50}"),
+        )
+        .await;
     client.expect("{\"id\":2,\"code\":0,\"data\":50}").await;
     expect_goaway(&mut client).await;
     client.expect("{\"id\":1,\"code\":0,\"data\":2500}").await;
@@ -99,15 +120,22 @@ async fn without_ids_there_is_no_notice_and_the_end_comes_between_calls() {
 #[tokio::test(start_paused = true)]
 async fn after_its_number_of_requests_a_connection_goes() {
     let rig = Rig::new();
-    let config = Config { requests_per_connection_max: 3, ..Config::default() };
+    let config = Config {
+        requests_per_connection_max: 3,
+        ..Config::default()
+    };
     let server = TestServer::with(config, rig.router()).await;
     let (mut multiplexed, mut ordered) = (server.connect(), server.connect());
     for n in 0..2 {
         multiplexed.send(call(n, ECHO, "")).await;
         multiplexed.expect_code(n, 0).await;
     }
-    multiplexed.expect_silence_for(Duration::from_secs(3_600)).await;
-    multiplexed.send(call(2, ECHO, "") + &call(3, ECHO, "")).await;
+    multiplexed
+        .expect_silence_for(Duration::from_secs(3_600))
+        .await;
+    multiplexed
+        .send(call(2, ECHO, "") + &call(3, ECHO, ""))
+        .await;
     multiplexed.expect_code(2, 0).await;
     multiplexed.expect_code(3, 0).await;
     expect_goaway(&mut multiplexed).await;
@@ -139,11 +167,21 @@ async fn who_does_not_hear_is_rejected_in_the_end_and_never_left_unanswered() {
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     };
-    assert_eq!((&rejected["code"], &rejected["rejected"]), (&14.into(), &true.into()));
+    assert_eq!(
+        (&rejected["code"], &rejected["rejected"]),
+        (&14.into(), &true.into())
+    );
     let until = told.elapsed().as_millis() / 100;
-    assert!((30..=31).contains(&until), "{until}: the first request after `drain_timeout_ms`");
+    assert!(
+        (30..=31).contains(&until),
+        "{until}: the first request after `drain_timeout_ms`"
+    );
     client.expect_end().await;
-    assert_eq!(told.elapsed().as_millis() / 100, 35, "after the grace of a drain");
+    assert_eq!(
+        told.elapsed().as_millis() / 100,
+        35,
+        "after the grace of a drain"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -154,11 +192,17 @@ async fn what_never_ends_is_cut() {
     let server = TestServer::with(aged(1_000), Router::new().route(100, forever).unwrap()).await;
     let mut client = server.connect();
     client.send(call(1, 100, "\"credit\":1")).await;
-    client.expect("{\"id\":1,\"code\":0,\"more\":true,\"data\":1}").await;
+    client
+        .expect("{\"id\":1,\"code\":0,\"more\":true,\"data\":1}")
+        .await;
     expect_goaway(&mut client).await;
     let told = Instant::now();
     client.expect_end().await;
-    assert_eq!(told.elapsed().as_millis() / 100, 60, "`drain_timeout_ms` as it is, and again as in a drain");
+    assert_eq!(
+        told.elapsed().as_millis() / 100,
+        60,
+        "`drain_timeout_ms` as it is, and again as in a drain"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -172,7 +216,9 @@ async fn a_request_that_is_half_there_is_waited_for() {
     expect_goaway(&mut multiplexed).await;
     tokio::time::sleep(Duration::from_secs(2)).await;
     multiplexed.send("id\":0}\n").await;
-    multiplexed.expect("{\"id\":7,\"code\":0,\"data\":{}}").await;
+    multiplexed
+        .expect("{\"id\":7,\"code\":0,\"data\":{}}")
+        .await;
     multiplexed.expect_end().await;
     ordered.send("id\":0}\n").await;
     ordered.expect("{\"code\":0,\"data\":{}}").await;

@@ -31,7 +31,10 @@ pub(crate) struct Rig {
 
 impl Rig {
     pub(crate) fn new() -> Self {
-        Self { gate: Gate::closed(), probe: Probe::default() }
+        Self {
+            gate: Gate::closed(),
+            probe: Probe::default(),
+        }
     }
 
     pub(crate) fn router(&self) -> Router<Self> {
@@ -77,7 +80,10 @@ struct Fill {
     bytes: usize,
 }
 
-async fn fill(State(rig): State<Rig>, Params(Fill { bytes }): Params<Fill>) -> Result<Reply, Status> {
+async fn fill(
+    State(rig): State<Rig>,
+    Params(Fill { bytes }): Params<Fill>,
+) -> Result<Reply, Status> {
     let running = rig.probe.enter();
     rig.gate.pass().await;
     running.finish();

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use rpc_core::{layer_fn, service_fn};
 use rpc_server::{
-    BoxService, Code, Context, Descriptor, FromRequest, Kind, Outcome, Params, RawJson, Reply, Request,
-    Route, RouteError, Router, Service, State, Status,
+    BoxService, Code, Context, Descriptor, FromRequest, Kind, Outcome, Params, RawJson, Reply,
+    Request, Route, RouteError, Router, Service, State, Status,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -18,11 +18,17 @@ async fn first() {}
 async fn second() {}
 
 async fn call(router: &impl Service, cmdid: u32, params: &str) -> Outcome {
-    router.call(Request::new(cmdid, RawJson::parse(params).unwrap())).await
+    router
+        .call(Request::new(cmdid, RawJson::parse(params).unwrap()))
+        .await
 }
 
 async fn data(router: &impl Service, cmdid: u32, params: &str) -> Value {
-    call(router, cmdid, params).await.unwrap().data().map_or(Value::Null, |data| data.decode().unwrap())
+    call(router, cmdid, params)
+        .await
+        .unwrap()
+        .data()
+        .map_or(Value::Null, |data| data.decode().unwrap())
 }
 
 fn message(error: Result<Router<impl Sized>, RouteError>) -> String {
@@ -44,37 +50,77 @@ fn a_cmdid_with_two_handlers_names_both_and_their_places() {
 fn the_built_in_cmdids_are_refused_by_name() {
     for cmdid in [0, 6, 7, 99] {
         let error = message(Router::new().route(cmdid, first));
-        assert!(error.contains(&format!("cmdid {cmdid} ")) && error.contains("router::first"), "{error}");
-        assert!(error.contains("router.rs:") && error.contains("100"), "{error}");
+        assert!(
+            error.contains(&format!("cmdid {cmdid} ")) && error.contains("router::first"),
+            "{error}"
+        );
+        assert!(
+            error.contains("router.rs:") && error.contains("100"),
+            "{error}"
+        );
     }
-    assert!(Router::new().route(100, first).and_then(|router| router.route(u32::MAX, second)).is_ok());
+    assert!(
+        Router::new()
+            .route(100, first)
+            .and_then(|router| router.route(u32::MAX, second))
+            .is_ok()
+    );
 }
 
 #[tokio::test]
 async fn merging_keeps_all_commands_and_refuses_those_that_both_have() {
-    let one = || Router::with_state(5).route(100, |State(n): State<i32>| async move { Ok::<_, Status>(n) });
-    let two = Router::with_state("five")
-        .route(101, |State(s): State<&'static str>| async move { Ok::<_, Status>(s) });
-    let both = Router::new().merge(one().unwrap()).unwrap().merge(two.unwrap()).unwrap();
-    assert_eq!((data(&both, 100, "1").await, data(&both, 101, "1").await), (json!(5), json!("five")));
+    let one = || {
+        Router::with_state(5).route(
+            100,
+            |State(n): State<i32>| async move { Ok::<_, Status>(n) },
+        )
+    };
+    let two = Router::with_state("five").route(101, |State(s): State<&'static str>| async move {
+        Ok::<_, Status>(s)
+    });
+    let both = Router::new()
+        .merge(one().unwrap())
+        .unwrap()
+        .merge(two.unwrap())
+        .unwrap();
+    assert_eq!(
+        (data(&both, 100, "1").await, data(&both, 101, "1").await),
+        (json!(5), json!("five"))
+    );
     let error = message(both.merge(one().unwrap()));
-    assert!(error.contains("cmdid 100") && error.matches("router.rs:").count() == 2, "{error}");
+    assert!(
+        error.contains("cmdid 100") && error.matches("router.rs:").count() == 2,
+        "{error}"
+    );
 }
 
 #[tokio::test]
 async fn merging_takes_the_other_fallback_only_where_there_is_none() {
-    let answering =
-        |code: u32| Router::new().fallback(service_fn(move |_| async move { Err(Status::new(code, "")) }));
+    let answering = |code: u32| {
+        Router::new().fallback(service_fn(
+            move |_| async move { Err(Status::new(code, "")) },
+        ))
+    };
     let merged = Router::new().merge(answering(1001)).unwrap();
-    assert_eq!(call(&merged, 100, "1").await.unwrap_err().code(), Code::new(1001));
+    assert_eq!(
+        call(&merged, 100, "1").await.unwrap_err().code(),
+        Code::new(1001)
+    );
     let merged = answering(1002).merge(merged).unwrap();
-    assert_eq!(call(&merged, 100, "1").await.unwrap_err().code(), Code::new(1002));
+    assert_eq!(
+        call(&merged, 100, "1").await.unwrap_err().code(),
+        Code::new(1002)
+    );
 }
 
 /// Writes down when a call passes it.
 fn note(notes: &Arc<Mutex<Vec<String>>>, name: &'static str) -> impl Fn(BoxService) -> Noting {
     let notes = Arc::clone(notes);
-    move |inner| Noting { inner, notes: Arc::clone(&notes), name }
+    move |inner| Noting {
+        inner,
+        notes: Arc::clone(&notes),
+        name,
+    }
 }
 
 struct Noting {
@@ -121,7 +167,11 @@ struct Hostile;
 
 impl Service for Hostile {
     fn call(&self, request: Request<'_>) -> impl Future<Output = Outcome> + Send + 'static {
-        assert_ne!(request.params.as_str(), "\"panic\"", "a secret of the layer");
+        assert_ne!(
+            request.params.as_str(),
+            "\"panic\"",
+            "a secret of the layer"
+        );
         let hangs = request.params.as_str() == "\"hang\"";
         async move {
             if hangs {
@@ -134,17 +184,24 @@ impl Service for Hostile {
 
 #[tokio::test(start_paused = true)]
 async fn a_layer_or_a_fallback_that_panics_or_hangs_is_held_like_a_handler() {
-    let layered = Router::new().route(100, first).unwrap().layer(layer_fn(|_: BoxService| Hostile));
+    let layered = Router::new()
+        .route(100, first)
+        .unwrap()
+        .layer(layer_fn(|_: BoxService| Hostile));
     let fallback = Router::new().fallback(Hostile);
     for router in [layered, fallback] {
         let server = TestServer::start(router).await;
         let mut client = server.connect();
         for params in ["\"panic\"", "1"] {
-            let reply = client.ask(&format!("{{\"cmdid\":100,\"params\":{params}}}")).await;
+            let reply = client
+                .ask(&format!("{{\"cmdid\":100,\"params\":{params}}}"))
+                .await;
             assert_eq!(reply["code"], 13, "{reply}");
             assert!(!reply.to_string().contains("secret"), "{reply}");
         }
-        let reply = client.ask("{\"cmdid\":100,\"params\":\"hang\",\"timeout_ms\":50}").await;
+        let reply = client
+            .ask("{\"cmdid\":100,\"params\":\"hang\",\"timeout_ms\":50}")
+            .await;
         assert_eq!(reply["code"], 4, "{reply}");
     }
 }
@@ -162,7 +219,10 @@ async fn what_no_command_is_there_for_is_code_12_or_the_fallbacks() {
     let server = TestServer::start(router).await;
     let mut client = server.connect();
     assert_eq!(client.ask("{\"cmdid\":50}").await["code"], 12);
-    assert_eq!(client.ask("{\"cmdid\":101,\"params\":1}").await["data"], json!([101, 1]));
+    assert_eq!(
+        client.ask("{\"cmdid\":101,\"params\":1}").await["data"],
+        json!([101, 1])
+    );
 }
 
 #[tokio::test]
@@ -179,14 +239,33 @@ async fn params_that_do_not_fit_are_refused_by_field_before_the_handler_runs() {
     let router = Router::new().route(100, order).unwrap();
     for (params, expected) in [
         ("{}", "`params`: missing field `count`"),
-        ("{\"count\":256}", "`params.count`: invalid value: integer `256`, expected u8"),
-        ("{\"count\":1,\"cuont\":1}", "`params.cuont`: unknown field `cuont`, expected `count`"),
-        ("null", "`params`: invalid type: null, expected struct Order"),
+        (
+            "{\"count\":256}",
+            "`params.count`: invalid value: integer `256`, expected u8",
+        ),
+        (
+            "{\"count\":1,\"cuont\":1}",
+            "`params.cuont`: unknown field `cuont`, expected `count`",
+        ),
+        (
+            "null",
+            "`params`: invalid type: null, expected struct Order",
+        ),
     ] {
         let refused = call(&router, 100, params).await.unwrap_err();
-        assert_eq!((refused.code(), refused.message()), (Code::INVALID_ARGUMENT, expected), "{params}");
+        assert_eq!(
+            (refused.code(), refused.message()),
+            (Code::INVALID_ARGUMENT, expected),
+            "{params}"
+        );
     }
-    assert_eq!(call(&router, 100, "{\"count\":1}").await.unwrap_err().message(), "it ran");
+    assert_eq!(
+        call(&router, 100, "{\"count\":1}")
+            .await
+            .unwrap_err()
+            .message(),
+        "it ran"
+    );
 }
 
 /// Wants a token in the metadata.
@@ -194,7 +273,11 @@ struct Identity(String);
 
 impl<S> FromRequest<S> for Identity {
     fn from_request(request: &Request<'_>, _state: &S) -> Result<Self, Status> {
-        request.meta.get("token").map(Self).ok_or_else(|| Status::unauthenticated("`meta.token` is missing"))
+        request
+            .meta
+            .get("token")
+            .map(Self)
+            .ok_or_else(|| Status::unauthenticated("`meta.token` is missing"))
     }
 }
 
@@ -205,10 +288,23 @@ async fn the_first_extractor_that_refuses_decides() {
     }
     let server = TestServer::start(Router::new().route(100, who).unwrap()).await;
     let mut client = server.connect();
-    assert_eq!(client.ask("{\"cmdid\":100,\"params\":\"x\"}").await["code"], 16);
+    assert_eq!(
+        client.ask("{\"cmdid\":100,\"params\":\"x\"}").await["code"],
+        16
+    );
     let known = "\"meta\":{\"token\":\"me\"}";
-    assert_eq!(client.ask(&format!("{{\"cmdid\":100,\"params\":\"x\",{known}}}")).await["code"], 3);
-    assert_eq!(client.ask(&format!("{{\"cmdid\":100,\"params\":7,{known}}}")).await["data"], "me 7");
+    assert_eq!(
+        client
+            .ask(&format!("{{\"cmdid\":100,\"params\":\"x\",{known}}}"))
+            .await["code"],
+        3
+    );
+    assert_eq!(
+        client
+            .ask(&format!("{{\"cmdid\":100,\"params\":7,{known}}}"))
+            .await["data"],
+        "me 7"
+    );
 }
 
 #[tokio::test]
@@ -224,10 +320,20 @@ async fn a_handler_may_take_eight_arguments_and_the_context_of_its_call() {
         g: Params<Vec<u8>>,
         h: State<&'static str>,
     ) -> Result<Value, Status> {
-        let call =
-            json!([a.id(), a.cmdid(), a.timestamp(), a.is_oneway(), a.credit(), a.timeout(), a.meta("k")]);
+        let call = json!([
+            a.id(),
+            a.cmdid(),
+            a.timestamp(),
+            a.is_oneway(),
+            a.credit(),
+            a.timeout(),
+            a.meta("k")
+        ]);
         let deadline = a.deadline().unwrap() - std::time::Instant::now();
-        assert!(deadline <= Duration::from_secs(9), "the caller's own limit: {deadline:?}");
+        assert!(
+            deadline <= Duration::from_secs(9),
+            "the caller's own limit: {deadline:?}"
+        );
         assert_eq!(a.peer().unwrap().address, "pipe");
         assert_eq!(e.meta_entries(), BTreeMap::from([("k".into(), "v".into())]));
         Ok(json!([call, b.as_str(), c.0, d.0, f.as_str(), g.0, h.0]))
@@ -245,7 +351,11 @@ async fn a_handler_may_take_eight_arguments_and_the_context_of_its_call() {
 async fn without_a_connection_there_is_no_peer_and_no_deadline() {
     async fn look(context: Context) -> Result<(bool, bool, bool), Status> {
         let cancelled = context.cancellation().is_cancelled();
-        Ok((context.peer().is_some(), context.deadline().is_some(), cancelled))
+        Ok((
+            context.peer().is_some(),
+            context.deadline().is_some(),
+            cancelled,
+        ))
     }
     let router = Router::new().route(100, look).unwrap();
     assert_eq!(data(&router, 100, "1").await, json!([false, false, false]));
@@ -276,15 +386,29 @@ async fn whatever_a_handler_may_return_has_its_line() {
         .and_then(|r| r.route(101, || async { Ok::<(), Status>(()) }))
         .and_then(|r| r.route(102, || async { Ok::<Option<u8>, Status>(None) }))
         .and_then(|r| r.route(103, || async { Err::<u8, _>(OutOfStock) }))
-        .and_then(|r| r.route(104, || async { Status::not_found("no such thing").with_details(&[1]) }))
+        .and_then(|r| {
+            r.route(104, || async {
+                Status::not_found("no such thing").with_details(&[1])
+            })
+        })
         .and_then(|r| r.route(105, || async { Reply::new(&json!({"a": 1})).unwrap() }))
         .and_then(|r| r.route(106, || async { Ok::<_, OutOfStock>(Reply::empty()) }))
-        .and_then(|r| r.route(107, || async { Reply::stream(futures::stream::iter([Ok("item")])) }))
-        .and_then(|r| r.route(108, || async { Ok::<_, Status>(BTreeMap::from([((1, 2), 3)])) }))
+        .and_then(|r| {
+            r.route(107, || async {
+                Reply::stream(futures::stream::iter([Ok("item")]))
+            })
+        })
+        .and_then(|r| {
+            r.route(108, || async {
+                Ok::<_, Status>(BTreeMap::from([((1, 2), 3)]))
+            })
+        })
         .and_then(|r| r.route(109, || async { Ok::<_, Status>(Unwritable) }))
         .and_then(|r| {
             r.route(110, || async {
-                Status::unavailable("later").with_rejected().with_retry_after(Duration::from_millis(250))
+                Status::unavailable("later")
+                    .with_rejected()
+                    .with_retry_after(Duration::from_millis(250))
             })
         })
         .and_then(|r| {
@@ -294,20 +418,39 @@ async fn whatever_a_handler_may_return_has_its_line() {
         .unwrap();
     let server = TestServer::start(router).await;
     let mut client = server.connect();
-    let unwritable = "{\"code\":13,\"message\":\"the result of the command cannot be written as JSON\"}";
+    let unwritable =
+        "{\"code\":13,\"message\":\"the result of the command cannot be written as JSON\"}";
     for (cmdid, lines) in [
         (100, &["{\"code\":0}"][..]),
         (101, &["{\"code\":0}"]),
         (102, &["{\"code\":0,\"data\":null}"]),
         (103, &["{\"code\":1042,\"message\":\"out of stock\"}"]),
-        (104, &["{\"code\":5,\"message\":\"no such thing\",\"details\":[1]}"]),
+        (
+            104,
+            &["{\"code\":5,\"message\":\"no such thing\",\"details\":[1]}"],
+        ),
         (105, &["{\"code\":0,\"data\":{\"a\":1}}"]),
         (106, &["{\"code\":0}"]),
-        (107, &["{\"code\":0,\"more\":true,\"data\":\"item\"}", "{\"code\":0}"]),
+        (
+            107,
+            &[
+                "{\"code\":0,\"more\":true,\"data\":\"item\"}",
+                "{\"code\":0}",
+            ],
+        ),
         (108, &[unwritable]),
         (109, &[unwritable]),
-        (110, &["{\"code\":14,\"message\":\"later\",\"rejected\":true,\"retry_after_ms\":250}"]),
-        (111, &["{\"code\":0,\"more\":true,\"data\":0.5}", "{\"code\":10,\"message\":\"torn\"}"]),
+        (
+            110,
+            &["{\"code\":14,\"message\":\"later\",\"rejected\":true,\"retry_after_ms\":250}"],
+        ),
+        (
+            111,
+            &[
+                "{\"code\":0,\"more\":true,\"data\":0.5}",
+                "{\"code\":10,\"message\":\"torn\"}",
+            ],
+        ),
     ] {
         client.send(format!("{{\"cmdid\":{cmdid}}}\n")).await;
         for line in lines {
@@ -333,16 +476,31 @@ async fn describe_tells_of_every_command_by_number() {
         .and_then(|router| router.route(150, || async {}))
         .unwrap();
     assert_eq!(
-        router.descriptors().iter().map(|d| d.cmdid.number()).collect::<Vec<_>>(),
+        router
+            .descriptors()
+            .iter()
+            .map(|d| d.cmdid.number())
+            .collect::<Vec<_>>(),
         [150, 200, 3_000_000_000]
     );
-    let built = rpc_server::Server::builder().router(router).name("shop", "7.1").bind().await.unwrap();
+    let built = rpc_server::Server::builder()
+        .router(router)
+        .name("shop", "7.1")
+        .bind()
+        .await
+        .unwrap();
     let server = TestServer::of(built);
     let mut client = server.connect();
     let all = client.ask("{\"cmdid\":1}").await["data"].take();
-    assert_eq!((&all["protocol"], &all["server"]), (&json!(1), &json!({"name": "shop", "version": "7.1"})));
+    assert_eq!(
+        (&all["protocol"], &all["server"]),
+        (&json!(1), &json!({"name": "shop", "version": "7.1"}))
+    );
     let commands = all["commands"].as_array().unwrap();
-    let numbers: Vec<_> = commands.iter().map(|command| command["cmdid"].as_u64().unwrap()).collect();
+    let numbers: Vec<_> = commands
+        .iter()
+        .map(|command| command["cmdid"].as_u64().unwrap())
+        .collect();
     assert_eq!(numbers, [0, 1, 2, 3, 4, 5, 6, 150, 200, 3_000_000_000]);
     assert_eq!(
         commands[9],
@@ -352,16 +510,35 @@ async fn describe_tells_of_every_command_by_number() {
         })
     );
     // Who says nothing is described by the name of the function.
-    assert_eq!((&commands[8]["service"], &commands[8]["method"]), (&json!("stock"), &json!("count")));
-    assert_eq!((&commands[8]["kind"], &commands[8]["idempotent"]), (&json!("unary"), &json!(false)));
+    assert_eq!(
+        (&commands[8]["service"], &commands[8]["method"]),
+        (&json!("stock"), &json!("count"))
+    );
+    assert_eq!(
+        (&commands[8]["kind"], &commands[8]["idempotent"]),
+        (&json!("unary"), &json!(false))
+    );
 
     let one = client.ask("{\"cmdid\":1,\"params\":{\"cmdid\":200}}").await["data"].take();
     assert_eq!(one["commands"], json!([commands[8]]));
-    assert_eq!(client.ask("{\"cmdid\":1,\"params\":{\"cmdid\":201}}").await["code"], 5);
-    assert_eq!(client.ask("{\"cmdid\":1,\"params\":null}").await["data"], all);
     assert_eq!(
-        client.ask("{\"cmdid\":2,\"params\":{\"service\":\"stock\"}}").await["data"]["status"],
+        client.ask("{\"cmdid\":1,\"params\":{\"cmdid\":201}}").await["code"],
+        5
+    );
+    assert_eq!(
+        client.ask("{\"cmdid\":1,\"params\":null}").await["data"],
+        all
+    );
+    assert_eq!(
+        client
+            .ask("{\"cmdid\":2,\"params\":{\"service\":\"stock\"}}")
+            .await["data"]["status"],
         "serving"
     );
-    assert_eq!(client.ask("{\"cmdid\":2,\"params\":{\"service\":\"stok\"}}").await["code"], 5);
+    assert_eq!(
+        client
+            .ask("{\"cmdid\":2,\"params\":{\"service\":\"stok\"}}")
+            .await["code"],
+        5
+    );
 }

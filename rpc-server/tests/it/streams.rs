@@ -50,7 +50,10 @@ async fn strings(State(probe): State<Probe>, Params(lengths): Params<Vec<usize>>
     }))
 }
 
-async fn script(State(probe): State<Probe>, Params(steps): Params<Vec<serde_json::Value>>) -> Reply {
+async fn script(
+    State(probe): State<Probe>,
+    Params(steps): Params<Vec<serde_json::Value>>,
+) -> Reply {
     let running = probe.enter();
     Reply::stream(stream::iter(steps).then(move |step| {
         let _lives_as_long = &running;
@@ -83,16 +86,28 @@ fn item(id: u64, data: impl std::fmt::Display) -> String {
 async fn a_stream_sends_as_many_items_as_it_has_credit_for() {
     let (server, probe) = server(Config::default()).await;
     let mut client = server.connect();
-    client.send(call(1, COUNT, "\"params\":{\"to\":6},\"credit\":2")).await;
+    client
+        .send(call(1, COUNT, "\"params\":{\"to\":6},\"credit\":2"))
+        .await;
     client.expect(&item(1, 0)).await;
     client.expect(&item(1, 1)).await;
     client.expect_silence_for(Duration::from_secs(3600)).await;
     // Credit for nobody, none at all, and what cannot be read change nothing.
-    for params in ["{\"id\":2,\"n\":9}", "{\"id\":1,\"n\":0}", "{\"id\":1}", "{\"id\":1,\"n\":-1}", "7"] {
-        client.send(format!("{{\"cmdid\":5,\"params\":{params}}}\n")).await;
+    for params in [
+        "{\"id\":2,\"n\":9}",
+        "{\"id\":1,\"n\":0}",
+        "{\"id\":1}",
+        "{\"id\":1,\"n\":-1}",
+        "7",
+    ] {
+        client
+            .send(format!("{{\"cmdid\":5,\"params\":{params}}}\n"))
+            .await;
     }
     client.expect_silence_for(Duration::from_secs(3600)).await;
-    client.send("{\"cmdid\":5,\"params\":{\"id\":1,\"n\":1}}\n").await;
+    client
+        .send("{\"cmdid\":5,\"params\":{\"id\":1,\"n\":1}}\n")
+        .await;
     client.expect(&item(1, 2)).await;
     client.expect_silence_for(Duration::from_secs(3600)).await;
     client
@@ -112,37 +127,56 @@ async fn a_stream_that_is_cancelled_ends_with_code_1_and_is_dropped() {
     let (server, probe) = server(Config::default()).await;
     let mut client = server.connect();
     // One waits for credit, one for its next item.
-    client.send(call(1, COUNT, "\"params\":{},\"credit\":1")).await;
+    client
+        .send(call(1, COUNT, "\"params\":{},\"credit\":1"))
+        .await;
     client.expect(&item(1, 0)).await;
-    client.send(call(2, SCRIPT, "\"params\":[5,\"wait\"]")).await;
+    client
+        .send(call(2, SCRIPT, "\"params\":[5,\"wait\"]"))
+        .await;
     client.expect(&item(2, 5)).await;
     assert_eq!(probe.running(), 2);
     client.send("{\"cmdid\":4,\"params\":{\"id\":1}}\n").await;
     client.expect_code(1, 1).await;
-    client.send("{\"cmdid\":4,\"params\":{\"id\":2}}\n{\"cmdid\":5,\"params\":{\"id\":1,\"n\":5}}\n").await;
+    client
+        .send("{\"cmdid\":4,\"params\":{\"id\":2}}\n{\"cmdid\":5,\"params\":{\"id\":1,\"n\":5}}\n")
+        .await;
     client.expect_code(2, 1).await;
     client.expect_silence_for(Duration::from_secs(60)).await;
     assert_eq!(probe.running(), 0);
     // Both ids are free.
-    client.send(call(1, COUNT, "\"params\":{\"to\":0}") + &call(2, COUNT, "\"params\":{\"to\":0}")).await;
+    client
+        .send(call(1, COUNT, "\"params\":{\"to\":0}") + &call(2, COUNT, "\"params\":{\"to\":0}"))
+        .await;
     client.expect("{\"id\":1,\"code\":0}").await;
     client.expect("{\"id\":2,\"code\":0}").await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_callers_timeout_ends_a_stream_and_the_servers_limit_does_not() {
-    let config = Config { handler_timeout_ms: 1_000, ..Config::default() };
+    let config = Config {
+        handler_timeout_ms: 1_000,
+        ..Config::default()
+    };
     let (server, probe) = server(config).await;
     let mut client = server.connect();
     let start = Instant::now();
-    client.send(call(1, COUNT, "\"params\":{\"every_ms\":400},\"timeout_ms\":900")).await;
+    client
+        .send(call(
+            1,
+            COUNT,
+            "\"params\":{\"every_ms\":400},\"timeout_ms\":900",
+        ))
+        .await;
     client.expect(&item(1, 0)).await;
     client.expect(&item(1, 1)).await;
     client.expect_code(1, 4).await;
     assert_eq!(start.elapsed().as_millis(), 900);
     settle().await;
     assert_eq!(probe.running(), 0);
-    client.send(call(1, COUNT, "\"params\":{\"every_ms\":400,\"to\":100}")).await;
+    client
+        .send(call(1, COUNT, "\"params\":{\"every_ms\":400,\"to\":100}"))
+        .await;
     for n in 0..100 {
         client.expect(&item(1, n)).await;
     }
@@ -153,8 +187,16 @@ async fn the_callers_timeout_ends_a_stream_and_the_servers_limit_does_not() {
 async fn a_stream_that_waits_for_credit_past_its_timeout_ends() {
     let (server, probe) = server(Config::default()).await;
     let mut client = server.connect();
-    client.send(call(1, COUNT, "\"params\":{},\"credit\":0,\"timeout_ms\":5000")).await;
-    client.expect_silence_for(Duration::from_millis(4_999)).await;
+    client
+        .send(call(
+            1,
+            COUNT,
+            "\"params\":{},\"credit\":0,\"timeout_ms\":5000",
+        ))
+        .await;
+    client
+        .expect_silence_for(Duration::from_millis(4_999))
+        .await;
     client.expect_code(1, 4).await;
     settle().await;
     assert_eq!(probe.running(), 0);
@@ -162,7 +204,10 @@ async fn a_stream_that_waits_for_credit_past_its_timeout_ends() {
 
 #[tokio::test(start_paused = true)]
 async fn an_item_over_the_reply_limit_ends_its_stream() {
-    let config = Config { reply_bytes_max: 100, ..Config::default() };
+    let config = Config {
+        reply_bytes_max: 100,
+        ..Config::default()
+    };
     let (server, probe) = server(config).await;
     let mut client = server.connect();
     let fits = format!("\"{}\"", "x".repeat(98));
@@ -172,9 +217,17 @@ async fn an_item_over_the_reply_limit_ends_its_stream() {
             Some(id) => (format!("\"id\":{id},"), item(id, &fits)),
             None => (String::new(), format!("{end}{fits}}}")),
         };
-        client.send(format!("{{{field}\"cmdid\":{STRINGS},\"params\":[100,101,5,6]}}\n{PING}")).await;
+        client
+            .send(format!(
+                "{{{field}\"cmdid\":{STRINGS},\"params\":[100,101,5,6]}}\n{PING}"
+            ))
+            .await;
         // Behind a stream with an id, the ping may overtake.
-        let mut came = [client.line().await, client.line().await, client.line().await];
+        let mut came = [
+            client.line().await,
+            client.line().await,
+            client.line().await,
+        ];
         came.sort_by_key(|line| line.contains("ping"));
         assert_eq!(came[0].trim_end(), head);
         assert!(
@@ -194,9 +247,13 @@ async fn an_item_over_the_reply_limit_ends_its_stream() {
 async fn an_item_that_fails_is_the_end_of_its_stream() {
     let (server, probe) = server(Config::default()).await;
     let mut client = server.connect();
-    client.send(call(1, SCRIPT, "\"params\":[1,\"fail\",2]")).await;
+    client
+        .send(call(1, SCRIPT, "\"params\":[1,\"fail\",2]"))
+        .await;
     client.expect(&item(1, 1)).await;
-    client.expect("{\"id\":1,\"code\":1234,\"message\":\"told to fail\"}").await;
+    client
+        .expect("{\"id\":1,\"code\":1234,\"message\":\"told to fail\"}")
+        .await;
     client.expect_silence_for(Duration::from_secs(60)).await;
     assert_eq!(probe.running(), 0);
 }
@@ -206,13 +263,19 @@ async fn an_item_that_panics_ends_its_stream_with_code_13_and_nothing_else() {
     let (server, probe) = server(Config::default()).await;
     let mut client = server.connect();
     client.send(call(1, SCRIPT, "\"params\":[\"wait\"]")).await;
-    client.send(call(2, SCRIPT, "\"params\":[1,\"panic\",2]")).await;
+    client
+        .send(call(2, SCRIPT, "\"params\":[1,\"panic\",2]"))
+        .await;
     client.expect(&item(2, 1)).await;
     let reply = client.expect_code(2, 13).await;
     assert!(!reply.to_string().contains("secret"), "{reply}");
     client.send(PING).await;
     client.expect(PONG).await;
-    client.send(format!("{{\"cmdid\":{SCRIPT},\"params\":[\"panic\"]}}\n{PING}")).await;
+    client
+        .send(format!(
+            "{{\"cmdid\":{SCRIPT},\"params\":[\"panic\"]}}\n{PING}"
+        ))
+        .await;
     client.expect_code(None, 13).await;
     client.expect(PONG).await;
     assert_eq!(probe.running(), 1, "the other stream goes on");
@@ -222,13 +285,21 @@ async fn an_item_that_panics_ends_its_stream_with_code_13_and_nothing_else() {
 async fn an_ordered_stream_holds_its_place_and_cannot_be_starved_for_ever() {
     let (server, _) = server(Config::default()).await;
     let mut client = server.connect();
-    client.send(format!("{{\"cmdid\":{COUNT},\"params\":{{\"to\":2,\"every_ms\":50}}}}\n{PING}")).await;
+    client
+        .send(format!(
+            "{{\"cmdid\":{COUNT},\"params\":{{\"to\":2,\"every_ms\":50}}}}\n{PING}"
+        ))
+        .await;
     client.expect("{\"code\":0,\"more\":true,\"data\":0}").await;
     client.expect("{\"code\":0,\"more\":true,\"data\":1}").await;
     client.expect("{\"code\":0}").await;
     client.expect(PONG).await;
     // Nobody can name it to give it more.
-    client.send(format!("{{\"cmdid\":{COUNT},\"params\":{{\"to\":2}},\"credit\":1}}\n{PING}")).await;
+    client
+        .send(format!(
+            "{{\"cmdid\":{COUNT},\"params\":{{\"to\":2}},\"credit\":1}}\n{PING}"
+        ))
+        .await;
     client.expect("{\"code\":0,\"more\":true,\"data\":0}").await;
     client.expect_code(None, 8).await;
     client.expect(PONG).await;
@@ -238,13 +309,23 @@ async fn an_ordered_stream_holds_its_place_and_cannot_be_starved_for_ever() {
 async fn a_starved_stream_ends_when_the_peer_can_send_no_more_credit() {
     let (server, probe) = server(Config::default()).await;
     let mut client = server.connect();
-    client.send(call(1, COUNT, "\"params\":{\"to\":3},\"credit\":1")).await;
-    client.send(call(2, COUNT, "\"params\":{\"to\":3},\"credit\":9")).await;
+    client
+        .send(call(1, COUNT, "\"params\":{\"to\":3},\"credit\":1"))
+        .await;
+    client
+        .send(call(2, COUNT, "\"params\":{\"to\":3},\"credit\":9"))
+        .await;
     client.half_close().await;
     let came = client.read_to_end().await;
-    let lines: Vec<_> = came.lines().filter(|line| line.starts_with("{\"id\":1,")).collect();
+    let lines: Vec<_> = came
+        .lines()
+        .filter(|line| line.starts_with("{\"id\":1,"))
+        .collect();
     assert_eq!(lines[0], item(1, 0));
-    assert!(lines[1].starts_with("{\"id\":1,\"code\":8,") && lines.len() == 2, "{came}");
+    assert!(
+        lines[1].starts_with("{\"id\":1,\"code\":8,") && lines.len() == 2,
+        "{came}"
+    );
     assert!(came.contains("{\"id\":2,\"code\":0}\n"), "{came}");
     assert_eq!(probe.running(), 0);
 }
@@ -252,7 +333,10 @@ async fn a_starved_stream_ends_when_the_peer_can_send_no_more_credit() {
 #[tokio::test(start_paused = true)]
 async fn an_endless_stream_delays_neither_its_own_connection_nor_another() {
     for soft_max in [2 * 1024 * 1024, 8_000] {
-        let config = Config { output_bytes_soft_max: soft_max, ..Config::default() };
+        let config = Config {
+            output_bytes_soft_max: soft_max,
+            ..Config::default()
+        };
         let (server, probe) = server(config).await;
         let mut client = server.connect();
         client.send(call(1, COUNT, "\"params\":{}")).await;
@@ -278,10 +362,15 @@ async fn an_endless_stream_delays_neither_its_own_connection_nor_another() {
 async fn a_stream_goes_on_for_a_peer_that_takes_all_that_waits_at_once() {
     // The pipe takes more than a stream ever has waiting.
     for (soft_max, pipe) in [(8_000, 256 * 1024), (2 * 1024 * 1024, 256 * 1024)] {
-        let config = Config { output_bytes_soft_max: soft_max, ..Config::default() };
+        let config = Config {
+            output_bytes_soft_max: soft_max,
+            ..Config::default()
+        };
         let (server, _) = server(config).await;
         let mut client = server.connect_through(pipe);
-        client.send(call(1, COUNT, "\"params\":{\"to\":20000}")).await;
+        client
+            .send(call(1, COUNT, "\"params\":{\"to\":20000}"))
+            .await;
         for n in 0..20_000 {
             client.expect(&item(1, n)).await;
         }
@@ -291,18 +380,29 @@ async fn a_stream_goes_on_for_a_peer_that_takes_all_that_waits_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn credit_and_cancel_reach_streams_that_use_up_the_calls_in_flight() {
-    let config = Config { in_flight_per_connection: 2, ..Config::default() };
+    let config = Config {
+        in_flight_per_connection: 2,
+        ..Config::default()
+    };
     let (server, probe) = server(config).await;
     let mut client = server.connect();
-    client.send(call(1, COUNT, "\"params\":{\"to\":2},\"credit\":1")).await;
-    client.send(call(2, COUNT, "\"params\":{\"to\":2},\"credit\":1")).await;
+    client
+        .send(call(1, COUNT, "\"params\":{\"to\":2},\"credit\":1"))
+        .await;
+    client
+        .send(call(2, COUNT, "\"params\":{\"to\":2},\"credit\":1"))
+        .await;
     client.expect(&item(1, 0)).await;
     client.expect(&item(2, 0)).await;
     settle().await;
-    client.send("\n\r\n{\"cmdid\":5,\"params\":{\"id\":1,\"n\":1}}\n").await;
+    client
+        .send("\n\r\n{\"cmdid\":5,\"params\":{\"id\":1,\"n\":1}}\n")
+        .await;
     client.expect(&item(1, 1)).await;
     client.expect("{\"id\":1,\"code\":0}").await;
-    client.send(call(1, COUNT, "\"params\":{\"to\":2},\"credit\":1")).await;
+    client
+        .send(call(1, COUNT, "\"params\":{\"to\":2},\"credit\":1"))
+        .await;
     client.expect(&item(1, 0)).await;
     settle().await;
     client.send("{\"cmdid\":4,\"params\":{\"id\":2}}\n").await;
@@ -315,23 +415,39 @@ async fn credit_and_cancel_reach_streams_that_use_up_the_calls_in_flight() {
 
 #[tokio::test(start_paused = true)]
 async fn streams_that_take_all_places_shut_nobody_out_and_end_with_their_peer() {
-    let config = Config { in_flight_per_connection: 2, ..Config::default() };
+    let config = Config {
+        in_flight_per_connection: 2,
+        ..Config::default()
+    };
     let (server, _) = server(config).await;
     let mut client = server.connect();
-    let stream =
-        |id: u64| format!("{{\"id\":{id},\"cmdid\":{COUNT},\"credit\":0,\"params\":{{\"to\":1}}}}\n");
+    let stream = |id: u64| {
+        format!("{{\"id\":{id},\"cmdid\":{COUNT},\"credit\":0,\"params\":{{\"to\":1}}}}\n")
+    };
     client.send(stream(1) + &stream(2) + &stream(3)).await;
     let refused = client.expect_code(3, 8).await;
     assert_eq!(refused["rejected"], true);
-    assert!(refused["message"].as_str().unwrap().contains("`in_flight_per_connection`, 2 calls"));
+    assert!(
+        refused["message"]
+            .as_str()
+            .unwrap()
+            .contains("`in_flight_per_connection`, 2 calls")
+    );
     // What lets the streams go on stands behind it, and is read.
-    client.send("{\"cmdid\":5,\"params\":{\"id\":1,\"n\":1}}\n").await;
-    client.expect("{\"id\":1,\"code\":0,\"more\":true,\"data\":0}").await;
+    client
+        .send("{\"cmdid\":5,\"params\":{\"id\":1,\"n\":1}}\n")
+        .await;
+    client
+        .expect("{\"id\":1,\"code\":0,\"more\":true,\"data\":0}")
+        .await;
     client.expect("{\"id\":1,\"code\":0}").await;
     client.send(stream(4) + &stream(5)).await;
     client.expect_code(5, 8).await;
     client.half_close().await;
-    let mut ended = [client.reply().await["id"].as_u64(), client.reply().await["id"].as_u64()];
+    let mut ended = [
+        client.reply().await["id"].as_u64(),
+        client.reply().await["id"].as_u64(),
+    ];
     ended.sort_unstable();
     assert_eq!(ended, [Some(2), Some(4)]);
     client.expect_end().await;

@@ -32,8 +32,18 @@ impl TestServer {
         Self::with(Config::default(), router).await
     }
 
-    pub(crate) async fn with<S: Clone + Send + Sync + 'static>(config: Config, router: Router<S>) -> Self {
-        Self::of(Server::builder().config(config).router(router).bind().await.unwrap())
+    pub(crate) async fn with<S: Clone + Send + Sync + 'static>(
+        config: Config,
+        router: Router<S>,
+    ) -> Self {
+        Self::of(
+            Server::builder()
+                .config(config)
+                .router(router)
+                .bind()
+                .await
+                .unwrap(),
+        )
     }
 
     pub(crate) fn of(server: Server) -> Self {
@@ -43,7 +53,11 @@ impl TestServer {
             // A test that ends without draining is as good a reason to stop.
             let _ = asked.await;
         }));
-        Self { handle, drain: Some(drain), serving }
+        Self {
+            handle,
+            drain: Some(drain),
+            serving,
+        }
     }
 
     pub(crate) fn connect(&self) -> Client<DuplexStream> {
@@ -62,7 +76,11 @@ impl TestServer {
     }
 
     pub(crate) fn begin_to_drain(&mut self) {
-        self.drain.take().expect("it drains once").send(()).expect("it serves until then");
+        self.drain
+            .take()
+            .expect("it drains once")
+            .send(())
+            .expect("it serves until then");
     }
 
     /// Whether its drain is over.
@@ -72,7 +90,11 @@ impl TestServer {
 
     /// Waits for the drain's end.
     pub(crate) async fn drained(self) -> Drained {
-        timeout(PATIENCE, self.serving).await.expect("the drain ends").unwrap().unwrap()
+        timeout(PATIENCE, self.serving)
+            .await
+            .expect("the drain ends")
+            .unwrap()
+            .unwrap()
     }
 }
 
@@ -83,7 +105,9 @@ pub(crate) struct Client<IO> {
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> Client<IO> {
     pub(crate) fn new(io: IO) -> Self {
-        Self { io: BufReader::new(io) }
+        Self {
+            io: BufReader::new(io),
+        }
     }
 
     /// Sends the text as it is.
@@ -137,7 +161,11 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Client<IO> {
         let (id, place) = (id.into(), std::panic::Location::caller());
         async move {
             let reply = self.reply().await;
-            assert_eq!((reply["id"].as_u64(), &reply["code"]), (id, &code.into()), "{reply} came at {place}");
+            assert_eq!(
+                (reply["id"].as_u64(), &reply["code"]),
+                (id, &code.into()),
+                "{reply} came at {place}"
+            );
             reply
         }
     }

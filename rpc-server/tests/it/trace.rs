@@ -24,7 +24,11 @@ async fn three() -> Reply {
 
 fn router() -> Router {
     let told = || Route::new(told).describe(Descriptor::new("shop", "told"));
-    let routes = Router::new().route(100, told()).unwrap().route(101, told().spawned()).unwrap();
+    let routes = Router::new()
+        .route(100, told())
+        .unwrap()
+        .route(101, told().spawned())
+        .unwrap();
     routes.route(102, three).unwrap().traced()
 }
 
@@ -34,16 +38,25 @@ async fn seen(cmdid: u32, meta: &str) -> (TraceParent, Option<String>) {
     let request = Request::decode(line.as_bytes()).unwrap();
     let reply = router().call(request).await.unwrap();
     let (parent, state): (Option<String>, _) = reply.data().unwrap().decode().unwrap();
-    (parent.expect("every traced call has one").parse().unwrap(), state)
+    (
+        parent.expect("every traced call has one").parse().unwrap(),
+        state,
+    )
 }
 
 #[tokio::test]
 async fn a_traced_call_continues_its_callers_trace_as_a_span_of_its_own() {
     let caller: TraceParent = CALLER.parse().unwrap();
     for cmdid in [100, 101] {
-        let (own, state) =
-            seen(cmdid, &format!(r#"{{"traceparent":"{CALLER}","tracestate":"vendor=1"}}"#)).await;
-        assert_eq!((own.trace_id(), own.flags()), (caller.trace_id(), caller.flags()));
+        let (own, state) = seen(
+            cmdid,
+            &format!(r#"{{"traceparent":"{CALLER}","tracestate":"vendor=1"}}"#),
+        )
+        .await;
+        assert_eq!(
+            (own.trace_id(), own.flags()),
+            (caller.trace_id(), caller.flags())
+        );
         assert_ne!(own.span_id(), caller.span_id());
         assert_eq!(state.as_deref(), Some("vendor=1"));
     }
@@ -51,7 +64,10 @@ async fn a_traced_call_continues_its_callers_trace_as_a_span_of_its_own() {
 
 #[tokio::test]
 async fn a_call_without_a_sound_trace_begins_one() {
-    for meta in ["{}", r#"{"traceparent":"nonsense","tracestate":"vendor=1"}"#] {
+    for meta in [
+        "{}",
+        r#"{"traceparent":"nonsense","tracestate":"vendor=1"}"#,
+    ] {
         let (first, state) = seen(100, meta).await;
         let (second, _) = seen(100, meta).await;
         assert_ne!(first.trace_id(), second.trace_id());
@@ -63,20 +79,39 @@ async fn a_call_without_a_sound_trace_begins_one() {
 async fn the_handlers_lines_stand_in_the_span_and_a_stream_keeps_it_open() {
     let log = Logged::begin_with_spans(FmtSpan::CLOSE);
     let line = format!(r#"{{"cmdid":100,"meta":{{"traceparent":"{CALLER}"}},"params":"secret"}}"#);
-    router().call(Request::decode(line.as_bytes()).unwrap()).await.unwrap();
-    let reply = router().call(Request::new(102, RawJson::EMPTY_OBJECT)).await.unwrap();
-    let Body::Stream(items) = reply.into_body() else { panic!("a stream") };
+    router()
+        .call(Request::decode(line.as_bytes()).unwrap())
+        .await
+        .unwrap();
+    let reply = router()
+        .call(Request::new(102, RawJson::EMPTY_OBJECT))
+        .await
+        .unwrap();
+    let Body::Stream(items) = reply.into_body() else {
+        panic!("a stream")
+    };
     assert_eq!(items.count().await, 3);
 
     let text = log.text();
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines.len(), 6, "{text}");
-    assert!(lines[0].contains("4bf92f3577b34da6a3ce929d0e0e4736") && lines[0].contains("at work"), "{text}");
-    assert!(lines[0].contains("shop.told") && lines[1].contains("rpc.code=0"), "{text}");
     assert!(
-        lines[2..5].iter().all(|line| line.contains("an item") && line.contains("rpc.cmdid=102")),
+        lines[0].contains("4bf92f3577b34da6a3ce929d0e0e4736") && lines[0].contains("at work"),
         "{text}"
     );
-    assert!(lines[5].contains("close") && lines[5].contains("rpc.code=0"), "{text}");
+    assert!(
+        lines[0].contains("shop.told") && lines[1].contains("rpc.code=0"),
+        "{text}"
+    );
+    assert!(
+        lines[2..5]
+            .iter()
+            .all(|line| line.contains("an item") && line.contains("rpc.cmdid=102")),
+        "{text}"
+    );
+    assert!(
+        lines[5].contains("close") && lines[5].contains("rpc.code=0"),
+        "{text}"
+    );
     assert!(!text.contains("secret"), "{text}");
 }

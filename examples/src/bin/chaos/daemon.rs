@@ -28,14 +28,24 @@ impl Daemon {
     pub(crate) fn start(settings: &[(&str, &str)], descriptors_max: Option<u32>) -> Outcome<Self> {
         let data = tempfile::tempdir()?;
         let program = std::env::current_exe()?;
-        let limit = descriptors_max.map(|most| format!("ulimit -n {most} && ")).unwrap_or_default();
+        let limit = descriptors_max
+            .map(|most| format!("ulimit -n {most} && "))
+            .unwrap_or_default();
         let mut command = Command::new("sh");
-        command.arg("-c").arg(format!("{limit}exec \"$0\" daemon")).arg(program);
-        command.env("RPC_SERVER_LISTEN", "127.0.0.1:0").env("RPC_SERVER_SERVICES", "test,log,conformance");
+        command
+            .arg("-c")
+            .arg(format!("{limit}exec \"$0\" daemon"))
+            .arg(program);
+        command
+            .env("RPC_SERVER_LISTEN", "127.0.0.1:0")
+            .env("RPC_SERVER_SERVICES", "test,log,conformance");
         command.env("RPC_SERVER_DATA_DIR", data.path());
         for (key, value) in settings {
             command.env(format!("RPC_SERVER_{key}"), value);
         }
-        Ok(Self { process: Process::start(&mut command)?, _data: data })
+        Ok(Self {
+            process: Process::start(&mut command)?,
+            _data: data,
+        })
     }
 }

@@ -19,8 +19,15 @@ const RATE: u32 = 100;
 const DESCRIPTORS: u32 = 256;
 
 pub(crate) async fn run(options: &Options) -> Outcome<Row> {
-    let length = if options.quick { Duration::from_secs(2) } else { Duration::from_secs(10) };
-    let settings = [("LIMITS_CONNECTIONS_PER_ADDRESS", "0"), ("LOG_LEVEL", "error")];
+    let length = if options.quick {
+        Duration::from_secs(2)
+    } else {
+        Duration::from_secs(10)
+    };
+    let settings = [
+        ("LIMITS_CONNECTIONS_PER_ADDRESS", "0"),
+        ("LOG_LEVEL", "error"),
+    ];
     let daemon = Daemon::start(&settings, Some(DESCRIPTORS))?;
     let load = Load::of_additions(&daemon.process.address, RATE);
     drop(load.window(Duration::from_millis(500)).await);
@@ -42,16 +49,30 @@ pub(crate) async fn run(options: &Options) -> Outcome<Row> {
     };
     let (more, errors) = ((cpu_under - cpu_alone) * 100.0, row.errors);
     let back_ms = back.map(|back| back.as_millis());
-    row.notes = format!("{seen}; {more:.1} % of a core more; taking connections {back_ms:?} ms after");
-    row.bound(errors == 0, || format!("the good client had {errors} errors"));
-    row.bound(usage.descriptors + 2 >= DESCRIPTORS as usize, || "the descriptors were not used up".into());
-    row.bound(more < 5.0, || format!("accepting took {more:.1} % of a core"));
-    row.bound(back.is_some_and(|back| back < Duration::from_secs(3)), || "it did not recover".into());
+    row.notes =
+        format!("{seen}; {more:.1} % of a core more; taking connections {back_ms:?} ms after");
+    row.bound(errors == 0, || {
+        format!("the good client had {errors} errors")
+    });
+    row.bound(usage.descriptors + 2 >= DESCRIPTORS as usize, || {
+        "the descriptors were not used up".into()
+    });
+    row.bound(more < 5.0, || {
+        format!("accepting took {more:.1} % of a core")
+    });
+    row.bound(
+        back.is_some_and(|back| back < Duration::from_secs(3)),
+        || "it did not recover".into(),
+    );
     Ok(row)
 }
 
 /// The load for some time, and how much of a core the daemon took.
-async fn measured(load: &Load, daemon: &Daemon, length: Duration) -> Outcome<(crate::good::Window, f64)> {
+async fn measured(
+    load: &Load,
+    daemon: &Daemon,
+    length: Duration,
+) -> Outcome<(crate::good::Window, f64)> {
     let (before, began) = (daemon.process.usage()?.cpu, Instant::now());
     let window = load.window(length).await;
     let cpu = daemon.process.usage()?.cpu.saturating_sub(before);

@@ -28,8 +28,14 @@ pub(crate) struct Window {
 impl Window {
     fn new() -> Self {
         // To a minute, in microseconds: no call has longer.
-        let histogram = || Histogram::new_with_bounds(1, 60_000_000, 3).expect("these bounds are possible");
-        Self { answered: histogram(), refused: histogram(), errors: 0, last_error: None }
+        let histogram =
+            || Histogram::new_with_bounds(1, 60_000_000, 3).expect("these bounds are possible");
+        Self {
+            answered: histogram(),
+            refused: histogram(),
+            errors: 0,
+            last_error: None,
+        }
     }
 
     /// Calls that were not answered.
@@ -43,7 +49,10 @@ impl Window {
     }
 }
 
-#[allow(clippy::cast_precision_loss, reason = "microseconds of some seconds are exact")]
+#[allow(
+    clippy::cast_precision_loss,
+    reason = "microseconds of some seconds are exact"
+)]
 pub(crate) fn milliseconds(histogram: &Histogram<u64>, percentile: f64) -> f64 {
     histogram.value_at_percentile(percentile) as f64 / 1_000.0
 }
@@ -72,7 +81,10 @@ impl Load {
 
     pub(crate) fn start(address: &str, per_second: u32, cmdid: u32, params: Value) -> Self {
         // A retry would hide what this is here to see.
-        let config = Config { attempts_max: 1, ..Config::default() };
+        let config = Config {
+            attempts_max: 1,
+            ..Config::default()
+        };
         let shared = Arc::new(Shared {
             client: Client::with_config(address, config),
             cmdid,
@@ -84,7 +96,10 @@ impl Load {
         let (runtime, of_pacer) = (Handle::current(), Arc::clone(&shared));
         // A thread of its own: a runtime's timer is exact to a millisecond only.
         let pacer = std::thread::spawn(move || pace(&of_pacer, per_second, &runtime));
-        Self { shared, pacer: Some(pacer) }
+        Self {
+            shared,
+            pacer: Some(pacer),
+        }
     }
 
     /// Takes what ended since the last time.
@@ -120,7 +135,9 @@ impl Shared {
         let mut window = self.lock();
         match outcome {
             Ok(_) => window.answered.saturating_record(took),
-            Err(error) if error.code() == Code::RESOURCE_EXHAUSTED => window.refused.saturating_record(took),
+            Err(error) if error.code() == Code::RESOURCE_EXHAUSTED => {
+                window.refused.saturating_record(took)
+            }
             Err(error) => {
                 window.errors += 1;
                 window.last_error = Some(error.to_string());

@@ -52,7 +52,9 @@ impl Options {
     }
 
     pub(crate) fn wants(&self, name: &str) -> bool {
-        self.only.as_ref().is_none_or(|only| name.contains(only.as_str()))
+        self.only
+            .as_ref()
+            .is_none_or(|only| name.contains(only.as_str()))
     }
 }
 
@@ -61,7 +63,10 @@ fn main() -> ExitCode {
     // The peers of an attack have machines of their own; here they get one thread of this one's.
     let is_attack = arguments.first().is_some_and(|role| role == "attack");
     let threads = if is_attack { 1 } else { 2 };
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
+        .enable_all()
+        .build();
     let outcome = runtime.map_err(Into::into).and_then(|runtime| {
         runtime.block_on(async {
             // The other roles of this program, each a process of its own.

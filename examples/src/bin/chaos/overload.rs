@@ -17,10 +17,19 @@ const CAPACITY: u32 = 2_000;
 
 pub(crate) async fn run(options: &Options) -> Outcome<Row> {
     let seconds = if options.quick { 2 } else { 60 };
-    let settings = [("LIMITS_IN_FLIGHT_MAX", IN_FLIGHT_MAX), ("LOG_LEVEL", "error")];
+    let settings = [
+        ("LIMITS_IN_FLIGHT_MAX", IN_FLIGHT_MAX),
+        ("LOG_LEVEL", "error"),
+    ];
     let daemon = Daemon::start(&settings, None)?;
-    let load =
-        |per_second| Load::start(&daemon.process.address, per_second, 10_001, json!({ "ms": CALL_MS - 1 }));
+    let load = |per_second| {
+        Load::start(
+            &daemon.process.address,
+            per_second,
+            10_001,
+            json!({ "ms": CALL_MS - 1 }),
+        )
+    };
     // The peak: as much as it takes without sending much away.
     let at_peak = load(CAPACITY);
     drop(at_peak.window(Duration::from_millis(500)).await);
@@ -61,17 +70,28 @@ pub(crate) async fn run(options: &Options) -> Outcome<Row> {
     );
     let errors = row.errors;
     let last = overloaded.last_error.unwrap_or_default();
-    row.bound(errors == 0, || format!("{errors} calls failed otherwise than by being refused {last}"));
+    row.bound(errors == 0, || {
+        format!("{errors} calls failed otherwise than by being refused {last}")
+    });
     row.bound(refused > 0, || "nothing was refused".into());
-    row.bound(after.refused.is_empty(), || "it still refuses a second later".into());
+    row.bound(after.refused.is_empty(), || {
+        "it still refuses a second later".into()
+    });
     if !options.quick {
-        row.bound(part >= 90.0, || format!("goodput is {part:.0} % of the peak"));
-        row.bound(refused_p99 < 5.0, || format!("refusals take {refused_p99:.2} ms"));
+        row.bound(part >= 90.0, || {
+            format!("goodput is {part:.0} % of the peak")
+        });
+        row.bound(refused_p99 < 5.0, || {
+            format!("refusals take {refused_p99:.2} ms")
+        });
     }
     Ok(row)
 }
 
-#[allow(clippy::cast_precision_loss, reason = "counts of some seconds are exact")]
+#[allow(
+    clippy::cast_precision_loss,
+    reason = "counts of some seconds are exact"
+)]
 fn rate(calls: u64, time: Duration) -> f64 {
     calls as f64 / time.as_secs_f64()
 }

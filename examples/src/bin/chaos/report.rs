@@ -42,7 +42,10 @@ const HEAD: &str = "| row | p99 alone, ms | p99 beside it, ms | p99 with it, ms 
 impl Report {
     pub(crate) fn new(is_quick: bool) -> Self {
         println!("{HEAD}");
-        Self { rows: Vec::new(), is_quick }
+        Self {
+            rows: Vec::new(),
+            is_quick,
+        }
     }
 
     /// Adds a row, and prints it.
@@ -69,16 +72,30 @@ impl Report {
     }
 
     pub(crate) fn last_line(&self) -> String {
-        let missed = self.rows.iter().filter(|row| !row.missed.is_empty()).count();
-        let speed = if self.is_quick { " (speed was not judged)" } else { "" };
+        let missed = self
+            .rows
+            .iter()
+            .filter(|row| !row.missed.is_empty())
+            .count();
+        let speed = if self.is_quick {
+            " (speed was not judged)"
+        } else {
+            ""
+        };
         format!("{} rows, {missed} missed{speed}", self.rows.len())
     }
 }
 
 fn line(row: &Row) -> String {
-    let verdict =
-        if row.missed.is_empty() { "pass".into() } else { format!("MISS: {}", row.missed.join("; ")) };
-    let beside = row.beside.map(|beside| format!("{beside:.2}")).unwrap_or_default();
+    let verdict = if row.missed.is_empty() {
+        "pass".into()
+    } else {
+        format!("MISS: {}", row.missed.join("; "))
+    };
+    let beside = row
+        .beside
+        .map(|beside| format!("{beside:.2}"))
+        .unwrap_or_default();
     format!(
         "| {} | {:.2} | {beside} | {:.2} | {:.2} | {} | {:.1} | {} | {} | {verdict} |",
         row.name,

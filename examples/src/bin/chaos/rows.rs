@@ -35,8 +35,18 @@ enum P99 {
 
 use P99::{OfAlone, OfBeside};
 
-const fn fault(name: &'static str, p99: Option<P99>, memory_mib_max: f64, descriptors_max: usize) -> Fault {
-    Fault { name, p99, memory_mib_max, descriptors_max }
+const fn fault(
+    name: &'static str,
+    p99: Option<P99>,
+    memory_mib_max: f64,
+    descriptors_max: usize,
+) -> Fault {
+    Fault {
+        name,
+        p99,
+        memory_mib_max,
+        descriptors_max,
+    }
 }
 
 /// Memory: 16 KiB for an idle connection or one with a part of a line; for one that does not read,
@@ -58,7 +68,10 @@ const FAULTS: [Fault; 13] = [
 ];
 
 pub(crate) async fn run(options: &Options, report: &mut Report) -> Outcome<()> {
-    let wanted: Vec<&Fault> = FAULTS.iter().filter(|fault| options.wants(fault.name)).collect();
+    let wanted: Vec<&Fault> = FAULTS
+        .iter()
+        .filter(|fault| options.wants(fault.name))
+        .collect();
     if wanted.is_empty() {
         return Ok(());
     }
@@ -95,9 +108,16 @@ async fn one(options: &Options, fault: &Fault, daemon: &Daemon, load: &Load) -> 
     let mut errors = load.window(Duration::from_millis(300)).await.failures();
     let before = daemon.process.usage()?;
     let (mut pairs, mut besides, mut rss_peak) = (Vec::new(), Vec::new(), 0);
-    let mut row = Row { name: fault.name.into(), ..Row::default() };
+    let mut row = Row {
+        name: fault.name.into(),
+        ..Row::default()
+    };
     let (mut slowest, mut last_error) = (0.0_f64, None);
-    let onset_length = if options.quick { Duration::ZERO } else { Duration::from_secs(1) };
+    let onset_length = if options.quick {
+        Duration::ZERO
+    } else {
+        Duration::from_secs(1)
+    };
     for _ in 0..rounds {
         let alone = load.window(length).await;
         if let Some(OfBeside(_)) = fault.p99 {
@@ -114,37 +134,64 @@ async fn one(options: &Options, fault: &Fault, daemon: &Daemon, load: &Load) -> 
         slowest = slowest.max(milliseconds(&onset.answered, 100.0));
         rss_peak = rss_peak.max(watched(daemon, length).await?);
         let under = load.take();
-        row.descriptors_peak = row.descriptors_peak.max(daemon.process.usage()?.descriptors);
+        row.descriptors_peak = row
+            .descriptors_peak
+            .max(daemon.process.usage()?.descriptors);
         pairs.push((alone.p99(), under.p99()));
         for window in [alone, onset, under] {
             errors += window.failures();
             last_error = window.last_error.or(last_error);
         }
-        let Told { faults, ended, text } = attack.end()?;
+        let Told {
+            faults,
+            ended,
+            text,
+        } = attack.end()?;
         row.notes = format!("{text}; the longest call as they came: {slowest:.0} ms");
-        row.bound(options.quick || !is_flood || ended > 0, || "no flood was ended".into());
-        row.bound(faults == 0, || format!("{faults} of the peers were not served as they must be"));
+        row.bound(options.quick || !is_flood || ended > 0, || {
+            "no flood was ended".into()
+        });
+        row.bound(faults == 0, || {
+            format!("{faults} of the peers were not served as they must be")
+        });
         wait_for_descriptors(daemon, before.descriptors, &mut row).await?;
     }
-    (row.alone, row.under) =
-        (median(pairs.iter().map(|pair| pair.0)), median(pairs.iter().map(|pair| pair.1)));
+    (row.alone, row.under) = (
+        median(pairs.iter().map(|pair| pair.0)),
+        median(pairs.iter().map(|pair| pair.1)),
+    );
     let alone = pairs.iter().map(|pair| pair.0);
-    let otherwise: Vec<f64> = if besides.is_empty() { alone.collect() } else { besides.clone() };
+    let otherwise: Vec<f64> = if besides.is_empty() {
+        alone.collect()
+    } else {
+        besides.clone()
+    };
     row.beside = (!besides.is_empty()).then(|| median(besides.into_iter()));
-    row.ratio = median(pairs.iter().zip(otherwise).map(|(pair, otherwise)| pair.1 / otherwise.max(0.001)));
+    row.ratio = median(
+        pairs
+            .iter()
+            .zip(otherwise)
+            .map(|(pair, otherwise)| pair.1 / otherwise.max(0.001)),
+    );
     row.rss_peak_mib = mib(rss_peak);
     row.errors = errors;
     let last = last_error.unwrap_or_default();
-    row.bound(errors == 0, || format!("the good client had {errors} errors {last}"));
+    row.bound(errors == 0, || {
+        format!("the good client had {errors} errors {last}")
+    });
     let grown = row.rss_peak_mib - mib(before.rss_bytes);
     row.bound(grown <= fault.memory_mib_max, || {
         format!("{grown:.0} MiB more, {} allowed", fault.memory_mib_max)
     });
     let descriptors = row.descriptors_peak;
-    row.bound(descriptors <= fault.descriptors_max, || format!("{descriptors} descriptors"));
+    row.bound(descriptors <= fault.descriptors_max, || {
+        format!("{descriptors} descriptors")
+    });
     if let (false, Some(OfAlone(most) | OfBeside(most))) = (options.quick, fault.p99) {
         let ratio = row.ratio;
-        row.bound(ratio <= most, || format!("p99 is {ratio:.2} times what it is otherwise, {most} allowed"));
+        row.bound(ratio <= most, || {
+            format!("p99 is {ratio:.2} times what it is otherwise, {most} allowed")
+        });
     }
     Ok(row)
 }

@@ -62,10 +62,14 @@ impl Load {
         let before = answered(client);
         let all = async {
             loop {
-                let is_connected = client.endpoints().iter().all(|endpoint| endpoint.is_connected);
+                let is_connected = client
+                    .endpoints()
+                    .iter()
+                    .all(|endpoint| endpoint.is_connected);
                 let now = answered(client);
-                let have_answered =
-                    now.iter().all(|(address, calls)| *calls > before.get(address).copied().unwrap_or(0));
+                let have_answered = now
+                    .iter()
+                    .all(|(address, calls)| *calls > before.get(address).copied().unwrap_or(0));
                 if is_connected && have_answered && !now.is_empty() {
                     return;
                 }
@@ -73,7 +77,12 @@ impl Load {
             }
         };
         tokio::time::timeout(PATIENCE, all).await.map_err(|_| {
-            format!("not all servers answer after {} s: {:?}", PATIENCE.as_secs(), client.endpoints()).into()
+            format!(
+                "not all servers answer after {} s: {:?}",
+                PATIENCE.as_secs(),
+                client.endpoints()
+            )
+            .into()
         })
     }
 
@@ -88,9 +97,14 @@ impl Load {
         let before = client.endpoints();
         let ended = |now: &[rpc_client::EndpointStats]| -> Vec<(String, u64)> {
             let before = |address: &str| {
-                before.iter().find(|known| known.address == address).map_or(0, |known| known.calls)
+                before
+                    .iter()
+                    .find(|known| known.address == address)
+                    .map_or(0, |known| known.calls)
             };
-            now.iter().map(|known| (known.address.clone(), known.calls - before(&known.address))).collect()
+            now.iter()
+                .map(|known| (known.address.clone(), known.calls - before(&known.address)))
+                .collect()
         };
         loop {
             let counts = ended(&client.endpoints());
@@ -107,7 +121,13 @@ impl Load {
 
     /// What became of the calls since the last report.
     pub(crate) fn take_report(&self) -> Report {
-        std::mem::take(&mut self.shared.report.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(
+            &mut self
+                .shared
+                .report
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        )
     }
 
     /// Lets the calls that are under way end.
@@ -122,7 +142,11 @@ async fn call(client: Client, shared: Arc<Shared>, is_idempotent: bool) {
     while !shared.is_over.load(Ordering::Relaxed) {
         let key = shared.next_key.fetch_add(1, Ordering::Relaxed);
         let command = client.command(RUN);
-        let command = if is_idempotent { command.idempotency_key(key.to_string()) } else { command };
+        let command = if is_idempotent {
+            command.idempotency_key(key.to_string())
+        } else {
+            command
+        };
         let result = command.call::<_, u64>(&key).await;
         let mut report = shared.report.lock().unwrap_or_else(PoisonError::into_inner);
         match result {
@@ -150,11 +174,18 @@ impl Report {
     }
 
     pub(crate) fn failed_elsewhere_than(&self, address: &str) -> Option<&Error> {
-        self.did_not_run.values().chain(self.may_have_run.values()).find(|error| error.address() != address)
+        self.did_not_run
+            .values()
+            .chain(self.may_have_run.values())
+            .find(|error| error.address() != address)
     }
 
     /// Compares each verdict with what the handlers have recorded.
-    pub(crate) fn check_against(&self, runs: &BTreeMap<u64, u64>, is_idempotent: bool) -> Outcome<()> {
+    pub(crate) fn check_against(
+        &self,
+        runs: &BTreeMap<u64, u64>,
+        is_idempotent: bool,
+    ) -> Outcome<()> {
         let ran = |key: &u64| runs.get(key).copied().unwrap_or(0);
         if let Some((key, error)) = self.did_not_run.iter().find(|(key, _)| ran(key) > 0) {
             return Err(format!("call {key} ran, though: {error}").into());
@@ -163,7 +194,9 @@ impl Report {
             return Err(format!("call {key} has an answer and never ran").into());
         }
         match runs.iter().find(|(_, times)| **times > 1) {
-            Some((key, times)) if !is_idempotent => Err(format!("call {key} ran {times} times").into()),
+            Some((key, times)) if !is_idempotent => {
+                Err(format!("call {key} ran {times} times").into())
+            }
             _ => Ok(()),
         }
     }
@@ -171,10 +204,20 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (succeeded, did_not, may) =
-            (self.succeeded.len(), self.did_not_run.len(), self.may_have_run.len());
-        write!(f, "{succeeded} succeeded, {did_not} did not run, {may} may have run")?;
-        let example = self.did_not_run.values().chain(self.may_have_run.values()).next();
+        let (succeeded, did_not, may) = (
+            self.succeeded.len(),
+            self.did_not_run.len(),
+            self.may_have_run.len(),
+        );
+        write!(
+            f,
+            "{succeeded} succeeded, {did_not} did not run, {may} may have run"
+        )?;
+        let example = self
+            .did_not_run
+            .values()
+            .chain(self.may_have_run.values())
+            .next();
         example.map_or(Ok(()), |error| write!(f, "; as {error}"))
     }
 }

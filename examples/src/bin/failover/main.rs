@@ -49,7 +49,11 @@ async fn check(rounds: usize) -> Outcome<()> {
 
 /// Kills one server a round, under load.
 async fn killed(dir: &Path, rounds: usize, is_idempotent: bool) -> Outcome<()> {
-    let what = if is_idempotent { "idempotent calls" } else { "calls that may run once only" };
+    let what = if is_idempotent {
+        "idempotent calls"
+    } else {
+        "calls that may run once only"
+    };
     println!("kill -9 of one of three servers, {rounds} times, under {what}");
     let mut servers = Servers::start(dir, &[0, 0, 0]).await?;
     let client = Client::new(servers.target());
@@ -63,7 +67,9 @@ async fn killed(dir: &Path, rounds: usize, is_idempotent: bool) -> Outcome<()> {
         let report = load.take_report();
         println!("  round {round}: server {at} killed: {report}");
         if let Some(failure) = report.failed_elsewhere_than(servers.address(at)) {
-            return Err(format!("a call failed that was not at the killed server: {failure}").into());
+            return Err(
+                format!("a call failed that was not at the killed server: {failure}").into(),
+            );
         }
         total.add(report);
     }
@@ -74,7 +80,10 @@ async fn killed(dir: &Path, rounds: usize, is_idempotent: bool) -> Outcome<()> {
     }
     let runs = servers.stop_and_count_runs().await?;
     total.check_against(&runs, is_idempotent)?;
-    println!("  every verdict is true: {} runs were recorded", runs.values().sum::<u64>());
+    println!(
+        "  every verdict is true: {} runs were recorded",
+        runs.values().sum::<u64>()
+    );
     Ok(())
 }
 
@@ -118,7 +127,10 @@ async fn shares(dir: &Path) -> Outcome<()> {
     println!("  a fourth one that takes 1 ms: {four:?} percent");
     load.end().await;
     let share = |shares: &[(String, u64)], at: usize| {
-        shares.iter().find(|(address, _)| address == servers.address(at)).map_or(0, |(_, share)| *share)
+        shares
+            .iter()
+            .find(|(address, _)| address == servers.address(at))
+            .map_or(0, |(_, share)| *share)
     };
     if share(&three, 2) > 15 || share(&four, 2) > 15 {
         return Err("the slow server gets more than 15 %".into());

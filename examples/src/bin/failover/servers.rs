@@ -28,9 +28,16 @@ struct Handler {
 /// Serves until standard input ends, then drains. What was recorded outlives the process, however it ends.
 pub(crate) async fn serve(address: &str, record: &Path, delay_ms: u64) -> Outcome<()> {
     let record = Arc::new(File::options().create(true).append(true).open(record)?);
-    let handler = Handler { record, delay: Duration::from_millis(delay_ms) };
+    let handler = Handler {
+        record,
+        delay: Duration::from_millis(delay_ms),
+    };
     let router = Router::with_state(handler).route(RUN, run)?;
-    let server = Server::builder().listen(address).router(router).bind().await?;
+    let server = Server::builder()
+        .listen(address)
+        .router(router)
+        .bind()
+        .await?;
     println!("{}", server.addresses()[0]);
     let (stop, stopped) = oneshot::channel::<()>();
     std::thread::spawn(move || {
@@ -115,7 +122,8 @@ impl Servers {
                 }
             }
         }
-        (self.children[at], _) = start(&self.addresses[at], &self.records[at], self.delays_ms[at]).await?;
+        (self.children[at], _) =
+            start(&self.addresses[at], &self.records[at], self.delays_ms[at]).await?;
         Ok(())
     }
 

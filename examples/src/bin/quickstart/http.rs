@@ -46,7 +46,9 @@ async fn run(job: &Job, behind: Behind, connections: Connections) -> Result<Row,
     let app = match behind {
         Behind::Store => {
             let log = Arc::new(log_router(data.path(), &job::log_settings())?);
-            axum::Router::new().route("/append", post(append)).with_state(log)
+            axum::Router::new()
+                .route("/append", post(append))
+                .with_state(log)
         }
         Behind::Nothing => axum::Router::new().route("/append", post(decode)),
     };
@@ -84,10 +86,16 @@ impl HttpServer {
             _ = stream.set_nodelay(true);
         });
         let serving = Serving::start(async move |stopped| {
-            axum::serve(listener, app).with_graceful_shutdown(async { _ = stopped.await }).await?;
+            axum::serve(listener, app)
+                .with_graceful_shutdown(async { _ = stopped.await })
+                .await?;
             Ok(())
         });
-        Ok(Self { address, accepted, serving })
+        Ok(Self {
+            address,
+            accepted,
+            serving,
+        })
     }
 }
 
@@ -96,15 +104,19 @@ async fn append(
     State(log): State<Arc<Router>>,
     body: String,
 ) -> Result<impl IntoResponse, (StatusCode, String)> {
-    let params = RawJson::parse(&body).map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))?;
+    let params =
+        RawJson::parse(&body).map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))?;
     let outcome = log.call(Request::new(APPEND, params)).await;
-    let reply = outcome.map_err(|status| (StatusCode::INTERNAL_SERVER_ERROR, status.to_string()))?;
+    let reply =
+        outcome.map_err(|status| (StatusCode::INTERNAL_SERVER_ERROR, status.to_string()))?;
     let data = reply.data().map_or("null", RawJson::as_str).to_owned();
     Ok(([(CONTENT_TYPE, "application/json")], data))
 }
 
 async fn decode(Json(entry): Json<Append>) -> Json<Appended> {
-    Json(Appended { seq: entry.message.len() as u64 })
+    Json(Appended {
+        seq: entry.message.len() as u64,
+    })
 }
 
 /// What becomes of a connection after a call.
@@ -127,7 +139,11 @@ struct HttpTransport {
 impl HttpTransport {
     fn new(address: SocketAddr, connections: Connections) -> Result<Self, Error> {
         let client = reqwest::Client::builder().no_proxy().build()?;
-        Ok(Self { client, connections, url: format!("http://{address}/append") })
+        Ok(Self {
+            client,
+            connections,
+            url: format!("http://{address}/append"),
+        })
     }
 }
 

@@ -17,7 +17,10 @@ pub(crate) const TASKS: usize = 64;
 /// The daemon's own, but for a queue that takes what all tasks may send at once: an entry has 1 MiB at
 /// most.
 pub(crate) fn log_settings() -> LogSettings {
-    LogSettings { queue_bytes_max: TASKS << 20, ..LogSettings::default() }
+    LogSettings {
+        queue_bytes_max: TASKS << 20,
+        ..LogSettings::default()
+    }
 }
 
 /// What carries an entry to the server and its answer back.
@@ -36,19 +39,28 @@ pub(crate) struct Job {
 impl Job {
     /// Each entry once.
     pub(crate) fn once(entries: &Arc<[Append]>) -> Self {
-        Self { entries: Arc::clone(entries), calls: entries.len() as u64 }
+        Self {
+            entries: Arc::clone(entries),
+            calls: entries.len() as u64,
+        }
     }
 
     /// So many calls, with the entries in turn, or fewer where that would be too many bytes.
     pub(crate) fn in_turn(entries: &Arc<[Append]>, calls: u64, bytes_max: u64) -> Self {
         let once = Self::once(entries);
         let bytes: u64 = entries.iter().map(|entry| entry.message.len() as u64).sum();
-        Self { calls: calls.min(bytes_max * once.calls / bytes.max(1)).max(1), ..once }
+        Self {
+            calls: calls.min(bytes_max * once.calls / bytes.max(1)).max(1),
+            ..once
+        }
     }
 
     /// The same, ended after so many calls.
     pub(crate) fn at_most(&self, calls: u64) -> Self {
-        Self { calls: self.calls.min(calls), ..self.clone() }
+        Self {
+            calls: self.calls.min(calls),
+            ..self.clone()
+        }
     }
 }
 
@@ -66,7 +78,9 @@ pub(crate) async fn run(job: &Job, transport: impl Transport) -> Result<Duration
                 if taken as u64 >= job.calls {
                     return Ok::<(), Error>(());
                 }
-                transport.append(&job.entries[taken % job.entries.len()]).await?;
+                transport
+                    .append(&job.entries[taken % job.entries.len()])
+                    .await?;
             }
         });
     }

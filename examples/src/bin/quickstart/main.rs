@@ -96,7 +96,11 @@ async fn run(file: Option<PathBuf>) -> Result<(), Error> {
 fn describe(source: &Source) {
     println!("file: {}", source.path.display());
     println!("  {}", source.why);
-    println!("  {} lines to ship, {} empty ones skipped", source.entries.len(), source.empty);
+    println!(
+        "  {} lines to ship, {} empty ones skipped",
+        source.entries.len(),
+        source.empty
+    );
     for note in &source.notes {
         println!("  {note}");
     }
@@ -106,7 +110,11 @@ fn describe(source: &Source) {
 async fn ship(entries: &Arc<[Append]>) -> Result<Row, Error> {
     let data = tempfile::tempdir()?;
     let server = RpcServer::daemon(data.path()).await?;
-    println!("\ndaemon: {}, in this process, its store in {}", server.address(), data.path().display());
+    println!(
+        "\ndaemon: {}, in this process, its store in {}",
+        server.address(),
+        data.path().display()
+    );
 
     let job = Job::once(entries);
     let elapsed = job::run(&job, RpcTransport::new(server.address())).await?;

@@ -19,8 +19,18 @@ pub(crate) struct Row {
 
 impl Row {
     /// A run of so many calls; `connections` is what the server accepted.
-    pub(crate) fn new(transport: &'static str, calls: u64, elapsed: Duration, connections: u64) -> Self {
-        Self { transport, calls, elapsed, connections }
+    pub(crate) fn new(
+        transport: &'static str,
+        calls: u64,
+        elapsed: Duration,
+        connections: u64,
+    ) -> Self {
+        Self {
+            transport,
+            calls,
+            elapsed,
+            connections,
+        }
     }
 
     fn per_second(&self) -> u128 {

@@ -40,19 +40,31 @@ impl RpcServer {
             daemon.run(async { _ = stopped.await }).await?;
             Ok(())
         });
-        Ok(Self { address, handle, serving })
+        Ok(Self {
+            address,
+            handle,
+            serving,
+        })
     }
 
     /// A server whose `append` decodes its params, answers, and stores nothing.
     pub(crate) async fn without_store() -> Result<Self, Error> {
         let router = Router::new().route(APPEND, decode)?;
-        let server = Server::builder().listen(ANY_PORT).router(router).bind().await?;
+        let server = Server::builder()
+            .listen(ANY_PORT)
+            .router(router)
+            .bind()
+            .await?;
         let (address, handle) = (server.addresses()[0].to_string(), server.handle());
         let serving = Serving::start(async move |stopped| {
             server.serve(async { _ = stopped.await }).await?;
             Ok(())
         });
-        Ok(Self { address, handle, serving })
+        Ok(Self {
+            address,
+            handle,
+            serving,
+        })
     }
 
     pub(crate) fn address(&self) -> &str {
@@ -75,7 +87,9 @@ impl RpcServer {
 }
 
 async fn decode(Params(entry): Params<Append>) -> Result<Appended, Status> {
-    Ok(Appended { seq: entry.message.len() as u64 })
+    Ok(Appended {
+        seq: entry.message.len() as u64,
+    })
 }
 
 /// Sends entries over the process's one connection to an address.
@@ -86,14 +100,18 @@ pub(crate) struct RpcTransport {
 
 impl RpcTransport {
     pub(crate) fn new(address: &str) -> Self {
-        Self { address: address.to_owned() }
+        Self {
+            address: address.to_owned(),
+        }
     }
 }
 
 impl Transport for RpcTransport {
     /// Asks for the client at each call, as code that knows of no other would: all get the same one.
     async fn append(&self, entry: &Append) -> Result<(), Error> {
-        LogClient::new(rpc_client::shared(&self.address)).append(entry).await?;
+        LogClient::new(rpc_client::shared(&self.address))
+            .append(entry)
+            .await?;
         Ok(())
     }
 }
@@ -107,10 +125,19 @@ pub(crate) struct Stored {
 /// Reads all entries, page by page.
 pub(crate) async fn read_all(address: &str) -> Result<Stored, Error> {
     let log = LogClient::new(rpc_client::shared(address));
-    let mut stored = Stored { entries: Vec::new(), pages: 0 };
+    let mut stored = Stored {
+        entries: Vec::new(),
+        pages: 0,
+    };
     let mut after = 0;
     loop {
-        let page = log.read(&Read { after, limit: Some(PAGE_ENTRIES), ..Read::default() }).await?;
+        let page = log
+            .read(&Read {
+                after,
+                limit: Some(PAGE_ENTRIES),
+                ..Read::default()
+            })
+            .await?;
         if page.next == after {
             return Ok(stored);
         }
@@ -157,8 +184,16 @@ mod tests {
     fn a_line_that_is_missing_doubled_or_changed_is_found() {
         let sent = ["a", "b", "a"].map(|message| Append::new(Level::Info, "s", message));
         assert!(verify(&sent, &[entry(1, "b"), entry(2, "a"), entry(3, "a")]).is_ok());
-        for stored in [&["a", "b"][..], &["a", "b", "b"], &["a", "b", "a", "a"], &["a", "b", "A"]] {
-            let stored: Vec<_> = (1..).zip(stored).map(|(seq, message)| entry(seq, message)).collect();
+        for stored in [
+            &["a", "b"][..],
+            &["a", "b", "b"],
+            &["a", "b", "a", "a"],
+            &["a", "b", "A"],
+        ] {
+            let stored: Vec<_> = (1..)
+                .zip(stored)
+                .map(|(seq, message)| entry(seq, message))
+                .collect();
             assert!(verify(&sent, &stored).is_err(), "{stored:?}");
         }
     }

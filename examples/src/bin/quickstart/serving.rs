@@ -20,7 +20,10 @@ impl Serving {
         F: Future<Output = Result<(), Error>> + Send + 'static,
     {
         let (stop, stopped) = oneshot::channel();
-        Self { stop, task: tokio::spawn(serve(stopped)) }
+        Self {
+            stop,
+            task: tokio::spawn(serve(stopped)),
+        }
     }
 
     /// Tells the server to stop, and waits until it has.

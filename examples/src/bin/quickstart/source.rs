@@ -28,8 +28,14 @@ const PLACES: [(&str, &str); 18] = [
     ("/var/log/system.log", "the system log"),
     ("/var/log/kern.log", "the kernel log"),
     ("/var/log/boot.log", "the boot log"),
-    ("/var/lib/dpkg/status", "dpkg's list of packages; no log, but lines"),
-    ("/lib/apk/db/installed", "apk's list of packages; no log, but lines"),
+    (
+        "/var/lib/dpkg/status",
+        "dpkg's list of packages; no log, but lines",
+    ),
+    (
+        "/lib/apk/db/installed",
+        "apk's list of packages; no log, but lines",
+    ),
 ];
 
 /// More would keep a reader of the output waiting, and show nothing else.
@@ -76,7 +82,12 @@ pub(crate) fn find(asked: Option<PathBuf>) -> Result<Source, Error> {
     Err("none of the usual log files can be read here; pass one: quickstart FILE".into())
 }
 
-fn source(path: PathBuf, why: String, lines: Lines, mut notes: Vec<String>) -> Result<Source, Error> {
+fn source(
+    path: PathBuf,
+    why: String,
+    lines: Lines,
+    mut notes: Vec<String>,
+) -> Result<Source, Error> {
     if lines.kept.is_empty() {
         return Err(format!("{}: it has no lines to ship", path.display()).into());
     }
@@ -87,15 +98,33 @@ fn source(path: PathBuf, why: String, lines: Lines, mut notes: Vec<String>) -> R
         ));
     }
     if lines.shortened > 0 {
-        notes.push(format!("{} lines shortened to {} KiB", lines.shortened, LINE_BYTES_MAX >> 10));
+        notes.push(format!(
+            "{} lines shortened to {} KiB",
+            lines.shortened,
+            LINE_BYTES_MAX >> 10
+        ));
     }
     if lines.not_utf8 > 0 {
-        notes.push(format!("{} lines are not UTF-8: what is not became U+FFFD", lines.not_utf8));
+        notes.push(format!(
+            "{} lines are not UTF-8: what is not became U+FFFD",
+            lines.not_utf8
+        ));
     }
-    let service = path.file_stem().map_or_else(|| "log".into(), |stem| stem.to_string_lossy().into_owned());
-    let entries =
-        lines.kept.into_iter().map(|line| Append::new(level_of(&line), service.clone(), line)).collect();
-    Ok(Source { path, why, entries, empty: lines.empty, notes })
+    let service = path
+        .file_stem()
+        .map_or_else(|| "log".into(), |stem| stem.to_string_lossy().into_owned());
+    let entries = lines
+        .kept
+        .into_iter()
+        .map(|line| Append::new(level_of(&line), service.clone(), line))
+        .collect();
+    Ok(Source {
+        path,
+        why,
+        entries,
+        empty: lines.empty,
+        notes,
+    })
 }
 
 /// The lines of a file, and what was done to them.
@@ -140,7 +169,9 @@ impl Lines {
         self.not_utf8 += usize::from(matches!(text, std::borrow::Cow::Owned(_)));
         let mut text = text.into_owned();
         if text.len() > LINE_BYTES_MAX {
-            let end = (0..=LINE_BYTES_MAX).rev().find(|end| text.is_char_boundary(*end));
+            let end = (0..=LINE_BYTES_MAX)
+                .rev()
+                .find(|end| text.is_char_boundary(*end));
             text.truncate(end.unwrap_or(0));
             self.shortened += 1;
         }
@@ -171,8 +202,14 @@ mod tests {
     #[test]
     fn the_level_is_guessed_from_words_that_stand_alone() {
         for (line, level) in [
-            ("2024-06-01 12:00:00 status installed liberror-perl:all 0.17", Level::Info),
-            ("2024-06-01 12:00:00 upgrade libgpg-error0:amd64 1.46 1.47", Level::Info),
+            (
+                "2024-06-01 12:00:00 status installed liberror-perl:all 0.17",
+                Level::Info,
+            ),
+            (
+                "2024-06-01 12:00:00 upgrade libgpg-error0:amd64 1.46 1.47",
+                Level::Info,
+            ),
             ("dpkg: error processing package", Level::Error),
             ("[ERROR] it broke", Level::Error),
             ("Warning: unmet dependencies", Level::Warn),
@@ -206,6 +243,10 @@ mod tests {
         let long = "line\n".repeat(7) + &"x".repeat(usize::try_from(FILE_BYTES_MAX).unwrap());
         std::fs::write(file.path(), long).unwrap();
         let lines = read(file.path()).unwrap();
-        assert_eq!((lines.kept.len(), lines.has_more), (7, true), "the part of a line is left out");
+        assert_eq!(
+            (lines.kept.len(), lines.has_more),
+            (7, true),
+            "the part of a line is left out"
+        );
     }
 }

@@ -44,13 +44,20 @@ impl Counted {
     }
 
     pub(crate) fn kinds(&self) -> String {
-        let kinds: Vec<String> = self.kinds.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
+        let kinds: Vec<String> = self
+            .kinds
+            .iter()
+            .map(|(kind, count)| format!("{kind} {count}"))
+            .collect();
         format!("{}: {}", self.calls(), kinds.join(", "))
     }
 
     pub(crate) fn failures(&self) -> String {
-        let failures: Vec<String> =
-            self.failures.iter().map(|(how, count)| format!("{how} {count}")).collect();
+        let failures: Vec<String> = self
+            .failures
+            .iter()
+            .map(|(how, count)| format!("{how} {count}"))
+            .collect();
         failures.join(", ")
     }
 
@@ -71,17 +78,34 @@ impl Callers {
             next: AtomicUsize::new(0),
             counted: Mutex::new(Counted::default()),
         });
-        let quick = Config { reconnect_base_ms: 5, reconnect_cap_ms: 100, ..Config::default() };
+        let quick = Config {
+            reconnect_base_ms: 5,
+            reconnect_cap_ms: 100,
+            ..Config::default()
+        };
         let clients = [
-            Config { hedge_percentile: 90, ..quick.clone() },
-            Config { mode: Mode::Pooled(3), ..quick.clone() },
-            Config { mode: Mode::Short, ..quick },
+            Config {
+                hedge_percentile: 90,
+                ..quick.clone()
+            },
+            Config {
+                mode: Mode::Pooled(3),
+                ..quick.clone()
+            },
+            Config {
+                mode: Mode::Short,
+                ..quick
+            },
         ]
         .map(|config| Client::with_config(address, config));
         let mut tasks = JoinSet::new();
         for caller in 0..CALLERS {
             // A connection for each call is for few of them.
-            let client = if caller % 12 == 11 { &clients[2] } else { &clients[caller % 2] };
+            let client = if caller % 12 == 11 {
+                &clients[2]
+            } else {
+                &clients[caller % 2]
+            };
             tasks.spawn(call_on(client.clone(), Arc::clone(&shared)));
         }
         Self { shared, tasks }
@@ -113,7 +137,8 @@ impl Shared {
     }
 
     fn is_over(&self) -> bool {
-        self.is_over.load(Ordering::Relaxed) || self.next.load(Ordering::Relaxed) + CALLERS >= NUMBERS
+        self.is_over.load(Ordering::Relaxed)
+            || self.next.load(Ordering::Relaxed) + CALLERS >= NUMBERS
     }
 
     /// Notes how a call with a number ended.
@@ -122,12 +147,25 @@ impl Shared {
         *counted.kinds.entry(kind).or_default() += 1;
         counted.expected[n] = match outcome {
             Ok(answer) => {
-                counted.check(answer == answer_to(n), || format!("{answer} was the answer to {n}"));
-                if may_repeat { Expected::AtLeastOnce } else { Expected::Once }
+                counted.check(answer == answer_to(n), || {
+                    format!("{answer} was the answer to {n}")
+                });
+                if may_repeat {
+                    Expected::AtLeastOnce
+                } else {
+                    Expected::Once
+                }
             }
             Err(error) => {
-                let how = if error.may_have_run() { "may have run" } else { "did not run" };
-                *counted.failures.entry(format!("{how} (code {})", error.code())).or_default() += 1;
+                let how = if error.may_have_run() {
+                    "may have run"
+                } else {
+                    "did not run"
+                };
+                *counted
+                    .failures
+                    .entry(format!("{how} (code {})", error.code()))
+                    .or_default() += 1;
                 match (error.may_have_run(), may_repeat) {
                     (true, true) => Expected::Any,
                     (true, false) => Expected::AtMostOnce,
@@ -148,12 +186,20 @@ async fn call_on(client: Client, shared: Arc<Shared>) {
             }
             40..=54 => {
                 let n = shared.number();
-                let outcome = client.command(NOTE).ordered().call(&Numbered { n, ms: 0 }).await;
+                let outcome = client
+                    .command(NOTE)
+                    .ordered()
+                    .call(&Numbered { n, ms: 0 })
+                    .await;
                 shared.note("ordered", n, outcome, false);
             }
             55..=64 => {
                 let (n, ms) = (shared.number(), fastrand::u64(0..30));
-                let outcome = client.command(SLOW).idempotent().call(&Numbered { n, ms }).await;
+                let outcome = client
+                    .command(SLOW)
+                    .idempotent()
+                    .call(&Numbered { n, ms })
+                    .await;
                 shared.note("idempotent, hedged", n, outcome, true);
             }
             65..=72 => {
@@ -204,7 +250,11 @@ async fn stream(client: &Client, shared: &Shared) {
         while let Some(item) = stream.next().await {
             match item {
                 Ok(item) if item == came => came += 1,
-                Ok(item) => return shared.lock().check(false, || format!("item {item} came as item {came}")),
+                Ok(item) => {
+                    return shared
+                        .lock()
+                        .check(false, || format!("item {item} came as item {came}"));
+                }
                 Err(error) => outcome = Some(error.to_string()),
             }
         }
@@ -212,23 +262,46 @@ async fn stream(client: &Client, shared: &Shared) {
     let mut counted = shared.lock();
     *counted.kinds.entry("stream").or_default() += 1;
     match outcome {
-        None => counted.check(came == items, || format!("{came} items of {items} came, and an end")),
-        Some(_) => *counted.failures.entry("stream broken off".into()).or_default() += 1,
+        None => counted.check(came == items, || {
+            format!("{came} items of {items} came, and an end")
+        }),
+        Some(_) => {
+            *counted
+                .failures
+                .entry("stream broken off".into())
+                .or_default() += 1
+        }
     }
 }
 
 async fn echo(client: &Client, shared: &Shared) {
-    let length =
-        if fastrand::u8(0..10) == 0 { fastrand::usize(0..500_000) } else { fastrand::usize(0..4_000) };
-    let text: String =
-        std::iter::repeat_with(fastrand::alphanumeric).take(64).collect::<String>().repeat(length / 64 + 1);
-    let outcome = client.command(ECHO).idempotent().call::<_, String>(&text).await;
+    let length = if fastrand::u8(0..10) == 0 {
+        fastrand::usize(0..500_000)
+    } else {
+        fastrand::usize(0..4_000)
+    };
+    let text: String = std::iter::repeat_with(fastrand::alphanumeric)
+        .take(64)
+        .collect::<String>()
+        .repeat(length / 64 + 1);
+    let outcome = client
+        .command(ECHO)
+        .idempotent()
+        .call::<_, String>(&text)
+        .await;
     let mut counted = shared.lock();
     *counted.kinds.entry("large and small").or_default() += 1;
     match outcome {
         Ok(answer) => {
-            counted.check(answer == text, || format!("another text of {} bytes came back", answer.len()));
+            counted.check(answer == text, || {
+                format!("another text of {} bytes came back", answer.len())
+            });
         }
-        Err(error) => *counted.failures.entry(format!("echo (code {})", error.code())).or_default() += 1,
+        Err(error) => {
+            *counted
+                .failures
+                .entry(format!("echo (code {})", error.code()))
+                .or_default() += 1
+        }
     }
 }

@@ -35,7 +35,9 @@ pub(crate) async fn compare(counted: &Counted, server: &Client) -> Outcome<Verdi
         let book: String = server.call(BOOK, &(from, from + expected.len())).await?;
         for (expected, ran) in expected.iter().zip(book.bytes().map(|digit| digit - b'0')) {
             match (expected, ran) {
-                (Expected::Never, 1..) | (Expected::Once | Expected::AtLeastOnce, 0) => verdict.lost += 1,
+                (Expected::Never, 1..) | (Expected::Once | Expected::AtLeastOnce, 0) => {
+                    verdict.lost += 1
+                }
                 (Expected::Once | Expected::AtMostOnce, 2..) => verdict.doubled += 1,
                 _ => {}
             }

@@ -25,13 +25,18 @@ const MIB_PER_TEN_MINUTES: f64 = 1.0;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build();
     let outcome = runtime.map_err(Into::into).and_then(|runtime| {
         runtime.block_on(async {
             match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
                 ["server"] => server::serve().await.map(|()| true),
                 [] => run(Duration::from_secs(60)).await,
-                ["--minutes", minutes] => run(Duration::from_secs_f64(minutes.parse::<f64>()? * 60.0)).await,
+                ["--minutes", minutes] => {
+                    run(Duration::from_secs_f64(minutes.parse::<f64>()? * 60.0)).await
+                }
                 _ => Err("the only argument is --minutes N".into()),
             }
         })
@@ -56,7 +61,10 @@ async fn run(time: Duration) -> Outcome<bool> {
     let callers = Callers::start(&proxy);
     let (mut samples, end) = (Samples::default(), Instant::now() + time);
     while Instant::now() < end {
-        tokio::time::sleep(Duration::from_secs(1).min(end.saturating_duration_since(Instant::now()))).await;
+        tokio::time::sleep(
+            Duration::from_secs(1).min(end.saturating_duration_since(Instant::now())),
+        )
+        .await;
         samples.add(samples::look(&server, &direct).await?);
     }
     let counted = callers.stop().await?;
@@ -70,24 +78,43 @@ async fn run(time: Duration) -> Outcome<bool> {
     println!("| calls | {} | |", counted.kinds());
     println!("| failed, and said how | {} | |", counted.failures());
     println!("| connections cut, ended, delayed by the proxy | {cuts} | |");
-    println!("| replies that were wrong | {} {} | 0 |", counted.wrong, counted.first_wrong);
+    println!(
+        "| replies that were wrong | {} {} | 0 |",
+        counted.wrong, counted.first_wrong
+    );
     println!(
         "| calls that ran though they were said not to have, or did not though answered | {} | 0 |",
         verdict.lost
     );
     println!("| calls that ran twice | {} | 0 |", verdict.doubled);
     println!("| memory | {} | |", samples.memory());
-    let judged = if is_long_enough { "" } else { ", judged from 5 minutes on" };
-    println!("| memory's slope | {slope:.2} MiB in ten minutes | {MIB_PER_TEN_MINUTES} MiB{judged} |");
-    println!("| descriptors, before and after | {}, {} | no more |", before.descriptors, after.descriptors);
-    println!("| tasks, before and after | {}, {} | no more |", before.tasks, after.tasks);
+    let judged = if is_long_enough {
+        ""
+    } else {
+        ", judged from 5 minutes on"
+    };
+    println!(
+        "| memory's slope | {slope:.2} MiB in ten minutes | {MIB_PER_TEN_MINUTES} MiB{judged} |"
+    );
+    println!(
+        "| descriptors, before and after | {}, {} | no more |",
+        before.descriptors, after.descriptors
+    );
+    println!(
+        "| tasks, before and after | {}, {} | no more |",
+        before.tasks, after.tasks
+    );
     let is_sound = counted.wrong == 0 && verdict.lost == 0 && verdict.doubled == 0;
     let nothing_is_left = after.descriptors <= before.descriptors && after.tasks <= before.tasks;
     let is_flat = !is_long_enough || slope < MIB_PER_TEN_MINUTES;
     let has_run = counted.calls() > 0;
     println!(
         "\n{}",
-        if is_sound && nothing_is_left && is_flat && has_run { "all of it held" } else { "MISSED" }
+        if is_sound && nothing_is_left && is_flat && has_run {
+            "all of it held"
+        } else {
+            "MISSED"
+        }
     );
     Ok(is_sound && nothing_is_left && is_flat && has_run)
 }

@@ -22,20 +22,33 @@ pub(crate) struct Cuts {
 impl fmt::Display for Cuts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        write!(f, "{}, {}, {}", get(&self.cut), get(&self.ended), get(&self.delayed))
+        write!(
+            f,
+            "{}, {}, {}",
+            get(&self.cut),
+            get(&self.ended),
+            get(&self.delayed)
+        )
     }
 }
 
 pub(crate) async fn start(server: Arc<str>) -> Outcome<(String, Arc<Cuts>)> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let (address, cuts) = (listener.local_addr()?.to_string(), Arc::new(Cuts::default()));
+    let (address, cuts) = (
+        listener.local_addr()?.to_string(),
+        Arc::new(Cuts::default()),
+    );
     let counted = Arc::clone(&cuts);
     tokio::spawn(async move {
         while let Ok((client, _)) = listener.accept().await {
             let (server, cuts) = (Arc::clone(&server), Arc::clone(&counted));
             tokio::spawn(async move {
                 if let Ok(server) = TcpStream::connect(&*server).await {
-                    drop(client.set_nodelay(true).and_then(|()| server.set_nodelay(true)));
+                    drop(
+                        client
+                            .set_nodelay(true)
+                            .and_then(|()| server.set_nodelay(true)),
+                    );
                     pass(client, server, &cuts).await;
                 }
             });
@@ -60,11 +73,15 @@ async fn pass(client: TcpStream, server: TcpStream, cuts: &Cuts) {
     let (server_reads, server_writes) = server.into_split();
     let both = async {
         if breaks_off {
-            tokio::join!(copy(client_reads, server_writes, delay), copy(server_reads, client_writes, delay));
+            tokio::join!(
+                copy(client_reads, server_writes, delay),
+                copy(server_reads, client_writes, delay)
+            );
         } else {
             // After its life, the client's side ends here, and what the server still says is passed on.
-            let forth =
-                async { drop(tokio::time::timeout(life, copy(client_reads, server_writes, delay)).await) };
+            let forth = async {
+                drop(tokio::time::timeout(life, copy(client_reads, server_writes, delay)).await)
+            };
             tokio::join!(forth, copy(server_reads, client_writes, delay));
         }
     };

@@ -59,15 +59,25 @@ pub(crate) async fn serve() -> Outcome<()> {
         .route(BOOK, book)?
         .route(TASKS, tasks)?;
     // Connections also retire by themselves.
-    let config = Config { connection_age_max_ms: 20_000, ..Config::default() };
-    let server = Server::builder().listen("127.0.0.1:0").config(config).router(router).bind().await?;
+    let config = Config {
+        connection_age_max_ms: 20_000,
+        ..Config::default()
+    };
+    let server = Server::builder()
+        .listen("127.0.0.1:0")
+        .config(config)
+        .router(router)
+        .bind()
+        .await?;
     println!("{}", server.addresses()[0]);
     server.serve(parent_is_gone()).await?;
     Ok(())
 }
 
 fn run(n: usize) -> Result<usize, Status> {
-    let count = BOOK_OF_RUNS.get(n).ok_or_else(|| Status::out_of_range("the book has no such number"))?;
+    let count = BOOK_OF_RUNS
+        .get(n)
+        .ok_or_else(|| Status::out_of_range("the book has no such number"))?;
     // Relaxed: it is read when all calls are over.
     count.fetch_add(1, Ordering::Relaxed);
     Ok(answer_to(n))
@@ -92,13 +102,19 @@ async fn echo(Params(text): Params<String>) -> Result<String, Status> {
 }
 
 async fn book(Params((from, to)): Params<(usize, usize)>) -> Result<String, Status> {
-    let part =
-        BOOK_OF_RUNS.get(from..to).ok_or_else(|| Status::out_of_range("the book has no such numbers"))?;
-    Ok(part.iter().map(|count| char::from(b'0' + count.load(Ordering::Relaxed).min(9))).collect())
+    let part = BOOK_OF_RUNS
+        .get(from..to)
+        .ok_or_else(|| Status::out_of_range("the book has no such numbers"))?;
+    Ok(part
+        .iter()
+        .map(|count| char::from(b'0' + count.load(Ordering::Relaxed).min(9)))
+        .collect())
 }
 
 async fn tasks() -> Result<usize, Status> {
-    Ok(tokio::runtime::Handle::current().metrics().num_alive_tasks())
+    Ok(tokio::runtime::Handle::current()
+        .metrics()
+        .num_alive_tasks())
 }
 
 /// Starts it.

@@ -49,7 +49,11 @@ struct Request {
     /// Number of the command; `rpc describe` lists them
     cmdid: u32,
     /// The params; `-` reads them from standard input
-    #[arg(value_name = "JSON", default_value = "{}", allow_negative_numbers = true)]
+    #[arg(
+        value_name = "JSON",
+        default_value = "{}",
+        allow_negative_numbers = true
+    )]
     params: String,
     /// Add metadata; may be given several times
     #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
@@ -64,7 +68,9 @@ impl Request {
     fn params(&self) -> Result<RawJson<'static>, Failure> {
         let mut text = String::new();
         let source = if self.params == "-" {
-            io::stdin().read_to_string(&mut text).map_err(|error| Failure::stdin(&error))?;
+            io::stdin()
+                .read_to_string(&mut text)
+                .map_err(|error| Failure::stdin(&error))?;
             "params from standard input"
         } else {
             text.clone_from(&self.params);
@@ -84,7 +90,11 @@ impl Request {
         for (key, value) in &self.meta {
             command = command.meta(key, value);
         }
-        if self.ordered { command.ordered() } else { command }
+        if self.ordered {
+            command.ordered()
+        } else {
+            command
+        }
     }
 }
 

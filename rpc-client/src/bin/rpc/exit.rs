@@ -83,7 +83,10 @@ fn report_call(error: &Error) -> ExitCode {
 
 /// Address, code and what happened, in one line.
 pub(crate) fn describe(error: &Error) -> String {
-    if let Some(invalid) = error.source().and_then(|source| source.downcast_ref::<InvalidTarget>()) {
+    if let Some(invalid) = error
+        .source()
+        .and_then(|source| source.downcast_ref::<InvalidTarget>())
+    {
         return printable(&invalid.to_string());
     }
     if is_no_address(error) {
@@ -107,7 +110,9 @@ fn exit_code(error: &Error) -> u8 {
 
 /// Whether the address was refused before anything was tried.
 fn is_no_address(error: &Error) -> bool {
-    let Some(source) = error.source().filter(|_| error.is_unreachable()) else { return false };
+    let Some(source) = error.source().filter(|_| error.is_unreachable()) else {
+        return false;
+    };
     let is_invalid_input = |cause: &io::Error| cause.kind() == io::ErrorKind::InvalidInput;
     source.is::<InvalidTarget>() || source.downcast_ref().is_some_and(is_invalid_input)
 }
@@ -158,7 +163,9 @@ fn hint_for_code(code: Code) -> Option<String> {
         Code::DEADLINE_EXCEEDED => {
             "the server gave up at its own limit or at --timeout: it may have run in part; give it longer with --timeout"
         }
-        Code::RESOURCE_EXHAUSTED => "a limit of the server is reached: send less, or try again later",
+        Code::RESOURCE_EXHAUSTED => {
+            "a limit of the server is reached: send less, or try again later"
+        }
         Code::NOT_FOUND => "check what was asked for; `rpc describe` lists services and commands",
         Code::PERMISSION_DENIED => "whoever runs the server says who may do this",
         Code::FAILED_PRECONDITION => "bring about what it asks for first",
@@ -170,7 +177,9 @@ fn hint_for_code(code: Code) -> Option<String> {
             "the server wants to know who you are: --token-file FILE, or --cert FILE and --key FILE"
         }
         code if code.number() >= Code::FIRST_OF_SERVICES => {
-            return Some(format!("{code} is a code of the service's own: its documentation says what to do"));
+            return Some(format!(
+                "{code} is a code of the service's own: its documentation says what to do"
+            ));
         }
         code => return code.meaning().map(str::to_owned),
     };

@@ -65,7 +65,8 @@ impl Append {
         let mut output = Output::new();
         let mut entry = Entry::new(self.level, self.service, self.message);
         entry.trace = self.trace;
-        entry.fields = (!self.fields.is_empty()).then(|| self.fields.into_iter().collect::<Map<_, _>>());
+        entry.fields =
+            (!self.fields.is_empty()).then(|| self.fields.into_iter().collect::<Map<_, _>>());
         if entry.message != "-" {
             return append(&client, &entry, &mut output).await;
         }
@@ -163,7 +164,9 @@ impl Read {
         let mut left = if self.all { u64::MAX } else { self.limit };
         let mut after = self.after;
         while left > 0 {
-            let limit = u32::try_from(left).unwrap_or(u32::MAX).min(PAGE_ENTRIES_MAX);
+            let limit = u32::try_from(left)
+                .unwrap_or(u32::MAX)
+                .min(PAGE_ENTRIES_MAX);
             let Page { entries, next } = read(&client, &self.filters.params(after, limit)).await?;
             for entry in &entries {
                 output.line(entry.get())?;
@@ -201,8 +204,9 @@ mod tests {
 
     #[test]
     fn a_field_is_text_unless_it_says_json() {
-        let check =
-            |text: &str, key: &str, value: Value| assert_eq!(field(text), Ok((key.to_owned(), value)));
+        let check = |text: &str, key: &str, value: Value| {
+            assert_eq!(field(text), Ok((key.to_owned(), value)))
+        };
         check("user=4211", "user", json!("4211"));
         check("user:=4211", "user", json!(4211));
         check("url=http://h/?a=b", "url", json!("http://h/?a=b"));

@@ -54,7 +54,13 @@ Exit codes:
 #[command(next_help_heading = "Server")]
 struct Target {
     /// Address of the server: HOST:PORT, tls:HOST:PORT or unix:PATH
-    #[arg(long, global = true, env = "RPC_ADDR", hide_env_values = true, default_value = "127.0.0.1:8889")]
+    #[arg(
+        long,
+        global = true,
+        env = "RPC_ADDR",
+        hide_env_values = true,
+        default_value = "127.0.0.1:8889"
+    )]
     addr: String,
     /// How long to wait for a reply, as 200ms, 1.5s or 1m [default: 5s; for pipe 10m]
     #[arg(long, global = true, value_name = "TIME", value_parser = timeout)]
@@ -75,7 +81,13 @@ struct Target {
     #[arg(long, global = true, value_name = "NAME")]
     server_name: Option<String>,
     /// File of the token to authenticate with
-    #[arg(long, global = true, value_name = "FILE", env = "RPC_TOKEN_FILE", hide_env_values = true)]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "RPC_TOKEN_FILE",
+        hide_env_values = true
+    )]
     token_file: Option<PathBuf>,
 }
 
@@ -127,7 +139,10 @@ enum Command {
 fn main() -> ExitCode {
     let Arguments { target, command } = Arguments::parse();
     // One thread: there is one connection, and a wake-up across threads costs more than it brings.
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => return Failure::io("cannot start", &error).report(),
     };

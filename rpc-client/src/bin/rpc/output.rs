@@ -14,7 +14,10 @@ impl Output {
     }
 
     pub(crate) fn line(&mut self, line: &str) -> Result<(), Failure> {
-        let written = self.0.write_all(line.as_bytes()).and_then(|()| self.0.write_all(b"\n"));
+        let written = self
+            .0
+            .write_all(line.as_bytes())
+            .and_then(|()| self.0.write_all(b"\n"));
         written.map_err(|error| Failure::stdout(&error))
     }
 
@@ -51,6 +54,9 @@ mod tests {
     #[test]
     fn what_would_steer_a_terminal_is_shown_instead() {
         assert_eq!(printable("a\tb é"), "a\tb é");
-        assert_eq!(printable("\u{1b}[2J\nrpc: fine\u{9b}"), "\\u001b[2J\\nrpc: fine\\u009b");
+        assert_eq!(
+            printable("\u{1b}[2J\nrpc: fine\u{9b}"),
+            "\\u001b[2J\\nrpc: fine\\u009b"
+        );
     }
 }

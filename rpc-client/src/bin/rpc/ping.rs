@@ -49,7 +49,9 @@ impl Ping {
             _ = tokio::signal::ctrl_c() => {}
         }
         round_trips.summarise(&mut output, client.address(), started.elapsed())?;
-        round_trips.failure.map_or(Ok(()), |error| Err(error.into()))
+        round_trips
+            .failure
+            .map_or(Ok(()), |error| Err(error.into()))
     }
 
     async fn ping(
@@ -73,7 +75,10 @@ impl Ping {
                     round_trips.answered.push(time);
                     if has_lines {
                         let address = client.address();
-                        output.line(&format!("{address}: ping {number} answered in {} ms", ms(time)))?;
+                        output.line(&format!(
+                            "{address}: ping {number} answered in {} ms",
+                            ms(time)
+                        ))?;
                         output.flush()?;
                     }
                 }
@@ -99,7 +104,12 @@ struct RoundTrips {
 }
 
 impl RoundTrips {
-    fn summarise(&mut self, output: &mut Output, address: &str, elapsed: Duration) -> Result<(), Failure> {
+    fn summarise(
+        &mut self,
+        output: &mut Output,
+        address: &str,
+        elapsed: Duration,
+    ) -> Result<(), Failure> {
         let answered = self.answered.len() as u64;
         // Sent is 0 where the first one was interrupted.
         let lost_per_mille = (self.sent - answered) * 1_000 / self.sent.max(1);
@@ -116,7 +126,9 @@ impl RoundTrips {
             let mean = sum / u32::try_from(self.answered.len()).unwrap_or(u32::MAX);
             let [p50, p99] = [50, 99].map(|percent| self.percentile(percent));
             let [min, p50, p99, max, mean] = [*min, p50, p99, *max, mean].map(ms);
-            output.line(&format!("min {min}  p50 {p50}  p99 {p99}  max {max}  mean {mean} ms"))?;
+            output.line(&format!(
+                "min {min}  p50 {p50}  p99 {p99}  max {max}  mean {mean} ms"
+            ))?;
         }
         output.flush()
     }
@@ -140,8 +152,16 @@ mod tests {
     fn a_percentile_is_a_round_trip_that_was_measured() {
         let check = |count: u64, percent, expected| {
             let answered = (1..=count).map(Duration::from_millis).collect();
-            let round_trips = RoundTrips { sent: count, answered, failure: None };
-            assert_eq!(round_trips.percentile(percent), Duration::from_millis(expected), "{count} {percent}");
+            let round_trips = RoundTrips {
+                sent: count,
+                answered,
+                failure: None,
+            };
+            assert_eq!(
+                round_trips.percentile(percent),
+                Duration::from_millis(expected),
+                "{count} {percent}"
+            );
         };
         check(1, 50, 1);
         check(1, 99, 1);

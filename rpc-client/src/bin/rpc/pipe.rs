@@ -47,27 +47,45 @@ pub(crate) struct Pipe {}
 
 impl Pipe {
     pub(crate) async fn run(self, target: &Target) -> Result<(), Failure> {
-        let client = target.client_with(Config { call_timeout_ms: CALL_TIMEOUT_MS, ..Config::default() });
+        let client = target.client_with(Config {
+            call_timeout_ms: CALL_TIMEOUT_MS,
+            ..Config::default()
+        });
         // Before anything is read: what was not sent can then be piped again.
         client.connect().await?;
         let bytes_read = Arc::new(AtomicU64::new(0));
-        let input = Counted { stdin: tokio::io::stdin(), bytes_read: Arc::clone(&bytes_read) };
+        let input = Counted {
+            stdin: tokio::io::stdin(),
+            bytes_read: Arc::clone(&bytes_read),
+        };
         let mut progress = Progress::new(bytes_read);
         let input = BufReader::with_capacity(INPUT_BYTES, input);
-        let piped = pipe(&client, input, tokio::io::stdout(), |piped| progress.show(piped)).await;
+        let piped = pipe(&client, input, tokio::io::stdout(), |piped| {
+            progress.show(piped)
+        })
+        .await;
         progress.bar.finish_and_clear();
         let piped = piped.map_err(|error| match error.kind() {
             io::ErrorKind::BrokenPipe => Failure::NobodyReads,
             _ => Failure::io("the pipe broke", &error),
         })?;
-        let Piped { requests, replies, failures, .. } = piped;
+        let Piped {
+            requests,
+            replies,
+            failures,
+            ..
+        } = piped;
         if failures > 0 || progress.is_wanted {
             eprintln!(
                 "rpc: {}: {requests} requests, {replies} replies, {failures} failures",
                 client.address()
             );
         }
-        if failures == 0 { Ok(()) } else { Err(Failure::Answered) }
+        if failures == 0 {
+            Ok(())
+        } else {
+            Err(Failure::Answered)
+        }
     }
 }
 
@@ -94,7 +112,13 @@ impl Progress {
         if is_wanted {
             bar.set_draw_target(ProgressDrawTarget::stderr());
         }
-        Self { bar, is_wanted, has_size: size.is_some(), bytes_read, next: Instant::now() }
+        Self {
+            bar,
+            is_wanted,
+            has_size: size.is_some(),
+            bytes_read,
+            next: Instant::now(),
+        }
     }
 
     fn show(&mut self, piped: Piped) {
@@ -103,13 +127,21 @@ impl Progress {
             return;
         }
         self.next = Instant::now() + DRAW_INTERVAL;
-        let Piped { requests, replies, failures, .. } = piped;
-        self.bar.set_message(format!("{replies} of {requests} answered, {failures} failed"));
+        let Piped {
+            requests,
+            replies,
+            failures,
+            ..
+        } = piped;
+        self.bar.set_message(format!(
+            "{replies} of {requests} answered, {failures} failed"
+        ));
         if self.has_size {
             // Relaxed: a picture for people. What is read runs ahead of what is answered.
             let bytes_read = u128::from(self.bytes_read.load(Ordering::Relaxed));
             let answered = bytes_read * u128::from(replies) / u128::from(requests.max(1));
-            self.bar.set_position(u64::try_from(answered).unwrap_or(u64::MAX));
+            self.bar
+                .set_position(u64::try_from(answered).unwrap_or(u64::MAX));
         } else {
             self.bar.tick();
         }
@@ -119,7 +151,10 @@ impl Progress {
 /// The size of standard input, where it is a file.
 fn stdin_size() -> Option<u64> {
     let file = File::from(io::stdin().as_fd().try_clone_to_owned().ok()?);
-    file.metadata().ok().filter(std::fs::Metadata::is_file).map(|metadata| metadata.len())
+    file.metadata()
+        .ok()
+        .filter(std::fs::Metadata::is_file)
+        .map(|metadata| metadata.len())
 }
 
 /// Standard input, and how much of it was read.
@@ -136,7 +171,8 @@ impl AsyncRead for Counted {
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.stdin).poll_read(cx, buf))?;
-        self.bytes_read.fetch_add((buf.filled().len() - before) as u64, Ordering::Relaxed);
+        self.bytes_read
+            .fetch_add((buf.filled().len() - before) as u64, Ordering::Relaxed);
         Poll::Ready(Ok(()))
     }
 }

@@ -36,7 +36,11 @@ impl Health {
         let mut output = Output::new();
         output.line(&printable(&status))?;
         output.flush()?;
-        if status == "serving" { Ok(()) } else { Err(Failure::Answered) }
+        if status == "serving" {
+            Ok(())
+        } else {
+            Err(Failure::Answered)
+        }
     }
 }
 
@@ -55,10 +59,18 @@ pub(crate) struct Stats {
 
 impl Stats {
     pub(crate) async fn run(self, target: &Target) -> Result<(), Failure> {
-        let stats = target.client().command(CmdId::STATS).call_raw(&json!({})).await?;
+        let stats = target
+            .client()
+            .command(CmdId::STATS)
+            .call_raw(&json!({}))
+            .await?;
         let stats = stats.unwrap_or(RawJson::NULL);
         let mut output = Output::new();
-        output.line(&if self.json || !Output::is_terminal() { stats.to_string() } else { pretty(&stats) })?;
+        output.line(&if self.json || !Output::is_terminal() {
+            stats.to_string()
+        } else {
+            pretty(&stats)
+        })?;
         output.flush()
     }
 }
@@ -117,14 +129,30 @@ impl Describe {
 }
 
 fn list(output: &mut Output, description: &Description) -> Result<(), Failure> {
-    let Description { protocol, server, commands } = description;
+    let Description {
+        protocol,
+        server,
+        commands,
+    } = description;
     let name = format!("{} {}, protocol {protocol}", server.name, server.version);
     output.line(&printable(&name))?;
     output.line("")?;
-    let digits =
-        commands.iter().map(|command| command.cmdid.to_string().len()).max().unwrap_or(0).max("CMDID".len());
-    let width = commands.iter().map(|command| command.name().len()).max().unwrap_or(0).max("NAME".len());
-    output.line(&format!("{:>digits$}  {:width$}  {:6}  DOES", "CMDID", "NAME", "KIND"))?;
+    let digits = commands
+        .iter()
+        .map(|command| command.cmdid.to_string().len())
+        .max()
+        .unwrap_or(0)
+        .max("CMDID".len());
+    let width = commands
+        .iter()
+        .map(|command| command.name().len())
+        .max()
+        .unwrap_or(0)
+        .max("NAME".len());
+    output.line(&format!(
+        "{:>digits$}  {:width$}  {:6}  DOES",
+        "CMDID", "NAME", "KIND"
+    ))?;
     for command in commands {
         let (cmdid, name, kind) = (command.cmdid.number(), command.name(), kind(command));
         let line = format!("{cmdid:>digits$}  {name:width$}  {kind:6}  {}", command.doc);
@@ -134,8 +162,17 @@ fn list(output: &mut Output, description: &Description) -> Result<(), Failure> {
 }
 
 fn show(output: &mut Output, command: &Descriptor) -> Result<(), Failure> {
-    let idempotent = if command.idempotent { ", idempotent" } else { "" };
-    let head = format!("{} {} ({}{idempotent})", command.cmdid, command.name(), kind(command));
+    let idempotent = if command.idempotent {
+        ", idempotent"
+    } else {
+        ""
+    };
+    let head = format!(
+        "{} {} ({}{idempotent})",
+        command.cmdid,
+        command.name(),
+        kind(command)
+    );
     output.line(&printable(&head))?;
     output.line(&printable(&command.doc))?;
     for (name, schema) in [("params", &command.params), ("data", &command.data)] {
@@ -157,5 +194,6 @@ fn kind(command: &Descriptor) -> String {
 }
 
 fn pretty(json: &RawJson<'_>) -> String {
-    json.decode::<Value>().map_or_else(|_| json.to_string(), |value| format!("{value:#}"))
+    json.decode::<Value>()
+        .map_or_else(|_| json.to_string(), |value| format!("{value:#}"))
 }

@@ -51,7 +51,9 @@ pub(crate) struct Tail {
 impl Tail {
     pub(crate) async fn run(self, target: &Target) -> Result<(), Failure> {
         let client = target.client();
-        let timeout = target.timeout.unwrap_or(Duration::from_millis(Config::default().call_timeout_ms));
+        let timeout = target
+            .timeout
+            .unwrap_or(Duration::from_millis(Config::default().call_timeout_ms));
         let mut interrupted = pin!(tokio::signal::ctrl_c());
         tokio::select! {
             result = self.follow(&client, timeout) => result,
@@ -75,7 +77,10 @@ impl Tail {
             match self.next_page(client, after, wait, timeout).await {
                 Ok(Page { entries, next }) => {
                     if is_away {
-                        eprintln!("rpc: {}: back, going on behind entry {after}", client.address());
+                        eprintln!(
+                            "rpc: {}: back, going on behind entry {after}",
+                            client.address()
+                        );
                         is_away = false;
                     }
                     print(&mut output, &entries, is_text)?;
@@ -103,7 +108,11 @@ impl Tail {
     ) -> Result<Page, Error> {
         let mut params = self.filters.params(after, PAGE_ENTRIES_MAX);
         params.wait_ms = milliseconds(wait);
-        client.command(READ).timeout(wait + timeout).call(&params).await
+        client
+            .command(READ)
+            .timeout(wait + timeout)
+            .call(&params)
+            .await
     }
 }
 
@@ -132,9 +141,19 @@ fn print(output: &mut Output, entries: &[Box<RawValue>], is_text: bool) -> Resul
 fn text(entry: &Entry) -> String {
     let time = UNIX_EPOCH + Duration::from_millis(entry.ts);
     let time = humantime::format_rfc3339_millis(time);
-    let mut line = format!("{time} {:5} {}: {}", entry.level, entry.service, entry.message);
-    let trace = entry.trace.as_ref().map(|trace| ("trace", Value::from(trace.as_str())));
-    let fields = entry.fields.iter().flatten().map(|(key, value)| (key.as_str(), value.clone()));
+    let mut line = format!(
+        "{time} {:5} {}: {}",
+        entry.level, entry.service, entry.message
+    );
+    let trace = entry
+        .trace
+        .as_ref()
+        .map(|trace| ("trace", Value::from(trace.as_str())));
+    let fields = entry
+        .fields
+        .iter()
+        .flatten()
+        .map(|(key, value)| (key.as_str(), value.clone()));
     for (key, value) in trace.into_iter().chain(fields) {
         let _ = match value.as_str() {
             Some(word) if is_word(word) => write!(line, " {key}={word}"),
@@ -146,7 +165,8 @@ fn text(entry: &Entry) -> String {
 
 /// Whether it can stand without quotes.
 fn is_word(text: &str) -> bool {
-    !text.is_empty() && !text.contains(|char: char| char.is_whitespace() || char.is_control() || char == '"')
+    !text.is_empty()
+        && !text.contains(|char: char| char.is_whitespace() || char.is_control() || char == '"')
 }
 
 /// The last entries that pass the filters, and the number of the last one there is.
@@ -210,7 +230,11 @@ fn seq(entry: &RawValue) -> u64 {
 /// them, and then in between.
 async fn end(client: &Client) -> Result<u64, Error> {
     let everything = Filters::default();
-    let next = async |after| read(client, &everything.params(after, 1)).await.map(|page| page.next);
+    let next = async |after| {
+        read(client, &everything.params(after, 1))
+            .await
+            .map(|page| page.next)
+    };
     let mut low = next(0).await?;
     let mut step = 1;
     let mut high = loop {
@@ -225,7 +249,11 @@ async fn end(client: &Client) -> Result<u64, Error> {
     while low < high {
         let middle = low + (high - low) / 2;
         let found = next(middle).await?;
-        if found == middle { high = middle } else { low = found }
+        if found == middle {
+            high = middle
+        } else {
+            low = found
+        }
     }
     Ok(low)
 }
@@ -247,7 +275,10 @@ mod tests {
             trace: None,
             fields: None,
         };
-        assert_eq!(text(&entry), "2023-11-14T22:13:20.123Z warn  order: refused\\n\\u001b[31m");
+        assert_eq!(
+            text(&entry),
+            "2023-11-14T22:13:20.123Z warn  order: refused\\n\\u001b[31m"
+        );
         entry.message = "refused".into();
         entry.trace = Some("4bf9".into());
         let fields = serde_json::json!({"a": "one", "b": "one two", "c": 9.5, "d": ""});

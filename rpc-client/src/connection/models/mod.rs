@@ -25,11 +25,20 @@ const SEED: u64 = 5;
 const PREEMPTIONS: usize = 3;
 
 fn explore(model: fn()) {
-    let schedules = std::env::var("MODEL_SCHEDULES").map_or(SCHEDULES, |text| text.parse().unwrap());
+    let schedules =
+        std::env::var("MODEL_SCHEDULES").map_or(SCHEDULES, |text| text.parse().unwrap());
     let mut config = shuttle::Config::new();
     config.stack_size = 256 * 1024;
-    Runner::new(RandomScheduler::new_from_seed(SEED, schedules), config.clone()).run(model);
-    Runner::new(PctScheduler::new_from_seed(SEED, PREEMPTIONS, schedules), config).run(model);
+    Runner::new(
+        RandomScheduler::new_from_seed(SEED, schedules),
+        config.clone(),
+    )
+    .run(model);
+    Runner::new(
+        PctScheduler::new_from_seed(SEED, PREEMPTIONS, schedules),
+        config,
+    )
+    .run(model);
 }
 
 /// A connection with its driver and a server, each a task.
@@ -54,16 +63,33 @@ impl Rig {
         };
         let (near, far) = pipe(48);
         let taken = near.taken();
-        let (connection, driver) =
-            Connection::new(near, None, "model".into(), Arc::new(config), Events::default());
+        let (connection, driver) = Connection::new(
+            near,
+            None,
+            "model".into(),
+            Arc::new(config),
+            Events::default(),
+        );
         let shared = Arc::clone(&connection.0);
         let (server, driver) = (spawn(serve(far, behaviour)), spawn(driver));
-        Self { connection, shared, driver, server, taken }
+        Self {
+            connection,
+            shared,
+            driver,
+            server,
+            taken,
+        }
     }
 
     /// Lets go of the connection and waits for both sides.
     fn end(self) -> (Loss, Seen) {
-        let Self { connection, shared, driver, server, .. } = self;
+        let Self {
+            connection,
+            shared,
+            driver,
+            server,
+            ..
+        } = self;
         drop(connection);
         let loss = block_on(driver).expect("the driver ends");
         assert_is_left_empty(&shared);
@@ -74,7 +100,11 @@ impl Rig {
 fn assert_is_left_empty(shared: &Shared) {
     let state = shared.lock();
     assert!(state.ended.is_some(), "the end is known");
-    assert!(state.calls.is_empty(), "{} calls are left", state.calls.len());
+    assert!(
+        state.calls.is_empty(),
+        "{} calls are left",
+        state.calls.len()
+    );
     assert!(state.flushes.is_empty(), "somebody waits for a flush");
 }
 
@@ -99,9 +129,23 @@ async fn begin(
 }
 
 /// A call and its reply; none where the connection takes no more calls.
-async fn echo(connection: &Arc<Connection>, params: u64, is_ordered: bool) -> Option<Result<u64, Error>> {
-    let call = begin(connection, &Request::new(ECHO, json(params)), is_ordered, false).await?;
-    Some(call.await.map(|data| data.expect("an echo has data").decode().expect("it is a number")))
+async fn echo(
+    connection: &Arc<Connection>,
+    params: u64,
+    is_ordered: bool,
+) -> Option<Result<u64, Error>> {
+    let call = begin(
+        connection,
+        &Request::new(ECHO, json(params)),
+        is_ordered,
+        false,
+    )
+    .await?;
+    Some(call.await.map(|data| {
+        data.expect("an echo has data")
+            .decode()
+            .expect("it is a number")
+    }))
 }
 
 /// Is ready after so many turns of others.
@@ -122,7 +166,10 @@ fn in_threads<T: Send + 'static>(
         thread::spawn(move || of(connection, number))
     };
     let threads: Vec<_> = (0..count).map(start).collect();
-    threads.into_iter().map(|thread| thread.join().expect("no thread panics")).collect()
+    threads
+        .into_iter()
+        .map(|thread| thread.join().expect("no thread panics"))
+        .collect()
 }
 
 #[test]
@@ -155,7 +202,12 @@ fn a_call_that_is_dropped_at_any_point_frees_its_place() {
                     assert_eq!(reply.unwrap().unwrap(), number);
                 }
             }
-            assert_eq!(block_on(echo(&connection, 10 + number, is_ordered)).unwrap().unwrap(), 10 + number);
+            assert_eq!(
+                block_on(echo(&connection, 10 + number, is_ordered))
+                    .unwrap()
+                    .unwrap(),
+                10 + number
+            );
         });
         let (loss, _) = rig.end();
         assert_eq!(loss.calls, 0);
@@ -166,7 +218,13 @@ fn a_call_that_is_dropped_at_any_point_frees_its_place() {
 fn a_connection_that_is_lost_leaves_no_call_behind_and_says_what_has_not_run() {
     explore(|| {
         let gone_after = Some(thread_rng().gen_range(0..4));
-        let rig = Rig::start(2, Behaviour { gone_after, ..Behaviour::default() });
+        let rig = Rig::start(
+            2,
+            Behaviour {
+                gone_after,
+                ..Behaviour::default()
+            },
+        );
         let outcomes = in_threads(&rig, 3, |connection, number| {
             let mut outcomes = Vec::new();
             for params in (number * 10..).take(4) {
@@ -182,12 +240,23 @@ fn a_connection_that_is_lost_leaves_no_call_behind_and_says_what_has_not_run() {
         let taken = rig.taken.clone();
         let (loss, seen) = rig.end();
         let outcomes: Vec<_> = outcomes.into_iter().flatten().collect();
-        assert_eq!(outcomes.iter().filter(|(_, outcome)| outcome.is_err()).count(), loss.calls);
+        assert_eq!(
+            outcomes
+                .iter()
+                .filter(|(_, outcome)| outcome.is_err())
+                .count(),
+            loss.calls
+        );
         for (params, outcome) in outcomes {
             match outcome {
                 Ok(reply) => assert_eq!(reply, params),
-                Err(error) if error.may_have_run() => assert_ne!(taken.bytes(), 0, "nothing has left"),
-                Err(_) => assert!(!seen.calls.contains(&params), "{params} was read by the server"),
+                Err(error) if error.may_have_run() => {
+                    assert_ne!(taken.bytes(), 0, "nothing has left")
+                }
+                Err(_) => assert!(
+                    !seen.calls.contains(&params),
+                    "{params} was read by the server"
+                ),
             }
         }
     });
@@ -197,7 +266,13 @@ fn a_connection_that_is_lost_leaves_no_call_behind_and_says_what_has_not_run() {
 fn whoever_waits_for_room_or_for_a_flush_is_told_that_the_connection_is_lost() {
     explore(|| {
         let gone_after = Some(thread_rng().gen_range(0..4));
-        let rig = Rig::start(2, Behaviour { gone_after, ..Behaviour::default() });
+        let rig = Rig::start(
+            2,
+            Behaviour {
+                gone_after,
+                ..Behaviour::default()
+            },
+        );
         // Of oneway calls none is in flight, whose end would make room.
         in_threads(&rig, 3, |connection, number| {
             let mut request = Request::new(ECHO, json(number));
@@ -219,7 +294,13 @@ fn whoever_waits_for_room_or_for_a_flush_is_told_that_the_connection_is_lost() {
 #[test]
 fn a_driver_that_is_stopped_leaves_no_call_behind() {
     explore(|| {
-        let Rig { connection, shared, driver, server, .. } = Rig::start(1, Behaviour::default());
+        let Rig {
+            connection,
+            shared,
+            driver,
+            server,
+            ..
+        } = Rig::start(1, Behaviour::default());
         let callers: Vec<_> = (0..2_u64)
             .map(|number| {
                 let connection = Arc::clone(&connection);
@@ -239,7 +320,9 @@ fn a_driver_that_is_stopped_leaves_no_call_behind() {
             .collect();
         block_on(turns(thread_rng().gen_range(0..8)));
         driver.abort();
-        let not_run = callers.into_iter().flat_map(|caller| caller.join().expect("no caller panics"));
+        let not_run = callers
+            .into_iter()
+            .flat_map(|caller| caller.join().expect("no caller panics"));
         let not_run: Vec<_> = not_run.collect();
         assert!(block_on(driver).is_err());
         assert_is_left_empty(&shared);
@@ -255,13 +338,25 @@ fn a_driver_that_is_stopped_leaves_no_call_behind() {
 fn after_a_goaway_calls_in_flight_are_answered_and_the_driver_ends_by_itself() {
     explore(|| {
         let goaway_after = Some(thread_rng().gen_range(0..4));
-        let rig = Rig::start(2, Behaviour { goaway_after, ..Behaviour::default() });
+        let rig = Rig::start(
+            2,
+            Behaviour {
+                goaway_after,
+                ..Behaviour::default()
+            },
+        );
         in_threads(&rig, 2, |connection, number| {
             while let Some(outcome) = block_on(echo(&connection, number, false)) {
                 assert_eq!(outcome.unwrap(), number);
             }
         });
-        let Rig { connection, shared, driver, server, .. } = rig;
+        let Rig {
+            connection,
+            shared,
+            driver,
+            server,
+            ..
+        } = rig;
         let loss = block_on(driver).expect("the driver ends while there are handles");
         assert_eq!(loss.calls, 0);
         assert_is_left_empty(&shared);
@@ -279,14 +374,19 @@ fn a_stream_is_whole_and_within_its_credit_or_given_up() {
                 let mut request = Request::new(COUNT, json(5));
                 request.credit = Some(2);
                 let call = begin(&connection, &request, false, true).await.unwrap();
-                PendingStream::new(call.polled_elsewhere()).collect::<Vec<_>>().await
+                PendingStream::new(call.polled_elsewhere())
+                    .collect::<Vec<_>>()
+                    .await
             };
             let patience = match number {
                 0 => pending().boxed(),
                 _ => turns(thread_rng().gen_range(0..12)).boxed(),
             };
             if let Either::Left((items, _)) = block_on(select(read.boxed(), patience)) {
-                let items: Vec<u64> = items.into_iter().map(|item| item.unwrap().decode().unwrap()).collect();
+                let items: Vec<u64> = items
+                    .into_iter()
+                    .map(|item| item.unwrap().decode().unwrap())
+                    .collect();
                 assert_eq!(items, [0, 1, 2, 3, 4]);
             }
         });

@@ -44,10 +44,24 @@ impl Taken {
 
 /// A pipe that holds so many bytes in each direction.
 pub(super) fn pipe(room: usize) -> (End, End) {
-    let direction = || Arc::new(Mutex::new(Direction { room, ..Direction::default() }));
+    let direction = || {
+        Arc::new(Mutex::new(Direction {
+            room,
+            ..Direction::default()
+        }))
+    };
     let (there, back) = (direction(), direction());
-    let near = End { incoming: Arc::clone(&back), outgoing: Arc::clone(&there) };
-    (near, End { incoming: there, outgoing: back })
+    let near = End {
+        incoming: Arc::clone(&back),
+        outgoing: Arc::clone(&there),
+    };
+    (
+        near,
+        End {
+            incoming: there,
+            outgoing: back,
+        },
+    )
 }
 
 impl End {
@@ -77,7 +91,11 @@ impl AsyncRead for End {
 }
 
 impl AsyncWrite for End {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let mut direction = self.outgoing.lock().unwrap();
         if direction.is_over {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
@@ -161,7 +179,9 @@ pub(super) async fn serve(mut end: End, behaviour: Behaviour) -> Seen {
         output.clear();
         let before = input.len();
         input.resize(before + 64, 0);
-        let Ok(read) = end.read(&mut input[before..]).await else { return server.seen };
+        let Ok(read) = end.read(&mut input[before..]).await else {
+            return server.seen;
+        };
         input.truncate(before + read);
         if read == 0 {
             return server.seen;
@@ -203,7 +223,9 @@ impl Peer {
     }
 
     fn is_gone(&self) -> bool {
-        self.behaviour.gone_after.is_some_and(|calls| self.seen.calls.len() >= calls)
+        self.behaviour
+            .gone_after
+            .is_some_and(|calls| self.seen.calls.len() >= calls)
     }
 
     fn take_line(&mut self, line: &[u8]) {
@@ -226,7 +248,8 @@ impl Peer {
         match request.id {
             _ if request.oneway => {}
             Some(id) if request.cmdid == CmdId::from(COUNT) => {
-                self.streams.insert(id, (0, params, request.credit.unwrap()));
+                self.streams
+                    .insert(id, (0, params, request.credit.unwrap()));
             }
             Some(id) => self.multiplexed.push((id, params)),
             None => self.ordered.push_back(params),
@@ -236,7 +259,10 @@ impl Peer {
     fn take_output(&mut self) -> Vec<u8> {
         let mut output = Vec::new();
         if !self.has_said_goaway
-            && self.behaviour.goaway_after.is_some_and(|calls| self.seen.calls.len() >= calls)
+            && self
+                .behaviour
+                .goaway_after
+                .is_some_and(|calls| self.seen.calls.len() >= calls)
         {
             self.has_said_goaway = true;
             encode_notice(&mut output, "goaway", "for the model");
@@ -265,5 +291,7 @@ impl Peer {
 }
 
 pub(super) fn json(number: u64) -> RawJson<'static> {
-    RawJson::serialize(&number).expect("a number is JSON").into_owned()
+    RawJson::serialize(&number)
+        .expect("a number is JSON")
+        .into_owned()
 }

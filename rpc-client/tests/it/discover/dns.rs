@@ -45,14 +45,25 @@ impl DnsServer {
                 let question = Message::from_vec(&packet[..length]).unwrap();
                 let answer = answers.lock().unwrap().answer(&question);
                 count.send_modify(|count| *count += 1);
-                socket.send_to(&answer.to_vec().unwrap(), peer).await.unwrap();
+                socket
+                    .send_to(&answer.to_vec().unwrap(), peer)
+                    .await
+                    .unwrap();
             }
         });
-        Self { address, zone, asked }
+        Self {
+            address,
+            zone,
+            asked,
+        }
     }
 
     fn set(&self, name: &str, records: impl IntoIterator<Item = RData>) {
-        self.zone.lock().unwrap().records.insert(name.to_owned(), records.into_iter().collect());
+        self.zone
+            .lock()
+            .unwrap()
+            .records
+            .insert(name.to_owned(), records.into_iter().collect());
     }
 
     fn set_ttl(&self, seconds: u32) {
@@ -83,8 +94,15 @@ impl Zone {
             _ if self.is_broken => answer.metadata.response_code = ResponseCode::ServFail,
             None => answer.metadata.response_code = ResponseCode::NXDomain,
             Some(records) => {
-                for data in records.iter().filter(|data| data.record_type() == query.query_type()) {
-                    answer.add_answer(Record::from_rdata(query.name().clone(), self.ttl, data.clone()));
+                for data in records
+                    .iter()
+                    .filter(|data| data.record_type() == query.query_type())
+                {
+                    answer.add_answer(Record::from_rdata(
+                        query.name().clone(),
+                        self.ttl,
+                        data.clone(),
+                    ));
                 }
             }
         }
@@ -98,7 +116,12 @@ fn ip(text: &str) -> RData {
 }
 
 fn srv(priority: u16, weight: u16, port: u16, host: &str) -> RData {
-    RData::SRV(SRV::new(priority, weight, port, Name::from_ascii(host).unwrap()))
+    RData::SRV(SRV::new(
+        priority,
+        weight,
+        port,
+        Name::from_ascii(host).unwrap(),
+    ))
 }
 
 #[tokio::test]
@@ -106,7 +129,10 @@ async fn a_host_has_all_its_addresses_and_each_change_of_them_is_found() {
     let dns = DnsServer::start().await;
     dns.set("log.test", [ip("10.0.0.2"), ip("10.0.0.1"), ip("fd00::1")]);
     let mut endpoints = dns.endpoints("dns", "log.test:8889", eager());
-    assert_eq!(endpoints.next().await, ["10.0.0.1:8889", "10.0.0.2:8889", "[fd00::1]:8889"]);
+    assert_eq!(
+        endpoints.next().await,
+        ["10.0.0.1:8889", "10.0.0.2:8889", "[fd00::1]:8889"]
+    );
     dns.set("log.test", [ip("10.0.0.3")]);
     assert_eq!(endpoints.next().await, ["10.0.0.3:8889"]);
 }
@@ -123,7 +149,11 @@ async fn the_last_good_answer_stays_while_dns_fails_or_forgets_the_host() {
     dns.set_broken(false);
     dns.is_asked(12).await;
     dns.set("log.test", [ip("10.0.0.2")]);
-    assert_eq!(endpoints.next().await, ["10.0.0.2:1"], "nothing else came between");
+    assert_eq!(
+        endpoints.next().await,
+        ["10.0.0.2:1"],
+        "nothing else came between"
+    );
 }
 
 #[tokio::test]
@@ -131,7 +161,10 @@ async fn a_host_that_comes_later_is_found_and_until_then_the_reason_is_told() {
     let dns = DnsServer::start().await;
     let mut endpoints = dns.endpoints("dns", "log.test:1", eager());
     let error = endpoints.next_error().await;
-    assert!(error.starts_with("cannot find the endpoints of dns://127.0.0.1:"), "{error}");
+    assert!(
+        error.starts_with("cannot find the endpoints of dns://127.0.0.1:"),
+        "{error}"
+    );
     assert!(error.contains("log.test"), "{error}");
     dns.set("log.test", [ip("10.0.0.1")]);
     loop {
@@ -148,12 +181,20 @@ async fn an_answer_is_asked_for_again_when_its_time_is_over_but_not_before() {
     dns.set("log.test", [ip("10.0.0.1")]);
     // What holds for a second is asked for after a second, though the interval is an hour.
     dns.set_ttl(1);
-    let hour = Config { resolve_interval_ms: 3_600_000, resolve_interval_min_ms: 1, ..Config::default() };
+    let hour = Config {
+        resolve_interval_ms: 3_600_000,
+        resolve_interval_min_ms: 1,
+        ..Config::default()
+    };
     let begun = Instant::now();
     let mut endpoints = dns.endpoints("dns", "log.test:1", hour);
     assert_eq!(endpoints.next().await, ["10.0.0.1:1"]);
     dns.is_asked(1).await;
-    assert!(begun.elapsed() > Duration::from_millis(900), "{:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() > Duration::from_millis(900),
+        "{:?}",
+        begun.elapsed()
+    );
     drop(endpoints);
     // What holds for an hour is asked for after the interval.
     dns.set_ttl(3600);
@@ -169,14 +210,27 @@ async fn srv_records_give_hosts_ports_priorities_and_weights() {
     dns.set("b.test", [ip("10.0.0.2"), ip("10.0.0.3")]);
     dns.set(
         "_rpc._tcp.log.test",
-        [srv(0, 3, 8001, "a.test."), srv(1, 0, 8002, "b.test."), srv(0, 1, 8003, "gone.test.")],
+        [
+            srv(0, 3, 8001, "a.test."),
+            srv(1, 0, 8002, "b.test."),
+            srv(0, 1, 8003, "gone.test."),
+        ],
     );
     let mut endpoints = dns.endpoints("srv", "_rpc._tcp.log.test", eager());
     // The host that is not there leaves the others.
-    let expected = ["10.0.0.1:8001 0 3", "10.0.0.2:8002 1 0", "10.0.0.3:8002 1 0"];
+    let expected = [
+        "10.0.0.1:8001 0 3",
+        "10.0.0.2:8002 1 0",
+        "10.0.0.3:8002 1 0",
+    ];
     assert_eq!(endpoints.next().await, expected);
     dns.set("gone.test", [ip("10.0.0.4")]);
-    let expected = ["10.0.0.1:8001 0 3", "10.0.0.4:8003", "10.0.0.2:8002 1 0", "10.0.0.3:8002 1 0"];
+    let expected = [
+        "10.0.0.1:8001 0 3",
+        "10.0.0.4:8003",
+        "10.0.0.2:8002 1 0",
+        "10.0.0.3:8002 1 0",
+    ];
     assert_eq!(endpoints.next().await, expected);
 }
 
@@ -184,10 +238,16 @@ async fn srv_records_give_hosts_ports_priorities_and_weights() {
 async fn a_service_that_says_it_is_not_there_has_no_endpoints() {
     let dns = DnsServer::start().await;
     dns.set("_rpc._tcp.log.test", [srv(0, 0, 0, ".")]);
-    let error = dns.endpoints("srv", "_rpc._tcp.log.test", eager()).next_error().await;
+    let error = dns
+        .endpoints("srv", "_rpc._tcp.log.test", eager())
+        .next_error()
+        .await;
     assert!(error.contains("the list is empty"), "{error}");
     dns.set("_rpc._tcp.log.test", [srv(0, 0, 1, "gone.test.")]);
-    let error = dns.endpoints("srv", "_rpc._tcp.log.test", eager()).next_error().await;
+    let error = dns
+        .endpoints("srv", "_rpc._tcp.log.test", eager())
+        .next_error()
+        .await;
     assert!(error.contains("gone.test"), "{error}");
 }
 
@@ -195,7 +255,10 @@ async fn a_service_that_says_it_is_not_there_has_no_endpoints() {
 async fn the_systems_lookup_needs_no_server_of_its_own() {
     let mut endpoints = Endpoints::of("dns:localhost:8889", Config::default());
     let found = endpoints.next().await;
-    assert!(found.iter().any(|address| address == "127.0.0.1:8889"), "{found:?}");
+    assert!(
+        found.iter().any(|address| address == "127.0.0.1:8889"),
+        "{found:?}"
+    );
 }
 
 #[tokio::test]
@@ -206,6 +269,12 @@ async fn a_client_calls_a_service_by_its_srv_records() {
     dns.set("here.test", [ip("127.0.0.1")]);
     dns.set("_rpc._tcp.log.test", [srv(0, 1, port, "here.test.")]);
     let client = Client::new(format!("srv://{}/_rpc._tcp.log.test", dns.address));
-    assert_eq!(client.call::<_, u64>(102, &serde_json::json!({})).await.unwrap(), 1);
+    assert_eq!(
+        client
+            .call::<_, u64>(102, &serde_json::json!({}))
+            .await
+            .unwrap(),
+        1
+    );
     assert_eq!(server.stats().connections_accepted, 1);
 }

@@ -22,7 +22,12 @@ struct Etcd {
 impl Etcd {
     /// `None` on a machine without etcd; `.ci/run` installs it, so that there these tests always run.
     async fn start() -> Option<Self> {
-        if Command::new("etcd").arg("--version").stdout(Stdio::null()).status().is_err() {
+        if Command::new("etcd")
+            .arg("--version")
+            .stdout(Stdio::null())
+            .status()
+            .is_err()
+        {
             eprintln!("skipped: there is no `etcd`; Debian's package is etcd-server");
             return None;
         }
@@ -30,7 +35,12 @@ impl Etcd {
             let directory = tempfile::tempdir().unwrap();
             let (client_port, peer_port) = (free_port(), free_port());
             let process = run(&directory, client_port, peer_port);
-            let mut etcd = Self { directory, process, client_port, peer_port };
+            let mut etcd = Self {
+                directory,
+                process,
+                client_port,
+                peer_port,
+            };
             if etcd.is_up().await {
                 return Some(etcd);
             }
@@ -56,7 +66,11 @@ impl Etcd {
             if self.process.try_wait().unwrap().is_some() {
                 return false;
             }
-            if self.post("kv/range", json!({"key": BASE64_STANDARD.encode("up")})).await.is_some() {
+            if self
+                .post("kv/range", json!({"key": BASE64_STANDARD.encode("up")}))
+                .await
+                .is_some()
+            {
                 return true;
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -65,12 +79,24 @@ impl Etcd {
 
     async fn put(&self, key: &str, value: &str) -> i64 {
         let (key, value) = (BASE64_STANDARD.encode(key), BASE64_STANDARD.encode(value));
-        let answer = self.post("kv/put", json!({"key": key, "value": value})).await.unwrap();
-        answer["header"]["revision"].as_str().unwrap().parse().unwrap()
+        let answer = self
+            .post("kv/put", json!({"key": key, "value": value}))
+            .await
+            .unwrap();
+        answer["header"]["revision"]
+            .as_str()
+            .unwrap()
+            .parse()
+            .unwrap()
     }
 
     async fn delete(&self, key: &str) {
-        self.post("kv/deleterange", json!({"key": BASE64_STANDARD.encode(key)})).await.unwrap();
+        self.post(
+            "kv/deleterange",
+            json!({"key": BASE64_STANDARD.encode(key)}),
+        )
+        .await
+        .unwrap();
     }
 
     async fn post(&self, path: &str, body: Value) -> Option<Value> {
@@ -81,7 +107,10 @@ impl Etcd {
     }
 
     fn endpoints(&self, config: Config) -> Endpoints {
-        Endpoints::of(&format!("etcd:http://127.0.0.1:{}/rpc/log/", self.client_port), config)
+        Endpoints::of(
+            &format!("etcd:http://127.0.0.1:{}/rpc/log/", self.client_port),
+            config,
+        )
     }
 }
 
@@ -94,7 +123,11 @@ impl Drop for Etcd {
 
 /// A port that nobody has at the moment: etcd has to be told one, since it tells others.
 fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
 }
 
 fn run(directory: &tempfile::TempDir, client_port: u16, peer_port: u16) -> Child {
@@ -104,9 +137,23 @@ fn run(directory: &tempfile::TempDir, client_port: u16, peer_port: u16) -> Child
         .env("ETCD_UNSUPPORTED_ARCH", std::env::consts::ARCH)
         .arg("--data-dir")
         .arg(directory.path().join("data"))
-        .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
-        .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
-        .args(["--initial-cluster", &format!("default={peer}"), "--unsafe-no-fsync"])
+        .args([
+            "--listen-client-urls",
+            &client,
+            "--advertise-client-urls",
+            &client,
+        ])
+        .args([
+            "--listen-peer-urls",
+            &peer,
+            "--initial-advertise-peer-urls",
+            &peer,
+        ])
+        .args([
+            "--initial-cluster",
+            &format!("default={peer}"),
+            "--unsafe-no-fsync",
+        ])
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
@@ -115,19 +162,26 @@ fn run(directory: &tempfile::TempDir, client_port: u16, peer_port: u16) -> Child
 
 /// Watches without looking in between, so that only the watch can have told what is found.
 fn patient() -> Config {
-    Config { resolve_interval_ms: 3_600_000, resolve_interval_min_ms: 1, ..Config::default() }
+    Config {
+        resolve_interval_ms: 3_600_000,
+        resolve_interval_min_ms: 1,
+        ..Config::default()
+    }
 }
 
 #[tokio::test]
 async fn keys_that_come_and_go_are_told_by_the_watch() {
-    let Some(etcd) = Etcd::start().await else { return };
+    let Some(etcd) = Etcd::start().await else {
+        return;
+    };
     etcd.put("rpc/log/1", "a:1").await;
     etcd.put("rpc/log/b:2", "").await;
     etcd.put("rpc/lo", "x:1").await;
     etcd.put("rpc/log0", "x:2").await;
     let mut endpoints = etcd.endpoints(patient());
     assert_eq!(endpoints.next().await, ["a:1", "b:2"]);
-    etcd.put("rpc/log/3", r#"{"Op":0,"Addr":"c:3","weight":2}"#).await;
+    etcd.put("rpc/log/3", r#"{"Op":0,"Addr":"c:3","weight":2}"#)
+        .await;
     assert_eq!(endpoints.next().await, ["a:1", "b:2", "c:3 0 2"]);
     etcd.delete("rpc/log/1").await;
     assert_eq!(endpoints.next().await, ["b:2", "c:3 0 2"]);
@@ -137,43 +191,85 @@ async fn keys_that_come_and_go_are_told_by_the_watch() {
 
 #[tokio::test]
 async fn the_list_survives_that_etcd_is_killed_and_that_its_past_is_compacted() {
-    let Some(mut etcd) = Etcd::start().await else { return };
+    let Some(mut etcd) = Etcd::start().await else {
+        return;
+    };
     etcd.put("rpc/log/1", "a:1").await;
-    let mut endpoints = etcd.endpoints(Config { resolve_interval_ms: 100, ..patient() });
+    let mut endpoints = etcd.endpoints(Config {
+        resolve_interval_ms: 100,
+        ..patient()
+    });
     assert_eq!(endpoints.next().await, ["a:1"]);
     etcd.restart().await;
     etcd.put("rpc/log/2", "b:2").await;
-    assert_eq!(endpoints.next().await, ["a:1", "b:2"], "what was known stayed until this");
+    assert_eq!(
+        endpoints.next().await,
+        ["a:1", "b:2"],
+        "what was known stayed until this"
+    );
     etcd.kill();
     etcd.process = run(&etcd.directory, etcd.client_port, etcd.peer_port);
     assert!(etcd.is_up().await);
     let revision = etcd.put("rpc/log/3", "c:3").await;
-    etcd.post("kv/compaction", json!({"revision": revision.to_string(), "physical": true})).await.unwrap();
+    etcd.post(
+        "kv/compaction",
+        json!({"revision": revision.to_string(), "physical": true}),
+    )
+    .await
+    .unwrap();
     assert_eq!(endpoints.next().await, ["a:1", "b:2", "c:3"]);
     etcd.delete("rpc/log/1").await;
-    assert_eq!(endpoints.next().await, ["b:2", "c:3"], "the new watch tells changes too");
+    assert_eq!(
+        endpoints.next().await,
+        ["b:2", "c:3"],
+        "the new watch tells changes too"
+    );
 }
 
 #[tokio::test]
 async fn another_member_is_asked_when_one_does_not_answer() {
-    let Some(etcd) = Etcd::start().await else { return };
+    let Some(etcd) = Etcd::start().await else {
+        return;
+    };
     etcd.put("rpc/log/1", "a:1").await;
     // It accepts, and says nothing.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
-    let members = format!("{},127.0.0.1:{}", silent.local_addr().unwrap(), etcd.client_port);
-    let config = Config { connect_timeout_ms: 200, ..eager() };
+    let members = format!(
+        "{},127.0.0.1:{}",
+        silent.local_addr().unwrap(),
+        etcd.client_port
+    );
+    let config = Config {
+        connect_timeout_ms: 200,
+        ..eager()
+    };
     let mut endpoints = Endpoints::of(&format!("etcd:http://{members}/rpc/log/"), config);
     let error = endpoints.next_error().await;
-    assert!(error.contains("no answer within `connect_timeout_ms` of 200 ms"), "{error}");
+    assert!(
+        error.contains("no answer within `connect_timeout_ms` of 200 ms"),
+        "{error}"
+    );
     assert_eq!(endpoints.next().await, ["a:1"]);
 }
 
 #[tokio::test]
 async fn who_is_no_etcd_and_who_is_not_there_are_named() {
     let gone = format!("127.0.0.1:{}", free_port());
-    let error = Endpoints::of(&format!("etcd:http://{gone}/x"), eager()).next_error().await;
-    assert!(error.starts_with(&format!("cannot find the endpoints of etcd:http://{gone}/x: ")), "{error}");
-    let Some(etcd) = Etcd::start().await else { return };
-    let mut none = Endpoints::of(&format!("etcd:http://127.0.0.1:{}/none/", etcd.client_port), eager());
+    let error = Endpoints::of(&format!("etcd:http://{gone}/x"), eager())
+        .next_error()
+        .await;
+    assert!(
+        error.starts_with(&format!(
+            "cannot find the endpoints of etcd:http://{gone}/x: "
+        )),
+        "{error}"
+    );
+    let Some(etcd) = Etcd::start().await else {
+        return;
+    };
+    let mut none = Endpoints::of(
+        &format!("etcd:http://127.0.0.1:{}/none/", etcd.client_port),
+        eager(),
+    );
     assert!(none.next_error().await.contains("the list is empty"));
 }

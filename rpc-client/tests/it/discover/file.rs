@@ -63,7 +63,10 @@ async fn a_file_that_is_being_written_is_not_taken_before_it_is_whole() {
         file.write_all(part.as_bytes()).unwrap();
         tokio::time::sleep(Duration::from_millis(700)).await;
     }
-    assert_eq!(endpoints.next().await, ["10.0.0.3:8889", "10.0.0.4:8889", "10.0.0.5:8889"]);
+    assert_eq!(
+        endpoints.next().await,
+        ["10.0.0.3:8889", "10.0.0.4:8889", "10.0.0.5:8889"]
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -87,10 +90,16 @@ async fn a_file_that_comes_later_is_found_and_until_then_the_reason_is_told() {
     let place = Place::new();
     let mut endpoints = place.endpoints();
     let error = endpoints.next_error().await;
-    assert!(error.contains("endpoints: cannot read ") && error.contains("No such file"), "{error}");
+    assert!(
+        error.contains("endpoints: cannot read ") && error.contains("No such file"),
+        "{error}"
+    );
     place.replace("localhost\n");
     let error = endpoints.next_error().await;
-    assert!(error.contains("line 1: `localhost` is no address"), "{error}");
+    assert!(
+        error.contains("line 1: `localhost` is no address"),
+        "{error}"
+    );
     place.replace("localhost:1\n");
     assert_eq!(endpoints.next().await, ["localhost:1"]);
 }
@@ -114,9 +123,17 @@ async fn a_link_that_is_swapped_is_followed() {
 async fn a_file_over_the_limit_and_one_that_is_none_are_refused() {
     let place = Place::new();
     place.write_in_place("a:1\nb:2\n");
-    let config = Config { discovery_bytes_max: 7, ..Config::default() };
+    let config = Config {
+        discovery_bytes_max: 7,
+        ..Config::default()
+    };
     let error = endpoints(&place.path(), config).next_error().await;
-    assert!(error.contains("over `discovery_bytes_max` of 7 bytes"), "{error}");
-    let error = endpoints(place.0.path(), Config::default()).next_error().await;
+    assert!(
+        error.contains("over `discovery_bytes_max` of 7 bytes"),
+        "{error}"
+    );
+    let error = endpoints(place.0.path(), Config::default())
+        .next_error()
+        .await;
     assert!(error.contains("no regular file"), "{error}");
 }

@@ -35,20 +35,36 @@ impl Endpoints {
 
     /// Only a test that has failed waits for so long.
     async fn item(&mut self) -> Result<Vec<Address>, Error> {
-        tokio::time::timeout(Duration::from_secs(60), self.0.next()).await.unwrap().unwrap()
+        tokio::time::timeout(Duration::from_secs(60), self.0.next())
+            .await
+            .unwrap()
+            .unwrap()
     }
 }
 
 fn text(address: &Address) -> String {
     match address {
-        Address { text, priority: 0, weight: 1 } => text.to_string(),
-        Address { text, priority, weight } => format!("{text} {priority} {weight}"),
+        Address {
+            text,
+            priority: 0,
+            weight: 1,
+        } => text.to_string(),
+        Address {
+            text,
+            priority,
+            weight,
+        } => format!("{text} {priority} {weight}"),
     }
 }
 
 /// Looks as often as it can.
 fn eager() -> Config {
-    Config { resolve_interval_ms: 10, resolve_interval_min_ms: 1, file_interval_ms: 1, ..Config::default() }
+    Config {
+        resolve_interval_ms: 10,
+        resolve_interval_min_ms: 1,
+        file_interval_ms: 1,
+        ..Config::default()
+    }
 }
 
 /// A source that says what it is told to.
@@ -56,7 +72,11 @@ struct Told(Vec<Result<Vec<Address>, &'static str>>);
 
 impl Discover for Told {
     fn watch(&self, _config: &Config) -> BoxStream<'static, Result<Vec<Address>, Error>> {
-        let items = self.0.clone().into_iter().map(|item| item.map_err(Error::from));
+        let items = self
+            .0
+            .clone()
+            .into_iter()
+            .map(|item| item.map_err(Error::from));
         // The reader has its turn between two of them.
         let told = stream::iter(items).then(|item| async {
             tokio::task::yield_now().await;
@@ -86,16 +106,23 @@ async fn the_last_good_list_stays_whatever_a_source_says_after_it() {
         list(&["c:3"]),
     ];
     let target = Target::discovered("told", Told(items));
-    let config = Config { endpoints_max: 3, ..Config::default() };
+    let config = Config {
+        endpoints_max: 3,
+        ..Config::default()
+    };
     let mut said = Vec::new();
     let mut endpoints = Endpoints(target.endpoints(&config));
     while let Some(item) = endpoints.0.next().await {
         said.push(
-            item.map(|list| list.iter().map(text).collect::<Vec<_>>()).map_err(|error| error.to_string()),
+            item.map(|list| list.iter().map(text).collect::<Vec<_>>())
+                .map_err(|error| error.to_string()),
         );
     }
     // A reader that is slow may miss what was replaced since, never the last.
-    let good = [vec!["a:1".to_owned(), "b:2".to_owned()], vec!["c:3".to_owned()]];
+    let good = [
+        vec!["a:1".to_owned(), "b:2".to_owned()],
+        vec!["c:3".to_owned()],
+    ];
     let before = "cannot find the endpoints of told: not yet".to_owned();
     assert!(
         said.iter().all(|item| match item {
@@ -110,9 +137,15 @@ async fn the_last_good_list_stays_whatever_a_source_says_after_it() {
 #[tokio::test]
 async fn a_list_over_the_limit_fails_by_its_name() {
     let target = Target::discovered("told", Told(vec![Ok(vec!["a:1".into(), "b:2".into()])]));
-    let config = Config { endpoints_max: 1, ..Config::default() };
+    let config = Config {
+        endpoints_max: 1,
+        ..Config::default()
+    };
     let error = Endpoints(target.endpoints(&config)).next_error().await;
-    assert_eq!(error, "cannot find the endpoints of told: 2 are over `endpoints_max` of 1");
+    assert_eq!(
+        error,
+        "cannot find the endpoints of told: 2 are over `endpoints_max` of 1"
+    );
 }
 
 /// A source that says nothing: it ends at once, or panics.
@@ -134,12 +167,22 @@ impl Discover for Mute {
 
 #[tokio::test(start_paused = true)]
 async fn a_source_that_stops_without_a_word_fails_the_calls_and_keeps_nobody_busy() {
-    for (panics, reason) in [(true, "has stopped without any"), (false, "its source has ended")] {
+    for (panics, reason) in [
+        (true, "has stopped without any"),
+        (false, "its source has ended"),
+    ] {
         let client = Client::new(Target::discovered("mute", Mute { panics }));
         let begin = tokio::time::Instant::now();
         let error = client.call::<_, ()>(100, &()).await.unwrap_err();
-        assert!(error.is_unreachable() && error.to_string().contains(reason), "{error}");
-        assert!(begin.elapsed() < Duration::from_secs(2), "{:?}", begin.elapsed());
+        assert!(
+            error.is_unreachable() && error.to_string().contains(reason),
+            "{error}"
+        );
+        assert!(
+            begin.elapsed() < Duration::from_secs(2),
+            "{:?}",
+            begin.elapsed()
+        );
     }
 }
 
@@ -150,7 +193,11 @@ async fn a_client_follows_its_file_from_server_to_server() {
     let directory = tempfile::tempdir().unwrap();
     let write = |address: &str| {
         fs::write(directory.path().join("next"), address).unwrap();
-        fs::rename(directory.path().join("next"), directory.path().join("endpoints")).unwrap();
+        fs::rename(
+            directory.path().join("next"),
+            directory.path().join("endpoints"),
+        )
+        .unwrap();
     };
     write(&old);
     let target = format!("file:{}", directory.path().join("endpoints").display());
@@ -165,13 +212,30 @@ async fn a_client_follows_its_file_from_server_to_server() {
     for _ in 0..20 {
         count().await;
     }
-    assert_eq!((before.ran.load(Ordering::SeqCst), after.ran.load(Ordering::SeqCst)), (calls_of_old, 21));
+    assert_eq!(
+        (
+            before.ran.load(Ordering::SeqCst),
+            after.ran.load(Ordering::SeqCst)
+        ),
+        (calls_of_old, 21)
+    );
 }
 
 #[tokio::test]
 async fn a_target_that_is_not_found_fails_the_call_with_its_reason() {
-    let client = Client::with_config("file:/none/endpoints", Config { fail_fast_after_ms: 0, ..eager() });
+    let client = Client::with_config(
+        "file:/none/endpoints",
+        Config {
+            fail_fast_after_ms: 0,
+            ..eager()
+        },
+    );
     let error = client.call::<_, u64>(102, &json!({})).await.unwrap_err();
     assert!(error.is_unreachable() && !error.may_have_run(), "{error}");
-    assert!(error.to_string().contains("cannot read /none/endpoints: No such file"), "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains("cannot read /none/endpoints: No such file"),
+        "{error}"
+    );
 }

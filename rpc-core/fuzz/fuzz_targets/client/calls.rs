@@ -36,7 +36,10 @@ struct Call {
 
 impl Calls {
     pub(crate) fn new(client: Client) -> Self {
-        Self { client: Some(client), calls: Vec::new() }
+        Self {
+            client: Some(client),
+            calls: Vec::new(),
+        }
     }
 
     pub(crate) fn begin(&mut self, kind: Kind, argument: u8) {
@@ -45,7 +48,9 @@ impl Calls {
         let (n, gives) = (self.calls.len() as u64, Rc::clone(&given));
         let milliseconds = [20, 300, 1_500, 4_000][usize::from(argument & 3)];
         let polled = Polled::new(async move {
-            let mut command = client.command(CMDID).timeout(Duration::from_millis(milliseconds));
+            let mut command = client
+                .command(CMDID)
+                .timeout(Duration::from_millis(milliseconds));
             if argument & 4 == 4 {
                 command = command.idempotent();
             }
@@ -69,7 +74,12 @@ impl Calls {
             }
             Ok(())
         });
-        self.calls.push(Call { kind, polled: Some(polled), given, last: 0 });
+        self.calls.push(Call {
+            kind,
+            polled: Some(polled),
+            given,
+            last: 0,
+        });
     }
 
     pub(crate) fn kind(&self, n: usize) -> Option<Kind> {
@@ -78,7 +88,9 @@ impl Calls {
 
     pub(crate) fn turn(&mut self) {
         for call in &mut self.calls {
-            let Some(polled) = &mut call.polled else { continue };
+            let Some(polled) = &mut call.polled else {
+                continue;
+            };
             if let Some(outcome) = polled.turn() {
                 if let Err(error) = outcome {
                     assert!(!error.to_string().is_empty());

@@ -49,7 +49,11 @@ impl Server {
     }
 
     fn far(&self) -> Option<Far> {
-        self.ends.lock().expect("nothing panics in between").last().cloned()
+        self.ends
+            .lock()
+            .expect("nothing panics in between")
+            .last()
+            .cloned()
     }
 
     /// Reads what has been written, and begins anew with a new connection.
@@ -62,19 +66,39 @@ impl Server {
         }
         let Some(far) = self.far() else { return };
         let mut state = far.state();
-        let end = state.outgoing.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
-        for line in state.outgoing[..end].split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-            let line: Line<'_> = serde_json::from_slice(line).expect("a line of the client is a request");
+        let end = state
+            .outgoing
+            .iter()
+            .rposition(|byte| *byte == b'\n')
+            .map_or(0, |end| end + 1);
+        for line in state.outgoing[..end]
+            .split(|byte| *byte == b'\n')
+            .filter(|line| !line.is_empty())
+        {
+            let line: Line<'_> =
+                serde_json::from_slice(line).expect("a line of the client is a request");
             if line.cmdid != CMDID {
                 continue;
             }
-            let n = line.params.get().parse().expect("the calls send their numbers");
-            assert!(calls.kind(n).is_some(), "nothing is sent that was not begun");
+            let n = line
+                .params
+                .get()
+                .parse()
+                .expect("the calls send their numbers");
+            assert!(
+                calls.kind(n).is_some(),
+                "nothing is sent that was not begun"
+            );
             // To a server that may know no ids, a oneway call is sent as one that is answered.
             assert!(!line.oneway || calls.kind(n) == Some(Kind::Oneway));
             let is_new = |frame: &Frame| line.id.is_none() || frame.id != line.id;
             assert!(self.frames.iter().all(is_new), "an id is used once");
-            let frame = Frame { id: line.id, n, is_answered: false, is_oneway: line.oneway };
+            let frame = Frame {
+                id: line.id,
+                n,
+                is_answered: false,
+                is_oneway: line.oneway,
+            };
             self.frames.push(frame);
         }
         state.outgoing.drain(..end);
@@ -98,7 +122,9 @@ impl Server {
     }
 
     fn reply(&mut self, argument: u8, rest: impl FnOnce(&mut String, u64), is_end: bool) {
-        let Some(chosen) = self.choose(argument) else { return };
+        let Some(chosen) = self.choose(argument) else {
+            return;
+        };
         self.next_value += 7_919;
         let value = self.next_value;
         let frame = &mut self.frames[chosen];
@@ -178,7 +204,11 @@ impl Server {
 
     /// How much the client may write from now on.
     pub(crate) fn set_room(&mut self, argument: u8) {
-        let room = if argument == u8::MAX { usize::MAX } else { usize::from(argument) };
+        let room = if argument == u8::MAX {
+            usize::MAX
+        } else {
+            usize::from(argument)
+        };
         self.far().inspect(|far| far.set_room(room));
     }
 
@@ -197,7 +227,9 @@ impl Server {
 
     /// How many frames have come over the connection in use, where it is one that still takes calls.
     pub(crate) fn frames_of_a_sound_connection(&self) -> Option<usize> {
-        let is_there = self.far().is_some_and(|far| !far.state().is_shut_down && !far.state().is_dropped);
+        let is_there = self
+            .far()
+            .is_some_and(|far| !far.state().is_shut_down && !far.state().is_dropped);
         (is_there && self.is_sound).then_some(self.frames.len())
     }
 }

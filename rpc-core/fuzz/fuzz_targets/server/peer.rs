@@ -101,7 +101,12 @@ impl Peer {
         let cmdid = commands::FIRST + u32::from(argument % commands::COUNT);
         let a = argument / commands::COUNT;
         let is_stream = commands::STREAMS.contains(&cmdid);
-        self.sent.push(Sent { kind, is_stream, is_certain: self.is_certain, is_answered: false });
+        self.sent.push(Sent {
+            kind,
+            is_stream,
+            is_certain: self.is_certain,
+            is_answered: false,
+        });
         let mut line = std::mem::take(&mut self.held);
         line.push('{');
         if let Kind::Multiplexed(id) | Kind::Oneway(Some(id)) = kind {
@@ -139,7 +144,9 @@ impl Peer {
     fn send_held(&mut self) {
         if self.far.state().is_shut_down {
             // What was held back comes too late.
-            self.sent[self.held_from..].iter_mut().for_each(|sent| sent.is_certain = false);
+            self.sent[self.held_from..]
+                .iter_mut()
+                .for_each(|sent| sent.is_certain = false);
         }
         self.held_from = self.sent.len();
         if !self.has_ended {
@@ -212,15 +219,24 @@ impl Peer {
     pub(crate) fn turn(&mut self) {
         self.connection.turn();
         let waiting = commands::waiting() as usize;
-        assert!(waiting <= CONFIG.in_flight_per_connection, "{waiting} calls run at once");
+        assert!(
+            waiting <= CONFIG.in_flight_per_connection,
+            "{waiting} calls run at once"
+        );
         if let Some(stopped_at) = self.stopped_at
             && !self.is_raw
-            && self.sent.iter().all(|sent| !matches!(sent.kind, Kind::Oneway(_)))
+            && self
+                .sent
+                .iter()
+                .all(|sent| !matches!(sent.kind, Kind::Oneway(_)))
         {
             // The shortest reply has 13 bytes; those that wait stay below the limit, and one more.
             let most = CONFIG.output_bytes_soft_max / 13 + CONFIG.in_flight_per_connection + 1;
             let started = commands::started() - stopped_at;
-            assert!(started <= most as u64, "{started} calls were started for a peer that does not read");
+            assert!(
+                started <= most as u64,
+                "{started} calls were started for a peer that does not read"
+            );
         }
         let out = std::mem::take(&mut self.far.state().outgoing);
         if out.is_empty() {
@@ -246,13 +262,16 @@ impl Peer {
             assert!(self.is_raw);
             return;
         }
-        let line: Line<'_> = serde_json::from_slice(line).expect("a line of the server is an object");
+        let line: Line<'_> =
+            serde_json::from_slice(line).expect("a line of the server is an object");
         let Some(code) = line.code else {
             assert_eq!(line.event, Some("goaway"));
             return;
         };
         // Calls that answer say which call they are: by their data, or the details of their failure.
-        let carried = line.data.or(line.details.filter(|_| line.more || code != 0));
+        let carried = line
+            .data
+            .or(line.details.filter(|_| line.more || code != 0));
         let named = carried.and_then(|carried| {
             let text = carried.get().trim_start_matches('[');
             text.split([',', ']']).next()?.parse::<usize>().ok()
@@ -268,7 +287,11 @@ impl Peer {
 
     fn take_multiplexed(&mut self, id: u64, named: Option<usize>, more: bool) {
         let is_it = |sent: &Sent| sent.kind == Kind::Multiplexed(id) && !sent.is_answered;
-        let place = self.sent.iter().position(is_it).expect("a reply answers a call that waits");
+        let place = self
+            .sent
+            .iter()
+            .position(is_it)
+            .expect("a reply answers a call that waits");
         if let Some(named) = named {
             assert_eq!(named, place, "the reply is the call's own");
         }
@@ -279,12 +302,17 @@ impl Peer {
 
     fn take_ordered(&mut self, code: u32, named: Option<usize>, more: bool) {
         let is_ordered = |sent: &Sent| sent.kind == Kind::Ordered;
-        let next =
-            self.sent[self.next_ordered..].iter().position(is_ordered).map(|at| at + self.next_ordered);
+        let next = self.sent[self.next_ordered..]
+            .iter()
+            .position(is_ordered)
+            .map(|at| at + self.next_ordered);
         // Of an id that is in flight twice.
         let is_verdict = code == 3 && named.is_none() && !self.is_certain;
         let Some(place) = next.filter(|_| !is_verdict) else {
-            assert!(is_verdict, "a reply without an id answers a call without one");
+            assert!(
+                is_verdict,
+                "a reply without an id answers a call without one"
+            );
             return;
         };
         if let Some(named) = named {
@@ -305,12 +333,15 @@ impl Peer {
         self.half_close();
         self.turn();
         // Longer than every limit, in steps: each item of a stream takes one.
-        let steps = [0, 10, 100, 100, 400, 500].into_iter().chain(std::iter::repeat_n(2_500, 100));
+        let steps = [0, 10, 100, 100, 400, 500]
+            .into_iter()
+            .chain(std::iter::repeat_n(2_500, 100));
         for milliseconds in steps {
             if self.is_over() {
                 break;
             }
-            self.let_pass(Duration::from_millis(milliseconds), server).await;
+            self.let_pass(Duration::from_millis(milliseconds), server)
+                .await;
             self.turn();
         }
         assert!(self.is_over(), "the connection ends");
@@ -324,7 +355,10 @@ impl Peer {
             assert!(state.outgoing.is_empty(), "it ends behind a whole line");
             for (n, sent) in self.sent.iter().enumerate() {
                 let wants_reply = sent.is_certain && !matches!(sent.kind, Kind::Oneway(_));
-                assert!(!wants_reply || sent.is_answered, "call {n} has no reply: {sent:?}");
+                assert!(
+                    !wants_reply || sent.is_answered,
+                    "call {n} has no reply: {sent:?}"
+                );
             }
         } else {
             assert!(self.may_be_cut, "it was cut for no reason");

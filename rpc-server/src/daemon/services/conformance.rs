@@ -26,19 +26,35 @@ pub(crate) fn router() -> Result<Router<Tally>, RouteError> {
             10_001,
             Route::new(sleep).describe(route("sleep").doc("Waits `ms` milliseconds.").idempotent()),
         )?
-        .route(10_002, Route::new(panic).describe(route("panic").doc("Panics.")))?
-        .route(10_003, Route::new(fill).describe(route("fill").doc("Answers `bytes` bytes.").idempotent()))?
-        .route(10_004, Route::new(add).describe(route("add").doc("Adds `a` and `b`.").idempotent()))?
+        .route(
+            10_002,
+            Route::new(panic).describe(route("panic").doc("Panics.")),
+        )?
+        .route(
+            10_003,
+            Route::new(fill).describe(route("fill").doc("Answers `bytes` bytes.").idempotent()),
+        )?
+        .route(
+            10_004,
+            Route::new(add).describe(route("add").doc("Adds `a` and `b`.").idempotent()),
+        )?
         .route(
             10_005,
             Route::new(count).describe(route("count").doc("Streams `n` items.").kind(Kind::Stream)),
         )?
-        .route(10_006, Route::new(fail).describe(route("fail").doc("Fails as it is told to.")))?
+        .route(
+            10_006,
+            Route::new(fail).describe(route("fail").doc("Fails as it is told to.")),
+        )?
         .route(
             10_007,
-            Route::new(envelope).describe(route("envelope").doc("Answers what it knows of the call.")),
+            Route::new(envelope)
+                .describe(route("envelope").doc("Answers what it knows of the call.")),
         )?
-        .route(10_008, Route::new(tally).describe(route("tally").doc("Adds to the count under `key`.")))
+        .route(
+            10_008,
+            Route::new(tally).describe(route("tally").doc("Adds to the count under `key`.")),
+        )
 }
 
 #[derive(Deserialize)]
@@ -71,7 +87,9 @@ struct Filled {
 }
 
 async fn fill(Params(Fill { bytes }): Params<Fill>) -> Result<Filled, Status> {
-    Ok(Filled { fill: "x".repeat(bytes.min(FILL_BYTES_MAX)) })
+    Ok(Filled {
+        fill: "x".repeat(bytes.min(FILL_BYTES_MAX)),
+    })
 }
 
 #[derive(Deserialize)]
@@ -86,8 +104,9 @@ struct Added {
 }
 
 async fn add(Params(Add { a, b }): Params<Add>) -> Result<Added, Status> {
-    let sum =
-        a.checked_add(b).ok_or_else(|| Status::out_of_range("`params.a` + `params.b` is over 2^63-1"))?;
+    let sum = a
+        .checked_add(b)
+        .ok_or_else(|| Status::out_of_range("`params.a` + `params.b` is over 2^63-1"))?;
     Ok(Added { sum })
 }
 
@@ -102,7 +121,9 @@ struct Counted {
 }
 
 async fn count(Params(Count { n }): Params<Count>) -> Reply {
-    Reply::stream(futures::stream::iter((0..n.min(COUNT_MAX)).map(|i| Ok(Counted { i }))))
+    Reply::stream(futures::stream::iter(
+        (0..n.min(COUNT_MAX)).map(|i| Ok(Counted { i })),
+    ))
 }
 
 #[derive(Deserialize)]
@@ -146,7 +167,9 @@ async fn envelope(context: Context) -> Result<Envelope, Status> {
         id: context.id(),
         cmdid: context.cmdid().number(),
         timestamp: context.timestamp(),
-        timeout_ms: context.timeout().and_then(|timeout| u64::try_from(timeout.as_millis()).ok()),
+        timeout_ms: context
+            .timeout()
+            .and_then(|timeout| u64::try_from(timeout.as_millis()).ok()),
         oneway: context.is_oneway(),
         credit: context.credit(),
         meta: context.meta_entries(),
@@ -165,7 +188,10 @@ struct Total {
     total: u64,
 }
 
-async fn tally(State(tally): State<Tally>, Params(params): Params<Tallied>) -> Result<Total, Status> {
+async fn tally(
+    State(tally): State<Tally>,
+    Params(params): Params<Tallied>,
+) -> Result<Total, Status> {
     // Counting leaves nothing half done, whoever panicked before.
     let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
     if tally.len() >= TALLY_KEYS_MAX && !tally.contains_key(&params.key) {

@@ -43,7 +43,10 @@ async fn append(
     Ok(Appended { seq })
 }
 
-async fn read(State(store): State<Arc<LogStore>>, Params(read): Params<Read>) -> Result<store::Page, Status> {
+async fn read(
+    State(store): State<Arc<LogStore>>,
+    Params(read): Params<Read>,
+) -> Result<store::Page, Status> {
     let limit = read.limit.unwrap_or(LIMIT_DEFAULT);
     if !(1..=LIMIT_MAX).contains(&limit) {
         return Err(Status::invalid_argument(format!(
@@ -69,9 +72,9 @@ impl From<StoreError> for Status {
                 Self::resource_exhausted("the disk of the log store is full").with_source(error)
             }
             // It was not taken, so that it may be sent again.
-            StoreError::Overloaded => {
-                Self::resource_exhausted(error.to_string()).with_rejected().with_retry_after(RETRY_AFTER)
-            }
+            StoreError::Overloaded => Self::resource_exhausted(error.to_string())
+                .with_rejected()
+                .with_retry_after(RETRY_AFTER),
             StoreError::Closed => Self::unavailable(error.to_string()).with_rejected(),
             StoreError::TooLarge { .. } => Self::invalid_argument(error.to_string()),
             // Whether the entry is on the disk is not known.

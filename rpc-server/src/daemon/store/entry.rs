@@ -84,7 +84,9 @@ impl TryFrom<Box<RawValue>> for Fields {
     fn try_from(raw: Box<RawValue>) -> Result<Self, Self::Error> {
         let members: Map<String, Value> = serde_json::from_str(raw.get())?;
         if 1 + members.values().map(depth).max().unwrap_or(0) > FIELDS_DEPTH_MAX {
-            return Err(Self::Error::custom(format_args!("more than {FIELDS_DEPTH_MAX} levels deep")));
+            return Err(Self::Error::custom(format_args!(
+                "more than {FIELDS_DEPTH_MAX} levels deep"
+            )));
         }
         if !raw.get().contains(['\n', '\r']) {
             return Ok(Self(raw));
@@ -128,7 +130,9 @@ fn depth(value: &Value) -> usize {
 }
 
 fn now_ms() -> u64 {
-    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since_1970 = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX)
 }
 
@@ -143,10 +147,8 @@ mod tests {
 
     #[test]
     fn the_members_of_a_line_come_in_a_fixed_order() {
-        let params =
-            r#"{"fields":{"b":1.50,"a":[]},"trace":"t","ts":7,"message":"m","service":"s","level":"fatal"}"#;
-        let line =
-            r#"{"ts":7,"level":"fatal","service":"s","message":"m","trace":"t","fields":{"b":1.50,"a":[]}}"#;
+        let params = r#"{"fields":{"b":1.50,"a":[]},"trace":"t","ts":7,"message":"m","service":"s","level":"fatal"}"#;
+        let line = r#"{"ts":7,"level":"fatal","service":"s","message":"m","trace":"t","fields":{"b":1.50,"a":[]}}"#;
         assert_eq!(encoded(params), format!("{line}\n"));
     }
 
@@ -156,14 +158,18 @@ mod tests {
                       \"fields\":{\n\"k\"\r\n:\t[1,\n2, \"\\n\"]}}";
         let line = encoded(params);
         assert_eq!(line.matches(['\n', '\r']).count(), 1, "{line}");
-        assert!(line.ends_with("\"fields\":{ \"k\"  :\t[1, 2, \"\\n\"]}}\n"), "{line}");
+        assert!(
+            line.ends_with("\"fields\":{ \"k\"  :\t[1, 2, \"\\n\"]}}\n"),
+            "{line}"
+        );
     }
 
     #[test]
     fn params_that_would_spoil_a_page_are_refused() {
         let deep = |levels| format!("{}1{}", r#"{"a":"#.repeat(levels), "}".repeat(levels));
-        let entry =
-            |fields: &str| format!(r#"{{"level":"info","service":"s","message":"m","fields":{fields}}}"#);
+        let entry = |fields: &str| {
+            format!(r#"{{"level":"info","service":"s","message":"m","fields":{fields}}}"#)
+        };
         let accepted = |params: &str| serde_json::from_str::<NewEntry>(params).is_ok();
         assert!(accepted(&entry("{}")));
         assert!(accepted(&entry("null")));
@@ -173,15 +179,19 @@ mod tests {
         for fields in ["1", "[]", "\"\"", r#"{"a":"\ud800"}"#, r#"{"a":1e999}"#] {
             assert!(!accepted(&entry(fields)), "{fields}");
         }
-        assert!(!accepted(r#"{"level":"info","service":"s","message":"m","extra":1}"#));
+        assert!(!accepted(
+            r#"{"level":"info","service":"s","message":"m","extra":1}"#
+        ));
         assert!(!accepted(r#"{"level":"INFO","service":"s","message":"m"}"#));
     }
 
     #[test]
     fn levels_are_ordered_from_trace_to_fatal() {
         let names = ["trace", "debug", "info", "warn", "error", "fatal"];
-        let levels: Vec<Level> =
-            names.iter().map(|name| serde_json::from_str(&format!("\"{name}\"")).unwrap()).collect();
+        let levels: Vec<Level> = names
+            .iter()
+            .map(|name| serde_json::from_str(&format!("\"{name}\"")).unwrap())
+            .collect();
         assert!(levels.is_sorted_by(|a, b| a < b));
     }
 }

@@ -47,8 +47,14 @@ impl StoreError {
     /// a broken one.
     pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| match source.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full { path: path.into() },
-            _ => Self::Io { action, path: path.into(), source: Arc::new(source) },
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                Self::Full { path: path.into() }
+            }
+            _ => Self::Io {
+                action,
+                path: path.into(),
+                source: Arc::new(source),
+            },
         }
     }
 }
@@ -57,13 +63,24 @@ impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Locked { dir } => {
-                write!(f, "the log directory {} is in use: another daemon holds its lock", dir.display())
+                write!(
+                    f,
+                    "the log directory {} is in use: another daemon holds its lock",
+                    dir.display()
+                )
             }
             Self::Full { path } => write!(f, "no room on the disk for {}", path.display()),
-            Self::Io { action, path, source } => write!(f, "cannot {action} {}: {source}", path.display()),
+            Self::Io {
+                action,
+                path,
+                source,
+            } => write!(f, "cannot {action} {}: {source}", path.display()),
             Self::Overloaded => f.write_str("too much is waiting for the disk of the log"),
             Self::TooLarge { bytes, bytes_max } => {
-                write!(f, "the log entry takes {bytes} bytes, and at most {bytes_max} are allowed")
+                write!(
+                    f,
+                    "the log entry takes {bytes} bytes, and at most {bytes_max} are allowed"
+                )
             }
             Self::Closed => f.write_str("the log is closed"),
         }

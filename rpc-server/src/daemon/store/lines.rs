@@ -37,10 +37,20 @@ pub(super) struct Line<'a> {
 
 impl<'a> Lines<BufReader<&'a File>> {
     /// The lines of `file` from the byte `offset` to the byte `end`.
-    pub(super) fn new(file: &'a File, offset: u64, end: u64, buffer_bytes: usize) -> io::Result<Self> {
+    pub(super) fn new(
+        file: &'a File,
+        offset: u64,
+        end: u64,
+        buffer_bytes: usize,
+    ) -> io::Result<Self> {
         let mut reader = BufReader::with_capacity(buffer_bytes, file);
         reader.seek(SeekFrom::Start(offset))?;
-        Ok(Self { reader, offset, end, text: Vec::new() })
+        Ok(Self {
+            reader,
+            offset,
+            end,
+            text: Vec::new(),
+        })
     }
 }
 
@@ -65,14 +75,23 @@ impl<R: BufRead> Lines<R> {
         if too_long {
             self.text.clear();
         }
-        Ok(Some(Line { offset, bytes: self.offset - offset, text: &self.text, whole }))
+        Ok(Some(Line {
+            offset,
+            bytes: self.offset - offset,
+            text: &self.text,
+            whole,
+        }))
     }
 
     /// Reads up to a newline, the end, or as much as a line may have; returns whether it was a newline.
     fn read_some(&mut self) -> io::Result<bool> {
         self.text.clear();
         let limit = (self.end - self.offset).min(LINE_BYTES_MAX as u64);
-        self.offset += self.reader.by_ref().take(limit).read_until(b'\n', &mut self.text)? as u64;
+        self.offset += self
+            .reader
+            .by_ref()
+            .take(limit)
+            .read_until(b'\n', &mut self.text)? as u64;
         Ok(self.text.ends_with(b"\n"))
     }
 }
@@ -92,7 +111,11 @@ pub(super) struct Sequence {
 impl Sequence {
     /// A sequence that starts with `first` and does not go beyond `last`.
     pub(super) fn new(first: u64, last: u64) -> Self {
-        Self { expected: first, last, damaged_bytes: 0 }
+        Self {
+            expected: first,
+            last,
+            damaged_bytes: 0,
+        }
     }
 
     /// Takes the next line, of so many bytes, with the number that can be read from it; returns whether the
@@ -195,7 +218,10 @@ mod tests {
             trace: None,
             fields: None,
         };
-        assert_eq!((entry.encode().len() + r#"{"seq":1"#.len()) as u64, LINE_BYTES_MIN);
+        assert_eq!(
+            (entry.encode().len() + r#"{"seq":1"#.len()) as u64,
+            LINE_BYTES_MIN
+        );
     }
 
     #[test]
@@ -231,12 +257,16 @@ mod tests {
         assert!(sequence.accept(Some(9), 100));
         let mut sequence = Sequence::new(5, 5);
         assert!(sequence.accept(Some(5), 100));
-        assert!(!sequence.accept(Some(6), 100), "belongs to the next segment");
+        assert!(
+            !sequence.accept(Some(6), 100),
+            "belongs to the next segment"
+        );
     }
 
     #[test]
     fn a_number_is_read_from_the_start_of_a_line_only() {
-        let check = |line: &str, expected| assert_eq!(leading_seq(line.as_bytes()), expected, "{line}");
+        let check =
+            |line: &str, expected| assert_eq!(leading_seq(line.as_bytes()), expected, "{line}");
         check("{\"seq\":17,\"ts\":1}\n", Some(17));
         check("{\"seq\":17", None);
         check("{\"seq\":,", None);
@@ -248,14 +278,26 @@ mod tests {
 
     #[test]
     fn locating_never_goes_past_the_line_and_comes_close_to_it() {
-        let line =
-            |seq: u64| format!("{{\"seq\":{seq},{:>1$}}}\n", "", usize::try_from(seq * 7919 % 300).unwrap());
-        let offsets: Vec<usize> =
-            (3..3000).scan(0, |at, seq| Some(std::mem::replace(at, *at + line(seq).len()))).collect();
+        let line = |seq: u64| {
+            format!(
+                "{{\"seq\":{seq},{:>1$}}}\n",
+                "",
+                usize::try_from(seq * 7919 % 300).unwrap()
+            )
+        };
+        let offsets: Vec<usize> = (3..3000)
+            .scan(0, |at, seq| {
+                Some(std::mem::replace(at, *at + line(seq).len()))
+            })
+            .collect();
         let mut content: Vec<u8> = (3..3000).flat_map(|seq| line(seq).into_bytes()).collect();
         // Damage of every kind: a newline lost, one more, a digit changed, a run of zeros.
-        let (lost, more, digit, zeros) =
-            (offsets[700] - 1, offsets[1500] + 4, offsets[2000] + 7, offsets[2300]);
+        let (lost, more, digit, zeros) = (
+            offsets[700] - 1,
+            offsets[1500] + 4,
+            offsets[2000] + 7,
+            offsets[2300],
+        );
         content[lost] = b'-';
         content[more] = b'\n';
         content[digit] = b'9';
@@ -266,7 +308,11 @@ mod tests {
             assert!(at <= seq);
             assert_eq!(offset, offsets[usize::try_from(at - 3).unwrap()] as u64);
             let wanted = offsets[usize::try_from(seq.min(2999) - 3).unwrap()] as u64;
-            assert!(wanted - offset < 4 * SEARCH_BYTES_MIN, "{seq}: {}", wanted - offset);
+            assert!(
+                wanted - offset < 4 * SEARCH_BYTES_MIN,
+                "{seq}: {}",
+                wanted - offset
+            );
         }
         assert_eq!(locate(&file, content.len() as u64, 3, 1).unwrap(), (0, 3));
         assert_eq!(locate(&file, 0, 3, 9).unwrap(), (0, 3));
@@ -282,13 +328,21 @@ mod tests {
         // Each line in turn, because it is only some that are looked at.
         for seq in 10_200..11_000 {
             let at = SeekFrom::Start((seq - 10_000) * line_bytes);
-            let write =
-                |line: String| (&file).seek(at).and_then(|_| (&file).write_all(line.as_bytes())).unwrap();
+            let write = |line: String| {
+                (&file)
+                    .seek(at)
+                    .and_then(|_| (&file).write_all(line.as_bytes()))
+                    .unwrap()
+            };
             write(line(seq - 150));
             for wanted in [seq - 150, seq - 1, seq] {
                 let (offset, found) = locate(&file, len, 10_000, wanted).unwrap();
                 assert!(found <= wanted);
-                assert_eq!(offset, (found - 10_000) * line_bytes, "{seq} is damaged, {wanted} is wanted");
+                assert_eq!(
+                    offset,
+                    (found - 10_000) * line_bytes,
+                    "{seq} is damaged, {wanted} is wanted"
+                );
             }
             write(line(seq));
         }

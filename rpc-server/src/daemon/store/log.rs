@@ -93,7 +93,13 @@ impl LogStore {
             .name("log-writer".into())
             .spawn(|| writer.run())
             .map_err(StoreError::io("start the writer of", dir))?;
-        Ok(Self { queue, segments, durable, waits_end: watch::Sender::new(false), writer: Some(writer) })
+        Ok(Self {
+            queue,
+            segments,
+            durable,
+            waits_end: watch::Sender::new(false),
+            writer: Some(writer),
+        })
     }
 
     /// Appends an entry. The order of the calls is the order in the log, whatever becomes of the futures: the
@@ -136,7 +142,8 @@ impl LogStore {
         loop {
             if *durable.borrow() > next {
                 let (segments, query) = (Arc::clone(&self.segments), Arc::clone(&query));
-                let scan = blocking(move || Scan::run(&segments, &query, next, scan_bytes_left)).await?;
+                let scan =
+                    blocking(move || Scan::run(&segments, &query, next, scan_bytes_left)).await?;
                 if !scan.page.entries.is_empty() || scan.scanned >= scan_bytes_left {
                     return Ok(scan.page);
                 }
@@ -149,7 +156,10 @@ impl LogStore {
                 _ = waits_end.wait_for(|&end| end) => false,
             };
             if !has_more {
-                return Ok(Page { entries: Vec::new(), next });
+                return Ok(Page {
+                    entries: Vec::new(),
+                    next,
+                });
             }
         }
     }
@@ -188,7 +198,9 @@ impl LogStore {
 impl fmt::Debug for LogStore {
     /// Nothing of the entries, which are nobody's business.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LogStore").field("last", &self.last()).finish_non_exhaustive()
+        f.debug_struct("LogStore")
+            .field("last", &self.last())
+            .finish_non_exhaustive()
     }
 }
 
@@ -209,7 +221,9 @@ fn create_dir(dir: &Path) -> Result<(), StoreError> {
     fs::create_dir_all(dir).map_err(StoreError::io("create", dir))?;
     for made in missing {
         // The parent of a relative path of one part is the current directory.
-        let parent = made.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let parent = made
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty());
         sync_dir(parent.unwrap_or(Path::new(".")))?;
     }
     Ok(())

@@ -55,14 +55,21 @@ impl Queue {
             closed: false,
             spare: Vec::new(),
         };
-        Self { state: Mutex::new(state), filled: Condvar::new(), bytes_max }
+        Self {
+            state: Mutex::new(state),
+            filled: Condvar::new(),
+            bytes_max,
+        }
     }
 
     /// Gives the next sequence number to an entry, of which `rest` is the line without that number.
     pub(super) fn push(&self, rest: &[u8]) -> Result<Appended, StoreError> {
         let bytes = SEQ_BYTES_MAX + rest.len();
         if bytes > LINE_BYTES_MAX {
-            return Err(StoreError::TooLarge { bytes, bytes_max: LINE_BYTES_MAX });
+            return Err(StoreError::TooLarge {
+                bytes,
+                bytes_max: LINE_BYTES_MAX,
+            });
         }
         let (caller, outcome) = oneshot::channel();
         let mut state = lock(&self.state);
@@ -89,8 +96,10 @@ impl Queue {
         let state = lock(&self.state);
         let wait = |state: &mut State| state.batch.callers.is_empty() && !state.closed;
         // As in `lock`: a panic elsewhere has left the data whole.
-        let mut state =
-            self.filled.wait_while(state, wait).unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut state = self
+            .filled
+            .wait_while(state, wait)
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         if state.batch.callers.is_empty() {
             return None;
         }
@@ -102,7 +111,11 @@ impl Queue {
 
     /// Makes room, and tells the callers of a batch what has become of it.
     pub(super) fn finish(&self, batch: Batch, outcome: &Result<(), StoreError>) {
-        let Batch { first, mut lines, callers } = batch;
+        let Batch {
+            first,
+            mut lines,
+            callers,
+        } = batch;
         lines.clear();
         lines.shrink_to(KEPT_BYTES_MAX);
         {
@@ -132,7 +145,11 @@ impl Queue {
 
 impl Batch {
     fn new(first: u64, lines: Vec<u8>) -> Self {
-        Self { first, lines, callers: Vec::new() }
+        Self {
+            first,
+            lines,
+            callers: Vec::new(),
+        }
     }
 
     /// The sequence number after the last one.
@@ -170,7 +187,9 @@ impl Future for Appended {
     type Output = Result<u64, StoreError>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.outcome).poll(context).map(|sent| sent.unwrap_or(Err(StoreError::Closed)))
+        Pin::new(&mut self.outcome)
+            .poll(context)
+            .map(|sent| sent.unwrap_or(Err(StoreError::Closed)))
     }
 }
 
@@ -219,7 +238,10 @@ mod tests {
         assert!(queue.push(REST).is_ok());
         assert!(matches!(queue.push(REST), Err(StoreError::Overloaded)));
         let large = vec![b' '; LINE_BYTES_MAX - SEQ_BYTES_MAX + 1];
-        assert!(matches!(queue.push(&large), Err(StoreError::TooLarge { .. })));
+        assert!(matches!(
+            queue.push(&large),
+            Err(StoreError::TooLarge { .. })
+        ));
     }
 
     #[tokio::test]
@@ -244,7 +266,10 @@ mod tests {
         assert!(matches!(queue.push(REST), Err(StoreError::Closed)));
         assert!(queue.take().is_some());
         assert!(queue.take().is_none());
-        assert!(matches!(appended.await, Err(StoreError::Closed)), "its batch was dropped");
+        assert!(
+            matches!(appended.await, Err(StoreError::Closed)),
+            "its batch was dropped"
+        );
 
         let queue = Queue::new(1, 1000);
         let appended = queue.push(REST).unwrap();

@@ -65,10 +65,19 @@ impl Scan {
         after: u64,
         scan_bytes_max: u64,
     ) -> Result<Self, StoreError> {
-        let page = Page { entries: Vec::new(), next: after };
-        let mut scan = Self { page, scanned: 0, page_bytes: 0 };
+        let page = Page {
+            entries: Vec::new(),
+            next: after,
+        };
+        let mut scan = Self {
+            page,
+            scanned: 0,
+            page_bytes: 0,
+        };
         while let Some(view) = segments.view(scan.page.next) {
-            let Some(file) = segments.open(&view)? else { continue };
+            let Some(file) = segments.open(&view)? else {
+                continue;
+            };
             let mut damaged = Vec::new();
             let done = scan.segment(&file, &view, query, scan_bytes_max, &mut damaged);
             segments.report_damage(view.first, &damaged);
@@ -94,13 +103,19 @@ impl Scan {
         while let Some(line) = lines.next()? {
             // What comes before the page is only counted along.
             let passed = leading_seq(line.text).filter(|&seq| seq <= self.page.next);
-            let entry = if passed.is_some() { None } else { EntryRef::parse(line.text) };
+            let entry = if passed.is_some() {
+                None
+            } else {
+                EntryRef::parse(line.text)
+            };
             if !sequence.accept(passed.or(entry.as_ref().map(|entry| entry.seq)), line.bytes) {
                 self.scanned += line.bytes;
                 damaged.push(line.offset);
                 continue;
             }
-            let Some(entry) = entry.filter(|entry| entry.seq > self.page.next) else { continue };
+            let Some(entry) = entry.filter(|entry| entry.seq > self.page.next) else {
+                continue;
+            };
             self.scanned += line.bytes;
             if query.matches(&entry) {
                 if !self.page.entries.is_empty() && self.page_bytes + line.bytes > PAGE_BYTES_MAX {
@@ -127,7 +142,13 @@ impl Scan {
 impl Query {
     fn matches(&self, entry: &EntryRef<'_>) -> bool {
         self.level.is_none_or(|level| entry.level >= level)
-            && self.service.as_ref().is_none_or(|service| entry.service == *service)
-            && self.contains.as_ref().is_none_or(|text| entry.message.contains(text.as_str()))
+            && self
+                .service
+                .as_ref()
+                .is_none_or(|service| entry.service == *service)
+            && self
+                .contains
+                .as_ref()
+                .is_none_or(|text| entry.message.contains(text.as_str()))
     }
 }

@@ -45,7 +45,13 @@ impl Segment {
             .create_new(true)
             .open(&path)
             .map_err(StoreError::io("create", &path))?;
-        let segment = Self { file, path, first, len: 0, listed: false };
+        let segment = Self {
+            file,
+            path,
+            first,
+            len: 0,
+            listed: false,
+        };
         if fsync && let Err(error) = sync_dir(dir) {
             segment.give_up();
             return Err(error);
@@ -61,9 +67,15 @@ impl Segment {
     /// time.
     pub(super) fn recover(dir: &Path, first: u64, fsync: bool) -> Result<Recovered, StoreError> {
         let path = path(dir, first);
-        let file =
-            OpenOptions::new().read(true).append(true).open(&path).map_err(StoreError::io("open", &path))?;
-        let mut len = file.metadata().map_err(StoreError::io("read", &path))?.len();
+        let file = OpenOptions::new()
+            .read(true)
+            .append(true)
+            .open(&path)
+            .map_err(StoreError::io("open", &path))?;
+        let mut len = file
+            .metadata()
+            .map_err(StoreError::io("read", &path))?
+            .len();
         let mut sequence = Sequence::new(first, SEQ_MAX);
         let mut damaged = Vec::new();
         let mut tail = None;
@@ -72,40 +84,63 @@ impl Segment {
             while let Some(line) = lines.next()? {
                 if !line.whole {
                     let mended = accept_but_for_newline(&mut sequence, &line);
-                    tail = Some((line.offset + if mended { line.bytes - 1 } else { 0 }, mended));
+                    tail = Some((
+                        line.offset + if mended { line.bytes - 1 } else { 0 },
+                        mended,
+                    ));
                 } else if !accept(&mut sequence, &line) {
                     damaged.push(line.offset);
                 }
             }
             Ok(())
         };
-        Lines::new(&file, 0, len, 256 * 1024).and_then(&mut scan).map_err(read)?;
+        Lines::new(&file, 0, len, 256 * 1024)
+            .and_then(&mut scan)
+            .map_err(read)?;
         if let Some((kept, mended)) = tail {
             tracing::warn!(
                 file = %path.display(), offset = kept, bytes = len - kept, mended,
                 "cut off the end of the log: a line without newline, or if mended only what stood in its place"
             );
-            file.set_len(kept).map_err(StoreError::io("truncate", &path))?;
+            file.set_len(kept)
+                .map_err(StoreError::io("truncate", &path))?;
             len = kept;
             if mended {
-                (&file).write_all(b"\n").map_err(StoreError::io("write", &path))?;
+                (&file)
+                    .write_all(b"\n")
+                    .map_err(StoreError::io("write", &path))?;
                 len += 1;
             }
         }
         if fsync && len > 0 {
-            file.sync_data().map_err(StoreError::io("fdatasync", &path))?;
+            file.sync_data()
+                .map_err(StoreError::io("fdatasync", &path))?;
         }
-        let segment = Self { file, path, first, len, listed: true };
-        Ok(Recovered { segment, next: sequence.next(), damaged })
+        let segment = Self {
+            file,
+            path,
+            first,
+            len,
+            listed: true,
+        };
+        Ok(Recovered {
+            segment,
+            next: sequence.next(),
+            damaged,
+        })
     }
 
     /// Writes whole lines with one write, and with `fsync` makes them durable.
     ///
     /// After an error the file must not be appended to again: see [`give_up`](Self::give_up).
     pub(super) fn append(&mut self, lines: &[u8], fsync: bool) -> Result<(), StoreError> {
-        self.file.write_all(lines).map_err(StoreError::io("write", &self.path))?;
+        self.file
+            .write_all(lines)
+            .map_err(StoreError::io("write", &self.path))?;
         if fsync {
-            self.file.sync_data().map_err(StoreError::io("fdatasync", &self.path))?;
+            self.file
+                .sync_data()
+                .map_err(StoreError::io("fdatasync", &self.path))?;
         }
         self.len += lines.len() as u64;
         Ok(())
@@ -117,7 +152,11 @@ impl Segment {
     /// with empty files. One they know of stays even if it is empty: were it the only one, the next start
     /// would find no file and count from 1 again.
     pub(super) fn give_up(self) {
-        let taken_back = if self.listed { self.file.set_len(self.len) } else { fs::remove_file(&self.path) };
+        let taken_back = if self.listed {
+            self.file.set_len(self.len)
+        } else {
+            fs::remove_file(&self.path)
+        };
         if let Err(error) = taken_back {
             tracing::warn!(
                 file = %self.path.display(), %error,
@@ -135,7 +174,10 @@ pub(super) fn path(dir: &Path, first: u64) -> PathBuf {
 /// The sequence number in the name of a segment, or `None` if the file is something else.
 pub(super) fn first_in(name: &str) -> Option<u64> {
     let digits = name.strip_suffix(EXTENSION)?;
-    let first = digits.parse().ok().filter(|first| (1..=SEQ_MAX).contains(first))?;
+    let first = digits
+        .parse()
+        .ok()
+        .filter(|first| (1..=SEQ_MAX).contains(first))?;
     (format!("{first:020}") == digits).then_some(first)
 }
 
@@ -143,19 +185,27 @@ pub(super) fn first_in(name: &str) -> Option<u64> {
 pub(super) fn sync_dir(dir: &Path) -> Result<(), StoreError> {
     // Elsewhere a directory cannot be opened as a file, and its names need no such step.
     if cfg!(unix) {
-        File::open(dir).and_then(|dir| dir.sync_all()).map_err(StoreError::io("fsync", dir))?;
+        File::open(dir)
+            .and_then(|dir| dir.sync_all())
+            .map_err(StoreError::io("fsync", dir))?;
     }
     Ok(())
 }
 
 fn accept(sequence: &mut Sequence, line: &Line<'_>) -> bool {
-    sequence.accept(EntryRef::parse(line.text).map(|entry| entry.seq), line.bytes)
+    sequence.accept(
+        EntryRef::parse(line.text).map(|entry| entry.seq),
+        line.bytes,
+    )
 }
 
 /// Takes a last line in which the newline has become another byte: that entry may have been acknowledged. One
 /// that merely lacks its newline cannot have been.
 fn accept_but_for_newline(sequence: &mut Sequence, line: &Line<'_>) -> bool {
-    let entry = line.text.split_last().and_then(|(_, text)| EntryRef::parse(text));
+    let entry = line
+        .text
+        .split_last()
+        .and_then(|(_, text)| EntryRef::parse(text));
     let mut mended = *sequence;
     let accepted = entry.is_some_and(|entry| mended.accept(Some(entry.seq), line.bytes));
     // What is cut off hides no numbers, so a line that is not taken must leave no trace.
@@ -180,7 +230,10 @@ mod tests {
         check("+0000000000000000001.ndjson", None);
         check("00000000000000000001.json", None);
         check("lock", None);
-        assert_eq!(path(Path::new("d"), 42), Path::new("d/00000000000000000042.ndjson"));
+        assert_eq!(
+            path(Path::new("d"), 42),
+            Path::new("d/00000000000000000042.ndjson")
+        );
     }
 
     #[test]

@@ -56,7 +56,10 @@ impl Segments {
     /// sequence number to go on with.
     ///
     /// Older segments are not read, so this takes as long for a terabyte as for the newest segment alone.
-    pub(super) fn recover(dir: &Path, fsync: bool) -> Result<(Self, Option<Segment>, u64), StoreError> {
+    pub(super) fn recover(
+        dir: &Path,
+        fsync: bool,
+    ) -> Result<(Self, Option<Segment>, u64), StoreError> {
         let mut segments = list(dir).map_err(StoreError::io("list", dir))?;
         let mut recovered = None;
         if let Some(newest) = segments.last_mut() {
@@ -70,12 +73,24 @@ impl Segments {
         }
         let next = recovered.as_ref().map_or(1, |found| found.next);
         let total = segments.iter().map(|segment| segment.len).sum();
-        let state = State { segments: segments.into(), last: next - 1, total };
-        let listed = Self { dir: dir.into(), state: Mutex::new(state), damaged: AtomicU64::new(0) };
-        let newest = recovered.map(|Recovered { segment, damaged, .. }| {
-            listed.report_damage(segment.first, &damaged);
-            segment
-        });
+        let state = State {
+            segments: segments.into(),
+            last: next - 1,
+            total,
+        };
+        let listed = Self {
+            dir: dir.into(),
+            state: Mutex::new(state),
+            damaged: AtomicU64::new(0),
+        };
+        let newest = recovered.map(
+            |Recovered {
+                 segment, damaged, ..
+             }| {
+                listed.report_damage(segment.first, &damaged);
+                segment
+            },
+        );
         Ok((listed, newest, next))
     }
 
@@ -126,7 +141,10 @@ impl Segments {
             return None;
         }
         // Before the oldest segment is what was deleted: reading starts with what is left.
-        let index = state.segments.partition_point(|segment| segment.first <= after + 1).saturating_sub(1);
+        let index = state
+            .segments
+            .partition_point(|segment| segment.first <= after + 1)
+            .saturating_sub(1);
         let segment = state.segments.get(index)?;
         let newer = state.segments.get(index + 1);
         Some(View {
@@ -150,7 +168,10 @@ impl Segments {
             Ok(file) => Ok(Some(file)),
             Err(error) if error.kind() == io::ErrorKind::NotFound && !view.newest => {
                 let mut state = lock(&self.state);
-                if let Ok(index) = state.segments.binary_search_by_key(&view.first, |segment| segment.first) {
+                if let Ok(index) = state
+                    .segments
+                    .binary_search_by_key(&view.first, |segment| segment.first)
+                {
                     tracing::warn!(file = %view.path.display(), "a log segment was deleted by someone else");
                     if let Some(gone) = state.segments.remove(index) {
                         state.total -= gone.len;
@@ -167,7 +188,10 @@ impl Segments {
         for &offset in offsets {
             let known = {
                 let mut state = lock(&self.state);
-                let Ok(index) = state.segments.binary_search_by_key(&first, |segment| segment.first) else {
+                let Ok(index) = state
+                    .segments
+                    .binary_search_by_key(&first, |segment| segment.first)
+                else {
                     return;
                 };
                 let damaged = &mut state.segments[index].damaged;
@@ -200,7 +224,11 @@ impl Segments {
 
 impl Listed {
     fn new(first: u64, len: u64) -> Self {
-        Self { first, len, damaged: BTreeSet::new() }
+        Self {
+            first,
+            len,
+            damaged: BTreeSet::new(),
+        }
     }
 }
 
@@ -233,16 +261,29 @@ mod tests {
 
     fn segments(lens: &[(u64, u64)], last: u64) -> Segments {
         let dir = PathBuf::from("d");
-        let segments = lens.iter().map(|&(first, len)| Listed::new(first, len)).collect();
+        let segments = lens
+            .iter()
+            .map(|&(first, len)| Listed::new(first, len))
+            .collect();
         let total = lens.iter().map(|&(_, len)| len).sum();
-        Segments { dir, state: Mutex::new(State { segments, last, total }), damaged: AtomicU64::new(0) }
+        Segments {
+            dir,
+            state: Mutex::new(State {
+                segments,
+                last,
+                total,
+            }),
+            damaged: AtomicU64::new(0),
+        }
     }
 
     #[test]
     fn a_view_is_the_segment_of_the_next_entry() {
         let segments = segments(&[(11, 100), (21, 200), (31, 50)], 33);
         let check = |after, expected: Option<(u64, u64, u64)>| {
-            let view = segments.view(after).map(|view| (view.first, view.len, view.last));
+            let view = segments
+                .view(after)
+                .map(|view| (view.first, view.len, view.last));
             assert_eq!(view, expected, "after {after}");
         };
         check(0, Some((11, 100, 20)));

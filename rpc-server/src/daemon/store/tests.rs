@@ -24,7 +24,11 @@ fn open(dir: &TempDir) -> LogStore {
 
 /// A store with segments of so many bytes, which does not wait for the disk.
 fn open_small(dir: &TempDir, segment_bytes: u64) -> LogStore {
-    let config = LogConfig { segment_bytes, fsync: false, ..LogConfig::default() };
+    let config = LogConfig {
+        segment_bytes,
+        fsync: false,
+        ..LogConfig::default()
+    };
     LogStore::open(dir.path(), config).unwrap()
 }
 
@@ -42,20 +46,33 @@ fn entry(message: impl Into<String>) -> NewEntry {
 /// Appends entries one after the other, each as a batch of its own.
 async fn append(store: &LogStore, messages: impl IntoIterator<Item = u64>) {
     for message in messages {
-        store.append(&entry(message.to_string())).unwrap().await.unwrap();
+        store
+            .append(&entry(message.to_string()))
+            .unwrap()
+            .await
+            .unwrap();
     }
 }
 
 fn query(after: u64) -> Query {
-    Query { after, limit: 1000, ..Query::default() }
+    Query {
+        after,
+        limit: 1000,
+        ..Query::default()
+    }
 }
 
 fn seq_of(raw: &serde_json::value::RawValue) -> u64 {
-    serde_json::from_str::<Value>(raw.get()).unwrap()["seq"].as_u64().unwrap()
+    serde_json::from_str::<Value>(raw.get()).unwrap()["seq"]
+        .as_u64()
+        .unwrap()
 }
 
 fn message_of(raw: &serde_json::value::RawValue) -> String {
-    serde_json::from_str::<Value>(raw.get()).unwrap()["message"].as_str().unwrap().to_owned()
+    serde_json::from_str::<Value>(raw.get()).unwrap()["message"]
+        .as_str()
+        .unwrap()
+        .to_owned()
 }
 
 /// All entries a query matches, page by page, as sequence numbers and messages.
@@ -67,7 +84,9 @@ async fn read_all(store: &LogStore, query: &Query) -> Vec<(u64, String)> {
         assert!(page.entries.len() <= query.limit);
         for raw in &page.entries {
             let seq = seq_of(raw);
-            assert!(seq > query.after && seq <= page.next && all.last().is_none_or(|last| seq > last.0));
+            assert!(
+                seq > query.after && seq <= page.next && all.last().is_none_or(|last| seq > last.0)
+            );
             all.push((seq, message_of(raw)));
         }
         if page.next == query.after {
@@ -83,8 +102,14 @@ fn seqs(entries: &[(u64, String)]) -> Vec<u64> {
 
 /// The segments of a directory, from oldest to newest.
 fn files(dir: &Path) -> Vec<PathBuf> {
-    let mut files: Vec<PathBuf> = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
-    files.retain(|path| path.extension().is_some_and(|extension| extension == "ndjson"));
+    let mut files: Vec<PathBuf> = fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    files.retain(|path| {
+        path.extension()
+            .is_some_and(|extension| extension == "ndjson")
+    });
     files.sort();
     files
 }
@@ -98,13 +123,18 @@ async fn the_order_of_the_calls_is_the_order_in_the_file() {
     let dir = TempDir::new().unwrap();
     let store = open(&dir);
     assert_eq!(store.last(), 0);
-    let appended: Vec<Appended> = (1..=500).map(|n| store.append(&entry(n.to_string())).unwrap()).collect();
+    let appended: Vec<Appended> = (1..=500)
+        .map(|n| store.append(&entry(n.to_string())).unwrap())
+        .collect();
     for (seq, appended) in (1..).zip(appended) {
         assert_eq!(appended.await.unwrap(), seq);
     }
     assert_eq!(store.last(), 500);
     let all = read_all(&store, &query(0)).await;
-    assert_eq!(all, (1..=500).map(|n| (n, n.to_string())).collect::<Vec<_>>());
+    assert_eq!(
+        all,
+        (1..=500).map(|n| (n, n.to_string())).collect::<Vec<_>>()
+    );
     let file = fs::read_to_string(segment_path(&dir, 1)).unwrap();
     let line = r#"{"seq":1,"ts":1,"level":"info","service":"order","message":"1"}"#;
     assert_eq!(file.lines().next(), Some(line));
@@ -121,15 +151,27 @@ async fn many_tasks_at_once_are_all_told_and_see_what_they_wrote() {
             for n in 0..10 {
                 let message = format!("{task}-{n}");
                 let seq = store.append(&entry(&message)).unwrap().await.unwrap();
-                let page = store.read(Query { limit: 1, ..query(seq - 1) }).await.unwrap();
-                assert_eq!((seq_of(&page.entries[0]), message_of(&page.entries[0])), (seq, message));
+                let page = store
+                    .read(Query {
+                        limit: 1,
+                        ..query(seq - 1)
+                    })
+                    .await
+                    .unwrap();
+                assert_eq!(
+                    (seq_of(&page.entries[0]), message_of(&page.entries[0])),
+                    (seq, message)
+                );
             }
         })
     });
     for task in tasks.collect::<Vec<_>>() {
         task.await.unwrap();
     }
-    assert_eq!(seqs(&read_all(&store, &query(0)).await), (1..=640).collect::<Vec<_>>());
+    assert_eq!(
+        seqs(&read_all(&store, &query(0)).await),
+        (1..=640).collect::<Vec<_>>()
+    );
 }
 
 #[tokio::test]
@@ -140,7 +182,10 @@ async fn a_restart_goes_on_with_the_next_number() {
         assert_eq!(store.last(), round * 3);
         append(&store, 1..=3).await;
     }
-    assert_eq!(seqs(&read_all(&open(&dir), &query(0)).await), (1..=15).collect::<Vec<_>>());
+    assert_eq!(
+        seqs(&read_all(&open(&dir), &query(0)).await),
+        (1..=15).collect::<Vec<_>>()
+    );
     assert_eq!(files(dir.path()).len(), 1);
 }
 
@@ -162,10 +207,22 @@ async fn closing_writes_what_is_queued_and_ends_waiting_reads() {
     let dir = TempDir::new().unwrap();
     let store = Arc::new(open(&dir));
     let reader = Arc::clone(&store);
-    let waiting = tokio::spawn(async move { reader.read(Query { wait: LONG, ..query(100) }).await });
-    let appended: Vec<Appended> = (0..50).map(|n| store.append(&entry(n.to_string())).unwrap()).collect();
+    let waiting = tokio::spawn(async move {
+        reader
+            .read(Query {
+                wait: LONG,
+                ..query(100)
+            })
+            .await
+    });
+    let appended: Vec<Appended> = (0..50)
+        .map(|n| store.append(&entry(n.to_string())).unwrap())
+        .collect();
     tokio::join!(store.close(), store.close());
-    assert!(matches!(store.append(&entry("late")), Err(StoreError::Closed)));
+    assert!(matches!(
+        store.append(&entry("late")),
+        Err(StoreError::Closed)
+    ));
     for appended in appended {
         appended.await.unwrap();
     }
@@ -191,11 +248,19 @@ async fn a_waiting_read_wakes_for_the_entry_it_wants() {
     let store = Arc::new(open(&dir));
     append(&store, 1..=2).await;
     let reader = Arc::clone(&store);
-    let wanted = Query { wait: LONG, contains: Some("wanted".into()), ..query(0) };
+    let wanted = Query {
+        wait: LONG,
+        contains: Some("wanted".into()),
+        ..query(0)
+    };
     let waiting = tokio::spawn(async move { reader.read(wanted).await.unwrap() });
     append(&store, 3..=20).await;
     assert!(!waiting.is_finished());
-    let seq = store.append(&entry("the wanted one")).unwrap().await.unwrap();
+    let seq = store
+        .append(&entry("the wanted one"))
+        .unwrap()
+        .await
+        .unwrap();
     let page = waiting.await.unwrap();
     assert_eq!((page.entries.len(), page.next), (1, seq));
     assert_eq!(seq_of(&page.entries[0]), seq);
@@ -205,15 +270,26 @@ async fn a_waiting_read_wakes_for_the_entry_it_wants() {
 async fn a_read_in_vain_returns_when_its_wait_is_over() {
     let dir = TempDir::new().unwrap();
     let store = open(&dir);
-    for (after, wait) in
-        [(0, Duration::from_secs(25)), (7, Duration::from_secs(3)), (u64::MAX, Duration::MAX)]
-    {
+    for (after, wait) in [
+        (0, Duration::from_secs(25)),
+        (7, Duration::from_secs(3)),
+        (u64::MAX, Duration::MAX),
+    ] {
         let start = tokio::time::Instant::now();
-        let page = store.read(Query { wait, ..query(after) }).await.unwrap();
+        let page = store
+            .read(Query {
+                wait,
+                ..query(after)
+            })
+            .await
+            .unwrap();
         assert_eq!((page.entries.len(), page.next), (0, after));
         let waited = start.elapsed();
         let expected = wait.min(Duration::from_secs(24 * 60 * 60));
-        assert!(waited >= expected && waited < expected + Duration::from_secs(1), "{waited:?}");
+        assert!(
+            waited >= expected && waited < expected + Duration::from_secs(1),
+            "{waited:?}"
+        );
     }
 }
 
@@ -222,13 +298,26 @@ async fn a_read_that_matches_nothing_moves_on_over_what_it_has_seen() {
     let dir = TempDir::new().unwrap();
     let store = open(&dir);
     append(&store, 1..=30).await;
-    let page = store.read(Query { service: Some("other".into()), ..query(3) }).await.unwrap();
+    let page = store
+        .read(Query {
+            service: Some("other".into()),
+            ..query(3)
+        })
+        .await
+        .unwrap();
     assert_eq!((page.entries.len(), page.next), (0, 30));
 }
 
 #[tokio::test]
 async fn filters_and_pages_of_any_size_neither_miss_nor_repeat() {
-    let levels = [Level::Trace, Level::Debug, Level::Info, Level::Warn, Level::Error, Level::Fatal];
+    let levels = [
+        Level::Trace,
+        Level::Debug,
+        Level::Info,
+        Level::Warn,
+        Level::Error,
+        Level::Fatal,
+    ];
     let services = ["order", "stock", "\u{fc}ber \"q\"\n"];
     let dir = TempDir::new().unwrap();
     let store = open_small(&dir, 2000);
@@ -245,7 +334,12 @@ async fn filters_and_pages_of_any_size_neither_miss_nor_repeat() {
         written.push((store.append(&new).unwrap().await.unwrap(), new));
     }
     assert!(files(dir.path()).len() > 10);
-    for level in [None, Some(Level::Debug), Some(Level::Error), Some(Level::Fatal)] {
+    for level in [
+        None,
+        Some(Level::Debug),
+        Some(Level::Error),
+        Some(Level::Fatal),
+    ] {
         for service in [None, Some(services[0]), Some(services[2]), Some("ord")] {
             for contains in [None, Some("\u{00b0} 1"), Some("9\t\"q"), Some("")] {
                 let expected: Vec<(u64, String)> = written
@@ -258,14 +352,26 @@ async fn filters_and_pages_of_any_size_neither_miss_nor_repeat() {
                 for limit in [1, 7, 1000] {
                     let service = service.map(ToOwned::to_owned);
                     let contains = contains.map(ToOwned::to_owned);
-                    let query = Query { limit, level, service, contains, ..query(0) };
+                    let query = Query {
+                        limit,
+                        level,
+                        service,
+                        contains,
+                        ..query(0)
+                    };
                     assert_eq!(read_all(&store, &query).await, expected, "{query:?}");
                 }
             }
         }
     }
     for after in 0..310 {
-        let page = store.read(Query { limit: 1, ..query(after) }).await.unwrap();
+        let page = store
+            .read(Query {
+                limit: 1,
+                ..query(after)
+            })
+            .await
+            .unwrap();
         let found: Vec<u64> = page.entries.iter().map(|raw| seq_of(raw)).collect();
         let expected: Vec<u64> = (after < 300).then_some(after + 1).into_iter().collect();
         assert_eq!(found, expected);
@@ -284,17 +390,35 @@ async fn a_page_and_a_scan_have_their_limits_in_bytes() {
     assert_eq!((page.entries.len(), page.next), (2, 2));
     assert_eq!(read_all(&store, &query(0)).await.len(), 60);
     // 24 MiB without a match: the first call ends before the end, and long before its wait.
-    let nothing = Query { contains: Some("y".into()), wait: LONG, ..query(0) };
+    let nothing = Query {
+        contains: Some("y".into()),
+        wait: LONG,
+        ..query(0)
+    };
     let page = store.read(nothing.clone()).await.unwrap();
-    assert!(page.entries.is_empty() && page.next > 30 && page.next < 50, "{}", page.next);
-    let page = store.read(Query { after: page.next, wait: Duration::ZERO, ..nothing }).await.unwrap();
+    assert!(
+        page.entries.is_empty() && page.next > 30 && page.next < 50,
+        "{}",
+        page.next
+    );
+    let page = store
+        .read(Query {
+            after: page.next,
+            wait: Duration::ZERO,
+            ..nothing
+        })
+        .await
+        .unwrap();
     assert_eq!(page.next, 60);
 
     let longest = "x".repeat(lines::LINE_BYTES_MAX - 100);
     let seq = store.append(&entry(longest)).unwrap().await.unwrap();
     assert_eq!(store.read(query(60)).await.unwrap().next, seq);
     let too_long = "\n".repeat(lines::LINE_BYTES_MAX / 2);
-    assert!(matches!(store.append(&entry(too_long)), Err(StoreError::TooLarge { .. })));
+    assert!(matches!(
+        store.append(&entry(too_long)),
+        Err(StoreError::TooLarge { .. })
+    ));
 }
 
 #[tokio::test]
@@ -321,19 +445,33 @@ async fn segments_are_named_by_their_first_entry_and_follow_on_one_another() {
 #[tokio::test]
 async fn retention_deletes_the_oldest_and_reading_starts_with_what_is_left() {
     let dir = TempDir::new().unwrap();
-    let config =
-        LogConfig { segment_bytes: 400, retention_bytes: 1500, fsync: false, ..LogConfig::default() };
+    let config = LogConfig {
+        segment_bytes: 400,
+        retention_bytes: 1500,
+        fsync: false,
+        ..LogConfig::default()
+    };
     let store = LogStore::open(dir.path(), config.clone()).unwrap();
     append(&store, 0..100).await;
     store.close().await;
-    let total: u64 = files(dir.path()).iter().map(|path| path.metadata().unwrap().len()).sum();
+    let total: u64 = files(dir.path())
+        .iter()
+        .map(|path| path.metadata().unwrap().len())
+        .sum();
     assert!((1000..=1500).contains(&total), "{total}");
     let all = seqs(&read_all(&store, &query(0)).await);
     assert_eq!(all, (all[0]..=100).collect::<Vec<_>>());
     assert_eq!(segment_path(&dir, all[0]), files(dir.path())[0]);
     drop(store);
     // The numbers go on even if next to nothing is kept.
-    let store = LogStore::open(dir.path(), LogConfig { retention_bytes: 1, ..config.clone() }).unwrap();
+    let store = LogStore::open(
+        dir.path(),
+        LogConfig {
+            retention_bytes: 1,
+            ..config.clone()
+        },
+    )
+    .unwrap();
     append(&store, 0..100).await;
     store.close().await;
     assert_eq!(files(dir.path()).len(), 1);
@@ -344,7 +482,12 @@ async fn retention_deletes_the_oldest_and_reading_starts_with_what_is_left() {
 #[tokio::test]
 async fn other_files_in_the_directory_are_left_alone() {
     let dir = TempDir::new().unwrap();
-    for name in ["1.ndjson", "notes.txt", "00000000000000000009.ndjson.bak", "99999999999999999999.ndjson"] {
+    for name in [
+        "1.ndjson",
+        "notes.txt",
+        "00000000000000000009.ndjson.bak",
+        "99999999999999999999.ndjson",
+    ] {
         fs::write(dir.path().join(name), "x").unwrap();
     }
     let store = open(&dir);
@@ -357,11 +500,20 @@ async fn other_files_in_the_directory_are_left_alone() {
 async fn raw_newlines_in_fields_do_not_break_a_line() {
     let dir = TempDir::new().unwrap();
     let store = open(&dir);
-    let params =
-        "{\"level\":\"warn\",\"service\":\"s\",\"message\":\"a\\nb\",\"fields\":\n{\r\n\"k\":\n[1,\n2]\n}}";
-    store.append(&serde_json::from_str(params).unwrap()).unwrap().await.unwrap();
+    let params = "{\"level\":\"warn\",\"service\":\"s\",\"message\":\"a\\nb\",\"fields\":\n{\r\n\"k\":\n[1,\n2]\n}}";
+    store
+        .append(&serde_json::from_str(params).unwrap())
+        .unwrap()
+        .await
+        .unwrap();
     append(&store, [2]).await;
-    assert_eq!(fs::read_to_string(segment_path(&dir, 1)).unwrap().lines().count(), 2);
+    assert_eq!(
+        fs::read_to_string(segment_path(&dir, 1))
+            .unwrap()
+            .lines()
+            .count(),
+        2
+    );
     let page = store.read(query(0)).await.unwrap();
     let read: Value = serde_json::from_str(page.entries[0].get()).unwrap();
     assert_eq!(read["fields"]["k"][1], 2);
@@ -371,7 +523,11 @@ async fn raw_newlines_in_fields_do_not_break_a_line() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reader_that_follows_sees_each_entry_once_across_segments() {
     let dir = TempDir::new().unwrap();
-    let config = LogConfig { segment_bytes: 4000, fsync: false, ..LogConfig::default() };
+    let config = LogConfig {
+        segment_bytes: 4000,
+        fsync: false,
+        ..LogConfig::default()
+    };
     let store = Arc::new(LogStore::open(dir.path(), config).unwrap());
     let followers: Vec<_> = (0..3)
         .map(|n| {
@@ -379,8 +535,14 @@ async fn a_reader_that_follows_sees_each_entry_once_across_segments() {
             tokio::spawn(async move {
                 let mut after = 0;
                 while after < 5000 {
-                    let page =
-                        store.read(Query { wait: LONG, limit: 10 + n * 400, ..query(after) }).await.unwrap();
+                    let page = store
+                        .read(Query {
+                            wait: LONG,
+                            limit: 10 + n * 400,
+                            ..query(after)
+                        })
+                        .await
+                        .unwrap();
                     let read: Vec<u64> = page.entries.iter().map(|raw| seq_of(raw)).collect();
                     assert_eq!(read, (after + 1..=page.next).collect::<Vec<_>>());
                     after = page.next;
@@ -389,7 +551,9 @@ async fn a_reader_that_follows_sees_each_entry_once_across_segments() {
         })
         .collect();
     for _ in 0..500 {
-        let appended: Vec<_> = (0..10).map(|n| store.append(&entry(n.to_string())).unwrap()).collect();
+        let appended: Vec<_> = (0..10)
+            .map(|n| store.append(&entry(n.to_string())).unwrap())
+            .collect();
         for appended in appended {
             appended.await.unwrap();
         }
@@ -403,11 +567,19 @@ async fn a_reader_that_follows_sees_each_entry_once_across_segments() {
 async fn a_read_that_waits_returns_when_waiting_ends() {
     let dir = TempDir::new().unwrap();
     let store = LogStore::open(dir.path(), LogConfig::default()).unwrap();
-    let query = Query { limit: 10, wait: Duration::from_secs(3600), ..Query::default() };
+    let query = Query {
+        limit: 10,
+        wait: Duration::from_secs(3600),
+        ..Query::default()
+    };
     let read = store.read(query.clone());
     tokio::pin!(read);
     assert!(futures::poll!(&mut read).is_pending());
     store.end_waits();
     assert_eq!(read.await.unwrap().next, 0);
-    assert_eq!(store.read(query).await.unwrap().next, 0, "nor does a later one wait");
+    assert_eq!(
+        store.read(query).await.unwrap().next,
+        0,
+        "nor does a later one wait"
+    );
 }

@@ -47,7 +47,11 @@ impl Writer {
         let bytes = batch.lines.len() as u64;
         // Taken out, and put back only if all went well: a segment that failed is not used again.
         let mut segment = match self.newest.take() {
-            Some(segment) if segment.len == 0 || segment.len + bytes <= self.config.segment_bytes => segment,
+            Some(segment)
+                if segment.len == 0 || segment.len + bytes <= self.config.segment_bytes =>
+            {
+                segment
+            }
             _ => Segment::create(&self.dir, batch.first, self.config.fsync)?,
         };
         if let Err(error) = segment.append(&batch.lines, self.config.fsync) {
@@ -66,7 +70,10 @@ impl Writer {
         match outcome {
             Ok(()) if self.failed == 0 => {}
             Ok(()) => {
-                tracing::info!(entries = self.failed, "log entries are written again; so many were not");
+                tracing::info!(
+                    entries = self.failed,
+                    "log entries are written again; so many were not"
+                );
                 self.failed = 0;
             }
             Err(error) => {

@@ -17,7 +17,10 @@ pub(super) struct Context {
 impl Context {
     pub(super) fn new() -> Self {
         let run = format!("run{:016x}", fastrand::u64(..));
-        Self { values: HashMap::from([("run".to_owned(), run)]), n: 0 }
+        Self {
+            values: HashMap::from([("run".to_owned(), run)]),
+            n: 0,
+        }
     }
 
     /// Puts the values in the places of their names.
@@ -28,7 +31,12 @@ impl Context {
             let (name, rest) = part.split_once('}').expect("a name ends");
             match name {
                 "n" => filled += &self.n.to_string(),
-                name => filled += self.values.get(name).unwrap_or_else(|| panic!("nothing sets {name}")),
+                name => {
+                    filled += self
+                        .values
+                        .get(name)
+                        .unwrap_or_else(|| panic!("nothing sets {name}"))
+                }
             }
             filled += rest;
         }
@@ -58,12 +66,21 @@ pub(super) fn mismatch(pattern: &Value, value: &str, context: &mut Context) -> R
             if elements.len() != patterns.len() {
                 return Err(format!("{value} is no array of {}", patterns.len()));
             }
-            patterns.iter().zip(&elements).try_for_each(|(one, other)| mismatch(one, other.get(), context))
+            patterns
+                .iter()
+                .zip(&elements)
+                .try_for_each(|(one, other)| mismatch(one, other.get(), context))
         }
-        Value::String(text) => fits(string(value).is_ok_and(|came| came == context.fill(text)), text, value),
-        Value::Number(number) => {
-            fits(is_number(value) && normal(value) == normal(&number.to_string()), &number.to_string(), value)
-        }
+        Value::String(text) => fits(
+            string(value).is_ok_and(|came| came == context.fill(text)),
+            text,
+            value,
+        ),
+        Value::Number(number) => fits(
+            is_number(value) && normal(value) == normal(&number.to_string()),
+            &number.to_string(),
+            value,
+        ),
         Value::Bool(_) | Value::Null => {
             let pattern = pattern.to_string();
             fits(pattern == value, &pattern, value)
@@ -122,16 +139,18 @@ fn operator_mismatch(
         ("$includes", Value::Object(patterns)) => {
             members_mismatch(patterns, &Members::parse(value)?, context)
         }
-        ("$one_of", Value::Array(patterns)) => {
-            is(patterns.iter().any(|pattern| mismatch(pattern, value, context).is_ok()))
-        }
-        ("$each", pattern) => {
-            elements(value)?.iter().try_for_each(|element| mismatch(pattern, element.get(), context))
-        }
+        ("$one_of", Value::Array(patterns)) => is(patterns
+            .iter()
+            .any(|pattern| mismatch(pattern, value, context).is_ok())),
+        ("$each", pattern) => elements(value)?
+            .iter()
+            .try_for_each(|element| mismatch(pattern, element.get(), context)),
         ("$has", Value::Array(patterns)) => {
             let elements = elements(value)?;
             is(patterns.iter().all(|pattern| {
-                elements.iter().any(|element| mismatch(pattern, element.get(), context).is_ok())
+                elements
+                    .iter()
+                    .any(|element| mismatch(pattern, element.get(), context).is_ok())
             }))
         }
         _ => panic!("no such pattern: {expected}"),
@@ -140,7 +159,11 @@ fn operator_mismatch(
 
 fn fits(is_so: bool, expected: &str, value: &str) -> Result<(), String> {
     let shown: String = value.chars().take(200).collect();
-    if is_so { Ok(()) } else { Err(format!("{shown} is not {expected}")) }
+    if is_so {
+        Ok(())
+    } else {
+        Err(format!("{shown} is not {expected}"))
+    }
 }
 
 fn elements(value: &str) -> Result<Vec<Box<RawValue>>, String> {
@@ -171,7 +194,9 @@ fn type_name(value: &str) -> &'static str {
 /// one: equal for equal values.
 fn normal(number: &str) -> (bool, String, i64) {
     let (mantissa, exponent) = number.split_once(['e', 'E']).unwrap_or((number, "0"));
-    let (negative, mantissa) = mantissa.strip_prefix('-').map_or((false, mantissa), |rest| (true, rest));
+    let (negative, mantissa) = mantissa
+        .strip_prefix('-')
+        .map_or((false, mantissa), |rest| (true, rest));
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
     let digits = format!("{whole}{fraction}");
     let significant = digits.trim_end_matches('0');
@@ -181,7 +206,11 @@ fn normal(number: &str) -> (bool, String, i64) {
     if significant.is_empty() {
         return (false, String::new(), 0);
     }
-    (negative, significant.to_owned(), exponent - i64::try_from(fraction.len()).unwrap() + dropped)
+    (
+        negative,
+        significant.to_owned(),
+        exponent - i64::try_from(fraction.len()).unwrap() + dropped,
+    )
 }
 
 #[test]
@@ -230,8 +259,15 @@ fn each_kind_of_pattern_fits_what_it_should_and_nothing_else() {
         (r#""${n}!""#, r#""7!""#, true),
         (r#""${n}!""#, r#""${n}!""#, false),
     ] {
-        let mut context = Context { n: 7, ..Context::new() };
+        let mut context = Context {
+            n: 7,
+            ..Context::new()
+        };
         let matched = mismatch(&serde_json::from_str(pattern).unwrap(), value, &mut context);
-        assert_eq!(matched.is_ok(), expected, "{pattern} against {value}: {matched:?}");
+        assert_eq!(
+            matched.is_ok(),
+            expected,
+            "{pattern} against {value}: {matched:?}"
+        );
     }
 }

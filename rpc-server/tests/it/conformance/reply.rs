@@ -19,7 +19,10 @@ impl Members {
 
     /// The last one of this name, as most readers of JSON take it.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().rfind(|(key, _)| key == name).map(|(_, value)| value.get())
+        self.0
+            .iter()
+            .rfind(|(key, _)| key == name)
+            .map(|(_, value)| value.get())
     }
 
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
@@ -27,7 +30,9 @@ impl Members {
     }
 
     fn has_repeated_name(&self) -> bool {
-        self.names().enumerate().any(|(at, name)| self.names().take(at).any(|before| before == name))
+        self.names()
+            .enumerate()
+            .any(|(at, name)| self.names().take(at).any(|before| before == name))
     }
 }
 
@@ -93,7 +98,10 @@ fn check_reply(reply: &Members) -> Result<(), String> {
         return Err("id, then code, must stand first".into());
     }
     for name in ["id", "code", "retry_after_ms"] {
-        if reply.get(name).is_some_and(|value| !value.bytes().all(|byte| byte.is_ascii_digit())) {
+        if reply
+            .get(name)
+            .is_some_and(|value| !value.bytes().all(|byte| byte.is_ascii_digit()))
+        {
             return Err(format!("{name} must be an integer, 0 or more"));
         }
     }
@@ -103,12 +111,19 @@ fn check_reply(reply: &Members) -> Result<(), String> {
         }
     }
     let is_success = reply.get("code") == Some("0");
-    let foreign: &[_] =
-        if is_success { &["message", "details", "rejected", "retry_after_ms"] } else { &["data", "more"] };
+    let foreign: &[_] = if is_success {
+        &["message", "details", "rejected", "retry_after_ms"]
+    } else {
+        &["data", "more"]
+    };
     if let Some(name) = foreign.iter().find(|name| names.contains(name)) {
         return Err(format!("{name} does not belong there"));
     }
-    if !is_success && !reply.get("message").is_some_and(|text| text.starts_with('"') && text != "\"\"") {
+    if !is_success
+        && !reply
+            .get("message")
+            .is_some_and(|text| text.starts_with('"') && text != "\"\"")
+    {
         return Err("a failure must have a message".into());
     }
     if names.contains(&"more") && !names.contains(&"data") {
@@ -162,6 +177,10 @@ fn proper_lines_are_taken_and_no_others() {
         b"{\"code\":8,\"message\":\"m\",\"rejected\":false}\n",
         b"{\"code\":8,\"message\":\"m\",\"retry_after_ms\":1.5}\n",
     ] {
-        assert!(Line::parse(improper.to_vec()).is_err(), "{}", improper.escape_ascii());
+        assert!(
+            Line::parse(improper.to_vec()).is_err(),
+            "{}",
+            improper.escape_ascii()
+        );
     }
 }

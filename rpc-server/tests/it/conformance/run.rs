@@ -18,10 +18,19 @@ const OWN_ID_FIRST: u64 = 8_000_000_000;
 /// # Errors
 /// The first step that does not find what it expects.
 pub(super) async fn run(vector: &Vector, target: &Target, pace: Pace) -> Result<(), String> {
-    let mut run = Run { target, pace, context: Context::new(), connections: BTreeMap::new(), own_pings: 0 };
-    run.connections.insert("a".into(), Connection::open(target).await?);
+    let mut run = Run {
+        target,
+        pace,
+        context: Context::new(),
+        connections: BTreeMap::new(),
+        own_pings: 0,
+    };
+    run.connections
+        .insert("a".into(), Connection::open(target).await?);
     for (number, step) in (1..).zip(&vector.steps) {
-        run.step(step).await.map_err(|why| format!("step {number}: {why}"))?;
+        run.step(step)
+            .await
+            .map_err(|why| format!("step {number}: {why}"))?;
     }
     for (name, connection) in &mut run.connections {
         if connection.is_done() {
@@ -70,7 +79,8 @@ impl Run<'_> {
                 Ok(())
             }
             Kind::Open(name) => {
-                self.connections.insert(name.clone(), Connection::open(self.target).await?);
+                self.connections
+                    .insert(name.clone(), Connection::open(self.target).await?);
                 Ok(())
             }
             Kind::PauseMs(ms) => {
@@ -95,7 +105,9 @@ impl Run<'_> {
 
     fn on(&mut self, step: &Step) -> &mut Connection {
         let name = step.on.as_deref().unwrap_or("a");
-        self.connections.get_mut(name).unwrap_or_else(|| panic!("the connection {name} is not open"))
+        self.connections
+            .get_mut(name)
+            .unwrap_or_else(|| panic!("the connection {name} is not open"))
     }
 
     async fn send(&mut self, step: &Step, data: &[u8]) -> Result<(), String> {
@@ -121,7 +133,10 @@ impl Run<'_> {
         let connection = self.on(step);
         for _ in 0..drip.times {
             connection.send(data.as_bytes()).await?;
-            if connection.wait(Instant::now() + Duration::from_millis(drip.every_ms)).await {
+            if connection
+                .wait(Instant::now() + Duration::from_millis(drip.every_ms))
+                .await
+            {
                 return Ok(());
             }
         }
@@ -166,7 +181,12 @@ impl Run<'_> {
         let mut chains: Vec<(u64, &[Value])> = Vec::new();
         for n in 0..step.times.unwrap_or(1) {
             for entry in patterns {
-                chains.push((n, entry.as_array().map_or(std::slice::from_ref(entry), Vec::as_slice)));
+                chains.push((
+                    n,
+                    entry
+                        .as_array()
+                        .map_or(std::slice::from_ref(entry), Vec::as_slice),
+                ));
             }
         }
         while !chains.is_empty() {
@@ -176,7 +196,10 @@ impl Run<'_> {
                 mismatch(&chain[0], reply.text(), &mut self.context).is_ok()
             };
             let Some(at) = chains.iter().position(&mut fits) else {
-                return Err(format!("{:.300} matches none of what is still expected", reply.text()));
+                return Err(format!(
+                    "{:.300} matches none of what is still expected",
+                    reply.text()
+                ));
             };
             chains[at].1 = &chains[at].1[1..];
             chains.retain(|(_, chain)| !chain.is_empty());
@@ -188,7 +211,11 @@ impl Run<'_> {
     async fn ping(&mut self, step: &Step, ordered: bool) -> Result<(), String> {
         self.own_pings += 1;
         let number = OWN_ID_FIRST + self.own_pings;
-        let id = if ordered { String::new() } else { format!("\"id\":{number},") };
+        let id = if ordered {
+            String::new()
+        } else {
+            format!("\"id\":{number},")
+        };
         let request = format!("{{{id}\"cmdid\":0,\"params\":\"still here {number}\"}}\n");
         self.send(step, request.as_bytes()).await?;
         let reply = self.on(step).next_reply(Connection::deadline()).await?;
@@ -203,7 +230,10 @@ impl Run<'_> {
 }
 
 fn bytes_of(hex: &str) -> Vec<u8> {
-    let digits: Vec<u8> = hex.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
+    let digits: Vec<u8> = hex
+        .bytes()
+        .filter(|byte| !byte.is_ascii_whitespace())
+        .collect();
     let pair = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
     digits.chunks(2).map(pair).collect()
 }

@@ -80,7 +80,9 @@ impl Vector {
         let of_step = |step: &Step| match &step.kind {
             Kind::Send(text) => text.len(),
             Kind::SendHex(hex) => hex.len() / 2,
-            Kind::SendRepeat(Repeat { text, times }) => text.len() * usize::try_from(*times).unwrap(),
+            Kind::SendRepeat(Repeat { text, times }) => {
+                text.len() * usize::try_from(*times).unwrap()
+            }
             _ => 0,
         };
         self.steps.iter().map(of_step).sum()
@@ -94,14 +96,19 @@ pub(super) fn load() -> Vec<Vector> {
         vectors: Vec<Vector>,
     }
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../conformance/vectors");
-    let mut files: Vec<_> =
-        std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
-    files.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
+    let mut files: Vec<_> = std::fs::read_dir(directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    files.retain(|path| {
+        path.extension()
+            .is_some_and(|extension| extension == "json")
+    });
     files.sort();
     let read = |path: std::path::PathBuf| {
         let text = std::fs::read_to_string(&path).unwrap();
-        let document: Document =
-            serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let document: Document = serde_json::from_str(&text)
+            .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         document.vectors
     };
     files.into_iter().flat_map(read).collect()

@@ -117,21 +117,28 @@ impl Connection {
                 if !self.has_ended && self.poll_receive(cx).is_ready() {
                     return Poll::Ready(0);
                 }
-                let Some(socket) = &mut self.socket else { return Poll::Ready(0) };
-                Poll::Ready(ready!(socket.stream().poll_write(cx, &data[sent..])).unwrap_or_else(|_| {
-                    self.broken = Some("the server has reset the connection");
-                    0
-                }))
+                let Some(socket) = &mut self.socket else {
+                    return Poll::Ready(0);
+                };
+                Poll::Ready(
+                    ready!(socket.stream().poll_write(cx, &data[sent..])).unwrap_or_else(|_| {
+                        self.broken = Some("the server has reset the connection");
+                        0
+                    }),
+                )
             });
             let written = timeout_at(deadline, progress).await;
-            sent += written.map_err(|_| format!("the server takes no more than {sent} of {}", data.len()))?;
+            sent += written
+                .map_err(|_| format!("the server takes no more than {sent} of {}", data.len()))?;
         }
         Ok(())
     }
 
     /// Reads once.
     fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(socket) = &mut self.socket else { return Poll::Pending };
+        let Some(socket) = &mut self.socket else {
+            return Poll::Pending;
+        };
         match ready!(poll_read_buf(socket.stream(), cx, &mut self.buffer)) {
             Ok(0) => {
                 self.has_ended = true;
@@ -140,7 +147,8 @@ impl Connection {
                 if let Socket::Tcp(stream) = socket
                     && stream.take_error().is_ok_and(|error| error.is_some())
                 {
-                    self.broken = Some("the server has reset the connection behind the end of its stream");
+                    self.broken =
+                        Some("the server has reset the connection behind the end of its stream");
                 }
             }
             Ok(_) => {}
@@ -154,19 +162,27 @@ impl Connection {
 
     /// Reads once; false where nothing came until the deadline.
     pub(super) async fn wait(&mut self, deadline: Instant) -> bool {
-        timeout_at(deadline, poll_fn(|cx| self.poll_receive(cx))).await.is_ok()
+        timeout_at(deadline, poll_fn(|cx| self.poll_receive(cx)))
+            .await
+            .is_ok()
     }
 
     async fn next_line(&mut self, deadline: Instant) -> Result<Vec<u8>, String> {
         loop {
-            if let Some(found) = self.buffer[self.searched..].iter().position(|byte| *byte == b'\n') {
+            if let Some(found) = self.buffer[self.searched..]
+                .iter()
+                .position(|byte| *byte == b'\n')
+            {
                 let line = self.buffer.drain(..=self.searched + found).collect();
                 self.searched = 0;
                 return Ok(line);
             }
             self.searched = self.buffer.len();
             if self.has_ended {
-                return Err(self.came(self.broken.unwrap_or("the server has closed the connection")));
+                return Err(self.came(
+                    self.broken
+                        .unwrap_or("the server has closed the connection"),
+                ));
             }
             if !self.wait(deadline).await {
                 return Err(self.came("nothing more came in time"));
@@ -195,7 +211,11 @@ impl Connection {
             return Ok(notice);
         }
         let line = self.next_message(Self::deadline()).await?;
-        if line.is_notice() { Ok(line) } else { Err(format!("{} is a reply", line.text())) }
+        if line.is_notice() {
+            Ok(line)
+        } else {
+            Err(format!("{} is a reply", line.text()))
+        }
     }
 
     async fn next_message(&mut self, deadline: Instant) -> Result<Line, String> {
@@ -230,7 +250,10 @@ impl Connection {
         for line in came.split_inclusive(|byte| *byte == b'\n') {
             let is_nothing = line == b"\n" || line == b"\r\n";
             if !is_nothing && !Line::parse(line.to_vec()).is_ok_and(|line| line.is_notice()) {
-                return Err(format!("\"{}\" came before the end of the stream", shorten(&came)));
+                return Err(format!(
+                    "\"{}\" came before the end of the stream",
+                    shorten(&came)
+                ));
             }
         }
         self.socket = None;
@@ -240,8 +263,13 @@ impl Connection {
     /// Ends our side and goes on reading.
     pub(super) async fn half_close(&mut self) {
         self.half_closed = true;
-        let Some(socket) = &mut self.socket else { return };
-        if poll_fn(|cx| socket.stream().poll_shutdown(cx)).await.is_err() {
+        let Some(socket) = &mut self.socket else {
+            return;
+        };
+        if poll_fn(|cx| socket.stream().poll_shutdown(cx))
+            .await
+            .is_err()
+        {
             self.broken = Some("the server has reset the connection");
         }
     }
@@ -249,7 +277,9 @@ impl Connection {
     /// Leaves with an RST, where the transport has one.
     pub(super) fn reset(&mut self) {
         if let Some(Socket::Tcp(stream)) = self.socket.take() {
-            socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+            socket2::SockRef::from(&stream)
+                .set_linger(Some(Duration::ZERO))
+                .unwrap();
         }
     }
 }
@@ -260,12 +290,20 @@ pub(super) async fn commands_of(target: &Target) -> Vec<u64> {
     connection.send(b"{\"id\":1,\"cmdid\":1}\n").await.unwrap();
     let reply = connection.next_reply(Connection::deadline()).await.unwrap();
     let data = Members::parse(reply.members.get("data").unwrap()).unwrap();
-    let commands: Vec<serde_json::Value> = serde_json::from_str(data.get("commands").unwrap()).unwrap();
-    commands.iter().map(|command| command["cmdid"].as_u64().unwrap()).collect()
+    let commands: Vec<serde_json::Value> =
+        serde_json::from_str(data.get("commands").unwrap()).unwrap();
+    commands
+        .iter()
+        .map(|command| command["cmdid"].as_u64().unwrap())
+        .collect()
 }
 
 /// Bytes for people.
 fn shorten(bytes: &[u8]) -> String {
     let shown = bytes[..bytes.len().min(300)].escape_ascii().to_string();
-    if bytes.len() > 300 { format!("{shown}... ({} bytes)", bytes.len()) } else { shown }
+    if bytes.len() > 300 {
+        format!("{shown}... ({} bytes)", bytes.len())
+    } else {
+        shown
+    }
 }

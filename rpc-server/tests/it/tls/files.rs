@@ -22,8 +22,14 @@ fn a_key_that_everybody_may_read_is_refused_with_its_mode_and_the_right_one() {
     for mode in [0o604, 0o644, 0o666, 0o602] {
         set_mode(&pair.key, mode);
         let message = load(&pair).unwrap_err();
-        assert!(message.starts_with(&pair.key.display().to_string()), "{message}");
-        assert!(message.contains(&format!("(mode {mode:04o}); make that 0600")), "{message}");
+        assert!(
+            message.starts_with(&pair.key.display().to_string()),
+            "{message}"
+        );
+        assert!(
+            message.contains(&format!("(mode {mode:04o}); make that 0600")),
+            "{message}"
+        );
     }
     for mode in [0o600, 0o640, 0o400] {
         set_mode(&pair.key, mode);
@@ -37,7 +43,11 @@ fn files_that_are_missing_or_something_else_are_named() {
     let (pair, other) = (ca.server(HOST, Holds::Now), ca.server(HOST, Holds::Now));
     let missing = ca.ca().with_file_name("nowhere.pem");
     let with = |certificate: &std::path::Path, key: &std::path::Path| {
-        load(&Pair { certificate: certificate.to_owned(), key: key.to_owned() }).unwrap_err()
+        load(&Pair {
+            certificate: certificate.to_owned(),
+            key: key.to_owned(),
+        })
+        .unwrap_err()
     };
     let message = with(&missing, &pair.key);
     assert!(message.contains("nowhere.pem: No such file"), "{message}");
@@ -49,7 +59,10 @@ fn files_that_are_missing_or_something_else_are_named() {
     let message = with(&pair.certificate, &pair.certificate);
     assert!(message.contains("has no private key in PEM"), "{message}");
     let message = with(&pair.certificate, &other.key);
-    let mixed_up = format!("is not the key of the certificate in {}", pair.certificate.display());
+    let mixed_up = format!(
+        "is not the key of the certificate in {}",
+        pair.certificate.display()
+    );
     assert!(message.contains(&mixed_up), "{message}");
     let files = TlsFiles {
         certificate: pair.certificate.clone(),
@@ -71,8 +84,14 @@ async fn a_new_certificate_is_served_from_its_reload_on_and_open_connections_sta
     assert_eq!(server.tls.reload(), Ok(false), "the same certificate");
     std::fs::copy(&other.certificate, &pair.certificate).unwrap();
     let message = server.tls.reload().unwrap_err().to_string();
-    assert!(message.contains("is not the key of the certificate"), "half of the files: {message}");
-    let mut another = server.connect(&ca, None).await.expect("what was there before is served");
+    assert!(
+        message.contains("is not the key of the certificate"),
+        "half of the files: {message}"
+    );
+    let mut another = server
+        .connect(&ca, None)
+        .await
+        .expect("what was there before is served");
     std::fs::copy(&other.key, &pair.key).unwrap();
     assert_eq!(server.tls.reload(), Ok(true));
     assert!(server.connect(&ca, None).await.is_err());

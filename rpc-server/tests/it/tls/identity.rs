@@ -1,7 +1,9 @@
 //! Who a certificate says that its holder is; calls and drains over TLS.
 
 use rcgen::SanType;
-use rpc_server::{ClientCertificates, Config, Grants, ListenOptions, Router, Server, ServerTls, TlsFiles};
+use rpc_server::{
+    ClientCertificates, Config, Grants, ListenOptions, Router, Server, ServerTls, TlsFiles,
+};
 use serde_json::json;
 use tokio::io::AsyncReadExt;
 
@@ -21,12 +23,24 @@ fn dns(text: &str) -> SanType {
 #[tokio::test]
 async fn the_identity_is_the_first_uri_else_the_first_dns_name_else_the_common_name() {
     let ca = Authority::new("both");
-    let server =
-        TlsServer::start(&ca.server(HOST, Holds::Now), Some(&ca), ClientCertificates::Required).await;
+    let server = TlsServer::start(
+        &ca.server(HOST, Holds::Now),
+        Some(&ca),
+        ClientCertificates::Required,
+    )
+    .await;
     for (common, alternatives, expected) in [
         ("orders", vec![], "orders"),
-        ("orders", vec![dns("orders.internal"), dns("x.internal")], "orders.internal"),
-        ("orders", vec![dns("orders.internal"), uri("spiffe://internal/orders")], "spiffe://internal/orders"),
+        (
+            "orders",
+            vec![dns("orders.internal"), dns("x.internal")],
+            "orders.internal",
+        ),
+        (
+            "orders",
+            vec![dns("orders.internal"), uri("spiffe://internal/orders")],
+            "spiffe://internal/orders",
+        ),
     ] {
         let pair = ca.client(common, alternatives, Holds::Now);
         let mut client = server.connect(&ca, Some(&pair)).await.unwrap();
@@ -37,13 +51,20 @@ async fn the_identity_is_the_first_uri_else_the_first_dns_name_else_the_common_n
 #[tokio::test]
 async fn a_certificate_that_names_nobody_is_no_identity() {
     let ca = Authority::new("both");
-    let server =
-        TlsServer::start(&ca.server(HOST, Holds::Now), Some(&ca), ClientCertificates::Required).await;
+    let server = TlsServer::start(
+        &ca.server(HOST, Holds::Now),
+        Some(&ca),
+        ClientCertificates::Required,
+    )
+    .await;
     for nobody in ["", "*"] {
         let pair = ca.client(nobody, vec![], Holds::Now);
         let mut client = server.connect(&ca, Some(&pair)).await.unwrap();
         let mut byte = [0];
-        assert!(!matches!(client.io.read(&mut byte).await, Ok(1)), "{nobody:?}");
+        assert!(
+            !matches!(client.io.read(&mut byte).await, Ok(1)),
+            "{nobody:?}"
+        );
     }
     assert_eq!(server.server.stats().access.tls_handshakes_refused, 2);
 }
@@ -60,19 +81,36 @@ async fn a_certificate_is_an_authentication_and_has_its_grants() {
     };
     let tls = ServerTls::load(files).unwrap();
     let server = Server::builder()
-        .listen_with(ListenOptions::new("127.0.0.1:0").require_authentication(true).tls(tls.clone()))
+        .listen_with(
+            ListenOptions::new("127.0.0.1:0")
+                .require_authentication(true)
+                .tls(tls.clone()),
+        )
         .grants(Grants::new().grant("orders", ["100"]).unwrap())
-        .router(Router::new().route(WHO, who).unwrap().route(101, who).unwrap())
+        .router(
+            Router::new()
+                .route(WHO, who)
+                .unwrap()
+                .route(101, who)
+                .unwrap(),
+        )
         .bind()
         .await
         .unwrap();
     let address = server.addresses()[0].tcp().unwrap();
-    let server = TlsServer { server: TestServer::of(server), address, tls };
+    let server = TlsServer {
+        server: TestServer::of(server),
+        address,
+        tls,
+    };
     let mut nobody = server.connect(&ca, None).await.unwrap();
     assert_eq!(nobody.ask("{\"cmdid\":100}").await["code"], 16);
     let pair = ca.client("orders", vec![], Holds::Now);
     let mut orders = server.connect(&ca, Some(&pair)).await.unwrap();
-    assert_eq!(orders.ask("{\"cmdid\":100}").await, json!({"code":0,"data":"orders"}));
+    assert_eq!(
+        orders.ask("{\"cmdid\":100}").await,
+        json!({"code":0,"data":"orders"})
+    );
     assert_eq!(orders.ask("{\"cmdid\":101}").await["code"], 7);
 }
 
@@ -90,19 +128,31 @@ async fn at_a_drain_every_reply_is_read_before_the_end_and_the_end_is_a_proper_o
     let tls = ServerTls::load(files).unwrap();
     let server = Server::builder()
         .listen_with(ListenOptions::new("127.0.0.1:0").tls(tls.clone()))
-        .config(Config { linger_timeout_ms: 20_000, goaway_grace_ms: 0, ..Config::default() })
+        .config(Config {
+            linger_timeout_ms: 20_000,
+            goaway_grace_ms: 0,
+            ..Config::default()
+        })
         .router(rig.router())
         .bind()
         .await
         .unwrap();
     let address = server.addresses()[0].tcp().unwrap();
-    let mut server = TlsServer { server: TestServer::of(server), address, tls };
+    let mut server = TlsServer {
+        server: TestServer::of(server),
+        address,
+        tls,
+    };
     let mut client = server.connect(&ca, None).await.unwrap();
     for id in 1..=8 {
-        client.send(call(id, FILL, "\"params\":{\"bytes\":50000}")).await;
+        client
+            .send(call(id, FILL, "\"params\":{\"bytes\":50000}"))
+            .await;
     }
     client.io.get_mut().get_ref().0.set_nodelay(true).unwrap();
-    tokio::io::AsyncWriteExt::flush(&mut client.io).await.unwrap();
+    tokio::io::AsyncWriteExt::flush(&mut client.io)
+        .await
+        .unwrap();
     while rig.probe.started() < 8 {
         tokio::task::yield_now().await;
     }
@@ -116,12 +166,19 @@ async fn at_a_drain_every_reply_is_read_before_the_end_and_the_end_is_a_proper_o
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(PATIENCE, is_written).await.expect("the replies are written");
+    tokio::time::timeout(PATIENCE, is_written)
+        .await
+        .expect("the replies are written");
     client.send(call(9, FILL, "\"params\":{\"bytes\":2}")).await;
-    tokio::io::AsyncWriteExt::flush(&mut client.io).await.unwrap();
+    tokio::io::AsyncWriteExt::flush(&mut client.io)
+        .await
+        .unwrap();
     // Ends without an error only where the server has said goodbye.
     let all = client.read_to_end().await;
-    let replies = all.lines().filter(|line| line.len() > 50_000 && line.contains("\"code\":0")).count();
+    let replies = all
+        .lines()
+        .filter(|line| line.len() > 50_000 && line.contains("\"code\":0"))
+        .count();
     assert_eq!(replies, 8, "of {} lines", all.lines().count());
     drop(client);
     assert!(server.server.drained().await.is_clean);
@@ -130,10 +187,13 @@ async fn at_a_drain_every_reply_is_read_before_the_end_and_the_end_is_a_proper_o
 #[tokio::test]
 async fn a_client_that_ends_without_a_goodbye_still_gets_its_replies() {
     let ca = Authority::new("servers");
-    let server = TlsServer::start(&ca.server(HOST, Holds::Now), None, ClientCertificates::Off).await;
+    let server =
+        TlsServer::start(&ca.server(HOST, Holds::Now), None, ClientCertificates::Off).await;
     let mut client = server.connect(&ca, None).await.unwrap();
     client.send("{\"id\":1,\"cmdid\":0}\n").await;
-    tokio::io::AsyncWriteExt::flush(&mut client.io).await.unwrap();
+    tokio::io::AsyncWriteExt::flush(&mut client.io)
+        .await
+        .unwrap();
     // The socket's end, under TLS.
     let (socket, _) = client.io.get_mut().get_mut();
     tokio::io::AsyncWriteExt::shutdown(socket).await.unwrap();

@@ -16,7 +16,10 @@ use crate::logged::Logged;
 use crate::support::{Client, PATIENCE};
 
 fn tls_error(error: &Error) -> &TlsError {
-    error.get_ref().and_then(|inner| inner.downcast_ref()).unwrap_or_else(|| panic!("{error:?}"))
+    error
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref())
+        .unwrap_or_else(|| panic!("{error:?}"))
 }
 
 /// The server takes the client in.
@@ -28,7 +31,12 @@ async fn gets_in(server: &TlsServer, trusts: &Authority, pair: Option<&Pair>) ->
 }
 
 /// The client gets nothing but this alert: in the handshake, or with TLS 1.3 at its first read.
-async fn is_refused(server: &TlsServer, trusts: &Authority, pair: Option<&Pair>, alert: AlertDescription) {
+async fn is_refused(
+    server: &TlsServer,
+    trusts: &Authority,
+    pair: Option<&Pair>,
+    alert: AlertDescription,
+) {
     async fn read(connected: std::io::Result<Client<TlsStream<TcpStream>>>) -> Error {
         match connected {
             Err(error) => error,
@@ -37,7 +45,11 @@ async fn is_refused(server: &TlsServer, trusts: &Authority, pair: Option<&Pair>,
                 let _ = client.io.write_all(b"{\"id\":1,\"cmdid\":100}\n").await;
                 let _ = client.io.flush().await;
                 let mut byte = [0];
-                client.io.read(&mut byte).await.expect_err("the server ends it")
+                client
+                    .io
+                    .read(&mut byte)
+                    .await
+                    .expect_err("the server ends it")
             }
         }
     }
@@ -48,13 +60,21 @@ async fn is_refused(server: &TlsServer, trusts: &Authority, pair: Option<&Pair>,
 #[tokio::test]
 async fn a_right_certificate_on_both_sides_gets_in() {
     let (ca, clients) = (Authority::new("servers"), Authority::new("clients"));
-    let server =
-        TlsServer::start(&ca.server(HOST, Holds::Now), Some(&clients), ClientCertificates::Required).await;
+    let server = TlsServer::start(
+        &ca.server(HOST, Holds::Now),
+        Some(&clients),
+        ClientCertificates::Required,
+    )
+    .await;
     let orders = clients.client("orders", Vec::new(), Holds::Now);
     assert_eq!(gets_in(&server, &ca, Some(&orders)).await, "orders");
     let stats = server.server.stats().access;
     assert_eq!(
-        (stats.tls_handshakes, stats.tls_handshakes_refused, stats.tls_handshakes_under_way),
+        (
+            stats.tls_handshakes,
+            stats.tls_handshakes_refused,
+            stats.tls_handshakes_under_way
+        ),
         (1, 0, 0)
     );
     // 2120-01-01.
@@ -64,19 +84,32 @@ async fn a_right_certificate_on_both_sides_gets_in() {
 #[tokio::test]
 async fn no_certificate_where_one_is_required_is_refused() {
     let (logged, ca) = (Logged::begin(), Authority::new("both"));
-    let server =
-        TlsServer::start(&ca.server(HOST, Holds::Now), Some(&ca), ClientCertificates::Required).await;
+    let server = TlsServer::start(
+        &ca.server(HOST, Holds::Now),
+        Some(&ca),
+        ClientCertificates::Required,
+    )
+    .await;
     is_refused(&server, &ca, None, AlertDescription::CertificateRequired).await;
-    let line = logged.line_with("the client shows no certificate, and this listener requires one").await;
-    assert!(line.contains("rpc_server::audit") && line.contains("peer=127.0.0.1:"), "{line}");
+    let line = logged
+        .line_with("the client shows no certificate, and this listener requires one")
+        .await;
+    assert!(
+        line.contains("rpc_server::audit") && line.contains("peer=127.0.0.1:"),
+        "{line}"
+    );
     assert_eq!(server.server.stats().access.tls_handshakes_refused, 1);
 }
 
 #[tokio::test]
 async fn where_a_certificate_is_optional_one_without_gets_in_as_nobody() {
     let ca = Authority::new("both");
-    let server =
-        TlsServer::start(&ca.server(HOST, Holds::Now), Some(&ca), ClientCertificates::Optional).await;
+    let server = TlsServer::start(
+        &ca.server(HOST, Holds::Now),
+        Some(&ca),
+        ClientCertificates::Optional,
+    )
+    .await;
     assert_eq!(gets_in(&server, &ca, None).await, json!(null));
     let orders = ca.client("orders", Vec::new(), Holds::Now);
     assert_eq!(gets_in(&server, &ca, Some(&orders)).await, "orders");
@@ -84,71 +117,153 @@ async fn where_a_certificate_is_optional_one_without_gets_in_as_nobody() {
 
 #[tokio::test]
 async fn a_client_of_another_authority_is_refused_also_where_none_need_be_shown() {
-    let (logged, ca, others) = (Logged::begin(), Authority::new("both"), Authority::new("others"));
+    let (logged, ca, others) = (
+        Logged::begin(),
+        Authority::new("both"),
+        Authority::new("others"),
+    );
     let stranger = others.client("orders", Vec::new(), Holds::Now);
     for ask in [ClientCertificates::Required, ClientCertificates::Optional] {
         let server = TlsServer::start(&ca.server(HOST, Holds::Now), Some(&ca), ask).await;
         is_refused(&server, &ca, Some(&stranger), AlertDescription::UnknownCA).await;
-        logged.line_with("the client's certificate is not from an authority in `client_ca_file`").await;
+        logged
+            .line_with("the client's certificate is not from an authority in `client_ca_file`")
+            .await;
     }
 }
 
 #[tokio::test]
 async fn a_client_that_does_not_know_the_server_s_authority_leaves_and_the_server_says_why() {
-    let (logged, ca, others) = (Logged::begin(), Authority::new("servers"), Authority::new("others"));
-    let server = TlsServer::start(&ca.server(HOST, Holds::Now), None, ClientCertificates::Off).await;
-    let error = server.connect(&others, None).await.err().expect("it knows nobody here");
-    assert_eq!(tls_error(&error), &TlsError::InvalidCertificate(CertificateError::UnknownIssuer));
-    logged.line_with("the client refuses this server's certificate: it does not know the authority").await;
+    let (logged, ca, others) = (
+        Logged::begin(),
+        Authority::new("servers"),
+        Authority::new("others"),
+    );
+    let server =
+        TlsServer::start(&ca.server(HOST, Holds::Now), None, ClientCertificates::Off).await;
+    let error = server
+        .connect(&others, None)
+        .await
+        .err()
+        .expect("it knows nobody here");
+    assert_eq!(
+        tls_error(&error),
+        &TlsError::InvalidCertificate(CertificateError::UnknownIssuer)
+    );
+    logged
+        .line_with("the client refuses this server's certificate: it does not know the authority")
+        .await;
 }
 
 #[tokio::test]
 async fn a_server_of_another_name_is_left() {
     let (logged, ca) = (Logged::begin(), Authority::new("servers"));
-    let server = TlsServer::start(&ca.server("other.test", Holds::Now), None, ClientCertificates::Off).await;
-    let error = server.connect(&ca, None).await.err().expect("it wants another one");
+    let server = TlsServer::start(
+        &ca.server("other.test", Holds::Now),
+        None,
+        ClientCertificates::Off,
+    )
+    .await;
+    let error = server
+        .connect(&ca, None)
+        .await
+        .err()
+        .expect("it wants another one");
     let named = matches!(
         tls_error(&error),
         TlsError::InvalidCertificate(CertificateError::NotValidForNameContext { .. })
     );
     assert!(named, "{error}");
-    logged.line_with("the client refuses this server's certificate: ").await;
+    logged
+        .line_with("the client refuses this server's certificate: ")
+        .await;
 }
 
 #[tokio::test]
 async fn a_server_whose_certificate_has_expired_says_so_loudly_and_is_left() {
     let (logged, ca) = (Logged::begin(), Authority::new("servers"));
-    let server = TlsServer::start(&ca.server(HOST, Holds::Past), None, ClientCertificates::Off).await;
-    assert!(logged.text().contains("ERROR") && logged.text().contains("THE CERTIFICATE HAS EXPIRED"));
-    let error = server.connect(&ca, None).await.err().expect("it is too old");
-    let expired =
-        matches!(tls_error(&error), TlsError::InvalidCertificate(CertificateError::ExpiredContext { .. }));
+    let server =
+        TlsServer::start(&ca.server(HOST, Holds::Past), None, ClientCertificates::Off).await;
+    assert!(
+        logged.text().contains("ERROR") && logged.text().contains("THE CERTIFICATE HAS EXPIRED")
+    );
+    let error = server
+        .connect(&ca, None)
+        .await
+        .err()
+        .expect("it is too old");
+    let expired = matches!(
+        tls_error(&error),
+        TlsError::InvalidCertificate(CertificateError::ExpiredContext { .. })
+    );
     assert!(expired, "{error}");
-    logged.line_with("the client refuses this server's certificate: it has expired").await;
+    logged
+        .line_with("the client refuses this server's certificate: it has expired")
+        .await;
     // 2021-01-01.
-    assert_eq!(server.server.stats().access.certificate_expires_unix_seconds, 1_609_459_200);
+    assert_eq!(
+        server
+            .server
+            .stats()
+            .access
+            .certificate_expires_unix_seconds,
+        1_609_459_200
+    );
 }
 
 #[tokio::test]
 async fn a_client_whose_certificate_has_expired_is_refused() {
     let (logged, ca) = (Logged::begin(), Authority::new("both"));
-    let server =
-        TlsServer::start(&ca.server(HOST, Holds::Now), Some(&ca), ClientCertificates::Required).await;
+    let server = TlsServer::start(
+        &ca.server(HOST, Holds::Now),
+        Some(&ca),
+        ClientCertificates::Required,
+    )
+    .await;
     let old = ca.client("orders", Vec::new(), Holds::Past);
-    is_refused(&server, &ca, Some(&old), AlertDescription::CertificateExpired).await;
-    logged.line_with("the client's certificate has expired").await;
+    is_refused(
+        &server,
+        &ca,
+        Some(&old),
+        AlertDescription::CertificateExpired,
+    )
+    .await;
+    logged
+        .line_with("the client's certificate has expired")
+        .await;
 }
 
 #[tokio::test]
 async fn a_certificate_that_is_not_valid_yet_is_refused_on_either_side() {
     let (logged, ca) = (Logged::begin(), Authority::new("both"));
-    let server =
-        TlsServer::start(&ca.server(HOST, Holds::Now), Some(&ca), ClientCertificates::Required).await;
+    let server = TlsServer::start(
+        &ca.server(HOST, Holds::Now),
+        Some(&ca),
+        ClientCertificates::Required,
+    )
+    .await;
     let early = ca.client("orders", Vec::new(), Holds::Future);
-    is_refused(&server, &ca, Some(&early), AlertDescription::CertificateExpired).await;
-    logged.line_with("the client's certificate is not valid yet").await;
-    let server = TlsServer::start(&ca.server(HOST, Holds::Future), None, ClientCertificates::Off).await;
-    let error = server.connect(&ca, None).await.err().expect("it is too early");
+    is_refused(
+        &server,
+        &ca,
+        Some(&early),
+        AlertDescription::CertificateExpired,
+    )
+    .await;
+    logged
+        .line_with("the client's certificate is not valid yet")
+        .await;
+    let server = TlsServer::start(
+        &ca.server(HOST, Holds::Future),
+        None,
+        ClientCertificates::Off,
+    )
+    .await;
+    let error = server
+        .connect(&ca, None)
+        .await
+        .err()
+        .expect("it is too early");
     let early = matches!(
         tls_error(&error),
         TlsError::InvalidCertificate(CertificateError::NotValidYetContext { .. })
@@ -160,12 +275,31 @@ async fn a_certificate_that_is_not_valid_yet_is_refused_on_either_side() {
 async fn a_self_signed_certificate_is_nobody_s_word_on_either_side() {
     let (logged, ca) = (Logged::begin(), Authority::new("both"));
     let server = TlsServer::start(&ca.self_signed(HOST), Some(&ca), ClientCertificates::Off).await;
-    let error = server.connect(&ca, None).await.err().expect("nobody speaks for it");
-    assert_eq!(tls_error(&error), &TlsError::InvalidCertificate(CertificateError::UnknownIssuer));
-    let server =
-        TlsServer::start(&ca.server(HOST, Holds::Now), Some(&ca), ClientCertificates::Required).await;
-    is_refused(&server, &ca, Some(&ca.self_signed("orders")), AlertDescription::UnknownCA).await;
-    logged.line_with("the client's certificate is not from an authority in `client_ca_file`").await;
+    let error = server
+        .connect(&ca, None)
+        .await
+        .err()
+        .expect("nobody speaks for it");
+    assert_eq!(
+        tls_error(&error),
+        &TlsError::InvalidCertificate(CertificateError::UnknownIssuer)
+    );
+    let server = TlsServer::start(
+        &ca.server(HOST, Holds::Now),
+        Some(&ca),
+        ClientCertificates::Required,
+    )
+    .await;
+    is_refused(
+        &server,
+        &ca,
+        Some(&ca.self_signed("orders")),
+        AlertDescription::UnknownCA,
+    )
+    .await;
+    logged
+        .line_with("the client's certificate is not from an authority in `client_ca_file`")
+        .await;
 }
 
 /// A hello of TLS 1.1, as an old OpenSSL sends it: version 3.2, two cipher suites, and these extensions.
@@ -190,26 +324,33 @@ fn old_hello() -> Vec<u8> {
 #[tokio::test]
 async fn a_client_that_knows_only_tls_1_1_is_refused() {
     let (logged, ca) = (Logged::begin(), Authority::new("servers"));
-    let server = TlsServer::start(&ca.server(HOST, Holds::Now), None, ClientCertificates::Off).await;
+    let server =
+        TlsServer::start(&ca.server(HOST, Holds::Now), None, ClientCertificates::Off).await;
     // Supported groups, and with them signature algorithms, which TLS 1.1 has not.
     let groups = [0, 10, 0, 4, 0, 2, 0, 23];
     let signatures = [&groups[..], &[0, 13, 0, 4, 0, 2, 4, 3]].concat();
     // One record each: a fatal alert, `handshake_failure` or `protocol_version`.
     for (extensions, alert) in [(&[][..], 40), (&groups, 40), (&signatures, 70)] {
         let mut stream = server.tcp().await;
-        stream.write_all(&hello_of_tls_1_1(extensions)).await.unwrap();
+        stream
+            .write_all(&hello_of_tls_1_1(extensions))
+            .await
+            .unwrap();
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).await.unwrap();
         assert_eq!(answer, [0x15, 3, 3, 0, 2, 2, alert], "{extensions:?}");
         drop(stream);
-        logged.line_with("the client offers only TLS versions older than 1.2").await;
+        logged
+            .line_with("the client offers only TLS versions older than 1.2")
+            .await;
     }
 }
 
 #[tokio::test]
 async fn plain_bytes_on_a_port_with_tls_are_told_apart_and_run_nothing() {
     let (logged, ca) = (Logged::begin(), Authority::new("servers"));
-    let server = TlsServer::start(&ca.server(HOST, Holds::Now), None, ClientCertificates::Off).await;
+    let server =
+        TlsServer::start(&ca.server(HOST, Holds::Now), None, ClientCertificates::Off).await;
     for plain in ["{\"id\":1,\"cmdid\":100}\n", "GET / HTTP/1.1\r\n\r\n"] {
         let mut stream = server.tcp().await;
         stream.write_all(plain.as_bytes()).await.unwrap();
@@ -217,7 +358,9 @@ async fn plain_bytes_on_a_port_with_tls_are_told_apart_and_run_nothing() {
         stream.read_to_end(&mut answer).await.unwrap();
         assert!(!answer.contains(&b'{'), "{answer:?}");
     }
-    logged.line_with("plain bytes, or no TLS, on a port with TLS").await;
+    logged
+        .line_with("plain bytes, or no TLS, on a port with TLS")
+        .await;
     // The last one is over when the server knows that its peer is gone.
     while server.server.stats().access.tls_handshakes_refused < 2 {
         tokio::task::yield_now().await;
@@ -228,7 +371,11 @@ async fn plain_bytes_on_a_port_with_tls_are_told_apart_and_run_nothing() {
 #[tokio::test]
 async fn a_hello_on_a_port_without_tls_is_told_apart() {
     let logged = Logged::begin();
-    let server = rpc_server::Server::builder().listen("127.0.0.1:0").bind().await.unwrap();
+    let server = rpc_server::Server::builder()
+        .listen("127.0.0.1:0")
+        .bind()
+        .await
+        .unwrap();
     let address = server.addresses()[0].tcp().unwrap();
     let _server = crate::support::TestServer::of(server);
     let mut stream = TcpStream::connect(address).await.unwrap();
@@ -236,32 +383,59 @@ async fn a_hello_on_a_port_without_tls_is_told_apart() {
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).await.unwrap();
     assert!(answer.is_empty(), "{answer:?}");
-    let line = logged.line_with("a TLS client hello on a port without TLS").await;
-    assert!(line.contains(&format!("peer={}", stream.local_addr().unwrap())), "{line}");
+    let line = logged
+        .line_with("a TLS client hello on a port without TLS")
+        .await;
+    assert!(
+        line.contains(&format!("peer={}", stream.local_addr().unwrap())),
+        "{line}"
+    );
 }
 
 #[tokio::test]
 async fn a_handshake_that_takes_too_long_is_ended_and_others_go_on_meanwhile() {
     let (logged, ca) = (Logged::begin(), Authority::new("servers"));
-    let config = Config { handshake_timeout_ms: 200, ..Config::default() };
-    let server = TlsServer::with(config, &ca.server(HOST, Holds::Now), None, ClientCertificates::Off).await;
+    let config = Config {
+        handshake_timeout_ms: 200,
+        ..Config::default()
+    };
+    let server = TlsServer::with(
+        config,
+        &ca.server(HOST, Holds::Now),
+        None,
+        ClientCertificates::Off,
+    )
+    .await;
     let mut silent = server.tcp().await;
     let mut half = server.tcp().await;
     half.write_all(&old_hello()[..20]).await.unwrap();
     gets_in(&server, &ca, None).await;
     for stream in [&mut silent, &mut half] {
         let mut answer = Vec::new();
-        let read = timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("the server ends it");
+        let read = timeout(PATIENCE, stream.read_to_end(&mut answer))
+            .await
+            .expect("the server ends it");
         assert!(read.is_ok_and(|n| n == 0) || answer.is_empty());
     }
-    logged.line_with("not done within `handshake_timeout_ms` of 200 ms").await;
+    logged
+        .line_with("not done within `handshake_timeout_ms` of 200 ms")
+        .await;
 }
 
 #[tokio::test]
 async fn handshakes_past_their_number_wait_for_their_turn() {
     let ca = Authority::new("servers");
-    let config = Config { handshakes_max: 1, ..Config::default() };
-    let server = TlsServer::with(config, &ca.server(HOST, Holds::Now), None, ClientCertificates::Off).await;
+    let config = Config {
+        handshakes_max: 1,
+        ..Config::default()
+    };
+    let server = TlsServer::with(
+        config,
+        &ca.server(HOST, Holds::Now),
+        None,
+        ClientCertificates::Off,
+    )
+    .await;
     let under_way = async |n| {
         while server.server.stats().access.tls_handshakes_under_way < n {
             tokio::task::yield_now().await;

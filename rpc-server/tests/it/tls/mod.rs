@@ -10,7 +10,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rpc_server::{
-    ClientCertificates, Config, Context, ListenOptions, Reply, Router, Server, ServerTls, Status, TlsFiles,
+    ClientCertificates, Config, Context, ListenOptions, Reply, Router, Server, ServerTls, Status,
+    TlsFiles,
 };
 use rustls::RootCertStore;
 use rustls::crypto::ring::default_provider;
@@ -66,7 +67,11 @@ impl TlsServer {
             .await
             .unwrap();
         let address = server.addresses()[0].tcp().unwrap();
-        Self { server: TestServer::of(server), address, tls }
+        Self {
+            server: TestServer::of(server),
+            address,
+            tls,
+        }
     }
 
     async fn tcp(&self) -> TcpStream {
@@ -80,7 +85,9 @@ impl TlsServer {
         pair: Option<&Pair>,
     ) -> std::io::Result<Client<TlsStream<TcpStream>>> {
         let connector = TlsConnector::from(Arc::new(client(&trusts.ca(), pair)));
-        let stream = connector.connect(ServerName::try_from(HOST).unwrap(), self.tcp().await).await?;
+        let stream = connector
+            .connect(ServerName::try_from(HOST).unwrap(), self.tcp().await)
+            .await?;
         Ok(Client::new(stream))
     }
 }
@@ -98,8 +105,10 @@ fn client(ca: &Path, pair: Option<&Pair>) -> rustls::ClientConfig {
     match pair {
         None => builder.with_no_client_auth(),
         Some(pair) => {
-            let chain =
-                CertificateDer::pem_file_iter(&pair.certificate).unwrap().map(Result::unwrap).collect();
+            let chain = CertificateDer::pem_file_iter(&pair.certificate)
+                .unwrap()
+                .map(Result::unwrap)
+                .collect();
             let key = PrivateKeyDer::from_pem_file(&pair.key).unwrap();
             builder.with_client_auth_cert(chain, key).unwrap()
         }

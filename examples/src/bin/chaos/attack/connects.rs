@@ -16,19 +16,31 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Breaks connections off in the middle of a frame, with a RST.
 pub(super) fn reset(address: &Arc<str>, seen: &Arc<Seen>) {
-    repeat(address, seen, 8, Duration::from_millis(4), |mut stream| async move {
-        stream
+    repeat(
+        address,
+        seen,
+        8,
+        Duration::from_millis(4),
+        |mut stream| async move {
+            stream
             .write_all(
                 b"{\"id\":1,\"cmdid\":0}\n{\"id\":2,\"cmdid\":10001,\"params\":{\"ms\":50}}\n{\"id\":3,\"cm",
             )
             .await?;
-        end_with_a_reset(&stream)
-    });
+            end_with_a_reset(&stream)
+        },
+    );
 }
 
 /// Connects and closes at once. With a RST: it leaves no port behind that has to wait.
 pub(super) fn storm(address: &Arc<str>, seen: &Arc<Seen>) {
-    repeat(address, seen, 8, Duration::from_millis(1), |stream| async move { end_with_a_reset(&stream) });
+    repeat(
+        address,
+        seen,
+        8,
+        Duration::from_millis(1),
+        |stream| async move { end_with_a_reset(&stream) },
+    );
 }
 
 fn end_with_a_reset(stream: &TcpStream) -> io::Result<()> {
@@ -37,16 +49,30 @@ fn end_with_a_reset(stream: &TcpStream) -> io::Result<()> {
 
 /// Ends its side after ten requests; every reply must come.
 pub(super) fn half_close(address: &Arc<str>, seen: &Arc<Seen>) {
-    repeat(address, seen, 8, Duration::from_millis(5), |mut stream| async move {
-        let requests: String =
-            (0..10).map(|id| format!("{{\"id\":{id},\"cmdid\":10001,\"params\":{{\"ms\":5}}}}\n")).collect();
-        stream.write_all(requests.as_bytes()).await?;
-        stream.shutdown().await?;
-        let mut replies = String::new();
-        stream.read_to_string(&mut replies).await?;
-        let good = replies.lines().filter(|line| line.contains("\"code\":0")).count();
-        if good == 10 { Ok(()) } else { Err(io::Error::other(format!("{good} replies of 10"))) }
-    });
+    repeat(
+        address,
+        seen,
+        8,
+        Duration::from_millis(5),
+        |mut stream| async move {
+            let requests: String = (0..10)
+                .map(|id| format!("{{\"id\":{id},\"cmdid\":10001,\"params\":{{\"ms\":5}}}}\n"))
+                .collect();
+            stream.write_all(requests.as_bytes()).await?;
+            stream.shutdown().await?;
+            let mut replies = String::new();
+            stream.read_to_string(&mut replies).await?;
+            let good = replies
+                .lines()
+                .filter(|line| line.contains("\"code\":0"))
+                .count();
+            if good == 10 {
+                Ok(())
+            } else {
+                Err(io::Error::other(format!("{good} replies of 10")))
+            }
+        },
+    );
 }
 
 /// Browsers and TLS clients that have the wrong port: they are told something and closed.
@@ -57,13 +83,23 @@ pub(super) fn strangers(address: &Arc<str>, seen: &Arc<Seen>) {
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 a hello of TLS, or the beginning of one",
     ];
     for text in said {
-        repeat(address, seen, 2, Duration::from_millis(10), move |mut stream| async move {
-            stream.write_all(text).await?;
-            let mut reply = Vec::new();
-            stream.read_to_end(&mut reply).await?;
-            let is_refused = reply.is_empty() || reply.starts_with(b"HTTP/1.1 4");
-            if is_refused { Ok(()) } else { Err(io::Error::other("a stranger was served")) }
-        });
+        repeat(
+            address,
+            seen,
+            2,
+            Duration::from_millis(10),
+            move |mut stream| async move {
+                stream.write_all(text).await?;
+                let mut reply = Vec::new();
+                stream.read_to_end(&mut reply).await?;
+                let is_refused = reply.is_empty() || reply.starts_with(b"HTTP/1.1 4");
+                if is_refused {
+                    Ok(())
+                } else {
+                    Err(io::Error::other("a stranger was served"))
+                }
+            },
+        );
     }
 }
 
@@ -106,7 +142,11 @@ pub(super) async fn at_once(address: &Arc<str>, seen: &Arc<Seen>, count: usize) 
             stream.write_all(b"{\"id\":1,\"cmdid\":0}\n").await?;
             let mut reply = String::new();
             stream.read_line(&mut reply).await?;
-            if reply.contains("\"code\":0") { Ok(stream) } else { Err(io::Error::other(reply)) }
+            if reply.contains("\"code\":0") {
+                Ok(stream)
+            } else {
+                Err(io::Error::other(reply))
+            }
         });
     }
     let mut held = Vec::new();
@@ -130,7 +170,9 @@ pub(super) async fn at_once(address: &Arc<str>, seen: &Arc<Seen>, count: usize) 
 /// Holds that many connections, accepted or not.
 pub(super) async fn hold(address: &Arc<str>, seen: &Arc<Seen>, count: usize) {
     for _ in 0..count {
-        let Ok(stream) = TcpStream::connect(&**address).await else { continue };
+        let Ok(stream) = TcpStream::connect(&**address).await else {
+            continue;
+        };
         let seen = Arc::clone(seen);
         tokio::spawn(async move {
             Seen::one(&seen.done);

@@ -21,7 +21,8 @@ pub(super) fn pipeline(address: &Arc<str>, seen: &Arc<Seen>, frames: u64) {
                 let mut chunk = Vec::new();
                 for id in 0..frames {
                     chunk.extend_from_slice(
-                        format!("{{\"id\":{id},\"cmdid\":10001,\"params\":{{\"ms\":1}}}}\n").as_bytes(),
+                        format!("{{\"id\":{id},\"cmdid\":10001,\"params\":{{\"ms\":1}}}}\n")
+                            .as_bytes(),
                     );
                     if chunk.len() > 64 * 1024 {
                         if writer.write_all(&chunk).await.is_err() {

@@ -48,8 +48,13 @@ impl Seen {
 
 /// The role `attack NAME ADDRESS`.
 pub(crate) async fn run(arguments: &[String]) -> Outcome<()> {
-    let [name, address] = arguments else { return Err("attack NAME ADDRESS".into()) };
-    let (seen, address) = (Arc::new(Seen::default()), Arc::<str>::from(address.as_str()));
+    let [name, address] = arguments else {
+        return Err("attack NAME ADDRESS".into());
+    };
+    let (seen, address) = (
+        Arc::new(Seen::default()),
+        Arc::<str>::from(address.as_str()),
+    );
     match name.as_str() {
         "slow-loris-5000" => slow::drip(&address, &seen, 5_000).await?,
         "never-reads-100" => slow::never_read(&address, &seen, 100).await?,
@@ -57,7 +62,11 @@ pub(crate) async fn run(arguments: &[String]) -> Outcome<()> {
         "pipelines-a-million" => floods::pipeline(&address, &seen, 1_000_000),
         "flood-of-pings" => floods::flood(&address, &seen, b"{\"cmdid\":0}\n"),
         "flood-of-cancels" => {
-            floods::flood(&address, &seen, b"{\"cmdid\":4,\"oneway\":true,\"params\":{\"id\":1}}\n");
+            floods::flood(
+                &address,
+                &seen,
+                b"{\"cmdid\":4,\"oneway\":true,\"params\":{\"id\":1}}\n",
+            );
         }
         "flood-of-empty-lines" => floods::flood(&address, &seen, b"\n"),
         "flood-of-unknown-commands" => floods::flood(&address, &seen, b"{\"cmdid\":77777}\n"),
@@ -80,7 +89,10 @@ pub(crate) async fn run(arguments: &[String]) -> Outcome<()> {
     }
     let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     let (done, ended, slowest) = (get(&seen.done), get(&seen.ended), get(&seen.slowest_ms));
-    println!("{} {ended} {done} done, {ended} ended by the server, slowest {slowest} ms", get(&seen.faults));
+    println!(
+        "{} {ended} {done} done, {ended} ended by the server, slowest {slowest} ms",
+        get(&seen.faults)
+    );
     // The tasks end with the process.
     std::process::exit(0)
 }
@@ -109,8 +121,14 @@ impl Attack {
     pub(crate) fn start(name: &str, address: &str) -> Outcome<Self> {
         // They have machines of their own: here they get what nobody else wants of this one's cores.
         let mut command = Command::new("chrt");
-        command.args(["--idle", "0"]).arg(std::env::current_exe()?).args(["attack", name, address]);
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        command
+            .args(["--idle", "0"])
+            .arg(std::env::current_exe()?)
+            .args(["attack", name, address]);
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
         let mut out = BufReader::new(child.stdout.take().expect("it is piped"));
         let mut line = String::new();
         out.read_line(&mut line)?;
@@ -129,7 +147,11 @@ impl Attack {
         self.out.read_line(&mut line)?;
         let mut parts = line.trim().splitn(3, ' ');
         let mut next = || parts.next().ok_or("the attack said nothing");
-        Ok(Told { faults: next()?.parse()?, ended: next()?.parse()?, text: next()?.to_owned() })
+        Ok(Told {
+            faults: next()?.parse()?,
+            ended: next()?.parse()?,
+            text: next()?.to_owned(),
+        })
     }
 }
 

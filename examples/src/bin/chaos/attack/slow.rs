@@ -26,9 +26,14 @@ pub(super) async fn drip(address: &Arc<str>, seen: &Arc<Seen>, count: usize) -> 
                 None => TcpStream::connect(&*address).await,
             } {
                 Seen::one(&seen.done);
-                for byte in b"{\"cmdid\":0,\"params\":\"a line that takes its time\"".chunks(1).cycle() {
+                for byte in b"{\"cmdid\":0,\"params\":\"a line that takes its time\""
+                    .chunks(1)
+                    .cycle()
+                {
                     let mut reply = [0; 256];
-                    if stream.write_all(byte).await.is_err() || matches!(stream.try_read(&mut reply), Ok(0)) {
+                    if stream.write_all(byte).await.is_err()
+                        || matches!(stream.try_read(&mut reply), Ok(0))
+                    {
                         break;
                     }
                     sleep(Duration::from_secs(1)).await;
@@ -47,7 +52,8 @@ pub(super) async fn never_read(address: &Arc<str>, seen: &Arc<Seen>, count: usiz
         let (address, seen) = (Arc::clone(address), Arc::clone(seen));
         tokio::spawn(async move {
             // Many at a time: what fills the buffers between here and there shall not take this machine's time.
-            let requests = b"{\"id\":1,\"cmdid\":10003,\"params\":{\"bytes\":65536}}\n".repeat(1_000);
+            let requests =
+                b"{\"id\":1,\"cmdid\":10003,\"params\":{\"bytes\":65536}}\n".repeat(1_000);
             loop {
                 Seen::one(&seen.done);
                 // Ids that are free again are used again: the call is over before it could be told.
@@ -67,7 +73,9 @@ pub(super) async fn never_read(address: &Arc<str>, seen: &Arc<Seen>, count: usiz
 async fn connect_with_small_buffer(address: &str) -> std::io::Result<TcpStream> {
     let socket = TcpSocket::new_v4()?;
     socket.set_recv_buffer_size(4 * 1024)?;
-    let address = address.parse().map_err(|_| std::io::ErrorKind::InvalidInput)?;
+    let address = address
+        .parse()
+        .map_err(|_| std::io::ErrorKind::InvalidInput)?;
     socket.connect(address).await
 }
 

@@ -12,7 +12,11 @@ async fn a_tail_torn_at_any_byte_is_cut_off_and_its_number_given_to_the_next() {
     append(&open(&dir), 1..=3).await;
     let path = segment_path(&dir, 1);
     let whole = fs::read(&path).unwrap();
-    let last_line = whole[..whole.len() - 1].iter().rposition(|&byte| byte == b'\n').unwrap() + 1;
+    let last_line = whole[..whole.len() - 1]
+        .iter()
+        .rposition(|&byte| byte == b'\n')
+        .unwrap()
+        + 1;
     for cut in last_line..=whole.len() {
         fs::write(&path, &whole[..cut]).unwrap();
         let store = open_small(&dir, 1 << 20);
@@ -20,7 +24,13 @@ async fn a_tail_torn_at_any_byte_is_cut_off_and_its_number_given_to_the_next() {
         assert_eq!((store.last(), store.damaged()), (kept, 0), "cut at {cut}");
         append(&store, [kept + 1]).await;
         let all = read_all(&store, &query(0)).await;
-        assert_eq!(all, (1..=kept + 1).map(|n| (n, n.to_string())).collect::<Vec<_>>(), "cut at {cut}");
+        assert_eq!(
+            all,
+            (1..=kept + 1)
+                .map(|n| (n, n.to_string()))
+                .collect::<Vec<_>>(),
+            "cut at {cut}"
+        );
     }
 }
 
@@ -46,8 +56,9 @@ async fn a_flipped_byte_costs_no_more_than_its_line_and_is_never_silent() {
     let whole = fs::read(&path).unwrap();
     let line = whole.len() / 6;
     // Each byte of the third line and of the last: inside, and where the next entry will follow.
-    for (damaged_seq, at) in
-        (2 * line..3 * line).map(|at| (3, at)).chain((5 * line..6 * line).map(|at| (6, at)))
+    for (damaged_seq, at) in (2 * line..3 * line)
+        .map(|at| (3, at))
+        .chain((5 * line..6 * line).map(|at| (6, at)))
     {
         for flip in [0x01, 0x02, 0x20, 0x80, 0xff, whole[at] ^ b'\n'] {
             let mut content = whole.clone();
@@ -68,12 +79,23 @@ async fn a_flipped_byte_costs_no_more_than_its_line_and_is_never_silent() {
                 let lost = 7 - u64::try_from(all.len()).unwrap();
                 assert!(lost <= 2, "{case}");
                 if lost > 0 {
-                    assert!((1..=2).contains(&store.damaged()), "{case}: {} reported", store.damaged());
+                    assert!(
+                        (1..=2).contains(&store.damaged()),
+                        "{case}: {} reported",
+                        store.damaged()
+                    );
                 }
             }
             // Only a newline at the very end is mended, because the next entry needs one.
-            let kept = if at == whole.len() - 1 { &whole } else { &content };
-            assert!(fs::read(&path).unwrap().starts_with(kept), "{case}: the file was changed");
+            let kept = if at == whole.len() - 1 {
+                &whole
+            } else {
+                &content
+            };
+            assert!(
+                fs::read(&path).unwrap().starts_with(kept),
+                "{case}: the file was changed"
+            );
             // What was appended behind the damage is found again.
             drop(store);
             let store = open_small(&dir, 1 << 20);

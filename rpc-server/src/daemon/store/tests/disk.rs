@@ -41,11 +41,26 @@ mod failing_disk {
     async fn a_file_that_cannot_be_made_durable_is_not_written_to_again() {
         let (dir, store) = open_on("/dev/null");
         let error = store.append(&entry("lost")).unwrap().await.unwrap_err();
-        assert!(matches!(error, StoreError::Io { action: "fdatasync", .. }), "{error}");
+        assert!(
+            matches!(
+                error,
+                StoreError::Io {
+                    action: "fdatasync",
+                    ..
+                }
+            ),
+            "{error}"
+        );
         assert!(std::error::Error::source(&error).is_some());
         append(&store, 2..=4).await;
         assert_eq!(seqs(&read_all(&store, &query(0)).await), [2, 3, 4]);
-        assert_eq!(fs::read_to_string(segment_path(&dir, 2)).unwrap().lines().count(), 3);
+        assert_eq!(
+            fs::read_to_string(segment_path(&dir, 2))
+                .unwrap()
+                .lines()
+                .count(),
+            3
+        );
     }
 
     #[tokio::test]
@@ -69,14 +84,25 @@ fn child(test: &str, dir: &TempDir, script: Option<&str>) -> Command {
     let binary = std::env::current_exe().unwrap();
     let mut command = if let Some(script) = script {
         let mut shell = Command::new("sh");
-        shell.arg("-c").arg(format!("{script}; exec \"$0\" \"$@\"")).arg(binary);
+        shell
+            .arg("-c")
+            .arg(format!("{script}; exec \"$0\" \"$@\""))
+            .arg(binary);
         shell
     } else {
         Command::new(binary)
     };
     let (_crate, module) = module_path!().split_once("::").unwrap();
-    command.args(["--exact", "--ignored", "--nocapture", &format!("{module}::{test}")]);
-    command.env(CHILD_DIR, dir.path()).stdin(Stdio::null()).stdout(Stdio::piped());
+    command.args([
+        "--exact",
+        "--ignored",
+        "--nocapture",
+        &format!("{module}::{test}"),
+    ]);
+    command
+        .env(CHILD_DIR, dir.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped());
     command
 }
 
@@ -87,8 +113,13 @@ const CHILD_DIR: &str = "LOG_STORE_TEST_DIR";
 #[tokio::test]
 #[ignore = "does nothing but as a child of the next test"]
 async fn child_that_appends_until_it_is_killed() {
-    let Some(dir) = std::env::var_os(CHILD_DIR) else { return };
-    let config = LogConfig { segment_bytes: 3000, ..LogConfig::default() };
+    let Some(dir) = std::env::var_os(CHILD_DIR) else {
+        return;
+    };
+    let config = LogConfig {
+        segment_bytes: 3000,
+        ..LogConfig::default()
+    };
     let store = Arc::new(LogStore::open(Path::new(&dir), config).unwrap());
     let tasks = (0..8).map(|task| {
         let store = Arc::clone(&store);
@@ -98,7 +129,9 @@ async fn child_that_appends_until_it_is_killed() {
                 let seq = store.append(&entry(&message)).unwrap().await.unwrap();
                 // With one write, so that it is there whole or not at all. The newline before it ends what
                 // the test harness has written.
-                std::io::stdout().write_all(format!("\nack {seq} {message};\n").as_bytes()).unwrap();
+                std::io::stdout()
+                    .write_all(format!("\nack {seq} {message};\n").as_bytes())
+                    .unwrap();
             }
         })
     });
@@ -113,10 +146,15 @@ async fn what_was_acknowledged_before_a_kill_is_there_exactly_once() {
     let dir = TempDir::new().unwrap();
     let mut acknowledged = BTreeMap::new();
     for round in 0..20 {
-        let mut child = child("child_that_appends_until_it_is_killed", &dir, None).spawn().unwrap();
+        let mut child = child("child_that_appends_until_it_is_killed", &dir, None)
+            .spawn()
+            .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut record = |line: &str| {
-            let Some(ack) = line.strip_prefix("ack ").and_then(|rest| rest.strip_suffix(';')) else {
+            let Some(ack) = line
+                .strip_prefix("ack ")
+                .and_then(|rest| rest.strip_suffix(';'))
+            else {
                 return false;
             };
             let (seq, message) = ack.split_once(' ').unwrap();
@@ -137,10 +175,18 @@ async fn what_was_acknowledged_before_a_kill_is_there_exactly_once() {
 
         let store = open_small(&dir, 3000);
         let found = read_all(&store, &query(0)).await;
-        assert_eq!(seqs(&found), (1..=store.last()).collect::<Vec<_>>(), "round {round}");
+        assert_eq!(
+            seqs(&found),
+            (1..=store.last()).collect::<Vec<_>>(),
+            "round {round}"
+        );
         assert_eq!(store.damaged(), 0, "round {round}");
         let messages: HashSet<&String> = found.iter().map(|entry| &entry.1).collect();
-        assert_eq!(messages.len(), found.len(), "round {round}: an entry is there twice");
+        assert_eq!(
+            messages.len(),
+            found.len(),
+            "round {round}: an entry is there twice"
+        );
         let found: BTreeMap<u64, String> = found.into_iter().collect();
         for (seq, message) in &acknowledged {
             assert_eq!(found.get(seq), Some(message), "round {round}");
@@ -153,23 +199,32 @@ async fn what_was_acknowledged_before_a_kill_is_there_exactly_once() {
 #[tokio::test]
 #[ignore = "does nothing but as a child of the next test"]
 async fn child_whose_files_may_not_grow() {
-    let Some(dir) = std::env::var_os(CHILD_DIR) else { return };
+    let Some(dir) = std::env::var_os(CHILD_DIR) else {
+        return;
+    };
     let dir = Path::new(&dir);
     let store = LogStore::open(dir, LogConfig::default()).unwrap();
     let mut acknowledged = Vec::new();
     let mut failed = 0;
     for round in 0..100 {
-        let appended: Vec<_> =
-            (0..=round % 17).map(|n| store.append(&entry(format!("{round}-{n}"))).unwrap()).collect();
+        let appended: Vec<_> = (0..=round % 17)
+            .map(|n| store.append(&entry(format!("{round}-{n}"))).unwrap())
+            .collect();
         for appended in appended {
             match appended.await {
                 Ok(seq) => acknowledged.push(seq),
-                Err(StoreError::Io { action: "write", .. }) => failed += 1,
+                Err(StoreError::Io {
+                    action: "write", ..
+                }) => failed += 1,
                 Err(error) => panic!("{error}"),
             }
         }
     }
-    assert!(failed > 0 && acknowledged.len() > 400, "{failed} failed, {} did not", acknowledged.len());
+    assert!(
+        failed > 0 && acknowledged.len() > 400,
+        "{failed} failed, {} did not",
+        acknowledged.len()
+    );
     assert_eq!(seqs(&read_all(&store, &query(0)).await), acknowledged);
     drop(store);
     let store = LogStore::open(dir, LogConfig::default()).unwrap();
@@ -183,8 +238,13 @@ fn a_write_that_was_done_in_part_is_taken_back() {
     let dir = TempDir::new().unwrap();
     // A limit on the size of each file: the write that meets it is done in part, and the next one fails.
     let limit = "trap '' XFSZ; ulimit -f 8";
-    let output = child("child_whose_files_may_not_grow", &dir, Some(limit)).output().unwrap();
+    let output = child("child_whose_files_may_not_grow", &dir, Some(limit))
+        .output()
+        .unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && text.contains("1 passed"), "{text}");
+    assert!(
+        output.status.success() && text.contains("1 passed"),
+        "{text}"
+    );
     assert!(files(dir.path()).len() > 3);
 }
