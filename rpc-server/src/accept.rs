@@ -52,10 +52,12 @@ pub(crate) async fn accept_all(listener: &Listener, shared: &Shared, server: &Se
         logged: None,
     };
     let mut in_a_row = 0;
+
     loop {
         let Some(accepted) = accepting.next().await else {
             continue;
         };
+
         match accepted {
             Ok(accepted) => {
                 accepting.has_accepted();
@@ -88,12 +90,14 @@ impl Accepting<'_> {
         if self.degraded.is_none() {
             return Some(self.listener.accept(self.shared).await);
         }
+
         let accepted = tokio::time::timeout(LOOK_AGAIN, self.listener.accept(self.shared))
             .await
             .ok();
         if accepted.is_none() {
             self.look_again();
         }
+
         accepted
     }
 
@@ -109,6 +113,7 @@ impl Accepting<'_> {
         if self.reserve.is_none() {
             self.reserve = Reserve::open();
         }
+
         if self.reserve.is_some() && Reserve::open().is_some() {
             self.degraded = None;
             tracing::info!("there are descriptors again; all connections are accepted");
@@ -117,6 +122,7 @@ impl Accepting<'_> {
 
     async fn fail(&mut self, error: &io::Error) {
         add(&self.shared.metrics.limits.accept_failures, 1);
+
         if is_of_the_peer(error) {
             tracing::debug!(%error, "a connection was gone before it was accepted");
         } else if is_exhaustion(error) {
@@ -131,17 +137,20 @@ impl Accepting<'_> {
     async fn exhausted(&mut self, error: &io::Error) {
         let gauge = &self.shared.metrics.limits.accept_degraded;
         self.degraded.get_or_insert_with(|| Degraded::new(gauge));
+
         let now = Instant::now();
         if self.logged.is_none_or(|logged| now - logged >= LOOK_AGAIN) {
             self.logged = Some(now);
             tracing::warn!(%error, "new connections are turned away; raise the limit of open files (LimitNOFILE, ulimit -n) or lower `connections_max`");
         }
+
         let Some(reserve) = self.reserve.take() else {
             self.reserve = Reserve::open();
             self.pause().await;
             return;
         };
         drop(reserve);
+
         // Somebody else of this process may be quicker; then nobody is told, this time.
         let is_told = match self.listener.accept(self.shared).now_or_never() {
             Some(Ok(accepted)) => {
@@ -150,6 +159,7 @@ impl Accepting<'_> {
             }
             Some(Err(_)) | None => false,
         };
+
         self.reserve = Reserve::open();
         if is_told && self.reserve.is_some() {
             self.backoff.reset();
@@ -164,6 +174,7 @@ impl Accepting<'_> {
         add(&metrics.connections_accepted, 1);
         add(&metrics.connections_refused, 1);
         add(&metrics.limits.connections_without_descriptor, 1);
+
         let line = Refusal::NoDescriptor.line();
         match accepted {
             Accepted::Tcp(stream, peer) => {
@@ -230,6 +241,7 @@ fn is_of_the_peer(error: &io::Error) -> bool {
         ConnectionAborted, ConnectionReset, HostUnreachable, Interrupted, NetworkDown,
         NetworkUnreachable, TimedOut,
     };
+
     matches!(
         error.kind(),
         ConnectionAborted
@@ -252,12 +264,14 @@ mod tests {
             let error = io::Error::from_raw_os_error(code);
             assert!(is_exhaustion(&error) && !is_of_the_peer(&error), "{error}");
         }
+
         for kind in [
             io::ErrorKind::ConnectionAborted,
             io::ErrorKind::NetworkUnreachable,
         ] {
             assert!(is_of_the_peer(&kind.into()) && !is_exhaustion(&kind.into()));
         }
+
         let other = io::Error::from(io::ErrorKind::PermissionDenied);
         assert!(!is_of_the_peer(&other) && !is_exhaustion(&other));
     }

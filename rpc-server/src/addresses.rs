@@ -25,6 +25,7 @@ impl Addresses {
         if *count >= limit {
             return None;
         }
+
         *count += 1;
         Some(Place {
             addresses: Arc::clone(self),
@@ -66,10 +67,12 @@ mod tests {
     fn an_address_has_so_many_places_and_its_neighbours_have_theirs() {
         let addresses = Arc::<Addresses>::default();
         let enter = |address: &str| addresses.enter(address.parse().unwrap(), 2);
+
         let first = enter("192.0.2.1").unwrap();
         let second = enter("::ffff:192.0.2.1").unwrap();
         assert!(enter("192.0.2.1").is_none());
         let _neighbour = enter("192.0.2.2").unwrap();
+
         drop((first, second));
         assert!(enter("192.0.2.1").is_some());
 

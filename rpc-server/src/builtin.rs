@@ -96,6 +96,7 @@ fn stats(server: &Shared, connection: ConnectionStats, listed: Option<usize>) ->
         #[serde(flatten)]
         report: Report,
     }
+
     let listed = listed.unwrap_or(0).min(CONNECTIONS_LISTED_MAX);
     Reply::new(&Stats {
         connection,
@@ -111,6 +112,7 @@ fn describe(server: &Shared, cmdid: Option<CmdId>, gate: &Gate) -> Outcome {
         server: Name<'a>,
         commands: Vec<Descriptor>,
     }
+
     #[derive(Serialize)]
     struct Name<'a> {
         name: &'a str,
@@ -124,12 +126,14 @@ fn describe(server: &Shared, cmdid: Option<CmdId>, gate: &Gate) -> Outcome {
         .into_iter()
         .filter(|command| gate.lets_pass(command.cmdid));
     commands.extend(granted.cloned());
+
     if let Some(cmdid) = cmdid {
         commands.retain(|command| command.cmdid == cmdid);
         if commands.is_empty() {
             return Err(Status::not_found(format!("no command has cmdid {cmdid}")));
         }
     }
+
     let name = Name {
         name: &server.name,
         version: &server.version,
@@ -153,12 +157,14 @@ fn health(server: &Shared, service: Option<&str>) -> Outcome {
             "no service is named `{service}`"
         )));
     }
+
     // Relaxed: whoever asks a moment later gets the other answer.
     let status = if server.stop.stage() > Stage::Serving {
         "draining"
     } else {
         "serving"
     };
+
     Reply::new(&json!({ "status": status }))
 }
 
@@ -169,8 +175,10 @@ pub(crate) fn descriptors() -> Vec<Descriptor> {
         descriptor.cmdid = cmdid;
         descriptor
     };
+
     let object = |properties| json!({ "type": "object", "properties": properties });
     let id = json!({ "type": "integer", "minimum": 0, "maximum": rpc_core::frame::ID_MAX });
+
     vec![
         command(CmdId::PING, "ping", "Answers its params.")
             .params_schema(json!(true))

@@ -184,6 +184,7 @@ impl StreamCall {
                 Status::deadline_exceeded("the time of the call was up before the stream's end");
             return Poll::Ready(StreamStep::End(Err(status)));
         }
+
         if self.next.is_none() {
             match ready!(self.poll_item(cx)) {
                 Some(Ok(item)) if item.as_bytes().len() > self.item_bytes_max => {
@@ -195,6 +196,7 @@ impl StreamCall {
                 None => return Poll::Ready(StreamStep::End(Ok(()))),
             }
         }
+
         if let Some(credit) = &self.credit
             && !credit.poll_use(cx)
         {
@@ -211,6 +213,7 @@ impl StreamCall {
                 Some(_) => Poll::Pending,
             };
         }
+
         let item = self.next.take().expect("it was filled above");
         Poll::Ready(StreamStep::Item(item))
     }
@@ -231,6 +234,7 @@ impl Stream for StreamCall {
         if self.has_ended {
             return Poll::Ready(None);
         }
+
         let terms = self.terms;
         self.poll_step(cx).map(|step| {
             self.has_ended = matches!(step, StreamStep::End(_));
@@ -289,6 +293,7 @@ impl Credit {
             self.waiting.register(cx.waker());
             return false;
         }
+
         self.items.store(items - 1, Ordering::Relaxed);
         true
     }

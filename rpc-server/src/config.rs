@@ -229,6 +229,7 @@ impl Config {
         if let Some((name, _)) = at_least_one.iter().find(|(_, value)| *value == 0) {
             return Err(format!("`{name}` is 0 and must be at least 1"));
         }
+
         let (soft, reply) = (self.output_bytes_soft_max, self.reply_bytes_max);
         if self.output_bytes_hard_max < soft.saturating_add(reply) {
             return Err(format!(
@@ -237,18 +238,21 @@ impl Config {
                 self.output_bytes_hard_max
             ));
         }
+
         if self.access_log_per_million > PER_MILLION_MAX {
             return Err(format!(
                 "`access_log_per_million` ({}) must be at most {PER_MILLION_MAX}, which is all calls",
                 self.access_log_per_million
             ));
         }
+
         if self.adaptive_concurrency && self.adaptive_in_flight_min > self.in_flight_max {
             return Err(format!(
                 "`adaptive_in_flight_min` ({}) must not be above `in_flight_max` ({})",
                 self.adaptive_in_flight_min, self.in_flight_max
             ));
         }
+
         Ok(())
     }
 
@@ -314,6 +318,7 @@ mod tests {
     #[test]
     fn a_limit_of_zero_is_refused_by_name() {
         assert_eq!(Config::default().check(), Ok(()));
+
         let zero = Config {
             in_flight_per_connection: 0,
             ..Config::default()
@@ -322,6 +327,7 @@ mod tests {
             zero.check().unwrap_err(),
             "`in_flight_per_connection` is 0 and must be at least 1"
         );
+
         let crossed = Config {
             output_bytes_hard_max: 1,
             ..Config::default()
@@ -332,6 +338,7 @@ mod tests {
                 .unwrap_err()
                 .contains("`output_bytes_soft_max` (2097152)")
         );
+
         let more_than_all = Config {
             access_log_per_million: 1_000_001,
             ..Config::default()
@@ -342,6 +349,7 @@ mod tests {
                 .unwrap_err()
                 .contains("`access_log_per_million` (1000001)")
         );
+
         let crossed = Config {
             adaptive_concurrency: true,
             in_flight_max: 8,
@@ -358,6 +366,7 @@ mod tests {
             ..Config::default()
         };
         assert_eq!(fits.check(), Ok(()));
+
         let large = Config {
             reply_bytes_max: 6 * mib + 1,
             ..Config::default()
@@ -379,6 +388,7 @@ mod tests {
         let times: Vec<_> = (0..1_000)
             .map(|_| config.shed_retry_after().as_millis())
             .collect();
+
         assert!(times.iter().all(|ms| (50..=150).contains(ms)));
         assert!(times.iter().min() < times.iter().max());
     }

@@ -60,17 +60,20 @@ fn rejection<T: DeserializeOwned>(params: &RawJson<'_>) -> Status {
     let Err(error) = serde_path_to_error::deserialize::<_, T>(&mut deserializer) else {
         return Status::invalid_argument("`params` do not fit the command");
     };
+
     let path = error.path().to_string();
     let field = match path.as_str() {
         "." => "params".to_owned(),
         index if index.starts_with('[') => format!("params{index}"),
         field => format!("params.{field}"),
     };
+
     let reason = error.inner().to_string();
     // The position counts within params, which the caller does not see as a line of its own.
     let reason = reason
         .rsplit_once(" at line ")
         .map_or(reason.as_str(), |(reason, _)| reason);
+
     Status::invalid_argument(format!("`{field}`: {reason}"))
 }
 
@@ -203,6 +206,7 @@ impl<S> FromRequest<S> for Context {
                 .unwrap_or_default();
             i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
         };
+
         Ok(Self {
             peer: request.scope.peer().cloned(),
             cmdid: request.cmdid,

@@ -65,6 +65,7 @@ macro_rules! handlers {
                     check(&request)?;
                     Ok(self($($argument),*))
                 };
+
                 match start() {
                     Ok(future) => Either::Left(future.map(IntoReply::into_outcome)),
                     Err(status) => Either::Right(ready(Err(status))),
@@ -86,6 +87,7 @@ macro_rules! handlers {
                     let function = Arc::clone(&self.function);
                     Ok(self.threads.run(move || function($($argument),*).into_outcome()))
                 };
+
                 match start() {
                     Ok(future) => Either::Left(future),
                     Err(status) => Either::Right(ready(Err(status))),

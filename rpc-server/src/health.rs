@@ -17,10 +17,12 @@ impl Shared {
     /// will.
     pub(crate) fn health(&self, limits: &[LimitReport]) -> HealthReport {
         let mut problems = Vec::new();
+
         // Relaxed: whoever asks a moment later gets the other answer.
         if self.stop.stage() > Stage::Serving {
             problems.push("The server is draining: it takes no new connections.".to_owned());
         }
+
         let accept_degraded = get(&self.metrics.limits.accept_degraded);
         if accept_degraded > 0 {
             problems.push(
@@ -28,6 +30,7 @@ impl Shared {
                     .to_owned(),
             );
         }
+
         for LimitReport { name, used, max } in
             limits.iter().filter(|limit| limit.keeps_others_away())
         {
@@ -35,10 +38,12 @@ impl Shared {
                 "`{name}` is reached ({used} of {max}): what is new is turned away."
             ));
         }
+
         let is_ready = problems.is_empty();
         for LimitReport { name, used, max } in limits.iter().filter(|limit| limit.is_near()) {
             problems.push(format!("`{name}` is near: {used} of {max}."));
         }
+
         let lag = self.metrics.pulse.recent_max();
         if lag >= LAG_NOTICED {
             let ms = lag.as_millis();
@@ -47,6 +52,7 @@ impl Shared {
                  too much to do."
             ));
         }
+
         HealthReport { is_ready, problems }
     }
 
@@ -58,6 +64,7 @@ impl Shared {
             used,
             max: max as u64,
         };
+
         let mut limits = vec![
             limit(
                 "connections_max",
@@ -70,6 +77,7 @@ impl Shared {
                 config.in_flight_per_connection,
             ),
         ];
+
         limits.push(LimitReport {
             name: if config.adaptive_concurrency {
                 "adaptive_concurrency"
@@ -79,6 +87,7 @@ impl Shared {
             used: stats.in_flight,
             max: stats.limits.in_flight_limit,
         });
+
         let process = metrics.process.report();
         if let (Some(used), Some(max)) = (process.open_descriptors, process.descriptors_max) {
             limits.push(LimitReport {
@@ -87,6 +96,7 @@ impl Shared {
                 max,
             });
         }
+
         limits
     }
 }
@@ -122,6 +132,7 @@ mod tests {
             };
             (limit.is_near(), limit.keeps_others_away())
         };
+
         assert_eq!(
             [at(89, 100), at(90, 100), at(99, 100)],
             [(false, false), (true, false), (true, false)]

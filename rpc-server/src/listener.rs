@@ -110,6 +110,7 @@ impl Listener {
         let name = |error: io::Error| {
             io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
         };
+
         match address.strip_prefix("unix:") {
             Some(path) => bind_unix(Path::new(path)).await.map_err(name),
             None => bind_tcp(address, config, is_shared).await.map_err(name),
@@ -122,6 +123,7 @@ impl Listener {
             Inherited::Tcp(listener) => {
                 listener.set_nonblocking(true)?;
                 prepare(SockRef::from(&listener), config);
+
                 let address = listener.local_addr()?;
                 Ok(Self::Tcp(
                     TcpListener::from_std(listener)?,
@@ -129,8 +131,10 @@ impl Listener {
                     Origin::Inherited,
                 ))
             }
+
             Inherited::Unix(listener) => {
                 listener.set_nonblocking(true)?;
+
                 let path = listener
                     .local_addr()?
                     .as_pathname()
@@ -171,10 +175,12 @@ impl Listener {
         match self {
             Self::Tcp(listener, ..) => {
                 let (stream, peer) = listener.accept().await?;
+
                 // On Linux it has the options of the listener, at no cost.
                 if !cfg!(target_os = "linux") {
                     prepare(SockRef::from(&stream), &shared.config);
                 }
+
                 Ok(Accepted::Tcp(stream, peer))
             }
             Self::Unix(_, listener) => Ok(Accepted::Unix(listener.accept().await?.0)),
@@ -195,12 +201,14 @@ impl Listener {
                 },
                 _,
             ) => Ok(()),
+
             Self::Tcp(listener, ..) => {
                 let listener = listener.into_std()?;
                 until_none(|| {
                     let (stream, peer) = listener.accept()?;
                     stream.set_nonblocking(true)?;
                     prepare(SockRef::from(&stream), &shared.config);
+
                     refusal::admit(
                         Accepted::Tcp(TcpStream::from_std(stream)?, peer),
                         shared,
@@ -209,6 +217,7 @@ impl Listener {
                     Ok(())
                 })
             }
+
             Self::Unix(file, listener) => {
                 // Who comes now finds nobody, or the next server.
                 drop(file);
@@ -216,6 +225,7 @@ impl Listener {
                 until_none(|| {
                     let (stream, _) = listener.accept()?;
                     stream.set_nonblocking(true)?;
+
                     refusal::admit(
                         Accepted::Unix(UnixStream::from_std(stream)?),
                         shared,
@@ -236,6 +246,7 @@ fn until_none(accept: impl Fn() -> io::Result<()>) -> io::Result<()> {
             accepted => accepted?,
         }
     }
+
     Ok(())
 }
 
@@ -247,11 +258,13 @@ async fn bind_tcp(address: &str, config: &Config, is_shared: bool) -> io::Result
         } else {
             TcpSocket::new_v6()?
         };
+
         // A restarted server must not wait for the old one's connections to time out.
         socket.set_reuseaddr(true)?;
         if is_shared {
             socket.set_reuseport(true)?;
         }
+
         match socket.bind(address).and_then(|()| socket.listen(BACKLOG)) {
             Ok(listener) => {
                 let address = listener.local_addr()?;
@@ -261,6 +274,7 @@ async fn bind_tcp(address: &str, config: &Config, is_shared: bool) -> io::Result
             Err(error) => last = error,
         }
     }
+
     Err(last)
 }
 
@@ -274,17 +288,20 @@ async fn bind_unix(path: &Path) -> io::Result<Listener> {
                     "the file is there and is no socket",
                 ));
             }
+
             if UnixStream::connect(path).await.is_ok() {
                 return Err(io::Error::new(
                     error.kind(),
                     "another process listens there",
                 ));
             }
+
             std::fs::remove_file(path)?;
             UnixListener::bind(path)?
         }
         other => other?,
     };
+
     Ok(Listener::Unix(
         SocketFile {
             path: path.to_owned(),
@@ -302,15 +319,18 @@ fn prepare(socket: SockRef<'_>, config: &Config) {
         .with_time(seconds(config.keepalive_idle_ms))
         .with_interval(seconds(config.keepalive_interval_ms))
         .with_retries(config.keepalive_probes.clamp(1, 127));
+
     let tell = |option, set: io::Result<()>| {
         if let Err(error) = set {
             tracing::warn!(%error, option, "a socket option could not be set");
         }
     };
+
     tell("TCP_NODELAY", socket.set_tcp_nodelay(true));
     if config.keepalive_idle_ms > 0 {
         tell("SO_KEEPALIVE", socket.set_tcp_keepalive(&keepalive));
     }
+
     #[cfg(target_os = "linux")]
     if config.tcp_user_timeout_ms > 0 {
         let limit = Duration::from_millis(config.tcp_user_timeout_ms.min(i32::MAX as u64));

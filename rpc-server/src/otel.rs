@@ -55,6 +55,7 @@ impl Exporter {
     /// Settings that [`check`](TracesConfig::check) refuses, and those without an endpoint.
     pub fn new(config: &TracesConfig) -> Result<Self, OtelError> {
         config.check().map_err(OtelError)?;
+
         let (endpoint, timeout) = (config.url(), Duration::from_millis(config.timeout_ms));
         let exporter = opentelemetry_otlp::SpanExporter::builder()
             .with_http()
@@ -63,15 +64,18 @@ impl Exporter {
             .with_timeout(timeout)
             .build()
             .map_err(|error| OtelError(format!("cannot send traces to `{endpoint}`: {error}")))?;
+
         let batches = BatchConfigBuilder::default()
             .with_max_queue_size(config.queue_max)
             .with_max_export_batch_size(config.queue_max.min(BATCH_MAX))
             .with_scheduled_delay(Duration::from_millis(config.interval_ms));
+
         let reported = Reported {
             exporter,
             endpoint,
             is_failing: AtomicBool::new(false),
         };
+
         let ratio = f64::from(config.sampled_per_million) / f64::from(PER_MILLION_MAX);
         let provider = SdkTracerProvider::builder()
             .with_span_processor(
@@ -88,6 +92,7 @@ impl Exporter {
                     .build(),
             )
             .build();
+
         Ok(Self { provider, timeout })
     }
 
@@ -100,6 +105,7 @@ impl Exporter {
         let spans = tracing_subscriber::filter::filter_fn(|metadata| {
             metadata.is_span() && *metadata.level() <= tracing::Level::INFO
         });
+
         tracing_opentelemetry::layer()
             .with_tracer(self.provider.tracer("rpc-server"))
             .with_filter(spans)
@@ -131,6 +137,7 @@ impl<E: SpanExporter> SpanExporter for Reported<E> {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
         let spans = batch.len();
         let sent = self.exporter.export(batch).await;
+
         // Relaxed: batches are sent one after another, by one thread.
         let was_failing = self.is_failing.swap(sent.is_err(), Ordering::Relaxed);
         match sent {
@@ -142,6 +149,7 @@ impl<E: SpanExporter> SpanExporter for Reported<E> {
             }
             _ => {}
         }
+
         // Said above, once: the caller would say it for every batch.
         Ok(())
     }

@@ -22,6 +22,7 @@ impl Pace {
     /// True once a second.
     pub(crate) fn is_due(&self) -> bool {
         let second = self.begun.elapsed().as_secs() + 1;
+
         // Relaxed: it orders nothing, and a line more or less does not matter.
         self.second.swap(second, Ordering::Relaxed) != second
     }

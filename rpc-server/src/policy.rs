@@ -151,6 +151,7 @@ impl Policy {
         if is_local(address) || self.has_tls() {
             return;
         }
+
         if self.requires_authentication {
             tracing::warn!(%address, "NOT ENCRYPTED: whoever is on the way reads every call, and every token");
         } else {
@@ -170,6 +171,7 @@ impl Policy {
         {
             return Ok(());
         }
+
         Err(format!(
             "{address} is reached from other machines, without TLS and without authentication; set one of \
              them up, listen on 127.0.0.1 or a Unix socket, or set `allow_plaintext = true` where the network \
@@ -211,6 +213,7 @@ mod tests {
         check("127.0.0.1:1", bare(), true);
         check("[::1]:1", bare(), true);
         check("[::ffff:127.0.0.1]:1", bare(), true);
+
         for reached in ["0.0.0.0:1", "[::]:1", "10.0.0.1:1"] {
             check(reached, bare(), false);
             check(
@@ -230,6 +233,7 @@ mod tests {
                 true,
             );
         }
+
         assert!(bare().check(&BoundAddress::Unix("/run/x".into())).is_ok());
         let message = bare()
             .check(&BoundAddress::Tcp("0.0.0.0:1".parse().unwrap()))
@@ -244,6 +248,7 @@ mod tests {
             ..Policy::default()
         };
         let (second, none) = (Duration::from_secs(1), Duration::ZERO);
+
         assert_eq!(own(None).first_frame_timeout(second), Some(second));
         assert_eq!(own(None).first_frame_timeout(none), None);
         assert_eq!(

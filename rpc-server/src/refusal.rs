@@ -44,6 +44,7 @@ impl fmt::Display for Refusal {
 impl Refusal {
     pub(crate) fn line(self) -> Vec<u8> {
         let status = Status::resource_exhausted(self.to_string());
+
         let mut line = Vec::new();
         encode_failure(
             &mut line,
@@ -52,6 +53,7 @@ impl Refusal {
                 .with_rejected()
                 .with_retry_after(Duration::from_secs(1)),
         );
+
         line
     }
 }
@@ -59,6 +61,7 @@ impl Refusal {
 /// Serves a connection, or says why not.
 pub(crate) fn admit(accepted: Accepted, shared: &Shared, server: &ServerHandle) {
     add(&shared.metrics.connections_accepted, 1);
+
     match accepted {
         Accepted::Tcp(stream, peer) => {
             let limit = shared.config.connections_per_address;
@@ -70,6 +73,7 @@ pub(crate) fn admit(accepted: Accepted, shared: &Shared, server: &ServerHandle) 
                 }
                 Err(refusal) => Err(refusal),
             };
+
             serve(stream, &peer.to_string(), place, shared, server);
         }
         Accepted::Unix(stream) => {
@@ -101,6 +105,7 @@ fn serve<IO>(
         Ok(place) => return server.spawn_connection(io, peer, place),
         Err(refusal) => refusal,
     };
+
     let limits = &shared.metrics.limits;
     add(&shared.metrics.connections_refused, 1);
     match refusal {
@@ -108,14 +113,17 @@ fn serve<IO>(
         Refusal::TooManyOfAddress { .. } => add(&limits.connections_over_address_max, 1),
         Refusal::NoDescriptor => add(&limits.connections_without_descriptor, 1),
     }
+
     if shared.refusals_logged.is_due() {
         tracing::warn!(%peer, "a connection is refused: {refusal}");
     }
+
     // Whoever is told takes time and a descriptor as well: so many at one time, and no more.
     let Ok(turn) = Arc::clone(&shared.refusals).try_acquire_owned() else {
         add(&limits.refusals_unsaid, 1);
         return;
     };
+
     let (server, peer, linger) = (
         server.clone(),
         peer.to_owned(),
@@ -136,6 +144,7 @@ where
         io.write_all(line).await?;
         end(io).await
     };
+
     // A peer that is gone need not be told.
     let _ = tokio::time::timeout(linger, tell).await;
 }

@@ -74,6 +74,7 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
     pub fn with_state(state: S) -> Self {
         let detached = vec![TaskTracker::new()];
         let unknown = BoxService::new(Unknown);
+
         Self {
             state,
             routes: Routes {
@@ -99,10 +100,12 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
         let cmdid = cmdid.into();
         let route = route.into_route();
         self.routes.detached.extend(route.detached);
+
         let mut descriptor = route
             .descriptor
             .unwrap_or_else(|| describe_by_name(route.name));
         descriptor.cmdid = cmdid;
+
         let entry = RouteEntry {
             service: (route.assemble)(self.state.clone(), &self.routes.detached[0]),
             name: route.name,
@@ -110,6 +113,7 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
             descriptor,
             command: Command::OTHER,
         };
+
         self.routes.insert(cmdid, entry)?;
         Ok(self)
     }
@@ -157,6 +161,7 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
         {
             *service = BoxService::new(Traced::new(service.clone(), descriptor));
         }
+
         self
     }
 
@@ -175,6 +180,7 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
                 "no command has cmdid {cmdid}, so there is none to put a layer around"
             )));
         };
+
         entry.service = BoxService::new(Timeout(CatchPanic(layer.layer(entry.service.clone()))));
         Ok(self)
     }
@@ -204,6 +210,7 @@ impl Routes {
                 "cmdid {cmdid} ({name}, at {location}) is built in: 0-99 are the protocol's, services begin at 100"
             )));
         }
+
         match self.table.entry(cmdid) {
             Entry::Vacant(vacant) => {
                 vacant.insert(entry);
@@ -416,6 +423,7 @@ impl<F, Args> Route<Blocking<F>, Args> {
     pub fn blocking_at_most(calls: usize, function: F) -> Self {
         let handler = Blocking::new(function, calls);
         let in_threads = Some(handler.threads.tasks.clone());
+
         Self {
             name: type_name::<F>(),
             in_threads,
@@ -464,16 +472,19 @@ where
             in_threads,
             ..
         } = self;
+
         let assemble = move |state: S, tasks: &TaskTracker| {
             let inner = CatchPanic(HandlerService::<_, _, Args>::new(handler, state));
             if layers.is_empty() {
                 return dispatch.around(inner, tasks);
             }
+
             let layered = layers
                 .into_iter()
                 .fold(BoxService::new(inner), |inner, wrap| wrap(inner));
             dispatch.around(CatchPanic(layered), tasks)
         };
+
         AnyRoute {
             name,
             descriptor,

@@ -59,6 +59,7 @@ pub(crate) fn give_back_output(output: Vec<u8>) {
     if output.capacity() == 0 {
         return;
     }
+
     OUTPUTS.with_borrow_mut(|kept| {
         // One that once held a large reply goes back to the allocator.
         if kept.len() < OUTPUTS_KEPT_MAX && output.capacity() <= SCRATCH_BYTES {

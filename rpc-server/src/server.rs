@@ -162,22 +162,28 @@ impl Server {
             connections,
             ..
         } = self;
+
         let beating = Arc::clone(&shared);
         let _pulse =
             AbortOnDropHandle::new(tokio::spawn(
                 async move { beating.metrics.pulse.beat().await },
             ));
+
         let handle = |policy: &Arc<Policy>| ServerHandle::new(&shared, &connections, policy);
         let workers = Workers::start(workers, &shared, handle).await?;
         let accepting = Accepting::start(listeners, &shared, handle);
         let showing = Accepting::start(pages, &shared, handle);
+
         shutdown.await;
+
         // Closed listeners refuse, so that a client goes elsewhere at once.
         accepting.stop().await;
         let workers = workers.stop_accepting().await;
+
         let drained = finish(connections, &shared).await;
         workers.end().await;
         showing.stop().await;
+
         Ok(drained)
     }
 }
@@ -198,6 +204,7 @@ impl Accepting {
         for (listener, policy) in listeners {
             tasks.spawn(listener.accept_until(stop.clone(), Arc::clone(shared), handle(&policy)));
         }
+
         Self { tasks, stop }
     }
 
@@ -212,17 +219,20 @@ impl Accepting {
 async fn finish(connections: TaskTracker, shared: &Shared) -> Drained {
     let open = connections.len();
     tracing::info!(connections = open, "draining");
+
     shared.stop.drain();
     connections.close();
     for detached in &shared.routes.detached {
         detached.close();
     }
+
     let all = async {
         connections.wait().await;
         for detached in &shared.routes.detached {
             detached.wait().await;
         }
     };
+
     let is_clean = tokio::time::timeout(shared.config.drain_timeout(), all)
         .await
         .is_ok();
@@ -233,8 +243,10 @@ async fn finish(connections: TaskTracker, shared: &Shared) -> Drained {
             "dropped what was not done within `drain_timeout_ms`"
         );
     }
+
     shared.stop.abort();
     connections.wait().await;
+
     Drained {
         is_clean,
         connections: open,
@@ -309,6 +321,7 @@ impl ServerHandle {
     {
         let peer = self.peer(peer);
         let (shared, policy) = (Arc::clone(&self.shared), Arc::clone(&self.policy));
+
         self.connections
             .track_future(connection::run(io, peer, shared, policy))
     }
@@ -323,6 +336,7 @@ impl ServerHandle {
             tokio::spawn(self.serve_tls(tls, io, peer).map(move |()| drop(place)));
             return;
         }
+
         // No `async`: that would hold the connection twice.
         tokio::spawn(self.serve_connection(io, peer).map(move |()| drop(place)));
     }
@@ -339,11 +353,13 @@ impl ServerHandle {
     {
         let peer = self.peer(peer);
         let (shared, policy) = (Arc::clone(&self.shared), Arc::clone(&self.policy));
+
         self.connections.track_future(async move {
             let too_late = async {
                 shared.stop.draining().await;
                 tokio::time::sleep(shared.config.goaway_grace()).await;
             };
+
             let accepted = tokio::select! {
                 // In this order, and not in a random one.
                 biased;
@@ -351,6 +367,7 @@ impl ServerHandle {
                 accepted = crate::tls::accept(&tls, io, &peer, &policy, &shared) => accepted,
                 () = too_late => None,
             };
+
             if let Some(stream) = accepted {
                 connection::run(stream, peer, shared, policy).await;
             }
@@ -369,6 +386,7 @@ impl ServerHandle {
                 add(&self.shared.metrics.limits.refusals_unsaid, 1);
                 return;
             }
+
             let peer = self.peer(peer);
             let told = async {
                 if let Some(stream) =
@@ -377,10 +395,12 @@ impl ServerHandle {
                     refusal::tell(stream, line, linger).await;
                 }
             };
+
             // Whoever is slower is not told.
             let _ = tokio::time::timeout(linger, told).await;
             return;
         }
+
         #[cfg(not(feature = "tls"))]
         let _ = peer;
         refusal::tell(io, line, linger).await;
@@ -535,28 +555,34 @@ impl ServerBuilder {
         self.config
             .check()
             .map_err(|message| io::Error::new(io::ErrorKind::InvalidInput, message))?;
+
         let (name, version) = self.name.unwrap_or_else(|| {
             (
                 env!("CARGO_PKG_NAME").to_owned(),
                 env!("CARGO_PKG_VERSION").to_owned(),
             )
         });
+
         let (mut addresses, mut listeners) = (Vec::new(), Vec::new());
         let mut workers: Vec<WorkerListeners> = (0..self.workers).map(|_| Vec::new()).collect();
         let mut access = self.access;
+
         let check = |policy: &Policy, listener: &Listener| {
             let refuse = |message| io::Error::new(io::ErrorKind::PermissionDenied, message);
             policy.check(&listener.address()).map_err(refuse)?;
             policy.warn_if_exposed(&listener.address());
             Ok::<(), io::Error>(())
         };
+
         for ListenOptions { address, policy } in self.listen {
             let is_shared = self.workers > 0;
             access.add_listener(&policy);
             let policy = Arc::new(policy);
+
             let listener = Listener::bind(&address, &self.config, is_shared).await?;
             check(&policy, &listener)?;
             addresses.push(listener.address());
+
             match listener {
                 Listener::Tcp(first, address, origin) if is_shared => {
                     workers[0].push((first.into_std()?, address, origin, Arc::clone(&policy)));
@@ -571,15 +597,19 @@ impl ServerBuilder {
                 other => listeners.push((other, policy)),
             }
         }
+
         for (inherited, ListenOptions { policy, .. }) in self.inherited {
             access.add_listener(&policy);
             let policy = Arc::new(policy);
+
             let listener = Listener::inherit(inherited, &self.config)?;
             check(&policy, &listener)?;
             addresses.push(listener.address());
+
             match listener {
                 Listener::Tcp(listener, address, origin) if self.workers > 0 => {
                     let listener = listener.into_std()?;
+
                     // One queue for all of them: whoever is free takes the next.
                     for worker in &mut workers {
                         worker.push((listener.try_clone()?, address, origin, Arc::clone(&policy)));
@@ -588,25 +618,32 @@ impl ServerBuilder {
                 other => listeners.push((other, policy)),
             }
         }
+
         #[cfg(feature = "admin")]
         let pages = match &self.admin {
             Some(admin) => bind_pages(admin, &self.config).await?,
             None => Vec::new(),
         };
+
         #[cfg(not(feature = "admin"))]
         let pages = Vec::new();
+
         addresses.extend(
             pages
                 .iter()
                 .map(|(listener, _): &(Listener, _)| listener.address()),
         );
+
         let mut routes = self.routes.unwrap_or_else(|| Router::new().into_routes());
         let built_in = builtin::descriptors();
+
         // The first place is that of commands without one.
         routes.number_commands(1 + built_in.len());
         let metrics = Metrics::new(built_in.iter().chain(routes.descriptors()));
+
         #[cfg(feature = "tls")]
         let handshakes = permits(self.config.handshakes_max);
+
         let shared = Shared {
             #[cfg(feature = "tls")]
             handshakes,
@@ -625,6 +662,7 @@ impl ServerBuilder {
             admin: self.admin.filter(|admin| admin.enabled),
             next_connection: AtomicU64::new(1),
         };
+
         let connections = TaskTracker::new();
         Ok(Server {
             shared: Arc::new(shared),
@@ -646,9 +684,11 @@ async fn bind_pages(
     let invalid =
         |message| io::Error::new(io::ErrorKind::InvalidInput, format!("[admin] {message}"));
     admin.check().map_err(invalid)?;
+
     if !admin.enabled || admin.listen.is_empty() {
         return Ok(Vec::new());
     }
+
     let listener = Listener::bind(&admin.listen, config, false).await?;
     let policy = Policy::of_pages(admin.allow_plaintext);
     policy.check(&listener.address()).map_err(invalid)?;

@@ -100,6 +100,7 @@ impl StopWatch {
             let _ = self.aborted.as_mut().poll(cx);
             self.waker = Some(cx.waker().clone());
         }
+
         stop.stage()
     }
 }
@@ -127,16 +128,21 @@ mod tests {
         let mut watch = StopWatch::new(&stop);
         let tasks = [Arc::new(Wakes::default()), Arc::new(Wakes::default())];
         let counts = || tasks.each_ref().map(|task| task.0.load(Ordering::Relaxed));
+
         let mut poll = |task: usize| {
             let waker = Waker::from(Arc::clone(&tasks[task]));
             watch.poll(&stop, &mut Context::from_waker(&waker))
         };
+
         assert_eq!((poll(0), poll(0)), (Stage::Serving, Stage::Serving));
+
         // As where a connection's future moves to another task.
         assert_eq!(poll(1), Stage::Serving);
+
         stop.drain();
         assert_eq!(counts(), [0, 1]);
         assert_eq!(poll(1), Stage::Draining);
+
         stop.abort();
         assert_eq!(counts(), [0, 2]);
         assert_eq!(poll(1), Stage::Aborted);

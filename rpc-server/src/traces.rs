@@ -71,6 +71,7 @@ impl TracesConfig {
             sampled_per_million,
             ..
         } = self;
+
         let at_least_one = [
             ("interval_ms", self.interval_ms),
             ("queue_max", self.queue_max as u64),
@@ -79,34 +80,41 @@ impl TracesConfig {
         if let Some((name, _)) = at_least_one.iter().find(|(_, value)| *value == 0) {
             return Err(format!("`{name}` is 0 and must be at least 1"));
         }
+
         if self.queue_max > QUEUE_MAX {
             return Err(format!(
                 "`queue_max` ({}) must be at most {QUEUE_MAX}: memory for all of them is taken at the start",
                 self.queue_max
             ));
         }
+
         if service_name.is_empty() {
             return Err("`service_name` is empty and must be a name, as \"rpc-server\"".into());
         }
+
         if *sampled_per_million > PER_MILLION_MAX {
             return Err(format!(
                 "`sampled_per_million` ({sampled_per_million}) must be at most {PER_MILLION_MAX}, which is all traces"
             ));
         }
+
         if !self.is_on() {
             return Ok(());
         }
+
         if !is_url(endpoint) {
             return Err(format!(
                 "`endpoint`: \"{endpoint}\" must be the URL of a collector without TLS, as \"http://127.0.0.1:4318\""
             ));
         }
+
         if !cfg!(feature = "otel") {
             return Err("`endpoint` is set, and this program was built without the feature `otel`, so it can \
                         send no traces; build the daemon with `cargo build --release -p rpc-server --features \
                         daemon,otel`"
                 .into());
         }
+
         Ok(())
     }
 
@@ -126,12 +134,14 @@ fn is_url(text: &str) -> bool {
     let Some(rest) = text.strip_prefix("http://") else {
         return false;
     };
+
     let authority = rest.split('/').next().unwrap_or_default();
     // The colons of an address of IPv6 stand in brackets.
     let (host, port) = match authority.rsplit_once(':') {
         Some((host, port)) if !port.contains(']') => (host, Some(port)),
         _ => (authority, None),
     };
+
     let is_plain =
         |character: char| character.is_ascii_graphic() && !"\"#<>?@\\^`{|}".contains(character);
     !host.is_empty()
@@ -147,10 +157,12 @@ mod tests {
     #[test]
     fn what_cannot_work_is_refused_by_name() {
         assert_eq!(TracesConfig::default().check(), Ok(()));
+
         let refused = |config: TracesConfig, part: &str| {
             let message = config.check().unwrap_err();
             assert!(message.contains(part), "{message}");
         };
+
         refused(
             TracesConfig {
                 interval_ms: 0,
@@ -179,11 +191,13 @@ mod tests {
             },
             "`service_name`",
         );
+
         let more_than_all = TracesConfig {
             sampled_per_million: 1_000_001,
             ..TracesConfig::default()
         };
         refused(more_than_all, "`sampled_per_million` (1000001)");
+
         let endpoint = |endpoint: &str| TracesConfig {
             endpoint: endpoint.into(),
             ..TracesConfig::default()
@@ -202,6 +216,7 @@ mod tests {
         ] {
             refused(endpoint(wrong), "must be the URL of a collector");
         }
+
         for right in [
             "http://collector",
             "http://127.0.0.1:4318",
@@ -225,6 +240,7 @@ mod tests {
             }
             .url()
         };
+
         assert_eq!(url("http://a:4318"), "http://a:4318/v1/traces");
         assert_eq!(url("http://a:4318/"), "http://a:4318/v1/traces");
         assert_eq!(url("http://a:4318/own/path"), "http://a:4318/own/path");

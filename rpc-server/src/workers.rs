@@ -41,6 +41,7 @@ impl Workers {
             accept: accept.clone().drop_guard(),
             live: live.clone().drop_guard(),
         };
+
         for (number, listeners) in workers.into_iter().enumerate() {
             let (tell, told) = oneshot::channel();
             let (accepting, accept, live) =
@@ -52,6 +53,7 @@ impl Workers {
                     (listener, address, origin, server(&policy))
                 })
                 .collect();
+
             let run = move || {
                 let runtime = match tokio::runtime::Builder::new_current_thread()
                     .enable_all()
@@ -60,6 +62,7 @@ impl Workers {
                     Ok(runtime) => runtime,
                     Err(error) => return drop(tell.send(Err(error))),
                 };
+
                 runtime.block_on(async {
                     let accept_all = || -> io::Result<()> {
                         for (listener, address, origin, server) in listeners {
@@ -73,27 +76,35 @@ impl Workers {
                         }
                         Ok(())
                     };
+
                     let result = accept_all();
                     let pulse = Arc::clone(&shared);
+
                     // It ends with the runtime.
                     tokio::spawn(async move { pulse.metrics.pulse.beat().await });
+
                     let goes_on = result.is_ok();
+
                     // Whoever waited for this has gone only if it has given the server up.
                     let _ = tell.send(result);
+
                     if goes_on {
                         live.cancelled().await;
                     }
                 });
+
                 // A function that blocks may never end: the drain has waited for it as long as it may.
                 runtime.shutdown_background();
                 drop(alive);
             };
+
             thread::Builder::new()
                 .name(format!("rpc-worker-{number}"))
                 .spawn(run)?;
             told.await
                 .map_err(|_| io::Error::other("a worker thread ended before it began"))??;
         }
+
         Ok(started)
     }
 
@@ -105,9 +116,11 @@ impl Workers {
             accept,
             live,
         } = self;
+
         drop(accept);
         accepting.close();
         accepting.wait().await;
+
         Ending { threads, live }
     }
 }

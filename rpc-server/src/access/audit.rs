@@ -20,6 +20,7 @@ impl fmt::Display for Escaped<'_> {
                 c => f.write_char(c)?,
             }
         }
+
         Ok(())
     }
 }

@@ -27,12 +27,14 @@ impl Failures {
     ) -> Option<Duration> {
         let address = address_of(peer)?;
         let &Window { since, count } = self.0.get(&address)?;
+
         let length = Duration::from_millis(config.token_failures_window_ms);
         let left = length.saturating_sub(now.duration_since(since));
         if left.is_zero() {
             self.0.remove(&address);
             return None;
         }
+
         (count >= config.token_failures_per_address).then_some(left)
     }
 
@@ -40,11 +42,13 @@ impl Failures {
         let Some(address) = address_of(peer) else {
             return;
         };
+
         let length = Duration::from_millis(config.token_failures_window_ms);
         if !self.0.contains_key(&address) && self.0.len() >= config.token_failure_addresses_max {
             self.0
                 .retain(|_, window| now.duration_since(window.since) < length);
         }
+
         if !self.0.contains_key(&address) && self.0.len() >= config.token_failure_addresses_max {
             // The one that would be forgotten next anyway.
             let oldest = self
@@ -54,6 +58,7 @@ impl Failures {
                 .map(|(address, _)| *address);
             oldest.and_then(|oldest| self.0.remove(&oldest));
         }
+
         let window = self.0.entry(address).or_insert(Window {
             since: now,
             count: 0,
@@ -86,23 +91,28 @@ mod tests {
         };
         let (mut failures, start) = (Failures::default(), Instant::now());
         let (first, again, other) = (peer("10.0.0.1:1"), peer("10.0.0.1:2"), peer("10.0.0.2:1"));
+
         for _ in 0..2 {
             assert_eq!(failures.blocked_for(&first, &config, start), None);
             failures.note(&first, &config, start);
         }
+
         let later = start + Duration::from_millis(400);
         assert_eq!(
             failures.blocked_for(&again, &config, later),
             Some(Duration::from_millis(600))
         );
         assert_eq!(failures.blocked_for(&other, &config, later), None);
+
         assert_eq!(
             failures.blocked_for(&again, &config, start + Duration::from_secs(1)),
             None
         );
+
         for _ in 0..9 {
             failures.note(&peer("unix"), &config, start);
         }
+
         assert_eq!(
             failures.blocked_for(&peer("unix"), &config, start),
             None,
@@ -118,17 +128,20 @@ mod tests {
             ..Config::default()
         };
         let (mut failures, start) = (Failures::default(), Instant::now());
+
         failures.note(&peer("[2001:db8::1]:1"), &config, start);
         assert!(
             failures
                 .blocked_for(&peer("[2001:db8::ffff:2]:9"), &config, start)
                 .is_some()
         );
+
         assert!(
             failures
                 .blocked_for(&peer("[2001:db8:0:1::1]:1"), &config, start)
                 .is_none()
         );
+
         for n in 0..20 {
             failures.note(
                 &peer(&format!("10.0.0.{n}:1")),
@@ -137,6 +150,7 @@ mod tests {
             );
             assert!(failures.0.len() <= 3);
         }
+
         let at = start + Duration::from_millis(20);
         assert!(
             failures

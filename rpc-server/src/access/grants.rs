@@ -49,6 +49,7 @@ impl Grants {
         for command in commands {
             ranges.push(parse(command.as_ref())?);
         }
+
         if identity == EVERYBODY {
             Arc::make_mut(&mut self.everybody).add(&ranges);
             for own in self.by_identity.values_mut() {
@@ -62,6 +63,7 @@ impl Grants {
                 .or_insert_with(|| Arc::clone(everybody));
             Arc::make_mut(own).add(&ranges);
         }
+
         Ok(self)
     }
 
@@ -95,13 +97,16 @@ impl CommandSet {
 fn parse(text: &str) -> Result<(u32, u32), GrantError> {
     let wrong = || GrantError(text.to_owned());
     let cmdid = |text: &str| text.trim().parse().map_err(|_| wrong());
+
     if text.trim() == "*" {
         return Ok((0, u32::MAX));
     }
+
     let (first, last) = match text.split_once('-') {
         Some((first, last)) => (cmdid(first)?, cmdid(last)?),
         None => (cmdid(text)?, cmdid(text)?),
     };
+
     if first > last {
         Err(wrong())
     } else {
@@ -133,6 +138,7 @@ mod tests {
     fn check(commands: &[&str], granted: &[u32], refused: &[u32]) {
         let grants = Grants::new().grant("a", commands).unwrap();
         let set = grants.of(Some("a"));
+
         for cmdid in granted {
             assert!(set.has(*cmdid), "{commands:?}: {cmdid}");
         }
@@ -168,9 +174,11 @@ mod tests {
             .unwrap()
             .grant("*", ["7"])
             .unwrap();
+
         for grants in [before, after] {
             let (own, other, nobody) =
                 (grants.of(Some("a")), grants.of(Some("b")), grants.of(None));
+
             assert!(own.has(7) && own.has(8));
             assert!(other.has(7) && !other.has(8) && nobody.has(7) && !nobody.has(8));
         }

@@ -163,9 +163,11 @@ impl Access {
         let is_other = current.as_deref() != tokens.as_ref();
         *current = tokens.map(Arc::new);
         drop(current);
+
         if is_other {
             self.changed();
         }
+
         is_other
     }
 
@@ -174,6 +176,7 @@ impl Access {
         if policy.requires_authentication && peer.identity().is_none() || self.is_revoked(token) {
             return Gate::Closed;
         }
+
         let grants = self.grants.read().unwrap_or_else(PoisonError::into_inner);
         grants.as_ref().map_or(Gate::Open, |grants| {
             Gate::Granted(grants.of(peer.identity()))
@@ -209,18 +212,22 @@ impl Access {
         let Some(tokens) = tokens else {
             return Verdict::NotWanted;
         };
+
         if let Some(status) = self.too_many_failures(peer, config) {
             return Verdict::Refused(status, Duration::ZERO);
         }
+
         if let Some((identity, hash)) = tokens.find(token) {
             return Verdict::Known(identity, hash);
         }
+
         add(&self.counters.token_failures, 1);
         self.failures
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .note(peer, config, Instant::now());
         audit::token_refused(peer);
+
         let status = Status::unauthenticated("this token is not known to the server");
         Verdict::Refused(status, Duration::from_millis(config.token_failure_delay_ms))
     }
@@ -229,13 +236,16 @@ impl Access {
     fn too_many_failures(&self, peer: &Peer, config: &Config) -> Option<Status> {
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         let again = failures.blocked_for(peer, config, Instant::now())?;
+
         add(&self.counters.token_failures_limited, 1);
         let limit = config.token_failures_per_address;
         audit::tokens_limited(peer, limit);
+
         let message = format!(
             "no token is looked at: this address has sent `token_failures_per_address` ({limit}) wrong ones \
              within `token_failures_window_ms`"
         );
+
         Some(
             Status::resource_exhausted(message)
                 .with_rejected()

@@ -50,6 +50,7 @@ impl Tokens {
             .lines()
             .enumerate()
             .map(|(index, line)| (index + 1, line.trim()));
+
         for (number, line) in lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#')) {
             let wrong = |what| TokensError(format!("line {number}: {what}"));
             let mut words = line.split_whitespace();
@@ -59,9 +60,11 @@ impl Tokens {
                     "must be an identity and a token's hash, as `order-service 5e88…`",
                 ));
             };
+
             let hash = parse_hash(hash).ok_or_else(|| {
                 wrong("the hash must be 64 hexadecimal digits, as `rpc-server --hash-token` prints")
             })?;
+
             match tokens.insert(hash, Arc::from(identity)) {
                 Some(other) if *other != *identity => {
                     return Err(wrong("the same token is another identity's already"));
@@ -69,6 +72,7 @@ impl Tokens {
                 _ => {}
             }
         }
+
         Ok(Self(tokens))
     }
 
@@ -79,6 +83,7 @@ impl Tokens {
     /// refused.
     pub fn load(file: &Path) -> Result<Self, TokensError> {
         let named = |what: &dyn fmt::Display| TokensError(format!("{}: {what}", file.display()));
+
         let read = || -> io::Result<String> {
             let about = std::fs::metadata(file)?;
             if about.len() > FILE_BYTES_MAX {
@@ -86,6 +91,7 @@ impl Tokens {
                     "is longer than {FILE_BYTES_MAX} bytes"
                 )));
             }
+
             #[cfg(unix)]
             {
                 let mode = std::os::unix::fs::PermissionsExt::mode(&about.permissions()) & 0o7777;
@@ -95,8 +101,10 @@ impl Tokens {
                     return Err(io::Error::other(message));
                 }
             }
+
             std::fs::read_to_string(file)
         };
+
         let text = read().map_err(|error| named(&error))?;
         Self::parse(&text).map_err(|error| named(&error))
     }
@@ -116,11 +124,13 @@ impl Tokens {
         if token.len() > TOKEN_BYTES_MAX {
             return None;
         }
+
         let hash = hash_of(token);
         let mut found = u64::MAX;
         for (index, known) in (0_u64..).zip(self.0.keys()) {
             found.conditional_assign(&index, known.as_slice().ct_eq(&hash));
         }
+
         let index = usize::try_from(found).ok()?;
         self.0
             .values()
@@ -153,10 +163,12 @@ fn parse_hash(text: &str) -> Option<TokenHash> {
     if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return None;
     }
+
     let mut hash = [0; 32];
     for (index, byte) in hash.iter_mut().enumerate() {
         *byte = u8::from_str_radix(&text[index * 2..index * 2 + 2], 16).ok()?;
     }
+
     Some(hash)
 }
 
@@ -189,14 +201,18 @@ mod tests {
             hash(SECOND).to_uppercase(),
             hash(OTHER)
         );
+
         let tokens = Tokens::parse(&text).unwrap();
         let whose = |token: &str| tokens.find(token).map(|(identity, _)| identity.to_string());
+
         assert_eq!(whose(FIRST).as_deref(), Some("orders"));
         assert_eq!(whose(SECOND).as_deref(), Some("orders"));
         assert_eq!(whose(OTHER).as_deref(), Some("billing"));
+
         assert_eq!(whose("first-token-of-orders-012345678"), None);
         assert_eq!(whose(&hash(FIRST)), None, "the hash is no token");
         assert_eq!(whose(&"x".repeat(TOKEN_BYTES_MAX + 1)), None);
+
         assert_eq!(Tokens::default().find(FIRST), None);
         assert!(!format!("{tokens:?}").contains(&hash(FIRST)[..8]));
     }
@@ -209,12 +225,14 @@ mod tests {
             Tokens::hash("correct-horse-battery-staple").as_deref(),
             Some(expected)
         );
+
         assert_eq!(Tokens::hash("too-short"), None);
     }
 
     #[test]
     fn what_is_wrong_is_named_by_its_line_without_the_hash() {
         let hash = Tokens::hash(FIRST).unwrap();
+
         for (text, part) in [
             (
                 "orders".to_owned(),
@@ -236,6 +254,7 @@ mod tests {
                 "{message}"
             );
         }
+
         let missing = Tokens::load(Path::new("/nowhere/tokens"))
             .unwrap_err()
             .to_string();

@@ -32,13 +32,16 @@ pub(crate) async fn serve<IO, G>(
     IO: AsyncRead + AsyncWrite + Unpin + Send,
 {
     let Some(config) = &shared.admin else { return };
+
     let exchange = exchange(Rewound { read, taken: 0, io }, &peer, &shared);
     let limit = tokio::time::sleep(Duration::from_millis(config.timeout_ms));
+
     // A drain does not wait for somebody who is slow to ask.
     let drained = async {
         shared.stop.draining().await;
         tokio::time::sleep(shared.config.linger_timeout()).await;
     };
+
     tokio::select! {
         biased;
         ended = exchange => {
@@ -49,6 +52,7 @@ pub(crate) async fn serve<IO, G>(
         () = limit => tracing::info!(%peer, "cut: an HTTP request was not done within `admin.timeout_ms`"),
         () = drained => {}
     }
+
     drop(guard);
 }
 
@@ -60,6 +64,7 @@ where
         .admin
         .as_ref()
         .map_or(0, |admin| admin.header_bytes_max);
+
     let answer =
         |request| std::future::ready(Ok::<_, Infallible>(pages::answer(&request, peer, shared)));
     let mut connection = http1::Builder::new()
@@ -70,10 +75,13 @@ where
         // The whole exchange has a limit.
         .header_read_timeout(None)
         .serve_connection(TokioIo::new(io), service_fn(answer));
+
     let answered = poll_fn(|cx| connection.poll_without_shutdown(cx)).await;
+
     // What is no HTTP was answered, too, before that became an error.
     let io = connection.into_parts().io.into_inner().io;
     refusal::close(io, shared.config.linger_timeout()).await;
+
     answered.map_err(|error| error.to_string())
 }
 
@@ -94,6 +102,7 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Rewound<IO> {
         if left.is_empty() {
             return Pin::new(&mut self.io).poll_read(cx, buf);
         }
+
         let length = left.len().min(buf.remaining());
         buf.put_slice(&left[..length]);
         self.taken += length;

@@ -19,6 +19,7 @@ pub(super) fn is_for_us<B>(request: &Request<B>, configured: &[String]) -> bool 
         .uri()
         .authority()
         .map(hyper::http::uri::Authority::as_str);
+
     named.chain(target).all(|host| is_known(host, configured))
 }
 
@@ -32,12 +33,14 @@ fn is_known(host: &str, configured: &[String]) -> bool {
             .find(':')
             .map_or((host, ""), |colon| host.split_at(colon)),
     };
+
     let is_port = |port: &str| {
         port.is_empty()
             || port
                 .strip_prefix(':')
                 .is_some_and(|n| n.parse::<u16>().is_ok())
     };
+
     let name = name.strip_suffix('.').unwrap_or(name);
     is_port(port)
         && (name.parse::<IpAddr>().is_ok()
@@ -54,6 +57,7 @@ mod tests {
     #[test]
     fn addresses_localhost_and_configured_names_are_known_and_nothing_else_is() {
         let configured = ["rpc.internal".to_owned()];
+
         let known = [
             "127.0.0.1",
             "10.1.2.3:8889",
@@ -69,6 +73,7 @@ mod tests {
         {
             assert!(is_known(host, &configured), "{host}");
         }
+
         let strange = [
             "",
             ":80",

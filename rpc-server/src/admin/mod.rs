@@ -70,12 +70,14 @@ impl AdminConfig {
         if self.timeout_ms == 0 {
             return Err("`timeout_ms` is 0 and must be at least 1".into());
         }
+
         if self.header_bytes_max < HEADER_BYTES_LEAST {
             return Err(format!(
                 "`header_bytes_max` is {} and must be at least {HEADER_BYTES_LEAST}",
                 self.header_bytes_max
             ));
         }
+
         if let Some(host) = self
             .hosts
             .iter()
@@ -85,6 +87,7 @@ impl AdminConfig {
                 "`hosts`: \"{host}\" must be a name without scheme, port and path"
             ));
         }
+
         Ok(())
     }
 
@@ -101,6 +104,7 @@ mod tests {
     #[test]
     fn what_cannot_work_is_refused_by_name() {
         assert_eq!(AdminConfig::default().check(), Ok(()));
+
         let check = |config: AdminConfig| config.check().unwrap_err();
         assert!(
             check(AdminConfig {
@@ -109,6 +113,7 @@ mod tests {
             })
             .contains("`timeout_ms`")
         );
+
         assert!(
             check(AdminConfig {
                 header_bytes_max: 100,
@@ -116,6 +121,7 @@ mod tests {
             })
             .contains("at least 8192")
         );
+
         let hosts = vec!["rpc.example".into(), "rpc.example:8889".into()];
         assert!(
             check(AdminConfig {

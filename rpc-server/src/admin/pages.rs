@@ -63,14 +63,17 @@ pub(super) fn answer(
             Bytes::from_static(message.as_bytes()),
         )
     };
+
     let mut response = Response::new(Full::new(body));
     *response.status_mut() = status;
+
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     headers.extend(HEADERS.map(|(name, value)| (name, HeaderValue::from_static(value))));
     if status == StatusCode::METHOD_NOT_ALLOWED {
         headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
     }
+
     tracing::debug!(%peer, status = status.as_u16(), path = ?request.uri().path(), "an HTTP request");
     response
 }
@@ -78,6 +81,7 @@ pub(super) fn answer(
 fn page(request: &Request<Incoming>, shared: &Shared) -> (StatusCode, &'static str, Bytes) {
     let fixed =
         |kind, text: &'static str| (StatusCode::OK, kind, Bytes::from_static(text.as_bytes()));
+
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let message = "These pages are only read: GET or HEAD.\n";
         return (
@@ -86,6 +90,7 @@ fn page(request: &Request<Incoming>, shared: &Shared) -> (StatusCode, &'static s
             Bytes::from_static(message.as_bytes()),
         );
     }
+
     match request.uri().path() {
         "/" => fixed(HTML, include_str!("status.html")),
         "/status.css" => fixed(CSS, include_str!("status.css")),
@@ -99,6 +104,7 @@ fn page(request: &Request<Incoming>, shared: &Shared) -> (StatusCode, &'static s
                 .iter()
                 .map(|problem| format!("{problem}\n"))
                 .collect::<String>();
+
             match health.is_ready {
                 true => (StatusCode::OK, TEXT, Bytes::from(format!("ready\n{lines}"))),
                 false => (

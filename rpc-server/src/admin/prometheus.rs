@@ -11,12 +11,14 @@ use crate::server::Shared;
 pub(super) fn render(shared: &Shared) -> String {
     let mut text = Text::default();
     let report = Report::of(shared, 0);
+
     server(&mut text, &report);
     commands(&mut text, shared);
     limits(&mut text, &report);
     access(&mut text, &report);
     runtime(&mut text, shared, &report);
     process(&mut text, &report);
+
     text.0
 }
 
@@ -29,9 +31,11 @@ fn server(text: &mut Text, report: &Report) {
     ];
     text.family("rpc_server_info", "gauge", "What the server is.")
         .sample(&labels, 1);
+
     let one = |text: &mut Text, name, kind, help, value: u64| {
         text.family(name, kind, help).sample(&[], value);
     };
+
     let (stats, health) = (&report.server, &report.health);
     one(
         text,
@@ -40,6 +44,7 @@ fn server(text: &mut Text, report: &Report) {
         "1 where /readyz says 200.",
         health.is_ready.into(),
     );
+
     one(
         text,
         "rpc_server_connections_open",
@@ -47,6 +52,7 @@ fn server(text: &mut Text, report: &Report) {
         "Connections that are open.",
         stats.connections_open,
     );
+
     one(
         text,
         "rpc_server_connections_accepted_total",
@@ -68,6 +74,7 @@ fn server(text: &mut Text, report: &Report) {
         "Connections that were asked to go away.",
         stats.connections_retired,
     );
+
     one(
         text,
         "rpc_server_requests_total",
@@ -82,6 +89,7 @@ fn server(text: &mut Text, report: &Report) {
         "Lines that were no request.",
         stats.bad_frames,
     );
+
     one(
         text,
         "rpc_server_received_bytes_total",
@@ -101,6 +109,7 @@ fn server(text: &mut Text, report: &Report) {
 fn commands(text: &mut Text, shared: &Shared) {
     let all: Vec<_> = shared.metrics.command_totals().collect();
     let cmdids: Vec<String> = all.iter().map(|(name, _)| label_of(name)).collect();
+
     let labels = |place: usize| {
         let name = all[place].0;
         [
@@ -109,6 +118,7 @@ fn commands(text: &mut Text, shared: &Shared) {
             ("method", &*name.method),
         ]
     };
+
     text.family(
         "rpc_server_calls_total",
         "counter",
@@ -116,10 +126,12 @@ fn commands(text: &mut Text, shared: &Shared) {
     );
     for (place, (_, totals)) in all.iter().enumerate() {
         let mut by_code = totals.by_code();
+
         // Its rate is asked for before the first one.
         by_code.entry("OK").or_default();
         codes(text, &labels(place), &by_code);
     }
+
     text.family(
         "rpc_server_calls_in_flight",
         "gauge",
@@ -128,6 +140,7 @@ fn commands(text: &mut Text, shared: &Shared) {
     for (place, (_, totals)) in all.iter().enumerate() {
         text.sample(&labels(place), totals.in_flight);
     }
+
     text.family(
         "rpc_server_params_bytes_total",
         "counter",
@@ -136,6 +149,7 @@ fn commands(text: &mut Text, shared: &Shared) {
     for (place, (_, totals)) in all.iter().enumerate() {
         text.sample(&labels(place), totals.params_bytes);
     }
+
     text.family(
         "rpc_server_data_bytes_total",
         "counter",
@@ -144,6 +158,7 @@ fn commands(text: &mut Text, shared: &Shared) {
     for (place, (_, totals)) in all.iter().enumerate() {
         text.sample(&labels(place), totals.data_bytes);
     }
+
     text.family(
         "rpc_server_call_duration_seconds",
         "histogram",
@@ -152,12 +167,14 @@ fn commands(text: &mut Text, shared: &Shared) {
     for (place, (_, totals)) in all.iter().enumerate() {
         text.histogram(&labels(place), &totals.latency);
     }
+
     text.family(
         "rpc_server_verdicts_total",
         "counter",
         "Replies that no call stands behind: to bad lines, to what was refused.",
     );
     codes(text, &[], &shared.metrics.verdicts());
+
     let (in_order, for_room) = shared.metrics.waits();
     text.family(
         "rpc_server_wait_seconds",
@@ -176,6 +193,7 @@ fn codes(text: &mut Text, labels: &[(&str, &str)], counts: &Counts) {
         } else {
             code
         };
+
         let labels: Vec<_> = labels.iter().copied().chain([("code", code)]).collect();
         text.sample(&labels, count);
     }
@@ -191,14 +209,17 @@ fn limits(text: &mut Text, report: &Report) {
     for limit in &report.limits {
         text.sample(&[("limit", limit.name)], limit.max);
     }
+
     text.family("rpc_server_limit_used", "gauge", "How much of it is used.");
     for limit in &report.limits {
         text.sample(&[("limit", limit.name)], limit.used);
     }
+
     let each = report.server.limits.each();
     let (states, events): (Vec<_>, Vec<_>) = each
         .into_iter()
         .partition(|(name, ..)| LIMIT_STATES.contains(name));
+
     text.family(
         "rpc_server_limit_events_total",
         "counter",
@@ -207,6 +228,7 @@ fn limits(text: &mut Text, report: &Report) {
     for (name, _, count) in events {
         text.sample(&[("event", name)], count);
     }
+
     text.family(
         "rpc_server_limit_state",
         "gauge",
@@ -229,6 +251,7 @@ fn access(text: &mut Text, report: &Report) {
         ("unauthenticated_calls", access.unauthenticated_calls),
         ("calls_without_grant", access.calls_without_grant),
     ];
+
     text.family(
         "rpc_server_access_events_total",
         "counter",
@@ -237,12 +260,14 @@ fn access(text: &mut Text, report: &Report) {
     for (name, count) in events {
         text.sample(&[("event", name)], count);
     }
+
     text.family(
         "rpc_server_tls_handshakes_under_way",
         "gauge",
         "TLS handshakes that are not done yet.",
     )
     .sample(&[], access.tls_handshakes_under_way);
+
     if access.certificate_expires_unix_seconds > 0 {
         let help = "When the first of the certificates expires, since 1970.";
         text.family("rpc_server_certificate_expires_seconds", "gauge", help)
@@ -255,18 +280,21 @@ const LIMIT_STATES: [&str; 2] = ["accept_degraded", "in_flight_limit"];
 
 fn runtime(text: &mut Text, shared: &Shared, report: &Report) {
     let runtime = &report.runtime;
+
     text.family(
         "rpc_server_runtime_lag_seconds",
         "histogram",
         "How late a timer fires that should every quarter of a second.",
     );
     text.histogram(&[], &shared.metrics.pulse.lag());
+
     text.family(
         "rpc_server_runtime_lag_recent_max_seconds",
         "gauge",
         "The latest of the last half minute.",
     );
     text.sample(&[], Seconds(runtime.lag_recent_max_us));
+
     text.family(
         "rpc_server_tasks_alive",
         "gauge",
@@ -279,6 +307,7 @@ fn runtime(text: &mut Text, shared: &Shared, report: &Report) {
         "Tasks that wait for a thread.",
     )
     .sample(&[], runtime.tasks_queued);
+
     text.family(
         "rpc_server_runtime_threads",
         "gauge",
@@ -295,15 +324,18 @@ fn process(text: &mut Text, report: &Report) {
             text.family(name, kind, help).sample(&[], value);
         }
     };
+
     // Far below 2^52.
     #[expect(clippy::cast_precision_loss)]
     let whole = |figure: Option<u64>| figure.map(|figure| figure as f64);
+
     one(
         "process_resident_memory_bytes",
         "gauge",
         "Memory in use.",
         whole(process.resident_bytes),
     );
+
     one(
         "process_open_fds",
         "gauge",
@@ -316,6 +348,7 @@ fn process(text: &mut Text, report: &Report) {
         "How many descriptors there may be.",
         whole(process.descriptors_max),
     );
+
     one(
         "process_threads",
         "gauge",
@@ -365,10 +398,12 @@ impl Text {
             let labels: Vec<_> = labels.iter().copied().chain([("le", bound)]).collect();
             self.line("_bucket", &labels, count);
         };
+
         for (bound_us, count) in latencies.cumulative() {
             bucket(&Seconds(bound_us).to_string(), count);
         }
         bucket("+Inf", latencies.count());
+
         self.line("_sum", labels, Seconds(latencies.sum_us()));
         self.line("_count", labels, latencies.count());
         self
@@ -377,6 +412,7 @@ impl Text {
     fn line(&mut self, suffix: &str, labels: &[(&str, &str)], value: impl Display) {
         let Self(text, name) = self;
         let _ = write!(text, "{name}{suffix}");
+
         for (number, (label, value)) in labels.iter().enumerate() {
             let _ = write!(
                 text,
@@ -385,6 +421,7 @@ impl Text {
                 escaped(value)
             );
         }
+
         let _ = writeln!(text, "{} {value}", if labels.is_empty() { "" } else { "}" });
     }
 }
@@ -406,6 +443,7 @@ mod tests {
         let mut text = Text::default();
         text.family("x", "gauge", "An x.")
             .sample(&[("a", "q\"b\\c\nd"), ("b", "")], 5);
+
         assert_eq!(
             text.0,
             "# HELP x An x.\n# TYPE x gauge\nx{a=\"q\\\"b\\\\c\\nd\",b=\"\"} 5\n"
@@ -417,8 +455,10 @@ mod tests {
         let mut text = Text::default();
         text.family("x", "histogram", "An x.")
             .histogram(&[("a", "1")], &Latencies::default());
+
         let lines: Vec<_> = text.0.lines().collect();
         assert_eq!(lines[2], "x_bucket{a=\"1\",le=\"0.000016\"} 0");
+
         let end = [
             "x_bucket{a=\"1\",le=\"+Inf\"} 0",
             "x_sum{a=\"1\"} 0.000000",

@@ -94,10 +94,12 @@ impl Gradient {
     pub(crate) fn new(min: usize, max: usize, now: Instant) -> Self {
         #[allow(clippy::cast_precision_loss, reason = "no server has so many calls")]
         let (min, max) = (min as f64, max as f64);
+
         let state = State::Measuring {
             since: now,
             calls: Window::default(),
         };
+
         Self {
             min,
             max,
@@ -114,6 +116,7 @@ impl Gradient {
             State::Following { .. } => self.limit,
             State::Measuring { .. } => self.min,
         };
+
         #[allow(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
@@ -128,6 +131,7 @@ impl Gradient {
         match &mut self.state {
             State::Measuring { since, calls } => {
                 let since = *since;
+
                 // One that began before was slowed down by those of before.
                 if sample
                     .now
@@ -136,6 +140,7 @@ impl Gradient {
                 {
                     calls.add(&sample);
                 }
+
                 let is_over = calls.calls >= LEAST_CALLS
                     || calls.calls > 0 && sample.now - since >= LEAST_WITHIN;
                 if is_over {
@@ -143,12 +148,14 @@ impl Gradient {
                     self.follow(sample.now);
                 }
             }
+
             State::Following { until } if *until <= sample.now => {
                 self.state = State::Measuring {
                     since: sample.now,
                     calls: Window::default(),
                 };
             }
+
             State::Following { .. } => {
                 self.window.add(&sample);
                 let begun = self.window.begun.unwrap_or(sample.now);
@@ -168,15 +175,19 @@ impl Gradient {
 
     fn adjust(&mut self, window: &Window) {
         let Some(least) = self.least else { return };
+
         let took = window.mean();
         if took <= 0.0 {
             return;
         }
+
         let gradient = (least * TOLERANCE / took).clamp(GRADIENT_MIN, 1.0);
+
         // Where few calls come, that they are fast does not say that more would be.
         if gradient >= 1.0 && window.most < self.limit / 2.0 {
             return;
         }
+
         let limit = self.limit * gradient;
         self.limit = (limit + limit.sqrt()).clamp(self.min, self.max);
     }
@@ -213,6 +224,7 @@ mod tests {
                 #[allow(clippy::cast_precision_loss, reason = "a test")]
                 let in_flight = offered.min(self.gradient.limit() as f64);
                 let latency = SECONDS * (in_flight / capacity).max(1.0);
+
                 // Ten samples stand for what ends in ten milliseconds.
                 for _ in 0..10 {
                     self.millis += 1;
@@ -223,12 +235,14 @@ mod tests {
                         in_flight,
                     });
                 }
+
                 if step >= seconds * 50 {
                     in_flights += in_flight;
                     done += in_flight / latency;
                     steps += 1.0;
                 }
             }
+
             (in_flights / steps, done / steps)
         }
     }
@@ -249,6 +263,7 @@ mod tests {
     fn it_comes_down_when_the_service_can_do_less_and_up_again() {
         let mut service = Service::new(4, 10_000);
         assert!(service.run(100.0, 1e9, 25).0 > 100.0);
+
         // More than a measurement of `least` lies within each.
         assert!(service.run(10.0, 1e9, 100).0 < 22.0);
         assert!(service.run(100.0, 1e9, 100).0 > 90.0);
@@ -259,9 +274,11 @@ mod tests {
         let mut few = Service::new(4, 10_000);
         few.run(100.0, 10.0, 25);
         assert!(few.gradient.limit() < 30, "{}", few.gradient.limit());
+
         let mut bounded = Service::new(4, 50);
         bounded.run(100.0, 1e9, 20);
         assert_eq!(bounded.gradient.limit(), 50);
+
         bounded.run(1.0, 1e9, 5);
         assert!(
             (4..10).contains(&bounded.gradient.limit()),

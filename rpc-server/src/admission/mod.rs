@@ -37,6 +37,7 @@ impl Admission {
         let limit = adaptive
             .as_ref()
             .map_or(config.in_flight_max as u64, Gradient::limit);
+
         Self {
             limit: AtomicU64::new(limit),
             in_flight: AtomicU64::new(0),
@@ -76,11 +77,13 @@ impl Admission {
         let Some(adaptive) = &self.adaptive else {
             return;
         };
+
         // Held for a few additions. Where another thread has it, one latency fewer does not matter, and
         // waiting would.
         let Ok(mut gradient) = adaptive.try_lock() else {
             return;
         };
+
         #[allow(clippy::cast_precision_loss, reason = "no server has so many calls")]
         let in_flight = self.in_flight.load(Ordering::Relaxed) as f64;
         gradient.record(Sample {
@@ -99,6 +102,7 @@ impl Admission {
         } else {
             "in_flight_max"
         };
+
         if self.logged.is_due() {
             tracing::warn!(
                 limit,
@@ -106,6 +110,7 @@ impl Admission {
                 "calls are shed: as many as may be are in flight"
             );
         }
+
         let message = format!(
             "the server has as many calls in flight as `{name}` allows, {limit}, and did not run this one"
         );

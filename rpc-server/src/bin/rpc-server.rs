@@ -57,19 +57,23 @@ fn main() -> ExitCode {
     if arguments.hash_token {
         return hash_token();
     }
+
     let overrides = Overrides {
         listen: arguments.listen,
         data_dir: arguments.data_dir,
         log_format: arguments.log_format,
     };
+
     let file = arguments.config;
     let load = move || {
         let env = std::env::vars_os().filter_map(|(name, value)| {
             // What is no text is none of ours.
             Some((name.into_string().ok()?, value.into_string().ok()?))
         });
+
         DaemonConfig::load(file.as_deref(), env, overrides.clone())
     };
+
     let config = match load() {
         Ok(config) => config,
         Err(message) => {
@@ -77,10 +81,12 @@ fn main() -> ExitCode {
             return ExitCode::from(EXIT_USAGE);
         }
     };
+
     if arguments.print_config {
         print!("{}", config.to_commented_toml());
         return ExitCode::SUCCESS;
     }
+
     let traces = match Traces::of(&config) {
         Ok(traces) => traces,
         Err(message) => {
@@ -88,10 +94,12 @@ fn main() -> ExitCode {
             return ExitCode::from(EXIT_USAGE);
         }
     };
+
     if arguments.check_config {
         println!("the settings are right");
         return ExitCode::SUCCESS;
     }
+
     let set_log_level = start_logging(&config, &traces);
     let exit = match run(&config, load, set_log_level) {
         Ok(()) => ExitCode::SUCCESS,
@@ -100,6 +108,7 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     };
+
     traces.send_rest();
     exit
 }
@@ -112,12 +121,14 @@ fn hash_token() -> ExitCode {
         eprintln!("rpc-server: cannot read standard input: {error}");
         return ExitCode::FAILURE;
     }
+
     let Some(hash) = Tokens::hash(token.trim()) else {
         eprintln!(
             "rpc-server: a token has 22 characters at least, all by chance, as `openssl rand -base64 32` prints them"
         );
         return ExitCode::from(EXIT_USAGE);
     };
+
     println!("{hash}");
     ExitCode::SUCCESS
 }
@@ -138,6 +149,7 @@ impl Traces {
         let exporter = exporter
             .transpose()
             .map_err(|error| format!("[traces] {error}"))?;
+
         Ok(Self { exporter })
     }
 
@@ -179,6 +191,7 @@ type SetLogLevel = Box<dyn Fn(&str) -> Result<(), String> + Send + Sync>;
 fn start_logging(config: &DaemonConfig, traces: &Traces) -> SetLogLevel {
     let filter = EnvFilter::try_new(&config.log_level).expect("checked with the other settings");
     let (filter, handle) = tracing_subscriber::reload::Layer::new(filter);
+
     let log = tracing_subscriber::fmt::layer()
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
@@ -186,13 +199,16 @@ fn start_logging(config: &DaemonConfig, traces: &Traces) -> SetLogLevel {
         LogFormat::Text => log.with_target(false).boxed(),
         LogFormat::Json => log.json().flatten_event(true).boxed(),
     };
+
     // The level is the log's own: traces have all spans of calls, whatever is logged.
     tracing_subscriber::registry()
         .with(traces.layer())
         .with(log.with_filter(filter))
         .init();
+
     // Debug formatting keeps the message and its place on one line.
     std::panic::set_hook(Box::new(|panic| tracing::error!("{:?}", panic.to_string())));
+
     Box::new(move |level| {
         let filter = EnvFilter::try_new(level).map_err(|error| error.to_string())?;
         handle.reload(filter).map_err(|error| error.to_string())
@@ -211,12 +227,14 @@ async fn run(
         signal(SignalKind::interrupt())?,
     );
     let hangup = signal(SignalKind::hangup())?;
+
     let daemon = Daemon::bind(config).await?;
     let mut status = "listening on".to_owned();
     for address in daemon.addresses() {
         tracing::info!(data_dir = %config.data_dir.display(), "listening on {address}");
         status = format!("{status} {address}");
     }
+
     tokio::spawn(notify::keep_watchdog(daemon.handle()));
     tokio::spawn(reload_at(
         hangup,
@@ -226,12 +244,14 @@ async fn run(
         status.clone(),
     ));
     notify::ready(&status);
+
     let drained = daemon.run(stopped(signals)).await?;
     tracing::info!(
         connections = drained.connections,
         dropped = drained.dropped,
         "stopped"
     );
+
     Ok(())
 }
 
@@ -244,9 +264,11 @@ async fn reload_at(
     status: String,
 ) {
     let sources = Arc::new((load, set_log_level));
+
     while hangup.recv().await.is_some() {
         tracing::info!("SIGHUP: reading the settings again");
         notify::reloading();
+
         let (mut at_work, sources) = (reloader, Arc::clone(&sources));
         let reload = move || {
             let (load, set_log_level) = &*sources;
@@ -256,10 +278,12 @@ async fn reload_at(
             }
             at_work
         };
+
         let Ok(done) = tokio::task::spawn_blocking(reload).await else {
             tracing::error!("reading the settings panicked; SIGHUP does nothing any more");
             return notify::ready(&status);
         };
+
         reloader = done;
         notify::ready(&status);
     }
@@ -273,9 +297,11 @@ async fn stopped((mut terminate, mut interrupt): (Signal, Signal)) {
             _ = interrupt.recv() => "SIGINT",
         }
     }
+
     let name = either(&mut terminate, &mut interrupt).await;
     tracing::info!("{name}: draining; a second one stops at once");
     notify::stopping();
+
     tokio::spawn(async move {
         let name = either(&mut terminate, &mut interrupt).await;
         tracing::warn!("{name} again: stopped at once");

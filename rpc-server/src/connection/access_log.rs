@@ -69,10 +69,13 @@ where
     fn write_access(&self, terms: &Terms, code: Code, data_bytes: usize) {
         // Names are looked up here, and not kept with each call.
         let name = &self.shared.metrics.commands[self.shared.command(terms.cmdid).index()];
+
         // Without a cmdid of its own it stands for commands that there are not.
         let is_known = name.cmdid.is_some();
+
         let latency = Instant::now().saturating_duration_since(terms.received);
         let trace = terms.trace.map(u128::from_be_bytes);
+
         tracing::info!(
             target: TARGET,
             peer = %Escaped(&self.peer.address),
@@ -104,10 +107,13 @@ mod tests {
             has_all_failures,
         };
         let taken = |log: AccessLog, code| (0..100_000).filter(|_| log.takes(code)).count();
+
         let tenth = taken(log(100_000, true), Code::OK);
         assert!((9_500..=10_500).contains(&tenth), "{tenth}");
+
         let tenth = taken(log(100_000, false), Code::INTERNAL);
         assert!((9_500..=10_500).contains(&tenth), "{tenth}");
+
         assert_eq!(taken(log(1, true), Code::INTERNAL), 100_000);
         assert_eq!(taken(log(PER_MILLION_MAX, false), Code::OK), 100_000);
     }

@@ -33,31 +33,37 @@ where
         has_waited: bool,
     ) {
         let mut terms = Terms::of(&request, received, request.params.as_bytes().len());
+
         // A usual line, which does not come by here, has no metadata.
         if self.access_log.is_on() {
             terms.trace = trace_of(&request);
         }
+
         if request.cmdid.is_built_in() {
             terms.command = builtin::command(request.cmdid);
             self.spend_cheap();
             self.publish();
         }
+
         if has_waited {
             self.stats
                 .shard()
                 .waited_in_order
                 .record(self.clock.saturating_duration_since(received), 1);
         }
+
         if request.cmdid == CmdId::AUTHENTICATE {
             self.authenticate(cx, &request, terms);
             return;
         }
+
         if let Some(outcome) = self.outcome_without_handler(&request) {
             // No handler was looked for; the call is one of this command all the same.
             terms.command = self.shared.command(request.cmdid);
             self.end(&terms, outcome);
             return;
         }
+
         let cancellation = LazyCancellation::default();
         let future = self.call(request, &mut terms, &cancellation);
         self.poll_call(cx, &terms, future, cancellation);
@@ -78,6 +84,7 @@ where
                     started: self.clock,
                     ..*terms
                 };
+
                 let (abort, registration) = AbortHandle::new_pair();
                 self.occupy(&terms, abort, None);
                 let call = Call::new(terms, future, cancellation);
@@ -94,6 +101,7 @@ where
                 "the time of the call was up before it could start; it did not run",
             )));
         }
+
         if request.cmdid.is_built_in() {
             let stats = self.stats.stats(self.in_flight());
             return Some(builtin::answer(
@@ -103,6 +111,7 @@ where
                 &self.door.gate,
             ));
         }
+
         None
     }
 
@@ -127,6 +136,7 @@ where
         credit: Option<Arc<Credit>>,
     ) {
         self.stats.parked(terms.command);
+
         match terms.place {
             Place::Multiplexed(id) => {
                 self.park().ids.insert(
@@ -163,25 +173,31 @@ where
     /// Ends the calls that became ready.
     pub(super) fn end_calls(&mut self, cx: &mut Context<'_>) {
         let is_adaptive = self.shared.admission.is_adaptive();
+
         while self.has(Room::InOutput) && self.phase != Phase::Closed {
             let Some(parked) = &mut self.parked else {
                 return;
             };
+
             let Poll::Ready(Some(ended)) = parked.calls.poll_next_unpin(cx) else {
                 return;
             };
+
             // One that was aborted was answered when it was cancelled.
             let Ok((terms, outcome)) = ended else {
                 continue;
             };
+
             if is_adaptive {
                 let now = Instant::now();
                 self.shared
                     .admission
                     .record(now.saturating_duration_since(terms.started), now);
             }
+
             self.vacate(&terms);
             self.end(&terms, outcome);
+
             // Replies that come together are no sign of a peer that does not read them.
             if !self.has(Room::InOutput) && self.poll_write(cx).is_err() {
                 self.enter(Phase::Closed, None);
@@ -194,9 +210,11 @@ where
         if self.ordered_runs || self.ordered.is_empty() {
             return;
         }
+
         while !self.ordered_runs && self.has(Room::InOutput) && self.phase != Phase::Closed {
             // The one before may have taken its time, in which the others' has passed.
             self.clock = Instant::now();
+
             match self.ordered.pop_front() {
                 Some(Ordered::Line(line)) => self.output.extend_from_slice(&line),
                 Some(Ordered::Call(request, received)) => {
@@ -205,6 +223,7 @@ where
                 }
                 None => return,
             }
+
             if !self.has(Room::InOutput) && self.poll_write(cx).is_err() {
                 self.enter(Phase::Closed, None);
             }
@@ -215,10 +234,12 @@ where
     pub(super) fn end(&mut self, terms: &Terms, outcome: Outcome) {
         let id = terms.place.id();
         let limit = self.shared.config.reply_bytes_max;
+
         let body = match outcome.map(Reply::into_body) {
             Ok(Body::Data(data)) if data.as_bytes().len() > limit => Err(too_long(&data, limit)),
             body => body,
         };
+
         let code = body.as_ref().map_or_else(Status::code, |_| Code::OK);
         let mut data_bytes = 0;
         match body {
@@ -228,6 +249,7 @@ where
                     tracing::info!(peer = %self.peer, code = code.number(), "a oneway call failed");
                 }
             }
+
             Ok(Body::Stream(items)) => {
                 let (abort, registration) = AbortHandle::new_pair();
                 let stream = StreamCall::new(items, terms, limit);
@@ -235,12 +257,14 @@ where
                 if let (Phase::Finishing, Some(credit)) = (self.phase, &credit) {
                     credit.close();
                 }
+
                 self.occupy(terms, abort, credit);
                 self.park()
                     .streams
                     .push(Abortable::new(stream, registration));
                 return;
             }
+
             Ok(Body::Data(data)) => {
                 data_bytes = data.as_bytes().len();
                 encode_reply(&mut self.output, id, Some(&data));
@@ -251,13 +275,16 @@ where
                 encode_failure(&mut self.output, id, &status);
             }
         }
+
         if code == Code::UNIMPLEMENTED {
             self.spend_cheap();
         }
+
         self.stats.ended(terms, code, data_bytes);
         if self.access_log.is_on() {
             self.log_call(terms, code, data_bytes);
         }
+
         self.limit_output();
     }
 
@@ -286,6 +313,7 @@ where
         if self.access_log.is_on() {
             self.log_turned_away(request, received, status.code());
         }
+
         if request.oneway || matches!(request.cmdid, CmdId::CANCEL | CmdId::CREDIT) {
             self.shared.metrics.verdict(status.code());
         } else {
@@ -302,6 +330,7 @@ where
         } else {
             encode_failure(&mut self.output, id, status);
         }
+
         self.stats.replies += 1;
         self.shared.metrics.verdict(status.code());
         self.limit_output();
@@ -344,9 +373,11 @@ where
             let Some(parked) = &mut self.parked else {
                 return;
             };
+
             let Poll::Ready(Some((terms, step))) = parked.streams.poll_next_unpin(cx) else {
                 return;
             };
+
             let end = match step {
                 StreamStep::Item(item) => {
                     encode_item(&mut self.output, terms.place.id(), &item);
@@ -354,6 +385,7 @@ where
                 }
                 StreamStep::End(end) => end,
             };
+
             self.vacate(&terms);
             self.end(&terms, end.map(|()| Reply::empty()));
             self.continue_ordered(cx);

@@ -41,10 +41,12 @@ impl CheapFrames {
         if self.rate == 0 {
             return false;
         }
+
         if self.tokens > 0 {
             self.tokens -= 1;
             return false;
         }
+
         let until = self.filled + PAUSE.max(Duration::from_secs(1) / self.rate);
         if until <= now {
             // Those that there were have lasted for as long as a pause: the peer is within its rate.
@@ -52,9 +54,11 @@ impl CheapFrames {
             self.fill(now);
             return false;
         }
+
         if self.paused_until.is_some() {
             return false;
         }
+
         self.over_since.get_or_insert(now);
         self.paused_until = Some(until);
         true
@@ -66,6 +70,7 @@ impl CheapFrames {
             .as_micros()
             .min(1_000_000);
         let tokens = micros * u128::from(self.rate) / 1_000_000;
+
         // It is at most the rate.
         self.tokens = u64::try_from(tokens).unwrap_or(u64::MAX).max(1);
         self.filled = now;
@@ -96,12 +101,15 @@ where
         if self.cheap.resume(now) < config.cheap_frames_timeout() || !self.phase.takes_requests() {
             return;
         }
+
         let (limit, time) = (
             config.cheap_frames_per_second,
             config.cheap_frames_timeout_ms,
         );
+
         tracing::warn!(peer = %self.peer, limit, "closed: more pings, cancels and the like than `cheap_frames_per_second`");
         add(&self.shared.metrics.limits.cheap_frame_closures, 1);
+
         let message = format!(
             "more than `cheap_frames_per_second` of {limit} pings, cancels, empty lines, unknown commands or calls \
              that were not run, for `cheap_frames_timeout_ms` of {time} ms; send fewer"
@@ -120,16 +128,20 @@ mod tests {
         let (mut taken, mut longest) = (0, Duration::ZERO);
         for n in 0..lines * seconds {
             let now = start + Duration::from_micros(n * 1_000_000 / lines);
+
             if let Some(until) = cheap.paused_until {
                 if now < until {
                     continue;
                 }
+
                 // A timer ends the pause at its time, whether there is more to read or not.
                 longest = longest.max(cheap.resume(until));
             }
+
             cheap.spend(now);
             taken += 1;
         }
+
         (taken, longest)
     }
 
@@ -138,10 +150,12 @@ mod tests {
         let start = Instant::now();
         let mut good = CheapFrames::new(1_000, start);
         assert_eq!(send(&mut good, start, 990, 60), (990 * 60, Duration::ZERO));
+
         let mut flood = CheapFrames::new(1_000, start);
         let (taken, longest) = send(&mut flood, start, 5_000, 60);
         assert!((60_000..=62_500).contains(&taken), "{taken}");
         assert!(longest.as_secs() >= 58, "{longest:?}");
+
         let mut any = CheapFrames::new(0, start);
         assert_eq!(send(&mut any, start, 5_000, 10).0, 50_000);
     }
@@ -150,6 +164,7 @@ mod tests {
     fn bursts_with_time_between_them_are_never_over_the_rate_for_long() {
         let start = Instant::now();
         let mut cheap = CheapFrames::new(1_000, start);
+
         for burst in 0..10 {
             let (_, longest) = send(
                 &mut cheap,

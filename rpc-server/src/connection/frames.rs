@@ -22,6 +22,7 @@ where
         if self.usual_frame(cx, line, received) {
             return;
         }
+
         match Request::decode(line) {
             Ok(request) => {
                 self.count_good_frame();
@@ -42,9 +43,11 @@ where
         if self.phase != Phase::Open {
             return false;
         }
+
         let Some(usual) = UsualRequest::read_after(&mut self.last_head, line) else {
             return false;
         };
+
         let mut request = usual.request();
         let may_start = match request.id {
             Some(id) => self.handle(id).is_none(),
@@ -57,16 +60,19 @@ where
         {
             return false;
         }
+
         self.set_deadline(&mut request, received);
         if is_late(&request, self.clock) {
             return false;
         }
+
         let mut terms = Terms::of(&request, received, usual.params_bytes());
         let cancellation = LazyCancellation::default();
         let future = self.call(request, &mut terms, &cancellation);
         if !usual.is_sound() {
             return false;
         }
+
         self.has_used_id |= terms.place.id().is_some();
         self.count_good_frame();
         self.poll_call(cx, &terms, future, cancellation);
@@ -81,17 +87,20 @@ where
 
     pub(super) fn bad_frame(&mut self, line: &[u8], bad: &BadFrame) {
         self.stats.bad_frame();
+
         if !self.has_spoken && strangers::is_http(line) {
             tracing::warn!(peer = %self.peer, "an HTTP request on an RPC port; refused and closed");
             self.output.extend_from_slice(strangers::HTTP_REFUSAL);
             self.enter(Phase::Finishing, None);
             return;
         }
+
         tracing::debug!(peer = %self.peer, fault = %bad, "bad frame");
         self.verdict(bad.id, &Status::invalid_argument(bad.message.clone()));
         if bad.kind == BadFrameKind::Id {
             return;
         }
+
         self.bad_in_a_row += 1;
         if !self.has_spoken || self.bad_in_a_row >= self.shared.config.bad_frames_in_a_row_max {
             add(&self.shared.metrics.limits.bad_frame_closures, 1);
@@ -103,8 +112,10 @@ where
     pub(super) fn too_long(&mut self, start: &[u8]) {
         self.stats.bad_frame();
         add(&self.shared.metrics.limits.frames_too_long, 1);
+
         let limit = self.shared.config.frame_bytes_max;
         tracing::info!(peer = %self.peer, limit, "closed after a frame over the limit");
+
         let message =
             format!("the frame is longer than the limit `frame_bytes_max` of {limit} bytes");
         self.verdict(id_of_part(start), &Status::resource_exhausted(message));
@@ -126,6 +137,7 @@ where
                     Phase::Open | Phase::Finishing | Phase::Lingering | Phase::Closed => {}
                 }
             }
+
             if request.id.is_some_and(|id| self.handle(id).is_some()) {
                 let status = Status::invalid_argument(
                     "this `id` is still in flight on this connection; each call needs its own",
@@ -138,26 +150,32 @@ where
                 return;
             }
         }
+
         if !self.door.gate.lets_pass(request.cmdid) {
             self.refuse(&request, received);
             return;
         }
+
         if self.control(&request) {
             return;
         }
+
         if self.phase == Phase::Retiring && self.has_used_id {
             self.phase_deadline = Some(Instant::now() + self.shared.config.goaway_grace());
         }
+
         if self.phase == Phase::Draining && !request.cmdid.is_built_in() {
             let status =
                 Status::unavailable("the server is shutting down and did not run the call");
             self.turn_away(&request, received, &status.with_rejected());
             return;
         }
+
         if !request.cmdid.is_built_in() && self.server_is_full() {
             self.shed(&request, received);
             return;
         }
+
         self.set_deadline(&mut request, received);
         if request.id.is_none() && !self.is_next_in_order() {
             self.ordered_bytes += request.params.as_bytes().len();
@@ -172,6 +190,7 @@ where
     fn shed(&mut self, request: &Request<'_>, received: Instant) {
         add(&self.shared.metrics.limits.calls_shed, 1);
         self.spend_cheap();
+
         let config = &self.shared.config;
         let status = if self.sheds_line {
             let limit = config.in_flight_per_connection;
@@ -184,6 +203,7 @@ where
         } else {
             self.shared.admission.refusal(config)
         };
+
         self.turn_away(request, received, &status);
     }
 
@@ -212,6 +232,7 @@ where
             }
             _ => return false,
         }
+
         true
     }
 

@@ -49,6 +49,7 @@ where
             self.shared
                 .access
                 .gate(&self.policy, &self.peer, self.door.token.as_deref());
+
         if matches!(self.door.gate, Gate::Closed) {
             let limit = Duration::from_millis(self.shared.config.authentication_timeout_ms);
             self.door
@@ -63,14 +64,17 @@ where
     pub(super) fn refuse(&mut self, request: &Request<'_>, received: Instant) {
         self.spend_cheap();
         let status = self.door.gate.refusal(&self.peer, request.cmdid);
+
         let counters = &self.shared.access.counters;
         match self.door.gate {
             Gate::Closed => add(&counters.unauthenticated_calls, 1),
             Gate::Open | Gate::Granted(_) => add(&counters.calls_without_grant, 1),
         }
+
         if !std::mem::replace(&mut self.door.was_refused, true) {
             audit::command_refused(&self.peer, request.cmdid);
         }
+
         self.turn_away(request, received, &status);
     }
 
@@ -85,12 +89,14 @@ where
         struct Authenticate {
             token: String,
         }
+
         let Ok(Authenticate { token }) = request.params.decode() else {
             // Without the reader's own words, which may hold a part of the token.
             let message =
                 "`params` must be an object with the `token`, a string: {\"token\":\"…\"}";
             return self.end(&terms, Err(Status::invalid_argument(message)));
         };
+
         let outcome = match self
             .shared
             .access
@@ -108,6 +114,7 @@ where
                 return self.poll_call(cx, &terms, wait.boxed(), LazyCancellation::default());
             }
         };
+
         self.end(&terms, outcome);
     }
 
@@ -117,6 +124,7 @@ where
             let message = format!("this connection is `{holds}` already, and stays it");
             return Err(Status::failed_precondition(message));
         }
+
         add(&self.shared.access.counters.authentications, 1);
         audit::identified(&self.peer, audit::By::Token);
         self.door.token = Some(Box::new(token));
@@ -126,13 +134,16 @@ where
 
     pub(super) fn not_authenticated_in_time(&mut self) {
         self.door.deadline = None;
+
         // One that is on its way out already has limits of its own.
         if !self.phase.takes_requests() {
             return;
         }
+
         let limit = self.shared.config.authentication_timeout_ms;
         add(&self.shared.access.counters.authentication_timeouts, 1);
         audit::not_authenticated_in_time(&self.peer, limit);
+
         let message = format!("not authenticated within `authentication_timeout_ms` of {limit} ms");
         self.verdict(None, &Status::unauthenticated(message));
         self.enter(Phase::Finishing, None);

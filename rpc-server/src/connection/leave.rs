@@ -22,16 +22,19 @@ where
         if self.phase == Phase::Closed {
             return;
         }
+
         self.phase = phase;
         if !phase.takes_requests() {
             self.line_deadline = None;
         }
+
         if phase == Phase::Finishing {
             let handles = self.parked.iter().flat_map(|parked| parked.ids.values());
             handles
                 .filter_map(|handle| handle.credit.as_deref())
                 .for_each(Credit::close);
         }
+
         self.phase_deadline = limit.map(|limit| Instant::now() + limit);
     }
 
@@ -45,6 +48,7 @@ where
         if self.phase == Phase::Open {
             self.say_goaway(SHUTTING_DOWN);
         }
+
         if matches!(self.phase, Phase::Open | Phase::Retiring) {
             self.retire_deadline = None;
             self.enter(Phase::Draining, Some(self.shared.config.goaway_grace()));
@@ -71,8 +75,10 @@ where
         if self.has_spoken || !self.phase.takes_requests() {
             return;
         }
+
         add(&self.shared.metrics.limits.first_frame_timeouts, 1);
         tracing::info!(peer = %self.peer, "closed: no good line within `first_frame_timeout_ms`");
+
         let limit = self
             .policy
             .first_frame_timeout(self.shared.config.first_frame_timeout());
@@ -86,12 +92,14 @@ where
         let Some(limit) = self.shared.config.idle_timeout() else {
             return;
         };
+
         let work = self.stats.requests + self.stats.replies;
         if self.phase != Phase::Open || !self.is_idle() || self.lines_wait_for.is_some() {
             self.idle_deadline = None;
         } else if self.idle_deadline.is_none() || self.idle_since_work != work {
             self.idle_deadline = Some(Instant::now() + limit);
         }
+
         self.idle_since_work = work;
     }
 
@@ -111,6 +119,7 @@ where
         let config = &self.shared.config;
         let (grace, limit) = (config.goaway_grace(), config.drain_timeout());
         self.retire_deadline = Some(Instant::now() + limit);
+
         match self.phase {
             Phase::Open => {
                 tracing::debug!(peer = %self.peer, requests = self.stats.requests, reason, "the connection retires");
@@ -150,13 +159,16 @@ where
             self.timer = None;
             return Poll::Pending;
         };
+
         let timer = self
             .timer
             .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(next)));
+
         // A timer that fires too early is set anew then: cheaper than moving it with every line.
         if next < timer.deadline() {
             timer.as_mut().reset(next);
         }
+
         ready!(timer.as_mut().poll(cx));
         self.timer = None;
         self.expire(Instant::now());
@@ -165,6 +177,7 @@ where
 
     pub(super) fn expire(&mut self, now: Instant) {
         let is_past = |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= now);
+
         if is_past(self.stall_deadline) {
             add(&self.shared.metrics.limits.write_stalls, 1);
             tracing::info!(peer = %self.peer, "cut: the peer took no bytes for `write_stall_timeout_ms`");
@@ -174,6 +187,7 @@ where
             add(&self.shared.metrics.limits.frame_timeouts, 1);
             tracing::info!(peer = %self.peer, "closed: a line was not ended within `frame_timeout_ms`");
             self.stats.bad_frame();
+
             let limit = self.shared.config.frame_timeout_ms;
             let message = format!("the line was not ended within `frame_timeout_ms` of {limit} ms");
             self.refuse_part(&Status::deadline_exceeded(message));

@@ -92,28 +92,33 @@ where
     let mut watch = StopWatch::new(&shared.stop);
     let server = Arc::clone(&shared);
     let mut connection = Some(Connection::new(io, peer, shared, policy));
+
     // No `async`: that would hold the connection twice.
     poll_fn(move |cx| {
         let stage = watch.poll(&server.stop, cx);
         if stage == Stage::Aborted {
             return Poll::Ready(());
         }
+
         if let Some(open) = &mut connection
             && !open.wants_pages
         {
             let ended = ready!(open.poll(cx, stage));
+
             let Connection {
                 peer,
                 stats,
                 wants_pages,
                 ..
             } = &*open;
+
             if !wants_pages {
                 let error = ended.err().map(tracing::field::display);
                 tracing::debug!(%peer, connection = peer.connection, requests = stats.requests, error, "connection closed");
                 return Poll::Ready(());
             }
         }
+
         #[cfg(feature = "admin")]
         return pages
             .get_or_insert_with(|| {
@@ -129,6 +134,7 @@ where
             })
             .as_mut()
             .poll(cx);
+
         // Nobody wants any where there are none.
         #[cfg(not(feature = "admin"))]
         Poll::Ready(())
@@ -279,12 +285,14 @@ where
         let in_flight_published = InFlight::none(&shared);
         let stats = Ledger::open(&shared.metrics, &peer);
         tracing::debug!(peer = %peer, connection = peer.connection, "connection opened");
+
         let now = Instant::now();
         let retire_deadline = shared.config.connection_age().map(|age| now + age);
         let first_frame_deadline = policy
             .first_frame_timeout(shared.config.first_frame_timeout())
             .map(|limit| now + limit);
         let cheap = cheap::CheapFrames::new(shared.config.cheap_frames_per_second, now);
+
         Self {
             io,
             peer,
@@ -333,18 +341,22 @@ where
         if self.output.capacity() == 0 {
             self.output = scratch::take_output();
         }
+
         self.share_ends = None;
         if stage == Stage::Draining {
             self.drain();
         }
+
         for _ in 0..TURNS_PER_POLL {
             self.look_after_gate();
             self.end_calls(cx);
             self.continue_ordered(cx);
             self.send_items(cx);
+
             let read = self.poll_read(cx)?;
             self.count_down();
             self.publish();
+
             let waited = self.waiting_output();
             self.poll_write(cx)?;
             let has_room_again = |limit| waited >= limit && self.waiting_output() < limit;
@@ -354,8 +366,10 @@ where
                 // Nothing wakes what was held back for want of room.
                 continue;
             }
+
             match self.phase {
                 Phase::Closed => return Poll::Ready(Ok(())),
+
                 // The time in which requests may still be on their way is over, and all that came is read.
                 // Whoever floods is not waited for.
                 Phase::Draining
@@ -364,6 +378,7 @@ where
                     self.enter(Phase::Finishing, None);
                     continue;
                 }
+
                 Phase::Retiring
                     if read.is_pending()
                         && self.cheap.paused_until.is_none()
@@ -372,6 +387,7 @@ where
                     self.enter(Phase::Finishing, None);
                     continue;
                 }
+
                 Phase::Finishing if self.is_idle() => {
                     let limit = self.shared.config.linger_timeout();
                     if Pin::new(&mut self.io).poll_shutdown(cx)?.is_ready() {
@@ -384,16 +400,19 @@ where
                         self.enter(next, Some(limit));
                         continue;
                     }
+
                     // A stream that still has to say goodbye, as TLS does, may have a peer that does not listen.
                     self.phase_deadline
                         .get_or_insert_with(|| Instant::now() + limit);
                 }
+
                 Phase::Open
                 | Phase::Retiring
                 | Phase::Draining
                 | Phase::Finishing
                 | Phase::Lingering => {}
             }
+
             if read.is_ready() {
                 self.spinning_since = None;
                 if self.share_is_used_up() {
@@ -401,6 +420,7 @@ where
                 }
                 continue;
             }
+
             self.watch_idleness();
             if self.poll_timer(cx).is_pending() {
                 if !self.spin(cx) {
@@ -409,8 +429,10 @@ where
                 return Poll::Pending;
             }
         }
+
         // Whatever comes in, it does not put off what it is time for.
         let _ = self.poll_timer(cx);
+
         // Others of this thread come first for once.
         cx.waker().wake_by_ref();
         Poll::Pending
@@ -423,6 +445,7 @@ where
         if limit == 0 {
             return false;
         }
+
         // The real clock: one that is paused would never let it end.
         let since = *self
             .spinning_since
@@ -432,6 +455,7 @@ where
             // The runtime looks at its sockets, without sleeping, and comes back.
             let _ = pin!(tokio::task::yield_now()).poll(cx);
         }
+
         is_awake
     }
 
@@ -447,9 +471,11 @@ where
         if self.output.is_empty() {
             scratch::give_back_output(mem::take(&mut self.output));
         }
+
         if self.input.is_empty() {
             scratch::give_back_long(mem::take(&mut self.input));
         }
+
         if self.parked.as_ref().is_some_and(|parked| parked.len() == 0) {
             self.parked = None;
             self.stats.release();

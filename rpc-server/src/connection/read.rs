@@ -35,18 +35,22 @@ where
             if !self.has(room) && (room == Room::InOutput || !self.is_held_by_streams()) {
                 return Poll::Pending;
             }
+
             self.clock = Instant::now();
             if room != Room::InTime {
                 let waited = self.clock.saturating_duration_since(received);
                 self.stats.shard().waited_for_room.record(waited, 1);
             }
+
             self.lines_wait_for = None;
             let mut input = mem::take(&mut self.input);
             let consumed = self.execute(cx, &input, received);
             input.drain(..consumed);
             self.input = input;
+
             return Poll::Ready(Ok(()));
         }
+
         let reads = match self.phase {
             Phase::Open | Phase::Retiring | Phase::Draining => self.has(Room::InOutput),
             Phase::Lingering => true,
@@ -57,25 +61,30 @@ where
             self.line_deadline = None;
             return Poll::Pending;
         }
+
         if self.line_deadline.is_none() && !self.input.is_empty() && self.phase != Phase::Lingering
         {
             self.line_deadline = Some(Instant::now() + self.shared.config.frame_timeout());
         }
+
         let mut scratch = scratch::take();
         let read = self.read_and_execute(cx, &mut scratch);
         scratch::give_back(scratch);
+
         let read = match ready!(read) {
             // A TLS peer that ends its stream without a goodbye: a line is whole or it is not, so nothing
             // can be cut short unnoticed.
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => 0,
             read => read?,
         };
+
         match read {
             0 => self.peer_has_ended(),
             n => {
                 self.stats.read(n);
             }
         }
+
         Poll::Ready(Ok(()))
     }
 
@@ -91,6 +100,7 @@ where
                 long.extend_from_slice(&self.input);
                 self.input = long;
             }
+
             let held = self.input.len();
             let room = self
                 .shared
@@ -100,6 +110,7 @@ where
                 .saturating_sub(held);
             let room = room.clamp(1, held.clamp(scratch.len(), LONG_READ_BYTES_MAX));
             self.input.reserve_exact(room);
+
             // No more, however large the buffer is: what follows the line may have to wait, and is moved to the front
             // each time that some of it need not wait any longer.
             let mut input = (&mut self.input).limit(room);
@@ -108,6 +119,7 @@ where
                 cx,
                 &mut input
             ))?;
+
             let mut input = mem::take(&mut self.input);
             self.clock = Instant::now();
             let consumed = self.execute(cx, &input, self.clock);
@@ -115,12 +127,14 @@ where
             self.input = input;
             return Poll::Ready(Ok(read));
         }
+
         // The usual case: lines are executed out of the thread's buffer, and only the part of a
         // line at the end is kept.
         let held = self.input.len();
         scratch[..held].copy_from_slice(&self.input);
         let mut buffer = ReadBuf::new(&mut scratch[held..]);
         ready!(Pin::new(&mut self.io).poll_read(cx, &mut buffer))?;
+
         let read = buffer.filled().len();
         let bytes = &scratch[..held + read];
         self.clock = Instant::now();
@@ -141,11 +155,13 @@ where
         if self.phase == Phase::Lingering {
             return bytes.len();
         }
+
         if !self.has_spoken && strangers::is_tls_hello(bytes) {
             tracing::warn!(peer = %self.peer, "a TLS client hello on a port without TLS; closed");
             self.enter(Phase::Finishing, None);
             return bytes.len();
         }
+
         if !self.has_spoken
             && strangers::is_page_request(bytes)
             && self.is_at_its_start()
@@ -155,30 +171,36 @@ where
             self.enter(Phase::Closed, None);
             return 0;
         }
+
         self.share_ends.get_or_insert_with(|| self.clock + SHARE);
         let mut consumed = 0;
         let mut frames = 0;
         let mut output_at_look = self.output.len();
         let mut frames_per_write = None;
+
         loop {
             if !self.phase.takes_requests() {
                 self.line_deadline = None;
                 return bytes.len();
             }
+
             if self.cheap.paused_until.is_some() {
                 // Nothing but time is wanting, and that is looked at before.
                 self.hold(Room::InOutput, received);
                 return consumed;
             }
+
             if self.share_is_used_up() {
                 self.hold(Room::InTime, received);
                 return consumed;
             }
+
             if !self.has(Room::InOutput) {
                 add(&self.shared.metrics.limits.output_pauses, 1);
                 self.hold(Room::InOutput, received);
                 return consumed;
             }
+
             match self.lines.step(&bytes[consumed..]) {
                 Step::Line {
                     line,
@@ -190,19 +212,24 @@ where
                         self.hold(Room::ForACall, received);
                         return consumed;
                     }
+
                     self.sheds_line = has_no_place;
                     consumed += length;
                     self.line_deadline = None;
+
                     if line.is_empty() {
                         self.spend_cheap();
                         continue;
                     }
+
                     self.frame(cx, line, received);
                     frames += 1;
+
                     let is_much = self.output.len() >= output_at_look + BYTES_PER_WRITE;
                     if frames % FRAMES_PER_LOOK == 0 || is_much {
                         self.clock = Instant::now();
                     }
+
                     // As many as they would be if all were as long as the first one: counting them costs more.
                     let frames_per_write = *frames_per_write.get_or_insert_with(|| {
                         let (least, most) = FRAMES_PER_WRITE.into_inner();
@@ -215,6 +242,7 @@ where
                         output_at_look = self.output.len();
                     }
                 }
+
                 Step::TooLong {
                     start,
                     consumed: length,
@@ -222,6 +250,7 @@ where
                     consumed += length;
                     self.too_long(start);
                 }
+
                 Step::Partial { consumed: length } => {
                     consumed += length;
                     if consumed == bytes.len() {
@@ -256,6 +285,7 @@ where
         if room == Room::InTime {
             return true;
         }
+
         let config = &self.shared.config;
         self.waiting_output() < config.output_bytes_soft_max
             && (room == Room::InOutput
@@ -295,6 +325,7 @@ where
             self.phase = Phase::Closed;
             return;
         }
+
         self.has_peer_ended = true;
         if self.input.is_empty() {
             self.enter(Phase::Finishing, None);

@@ -20,6 +20,7 @@ where
     /// Writes what the socket takes; what it does not take waits.
     pub(super) fn poll_write(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         self.stats.tell_runs();
+
         while self.waiting_output() > 0 {
             match Pin::new(&mut self.io).poll_write(cx, &self.output[self.written..]) {
                 Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
@@ -32,6 +33,7 @@ where
                 Poll::Ready(Err(error)) => return Err(error),
                 Poll::Pending => {
                     self.begin_to_stall();
+
                     // Dropped once it is the larger part: each byte is moved once at most.
                     if self.written > self.output.len() / 2 {
                         self.output.drain(..self.written);
@@ -41,8 +43,10 @@ where
                 }
             }
         }
+
         self.output.clear();
         self.written = 0;
+
         // A stream with a buffer of its own, as TLS has, keeps what it has taken until it is told.
         if self.needs_flush {
             if Pin::new(&mut self.io).poll_flush(cx)?.is_ready() {
@@ -52,6 +56,7 @@ where
                 self.begin_to_stall();
             }
         }
+
         Ok(())
     }
 

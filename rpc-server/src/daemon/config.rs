@@ -209,11 +209,13 @@ impl DaemonConfig {
             Some(path) => read_file(path, &keys)?,
             None => Table::new(),
         };
+
         for (name, value) in env {
             if name.starts_with(ENV_PREFIX) && name != ENV_CONFIG {
                 set_from_env(&mut table, &name, &value, &keys)?;
             }
         }
+
         let says_where = table.contains_key("listen");
         let mut config: Self = table
             .try_into()
@@ -223,8 +225,10 @@ impl DaemonConfig {
         } else if !says_where && !config.listeners.is_empty() {
             config.listen.clear();
         }
+
         config.data_dir = flags.data_dir.unwrap_or(config.data_dir);
         config.log_format = flags.log_format.unwrap_or(config.log_format);
+
         config.check()?;
         Ok(config)
     }
@@ -233,17 +237,20 @@ impl DaemonConfig {
         self.limits
             .check()
             .map_err(|message| format!("[limits] {message}"))?;
+
         if self.listen.is_empty() && self.listeners.is_empty() {
             return Err(
                 "`listen` is empty and must name at least one address, as \"127.0.0.1:8889\""
                     .into(),
             );
         }
+
         let is_address = |address: &str| address.starts_with("unix:") || address.contains(':');
         for listener in &self.listeners {
             listener.check(!self.tokens_file.as_os_str().is_empty())?;
         }
         listeners::grants(&self.grants)?;
+
         let mut addresses = self
             .listen
             .iter()
@@ -253,6 +260,7 @@ impl DaemonConfig {
                 "`listen`: \"{address}\" must be HOST:PORT, unix:PATH or \"{INHERITED}\", as \"127.0.0.1:8889\""
             ));
         }
+
         limits::check(&self.commands)?;
         tracing_subscriber::EnvFilter::try_new(&self.log_level)
             .map_err(|error| format!("`log_level` is \"{}\": {error}", self.log_level))?;
@@ -262,9 +270,11 @@ impl DaemonConfig {
         self.traces
             .check()
             .map_err(|message| format!("[traces] {message}"))?;
+
         if self.log.segment_bytes == 0 || self.log.queue_bytes_max == 0 {
             return Err("[log] `segment_bytes` and `queue_bytes_max` must be at least 1".into());
         }
+
         Ok(())
     }
 
@@ -274,18 +284,22 @@ impl DaemonConfig {
         let schema = schema();
         let table = Table::try_from(self).expect("a config is a TOML table");
         let mut out = String::from(HEAD);
+
         let (sections, others): (Vec<_>, Vec<_>) =
             table.iter().partition(|(_, value)| value.is_table());
         let (lists, plain): (Vec<_>, Vec<_>) = others
             .into_iter()
             .partition(|(key, _)| list_schema(&schema, key).is_object());
+
         for (key, value) in plain {
             push_key(&mut out, &schema["properties"][key], key, value);
         }
+
         for (list, items) in lists {
             push_comment(&mut out, &schema["properties"][list]);
             let properties = list_schema(&schema, list);
             let items = items.as_array().expect("it is a list");
+
             if items.is_empty() {
                 push_item(&mut out, list, properties, None);
             }
@@ -293,14 +307,17 @@ impl DaemonConfig {
                 push_item(&mut out, list, properties, item.as_table());
             }
         }
+
         for (section, values) in sections {
             let properties = section_schema(&schema, section);
             push_comment(&mut out, &schema["properties"][section]);
             let _ = writeln!(out, "[{section}]\n");
+
             for (key, value) in values.as_table().expect("sections are tables") {
                 push_key(&mut out, &properties[key], key, value);
             }
         }
+
         out
     }
 }
@@ -339,6 +356,7 @@ fn known_keys() -> Vec<String> {
             .map(|(key, _)| key.clone())
             .collect()
     };
+
     let top: Vec<String> = object(&schema["properties"]);
     let mut keys = Vec::new();
     for key in top {
@@ -349,6 +367,7 @@ fn known_keys() -> Vec<String> {
             keys.extend(inner.iter().map(|inner| format!("{key}.{inner}")));
         }
     }
+
     keys
 }
 
@@ -356,10 +375,12 @@ fn known_keys() -> Vec<String> {
 fn keys_of_lists() -> Vec<String> {
     let schema = schema();
     let mut keys = Vec::new();
+
     for (list, _) in schema["properties"].as_object().into_iter().flatten() {
         let inner = list_schema(&schema, list).as_object().into_iter().flatten();
         keys.extend(inner.map(|(inner, _)| format!("{list}.{inner}")));
     }
+
     keys
 }
 
@@ -369,11 +390,13 @@ fn read_file(path: &Path, keys: &[String]) -> Result<Table, String> {
     let table: Table = text
         .parse()
         .map_err(|error: toml::de::Error| format!("{name}: {}", in_place(&text, &error)))?;
+
     let of_lists = keys_of_lists();
     for (key, value) in &table {
         let inner_of = |table: &Table| -> Vec<String> {
             table.keys().map(|inner| format!("{key}.{inner}")).collect()
         };
+
         let found = match value {
             Value::Table(table) => inner_of(table),
             Value::Array(items) if items.iter().any(Value::is_table) => items
@@ -383,6 +406,7 @@ fn read_file(path: &Path, keys: &[String]) -> Result<Table, String> {
                 .collect(),
             _ => vec![key.clone()],
         };
+
         if let Some(unknown) = found
             .iter()
             .find(|found| !keys.contains(found) && !of_lists.contains(found))
@@ -394,9 +418,11 @@ fn read_file(path: &Path, keys: &[String]) -> Result<Table, String> {
             ));
         }
     }
+
     // Read once more as what it must be: this error has a line and a column.
     toml::from_str::<DaemonConfig>(&text)
         .map_err(|error| format!("{name}: {}", in_place(&text, &error)))?;
+
     Ok(table)
 }
 
@@ -406,6 +432,7 @@ fn in_place(text: &str, error: &toml::de::Error) -> String {
     let Some(before) = error.span().and_then(|span| text.get(..span.start)) else {
         return message;
     };
+
     let line = before.matches('\n').count() + 1;
     let column = before
         .chars()
@@ -413,6 +440,7 @@ fn in_place(text: &str, error: &toml::de::Error) -> String {
         .take_while(|character| *character != '\n')
         .count()
         + 1;
+
     format!("line {line}, column {column}: {message}")
 }
 
@@ -425,6 +453,7 @@ fn set_from_env(table: &mut Table, name: &str, value: &str, keys: &[String]) -> 
             nearest(name, &names)
         ));
     };
+
     let defaults = Table::try_from(DaemonConfig::default()).expect("a config is a TOML table");
     let (section, field) = match key.split_once('.') {
         Some((section, field)) => (Some(section), field),
@@ -434,6 +463,7 @@ fn set_from_env(table: &mut Table, name: &str, value: &str, keys: &[String]) -> 
         Some(section) => &defaults[section][field],
         None => &defaults[field],
     };
+
     let wrong = |kind: &str| format!("`{name}` is \"{value}\" and must be {kind}");
     let value = match default {
         Value::Integer(_) => Value::Integer(value.parse().map_err(|_| wrong("an integer"))?),
@@ -446,6 +476,7 @@ fn set_from_env(table: &mut Table, name: &str, value: &str, keys: &[String]) -> 
         ),
         _ => Value::String(value.to_owned()),
     };
+
     let target = match section {
         Some(section) => {
             let entry = table
@@ -458,11 +489,13 @@ fn set_from_env(table: &mut Table, name: &str, value: &str, keys: &[String]) -> 
         None => table,
     };
     target.insert(field.to_owned(), value);
+
     // A value of the right kind may still be a wrong one; say so by the variable's name.
     table
         .clone()
         .try_into::<DaemonConfig>()
         .map_err(|error| format!("`{name}`: {}", one_line(error.message())))?;
+
     Ok(())
 }
 
@@ -470,9 +503,11 @@ fn nearest(unknown: &str, known: &[String]) -> String {
     let last = |key: &str| key.rsplit('.').next().unwrap_or(key).to_owned();
     let likeness = |key: &&String| {
         let whole = strsim::jaro_winkler(unknown, key);
+
         // The right key in the wrong section is near, too.
         whole.max(strsim::jaro_winkler(&last(unknown), &last(key)) - 0.01)
     };
+
     let best = known
         .iter()
         .max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
@@ -493,12 +528,15 @@ fn push_key(out: &mut String, schema: &Json, key: &str, value: &Value) {
 fn push_item(out: &mut String, list: &str, properties: &Json, item: Option<&Table>) {
     let off = if item.is_some() { "" } else { "#" };
     let _ = writeln!(out, "{off}[[{list}]]\n");
+
     for (key, schema) in properties.as_object().into_iter().flatten() {
         if let Some(value) = item.and_then(|item| item.get(key)) {
             push_key(out, schema, key, value);
             continue;
         }
+
         push_comment(out, schema);
+
         // None, which has no value in TOML, is a default as well.
         let default = Value::try_from(&schema["default"])
             .map(|value| format!(" {value}"))
@@ -511,13 +549,16 @@ fn push_item(out: &mut String, list: &str, properties: &Json, item: Option<&Tabl
 fn push_comment(out: &mut String, schema: &Json) {
     let text = one_line(schema["description"].as_str().unwrap_or_default());
     let mut line = String::from("#");
+
     for word in text.split(' ').filter(|word| !word.is_empty()) {
         if line.len() + word.len() >= 98 {
             let _ = writeln!(out, "{line}");
             line = String::from("#");
         }
+
         let _ = write!(line, " {word}");
     }
+
     if line.len() > 1 {
         let _ = writeln!(out, "{line}");
     }
@@ -553,8 +594,10 @@ mod tests {
             },
             ..DaemonConfig::default()
         };
+
         let text = config.to_commented_toml();
         assert_eq!(load(&text, &[]).unwrap(), config);
+
         let (mut section, mut before, mut printed) = (String::new(), "", BTreeSet::new());
         for line in text.lines() {
             let bare = line.strip_prefix('#').unwrap_or(line);
@@ -565,8 +608,10 @@ mod tests {
                 assert!(before.starts_with("# "), "{section}{key} is not explained");
                 printed.insert(format!("{section}{key}"));
             }
+
             before = line;
         }
+
         let of_lists = keys_of_lists();
         let is_list = |key: &String| {
             of_lists
@@ -578,6 +623,7 @@ mod tests {
             .filter(|key| !is_list(key))
             .chain(of_lists.clone())
             .collect();
+
         assert_eq!(printed, known);
     }
 
@@ -590,6 +636,7 @@ mod tests {
         assert_eq!(config.listeners[0].first_frame_timeout_ms, Some(5));
         assert!(config.listeners[0].admin_pages);
         assert_eq!(load(&config.to_commented_toml(), &[]).unwrap(), config);
+
         let both = load(&format!("listen = [\"127.0.0.1:2\"]\n{text}"), &[]).unwrap();
         assert_eq!((both.listen.len(), both.listeners.len()), (1, 1));
     }
@@ -604,12 +651,14 @@ mod tests {
             ("RPC_SERVER_CONFIG", "ignored here"),
             ("PATH", "/bin"),
         ];
+
         let config = load(file, &env).unwrap();
         assert_eq!(
             (config.limits.frame_bytes_max, config.limits.connections_max),
             (9, 6)
         );
         assert_eq!(config.listen, ["127.0.0.1:2", "unix:/x"]);
+
         let flags = Overrides {
             listen: vec!["[::1]:3".into()],
             ..Overrides::default()
@@ -632,6 +681,7 @@ mod tests {
             (8, 5)
         );
         assert_eq!(load(&config.to_commented_toml(), &[]).unwrap(), config);
+
         refused(
             &format!("{text}[[commands]]\ncmdid = 1001"),
             &[],
@@ -667,6 +717,7 @@ mod tests {
             &[],
             "line 2, column 19: invalid type",
         );
+
         for broken in [
             "\u{b}",
             "listen = [\n\n\"a\"",
@@ -676,6 +727,7 @@ mod tests {
             let message = load(broken, &[]).unwrap_err();
             assert!(!message.contains('\n'), "more than one line: {message}");
         }
+
         refused(
             "[limits]\nframe_bytes_max = 0",
             &[],
@@ -687,6 +739,7 @@ mod tests {
             "must be HOST:PORT, unix:PATH or \"inherited\"",
         );
         refused("services = [\"sms\"]", &[], "unknown variant `sms`");
+
         refused(
             "[[listeners]]\nadress = \"a:1\"",
             &[],
@@ -698,6 +751,7 @@ mod tests {
             &[],
             "did you mean `listeners.address`?",
         );
+
         refused(
             "[[grants]]\nidentity = \"a\"\ncommands = [\"x\"]",
             &[],
@@ -708,6 +762,7 @@ mod tests {
             &[],
             "`identity` is missing",
         );
+
         let listener = |rest: &str| format!("[[listeners]]\naddress = \"a:1\"\n{rest}");
         refused(
             &listener("key_file = \"k\""),
@@ -730,6 +785,7 @@ mod tests {
             &[],
             "needs something to show",
         );
+
         refused(
             "[traces]\nendpont = \"\"",
             &[],
@@ -746,6 +802,7 @@ mod tests {
             &https,
             "[traces] `endpoint`: \"https://collector\" must be the URL of a collector",
         );
+
         refused(
             "",
             &[("RPC_SERVER_LIMIT_FRAME_BYTES_MAX", "1")],
@@ -761,6 +818,7 @@ mod tests {
             &[("RPC_SERVER_LOG_FORMAT", "xml")],
             "`RPC_SERVER_LOG_FORMAT`: unknown variant `xml`",
         );
+
         let missing =
             DaemonConfig::load(Some(Path::new("/nowhere/x.toml")), [], Overrides::default());
         assert!(missing.unwrap_err().starts_with("/nowhere/x.toml: "));

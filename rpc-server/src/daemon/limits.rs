@@ -34,16 +34,19 @@ impl CommandLimits {
         settings: &[CommandSettings],
     ) -> Result<(Router, Self), RouteError> {
         let mut limits = BTreeMap::new();
+
         for command in settings {
             let concurrency = ConcurrencyLimit::new(command.in_flight_max);
             let rate = RateLimit::per_second(command.requests_per_second);
             let cmdid = CmdId::new(command.cmdid);
+
             // A call that finds no place must not use up the rate: places are the outer layer.
             router = router
                 .layer_on(cmdid, rate.clone())?
                 .layer_on(cmdid, concurrency.clone())?;
             limits.insert(command.cmdid, (concurrency, rate));
         }
+
         Ok((router, Self(limits)))
     }
 
@@ -56,9 +59,11 @@ impl CommandLimits {
                 .find(|command| command.cmdid == *cmdid)
                 .cloned()
                 .unwrap_or_default();
+
             concurrency.set(command.in_flight_max);
             rate.set(command.requests_per_second);
         }
+
         let named = settings.iter().map(|command| command.cmdid);
         named.filter(|cmdid| !self.0.contains_key(cmdid)).collect()
     }
@@ -87,17 +92,20 @@ mod tests {
         async fn answer() -> Result<u64, Status> {
             Ok(7)
         }
+
         let router = Router::new()
             .route(1001, answer)
             .unwrap()
             .route(1002, answer)
             .unwrap();
+
         let settings = [CommandSettings {
             cmdid: 1001,
             in_flight_max: 5,
             requests_per_second: 2,
         }];
         let (router, limits) = CommandLimits::around(router, &settings).unwrap();
+
         let done = async |cmdid: u32| {
             let mut done = 0;
             for _ in 0..10 {
@@ -110,7 +118,9 @@ mod tests {
             }
             done
         };
+
         assert_eq!((done(1001).await, done(1002).await), (2, 10));
+
         let other = CommandSettings {
             cmdid: 1002,
             requests_per_second: 1,
@@ -125,6 +135,7 @@ mod tests {
         }];
         let error = CommandLimits::around(Router::new(), &unknown).unwrap_err();
         assert!(error.to_string().contains("no command has cmdid 77"));
+
         assert!(
             check(&[settings[0].clone(), settings[0].clone()])
                 .unwrap_err()

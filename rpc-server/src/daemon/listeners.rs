@@ -76,26 +76,32 @@ impl ListenerSettings {
             ..
         } = self;
         let wrong = |what: &str| Err(format!("[[listeners]] \"{address}\": {what}"));
+
         if address.is_empty() {
             return Err("[[listeners]] `address` is missing, as \"0.0.0.0:8889\"".into());
         }
+
         if self.certificate_file.is_some() != self.key_file.is_some() {
             return wrong("`certificate_file` and `key_file` belong together; one is missing");
         }
+
         let asks = *client_certificates != ClientCertificates::Off;
         if asks && self.certificate_file.is_none() {
             return wrong("`client_certificates` needs TLS: `certificate_file` and `key_file`");
         }
+
         if asks != self.client_ca_file.is_some() {
             return wrong(
                 "`client_ca_file` and `client_certificates` (\"optional\" or \"required\") belong together",
             );
         }
+
         if self.require_authentication && !asks && !has_tokens {
             return wrong(
                 "`require_authentication` needs something to show: `tokens_file`, or `client_certificates`",
             );
         }
+
         Ok(())
     }
 
@@ -113,13 +119,16 @@ impl ListenerSettings {
             .require_authentication(self.require_authentication)
             .admin_pages(self.admin_pages)
             .allow_plaintext(self.allow_plaintext);
+
         if let Some(timeout_ms) = self.first_frame_timeout_ms {
             options = options.first_frame_timeout_ms(timeout_ms);
         }
+
         if let Some(files) = self.files() {
             options = options
                 .tls(ServerTls::load(files).map_err(|error| DaemonError(error.to_string()))?);
         }
+
         Ok(options)
     }
 }
@@ -134,10 +143,12 @@ pub(super) fn listeners(
         .map(|address| Ok(ListenOptions::new(address).allow_plaintext(config.allow_plaintext)));
     let own = config.listeners.iter().map(ListenerSettings::options);
     let all: Vec<ListenOptions> = plain.chain(own).collect::<Result<_, DaemonError>>()?;
+
     let certificates = all
         .iter()
         .filter_map(|options| options.policy.tls.clone())
         .collect();
+
     Ok((all, certificates))
 }
 
@@ -151,6 +162,7 @@ pub(crate) fn grants(settings: &[GrantSettings]) -> Result<Option<Grants>, Strin
     if settings.is_empty() {
         return Ok(None);
     }
+
     let mut grants = Grants::new();
     for GrantSettings { identity, commands } in settings {
         if identity.is_empty() {
@@ -159,9 +171,11 @@ pub(crate) fn grants(settings: &[GrantSettings]) -> Result<Option<Grants>, Strin
                     .into(),
             );
         }
+
         let granted = grants.grant(identity, commands);
         grants = granted.map_err(|error| format!("[[grants]] of \"{identity}\": {error}"))?;
     }
+
     Ok(Some(grants))
 }
 

@@ -67,6 +67,7 @@ impl Daemon {
             .traces
             .check()
             .map_err(|message| format!("[traces] {message}"))?;
+
         let mut router = Router::new();
         let mut log = None;
         for service in &config.services {
@@ -75,6 +76,7 @@ impl Daemon {
                 ServiceName::Conformance => router.merge(services::conformance::router()?),
                 ServiceName::Log => {
                     let (dir, settings) = (config.data_dir.join("log"), config.log.store());
+
                     // It reads the newest file, which takes a while where that is long.
                     let opening =
                         tokio::task::spawn_blocking(move || LogStore::open(&dir, settings));
@@ -83,13 +85,16 @@ impl Daemon {
                     router.merge(services::log::router(store)?)
                 }
             };
+
             router = merged?;
         }
+
         let (mut router, command_limits) = CommandLimits::around(router, &config.commands)?;
         if config.traces.is_on() {
             // Outside of the limits: a call that they refuse has a span, too.
             router = router.traced();
         }
+
         let mut builder = Server::builder()
             .config(config.limits.clone())
             .workers(config.workers)
@@ -97,6 +102,7 @@ impl Daemon {
         builder = builder
             .admin(config.admin.clone())
             .name("rpc-server", env!("CARGO_PKG_VERSION"));
+
         let (all, certificates) = listeners::listeners(config)?;
         for options in all {
             builder = if listeners::is_inherited(&options) {
@@ -108,12 +114,14 @@ impl Daemon {
                 builder.listen_with(options)
             };
         }
+
         if let Some(grants) = listeners::grants(&config.grants)? {
             builder = builder.grants(grants);
         }
         if let Some(tokens) = listeners::tokens(config)? {
             builder = builder.tokens(tokens);
         }
+
         Ok(Self {
             server: builder.bind().await?,
             certificates,
@@ -158,7 +166,9 @@ impl Daemon {
             shutdown.await;
             log.inspect(|log| log.end_waits());
         };
+
         let drained = self.server.serve(shutdown).await?;
+
         if let Some(log) = self.log {
             log.close().await;
             let damaged = log.damaged();
@@ -169,6 +179,7 @@ impl Daemon {
                 );
             }
         }
+
         Ok(drained)
     }
 }
@@ -177,6 +188,7 @@ impl Daemon {
 fn inherited() -> Result<Vec<InheritedListener>, DaemonError> {
     let mut handed_over = ListenFd::from_env();
     let mut listeners = Vec::new();
+
     for number in 0..handed_over.len() {
         // Which of the two it is, only trying tells; what is neither has the second try's error.
         let listener = match handed_over.take_tcp_listener(number) {
@@ -185,13 +197,16 @@ fn inherited() -> Result<Vec<InheritedListener>, DaemonError> {
                 .take_unix_listener(number)?
                 .map(InheritedListener::from),
         };
+
         listeners.extend(listener);
     }
+
     if listeners.is_empty() {
         let message = "`listen`: \"inherited\" needs a socket that is handed over, and `LISTEN_FDS` names none \
                        for this process; systemd does that for a service with a socket unit";
         return Err(DaemonError(message.into()));
     }
+
     Ok(listeners)
 }
 

@@ -48,6 +48,7 @@ pub async fn keep_watchdog(server: ServerHandle) {
 async fn watch(half: Duration, silent_for: impl Fn() -> Duration, mut say_alive: impl FnMut()) {
     let half = half.max(Duration::from_millis(1));
     let mut ticks = tokio::time::interval(half);
+
     loop {
         ticks.tick().await;
         if silent_for() < half {
@@ -74,6 +75,7 @@ mod tests {
         let half = Duration::from_secs(5);
         let watch = watch(half, || silent_for.get(), || said.set(said.get() + 1));
         tokio::pin!(watch);
+
         for (silent, said_then) in [(0, 1), (4_999, 2), (5_000, 2), (60_000, 2), (0, 3)] {
             silent_for.set(Duration::from_millis(silent));
             assert!(futures::poll!(watch.as_mut()).is_pending());

@@ -60,6 +60,7 @@ impl Reloader {
         set_log_level: impl FnOnce(&str) -> Result<(), String>,
     ) -> Reloaded {
         let mut done = Reloaded::default();
+
         for tls in &self.certificates {
             let file = tls.files().certificate.display().to_string();
             match tls.reload() {
@@ -68,6 +69,7 @@ impl Reloader {
                 Err(error) => done.failed.push(format!("certificate: {error}")),
             }
         }
+
         match listeners::tokens(&next) {
             Ok(tokens) => {
                 if self.handle.set_tokens(tokens) {
@@ -77,6 +79,7 @@ impl Reloader {
             }
             Err(message) => done.failed.push(message),
         }
+
         if next.grants != self.current.grants {
             match listeners::grants(&next.grants) {
                 Ok(grants) => {
@@ -87,6 +90,7 @@ impl Reloader {
                 Err(message) => done.failed.push(message),
             }
         }
+
         if next.log_level != self.current.log_level {
             match set_log_level(&next.log_level) {
                 Ok(()) => {
@@ -96,6 +100,7 @@ impl Reloader {
                 Err(message) => done.failed.push(format!("log_level: {message}")),
             }
         }
+
         if next.commands != self.current.commands {
             let waiting = self.command_limits.set(&next.commands);
             self.current.commands.clone_from(&next.commands);
@@ -103,6 +108,7 @@ impl Reloader {
             done.needs_restart
                 .extend(waiting.iter().map(|cmdid| format!("commands of {cmdid}")));
         }
+
         done.needs_restart.extend(differences(&self.current, &next));
         done
     }
@@ -114,13 +120,16 @@ impl Reloaded {
         for what in &self.changed {
             audit::changed(&format!("reloaded: {what}"));
         }
+
         for what in &self.failed {
             tracing::error!("not reloaded, and as it was: {}", audit::Escaped(what));
         }
+
         if !self.needs_restart.is_empty() {
             let keys = self.needs_restart.join(", ");
             tracing::warn!(%keys, "changed in the settings, and waits for a restart");
         }
+
         if *self == Self::default() {
             tracing::info!("reloaded: nothing has changed");
         }
@@ -155,6 +164,7 @@ fn flat(config: &DaemonConfig) -> BTreeMap<String, Value> {
             }
         }
     }
+
     flat
 }
 
@@ -184,6 +194,7 @@ mod tests {
             },
             ..DaemonConfig::default()
         };
+
         assert_eq!(
             differences(&current, &next),
             ["limits.frame_bytes_max", "listen"]

@@ -15,6 +15,7 @@ pub(crate) struct CatchPanic<S>(pub(crate) S);
 impl<S: Service> Service for CatchPanic<S> {
     fn call(&self, request: Request<'_>) -> impl Future<Output = Outcome> + Send + 'static {
         let cmdid = request.cmdid;
+
         // Unwind safety: the future is dropped after a panic, and what it shares with other calls
         // is behind locks that poison or atomics.
         match catch_unwind(AssertUnwindSafe(|| self.0.call(request))) {
@@ -33,6 +34,7 @@ pub(crate) fn report_panic(cmdid: CmdId, panic: &(dyn Any + Send)) -> Status {
     let text = panic.downcast_ref::<&str>().copied();
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     tracing::error!(%cmdid, panic = text.unwrap_or("no text"), "a handler panicked");
+
     Status::internal(format!(
         "the handler of cmdid {cmdid} failed; the server's log says how"
     ))

@@ -79,6 +79,7 @@ impl ConcurrencyLimit {
         if max == 0 || taken < max {
             return Ok(place);
         }
+
         self.0.shed.fetch_add(1, Ordering::Relaxed);
         let message = format!(
             "as many calls as the `in_flight_max` of this limit allows, {max}, are running, and this one of cmdid {cmdid} did not run"
@@ -151,8 +152,10 @@ impl<F: Future<Output = Outcome>> Future for ConcurrencyLimitedFuture<F> {
                 Err(status) => return Poll::Ready(Err(status)),
             }
         }
+
         let outcome = ready!(this.inner.poll(cx));
         let place = this.place.take();
+
         Poll::Ready(outcome.map(|reply| {
             let body = match reply.into_body() {
                 Body::Stream(items) => {

@@ -66,12 +66,14 @@ impl Threads {
             self.tasks.clone(),
             Span::current(),
         );
+
         async move {
             let place = places.acquire_owned().await.expect("it is never closed");
             let work = move || {
                 let _place = place;
                 span.in_scope(work)
             };
+
             // Where no thread is free either, an abort keeps it from beginning.
             match AbortOnDropHandle::new(tasks.spawn_blocking(work)).await {
                 Ok(outcome) => outcome,

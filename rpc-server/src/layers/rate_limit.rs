@@ -74,14 +74,17 @@ impl RateLimit {
         if rate == 0 {
             return Ok(());
         }
+
         let now = u64::try_from(self.0.begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
         let each = SECOND / u64::from(rate);
+
         // The last of a second's worth begins a second less its own share ahead of its even time.
         let ahead_max = SECOND - each;
         let next = |even: u64| {
             let even = even.max(now);
             (even - now <= ahead_max).then(|| even.saturating_add(each))
         };
+
         match self
             .0
             .even
@@ -97,8 +100,10 @@ impl RateLimit {
     fn admit(&self, cmdid: CmdId) -> Result<(), Status> {
         self.take().map_err(|wait| {
             self.0.shed.fetch_add(1, Ordering::Relaxed);
+
             let rate = self.0.per_second.load(Ordering::Relaxed);
             let message = format!("more calls than the `requests_per_second` of this limit allows, {rate}; this one of cmdid {cmdid} did not run");
+
             // Those who are told at the same time should not all come back at the same time.
             let after = wait + wait.mul_f64(fastrand::f64()) + Duration::from_millis(1);
             Status::resource_exhausted(message).with_rejected().with_retry_after(after)
@@ -155,6 +160,7 @@ impl<F: Future<Output = Outcome>> Future for RateLimitedFuture<F> {
         {
             return Poll::Ready(Err(status));
         }
+
         this.inner.poll(cx)
     }
 }
@@ -167,13 +173,16 @@ mod tests {
     async fn a_second_s_worth_may_come_at_once_and_then_the_rate_holds() {
         let limit = RateLimit::per_second(10);
         let taken = |limit: &RateLimit| (0..100).filter(|_| limit.take().is_ok()).count();
+
         assert_eq!(taken(&limit), 10);
+
         let wait = limit.take().unwrap_err();
         assert_eq!(wait.as_millis(), 100);
         tokio::time::advance(wait.saturating_sub(Duration::from_millis(1))).await;
         assert!(limit.take().is_err());
         tokio::time::advance(Duration::from_millis(1)).await;
         assert_eq!(taken(&limit), 1);
+
         tokio::time::advance(Duration::from_secs(60)).await;
         assert_eq!(
             taken(&limit),
@@ -184,8 +193,10 @@ mod tests {
         limit.set(1_000);
         tokio::time::advance(Duration::from_millis(100)).await;
         assert!((1..=1_000).contains(&taken(&limit)));
+
         limit.set(0);
         assert_eq!(taken(&limit), 100);
+
         limit.set(1);
         tokio::time::advance(Duration::from_secs(2)).await;
         assert_eq!(taken(&limit), 1);

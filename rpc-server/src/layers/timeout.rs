@@ -44,13 +44,16 @@ impl<F: Future<Output = Outcome>> Future for TimeoutFuture<F> {
         if let Poll::Ready(outcome) = this.inner.poll(cx) {
             return Poll::Ready(outcome);
         }
+
         let Some(deadline) = *this.deadline else {
             return Poll::Pending;
         };
+
         let timer = this
             .timer
             .get_or_insert_with(|| Box::pin(sleep_until(deadline.into())));
         ready!(timer.as_mut().poll(cx));
+
         let status = Status::deadline_exceeded(
             "the time of the call was up before its result: its `timeout_ms`, or the server's `handler_timeout_ms`",
         );

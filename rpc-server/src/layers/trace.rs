@@ -27,6 +27,7 @@ impl<S> Traced<S> {
             full: command.name(),
             command: command.clone(),
         };
+
         Self {
             inner: Arc::new(inner),
             names: Arc::new(names),
@@ -42,10 +43,12 @@ impl<S: Service> Service for Traced<S> {
             Arc::clone(&self.names),
             request.into_owned(),
         );
+
         async move {
             let (span, trace) = open_span(&request, &names);
             let mut request = request;
             request.meta = trace.written_to(&request.meta);
+
             let call = span.in_scope(|| inner.call(request));
             let outcome = call.instrument(span.clone()).await;
             close(span, outcome)
@@ -70,6 +73,7 @@ fn open_span(request: &Request<'_>, names: &Names) -> (Span, Trace) {
         network.peer.address = request.scope.peer().map(|peer| display(&peer.address)),
         trace = Empty,
     );
+
     let caller = Trace::of(request);
     let own = || match &caller {
         Some(Trace { parent, state, .. }) => {
@@ -79,11 +83,13 @@ fn open_span(request: &Request<'_>, names: &Names) -> (Span, Trace) {
         }
         None => Trace::new(TraceParent::root(false)),
     };
+
     let trace = recorded(&span, caller.as_ref()).unwrap_or_else(own);
     span.record(
         "trace",
         display(format_args!("{:032x}", trace.parent.trace_id())),
     );
+
     (span, trace)
 }
 
@@ -114,6 +120,7 @@ fn close(span: Span, outcome: Outcome) -> Outcome {
             }
         }
     };
+
     match outcome.map(Reply::into_body) {
         Ok(Body::Stream(mut items)) => {
             let in_span = stream::poll_fn(move |cx| {
@@ -123,8 +130,10 @@ fn close(span: Span, outcome: Outcome) -> Outcome {
                     Poll::Ready(Some(Err(status))) => note(&span, Err(status)),
                     _ => {}
                 }
+
                 next
             });
+
             let items: ItemStream = Box::pin(in_span);
             Ok(Body::Stream(items).into())
         }
@@ -149,5 +158,6 @@ fn is_fault_of_server(code: Code) -> bool {
         Code::UNAVAILABLE,
         Code::DATA_LOSS,
     ];
+
     faults.contains(&code)
 }

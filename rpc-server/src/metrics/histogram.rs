@@ -83,6 +83,7 @@ impl Latencies {
             clippy::cast_possible_truncation
         )]
         let rank = (self.count() as f64 * share).ceil() as u64;
+
         let mut below = 0;
         for (bucket, count) in self.buckets.iter().enumerate() {
             below += count;
@@ -94,6 +95,7 @@ impl Latencies {
                 );
             }
         }
+
         0
     }
 
@@ -118,10 +120,12 @@ fn bucket_of(us: u64) -> usize {
         // Below that, each has a bucket of its own.
         return us;
     }
+
     let power = us.ilog2();
     if power >= OCTAVES {
         return BUCKETS - 1;
     }
+
     let (octave, part) = (
         power - PARTS_BITS + 1,
         (us >> (power - PARTS_BITS)) & (PARTS - 1),
@@ -153,6 +157,7 @@ mod tests {
                 "{us} in {bucket}"
             );
         }
+
         assert_eq!(bucket_of((1 << 26) - 1), BUCKETS - 2);
         assert_eq!(
             (bucket_of(1 << 26), bucket_of(u64::MAX)),
@@ -166,9 +171,11 @@ mod tests {
         for us in 1..=10_000 {
             histogram.record(Duration::from_micros(us), 3);
         }
+
         let mut all = Latencies::default();
         all.add(&histogram);
         assert_eq!((all.count(), all.sum_us()), (30_000, 3 * 50_005_000));
+
         for (share, exact) in [(0.5, 5_000_u64), (0.99, 9_900), (0.999, 9_990)] {
             let found = all.quantile_us(share);
             assert!(
@@ -176,6 +183,7 @@ mod tests {
                 "{share}: {found} instead of {exact}"
             );
         }
+
         assert_eq!(Latencies::default().quantile_us(0.99), 0);
     }
 
@@ -185,8 +193,10 @@ mod tests {
         for us in [0, 15, 16, 17, 1_000, 70_000_000] {
             histogram.record(Duration::from_micros(us), 1);
         }
+
         let mut all = Latencies::default();
         all.add(&histogram);
+
         let shown: Vec<_> = all.cumulative().collect();
         assert_eq!((shown[0], shown[1]), ((16, 2), (32, 4)));
         assert_eq!(shown.last(), Some(&(1 << 25, 5)));

@@ -57,6 +57,7 @@ pub(crate) struct ConnectionStats {
 impl Ledger {
     pub(crate) fn open(metrics: &Arc<Metrics>, peer: &Arc<Peer>) -> Self {
         add(&metrics.connections_open, 1);
+
         Self {
             requests: 0,
             replies: 0,
@@ -72,6 +73,7 @@ impl Ledger {
 
     pub(crate) fn read(&mut self, bytes: usize) {
         self.bytes_in += bytes as u64;
+
         // Relaxed, here and below: these are shown, and order nothing.
         self.open.bytes_in.store(self.bytes_in, Ordering::Relaxed);
         add(&self.metrics.shard().bytes_in, bytes as u64);
@@ -98,6 +100,7 @@ impl Ledger {
             Some((_, count)) => *count += 1,
             None => self.in_flight.push((command, 1)),
         }
+
         add(&self.metrics.shard().commands[command.index()].in_flight, 1);
     }
 
@@ -109,6 +112,7 @@ impl Ledger {
             .find(|(parked, _)| *parked == command)
         {
             *count -= 1;
+
             // On the shard of this thread, which may not be that of `parked`: their sum is right.
             subtract(&self.metrics.shard().commands[command.index()].in_flight, 1);
         }
@@ -117,6 +121,7 @@ impl Ledger {
     /// A call is over, with a reply or without one.
     pub(crate) fn ended(&mut self, terms: &Terms, code: Code, data_bytes: usize) {
         self.replies += u64::from(!terms.oneway);
+
         let code = code_index(code);
         if let Some(run) = self.runs.last_mut()
             && run.command == terms.command
@@ -128,6 +133,7 @@ impl Ledger {
             run.data_bytes += data_bytes as u64;
             return;
         }
+
         self.begin_run(terms, code, data_bytes);
     }
 
@@ -135,9 +141,11 @@ impl Ledger {
         if self.runs.len() >= RUNS_MAX {
             self.tell_runs();
         }
+
         if self.runs.capacity() == 0 {
             self.runs = scratch::take_runs();
         }
+
         self.runs.push(Run {
             command: terms.command,
             code,
@@ -153,6 +161,7 @@ impl Ledger {
         if self.runs.is_empty() {
             return;
         }
+
         let now = Instant::now();
         let shard = self.metrics.shard();
         for run in self.runs.drain(..) {
@@ -170,11 +179,13 @@ impl Ledger {
     pub(crate) fn tell(&mut self, in_flight: usize) {
         self.tell_runs();
         scratch::give_back_runs(&mut self.runs);
+
         let told = get(&self.open.requests);
         if told != self.requests {
             self.open.requests.store(self.requests, Ordering::Relaxed);
             add(&self.metrics.shard().requests, self.requests - told);
         }
+
         let in_flight = u32::try_from(in_flight).unwrap_or(u32::MAX);
         self.open.in_flight.store(in_flight, Ordering::Relaxed);
     }
@@ -205,12 +216,14 @@ impl Ledger {
 impl Drop for Ledger {
     fn drop(&mut self) {
         self.tell(0);
+
         for (command, count) in self.in_flight.drain(..) {
             subtract(
                 &self.metrics.shard().commands[command.index()].in_flight,
                 u64::from(count),
             );
         }
+
         self.metrics.open.close(&self.open);
         subtract(&self.metrics.connections_open, 1);
     }

@@ -125,13 +125,16 @@ impl Metrics {
             service: command.service.to_string(),
             method: command.method.to_string(),
         });
+
         let commands: Vec<_> = [other]
             .into_iter()
             .chain(named)
             .take(usize::from(u16::MAX) + 1)
             .collect();
+
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let shards = threads.next_power_of_two().min(SHARDS_MAX);
+
         Self {
             connections_open: AtomicU64::new(0),
             connections_accepted: AtomicU64::new(0),
@@ -153,12 +156,14 @@ impl Metrics {
     pub(crate) fn shard(&self) -> &Shard {
         static THREADS: AtomicUsize = AtomicUsize::new(0);
         thread_local!(static NUMBER: Cell<Option<usize>> = const { Cell::new(None) });
+
         let number = NUMBER.get().unwrap_or_else(|| {
             // Relaxed: only that threads have different ones matters.
             let number = THREADS.fetch_add(1, Ordering::Relaxed);
             NUMBER.set(Some(number));
             number
         });
+
         // A power of two.
         &self.shards[number & (self.shards.len() - 1)]
     }
@@ -177,9 +182,11 @@ impl Metrics {
                 *sum += get(calls);
             }
         }
+
         let sum = |counter: fn(&Shard) -> &AtomicU64| {
             self.shards.iter().map(|shard| get(counter(shard))).sum()
         };
+
         ServerStats {
             connections_open: get(&self.connections_open),
             connections_accepted: get(&self.connections_accepted),
@@ -204,11 +211,13 @@ impl Metrics {
                 for (sum, calls) in totals.calls.iter_mut().zip(&command.calls) {
                     *sum += get(calls);
                 }
+
                 totals.in_flight = totals.in_flight.wrapping_add(get(&command.in_flight));
                 totals.params_bytes += get(&command.params_bytes);
                 totals.data_bytes += get(&command.data_bytes);
                 totals.latency.add(&command.latency);
             }
+
             (name, totals)
         })
     }

@@ -61,6 +61,7 @@ impl OpenConnections {
             slots.slots.push(None);
             u32::try_from(slots.slots.len() - 1).expect("descriptors are far fewer")
         });
+
         let connection = Arc::new(OpenConnection {
             peer: Arc::clone(peer),
             opened: Instant::now(),
@@ -70,6 +71,7 @@ impl OpenConnections {
             bytes_in: AtomicU64::new(0),
             bytes_out: AtomicU64::new(0),
         });
+
         slots.slots[slot as usize] = Some(Arc::clone(&connection));
         connection
     }
@@ -89,24 +91,28 @@ impl OpenConnections {
                 let Some(connection) = connection else {
                     continue;
                 };
+
                 // A tie goes to the one that is in front, so that the list stands still.
                 busiest.push(Reverse((get(&connection.requests), Reverse(slot))));
                 if busiest.len() > most {
                     busiest.pop();
                 }
             }
+
             let slots = &slots.slots;
             let sorted = busiest.into_sorted_vec().into_iter();
             sorted
                 .filter_map(|Reverse((_, Reverse(slot)))| slots[slot].clone())
                 .collect()
         };
+
         found.iter().map(|connection| connection.report()).collect()
     }
 
     /// The most calls that one of them has under way.
     pub(crate) fn most_in_flight(&self) -> u32 {
         let slots = self.lock();
+
         // Relaxed: it orders nothing else.
         let in_flight = slots
             .slots
@@ -126,6 +132,7 @@ impl OpenConnections {
 impl OpenConnection {
     fn report(&self) -> ConnectionReport {
         let age: Duration = self.opened.elapsed();
+
         ConnectionReport {
             connection: self.peer.connection,
             peer: self.peer.address.clone(),
@@ -155,6 +162,7 @@ mod tests {
             connection.requests.store(requests, Ordering::Relaxed);
         }
         open.close(&all[5]);
+
         let shown =
             |most| -> Vec<u64> { open.busiest(most).iter().map(|c| c.connection).collect() };
         assert_eq!(shown(3), [1, 3, 0]);
@@ -169,6 +177,7 @@ mod tests {
             let connection = open.open(&peer(n));
             open.close(&connection);
         }
+
         assert_eq!(open.lock().slots.len(), 1);
         assert_eq!(open.busiest(10), []);
         assert!(

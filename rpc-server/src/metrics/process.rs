@@ -64,8 +64,10 @@ fn read() -> ProcessReport {
     let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
     let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let boot = fs::read_to_string("/proc/stat").unwrap_or_default();
+
     let ticks = Ticks::of(&stat);
     let seconds = |ticks: f64| ticks / TICKS_PER_SECOND;
+
     ProcessReport {
         pid: std::process::id(),
         resident_bytes: number_behind(&status, "VmRSS:").map(|kilobytes| kilobytes * 1024),
@@ -85,6 +87,7 @@ fn open_descriptors() -> Option<u64> {
     if size > 0 {
         return Some(size);
     }
+
     // One of them is the directory itself, as it is read.
     let entries = fs::read_dir("/proc/self/fd").ok()?.count() as u64;
     Some(entries.saturating_sub(1))
@@ -106,8 +109,10 @@ impl Ticks {
     /// Out of /proc/self/stat, `proc_pid_stat(5)`: the name, in brackets, may hold anything.
     fn of(stat: &str) -> Option<Self> {
         let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
+
         // Field 3 stands first here.
         let field = |number: usize| -> Option<f64> { fields.get(number - 3)?.parse().ok() };
+
         Some(Self {
             used: field(14)? + field(15)?,
             started: field(22)?,
@@ -141,6 +146,7 @@ mod tests {
     fn limits_and_sizes_are_read_from_their_lines() {
         let limits = "Limit   Soft Limit  Hard Limit  Units\nMax open files            1024                 524288               files\n";
         assert_eq!(number_behind(limits, "Max open files"), Some(1024));
+
         assert_eq!(
             number_behind(
                 "Max open files   unlimited  unlimited files",
@@ -166,6 +172,7 @@ mod tests {
             report.open_descriptors >= Some(3) && report.cpu_seconds >= Some(0.0),
             "{report:?}"
         );
+
         let now = std::time::SystemTime::UNIX_EPOCH
             .elapsed()
             .unwrap()

@@ -86,6 +86,7 @@ impl Pulse {
             });
             recent.runtimes.len() - 1
         });
+
         let heart = Heart { pulse: self, place };
         loop {
             let due = Instant::now() + INTERVAL;
@@ -137,6 +138,7 @@ impl Pulse {
                     .sum::<usize>()
             }) as u64
         };
+
         RuntimeReport {
             lag: LatencyReport::new(&self.lag()),
             lag_recent_max_us: u64::try_from(self.recent_max().as_micros()).unwrap_or(u64::MAX),
@@ -180,10 +182,12 @@ mod tests {
         let mut beat = Box::pin(pulse.beat());
         assert!(futures::poll!(beat.as_mut()).is_pending());
         assert_eq!(pulse.overdue(), Duration::ZERO);
+
         // Nobody polls it meanwhile.
         tokio::time::advance(Duration::from_secs(10)).await;
         assert_eq!(pulse.overdue(), Duration::from_millis(9_749));
         assert_eq!(pulse.recent_max(), pulse.overdue());
+
         drop(beat);
         assert_eq!(
             (pulse.overdue(), pulse.recent_max()),
@@ -197,8 +201,10 @@ mod tests {
         pulse.record(Duration::from_millis(401));
         pulse.record(Duration::from_millis(1));
         assert_eq!(pulse.recent_max(), Duration::from_millis(400));
+
         tokio::time::advance(Duration::from_secs(31)).await;
         assert_eq!(pulse.recent_max(), Duration::from_millis(400));
+
         tokio::time::advance(Duration::from_secs(31)).await;
         assert_eq!(pulse.recent_max(), Duration::ZERO);
         assert_eq!(pulse.report().lag.count, 2);

@@ -151,6 +151,7 @@ impl Metrics {
         let used = |totals: &CommandTotals| {
             totals.in_flight > 0 || totals.calls.iter().any(|calls| *calls > 0)
         };
+
         let reports = self.command_totals().filter(|(_, totals)| used(totals));
         reports
             .map(|(name, totals)| CommandReport::new(name, &totals))
@@ -170,9 +171,11 @@ impl Report {
     /// `listed`: how many connections.
     pub(crate) fn of(shared: &Shared, listed: usize) -> Self {
         let metrics = &shared.metrics;
+
         // Each is read once: what is shown of them fits together.
         let server = shared.stats();
         let limits = shared.limits(&server);
+
         Self {
             build: BuildReport {
                 name: shared.name.clone(),

@@ -30,16 +30,20 @@ const PREEMPTIONS: usize = 3;
 fn explore(model: fn()) {
     let schedules =
         std::env::var("MODEL_SCHEDULES").map_or(SCHEDULES, |text| text.parse().unwrap());
+
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
         .build();
     let runtime = runtime.unwrap();
+
     // Shuttle runs all of a model's threads on this one.
     let _entered = runtime.enter();
+
     let mut config = shuttle::Config::new();
     config.stack_size = 512 * 1024;
     config.silence_warnings = true;
+
     Runner::new(
         RandomScheduler::new_from_seed(SEED, schedules),
         config.clone(),
@@ -58,6 +62,7 @@ fn in_threads(of: impl Fn(usize) + Clone + Send + 'static) {
         let of = of.clone();
         thread::spawn(move || of(number))
     };
+
     let threads: Vec<_> = (0..3).map(start).collect();
     for thread in threads {
         thread.join().expect("no thread panics");
@@ -109,9 +114,11 @@ fn a_concurrency_limit_is_never_exceeded_and_its_places_come_back() {
             }
         }));
         let service = Arc::new(service);
+
         in_threads(move |_| {
             for _ in 0..2 {
                 let call = Box::pin(service.call(Request::new(100, RawJson::NULL)));
+
                 // Some are dropped while they run.
                 if let Either::Left((Err(status), _)) =
                     block_on(select(call, Box::pin(some_turns(4))))
@@ -120,6 +127,7 @@ fn a_concurrency_limit_is_never_exceeded_and_its_places_come_back() {
                 }
             }
         });
+
         assert_eq!(limit.running(), 0);
         assert!(limit.shed() <= 6);
     });
@@ -131,6 +139,7 @@ fn an_address_never_has_more_places_than_its_limit_and_all_come_back() {
         let (addresses, inside) = (Arc::<Addresses>::default(), Arc::<Inside>::default());
         let address = "192.0.2.1".parse().unwrap();
         let shared = Arc::clone(&addresses);
+
         in_threads(move |_| {
             for _ in 0..2 {
                 if let Some(place) = shared.enter(address, 2) {
@@ -141,6 +150,7 @@ fn an_address_never_has_more_places_than_its_limit_and_all_come_back() {
                 }
             }
         });
+
         let places = [addresses.enter(address, 2), addresses.enter(address, 2)];
         assert!(places.iter().all(Option::is_some), "a place is lost");
     });
@@ -154,12 +164,14 @@ fn a_rate_limit_lets_exactly_a_second_s_worth_begin_at_one_time() {
             Ok(rpc_core::Reply::empty())
         })));
         let count = Arc::clone(&ran);
+
         in_threads(move |_| {
             for _ in 0..2 {
                 let call = service.call(Request::new(100, RawJson::NULL));
                 count.fetch_add(usize::from(block_on(call).is_ok()), SeqCst);
             }
         });
+
         assert_eq!((ran.load(SeqCst), limit.shed()), (4, 2));
     });
 }
@@ -196,10 +208,13 @@ async fn call(mut end: DuplexStream, calls: u64) -> Vec<u64> {
             break;
         }
     }
+
     let mut text = String::new();
     let _ = end.read_to_string(&mut text).await;
+
     let mut codes = vec![None; usize::try_from(calls).unwrap()];
     let mut is_to_go = false;
+
     // One that is cut may end within a line.
     for line in text
         .split_inclusive('\n')
@@ -207,6 +222,7 @@ async fn call(mut end: DuplexStream, calls: u64) -> Vec<u64> {
     {
         let line: serde_json::Value = serde_json::from_str(line).unwrap();
         is_to_go |= line["event"] == "goaway";
+
         if let Some(id) = line["id"].as_u64() {
             let code = line["code"].as_u64().unwrap();
             assert_eq!(line["rejected"] == true, code != 0, "{line}");
@@ -214,10 +230,12 @@ async fn call(mut end: DuplexStream, calls: u64) -> Vec<u64> {
                 code != 14 || is_to_go,
                 "it is turned away before it knows that it is to go"
             );
+
             let before = codes[usize::try_from(id).unwrap()].replace(code);
             assert_eq!(before, None, "a call is answered once");
         }
     }
+
     codes.into_iter().flatten().collect()
 }
 
@@ -241,9 +259,11 @@ fn at_the_drain_timeout_nothing_is_left_of_what_is_not_done() {
         );
         let handle = server.handle();
         let clients = [(); 2].map(|()| client(&handle));
+
         let drained = block_on(server.serve(some_turns(12))).unwrap();
         assert_eq!(drained.is_clean, drained.dropped == 0, "{drained:?}");
         assert_is_left_empty(&handle, &inside);
+
         let replies: Vec<u64> = clients
             .into_iter()
             .flat_map(|client| block_on(client).unwrap())
@@ -262,13 +282,16 @@ fn a_drain_answers_what_has_run_and_ends_with_nothing_left() {
         let server = server(&inside, at_once());
         let handle = server.handle();
         let clients = [(); 2].map(|()| client(&handle));
+
         let drained = block_on(server.serve(some_turns(12))).unwrap();
         assert!(drained.is_clean && drained.dropped == 0);
+
         let replies: Vec<u64> = clients
             .into_iter()
             .flat_map(|client| block_on(client).unwrap())
             .collect();
         let done = replies.iter().filter(|code| **code == 0).count();
+
         assert!(
             replies.iter().all(|code| [0, 14].contains(code)),
             "{replies:?}"
@@ -283,6 +306,7 @@ fn a_drain_answers_what_has_run_and_ends_with_nothing_left() {
             handle.stats().requests,
             "what was read is answered"
         );
+
         assert_is_left_empty(&handle, &inside);
     });
 }
@@ -299,10 +323,12 @@ fn calls_in_flight_on_all_connections_are_shed_by_count_and_none_stays_in_the_co
             },
         );
         let handle = server.handle();
+
         let clients: Vec<_> = (0..3)
             .map(|number| {
                 let (near, far) = duplex(256);
                 let connection = spawn(handle.serve_connection(near, "model"));
+
                 // One goes in the middle of its calls.
                 let client = async move {
                     match number {
@@ -313,20 +339,25 @@ fn calls_in_flight_on_all_connections_are_shed_by_count_and_none_stays_in_the_co
                         _ => call(far, 3).await,
                     }
                 };
+
                 (spawn(client), connection, number)
             })
             .collect();
+
         block_on(some_turns(24));
         let drained = block_on(server.serve(some_turns(12))).unwrap();
         assert!(drained.is_clean);
+
         for (client, connection, _) in clients {
             let codes = block_on(client).unwrap();
             assert!(
                 codes.iter().all(|code| [0, 8, 14].contains(code)),
                 "{codes:?}"
             );
+
             block_on(connection).unwrap();
         }
+
         assert_is_left_empty(&handle, &inside);
     });
 }
@@ -338,6 +369,7 @@ fn grants_that_change_hold_for_whatever_comes_after() {
         let handle = server(&inside, at_once()).handle();
         let (near, far) = duplex(256);
         let connection = spawn(handle.serve_connection(near, "model"));
+
         let mut client = BufReader::new(far);
         let mut ask = async |id: u64| {
             let mut line = format!("{{\"id\":{id},\"cmdid\":100}}\n");
@@ -348,11 +380,13 @@ fn grants_that_change_hold_for_whatever_comes_after() {
                 .as_u64()
                 .unwrap()
         };
+
         let elsewhere = handle.clone();
         let change = thread::spawn(move || elsewhere.set_grants(Some(Grants::new())));
         assert!([0, 7].contains(&block_on(ask(1))));
         change.join().unwrap();
         assert_eq!(block_on(ask(2)), 7);
+
         drop(client);
         block_on(connection).unwrap();
     });
@@ -362,6 +396,7 @@ fn assert_is_left_empty(handle: &ServerHandle, inside: &Inside) {
     let stats = handle.stats();
     assert_eq!((stats.connections_open, stats.in_flight), (0, 0));
     assert_eq!(inside.now.load(SeqCst), 0, "a handler is left");
+
     let admission = &handle.shared.admission;
     // With as many as may be less one, of this asker's own, there is room for exactly one more.
     let most = usize::try_from(admission.limit()).unwrap();

@@ -27,6 +27,7 @@ impl fmt::Display for Unreadable {
 
 pub(super) fn validity(der: &[u8]) -> Result<Validity, Unreadable> {
     let certificate = Certificate::from_der(der).map_err(Unreadable)?;
+
     Ok(Validity {
         until: certificate
             .tbs_certificate()
@@ -41,33 +42,39 @@ pub(super) fn validity(der: &[u8]) -> Result<Validity, Unreadable> {
 pub(super) fn identity(der: &[u8]) -> Option<String> {
     let certificate = Certificate::from_der(der).ok()?;
     let certificate = certificate.tbs_certificate();
+
     let names = match certificate.get_extension::<SubjectAltName>() {
         Ok(Some((_, SubjectAltName(names)))) => names,
         Ok(None) => Vec::new(),
         // What cannot be read in full is not read in part.
         Err(_) => return None,
     };
+
     let first = |pick: fn(&GeneralName) -> Option<&Ia5String>| {
         names.iter().find_map(pick).map(ToString::to_string)
     };
+
     let uri = || {
         first(|name| match name {
             GeneralName::UniformResourceIdentifier(uri) => Some(uri),
             _ => None,
         })
     };
+
     let dns = || {
         first(|name| match name {
             GeneralName::DnsName(name) => Some(name),
             _ => None,
         })
     };
+
     let common_name = || match certificate.subject().common_name().ok()?? {
         DirectoryString::Utf8String(name) => Some(name),
         DirectoryString::PrintableString(name) => Some(name.to_string()),
         DirectoryString::BmpString(name) => Some(name.to_string()),
         DirectoryString::TeletexString(name) => Some(name.to_string()),
     };
+
     uri()
         .or_else(dns)
         .or_else(common_name)

@@ -21,12 +21,14 @@ pub(super) fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, 
             &"has no certificate in PEM (`-----BEGIN CERTIFICATE-----`)",
         ));
     }
+
     Ok(certificates)
 }
 
 /// The key of a file that only its owner, and perhaps a group, may read.
 pub(super) fn key(file: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     check_secret(file)?;
+
     PrivateKeyDer::from_pem_slice(&read(file)?).map_err(|error| match error {
         PemError::NoItemsFound => TlsError::new(
             file,
@@ -46,6 +48,7 @@ fn check_secret(file: &Path) -> Result<(), TlsError> {
     if of_others == 0 {
         return Ok(());
     }
+
     let message = format!(
         "everybody on this machine may read or write this private key (mode {mode:04o}); make that 0600, or \
          0640 with a group of its own"
@@ -66,5 +69,6 @@ fn read(file: &Path) -> Result<Vec<u8>, TlsError> {
             &format!("is longer than {FILE_BYTES_MAX} bytes"),
         ));
     }
+
     std::fs::read(file).map_err(|error| TlsError::new(file, &error))
 }

@@ -29,6 +29,7 @@ where
 {
     let counters = &shared.access.counters;
     let _under_way = UnderWay::new(shared);
+
     let stream = match handshake(tls, io, policy, shared).await {
         Ok(stream) => stream,
         Err(reason) => {
@@ -37,6 +38,7 @@ where
             return None;
         }
     };
+
     let (_, session) = stream.get_ref();
     if let Some(leaf) = session.peer_certificates().and_then(|chain| chain.first()) {
         match certificate::identity(leaf) {
@@ -54,6 +56,7 @@ where
             None => {}
         }
     }
+
     add(&counters.handshakes_done, 1);
     Some(stream)
 }
@@ -70,11 +73,13 @@ where
     let limit_ms = shared.config.handshake_timeout_ms;
     let deadline = Instant::now() + Duration::from_millis(limit_ms);
     let late = |_| format!("not done within `handshake_timeout_ms` of {limit_ms} ms");
+
     let turn = timeout_at(deadline, shared.handshakes.acquire()).await;
     let turn = turn.map_err(|_| {
         let at_once = shared.config.handshakes_max;
         format!("no turn within `handshake_timeout_ms`: `handshakes_max` ({at_once}) are under way")
     })?;
+
     let mut hello = LazyConfigAcceptor::new(Acceptor::default(), io);
     let hello = match timeout_at(deadline, &mut hello).await.map_err(late)? {
         Ok(hello) => hello,
@@ -86,6 +91,7 @@ where
             return Err(refusal::words(&error));
         }
     };
+
     let accept = hello
         .into_stream(tls.config(policy.has_admin_pages()))
         .into_fallible();

@@ -105,11 +105,13 @@ impl ServerTls {
     pub fn reload(&self) -> Result<bool, TlsError> {
         let next = Current::read(&self.0.files)?;
         next.warn_if_old(&self.0.files);
+
         let mut current = self
             .0
             .current
             .write()
             .unwrap_or_else(PoisonError::into_inner);
+
         let is_other = next.chain != current.chain;
         *current = next;
         Ok(is_other)
@@ -158,9 +160,11 @@ impl Current {
     fn read(files: &TlsFiles) -> Result<Self, TlsError> {
         let chain = files::certificates(&files.certificate)?;
         let key = files::key(&files.key)?;
+
         let wrong = |error: &dyn fmt::Display| TlsError::new(&files.certificate, error);
         let validity = certificate::validity(&chain[0]).map_err(|error| wrong(&error))?;
         let ders = chain.iter().map(|der| der.to_vec()).collect();
+
         let provider = Arc::new(default_provider());
         let builder = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(&[&TLS13, &TLS12])
@@ -169,6 +173,7 @@ impl Current {
             Some(verifier) => builder.with_client_cert_verifier(verifier),
             None => builder.with_no_client_auth(),
         };
+
         let mut config = builder
             .with_single_cert(chain, key)
             .map_err(|error| match error {
@@ -181,13 +186,16 @@ impl Current {
                 }
                 error => wrong(&error),
             })?;
+
         // The strongest first, whatever an old client would rather have.
         config.ignore_client_order = true;
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
         config.alpn_protocols = vec![ALPN.to_vec()];
+
         let without_pages = Arc::new(config.clone());
         config.alpn_protocols.push(ALPN_HTTP.to_vec());
+
         Ok(Self {
             with_pages: Arc::new(config),
             without_pages,
@@ -203,6 +211,7 @@ impl Current {
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default()
             .as_secs();
+
         match self.expires.duration_since(SystemTime::now()) {
             Err(_) => tracing::error!(
                 %file,
@@ -225,22 +234,26 @@ fn client_verifier(
     if files.client_certificates == ClientCertificates::Off {
         return Ok(None);
     }
+
     let Some(file) = &files.client_ca else {
         let message =
             "client certificates need `client_ca_file`, the authorities that they come from";
         return Err(TlsError(message.into()));
     };
+
     let mut roots = RootCertStore::empty();
     for certificate in files::certificates(file)? {
         roots
             .add(certificate)
             .map_err(|error| TlsError::new(file, &error))?;
     }
+
     let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
     let builder = match files.client_certificates {
         ClientCertificates::Required => builder,
         ClientCertificates::Optional | ClientCertificates::Off => builder.allow_unauthenticated(),
     };
+
     builder
         .build()
         .map(Some)

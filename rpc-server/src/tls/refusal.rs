@@ -35,6 +35,7 @@ fn of_tls(error: &Error) -> String {
         Error::AlertReceived(alert) => return of_alert(*alert),
         other => return other.to_string(),
     };
+
     words.into()
 }
 
@@ -52,6 +53,7 @@ fn of_certificate(error: &CertificateError) -> String {
         CertificateError::Revoked => "was revoked",
         other => return format!("the client's certificate is refused: {other}"),
     };
+
     format!("the client's certificate {what}")
 }
 
@@ -65,5 +67,6 @@ fn of_alert(alert: AlertDescription) -> String {
         }
         other => return format!("the client gave up with the alert {other:?}"),
     };
+
     format!("the client refuses this server's certificate: {what}")
 }

@@ -21,6 +21,7 @@ type Tally = Arc<Mutex<BTreeMap<String, u64>>>;
 
 pub(crate) fn router() -> Result<Router<Tally>, RouteError> {
     let route = |method| Descriptor::new("conformance", method);
+
     Router::with_state(Tally::default())
         .route(
             10_001,
@@ -139,6 +140,7 @@ struct Fail {
 
 async fn fail(Params(fail): Params<Fail>) -> Status {
     let mut status = Status::new(Code::new(fail.code), fail.message);
+
     if let Some(details) = &fail.details {
         status = status.with_details(details);
     }
@@ -148,6 +150,7 @@ async fn fail(Params(fail): Params<Fail>) -> Status {
     if let Some(milliseconds) = fail.retry_after_ms {
         status = status.with_retry_after(Duration::from_millis(milliseconds));
     }
+
     status
 }
 
@@ -194,9 +197,11 @@ async fn tally(
 ) -> Result<Total, Status> {
     // Counting leaves nothing half done, whoever panicked before.
     let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
+
     if tally.len() >= TALLY_KEYS_MAX && !tally.contains_key(&params.key) {
         tally.pop_first();
     }
+
     let total = tally.entry(params.key).or_default();
     *total = total.saturating_add(params.add);
     Ok(Total { total: *total })

@@ -23,11 +23,13 @@ pub(crate) fn router(store: Arc<LogStore>) -> Result<Router<Arc<LogStore>>, Rout
         .doc("Writes an entry; answers its number once it is on disk.")
         .params::<Append>()
         .data::<Appended>();
+
     let read_descriptor = Descriptor::new("log", "read")
         .doc("Reads entries behind a cursor; waits up to wait_ms (25 s at most) where there are none.")
         .idempotent()
         .params::<Read>()
         .data::<Page>();
+
     Router::with_state(store)
         .route(APPEND, Route::new(append).describe(append_descriptor))?
         .route(READ, Route::new(read).describe(read_descriptor))
@@ -53,6 +55,7 @@ async fn read(
             "`params.limit` is {limit} and must be 1 to {LIMIT_MAX}"
         )));
     }
+
     let query = Query {
         after: read.after,
         limit: limit as usize,
@@ -61,6 +64,7 @@ async fn read(
         service: read.service,
         contains: read.contains,
     };
+
     Ok(store.read(query).await?)
 }
 

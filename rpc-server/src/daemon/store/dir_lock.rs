@@ -17,6 +17,7 @@ impl DirLock {
             .truncate(false)
             .open(&path)
             .map_err(StoreError::io("open", &path))?;
+
         match file.try_lock() {
             Ok(()) => Ok(Self(file)),
             Err(TryLockError::WouldBlock) => Err(StoreError::Locked { dir: dir.into() }),

@@ -51,6 +51,7 @@ impl NewEntry {
             #[serde(skip_serializing_if = "Option::is_none")]
             fields: Option<&'a RawValue>,
         }
+
         let rest = Rest {
             ts: self.ts.unwrap_or_else(now_ms),
             level: self.level,
@@ -59,10 +60,13 @@ impl NewEntry {
             trace: self.trace.as_deref(),
             fields: self.fields.as_ref().map(|fields| fields.0.as_ref()),
         };
+
         let mut line = Vec::with_capacity(128 + self.message.len());
+
         // Only a map with keys that are no strings or a writer that fails can fail, and there is neither.
         serde_json::to_writer(&mut line, &rest).expect("numbers and strings always encode");
         line.push(b'\n');
+
         line
     }
 }
@@ -88,9 +92,11 @@ impl TryFrom<Box<RawValue>> for Fields {
                 "more than {FIELDS_DEPTH_MAX} levels deep"
             )));
         }
+
         if !raw.get().contains(['\n', '\r']) {
             return Ok(Self(raw));
         }
+
         // Inside a string a newline is always escaped, so these are all between tokens.
         RawValue::from_string(raw.get().replace(['\n', '\r'], " ")).map(Self)
     }
@@ -157,6 +163,7 @@ mod tests {
         let params = "{\"level\":\"info\",\"service\":\"a\\nb\",\"message\":\"c\\r\\nd\",\"trace\":\"e\\nf\",\
                       \"fields\":{\n\"k\"\r\n:\t[1,\n2, \"\\n\"]}}";
         let line = encoded(params);
+
         assert_eq!(line.matches(['\n', '\r']).count(), 1, "{line}");
         assert!(
             line.ends_with("\"fields\":{ \"k\"  :\t[1, 2, \"\\n\"]}}\n"),
@@ -171,14 +178,17 @@ mod tests {
             format!(r#"{{"level":"info","service":"s","message":"m","fields":{fields}}}"#)
         };
         let accepted = |params: &str| serde_json::from_str::<NewEntry>(params).is_ok();
+
         assert!(accepted(&entry("{}")));
         assert!(accepted(&entry("null")));
         assert!(accepted(&entry(&deep(FIELDS_DEPTH_MAX))));
         assert!(!accepted(&entry(&deep(FIELDS_DEPTH_MAX + 1))));
         assert!(!accepted(&entry(&deep(100_000))));
+
         for fields in ["1", "[]", "\"\"", r#"{"a":"\ud800"}"#, r#"{"a":1e999}"#] {
             assert!(!accepted(&entry(fields)), "{fields}");
         }
+
         assert!(!accepted(
             r#"{"level":"info","service":"s","message":"m","extra":1}"#
         ));

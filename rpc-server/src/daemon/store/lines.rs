@@ -45,6 +45,7 @@ impl<'a> Lines<BufReader<&'a File>> {
     ) -> io::Result<Self> {
         let mut reader = BufReader::with_capacity(buffer_bytes, file);
         reader.seek(SeekFrom::Start(offset))?;
+
         Ok(Self {
             reader,
             offset,
@@ -69,12 +70,15 @@ impl<R: BufRead> Lines<R> {
         while !whole && self.text.len() == LINE_BYTES_MAX {
             whole = self.read_some()?;
         }
+
         if self.offset == offset {
             return Ok(None);
         }
+
         if too_long {
             self.text.clear();
         }
+
         Ok(Some(Line {
             offset,
             bytes: self.offset - offset,
@@ -144,10 +148,12 @@ impl Sequence {
 pub(super) fn leading_seq(line: &[u8]) -> Option<u64> {
     let rest = line.strip_prefix(b"{\"seq\":")?;
     let digits = &rest[..rest.iter().position(|&byte| byte == b',')?];
+
     // An optional sign is fine for `parse`, but not for JSON.
     if !digits.first()?.is_ascii_digit() {
         return None;
     }
+
     str::from_utf8(digits).ok()?.parse().ok()
 }
 
@@ -159,6 +165,7 @@ pub(super) fn leading_seq(line: &[u8]) -> Option<u64> {
 pub(super) fn locate(file: &File, len: u64, first: u64, seq: u64) -> io::Result<(u64, u64)> {
     let mut low = (0, first);
     let mut high = len;
+
     while low.1 < seq && high - low.0 > SEARCH_BYTES_MIN {
         let middle = low.0 + (high - low.0) / 2;
         match first_pair(file, middle, high, len)? {
@@ -168,6 +175,7 @@ pub(super) fn locate(file: &File, len: u64, first: u64, seq: u64) -> io::Result<
             _ => high = middle,
         }
     }
+
     Ok(low)
 }
 
@@ -175,8 +183,10 @@ pub(super) fn locate(file: &File, len: u64, first: u64, seq: u64) -> io::Result<
 /// after it.
 fn first_pair(file: &File, from: u64, to: u64, len: u64) -> io::Result<Option<(u64, u64)>> {
     let mut lines = Lines::new(file, from, len, 4096)?;
+
     // The rest of the line that `from` is in.
     lines.next()?;
+
     let mut before: Option<(u64, u64)> = None;
     while let Some(line) = lines.next()? {
         let seq = leading_seq(line.text);
@@ -185,11 +195,14 @@ fn first_pair(file: &File, from: u64, to: u64, len: u64) -> io::Result<Option<(u
         {
             return Ok(Some(found));
         }
+
         if line.offset >= to {
             break;
         }
+
         before = seq.map(|seq| (line.offset, seq));
     }
+
     Ok(None)
 }
 
@@ -218,6 +231,7 @@ mod tests {
             trace: None,
             fields: None,
         };
+
         assert_eq!(
             (entry.encode().len() + r#"{"seq":1"#.len()) as u64,
             LINE_BYTES_MIN
@@ -229,10 +243,12 @@ mod tests {
         let long = "x".repeat(2 * LINE_BYTES_MAX + 5);
         let file = file_with(format!("a\n{long}\nb\nc").as_bytes());
         let mut lines = Lines::new(&file, 0, file.metadata().unwrap().len(), 4096).unwrap();
+
         let mut seen = Vec::new();
         while let Some(line) = lines.next().unwrap() {
             seen.push((line.offset, line.bytes, line.text.to_vec(), line.whole));
         }
+
         let behind = long.len() as u64 + 3;
         let expected = [
             (0, 2, b"a\n".to_vec(), true),
@@ -251,10 +267,12 @@ mod tests {
         assert!(!sequence.accept(Some(900), 100), "a flipped digit");
         assert_eq!(sequence.next(), 6 + 200 / LINE_BYTES_MIN);
         assert!(!sequence.accept(Some(6 + 1 + 200 / LINE_BYTES_MIN), 1));
+
         assert!(sequence.accept(Some(8), 100));
         assert!(!sequence.accept(Some(10), 100));
         assert!(!sequence.accept(None, 1));
         assert!(sequence.accept(Some(9), 100));
+
         let mut sequence = Sequence::new(5, 5);
         assert!(sequence.accept(Some(5), 100));
         assert!(
@@ -267,6 +285,7 @@ mod tests {
     fn a_number_is_read_from_the_start_of_a_line_only() {
         let check =
             |line: &str, expected| assert_eq!(leading_seq(line.as_bytes()), expected, "{line}");
+
         check("{\"seq\":17,\"ts\":1}\n", Some(17));
         check("{\"seq\":17", None);
         check("{\"seq\":,", None);
@@ -285,12 +304,14 @@ mod tests {
                 usize::try_from(seq * 7919 % 300).unwrap()
             )
         };
+
         let offsets: Vec<usize> = (3..3000)
             .scan(0, |at, seq| {
                 Some(std::mem::replace(at, *at + line(seq).len()))
             })
             .collect();
         let mut content: Vec<u8> = (3..3000).flat_map(|seq| line(seq).into_bytes()).collect();
+
         // Damage of every kind: a newline lost, one more, a digit changed, a run of zeros.
         let (lost, more, digit, zeros) = (
             offsets[700] - 1,
@@ -302,11 +323,13 @@ mod tests {
         content[more] = b'\n';
         content[digit] = b'9';
         content[zeros..zeros + 9000].fill(0);
+
         let file = file_with(&content);
         for seq in (3..3000).chain([5000, u64::MAX]) {
             let (offset, at) = locate(&file, content.len() as u64, 3, seq).unwrap();
             assert!(at <= seq);
             assert_eq!(offset, offsets[usize::try_from(at - 3).unwrap()] as u64);
+
             let wanted = offsets[usize::try_from(seq.min(2999) - 3).unwrap()] as u64;
             assert!(
                 wanted - offset < 4 * SEARCH_BYTES_MIN,
@@ -314,6 +337,7 @@ mod tests {
                 wanted - offset
             );
         }
+
         assert_eq!(locate(&file, content.len() as u64, 3, 1).unwrap(), (0, 3));
         assert_eq!(locate(&file, 0, 3, 9).unwrap(), (0, 3));
     }
@@ -325,6 +349,7 @@ mod tests {
         let whole: String = (10_000..11_000).map(line).collect();
         let file = file_with(whole.as_bytes());
         let len = whole.len() as u64;
+
         // Each line in turn, because it is only some that are looked at.
         for seq in 10_200..11_000 {
             let at = SeekFrom::Start((seq - 10_000) * line_bytes);
@@ -334,6 +359,7 @@ mod tests {
                     .and_then(|_| (&file).write_all(line.as_bytes()))
                     .unwrap()
             };
+
             write(line(seq - 150));
             for wanted in [seq - 150, seq - 1, seq] {
                 let (offset, found) = locate(&file, len, 10_000, wanted).unwrap();
@@ -344,6 +370,7 @@ mod tests {
                     "{seq} is damaged, {wanted} is wanted"
                 );
             }
+
             write(line(seq));
         }
     }

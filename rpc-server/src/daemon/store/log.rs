@@ -79,6 +79,7 @@ impl LogStore {
         let segments = Arc::new(segments);
         let queue = Arc::new(Queue::new(next, config.queue_bytes_max));
         let (sender, durable) = watch::channel(segments.last());
+
         let writer = Writer {
             dir: dir.into(),
             config,
@@ -89,10 +90,12 @@ impl LogStore {
             durable: sender,
             failed: 0,
         };
+
         let writer = thread::Builder::new()
             .name("log-writer".into())
             .spawn(|| writer.run())
             .map_err(StoreError::io("start the writer of", dir))?;
+
         Ok(Self {
             queue,
             segments,
@@ -139,6 +142,7 @@ impl LogStore {
         let mut waits_end = self.waits_end.subscribe();
         let mut next = query.after;
         let mut scan_bytes_left = SCAN_BYTES_MAX;
+
         loop {
             if *durable.borrow() > next {
                 let (segments, query) = (Arc::clone(&self.segments), Arc::clone(&query));
@@ -147,9 +151,11 @@ impl LogStore {
                 if !scan.page.entries.is_empty() || scan.scanned >= scan_bytes_left {
                     return Ok(scan.page);
                 }
+
                 next = scan.page.next;
                 scan_bytes_left -= scan.scanned;
             }
+
             let more = timeout_at(deadline, durable.wait_for(|&last| last > next));
             let has_more = tokio::select! {
                 more = more => more.is_ok_and(|last| last.is_ok()),
@@ -190,6 +196,7 @@ impl LogStore {
     pub(crate) async fn close(&self) {
         self.queue.close();
         let mut durable = self.durable.clone();
+
         // The writer has ended when there is nobody left to change it.
         while durable.changed().await.is_ok() {}
     }
@@ -219,6 +226,7 @@ fn create_dir(dir: &Path) -> Result<(), StoreError> {
     let is_missing = |dir: &&Path| !dir.as_os_str().is_empty() && !dir.exists();
     let missing: Vec<&Path> = dir.ancestors().take_while(is_missing).collect();
     fs::create_dir_all(dir).map_err(StoreError::io("create", dir))?;
+
     for made in missing {
         // The parent of a relative path of one part is the current directory.
         let parent = made
@@ -226,6 +234,7 @@ fn create_dir(dir: &Path) -> Result<(), StoreError> {
             .filter(|parent| !parent.as_os_str().is_empty());
         sync_dir(parent.unwrap_or(Path::new(".")))?;
     }
+
     Ok(())
 }
 

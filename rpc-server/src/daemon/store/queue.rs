@@ -55,6 +55,7 @@ impl Queue {
             closed: false,
             spare: Vec::new(),
         };
+
         Self {
             state: Mutex::new(state),
             filled: Condvar::new(),
@@ -71,23 +72,29 @@ impl Queue {
                 bytes_max: LINE_BYTES_MAX,
             });
         }
+
         let (caller, outcome) = oneshot::channel();
         let mut state = lock(&self.state);
         if state.closed || state.batch.next() > SEQ_MAX {
             return Err(StoreError::Closed);
         }
+
         let waiting = state.batch.lines.len() + state.writing_bytes;
+
         // A single entry is always taken: one that is larger than the limit would otherwise never be.
         if waiting > 0 && waiting + bytes > self.bytes_max {
             return Err(StoreError::Overloaded);
         }
+
         let was_empty = state.batch.callers.is_empty();
         state.batch.push(rest, caller);
         drop(state);
+
         // Behind the first entry the writer has been woken already, or is at work and will look again.
         if was_empty {
             self.filled.notify_one();
         }
+
         Ok(Appended { outcome })
     }
 
@@ -95,6 +102,7 @@ impl Queue {
     pub(super) fn take(&self) -> Option<Batch> {
         let state = lock(&self.state);
         let wait = |state: &mut State| state.batch.callers.is_empty() && !state.closed;
+
         // As in `lock`: a panic elsewhere has left the data whole.
         let mut state = self
             .filled
@@ -103,6 +111,7 @@ impl Queue {
         if state.batch.callers.is_empty() {
             return None;
         }
+
         let next = Batch::new(state.batch.next(), std::mem::take(&mut state.spare));
         let batch = std::mem::replace(&mut state.batch, next);
         state.writing_bytes = batch.lines.len();
@@ -116,13 +125,16 @@ impl Queue {
             mut lines,
             callers,
         } = batch;
+
         lines.clear();
         lines.shrink_to(KEPT_BYTES_MAX);
+
         {
             let mut state = lock(&self.state);
             state.writing_bytes = 0;
             state.spare = lines;
         }
+
         for (seq, caller) in (first..).zip(callers) {
             // A caller that has gone away does not want to know.
             let _ = caller.send(outcome.clone().map(|()| seq));
@@ -159,8 +171,10 @@ impl Batch {
 
     fn push(&mut self, rest: &[u8], caller: oneshot::Sender<Result<u64, StoreError>>) {
         let seq = self.next();
+
         // Writing to memory does not fail.
         write!(self.lines, "{{\"seq\":{seq},").expect("memory can be written to");
+
         // All but the brace that `rest` starts with.
         self.lines.extend_from_slice(&rest[1..]);
         self.callers.push(caller);
@@ -207,11 +221,13 @@ mod tests {
         let others: Vec<Appended> = (0..3).map(|_| queue.push(REST).unwrap()).collect();
         queue.finish(batch, &Ok(()));
         assert_eq!(first.await.unwrap(), 9);
+
         let batch = queue.take().unwrap();
         assert_eq!(batch.first, 10);
         let lines = "{\"seq\":10,\"ts\":1}\n{\"seq\":11,\"ts\":1}\n{\"seq\":12,\"ts\":1}\n";
         assert_eq!(str::from_utf8(&batch.lines).unwrap(), lines);
         queue.finish(batch, &Ok(()));
+
         for (seq, appended) in (10..).zip(others) {
             assert_eq!(appended.await.unwrap(), seq);
         }
@@ -222,11 +238,15 @@ mod tests {
         let line = r#"{"seq":1,"ts":1}"#.len() + 1;
         let queue = Queue::new(1, line + SEQ_BYTES_MAX + REST.len());
         let overloaded = || matches!(queue.push(REST), Err(StoreError::Overloaded));
+
         let appended = [queue.push(REST).unwrap(), queue.push(REST).unwrap()];
         assert!(overloaded());
+
         let batch = queue.take().unwrap();
+
         // No longer in the queue, but in memory still.
         assert!(overloaded());
+
         queue.finish(batch, &Ok(()));
         assert!(!overloaded());
         drop(appended);
@@ -237,6 +257,7 @@ mod tests {
         let queue = Queue::new(1, 1);
         assert!(queue.push(REST).is_ok());
         assert!(matches!(queue.push(REST), Err(StoreError::Overloaded)));
+
         let large = vec![b' '; LINE_BYTES_MAX - SEQ_BYTES_MAX + 1];
         assert!(matches!(
             queue.push(&large),
@@ -252,6 +273,7 @@ mod tests {
         let kept = queue.push(REST).unwrap();
         queue.finish(batch, &Err(StoreError::Full { path: "f".into() }));
         assert!(matches!(lost.await, Err(StoreError::Full { .. })));
+
         let batch = queue.take().unwrap();
         assert_eq!(batch.first, 2);
         queue.finish(batch, &Ok(()));
@@ -264,6 +286,7 @@ mod tests {
         let appended = queue.push(REST).unwrap();
         queue.close();
         assert!(matches!(queue.push(REST), Err(StoreError::Closed)));
+
         assert!(queue.take().is_some());
         assert!(queue.take().is_none());
         assert!(

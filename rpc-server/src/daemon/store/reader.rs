@@ -74,10 +74,12 @@ impl Scan {
             scanned: 0,
             page_bytes: 0,
         };
+
         while let Some(view) = segments.view(scan.page.next) {
             let Some(file) = segments.open(&view)? else {
                 continue;
             };
+
             let mut damaged = Vec::new();
             let done = scan.segment(&file, &view, query, scan_bytes_max, &mut damaged);
             segments.report_damage(view.first, &damaged);
@@ -85,6 +87,7 @@ impl Scan {
                 break;
             }
         }
+
         Ok(scan)
     }
 
@@ -100,6 +103,7 @@ impl Scan {
         let (offset, seq) = locate(file, view.len, view.first, self.page.next + 1)?;
         let mut sequence = Sequence::new(seq, view.last);
         let mut lines = Lines::new(file, offset, view.len, 64 * 1024)?;
+
         while let Some(line) = lines.next()? {
             // What comes before the page is only counted along.
             let passed = leading_seq(line.text).filter(|&seq| seq <= self.page.next);
@@ -108,14 +112,17 @@ impl Scan {
             } else {
                 EntryRef::parse(line.text)
             };
+
             if !sequence.accept(passed.or(entry.as_ref().map(|entry| entry.seq)), line.bytes) {
                 self.scanned += line.bytes;
                 damaged.push(line.offset);
                 continue;
             }
+
             let Some(entry) = entry.filter(|entry| entry.seq > self.page.next) else {
                 continue;
             };
+
             self.scanned += line.bytes;
             if query.matches(&entry) {
                 if !self.page.entries.is_empty() && self.page_bytes + line.bytes > PAGE_BYTES_MAX {
@@ -124,15 +131,18 @@ impl Scan {
                 self.page_bytes += line.bytes;
                 self.page.entries.push(serde_json::from_slice(line.text)?);
             }
+
             self.page.next = entry.seq;
             if self.page.entries.len() >= query.limit.max(1) || self.scanned >= scan_bytes_max {
                 return Ok(true);
             }
         }
+
         if lines.offset() < view.len {
             // Someone else has shortened the file. What it held is gone, and reading goes on behind it.
             damaged.push(lines.offset());
         }
+
         // Also past what the segment should hold but does not.
         self.page.next = self.page.next.max(view.last);
         Ok(false)

@@ -45,6 +45,7 @@ impl Segment {
             .create_new(true)
             .open(&path)
             .map_err(StoreError::io("create", &path))?;
+
         let segment = Self {
             file,
             path,
@@ -52,10 +53,12 @@ impl Segment {
             len: 0,
             listed: false,
         };
+
         if fsync && let Err(error) = sync_dir(dir) {
             segment.give_up();
             return Err(error);
         }
+
         Ok(segment)
     }
 
@@ -72,14 +75,17 @@ impl Segment {
             .append(true)
             .open(&path)
             .map_err(StoreError::io("open", &path))?;
+
         let mut len = file
             .metadata()
             .map_err(StoreError::io("read", &path))?
             .len();
+
         let mut sequence = Sequence::new(first, SEQ_MAX);
         let mut damaged = Vec::new();
         let mut tail = None;
         let read = StoreError::io("read", &path);
+
         let mut scan = |mut lines: Lines<BufReader<&File>>| {
             while let Some(line) = lines.next()? {
                 if !line.whole {
@@ -94,17 +100,21 @@ impl Segment {
             }
             Ok(())
         };
+
         Lines::new(&file, 0, len, 256 * 1024)
             .and_then(&mut scan)
             .map_err(read)?;
+
         if let Some((kept, mended)) = tail {
             tracing::warn!(
                 file = %path.display(), offset = kept, bytes = len - kept, mended,
                 "cut off the end of the log: a line without newline, or if mended only what stood in its place"
             );
+
             file.set_len(kept)
                 .map_err(StoreError::io("truncate", &path))?;
             len = kept;
+
             if mended {
                 (&file)
                     .write_all(b"\n")
@@ -112,10 +122,12 @@ impl Segment {
                 len += 1;
             }
         }
+
         if fsync && len > 0 {
             file.sync_data()
                 .map_err(StoreError::io("fdatasync", &path))?;
         }
+
         let segment = Self {
             file,
             path,
@@ -123,6 +135,7 @@ impl Segment {
             len,
             listed: true,
         };
+
         Ok(Recovered {
             segment,
             next: sequence.next(),
@@ -137,11 +150,13 @@ impl Segment {
         self.file
             .write_all(lines)
             .map_err(StoreError::io("write", &self.path))?;
+
         if fsync {
             self.file
                 .sync_data()
                 .map_err(StoreError::io("fdatasync", &self.path))?;
         }
+
         self.len += lines.len() as u64;
         Ok(())
     }
@@ -157,6 +172,7 @@ impl Segment {
         } else {
             fs::remove_file(&self.path)
         };
+
         if let Err(error) = taken_back {
             tracing::warn!(
                 file = %self.path.display(), %error,
@@ -189,6 +205,7 @@ pub(super) fn sync_dir(dir: &Path) -> Result<(), StoreError> {
             .and_then(|dir| dir.sync_all())
             .map_err(StoreError::io("fsync", dir))?;
     }
+
     Ok(())
 }
 
@@ -206,12 +223,15 @@ fn accept_but_for_newline(sequence: &mut Sequence, line: &Line<'_>) -> bool {
         .text
         .split_last()
         .and_then(|(_, text)| EntryRef::parse(text));
+
     let mut mended = *sequence;
     let accepted = entry.is_some_and(|entry| mended.accept(Some(entry.seq), line.bytes));
+
     // What is cut off hides no numbers, so a line that is not taken must leave no trace.
     if accepted {
         *sequence = mended;
     }
+
     accepted
 }
 
@@ -222,6 +242,7 @@ mod tests {
     #[test]
     fn a_name_is_twenty_digits_and_an_extension() {
         let check = |name, expected| assert_eq!(first_in(name), expected, "{name}");
+
         check("00000000000000000001.ndjson", Some(1));
         check("00009007199254740991.ndjson", Some(SEQ_MAX));
         check("00009007199254740992.ndjson", None);
@@ -230,6 +251,7 @@ mod tests {
         check("+0000000000000000001.ndjson", None);
         check("00000000000000000001.json", None);
         check("lock", None);
+
         assert_eq!(
             path(Path::new("d"), 42),
             Path::new("d/00000000000000000042.ndjson")
@@ -247,6 +269,7 @@ mod tests {
         let mut segment = Segment::create(dir.path(), 8, false).unwrap();
         segment.append(b"durable\n", true).unwrap();
         segment.listed = true;
+
         // What a write that failed half way has left.
         segment.file.write_all(b"not dur").unwrap();
         segment.give_up();

@@ -61,16 +61,19 @@ impl Segments {
         fsync: bool,
     ) -> Result<(Self, Option<Segment>, u64), StoreError> {
         let mut segments = list(dir).map_err(StoreError::io("list", dir))?;
+
         let mut recovered = None;
         if let Some(newest) = segments.last_mut() {
             let found = Segment::recover(dir, newest.first, fsync)?;
             newest.len = found.segment.len;
             recovered = Some(found);
         }
+
         // The newest name may not be durable yet either: see `Segment::recover`.
         if fsync {
             sync_dir(dir)?;
         }
+
         let next = recovered.as_ref().map_or(1, |found| found.next);
         let total = segments.iter().map(|segment| segment.len).sum();
         let state = State {
@@ -83,6 +86,7 @@ impl Segments {
             state: Mutex::new(state),
             damaged: AtomicU64::new(0),
         };
+
         let newest = recovered.map(
             |Recovered {
                  segment, damaged, ..
@@ -91,6 +95,7 @@ impl Segments {
                 segment
             },
         );
+
         Ok((listed, newest, next))
     }
 
@@ -98,10 +103,12 @@ impl Segments {
     pub(super) fn commit(&self, segment: &mut Segment, last: u64) {
         let mut state = lock(&self.state);
         state.last = last;
+
         if !segment.listed {
             state.segments.push_back(Listed::new(segment.first, 0));
             segment.listed = true;
         }
+
         if let Some(newest) = state.segments.back_mut() {
             let added = segment.len - newest.len;
             newest.len = segment.len;
@@ -129,6 +136,7 @@ impl Segments {
         if state.total <= bytes_max || state.segments.len() < 2 {
             return None;
         }
+
         let oldest = state.segments.pop_front()?;
         state.total -= oldest.len;
         Some(oldest.first)
@@ -140,6 +148,7 @@ impl Segments {
         if after >= state.last {
             return None;
         }
+
         // Before the oldest segment is what was deleted: reading starts with what is left.
         let index = state
             .segments
@@ -147,6 +156,7 @@ impl Segments {
             .saturating_sub(1);
         let segment = state.segments.get(index)?;
         let newer = state.segments.get(index + 1);
+
         Some(View {
             path: path(&self.dir, segment.first),
             first: segment.first,
@@ -177,6 +187,7 @@ impl Segments {
                         state.total -= gone.len;
                     }
                 }
+
                 Ok(None)
             }
             Err(error) => Err(StoreError::io("open", &view.path)(error)),
@@ -194,18 +205,23 @@ impl Segments {
                 else {
                     return;
                 };
+
                 let damaged = &mut state.segments[index].damaged;
                 if damaged.len() > DAMAGED_LINES_MAX || !damaged.insert(offset) {
                     continue;
                 }
+
                 damaged.len()
             };
+
             let file = path(&self.dir, first);
             if known > DAMAGED_LINES_MAX {
                 tracing::error!(file = %file.display(), "more damage in this log segment is not listed");
                 return;
             }
+
             self.damaged.fetch_add(1, Ordering::Relaxed);
+
             // Counted only now: whoever looks into the file wants a line, and reading knows only offsets.
             let line = line_at(&file, offset).unwrap_or(0);
             tracing::error!(
@@ -241,6 +257,7 @@ fn list(dir: &Path) -> io::Result<Vec<Listed>> {
             segments.push(Listed::new(first, fs::metadata(entry.path())?.len()));
         }
     }
+
     segments.sort_unstable_by_key(|segment| segment.first);
     Ok(segments)
 }
@@ -266,6 +283,7 @@ mod tests {
             .map(|&(first, len)| Listed::new(first, len))
             .collect();
         let total = lens.iter().map(|&(_, len)| len).sum();
+
         Segments {
             dir,
             state: Mutex::new(State {
@@ -280,12 +298,14 @@ mod tests {
     #[test]
     fn a_view_is_the_segment_of_the_next_entry() {
         let segments = segments(&[(11, 100), (21, 200), (31, 50)], 33);
+
         let check = |after, expected: Option<(u64, u64, u64)>| {
             let view = segments
                 .view(after)
                 .map(|view| (view.first, view.len, view.last));
             assert_eq!(view, expected, "after {after}");
         };
+
         check(0, Some((11, 100, 20)));
         check(10, Some((11, 100, 20)));
         check(19, Some((11, 100, 20)));

@@ -79,9 +79,11 @@ fn message_of(raw: &serde_json::value::RawValue) -> String {
 async fn read_all(store: &LogStore, query: &Query) -> Vec<(u64, String)> {
     let mut query = query.clone();
     let mut all: Vec<(u64, String)> = Vec::new();
+
     loop {
         let page = store.read(query.clone()).await.unwrap();
         assert!(page.entries.len() <= query.limit);
+
         for raw in &page.entries {
             let seq = seq_of(raw);
             assert!(
@@ -89,6 +91,7 @@ async fn read_all(store: &LogStore, query: &Query) -> Vec<(u64, String)> {
             );
             all.push((seq, message_of(raw)));
         }
+
         if page.next == query.after {
             return all;
         }
@@ -106,10 +109,12 @@ fn files(dir: &Path) -> Vec<PathBuf> {
         .unwrap()
         .map(|entry| entry.unwrap().path())
         .collect();
+
     files.retain(|path| {
         path.extension()
             .is_some_and(|extension| extension == "ndjson")
     });
+
     files.sort();
     files
 }
@@ -123,18 +128,21 @@ async fn the_order_of_the_calls_is_the_order_in_the_file() {
     let dir = TempDir::new().unwrap();
     let store = open(&dir);
     assert_eq!(store.last(), 0);
+
     let appended: Vec<Appended> = (1..=500)
         .map(|n| store.append(&entry(n.to_string())).unwrap())
         .collect();
     for (seq, appended) in (1..).zip(appended) {
         assert_eq!(appended.await.unwrap(), seq);
     }
+
     assert_eq!(store.last(), 500);
     let all = read_all(&store, &query(0)).await;
     assert_eq!(
         all,
         (1..=500).map(|n| (n, n.to_string())).collect::<Vec<_>>()
     );
+
     let file = fs::read_to_string(segment_path(&dir, 1)).unwrap();
     let line = r#"{"seq":1,"ts":1,"level":"info","service":"order","message":"1"}"#;
     assert_eq!(file.lines().next(), Some(line));
@@ -145,12 +153,14 @@ async fn the_order_of_the_calls_is_the_order_in_the_file() {
 async fn many_tasks_at_once_are_all_told_and_see_what_they_wrote() {
     let dir = TempDir::new().unwrap();
     let store = Arc::new(open(&dir));
+
     let tasks = (0..64).map(|task| {
         let store = Arc::clone(&store);
         tokio::spawn(async move {
             for n in 0..10 {
                 let message = format!("{task}-{n}");
                 let seq = store.append(&entry(&message)).unwrap().await.unwrap();
+
                 let page = store
                     .read(Query {
                         limit: 1,
@@ -165,9 +175,11 @@ async fn many_tasks_at_once_are_all_told_and_see_what_they_wrote() {
             }
         })
     });
+
     for task in tasks.collect::<Vec<_>>() {
         task.await.unwrap();
     }
+
     assert_eq!(
         seqs(&read_all(&store, &query(0)).await),
         (1..=640).collect::<Vec<_>>()
@@ -177,11 +189,13 @@ async fn many_tasks_at_once_are_all_told_and_see_what_they_wrote() {
 #[tokio::test]
 async fn a_restart_goes_on_with_the_next_number() {
     let dir = TempDir::new().unwrap();
+
     for round in 0..5 {
         let store = open(&dir);
         assert_eq!(store.last(), round * 3);
         append(&store, 1..=3).await;
     }
+
     assert_eq!(
         seqs(&read_all(&open(&dir), &query(0)).await),
         (1..=15).collect::<Vec<_>>()
@@ -193,9 +207,11 @@ async fn a_restart_goes_on_with_the_next_number() {
 async fn a_second_store_on_one_directory_is_refused() {
     let dir = TempDir::new().unwrap();
     let store = open(&dir);
+
     let error = LogStore::open(dir.path(), LogConfig::default()).unwrap_err();
     assert!(matches!(error, StoreError::Locked { .. }));
     assert!(error.to_string().contains(dir.path().to_str().unwrap()));
+
     store.close().await;
     let second = open(&dir);
     drop(second);
@@ -206,6 +222,7 @@ async fn a_second_store_on_one_directory_is_refused() {
 async fn closing_writes_what_is_queued_and_ends_waiting_reads() {
     let dir = TempDir::new().unwrap();
     let store = Arc::new(open(&dir));
+
     let reader = Arc::clone(&store);
     let waiting = tokio::spawn(async move {
         reader
@@ -215,17 +232,21 @@ async fn closing_writes_what_is_queued_and_ends_waiting_reads() {
             })
             .await
     });
+
     let appended: Vec<Appended> = (0..50)
         .map(|n| store.append(&entry(n.to_string())).unwrap())
         .collect();
+
     tokio::join!(store.close(), store.close());
     assert!(matches!(
         store.append(&entry("late")),
         Err(StoreError::Closed)
     ));
+
     for appended in appended {
         appended.await.unwrap();
     }
+
     let page = waiting.await.unwrap().unwrap();
     assert_eq!((page.entries.len(), page.next), (0, 100));
     assert_eq!(read_all(&store, &query(0)).await.len(), 50);
@@ -238,6 +259,7 @@ async fn a_dropped_future_does_not_take_its_entry_back() {
     for n in 0..10 {
         drop(store.append(&entry(n.to_string())).unwrap());
     }
+
     drop(store);
     assert_eq!(read_all(&open(&dir), &query(0)).await.len(), 10);
 }
@@ -247,6 +269,7 @@ async fn a_waiting_read_wakes_for_the_entry_it_wants() {
     let dir = TempDir::new().unwrap();
     let store = Arc::new(open(&dir));
     append(&store, 1..=2).await;
+
     let reader = Arc::clone(&store);
     let wanted = Query {
         wait: LONG,
@@ -254,13 +277,16 @@ async fn a_waiting_read_wakes_for_the_entry_it_wants() {
         ..query(0)
     };
     let waiting = tokio::spawn(async move { reader.read(wanted).await.unwrap() });
+
     append(&store, 3..=20).await;
     assert!(!waiting.is_finished());
+
     let seq = store
         .append(&entry("the wanted one"))
         .unwrap()
         .await
         .unwrap();
+
     let page = waiting.await.unwrap();
     assert_eq!((page.entries.len(), page.next), (1, seq));
     assert_eq!(seq_of(&page.entries[0]), seq);
@@ -270,6 +296,7 @@ async fn a_waiting_read_wakes_for_the_entry_it_wants() {
 async fn a_read_in_vain_returns_when_its_wait_is_over() {
     let dir = TempDir::new().unwrap();
     let store = open(&dir);
+
     for (after, wait) in [
         (0, Duration::from_secs(25)),
         (7, Duration::from_secs(3)),
@@ -284,6 +311,7 @@ async fn a_read_in_vain_returns_when_its_wait_is_over() {
             .await
             .unwrap();
         assert_eq!((page.entries.len(), page.next), (0, after));
+
         let waited = start.elapsed();
         let expected = wait.min(Duration::from_secs(24 * 60 * 60));
         assert!(
@@ -298,6 +326,7 @@ async fn a_read_that_matches_nothing_moves_on_over_what_it_has_seen() {
     let dir = TempDir::new().unwrap();
     let store = open(&dir);
     append(&store, 1..=30).await;
+
     let page = store
         .read(Query {
             service: Some("other".into()),
@@ -319,8 +348,10 @@ async fn filters_and_pages_of_any_size_neither_miss_nor_repeat() {
         Level::Fatal,
     ];
     let services = ["order", "stock", "\u{fc}ber \"q\"\n"];
+
     let dir = TempDir::new().unwrap();
     let store = open_small(&dir, 2000);
+
     let mut written = Vec::new();
     for n in 0..300_usize {
         let new = NewEntry {
@@ -334,6 +365,7 @@ async fn filters_and_pages_of_any_size_neither_miss_nor_repeat() {
         written.push((store.append(&new).unwrap().await.unwrap(), new));
     }
     assert!(files(dir.path()).len() > 10);
+
     for level in [
         None,
         Some(Level::Debug),
@@ -349,6 +381,7 @@ async fn filters_and_pages_of_any_size_neither_miss_nor_repeat() {
                     .filter(|(_, new)| contains.is_none_or(|text| new.message.contains(text)))
                     .map(|(seq, new)| (*seq, new.message.clone()))
                     .collect();
+
                 for limit in [1, 7, 1000] {
                     let service = service.map(ToOwned::to_owned);
                     let contains = contains.map(ToOwned::to_owned);
@@ -359,11 +392,13 @@ async fn filters_and_pages_of_any_size_neither_miss_nor_repeat() {
                         contains,
                         ..query(0)
                     };
+
                     assert_eq!(read_all(&store, &query).await, expected, "{query:?}");
                 }
             }
         }
     }
+
     for after in 0..310 {
         let page = store
             .read(Query {
@@ -372,6 +407,7 @@ async fn filters_and_pages_of_any_size_neither_miss_nor_repeat() {
             })
             .await
             .unwrap();
+
         let found: Vec<u64> = page.entries.iter().map(|raw| seq_of(raw)).collect();
         let expected: Vec<u64> = (after < 300).then_some(after + 1).into_iter().collect();
         assert_eq!(found, expected);
@@ -386,9 +422,11 @@ async fn a_page_and_a_scan_have_their_limits_in_bytes() {
         let message = format!("{n} {}", "x".repeat(400 * 1024));
         store.append(&entry(message)).unwrap().await.unwrap();
     }
+
     let page = store.read(query(0)).await.unwrap();
     assert_eq!((page.entries.len(), page.next), (2, 2));
     assert_eq!(read_all(&store, &query(0)).await.len(), 60);
+
     // 24 MiB without a match: the first call ends before the end, and long before its wait.
     let nothing = Query {
         contains: Some("y".into()),
@@ -401,6 +439,7 @@ async fn a_page_and_a_scan_have_their_limits_in_bytes() {
         "{}",
         page.next
     );
+
     let page = store
         .read(Query {
             after: page.next,
@@ -414,6 +453,7 @@ async fn a_page_and_a_scan_have_their_limits_in_bytes() {
     let longest = "x".repeat(lines::LINE_BYTES_MAX - 100);
     let seq = store.append(&entry(longest)).unwrap().await.unwrap();
     assert_eq!(store.read(query(60)).await.unwrap().next, seq);
+
     let too_long = "\n".repeat(lines::LINE_BYTES_MAX / 2);
     assert!(matches!(
         store.append(&entry(too_long)),
@@ -429,16 +469,19 @@ async fn segments_are_named_by_their_first_entry_and_follow_on_one_another() {
         append(&store, 0..20).await;
         store.close().await;
     }
+
     let mut next = 1;
     for path in files(dir.path()) {
         assert_eq!(path, segment_path(&dir, next));
         let content = fs::read_to_string(&path).unwrap();
         assert!(content.len() <= 400);
+
         for line in content.lines() {
             assert_eq!(serde_json::from_str::<Value>(line).unwrap()["seq"], next);
             next += 1;
         }
     }
+
     assert_eq!(next, 61);
 }
 
@@ -451,18 +494,22 @@ async fn retention_deletes_the_oldest_and_reading_starts_with_what_is_left() {
         fsync: false,
         ..LogConfig::default()
     };
+
     let store = LogStore::open(dir.path(), config.clone()).unwrap();
     append(&store, 0..100).await;
     store.close().await;
+
     let total: u64 = files(dir.path())
         .iter()
         .map(|path| path.metadata().unwrap().len())
         .sum();
     assert!((1000..=1500).contains(&total), "{total}");
+
     let all = seqs(&read_all(&store, &query(0)).await);
     assert_eq!(all, (all[0]..=100).collect::<Vec<_>>());
     assert_eq!(segment_path(&dir, all[0]), files(dir.path())[0]);
     drop(store);
+
     // The numbers go on even if next to nothing is kept.
     let store = LogStore::open(
         dir.path(),
@@ -472,6 +519,7 @@ async fn retention_deletes_the_oldest_and_reading_starts_with_what_is_left() {
         },
     )
     .unwrap();
+
     append(&store, 0..100).await;
     store.close().await;
     assert_eq!(files(dir.path()).len(), 1);
@@ -482,6 +530,7 @@ async fn retention_deletes_the_oldest_and_reading_starts_with_what_is_left() {
 #[tokio::test]
 async fn other_files_in_the_directory_are_left_alone() {
     let dir = TempDir::new().unwrap();
+
     for name in [
         "1.ndjson",
         "notes.txt",
@@ -490,6 +539,7 @@ async fn other_files_in_the_directory_are_left_alone() {
     ] {
         fs::write(dir.path().join(name), "x").unwrap();
     }
+
     let store = open(&dir);
     append(&store, [1]).await;
     assert_eq!(seqs(&read_all(&store, &query(0)).await), [1]);
@@ -506,6 +556,7 @@ async fn raw_newlines_in_fields_do_not_break_a_line() {
         .unwrap()
         .await
         .unwrap();
+
     append(&store, [2]).await;
     assert_eq!(
         fs::read_to_string(segment_path(&dir, 1))
@@ -514,6 +565,7 @@ async fn raw_newlines_in_fields_do_not_break_a_line() {
             .count(),
         2
     );
+
     let page = store.read(query(0)).await.unwrap();
     let read: Value = serde_json::from_str(page.entries[0].get()).unwrap();
     assert_eq!(read["fields"]["k"][1], 2);
@@ -529,6 +581,7 @@ async fn a_reader_that_follows_sees_each_entry_once_across_segments() {
         ..LogConfig::default()
     };
     let store = Arc::new(LogStore::open(dir.path(), config).unwrap());
+
     let followers: Vec<_> = (0..3)
         .map(|n| {
             let store = Arc::clone(&store);
@@ -543,6 +596,7 @@ async fn a_reader_that_follows_sees_each_entry_once_across_segments() {
                         })
                         .await
                         .unwrap();
+
                     let read: Vec<u64> = page.entries.iter().map(|raw| seq_of(raw)).collect();
                     assert_eq!(read, (after + 1..=page.next).collect::<Vec<_>>());
                     after = page.next;
@@ -550,6 +604,7 @@ async fn a_reader_that_follows_sees_each_entry_once_across_segments() {
             })
         })
         .collect();
+
     for _ in 0..500 {
         let appended: Vec<_> = (0..10)
             .map(|n| store.append(&entry(n.to_string())).unwrap())
@@ -558,6 +613,7 @@ async fn a_reader_that_follows_sees_each_entry_once_across_segments() {
             appended.await.unwrap();
         }
     }
+
     for follower in followers {
         follower.await.unwrap();
     }
@@ -572,11 +628,14 @@ async fn a_read_that_waits_returns_when_waiting_ends() {
         wait: Duration::from_secs(3600),
         ..Query::default()
     };
+
     let read = store.read(query.clone());
     tokio::pin!(read);
     assert!(futures::poll!(&mut read).is_pending());
+
     store.end_waits();
     assert_eq!(read.await.unwrap().next, 0);
+
     assert_eq!(
         store.read(query).await.unwrap().next,
         0,

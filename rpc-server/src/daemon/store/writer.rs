@@ -32,10 +32,12 @@ impl Writer {
         while let Some(batch) = self.queue.take() {
             let outcome = self.write(&batch);
             self.report(&batch, &outcome);
+
             if outcome.is_ok() {
                 // Readers first: a caller that is told may read what it has written.
                 self.durable.send_replace(batch.next() - 1);
             }
+
             self.queue.finish(batch, &outcome);
             if outcome.is_ok() && self.config.retention_bytes > 0 {
                 self.segments.retain(self.config.retention_bytes);
@@ -45,6 +47,7 @@ impl Writer {
 
     fn write(&mut self, batch: &Batch) -> Result<(), StoreError> {
         let bytes = batch.lines.len() as u64;
+
         // Taken out, and put back only if all went well: a segment that failed is not used again.
         let mut segment = match self.newest.take() {
             Some(segment)
@@ -54,10 +57,12 @@ impl Writer {
             }
             _ => Segment::create(&self.dir, batch.first, self.config.fsync)?,
         };
+
         if let Err(error) = segment.append(&batch.lines, self.config.fsync) {
             segment.give_up();
             return Err(error);
         }
+
         self.segments.commit(&mut segment, batch.next() - 1);
         self.newest = Some(segment);
         Ok(())

@@ -12,16 +12,20 @@ async fn a_tail_torn_at_any_byte_is_cut_off_and_its_number_given_to_the_next() {
     append(&open(&dir), 1..=3).await;
     let path = segment_path(&dir, 1);
     let whole = fs::read(&path).unwrap();
+
     let last_line = whole[..whole.len() - 1]
         .iter()
         .rposition(|&byte| byte == b'\n')
         .unwrap()
         + 1;
+
     for cut in last_line..=whole.len() {
         fs::write(&path, &whole[..cut]).unwrap();
+
         let store = open_small(&dir, 1 << 20);
         let kept = if cut == whole.len() { 3 } else { 2 };
         assert_eq!((store.last(), store.damaged()), (kept, 0), "cut at {cut}");
+
         append(&store, [kept + 1]).await;
         let all = read_all(&store, &query(0)).await;
         assert_eq!(
@@ -38,10 +42,12 @@ async fn a_tail_torn_at_any_byte_is_cut_off_and_its_number_given_to_the_next() {
 async fn zeros_a_loss_of_power_leaves_at_the_end_are_cut_off() {
     let dir = TempDir::new().unwrap();
     append(&open(&dir), 1..=3).await;
+
     let path = segment_path(&dir, 1);
     let mut content = fs::read(&path).unwrap();
     content.resize(content.len() + 3 * lines::LINE_BYTES_MAX, 0);
     fs::write(&path, content).unwrap();
+
     let store = open(&dir);
     append(&store, [4]).await;
     assert_eq!(seqs(&read_all(&store, &query(0)).await), [1, 2, 3, 4]);
@@ -52,9 +58,11 @@ async fn zeros_a_loss_of_power_leaves_at_the_end_are_cut_off() {
 async fn a_flipped_byte_costs_no_more_than_its_line_and_is_never_silent() {
     let dir = TempDir::new().unwrap();
     append(&open(&dir), 1..=6).await;
+
     let path = segment_path(&dir, 1);
     let whole = fs::read(&path).unwrap();
     let line = whole.len() / 6;
+
     // Each byte of the third line and of the last: inside, and where the next entry will follow.
     for (damaged_seq, at) in (2 * line..3 * line)
         .map(|at| (3, at))
@@ -66,16 +74,19 @@ async fn a_flipped_byte_costs_no_more_than_its_line_and_is_never_silent() {
             if content == whole {
                 continue;
             }
+
             let case = format!("byte {at} of line {damaged_seq} ^ {flip:#x}");
             fs::write(&path, &content).unwrap();
             let store = open_small(&dir, 1 << 20);
             let next = store.append(&entry("new")).unwrap().await.unwrap();
             assert!(next > 6, "{case}: a number was given out twice");
+
             for _ in 0..2 {
                 let all = read_all(&store, &query(0)).await;
                 for seq in [1, 2, 5, next] {
                     assert!(seqs(&all).contains(&seq), "{case}: {seq} is lost");
                 }
+
                 let lost = 7 - u64::try_from(all.len()).unwrap();
                 assert!(lost <= 2, "{case}");
                 if lost > 0 {
@@ -86,6 +97,7 @@ async fn a_flipped_byte_costs_no_more_than_its_line_and_is_never_silent() {
                     );
                 }
             }
+
             // Only a newline at the very end is mended, because the next entry needs one.
             let kept = if at == whole.len() - 1 {
                 &whole
@@ -96,6 +108,7 @@ async fn a_flipped_byte_costs_no_more_than_its_line_and_is_never_silent() {
                 fs::read(&path).unwrap().starts_with(kept),
                 "{case}: the file was changed"
             );
+
             // What was appended behind the damage is found again.
             drop(store);
             let store = open_small(&dir, 1 << 20);
@@ -108,21 +121,25 @@ async fn a_flipped_byte_costs_no_more_than_its_line_and_is_never_silent() {
 async fn damage_in_an_old_segment_is_reported_once_when_it_is_read() {
     let dir = TempDir::new().unwrap();
     append(&open_small(&dir, 300), 1..=20).await;
+
     let old = files(dir.path())[1].clone();
     let mut content = fs::read(&old).unwrap();
     content[3] ^= 0xff;
     fs::write(&old, &content).unwrap();
+
     let store = open_small(&dir, 300);
     assert_eq!(store.damaged(), 0);
     for _ in 0..3 {
         assert_eq!(read_all(&store, &query(0)).await.len(), 19);
         assert_eq!(store.damaged(), 1);
     }
+
     // A file that is shorter than it was, or gone: what is left can be read.
     content.truncate(content.len() / 2);
     fs::write(&old, &content).unwrap();
     assert!((10..19).contains(&read_all(&store, &query(0)).await.len()));
     assert!(store.damaged() > 1);
+
     fs::remove_file(&old).unwrap();
     assert!((10..19).contains(&read_all(&store, &query(0)).await.len()));
     assert_eq!(read_all(&store, &query(19)).await.len(), 1);
@@ -132,10 +149,12 @@ async fn damage_in_an_old_segment_is_reported_once_when_it_is_read() {
 async fn a_tail_that_looks_whole_but_has_a_wrong_number_is_cut_off() {
     let dir = TempDir::new().unwrap();
     append(&open(&dir), 1..=3).await;
+
     let path = segment_path(&dir, 1);
     let mut content = fs::read(&path).unwrap();
     content.extend_from_slice(br#"{"seq":9,"ts":1,"level":"info","service":"","message":""}-"#);
     fs::write(&path, content).unwrap();
+
     append(&open(&dir), [4]).await;
     assert_eq!(seqs(&read_all(&open(&dir), &query(0)).await), [1, 2, 3, 4]);
 }

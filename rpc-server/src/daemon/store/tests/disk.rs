@@ -30,9 +30,11 @@ mod failing_disk {
         assert!(matches!(error, StoreError::Full { .. }), "{error}");
         assert!(error.to_string().contains(dir.path().to_str().unwrap()));
         assert_eq!(store.last(), 0);
+
         append(&store, 2..=4).await;
         assert_eq!(seqs(&read_all(&store, &query(0)).await), [2, 3, 4]);
         assert_eq!(files(dir.path()).len(), 2);
+
         drop(store);
         assert_eq!(open(&dir).last(), 4);
     }
@@ -52,6 +54,7 @@ mod failing_disk {
             "{error}"
         );
         assert!(std::error::Error::source(&error).is_some());
+
         append(&store, 2..=4).await;
         assert_eq!(seqs(&read_all(&store, &query(0)).await), [2, 3, 4]);
         assert_eq!(
@@ -68,9 +71,11 @@ mod failing_disk {
         let (dir, store) = open_on("/dev/full");
         let away = dir.path().with_extension("away");
         fs::rename(dir.path(), &away).unwrap();
+
         for _ in 0..10 {
             store.append(&entry("lost")).unwrap().await.unwrap_err();
         }
+
         fs::rename(&away, dir.path()).unwrap();
         append(&store, [11]).await;
         assert_eq!(read_all(&store, &query(0)).await, [(11, "11".to_owned())]);
@@ -92,6 +97,7 @@ fn child(test: &str, dir: &TempDir, script: Option<&str>) -> Command {
     } else {
         Command::new(binary)
     };
+
     let (_crate, module) = module_path!().split_once("::").unwrap();
     command.args([
         "--exact",
@@ -99,10 +105,12 @@ fn child(test: &str, dir: &TempDir, script: Option<&str>) -> Command {
         "--nocapture",
         &format!("{module}::{test}"),
     ]);
+
     command
         .env(CHILD_DIR, dir.path())
         .stdin(Stdio::null())
         .stdout(Stdio::piped());
+
     command
 }
 
@@ -116,17 +124,20 @@ async fn child_that_appends_until_it_is_killed() {
     let Some(dir) = std::env::var_os(CHILD_DIR) else {
         return;
     };
+
     let config = LogConfig {
         segment_bytes: 3000,
         ..LogConfig::default()
     };
     let store = Arc::new(LogStore::open(Path::new(&dir), config).unwrap());
+
     let tasks = (0..8).map(|task| {
         let store = Arc::clone(&store);
         tokio::spawn(async move {
             for n in 0.. {
                 let message = format!("{}-{task}-{n}", std::process::id());
                 let seq = store.append(&entry(&message)).unwrap().await.unwrap();
+
                 // With one write, so that it is there whole or not at all. The newline before it ends what
                 // the test harness has written.
                 std::io::stdout()
@@ -135,6 +146,7 @@ async fn child_that_appends_until_it_is_killed() {
             }
         })
     });
+
     for task in tasks.collect::<Vec<_>>() {
         task.await.unwrap();
     }
@@ -145,11 +157,13 @@ async fn child_that_appends_until_it_is_killed() {
 async fn what_was_acknowledged_before_a_kill_is_there_exactly_once() {
     let dir = TempDir::new().unwrap();
     let mut acknowledged = BTreeMap::new();
+
     for round in 0..20 {
         let mut child = child("child_that_appends_until_it_is_killed", &dir, None)
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+
         let mut record = |line: &str| {
             let Some(ack) = line
                 .strip_prefix("ack ")
@@ -157,16 +171,19 @@ async fn what_was_acknowledged_before_a_kill_is_there_exactly_once() {
             else {
                 return false;
             };
+
             let (seq, message) = ack.split_once(' ').unwrap();
             let before = acknowledged.insert(seq.parse::<u64>().unwrap(), message.to_owned());
             assert_eq!(before, None, "{seq} was given out twice");
             true
         };
+
         // Another number each time, so that the kill comes at another point of a segment.
         let mut left = 1 + round * 13 % 90;
         while left > 0 {
             left -= u32::from(record(&lines.next().expect("the child died").unwrap()));
         }
+
         child.kill().unwrap();
         child.wait().unwrap();
         for line in lines {
@@ -181,17 +198,20 @@ async fn what_was_acknowledged_before_a_kill_is_there_exactly_once() {
             "round {round}"
         );
         assert_eq!(store.damaged(), 0, "round {round}");
+
         let messages: HashSet<&String> = found.iter().map(|entry| &entry.1).collect();
         assert_eq!(
             messages.len(),
             found.len(),
             "round {round}: an entry is there twice"
         );
+
         let found: BTreeMap<u64, String> = found.into_iter().collect();
         for (seq, message) in &acknowledged {
             assert_eq!(found.get(seq), Some(message), "round {round}");
         }
     }
+
     assert!(files(dir.path()).len() > 3);
 }
 
@@ -202,14 +222,17 @@ async fn child_whose_files_may_not_grow() {
     let Some(dir) = std::env::var_os(CHILD_DIR) else {
         return;
     };
+
     let dir = Path::new(&dir);
     let store = LogStore::open(dir, LogConfig::default()).unwrap();
+
     let mut acknowledged = Vec::new();
     let mut failed = 0;
     for round in 0..100 {
         let appended: Vec<_> = (0..=round % 17)
             .map(|n| store.append(&entry(format!("{round}-{n}"))).unwrap())
             .collect();
+
         for appended in appended {
             match appended.await {
                 Ok(seq) => acknowledged.push(seq),
@@ -220,12 +243,14 @@ async fn child_whose_files_may_not_grow() {
             }
         }
     }
+
     assert!(
         failed > 0 && acknowledged.len() > 400,
         "{failed} failed, {} did not",
         acknowledged.len()
     );
     assert_eq!(seqs(&read_all(&store, &query(0)).await), acknowledged);
+
     drop(store);
     let store = LogStore::open(dir, LogConfig::default()).unwrap();
     assert_eq!(seqs(&read_all(&store, &query(0)).await), acknowledged);
@@ -236,11 +261,13 @@ async fn child_whose_files_may_not_grow() {
 #[test]
 fn a_write_that_was_done_in_part_is_taken_back() {
     let dir = TempDir::new().unwrap();
+
     // A limit on the size of each file: the write that meets it is done in part, and the next one fails.
     let limit = "trap '' XFSZ; ulimit -f 8";
     let output = child("child_whose_files_may_not_grow", &dir, Some(limit))
         .output()
         .unwrap();
+
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(
         output.status.success() && text.contains("1 passed"),
