@@ -69,9 +69,11 @@ pub(crate) async fn authenticate(
         (None, Some(file)) => read(file).map_err(|message| Refusal::Failed(Cause::new(message)))?,
         (None, None) => return Ok(()),
     };
+
     let Err(error) = call(connection, config, &token).await else {
         return Ok(());
     };
+
     match error.code() {
         Code::UNIMPLEMENTED => {
             tracing::debug!(
@@ -99,8 +101,10 @@ async fn call(connection: &Arc<Connection>, config: &Config, token: &Token) -> R
     struct Authenticate<'a> {
         token: &'a str,
     }
+
     let params = RawJson::serialize(&Authenticate { token: &token.0 }).expect("a string is JSON");
     let request = Request::new(CmdId::AUTHENTICATE, params);
+
     let mut pending = None;
     poll_fn(|cx| {
         if pending.is_none() {
@@ -116,6 +120,7 @@ async fn call(connection: &Arc<Connection>, config: &Config, token: &Token) -> R
                 Err((connection, _)) => return Poll::Ready(Err(connection.over())),
             }
         }
+
         let call = pending.as_mut().expect("it was begun");
         std::pin::Pin::new(call).poll(cx).map_ok(drop)
     })
@@ -130,6 +135,7 @@ fn read(file: &Path) -> Result<Token, String> {
             "is longer than {FILE_BYTES_MAX} bytes, and no token"
         )));
     }
+
     let text = std::fs::read_to_string(file).map_err(|error| wrong(&error))?;
     match text.trim() {
         "" => Err(wrong(&"is empty; it must hold the token")),

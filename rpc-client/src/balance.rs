@@ -72,6 +72,7 @@ impl Chooser {
                 .at_a_glance(first, wish, now, turn)
                 .or_else(|| self.among_all(members.groups(), wish, now, turn)),
         };
+
         let Candidate {
             member,
             lane,
@@ -97,6 +98,7 @@ impl Chooser {
             let candidate = Candidate::of(member)?;
             (standing(member, wish, now) == Standing::Good).then_some(candidate)
         };
+
         match (wish.key, self.config.balance) {
             (Some(key), _) => good(group.home_of(key, |_| true)?),
             (None, Balance::RoundRobin) => good(group.at_turn(turn)),
@@ -105,6 +107,7 @@ impl Chooser {
                 if first == second {
                     return good(first);
                 }
+
                 // Both are looked at, so that one that is not connected is told to connect.
                 let (first, second) = (good(first), good(second));
                 Some(self.less_costly(first?, second?, now))
@@ -125,11 +128,13 @@ impl Chooser {
             let Some((standing, candidate)) = self.among(group, wish, now, turn) else {
                 continue;
             };
+
             if standing < Standing::Avoided {
                 return Some(candidate);
             }
             avoided = avoided.or(Some(candidate));
         }
+
         avoided
     }
 
@@ -147,6 +152,7 @@ impl Chooser {
             .count();
         // With so many ejected, the rest could not bear the load: then all are used.
         let is_panic = ejected * 100 > group.members.len() * self.config.eject_percent_max as usize;
+
         let mut candidates: Vec<(usize, Standing, Candidate<'m>)> = group
             .members
             .iter()
@@ -159,8 +165,10 @@ impl Chooser {
                 Some((at, standing, Candidate::of(member)?))
             })
             .collect();
+
         let best = candidates.iter().map(|(_, standing, _)| *standing).min()?;
         candidates.retain(|(_, standing, _)| *standing == best);
+
         let at = match (wish.key, self.config.balance) {
             (Some(key), _) => {
                 let home = group.home_of(key, |at| candidates.iter().any(|(of, ..)| *of == at))?;
@@ -178,6 +186,7 @@ impl Chooser {
             }
             (None, Balance::PowerOfTwo) => 0,
         };
+
         Some((best, candidates.swap_remove(at).2))
     }
 
@@ -190,11 +199,13 @@ impl Chooser {
         let floor = Duration::from_millis(self.config.latency_floor_ms).as_secs_f64();
         let (first_in_flight, first_latency) = first.member.load(now);
         let (second_in_flight, second_latency) = second.member.load(now);
+
         let is_second = match (first_latency, second_latency) {
             (Some(a), Some(b)) => second_in_flight * b.max(floor) < first_in_flight * a.max(floor),
             // One of them is new: it gets its share until its latency is known.
             _ => second_in_flight < first_in_flight,
         };
+
         if is_second { second } else { first }
     }
 }
@@ -208,10 +219,12 @@ impl<'m> Candidate<'m> {
                 connection: None,
             });
         }
+
         let Some((lane, connection)) = member.pool().ready() else {
             member.pool().open();
             return None;
         };
+
         Some(Self {
             member,
             lane,

@@ -257,10 +257,12 @@ impl<T> Iterator for Items<T> {
         let stream = self.stream.as_mut()?;
         let next = block_on(&self.client, async { Ok(stream.next().await) })
             .unwrap_or_else(|error| Some(Err(error)));
+
         if !matches!(next, Some(Ok(_))) {
             // A failure is the last item, and gives the call up where it was none of the server's.
             self.stream = None;
         }
+
         next
     }
 }
@@ -291,6 +293,7 @@ fn block_on<T>(
             None,
         ));
     }
+
     let runtime = runtime().map_err(|error| {
         let cause = Cause::with_source(
             format!("the thread of the blocking clients cannot start: {error}"),
@@ -298,6 +301,7 @@ fn block_on<T>(
         );
         Error::new(Kind::NotSent(cause), &address(), None)
     })?;
+
     runtime.block_on(call)
 }
 
@@ -306,14 +310,17 @@ fn runtime() -> io::Result<&'static Handle> {
     static RUNTIME: OnceLock<Handle> = OnceLock::new();
     /// One thread starts it; a start that failed is tried again by the next call.
     static STARTING: Mutex<()> = Mutex::new(());
+
     if let Some(runtime) = RUNTIME.get() {
         return Ok(runtime);
     }
+
     // It guards no data, so there is none that a panic could have left half done.
     let _starting = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(runtime) = RUNTIME.get() {
         return Ok(runtime);
     }
+
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -321,5 +328,6 @@ fn runtime() -> io::Result<&'static Handle> {
     std::thread::Builder::new()
         .name("rpc-blocking".into())
         .spawn(move || runtime.block_on(pending::<()>()))?;
+
     Ok(RUNTIME.get_or_init(|| handle))
 }

@@ -61,17 +61,20 @@ impl ClientBuilder {
             config,
             connector,
         } = self;
+
         // A connector of the user's own may call an endpoint whatever it likes.
         let target = if let Way::Own(_) = connector.way {
             target.or_as_it_is()
         } else {
             target
         };
+
         let dialer = Dialer {
             config: Arc::new(config),
             connector,
             events: Events::default(),
         };
+
         let (config, events) = (Arc::clone(&dialer.config), dialer.events.clone());
         Client::from_parts(
             Arc::clone(target.name()),

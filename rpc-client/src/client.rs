@@ -115,6 +115,7 @@ impl Client {
     {
         let (address, config): (Arc<str>, _) = (Arc::from(name), Arc::new(config));
         let events = Events::default();
+
         let (connection, driver) = Connection::new(
             io,
             None,
@@ -123,6 +124,7 @@ impl Client {
             events.clone(),
         );
         tokio::spawn(driver);
+
         let endpoint = Endpoint::connected(
             Arc::clone(&address),
             Arc::clone(&config),
@@ -150,6 +152,7 @@ impl Client {
             budget,
             hedging,
         };
+
         Self {
             stack: Arc::new(stack),
             inherited: None,
@@ -342,6 +345,7 @@ impl Client {
         if request.oneway {
             return command.put(request).await.map(|()| None);
         }
+
         command.send(request).await
     }
 
@@ -355,6 +359,7 @@ impl Client {
         if request.oneway {
             return command.put(request).await.map(|()| None);
         }
+
         let attempt = command
             .begin_request(&mut request)
             .await
@@ -378,6 +383,7 @@ impl Service for Client {
                     .map_err(Error::into_status)?;
                 return Ok(Reply::stream(items.map_err(Error::into_status)));
             }
+
             let data = client.send(request).await.map_err(Error::into_status)?;
             Ok(data.map_or_else(Reply::empty, Reply::raw))
         }

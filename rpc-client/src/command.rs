@@ -63,6 +63,7 @@ impl<'c> Command<'c> {
             timeout: None,
             extra: None,
         };
+
         match client.inherited() {
             None => command,
             Some(inherited) => command.inherit(inherited),
@@ -78,9 +79,11 @@ impl<'c> Command<'c> {
         {
             request.meta = trace.written_to(&request.meta);
         }
+
         let mut command = Self::new(client, request.cmdid);
         command.timeout = request.timeout;
         command.is_ordered |= request.id.is_none();
+
         match request.scope.deadline {
             None => command,
             Some(deadline) => command.deadline(deadline),
@@ -171,6 +174,7 @@ impl<'c> Command<'c> {
             let (data, address) = Box::pin(answer).await?;
             return decode(data.as_ref(), &address);
         }
+
         let mut attempt = None;
         let failure = match self.begin_call(params, &mut attempt).await {
             Ok(attempt) => match poll_fn(|cx| attempt.poll_data(cx)).await {
@@ -179,6 +183,7 @@ impl<'c> Command<'c> {
             },
             Err(failure) => failure,
         };
+
         let (data, address) = self
             .after_failure(|| self.request(params), self.is_idempotent(), failure)
             .await?;
@@ -198,6 +203,7 @@ impl<'c> Command<'c> {
                 self.one_and_more(|| self.request(params), self.deadline_from(Instant::now()));
             return Box::pin(answer).await.map(|(data, _)| data);
         }
+
         let mut attempt = None;
         let failure = match self.begin_call(params, &mut attempt).await {
             Ok(attempt) => match (&mut *attempt).await {
@@ -206,6 +212,7 @@ impl<'c> Command<'c> {
             },
             Err(failure) => failure,
         };
+
         let answer = self
             .after_failure(|| self.request(params), self.is_idempotent(), failure)
             .await;
@@ -250,6 +257,7 @@ impl<'c> Command<'c> {
         request.credit = Some(self.stack().config.stream_credit);
         let own = self.timeout.map(|timeout| after(Instant::now(), timeout));
         let deadline = [own, self.until()].into_iter().flatten().min();
+
         self.begin(&mut request, deadline, true, &[])
             .await
             .map(Attempt::into_items)
@@ -263,6 +271,7 @@ impl<'c> Command<'c> {
             meta.insert(TRACEPARENT.to_owned(), parent.to_string());
             meta.extend(state.clone().map(|state| (TRACESTATE.to_owned(), state)));
         }
+
         match inherited.deadline {
             None => self,
             Some(deadline) => self.deadline(deadline),
@@ -334,6 +343,7 @@ impl<'c> Command<'c> {
         if let Some(extra) = &self.extra {
             request.meta = Meta::from_entries(&extra.meta);
         }
+
         if self.is_ordered {
             // tornado-TCP's server wants one.
             let since = SystemTime::now()
@@ -341,6 +351,7 @@ impl<'c> Command<'c> {
                 .unwrap_or_default();
             request.timestamp = i64::try_from(since.as_secs()).ok();
         }
+
         request
     }
 
@@ -357,6 +368,7 @@ impl<'c> Command<'c> {
         if !self.may_retry(&failure, is_idempotent) {
             return Err(failure);
         }
+
         let deadline = deadline.unwrap_or_else(|| self.deadline_from(Instant::now()));
         Box::pin(self.try_again(make, is_idempotent, failure, deadline)).await
     }
@@ -385,6 +397,7 @@ impl<'c> Command<'c> {
                 self.one_and_more(|| Ok(request.clone()), self.deadline_from(Instant::now()));
             return Box::pin(answer).await.map(|(data, _)| data);
         }
+
         let failure = match self.begin_request(&mut request).await {
             Ok(mut attempt) => match (&mut attempt).await {
                 Ok(data) => return Ok(data),
@@ -392,6 +405,7 @@ impl<'c> Command<'c> {
             },
             Err(failure) => failure,
         };
+
         let is_idempotent = self.is_idempotent() || request.meta.get(IDEMPOTENCY_KEY).is_some();
         let answer = self
             .after_failure(|| Ok(request.clone()), is_idempotent, failure)
@@ -414,6 +428,7 @@ impl<'c> Command<'c> {
         if let Some(mut request) = at_once.await.map_err(|error| (error, None))? {
             *place = Some(Box::pin(self.begin_when_possible(&mut request)).await?);
         }
+
         Ok(place.as_mut().expect("it was filled above"))
     }
 
@@ -428,6 +443,7 @@ impl<'c> Command<'c> {
             Poll::Ready(())
         })
         .await;
+
         match attempt {
             Some(attempt) => Ok(attempt),
             None => Box::pin(self.begin_when_possible(request)).await,
@@ -460,6 +476,7 @@ impl<'c> Command<'c> {
             self.begin_at_once(begin, place);
             return place.is_none().then(|| Box::new(self.request_of(params)));
         }
+
         let mut request = Box::new(self.request_of(params));
         self.begin_request_at_once(&mut request, waker, place);
         place.is_none().then_some(request)
@@ -479,6 +496,7 @@ impl<'c> Command<'c> {
             let deadline = self.deadline_from(now);
             (Due::At(deadline), deadline.saturating_duration_since(now))
         };
+
         if !left.is_zero() {
             request.timeout = self.tells_timeout().then_some(left);
             let begin = |connection: Arc<Connection>| {
@@ -497,6 +515,7 @@ impl<'c> Command<'c> {
     ) {
         let stack = self.stack();
         stack.budget.count_call();
+
         // Where nothing is counted, there is less to carry about.
         if let Route::Sole(endpoint) = &stack.route {
             if let Some(pending) = endpoint.latest().and_then(begin) {
@@ -526,6 +545,7 @@ impl<'c> Command<'c> {
     ) -> Result<Attempt, Error> {
         // A stream without an id could not be given credit, so it has one.
         let is_ordered = self.is_ordered && !is_stream;
+
         loop {
             if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                 return Err(Error::new(
@@ -534,15 +554,18 @@ impl<'c> Command<'c> {
                     None,
                 ));
             }
+
             let (connection, ticket) = self
                 .stack()
                 .route
                 .connection(self.wish(avoid), deadline)
                 .await?;
             let mut connection = Some(connection);
+
             request.timeout = deadline
                 .filter(|_| self.tells_timeout())
                 .map(|deadline| deadline.saturating_duration_since(Instant::now()));
+
             let begun = poll_fn(|cx| {
                 let connection = connection.take().expect("this is polled once");
                 Poll::Ready(connection.begin(
@@ -568,11 +591,13 @@ impl<'c> Command<'c> {
         let now = Instant::now();
         // The field is newer than the servers that want every call in order.
         request.oneway = !self.stack().config.ordered;
+
         if let Some((connection, _ticket)) = self.stack().route.at_once(self.wish(&[]), now)
             && connection.notify(&request, self.is_ordered).is_ok()
         {
             return Ok(());
         }
+
         Box::pin(self.put_when_possible(request, self.deadline_from(now))).await
     }
 
@@ -588,6 +613,7 @@ impl<'c> Command<'c> {
                 .route
                 .connection(self.wish(&[]), deadline)
                 .await?;
+
             match connection.notify(&request, self.is_ordered) {
                 // Its connection is closed with it, and the caller is to know whether it left.
                 Ok(()) if self.stack().config.mode == Mode::Short => {
@@ -599,6 +625,7 @@ impl<'c> Command<'c> {
                             None,
                         )
                     };
+
                     return self
                         .in_time(connection.flush(), deadline)
                         .await
@@ -638,6 +665,7 @@ impl<'c> Command<'c> {
         let Some(deadline) = deadline else {
             return Ok(wait.await);
         };
+
         let late = |_| {
             Error::new(
                 Kind::Deadline { was_sent: false },

@@ -90,6 +90,7 @@ async fn open_plain(address: &str) -> io::Result<TcpStream> {
             "an address is HOST:PORT or unix:PATH, as 127.0.0.1:8889",
         ));
     }
+
     let stream = TcpStream::connect(address).await?;
     // Requests leave at once.
     stream.set_nodelay(true)?;
@@ -134,6 +135,7 @@ impl Connector {
                 error,
             ))
         })?;
+
         authenticate(&connection, config, self.token.as_ref()).await?;
         Ok(connection)
     }
@@ -147,9 +149,11 @@ impl Connector {
         if let Way::Own(connect) = &self.way {
             return Ok(run(connect.connect(address).await?, None, parts, at_end));
         }
+
         if let Some(path) = address.strip_prefix("unix:") {
             return Ok(run(UnixStream::connect(path).await?, None, parts, at_end));
         }
+
         let by_address = address.strip_prefix(TLS_PREFIX);
         if by_address.is_none() && config.tls.is_none() {
             let settle: Settle<Tcp> = |Tcp(stream), config| {
@@ -157,6 +161,7 @@ impl Connector {
                     tracing::warn!(%error, "keepalive and user timeout could not be set: a server that vanishes is found by pings alone");
                 }
             };
+
             return Ok(run(
                 Tcp(open_plain(address).await?),
                 Some(settle),
@@ -164,6 +169,7 @@ impl Connector {
                 at_end,
             ));
         }
+
         let address = by_address.unwrap_or(address);
         #[cfg(feature = "tls")]
         {
@@ -247,12 +253,14 @@ fn watch(stream: &TcpStream, config: &Config) -> io::Result<()> {
             .with_retries(config.keepalive_probes.clamp(1, 127));
         socket.set_tcp_keepalive(&keepalive)?;
     }
+
     #[cfg(target_os = "linux")]
     if config.tcp_user_timeout_ms > 0 {
         socket.set_tcp_user_timeout(Some(Duration::from_millis(
             config.tcp_user_timeout_ms.min(i32::MAX as u64),
         )))?;
     }
+
     Ok(())
 }
 
@@ -272,12 +280,14 @@ mod tests {
         let settle: Settle<DuplexStream> = |_, _| {
             ASKED.fetch_add(1, Ordering::Relaxed);
         };
+
         for (age, asked) in [(SETTLED_AFTER / 2, 0), (SETTLED_AFTER * 2, 1)] {
             let (near, _far) = tokio::io::duplex(64);
             let (config, events) = (Arc::default(), Events::default());
             let (connection, driver) =
                 Connection::new(near, Some(settle), "test".into(), config, events);
             let driver = tokio::spawn(driver);
+
             tokio::time::sleep(age).await;
             drop(connection);
             driver.await.unwrap();
@@ -290,8 +300,10 @@ mod tests {
     async fn a_connection_that_is_watched_has_the_options_of_the_settings() {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap().to_string();
+
         let plain = open_plain(&address).await.unwrap();
         assert!(plain.nodelay().unwrap() && !SockRef::from(&plain).keepalive().unwrap());
+
         let watched = open_tcp(&address, &Config::default()).await.unwrap();
         let socket = SockRef::from(&watched);
         assert!(watched.nodelay().unwrap() && socket.keepalive().unwrap());

@@ -49,6 +49,7 @@ impl Directory {
             source: None,
             failure: None,
         };
+
         Self {
             target,
             dialer,
@@ -67,6 +68,7 @@ impl Directory {
         if self.target.fixed().is_some() || known.source.as_ref().is_some_and(Source::is_heard) {
             return Arc::clone(&known.members);
         }
+
         drop(known);
         self.refresh()
     }
@@ -83,6 +85,7 @@ impl Directory {
             if !members.is_empty() {
                 return Ok(members);
             }
+
             let (source, failure) = {
                 let known = self.read();
                 (
@@ -90,11 +93,13 @@ impl Directory {
                     known.failure.clone(),
                 )
             };
+
             let patience = failure
                 .as_ref()
                 .map(|(_, since)| *since + self.dialer.config.fail_fast_after());
             let until = [patience, deadline].into_iter().flatten().min();
             let has_time = until.is_none_or(|until| Instant::now() < until);
+
             if let (Some(mut source), true) = (source, has_time) {
                 let change = source.changed();
                 let changed = match until {
@@ -106,6 +111,7 @@ impl Directory {
                 if changed.is_ok() {
                     continue;
                 }
+
                 // Nobody is there to say more, and what was said last is a failure or nothing. Without a
                 // word, the source is begun anew once, in case only its runtime ended.
                 if failure.is_none() {
@@ -118,6 +124,7 @@ impl Directory {
                     continue;
                 }
             }
+
             let kind = match failure {
                 Some((cause, _)) => Kind::NotSent(cause),
                 None => Kind::Deadline { was_sent: false },
@@ -133,6 +140,7 @@ impl Directory {
             // The first call, or the first after the runtime ended that the source was watched on.
             _ => Source::new(&self.target, &self.dialer),
         };
+
         let resolved = known.source.insert(source).hear();
         match resolved {
             Resolved::Known(addresses) => {
@@ -148,6 +156,7 @@ impl Directory {
             }
             Resolved::Pending => {}
         }
+
         Arc::clone(&known.members)
     }
 

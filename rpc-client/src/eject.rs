@@ -41,21 +41,25 @@ impl Health {
             // Calls from before; they were judged together.
             return None;
         }
+
         let (calls, failures) = self.count(is_failure, config, now);
         if !is_failure {
             self.failures_in_a_row = 0;
             return None;
         }
+
         self.failures_in_a_row = self.failures_in_a_row.saturating_add(1);
         // One that has just returned is on probation: its first failure is enough.
         let is_on_probation = self.ejected_until.is_some();
         let too_many_in_a_row = config.eject_after_failures > 0
             && (is_on_probation || self.failures_in_a_row >= config.eject_after_failures);
+
         let allowed = calls * u64::from(100_u32.saturating_sub(config.eject_success_percent_min));
         let too_few_succeed = calls >= config.eject_calls_min && failures * 100 > allowed;
         if !too_many_in_a_row && !too_few_succeed {
             return None;
         }
+
         let time = self.next_time(config);
         self.ejections = self.ejections.saturating_add(1);
         self.failures_in_a_row = 0;
@@ -81,6 +85,7 @@ impl Health {
                 })
             }
         };
+
         window.calls += 1;
         window.failures += u64::from(is_failure);
         (window.calls, window.failures)
@@ -118,6 +123,7 @@ mod tests {
         for is_failure in [true, true, false, true, true] {
             assert_eq!(health.observe(is_failure, &config, now), None);
         }
+
         let time = health.observe(true, &config, now).unwrap();
         assert!((500..=1_000).contains(&time.as_millis()), "{time:?}");
         assert!(health.is_ejected(now) && !health.is_ejected(now + time));
@@ -130,6 +136,7 @@ mod tests {
         let ejected_at = (0..30)
             .position(|n| health.observe(n % 3 != 2, &config, now).is_some())
             .expect("it is ejected");
+
         assert!(
             ejected_at >= 9,
             "not before there are calls enough to judge: {ejected_at}"
@@ -141,18 +148,21 @@ mod tests {
         let (config, start, mut health) = (config(), Instant::now(), Health::default());
         let mut now = start;
         let mut longest = Duration::ZERO;
+
         for round in 0..12 {
             // Three the first time; later, while on probation, the first one is enough.
             let failures = if round == 0 { 3 } else { 1 };
             let time = (0..failures)
                 .find_map(|_| health.observe(true, &config, now))
                 .unwrap();
+
             let window = Duration::from_secs(1 << round).min(Duration::from_secs(60));
             assert!(time <= window && time >= window / 2, "{round}: {time:?}");
             longest = longest.max(time);
             now += time;
         }
         assert!(longest <= Duration::from_secs(60));
+
         for _ in 0..2 {
             assert_eq!(health.observe(false, &config, now), None);
             now += Duration::from_secs(11);

@@ -250,6 +250,7 @@ impl Error {
         {
             return status.clone();
         }
+
         let not_sent = self.is_unreachable() && !self.0.may_have_run_before;
         let status = Status::new(self.code(), self.to_string()).with_source(self);
         if not_sent {
@@ -267,6 +268,7 @@ impl fmt::Display for Error {
             // A status says its code itself.
             write!(f, "code {}: ", self.code())?;
         }
+
         match &self.0.kind {
             Kind::NotSent(cause) | Kind::Misused(cause) => {
                 write!(f, "not sent: {}", cause.message)?
@@ -290,6 +292,7 @@ impl fmt::Display for Error {
                 }
             }
         }
+
         match (self.0.attempts, self.0.may_have_run_before) {
             (0 | 1, _) => Ok(()),
             (attempts, false) => write!(f, " ({attempts} attempts)"),

@@ -67,6 +67,7 @@ impl Events {
             .0
             .get_or_init(|| broadcast::channel(events_max).0)
             .subscribe();
+
         let next = |mut receiver: broadcast::Receiver<ConnectionEvent>| async move {
             let event = match receiver.recv().await {
                 Ok(event) => event,
@@ -75,6 +76,7 @@ impl Events {
             };
             Some((event, receiver))
         };
+
         unfold(receiver, next).boxed()
     }
 }

@@ -29,6 +29,7 @@ impl Members {
     pub(crate) fn new(addresses: &[Address], before: &Self, dialer: &Dialer) -> Self {
         let mut addresses: Vec<&Address> = addresses.iter().collect();
         addresses.sort_by_key(|address| address.priority);
+
         let is_several = addresses.len() > 1;
         let member = |address: &&Address| {
             let same = before
@@ -39,6 +40,7 @@ impl Members {
                 Arc::new(Member::new(Arc::clone(&address.text), dialer))
             })
         };
+
         let group = |group: &[&Address]| Group::new(group, group.iter().map(member).collect());
         Self(
             addresses
@@ -66,6 +68,7 @@ impl Group {
         let each: Box<[u16]> = addresses.iter().map(|address| address.weight).collect();
         let total = each.iter().map(|weight| usize::from(*weight)).sum();
         let is_weighted = total > 0 && each.iter().any(|weight| *weight != each[0]);
+
         Self {
             hashes: members
                 .iter()
@@ -105,10 +108,12 @@ impl Group {
             // The upper 53 bits as a number between 0 and 1, neither of them included.
             #[allow(clippy::cast_precision_loss, reason = "53 bits are what an f64 holds")]
             let unit = ((bits >> 11) as f64 + 0.5) / (1_u64 << 53) as f64;
+
             let weight = self.weights.as_ref().map_or(1, |weights| weights.each[at]);
             // Wang and Ravishankar's logarithm: shares in proportion to the weights.
             f64::from(weight) / -unit.ln()
         };
+
         (0..self.members.len())
             .filter(|at| is_there(*at))
             .max_by(|a, b| number(*a).total_cmp(&number(*b)))

@@ -49,6 +49,7 @@ impl Hedging {
         let mut state = self.lock();
         state.latencies.add(latency);
         state.since_look += 1;
+
         if state.latencies.total >= ANSWERS_MIN
             && (state.delay.is_none() || state.since_look >= ANSWERS_BETWEEN_LOOKS)
         {
@@ -100,28 +101,34 @@ impl Command<'_> {
     {
         let config = &self.stack().config;
         hedging.count_call(config);
+
         let first = self
             .begin(&mut make()?, Some(deadline), false, been_at)
             .await?;
+
         let began = Instant::now();
         let observed = |answer: Answer| {
             hedging.observe(began.elapsed(), config);
             answer
         };
+
         let address = Arc::clone(first.address());
         let mut first = pin!(async {
             let address = Arc::clone(first.address());
             first.await.map(|data| (data, address))
         });
+
         let delay = hedging.delay();
         if let Some(delay) = delay
             && let Some(result) = in_time(first.as_mut(), delay).await
         {
             return result.map(observed);
         }
+
         if delay.is_none() || !hedging.take_backup() {
             return first.await.map(observed);
         }
+
         tracing::debug!(cmdid = %self.cmdid(), %address, "sending a backup request");
         let mut elsewhere = been_at.to_vec();
         elsewhere.push(address);
@@ -132,6 +139,7 @@ impl Command<'_> {
             let address = Arc::clone(attempt.address());
             attempt.await.map(|data| (data, address))
         });
+
         // The first to answer wins; the first to fail leaves it to the other one.
         let (failed, rest) = match select(first, backup).await {
             Either::Left((Ok(answer), _)) | Either::Right((Ok(answer), _)) => {
@@ -140,6 +148,7 @@ impl Command<'_> {
             Either::Left((Err(failed), backup)) => (failed, backup.await),
             Either::Right((Err(failed), first)) => (failed, first.await),
         };
+
         rest.map(observed)
             .map_err(|last| last.of_several(2, failed.may_have_run()))
     }
@@ -175,6 +184,7 @@ impl Latencies {
             self.counts.iter_mut().for_each(|count| *count /= 2);
             self.total = self.counts.iter().sum();
         }
+
         self.counts[Self::bucket(latency)] += 1;
         self.total += 1;
     }
@@ -195,6 +205,7 @@ impl Latencies {
         let Some(shift) = micros.max(1).ilog2().checked_sub(3) else {
             return usize::try_from(micros).expect("below 8");
         };
+
         // Of the four highest bits the first is always set: 8 to 15.
         let highest = usize::try_from(micros >> shift).expect("below 16");
         (shift as usize * 8 + highest).min(Self::BUCKETS - 1)
@@ -225,6 +236,7 @@ mod tests {
             assert!(bucket >= before, "{micros}");
             before = bucket;
         }
+
         assert_eq!(Latencies::bucket(Duration::MAX), Latencies::BUCKETS - 1);
     }
 
@@ -239,17 +251,21 @@ mod tests {
         let answers = |count: u32, ms: u64| {
             (0..count).for_each(|_| hedging.observe(Duration::from_millis(ms), &config));
         };
+
         answers(90, 10);
         assert_eq!(hedging.delay(), None, "too little is known");
+
         answers(10, 200);
         let slow = hedging.delay().unwrap();
         assert!(
             (200..=230).contains(&slow.as_millis()),
             "a tenth is slow: {slow:?}"
         );
+
         answers(2_000, 10);
         let usual = hedging.delay().unwrap();
         assert!((10..=12).contains(&usual.as_millis()), "{usual:?}");
+
         answers(4_096, 100);
         assert!(hedging.delay().unwrap() >= Duration::from_millis(100));
     }
@@ -261,12 +277,14 @@ mod tests {
             ..Config::default()
         };
         let hedging = Hedging::default();
+
         let mut backups = 0;
         for _ in 0..1_000 {
             hedging.count_call(&config);
             backups += u32::from(hedging.take_backup());
         }
         assert_eq!(backups, 50);
+
         // Calls that needed none do not pay for ever.
         (0..100_000).for_each(|_| hedging.count_call(&config));
         assert_eq!((0..100).filter(|_| hedging.take_backup()).count(), 5);

@@ -48,13 +48,16 @@ mod tests {
             (Instant::now(), Duration::from_secs(1), PeakEwma::default());
         let after = |ms| start + Duration::from_millis(ms);
         let ms = Duration::from_millis;
+
         assert_eq!(latency.estimate(decay, start), None);
         latency.observe(ms(1), decay, after(0));
         latency.observe(ms(100), decay, after(1));
         assert_eq!(latency.estimate(decay, after(1)), Some(0.1));
+
         latency.observe(ms(1), decay, after(2));
         let soon = latency.estimate(decay, after(2)).unwrap();
         assert!((0.099..0.1).contains(&soon), "{soon}");
+
         let later = latency.estimate(decay, after(3_002)).unwrap();
         assert!((0.004..0.006).contains(&later), "{later}");
     }
@@ -68,6 +71,7 @@ mod tests {
             Duration::ZERO,
             start + Duration::from_millis(1),
         );
+
         assert_eq!(
             latency.estimate(Duration::ZERO, start + Duration::from_millis(1)),
             Some(0.001)

@@ -76,6 +76,7 @@ impl Liveness {
         {
             return;
         }
+
         self.stall = Some(Stall {
             written,
             until: Instant::now() + self.stall_timeout,
@@ -103,28 +104,34 @@ impl Liveness {
                 "the server took no bytes for `write_stall_timeout_ms` of {limit} ms"
             ));
         }
+
         if self.look_at.is_none_or(|at| at > now) {
             return Verdict::Fine;
         }
+
         if self.has_received {
             self.begin_silence(now);
             self.look_at = Some(now + self.ping_interval / 4);
             return Verdict::Heard;
         }
+
         if !is_watched {
             self.look_at = None;
             return Verdict::Fine;
         }
+
         if now < self.end_of_interval() {
             self.look_at = Some(self.end_of_interval());
             return Verdict::Fine;
         }
+
         if self.pings >= self.ping_misses_max {
             let (pings, silence) = (self.pings, (now - self.silent_since).as_millis());
             return Verdict::Dead(format!(
                 "nothing was received for {silence} ms, in spite of {pings} pings"
             ));
         }
+
         self.pings += 1;
         // After a jump of the clock, or a process that stood still, the ping still has its whole interval.
         self.silent_since = self.silent_since.max(now - self.ping_interval * self.pings);
@@ -170,10 +177,12 @@ mod tests {
         liveness.look_at = Some(at(config.ping_interval_ms / 4));
         let mut course = Vec::new();
         let mut heard = heard.iter().copied().peekable();
+
         while let Some(now) = liveness.next_look(true).filter(|now| *now <= at(end)) {
             while heard.next_if(|ms| at(*ms) <= now).is_some() {
                 liveness.has_received();
             }
+
             let verdict = liveness.look(now, true);
             let is_dead = matches!(verdict, Verdict::Dead(_));
             if !matches!(verdict, Verdict::Fine | Verdict::Heard) {
@@ -183,6 +192,7 @@ mod tests {
                 break;
             }
         }
+
         course
     }
 
@@ -194,12 +204,14 @@ mod tests {
                 "nothing was received for {ms} ms, in spite of 2 pings"
             ))
         };
+
         let expected = [
             (5_000, Verdict::Ping),
             (10_000, Verdict::Ping),
             (15_000, dead(15_000)),
         ];
         assert_eq!(course(&config, &[], 60_000), expected);
+
         // Noticed up to a quarter of an interval late, and never early.
         let expected = [
             (6_250, Verdict::Ping),
@@ -213,6 +225,7 @@ mod tests {
     fn whatever_is_received_begins_the_count_anew() {
         let every_second: Vec<_> = (0..60).map(|second| second * 1_000).collect();
         assert_eq!(course(&Config::default(), &every_second, 60_000), []);
+
         let answered: Vec<_> = (1..12).map(|n| n * 5_000).collect();
         let pings = course(&Config::default(), &answered, 60_000);
         assert!(
@@ -227,6 +240,7 @@ mod tests {
         let began = Instant::now();
         let mut liveness = Liveness::new(&config, began);
         liveness.look_at = Some(began + Duration::from_secs(5));
+
         let late = began + Duration::from_secs(3_600);
         assert_eq!(liveness.look(late, true), Verdict::Ping);
         assert_eq!(
@@ -240,9 +254,11 @@ mod tests {
         let began = Instant::now();
         let mut liveness = Liveness::new(&Config::default(), began);
         assert_eq!(liveness.next_look(false), None);
+
         let at = liveness.next_look(true).unwrap();
         liveness.has_received();
         assert_eq!(liveness.look(at, true), Verdict::Heard);
+
         let at = liveness.next_look(false).unwrap();
         assert_eq!(liveness.look(at, false), Verdict::Fine);
         assert_eq!(liveness.next_look(false), None);
@@ -258,6 +274,7 @@ mod tests {
         let mut liveness = Liveness::new(&off, Instant::now());
         liveness.is_stalled(0);
         assert_eq!(liveness.next_look(true), None);
+
         let endless = Config {
             ping_interval_ms: u64::MAX,
             write_stall_timeout_ms: u64::MAX,

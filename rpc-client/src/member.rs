@@ -103,6 +103,7 @@ impl Ticket {
         // Relaxed here and below: numbers to compare, which guard nothing.
         member.in_flight.fetch_add(1, Ordering::Relaxed);
         member.pool.enter(lane);
+
         Self {
             member: Arc::clone(member),
             lane,
@@ -145,13 +146,16 @@ impl Ticket {
         self.is_unary_call = false;
         let (member, now) = (&self.member, Instant::now());
         let is_failure = failure.is_some_and(Error::is_of_endpoint);
+
         member.calls.fetch_add(1, Ordering::Relaxed);
         if failure.is_some() {
             member.failures.fetch_add(1, Ordering::Relaxed);
         }
+
         if is_leaving && failure.is_some_and(Error::is_rejected) {
             return;
         }
+
         // A lost connection is one failure, however many calls were on it: whether the server is there
         // again shows in connecting, and it is not to be ejected for having been restarted.
         if let Some(connection) = failure
@@ -161,12 +165,14 @@ impl Ticket {
         {
             return;
         }
+
         let mut vitals = member.vitals();
         // A failure comes fast, which is nothing to be preferred for. A deadline says: at least so slow.
         if !is_failure || failure.is_some_and(Error::is_deadline) {
             let latency = now.saturating_duration_since(self.since);
             vitals.latency.observe(latency, member.decay(), now);
         }
+
         let ejected = vitals.health.observe(is_failure, &member.config, now);
         drop(vitals);
         if let (Some(time), Some(failure)) = (ejected, failure) {
@@ -191,6 +197,7 @@ impl Drop for Ticket {
                 vitals.latency.observe(waited, decay, now);
             }
         }
+
         self.member.in_flight.fetch_sub(1, Ordering::Relaxed);
         self.member.pool.leave(self.lane);
     }

@@ -158,6 +158,7 @@ impl<S: Service> Faulty<S> {
             never_answered,
             failed,
         } = &*self.counters;
+
         // Relaxed: they are counts, and order nothing.
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Counts {
@@ -174,12 +175,14 @@ impl<S: Service> Faulty<S> {
     fn fault(mut self, probability: f64, fault: Fault) -> Self {
         check(probability);
         self.faults.push((probability, fault));
+
         let sum: f64 = self.faults.iter().map(|(probability, _)| probability).sum();
         // Sums of tenths may be a little more than they should.
         assert!(
             sum <= 1.0 + 1e-9,
             "the probabilities of all faults are {sum} together, and 1 at most"
         );
+
         self
     }
 
@@ -190,15 +193,18 @@ impl<S: Service> Faulty<S> {
             fastrand::Rng::with_seed(self.seed ^ call.wrapping_mul(0x9E37_79B9_7F4A_7C15));
         let (drawn, is_delayed, share, runs_first) =
             (random.f64(), random.f64(), random.f64(), random.bool());
+
         let mut below = 0.0;
         let hit = self.faults.iter().find(|(probability, _)| {
             below += probability;
             drawn < below
         });
+
         let delay = self
             .delay
             .as_ref()
             .filter(|(probability, _)| is_delayed < *probability);
+
         Fate {
             fault: hit.map(|(_, fault)| fault.clone()),
             delay: delay.map(|(_, range)| {
@@ -240,11 +246,13 @@ impl<S: Service> Service for Faulty<S> {
     fn call(&self, request: Request<'_>) -> impl Future<Output = Outcome> + Send + 'static {
         // A call that is prepared and never polled has not run, and gets no number.
         let (call, this) = (self.inner.call(request), self.clone());
+
         async move {
             let add = |counter: &AtomicU64| counter.fetch_add(1, Ordering::Relaxed);
             let counters = &*this.counters;
             let number = add(&counters.calls);
             let injected = || format!("injected into call {number} by seed {}", this.seed);
+
             let Fate {
                 fault,
                 delay,
@@ -254,6 +262,7 @@ impl<S: Service> Service for Faulty<S> {
                 add(&counters.delayed);
                 tokio::time::sleep(delay).await;
             }
+
             match fault {
                 None => {
                     add(&counters.passed);

@@ -48,6 +48,7 @@ pub async fn pipe(
     let mut pending = Pending::default();
     let mut line = Vec::new();
     let mut is_open = true;
+
     while is_open || !pending.is_empty() {
         tokio::select! {
             // Replies first: they make room.
@@ -55,13 +56,16 @@ pub async fn pipe(
             Some(reply) = pending.next(), if !pending.is_empty() => {
                 let mut lines = Vec::new();
                 piped.write(&mut lines, &reply);
+
                 // What else has arrived goes out in the same write.
                 while let Some(Some(reply)) = pending.next().now_or_never() {
                     piped.write(&mut lines, &reply);
                 }
+
                 output.write_all(&lines).await?;
                 output.flush().await?;
             }
+
             read = input.read_until(b'\n', &mut line), if is_open && pending.len() < IN_FLIGHT_MAX => {
                 is_open = read? > 0;
                 let request = line.trim_ascii();
@@ -72,8 +76,10 @@ pub async fn pipe(
                 line.clear();
             }
         }
+
         progress(piped);
     }
+
     client.flush().await.map_err(io::Error::other)?;
     output.flush().await?;
     Ok(piped)
@@ -98,6 +104,7 @@ impl Pending {
                 return self.push(bad.id, ready(Err(Status::invalid_argument(bad.message))));
             }
         };
+
         piped.requests += 1;
         let id = request.id;
         match client.start(request).await {
@@ -124,6 +131,7 @@ impl Pending {
             multiplexed,
             ordered,
         } = self;
+
         tokio::select! {
             Some(reply) = multiplexed.next() => Some(reply),
             Some(reply) = ordered.next() => Some(reply),

@@ -49,6 +49,7 @@ impl Dialer {
             connector,
             events,
         } = self;
+
         Endpoint::new(
             Arc::clone(address),
             Arc::clone(config),
@@ -73,10 +74,12 @@ impl Dialer {
             connector,
             events,
         } = self;
+
         let error = |kind| Error::new(kind, address, None);
         let mut backoff = config.backoff();
         // Since when connecting fails, and how it last did.
         let mut failing: Option<(Instant, Cause)> = None;
+
         loop {
             let now = Instant::now();
             let patience = failing
@@ -89,6 +92,7 @@ impl Dialer {
                     _ => Kind::Deadline { was_sent: false },
                 }));
             }
+
             let connect_end = after(now, config.connect_timeout());
             // One timer for all that ends an attempt.
             let limit = until.map_or(connect_end, |until| until.min(connect_end));
@@ -99,11 +103,13 @@ impl Dialer {
                 Err(_) if limit == connect_end => Refusal::no_answer(config),
                 Err(_) => continue,
             };
+
             refusal.tell(address);
             let last = match refusal {
                 Refusal::Failed(last) => last,
                 Refusal::Token(last, _) => return Err(error(Kind::NotSent(last))),
             };
+
             let now = Instant::now();
             let since = failing.map_or(now, |(since, _)| since);
             failing = Some((since, last));
@@ -113,6 +119,7 @@ impl Dialer {
                     config.reconnect_wanted_ms,
                 )));
             }
+
             let patience = after(since, config.fail_fast_after());
             let until = deadline.map_or(patience, |deadline| deadline.min(patience));
             if now < until {
@@ -127,6 +134,7 @@ impl Dialer {
         if !is_several || self.config.mode != Mode::Short {
             return self.clone();
         }
+
         let config = Config {
             fail_fast_after_ms: 0,
             ..Config::clone(&self.config)
@@ -146,11 +154,13 @@ impl Pool {
             Mode::Pooled(count) => count.max(1),
             Mode::Short => 0,
         };
+
         let lane = || Lane {
             endpoint: dialer.endpoint(&address),
             in_flight: AtomicUsize::new(0),
         };
         let lanes = (0..count).map(|_| lane()).collect();
+
         Self {
             address,
             dialer,
@@ -171,22 +181,26 @@ impl Pool {
     pub(crate) fn ready(&self) -> Option<(LaneNumber, Arc<Connection>)> {
         let mut best: Option<(LaneNumber, usize, Arc<Connection>)> = None;
         let mut closed = None;
+
         for (number, lane) in (0..).zip(&self.lanes) {
             let Some(connection) = lane.endpoint.current() else {
                 closed = Some(lane);
                 continue;
             };
+
             let in_flight = lane.in_flight.load(Ordering::Relaxed);
             if best.as_ref().is_none_or(|(_, least, _)| in_flight < *least) {
                 best = Some((number, in_flight, connection));
             }
         }
+
         let (number, in_flight, connection) = best?;
         if let Some(lane) = closed
             && in_flight > 0
         {
             lane.endpoint.open();
         }
+
         Some((number, connection))
     }
 

@@ -16,6 +16,7 @@ pub(crate) fn channel<T: Clone>(value: T) -> (Sender<T>, Receiver<T>) {
         state: Mutex::new(state),
         changed: Notify::new(),
     });
+
     (Sender(Arc::clone(&shared)), Receiver { shared, seen: 0 })
 }
 
@@ -94,6 +95,7 @@ impl<T: Clone> Receiver<T> {
         tokio::pin!(changed);
         // Registered before the look, so that no change in between is missed.
         changed.as_mut().enable();
+
         {
             let state = self.shared.lock();
             if state.version != self.seen {
@@ -103,6 +105,7 @@ impl<T: Clone> Receiver<T> {
                 return Err(Closed);
             }
         }
+
         changed.await;
         let state = self.shared.lock();
         if state.version == self.seen {
@@ -128,8 +131,10 @@ mod tests {
                 told.send((n, receiver.borrow_and_update())).unwrap();
             });
         }
+
         tokio::task::yield_now().await;
         sender.send_replace(7);
+
         for n in 0..32 {
             assert_eq!(order.recv().await, Some((n, 7)));
         }
@@ -143,10 +148,12 @@ mod tests {
             (receiver.changed().await, receiver.borrow_and_update()),
             (Ok(()), 1)
         );
+
         let waiting = tokio::spawn({
             let receiver = receiver.clone();
             async move { receiver.changed().await }
         });
+
         tokio::task::yield_now().await;
         drop(sender);
         assert_eq!(waiting.await.unwrap(), Err(Closed));

@@ -102,6 +102,7 @@ impl Endpoint {
         events: Events,
     ) -> Arc<Self> {
         let (wanted, turned_away, state) = (Arc::default(), Mutex::default(), Mutex::new(state));
+
         Arc::new(Self {
             address,
             config,
@@ -162,10 +163,12 @@ impl Endpoint {
             };
             return self.current().ok_or_else(over);
         };
+
         let mut attempts = match self.join_or_begin(connector) {
             Ok(connection) => return Ok(connection),
             Err(attempts) => attempts,
         };
+
         let wait = async {
             loop {
                 let now = attempts.borrow_and_update().clone();
@@ -182,6 +185,7 @@ impl Endpoint {
                         until
                     }
                 };
+
                 let changed = attempts.changed();
                 let changed = match patience {
                     Some(until) => tokio::time::timeout_at(until, changed)
@@ -194,6 +198,7 @@ impl Endpoint {
                 }
             }
         };
+
         match deadline {
             None => wait.await,
             Some(deadline) => match tokio::time::timeout_at(deadline, wait).await {
@@ -237,6 +242,7 @@ impl Endpoint {
         let (progress, attempts) =
             watch::channel(lost.map_or(Attempts::FirstUnderWay, Attempts::AfterLoss));
         *state = State::Connecting(attempts.clone());
+
         let connecting = Connecting {
             endpoint: Arc::downgrade(self),
             address: Arc::clone(&self.address),
@@ -250,6 +256,7 @@ impl Endpoint {
                 .clone()
                 .filter(|turned_away| turned_away.says_something_at(Instant::now(), &self.config)),
         };
+
         tokio::spawn(connecting.run(progress));
         attempts
     }
@@ -258,9 +265,11 @@ impl Endpoint {
     /// reason to fail at once.
     fn lost(self: &Arc<Self>, loss: Loss) {
         self.note(&loss);
+
         let Some(connector) = self.connector.as_ref().filter(|_| loss.calls > 0) else {
             return;
         };
+
         let mut state = self.lock();
         let is_open = match &*state {
             State::Connected(connection) => connection.is_usable(),
@@ -283,11 +292,13 @@ impl Endpoint {
             *turned_away = None;
             return;
         }
+
         let now = Instant::now();
         let before = turned_away
             .take()
             .filter(|before| before.says_something_at(now, &self.config));
         let (times, since) = before.map_or((0, now), |before| (before.times, before.failure.since));
+
         *turned_away = Some(TurnedAway {
             times: times.saturating_add(1),
             last: now,
@@ -330,6 +341,7 @@ impl Connecting {
         let base = Duration::from_millis(self.config.reconnect_base_ms);
         let cap = Duration::from_millis(self.config.reconnect_cap_ms);
         let mut backoff = self.config.backoff();
+
         if let Some(TurnedAway {
             times,
             failure,
@@ -342,9 +354,11 @@ impl Connecting {
                 self.failing_since.get_or_insert(failure.since);
                 progress.send_replace(Attempts::Failing(failure));
             }
+
             for _ in 1..times.min(16) {
                 backoff.next_delay();
             }
+
             if let Some(after) = retry_after {
                 // It has said when; not all who were told so come back in the same moment.
                 tokio::time::sleep(half_jitter(after.min(cap) * 2)).await;
@@ -352,6 +366,7 @@ impl Connecting {
                 self.pause(backoff.next_delay()).await;
             }
         }
+
         while self.endpoint.strong_count() > 0 {
             let refusal = match self.attempt().await {
                 Ok(connection) => {
@@ -363,9 +378,11 @@ impl Connecting {
                 }
                 Err(refusal) => refusal,
             };
+
             let since = *self.failing_since.get_or_insert_with(Instant::now);
             let delay = backoff.next_delay_after(since.elapsed());
             refusal.tell(&self.address);
+
             match refusal {
                 Refusal::Failed(last) => {
                     progress.send_replace(Attempts::Failing(Failure {
@@ -396,6 +413,7 @@ impl Connecting {
                 endpoint.lost(loss);
             }
         };
+
         let opening = self
             .connector
             .open(&self.address, &self.config, &self.events, at_end);
@@ -412,10 +430,12 @@ impl Connecting {
             if wanted_within.is_zero() {
                 std::future::pending::<()>().await;
             }
+
             let least = tokio::time::sleep(half_jitter(wanted_within));
             self.wanted.notified().await;
             least.await;
         };
+
         tokio::select! {
             // In this order, and not in a random one, so that a simulated run can be repeated.
             biased;

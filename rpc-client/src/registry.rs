@@ -79,6 +79,7 @@ impl Registry {
         if let Some(client) = self.clients.get(name) {
             return client.clone();
         }
+
         let make = || match self.services.get(name) {
             Some(service) => Client::with_config(&service.target, service.settings.clone()),
             None => Client::with_config(name, self.config.clone()),

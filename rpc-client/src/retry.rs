@@ -58,6 +58,7 @@ impl Command<'_> {
         let mut attempts = failure.attempts();
         let mut may_have_run = false;
         let mut been_at = Vec::new();
+
         while let Some(pause) = pause(&failure, is_idempotent) {
             been_at.push(Arc::clone(failure.shared_address()));
             // What the endpoint asked for does not concern the others.
@@ -66,6 +67,7 @@ impl Command<'_> {
             } else {
                 pause
             };
+
             let now = Instant::now();
             let Some(begin) = now.checked_add(backoff.next_delay() + pause) else {
                 break;
@@ -76,10 +78,12 @@ impl Command<'_> {
             {
                 break;
             }
+
             tracing::debug!(cmdid = %self.cmdid(), attempts, reason = %failure, "trying again");
             if begin > now {
                 tokio::time::sleep_until(begin).await;
             }
+
             may_have_run |= failure.may_have_run();
             match self.one_try(&make, is_idempotent, deadline, &been_at).await {
                 Ok(answer) => return Ok(answer),
@@ -87,6 +91,7 @@ impl Command<'_> {
             }
             attempts += failure.attempts();
         }
+
         Err(failure.of_several(attempts, may_have_run))
     }
 
@@ -145,6 +150,7 @@ impl Budget {
             calls: 0,
             rate: 0.0,
         };
+
         Self {
             calls: Calls::default(),
             state: Mutex::new(state),
@@ -164,6 +170,7 @@ impl Budget {
         let window = Duration::from_millis(config.retry_budget_window_ms)
             .as_secs_f64()
             .max(1e-3);
+
         let calls = self.calls.0.load(Ordering::Relaxed);
         // Numbers only, and each change is whole before the lock is gone.
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -176,14 +183,17 @@ impl Budget {
             reason = "exact up to 2^53 calls between two retries"
         )]
         let new_calls = calls.saturating_sub(state.calls) as f64;
+
         let weight = (-elapsed / window).exp();
         state.rate = state.rate * weight + new_calls / elapsed * (1.0 - weight);
+
         // What is not used within the window is lost: an hour of successes does not pay for a minute of
         // nothing but retries.
         let most = per_second + state.rate * share * window;
         state.tokens = (state.tokens + new_calls * share + elapsed * per_second).min(most);
         state.at = now;
         state.calls = calls;
+
         let is_left = state.tokens >= 1.0;
         if is_left {
             state.tokens -= 1.0;
@@ -209,8 +219,10 @@ mod tests {
         let (config, start) = (Config::default(), Instant::now());
         let budget = Budget::new(&config, start);
         assert_eq!(withdrawals(&budget, &config, start), 10);
+
         (0..1_000).for_each(|_| budget.count_call());
         assert!((199..=200).contains(&withdrawals(&budget, &config, start)));
+
         let later = start + Duration::from_millis(500);
         assert!((4..=5).contains(&withdrawals(&budget, &config, later)));
     }
@@ -222,6 +234,7 @@ mod tests {
         // An hour at 100 calls a second without a retry, then the worst.
         (0..360_000).for_each(|_| budget.count_call());
         let spent = withdrawals(&budget, &config, start + Duration::from_secs(3_600));
+
         assert!(
             (200..=212).contains(&spent),
             "20 % of ten seconds' calls, and ten: {spent}"
@@ -237,6 +250,7 @@ mod tests {
         };
         let (start, budget) = (Instant::now(), Budget::new(&config, Instant::now()));
         (0..1_000).for_each(|_| budget.count_call());
+
         assert_eq!(
             withdrawals(&budget, &config, start + Duration::from_secs(60)),
             0

@@ -38,6 +38,7 @@ impl Route {
         {
             return Self::Sole(dialer.endpoint(&address.text));
         }
+
         let chooser = Chooser::new(Arc::clone(&dialer.config));
         Self::Balanced(Balanced {
             chooser,
@@ -171,6 +172,7 @@ impl Balanced {
                         let address = Arc::clone(ticket.address());
                         ticket.finish(Some(&error), false);
                         been_at.push(address);
+
                         let is_last = members
                             .iter()
                             .all(|member| been_at.contains(member.address()));
@@ -200,6 +202,7 @@ async fn first_to_connect(
             ticket.begins(Instant::now());
             Ok((connection, ticket))
         };
+
         let mut attempts: FuturesUnordered<_> = group.members.iter().map(attempt).collect();
         while let Some(attempt) = attempts.next().await {
             match attempt {
@@ -208,5 +211,6 @@ async fn first_to_connect(
             }
         }
     }
+
     Err(last.expect("a directory that has been waited for has members"))
 }

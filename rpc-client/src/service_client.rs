@@ -211,11 +211,13 @@ impl<S: Service> ServiceCommand<'_, S> {
     {
         let mut request = self.request(params)?;
         request.oneway = true;
+
         let deadline = after(
             Instant::now(),
             self.timeout.unwrap_or(self.client.call_timeout),
         );
         request.scope.deadline = Some(deadline.into_std());
+
         ends_by(deadline, self.client.service.call(request))
             .await
             .map(drop)
@@ -236,6 +238,7 @@ impl<S: Service> ServiceCommand<'_, S> {
         let mut request = self.request(params)?;
         // What tells a client that this is no unary call.
         request.credit = Some(Config::default().stream_credit);
+
         let reply = match self.timeout {
             None => self.client.service.call(request).await?,
             Some(timeout) => {
@@ -247,6 +250,7 @@ impl<S: Service> ServiceCommand<'_, S> {
                 .await?
             }
         };
+
         Ok(match reply.into_body() {
             Body::Empty => stream::empty().boxed(),
             Body::Data(data) => stream::iter([decode(&data)]).boxed(),
@@ -269,6 +273,7 @@ pub(crate) fn request<P: Serialize + ?Sized>(
     let params = RawJson::serialize(params).map_err(|error| {
         Status::invalid_argument(format!("the params cannot be written as JSON: {error}"))
     })?;
+
     let mut request = Request::new(cmdid, params);
     // Any id: a connection has ids of its own.
     request.id = Some(0);

@@ -54,12 +54,14 @@ impl Loaded {
             .strip_prefix('[')
             .and_then(|host| host.strip_suffix(']'))
             .unwrap_or(host);
+
         let name = config.server_name.as_deref().unwrap_or(host);
         let server = ServerName::try_from(name.to_owned()).map_err(|_| {
             invalid(format!(
                 "`{name}` is no name that a certificate can have; set `server_name`"
             ))
         })?;
+
         let connector = TlsConnector::from(self.config(config)?);
         let stream = connector.connect(server, stream).await.map_err(|error| match error.kind() {
             io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => io::Error::new(
@@ -68,12 +70,14 @@ impl Loaded {
             ),
             _ => in_words(error, config.ca_file.as_deref()),
         })?;
+
         Ok(TlsByteStream(stream))
     }
 
     fn config(&self, config: &TlsConfig) -> io::Result<Arc<ClientConfig>> {
         let files = [&config.ca_file, &config.certificate_file, &config.key_file];
         let stamps: Stamps = files.iter().map(|file| stamp(file.as_deref())).collect();
+
         // Single steps only stand under this lock, and no I/O: two that read at once read the same.
         let lock = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((known, loaded)) = &*lock()
@@ -81,6 +85,7 @@ impl Loaded {
         {
             return Ok(Arc::clone(loaded));
         }
+
         let loaded = Arc::new(load(config)?);
         *lock() = Some((stamps, Arc::clone(&loaded)));
         Ok(loaded)
@@ -110,10 +115,12 @@ fn load(config: &TlsConfig) -> io::Result<ClientConfig> {
             ));
         }
     }
+
     let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()))
         .with_protocol_versions(&[&TLS13, &TLS12])
         .map_err(|error| invalid(error.to_string()))?
         .with_root_certificates(roots);
+
     let mut loaded = match (&config.certificate_file, &config.key_file) {
         (Some(certificate), Some(key_file)) => {
             let key = PrivateKeyDer::from_pem_slice(&read(key_file)?)
@@ -128,6 +135,7 @@ fn load(config: &TlsConfig) -> io::Result<ClientConfig> {
             ));
         }
     };
+
     loaded.alpn_protocols = vec![ALPN.to_vec()];
     Ok(loaded)
 }
@@ -136,12 +144,14 @@ fn certificates(file: &Path) -> io::Result<Vec<CertificateDer<'static>>> {
     let bytes = read(file)?;
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
     let certificates = certificates.map_err(|error| wrong(file, &error))?;
+
     if certificates.is_empty() {
         return Err(wrong(
             file,
             &"has no certificate in PEM (`-----BEGIN CERTIFICATE-----`)",
         ));
     }
+
     Ok(certificates)
 }
 
@@ -153,6 +163,7 @@ fn read(file: &Path) -> io::Result<Vec<u8>> {
             &format!("is longer than {FILE_BYTES_MAX} bytes"),
         ));
     }
+
     std::fs::read(file).map_err(|error| wrong(file, &error))
 }
 
@@ -215,6 +226,7 @@ fn in_words(error: io::Error, ca_file: Option<&Path>) -> io::Error {
     else {
         return error;
     };
+
     // The connection tells by the kind that nothing was run.
     let is_refused = matches!(inner, Error::AlertReceived(alert) if is_of_certificate(*alert));
     let kind = if is_refused {
@@ -222,6 +234,7 @@ fn in_words(error: io::Error, ca_file: Option<&Path>) -> io::Error {
     } else {
         error.kind()
     };
+
     io::Error::new(kind, words(inner, ca_file))
 }
 
@@ -239,6 +252,7 @@ fn words(error: &Error, ca_file: Option<&Path>) -> String {
         Error::AlertReceived(alert) => return of_alert(*alert),
         other => return format!("TLS: {other}"),
     };
+
     words.into()
 }
 
@@ -314,5 +328,6 @@ fn of_alert(alert: AlertDescription) -> String {
         }
         other => return format!("the server ended the connection with the TLS alert {other:?}"),
     };
+
     words.into()
 }

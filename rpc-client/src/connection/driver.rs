@@ -110,6 +110,7 @@ where
 {
     pub(super) fn new(io: IO, settle: Option<Settle<IO>>, shared: Arc<Shared>) -> Self {
         let now = Instant::now();
+
         Self {
             io,
             writing: Vec::new(),
@@ -153,8 +154,10 @@ where
             {
                 state.driver = Some(cx.waker().clone());
             }
+
             state.begin_time();
         }
+
         let mut writes = true;
         loop {
             if writes {
@@ -163,6 +166,7 @@ where
                 }
                 self.watch_writing();
             }
+
             match self.deliver() {
                 Ok(0) => {}
                 Ok(replies) => {
@@ -173,24 +177,29 @@ where
                     {
                         return Poll::Ready(Ok(Ended::Dead(dead)));
                     }
+
                     // The callers that were woken come first: what they send leaves in one write.
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
                 }
                 Err(nonsense) => return Poll::Ready(Ok(Ended::Nonsense(nonsense))),
             }
+
             if let Poll::Ready(read) = self.poll_read(cx)? {
                 if read == 0 {
                     return Poll::Ready(self.end_of_input());
                 }
+
                 // What was read is delivered first; where it was no whole reply, writing has its turn again.
                 writes = !writes;
                 continue;
             }
+
             writes = true;
             if let Some(error) = self.write_error.take() {
                 return Poll::Ready(Err(error));
             }
+
             match self.poll_timer(cx) {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(dead)) => return Poll::Ready(Ok(Ended::Dead(dead))),
@@ -209,6 +218,7 @@ where
         if let Poll::Ready(closed) = Pin::new(&mut self.io).poll_shutdown(cx) {
             return Poll::Ready(closed);
         }
+
         let limit = self
             .closing
             .get_or_insert_with(|| Box::pin(tokio::time::sleep(CLOSE_TIMEOUT)));
@@ -222,6 +232,7 @@ where
             self.spinning_since = None;
             return;
         }
+
         // The real clock: one that is paused would never let it end.
         let since = *self
             .spinning_since
@@ -238,6 +249,7 @@ where
         if self.write_error.is_some() {
             return false;
         }
+
         match self.try_write(cx) {
             Ok(is_finished) => is_finished,
             Err(error) => {
@@ -252,19 +264,23 @@ where
             if self.at == self.writing.len() {
                 self.writing.clear();
                 self.at = 0;
+
                 let is_flushed = self.poll_flush(cx)?.is_ready();
                 let mut state = self.shared.lock();
                 if is_flushed {
                     state.is_flushed_to(self.written);
                 }
+
                 if state.output.is_empty() {
                     let is_finished =
                         state.is_closing || state.is_leaving && state.calls.is_empty();
                     return Ok(is_flushed && is_finished);
                 }
+
                 mem::swap(&mut state.output, &mut self.writing);
                 state.tell_of_room(&self.shared.room);
             }
+
             match Pin::new(&mut self.io).poll_write(cx, &self.writing[self.at..]) {
                 Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
                 Poll::Ready(Ok(n)) => {
@@ -291,6 +307,7 @@ where
     /// system tells each error once. Where the server closed the connection, writing says no more than that.
     fn end_of_input(&mut self) -> io::Result<Ended> {
         use io::ErrorKind::{BrokenPipe, ConnectionReset};
+
         match self.write_error.take() {
             Some(error) if !matches!(error.kind(), BrokenPipe | ConnectionReset) => Err(error),
             _ => Ok(Ended::ByServer),
@@ -303,21 +320,26 @@ where
             self.end -= self.start;
             self.start = 0;
         }
+
         if self.end == 0 && self.input.len() > READ_BYTES {
             self.input = Vec::new();
         }
+
         if self.input.len() - self.end < self.room_wanted / 2 {
             self.input.resize(self.end + self.room_wanted, 0);
         }
+
         let mut buffer = ReadBuf::new(&mut self.input[self.end..]);
         ready!(Pin::new(&mut self.io).poll_read(cx, &mut buffer))?;
         let read = buffer.filled().len();
+
         self.liveness.has_received();
         self.end += read;
         self.spinning_since = None;
         if self.end == self.input.len() {
             self.room_wanted = READ_BYTES;
         }
+
         Poll::Ready(Ok(read))
     }
 
@@ -326,29 +348,35 @@ where
         if self.start == self.end {
             return Ok(0);
         }
+
         let mut delivered = 0;
         let shared = Arc::clone(&self.shared);
         let mut state = shared.lock();
+
         let chunk = match state.calls.len() {
             many if self.is_on_one_thread && many >= CALLS_FOR_LONG_CHUNKS => {
                 (many / 2).min(LONG_CHUNK_MAX)
             }
             some => (some / 4).clamp(CHUNK_MIN, CHUNK_MAX),
         };
+
         let outcome = loop {
             if delivered >= chunk {
                 break Ok(());
             }
+
             match self.lines.step(&self.input[self.start..self.end]) {
                 Step::Line { line, consumed } => {
                     self.start += consumed;
                     if line.is_empty() {
                         continue;
                     }
+
                     delivered += 1;
                     if state.take_usual_line(line, &mut self.woken) {
                         continue;
                     }
+
                     let line = FromServer::decode(line);
                     if let Err(nonsense) =
                         state.take_line(line, &shared, &mut self.woken, &mut self.farewell)
@@ -365,14 +393,17 @@ where
                 Step::Partial { .. } => break Ok(()),
             }
         };
+
         if delivered > 0 {
             // A reply may have taken a tombstone away, or been a goaway.
             state.tell_of_room(&shared.room);
         }
+
         drop(state);
         for waker in self.woken.drain(..) {
             waker.wake();
         }
+
         outcome.map(|()| delivered)
     }
 
@@ -389,6 +420,7 @@ where
     /// the time of either had come; the error says why the connection is dead.
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), String>> {
         self.replies_since_timer = 0;
+
         let (deadline, is_watched) = {
             let state = self.shared.lock();
             (
@@ -396,6 +428,7 @@ where
                 state.is_watched(&self.shared.config, self.appended_when_heard),
             )
         };
+
         let settle_at = self.settle.map(|(_, at)| at);
         let next = earliest(
             settle_at,
@@ -404,6 +437,7 @@ where
         let Some(next) = next else {
             return Poll::Pending;
         };
+
         let timer = self
             .timer
             .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(next)));
@@ -411,13 +445,16 @@ where
             timer.as_mut().reset(next);
         }
         ready!(timer.as_mut().poll(cx));
+
         let now = Instant::now();
         if deadline.is_some_and(|deadline| deadline <= now) {
             self.expire(now);
         }
+
         if let Some((settle, _)) = self.settle.take_if(|(_, at)| *at <= now) {
             settle(&self.io, &self.shared.config);
         }
+
         Poll::Ready(self.look(now, is_watched))
     }
 
@@ -425,6 +462,7 @@ where
     fn expire(&mut self, now: Instant) {
         let mut state = self.shared.lock();
         let mut earliest: Option<Instant> = None;
+
         for (_, slot) in state.calls.iter_mut() {
             match slot.deadline {
                 Some(deadline) if deadline <= now => {
@@ -439,8 +477,10 @@ where
                 None => {}
             }
         }
+
         state.next_deadline = earliest;
         drop(state);
+
         for waker in self.woken.drain(..) {
             waker.wake();
         }
@@ -451,12 +491,14 @@ where
         if self.shared.config.write_stall_timeout_ms > 0 && self.written < self.ping_end {
             self.liveness.ping_waits(now);
         }
+
         match self.liveness.look(now, is_watched) {
             Verdict::Dead(why) => return Err(why),
             Verdict::Ping => {
                 let id = PING_IDS[self.pings % PING_IDS.len()];
                 self.pings = self.pings.wrapping_add(1);
                 let ping = Request::new(CmdId::PING, RawJson::NULL);
+
                 let mut state = self.shared.lock();
                 state.append(|output| encode_request(output, Some(id), &ping));
                 self.ping_end = state.appended;
@@ -464,6 +506,7 @@ where
             Verdict::Heard => self.appended_when_heard = self.shared.lock().appended,
             Verdict::Fine => {}
         }
+
         Ok(())
     }
 }
@@ -476,11 +519,13 @@ impl<IO> Driver<IO> {
         if limit.is_zero() {
             return Poll::Pending;
         }
+
         let timer = self
             .idle_timer
             .get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
         ready!(timer.as_mut().poll(cx));
         timer.as_mut().reset(Instant::now() + limit);
+
         let mut state = self.shared.lock();
         if state.calls.is_empty() && state.admitted == self.admitted_at_last_look {
             state.is_leaving = true;
@@ -495,9 +540,11 @@ impl<IO> Driver<IO> {
             .as_ref()
             .map(|status| format!(" after saying: {status}"))
             .unwrap_or_default();
+
         // A server that refuses this client's certificate, and then runs nothing of it.
         let was_rejected = matches!(&ended, Err(error) if error.kind() == io::ErrorKind::PermissionDenied && error.get_ref().is_some());
         let is_wanted = matches!(ended, Ok(Ended::Done));
+
         let cause = match ended {
             Ok(Ended::Done) => Cause::new("the connection was closed by this side"),
             // An alert of TLS, which no reply begins like (RFC 8446 section 5.1).
@@ -512,12 +559,14 @@ impl<IO> Driver<IO> {
                 Cause::with_source(format!("the connection was lost{because}: {error}"), error)
             }
         };
+
         let retry_after = farewell.as_ref().and_then(Status::retry_after);
         let calls = self.end_all(
             &cause,
             was_rejected || farewell.is_some_and(|status| status.is_rejected()),
         );
         let has_answered = self.shared.lock().has_answered;
+
         Loss {
             cause,
             calls,
@@ -534,13 +583,16 @@ impl<IO> Driver<IO> {
         if state.ended.is_some() {
             return 0;
         }
+
         let mut calls = 0;
         state.ended = Some(cause.clone());
         self.shared.tell_of_the_end(cause);
+
         let written = self.written;
         // A server that turns the connection away has run none of its calls; one that has answered some
         // may have meant another one.
         let was_rejected = was_rejected && !state.has_answered;
+
         for (_, slot) in state.calls.iter_mut() {
             if matches!(slot.progress, Progress::Waiting) {
                 calls += 1;
@@ -553,12 +605,14 @@ impl<IO> Driver<IO> {
                 woken.extend(slot.waker.take());
             }
         }
+
         woken.extend(state.flushes.drain(..).map(|(_, waker)| waker));
         drop(state);
         self.shared.room.notify_waiters();
         for waker in woken {
             waker.wake();
         }
+
         calls
     }
 }

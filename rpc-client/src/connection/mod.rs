@@ -109,6 +109,7 @@ impl Connection {
         IO: AsyncRead + AsyncWrite + Unpin + Send,
     {
         static NEXT: AtomicU64 = AtomicU64::new(1);
+
         let state = State {
             output: Vec::new(),
             encoder: RequestEncoder::default(),
@@ -127,6 +128,7 @@ impl Connection {
             has_answered: false,
             uses_ids: false,
         };
+
         let shared = Arc::new(Shared {
             address,
             // Relaxed: only uniqueness matters.
@@ -137,11 +139,13 @@ impl Connection {
             room: Notify::new(),
         });
         shared.tell_of_connecting();
+
         let mut driver = Driver::new(io, settle, Arc::clone(&shared));
         let run = async move {
             let ended = poll_fn(|cx| driver.poll(cx)).await;
             driver.finish(ended)
         };
+
         (Arc::new(Self(shared)), run)
     }
 
@@ -179,6 +183,7 @@ impl Connection {
                 encode_request(output, (!is_ordered).then_some(id), request);
             },
         );
+
         match opened {
             Ok(id) => Ok(PendingCall::new(self, id)),
             Err(refusal) => Err((self, refusal)),
@@ -204,6 +209,7 @@ impl Connection {
                 encoder.encode(output, id, cmdid, limit, params);
             },
         );
+
         opened.map(|id| PendingCall::new(self, id))
     }
 
@@ -212,6 +218,7 @@ impl Connection {
     pub(crate) fn notify(&self, request: &Request<'_>, is_ordered: bool) -> Result<(), Refusal> {
         let mut state = self.0.lock();
         state.admit(&self.0.config)?;
+
         let id = if is_ordered && !request.oneway {
             // A server that may not know `oneway` answers: its reply finds the place of a call given up.
             let Some((id, _)) = state.calls.open_ordered() else {
@@ -230,6 +237,7 @@ impl Connection {
             state.calls.close(id);
             Some(id)
         };
+
         state.append(|output| encode_request(output, id, request));
         Ok(())
     }
@@ -241,6 +249,7 @@ impl Connection {
         // Registered before the second look, so that room made in between is not missed; and counted
         // under the same lock as that look, so that whoever makes room later tells.
         notified.as_mut().enable();
+
         {
             let mut state = self.0.lock();
             if state.is_over() || state.has_room(&self.0.config, is_ordered) {
@@ -248,12 +257,14 @@ impl Connection {
             }
             state.waiting_for_room += 1;
         }
+
         notified.await;
     }
 
     /// Resolves when everything that was begun so far has been handed to the system.
     pub(crate) async fn flush(&self) -> Result<(), Error> {
         let target = self.0.lock().appended;
+
         poll_fn(|cx| {
             let mut state = self.0.lock();
             if state.flushed >= target {
@@ -262,6 +273,7 @@ impl Connection {
             if let Some(cause) = &state.ended {
                 return Poll::Ready(Err(self.0.error(Kind::NotSent(cause.clone()))));
             }
+
             state
                 .flushes
                 .retain(|(_, waker)| !waker.will_wake(cx.waker()));
@@ -286,6 +298,7 @@ impl Connection {
             // Even a frame that waits still leaves when the peer reads again.
             Failure::Expired => Kind::Deadline { was_sent: true },
         };
+
         self.0.error(kind)
     }
 
@@ -294,13 +307,16 @@ impl Connection {
         let Some(slot) = state.calls.close(id) else {
             return;
         };
+
         let is_ordered = slot.is_ordered;
         slot.progress = Progress::Waiting;
         slot.waker = None;
         slot.items.clear();
+
         if is_given_up && !is_ordered && state.ended.is_none() {
             state.append(|output| encode_cancel(output, id));
         }
+
         state.tell_of_room(&self.0.room);
         if state.is_leaving && state.calls.is_empty() {
             state.wake_driver();
@@ -331,6 +347,7 @@ impl Shared {
         let Self {
             address, number, ..
         } = self;
+
         tracing::debug!(%address, connection = number, "connected");
         let event = || ConnectionEvent::Connected {
             address: Arc::clone(address),
@@ -343,6 +360,7 @@ impl Shared {
         let Self {
             address, number, ..
         } = self;
+
         tracing::info!(%address, connection = number, reason = %message, "goaway");
         self.events.tell(|| ConnectionEvent::Goaway {
             address: Arc::clone(address),
@@ -355,6 +373,7 @@ impl Shared {
         let Self {
             address, number, ..
         } = self;
+
         tracing::debug!(%address, connection = number, reason = %cause.message, "disconnected");
         self.events.tell(|| ConnectionEvent::Disconnected {
             address: Arc::clone(address),

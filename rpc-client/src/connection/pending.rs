@@ -68,6 +68,7 @@ impl PendingCall {
             },
             Data::Sound(data) => data,
         };
+
         decode(data.as_ref(), &self.connection.0.address)
     }
 
@@ -76,6 +77,7 @@ impl PendingCall {
             // The slot has this task's waker since it was taken, in this same poll.
             return Poll::Pending;
         }
+
         let Self {
             connection,
             id,
@@ -83,6 +85,7 @@ impl PendingCall {
             deadline,
             ..
         } = self;
+
         let mut state = connection.0.lock();
         Self::poll_locked(connection, &mut state, *id, is_over, deadline, cx)
     }
@@ -99,6 +102,7 @@ impl PendingCall {
             .calls
             .get_mut(id)
             .expect("the slot is closed by this call alone");
+
         match mem::take(&mut slot.progress) {
             Progress::Waiting => {
                 if !slot
@@ -117,6 +121,7 @@ impl PendingCall {
                     *deadline = had_until;
                     connection.end_of(failure)
                 });
+
                 connection.release(state, id, is_given_up);
                 *is_over = true;
                 Poll::Ready(result)
@@ -135,6 +140,7 @@ impl PendingCall {
             }
             return Err(nonsense(NO_STREAM_EXPECTED.into()));
         }
+
         Ok(data)
     }
 }
@@ -196,6 +202,7 @@ impl Stream for PendingStream {
         if self.call.is_over {
             return Poll::Ready(None);
         }
+
         let Self {
             call:
                 PendingCall {
@@ -207,12 +214,14 @@ impl Stream for PendingStream {
                 },
             taken_since_credit,
         } = &mut *self;
+
         let id = *id;
         let mut state = connection.0.lock();
         let slot = state
             .calls
             .get_mut(id)
             .expect("the slot is closed by this call alone");
+
         if let Some(item) = slot.items.pop_front() {
             *taken_since_credit += 1;
             // Credit is given back by halves: few frames, and the server never runs dry.
@@ -220,10 +229,13 @@ impl Stream for PendingStream {
                 let items = mem::take(taken_since_credit);
                 state.append(|output| encode_credit(output, id, items));
             }
+
             return Poll::Ready(Some(Ok(item)));
         }
+
         // Under the same lock: an item that came in between would wake nobody, or be lost with the end.
         let done = PendingCall::poll_locked(connection, &mut state, id, is_over, deadline, cx);
+
         // The last line of a stream carries no data; that of a unary command does, and is taken for
         // a stream of one item.
         let item = match ready!(done) {

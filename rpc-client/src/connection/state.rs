@@ -86,9 +86,11 @@ impl State {
         if self.is_over() {
             return Err(Refusal::Over);
         }
+
         if self.output.len() >= config.output_bytes_max {
             return Err(Refusal::Full);
         }
+
         self.admitted += 1;
         Ok(())
     }
@@ -109,6 +111,7 @@ impl State {
         write: impl FnOnce(&mut Vec<u8>, &mut RequestEncoder, u64),
     ) -> Result<u64, Refusal> {
         self.admit(config)?;
+
         let opened = if is_ordered {
             self.calls.open_ordered()
         } else {
@@ -117,16 +120,19 @@ impl State {
         let Some((id, slot)) = opened else {
             return Err(Refusal::Full);
         };
+
         self.uses_ids |= !is_ordered;
         let before = self.output.len();
         write(&mut self.output, &mut self.encoder, id);
         self.appended += (self.output.len() - before) as u64;
+
         slot.progress = Progress::Waiting;
         slot.waker = Some(waker.clone());
         slot.deadline = None;
         slot.frame_end = self.appended;
         slot.is_ordered = is_ordered;
         slot.is_stream = is_stream;
+
         let is_news = match due {
             Due::Never => false,
             Due::In(limit) => {
@@ -138,9 +144,11 @@ impl State {
                 self.is_next(deadline)
             }
         };
+
         if before == 0 || is_news {
             self.wake_driver();
         }
+
         Ok(id)
     }
 
@@ -158,13 +166,16 @@ impl State {
         if self.untimed.is_empty() {
             return;
         }
+
         let now = Instant::now();
         let mut untimed = mem::take(&mut self.untimed);
         let mut last = None;
+
         for (id, limit) in untimed.drain(..) {
             let Some(slot) = self.calls.get_mut(id) else {
                 continue;
             };
+
             // Most calls have the same limit.
             if let Some((same, deadline)) = last
                 && same == limit
@@ -172,11 +183,13 @@ impl State {
                 slot.deadline = Some(deadline);
                 continue;
             }
+
             let deadline = after(now, limit);
             slot.deadline = Some(deadline);
             self.is_next(deadline);
             last = Some((limit, deadline));
         }
+
         self.untimed = untimed;
     }
 
@@ -212,6 +225,7 @@ impl State {
         if self.flushed == written {
             return;
         }
+
         self.flushed = written;
         self.flushes.retain(|(target, waker)| {
             let is_reached = *target <= written;
@@ -235,6 +249,7 @@ impl State {
         let Some(reply) = UsualReply::read(line) else {
             return false;
         };
+
         match self.calls.get_mut(reply.id()) {
             Some(slot) if !slot.is_stream => {
                 slot.finish(Ok(Data::Unverified(reply.data())), woken);
@@ -278,6 +293,7 @@ impl State {
                 };
             }
         };
+
         let id = match reply.id {
             Some(id) => id,
             None => match if reply.more {
@@ -295,6 +311,7 @@ impl State {
                 }
             },
         };
+
         self.has_answered = true;
         if let Some(slot) = self.calls.get_mut(id) {
             slot.take_reply(&reply, shared.config.stream_credit, woken);
@@ -302,6 +319,7 @@ impl State {
             // Its caller has gone.
             tracing::trace!(address = %shared.address, id, "a late reply");
         }
+
         Ok(())
     }
 }
@@ -309,6 +327,7 @@ impl State {
 impl Slot {
     fn take_reply(&mut self, reply: &ReplyFrame<'_>, credit: u64, woken: &mut Vec<Waker>) {
         let data = reply.data.clone().map(RawJson::into_owned);
+
         if !reply.code.is_ok() {
             self.finish(Err(Failure::Status(reply.status())), woken);
         } else if !reply.more {

@@ -36,6 +36,7 @@ impl<L: Lookup> Discover for Dns<L> {
             backoff: Backoff::new(shortest, Duration::from_millis(config.resolve_interval_ms)),
             next: None,
         };
+
         stream::unfold(rounds, |mut rounds| async move {
             Some((rounds.next().await, rounds))
         })
@@ -56,6 +57,7 @@ impl<L: Lookup> Rounds<L> {
         if let Some(next) = self.next {
             tokio::time::sleep_until(next).await;
         }
+
         let answer = self.lookup.look_up().await;
         let pause = match &answer {
             Ok(answer) => {
@@ -67,6 +69,7 @@ impl<L: Lookup> Rounds<L> {
             }
             Err(_) => self.backoff.next_delay(),
         };
+
         self.next = Some(Instant::now() + pause);
         answer.map(|answer| answer.addresses)
     }
@@ -111,6 +114,7 @@ impl Lookup for SystemLookup {
 pub(super) fn host_and_port(text: &str) -> Result<(&str, u16), InvalidTarget> {
     let right = "a host in DNS is dns:HOST:PORT, as dns:log.internal:8889";
     let refused = || InvalidTarget::new(format!("`{text}` is no host and port: {right}"));
+
     let address = super::fixed::check(text).map_err(|_| refused())?;
     let (host, port) = address.rsplit_once(':').ok_or_else(refused)?;
     match port.parse() {

@@ -32,21 +32,25 @@ impl Etcd {
         let refused = |what: &str| {
             InvalidTarget::new(format!("`{text}` is no place in etcd: {what}; {right}"))
         };
+
         let (scheme, rest) = text
             .split_once("://")
             .ok_or_else(|| refused("it is no URL"))?;
         if !matches!(scheme, "http" | "https") {
             return Err(refused("its scheme is neither http nor https"));
         }
+
         let (members, prefix) = rest.split_once('/').unwrap_or((rest, ""));
         if prefix.is_empty() {
             return Err(refused("the prefix is missing"));
         }
+
         let member = |member: &str| match fixed::check(member) {
             Ok(member) if !member.starts_with("unix:") => Ok(format!("{scheme}://{member}")),
             _ => Err(refused(&format!("`{member}` is no HOST:PORT"))),
         };
         let members = members.split(',').map(member).collect::<Result<_, _>>()?;
+
         Ok(Self {
             members,
             prefix: prefix.to_owned(),
@@ -75,6 +79,7 @@ impl Discover for Etcd {
             ),
             pause: Duration::ZERO,
         };
+
         stream::unfold(looker, |mut looker| async move {
             Some((looker.next().await, looker))
         })
@@ -98,6 +103,7 @@ struct Looker {
 impl Looker {
     async fn next(&mut self) -> Result<Vec<Address>, Error> {
         tokio::time::sleep(self.pause).await;
+
         let list = self.look().await;
         self.pause = if list.is_ok() {
             self.backoff.reset();
@@ -107,6 +113,7 @@ impl Looker {
             self.member = (self.member + 1) % self.etcd.members.len();
             self.backoff.next_delay()
         };
+
         list
     }
 
@@ -119,11 +126,13 @@ impl Looker {
         {
             changed?;
         }
+
         let listed = self.list().await?;
         match &mut self.watch {
             Some(watch) => watch.revision = listed.header.revision,
             None => self.watch = Some(self.open_watch(listed.header.revision).await?),
         }
+
         addresses(listed.kvs)
     }
 
@@ -136,10 +145,12 @@ impl Looker {
                 body.extend_from_slice(&chunk);
                 within(&body, self.bytes_max)?;
             }
+
             serde_json::from_slice(&body).map_err(|error| {
                 Error::from(format!("its answer is not what etcd answers: {error}"))
             })
         };
+
         answered(self.answer_timeout, answer).await
     }
 
@@ -149,6 +160,7 @@ impl Looker {
             start_revision: revision + 1,
         };
         let request = WatchRequest { create_request };
+
         let response = answered(self.answer_timeout, self.post("/v3/watch", &request)).await?;
         Ok(Watch {
             response,
@@ -163,6 +175,7 @@ impl Looker {
             .http
             .as_ref()
             .map_err(|error| format!("there is no HTTP client: {error}"))?;
+
         // A member that has lost the others ends a watch instead of leaving it silent.
         let request = http
             .post(url)
@@ -177,6 +190,7 @@ impl Looker {
         if let Some(last) = end.last_mut() {
             *last += 1;
         }
+
         Keys {
             key: BASE64_STANDARD.encode(&self.etcd.prefix),
             range_end: BASE64_STANDARD.encode(end),
@@ -188,6 +202,7 @@ impl Looker {
 fn addresses(keys: Vec<KeyValue>) -> Result<Vec<Address>, Error> {
     let mut failure = None;
     let mut addresses = Vec::with_capacity(keys.len());
+
     for KeyValue { key, value } in keys {
         let (key, value) = (text(&key)?, text(&value)?);
         let entry = if value.trim().is_empty() {
@@ -195,6 +210,7 @@ fn addresses(keys: Vec<KeyValue>) -> Result<Vec<Address>, Error> {
         } else {
             &value
         };
+
         match list::parse_one(entry) {
             Ok(address) => addresses.push(address),
             Err(error) => {
@@ -203,6 +219,7 @@ fn addresses(keys: Vec<KeyValue>) -> Result<Vec<Address>, Error> {
             }
         }
     }
+
     match failure {
         Some(failure) if addresses.is_empty() => Err(failure.into()),
         _ => Ok(addresses),
@@ -228,6 +245,7 @@ impl Watch {
                     return Ok(());
                 }
             }
+
             match self.response.chunk().await? {
                 Some(chunk) => self.unread.extend_from_slice(&chunk),
                 None => return Err("it has ended the watch".into()),
@@ -239,12 +257,14 @@ impl Watch {
     fn is_news(&self, line: &[u8]) -> Result<bool, Error> {
         let Told { result, error } = serde_json::from_slice(line)
             .map_err(|error| format!("its watch tells what etcd does not: {error}"))?;
+
         if let Some(error) = error {
             return Err(format!("its watch has failed: {error}").into());
         }
         if result.canceled {
             return Err(format!("it has cancelled the watch: {}", result.cancel_reason).into());
         }
+
         Ok(!result.events.is_empty() && result.header.revision > self.revision)
     }
 }
@@ -270,6 +290,7 @@ fn within(bytes: &[u8], bytes_max: u64) -> Result<(), Error> {
             format!("its answer is over `discovery_bytes_max` of {bytes_max} bytes").into(),
         );
     }
+
     Ok(())
 }
 
@@ -351,6 +372,7 @@ mod tests {
                 "rpc/log/".into()
             )
         );
+
         let check = |text: &str, words: &str| {
             let error = Etcd::parse(text).err().unwrap().to_string();
             assert!(
@@ -358,6 +380,7 @@ mod tests {
                 "{text}: {error}"
             );
         };
+
         check("a:2379/x", "it is no URL");
         check("ftp://a:2379/x", "neither http nor https");
         check("http://a:2379", "the prefix is missing");
@@ -371,6 +394,7 @@ mod tests {
             key: BASE64_STANDARD.encode(key),
             value: BASE64_STANDARD.encode(value),
         };
+
         let found = addresses(vec![
             key("x/a:1", ""),
             key("x/2", "b:2"),
@@ -379,6 +403,7 @@ mod tests {
         .unwrap();
         assert_eq!(found, ["a:1".into(), "b:2".into()]);
         assert_eq!(addresses(vec![]).unwrap(), []);
+
         let error = addresses(vec![key("x/3", "none")]).unwrap_err().to_string();
         assert!(
             error.starts_with("the key `x/3`: `none` is no address"),

@@ -26,6 +26,7 @@ impl File {
                 "the path is missing: a file is file:PATH, as file:/etc/rpc/log",
             ));
         }
+
         Ok(Self {
             path: Arc::new(path.into()),
         })
@@ -41,6 +42,7 @@ impl Discover for File {
             taken: None,
             unsettled: None,
         };
+
         stream::unfold(reader, |mut reader| async move {
             Some((reader.next().await, reader))
         })
@@ -72,6 +74,7 @@ impl Reader {
             if self.taken.is_some() {
                 tokio::time::sleep(self.interval).await;
             }
+
             if let Some(change) = self.look().await {
                 return change;
             }
@@ -89,6 +92,7 @@ impl Reader {
                 return self.say(Err(format!("cannot read {}: {error}", self.path.display())));
             }
         };
+
         if let Some(Ok(taken)) = &self.taken {
             let was_written_in_place = taken.inode == content.inode && taken.text != content.text;
             if was_written_in_place && self.unsettled.as_ref() != Some(&content.text) {
@@ -96,6 +100,7 @@ impl Reader {
                 return None;
             }
         }
+
         self.unsettled = None;
         self.say(Ok(content))
     }
@@ -105,11 +110,13 @@ impl Reader {
         if self.taken.as_ref() == Some(&now) {
             return None;
         }
+
         let said = match &now {
             Ok(content) => list::parse(&content.text)
                 .map_err(|error| format!("{}: {error}", self.path.display()).into()),
             Err(reason) => Err(reason.as_str().into()),
         };
+
         self.taken = Some(now);
         Some(said)
     }
@@ -120,8 +127,10 @@ fn read(path: &PathBuf, bytes_max: u64) -> io::Result<Content> {
         // To open a pipe would wait for somebody to write to it.
         return Err(io::Error::other("it is no regular file"));
     }
+
     let file = std::fs::File::open(path)?;
     let inode = inode(&file.metadata()?);
+
     let mut text = String::new();
     if file
         .take(bytes_max.saturating_add(1))
@@ -132,6 +141,7 @@ fn read(path: &PathBuf, bytes_max: u64) -> io::Result<Content> {
             "it is over `discovery_bytes_max` of {bytes_max} bytes"
         )));
     }
+
     Ok(Content { inode, text })
 }
 

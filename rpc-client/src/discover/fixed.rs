@@ -20,6 +20,7 @@ pub(super) fn check(address: &str) -> Result<&str, InvalidTarget> {
             "`{address}` is no address: {what}{right}"
         )))
     };
+
     if let Some(path) = address.strip_prefix("unix:") {
         return if path.is_empty() {
             refused("the path is missing; ")
@@ -27,16 +28,19 @@ pub(super) fn check(address: &str) -> Result<&str, InvalidTarget> {
             Ok(address)
         };
     }
+
     let rest = address.strip_prefix(TLS_PREFIX).unwrap_or(address);
     let Some((host, port)) = rest.rsplit_once(':') else {
         return refused("");
     };
+
     if host.is_empty() || host.contains(|c: char| c.is_whitespace() || c == '/') {
         return refused("its host is none; ");
     }
     if host.contains(':') && !(host.starts_with('[') && host.ends_with(']')) {
         return refused("an IPv6 address stands in brackets, as [::1]:8889; ");
     }
+
     match port.parse::<u16>() {
         Ok(1..) => Ok(address),
         Ok(0) | Err(_) => refused("its port is no number from 1 to 65535; "),
@@ -71,6 +75,7 @@ mod tests {
             assert!(error.contains(words), "{text}: {error}");
             assert!(error.contains("HOST:PORT or unix:PATH"), "{text}: {error}");
         };
+
         check("", "`` is no address");
         check("localhost", "`localhost` is no address");
         check("a:1,,b:2", "`` is no address");

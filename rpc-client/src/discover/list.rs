@@ -35,6 +35,7 @@ pub(super) fn parse(text: &str) -> Result<Vec<Address>, Error> {
             .map_err(|error| format!("it is no JSON array of addresses: {error}"))?;
         return entries.into_iter().map(address).collect();
     }
+
     let mut addresses = Vec::new();
     for (number, line) in text.lines().enumerate() {
         let line = line.split('#').next().unwrap_or_default().trim();
@@ -44,6 +45,7 @@ pub(super) fn parse(text: &str) -> Result<Vec<Address>, Error> {
             addresses.push(Address::from(line));
         }
     }
+
     Ok(addresses)
 }
 
@@ -54,6 +56,7 @@ pub(super) fn parse_one(text: &str) -> Result<Address, Error> {
     if !text.starts_with('{') {
         return Ok(fixed::check(text)?.into());
     }
+
     address(
         serde_json::from_str(text).map_err(|error| format!("it is no address in JSON: {error}"))?,
     )
@@ -90,6 +93,7 @@ mod tests {
     fn lines_and_json_say_the_same() {
         let check =
             |text: &str, expected: &[Address]| assert_eq!(parse(text).unwrap(), expected, "{text}");
+
         check("", &[]);
         check("# none\n\n", &[]);
         check(
@@ -113,6 +117,7 @@ mod tests {
             let error = parse(text).unwrap_err().to_string();
             assert!(error.contains(words), "{text}: {error}");
         };
+
         check("a:1\nb:2\nc", "line 3: `c` is no address");
         check("[\"a:1\", \"b", "no JSON array of addresses: EOF");
         check("[\"a:1\", \"b\"]", "`b` is no address");
@@ -126,6 +131,7 @@ mod tests {
             parse_one(r#"{"address":"a:1","weight":2}"#).unwrap(),
             weighted("a:1", 0, 2)
         );
+
         assert!(
             parse_one("a")
                 .unwrap_err()

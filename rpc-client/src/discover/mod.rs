@@ -169,6 +169,7 @@ async fn keep_watching(
             () = resolved.closed() => return,
             list = lists.next() => list,
         };
+
         let failure: Error = match list {
             Some(Ok(addresses)) if (1..=endpoints_max).contains(&addresses.len()) => {
                 resolved.send_if_modified(|resolved| known(&target, resolved, addresses));
@@ -190,6 +191,7 @@ async fn keep_watching(
                 return;
             }
         };
+
         resolved.send_if_modified(|resolved| failed(&target, resolved, failure));
     }
 }
@@ -198,9 +200,11 @@ fn known(target: &str, resolved: &mut Resolved, mut addresses: Vec<Address>) -> 
     // Sources give them in any order, DNS in a different one each time.
     addresses.sort_unstable_by(|a, b| (a.priority, &a.text).cmp(&(b.priority, &b.text)));
     addresses.dedup_by(|a, b| a.text == b.text && a.priority == b.priority);
+
     if matches!(resolved, Resolved::Known(before) if **before == *addresses) {
         return false;
     }
+
     tracing::info!(
         target_name = target,
         endpoints = addresses.len(),
@@ -212,11 +216,13 @@ fn known(target: &str, resolved: &mut Resolved, mut addresses: Vec<Address>) -> 
 
 fn failed(target: &str, resolved: &mut Resolved, error: Error) -> bool {
     let error: Arc<dyn std::error::Error + Send + Sync> = error.into();
+
     if let Resolved::Known(addresses) = resolved {
         let endpoints = addresses.len();
         tracing::warn!(target_name = target, endpoints, reason = %error, "the last known endpoints stay");
         return false;
     }
+
     tracing::warn!(target_name = target, reason = %error, "no endpoints yet");
     let message = format!("cannot find the endpoints of {target}: {error}");
     *resolved = Resolved::Failed(Cause {
@@ -231,6 +237,7 @@ fn source(text: &str) -> Result<Source, InvalidTarget> {
     let Some((scheme, rest)) = text.split_once(':') else {
         return fixed::parse(text).map(Source::Fixed);
     };
+
     let source: Arc<dyn Discover> = match scheme {
         // A host may have such a name: what follows it is a port then, and no host.
         "dns" | "srv" | "file" | "etcd" if rest.parse::<u16>().is_ok() => {
@@ -252,6 +259,7 @@ fn source(text: &str) -> Result<Source, InvalidTarget> {
         "etcd" => return Err(InvalidTarget::without("etcd", text)),
         _ => return fixed::parse(text).map(Source::Fixed),
     };
+
     Ok(Source::Discovered(source))
 }
 
@@ -278,11 +286,13 @@ impl Target {
                     if !mem::take(&mut is_first) && resolved.changed().await.is_err() {
                         return None;
                     }
+
                     let now = match &*resolved.borrow_and_update() {
                         Resolved::Pending => continue,
                         Resolved::Known(addresses) => Ok(addresses.to_vec()),
                         Resolved::Failed(cause) => Err(cause.message.clone().into()),
                     };
+
                     return Some((now, (resolved, false)));
                 }
             },
@@ -426,6 +436,7 @@ mod tests {
         for text in ["a:1", "unix:/x", "a:1,b:2", "dns:53", "file:1", "[::1]:1"] {
             assert!(is_fixed(text), "{text}");
         }
+
         for text in ["dns:a:1", "dns:[::1]:1", "file:/x", "file:x"] {
             assert!(!is_fixed(text), "{text}");
         }
@@ -437,11 +448,13 @@ mod tests {
             let error = text.parse::<Target>().unwrap_err().to_string();
             assert!(error.contains(words), "{text}: {error}");
         };
+
         check("localhost", "HOST:PORT or unix:PATH");
         check("dns:", "dns:HOST:PORT");
         check("dns:unix:1", "dns:HOST:PORT");
         check("dns:/x:1", "dns:HOST:PORT");
         check("file:", "the path is missing");
+
         if cfg!(feature = "srv") {
             check("dns://a/b:1", "`a` is no DNS server");
             check("dns://127.0.0.1", "dns:HOST:PORT");
@@ -451,6 +464,7 @@ mod tests {
             check("dns://127.0.0.1/b:1", "feature `srv`");
             check("srv:_rpc._tcp.a", "feature `srv`");
         }
+
         check(
             "etcd:x",
             if cfg!(feature = "etcd") {
@@ -467,6 +481,7 @@ mod tests {
         let Resolved::Failed(cause) = &*resolved.borrow() else {
             panic!("it cannot be known")
         };
+
         assert!(
             cause.message.contains("`localhost` is no address"),
             "{}",

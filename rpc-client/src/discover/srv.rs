@@ -56,6 +56,7 @@ impl RecordLookup {
                  as srv:_rpc._tcp.log.internal"
             )));
         }
+
         Ok(Self {
             server,
             question: Question::Service {
@@ -74,10 +75,12 @@ impl RecordLookup {
                 for connection in &mut name_server.connections {
                     connection.port = server.port();
                 }
+
                 let config = ResolverConfig::from_name_servers(vec![name_server]);
                 Resolver::builder_with_config(config, provider)
             }
         };
+
         let options = builder.options_mut();
         options.cache_size = 0;
         options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
@@ -90,6 +93,7 @@ impl Lookup for RecordLookup {
         let lookup = self.clone();
         async move {
             let resolver = lookup.resolver()?;
+
             match &lookup.question {
                 Question::Host { host, port } => {
                     let found = resolver.lookup_ip(host.as_str()).await?;
@@ -120,12 +124,14 @@ async fn look_up_service(resolver: &TokioResolver, name: &str) -> Result<Answer,
             _ => {}
         }
     }
+
     let mut hosts = stream::iter(hosts).buffer_unordered(HOSTS_AT_ONCE);
     let mut answer = Answer {
         addresses: Vec::new(),
         ttl: Some(left(found.valid_until())),
     };
     let mut failure = None;
+
     while let Some((srv, ips)) = hosts.next().await {
         let SRV {
             priority,
@@ -134,6 +140,7 @@ async fn look_up_service(resolver: &TokioResolver, name: &str) -> Result<Answer,
             ref target,
             ..
         } = srv;
+
         match ips {
             Ok(ips) => {
                 answer.ttl = answer.ttl.min(Some(left(ips.valid_until())));
@@ -154,6 +161,7 @@ async fn look_up_service(resolver: &TokioResolver, name: &str) -> Result<Answer,
             }
         }
     }
+
     match failure {
         Some(error) if answer.addresses.is_empty() => Err(error.into()),
         _ => Ok(answer),
@@ -174,6 +182,7 @@ fn split(text: &str) -> Result<(Option<SocketAddr>, &str), InvalidTarget> {
     let Some(rest) = text.strip_prefix("//") else {
         return Ok((None, text));
     };
+
     let (server, rest) = rest.split_once('/').unwrap_or((rest, ""));
     let with_port = server.parse::<SocketAddr>().ok();
     let plain = || {
@@ -190,5 +199,6 @@ fn split(text: &str) -> Result<(Option<SocketAddr>, &str), InvalidTarget> {
                 "`{server}` is no DNS server: it is IP or IP:PORT, as 10.0.0.53"
             ))
         })?;
+
     Ok((Some(server), rest))
 }

@@ -78,14 +78,17 @@ impl<S: Service> Shared<S> {
         self.budget.count_call();
         let deadline = deadline_of(&request, Instant::now());
         let is_idempotent = request.meta.get(IDEMPOTENCY_KEY).is_some();
+
         let (base, cap) = (self.config.retry_base_ms, self.config.retry_cap_ms);
         let mut backoff = Backoff::new(Duration::from_millis(base), Duration::from_millis(cap));
         let mut may_have_run = false;
+
         for attempt in 1.. {
             let failure = match self.inner.call(request.clone()).await {
                 Err(failure) if request.id.is_some() => failure,
                 outcome => return outcome,
             };
+
             let now = Instant::now();
             let begin = pause(&failure, is_idempotent)
                 .and_then(|pause| now.checked_add(backoff.next_delay() + pause))
@@ -96,11 +99,13 @@ impl<S: Service> Shared<S> {
             if !self.budget.withdraw(&self.config, now) {
                 return Err(last(failure, may_have_run));
             }
+
             may_have_run |= !failure.is_rejected();
             tokio::time::sleep_until(begin).await;
             request.timeout =
                 deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         }
+
         unreachable!("the last attempt returns")
     }
 }

@@ -59,6 +59,7 @@ pub(crate) fn shorten(request: &mut Request<'_>, timeout: Duration) -> Instant {
     if let Some(deadline) = request.scope.deadline {
         timeout = timeout.min(Instant::from_std(deadline).saturating_duration_since(now));
     }
+
     request.timeout = Some(timeout);
     let deadline = after(now, timeout);
     request.scope.deadline = Some(deadline.into_std());

@@ -37,6 +37,7 @@ impl<S: Service> Service for TraceService<S> {
         #[cfg(feature = "otel")]
         let request = continue_trace(&span, request);
         let call = self.0.call(request);
+
         async move {
             let mut traced = Traced {
                 span: span.clone(),
@@ -44,6 +45,7 @@ impl<S: Service> Service for TraceService<S> {
                 started: Instant::now(),
                 is_over: false,
             };
+
             let outcome = call.instrument(span).await;
             traced.end(&outcome);
             outcome

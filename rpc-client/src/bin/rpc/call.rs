@@ -76,6 +76,7 @@ impl Request {
             text.clone_from(&self.params);
             "params"
         };
+
         RawJson::parse(&text).map_err(|error| Failure::Usage {
             message: format!("{source}: {error}"),
             hint: format!(
@@ -90,6 +91,7 @@ impl Request {
         for (key, value) in &self.meta {
             command = command.meta(key, value);
         }
+
         if self.ordered {
             command.ordered()
         } else {
@@ -106,6 +108,7 @@ impl Call {
         if let Some(timeout) = target.timeout {
             command = command.timeout(timeout);
         }
+
         let mut output = Output::new();
         if self.stream {
             let items = command.stream::<_, Box<RawValue>>(&params).await?;
@@ -126,6 +129,7 @@ impl Call {
         } else if let Some(data) = command.call_raw(&params).await? {
             output.line(data.as_str())?;
         }
+
         output.flush()
     }
 }

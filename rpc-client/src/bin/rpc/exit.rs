@@ -89,10 +89,12 @@ pub(crate) fn describe(error: &Error) -> String {
     {
         return printable(&invalid.to_string());
     }
+
     if is_no_address(error) {
         let why = error.source().map(ToString::to_string).unwrap_or_default();
         return printable(&format!("`{}` is no address: {why}", error.address()));
     }
+
     printable(&error.to_string())
 }
 
@@ -113,6 +115,7 @@ fn is_no_address(error: &Error) -> bool {
     let Some(source) = error.source().filter(|_| error.is_unreachable()) else {
         return false;
     };
+
     let is_invalid_input = |cause: &io::Error| cause.kind() == io::ErrorKind::InvalidInput;
     source.is::<InvalidTarget>() || source.downcast_ref().is_some_and(is_invalid_input)
 }
@@ -127,6 +130,7 @@ fn hint(error: &Error) -> Option<String> {
     if let Some(status) = error.status() {
         return hint_for_status(status);
     }
+
     let hint = if error.code() == Code::UNAUTHENTICATED {
         return hint_for_code(Code::UNAUTHENTICATED);
     } else if is_no_address(error) {
@@ -144,6 +148,7 @@ fn hint(error: &Error) -> Option<String> {
     } else {
         "it may have run: look before sending it again. Is it a server of this protocol? Its log may say why the connection ended"
     };
+
     Some(hint.to_owned())
 }
 
@@ -183,5 +188,6 @@ fn hint_for_code(code: Code) -> Option<String> {
         }
         code => return code.meaning().map(str::to_owned),
     };
+
     Some(hint.to_owned())
 }

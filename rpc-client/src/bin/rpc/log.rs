@@ -63,13 +63,16 @@ impl Append {
     async fn run(self, target: &Target) -> Result<(), Failure> {
         let client = target.client();
         let mut output = Output::new();
+
         let mut entry = Entry::new(self.level, self.service, self.message);
         entry.trace = self.trace;
         entry.fields =
             (!self.fields.is_empty()).then(|| self.fields.into_iter().collect::<Map<_, _>>());
+
         if entry.message != "-" {
             return append(&client, &entry, &mut output).await;
         }
+
         let mut input = BufReader::new(tokio::io::stdin());
         let mut line = Vec::new();
         loop {
@@ -78,10 +81,12 @@ impl Append {
             if read.map_err(|error| Failure::stdin(&error))? == 0 {
                 return Ok(());
             }
+
             // A log takes what programs print: bytes that are no text are replaced, not refused.
             let text = String::from_utf8_lossy(&line);
             let text = text.strip_suffix('\n').unwrap_or(&text);
             entry.message = text.strip_suffix('\r').unwrap_or(text).to_owned();
+
             // One at a time: that is the order, and the first failure ends it where it happened.
             append(&client, &entry, &mut output).await?;
         }
@@ -163,22 +168,27 @@ impl Read {
         let mut output = Output::new();
         let mut left = if self.all { u64::MAX } else { self.limit };
         let mut after = self.after;
+
         while left > 0 {
             let limit = u32::try_from(left)
                 .unwrap_or(u32::MAX)
                 .min(PAGE_ENTRIES_MAX);
             let Page { entries, next } = read(&client, &self.filters.params(after, limit)).await?;
+
             for entry in &entries {
                 output.line(entry.get())?;
             }
             output.flush()?;
+
             // A page may hold nothing and still not be the last: what was looked at did not match.
             if next == after {
                 break;
             }
+
             left = left.saturating_sub(entries.len() as u64);
             after = next;
         }
+
         Ok(())
     }
 }
@@ -207,11 +217,13 @@ mod tests {
         let check = |text: &str, key: &str, value: Value| {
             assert_eq!(field(text), Ok((key.to_owned(), value)))
         };
+
         check("user=4211", "user", json!("4211"));
         check("user:=4211", "user", json!(4211));
         check("url=http://h/?a=b", "url", json!("http://h/?a=b"));
         check("empty=", "empty", json!(""));
         check("tags:=[\"a\"]", "tags", json!(["a"]));
+
         for wrong in ["user", "=x", ":=1", "user:=x"] {
             assert!(field(wrong).is_err(), "{wrong}");
         }

@@ -119,6 +119,7 @@ impl Target {
             token_file: self.token_file.clone(),
             ..config
         };
+
         Client::with_config(&self.addr, config)
     }
 }
@@ -138,6 +139,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let Arguments { target, command } = Arguments::parse();
+
     // One thread: there is one connection, and a wake-up across threads costs more than it brings.
     let runtime = match tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -146,9 +148,11 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return Failure::io("cannot start", &error).report(),
     };
+
     let result = runtime.block_on(run(&target, command));
     // A read of standard input may be waiting on a thread of the runtime, and nothing would end it.
     runtime.shutdown_background();
+
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),

@@ -44,6 +44,7 @@ pub(crate) fn printable(text: &str) -> String {
             char => out.push(char),
         }
     }
+
     out
 }
 

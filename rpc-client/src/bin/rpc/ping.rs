@@ -40,14 +40,17 @@ impl Ping {
     pub(crate) async fn run(self, target: &Target) -> Result<(), Failure> {
         let client = target.client();
         client.connect().await?;
+
         let mut output = Output::new();
         let mut round_trips = RoundTrips::default();
         let started = Instant::now();
+
         tokio::select! {
             result = self.ping(&client, &mut output, &mut round_trips) => result?,
             // What was measured until then is worth a summary.
             _ = tokio::signal::ctrl_c() => {}
         }
+
         round_trips.summarise(&mut output, client.address(), started.elapsed())?;
         round_trips
             .failure
@@ -63,10 +66,12 @@ impl Ping {
         let has_lines = self.verbose || self.count <= LINES_MAX;
         let params = json!({});
         let mut next = Instant::now();
+
         for number in 1..=self.count {
             tokio::time::sleep_until(next).await;
             let sent = Instant::now();
             next = sent + self.interval;
+
             let result = client.call::<_, IgnoredAny>(CmdId::PING, &params).await;
             round_trips.sent += 1;
             match result {
@@ -91,6 +96,7 @@ impl Ping {
                 }
             }
         }
+
         Ok(())
     }
 }
@@ -120,16 +126,19 @@ impl RoundTrips {
             lost_per_mille % 10,
             ms(elapsed)
         ))?;
+
         self.answered.sort_unstable();
         if let [min, .., max] | [min @ max] = self.answered.as_slice() {
             let sum: Duration = self.answered.iter().sum();
             let mean = sum / u32::try_from(self.answered.len()).unwrap_or(u32::MAX);
             let [p50, p99] = [50, 99].map(|percent| self.percentile(percent));
             let [min, p50, p99, max, mean] = [*min, p50, p99, *max, mean].map(ms);
+
             output.line(&format!(
                 "min {min}  p50 {p50}  p99 {p99}  max {max}  mean {mean} ms"
             ))?;
         }
+
         output.flush()
     }
 
@@ -157,12 +166,14 @@ mod tests {
                 answered,
                 failure: None,
             };
+
             assert_eq!(
                 round_trips.percentile(percent),
                 Duration::from_millis(expected),
                 "{count} {percent}"
             );
         };
+
         check(1, 50, 1);
         check(1, 99, 1);
         check(4, 50, 2);

@@ -53,6 +53,7 @@ impl Pipe {
         });
         // Before anything is read: what was not sent can then be piped again.
         client.connect().await?;
+
         let bytes_read = Arc::new(AtomicU64::new(0));
         let input = Counted {
             stdin: tokio::io::stdin(),
@@ -60,6 +61,7 @@ impl Pipe {
         };
         let mut progress = Progress::new(bytes_read);
         let input = BufReader::with_capacity(INPUT_BYTES, input);
+
         let piped = pipe(&client, input, tokio::io::stdout(), |piped| {
             progress.show(piped)
         })
@@ -69,6 +71,7 @@ impl Pipe {
             io::ErrorKind::BrokenPipe => Failure::NobodyReads,
             _ => Failure::io("the pipe broke", &error),
         })?;
+
         let Piped {
             requests,
             replies,
@@ -81,6 +84,7 @@ impl Pipe {
                 client.address()
             );
         }
+
         if failures == 0 {
             Ok(())
         } else {
@@ -102,6 +106,7 @@ impl Progress {
     fn new(bytes_read: Arc<AtomicU64>) -> Self {
         // Replies on the same terminal are progress enough, and a bar would tear them apart.
         let is_wanted = io::stderr().is_terminal() && !Output::is_terminal();
+
         let size = stdin_size();
         let bar = ProgressBar::with_draw_target(size, ProgressDrawTarget::hidden());
         let style = match size {
@@ -112,6 +117,7 @@ impl Progress {
         if is_wanted {
             bar.set_draw_target(ProgressDrawTarget::stderr());
         }
+
         Self {
             bar,
             is_wanted,
@@ -126,7 +132,9 @@ impl Progress {
         if !self.is_wanted || Instant::now() < self.next {
             return;
         }
+
         self.next = Instant::now() + DRAW_INTERVAL;
+
         let Piped {
             requests,
             replies,
@@ -136,6 +144,7 @@ impl Progress {
         self.bar.set_message(format!(
             "{replies} of {requests} answered, {failures} failed"
         ));
+
         if self.has_size {
             // Relaxed: a picture for people. What is read runs ahead of what is answered.
             let bytes_read = u128::from(self.bytes_read.load(Ordering::Relaxed));

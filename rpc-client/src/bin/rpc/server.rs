@@ -28,14 +28,17 @@ impl Health {
         struct Reported {
             status: String,
         }
+
         let params = match self.service {
             Some(service) => json!({ "service": service }),
             None => json!({}),
         };
         let Reported { status } = target.client().call(CmdId::HEALTH, &params).await?;
+
         let mut output = Output::new();
         output.line(&printable(&status))?;
         output.flush()?;
+
         if status == "serving" {
             Ok(())
         } else {
@@ -65,6 +68,7 @@ impl Stats {
             .call_raw(&json!({}))
             .await?;
         let stats = stats.unwrap_or(RawJson::NULL);
+
         let mut output = Output::new();
         output.line(&if self.json || !Output::is_terminal() {
             stats.to_string()
@@ -109,13 +113,16 @@ impl Describe {
             Some(cmdid) => json!({ "cmdid": cmdid }),
             None => json!({}),
         };
+
         let client = target.client();
         let mut output = Output::new();
+
         if self.json {
             let data = client.command(CmdId::DESCRIBE).call_raw(&params).await?;
             output.line(data.unwrap_or(RawJson::NULL).as_str())?;
             return output.flush();
         }
+
         let description: Description = client.call(CmdId::DESCRIBE, &params).await?;
         if self.cmdid.is_some() {
             for command in &description.commands {
@@ -124,6 +131,7 @@ impl Describe {
         } else {
             list(&mut output, &description)?;
         }
+
         output.flush()
     }
 }
@@ -134,9 +142,11 @@ fn list(output: &mut Output, description: &Description) -> Result<(), Failure> {
         server,
         commands,
     } = description;
+
     let name = format!("{} {}, protocol {protocol}", server.name, server.version);
     output.line(&printable(&name))?;
     output.line("")?;
+
     let digits = commands
         .iter()
         .map(|command| command.cmdid.to_string().len())
@@ -149,6 +159,7 @@ fn list(output: &mut Output, description: &Description) -> Result<(), Failure> {
         .max()
         .unwrap_or(0)
         .max("NAME".len());
+
     output.line(&format!(
         "{:>digits$}  {:width$}  {:6}  DOES",
         "CMDID", "NAME", "KIND"
@@ -158,6 +169,7 @@ fn list(output: &mut Output, description: &Description) -> Result<(), Failure> {
         let line = format!("{cmdid:>digits$}  {name:width$}  {kind:6}  {}", command.doc);
         output.line(&printable(line.trim_end()))?;
     }
+
     Ok(())
 }
 
@@ -175,6 +187,7 @@ fn show(output: &mut Output, command: &Descriptor) -> Result<(), Failure> {
     );
     output.line(&printable(&head))?;
     output.line(&printable(&command.doc))?;
+
     for (name, schema) in [("params", &command.params), ("data", &command.data)] {
         if let Some(schema) = schema {
             output.line("")?;
@@ -183,6 +196,7 @@ fn show(output: &mut Output, command: &Descriptor) -> Result<(), Failure> {
             }
         }
     }
+
     Ok(())
 }
 

@@ -54,6 +54,7 @@ impl Tail {
         let timeout = target
             .timeout
             .unwrap_or(Duration::from_millis(Config::default().call_timeout_ms));
+
         let mut interrupted = pin!(tokio::signal::ctrl_c());
         tokio::select! {
             result = self.follow(&client, timeout) => result,
@@ -70,6 +71,7 @@ impl Tail {
         let mut output = Output::new();
         let (entries, mut after) = last_entries(client, &self.filters, self.lines).await?;
         print(&mut output, &entries, is_text)?;
+
         let mut is_away = false;
         loop {
             // After a loss, the first answer says that the server is back, and should not wait for an entry.
@@ -83,6 +85,7 @@ impl Tail {
                         );
                         is_away = false;
                     }
+
                     print(&mut output, &entries, is_text)?;
                     after = next;
                 }
@@ -91,6 +94,7 @@ impl Tail {
                         eprintln!("rpc: {}; trying again until it is back", describe(&error));
                         is_away = true;
                     }
+
                     tokio::time::sleep(PAUSE).await;
                 }
                 Err(error) => return Err(error.into()),
@@ -145,6 +149,7 @@ fn text(entry: &Entry) -> String {
         "{time} {:5} {}: {}",
         entry.level, entry.service, entry.message
     );
+
     let trace = entry
         .trace
         .as_ref()
@@ -154,12 +159,14 @@ fn text(entry: &Entry) -> String {
         .iter()
         .flatten()
         .map(|(key, value)| (key.as_str(), value.clone()));
+
     for (key, value) in trace.into_iter().chain(fields) {
         let _ = match value.as_str() {
             Some(word) if is_word(word) => write!(line, " {key}={word}"),
             _ => write!(line, " {key}={value}"),
         };
     }
+
     printable(&line)
 }
 
@@ -185,6 +192,7 @@ async fn last_entries(
         // Few may match.
         step = step.max(u64::from(PAGE_ENTRIES_MAX));
     }
+
     while until > 0 && found.len() < count {
         let from = until.saturating_sub(step);
         let mut entries = entries_between(client, filters, from, until).await?;
@@ -193,6 +201,7 @@ async fn last_entries(
         until = from;
         step = step.saturating_mul(4);
     }
+
     let surplus = found.len().saturating_sub(count);
     Ok((found.into_iter().skip(surplus).collect(), end))
 }
@@ -206,15 +215,18 @@ async fn entries_between(
 ) -> Result<VecDeque<Box<RawValue>>, Error> {
     let mut found = VecDeque::new();
     let mut at = from;
+
     while at < until {
         let page = read(client, &filters.params(at, PAGE_ENTRIES_MAX)).await?;
         if page.next == at {
             break;
         }
+
         at = page.next;
         // A page knows no upper end.
         found.extend(page.entries.into_iter().filter(|entry| seq(entry) <= until));
     }
+
     Ok(found)
 }
 
@@ -223,6 +235,7 @@ fn seq(entry: &RawValue) -> u64 {
     struct Numbered {
         seq: u64,
     }
+
     serde_json::from_str(entry.get()).map_or(0, |Numbered { seq }| seq)
 }
 
@@ -235,6 +248,7 @@ async fn end(client: &Client) -> Result<u64, Error> {
             .await
             .map(|page| page.next)
     };
+
     let mut low = next(0).await?;
     let mut step = 1;
     let mut high = loop {
@@ -243,9 +257,11 @@ async fn end(client: &Client) -> Result<u64, Error> {
         if found == probe {
             break probe;
         }
+
         low = found;
         step *= 2;
     };
+
     while low < high {
         let middle = low + (high - low) / 2;
         let found = next(middle).await?;
@@ -255,6 +271,7 @@ async fn end(client: &Client) -> Result<u64, Error> {
             low = found
         }
     }
+
     Ok(low)
 }
 
@@ -275,10 +292,12 @@ mod tests {
             trace: None,
             fields: None,
         };
+
         assert_eq!(
             text(&entry),
             "2023-11-14T22:13:20.123Z warn  order: refused\\n\\u001b[31m"
         );
+
         entry.message = "refused".into();
         entry.trace = Some("4bf9".into());
         let fields = serde_json::json!({"a": "one", "b": "one two", "c": 9.5, "d": ""});

@@ -29,11 +29,13 @@ fn explore(model: fn()) {
         std::env::var("MODEL_SCHEDULES").map_or(SCHEDULES, |text| text.parse().unwrap());
     let mut config = shuttle::Config::new();
     config.stack_size = 256 * 1024;
+
     Runner::new(
         RandomScheduler::new_from_seed(SEED, schedules),
         config.clone(),
     )
     .run(model);
+
     Runner::new(
         PctScheduler::new_from_seed(SEED, PREEMPTIONS, schedules),
         config,
@@ -61,6 +63,7 @@ impl Rig {
             write_stall_timeout_ms: 0,
             ..Config::default()
         };
+
         let (near, far) = pipe(48);
         let taken = near.taken();
         let (connection, driver) = Connection::new(
@@ -70,8 +73,10 @@ impl Rig {
             Arc::new(config),
             Events::default(),
         );
+
         let shared = Arc::clone(&connection.0);
         let (server, driver) = (spawn(serve(far, behaviour)), spawn(driver));
+
         Self {
             connection,
             shared,
@@ -90,6 +95,7 @@ impl Rig {
             server,
             ..
         } = self;
+
         drop(connection);
         let loss = block_on(driver).expect("the driver ends");
         assert_is_left_empty(&shared);
@@ -141,6 +147,7 @@ async fn echo(
         false,
     )
     .await?;
+
     Some(call.await.map(|data| {
         data.expect("an echo has data")
             .decode()
@@ -166,6 +173,7 @@ fn in_threads<T: Send + 'static>(
         thread::spawn(move || of(connection, number))
     };
     let threads: Vec<_> = (0..count).map(start).collect();
+
     threads
         .into_iter()
         .map(|thread| thread.join().expect("no thread panics"))
@@ -182,6 +190,7 @@ fn every_call_ends_once_with_its_own_reply() {
                 assert_eq!(reply.unwrap().unwrap(), params);
             }
         });
+
         let (loss, mut seen) = rig.end();
         assert_eq!(loss.calls, 0);
         seen.calls.sort_unstable();
@@ -202,6 +211,7 @@ fn a_call_that_is_dropped_at_any_point_frees_its_place() {
                     assert_eq!(reply.unwrap().unwrap(), number);
                 }
             }
+
             assert_eq!(
                 block_on(echo(&connection, 10 + number, is_ordered))
                     .unwrap()
@@ -209,6 +219,7 @@ fn a_call_that_is_dropped_at_any_point_frees_its_place() {
                 10 + number
             );
         });
+
         let (loss, _) = rig.end();
         assert_eq!(loss.calls, 0);
     });
@@ -225,6 +236,7 @@ fn a_connection_that_is_lost_leaves_no_call_behind_and_says_what_has_not_run() {
                 ..Behaviour::default()
             },
         );
+
         let outcomes = in_threads(&rig, 3, |connection, number| {
             let mut outcomes = Vec::new();
             for params in (number * 10..).take(4) {
@@ -233,13 +245,16 @@ fn a_connection_that_is_lost_leaves_no_call_behind_and_says_what_has_not_run() {
                     None => break,
                 }
             }
+
             // Nobody waits for what will not be.
             let _ = block_on(connection.flush());
             outcomes
         });
+
         let taken = rig.taken.clone();
         let (loss, seen) = rig.end();
         let outcomes: Vec<_> = outcomes.into_iter().flatten().collect();
+
         assert_eq!(
             outcomes
                 .iter()
@@ -247,6 +262,7 @@ fn a_connection_that_is_lost_leaves_no_call_behind_and_says_what_has_not_run() {
                 .count(),
             loss.calls
         );
+
         for (params, outcome) in outcomes {
             match outcome {
                 Ok(reply) => assert_eq!(reply, params),
@@ -273,10 +289,12 @@ fn whoever_waits_for_room_or_for_a_flush_is_told_that_the_connection_is_lost() {
                 ..Behaviour::default()
             },
         );
+
         // Of oneway calls none is in flight, whose end would make room.
         in_threads(&rig, 3, |connection, number| {
             let mut request = Request::new(ECHO, json(number));
             request.oneway = true;
+
             loop {
                 match connection.notify(&request, false) {
                     Err(Refusal::Over) => return,
@@ -287,6 +305,7 @@ fn whoever_waits_for_room_or_for_a_flush_is_told_that_the_connection_is_lost() {
                 }
             }
         });
+
         assert_eq!(rig.end().0.calls, 0);
     });
 }
@@ -301,6 +320,7 @@ fn a_driver_that_is_stopped_leaves_no_call_behind() {
             server,
             ..
         } = Rig::start(1, Behaviour::default());
+
         let callers: Vec<_> = (0..2_u64)
             .map(|number| {
                 let connection = Arc::clone(&connection);
@@ -314,18 +334,23 @@ fn a_driver_that_is_stopped_leaves_no_call_behind() {
                             None => break,
                         }
                     }
+
                     not_run
                 })
             })
             .collect();
+
         block_on(turns(thread_rng().gen_range(0..8)));
         driver.abort();
+
         let not_run = callers
             .into_iter()
             .flat_map(|caller| caller.join().expect("no caller panics"));
         let not_run: Vec<_> = not_run.collect();
+
         assert!(block_on(driver).is_err());
         assert_is_left_empty(&shared);
+
         let seen = block_on(server).expect("the server sees the end");
         assert!(
             not_run.iter().all(|params| !seen.calls.contains(params)),
@@ -345,11 +370,13 @@ fn after_a_goaway_calls_in_flight_are_answered_and_the_driver_ends_by_itself() {
                 ..Behaviour::default()
             },
         );
+
         in_threads(&rig, 2, |connection, number| {
             while let Some(outcome) = block_on(echo(&connection, number, false)) {
                 assert_eq!(outcome.unwrap(), number);
             }
         });
+
         let Rig {
             connection,
             shared,
@@ -357,6 +384,7 @@ fn after_a_goaway_calls_in_flight_are_answered_and_the_driver_ends_by_itself() {
             server,
             ..
         } = rig;
+
         let loss = block_on(driver).expect("the driver ends while there are handles");
         assert_eq!(loss.calls, 0);
         assert_is_left_empty(&shared);
@@ -378,10 +406,12 @@ fn a_stream_is_whole_and_within_its_credit_or_given_up() {
                     .collect::<Vec<_>>()
                     .await
             };
+
             let patience = match number {
                 0 => pending().boxed(),
                 _ => turns(thread_rng().gen_range(0..12)).boxed(),
             };
+
             if let Either::Left((items, _)) = block_on(select(read.boxed(), patience)) {
                 let items: Vec<u64> = items
                     .into_iter()
@@ -390,6 +420,7 @@ fn a_stream_is_whole_and_within_its_credit_or_given_up() {
                 assert_eq!(items, [0, 1, 2, 3, 4]);
             }
         });
+
         assert_eq!(rig.end().0.calls, 0);
     });
 }
@@ -399,19 +430,23 @@ fn a_flush_ends_when_what_was_begun_before_it_has_left() {
     explore(|| {
         let rig = Rig::start(2, Behaviour::default());
         let taken = rig.taken.clone();
+
         in_threads(&rig, 2, move |connection, number| {
             let mut request = Request::new(ECHO, json(number));
             request.oneway = true;
+
             for _ in 0..2 {
                 while let Err(refusal) = connection.notify(&request, false) {
                     assert!(matches!(refusal, Refusal::Full));
                     block_on(connection.wait_for_room(false));
                 }
+
                 let appended = connection.0.lock().appended;
                 block_on(connection.flush()).unwrap();
                 assert!(taken.bytes() >= appended);
             }
         });
+
         assert_eq!(rig.end().1.calls.len(), 4);
     });
 }

@@ -50,11 +50,13 @@ pub(super) fn pipe(room: usize) -> (End, End) {
             ..Direction::default()
         }))
     };
+
     let (there, back) = (direction(), direction());
     let near = End {
         incoming: Arc::clone(&back),
         outgoing: Arc::clone(&there),
     };
+
     (
         near,
         End {
@@ -81,8 +83,10 @@ impl AsyncRead for End {
             direction.reader = Some(cx.waker().clone());
             return Poll::Pending;
         }
+
         let count = direction.bytes.len().min(buffer.remaining());
         buffer.put_slice(&direction.bytes.drain(..count).collect::<Vec<_>>());
+
         let writer = direction.writer.take();
         drop(direction);
         wake(writer);
@@ -100,13 +104,16 @@ impl AsyncWrite for End {
         if direction.is_over {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
+
         let count = bytes.len().min(direction.room - direction.bytes.len());
         if count == 0 {
             direction.writer = Some(cx.waker().clone());
             return Poll::Pending;
         }
+
         direction.bytes.extend(&bytes[..count]);
         direction.taken += count as u64;
+
         let reader = direction.reader.take();
         drop(direction);
         wake(reader);
@@ -174,9 +181,11 @@ pub(super) async fn serve(mut end: End, behaviour: Behaviour) -> Seen {
         if server.is_gone() {
             return server.seen;
         }
+
         // Nobody may be left to read it.
         let _ = end.write_all(&output).await;
         output.clear();
+
         let before = input.len();
         input.resize(before + 64, 0);
         let Ok(read) = end.read(&mut input[before..]).await else {
@@ -186,6 +195,7 @@ pub(super) async fn serve(mut end: End, behaviour: Behaviour) -> Seen {
         if read == 0 {
             return server.seen;
         }
+
         while let Some(line_end) = input.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = input.drain(..=line_end).collect();
             server.take_line(&line[..line_end]);
@@ -230,12 +240,14 @@ impl Peer {
 
     fn take_line(&mut self, line: &[u8]) {
         let request = Request::decode(line).expect("the client sends requests");
+
         if request.cmdid == CmdId::CANCEL {
             let call: OfCall = request.params.decode().unwrap();
             self.streams.remove(&call.id);
             self.multiplexed.retain(|(id, _)| *id != call.id);
             return;
         }
+
         if request.cmdid == CmdId::CREDIT {
             let more: OfCall = request.params.decode().unwrap();
             if let Some((_, _, credit)) = self.streams.get_mut(&more.id) {
@@ -243,6 +255,7 @@ impl Peer {
             }
             return;
         }
+
         let params: u64 = request.params.decode().unwrap();
         self.seen.calls.push(params);
         match request.id {
@@ -267,14 +280,17 @@ impl Peer {
             self.has_said_goaway = true;
             encode_notice(&mut output, "goaway", "for the model");
         }
+
         while let Some(params) = self.ordered.pop_front() {
             encode_reply(&mut output, None, Some(&json(params)));
         }
+
         while !self.multiplexed.is_empty() {
             let any = thread_rng().gen_range(0..self.multiplexed.len());
             let (id, params) = self.multiplexed.swap_remove(any);
             encode_reply(&mut output, Some(id), Some(&json(params)));
         }
+
         self.streams.retain(|id, (next, items, credit)| {
             while *next < *items && *credit > 0 {
                 encode_item(&mut output, Some(*id), &json(*next));
@@ -286,6 +302,7 @@ impl Peer {
             }
             next != items
         });
+
         output
     }
 }
