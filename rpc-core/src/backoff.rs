@@ -36,6 +36,7 @@ impl Backoff {
         if failures == 0 {
             return Duration::ZERO;
         }
+
         let doubled = self
             .base
             .saturating_mul(1u32.checked_shl(failures - 1).unwrap_or(u32::MAX));
@@ -53,6 +54,7 @@ impl Backoff {
     pub fn next_delay_after(&mut self, failing_for: Duration) -> Duration {
         let is_first = self.failures == 0;
         self.failures = self.failures.saturating_add(1);
+
         if is_first {
             Duration::ZERO
         } else {
@@ -76,6 +78,7 @@ mod tests {
     #[test]
     fn a_window_of_time_grows_with_the_time_within_its_bounds() {
         let (base, cap) = (Duration::from_millis(50), Duration::from_secs(5));
+
         for (failing_for, window) in [(0, 50), (10, 50), (400, 200), (11_000, 5_000)] {
             let (mut longest, window) = (Duration::ZERO, Duration::from_millis(window));
             for _ in 0..2000 {
@@ -86,6 +89,7 @@ mod tests {
                 );
                 longest = longest.max(backoff.next_delay_after(Duration::from_millis(failing_for)));
             }
+
             assert!(
                 longest <= window && longest > window.mul_f64(0.9),
                 "{longest:?} of {window:?}"
@@ -97,6 +101,7 @@ mod tests {
     fn half_jitter_is_neither_short_nor_long() {
         let longest = Duration::from_secs(1);
         let many: Vec<_> = (0..2000).map(|_| half_jitter(longest)).collect();
+
         assert!(many.iter().all(|one| (longest / 2..=longest).contains(one)));
         assert!(many.iter().any(|one| *one < longest.mul_f64(0.55)));
         assert!(many.iter().any(|one| *one > longest.mul_f64(0.95)));
@@ -106,12 +111,14 @@ mod tests {
     fn delays_are_spread_over_a_window_that_doubles_up_to_the_cap() {
         let (base, cap) = (Duration::from_millis(50), Duration::from_secs(5));
         let mut longest = [Duration::ZERO; 12];
+
         for _ in 0..2000 {
             let mut backoff = Backoff::new(base, cap);
             for longest in &mut longest {
                 *longest = backoff.next_delay().max(*longest);
             }
         }
+
         assert_eq!(longest[0], Duration::ZERO);
         for (n, longest) in longest.iter().enumerate().skip(1) {
             let window = base.saturating_mul(1 << (n - 1)).min(cap);
@@ -120,6 +127,7 @@ mod tests {
                 "{n}: {longest:?} of {window:?}"
             );
         }
+
         let mut many = Backoff {
             failures: u32::MAX,
             ..Backoff::new(base, cap)

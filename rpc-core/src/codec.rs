@@ -74,6 +74,7 @@ impl LineDecoder {
                     consumed: bytes.len(),
                 };
             };
+
             self.discarding = false;
             return match self.step(&bytes[end + 1..]) {
                 Step::Line { line, consumed } => Step::Line {
@@ -89,6 +90,7 @@ impl LineDecoder {
                 },
             };
         }
+
         // A line of `limit` bytes may have "\r\n" behind it.
         let window = &bytes[..bytes.len().min(self.limit.saturating_add(2))];
         if let Some(found) = memchr::memchr(b'\n', &window[self.searched..]) {
@@ -96,6 +98,7 @@ impl LineDecoder {
             self.searched = 0;
             let line = bytes[..end].strip_suffix(b"\r").unwrap_or(&bytes[..end]);
             let consumed = end + 1;
+
             return if line.len() > self.limit {
                 Step::TooLong {
                     start: &line[..self.limit],
@@ -105,6 +108,7 @@ impl LineDecoder {
                 Step::Line { line, consumed }
             };
         }
+
         let over = window.len() > self.limit && window[self.limit] != b'\r'
             || window.len() > self.limit + 1;
         if over {
@@ -115,6 +119,7 @@ impl LineDecoder {
                 consumed: window.len(),
             };
         }
+
         self.searched = window.len();
         Step::Partial { consumed: 0 }
     }
@@ -176,6 +181,7 @@ mod tokio_codec {
                 Step::Line { line, consumed } => {
                     let length = line.len();
                     let mut whole = source.split_to(consumed);
+
                     // The line stands at the end, before its line break; a line that was dropped
                     // may stand in front of it.
                     let line_break = if whole.ends_with(b"\r\n") { 2 } else { 1 };
@@ -212,6 +218,7 @@ mod tokio_codec {
             if memchr::memchr(b'\n', line).is_some() {
                 return Err(LineError::LineBreak);
             }
+
             out.reserve(line.len() + 1);
             out.put_slice(line);
             out.put_u8(b'\n');
@@ -253,6 +260,7 @@ mod tokio_codec {
                 codec.encode(line, &mut wire).unwrap();
             }
             wire.extend_from_slice(b"y\r\npart");
+
             assert_eq!(codec.decode(&mut wire).unwrap().unwrap(), "abcd");
             assert_eq!(codec.decode(&mut wire).unwrap().unwrap(), "");
             assert!(matches!(
@@ -264,6 +272,7 @@ mod tokio_codec {
             assert!(codec.decode(&mut wire).unwrap().is_none());
             assert!(codec.decode_eof(&mut wire).unwrap().is_none());
             assert!(wire.is_empty());
+
             assert!(matches!(
                 codec.encode("a\nb", &mut wire),
                 Err(LineError::LineBreak)
@@ -283,10 +292,12 @@ mod tests {
     fn run(wire: &[u8], limit: usize, mut piece: impl FnMut() -> usize) -> Vec<String> {
         let mut decoder = LineDecoder::new(limit);
         let (mut held, mut rest, mut seen) = (Vec::new(), wire, Vec::new());
+
         while !rest.is_empty() {
             let (now, later) = rest.split_at(piece().clamp(1, rest.len()));
             held.extend_from_slice(now);
             rest = later;
+
             loop {
                 let consumed = match decoder.step(&held) {
                     Step::Line { line, consumed } => {
@@ -303,10 +314,13 @@ mod tests {
                         break;
                     }
                 };
+
                 held.drain(..consumed);
             }
+
             assert!(held.len() <= limit + 1, "memory stays at the limit");
         }
+
         seen
     }
 
@@ -316,8 +330,10 @@ mod tests {
         let lines = [
             "abc", "", "abcd", "too long", "abcd", "", "too long", "too long", "ab\rc",
         ];
+
         assert_eq!(run(wire, 4, || wire.len()), lines);
         assert_eq!(run(wire, 4, || 1), lines);
+
         let mut random = fastrand::Rng::with_seed(3);
         for _ in 0..1000 {
             assert_eq!(run(wire, 4, || random.usize(1..7)), lines);
@@ -329,6 +345,7 @@ mod tests {
         let mut decoder = LineDecoder::new(100);
         assert_eq!(decoder.step(b"abc"), Step::Partial { consumed: 0 });
         assert_eq!(decoder.searched, 3);
+
         assert_eq!(
             decoder.step(b"abcd\n"),
             Step::Line {

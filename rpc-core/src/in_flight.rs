@@ -75,15 +75,18 @@ impl<T: Default> InFlight<T> {
             slot.live = true;
             return Some((id_of(slot.generation, index), &mut slot.value));
         }
+
         let index = self.slots.len();
         if index >= self.calls_max {
             return None;
         }
+
         self.slots.push(Slot {
             generation: 0,
             live: true,
             value: T::default(),
         });
+
         let index = u32::try_from(index).expect("calls_max is below 2^32");
         Some((id_of(0, index), &mut self.slots[index as usize].value))
     }
@@ -94,6 +97,7 @@ impl<T: Default> InFlight<T> {
         if self.ordered.len() >= self.calls_max {
             return None;
         }
+
         let (id, _) = self.open()?;
         self.ordered.push_back(id);
         Some((id, self.get_mut(id).expect("it was opened just now")))
@@ -183,6 +187,7 @@ mod tests {
     fn a_late_reply_never_finds_the_next_call_in_its_slot() {
         let mut calls: InFlight<u8> = InFlight::new(1);
         let mut ids = Vec::new();
+
         for _ in 0..1000 {
             let (id, _) = calls.open().unwrap();
             assert!(calls.open().is_none(), "one slot is the limit");
@@ -193,6 +198,7 @@ mod tests {
             assert!(calls.close(id).is_some() && calls.close(id).is_none());
             ids.push(id);
         }
+
         assert!(calls.is_empty());
     }
 
@@ -202,6 +208,7 @@ mod tests {
         let (first, _) = calls.open().unwrap();
         calls.close(first);
         calls.slots[0].generation = u32::MAX - 1;
+
         let (id, _) = calls.open().unwrap();
         assert!(id <= ID_MAX && calls.close(id).is_some());
         assert_eq!(calls.open().unwrap().0, first, "generations wrap");
@@ -214,9 +221,11 @@ mod tests {
         let second = calls.open_ordered().unwrap().0;
         let multiplexed = calls.open().unwrap().0;
         let third = calls.open_ordered().unwrap().0;
+
         calls.close(first);
         calls.close(multiplexed);
         let reused = calls.open().unwrap().0;
+
         assert_eq!(calls.next_ordered(), OrderedReply::GivenUp);
         assert_eq!(calls.peek_ordered(), OrderedReply::For(second));
         assert_eq!(calls.next_ordered(), OrderedReply::For(second));
@@ -232,6 +241,7 @@ mod tests {
             let id = calls.open_ordered().unwrap().0;
             calls.close(id);
         }
+
         assert!(!calls.has_room(true) && calls.has_room(false));
         assert!(calls.open_ordered().is_none() && calls.open().is_some());
     }
@@ -241,6 +251,7 @@ mod tests {
         let mut calls: InFlight<u64> = InFlight::new(64);
         let mut model = std::collections::HashMap::new();
         let mut random = fastrand::Rng::with_seed(5);
+
         for step in 0..100_000u64 {
             if random.bool() {
                 if let Some((id, value)) = calls.open() {
@@ -256,8 +267,10 @@ mod tests {
             {
                 assert_eq!(calls.close(id).copied(), model.remove(&id));
             }
+
             assert_eq!(calls.len(), model.len());
         }
+
         let mut live: Vec<_> = calls.iter_mut().map(|(id, value)| (id, *value)).collect();
         let mut expected: Vec<_> = model.into_iter().collect();
         live.sort_unstable();

@@ -83,6 +83,7 @@ impl<'a> Scope<'a> {
             PeerRef::Borrowed(peer) => PeerRef::Owned(Arc::clone(peer)),
             PeerRef::Owned(peer) => PeerRef::Owned(peer),
         };
+
         Scope {
             peer,
             deadline: self.deadline,
@@ -240,7 +241,9 @@ mod tests {
         let lazy = LazyCancellation::default();
         let scope = Scope::new(&peer, None, &lazy).into_owned();
         let (first, second) = (scope.cancellation(), scope.cancellation());
+
         assert!(!first.is_cancelled());
+
         drop(lazy);
         assert!(first.is_cancelled() && second.is_cancelled());
         assert!(!Scope::default().cancellation().is_cancelled());

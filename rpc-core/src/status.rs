@@ -274,6 +274,7 @@ mod tests {
             assert_eq!(code.number(), number);
             assert!(code.name().is_some() && code.meaning().is_some());
         }
+
         assert_eq!(Code::CANONICAL.len(), 17);
         assert_eq!(Code::UNAUTHENTICATED.name(), Some("UNAUTHENTICATED"));
         assert_eq!(Code::new(1000).name(), None);

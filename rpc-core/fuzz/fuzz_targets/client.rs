@@ -32,6 +32,7 @@ fuzz_target!(|data: &[u8]| {
     thread_local! {
         static WORLD: RefCell<World> = RefCell::new(World { runtime: new_runtime(), runs: 0 });
     }
+
     WORLD.with_borrow_mut(|world| world.run(Input(data)));
 });
 
@@ -51,18 +52,23 @@ fn new_runtime() -> Runtime {
 impl World {
     fn run(&mut self, mut input: Input<'_>) {
         self.runs += 1;
+
         // Far from the end of what its clock can count.
         if self.runs.is_multiple_of(100_000) {
             self.runtime = new_runtime();
         }
+
         // What the client draws by chance is the same each time.
         fastrand::seed(1);
+
         self.runtime.block_on(async {
             let flags = input.byte();
             let mut run = Run::new(flags);
+
             while !input.is_empty() {
                 run.step(&mut input).await;
             }
+
             run.finish().await;
         });
     }
@@ -91,10 +97,12 @@ impl Run {
             ordered: flags & 1 == 1,
             ..Config::default()
         };
+
         let server = Server::default();
         let refuses = Arc::new(AtomicBool::new(false));
         let (ends, is_refused) = (server.ends(), Arc::clone(&refuses));
         let piece = usize::from(flags >> 2 & 7) * 3;
+
         let connector = move |_: String| {
             // Relaxed: all of it runs on one thread.
             let opened = (!is_refused.load(Ordering::Relaxed)).then(pipe);
@@ -104,16 +112,19 @@ impl Run {
                     .expect("nothing panics in between")
                     .push(far.clone());
             }
+
             async move {
                 opened
                     .map(|(near, _)| near)
                     .ok_or_else(|| std::io::ErrorKind::ConnectionRefused.into())
             }
         };
+
         let client = Client::builder("memory")
             .config(config)
             .connector(connector)
             .build();
+
         Self {
             calls: Calls::new(client),
             is_ordered: flags & 1 == 1,
@@ -150,6 +161,7 @@ impl Run {
             // Several steps before anybody has a turn.
             _ => return,
         }
+
         self.settle().await;
     }
 
@@ -159,6 +171,7 @@ impl Run {
             self.calls.turn();
             tokio::task::yield_now().await;
         }
+
         self.calls.turn();
         self.server.read(&self.calls);
         self.calls.check(&self.server);
@@ -168,6 +181,7 @@ impl Run {
         self.refuses.store(false, Ordering::Relaxed);
         self.server.set_room(u8::MAX);
         self.settle().await;
+
         // Longer than every call has.
         for _ in 0..8 {
             if self.calls.are_over() {
@@ -176,8 +190,10 @@ impl Run {
             tokio::time::advance(Duration::from_millis(700)).await;
             self.settle().await;
         }
+
         assert!(self.calls.are_over(), "each call ends by its deadline");
         self.look_for_leaks().await;
+
         // The last handle.
         self.calls.let_go();
         for _ in 0..40 {
@@ -187,6 +203,7 @@ impl Run {
             }
             tokio::time::advance(Duration::from_millis(250)).await;
         }
+
         panic!("a task is left behind");
     }
 
@@ -195,10 +212,12 @@ impl Run {
         if self.is_ordered {
             return;
         }
+
         self.settle().await;
         let Some(before) = self.server.frames_of_a_sound_connection() else {
             return;
         };
+
         for _ in 0..IN_FLIGHT_MAX {
             self.calls.begin(Kind::Multiplexed, 0);
         }
@@ -206,6 +225,7 @@ impl Run {
         let Some(after) = self.server.frames_of_a_sound_connection() else {
             return;
         };
+
         assert_eq!(after - before, IN_FLIGHT_MAX, "a slot is lost");
         self.calls.drop_all();
         self.settle().await;

@@ -31,6 +31,7 @@ fuzz_target!(|data: &[u8]| {
             let (name, value) = variable.split_once('=')?;
             Some((format!("RPC_SERVER_{name}"), value.to_owned()))
         });
+
     if let Err(message) = load(text, variable) {
         assert!(!message.is_empty() && message.len() < 2_000, "{message}");
         assert!(!message.contains('\n'), "more than one line: {message}");
@@ -40,11 +41,13 @@ fuzz_target!(|data: &[u8]| {
 fn load(text: &[u8], variable: Option<(String, String)>) -> Result<(), String> {
     std::fs::write(&*FILE, text).expect("there is room for a small file");
     let config = DaemonConfig::load(Some(&FILE), variable, Overrides::default())?;
+
     // Printing explains each key, which takes its time: for every sixteenth input.
     if text.len() % 16 == 0 {
         std::fs::write(&*FILE, config.to_commented_toml()).expect("there is room for a small file");
         let again = DaemonConfig::load(Some(&FILE), None, Overrides::default());
         assert_eq!(again.expect("what was printed is right"), config);
     }
+
     Ok(())
 }

@@ -14,17 +14,21 @@ use rpc_fuzz::input::Input;
 fuzz_target!(|data: &[u8]| {
     let mut input = Input(data);
     let limit = usize::from(input.byte() & 63);
+
     // Sizes of the pieces in turn: 1 to 16 bytes, two in a byte.
     let (sizes, wire) = (input.byte(), input.0);
+
     let mut decoder = LineDecoder::new(limit);
     let mut expected = Expected { rest: wire, limit };
     let mut last = LastHead::default();
     let (mut start, mut end, mut turn) = (0, 0, 0);
+
     while end < wire.len() {
         end = wire
             .len()
             .min(end + 1 + usize::from(sizes >> (turn % 2 * 4) & 15));
         turn += 1;
+
         loop {
             let shown = &wire[start..end];
             match decoder.step(shown) {
@@ -48,8 +52,10 @@ fuzz_target!(|data: &[u8]| {
                 }
             }
         }
+
         assert!(end - start <= limit + 1, "what is kept stays at the limit");
     }
+
     assert_eq!(expected.next(), None);
 });
 
@@ -58,6 +64,7 @@ fn read(last: &mut LastHead, line: &[u8], side: u8) {
         let general = Request::decode(line);
         let alone = UsualRequest::read(line);
         assert!(!alone.as_ref().is_some_and(UsualRequest::is_sound) || general.is_ok());
+
         // Whatever the lines before were.
         let after = UsualRequest::read_after(last, line);
         assert_eq!(after.as_ref().map(parts), alone.as_ref().map(parts));
@@ -103,6 +110,7 @@ impl<'a> Iterator for Expected<'a> {
             None => (self.rest, &[][..]),
         };
         self.rest = rest;
+
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         if line.len() > self.limit {
             Some(Line::TooLong(&line[..self.limit]))

@@ -12,8 +12,10 @@ fuzz_target!(|data: &[u8]| {
     let Some((side, line)) = data.split_first() else {
         return;
     };
+
     // A line holds no line break.
     let line = line.split(|byte| *byte == b'\n').next().unwrap_or_default();
+
     if side & 1 == 0 {
         request(line)
     } else {
@@ -41,10 +43,12 @@ fn request(line: &[u8]) {
             line.escape_ascii()
         ),
     }
+
     if let Some(usual) = UsualRequest::read(line) {
         // As a handler would: typed first.
         let is_typed = usual.request().params.decode::<serde_json::Value>().is_ok();
         assert!(!is_typed || usual.is_sound());
+
         if usual.is_sound() {
             let general = decoded.as_ref().expect("what is sound is good");
             let usual = usual.request();
@@ -67,6 +71,7 @@ fn request(line: &[u8]) {
             assert!(!general.oneway && general.credit.is_none() && general.meta.is_empty());
         }
     }
+
     let _ = id_of_part(&line[..line.len() / 2]);
 }
 
@@ -88,6 +93,7 @@ fn check(request: &Request<'_>, fields: &judge::Fields<'_>) {
             fields.timeout_ms.map(u128::from)
         ),
     );
+
     assert_eq!(
         (request.oneway, request.credit, &request.meta.entries()),
         (fields.oneway, fields.credit, &fields.meta)
@@ -100,6 +106,7 @@ fn again(request: &Request<'_>) {
     encode_request(&mut line, request.id, request);
     assert_eq!(line.pop(), Some(b'\n'));
     let second = Request::decode(&line).expect("what was written is good");
+
     assert_eq!(
         (
             second.id,
@@ -153,9 +160,11 @@ fn reply(line: &[u8]) {
             )
         }
     }
+
     let Some(usual) = UsualReply::read(line) else {
         return;
     };
+
     let typed = usual.data().decode::<serde_json::Value>();
     match (usual.data().settle(), &decoded) {
         (Ok((data, more)), Ok(FromServer::Reply(general))) => {

@@ -49,6 +49,7 @@ fuzz_target!(|data: &[u8]| {
     thread_local! {
         static WORLD: RefCell<World> = RefCell::new(World::new());
     }
+
     WORLD.with_borrow_mut(|world| world.run(Input(data)));
 });
 
@@ -72,6 +73,7 @@ impl World {
             .enable_time()
             .start_paused(true)
             .build();
+
         Self {
             runtime: runtime.expect("a runtime of one thread"),
             servers: [None, None],
@@ -81,27 +83,33 @@ impl World {
 
     fn run(&mut self, mut input: Input<'_>) {
         self.runs += 1;
+
         // Far from the end of what its clock can count.
         if self.runs.is_multiple_of(100_000) {
             *self = Self::new();
         }
+
         let flags = input.byte();
         let index = usize::from(flags & 1);
         let Self {
             runtime, servers, ..
         } = self;
+
         runtime.block_on(async {
             let mut server = match servers[index].take() {
                 Some(server) => server,
                 None => serve(index == 1).await,
             };
+
             let (near, far) = pipe();
             far.state().piece = usize::from(flags >> 1 & 7) * 3;
             let connection = Polled::new(server.handle.serve_connection(near, "fuzz"));
             let mut peer = Peer::new(far, connection, index == 1);
+
             while !input.is_empty() && !peer.is_over() {
                 step(&mut input, &mut peer, &mut server).await;
             }
+
             peer.finish(&mut server.task).await;
             if server.drain.is_some() {
                 assert_eq!(server.handle.stats().connections_open, 0);
@@ -124,12 +132,14 @@ async fn serve(retires: bool) -> Serving {
         requests_per_connection_max: if retires { 6 } else { 0 },
         ..CONFIG.clone()
     };
+
     let server = Server::builder()
         .config(config)
         .router(commands::router())
         .bind()
         .await;
     let server = server.expect("a server without a socket");
+
     let (drain, asked) = oneshot::channel();
     let handle = server.handle();
     let mut task = Polled::new(async move {
@@ -137,6 +147,7 @@ async fn serve(retires: bool) -> Serving {
         served.expect("a server without a socket");
     });
     task.turn();
+
     Serving {
         handle,
         task,
@@ -188,5 +199,6 @@ async fn step(input: &mut Input<'_>, peer: &mut Peer, server: &mut Serving) {
         // Several lines in one segment, from here to the next step of another kind.
         _ => peer.hold_back(argument & 7),
     }
+
     peer.turn();
 }

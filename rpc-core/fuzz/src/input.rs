@@ -9,6 +9,7 @@ impl<'a> Input<'a> {
         let Some((first, rest)) = self.0.split_first() else {
             return 0;
         };
+
         self.0 = rest;
         *first
     }

@@ -62,6 +62,7 @@ pub fn request(line: &[u8]) -> Verdict<'_> {
     let (mut fields, mut wrong, mut wrong_id, mut open) =
         (Fields::default(), !is_whole, false, false);
     let mut has_cmdid = false;
+
     for Entry { key, value } in &entries {
         let times = seen.entry(key.clone()).or_default();
         *times += 1;
@@ -76,9 +77,11 @@ pub fn request(line: &[u8]) -> Verdict<'_> {
                 "credit",
                 "meta",
             ];
+
             wrong |= known.contains(&key.as_str());
             continue;
         }
+
         match key.as_str() {
             "id" => match integer(value).filter(|id| *id <= ID_MAX) {
                 Some(id) => fields.id = Some(id),
@@ -115,6 +118,7 @@ pub fn request(line: &[u8]) -> Verdict<'_> {
             _ => {}
         }
     }
+
     let id = fields.id.filter(|_| seen.get("id") == Some(&1));
     match (wrong || !has_cmdid, wrong_id) {
         _ if open => Verdict::Open,
@@ -131,6 +135,7 @@ pub fn reply(line: &[u8]) -> FromServer<'_> {
     if !is_whole {
         return FromServer::Bad;
     }
+
     let (mut reply, mut code, mut event, mut wrong) = (Reply::default(), None, None, false);
     for Entry { key, value } in entries {
         let fits = match key.as_str() {
@@ -154,6 +159,7 @@ pub fn reply(line: &[u8]) -> FromServer<'_> {
         };
         wrong |= !fits;
     }
+
     match (wrong, code, event) {
         (false, Some(code), _) => FromServer::Reply(Reply { code, ..reply }),
         (false, None, Some(event)) => FromServer::Notice(event),
@@ -180,10 +186,12 @@ fn entries(line: &[u8]) -> (Vec<Entry<'_>>, bool) {
         Err(error) => std::str::from_utf8(&line[..error.valid_up_to()]).expect("valid up to there"),
     };
     let text = &valid[..too_deep_at(valid).unwrap_or(valid.len())];
+
     let found = RefCell::new(Vec::new());
     let mut reader = serde_json::Deserializer::from_str(text);
     let parsed = reader.deserialize_map(Entries(&found)).is_ok() && reader.end().is_ok();
     let is_whole = parsed && text.len() == line.len();
+
     let mut found = found.into_inner();
     if let Some(last) = found.last()
         && !is_whole
@@ -196,6 +204,7 @@ fn entries(line: &[u8]) -> (Vec<Entry<'_>>, bool) {
             found.pop();
         }
     }
+
     let entry = |(key, value): (&str, _)| Entry {
         key: serde_json::from_str(key).unwrap_or_default(),
         value,
@@ -225,6 +234,7 @@ impl<'a> Visitor<'a> for Entries<'_, 'a> {
 /// nothing matters.
 fn too_deep_at(text: &str) -> Option<usize> {
     let (mut depth, mut in_string, mut is_escaped) = (0_usize, false, false);
+
     for (at, byte) in text.bytes().enumerate() {
         match byte {
             _ if is_escaped => is_escaped = false,
@@ -237,6 +247,7 @@ fn too_deep_at(text: &str) -> Option<usize> {
             _ => {}
         }
     }
+
     None
 }
 
@@ -252,6 +263,7 @@ fn text(value: &str) -> Option<String> {
     if !value.starts_with('"') {
         return None;
     }
+
     // A lone surrogate makes a message for people no worse than its characters are.
     Some(serde_json::from_str(value).unwrap_or_else(|_| value[1..value.len() - 1].to_owned()))
 }
@@ -270,6 +282,7 @@ fn lenient(value: &str) -> Option<i128> {
         b'-' | b'0'..=b'9' if !value.contains(['.', 'e', 'E']) => value.parse().ok(),
         b'-' | b'0'..=b'9' => {
             let float = value.parse::<f64>().ok()?.trunc();
+
             // Every float below 2^126 is exact there.
             (float.abs() < 2f64.powi(126)).then_some(float as i128)
         }

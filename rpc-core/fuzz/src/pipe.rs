@@ -106,20 +106,24 @@ impl AsyncRead for Near {
         if state.is_broken {
             return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
         }
+
         let mut length = state.unread().min(buffer.remaining());
         if state.piece > 0 {
             length = length.min(state.piece);
         }
+
         if length == 0 && !state.has_ended && buffer.remaining() > 0 {
             state.reader = Some(cx.waker().clone());
             return Poll::Pending;
         }
+
         buffer.put_slice(&state.incoming[state.at..state.at + length]);
         state.at += length;
         if state.at == state.incoming.len() {
             state.incoming.clear();
             state.at = 0;
         }
+
         Poll::Ready(Ok(()))
     }
 }
@@ -135,11 +139,13 @@ impl AsyncWrite for Near {
         if state.is_broken {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
+
         let length = bytes.len().min(state.room);
         if length == 0 {
             state.writer = Some(cx.waker().clone());
             return Poll::Pending;
         }
+
         state.room -= if state.room == usize::MAX { 0 } else { length };
         state.outgoing.extend_from_slice(&bytes[..length]);
         Poll::Ready(Ok(length))

@@ -33,8 +33,10 @@ impl<T> Polled<T> {
     pub fn new(future: impl Future<Output = T> + 'static) -> Self {
         let woken = Arc::new(Flag(AtomicBool::new(true)));
         let waker = Waker::from(Arc::clone(&woken));
+
         // A poll's budget of tokio's is the task's, and many polls are made in one.
         let future = tokio::task::coop::unconstrained(future);
+
         Self {
             future: Some(Box::pin(future)),
             woken,
@@ -49,12 +51,14 @@ impl<T> Polled<T> {
             if !self.woken.0.swap(false, Ordering::Relaxed) {
                 return None;
             }
+
             if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&self.waker))
             {
                 self.future = None;
                 return Some(output);
             }
         }
+
         panic!("it wakes itself for ever");
     }
 

@@ -16,8 +16,10 @@ const REQUEST_BYTES: usize = 192;
 pub fn encode_request(out: &mut Vec<u8>, id: Option<u64>, request: &Request<'_>) {
     // At once: a new connection's buffer would grow with every piece.
     out.reserve(REQUEST_BYTES + request.params.as_bytes().len());
+
     push_id(out, id);
     push_head(out, request.cmdid, request.timestamp, request.timeout);
+
     if request.oneway {
         out.extend_from_slice(b",\"oneway\":true");
     }
@@ -29,6 +31,7 @@ pub fn encode_request(out: &mut Vec<u8>, id: Option<u64>, request: &Request<'_>)
         out.extend_from_slice(b",\"meta\":");
         out.extend_from_slice(meta.as_bytes());
     }
+
     out.extend_from_slice(b",\"params\":");
     out.extend_from_slice(request.params.as_bytes());
     out.extend_from_slice(b"}\n");
@@ -72,6 +75,7 @@ impl RequestEncoder {
             self.head.extend_from_slice(b",\"params\":");
             self.last = Some((cmdid, timeout));
         }
+
         let params = params.as_bytes();
         out.reserve(REQUEST_BYTES + params.len());
         push_id(out, Some(id));
@@ -125,6 +129,7 @@ pub fn encode_failure(out: &mut Vec<u8>, id: Option<u64>, status: &Status) {
     push_id(out, id);
     out.extend_from_slice(b"\"code\":");
     push_integer(out, status.code().number());
+
     // A failure always says something.
     let message = Some(status.message()).filter(|message| !message.is_empty());
     out.extend_from_slice(b",\"message\":");
@@ -134,12 +139,14 @@ pub fn encode_failure(out: &mut Vec<u8>, id: Option<u64>, status: &Status) {
             .or(status.code().name())
             .unwrap_or("the service gave no message"),
     );
+
     if let Some(details) = status.details() {
         out.extend_from_slice(b",\"details\":");
         let start = out.len();
         out.extend_from_slice(details.get().as_bytes());
         keep_on_one_line(&mut out[start..]);
     }
+
     if status.is_rejected() {
         out.extend_from_slice(b",\"rejected\":true");
     }
@@ -147,6 +154,7 @@ pub fn encode_failure(out: &mut Vec<u8>, id: Option<u64>, status: &Status) {
         out.extend_from_slice(b",\"retry_after_ms\":");
         push_integer(out, u64::try_from(after.as_millis()).unwrap_or(u64::MAX));
     }
+
     out.extend_from_slice(b"}\n");
 }
 
@@ -167,6 +175,7 @@ fn push_success(out: &mut Vec<u8>, id: Option<u64>) {
 fn push_head(out: &mut Vec<u8>, cmdid: CmdId, timestamp: Option<i64>, timeout: Option<Duration>) {
     out.extend_from_slice(b"\"cmdid\":");
     push_integer(out, cmdid.number());
+
     if let Some(timestamp) = timestamp {
         out.extend_from_slice(b",\"timestamp\":");
         push_integer(out, timestamp);
@@ -212,6 +221,7 @@ mod tests {
             line(|out| encode_item(out, Some(1), &data)),
             "{\"id\":1,\"code\":0,\"more\":true,\"data\":[1]}\n"
         );
+
         let status = Status::resource_exhausted("a \"b\"\n")
             .with_rejected()
             .with_retry_after(Duration::from_millis(20));
@@ -219,6 +229,7 @@ mod tests {
             line(|out| encode_failure(out, Some(1), &status)),
             "{\"id\":1,\"code\":8,\"message\":\"a \\\"b\\\"\\n\",\"rejected\":true,\"retry_after_ms\":20}\n"
         );
+
         assert_eq!(
             line(|out| encode_failure(out, None, &Status::not_found(""))),
             "{\"code\":5,\"message\":\"NOT_FOUND\"}\n"
@@ -233,9 +244,11 @@ mod tests {
         request.oneway = true;
         request.credit = Some(8);
         request.meta = crate::Meta::from_entries(&[("k".to_owned(), "v\n".to_owned())].into());
+
         let written = line(|out| encode_request(out, Some(9), &request));
         assert_eq!(written.matches('\n').count(), 1);
         let read = Request::decode(written.trim_end().as_bytes()).unwrap();
+
         assert_eq!(
             (read.id, read.cmdid, read.timestamp),
             (Some(9), request.cmdid, Some(-3))
@@ -262,9 +275,11 @@ mod tests {
         let calls = [1, u32::MAX]
             .into_iter()
             .flat_map(|cmdid| limits.map(|limit| (cmdid, limit)));
+
         for (cmdid, timeout) in calls.flat_map(|call| [call; 2]) {
             let mut request = Request::new(cmdid, RawJson::parse("[1]").unwrap());
             request.timeout = Some(timeout);
+
             assert_eq!(
                 line(|out| encoder.encode(out, 9, request.cmdid, timeout, &request.params)),
                 line(|out| encode_request(out, Some(9), &request))

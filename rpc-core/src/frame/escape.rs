@@ -21,6 +21,7 @@ pub(super) fn push_escaped(out: &mut Vec<u8>, text: &str) {
         let Some((special, after)) = special.split_first() else {
             return;
         };
+
         match special {
             b'"' => out.extend_from_slice(b"\\\""),
             b'\\' => out.extend_from_slice(b"\\\\"),
@@ -41,6 +42,7 @@ pub(super) fn push_escaped(out: &mut Vec<u8>, text: &str) {
                 ]);
             }
         }
+
         rest = after;
     }
 }
@@ -64,6 +66,7 @@ fn plain_length(bytes: &[u8]) -> usize {
         .iter()
         .take_while(|chunk| is_plain_chunk(chunk))
         .count();
+
     let tail = bytes[chunks * 16..].iter();
     chunks * 16 + tail.take_while(|byte| !must_be_escaped(**byte)).count()
 }
@@ -74,23 +77,28 @@ fn is_plain(bytes: &[u8]) -> bool {
     if let Some(last) = bytes.last_chunk() {
         return bytes.as_chunks().0.iter().all(is_plain_chunk) && is_plain_chunk(last);
     }
+
     if let (Some(begin), Some(end)) = (bytes.first_chunk(), bytes.last_chunk()) {
         let [begin, end] = [begin, end].map(|word| u64::from_le_bytes(*word));
         return !(any_must_be_escaped(begin) || any_must_be_escaped(end));
     }
+
     if let (Some(begin), Some(end)) = (bytes.first_chunk(), bytes.last_chunk()) {
         let [begin, end] = [begin, end].map(|half| u64::from(u32::from_le_bytes(*half)));
         return !any_must_be_escaped(begin | end << 32);
     }
+
     !bytes.iter().any(|byte| must_be_escaped(*byte))
 }
 
 /// Of the eight bytes of a word.
 fn any_must_be_escaped(word: u64) -> bool {
     const ONES: u64 = u64::from_le_bytes([1; 8]);
+
     // The highest bit of a byte says that the byte is less than `n`, or follows such a one.
     let less_than = |word: u64, n: u64| word.wrapping_sub(ONES * n) & !word;
     let is = |byte: u8| less_than(word ^ (ONES * u64::from(byte)), 1);
+
     (less_than(word, 0x20) | is(b'"') | is(b'\\')) & (ONES << 7) != 0
 }
 
@@ -115,17 +123,20 @@ mod tests {
                     let mut text = "é".repeat(length / 2 + 1).into_bytes();
                     text.truncate(length / 2 * 2);
                     text.resize(length, b'x');
+
                     // Not within a character.
                     let mut text = String::from_utf8(text).unwrap();
                     let at = (0..=at)
                         .rev()
                         .find(|at| text.is_char_boundary(*at))
                         .unwrap();
+
                     text.insert(at, char::from(byte));
                     check(&text);
                 }
             }
         }
+
         let mut random = fastrand::Rng::with_seed(5);
         for _ in 0..20_000 {
             let specials = [
@@ -140,6 +151,7 @@ mod tests {
                 "\u{2028}",
                 "\u{10ffff}",
             ];
+
             let text: String = (0..random.usize(..70))
                 .map(|_| {
                     if random.u8(..8) == 0 {
@@ -149,6 +161,7 @@ mod tests {
                     }
                 })
                 .collect();
+
             check(&text);
         }
     }

@@ -212,6 +212,7 @@ impl<'a> Serializer for Value<'a> {
                 ..self.parts(b"", b"")
             });
         }
+
         Ok(self.parts(b"{", b"}"))
     }
 
@@ -262,11 +263,13 @@ impl Parts<'_> {
                 // The tag of an enum, which JSON that is there already has no place for.
                 return Err(Error::custom("expected value"));
             }
+
             return value.serialize(Value {
                 out: self.out,
                 is_raw: true,
             });
         }
+
         self.next();
         push_string(self.out, key);
         self.out.push(b':');
@@ -311,6 +314,7 @@ impl SerializeMap for Parts<'_> {
         self.next();
         let begin = self.out.len();
         key.serialize(Value::new(self.out))?;
+
         match self.out.get(begin) {
             Some(b'"') => {}
             Some(b'-' | b'0'..=b'9' | b't' | b'f') => {
@@ -319,6 +323,7 @@ impl SerializeMap for Parts<'_> {
             }
             _ => return Err(Error::custom("key must be a string")),
         }
+
         Ok(())
     }
 
@@ -430,8 +435,10 @@ mod tests {
             f64::INFINITY,
         ]);
         check(&[0.1_f32, 16_777_216.0, f32::MIN_POSITIVE, f32::NEG_INFINITY]);
+
         check(&(true, false, (), 'a', '"', '\u{1f600}', "", Bytes));
         check(&[None, Some(Some(1)), Some(None)]);
+
         check(&(
             Nothing,
             Newtype(Nothing),
@@ -448,6 +455,7 @@ mod tests {
                 b: vec![Kind::Unit, Kind::Tuple(2, Some(true))],
             },
         ]);
+
         for flat in [BTreeMap::new(), BTreeMap::from([("x", 1), ("y\\", 2)])] {
             check(&Fields {
                 renamed: 1,
@@ -456,9 +464,12 @@ mod tests {
                 empty: [],
             });
         }
+
         check(&(Shown("a \"b\"\u{1}"), format_args!("{}-{}", "\n", 1)));
+
         // `serde_json` panics.
         assert!(ours(&Shown(NoDisplay)).is_err());
+
         check(&json!({"a": [1, -2, 3.5, null, {"b": "c", "": {}}], "d\"": []}));
         check(&Vec::<u8>::new());
     }
@@ -467,13 +478,16 @@ mod tests {
     fn keys_are_strings_or_what_can_be_one() {
         fn map<K: Serialize>(key: K) -> impl Serialize {
             struct One<K>(K);
+
             impl<K: Serialize> Serialize for One<K> {
                 fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                     serializer.collect_map([("before", 1)].map(|(_, n)| (&self.0, n)))
                 }
             }
+
             One(key)
         }
+
         check(&map("a\"\\"));
         check(&map('"'));
         check(&map(-1_i8));
@@ -486,6 +500,7 @@ mod tests {
         check(&map(Newtype("x")));
         check(&map(Some("x")));
         check(&map(Shown("\u{7f}")));
+
         for refused in [
             ours(&map(())),
             ours(&map(None::<u8>)),
@@ -508,10 +523,12 @@ mod tests {
             check(&(1, raw(text), Map::new()));
             check(&BTreeMap::from([("key", raw(text))]));
         }
+
         assert!(
             ours(&Tagged::Raw(raw("{}"))).is_err()
                 && serde_json::to_string(&Tagged::Raw(raw("{}"))).is_err()
         );
+
         assert_eq!(ours(&[raw("{\n\"a\":\r\n1}")]).unwrap(), "[{ \"a\":  1}]");
     }
 
@@ -523,6 +540,7 @@ mod tests {
                     .map(|_| random.char('\0'..='\u{ff}'))
                     .collect::<String>()
             };
+
             match random.u8(..if depth == 0 { 6 } else { 8 }) {
                 0 => json!(null),
                 1 => json!(random.bool()),
@@ -537,6 +555,7 @@ mod tests {
                     .collect(),
             }
         }
+
         let mut random = fastrand::Rng::with_seed(7);
         for _ in 0..5_000 {
             check(&value(&mut random, 4));

@@ -19,6 +19,7 @@ impl<'a> Meta<'a> {
         if entries.is_empty() {
             return Meta(None);
         }
+
         Meta(Some(
             RawJson::serialize(entries).expect("a map of strings is JSON"),
         ))

@@ -56,15 +56,18 @@ impl RawJson<'static> {
         let mut scanner = Scanner::new(text.as_bytes());
         let whole = (|| {
             scanner.skip_white_space();
+
             // One level is the frame's own.
             let value = scanner.value(1)?;
             scanner.skip_white_space();
+
             if scanner.peek().is_some() {
                 scanner.error("something stands behind the value")
             } else {
                 Ok(value)
             }
         })();
+
         let mut bytes = whole.map_err(InvalidJson)?.to_vec();
         keep_on_one_line(&mut bytes);
         let text = String::from_utf8(bytes).expect("a JSON value cut out of a str is a str");
@@ -204,6 +207,7 @@ mod tests {
         let pretty = serde_json::to_string_pretty(&serde_json::json!({"a": ["x\ny", 1]})).unwrap();
         let boxed = RawValue::from_string(pretty.clone()).unwrap();
         let as_struct = RawJson::serialize(&boxed).unwrap();
+
         for raw in [
             RawJson::parse(&pretty).unwrap(),
             RawJson::from(boxed),
@@ -218,11 +222,13 @@ mod tests {
     fn parse_takes_exactly_one_value_and_leaves_the_white_space_around_it() {
         assert_eq!(RawJson::parse(" [1] \n").unwrap().as_str(), "[1]");
         assert_eq!(RawJson::parse("\"é\"").unwrap().as_str(), "\"é\"");
+
         let error = RawJson::parse("1 2").unwrap_err();
         assert_eq!(
             error.to_string(),
             "not valid JSON at byte 2: something stands behind the value"
         );
+
         assert!(RawJson::parse("").is_err());
     }
 }

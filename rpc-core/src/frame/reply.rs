@@ -191,6 +191,7 @@ impl<'a> FromServer<'a> {
     /// wrong type.
     pub fn decode(line: &'a [u8]) -> Result<Self, BadReply> {
         let mut fields = Fields::default();
+
         let text = match std::str::from_utf8(line) {
             Ok(text) => text,
             Err(error) => {
@@ -202,18 +203,21 @@ impl<'a> FromServer<'a> {
                 });
             }
         };
+
         if let Err(SyntaxError { what, at }) = fields.scan(line) {
             return Err(BadReply {
                 id: fields.id,
                 message: format!("the reply is no JSON object: {what}, at byte {at}"),
             });
         }
+
         if let Some(field) = fields.wrong {
             return Err(BadReply {
                 id: fields.id,
                 message: format!("`{field}` of the reply has the wrong type"),
             });
         }
+
         let part = |(start, end): (usize, usize)| RawJson::checked(&text[start..end]);
         match (fields.code, fields.event) {
             (Some(code), _) => Ok(Self::Reply(ReplyFrame {
@@ -242,6 +246,7 @@ impl ReplyFrame<'_> {
     /// The failure that this line carries; only meaningful where `code` is not 0.
     pub fn status(&self) -> Status {
         let mut status = Status::new(self.code, self.message.clone().into_owned());
+
         if let Some(details) = &self.details {
             status = status.with_details(details);
         }
@@ -251,6 +256,7 @@ impl ReplyFrame<'_> {
         if let Some(milliseconds) = self.retry_after_ms {
             status = status.with_retry_after(Duration::from_millis(milliseconds));
         }
+
         status
     }
 }
@@ -283,12 +289,14 @@ impl<'a> Fields<'a> {
         if !scanner.take(b'{') {
             return scanner.error("expected '{'");
         }
+
         scanner.skip_white_space();
         if !scanner.take(b'}') {
             loop {
                 let key = scanner.key()?;
                 let start = scanner.position();
                 let value = scanner.value(1)?;
+
                 // No server writes these keys with escapes; one that did is still read.
                 let range = (start, scanner.position());
                 if key.escaped {
@@ -296,6 +304,7 @@ impl<'a> Fields<'a> {
                 } else {
                     self.field(key.bytes, value, range);
                 }
+
                 scanner.skip_white_space();
                 if scanner.take(b'}') {
                     break;
@@ -306,6 +315,7 @@ impl<'a> Fields<'a> {
                 scanner.skip_white_space();
             }
         }
+
         scanner.skip_white_space();
         if scanner.peek().is_some() {
             scanner.error("something stands behind the object")
@@ -357,6 +367,7 @@ impl<'a> Fields<'a> {
             }
             _ => true,
         };
+
         debug_assert!(fits || self.wrong.is_some());
     }
 
@@ -400,6 +411,7 @@ mod tests {
             (success.id, success.code, success.data.unwrap().as_str()),
             (Some(7), Code::OK, r#"{"a":1}"#)
         );
+
         let failure = reply(
             r#"{"code":8,"message":"a\nb","details":[1],"rejected":true,"retry_after_ms":20,"\u0069d":1}"#,
         );
@@ -410,6 +422,7 @@ mod tests {
         );
         assert_eq!(status.retry_after(), Some(Duration::from_millis(20)));
         assert_eq!(status.details().unwrap().get(), "[1]");
+
         assert!(reply(r#"{"id":1,"code":0,"more":true,"data":1}"#).more);
     }
 
@@ -419,6 +432,7 @@ mod tests {
         assert!(
             matches!(notice, FromServer::Notice { event, message } if event == "goaway" && message == "x")
         );
+
         assert_eq!(
             reply(r#"{"event":"goaway","code":3}"#).code,
             Code::INVALID_ARGUMENT
@@ -456,8 +470,10 @@ mod tests {
                 .data()
                 .is_none()
         );
+
         let none = Ok::<Option<u8>, Status>(None).into_outcome().unwrap();
         assert_eq!(none.data().unwrap().as_str(), "null");
+
         let failed = Err::<u8, Status>(Status::not_found("x"))
             .into_outcome()
             .unwrap_err();

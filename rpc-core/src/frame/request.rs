@@ -60,6 +60,7 @@ impl<'a> Request<'a> {
     pub fn decode(line: &'a [u8]) -> Result<Self, BadFrame> {
         let mut fields = Fields::default();
         let scanned = fields.scan(line);
+
         let bad = |fields: &Fields<'_>, kind, message: String| {
             Err(BadFrame {
                 id: fields.id.filter(|_| !fields.id_repeated),
@@ -67,15 +68,18 @@ impl<'a> Request<'a> {
                 message,
             })
         };
+
         // UTF-8 first: the scanner looks at structure only, and a person is helped more by the
         // reason than by its consequence.
         let text = match std::str::from_utf8(line) {
             Ok(text) => text,
             Err(error) => {
                 let at = error.valid_up_to();
+
                 // The line breaks there, like one that ends there.
                 fields = Fields::default();
                 let _ = fields.scan(&line[..at]);
+
                 return bad(
                     &fields,
                     BadFrameKind::Malformed,
@@ -83,6 +87,7 @@ impl<'a> Request<'a> {
                 );
             }
         };
+
         if let Err(SyntaxError { what, at }) = scanned {
             return bad(
                 &fields,
@@ -90,9 +95,11 @@ impl<'a> Request<'a> {
                 format!("not a JSON frame: {what}, at byte {at} of the line"),
             );
         }
+
         if let Some(message) = fields.wrong.take() {
             return bad(&fields, BadFrameKind::Malformed, message);
         }
+
         let part = |(start, end): (usize, usize)| RawJson::checked(&text[start..end]);
         let meta = match fields.meta.map(part) {
             // A lone surrogate is valid JSON and no string that could be handed on.
@@ -111,14 +118,17 @@ impl<'a> Request<'a> {
             Some(meta) => Meta::checked(meta),
             None => Meta::default(),
         };
+
         let Some(cmdid) = fields.cmdid else {
             let message = "`cmdid` is missing: a request is an object with at least {\"cmdid\":N}";
             return bad(&fields, BadFrameKind::Malformed, message.into());
         };
+
         // Last: only a line without another fault is let off.
         if let Some(message) = fields.wrong_id.take() {
             return bad(&fields, BadFrameKind::Id, message);
         }
+
         Ok(Self {
             id: fields.id,
             cmdid,
@@ -190,6 +200,7 @@ impl std::error::Error for BadFrame {}
 /// what came before the peer ended the stream.
 pub fn id_of_part(part: &[u8]) -> Option<u64> {
     let mut fields = Fields::default();
+
     // That the part breaks off is why we are here.
     let _ = fields.scan(part);
     fields.id.filter(|_| !fields.id_repeated)
@@ -238,6 +249,7 @@ impl<'a> Fields<'a> {
                 _ => "it must be one JSON object",
             });
         }
+
         scanner.skip_white_space();
         if !scanner.take(b'}') {
             loop {
@@ -245,11 +257,13 @@ impl<'a> Fields<'a> {
                 let start = scanner.position();
                 let value = scanner.value(1)?;
                 let end = scanner.position();
+
                 scanner.skip_white_space();
                 if scanner.peek().is_none() {
                     // Before the field is taken: a number that ends with the line may go on.
                     return scanner.error("the line ends inside the object");
                 }
+
                 self.field(key, value, (start, end));
                 if scanner.take(b'}') {
                     break;
@@ -260,6 +274,7 @@ impl<'a> Fields<'a> {
                 scanner.skip_white_space();
             }
         }
+
         scanner.skip_white_space();
         match scanner.peek() {
             None => Ok(()),
@@ -272,6 +287,7 @@ impl<'a> Fields<'a> {
         if !key.escaped {
             return self.named(key.bytes, value, range);
         }
+
         // A key that is no Unicode text is none of ours.
         if let Some(name) = key.decode() {
             self.named(name.as_bytes(), value, range);
@@ -282,12 +298,14 @@ impl<'a> Fields<'a> {
         let Some(index) = KNOWN.iter().position(|known| known.as_bytes() == name) else {
             return;
         };
+
         let bit = 1 << index;
         if self.seen & bit != 0 {
             self.id_repeated |= index == 0;
             self.wrong(KNOWN[index], "stands twice; once is right", None);
             return;
         }
+
         self.seen |= bit;
         match index {
             0 => {
@@ -364,6 +382,7 @@ pub(super) fn integer(value: &[u8]) -> Option<u64> {
     if !value.first()?.is_ascii_digit() {
         return None;
     }
+
     std::str::from_utf8(value).ok()?.parse().ok()
 }
 
@@ -377,18 +396,23 @@ fn lenient_integer(value: &[u8]) -> Option<i128> {
             escaped: inner.contains('\\'),
         };
         let text = inner.decode()?;
+
         let digits = text.trim_ascii();
         let unsigned = digits.strip_prefix(['-', '+']).unwrap_or(digits);
         let plain = !unsigned.is_empty() && unsigned.bytes().all(|byte| byte.is_ascii_digit());
         return plain.then(|| digits.parse().ok()).flatten();
     }
+
     if !value.starts_with(|first: char| first == '-' || first.is_ascii_digit()) {
         return None;
     }
+
     if let Ok(integer) = value.parse() {
         return Some(integer);
     }
+
     let float = value.parse::<f64>().ok()?.trunc();
+
     // Far outside of both fields' ranges, and exact in an i128.
     #[allow(clippy::cast_possible_truncation)]
     (float.abs() < 1e30).then_some(float as i128)
@@ -400,19 +424,23 @@ fn is_object_of_strings(value: &[u8]) -> bool {
         if !scanner.take(b'{') {
             return Ok(false);
         }
+
         scanner.skip_white_space();
         while scanner.peek() == Some(b'"') {
             scanner.key()?;
             if scanner.peek() != Some(b'"') {
                 return Ok(false);
             }
+
             scanner.string()?;
             scanner.skip_white_space();
             scanner.take(b',');
             scanner.skip_white_space();
         }
+
         Ok(true)
     };
+
     // The value was scanned before: it is valid JSON.
     strings().unwrap_or(false)
 }
@@ -442,6 +470,7 @@ mod tests {
     fn bad(line: impl AsRef<[u8]>, id: Option<u64>, part_of_message: &str) {
         let line = line.as_ref();
         let bad = Request::decode(line).expect_err(&line.escape_ascii().to_string());
+
         assert_eq!(bad.id, id, "{}: {bad}", line.escape_ascii());
         assert!(
             bad.message.contains(part_of_message),
@@ -497,6 +526,7 @@ mod tests {
                 "{value}"
             );
         }
+
         for value in [
             "-1",
             "4294967296",
@@ -517,6 +547,7 @@ mod tests {
                 "`cmdid` must be an integer",
             );
         }
+
         assert_eq!(
             good(r#"{"cmdid":1,"timestamp":"1437000000"}"#).timestamp,
             Some(1_437_000_000)
@@ -525,6 +556,7 @@ mod tests {
             good(r#"{"cmdid":1,"timestamp":1437000000.75}"#).timestamp,
             Some(1_437_000_000)
         );
+
         bad(
             r#"{"cmdid":1,"timestamp":{}}"#,
             None,
@@ -542,6 +574,7 @@ mod tests {
         bad(r#"{"id":7}"#, Some(7), "`cmdid` is missing");
         bad(r#"{"id":7,"cmdid":1,"#, Some(7), "expected a key");
         bad(r#"{"cmdid":1,"params":{,"id":7}"#, None, "expected a key");
+
         bad(
             b"{\"cmdid\":1,\"x\":\"\xff\",\"id\":7}",
             None,
@@ -552,6 +585,7 @@ mod tests {
             Some(7),
             "invalid UTF-8 at byte 23",
         );
+
         bad(
             r#"{"id":7,"cmdid":0}{"id":8,"cmdid":0}"#,
             Some(7),
@@ -563,6 +597,7 @@ mod tests {
             Some(7),
             "`cmdid` stands twice",
         );
+
         assert_eq!(
             id_of_part(br#"{"id":7,"cmdid":1,"params":{"a":"xx"#),
             Some(7)
@@ -591,10 +626,12 @@ mod tests {
                 BadFrameKind::Id
             );
         }
+
         assert_eq!(
             good(r#"{"id":9007199254740991,"cmdid":0}"#).id,
             Some(ID_MAX)
         );
+
         let worse = Request::decode(br#"{"id":"1","cmdid":[]}"#).unwrap_err();
         assert_eq!(worse.kind, BadFrameKind::Malformed);
         let without_command = Request::decode(br#"{"id":"1"}"#).unwrap_err();
@@ -608,6 +645,7 @@ mod tests {
         bad("   ", None, "must be one JSON object");
         bad("1", None, "must be one JSON object");
         bad(r#"{"cmdid":0} x"#, None, "behind the object");
+
         bad(
             r#"{"cmdid":0,"timeout_ms":1.5}"#,
             None,
@@ -620,6 +658,7 @@ mod tests {
             "`oneway` must be true or false",
         );
         bad(r#"{"cmdid":0,"credit":-1}"#, None, "`credit` must be");
+
         for meta in [
             "[]",
             "1",
@@ -629,6 +668,7 @@ mod tests {
         ] {
             bad(format!(r#"{{"cmdid":0,"meta":{meta}}}"#), None, "`meta`");
         }
+
         assert!(good(r#"{"cmdid":0,"meta":{ }}"#).meta.entries().is_empty());
     }
 
@@ -641,6 +681,7 @@ mod tests {
                 "]".repeat(depth)
             )
         };
+
         good(&nested(127));
         bad(nested(128), None, "nested deeper than 128");
     }

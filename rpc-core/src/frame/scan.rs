@@ -32,6 +32,7 @@ impl<'a> RawStr<'a> {
         if !self.escaped {
             return Some(Cow::Borrowed(text));
         }
+
         serde_json::from_str(&format!("\"{text}\""))
             .ok()
             .map(Cow::Owned)
@@ -78,6 +79,7 @@ impl<'a> Scanner<'a> {
         if self.peek() != Some(b'"') {
             return self.error("expected a key in double quotes");
         }
+
         let key = self.string()?;
         self.skip_white_space();
         if !self.take(b':') {
@@ -92,6 +94,7 @@ impl<'a> Scanner<'a> {
         self.at += 1;
         let start = self.at;
         let mut escaped = false;
+
         loop {
             self.at += plain_prefix(&self.bytes[self.at..]);
             match self.peek() {
@@ -132,9 +135,11 @@ impl<'a> Scanner<'a> {
     /// are open around it.
     pub(crate) fn value(&mut self, depth: u32) -> Result<&'a [u8], SyntaxError> {
         let start = self.at;
+
         // Bit n is set where the container n levels inside this value is an object.
         let mut objects: u128 = 0;
         let mut open: u32 = 0;
+
         loop {
             match self.peek() {
                 Some(b'"') => {
@@ -145,6 +150,7 @@ impl<'a> Scanner<'a> {
                     if depth + open >= DEPTH_MAX {
                         return self.error("nested deeper than 128");
                     }
+
                     self.at += 1;
                     self.skip_white_space();
                     let object = bracket == b'{';
@@ -163,11 +169,13 @@ impl<'a> Scanner<'a> {
                 Some(_) => return self.error("expected a JSON value"),
                 None => return self.error("the line ends where a JSON value should be"),
             }
+
             // A value is complete; close what it closes.
             loop {
                 if open == 0 {
                     return Ok(&self.bytes[start..self.at]);
                 }
+
                 self.skip_white_space();
                 let object = objects & 1 == 1;
                 if self.take(b',') {
@@ -177,6 +185,7 @@ impl<'a> Scanner<'a> {
                     }
                     break;
                 }
+
                 if !self.take(if object { b'}' } else { b']' }) {
                     return self.error(if object {
                         "expected ',' or '}' in an object"
@@ -184,6 +193,7 @@ impl<'a> Scanner<'a> {
                         "expected ',' or ']' in an array"
                     });
                 }
+
                 objects >>= 1;
                 open -= 1;
             }
@@ -194,6 +204,7 @@ impl<'a> Scanner<'a> {
         if !self.bytes[self.at..].starts_with(word) {
             return self.error("expected a JSON value");
         }
+
         self.at += word.len();
         Ok(())
     }
@@ -208,9 +219,11 @@ impl<'a> Scanner<'a> {
         } else {
             self.digits()?;
         }
+
         if self.take(b'.') {
             self.digits()?;
         }
+
         if let Some(b'e' | b'E') = self.peek() {
             self.at += 1;
             if let Some(b'+' | b'-') = self.peek() {
@@ -218,6 +231,7 @@ impl<'a> Scanner<'a> {
             }
             self.digits()?;
         }
+
         Ok(())
     }
 
@@ -226,6 +240,7 @@ impl<'a> Scanner<'a> {
         while let Some(b'0'..=b'9') = self.peek() {
             self.at += 1;
         }
+
         if self.at == start {
             self.error("expected a digit")
         } else {
@@ -239,6 +254,7 @@ impl<'a> Scanner<'a> {
 fn plain_prefix(bytes: &[u8]) -> usize {
     const ONES: u64 = u64::from_ne_bytes([1; 8]);
     const HIGH: u64 = u64::from_ne_bytes([0x80; 8]);
+
     // The high bit of each byte of `word` that is zero. A borrow may set bits above a true hit,
     // never below one, and only the lowest is used.
     let zero_bytes = |word: u64| word.wrapping_sub(ONES) & !word & HIGH;
@@ -249,12 +265,14 @@ fn plain_prefix(bytes: &[u8]) -> usize {
         let quotes = zero_bytes(word ^ (ONES * u64::from(b'"')));
         let backslashes = zero_bytes(word ^ (ONES * u64::from(b'\\')));
         let controls = word.wrapping_sub(ONES * 0x20) & !word & HIGH;
+
         let hits = quotes | backslashes | controls;
         if hits != 0 {
             return at + (hits.trailing_zeros() / 8) as usize;
         }
         at += 8;
     }
+
     let plain = |byte: &u8| !matches!(byte, b'"' | b'\\' | 0..0x20);
     at + bytes[at..].iter().take_while(|byte| plain(byte)).count()
 }
@@ -268,6 +286,7 @@ mod tests {
         scanner.skip_white_space();
         scanner.value(0)?;
         scanner.skip_white_space();
+
         if scanner.peek().is_some() {
             scanner.error("trailing characters")
         } else {
@@ -347,6 +366,7 @@ mod tests {
             "[1,2,3",
             "{\"a\":\n1}",
         ];
+
         for text in texts {
             check(text.as_bytes());
         }
@@ -356,6 +376,7 @@ mod tests {
     fn agrees_with_serde_json_on_random_texts() {
         let alphabet = br#"{}[]",:\ u01ed8-+.tfn"abc"#;
         let mut random = fastrand::Rng::with_seed(7);
+
         for _ in 0..200_000 {
             let length = random.usize(0..24);
             let text: Vec<u8> = (0..length)
@@ -370,12 +391,14 @@ mod tests {
         let whole =
             br#"{"id":7,"cmdid":10000,"params":{"level":"info","n":[1,-2.5e3,true,null],"s":"a\"\u00e9"}}"#;
         let mut random = fastrand::Rng::with_seed(11);
+
         for _ in 0..100_000 {
             let mut text = whole.to_vec();
             for _ in 0..random.usize(1..3) {
                 let at = random.usize(0..text.len());
                 text[at] = random.u8(0x20..0x7f);
             }
+
             check(&text);
         }
     }
@@ -383,6 +406,7 @@ mod tests {
     #[test]
     fn depth_128_is_the_last_that_is_taken() {
         let nested = |depth: usize| [vec![b'['; depth], vec![b']'; depth]].concat();
+
         assert_eq!(scan(&nested(128)), Ok(()));
         assert_eq!(
             scan(&nested(129)).unwrap_err().what,
@@ -392,6 +416,7 @@ mod tests {
             scan(&vec![b'['; 100_000]).unwrap_err().what,
             "nested deeper than 128"
         );
+
         let objects = [r#"{"a":"#.repeat(128), "1".into(), "}".repeat(128)].concat();
         assert_eq!(scan(objects.as_bytes()), Ok(()));
     }
@@ -411,6 +436,7 @@ mod tests {
                 }
             }
         }
+
         assert_eq!(plain_prefix(&[0xff; 21]), 21);
     }
 }

@@ -42,6 +42,7 @@ impl Scratch {
                 kept.large.pop()
             }
         });
+
         scratch.0.extend_from_slice(bytes);
         scratch
     }
@@ -81,7 +82,9 @@ impl Drop for Scratch {
         if bytes.capacity() == 0 || bytes.capacity() > CAPACITY_KEPT_MAX {
             return;
         }
+
         bytes.clear();
+
         // As above: without a store the buffer is simply freed.
         let _ = KEPT.try_with(|kept| {
             let Kept { small, large } = &mut *kept.borrow_mut();
@@ -90,6 +93,7 @@ impl Drop for Scratch {
             } else {
                 (large, LARGE_KEPT_MAX)
             };
+
             if kept.len() < max {
                 kept.push(bytes);
             }
@@ -118,6 +122,7 @@ mod tests {
         let first = Scratch::of("some text");
         let address = first.as_bytes().as_ptr();
         drop(first);
+
         let second = Scratch::of("other");
         assert_eq!(
             (second.as_bytes().as_ptr(), second.as_str()),
@@ -134,12 +139,14 @@ mod tests {
     #[test]
     fn of_small_buffers_more_are_kept_than_of_large_ones_and_of_none_without_end() {
         KEPT.take();
+
         for bytes in [SMALL, SMALL + 1] {
             let buffers: Vec<Scratch> = (0..SMALL_KEPT_MAX + 50)
                 .map(|_| Scratch::of("x".repeat(bytes)))
                 .collect();
             drop(buffers);
         }
+
         let kept = KEPT.with_borrow(|kept| (kept.small.len(), kept.large.len()));
         assert_eq!(kept, (SMALL_KEPT_MAX, LARGE_KEPT_MAX));
     }

@@ -73,8 +73,10 @@ impl<'a> UsualRequest<'a> {
             timestamp,
             timeout,
         } = last.head_of(&mut glance)?;
+
         // What stands before them has been compared with ASCII.
         let params = std::str::from_utf8(trim(glance.0)).ok()?;
+
         // What is nested too deep has as many brackets that open, and as many that close.
         if params.len() >= 2 * DEPTH_MAX as usize {
             let brackets = memchr::memchr2_iter(b'{', b'[', params.as_bytes());
@@ -82,6 +84,7 @@ impl<'a> UsualRequest<'a> {
                 return None;
             }
         }
+
         Some(Self {
             id,
             cmdid,
@@ -129,6 +132,7 @@ impl Head {
         let timestamp = glance.integer_of(b"\"timestamp\":", ID_MAX)?;
         let timeout_ms = glance.integer_of(b"\"timeout_ms\":", ID_MAX)?;
         glance.take(b"\"params\":").then_some(())?;
+
         Some(Self {
             cmdid: CmdId::new(u32::try_from(cmdid?).ok()?),
             timestamp: timestamp.and_then(|timestamp| i64::try_from(timestamp).ok()),
@@ -166,8 +170,10 @@ impl LastHead {
             glance.0 = rest;
             return Some(head);
         }
+
         let before = glance.0;
         let head = Head::read(glance)?;
+
         // That all of it has been looked at, and nothing behind it, is what makes equal text an equal head.
         let text = &before[..before.len() - glance.0.len()];
         if let (Some(kept), Ok(length)) =
@@ -176,6 +182,7 @@ impl LastHead {
             kept.copy_from_slice(text);
             self.read = Some((head, length));
         }
+
         Some(head)
     }
 }
@@ -206,6 +213,7 @@ impl<'a> Unverified<'a> {
             };
             self.verdict.store(verdict, Ordering::Relaxed);
         }
+
         verdict == Self::SOUND
     }
 
@@ -249,10 +257,13 @@ impl Glance<'_> {
         if !self.take(key) {
             return Some(None);
         }
+
         // Python's `json` puts a space behind each colon and comma.
         self.take(b" ");
+
         let mut value = 0;
         let mut length = 0;
+
         // 17 digits fit, and are too many.
         for byte in self.0.iter().take(17) {
             let digit = byte.wrapping_sub(b'0');
@@ -262,10 +273,12 @@ impl Glance<'_> {
             value = value * 10 + u64::from(digit);
             length += 1;
         }
+
         let has_leading_zero = length > 1 && self.0[0] == b'0';
         self.0 = &self.0[length..];
         let is_plain =
             matches!(length, 1..=16) && !has_leading_zero && value <= max && self.take(b",");
+
         self.take(b" ");
         is_plain.then_some(Some(value))
     }
@@ -367,16 +380,19 @@ mod tests {
         let Some(usual) = UsualRequest::read_after(last, line) else {
             return false;
         };
+
         // Typed first, as a handler would: an object of anything.
         let typed = usual
             .request()
             .params
             .decode::<serde_json::Map<String, serde_json::Value>>()
             .is_ok();
+
         if !usual.is_sound() {
             assert!(!typed, "{}", line.escape_ascii());
             return false;
         }
+
         let general =
             Request::decode(line).unwrap_or_else(|bad| panic!("{}: {bad}", line.escape_ascii()));
         let usual = usual.request();
@@ -443,6 +459,7 @@ mod tests {
         ] {
             assert!(!check(line.as_bytes()), "{line}");
         }
+
         assert!(!check(b"{\"id\":1,\"cmdid\":100,\"params\":\"\xff\"}"));
     }
 
@@ -452,6 +469,7 @@ mod tests {
             let params = ["[".repeat(depth), "]".repeat(depth)].concat();
             format!("{{\"cmdid\":100,\"params\":{params}}}")
         };
+
         assert!(check(nested(127).as_bytes()) && Request::decode(nested(127).as_bytes()).is_ok());
         assert!(!check(nested(128).as_bytes()) && Request::decode(nested(128).as_bytes()).is_err());
     }
@@ -463,6 +481,7 @@ mod tests {
         let mut random = fastrand::Rng::with_seed(3);
         let mut last = LastHead::default();
         let mut taken = 0;
+
         for _ in 0..200_000 {
             let mut line = whole.to_vec();
             for _ in 0..random.usize(1..4) {
@@ -473,6 +492,7 @@ mod tests {
                     _ => line.insert(at, alphabet[random.usize(0..alphabet.len())]),
                 }
             }
+
             let is_taken = check(&line);
             assert_eq!(
                 check_after(&mut last, &line),
@@ -482,6 +502,7 @@ mod tests {
             );
             taken += u32::from(is_taken);
         }
+
         assert!(taken > 10_000, "{taken}");
     }
 
@@ -498,6 +519,7 @@ mod tests {
                 request.timeout.map(|t| t.as_millis()),
             ))
         };
+
         let long = "\"cmdid\": 4294967295, \"timestamp\": 1732233600123, \"timeout_ms\": 86400000, \"params\": {}";
         for _ in 0..2 {
             assert_eq!(
@@ -557,6 +579,7 @@ mod tests {
             let usual = UsualReply::read(line);
             assert_eq!(usual.is_some(), is_usual, "{}", line.escape_ascii());
             let Some(usual) = usual else { continue };
+
             let typed = usual.data().decode::<serde_json::Value>();
             match (FromServer::decode(line), usual.data().settle()) {
                 (Ok(FromServer::Reply(general)), Ok((data, more))) => {

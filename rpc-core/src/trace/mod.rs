@@ -147,6 +147,7 @@ impl FromStr for TraceParent {
     fn from_str(text: &str) -> Result<Self, BadTraceParent> {
         let bytes = text.as_bytes();
         let dashes_stand = [2, 35, 52].iter().all(|at| bytes.get(*at) == Some(&b'-'));
+
         // A version that is to come may have more behind a further dash, 00 has not.
         let end_is_right = match bytes.len() {
             55 => true,
@@ -156,6 +157,7 @@ impl FromStr for TraceParent {
         if !dashes_stand || !end_is_right {
             return Err(BadTraceParent);
         }
+
         let hex = |range: std::ops::Range<usize>| {
             let is_hex = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
             let digits = text
@@ -163,15 +165,18 @@ impl FromStr for TraceParent {
                 .filter(|digits| digits.as_bytes().iter().all(is_hex));
             u128::from_str_radix(digits.ok_or(BadTraceParent)?, 16).map_err(|_| BadTraceParent)
         };
+
         let (version, flags) = (hex(0..2)?, hex(53..55)?);
         let span_id = u64::try_from(hex(36..52)?).map_err(|_| BadTraceParent)?;
         let flags = u8::try_from(flags).map_err(|_| BadTraceParent)?;
+
         // Of a version that is to come, only this flag is known.
         let flags = if version == 0 {
             flags
         } else {
             flags & Self::SAMPLED
         };
+
         Self::new(hex(3..35)?, span_id, flags)
             .filter(|_| version != 0xff)
             .ok_or(BadTraceParent)
@@ -205,6 +210,7 @@ mod tests {
         assert_eq!(read.trace_id(), 0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736);
         assert_eq!((read.span_id(), read.flags()), (0x00f0_67aa_0ba9_02b7, 1));
         assert_eq!(read.to_string(), TEXT);
+
         let root = TraceParent::root(false);
         assert_eq!(root.to_string().parse(), Ok(root));
         assert!(!root.is_sampled() && root.child().trace_id() == root.trace_id());
@@ -214,6 +220,7 @@ mod tests {
     fn a_version_that_is_to_come_is_read_as_far_as_it_is_known() {
         let later: TraceParent = TEXT.replace("00-4b", "cc-4b").parse().unwrap();
         assert_eq!(later.to_string(), TEXT);
+
         let longer: TraceParent = format!(
             "{}-what-the-future-will-be-like",
             TEXT.replace("00-4b", "01-4b")
@@ -221,6 +228,7 @@ mod tests {
         .parse()
         .unwrap();
         assert_eq!(longer.to_string(), TEXT);
+
         let flags: TraceParent = TEXT
             .replace("00-4b", "cc-4b")
             .replace("b7-01", "b7-ff")
@@ -245,6 +253,7 @@ mod tests {
             "00-4bf92f3577b34da6a3ce929d0e0e47é-00f067aa0ba902b7-01",
             "00_4bf92f3577b34da6a3ce929d0e0e4736_00f067aa0ba902b7_01",
         ];
+
         for text in wrong {
             assert_eq!(text.parse::<TraceParent>(), Err(BadTraceParent), "{text}");
         }

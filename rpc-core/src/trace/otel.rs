@@ -17,11 +17,13 @@ use super::{Trace, TraceParent};
 /// Makes the caller's span, in another process, the parent of a span that has not been entered yet.
 pub fn set_parent(span: &Span, caller: &Trace) {
     let Trace { parent, state } = caller;
+
     // A state that is none is dropped, as the standard has it; the trace goes on.
     let state = state
         .as_deref()
         .and_then(|state| TraceState::from_str(state).ok())
         .unwrap_or_default();
+
     let context = SpanContext::new(
         TraceId::from(parent.trace_id()),
         SpanId::from(parent.span_id()),
@@ -29,6 +31,7 @@ pub fn set_parent(span: &Span, caller: &Trace) {
         true,
         state,
     );
+
     // It fails where nobody records spans, which is as good.
     let _ = span.set_parent(Context::new().with_remote_span_context(context));
 }
@@ -37,9 +40,11 @@ pub fn set_parent(span: &Span, caller: &Trace) {
 pub fn trace_of(span: &Span) -> Option<Trace> {
     let context = span.context();
     let context = context.span().span_context().clone();
+
     let trace_id = u128::from_be_bytes(context.trace_id().to_bytes());
     let span_id = u64::from_be_bytes(context.span_id().to_bytes());
     let parent = TraceParent::new(trace_id, span_id, context.trace_flags().to_u8())?;
     let state = Some(context.trace_state().header()).filter(|state| !state.is_empty());
+
     Some(Trace { parent, state })
 }

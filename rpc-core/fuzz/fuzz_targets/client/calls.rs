@@ -47,6 +47,7 @@ impl Calls {
         let given = Rc::new(RefCell::new(Vec::new()));
         let (n, gives) = (self.calls.len() as u64, Rc::clone(&given));
         let milliseconds = [20, 300, 1_500, 4_000][usize::from(argument & 3)];
+
         let polled = Polled::new(async move {
             let mut command = client
                 .command(CMDID)
@@ -54,6 +55,7 @@ impl Calls {
             if argument & 4 == 4 {
                 command = command.idempotent();
             }
+
             match kind {
                 Kind::Multiplexed => {
                     let value = command.call(&n).await?;
@@ -72,8 +74,10 @@ impl Calls {
                     }
                 }
             }
+
             Ok(())
         });
+
         self.calls.push(Call {
             kind,
             polled: Some(polled),
@@ -91,6 +95,7 @@ impl Calls {
             let Some(polled) = &mut call.polled else {
                 continue;
             };
+
             if let Some(outcome) = polled.turn() {
                 if let Err(error) = outcome {
                     assert!(!error.to_string().is_empty());

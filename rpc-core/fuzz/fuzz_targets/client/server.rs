@@ -64,6 +64,7 @@ impl Server {
             self.frames.clear();
             self.is_sound = true;
         }
+
         let Some(far) = self.far() else { return };
         let mut state = far.state();
         let end = state
@@ -71,6 +72,7 @@ impl Server {
             .iter()
             .rposition(|byte| *byte == b'\n')
             .map_or(0, |end| end + 1);
+
         for line in state.outgoing[..end]
             .split(|byte| *byte == b'\n')
             .filter(|line| !line.is_empty())
@@ -80,6 +82,7 @@ impl Server {
             if line.cmdid != CMDID {
                 continue;
             }
+
             let n = line
                 .params
                 .get()
@@ -89,10 +92,13 @@ impl Server {
                 calls.kind(n).is_some(),
                 "nothing is sent that was not begun"
             );
+
             // To a server that may know no ids, a oneway call is sent as one that is answered.
             assert!(!line.oneway || calls.kind(n) == Some(Kind::Oneway));
+
             let is_new = |frame: &Frame| line.id.is_none() || frame.id != line.id;
             assert!(self.frames.iter().all(is_new), "an id is used once");
+
             let frame = Frame {
                 id: line.id,
                 n,
@@ -101,6 +107,7 @@ impl Server {
             };
             self.frames.push(frame);
         }
+
         state.outgoing.drain(..end);
     }
 
@@ -111,6 +118,7 @@ impl Server {
         if frame.id.is_some() {
             return Some(chosen);
         }
+
         let waits = |frame: &Frame| frame.id.is_none() && !frame.is_oneway && !frame.is_answered;
         self.frames.iter().position(waits)
     }
@@ -125,14 +133,17 @@ impl Server {
         let Some(chosen) = self.choose(argument) else {
             return;
         };
+
         self.next_value += 7_919;
         let value = self.next_value;
         let frame = &mut self.frames[chosen];
         self.values.insert(value, frame.n);
+
         let mut line = String::from("{");
         if let Some(id) = frame.id {
             let _ = write!(line, "\"id\":{id},");
         }
+
         frame.is_answered |= is_end;
         rest(&mut line, value);
         line.push_str("}\n");
@@ -171,6 +182,7 @@ impl Server {
             self.is_sound = false;
             return self.send("{\"code\":0,\"data\":1}\n");
         }
+
         // Far from all generations of the slots that are used here; pings are answered by some.
         let id = (1_u64 << 53) - u64::from(argument);
         self.send(&format!("{{\"id\":{id},\"code\":0,\"data\":1}}\n"));
@@ -179,6 +191,7 @@ impl Server {
     pub(crate) fn raw(&mut self, bytes: &[u8], ends_line: bool) {
         self.is_raw = true;
         self.is_sound = false;
+
         if let Some(far) = self.far() {
             far.send(bytes);
             if ends_line {

@@ -90,6 +90,7 @@ impl Peer {
     pub(crate) fn call(&mut self, kind: Kind, argument: u8, has_more_fields: bool) {
         // The server has said that it takes no more, and need not answer.
         self.is_certain &= !self.far.state().is_shut_down;
+
         if let Kind::Multiplexed(id) | Kind::Oneway(Some(id)) = kind {
             let is_open = |sent: &Sent| sent.kind == Kind::Multiplexed(id) && !sent.is_answered;
             if self.sent.iter().any(is_open) {
@@ -97,6 +98,7 @@ impl Peer {
                 self.is_certain = false;
             }
         }
+
         let n = self.sent.len();
         let cmdid = commands::FIRST + u32::from(argument % commands::COUNT);
         let a = argument / commands::COUNT;
@@ -107,12 +109,14 @@ impl Peer {
             is_certain: self.is_certain,
             is_answered: false,
         });
+
         let mut line = std::mem::take(&mut self.held);
         line.push('{');
         if let Kind::Multiplexed(id) | Kind::Oneway(Some(id)) = kind {
             let _ = write!(line, "\"id\":{id},");
         }
         let _ = write!(line, "\"cmdid\":{cmdid}");
+
         if has_more_fields && is_stream {
             let _ = write!(line, ",\"credit\":{}", a & 3);
         } else if has_more_fields {
@@ -121,6 +125,7 @@ impl Peer {
         if let Kind::Oneway(_) = kind {
             line.push_str(",\"oneway\":true");
         }
+
         let _ = write!(line, ",\"params\":{{\"n\":{n},\"a\":{a}}}}}");
         self.held = line;
         self.end_line();
@@ -138,6 +143,7 @@ impl Peer {
             self.hold -= 1;
             return;
         }
+
         self.send_held();
     }
 
@@ -148,10 +154,12 @@ impl Peer {
                 .iter_mut()
                 .for_each(|sent| sent.is_certain = false);
         }
+
         self.held_from = self.sent.len();
         if !self.has_ended {
             self.far.send(self.held.as_bytes());
         }
+
         self.held.clear();
         self.hold = 0;
     }
@@ -165,6 +173,7 @@ impl Peer {
         self.send_held();
         self.is_certain = false;
         self.is_raw = true;
+
         if !self.has_ended {
             self.far.send(bytes);
             if ends_line {
@@ -203,6 +212,7 @@ impl Peer {
     pub(crate) fn expect_a_drain(&mut self) {
         self.send_held();
         self.turn();
+
         // What still arrives is answered for a while, and then no more; and a drain has its time.
         self.is_certain = false;
         self.may_be_cut = true;
@@ -218,11 +228,13 @@ impl Peer {
     /// Lets the connection do what it can, and looks at what it wrote.
     pub(crate) fn turn(&mut self) {
         self.connection.turn();
+
         let waiting = commands::waiting() as usize;
         assert!(
             waiting <= CONFIG.in_flight_per_connection,
             "{waiting} calls run at once"
         );
+
         if let Some(stopped_at) = self.stopped_at
             && !self.is_raw
             && self
@@ -238,16 +250,19 @@ impl Peer {
                 "{started} calls were started for a peer that does not read"
             );
         }
+
         let out = std::mem::take(&mut self.far.state().outgoing);
         if out.is_empty() {
             return;
         }
+
         let mut rest = &out[..];
         while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
             let (line, behind) = rest.split_at(end);
             self.take(line);
             rest = &behind[1..];
         }
+
         // A part of a line waits for the rest of it.
         let kept = rest.len();
         let at = out.len() - kept;
@@ -262,12 +277,14 @@ impl Peer {
             assert!(self.is_raw);
             return;
         }
+
         let line: Line<'_> =
             serde_json::from_slice(line).expect("a line of the server is an object");
         let Some(code) = line.code else {
             assert_eq!(line.event, Some("goaway"));
             return;
         };
+
         // Calls that answer say which call they are: by their data, or the details of their failure.
         let carried = line
             .data
@@ -276,9 +293,11 @@ impl Peer {
             let text = carried.get().trim_start_matches('[');
             text.split([',', ']']).next()?.parse::<usize>().ok()
         });
+
         if self.is_raw {
             return;
         }
+
         match line.id {
             Some(id) => self.take_multiplexed(id, named, line.more),
             None => self.take_ordered(code, named, line.more),
@@ -292,9 +311,11 @@ impl Peer {
             .iter()
             .position(is_it)
             .expect("a reply answers a call that waits");
+
         if let Some(named) = named {
             assert_eq!(named, place, "the reply is the call's own");
         }
+
         let sent = &mut self.sent[place];
         assert!(!more || sent.is_stream);
         sent.is_answered = !more;
@@ -306,6 +327,7 @@ impl Peer {
             .iter()
             .position(is_ordered)
             .map(|at| at + self.next_ordered);
+
         // Of an id that is in flight twice.
         let is_verdict = code == 3 && named.is_none() && !self.is_certain;
         let Some(place) = next.filter(|_| !is_verdict) else {
@@ -315,9 +337,11 @@ impl Peer {
             );
             return;
         };
+
         if let Some(named) = named {
             assert_eq!(named, place, "ordered calls are answered in their order");
         }
+
         let sent = &mut self.sent[place];
         assert!(!more || sent.is_stream);
         if !more {
@@ -332,6 +356,7 @@ impl Peer {
         self.turn();
         self.half_close();
         self.turn();
+
         // Longer than every limit, in steps: each item of a stream takes one.
         let steps = [0, 10, 100, 100, 400, 500]
             .into_iter()
@@ -340,16 +365,20 @@ impl Peer {
             if self.is_over() {
                 break;
             }
+
             self.let_pass(Duration::from_millis(milliseconds), server)
                 .await;
             self.turn();
         }
+
         assert!(self.is_over(), "the connection ends");
         self.turn();
         assert_eq!(commands::waiting(), 0, "nothing runs on");
+
         if self.has_reset || self.is_raw {
             return;
         }
+
         let state = self.far.state();
         if state.is_shut_down {
             assert!(state.outgoing.is_empty(), "it ends behind a whole line");
