@@ -22,17 +22,20 @@ fn envelope(criterion: &mut Criterion) {
     let line = line
         .strip_suffix(b"\n")
         .expect("a frame ends with a line break");
+
     let reply = br#"{"id":4211,"code":0,"data":{"accepted":true,"seq":17}}"#;
     let data = RawJson::parse(r#"{"accepted":true,"seq":17}"#).expect("it is JSON");
 
     let mut group = criterion.benchmark_group("envelope");
     group.throughput(Throughput::Bytes(line.len() as u64));
+
     group.bench_function("decode_request", |b| {
         b.iter(|| Request::decode(black_box(line)).is_ok())
     });
     group.bench_function("decode_reply", |b| {
         b.iter(|| FromServer::decode(black_box(reply)).is_ok())
     });
+
     let mut out = Vec::with_capacity(512);
     let request = Request::new(10_000, params);
     group.bench_function("encode_request", |b| {
@@ -47,6 +50,7 @@ fn envelope(criterion: &mut Criterion) {
             encode_reply(&mut out, black_box(Some(4211)), Some(&data));
         });
     });
+
     group.finish();
 }
 
@@ -59,6 +63,7 @@ fn codec(criterion: &mut Criterion) {
             &Request::new(10_000, RawJson::parse(PARAMS).expect("it is JSON")),
         );
     }
+
     let mut group = criterion.benchmark_group("codec");
     group.throughput(Throughput::Elements(256));
     group.bench_function("256_lines", |b| {
@@ -71,9 +76,11 @@ fn codec(criterion: &mut Criterion) {
                 at += consumed;
                 lines += 1;
             }
+
             assert_eq!(lines, 256);
         });
     });
+
     group.finish();
 }
 
@@ -84,6 +91,7 @@ fn in_flight(criterion: &mut Criterion) {
             .map(|_| calls.open().expect("there is room").0)
             .collect();
         let mut next = 0;
+
         b.iter(|| {
             let (id, value) = calls.open().expect("there is room");
             *value = id;

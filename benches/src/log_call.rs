@@ -34,6 +34,7 @@ impl Entry {
             trace: "4bf92f3577b34da6a3ce929d0e0e4736".into(),
             ts: 1_732_233_600_123,
         };
+
         let length = serde_json::to_string(&entry)
             .expect("it has a JSON form")
             .len();
@@ -41,6 +42,7 @@ impl Entry {
         entry
             .message
             .extend(filler.take(bytes.saturating_sub(length)));
+
         entry
     }
 }
@@ -90,6 +92,7 @@ impl Check {
             receipt.seq,
             self.0
         );
+
         self.0 = receipt.seq;
         Ok(())
     }

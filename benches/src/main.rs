@@ -147,6 +147,7 @@ fn runtime(workers: usize) -> Result<tokio::runtime::Runtime> {
     if workers > 1 {
         builder.worker_threads(workers);
     }
+
     Ok(builder.enable_all().build()?)
 }
 
@@ -157,6 +158,7 @@ async fn serve(options: Serve) -> Result<()> {
         is_plain || options.contender == Contender::Rpc,
         "only rpc has --runtimes and --spin-us"
     );
+
     match options.contender {
         Contender::Rpc => contenders::rpc::serve(listen, options.runtimes, options.spin_us).await,
         Contender::Limit => {
@@ -190,6 +192,7 @@ async fn run_load(options: LoadOptions) -> Result<Option<Measured>> {
         options.spin_us == 0 || options.contender == Contender::Rpc,
         "only rpc has --spin-us"
     );
+
     let calls_have_no_end = if options.calls.is_some() {
         600.0
     } else {
@@ -200,6 +203,7 @@ async fn run_load(options: LoadOptions) -> Result<Option<Measured>> {
     } else {
         options.warm_up
     };
+
     let mut load = Load::new(
         Duration::from_secs_f64(warm_up),
         Duration::from_secs_f64(calls_have_no_end),
@@ -213,11 +217,13 @@ async fn run_load(options: LoadOptions) -> Result<Option<Measured>> {
     load.idle = options.idle;
     load.entry = Entry::of(options.bytes);
     load.write_every = write_every(options.write_every);
+
     let (is_short, address, multiplexed) = (
         load.short,
         options.connect,
         options.contender.is_multiplexed(),
     );
+
     match options.contender {
         Contender::Rpc => {
             let contender = contenders::rpc::Rpc {

@@ -154,6 +154,7 @@ impl Scenario {
         if self.kind != Kind::Loads {
             return;
         }
+
         for step in &mut self.steps {
             let Some(ours) = step
                 .entrants
@@ -162,6 +163,7 @@ impl Scenario {
             else {
                 continue;
             };
+
             let build = Some(build.to_owned());
             let before = Entrant {
                 name: "rpc-before".into(),
@@ -180,6 +182,7 @@ const ENTRY_BYTES: f64 = 176.0;
 #[allow(clippy::too_many_lines, reason = "a list")]
 pub(crate) fn all(contenders: &[Contender], is_quick: bool) -> Vec<Scenario> {
     use Contender::{Http, HttpReqwest, HttpShort, Limit, Rpc, Tornado};
+
     let pick = |wanted: &[Contender]| -> Vec<Contender> {
         wanted
             .iter()
@@ -200,6 +203,7 @@ pub(crate) fn all(contenders: &[Contender], is_quick: bool) -> Vec<Scenario> {
             .map(|contender| Entrant::new(*contender, load))
             .collect()
     };
+
     // The limit in each of these ways to write: its figure is the best of them.
     let with_limit = |load: &str, write_every: &[usize]| -> Vec<Entrant> {
         let mut entrants = same(&without(&[HttpShort, Limit]), load);
@@ -219,14 +223,17 @@ pub(crate) fn all(contenders: &[Contender], is_quick: bool) -> Vec<Scenario> {
             });
             entrants.splice(ours..ours, ways);
         }
+
         entrants
     };
+
     let write_every: &[usize] = if is_quick {
         &[16, 64]
     } else {
         &[8, 16, 32, 64, 0]
     };
     let in_flight = |calls: u32| with_limit(&format!("--in-flight {calls}"), write_every);
+
     let one = |name: &'static str, about: &'static str, entrants: Vec<Entrant>| Scenario {
         name,
         about,
@@ -240,6 +247,7 @@ pub(crate) fn all(contenders: &[Contender], is_quick: bool) -> Vec<Scenario> {
             entrants,
         }],
     };
+
     let sized = |name, about, bytes: f64, in_flight: u32, write_every: &[usize]| {
         let load = format!("--in-flight {in_flight} --bytes {bytes}");
         Scenario {
@@ -247,6 +255,7 @@ pub(crate) fn all(contenders: &[Contender], is_quick: bool) -> Vec<Scenario> {
             ..one(name, about, with_limit(&load, write_every))
         }
     };
+
     let unpinned = |name, about, calls| {
         let load = format!("--in-flight {calls}");
         let mut entrants = with_limit(&load, &[16, 64]);
@@ -257,6 +266,7 @@ pub(crate) fn all(contenders: &[Contender], is_quick: bool) -> Vec<Scenario> {
             };
             entrants.insert(1, pinned);
         }
+
         Scenario {
             is_pinned: false,
             weight: Weight::Target,
@@ -274,6 +284,7 @@ pub(crate) fn all(contenders: &[Contender], is_quick: bool) -> Vec<Scenario> {
     } else {
         &[1, 5, 10, 25, 50, 75, 90, 110]
     };
+
     // The slow ones would take most of the time here.
     let many_calls = without(if is_quick {
         &[Tornado, HttpReqwest]
@@ -281,6 +292,7 @@ pub(crate) fn all(contenders: &[Contender], is_quick: bool) -> Vec<Scenario> {
         &[Tornado]
     });
     let idle = if is_quick { 2_000 } else { 10_000 };
+
     // Not the limit: it has no clock and no slow call.
     let each_but_limit = without(&[HttpShort, Limit]);
 
@@ -481,6 +493,7 @@ pub(crate) fn all(contenders: &[Contender], is_quick: bool) -> Vec<Scenario> {
 /// So many callers: on one connection, on four, on one each, on one for each call.
 fn knee_step(contenders: &[Contender], callers: u32) -> Step {
     use Contender::{Http, HttpShort, Rpc};
+
     // Where thousands wait for a connection each, a round takes its time.
     let time = if callers < 1000 {
         ""
@@ -489,6 +502,7 @@ fn knee_step(contenders: &[Contender], callers: u32) -> Step {
     };
     let shared = format!("--in-flight {callers}{time}");
     let each = format!("--connections {callers} --in-flight 1{time}");
+
     let mut entrants = Vec::new();
     if contenders.contains(&Rpc) {
         entrants.push(Entrant::new(Rpc, shared.clone()));
@@ -496,6 +510,7 @@ fn knee_step(contenders: &[Contender], callers: u32) -> Step {
             let load = format!("--connections 4 --in-flight {}{time}", callers / 4);
             entrants.push(Entrant::named("rpc-4conn", Rpc, load));
         }
+
         entrants.push(Entrant::named("rpc-conn-each", Rpc, each));
         entrants.push(Entrant::named(
             "rpc-short",
@@ -503,10 +518,12 @@ fn knee_step(contenders: &[Contender], callers: u32) -> Step {
             format!("{shared} --short"),
         ));
     }
+
     let http = [Http, HttpShort]
         .into_iter()
         .filter(|contender| contenders.contains(contender));
     entrants.extend(http.map(|contender| Entrant::new(contender, shared.clone())));
+
     Step {
         name: format!("knee-{callers}"),
         x: Some(f64::from(callers)),
@@ -524,12 +541,14 @@ fn workers(contenders: &[Contender]) -> Vec<Entrant> {
             clients: 2,
             ..Entrant::named(name, *contender, load)
         };
+
         entrants.push(of(contender.name(), "--workers 2"));
         if *contender == Contender::Rpc {
             entrants.push(of("rpc-workers-2", "--workers 1 --runtimes 2"));
             entrants.push(of("rpc-one-thread", "--workers 1"));
         }
     }
+
     entrants
 }
 
@@ -542,6 +561,7 @@ mod tests {
     fn each_step_has_a_name_of_its_own_and_the_scenarios_as_its_beginning() {
         let scenarios = all(Contender::value_variants(), false);
         let mut names: Vec<_> = Vec::new();
+
         for scenario in &scenarios {
             for step in &scenario.steps {
                 assert!(step.name.starts_with(scenario.name), "{}", step.name);
@@ -557,11 +577,13 @@ mod tests {
         for scenario in &mut scenarios {
             scenario.add_before(Path::new("before"));
         }
+
         let steps = scenarios.iter().flat_map(|scenario| &scenario.steps);
         let pairs: Vec<_> = steps
             .flat_map(|step| step.entrants.windows(2))
             .filter(|pair| pair[1].build.is_some())
             .collect();
+
         assert!(pairs.len() > 10, "{}", pairs.len());
         for pair in pairs {
             assert_eq!((&*pair[0].name, &*pair[1].name), ("rpc", "rpc-before"));
@@ -579,11 +601,13 @@ mod tests {
             .iter()
             .find(|scenario| scenario.name == "knee")
             .expect("it is in the list");
+
         for step in &knee.steps {
             let has_four = step
                 .entrants
                 .iter()
                 .any(|entrant| entrant.name == "rpc-4conn");
+
             assert_eq!(
                 has_four,
                 step.x.expect("callers") % 4.0 == 0.0,

@@ -206,6 +206,7 @@ pub(crate) fn judge(report: &Report) -> Vec<Verdict> {
             .iter()
             .any(|row| row.step == target.step || row.scenario == target.step)
     };
+
     TARGETS
         .iter()
         .filter(was_run)
@@ -226,6 +227,7 @@ fn judge_one(target: &Target, report: &Report) -> Verdict {
         let others = rows.filter(|row| !row.is_ours() && !row.is_limit());
         others.filter_map(|row| row.outcome.as_ref().ok())
     };
+
     let (what, found) = match target.want {
         Want::Times(other) => (
             format!("throughput against {other}"),
@@ -243,6 +245,7 @@ fn judge_one(target: &Target, report: &Report) -> Verdict {
                     .figures(step, "rpc")?
                     .throughput_over(report.figures(own, "rpc")?)
             };
+
             (format!("throughput against its own in {own}"), both())
         }
         Want::P50(other) | Want::P50Saved(other) => (
@@ -260,6 +263,7 @@ fn judge_one(target: &Target, report: &Report) -> Verdict {
                 "a call"
             };
             let found = report.figures(step, row).and_then(|figures| figures.extra);
+
             // To two digits: a buffer that grew once in 200,000 calls is none a call.
             (
                 format!("{unit}, {row}"),
@@ -278,12 +282,14 @@ fn judge_one(target: &Target, report: &Report) -> Verdict {
                 .map(|step| throughput(step, other))
                 .collect();
             let worst = ratios.and_then(|ratios| ratios.into_iter().min_by(f64::total_cmp));
+
             (
                 format!("throughput against {other}, where it is least"),
                 worst,
             )
         }
     };
+
     let is_at_most = matches!(target.want, Want::P50(_) | Want::P50All | Want::AtMost(_));
     let is_reached = found.is_some_and(|found| {
         if is_at_most {
@@ -293,6 +299,7 @@ fn judge_one(target: &Target, report: &Report) -> Verdict {
         }
     });
     let wanted = format!("{} {:.2}", if is_at_most { "≤" } else { "≥" }, target.bound);
+
     Verdict {
         step,
         what,
@@ -321,6 +328,7 @@ mod tests {
             row("inflight-64", "limit", 100.0),
         ];
         assert_eq!(verdict(at, "inflight-64", "limit").word(), "pass");
+
         let below = vec![
             row("inflight-64", "rpc", 79.0),
             row("inflight-64", "limit", 100.0),
@@ -361,11 +369,14 @@ mod tests {
         let mut fast = row("inflight-1", "http", 1.0);
         slow.outcome.as_mut().expect("it has figures").p50_us = Some(30.0);
         fast.outcome.as_mut().expect("it has figures").p50_us = Some(20.0);
+
         for row in [&mut slow, &mut fast] {
             let figures = row.outcome.as_mut().expect("it has figures");
+
             // As where rounds are not kept.
             figures.rounds.clear();
         }
+
         let verdict = verdict(vec![slow, fast], "inflight-1", "all others");
         assert_eq!((verdict.found, verdict.word()), (Some(1.5), "miss"));
     }

@@ -38,12 +38,14 @@ impl Process {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
+
         let mut address = String::new();
         BufReader::new(child.stdout.take().expect("it is piped")).read_line(&mut address)?;
         if address.trim().is_empty() {
             child.wait()?;
             return Err("the server did not start".into());
         }
+
         Ok(Self {
             child,
             address: address.trim().into(),
@@ -58,6 +60,7 @@ impl Process {
         let rss_bytes = self.rss_bytes()?;
         let proc = format!("/proc/{}", self.child.id());
         let stat = std::fs::read_to_string(format!("{proc}/stat"))?;
+
         // The name may hold anything; behind it, `utime` and `stime` are the 12th and 13th.
         let fields = stat
             .rsplit_once(')')
@@ -69,6 +72,7 @@ impl Process {
             .take(2)
             .filter_map(|field| field.parse::<u64>().ok())
             .sum();
+
         Ok(Usage {
             rss_bytes,
             descriptors: std::fs::read_dir(format!("{proc}/fd"))?.count(),

@@ -18,12 +18,14 @@ fn run(binary: &str, arguments: &[&Path]) -> Output {
     // No directory of ours: an example works wherever it is started, and leaves nothing there, nor in the
     // place for temporary files.
     let elsewhere = tempfile::tempdir().unwrap();
+
     let mut command = Command::new(binary);
     command
         .args(arguments)
         .current_dir(elsewhere.path())
         .env("TMPDIR", elsewhere.path());
     let output = command.output().unwrap();
+
     let left: Vec<_> = std::fs::read_dir(elsewhere.path()).unwrap().collect();
     assert!(left.is_empty(), "{binary} left files behind: {left:?}");
     output
@@ -73,6 +75,7 @@ fn every_example_is_run_by_a_test() {
                 .to_owned()
         })
         .collect();
+
     let tested = [
         CHAOS,
         FAILOVER,
@@ -84,6 +87,7 @@ fn every_example_is_run_by_a_test() {
     ];
     let tested = tested.map(|path| Path::new(path).file_stem().unwrap());
     let tested = tested.map(|name| name.to_str().unwrap().to_owned());
+
     assert_eq!(found, BTreeSet::from(tested));
 }
 
@@ -107,10 +111,12 @@ fn chaos_judges_a_daemon_under_bad_peers() {
     command
         .args(["--quick", "--only", "half-close", "--out"])
         .arg(out.path());
+
     says(
         &stdout(&command.output().unwrap()),
         &["| half-close |", "| pass |", "1 rows, 0 missed"],
     );
+
     let table = std::fs::read_to_string(out.path()).unwrap();
     says(
         &table,
@@ -120,6 +126,7 @@ fn chaos_judges_a_daemon_under_bad_peers() {
             "1 rows, 0 missed",
         ],
     );
+
     let unknown = Command::new(CHAOS)
         .args(["--only", "no such row"])
         .output()
@@ -133,6 +140,7 @@ fn soak_finds_both_books_the_same_and_nothing_left() {
         .args(["--minutes", "0.1"])
         .output()
         .unwrap();
+
     says(
         &stdout(&output),
         &[
@@ -177,6 +185,7 @@ fn no_socket_charges_no_order_twice_whatever_its_seed_brings() {
             "over a connection in memory: order 8 is Paid",
         ],
     );
+
     // By its seed, each run is the same.
     assert_eq!(output, stdout(&run(NO_SOCKET, &[])));
 }
@@ -188,6 +197,7 @@ fn quickstart_ships_every_line_of_a_file_over_one_connection() {
     let mut lines: Vec<String> = (0..296).map(|n| format!("{n} order accepted")).collect();
     lines.push(r#"he said "it's \broken\" {"code":0} — ünïcödé 日本語 🦀 done"#.into());
     lines.push(format!("long {}", "x".repeat(100_000)));
+
     // Twice the same, which must come back twice.
     lines.extend([
         "ERROR: the disk is full".to_owned(),
@@ -248,6 +258,7 @@ fn quickstart_names_the_file_that_it_cannot_ship() {
     let dir = tempfile::tempdir().unwrap();
     let (missing, empty) = (dir.path().join("missing.log"), dir.path().join("empty.log"));
     std::fs::write(&empty, "\n \n").unwrap();
+
     for (path, reason) in [
         (&missing, "No such file or directory"),
         (&empty, "it has no lines to ship"),
@@ -260,6 +271,7 @@ fn quickstart_names_the_file_that_it_cannot_ship() {
         );
         assert_eq!(text(&output.stdout), "");
     }
+
     let output = run(QUICKSTART, &[Path::new("--unknown")]);
     assert_eq!(output.status.code(), Some(2));
     says(&text(&output.stderr), &["usage: quickstart [FILE]"]);
@@ -290,9 +302,11 @@ fn tornado_parity_answers_the_old_client_in_order_and_the_modern_one() {
 fn tornado_parity_serves_the_original_client_until_it_is_interrupted() {
     let mut server = Listening::start();
     let mut socket = TcpStream::connect(&server.address).unwrap();
+
     // What Client/Demo.py sends, in the order in which Python 2 writes the fields.
     let request = "{\"timestamp\": 1437000000, \"params\": {\"content\": \"Hello world!\"}, \"cmdid\": 10000}\n";
     socket.write_all(request.as_bytes()).unwrap();
+
     let mut reply = String::new();
     BufReader::new(&socket).read_line(&mut reply).unwrap();
     assert_eq!(reply, "{\"code\":0}\n");
@@ -302,6 +316,7 @@ fn tornado_parity_serves_the_original_client_until_it_is_interrupted() {
     let kill = format!("kill -INT {}", server.child.id());
     let interrupted = Command::new("sh").args(["-c", &kill]).status().unwrap();
     assert!(interrupted.success());
+
     let mut rest = String::new();
     server.stdout.read_to_string(&mut rest).unwrap();
     says(
@@ -312,6 +327,7 @@ fn tornado_parity_serves_the_original_client_until_it_is_interrupted() {
             "stopped",
         ],
     );
+
     assert!(server.child.wait().unwrap().success());
 }
 
@@ -330,6 +346,7 @@ impl Listening {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
+
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
         stdout.read_line(&mut line).unwrap();
@@ -339,6 +356,7 @@ impl Listening {
             .unwrap()
             .0
             .to_owned();
+
         Self {
             child,
             stdout,

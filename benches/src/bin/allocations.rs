@@ -30,6 +30,7 @@ fn main() -> Result<()> {
     let typed = a_call(LOG)?;
     let bare = a_call(BARE)?;
     let (client, server, params) = (typed.0, bare.1, typed.1 - bare.1);
+
     println!(
         "{}",
         serde_json::json!({ "client": client, "server": server, "params": params })
@@ -52,15 +53,18 @@ fn count(cmdid: u32, calls: u64) -> Result<(u64, u64)> {
     let (stop, stopped) = oneshot::channel();
     let server = thread::spawn(move || counted(serve(told, stopped)));
     let address = address.recv().context("the server does not listen")?;
+
     let client = thread::spawn(move || counted(call(address, cmdid, calls)));
     let client = client
         .join()
         .map_err(|_| anyhow!("the client panicked"))??;
+
     // Dropped or sent, it stops the server.
     drop(stop);
     let server = server
         .join()
         .map_err(|_| anyhow!("the server panicked"))??;
+
     Ok((client, server))
 }
 
@@ -69,6 +73,7 @@ fn counted(future: impl Future<Output = Result<()>>) -> Result<u64> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
+
     let mut result = Ok(());
     let counts = measure(|| result = runtime.block_on(future));
     result.map(|()| counts.count_total)
@@ -97,11 +102,13 @@ async fn serve(told: mpsc::Sender<String>, stopped: oneshot::Receiver<()>) -> Re
     let router = Router::with_state(Arc::new(Counter::default()))
         .route(LOG, log)?
         .route(BARE, bare)?;
+
     let server = Server::builder()
         .listen("127.0.0.1:0")
         .router(router)
         .bind()
         .await?;
+
     told.send(server.addresses()[0].to_string())?;
     server.serve(async { drop(stopped.await) }).await?;
     Ok(())
@@ -112,21 +119,26 @@ async fn call(address: String, cmdid: u32, calls: u64) -> Result<()> {
     let entry = Arc::new(Entry::of(0));
     let made = Arc::new(AtomicU64::new(0));
     let mut callers = JoinSet::new();
+
     for _ in 0..IN_FLIGHT {
         let (client, entry, made) = (client.clone(), Arc::clone(&entry), Arc::clone(&made));
         callers.spawn(async move {
             let mut check = Check::default();
+
             // Relaxed: a count, nothing is published with it.
             while made.fetch_add(1, Ordering::Relaxed) < calls {
                 let receipt: Receipt = client.call(cmdid, &*entry).await?;
                 check.take(receipt)?;
             }
+
             anyhow::Ok(())
         });
     }
+
     while let Some(ended) = callers.join_next().await {
         ended??;
     }
+
     ensure!(made.load(Ordering::Relaxed) >= calls, "calls are missing");
     Ok(())
 }

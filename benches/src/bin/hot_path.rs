@@ -28,9 +28,11 @@ fn main() -> Result<()> {
         .next()
         .and_then(|n| n.parse().ok())
         .context("how many calls?")?;
+
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build()?;
+
     runtime.block_on(async {
         match side.as_str() {
             "server" => server(calls / IN_FLIGHT).await,
@@ -58,6 +60,7 @@ impl AsyncRead for Requests {
             self.batches -= 1;
             buf.put_slice(&self.batch);
         }
+
         Poll::Ready(Ok(()))
     }
 }
@@ -99,6 +102,7 @@ async fn server(batches: u64) -> Result<()> {
             r#"{{"id":{id},"cmdid":{LOG},"timeout_ms":4999,"params":{params}}}"#
         )?;
     }
+
     let server = Server::builder()
         .router(Router::with_state(Arc::new(Counter::default())).route(LOG, log)?)
         .bind()
@@ -108,10 +112,12 @@ async fn server(batches: u64) -> Result<()> {
         batches,
     };
     server.handle().serve_connection(requests, "memory").await;
+
     let (calls, bytes) = (
         server.handle().stats().requests,
         REPLY_BYTES.load(Ordering::Relaxed),
     );
+
     ensure!(calls == batches * IN_FLIGHT, "{calls} calls ran");
     ensure!(bytes > calls * 40, "{bytes} bytes were written");
     Ok(())
@@ -134,6 +140,7 @@ impl AsyncRead for Echo {
             self.reader = Some(cx.waker().clone());
             return Poll::Pending;
         }
+
         let length = self.replies.len().min(buf.remaining());
         buf.put_slice(&self.replies[..length]);
         self.replies.drain(..length);
@@ -148,19 +155,23 @@ impl AsyncWrite for Echo {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         const ID: &[u8] = b"{\"id\":";
+
         for line in buf.split_inclusive(|byte| *byte == b'\n') {
             let digits = line
                 .strip_prefix(ID)
                 .and_then(|rest| rest.split(|byte| *byte == b',').next());
             let digits = digits.expect("the client writes whole frames, `id` first");
+
             self.replies.extend_from_slice(ID);
             self.replies.extend_from_slice(digits);
             self.replies
                 .extend_from_slice(b",\"code\":0,\"data\":{\"accepted\":true,\"seq\":4211}}\n");
         }
+
         if let Some(reader) = self.reader.take() {
             reader.wake();
         }
+
         Poll::Ready(Ok(buf.len()))
     }
 
@@ -175,6 +186,7 @@ impl AsyncWrite for Echo {
 
 async fn client(calls_each: u64) -> Result<()> {
     let client = Client::over(Echo::default(), "memory", Config::default());
+
     let callers = (0..IN_FLIGHT).map(|_| {
         let client = client.clone();
         tokio::spawn(async move {
@@ -187,6 +199,7 @@ async fn client(calls_each: u64) -> Result<()> {
             Ok(())
         })
     });
+
     for caller in futures::future::join_all(callers).await {
         caller??;
     }

@@ -76,6 +76,7 @@ impl From<&Entry> for EntryMessage {
             trace,
             ts,
         } = entry.clone();
+
         Self {
             level,
             service,
@@ -95,6 +96,7 @@ impl From<EntryMessage> for Entry {
             trace,
             ts,
         } = entry;
+
         Self {
             level,
             service,
@@ -171,6 +173,7 @@ impl Service<http::Request<Body>> for LogService {
 pub(crate) async fn serve(listen: SocketAddr) -> Result<()> {
     let listener = TcpListener::bind(listen).await?;
     announce(&listener.local_addr()?);
+
     Server::builder()
         .max_concurrent_streams(STREAMS_MAX)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
@@ -204,6 +207,7 @@ impl Connect for Grpc {
             .connect()
             .await
             .context("cannot connect")?;
+
         Ok((0..callers)
             .map(|_| GrpcCaller {
                 client: client::Grpc::new(channel.clone()),

@@ -36,6 +36,7 @@ pub(crate) async fn serve(listen: SocketAddr) -> Result<()> {
         .route("/log", post(log))
         .route("/slow", post(slow))
         .with_state(Arc::new(Counter::default()));
+
     let listener = TcpListener::bind(listen).await?;
     announce(&listener.local_addr()?);
     let listener = listener.tap_io(|stream| {
@@ -43,6 +44,7 @@ pub(crate) async fn serve(listen: SocketAddr) -> Result<()> {
             eprintln!("http: {error}");
         }
     });
+
     axum::serve(listener, router).await?;
     Ok(())
 }
@@ -91,6 +93,7 @@ impl Connect for Pooled {
         connector.set_nodelay(true);
         let client = Client::builder(TokioExecutor::new()).build(connector);
         let base = format!("http://{address}");
+
         Ok((0..callers)
             .map(|_| PooledCaller {
                 client: client.clone(),
@@ -105,6 +108,7 @@ impl Post for PooledCaller {
         let request = Request::post(format!("{}{path}", self.base))
             .header("content-type", "application/json")
             .body(Full::new(Bytes::from(body)))?;
+
         body_of(self.client.request(request).await?).await
     }
 }
@@ -134,6 +138,7 @@ impl Connect for Bare {
             } else {
                 Some(open(address).await?)
             };
+
             all.push(BareCaller {
                 address,
                 host: address.to_string(),
@@ -141,6 +146,7 @@ impl Connect for Bare {
                 is_short: self.is_short,
             });
         }
+
         Ok(all)
     }
 }
@@ -150,12 +156,14 @@ async fn open(address: SocketAddr) -> Result<SendRequest<Full<Bytes>>> {
         .await
         .context("cannot connect")?;
     stream.set_nodelay(true)?;
+
     let (sender, connection) = handshake(TokioIo::new(stream)).await?;
     tokio::spawn(async move {
         if let Err(error) = connection.await {
             eprintln!("http: {error}");
         }
     });
+
     Ok(sender)
 }
 
@@ -166,14 +174,17 @@ impl Post for BareCaller {
             None => open(self.address).await?,
         };
         sender.ready().await?;
+
         let request = Request::post(path)
             .header("host", &self.host)
             .header("content-type", "application/json")
             .body(Full::new(Bytes::from(body)))?;
         let body = body_of(sender.send_request(request).await?).await?;
+
         if !self.is_short {
             self.connection = Some(sender);
         }
+
         Ok(body)
     }
 }
@@ -193,6 +204,7 @@ impl Connect for Reqwest {
     async fn connect(&self, address: SocketAddr, callers: usize) -> Result<Vec<ReqwestCaller>> {
         let client = reqwest::Client::builder().tcp_nodelay(true).build()?;
         let base = format!("http://{address}");
+
         Ok((0..callers)
             .map(|_| ReqwestCaller {
                 client: client.clone(),

@@ -69,6 +69,7 @@ impl Input {
             self.scanned -= self.start;
             self.start = 0;
         }
+
         let long = if self.end >= READ_BYTES_MAX {
             self.end + READ_BYTES_LONG
         } else {
@@ -78,10 +79,12 @@ impl Input {
         if self.bytes.len() < wanted {
             self.bytes.resize(wanted, 0);
         }
+
         let read = stream.read(&mut self.bytes[self.end..]).await?;
         if self.end + read == self.bytes.len() {
             self.wanted = (self.bytes.len() * 2).min(READ_BYTES_MAX);
         }
+
         self.end += read;
         Ok(read)
     }
@@ -91,6 +94,7 @@ impl Input {
             self.scanned = self.end;
             return Ok(None);
         };
+
         let line = self.start..self.scanned + more;
         self.start = line.end + 1;
         self.scanned = self.start;
@@ -103,6 +107,7 @@ pub(crate) async fn serve(listen: SocketAddr, write_every: usize) -> Result<()> 
     let listener = TcpListener::bind(listen).await?;
     super::announce(&listener.local_addr()?);
     let counter = Arc::new(Counter::default());
+
     loop {
         let (stream, _) = listener.accept().await?;
         let counter = Arc::clone(&counter);
@@ -122,11 +127,13 @@ async fn serve_connection(
     stream.set_nodelay(true)?;
     let mut input = Input::default();
     let mut output = Vec::new();
+
     while input.read(&mut stream).await? > 0 {
         let mut frames = 0;
         while let Some(line) = input.line()? {
             let request: RequestLine = serde_json::from_str(line)?;
             ensure!(request.cmdid == LOG, "unknown cmdid");
+
             let reply = ReplyLine {
                 id: request.id,
                 code: 0,
@@ -134,15 +141,18 @@ async fn serve_connection(
             };
             serde_json::to_writer(&mut output, &reply)?;
             output.push(b'\n');
+
             frames += 1;
             if frames % write_every == 0 {
                 stream.write_all(&output).await?;
                 output.clear();
             }
         }
+
         stream.write_all(&output).await?;
         output.clear();
     }
+
     Ok(())
 }
 
@@ -156,9 +166,11 @@ pub(crate) async fn load(
     if load.short {
         return load_short(address, &load, &recorder).await;
     }
+
     let mut connection = ClientSide::connect(address, &load.entry).await?;
     let mut samples = Samples::new(&recorder);
     let write_every = load.write_every;
+
     for n in 1..=load.in_flight {
         if load.take_ticket() {
             connection.put(Instant::now())?;
@@ -168,11 +180,13 @@ pub(crate) async fn load(
         }
     }
     connection.write().await?;
+
     while !connection.starts.is_empty() {
         ensure!(
             connection.input.read(&mut connection.stream).await? > 0,
             "the server closed the connection"
         );
+
         let mut frames = 0;
         while let Some((started, now)) = connection.take()? {
             samples.add(started, now);
@@ -184,18 +198,22 @@ pub(crate) async fn load(
                 }
             }
         }
+
         connection.write().await?;
     }
+
     Ok(())
 }
 
 async fn load_short(address: SocketAddr, load: &Load, recorder: &Recorder) -> Result<()> {
     let mut samples = Samples::new(recorder);
     let mut started = Instant::now();
+
     while started < load.end() && load.take_ticket() {
         let mut connection = ClientSide::connect(address, &load.entry).await?;
         connection.put(started)?;
         connection.write().await?;
+
         let (_, now) = loop {
             ensure!(
                 connection.input.read(&mut connection.stream).await? > 0,
@@ -205,9 +223,11 @@ async fn load_short(address: SocketAddr, load: &Load, recorder: &Recorder) -> Re
                 break taken;
             }
         };
+
         samples.add(started, now);
         started = now;
     }
+
     Ok(())
 }
 
@@ -227,6 +247,7 @@ impl<'a> ClientSide<'a> {
             .await
             .context("cannot connect")?;
         stream.set_nodelay(true)?;
+
         Ok(Self {
             stream,
             entry,
@@ -245,6 +266,7 @@ impl<'a> ClientSide<'a> {
             timeout_ms: 5000,
             params: self.entry,
         };
+
         serde_json::to_writer(&mut self.output, &request)?;
         self.output.push(b'\n');
         self.starts.push_back(now);
@@ -263,9 +285,11 @@ impl<'a> ClientSide<'a> {
         let Some(line) = self.input.line()? else {
             return Ok(None);
         };
+
         let reply: ReplyLine = serde_json::from_str(line)?;
         ensure!(reply.id == expected && reply.code == 0, "wrong reply");
         self.check.take(reply.data)?;
+
         let started = self.starts.pop_front().context("a reply to no call")?;
         Ok(Some((started, Instant::now())))
     }

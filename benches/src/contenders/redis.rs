@@ -30,6 +30,7 @@ pub(crate) fn is_available() -> bool {
 pub(crate) async fn serve(listen: SocketAddr) -> Result<()> {
     // Redis has no port 0, so a free one is found for it.
     let address = TcpListener::bind(listen).await?.local_addr()?;
+
     // setpriv, of util-linux, because redis-server does not end with its stdin.
     let mut redis = Command::new("setpriv");
     redis.args(["--pdeathsig", "KILL", "redis-server"]);
@@ -49,8 +50,10 @@ pub(crate) async fn serve(listen: SocketAddr) -> Result<()> {
         "--loglevel",
         "warning",
     ]);
+
     // Its log, errors included, goes to stdout, where only the address belongs.
     redis.stdout(std::io::stderr());
+
     let child = foreign::start(&mut redis)?;
     tokio::spawn(async move {
         while TcpStream::connect(address).await.is_err() {
@@ -58,6 +61,7 @@ pub(crate) async fn serve(listen: SocketAddr) -> Result<()> {
         }
         announce(&address);
     });
+
     foreign::run(child).await
 }
 
@@ -78,19 +82,23 @@ impl Connect for Redis {
         let server = (address.ip().to_string(), address.port())
             .into_connection_info()?
             .set_tcp_settings(tcp);
+
         let config = AsyncConnectionConfig::new()
             .set_response_timeout(Some(TIMEOUT))
             // A place for each caller in the queue to the connection.
             .set_pipeline_buffer_size(callers);
+
         let connection = Client::open(server)?
             .get_multiplexed_async_connection_with_config(&config)
             .await;
         let connection = connection.context("cannot connect")?;
+
         let counter = Arc::new(Counter::default());
         let caller = || RedisCaller {
             connection: connection.clone(),
             counter: Arc::clone(&counter),
         };
+
         Ok((0..callers).map(|_| caller()).collect())
     }
 }

@@ -32,18 +32,21 @@ pub(crate) async fn serve(listen: SocketAddr, runtimes: usize, spin_us: u64) -> 
     let router = Router::with_state(Arc::new(Counter::default()))
         .route(LOG, log)?
         .route(SLOW, slow)?;
+
     let config = rpc_server::Config {
         connections_max: 20_000,
         connections_per_address: 0,
         spin_us,
         ..rpc_server::Config::default()
     };
+
     let server = Server::builder()
         .listen(listen.to_string())
         .config(config)
         .workers(runtimes)
         .router(router);
     let server = server.bind().await?;
+
     announce(&server.addresses()[0]);
     server.serve(std::future::pending::<()>()).await?;
     Ok(())
@@ -66,6 +69,7 @@ impl Connect for Rpc {
             spin_us: self.spin_us,
             ..Config::default()
         };
+
         if self.is_short {
             let client = Client::with_config(
                 address.to_string(),
@@ -76,6 +80,7 @@ impl Connect for Rpc {
             );
             return Ok((0..callers).map(|_| RpcCaller(client.clone())).collect());
         }
+
         share(address, callers, config).await
     }
 }

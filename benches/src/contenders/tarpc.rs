@@ -55,11 +55,13 @@ pub(crate) async fn serve(listen: SocketAddr, format: Format) -> Result<()> {
     let listener = TcpListener::bind(listen).await?;
     announce(&listener.local_addr()?);
     let server = LogServer(Arc::default());
+
     loop {
         let (stream, _) = listener.accept().await?;
         stream.set_nodelay(true)?;
         let framed = LengthDelimitedCodec::builder().new_framed(stream);
         let server = server.clone();
+
         match format {
             Format::Json => tokio::spawn(handle(
                 serde_transport::new(framed, Json::default()),
@@ -81,6 +83,7 @@ where
     let config = server::Config {
         pending_response_buffer: IN_FLIGHT_MAX,
     };
+
     BaseChannel::new(config, transport)
         .execute(server.serve())
         .for_each(|call| async {
@@ -107,6 +110,7 @@ impl Connect for Tarpc {
             .await
             .context("cannot connect")?;
         stream.set_nodelay(true)?;
+
         let framed = LengthDelimitedCodec::builder().new_framed(stream);
         let config = {
             let mut config = client::Config::default();
@@ -114,6 +118,7 @@ impl Connect for Tarpc {
             config.pending_request_buffer = IN_FLIGHT_MAX;
             config
         };
+
         let client = match self.format {
             Format::Json => {
                 LogClient::new(config, serde_transport::new(framed, Json::default())).spawn()
@@ -122,6 +127,7 @@ impl Connect for Tarpc {
                 LogClient::new(config, serde_transport::new(framed, Bincode::default())).spawn()
             }
         };
+
         Ok((0..callers)
             .map(|_| TarpcCaller {
                 client: client.clone(),

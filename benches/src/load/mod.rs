@@ -107,6 +107,7 @@ pub(crate) async fn run<C: Connect>(
     if let Some(connections) = load.idle {
         return rest(contender, address, connections).await.map(|()| None);
     }
+
     let mut callers = Vec::new();
     let mut slow_caller = None;
     for _ in 0..load.connections {
@@ -114,19 +115,24 @@ pub(crate) async fn run<C: Connect>(
             .connect(address, load.in_flight + usize::from(load.slow))
             .await;
         let mut shared = shared.context("cannot connect")?;
+
         if load.slow {
             // On the connection of the fast calls, where connections are shared.
             slow_caller = shared.pop();
         }
+
         callers.extend(shared);
     }
+
     ensure!(
         multiplexed || callers.len() == load.connections * load.in_flight,
         "a caller is missing"
     );
+
     load.begin_now();
     let load = Arc::new(load);
     let recorder = Arc::new(Recorder::new(&load));
+
     let tasks = match load.rate {
         Some(rate) => open_loop::start(callers, rate, &load, &recorder)?,
         None => closed_loops(callers, slow_caller, &load, &recorder),
@@ -144,6 +150,7 @@ fn closed_loops<C: Caller>(
     for caller in callers {
         tasks.spawn(closed_loop(caller, Arc::clone(load), Arc::clone(recorder)));
     }
+
     if let Some(mut caller) = slow_caller {
         let end = load.end;
         tasks.spawn(async move {
@@ -153,14 +160,17 @@ fn closed_loops<C: Caller>(
             Ok(())
         });
     }
+
     tasks
 }
 
 /// Opens connections, makes one call on each, says so, and keeps them until stdin ends.
 async fn rest<C: Connect>(contender: C, address: SocketAddr, connections: usize) -> Result<()> {
     const CONNECTING_AT_A_TIME: usize = 64;
+
     let begin = Instant::now();
     let entry = Entry::of(0);
+
     let one = async || -> Result<C::Caller> {
         let mut caller = contender
             .connect(address, 1)
@@ -170,15 +180,18 @@ async fn rest<C: Connect>(contender: C, address: SocketAddr, connections: usize)
         Check::default().take(caller.log(&entry).await?)?;
         Ok(caller)
     };
+
     let all = stream::iter(0..connections)
         .map(|_| one())
         .buffer_unordered(CONNECTING_AT_A_TIME);
     let callers: Vec<C::Caller> = all.try_collect().await?;
+
     let idle = Idle {
         connections: callers.len(),
         seconds: begin.elapsed().as_secs_f64(),
     };
     println!("{}", serde_json::to_string(&idle)?);
+
     tokio::task::spawn_blocking(|| io::copy(&mut io::stdin(), &mut io::sink())).await??;
     drop(callers);
     Ok(())
@@ -189,6 +202,7 @@ pub(crate) async fn run_limit(address: SocketAddr, load: Load) -> Result<Measure
     let load = Arc::new(load);
     let recorder = Arc::new(Recorder::new(&load));
     let mut tasks = JoinSet::new();
+
     let loops = if load.short {
         load.connections * load.in_flight
     } else {
@@ -201,6 +215,7 @@ pub(crate) async fn run_limit(address: SocketAddr, load: Load) -> Result<Measure
             Arc::clone(&recorder),
         ));
     }
+
     recorder.measure(tasks).await
 }
 
@@ -212,12 +227,15 @@ async fn closed_loop<C: Caller>(
     let mut samples = Samples::new(&recorder);
     let mut check = Check::default();
     let mut started = Instant::now();
+
     while started < load.end && load.take_ticket() {
         check.take(caller.log(&load.entry).await?)?;
+
         // One look at the clock a call: it ends this one and starts the next.
         let now = Instant::now();
         samples.add(started, now);
         started = now;
     }
+
     Ok(())
 }

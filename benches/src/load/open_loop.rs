@@ -31,6 +31,7 @@ pub(super) fn start<C: Caller>(
     let due = Arc::new(Due::new(rate, load.begin));
     let timer = Timer::new()?;
     let mut tasks = JoinSet::new();
+
     for caller in callers {
         tasks.spawn(call(
             caller,
@@ -39,6 +40,7 @@ pub(super) fn start<C: Caller>(
             Arc::clone(&due),
         ));
     }
+
     let (load, recorder) = (Arc::clone(load), Arc::clone(recorder));
     tasks.spawn(async move { due.tell(&timer, load.end, &recorder).await });
     Ok(tasks)
@@ -54,12 +56,14 @@ async fn call<C: Caller>(
     while let Some(since) = due.next().await {
         let receipt = caller.log(&load.entry).await?;
         ensure!(receipt.accepted, "an entry was not accepted");
+
         let now = Instant::now();
         if now > load.end {
             recorder.add_unfinished(since);
         }
         samples.add(since, now);
     }
+
     Ok(())
 }
 
@@ -96,9 +100,11 @@ impl Due {
             while self.time(told) <= now {
                 told += 1;
             }
+
             if now >= end {
                 break;
             }
+
             recorder.add_late(now, (first..told).map(|n| now - self.time(n)));
             self.permits.add_permits(usize::try_from(told - first)?);
             timer
@@ -110,18 +116,22 @@ impl Due {
                 )
                 .await?;
         }
+
         self.permits.close();
+
         // What was due and was not even begun has waited too.
         let claimed = self.claimed.load(Ordering::Relaxed);
         for n in (claimed..told).filter(|n| self.time(*n) < end) {
             recorder.add_unfinished(self.time(n));
         }
+
         Ok(())
     }
 
     /// Waits for the next call that is due, and says since when it is; `None` at the end.
     async fn next(&self) -> Option<Instant> {
         self.permits.acquire().await.ok()?.forget();
+
         // Relaxed: only uniqueness matters.
         Some(self.time(self.claimed.fetch_add(1, Ordering::Relaxed)))
     }
@@ -152,6 +162,7 @@ impl Timer {
             it_value: Timespec::try_from(time)?,
         };
         timerfd_settime(self.0.get_ref(), TimerfdTimerFlags::empty(), &once)?;
+
         // Not read: setting it anew says as well that it has not run out.
         self.0.readable().await?.clear_ready();
         Ok(())
@@ -177,11 +188,13 @@ mod tests {
         let mut load = Load::new(Duration::ZERO, Duration::from_millis(20), None);
         load.begin_now();
         let recorder = Recorder::new(&load);
+
         // Nobody calls.
         let due = Due::new(1_000, load.begin);
         due.tell(&Timer::new().expect("a timer"), load.end, &recorder)
             .await
             .expect("it ends");
+
         assert!(due.next().await.is_none());
         assert_eq!(recorder.unfinished(), 20);
     }

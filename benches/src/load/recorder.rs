@@ -49,6 +49,7 @@ impl Measured {
         let late =
             |figure: fn(&Self) -> Option<f64>| loads.iter().filter_map(figure).reduce(f64::max);
         let total_calls: u64 = loads.iter().map(|load| load.total_calls).sum();
+
         (!loads.is_empty()).then(|| Self {
             calls: loads.iter().map(|load| load.calls).sum(),
             total_calls,
@@ -96,6 +97,7 @@ impl Recorder {
         if now < self.warm {
             return;
         }
+
         let mut lateness = lock(&self.lateness);
         for late in late {
             lateness.saturating_record(nanoseconds(late));
@@ -118,20 +120,25 @@ impl Recorder {
     pub(super) async fn measure(&self, mut tasks: JoinSet<Result<()>>) -> Result<Measured> {
         let begin = Instant::now();
         let cpu = cpu_time(std::process::id())?;
+
         while let Some(done) = tasks.join_next().await {
             done??;
         }
+
         let cpu = cpu_time(std::process::id())?.saturating_sub(cpu);
         let calls = self.ended.load(Ordering::Relaxed);
         let total_calls = self.total.load(Ordering::Relaxed);
+
         let last = lock(&self.last).context("no call ended within the measured time")?;
         let seconds = last
             .saturating_duration_since(self.warm.max(begin))
             .as_secs_f64();
+
         let (latencies, lateness) = (lock(&self.latencies), lock(&self.lateness));
         let microseconds =
             |of: &Histogram<u64>, quantile| of.value_at_quantile(quantile) as f64 / 1e3;
         let late = |quantile| (!lateness.is_empty()).then(|| microseconds(&lateness, quantile));
+
         Ok(Measured {
             calls,
             total_calls,
@@ -190,6 +197,7 @@ impl<'r> Samples<'r> {
         if end < self.recorder.warm || end > self.recorder.end {
             return;
         }
+
         self.last = Some(end);
         self.kept.push(nanoseconds(end - start));
         if self.kept.len() == PACKET {
@@ -205,11 +213,13 @@ impl<'r> Samples<'r> {
         self.recorder
             .total
             .fetch_add(std::mem::take(&mut self.total), Ordering::Relaxed);
+
         let mut latencies = lock(&self.recorder.latencies);
         for nanoseconds in self.kept.drain(..) {
             latencies.saturating_record(nanoseconds);
         }
         drop(latencies);
+
         let mut last = lock(&self.recorder.last);
         *last = (*last).max(self.last);
     }

@@ -33,13 +33,16 @@ pub(crate) fn start(command: &mut Command) -> Result<Child> {
 /// Waits for SIGTERM or ctrl-c and takes the program along. That it ends by itself is an error.
 pub(crate) async fn run(mut child: Child) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
+
     // Kept here: waiting for a child closes its stdin otherwise.
     let _stdin = child.stdin.take();
+
     tokio::select! {
         status = child.wait() => bail!("the server has ended: {}", status?),
         _ = terminate.recv() => {}
         pressed = ctrl_c() => pressed?,
     }
+
     child.kill().await?;
     Ok(())
 }

@@ -28,11 +28,13 @@ pub(crate) fn raise_open_files() -> u64 {
         current: limit.maximum,
         ..limit
     };
+
     let limit = if setrlimit(Resource::Nofile, raised).is_ok() {
         raised
     } else {
         limit
     };
+
     limit.current.unwrap_or(u64::MAX)
 }
 
@@ -61,26 +63,31 @@ impl Process {
             }
             None => Command::new(&program),
         };
+
         // A group of its own: a server may start others, and all of them are to end together.
         command
             .args(arguments.split_whitespace())
             .process_group(0)
             .kill_on_drop(true);
+
         // Errors go into tables.
         command.env("RUST_BACKTRACE", "0");
         command
             .stdin(stdin)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
+
         let mut child = command
             .spawn()
             .with_context(|| format!("cannot start {}", program.display()))?;
+
         let stdout = BufReader::new(child.stdout.take().context("stdout is piped")?);
         let stderr = Arc::new(Mutex::new(String::new()));
         tokio::spawn(keep_first(
             child.stderr.take().context("stderr is piped")?,
             Arc::clone(&stderr),
         ));
+
         let id = child.id().context("it has ended")?;
         Ok(Self {
             child,
@@ -97,6 +104,7 @@ impl Process {
             self.child.wait().await?;
             bail!("it ended: {}", self.words());
         }
+
         Ok(line)
     }
 
@@ -108,6 +116,7 @@ impl Process {
             .map(str::trim)
             .filter(|line| !line.is_empty())
             .collect();
+
         if lines.is_empty() {
             "it said nothing".into()
         } else {
@@ -131,6 +140,7 @@ impl Drop for Process {
 /// Reads all, so that the writer never waits, and keeps the beginning.
 async fn keep_first(mut from: impl AsyncRead + Unpin, into: Arc<Mutex<String>>) {
     const KEPT_BYTES: usize = 2_000;
+
     let mut buffer = [0; 1024];
     while let Ok(read @ 1..) = from.read(&mut buffer).await {
         let mut into = into.lock().unwrap_or_else(PoisonError::into_inner);

@@ -38,6 +38,7 @@ pub(crate) async fn why_not_pinned() -> Option<String> {
             Err(error) => return Some(format!("taskset does not run ({error})")),
         }
     }
+
     None
 }
 
@@ -58,11 +59,13 @@ impl Server {
             core(layout, "0"),
             Stdio::null(),
         )?;
+
         let line = process.line().await.context("the server does not listen")?;
         let address = line
             .trim()
             .strip_prefix("listening on ")
             .context("the server's first line is unknown")?;
+
         Ok(Self {
             address: address.parse()?,
             process,
@@ -81,12 +84,14 @@ impl Server {
         let before = self.cpu_time()?;
         let loads = (0..entrant.clients).map(|_| self.load_once(entrant, arguments, time));
         let measured = Measured::of_all(&try_join_all(loads).await?).context("nobody calls")?;
+
         let cpu = self.cpu_time()?.saturating_sub(before);
         #[allow(
             clippy::cast_precision_loss,
             reason = "a count of calls is far below 2^52"
         )]
         let server_cpu_us = cpu.as_secs_f64() * 1e6 / measured.total_calls as f64;
+
         Ok((measured, server_cpu_us))
     }
 
@@ -98,16 +103,20 @@ impl Server {
     ) -> Result<Measured> {
         let mut load = self.start_load(entrant, arguments, Stdio::null())?;
         let mut output = String::new();
+
         let ended = timeout(time + PATIENCE, async {
             load.stdout.read_to_string(&mut output).await?;
             load.child.wait().await
         });
+
         let Ok(status) = ended.await else {
             bail!("the load did not end in time, {}", load.words())
         };
+
         if !status?.success() {
             bail!("{}", load.words());
         }
+
         serde_json::from_str(&output).context("the load's output")
     }
 
@@ -115,10 +124,12 @@ impl Server {
     /// each holds in the server.
     pub(crate) async fn idle(&self, entrant: &Entrant, connections: usize) -> Result<(Idle, f64)> {
         let before = self.resident_bytes()?;
+
         // The load keeps its connections while its stdin is open.
         let mut load =
             self.start_load(entrant, &format!("--idle {connections}"), Stdio::piped())?;
         let idle: Idle = serde_json::from_str(&load.line().await?)?;
+
         let held = self.resident_bytes()?.saturating_sub(before);
         #[allow(
             clippy::cast_precision_loss,
@@ -134,6 +145,7 @@ impl Server {
             .write_every
             .map(|frames| format!("--write-every {frames}"))
             .unwrap_or_default();
+
         Process::start(
             entrant.build.as_deref(),
             &format!(

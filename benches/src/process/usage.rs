@@ -13,6 +13,7 @@ pub(crate) fn cpu_time(process: u32) -> Result<Duration> {
         let Ok(text) = fs::read_to_string(thread?.path().join("schedstat")) else {
             continue;
         };
+
         let nanoseconds = text
             .split(' ')
             .next()
@@ -21,6 +22,7 @@ pub(crate) fn cpu_time(process: u32) -> Result<Duration> {
             .context("schedstat")?;
         total += Duration::from_nanos(nanoseconds);
     }
+
     Ok(total)
 }
 
@@ -32,6 +34,7 @@ pub(crate) fn resident_bytes(process: u32) -> Result<u64> {
         .lines()
         .find_map(|line| line.strip_prefix("VmRSS:"))
         .context("no VmRSS")?;
+
     let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse()?;
     Ok(kilobytes * 1024)
 }
@@ -46,11 +49,14 @@ pub(crate) fn family(process: u32) -> Result<Vec<u32>> {
             let Ok(text) = fs::read_to_string(thread?.path().join("children")) else {
                 continue;
             };
+
             for child in text.split_whitespace() {
                 all.push(child.parse().context("children")?);
             }
         }
+
         next += 1;
     }
+
     Ok(all)
 }

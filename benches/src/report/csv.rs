@@ -21,12 +21,14 @@ pub(crate) fn results(report: &Report) -> String {
             (figures.client_cpu_us, 3),
             (report.ratio(row), 3),
         ];
+
         write!(text, "{},{}", row.contender, row.step).expect("a string grows");
         for (value, digits) in columns {
             text.push_str(&value.map_or(",".into(), |value| format!(",{value:.digits$}")));
         }
         text.push('\n');
     }
+
     text
 }
 
@@ -38,12 +40,14 @@ pub(crate) fn extra(report: &Report, scenarios: &[Scenario]) -> String {
         let scenario = scenarios
             .iter()
             .find(|scenario| scenario.name == row.scenario);
+
         if let (Some(extra), Some(scenario)) = (extra, scenario) {
             let heading = scenario.extra.heading();
             writeln!(text, "{},{},{heading},{extra:.4}", row.contender, row.step)
                 .expect("a string grows");
         }
     }
+
     text
 }
 
@@ -67,6 +71,7 @@ pub(crate) fn rounds(report: &Report) -> String {
             .expect("a string grows");
         }
     }
+
     text
 }
 
@@ -79,12 +84,14 @@ mod tests {
     fn what_does_not_apply_is_empty_and_every_line_has_nine_fields() {
         let mut failed = row("inflight-64", "http", 1.0);
         failed.outcome = Err("it ended, early".into());
+
         let text = results(&report(vec![
             row("inflight-64", "rpc", 300.4),
             row("inflight-64", "limit", 400.0),
             failed,
         ]));
         let lines: Vec<&str> = text.lines().collect();
+
         assert_eq!(lines[1], "rpc,inflight-64,300,10.0,20.0,,,,1.000");
         assert_eq!(lines[2], "limit,inflight-64,400,10.0,20.0,,,,0.751");
         assert_eq!(lines[3], "http,inflight-64,,,,,,,");

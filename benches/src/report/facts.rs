@@ -25,10 +25,12 @@ pub(crate) fn facts(layout: String) -> Vec<(&'static str, String)> {
         .lines()
         .find_map(|line| line.strip_prefix("model name"))
         .unwrap_or_default();
+
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let cores = std::thread::available_parallelism()
         .map_or_else(|_| String::new(), |cores| cores.to_string());
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+
     let mut facts = vec![
         (
             "date",
@@ -53,6 +55,7 @@ pub(crate) fn facts(layout: String) -> Vec<(&'static str, String)> {
             first_line("python3", &["-c", "import tornado; print(tornado.version)"]),
         ),
     ];
+
     facts.retain(|(_, value)| !value.is_empty());
     facts
 }
@@ -73,6 +76,7 @@ fn packages(lock: &str) -> String {
         let name = line
             .strip_prefix("name = \"")
             .and_then(|rest| rest.strip_suffix('"'));
+
         if let Some(name) = name.filter(|name| PACKAGES.contains(name)) {
             let version = lines
                 .next()
@@ -83,6 +87,7 @@ fn packages(lock: &str) -> String {
             ));
         }
     }
+
     found.join(", ")
 }
 

@@ -32,6 +32,7 @@ pub(super) fn headline(scenario: &Scenario, rows: &[&Row]) -> String {
                     .ok()?
                     .extra
             };
+
             match (count("rpc-client"), count("rpc-server"), count("params")) {
                 (Some(client), Some(server), Some(params)) => format!(
                     "A call of rpc allocates {client:.2} times in the client, {server:.2} times in the server, \
@@ -67,21 +68,25 @@ fn compared(rows: &[&Row], begin: &str, unit: &str, better: Better) -> String {
     else {
         return NOTHING.into();
     };
+
     // How many times better ours is.
     let times = |row: &&&Row| match better {
         Better::More => ours.throughput_over(&of(row)?),
         Better::Less => Some(of(row)?.extra? / ours.extra?),
     };
+
     let others = rows.iter().filter(|row| !row.is_ours() && !row.is_limit());
     let mut others: Vec<(f64, &str)> = others
         .filter_map(|row| Some((times(&row)?, row.contender.as_str())))
         .collect();
     others.sort_by(|(a, _), (b, _)| a.total_cmp(b));
+
     let limit = rows
         .iter()
         .find(|row| row.contender == "limit")
         .as_ref()
         .and_then(times);
+
     let is_alone = others.len() == 1;
     let best = others.first().map(|(times, name)| {
         (
@@ -98,17 +103,20 @@ fn compared(rows: &[&Row], begin: &str, unit: &str, better: Better) -> String {
         .last()
         .filter(|_| !is_alone)
         .map(|(times, name)| (*times, *name, " (last)"));
+
     let all = limit
         .map(|times| (times, "limit", ""))
         .into_iter()
         .chain(best)
         .chain(last);
+
     let parts: Vec<String> = all
         .map(|(times, name, rank)| match better {
             Better::More => format!("{} × {name}{rank}", number(times)),
             Better::Less => format!("{name}{rank} {} × that", number(times)),
         })
         .collect();
+
     let value = match better {
         Better::More => ours.rps.map(|rps| rps.median),
         Better::Less => ours.extra,
@@ -116,6 +124,7 @@ fn compared(rows: &[&Row], begin: &str, unit: &str, better: Better) -> String {
     let Some(value) = value else {
         return NOTHING.into();
     };
+
     let ours = format!("{begin} {}{unit}", number(value));
     if parts.is_empty() {
         ours + "."
@@ -136,15 +145,18 @@ pub(super) fn latency_headline(rows: &[&Row]) -> String {
     else {
         return NOTHING.into();
     };
+
     let begin = format!(
         "Half of rpc's calls take at most {}, 999 of 1,000 at most {}",
         time(p50),
         time(p999)
     );
+
     let others = rows.iter().filter(|row| !row.is_ours() && !row.is_limit());
     let best = others
         .filter_map(|row| Some((of(row)?, row)))
         .min_by(|((a, _), _), ((b, _), _)| a.total_cmp(b));
+
     match best {
         Some(((p50, p999), row)) => {
             format!(
@@ -169,11 +181,13 @@ fn knee_headline(rows: &[&Row]) -> String {
         points(rows, contender).filter_map(|(x, figures)| Some((figures.rps?.median, x)))
     };
     let peak = |contender| throughput(contender).max_by(|(a, _), (b, _)| a.total_cmp(b));
+
     let (Some((most, callers)), Some((last, last_callers))) =
         (peak("rpc"), throughput("rpc").last())
     else {
         return NOTHING.into();
     };
+
     let http = peak("http").map(|(most, callers)| {
         format!(
             "; http makes at most {}, with {}",
@@ -188,6 +202,7 @@ fn knee_headline(rows: &[&Row]) -> String {
             count(last_callers)
         )
     });
+
     format!(
         "On one connection rpc makes most calls with {} callers: {} a second{}{}.",
         count(callers),
@@ -215,9 +230,11 @@ pub(super) fn knee_latency_headline(rows: &[&Row]) -> String {
     let Some((callers, p99)) = last("rpc") else {
         return NOTHING.into();
     };
+
     let http = last("http")
         .filter(|(at, _)| *at >= callers)
         .map(|(_, p99)| format!(", of http {}", time(p99)));
+
     format!(
         "With {} callers, 99 of 100 calls of rpc take at most {}{}.",
         count(callers),
@@ -228,16 +245,19 @@ pub(super) fn knee_latency_headline(rows: &[&Row]) -> String {
 
 fn open_loop_headline(rows: &[&Row]) -> String {
     const P99_US: f64 = 10_000.0;
+
     let mut names: Vec<&str> = Vec::new();
     for row in rows {
         if !names.contains(&row.contender.as_str()) {
             names.push(&row.contender);
         }
     }
+
     let keeps_up = |rate: f64, figures: &Figures| {
         figures.p99_us.is_some_and(|p99| p99 < P99_US)
             && figures.rps.is_some_and(|rps| rps.median >= 0.9 * rate)
     };
+
     let mut rates: Vec<(f64, &str)> = names
         .into_iter()
         .map(|name| {
@@ -246,6 +266,7 @@ fn open_loop_headline(rows: &[&Row]) -> String {
         })
         .collect();
     rates.sort_by(|(a, _), (b, _)| b.total_cmp(a));
+
     let (able, unable): (Vec<_>, Vec<_>) = rates.into_iter().partition(|(rate, _)| *rate > 0.0);
     let mut parts: Vec<String> = able
         .iter()
@@ -255,6 +276,7 @@ fn open_loop_headline(rows: &[&Row]) -> String {
         let names: Vec<&str> = unable.iter().map(|(_, name)| *name).collect();
         parts.push(format!("{} at none of the rates tried", names.join(", ")));
     }
+
     format!(
         "99 of 100 calls take less than {} with {}.",
         time(P99_US),
@@ -273,10 +295,12 @@ fn slow_headline(step: &str, rows: &[&Row]) -> String {
     let Some((ours, ..)) = growth.clone().find(|(.., name)| *name == "rpc") else {
         return NOTHING.into();
     };
+
     let begin = format!(
         "Beside a slow call the p99 of rpc's fast calls is {} times what it is without",
         number(ours)
     );
+
     match growth
         .filter(|(.., name)| *name != "rpc")
         .max_by(|(a, ..), (b, ..)| a.total_cmp(b))
@@ -319,6 +343,7 @@ mod tests {
             row("a", "grpc", 2e4),
         ];
         let rows: Vec<&Row> = rows.iter().collect();
+
         assert_eq!(
             compared(&rows, "rpc makes", " calls a second", Better::More),
             "rpc makes 800,000 calls a second: 0.80 × limit, 20.0 × http (best of the others), 40.0 × grpc (last)."
@@ -340,6 +365,7 @@ mod tests {
             at(64.0, "rpc", 400.0, 1.0),
             at(4000.0, "rpc", 300.0, 1.0),
         ];
+
         assert_eq!(
             knee_headline(&rows.iter().collect::<Vec<_>>()),
             "On one connection rpc makes most calls with 64 callers: 400 a second, and 75 % of that with 4,000."
@@ -353,6 +379,7 @@ mod tests {
             at(200.0, "rpc", 150.0, 500.0),
             at(100.0, "http", 100.0, 20_000.0),
         ];
+
         assert_eq!(
             open_loop_headline(&rows.iter().collect::<Vec<_>>()),
             "99 of 100 calls take less than 10.0 ms with rpc up to 100 calls a second; http at none of the rates tried."

@@ -46,6 +46,7 @@ pub(super) fn page(report: &Report, scenarios: &[Scenario]) -> String {
          Every figure is the median of several rounds; in each round all contenders had a turn. \
          The thin whisker on a bar goes from the worst round to the best; behind a bar stands how it relates to rpc.</p>\n"
     );
+
     page += "<dl>";
     for contender in Contender::value_variants() {
         let takes_part = report
@@ -55,6 +56,7 @@ pub(super) fn page(report: &Report, scenarios: &[Scenario]) -> String {
         let help = contender
             .to_possible_value()
             .and_then(|value| value.get_help().map(ToString::to_string));
+
         if let Some(help) = help.filter(|_| takes_part) {
             write!(
                 page,
@@ -66,21 +68,25 @@ pub(super) fn page(report: &Report, scenarios: &[Scenario]) -> String {
         }
     }
     page += "</dl>\n";
+
     for scenario in scenarios {
         let rows: Vec<&Row> = report
             .rows
             .iter()
             .filter(|row| row.scenario == scenario.name)
             .collect();
+
         if !rows.is_empty() {
             page += &section(report, scenario, &rows);
         }
     }
+
     let verdicts = judge(report);
     if !verdicts.is_empty() {
         page += "<h2>The targets</h2>";
         page += &table(&of_verdicts(&verdicts));
     }
+
     page += "<h2>The machine</h2><div class='wide wrap'><table>";
     for (name, value) in &report.facts {
         write!(
@@ -90,6 +96,7 @@ pub(super) fn page(report: &Report, scenarios: &[Scenario]) -> String {
         )
         .expect("a string grows");
     }
+
     page + "</table></div>\n"
 }
 
@@ -100,12 +107,14 @@ fn section(report: &Report, scenario: &Scenario, rows: &[&Row]) -> String {
         escape(&headline(scenario, rows)),
         escape(scenario.about)
     );
+
     // The limit's ways to write are in the table; its best stands for it.
     let shown: Vec<(&Row, &Figures)> = rows
         .iter()
         .filter(|row| !row.contender.starts_with("limit-"))
         .filter_map(|row| Some((*row, row.outcome.as_ref().ok()?)))
         .collect();
+
     section += &match (scenario.kind, scenario.extra) {
         (Kind::OpenLoop(_), _) => {
             let over_rate = |y, figure: fn(&Figures) -> Option<f64>| {
@@ -118,6 +127,7 @@ fn section(report: &Report, scenario: &Scenario, rows: &[&Row]) -> String {
                 };
                 lines(&series(&shown, figure), &axes)
             };
+
             over_rate("p99, from when the call was due", |figures| figures.p99_us)
                 + &over_rate("p50, from when the call was due", |figures| figures.p50_us)
         }
@@ -137,6 +147,7 @@ fn section(report: &Report, scenario: &Scenario, rows: &[&Row]) -> String {
                 is_y_log: true,
                 y_unit: Unit::Time,
             };
+
             lines(
                 &series(&shown, |figures| Some(figures.rps?.median)),
                 &throughput,
@@ -159,6 +170,7 @@ fn section(report: &Report, scenario: &Scenario, rows: &[&Row]) -> String {
                         values,
                     })
                 });
+
             dots(
                 &both.collect::<Vec<_>>(),
                 &["without a slow call", "with one"],
@@ -180,8 +192,10 @@ fn section(report: &Report, scenario: &Scenario, rows: &[&Row]) -> String {
         ),
         _ => bars(&all_bars(&shown, Better::More), "calls a second"),
     };
+
     if scenario.name.starts_with("inflight") || scenario.name == "connections-64" {
         write!(section, "<h3>{}</h3>", escape(&latency_headline(rows))).expect("a string grows");
+
         let latencies = shown.iter().filter_map(|(row, figures)| {
             let values = vec![figures.p50_us?, figures.p99_us?, figures.p999_us?];
             Some(Dots {
@@ -192,6 +206,7 @@ fn section(report: &Report, scenario: &Scenario, rows: &[&Row]) -> String {
         });
         let mut latencies: Vec<Dots> = latencies.collect();
         latencies.sort_by(|a, b| a.values[0].total_cmp(&b.values[0]));
+
         section += &dots(
             &latencies,
             &[
@@ -202,10 +217,12 @@ fn section(report: &Report, scenario: &Scenario, rows: &[&Row]) -> String {
             "time of a call (the figure at the end is the p999)",
         );
     }
+
     let of_scenario = of_scenario(report, scenario);
     for failure in &of_scenario.failures {
         write!(section, "<p class='failed'>{}</p>", escape(failure)).expect("a string grows");
     }
+
     if scenario.kind == Kind::Allocations {
         section + &table(&of_scenario)
     } else {
@@ -217,10 +234,12 @@ fn table(table: &Table) -> String {
     if table.lines.is_empty() {
         return String::new();
     }
+
     let mut html = String::from("<div class='wide'><table>");
     for (i, line) in std::iter::once(&table.head).chain(&table.lines).enumerate() {
         html += "<tr>";
         let tag = if i == 0 { "th" } else { "td" };
+
         for (column, cell) in line.iter().enumerate() {
             let class = match cell.as_str() {
                 "pass" | "miss" => cell,
@@ -230,8 +249,10 @@ fn table(table: &Table) -> String {
             write!(html, "<{tag} class='{class}'>{}</{tag}>", escape(cell))
                 .expect("a string grows");
         }
+
         html += "</tr>";
     }
+
     html + "</table></div>\n"
 }
 
@@ -253,10 +274,12 @@ fn all_bars(shown: &[(&Row, &Figures)], better: Better) -> Vec<Bar> {
         Better::More => figures.rps.map(|rps| rps.median),
         Better::Less => figures.extra,
     };
+
     let ours = shown
         .iter()
         .find(|(row, _)| row.contender == "rpc")
         .map(|(_, figures)| *figures);
+
     let bar = |(row, figures): &(&Row, &Figures)| {
         let value = value(figures)?;
         let note = match ours.filter(|_| row.contender != "rpc") {
@@ -266,10 +289,12 @@ fn all_bars(shown: &[(&Row, &Figures)], better: Better) -> Vec<Bar> {
             Some(ours) => format!("  · {} × rpc's", number(value / ours.extra?)),
             None => String::new(),
         };
+
         let spread = figures
             .rps
             .filter(|_| better == Better::More)
             .map(|rps| (rps.min, rps.max));
+
         Some(Bar {
             label: label(row),
             class: class(row).into(),
@@ -278,11 +303,13 @@ fn all_bars(shown: &[(&Row, &Figures)], better: Better) -> Vec<Bar> {
             note,
         })
     };
+
     let mut bars: Vec<Bar> = shown.iter().filter_map(bar).collect();
     bars.sort_by(|a, b| a.value.total_cmp(&b.value));
     if better == Better::More {
         bars.reverse();
     }
+
     bars
 }
 
@@ -293,6 +320,7 @@ fn series(shown: &[(&Row, &Figures)], figure: fn(&Figures) -> Option<f64>) -> Ve
         let (Some(x), Some(y)) = (row.x, figure(figures)) else {
             continue;
         };
+
         if let Some(line) = lines.iter_mut().find(|line| line.label == row.contender) {
             line.points.push((x, y));
         } else {
@@ -302,6 +330,7 @@ fn series(shown: &[(&Row, &Figures)], figure: fn(&Figures) -> Option<f64>) -> Ve
             } else {
                 format!("s{}", others % 7 + 1)
             };
+
             lines.push(Line {
                 label: row.contender.clone(),
                 class,
@@ -309,6 +338,7 @@ fn series(shown: &[(&Row, &Figures)], figure: fn(&Figures) -> Option<f64>) -> Ve
             });
         }
     }
+
     lines
 }
 
@@ -321,6 +351,7 @@ mod tests {
     fn the_page_escapes_what_it_is_given() {
         let scenarios = crate::scenario::all(&[Contender::Rpc], true);
         let page = page(&report(vec![row("inflight-64", "rpc", 1.0)]), &scenarios);
+
         assert!(page.contains("one &lt;fast&gt; core"), "{page}");
         assert!(
             !page.contains("http://") && !page.contains("https://"),

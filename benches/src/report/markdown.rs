@@ -13,6 +13,7 @@ pub(super) fn page(report: &Report, scenarios: &[Scenario]) -> String {
     for (name, value) in &report.facts {
         writeln!(page, "| {name} | {} |", value.replace('|', "\\|")).expect("a string grows");
     }
+
     let verdicts = judge(report);
     if !verdicts.is_empty() {
         page += &block(
@@ -21,6 +22,7 @@ pub(super) fn page(report: &Report, scenarios: &[Scenario]) -> String {
             &of_verdicts(&verdicts).text(),
         );
     }
+
     for scenario in scenarios {
         if report.rows.iter().any(|row| row.scenario == scenario.name) {
             page += &block(
@@ -30,6 +32,7 @@ pub(super) fn page(report: &Report, scenarios: &[Scenario]) -> String {
             );
         }
     }
+
     page
 }
 
@@ -53,6 +56,7 @@ mod tests {
             ]),
             &scenarios,
         );
+
         assert!(page.contains("| processor | one <fast> core |"), "{page}");
         let headings: Vec<&str> = page
             .lines()

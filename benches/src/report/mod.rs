@@ -29,12 +29,14 @@ impl Spread {
         let mut values: Vec<f64> = values.into_iter().collect();
         values.sort_by(f64::total_cmp);
         let (min, max) = (*values.first()?, *values.last()?);
+
         let upper = values.len() / 2;
         let median = if values.len().is_multiple_of(2) {
             f64::midpoint(values[upper - 1], values[upper])
         } else {
             values[upper]
         };
+
         Some(Self { median, min, max })
     }
 }
@@ -85,6 +87,7 @@ impl Figures {
             .rounds
             .iter()
             .filter_map(|ours| Some((ours, of_round(ours.number)?)));
+
         Spread::of(both.map(|(ours, its)| figure(ours) / figure(its))).map(|ratio| ratio.median)
     }
 }
@@ -146,6 +149,7 @@ impl Report {
     pub(crate) fn write(&self, directory: &Path, scenarios: &[Scenario]) -> Result<()> {
         fs::create_dir_all(directory)
             .with_context(|| format!("cannot create {}", directory.display()))?;
+
         for (name, text) in [
             ("results.csv", csv::results(self)),
             ("extra.csv", csv::extra(self, scenarios)),
@@ -156,6 +160,7 @@ impl Report {
             let path = directory.join(name);
             fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
         }
+
         Ok(())
     }
 }
@@ -168,8 +173,10 @@ pub(crate) fn number(value: f64) -> String {
         medium if medium < 100.0 => 1,
         _ => 0,
     };
+
     let text = format!("{value:.digits$}");
     let (whole, rest) = text.split_at(text.find('.').unwrap_or(text.len()));
+
     let mut grouped = String::new();
     for (i, digit) in whole.chars().enumerate() {
         if i > 0 && digit.is_ascii_digit() && (whole.len() - i).is_multiple_of(3) && grouped != "-"
@@ -178,6 +185,7 @@ pub(crate) fn number(value: f64) -> String {
         }
         grouped.push(digit);
     }
+
     grouped + rest
 }
 
@@ -206,6 +214,7 @@ pub(crate) mod tests {
             }],
             ..Figures::default()
         };
+
         Row {
             scenario: "inflight-64",
             step: step.into(),
@@ -236,8 +245,10 @@ pub(crate) mod tests {
                 .collect(),
             ..Figures::default()
         };
+
         let ours = figures(&[(0, 10.0), (1, 500.0), (2, 20.0), (3, 500.0), (4, 60.0)]);
         let its = figures(&[(0, 5.0), (2, 5.0), (4, 20.0)]);
+
         assert_eq!(ours.throughput_over(&its), Some(3.0));
         assert_eq!(ours.throughput_over(&figures(&[])), None);
     }
@@ -252,6 +263,7 @@ pub(crate) mod tests {
                 max: 4.0
             })
         );
+
         assert_eq!(
             Spread::of([9.0, 1.0, 5.0]),
             Some(Spread {
@@ -260,6 +272,7 @@ pub(crate) mod tests {
                 max: 9.0
             })
         );
+
         assert_eq!(Spread::of([]), None);
     }
 
@@ -271,6 +284,7 @@ pub(crate) mod tests {
             row("b", "rpc", 1.0),
             row("c", "http", 1.0),
         ]);
+
         assert_eq!(report.ratio(&report.rows[1]), Some(3.0));
         assert_eq!(report.ratio(&report.rows[3]), None);
     }
@@ -288,6 +302,7 @@ pub(crate) mod tests {
             -123_456.0,
         ]
         .map(number);
+
         assert_eq!(
             numbers,
             [

@@ -35,6 +35,7 @@ impl Scale {
         let least = values.clone().fold(f64::INFINITY, f64::min);
         let most = values.fold(least, f64::max);
         let power = |value: f64| 10f64.powf(value.log10().floor());
+
         let from = [5.0, 2.0, 1.0]
             .map(|step| step * power(least))
             .into_iter()
@@ -44,12 +45,14 @@ impl Scale {
             .into_iter()
             .find(|tick| *tick >= most);
         let (from, to) = (from.unwrap_or(least), to.unwrap_or(most));
+
         // A single value stands in the middle.
         let (from, to) = if from < to {
             (from, to)
         } else {
             (from / 2.0, from * 2.0)
         };
+
         Self {
             from,
             to,
@@ -66,6 +69,7 @@ impl Scale {
         } else {
             (value - self.from) / (self.to - self.from)
         };
+
         self.pixels_from + share * (self.pixels_to - self.pixels_from)
     }
 
@@ -78,10 +82,12 @@ impl Scale {
             } else {
                 &[1.0, 2.0, 5.0]
             };
+
             #[allow(clippy::cast_possible_truncation, reason = "an exponent of ten")]
             let exponents = self.from.log10().floor() as i32..=self.to.log10().ceil() as i32;
             let all = exponents
                 .flat_map(|exponent| steps.iter().map(move |step| step * 10f64.powi(exponent)));
+
             // Powers of ten are not exact.
             all.filter(|tick| (self.from * 0.999..=self.to * 1.001).contains(tick))
                 .collect()
@@ -93,12 +99,14 @@ impl Scale {
                 .into_iter()
                 .find(|step| *step >= rough);
             let step = step.unwrap_or(rough);
+
             let mut ticks = Vec::new();
             let mut tick = self.from;
             while tick <= self.to * 1.001 {
                 ticks.push(tick);
                 tick += step;
             }
+
             ticks
         }
     }
@@ -123,6 +131,7 @@ impl Unit {
             Self::Time if value >= 1e3 => format!("{} ms", value / 1e3),
             Self::Time => format!("{value} µs"),
         };
+
         // Ticks are sums and products of inexact numbers.
         if text.len() > 9 {
             format!("{value:.2}")
@@ -155,14 +164,17 @@ const LABELS: f64 = 150.0;
 /// Bars from left to right, the label on the left and the value behind the bar.
 pub(super) fn bars(bars: &[Bar], axis: &str) -> String {
     const ROW: f64 = 26.0;
+
     let most = bars
         .iter()
         .map(|bar| bar.spread.map_or(bar.value, |(_, max)| max.max(bar.value)))
         .fold(0.0, f64::max);
+
     // Room for the text behind the longest.
     let scale = Scale::linear(most.max(f64::MIN_POSITIVE), LABELS, WIDTH - 230.0);
     let bottom = ROW * bars.len() as f64 + 6.0;
     let mut svg = vec![open(bottom + 44.0, axis)];
+
     for tick in scale.ticks() {
         svg.push(grid_x(
             scale.at(tick),
@@ -171,9 +183,11 @@ pub(super) fn bars(bars: &[Bar], axis: &str) -> String {
             &Unit::Number.tick(tick),
         ));
     }
+
     for (i, bar) in bars.iter().enumerate() {
         let y = ROW * i as f64 + 6.0;
         let (end, middle) = (scale.at(bar.value), y + 9.0);
+
         svg.push(text(
             LABELS - 8.0,
             middle + 4.0,
@@ -186,6 +200,7 @@ pub(super) fn bars(bars: &[Bar], axis: &str) -> String {
             bar.class,
             (end - LABELS).max(1.0)
         ));
+
         let mut behind = end;
         if let Some((min, max)) = bar.spread.filter(|(min, max)| min < max) {
             let (from, to) = (scale.at(min), scale.at(max));
@@ -196,9 +211,11 @@ pub(super) fn bars(bars: &[Bar], axis: &str) -> String {
             ));
             behind = behind.max(to);
         }
+
         let behind_text = format!("{}{}", number(bar.value), bar.note);
         svg.push(text(behind + 8.0, middle + 4.0, "start", "", &behind_text));
     }
+
     svg.push(text(
         f64::midpoint(LABELS, WIDTH - 230.0),
         bottom + 38.0,
@@ -231,19 +248,23 @@ pub(super) struct Dots {
 pub(super) fn dots(lines: &[Dots], names: &[&str], axis: &str) -> String {
     const ROW: f64 = 30.0;
     const TOP: f64 = 26.0;
+
     let scale = Scale::log(
         lines.iter().flat_map(|line| line.values.iter().copied()),
         LABELS + 20.0,
         WIDTH - 70.0,
     );
+
     let bottom = TOP + ROW * lines.len() as f64;
     let mut svg = vec![open(bottom + 44.0, axis)];
+
     // The shapes' meaning, in a line at the top.
     for (i, name) in names.iter().enumerate() {
         let x = LABELS + 20.0 + 190.0 * i as f64;
         svg.push(mark(i, x, 8.0, "legend"));
         svg.push(text(x + 12.0, 12.0, "start", "quiet", name));
     }
+
     for tick in scale.ticks() {
         svg.push(grid_x(
             scale.at(tick),
@@ -252,6 +273,7 @@ pub(super) fn dots(lines: &[Dots], names: &[&str], axis: &str) -> String {
             &Unit::Time.tick(tick),
         ));
     }
+
     for (row, line) in lines.iter().enumerate() {
         let y = TOP + ROW * row as f64 + ROW / 2.0;
         svg.push(text(
@@ -261,6 +283,7 @@ pub(super) fn dots(lines: &[Dots], names: &[&str], axis: &str) -> String {
             if line.class == "ours" { "strong" } else { "" },
             &line.label,
         ));
+
         let ends = line.values.iter().map(|value| scale.at(*value));
         let (from, to) = (
             ends.clone().fold(f64::INFINITY, f64::min),
@@ -270,6 +293,7 @@ pub(super) fn dots(lines: &[Dots], names: &[&str], axis: &str) -> String {
             "<path class='{} line thin' d='M{from:.1} {y:.1}H{to:.1}'/>",
             line.class
         ));
+
         for (i, x) in ends.enumerate() {
             svg.push(mark(i, x, y, &line.class));
         }
@@ -277,6 +301,7 @@ pub(super) fn dots(lines: &[Dots], names: &[&str], axis: &str) -> String {
             svg.push(text(to + 12.0, y + 4.0, "start", "quiet", &time(*last)));
         }
     }
+
     svg.push(text(
         f64::midpoint(LABELS, WIDTH),
         bottom + 38.0,
@@ -325,8 +350,10 @@ pub(super) fn lines(lines: &[Line], axes: &Axes<'_>) -> String {
     const BOTTOM: f64 = 350.0;
     const LEFT: f64 = 70.0;
     const RIGHT: f64 = WIDTH - 150.0;
+
     let points = lines.iter().flat_map(|line| line.points.iter().copied());
     let (xs, ys) = (points.clone().map(|(x, _)| x), points.map(|(_, y)| y));
+
     let scale = |is_log: bool, values: &mut dyn Iterator<Item = f64>, from, to| {
         let values: Vec<f64> = values.collect();
         if is_log {
@@ -339,10 +366,13 @@ pub(super) fn lines(lines: &[Line], axes: &Axes<'_>) -> String {
             )
         }
     };
+
     let x_scale = scale(axes.is_x_log, &mut xs.clone(), LEFT, RIGHT);
     let y_scale = scale(axes.is_y_log, &mut ys.clone(), BOTTOM, TOP);
+
     let mut svg = vec![open(BOTTOM + 50.0, axes.y)];
     svg.push(text(0.0, 12.0, "start", "quiet", axes.y));
+
     for tick in x_scale.ticks() {
         svg.push(grid_x(
             x_scale.at(tick),
@@ -362,6 +392,7 @@ pub(super) fn lines(lines: &[Line], axes: &Axes<'_>) -> String {
             &axes.y_unit.tick(tick),
         ));
     }
+
     let mut ends = Vec::new();
     for line in lines {
         let path = line.points.iter().enumerate().map(|(i, (x, y))| {
@@ -370,6 +401,7 @@ pub(super) fn lines(lines: &[Line], axes: &Axes<'_>) -> String {
         });
         let path: String = path.collect();
         svg.push(format!("<path class='{} line' d='{path}'/>", line.class));
+
         for (x, y) in &line.points {
             let title = format!(
                 "{}: {} at {}",
@@ -384,19 +416,23 @@ pub(super) fn lines(lines: &[Line], axes: &Axes<'_>) -> String {
                 escape(&title)
             ));
         }
+
         if let Some((x, y)) = line.points.last() {
             ends.push((y_scale.at(*y), x_scale.at(*x), line));
         }
     }
+
     ends.sort_by(|(a, ..), (b, ..)| a.total_cmp(b));
     let at = apart(
         &ends.iter().map(|(y, ..)| *y).collect::<Vec<_>>(),
         17.0,
         BOTTOM,
     );
+
     for ((y, x, line), label_y) in ends.into_iter().zip(at) {
         // Names stand in a column; a thin line leads there.
         let (from, to) = (x + 6.0, RIGHT + 10.0);
+
         svg.push(format!(
             "<path class='{} line lead' d='M{from:.1} {y:.1}L{to:.1} {label_y:.1}'/>",
             line.class
@@ -409,6 +445,7 @@ pub(super) fn lines(lines: &[Line], axes: &Axes<'_>) -> String {
             &line.label,
         ));
     }
+
     svg.push(text(
         f64::midpoint(LEFT, RIGHT),
         BOTTOM + 40.0,
@@ -426,11 +463,13 @@ fn apart(sorted: &[f64], distance: f64, bottom: f64) -> Vec<f64> {
     for i in 1..moved.len() {
         moved[i] = moved[i].max(moved[i - 1] + distance);
     }
+
     let mut lowest = bottom;
     for y in moved.iter_mut().rev() {
         *y = y.min(lowest);
         lowest = *y - distance;
     }
+
     moved
 }
 

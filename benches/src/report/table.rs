@@ -19,6 +19,7 @@ pub(crate) fn of_scenario(report: &Report, scenario: &Scenario) -> Table {
         .iter()
         .filter(|row| row.scenario == scenario.name)
         .collect();
+
     let mut head: Vec<String> = [
         "step",
         "contender",
@@ -34,6 +35,7 @@ pub(crate) fn of_scenario(report: &Report, scenario: &Scenario) -> Table {
     .map(String::from)
     .into();
     head.push(scenario.extra.heading().into());
+
     let mut lines = Vec::new();
     let mut failures = Vec::new();
     let text = |value: Option<f64>| value.map(number).unwrap_or_default();
@@ -45,6 +47,7 @@ pub(crate) fn of_scenario(report: &Report, scenario: &Scenario) -> Table {
                 continue;
             }
         };
+
         lines.push(vec![
             if scenario.steps.len() == 1 && row.step == scenario.name {
                 String::new()
@@ -66,6 +69,7 @@ pub(crate) fn of_scenario(report: &Report, scenario: &Scenario) -> Table {
             text(figures.extra),
         ]);
     }
+
     let used: Vec<bool> = (0..head.len())
         .map(|column| lines.iter().any(|line| !line[column].is_empty()))
         .collect();
@@ -73,6 +77,7 @@ pub(crate) fn of_scenario(report: &Report, scenario: &Scenario) -> Table {
         let mut used = used.iter();
         line.retain(|_| used.next() == Some(&true));
     }
+
     Table {
         head,
         lines,
@@ -93,6 +98,7 @@ pub(crate) fn of_verdicts(verdicts: &[Verdict]) -> Table {
             verdict.word().to_owned(),
         ]
     };
+
     Table {
         head: ["scenario", "what", "wanted", "found", ""]
             .map(String::from)
@@ -115,6 +121,7 @@ impl Table {
                         .map(|line| line[column].chars().count())
                         .max()
                         .unwrap_or(0);
+
                     let padded = if self.is_name(column) {
                         format!("{cell:<width$}")
                     } else {
@@ -122,13 +129,16 @@ impl Table {
                     };
                     cells.push(format!("  {padded}"));
                 }
+
                 text.push_str(cells.concat().trim_end());
                 text.push('\n');
             }
         }
+
         for failure in &self.failures {
             text.extend(["  ", failure, "\n"]);
         }
+
         text
     }
 
@@ -156,11 +166,13 @@ mod tests {
             row("inflight-64", "limit", 900.0),
             failed,
         ]);
+
         let scenarios = crate::scenario::all(&[Contender::Rpc], true);
         let scenario = scenarios
             .iter()
             .find(|scenario| scenario.name == "inflight-64")
             .expect("it is in the list");
+
         assert_eq!(
             of_scenario(&report, scenario).text(),
             "  contender  calls/s      (min–max)  p50 µs  p99 µs  ours/its\n\

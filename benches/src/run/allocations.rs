@@ -33,6 +33,7 @@ pub(super) async fn build() {
     let Some(target) = program.parent().and_then(|directory| directory.parent()) else {
         return;
     };
+
     let mut build = Command::new(cargo);
     build
         .args([
@@ -46,20 +47,24 @@ pub(super) async fn build() {
         ])
         .arg(target);
     build.args((!cfg!(debug_assertions)).then_some("--release"));
+
     // With the same features the dependencies are there already.
     build.args(cfg!(feature = "peers").then_some("--features=peers"));
+
     // Where it fails, that is said when it is needed.
     let _ = build.kill_on_drop(true).status().await;
 }
 
 pub(super) async fn count() -> Result<Allocations> {
     const TIME: Duration = Duration::from_secs(60);
+
     let program = program()?;
     ensure!(
         program.exists(),
         "there is no {}; `cargo build --release -p rpc-benches --bins` makes it",
         program.display()
     );
+
     let mut command = Command::new(&program);
     command.stdin(Stdio::null()).kill_on_drop(true);
     let output = tokio::time::timeout(TIME, command.output())
@@ -70,5 +75,6 @@ pub(super) async fn count() -> Result<Allocations> {
         "{}",
         String::from_utf8_lossy(&output.stderr).trim()
     );
+
     Ok(serde_json::from_slice(&output.stdout)?)
 }

@@ -55,9 +55,11 @@ impl Measuring<'_> {
             .iter()
             .flat_map(|step| step.entrants.clone())
             .collect();
+
         self.progress.set_length((all.len() * self.rounds) as u64);
         let servers = self.servers().await;
         let mut taken = self.rounds(&all, &servers, "").await.into_iter();
+
         for step in &self.scenario.steps {
             let rounds = taken.by_ref().take(step.entrants.len()).collect();
             self.add(step, rounds);
@@ -70,6 +72,7 @@ impl Measuring<'_> {
         self.progress.set_length(
             (self.scenario.steps[0].entrants.len() * self.rounds * percents.len()) as u64,
         );
+
         let servers = self.servers().await;
         let saturating = [Entrant {
             load: "--in-flight 64".into(),
@@ -79,6 +82,7 @@ impl Measuring<'_> {
         let most = most
             .ok()
             .and_then(|rounds| Spread::of(rounds.iter().map(|taken| taken.measured.rps)));
+
         let mut entrants = self.scenario.steps[0].entrants.clone();
         for percent in percents {
             let name = format!("{}-{percent}", self.scenario.name);
@@ -94,16 +98,19 @@ impl Measuring<'_> {
                     rounds,
                 );
             };
+
             let rate = (most.median * f64::from(*percent) / 100.0).round();
             let rounds = self
                 .rounds(&entrants, &servers, &format!("--rate {rate}"))
                 .await;
+
             let step = Step {
                 name,
                 x: Some(rate),
                 entrants: entrants.clone(),
             };
             self.add(&step, rounds);
+
             entrants.retain(|entrant| {
                 self.report
                     .figures(&step.name, &entrant.name)
@@ -120,19 +127,23 @@ impl Measuring<'_> {
     #[allow(clippy::cast_precision_loss, reason = "a few thousand connections")]
     pub(super) async fn idle(&mut self, connections: usize) {
         let step = &self.scenario.steps[0];
+
         // Memory is the same each time.
         let rounds = if self.scenario.extra == Extra::KibPerConnection {
             1
         } else {
             self.rounds
         };
+
         self.progress
             .set_length((step.entrants.len() * rounds) as u64);
         let mut taken: Vec<Result<Vec<(Idle, f64)>, String>> =
             step.entrants.iter().map(|_| Ok(Vec::new())).collect();
+
         for (_, turn) in turns(step.entrants.len(), rounds) {
             let entrant = &step.entrants[turn];
             self.progress.set_message(entrant.name.clone());
+
             let rest = async {
                 Server::start(entrant, self.layout)
                     .await?
@@ -143,6 +154,7 @@ impl Measuring<'_> {
             keep(&mut taken[turn], rested);
             self.progress.inc(1);
         }
+
         for (entrant, taken) in step.entrants.iter().zip(taken) {
             let figures = taken.map(|taken| match self.scenario.extra {
                 Extra::KibPerConnection => Figures {
@@ -161,6 +173,7 @@ impl Measuring<'_> {
                     ..Figures::default()
                 },
             });
+
             self.report
                 .rows
                 .push(self.row(step, &entrant.name, figures));
@@ -172,6 +185,7 @@ impl Measuring<'_> {
         let counted = allocations::count()
             .await
             .map_err(|error| format!("{error:#}"));
+
         for (name, count) in [
             ("rpc-client", counted.as_ref().map(|counted| counted.client)),
             ("rpc-server", counted.as_ref().map(|counted| counted.server)),
@@ -197,6 +211,7 @@ impl Measuring<'_> {
                 vacant.insert(server.map_err(|error| format!("{error:#}")));
             }
         }
+
         servers
     }
 
@@ -215,6 +230,7 @@ impl Measuring<'_> {
         for (round, turn) in turns(entrants.len(), self.rounds) {
             let entrant = &entrants[turn];
             self.progress.set_message(entrant.name.clone());
+
             if taken[turn].is_ok() && self.takes_part(entrant, round) {
                 match &servers[&server_of(entrant)] {
                     Ok(server) => keep(
@@ -224,8 +240,10 @@ impl Measuring<'_> {
                     Err(error) => taken[turn] = Err(error.clone()),
                 }
             }
+
             self.progress.inc(1);
         }
+
         taken
     }
 
@@ -245,6 +263,7 @@ impl Measuring<'_> {
     ) -> Result<Taken> {
         // A number of calls has no time of its own, and some scenarios have their own.
         const CALLS_SECONDS: f64 = 60.0;
+
         let has_end = entrant.load.contains("--calls") || entrant.load.contains("--seconds");
         let (time, seconds) = if has_end {
             (String::new(), CALLS_SECONDS)
@@ -254,10 +273,12 @@ impl Measuring<'_> {
                 self.seconds + self.warm_up,
             )
         };
+
         let arguments = format!("{}{time} {more}", entrant.load);
         let (measured, server_cpu_us) = server
             .load(entrant, &arguments, Duration::from_secs_f64(seconds))
             .await?;
+
         Ok(Taken {
             round,
             measured,
@@ -272,10 +293,12 @@ impl Measuring<'_> {
             let figures = rounds.map(|rounds| figures_of(&rounds));
             rows.push(self.row(step, &entrant.name, figures));
         }
+
         if let Some(best) = best_limit(&rows) {
             let first = rows.iter().position(Row::is_limit).unwrap_or(0);
             rows.insert(first, best);
         }
+
         let ours = rows
             .iter()
             .find(|row| row.contender == "rpc")
@@ -284,6 +307,7 @@ impl Measuring<'_> {
             let Ok(figures) = &mut row.outcome else {
                 continue;
             };
+
             figures.extra = extra(
                 self.scenario.extra,
                 &row.contender,
@@ -292,6 +316,7 @@ impl Measuring<'_> {
                 self.report,
             );
         }
+
         self.report.rows.extend(rows);
     }
 
@@ -326,11 +351,13 @@ fn figures_of(rounds: &[Taken]) -> Figures {
     let median = |figure: &dyn Fn(&Taken) -> Option<f64>| {
         Spread::of(rounds.iter().filter_map(figure)).map(|of| of.median)
     };
+
     let round = |taken: &Taken| Round {
         number: taken.round,
         rps: taken.measured.rps,
         p50_us: taken.measured.p50_us,
     };
+
     Figures {
         rps: Spread::of(rounds.iter().map(|taken| taken.measured.rps)),
         p50_us: median(&|taken| Some(taken.measured.p50_us)),
@@ -353,10 +380,12 @@ fn best_limit(rows: &[Row]) -> Option<Row> {
             .and_then(|figures| figures.rps)
             .map_or(0.0, |rps| rps.median)
     };
+
     let ways = rows
         .iter()
         .filter(|row| row.contender.starts_with("limit-"));
     let best = ways.max_by(|a, b| rps(a).total_cmp(&rps(b)))?;
+
     let way = best.contender.trim_start_matches("limit-");
     Some(Row {
         contender: "limit".into(),
@@ -406,6 +435,7 @@ mod tests {
             row("a", "limit-w8", 3.0),
             row("a", "limit-w16", 5.0),
         ];
+
         let best = best_limit(&rows).expect("there are two");
         assert_eq!(
             (best.contender.as_str(), best.note.as_str()),
@@ -419,6 +449,7 @@ mod tests {
                 .median,
             5.0
         );
+
         assert!(best_limit(&rows[..1]).is_none());
     }
 
@@ -427,6 +458,7 @@ mod tests {
         let mut taken = Ok(vec![1]);
         keep(&mut taken, Ok(2));
         assert_eq!(taken, Ok(vec![1, 2]));
+
         keep(&mut taken, Err(anyhow::anyhow!("first")));
         keep(&mut taken, Ok(3));
         keep(&mut taken, Err(anyhow::anyhow!("second")));

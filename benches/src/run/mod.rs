@@ -56,6 +56,7 @@ fn names() -> Vec<&'static str> {
 pub(crate) async fn run(options: Options) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut hang_up = signal(SignalKind::hangup())?;
+
     tokio::select! {
         done = measure_all(options) => done,
         stopped = tokio::signal::ctrl_c() => stopped.map_err(Into::into).and_then(|()| bail!("stopped")),
@@ -68,6 +69,7 @@ async fn measure_all(options: Options) -> Result<()> {
     let wanted = |contender: &Contender| {
         options.contenders.is_empty() || options.contenders.contains(contender)
     };
+
     let mut contenders = Contender::value_variants().to_vec();
     contenders.retain(|contender| {
         let is_available = contender.is_available();
@@ -77,9 +79,11 @@ async fn measure_all(options: Options) -> Result<()> {
                 contender.name()
             );
         }
+
         wanted(contender) && is_available
     });
     ensure!(!contenders.is_empty(), "no contender is left");
+
     let mut scenarios = scenario::all(&contenders, options.quick);
     scenarios.retain(|scenario| {
         let is_wanted =
@@ -96,9 +100,11 @@ async fn measure_all(options: Options) -> Result<()> {
             contenders.contains(&Contender::Rpc),
             "--before compares rpc with rpc, which must be a contender"
         );
+
         let build = build
             .canonicalize()
             .with_context(|| format!("--before {}", build.display()))?;
+
         for scenario in &mut scenarios {
             scenario.add_before(&build);
         }
@@ -108,6 +114,7 @@ async fn measure_all(options: Options) -> Result<()> {
     for scenario in &mut scenarios {
         // Besides the connections each process has some files of its own.
         let room = usize::try_from(open_files)?.saturating_sub(100);
+
         if let Kind::Idle(connections) = &mut scenario.kind
             && *connections > room
         {
@@ -118,14 +125,17 @@ async fn measure_all(options: Options) -> Result<()> {
             *connections = room;
         }
     }
+
     let why_not_pinned = process::why_not_pinned().await;
     if let Some(why) = &why_not_pinned {
         eprintln!("Nothing is pinned to a core: {why}. The figures will be less steady.");
     }
+
     let layout = match &why_not_pinned {
         None => "servers on core 0, clients on core 1; the unpinned scenarios anywhere".to_owned(),
         Some(why) => format!("nothing is pinned: {why}"),
     };
+
     if scenarios
         .iter()
         .any(|scenario| scenario.kind == Kind::Allocations)
@@ -140,15 +150,18 @@ async fn measure_all(options: Options) -> Result<()> {
     };
     let most_rounds = options.rounds.unwrap_or(rounds).max(1);
     let seconds = options.seconds.unwrap_or(seconds);
+
     let mut report = Report {
         facts: facts::facts(layout),
         ..Report::default()
     };
+
     let number_of_scenarios = scenarios.len();
     for (i, scenario) in scenarios.iter().enumerate() {
         if !stderr().is_terminal() {
             eprintln!("{}: {}", scenario.name, scenario.about);
         }
+
         let style = ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len} {msg}")?;
         let progress = ProgressBar::new(0).with_style(style);
         progress.set_prefix(format!(
@@ -156,6 +169,7 @@ async fn measure_all(options: Options) -> Result<()> {
             i + 1,
             scenario.name
         ));
+
         let pinned = Layout {
             is_pinned: why_not_pinned.is_none(),
             workers: 1,
@@ -168,6 +182,7 @@ async fn measure_all(options: Options) -> Result<()> {
                 workers: 2,
             }
         };
+
         let rounds = scenario.weight.rounds(most_rounds);
         let mut measuring = Measuring {
             scenario,
@@ -179,12 +194,14 @@ async fn measure_all(options: Options) -> Result<()> {
             progress,
             report: &mut report,
         };
+
         match scenario.kind {
             Kind::Loads => measuring.loads().await,
             Kind::OpenLoop(percents) => measuring.open_loop(percents).await,
             Kind::Idle(connections) => measuring.idle(connections).await,
             Kind::Allocations => measuring.allocations().await,
         }
+
         measuring.progress.finish_and_clear();
         println!(
             "\n{}: {}\n{}",
@@ -192,13 +209,16 @@ async fn measure_all(options: Options) -> Result<()> {
             scenario.about,
             table::of_scenario(&report, scenario).text()
         );
+
         // After each, so that a run that is stopped leaves what it has.
         report.write(&options.out, &scenarios)?;
     }
+
     let verdicts = targets::judge(&report);
     if !verdicts.is_empty() {
         println!("\nThe targets:\n{}", table::of_verdicts(&verdicts).text());
     }
+
     println!(
         "{} has the plots, results.csv beside it the figures",
         options.out.join("index.html").display()

@@ -54,6 +54,7 @@ async fn check_out<S: Service>(
             Err(_) => return Ok(CheckedOut::Unknown),
         }
     }
+
     Ok(CheckedOut::NotPaid)
 }
 
@@ -70,6 +71,7 @@ fn payments(charged: &Charged) -> impl Service + use<> {
                 .params
                 .decode()
                 .map_err(|error| Status::invalid_argument(error.to_string()))?;
+
             *charged
                 .lock()
                 .expect("nobody panics with it")
@@ -94,6 +96,7 @@ async fn an_order_is_charged_once() -> Result<(), Box<dyn Error>> {
             },
         )
         .await?;
+
     assert_eq!(outcome, CheckedOut::Paid);
     assert_eq!(
         *charged.lock().expect("nobody panics with it"),
@@ -128,13 +131,16 @@ async fn no_fault_charges_an_order_twice() -> Result<(), Box<dyn Error>> {
             .get(&number)
             .copied()
             .unwrap_or_default();
+
         match outcome {
             CheckedOut::Paid => assert_eq!(times, 1, "order {number}, seed {seed}"),
             CheckedOut::NotPaid => assert_eq!(times, 0, "order {number}, seed {seed}"),
             CheckedOut::Unknown => assert!(times <= 1, "order {number}, seed {seed}"),
         }
+
         *outcomes.entry(outcome).or_insert(0) += 1;
     }
+
     let counts = faulty.counts();
     println!("with faults by seed {seed}: {outcomes:?}");
     println!(
@@ -148,9 +154,11 @@ async fn the_whole_wire_in_memory() -> Result<(), Box<dyn Error>> {
     let charged = Charged::default();
     let router = checkout(ServiceClient::new(payments(&charged)));
     let server = Server::builder().router(router).bind().await?;
+
     let (ours, theirs) = tokio::io::duplex(64 * 1024);
     tokio::spawn(server.handle().serve_connection(theirs, "in memory"));
     let client = Client::over(ours, "in memory", Config::default());
+
     let outcome: CheckedOut = client
         .call(
             CHECK_OUT,
@@ -160,6 +168,7 @@ async fn the_whole_wire_in_memory() -> Result<(), Box<dyn Error>> {
             },
         )
         .await?;
+
     println!(
         "over a connection in memory: order 8 is {outcome:?}, {} bytes received by the server",
         server.handle().stats().bytes_in

@@ -52,6 +52,7 @@ struct Test {
 async fn test(State(base): State<Base>, context: Context, Params(Test { content }): Params<Test>) {
     // Relaxed: a count orders nothing else.
     base.handled.fetch_add(1, Ordering::Relaxed);
+
     let peer = context.peer().map(ToString::to_string).unwrap_or_default();
     println!(
         "    server: {content:?} from {peer}, made at {}",
@@ -75,6 +76,7 @@ fn router() -> Result<Router<Base>, RouteError> {
 async fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+
     let outcome = match arguments[..] {
         [] => demonstrate().await,
         ["--listen", address] => listen(address).await,
@@ -87,6 +89,7 @@ async fn main() -> ExitCode {
             return ExitCode::from(EXIT_USAGE);
         }
     };
+
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -102,8 +105,10 @@ async fn listen(address: &str) -> Result<(), Error> {
         .router(router()?)
         .bind()
         .await?;
+
     // Before anybody is told of the server, so that no signal is missed.
     let mut interrupt = signal(SignalKind::interrupt())?;
+
     println!("listening on {}; Ctrl-C ends it", server.addresses()[0]);
     server.serve(async { _ = interrupt.recv().await }).await?;
     println!("stopped");
@@ -171,20 +176,24 @@ async fn exchange(
     expected: &[&str],
 ) -> Result<(), Error> {
     socket.write_all(requests.concat().as_bytes()).await?;
+
     for (request, expected) in requests.iter().zip(expected) {
         let mut reply = String::new();
         socket.read_line(&mut reply).await?;
+
         if !reply.starts_with(expected) {
             return Err(format!("expected {expected}…, got {reply:?}").into());
         }
         print!("  > {request}  < {reply}");
     }
+
     Ok(())
 }
 
 async fn modern_client(address: &str) -> Result<(), Error> {
     println!("\nthe modern client: typed calls, side by side on one connection");
     let client = Client::new(address);
+
     let mut calls = JoinSet::new();
     for n in 1..=3 {
         let client = client.clone();
@@ -195,9 +204,11 @@ async fn modern_client(address: &str) -> Result<(), Error> {
             client.call::<_, ()>(TEST, &params).await
         });
     }
+
     while let Some(done) = calls.join_next().await {
         done??;
     }
+
     let handled: u64 = client.call(HANDLED, &()).await?;
     println!("  the test command has run {handled} times");
 

@@ -50,12 +50,14 @@ type Spans = Arc<Mutex<Vec<Span>>>;
 
 async fn collect(Shared(spans): Shared<Spans>, Json(batch): Json<Value>) -> Json<Value> {
     let list = |value: &Value, key: &str| value[key].as_array().cloned().unwrap_or_default();
+
     for resource in list(&batch, "resourceSpans") {
         for scope in list(&resource, "scopeSpans") {
             for span in list(&scope, "spans") {
                 let text = |key: &str| span[key].as_str().unwrap_or_default().to_owned();
                 let (name, trace) = (text("name"), text("traceId"));
                 let (id, parent) = (text("spanId"), text("parentSpanId"));
+
                 spans.lock().expect("nobody panics with it").push(Span {
                     name,
                     trace,
@@ -65,6 +67,7 @@ async fn collect(Shared(spans): Shared<Spans>, Json(batch): Json<Value>) -> Json
             }
         }
     }
+
     Json(json!({}))
 }
 
@@ -77,6 +80,7 @@ async fn serve(
         .router(router.traced())
         .bind()
         .await?;
+
     let address = server.addresses()[0].to_string();
     tokio::spawn(server.serve(std::future::pending()));
     Ok(address)
@@ -86,8 +90,10 @@ async fn one_order() -> Result<(), Box<dyn Error>> {
     let describe = |service: &'static str, method: &'static str| Descriptor::new(service, method);
     let charge = Route::new(charge).describe(describe("payments", "charge"));
     let payments = Client::new(serve(Router::new().route(CHARGE, charge)?).await?.as_str());
+
     let check_out = Route::new(check_out).describe(describe("shop", "check_out"));
     let shop = serve(Router::with_state(payments).route(CHECK_OUT, check_out)?).await?;
+
     let paid: u64 = Client::new(shop.as_str())
         .layer(Trace)
         .call(CHECK_OUT, &250)
@@ -102,18 +108,21 @@ fn chain(spans: &[Span]) -> Vec<String> {
         .iter()
         .map(|span| (span.parent.as_str(), span))
         .collect();
+
     let mut names = Vec::new();
     let mut at = below.get("");
     while let Some(span) = at {
         names.push(span.name.clone());
         at = below.get(span.id.as_str());
     }
+
     names
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
     let runtime = tokio::runtime::Runtime::new()?;
     let spans = Spans::default();
+
     let elsewhere = std::env::var("OTLP_ENDPOINT").ok();
     let endpoint = match &elsewhere {
         Some(endpoint) => endpoint.clone(),
@@ -127,18 +136,22 @@ fn main() -> Result<(), Box<dyn Error>> {
             std::io::Result::Ok(format!("http://{address}"))
         })?,
     };
+
     let exporter = Exporter::new(&TracesConfig {
         endpoint: endpoint.clone(),
         service_name: "traced-example".into(),
         ..TracesConfig::default()
     })?;
     tracing_subscriber::registry().with(exporter.layer()).init();
+
     runtime.block_on(one_order())?;
     exporter.shutdown();
+
     if elsewhere.is_some() {
         println!("the spans went to {endpoint}");
         return Ok(());
     }
+
     let spans = spans.lock().expect("nobody panics with it").clone();
     let chain = chain(&spans);
     println!(
@@ -146,6 +159,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         spans.first().map_or("none", |span| &span.trace),
         chain.join(" > ")
     );
+
     assert!(
         spans.iter().all(|span| span.trace == spans[0].trace),
         "all are of one trace: {spans:?}"

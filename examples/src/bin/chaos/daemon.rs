@@ -31,6 +31,7 @@ impl Daemon {
         let limit = descriptors_max
             .map(|most| format!("ulimit -n {most} && "))
             .unwrap_or_default();
+
         let mut command = Command::new("sh");
         command
             .arg("-c")
@@ -40,9 +41,11 @@ impl Daemon {
             .env("RPC_SERVER_LISTEN", "127.0.0.1:0")
             .env("RPC_SERVER_SERVICES", "test,log,conformance");
         command.env("RPC_SERVER_DATA_DIR", data.path());
+
         for (key, value) in settings {
             command.env(format!("RPC_SERVER_{key}"), value);
         }
+
         Ok(Self {
             process: Process::start(&mut command)?,
             _data: data,

@@ -24,19 +24,23 @@ pub(crate) async fn run(options: &Options) -> Outcome<Row> {
     } else {
         Duration::from_secs(10)
     };
+
     let settings = [
         ("LIMITS_CONNECTIONS_PER_ADDRESS", "0"),
         ("LOG_LEVEL", "error"),
     ];
     let daemon = Daemon::start(&settings, Some(DESCRIPTORS))?;
+
     let load = Load::of_additions(&daemon.process.address, RATE);
     drop(load.window(Duration::from_millis(500)).await);
     let (alone, cpu_alone) = measured(&load, &daemon, length).await?;
+
     let attack = Attack::start("holds-400", &daemon.process.address)?;
     let (under, cpu_under) = measured(&load, &daemon, length).await?;
     let usage = daemon.process.usage()?;
     let seen = attack.end()?.text;
     let back = recovered(&daemon.process.address).await;
+
     let mut row = Row {
         name: "descriptors-used-up".into(),
         alone: alone.p99(),
@@ -47,10 +51,12 @@ pub(crate) async fn run(options: &Options) -> Outcome<Row> {
         descriptors_peak: usage.descriptors,
         ..Row::default()
     };
+
     let (more, errors) = ((cpu_under - cpu_alone) * 100.0, row.errors);
     let back_ms = back.map(|back| back.as_millis());
     row.notes =
         format!("{seen}; {more:.1} % of a core more; taking connections {back_ms:?} ms after");
+
     row.bound(errors == 0, || {
         format!("the good client had {errors} errors")
     });
@@ -64,6 +70,7 @@ pub(crate) async fn run(options: &Options) -> Outcome<Row> {
         back.is_some_and(|back| back < Duration::from_secs(3)),
         || "it did not recover".into(),
     );
+
     Ok(row)
 }
 
@@ -89,6 +96,7 @@ async fn recovered(address: &str) -> Option<Duration> {
         stream.read_line(&mut reply).await?;
         Ok::<_, std::io::Error>(reply.contains("\"code\":0"))
     };
+
     let is_served = timeout(Duration::from_secs(10), ping).await;
     matches!(is_served, Ok(Ok(true))).then(|| began.elapsed())
 }

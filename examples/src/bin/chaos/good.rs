@@ -30,6 +30,7 @@ impl Window {
         // To a minute, in microseconds: no call has longer.
         let histogram =
             || Histogram::new_with_bounds(1, 60_000_000, 3).expect("these bounds are possible");
+
         Self {
             answered: histogram(),
             refused: histogram(),
@@ -85,6 +86,7 @@ impl Load {
             attempts_max: 1,
             ..Config::default()
         };
+
         let shared = Arc::new(Shared {
             client: Client::with_config(address, config),
             cmdid,
@@ -93,9 +95,12 @@ impl Load {
             is_over: AtomicBool::new(false),
             room: tokio::sync::Semaphore::new(IN_FLIGHT_MAX),
         });
+
         let (runtime, of_pacer) = (Handle::current(), Arc::clone(&shared));
+
         // A thread of its own: a runtime's timer is exact to a millisecond only.
         let pacer = std::thread::spawn(move || pace(&of_pacer, per_second, &runtime));
+
         Self {
             shared,
             pacer: Some(pacer),
@@ -132,6 +137,7 @@ impl Shared {
     async fn call(&self, intended: Instant) {
         let outcome = self.client.call::<_, Value>(self.cmdid, &self.params).await;
         let took = u64::try_from(intended.elapsed().as_micros()).unwrap_or(u64::MAX);
+
         let mut window = self.lock();
         match outcome {
             Ok(_) => window.answered.saturating_record(took),
@@ -149,12 +155,14 @@ impl Shared {
 fn pace(shared: &Arc<Shared>, per_second: u32, runtime: &Handle) {
     let start = Instant::now();
     let between = Duration::from_secs(1) / per_second;
+
     for number in 0.. {
         let intended = start + between * number;
         std::thread::sleep(intended.saturating_duration_since(Instant::now()));
         if shared.is_over.load(Ordering::Relaxed) {
             return;
         }
+
         let shared = Arc::clone(shared);
         runtime.spawn(async move {
             match shared.room.try_acquire() {

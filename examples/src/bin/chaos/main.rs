@@ -48,6 +48,7 @@ impl Options {
                 }
             }
         }
+
         Ok(options)
     }
 
@@ -60,13 +61,16 @@ impl Options {
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
+
     // The peers of an attack have machines of their own; here they get one thread of this one's.
     let is_attack = arguments.first().is_some_and(|role| role == "attack");
     let threads = if is_attack { 1 } else { 2 };
+
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(threads)
         .enable_all()
         .build();
+
     let outcome = runtime.map_err(Into::into).and_then(|runtime| {
         runtime.block_on(async {
             // The other roles of this program, each a process of its own.
@@ -77,6 +81,7 @@ fn main() -> ExitCode {
             }
         })
     });
+
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
@@ -91,18 +96,22 @@ fn main() -> ExitCode {
 async fn run(options: Options) -> Outcome<bool> {
     let mut report = Report::new(options.quick);
     rows::run(&options, &mut report).await?;
+
     if options.wants("descriptors-used-up") {
         report.add(descriptors::run(&options).await?);
     }
     if options.wants("overload-three-times") {
         report.add(overload::run(&options).await?);
     }
+
     if report.is_empty() {
         return Err("no row has a name like that".into());
     }
+
     if let Some(file) = &options.out {
         std::fs::write(file, report.markdown())?;
     }
+
     println!("{}", report.last_line());
     Ok(report.is_passed())
 }

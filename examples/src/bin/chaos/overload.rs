@@ -22,6 +22,7 @@ pub(crate) async fn run(options: &Options) -> Outcome<Row> {
         ("LOG_LEVEL", "error"),
     ];
     let daemon = Daemon::start(&settings, None)?;
+
     let load = |per_second| {
         Load::start(
             &daemon.process.address,
@@ -30,6 +31,7 @@ pub(crate) async fn run(options: &Options) -> Outcome<Row> {
             json!({ "ms": CALL_MS - 1 }),
         )
     };
+
     // The peak: as much as it takes without sending much away.
     let at_peak = load(CAPACITY);
     drop(at_peak.window(Duration::from_millis(500)).await);
@@ -37,19 +39,23 @@ pub(crate) async fn run(options: &Options) -> Outcome<Row> {
     let peak = at_peak.window(measured).await;
     drop(at_peak);
     let peak_rate = rate(peak.answered.len(), measured);
+
     let over = load(CAPACITY * 3);
     drop(over.window(Duration::from_millis(500)).await);
     let length = Duration::from_secs(seconds);
     let overloaded = over.window(length).await;
     let usage = daemon.process.usage()?;
     drop(over);
+
     // A second later everything is as before.
     tokio::time::sleep(Duration::from_secs(1)).await;
     let half = load(CAPACITY / 2);
     let after = half.window(Duration::from_secs(1)).await;
     drop(half);
+
     let goodput = rate(overloaded.answered.len(), length);
     let refused_p99 = milliseconds(&overloaded.refused, 99.0);
+
     let mut row = Row {
         name: "overload-three-times".into(),
         alone: peak.p99(),
@@ -60,6 +66,7 @@ pub(crate) async fn run(options: &Options) -> Outcome<Row> {
         descriptors_peak: usage.descriptors,
         ..Row::default()
     };
+
     let part = goodput / peak_rate.max(1.0) * 100.0;
     let refused = overloaded.refused.len();
     row.notes = format!(
@@ -68,6 +75,7 @@ pub(crate) async fn run(options: &Options) -> Outcome<Row> {
         after.refused.len(),
         after.refused.len() + after.answered.len()
     );
+
     let errors = row.errors;
     let last = overloaded.last_error.unwrap_or_default();
     row.bound(errors == 0, || {
@@ -77,6 +85,7 @@ pub(crate) async fn run(options: &Options) -> Outcome<Row> {
     row.bound(after.refused.is_empty(), || {
         "it still refuses a second later".into()
     });
+
     if !options.quick {
         row.bound(part >= 90.0, || {
             format!("goodput is {part:.0} % of the peak")
@@ -85,6 +94,7 @@ pub(crate) async fn run(options: &Options) -> Outcome<Row> {
             format!("refusals take {refused_p99:.2} ms")
         });
     }
+
     Ok(row)
 }
 

@@ -82,6 +82,7 @@ impl Report {
         } else {
             ""
         };
+
         format!("{} rows, {missed} missed{speed}", self.rows.len())
     }
 }
@@ -96,6 +97,7 @@ fn line(row: &Row) -> String {
         .beside
         .map(|beside| format!("{beside:.2}"))
         .unwrap_or_default();
+
     format!(
         "| {} | {:.2} | {beside} | {:.2} | {:.2} | {} | {:.1} | {} | {} | {verdict} |",
         row.name,

@@ -75,12 +75,14 @@ pub(crate) async fn run(options: &Options, report: &mut Report) -> Outcome<()> {
     if wanted.is_empty() {
         return Ok(());
     }
+
     for fault in wanted {
         // A daemon of its own for each: memory that one fault has left is not another one's.
         let daemon = start_daemon()?;
         let load = Load::of_additions(&daemon.process.address, RATE);
         report.add(one(options, fault, &daemon, &load).await?);
     }
+
     Ok(())
 }
 
@@ -104,8 +106,10 @@ async fn one(options: &Options, fault: &Fault, daemon: &Daemon, load: &Load) -> 
         (false, false) => (7, 2.0),
     };
     let length = Duration::from_secs_f64(seconds);
+
     // Warm: connected, and every path taken once.
     let mut errors = load.window(Duration::from_millis(300)).await.failures();
+
     let before = daemon.process.usage()?;
     let (mut pairs, mut besides, mut rss_peak) = (Vec::new(), Vec::new(), 0);
     let mut row = Row {
@@ -118,8 +122,10 @@ async fn one(options: &Options, fault: &Fault, daemon: &Daemon, load: &Load) -> 
     } else {
         Duration::from_secs(1)
     };
+
     for _ in 0..rounds {
         let alone = load.window(length).await;
+
         if let Some(OfBeside(_)) = fault.p99 {
             let neighbour = start_daemon()?;
             let attack = Attack::start(fault.name, &neighbour.process.address)?;
@@ -128,20 +134,25 @@ async fn one(options: &Options, fault: &Fault, daemon: &Daemon, load: &Load) -> 
             errors += windows.iter().map(Window::failures).sum::<u64>();
             attack.end()?;
         }
+
         let attack = Attack::start(fault.name, &daemon.process.address)?;
+
         // They do their worst as they come: what fails then counts, and the longest call is told apart.
         let onset = load.window(onset_length).await;
         slowest = slowest.max(milliseconds(&onset.answered, 100.0));
         rss_peak = rss_peak.max(watched(daemon, length).await?);
+
         let under = load.take();
         row.descriptors_peak = row
             .descriptors_peak
             .max(daemon.process.usage()?.descriptors);
+
         pairs.push((alone.p99(), under.p99()));
         for window in [alone, onset, under] {
             errors += window.failures();
             last_error = window.last_error.or(last_error);
         }
+
         let Told {
             faults,
             ended,
@@ -154,12 +165,15 @@ async fn one(options: &Options, fault: &Fault, daemon: &Daemon, load: &Load) -> 
         row.bound(faults == 0, || {
             format!("{faults} of the peers were not served as they must be")
         });
+
         wait_for_descriptors(daemon, before.descriptors, &mut row).await?;
     }
+
     (row.alone, row.under) = (
         median(pairs.iter().map(|pair| pair.0)),
         median(pairs.iter().map(|pair| pair.1)),
     );
+
     let alone = pairs.iter().map(|pair| pair.0);
     let otherwise: Vec<f64> = if besides.is_empty() {
         alone.collect()
@@ -173,26 +187,32 @@ async fn one(options: &Options, fault: &Fault, daemon: &Daemon, load: &Load) -> 
             .zip(otherwise)
             .map(|(pair, otherwise)| pair.1 / otherwise.max(0.001)),
     );
+
     row.rss_peak_mib = mib(rss_peak);
     row.errors = errors;
+
     let last = last_error.unwrap_or_default();
     row.bound(errors == 0, || {
         format!("the good client had {errors} errors {last}")
     });
+
     let grown = row.rss_peak_mib - mib(before.rss_bytes);
     row.bound(grown <= fault.memory_mib_max, || {
         format!("{grown:.0} MiB more, {} allowed", fault.memory_mib_max)
     });
+
     let descriptors = row.descriptors_peak;
     row.bound(descriptors <= fault.descriptors_max, || {
         format!("{descriptors} descriptors")
     });
+
     if let (false, Some(OfAlone(most) | OfBeside(most))) = (options.quick, fault.p99) {
         let ratio = row.ratio;
         row.bound(ratio <= most, || {
             format!("p99 is {ratio:.2} times what it is otherwise, {most} allowed")
         });
     }
+
     Ok(row)
 }
 
@@ -220,10 +240,12 @@ async fn wait_for_descriptors(daemon: &Daemon, before: usize, row: &mut Row) -> 
         if now <= before {
             return Ok(());
         }
+
         if Instant::now() > end {
             row.bound(false, || format!("{} descriptors were kept", now - before));
             return Ok(());
         }
+
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

@@ -60,6 +60,7 @@ impl Load {
                 .collect()
         };
         let before = answered(client);
+
         let all = async {
             loop {
                 let is_connected = client
@@ -70,12 +71,15 @@ impl Load {
                 let have_answered = now
                     .iter()
                     .all(|(address, calls)| *calls > before.get(address).copied().unwrap_or(0));
+
                 if is_connected && have_answered && !now.is_empty() {
                     return;
                 }
+
                 self.shared.progress.notified().await;
             }
         };
+
         tokio::time::timeout(PATIENCE, all).await.map_err(|_| {
             format!(
                 "not all servers answer after {} s: {:?}",
@@ -102,10 +106,12 @@ impl Load {
                     .find(|known| known.address == address)
                     .map_or(0, |known| known.calls)
             };
+
             now.iter()
                 .map(|known| (known.address.clone(), known.calls - before(&known.address)))
                 .collect()
         };
+
         loop {
             let counts = ended(&client.endpoints());
             let total: u64 = counts.iter().map(|(_, count)| count).sum();
@@ -115,6 +121,7 @@ impl Load {
                     .map(|(address, count)| (address, count * 100 / total))
                     .collect());
             }
+
             self.some_calls().await?;
         }
     }
@@ -147,7 +154,9 @@ async fn call(client: Client, shared: Arc<Shared>, is_idempotent: bool) {
         } else {
             command
         };
+
         let result = command.call::<_, u64>(&key).await;
+
         let mut report = shared.report.lock().unwrap_or_else(PoisonError::into_inner);
         match result {
             Ok(same) => {
@@ -157,6 +166,7 @@ async fn call(client: Client, shared: Arc<Shared>, is_idempotent: bool) {
             Err(error) if error.may_have_run() => drop(report.may_have_run.insert(key, error)),
             Err(error) => drop(report.did_not_run.insert(key, error)),
         }
+
         drop(report);
         shared.progress.notify_waiters();
     }
@@ -187,12 +197,15 @@ impl Report {
         is_idempotent: bool,
     ) -> Outcome<()> {
         let ran = |key: &u64| runs.get(key).copied().unwrap_or(0);
+
         if let Some((key, error)) = self.did_not_run.iter().find(|(key, _)| ran(key) > 0) {
             return Err(format!("call {key} ran, though: {error}").into());
         }
+
         if let Some(key) = self.succeeded.iter().find(|key| ran(key) == 0) {
             return Err(format!("call {key} has an answer and never ran").into());
         }
+
         match runs.iter().find(|(_, times)| **times > 1) {
             Some((key, times)) if !is_idempotent => {
                 Err(format!("call {key} ran {times} times").into())
@@ -209,10 +222,12 @@ impl fmt::Display for Report {
             self.did_not_run.len(),
             self.may_have_run.len(),
         );
+
         write!(
             f,
             "{succeeded} succeeded, {did_not} did not run, {may} may have run"
         )?;
+
         let example = self
             .did_not_run
             .values()

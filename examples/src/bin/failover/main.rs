@@ -55,10 +55,12 @@ async fn killed(dir: &Path, rounds: usize, is_idempotent: bool) -> Outcome<()> {
         "calls that may run once only"
     };
     println!("kill -9 of one of three servers, {rounds} times, under {what}");
+
     let mut servers = Servers::start(dir, &[0, 0, 0]).await?;
     let client = Client::new(servers.target());
     let load = Load::start(&client, is_idempotent);
     load.until_all_answer(&client).await?;
+
     let mut total = Report::default();
     for round in 1..=rounds {
         let at = round % 3;
@@ -66,18 +68,22 @@ async fn killed(dir: &Path, rounds: usize, is_idempotent: bool) -> Outcome<()> {
         load.until_all_answer(&client).await?;
         let report = load.take_report();
         println!("  round {round}: server {at} killed: {report}");
+
         if let Some(failure) = report.failed_elsewhere_than(servers.address(at)) {
             return Err(
                 format!("a call failed that was not at the killed server: {failure}").into(),
             );
         }
+
         total.add(report);
     }
+
     total.add(load.end().await);
     println!("  in all: {total}");
     if is_idempotent && total.failures() > 0 {
         return Err("an idempotent call failed".into());
     }
+
     let runs = servers.stop_and_count_runs().await?;
     total.check_against(&runs, is_idempotent)?;
     println!(
@@ -90,34 +96,41 @@ async fn killed(dir: &Path, rounds: usize, is_idempotent: bool) -> Outcome<()> {
 /// Drains one server a round, under load: no call fails.
 async fn drained(dir: &Path, rounds: usize) -> Outcome<()> {
     println!("rolling restarts with drain, {rounds} times");
+
     let mut servers = Servers::start(dir, &[0, 0, 0]).await?;
     let client = Client::new(servers.target());
     let load = Load::start(&client, false);
     load.until_all_answer(&client).await?;
+
     for round in 1..=rounds {
         servers.restart(round % 3, Stop::Drain).await?;
         load.until_all_answer(&client).await?;
     }
+
     let total = load.end().await;
     println!("  in all: {total}");
     if total.failures() > 0 {
         return Err("a call failed while servers were drained".into());
     }
+
     total.check_against(&servers.stop_and_count_runs().await?, false)
 }
 
 /// Three servers, one of them slow, then a fourth one: who gets how much.
 async fn shares(dir: &Path) -> Outcome<()> {
     println!("shares of servers that take 1, 1 and 20 ms");
+
     let servers = Servers::start(dir, &[1, 1, 20, 1]).await?;
     let list = dir.join("servers");
     let write = |count: usize| std::fs::write(&list, servers.addresses()[..count].join("\n"));
     write(3)?;
+
     let client = Client::with_config(format!("file:{}", list.display()), Config::default());
     let load = Load::start(&client, false);
     load.until_all_answer(&client).await?;
     let three = load.shares(&client, 3_000).await?;
     println!("  three servers: {three:?} percent");
+
     write(4)?;
     while client.endpoints().len() < 4 {
         load.some_calls().await?;
@@ -126,17 +139,20 @@ async fn shares(dir: &Path) -> Outcome<()> {
     let four = load.shares(&client, 4_000).await?;
     println!("  a fourth one that takes 1 ms: {four:?} percent");
     load.end().await;
+
     let share = |shares: &[(String, u64)], at: usize| {
         shares
             .iter()
             .find(|(address, _)| address == servers.address(at))
             .map_or(0, |(_, share)| *share)
     };
+
     if share(&three, 2) > 15 || share(&four, 2) > 15 {
         return Err("the slow server gets more than 15 %".into());
     }
     if share(&four, 3) < 15 {
         return Err("the added server gets less than 15 %".into());
     }
+
     Ok(())
 }

@@ -32,6 +32,7 @@ pub(crate) async fn serve(address: &str, record: &Path, delay_ms: u64) -> Outcom
         record,
         delay: Duration::from_millis(delay_ms),
     };
+
     let router = Router::with_state(handler).route(RUN, run)?;
     let server = Server::builder()
         .listen(address)
@@ -39,11 +40,13 @@ pub(crate) async fn serve(address: &str, record: &Path, delay_ms: u64) -> Outcom
         .bind()
         .await?;
     println!("{}", server.addresses()[0]);
+
     let (stop, stopped) = oneshot::channel::<()>();
     std::thread::spawn(move || {
         let _ = std::io::stdin().read_to_end(&mut Vec::new());
         drop(stop);
     });
+
     server
         .serve(async move {
             let _ = stopped.await;
@@ -57,6 +60,7 @@ async fn run(State(handler): State<Handler>, Params(key): Params<u64>) -> Result
     (&*handler.record)
         .write_all(format!("{key}\n").as_bytes())
         .map_err(|_| Status::internal("the record"))?;
+
     if !handler.delay.is_zero() {
         tokio::time::sleep(handler.delay).await;
     }
@@ -87,6 +91,7 @@ impl Servers {
             delays_ms: delays_ms.to_vec(),
             children: Vec::new(),
         };
+
         for (at, delay_ms) in delays_ms.iter().enumerate() {
             let record = dir.join(format!("server-{at}"));
             let (child, address) = start("127.0.0.1:0", &record, *delay_ms).await?;
@@ -94,6 +99,7 @@ impl Servers {
             servers.records.push(record);
             servers.children.push(child);
         }
+
         Ok(servers)
     }
 
@@ -122,6 +128,7 @@ impl Servers {
                 }
             }
         }
+
         (self.children[at], _) =
             start(&self.addresses[at], &self.records[at], self.delays_ms[at]).await?;
         Ok(())
@@ -133,12 +140,14 @@ impl Servers {
             drop(child.stdin.take());
             child.wait().await?;
         }
+
         let mut runs = BTreeMap::new();
         for record in &self.records {
             for key in std::fs::read_to_string(record)?.lines() {
                 *runs.entry(key.parse()?).or_default() += 1;
             }
         }
+
         Ok(runs)
     }
 }
@@ -153,6 +162,7 @@ async fn start(address: &str, record: &Path, delay_ms: u64) -> Outcome<(Child, S
         .stdout(Stdio::piped())
         .kill_on_drop(true)
         .spawn()?;
+
     let mut lines = BufReader::new(child.stdout.take().ok_or("no output")?).lines();
     let address = lines.next_line().await?.ok_or("a server did not start")?;
     Ok((child, address))

@@ -52,16 +52,20 @@ async fn run(job: &Job, behind: Behind, connections: Connections) -> Result<Row,
         }
         Behind::Nothing => axum::Router::new().route("/append", post(decode)),
     };
+
     let server = HttpServer::start(app).await?;
+
     // The client goes with the job, and its idle connections with it.
     let elapsed = job::run(job, HttpTransport::new(server.address, connections)?).await?;
     server.serving.stop().await?;
+
     // Relaxed, as all of this counter.
     let accepted = server.accepted.load(Ordering::Relaxed);
     let name = match connections {
         Connections::Kept => "HTTP, keep-alive",
         Connections::Short => "HTTP, short",
     };
+
     Ok(Row::new(name, job.calls, elapsed, accepted))
 }
 
@@ -77,20 +81,24 @@ impl HttpServer {
     async fn start(app: axum::Router) -> Result<Self, Error> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
+
         let accepted = Arc::new(AtomicU64::new(0));
         let count = Arc::clone(&accepted);
         let listener = listener.tap_io(move |stream| {
             // Relaxed: a count orders nothing else.
             count.fetch_add(1, Ordering::Relaxed);
+
             // Without it small answers may wait for others, and the comparison would not be fair.
             _ = stream.set_nodelay(true);
         });
+
         let serving = Serving::start(async move |stopped| {
             axum::serve(listener, app)
                 .with_graceful_shutdown(async { _ = stopped.await })
                 .await?;
             Ok(())
         });
+
         Ok(Self {
             address,
             accepted,
@@ -106,6 +114,7 @@ async fn append(
 ) -> Result<impl IntoResponse, (StatusCode, String)> {
     let params =
         RawJson::parse(&body).map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))?;
+
     let outcome = log.call(Request::new(APPEND, params)).await;
     let reply =
         outcome.map_err(|status| (StatusCode::INTERNAL_SERVER_ERROR, status.to_string()))?;
@@ -153,11 +162,13 @@ impl Transport for HttpTransport {
         if self.connections == Connections::Short {
             request = request.header(CONNECTION, "close");
         }
+
         let response = request.send().await?;
         let status = response.status();
         if !status.is_success() {
             return Err(format!("HTTP {status}: {}", response.text().await?).into());
         }
+
         response.json::<Appended>().await?;
         Ok(())
     }

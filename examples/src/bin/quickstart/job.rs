@@ -69,6 +69,7 @@ pub(crate) async fn run(job: &Job, transport: impl Transport) -> Result<Duration
     let next = Arc::new(AtomicUsize::new(0));
     let mut tasks = JoinSet::new();
     let started = Instant::now();
+
     for _ in 0..TASKS {
         let (job, next, transport) = (job.clone(), Arc::clone(&next), transport.clone());
         tasks.spawn(async move {
@@ -78,14 +79,17 @@ pub(crate) async fn run(job: &Job, transport: impl Transport) -> Result<Duration
                 if taken as u64 >= job.calls {
                     return Ok::<(), Error>(());
                 }
+
                 transport
                     .append(&job.entries[taken % job.entries.len()])
                     .await?;
             }
         });
     }
+
     while let Some(ended) = tasks.join_next().await {
         ended??;
     }
+
     Ok(started.elapsed())
 }

@@ -69,11 +69,13 @@ async fn main() -> ExitCode {
             return ExitCode::from(EXIT_USAGE);
         }
     };
+
     let outcome = tokio::select! {
         outcome = run(file) => outcome,
         // The future is dropped, and the temporary directories with it.
         _ = tokio::signal::ctrl_c() => Err("interrupted".into()),
     };
+
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -101,6 +103,7 @@ fn describe(source: &Source) {
         source.entries.len(),
         source.empty
     );
+
     for note in &source.notes {
         println!("  {note}");
     }
@@ -140,6 +143,7 @@ async fn ship(entries: &Arc<[Append]>) -> Result<Row, Error> {
          (the server's own count)",
         requests / connections.max(1)
     );
+
     server.stop().await?;
     Ok(row)
 }
@@ -160,7 +164,9 @@ async fn compare_transport(entries: &Arc<[Append]>) -> Result<(), Error> {
     let elapsed = job::run(&job, RpcTransport::new(server.address())).await?;
     let mut rows = vec![Row::new(RPC, job.calls, elapsed, server.connections())];
     server.stop().await?;
+
     rows.extend(http::measure(&job, Behind::Nothing).await?);
+
     print!("{TRANSPORT}");
     print_table(&rows);
     Ok(())

@@ -44,6 +44,7 @@ pub(crate) fn print_table(rows: &[Row]) {
         "  {:<27} {:>7} {:>8} {:>10} {:>11} {:>23}",
         "transport", "lines", "seconds", "per second", "connections", "requests per connection"
     );
+
     for row in rows {
         println!(
             "  {:<27} {:>7} {:>8.3} {:>10} {:>11} {:>23}",
@@ -61,6 +62,7 @@ pub(crate) fn print_table(rows: &[Row]) {
 pub(crate) fn print_ends(entries: &[Entry]) -> Result<(), Error> {
     let (first, rest) = entries.split_at(entries.len().min(2));
     let last = &rest[rest.len().saturating_sub(2)..];
+
     for entry in first {
         println!("    {}", shown(entry)?);
     }
@@ -70,6 +72,7 @@ pub(crate) fn print_ends(entries: &[Entry]) -> Result<(), Error> {
     for entry in last {
         println!("    {}", shown(entry)?);
     }
+
     Ok(())
 }
 

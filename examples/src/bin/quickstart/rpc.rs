@@ -34,12 +34,15 @@ impl RpcServer {
             log: log_settings(),
             ..DaemonConfig::default()
         };
+
         let daemon = Daemon::bind(&config).await?;
         let (address, handle) = (daemon.addresses()[0].to_string(), daemon.handle());
+
         let serving = Serving::start(async move |stopped| {
             daemon.run(async { _ = stopped.await }).await?;
             Ok(())
         });
+
         Ok(Self {
             address,
             handle,
@@ -55,11 +58,13 @@ impl RpcServer {
             .router(router)
             .bind()
             .await?;
+
         let (address, handle) = (server.addresses()[0].to_string(), server.handle());
         let serving = Serving::start(async move |stopped| {
             server.serve(async { _ = stopped.await }).await?;
             Ok(())
         });
+
         Ok(Self {
             address,
             handle,
@@ -129,6 +134,7 @@ pub(crate) async fn read_all(address: &str) -> Result<Stored, Error> {
         entries: Vec::new(),
         pages: 0,
     };
+
     let mut after = 0;
     loop {
         let page = log
@@ -141,6 +147,7 @@ pub(crate) async fn read_all(address: &str) -> Result<Stored, Error> {
         if page.next == after {
             return Ok(stored);
         }
+
         stored.entries.extend(page.entries);
         stored.pages += 1;
         after = page.next;
@@ -156,11 +163,14 @@ pub(crate) fn verify(sent: &[Append], stored: &[Entry]) -> Result<(), Error> {
     for entry in stored {
         *missing.entry((entry.level, &entry.message)).or_default() -= 1;
     }
+
     let Some(((_, line), count)) = missing.into_iter().find(|(_, count)| *count != 0) else {
         return Ok(());
     };
+
     let wrong = if count > 0 { "too few" } else { "too many" };
     let start: String = line.chars().take(80).collect();
+
     Err(format!(
         "{} lines were sent and {} are stored; of this one there are {wrong}: {start}",
         sent.len(),
@@ -184,6 +194,7 @@ mod tests {
     fn a_line_that_is_missing_doubled_or_changed_is_found() {
         let sent = ["a", "b", "a"].map(|message| Append::new(Level::Info, "s", message));
         assert!(verify(&sent, &[entry(1, "b"), entry(2, "a"), entry(3, "a")]).is_ok());
+
         for stored in [
             &["a", "b"][..],
             &["a", "b", "b"],

@@ -62,6 +62,7 @@ pub(crate) fn find(asked: Option<PathBuf>) -> Result<Source, Error> {
         let lines = read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
         return source(path, "given on the command line".into(), lines, Vec::new());
     }
+
     let mut passed_over = Vec::new();
     for (path, what) in PLACES {
         match read(Path::new(path)) {
@@ -79,6 +80,7 @@ pub(crate) fn find(asked: Option<PathBuf>) -> Result<Source, Error> {
             Err(error) => passed_over.push(format!("passed over {path}: {error}")),
         }
     }
+
     Err("none of the usual log files can be read here; pass one: quickstart FILE".into())
 }
 
@@ -91,6 +93,7 @@ fn source(
     if lines.kept.is_empty() {
         return Err(format!("{}: it has no lines to ship", path.display()).into());
     }
+
     if lines.has_more {
         notes.push(format!(
             "cut here: at most {LINES_MAX} lines and {} MiB of a file are taken",
@@ -110,6 +113,7 @@ fn source(
             lines.not_utf8
         ));
     }
+
     let service = path
         .file_stem()
         .map_or_else(|| "log".into(), |stem| stem.to_string_lossy().into_owned());
@@ -118,6 +122,7 @@ fn source(
         .into_iter()
         .map(|line| Append::new(level_of(&line), service.clone(), line))
         .collect();
+
     Ok(Source {
         path,
         why,
@@ -141,20 +146,24 @@ fn read(path: &Path) -> io::Result<Lines> {
     let mut reader = BufReader::new(File::open(path)?.take(FILE_BYTES_MAX));
     let mut lines = Lines::default();
     let mut line = Vec::new();
+
     loop {
         line.clear();
         if reader.read_until(b'\n', &mut line)? == 0 {
             return Ok(lines);
         }
+
         if lines.kept.len() == LINES_MAX {
             lines.has_more = true;
             return Ok(lines);
         }
+
         if reader.get_ref().limit() == 0 && line.last() != Some(&b'\n') {
             // Most likely the limit came in the middle of a line.
             lines.has_more = true;
             return Ok(lines);
         }
+
         lines.push(&line);
     }
 }
@@ -166,7 +175,9 @@ impl Lines {
             self.empty += 1;
             return;
         }
+
         self.not_utf8 += usize::from(matches!(text, std::borrow::Cow::Owned(_)));
+
         let mut text = text.into_owned();
         if text.len() > LINE_BYTES_MAX {
             let end = (0..=LINE_BYTES_MAX)
@@ -175,6 +186,7 @@ impl Lines {
             text.truncate(end.unwrap_or(0));
             self.shortened += 1;
         }
+
         self.kept.push(text);
     }
 }
@@ -185,6 +197,7 @@ fn level_of(line: &str) -> Level {
     for word in line.split_whitespace() {
         let word = word.trim_matches(|c: char| !c.is_alphanumeric());
         let is = |names: &[&str]| names.iter().any(|name| word.eq_ignore_ascii_case(name));
+
         if is(&["error", "err", "failed", "fatal", "panic"]) {
             return Level::Error;
         }
@@ -192,6 +205,7 @@ fn level_of(line: &str) -> Level {
             level = Level::Warn;
         }
     }
+
     level
 }
 
@@ -226,12 +240,15 @@ mod tests {
         for line in [&b"one\r\n"[..], b"\n", b"  two", b" \t\r\n", b"\xff\n"] {
             lines.push(line);
         }
+
         // Three bytes each, so that the limit comes within one.
         lines.push("€".repeat(LINE_BYTES_MAX).as_bytes());
+
         assert_eq!(lines.kept[..3], ["one", "  two", "\u{fffd}"]);
         assert_eq!(lines.kept[3].len(), LINE_BYTES_MAX - LINE_BYTES_MAX % 3);
         assert_eq!((lines.empty, lines.not_utf8, lines.shortened), (2, 1, 1));
     }
+
     #[test]
     fn a_file_that_is_too_long_is_cut_and_one_that_just_fits_is_not() {
         let file = tempfile::NamedTempFile::new().unwrap();
@@ -240,6 +257,7 @@ mod tests {
             let lines = read(file.path()).unwrap();
             assert_eq!((lines.kept.len(), lines.has_more), (LINES_MAX, has_more));
         }
+
         let long = "line\n".repeat(7) + &"x".repeat(usize::try_from(FILE_BYTES_MAX).unwrap());
         std::fs::write(file.path(), long).unwrap();
         let lines = read(file.path()).unwrap();

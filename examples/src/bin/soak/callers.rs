@@ -78,6 +78,7 @@ impl Callers {
             next: AtomicUsize::new(0),
             counted: Mutex::new(Counted::default()),
         });
+
         let quick = Config {
             reconnect_base_ms: 5,
             reconnect_cap_ms: 100,
@@ -98,6 +99,7 @@ impl Callers {
             },
         ]
         .map(|config| Client::with_config(address, config));
+
         let mut tasks = JoinSet::new();
         for caller in 0..CALLERS {
             // A connection for each call is for few of them.
@@ -106,8 +108,10 @@ impl Callers {
             } else {
                 &clients[caller % 2]
             };
+
             tasks.spawn(call_on(client.clone(), Arc::clone(&shared)));
         }
+
         Self { shared, tasks }
     }
 
@@ -145,11 +149,13 @@ impl Shared {
     fn note(&self, kind: &'static str, n: usize, outcome: Result<usize, Error>, may_repeat: bool) {
         let mut counted = self.lock();
         *counted.kinds.entry(kind).or_default() += 1;
+
         counted.expected[n] = match outcome {
             Ok(answer) => {
                 counted.check(answer == answer_to(n), || {
                     format!("{answer} was the answer to {n}")
                 });
+
                 if may_repeat {
                     Expected::AtLeastOnce
                 } else {
@@ -162,10 +168,12 @@ impl Shared {
                 } else {
                     "did not run"
                 };
+
                 *counted
                     .failures
                     .entry(format!("{how} (code {})", error.code()))
                     .or_default() += 1;
+
                 match (error.may_have_run(), may_repeat) {
                     (true, true) => Expected::Any,
                     (true, false) => Expected::AtMostOnce,
@@ -213,6 +221,7 @@ async fn call_on(client: Client, shared: Arc<Shared>) {
             81..=88 => {
                 let n = shared.number();
                 let outcome = client.notify(NOTE, &Numbered { n, ms: 0 }).await;
+
                 let mut counted = shared.lock();
                 *counted.kinds.entry("oneway").or_default() += 1;
                 counted.expected[n] = match outcome {
@@ -223,6 +232,7 @@ async fn call_on(client: Client, shared: Arc<Shared>) {
             89..=94 => stream(&client, &shared).await,
             _ => echo(&client, &shared).await,
         }
+
         // A load, not a race.
         tokio::time::sleep(Duration::from_millis(fastrand::u64(2..10))).await;
     }
@@ -236,6 +246,7 @@ async fn give_up(client: &Client, shared: &Shared) {
     if let Ok(outcome) = tokio::time::timeout(Duration::from_millis(15), call).await {
         return shared.note("given up", n, outcome, false);
     }
+
     let mut counted = shared.lock();
     *counted.kinds.entry("given up").or_default() += 1;
     counted.expected[n] = Expected::AtMostOnce;
@@ -246,6 +257,7 @@ async fn stream(client: &Client, shared: &Shared) {
     let began = client.stream::<_, u64>(COUNT, &items).await;
     let mut came = 0;
     let mut outcome = began.as_ref().err().map(ToString::to_string);
+
     if let Ok(mut stream) = began {
         while let Some(item) = stream.next().await {
             match item {
@@ -259,6 +271,7 @@ async fn stream(client: &Client, shared: &Shared) {
             }
         }
     }
+
     let mut counted = shared.lock();
     *counted.kinds.entry("stream").or_default() += 1;
     match outcome {
@@ -280,15 +293,18 @@ async fn echo(client: &Client, shared: &Shared) {
     } else {
         fastrand::usize(0..4_000)
     };
+
     let text: String = std::iter::repeat_with(fastrand::alphanumeric)
         .take(64)
         .collect::<String>()
         .repeat(length / 64 + 1);
+
     let outcome = client
         .command(ECHO)
         .idempotent()
         .call::<_, String>(&text)
         .await;
+
     let mut counted = shared.lock();
     *counted.kinds.entry("large and small").or_default() += 1;
     match outcome {

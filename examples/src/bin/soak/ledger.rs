@@ -33,6 +33,7 @@ pub(crate) async fn compare(counted: &Counted, server: &Client) -> Outcome<Verdi
     for (page, expected) in counted.expected.chunks(PAGE).enumerate() {
         let from = page * PAGE;
         let book: String = server.call(BOOK, &(from, from + expected.len())).await?;
+
         for (expected, ran) in expected.iter().zip(book.bytes().map(|digit| digit - b'0')) {
             match (expected, ran) {
                 (Expected::Never, 1..) | (Expected::Once | Expected::AtLeastOnce, 0) => {
@@ -43,5 +44,6 @@ pub(crate) async fn compare(counted: &Counted, server: &Client) -> Outcome<Verdi
             }
         }
     }
+
     Ok(verdict)
 }

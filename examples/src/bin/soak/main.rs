@@ -25,6 +25,7 @@ const MIB_PER_TEN_MINUTES: f64 = 1.0;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
+
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
             }
         })
     });
+
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
@@ -55,9 +57,11 @@ fn main() -> ExitCode {
 async fn run(time: Duration) -> Outcome<bool> {
     let server = server::start()?;
     let (proxy, cuts) = proxy::start(server.address.clone()).await?;
+
     // Past the proxy: for looking, not for load.
     let direct = rpc_client::Client::new(&*server.address);
     let before = samples::look(&server, &direct).await?;
+
     let callers = Callers::start(&proxy);
     let (mut samples, end) = (Samples::default(), Instant::now() + time);
     while Instant::now() < end {
@@ -67,12 +71,14 @@ async fn run(time: Duration) -> Outcome<bool> {
         .await;
         samples.add(samples::look(&server, &direct).await?);
     }
+
     let counted = callers.stop().await?;
     let verdict = ledger::compare(&counted, &direct).await?;
     let after = samples::until_back(&server, &direct, before).await?;
 
     let is_long_enough = time >= Duration::from_secs(300);
     let slope = samples.mib_per_ten_minutes();
+
     println!("| what | seen | bound |\n| --- | --- | --- |");
     println!("| time | {:.1} min | |", time.as_secs_f64() / 60.0);
     println!("| calls | {} | |", counted.kinds());
@@ -88,6 +94,7 @@ async fn run(time: Duration) -> Outcome<bool> {
     );
     println!("| calls that ran twice | {} | 0 |", verdict.doubled);
     println!("| memory | {} | |", samples.memory());
+
     let judged = if is_long_enough {
         ""
     } else {
@@ -104,10 +111,12 @@ async fn run(time: Duration) -> Outcome<bool> {
         "| tasks, before and after | {}, {} | no more |",
         before.tasks, after.tasks
     );
+
     let is_sound = counted.wrong == 0 && verdict.lost == 0 && verdict.doubled == 0;
     let nothing_is_left = after.descriptors <= before.descriptors && after.tasks <= before.tasks;
     let is_flat = !is_long_enough || slope < MIB_PER_TEN_MINUTES;
     let has_run = counted.calls() > 0;
+
     println!(
         "\n{}",
         if is_sound && nothing_is_left && is_flat && has_run {
@@ -116,5 +125,6 @@ async fn run(time: Duration) -> Outcome<bool> {
             "MISSED"
         }
     );
+
     Ok(is_sound && nothing_is_left && is_flat && has_run)
 }

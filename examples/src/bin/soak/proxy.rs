@@ -38,6 +38,7 @@ pub(crate) async fn start(server: Arc<str>) -> Outcome<(String, Arc<Cuts>)> {
         listener.local_addr()?.to_string(),
         Arc::new(Cuts::default()),
     );
+
     let counted = Arc::clone(&cuts);
     tokio::spawn(async move {
         while let Ok((client, _)) = listener.accept().await {
@@ -54,6 +55,7 @@ pub(crate) async fn start(server: Arc<str>) -> Outcome<(String, Arc<Cuts>)> {
             });
         }
     });
+
     Ok((address, cuts))
 }
 
@@ -68,9 +70,11 @@ async fn pass(client: TcpStream, server: TcpStream, cuts: &Cuts) {
     if !delay.is_zero() {
         cuts.delayed.fetch_add(1, Ordering::Relaxed);
     }
+
     let breaks_off = fastrand::bool();
     let (client_reads, client_writes) = client.into_split();
     let (server_reads, server_writes) = server.into_split();
+
     let both = async {
         if breaks_off {
             tokio::join!(
@@ -85,6 +89,7 @@ async fn pass(client: TcpStream, server: TcpStream, cuts: &Cuts) {
             tokio::join!(forth, copy(server_reads, client_writes, delay));
         }
     };
+
     if breaks_off {
         // Dropped wherever it is, in the middle of a frame perhaps.
         drop(tokio::time::timeout(life, both).await);
@@ -101,9 +106,11 @@ async fn copy(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, delay: Duration) 
         if !delay.is_zero() {
             tokio::time::sleep(delay).await;
         }
+
         if to.write_all(&buffer[..n]).await.is_err() {
             return;
         }
     }
+
     drop(to.shutdown().await);
 }

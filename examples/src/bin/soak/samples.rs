@@ -43,6 +43,7 @@ pub(crate) async fn until_back(
         {
             return Ok(now);
         }
+
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
@@ -70,6 +71,7 @@ impl Samples {
         let Some(first) = judged.first() else {
             return 0.0;
         };
+
         let points: Vec<(f64, f64)> = judged
             .iter()
             .map(|sample| {
@@ -79,6 +81,7 @@ impl Samples {
                 )
             })
             .collect();
+
         let count = points.len() as f64;
         let mean = |of: fn(&(f64, f64)) -> f64| points.iter().map(of).sum::<f64>() / count;
         let (x, y) = (mean(|point| point.0), mean(|point| point.1));
@@ -87,6 +90,7 @@ impl Samples {
             .iter()
             .map(|point| (point.0 - x) * (point.1 - y))
             .sum();
+
         if spread > 0.0 {
             common / spread * 600.0
         } else {

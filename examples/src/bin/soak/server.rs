@@ -51,6 +51,7 @@ pub(crate) fn answer_to(n: usize) -> usize {
 
 pub(crate) async fn serve() -> Outcome<()> {
     LazyLock::force(&BOOK_OF_RUNS);
+
     let router = Router::new()
         .route(NOTE, note)?
         .route(SLOW, slow)?
@@ -58,17 +59,20 @@ pub(crate) async fn serve() -> Outcome<()> {
         .route(ECHO, echo)?
         .route(BOOK, book)?
         .route(TASKS, tasks)?;
+
     // Connections also retire by themselves.
     let config = Config {
         connection_age_max_ms: 20_000,
         ..Config::default()
     };
+
     let server = Server::builder()
         .listen("127.0.0.1:0")
         .config(config)
         .router(router)
         .bind()
         .await?;
+
     println!("{}", server.addresses()[0]);
     server.serve(parent_is_gone()).await?;
     Ok(())
@@ -78,6 +82,7 @@ fn run(n: usize) -> Result<usize, Status> {
     let count = BOOK_OF_RUNS
         .get(n)
         .ok_or_else(|| Status::out_of_range("the book has no such number"))?;
+
     // Relaxed: it is read when all calls are over.
     count.fetch_add(1, Ordering::Relaxed);
     Ok(answer_to(n))

@@ -60,12 +60,14 @@ pub(super) fn half_close(address: &Arc<str>, seen: &Arc<Seen>) {
                 .collect();
             stream.write_all(requests.as_bytes()).await?;
             stream.shutdown().await?;
+
             let mut replies = String::new();
             stream.read_to_string(&mut replies).await?;
             let good = replies
                 .lines()
                 .filter(|line| line.contains("\"code\":0"))
                 .count();
+
             if good == 10 {
                 Ok(())
             } else {
@@ -82,6 +84,7 @@ pub(super) fn strangers(address: &Arc<str>, seen: &Arc<Seen>) {
         b"PUT /v1 HTTP/1.1\r\nHost: example.org\r\n\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 a hello of TLS, or the beginning of one",
     ];
+
     for text in said {
         repeat(
             address,
@@ -92,6 +95,7 @@ pub(super) fn strangers(address: &Arc<str>, seen: &Arc<Seen>) {
                 stream.write_all(text).await?;
                 let mut reply = Vec::new();
                 stream.read_to_end(&mut reply).await?;
+
                 let is_refused = reply.is_empty() || reply.starts_with(b"HTTP/1.1 4");
                 if is_refused {
                     Ok(())
@@ -124,6 +128,7 @@ fn repeat<Done>(
                     Ok(Err(_)) | Err(_) if seen.is_over() => return,
                     Ok(Err(_)) | Err(_) => Seen::one(&seen.faults),
                 }
+
                 seen.took(began);
                 sleep(pause).await;
             }
@@ -135,6 +140,7 @@ fn repeat<Done>(
 pub(super) async fn at_once(address: &Arc<str>, seen: &Arc<Seen>, count: usize) {
     let mut opening = JoinSet::new();
     let began = Instant::now();
+
     for _ in 0..count {
         let address = Arc::clone(address);
         opening.spawn(async move {
@@ -142,6 +148,7 @@ pub(super) async fn at_once(address: &Arc<str>, seen: &Arc<Seen>, count: usize) 
             stream.write_all(b"{\"id\":1,\"cmdid\":0}\n").await?;
             let mut reply = String::new();
             stream.read_line(&mut reply).await?;
+
             if reply.contains("\"code\":0") {
                 Ok(stream)
             } else {
@@ -149,6 +156,7 @@ pub(super) async fn at_once(address: &Arc<str>, seen: &Arc<Seen>, count: usize) 
             }
         });
     }
+
     let mut held = Vec::new();
     while let Some(opened) = opening.join_next().await {
         match opened.map_err(io::Error::other).flatten() {
@@ -158,8 +166,10 @@ pub(super) async fn at_once(address: &Arc<str>, seen: &Arc<Seen>, count: usize) 
             }
             _ => Seen::one(&seen.faults),
         }
+
         seen.took(began);
     }
+
     // They stay until the process ends.
     tokio::spawn(async move {
         std::future::pending::<()>().await;
@@ -173,6 +183,7 @@ pub(super) async fn hold(address: &Arc<str>, seen: &Arc<Seen>, count: usize) {
         let Ok(stream) = TcpStream::connect(&**address).await else {
             continue;
         };
+
         let seen = Arc::clone(seen);
         tokio::spawn(async move {
             Seen::one(&seen.done);

@@ -24,6 +24,7 @@ pub(super) fn pipeline(address: &Arc<str>, seen: &Arc<Seen>, frames: u64) {
                         format!("{{\"id\":{id},\"cmdid\":10001,\"params\":{{\"ms\":1}}}}\n")
                             .as_bytes(),
                     );
+
                     if chunk.len() > 64 * 1024 {
                         if writer.write_all(&chunk).await.is_err() {
                             return;
@@ -31,8 +32,10 @@ pub(super) fn pipeline(address: &Arc<str>, seen: &Arc<Seen>, frames: u64) {
                         chunk.clear();
                     }
                 }
+
                 drop(writer.write_all(&chunk).await);
             });
+
             let (mut replies, mut buffer) = (0, vec![0; 64 * 1024]);
             while let Ok(n @ 1..) = reader.read(&mut buffer).await {
                 let lines = lines_in(&buffer[..n]) as u64;
@@ -42,10 +45,12 @@ pub(super) fn pipeline(address: &Arc<str>, seen: &Arc<Seen>, frames: u64) {
                     break;
                 }
             }
+
             sending.abort();
             if replies < frames && !seen.is_over() {
                 Seen::one(&seen.ended);
             }
+
             seen.took(began);
             sleep(Duration::from_millis(100)).await;
         }
@@ -59,15 +64,18 @@ pub(super) fn flood(address: &Arc<str>, seen: &Arc<Seen>, line: &'static [u8]) {
         tokio::spawn(async move {
             let lines = 16 * 1024 / line.len();
             let chunk = line.repeat(lines);
+
             while let Ok(stream) = TcpStream::connect(&*address).await {
                 let (mut reader, mut writer) = stream.into_split();
                 let reading = tokio::spawn(async move {
                     let mut buffer = vec![0; 64 * 1024];
                     while let Ok(1..) = reader.read(&mut buffer).await {}
                 });
+
                 while writer.write_all(&chunk).await.is_ok() {
                     seen.done.fetch_add(lines as u64, Ordering::Relaxed);
                 }
+
                 reading.abort();
                 Seen::one(&seen.ended);
                 sleep(Duration::from_millis(100)).await;

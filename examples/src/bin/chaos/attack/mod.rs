@@ -51,10 +51,12 @@ pub(crate) async fn run(arguments: &[String]) -> Outcome<()> {
     let [name, address] = arguments else {
         return Err("attack NAME ADDRESS".into());
     };
+
     let (seen, address) = (
         Arc::new(Seen::default()),
         Arc::<str>::from(address.as_str()),
     );
+
     match name.as_str() {
         "slow-loris-5000" => slow::drip(&address, &seen, 5_000).await?,
         "never-reads-100" => slow::never_read(&address, &seen, 100).await?,
@@ -78,21 +80,25 @@ pub(crate) async fn run(arguments: &[String]) -> Outcome<()> {
         "holds-400" => connects::hold(&address, &seen, 400).await,
         other => return Err(format!("no attack is called {other}").into()),
     }
+
     println!("ready");
     std::io::stdout().flush()?;
     let mut rest = Vec::new();
     tokio::io::stdin().read_to_end(&mut rest).await?;
+
     seen.is_over.store(true, Ordering::Relaxed);
     if name == "neither-reads" {
         // The last ones of it get their time.
         tokio::time::sleep(Duration::from_millis(300)).await;
     }
+
     let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     let (done, ended, slowest) = (get(&seen.done), get(&seen.ended), get(&seen.slowest_ms));
     println!(
         "{} {ended} {done} done, {ended} ended by the server, slowest {slowest} ms",
         get(&seen.faults)
     );
+
     // The tasks end with the process.
     std::process::exit(0)
 }
@@ -129,6 +135,7 @@ impl Attack {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
+
         let mut out = BufReader::new(child.stdout.take().expect("it is piped"));
         let mut line = String::new();
         out.read_line(&mut line)?;
@@ -137,6 +144,7 @@ impl Attack {
             child.wait()?;
             return Err(format!("the attack {name} could not begin: {line}").into());
         }
+
         Ok(Self { child, out })
     }
 
@@ -145,6 +153,7 @@ impl Attack {
         drop(self.child.stdin.take());
         let mut line = String::new();
         self.out.read_line(&mut line)?;
+
         let mut parts = line.trim().splitn(3, ' ');
         let mut next = || parts.next().ok_or("the attack said nothing");
         Ok(Told {

@@ -15,8 +15,10 @@ pub(super) async fn drip(address: &Arc<str>, seen: &Arc<Seen>, count: usize) -> 
     for number in 0..count {
         // One after another: that many at once is another row.
         let first = TcpStream::connect(&**address).await?;
+
         // Each has its own time: they do not know of each other.
         let phase = Duration::from_secs(1) * u32::try_from(number)? / u32::try_from(count)?;
+
         let (address, seen) = (Arc::clone(address), Arc::clone(seen));
         tokio::spawn(async move {
             sleep(phase).await;
@@ -36,12 +38,15 @@ pub(super) async fn drip(address: &Arc<str>, seen: &Arc<Seen>, count: usize) -> 
                     {
                         break;
                     }
+
                     sleep(Duration::from_secs(1)).await;
                 }
+
                 Seen::one(&seen.ended);
             }
         });
     }
+
     Ok(())
 }
 
@@ -54,12 +59,15 @@ pub(super) async fn never_read(address: &Arc<str>, seen: &Arc<Seen>, count: usiz
             // Many at a time: what fills the buffers between here and there shall not take this machine's time.
             let requests =
                 b"{\"id\":1,\"cmdid\":10003,\"params\":{\"bytes\":65536}}\n".repeat(1_000);
+
             loop {
                 Seen::one(&seen.done);
+
                 // Ids that are free again are used again: the call is over before it could be told.
                 while stream.write_all(&requests).await.is_ok() {}
                 Seen::one(&seen.ended);
                 sleep(Duration::from_millis(200)).await;
+
                 match connect_with_small_buffer(&address).await {
                     Ok(next) => stream = next,
                     Err(_) => return,
@@ -67,6 +75,7 @@ pub(super) async fn never_read(address: &Arc<str>, seen: &Arc<Seen>, count: usiz
             }
         });
     }
+
     Ok(())
 }
 
@@ -84,6 +93,7 @@ async fn connect_with_small_buffer(address: &str) -> std::io::Result<TcpStream> 
 pub(super) fn write_then_read(address: &Arc<str>, seen: &Arc<Seen>, count: usize) {
     let line = format!("{{\"cmdid\":0,\"params\":\"{}\"}}\n", "x".repeat(1_000));
     let (frames, batch) = (1_000, Arc::<str>::from(line.repeat(1_000)));
+
     for _ in 0..count {
         let (address, seen, batch) = (Arc::clone(address), Arc::clone(seen), Arc::clone(&batch));
         tokio::spawn(async move {
@@ -98,16 +108,20 @@ pub(super) fn write_then_read(address: &Arc<str>, seen: &Arc<Seen>, count: usize
                             n => lines += lines_in(&buffer[..n]),
                         }
                     }
+
                     Ok::<_, std::io::Error>(())
                 };
+
                 let done = timeout(Duration::from_secs(10), exchange).await;
                 if seen.is_over() {
                     return;
                 }
+
                 match done {
                     Ok(Ok(())) => Seen::one(&seen.done),
                     _ => Seen::one(&seen.faults),
                 }
+
                 seen.took(began);
                 sleep(Duration::from_millis(100)).await;
             }
