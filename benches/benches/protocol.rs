@@ -30,10 +30,10 @@ fn envelope(criterion: &mut Criterion) {
     group.throughput(Throughput::Bytes(line.len() as u64));
 
     group.bench_function("decode_request", |b| {
-        b.iter(|| Request::decode(black_box(line)).is_ok())
+        b.iter(|| Request::decode(black_box(line)).is_ok());
     });
     group.bench_function("decode_reply", |b| {
-        b.iter(|| FromServer::decode(black_box(reply)).is_ok())
+        b.iter(|| FromServer::decode(black_box(reply)).is_ok());
     });
 
     let mut out = Vec::with_capacity(512);

@@ -1,63 +1,21 @@
 //! Runs every example, and looks at what it prints.
 
+mod support;
+
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
+
+use support::{run, says, stdout};
 
 const CHAOS: &str = env!("CARGO_BIN_EXE_chaos");
 const FAILOVER: &str = env!("CARGO_BIN_EXE_failover");
 const NO_SOCKET: &str = env!("CARGO_BIN_EXE_no_socket");
-const QUICKSTART: &str = env!("CARGO_BIN_EXE_quickstart");
 const SOAK: &str = env!("CARGO_BIN_EXE_soak");
 const TORNADO_PARITY: &str = env!("CARGO_BIN_EXE_tornado_parity");
 const TRACED: &str = env!("CARGO_BIN_EXE_traced");
-
-fn run(binary: &str, arguments: &[&Path]) -> Output {
-    // No directory of ours: an example works wherever it is started, and leaves nothing there, nor in the
-    // place for temporary files.
-    let elsewhere = tempfile::tempdir().unwrap();
-
-    let mut command = Command::new(binary);
-    command
-        .args(arguments)
-        .current_dir(elsewhere.path())
-        .env("TMPDIR", elsewhere.path());
-    let output = command.output().unwrap();
-
-    let left: Vec<_> = std::fs::read_dir(elsewhere.path()).unwrap().collect();
-    assert!(left.is_empty(), "{binary} left files behind: {left:?}");
-    output
-}
-
-#[track_caller]
-fn stdout(output: &Output) -> String {
-    let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
-    assert!(
-        output.status.success(),
-        "{}\n{stdout}\n{stderr}",
-        output.status
-    );
-    assert_eq!(stderr, "");
-    stdout
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
-}
-
-/// Checks that it says each of these, in this order.
-#[track_caller]
-fn says(stdout: &str, expected: &[&str]) {
-    let mut rest = stdout;
-    for expected in expected {
-        let Some((_, behind)) = rest.split_once(expected) else {
-            panic!("{expected:?} is not where it should be in:\n{stdout}");
-        };
-        rest = behind;
-    }
-}
 
 #[test]
 fn every_example_is_run_by_a_test() {
@@ -76,15 +34,7 @@ fn every_example_is_run_by_a_test() {
         })
         .collect();
 
-    let tested = [
-        CHAOS,
-        FAILOVER,
-        NO_SOCKET,
-        QUICKSTART,
-        SOAK,
-        TORNADO_PARITY,
-        TRACED,
-    ];
+    let tested = [CHAOS, FAILOVER, NO_SOCKET, SOAK, TORNADO_PARITY, TRACED];
     let tested = tested.map(|path| Path::new(path).file_stem().unwrap());
     let tested = tested.map(|name| name.to_str().unwrap().to_owned());
 
@@ -188,93 +138,6 @@ fn no_socket_charges_no_order_twice_whatever_its_seed_brings() {
 
     // By its seed, each run is the same.
     assert_eq!(output, stdout(&run(NO_SOCKET, &[])));
-}
-
-#[test]
-fn quickstart_ships_every_line_of_a_file_over_one_connection() {
-    let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("shop.log");
-    let mut lines: Vec<String> = (0..296).map(|n| format!("{n} order accepted")).collect();
-    lines.push(r#"he said "it's \broken\" {"code":0} — ünïcödé 日本語 🦀 done"#.into());
-    lines.push(format!("long {}", "x".repeat(100_000)));
-
-    // Twice the same, which must come back twice.
-    lines.extend([
-        "ERROR: the disk is full".to_owned(),
-        "ERROR: the disk is full".to_owned(),
-    ]);
-    let windows = lines.join("\r\n");
-    std::fs::write(&file, format!("\n\n{windows}\n   \n")).unwrap();
-
-    let output = stdout(&run(QUICKSTART, &[&file]));
-
-    says(
-        &output,
-        &[
-            &format!("file: {}", file.display()),
-            "300 lines to ship, 3 empty ones skipped",
-            "shipped 300 lines from 64 tasks",
-            "read 300 entries back in 1 pages: every line is there",
-            r#"{"seq":1,"ts":"#,
-            r#""service":"shop""#,
-            r#"{"seq":300,"ts":"#,
-            "connections opened: 1 for all 302 calls, 302 requests per connection",
-            "The same job over HTTP",
-            "RPC, one shared connection      300",
-            "HTTP, keep-alive                300",
-            "HTTP, short                     300",
-            "The transport alone",
-            "RPC, one shared connection",
-            "HTTP, keep-alive",
-            "HTTP, short",
-            "nc -N 127.0.0.1 8889",
-        ],
-    );
-}
-
-#[test]
-fn quickstart_finds_a_log_of_this_machine_or_says_what_to_do() {
-    let output = run(QUICKSTART, &[]);
-    if output.status.success() {
-        says(
-            &stdout(&output),
-            &[
-                "file: /",
-                "usual places",
-                "every line is there",
-                "connections opened: 1 for all",
-            ],
-        );
-    } else {
-        // A machine without logs is no failure of the example.
-        let expected =
-            "quickstart: none of the usual log files can be read here; pass one: quickstart FILE\n";
-        assert_eq!(text(&output.stderr), expected);
-    }
-}
-
-#[test]
-fn quickstart_names_the_file_that_it_cannot_ship() {
-    let dir = tempfile::tempdir().unwrap();
-    let (missing, empty) = (dir.path().join("missing.log"), dir.path().join("empty.log"));
-    std::fs::write(&empty, "\n \n").unwrap();
-
-    for (path, reason) in [
-        (&missing, "No such file or directory"),
-        (&empty, "it has no lines to ship"),
-    ] {
-        let output = run(QUICKSTART, &[path]);
-        assert_eq!(output.status.code(), Some(1));
-        says(
-            &text(&output.stderr),
-            &["quickstart: ", path.to_str().unwrap(), reason],
-        );
-        assert_eq!(text(&output.stdout), "");
-    }
-
-    let output = run(QUICKSTART, &[Path::new("--unknown")]);
-    assert_eq!(output.status.code(), Some(2));
-    says(&text(&output.stderr), &["usage: quickstart [FILE]"]);
 }
 
 #[test]

@@ -271,7 +271,7 @@ impl fmt::Display for Error {
 
         match &self.0.kind {
             Kind::NotSent(cause) | Kind::Misused(cause) => {
-                write!(f, "not sent: {}", cause.message)?
+                write!(f, "not sent: {}", cause.message)?;
             }
             Kind::MayHaveRun(cause) => write!(f, "sent, and may have run: {}", cause.message)?,
             Kind::Deadline { was_sent: true } => {
@@ -279,7 +279,7 @@ impl fmt::Display for Error {
             }
             Kind::Deadline { was_sent: false } => f.write_str("not sent before the deadline")?,
             Kind::Params(error) => {
-                write!(f, "not sent: the params cannot be written as JSON: {error}")?
+                write!(f, "not sent: the params cannot be written as JSON: {error}")?;
             }
             Kind::Data(cause) => f.write_str(&cause.message)?,
             Kind::Status(status) => {

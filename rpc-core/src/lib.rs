@@ -14,6 +14,7 @@
 //! | [`scope`] | what a connection knows of a call: peer, deadline, cancellation |
 //! | [`descriptor`] | what `describe` tells of a command |
 //! | [`api`] | the commands of the daemon's services, as types |
+//! | [`printable`] | text from elsewhere, for a log or a terminal |
 //! | [`trace`] | the trace that a call belongs to |
 //! | [`backoff`] | exponential back-off with full jitter |
 
@@ -23,6 +24,7 @@ pub mod codec;
 pub mod descriptor;
 pub mod frame;
 pub mod in_flight;
+pub mod printable;
 pub mod scope;
 pub mod service;
 pub mod status;

@@ -18,7 +18,7 @@ pub(crate) const PER_MILLION_MAX: u32 = 1_000_000;
 /// assert_eq!(config.frame_bytes_max, 1024 * 1024);
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "daemon", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Longest request line in bytes, its line break not counted. A longer one is answered with

@@ -30,75 +30,50 @@
 //! | module | holds |
 //! | --- | --- |
 //! | [`config`] | every limit, with its unit in its name |
-//! | [`server`] | builder, serving, draining |
-//! | `tls` (feature) | `ServerTls`: certificates, client certificates, their reload |
-//! | [`listener`] | addresses and accepting |
-//! | [`ListenOptions`] | what each listener asks of those who connect |
 //! | [`layers`] | limits for a command or a router |
-//! | [`router`], [`handler`], [`extract`] | cmdid to async function, with typed arguments |
+//! | [`telemetry`] | where traces are sent |
 
-mod accept;
 #[cfg_attr(
-    not(feature = "tls"),
+    not(all(feature = "tls", feature = "tokens")),
     allow(dead_code, unused_imports, reason = "nobody has an identity then")
 )]
 mod access;
-mod addresses;
 #[cfg(feature = "admin")]
-pub mod admin;
-mod admission;
-mod builtin;
-mod call;
+mod admin;
 pub mod config;
 mod connection;
-#[cfg(feature = "daemon")]
-pub mod daemon;
-pub mod extract;
-pub mod handler;
-mod health;
+mod dispatch;
 pub mod layers;
-mod limits;
-pub mod listener;
+mod limit;
+mod linger;
+mod listen;
 mod metrics;
-#[cfg(feature = "otel")]
-pub mod otel;
-pub mod pace;
-mod policy;
-mod refusal;
-pub mod router;
-mod scratch;
-pub mod server;
-mod stop;
-mod strangers;
+mod server;
+mod shutdown;
 mod sync;
+pub mod telemetry;
 #[cfg(feature = "tls")]
-pub mod tls;
-#[cfg(any(feature = "daemon", feature = "otel"))]
-mod traces;
-mod workers;
+mod tls;
 
-pub use access::{AccessStats, GrantError, Grants};
-#[cfg(feature = "tls")]
+pub use access::{GrantError, Grants};
+#[cfg(feature = "tokens")]
 pub use access::{Tokens, TokensError};
 #[cfg(feature = "admin")]
 pub use admin::AdminConfig;
 pub use config::Config;
-pub use extract::{Context, FromRequest, Params, State};
-pub use handler::Handler;
-pub use limits::LimitStats;
-pub use listener::{BoundAddress, InheritedListener};
+pub use dispatch::extract::{Context, FromRequest, Params, State};
+pub use dispatch::handler::{Blocking, Handler};
+pub use dispatch::router::{AnyRoute, IntoRoute, Route, RouteError, Router, ViaHandler, ViaRoute};
+pub use listen::{BoundAddress, InheritedListener, ListenOptions};
 pub use metrics::{
-    BuildReport, CommandReport, ConnectionReport, HealthReport, LatencyReport, LimitReport,
-    ProcessReport, Report, RuntimeReport, ServerStats, WaitReport,
+    AccessStats, BuildReport, CommandReport, ConnectionReport, HealthReport, LatencyReport,
+    LimitReport, LimitStats, ProcessReport, Report, RuntimeReport, ServerStats, WaitReport,
 };
-pub use policy::ListenOptions;
-pub use router::{Route, RouteError, Router};
 pub use rpc_core::{
     Body, BoxService, Cancellation, CmdId, Code, Descriptor, IntoReply, Kind, Layer, Outcome, Peer,
     RawJson, Reply, Request, Service, Status,
 };
 pub use server::{Drained, Server, ServerBuilder, ServerHandle};
+pub use telemetry::TracesConfig;
 #[cfg(feature = "tls")]
-pub use tls::{ClientCertificates, ServerTls, TlsError, TlsFiles};
-#[cfg(any(feature = "daemon", feature = "otel"))]
-pub use traces::TracesConfig;
+pub use tls::{ALPN, ClientCertificates, ServerTls, TlsError, TlsFiles};

@@ -11,7 +11,7 @@ use std::error::Error;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use rpc_client::mock::Faulty;
+use rpc_client::testing::Faulty;
 use rpc_client::{Client, Config, Reply, Service, ServiceClient, Status, service_fn};
 use rpc_server::{Params, Router, Server, State};
 use serde::{Deserialize, Serialize};

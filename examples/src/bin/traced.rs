@@ -14,7 +14,7 @@ use axum::{Json, Router as Http};
 use rpc_client::Client;
 use rpc_client::layers::Trace;
 use rpc_core::{Descriptor, Status};
-use rpc_server::otel::Exporter;
+use rpc_server::telemetry::Exporter;
 use rpc_server::{Context, Params, Route, Router, Server, State, TracesConfig};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;

@@ -15,10 +15,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::runtime::Handle;
 use tokio::time::{Instant, Sleep};
 
+use super::liveness::{Liveness, Verdict, earliest};
 use super::state::{Failure, Progress};
 use super::{Loss, SETTLED_AFTER, Settle, Shared};
 use crate::error::Cause;
-use crate::liveness::{Liveness, Verdict, earliest};
 
 /// What one read takes at most; a connection keeps one buffer of this size, and a larger one only
 /// while a longer reply passes through.

@@ -6,6 +6,7 @@
 //! spawned or sent through a channel for a call. Its twin is rpc-server's `connection`.
 
 mod driver;
+pub(crate) mod liveness;
 #[cfg(all(test, shuttle))]
 mod models;
 mod pending;

@@ -13,8 +13,8 @@ use tokio::time::Instant;
 
 use super::{Due, NO_STREAM_EXPECTED, Refusal, Shared};
 use crate::config::Config;
-use crate::deadline::after;
 use crate::error::Cause;
+use crate::time::after;
 
 pub(super) struct State {
     /// Frames that the driver has not taken yet.

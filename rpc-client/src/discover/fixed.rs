@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Address, InvalidTarget};
-use crate::connect::TLS_PREFIX;
+use crate::endpoint::connect::TLS_PREFIX;
 
 /// One address, or several with commas between them.
 pub(super) fn parse(text: &str) -> Result<Arc<[Address]>, InvalidTarget> {

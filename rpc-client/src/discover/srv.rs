@@ -119,7 +119,7 @@ async fn look_up_service(resolver: &TokioResolver, name: &str) -> Result<Answer,
         match &record.data {
             // A root as the target says that there is no such service (RFC 2782).
             RData::SRV(srv) if !srv.target.is_root() => {
-                hosts.push(look_up_host(resolver, srv.clone()))
+                hosts.push(look_up_host(resolver, srv.clone()));
             }
             _ => {}
         }

@@ -43,10 +43,12 @@
 //! ```
 
 mod retry;
+pub(crate) mod service_client;
 mod timeout;
 mod trace;
 
 pub use retry::{Retry, RetryService};
+pub use service_client::{ServiceClient, ServiceCommand};
 pub use timeout::{Timeout, TimeoutService};
 pub(crate) use timeout::{ends_by, shorten};
 pub use trace::{Trace, TraceService};

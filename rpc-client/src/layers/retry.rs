@@ -7,9 +7,9 @@ use rpc_core::backoff::Backoff;
 use rpc_core::{Code, Layer, Outcome, Request, Service, Status};
 use tokio::time::Instant;
 
-use crate::command::IDEMPOTENCY_KEY;
+use crate::call::Budget;
+use crate::call::IDEMPOTENCY_KEY;
 use crate::config::Config;
-use crate::retry::Budget;
 
 /// Tries a call again that the service inside has rejected: it did not run. With the metadata
 /// `idempotency-key`, one that may have run is tried again too, where it failed with code 14 or says when

@@ -4,7 +4,7 @@ use std::time::Duration;
 use rpc_core::{Layer, Outcome, Request, Service, Status};
 use tokio::time::{Instant, timeout_at};
 
-use crate::deadline::after;
+use crate::time::after;
 
 /// Gives each call at most this long, and a call that has less its own time. Past it the call is given
 /// up and its code is 4; it may have run.

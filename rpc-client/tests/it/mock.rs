@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use rpc_client::mock::{Counts, Faulty};
+use rpc_client::testing::{Counts, Faulty};
 use rpc_client::{Code, RawJson, Reply, Request, Service, ServiceClient, Status, service_fn};
 use tokio::time::Instant;
 

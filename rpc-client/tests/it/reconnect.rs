@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::future::BoxFuture;
-use rpc_client::connect::{BoxByteStream, Connect};
+use rpc_client::{BoxByteStream, Connect};
 use rpc_client::{Client, Config, ConnectionEvent};
 use rpc_server::{Server, ServerHandle};
 use serde_json::json;

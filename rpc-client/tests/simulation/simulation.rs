@@ -189,7 +189,7 @@ fn begin(sim: &mut Sim<'_>, fault: Fault, drains: &[Arc<Notify>]) {
         Fault::PartitionToClient(server) => sim.partition_oneway(name(server), CLIENT),
         Fault::Hold(server) => sim.hold(CLIENT, name(server)),
         Fault::Slow(server) => {
-            sim.set_link_max_message_latency(CLIENT, name(server), SLOW_LATENCY_MAX)
+            sim.set_link_max_message_latency(CLIENT, name(server), SLOW_LATENCY_MAX);
         }
         Fault::Crash(server) => sim.crash(name(server)),
         Fault::PowerFailure(server) => {

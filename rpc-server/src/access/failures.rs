@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use rpc_core::Peer;
 
-use crate::addresses::network_of;
 use crate::config::Config;
+use crate::limit::network_of;
 
 #[derive(Default)]
 pub(crate) struct Failures(HashMap<IpAddr, Window>);

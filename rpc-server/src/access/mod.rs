@@ -1,10 +1,11 @@
 //! Who may call what: identities, shown by a certificate or a token, and what is granted to them.
 
 pub(crate) mod audit;
+#[cfg(feature = "tokens")]
 mod failures;
 mod grants;
-mod stats;
-#[cfg(feature = "tls")]
+pub(crate) mod policy;
+#[cfg(feature = "tokens")]
 mod tokens;
 
 use std::sync::atomic::Ordering;
@@ -14,18 +15,17 @@ use std::time::{Duration, Instant};
 use rpc_core::{CmdId, Peer, Status};
 
 use crate::config::Config;
-use crate::metrics::add;
-use crate::policy::Policy;
+use crate::metrics::{AccessCounters, AccessStats, add};
 use crate::sync::{AtomicU64, Mutex, RwLock};
 #[cfg(feature = "tls")]
 use crate::tls::ServerTls;
 
+#[cfg(feature = "tokens")]
 use failures::Failures;
 pub(crate) use grants::CommandSet;
 pub use grants::{GrantError, Grants};
-pub(crate) use stats::AccessCounters;
-pub use stats::AccessStats;
-#[cfg(feature = "tls")]
+pub(crate) use policy::Policy;
+#[cfg(feature = "tokens")]
 pub use tokens::{Tokens, TokensError};
 
 /// What a server knows of its callers. All of it may change while it serves.
@@ -35,8 +35,9 @@ pub(crate) struct Access {
     generation: AtomicU64,
     /// None where nothing is granted to anybody in particular: then all may call all.
     grants: RwLock<Option<Arc<Grants>>>,
-    #[cfg(feature = "tls")]
+    #[cfg(feature = "tokens")]
     tokens: RwLock<Option<Arc<Tokens>>>,
+    #[cfg(feature = "tokens")]
     failures: Mutex<Failures>,
     pub(crate) counters: AccessCounters,
     /// Those of the listeners.
@@ -57,9 +58,9 @@ pub(crate) enum Gate {
 }
 
 /// A token that was taken, to be told apart once tokens change.
-#[cfg(feature = "tls")]
+#[cfg(feature = "tokens")]
 pub(crate) type TokenHash = [u8; 32];
-#[cfg(not(feature = "tls"))]
+#[cfg(not(feature = "tokens"))]
 pub(crate) type TokenHash = std::convert::Infallible;
 
 /// How a token was received.
@@ -157,7 +158,7 @@ impl Access {
         self.changed();
     }
 
-    #[cfg(feature = "tls")]
+    #[cfg(feature = "tokens")]
     pub(crate) fn set_tokens(&self, tokens: Option<Tokens>) -> bool {
         let mut current = self.tokens.write().unwrap_or_else(PoisonError::into_inner);
         let is_other = current.as_deref() != tokens.as_ref();
@@ -183,26 +184,26 @@ impl Access {
         })
     }
 
-    #[cfg(feature = "tls")]
+    #[cfg(feature = "tokens")]
     fn is_revoked(&self, token: Option<&TokenHash>) -> bool {
         let tokens = self.tokens.read().unwrap_or_else(PoisonError::into_inner);
         token.is_some_and(|token| !tokens.as_ref().is_some_and(|tokens| tokens.has(token)))
     }
 
-    #[cfg(not(feature = "tls"))]
+    #[cfg(not(feature = "tokens"))]
     #[expect(clippy::unused_self, reason = "as the one with tokens")]
     fn is_revoked(&self, _token: Option<&TokenHash>) -> bool {
         false
     }
 
-    #[cfg(not(feature = "tls"))]
+    #[cfg(not(feature = "tokens"))]
     #[expect(clippy::unused_self, reason = "as the one with tokens")]
     pub(crate) fn verify(&self, _token: &str, _peer: &Peer, _config: &Config) -> Verdict {
         Verdict::NotWanted
     }
 
     /// Looks a token up.
-    #[cfg(feature = "tls")]
+    #[cfg(feature = "tokens")]
     pub(crate) fn verify(&self, token: &str, peer: &Peer, config: &Config) -> Verdict {
         let tokens = self
             .tokens
@@ -232,7 +233,7 @@ impl Access {
         Verdict::Refused(status, Duration::from_millis(config.token_failure_delay_ms))
     }
 
-    #[cfg(feature = "tls")]
+    #[cfg(feature = "tokens")]
     fn too_many_failures(&self, peer: &Peer, config: &Config) -> Option<Status> {
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         let again = failures.blocked_for(peer, config, Instant::now())?;

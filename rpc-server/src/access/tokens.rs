@@ -6,7 +6,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use ring::digest::{SHA256, digest};
+use sha2::{Digest as _, Sha256};
 use subtle::{ConditionallySelectable, ConstantTimeEq};
 
 use super::TokenHash;
@@ -153,10 +153,7 @@ impl fmt::Debug for Tokens {
 }
 
 fn hash_of(token: &str) -> TokenHash {
-    digest(&SHA256, token.as_bytes())
-        .as_ref()
-        .try_into()
-        .expect("SHA-256 has 32 bytes")
+    Sha256::digest(token.as_bytes()).into()
 }
 
 fn parse_hash(text: &str) -> Option<TokenHash> {

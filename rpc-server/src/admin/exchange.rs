@@ -15,7 +15,7 @@ use rpc_core::Peer;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::pages;
-use crate::refusal;
+use crate::linger;
 use crate::server::Shared;
 
 /// A request has about ten; a browser sends about twenty.
@@ -80,7 +80,7 @@ where
 
     // What is no HTTP was answered, too, before that became an error.
     let io = connection.into_parts().io.into_inner().io;
-    refusal::close(io, shared.config.linger_timeout()).await;
+    linger::close(io, shared.config.linger_timeout()).await;
 
     answered.map_err(|error| error.to_string())
 }

@@ -26,7 +26,7 @@ pub(crate) use exchange::serve;
 /// # let _ = builder;
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "daemon", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct AdminConfig {
     /// Whether there are pages: on every address of the service, where `listen` names no other. Without

@@ -10,7 +10,6 @@ use hyper::{Method, Request, Response, StatusCode};
 use rpc_core::Peer;
 
 use super::{hosts, prometheus};
-use crate::metrics::Report;
 use crate::server::Shared;
 
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -120,8 +119,7 @@ fn page(request: &Request<Incoming>, shared: &Shared) -> (StatusCode, &'static s
             Bytes::from(prometheus::render(shared)),
         ),
         "/stats.json" => {
-            let json =
-                serde_json::to_vec(&Report::of(shared, CONNECTIONS_LISTED)).unwrap_or_default();
+            let json = serde_json::to_vec(&shared.report(CONNECTIONS_LISTED)).unwrap_or_default();
             (StatusCode::OK, JSON, Bytes::from(json))
         }
         _ => {

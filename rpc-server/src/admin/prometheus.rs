@@ -10,7 +10,7 @@ use crate::server::Shared;
 
 pub(super) fn render(shared: &Shared) -> String {
     let mut text = Text::default();
-    let report = Report::of(shared, 0);
+    let report = shared.report(0);
 
     server(&mut text, &report);
     commands(&mut text, shared);

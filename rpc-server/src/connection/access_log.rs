@@ -6,9 +6,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 use super::Connection;
-use crate::access::audit::Escaped;
-use crate::call::{Terms, TraceId};
+use super::call::{Terms, TraceId};
 use crate::config::{Config, PER_MILLION_MAX};
+use rpc_core::printable::Printable;
 
 const TARGET: &str = "rpc_server::access";
 
@@ -78,9 +78,9 @@ where
 
         tracing::info!(
             target: TARGET,
-            peer = %Escaped(&self.peer.address),
+            peer = %Printable(&self.peer.address),
             connection = self.peer.connection,
-            identity = self.peer.identity().map(Escaped).map(tracing::field::display),
+            identity = self.peer.identity().map(Printable).map(tracing::field::display),
             id = terms.place.id(),
             cmdid = terms.cmdid.number(),
             service = is_known.then_some(&*name.service),

@@ -12,11 +12,11 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 use super::access_log::trace_of;
+use super::call::{Call, Credit, Place, StreamCall, StreamStep, Terms, is_late, too_long};
 use super::{
     Connection, ENVELOPE_BYTES, Handle, Ordered, Parked, Phase, Room, STREAM_OUTPUT_BYTES,
 };
-use crate::builtin;
-use crate::call::{Call, Credit, Place, StreamCall, StreamStep, Terms, is_late, too_long};
+use crate::dispatch::builtin;
 use crate::layers::Fault;
 use crate::metrics::add;
 
@@ -280,7 +280,7 @@ where
             self.spend_cheap();
         }
 
-        self.stats.ended(terms, code, data_bytes);
+        self.stats.ended(terms.ended(), code, data_bytes);
         if self.access_log.is_on() {
             self.log_call(terms, code, data_bytes);
         }

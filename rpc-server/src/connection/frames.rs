@@ -9,10 +9,10 @@ use rpc_core::{CmdId, Request, Status};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
-use super::{Connection, Ordered, Phase, SERVED_LONG_ENOUGH, SHUTTING_DOWN};
-use crate::call::{Terms, is_late};
+use super::call::{Terms, is_late};
+use super::{Connection, Ordered, Phase, SERVED_LONG_ENOUGH, SHUTTING_DOWN, sniff};
+use crate::dispatch::builtin;
 use crate::metrics::add;
-use crate::{builtin, strangers};
 
 impl<IO> Connection<IO>
 where
@@ -88,9 +88,9 @@ where
     pub(super) fn bad_frame(&mut self, line: &[u8], bad: &BadFrame) {
         self.stats.bad_frame();
 
-        if !self.has_spoken && strangers::is_http(line) {
+        if !self.has_spoken && sniff::is_http(line) {
             tracing::warn!(peer = %self.peer, "an HTTP request on an RPC port; refused and closed");
-            self.output.extend_from_slice(strangers::HTTP_REFUSAL);
+            self.output.extend_from_slice(sniff::HTTP_REFUSAL);
             self.enter(Phase::Finishing, None);
             return;
         }

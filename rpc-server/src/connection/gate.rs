@@ -12,9 +12,9 @@ use serde_json::json;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
+use super::call::Terms;
 use super::{Connection, Phase};
 use crate::access::{Gate, TokenHash, Verdict, audit};
-use crate::call::Terms;
 use crate::metrics::add;
 
 /// The door of a connection: what passes now, and how it came to that.

@@ -9,8 +9,8 @@ use rpc_core::frame::encode_notice;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
+use super::call::Credit;
 use super::{Connection, IDLE, Phase, SERVED_LONG_ENOUGH, SHUTTING_DOWN};
-use crate::call::Credit;
 use crate::metrics::add;
 
 impl<IO> Connection<IO>

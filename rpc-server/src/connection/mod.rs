@@ -6,12 +6,15 @@
 //! one that is not ready is parked. Its twin is rpc-client's `connection`.
 
 mod access_log;
+pub(crate) mod call;
 mod calls;
 mod cheap;
 mod frames;
 mod gate;
 mod leave;
 mod read;
+mod scratch;
+mod sniff;
 mod write;
 
 use std::collections::{HashMap, VecDeque};
@@ -32,13 +35,12 @@ use rpc_core::{Peer, Request};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Sleep};
 
-use crate::admission::InFlight;
-use crate::call::{Call, Credit, StreamCall, Terms};
+use crate::access::Policy;
+use crate::limit::InFlight;
 use crate::metrics::Ledger;
-use crate::policy::Policy;
-use crate::scratch;
 use crate::server::Shared;
-use crate::stop::{Stage, StopWatch};
+use crate::shutdown::{Stage, StopWatch};
+use call::{Call, Credit, StreamCall, Terms};
 
 /// Frames that are executed before their replies are written: a quarter of those that were read, or half of
 /// them on a runtime of one thread, within these bounds. So the peer works on the first replies while this
@@ -282,7 +284,7 @@ where
 {
     fn new(io: IO, peer: Arc<Peer>, shared: Arc<Shared>, policy: Arc<Policy>) -> Self {
         let wants_pages = policy.is_for_pages;
-        let in_flight_published = InFlight::none(&shared);
+        let in_flight_published = InFlight::none(&shared.admission);
         let stats = Ledger::open(&shared.metrics, &peer);
         tracing::debug!(peer = %peer, connection = peer.connection, "connection opened");
 

@@ -14,9 +14,9 @@ use tokio_util::bytes::BufMut;
 
 use super::{
     BYTES_PER_WRITE, Connection, FRAMES_PER_LOOK, FRAMES_PER_WRITE, Handle, Phase, Room, SHARE,
+    scratch, sniff,
 };
 use crate::metrics::add;
-use crate::{scratch, strangers};
 
 /// What one read of a long line takes at most.
 const LONG_READ_BYTES_MAX: usize = 256 * 1024;
@@ -156,14 +156,14 @@ where
             return bytes.len();
         }
 
-        if !self.has_spoken && strangers::is_tls_hello(bytes) {
+        if !self.has_spoken && sniff::is_tls_hello(bytes) {
             tracing::warn!(peer = %self.peer, "a TLS client hello on a port without TLS; closed");
             self.enter(Phase::Finishing, None);
             return bytes.len();
         }
 
         if !self.has_spoken
-            && strangers::is_page_request(bytes)
+            && sniff::is_page_request(bytes)
             && self.is_at_its_start()
             && self.shared.shows_pages(&self.policy, &self.peer)
         {

@@ -3,6 +3,8 @@
 //! Counting costs a call a few plain additions: calls of one command that end alike, of one read, are a run,
 //! and a run is told at once, with one reading of the clock, just before the replies are written.
 
+use std::cell::Cell;
+use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -12,8 +14,10 @@ use tokio::time::Instant;
 
 use super::open::OpenConnection;
 use super::{Command, Metrics, Shard, add, code_index, get, subtract};
-use crate::call::Terms;
-use crate::scratch;
+
+thread_local! {
+    static RUNS: Cell<Vec<Run>> = const { Cell::new(Vec::new()) };
+}
 
 /// Runs that wait to be told; a bound for those who end many calls without writing.
 const RUNS_MAX: usize = 256;
@@ -33,8 +37,17 @@ pub(crate) struct Ledger {
     open: Arc<OpenConnection>,
 }
 
+/// What is counted of a call when it is over.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ended {
+    pub(crate) command: Command,
+    pub(crate) received: Instant,
+    pub(crate) params_bytes: u32,
+    pub(crate) is_answered: bool,
+}
+
 /// Calls of one command that came in one read and ended alike.
-pub(crate) struct Run {
+struct Run {
     command: Command,
     code: u8,
     received: Instant,
@@ -119,39 +132,39 @@ impl Ledger {
     }
 
     /// A call is over, with a reply or without one.
-    pub(crate) fn ended(&mut self, terms: &Terms, code: Code, data_bytes: usize) {
-        self.replies += u64::from(!terms.oneway);
+    pub(crate) fn ended(&mut self, call: Ended, code: Code, data_bytes: usize) {
+        self.replies += u64::from(call.is_answered);
 
         let code = code_index(code);
         if let Some(run) = self.runs.last_mut()
-            && run.command == terms.command
+            && run.command == call.command
             && run.code == code
-            && run.received == terms.received
+            && run.received == call.received
         {
             run.calls += 1;
-            run.params_bytes += u64::from(terms.params_bytes);
+            run.params_bytes += u64::from(call.params_bytes);
             run.data_bytes += data_bytes as u64;
             return;
         }
 
-        self.begin_run(terms, code, data_bytes);
+        self.begin_run(call, code, data_bytes);
     }
 
-    fn begin_run(&mut self, terms: &Terms, code: u8, data_bytes: usize) {
+    fn begin_run(&mut self, call: Ended, code: u8, data_bytes: usize) {
         if self.runs.len() >= RUNS_MAX {
             self.tell_runs();
         }
 
         if self.runs.capacity() == 0 {
-            self.runs = scratch::take_runs();
+            self.runs = take_runs();
         }
 
         self.runs.push(Run {
-            command: terms.command,
+            command: call.command,
             code,
-            received: terms.received,
+            received: call.received,
             calls: 1,
-            params_bytes: u64::from(terms.params_bytes),
+            params_bytes: u64::from(call.params_bytes),
             data_bytes: data_bytes as u64,
         });
     }
@@ -178,7 +191,7 @@ impl Ledger {
     /// Tells all there is. `in_flight`: calls under way and those that wait.
     pub(crate) fn tell(&mut self, in_flight: usize) {
         self.tell_runs();
-        scratch::give_back_runs(&mut self.runs);
+        give_back_runs(&mut self.runs);
 
         let told = get(&self.open.requests);
         if told != self.requests {
@@ -226,5 +239,17 @@ impl Drop for Ledger {
 
         self.metrics.open.close(&self.open);
         subtract(&self.metrics.connections_open, 1);
+    }
+}
+
+/// The list of the thread, empty: an idle connection holds none, and a busy one allocates none.
+fn take_runs() -> Vec<Run> {
+    RUNS.take()
+}
+
+/// Of several, the thread keeps the last one.
+fn give_back_runs(runs: &mut Vec<Run>) {
+    if runs.capacity() > 0 {
+        RUNS.set(mem::take(runs));
     }
 }

@@ -3,8 +3,10 @@
 //! What calls count is spread over a few shards, of which each thread uses one, and told once for many calls
 //! (`ledger`): connections do not fight over cache lines. What happens seldom is counted in one place.
 
+mod access;
 mod histogram;
 mod ledger;
+mod limits;
 mod open;
 mod process;
 mod pulse;
@@ -17,12 +19,14 @@ use std::time::Instant;
 use rpc_core::{Code, Descriptor};
 use serde::Serialize;
 
-use crate::access::AccessStats;
-use crate::limits::{LimitCounters, LimitStats};
 use crate::sync::AtomicU64;
 
+pub(crate) use access::AccessCounters;
+pub use access::AccessStats;
 pub(crate) use histogram::{Histogram, Latencies};
-pub(crate) use ledger::{ConnectionStats, Ledger, Run};
+pub(crate) use ledger::{ConnectionStats, Ended, Ledger};
+pub(crate) use limits::LimitCounters;
+pub use limits::LimitStats;
 pub use open::ConnectionReport;
 pub(crate) use open::OpenConnections;
 pub(crate) use process::Process;

@@ -6,7 +6,6 @@ use super::{
     CommandName, CommandTotals, ConnectionReport, Counts, Latencies, Metrics, ProcessReport,
     RuntimeReport, ServerStats,
 };
-use crate::server::Shared;
 
 /// All that a server knows of itself: what the pages show, and `stats` beside the counters of its connection.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -163,35 +162,6 @@ impl Metrics {
         WaitReport {
             in_order: LatencyReport::new(&in_order),
             for_room: LatencyReport::new(&for_room),
-        }
-    }
-}
-
-impl Report {
-    /// `listed`: how many connections.
-    pub(crate) fn of(shared: &Shared, listed: usize) -> Self {
-        let metrics = &shared.metrics;
-
-        // Each is read once: what is shown of them fits together.
-        let server = shared.stats();
-        let limits = shared.limits(&server);
-
-        Self {
-            build: BuildReport {
-                name: shared.name.clone(),
-                version: shared.version.clone(),
-                library: env!("CARGO_PKG_VERSION"),
-                is_debug: cfg!(debug_assertions),
-            },
-            uptime_ms: u64::try_from(metrics.started.elapsed().as_millis()).unwrap_or(u64::MAX),
-            health: shared.health(&limits),
-            server,
-            commands: metrics.command_reports(),
-            waits: metrics.wait_report(),
-            limits,
-            runtime: metrics.pulse.report(),
-            process: metrics.process.report(),
-            connections: metrics.open.busiest(listed),
         }
     }
 }

@@ -39,7 +39,7 @@ pub(super) fn validity(der: &[u8]) -> Result<Validity, Unreadable> {
 
 /// Whose certificate it is: the first URI among its alternative names, else the first DNS name, else its
 /// common name. None where it names nobody.
-pub(super) fn identity(der: &[u8]) -> Option<String> {
+pub(crate) fn identity(der: &[u8]) -> Option<String> {
     let certificate = Certificate::from_der(der).ok()?;
     let certificate = certificate.tbs_certificate();
 

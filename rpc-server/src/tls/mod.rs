@@ -4,10 +4,9 @@
 //! seconds, where aws-lc-rs, rustls' default, builds a whole library. Sessions are not resumed: connections
 //! live long, and each one's certificate is looked at.
 
-mod certificate;
+pub(crate) mod certificate;
 mod files;
-mod handshake;
-mod refusal;
+pub(crate) mod refusal;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -19,8 +18,6 @@ use rustls::crypto::ring::default_provider;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::version::{TLS12, TLS13};
-
-pub(crate) use handshake::accept;
 
 /// What a client that knows this protocol names in its hello (ALPN, RFC 7301). One that names nothing is
 /// served too.
@@ -47,7 +44,7 @@ pub struct TlsFiles {
 
 /// Whether a client shows a certificate.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[cfg_attr(feature = "daemon", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum ClientCertificates {
     /// It is not asked for one.
@@ -131,7 +128,7 @@ impl ServerTls {
         self.0.files.client_certificates == ClientCertificates::Required
     }
 
-    fn config(&self, has_pages: bool) -> Arc<rustls::ServerConfig> {
+    pub(crate) fn config(&self, has_pages: bool) -> Arc<rustls::ServerConfig> {
         let current = self.current();
         Arc::clone(if has_pages {
             &current.with_pages

@@ -2,14 +2,14 @@
 
 use std::process::Command;
 
+use rpc_daemon::DaemonConfig;
+use rpc_daemon::config::Overrides;
 use rpc_examples::process::{Outcome, Process, parent_is_gone};
-use rpc_server::daemon::config::Overrides;
-use rpc_server::daemon::{self, DaemonConfig};
 
 /// The role `daemon`: serves with the settings of the environment until its standard input ends.
 pub(crate) async fn serve() -> Outcome<()> {
     let config = DaemonConfig::load(None, std::env::vars(), Overrides::default())?;
-    let daemon = daemon::Daemon::bind(&config).await?;
+    let daemon = rpc_daemon::Daemon::bind(&config).await?;
     println!("{}", daemon.addresses()[0]);
     daemon.run(parent_is_gone()).await?;
     Ok(())

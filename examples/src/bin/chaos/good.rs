@@ -142,7 +142,7 @@ impl Shared {
         match outcome {
             Ok(_) => window.answered.saturating_record(took),
             Err(error) if error.code() == Code::RESOURCE_EXHAUSTED => {
-                window.refused.saturating_record(took)
+                window.refused.saturating_record(took);
             }
             Err(error) => {
                 window.errors += 1;

@@ -282,7 +282,7 @@ async fn stream(client: &Client, shared: &Shared) {
             *counted
                 .failures
                 .entry("stream broken off".into())
-                .or_default() += 1
+                .or_default() += 1;
         }
     }
 }
@@ -317,7 +317,7 @@ async fn echo(client: &Client, shared: &Shared) {
             *counted
                 .failures
                 .entry(format!("echo (code {})", error.code()))
-                .or_default() += 1
+                .or_default() += 1;
         }
     }
 }

@@ -37,7 +37,7 @@ pub(crate) async fn compare(counted: &Counted, server: &Client) -> Outcome<Verdi
         for (expected, ran) in expected.iter().zip(book.bytes().map(|digit| digit - b'0')) {
             match (expected, ran) {
                 (Expected::Never, 1..) | (Expected::Once | Expected::AtLeastOnce, 0) => {
-                    verdict.lost += 1
+                    verdict.lost += 1;
                 }
                 (Expected::Once | Expected::AtMostOnce, 2..) => verdict.doubled += 1,
                 _ => {}

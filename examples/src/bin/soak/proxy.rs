@@ -84,7 +84,7 @@ async fn pass(client: TcpStream, server: TcpStream, cuts: &Cuts) {
         } else {
             // After its life, the client's side ends here, and what the server still says is passed on.
             let forth = async {
-                drop(tokio::time::timeout(life, copy(client_reads, server_writes, delay)).await)
+                drop(tokio::time::timeout(life, copy(client_reads, server_writes, delay)).await);
             };
             tokio::join!(forth, copy(server_reads, client_writes, delay));
         }

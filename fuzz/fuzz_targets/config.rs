@@ -1,0 +1,53 @@
+//! A config file of any text is taken, or refused with one line that names the file; what was taken is
+//! the same when it is printed and read again.
+
+#![no_main]
+
+use std::path::PathBuf;
+use std::sync::LazyLock;
+
+use libfuzzer_sys::fuzz_target;
+use rpc_daemon::DaemonConfig;
+use rpc_daemon::config::Overrides;
+
+/// In memory where the system has a place for that: it is written in each run.
+static FILE: LazyLock<PathBuf> = LazyLock::new(|| {
+    let shared_memory = PathBuf::from("/dev/shm");
+    let dir = if shared_memory.is_dir() {
+        shared_memory
+    } else {
+        std::env::temp_dir()
+    };
+    dir.join(format!("rpc-fuzz-config-{}.toml", std::process::id()))
+});
+
+fuzz_target!(|data: &[u8]| {
+    // Behind a line of its own, a variable of the environment and its value.
+    let mut parts = data.splitn(2, |byte| *byte == 0);
+    let (text, variable) = (parts.next().unwrap_or_default(), parts.next());
+    let variable = variable
+        .and_then(|variable| std::str::from_utf8(variable).ok())
+        .and_then(|variable| {
+            let (name, value) = variable.split_once('=')?;
+            Some((format!("RPC_SERVER_{name}"), value.to_owned()))
+        });
+
+    if let Err(message) = load(text, variable) {
+        assert!(!message.is_empty() && message.len() < 2_000, "{message}");
+        assert!(!message.contains('\n'), "more than one line: {message}");
+    }
+});
+
+fn load(text: &[u8], variable: Option<(String, String)>) -> Result<(), String> {
+    std::fs::write(&*FILE, text).expect("there is room for a small file");
+    let config = DaemonConfig::load(Some(&FILE), variable, Overrides::default())?;
+
+    // Printing explains each key, which takes its time: for every sixteenth input.
+    if text.len() % 16 == 0 {
+        std::fs::write(&*FILE, config.to_commented_toml()).expect("there is room for a small file");
+        let again = DaemonConfig::load(Some(&FILE), None, Overrides::default());
+        assert_eq!(again.expect("what was printed is right"), config);
+    }
+
+    Ok(())
+}

@@ -1,0 +1,231 @@
+//! `rpc log append`, `rpc log read`.
+
+use clap::{Args, Subcommand};
+use rpc_client::{Client, Error};
+use rpc_core::api::log::{APPEND, Append as Entry, Appended, Level, READ, Read as Params};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+use tokio::io::{AsyncBufReadExt, BufReader};
+
+use crate::Target;
+use crate::call::key_value;
+use crate::exit::Failure;
+use crate::output::Output;
+use crate::tail::Tail;
+
+/// As many entries as the server gives in one page.
+pub(crate) const PAGE_ENTRIES_MAX: u32 = 1_000;
+
+/// Write to the server's log, read and follow it
+#[derive(Subcommand)]
+pub(crate) enum Log {
+    Append(Append),
+    Read(Read),
+    Tail(Tail),
+}
+
+impl Log {
+    pub(crate) async fn run(self, target: &Target) -> Result<(), Failure> {
+        match self {
+            Self::Append(append) => append.run(target).await,
+            Self::Read(read) => read.run(target).await,
+            Self::Tail(tail) => tail.run(target).await,
+        }
+    }
+}
+
+/// Write an entry and print its number once it is on disk
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  rpc log append 'backup done'
+  rpc log append --level warn --service order --field user=4211 --field amount:=9.5 'payment refused'
+  make 2>&1 | rpc log append --service build -")]
+pub(crate) struct Append {
+    /// trace, debug, info, warn, error or fatal
+    #[arg(long, default_value_t = Level::Info)]
+    level: Level,
+    /// Who says it
+    #[arg(long, value_name = "NAME", default_value = "rpc")]
+    service: String,
+    /// The trace that it belongs to
+    #[arg(long, value_name = "ID")]
+    trace: Option<String>,
+    /// Add a field: KEY=TEXT, or KEY:=JSON for a number, true, an object; may be given several times
+    #[arg(long = "field", value_name = "KEY=VALUE", value_parser = field)]
+    fields: Vec<(String, Value)>,
+    /// What happened; `-` writes each line of standard input as an entry, in order
+    message: String,
+}
+
+impl Append {
+    async fn run(self, target: &Target) -> Result<(), Failure> {
+        let client = target.client();
+        let mut output = Output::new();
+
+        let mut entry = Entry::new(self.level, self.service, self.message);
+        entry.trace = self.trace;
+        entry.fields =
+            (!self.fields.is_empty()).then(|| self.fields.into_iter().collect::<Map<_, _>>());
+
+        if entry.message != "-" {
+            return append(&client, &entry, &mut output).await;
+        }
+
+        let mut input = BufReader::new(tokio::io::stdin());
+        let mut line = Vec::new();
+        loop {
+            line.clear();
+            let read = input.read_until(b'\n', &mut line).await;
+            if read.map_err(|error| Failure::stdin(&error))? == 0 {
+                return Ok(());
+            }
+
+            // A log takes what programs print: bytes that are no text are replaced, not refused.
+            let text = String::from_utf8_lossy(&line);
+            let text = text.strip_suffix('\n').unwrap_or(&text);
+            entry.message = text.strip_suffix('\r').unwrap_or(text).to_owned();
+
+            // One at a time: that is the order, and the first failure ends it where it happened.
+            append(&client, &entry, &mut output).await?;
+        }
+    }
+}
+
+async fn append(client: &Client, entry: &Entry, output: &mut Output) -> Result<(), Failure> {
+    let Appended { seq } = client.call(APPEND, entry).await?;
+    output.line(&seq.to_string())?;
+    output.flush()
+}
+
+/// Print entries as they are stored, a line of JSON each
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  rpc log read --limit 10
+  rpc log read --all --level error | jq -r .message
+  rpc log read --after 17                          go on behind entry 17")]
+pub(crate) struct Read {
+    /// Only entries behind this number
+    #[arg(long, value_name = "SEQ", default_value_t = 0)]
+    after: u64,
+    /// At most so many
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    limit: u64,
+    /// All there are
+    #[arg(long, conflicts_with = "limit")]
+    all: bool,
+    #[command(flatten)]
+    filters: Filters,
+}
+
+/// Which entries to look at.
+#[derive(Args, Default)]
+pub(crate) struct Filters {
+    /// Only entries of this level or graver: trace, debug, info, warn, error or fatal
+    #[arg(long)]
+    level: Option<Level>,
+    /// Only entries of exactly this service
+    #[arg(long, value_name = "NAME")]
+    service: Option<String>,
+    /// Only entries whose message contains this text
+    #[arg(long, value_name = "TEXT")]
+    contains: Option<String>,
+}
+
+impl Filters {
+    pub(crate) fn params(&self, after: u64, limit: u32) -> Params {
+        Params {
+            after,
+            limit: Some(limit),
+            wait_ms: 0,
+            level: self.level,
+            service: self.service.clone(),
+            contains: self.contains.clone(),
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.level.is_none() && self.service.is_none() && self.contains.is_none()
+    }
+}
+
+/// A page with its entries as they are stored.
+#[derive(Deserialize)]
+pub(crate) struct Page {
+    pub(crate) entries: Vec<Box<RawValue>>,
+    pub(crate) next: u64,
+}
+
+pub(crate) async fn read(client: &Client, params: &Params) -> Result<Page, Error> {
+    client.call(READ, params).await
+}
+
+impl Read {
+    async fn run(self, target: &Target) -> Result<(), Failure> {
+        let client = target.client();
+        let mut output = Output::new();
+        let mut left = if self.all { u64::MAX } else { self.limit };
+        let mut after = self.after;
+
+        while left > 0 {
+            let limit = u32::try_from(left)
+                .unwrap_or(u32::MAX)
+                .min(PAGE_ENTRIES_MAX);
+            let Page { entries, next } = read(&client, &self.filters.params(after, limit)).await?;
+
+            for entry in &entries {
+                output.line(entry.get())?;
+            }
+            output.flush()?;
+
+            // A page may hold nothing and still not be the last: what was looked at did not match.
+            if next == after {
+                break;
+            }
+
+            left = left.saturating_sub(entries.len() as u64);
+            after = next;
+        }
+
+        Ok(())
+    }
+}
+
+/// `KEY=TEXT` or `KEY:=JSON`.
+fn field(text: &str) -> Result<(String, Value), String> {
+    let (key, value) = key_value(text)?;
+    match key.strip_suffix(':') {
+        Some("") => Err("it must be KEY=TEXT or KEY:=JSON".into()),
+        Some(key) => match serde_json::from_str(&value) {
+            Ok(value) => Ok((key.to_owned(), value)),
+            Err(error) => Err(format!("`{value}` is no JSON: {error}")),
+        },
+        None => Ok((key, Value::String(value))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_field_is_text_unless_it_says_json() {
+        let check = |text: &str, key: &str, value: Value| {
+            assert_eq!(field(text), Ok((key.to_owned(), value)));
+        };
+
+        check("user=4211", "user", json!("4211"));
+        check("user:=4211", "user", json!(4211));
+        check("url=http://h/?a=b", "url", json!("http://h/?a=b"));
+        check("empty=", "empty", json!(""));
+        check("tags:=[\"a\"]", "tags", json!(["a"]));
+
+        for wrong in ["user", "=x", ":=1", "user:=x"] {
+            assert!(field(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,311 @@
+//! `rpc log tail`: the end of the log, and what comes.
+
+use std::collections::VecDeque;
+use std::fmt::Write as _;
+use std::pin::pin;
+use std::time::{Duration, UNIX_EPOCH};
+
+use clap::Args;
+use rpc_client::{Client, Code, Config, Error};
+use rpc_core::api::log::{Entry, READ};
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use crate::exit::{Failure, describe};
+use crate::log::{Filters, PAGE_ENTRIES_MAX, Page, read};
+use crate::output::{Output, printable};
+use crate::{Target, milliseconds};
+
+/// How long one read waits for entries: a server that drains waits for its readers, and need not cut
+/// them off.
+const POLL_WAIT: Duration = Duration::from_secs(5);
+
+/// Time between attempts while the server is away; also what a last word to it may take.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Print the last entries, then each one as it comes
+///
+/// Lines for people on a terminal, elsewhere entries as they are stored, a line of JSON each. It goes on
+/// after a restart of the server without missing an entry, and ends with Ctrl-C.
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  rpc log tail
+  rpc log tail -n 100 --level warn --service order
+  rpc log tail -n 0 --json | jq .fields")]
+pub(crate) struct Tail {
+    /// How many of the last entries to begin with
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 10)]
+    lines: usize,
+    #[command(flatten)]
+    filters: Filters,
+    /// Print JSON on a terminal, too
+    #[arg(long)]
+    json: bool,
+    /// Print lines for people, wherever they go
+    #[arg(long, conflicts_with = "json")]
+    text: bool,
+}
+
+impl Tail {
+    pub(crate) async fn run(self, target: &Target) -> Result<(), Failure> {
+        let client = target.client();
+        let timeout = target
+            .timeout
+            .unwrap_or(Duration::from_millis(Config::default().call_timeout_ms));
+
+        let mut interrupted = pin!(tokio::signal::ctrl_c());
+        tokio::select! {
+            result = self.follow(&client, timeout) => result,
+            _ = &mut interrupted => {
+                // The read that was given up is cancelled at the server, where it would go on waiting.
+                let _ = tokio::time::timeout(PAUSE, client.flush()).await;
+                Ok(())
+            }
+        }
+    }
+
+    async fn follow(&self, client: &Client, timeout: Duration) -> Result<(), Failure> {
+        let is_text = self.text || !self.json && Output::is_terminal();
+        let mut output = Output::new();
+        let (entries, mut after) = last_entries(client, &self.filters, self.lines).await?;
+        print(&mut output, &entries, is_text)?;
+
+        let mut is_away = false;
+        loop {
+            // After a loss, the first answer says that the server is back, and should not wait for an entry.
+            let wait = if is_away { Duration::ZERO } else { POLL_WAIT };
+            match self.next_page(client, after, wait, timeout).await {
+                Ok(Page { entries, next }) => {
+                    if is_away {
+                        eprintln!(
+                            "rpc: {}: back, going on behind entry {after}",
+                            client.address()
+                        );
+                        is_away = false;
+                    }
+
+                    print(&mut output, &entries, is_text)?;
+                    after = next;
+                }
+                Err(error) if is_passing(&error) => {
+                    if !is_away {
+                        eprintln!("rpc: {}; trying again until it is back", describe(&error));
+                        is_away = true;
+                    }
+
+                    tokio::time::sleep(PAUSE).await;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Waits for entries behind `after`; empty where none came.
+    async fn next_page(
+        &self,
+        client: &Client,
+        after: u64,
+        wait: Duration,
+        timeout: Duration,
+    ) -> Result<Page, Error> {
+        let mut params = self.filters.params(after, PAGE_ENTRIES_MAX);
+        params.wait_ms = milliseconds(wait);
+        client
+            .command(READ)
+            .timeout(wait + timeout)
+            .call(&params)
+            .await
+    }
+}
+
+/// Whether the server may yet answer the same read.
+fn is_passing(error: &Error) -> bool {
+    match error.status() {
+        Some(status) => {
+            let code = status.code();
+            status.is_rejected() || code == Code::UNAVAILABLE || code == Code::DEADLINE_EXCEEDED
+        }
+        None => error.code() != Code::INTERNAL,
+    }
+}
+
+fn print(output: &mut Output, entries: &[Box<RawValue>], is_text: bool) -> Result<(), Failure> {
+    for entry in entries {
+        match serde_json::from_str::<Entry>(entry.get()) {
+            Ok(entry) if is_text => output.line(&text(&entry))?,
+            _ => output.line(entry.get())?,
+        }
+    }
+    output.flush()
+}
+
+/// An entry in one line for people.
+fn text(entry: &Entry) -> String {
+    let time = UNIX_EPOCH + Duration::from_millis(entry.ts);
+    let time = humantime::format_rfc3339_millis(time);
+    let mut line = format!(
+        "{time} {:5} {}: {}",
+        entry.level, entry.service, entry.message
+    );
+
+    let trace = entry
+        .trace
+        .as_ref()
+        .map(|trace| ("trace", Value::from(trace.as_str())));
+    let fields = entry
+        .fields
+        .iter()
+        .flatten()
+        .map(|(key, value)| (key.as_str(), value.clone()));
+
+    for (key, value) in trace.into_iter().chain(fields) {
+        let _ = match value.as_str() {
+            Some(word) if is_word(word) => write!(line, " {key}={word}"),
+            _ => write!(line, " {key}={value}"),
+        };
+    }
+
+    printable(&line)
+}
+
+/// Whether it can stand without quotes.
+fn is_word(text: &str) -> bool {
+    !text.is_empty()
+        && !text.contains(|char: char| char.is_whitespace() || char.is_control() || char == '"')
+}
+
+/// The last entries that pass the filters, and the number of the last one there is.
+///
+/// The service reads forward only, so this looks for the end and then backwards in growing steps.
+async fn last_entries(
+    client: &Client,
+    filters: &Filters,
+    count: usize,
+) -> Result<(Vec<Box<RawValue>>, u64), Error> {
+    let end = end(client).await?;
+    let mut found = VecDeque::new();
+    let mut until = end;
+    let mut step = count as u64;
+    if !filters.is_empty() {
+        // Few may match.
+        step = step.max(u64::from(PAGE_ENTRIES_MAX));
+    }
+
+    while until > 0 && found.len() < count {
+        let from = until.saturating_sub(step);
+        let mut entries = entries_between(client, filters, from, until).await?;
+        entries.append(&mut found);
+        found = entries;
+        until = from;
+        step = step.saturating_mul(4);
+    }
+
+    let surplus = found.len().saturating_sub(count);
+    Ok((found.into_iter().skip(surplus).collect(), end))
+}
+
+/// The entries behind `from` up to `until` that pass the filters.
+async fn entries_between(
+    client: &Client,
+    filters: &Filters,
+    from: u64,
+    until: u64,
+) -> Result<VecDeque<Box<RawValue>>, Error> {
+    let mut found = VecDeque::new();
+    let mut at = from;
+
+    while at < until {
+        let page = read(client, &filters.params(at, PAGE_ENTRIES_MAX)).await?;
+        if page.next == at {
+            break;
+        }
+
+        at = page.next;
+        // A page knows no upper end.
+        found.extend(page.entries.into_iter().filter(|entry| seq(entry) <= until));
+    }
+
+    Ok(found)
+}
+
+fn seq(entry: &RawValue) -> u64 {
+    #[derive(Deserialize)]
+    struct Numbered {
+        seq: u64,
+    }
+
+    serde_json::from_str(entry.get()).map_or(0, |Numbered { seq }| seq)
+}
+
+/// The number of the last entry, found by asking at ever larger numbers whether there is one behind
+/// them, and then in between.
+async fn end(client: &Client) -> Result<u64, Error> {
+    let everything = Filters::default();
+    let next = async |after| {
+        read(client, &everything.params(after, 1))
+            .await
+            .map(|page| page.next)
+    };
+
+    let mut low = next(0).await?;
+    let mut step = 1;
+    let mut high = loop {
+        let probe = low + step;
+        let found = next(probe).await?;
+        if found == probe {
+            break probe;
+        }
+
+        low = found;
+        step *= 2;
+    };
+
+    while low < high {
+        let middle = low + (high - low) / 2;
+        let found = next(middle).await?;
+        if found == middle {
+            high = middle;
+        } else {
+            low = found;
+        }
+    }
+
+    Ok(low)
+}
+
+#[cfg(test)]
+mod tests {
+    use rpc_core::api::log::Level;
+
+    use super::*;
+
+    #[test]
+    fn an_entry_is_one_line_whatever_is_in_it() {
+        let mut entry = Entry {
+            seq: 7,
+            ts: 1_700_000_000_123,
+            level: Level::Warn,
+            service: "order".into(),
+            message: "refused\n\u{1b}[31m".into(),
+            trace: None,
+            fields: None,
+        };
+
+        assert_eq!(
+            text(&entry),
+            "2023-11-14T22:13:20.123Z warn  order: refused\\n\\u001b[31m"
+        );
+
+        entry.message = "refused".into();
+        entry.trace = Some("4bf9".into());
+        let fields = serde_json::json!({"a": "one", "b": "one two", "c": 9.5, "d": ""});
+        entry.fields = fields.as_object().cloned();
+        let fields = r#"a=one b="one two" c=9.5 d="""#;
+        assert_eq!(
+            text(&entry),
+            format!("2023-11-14T22:13:20.123Z warn  order: refused trace=4bf9 {fields}")
+        );
+    }
+}

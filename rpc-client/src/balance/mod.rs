@@ -1,0 +1,256 @@
+//! Which of several endpoints a call goes to: chosen anew for each call, over connections that stay.
+
+mod directory;
+mod eject;
+mod group;
+mod latency;
+mod member;
+mod route;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::config::{Balance, Config};
+use crate::connection::Connection;
+use crate::endpoint::pool::LaneNumber;
+
+pub(crate) use group::hash;
+use group::{Group, Members, two_of};
+pub use member::EndpointStats;
+use member::Member;
+pub(crate) use member::Ticket;
+pub(crate) use route::Route;
+
+/// What a call asks of the choice.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Wish<'a> {
+    /// Calls with the same key go to the same endpoint.
+    pub(crate) key: Option<u64>,
+    /// Addresses that the call has been at: used only where there is no other.
+    pub(crate) avoid: &'a [Arc<str>],
+}
+
+/// What was chosen.
+pub(crate) enum Choice {
+    /// With a connection that takes calls.
+    Ready(Ticket, Arc<Connection>),
+    /// Each call opens a connection of its own: the mode `short`.
+    Unopened(Ticket),
+}
+
+/// Chooses among members by the policy.
+pub(crate) struct Chooser {
+    config: Arc<Config>,
+    turn: AtomicUsize,
+}
+
+/// A member that can take a call now, and its connection unless each call opens its own.
+struct Candidate<'m> {
+    member: &'m Arc<Member>,
+    lane: LaneNumber,
+    connection: Option<Arc<Connection>>,
+}
+
+/// How gladly a member is taken; the first is the best.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Standing {
+    Good,
+    Ejected,
+    Avoided,
+}
+
+impl Chooser {
+    pub(crate) fn new(config: Arc<Config>) -> Self {
+        // Clients that start together do not all begin with the same endpoint.
+        Self {
+            config,
+            turn: AtomicUsize::new(fastrand::usize(..1 << 16)),
+        }
+    }
+
+    /// Chooses a member that can take the call now; none where none is connected.
+    ///
+    /// One that is not connected is told to connect, and not chosen before it is; one that is ejected,
+    /// or to be avoided, only where there is no other. A group is used where those before it have none.
+    pub(crate) fn choose(&self, members: &Members, wish: Wish<'_>, now: Instant) -> Option<Choice> {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let first = members.groups().first()?;
+        let chosen = match (members.groups().len(), &*first.members) {
+            (1, [only]) => Candidate::of(only),
+            _ => self
+                .at_a_glance(first, wish, now, turn)
+                .or_else(|| self.among_all(members.groups(), wish, now, turn)),
+        };
+
+        let Candidate {
+            member,
+            lane,
+            connection,
+        } = chosen?;
+        let ticket = Ticket::new(member, lane, now);
+        Some(match connection {
+            Some(connection) => Choice::Ready(ticket, connection),
+            None => Choice::Unopened(ticket),
+        })
+    }
+
+    /// The usual case: what the policy names first is in good standing, and the others need no look.
+    fn at_a_glance<'m>(
+        &self,
+        group: &'m Group,
+        wish: Wish<'_>,
+        now: Instant,
+        turn: usize,
+    ) -> Option<Candidate<'m>> {
+        let good = |at: usize| {
+            let member = &group.members[at];
+            let candidate = Candidate::of(member)?;
+            (standing(member, wish, now) == Standing::Good).then_some(candidate)
+        };
+
+        match (wish.key, self.config.balance) {
+            (Some(key), _) => good(group.home_of(key, |_| true)?),
+            (None, Balance::RoundRobin) => good(group.at_turn(turn)),
+            (None, Balance::PowerOfTwo) => {
+                let (first, second) = group.two_at_random();
+                if first == second {
+                    return good(first);
+                }
+
+                // Both are looked at, so that one that is not connected is told to connect.
+                let (first, second) = (good(first), good(second));
+                Some(self.less_costly(first?, second?, now))
+            }
+        }
+    }
+
+    /// The policy's choice among those of the best standing, in the first group that has any.
+    fn among_all<'m>(
+        &self,
+        groups: &'m [Group],
+        wish: Wish<'_>,
+        now: Instant,
+        turn: usize,
+    ) -> Option<Candidate<'m>> {
+        let mut avoided = None;
+        for group in groups {
+            let Some((standing, candidate)) = self.among(group, wish, now, turn) else {
+                continue;
+            };
+
+            if standing < Standing::Avoided {
+                return Some(candidate);
+            }
+            avoided = avoided.or(Some(candidate));
+        }
+
+        avoided
+    }
+
+    fn among<'m>(
+        &self,
+        group: &'m Group,
+        wish: Wish<'_>,
+        now: Instant,
+        turn: usize,
+    ) -> Option<(Standing, Candidate<'m>)> {
+        let ejected = group
+            .members
+            .iter()
+            .filter(|member| member.is_ejected(now))
+            .count();
+        // With so many ejected, the rest could not bear the load: then all are used.
+        let is_panic = ejected * 100 > group.members.len() * self.config.eject_percent_max as usize;
+
+        let mut candidates: Vec<(usize, Standing, Candidate<'m>)> = group
+            .members
+            .iter()
+            .enumerate()
+            .filter_map(|(at, member)| {
+                let standing = match standing(member, wish, now) {
+                    Standing::Ejected if is_panic => Standing::Good,
+                    standing => standing,
+                };
+                Some((at, standing, Candidate::of(member)?))
+            })
+            .collect();
+
+        let best = candidates.iter().map(|(_, standing, _)| *standing).min()?;
+        candidates.retain(|(_, standing, _)| *standing == best);
+
+        let at = match (wish.key, self.config.balance) {
+            (Some(key), _) => {
+                let home = group.home_of(key, |at| candidates.iter().any(|(of, ..)| *of == at))?;
+                candidates.iter().position(|(of, ..)| *of == home)?
+            }
+            // Each further round passes over the missing ones at another place, so that it is not
+            // always the same neighbour that gets their share.
+            (None, Balance::RoundRobin) => turn / group.members.len() % candidates.len(),
+            (None, Balance::PowerOfTwo) if candidates.len() > 1 => {
+                let (first, second) = two_of(candidates.len());
+                // The later one first, so that the other one keeps its place.
+                let (_, _, later) = candidates.swap_remove(first.max(second));
+                let (_, _, earlier) = candidates.swap_remove(first.min(second));
+                return Some((best, self.less_costly(later, earlier, now)));
+            }
+            (None, Balance::PowerOfTwo) => 0,
+        };
+
+        Some((best, candidates.swap_remove(at).2))
+    }
+
+    fn less_costly<'m>(
+        &self,
+        first: Candidate<'m>,
+        second: Candidate<'m>,
+        now: Instant,
+    ) -> Candidate<'m> {
+        let floor = Duration::from_millis(self.config.latency_floor_ms).as_secs_f64();
+        let (first_in_flight, first_latency) = first.member.load(now);
+        let (second_in_flight, second_latency) = second.member.load(now);
+
+        let is_second = match (first_latency, second_latency) {
+            (Some(a), Some(b)) => second_in_flight * b.max(floor) < first_in_flight * a.max(floor),
+            // One of them is new: it gets its share until its latency is known.
+            _ => second_in_flight < first_in_flight,
+        };
+
+        if is_second { second } else { first }
+    }
+}
+
+impl<'m> Candidate<'m> {
+    fn of(member: &'m Arc<Member>) -> Option<Self> {
+        if member.pool().is_short() {
+            return Some(Self {
+                member,
+                lane: 0,
+                connection: None,
+            });
+        }
+
+        let Some((lane, connection)) = member.pool().ready() else {
+            member.pool().open();
+            return None;
+        };
+
+        Some(Self {
+            member,
+            lane,
+            connection: Some(connection),
+        })
+    }
+}
+
+fn standing(member: &Member, wish: Wish<'_>, now: Instant) -> Standing {
+    if wish.avoid.contains(member.address()) {
+        Standing::Avoided
+    } else if member.is_ejected(now) {
+        Standing::Ejected
+    } else {
+        Standing::Good
+    }
+}

@@ -1,0 +1,216 @@
+//! The way from a call to a connection: the only one there is, or one of the balancer's.
+
+use std::sync::Arc;
+
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use tokio::time::Instant;
+
+use super::directory::Directory;
+use super::group::Members;
+use super::member::{EndpointStats, Ticket};
+use super::{Choice, Chooser, Wish};
+use crate::config::Mode;
+use crate::connection::Connection;
+use crate::discover::Target;
+use crate::endpoint::Endpoint;
+use crate::endpoint::pool::Dialer;
+use crate::error::Error;
+
+/// Where a client's calls go.
+#[expect(clippy::large_enum_variant, reason = "a client has one of them")]
+pub(crate) enum Route {
+    /// One endpoint with one connection: there is nothing to choose and nothing to count.
+    Sole(Arc<Endpoint>),
+    Balanced(Balanced),
+}
+
+/// Several endpoints, or several connections to one.
+pub(crate) struct Balanced {
+    chooser: Chooser,
+    directory: Directory,
+}
+
+impl Route {
+    pub(crate) fn new(target: &Target, dialer: Dialer) -> Self {
+        if let Some([address]) = target.fixed().map(|addresses| &**addresses)
+            && dialer.config.mode == Mode::Single
+        {
+            return Self::Sole(dialer.endpoint(&address.text));
+        }
+
+        let chooser = Chooser::new(Arc::clone(&dialer.config));
+        Self::Balanced(Balanced {
+            chooser,
+            directory: Directory::new(target.clone(), dialer),
+        })
+    }
+
+    /// A connection that most likely takes a call, without waiting for one.
+    pub(crate) fn at_once(
+        &self,
+        wish: Wish<'_>,
+        now: Instant,
+    ) -> Option<(Arc<Connection>, Option<Ticket>)> {
+        match self {
+            Self::Sole(endpoint) => Some((endpoint.latest()?, None)),
+            Self::Balanced(balanced) => match balanced.choose(wish, now)? {
+                Choice::Ready(ticket, connection) => Some((connection, Some(ticket))),
+                Choice::Unopened(_) => None,
+            },
+        }
+    }
+
+    /// A connection that takes calls, as soon as there is one.
+    ///
+    /// # Errors
+    /// Where none can be had, at any of the endpoints, or not before the deadline. Nothing was sent.
+    pub(crate) async fn connection(
+        &self,
+        wish: Wish<'_>,
+        deadline: Option<Instant>,
+    ) -> Result<(Arc<Connection>, Option<Ticket>), Error> {
+        match self {
+            Self::Sole(endpoint) => match endpoint.current() {
+                Some(connection) => Ok((connection, None)),
+                None => endpoint
+                    .connection(deadline)
+                    .await
+                    .map(|connection| (connection, None)),
+            },
+            Self::Balanced(balanced) => balanced
+                .connection(wish, deadline)
+                .await
+                .map(|(connection, ticket)| (connection, Some(ticket))),
+        }
+    }
+
+    /// Whether there is a connection that takes calls.
+    pub(crate) fn is_connected(&self) -> bool {
+        match self {
+            Self::Sole(endpoint) => endpoint.current().is_some(),
+            Self::Balanced(balanced) => balanced
+                .directory
+                .last_known()
+                .iter()
+                .any(|member| member.pool().is_connected()),
+        }
+    }
+
+    /// Whether there can be a connection for another try.
+    pub(crate) fn can_try_again(&self) -> bool {
+        match self {
+            Self::Sole(endpoint) => endpoint.can_connect() || endpoint.current().is_some(),
+            Self::Balanced(_) => true,
+        }
+    }
+
+    /// Whether any endpoint is not among these.
+    pub(crate) fn has_other_than(&self, addresses: &[Arc<str>]) -> bool {
+        match self {
+            Self::Sole(_) => false,
+            Self::Balanced(balanced) => balanced
+                .directory
+                .last_known()
+                .iter()
+                .any(|member| !addresses.contains(member.address())),
+        }
+    }
+
+    /// The connections that calls were put on last, be they over by now.
+    pub(crate) fn latest(&self) -> Vec<Arc<Connection>> {
+        match self {
+            Self::Sole(endpoint) => endpoint.latest().into_iter().collect(),
+            Self::Balanced(balanced) => balanced
+                .directory
+                .last_known()
+                .iter()
+                .flat_map(|member| member.pool().latest())
+                .collect(),
+        }
+    }
+
+    pub(crate) fn endpoints(&self) -> Vec<EndpointStats> {
+        match self {
+            Self::Sole(endpoint) => vec![EndpointStats::of_sole(endpoint)],
+            Self::Balanced(balanced) => balanced
+                .directory
+                .last_known()
+                .iter()
+                .map(|member| member.stats())
+                .collect(),
+        }
+    }
+}
+
+impl Balanced {
+    fn choose(&self, wish: Wish<'_>, now: Instant) -> Option<Choice> {
+        self.chooser.choose(&self.directory.members(), wish, now)
+    }
+
+    async fn connection(
+        &self,
+        wish: Wish<'_>,
+        deadline: Option<Instant>,
+    ) -> Result<(Arc<Connection>, Ticket), Error> {
+        let mut been_at = wish.avoid.to_vec();
+        loop {
+            let members = self.directory.wait(deadline).await?;
+            let now = Instant::now();
+            match self.chooser.choose(
+                &members,
+                Wish {
+                    avoid: &been_at,
+                    ..wish
+                },
+                now,
+            ) {
+                Some(Choice::Ready(ticket, connection)) => return Ok((connection, ticket)),
+                Some(Choice::Unopened(ticket)) => match ticket.connection(deadline).await {
+                    Ok(connection) => return Ok((connection, ticket)),
+                    Err(error) => {
+                        let address = Arc::clone(ticket.address());
+                        ticket.finish(Some(&error), false);
+                        been_at.push(address);
+
+                        let is_last = members
+                            .iter()
+                            .all(|member| been_at.contains(member.address()));
+                        if is_last || error.is_deadline() {
+                            return Err(error);
+                        }
+                    }
+                },
+                None => return first_to_connect(&members, deadline).await,
+            }
+        }
+    }
+}
+
+/// Connects to all of a group and takes the first connection that can be had; where none can, to those of
+/// the next group.
+async fn first_to_connect(
+    members: &Members,
+    deadline: Option<Instant>,
+) -> Result<(Arc<Connection>, Ticket), Error> {
+    let mut last = None;
+    for group in members.groups() {
+        let now = Instant::now();
+        let attempt = async |member| {
+            let mut ticket = Ticket::of(member, now);
+            let connection = ticket.connection(deadline).await?;
+            ticket.begins(Instant::now());
+            Ok((connection, ticket))
+        };
+
+        let mut attempts: FuturesUnordered<_> = group.members.iter().map(attempt).collect();
+        while let Some(attempt) = attempts.next().await {
+            match attempt {
+                Ok(first) => return Ok(first),
+                Err(error) => last = Some(error),
+            }
+        }
+    }
+
+    Err(last.expect("a directory that has been waited for has members"))
+}

@@ -1,0 +1,94 @@
+//! Putting a client together.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::balance::Route;
+use crate::client::Client;
+use crate::config::Config;
+use crate::discover::Target;
+use crate::endpoint::authenticate::Token;
+use crate::endpoint::connect::{Connect, Connector, Way};
+use crate::endpoint::pool::Dialer;
+use crate::events::Events;
+
+/// Puts a client together; see [`Client::builder`].
+#[derive(Clone)]
+pub struct ClientBuilder {
+    target: Target,
+    config: Config,
+    connector: Connector,
+}
+
+impl ClientBuilder {
+    pub(crate) fn new(target: Target) -> Self {
+        Self {
+            target,
+            config: Config::default(),
+            connector: Connector::default(),
+        }
+    }
+
+    /// The settings; those of [`Config::default`] without it.
+    #[must_use]
+    pub fn config(mut self, config: Config) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// Opens the byte streams, in the place of TCP and Unix sockets.
+    #[must_use]
+    pub fn connector(mut self, connect: impl Connect) -> Self {
+        self.connector.way = Way::Own(Arc::new(connect));
+        self
+    }
+
+    /// The token by which each new connection says who it is, before it takes calls (command 6,
+    /// `authenticate`), in the place of `token_file`. It stands in memory as it is, and in no log.
+    ///
+    /// A server that knows no tokens is called without. One that refuses the token fails the calls with its
+    /// code, 16 as a rule, and is asked again after `reconnect_cap_ms` at the earliest.
+    #[must_use]
+    pub fn token(mut self, token: impl Into<Arc<str>>) -> Self {
+        self.connector.token = Some(Token(token.into()));
+        self
+    }
+
+    /// The client. Nothing is opened before its first call.
+    pub fn build(self) -> Client {
+        let Self {
+            target,
+            config,
+            connector,
+        } = self;
+
+        // A connector of the user's own may call an endpoint whatever it likes.
+        let target = if let Way::Own(_) = connector.way {
+            target.or_as_it_is()
+        } else {
+            target
+        };
+
+        let dialer = Dialer {
+            config: Arc::new(config),
+            connector,
+            events: Events::default(),
+        };
+
+        let (config, events) = (Arc::clone(&dialer.config), dialer.events.clone());
+        Client::from_parts(
+            Arc::clone(target.name()),
+            config,
+            events,
+            Route::new(&target, dialer),
+        )
+    }
+}
+
+impl fmt::Debug for ClientBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientBuilder")
+            .field("target", &self.target)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,390 @@
+//! The client: what a service links to call another one.
+
+pub mod blocking;
+mod builder;
+pub mod log;
+pub mod pipe;
+mod registry;
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+
+use futures::TryStreamExt;
+use futures::stream::BoxStream;
+use rpc_core::scope::Parent;
+use rpc_core::{CmdId, Layer, Outcome, RawJson, Reply, Request, Service};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Instant;
+
+use crate::balance::EndpointStats;
+use crate::balance::Route;
+use crate::balance::Wish;
+use crate::call::Attempt;
+use crate::call::Command;
+use crate::call::Hedging;
+use crate::call::{Budget, Stack};
+use crate::config::Config;
+use crate::connection::Connection;
+use crate::discover::Target;
+use crate::endpoint::Endpoint;
+use crate::error::Error;
+use crate::events::{ConnectionEvent, Events};
+use crate::layers::ServiceClient;
+use crate::time::Inherited;
+
+pub use builder::ClientBuilder;
+pub use registry::{Registry, ServiceConfig, registry, shared};
+
+/// Calls one service, over one connection as a rule: it is opened by the first call and shared by all
+/// of them; clones share it too.
+///
+/// Any number of tasks call at once: their requests travel side by side, and a slow one holds up no
+/// other. A lost connection is opened again by the next call. [`Config::mode`] has other numbers of
+/// connections; a target of several endpoints gets one for each, and every call is
+/// [balanced](Config::balance) anew.
+///
+/// ```no_run
+/// use rpc_client::Client;
+///
+/// #[derive(serde::Serialize)]
+/// struct Hello<'a> {
+///     name: &'a str,
+/// }
+///
+/// # async fn example() -> Result<(), rpc_client::Error> {
+/// let client = Client::new("127.0.0.1:8889");
+/// let greeting: String = client.call(100, &Hello { name: "world" }).await?;
+/// # let _ = greeting;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Client {
+    stack: Arc<Stack>,
+    /// Of the call that this client's calls are made for.
+    inherited: Option<Arc<Inherited>>,
+}
+
+impl Client {
+    /// A client of the service at `"127.0.0.1:8889"`, `"log.internal:8889"` or
+    /// `"unix:/run/rpc.sock"`, at several such endpoints with commas between them, or wherever else a
+    /// [`Target`] says. Nothing is opened before the first call; a target that is none fails that call.
+    pub fn new(target: impl Into<Target>) -> Self {
+        Self::builder(target).build()
+    }
+
+    /// As [`new`](Self::new), with settings.
+    pub fn with_config(target: impl Into<Target>, config: Config) -> Self {
+        Self::builder(target).config(config).build()
+    }
+
+    /// A client with more than settings of its own: with a [`Connect`](crate::Connect) that opens its
+    /// byte streams.
+    pub fn builder(target: impl Into<Target>) -> ClientBuilder {
+        ClientBuilder::new(target.into())
+    }
+
+    /// A client over a byte stream that is open already: an in-memory pipe, TLS of your own. When it
+    /// ends, calls fail; nothing is opened in its place. `name` stands for the address in errors.
+    ///
+    /// The connection is driven by a task on the current runtime. It belongs to whoever has opened it, and so
+    /// does saying who it is: `token_file` and `tls` of the settings are of no effect here. Where the server asks
+    /// for a token, show it by the first call; [`ClientBuilder::connector`] makes clients that show
+    /// [theirs](ClientBuilder::token) on each connection.
+    ///
+    /// ```no_run
+    /// use rpc_client::{Client, CmdId, Config};
+    ///
+    /// # async fn example(stream: tokio::io::DuplexStream, token: &str) -> Result<(), rpc_client::Error> {
+    /// let client = Client::over(stream, "pipe", Config::default());
+    /// let _: serde_json::Value = client.call(CmdId::AUTHENTICATE, &serde_json::json!({"token": token})).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn over<IO>(io: IO, name: &str, config: Config) -> Self
+    where
+        IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let (address, config): (Arc<str>, _) = (Arc::from(name), Arc::new(config));
+        let events = Events::default();
+
+        let (connection, driver) = Connection::new(
+            io,
+            None,
+            Arc::clone(&address),
+            Arc::clone(&config),
+            events.clone(),
+        );
+        tokio::spawn(driver);
+
+        let endpoint = Endpoint::connected(
+            Arc::clone(&address),
+            Arc::clone(&config),
+            connection,
+            events.clone(),
+        );
+        Self::from_parts(address, config, events, Route::Sole(endpoint))
+    }
+
+    /// The whole of a client: above the route stand the deadline, the retries and the backups of
+    /// [`Command`]; below it pools, endpoints and connections.
+    pub(crate) fn from_parts(
+        target: Arc<str>,
+        config: Arc<Config>,
+        events: Events,
+        route: Route,
+    ) -> Self {
+        let budget = Budget::new(&config, Instant::now());
+        let hedging = Hedging::new(&config);
+        let stack = Stack {
+            target,
+            config,
+            events,
+            route,
+            budget,
+            hedging,
+        };
+
+        Self {
+            stack: Arc::new(stack),
+            inherited: None,
+        }
+    }
+
+    fn inherited(&self) -> Option<&Inherited> {
+        self.inherited.as_deref()
+    }
+
+    /// What it calls: an address, or the target as it was given.
+    pub fn address(&self) -> &str {
+        &self.stack.target
+    }
+
+    /// What is known of each endpoint: whether it is connected, its calls, its latency. The numbers are
+    /// kept where calls are balanced: with several endpoints, or several connections to one.
+    pub fn endpoints(&self) -> Vec<EndpointStats> {
+        self.stack.route.endpoints()
+    }
+
+    /// Calls a command and decodes its data. It may take `call_timeout_ms`.
+    ///
+    /// # Errors
+    /// See [`Error`]: each call ends in exactly one way, by its deadline. What was not sent or rejected has
+    /// been tried again before, and so has what may have run of an
+    /// [idempotent](Command::idempotent) command, as far as [`Config::attempts_max`], the deadline and the
+    /// retry budget allow.
+    ///
+    /// # Cancel safety
+    /// Dropping the future gives the call up: the server is told, and a late reply is ignored.
+    pub async fn call<P, T>(&self, cmdid: impl Into<CmdId>, params: &P) -> Result<T, Error>
+    where
+        P: Serialize + ?Sized,
+        T: DeserializeOwned,
+    {
+        self.command(cmdid).call(params).await
+    }
+
+    /// Sends a command that is not answered. It returns when the request stands in the connection's
+    /// output; [`flush`](Self::flush) waits until it has left.
+    ///
+    /// # Errors
+    /// Where there is no connection, and none within the deadline. What happens at the server is not
+    /// reported.
+    pub async fn notify<P>(&self, cmdid: impl Into<CmdId>, params: &P) -> Result<(), Error>
+    where
+        P: Serialize + ?Sized,
+    {
+        self.command(cmdid).notify(params).await
+    }
+
+    /// Calls a command that answers with a stream of items. There is no deadline unless
+    /// [`Command::timeout`] sets one; dropping the stream gives the call up.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call), for the beginning; what fails later is the stream's last item.
+    pub async fn stream<P, T>(
+        &self,
+        cmdid: impl Into<CmdId>,
+        params: &P,
+    ) -> Result<BoxStream<'static, Result<T, Error>>, Error>
+    where
+        P: Serialize + ?Sized,
+        T: DeserializeOwned + Send + 'static,
+    {
+        self.command(cmdid).stream(params).await
+    }
+
+    /// A call with options of its own.
+    ///
+    /// ```no_run
+    /// # async fn example(client: rpc_client::Client) -> Result<(), rpc_client::Error> {
+    /// let seq: u64 = client
+    ///     .command(1001)
+    ///     .timeout(std::time::Duration::from_millis(200))
+    ///     .meta("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
+    ///     .call(&"params")
+    ///     .await?;
+    /// # let _ = seq;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn command(&self, cmdid: impl Into<CmdId>) -> Command<'_> {
+        Command::new(&self.stack, self.inherited(), cmdid.into())
+    }
+
+    /// This client for the calls that a handler makes to do its work: none of them goes on for longer than
+    /// the handler's own call, and each belongs to its trace (`traceparent`, `tracestate`). It shares the connections, so it
+    /// costs no more than a clone.
+    ///
+    /// `parent` is what the handler has: `rpc_server::Context`, or a [`Request`] or
+    /// [`Scope`](rpc_core::Scope) in a service of its own kind.
+    ///
+    /// ```no_run
+    /// use rpc_client::Client;
+    /// use rpc_core::Status;
+    /// use rpc_core::scope::Parent;
+    ///
+    /// async fn handler(users: Client, context: impl Parent) -> Result<String, Status> {
+    ///     // With 200 ms left of the handler's time, neither takes longer than that.
+    ///     let users = users.within(&context);
+    ///     let id: u64 = users.call(200, &"ann").await?;
+    ///     Ok(users.call(201, &id).await?)
+    /// }
+    /// ```
+    #[must_use]
+    pub fn within(&self, parent: &impl Parent) -> Self {
+        let inherited = Inherited::from(parent).under(self.inherited());
+        Self {
+            stack: Arc::clone(&self.stack),
+            inherited: Some(Arc::new(inherited)),
+        }
+    }
+
+    /// This client with a layer around it; see [`layers`](crate::layers).
+    pub fn layer<L: Layer<Self>>(&self, layer: L) -> ServiceClient<L::Service> {
+        ServiceClient::new(self.clone())
+            .call_timeout(self.stack.config.call_timeout())
+            .layer(layer)
+    }
+
+    /// This client for plain threads: it shares the connection.
+    pub fn blocking(&self) -> blocking::Client {
+        self.clone().into()
+    }
+
+    /// Whether there is a connection that takes calls right now. A call does not need one: it opens
+    /// what it needs.
+    pub fn is_connected(&self) -> bool {
+        self.stack.route.is_connected()
+    }
+
+    /// Opens a connection now, where there is none: calls open it by themselves. In the mode `short` it
+    /// is closed again.
+    ///
+    /// # Errors
+    /// Where none can be opened, at any endpoint, or not within `call_timeout_ms`.
+    pub async fn connect(&self) -> Result<(), Error> {
+        let deadline = Instant::now() + self.stack.config.call_timeout();
+        self.stack
+            .route
+            .connection(Wish::default(), Some(deadline))
+            .await
+            .map(drop)
+    }
+
+    /// What becomes of the connections, from now on: a stream of events that ends with the client. It
+    /// holds `events_max` of them for a slow reader; one that is slower is told how many it missed.
+    ///
+    /// ```no_run
+    /// use futures::StreamExt;
+    ///
+    /// # async fn example(client: rpc_client::Client) {
+    /// let mut events = client.events();
+    /// while let Some(event) = events.next().await {
+    ///     println!("{event:?}");
+    /// }
+    /// # }
+    /// ```
+    pub fn events(&self) -> BoxStream<'static, ConnectionEvent> {
+        self.stack.events.listen(self.stack.config.events_max)
+    }
+
+    /// Waits until everything that was sent so far has been handed to the system.
+    ///
+    /// # Errors
+    /// Where a connection ended before that.
+    pub async fn flush(&self) -> Result<(), Error> {
+        for connection in self.stack.route.latest() {
+            connection.flush().await?;
+        }
+        Ok(())
+    }
+
+    /// Sends a request as it is: with an id multiplexed (under an id of this connection's own),
+    /// without one ordered. Its `timeout` is its deadline; without one, `call_timeout_ms` is.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn send(
+        &self,
+        mut request: Request<'static>,
+    ) -> Result<Option<RawJson<'static>>, Error> {
+        let command = Command::of(&self.stack, self.inherited(), &mut request);
+        if request.oneway {
+            return command.put(request).await.map(|()| None);
+        }
+
+        command.send(request).await
+    }
+
+    /// As [`send`](Self::send), in two halves and without retries: when the first one returns, the request
+    /// has its place in the order of the connection. Nothing is pending for a oneway request.
+    pub(crate) async fn start(
+        &self,
+        mut request: Request<'static>,
+    ) -> Result<Option<Attempt>, Error> {
+        let command = Command::of(&self.stack, self.inherited(), &mut request);
+        if request.oneway {
+            return command.put(request).await.map(|()| None);
+        }
+
+        let attempt = command
+            .begin_request(&mut request)
+            .await
+            .map_err(|(error, _)| error)?;
+        Ok(Some(attempt.polled_elsewhere()))
+    }
+}
+
+/// A client answers requests like a router does, only elsewhere: what is written against the trait
+/// takes either. A request with `credit` expects a stream and gets one, under credit of the client's own.
+impl Service for Client {
+    fn call(&self, request: Request<'_>) -> impl Future<Output = Outcome> + Send + 'static {
+        let client = self.clone();
+        let mut request = request.into_owned();
+        async move {
+            if request.credit.is_some() {
+                let command = Command::of(&client.stack, client.inherited(), &mut request);
+                // Apart, so that other calls, of which there are more, have smaller futures.
+                let items = Box::pin(command.begin_stream(request))
+                    .await
+                    .map_err(Error::into_status)?;
+                return Ok(Reply::stream(items.map_err(Error::into_status)));
+            }
+
+            let data = client.send(request).await.map_err(Error::into_status)?;
+            Ok(data.map_or_else(Reply::empty, Reply::raw))
+        }
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("address", &self.address())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,144 @@
+//! The first call of a connection whose client has a token: who it is.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::path::Path;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use rpc_core::{CmdId, Code, RawJson, Request};
+use serde::Serialize;
+
+use crate::config::Config;
+use crate::connection::{Connection, Due};
+use crate::error::{Cause, Error};
+
+/// Longest file of a token, in bytes; no token comes near it.
+const FILE_BYTES_MAX: u64 = 4096;
+
+/// A token of the program's own. Its `Debug` does not show it.
+#[derive(Clone)]
+pub(crate) struct Token(pub(crate) Arc<str>);
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(..)")
+    }
+}
+
+/// Why a connection is not taken into use.
+pub(crate) enum Refusal {
+    /// The server's own word on the token, and when it may be asked again.
+    Token(Cause, Option<Duration>),
+    /// Anything else: another attempt may fare better.
+    Failed(Cause),
+}
+
+impl Refusal {
+    /// Nobody has answered in time.
+    pub(crate) fn no_answer(config: &Config) -> Self {
+        let limit = config.connect_timeout_ms;
+        let message =
+            format!("cannot connect: no answer within `connect_timeout_ms` of {limit} ms");
+        Self::Failed(Cause::new(message))
+    }
+
+    /// Into the log.
+    pub(crate) fn tell(&self, address: &str) {
+        match self {
+            Self::Failed(last) => {
+                tracing::debug!(%address, reason = %last.message, "connecting failed");
+            }
+            Self::Token(last, _) => {
+                tracing::warn!(%address, reason = %last.message, "not authenticated");
+            }
+        }
+    }
+}
+
+/// Says who this client is, where it has a token. A server that knows no tokens (code 12) is one that wants
+/// none.
+pub(crate) async fn authenticate(
+    connection: &Arc<Connection>,
+    config: &Config,
+    token: Option<&Token>,
+) -> Result<(), Refusal> {
+    let token = match (token, &config.token_file) {
+        (Some(token), _) => token.clone(),
+        (None, Some(file)) => read(file).map_err(|message| Refusal::Failed(Cause::new(message)))?,
+        (None, None) => return Ok(()),
+    };
+
+    let Err(error) = call(connection, config, &token).await else {
+        return Ok(());
+    };
+
+    match error.code() {
+        Code::UNIMPLEMENTED => {
+            tracing::debug!(
+                address = error.address(),
+                "the server knows no tokens; called without"
+            );
+            Ok(())
+        }
+        code => Err(match error.status() {
+            Some(status) => {
+                let message = format!("the server refuses this client's token: {status}");
+                let cause = Cause::with_source(message, status.clone()).with_code(code);
+                Refusal::Token(cause, status.retry_after())
+            }
+            // The connection ended first: that says nothing of the token.
+            None => Refusal::Failed(error.cause().cloned().unwrap_or_else(|| {
+                Cause::with_source("the connection cannot be authenticated", error.clone())
+            })),
+        }),
+    }
+}
+
+async fn call(connection: &Arc<Connection>, config: &Config, token: &Token) -> Result<(), Error> {
+    #[derive(Serialize)]
+    struct Authenticate<'a> {
+        token: &'a str,
+    }
+
+    let params = RawJson::serialize(&Authenticate { token: &token.0 }).expect("a string is JSON");
+    let request = Request::new(CmdId::AUTHENTICATE, params);
+
+    let mut pending = None;
+    poll_fn(|cx| {
+        if pending.is_none() {
+            let begun = Arc::clone(connection).begin(
+                &request,
+                Due::Never,
+                config.ordered,
+                false,
+                cx.waker(),
+            );
+            match begun {
+                Ok(call) => pending = Some(call),
+                Err((connection, _)) => return Poll::Ready(Err(connection.over())),
+            }
+        }
+
+        let call = pending.as_mut().expect("it was begun");
+        std::pin::Pin::new(call).poll(cx).map_ok(drop)
+    })
+    .await
+}
+
+fn read(file: &Path) -> Result<Token, String> {
+    let wrong = |what: &dyn fmt::Display| format!("{}: {what}", file.display());
+    let about = std::fs::metadata(file).map_err(|error| wrong(&error))?;
+    if about.len() > FILE_BYTES_MAX {
+        return Err(wrong(&format!(
+            "is longer than {FILE_BYTES_MAX} bytes, and no token"
+        )));
+    }
+
+    let text = std::fs::read_to_string(file).map_err(|error| wrong(&error))?;
+    match text.trim() {
+        "" => Err(wrong(&"is empty; it must hold the token")),
+        token => Ok(Token(token.into())),
+    }
+}

@@ -1,0 +1,315 @@
+//! Opening byte streams: TCP and Unix sockets by default, or whatever a [`Connect`] of the user's opens.
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures::future::{BoxFuture, FutureExt};
+use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+
+use super::authenticate::{Refusal, Token, authenticate};
+use crate::config::Config;
+use crate::connection::{Connection, Loss, Settle};
+use crate::error::Cause;
+use crate::events::Events;
+
+/// What an address over TLS begins with.
+pub(crate) const TLS_PREFIX: &str = "tls:";
+
+/// What a connection can run over. Implemented by every stream that fits.
+pub trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
+
+impl<IO: AsyncRead + AsyncWrite + Send + Unpin + 'static> ByteStream for IO {}
+
+/// A byte stream of any type.
+pub type BoxByteStream = Box<dyn ByteStream>;
+
+/// Opens byte streams in the place of TCP and Unix sockets: TLS of your own, a proxy, a simulated
+/// network, a pipe in a test. Give it to [`ClientBuilder::connector`].
+///
+/// A function of the address is one:
+///
+/// ```
+/// use rpc_client::Client;
+///
+/// // Whatever the address says, a pipe in memory; `_server` would be served by somebody.
+/// let client = Client::builder("memory")
+///     .connector(|_address: String| async {
+///         let (ours, _server) = tokio::io::duplex(64 * 1024);
+///         Ok(ours)
+///     })
+///     .build();
+/// # let _ = client;
+/// ```
+///
+/// [`ClientBuilder::connector`]: crate::ClientBuilder::connector
+pub trait Connect: Send + Sync + 'static {
+    /// Opens a stream to `address`, which is what the client was made with, unread. It is dropped
+    /// after `connect_timeout_ms`, and called again, with back-off, after a failure. In the mode `short` each
+    /// call's own task does this, so there it is dropped with the call, too, and panics in it.
+    ///
+    /// # Errors
+    /// Whatever the stream's opening comes to: it is a part of the error of the calls that waited.
+    fn connect(&self, address: &str) -> BoxFuture<'static, io::Result<BoxByteStream>>;
+}
+
+impl<F, Opened, IO> Connect for F
+where
+    F: Fn(String) -> Opened + Send + Sync + 'static,
+    Opened: Future<Output = io::Result<IO>> + Send + 'static,
+    IO: ByteStream,
+{
+    fn connect(&self, address: &str) -> BoxFuture<'static, io::Result<BoxByteStream>> {
+        self(address.to_owned())
+            .map(|opened| opened.map(|io| Box::new(io) as BoxByteStream))
+            .boxed()
+    }
+}
+
+/// Opens a TCP connection to `"HOST:PORT"` with the socket options of `config`, for a [`Connect`]
+/// that puts something between it and the protocol.
+///
+/// # Errors
+/// Where the name is unknown, nobody answers, or an option cannot be set.
+pub async fn open_tcp(address: &str, config: &Config) -> io::Result<TcpStream> {
+    let stream = open_plain(address).await?;
+    watch(&stream, config)?;
+    Ok(stream)
+}
+
+async fn open_plain(address: &str) -> io::Result<TcpStream> {
+    if !address.contains(':') {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "an address is HOST:PORT or unix:PATH, as 127.0.0.1:8889",
+        ));
+    }
+
+    let stream = TcpStream::connect(address).await?;
+    // Requests leave at once.
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// How an endpoint opens its connections, and who they say that they are.
+#[derive(Clone, Default)]
+pub(crate) struct Connector {
+    pub(crate) way: Way,
+    pub(crate) token: Option<Token>,
+    #[cfg(feature = "tls")]
+    tls: Arc<crate::endpoint::tls::Loaded>,
+}
+
+#[derive(Clone, Default)]
+pub(crate) enum Way {
+    /// TCP, TLS and Unix sockets, each as its own type: nothing is boxed on the way of a byte.
+    #[default]
+    System,
+    Own(Arc<dyn Connect>),
+}
+
+/// Who runs a connection: its parts, and what is called at its end.
+type Parts<E> = ((Arc<str>, Arc<Config>, Events), E);
+
+impl Connector {
+    /// Opens a connection whose driver runs as a task, and calls `at_end` when it is over. It has
+    /// authenticated where there is a token.
+    pub(crate) async fn open(
+        &self,
+        address: &Arc<str>,
+        config: &Arc<Config>,
+        events: &Events,
+        at_end: impl FnOnce(Loss) + Send + 'static,
+    ) -> Result<Arc<Connection>, Refusal> {
+        let parts = (Arc::clone(address), Arc::clone(config), events.clone());
+        let opened = self.open_stream(address, config, (parts, at_end)).await;
+        let connection = opened.map_err(|error| {
+            Refusal::Failed(Cause::with_source(
+                format!("cannot connect: {error}"),
+                error,
+            ))
+        })?;
+
+        authenticate(&connection, config, self.token.as_ref()).await?;
+        Ok(connection)
+    }
+
+    async fn open_stream(
+        &self,
+        address: &str,
+        config: &Config,
+        (parts, at_end): Parts<impl FnOnce(Loss) + Send + 'static>,
+    ) -> io::Result<Arc<Connection>> {
+        if let Way::Own(connect) = &self.way {
+            return Ok(run(connect.connect(address).await?, None, parts, at_end));
+        }
+
+        if let Some(path) = address.strip_prefix("unix:") {
+            return Ok(run(UnixStream::connect(path).await?, None, parts, at_end));
+        }
+
+        let by_address = address.strip_prefix(TLS_PREFIX);
+        if by_address.is_none() && config.tls.is_none() {
+            let settle: Settle<Tcp> = |Tcp(stream), config| {
+                if let Err(error) = watch(stream, config) {
+                    tracing::warn!(%error, "keepalive and user timeout could not be set: a server that vanishes is found by pings alone");
+                }
+            };
+
+            return Ok(run(
+                Tcp(open_plain(address).await?),
+                Some(settle),
+                parts,
+                at_end,
+            ));
+        }
+
+        let address = by_address.unwrap_or(address);
+        #[cfg(feature = "tls")]
+        {
+            let stream = open_tcp(address, config).await?;
+            let settings = config.tls.clone().unwrap_or_default();
+            Ok(run(
+                self.tls.handshake(stream, address, &settings).await?,
+                None,
+                parts,
+                at_end,
+            ))
+        }
+        #[cfg(not(feature = "tls"))]
+        Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            format!("TLS to {address} needs the feature `tls` of rpc-client"),
+        ))
+    }
+}
+
+impl fmt::Debug for Connector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.way {
+            Way::System => "System",
+            Way::Own(_) => "Own",
+        })
+    }
+}
+
+/// A TCP stream that is dropped once it is over: that ends it, without one more call of the system's.
+struct Tcp(TcpStream);
+
+impl AsyncRead for Tcp {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Tcp {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+fn run<IO: ByteStream>(
+    stream: IO,
+    settle: Option<Settle<IO>>,
+    (address, config, events): (Arc<str>, Arc<Config>, Events),
+    at_end: impl FnOnce(Loss) + Send + 'static,
+) -> Arc<Connection> {
+    let (connection, driver) = Connection::new(stream, settle, address, config, events);
+    tokio::spawn(async move { at_end(driver.await) });
+    connection
+}
+
+/// A server that has vanished is noticed.
+fn watch(stream: &TcpStream, config: &Config) -> io::Result<()> {
+    let socket = SockRef::from(stream);
+    if config.keepalive_idle_ms > 0 {
+        // The system counts in whole seconds, and refuses what lies outside of these bounds.
+        let seconds = |ms: u64| Duration::from_secs(ms.div_ceil(1_000).clamp(1, 32_767));
+        let keepalive = TcpKeepalive::new()
+            .with_time(seconds(config.keepalive_idle_ms))
+            .with_interval(seconds(config.keepalive_interval_ms))
+            .with_retries(config.keepalive_probes.clamp(1, 127));
+        socket.set_tcp_keepalive(&keepalive)?;
+    }
+
+    #[cfg(target_os = "linux")]
+    if config.tcp_user_timeout_ms > 0 {
+        socket.set_tcp_user_timeout(Some(Duration::from_millis(
+            config.tcp_user_timeout_ms.min(i32::MAX as u64),
+        )))?;
+    }
+
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, TcpListener};
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use tokio::io::DuplexStream;
+
+    use super::*;
+    use crate::connection::SETTLED_AFTER;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_system_is_asked_once_and_only_where_a_connection_lasts() {
+        static ASKED: AtomicU32 = AtomicU32::new(0);
+        let settle: Settle<DuplexStream> = |_, _| {
+            ASKED.fetch_add(1, Ordering::Relaxed);
+        };
+
+        for (age, asked) in [(SETTLED_AFTER / 2, 0), (SETTLED_AFTER * 2, 1)] {
+            let (near, _far) = tokio::io::duplex(64);
+            let (config, events) = (Arc::default(), Events::default());
+            let (connection, driver) =
+                Connection::new(near, Some(settle), "test".into(), config, events);
+            let driver = tokio::spawn(driver);
+
+            tokio::time::sleep(age).await;
+            drop(connection);
+            driver.await.unwrap();
+            assert_eq!(ASKED.load(Ordering::Relaxed), asked, "{age:?}");
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn a_connection_that_is_watched_has_the_options_of_the_settings() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+
+        let plain = open_plain(&address).await.unwrap();
+        assert!(plain.nodelay().unwrap() && !SockRef::from(&plain).keepalive().unwrap());
+
+        let watched = open_tcp(&address, &Config::default()).await.unwrap();
+        let socket = SockRef::from(&watched);
+        assert!(watched.nodelay().unwrap() && socket.keepalive().unwrap());
+        let seconds = |n| Duration::from_secs(n);
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), seconds(10));
+        assert_eq!(socket.tcp_keepalive_interval().unwrap(), seconds(3));
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(seconds(10)));
+    }
+}

@@ -1,0 +1,278 @@
+//! The daemon: its config, its services and their store, as a library, so that a program may carry
+//! a whole daemon in its own process. The binary around it is `src/main.rs`.
+
+pub mod config;
+mod limits;
+pub mod listeners;
+pub mod notify;
+pub mod reload;
+mod services;
+mod store;
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use listenfd::ListenFd;
+
+use rpc_server::Router;
+use rpc_server::ServerTls;
+use rpc_server::{BoundAddress, InheritedListener};
+use rpc_server::{Drained, Server, ServerBuilder, ServerHandle};
+
+pub use config::DaemonConfig;
+use config::ServiceName;
+pub use limits::{CommandLimits, CommandSettings};
+pub use reload::{Reloaded, Reloader};
+use store::LogStore;
+
+/// A daemon that is bound to its addresses, with its store open.
+///
+/// ```
+/// use rpc_daemon::{Daemon, DaemonConfig};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let data = tempfile::tempdir()?;
+/// let config = DaemonConfig {
+///     listen: vec!["127.0.0.1:0".into()],
+///     data_dir: data.path().to_owned(),
+///     ..DaemonConfig::default()
+/// };
+/// let daemon = Daemon::bind(&config).await?;
+/// println!("listening on {}", daemon.addresses()[0]);
+/// daemon.run(async {}).await?;
+/// # Ok(())
+/// # }
+/// ```
+pub struct Daemon {
+    server: Server,
+    certificates: Vec<ServerTls>,
+    config: DaemonConfig,
+    log: Option<Arc<LogStore>>,
+    command_limits: CommandLimits,
+}
+
+impl Daemon {
+    /// Opens the store and binds every address. Where the config has traces sent, calls have spans of `tracing`;
+    /// the program's own `rpc_server::telemetry::Exporter` sends them.
+    ///
+    /// # Errors
+    /// A store that cannot be opened (another daemon has it, for example), an address that cannot
+    /// be bound, limits that cannot work, traces in a program without the feature `otel`.
+    pub async fn bind(config: &DaemonConfig) -> Result<Self, DaemonError> {
+        config
+            .traces
+            .check()
+            .map_err(|message| format!("[traces] {message}"))?;
+
+        let mut router = Router::new();
+        let mut log = None;
+        for service in &config.services {
+            let merged = match service {
+                ServiceName::Test => router.merge(services::test::router()?),
+                ServiceName::Conformance => router.merge(services::conformance::router()?),
+                ServiceName::Log => {
+                    let (dir, settings) = (config.data_dir.join("log"), config.log.store());
+
+                    // It reads the newest file, which takes a while where that is long.
+                    let opening =
+                        tokio::task::spawn_blocking(move || LogStore::open(&dir, settings));
+                    let store = opening.await.map_err(io::Error::other)??;
+                    let store = Arc::clone(log.insert(Arc::new(store)));
+                    router.merge(services::log::router(store)?)
+                }
+            };
+
+            router = merged?;
+        }
+
+        let (mut router, command_limits) = CommandLimits::around(router, &config.commands)?;
+        if config.traces.is_on() {
+            // Outside of the limits: a call that they refuse has a span, too.
+            router = router.traced();
+        }
+
+        let mut builder = Server::builder()
+            .config(config.limits.clone())
+            .workers(config.workers)
+            .router(router);
+        builder = builder
+            .admin(config.admin.clone())
+            .name("rpc-server", env!("CARGO_PKG_VERSION"));
+
+        let mut certificates = Vec::new();
+        for listener in listeners::listeners(config)? {
+            let options = listener.options;
+            builder = if listener.is_inherited {
+                let with = |builder: ServerBuilder, listener| {
+                    builder.listener_with(listener, options.clone())
+                };
+                inherited()?.into_iter().fold(builder, with)
+            } else {
+                builder.listen_with(options)
+            };
+            certificates.extend(listener.tls);
+        }
+
+        if let Some(grants) = listeners::grants(&config.grants)? {
+            builder = builder.grants(grants);
+        }
+        if let Some(tokens) = listeners::tokens(config)? {
+            builder = builder.tokens(tokens);
+        }
+
+        Ok(Self {
+            server: builder.bind().await?,
+            certificates,
+            config: config.clone(),
+            log,
+            command_limits,
+        })
+    }
+
+    /// What puts changed settings into effect while the daemon serves.
+    pub fn reloader(&self) -> Reloader {
+        Reloader::new(
+            self.server.handle(),
+            self.config.clone(),
+            self.certificates.clone(),
+            self.command_limits.clone(),
+        )
+    }
+
+    /// The addresses that it is bound to, with the ports that the system chose.
+    pub fn addresses(&self) -> Vec<BoundAddress> {
+        self.server.addresses()
+    }
+
+    /// The limits of single commands, to be set while it runs.
+    pub fn command_limits(&self) -> CommandLimits {
+        self.command_limits.clone()
+    }
+
+    /// A handle to the server's counters.
+    pub fn handle(&self) -> ServerHandle {
+        self.server.handle()
+    }
+
+    /// Serves until `shutdown` is ready, drains, and closes the store.
+    ///
+    /// # Errors
+    /// As [`Server::serve`].
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<Drained, DaemonError> {
+        let log = self.log.clone();
+        let shutdown = async move {
+            shutdown.await;
+            log.inspect(|log| log.end_waits());
+        };
+
+        let drained = self.server.serve(shutdown).await?;
+
+        if let Some(log) = self.log {
+            log.close().await;
+            let damaged = log.damaged();
+            if damaged > 0 {
+                tracing::warn!(
+                    damaged,
+                    "lines of the log store were damaged; each was reported when it was found"
+                );
+            }
+        }
+
+        Ok(drained)
+    }
+}
+
+/// The sockets that a parent has handed over in the way of systemd. They are there once.
+fn inherited() -> Result<Vec<InheritedListener>, DaemonError> {
+    let mut handed_over = ListenFd::from_env();
+    let mut listeners = Vec::new();
+
+    for number in 0..handed_over.len() {
+        // Which of the two it is, only trying tells; what is neither has the second try's error.
+        let listener = match handed_over.take_tcp_listener(number) {
+            Ok(listener) => listener.map(InheritedListener::from),
+            Err(_) => handed_over
+                .take_unix_listener(number)?
+                .map(InheritedListener::from),
+        };
+
+        listeners.extend(listener);
+    }
+
+    if listeners.is_empty() {
+        let message = "`listen`: \"inherited\" needs a socket that is handed over, and `LISTEN_FDS` names none \
+                       for this process; systemd does that for a service with a socket unit";
+        return Err(DaemonError(message.into()));
+    }
+
+    Ok(listeners)
+}
+
+/// The log service alone, over a store in `dir`: for a router of your own, or to be called without a
+/// socket. The store closes when the router and the calls that it runs are gone.
+///
+/// It blocks, for as long as it takes to read the newest file of the store.
+///
+/// ```
+/// use rpc_core::api::log::APPEND;
+/// use rpc_core::{RawJson, Request, Service};
+/// use rpc_daemon::config::LogSettings;
+/// use rpc_daemon::log_router;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let dir = tempfile::tempdir()?;
+/// let log = log_router(dir.path(), &LogSettings::default())?;
+/// let entry = RawJson::parse(r#"{"level":"info","service":"order","message":"user 4211 logged in"}"#)?;
+/// let reply = log.call(Request::new(APPEND, entry)).await?;
+/// assert_eq!(reply.data().unwrap().as_str(), r#"{"seq":1}"#);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// A store that cannot be opened.
+pub fn log_router(dir: &Path, settings: &config::LogSettings) -> Result<Router, DaemonError> {
+    let store = LogStore::open(dir, settings.store())?;
+    Ok(Router::new().merge(services::log::router(Arc::new(store))?)?)
+}
+
+/// Why a daemon cannot start or go on; one line for an operator.
+#[derive(Debug)]
+pub struct DaemonError(String);
+
+impl fmt::Display for DaemonError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for DaemonError {}
+
+impl From<String> for DaemonError {
+    fn from(message: String) -> Self {
+        Self(message)
+    }
+}
+
+impl From<io::Error> for DaemonError {
+    fn from(error: io::Error) -> Self {
+        Self(error.to_string())
+    }
+}
+
+impl From<store::StoreError> for DaemonError {
+    fn from(error: store::StoreError) -> Self {
+        Self(error.to_string())
+    }
+}
+
+impl From<rpc_server::RouteError> for DaemonError {
+    fn from(error: rpc_server::RouteError) -> Self {
+        Self(format!("the commands do not fit together: {error}"))
+    }
+}

@@ -1,0 +1,193 @@
+//! The daemon's listeners and who may call what, as they stand in its config.
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::DaemonError;
+use super::config::{DaemonConfig, INHERITED};
+use rpc_server::ListenOptions;
+use rpc_server::{ClientCertificates, ServerTls, TlsFiles};
+use rpc_server::{Grants, Tokens};
+
+/// A listener with a policy of its own: one `[[listeners]]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ListenerSettings {
+    /// As in `listen`: HOST:PORT, unix:PATH, or "inherited" for all sockets that are handed over.
+    pub address: String,
+    /// PEM file of the server's certificate, then those that lead from it to an authority; with it the
+    /// listener speaks TLS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate_file: Option<PathBuf>,
+    /// PEM file of its private key, which must not be readable for everybody.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_file: Option<PathBuf>,
+    /// PEM file of the authorities whose clients are known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_ca_file: Option<PathBuf>,
+    /// Whether a client shows a certificate: "off", "optional" or "required".
+    pub client_certificates: ClientCertificates,
+    /// Whether a connection has to say who it is, by a certificate or a token, before it may call anything
+    /// but `ping`.
+    pub require_authentication: bool,
+    /// Whether GET is answered with the pages about the server.
+    pub admin_pages: bool,
+    /// How long a connection may stay silent before its first frame, in milliseconds, in the place of the
+    /// limit for all; 0 for ever.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_frame_timeout_ms: Option<u64>,
+    /// Whether others than this machine may connect without TLS and without authentication.
+    pub allow_plaintext: bool,
+}
+
+impl Default for ListenerSettings {
+    fn default() -> Self {
+        Self {
+            address: String::new(),
+            certificate_file: None,
+            key_file: None,
+            client_ca_file: None,
+            client_certificates: ClientCertificates::Off,
+            require_authentication: false,
+            admin_pages: true,
+            first_frame_timeout_ms: None,
+            allow_plaintext: false,
+        }
+    }
+}
+
+/// What an identity may call: one `[[grants]]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct GrantSettings {
+    /// Whom it is for: an identity as a certificate or a token shows it, or "*" for everybody.
+    pub identity: String,
+    /// Commands: "1001", ranges with both their ends as "2000-2099", or "*" for all.
+    pub commands: Vec<String>,
+}
+
+impl ListenerSettings {
+    pub(crate) fn check(&self, has_tokens: bool) -> Result<(), String> {
+        let Self {
+            address,
+            client_certificates,
+            ..
+        } = self;
+        let wrong = |what: &str| Err(format!("[[listeners]] \"{address}\": {what}"));
+
+        if address.is_empty() {
+            return Err("[[listeners]] `address` is missing, as \"0.0.0.0:8889\"".into());
+        }
+
+        if self.certificate_file.is_some() != self.key_file.is_some() {
+            return wrong("`certificate_file` and `key_file` belong together; one is missing");
+        }
+
+        let asks = *client_certificates != ClientCertificates::Off;
+        if asks && self.certificate_file.is_none() {
+            return wrong("`client_certificates` needs TLS: `certificate_file` and `key_file`");
+        }
+
+        if asks != self.client_ca_file.is_some() {
+            return wrong(
+                "`client_ca_file` and `client_certificates` (\"optional\" or \"required\") belong together",
+            );
+        }
+
+        if self.require_authentication && !asks && !has_tokens {
+            return wrong(
+                "`require_authentication` needs something to show: `tokens_file`, or `client_certificates`",
+            );
+        }
+
+        Ok(())
+    }
+
+    fn files(&self) -> Option<TlsFiles> {
+        Some(TlsFiles {
+            certificate: self.certificate_file.clone()?,
+            key: self.key_file.clone()?,
+            client_ca: self.client_ca_file.clone(),
+            client_certificates: self.client_certificates,
+        })
+    }
+
+    fn listener(&self) -> Result<Listener, DaemonError> {
+        let mut options = ListenOptions::new(&self.address)
+            .require_authentication(self.require_authentication)
+            .admin_pages(self.admin_pages)
+            .allow_plaintext(self.allow_plaintext);
+
+        if let Some(timeout_ms) = self.first_frame_timeout_ms {
+            options = options.first_frame_timeout_ms(timeout_ms);
+        }
+
+        let tls = self.files().map(ServerTls::load).transpose();
+        let tls = tls.map_err(|error| DaemonError(error.to_string()))?;
+        if let Some(tls) = tls.clone() {
+            options = options.tls(tls);
+        }
+
+        Ok(Listener {
+            options,
+            is_inherited: self.address == INHERITED,
+            tls,
+        })
+    }
+}
+
+/// A listener of the config, ready to be bound.
+pub(super) struct Listener {
+    pub(super) options: ListenOptions,
+    /// Whether its sockets were handed over by the process that started this one.
+    pub(super) is_inherited: bool,
+    pub(super) tls: Option<ServerTls>,
+}
+
+/// Every listener of the config.
+pub(super) fn listeners(config: &DaemonConfig) -> Result<Vec<Listener>, DaemonError> {
+    let plain = config.listen.iter().map(|address| {
+        Ok(Listener {
+            options: ListenOptions::new(address).allow_plaintext(config.allow_plaintext),
+            is_inherited: address == INHERITED,
+            tls: None,
+        })
+    });
+    let own = config.listeners.iter().map(ListenerSettings::listener);
+
+    plain.chain(own).collect()
+}
+
+/// What is granted; none where nothing is said of it, and then all is.
+pub(crate) fn grants(settings: &[GrantSettings]) -> Result<Option<Grants>, String> {
+    if settings.is_empty() {
+        return Ok(None);
+    }
+
+    let mut grants = Grants::new();
+    for GrantSettings { identity, commands } in settings {
+        if identity.is_empty() {
+            return Err(
+                "[[grants]] `identity` is missing, as \"order-service\", or \"*\" for everybody"
+                    .into(),
+            );
+        }
+
+        let granted = grants.grant(identity, commands);
+        grants = granted.map_err(|error| format!("[[grants]] of \"{identity}\": {error}"))?;
+    }
+
+    Ok(Some(grants))
+}
+
+/// The tokens of the config's file, where it names one.
+pub(super) fn tokens(config: &DaemonConfig) -> Result<Option<Tokens>, String> {
+    if config.tokens_file.as_os_str().is_empty() {
+        return Ok(None);
+    }
+    Tokens::load(&config.tokens_file)
+        .map(Some)
+        .map_err(|error| format!("`tokens_file` {error}"))
+}

@@ -1,0 +1,310 @@
+//! The daemon: `rpc-server --help` says what it takes.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Parser;
+use rpc_daemon::config::{LogFormat, Overrides};
+use rpc_daemon::{Daemon, DaemonConfig, DaemonError, Reloader, notify, reload};
+use rpc_server::Tokens;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+#[cfg(not(feature = "otel"))]
+use tracing_subscriber::layer::Identity;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
+
+/// Serves commands over newline-delimited JSON RPC: one JSON object a line, readable with nc and jq.
+///
+/// Settings come from the config file, over it the environment (`RPC_SERVER_LIMITS_FRAME_BYTES_MAX` is
+/// `limits.frame_bytes_max`), and over both the flags. SIGTERM and SIGINT drain: what was accepted is
+/// answered, then the daemon exits with 0. A second one stops it at once. SIGHUP reads the settings again:
+/// certificates, tokens, grants, the limits of commands and the log level take effect, and the log names what waits for a restart.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    /// TOML file with settings; --print-config shows all of them
+    #[arg(long, value_name = "FILE", env = "RPC_SERVER_CONFIG")]
+    config: Option<PathBuf>,
+    /// Address to listen on, HOST:PORT, unix:PATH, or `inherited` for sockets that are handed over
+    /// (`LISTEN_FDS`, as systemd does it); may be given several times [default: 127.0.0.1:8889]
+    #[arg(long, value_name = "ADDR")]
+    listen: Vec<String>,
+    /// Directory of all data [default: ./rpc-data]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Format of the log on standard error [default: text]
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    log_format: Option<LogFormat>,
+    /// Check the settings and exit: 0 where they are right, 2 where not
+    #[arg(long)]
+    check_config: bool,
+    /// Print the effective settings as a commented config file and exit
+    #[arg(long)]
+    print_config: bool,
+    /// Read a token from standard input, print its hash for `tokens_file`, and exit
+    #[arg(long)]
+    hash_token: bool,
+}
+
+/// As clap exits for a wrong flag.
+const EXIT_USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    if arguments.hash_token {
+        return hash_token();
+    }
+
+    let overrides = Overrides {
+        listen: arguments.listen,
+        data_dir: arguments.data_dir,
+        log_format: arguments.log_format,
+    };
+
+    let file = arguments.config;
+    let load = move || {
+        let env = std::env::vars_os().filter_map(|(name, value)| {
+            // What is no text is none of ours.
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        });
+
+        DaemonConfig::load(file.as_deref(), env, overrides.clone())
+    };
+
+    let config = match load() {
+        Ok(config) => config,
+        Err(message) => {
+            eprintln!("rpc-server: {message}");
+            return ExitCode::from(EXIT_USAGE);
+        }
+    };
+
+    if arguments.print_config {
+        print!("{}", config.to_commented_toml());
+        return ExitCode::SUCCESS;
+    }
+
+    let traces = match Traces::of(&config) {
+        Ok(traces) => traces,
+        Err(message) => {
+            eprintln!("rpc-server: {message}");
+            return ExitCode::from(EXIT_USAGE);
+        }
+    };
+
+    if arguments.check_config {
+        println!("the settings are right");
+        return ExitCode::SUCCESS;
+    }
+
+    let set_log_level = start_logging(&config, &traces);
+    let exit = match run(&config, load, set_log_level) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error}");
+            ExitCode::FAILURE
+        }
+    };
+
+    traces.send_rest();
+    exit
+}
+
+/// Prints the hash of the token on standard input: a token on the command line would stand in the list of
+/// processes.
+fn hash_token() -> ExitCode {
+    let mut token = String::new();
+    if let Err(error) = std::io::stdin().read_line(&mut token) {
+        eprintln!("rpc-server: cannot read standard input: {error}");
+        return ExitCode::FAILURE;
+    }
+
+    let Some(hash) = Tokens::hash(token.trim()) else {
+        eprintln!(
+            "rpc-server: a token has 22 characters at least, all by chance, as `openssl rand -base64 32` prints them"
+        );
+        return ExitCode::from(EXIT_USAGE);
+    };
+
+    println!("{hash}");
+    ExitCode::SUCCESS
+}
+
+/// Where the spans of calls are sent, if anywhere.
+struct Traces {
+    #[cfg(feature = "otel")]
+    exporter: Option<rpc_server::telemetry::Exporter>,
+}
+
+#[cfg(feature = "otel")]
+impl Traces {
+    fn of(config: &DaemonConfig) -> Result<Self, String> {
+        let exporter = config
+            .traces
+            .is_on()
+            .then(|| rpc_server::telemetry::Exporter::new(&config.traces));
+        let exporter = exporter
+            .transpose()
+            .map_err(|error| format!("[traces] {error}"))?;
+
+        Ok(Self { exporter })
+    }
+
+    fn layer(&self) -> Option<impl Layer<tracing_subscriber::Registry> + use<>> {
+        self.exporter
+            .as_ref()
+            .map(rpc_server::telemetry::Exporter::layer)
+    }
+
+    fn send_rest(self) {
+        if let Some(exporter) = self.exporter {
+            exporter.shutdown();
+        }
+    }
+}
+
+/// Settings that have traces sent were refused.
+#[cfg(not(feature = "otel"))]
+#[expect(
+    clippy::unused_self,
+    clippy::unnecessary_wraps,
+    reason = "as where they can be sent"
+)]
+impl Traces {
+    fn of(_: &DaemonConfig) -> Result<Self, String> {
+        Ok(Self {})
+    }
+
+    fn layer(&self) -> Option<Identity> {
+        None
+    }
+
+    fn send_rest(self) {}
+}
+
+/// Changes what is logged while the daemon runs.
+type SetLogLevel = Box<dyn Fn(&str) -> Result<(), String> + Send + Sync>;
+
+fn start_logging(config: &DaemonConfig, traces: &Traces) -> SetLogLevel {
+    let filter = EnvFilter::try_new(&config.log_level).expect("checked with the other settings");
+    let (filter, handle) = tracing_subscriber::reload::Layer::new(filter);
+
+    let log = tracing_subscriber::fmt::layer()
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
+    let log = match config.log_format {
+        LogFormat::Text => log.with_target(false).boxed(),
+        LogFormat::Json => log.json().flatten_event(true).boxed(),
+    };
+
+    // The level is the log's own: traces have all spans of calls, whatever is logged.
+    tracing_subscriber::registry()
+        .with(traces.layer())
+        .with(log.with_filter(filter))
+        .init();
+
+    // Debug formatting keeps the message and its place on one line.
+    std::panic::set_hook(Box::new(|panic| tracing::error!("{:?}", panic.to_string())));
+
+    Box::new(move |level| {
+        let filter = EnvFilter::try_new(level).map_err(|error| error.to_string())?;
+        handle.reload(filter).map_err(|error| error.to_string())
+    })
+}
+
+#[tokio::main]
+async fn run(
+    config: &DaemonConfig,
+    load: impl Fn() -> Result<DaemonConfig, String> + Send + Sync + 'static,
+    set_log_level: SetLogLevel,
+) -> Result<(), DaemonError> {
+    // Before anything is served, so that no signal is missed.
+    let signals = (
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::interrupt())?,
+    );
+    let hangup = signal(SignalKind::hangup())?;
+
+    let daemon = Daemon::bind(config).await?;
+    let mut status = "listening on".to_owned();
+    for address in daemon.addresses() {
+        tracing::info!(data_dir = %config.data_dir.display(), "listening on {address}");
+        status = format!("{status} {address}");
+    }
+
+    tokio::spawn(notify::keep_watchdog(daemon.handle()));
+    tokio::spawn(reload_at(
+        hangup,
+        daemon.reloader(),
+        load,
+        set_log_level,
+        status.clone(),
+    ));
+    notify::ready(&status);
+
+    let drained = daemon.run(stopped(signals)).await?;
+    tracing::info!(
+        connections = drained.connections,
+        dropped = drained.dropped,
+        "stopped"
+    );
+
+    Ok(())
+}
+
+/// Reads the settings again at each SIGHUP.
+async fn reload_at(
+    mut hangup: Signal,
+    mut reloader: Reloader,
+    load: impl Fn() -> Result<DaemonConfig, String> + Send + Sync + 'static,
+    set_log_level: SetLogLevel,
+    status: String,
+) {
+    let sources = Arc::new((load, set_log_level));
+
+    while hangup.recv().await.is_some() {
+        tracing::info!("SIGHUP: reading the settings again");
+        notify::reloading();
+
+        let (mut at_work, sources) = (reloader, Arc::clone(&sources));
+        let reload = move || {
+            let (load, set_log_level) = &*sources;
+            match load() {
+                Ok(next) => at_work.reload(next, set_log_level).report(),
+                Err(message) => reload::report_unreadable(&message),
+            }
+            at_work
+        };
+
+        let Ok(done) = tokio::task::spawn_blocking(reload).await else {
+            tracing::error!("reading the settings panicked; SIGHUP does nothing any more");
+            return notify::ready(&status);
+        };
+
+        reloader = done;
+        notify::ready(&status);
+    }
+}
+
+/// Ready at the first signal; the second one ends the process.
+async fn stopped((mut terminate, mut interrupt): (Signal, Signal)) {
+    async fn either(terminate: &mut Signal, interrupt: &mut Signal) -> &'static str {
+        tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+        }
+    }
+
+    let name = either(&mut terminate, &mut interrupt).await;
+    tracing::info!("{name}: draining; a second one stops at once");
+    notify::stopping();
+
+    tokio::spawn(async move {
+        let name = either(&mut terminate, &mut interrupt).await;
+        tracing::warn!("{name} again: stopped at once");
+        std::process::exit(1);
+    });
+}

@@ -1,0 +1,91 @@
+//! `log`: appends entries to the store and reads them back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rpc_core::api::log::{APPEND, Append, Appended, Page, READ, Read};
+use rpc_core::{Descriptor, Status};
+
+use crate::store::{self, LogStore, NewEntry, Query, StoreError};
+use rpc_server::{Params, State};
+use rpc_server::{Route, RouteError, Router};
+
+const LIMIT_DEFAULT: u32 = 100;
+const LIMIT_MAX: u32 = 1000;
+/// A long poll ends by itself before the server's own limit of a call would end it with an error.
+const WAIT_MAX: Duration = Duration::from_secs(25);
+
+/// A full queue takes about this long to reach a disk.
+const RETRY_AFTER: Duration = Duration::from_millis(100);
+
+pub(crate) fn router(store: Arc<LogStore>) -> Result<Router<Arc<LogStore>>, RouteError> {
+    let append_descriptor = Descriptor::new("log", "append")
+        .doc("Writes an entry; answers its number once it is on disk.")
+        .params::<Append>()
+        .data::<Appended>();
+
+    let read_descriptor = Descriptor::new("log", "read")
+        .doc("Reads entries behind a cursor; waits up to wait_ms (25 s at most) where there are none.")
+        .idempotent()
+        .params::<Read>()
+        .data::<Page>();
+
+    Router::with_state(store)
+        .route(APPEND, Route::new(append).describe(append_descriptor))?
+        .route(READ, Route::new(read).describe(read_descriptor))
+}
+
+/// The entry has its place in the log at the first poll, which the connection makes in the order of its
+/// lines; and it is written whether or not its caller still waits.
+async fn append(
+    State(store): State<Arc<LogStore>>,
+    Params(entry): Params<NewEntry>,
+) -> Result<Appended, Status> {
+    let seq = store.append(&entry)?.await?;
+    Ok(Appended { seq })
+}
+
+async fn read(
+    State(store): State<Arc<LogStore>>,
+    Params(read): Params<Read>,
+) -> Result<store::Page, Status> {
+    let limit = read.limit.unwrap_or(LIMIT_DEFAULT);
+    if !(1..=LIMIT_MAX).contains(&limit) {
+        return Err(Status::invalid_argument(format!(
+            "`params.limit` is {limit} and must be 1 to {LIMIT_MAX}"
+        )));
+    }
+
+    let query = Query {
+        after: read.after,
+        limit: limit as usize,
+        wait: Duration::from_millis(read.wait_ms).min(WAIT_MAX),
+        level: read.level,
+        service: read.service,
+        contains: read.contains,
+    };
+
+    Ok(store.read(query).await?)
+}
+
+/// What the peer reads names the store and not its files; those are for the log.
+impl From<StoreError> for Status {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Full { .. } => {
+                Self::resource_exhausted("the disk of the log store is full").with_source(error)
+            }
+            // It was not taken, so that it may be sent again.
+            StoreError::Overloaded => Self::resource_exhausted(error.to_string())
+                .with_rejected()
+                .with_retry_after(RETRY_AFTER),
+            StoreError::Closed => Self::unavailable(error.to_string()).with_rejected(),
+            StoreError::TooLarge { .. } => Self::invalid_argument(error.to_string()),
+            // Whether the entry is on the disk is not known.
+            StoreError::Io { .. } | StoreError::Locked { .. } => {
+                Self::internal("the disk of the log store failed; the server's log says how")
+                    .with_source(error)
+            }
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! The conformance vectors against a daemon in this process: a runner as conformance/README.md
+//! describes it, over TCP, over a Unix socket, and over pipes with paused time.
+
+mod pattern;
+mod reply;
+mod run;
+mod vector;
+mod wire;
+
+use std::path::PathBuf;
+
+use futures::StreamExt;
+use futures::stream;
+use rpc_daemon::config::ServiceName;
+use rpc_daemon::{Daemon, DaemonConfig};
+use rpc_server::ServerHandle;
+
+use run::run;
+use vector::Vector;
+use wire::{Pace, Target};
+
+/// A daemon with all that the vectors want, for as long as it is kept.
+struct Serving {
+    _data: tempfile::TempDir,
+    tcp: Target,
+    unix: Target,
+    handle: ServerHandle,
+}
+
+async fn serve() -> Serving {
+    let data = tempfile::tempdir().unwrap();
+    let socket: PathBuf = data.path().join("socket");
+    let config = DaemonConfig {
+        listen: vec!["127.0.0.1:0".into(), format!("unix:{}", socket.display())],
+        data_dir: data.path().join("data"),
+        services: vec![
+            ServiceName::Test,
+            ServiceName::Log,
+            ServiceName::Conformance,
+        ],
+        ..DaemonConfig::default()
+    };
+    let daemon = Daemon::bind(&config).await.unwrap();
+    let tcp = Target::Tcp(daemon.addresses()[0].tcp().unwrap());
+    let handle = daemon.handle();
+    tokio::spawn(daemon.run(std::future::pending()));
+    Serving {
+        _data: data,
+        tcp,
+        unix: Target::Unix(socket),
+        handle,
+    }
+}
+
+/// Runs the vectors, so many side by side, and reports all that fail by their names.
+async fn check(vectors: Vec<Vector>, target: &Target, pace: Pace, side_by_side: usize) {
+    let commands = wire::commands_of(target).await;
+    let missing: Vec<_> = vectors
+        .iter()
+        .flat_map(|vector| &vector.needs)
+        .filter(|cmdid| !commands.contains(cmdid))
+        .collect();
+    assert!(
+        missing.is_empty(),
+        "vectors need commands that the daemon has not: {missing:?}"
+    );
+    let count = vectors.len();
+    let outcomes = stream::iter(vectors).map(|vector| async move {
+        let outcome = run(&vector, target, pace).await;
+        outcome.err().map(|why| format!("{}: {why}", vector.name))
+    });
+    let failed: Vec<_> = outcomes
+        .buffer_unordered(side_by_side)
+        .filter_map(std::future::ready)
+        .collect()
+        .await;
+    assert!(
+        failed.is_empty(),
+        "{} of {count} vectors failed:\n{}",
+        failed.len(),
+        failed.join("\n")
+    );
+}
+
+fn vectors(chosen: impl Fn(&Vector) -> bool) -> Vec<Vector> {
+    vector::load().into_iter().filter(chosen).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_vector_passes_over_tcp() {
+    let vectors = vectors(|vector| !vector.slow);
+    assert!(
+        vectors.len() > 550,
+        "only {} vectors were found",
+        vectors.len()
+    );
+    check(vectors, &serve().await.tcp, Pace::AsTheVectorSays, 16).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_vector_passes_over_a_unix_socket_with_every_byte_sent_alone() {
+    // A megabyte of single bytes shows nothing that a few thousand do not.
+    let vectors = vectors(|vector| !vector.slow && vector.bytes_sent() < 8 * 1024);
+    assert!(
+        vectors.len() > 500,
+        "only {} vectors were found",
+        vectors.len()
+    );
+    check(vectors, &serve().await.unix, Pace::EveryByteAlone, 16).await;
+}
+
+#[tokio::test]
+async fn every_vector_passes_over_a_pipe_of_a_few_bytes() {
+    // Commands with replies of megabytes.
+    const FILL: u64 = 10_003;
+    let serving = serve().await;
+    let pipe = Target::Pipe {
+        server: serving.handle.clone(),
+        bytes: 13,
+    };
+    let is_small =
+        |vector: &Vector| vector.bytes_sent() < 8 * 1024 && !vector.needs.contains(&FILL);
+    let vectors = vectors(|vector| !vector.slow && is_small(vector));
+    assert!(
+        vectors.len() > 500,
+        "only {} vectors were found",
+        vectors.len()
+    );
+    check(vectors, &pipe, Pace::AsTheVectorSays, 16).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_slow_vectors_pass_with_paused_time() {
+    let serving = serve().await;
+    let pipe = Target::Pipe {
+        server: serving.handle.clone(),
+        bytes: 64 * 1024,
+    };
+    let vectors = vectors(|vector| vector.slow);
+    assert!(!vectors.is_empty());
+    check(vectors, &pipe, Pace::AsTheVectorSays, 1).await;
+}

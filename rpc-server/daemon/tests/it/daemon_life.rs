@@ -1,0 +1,368 @@
+//! The daemon's life as its operator steers it: refusals at the start, SIGHUP, and what systemd is told.
+
+use std::io::Write;
+use std::net::TcpStream;
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use rpc_server::Tokens;
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::authority::{Authority, Holds, set_mode};
+use crate::daemon::{PATIENCE, Peer, Running, command, output};
+
+const TOKEN: &str = "token-of-orders-0123456789abcdef";
+const NEXT: &str = "next-token-of-orders-0123456789a";
+
+/// A config file and what it names, in a directory of their own.
+pub(crate) struct Place(TempDir);
+
+impl Place {
+    pub(crate) fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.path(name), text).unwrap();
+    }
+
+    fn tokens(&self, tokens: &[&str]) {
+        let lines = tokens
+            .iter()
+            .map(|token| format!("orders {}\n", Tokens::hash(token).unwrap()));
+        self.write("tokens", &lines.collect::<String>());
+    }
+
+    /// Writes the daemon's config; its data is here, too.
+    fn configure(&self, config: &str) {
+        let data = self.path("data").display().to_string();
+        let services = "services = [\"test\", \"conformance\"]";
+        self.write(
+            "config.toml",
+            &format!("data_dir = {data:?}\n{services}\n{config}"),
+        );
+    }
+
+    pub(crate) fn start(&self, config: &str, env: &[(&str, &str)]) -> Running {
+        self.configure(config);
+        let mut command = command();
+        command
+            .arg("--config")
+            .arg(self.path("config.toml"))
+            .envs(env.iter().copied());
+        Running::spawn(command)
+    }
+}
+
+#[test]
+fn an_address_that_others_reach_is_refused_unless_it_is_said_to_be_right_and_then_warned_of() {
+    let place = Place::new();
+    let (status, log) = place.start("listen = [\"0.0.0.0:0\"]", &[]).ended();
+    assert_eq!(status.code(), Some(1), "{log}");
+    assert!(
+        log.contains("without TLS and without authentication")
+            && log.contains("`allow_plaintext = true`"),
+        "{log}"
+    );
+    let mut daemon = place.start("listen = [\"0.0.0.0:0\"]\nallow_plaintext = true", &[]);
+    let line = daemon.log_line("NOT PROTECTED");
+    assert!(
+        line.contains("WARN") && line.contains("address=0.0.0.0:"),
+        "{line}"
+    );
+    daemon.log_line("listening on 0.0.0.0:");
+}
+
+#[test]
+fn a_key_that_everybody_may_read_keeps_the_daemon_from_starting() {
+    let (place, ca) = (Place::new(), Authority::new("servers"));
+    let pair = ca.server("rpc.test", Holds::Now);
+    set_mode(&pair.key, 0o644);
+    let (key, certificate) = (&pair.key, &pair.certificate);
+    let config = format!(
+        "[[listeners]]\naddress = \"127.0.0.1:0\"\ncertificate_file = {certificate:?}\nkey_file = {key:?}\n"
+    );
+    let (status, log) = place.start(&config, &[]).ended();
+    assert_eq!(status.code(), Some(1), "{log}");
+    assert!(
+        log.contains(&key.display().to_string()) && log.contains("(mode 0644); make that 0600"),
+        "{log}"
+    );
+    std::fs::remove_file(key).unwrap();
+    let (status, log) = place.start(&config, &[]).ended();
+    assert_eq!(status.code(), Some(1), "{log}");
+    assert!(log.contains("No such file"), "{log}");
+}
+
+/// Answers of a plain listener that wants a token.
+fn listener(place: &Place, rest: &str) -> String {
+    let tokens = place.path("tokens").display().to_string();
+    format!(
+        "tokens_file = {tokens:?}\n{rest}\n[[listeners]]\naddress = \"127.0.0.1:0\"\nrequire_authentication = true\n"
+    )
+}
+
+fn authenticate(token: &str) -> String {
+    json!({ "cmdid": 6, "params": { "token": token } }).to_string()
+}
+
+#[test]
+fn sighup_puts_tokens_grants_and_the_log_level_into_effect_and_names_what_waits_for_a_restart() {
+    let place = Place::new();
+    place.tokens(&[TOKEN]);
+    let config = listener(&place, "");
+    let mut daemon = place.start(&config, &[]);
+    let address = daemon.address();
+    let mut peer = Peer::connect(&address);
+    assert_eq!(peer.ask(&authenticate(TOKEN))["data"]["identity"], "orders");
+    assert_eq!(peer.ask("{\"cmdid\":10000}")["code"], 0);
+
+    // A wrong file changes nothing.
+    place.write("tokens", "orders nonsense\n");
+    place.configure(&config.replace(
+        "[[listeners]]",
+        "log_level = \"info,rpc_server=debug\"\nworkers = 1\n[[listeners]]",
+    ));
+    daemon.signal("HUP");
+    let line = daemon.log_line("not reloaded, and as it was");
+    assert!(
+        line.contains("ERROR")
+            && line.contains("line 1: the hash must be 64")
+            && !line.contains("nonsense"),
+        "{line}"
+    );
+    assert!(
+        daemon
+            .log_line("waits for a restart")
+            .contains("keys=workers")
+    );
+    assert_eq!(peer.ask("{\"cmdid\":10000}")["code"], 0);
+    drop(Peer::connect(&address));
+    daemon.log_line("connection opened");
+
+    place.configure("listen = 5");
+    daemon.signal("HUP");
+    daemon.log_line("not reloaded, and all as it was");
+    assert_eq!(peer.ask("{\"cmdid\":10000}")["code"], 0);
+
+    place.tokens(&[TOKEN, NEXT]);
+    place.configure(&format!(
+        "{config}[[grants]]\nidentity = \"orders\"\ncommands = [\"10001\"]\n"
+    ));
+    daemon.signal("HUP");
+    daemon.log_line("reloaded: tokens");
+    daemon.log_line("reloaded: grants");
+    assert_eq!(peer.ask("{\"cmdid\":10000}")["code"], 7);
+    place.tokens(&[NEXT]);
+    place.configure(&config);
+    daemon.signal("HUP");
+    daemon.log_line("reloaded: tokens");
+    daemon.log_line("reloaded: grants");
+    assert_eq!(
+        peer.ask("{\"cmdid\":10000}")["code"],
+        16,
+        "its token is gone"
+    );
+    assert_eq!(peer.ask(&authenticate(NEXT))["code"], 0);
+    assert_eq!(peer.ask("{\"cmdid\":10000}")["code"], 0);
+    daemon.signal("TERM");
+    drop(peer);
+    let (status, log) = daemon.ended();
+    assert_eq!(status.code(), Some(0), "{log}");
+    assert!(!log.contains(TOKEN) && !log.contains(NEXT), "{log}");
+}
+
+#[test]
+fn sighup_puts_the_limits_of_commands_into_effect_for_open_connections() {
+    let place = Place::new();
+    let config = |limits: &[(u32, u32, u32)]| {
+        let command = |(cmdid, in_flight_max, rate): &(u32, u32, u32)| {
+            format!(
+                "[[commands]]\ncmdid = {cmdid}\nin_flight_max = {in_flight_max}\nrequests_per_second = {rate}\n"
+            )
+        };
+        format!(
+            "listen = [\"127.0.0.1:0\"]\n{}",
+            limits.iter().map(command).collect::<String>()
+        )
+    };
+    // 10001 waits for as long as it is told, and 10000 is done at once.
+    let mut daemon = place.start(&config(&[(10000, 0, 1), (10001, 1, 0)]), &[]);
+    let mut peer = Peer::connect(&daemon.address());
+    let too_many_a_second = |peer: &mut Peer<TcpStream>| {
+        (0..50).any(|_| peer.ask("{\"id\":1,\"cmdid\":10000}")["code"] == 8)
+    };
+    let beside_one = |peer: &mut Peer<TcpStream>| {
+        peer.ask("{\"id\":2,\"cmdid\":10001,\"params\":{\"ms\":0}}")["code"].take()
+    };
+    peer.send("{\"id\":99,\"cmdid\":10001,\"params\":{\"ms\":60000}}");
+    assert!(too_many_a_second(&mut peer));
+    assert_eq!(beside_one(&mut peer), 8);
+
+    place.configure(&config(&[(10000, 0, 0), (10001, 2, 0)]));
+    daemon.signal("HUP");
+    daemon.log_line("reloaded: commands");
+    assert!(!too_many_a_second(&mut peer));
+    assert_eq!(beside_one(&mut peer), 0);
+
+    // One that is not named any more has no limit; one that had none at the start waits.
+    place.configure(&config(&[(10000, 0, 1), (10004, 1, 0)]));
+    daemon.signal("HUP");
+    daemon.log_line("reloaded: commands");
+    assert!(
+        daemon
+            .log_line("waits for a restart")
+            .contains("keys=commands of 10004")
+    );
+    assert!(too_many_a_second(&mut peer));
+    assert_eq!(beside_one(&mut peer), 0);
+
+    // Settings that are wrong change nothing.
+    place.configure(&config(&[(10000, 0, 0), (10000, 0, 0)]));
+    daemon.signal("HUP");
+    daemon.log_line("names cmdid 10000 twice");
+    assert!(too_many_a_second(&mut peer));
+}
+
+#[test]
+fn sighup_serves_a_renewed_certificate() {
+    let (place, ca) = (Place::new(), Authority::new("servers"));
+    let pair = ca.server("rpc.test", Holds::Now);
+    let (key, certificate) = (&pair.key, &pair.certificate);
+    let config = format!(
+        "[[listeners]]\naddress = \"127.0.0.1:0\"\ncertificate_file = {certificate:?}\nkey_file = {key:?}\n"
+    );
+    let mut daemon = place.start(&config, &[]);
+    daemon.log_line("listening on");
+    let next = ca.server("rpc.test", Holds::Now);
+    std::fs::copy(&next.key, key).unwrap();
+    daemon.signal("HUP");
+    daemon.log_line("is not the key of the certificate");
+    std::fs::copy(&next.certificate, certificate).unwrap();
+    daemon.signal("HUP");
+    daemon.log_line("reloaded: certificate");
+    daemon.signal("HUP");
+    daemon.log_line("reloaded: nothing has changed");
+}
+
+/// What systemd would hear.
+struct Manager(UnixDatagram);
+
+impl Manager {
+    fn at(path: &Path) -> Self {
+        let socket = UnixDatagram::bind(path).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        Self(socket)
+    }
+
+    fn hear(&self) -> String {
+        let mut bytes = [0; 4096];
+        let read = self.0.recv(&mut bytes).unwrap();
+        String::from_utf8(bytes[..read].to_vec()).unwrap()
+    }
+
+    /// The next message with this line.
+    fn hear_of(&self, line: &str) -> String {
+        loop {
+            let message = self.hear();
+            if message.lines().any(|told| told == line) {
+                return message;
+            }
+        }
+    }
+}
+
+#[test]
+fn systemd_is_told_of_readiness_reloads_life_and_the_end() {
+    let place = Place::new();
+    let path = place.path("notify");
+    let manager = Manager::at(&path);
+    let env = [
+        ("NOTIFY_SOCKET", path.to_str().unwrap()),
+        ("WATCHDOG_USEC", "50000"),
+    ];
+    let mut daemon = place.start("listen = [\"127.0.0.1:0\"]", &env);
+    let address = daemon.address();
+    let ready = manager.hear_of("READY=1");
+    assert!(
+        ready.contains(&format!("STATUS=listening on {address}\n")),
+        "{ready}"
+    );
+    manager.hear_of("WATCHDOG=1");
+    manager.hear_of("WATCHDOG=1");
+    daemon.signal("HUP");
+    let reloading = manager.hear_of("RELOADING=1");
+    let time = reloading
+        .lines()
+        .find_map(|line| line.strip_prefix("MONOTONIC_USEC="))
+        .unwrap();
+    assert!(time.parse::<u64>().unwrap() > 0, "{reloading}");
+    manager.hear_of("READY=1");
+    manager.hear_of("WATCHDOG=1");
+    daemon.signal("TERM");
+    manager.hear_of("STOPPING=1");
+    let (status, log) = daemon.ended();
+    assert_eq!(status.code(), Some(0), "{log}");
+}
+
+/// A runtime that is stopped says nothing: that is what the watchdog is for.
+#[test]
+fn a_process_that_is_stuck_is_silent_to_the_watchdog() {
+    let place = Place::new();
+    let path = place.path("notify");
+    let manager = Manager::at(&path);
+    let env = [
+        ("NOTIFY_SOCKET", path.to_str().unwrap()),
+        ("WATCHDOG_USEC", "20000"),
+    ];
+    let daemon = place.start("listen = [\"127.0.0.1:0\"]", &env);
+    manager.hear_of("WATCHDOG=1");
+    daemon.signal("STOP");
+    manager
+        .0
+        .set_read_timeout(Some(Duration::from_millis(500)))
+        .unwrap();
+    // What was sent before.
+    let mut bytes = [0; 4096];
+    let mut heard = 0;
+    while manager.0.recv(&mut bytes).is_ok() {
+        heard += 1;
+        assert!(heard < 100, "it goes on");
+    }
+    manager.0.set_read_timeout(Some(PATIENCE)).unwrap();
+    daemon.signal("CONT");
+    manager.hear_of("WATCHDOG=1");
+}
+
+#[test]
+fn a_token_is_hashed_from_standard_input_and_a_short_one_is_refused() {
+    let hash = |token: &str| {
+        let mut child = command();
+        child
+            .arg("--hash-token")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = Command::spawn(&mut child).unwrap();
+        writeln!(child.stdin.take().unwrap(), "{token}").unwrap();
+        let output = child.wait_with_output().unwrap();
+        (
+            output.status.code(),
+            String::from_utf8(output.stdout).unwrap(),
+        )
+    };
+    assert_eq!(
+        hash(TOKEN),
+        (Some(0), format!("{}\n", Tokens::hash(TOKEN).unwrap()))
+    );
+    assert_eq!(hash("password"), (Some(2), String::new()));
+    let (checked, _, message) = output(&["--check-config"], &[("RPC_SERVER_TOKENS_FILE", "/x")]);
+    assert_eq!(checked.status.code(), Some(0), "{message}");
+}

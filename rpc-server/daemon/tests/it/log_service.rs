@@ -1,0 +1,343 @@
+//! The log service over the wire.
+
+use std::time::{Duration, Instant};
+
+use rpc_daemon::{Daemon, DaemonConfig};
+use rpc_server::ServerHandle;
+use serde_json::{Value, json};
+use tokio::io::DuplexStream;
+
+use crate::support::Client;
+
+const APPEND: u32 = 1001;
+const READ: u32 = 1002;
+
+struct Serving {
+    _data: tempfile::TempDir,
+    handle: ServerHandle,
+}
+
+impl Serving {
+    async fn start() -> Self {
+        let data = tempfile::tempdir().unwrap();
+        let config = DaemonConfig {
+            listen: vec!["127.0.0.1:0".into()],
+            data_dir: data.path().to_owned(),
+            ..DaemonConfig::default()
+        };
+        let daemon = Daemon::bind(&config).await.unwrap();
+        let handle = daemon.handle();
+        tokio::spawn(daemon.run(std::future::pending()));
+        Self {
+            _data: data,
+            handle,
+        }
+    }
+
+    fn connect(&self) -> Client<DuplexStream> {
+        let (near, far) = tokio::io::duplex(64 * 1024);
+        tokio::spawn(self.handle.serve_connection(far, "pipe"));
+        Client::new(near)
+    }
+}
+
+fn line(cmdid: u32, params: &Value) -> String {
+    format!("{{\"cmdid\":{cmdid},\"params\":{params}}}")
+}
+
+async fn append(
+    client: &mut Client<DuplexStream>,
+    level: &str,
+    service: &str,
+    message: &str,
+) -> u64 {
+    let entry = json!({"level": level, "service": service, "message": message});
+    let reply = client.ask(&line(APPEND, &entry)).await;
+    assert_eq!(reply["code"], 0, "{reply}");
+    reply["data"]["seq"].as_u64().unwrap()
+}
+
+/// The numbers on the page and its cursor.
+async fn read(client: &mut Client<DuplexStream>, params: Value) -> (Vec<u64>, u64) {
+    let reply = client.ask(&line(READ, &params)).await;
+    assert_eq!(reply["code"], 0, "{reply}");
+    let entries = reply["data"]["entries"].as_array().unwrap();
+    let numbers = entries
+        .iter()
+        .map(|entry| entry["seq"].as_u64().unwrap())
+        .collect();
+    (numbers, reply["data"]["next"].as_u64().unwrap())
+}
+
+#[tokio::test]
+async fn entries_are_numbered_from_1_and_read_back_as_they_were_given() {
+    let serving = Serving::start().await;
+    let mut client = serving.connect();
+    let entry = json!({
+        "level": "warn", "service": "order ä", "message": "line\nbreak \u{1b}[31m", "ts": 5, "trace": "t",
+        "fields": {"user": 4211, "list": [1, {"a": null}]},
+    });
+    assert_eq!(
+        client.ask(&line(APPEND, &entry)).await["data"],
+        json!({"seq": 1})
+    );
+    assert_eq!(append(&mut client, "info", "s", "m").await, 2);
+    let page = client.ask(&line(READ, &json!({}))).await["data"].take();
+    let mut expected = entry;
+    expected["seq"] = 1.into();
+    assert_eq!((&page["entries"][0], &page["next"]), (&expected, &json!(2)));
+    // What was not given is left out, but for the time.
+    let second = page["entries"][1].as_object().unwrap();
+    assert_eq!(
+        second.keys().collect::<Vec<_>>(),
+        ["level", "message", "seq", "service", "ts"]
+    );
+    assert!(second["ts"].as_u64().unwrap() > 1_700_000_000_000);
+}
+
+#[tokio::test]
+async fn appends_of_many_connections_are_numbered_without_a_gap() {
+    let serving = Serving::start().await;
+    let mut clients: Vec<_> = (0..8).map(|_| serving.connect()).collect();
+    for (n, client) in clients.iter_mut().enumerate() {
+        let entry = json!({"level": "info", "service": n.to_string(), "message": "m"});
+        for id in 0..50 {
+            client
+                .send(format!(
+                    "{{\"id\":{id},\"cmdid\":{APPEND},\"params\":{entry}}}\n"
+                ))
+                .await;
+        }
+    }
+    let mut numbers = Vec::new();
+    for client in &mut clients {
+        for _ in 0..50 {
+            numbers.push(client.reply().await["data"]["seq"].as_u64().unwrap());
+        }
+    }
+    numbers.sort_unstable();
+    assert_eq!(numbers, (1..=400).collect::<Vec<_>>());
+    assert_eq!(
+        read(&mut clients[0], json!({"limit": 1000})).await,
+        (numbers, 400)
+    );
+}
+
+#[tokio::test]
+async fn each_filter_and_the_cursor_choose_what_is_read() {
+    let serving = Serving::start().await;
+    let mut client = serving.connect();
+    for (level, service, message) in [
+        ("trace", "a", "one"),
+        ("debug", "b", "two"),
+        ("info", "a", "three"),
+        ("warn", "b", "four one"),
+        ("error", "a", "five"),
+        ("fatal", "aa", "six"),
+    ] {
+        append(&mut client, level, service, message).await;
+    }
+    for (params, entries, next) in [
+        (json!({}), vec![1, 2, 3, 4, 5, 6], 6),
+        (json!(null), vec![], 0),
+        (json!({"after": 4}), vec![5, 6], 6),
+        (json!({"after": 6}), vec![], 6),
+        (json!({"after": 600}), vec![], 600),
+        (json!({"limit": 2}), vec![1, 2], 2),
+        (json!({"after": 2, "limit": 1}), vec![3], 3),
+        (json!({"level": "trace"}), vec![1, 2, 3, 4, 5, 6], 6),
+        (json!({"level": "warn"}), vec![4, 5, 6], 6),
+        (json!({"level": "fatal"}), vec![6], 6),
+        (json!({"service": "a"}), vec![1, 3, 5], 6),
+        (json!({"service": ""}), vec![], 6),
+        (json!({"contains": "one"}), vec![1, 4], 6),
+        (json!({"contains": "ONE"}), vec![], 6),
+        (
+            json!({"level": "info", "service": "b", "contains": "o"}),
+            vec![4],
+            6,
+        ),
+        (json!({"service": "a", "limit": 2}), vec![1, 3], 3),
+    ] {
+        if params.is_null() {
+            assert_eq!(client.ask(&line(READ, &params)).await["code"], 3);
+            continue;
+        }
+        assert_eq!(
+            read(&mut client, params.clone()).await,
+            (entries, next),
+            "{params}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_is_wrong_is_named_with_what_would_be_right() {
+    let serving = Serving::start().await;
+    let mut client = serving.connect();
+    for (cmdid, params, expected) in [
+        (
+            READ,
+            json!({"limit": 0}),
+            "`params.limit` is 0 and must be 1 to 1000",
+        ),
+        (
+            READ,
+            json!({"limit": 1001}),
+            "`params.limit` is 1001 and must be 1 to 1000",
+        ),
+        (
+            READ,
+            json!({"limit": -1}),
+            "`params.limit`: invalid value: integer `-1`, expected u32",
+        ),
+        (
+            READ,
+            json!({"limits": 1}),
+            "`params.limits`: unknown field `limits`, expected one of `after`, `limit`",
+        ),
+        (
+            READ,
+            json!({"level": "warm"}),
+            "`params.level`: unknown variant `warm`, expected one of",
+        ),
+        (
+            READ,
+            json!({"after": "1"}),
+            "`params.after`: invalid type: string \"1\", expected u64",
+        ),
+        (
+            APPEND,
+            json!({"level": "info", "service": "s"}),
+            "`params`: missing field `message`",
+        ),
+        (
+            APPEND,
+            json!({"level": "inof", "service": "s", "message": "m"}),
+            "`params.level`: unknown variant `inof`",
+        ),
+        (
+            APPEND,
+            json!({"level": "inof", "service": "s", "message": "m"}),
+            "`trace`, `debug`, `info`, ",
+        ),
+        (
+            APPEND,
+            json!({"level": "info", "service": "s", "message": 1}),
+            "`params.message`: invalid type",
+        ),
+        (
+            APPEND,
+            json!({"level": "info", "service": "s", "message": "m", "fields": []}),
+            "`params.fields`",
+        ),
+        (
+            APPEND,
+            json!({"level": "info", "service": "s", "message": "m", "extra": 1}),
+            "unknown field `extra`",
+        ),
+    ] {
+        let reply = client.ask(&line(cmdid, &params)).await;
+        assert_eq!(reply["code"], 3, "{params}: {reply}");
+        assert!(
+            reply["message"].as_str().unwrap().contains(expected),
+            "{params}: {reply}"
+        );
+    }
+    assert_eq!(
+        read(&mut client, json!({})).await,
+        (vec![], 0),
+        "nothing of it was written"
+    );
+}
+
+#[tokio::test]
+async fn a_long_poll_wakes_at_the_append_that_it_waits_for_and_at_no_other() {
+    let serving = Serving::start().await;
+    let (mut writer, mut reader) = (serving.connect(), serving.connect());
+    append(&mut writer, "info", "a", "old").await;
+    let start = Instant::now();
+    let poll = json!({"after": 1, "wait_ms": 20_000, "service": "b"});
+    reader
+        .send(format!(
+            "{{\"id\":1,\"cmdid\":{READ},\"params\":{poll}}}\n{{\"cmdid\":0}}\n"
+        ))
+        .await;
+    // The wait delays nothing else of its connection.
+    reader.expect("{\"code\":0,\"data\":{}}").await;
+    append(&mut writer, "info", "a", "not for it").await;
+    reader.expect_silence_for(Duration::from_millis(100)).await;
+    append(&mut writer, "info", "b", "for it").await;
+    let page = reader.expect_code(1, 0).await["data"].take();
+    assert_eq!(
+        (&page["entries"][0]["message"], &page["next"]),
+        (&json!("for it"), &json!(3))
+    );
+    assert!(
+        start.elapsed() < Duration::from_secs(15),
+        "{:?}",
+        start.elapsed()
+    );
+}
+
+#[tokio::test]
+async fn a_long_poll_without_news_ends_with_an_empty_page_and_can_be_cancelled() {
+    let serving = Serving::start().await;
+    let mut client = serving.connect();
+    append(&mut client, "info", "a", "old").await;
+    let start = Instant::now();
+    assert_eq!(
+        read(&mut client, json!({"after": 1, "wait_ms": 50})).await,
+        (vec![], 1)
+    );
+    assert!(start.elapsed() >= Duration::from_millis(50));
+    // The cursor moves past what the filter has left out.
+    assert_eq!(
+        read(&mut client, json!({"wait_ms": 50, "service": "b"})).await,
+        (vec![], 1)
+    );
+    let poll = json!({"after": 1, "wait_ms": u64::MAX});
+    client
+        .send(format!("{{\"id\":1,\"cmdid\":{READ},\"params\":{poll}}}\n"))
+        .await;
+    client.send("{\"cmdid\":4,\"params\":{\"id\":1}}\n").await;
+    client.expect_code(1, 1).await;
+    assert!(
+        start.elapsed() < Duration::from_secs(15),
+        "{:?}",
+        start.elapsed()
+    );
+}
+
+#[tokio::test]
+async fn describe_gives_the_schemas_of_both_commands() {
+    let serving = Serving::start().await;
+    let mut client = serving.connect();
+    let described = client
+        .ask("{\"cmdid\":1,\"params\":{\"cmdid\":1001}}")
+        .await["data"]["commands"][0]
+        .take();
+    assert_eq!(
+        (&described["service"], &described["method"]),
+        (&json!("log"), &json!("append"))
+    );
+    assert_eq!(
+        described["params"]["required"],
+        json!(["level", "service", "message"])
+    );
+    assert!(
+        described["data"]["properties"]["seq"].is_object(),
+        "{described}"
+    );
+    let described = client
+        .ask("{\"cmdid\":1,\"params\":{\"cmdid\":1002}}")
+        .await["data"]["commands"][0]
+        .take();
+    assert_eq!(described["idempotent"], true);
+    for field in ["after", "limit", "wait_ms", "level", "service", "contains"] {
+        assert!(
+            described["params"]["properties"][field].is_object(),
+            "{field}: {described}"
+        );
+    }
+}

@@ -1,0 +1,14 @@
+//! The daemon from outside: its binary, its services, and the vectors.
+
+#[allow(dead_code, reason = "the tests of the library use the rest of it")]
+#[path = "../../../tests/it/tls/authority.rs"]
+mod authority;
+mod conformance;
+mod daemon;
+mod daemon_life;
+mod descriptors;
+mod log_service;
+#[allow(dead_code, reason = "the tests of the library use the rest of it")]
+#[path = "../../../tests/it/support.rs"]
+mod support;
+mod traces;

@@ -1,0 +1,65 @@
+//! Buffers that belong to the thread: one that its connections read into, one for a long line, and a few that they
+//! gather replies in, so that an idle connection holds none and a busy one allocates none.
+
+use std::cell::{Cell, RefCell};
+
+use rpc_core::codec::FRAME_BYTES_MAX;
+
+/// What one read takes at most.
+const SCRATCH_BYTES: usize = 64 * 1024;
+
+thread_local! {
+    static SCRATCH: Cell<Option<Box<[u8]>>> = const { Cell::new(None) };
+    static LONG: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    static OUTPUTS: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// What a thread keeps for long lines, at most: one of the default limit, with its line break.
+const LONG_KEPT_MAX: usize = FRAME_BYTES_MAX + 2;
+
+/// Connections of a thread that have replies to write at one time; as a rule it is one.
+const OUTPUTS_KEPT_MAX: usize = 8;
+
+/// The thread's buffer; a new one where it is in use further up the stack, by a handler that runs
+/// another connection itself.
+pub(crate) fn take() -> Box<[u8]> {
+    SCRATCH
+        .take()
+        .unwrap_or_else(|| vec![0; SCRATCH_BYTES].into_boxed_slice())
+}
+
+pub(crate) fn give_back(scratch: Box<[u8]>) {
+    SCRATCH.set(Some(scratch));
+}
+
+/// A buffer for a line that does not fit into [`take`]'s, empty, with room where the thread has one: to have its
+/// pages from the system anew costs more than to read the line.
+pub(crate) fn take_long() -> Vec<u8> {
+    LONG.take()
+}
+
+/// Of several, the thread keeps the last one; none that is small, as new ones are cheap.
+pub(crate) fn give_back_long(mut line: Vec<u8>) {
+    if (SCRATCH_BYTES..=LONG_KEPT_MAX).contains(&line.capacity()) {
+        line.clear();
+        LONG.set(line);
+    }
+}
+
+/// A buffer for replies, empty, with room where the thread has one.
+pub(crate) fn take_output() -> Vec<u8> {
+    OUTPUTS.with_borrow_mut(Vec::pop).unwrap_or_default()
+}
+
+pub(crate) fn give_back_output(output: Vec<u8>) {
+    if output.capacity() == 0 {
+        return;
+    }
+
+    OUTPUTS.with_borrow_mut(|kept| {
+        // One that once held a large reply goes back to the allocator.
+        if kept.len() < OUTPUTS_KEPT_MAX && output.capacity() <= SCRATCH_BYTES {
+            kept.push(output);
+        }
+    });
+}

@@ -1,0 +1,208 @@
+//! The commands that every server has: 0 `ping`, 1 `describe`, 2 `health`, 3 `stats`, and the
+//! params of 4 `cancel` and 5 `credit`, which the connection itself carries out, as it does 6 `authenticate`.
+
+use rpc_core::{CmdId, Descriptor, Kind, Outcome, PROTOCOL_VERSION, Reply, Request, Status};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::extract::{FromRequest, Params};
+use crate::access::Gate;
+use crate::metrics::{Command, ConnectionStats, Report};
+use crate::server::Shared;
+use crate::shutdown::Stage;
+
+/// What a built-in command is counted as.
+pub(crate) fn command(cmdid: CmdId) -> Command {
+    match cmdid.number() {
+        // Its descriptor stands at this place, behind that of all others.
+        number @ 0..=6 => Command::at(number as usize + 1),
+        _ => Command::OTHER,
+    }
+}
+
+/// Answers a built-in command. Its params are taken as leniently as a person types them: absent or
+/// `null` is `{}`.
+pub(crate) fn answer(
+    request: &Request<'_>,
+    server: &Shared,
+    connection: ConnectionStats,
+    gate: &Gate,
+) -> Outcome {
+    match request.cmdid {
+        CmdId::PING => Ok(Reply::raw(request.params.clone().into_owned())),
+        CmdId::DESCRIBE => describe(server, params::<Which>(request)?.cmdid, gate),
+        CmdId::HEALTH => health(server, params::<Whose>(request)?.service.as_deref()),
+        CmdId::STATS => {
+            let listed = params::<HowMany>(request)?
+                .connections
+                .filter(|_| gate.shows_others());
+            stats(server, connection, listed)
+        }
+        other => Err(Status::unimplemented(format!(
+            "no built-in command has cmdid {other}; 0-99 are the protocol's, services begin at 100"
+        ))),
+    }
+}
+
+/// The params of `cancel`. What is not understood names no call, and is ignored like an unknown id.
+pub(crate) fn id_in(request: &Request<'_>) -> Option<u64> {
+    #[derive(Deserialize)]
+    struct Cancel {
+        id: u64,
+    }
+    request.params.decode().ok().map(|Cancel { id }| id)
+}
+
+/// The params of `credit`, taken as those of `cancel`.
+pub(crate) fn credit_in(request: &Request<'_>) -> Option<(u64, u64)> {
+    #[derive(Deserialize)]
+    struct Credit {
+        id: u64,
+        n: u64,
+    }
+    request.params.decode().ok().map(|Credit { id, n }| (id, n))
+}
+
+fn params<T: DeserializeOwned + Default + Send + 'static>(
+    request: &Request<'_>,
+) -> Result<T, Status> {
+    let Params(params): Params<Option<T>> = Params::from_request(request, &())?;
+    Ok(params.unwrap_or_default())
+}
+
+#[derive(Default, Deserialize)]
+struct Which {
+    cmdid: Option<CmdId>,
+}
+
+#[derive(Default, Deserialize)]
+struct Whose {
+    service: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+struct HowMany {
+    connections: Option<usize>,
+}
+
+/// What `stats` lists of the connections at most, whatever it is asked for.
+const CONNECTIONS_LISTED_MAX: usize = 100;
+
+fn stats(server: &Shared, connection: ConnectionStats, listed: Option<usize>) -> Outcome {
+    #[derive(Serialize)]
+    struct Stats {
+        connection: ConnectionStats,
+        #[serde(flatten)]
+        report: Report,
+    }
+
+    let listed = listed.unwrap_or(0).min(CONNECTIONS_LISTED_MAX);
+    Reply::new(&Stats {
+        connection,
+        report: server.report(listed),
+    })
+}
+
+/// The commands that the caller may call.
+fn describe(server: &Shared, cmdid: Option<CmdId>, gate: &Gate) -> Outcome {
+    #[derive(Serialize)]
+    struct Description<'a> {
+        protocol: u32,
+        server: Name<'a>,
+        commands: Vec<Descriptor>,
+    }
+
+    #[derive(Serialize)]
+    struct Name<'a> {
+        name: &'a str,
+        version: &'a str,
+    }
+
+    let mut commands = descriptors();
+    let granted = server
+        .routes
+        .descriptors()
+        .into_iter()
+        .filter(|command| gate.lets_pass(command.cmdid));
+    commands.extend(granted.cloned());
+
+    if let Some(cmdid) = cmdid {
+        commands.retain(|command| command.cmdid == cmdid);
+        if commands.is_empty() {
+            return Err(Status::not_found(format!("no command has cmdid {cmdid}")));
+        }
+    }
+
+    let name = Name {
+        name: &server.name,
+        version: &server.version,
+    };
+    Reply::new(&Description {
+        protocol: PROTOCOL_VERSION,
+        server: name,
+        commands,
+    })
+}
+
+fn health(server: &Shared, service: Option<&str>) -> Outcome {
+    if let Some(service) = service
+        && !server
+            .routes
+            .descriptors()
+            .iter()
+            .any(|command| command.service == service)
+    {
+        return Err(Status::not_found(format!(
+            "no service is named `{service}`"
+        )));
+    }
+
+    // Relaxed: whoever asks a moment later gets the other answer.
+    let status = if server.stop.stage() > Stage::Serving {
+        "draining"
+    } else {
+        "serving"
+    };
+
+    Reply::new(&json!({ "status": status }))
+}
+
+/// The descriptors of the built-in commands, whose cmdids are their places.
+pub(crate) fn descriptors() -> Vec<Descriptor> {
+    let command = |cmdid, method, doc| {
+        let mut descriptor = Descriptor::new("rpc", method).doc(doc).idempotent();
+        descriptor.cmdid = cmdid;
+        descriptor
+    };
+
+    let object = |properties| json!({ "type": "object", "properties": properties });
+    let id = json!({ "type": "integer", "minimum": 0, "maximum": rpc_core::frame::ID_MAX });
+
+    vec![
+        command(CmdId::PING, "ping", "Answers its params.")
+            .params_schema(json!(true))
+            .data_schema(json!(true)),
+        command(CmdId::DESCRIBE, "describe", "Says what the server and its commands are.")
+            .params_schema(object(json!({ "cmdid": { "type": "integer", "minimum": 0 } }))),
+        command(CmdId::HEALTH, "health", "Says whether the server, or one service, takes calls.")
+            .params_schema(object(json!({ "service": { "type": "string" } })))
+            .data_schema(object(json!({ "status": { "enum": ["serving", "not_serving", "draining"] } }))),
+        command(
+            CmdId::STATS,
+            "stats",
+            "Counters of the server, of its commands and of this connection; and of the `connections` that \
+             have carried the most requests, where so many are asked for.",
+        )
+        .params_schema(object(json!({ "connections": { "type": "integer", "minimum": 0 } }))),
+        command(CmdId::CANCEL, "cancel", "Ends a call with code 1; unknown ids are ignored.")
+            .kind(Kind::Oneway)
+            .params_schema(object(json!({ "id": id }))),
+        command(CmdId::CREDIT, "credit", "Lets a stream send n more items.")
+            .kind(Kind::Oneway)
+            .params_schema(object(json!({ "id": id, "n": { "type": "integer", "minimum": 0 } }))),
+        command(CmdId::AUTHENTICATE, "authenticate", "Presents a token; code 12 where none is wanted.")
+            .params_schema(object(json!({ "token": { "type": "string" } })))
+            .data_schema(object(json!({ "identity": { "type": "string" } }))),
+    ]
+}

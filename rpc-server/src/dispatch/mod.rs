@@ -1,0 +1,6 @@
+//! From a cmdid to a handler with typed arguments.
+
+pub(crate) mod builtin;
+pub(crate) mod extract;
+pub(crate) mod handler;
+pub(crate) mod router;

@@ -1,0 +1,513 @@
+//! The table from cmdid to handler.
+
+use std::any::type_name;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::fmt;
+use std::future::{Future, ready};
+use std::marker::PhantomData;
+use std::panic::Location;
+
+use rpc_core::{BoxService, CmdId, Descriptor, Layer, Outcome, Request, Service, Status};
+use tokio_util::task::TaskTracker;
+
+use super::handler::{Blocking, Handler, HandlerService};
+use crate::layers::{CatchPanic, Detached, Spawned, Timeout, Traced};
+use crate::metrics::Command;
+
+/// Maps each cmdid to its handler. It is a [`Service`] itself, so a test needs no socket.
+///
+/// ```
+/// use rpc_core::{RawJson, Request, Service, Status};
+/// use rpc_server::{Params, Router};
+///
+/// async fn double(Params(n): Params<i64>) -> Result<i64, Status> {
+///     Ok(n * 2)
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let router = Router::new().route(100, double)?;
+/// let reply = router.call(Request::new(100, RawJson::parse("21")?)).await?;
+/// assert_eq!(reply.data().unwrap().as_str(), "42");
+/// # Ok(())
+/// # }
+/// ```
+pub struct Router<S = ()> {
+    state: S,
+    routes: Routes,
+}
+
+/// The routes without the state that they were made with.
+pub(crate) struct Routes {
+    table: BTreeMap<CmdId, RouteEntry>,
+    fallback: Option<BoxService>,
+    unknown: BoxService,
+    /// What runs on though its callers are gone.
+    pub(crate) detached: Vec<TaskTracker>,
+}
+
+struct RouteEntry {
+    service: BoxService,
+    name: &'static str,
+    location: &'static Location<'static>,
+    descriptor: Descriptor,
+    /// What its calls are counted as, once a server has numbered its commands.
+    command: Command,
+}
+
+impl Router {
+    /// A router without routes and without state.
+    pub fn new() -> Self {
+        Self::with_state(())
+    }
+}
+
+impl Default for Router {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<S: Clone + Send + Sync + 'static> Router<S> {
+    /// A router whose handlers may take [`State<S>`](crate::State).
+    pub fn with_state(state: S) -> Self {
+        let detached = vec![TaskTracker::new()];
+        let unknown = BoxService::new(Unknown);
+
+        Self {
+            state,
+            routes: Routes {
+                table: BTreeMap::new(),
+                fallback: None,
+                unknown,
+                detached,
+            },
+        }
+    }
+
+    /// Adds a command: an async function, or a [`Route`] that says more about it.
+    ///
+    /// # Errors
+    /// Where the cmdid has a handler already (the error names both), or is one of the built-in
+    /// 0-99.
+    #[track_caller]
+    pub fn route<Via>(
+        mut self,
+        cmdid: impl Into<CmdId>,
+        route: impl IntoRoute<S, Via>,
+    ) -> Result<Self, RouteError> {
+        let cmdid = cmdid.into();
+        let route = route.into_route();
+        self.routes.detached.extend(route.detached);
+
+        let mut descriptor = route
+            .descriptor
+            .unwrap_or_else(|| describe_by_name(route.name));
+        descriptor.cmdid = cmdid;
+
+        let entry = RouteEntry {
+            service: (route.assemble)(self.state.clone(), &self.routes.detached[0]),
+            name: route.name,
+            location: Location::caller(),
+            descriptor,
+            command: Command::OTHER,
+        };
+
+        self.routes.insert(cmdid, entry)?;
+        Ok(self)
+    }
+
+    /// Adds all commands of another router, whatever its state. Its fallback is taken where this
+    /// one has none.
+    ///
+    /// # Errors
+    /// Where both have a handler for one cmdid.
+    pub fn merge<T>(mut self, other: Router<T>) -> Result<Self, RouteError> {
+        for (cmdid, entry) in other.routes.table {
+            self.routes.insert(cmdid, entry)?;
+        }
+        self.routes.fallback = self.routes.fallback.or(other.routes.fallback);
+        self.routes.detached.extend(other.routes.detached);
+        Ok(self)
+    }
+
+    /// Puts a layer around every command added so far, fallback included. Time spent in the layer
+    /// counts towards the call's deadline, and its panics are caught.
+    #[must_use]
+    pub fn layer<L: Layer<BoxService>>(mut self, layer: L) -> Self {
+        let wrap = |service: BoxService| BoxService::new(Timeout(CatchPanic(layer.layer(service))));
+        for entry in self.routes.table.values_mut() {
+            entry.service = wrap(entry.service.clone());
+        }
+        self.routes.fallback = self.routes.fallback.map(wrap);
+        self
+    }
+
+    /// Gives each call of the commands added so far a span of `tracing`, target `rpc_server::trace`, with
+    /// service, method, code and the peer's address, in the trace that the caller names in
+    /// `traceparent`, or in a new one. The handler's log lines stand in it, and the calls that it makes
+    /// `within` its [`Context`](crate::Context) carry it on. Costs a copy of the params, and the span.
+    ///
+    /// With the feature `otel` the span is OpenTelemetry's too, where a layer of `tracing-opentelemetry`
+    /// is installed: the feature's module `otel` makes one that sends to a collector.
+    #[must_use]
+    pub fn traced(mut self) -> Self {
+        for RouteEntry {
+            service,
+            descriptor,
+            ..
+        } in self.routes.table.values_mut()
+        {
+            *service = BoxService::new(Traced::new(service.clone(), descriptor));
+        }
+
+        self
+    }
+
+    /// Puts a layer around one command, as [`layer`](Self::layer) does around all of them.
+    ///
+    /// # Errors
+    /// Where there is no such command yet.
+    pub fn layer_on<L: Layer<BoxService>>(
+        mut self,
+        cmdid: impl Into<CmdId>,
+        layer: L,
+    ) -> Result<Self, RouteError> {
+        let cmdid = cmdid.into();
+        let Some(entry) = self.routes.table.get_mut(&cmdid) else {
+            return Err(RouteError(format!(
+                "no command has cmdid {cmdid}, so there is none to put a layer around"
+            )));
+        };
+
+        entry.service = BoxService::new(Timeout(CatchPanic(layer.layer(entry.service.clone()))));
+        Ok(self)
+    }
+
+    /// Answers what no command is there for; without it, that is code 12.
+    #[must_use]
+    pub fn fallback(mut self, service: impl Service) -> Self {
+        self.routes.fallback = Some(BoxService::new(Timeout(CatchPanic(service))));
+        self
+    }
+
+    /// What `describe` tells of the commands, by cmdid.
+    pub fn descriptors(&self) -> Vec<&Descriptor> {
+        self.routes.descriptors()
+    }
+
+    pub(crate) fn into_routes(self) -> Routes {
+        self.routes
+    }
+}
+
+impl Routes {
+    fn insert(&mut self, cmdid: CmdId, entry: RouteEntry) -> Result<(), RouteError> {
+        if cmdid.is_built_in() {
+            let (name, location) = (entry.name, entry.location);
+            return Err(RouteError(format!(
+                "cmdid {cmdid} ({name}, at {location}) is built in: 0-99 are the protocol's, services begin at 100"
+            )));
+        }
+
+        match self.table.entry(cmdid) {
+            Entry::Vacant(vacant) => {
+                vacant.insert(entry);
+                Ok(())
+            }
+            Entry::Occupied(taken) => {
+                let first = taken.get();
+                Err(RouteError(format!(
+                    "cmdid {cmdid} is registered twice: {} (at {}) and {} (at {})",
+                    first.name, first.location, entry.name, entry.location
+                )))
+            }
+        }
+    }
+
+    pub(crate) fn descriptors(&self) -> Vec<&Descriptor> {
+        self.table.values().map(|entry| &entry.descriptor).collect()
+    }
+
+    /// Gives each command its place among those that are counted, beginning here.
+    pub(crate) fn number_commands(&mut self, first: usize) {
+        for (place, entry) in self.table.values_mut().enumerate() {
+            entry.command = Command::at(first + place);
+        }
+    }
+
+    /// Who answers this command, and what its calls are counted as.
+    pub(crate) fn find(&self, cmdid: CmdId) -> (&BoxService, Command) {
+        match self.table.get(&cmdid) {
+            Some(entry) => (&entry.service, entry.command),
+            None => (
+                self.fallback.as_ref().unwrap_or(&self.unknown),
+                Command::OTHER,
+            ),
+        }
+    }
+}
+
+/// Answers what nobody else is there for.
+struct Unknown;
+
+impl Service for Unknown {
+    fn call(&self, request: Request<'_>) -> impl Future<Output = Outcome> + Send + 'static {
+        let status = Status::unimplemented(format!(
+            "no command has cmdid {}; `describe` (cmdid 1) lists those that are there",
+            request.cmdid
+        ));
+        ready(Err(status))
+    }
+}
+
+impl<S: Clone + Send + Sync + 'static> Service for Router<S> {
+    fn call(&self, request: Request<'_>) -> impl Future<Output = Outcome> + Send + 'static {
+        self.routes.find(request.cmdid).0.call_boxed(request)
+    }
+}
+
+impl<S> fmt::Debug for Router<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map()
+            .entries(
+                self.routes
+                    .table
+                    .iter()
+                    .map(|(cmdid, entry)| (cmdid, entry.name)),
+            )
+            .finish()
+    }
+}
+
+/// A command could not be added: its cmdid is taken or built in. The message names both sides.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RouteError(String);
+
+impl fmt::Display for RouteError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for RouteError {}
+
+/// A handler with what else there is to say about its command.
+///
+/// ```
+/// use rpc_core::{Descriptor, Status};
+/// use rpc_server::{Params, Route, Router};
+///
+/// async fn send(Params(text): Params<String>) -> Result<u64, Status> {
+///     Ok(text.len() as u64)
+/// }
+///
+/// let router = Router::new()
+///     .route(2001, Route::new(send).detached().describe(Descriptor::new("sms", "send")))
+///     .unwrap();
+/// # let _ = router;
+/// ```
+pub struct Route<H, Args> {
+    handler: H,
+    /// The function's, as the compiler calls it.
+    name: &'static str,
+    descriptor: Option<Descriptor>,
+    dispatch: Dispatch,
+    layers: Vec<Wrap>,
+    /// What runs in threads of its own.
+    in_threads: Option<TaskTracker>,
+    arguments: PhantomData<fn(Args)>,
+}
+
+/// Calls of one blocking route that run at one time, where nothing else is said.
+const BLOCKING_MAX: usize = 64;
+
+/// A layer whose type is not told.
+type Wrap = Box<dyn FnOnce(BoxService) -> BoxService>;
+
+#[derive(Clone, Copy)]
+enum Dispatch {
+    Inline,
+    Spawned,
+    Detached,
+}
+
+impl Dispatch {
+    fn around(self, inner: impl Service, tasks: &TaskTracker) -> BoxService {
+        match self {
+            Self::Inline => BoxService::new(Timeout(inner)),
+            Self::Spawned => BoxService::new(Timeout(Spawned(inner))),
+            Self::Detached => BoxService::new(Timeout(Detached {
+                inner,
+                tasks: tasks.clone(),
+            })),
+        }
+    }
+}
+
+impl<H, Args> Route<H, Args> {
+    /// A route to this handler, which runs in its connection's task.
+    pub fn new(handler: H) -> Self {
+        Self {
+            handler,
+            name: type_name::<H>(),
+            descriptor: None,
+            dispatch: Dispatch::Inline,
+            layers: Vec::new(),
+            in_threads: None,
+            arguments: PhantomData,
+        }
+    }
+
+    /// Says what the command is, for `describe`.
+    #[must_use]
+    pub fn describe(mut self, descriptor: Descriptor) -> Self {
+        self.descriptor = Some(descriptor);
+        self
+    }
+
+    /// Puts a layer around the handler, inside of what the route says about where it runs: a limit counts
+    /// a detached handler for as long as it runs. The layer that is added last is the outermost.
+    #[must_use]
+    pub fn layer(mut self, layer: impl Layer<BoxService> + 'static) -> Self {
+        self.layers
+            .push(Box::new(move |inner| BoxService::new(layer.layer(inner))));
+        self
+    }
+
+    /// Runs each call in a task of its own: for handlers that compute for a while between their awaits. One that
+    /// blocks keeps a thread of the runtime even so: [`blocking`](Self::blocking).
+    #[must_use]
+    pub fn spawned(mut self) -> Self {
+        self.dispatch = Dispatch::Spawned;
+        self
+    }
+
+    /// Runs each call to its end though the caller is gone, for side effects that must not stop
+    /// half-way. The caller still gets code 1 or 4 at its time.
+    #[must_use]
+    pub fn detached(mut self) -> Self {
+        self.dispatch = Dispatch::Detached;
+        self
+    }
+}
+
+impl<F, Args> Route<Blocking<F>, Args> {
+    /// A route to a plain function that blocks its thread (files, a database's driver, long computing). It runs in a
+    /// thread that is there for that (tokio's `spawn_blocking`), 64 of its calls at one time;
+    /// [`blocking_at_most`](Self::blocking_at_most) says another number.
+    ///
+    /// More calls wait for their turn, and are not run where they are cancelled or their time is up before. One
+    /// that has begun cannot be stopped: its caller gets code 1 or 4 at its time, the function goes on to its end,
+    /// and a drain waits for it within its limit. A runtime of the program's own waits longer when it is dropped:
+    /// `Runtime::shutdown_timeout` ends it with a function that hangs.
+    ///
+    /// ```
+    /// use rpc_core::Status;
+    /// use rpc_server::{Params, Route, Router};
+    ///
+    /// fn size(Params(path): Params<String>) -> Result<u64, Status> {
+    ///     Ok(std::fs::metadata(path).map_err(|error| Status::not_found(error.to_string()))?.len())
+    /// }
+    ///
+    /// let router = Router::new().route(2002, Route::blocking(size)).unwrap();
+    /// # let _ = router;
+    /// ```
+    pub fn blocking(function: F) -> Self {
+        Self::blocking_at_most(BLOCKING_MAX, function)
+    }
+
+    /// The same, with so many calls at one time, at least one. All that block in a runtime share its threads, 512
+    /// by tokio's default.
+    pub fn blocking_at_most(calls: usize, function: F) -> Self {
+        let handler = Blocking::new(function, calls);
+        let in_threads = Some(handler.threads.tasks.clone());
+
+        Self {
+            name: type_name::<F>(),
+            in_threads,
+            ..Self::new(handler)
+        }
+    }
+}
+
+/// What [`Router::route`] takes: a handler, or a [`Route`]. `Via` tells the compiler which, and is
+/// never written by hand.
+pub trait IntoRoute<S, Via> {
+    /// The route.
+    fn into_route(self) -> AnyRoute<S>;
+}
+
+/// See [`IntoRoute`].
+pub struct ViaRoute<Args>(PhantomData<Args>);
+
+/// See [`IntoRoute`].
+pub struct ViaHandler<Args>(PhantomData<Args>);
+
+/// A route to a handler of any type. It holds the handler until the router's state is known, so
+/// that all that stands around the handler is one type, and a call one allocation.
+pub struct AnyRoute<S> {
+    name: &'static str,
+    descriptor: Option<Descriptor>,
+    detached: Option<TaskTracker>,
+    assemble: Assemble<S>,
+}
+
+type Assemble<S> = Box<dyn FnOnce(S, &TaskTracker) -> BoxService>;
+
+impl<S, Args, H> IntoRoute<S, ViaRoute<Args>> for Route<H, Args>
+where
+    S: Clone + Send + Sync + 'static,
+    Args: 'static,
+    H: Handler<S, Args>,
+{
+    fn into_route(self) -> AnyRoute<S> {
+        let Self {
+            handler,
+            name,
+            descriptor,
+            dispatch,
+            layers,
+            in_threads,
+            ..
+        } = self;
+
+        let assemble = move |state: S, tasks: &TaskTracker| {
+            let inner = CatchPanic(HandlerService::<_, _, Args>::new(handler, state));
+            if layers.is_empty() {
+                return dispatch.around(inner, tasks);
+            }
+
+            let layered = layers
+                .into_iter()
+                .fold(BoxService::new(inner), |inner, wrap| wrap(inner));
+            dispatch.around(CatchPanic(layered), tasks)
+        };
+
+        AnyRoute {
+            name,
+            descriptor,
+            detached: in_threads,
+            assemble: Box::new(assemble),
+        }
+    }
+}
+
+impl<S, Args, H> IntoRoute<S, ViaHandler<Args>> for H
+where
+    S: Clone + Send + Sync + 'static,
+    Args: 'static,
+    H: Handler<S, Args>,
+{
+    fn into_route(self) -> AnyRoute<S> {
+        Route::new(self).into_route()
+    }
+}
+
+/// `my_service::log::append` is method `append` of service `log`, until someone says otherwise.
+fn describe_by_name(name: &'static str) -> Descriptor {
+    let mut parts = name.rsplit("::").filter(|part| !part.contains('{'));
+    let method = parts.next().unwrap_or(name);
+    Descriptor::new(parts.next().unwrap_or("service"), method)
+}

@@ -1,0 +1,148 @@
+//! Whether one more call may start: the limit of calls in flight on all connections together.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use rpc_core::Status;
+use tokio::time::Instant;
+
+use super::gradient::{Gradient, Sample};
+use super::log_throttle::LogThrottle;
+use crate::config::Config;
+use crate::sync::{AtomicU64, Mutex};
+
+/// The limit, and what those are told who meet it.
+pub(crate) struct Admission {
+    limit: AtomicU64,
+    /// Calls of all connections, as of the end of their last turns.
+    in_flight: AtomicU64,
+    logged: LogThrottle,
+    /// Where the limit follows what the server can do.
+    adaptive: Option<Mutex<Gradient>>,
+}
+
+impl Admission {
+    pub(crate) fn new(config: &Config) -> Self {
+        let adaptive = config.adaptive_concurrency.then(|| {
+            Gradient::new(
+                config.adaptive_in_flight_min,
+                config.in_flight_max,
+                Instant::now(),
+            )
+        });
+        let limit = adaptive
+            .as_ref()
+            .map_or(config.in_flight_max as u64, Gradient::limit);
+
+        Self {
+            limit: AtomicU64::new(limit),
+            in_flight: AtomicU64::new(0),
+            logged: LogThrottle::new(),
+            adaptive: adaptive.map(Mutex::new),
+        }
+    }
+
+    /// Relaxed: a call too many or too few for a moment harms nobody.
+    pub(crate) fn limit(&self) -> u64 {
+        self.limit.load(Ordering::Relaxed)
+    }
+
+    /// A connection has so many calls in flight, and had so many when it last said so.
+    fn publish(&self, before: usize, now: usize) {
+        if before != now {
+            // What is added for fewer calls than before wraps around to what is taken away.
+            self.in_flight
+                .fetch_add((now as u64).wrapping_sub(before as u64), Ordering::Relaxed);
+        }
+    }
+
+    /// Whether there are as many calls in flight as there may be, for a connection that has so many
+    /// `now` and has published so many.
+    pub(crate) fn is_full(&self, published: usize, now: usize) -> bool {
+        let own = (now as u64).wrapping_sub(published as u64);
+        self.in_flight.load(Ordering::Relaxed).wrapping_add(own) >= self.limit()
+    }
+
+    /// Whether it has any use for the latency of calls.
+    pub(crate) fn is_adaptive(&self) -> bool {
+        self.adaptive.is_some()
+    }
+
+    /// A call that was not ready at once has ended, after this time.
+    pub(crate) fn record(&self, latency: Duration, now: Instant) {
+        let Some(adaptive) = &self.adaptive else {
+            return;
+        };
+
+        // Held for a few additions. Where another thread has it, one latency fewer does not matter, and
+        // waiting would.
+        let Ok(mut gradient) = adaptive.try_lock() else {
+            return;
+        };
+
+        #[allow(clippy::cast_precision_loss, reason = "no server has so many calls")]
+        let in_flight = self.in_flight.load(Ordering::Relaxed) as f64;
+        gradient.record(Sample {
+            now,
+            latency,
+            in_flight,
+        });
+        self.limit.store(gradient.limit(), Ordering::Relaxed);
+    }
+
+    /// What is said of a call that is not run.
+    pub(crate) fn refusal(&self, config: &Config) -> Status {
+        let limit = self.limit();
+        let name = if config.adaptive_concurrency {
+            "adaptive_concurrency"
+        } else {
+            "in_flight_max"
+        };
+
+        if self.logged.is_due() {
+            tracing::warn!(
+                limit,
+                setting = name,
+                "calls are shed: as many as may be are in flight"
+            );
+        }
+
+        let message = format!(
+            "the server has as many calls in flight as `{name}` allows, {limit}, and did not run this one"
+        );
+        Status::resource_exhausted(message)
+            .with_rejected()
+            .with_retry_after(config.shed_retry_after())
+    }
+}
+
+/// The calls of one connection among those of all, as of its last turn; none once this is dropped.
+pub(crate) struct InFlight {
+    admission: Arc<Admission>,
+    published: usize,
+}
+
+impl InFlight {
+    pub(crate) fn none(admission: &Arc<Admission>) -> Self {
+        Self {
+            admission: Arc::clone(admission),
+            published: 0,
+        }
+    }
+
+    pub(crate) fn publish(&mut self, now: usize) {
+        self.admission.publish(self.published, now);
+        self.published = now;
+    }
+
+    pub(crate) fn is_full(&self, now: usize) -> bool {
+        self.admission.is_full(self.published, now)
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.publish(0);
+    }
+}

@@ -1,0 +1,12 @@
+//! Limits that all connections of a server share.
+
+mod addresses;
+mod admission;
+mod gradient;
+mod log_throttle;
+
+#[cfg(feature = "tokens")]
+pub(crate) use addresses::network_of;
+pub(crate) use addresses::{Addresses, Place};
+pub(crate) use admission::{Admission, InFlight};
+pub(crate) use log_throttle::LogThrottle;

@@ -1,0 +1,339 @@
+//! Addresses, sockets, and the loop that accepts.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
+use tokio_util::sync::CancellationToken;
+
+use super::accept::{self, Accepted};
+use super::refusal;
+use crate::config::Config;
+use crate::server::{ServerHandle, Shared};
+
+/// Connections that the system queues before they are accepted; the system may hold it to less
+/// (`net.core.somaxconn`).
+const BACKLOG: u32 = 4096;
+
+/// An address that a server is bound to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BoundAddress {
+    /// TCP.
+    Tcp(SocketAddr),
+    /// A Unix socket.
+    Unix(PathBuf),
+}
+
+impl BoundAddress {
+    /// The TCP address, where it is one.
+    pub fn tcp(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(address) => Some(*address),
+            Self::Unix(_) => None,
+        }
+    }
+}
+
+/// As clients take it: `"127.0.0.1:8889"` or `"unix:/run/rpc.sock"`.
+impl fmt::Display for BoundAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// A listener that was opened elsewhere: by systemd, or by a parent that outlives its servers.
+///
+/// A restart of the server refuses nobody then: what comes while there is no server waits in the
+/// listener's queue.
+#[derive(Debug)]
+pub struct InheritedListener(Inherited);
+
+#[derive(Debug)]
+enum Inherited {
+    Tcp(std::net::TcpListener),
+    Unix(std::os::unix::net::UnixListener),
+}
+
+impl From<std::net::TcpListener> for InheritedListener {
+    fn from(listener: std::net::TcpListener) -> Self {
+        Self(Inherited::Tcp(listener))
+    }
+}
+
+impl From<std::os::unix::net::UnixListener> for InheritedListener {
+    fn from(listener: std::os::unix::net::UnixListener) -> Self {
+        Self(Inherited::Unix(listener))
+    }
+}
+
+pub(crate) enum Listener {
+    Tcp(TcpListener, SocketAddr, Origin),
+    /// The file first: once the listener is gone, the next server may put its own there.
+    Unix(SocketFile, UnixListener),
+}
+
+/// Who has opened a listener, and will close it for good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    Own,
+    Inherited,
+}
+
+/// Takes the socket's file away when the listener is gone, where this server has made it.
+pub(crate) struct SocketFile {
+    path: PathBuf,
+    origin: Origin,
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if self.origin == Origin::Own {
+            // Somebody else may have removed it; then there is nothing to do.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+impl Listener {
+    /// `is_shared`: others may listen on the same port.
+    pub(crate) async fn bind(address: &str, config: &Config, is_shared: bool) -> io::Result<Self> {
+        let name = |error: io::Error| {
+            io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
+        };
+
+        match address.strip_prefix("unix:") {
+            Some(path) => bind_unix(Path::new(path)).await.map_err(name),
+            None => bind_tcp(address, config, is_shared).await.map_err(name),
+        }
+    }
+
+    /// Takes over a listener that others may go on to listen on.
+    pub(crate) fn inherit(listener: InheritedListener, config: &Config) -> io::Result<Self> {
+        match listener.0 {
+            Inherited::Tcp(listener) => {
+                listener.set_nonblocking(true)?;
+                prepare(SockRef::from(&listener), config);
+
+                let address = listener.local_addr()?;
+                Ok(Self::Tcp(
+                    TcpListener::from_std(listener)?,
+                    address,
+                    Origin::Inherited,
+                ))
+            }
+
+            Inherited::Unix(listener) => {
+                listener.set_nonblocking(true)?;
+
+                let path = listener
+                    .local_addr()?
+                    .as_pathname()
+                    .unwrap_or(Path::new(""))
+                    .to_owned();
+                let file = SocketFile {
+                    path,
+                    origin: Origin::Inherited,
+                };
+                Ok(Self::Unix(file, UnixListener::from_std(listener)?))
+            }
+        }
+    }
+
+    pub(crate) fn address(&self) -> BoundAddress {
+        match self {
+            Self::Tcp(_, address, _) => BoundAddress::Tcp(*address),
+            Self::Unix(file, _) => BoundAddress::Unix(file.path.clone()),
+        }
+    }
+
+    /// Accepts until it is told to stop; then closes, with nobody left in its queue whom that would reset.
+    pub(crate) async fn accept_until(
+        self,
+        stop: CancellationToken,
+        shared: Arc<Shared>,
+        server: ServerHandle,
+    ) {
+        let accept_all = accept::accept_all(&self, &shared, &server);
+        if stop.run_until_cancelled(accept_all).await.is_none()
+            && let Err(error) = self.close(&shared, &server)
+        {
+            tracing::debug!(%error, "what waited to be accepted is reset");
+        }
+    }
+
+    pub(crate) async fn accept(&self, shared: &Shared) -> io::Result<Accepted> {
+        match self {
+            Self::Tcp(listener, ..) => {
+                let (stream, peer) = listener.accept().await?;
+
+                // On Linux it has the options of the listener, at no cost.
+                if !cfg!(target_os = "linux") {
+                    prepare(SockRef::from(&stream), &shared.config);
+                }
+
+                Ok(Accepted::Tcp(stream, peer))
+            }
+            Self::Unix(_, listener) => Ok(Accepted::Unix(listener.accept().await?.0)),
+        }
+    }
+
+    /// Accepts whoever is connected already, and closes: the system resets those that it still queues when
+    /// a listener closes for good, though they may have sent a request by then. The runtime's own listener
+    /// may not know of the last ones yet, so it is not asked.
+    fn close(self, shared: &Shared, server: &ServerHandle) -> io::Result<()> {
+        match self {
+            // The next server takes these.
+            Self::Tcp(_, _, Origin::Inherited)
+            | Self::Unix(
+                SocketFile {
+                    origin: Origin::Inherited,
+                    ..
+                },
+                _,
+            ) => Ok(()),
+
+            Self::Tcp(listener, ..) => {
+                let listener = listener.into_std()?;
+                until_none(|| {
+                    let (stream, peer) = listener.accept()?;
+                    stream.set_nonblocking(true)?;
+                    prepare(SockRef::from(&stream), &shared.config);
+
+                    refusal::admit(
+                        Accepted::Tcp(TcpStream::from_std(stream)?, peer),
+                        shared,
+                        server,
+                    );
+                    Ok(())
+                })
+            }
+
+            Self::Unix(file, listener) => {
+                // Who comes now finds nobody, or the next server.
+                drop(file);
+                let listener = listener.into_std()?;
+                until_none(|| {
+                    let (stream, _) = listener.accept()?;
+                    stream.set_nonblocking(true)?;
+
+                    refusal::admit(
+                        Accepted::Unix(UnixStream::from_std(stream)?),
+                        shared,
+                        server,
+                    );
+                    Ok(())
+                })
+            }
+        }
+    }
+}
+
+/// Accepts until nobody waits. More than the queue held are not taken: they come while this goes on.
+fn until_none(accept: impl Fn() -> io::Result<()>) -> io::Result<()> {
+    for _ in 0..BACKLOG {
+        match accept() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            accepted => accepted?,
+        }
+    }
+
+    Ok(())
+}
+
+async fn bind_tcp(address: &str, config: &Config, is_shared: bool) -> io::Result<Listener> {
+    let mut last = io::Error::new(io::ErrorKind::InvalidInput, "the name has no address");
+    for address in tokio::net::lookup_host(address).await? {
+        let socket = if address.is_ipv4() {
+            TcpSocket::new_v4()?
+        } else {
+            TcpSocket::new_v6()?
+        };
+
+        // A restarted server must not wait for the old one's connections to time out.
+        socket.set_reuseaddr(true)?;
+        if is_shared {
+            socket.set_reuseport(true)?;
+        }
+
+        match socket.bind(address).and_then(|()| socket.listen(BACKLOG)) {
+            Ok(listener) => {
+                let address = listener.local_addr()?;
+                prepare(SockRef::from(&listener), config);
+                return Ok(Listener::Tcp(listener, address, Origin::Own));
+            }
+            Err(error) => last = error,
+        }
+    }
+
+    Err(last)
+}
+
+async fn bind_unix(path: &Path) -> io::Result<Listener> {
+    let bound = match UnixListener::bind(path) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            // A socket file that nobody answers on is what a killed server left. Anything else is not ours.
+            if !std::fs::symlink_metadata(path)?.file_type().is_socket() {
+                return Err(io::Error::new(
+                    error.kind(),
+                    "the file is there and is no socket",
+                ));
+            }
+
+            if UnixStream::connect(path).await.is_ok() {
+                return Err(io::Error::new(
+                    error.kind(),
+                    "another process listens there",
+                ));
+            }
+
+            std::fs::remove_file(path)?;
+            UnixListener::bind(path)?
+        }
+        other => other?,
+    };
+
+    Ok(Listener::Unix(
+        SocketFile {
+            path: path.to_owned(),
+            origin: Origin::Own,
+        },
+        bound,
+    ))
+}
+
+/// Replies leave at once, and a peer that has vanished is noticed.
+fn prepare(socket: SockRef<'_>, config: &Config) {
+    // The system counts in whole seconds, and refuses what lies outside of these bounds.
+    let seconds = |ms: u64| Duration::from_secs(ms.div_ceil(1_000).clamp(1, 32_767));
+    let keepalive = TcpKeepalive::new()
+        .with_time(seconds(config.keepalive_idle_ms))
+        .with_interval(seconds(config.keepalive_interval_ms))
+        .with_retries(config.keepalive_probes.clamp(1, 127));
+
+    let tell = |option, set: io::Result<()>| {
+        if let Err(error) = set {
+            tracing::warn!(%error, option, "a socket option could not be set");
+        }
+    };
+
+    tell("TCP_NODELAY", socket.set_tcp_nodelay(true));
+    if config.keepalive_idle_ms > 0 {
+        tell("SO_KEEPALIVE", socket.set_tcp_keepalive(&keepalive));
+    }
+
+    #[cfg(target_os = "linux")]
+    if config.tcp_user_timeout_ms > 0 {
+        let limit = Duration::from_millis(config.tcp_user_timeout_ms.min(i32::MAX as u64));
+        tell("TCP_USER_TIMEOUT", socket.set_tcp_user_timeout(Some(limit)));
+    }
+}

@@ -1,0 +1,10 @@
+//! Listeners: their addresses, the loop that accepts, and the connections that are refused.
+
+mod accept;
+mod listener;
+mod options;
+mod refusal;
+
+pub use listener::{BoundAddress, InheritedListener};
+pub(crate) use listener::{Listener, Origin};
+pub use options::ListenOptions;

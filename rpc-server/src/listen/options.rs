@@ -1,0 +1,174 @@
+//! What each listener asks of those who connect to it.
+
+use super::listener::BoundAddress;
+use crate::access::Policy;
+#[cfg(feature = "tls")]
+use crate::tls::ServerTls;
+use std::net::IpAddr;
+
+/// An address to listen on, and what is asked of those who connect there, for
+/// [`ServerBuilder::listen_with`](crate::ServerBuilder::listen_with).
+///
+/// ```
+/// use rpc_server::{ListenOptions, Server};
+///
+/// // For strangers: they must speak soon, and see no pages about the server.
+/// let public = ListenOptions::new("0.0.0.0:8889")
+///     .require_authentication(true)
+///     .admin_pages(false)
+///     .first_frame_timeout_ms(10_000);
+/// let builder = Server::builder().listen("127.0.0.1:8890").listen_with(public);
+/// # let _ = builder;
+/// ```
+#[derive(Debug, Clone)]
+pub struct ListenOptions {
+    pub(crate) address: String,
+    pub(crate) policy: Policy,
+}
+
+impl ListenOptions {
+    /// The address, as [`ServerBuilder::listen`](crate::ServerBuilder::listen) takes it.
+    pub fn new(address: impl Into<String>) -> Self {
+        Self {
+            address: address.into(),
+            policy: Policy::default(),
+        }
+    }
+
+    /// Whether a connection has to say who it is before it may call anything but `ping`: until then every
+    /// other command is answered with code 16. Default: false.
+    #[must_use]
+    pub fn require_authentication(mut self, is_required: bool) -> Self {
+        self.policy.requires_authentication = is_required;
+        self
+    }
+
+    /// Whether a `GET` is answered with the pages about the server. Default: true.
+    #[must_use]
+    pub fn admin_pages(mut self, are_on: bool) -> Self {
+        self.policy.hides_admin_pages = !are_on;
+        self
+    }
+
+    /// How long a connection may stay silent before its first frame, in milliseconds, in the place of the
+    /// server's own limit; 0 for ever.
+    #[must_use]
+    pub fn first_frame_timeout_ms(mut self, timeout_ms: u64) -> Self {
+        self.policy.first_frame_timeout_ms = Some(timeout_ms);
+        self
+    }
+
+    /// Encrypts its connections, and knows clients by their certificates where that is set. Default: bytes as
+    /// they are.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn tls(mut self, tls: ServerTls) -> Self {
+        self.policy.tls = Some(tls);
+        self
+    }
+
+    /// Whether others than this machine may connect though nothing is encrypted and nobody has to say who
+    /// they are. Default: false, and binding such an address fails.
+    #[must_use]
+    pub fn allow_plaintext(mut self, is_allowed: bool) -> Self {
+        self.policy.allows_plaintext = is_allowed;
+        self
+    }
+}
+
+impl Policy {
+    /// Says loudly what nobody should overlook.
+    pub(crate) fn warn_if_exposed(&self, address: &BoundAddress) {
+        if is_local(address) || self.has_tls() {
+            return;
+        }
+
+        if self.requires_authentication {
+            tracing::warn!(%address, "NOT ENCRYPTED: whoever is on the way reads every call, and every token");
+        } else {
+            tracing::warn!(%address, "NOT PROTECTED: whoever reaches this address may call everything, and whoever is on the way reads it");
+        }
+    }
+
+    /// Says no where others than this machine reach `address`, and nothing protects it.
+    ///
+    /// # Errors
+    /// The address, and the ways to make it right.
+    pub(crate) fn check(&self, address: &BoundAddress) -> Result<(), String> {
+        if self.allows_plaintext
+            || self.requires_authentication
+            || self.has_tls()
+            || is_local(address)
+        {
+            return Ok(());
+        }
+
+        Err(format!(
+            "{address} is reached from other machines, without TLS and without authentication; set one of \
+             them up, listen on 127.0.0.1 or a Unix socket, or set `allow_plaintext = true` where the network \
+             around it is trusted"
+        ))
+    }
+}
+
+/// Whether only this machine reaches the address.
+pub(crate) fn is_local(address: &BoundAddress) -> bool {
+    match address {
+        BoundAddress::Unix(_) => true,
+        BoundAddress::Tcp(address) => match address.ip() {
+            IpAddr::V4(ip) => ip.is_loopback(),
+            IpAddr::V6(ip) => {
+                ip.is_loopback() || ip.to_ipv4_mapped().is_some_and(|ip| ip.is_loopback())
+            }
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(address: &str, policy: Policy, is_right: bool) {
+        let address = BoundAddress::Tcp(address.parse().unwrap());
+        assert_eq!(
+            policy.check(&address).is_ok(),
+            is_right,
+            "{address}: {policy:?}"
+        );
+    }
+
+    #[test]
+    fn what_others_reach_is_protected_or_says_that_it_is_not() {
+        let bare = Policy::default;
+        check("127.0.0.1:1", bare(), true);
+        check("[::1]:1", bare(), true);
+        check("[::ffff:127.0.0.1]:1", bare(), true);
+
+        for reached in ["0.0.0.0:1", "[::]:1", "10.0.0.1:1"] {
+            check(reached, bare(), false);
+            check(
+                reached,
+                Policy {
+                    requires_authentication: true,
+                    ..bare()
+                },
+                true,
+            );
+            check(
+                reached,
+                Policy {
+                    allows_plaintext: true,
+                    ..bare()
+                },
+                true,
+            );
+        }
+
+        assert!(bare().check(&BoundAddress::Unix("/run/x".into())).is_ok());
+        let message = bare()
+            .check(&BoundAddress::Tcp("0.0.0.0:1".parse().unwrap()))
+            .unwrap_err();
+        assert!(message.contains("`allow_plaintext = true`"), "{message}");
+    }
+}

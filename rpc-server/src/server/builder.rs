@@ -1,0 +1,283 @@
+//! `ServerBuilder`: from settings and addresses to a bound server.
+
+use std::io;
+use std::sync::Arc;
+
+use tokio_util::task::TaskTracker;
+
+use super::workers::WorkerListeners;
+use super::{Server, Shared};
+#[cfg(feature = "tokens")]
+use crate::access::Tokens;
+use crate::access::{Access, Grants, Policy};
+#[cfg(feature = "admin")]
+use crate::admin::AdminConfig;
+use crate::config::Config;
+use crate::dispatch::router::{Router, Routes};
+use crate::listen::{BoundAddress, InheritedListener, ListenOptions, Listener};
+
+/// Puts a [`Server`] together.
+#[derive(Default)]
+pub struct ServerBuilder {
+    listen: Vec<ListenOptions>,
+    inherited: Vec<(InheritedListener, ListenOptions)>,
+    workers: usize,
+    config: Config,
+    routes: Option<Routes>,
+    name: Option<(String, String)>,
+    access: Access,
+    #[cfg(feature = "admin")]
+    admin: Option<AdminConfig>,
+}
+
+impl ServerBuilder {
+    /// Adds an address: `"127.0.0.1:8889"`, `"[::1]:0"` (port 0 lets the system choose),
+    /// `"localhost:8889"`, or `"unix:/run/rpc.sock"`. May be called several times; a server without
+    /// any serves what [`ServerHandle::serve_connection`] is given.
+    ///
+    /// Whoever reaches the address is served, without encryption: [`listen_with`](Self::listen_with) asks
+    /// for more.
+    #[must_use]
+    pub fn listen(self, address: impl Into<String>) -> Self {
+        self.listen_with(ListenOptions::new(address).allow_plaintext(true))
+    }
+
+    /// Adds an address with what is asked of those who connect to it. Binding fails where others than this
+    /// machine reach it and it has neither TLS nor authentication, unless
+    /// [`allow_plaintext`](ListenOptions::allow_plaintext) says that this is right.
+    #[must_use]
+    pub fn listen_with(mut self, options: ListenOptions) -> Self {
+        self.listen.push(options);
+        self
+    }
+
+    /// Serves a listener that was opened elsewhere, `std`'s of TCP or of a Unix socket, beside the addresses
+    /// of [`listen`](Self::listen). Draining closes this process's hold on it only, and leaves the file of a
+    /// Unix socket where it is.
+    #[must_use]
+    pub fn listener(self, listener: impl Into<InheritedListener>) -> Self {
+        self.listener_with(listener, ListenOptions::new("").allow_plaintext(true))
+    }
+
+    /// As [`listener`](Self::listener), with what is asked of those who connect to it. The address of
+    /// `options` is not looked at: the listener has one.
+    #[must_use]
+    pub fn listener_with(
+        mut self,
+        listener: impl Into<InheritedListener>,
+        options: ListenOptions,
+    ) -> Self {
+        self.inherited.push((listener.into(), options));
+        self
+    }
+
+    /// Serves TCP connections on so many threads, each with a single-threaded runtime and a listener of
+    /// its own for every address; the kernel spreads new connections over them (`SO_REUSEPORT`), and
+    /// each stays on its thread. 0, the default, serves on the runtime that [`Server::serve`] is called
+    /// on, which is where Unix sockets stay.
+    ///
+    /// With any, another process of the same user that does likewise may bind the same port and take its
+    /// share of the connections, instead of being refused.
+    #[must_use]
+    pub fn workers(mut self, workers: usize) -> Self {
+        self.workers = workers;
+        self
+    }
+
+    /// Sets the limits.
+    #[must_use]
+    pub fn config(mut self, config: Config) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// Lets each identity call what is granted to it, and nothing else.
+    #[must_use]
+    pub fn grants(self, grants: Grants) -> Self {
+        self.access.set_grants(Some(grants));
+        self
+    }
+
+    /// Sets the tokens that connections may show with command 6, `authenticate`.
+    #[cfg(feature = "tokens")]
+    #[must_use]
+    pub fn tokens(self, tokens: Tokens) -> Self {
+        self.access.set_tokens(Some(tokens));
+        self
+    }
+
+    /// Sets the commands.
+    #[must_use]
+    pub fn router<S: Clone + Send + Sync + 'static>(mut self, router: Router<S>) -> Self {
+        self.routes = Some(router.into_routes());
+        self
+    }
+
+    /// Sets the name and version that `describe` gives.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>, version: impl Into<String>) -> Self {
+        self.name = Some((name.into(), version.into()));
+        self
+    }
+
+    /// Shows pages about the server over HTTP, on its own addresses or on one for them alone. Without this
+    /// call there are none. A listener may be without them
+    /// ([`ListenOptions::admin_pages`](crate::ListenOptions::admin_pages)), and one that wants authentication
+    /// shows them only to a peer that has shown a certificate.
+    #[cfg(feature = "admin")]
+    #[must_use]
+    pub fn admin(mut self, config: AdminConfig) -> Self {
+        self.admin = Some(config);
+        self
+    }
+
+    /// Binds every address.
+    ///
+    /// # Errors
+    /// A config that cannot work, an address that is none, or one that cannot be bound; the message
+    /// names it.
+    pub async fn bind(self) -> io::Result<Server> {
+        self.config
+            .check()
+            .map_err(|message| io::Error::new(io::ErrorKind::InvalidInput, message))?;
+
+        let mut bound = Bound::new(self.access, self.workers);
+        for options in self.listen {
+            bound.bind(options, &self.config).await?;
+        }
+        for (listener, options) in self.inherited {
+            bound.inherit(listener, options.policy, &self.config)?;
+        }
+
+        #[cfg(feature = "admin")]
+        let pages = match &self.admin {
+            Some(admin) => bind_pages(admin, &self.config).await?,
+            None => Vec::new(),
+        };
+        #[cfg(not(feature = "admin"))]
+        let pages = Vec::new();
+        let pages_at = |(listener, _): &(Listener, Arc<Policy>)| listener.address();
+        bound.addresses.extend(pages.iter().map(pages_at));
+
+        let routes = self.routes.unwrap_or_else(|| Router::new().into_routes());
+        let mut shared = Shared::new(self.config, bound.access, routes);
+        if let Some((name, version)) = self.name {
+            (shared.name, shared.version) = (name, version);
+        }
+        #[cfg(feature = "admin")]
+        {
+            shared.admin = self.admin.filter(|admin| admin.enabled);
+        }
+
+        Ok(Server {
+            shared: Arc::new(shared),
+            addresses: bound.addresses,
+            listeners: bound.listeners,
+            workers: bound.workers,
+            pages,
+            connections: TaskTracker::new(),
+        })
+    }
+}
+
+/// The listeners of a server that is about to be, and what they bring into its [`Access`].
+struct Bound {
+    access: Access,
+    addresses: Vec<BoundAddress>,
+    /// Those that the runtime of [`Server::serve`] accepts from.
+    listeners: Vec<(Listener, Arc<Policy>)>,
+    workers: Vec<WorkerListeners>,
+}
+
+impl Bound {
+    fn new(access: Access, workers: usize) -> Self {
+        Self {
+            access,
+            addresses: Vec::new(),
+            listeners: Vec::new(),
+            workers: (0..workers).map(|_| Vec::new()).collect(),
+        }
+    }
+
+    /// Binds an address; with workers, once for each of them.
+    async fn bind(&mut self, options: ListenOptions, config: &Config) -> io::Result<()> {
+        let ListenOptions { address, policy } = options;
+        let is_shared = !self.workers.is_empty();
+        let listener = Listener::bind(&address, config, is_shared).await?;
+        let policy = self.add(policy, &listener)?;
+
+        match listener {
+            Listener::Tcp(first, address, origin) if is_shared => {
+                self.workers[0].push((first.into_std()?, address, origin, Arc::clone(&policy)));
+
+                for worker in &mut self.workers[1..] {
+                    if let Listener::Tcp(next, ..) =
+                        Listener::bind(&address.to_string(), config, is_shared).await?
+                    {
+                        worker.push((next.into_std()?, address, origin, Arc::clone(&policy)));
+                    }
+                }
+            }
+            other => self.listeners.push((other, policy)),
+        }
+
+        Ok(())
+    }
+
+    /// Takes over a listener that was opened elsewhere; workers share it.
+    fn inherit(
+        &mut self,
+        inherited: InheritedListener,
+        policy: Policy,
+        config: &Config,
+    ) -> io::Result<()> {
+        let listener = Listener::inherit(inherited, config)?;
+        let policy = self.add(policy, &listener)?;
+
+        match listener {
+            Listener::Tcp(listener, address, origin) if !self.workers.is_empty() => {
+                let listener = listener.into_std()?;
+                // One queue for all of them: whoever is free takes the next.
+                for worker in &mut self.workers {
+                    worker.push((listener.try_clone()?, address, origin, Arc::clone(&policy)));
+                }
+            }
+            other => self.listeners.push((other, policy)),
+        }
+
+        Ok(())
+    }
+
+    /// Notes a listener's address and policy, unless the policy leaves it unprotected.
+    fn add(&mut self, policy: Policy, listener: &Listener) -> io::Result<Arc<Policy>> {
+        let address = listener.address();
+        policy
+            .check(&address)
+            .map_err(|message| io::Error::new(io::ErrorKind::PermissionDenied, message))?;
+        policy.warn_if_exposed(&address);
+
+        self.access.add_listener(&policy);
+        self.addresses.push(address);
+        Ok(Arc::new(policy))
+    }
+}
+
+/// The address that serves nothing but pages, where one is wanted.
+#[cfg(feature = "admin")]
+async fn bind_pages(
+    admin: &AdminConfig,
+    config: &Config,
+) -> io::Result<Vec<(Listener, Arc<Policy>)>> {
+    let invalid =
+        |message| io::Error::new(io::ErrorKind::InvalidInput, format!("[admin] {message}"));
+    admin.check().map_err(invalid)?;
+
+    if !admin.enabled || admin.listen.is_empty() {
+        return Ok(Vec::new());
+    }
+
+    let listener = Listener::bind(&admin.listen, config, false).await?;
+    let policy = Policy::of_pages(admin.allow_plaintext);
+    policy.check(&listener.address()).map_err(invalid)?;
+    Ok(vec![(listener, Arc::new(policy))])
+}

@@ -1,0 +1,196 @@
+//! `ServerHandle`: reaches a server while it serves.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use futures::FutureExt;
+use rpc_core::Peer;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_util::task::TaskTracker;
+
+use super::Shared;
+#[cfg(feature = "tls")]
+use super::handshake;
+#[cfg(feature = "tokens")]
+use crate::access::Tokens;
+use crate::access::{Grants, Policy};
+use crate::connection;
+use crate::limit::Place;
+use crate::linger;
+use crate::metrics::ServerStats;
+#[cfg(feature = "tls")]
+use crate::metrics::add;
+#[cfg(feature = "tls")]
+use crate::tls::ServerTls;
+
+/// Reaches a server while it serves: its counters, and connections from elsewhere.
+#[derive(Clone)]
+pub struct ServerHandle {
+    shared: Arc<Shared>,
+    connections: TaskTracker,
+    /// What is asked of the connections that are served through it.
+    policy: Arc<Policy>,
+}
+
+impl ServerHandle {
+    /// A handle whose connections are under `policy`.
+    pub(super) fn new(
+        shared: &Arc<Shared>,
+        connections: &TaskTracker,
+        policy: &Arc<Policy>,
+    ) -> Self {
+        Self {
+            shared: Arc::clone(shared),
+            connections: connections.clone(),
+            policy: Arc::clone(policy),
+        }
+    }
+
+    /// What the server has counted since it started.
+    pub fn stats(&self) -> ServerStats {
+        self.shared.stats()
+    }
+
+    /// Grants commands from now on, to open connections too, in the place of all that was granted before;
+    /// `None` lets everybody call everything. A call that has started goes on.
+    pub fn set_grants(&self, grants: Option<Grants>) {
+        self.shared.access.set_grants(grants);
+    }
+
+    /// Knows these tokens from now on, in the place of all others. A connection whose token is not among
+    /// them any more is answered with code 16, and closed after `authentication_timeout_ms` unless it shows
+    /// another one of the same identity. `None` wants no tokens: `authenticate` is answered with code 12.
+    /// Returns whether they are others than before.
+    #[cfg(feature = "tokens")]
+    pub fn set_tokens(&self, tokens: Option<Tokens>) -> bool {
+        self.shared.access.set_tokens(tokens)
+    }
+
+    /// Serves one connection over any byte stream: an in-memory pipe, a serial line, TLS of your
+    /// own. It drains with the server. `peer` names it in logs and in
+    /// [`Context::peer`](crate::Context::peer).
+    ///
+    /// # Cancel safety
+    /// Dropping the future cuts the connection and cancels its calls.
+    pub fn serve_connection<IO>(
+        &self,
+        io: IO,
+        peer: &str,
+    ) -> impl Future<Output = ()> + Send + use<IO>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin + Send,
+    {
+        let peer = self.peer(peer);
+        let (shared, policy) = (Arc::clone(&self.shared), Arc::clone(&self.policy));
+
+        self.connections
+            .track_future(connection::run(io, peer, shared, policy))
+    }
+
+    /// `place`: what its address has of it.
+    pub(crate) fn spawn_connection<IO>(&self, io: IO, peer: &str, place: Option<Place>)
+    where
+        IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        #[cfg(feature = "tls")]
+        if let Some(tls) = self.policy.tls.clone() {
+            tokio::spawn(self.serve_tls(tls, io, peer).map(move |()| drop(place)));
+            return;
+        }
+
+        // No `async`: that would hold the connection twice.
+        tokio::spawn(self.serve_connection(io, peer).map(move |()| drop(place)));
+    }
+
+    #[cfg(feature = "tls")]
+    fn serve_tls<IO>(
+        &self,
+        tls: ServerTls,
+        io: IO,
+        peer: &str,
+    ) -> impl Future<Output = ()> + Send + use<IO>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin + Send,
+    {
+        let peer = self.peer(peer);
+        let (shared, policy) = (Arc::clone(&self.shared), Arc::clone(&self.policy));
+
+        self.connections.track_future(async move {
+            let too_late = async {
+                shared.stop.draining().await;
+                tokio::time::sleep(shared.config.goaway_grace()).await;
+            };
+
+            let accepted = tokio::select! {
+                // In this order, and not in a random one.
+                biased;
+                () = shared.stop.aborted() => None,
+                accepted = handshake::accept(&tls, io, &peer, &policy, &shared) => accepted,
+                () = too_late => None,
+            };
+
+            if let Some(stream) = accepted {
+                connection::run(stream, peer, shared, policy).await;
+            }
+        })
+    }
+
+    /// Says one line and closes, within the time; under TLS where the listener has it, for its peers can read
+    /// nothing else. While many who may come in are at their handshakes, nobody else has one.
+    pub(crate) async fn turn_away<IO>(&self, io: IO, peer: &str, line: &[u8], linger: Duration)
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &self.policy.tls {
+            if self.shared.handshakes.available_permits() <= self.shared.config.handshakes_max / 2 {
+                add(&self.shared.metrics.limits.refusals_unsaid, 1);
+                return;
+            }
+
+            let peer = self.peer(peer);
+            let told = async {
+                if let Some(stream) =
+                    handshake::accept(tls, io, &peer, &self.policy, &self.shared).await
+                {
+                    linger::tell(stream, line, linger).await;
+                }
+            };
+
+            // Whoever is slower is not told.
+            let _ = tokio::time::timeout(linger, told).await;
+            return;
+        }
+
+        #[cfg(not(feature = "tls"))]
+        let _ = peer;
+        linger::tell(io, line, linger).await;
+    }
+
+    fn peer(&self, address: &str) -> Arc<Peer> {
+        // Relaxed: only uniqueness matters.
+        let connection = self.shared.next_connection.fetch_add(1, Ordering::Relaxed);
+        Arc::new(Peer::new(address, connection))
+    }
+
+    /// How long the slowest of the server's runtimes has been stuck: it should give a sign of life every quarter of a
+    /// second, and has not for so long. For a watchdog.
+    pub fn stalled_for(&self) -> Duration {
+        self.shared.metrics.pulse.overdue()
+    }
+
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.len()
+    }
+}
+
+impl fmt::Debug for ServerHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerHandle")
+            .field("connections", &self.connections())
+            .finish_non_exhaustive()
+    }
+}

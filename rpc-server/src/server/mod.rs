@@ -1,0 +1,196 @@
+//! The server: built, bound, served, drained.
+
+mod builder;
+mod handle;
+#[cfg(feature = "tls")]
+mod handshake;
+mod health;
+#[cfg(all(test, shuttle))]
+mod models;
+mod report;
+mod shared;
+mod workers;
+
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
+
+use crate::access::Policy;
+use crate::listen::{BoundAddress, Listener};
+use workers::{WorkerListeners, Workers};
+
+pub use builder::ServerBuilder;
+pub use handle::ServerHandle;
+pub(crate) use shared::Shared;
+
+/// A server that is bound to its addresses and not yet serving.
+///
+/// ```
+/// use rpc_core::Status;
+/// use rpc_server::{Params, Router, Server};
+///
+/// async fn hello(Params(name): Params<String>) -> Result<String, Status> {
+///     Ok(format!("Hello {name}!"))
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let server = Server::builder()
+///     .listen("127.0.0.1:0")
+///     .router(Router::new().route(100, hello)?)
+///     .bind()
+///     .await?;
+/// println!("listening on {}", server.addresses()[0]);
+/// server.serve(async { /* until it is time to stop, ctrl_c() for example */ }).await?;
+/// # Ok(())
+/// # }
+/// ```
+pub struct Server {
+    shared: Arc<Shared>,
+    addresses: Vec<BoundAddress>,
+    /// Those that the runtime of `serve` accepts from.
+    listeners: Vec<(Listener, Arc<Policy>)>,
+    workers: Vec<WorkerListeners>,
+    /// Those that serve nothing but pages, while the server drains too.
+    pages: Vec<(Listener, Arc<Policy>)>,
+    connections: TaskTracker,
+}
+
+impl Server {
+    /// Begins to put a server together.
+    pub fn builder() -> ServerBuilder {
+        ServerBuilder::default()
+    }
+
+    /// The addresses that it is bound to, with the ports that the system chose.
+    pub fn addresses(&self) -> Vec<BoundAddress> {
+        self.addresses.clone()
+    }
+
+    /// A handle that stays usable while the server serves.
+    pub fn handle(&self) -> ServerHandle {
+        ServerHandle::new(&self.shared, &self.connections, &Policy::open())
+    }
+
+    /// Serves until `shutdown` is ready, then drains: no new connections, a `goaway` on each that
+    /// has used an id, replies to all that was accepted, `rejected` for what still arrives. After
+    /// `drain_timeout_ms` what is left is dropped.
+    ///
+    /// # Errors
+    /// Where a listener fails for good. Failures to accept one connection are logged and survived.
+    pub async fn serve(self, shutdown: impl Future<Output = ()>) -> io::Result<Drained> {
+        let Self {
+            shared,
+            listeners,
+            workers,
+            pages,
+            connections,
+            ..
+        } = self;
+
+        let beating = Arc::clone(&shared);
+        let _pulse =
+            AbortOnDropHandle::new(tokio::spawn(
+                async move { beating.metrics.pulse.beat().await },
+            ));
+
+        let handle = |policy: &Arc<Policy>| ServerHandle::new(&shared, &connections, policy);
+        let workers = Workers::start(workers, &shared, handle).await?;
+        let accepting = Accepting::start(listeners, &shared, handle);
+        let showing = Accepting::start(pages, &shared, handle);
+
+        shutdown.await;
+
+        // Closed listeners refuse, so that a client goes elsewhere at once.
+        accepting.stop().await;
+        let workers = workers.stop_accepting().await;
+
+        let drained = finish(connections, &shared).await;
+        workers.end().await;
+        showing.stop().await;
+
+        Ok(drained)
+    }
+}
+
+/// Listeners at work.
+struct Accepting {
+    tasks: JoinSet<()>,
+    stop: CancellationToken,
+}
+
+impl Accepting {
+    fn start(
+        listeners: Vec<(Listener, Arc<Policy>)>,
+        shared: &Arc<Shared>,
+        handle: impl Fn(&Arc<Policy>) -> ServerHandle,
+    ) -> Self {
+        let (mut tasks, stop) = (JoinSet::new(), CancellationToken::new());
+        for (listener, policy) in listeners {
+            tasks.spawn(listener.accept_until(stop.clone(), Arc::clone(shared), handle(&policy)));
+        }
+
+        Self { tasks, stop }
+    }
+
+    /// Closes them.
+    async fn stop(mut self) {
+        self.stop.cancel();
+        while self.tasks.join_next().await.is_some() {}
+    }
+}
+
+/// Ends the connections, first with manners, then without.
+async fn finish(connections: TaskTracker, shared: &Shared) -> Drained {
+    let open = connections.len();
+    tracing::info!(connections = open, "draining");
+
+    shared.stop.drain();
+    connections.close();
+    for detached in &shared.routes.detached {
+        detached.close();
+    }
+
+    let all = async {
+        connections.wait().await;
+        for detached in &shared.routes.detached {
+            detached.wait().await;
+        }
+    };
+
+    let is_clean = tokio::time::timeout(shared.config.drain_timeout(), all)
+        .await
+        .is_ok();
+    let dropped = connections.len();
+    if !is_clean {
+        tracing::warn!(
+            connections = dropped,
+            "dropped what was not done within `drain_timeout_ms`"
+        );
+    }
+
+    shared.stop.abort();
+    connections.wait().await;
+
+    Drained {
+        is_clean,
+        connections: open,
+        dropped,
+    }
+}
+
+/// How a drain ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Drained {
+    /// Whether all that was accepted ended by itself.
+    pub is_clean: bool,
+    /// Connections that were open when it began.
+    pub connections: usize,
+    /// Connections that were dropped at the time limit.
+    pub dropped: usize,
+}

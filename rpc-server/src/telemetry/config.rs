@@ -1,0 +1,247 @@
+//! What is sent of traces, and where to.
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::PER_MILLION_MAX;
+
+/// The most that `queue_max` may be.
+const QUEUE_MAX: usize = 1_000_000;
+
+/// Traces of calls, sent to a collector of OpenTelemetry by OTLP over HTTP, with JSON bodies.
+///
+/// Where the caller has decided whether its trace is sampled (`traceparent`), that holds.
+/// Where the environment has them, `OTEL_EXPORTER_OTLP_HEADERS` and `OTEL_RESOURCE_ATTRIBUTES` are added; a
+/// compression that it asks for is refused.
+///
+/// ```
+/// use rpc_server::TracesConfig;
+///
+/// let traces = TracesConfig { endpoint: "http://127.0.0.1:4318".into(), ..TracesConfig::default() };
+/// assert!(traces.is_on());
+/// assert_eq!(traces.sampled_per_million, 1_000_000);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(default, deny_unknown_fields)]
+pub struct TracesConfig {
+    /// URL of the collector, as `http://127.0.0.1:4318`: OTLP over HTTP without TLS. Where it has no path, that is
+    /// `/v1/traces`. Empty sends none.
+    pub endpoint: String,
+    /// What the service is called in traces (`service.name`).
+    pub service_name: String,
+    /// How many traces of a million are sent, by chance, of those whose caller has not decided it: 0 for none
+    /// of them, `1_000_000` for all.
+    pub sampled_per_million: u32,
+    /// Time between two batches, in milliseconds; one that is full goes before that.
+    pub interval_ms: u64,
+    /// Spans that may wait for the collector. More are dropped, and the log says that they were.
+    pub queue_max: usize,
+    /// How long the collector may take for a batch, in milliseconds, and for all that waits when the server
+    /// stops. What it does not take is dropped, and the log says so.
+    pub timeout_ms: u64,
+}
+
+impl Default for TracesConfig {
+    fn default() -> Self {
+        Self {
+            endpoint: String::new(),
+            service_name: "rpc-server".into(),
+            sampled_per_million: PER_MILLION_MAX,
+            interval_ms: 5_000,
+            queue_max: 2_048,
+            timeout_ms: 3_000,
+        }
+    }
+}
+
+impl TracesConfig {
+    /// Whether any are sent.
+    pub fn is_on(&self) -> bool {
+        !self.endpoint.is_empty()
+    }
+
+    /// Checks what would send nothing, or not what is wanted.
+    ///
+    /// # Errors
+    /// The field, what it is and what it must be; a program without the feature `otel`, which can send none.
+    pub fn check(&self) -> Result<(), String> {
+        let Self {
+            endpoint,
+            service_name,
+            sampled_per_million,
+            ..
+        } = self;
+
+        let at_least_one = [
+            ("interval_ms", self.interval_ms),
+            ("queue_max", self.queue_max as u64),
+            ("timeout_ms", self.timeout_ms),
+        ];
+        if let Some((name, _)) = at_least_one.iter().find(|(_, value)| *value == 0) {
+            return Err(format!("`{name}` is 0 and must be at least 1"));
+        }
+
+        if self.queue_max > QUEUE_MAX {
+            return Err(format!(
+                "`queue_max` ({}) must be at most {QUEUE_MAX}: memory for all of them is taken at the start",
+                self.queue_max
+            ));
+        }
+
+        if service_name.is_empty() {
+            return Err("`service_name` is empty and must be a name, as \"rpc-server\"".into());
+        }
+
+        if *sampled_per_million > PER_MILLION_MAX {
+            return Err(format!(
+                "`sampled_per_million` ({sampled_per_million}) must be at most {PER_MILLION_MAX}, which is all traces"
+            ));
+        }
+
+        if !self.is_on() {
+            return Ok(());
+        }
+
+        if !is_url(endpoint) {
+            return Err(format!(
+                "`endpoint`: \"{endpoint}\" must be the URL of a collector without TLS, as \"http://127.0.0.1:4318\""
+            ));
+        }
+
+        if !cfg!(feature = "otel") {
+            return Err("`endpoint` is set, and this program was built without the feature `otel`, so it can \
+                        send no traces; build the daemon with `cargo build --release -p rpc-daemon --features otel`"
+                .into());
+        }
+
+        Ok(())
+    }
+
+    /// Where spans go.
+    #[cfg(feature = "otel")]
+    pub(crate) fn url(&self) -> String {
+        let (scheme, rest) = self.endpoint.split_once("://").unwrap_or_default();
+        match rest.trim_end_matches('/') {
+            authority if authority.contains('/') => self.endpoint.clone(),
+            authority => format!("{scheme}://{authority}/v1/traces"),
+        }
+    }
+}
+
+/// Whether this is `http://HOST[:PORT][/PATH]`.
+fn is_url(text: &str) -> bool {
+    let Some(rest) = text.strip_prefix("http://") else {
+        return false;
+    };
+
+    let authority = rest.split('/').next().unwrap_or_default();
+    // The colons of an address of IPv6 stand in brackets.
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => (host, Some(port)),
+        _ => (authority, None),
+    };
+
+    let is_plain =
+        |character: char| character.is_ascii_graphic() && !"\"#<>?@\\^`{|}".contains(character);
+    !host.is_empty()
+        && rest.chars().all(is_plain)
+        && port.is_none_or(|port| port.parse::<u16>().is_ok())
+        && (host.starts_with('[') && host.ends_with(']') || !host.contains([':', '[', ']']))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_work_is_refused_by_name() {
+        assert_eq!(TracesConfig::default().check(), Ok(()));
+
+        let refused = |config: TracesConfig, part: &str| {
+            let message = config.check().unwrap_err();
+            assert!(message.contains(part), "{message}");
+        };
+
+        refused(
+            TracesConfig {
+                interval_ms: 0,
+                ..TracesConfig::default()
+            },
+            "`interval_ms` is 0",
+        );
+        refused(
+            TracesConfig {
+                queue_max: 0,
+                ..TracesConfig::default()
+            },
+            "`queue_max` is 0",
+        );
+        refused(
+            TracesConfig {
+                timeout_ms: 0,
+                ..TracesConfig::default()
+            },
+            "`timeout_ms` is 0",
+        );
+        refused(
+            TracesConfig {
+                service_name: String::new(),
+                ..TracesConfig::default()
+            },
+            "`service_name`",
+        );
+
+        let more_than_all = TracesConfig {
+            sampled_per_million: 1_000_001,
+            ..TracesConfig::default()
+        };
+        refused(more_than_all, "`sampled_per_million` (1000001)");
+
+        let endpoint = |endpoint: &str| TracesConfig {
+            endpoint: endpoint.into(),
+            ..TracesConfig::default()
+        };
+        for wrong in [
+            "127.0.0.1:4318",
+            "https://collector:4318",
+            "http://",
+            "http:///v1/traces",
+            "http://:4318",
+            "http://a:b",
+            "http://a:70000",
+            "http://::1:4318",
+            "http://a b",
+            "http://a/\n",
+        ] {
+            refused(endpoint(wrong), "must be the URL of a collector");
+        }
+
+        for right in [
+            "http://collector",
+            "http://127.0.0.1:4318",
+            "http://[::1]:4318/",
+            "http://a:1/otlp/v1/traces",
+        ] {
+            match cfg!(feature = "otel") {
+                true => assert_eq!(endpoint(right).check(), Ok(())),
+                false => refused(endpoint(right), "--features otel"),
+            }
+        }
+    }
+
+    #[cfg(feature = "otel")]
+    #[test]
+    fn an_endpoint_without_a_path_has_that_of_the_protocol() {
+        let url = |endpoint: &str| {
+            TracesConfig {
+                endpoint: endpoint.into(),
+                ..TracesConfig::default()
+            }
+            .url()
+        };
+
+        assert_eq!(url("http://a:4318"), "http://a:4318/v1/traces");
+        assert_eq!(url("http://a:4318/"), "http://a:4318/v1/traces");
+        assert_eq!(url("http://a:4318/own/path"), "http://a:4318/own/path");
+    }
+}
