@@ -156,20 +156,10 @@ where
             return bytes.len();
         }
 
-        if !self.has_spoken && sniff::is_tls_hello(bytes) {
-            tracing::warn!(peer = %self.peer, "a TLS client hello on a port without TLS; closed");
-            self.enter(Phase::Finishing, None);
-            return bytes.len();
-        }
-
         if !self.has_spoken
-            && sniff::is_page_request(bytes)
-            && self.is_at_its_start()
-            && self.shared.shows_pages(&self.policy, &self.peer)
+            && let Some(consumed) = self.leave_to_others(bytes)
         {
-            self.wants_pages = true;
-            self.enter(Phase::Closed, None);
-            return 0;
+            return consumed;
         }
 
         self.share_ends.get_or_insert_with(|| self.clock + SHARE);
@@ -184,20 +174,8 @@ where
                 return bytes.len();
             }
 
-            if self.cheap.paused_until.is_some() {
-                // Nothing but time is wanting, and that is looked at before.
-                self.hold(Room::InOutput, received);
-                return consumed;
-            }
-
-            if self.share_is_used_up() {
-                self.hold(Room::InTime, received);
-                return consumed;
-            }
-
-            if !self.has(Room::InOutput) {
-                add(&self.shared.metrics.limits.output_pauses, 1);
-                self.hold(Room::InOutput, received);
+            if let Some(room) = self.missing_room() {
+                self.hold(room, received);
                 return consumed;
             }
 
@@ -262,6 +240,46 @@ where
                 }
             }
         }
+    }
+
+    /// Recognizes the first bytes of another protocol: TLS is refused, and a request for a page leaves the
+    /// connection to the pages. Returns how many bytes are done with; none where it is this protocol.
+    fn leave_to_others(&mut self, bytes: &[u8]) -> Option<usize> {
+        if sniff::is_tls_hello(bytes) {
+            tracing::warn!(peer = %self.peer, "a TLS client hello on a port without TLS; closed");
+            self.enter(Phase::Finishing, None);
+            return Some(bytes.len());
+        }
+
+        if sniff::is_page_request(bytes)
+            && self.is_at_its_start()
+            && self.shared.shows_pages(&self.policy, &self.peer)
+        {
+            self.wants_pages = true;
+            self.enter(Phase::Closed, None);
+            return Some(0);
+        }
+
+        None
+    }
+
+    /// What the next line has to wait for, whatever it says.
+    fn missing_room(&self) -> Option<Room> {
+        if self.cheap.paused_until.is_some() {
+            // Nothing but time is wanting, and that is looked at before.
+            return Some(Room::InOutput);
+        }
+
+        if self.share_is_used_up() {
+            return Some(Room::InTime);
+        }
+
+        if !self.has(Room::InOutput) {
+            add(&self.shared.metrics.limits.output_pauses, 1);
+            return Some(Room::InOutput);
+        }
+
+        None
     }
 
     /// What is not executed yet waits for room, and is not late for that.
