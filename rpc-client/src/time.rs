@@ -31,10 +31,11 @@ impl Inherited {
     }
 }
 
-/// As good as for ever, and a number of milliseconds that every JSON reader keeps exact.
-pub(crate) const THIRTY_YEARS: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
+/// The longest timeout, 30 years: longer ones are shortened to it. Instants never overflow with it, and every JSON
+/// reader keeps its number of milliseconds exact.
+pub(crate) const MAX_TIMEOUT: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
 
 /// The instant after this time; a time that no clock counts means as good as never.
 pub(crate) fn after(now: Instant, time: Duration) -> Instant {
-    now + time.min(THIRTY_YEARS)
+    now + time.min(MAX_TIMEOUT)
 }

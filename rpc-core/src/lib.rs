@@ -13,6 +13,7 @@
 //! | [`service`] | [`Service`], [`Layer`], [`BoxService`] |
 //! | [`scope`] | what a connection knows of a call: peer, deadline, cancellation |
 //! | [`descriptor`] | what `describe` tells of a command |
+//! | [`builtins`] | the built-in commands, from one table |
 //! | [`api`] | the commands of the daemon's services, as types |
 //! | [`printable`] | text from elsewhere, for a log or a terminal |
 //! | [`trace`] | the trace that a call belongs to |
@@ -20,9 +21,12 @@
 
 pub mod api;
 pub mod backoff;
+pub mod builtins;
 pub mod codec;
 pub mod descriptor;
 pub mod frame;
+#[doc(hidden)]
+pub mod histogram;
 pub mod in_flight;
 pub mod printable;
 pub mod scope;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures::future::{Either, select};
 use rpc_core::Request;
+use rpc_core::histogram::{PARTS, bucket_of, lower_bound};
 use tokio::time::Instant;
 
 use super::retry::Answer;
@@ -177,7 +178,7 @@ impl Default for Latencies {
 
 impl Latencies {
     /// Up to 2^36 microseconds, which are 19 hours.
-    const BUCKETS: usize = 34 * 8;
+    const BUCKETS: usize = 34 * PARTS;
 
     fn add(&mut self, latency: Duration) {
         if self.total >= ANSWERS_MAX {
@@ -197,25 +198,12 @@ impl Latencies {
             counted += u64::from(*count) * 100;
             counted >= wanted
         });
-        Duration::from_micros(Self::end(found.unwrap_or(Self::BUCKETS - 1)))
+        Duration::from_micros(lower_bound(found.unwrap_or(Self::BUCKETS - 1) + 1))
     }
 
     fn bucket(latency: Duration) -> usize {
         let micros = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
-        let Some(shift) = micros.max(1).ilog2().checked_sub(3) else {
-            return usize::try_from(micros).expect("below 8");
-        };
-
-        // Of the four highest bits the first is always set: 8 to 15.
-        let highest = usize::try_from(micros >> shift).expect("below 16");
-        (shift as usize * 8 + highest).min(Self::BUCKETS - 1)
-    }
-
-    fn end(bucket: usize) -> u64 {
-        match (bucket / 8).checked_sub(1) {
-            None => bucket as u64 + 1,
-            Some(shift) => (bucket as u64 % 8 + 9) << shift,
-        }
+        bucket_of(micros).min(Self::BUCKETS - 1)
     }
 }
 
@@ -224,19 +212,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_latency_lies_in_a_bucket_an_eighth_wide() {
-        let mut before = 0;
-        for micros in (0..5_000).chain((5_000..5_000_000).step_by(997)) {
-            let bucket = Latencies::bucket(Duration::from_micros(micros));
-            let end = Latencies::end(bucket);
-            assert!(
-                end > micros && end <= micros + micros / 8 + 1,
-                "{micros}: {end}"
-            );
-            assert!(bucket >= before, "{micros}");
-            before = bucket;
-        }
-
+    fn a_latency_beyond_all_buckets_is_counted_in_the_last_one() {
         assert_eq!(Latencies::bucket(Duration::MAX), Latencies::BUCKETS - 1);
     }
 

@@ -25,7 +25,7 @@ use crate::balance::Wish;
 use crate::config::Mode;
 use crate::connection::{Connection, Due, PendingCall, Refusal, decode};
 use crate::error::{Error, Kind};
-use crate::time::{Inherited, THIRTY_YEARS, after};
+use crate::time::{Inherited, MAX_TIMEOUT, after};
 
 use crate::balance::Route;
 pub(crate) use attempt::{Attempt, Items};
@@ -336,7 +336,7 @@ impl<'c> Command<'c> {
     fn time_limit(&self) -> Duration {
         self.timeout
             .unwrap_or_else(|| self.stack().config.call_timeout())
-            .min(THIRTY_YEARS)
+            .min(MAX_TIMEOUT)
     }
 
     fn request<P: Serialize + ?Sized>(&self, params: &P) -> Result<Request<'static>, Error> {

@@ -9,9 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::config::Config;
-
-/// A longer time is as good as none, and this one keeps sums of instants from overflowing.
-const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
+use crate::time::MAX_TIMEOUT;
 
 pub(crate) struct Liveness {
     ping_interval: Duration,
@@ -50,9 +48,9 @@ pub(crate) enum Verdict {
 impl Liveness {
     pub(crate) fn new(config: &Config, now: Instant) -> Self {
         Self {
-            ping_interval: Duration::from_millis(config.ping_interval_ms).min(LONGEST),
+            ping_interval: Duration::from_millis(config.ping_interval_ms).min(MAX_TIMEOUT),
             ping_misses_max: config.ping_misses_max,
-            stall_timeout: Duration::from_millis(config.write_stall_timeout_ms).min(LONGEST),
+            stall_timeout: Duration::from_millis(config.write_stall_timeout_ms).min(MAX_TIMEOUT),
             has_received: false,
             silent_since: now,
             pings: 0,
@@ -284,9 +282,9 @@ mod tests {
         liveness.is_stalled(0);
         let (next, much_later) = (
             liveness.next_look(true).unwrap(),
-            Instant::now() + 2 * LONGEST,
+            Instant::now() + 2 * MAX_TIMEOUT,
         );
-        assert!(next > Instant::now() + LONGEST / 8);
+        assert!(next > Instant::now() + MAX_TIMEOUT / 8);
         assert!(matches!(liveness.look(much_later, true), Verdict::Dead(_)));
     }
 }

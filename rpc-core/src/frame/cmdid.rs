@@ -2,7 +2,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// The number of a command. 0-99 are built in, 100 and up belong to services.
+/// The number of a command. 0-99 are built in ([`builtins`](crate::builtins)), 100 and up belong to services.
 ///
 /// Source: docs/protocol.md, "Request" and "Built-in commands". Append-only.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -10,20 +10,6 @@ use serde::{Deserialize, Serialize};
 pub struct CmdId(u32);
 
 impl CmdId {
-    /// Answers its params.
-    pub const PING: Self = Self(0);
-    /// Says what the server and its commands are.
-    pub const DESCRIBE: Self = Self(1);
-    /// Says whether the server, or one service, takes calls.
-    pub const HEALTH: Self = Self(2);
-    /// Counters of the server and of this connection.
-    pub const STATS: Self = Self(3);
-    /// Gives a call up.
-    pub const CANCEL: Self = Self(4);
-    /// Lets a stream send more items.
-    pub const CREDIT: Self = Self(5);
-    /// Presents a token.
-    pub const AUTHENTICATE: Self = Self(6);
     /// The lowest number that belongs to services.
     pub const FIRST_OF_SERVICES: Self = Self(100);
 

@@ -1,7 +1,7 @@
 //! The commands that every server has: 0 `ping`, 1 `describe`, 2 `health`, 3 `stats`, and the
 //! params of 4 `cancel` and 5 `credit`, which the connection itself carries out, as it does 6 `authenticate`.
 
-use rpc_core::{CmdId, Descriptor, Kind, Outcome, PROTOCOL_VERSION, Reply, Request, Status};
+use rpc_core::{CmdId, Descriptor, Outcome, PROTOCOL_VERSION, Reply, Request, Status, builtins};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -14,9 +14,9 @@ use crate::shutdown::Stage;
 
 /// What a built-in command is counted as.
 pub(crate) fn command(cmdid: CmdId) -> Command {
-    match cmdid.number() {
-        // Its descriptor stands at this place, behind that of all others.
-        number @ 0..=6 => Command::at(number as usize + 1),
+    match cmdid.number() as usize {
+        // The first place belongs to all commands without one of their own.
+        number if number < builtins::COUNT => Command::at(number + 1),
         _ => Command::OTHER,
     }
 }
@@ -168,41 +168,31 @@ fn health(server: &Shared, service: Option<&str>) -> Outcome {
     Reply::new(&json!({ "status": status }))
 }
 
-/// The descriptors of the built-in commands, whose cmdids are their places.
+/// The descriptors of the built-in commands with their schemas, in numerical order.
 pub(crate) fn descriptors() -> Vec<Descriptor> {
-    let command = |cmdid, method, doc| {
-        let mut descriptor = Descriptor::new("rpc", method).doc(doc).idempotent();
-        descriptor.cmdid = cmdid;
-        descriptor
-    };
-
     let object = |properties| json!({ "type": "object", "properties": properties });
     let id = json!({ "type": "integer", "minimum": 0, "maximum": rpc_core::frame::ID_MAX });
+    let number = json!({ "type": "integer", "minimum": 0 });
 
-    vec![
-        command(CmdId::PING, "ping", "Answers its params.")
-            .params_schema(json!(true))
-            .data_schema(json!(true)),
-        command(CmdId::DESCRIBE, "describe", "Says what the server and its commands are.")
-            .params_schema(object(json!({ "cmdid": { "type": "integer", "minimum": 0 } }))),
-        command(CmdId::HEALTH, "health", "Says whether the server, or one service, takes calls.")
+    let with_schemas = |command: Descriptor| match command.cmdid {
+        CmdId::PING => command.params_schema(json!(true)).data_schema(json!(true)),
+        CmdId::DESCRIBE => command.params_schema(object(json!({ "cmdid": number }))),
+        CmdId::HEALTH => command
             .params_schema(object(json!({ "service": { "type": "string" } })))
-            .data_schema(object(json!({ "status": { "enum": ["serving", "not_serving", "draining"] } }))),
-        command(
-            CmdId::STATS,
-            "stats",
-            "Counters of the server, of its commands and of this connection; and of the `connections` that \
-             have carried the most requests, where so many are asked for.",
-        )
-        .params_schema(object(json!({ "connections": { "type": "integer", "minimum": 0 } }))),
-        command(CmdId::CANCEL, "cancel", "Ends a call with code 1; unknown ids are ignored.")
-            .kind(Kind::Oneway)
-            .params_schema(object(json!({ "id": id }))),
-        command(CmdId::CREDIT, "credit", "Lets a stream send n more items.")
-            .kind(Kind::Oneway)
-            .params_schema(object(json!({ "id": id, "n": { "type": "integer", "minimum": 0 } }))),
-        command(CmdId::AUTHENTICATE, "authenticate", "Presents a token; code 12 where none is wanted.")
+            .data_schema(object(json!({
+                "status": { "enum": ["serving", "not_serving", "draining"] }
+            }))),
+        CmdId::STATS => command.params_schema(object(json!({ "connections": number }))),
+        CmdId::CANCEL => command.params_schema(object(json!({ "id": id }))),
+        CmdId::CREDIT => command.params_schema(object(json!({ "id": id, "n": number }))),
+        CmdId::AUTHENTICATE => command
             .params_schema(object(json!({ "token": { "type": "string" } })))
             .data_schema(object(json!({ "identity": { "type": "string" } }))),
-    ]
+        _ => command,
+    };
+
+    builtins::descriptors()
+        .into_iter()
+        .map(with_schemas)
+        .collect()
 }

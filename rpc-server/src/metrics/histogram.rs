@@ -2,15 +2,13 @@
 
 use std::time::Duration;
 
+use rpc_core::histogram::{PARTS, bucket_of, lower_bound};
+
 use super::{add, get};
 use crate::sync::AtomicU64;
 
-/// Buckets in each power of two.
-const PARTS: usize = 8;
-const PARTS_BITS: u32 = PARTS.trailing_zeros();
-/// Powers of two of microseconds that are told apart: up to 67 s. What takes longer is counted together.
-const OCTAVES: u32 = 26;
-const BUCKETS: usize = (OCTAVES - PARTS_BITS + 1) as usize * PARTS + 1;
+/// Up to 67 s; what takes longer is counted in the last bucket.
+const BUCKETS: usize = 24 * PARTS + 1;
 
 /// The upper bounds that Prometheus is shown, as powers of two of microseconds: 16 µs to 33.6 s.
 #[cfg(any(feature = "admin", test))]
@@ -36,7 +34,7 @@ impl Histogram {
     /// Adds so many that took the same time.
     pub(crate) fn record(&self, time: Duration, times: u64) {
         let us = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-        add(&self.buckets[bucket_of(us)], times);
+        add(&self.buckets[bucket_of(us).min(BUCKETS - 1)], times);
         add(&self.sum_us, us.saturating_mul(times));
     }
 }
@@ -114,55 +112,19 @@ impl Latencies {
     }
 }
 
-fn bucket_of(us: u64) -> usize {
-    let us = usize::try_from(us).unwrap_or(usize::MAX);
-    if us < PARTS {
-        // Below that, each has a bucket of its own.
-        return us;
-    }
-
-    let power = us.ilog2();
-    if power >= OCTAVES {
-        return BUCKETS - 1;
-    }
-
-    let (octave, part) = (
-        power - PARTS_BITS + 1,
-        (us >> (power - PARTS_BITS)) & (PARTS - 1),
-    );
-    octave as usize * PARTS + part
-}
-
-/// The least time in microseconds that this bucket counts.
-fn lower_bound(bucket: usize) -> u64 {
-    let (octave, part) = (bucket / PARTS, bucket as u64 % PARTS as u64);
-    match octave {
-        0 => part,
-        octave => (PARTS as u64 + part) << (octave - 1),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_time_is_in_the_bucket_whose_bounds_enclose_it() {
-        for us in (0..2_000)
-            .chain((11..26).flat_map(|p| [(1 << p) - 1, 1 << p, (1 << p) + 12_345 % (1 << p)]))
-        {
-            let bucket = bucket_of(us);
-            assert!(
-                lower_bound(bucket) <= us && us < lower_bound(bucket + 1),
-                "{us} in {bucket}"
-            );
-        }
-
+    fn what_takes_longer_than_all_buckets_is_counted_in_the_last_one() {
         assert_eq!(bucket_of((1 << 26) - 1), BUCKETS - 2);
-        assert_eq!(
-            (bucket_of(1 << 26), bucket_of(u64::MAX)),
-            (BUCKETS - 1, BUCKETS - 1)
-        );
+
+        let histogram = Histogram::default();
+        for time in [Duration::from_micros(1 << 26), Duration::MAX] {
+            histogram.record(time, 1);
+        }
+        assert_eq!(get(&histogram.buckets[BUCKETS - 1]), 2);
     }
 
     #[test]
