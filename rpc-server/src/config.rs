@@ -139,6 +139,20 @@ pub struct Config {
     pub access_log_failures: bool,
 }
 
+/// Whether a client of a listener with TLS shows a certificate.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum ClientCertificates {
+    /// It is not asked for one.
+    #[default]
+    Off,
+    /// It may; a wrong one is refused.
+    Optional,
+    /// It must.
+    Required,
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {

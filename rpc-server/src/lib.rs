@@ -60,7 +60,7 @@ pub use access::{GrantError, Grants};
 pub use access::{Tokens, TokensError};
 #[cfg(feature = "admin")]
 pub use admin::AdminConfig;
-pub use config::Config;
+pub use config::{ClientCertificates, Config};
 pub use dispatch::extract::{Context, FromRequest, Params, State};
 pub use dispatch::handler::{Blocking, Handler};
 pub use dispatch::router::{AnyRoute, IntoRoute, Route, RouteError, Router, ViaHandler, ViaRoute};
@@ -76,4 +76,4 @@ pub use rpc_core::{
 pub use server::{Drained, Server, ServerBuilder, ServerHandle};
 pub use telemetry::TracesConfig;
 #[cfg(feature = "tls")]
-pub use tls::{ALPN, ClientCertificates, ServerTls, TlsError, TlsFiles};
+pub use tls::{ALPN, ServerTls, TlsError, TlsFiles};

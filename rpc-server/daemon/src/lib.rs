@@ -4,7 +4,9 @@
 pub mod config;
 mod limits;
 pub mod listeners;
+#[cfg(feature = "program")]
 pub mod notify;
+#[cfg(feature = "program")]
 pub mod reload;
 mod services;
 mod store;
@@ -17,14 +19,14 @@ use std::sync::Arc;
 
 use listenfd::ListenFd;
 
-use rpc_server::Router;
-use rpc_server::ServerTls;
-use rpc_server::{BoundAddress, InheritedListener};
-use rpc_server::{Drained, Server, ServerBuilder, ServerHandle};
+use rpc_server::{
+    BoundAddress, Drained, InheritedListener, Router, Server, ServerBuilder, ServerHandle,
+};
 
 pub use config::DaemonConfig;
 use config::ServiceName;
 pub use limits::{CommandLimits, CommandSettings};
+#[cfg(feature = "program")]
 pub use reload::{Reloaded, Reloader};
 use store::LogStore;
 
@@ -49,7 +51,8 @@ use store::LogStore;
 /// ```
 pub struct Daemon {
     server: Server,
-    certificates: Vec<ServerTls>,
+    /// What a reload compares with.
+    #[cfg(feature = "program")]
     config: DaemonConfig,
     log: Option<Arc<LogStore>>,
     command_limits: CommandLimits,
@@ -103,7 +106,6 @@ impl Daemon {
             .admin(config.admin.clone())
             .name("rpc-server", env!("CARGO_PKG_VERSION"));
 
-        let mut certificates = Vec::new();
         for listener in listeners::listeners(config)? {
             let options = listener.options;
             builder = if listener.is_inherited {
@@ -114,19 +116,16 @@ impl Daemon {
             } else {
                 builder.listen_with(options)
             };
-            certificates.extend(listener.tls);
         }
 
         if let Some(grants) = listeners::grants(&config.grants)? {
             builder = builder.grants(grants);
         }
-        if let Some(tokens) = listeners::tokens(config)? {
-            builder = builder.tokens(tokens);
-        }
+        builder = listeners::with_tokens(builder, config)?;
 
         Ok(Self {
             server: builder.bind().await?,
-            certificates,
+            #[cfg(feature = "program")]
             config: config.clone(),
             log,
             command_limits,
@@ -134,11 +133,11 @@ impl Daemon {
     }
 
     /// What puts changed settings into effect while the daemon serves.
+    #[cfg(feature = "program")]
     pub fn reloader(&self) -> Reloader {
         Reloader::new(
             self.server.handle(),
             self.config.clone(),
-            self.certificates.clone(),
             self.command_limits.clone(),
         )
     }

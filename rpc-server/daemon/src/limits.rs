@@ -70,6 +70,7 @@ impl CommandLimits {
 }
 
 /// Checks what would be ambiguous.
+#[cfg(feature = "program")]
 pub(super) fn check(settings: &[CommandSettings]) -> Result<(), String> {
     let mut seen = std::collections::BTreeSet::new();
     match settings.iter().find(|command| !seen.insert(command.cmdid)) {

@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::DaemonError;
 use super::config::{DaemonConfig, INHERITED};
-use rpc_server::ListenOptions;
-use rpc_server::{ClientCertificates, ServerTls, TlsFiles};
-use rpc_server::{Grants, Tokens};
+use rpc_server::{ClientCertificates, Grants, ListenOptions, ServerBuilder};
+#[cfg(feature = "program")]
+use rpc_server::{ServerTls, TlsFiles, Tokens};
 
 /// A listener with a policy of its own: one `[[listeners]]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -69,6 +69,7 @@ pub struct GrantSettings {
 }
 
 impl ListenerSettings {
+    #[cfg(feature = "program")]
     pub(crate) fn check(&self, has_tokens: bool) -> Result<(), String> {
         let Self {
             address,
@@ -105,15 +106,6 @@ impl ListenerSettings {
         Ok(())
     }
 
-    fn files(&self) -> Option<TlsFiles> {
-        Some(TlsFiles {
-            certificate: self.certificate_file.clone()?,
-            key: self.key_file.clone()?,
-            client_ca: self.client_ca_file.clone(),
-            client_certificates: self.client_certificates,
-        })
-    }
-
     fn listener(&self) -> Result<Listener, DaemonError> {
         let mut options = ListenOptions::new(&self.address)
             .require_authentication(self.require_authentication)
@@ -124,17 +116,35 @@ impl ListenerSettings {
             options = options.first_frame_timeout_ms(timeout_ms);
         }
 
-        let tls = self.files().map(ServerTls::load).transpose();
-        let tls = tls.map_err(|error| DaemonError(error.to_string()))?;
-        if let Some(tls) = tls.clone() {
-            options = options.tls(tls);
-        }
-
         Ok(Listener {
-            options,
+            options: self.with_tls(options)?,
             is_inherited: self.address == INHERITED,
-            tls,
         })
+    }
+
+    #[cfg(feature = "program")]
+    fn with_tls(&self, options: ListenOptions) -> Result<ListenOptions, DaemonError> {
+        let (Some(certificate), Some(key)) = (self.certificate_file.clone(), self.key_file.clone())
+        else {
+            return Ok(options);
+        };
+
+        let files = TlsFiles {
+            certificate,
+            key,
+            client_ca: self.client_ca_file.clone(),
+            client_certificates: self.client_certificates,
+        };
+        let tls = ServerTls::load(files).map_err(|error| DaemonError(error.to_string()))?;
+        Ok(options.tls(tls))
+    }
+
+    #[cfg(not(feature = "program"))]
+    fn with_tls(&self, options: ListenOptions) -> Result<ListenOptions, DaemonError> {
+        match &self.certificate_file {
+            None => Ok(options),
+            Some(_) => Err(without_program("`certificate_file`")),
+        }
     }
 }
 
@@ -143,7 +153,6 @@ pub(super) struct Listener {
     pub(super) options: ListenOptions,
     /// Whether its sockets were handed over by the process that started this one.
     pub(super) is_inherited: bool,
-    pub(super) tls: Option<ServerTls>,
 }
 
 /// Every listener of the config.
@@ -152,7 +161,6 @@ pub(super) fn listeners(config: &DaemonConfig) -> Result<Vec<Listener>, DaemonEr
         Ok(Listener {
             options: ListenOptions::new(address).allow_plaintext(config.allow_plaintext),
             is_inherited: address == INHERITED,
-            tls: None,
         })
     });
     let own = config.listeners.iter().map(ListenerSettings::listener);
@@ -183,6 +191,7 @@ pub(crate) fn grants(settings: &[GrantSettings]) -> Result<Option<Grants>, Strin
 }
 
 /// The tokens of the config's file, where it names one.
+#[cfg(feature = "program")]
 pub(super) fn tokens(config: &DaemonConfig) -> Result<Option<Tokens>, String> {
     if config.tokens_file.as_os_str().is_empty() {
         return Ok(None);
@@ -190,4 +199,38 @@ pub(super) fn tokens(config: &DaemonConfig) -> Result<Option<Tokens>, String> {
     Tokens::load(&config.tokens_file)
         .map(Some)
         .map_err(|error| format!("`tokens_file` {error}"))
+}
+
+/// Gives a server the tokens of the config's file, where it names one.
+#[cfg(feature = "program")]
+pub(super) fn with_tokens(
+    builder: ServerBuilder,
+    config: &DaemonConfig,
+) -> Result<ServerBuilder, DaemonError> {
+    Ok(match tokens(config)? {
+        Some(tokens) => builder.tokens(tokens),
+        None => builder,
+    })
+}
+
+/// Refuses a tokens file.
+#[cfg(not(feature = "program"))]
+pub(super) fn with_tokens(
+    builder: ServerBuilder,
+    config: &DaemonConfig,
+) -> Result<ServerBuilder, DaemonError> {
+    if config.tokens_file.as_os_str().is_empty() {
+        return Ok(builder);
+    }
+    Err(without_program("`tokens_file`"))
+}
+
+/// What is said of a setting that only the whole daemon has.
+#[cfg(not(feature = "program"))]
+fn without_program(setting: &str) -> DaemonError {
+    let message = format!(
+        "{setting} is set, and this program has `rpc-daemon` without its feature `program`, which brings TLS and \
+         tokens; depend on it with its default features"
+    );
+    DaemonError(message)
 }

@@ -9,7 +9,6 @@ use super::limits::CommandLimits;
 use super::listeners;
 use rpc_core::printable::Printable;
 use rpc_server::ServerHandle;
-use rpc_server::ServerTls;
 
 /// The target of what an auditor wants to read; the library writes to it, too.
 const AUDIT: &str = "rpc_server::audit";
@@ -22,7 +21,6 @@ const RELOADABLE: [&str; 4] = ["commands", "grants", "log_level", "tokens_file"]
 pub struct Reloader {
     handle: ServerHandle,
     current: DaemonConfig,
-    certificates: Vec<ServerTls>,
     command_limits: CommandLimits,
 }
 
@@ -42,13 +40,11 @@ impl Reloader {
     pub(super) fn new(
         handle: ServerHandle,
         current: DaemonConfig,
-        certificates: Vec<ServerTls>,
         command_limits: CommandLimits,
     ) -> Self {
         Self {
             handle,
             current,
-            certificates,
             command_limits,
         }
     }
@@ -64,7 +60,7 @@ impl Reloader {
     ) -> Reloaded {
         let mut done = Reloaded::default();
 
-        for tls in &self.certificates {
+        for tls in self.handle.certificates() {
             let file = tls.files().certificate.display().to_string();
             match tls.reload() {
                 Ok(true) => done.changed.push(format!("certificate {file}")),

@@ -137,6 +137,11 @@ impl Access {
     }
 
     #[cfg(feature = "tls")]
+    pub(crate) fn certificates(&self) -> &[ServerTls] {
+        &self.certificates
+    }
+
+    #[cfg(feature = "tls")]
     fn certificate_expires(&self) -> u64 {
         let first = self.certificates.iter().map(ServerTls::expires).min();
         let since_epoch = first.and_then(|first| first.duration_since(std::time::UNIX_EPOCH).ok());

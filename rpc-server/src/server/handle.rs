@@ -69,6 +69,12 @@ impl ServerHandle {
         self.shared.access.set_tokens(tokens)
     }
 
+    /// The TLS of each listener that has it, to [reload](ServerTls::reload) its certificates.
+    #[cfg(feature = "tls")]
+    pub fn certificates(&self) -> Vec<ServerTls> {
+        self.shared.access.certificates().to_vec()
+    }
+
     /// Serves one connection over any byte stream: an in-memory pipe, a serial line, TLS of your
     /// own. It drains with the server. `peer` names it in logs and in
     /// [`Context::peer`](crate::Context::peer).

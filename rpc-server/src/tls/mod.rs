@@ -1,4 +1,4 @@
-//! TLS: certificates that may change while the server serves, and the handshake.
+//! TLS: certificates that may change while the server serves.
 //!
 //! TLS 1.3 and 1.2, nothing older, by rustls with ring: it needs a C compiler and no other tool, and builds in
 //! seconds, where aws-lc-rs, rustls' default, builds a whole library. Sessions are not resumed: connections
@@ -18,6 +18,8 @@ use rustls::crypto::ring::default_provider;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::version::{TLS12, TLS13};
+
+use crate::config::ClientCertificates;
 
 /// What a client that knows this protocol names in its hello (ALPN, RFC 7301). One that names nothing is
 /// served too.
@@ -40,20 +42,6 @@ pub struct TlsFiles {
     pub client_ca: Option<PathBuf>,
     /// Whether a client shows a certificate.
     pub client_certificates: ClientCertificates,
-}
-
-/// Whether a client shows a certificate.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(rename_all = "lowercase")]
-pub enum ClientCertificates {
-    /// It is not asked for one.
-    #[default]
-    Off,
-    /// It may; a wrong one is refused.
-    Optional,
-    /// It must.
-    Required,
 }
 
 /// TLS of a listener, for [`ListenOptions::tls`](crate::ListenOptions::tls). A clone shares its certificates

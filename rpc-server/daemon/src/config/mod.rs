@@ -1,0 +1,209 @@
+//! The daemon's settings: their types, their defaults, and what they must be.
+
+#[cfg(feature = "program")]
+mod keys;
+#[cfg(feature = "program")]
+mod load;
+#[cfg(feature = "program")]
+mod print;
+#[cfg(all(test, feature = "program"))]
+mod tests;
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+#[cfg(feature = "program")]
+use super::limits;
+use super::limits::CommandSettings;
+#[cfg(feature = "program")]
+use super::listeners;
+use super::listeners::{GrantSettings, ListenerSettings};
+use super::store::LogConfig;
+use rpc_server::{AdminConfig, Config, TracesConfig};
+
+#[cfg(feature = "program")]
+pub use load::Overrides;
+
+/// In `listen`, the sockets that were handed over.
+pub(crate) const INHERITED: &str = "inherited";
+
+/// All settings of the daemon.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct DaemonConfig {
+    /// Addresses to listen on: HOST:PORT, where port 0 lets the system choose, unix:PATH, or "inherited" for
+    /// the sockets that systemd or another parent hands over (`LISTEN_FDS`), so that a restart refuses nobody.
+    pub listen: Vec<String>,
+    /// Whether others than this machine may connect to the addresses of `listen`, which have neither TLS nor
+    /// authentication. Without it such an address is refused.
+    pub allow_plaintext: bool,
+    /// Listeners with a policy of their own, each with `address`, and where it is not the default:
+    /// `certificate_file` and `key_file` (TLS), `client_ca_file` and `client_certificates` ("off", "optional",
+    /// "required"), `require_authentication`, `admin_pages`, `first_frame_timeout_ms`, `allow_plaintext`. With
+    /// any of them, and without `listen`, there is no other.
+    pub listeners: Vec<ListenerSettings>,
+    /// File of the tokens that callers may show: lines of an identity and the SHA-256 of its token, which
+    /// `rpc-server --hash-token` prints. Empty: none.
+    pub tokens_file: PathBuf,
+    /// What each `identity` may call: `commands` as "1001", "2000-2099" or "*". Once there is any, what is not
+    /// granted is refused; the identity "*" is everybody.
+    pub grants: Vec<GrantSettings>,
+    /// Threads that serve TCP connections, each its own share of them; 0 serves all on one runtime with
+    /// a thread for each core.
+    pub workers: usize,
+    /// Directory of all data; made where it is missing.
+    pub data_dir: PathBuf,
+    /// Format of the log on standard error: "text" or "json".
+    pub log_format: LogFormat,
+    /// What is logged: "error", "warn", "info", "debug" or "trace", also by module, as
+    /// `info,rpc_server=debug`.
+    pub log_level: String,
+    /// Services to offer: "test" (cmdid 10000), "log" (1001, 1002), "conformance" (10001-10008, for
+    /// the vectors; not for production).
+    pub services: Vec<ServiceName>,
+    /// Limits of single commands, each with `cmdid`, and `in_flight_max` or `requests_per_second` or both: calls
+    /// of it that may run at one time, and that may begin in a second.
+    pub commands: Vec<CommandSettings>,
+    /// Limits of the server and of each connection.
+    pub limits: Config,
+    /// The log service's store.
+    pub log: LogSettings,
+    /// Pages about the daemon over HTTP, for people, Prometheus and health checks. Whoever reaches the port
+    /// may read them.
+    pub admin: AdminConfig,
+    /// Traces of calls, sent to a collector of OpenTelemetry (OTLP over HTTP, JSON), in a daemon that is built
+    /// with the feature `otel`. Where the caller has decided whether its trace is sampled, that holds. Headers
+    /// for the collector and further attributes of the service are taken from the environment:
+    /// `OTEL_EXPORTER_OTLP_HEADERS`, `OTEL_RESOURCE_ATTRIBUTES`.
+    pub traces: TracesConfig,
+}
+
+impl Default for DaemonConfig {
+    fn default() -> Self {
+        Self {
+            listen: vec!["127.0.0.1:8889".into()],
+            allow_plaintext: false,
+            listeners: Vec::new(),
+            tokens_file: PathBuf::new(),
+            grants: Vec::new(),
+            workers: 0,
+            data_dir: "rpc-data".into(),
+            log_format: LogFormat::Text,
+            log_level: "info".into(),
+            services: vec![ServiceName::Test, ServiceName::Log],
+            commands: Vec::new(),
+            limits: Config::default(),
+            log: LogSettings::default(),
+            admin: AdminConfig::default(),
+            traces: TracesConfig::default(),
+        }
+    }
+}
+
+/// The format of the daemon's own log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[cfg_attr(feature = "program", derive(clap::ValueEnum))]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// A service that the daemon can offer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ServiceName {
+    /// tornado-TCP's test command.
+    Test,
+    /// Entries appended and read back.
+    Log,
+    /// What the conformance vectors call.
+    Conformance,
+}
+
+/// Settings of the log service's store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogSettings {
+    /// Size in bytes at which a file is closed and the next one begun.
+    pub segment_bytes: u64,
+    /// Bytes of entries that may wait for the disk; more are refused with code 8.
+    pub queue_bytes_max: usize,
+    /// Size in bytes of all files together over which the oldest are deleted; 0 keeps all.
+    pub retention_bytes: u64,
+    /// Whether an entry is answered only once it would survive a power failure (fdatasync); false:
+    /// once the system has it.
+    pub fsync: bool,
+}
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        Self {
+            segment_bytes: 64 << 20,
+            queue_bytes_max: 8 << 20,
+            retention_bytes: 0,
+            fsync: true,
+        }
+    }
+}
+
+impl LogSettings {
+    pub(crate) fn store(&self) -> LogConfig {
+        LogConfig {
+            segment_bytes: self.segment_bytes,
+            queue_bytes_max: self.queue_bytes_max,
+            retention_bytes: self.retention_bytes,
+            fsync: self.fsync,
+        }
+    }
+}
+
+#[cfg(feature = "program")]
+impl DaemonConfig {
+    fn check(&self) -> Result<(), String> {
+        self.limits
+            .check()
+            .map_err(|message| format!("[limits] {message}"))?;
+
+        if self.listen.is_empty() && self.listeners.is_empty() {
+            return Err(
+                "`listen` is empty and must name at least one address, as \"127.0.0.1:8889\""
+                    .into(),
+            );
+        }
+
+        let is_address = |address: &str| address.starts_with("unix:") || address.contains(':');
+        for listener in &self.listeners {
+            listener.check(!self.tokens_file.as_os_str().is_empty())?;
+        }
+        listeners::grants(&self.grants)?;
+
+        let mut addresses = self
+            .listen
+            .iter()
+            .chain(self.listeners.iter().map(|listener| &listener.address));
+        if let Some(address) = addresses.find(|a| !is_address(a) && *a != INHERITED) {
+            return Err(format!(
+                "`listen`: \"{address}\" must be HOST:PORT, unix:PATH or \"{INHERITED}\", as \"127.0.0.1:8889\""
+            ));
+        }
+
+        limits::check(&self.commands)?;
+        self.admin
+            .check()
+            .map_err(|message| format!("[admin] {message}"))?;
+        self.traces
+            .check()
+            .map_err(|message| format!("[traces] {message}"))?;
+
+        if self.log.segment_bytes == 0 || self.log.queue_bytes_max == 0 {
+            return Err("[log] `segment_bytes` and `queue_bytes_max` must be at least 1".into());
+        }
+
+        Ok(())
+    }
+}

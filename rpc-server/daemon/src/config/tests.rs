@@ -1,0 +1,284 @@
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use super::keys::{keys_of_lists, known_keys};
+use super::*;
+
+fn load(text: &str, env: &[(&str, &str)]) -> Result<DaemonConfig, String> {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), text).unwrap();
+    let env = env
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    DaemonConfig::load(Some(file.path()), env, Overrides::default())
+}
+
+#[track_caller]
+fn refused(text: &str, env: &[(&str, &str)], part: &str) {
+    let message = load(text, env).unwrap_err();
+    assert!(message.contains(part), "{message}");
+}
+
+#[test]
+fn the_printed_config_reads_back_as_itself_and_has_every_key_explained() {
+    let config = DaemonConfig {
+        limits: Config {
+            frame_bytes_max: 77,
+            ..Config::default()
+        },
+        ..DaemonConfig::default()
+    };
+
+    let text = config.to_commented_toml();
+    assert_eq!(load(&text, &[]).unwrap(), config);
+
+    let (mut section, mut before, mut printed) = (String::new(), "", BTreeSet::new());
+    for line in text.lines() {
+        let bare = line.strip_prefix('#').unwrap_or(line);
+        if bare.starts_with('[') {
+            section = format!("{}.", bare.trim_matches(['[', ']']));
+        } else if let Some((key, _)) = bare.split_once(" =").filter(|_| !bare.starts_with(' ')) {
+            assert!(before.starts_with("# "), "{section}{key} is not explained");
+            printed.insert(format!("{section}{key}"));
+        }
+
+        before = line;
+    }
+
+    let of_lists = keys_of_lists();
+    let is_list = |key: &String| {
+        of_lists
+            .iter()
+            .any(|of_list| of_list.starts_with(&format!("{key}.")))
+    };
+    let known: BTreeSet<_> = known_keys()
+        .into_iter()
+        .filter(|key| !is_list(key))
+        .chain(of_lists.clone())
+        .collect();
+
+    assert_eq!(printed, known);
+}
+
+#[test]
+fn listeners_of_their_own_take_the_place_of_the_default_one_and_are_printed() {
+    let text = "tokens_file = \"/t\"\n[[listeners]]\naddress = \"0.0.0.0:1\"\nrequire_authentication = true\n\
+                first_frame_timeout_ms = 5\n[[grants]]\nidentity = \"a\"\ncommands = [\"1\", \"2-3\"]\n";
+    let config = load(text, &[]).unwrap();
+    assert!(config.listen.is_empty());
+    assert_eq!(config.listeners[0].first_frame_timeout_ms, Some(5));
+    assert!(config.listeners[0].admin_pages);
+    assert_eq!(load(&config.to_commented_toml(), &[]).unwrap(), config);
+
+    let both = load(&format!("listen = [\"127.0.0.1:2\"]\n{text}"), &[]).unwrap();
+    assert_eq!((both.listen.len(), both.listeners.len()), (1, 1));
+}
+
+#[test]
+fn environment_goes_over_the_file_and_flags_over_both() {
+    let file = "listen = [\"127.0.0.1:1\"]\n[limits]\nframe_bytes_max = 5\nconnections_max = 6\n";
+    let env = [
+        ("RPC_SERVER_LIMITS_FRAME_BYTES_MAX", "9"),
+        ("RPC_SERVER_LISTEN", "127.0.0.1:2, unix:/x"),
+        ("RPC_SERVER_CONFIG", "ignored here"),
+        ("PATH", "/bin"),
+    ];
+
+    let config = load(file, &env).unwrap();
+    assert_eq!(
+        (config.limits.frame_bytes_max, config.limits.connections_max),
+        (9, 6)
+    );
+    assert_eq!(config.listen, ["127.0.0.1:2", "unix:/x"]);
+
+    let flags = Overrides {
+        listen: vec!["[::1]:3".into()],
+        ..Overrides::default()
+    };
+    assert_eq!(
+        DaemonConfig::load(None, [], flags).unwrap().listen,
+        ["[::1]:3"]
+    );
+}
+
+#[test]
+fn commands_have_limits_of_their_own() {
+    let text = "[[commands]]\ncmdid = 1001\nin_flight_max = 8\n[[commands]]\ncmdid = 1002\nrequests_per_second = 5\n";
+    let config = load(text, &[]).unwrap();
+    assert_eq!(
+        (
+            config.commands[0].in_flight_max,
+            config.commands[1].requests_per_second
+        ),
+        (8, 5)
+    );
+    assert_eq!(load(&config.to_commented_toml(), &[]).unwrap(), config);
+
+    refused(
+        &format!("{text}[[commands]]\ncmdid = 1001"),
+        &[],
+        "names cmdid 1001 twice",
+    );
+    refused(
+        "[[commands]]\ncmdid = 1001\nin_flight = 8",
+        &[],
+        "did you mean `commands.in_flight_max`?",
+    );
+}
+
+#[test]
+fn an_unknown_key_is_refused_with_the_one_that_was_meant() {
+    refused(
+        "[limits]\nframe_byte_max = 1",
+        &[],
+        "unknown key `limits.frame_byte_max`; did you mean `limits.frame_bytes_max`?",
+    );
+    refused("lissen = []", &[], "did you mean `listen`?");
+    refused(
+        "[traces]\nendpont = \"\"",
+        &[],
+        "did you mean `traces.endpoint`?",
+    );
+    refused(
+        "[[listeners]]\nadress = \"a:1\"",
+        &[],
+        "did you mean `listeners.address`?",
+    );
+}
+
+#[test]
+fn a_known_key_in_an_unknown_section_is_refused_with_its_own_section() {
+    refused(
+        "frame_bytes_max = 1",
+        &[],
+        "did you mean `limits.frame_bytes_max`?",
+    );
+    refused(
+        "[limit]\nframe_bytes_max = 1",
+        &[],
+        "did you mean `limits.frame_bytes_max`?",
+    );
+    refused(
+        "[[listener]]\naddress = \"a:1\"",
+        &[],
+        "did you mean `listeners.address`?",
+    );
+}
+
+#[test]
+fn a_value_of_a_wrong_type_is_refused_with_its_line_and_column() {
+    refused(
+        "[limits]\nframe_bytes_max = \"x\"",
+        &[],
+        "line 2, column 19: invalid type",
+    );
+    refused(
+        "[traces]\nsampled_per_million = 0.5",
+        &[],
+        "line 2, column 23: invalid type",
+    );
+}
+
+#[test]
+fn a_broken_file_is_refused_in_one_line() {
+    for broken in [
+        "\u{b}",
+        "listen = [\n\n\"a\"",
+        "\"a\\nb\" = 1",
+        "[limits]\n\"a\\nb\" = 1",
+    ] {
+        let message = load(broken, &[]).unwrap_err();
+        assert!(!message.contains('\n'), "more than one line: {message}");
+    }
+}
+
+#[test]
+fn a_value_that_means_nothing_is_refused_with_what_it_must_be() {
+    refused(
+        "[limits]\nframe_bytes_max = 0",
+        &[],
+        "`frame_bytes_max` is 0 and must be at least 1",
+    );
+    refused(
+        "listen = [\"8889\"]",
+        &[],
+        "must be HOST:PORT, unix:PATH or \"inherited\"",
+    );
+    refused("services = [\"sms\"]", &[], "unknown variant `sms`");
+    refused(
+        "[[grants]]\nidentity = \"a\"\ncommands = [\"x\"]",
+        &[],
+        "[[grants]] of \"a\": \"x\" must be a cmdid",
+    );
+
+    let https = [("RPC_SERVER_TRACES_ENDPOINT", "https://collector")];
+    refused(
+        "",
+        &https,
+        "[traces] `endpoint`: \"https://collector\" must be the URL of a collector",
+    );
+}
+
+#[test]
+fn a_listener_or_a_grant_without_its_name_is_refused() {
+    refused("[[listeners]]\n", &[], "`address` is missing");
+    refused(
+        "[[grants]]\ncommands = [\"1\"]",
+        &[],
+        "`identity` is missing",
+    );
+}
+
+#[test]
+fn a_listener_is_refused_where_a_key_needs_another_one() {
+    let listener = |rest: &str| format!("[[listeners]]\naddress = \"a:1\"\n{rest}");
+
+    refused(
+        &listener("key_file = \"k\""),
+        &[],
+        "belong together; one is missing",
+    );
+    refused(
+        &listener("client_certificates = \"required\""),
+        &[],
+        "needs TLS",
+    );
+
+    let tls = "certificate_file = \"c\"\nkey_file = \"k\"\n";
+    refused(
+        &listener(&format!("{tls}client_certificates = \"required\"")),
+        &[],
+        "`client_ca_file` and",
+    );
+
+    refused(
+        &listener("require_authentication = true"),
+        &[],
+        "needs something to show",
+    );
+}
+
+#[test]
+fn a_wrong_variable_of_the_environment_is_refused_by_its_name() {
+    refused(
+        "",
+        &[("RPC_SERVER_LIMIT_FRAME_BYTES_MAX", "1")],
+        "did you mean `RPC_SERVER_LIMITS_FRAME_BYTES_MAX`?",
+    );
+    refused(
+        "",
+        &[("RPC_SERVER_LIMITS_FRAME_BYTES_MAX", "1k")],
+        "must be an integer",
+    );
+    refused(
+        "",
+        &[("RPC_SERVER_LOG_FORMAT", "xml")],
+        "`RPC_SERVER_LOG_FORMAT`: unknown variant `xml`",
+    );
+}
+
+#[test]
+fn a_file_that_is_not_there_is_refused_by_its_path() {
+    let missing = DaemonConfig::load(Some(Path::new("/nowhere/x.toml")), [], Overrides::default());
+    assert!(missing.unwrap_err().starts_with("/nowhere/x.toml: "));
+}
