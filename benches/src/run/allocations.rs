@@ -1,7 +1,7 @@
 //! The program that counts allocations: where it is, and what it says.
 
 use std::env;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -46,7 +46,15 @@ pub(super) async fn build() {
             "--target-dir",
         ])
         .arg(target);
-    build.args((!cfg!(debug_assertions)).then_some("--release"));
+    if let Some(profile) = program
+        .parent()
+        .and_then(Path::file_name)
+        .and_then(|name| name.to_str())
+        .filter(|name| *name != "debug")
+    {
+        // Its name is that of the directory.
+        build.args(["--profile", profile]);
+    }
 
     // With the same features the dependencies are there already.
     build.args(cfg!(feature = "peers").then_some("--features=peers"));
@@ -61,7 +69,7 @@ pub(super) async fn count() -> Result<Allocations> {
     let program = program()?;
     ensure!(
         program.exists(),
-        "there is no {}; `cargo build --release -p rpc-benches --bins` makes it",
+        "there is no {}; `cargo build --profile dist -p rpc-benches` makes it",
         program.display()
     );
 

@@ -1,6 +1,6 @@
 //! A real daemon under every kind of bad peer, while a good client goes on calling it.
 //!
-//! `cargo run --release --bin chaos` starts a daemon in a process of its own, keeps a constant
+//! `cargo run --release -p rpc-examples --bin chaos` starts a daemon in a process of its own, keeps a constant
 //! open-loop load on it, and runs one fault after another from further processes. For each it prints the
 //! good client's p99 alone and under the fault (in turns, so that a noisy machine hits both alike), its
 //! errors, the daemon's memory and descriptors, and a verdict. Where a fault keeps the processor busy, it is

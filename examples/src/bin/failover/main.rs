@@ -1,7 +1,7 @@
 //! What a client of three servers notices while they are killed, restarted, drained and slow.
 //!
 //! ```text
-//! cargo run --release --bin failover -- 100
+//! cargo run --release -p rpc-examples --bin failover -- 100
 //! ```
 //!
 //! Three processes serve one command under load. In each round one of them is killed with SIGKILL and

@@ -1,6 +1,6 @@
 //! A server under mixed load and constant faults for a long time: what was answered, and what is left behind.
 //!
-//! `cargo run --release --bin soak -- --minutes 30` runs a server in a process of its own, and between it and
+//! `cargo run --release -p rpc-examples --bin soak -- --minutes 30` runs a server in a process of its own, and between it and
 //! the clients here a proxy that cuts, halves and delays connections. Every call carries a number, the server
 //! notes how often it ran each, and in the end both books are compared. Each second the server's memory,
 //! descriptors and tasks are written down; a line is fitted to the memory behind a warm-up. It ends with 1
