@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -101,22 +102,9 @@ impl<'a> Request<'a> {
         }
 
         let part = |(start, end): (usize, usize)| RawJson::checked(&text[start..end]);
-        let meta = match fields.meta.map(part) {
-            // A lone surrogate is valid JSON and no string that could be handed on.
-            Some(meta)
-                if meta.as_str().contains("\\u")
-                    && meta
-                        .decode::<std::collections::BTreeMap<String, String>>()
-                        .is_err() =>
-            {
-                return bad(
-                    &fields,
-                    BadFrameKind::Malformed,
-                    "`meta` holds a string that is no Unicode text".into(),
-                );
-            }
-            Some(meta) => Meta::checked(meta),
-            None => Meta::default(),
+        let meta = match fields.meta.map(part).map(meta_of).transpose() {
+            Ok(meta) => meta.unwrap_or_default(),
+            Err(message) => return bad(&fields, BadFrameKind::Malformed, message.into()),
         };
 
         let Some(cmdid) = fields.cmdid else {
@@ -416,6 +404,16 @@ fn lenient_integer(value: &[u8]) -> Option<i128> {
     // Far outside of both fields' ranges, and exact in an i128.
     #[allow(clippy::cast_possible_truncation)]
     (float.abs() < 1e30).then_some(float as i128)
+}
+
+/// The metadata, whose JSON is checked already. A lone surrogate is valid JSON, and no string that could be handed on.
+fn meta_of(meta: RawJson<'_>) -> Result<Meta<'_>, &'static str> {
+    let is_text = || meta.decode::<BTreeMap<String, String>>().is_ok();
+    if meta.as_str().contains("\\u") && !is_text() {
+        return Err("`meta` holds a string that is no Unicode text");
+    }
+
+    Ok(Meta::checked(meta))
 }
 
 fn is_object_of_strings(value: &[u8]) -> bool {
