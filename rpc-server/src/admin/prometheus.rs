@@ -13,6 +13,8 @@ pub(super) fn render(shared: &Shared) -> String {
     let report = shared.report(0);
 
     server(&mut text, &report);
+    connections(&mut text, &report);
+    traffic(&mut text, &report);
     commands(&mut text, shared);
     limits(&mut text, &report);
     access(&mut text, &report);
@@ -32,78 +34,61 @@ fn server(text: &mut Text, report: &Report) {
     text.family("rpc_server_info", "gauge", "What the server is.")
         .sample(&labels, 1);
 
-    let one = |text: &mut Text, name, kind, help, value: u64| {
-        text.family(name, kind, help).sample(&[], value);
-    };
+    text.family("rpc_server_ready", "gauge", "1 where /readyz says 200.")
+        .sample(&[], u64::from(report.health.is_ready));
+}
 
-    let (stats, health) = (&report.server, &report.health);
-    one(
-        text,
-        "rpc_server_ready",
-        "gauge",
-        "1 where /readyz says 200.",
-        health.is_ready.into(),
-    );
+fn connections(text: &mut Text, report: &Report) {
+    let stats = &report.server;
 
-    one(
-        text,
+    text.family(
         "rpc_server_connections_open",
         "gauge",
         "Connections that are open.",
-        stats.connections_open,
-    );
+    )
+    .sample(&[], stats.connections_open);
 
-    one(
-        text,
+    text.family(
         "rpc_server_connections_accepted_total",
         "counter",
         "Connections that were accepted.",
-        stats.connections_accepted,
-    );
-    one(
-        text,
+    )
+    .sample(&[], stats.connections_accepted);
+    text.family(
         "rpc_server_connections_refused_total",
         "counter",
         "Connections that were turned away.",
-        stats.connections_refused,
-    );
-    one(
-        text,
+    )
+    .sample(&[], stats.connections_refused);
+    text.family(
         "rpc_server_connections_retired_total",
         "counter",
         "Connections that were asked to go away.",
-        stats.connections_retired,
-    );
+    )
+    .sample(&[], stats.connections_retired);
+}
 
-    one(
-        text,
+/// What came over all connections, and what went.
+fn traffic(text: &mut Text, report: &Report) {
+    let stats = &report.server;
+
+    text.family(
         "rpc_server_requests_total",
         "counter",
         "Requests that were read.",
-        stats.requests,
-    );
-    one(
-        text,
+    )
+    .sample(&[], stats.requests);
+    text.family(
         "rpc_server_bad_frames_total",
         "counter",
         "Lines that were no request.",
-        stats.bad_frames,
-    );
+    )
+    .sample(&[], stats.bad_frames);
 
-    one(
-        text,
-        "rpc_server_received_bytes_total",
-        "counter",
-        "Bytes read.",
-        stats.bytes_in,
-    );
-    one(
-        text,
-        "rpc_server_sent_bytes_total",
-        "counter",
-        "Bytes written.",
-        stats.bytes_out,
-    );
+    text.family("rpc_server_received_bytes_total", "counter", "Bytes read.")
+        .sample(&[], stats.bytes_in);
+    text.family("rpc_server_sent_bytes_total", "counter", "Bytes written.")
+        .sample(&[], stats.bytes_out);
 }
 
 fn commands(text: &mut Text, shared: &Shared) {

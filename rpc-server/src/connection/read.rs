@@ -21,6 +21,29 @@ use crate::metrics::add;
 /// What one read of a long line takes at most.
 const LONG_READ_BYTES_MAX: usize = 256 * 1024;
 
+/// How far the lines of one read have come, which says when the next look at the time and the next write are due.
+struct Pace {
+    /// What the read brought, with the part of a line before it.
+    bytes: usize,
+    /// Frames that were executed.
+    frames: usize,
+    /// How much output there was after the last write.
+    output_at_write: usize,
+    /// None before the first frame, whose length decides.
+    frames_per_write: Option<usize>,
+}
+
+impl Pace {
+    fn of(bytes: usize, output: usize) -> Self {
+        Self {
+            bytes,
+            frames: 0,
+            output_at_write: output,
+            frames_per_write: None,
+        }
+    }
+}
+
 impl<IO> Connection<IO>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
@@ -164,9 +187,7 @@ where
 
         self.share_ends.get_or_insert_with(|| self.clock + SHARE);
         let mut consumed = 0;
-        let mut frames = 0;
-        let mut output_at_look = self.output.len();
-        let mut frames_per_write = None;
+        let mut pace = Pace::of(bytes.len(), self.output.len());
 
         loop {
             if !self.phase.takes_requests() {
@@ -201,24 +222,7 @@ where
                     }
 
                     self.frame(cx, line, received);
-                    frames += 1;
-
-                    let is_much = self.output.len() >= output_at_look + BYTES_PER_WRITE;
-                    if frames % FRAMES_PER_LOOK == 0 || is_much {
-                        self.clock = Instant::now();
-                    }
-
-                    // As many as they would be if all were as long as the first one: counting them costs more.
-                    let frames_per_write = *frames_per_write.get_or_insert_with(|| {
-                        let (least, most) = FRAMES_PER_WRITE.into_inner();
-                        (bytes.len() / length / self.writes_per_read).clamp(least, most)
-                    });
-                    if frames % frames_per_write == 0 || is_much {
-                        if self.poll_write(cx).is_err() {
-                            self.enter(Phase::Closed, None);
-                        }
-                        output_at_look = self.output.len();
-                    }
+                    self.look_and_write(cx, &mut pace, length);
                 }
 
                 Step::TooLong {
@@ -239,6 +243,31 @@ where
                     return consumed;
                 }
             }
+        }
+    }
+
+    /// Looks at the time, and writes the replies that have gathered, each after its number of frames. The last frame
+    /// was `length` bytes long.
+    // As a call of its own it costs each frame 18 instructions.
+    #[inline]
+    fn look_and_write(&mut self, cx: &mut Context<'_>, pace: &mut Pace, length: usize) {
+        pace.frames += 1;
+
+        let is_much = self.output.len() >= pace.output_at_write + BYTES_PER_WRITE;
+        if pace.frames.is_multiple_of(FRAMES_PER_LOOK) || is_much {
+            self.clock = Instant::now();
+        }
+
+        // As many as they would be if all were as long as the first one: counting them costs more.
+        let frames_per_write = *pace.frames_per_write.get_or_insert_with(|| {
+            let (least, most) = FRAMES_PER_WRITE.into_inner();
+            (pace.bytes / length / self.writes_per_read).clamp(least, most)
+        });
+        if pace.frames.is_multiple_of(frames_per_write) || is_much {
+            if self.poll_write(cx).is_err() {
+                self.enter(Phase::Closed, None);
+            }
+            pace.output_at_write = self.output.len();
         }
     }
 

@@ -411,51 +411,110 @@ async fn fail(Params(secret): Params<String>) -> Result<(), Status> {
     Err(Status::invalid_argument(format!("{secret} is wrong")))
 }
 
-#[tokio::test(start_paused = true)]
-async fn metrics_are_well_formed_bounded_and_hold_no_word_of_a_peer() {
-    let rig = Rig::new();
-    let odd = Descriptor::new("a\"b\\c\nd", "<script>");
-    let router = rig
-        .router()
-        .route(300, Route::new(fail).describe(odd))
-        .unwrap();
-    let builder = Server::builder()
-        .router(router)
-        .admin(AdminConfig::default());
-    let server = TestServer::of(builder.bind().await.unwrap());
-    let mut client = server.connect();
-    for n in 0..300 {
+/// What two pages tell of a server after a peer's calls.
+struct Pages {
+    metrics: String,
+    stats: String,
+}
+
+impl Pages {
+    /// Starts a server and calls it: 300 commands that are not there, one that fails, and one that answers. All params
+    /// hold "pass-4211".
+    async fn after_calls_of_a_peer() -> Self {
+        let rig = Rig::new();
+        let odd = Descriptor::new("a\"b\\c\nd", "<script>");
+        let router = rig
+            .router()
+            .route(300, Route::new(fail).describe(odd))
+            .unwrap();
+        let builder = Server::builder()
+            .router(router)
+            .admin(AdminConfig::default());
+        let server = TestServer::of(builder.bind().await.unwrap());
+
+        let mut client = server.connect();
+        for n in 0..300 {
+            client
+                .send(call(
+                    n,
+                    987_654_000 + u32::try_from(n).unwrap(),
+                    "\"params\":\"pass-4211\"",
+                ))
+                .await;
+            client.expect_code(n, 12).await;
+        }
+
         client
             .send(call(
-                n,
-                987_654_000 + u32::try_from(n).unwrap(),
-                "\"params\":\"pass-4211\"",
+                1,
+                300,
+                "\"params\":\"pass-4211\",\"meta\":{\"token\":\"pass-4211\"}",
             ))
             .await;
-        client.expect_code(n, 12).await;
+        client.expect_code(1, 3).await;
+        client.send(call(2, ECHO, "\"params\":\"pass-4211\"")).await;
+        client.expect_code(2, 0).await;
+
+        Self {
+            metrics: ask(&server, &get("/metrics")).await.body,
+            stats: ask(&server, &get("/stats.json")).await.body,
+        }
     }
-    client
-        .send(call(
-            1,
-            300,
-            "\"params\":\"pass-4211\",\"meta\":{\"token\":\"pass-4211\"}",
-        ))
-        .await;
-    client.expect_code(1, 3).await;
-    client.send(call(2, ECHO, "\"params\":\"pass-4211\"")).await;
-    client.expect_code(2, 0).await;
-    let text = ask(&server, &get("/metrics")).await.body;
-    let json = ask(&server, &get("/stats.json")).await.body;
-    assert!(!text.contains("pass-4211") && !json.contains("pass-4211"));
+
+    /// The value of the only sample that begins like this.
+    fn sample(&self, start: &str) -> &str {
+        let found: Vec<_> = self
+            .metrics
+            .lines()
+            .filter(|line| line.starts_with(start))
+            .collect();
+        assert_eq!(found.len(), 1, "{start}: {found:?}");
+
+        found[0].rsplit_once(' ').unwrap().1
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn metrics_and_figures_hold_no_word_of_a_peer() {
+    let Pages { metrics, stats } = Pages::after_calls_of_a_peer().await;
+
+    assert!(!metrics.contains("pass-4211") && !stats.contains("pass-4211"));
     assert!(
-        !text.contains("987654") && !json.contains("987654"),
+        !metrics.contains("987654") && !stats.contains("987654"),
         "whoever calls what is not there adds nothing"
     );
-    let stats: Value = serde_json::from_str(&json).unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn metrics_and_figures_are_bounded_whatever_a_peer_calls() {
+    let pages = Pages::after_calls_of_a_peer().await;
+
+    let json = &pages.stats;
+    let stats: Value = serde_json::from_str(json).unwrap();
     assert_eq!(stats["commands"].as_array().unwrap().len(), 3, "{json}");
 
+    assert_eq!(
+        pages.sample(
+            r#"rpc_server_calls_total{cmdid="other",service="other",method="other",code="UNIMPLEMENTED"}"#
+        ),
+        "300"
+    );
+    assert!(
+        pages
+            .metrics
+            .lines()
+            .filter(|line| line.starts_with("rpc_server_calls_total"))
+            .count()
+            < 40
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn metrics_are_well_formed_and_each_sample_belongs_to_a_family_before_it() {
+    let pages = Pages::after_calls_of_a_peer().await;
+
     let mut families = BTreeMap::new();
-    for line in text.lines() {
+    for line in pages.metrics.lines() {
         if let Some(typed) = line.strip_prefix("# TYPE ") {
             let (name, kind) = typed.split_once(' ').unwrap();
             assert_eq!(
@@ -466,6 +525,7 @@ async fn metrics_are_well_formed_bounded_and_hold_no_word_of_a_peer() {
         } else if !line.starts_with("# HELP ") {
             let (sample, value) = line.rsplit_once(' ').unwrap();
             assert!(value.parse::<f64>().is_ok(), "{line}");
+
             let name = sample.split('{').next().unwrap();
             let is_of = |(family, kind): (&String, &String)| match kind.as_str() {
                 "histogram" => ["_bucket", "_sum", "_count"]
@@ -480,43 +540,30 @@ async fn metrics_are_well_formed_bounded_and_hold_no_word_of_a_peer() {
             );
         }
     }
-    let sample = |start: &str| {
-        let found: Vec<_> = text
-            .lines()
-            .filter(|line| line.starts_with(start))
-            .collect();
-        assert_eq!(found.len(), 1, "{start}: {found:?}");
-        found[0].rsplit_once(' ').unwrap().1.to_owned()
-    };
+}
+
+#[tokio::test(start_paused = true)]
+async fn metrics_count_and_time_the_calls_of_each_command() {
+    let pages = Pages::after_calls_of_a_peer().await;
+
     assert_eq!(
-        sample(
-            r#"rpc_server_calls_total{cmdid="other",service="other",method="other",code="UNIMPLEMENTED"}"#
-        ),
-        "300"
-    );
-    assert_eq!(
-        sample(
+        pages.sample(
             r#"rpc_server_calls_total{cmdid="300",service="a\"b\\c\nd",method="<script>",code="INVALID_ARGUMENT"}"#
         ),
         "1"
     );
     assert_eq!(
-        sample(r#"rpc_server_call_duration_seconds_count{cmdid="100","#),
+        pages.sample(r#"rpc_server_call_duration_seconds_count{cmdid="100","#),
         "1"
     );
     assert_eq!(
-        sample(
+        pages.sample(
             r#"rpc_server_call_duration_seconds_bucket{cmdid="100",service="rig",method="echo",le="+Inf"}"#
         ),
         "1"
     );
-    assert_eq!(sample("rpc_server_ready"), "1");
-    assert!(
-        text.lines()
-            .filter(|line| line.starts_with("rpc_server_calls_total"))
-            .count()
-            < 40
-    );
+
+    assert_eq!(pages.sample("rpc_server_ready"), "1");
 }
 
 #[tokio::test(start_paused = true)]
