@@ -186,84 +186,17 @@ async fn a_service_that_never_answers_is_waited_for_until_the_deadline() {
 #[tokio::test]
 async fn a_router_a_client_and_a_layered_one_are_called_alike() {
     async fn check(client: &ServiceClient<impl Service>) {
-        assert_eq!(
-            client
-                .call::<_, u64>(100, &json!({"value": 7}))
-                .await
-                .unwrap(),
-            7
-        );
-        let error = client
-            .call::<_, u64>(100, &json!({"value": "x"}))
-            .await
-            .unwrap_err();
-        assert!(
-            error.code() == Code::INVALID_ARGUMENT && error.message().contains("`params.value`"),
-            "{error}"
-        );
-        let error = client.call::<_, ()>(103, &json!({})).await.unwrap_err();
-        assert!(
-            error.is_rejected() && error.retry_after() == Some(Duration::from_millis(20)),
-            "{error}"
-        );
-        assert_eq!(
-            client.call::<_, u64>(999, &()).await.unwrap_err().code(),
-            Code::UNIMPLEMENTED
-        );
-        assert_eq!(
-            client
-                .call::<_, String>(100, &json!({"value": 7}))
-                .await
-                .unwrap_err()
-                .code(),
-            Code::INTERNAL
-        );
-        assert_eq!(
-            client.call::<_, ()>(106, &()).await.unwrap_err().code(),
-            Code::INTERNAL
-        );
-
-        let meta: (Option<String>, bool) = client
-            .command(105)
-            .meta("traceparent", "00-ab")
-            .call(&())
-            .await
-            .unwrap();
-        assert_eq!(meta, (Some("00-ab".to_owned()), true));
-
-        let items = client
-            .stream::<_, u64>(104, &json!({"value": 300}))
-            .await
-            .unwrap();
-        let items: Vec<u64> = items.map(Result::unwrap).collect().await;
-        assert_eq!(items, (0..300).collect::<Vec<_>>());
-        let one = client
-            .stream::<_, u64>(100, &json!({"value": 5}))
-            .await
-            .unwrap();
-        assert_eq!(one.map(Result::unwrap).collect::<Vec<_>>().await, [5]);
-        let error = client
-            .call::<_, u64>(104, &json!({"value": 3}))
-            .await
-            .unwrap_err();
-        assert!(error.message().contains("answers with a stream"), "{error}");
-
-        let no_json = std::collections::BTreeMap::from([((1, 2), 3)]);
-        assert_eq!(
-            client
-                .call::<_, u64>(102, &no_json)
-                .await
-                .unwrap_err()
-                .code(),
-            Code::INVALID_ARGUMENT
-        );
-        client.notify(102, &()).await.unwrap();
-        // One connection keeps the order of what begins on it, so this one runs behind.
-        assert_eq!(client.call::<_, u64>(102, &()).await.unwrap(), 2);
+        check_calls_and_their_errors(client).await;
+        check_metadata(client).await;
+        check_streams(client).await;
+        check_notifications(client).await;
     }
+
     check(&ServiceClient::new(router(Seen::default()))).await;
+
     let (client, _server) = pair(Seen::default(), Config::default()).await;
     check(&ServiceClient::new(client)).await;
+
     let (client, _server) = pair(Seen::default(), Config::default()).await;
     check(
         &client
@@ -271,6 +204,97 @@ async fn a_router_a_client_and_a_layered_one_are_called_alike() {
             .layer(Timeout::new(Duration::from_secs(2))),
     )
     .await;
+}
+
+async fn check_calls_and_their_errors(client: &ServiceClient<impl Service>) {
+    assert_eq!(
+        client
+            .call::<_, u64>(100, &json!({"value": 7}))
+            .await
+            .unwrap(),
+        7
+    );
+
+    let error = client
+        .call::<_, u64>(100, &json!({"value": "x"}))
+        .await
+        .unwrap_err();
+    assert!(
+        error.code() == Code::INVALID_ARGUMENT && error.message().contains("`params.value`"),
+        "{error}"
+    );
+
+    let error = client.call::<_, ()>(103, &json!({})).await.unwrap_err();
+    assert!(
+        error.is_rejected() && error.retry_after() == Some(Duration::from_millis(20)),
+        "{error}"
+    );
+
+    assert_eq!(
+        client.call::<_, u64>(999, &()).await.unwrap_err().code(),
+        Code::UNIMPLEMENTED
+    );
+    assert_eq!(
+        client
+            .call::<_, String>(100, &json!({"value": 7}))
+            .await
+            .unwrap_err()
+            .code(),
+        Code::INTERNAL
+    );
+    assert_eq!(
+        client.call::<_, ()>(106, &()).await.unwrap_err().code(),
+        Code::INTERNAL
+    );
+}
+
+async fn check_metadata(client: &ServiceClient<impl Service>) {
+    let meta: (Option<String>, bool) = client
+        .command(105)
+        .meta("traceparent", "00-ab")
+        .call(&())
+        .await
+        .unwrap();
+    assert_eq!(meta, (Some("00-ab".to_owned()), true));
+}
+
+async fn check_streams(client: &ServiceClient<impl Service>) {
+    let items = client
+        .stream::<_, u64>(104, &json!({"value": 300}))
+        .await
+        .unwrap();
+    let items: Vec<u64> = items.map(Result::unwrap).collect().await;
+    assert_eq!(items, (0..300).collect::<Vec<_>>());
+
+    let one = client
+        .stream::<_, u64>(100, &json!({"value": 5}))
+        .await
+        .unwrap();
+    assert_eq!(one.map(Result::unwrap).collect::<Vec<_>>().await, [5]);
+
+    let error = client
+        .call::<_, u64>(104, &json!({"value": 3}))
+        .await
+        .unwrap_err();
+    assert!(error.message().contains("answers with a stream"), "{error}");
+}
+
+/// Checks, by what the server counts, that a notification runs and that params which are no JSON never get there.
+async fn check_notifications(client: &ServiceClient<impl Service>) {
+    let no_json = std::collections::BTreeMap::from([((1, 2), 3)]);
+    assert_eq!(
+        client
+            .call::<_, u64>(102, &no_json)
+            .await
+            .unwrap_err()
+            .code(),
+        Code::INVALID_ARGUMENT
+    );
+
+    client.notify(102, &()).await.unwrap();
+
+    // One connection keeps the order of what begins on it, so this one runs behind.
+    assert_eq!(client.call::<_, u64>(102, &()).await.unwrap(), 2);
 }
 
 #[tokio::test]
