@@ -2,9 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use rpc_examples::process::Usage;
+
 use crate::attack::{Attack, Told};
 use crate::daemon::Daemon;
-use crate::good::{Load, Window, milliseconds};
+use crate::good::{Load, milliseconds};
 use crate::report::{Report, Row};
 use crate::{Options, Outcome};
 
@@ -21,6 +23,12 @@ struct Fault {
     memory_mib_max: f64,
     /// How many descriptors.
     descriptors_max: usize,
+}
+
+impl Fault {
+    fn is_flood(&self) -> bool {
+        self.name.starts_with("flood-")
+    }
 }
 
 /// How many times the good client's p99 may be what it is otherwise.
@@ -97,123 +105,214 @@ fn start_daemon() -> Outcome<Daemon> {
 }
 
 async fn one(options: &Options, fault: &Fault, daemon: &Daemon, load: &Load) -> Outcome<Row> {
-    // A flood is slowed down first, and ended after `cheap_frames_timeout_ms` of 10 s.
-    let is_flood = fault.name.starts_with("flood-");
-    let (rounds, seconds) = match (options.quick, is_flood) {
-        (true, _) => (1, 0.7),
-        (false, true) => (1, 12.0),
-        // One stall of the machine moves the p99 of a round; the median is that of the rounds without.
-        (false, false) => (7, 2.0),
-    };
-    let length = Duration::from_secs_f64(seconds);
+    let schedule = Schedule::of(options, fault);
+    let mut trial = Trial::start(options, fault, daemon, load).await?;
 
-    // Warm: connected, and every path taken once.
-    let mut errors = load.window(Duration::from_millis(300)).await.failures();
+    for _ in 0..schedule.rounds {
+        trial.round(&schedule).await?;
+    }
 
-    let before = daemon.process.usage()?;
-    let (mut pairs, mut besides, mut rss_peak) = (Vec::new(), Vec::new(), 0);
-    let mut row = Row {
-        name: fault.name.into(),
-        ..Row::default()
-    };
-    let (mut slowest, mut last_error) = (0.0_f64, None);
-    let onset_length = if options.quick {
-        Duration::ZERO
-    } else {
-        Duration::from_secs(1)
-    };
+    trial.take_figures();
+    trial.judge();
+    Ok(trial.row)
+}
 
-    for _ in 0..rounds {
-        let alone = load.window(length).await;
+/// How often a fault is looked at, and for how long.
+struct Schedule {
+    rounds: usize,
+    /// How long the good client is measured, alone and under the fault.
+    length: Duration,
+    /// How long the peers have to come before that.
+    onset: Duration,
+}
 
-        if let Some(OfBeside(_)) = fault.p99 {
-            let neighbour = start_daemon()?;
-            let attack = Attack::start(fault.name, &neighbour.process.address)?;
-            let windows = [load.window(onset_length).await, load.window(length).await];
-            besides.push(windows[1].p99());
-            errors += windows.iter().map(Window::failures).sum::<u64>();
-            attack.end()?;
+impl Schedule {
+    fn of(options: &Options, fault: &Fault) -> Self {
+        // A flood is slowed down first, and ended after `cheap_frames_timeout_ms` of 10 s.
+        let (rounds, seconds) = match (options.quick, fault.is_flood()) {
+            (true, _) => (1, 0.7),
+            (false, true) => (1, 12.0),
+            // One stall of the machine moves the p99 of a round; the median is that of the rounds without.
+            (false, false) => (7, 2.0),
+        };
+        let onset = if options.quick {
+            Duration::ZERO
+        } else {
+            Duration::from_secs(1)
+        };
+
+        Self {
+            rounds,
+            length: Duration::from_secs_f64(seconds),
+            onset,
+        }
+    }
+}
+
+/// A fault that is tried out on a daemon, and what was seen of that in all rounds so far.
+struct Trial<'a> {
+    options: &'a Options,
+    fault: &'a Fault,
+    daemon: &'a Daemon,
+    load: &'a Load,
+    /// What the daemon held before the first attack.
+    before: Usage,
+    /// The good client's p99 in each round: alone, and under the fault.
+    pairs: Vec<(f64, f64)>,
+    /// Its p99 in each round beside the fault at another daemon, where that is what counts.
+    besides: Vec<f64>,
+    /// Its longest call while the peers came, in milliseconds.
+    slowest_ms: f64,
+    errors: u64,
+    last_error: Option<String>,
+    rss_peak: u64,
+    row: Row,
+}
+
+impl<'a> Trial<'a> {
+    /// Warms up, and looks at what the daemon holds then.
+    async fn start(
+        options: &'a Options,
+        fault: &'a Fault,
+        daemon: &'a Daemon,
+        load: &'a Load,
+    ) -> Outcome<Self> {
+        // Warm: connected, and every path taken once.
+        let errors = load.window(Duration::from_millis(300)).await.failures();
+
+        Ok(Self {
+            options,
+            fault,
+            daemon,
+            load,
+            before: daemon.process.usage()?,
+            pairs: Vec::new(),
+            besides: Vec::new(),
+            slowest_ms: 0.0,
+            errors,
+            last_error: None,
+            rss_peak: 0,
+            row: Row {
+                name: fault.name.into(),
+                ..Row::default()
+            },
+        })
+    }
+
+    /// Measures the good client alone, beside the fault where that is what counts, and under the fault.
+    async fn round(&mut self, schedule: &Schedule) -> Outcome<()> {
+        let alone = self.load.window(schedule.length).await;
+        if let Some(OfBeside(_)) = self.fault.p99 {
+            self.beside(schedule).await?;
         }
 
-        let attack = Attack::start(fault.name, &daemon.process.address)?;
+        let attack = Attack::start(self.fault.name, &self.daemon.process.address)?;
 
         // They do their worst as they come: what fails then counts, and the longest call is told apart.
-        let onset = load.window(onset_length).await;
-        slowest = slowest.max(milliseconds(&onset.answered, 100.0));
-        rss_peak = rss_peak.max(watched(daemon, length).await?);
+        let onset = self.load.window(schedule.onset).await;
+        self.slowest_ms = self.slowest_ms.max(milliseconds(&onset.answered, 100.0));
 
-        let under = load.take();
-        row.descriptors_peak = row
+        let rss = watched(self.daemon, schedule.length).await?;
+        let under = self.load.take();
+        self.rss_peak = self.rss_peak.max(rss);
+        self.row.descriptors_peak = self
+            .row
             .descriptors_peak
-            .max(daemon.process.usage()?.descriptors);
+            .max(self.daemon.process.usage()?.descriptors);
 
-        pairs.push((alone.p99(), under.p99()));
+        self.pairs.push((alone.p99(), under.p99()));
         for window in [alone, onset, under] {
-            errors += window.failures();
-            last_error = window.last_error.or(last_error);
+            self.errors += window.failures();
+            self.last_error = window.last_error.or(self.last_error.take());
         }
 
+        self.hear_peers(attack.end()?);
+        wait_for_descriptors(self.daemon, self.before.descriptors, &mut self.row).await
+    }
+
+    /// Measures the good client while the same peers do the same to another daemon.
+    async fn beside(&mut self, schedule: &Schedule) -> Outcome<()> {
+        let neighbour = start_daemon()?;
+        let attack = Attack::start(self.fault.name, &neighbour.process.address)?;
+
+        let onset = self.load.window(schedule.onset).await;
+        let beside = self.load.window(schedule.length).await;
+        self.besides.push(beside.p99());
+        self.errors += onset.failures() + beside.failures();
+
+        attack.end()?;
+        Ok(())
+    }
+
+    /// Notes what the peers have seen, and what they should have.
+    fn hear_peers(&mut self, told: Told) {
         let Told {
             faults,
             ended,
             text,
-        } = attack.end()?;
-        row.notes = format!("{text}; the longest call as they came: {slowest:.0} ms");
-        row.bound(options.quick || !is_flood || ended > 0, || {
-            "no flood was ended".into()
-        });
-        row.bound(faults == 0, || {
+        } = told;
+        let slowest = self.slowest_ms;
+        self.row.notes = format!("{text}; the longest call as they came: {slowest:.0} ms");
+
+        // A quick round is over before the daemon ends one.
+        let must_end = !self.options.quick && self.fault.is_flood();
+        self.row
+            .bound(!must_end || ended > 0, || "no flood was ended".into());
+        self.row.bound(faults == 0, || {
             format!("{faults} of the peers were not served as they must be")
         });
-
-        wait_for_descriptors(daemon, before.descriptors, &mut row).await?;
     }
 
-    (row.alone, row.under) = (
-        median(pairs.iter().map(|pair| pair.0)),
-        median(pairs.iter().map(|pair| pair.1)),
-    );
+    /// Fills the row from what the rounds have shown.
+    fn take_figures(&mut self) {
+        let alone = || self.pairs.iter().map(|pair| pair.0);
+        let under = || self.pairs.iter().map(|pair| pair.1);
+        let otherwise: Vec<f64> = if self.besides.is_empty() {
+            alone().collect()
+        } else {
+            self.besides.clone()
+        };
 
-    let alone = pairs.iter().map(|pair| pair.0);
-    let otherwise: Vec<f64> = if besides.is_empty() {
-        alone.collect()
-    } else {
-        besides.clone()
-    };
-    row.beside = (!besides.is_empty()).then(|| median(besides.into_iter()));
-    row.ratio = median(
-        pairs
-            .iter()
-            .zip(otherwise)
-            .map(|(pair, otherwise)| pair.1 / otherwise.max(0.001)),
-    );
+        self.row.alone = median(alone());
+        self.row.under = median(under());
+        self.row.beside = (!self.besides.is_empty()).then(|| median(self.besides.iter().copied()));
+        self.row.ratio = median(
+            under()
+                .zip(otherwise)
+                .map(|(under, otherwise)| under / otherwise.max(0.001)),
+        );
 
-    row.rss_peak_mib = mib(rss_peak);
-    row.errors = errors;
+        self.row.rss_peak_mib = mib(self.rss_peak);
+        self.row.errors = self.errors;
+    }
 
-    let last = last_error.unwrap_or_default();
-    row.bound(errors == 0, || {
-        format!("the good client had {errors} errors {last}")
-    });
+    /// Holds the figures against the fault's bounds.
+    fn judge(&mut self) {
+        let Self { fault, row, .. } = self;
 
-    let grown = row.rss_peak_mib - mib(before.rss_bytes);
-    row.bound(grown <= fault.memory_mib_max, || {
-        format!("{grown:.0} MiB more, {} allowed", fault.memory_mib_max)
-    });
-
-    let descriptors = row.descriptors_peak;
-    row.bound(descriptors <= fault.descriptors_max, || {
-        format!("{descriptors} descriptors")
-    });
-
-    if let (false, Some(OfAlone(most) | OfBeside(most))) = (options.quick, fault.p99) {
-        let ratio = row.ratio;
-        row.bound(ratio <= most, || {
-            format!("p99 is {ratio:.2} times what it is otherwise, {most} allowed")
+        let errors = row.errors;
+        let last = self.last_error.take().unwrap_or_default();
+        row.bound(errors == 0, || {
+            format!("the good client had {errors} errors {last}")
         });
-    }
 
-    Ok(row)
+        let grown = row.rss_peak_mib - mib(self.before.rss_bytes);
+        row.bound(grown <= fault.memory_mib_max, || {
+            format!("{grown:.0} MiB more, {} allowed", fault.memory_mib_max)
+        });
+
+        let descriptors = row.descriptors_peak;
+        row.bound(descriptors <= fault.descriptors_max, || {
+            format!("{descriptors} descriptors")
+        });
+
+        if let (false, Some(OfAlone(most) | OfBeside(most))) = (self.options.quick, fault.p99) {
+            let ratio = row.ratio;
+            row.bound(ratio <= most, || {
+                format!("p99 is {ratio:.2} times what it is otherwise, {most} allowed")
+            });
+        }
+    }
 }
 
 fn median(values: impl Iterator<Item = f64>) -> f64 {
