@@ -183,40 +183,51 @@ fn write_every(frames: usize) -> usize {
     if frames == 0 { usize::MAX } else { frames }
 }
 
+impl LoadOptions {
+    /// Refuses what the contender cannot do.
+    fn check(&self) -> Result<()> {
+        ensure!(
+            !self.short || self.contender.can_be_short(),
+            "this contender's client cannot open a connection for each call"
+        );
+        ensure!(
+            self.spin_us == 0 || self.contender == Contender::Rpc,
+            "only rpc has --spin-us"
+        );
+
+        Ok(())
+    }
+
+    /// What the load does, from now on.
+    fn load(&self) -> Load {
+        // A number of calls is made without a warm-up, however long it takes.
+        let (warm_up, seconds) = if self.calls.is_some() {
+            (0.0, 600.0)
+        } else {
+            (self.warm_up, self.seconds)
+        };
+
+        let mut load = Load::new(
+            Duration::from_secs_f64(warm_up),
+            Duration::from_secs_f64(seconds),
+            self.calls,
+        );
+        load.connections = self.connections;
+        load.in_flight = self.in_flight;
+        load.short = self.short || self.contender == Contender::HttpShort;
+        load.slow = self.slow;
+        load.rate = self.rate;
+        load.idle = self.idle;
+        load.entry = Entry::of(self.bytes);
+        load.write_every = write_every(self.write_every);
+
+        load
+    }
+}
+
 async fn run_load(options: LoadOptions) -> Result<Option<Measured>> {
-    ensure!(
-        !options.short || options.contender.can_be_short(),
-        "this contender's client cannot open a connection for each call"
-    );
-    ensure!(
-        options.spin_us == 0 || options.contender == Contender::Rpc,
-        "only rpc has --spin-us"
-    );
-
-    let calls_have_no_end = if options.calls.is_some() {
-        600.0
-    } else {
-        options.seconds
-    };
-    let warm_up = if options.calls.is_some() {
-        0.0
-    } else {
-        options.warm_up
-    };
-
-    let mut load = Load::new(
-        Duration::from_secs_f64(warm_up),
-        Duration::from_secs_f64(calls_have_no_end),
-        options.calls,
-    );
-    load.connections = options.connections;
-    load.in_flight = options.in_flight;
-    load.short = options.short || options.contender == Contender::HttpShort;
-    load.slow = options.slow;
-    load.rate = options.rate;
-    load.idle = options.idle;
-    load.entry = Entry::of(options.bytes);
-    load.write_every = write_every(options.write_every);
+    options.check()?;
+    let load = options.load();
 
     let (is_short, address, multiplexed) = (
         load.short,

@@ -210,102 +210,94 @@ pub(crate) fn judge(report: &Report) -> Vec<Verdict> {
     TARGETS
         .iter()
         .filter(was_run)
-        .map(|target| judge_one(target, report))
+        .map(|target| target.judge(report))
         .collect()
 }
 
-fn judge_one(target: &Target, report: &Report) -> Verdict {
-    let step = target.step;
-    let throughput = |step: &str, other: &str| {
-        report
-            .figures(step, "rpc")?
-            .throughput_over(report.figures(step, other)?)
-    };
-    let p50 = |other: &Figures| report.figures(step, "rpc")?.p50_over(other);
-    let others = || {
-        let rows = report.rows.iter().filter(|row| row.step == step);
-        let others = rows.filter(|row| !row.is_ours() && !row.is_limit());
-        others.filter_map(|row| row.outcome.as_ref().ok())
-    };
-
-    let (what, found) = match target.want {
-        Want::Times(other) => (
-            format!("throughput against {other}"),
-            throughput(step, other),
-        ),
-        Want::TimesAll => (
-            "throughput against the best of all others".into(),
-            others()
-                .filter_map(|its| report.figures(step, "rpc")?.throughput_over(its))
-                .min_by(f64::total_cmp),
-        ),
-        Want::TimesOwn(own) => {
-            let both = || {
-                report
-                    .figures(step, "rpc")?
-                    .throughput_over(report.figures(own, "rpc")?)
-            };
-
-            (format!("throughput against its own in {own}"), both())
-        }
-        Want::P50(other) | Want::P50Saved(other) => (
-            format!("p50 against {other}"),
-            report.figures(step, other).and_then(p50),
-        ),
-        Want::P50All => (
-            "p50 against the shortest of all others".into(),
-            others().filter_map(p50).max_by(f64::total_cmp),
-        ),
-        Want::AtMost(row) => {
-            let unit = if step == "idle" {
-                "KiB a connection"
+impl Target {
+    /// Holds what was measured against the bound.
+    fn judge(&self, report: &Report) -> Verdict {
+        let found = self.found(report);
+        let is_at_most = matches!(self.want, Want::P50(_) | Want::P50All | Want::AtMost(_));
+        let is_reached = found.is_some_and(|found| {
+            if is_at_most {
+                found <= self.bound
             } else {
-                "a call"
-            };
-            let found = report.figures(step, row).and_then(|figures| figures.extra);
+                found >= self.bound
+            }
+        });
 
+        Verdict {
+            step: self.step,
+            what: self.what(),
+            wanted: format!("{} {:.2}", if is_at_most { "≤" } else { "≥" }, self.bound),
+            found,
+            is_reached,
+        }
+    }
+
+    /// What is compared, in words.
+    fn what(&self) -> String {
+        match self.want {
+            Want::Times(other) => format!("throughput against {other}"),
+            Want::TimesAll => "throughput against the best of all others".into(),
+            Want::TimesOwn(own) => format!("throughput against its own in {own}"),
+            Want::P50(other) | Want::P50Saved(other) => format!("p50 against {other}"),
+            Want::P50All => "p50 against the shortest of all others".into(),
+            Want::AtMost(row) if self.step == "idle" => format!("KiB a connection, {row}"),
+            Want::AtMost(row) => format!("a call, {row}"),
+            Want::TimesEverywhere(other) => {
+                format!("throughput against {other}, where it is least")
+            }
+        }
+    }
+
+    /// The figure that is compared with the bound; `None` where something of it was not measured.
+    fn found(&self, report: &Report) -> Option<f64> {
+        let ours = || report.figures(self.step, "rpc");
+        let its = |other: &str| report.figures(self.step, other);
+
+        match self.want {
+            Want::Times(other) => ours()?.throughput_over(its(other)?),
+            Want::TimesAll => self
+                .others(report)
+                .filter_map(|its| ours()?.throughput_over(its))
+                .min_by(f64::total_cmp),
+            Want::TimesOwn(own) => ours()?.throughput_over(report.figures(own, "rpc")?),
+            Want::P50(other) | Want::P50Saved(other) => ours()?.p50_over(its(other)?),
+            Want::P50All => self
+                .others(report)
+                .filter_map(|its| ours()?.p50_over(its))
+                .max_by(f64::total_cmp),
             // To two digits: a buffer that grew once in 200,000 calls is none a call.
-            (
-                format!("{unit}, {row}"),
-                found.map(|found| (found * 100.0).round() / 100.0),
-            )
+            Want::AtMost(row) => Some((its(row)?.extra? * 100.0).round() / 100.0),
+            Want::TimesEverywhere(other) => self.least_throughput_over(other, report),
         }
-        Want::TimesEverywhere(other) => {
-            let steps: Vec<&str> = report
-                .rows
-                .iter()
-                .filter(|row| row.scenario == step && row.contender == "rpc")
-                .map(|row| &*row.step)
-                .collect();
-            let ratios: Option<Vec<f64>> = steps
-                .into_iter()
-                .map(|step| throughput(step, other))
-                .collect();
-            let worst = ratios.and_then(|ratios| ratios.into_iter().min_by(f64::total_cmp));
+    }
 
-            (
-                format!("throughput against {other}, where it is least"),
-                worst,
-            )
-        }
-    };
+    /// The figures of all contenders in the step but ours and the limit.
+    fn others<'a>(&self, report: &'a Report) -> impl Iterator<Item = &'a Figures> {
+        report
+            .rows
+            .iter()
+            .filter(|row| row.step == self.step && !row.is_ours() && !row.is_limit())
+            .filter_map(|row| row.outcome.as_ref().ok())
+    }
 
-    let is_at_most = matches!(target.want, Want::P50(_) | Want::P50All | Want::AtMost(_));
-    let is_reached = found.is_some_and(|found| {
-        if is_at_most {
-            found <= target.bound
-        } else {
-            found >= target.bound
-        }
-    });
-    let wanted = format!("{} {:.2}", if is_at_most { "≤" } else { "≥" }, target.bound);
+    /// Our throughput over that of another, in the scenario's step where that is least.
+    fn least_throughput_over(&self, other: &str, report: &Report) -> Option<f64> {
+        let ours = report
+            .rows
+            .iter()
+            .filter(|row| row.scenario == self.step && row.contender == "rpc");
+        let ratios: Option<Vec<f64>> = ours
+            .map(|row| {
+                let its = report.figures(&row.step, other)?;
+                report.figures(&row.step, "rpc")?.throughput_over(its)
+            })
+            .collect();
 
-    Verdict {
-        step,
-        what,
-        wanted,
-        found,
-        is_reached,
+        ratios?.into_iter().min_by(f64::total_cmp)
     }
 }
 

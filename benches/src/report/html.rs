@@ -77,7 +77,7 @@ pub(super) fn page(report: &Report, scenarios: &[Scenario]) -> String {
             .collect();
 
         if !rows.is_empty() {
-            page += &section(report, scenario, &rows);
+            page += &Section::of(report, scenario, &rows).html();
         }
     }
 
@@ -100,103 +100,149 @@ pub(super) fn page(report: &Report, scenarios: &[Scenario]) -> String {
     page + "</table></div>\n"
 }
 
-fn section(report: &Report, scenario: &Scenario, rows: &[&Row]) -> String {
-    let mut section = format!(
-        "<h2 id='{0}'>{1}</h2><p class='about'><code>{0}</code>: {2}</p>\n",
-        scenario.name,
-        escape(&headline(scenario, rows)),
-        escape(scenario.about)
-    );
+/// One scenario of the page under way.
+struct Section<'a> {
+    report: &'a Report,
+    scenario: &'a Scenario,
+    /// The scenario's rows.
+    rows: &'a [&'a Row],
+    /// Those that stand in the plots, with their figures.
+    shown: Vec<(&'a Row, &'a Figures)>,
+}
 
-    // The limit's ways to write are in the table; its best stands for it.
-    let shown: Vec<(&Row, &Figures)> = rows
-        .iter()
-        .filter(|row| !row.contender.starts_with("limit-"))
-        .filter_map(|row| Some((*row, row.outcome.as_ref().ok()?)))
-        .collect();
+impl<'a> Section<'a> {
+    fn of(report: &'a Report, scenario: &'a Scenario, rows: &'a [&'a Row]) -> Self {
+        // The limit's ways to write are in the table; its best stands for it.
+        let shown = rows
+            .iter()
+            .filter(|row| !row.contender.starts_with("limit-"))
+            .filter_map(|row| Some((*row, row.outcome.as_ref().ok()?)))
+            .collect();
 
-    section += &match (scenario.kind, scenario.extra) {
-        (Kind::OpenLoop(_), _) => {
-            let over_rate = |y, figure: fn(&Figures) -> Option<f64>| {
-                let axes = Axes {
-                    x: "calls asked for a second",
-                    y,
-                    is_x_log: true,
-                    is_y_log: true,
-                    y_unit: Unit::Time,
-                };
-                lines(&series(&shown, figure), &axes)
-            };
-
-            over_rate("p99, from when the call was due", |figures| figures.p99_us)
-                + &over_rate("p50, from when the call was due", |figures| figures.p50_us)
+        Self {
+            report,
+            scenario,
+            rows,
+            shown,
         }
-        (Kind::Loads, _) if rows.iter().any(|row| row.x.is_some()) => {
-            let x = "concurrent callers";
-            let throughput = Axes {
-                x,
-                y: "calls a second",
-                is_x_log: true,
-                is_y_log: true,
-                y_unit: Unit::Number,
-            };
-            let p99 = Axes {
-                x,
-                y: "p99",
+    }
+
+    /// A sentence, the plots, and all figures in a table.
+    fn html(&self) -> String {
+        let scenario = self.scenario;
+        let mut section = format!(
+            "<h2 id='{0}'>{1}</h2><p class='about'><code>{0}</code>: {2}</p>\n",
+            scenario.name,
+            escape(&headline(scenario, self.rows)),
+            escape(scenario.about)
+        );
+
+        section += &self.plot();
+        if scenario.name.starts_with("inflight") || scenario.name == "connections-64" {
+            section += &self.latencies();
+        }
+
+        let of_scenario = of_scenario(self.report, scenario);
+        for failure in &of_scenario.failures {
+            write!(section, "<p class='failed'>{}</p>", escape(failure)).expect("a string grows");
+        }
+
+        if scenario.kind == Kind::Allocations {
+            section + &table(&of_scenario)
+        } else {
+            section
+                + "<details><summary>all figures</summary>"
+                + &table(&of_scenario)
+                + "</details>\n"
+        }
+    }
+
+    /// The plot of what the scenario is about.
+    fn plot(&self) -> String {
+        match (self.scenario.kind, self.scenario.extra) {
+            (Kind::OpenLoop(_), _) => self.latencies_over_rates(),
+            (Kind::Loads, _) if self.rows.iter().any(|row| row.x.is_some()) => self.over_callers(),
+            (_, Extra::P99Over(without)) => self.with_and_without_a_slow_call(without),
+            (_, Extra::KibPerConnection) => {
+                self.bars(Better::Less, "KiB of the server's memory a connection")
+            }
+            (_, Extra::Seconds(calls)) if self.scenario.kind == Kind::Loads => self.bars(
+                Better::Less,
+                &format!("seconds for {} calls (shorter is better)", number(calls)),
+            ),
+            (_, Extra::AllocationsPerCall) => String::new(),
+            (Kind::Idle(_), _) => self.bars(Better::More, "connects with a first call, a second"),
+            _ => self.bars(Better::More, "calls a second"),
+        }
+    }
+
+    fn bars(&self, better: Better, axis: &str) -> String {
+        bars(&all_bars(&self.shown, better), axis)
+    }
+
+    fn latencies_over_rates(&self) -> String {
+        let over_rate = |y, figure: fn(&Figures) -> Option<f64>| {
+            let axes = Axes {
+                x: "calls asked for a second",
+                y,
                 is_x_log: true,
                 is_y_log: true,
                 y_unit: Unit::Time,
             };
+            lines(&series(&self.shown, figure), &axes)
+        };
 
-            lines(
-                &series(&shown, |figures| Some(figures.rps?.median)),
-                &throughput,
-            ) + &format!("<h3>{}</h3>", escape(&knee_latency_headline(rows)))
-                + &lines(&series(&shown, |figures| figures.p99_us), &p99)
-        }
-        (_, Extra::P99Over(without)) => {
-            let p99 = |step: &str, contender: &str| report.figures(step, contender)?.p99_us;
-            let both = shown
-                .iter()
-                .filter(|(row, _)| row.step == scenario.name)
-                .filter_map(|(row, _)| {
-                    let values = vec![
-                        p99(without, &row.contender)?,
-                        p99(scenario.name, &row.contender)?,
-                    ];
-                    Some(Dots {
-                        label: row.contender.clone(),
-                        class: class(row).into(),
-                        values,
-                    })
-                });
+        over_rate("p99, from when the call was due", |figures| figures.p99_us)
+            + &over_rate("p50, from when the call was due", |figures| figures.p50_us)
+    }
 
-            dots(
-                &both.collect::<Vec<_>>(),
-                &["without a slow call", "with one"],
-                "p99 of the fast calls",
-            )
-        }
-        (_, Extra::KibPerConnection) => bars(
-            &all_bars(&shown, Better::Less),
-            "KiB of the server's memory a connection",
-        ),
-        (_, Extra::Seconds(calls)) if scenario.kind == Kind::Loads => bars(
-            &all_bars(&shown, Better::Less),
-            &format!("seconds for {} calls (shorter is better)", number(calls)),
-        ),
-        (_, Extra::AllocationsPerCall) => String::new(),
-        (Kind::Idle(_), _) => bars(
-            &all_bars(&shown, Better::More),
-            "connects with a first call, a second",
-        ),
-        _ => bars(&all_bars(&shown, Better::More), "calls a second"),
-    };
+    /// Throughput and latency over the number of callers, in a plot each.
+    fn over_callers(&self) -> String {
+        let over_callers = |y, y_unit, figure: fn(&Figures) -> Option<f64>| {
+            let axes = Axes {
+                x: "concurrent callers",
+                y,
+                is_x_log: true,
+                is_y_log: true,
+                y_unit,
+            };
+            lines(&series(&self.shown, figure), &axes)
+        };
 
-    if scenario.name.starts_with("inflight") || scenario.name == "connections-64" {
-        write!(section, "<h3>{}</h3>", escape(&latency_headline(rows))).expect("a string grows");
+        over_callers("calls a second", Unit::Number, |figures| {
+            Some(figures.rps?.median)
+        }) + &format!("<h3>{}</h3>", escape(&knee_latency_headline(self.rows)))
+            + &over_callers("p99", Unit::Time, |figures| figures.p99_us)
+    }
 
-        let latencies = shown.iter().filter_map(|(row, figures)| {
+    /// The p99 of the scenario beside that of the step `without`.
+    fn with_and_without_a_slow_call(&self, without: &str) -> String {
+        let with = self.scenario.name;
+        let p99 = |step: &str, contender: &str| self.report.figures(step, contender)?.p99_us;
+
+        let both = self
+            .shown
+            .iter()
+            .filter(|(row, _)| row.step == with)
+            .filter_map(|(row, _)| {
+                let values = vec![p99(without, &row.contender)?, p99(with, &row.contender)?];
+                Some(Dots {
+                    label: row.contender.clone(),
+                    class: class(row).into(),
+                    values,
+                })
+            });
+
+        dots(
+            &both.collect::<Vec<_>>(),
+            &["without a slow call", "with one"],
+            "p99 of the fast calls",
+        )
+    }
+
+    /// A sentence about the latencies and their plot, the shortest first.
+    fn latencies(&self) -> String {
+        let latencies = self.shown.iter().filter_map(|(row, figures)| {
             let values = vec![figures.p50_us?, figures.p99_us?, figures.p999_us?];
             Some(Dots {
                 label: label(row),
@@ -207,7 +253,7 @@ fn section(report: &Report, scenario: &Scenario, rows: &[&Row]) -> String {
         let mut latencies: Vec<Dots> = latencies.collect();
         latencies.sort_by(|a, b| a.values[0].total_cmp(&b.values[0]));
 
-        section += &dots(
+        let plot = dots(
             &latencies,
             &[
                 "half of the calls (p50)",
@@ -216,17 +262,8 @@ fn section(report: &Report, scenario: &Scenario, rows: &[&Row]) -> String {
             ],
             "time of a call (the figure at the end is the p999)",
         );
-    }
 
-    let of_scenario = of_scenario(report, scenario);
-    for failure in &of_scenario.failures {
-        write!(section, "<p class='failed'>{}</p>", escape(failure)).expect("a string grows");
-    }
-
-    if scenario.kind == Kind::Allocations {
-        section + &table(&of_scenario)
-    } else {
-        section + "<details><summary>all figures</summary>" + &table(&of_scenario) + "</details>\n"
+        format!("<h3>{}</h3>{plot}", escape(&latency_headline(self.rows)))
     }
 }
 

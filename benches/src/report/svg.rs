@@ -346,115 +346,163 @@ pub(super) struct Axes<'a> {
 
 /// Lines with points; each has its name at its end, in its colour.
 pub(super) fn lines(lines: &[Line], axes: &Axes<'_>) -> String {
+    let mut plot = LinePlot::of(lines, axes);
+    plot.draw_grid();
+    for line in lines {
+        plot.draw_line(line);
+    }
+    plot.draw_names(lines);
+
+    plot.end()
+}
+
+/// A plot of lines under way.
+struct LinePlot<'a> {
+    axes: &'a Axes<'a>,
+    x_scale: Scale,
+    y_scale: Scale,
+    svg: Vec<String>,
+}
+
+impl<'a> LinePlot<'a> {
     const TOP: f64 = 26.0;
     const BOTTOM: f64 = 350.0;
     const LEFT: f64 = 70.0;
     const RIGHT: f64 = WIDTH - 150.0;
 
-    let points = lines.iter().flat_map(|line| line.points.iter().copied());
-    let (xs, ys) = (points.clone().map(|(x, _)| x), points.map(|(_, y)| y));
+    /// A plot that has room for all points of the lines, and nothing in it.
+    fn of(lines: &[Line], axes: &'a Axes<'a>) -> Self {
+        let points = || lines.iter().flat_map(|line| line.points.iter().copied());
+        let xs = points().map(|(x, _)| x);
+        let ys = points().map(|(_, y)| y);
 
-    let scale = |is_log: bool, values: &mut dyn Iterator<Item = f64>, from, to| {
-        let values: Vec<f64> = values.collect();
-        if is_log {
-            Scale::log(values.iter().copied(), from, to)
-        } else {
-            Scale::linear(
-                values.into_iter().fold(f64::MIN_POSITIVE, f64::max),
-                from,
-                to,
-            )
+        let scale = |is_log: bool, values: Vec<f64>, from, to| {
+            if is_log {
+                Scale::log(values.into_iter(), from, to)
+            } else {
+                let most = values.into_iter().fold(f64::MIN_POSITIVE, f64::max);
+                Scale::linear(most, from, to)
+            }
+        };
+
+        Self {
+            axes,
+            x_scale: scale(axes.is_x_log, xs.collect(), Self::LEFT, Self::RIGHT),
+            y_scale: scale(axes.is_y_log, ys.collect(), Self::BOTTOM, Self::TOP),
+            svg: vec![open(Self::BOTTOM + 50.0, axes.y)],
         }
-    };
-
-    let x_scale = scale(axes.is_x_log, &mut xs.clone(), LEFT, RIGHT);
-    let y_scale = scale(axes.is_y_log, &mut ys.clone(), BOTTOM, TOP);
-
-    let mut svg = vec![open(BOTTOM + 50.0, axes.y)];
-    svg.push(text(0.0, 12.0, "start", "quiet", axes.y));
-
-    for tick in x_scale.ticks() {
-        svg.push(grid_x(
-            x_scale.at(tick),
-            TOP,
-            BOTTOM,
-            &Unit::Number.tick(tick),
-        ));
-    }
-    for tick in y_scale.ticks() {
-        let y = y_scale.at(tick);
-        svg.push(format!("<path class='grid' d='M{LEFT} {y:.1}H{RIGHT}'/>"));
-        svg.push(text(
-            LEFT - 8.0,
-            y + 4.0,
-            "end",
-            "quiet",
-            &axes.y_unit.tick(tick),
-        ));
     }
 
-    let mut ends = Vec::new();
-    for line in lines {
-        let path = line.points.iter().enumerate().map(|(i, (x, y))| {
+    /// Draws the ticks of both axes, and the name of the y axis above it.
+    fn draw_grid(&mut self) {
+        self.svg
+            .push(text(0.0, 12.0, "start", "quiet", self.axes.y));
+
+        for tick in self.x_scale.ticks() {
+            self.svg.push(grid_x(
+                self.x_scale.at(tick),
+                Self::TOP,
+                Self::BOTTOM,
+                &Unit::Number.tick(tick),
+            ));
+        }
+
+        for tick in self.y_scale.ticks() {
+            let y = self.y_scale.at(tick);
+            self.svg.push(format!(
+                "<path class='grid' d='M{} {y:.1}H{}'/>",
+                Self::LEFT,
+                Self::RIGHT
+            ));
+            self.svg.push(text(
+                Self::LEFT - 8.0,
+                y + 4.0,
+                "end",
+                "quiet",
+                &self.axes.y_unit.tick(tick),
+            ));
+        }
+    }
+
+    /// Draws a line and its points, each of which says in a title what it is.
+    fn draw_line(&mut self, line: &Line) {
+        let path = line.points.iter().enumerate().map(|(i, point)| {
             let command = if i == 0 { 'M' } else { 'L' };
-            format!("{command}{:.1} {:.1}", x_scale.at(*x), y_scale.at(*y))
+            let (x, y) = self.at(*point);
+            format!("{command}{x:.1} {y:.1}")
         });
         let path: String = path.collect();
-        svg.push(format!("<path class='{} line' d='{path}'/>", line.class));
+        self.svg
+            .push(format!("<path class='{} line' d='{path}'/>", line.class));
 
-        for (x, y) in &line.points {
+        for point in &line.points {
             let title = format!(
                 "{}: {} at {}",
                 line.label,
-                axes.y_unit.value(*y),
-                number(*x)
+                self.axes.y_unit.value(point.1),
+                number(point.0)
             );
-            let (x, y) = (x_scale.at(*x), y_scale.at(*y));
-            svg.push(format!(
+            let (x, y) = self.at(*point);
+            self.svg.push(format!(
                 "<circle class='{} fill' cx='{x:.1}' cy='{y:.1}' r='3.5'><title>{}</title></circle>",
                 line.class,
                 escape(&title)
             ));
         }
+    }
 
-        if let Some((x, y)) = line.points.last() {
-            ends.push((y_scale.at(*y), x_scale.at(*x), line));
+    /// Writes the lines' names in a column, far enough apart to be read; a thin line leads to each from the end of
+    /// its own.
+    fn draw_names(&mut self, lines: &[Line]) {
+        let mut ends: Vec<(f64, f64, &Line)> = Vec::new();
+        for line in lines {
+            if let Some(last) = line.points.last() {
+                let (x, y) = self.at(*last);
+                ends.push((y, x, line));
+            }
+        }
+        ends.sort_by(|(a, ..), (b, ..)| a.total_cmp(b));
+
+        let label_ys = apart(
+            &ends.iter().map(|(y, ..)| *y).collect::<Vec<_>>(),
+            17.0,
+            Self::BOTTOM,
+        );
+
+        for ((y, x, line), label_y) in ends.into_iter().zip(label_ys) {
+            let (from, to) = (x + 6.0, Self::RIGHT + 10.0);
+            self.svg.push(format!(
+                "<path class='{} line lead' d='M{from:.1} {y:.1}L{to:.1} {label_y:.1}'/>",
+                line.class
+            ));
+            self.svg.push(text(
+                Self::RIGHT + 14.0,
+                label_y + 4.0,
+                "start",
+                &format!("{} name", line.class),
+                &line.label,
+            ));
         }
     }
 
-    ends.sort_by(|(a, ..), (b, ..)| a.total_cmp(b));
-    let at = apart(
-        &ends.iter().map(|(y, ..)| *y).collect::<Vec<_>>(),
-        17.0,
-        BOTTOM,
-    );
-
-    for ((y, x, line), label_y) in ends.into_iter().zip(at) {
-        // Names stand in a column; a thin line leads there.
-        let (from, to) = (x + 6.0, RIGHT + 10.0);
-
-        svg.push(format!(
-            "<path class='{} line lead' d='M{from:.1} {y:.1}L{to:.1} {label_y:.1}'/>",
-            line.class
+    /// Writes the name of the x axis below it; nothing more is drawn.
+    fn end(mut self) -> String {
+        self.svg.push(text(
+            f64::midpoint(Self::LEFT, Self::RIGHT),
+            Self::BOTTOM + 40.0,
+            "middle",
+            "quiet",
+            self.axes.x,
         ));
-        svg.push(text(
-            RIGHT + 14.0,
-            label_y + 4.0,
-            "start",
-            &format!("{} name", line.class),
-            &line.label,
-        ));
+        self.svg.push("</svg></div>".into());
+
+        self.svg.concat()
     }
 
-    svg.push(text(
-        f64::midpoint(LEFT, RIGHT),
-        BOTTOM + 40.0,
-        "middle",
-        "quiet",
-        axes.x,
-    ));
-    svg.push("</svg></div>".into());
-    svg.concat()
+    /// Where a point lies.
+    fn at(&self, (x, y): (f64, f64)) -> (f64, f64) {
+        (self.x_scale.at(x), self.y_scale.at(y))
+    }
 }
 
 /// Moves sorted positions down until they are `distance` apart, and up again as far as `bottom` needs.

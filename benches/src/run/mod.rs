@@ -1,7 +1,7 @@
 //! The order of things: which scenario, which round, whose turn.
 
 use std::io::{IsTerminal, stderr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::ValueEnum;
@@ -12,7 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::contenders::Contender;
 use crate::process::{self, Layout};
 use crate::report::{Report, facts, table};
-use crate::scenario::{self, Kind};
+use crate::scenario::{self, Kind, Scenario};
 use crate::targets;
 use measuring::Measuring;
 
@@ -66,75 +66,17 @@ pub(crate) async fn run(options: Options) -> Result<()> {
 }
 
 async fn measure_all(options: Options) -> Result<()> {
-    let wanted = |contender: &Contender| {
-        options.contenders.is_empty() || options.contenders.contains(contender)
-    };
-
-    let mut contenders = Contender::value_variants().to_vec();
-    contenders.retain(|contender| {
-        let is_available = contender.is_available();
-        if wanted(contender) && !is_available {
-            eprintln!(
-                "{} does not take part: it is not available here",
-                contender.name()
-            );
-        }
-
-        wanted(contender) && is_available
-    });
-    ensure!(!contenders.is_empty(), "no contender is left");
-
-    let mut scenarios = scenario::all(&contenders, options.quick);
-    scenarios.retain(|scenario| {
-        let is_wanted =
-            options.only.is_empty() || options.only.iter().any(|name| name == scenario.name);
-        is_wanted && scenario.steps.iter().any(|step| !step.entrants.is_empty())
-    });
-    ensure!(
-        !scenarios.is_empty(),
-        "none of these contenders takes part in these scenarios"
-    );
-
+    let contenders = options.contenders_at_hand()?;
+    let mut scenarios = options.scenarios(&contenders)?;
     if let Some(build) = &options.before {
-        ensure!(
-            contenders.contains(&Contender::Rpc),
-            "--before compares rpc with rpc, which must be a contender"
-        );
-
-        let build = build
-            .canonicalize()
-            .with_context(|| format!("--before {}", build.display()))?;
-
-        for scenario in &mut scenarios {
-            scenario.add_before(&build);
-        }
+        add_before(&mut scenarios, build, &contenders)?;
     }
-
-    let open_files = process::raise_open_files();
-    for scenario in &mut scenarios {
-        // Besides the connections each process has some files of its own.
-        let room = usize::try_from(open_files)?.saturating_sub(100);
-
-        if let Kind::Idle(connections) = &mut scenario.kind
-            && *connections > room
-        {
-            eprintln!(
-                "{}: {room} connections, because a process may open only {open_files} files",
-                scenario.name
-            );
-            *connections = room;
-        }
-    }
+    fit_to_open_files(&mut scenarios)?;
 
     let why_not_pinned = process::why_not_pinned().await;
     if let Some(why) = &why_not_pinned {
         eprintln!("Nothing is pinned to a core: {why}. The figures will be less steady.");
     }
-
-    let layout = match &why_not_pinned {
-        None => "servers on core 0, clients on core 1; the unpinned scenarios anywhere".to_owned(),
-        Some(why) => format!("nothing is pinned: {why}"),
-    };
 
     if scenarios
         .iter()
@@ -143,66 +85,21 @@ async fn measure_all(options: Options) -> Result<()> {
         allocations::build().await;
     }
 
-    let (rounds, seconds, warm_up) = if options.quick {
-        (4, 0.12, 0.05)
-    } else {
-        (19, 0.15, 0.06)
-    };
-    let most_rounds = options.rounds.unwrap_or(rounds).max(1);
-    let seconds = options.seconds.unwrap_or(seconds);
-
+    let turns = Turns::of(&options, why_not_pinned.is_none());
     let mut report = Report {
-        facts: facts::facts(layout),
+        facts: facts::facts(layout_in_words(why_not_pinned)),
         ..Report::default()
     };
 
-    let number_of_scenarios = scenarios.len();
     for (i, scenario) in scenarios.iter().enumerate() {
         if !stderr().is_terminal() {
             eprintln!("{}: {}", scenario.name, scenario.about);
         }
 
-        let style = ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len} {msg}")?;
-        let progress = ProgressBar::new(0).with_style(style);
-        progress.set_prefix(format!(
-            "[{}/{number_of_scenarios}] {}",
-            i + 1,
-            scenario.name
-        ));
+        let place = format!("[{}/{}]", i + 1, scenarios.len());
+        let progress = progress_bar(format!("{place} {}", scenario.name))?;
+        turns.measure(scenario, progress, &mut report).await;
 
-        let pinned = Layout {
-            is_pinned: why_not_pinned.is_none(),
-            workers: 1,
-        };
-        let layout = if scenario.is_pinned {
-            pinned
-        } else {
-            Layout {
-                is_pinned: false,
-                workers: 2,
-            }
-        };
-
-        let rounds = scenario.weight.rounds(most_rounds);
-        let mut measuring = Measuring {
-            scenario,
-            layout,
-            pinned,
-            rounds,
-            seconds,
-            warm_up,
-            progress,
-            report: &mut report,
-        };
-
-        match scenario.kind {
-            Kind::Loads => measuring.loads().await,
-            Kind::OpenLoop(percents) => measuring.open_loop(percents).await,
-            Kind::Idle(connections) => measuring.idle(connections).await,
-            Kind::Allocations => measuring.allocations().await,
-        }
-
-        measuring.progress.finish_and_clear();
         println!(
             "\n{}: {}\n{}",
             scenario.name,
@@ -214,7 +111,168 @@ async fn measure_all(options: Options) -> Result<()> {
         report.write(&options.out, &scenarios)?;
     }
 
-    let verdicts = targets::judge(&report);
+    print_end(&report, &options);
+    Ok(())
+}
+
+impl Options {
+    /// The contenders that are wanted and available. Says which of those that are wanted are not.
+    fn contenders_at_hand(&self) -> Result<Vec<Contender>> {
+        let wanted = |contender: &Contender| {
+            self.contenders.is_empty() || self.contenders.contains(contender)
+        };
+
+        let mut contenders = Contender::value_variants().to_vec();
+        contenders.retain(|contender| {
+            let is_available = contender.is_available();
+            if wanted(contender) && !is_available {
+                eprintln!(
+                    "{} does not take part: it is not available here",
+                    contender.name()
+                );
+            }
+
+            wanted(contender) && is_available
+        });
+
+        ensure!(!contenders.is_empty(), "no contender is left");
+        Ok(contenders)
+    }
+
+    /// The scenarios that are wanted, and that one of the contenders takes part in.
+    fn scenarios(&self, contenders: &[Contender]) -> Result<Vec<Scenario>> {
+        let mut scenarios = scenario::all(contenders, self.quick);
+        scenarios.retain(|scenario| {
+            let is_wanted =
+                self.only.is_empty() || self.only.iter().any(|name| name == scenario.name);
+            is_wanted && scenario.steps.iter().any(|step| !step.entrants.is_empty())
+        });
+
+        ensure!(
+            !scenarios.is_empty(),
+            "none of these contenders takes part in these scenarios"
+        );
+        Ok(scenarios)
+    }
+}
+
+/// Lets another build of this program take part in the scenarios.
+fn add_before(scenarios: &mut [Scenario], build: &Path, contenders: &[Contender]) -> Result<()> {
+    ensure!(
+        contenders.contains(&Contender::Rpc),
+        "--before compares rpc with rpc, which must be a contender"
+    );
+
+    let build = build
+        .canonicalize()
+        .with_context(|| format!("--before {}", build.display()))?;
+    for scenario in scenarios {
+        scenario.add_before(&build);
+    }
+
+    Ok(())
+}
+
+/// Takes connections from scenarios that have more of them than a process may open files.
+fn fit_to_open_files(scenarios: &mut [Scenario]) -> Result<()> {
+    let open_files = process::raise_open_files();
+
+    // Besides the connections each process has some files of its own.
+    let room = usize::try_from(open_files)?.saturating_sub(100);
+
+    for scenario in scenarios {
+        if let Kind::Idle(connections) = &mut scenario.kind
+            && *connections > room
+        {
+            eprintln!(
+                "{}: {room} connections, because a process may open only {open_files} files",
+                scenario.name
+            );
+            *connections = room;
+        }
+    }
+
+    Ok(())
+}
+
+fn layout_in_words(why_not_pinned: Option<String>) -> String {
+    match why_not_pinned {
+        None => "servers on core 0, clients on core 1; the unpinned scenarios anywhere".to_owned(),
+        Some(why) => format!("nothing is pinned: {why}"),
+    }
+}
+
+fn progress_bar(prefix: String) -> Result<ProgressBar> {
+    let style = ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len} {msg}")?;
+    let progress = ProgressBar::new(0).with_style(style);
+    progress.set_prefix(prefix);
+    Ok(progress)
+}
+
+/// How many turns each contender has, how long they are, and whether they are pinned to cores.
+struct Turns {
+    most_rounds: usize,
+    seconds: f64,
+    warm_up: f64,
+    is_pinned: bool,
+}
+
+impl Turns {
+    fn of(options: &Options, is_pinned: bool) -> Self {
+        let (rounds, seconds, warm_up) = if options.quick {
+            (4, 0.12, 0.05)
+        } else {
+            (19, 0.15, 0.06)
+        };
+
+        Self {
+            most_rounds: options.rounds.unwrap_or(rounds).max(1),
+            seconds: options.seconds.unwrap_or(seconds),
+            warm_up,
+            is_pinned,
+        }
+    }
+
+    /// Measures one scenario into the report.
+    async fn measure(&self, scenario: &Scenario, progress: ProgressBar, report: &mut Report) {
+        let pinned = Layout {
+            is_pinned: self.is_pinned,
+            workers: 1,
+        };
+        let layout = if scenario.is_pinned {
+            pinned
+        } else {
+            Layout {
+                is_pinned: false,
+                workers: 2,
+            }
+        };
+
+        let mut measuring = Measuring {
+            scenario,
+            layout,
+            pinned,
+            rounds: scenario.weight.rounds(self.most_rounds),
+            seconds: self.seconds,
+            warm_up: self.warm_up,
+            progress,
+            report,
+        };
+
+        match scenario.kind {
+            Kind::Loads => measuring.loads().await,
+            Kind::OpenLoop(percents) => measuring.open_loop(percents).await,
+            Kind::Idle(connections) => measuring.idle(connections).await,
+            Kind::Allocations => measuring.allocations().await,
+        }
+
+        measuring.progress.finish_and_clear();
+    }
+}
+
+/// Prints whether the targets are reached, and where the figures are.
+fn print_end(report: &Report, options: &Options) {
+    let verdicts = targets::judge(report);
     if !verdicts.is_empty() {
         println!("\nThe targets:\n{}", table::of_verdicts(&verdicts).text());
     }
@@ -223,5 +281,4 @@ async fn measure_all(options: Options) -> Result<()> {
         "{} has the plots, results.csv beside it the figures",
         options.out.join("index.html").display()
     );
-    Ok(())
 }
