@@ -1,7 +1,7 @@
 //! Layers around a client, or around any other service: [`Trace`], [`Timeout`], [`Retry`], and your own.
 //!
 //! A layer takes a service and gives back another one ([`Layer`](rpc_core::Layer)). Of a client it
-//! makes a [`ServiceClient`](crate::ServiceClient), which calls as a client does. The one that is added last
+//! makes a [`ServiceClient`], which calls as a client does. The one that is added last
 //! sees a call first.
 //!
 //! ```

@@ -33,7 +33,7 @@ pub struct ServerBuilder {
 impl ServerBuilder {
     /// Adds an address: `"127.0.0.1:8889"`, `"[::1]:0"` (port 0 lets the system choose),
     /// `"localhost:8889"`, or `"unix:/run/rpc.sock"`. May be called several times; a server without
-    /// any serves what [`ServerHandle::serve_connection`] is given.
+    /// any serves what [`ServerHandle::serve_connection`](super::ServerHandle::serve_connection) is given.
     ///
     /// Whoever reaches the address is served, without encryption: [`listen_with`](Self::listen_with) asks
     /// for more.
