@@ -34,7 +34,7 @@ static CONFIG: LazyLock<Config> = LazyLock::new(|| Config {
     frame_timeout_ms: 1_000,
     bad_frames_in_a_row_max: 4,
     in_flight_per_connection: 4,
-    waiting_params_bytes_max: 64,
+    connection_bytes_max: 700,
     handler_timeout_ms: 2_000,
     output_bytes_soft_max: 512,
     output_bytes_hard_max: 1_024,

@@ -72,9 +72,11 @@ pub struct Config {
     /// Calls in flight on one connection, ordered ones that wait for their turn among them. At the
     /// limit the server stops reading from it.
     pub in_flight_per_connection: usize,
-    /// Bytes of params of the ordered calls that wait for their turn on one connection. At the limit
-    /// the server stops reading from it.
-    pub waiting_params_bytes_max: usize,
+    /// Maximum number of bytes that one connection holds: the line being read, the params of its calls in
+    /// flight, ordered ones that wait for their turn among them, and the output that waits. At the limit the
+    /// server stops reading from it; only cancels, credits and built-in commands at the front of what was read
+    /// are still taken. At least `frame_bytes_max` and `output_bytes_soft_max` together.
+    pub connection_bytes_max: usize,
     /// Longest time of a call in milliseconds, where the caller's `timeout_ms` is not shorter. Past
     /// it the handler is cancelled and the code is 4.
     pub handler_timeout_ms: u64,
@@ -172,7 +174,7 @@ impl Default for Config {
             cheap_frames_per_second: 10_000,
             cheap_frames_timeout_ms: 10_000,
             in_flight_per_connection: 1024,
-            waiting_params_bytes_max: 4 * 1024 * 1024,
+            connection_bytes_max: 16 * 1024 * 1024,
             handler_timeout_ms: 30_000,
             output_bytes_soft_max: 2 * 1024 * 1024,
             output_bytes_hard_max: 8 * 1024 * 1024,
@@ -206,7 +208,7 @@ impl Config {
     /// # Errors
     /// The field, what it is and what it must be.
     pub fn check(&self) -> Result<(), String> {
-        let at_least_one: [(&str, u64); 17] = [
+        let at_least_one: [(&str, u64); 16] = [
             ("frame_bytes_max", self.frame_bytes_max as u64),
             ("reply_bytes_max", self.reply_bytes_max as u64),
             ("frame_timeout_ms", self.frame_timeout_ms),
@@ -220,10 +222,6 @@ impl Config {
             (
                 "in_flight_per_connection",
                 self.in_flight_per_connection as u64,
-            ),
-            (
-                "waiting_params_bytes_max",
-                self.waiting_params_bytes_max as u64,
             ),
             ("handler_timeout_ms", self.handler_timeout_ms),
             ("output_bytes_soft_max", self.output_bytes_soft_max as u64),
@@ -250,6 +248,15 @@ impl Config {
                 "`output_bytes_hard_max` ({}) must be at least `output_bytes_soft_max` ({soft}) and \
                  `reply_bytes_max` ({reply}) together, or one large reply could cut a connection",
                 self.output_bytes_hard_max
+            ));
+        }
+
+        let frame = self.frame_bytes_max;
+        if self.connection_bytes_max < frame.saturating_add(soft) {
+            return Err(format!(
+                "`connection_bytes_max` ({}) must be at least `frame_bytes_max` ({frame}) and \
+                 `output_bytes_soft_max` ({soft}) together, or one line and the output that waits could take all of it",
+                self.connection_bytes_max
             ));
         }
 

@@ -136,6 +136,7 @@ where
         credit: Option<Arc<Credit>>,
     ) {
         self.stats.parked(terms.command);
+        self.params_bytes += terms.params_bytes as usize;
 
         match terms.place {
             Place::Multiplexed(id) => {
@@ -153,6 +154,11 @@ where
         }
     }
 
+    fn release_call(&mut self, terms: &Terms) {
+        self.stats.unparked(terms.command);
+        self.params_bytes -= terms.params_bytes as usize;
+    }
+
     pub(super) fn park(&mut self) -> &mut Parked {
         self.parked.get_or_insert_default()
     }
@@ -161,8 +167,9 @@ where
         self.parked.as_mut()?.ids.remove(&id)
     }
 
+    /// Notes that a call is over, and gives back what it has taken.
     pub(super) fn vacate(&mut self, terms: &Terms) {
-        self.stats.unparked(terms.command);
+        self.release_call(terms);
         match terms.place {
             Place::Multiplexed(id) => drop(self.take_handle(id)),
             Place::Ordered => self.ordered_runs = false,
@@ -218,7 +225,7 @@ where
             match self.ordered.pop_front() {
                 Some(Ordered::Line(line)) => self.output.extend_from_slice(&line),
                 Some(Ordered::Call(request, received)) => {
-                    self.ordered_bytes -= request.params.as_bytes().len();
+                    self.params_bytes -= request.params.as_bytes().len();
                     self.start(cx, request, received, true);
                 }
                 None => return,
@@ -349,7 +356,7 @@ where
     pub(super) fn cancel(&mut self, id: u64) {
         if let Some(Handle { abort, terms, .. }) = self.take_handle(id) {
             abort.abort();
-            self.stats.unparked(terms.command);
+            self.release_call(&terms);
             self.end(
                 &terms,
                 Err(Status::cancelled("the caller cancelled the call")),

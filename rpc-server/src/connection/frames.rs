@@ -178,7 +178,7 @@ where
 
         self.set_deadline(&mut request, received);
         if request.id.is_none() && !self.is_next_in_order() {
-            self.ordered_bytes += request.params.as_bytes().len();
+            self.params_bytes += request.params.as_bytes().len();
             self.ordered
                 .push_back(Ordered::Call(request.into_owned(), received));
         } else {
@@ -193,10 +193,14 @@ where
 
         let config = &self.shared.config;
         let status = if self.sheds_line {
-            let limit = config.in_flight_per_connection;
-            let message = format!(
-                "not run: streams take all places of `in_flight_per_connection`, {limit} calls"
-            );
+            let (calls, bytes) = (config.in_flight_per_connection, config.connection_bytes_max);
+            let message = if self.in_flight() < calls {
+                format!("not run: streams take all room of `connection_bytes_max`, {bytes} bytes")
+            } else {
+                format!(
+                    "not run: streams take all places of `in_flight_per_connection`, {calls} calls"
+                )
+            };
             Status::resource_exhausted(message)
                 .with_rejected()
                 .with_retry_after(config.shed_retry_after())

@@ -186,8 +186,8 @@ struct Connection<IO> {
     /// The calls that were not ready at once. Most connections never have any.
     parked: Option<Box<Parked>>,
     ordered: VecDeque<Ordered>,
-    /// The params of the calls in `ordered`.
-    ordered_bytes: usize,
+    /// Bytes of the params of all calls in flight, those in `ordered` among them.
+    params_bytes: usize,
     ordered_runs: bool,
 
     phase: Phase,
@@ -322,7 +322,7 @@ where
             stall_deadline: None,
             parked: None,
             ordered: VecDeque::new(),
-            ordered_bytes: 0,
+            params_bytes: 0,
             ordered_runs: false,
             phase: Phase::Open,
             has_peer_ended: false,

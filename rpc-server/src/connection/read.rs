@@ -327,7 +327,8 @@ where
         self.stats.bytes_in == self.input.len() as u64
     }
 
-    /// Replies that wait and calls in flight are both bounded.
+    /// Replies that wait, calls in flight and the bytes of both are bounded. One call always has room, so that a
+    /// connection never waits for itself.
     pub(super) fn has(&self, room: Room) -> bool {
         if room == Room::InTime {
             return true;
@@ -336,8 +337,14 @@ where
         let config = &self.shared.config;
         self.waiting_output() < config.output_bytes_soft_max
             && (room == Room::InOutput
+                || self.in_flight() == 0
                 || self.in_flight() < config.in_flight_per_connection
-                    && self.ordered_bytes < config.waiting_params_bytes_max)
+                    && self.held_bytes() < config.connection_bytes_max)
+    }
+
+    /// Bytes that the connection holds: the line being read, the params of its calls in flight, and its output.
+    fn held_bytes(&self) -> usize {
+        self.input.capacity() + self.params_bytes + self.waiting_output()
     }
 
     /// Whether all places are taken by streams, or by ordered calls behind one. Nothing of that has to end by

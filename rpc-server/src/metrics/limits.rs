@@ -61,7 +61,7 @@ limits! {
     /// Connections closed at `bad_frames_in_a_row_max`, or at a bad first line.
     bad_frame_closures,
     /// Times that a connection was not read from at `in_flight_per_connection` or
-    /// `waiting_params_bytes_max`.
+    /// `connection_bytes_max`.
     in_flight_pauses,
     /// Times that a connection was not read from at `output_bytes_soft_max`.
     output_pauses,

@@ -298,13 +298,73 @@ async fn ordered_calls_that_wait_for_their_turn_count_as_in_flight() {
     assert_eq!(rig.probe.most(), 1);
 }
 
+/// Room for two and a half calls with params of 4,000 bytes.
+fn few_bytes() -> Config {
+    Config {
+        frame_bytes_max: 5_000,
+        output_bytes_soft_max: 5_000,
+        connection_bytes_max: 10_000,
+        ..Config::default()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_params_of_calls_in_flight_are_bounded_together() {
+    let rig = Rig::new();
+    let server = TestServer::with(few_bytes(), rig.router()).await;
+    let mut client = server.connect();
+    let hold = |id: u64| call(id, HOLD, &format!("\"params\":{}", filled(4_000)));
+
+    client
+        .send(hold(1) + &hold(2) + &hold(3) + &call(4, ECHO, ""))
+        .await;
+    // Three of them are over the limit, so that what stands behind is not looked at.
+    client.expect_silence_for(Duration::from_secs(10)).await;
+    assert_eq!(server.stats().in_flight, 3);
+    assert_eq!(server.stats().limits.in_flight_pauses, 1);
+
+    // What was counted is given back, and the connection reads on.
+    rig.gate.let_pass(1);
+    let mut replies = [client.line().await, client.line().await];
+    replies.sort_unstable();
+    assert_eq!(
+        replies,
+        [
+            "{\"id\":1,\"code\":0}\n",
+            "{\"id\":4,\"code\":0,\"data\":{}}\n"
+        ]
+    );
+
+    // A cancel at the front of what was read needs no room, and makes some.
+    client
+        .send(hold(5) + "{\"cmdid\":4,\"params\":{\"id\":5}}\n")
+        .await;
+    client.expect_code(Some(5), 1).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_without_calls_has_room_for_one_however_large() {
+    let rig = Rig::new();
+    let config = Config {
+        frame_bytes_max: 200_000,
+        connection_bytes_max: 300_000,
+        output_bytes_soft_max: 100_000,
+        ..Config::default()
+    };
+    let server = TestServer::with(config, rig.router()).await;
+    let mut client = server.connect_through(1_024);
+
+    let hold = |id: u64| call(id, HOLD, &format!("\"params\":{}", filled(190_000)));
+    client.send(hold(1) + &hold(2)).await;
+    rig.gate.let_pass(2);
+    client.expect_code(Some(1), 0).await;
+    client.expect_code(Some(2), 0).await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_params_of_ordered_calls_that_wait_are_bounded_together() {
     let rig = Rig::new();
-    let config = Config {
-        waiting_params_bytes_max: 10_000,
-        ..Config::default()
-    };
+    let config = few_bytes();
     let server = TestServer::with(config, rig.router()).await;
     let mut client = server.connect();
     let echo = format!("{{\"cmdid\":{ECHO},\"params\":{}}}\n", filled(4_000));
