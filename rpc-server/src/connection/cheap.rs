@@ -6,6 +6,7 @@ use rpc_core::Status;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
+use super::timers::Timer;
 use super::{Connection, Phase};
 use crate::metrics::add;
 
@@ -22,7 +23,7 @@ pub(super) struct CheapFrames {
     /// Since when the peer has sent more than it may.
     over_since: Option<Instant>,
     /// Until then nothing is read.
-    pub(super) paused_until: Option<Instant>,
+    paused_until: Option<Instant>,
 }
 
 impl CheapFrames {
@@ -36,15 +37,20 @@ impl CheapFrames {
         }
     }
 
-    /// Counts a line. True where it was one too many, and a pause begins.
-    fn spend(&mut self, now: Instant) -> bool {
+    /// Whether nothing is read now.
+    pub(super) fn is_paused(&self) -> bool {
+        self.paused_until.is_some()
+    }
+
+    /// Counts a line. Where it is one too many a pause begins, and its end is returned.
+    fn spend(&mut self, now: Instant) -> Option<Instant> {
         if self.rate == 0 {
-            return false;
+            return None;
         }
 
         if self.tokens > 0 {
             self.tokens -= 1;
-            return false;
+            return None;
         }
 
         let until = self.filled + PAUSE.max(Duration::from_secs(1) / self.rate);
@@ -52,16 +58,16 @@ impl CheapFrames {
             // Those that there were have lasted for as long as a pause: the peer is within its rate.
             self.over_since = None;
             self.fill(now);
-            return false;
+            return None;
         }
 
-        if self.paused_until.is_some() {
-            return false;
+        if self.is_paused() {
+            return None;
         }
 
         self.over_since.get_or_insert(now);
         self.paused_until = Some(until);
-        true
+        self.paused_until
     }
 
     fn fill(&mut self, now: Instant) {
@@ -90,7 +96,8 @@ where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
     pub(super) fn spend_cheap(&mut self) {
-        if self.cheap.spend(self.clock) {
+        if let Some(until) = self.cheap.spend(self.clock) {
+            self.timers.set(Timer::Throttle, until);
             add(&self.shared.metrics.limits.cheap_frame_pauses, 1);
         }
     }

@@ -10,6 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 use super::call::{Terms, is_late};
+use super::timers::Timer;
 use super::{Connection, Ordered, Phase, SERVED_LONG_ENOUGH, SHUTTING_DOWN, sniff};
 use crate::dispatch::builtin;
 use crate::metrics::add;
@@ -161,7 +162,8 @@ where
         }
 
         if self.phase == Phase::Retiring && self.has_used_id {
-            self.phase_deadline = Some(Instant::now() + self.shared.config.goaway_grace());
+            let end = Instant::now() + self.shared.config.goaway_grace();
+            self.timers.set(Timer::Phase, end);
         }
 
         if self.phase == Phase::Draining && !request.cmdid.is_built_in() {

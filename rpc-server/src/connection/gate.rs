@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 use super::call::Terms;
+use super::timers::Timer;
 use super::{Connection, Phase};
 use crate::access::{Gate, TokenHash, Verdict, audit};
 use crate::metrics::add;
@@ -27,8 +28,6 @@ pub(super) struct Door {
     token: Option<Box<TokenHash>>,
     /// Whether a refusal was logged: one is enough to know.
     was_refused: bool,
-    /// When the peer should have said who it is.
-    pub(super) deadline: Option<Instant>,
 }
 
 impl<IO> Connection<IO>
@@ -52,11 +51,10 @@ where
 
         if matches!(self.door.gate, Gate::Closed) {
             let limit = Duration::from_millis(self.shared.config.authentication_timeout_ms);
-            self.door
-                .deadline
-                .get_or_insert_with(|| Instant::now() + limit);
+            self.timers
+                .set_once(Timer::Authentication, || Instant::now() + limit);
         } else {
-            self.door.deadline = None;
+            self.timers.stop(Timer::Authentication);
         }
     }
 
@@ -133,8 +131,6 @@ where
     }
 
     pub(super) fn not_authenticated_in_time(&mut self) {
-        self.door.deadline = None;
-
         // One that is on its way out already has limits of its own.
         if !self.phase.takes_requests() {
             return;

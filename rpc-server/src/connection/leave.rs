@@ -1,6 +1,5 @@
 //! The way out, and what it is time for.
 
-use std::future::Future;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -10,6 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 use super::call::Credit;
+use super::timers::Timer;
 use super::{Connection, IDLE, Phase, SERVED_LONG_ENOUGH, SHUTTING_DOWN};
 use crate::metrics::add;
 
@@ -25,7 +25,7 @@ where
 
         self.phase = phase;
         if !phase.takes_requests() {
-            self.line_deadline = None;
+            self.timers.stop(Timer::Line);
         }
 
         if phase == Phase::Finishing {
@@ -35,7 +35,10 @@ where
                 .for_each(Credit::close);
         }
 
-        self.phase_deadline = limit.map(|limit| Instant::now() + limit);
+        match limit {
+            Some(limit) => self.timers.set(Timer::Phase, Instant::now() + limit),
+            None => self.timers.stop(Timer::Phase),
+        }
     }
 
     /// Whether everything that was accepted is answered and written.
@@ -50,7 +53,7 @@ where
         }
 
         if matches!(self.phase, Phase::Open | Phase::Retiring) {
-            self.retire_deadline = None;
+            self.timers.stop(Timer::Retire);
             self.enter(Phase::Draining, Some(self.shared.config.goaway_grace()));
         }
     }
@@ -95,9 +98,9 @@ where
 
         let work = self.stats.requests + self.stats.replies;
         if self.phase != Phase::Open || !self.is_idle() || self.lines_wait_for.is_some() {
-            self.idle_deadline = None;
-        } else if self.idle_deadline.is_none() || self.idle_since_work != work {
-            self.idle_deadline = Some(Instant::now() + limit);
+            self.timers.stop(Timer::Idle);
+        } else if !self.timers.is_set(Timer::Idle) || self.idle_since_work != work {
+            self.timers.set(Timer::Idle, Instant::now() + limit);
         }
 
         self.idle_since_work = work;
@@ -118,7 +121,7 @@ where
     fn retire_with(&mut self, reason: &str) {
         let config = &self.shared.config;
         let (grace, limit) = (config.goaway_grace(), config.drain_timeout());
-        self.retire_deadline = Some(Instant::now() + limit);
+        self.timers.set(Timer::Retire, Instant::now() + limit);
 
         match self.phase {
             Phase::Open => {
@@ -133,81 +136,56 @@ where
                 self.enter(Phase::Closed, None);
             }
             // These have limits of their own.
-            Phase::Finishing | Phase::Lingering | Phase::Closed => self.retire_deadline = None,
+            Phase::Finishing | Phase::Lingering | Phase::Closed => self.timers.stop(Timer::Retire),
         }
     }
 
     /// Whether nothing is under way, in either direction.
     pub(super) fn is_between_calls(&self) -> bool {
-        self.phase_deadline.is_none() && self.is_idle() && self.input.is_empty()
+        !self.timers.is_set(Timer::Phase) && self.is_idle() && self.input.is_empty()
     }
 
     /// Does what it is time for. Ready where that changed something.
     pub(super) fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let deadlines = [
-            self.line_deadline,
-            self.stall_deadline,
-            self.phase_deadline,
-            self.retire_deadline,
-            self.door.deadline,
-            self.first_frame_deadline,
-            self.idle_deadline,
-            self.cheap.paused_until,
-        ];
-        let next = deadlines.into_iter().flatten().min();
-        let Some(next) = next else {
-            self.timer = None;
-            return Poll::Pending;
-        };
+        ready!(self.alarm.poll(cx, &self.timers));
 
-        let timer = self
-            .timer
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(next)));
-
-        // A timer that fires too early is set anew then: cheaper than moving it with every line.
-        if next < timer.deadline() {
-            timer.as_mut().reset(next);
+        if let Some(timer) = self.timers.expire(Instant::now()) {
+            self.expired(timer);
         }
-
-        ready!(timer.as_mut().poll(cx));
-        self.timer = None;
-        self.expire(Instant::now());
         Poll::Ready(())
     }
 
-    pub(super) fn expire(&mut self, now: Instant) {
-        let is_past = |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= now);
-
-        if is_past(self.stall_deadline) {
-            add(&self.shared.metrics.limits.write_stalls, 1);
-            tracing::info!(peer = %self.peer, "cut: the peer took no bytes for `write_stall_timeout_ms`");
-            self.phase = Phase::Closed;
-        } else if is_past(self.line_deadline) {
-            self.line_deadline = None;
-            add(&self.shared.metrics.limits.frame_timeouts, 1);
-            tracing::info!(peer = %self.peer, "closed: a line was not ended within `frame_timeout_ms`");
-            self.stats.bad_frame();
-
-            let limit = self.shared.config.frame_timeout_ms;
-            let message = format!("the line was not ended within `frame_timeout_ms` of {limit} ms");
-            self.refuse_part(&Status::deadline_exceeded(message));
-        } else if is_past(self.cheap.paused_until) {
-            self.resume_after_cheap(now);
-        } else if is_past(self.first_frame_deadline) {
-            self.first_frame_deadline = None;
-            self.end_without_first_frame();
-        } else if is_past(self.idle_deadline) {
-            self.idle_deadline = None;
-            self.retire_idle();
-        } else if is_past(self.phase_deadline) {
-            self.phase_deadline = None;
-            if matches!(self.phase, Phase::Finishing | Phase::Lingering) {
+    fn expired(&mut self, timer: Timer) {
+        match timer {
+            Timer::Write => {
+                add(&self.shared.metrics.limits.write_stalls, 1);
+                tracing::info!(peer = %self.peer, "cut: the peer took no bytes for `write_stall_timeout_ms`");
                 self.phase = Phase::Closed;
             }
-        } else if is_past(self.retire_deadline) {
-            self.retire();
-        } else if is_past(self.door.deadline) {
-            self.not_authenticated_in_time();
+
+            Timer::Line => self.end_slow_line(),
+            Timer::Throttle => self.resume_after_cheap(Instant::now()),
+            Timer::FirstFrame => self.end_without_first_frame(),
+            Timer::Idle => self.retire_idle(),
+
+            Timer::Phase => {
+                if matches!(self.phase, Phase::Finishing | Phase::Lingering) {
+                    self.phase = Phase::Closed;
+                }
+            }
+
+            Timer::Retire => self.retire(),
+            Timer::Authentication => self.not_authenticated_in_time(),
         }
+    }
+
+    fn end_slow_line(&mut self) {
+        add(&self.shared.metrics.limits.frame_timeouts, 1);
+        tracing::info!(peer = %self.peer, "closed: a line was not ended within `frame_timeout_ms`");
+        self.stats.bad_frame();
+
+        let limit = self.shared.config.frame_timeout_ms;
+        let message = format!("the line was not ended within `frame_timeout_ms` of {limit} ms");
+        self.refuse_part(&Status::deadline_exceeded(message));
     }
 }

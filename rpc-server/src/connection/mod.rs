@@ -15,6 +15,7 @@ mod leave;
 mod read;
 mod scratch;
 mod sniff;
+mod timers;
 mod write;
 
 use std::collections::{HashMap, VecDeque};
@@ -33,7 +34,7 @@ use rpc_core::codec::LineDecoder;
 use rpc_core::frame::LastHead;
 use rpc_core::{Peer, Request};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 
 use crate::access::Policy;
 use crate::limit::InFlight;
@@ -41,6 +42,7 @@ use crate::metrics::Ledger;
 use crate::server::Shared;
 use crate::shutdown::{Stage, StopWatch};
 use call::{Call, Credit, StreamCall, Terms};
+use timers::{Alarm, Timer, TimerTable};
 
 /// Frames that are executed before their replies are written: a quarter of those that were read, or half of
 /// them on a runtime of one thread, within these bounds. So the peer works on the first replies while this
@@ -167,8 +169,6 @@ struct Connection<IO> {
     /// When this turn has used up its share of the thread's time; none before it has executed anything.
     share_ends: Option<Instant>,
     cheap: cheap::CheapFrames,
-    /// When the line under way has taken too long.
-    line_deadline: Option<Instant>,
     /// Whether a good line has come: before it, one bad line ends the connection.
     has_spoken: bool,
     has_used_id: bool,
@@ -181,7 +181,6 @@ struct Connection<IO> {
     written: usize,
     /// Whether something was written and may not have left yet.
     needs_flush: bool,
-    stall_deadline: Option<Instant>,
 
     /// The calls that were not ready at once. Most connections never have any.
     parked: Option<Box<Parked>>,
@@ -193,16 +192,10 @@ struct Connection<IO> {
     phase: Phase,
     /// Whether the peer has ended its side of the stream.
     has_peer_ended: bool,
-    /// The phase's own time limit.
-    phase_deadline: Option<Instant>,
-    /// When a good line must have come.
-    first_frame_deadline: Option<Instant>,
-    /// When a connection that does nothing has to go, and what it had done when it began to do nothing.
-    idle_deadline: Option<Instant>,
+    /// What it had done when it began to do nothing.
     idle_since_work: u64,
-    /// When the connection has to go a step further on its way out, whatever goes on in it.
-    retire_deadline: Option<Instant>,
-    timer: Option<Pin<Box<Sleep>>>,
+    timers: TimerTable,
+    alarm: Alarm,
     /// Since when it has been kept awake without anything to do.
     spinning_since: Option<std::time::Instant>,
     stats: Ledger,
@@ -289,10 +282,15 @@ where
         tracing::debug!(peer = %peer, connection = peer.connection, "connection opened");
 
         let now = Instant::now();
-        let retire_deadline = shared.config.connection_age().map(|age| now + age);
-        let first_frame_deadline = policy
-            .first_frame_timeout(shared.config.first_frame_timeout())
-            .map(|limit| now + limit);
+
+        let mut timers = TimerTable::default();
+        if let Some(age) = shared.config.connection_age() {
+            timers.set(Timer::Retire, now + age);
+        }
+        if let Some(limit) = policy.first_frame_timeout(shared.config.first_frame_timeout()) {
+            timers.set(Timer::FirstFrame, now + limit);
+        }
+
         let cheap = cheap::CheapFrames::new(shared.config.cheap_frames_per_second, now);
 
         Self {
@@ -311,7 +309,6 @@ where
             clock: now,
             share_ends: None,
             cheap,
-            line_deadline: None,
             has_spoken: false,
             has_used_id: false,
             wants_pages,
@@ -319,19 +316,15 @@ where
             output: Vec::new(),
             written: 0,
             needs_flush: false,
-            stall_deadline: None,
             parked: None,
             ordered: VecDeque::new(),
             params_bytes: 0,
             ordered_runs: false,
             phase: Phase::Open,
             has_peer_ended: false,
-            phase_deadline: None,
-            first_frame_deadline,
-            idle_deadline: None,
             idle_since_work: 0,
-            retire_deadline,
-            timer: None,
+            timers,
+            alarm: Alarm::default(),
             spinning_since: None,
             stats,
             in_flight_published,
@@ -407,13 +400,15 @@ where
         match self.phase {
             // The time in which requests may still be on their way is over, and all that came is read.
             // Whoever floods is not waited for.
-            Phase::Draining if has_read_all && self.phase_deadline.is_none() && self.is_idle() => {
+            Phase::Draining
+                if has_read_all && !self.timers.is_set(Timer::Phase) && self.is_idle() =>
+            {
                 self.enter(Phase::Finishing, None);
                 Ok(true)
             }
 
             Phase::Retiring
-                if has_read_all && self.cheap.paused_until.is_none() && self.is_between_calls() =>
+                if has_read_all && !self.cheap.is_paused() && self.is_between_calls() =>
             {
                 self.enter(Phase::Finishing, None);
                 Ok(true)
@@ -433,8 +428,8 @@ where
                 }
 
                 // A stream that still has to say goodbye, as TLS does, may have a peer that does not listen.
-                self.phase_deadline
-                    .get_or_insert_with(|| Instant::now() + limit);
+                self.timers
+                    .set_once(Timer::Phase, || Instant::now() + limit);
                 Ok(false)
             }
 

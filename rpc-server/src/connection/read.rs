@@ -12,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 use tokio_util::bytes::BufMut;
 
+use super::timers::Timer;
 use super::{
     BYTES_PER_WRITE, Connection, FRAMES_PER_LOOK, FRAMES_PER_WRITE, Handle, Phase, Room, SHARE,
     scratch, sniff,
@@ -50,8 +51,8 @@ where
 {
     /// Reads once and executes what came. Pending where nothing came, or nothing may be read now.
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.cheap.paused_until.is_some() && self.phase != Phase::Lingering {
-            self.line_deadline = None;
+        if self.cheap.is_paused() && self.phase != Phase::Lingering {
+            self.timers.stop(Timer::Line);
             return Poll::Pending;
         }
         if let Some((room, received)) = self.lines_wait_for {
@@ -81,13 +82,13 @@ where
         };
         if !reads {
             // While this side does not read, the peer cannot be late.
-            self.line_deadline = None;
+            self.timers.stop(Timer::Line);
             return Poll::Pending;
         }
 
-        if self.line_deadline.is_none() && !self.input.is_empty() && self.phase != Phase::Lingering
-        {
-            self.line_deadline = Some(Instant::now() + self.shared.config.frame_timeout());
+        if !self.input.is_empty() && self.phase != Phase::Lingering {
+            let limit = self.shared.config.frame_timeout();
+            self.timers.set_once(Timer::Line, || Instant::now() + limit);
         }
 
         let mut scratch = scratch::take();
@@ -191,7 +192,7 @@ where
 
         loop {
             if !self.phase.takes_requests() {
-                self.line_deadline = None;
+                self.timers.stop(Timer::Line);
                 return bytes.len();
             }
 
@@ -214,7 +215,7 @@ where
 
                     self.sheds_line = has_no_place;
                     consumed += length;
-                    self.line_deadline = None;
+                    self.timers.stop(Timer::Line);
 
                     if line.is_empty() {
                         self.spend_cheap();
@@ -236,9 +237,10 @@ where
                 Step::Partial { consumed: length } => {
                     consumed += length;
                     if consumed == bytes.len() {
-                        self.line_deadline = None;
-                    } else if self.line_deadline.is_none() {
-                        self.line_deadline = Some(self.clock + self.shared.config.frame_timeout());
+                        self.timers.stop(Timer::Line);
+                    } else {
+                        let end = self.clock + self.shared.config.frame_timeout();
+                        self.timers.set_once(Timer::Line, || end);
                     }
                     return consumed;
                 }
@@ -294,7 +296,7 @@ where
 
     /// What the next line has to wait for, whatever it says.
     fn missing_room(&self) -> Option<Room> {
-        if self.cheap.paused_until.is_some() {
+        if self.cheap.is_paused() {
             // Nothing but time is wanting, and that is looked at before.
             return Some(Room::InOutput);
         }
@@ -314,7 +316,7 @@ where
     /// What is not executed yet waits for room, and is not late for that.
     fn hold(&mut self, room: Room, received: Instant) {
         self.lines_wait_for = Some((room, received));
-        self.line_deadline = None;
+        self.timers.stop(Timer::Line);
     }
 
     /// Whether the other tasks of the thread come first now.

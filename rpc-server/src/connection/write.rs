@@ -8,6 +8,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 use super::Connection;
+use super::timers::Timer;
 
 impl<IO> Connection<IO>
 where
@@ -27,7 +28,7 @@ where
                 Poll::Ready(Ok(n)) => {
                     self.written += n;
                     self.needs_flush = true;
-                    self.stall_deadline = None;
+                    self.timers.stop(Timer::Write);
                     self.stats.wrote(n);
                 }
                 Poll::Ready(Err(error)) => return Err(error),
@@ -51,7 +52,7 @@ where
         if self.needs_flush {
             if Pin::new(&mut self.io).poll_flush(cx)?.is_ready() {
                 self.needs_flush = false;
-                self.stall_deadline = None;
+                self.timers.stop(Timer::Write);
             } else {
                 self.begin_to_stall();
             }
@@ -62,7 +63,7 @@ where
 
     pub(super) fn begin_to_stall(&mut self) {
         let limit = self.shared.config.write_stall_timeout();
-        self.stall_deadline
-            .get_or_insert_with(|| Instant::now() + limit);
+        self.timers
+            .set_once(Timer::Write, || Instant::now() + limit);
     }
 }
