@@ -9,6 +9,7 @@ use rpc_core::{CmdId, Request, Status};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
+use super::admission::{Decision, View, decide};
 use super::call::{Terms, is_late};
 use super::timers::Timer;
 use super::{Connection, Ordered, Phase, SERVED_LONG_ENOUGH, SHUTTING_DOWN, sniff};
@@ -50,14 +51,7 @@ where
         };
 
         let mut request = usual.request();
-        let may_start = match request.id {
-            Some(id) => self.handle(id).is_none(),
-            None => self.is_next_in_order(),
-        };
-        if !may_start
-            || !self.door.gate.lets_pass(request.cmdid)
-            || request.cmdid.is_built_in()
-            || self.server_is_full()
+        if request.cmdid.is_built_in() || decide(&request, &self.view(&request)) != Decision::Start
         {
             return false;
         }
@@ -123,6 +117,7 @@ where
         self.enter(Phase::Finishing, None);
     }
 
+    /// Carries out what is decided about a request.
     pub(super) fn admit(
         &mut self,
         cx: &mut Context<'_>,
@@ -130,62 +125,73 @@ where
         received: Instant,
     ) {
         if request.id.is_some() {
-            if !mem::replace(&mut self.has_used_id, true) {
-                // It was accepted too late to be told with the others, or is only now known to understand.
-                match self.phase {
-                    Phase::Draining => self.say_goaway(SHUTTING_DOWN),
-                    Phase::Retiring => self.say_goaway(SERVED_LONG_ENOUGH),
-                    Phase::Open | Phase::Finishing | Phase::Lingering | Phase::Closed => {}
-                }
-            }
-
-            if request.id.is_some_and(|id| self.handle(id).is_some()) {
-                let status = Status::invalid_argument(
-                    "this `id` is still in flight on this connection; each call needs its own",
-                );
-                if self.access_log.is_on() {
-                    self.log_turned_away(&request, received, status.code());
-                }
-                self.verdict(None, &status);
-                self.enter(Phase::Finishing, None);
-                return;
-            }
+            self.note_id();
         }
 
-        if !self.door.gate.lets_pass(request.cmdid) {
-            self.refuse(&request, received);
-            return;
-        }
-
-        if self.control(&request) {
-            return;
-        }
-
-        if self.phase == Phase::Retiring && self.has_used_id {
+        let decision = decide(&request, &self.view(&request));
+        if self.phase == Phase::Retiring && self.has_used_id && decision.is_work() {
             let end = Instant::now() + self.shared.config.goaway_grace();
             self.timers.set(Timer::Phase, end);
         }
 
-        if self.phase == Phase::Draining && !request.cmdid.is_built_in() {
-            let status =
-                Status::unavailable("the server is shutting down and did not run the call");
-            self.turn_away(&request, received, &status.with_rejected());
+        match decision {
+            Decision::Start => {
+                self.set_deadline(&mut request, received);
+                self.start(cx, request, received, false);
+            }
+            Decision::Wait => {
+                self.set_deadline(&mut request, received);
+                self.params_bytes += request.params.as_bytes().len();
+                self.ordered
+                    .push_back(Ordered::Call(request.into_owned(), received));
+            }
+            Decision::Control => self.control(&request),
+            Decision::EndForId => self.end_for_id(&request, received),
+            Decision::Refuse => self.refuse(&request, received),
+            Decision::RefuseDraining => {
+                let status =
+                    Status::unavailable("the server is shutting down and did not run the call");
+                self.turn_away(&request, received, &status.with_rejected());
+            }
+            Decision::Shed => self.shed(&request, received),
+        }
+    }
+
+    /// What a decision about this request depends on.
+    fn view(&self, request: &Request<'_>) -> View<'_> {
+        View {
+            gate: &self.door.gate,
+            phase: self.phase,
+            has_id_in_flight: request.id.is_some_and(|id| self.handle(id).is_some()),
+            is_order_free: self.is_next_in_order(),
+            is_full: self.server_is_full(),
+        }
+    }
+
+    /// Notes that the peer uses ids. One that has not used any before was not told that the connection is to end: a
+    /// client without ids would take that for a reply.
+    fn note_id(&mut self) {
+        if mem::replace(&mut self.has_used_id, true) {
             return;
         }
 
-        if !request.cmdid.is_built_in() && self.server_is_full() {
-            self.shed(&request, received);
-            return;
+        match self.phase {
+            Phase::Draining => self.say_goaway(SHUTTING_DOWN),
+            Phase::Retiring => self.say_goaway(SERVED_LONG_ENOUGH),
+            Phase::Open | Phase::Finishing | Phase::Lingering | Phase::Closed => {}
+        }
+    }
+
+    fn end_for_id(&mut self, request: &Request<'_>, received: Instant) {
+        let status = Status::invalid_argument(
+            "this `id` is still in flight on this connection; each call needs its own",
+        );
+        if self.access_log.is_on() {
+            self.log_turned_away(request, received, status.code());
         }
 
-        self.set_deadline(&mut request, received);
-        if request.id.is_none() && !self.is_next_in_order() {
-            self.params_bytes += request.params.as_bytes().len();
-            self.ordered
-                .push_back(Ordered::Call(request.into_owned(), received));
-        } else {
-            self.start(cx, request, received, false);
-        }
+        self.verdict(None, &status);
+        self.enter(Phase::Finishing, None);
     }
 
     /// Says that a call is not run because there are enough.
@@ -221,25 +227,17 @@ where
         request.scope.deadline = Some((received + timeout).into_std());
     }
 
-    /// The built-in commands that act on the connection itself and have no reply.
-    pub(super) fn control(&mut self, request: &Request<'_>) -> bool {
-        match request.cmdid {
-            CmdId::CANCEL => {
-                self.spend_cheap();
-                if let Some(id) = builtin::id_in(request) {
-                    self.cancel(id);
-                }
-            }
-            CmdId::CREDIT => {
-                self.spend_cheap();
-                if let Some((id, items)) = builtin::credit_in(request) {
-                    self.give_credit(id, items);
-                }
-            }
-            _ => return false,
-        }
+    /// Carries out a built-in command that acts on the connection itself and has no reply.
+    fn control(&mut self, request: &Request<'_>) {
+        self.spend_cheap();
 
-        true
+        if request.cmdid == CmdId::CANCEL {
+            if let Some(id) = builtin::id_in(request) {
+                self.cancel(id);
+            }
+        } else if let Some((id, items)) = builtin::credit_in(request) {
+            self.give_credit(id, items);
+        }
     }
 
     /// Whether a line has to wait for a place among the calls in flight: not one that ends a call or lets

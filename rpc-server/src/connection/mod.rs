@@ -6,6 +6,7 @@
 //! one that is not ready is parked. Its twin is rpc-client's `connection`.
 
 mod access_log;
+mod admission;
 pub(crate) mod call;
 mod calls;
 mod cheap;
