@@ -25,6 +25,13 @@
 //! | [`error`] | how a call fails, and what may be done about it |
 //! | [`events`] | what becomes of the connections |
 //! | [`pipe`] | request lines in, reply lines out |
+//!
+//! | feature | brings |
+//! | --- | --- |
+//! | `tls` | TLS, and a certificate of the client's own |
+//! | `srv` | endpoints in DNS by SRV records |
+//! | `etcd` | endpoints in etcd |
+//! | `otel` | traced calls as spans of OpenTelemetry |
 
 mod balance;
 mod call;

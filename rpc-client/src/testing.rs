@@ -1,4 +1,4 @@
-//! What stands in for a server in tests.
+//! Test doubles: services with faults drawn from a seed.
 //!
 //! Whatever takes a [`Service`] takes any of these:
 //!

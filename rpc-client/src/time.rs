@@ -1,4 +1,4 @@
-//! When a call's time is up, and what else it inherits from the one that it is made for.
+//! Deadlines, and what a call inherits from its parent.
 
 use std::time::Duration;
 

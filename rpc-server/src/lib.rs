@@ -32,6 +32,14 @@
 //! | [`config`] | every limit, with its unit in its name |
 //! | [`layers`] | limits for a command or a router |
 //! | [`telemetry`] | where traces are sent |
+//!
+//! | feature | brings |
+//! | --- | --- |
+//! | `admin` | pages about the server over HTTP, on its own port |
+//! | `tls` | TLS, and clients known by their certificates |
+//! | `tokens` | clients known by their tokens |
+//! | `schema` | JSON Schemas of settings and of typed commands |
+//! | `otel` | spans of calls, sent to a collector of OpenTelemetry |
 
 #[cfg_attr(
     not(all(feature = "tls", feature = "tokens")),

@@ -1,4 +1,4 @@
-//! When the connections of a server have to end: first with manners, then without.
+//! Shutdown of a server's connections: gracefully, then by force.
 
 use std::future::Future;
 use std::pin::Pin;

@@ -18,7 +18,7 @@ pub(crate) fn all(contenders: &[Contender], is_quick: bool) -> Vec<Scenario> {
         catalogue.in_flight(),
         catalogue.connections(),
         catalogue.counts(),
-        catalogue.over_load(),
+        catalogue.curves(),
         catalogue.sizes(),
         catalogue.mixed(),
     ]
@@ -148,7 +148,7 @@ impl Catalogue<'_> {
     }
 
     /// Scenarios over the number of callers and over the rate of calls.
-    fn over_load(&self) -> Vec<Scenario> {
+    fn curves(&self) -> Vec<Scenario> {
         vec![
             Scenario {
                 steps: self

@@ -86,19 +86,21 @@ impl HttpServer {
 
         let (handler, count) = (Arc::new(handler), Arc::clone(&accepted));
         let serving = Serving::start(async move |mut stopped| {
-            // All calls are answered when the server is told to stop: what is left are idle connections, which
-            // end with this set.
+            // All calls are answered when the server is told to stop: what is left are idle connections.
             let mut connections = JoinSet::new();
             loop {
                 let stream = tokio::select! {
                     accepted = listener.accept() => accepted?.0,
-                    _ = &mut stopped => return Ok(()),
+                    _ = &mut stopped => break,
                 };
                 // Relaxed: a count orders nothing else.
                 count.fetch_add(1, Ordering::Relaxed);
                 connections.spawn(serve(stream, Arc::clone(&handler)));
                 while connections.try_join_next().is_some() {}
             }
+
+            connections.shutdown().await;
+            Ok(())
         });
 
         Ok(Self {

@@ -1,4 +1,4 @@
-//! How the command line ends: what is said on standard error, and the exit code.
+//! Exit codes and error messages of the command line.
 
 use std::error::Error as _;
 use std::io;

@@ -1,4 +1,4 @@
-//! When an endpoint that fails is left alone for a while, and when it may come back.
+//! Ejection of failing endpoints, and their return.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Which of several endpoints a call goes to: chosen anew for each call, over connections that stay.
+//! Load balancing: the choice of an endpoint, made anew for each call, over connections that stay.
 
 mod directory;
 mod eject;

@@ -1,4 +1,4 @@
-//! A call with options of its own, and what becomes of it.
+//! Calls with options of their own, and their attempts, retries and backups.
 
 mod attempt;
 mod hedge;

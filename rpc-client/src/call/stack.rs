@@ -1,3 +1,5 @@
+//! State that all clones of a client share.
+
 use std::sync::Arc;
 
 use super::{Budget, Hedging};

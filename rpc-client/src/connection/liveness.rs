@@ -1,5 +1,5 @@
-//! Whether a connection's peer is still there: judged by what is received from it, and by whether it
-//! takes what is sent. How much is sent says nothing.
+//! Detects peers that are gone: by what is received, and by whether the peer takes what is sent. How much is
+//! sent says nothing.
 //!
 //! It has no clock of its own: the driver asks when its timer fires. A read only sets a flag, so that
 //! no call pays for it; the price is that a silence is noticed up to a quarter of an interval late.

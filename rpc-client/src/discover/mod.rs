@@ -1,4 +1,4 @@
-//! Where the endpoints of a service come from, and how a change of them is noticed.
+//! Discovery: the sources of a service's endpoints, and how a change of them is noticed.
 //!
 //! | target | its endpoints |
 //! | --- | --- |

@@ -22,7 +22,6 @@ use crate::events::Events;
 
 use authenticate::Refusal;
 use connect::Connector;
-use progress as watch;
 
 /// The endpoint's connection, and who is about to open one.
 pub(crate) struct Endpoint {
@@ -59,7 +58,7 @@ enum State {
     /// Nobody has asked yet.
     Idle,
     /// Somebody is connecting; those who wait watch how it goes.
-    Connecting(watch::Receiver<Attempts>),
+    Connecting(progress::Receiver<Attempts>),
     /// The last connection, be it over by now.
     Connected(Arc<Connection>),
 }
@@ -227,7 +226,7 @@ impl Endpoint {
     fn join_or_begin(
         self: &Arc<Self>,
         connector: &Connector,
-    ) -> Result<Arc<Connection>, watch::Receiver<Attempts>> {
+    ) -> Result<Arc<Connection>, progress::Receiver<Attempts>> {
         let mut state = self.lock();
         match &*state {
             State::Connected(connection) if connection.is_usable() => Ok(Arc::clone(connection)),
@@ -245,10 +244,10 @@ impl Endpoint {
         state: &mut State,
         connector: &Connector,
         lost: Option<Failure>,
-    ) -> watch::Receiver<Attempts> {
+    ) -> progress::Receiver<Attempts> {
         let failing_since = lost.as_ref().map(|lost| lost.since);
         let (progress, attempts) =
-            watch::channel(lost.map_or(Attempts::FirstUnderWay, Attempts::AfterLoss));
+            progress::channel(lost.map_or(Attempts::FirstUnderWay, Attempts::AfterLoss));
         *state = State::Connecting(attempts.clone());
 
         let connecting = Connecting {
@@ -345,7 +344,7 @@ struct Connecting {
 
 impl Connecting {
     /// Tries until it succeeds, for as long as anybody holds the endpoint.
-    async fn run(mut self, progress: watch::Sender<Attempts>) {
+    async fn run(mut self, progress: progress::Sender<Attempts>) {
         let base = Duration::from_millis(self.config.reconnect_base_ms);
         let cap = Duration::from_millis(self.config.reconnect_cap_ms);
         let mut backoff = self.config.backoff();

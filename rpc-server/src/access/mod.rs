@@ -1,4 +1,4 @@
-//! Who may call what: identities, shown by a certificate or a token, and what is granted to them.
+//! Access control: identities, shown by a certificate or a token, and what is granted to them.
 
 pub(crate) mod audit;
 #[cfg(feature = "tokens")]
@@ -121,7 +121,12 @@ impl Access {
     /// Notes what a listener has that is to be seen from outside.
     #[cfg(feature = "tls")]
     pub(crate) fn add_listener(&mut self, policy: &Policy) {
-        self.certificates.extend(policy.tls.clone());
+        // The listeners of one setting share theirs.
+        if let Some(tls) = &policy.tls
+            && !self.certificates.iter().any(|other| other.is_same(tls))
+        {
+            self.certificates.push(tls.clone());
+        }
     }
 
     #[cfg(not(feature = "tls"))]

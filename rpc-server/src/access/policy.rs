@@ -1,4 +1,4 @@
-//! The policy of a listener: what is asked of the connections that it accepts.
+//! The policy of a listener: its requirements for the connections that it accepts.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -395,54 +395,6 @@ where
         Poll::Pending
     }
 
-    /// Takes the next step on the way out, once everything is done that comes before it. Returns whether it was
-    /// taken: then the turn begins anew. `has_read_all`: the socket has nothing to read.
-    fn leave(&mut self, cx: &mut Context<'_>, has_read_all: bool) -> io::Result<bool> {
-        match self.phase {
-            // The time in which requests may still be on their way is over, and all that came is read.
-            // Whoever floods is not waited for.
-            Phase::Draining
-                if has_read_all && !self.timers.is_set(Timer::Phase) && self.is_idle() =>
-            {
-                self.enter(Phase::Finishing, None);
-                Ok(true)
-            }
-
-            Phase::Retiring
-                if has_read_all && !self.cheap.is_paused() && self.is_between_calls() =>
-            {
-                self.enter(Phase::Finishing, None);
-                Ok(true)
-            }
-
-            Phase::Finishing if self.is_idle() => {
-                let limit = self.shared.config.linger_timeout();
-                if Pin::new(&mut self.io).poll_shutdown(cx)?.is_ready() {
-                    // With nothing of the peer's unread, closing takes nothing back.
-                    let next = if self.has_peer_ended {
-                        Phase::Closed
-                    } else {
-                        Phase::Lingering
-                    };
-                    self.enter(next, Some(limit));
-                    return Ok(true);
-                }
-
-                // A stream that still has to say goodbye, as TLS does, may have a peer that does not listen.
-                self.timers
-                    .set_once(Timer::Phase, || Instant::now() + limit);
-                Ok(false)
-            }
-
-            Phase::Open
-            | Phase::Retiring
-            | Phase::Draining
-            | Phase::Finishing
-            | Phase::Lingering
-            | Phase::Closed => Ok(false),
-        }
-    }
-
     /// Stays awake for a request that is about to come, where the operator wants that. False where it
     /// may sleep.
     fn spin(&mut self, cx: &mut Context<'_>) -> bool {

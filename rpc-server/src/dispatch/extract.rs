@@ -1,4 +1,4 @@
-//! What a handler may take: its arguments, made from the request before it starts.
+//! Extractors: typed handler arguments, made from the request before the handler starts.
 
 use std::collections::BTreeMap;
 use std::fmt;

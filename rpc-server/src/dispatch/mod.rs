@@ -1,4 +1,4 @@
-//! From a cmdid to a handler with typed arguments.
+//! Dispatch: from a cmdid to a handler with typed arguments.
 
 pub(crate) mod builtin;
 pub(crate) mod extract;

@@ -1,4 +1,4 @@
-//! Whether one more call may start: the limit of calls in flight on all connections together.
+//! Admission of calls: the limit of calls in flight on all connections together.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -1,4 +1,4 @@
-//! Whether a connection is taken in, and what it is told where it is not.
+//! Refuses connections over a limit, with a message.
 
 use std::fmt;
 use std::sync::Arc;

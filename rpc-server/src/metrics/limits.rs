@@ -1,4 +1,4 @@
-//! How often each limit had its say.
+//! Number of times each limit took effect.
 
 use serde::Serialize;
 

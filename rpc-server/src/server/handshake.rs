@@ -1,4 +1,5 @@
-//! The handshake: bounded in time and number, and with a reason where it fails.
+//! TLS handshakes of accepted connections: bounded in time and number, and with a reason where one fails. Certificates
+//! are in `tls/`; this is here because it counts in the state of the server.
 
 use std::sync::Arc;
 use std::time::Duration;

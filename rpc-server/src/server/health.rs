@@ -1,4 +1,4 @@
-//! Whether all is well, and how near the limits are.
+//! Health of the server, and its distance to each limit.
 
 use std::time::Duration;
 

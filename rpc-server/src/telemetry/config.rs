@@ -1,4 +1,4 @@
-//! What is sent of traces, and where to.
+//! Settings of the traces that are sent.
 
 use serde::{Deserialize, Serialize};
 

@@ -112,6 +112,11 @@ impl ServerTls {
         &self.0.files
     }
 
+    /// Whether both are clones of one.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     pub(crate) fn requires_certificate(&self) -> bool {
         self.0.files.client_certificates == ClientCertificates::Required
     }
