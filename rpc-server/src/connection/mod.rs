@@ -24,7 +24,7 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::mem;
 use std::ops::RangeInclusive;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
