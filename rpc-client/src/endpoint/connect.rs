@@ -14,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::authenticate::{Refusal, Token, authenticate};
+use super::dial::dial;
 use crate::config::Config;
 use crate::connection::{Connection, Loss, Settle};
 use crate::error::Cause;
@@ -76,7 +77,8 @@ where
 /// that puts something between it and the protocol.
 ///
 /// # Errors
-/// Where the name is unknown, nobody answers, or an option cannot be set.
+/// The name is unknown, no server answers, the connection leads to itself (`ConnectionRefused`), or an
+/// option cannot be set.
 pub async fn open_tcp(address: &str, config: &Config) -> io::Result<TcpStream> {
     let stream = open_plain(address).await?;
     watch(&stream, config)?;
@@ -91,10 +93,7 @@ async fn open_plain(address: &str) -> io::Result<TcpStream> {
         ));
     }
 
-    let stream = TcpStream::connect(address).await?;
-    // Requests leave at once.
-    stream.set_nodelay(true)?;
-    Ok(stream)
+    dial(address).await
 }
 
 /// How an endpoint opens its connections, and who they say that they are.

@@ -3,6 +3,7 @@
 
 pub(crate) mod authenticate;
 pub(crate) mod connect;
+mod dial;
 pub(crate) mod pool;
 mod progress;
 #[cfg(feature = "tls")]
