@@ -25,7 +25,8 @@ pub struct Config {
     /// Time of a call in milliseconds, where the call does not say: it covers connecting, waiting
     /// for room, writing and the reply.
     pub call_timeout_ms: u64,
-    /// Time of one attempt to connect, in milliseconds.
+    /// Time of one attempt to connect, in milliseconds: looking up the host, dialing its addresses, TLS and
+    /// authentication. The addresses are dialed 250 ms after one another, or at once when one has failed.
     pub connect_timeout_ms: u64,
     /// How long calls wait for a server that cannot be reached, in milliseconds from the first
     /// failure, or from the loss of a connection with calls; after that they fail at once, until it is

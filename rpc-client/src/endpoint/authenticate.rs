@@ -1,6 +1,6 @@
 //! The first call of a connection whose client has a token: who it is.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::future::poll_fn;
 use std::path::Path;
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use std::time::Duration;
 use rpc_core::{CmdId, Code, RawJson, Request};
 use serde::Serialize;
 
+use super::dial::Tried;
 use crate::config::Config;
 use crate::connection::{Connection, Due};
 use crate::error::{Cause, Error};
@@ -36,11 +37,15 @@ pub(crate) enum Refusal {
 }
 
 impl Refusal {
-    /// Nobody has answered in time.
-    pub(crate) fn no_answer(config: &Config) -> Self {
+    /// There was no answer in time from any address that was tried.
+    pub(crate) fn no_answer(config: &Config, tried: &Tried) -> Self {
         let limit = config.connect_timeout_ms;
-        let message =
+        let mut message =
             format!("cannot connect: no answer within `connect_timeout_ms` of {limit} ms");
+        if !tried.is_empty() {
+            let _ = write!(message, " ({tried})");
+        }
+
         Self::Failed(Cause::new(message))
     }
 

@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::authenticate::{Refusal, Token, authenticate};
-use super::dial::dial;
+use super::dial::{Tried, dial};
 use crate::config::Config;
 use crate::connection::{Connection, Loss, Settle};
 use crate::error::Cause;
@@ -74,18 +74,26 @@ where
 }
 
 /// Opens a TCP connection to `"HOST:PORT"` with the socket options of `config`, for a [`Connect`]
-/// that puts something between it and the protocol.
+/// that puts something between it and the protocol. A host with several addresses is dialed at each of
+/// them (RFC 8305): IPv6 first, the next one 250 ms after the one before, or at once when one has failed.
+///
+/// # Cancel safety
+/// A call that is dropped closes what it has opened.
 ///
 /// # Errors
 /// The name is unknown, no server answers, the connection leads to itself (`ConnectionRefused`), or an
 /// option cannot be set.
 pub async fn open_tcp(address: &str, config: &Config) -> io::Result<TcpStream> {
-    let stream = open_plain(address).await?;
+    open_watched(address, config, &Tried::default()).await
+}
+
+async fn open_watched(address: &str, config: &Config, tried: &Tried) -> io::Result<TcpStream> {
+    let stream = open_plain(address, tried).await?;
     watch(&stream, config)?;
     Ok(stream)
 }
 
-async fn open_plain(address: &str) -> io::Result<TcpStream> {
+async fn open_plain(address: &str, tried: &Tried) -> io::Result<TcpStream> {
     if !address.contains(':') {
         return Err(io::Error::new(
             io::ErrorKind::InvalidInput,
@@ -93,7 +101,7 @@ async fn open_plain(address: &str) -> io::Result<TcpStream> {
         ));
     }
 
-    dial(address).await
+    dial(address, tried).await
 }
 
 /// How an endpoint opens its connections, and who they say that they are.
@@ -118,16 +126,19 @@ type Parts<E> = ((Arc<str>, Arc<Config>, Events), E);
 
 impl Connector {
     /// Opens a connection whose driver runs as a task, and calls `at_end` when it is over. It has
-    /// authenticated where there is a token.
+    /// authenticated where there is a token. `tried` says how far it came, if this is dropped.
     pub(crate) async fn open(
         &self,
         address: &Arc<str>,
         config: &Arc<Config>,
         events: &Events,
+        tried: &Tried,
         at_end: impl FnOnce(Loss) + Send + 'static,
     ) -> Result<Arc<Connection>, Refusal> {
         let parts = (Arc::clone(address), Arc::clone(config), events.clone());
-        let opened = self.open_stream(address, config, (parts, at_end)).await;
+        let opened = self
+            .open_stream(address, config, tried, (parts, at_end))
+            .await;
         let connection = opened.map_err(|error| {
             Refusal::Failed(Cause::with_source(
                 format!("cannot connect: {error}"),
@@ -143,6 +154,7 @@ impl Connector {
         &self,
         address: &str,
         config: &Config,
+        tried: &Tried,
         (parts, at_end): Parts<impl FnOnce(Loss) + Send + 'static>,
     ) -> io::Result<Arc<Connection>> {
         if let Way::Own(connect) = &self.way {
@@ -162,7 +174,7 @@ impl Connector {
             };
 
             return Ok(run(
-                Tcp(open_plain(address).await?),
+                Tcp(open_plain(address, tried).await?),
                 Some(settle),
                 parts,
                 at_end,
@@ -172,7 +184,7 @@ impl Connector {
         let address = by_address.unwrap_or(address);
         #[cfg(feature = "tls")]
         {
-            let stream = open_tcp(address, config).await?;
+            let stream = open_watched(address, config, tried).await?;
             let settings = config.tls.clone().unwrap_or_default();
             Ok(run(
                 self.tls.handshake(stream, address, &settings).await?,
@@ -300,7 +312,7 @@ mod tests {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap().to_string();
 
-        let plain = open_plain(&address).await.unwrap();
+        let plain = open_plain(&address, &Tried::default()).await.unwrap();
         assert!(plain.nodelay().unwrap() && !SockRef::from(&plain).keepalive().unwrap());
 
         let watched = open_tcp(&address, &Config::default()).await.unwrap();

@@ -1,29 +1,179 @@
-//! Dialing: TCP connections to an address.
+//! Dialing: TCP connections to the addresses of a host, begun one shortly after another (RFC 8305), so that one
+//! that does not answer cannot hide the others.
 
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use socket2::SockRef;
 use tokio::net::TcpStream;
 
-/// Opens a connection to HOST:PORT: to the first address of the host that accepts one.
+/// Time that an address has before the next one is dialed beside it, as RFC 8305 recommends.
+const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
+
+/// Maximum number of addresses that an error names; it counts the others.
+const ADDRESSES_SHOWN: usize = 8;
+
+/// Opens a connection to HOST:PORT: to the address of the host that accepts one first. `tried` says how it
+/// goes, also if this is dropped.
 ///
 /// # Errors
-/// The host cannot be resolved, or the failure of its last address.
-pub(super) async fn dial(address: &str) -> io::Result<TcpStream> {
-    let mut last = io::Error::new(
-        io::ErrorKind::NotFound,
-        format!("`{address}` has no addresses"),
-    );
-    for address in tokio::net::lookup_host(address).await? {
-        match connect(address).await {
-            Ok(stream) => return Ok(stream),
-            Err(error) => last = error,
+/// The host cannot be resolved, or each of its addresses with its failure.
+pub(super) async fn dial(address: &str, tried: &Tried) -> io::Result<TcpStream> {
+    // An error of this address need not name it: it is the endpoint's own.
+    if let Ok(address) = address.parse() {
+        return connect(address).await;
+    }
+
+    let found = tokio::net::lookup_host(address).await?;
+    race(alternating(found), tried, connect).await
+}
+
+/// The addresses without repetitions: IPv6 first, then the families in turn, each in the system's order.
+fn alternating(found: impl Iterator<Item = SocketAddr>) -> Vec<SocketAddr> {
+    let mut known = Vec::new();
+    for address in found {
+        if !known.contains(&address) {
+            known.push(address);
         }
     }
 
-    Err(last)
+    let (v6, v4): (Vec<_>, Vec<_>) = known.into_iter().partition(SocketAddr::is_ipv6);
+    let mut ordered = Vec::with_capacity(v6.len() + v4.len());
+    let (mut v6, mut v4) = (v6.into_iter(), v4.into_iter());
+    loop {
+        let before = ordered.len();
+        ordered.extend(v6.next());
+        ordered.extend(v4.next());
+        if ordered.len() == before {
+            return ordered;
+        }
+    }
+}
+
+/// Connects to each address [`ATTEMPT_DELAY`] after the one before, or at once when an attempt has failed. The
+/// first connection is taken, and the other attempts are dropped.
+async fn race<S, F>(
+    addresses: Vec<SocketAddr>,
+    tried: &Tried,
+    connect: impl Fn(SocketAddr) -> F,
+) -> io::Result<S>
+where
+    F: Future<Output = io::Result<S>>,
+{
+    struct Ended<S> {
+        number: usize,
+        result: io::Result<S>,
+    }
+
+    tried.begin(&addresses);
+    let mut attempts = FuturesUnordered::new();
+    let mut waiting = addresses.iter().enumerate();
+    let mut last_kind = io::ErrorKind::NotFound;
+
+    loop {
+        if let Some((number, address)) = waiting.next() {
+            tried.note(number, Outcome::NoAnswer);
+            let attempt = connect(*address);
+            attempts.push(async move {
+                let result = attempt.await;
+                Ended { number, result }
+            });
+        }
+
+        let ended = tokio::select! {
+            // In this order, and not in a random one, so that a simulated run can be repeated.
+            biased;
+            ended = attempts.next() => ended,
+            () = tokio::time::sleep(ATTEMPT_DELAY), if waiting.len() > 0 => continue,
+        };
+        match ended {
+            Some(Ended { number, result }) => match result {
+                Ok(stream) => {
+                    tried.note(number, Outcome::Connected);
+                    return Ok(stream);
+                }
+                Err(error) => {
+                    last_kind = error.kind();
+                    tried.note(number, Outcome::Failed(error.to_string()));
+                }
+            },
+            None if addresses.is_empty() => {
+                return Err(io::Error::new(last_kind, "the host has no addresses"));
+            }
+            None => return Err(io::Error::new(last_kind, tried.to_string())),
+        }
+    }
+}
+
+/// What becomes of each address of a host in one attempt to connect. It outlives the attempt, which is dropped
+/// at its time limit.
+#[derive(Default)]
+pub(crate) struct Tried(Mutex<Vec<Dialed>>);
+
+struct Dialed {
+    address: SocketAddr,
+    outcome: Outcome,
+}
+
+enum Outcome {
+    NotTried,
+    NoAnswer,
+    Connected,
+    Failed(String),
+}
+
+impl Tried {
+    /// Whether it knows of no address: none was looked up.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lock().is_empty()
+    }
+
+    fn begin(&self, addresses: &[SocketAddr]) {
+        let dialed = |address: &SocketAddr| Dialed {
+            address: *address,
+            outcome: Outcome::NotTried,
+        };
+        *self.lock() = addresses.iter().map(dialed).collect();
+    }
+
+    fn note(&self, number: usize, outcome: Outcome) {
+        if let Some(dialed) = self.lock().get_mut(number) {
+            dialed.outcome = outcome;
+        }
+    }
+
+    /// Each change is a single step, so a panic elsewhere leaves nothing half done.
+    fn lock(&self) -> MutexGuard<'_, Vec<Dialed>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// `[::1]:8889: no answer; 127.0.0.1:8889: Connection refused (os error 111)`.
+impl fmt::Display for Tried {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let dialed = self.lock();
+        for (number, Dialed { address, outcome }) in dialed.iter().take(ADDRESSES_SHOWN).enumerate()
+        {
+            let separator = if number == 0 { "" } else { "; " };
+            write!(f, "{separator}{address}: ")?;
+            match outcome {
+                Outcome::NotTried => f.write_str("not tried")?,
+                Outcome::NoAnswer => f.write_str("no answer")?,
+                Outcome::Connected => f.write_str("connected")?,
+                Outcome::Failed(error) => f.write_str(error)?,
+            }
+        }
+
+        match dialed.len().saturating_sub(ADDRESSES_SHOWN) {
+            0 => Ok(()),
+            others => write!(f, "; and {others} others"),
+        }
+    }
 }
 
 /// A connection to one address, whose requests leave at once.
@@ -63,8 +213,174 @@ fn refuse_own_end(stream: &TcpStream, address: SocketAddr) -> io::Result<()> {
     ))
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
 mod tests {
+    use std::future::pending;
+
+    use tokio::time::Instant;
+
+    use super::*;
+
+    fn addresses(texts: &[&str]) -> Vec<SocketAddr> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    /// What an address of these tests does.
+    #[derive(Clone, Copy)]
+    enum Peer {
+        Silent,
+        Refuses { after_ms: u64 },
+        Accepts { after_ms: u64 },
+    }
+
+    /// How a race went: the winner's port or the error, and when each address was dialed, in milliseconds.
+    struct Run {
+        result: Result<u16, String>,
+        dialed_ms: Vec<u128>,
+        elapsed_ms: u128,
+        tried: String,
+    }
+
+    async fn run(peers: &[Peer], limit: Duration) -> Run {
+        let began = Instant::now();
+        let dialed_at = Mutex::<Vec<u128>>::default();
+        let connect = |address: SocketAddr| {
+            dialed_at.lock().unwrap().push(began.elapsed().as_millis());
+            let peer = peers[usize::from(address.port())];
+            async move {
+                let wait = |ms| tokio::time::sleep(Duration::from_millis(ms));
+                match peer {
+                    Peer::Silent => pending().await,
+                    Peer::Refuses { after_ms } => {
+                        wait(after_ms).await;
+                        Err(io::Error::new(io::ErrorKind::ConnectionRefused, "refused"))
+                    }
+                    Peer::Accepts { after_ms } => {
+                        wait(after_ms).await;
+                        Ok(address.port())
+                    }
+                }
+            }
+        };
+
+        let ports = 0..u16::try_from(peers.len()).unwrap();
+        let addresses = ports.map(|port| SocketAddr::from(([10, 0, 0, 1], port)));
+        let tried = Tried::default();
+        let race = race(addresses.collect(), &tried, connect);
+        let result = match tokio::time::timeout(limit, race).await {
+            Ok(result) => result.map_err(|error| error.to_string()),
+            Err(_) => Err("too late".to_owned()),
+        };
+
+        Run {
+            result,
+            dialed_ms: dialed_at.into_inner().unwrap(),
+            elapsed_ms: began.elapsed().as_millis(),
+            tried: tried.to_string(),
+        }
+    }
+
+    const LIMIT: Duration = Duration::from_secs(3);
+
+    #[test]
+    fn ipv6_comes_first_and_the_families_take_turns() {
+        let found = [
+            "1.0.0.1:1",
+            "1.0.0.2:1",
+            "[::1]:1",
+            "1.0.0.3:1",
+            "[::2]:1",
+            "[::1]:1",
+        ];
+        let ordered = ["[::1]:1", "1.0.0.1:1", "[::2]:1", "1.0.0.2:1", "1.0.0.3:1"];
+
+        assert_eq!(
+            alternating(addresses(&found).into_iter()),
+            addresses(&ordered)
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_address_that_does_not_answer_is_joined_by_the_next_one() {
+        let run = run(
+            &[Peer::Silent, Peer::Silent, Peer::Accepts { after_ms: 10 }],
+            LIMIT,
+        )
+        .await;
+
+        assert_eq!(run.result, Ok(2));
+        assert_eq!(run.dialed_ms, [0, 250, 500]);
+        assert_eq!(run.elapsed_ms, 510);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_address_that_fails_is_followed_at_once() {
+        let refuses = Peer::Refuses { after_ms: 20 };
+        let run = run(&[refuses, refuses, Peer::Accepts { after_ms: 0 }], LIMIT).await;
+
+        assert_eq!(run.result, Ok(2));
+        assert_eq!(run.dialed_ms, [0, 20, 40]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_address_that_accepts_before_the_others_is_taken() {
+        let run = run(
+            &[Peer::Accepts { after_ms: 300 }, Peer::Silent, Peer::Silent],
+            LIMIT,
+        )
+        .await;
+
+        assert_eq!(run.result, Ok(0));
+        assert_eq!(run.dialed_ms, [0, 250]);
+        assert_eq!(run.elapsed_ms, 300);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_error_names_each_address_and_what_became_of_it() {
+        let failed = run(
+            &[
+                Peer::Refuses { after_ms: 300 },
+                Peer::Refuses { after_ms: 0 },
+            ],
+            LIMIT,
+        )
+        .await;
+        assert_eq!(
+            failed.result,
+            Err("10.0.0.1:0: refused; 10.0.0.1:1: refused".to_owned())
+        );
+
+        let late = run(
+            &[
+                Peer::Silent,
+                Peer::Refuses { after_ms: 0 },
+                Peer::Silent,
+                Peer::Silent,
+            ],
+            LIMIT / 10,
+        )
+        .await;
+        assert_eq!(
+            late.tried,
+            "10.0.0.1:0: no answer; 10.0.0.1:1: refused; 10.0.0.1:2: no answer; 10.0.0.1:3: not tried"
+        );
+
+        let many = run(&[Peer::Refuses { after_ms: 0 }; 10], LIMIT)
+            .await
+            .result
+            .unwrap_err();
+        assert!(
+            many.ends_with("10.0.0.1:7: refused; and 2 others"),
+            "{many}"
+        );
+
+        let nothing = run(&[], LIMIT).await.result;
+        assert_eq!(nothing, Err("the host has no addresses".to_owned()));
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod system_tests {
     use std::net::{Ipv4Addr, TcpListener};
 
     use socket2::{Domain, Socket, Type};
@@ -113,5 +429,24 @@ mod tests {
         socket.connect(&address.into()).unwrap();
 
         refuse_own_end(&into_stream(socket), address).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_listener_with_a_full_backlog_does_not_hide_the_next_address() {
+        // One connection fills a backlog of 0; the system drops what asks for another one.
+        let (full, deaf) = bound(4, 0);
+        full.listen(0).unwrap();
+        let _waiting = connect(deaf).await.unwrap();
+        let (works, listening) = bound(5, 0);
+        works.listen(8).unwrap();
+
+        let tried = Tried::default();
+        let stream = race(vec![deaf, listening], &tried, connect).await.unwrap();
+
+        assert_eq!(stream.peer_addr().unwrap(), listening);
+        assert_eq!(
+            tried.to_string(),
+            format!("{deaf}: no answer; {listening}: connected")
+        );
     }
 }

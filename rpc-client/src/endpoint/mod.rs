@@ -23,6 +23,7 @@ use crate::events::Events;
 
 use authenticate::Refusal;
 use connect::Connector;
+use dial::Tried;
 
 /// The endpoint's connection, and who is about to open one.
 pub(crate) struct Endpoint {
@@ -422,12 +423,13 @@ impl Connecting {
             }
         };
 
-        let opening = self
-            .connector
-            .open(&self.address, &self.config, &self.events, at_end);
+        let tried = Tried::default();
+        let opening =
+            self.connector
+                .open(&self.address, &self.config, &self.events, &tried, at_end);
         match tokio::time::timeout(self.config.connect_timeout(), opening).await {
             Ok(opened) => opened,
-            Err(_) => Err(Refusal::no_answer(&self.config)),
+            Err(_) => Err(Refusal::no_answer(&self.config, &tried)),
         }
     }
 

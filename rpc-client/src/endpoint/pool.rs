@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::authenticate::Refusal;
 use super::connect::Connector;
+use super::dial::Tried;
 use crate::config::{Config, Mode};
 use crate::connection::Connection;
 use crate::connection::liveness::earliest;
@@ -96,11 +97,12 @@ impl Dialer {
             let connect_end = after(now, config.connect_timeout());
             // One timer for all that ends an attempt.
             let limit = until.map_or(connect_end, |until| until.min(connect_end));
-            let opening = connector.open(address, config, events, drop);
+            let tried = Tried::default();
+            let opening = connector.open(address, config, events, &tried, drop);
             let refusal = match tokio::time::timeout_at(limit, opening).await {
                 Ok(Ok(connection)) => return Ok(connection),
                 Ok(Err(refusal)) => refusal,
-                Err(_) if limit == connect_end => Refusal::no_answer(config),
+                Err(_) if limit == connect_end => Refusal::no_answer(config, &tried),
                 Err(_) => continue,
             };
 
