@@ -117,7 +117,7 @@ impl Call {
                 for item in ready {
                     // What came before a failure counts.
                     match item {
-                        Ok(item) => output.line(item.get())?,
+                        Ok(item) => output.json(item.get())?,
                         Err(error) => {
                             output.flush()?;
                             return Err(error.into());
@@ -127,7 +127,7 @@ impl Call {
                 output.flush()?;
             }
         } else if let Some(data) = command.call_raw(&params).await? {
-            output.line(data.as_str())?;
+            output.json(data.as_str())?;
         }
 
         output.flush()

@@ -6,8 +6,9 @@ use std::process::ExitCode;
 
 use rpc_client::discover::InvalidTarget;
 use rpc_client::{Code, Error, Status};
+use rpc_core::printable::PrintableJson;
 
-use crate::output::printable;
+use crate::output::{complain, printable};
 
 /// The server answered an error; also what has no code of its own, such as a full disk.
 const ANSWERED: u8 = 1;
@@ -51,11 +52,12 @@ impl Failure {
         match self {
             Self::Call(error) => report_call(error),
             Self::Usage { message, hint } => {
-                eprintln!("rpc: {}\nhint: {}", printable(message), printable(hint));
+                complain(&format!("rpc: {message}"));
+                complain(&format!("hint: {hint}"));
                 ExitCode::from(USAGE)
             }
             Self::Io(message) => {
-                eprintln!("rpc: {message}");
+                complain(&format!("rpc: {message}"));
                 ExitCode::from(ANSWERED)
             }
             Self::Answered => ExitCode::from(ANSWERED),
@@ -71,12 +73,12 @@ impl From<Error> for Failure {
 }
 
 fn report_call(error: &Error) -> ExitCode {
-    eprintln!("rpc: {}", describe(error));
+    complain(&format!("rpc: {}", describe(error)));
     if let Some(details) = error.status().and_then(Status::details) {
-        eprintln!("details: {}", printable(details.get()));
+        complain(&format!("details: {}", PrintableJson(details.get())));
     }
     if let Some(hint) = hint(error) {
-        eprintln!("hint: {hint}");
+        complain(&format!("hint: {hint}"));
     }
     ExitCode::from(exit_code(error))
 }

@@ -95,7 +95,7 @@ impl Append {
 
 async fn append(client: &Client, entry: &Entry, output: &mut Output) -> Result<(), Failure> {
     let Appended { seq } = client.call(APPEND, entry).await?;
-    output.line(&seq.to_string())?;
+    output.text(&seq.to_string())?;
     output.flush()
 }
 
@@ -176,7 +176,7 @@ impl Read {
             let Page { entries, next } = read(&client, &self.filters.params(after, limit)).await?;
 
             for entry in &entries {
-                output.line(entry.get())?;
+                output.json(entry.get())?;
             }
             output.flush()?;
 

@@ -9,7 +9,7 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use crate::exit::{Failure, describe};
-use crate::output::Output;
+use crate::output::{Output, complain};
 use crate::{Target, duration};
 
 /// Up to so many pings, each has its line.
@@ -80,7 +80,7 @@ impl Ping {
                     round_trips.answered.push(time);
                     if has_lines {
                         let address = client.address();
-                        output.line(&format!(
+                        output.text(&format!(
                             "{address}: ping {number} answered in {} ms",
                             ms(time)
                         ))?;
@@ -91,7 +91,7 @@ impl Ping {
                     // The last one is reported at the end.
                     let earlier = round_trips.failure.replace(error);
                     if let Some(earlier) = earlier.filter(|_| has_lines) {
-                        eprintln!("rpc: {}", describe(&earlier));
+                        complain(&format!("rpc: {}", describe(&earlier)));
                     }
                 }
             }
@@ -119,7 +119,7 @@ impl RoundTrips {
         let answered = self.answered.len() as u64;
         // Sent is 0 where the first one was interrupted.
         let lost_per_mille = (self.sent - answered) * 1_000 / self.sent.max(1);
-        output.line(&format!(
+        output.text(&format!(
             "{address}: {} sent, {answered} answered, {}.{}% lost, {} ms in all",
             self.sent,
             lost_per_mille / 10,
@@ -134,7 +134,7 @@ impl RoundTrips {
             let [p50, p99] = [50, 99].map(|percent| self.percentile(percent));
             let [min, p50, p99, max, mean] = [*min, p50, p99, *max, mean].map(ms);
 
-            output.line(&format!(
+            output.text(&format!(
                 "min {min}  p50 {p50}  p99 {p99}  max {max}  mean {mean} ms"
             ))?;
         }

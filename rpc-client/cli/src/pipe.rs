@@ -13,12 +13,12 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rpc_client::Config;
 use rpc_client::pipe::{Piped, pipe};
-use tokio::io::{AsyncRead, BufReader, ReadBuf, Stdin};
+use tokio::io::{AsyncRead, AsyncWrite, BufReader, ReadBuf, Stdin};
 use tokio::time::Instant;
 
 use crate::Target;
 use crate::exit::Failure;
-use crate::output::Output;
+use crate::output::{Escaped, Output, complain};
 
 /// Lines wait behind thousands of others of the pipe, each with its own write to a disk perhaps; how
 /// long a single one may take, the server's own limit says. This is for a server that answers nothing.
@@ -62,10 +62,12 @@ impl Pipe {
         let mut progress = Progress::new(bytes_read);
         let input = BufReader::with_capacity(INPUT_BYTES, input);
 
-        let piped = pipe(&client, input, tokio::io::stdout(), |piped| {
-            progress.show(piped);
-        })
-        .await;
+        let stdout: Box<dyn AsyncWrite + Unpin> = if Output::is_terminal() {
+            Box::new(Escaped::new(tokio::io::stdout()))
+        } else {
+            Box::new(tokio::io::stdout())
+        };
+        let piped = pipe(&client, input, stdout, |piped| progress.show(piped)).await;
         progress.bar.finish_and_clear();
         let piped = piped.map_err(|error| match error.kind() {
             io::ErrorKind::BrokenPipe => Failure::NobodyReads,
@@ -79,10 +81,10 @@ impl Pipe {
             ..
         } = piped;
         if failures > 0 || progress.is_wanted {
-            eprintln!(
+            complain(&format!(
                 "rpc: {}: {requests} requests, {replies} replies, {failures} failures",
                 client.address()
-            );
+            ));
         }
 
         if failures == 0 {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::Target;
 use crate::exit::Failure;
-use crate::output::{Output, printable};
+use crate::output::Output;
 
 /// Say whether the server, or one of its services, takes calls
 ///
@@ -36,7 +36,7 @@ impl Health {
         let Reported { status } = target.client().call(CmdId::HEALTH, &params).await?;
 
         let mut output = Output::new();
-        output.line(&printable(&status))?;
+        output.text(&status)?;
         output.flush()?;
 
         if status == "serving" {
@@ -70,11 +70,13 @@ impl Stats {
         let stats = stats.unwrap_or(RawJson::NULL);
 
         let mut output = Output::new();
-        output.line(&if self.json || !Output::is_terminal() {
-            stats.to_string()
+        if self.json || !Output::is_terminal() {
+            output.json(stats.as_str())?;
         } else {
-            pretty(&stats)
-        })?;
+            for line in pretty(&stats).lines() {
+                output.text(line)?;
+            }
+        }
         output.flush()
     }
 }
@@ -119,7 +121,7 @@ impl Describe {
 
         if self.json {
             let data = client.command(CmdId::DESCRIBE).call_raw(&params).await?;
-            output.line(data.unwrap_or(RawJson::NULL).as_str())?;
+            output.json(data.unwrap_or(RawJson::NULL).as_str())?;
             return output.flush();
         }
 
@@ -144,8 +146,8 @@ fn list(output: &mut Output, description: &Description) -> Result<(), Failure> {
     } = description;
 
     let name = format!("{} {}, protocol {protocol}", server.name, server.version);
-    output.line(&printable(&name))?;
-    output.line("")?;
+    output.text(&name)?;
+    output.text("")?;
 
     let digits = commands
         .iter()
@@ -160,14 +162,14 @@ fn list(output: &mut Output, description: &Description) -> Result<(), Failure> {
         .unwrap_or(0)
         .max("NAME".len());
 
-    output.line(&format!(
+    output.text(&format!(
         "{:>digits$}  {:width$}  {:6}  DOES",
         "CMDID", "NAME", "KIND"
     ))?;
     for command in commands {
         let (cmdid, name, kind) = (command.cmdid.number(), command.name(), kind(command));
         let line = format!("{cmdid:>digits$}  {name:width$}  {kind:6}  {}", command.doc);
-        output.line(&printable(line.trim_end()))?;
+        output.text(line.trim_end())?;
     }
 
     Ok(())
@@ -185,14 +187,14 @@ fn show(output: &mut Output, command: &Descriptor) -> Result<(), Failure> {
         command.name(),
         kind(command)
     );
-    output.line(&printable(&head))?;
-    output.line(&printable(&command.doc))?;
+    output.text(&head)?;
+    output.text(&command.doc)?;
 
     for (name, schema) in [("params", &command.params), ("data", &command.data)] {
         if let Some(schema) = schema {
-            output.line("")?;
+            output.text("")?;
             for line in format!("{name}: {schema:#}").lines() {
-                output.line(&printable(line))?;
+                output.text(line)?;
             }
         }
     }

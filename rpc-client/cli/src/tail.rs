@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 
 use crate::exit::{Failure, describe};
 use crate::log::{Filters, PAGE_ENTRIES_MAX, Page, read};
-use crate::output::{Output, printable};
+use crate::output::{Output, complain, printable};
 use crate::{Target, milliseconds};
 
 /// How long one read waits for entries: a server that drains waits for its readers, and need not cut
@@ -79,10 +79,10 @@ impl Tail {
             match self.next_page(client, after, wait, timeout).await {
                 Ok(Page { entries, next }) => {
                     if is_away {
-                        eprintln!(
+                        complain(&format!(
                             "rpc: {}: back, going on behind entry {after}",
                             client.address()
-                        );
+                        ));
                         is_away = false;
                     }
 
@@ -91,7 +91,10 @@ impl Tail {
                 }
                 Err(error) if is_passing(&error) => {
                     if !is_away {
-                        eprintln!("rpc: {}; trying again until it is back", describe(&error));
+                        complain(&format!(
+                            "rpc: {}; trying again until it is back",
+                            describe(&error)
+                        ));
                         is_away = true;
                     }
 
@@ -134,8 +137,8 @@ fn is_passing(error: &Error) -> bool {
 fn print(output: &mut Output, entries: &[Box<RawValue>], is_text: bool) -> Result<(), Failure> {
     for entry in entries {
         match serde_json::from_str::<Entry>(entry.get()) {
-            Ok(entry) if is_text => output.line(&text(&entry))?,
-            _ => output.line(entry.get())?,
+            Ok(entry) if is_text => output.text(&text(&entry))?,
+            _ => output.json(entry.get())?,
         }
     }
     output.flush()
