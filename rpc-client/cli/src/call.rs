@@ -1,5 +1,6 @@
 //! `rpc call` and `rpc notify`.
 
+use std::collections::HashSet;
 use std::io::{self, Read};
 
 use clap::Args;
@@ -55,7 +56,7 @@ struct Request {
         allow_negative_numbers = true
     )]
     params: String,
-    /// Add metadata; may be given several times
+    /// Add metadata; may be given several times, with different keys
     #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
     meta: Vec<(String, String)>,
     /// Send it without an id, for a server that knows none, such as tornado-TCP's
@@ -66,6 +67,8 @@ struct Request {
 impl Request {
     /// Checked before anything is sent, or connected.
     fn params(&self) -> Result<RawJson<'static>, Failure> {
+        refuse_repetition("--meta", self.meta.iter().map(|(key, _)| key.as_str()))?;
+
         let mut text = String::new();
         let source = if self.params == "-" {
             io::stdin()
@@ -149,6 +152,24 @@ pub(crate) fn key_value(text: &str) -> Result<(String, String), String> {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err("it must be KEY=VALUE".into()),
     }
+}
+
+/// Refuses a key that is given twice, of which the server would see one value only.
+pub(crate) fn refuse_repetition<'k>(
+    option: &str,
+    keys: impl Iterator<Item = &'k str>,
+) -> Result<(), Failure> {
+    let mut known = HashSet::new();
+    for key in keys {
+        if !known.insert(key) {
+            return Err(Failure::Usage {
+                message: format!("`{option}` names the key `{key}` twice"),
+                hint: "give each key once".to_owned(),
+            });
+        }
+    }
+
+    Ok(())
 }
 
 /// Enough to recognise it by.

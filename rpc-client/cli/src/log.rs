@@ -1,15 +1,14 @@
 //! `rpc log append`, `rpc log read`.
 
 use clap::{Args, Subcommand};
-use rpc_client::{Client, Error};
-use rpc_core::api::log::{APPEND, Append as Entry, Appended, Level, READ, Read as Params};
-use serde::Deserialize;
+use rpc_client::{Client, Error, RawJson};
+use rpc_core::api::log::{APPEND, Appended, Level, READ, Read as Params};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
-use serde_json::{Map, Value};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
 use crate::Target;
-use crate::call::key_value;
+use crate::call::{key_value, refuse_repetition};
 use crate::exit::Failure;
 use crate::output::Output;
 use crate::tail::Tail;
@@ -52,23 +51,28 @@ pub(crate) struct Append {
     /// The trace that it belongs to
     #[arg(long, value_name = "ID")]
     trace: Option<String>,
-    /// Add a field: KEY=TEXT, or KEY:=JSON for a number, true, an object; may be given several times
+    /// Add a field: KEY=TEXT, or KEY:=JSON for a number, true, an object; may be given several times, with
+    /// different keys
     #[arg(long = "field", value_name = "KEY=VALUE", value_parser = field)]
-    fields: Vec<(String, Value)>,
+    fields: Vec<Field>,
     /// What happened; `-` writes each line of standard input as an entry, in order
     message: String,
 }
 
 impl Append {
     async fn run(self, target: &Target) -> Result<(), Failure> {
+        let keys = self.fields.iter().map(|field| field.key.as_str());
+        refuse_repetition("--field", keys)?;
+        let mut entry = Entry {
+            level: self.level,
+            service: self.service,
+            message: self.message,
+            trace: self.trace,
+            fields: Fields(self.fields),
+        };
+
         let client = target.client();
         let mut output = Output::new();
-
-        let mut entry = Entry::new(self.level, self.service, self.message);
-        entry.trace = self.trace;
-        entry.fields =
-            (!self.fields.is_empty()).then(|| self.fields.into_iter().collect::<Map<_, _>>());
-
         if entry.message != "-" {
             return append(&client, &entry, &mut output).await;
         }
@@ -97,6 +101,39 @@ async fn append(client: &Client, entry: &Entry, output: &mut Output) -> Result<(
     let Appended { seq } = client.call(APPEND, entry).await?;
     output.text(&seq.to_string())?;
     output.flush()
+}
+
+/// An entry to be written, with its fields as they were given.
+#[derive(Serialize)]
+struct Entry {
+    level: Level,
+    service: String,
+    message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trace: Option<String>,
+    #[serde(skip_serializing_if = "Fields::is_empty")]
+    fields: Fields,
+}
+
+/// Fields with keys that differ. Their JSON is not read into values, which would change large numbers.
+struct Fields(Vec<Field>);
+
+#[derive(Clone)]
+struct Field {
+    key: String,
+    json: RawJson<'static>,
+}
+
+impl Fields {
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl Serialize for Fields {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|Field { key, json }| (key, json)))
+    }
 }
 
 /// Print entries as they are stored, a line of JSON each
@@ -194,35 +231,46 @@ impl Read {
 }
 
 /// `KEY=TEXT` or `KEY:=JSON`.
-fn field(text: &str) -> Result<(String, Value), String> {
+fn field(text: &str) -> Result<Field, String> {
     let (key, value) = key_value(text)?;
     match key.strip_suffix(':') {
         Some("") => Err("it must be KEY=TEXT or KEY:=JSON".into()),
-        Some(key) => match serde_json::from_str(&value) {
-            Ok(value) => Ok((key.to_owned(), value)),
+        Some(key) => match RawJson::parse(&value) {
+            Ok(json) => Ok(Field {
+                key: key.to_owned(),
+                json,
+            }),
             Err(error) => Err(format!("`{value}` is no JSON: {error}")),
         },
-        None => Ok((key, Value::String(value))),
+        None => match RawJson::serialize(&value) {
+            Ok(json) => Ok(Field { key, json }),
+            Err(error) => Err(error.to_string()),
+        },
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]
     fn a_field_is_text_unless_it_says_json() {
-        let check = |text: &str, key: &str, value: Value| {
-            assert_eq!(field(text), Ok((key.to_owned(), value)));
+        let check = |text: &str, key: &str, json: &str| {
+            let field = field(text).unwrap();
+            assert_eq!((field.key.as_str(), field.json.as_str()), (key, json));
         };
 
-        check("user=4211", "user", json!("4211"));
-        check("user:=4211", "user", json!(4211));
-        check("url=http://h/?a=b", "url", json!("http://h/?a=b"));
-        check("empty=", "empty", json!(""));
-        check("tags:=[\"a\"]", "tags", json!(["a"]));
+        check("user=4211", "user", "\"4211\"");
+        check("user:=4211", "user", "4211");
+        check("url=http://h/?a=b", "url", "\"http://h/?a=b\"");
+        check("empty=", "empty", "\"\"");
+        check("tags:=[\"a\"]", "tags", "[\"a\"]");
+        check(
+            "order:=12345678901234567890123",
+            "order",
+            "12345678901234567890123",
+        );
+        check("price:=1.50", "price", "1.50");
 
         for wrong in ["user", "=x", ":=1", "user:=x"] {
             assert!(field(wrong).is_err(), "{wrong}");

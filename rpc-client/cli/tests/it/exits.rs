@@ -103,6 +103,14 @@ fn usage_exits_with_2_before_anything_is_connected() {
     );
     check(&["log", "append", "--field", "x:=y", "x"], "`y` is no JSON");
     check(
+        &["log", "append", "--field", "x=1", "--field", "x:=2", "x"],
+        "rpc: `--field` names the key `x` twice\nhint: give each key once",
+    );
+    check(
+        &["call", "0", "--meta", "x=1", "--meta", "x=2"],
+        "rpc: `--meta` names the key `x` twice\nhint: give each key once",
+    );
+    check(
         &["log", "read", "--all", "--limit", "7"],
         "cannot be used with",
     );

@@ -39,6 +39,26 @@ fn append_prints_the_number_of_the_entry_and_read_prints_it_as_it_is_stored() {
 }
 
 #[test]
+fn fields_are_stored_as_they_were_given() {
+    let server = Server::start();
+    let fields = [
+        "--field",
+        "order:=12345678901234567890123",
+        "--field",
+        "price:=1.50",
+        "--field",
+        "a:={\"x\":1, \"x\":2}",
+    ];
+    server
+        .rpc(&[&["log", "append"], &fields[..], &["paid"]].concat())
+        .assert(0, "1\n", "");
+
+    let stdout = server.rpc(&["log", "read"]).data();
+    let stored = r#""fields":{"order":12345678901234567890123,"price":1.50,"a":{"x":1, "x":2}}"#;
+    assert!(stdout.contains(stored), "{stdout}");
+}
+
+#[test]
 fn each_line_of_standard_input_is_an_entry_in_order() {
     let server = Server::start();
     let ran = server.rpc_with_input(
