@@ -218,7 +218,7 @@ impl Read {
             output.flush()?;
 
             // A page may hold nothing and still not be the last: what was looked at did not match.
-            if next == after {
+            if next <= after {
                 break;
             }
 

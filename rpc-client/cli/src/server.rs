@@ -140,6 +140,9 @@ impl Describe {
     }
 }
 
+/// Widest column of names. A name may be longer; the server may send any, and formatting has its limits.
+const NAME_WIDTH_MAX: usize = 60;
+
 fn list(output: &mut Output, description: &Description) -> Result<(), Failure> {
     let Description {
         protocol,
@@ -159,10 +162,10 @@ fn list(output: &mut Output, description: &Description) -> Result<(), Failure> {
         .max("CMDID".len());
     let width = commands
         .iter()
-        .map(|command| command.name().len())
+        .map(|command| command.name().chars().count())
         .max()
         .unwrap_or(0)
-        .max("NAME".len());
+        .clamp("NAME".len(), NAME_WIDTH_MAX);
 
     output.text(&format!(
         "{:>digits$}  {:width$}  {:6}  DOES",

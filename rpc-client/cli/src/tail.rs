@@ -1,13 +1,13 @@
 //! `rpc log tail`: the end of the log, and what comes.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
 use std::pin::pin;
 use std::time::{Duration, UNIX_EPOCH};
 
 use clap::Args;
 use rpc_client::{Client, Code, Config, Error};
-use rpc_core::api::log::{Entry, READ};
+use rpc_core::api::log::{Level, READ};
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -23,6 +23,9 @@ const POLL_WAIT: Duration = Duration::from_secs(5);
 
 /// Time between attempts while the server is away; also what a last word to it may take.
 const PAUSE: Duration = Duration::from_millis(200);
+
+/// The last millisecond since 1970 that has a date of four digits for its year, which RFC 3339 wants.
+const LAST_MS: u64 = 253_402_300_799_999;
 
 /// Print the last entries, then each one as it comes
 ///
@@ -136,7 +139,7 @@ fn is_passing(error: &Error) -> bool {
 
 fn print(output: &mut Output, entries: &[Box<RawValue>], is_text: bool) -> Result<(), Failure> {
     for entry in entries {
-        match serde_json::from_str::<Entry>(entry.get()) {
+        match serde_json::from_str::<Entry<'_>>(entry.get()) {
             Ok(entry) if is_text => output.text(&text(&entry))?,
             _ => output.json(entry.get())?,
         }
@@ -144,33 +147,60 @@ fn print(output: &mut Output, entries: &[Box<RawValue>], is_text: bool) -> Resul
     output.flush()
 }
 
+/// An entry as it is stored. Its numbers are not read into values, which would change large ones.
+#[derive(Deserialize)]
+struct Entry<'e> {
+    #[serde(borrow)]
+    ts: &'e RawValue,
+    level: Level,
+    service: String,
+    message: String,
+    trace: Option<String>,
+    #[serde(borrow)]
+    fields: Option<BTreeMap<String, &'e RawValue>>,
+}
+
 /// An entry in one line for people.
-fn text(entry: &Entry) -> String {
-    let time = UNIX_EPOCH + Duration::from_millis(entry.ts);
-    let time = humantime::format_rfc3339_millis(time);
+fn text(entry: &Entry<'_>) -> String {
     let mut line = format!(
-        "{time} {:5} {}: {}",
-        entry.level, entry.service, entry.message
+        "{} {:5} {}: {}",
+        time(entry.ts),
+        entry.level,
+        entry.service,
+        entry.message
     );
 
-    let trace = entry
-        .trace
-        .as_ref()
-        .map(|trace| ("trace", Value::from(trace.as_str())));
-    let fields = entry
-        .fields
-        .iter()
-        .flatten()
-        .map(|(key, value)| (key.as_str(), value.clone()));
-
-    for (key, value) in trace.into_iter().chain(fields) {
-        let _ = match value.as_str() {
-            Some(word) if is_word(word) => write!(line, " {key}={word}"),
-            _ => write!(line, " {key}={value}"),
+    if let Some(trace) = &entry.trace {
+        let _ = write!(line, " trace={}", word_or_json(trace));
+    }
+    for (key, value) in entry.fields.iter().flatten() {
+        let _ = match serde_json::from_str::<String>(value.get()) {
+            Ok(text) => write!(line, " {key}={}", word_or_json(&text)),
+            Err(_) => write!(line, " {key}={value}"),
         };
     }
 
     printable(&line)
+}
+
+/// The number of milliseconds as a date and time, or as it is where that has no date.
+fn time(ts: &RawValue) -> String {
+    let since_1970 = ts.get().parse().ok().filter(|ms| *ms <= LAST_MS);
+    match since_1970 {
+        Some(ms) => {
+            let time = UNIX_EPOCH + Duration::from_millis(ms);
+            humantime::format_rfc3339_millis(time).to_string()
+        }
+        None => ts.get().to_owned(),
+    }
+}
+
+fn word_or_json(text: &str) -> String {
+    if is_word(text) {
+        text.to_owned()
+    } else {
+        Value::from(text).to_string()
+    }
 }
 
 /// Whether it can stand without quotes.
@@ -221,7 +251,8 @@ async fn entries_between(
 
     while at < until {
         let page = read(client, &filters.params(at, PAGE_ENTRIES_MAX)).await?;
-        if page.next == at {
+        // Not behind `at`: the end, or an answer that leads nowhere.
+        if page.next <= at {
             break;
         }
 
@@ -253,22 +284,22 @@ async fn end(client: &Client) -> Result<u64, Error> {
     };
 
     let mut low = next(0).await?;
-    let mut step = 1;
+    let mut step: u64 = 1;
     let mut high = loop {
-        let probe = low + step;
+        let probe = low.saturating_add(step);
         let found = next(probe).await?;
-        if found == probe {
+        if found <= probe {
             break probe;
         }
 
         low = found;
-        step *= 2;
+        step = step.saturating_mul(2);
     };
 
     while low < high {
         let middle = low + (high - low) / 2;
         let found = next(middle).await?;
-        if found == middle {
+        if found <= middle {
             high = middle;
         } else {
             low = found;
@@ -280,35 +311,48 @@ async fn end(client: &Client) -> Result<u64, Error> {
 
 #[cfg(test)]
 mod tests {
-    use rpc_core::api::log::Level;
-
     use super::*;
+
+    fn text_of(json: &str) -> String {
+        text(&serde_json::from_str(json).unwrap())
+    }
 
     #[test]
     fn an_entry_is_one_line_whatever_is_in_it() {
-        let mut entry = Entry {
-            seq: 7,
-            ts: 1_700_000_000_123,
-            level: Level::Warn,
-            service: "order".into(),
-            message: "refused\n\u{1b}[31m".into(),
-            trace: None,
-            fields: None,
-        };
-
+        let entry = r#"{"seq":7,"ts":1700000000123,"level":"warn","service":"order",
+            "message":"refused\n\u001b[31m"}"#;
         assert_eq!(
-            text(&entry),
+            text_of(entry),
             "2023-11-14T22:13:20.123Z warn  order: refused\\n\\u001b[31m"
         );
 
-        entry.message = "refused".into();
-        entry.trace = Some("4bf9".into());
-        let fields = serde_json::json!({"a": "one", "b": "one two", "c": 9.5, "d": ""});
-        entry.fields = fields.as_object().cloned();
-        let fields = r#"a=one b="one two" c=9.5 d="""#;
+        let entry = r#"{"seq":7,"ts":1700000000123,"level":"warn","service":"order","message":"refused",
+            "trace":"4bf9","fields":{"a":"one","b":"one two","c":9.50,"d":"","e":12345678901234567890123}}"#;
+        let fields = r#"a=one b="one two" c=9.50 d="" e=12345678901234567890123"#;
         assert_eq!(
-            text(&entry),
+            text_of(entry),
             format!("2023-11-14T22:13:20.123Z warn  order: refused trace=4bf9 {fields}")
         );
+    }
+
+    #[test]
+    fn a_time_that_has_no_date_is_shown_as_the_number_that_it_is() {
+        let check = |ts: &str, shown: &str| {
+            let entry = format!(r#"{{"ts":{ts},"level":"info","service":"s","message":"m"}}"#);
+            assert_eq!(text_of(&entry), format!("{shown} info  s: m"));
+        };
+
+        check("0", "1970-01-01T00:00:00.000Z");
+        check("253402300799999", "9999-12-31T23:59:59.999Z");
+        for ts in [
+            "253402300800000",
+            "1700000000000000",
+            "18446744073709551615",
+            "1e300",
+            "-1",
+            "1700000000.5",
+        ] {
+            check(ts, ts);
+        }
     }
 }

@@ -2,7 +2,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
-use crate::support::{Server, peer_that_answers, rpc_at};
+use crate::support::{Server, peer_that_answers, peer_that_repeats, rpc_at, start_rpc_at};
 
 #[test]
 fn append_prints_the_number_of_the_entry_and_read_prints_it_as_it_is_stored() {
@@ -135,6 +135,20 @@ fn tail_finds_the_last_entries_that_pass_the_filters() {
         &["-n", "3", "--contains", "number 1"],
         &["number 1997", "number 1998", "number 1999"],
     );
+}
+
+#[test]
+fn tail_shows_an_impossible_time_as_a_number_and_ends_its_search_at_the_largest_one() {
+    let address = peer_that_repeats(
+        r#""code":0,"data":{"entries":[{"seq":1,"ts":1700000000000000,"level":"info","service":"s","message":"m"}],"next":18446744073709551615}"#,
+    );
+    let mut tail = start_rpc_at(&address, &["log", "tail", "-n", "0", "--text"]);
+
+    assert_eq!(tail.next_line(), "1700000000000000 info  s: m");
+
+    tail.interrupt();
+    let ran = tail.finish();
+    assert_eq!((ran.exit, ran.stderr.as_str()), (0, ""));
 }
 
 #[test]

@@ -66,6 +66,21 @@ fn describe_lists_the_commands_as_a_table() {
 }
 
 #[test]
+fn describe_lists_a_command_whose_name_is_longer_than_any_line() {
+    let data = format!(
+        r#""code":0,"data":{{"protocol":1,"server":{{"name":"s","version":"1"}},"commands":[
+           {{"cmdid":100,"service":"s","method":"{}","kind":"unary","idempotent":false,"doc":"Does."}}]}}"#,
+        "m".repeat(70_000)
+    );
+    let address = peer_that_answers(data.replace('\n', " ").leak());
+
+    let ran = rpc_at(&address, &["describe"], "");
+
+    assert_eq!((ran.exit, ran.stderr.as_str()), (0, ""));
+    assert!(ran.stdout.ends_with("mm  unary   Does.\n"));
+}
+
+#[test]
 fn describe_shows_one_command_with_its_schemas_or_what_the_server_sent() {
     let server = Server::start();
     let stdout = server.rpc(&["describe", "2"]).data();

@@ -83,14 +83,7 @@ impl Server {
 
     /// Runs `rpc` without waiting for it.
     pub(crate) fn start_rpc(&self, arguments: &[&str]) -> Running {
-        let mut child = command(&self.address, arguments).spawn().unwrap();
-        let stdout = BufReader::new(child.stdout.take().unwrap()).lines();
-        let stderr = BufReader::new(child.stderr.take().unwrap()).lines();
-        Running {
-            child,
-            stdout,
-            stderr,
-        }
+        start_rpc_at(&self.address, arguments)
     }
 }
 
@@ -193,6 +186,17 @@ impl Running {
     }
 }
 
+pub(crate) fn start_rpc_at(address: &str, arguments: &[&str]) -> Running {
+    let mut child = command(address, arguments).spawn().unwrap();
+    let stdout = BufReader::new(child.stdout.take().unwrap()).lines();
+    let stderr = BufReader::new(child.stderr.take().unwrap()).lines();
+    Running {
+        child,
+        stdout,
+        stderr,
+    }
+}
+
 pub(crate) fn rpc_at(address: &str, arguments: &[&str], input: impl AsRef<[u8]>) -> Ran {
     let mut child = command(address, arguments)
         .stdin(Stdio::piped())
@@ -234,6 +238,18 @@ pub(crate) fn peer_that_answers(reply: &'static str) -> String {
         let request: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
         writeln!(&stream, r#"{{"id":{},{reply}}}"#, request["id"]).unwrap();
         lines.for_each(drop);
+    })
+}
+
+/// Answers each call of a connection with `reply`, as [`peer_that_answers`] does the first one.
+pub(crate) fn peer_that_repeats(reply: &'static str) -> String {
+    peer(move |stream| {
+        for line in BufReader::new(stream.try_clone().unwrap()).lines() {
+            let request: Value = serde_json::from_str(&line.unwrap()).unwrap();
+            if writeln!(&stream, r#"{{"id":{},{reply}}}"#, request["id"]).is_err() {
+                return;
+            }
+        }
     })
 }
 
