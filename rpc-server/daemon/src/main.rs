@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
-use rpc_daemon::config::{LogFormat, Overrides};
+use rpc_daemon::config::{Loaded, LogFormat, Overrides};
 use rpc_daemon::{Daemon, DaemonConfig, DaemonError, Reloader, notify, reload};
 use rpc_server::Tokens;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -25,8 +25,8 @@ use tracing_subscriber::{EnvFilter, Layer};
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
-    /// TOML file with settings; --print-config shows all of them
-    #[arg(long, value_name = "FILE", env = "RPC_SERVER_CONFIG")]
+    /// TOML file with settings, also named by the variable `RPC_SERVER_CONFIG`; --print-config shows all of them
+    #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Address to listen on, HOST:PORT, unix:PATH, or `inherited` for sockets that are handed over
     /// (`LISTEN_FDS`, as systemd does it); may be given several times [default: 127.0.0.1:8889]
@@ -64,7 +64,7 @@ fn main() -> ExitCode {
         log_format: arguments.log_format,
     };
 
-    let file = arguments.config;
+    let file = arguments.config.or_else(config_file_of_environment);
     let load = move || {
         let env = std::env::vars_os().filter_map(|(name, value)| {
             // What is no text is none of ours.
@@ -74,13 +74,21 @@ fn main() -> ExitCode {
         DaemonConfig::load(file.as_deref(), env, overrides.clone())
     };
 
-    let config = match load() {
-        Ok(config) => config,
+    let Loaded {
+        config, warnings, ..
+    } = match load() {
+        Ok(loaded) => loaded,
         Err(message) => {
             eprintln!("rpc-server: {message}");
             return ExitCode::from(EXIT_USAGE);
         }
     };
+
+    if arguments.print_config || arguments.check_config {
+        for warning in &warnings {
+            eprintln!("rpc-server: warning: {warning}");
+        }
+    }
 
     if arguments.print_config {
         print!("{}", config.to_commented_toml());
@@ -101,6 +109,11 @@ fn main() -> ExitCode {
     }
 
     let set_log_level = start_logging(&config, &traces);
+    for warning in &warnings {
+        tracing::warn!("{warning}");
+    }
+
+    let load = move || load().map(|loaded| loaded.config);
     let exit = match run(&config, load, set_log_level) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -111,6 +124,12 @@ fn main() -> ExitCode {
 
     traces.send_rest();
     exit
+}
+
+/// The file that `RPC_SERVER_CONFIG` names. Empty, as compose files leave a variable, it names none.
+fn config_file_of_environment() -> Option<PathBuf> {
+    let name = std::env::var_os("RPC_SERVER_CONFIG")?;
+    (!name.is_empty()).then(|| name.into())
 }
 
 /// Prints the hash of the token on standard input: a token on the command line would stand in the list of

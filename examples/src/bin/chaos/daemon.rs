@@ -8,7 +8,7 @@ use rpc_examples::process::{Outcome, Process, parent_is_gone};
 
 /// The role `daemon`: serves with the settings of the environment until its standard input ends.
 pub(crate) async fn serve() -> Outcome<()> {
-    let config = DaemonConfig::load(None, std::env::vars(), Overrides::default())?;
+    let config = DaemonConfig::load(None, std::env::vars(), Overrides::default())?.config;
     let daemon = rpc_daemon::Daemon::bind(&config).await?;
     println!("{}", daemon.addresses()[0]);
     daemon.run(parent_is_gone()).await?;

@@ -82,3 +82,16 @@ pub(super) fn nearest(unknown: &str, known: &[String]) -> String {
     best.map(|key| format!("; did you mean `{key}`?"))
         .unwrap_or_default()
 }
+
+/// The known name of a variable that this one differs from by a slip of the hand.
+pub(super) fn misspelled<'k>(unknown: &str, known: &'k [String]) -> Option<&'k String> {
+    // Names of other programs begin alike, so likeness alone finds a near one for each of them.
+    const SLIPS_MAX: usize = 2;
+
+    known
+        .iter()
+        .map(|known| (strsim::osa_distance(unknown, known), known))
+        .min_by_key(|(slips, _)| *slips)
+        .filter(|(slips, _)| *slips <= SLIPS_MAX)
+        .map(|(_, known)| known)
+}

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 use tracing_subscriber::EnvFilter;
 
-use super::keys::{keys_of_lists, known_keys, nearest};
+use super::keys::{keys_of_lists, known_keys, misspelled, nearest};
 use super::{DaemonConfig, LogFormat};
 
 /// What environment variables begin with: `RPC_SERVER_LIMITS_FRAME_BYTES_MAX` is
@@ -25,8 +25,23 @@ pub struct Overrides {
     pub log_format: Option<LogFormat>,
 }
 
+/// Settings as they were read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Loaded {
+    /// The settings.
+    pub config: DaemonConfig,
+    /// What an operator should look at although the settings are right, each in one line: the log is
+    /// not started yet when they are read.
+    pub warnings: Vec<String>,
+}
+
 impl DaemonConfig {
     /// Puts the file, the environment and the flags together, and checks the result.
+    ///
+    /// Of the environment, a variable that begins with `RPC_SERVER_` and names no setting is a
+    /// warning: a Service called `rpc-server` in Kubernetes puts several of them into every pod. An
+    /// empty variable counts as not set.
     ///
     /// # Errors
     /// One line that names the file or variable, the key, and what would be right; for an unknown
@@ -35,31 +50,30 @@ impl DaemonConfig {
         file: Option<&Path>,
         env: impl IntoIterator<Item = (String, String)>,
         flags: Overrides,
-    ) -> Result<Self, String> {
-        // Keys, names and values are shown as they are, and a quoted one may hold line breaks.
-        Self::put_together(file, env, flags).map_err(|message| {
-            let escape = |character: char| match character.is_control() {
-                true => character.escape_default().collect(),
-                false => String::from(character),
-            };
-            message.chars().map(escape).collect()
-        })
+    ) -> Result<Loaded, String> {
+        Self::put_together(file, env, flags).map_err(|message| printable(&message))
     }
 
     fn put_together(
         file: Option<&Path>,
         env: impl IntoIterator<Item = (String, String)>,
         flags: Overrides,
-    ) -> Result<Self, String> {
+    ) -> Result<Loaded, String> {
         let keys = known_keys();
         let mut table = match file {
             Some(path) => read_file(path, &keys)?,
             None => Table::new(),
         };
 
+        let mut unknown = Vec::new();
         for (name, value) in env {
-            if name.starts_with(ENV_PREFIX) && name != ENV_CONFIG {
-                set_from_env(&mut table, &name, &value, &keys)?;
+            if !name.starts_with(ENV_PREFIX) || name == ENV_CONFIG || value.is_empty() {
+                continue;
+            }
+
+            match keys.iter().find(|key| env_name(key) == name) {
+                Some(key) => set_from_env(&mut table, &name, &value, key)?,
+                None => unknown.push(name),
             }
         }
 
@@ -80,7 +94,10 @@ impl DaemonConfig {
         EnvFilter::try_new(&config.log_level)
             .map_err(|error| format!("`log_level` is \"{}\": {error}", config.log_level))?;
 
-        Ok(config)
+        Ok(Loaded {
+            config,
+            warnings: unknown_variables(unknown, &keys).into_iter().collect(),
+        })
     }
 }
 
@@ -144,20 +161,40 @@ fn in_place(text: &str, error: &toml::de::Error) -> String {
     format!("line {line}, column {column}: {message}")
 }
 
-fn set_from_env(table: &mut Table, name: &str, value: &str, keys: &[String]) -> Result<(), String> {
-    let env_name = |key: &String| format!("{ENV_PREFIX}{}", key.replace('.', "_").to_uppercase());
-    let Some(key) = keys.iter().find(|key| env_name(key) == name) else {
-        let names: Vec<String> = keys.iter().map(env_name).collect();
-        return Err(format!(
-            "unknown environment variable `{name}`{}",
-            nearest(name, &names)
-        ));
+/// The variable that sets a key.
+fn env_name(key: &str) -> String {
+    format!("{ENV_PREFIX}{}", key.replace('.', "_").to_uppercase())
+}
+
+/// The warning about variables that name no setting.
+fn unknown_variables(mut unknown: Vec<String>, keys: &[String]) -> Option<String> {
+    if unknown.is_empty() {
+        return None;
+    }
+
+    let known: Vec<String> = keys
+        .iter()
+        .map(|key| env_name(key))
+        .chain([ENV_CONFIG.to_owned()])
+        .collect();
+    let shown = |name: &String| match misspelled(name, &known) {
+        Some(meant) => format!("`{name}` (did you mean `{meant}`?)"),
+        None => format!("`{name}`"),
     };
 
+    unknown.sort();
+    let names: Vec<String> = unknown.iter().map(shown).collect();
+    Some(printable(&format!(
+        "environment variables that begin with `{ENV_PREFIX}` but set nothing are ignored: {}",
+        names.join(", ")
+    )))
+}
+
+fn set_from_env(table: &mut Table, name: &str, value: &str, key: &str) -> Result<(), String> {
     let defaults = Table::try_from(DaemonConfig::default()).expect("a config is a TOML table");
     let (section, field) = match key.split_once('.') {
         Some((section, field)) => (Some(section), field),
-        None => (None, key.as_str()),
+        None => (None, key),
     };
     let default = match section {
         Some(section) => &defaults[section][field],
@@ -197,6 +234,16 @@ fn set_from_env(table: &mut Table, name: &str, value: &str, keys: &[String]) -> 
         .map_err(|error| format!("`{name}`: {}", one_line(error.message())))?;
 
     Ok(())
+}
+
+/// A message without control characters: keys, names and values are shown as they are, and a quoted
+/// one may hold line breaks.
+fn printable(message: &str) -> String {
+    let escape = |character: char| match character.is_control() {
+        true => character.escape_default().collect(),
+        false => String::from(character),
+    };
+    message.chars().map(escape).collect()
 }
 
 pub(super) fn one_line(message: &str) -> String {

@@ -24,7 +24,7 @@ use super::store::LogConfig;
 use rpc_server::{AdminConfig, Config, TracesConfig};
 
 #[cfg(feature = "program")]
-pub use load::Overrides;
+pub use load::{Loaded, Overrides};
 
 /// In `listen`, the sockets that were handed over.
 pub(crate) const INHERITED: &str = "inherited";

@@ -5,6 +5,10 @@ use super::keys::{keys_of_lists, known_keys};
 use super::*;
 
 fn load(text: &str, env: &[(&str, &str)]) -> Result<DaemonConfig, String> {
+    load_all(text, env).map(|loaded| loaded.config)
+}
+
+fn load_all(text: &str, env: &[(&str, &str)]) -> Result<Loaded, String> {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), text).unwrap();
     let env = env
@@ -96,7 +100,7 @@ fn environment_goes_over_the_file_and_flags_over_both() {
         ..Overrides::default()
     };
     assert_eq!(
-        DaemonConfig::load(None, [], flags).unwrap().listen,
+        DaemonConfig::load(None, [], flags).unwrap().config.listen,
         ["[::1]:3"]
     );
 }
@@ -262,11 +266,6 @@ fn a_listener_is_refused_where_a_key_needs_another_one() {
 fn a_wrong_variable_of_the_environment_is_refused_by_its_name() {
     refused(
         "",
-        &[("RPC_SERVER_LIMIT_FRAME_BYTES_MAX", "1")],
-        "did you mean `RPC_SERVER_LIMITS_FRAME_BYTES_MAX`?",
-    );
-    refused(
-        "",
         &[("RPC_SERVER_LIMITS_FRAME_BYTES_MAX", "1k")],
         "must be an integer",
     );
@@ -275,6 +274,42 @@ fn a_wrong_variable_of_the_environment_is_refused_by_its_name() {
         &[("RPC_SERVER_LOG_FORMAT", "xml")],
         "`RPC_SERVER_LOG_FORMAT`: unknown variant `xml`",
     );
+}
+
+#[test]
+fn variables_that_set_nothing_are_one_warning_with_what_may_be_meant() {
+    let env = [
+        ("RPC_SERVER_SERVICE_HOST", "10.0.0.7"),
+        ("RPC_SERVER_PORT", "tcp://10.0.0.7:8889"),
+        ("RPC_SERVER_LIMIT_FRAME_BYTES_MAX", "1"),
+        ("RPC_SERVER_A\nB", "1"),
+        ("RPC_SERVER_LIMITS_CONNECTIONS_MAX", "7"),
+    ];
+
+    let loaded = load_all("", &env).unwrap();
+    assert_eq!(loaded.config.limits.connections_max, 7);
+    assert_eq!(
+        loaded.warnings,
+        [
+            "environment variables that begin with `RPC_SERVER_` but set nothing are ignored: \
+          `RPC_SERVER_A\\nB`, `RPC_SERVER_LIMIT_FRAME_BYTES_MAX` (did you mean \
+          `RPC_SERVER_LIMITS_FRAME_BYTES_MAX`?), `RPC_SERVER_PORT`, `RPC_SERVER_SERVICE_HOST`"
+        ]
+    );
+}
+
+#[test]
+fn an_empty_variable_counts_as_not_set() {
+    let env = [
+        ("RPC_SERVER_DATA_DIR", ""),
+        ("RPC_SERVER_LIMITS_FRAME_BYTES_MAX", ""),
+        ("RPC_SERVER_DATADIR", ""),
+    ];
+
+    let loaded = load_all("data_dir = \"/from/file\"", &env).unwrap();
+    assert_eq!(loaded.config.data_dir, Path::new("/from/file"));
+    assert_eq!(loaded.config.limits, Config::default());
+    assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
 }
 
 #[test]

@@ -378,11 +378,6 @@ fn settings_are_checked_with_their_exit_code_and_nothing_is_touched() {
             &[("RPC_SERVER_LIMITS_FRAME_BYTES_MAX", "1k")],
             "`RPC_SERVER_LIMITS_FRAME_BYTES_MAX` is \"1k\" and must be an integer",
         ),
-        (
-            "",
-            &[("RPC_SERVER_DATADIR", "x")],
-            "did you mean `RPC_SERVER_DATA_DIR`?",
-        ),
     ] {
         let (bad, stdout, stderr) = check(text, &[], env);
         assert_eq!(
@@ -401,6 +396,46 @@ fn settings_are_checked_with_their_exit_code_and_nothing_is_touched() {
     let (wrong_flag, _, stderr) = output(&["--lissen", "127.0.0.1:0"], &[]);
     assert_eq!(wrong_flag.status.code(), Some(2));
     assert!(stderr.contains("--listen"), "{stderr}");
+}
+
+#[test]
+fn variables_of_others_with_our_prefix_are_a_warning_in_the_log_and_of_check_config() {
+    let data = tempfile::tempdir().unwrap();
+    let env = [
+        ("RPC_SERVER_SERVICE_HOST", "10.0.0.7"),
+        ("RPC_SERVER_PORT", "tcp://10.0.0.7:8889"),
+        ("RPC_SERVER_CONFIG", ""),
+        ("RPC_SERVER_DATADIR", "x"),
+    ];
+    let expected = "`RPC_SERVER_DATADIR` (did you mean `RPC_SERVER_DATA_DIR`?), `RPC_SERVER_PORT`, \
+                    `RPC_SERVER_SERVICE_HOST`";
+    let arguments = [
+        "--listen",
+        "127.0.0.1:0",
+        "--data-dir",
+        data.path().to_str().unwrap(),
+    ];
+
+    let (checked, stdout, stderr) = output(&[&arguments[..], &["--check-config"]].concat(), &env);
+    assert_eq!(
+        (checked.status.code(), stdout.trim()),
+        (Some(0), "the settings are right"),
+        "{stderr}"
+    );
+    assert!(
+        stderr.starts_with("rpc-server: warning: ") && stderr.contains(expected),
+        "{stderr}"
+    );
+
+    let mut command = command();
+    command.args(arguments).envs(env);
+    let mut daemon = Running::spawn(command);
+    let warning = daemon.log_line("are ignored");
+    assert!(
+        warning.contains("WARN") && warning.contains(expected),
+        "{warning}"
+    );
+    daemon.log_line("listening on");
 }
 
 #[test]
