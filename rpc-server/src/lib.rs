@@ -22,7 +22,7 @@
 //! async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //!     let router = Router::new().route(100, hello)?;
 //!     let server = Server::builder().listen("127.0.0.1:8889").router(router).bind().await?;
-//!     server.serve(std::future::pending()).await?;
+//!     server.serve(rpc_server::shutdown_signal()).await?;
 //!     Ok(())
 //! }
 //! ```
@@ -58,6 +58,7 @@ mod listen;
 mod metrics;
 mod server;
 mod shutdown;
+mod signal;
 mod sync;
 pub mod telemetry;
 #[cfg(feature = "tls")]
@@ -82,6 +83,7 @@ pub use rpc_core::{
     RawJson, Reply, Request, Service, Status,
 };
 pub use server::{Drained, Server, ServerBuilder, ServerHandle};
+pub use signal::shutdown_signal;
 pub use telemetry::TracesConfig;
 #[cfg(feature = "tls")]
 pub use tls::{ALPN, ServerTls, TlsError, TlsFiles};

@@ -73,7 +73,7 @@ async fn main() -> ExitCode {
     let outcome = tokio::select! {
         outcome = run(file) => outcome,
         // The future is dropped, and the temporary directories with it.
-        _ = tokio::signal::ctrl_c() => Err("interrupted".into()),
+        () = rpc_server::shutdown_signal() => Err("interrupted".into()),
     };
 
     match outcome {

@@ -23,7 +23,6 @@ use rpc_server::{Context, Params, RouteError, Router, Server, State, Status};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
@@ -107,10 +106,10 @@ async fn listen(address: &str) -> Result<(), Error> {
         .await?;
 
     // Before anybody is told of the server, so that no signal is missed.
-    let mut interrupt = signal(SignalKind::interrupt())?;
+    let shutdown = rpc_server::shutdown_signal();
 
     println!("listening on {}; Ctrl-C ends it", server.addresses()[0]);
-    server.serve(async { _ = interrupt.recv().await }).await?;
+    server.serve(shutdown).await?;
     println!("stopped");
     Ok(())
 }

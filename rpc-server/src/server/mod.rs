@@ -37,15 +37,14 @@ pub(crate) use shared::Shared;
 ///     Ok(format!("Hello {name}!"))
 /// }
 ///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 /// let server = Server::builder()
-///     .listen("127.0.0.1:0")
+///     .listen("127.0.0.1:8889")
 ///     .router(Router::new().route(100, hello)?)
 ///     .bind()
 ///     .await?;
 /// println!("listening on {}", server.addresses()[0]);
-/// server.serve(async { /* until it is time to stop, ctrl_c() for example */ }).await?;
+/// server.serve(rpc_server::shutdown_signal()).await?;
 /// # Ok(())
 /// # }
 /// ```
@@ -78,7 +77,8 @@ impl Server {
 
     /// Serves until `shutdown` is ready, then drains: no new connections, a `goaway` on each that
     /// has used an id, replies to all that was accepted, `rejected` for what still arrives. After
-    /// `drain_timeout_ms` what is left is dropped.
+    /// `drain_timeout_ms` what is left is dropped. A program gives it
+    /// [`shutdown_signal`](crate::shutdown_signal), which is ready at SIGTERM or Ctrl-C.
     ///
     /// # Errors
     /// Where a listener fails for good. Failures to accept one connection are logged and survived.

@@ -19,6 +19,7 @@ mod peers;
 mod retire;
 mod rig;
 mod router;
+mod signals;
 mod streams;
 mod support;
 mod tls;
