@@ -1,9 +1,10 @@
 //! Addresses, sockets, and the loop that accepts.
 
 use std::fmt;
+use std::fs::Metadata;
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -89,17 +90,52 @@ pub(crate) enum Origin {
     Inherited,
 }
 
-/// Takes the socket's file away when the listener is gone, where this server has made it.
+/// The file of a Unix socket. It is removed when the listener is gone, where this server has made it.
 pub(crate) struct SocketFile {
     path: PathBuf,
-    origin: Origin,
+    /// The file that this server has made; an inherited socket's stays where it is.
+    made: Option<FileId>,
+}
+
+impl SocketFile {
+    /// The file of a socket that was bound to `path` a moment ago.
+    fn made(path: &Path) -> io::Result<Self> {
+        Ok(Self {
+            path: path.to_owned(),
+            made: Some(FileId::at(path)?),
+        })
+    }
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if self.origin == Origin::Own {
-            // Somebody else may have removed it; then there is nothing to do.
+        // The path may name another file by now: that of the next server, which is not ours to remove.
+        if let Some(made) = self.made
+            && FileId::at(&self.path).is_ok_and(|there| there == made)
+        {
+            // Another process may remove it at the same moment; then there is nothing to do.
             let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// The identity of a file, whatever names it has. The system gives it to no other file while the
+/// socket that is bound to it is open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct FileId {
+    device: u64,
+    inode: u64,
+}
+
+impl FileId {
+    fn at(path: &Path) -> io::Result<Self> {
+        std::fs::symlink_metadata(path).map(|metadata| Self::of(&metadata))
+    }
+
+    fn of(metadata: &Metadata) -> Self {
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
         }
     }
 }
@@ -140,10 +176,7 @@ impl Listener {
                     .as_pathname()
                     .unwrap_or(Path::new(""))
                     .to_owned();
-                let file = SocketFile {
-                    path,
-                    origin: Origin::Inherited,
-                };
+                let file = SocketFile { path, made: None };
                 Ok(Self::Unix(file, UnixListener::from_std(listener)?))
             }
         }
@@ -193,14 +226,9 @@ impl Listener {
     fn close(self, shared: &Shared, server: &ServerHandle) -> io::Result<()> {
         match self {
             // The next server takes these.
-            Self::Tcp(_, _, Origin::Inherited)
-            | Self::Unix(
-                SocketFile {
-                    origin: Origin::Inherited,
-                    ..
-                },
-                _,
-            ) => Ok(()),
+            Self::Tcp(_, _, Origin::Inherited) | Self::Unix(SocketFile { made: None, .. }, _) => {
+                Ok(())
+            }
 
             Self::Tcp(listener, ..) => {
                 let listener = listener.into_std()?;
@@ -281,34 +309,51 @@ async fn bind_tcp(address: &str, config: &Config, is_shared: bool) -> io::Result
 async fn bind_unix(path: &Path) -> io::Result<Listener> {
     let bound = match UnixListener::bind(path) {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            // A socket file that nobody answers on is what a killed server left. Anything else is not ours.
-            if !std::fs::symlink_metadata(path)?.file_type().is_socket() {
-                return Err(io::Error::new(
-                    error.kind(),
-                    "the file is there and is no socket",
-                ));
-            }
-
-            if UnixStream::connect(path).await.is_ok() {
-                return Err(io::Error::new(
-                    error.kind(),
-                    "another process listens there",
-                ));
-            }
-
-            std::fs::remove_file(path)?;
+            remove_stale(path).await?;
             UnixListener::bind(path)?
         }
         other => other?,
     };
 
-    Ok(Listener::Unix(
-        SocketFile {
-            path: path.to_owned(),
-            origin: Origin::Own,
-        },
-        bound,
-    ))
+    Ok(Listener::Unix(SocketFile::made(path)?, bound))
+}
+
+/// What is wrong with a path where something else is.
+pub(super) const NOT_A_SOCKET: &str =
+    "the file exists and is not a socket; remove it, or listen on another path";
+
+/// Removes the socket file that a killed server has left.
+///
+/// # Errors
+/// A file that is not a socket, or that a process may still be listening on.
+async fn remove_stale(path: &Path) -> io::Result<()> {
+    let in_use = |message: String| io::Error::new(io::ErrorKind::AddrInUse, message);
+    let found = std::fs::symlink_metadata(path)?;
+    if !found.file_type().is_socket() {
+        return Err(in_use(NOT_A_SOCKET.into()));
+    }
+
+    // Only a refusal means that no process listens: a queue that is full has one behind it, and so
+    // may a file that this process must not open.
+    match UnixStream::connect(path).await {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
+        Ok(_) => return Err(in_use("another process listens there".into())),
+        Err(error) => {
+            return Err(in_use(format!(
+                "another process may listen there: connecting to the socket fails with \"{error}\" instead of \
+                 being refused; stop that process, or remove the file if there is none"
+            )));
+        }
+    }
+
+    // Another server may have put its own socket there meanwhile.
+    if FileId::at(path)? != FileId::of(&found) {
+        return Err(in_use(
+            "another process listens there since a moment ago".into(),
+        ));
+    }
+
+    std::fs::remove_file(path)
 }
 
 /// Replies leave at once, and a peer that has vanished is noticed.

@@ -224,6 +224,72 @@ async fn a_socket_file_that_nobody_answers_on_is_replaced_and_a_living_one_is_no
 }
 
 #[tokio::test]
+async fn a_server_that_ends_leaves_the_socket_file_of_its_successor() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("socket");
+    let address = format!("unix:{}", path.display());
+
+    // Drained, and dropped without being served.
+    for is_served in [true, false] {
+        let old = bind(&address).await.unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let mut successor = TestServer::of(bind(&address).await.unwrap());
+
+        if is_served {
+            let mut old = TestServer::of(old);
+            old.begin_to_drain();
+            old.drained().await;
+        } else {
+            drop(old);
+        }
+
+        ping(&path).await;
+        successor.begin_to_drain();
+        successor.drained().await;
+        assert!(!path.exists());
+    }
+}
+
+#[tokio::test]
+async fn a_socket_whose_queue_is_full_is_not_taken_for_a_stale_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("socket");
+    let unix = || socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
+    let at_path = socket2::SockAddr::unix(&path).unwrap();
+
+    let busy = unix();
+    busy.bind(&at_path).unwrap();
+    busy.listen(0).unwrap();
+
+    let mut waiting = Vec::new();
+    let full = loop {
+        let client = unix();
+        client.set_nonblocking(true).unwrap();
+        match client.connect(&at_path) {
+            Ok(()) => waiting.push(client),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(full.kind(), ErrorKind::WouldBlock);
+
+    let error = bind(&format!("unix:{}", path.display()))
+        .await
+        .err()
+        .expect("it is taken");
+    assert_eq!(error.kind(), ErrorKind::AddrInUse);
+    assert!(
+        error.to_string().contains("another process may listen"),
+        "{error}"
+    );
+
+    // The file still leads to the socket that was there.
+    for _ in &waiting {
+        busy.accept().unwrap();
+    }
+    UnixStream::connect(&path).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_file_that_is_no_socket_is_left_alone() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("precious");
@@ -233,7 +299,7 @@ async fn a_file_that_is_no_socket_is_left_alone() {
         .err()
         .expect("it cannot be bound");
     assert!(
-        error.to_string().contains("precious") && error.to_string().contains("no socket"),
+        error.to_string().contains("precious") && error.to_string().contains("not a socket"),
         "{error}"
     );
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "years of work");
