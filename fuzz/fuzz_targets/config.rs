@@ -1,4 +1,4 @@
-//! A config file of any text is taken, or refused with one line that names the file; what was taken is
+//! A config file of any text is taken, or refused with a line for each mistake; what was taken is
 //! the same when it is printed and read again.
 
 #![no_main]
@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
 use rpc_daemon::DaemonConfig;
-use rpc_daemon::config::Overrides;
+use rpc_daemon::config::{Mistakes, Overrides};
 
 /// In memory where the system has a place for that: it is written in each run.
 static FILE: LazyLock<PathBuf> = LazyLock::new(|| {
@@ -32,18 +32,23 @@ fuzz_target!(|data: &[u8]| {
             Some((format!("RPC_SERVER_{name}"), value.to_owned()))
         });
 
-    if let Err(message) = load(text, variable) {
-        assert!(!message.is_empty() && message.len() < 2_000, "{message}");
-        assert!(!message.contains('\n'), "more than one line: {message}");
+    let Err(mistakes) = load(text, variable) else {
+        return;
+    };
+    assert!(!mistakes.lines().is_empty());
+    for line in mistakes.lines() {
+        assert!(!line.is_empty() && line.len() < 2_000, "{line}");
+        assert!(!line.contains('\n'), "more than one line: {line}");
     }
 });
 
-fn load(text: &[u8], variable: Option<(String, String)>) -> Result<(), String> {
+fn load(text: &[u8], variable: Option<(String, String)>) -> Result<(), Mistakes> {
     std::fs::write(&*FILE, text).expect("there is room for a small file");
     let loaded = DaemonConfig::load(Some(&FILE), variable, Overrides::default())?;
     for warning in &loaded.warnings {
         assert!(!warning.contains('\n'), "more than one line: {warning}");
     }
+    loaded.config.check_values()?;
 
     // Printing explains each key, which takes its time: for every sixteenth input.
     if text.len() % 16 == 0 {

@@ -14,7 +14,7 @@ mod store;
 use std::fmt;
 use std::future::Future;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use listenfd::ListenFd;
@@ -78,7 +78,7 @@ impl Daemon {
                 ServiceName::Test => router.merge(services::test::router()?),
                 ServiceName::Conformance => router.merge(services::conformance::router()?),
                 ServiceName::Log => {
-                    let (dir, settings) = (config.data_dir.join("log"), config.log.store());
+                    let (dir, settings) = (store_dir(&config.data_dir), config.log.store());
 
                     // It reads the newest file, which takes a while where that is long.
                     let opening =
@@ -183,6 +183,11 @@ impl Daemon {
 
         Ok(drained)
     }
+}
+
+/// The directory of the log service's store.
+fn store_dir(data_dir: &Path) -> PathBuf {
+    data_dir.join("log")
 }
 
 /// The sockets that a parent has handed over in the way of systemd. They are there once.

@@ -69,19 +69,6 @@ impl CommandLimits {
     }
 }
 
-/// Checks what would be ambiguous.
-#[cfg(feature = "program")]
-pub(super) fn check(settings: &[CommandSettings]) -> Result<(), String> {
-    let mut seen = std::collections::BTreeSet::new();
-    match settings.iter().find(|command| !seen.insert(command.cmdid)) {
-        Some(command) => Err(format!(
-            "[[commands]] names cmdid {} twice; once must do",
-            command.cmdid
-        )),
-        None => Ok(()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use rpc_core::{RawJson, Request, Service, Status};
@@ -136,11 +123,5 @@ mod tests {
         }];
         let error = CommandLimits::around(Router::new(), &unknown).unwrap_err();
         assert!(error.to_string().contains("no command has cmdid 77"));
-
-        assert!(
-            check(&[settings[0].clone(), settings[0].clone()])
-                .unwrap_err()
-                .contains("1001 twice")
-        );
     }
 }

@@ -69,44 +69,53 @@ pub struct GrantSettings {
 }
 
 impl ListenerSettings {
+    /// What is wrong with the settings of the listener, each mistake in one line.
     #[cfg(feature = "program")]
-    pub(crate) fn check(&self, has_tokens: bool) -> Result<(), String> {
+    pub(crate) fn mistakes(&self, has_tokens: bool) -> Vec<String> {
         let Self {
             address,
             client_certificates,
             ..
         } = self;
-        let wrong = |what: &str| Err(format!("[[listeners]] \"{address}\": {what}"));
-
         if address.is_empty() {
-            return Err("[[listeners]] `address` is missing, as \"0.0.0.0:8889\"".into());
-        }
-
-        if self.certificate_file.is_some() != self.key_file.is_some() {
-            return wrong("`certificate_file` and `key_file` belong together; one is missing");
+            return vec!["[[listeners]] `address` is missing, as \"0.0.0.0:8889\"".into()];
         }
 
         let asks = *client_certificates != ClientCertificates::Off;
-        if asks && self.certificate_file.is_none() {
-            return wrong("`client_certificates` needs TLS: `certificate_file` and `key_file`");
-        }
-
-        if asks != self.client_ca_file.is_some() {
-            return wrong(
+        let rules = [
+            (
+                self.certificate_file.is_some() != self.key_file.is_some(),
+                "`certificate_file` and `key_file` belong together; one is missing",
+            ),
+            (
+                asks && self.certificate_file.is_none(),
+                "`client_certificates` needs TLS: `certificate_file` and `key_file`",
+            ),
+            (
+                asks != self.client_ca_file.is_some(),
                 "`client_ca_file` and `client_certificates` (\"optional\" or \"required\") belong together",
-            );
-        }
-
-        if self.require_authentication && !asks && !has_tokens {
-            return wrong(
+            ),
+            (
+                self.require_authentication && !asks && !has_tokens,
                 "`require_authentication` needs something to show: `tokens_file`, or `client_certificates`",
-            );
-        }
+            ),
+        ];
 
-        Ok(())
+        let broken = rules.iter().filter(|(is_broken, _)| *is_broken);
+        broken
+            .map(|(_, rule)| format!("[[listeners]] \"{address}\": {rule}"))
+            .collect()
     }
 
     fn listener(&self) -> Result<Listener, DaemonError> {
+        Ok(Listener {
+            options: self.options()?,
+            is_inherited: self.address == INHERITED,
+        })
+    }
+
+    /// What binding needs to know, with certificate and key read from their files.
+    pub(crate) fn options(&self) -> Result<ListenOptions, DaemonError> {
         let mut options = ListenOptions::new(&self.address)
             .require_authentication(self.require_authentication)
             .admin_pages(self.admin_pages)
@@ -116,10 +125,7 @@ impl ListenerSettings {
             options = options.first_frame_timeout_ms(timeout_ms);
         }
 
-        Ok(Listener {
-            options: self.with_tls(options)?,
-            is_inherited: self.address == INHERITED,
-        })
+        self.with_tls(options)
     }
 
     #[cfg(feature = "program")]

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
-use rpc_daemon::config::{Loaded, LogFormat, Overrides};
+use rpc_daemon::config::{Loaded, LogFormat, Mistakes, Overrides};
 use rpc_daemon::{Daemon, DaemonConfig, DaemonError, Reloader, notify, reload};
 use rpc_server::Tokens;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -38,7 +38,8 @@ struct Arguments {
     /// Format of the log on standard error [default: text]
     #[arg(long, value_enum, value_name = "FORMAT")]
     log_format: Option<LogFormat>,
-    /// Check the settings and exit: 0 where they are right, 2 where not
+    /// Check the settings, and the files and addresses that they name, as a start does, and exit: 0 if they
+    /// are right, 2 if not; each mistake is a line on standard error
     #[arg(long)]
     check_config: bool,
     /// Print the effective settings as a commented config file and exit
@@ -78,10 +79,7 @@ fn main() -> ExitCode {
         config, warnings, ..
     } = match load() {
         Ok(loaded) => loaded,
-        Err(message) => {
-            eprintln!("rpc-server: {message}");
-            return ExitCode::from(EXIT_USAGE);
-        }
+        Err(mistakes) => return refuse(&mistakes),
     };
 
     if arguments.print_config || arguments.check_config {
@@ -91,16 +89,19 @@ fn main() -> ExitCode {
     }
 
     if arguments.print_config {
+        if let Err(mistakes) = config.check_values() {
+            return refuse(&mistakes);
+        }
         print!("{}", config.to_commented_toml());
         return ExitCode::SUCCESS;
     }
 
+    if let Err(mistakes) = config.check() {
+        return refuse(&mistakes);
+    }
     let traces = match Traces::of(&config) {
         Ok(traces) => traces,
-        Err(message) => {
-            eprintln!("rpc-server: {message}");
-            return ExitCode::from(EXIT_USAGE);
-        }
+        Err(message) => return refuse(&Mistakes::from(vec![message])),
     };
 
     if arguments.check_config {
@@ -113,8 +114,13 @@ fn main() -> ExitCode {
         tracing::warn!("{warning}");
     }
 
-    let load = move || load().map(|loaded| loaded.config);
-    let exit = match run(&config, load, set_log_level) {
+    let load_again = move || {
+        let config = load().map_err(|mistakes| in_one_line(&mistakes))?.config;
+        let checked = config.check_values();
+        checked.map_err(|mistakes| in_one_line(&mistakes))?;
+        Ok(config)
+    };
+    let exit = match run(&config, load_again, set_log_level) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error}");
@@ -124,6 +130,20 @@ fn main() -> ExitCode {
 
     traces.send_rest();
     exit
+}
+
+/// Says what is wrong with the settings, on standard error as the log is not started yet.
+fn refuse(mistakes: &Mistakes) -> ExitCode {
+    for mistake in mistakes.lines() {
+        eprintln!("rpc-server: {mistake}");
+    }
+
+    ExitCode::from(EXIT_USAGE)
+}
+
+/// As the log shows mistakes.
+fn in_one_line(mistakes: &Mistakes) -> String {
+    mistakes.lines().join("; ")
 }
 
 /// The file that `RPC_SERVER_CONFIG` names. Empty, as compose files leave a variable, it names none.

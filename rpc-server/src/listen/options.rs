@@ -1,10 +1,13 @@
 //! What each listener asks of those who connect to it.
 
-use super::listener::BoundAddress;
+use std::net::{IpAddr, ToSocketAddrs};
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
+
+use super::listener::{BoundAddress, NOT_A_SOCKET};
 use crate::access::Policy;
 #[cfg(feature = "tls")]
 use crate::tls::ServerTls;
-use std::net::IpAddr;
 
 /// An address to listen on, and what is asked of those who connect there, for
 /// [`ServerBuilder::listen_with`](crate::ServerBuilder::listen_with).
@@ -67,6 +70,30 @@ impl ListenOptions {
         self
     }
 
+    /// Checks what binding would refuse, without binding: the form of the address, whether its name can
+    /// be resolved, whether the directory of a Unix socket exists, whether other machines reach it
+    /// unprotected.
+    ///
+    /// It blocks while the name is looked up.
+    ///
+    /// # Errors
+    /// The address, and what would be right.
+    pub fn check(&self) -> Result<(), String> {
+        let address = &self.address;
+        if let Some(path) = address.strip_prefix("unix:") {
+            return check_unix(Path::new(path)).map_err(|message| format!("{address}: {message}"));
+        }
+
+        let found = address.to_socket_addrs().map_err(|error| {
+            format!("{address}: {error}; write HOST:PORT, as \"127.0.0.1:8889\"")
+        })?;
+        for found in found {
+            self.policy.check(&BoundAddress::Tcp(found))?;
+        }
+
+        Ok(())
+    }
+
     /// Whether others than this machine may connect though nothing is encrypted and nobody has to say who
     /// they are. Default: false, and binding such an address fails.
     #[must_use]
@@ -108,6 +135,27 @@ impl Policy {
              them up, listen on 127.0.0.1 or a Unix socket, or set `allow_plaintext = true` where the network \
              around it is trusted"
         ))
+    }
+}
+
+/// Checks that a socket can be put at a path.
+fn check_unix(path: &Path) -> Result<(), String> {
+    std::os::unix::net::SocketAddr::from_pathname(path).map_err(|error| error.to_string())?;
+
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    if !directory.is_dir() {
+        let directory = directory.display();
+        return Err(format!(
+            "{directory} is not a directory that exists; create it, or name another path"
+        ));
+    }
+
+    match std::fs::symlink_metadata(path) {
+        Ok(found) if !found.file_type().is_socket() => Err(NOT_A_SOCKET.into()),
+        _ => Ok(()),
     }
 }
 
@@ -170,5 +218,32 @@ mod tests {
             .check(&BoundAddress::Tcp("0.0.0.0:1".parse().unwrap()))
             .unwrap_err();
         assert!(message.contains("`allow_plaintext = true`"), "{message}");
+    }
+
+    #[test]
+    fn an_address_is_checked_without_being_bound() {
+        let check = |address: &str| ListenOptions::new(address).check();
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        assert_eq!(check(&taken.local_addr().unwrap().to_string()), Ok(()));
+
+        let directory = tempfile::tempdir().unwrap();
+        let in_directory = |name: &str| format!("unix:{}", directory.path().join(name).display());
+        std::fs::write(directory.path().join("file"), "").unwrap();
+        assert_eq!(check(&in_directory("socket")), Ok(()));
+
+        for (address, part) in [
+            ("0.0.0.0:1", "`allow_plaintext = true`"),
+            ("127.0.0.1:x", "write HOST:PORT"),
+            (
+                &in_directory("none/socket"),
+                "is not a directory that exists",
+            ),
+            (&in_directory("file"), "is not a socket"),
+            (&in_directory(&"x".repeat(200)), "must be shorter"),
+        ] {
+            let message = check(address).unwrap_err();
+            assert!(message.contains(part), "{address}: {message}");
+        }
+        assert!(!directory.path().join("socket").exists());
     }
 }

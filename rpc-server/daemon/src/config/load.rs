@@ -2,9 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use toml::{Table, Value};
-use tracing_subscriber::EnvFilter;
+use serde::Deserialize;
+use toml::de::{DeArray, DeString, DeTable, DeValue, Deserializer};
+use toml::{Spanned, Table, Value};
 
+use super::check::Mistakes;
 use super::keys::{keys_of_lists, known_keys, misspelled, nearest};
 use super::{DaemonConfig, LogFormat};
 
@@ -37,31 +39,25 @@ pub struct Loaded {
 }
 
 impl DaemonConfig {
-    /// Puts the file, the environment and the flags together, and checks the result.
+    /// Puts the file, the environment and the flags together. What the settings say is not judged yet:
+    /// [`check`](Self::check) does that, or [`check_values`](Self::check_values).
     ///
     /// Of the environment, a variable that begins with `RPC_SERVER_` and names no setting is a
     /// warning: a Service called `rpc-server` in Kubernetes puts several of them into every pod. An
     /// empty variable counts as not set.
     ///
     /// # Errors
-    /// One line that names the file or variable, the key, and what would be right; for an unknown
-    /// key the nearest known one.
+    /// All that cannot be read, each in one line that names the file or variable, the key, and what
+    /// would be right; for an unknown key the nearest known one.
     pub fn load(
         file: Option<&Path>,
         env: impl IntoIterator<Item = (String, String)>,
         flags: Overrides,
-    ) -> Result<Loaded, String> {
-        Self::put_together(file, env, flags).map_err(|message| printable(&message))
-    }
-
-    fn put_together(
-        file: Option<&Path>,
-        env: impl IntoIterator<Item = (String, String)>,
-        flags: Overrides,
-    ) -> Result<Loaded, String> {
+    ) -> Result<Loaded, Mistakes> {
         let keys = known_keys();
+        let mut mistakes = Vec::new();
         let mut table = match file {
-            Some(path) => read_file(path, &keys)?,
+            Some(path) => read_file(path, &keys, &mut mistakes),
             None => Table::new(),
         };
 
@@ -72,15 +68,24 @@ impl DaemonConfig {
             }
 
             match keys.iter().find(|key| env_name(key) == name) {
-                Some(key) => set_from_env(&mut table, &name, &value, key)?,
+                Some(key) => mistakes.extend(set_from_env(&mut table, &name, &value, key).err()),
                 None => unknown.push(name),
             }
         }
 
         let says_where = table.contains_key("listen");
-        let mut config: Self = table
-            .try_into()
-            .map_err(|error: toml::de::Error| one_line(error.message()))?;
+        let mut config = match table.try_into::<Self>() {
+            Ok(config) => config,
+            // It was said already, with its place.
+            Err(_) if !mistakes.is_empty() => Self::default(),
+            Err(error) => {
+                let message = one_line(error.message());
+                let named = file.map(|file| format!("{}: {message}", file.display()));
+                return Err(Mistakes::from(vec![named.unwrap_or(message)]));
+            }
+        };
+        Mistakes::none_of(mistakes)?;
+
         if !flags.listen.is_empty() {
             config.listen = flags.listen;
         } else if !says_where && !config.listeners.is_empty() {
@@ -90,10 +95,6 @@ impl DaemonConfig {
         config.data_dir = flags.data_dir.unwrap_or(config.data_dir);
         config.log_format = flags.log_format.unwrap_or(config.log_format);
 
-        config.check()?;
-        EnvFilter::try_new(&config.log_level)
-            .map_err(|error| format!("`log_level` is \"{}\": {error}", config.log_level))?;
-
         Ok(Loaded {
             config,
             warnings: unknown_variables(unknown, &keys).into_iter().collect(),
@@ -101,46 +102,98 @@ impl DaemonConfig {
     }
 }
 
-fn read_file(path: &Path, keys: &[String]) -> Result<Table, String> {
+/// The settings of a file. What cannot be read is left out, and noted among the mistakes.
+fn read_file(path: &Path, keys: &[String], mistakes: &mut Vec<String>) -> Table {
     let name = path.display();
-    let text = std::fs::read_to_string(path).map_err(|error| format!("{name}: {error}"))?;
-    let table: Table = text
-        .parse()
-        .map_err(|error: toml::de::Error| format!("{name}: {}", in_place(&text, &error)))?;
+    let mut note = |message: String| mistakes.push(format!("{name}: {message}"));
 
-    let of_lists = keys_of_lists();
-    for (key, value) in &table {
-        let inner_of = |table: &Table| -> Vec<String> {
-            table.keys().map(|inner| format!("{key}.{inner}")).collect()
-        };
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) => {
+            note(error.to_string());
+            return Table::new();
+        }
+    };
+    let document = match DeTable::parse(&text) {
+        Ok(document) => document.into_inner(),
+        Err(error) => {
+            note(in_place(&text, &error));
+            return Table::new();
+        }
+    };
 
-        let found = match value {
-            Value::Table(table) => inner_of(table),
-            Value::Array(items) if items.iter().any(Value::is_table) => items
-                .iter()
-                .filter_map(Value::as_table)
-                .flat_map(inner_of)
-                .collect(),
-            _ => vec![key.clone()],
-        };
+    let all: Vec<String> = keys.iter().cloned().chain(keys_of_lists()).collect();
+    let is_known = |key: &str| {
+        let section = format!("{key}.");
+        all.iter()
+            .any(|known| known == key || known.starts_with(&section))
+    };
 
-        if let Some(unknown) = found
-            .iter()
-            .find(|found| !keys.contains(found) && !of_lists.contains(found))
-        {
-            let all: Vec<String> = keys.iter().chain(&of_lists).cloned().collect();
-            return Err(format!(
-                "{name}: unknown key `{unknown}`{}",
-                nearest(unknown, &all)
-            ));
+    for Leaf { key, alone } in leaves(&document) {
+        if !is_known(&key) {
+            note(format!("unknown key `{key}`{}", nearest(&key, &all)));
+        } else if let Err(error) = DaemonConfig::deserialize(Deserializer::from(alone)) {
+            note(format!("`{key}`, {}", in_place(&text, &error)));
         }
     }
 
-    // Read once more as what it must be: this error has a line and a column.
-    toml::from_str::<DaemonConfig>(&text)
-        .map_err(|error| format!("{name}: {}", in_place(&text, &error)))?;
+    text.parse().unwrap_or_default()
+}
 
-    Ok(table)
+/// One key of a file, in a document of its own.
+struct Leaf<'t> {
+    /// As `limits.frame_bytes_max`.
+    key: String,
+    alone: Spanned<DeTable<'t>>,
+}
+
+/// Every key of a file: each is judged by itself, so that one mistake hides no other.
+fn leaves<'t>(document: &DeTable<'t>) -> Vec<Leaf<'t>> {
+    let table_of = |key: &Spanned<DeString<'t>>, value: &Spanned<DeValue<'t>>| {
+        DeTable::from_iter([(key.clone(), value.clone())])
+    };
+
+    let has_keys = |item: &Spanned<DeValue<'t>>| {
+        let table = item.get_ref().as_table();
+        table.is_some_and(|table| !table.is_empty())
+    };
+
+    let mut leaves = Vec::new();
+    for (key, value) in document {
+        let (name, span) = (key.get_ref(), value.span());
+        let whole = |inner: DeValue<'t>| {
+            let inner = Spanned::new(span.clone(), inner);
+            Spanned::new(span.clone(), table_of(key, &inner))
+        };
+
+        match value.get_ref() {
+            DeValue::Table(section) if !section.is_empty() => {
+                leaves.extend(section.iter().map(|(inner, value)| Leaf {
+                    key: format!("{name}.{}", inner.get_ref()),
+                    alone: whole(DeValue::Table(table_of(inner, value))),
+                }));
+            }
+
+            DeValue::Array(items) if items.iter().any(has_keys) => {
+                let tables = items.iter().filter_map(|item| item.get_ref().as_table());
+                leaves.extend(tables.flatten().map(|(inner, value)| {
+                    let alone = DeValue::Table(table_of(inner, value));
+                    let list = DeArray::from_iter([Spanned::new(span.clone(), alone)]);
+                    Leaf {
+                        key: format!("{name}.{}", inner.get_ref()),
+                        alone: whole(DeValue::Array(list)),
+                    }
+                }));
+            }
+
+            other => leaves.push(Leaf {
+                key: name.to_string(),
+                alone: whole(other.clone()),
+            }),
+        }
+    }
+
+    leaves
 }
 
 /// What is wrong with a file, and where, in one line.
@@ -225,11 +278,14 @@ fn set_from_env(table: &mut Table, name: &str, value: &str, key: &str) -> Result
         }
         None => table,
     };
-    target.insert(field.to_owned(), value);
+    target.insert(field.to_owned(), value.clone());
 
     // A value of the right kind may still be a wrong one; say so by the variable's name.
-    table
-        .clone()
+    let mut alone = Table::from_iter([(field.to_owned(), value)]);
+    if let Some(section) = section {
+        alone = Table::from_iter([(section.to_owned(), Value::Table(alone))]);
+    }
+    alone
         .try_into::<DaemonConfig>()
         .map_err(|error| format!("`{name}`: {}", one_line(error.message())))?;
 
@@ -238,7 +294,7 @@ fn set_from_env(table: &mut Table, name: &str, value: &str, key: &str) -> Result
 
 /// A message without control characters: keys, names and values are shown as they are, and a quoted
 /// one may hold line breaks.
-fn printable(message: &str) -> String {
+pub(super) fn printable(message: &str) -> String {
     let escape = |character: char| match character.is_control() {
         true => character.escape_default().collect(),
         false => String::from(character),

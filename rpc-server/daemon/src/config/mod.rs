@@ -1,6 +1,8 @@
 //! The daemon's settings: their types, their defaults, and what they must be.
 
 #[cfg(feature = "program")]
+mod check;
+#[cfg(feature = "program")]
 mod keys;
 #[cfg(feature = "program")]
 mod load;
@@ -14,15 +16,13 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-#[cfg(feature = "program")]
-use super::limits;
 use super::limits::CommandSettings;
-#[cfg(feature = "program")]
-use super::listeners;
 use super::listeners::{GrantSettings, ListenerSettings};
 use super::store::LogConfig;
 use rpc_server::{AdminConfig, Config, TracesConfig};
 
+#[cfg(feature = "program")]
+pub use check::Mistakes;
 #[cfg(feature = "program")]
 pub use load::{Loaded, Overrides};
 
@@ -159,51 +159,5 @@ impl LogSettings {
             retention_bytes: self.retention_bytes,
             fsync: self.fsync,
         }
-    }
-}
-
-#[cfg(feature = "program")]
-impl DaemonConfig {
-    fn check(&self) -> Result<(), String> {
-        self.limits
-            .check()
-            .map_err(|message| format!("[limits] {message}"))?;
-
-        if self.listen.is_empty() && self.listeners.is_empty() {
-            return Err(
-                "`listen` is empty and must name at least one address, as \"127.0.0.1:8889\""
-                    .into(),
-            );
-        }
-
-        let is_address = |address: &str| address.starts_with("unix:") || address.contains(':');
-        for listener in &self.listeners {
-            listener.check(!self.tokens_file.as_os_str().is_empty())?;
-        }
-        listeners::grants(&self.grants)?;
-
-        let mut addresses = self
-            .listen
-            .iter()
-            .chain(self.listeners.iter().map(|listener| &listener.address));
-        if let Some(address) = addresses.find(|a| !is_address(a) && *a != INHERITED) {
-            return Err(format!(
-                "`listen`: \"{address}\" must be HOST:PORT, unix:PATH or \"{INHERITED}\", as \"127.0.0.1:8889\""
-            ));
-        }
-
-        limits::check(&self.commands)?;
-        self.admin
-            .check()
-            .map_err(|message| format!("[admin] {message}"))?;
-        self.traces
-            .check()
-            .map_err(|message| format!("[traces] {message}"))?;
-
-        if self.log.segment_bytes == 0 || self.log.queue_bytes_max == 0 {
-            return Err("[log] `segment_bytes` and `queue_bytes_max` must be at least 1".into());
-        }
-
-        Ok(())
     }
 }

@@ -5,10 +5,16 @@ use super::keys::{keys_of_lists, known_keys};
 use super::*;
 
 fn load(text: &str, env: &[(&str, &str)]) -> Result<DaemonConfig, String> {
-    load_all(text, env).map(|loaded| loaded.config)
+    let config = load_all(text, env)
+        .map_err(|mistakes| mistakes.to_string())?
+        .config;
+    config
+        .check_values()
+        .map_err(|mistakes| mistakes.to_string())?;
+    Ok(config)
 }
 
-fn load_all(text: &str, env: &[(&str, &str)]) -> Result<Loaded, String> {
+fn load_all(text: &str, env: &[(&str, &str)]) -> Result<Loaded, Mistakes> {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), text).unwrap();
     let env = env
@@ -174,12 +180,12 @@ fn a_value_of_a_wrong_type_is_refused_with_its_line_and_column() {
     refused(
         "[limits]\nframe_bytes_max = \"x\"",
         &[],
-        "line 2, column 19: invalid type",
+        "`limits.frame_bytes_max`, line 2, column 19: invalid type",
     );
     refused(
         "[traces]\nsampled_per_million = 0.5",
         &[],
-        "line 2, column 23: invalid type",
+        "`traces.sampled_per_million`, line 2, column 23: invalid type",
     );
 }
 
@@ -315,5 +321,65 @@ fn an_empty_variable_counts_as_not_set() {
 #[test]
 fn a_file_that_is_not_there_is_refused_by_its_path() {
     let missing = DaemonConfig::load(Some(Path::new("/nowhere/x.toml")), [], Overrides::default());
-    assert!(missing.unwrap_err().starts_with("/nowhere/x.toml: "));
+    assert!(
+        missing
+            .unwrap_err()
+            .to_string()
+            .starts_with("/nowhere/x.toml: ")
+    );
+}
+
+#[test]
+fn a_word_that_is_no_level_is_refused_and_what_a_filter_takes_is_not() {
+    for (level, part) in [
+        ("inof", "did you mean `info`?"),
+        ("info,rpc_server", "\"rpc_server\" must be"),
+        ("info, debug", "\" debug\" must be"),
+        ("", "\"\" must be"),
+        ("rpc_server=loud", "`log_level` = \"rpc_server=loud\": "),
+    ] {
+        refused(&format!("log_level = '{level}'"), &[], part);
+    }
+
+    for level in [
+        "info",
+        "WARN",
+        "off",
+        "info,rpc_server=debug",
+        "warn,[call{cmdid=5}]=trace",
+    ] {
+        assert!(
+            load(&format!("log_level = '{level}'"), &[]).is_ok(),
+            "{level}"
+        );
+    }
+}
+
+#[test]
+fn the_data_directory_is_checked_without_being_made_or_written_to() {
+    let directory = tempfile::tempdir().unwrap();
+    let checked = |data_dir: &Path| {
+        let config = DaemonConfig {
+            listen: vec!["127.0.0.1:0".into()],
+            data_dir: data_dir.to_owned(),
+            ..DaemonConfig::default()
+        };
+        config.check().map_err(|mistakes| mistakes.to_string())
+    };
+
+    assert_eq!(checked(&directory.path().join("a/b")), Ok(()));
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+
+    let file = directory.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let message = checked(&file.join("data")).unwrap_err();
+    assert!(
+        message.contains("file is not a directory; name one"),
+        "{message}"
+    );
+
+    // A lock that cannot be opened for writing keeps the store closed.
+    std::fs::create_dir_all(directory.path().join("data/log/lock")).unwrap();
+    let message = checked(&directory.path().join("data")).unwrap_err();
+    assert!(message.contains("cannot be written to"), "{message}");
 }

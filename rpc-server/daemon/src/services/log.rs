@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+#[cfg(any(feature = "program", test))]
+use rpc_core::CmdId;
 use rpc_core::api::log::{APPEND, Append, Appended, Page, READ, Read};
 use rpc_core::{Descriptor, Status};
 
@@ -17,6 +19,10 @@ const WAIT_MAX: Duration = Duration::from_secs(25);
 
 /// A full queue takes about this long to reach a disk.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
+
+/// The commands of the service.
+#[cfg(any(feature = "program", test))]
+pub(crate) const COMMANDS: [CmdId; 2] = [APPEND, READ];
 
 pub(crate) fn router(store: Arc<LogStore>) -> Result<Router<Arc<LogStore>>, RouteError> {
     let append_descriptor = Descriptor::new("log", "append")
@@ -87,5 +93,22 @@ impl From<StoreError> for Status {
                     .with_source(error)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::LogConfig;
+
+    #[test]
+    fn the_commands_of_the_service_are_those_of_its_router() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = LogStore::open(dir.path(), LogConfig::default()).unwrap();
+        let router = router(Arc::new(store)).unwrap();
+
+        let descriptors = router.descriptors();
+        let served: Vec<CmdId> = descriptors.iter().map(|command| command.cmdid).collect();
+        assert_eq!(served, COMMANDS);
     }
 }

@@ -439,6 +439,83 @@ fn variables_of_others_with_our_prefix_are_a_warning_in_the_log_and_of_check_con
 }
 
 #[test]
+fn what_keeps_the_daemon_from_starting_is_said_by_check_config_all_at_once_and_by_a_start_alike() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name).display().to_string();
+    fs::write(at("file"), "").unwrap();
+
+    let (file, here) = (at("config.toml"), directory.path().display());
+    let text = format!(
+        "listen = [\"0.0.0.0:0\", \"unix:{here}/none/socket\", \"127.0.0.1:port\"]\n\
+         tokens_file = \"{here}/tokens\"\nlog_level = \"inof\"\ndata_dir = \"{here}/file\"\n\
+         [limits]\nframe_bytes_max = 0\n[admin]\nlisten = \"0.0.0.0:0\"\n\
+         [[listeners]]\naddress = \"127.0.0.1:0\"\ncertificate_file = \"{here}/cert\"\nkey_file = \"{here}/key\"\n\
+         [[commands]]\ncmdid = 77\nin_flight_max = 1\n"
+    );
+    fs::write(&file, text).unwrap();
+
+    let (checked, stdout, stderr) = output(&["--check-config", "--config", &file], &[]);
+    assert_eq!((checked.status.code(), stdout.as_str()), (Some(2), ""));
+
+    let parts = [
+        "[limits] `frame_bytes_max` is 0 and must be at least 1",
+        "`log_level` = \"inof\": \"inof\" must be error, warn, info, debug, trace or off",
+        "`listen`: 0.0.0.0:0 is reached from other machines",
+        "none is not a directory that exists",
+        "`listen`: 127.0.0.1:port: invalid port value; write HOST:PORT",
+        "[[listeners]] \"127.0.0.1:0\": ",
+        "[admin] `listen`: 0.0.0.0:0 is reached from other machines",
+        "`tokens_file` ",
+        "[[commands]] `cmdid` = 77: no service of `services` has this command; their commands are \
+         1001, 1002, 10000",
+        "is not a directory; name one",
+    ];
+    let lines: Vec<&str> = stderr.lines().collect();
+    assert_eq!(lines.len(), parts.len(), "{stderr}");
+    for (line, part) in lines.iter().zip(parts) {
+        assert!(
+            line.starts_with("rpc-server: ") && line.contains(part),
+            "{part}: {line}"
+        );
+    }
+    assert!(lines[1].ends_with("did you mean `info`?"), "{}", lines[1]);
+
+    let (started, _, said) = output(&["--config", &file], &[]);
+    assert_eq!((started.status.code(), said), (Some(2), stderr));
+}
+
+#[test]
+fn all_that_cannot_be_read_in_a_file_and_the_environment_is_said_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("config.toml").display().to_string();
+    fs::write(
+        &file,
+        "workers = \"many\"\n[limits]\nframe_byte_max = 1\nconnections_max = -1\n[[grants]]\nidentity = 5\n",
+    )
+    .unwrap();
+
+    let env = [
+        ("RPC_SERVER_LOG_FORMAT", "xml"),
+        ("RPC_SERVER_LIMITS_IN_FLIGHT_MAX", "1k"),
+    ];
+    let (_, _, stderr) = output(&["--check-config", "--config", &file], &env);
+    let mut lines: Vec<&str> = stderr.lines().collect();
+    lines.sort_unstable();
+
+    for part in [
+        "`workers`, line 1, column 11: invalid type",
+        "unknown key `limits.frame_byte_max`; did you mean `limits.frame_bytes_max`?",
+        "`limits.connections_max`, line 4, column 19: ",
+        "`grants.identity`, line 6, column 12: invalid type",
+        "`RPC_SERVER_LOG_FORMAT`: unknown variant `xml`",
+        "`RPC_SERVER_LIMITS_IN_FLIGHT_MAX` is \"1k\" and must be an integer",
+    ] {
+        assert!(stderr.contains(part), "{part}: {stderr}");
+    }
+    assert_eq!(lines.len(), 6, "{stderr}");
+}
+
+#[test]
 fn the_printed_settings_read_back_and_environment_and_flags_go_over_the_file() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("config.toml");

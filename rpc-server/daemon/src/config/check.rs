@@ -1,0 +1,299 @@
+//! Checks of the settings: what they say by themselves, and what a start finds on this machine.
+
+use std::collections::BTreeSet;
+use std::error::Error;
+use std::fmt;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use rpc_server::ListenOptions;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+
+use super::keys::nearest;
+use super::load::printable;
+use super::{DaemonConfig, INHERITED, ServiceName};
+use crate::listeners::{self, ListenerSettings};
+use crate::{services, store_dir};
+
+/// Everything that is wrong with the settings, each mistake in one line: its key, its value, and what
+/// would be right.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mistakes(Vec<String>);
+
+impl Mistakes {
+    /// `Ok` if there are none.
+    pub(super) fn none_of(mistakes: Vec<String>) -> Result<(), Self> {
+        if mistakes.is_empty() {
+            return Ok(());
+        }
+
+        Err(Self::from(mistakes))
+    }
+
+    /// The mistakes, one line each.
+    pub fn lines(&self) -> &[String] {
+        &self.0
+    }
+}
+
+impl From<Vec<String>> for Mistakes {
+    fn from(mistakes: Vec<String>) -> Self {
+        Self(mistakes.iter().map(|line| printable(line)).collect())
+    }
+}
+
+impl fmt::Display for Mistakes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join("\n"))
+    }
+}
+
+impl Error for Mistakes {}
+
+impl DaemonConfig {
+    /// Checks everything that a start checks, without binding an address and without opening the store:
+    /// the values, whether addresses can be resolved and are not reached unprotected, certificates,
+    /// keys and tokens, whether the commands of `[[commands]]` exist, whether the data directory can be
+    /// written to (a file is created there, and removed).
+    ///
+    /// It blocks: files are read, and names looked up.
+    ///
+    /// # Errors
+    /// All mistakes.
+    pub fn check(&self) -> Result<(), Mistakes> {
+        let mut mistakes = self.mistakes_of_values();
+
+        let plain = self.listen.iter().filter(|address| is_address(address));
+        mistakes.extend(plain.filter_map(|address| {
+            let options = ListenOptions::new(address).allow_plaintext(self.allow_plaintext);
+            options
+                .check()
+                .err()
+                .map(|message| format!("`listen`: {message}"))
+        }));
+
+        let own = self.listeners.iter().filter(|listener| {
+            is_address(&listener.address) && listener.mistakes(self.has_tokens()).is_empty()
+        });
+        mistakes.extend(own.filter_map(mistake_of_listener));
+
+        if self.admin.enabled && is_address(&self.admin.listen) {
+            let options =
+                ListenOptions::new(&self.admin.listen).allow_plaintext(self.admin.allow_plaintext);
+            let checked = options.check();
+            mistakes.extend(
+                checked
+                    .err()
+                    .map(|error| format!("[admin] `listen`: {error}")),
+            );
+        }
+
+        mistakes.extend(listeners::tokens(self).err());
+        mistakes.extend(self.unknown_commands());
+
+        if self.services.contains(&ServiceName::Log) {
+            mistakes.extend(
+                mistake_of_store_dir(&store_dir(&self.data_dir)).map(|message| {
+                    format!("`data_dir` = \"{}\": {message}", self.data_dir.display())
+                }),
+            );
+        }
+
+        Mistakes::none_of(mistakes)
+    }
+
+    /// Checks what the settings say by themselves: no file is read, no name is looked up.
+    ///
+    /// # Errors
+    /// All mistakes.
+    pub fn check_values(&self) -> Result<(), Mistakes> {
+        Mistakes::none_of(self.mistakes_of_values())
+    }
+
+    fn mistakes_of_values(&self) -> Vec<String> {
+        let mut mistakes = Vec::new();
+        let mut note = |section: &str, checked: Result<(), String>| {
+            mistakes.extend(checked.err().map(|message| format!("{section}{message}")));
+        };
+
+        note("[limits] ", self.limits.check());
+        note("[admin] ", self.admin.check());
+        note("[traces] ", self.traces.check());
+
+        for grant in &self.grants {
+            note("", listeners::grants(std::slice::from_ref(grant)).map(drop));
+        }
+
+        if self.listen.is_empty() && self.listeners.is_empty() {
+            mistakes.push(
+                "`listen` is empty and must name at least one address, as \"127.0.0.1:8889\""
+                    .into(),
+            );
+        }
+
+        for listener in &self.listeners {
+            mistakes.extend(listener.mistakes(self.has_tokens()));
+        }
+
+        let named = self.listeners.iter().map(|listener| &listener.address);
+        let wrong = self
+            .listen
+            .iter()
+            .chain(named.filter(|address| !address.is_empty()))
+            .filter(|address| !is_address(address) && *address != INHERITED);
+        mistakes.extend(wrong.map(|address| {
+            format!(
+                "`listen`: \"{address}\" must be HOST:PORT, unix:PATH or \"{INHERITED}\", as \"127.0.0.1:8889\""
+            )
+        }));
+
+        let mut seen = BTreeSet::new();
+        let twice = self
+            .commands
+            .iter()
+            .filter(|command| !seen.insert(command.cmdid));
+        mistakes.extend(twice.map(|command| {
+            let cmdid = command.cmdid;
+            format!("[[commands]] names cmdid {cmdid} twice; once must do")
+        }));
+
+        let of_log = [
+            ("segment_bytes", self.log.segment_bytes),
+            ("queue_bytes_max", self.log.queue_bytes_max as u64),
+        ];
+        let zero = of_log.iter().filter(|(_, value)| *value == 0);
+        mistakes.extend(zero.map(|(key, _)| format!("[log] `{key}` is 0 and must be at least 1")));
+
+        mistakes.extend(mistakes_of_log_level(&self.log_level));
+        mistakes
+    }
+
+    /// The limits of commands that no service has.
+    fn unknown_commands(&self) -> Vec<String> {
+        let known: BTreeSet<u32> = self
+            .services
+            .iter()
+            .flat_map(|service| services::commands(*service))
+            .collect();
+        let names: Vec<String> = known.iter().map(u32::to_string).collect();
+
+        let unknown = self.commands.iter().map(|command| command.cmdid);
+        unknown
+            .filter(|cmdid| !known.contains(cmdid))
+            .map(|cmdid| {
+                let names = names.join(", ");
+                format!(
+                    "[[commands]] `cmdid` = {cmdid}: no service of `services` has this command; \
+                     their commands are {names}"
+                )
+            })
+            .collect()
+    }
+
+    fn has_tokens(&self) -> bool {
+        !self.tokens_file.as_os_str().is_empty()
+    }
+}
+
+fn is_address(address: &str) -> bool {
+    address.starts_with("unix:") || address.contains(':')
+}
+
+/// The first thing on this machine that keeps a listener of its own from being bound.
+fn mistake_of_listener(listener: &ListenerSettings) -> Option<String> {
+    let checked = match listener.options() {
+        Ok(options) => options.check(),
+        Err(error) => Err(error.to_string()),
+    };
+
+    checked
+        .err()
+        .map(|message| format!("[[listeners]] \"{}\": {message}", listener.address))
+}
+
+/// Words that are no level: the filter would take one for the name of a module, and log nothing else.
+fn mistakes_of_log_level(log_level: &str) -> Vec<String> {
+    const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
+    let known = LEVELS.map(str::to_owned);
+    let is_level = |word: &str| !word.is_empty() && word.parse::<LevelFilter>().is_ok();
+
+    // Only plain words: what has a span, a module or a level of its own is for the filter to judge.
+    let words = log_level.split(',');
+    let wrong: Vec<String> = words
+        .filter(|word| !word.contains(['=', '[', ']', '{', '}', '"']) && !is_level(word))
+        .map(|word| {
+            let meant = nearest(word, &known);
+            format!(
+                "`log_level` = \"{log_level}\": \"{word}\" must be error, warn, info, debug, trace or off, \
+                 or a module with one of them, as \"rpc_server=debug\"{meant}"
+            )
+        })
+        .collect();
+    if !wrong.is_empty() {
+        return wrong;
+    }
+
+    let checked = EnvFilter::try_new(log_level);
+    let mistake = checked.err().map(|error| {
+        format!("`log_level` = \"{log_level}\": {error}; write a level, as \"info\", or \"rpc_server=debug\"")
+    });
+    mistake.into_iter().collect()
+}
+
+/// What keeps the store from being opened in a directory, which need not exist yet.
+fn mistake_of_store_dir(dir: &Path) -> Option<String> {
+    let there = dir.ancestors().find_map(|ancestor| {
+        // The last ancestor of a relative path is empty, and means the current directory.
+        let ancestor = match ancestor.as_os_str().is_empty() {
+            true => Path::new("."),
+            false => ancestor,
+        };
+
+        match fs::metadata(ancestor) {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                ) =>
+            {
+                None
+            }
+            found => Some((ancestor, found)),
+        }
+    });
+
+    let (there, found) = there?;
+    let shown = there.display();
+    let usable = match found {
+        Ok(found) if found.is_dir() => try_to_write(there, dir),
+        Ok(_) => return Some(format!("{shown} is not a directory; name one")),
+        Err(error) => Err(error),
+    };
+
+    usable.err().map(|error| {
+        format!(
+            "{shown} cannot be written to: {error}; name a directory that the daemon's user may write to"
+        )
+    })
+}
+
+/// Creates a file in a directory and removes it; what is in the store's directory already must be open
+/// to this process, too.
+fn try_to_write(there: &Path, store: &Path) -> io::Result<()> {
+    let probe = there.join(format!(".rpc-server-check-{}", std::process::id()));
+    File::options()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&probe)?;
+    fs::remove_file(&probe)?;
+
+    match File::options().write(true).open(store.join("lock")) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
