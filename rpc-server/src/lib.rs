@@ -82,7 +82,7 @@ pub use rpc_core::{
     Body, BoxService, Cancellation, CmdId, Code, Descriptor, IntoReply, Kind, Layer, Outcome, Peer,
     RawJson, Reply, Request, Service, Status,
 };
-pub use server::{Drained, Server, ServerBuilder, ServerHandle};
+pub use server::{Drained, Server, ServerBuilder, ServerHandle, ServiceHealth, UnknownService};
 pub use signal::shutdown_signal;
 pub use telemetry::TracesConfig;
 #[cfg(feature = "tls")]

@@ -10,7 +10,6 @@ use super::extract::{FromRequest, Params};
 use crate::access::Gate;
 use crate::metrics::{Command, ConnectionStats, Report};
 use crate::server::Shared;
-use crate::shutdown::Stage;
 
 /// What a built-in command is counted as.
 pub(crate) fn command(cmdid: CmdId) -> Command {
@@ -146,26 +145,13 @@ fn describe(server: &Shared, cmdid: Option<CmdId>, gate: &Gate) -> Outcome {
 }
 
 fn health(server: &Shared, service: Option<&str>) -> Outcome {
-    if let Some(service) = service
-        && !server
-            .routes
-            .descriptors()
-            .iter()
-            .any(|command| command.service == service)
-    {
+    if let Some(service) = service.filter(|service| !server.has_service(service)) {
         return Err(Status::not_found(format!(
             "no service is named `{service}`"
         )));
     }
 
-    // Relaxed: whoever asks a moment later gets the other answer.
-    let status = if server.stop.stage() > Stage::Serving {
-        "draining"
-    } else {
-        "serving"
-    };
-
-    Reply::new(&json!({ "status": status }))
+    Reply::new(&json!({ "status": server.health_status(service) }))
 }
 
 /// The descriptors of the built-in commands with their schemas, in numerical order.

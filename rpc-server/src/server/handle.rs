@@ -11,9 +11,9 @@ use rpc_core::Peer;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::task::TaskTracker;
 
-use super::Shared;
 #[cfg(feature = "tls")]
 use super::handshake;
+use super::{ServiceHealth, Shared, UnknownService};
 #[cfg(feature = "tokens")]
 use crate::access::Tokens;
 use crate::access::{Grants, Policy};
@@ -67,6 +67,30 @@ impl ServerHandle {
     #[cfg(feature = "tokens")]
     pub fn set_tokens(&self, tokens: Option<Tokens>) -> bool {
         self.shared.access.set_tokens(tokens)
+    }
+
+    /// Sets the health of a service, the one that `Descriptor::new(service, method)` names, from now on.
+    /// While a service is not serving, command 2 `health` answers `not_serving` for it and for the whole
+    /// server, and `/readyz` is not ready; its calls are answered all the same. Every service begins as
+    /// serving.
+    ///
+    /// ```
+    /// # use rpc_server::{Server, ServiceHealth};
+    /// # fn example(server: &Server) -> Result<(), rpc_server::UnknownService> {
+    /// let handle = server.handle();
+    /// handle.set_service_health("orders", ServiceHealth::NotServing)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// A service that no command belongs to; the error names those of the server.
+    pub fn set_service_health(
+        &self,
+        service: &str,
+        health: ServiceHealth,
+    ) -> Result<(), UnknownService> {
+        self.shared.set_service_health(service, health)
     }
 
     /// The TLS of each listener that has it, to [reload](ServerTls::reload) its certificates.

@@ -25,6 +25,7 @@ use workers::{WorkerListeners, Workers};
 
 pub use builder::ServerBuilder;
 pub use handle::ServerHandle;
+pub use health::{ServiceHealth, UnknownService};
 pub(crate) use shared::Shared;
 
 /// A server that is bound to its addresses and not yet serving.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use rpc_core::{CmdId, Peer};
 use tokio::sync::Semaphore;
 
+use super::health::NotServing;
 use crate::access::{Access, Policy};
 #[cfg(feature = "admin")]
 use crate::admin::AdminConfig;
@@ -33,6 +34,7 @@ pub(crate) struct Shared {
     pub(crate) refusals: Arc<Semaphore>,
     pub(crate) refusals_logged: LogThrottle,
     pub(crate) stop: Stop,
+    pub(super) not_serving: NotServing,
     /// The pages, where there are any.
     #[cfg(feature = "admin")]
     pub(crate) admin: Option<AdminConfig>,
@@ -62,6 +64,7 @@ impl Shared {
             routes,
             metrics: Arc::new(metrics),
             stop: Stop::new(),
+            not_serving: NotServing::default(),
             #[cfg(feature = "admin")]
             admin: None,
             next_connection: AtomicU64::new(1),

@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use rpc_server::{AdminConfig, Config, Descriptor, ListenOptions, Params, Route, Server, Status};
+use rpc_server::{
+    AdminConfig, Config, Descriptor, ListenOptions, Params, Route, Router, Server, ServiceHealth,
+    Status,
+};
 use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -405,6 +408,68 @@ async fn a_limit_that_is_reached_makes_the_server_unready_and_says_which() {
         "{}",
         response.body
     );
+
+    let mut other = server.connect();
+    let health = other.ask("{\"cmdid\":2}").await;
+    assert_eq!(health["data"]["status"], "not_serving");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_is_not_serving_is_told_by_health_and_by_readyz_until_it_serves_again() {
+    async fn answer() -> Result<u64, Status> {
+        Ok(7)
+    }
+
+    let service = |name| Route::new(answer).describe(Descriptor::new(name, "answer"));
+    let router = Router::new()
+        .route(100, service("orders"))
+        .and_then(|router| router.route(101, service("users")))
+        .unwrap();
+    let server = Server::builder()
+        .admin(AdminConfig::default())
+        .router(router)
+        .bind()
+        .await
+        .unwrap();
+    let server = TestServer::of(server);
+
+    let mut client = server.connect();
+    let mut statuses = async || {
+        let mut statuses = Vec::new();
+        for params in ["{}", r#"{"service":"orders"}"#, r#"{"service":"users"}"#] {
+            let line = format!("{{\"cmdid\":2,\"params\":{params}}}");
+            let status = client.ask(&line).await["data"]["status"].take();
+            statuses.push(status.as_str().unwrap().to_owned());
+        }
+        statuses
+    };
+
+    let handle = &server.handle;
+    for _ in 0..2 {
+        assert_eq!(statuses().await, ["serving"; 3]);
+        assert_eq!(ask(&server, &get("/readyz")).await.status, 200);
+
+        let set = handle.set_service_health("orders", ServiceHealth::NotServing);
+        assert_eq!(set, Ok(()));
+        assert_eq!(statuses().await, ["not_serving", "not_serving", "serving"]);
+        let ready = ask(&server, &get("/readyz")).await;
+        assert_eq!(ready.status, 503);
+        assert!(
+            ready.body.contains("The service `orders` is not serving."),
+            "{}",
+            ready.body
+        );
+
+        let set = handle.set_service_health("orders", ServiceHealth::Serving);
+        assert_eq!(set, Ok(()));
+    }
+
+    let unknown = handle.set_service_health("order", ServiceHealth::NotServing);
+    assert_eq!(
+        unknown.unwrap_err().to_string(),
+        "no command belongs to a service `order`; the services of this server are `orders`, `users`"
+    );
+    assert_eq!(statuses().await, ["serving"; 3]);
 }
 
 async fn fail(Params(secret): Params<String>) -> Result<(), Status> {
