@@ -64,7 +64,8 @@ impl Daemon {
     ///
     /// # Errors
     /// A store that cannot be opened (another daemon has it, for example), an address that cannot
-    /// be bound, limits that cannot work, traces in a program without the feature `otel`.
+    /// be bound, limits that cannot work, traces in a program without the feature `otel`, a `certificate_file` or
+    /// `tokens_file` in one without `program`.
     pub async fn bind(config: &DaemonConfig) -> Result<Self, DaemonError> {
         config
             .traces

@@ -6,15 +6,15 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
-use rpc_daemon::config::{Loaded, LogFormat, Mistakes, Overrides};
+use rpc_daemon::config::{Loaded, LogFormat, Mistakes, Overrides, log_filter};
 use rpc_daemon::{Daemon, DaemonConfig, DaemonError, Reloader, notify, reload};
 use rpc_server::Tokens;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing_subscriber::Layer;
 #[cfg(not(feature = "otel"))]
 use tracing_subscriber::layer::Identity;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Layer};
 
 /// Serves commands over newline-delimited JSON RPC: one JSON object a line, readable with nc and jq.
 ///
@@ -23,7 +23,7 @@ use tracing_subscriber::{EnvFilter, Layer};
 /// answered, then the daemon exits with 0. A second one stops it at once. SIGHUP reads the settings again:
 /// certificates, tokens, grants, the limits of commands and the log level take effect, and the log names what waits for a restart.
 #[derive(Parser)]
-#[command(version)]
+#[command(name = "rpc-server", version)]
 struct Arguments {
     /// TOML file with settings, also named by the variable `RPC_SERVER_CONFIG`; --print-config shows all of them
     #[arg(long, value_name = "FILE")]
@@ -205,15 +205,18 @@ impl Traces {
     }
 }
 
-/// Settings that have traces sent were refused.
+/// Without the feature: settings that have traces sent are refused.
 #[cfg(not(feature = "otel"))]
-#[expect(
-    clippy::unused_self,
-    clippy::unnecessary_wraps,
-    reason = "as where they can be sent"
-)]
+#[expect(clippy::unused_self, reason = "as where they can be sent")]
 impl Traces {
-    fn of(_: &DaemonConfig) -> Result<Self, String> {
+    fn of(config: &DaemonConfig) -> Result<Self, String> {
+        // The library refuses them, too, unless another crate of the same build brings its feature.
+        if config.traces.is_on() {
+            return Err(
+                "[traces] `endpoint` is set, and this program was built without the feature `otel`"
+                    .into(),
+            );
+        }
         Ok(Self {})
     }
 
@@ -228,7 +231,7 @@ impl Traces {
 type SetLogLevel = Box<dyn Fn(&str) -> Result<(), String> + Send + Sync>;
 
 fn start_logging(config: &DaemonConfig, traces: &Traces) -> SetLogLevel {
-    let filter = EnvFilter::try_new(&config.log_level).expect("checked with the other settings");
+    let filter = log_filter(&config.log_level).expect("checked with the other settings");
     let (filter, handle) = tracing_subscriber::reload::Layer::new(filter);
 
     let log = tracing_subscriber::fmt::layer()
@@ -249,7 +252,7 @@ fn start_logging(config: &DaemonConfig, traces: &Traces) -> SetLogLevel {
     std::panic::set_hook(Box::new(|panic| tracing::error!("{:?}", panic.to_string())));
 
     Box::new(move |level| {
-        let filter = EnvFilter::try_new(level).map_err(|error| error.to_string())?;
+        let filter = log_filter(level).map_err(|error| error.to_string())?;
         handle.reload(filter).map_err(|error| error.to_string())
     })
 }

@@ -11,6 +11,7 @@ use std::path::Path;
 use rpc_server::ListenOptions;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::filter::ParseError;
 
 use super::keys::nearest;
 use super::load::printable;
@@ -236,11 +237,26 @@ fn mistakes_of_log_level(log_level: &str) -> Vec<String> {
         return wrong;
     }
 
-    let checked = EnvFilter::try_new(log_level);
+    let checked = log_filter(log_level);
     let mistake = checked.err().map(|error| {
         format!("`log_level` = \"{log_level}\": {error}; write a level, as \"info\", or \"rpc_server=debug\"")
     });
     mistake.into_iter().collect()
+}
+
+/// The filter of the daemon's log for a `log_level`. What the level says of `rpc_server` counts for the modules of the
+/// daemon itself as well: for an operator both are one program.
+///
+/// # Errors
+/// Where the level is not one that a filter takes.
+pub fn log_filter(log_level: &str) -> Result<EnvFilter, ParseError> {
+    let of_daemon = log_level.split(',').filter_map(|directive| {
+        let rest = directive.strip_prefix("rpc_server")?;
+        (rest.starts_with('=') || rest.starts_with("::")).then(|| format!("rpc_daemon{rest}"))
+    });
+    let directives: Vec<String> = of_daemon.chain([log_level.to_owned()]).collect();
+
+    EnvFilter::try_new(directives.join(","))
 }
 
 /// What keeps the store from being opened in a directory, which need not exist yet.

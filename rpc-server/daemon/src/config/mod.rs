@@ -22,7 +22,7 @@ use super::store::LogConfig;
 use rpc_server::{AdminConfig, Config, TracesConfig};
 
 #[cfg(feature = "program")]
-pub use check::Mistakes;
+pub use check::{Mistakes, log_filter};
 #[cfg(feature = "program")]
 pub use load::{Loaded, Overrides};
 

@@ -383,3 +383,28 @@ fn the_data_directory_is_checked_without_being_made_or_written_to() {
     let message = checked(&directory.path().join("data")).unwrap_err();
     assert!(message.contains("cannot be written to"), "{message}");
 }
+
+#[test]
+fn what_a_log_level_says_of_the_server_counts_for_the_daemon() {
+    use tracing::subscriber::with_default;
+    use tracing_subscriber::layer::SubscriberExt as _;
+
+    let takes = |level: &str, check: fn() -> bool| {
+        let subscriber = tracing_subscriber::registry().with(log_filter(level).unwrap());
+        with_default(subscriber, check)
+    };
+    let store_at_debug = || tracing::enabled!(target: "rpc_daemon::store", tracing::Level::DEBUG);
+    let server_at_debug = || tracing::enabled!(target: "rpc_server::listen", tracing::Level::DEBUG);
+    let other_at_debug = || tracing::enabled!(target: "hyper", tracing::Level::DEBUG);
+
+    for level in ["info,rpc_server=debug", "rpc_server=debug,info"] {
+        assert!(takes(level, store_at_debug) && takes(level, server_at_debug));
+        assert!(!takes(level, other_at_debug));
+    }
+    assert!(!takes("debug,rpc_server=warn", store_at_debug));
+    assert!(takes("info,rpc_server::store=debug", store_at_debug));
+    assert!(
+        takes("rpc_server=info,rpc_daemon=debug", store_at_debug),
+        "its own goes before"
+    );
+}

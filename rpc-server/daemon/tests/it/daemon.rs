@@ -572,6 +572,13 @@ fn the_printed_settings_read_back_and_environment_and_flags_go_over_the_file() {
 }
 
 #[test]
+fn its_version_names_the_program() {
+    let (printed, stdout, _) = output(&["--version"], &[]);
+    assert_eq!(printed.status.code(), Some(0));
+    assert!(stdout.starts_with("rpc-server "), "{stdout}");
+}
+
+#[test]
 fn the_reference_of_all_settings_is_what_the_program_prints() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/rpc-server.toml");
     let (printed, stdout, stderr) = output(&["--print-config"], &[]);
