@@ -29,7 +29,7 @@ use crate::tls::ServerTls;
 /// Reaches a server while it serves: its counters, and connections from elsewhere.
 #[derive(Clone)]
 pub struct ServerHandle {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     connections: TaskTracker,
     /// What is asked of the connections that are served through it.
     policy: Arc<Policy>,

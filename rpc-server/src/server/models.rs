@@ -16,7 +16,8 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, DuplexS
 
 use super::*;
 use crate::layers::{ConcurrencyLimit, RateLimit};
-use crate::{Layer, State};
+use crate::limit::Addresses;
+use crate::{Config, Grants, Layer, Router, State};
 
 /// Schedules of each kind that a model is run under, unless `MODEL_SCHEDULES` says otherwise.
 const SCHEDULES: usize = 3_000;
