@@ -271,9 +271,9 @@ async fn run(
     let hangup = signal(SignalKind::hangup())?;
 
     let daemon = Daemon::bind(config).await?;
+    tracing::info!(data_dir = %config.data_dir.display(), "started");
     let mut status = "listening on".to_owned();
     for address in daemon.addresses() {
-        tracing::info!(data_dir = %config.data_dir.display(), "listening on {address}");
         status = format!("{status} {address}");
     }
 

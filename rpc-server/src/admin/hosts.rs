@@ -5,11 +5,34 @@ use std::net::{IpAddr, Ipv6Addr};
 use hyper::Request;
 use hyper::header::HOST;
 
+/// The longest name in DNS, in bytes.
+const NAME_BYTES_MAX: usize = 253;
+
 /// Whether a browser that asks like this knows that it asks this machine. A page of the network that has
 /// its own name point here (DNS rebinding) sends that name.
 ///
 /// No `Host` at all is HTTP/1.0 of a health check: browsers always send one.
 pub(super) fn is_for_us<B>(request: &Request<B>, configured: &[String]) -> bool {
+    hosts_of(request).all(|host| is_known(host, configured))
+}
+
+/// The name that a request asks for and that is not known, without its port: as it would stand among
+/// the configured ones. `None` if it is not a name of a machine.
+pub(super) fn unknown_name<'r, B>(
+    request: &'r Request<B>,
+    configured: &[String],
+) -> Option<&'r str> {
+    let host = hosts_of(request).find(|host| !is_known(host, configured))?;
+    let name = host.split_once(':').map_or(host, |(name, _)| name);
+    let name = name.strip_suffix('.').unwrap_or(name);
+
+    let is_of_a_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+    let is_name = (1..=NAME_BYTES_MAX).contains(&name.len()) && name.chars().all(is_of_a_name);
+    is_name.then_some(name)
+}
+
+/// All that a request says of whom it asks, mostly one `Host`.
+fn hosts_of<B>(request: &Request<B>) -> impl Iterator<Item = &str> {
     let named = request
         .headers()
         .get_all(HOST)
@@ -20,7 +43,7 @@ pub(super) fn is_for_us<B>(request: &Request<B>, configured: &[String]) -> bool 
         .authority()
         .map(hyper::http::uri::Authority::as_str);
 
-    named.chain(target).all(|host| is_known(host, configured))
+    named.chain(target)
 }
 
 fn is_known(host: &str, configured: &[String]) -> bool {

@@ -55,12 +55,9 @@ pub(super) fn answer(
     } else {
         let host = request.headers().get(hyper::header::HOST);
         tracing::warn!(%peer, ?host, "refused: an HTTP request for a name that is not in `admin.hosts`");
-        let message = "This server is not known by that name. Ask by its address, or add the name to `admin.hosts`.\n";
-        (
-            StatusCode::MISDIRECTED_REQUEST,
-            TEXT,
-            Bytes::from_static(message.as_bytes()),
-        )
+        let configured = config.map_or(&[][..], |admin| &admin.hosts);
+        let message = what_to_set(hosts::unknown_name(request, configured));
+        (StatusCode::MISDIRECTED_REQUEST, TEXT, Bytes::from(message))
     };
 
     let mut response = Response::new(Full::new(body));
@@ -75,6 +72,22 @@ pub(super) fn answer(
 
     tracing::debug!(%peer, status = status.as_u16(), path = ?request.uri().path(), "an HTTP request");
     response
+}
+
+/// Says how a request for a name that is not known can be made right.
+fn what_to_set(name: Option<&str>) -> String {
+    match name {
+        Some(name) => format!(
+            "These pages are not shown under the name \"{name}\". Ask by the server's IP address, or allow the \
+             name: `hosts = [\"{name}\"]` in the section [admin] of the daemon's settings \
+             (RPC_SERVER_ADMIN_HOSTS={name}), `AdminConfig::hosts` in a program; then restart the server.\n"
+        ),
+        None => {
+            "These pages are shown under the server's IP address, `localhost`, and the names in \
+                 `admin.hosts`; the `Host` of this request is not a name.\n"
+                .into()
+        }
+    }
 }
 
 fn page(request: &Request<Incoming>, shared: &Shared) -> (StatusCode, &'static str, Bytes) {

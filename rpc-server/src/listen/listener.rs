@@ -157,6 +157,7 @@ impl Listener {
     pub(crate) fn inherit(listener: InheritedListener, config: &Config) -> io::Result<Self> {
         match listener.0 {
             Inherited::Tcp(listener) => {
+                check_listens(SockRef::from(&listener))?;
                 listener.set_nonblocking(true)?;
                 prepare(SockRef::from(&listener), config);
 
@@ -169,6 +170,7 @@ impl Listener {
             }
 
             Inherited::Unix(listener) => {
+                check_listens(SockRef::from(&listener))?;
                 listener.set_nonblocking(true)?;
 
                 let path = listener
@@ -354,6 +356,20 @@ async fn remove_stale(path: &Path) -> io::Result<()> {
     }
 
     std::fs::remove_file(path)
+}
+
+/// Refuses an inherited socket that is a connection, for example, and on which each accept would fail.
+fn check_listens(socket: SockRef<'_>) -> io::Result<()> {
+    // Other systems do not tell.
+    #[cfg(any(target_os = "android", target_os = "freebsd", target_os = "linux"))]
+    if !socket.is_listener()? {
+        let message = "an inherited socket does not listen: it is a connection, as systemd passes it with \
+                       `Accept=yes`, or was never put to listening; set `Accept=no` in the socket unit";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+    }
+
+    let _ = socket;
+    Ok(())
 }
 
 /// Replies leave at once, and a peer that has vanished is noticed.

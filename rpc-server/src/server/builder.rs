@@ -131,11 +131,11 @@ impl ServerBuilder {
         self
     }
 
-    /// Binds every address.
+    /// Binds every address, and logs each.
     ///
     /// # Errors
     /// A config that cannot work, an address that is none, or one that cannot be bound; the message
-    /// names it.
+    /// names it. A listener from elsewhere whose socket does not listen.
     pub async fn bind(self) -> io::Result<Server> {
         self.config
             .check()
@@ -167,6 +167,10 @@ impl ServerBuilder {
         #[cfg(feature = "admin")]
         {
             shared.admin = self.admin.filter(|admin| admin.enabled);
+        }
+
+        for address in &bound.addresses {
+            tracing::info!(%address, "listening on {address}");
         }
 
         Ok(Server {

@@ -220,6 +220,27 @@ async fn a_name_that_points_here_without_being_ours_reads_nothing() {
     }
     let absolute = "GET http://evil.example/stats.json HTTP/1.1\r\nHost: localhost\r\n\r\n";
     assert_eq!(ask(&server, absolute).await.status, 421);
+
+    let by_name = "GET /metrics HTTP/1.1\r\nHost: rpc-1.example:8889\r\n\r\n";
+    let response = ask(&server, by_name).await;
+    assert_eq!(response.status, 421);
+    assert!(
+        response
+            .body
+            .contains("`hosts = [\"rpc-1.example\"]` in the section [admin]")
+            && response
+                .body
+                .contains("RPC_SERVER_ADMIN_HOSTS=rpc-1.example"),
+        "{}",
+        response.body
+    );
+    let no_name = "GET /metrics HTTP/1.1\r\nHost: <script>\r\n\r\n";
+    let response = ask(&server, no_name).await;
+    assert!(
+        response.status == 421 && !response.body.contains("<script>"),
+        "{response:?}"
+    );
+
     for ours in [
         "Host: rpc.internal:8889",
         "Host: 10.1.2.3:8889",

@@ -1,13 +1,15 @@
 //! Addresses and sockets.
 
 use std::io::{ErrorKind, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::time::Duration;
 
-use rpc_server::{BoundAddress, Config, ListenOptions, Router, Server};
+use rpc_server::{BoundAddress, Config, InheritedListener, ListenOptions, Router, Server};
 use tokio::net::{TcpStream, UnixStream};
 
+use crate::logged::Logged;
 use crate::rig::{HOLD, HOLD_DETACHED, Rig};
 use crate::support::{Client, TestServer, call};
 
@@ -287,6 +289,51 @@ async fn a_socket_whose_queue_is_full_is_not_taken_for_a_stale_one() {
         busy.accept().unwrap();
     }
     UnixStream::connect(&path).await.unwrap();
+}
+
+#[tokio::test]
+async fn each_address_that_is_bound_is_logged() {
+    let logged = Logged::begin();
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::builder()
+        .listen("127.0.0.1:0")
+        .listen(format!(
+            "unix:{}",
+            directory.path().join("socket").display()
+        ))
+        .bind()
+        .await
+        .unwrap();
+
+    let text = logged.text();
+    assert_eq!(server.addresses().len(), 2);
+    for address in server.addresses() {
+        assert!(
+            text.contains(&format!("listening on {address} address={address}")),
+            "{text}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_inherited_connection_is_refused_as_it_does_not_listen() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let tcp = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (unix, _other_end) = std::os::unix::net::UnixStream::pair().unwrap();
+
+    for inherited in [
+        InheritedListener::from(std::net::TcpListener::from(OwnedFd::from(tcp))),
+        InheritedListener::from(UnixListener::from(OwnedFd::from(unix))),
+    ] {
+        let bound = Server::builder().listener(inherited).bind().await;
+        let error = bound.err().expect("it cannot be accepted from");
+        assert!(
+            error
+                .to_string()
+                .contains("set `Accept=no` in the socket unit"),
+            "{error}"
+        );
+    }
 }
 
 #[tokio::test]

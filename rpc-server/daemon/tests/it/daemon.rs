@@ -70,7 +70,10 @@ impl Running {
 
     /// With a socket that is handed over, as systemd does it.
     fn inherit(listener: &TcpListener, data: &Path) -> Self {
-        let socket = OwnedFd::from(listener.try_clone().unwrap());
+        Self::inherit_socket(OwnedFd::from(listener.try_clone().unwrap()), data)
+    }
+
+    fn inherit_socket(socket: OwnedFd, data: &Path) -> Self {
         let daemon = command();
         let mut command = Command::new("sh");
         // The socket is the third descriptor after the usual ones, and the shell becomes the daemon.
@@ -780,6 +783,17 @@ fn restarts_with_a_socket_that_is_handed_over_refuse_no_connection() {
         "{} answers",
         answers.len()
     );
+}
+
+#[test]
+fn an_inherited_connection_stops_the_start_with_what_to_set() {
+    let data = tempfile::tempdir().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let connection = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+
+    let (status, log) = Running::inherit_socket(OwnedFd::from(connection), data.path()).ended();
+    assert_eq!(status.code(), Some(1), "{log}");
+    assert!(log.contains("set `Accept=no` in the socket unit"), "{log}");
 }
 
 #[test]
