@@ -1,7 +1,9 @@
 use std::fs::{File, TryLockError};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use super::StoreError;
+use super::segment::FILE_MODE;
 
 /// The right to write to a directory, which one store at a time has. It ends with the process at the latest.
 #[derive(Debug)]
@@ -15,6 +17,7 @@ impl DirLock {
             .write(true)
             .create(true)
             .truncate(false)
+            .mode(FILE_MODE)
             .open(&path)
             .map_err(StoreError::io("open", &path))?;
 

@@ -1,5 +1,6 @@
 use std::fmt;
-use std::fs;
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -225,7 +226,13 @@ impl Drop for LogStore {
 fn create_dir(dir: &Path) -> Result<(), StoreError> {
     let is_missing = |dir: &&Path| !dir.as_os_str().is_empty() && !dir.exists();
     let missing: Vec<&Path> = dir.ancestors().take_while(is_missing).collect();
-    fs::create_dir_all(dir).map_err(StoreError::io("create", dir))?;
+
+    // What is logged is not for all users of the machine.
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .map_err(StoreError::io("create", dir))?;
 
     for made in missing {
         // The parent of a relative path of one part is the current directory.

@@ -1,7 +1,8 @@
 //! One file of the log: its name, appending to it, and what is left of it after a crash.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{BufReader, Write};
+use std::io::{self, BufReader, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::StoreError;
@@ -11,6 +12,9 @@ use super::lines::{Line, Lines, Sequence};
 /// The highest sequence number: the last integer that every JSON reader takes for what it is (RFC 8259
 /// section 6).
 pub(super) const SEQ_MAX: u64 = (1 << 53) - 1;
+
+/// Permissions of the store's files: what is logged is not for all users of the machine.
+pub(super) const FILE_MODE: u32 = 0o600;
 
 const EXTENSION: &str = ".ndjson";
 
@@ -43,6 +47,7 @@ impl Segment {
         let file = OpenOptions::new()
             .append(true)
             .create_new(true)
+            .mode(FILE_MODE)
             .open(&path)
             .map_err(StoreError::io("create", &path))?;
 
@@ -70,11 +75,9 @@ impl Segment {
     /// time.
     pub(super) fn recover(dir: &Path, first: u64, fsync: bool) -> Result<Recovered, StoreError> {
         let path = path(dir, first);
-        let file = OpenOptions::new()
-            .read(true)
-            .append(true)
-            .open(&path)
-            .map_err(StoreError::io("open", &path))?;
+        let file = open_itself(&path).map_err(StoreError::io("open", &path))?;
+        #[cfg(test)]
+        let file = stand_in::take().unwrap_or(file);
 
         let mut len = file
             .metadata()
@@ -182,6 +185,27 @@ impl Segment {
     }
 }
 
+/// Opens a file for reading and appending, and not what a symbolic link in its place leads to: what is
+/// written, and cut off, would be another program's file.
+fn open_itself(path: &Path) -> io::Result<File> {
+    let refused = |message| Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+    let named = fs::symlink_metadata(path)?;
+    if named.is_symlink() {
+        return refused("it is a symbolic link; put the file itself there, or remove the link");
+    }
+    if !named.is_file() {
+        return refused("it is not a regular file; remove it");
+    }
+
+    let file = OpenOptions::new().read(true).append(true).open(path)?;
+    let opened = file.metadata()?;
+    if (opened.dev(), opened.ino()) != (named.dev(), named.ino()) {
+        return refused("it was replaced while it was opened");
+    }
+
+    Ok(file)
+}
+
 /// The file of the segment that starts with `first`.
 pub(super) fn path(dir: &Path, first: u64) -> PathBuf {
     dir.join(format!("{first:020}{EXTENSION}"))
@@ -235,6 +259,32 @@ fn accept_but_for_newline(sequence: &mut Sequence, line: &Line<'_>) -> bool {
     accepted
 }
 
+/// Devices in the place of files, for tests of a disk that fails.
+#[cfg(test)]
+pub(super) mod stand_in {
+    use std::cell::Cell;
+
+    use super::{File, OpenOptions, Path};
+
+    thread_local! {
+        static NEXT: Cell<Option<File>> = const { Cell::new(None) };
+    }
+
+    /// Lets the next segment that this thread recovers write to a device.
+    pub(in crate::store) fn open_instead(device: &Path) {
+        let file = OpenOptions::new()
+            .read(true)
+            .append(true)
+            .open(device)
+            .expect("the device is there");
+        NEXT.set(Some(file));
+    }
+
+    pub(super) fn take() -> Option<File> {
+        NEXT.take()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -255,6 +305,27 @@ mod tests {
         assert_eq!(
             path(Path::new("d"), 42),
             Path::new("d/00000000000000000042.ndjson")
+        );
+    }
+
+    #[test]
+    fn a_symbolic_link_in_place_of_the_newest_segment_is_refused_and_what_it_leads_to_is_left_alone()
+     {
+        let dir = tempfile::TempDir::new().unwrap();
+        let other = dir.path().join("other");
+        fs::write(&other, "of another program, without a newline").unwrap();
+        std::os::unix::fs::symlink(&other, path(dir.path(), 1)).unwrap();
+
+        let Err(error) = Segment::recover(dir.path(), 1, false) else {
+            panic!("the link is followed");
+        };
+        assert!(
+            error.to_string().contains("it is a symbolic link"),
+            "{error}"
+        );
+        assert_eq!(
+            fs::read_to_string(&other).unwrap(),
+            "of another program, without a newline"
         );
     }
 

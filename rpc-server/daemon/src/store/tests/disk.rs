@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -15,10 +16,12 @@ use super::*;
 #[cfg(target_os = "linux")]
 mod failing_disk {
     use super::*;
+    use crate::store::segment::stand_in;
 
     fn open_on(device: &str) -> (TempDir, LogStore) {
         let dir = TempDir::new().unwrap();
-        std::os::unix::fs::symlink(device, segment_path(&dir, 1)).unwrap();
+        fs::write(segment_path(&dir, 1), "").unwrap();
+        stand_in::open_instead(Path::new(device));
         let store = open(&dir);
         (dir, store)
     }
@@ -80,6 +83,21 @@ mod failing_disk {
         append(&store, [11]).await;
         assert_eq!(read_all(&store, &query(0)).await, [(11, "11".to_owned())]);
         assert_eq!(files(dir.path()).len(), 2);
+    }
+}
+
+#[tokio::test]
+async fn what_the_store_creates_is_for_its_own_user_alone() {
+    let dir = TempDir::new().unwrap();
+    let (outer, inner) = (dir.path().join("data"), dir.path().join("data/log"));
+    let store = LogStore::open(&inner, LogConfig::default()).unwrap();
+    store.append(&entry("one")).unwrap().await.unwrap();
+
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+    assert_eq!((mode(&outer), mode(&inner)), (0o700, 0o700));
+    for file in fs::read_dir(&inner).unwrap() {
+        let file = file.unwrap().path();
+        assert_eq!(mode(&file), 0o600, "{}", file.display());
     }
 }
 
