@@ -13,7 +13,7 @@ use crate::contenders::Contender;
 use crate::process::{self, Layout};
 use crate::report::{Report, facts, table};
 use crate::scenario::{self, Kind, Scenario};
-use crate::targets;
+use crate::targets::{self, Verdict};
 use measuring::Measuring;
 
 mod allocations;
@@ -43,6 +43,12 @@ pub(crate) struct Options {
     /// How long each contender is measured in each round.
     #[arg(long)]
     seconds: Option<f64>,
+    /// Exit with 1 where a contender has failed.
+    #[arg(long)]
+    strict: bool,
+    /// Exit with 1 where a target is missed.
+    #[arg(long)]
+    judge: bool,
 }
 
 fn names() -> Vec<&'static str> {
@@ -111,7 +117,39 @@ async fn measure_all(options: Options) -> Result<()> {
         report.write(&options.out, &scenarios)?;
     }
 
-    print_end(&report, &options);
+    let verdicts = targets::judge(&report);
+    print_end(&verdicts, &options);
+
+    if options.strict {
+        check_outcomes(&report)?;
+    }
+    if options.judge {
+        check_targets(&verdicts)?;
+    }
+    Ok(())
+}
+
+/// # Errors
+/// The first contender that has failed.
+fn check_outcomes(report: &Report) -> Result<()> {
+    for row in &report.rows {
+        if let Err(error) = &row.outcome {
+            bail!("{} has failed in {}: {error}", row.contender, row.step);
+        }
+    }
+
+    Ok(())
+}
+
+/// # Errors
+/// How many targets are missed. One that was not measured is not missed.
+fn check_targets(verdicts: &[Verdict]) -> Result<()> {
+    let missed = verdicts
+        .iter()
+        .filter(|verdict| verdict.found.is_some() && !verdict.is_reached)
+        .count();
+
+    ensure!(missed == 0, "targets missed: {missed}");
     Ok(())
 }
 
@@ -271,10 +309,9 @@ impl Turns {
 }
 
 /// Prints whether the targets are reached, and where the figures are.
-fn print_end(report: &Report, options: &Options) {
-    let verdicts = targets::judge(report);
+fn print_end(verdicts: &[Verdict], options: &Options) {
     if !verdicts.is_empty() {
-        println!("\nThe targets:\n{}", table::of_verdicts(&verdicts).text());
+        println!("\nThe targets:\n{}", table::of_verdicts(verdicts).text());
     }
 
     println!(
