@@ -69,6 +69,13 @@ pub struct Config {
     /// How long a connection may keep sending more than `cheap_frames_per_second`, in milliseconds, before
     /// it is told so with code 8 and closed.
     pub cheap_frames_timeout_ms: u64,
+    /// Maximum number of threads that do work that blocks: functions of `Route::blocking`, reads of the log
+    /// service. Further work waits for its turn, which goes round by connection.
+    pub blocking_threads_max: usize,
+    /// Maximum number of calls of one connection that wait for such a thread. Further ones do not run: they are
+    /// refused with code 8, `rejected` and `retry_after_ms`. The default is that of `in_flight_per_connection`,
+    /// which already bounds calls that end with their caller.
+    pub blocking_waiting_per_connection: usize,
     /// Calls in flight on one connection, ordered ones that wait for their turn among them. At the
     /// limit the server stops reading from it.
     pub in_flight_per_connection: usize,
@@ -173,6 +180,8 @@ impl Default for Config {
             shed_retry_after_ms: 200,
             cheap_frames_per_second: 10_000,
             cheap_frames_timeout_ms: 10_000,
+            blocking_threads_max: 64,
+            blocking_waiting_per_connection: 1024,
             in_flight_per_connection: 1024,
             connection_bytes_max: 16 * 1024 * 1024,
             handler_timeout_ms: 30_000,
@@ -208,7 +217,7 @@ impl Config {
     /// # Errors
     /// The field, what it is and what it must be.
     pub fn check(&self) -> Result<(), String> {
-        let at_least_one: [(&str, u64); 16] = [
+        let at_least_one: [(&str, u64); 18] = [
             ("frame_bytes_max", self.frame_bytes_max as u64),
             ("reply_bytes_max", self.reply_bytes_max as u64),
             ("frame_timeout_ms", self.frame_timeout_ms),
@@ -219,6 +228,11 @@ impl Config {
             ("connections_max", self.connections_max as u64),
             ("in_flight_max", self.in_flight_max as u64),
             ("adaptive_in_flight_min", self.adaptive_in_flight_min as u64),
+            ("blocking_threads_max", self.blocking_threads_max as u64),
+            (
+                "blocking_waiting_per_connection",
+                self.blocking_waiting_per_connection as u64,
+            ),
             (
                 "in_flight_per_connection",
                 self.in_flight_per_connection as u64,

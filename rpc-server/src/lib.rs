@@ -29,6 +29,7 @@
 //!
 //! | module | holds |
 //! | --- | --- |
+//! | [`blocking`] | threads for work that blocks |
 //! | [`config`] | every limit, with its unit in its name |
 //! | [`layers`] | limits for a command or a router |
 //! | [`telemetry`] | where traces are sent |
@@ -48,6 +49,7 @@
 mod access;
 #[cfg(feature = "admin")]
 mod admin;
+pub mod blocking;
 pub mod config;
 mod connection;
 mod dispatch;
@@ -75,8 +77,9 @@ pub use dispatch::handler::{Blocking, Handler};
 pub use dispatch::router::{AnyRoute, IntoRoute, Route, RouteError, Router, ViaHandler, ViaRoute};
 pub use listen::{BoundAddress, InheritedListener, ListenOptions};
 pub use metrics::{
-    AccessStats, BuildReport, CommandReport, ConnectionReport, HealthReport, LatencyReport,
-    LimitReport, LimitStats, ProcessReport, Report, RuntimeReport, ServerStats, WaitReport,
+    AccessStats, BlockingReport, BuildReport, CommandReport, ConnectionReport, HealthReport,
+    LatencyReport, LimitReport, LimitStats, ProcessReport, Report, RuntimeReport, ServerStats,
+    WaitReport,
 };
 pub use rpc_core::{
     Body, BoxService, Cancellation, CmdId, Code, Descriptor, IntoReply, Kind, Layer, Outcome, Peer,

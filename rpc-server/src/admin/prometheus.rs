@@ -16,6 +16,7 @@ pub(super) fn render(shared: &Shared) -> String {
     connections(&mut text, &report);
     traffic(&mut text, &report);
     commands(&mut text, shared);
+    blocking(&mut text, &report);
     limits(&mut text, &report);
     access(&mut text, &report);
     runtime(&mut text, shared, &report);
@@ -187,6 +188,49 @@ fn codes(text: &mut Text, labels: &[(&str, &str)], counts: &Counts) {
 fn label_of(name: &CommandName) -> String {
     name.cmdid
         .map_or_else(|| "other".to_owned(), |cmdid| cmdid.to_string())
+}
+
+/// The threads for work that blocks.
+fn blocking(text: &mut Text, report: &Report) {
+    let blocking = &report.blocking;
+
+    text.family(
+        "rpc_server_blocking_threads_max",
+        "gauge",
+        "Maximum number of threads that do work that blocks.",
+    )
+    .sample(&[], blocking.threads_max);
+    text.family(
+        "rpc_server_blocking_running",
+        "gauge",
+        "Pieces of blocking work that run, in a thread each.",
+    )
+    .sample(&[], blocking.running);
+    text.family(
+        "rpc_server_blocking_waiting",
+        "gauge",
+        "Pieces of blocking work that wait for a thread.",
+    )
+    .sample(&[], blocking.waiting);
+
+    text.family(
+        "rpc_server_blocking_started_total",
+        "counter",
+        "Pieces of blocking work that have begun.",
+    )
+    .sample(&[], blocking.started);
+    text.family(
+        "rpc_server_blocking_refused_total",
+        "counter",
+        "Pieces of blocking work refused at `blocking_waiting_per_connection`.",
+    )
+    .sample(&[], blocking.refused);
+    text.family(
+        "rpc_server_blocking_abandoned_total",
+        "counter",
+        "Pieces of blocking work not begun because their calls ended first.",
+    )
+    .sample(&[], blocking.abandoned);
 }
 
 fn limits(text: &mut Text, report: &Report) {

@@ -9,6 +9,8 @@ use rpc_core::scope::{Cancellation, Parent, Peer};
 use rpc_core::{CmdId, Meta, RawJson, Request, Status};
 use serde::de::DeserializeOwned;
 
+use crate::blocking::Caller;
+
 /// An argument of a handler.
 ///
 /// It is made before the handler runs, so that what does not fit never starts one.
@@ -106,6 +108,13 @@ impl<S: Clone + Send + Sync + 'static> FromRequest<S> for State<S> {
 impl<S> FromRequest<S> for RawJson<'static> {
     fn from_request(request: &Request<'_>, _state: &S) -> Result<Self, Status> {
         Ok(request.params.clone().into_owned())
+    }
+}
+
+/// The connection that blocking work is done for.
+impl<S> FromRequest<S> for Caller {
+    fn from_request(request: &Request<'_>, _state: &S) -> Result<Self, Status> {
+        Ok(Self::of(request))
     }
 }
 

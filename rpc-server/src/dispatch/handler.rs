@@ -8,7 +8,7 @@ use futures::future::{Either, ready};
 use rpc_core::{IntoReply, Outcome, Request, Service, Status};
 
 use super::extract::FromRequest;
-use crate::layers::Threads;
+use crate::blocking::{Caller, RouteThreads};
 
 /// An async function of up to eight extractors that returns something that turns into a reply.
 ///
@@ -38,14 +38,14 @@ pub trait Handler<S, Args>: Send + Sync + 'static {
 /// A function that blocks, and the threads that it runs in: [`Route::blocking`](crate::Route::blocking).
 pub struct Blocking<F> {
     function: Arc<F>,
-    pub(crate) threads: Threads,
+    pub(crate) threads: Arc<RouteThreads>,
 }
 
 impl<F> Blocking<F> {
     pub(crate) fn new(function: F, threads_max: usize) -> Self {
         Self {
             function: Arc::new(function),
-            threads: Threads::new(threads_max),
+            threads: RouteThreads::new(threads_max),
         }
     }
 }
@@ -85,7 +85,7 @@ macro_rules! handlers {
                     $(let $argument = $argument::from_request(&request, state)?;)*
                     check(&request)?;
                     let function = Arc::clone(&self.function);
-                    Ok(self.threads.run(move || function($($argument),*).into_outcome()))
+                    Ok(self.threads.run(Caller::of(&request), move || function($($argument),*).into_outcome()))
                 };
 
                 match start() {

@@ -7,11 +7,13 @@ use std::fmt;
 use std::future::{Future, ready};
 use std::marker::PhantomData;
 use std::panic::Location;
+use std::sync::Arc;
 
 use rpc_core::{BoxService, CmdId, Descriptor, Layer, Outcome, Request, Service, Status};
 use tokio_util::task::TaskTracker;
 
 use super::handler::{Blocking, Handler, HandlerService};
+use crate::blocking::RouteThreads;
 use crate::layers::{CatchPanic, Detached, Spawned, Timeout, Traced};
 use crate::metrics::Command;
 
@@ -45,6 +47,8 @@ pub(crate) struct Routes {
     unknown: BoxService,
     /// What runs on though its callers are gone.
     pub(crate) detached: Vec<TaskTracker>,
+    /// The threads of blocking routes.
+    pub(crate) blocking: Vec<Arc<RouteThreads>>,
 }
 
 struct RouteEntry {
@@ -82,6 +86,7 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
                 fallback: None,
                 unknown,
                 detached,
+                blocking: Vec::new(),
             },
         }
     }
@@ -99,7 +104,7 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
     ) -> Result<Self, RouteError> {
         let cmdid = cmdid.into();
         let route = route.into_route();
-        self.routes.detached.extend(route.detached);
+        self.routes.blocking.extend(route.blocking);
 
         let mut descriptor = route
             .descriptor
@@ -129,6 +134,7 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
         }
         self.routes.fallback = self.routes.fallback.or(other.routes.fallback);
         self.routes.detached.extend(other.routes.detached);
+        self.routes.blocking.extend(other.routes.blocking);
         Ok(self)
     }
 
@@ -315,8 +321,8 @@ pub struct Route<H, Args> {
     descriptor: Option<Descriptor>,
     dispatch: Dispatch,
     layers: Vec<Wrap>,
-    /// What runs in threads of its own.
-    in_threads: Option<TaskTracker>,
+    /// The threads of a handler that blocks.
+    blocking: Option<Arc<RouteThreads>>,
     arguments: PhantomData<fn(Args)>,
 }
 
@@ -355,7 +361,7 @@ impl<H, Args> Route<H, Args> {
             descriptor: None,
             dispatch: Dispatch::Inline,
             layers: Vec::new(),
-            in_threads: None,
+            blocking: None,
             arguments: PhantomData,
         }
     }
@@ -395,12 +401,14 @@ impl<H, Args> Route<H, Args> {
 
 impl<F, Args> Route<Blocking<F>, Args> {
     /// A route to a plain function that blocks its thread (files, a database's driver, long computing). It runs in a
-    /// thread that is there for that (tokio's `spawn_blocking`), 64 of its calls at one time;
-    /// [`blocking_at_most`](Self::blocking_at_most) says another number.
+    /// thread of the server's [`BlockingPool`](crate::blocking::BlockingPool), at most 64 of its calls at the same
+    /// time; [`blocking_at_most`](Self::blocking_at_most) sets another number.
     ///
-    /// More calls wait for their turn, and are not run where they are cancelled or their time is up before. One
-    /// that has begun cannot be stopped: its caller gets code 1 or 4 at its time, the function goes on to its end,
-    /// and a drain waits for it within its limit. A runtime of the program's own waits longer when it is dropped:
+    /// Further calls wait for their turn, which goes round by connection, and are not run if they are cancelled or
+    /// their time is up first. A call that has begun cannot be stopped from outside: its caller gets code 1 or 4 at
+    /// its time, the function goes on to its end, and a drain waits for it within its limit. A function that takes
+    /// long looks at the [`cancellation`](crate::Context::cancellation) of its [`Context`](crate::Context) now and
+    /// then, and returns early. A runtime of the program's own waits longer when it is dropped:
     /// `Runtime::shutdown_timeout` ends it with a function that hangs.
     ///
     /// ```
@@ -418,15 +426,15 @@ impl<F, Args> Route<Blocking<F>, Args> {
         Self::blocking_at_most(BLOCKING_MAX, function)
     }
 
-    /// The same, with so many calls at one time, at least one. All that block in a runtime share its threads, 512
-    /// by tokio's default.
+    /// The same, with at most `calls` calls at the same time (at least one). All blocking routes of a server share
+    /// its `blocking_threads_max` threads.
     pub fn blocking_at_most(calls: usize, function: F) -> Self {
         let handler = Blocking::new(function, calls);
-        let in_threads = Some(handler.threads.tasks.clone());
+        let blocking = Some(Arc::clone(&handler.threads));
 
         Self {
             name: type_name::<F>(),
-            in_threads,
+            blocking,
             ..Self::new(handler)
         }
     }
@@ -450,7 +458,7 @@ pub struct ViaHandler<Args>(PhantomData<Args>);
 pub struct AnyRoute<S> {
     name: &'static str,
     descriptor: Option<Descriptor>,
-    detached: Option<TaskTracker>,
+    blocking: Option<Arc<RouteThreads>>,
     assemble: Assemble<S>,
 }
 
@@ -469,7 +477,7 @@ where
             descriptor,
             dispatch,
             layers,
-            in_threads,
+            blocking,
             ..
         } = self;
 
@@ -488,7 +496,7 @@ where
         AnyRoute {
             name,
             descriptor,
-            detached: in_threads,
+            blocking,
             assemble: Box::new(assemble),
         }
     }

@@ -11,7 +11,7 @@ mod trace;
 
 pub(crate) use catch_panic::{CatchPanic, report_panic};
 pub use concurrency_limit::{ConcurrencyLimit, ConcurrencyLimited};
-pub(crate) use dispatch::{Detached, Spawned, Threads};
+pub(crate) use dispatch::{Detached, Spawned};
 pub(crate) use fault::Fault;
 pub use rate_limit::{RateLimit, RateLimited};
 pub(crate) use timeout::Timeout;

@@ -34,7 +34,8 @@ pub use process::ProcessReport;
 pub(crate) use pulse::Pulse;
 pub use pulse::RuntimeReport;
 pub use report::{
-    BuildReport, CommandReport, HealthReport, LatencyReport, LimitReport, Report, WaitReport,
+    BlockingReport, BuildReport, CommandReport, HealthReport, LatencyReport, LimitReport, Report,
+    WaitReport,
 };
 
 /// The canonical codes, and one place for all codes of services.

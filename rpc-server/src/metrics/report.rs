@@ -23,6 +23,8 @@ pub struct Report {
     pub commands: Vec<CommandReport>,
     /// How long requests waited before they began.
     pub waits: WaitReport,
+    /// Its threads for work that blocks.
+    pub blocking: BlockingReport,
     /// How near it is to its limits.
     pub limits: Vec<LimitReport>,
     /// How its runtimes are.
@@ -55,6 +57,25 @@ pub struct HealthReport {
     pub is_ready: bool,
     /// What is not well, each as a sentence; the worst first.
     pub problems: Vec<String>,
+}
+
+/// The figures of a pool of threads for work that blocks
+/// ([`BlockingPool`](crate::blocking::BlockingPool)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct BlockingReport {
+    /// Maximum number of threads at work, `blocking_threads_max`.
+    pub threads_max: u64,
+    /// Pieces of work that run now, in a thread each.
+    pub running: u64,
+    /// Pieces of work that wait now for a thread.
+    pub waiting: u64,
+    /// Pieces of work that have begun.
+    pub started: u64,
+    /// Pieces of work that were refused at `blocking_waiting_per_connection`.
+    pub refused: u64,
+    /// Pieces of work that were not begun because their calls ended first.
+    pub abandoned: u64,
 }
 
 /// How near a limit is.

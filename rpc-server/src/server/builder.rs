@@ -12,6 +12,7 @@ use crate::access::Tokens;
 use crate::access::{Access, Grants, Policy};
 #[cfg(feature = "admin")]
 use crate::admin::AdminConfig;
+use crate::blocking::BlockingPool;
 use crate::config::Config;
 use crate::dispatch::router::{Router, Routes};
 use crate::listen::{BoundAddress, InheritedListener, ListenOptions, Listener};
@@ -24,6 +25,7 @@ pub struct ServerBuilder {
     workers: usize,
     config: Config,
     routes: Option<Routes>,
+    blocking: Option<BlockingPool>,
     name: Option<(String, String)>,
     access: Access,
     #[cfg(feature = "admin")]
@@ -113,6 +115,15 @@ impl ServerBuilder {
         self
     }
 
+    /// Sets the threads for work that blocks, where the program's handlers use the same. Without this call the
+    /// server has a pool of its own with the limits of its [`Config`]. Its figures are in `stats`, and a drain waits
+    /// for the work that runs in it.
+    #[must_use]
+    pub fn blocking(mut self, pool: BlockingPool) -> Self {
+        self.blocking = Some(pool);
+        self
+    }
+
     /// Sets the name and version that `describe` gives.
     #[must_use]
     pub fn name(mut self, name: impl Into<String>, version: impl Into<String>) -> Self {
@@ -160,7 +171,10 @@ impl ServerBuilder {
         bound.addresses.extend(pages.iter().map(pages_at));
 
         let routes = self.routes.unwrap_or_else(|| Router::new().into_routes());
-        let mut shared = Shared::new(self.config, bound.access, routes);
+        let blocking = self
+            .blocking
+            .unwrap_or_else(|| BlockingPool::with(&self.config));
+        let mut shared = Shared::new(self.config, bound.access, routes, blocking);
         if let Some((name, version)) = self.name {
             (shared.name, shared.version) = (name, version);
         }

@@ -161,6 +161,12 @@ async fn finish(connections: TaskTracker, shared: &Shared) -> Drained {
         for detached in &shared.routes.detached {
             detached.wait().await;
         }
+
+        // Work that waits has no call any more, and is not begun.
+        shared.blocking.at_rest().await;
+        for threads in &shared.routes.blocking {
+            threads.at_rest().await;
+        }
     };
 
     let is_clean = tokio::time::timeout(shared.config.drain_timeout(), all)

@@ -24,6 +24,7 @@ impl Shared {
             server,
             commands: metrics.command_reports(),
             waits: metrics.wait_report(),
+            blocking: self.blocking.report(),
             limits,
             runtime: metrics.pulse.report(),
             process: metrics.process.report(),

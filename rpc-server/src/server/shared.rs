@@ -9,6 +9,7 @@ use super::health::NotServing;
 use crate::access::{Access, Policy};
 #[cfg(feature = "admin")]
 use crate::admin::AdminConfig;
+use crate::blocking::BlockingPool;
 use crate::config::Config;
 use crate::dispatch::builtin;
 use crate::dispatch::router::Routes;
@@ -21,6 +22,8 @@ use crate::sync::AtomicU64;
 pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) routes: Routes,
+    /// The threads of the routes that block.
+    pub(crate) blocking: BlockingPool,
     pub(crate) name: String,
     pub(crate) version: String,
     pub(crate) metrics: Arc<Metrics>,
@@ -44,7 +47,16 @@ pub(crate) struct Shared {
 impl Shared {
     /// The state of a server that has not accepted any connection. It is named like this library, and has no
     /// pages.
-    pub(super) fn new(config: Config, access: Access, mut routes: Routes) -> Self {
+    pub(super) fn new(
+        config: Config,
+        access: Access,
+        mut routes: Routes,
+        blocking: BlockingPool,
+    ) -> Self {
+        for threads in &routes.blocking {
+            threads.bind(&blocking);
+        }
+
         let built_in = builtin::descriptors();
         // The first place is that of commands without one.
         routes.number_commands(1 + built_in.len());
@@ -62,6 +74,7 @@ impl Shared {
             refusals_logged: LogThrottle::new(),
             config,
             routes,
+            blocking,
             metrics: Arc::new(metrics),
             stop: Stop::new(),
             not_serving: NotServing::default(),

@@ -653,6 +653,23 @@ async fn metrics_count_and_time_the_calls_of_each_command() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn metrics_tell_of_blocking_work_without_a_label() {
+    let pages = Pages::after_calls_of_a_peer().await;
+
+    for (name, value) in [
+        ("threads_max", "64"),
+        ("running", "0"),
+        ("waiting", "0"),
+        ("started_total", "0"),
+        ("refused_total", "0"),
+        ("abandoned_total", "0"),
+    ] {
+        let sample = format!("rpc_server_blocking_{name} ");
+        assert_eq!(pages.sample(&sample), value, "{name}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_handler_that_blocks_its_thread_is_seen_as_lag() {
     let (_rig, server) = start_usual().await;
     settle().await;

@@ -181,3 +181,87 @@ async fn a_blocking_function_that_hangs_in_a_thread_of_the_workers_does_not_hold
     assert_eq!(probe.finished(), 0);
     say.send(()).unwrap();
 }
+
+#[tokio::test]
+async fn calls_of_a_blocking_route_take_turns_by_connection_and_stats_shows_them() {
+    let (server, _, mut begins, say) = blocking(1).await;
+    let (mut many, mut one) = (server.connect(), server.connect());
+    for id in 1..=100 {
+        many.send(call(id, 100, &format!("\"params\":{id}"))).await;
+    }
+    assert_eq!(begins.recv().await, Some(1));
+
+    one.send(call(1, 100, "\"params\":1000")).await;
+    one.send(call(2, 3, "")).await;
+    let stats = one.expect_code(2, 0).await;
+    let blocking = &stats["data"]["blocking"];
+    let figures = ["threads_max", "running", "waiting", "started", "refused"];
+    assert_eq!(
+        figures.map(|figure| blocking[figure].as_u64().unwrap()),
+        [64, 1, 100, 1, 0]
+    );
+
+    for _ in 0..101 {
+        say.send(()).unwrap();
+    }
+    assert_eq!(begins.recv().await, Some(1000));
+    assert_eq!(one.expect_code(1, 0).await["data"], 1000);
+    for id in 1..=100 {
+        many.expect_code(id, 0).await;
+    }
+}
+
+#[tokio::test]
+async fn further_calls_of_a_connection_that_would_wait_are_refused_and_not_run() {
+    let (router, probe, mut begins, say) = blocking_router(64);
+    let config = Config {
+        blocking_threads_max: 1,
+        blocking_waiting_per_connection: 2,
+        ..Config::default()
+    };
+    let server = TestServer::with(config, router).await;
+    let mut client = server.connect();
+    client.send(call(1, 100, "\"params\":1")).await;
+    assert_eq!(begins.recv().await, Some(1));
+
+    for id in 2..=4 {
+        client.send(call(id, 100, "\"params\":1")).await;
+    }
+    let refused = client.expect_code(4, 8).await;
+    assert_eq!(refused["rejected"], true);
+    assert!(refused["retry_after_ms"].is_u64(), "{refused}");
+    let message = refused["message"].as_str().unwrap();
+    assert!(
+        message.contains("(`blocking_waiting_per_connection`)"),
+        "{message}"
+    );
+
+    for _ in 0..3 {
+        say.send(()).unwrap();
+    }
+    for id in 1..=3 {
+        client.expect_code(id, 0).await;
+    }
+    assert_eq!(probe.started(), 3);
+}
+
+#[tokio::test]
+async fn a_drain_waits_for_what_runs_and_not_for_what_waits() {
+    let (router, probe, mut begins, say) = blocking_router(1);
+    let config = Config {
+        drain_timeout_ms: 1,
+        ..Config::default()
+    };
+    let mut server = TestServer::with(config, router).await;
+    let mut client = server.connect();
+    for id in 1..=100 {
+        client.send(call(id, 100, "\"params\":1")).await;
+    }
+    assert_eq!(begins.recv().await, Some(1));
+
+    server.begin_to_drain();
+    let drained = server.drained().await;
+    assert_eq!((drained.is_clean, drained.dropped), (false, 1));
+    drop(say);
+    assert_eq!(probe.started(), 1);
+}

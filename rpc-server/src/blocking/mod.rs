@@ -1,0 +1,86 @@
+//! Blocking work: a bounded pool of threads that serves connections in turn.
+//!
+//! All work that blocks its thread goes through a [`BlockingPool`]: functions of
+//! [`Route::blocking`](crate::Route::blocking), and what an async handler hands over itself. The pool keeps
+//! five promises:
+//!
+//! - At most `blocking_threads_max` pieces of work run at the same time.
+//! - At most `blocking_waiting_per_connection` pieces of one connection wait. Further ones are refused with code
+//!   8 and `rejected`.
+//! - Waiting pieces are taken in turn by connection: thousands of pieces of one connection delay another
+//!   connection's piece by the pieces at work, and not by those that wait.
+//! - A piece whose call ends before it begins is never begun.
+//! - A piece whose call ends while it runs is told so through its [`CallToken`].
+
+mod error;
+mod pool;
+mod queue;
+mod route;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rpc_core::Request;
+
+pub use error::BlockingError;
+pub use pool::BlockingPool;
+pub(crate) use route::RouteThreads;
+
+/// The connection that a piece of blocking work is done for: pieces of different connections take turns.
+///
+/// A handler takes it as an argument. Calls that came over no connection, as those of a test or of a program to its
+/// own router, count as calls of one connection together.
+///
+/// ```
+/// use rpc_core::Status;
+/// use rpc_server::blocking::{BlockingPool, Caller};
+/// use rpc_server::{Router, State};
+///
+/// async fn count(State(pool): State<BlockingPool>, caller: Caller) -> Result<u64, Status> {
+///     let count = pool.run(caller, |call| {
+///         let mut count = 0;
+///         while count < 1_000_000 && !call.is_over() {
+///             count += 1;
+///         }
+///         count
+///     });
+///     Ok(count.await?)
+/// }
+///
+/// let router = Router::with_state(BlockingPool::default()).route(100, count).unwrap();
+/// # let _ = router;
+/// ```
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct Caller(Option<u64>);
+
+impl Caller {
+    /// The connection with this number, as [`Peer::connection`](rpc_core::Peer::connection) gives it.
+    pub fn connection(number: u64) -> Self {
+        Self(Some(number))
+    }
+
+    /// The connection that a request came over.
+    pub fn of(request: &Request<'_>) -> Self {
+        Self(request.scope.peer().map(|peer| peer.connection))
+    }
+}
+
+/// Tells a piece of blocking work that its call is over: cancelled, past its deadline, or without a connection.
+///
+/// Work that takes long looks at it now and then, and returns early: its result reaches no caller any more.
+#[derive(Debug, Clone, Default)]
+pub struct CallToken(Arc<AtomicBool>);
+
+impl CallToken {
+    /// Whether the call is over.
+    pub fn is_over(&self) -> bool {
+        // Relaxed: the flag is the only thing that is told.
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn end(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}

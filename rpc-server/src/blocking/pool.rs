@@ -1,0 +1,322 @@
+//! The threads of a pool, and the futures that wait for them.
+
+use std::fmt;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{oneshot, watch};
+use tracing::Span;
+
+use super::queue::{GroupId, Queue, Ticket};
+use super::{BlockingError, CallToken, Caller};
+use crate::config::Config;
+use crate::metrics::BlockingReport;
+
+/// A bounded pool of threads for work that blocks. Clones share the threads; see the [module](super).
+///
+/// Its threads are tokio's threads for blocking work, of the runtime that the work is handed over in: they end with
+/// it, and are there for as long as there is work.
+#[derive(Clone)]
+pub struct BlockingPool {
+    inner: Arc<Inner>,
+    group: GroupId,
+}
+
+struct Inner {
+    threads_max: usize,
+    waiting_max: usize,
+    /// Held for a few steps, never while work is done or an await is pending.
+    state: Mutex<State>,
+    /// The number of pieces at work.
+    at_work: watch::Sender<usize>,
+}
+
+struct State {
+    queue: Queue<Piece>,
+    /// Threads that are there or about to be: each takes one piece after another, and ends when it finds none.
+    threads: usize,
+    started: u64,
+    refused: u64,
+    abandoned: u64,
+}
+
+/// A piece of work with all that it needs. It does not panic.
+type Piece = Box<dyn FnOnce() + Send>;
+
+impl BlockingPool {
+    /// A pool with at most `threads_max` threads at work (at least one), where at most `waiting_per_connection`
+    /// pieces of one connection wait.
+    pub fn new(threads_max: usize, waiting_per_connection: usize) -> Self {
+        let mut queue = Queue::new(waiting_per_connection);
+        let group = queue.add_group(usize::MAX);
+
+        let state = State {
+            queue,
+            threads: 0,
+            started: 0,
+            refused: 0,
+            abandoned: 0,
+        };
+
+        Self {
+            inner: Arc::new(Inner {
+                threads_max: threads_max.max(1),
+                waiting_max: waiting_per_connection,
+                state: Mutex::new(state),
+                at_work: watch::Sender::new(0),
+            }),
+            group,
+        }
+    }
+
+    /// A pool with the limits of these settings: `blocking_threads_max` and `blocking_waiting_per_connection`.
+    pub fn with(config: &Config) -> Self {
+        Self::new(
+            config.blocking_threads_max,
+            config.blocking_waiting_per_connection,
+        )
+    }
+
+    /// The same threads for another kind of work, of which at most `pieces` (at least one) run at the same time. It
+    /// has a queue of its own with turns of its own; the queues of a pool take turns as well.
+    ///
+    /// The queue is there for as long as the pool is: make one for each kind of work, and not for each call.
+    #[must_use]
+    pub fn limited(&self, pieces: usize) -> Self {
+        let group = self.inner.state().queue.add_group(pieces);
+        Self {
+            inner: Arc::clone(&self.inner),
+            group,
+        }
+    }
+
+    /// Does the work in a thread of the pool, when its turn has come. A panic of the work goes on in the future.
+    ///
+    /// # Errors
+    /// [`Refused`](BlockingError::Refused) where as many pieces of the caller's connection wait as may;
+    /// [`ShuttingDown`](BlockingError::ShuttingDown) where the runtime ends before the work.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    ///
+    /// # Cancel safety
+    /// Work whose future is dropped before it begins is not begun. Work that has begun learns of the drop by its
+    /// [`CallToken`], and keeps its thread until it returns.
+    pub fn run<T, F>(
+        &self,
+        caller: Caller,
+        work: F,
+    ) -> impl Future<Output = Result<T, BlockingError>> + Send + 'static + use<T, F>
+    where
+        T: Send + 'static,
+        F: FnOnce(&CallToken) -> T + Send + 'static,
+    {
+        let (pool, span) = (self.clone(), Span::current());
+
+        async move {
+            let (tell, told) = oneshot::channel();
+            let token = CallToken::default();
+
+            let call = token.clone();
+            let piece = Box::new(move || {
+                // Unwind safety: the panic goes on where the result is taken.
+                let done = catch_unwind(AssertUnwindSafe(|| span.in_scope(|| work(&call))));
+                // A call that is over takes no result.
+                let _ = tell.send(done);
+            });
+
+            let _call = pool.hand_over(caller, token, piece)?;
+            match told.await {
+                Ok(Ok(done)) => Ok(done),
+                Ok(Err(panic)) => resume_unwind(panic),
+                Err(_) => Err(BlockingError::ShuttingDown),
+            }
+        }
+    }
+
+    /// Returns once no work is in a thread. Work that waits does not count.
+    ///
+    /// # Cancel safety
+    /// It only looks.
+    pub async fn at_rest(&self) {
+        let mut at_work = self.inner.at_work.subscribe();
+        // The pool, which sends, is here: it does not end.
+        let _ = at_work.wait_for(|at_work| *at_work == 0).await;
+    }
+
+    /// The figures of the pool now.
+    pub fn report(&self) -> BlockingReport {
+        let state = self.inner.state();
+        BlockingReport {
+            threads_max: self.inner.threads_max as u64,
+            running: state.queue.at_work() as u64,
+            waiting: state.queue.waiting() as u64,
+            started: state.started,
+            refused: state.refused,
+            abandoned: state.abandoned,
+        }
+    }
+
+    /// Puts a piece into the queue, and starts a thread where one may be started for it.
+    fn hand_over(
+        &self,
+        caller: Caller,
+        token: CallToken,
+        piece: Piece,
+    ) -> Result<Handed, BlockingError> {
+        let mut state = self.inner.state();
+        let ticket = match state.queue.push(self.group, caller, piece) {
+            Ok(ticket) => ticket,
+            Err(piece) => {
+                state.refused += 1;
+                drop(state);
+                // What it holds is dropped without the lock.
+                drop(piece);
+                return Err(BlockingError::Refused {
+                    waiting_max: self.inner.waiting_max,
+                });
+            }
+        };
+
+        // Threads that are about to begin take a piece each; a busy one takes the next when it has done its own.
+        let beginning = state.threads - state.queue.at_work();
+        let needs_thread =
+            state.threads < self.inner.threads_max && state.queue.startable() > beginning;
+        state.threads += usize::from(needs_thread);
+        drop(state);
+
+        let handed = Handed {
+            inner: Arc::clone(&self.inner),
+            ticket,
+            token,
+        };
+        if needs_thread {
+            let thread = Thread::new(&self.inner);
+            tokio::task::spawn_blocking(move || thread.work());
+        }
+
+        Ok(handed)
+    }
+}
+
+impl Default for BlockingPool {
+    /// A pool with the limits of the default settings.
+    fn default() -> Self {
+        Self::with(&Config::default())
+    }
+}
+
+impl fmt::Debug for BlockingPool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("BlockingPool").field(&self.report()).finish()
+    }
+}
+
+impl Inner {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // No step under the lock leaves the state half changed.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A piece that was handed over. Dropped, it is taken out of the queue, or told that its call is over.
+struct Handed {
+    inner: Arc<Inner>,
+    ticket: Ticket,
+    token: CallToken,
+}
+
+impl Drop for Handed {
+    fn drop(&mut self) {
+        self.token.end();
+
+        let mut state = self.inner.state();
+        let piece = state.queue.remove(&self.ticket);
+        state.abandoned += u64::from(piece.is_some());
+        drop(state);
+
+        // What it holds is dropped without the lock.
+        drop(piece);
+    }
+}
+
+/// A thread of the pool.
+struct Thread {
+    /// None once it has ended as it should.
+    inner: Option<Arc<Inner>>,
+    /// The group of the piece at work.
+    at_work: Option<GroupId>,
+}
+
+impl Thread {
+    fn new(inner: &Arc<Inner>) -> Self {
+        Self {
+            inner: Some(Arc::clone(inner)),
+            at_work: None,
+        }
+    }
+
+    /// Does one piece after another.
+    fn work(mut self) {
+        while let Some(piece) = self.next() {
+            piece();
+        }
+    }
+
+    /// Notes the end of the piece at work, and takes the next one; the end of the thread where there is none.
+    fn next(&mut self) -> Option<Piece> {
+        let inner = self.inner.as_deref()?;
+        let mut state = inner.state();
+
+        if let Some(group) = self.at_work.take() {
+            state.queue.finish(group);
+        }
+
+        let taken = state.queue.take();
+        if taken.is_some() {
+            state.started += 1;
+        } else {
+            state.threads -= 1;
+        }
+
+        inner.at_work.send_replace(state.queue.at_work());
+        drop(state);
+
+        if let Some((group, piece)) = taken {
+            self.at_work = Some(group);
+            return Some(piece);
+        }
+
+        self.inner = None;
+        None
+    }
+}
+
+impl Drop for Thread {
+    /// Ends a thread that was never begun, because its runtime shuts down. Pieces that no other thread is there
+    /// for are told so.
+    fn drop(&mut self) {
+        let Some(inner) = self.inner.take() else {
+            return;
+        };
+
+        let mut state = inner.state();
+        if let Some(group) = self.at_work.take() {
+            state.queue.finish(group);
+        }
+
+        state.threads -= 1;
+        let left = if state.threads == 0 {
+            state.queue.clear()
+        } else {
+            Vec::new()
+        };
+
+        inner.at_work.send_replace(state.queue.at_work());
+        drop(state);
+
+        // Their senders go with them.
+        drop(left);
+    }
+}

@@ -1,0 +1,368 @@
+//! The queue of a pool: waiting pieces of work, taken in turn by connection.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::Caller;
+
+/// Pieces of work that wait, and the number of those at work.
+///
+/// Each group of pieces (a blocking route, for example) has a maximum of its own, and a ring of the connections
+/// whose pieces wait in it. A piece is taken from the connection at the front of a ring; a connection with further
+/// pieces then goes to the back. Numbers that only grow stand for places in the rings, so that the rings of all
+/// groups have one common order.
+pub(super) struct Queue<P> {
+    groups: Vec<Group<P>>,
+    waiting: usize,
+    /// The number of waiting pieces of each connection that has any.
+    waiting_of: HashMap<Caller, usize>,
+    waiting_max: usize,
+    at_work: usize,
+    /// The next number of a piece or of a place in a ring.
+    next: u64,
+    /// The group and the connection that the last piece was taken from. It joins the ring again when the next piece
+    /// is taken: behind the connections that have come in the meantime, which were not served yet.
+    served: Option<(GroupId, Caller)>,
+}
+
+/// The place of a group among the groups of a queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct GroupId(usize);
+
+struct Group<P> {
+    at_work: usize,
+    at_work_max: usize,
+    waiting: usize,
+    ring: BTreeMap<u64, Caller>,
+    /// The lines of the connections with waiting pieces; a line is never empty.
+    lines: HashMap<Caller, Line<P>>,
+}
+
+/// The waiting pieces of one connection in one group, in their order.
+struct Line<P> {
+    /// Its place in the ring; none for the connection that was served last.
+    place: Option<u64>,
+    pieces: BTreeMap<u64, P>,
+}
+
+/// Names a piece of the queue.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ticket {
+    group: GroupId,
+    caller: Caller,
+    number: u64,
+}
+
+impl<P> Queue<P> {
+    /// An empty queue where at most `waiting_max` pieces of one connection wait.
+    pub(super) fn new(waiting_max: usize) -> Self {
+        Self {
+            groups: Vec::new(),
+            waiting: 0,
+            waiting_of: HashMap::new(),
+            waiting_max,
+            at_work: 0,
+            next: 0,
+            served: None,
+        }
+    }
+
+    /// Adds a group of which at most `at_work_max` pieces are at work.
+    pub(super) fn add_group(&mut self, at_work_max: usize) -> GroupId {
+        self.groups.push(Group {
+            at_work: 0,
+            at_work_max: at_work_max.max(1),
+            waiting: 0,
+            ring: BTreeMap::new(),
+            lines: HashMap::new(),
+        });
+        GroupId(self.groups.len() - 1)
+    }
+
+    /// The number of waiting pieces.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting
+    }
+
+    /// The number of pieces at work.
+    pub(super) fn at_work(&self) -> usize {
+        self.at_work
+    }
+
+    /// The number of waiting pieces that could be at work now.
+    pub(super) fn startable(&self) -> usize {
+        let startable = |group: &Group<P>| group.waiting.min(group.at_work_max - group.at_work);
+        self.groups.iter().map(startable).sum()
+    }
+
+    /// Adds a piece; gives it back where as many of its connection wait as may.
+    pub(super) fn push(&mut self, group: GroupId, caller: Caller, piece: P) -> Result<Ticket, P> {
+        let waiting = self.waiting_of.entry(caller).or_default();
+        if *waiting >= self.waiting_max {
+            return Err(piece);
+        }
+        *waiting += 1;
+        self.waiting += 1;
+
+        let number = self.number();
+        let joins = self.served != Some((group, caller));
+        let Group {
+            waiting,
+            ring,
+            lines,
+            ..
+        } = &mut self.groups[group.0];
+        *waiting += 1;
+        let line = lines.entry(caller).or_insert_with(|| {
+            if joins {
+                ring.insert(number, caller);
+            }
+            Line {
+                place: joins.then_some(number),
+                pieces: BTreeMap::new(),
+            }
+        });
+        line.pieces.insert(number, piece);
+
+        Ok(Ticket {
+            group,
+            caller,
+            number,
+        })
+    }
+
+    /// Takes the piece whose turn it is, of a group that has a place for it: it is at work now.
+    pub(super) fn take(&mut self) -> Option<(GroupId, P)> {
+        let front = self.front();
+        // A take in vain must not put the connection that was served last before those that come next.
+        if front.is_some() || self.is_served_next() {
+            self.join_again();
+        }
+        let (place, id, caller) = front.or_else(|| self.front())?;
+
+        let group = &mut self.groups[id.0];
+        group.ring.remove(&place);
+        let line = group.lines.get_mut(&caller)?;
+        line.place = None;
+        let (_, piece) = line.pieces.pop_first()?;
+
+        if line.pieces.is_empty() {
+            group.lines.remove(&caller);
+        }
+
+        group.at_work += 1;
+        self.served = Some((id, caller));
+        self.at_work += 1;
+        self.leave(id, caller);
+        Some((id, piece))
+    }
+
+    /// Notes that a piece of this group is not at work any more.
+    pub(super) fn finish(&mut self, group: GroupId) {
+        self.groups[group.0].at_work -= 1;
+        self.at_work -= 1;
+    }
+
+    /// Takes a piece out, if it still waits.
+    pub(super) fn remove(&mut self, ticket: &Ticket) -> Option<P> {
+        let group = &mut self.groups[ticket.group.0];
+        let line = group.lines.get_mut(&ticket.caller)?;
+        let piece = line.pieces.remove(&ticket.number)?;
+
+        if line.pieces.is_empty() {
+            if let Some(place) = line.place {
+                group.ring.remove(&place);
+            }
+            group.lines.remove(&ticket.caller);
+        }
+
+        self.leave(ticket.group, ticket.caller);
+        Some(piece)
+    }
+
+    /// Takes all waiting pieces out.
+    pub(super) fn clear(&mut self) -> Vec<P> {
+        self.waiting = 0;
+        self.waiting_of.clear();
+        self.served = None;
+
+        let groups = self.groups.iter_mut();
+        groups
+            .flat_map(|group| {
+                group.waiting = 0;
+                group.ring.clear();
+                group.lines.drain()
+            })
+            .flat_map(|(_, line)| line.pieces.into_values())
+            .collect()
+    }
+
+    /// The place in its ring, the group and the connection of the next piece, of those that are in a ring.
+    fn front(&self) -> Option<(u64, GroupId, Caller)> {
+        let fronts = self.groups.iter().enumerate().filter_map(|(id, group)| {
+            let (place, caller) = group.ring.first_key_value()?;
+            group.has_place().then_some((*place, GroupId(id), *caller))
+        });
+        fronts.min_by_key(|(place, ..)| *place)
+    }
+
+    /// Whether a piece of the connection that was served last could be taken now.
+    fn is_served_next(&self) -> bool {
+        self.served.is_some_and(|(id, caller)| {
+            let group = &self.groups[id.0];
+            group.has_place() && group.lines.contains_key(&caller)
+        })
+    }
+
+    /// Puts the connection that was served last at the back of its ring, if pieces of it wait.
+    fn join_again(&mut self) {
+        let Some((id, caller)) = self.served.take() else {
+            return;
+        };
+
+        let number = self.number();
+        let group = &mut self.groups[id.0];
+        if let Some(line) = group.lines.get_mut(&caller)
+            && line.place.is_none()
+        {
+            line.place = Some(number);
+            group.ring.insert(number, caller);
+        }
+    }
+
+    /// Counts a piece that waits no more.
+    fn leave(&mut self, group: GroupId, caller: Caller) {
+        self.waiting -= 1;
+        self.groups[group.0].waiting -= 1;
+        if let Some(waiting) = self.waiting_of.get_mut(&caller) {
+            *waiting -= 1;
+            if *waiting == 0 {
+                self.waiting_of.remove(&caller);
+            }
+        }
+    }
+
+    fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+}
+
+impl<P> Group<P> {
+    fn has_place(&self) -> bool {
+        self.at_work < self.at_work_max
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: Caller = Caller(Some(1));
+    const B: Caller = Caller(Some(2));
+    const C: Caller = Caller(Some(3));
+
+    fn taken(queue: &mut Queue<&'static str>) -> Option<&'static str> {
+        queue.take().map(|(_, piece)| piece)
+    }
+
+    #[test]
+    fn connections_take_turns_and_a_new_one_comes_before_the_one_that_was_served_last() {
+        let mut queue = Queue::new(100);
+        let group = queue.add_group(100);
+        for piece in ["a1", "a2", "a3", "a4"] {
+            queue.push(group, A, piece).unwrap();
+        }
+
+        assert_eq!(taken(&mut queue), Some("a1"));
+        for (caller, piece) in [(B, "b1"), (B, "b2"), (C, "c1")] {
+            queue.push(group, caller, piece).unwrap();
+        }
+
+        let order: Vec<_> = std::iter::from_fn(|| taken(&mut queue)).collect();
+        assert_eq!(order, ["b1", "c1", "a2", "b2", "a3", "a4"]);
+        assert_eq!((queue.waiting(), queue.at_work()), (0, 7));
+        assert!(queue.waiting_of.is_empty() && queue.groups[0].lines.is_empty());
+    }
+
+    #[test]
+    fn a_full_group_waits_and_the_others_go_on() {
+        let mut queue = Queue::new(100);
+        let (one, any) = (queue.add_group(1), queue.add_group(100));
+        for (group, caller, piece) in [
+            (one, A, "one1"),
+            (one, B, "one2"),
+            (any, A, "any1"),
+            (any, A, "any2"),
+        ] {
+            queue.push(group, caller, piece).unwrap();
+        }
+
+        let first: Vec<_> = std::iter::from_fn(|| taken(&mut queue)).collect();
+        assert_eq!(first, ["one1", "any1", "any2"]);
+        queue.push(any, B, "any3").unwrap();
+        assert_eq!((queue.waiting(), queue.startable()), (2, 1));
+
+        queue.finish(one);
+        assert_eq!(queue.startable(), 2);
+        assert_eq!(taken(&mut queue), Some("one2"));
+    }
+
+    #[test]
+    fn a_take_in_vain_does_not_change_whose_turn_it_is() {
+        let mut queue = Queue::new(100);
+        let group = queue.add_group(1);
+        for piece in ["a1", "a2"] {
+            queue.push(group, A, piece).unwrap();
+        }
+        assert_eq!(taken(&mut queue), Some("a1"));
+        assert_eq!(taken(&mut queue), None);
+
+        queue.push(group, B, "b1").unwrap();
+        queue.finish(group);
+        assert_eq!(taken(&mut queue), Some("b1"));
+    }
+
+    #[test]
+    fn what_is_removed_leaves_nothing_behind() {
+        let mut queue = Queue::new(2);
+        let group = queue.add_group(1);
+
+        for _ in 0..10_000 {
+            let ticket = queue.push(group, A, "a").unwrap();
+            assert_eq!(queue.remove(&ticket), Some("a"));
+            assert_eq!(queue.remove(&ticket), None);
+        }
+
+        assert!(queue.groups[0].ring.is_empty() && queue.groups[0].lines.is_empty());
+        assert_eq!(taken(&mut queue), None);
+
+        // Of a line that was served last, too.
+        queue.push(group, A, "a1").unwrap();
+        let second = queue.push(group, A, "a2").unwrap();
+        assert_eq!(taken(&mut queue), Some("a1"));
+        queue.remove(&second);
+        queue.push(group, A, "a3").unwrap();
+        queue.finish(group);
+        assert_eq!(taken(&mut queue), Some("a3"));
+        assert_eq!(taken(&mut queue), None);
+        assert!(queue.groups[0].ring.is_empty());
+    }
+
+    #[test]
+    fn one_connection_has_so_many_waiting_pieces_and_another_one_has_its_own() {
+        let mut queue = Queue::new(2);
+        let (one, other) = (queue.add_group(1), queue.add_group(1));
+        queue.push(one, A, "a1").unwrap();
+        queue.push(other, A, "a2").unwrap();
+        assert_eq!(queue.push(one, A, "a3").unwrap_err(), "a3");
+        queue.push(one, B, "b1").unwrap();
+
+        assert_eq!(taken(&mut queue), Some("a1"));
+        queue.push(one, A, "a3").unwrap();
+
+        let mut left = queue.clear();
+        left.sort_unstable();
+        assert_eq!(left, ["a2", "a3", "b1"]);
+        assert_eq!((queue.waiting(), taken(&mut queue)), (0, None));
+    }
+}
