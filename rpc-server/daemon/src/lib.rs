@@ -19,6 +19,7 @@ use std::sync::Arc;
 
 use listenfd::ListenFd;
 
+use rpc_server::blocking::{BlockingPool, Caller};
 use rpc_server::{
     BoundAddress, Drained, InheritedListener, Router, Server, ServerBuilder, ServerHandle,
 };
@@ -72,6 +73,7 @@ impl Daemon {
             .check()
             .map_err(|message| format!("[traces] {message}"))?;
 
+        let blocking = BlockingPool::with(&config.limits);
         let mut router = Router::new();
         let mut log = None;
         for service in &config.services {
@@ -80,10 +82,12 @@ impl Daemon {
                 ServiceName::Conformance => router.merge(services::conformance::router()?),
                 ServiceName::Log => {
                     let (dir, settings) = (store_dir(&config.data_dir), config.log.store());
+                    let pool = blocking.clone();
 
                     // It reads the newest file, which takes a while where that is long.
-                    let opening =
-                        tokio::task::spawn_blocking(move || LogStore::open(&dir, settings));
+                    let opening = blocking.run(Caller::default(), move |_| {
+                        LogStore::open(&dir, settings, &pool)
+                    });
                     let store = opening.await.map_err(io::Error::other)??;
                     let store = Arc::clone(log.insert(Arc::new(store)));
                     router.merge(services::log::router(store)?)
@@ -102,6 +106,7 @@ impl Daemon {
         let mut builder = Server::builder()
             .config(config.limits.clone())
             .workers(config.workers)
+            .blocking(blocking)
             .router(router);
         builder = builder
             .admin(config.admin.clone())
@@ -242,7 +247,8 @@ fn inherited() -> Result<Vec<InheritedListener>, DaemonError> {
 /// # Errors
 /// A store that cannot be opened.
 pub fn log_router(dir: &Path, settings: &config::LogSettings) -> Result<Router, DaemonError> {
-    let store = LogStore::open(dir, settings.store())?;
+    let pool = BlockingPool::default();
+    let store = LogStore::open(dir, settings.store(), &pool)?;
     Ok(Router::new().merge(services::log::router(Arc::new(store))?)?)
 }
 

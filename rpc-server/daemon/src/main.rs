@@ -4,12 +4,15 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::thread;
 
 use clap::Parser;
 use rpc_daemon::config::{Loaded, LogFormat, Mistakes, Overrides, log_filter};
 use rpc_daemon::{Daemon, DaemonConfig, DaemonError, Reloader, notify, reload};
 use rpc_server::Tokens;
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
 use tracing_subscriber::Layer;
 #[cfg(not(feature = "otel"))]
 use tracing_subscriber::layer::Identity;
@@ -257,8 +260,20 @@ fn start_logging(config: &DaemonConfig, traces: &Traces) -> SetLogLevel {
     })
 }
 
-#[tokio::main]
-async fn run(
+fn run(
+    config: &DaemonConfig,
+    load: impl Fn() -> Result<DaemonConfig, String> + Send + Sync + 'static,
+    set_log_level: SetLogLevel,
+) -> Result<(), DaemonError> {
+    let runtime = Runtime::new()?;
+    let served = runtime.block_on(serve(config, load, set_log_level));
+
+    // The drain has waited for blocking work for as long as it may: a disk that hangs does not hold up the end.
+    runtime.shutdown_background();
+    served
+}
+
+async fn serve(
     config: &DaemonConfig,
     load: impl Fn() -> Result<DaemonConfig, String> + Send + Sync + 'static,
     set_log_level: SetLogLevel,
@@ -321,14 +336,34 @@ async fn reload_at(
             at_work
         };
 
-        let Ok(done) = tokio::task::spawn_blocking(reload).await else {
-            tracing::error!("reading the settings panicked; SIGHUP does nothing any more");
+        let Some(done) = in_a_thread_of_its_own(reload).await else {
+            tracing::error!("reading the settings failed; SIGHUP does nothing any more");
             return notify::ready(&status);
         };
 
         reloader = done;
         notify::ready(&status);
     }
+}
+
+/// Does blocking work of the operator's, which must not wait for threads that are busy with calls. None where it
+/// panics, or the system has no thread for it.
+async fn in_a_thread_of_its_own<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
+    let (tell, told) = oneshot::channel();
+    let run = move || {
+        // The receiver ends only with the process.
+        let _ = tell.send(work());
+    };
+
+    let thread = thread::Builder::new().name("reload".into()).spawn(run);
+    if let Err(error) = thread {
+        tracing::error!(%error, "cannot start a thread");
+        return None;
+    }
+
+    told.await.ok()
 }
 
 /// Ready at the first signal; the second one ends the process.

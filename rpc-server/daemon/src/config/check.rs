@@ -164,6 +164,7 @@ impl DaemonConfig {
         let of_log = [
             ("segment_bytes", self.log.segment_bytes),
             ("queue_bytes_max", self.log.queue_bytes_max as u64),
+            ("scans_max", self.log.scans_max as u64),
         ];
         let zero = of_log.iter().filter(|(_, value)| *value == 0);
         mistakes.extend(zero.map(|(key, _)| format!("[log] `{key}` is 0 and must be at least 1")));

@@ -138,6 +138,9 @@ pub struct LogSettings {
     /// Whether an entry is answered only once it would survive a power failure (fdatasync); false:
     /// once the system has it.
     pub fsync: bool,
+    /// Maximum number of reads that look through the files at the same time, in threads of
+    /// `limits.blocking_threads_max`. Further ones wait for their turn, which goes round by connection.
+    pub scans_max: usize,
 }
 
 impl Default for LogSettings {
@@ -147,6 +150,7 @@ impl Default for LogSettings {
             queue_bytes_max: 8 << 20,
             retention_bytes: 0,
             fsync: true,
+            scans_max: 8,
         }
     }
 }
@@ -158,6 +162,7 @@ impl LogSettings {
             queue_bytes_max: self.queue_bytes_max,
             retention_bytes: self.retention_bytes,
             fsync: self.fsync,
+            scans_max: self.scans_max,
         }
     }
 }

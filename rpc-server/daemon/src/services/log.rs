@@ -9,6 +9,7 @@ use rpc_core::api::log::{APPEND, Append, Appended, Page, READ, Read};
 use rpc_core::{Descriptor, Status};
 
 use crate::store::{self, LogStore, NewEntry, Query, StoreError};
+use rpc_server::blocking::Caller;
 use rpc_server::{Params, State};
 use rpc_server::{Route, RouteError, Router};
 
@@ -53,6 +54,7 @@ async fn append(
 
 async fn read(
     State(store): State<Arc<LogStore>>,
+    caller: Caller,
     Params(read): Params<Read>,
 ) -> Result<store::Page, Status> {
     let limit = read.limit.unwrap_or(LIMIT_DEFAULT);
@@ -69,6 +71,7 @@ async fn read(
         level: read.level,
         service: read.service,
         contains: read.contains,
+        caller,
     };
 
     Ok(store.read(query).await?)
@@ -86,6 +89,7 @@ impl From<StoreError> for Status {
                 .with_rejected()
                 .with_retry_after(RETRY_AFTER),
             StoreError::Closed => Self::unavailable(error.to_string()).with_rejected(),
+            StoreError::Blocking(error) => error.into(),
             StoreError::TooLarge { .. } => Self::invalid_argument(error.to_string()),
             // Whether the entry is on the disk is not known.
             StoreError::Io { .. } | StoreError::Locked { .. } => {
@@ -98,13 +102,16 @@ impl From<StoreError> for Status {
 
 #[cfg(test)]
 mod tests {
+    use rpc_server::blocking::BlockingPool;
+
     use super::*;
     use crate::store::LogConfig;
 
     #[test]
     fn the_commands_of_the_service_are_those_of_its_router() {
         let dir = tempfile::tempdir().unwrap();
-        let store = LogStore::open(dir.path(), LogConfig::default()).unwrap();
+        let store =
+            LogStore::open(dir.path(), LogConfig::default(), &BlockingPool::default()).unwrap();
         let router = router(Arc::new(store)).unwrap();
 
         let descriptors = router.descriptors();

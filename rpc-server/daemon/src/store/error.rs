@@ -3,6 +3,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::{fmt, io};
 
+use rpc_server::blocking::BlockingError;
+
 /// Why the store did not do what it was asked.
 ///
 /// It can be cloned, because one failed write fails every entry of its batch.
@@ -40,6 +42,8 @@ pub(crate) enum StoreError {
     },
     /// The store was closed.
     Closed,
+    /// No thread has read the files.
+    Blocking(BlockingError),
 }
 
 impl StoreError {
@@ -83,6 +87,7 @@ impl fmt::Display for StoreError {
                 )
             }
             Self::Closed => f.write_str("the log is closed"),
+            Self::Blocking(error) => error.fmt(f),
         }
     }
 }
@@ -91,7 +96,14 @@ impl Error for StoreError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::Io { source, .. } => Some(source.as_ref()),
+            Self::Blocking(error) => Some(error),
             _ => None,
         }
+    }
+}
+
+impl From<BlockingError> for StoreError {
+    fn from(error: BlockingError) -> Self {
+        Self::Blocking(error)
     }
 }

@@ -1,6 +1,5 @@
 //! The lines of a segment: reading them one by one, judging them, and finding a sequence number among them.
 
-use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 
 /// The longest line, newline included. What is longer was not written by this store, and is not kept in
@@ -35,14 +34,9 @@ pub(super) struct Line<'a> {
     pub(super) whole: bool,
 }
 
-impl<'a> Lines<BufReader<&'a File>> {
+impl<F: Read + Seek> Lines<BufReader<F>> {
     /// The lines of `file` from the byte `offset` to the byte `end`.
-    pub(super) fn new(
-        file: &'a File,
-        offset: u64,
-        end: u64,
-        buffer_bytes: usize,
-    ) -> io::Result<Self> {
+    pub(super) fn new(file: F, offset: u64, end: u64, buffer_bytes: usize) -> io::Result<Self> {
         let mut reader = BufReader::with_capacity(buffer_bytes, file);
         reader.seek(SeekFrom::Start(offset))?;
 
@@ -162,7 +156,12 @@ pub(super) fn leading_seq(line: &[u8]) -> Option<u64> {
 ///
 /// The lines are sorted, so this halves the file instead of keeping an index. A number is believed only when
 /// the next line has the one after it, which a damaged line does not bring about.
-pub(super) fn locate(file: &File, len: u64, first: u64, seq: u64) -> io::Result<(u64, u64)> {
+pub(super) fn locate<F: Read + Seek + Copy>(
+    file: F,
+    len: u64,
+    first: u64,
+    seq: u64,
+) -> io::Result<(u64, u64)> {
     let mut low = (0, first);
     let mut high = len;
 
@@ -181,7 +180,12 @@ pub(super) fn locate(file: &File, len: u64, first: u64, seq: u64) -> io::Result<
 
 /// The offset and number of the first line that starts behind `from` and before `to`, and has the next number
 /// after it.
-fn first_pair(file: &File, from: u64, to: u64, len: u64) -> io::Result<Option<(u64, u64)>> {
+fn first_pair<F: Read + Seek>(
+    file: F,
+    from: u64,
+    to: u64,
+    len: u64,
+) -> io::Result<Option<(u64, u64)>> {
     let mut lines = Lines::new(file, from, len, 4096)?;
 
     // The rest of the line that `from` is in.
@@ -208,6 +212,7 @@ fn first_pair(file: &File, from: u64, to: u64, len: u64) -> io::Result<Option<(u
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
     use std::io::Write;
 
     use rpc_core::api::log::Level;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use rpc_server::blocking::BlockingPool;
 use tokio::sync::watch;
-use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout_at};
 
 use super::dir_lock::DirLock;
@@ -36,6 +36,8 @@ pub(crate) struct LogConfig {
     /// Whether an append is acknowledged only when its entry would outlive a loss of power, and not already
     /// when it would outlive the process. Default true.
     pub(crate) fsync: bool,
+    /// How many scans of the files may run at one time. Default 8.
+    pub(crate) scans_max: usize,
 }
 
 impl Default for LogConfig {
@@ -45,6 +47,7 @@ impl Default for LogConfig {
             queue_bytes_max: 8 * 1024 * 1024,
             retention_bytes: 0,
             fsync: true,
+            scans_max: 8,
         }
     }
 }
@@ -57,6 +60,8 @@ impl Default for LogConfig {
 pub(crate) struct LogStore {
     queue: Arc<Queue>,
     segments: Arc<Segments>,
+    /// The threads that scan.
+    scans: BlockingPool,
     durable: watch::Receiver<u64>,
     /// True once reads shall not wait any more.
     waits_end: watch::Sender<bool>,
@@ -67,13 +72,17 @@ impl LogStore {
     /// Opens the log in a directory, which is made if it does not exist, and repairs what a crash has left
     /// behind.
     ///
-    /// It blocks, for as long as it takes to read the newest segment.
+    /// It blocks, for as long as it takes to read the newest segment. Reads scan in threads of `pool`.
     ///
     /// # Errors
     ///
     /// [`Locked`](StoreError::Locked) if the directory is open already, by this process or another; otherwise
     /// an error of the disk.
-    pub(crate) fn open(dir: &Path, config: LogConfig) -> Result<Self, StoreError> {
+    pub(crate) fn open(
+        dir: &Path,
+        config: LogConfig,
+        pool: &BlockingPool,
+    ) -> Result<Self, StoreError> {
         create_dir(dir)?;
         let lock = DirLock::take(dir)?;
         let (segments, newest, next) = Segments::recover(dir, config.fsync)?;
@@ -81,6 +90,7 @@ impl LogStore {
         let queue = Arc::new(Queue::new(next, config.queue_bytes_max));
         let (sender, durable) = watch::channel(segments.last());
 
+        let scans = pool.limited(config.scans_max);
         let writer = Writer {
             dir: dir.into(),
             config,
@@ -100,6 +110,7 @@ impl LogStore {
         Ok(Self {
             queue,
             segments,
+            scans,
             durable,
             waits_end: watch::Sender::new(false),
             writer: Some(writer),
@@ -131,11 +142,13 @@ impl LogStore {
     ///
     /// # Errors
     ///
-    /// [`Io`](StoreError::Io) if a segment cannot be read. Damaged lines are no error: they are left out.
+    /// [`Io`](StoreError::Io) if a segment cannot be read; [`Blocking`](StoreError::Blocking) if too many reads of
+    /// the caller's connection wait for a thread. Damaged lines are no error: they are left out.
     ///
     /// # Cancel safety
     ///
-    /// Reading changes nothing; a dropped call goes on in the background for at most 16 MiB.
+    /// Reading changes nothing. A dropped call that waits for a thread does not begin to scan, and one that scans
+    /// ends with the block of 64 KiB that it is at.
     pub(crate) async fn read(&self, query: Query) -> Result<Page, StoreError> {
         let deadline = Instant::now() + query.wait.min(WAIT_MAX);
         let query = Arc::new(query);
@@ -147,8 +160,12 @@ impl LogStore {
         loop {
             if *durable.borrow() > next {
                 let (segments, query) = (Arc::clone(&self.segments), Arc::clone(&query));
-                let scan =
-                    blocking(move || Scan::run(&segments, &query, next, scan_bytes_left)).await?;
+                let scan = self.scans.run(query.caller, move |call| {
+                    let is_over = || call.is_over();
+                    Scan::run(&segments, &query, next, scan_bytes_left, &is_over)
+                });
+
+                let scan = scan.await??;
                 if !scan.page.entries.is_empty() || scan.scanned >= scan_bytes_left {
                     return Ok(scan.page);
                 }
@@ -243,20 +260,4 @@ fn create_dir(dir: &Path) -> Result<(), StoreError> {
     }
 
     Ok(())
-}
-
-/// Does blocking work on a thread made for it.
-async fn blocking<T, F>(work: F) -> Result<T, StoreError>
-where
-    T: Send + 'static,
-    F: FnOnce() -> Result<T, StoreError> + Send + 'static,
-{
-    match spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            // The runtime is shutting down.
-            Err(_) => Err(StoreError::Closed),
-        },
-    }
 }

@@ -1,7 +1,9 @@
 use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
 use std::time::Duration;
 
 use rpc_core::api::log::Level;
+use rpc_server::blocking::Caller;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -16,6 +18,9 @@ pub(super) const PAGE_BYTES_MAX: u64 = 1024 * 1024;
 /// How many bytes one read looks at before it returns what it has found: filters that match next to nothing
 /// must not keep a thread for as long as the history is.
 pub(super) const SCAN_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// How many bytes a scan reads at a time. It learns between two such blocks that its call is over.
+pub(super) const BLOCK_BYTES: usize = 64 * 1024;
 
 /// Which entries to read.
 #[derive(Debug, Clone, Default)]
@@ -33,6 +38,8 @@ pub(crate) struct Query {
     pub(crate) service: Option<String>,
     /// Only entries with this in their message.
     pub(crate) contains: Option<String>,
+    /// The connection that the entries are read for.
+    pub(crate) caller: Caller,
 }
 
 /// What a read has found.
@@ -58,12 +65,14 @@ pub(super) struct Scan {
 impl Scan {
     /// Reads entries after `after` until the page is full, so many bytes were looked at, or none are left.
     ///
-    /// It reads files, and is not for a thread that others wait for.
+    /// It reads files, and is not for a thread that others wait for. Once `is_over` says so, it reads no further
+    /// block, and ends with an error that no caller waits for.
     pub(super) fn run(
         segments: &Segments,
         query: &Query,
         after: u64,
         scan_bytes_max: u64,
+        is_over: &dyn Fn() -> bool,
     ) -> Result<Self, StoreError> {
         let page = Page {
             entries: Vec::new(),
@@ -80,9 +89,13 @@ impl Scan {
                 continue;
             };
 
+            let blocks = Blocks {
+                file: &file,
+                is_over,
+            };
             let mut damaged = Vec::new();
-            let done = scan.segment(&file, &view, query, scan_bytes_max, &mut damaged);
-            segments.report_damage(view.first, &damaged);
+            let done = scan.segment(blocks, &view, query, scan_bytes_max, &mut damaged);
+            segments.report_damage(view.first, &damaged, is_over);
             if done.map_err(StoreError::io("read", &view.path))? {
                 break;
             }
@@ -94,15 +107,15 @@ impl Scan {
     /// Reads one segment; returns whether the page is done.
     fn segment(
         &mut self,
-        file: &File,
+        file: Blocks<'_>,
         view: &View,
         query: &Query,
         scan_bytes_max: u64,
         damaged: &mut Vec<u64>,
-    ) -> std::io::Result<bool> {
+    ) -> io::Result<bool> {
         let (offset, seq) = locate(file, view.len, view.first, self.page.next + 1)?;
         let mut sequence = Sequence::new(seq, view.last);
-        let mut lines = Lines::new(file, offset, view.len, 64 * 1024)?;
+        let mut lines = Lines::new(file, offset, view.len, BLOCK_BYTES)?;
 
         while let Some(line) = lines.next()? {
             // What comes before the page is only counted along.
@@ -146,6 +159,29 @@ impl Scan {
         // Also past what the segment should hold but does not.
         self.page.next = self.page.next.max(view.last);
         Ok(false)
+    }
+}
+
+/// A file that is read only for as long as its call is not over.
+#[derive(Clone, Copy)]
+struct Blocks<'a> {
+    file: &'a File,
+    is_over: &'a dyn Fn() -> bool,
+}
+
+impl Read for Blocks<'_> {
+    fn read(&mut self, block: &mut [u8]) -> io::Result<usize> {
+        if (self.is_over)() {
+            return Err(io::Error::other("the call is over"));
+        }
+
+        self.file.read(block)
+    }
+}
+
+impl Seek for Blocks<'_> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.file.seek(to)
     }
 }
 

@@ -91,7 +91,7 @@ impl Segments {
             |Recovered {
                  segment, damaged, ..
              }| {
-                listed.report_damage(segment.first, &damaged);
+                listed.report_damage(segment.first, &damaged, &|| false);
                 segment
             },
         );
@@ -194,9 +194,17 @@ impl Segments {
         }
     }
 
-    /// Reports damaged lines of the segment that starts with `first`, unless that was done before.
-    pub(super) fn report_damage(&self, first: u64, offsets: &[u64]) {
+    /// Reports damaged lines of the segment that starts with `first`, given by their offsets in order, unless that
+    /// was done before. Once `is_over` says so, the rest is left to the next scan.
+    pub(super) fn report_damage(&self, first: u64, offsets: &[u64], is_over: &dyn Fn() -> bool) {
+        let file = path(&self.dir, first);
+        let mut lines = None;
+
         for &offset in offsets {
+            if is_over() {
+                return;
+            }
+
             let known = {
                 let mut state = lock(&self.state);
                 let Ok(index) = state
@@ -214,7 +222,6 @@ impl Segments {
                 damaged.len()
             };
 
-            let file = path(&self.dir, first);
             if known > DAMAGED_LINES_MAX {
                 tracing::error!(file = %file.display(), "more damage in this log segment is not listed");
                 return;
@@ -222,8 +229,12 @@ impl Segments {
 
             self.damaged.fetch_add(1, Ordering::Relaxed);
 
-            // Counted only now: whoever looks into the file wants a line, and reading knows only offsets.
-            let line = line_at(&file, offset).unwrap_or(0);
+            // Counted only now: an operator wants to know the line, and reading knows only offsets.
+            let lines = lines.get_or_insert_with(|| LineNumbers::open(&file).ok());
+            let line = lines
+                .as_mut()
+                .and_then(|lines| lines.at(offset).ok())
+                .unwrap_or(0);
             tracing::error!(
                 file = %file.display(), line, offset,
                 "damage in the log: a line that is no entry, or not the next one; it is left out when reading"
@@ -262,18 +273,42 @@ fn list(dir: &Path) -> io::Result<Vec<Listed>> {
     Ok(segments)
 }
 
-/// The number of the line at an offset, counting from 1.
-fn line_at(path: &Path, offset: u64) -> io::Result<u64> {
-    let mut reader = BufReader::with_capacity(64 * 1024, File::open(path)?).take(offset);
-    let mut line = 1;
-    while reader.skip_until(b'\n')? > 0 {
-        line += 1;
+/// Counts the lines of a file up to offsets that only grow, in one pass.
+struct LineNumbers {
+    reader: BufReader<File>,
+    offset: u64,
+    line: u64,
+}
+
+impl LineNumbers {
+    fn open(path: &Path) -> io::Result<Self> {
+        Ok(Self {
+            reader: BufReader::with_capacity(64 * 1024, File::open(path)?),
+            offset: 0,
+            line: 1,
+        })
     }
-    Ok(line)
+
+    /// The number of the line that begins at `offset`, counting from 1.
+    fn at(&mut self, offset: u64) -> io::Result<u64> {
+        let mut rest = self
+            .reader
+            .by_ref()
+            .take(offset.saturating_sub(self.offset));
+        while rest.skip_until(b'\n')? > 0 {
+            self.line += 1;
+        }
+
+        self.offset = offset;
+        Ok(self.line)
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+    use std::io::Seek;
+
     use super::*;
 
     fn segments(lens: &[(u64, u64)], last: u64) -> Segments {
@@ -314,6 +349,33 @@ mod tests {
         check(32, Some((31, 50, 33)));
         check(33, None);
         check(u64::MAX, None);
+    }
+
+    #[test]
+    fn lines_are_numbered_in_one_pass() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("f");
+        fs::write(&file, "a\nbb\n\nccc\nd").unwrap();
+
+        let mut lines = LineNumbers::open(&file).unwrap();
+        let numbers = [0, 2, 5, 6, 6, 10].map(|offset| lines.at(offset).unwrap());
+        assert_eq!(numbers, [1, 2, 3, 4, 4, 5]);
+        assert_eq!(lines.reader.stream_position().unwrap(), 10, "read once");
+    }
+
+    #[test]
+    fn damage_is_not_reported_for_a_call_that_is_over_and_then_by_the_next_scan() {
+        let segments = segments(&[(11, 100)], 20);
+        let looks = Cell::new(0);
+        let is_over = || {
+            looks.set(looks.get() + 1);
+            looks.get() > 2
+        };
+
+        segments.report_damage(11, &[1, 2, 3, 4], &is_over);
+        assert_eq!((segments.damaged(), looks.get()), (2, 3));
+        segments.report_damage(11, &[1, 2, 3, 4], &|| false);
+        assert_eq!(segments.damaged(), 4);
     }
 
     #[test]

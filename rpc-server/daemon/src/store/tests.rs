@@ -2,6 +2,7 @@
 
 mod damage;
 mod disk;
+mod scan;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rpc_core::api::log::Level;
+use rpc_server::blocking::BlockingPool;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -18,8 +20,12 @@ use super::*;
 /// How long a test waits for what must happen: never that long, if it happens.
 const LONG: Duration = Duration::from_secs(60);
 
+fn open_with(dir: &Path, config: LogConfig) -> Result<LogStore, StoreError> {
+    LogStore::open(dir, config, &BlockingPool::default())
+}
+
 fn open(dir: &TempDir) -> LogStore {
-    LogStore::open(dir.path(), LogConfig::default()).unwrap()
+    open_with(dir.path(), LogConfig::default()).unwrap()
 }
 
 /// A store with segments of so many bytes, which does not wait for the disk.
@@ -29,7 +35,7 @@ fn open_small(dir: &TempDir, segment_bytes: u64) -> LogStore {
         fsync: false,
         ..LogConfig::default()
     };
-    LogStore::open(dir.path(), config).unwrap()
+    open_with(dir.path(), config).unwrap()
 }
 
 fn entry(message: impl Into<String>) -> NewEntry {
@@ -208,7 +214,7 @@ async fn a_second_store_on_one_directory_is_refused() {
     let dir = TempDir::new().unwrap();
     let store = open(&dir);
 
-    let error = LogStore::open(dir.path(), LogConfig::default()).unwrap_err();
+    let error = open_with(dir.path(), LogConfig::default()).unwrap_err();
     assert!(matches!(error, StoreError::Locked { .. }));
     assert!(error.to_string().contains(dir.path().to_str().unwrap()));
 
@@ -495,7 +501,7 @@ async fn retention_deletes_the_oldest_and_reading_starts_with_what_is_left() {
         ..LogConfig::default()
     };
 
-    let store = LogStore::open(dir.path(), config.clone()).unwrap();
+    let store = open_with(dir.path(), config.clone()).unwrap();
     append(&store, 0..100).await;
     store.close().await;
 
@@ -511,7 +517,7 @@ async fn retention_deletes_the_oldest_and_reading_starts_with_what_is_left() {
     drop(store);
 
     // The numbers go on even if next to nothing is kept.
-    let store = LogStore::open(
+    let store = open_with(
         dir.path(),
         LogConfig {
             retention_bytes: 1,
@@ -524,7 +530,7 @@ async fn retention_deletes_the_oldest_and_reading_starts_with_what_is_left() {
     store.close().await;
     assert_eq!(files(dir.path()).len(), 1);
     drop(store);
-    assert_eq!(LogStore::open(dir.path(), config).unwrap().last(), 200);
+    assert_eq!(open_with(dir.path(), config).unwrap().last(), 200);
 }
 
 #[tokio::test]
@@ -580,7 +586,7 @@ async fn a_reader_that_follows_sees_each_entry_once_across_segments() {
         fsync: false,
         ..LogConfig::default()
     };
-    let store = Arc::new(LogStore::open(dir.path(), config).unwrap());
+    let store = Arc::new(open_with(dir.path(), config).unwrap());
 
     let followers: Vec<_> = (0..3)
         .map(|n| {
@@ -622,7 +628,7 @@ async fn a_reader_that_follows_sees_each_entry_once_across_segments() {
 #[tokio::test]
 async fn a_read_that_waits_returns_when_waiting_ends() {
     let dir = TempDir::new().unwrap();
-    let store = LogStore::open(dir.path(), LogConfig::default()).unwrap();
+    let store = open_with(dir.path(), LogConfig::default()).unwrap();
     let query = Query {
         limit: 10,
         wait: Duration::from_secs(3600),

@@ -13,6 +13,7 @@ use tempfile::TempDir;
 
 use crate::authority::{Authority, Holds, set_mode};
 use crate::daemon::{PATIENCE, Peer, Running, command};
+use crate::log_service::HeldFile;
 
 const TOKEN: &str = "token-of-orders-0123456789abcdef";
 const NEXT: &str = "next-token-of-orders-0123456789a";
@@ -250,6 +251,36 @@ fn sighup_serves_a_renewed_certificate() {
     daemon.log_line("reloaded: certificate");
     daemon.signal("HUP");
     daemon.log_line("reloaded: nothing has changed");
+}
+
+#[test]
+fn neither_sighup_nor_sigterm_waits_for_reads_that_hang() {
+    let place = Place::new();
+    let config =
+        "listen = [\"127.0.0.1:0\"]\n[limits]\nblocking_threads_max = 2\ndrain_timeout_ms = 1\n";
+    let mut daemon = place.start(config, &[("RPC_SERVER_SERVICES", "log")]);
+    let mut peer = Peer::connect(&daemon.address());
+    let entry = json!({ "level": "info", "service": "s", "message": "m" });
+    let append = json!({ "cmdid": 1001, "params": entry }).to_string();
+    assert_eq!(peer.ask(&append)["code"], 0);
+
+    // More of them than a runtime has threads for blocking work.
+    let _held = HeldFile::of(&place.path("data"));
+    for id in 1..=600 {
+        peer.send(&json!({ "id": id, "cmdid": 1002 }).to_string());
+    }
+    let mut figures = || peer.ask("{\"cmdid\":3}")["data"]["blocking"].take();
+    let begun = std::time::Instant::now();
+    while figures()["running"] != 2 {
+        assert!(begun.elapsed() < PATIENCE, "{}", figures());
+    }
+    assert_eq!(figures()["waiting"], 598);
+
+    daemon.signal("HUP");
+    daemon.log_line("reloaded: nothing has changed");
+    daemon.signal("TERM");
+    let (status, log) = daemon.ended();
+    assert_eq!(status.code(), Some(0), "{log}");
 }
 
 /// What systemd would hear.

@@ -1,5 +1,8 @@
 //! The log service over the wire.
 
+use std::fs::OpenOptions;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use rpc_daemon::{Daemon, DaemonConfig};
@@ -7,31 +10,32 @@ use rpc_server::ServerHandle;
 use serde_json::{Value, json};
 use tokio::io::DuplexStream;
 
-use crate::support::Client;
+use crate::support::{Client, PATIENCE};
 
 const APPEND: u32 = 1001;
 const READ: u32 = 1002;
 
 struct Serving {
-    _data: tempfile::TempDir,
+    data: tempfile::TempDir,
     handle: ServerHandle,
 }
 
 impl Serving {
     async fn start() -> Self {
+        Self::with(DaemonConfig::default()).await
+    }
+
+    async fn with(config: DaemonConfig) -> Self {
         let data = tempfile::tempdir().unwrap();
         let config = DaemonConfig {
             listen: vec!["127.0.0.1:0".into()],
             data_dir: data.path().to_owned(),
-            ..DaemonConfig::default()
+            ..config
         };
         let daemon = Daemon::bind(&config).await.unwrap();
         let handle = daemon.handle();
         tokio::spawn(daemon.run(std::future::pending()));
-        Self {
-            _data: data,
-            handle,
-        }
+        Self { data, handle }
     }
 
     fn connect(&self) -> Client<DuplexStream> {
@@ -340,4 +344,86 @@ async fn describe_gives_the_schemas_of_both_commands() {
             "{field}: {described}"
         );
     }
+}
+
+/// The first file of a log, in whose place a pipe stands: who opens it hangs until the file is back.
+pub(crate) struct HeldFile {
+    path: PathBuf,
+}
+
+impl HeldFile {
+    pub(crate) fn of(data: &Path) -> Self {
+        let path = data.join("log/00000000000000000001.ndjson");
+        std::fs::rename(&path, path.with_extension("file")).unwrap();
+        let made = Command::new("mkfifo").arg(&path).status().unwrap();
+        assert!(made.success());
+        Self { path }
+    }
+
+    /// Puts the file back, and lets those go on who have opened the pipe.
+    fn release(&self) {
+        let pipe = self.path.with_extension("pipe");
+        std::fs::rename(&self.path, &pipe).unwrap();
+        std::fs::rename(self.path.with_extension("file"), &self.path).unwrap();
+        OpenOptions::new().write(true).open(pipe).unwrap();
+    }
+}
+
+/// Asks for the figures of blocking work until they are as expected; returns them.
+async fn blocking_until(
+    client: &mut Client<DuplexStream>,
+    is_expected: impl Fn(&Value) -> bool,
+) -> Value {
+    let begun = Instant::now();
+    loop {
+        let blocking = client.ask(r#"{"cmdid":3}"#).await["data"]["blocking"].take();
+        if is_expected(&blocking) {
+            return blocking;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{blocking}");
+    }
+}
+
+#[tokio::test]
+async fn a_thousand_reads_and_their_cancels_leave_another_connection_s_read_answered() {
+    let mut config = DaemonConfig::default();
+    config.log.scans_max = 1;
+    let serving = Serving::with(config).await;
+    let (mut attacker, mut other) = (serving.connect(), serving.connect());
+    append(&mut other, "info", "s", "m").await;
+
+    let held = HeldFile::of(serving.data.path());
+    let params = json!({"after": 0, "contains": "zzz"});
+    for id in 0..1_000 {
+        let read = format!("{{\"id\":{id},\"cmdid\":{READ},\"params\":{params}}}\n");
+        attacker.send(read).await;
+    }
+    let all_there = |blocking: &Value| blocking["running"] == 1 && blocking["waiting"] == 999;
+    blocking_until(&mut other, all_there).await;
+
+    for id in 0..1_000 {
+        let cancel = format!("{{\"cmdid\":4,\"params\":{{\"id\":{id}}}}}\n");
+        attacker.send(cancel).await;
+    }
+    for _ in 0..1_000 {
+        assert_eq!(attacker.reply().await["code"], 1);
+    }
+
+    // The one at work hangs; none of the others is there any more.
+    let blocking = blocking_until(&mut other, |blocking| blocking["waiting"] == 0).await;
+    assert_eq!(
+        (&blocking["running"], &blocking["abandoned"]),
+        (&json!(1), &json!(999))
+    );
+
+    let read_all = format!("{{\"id\":1,\"cmdid\":{READ}}}\n");
+    other.send(read_all).await;
+    blocking_until(&mut serving.connect(), |blocking| blocking["waiting"] == 1).await;
+    held.release();
+    let reply = other.expect_code(1, 0).await;
+    assert_eq!(reply["data"]["next"], 1);
+
+    // The store was opened, one read of the attacker has begun, and this one.
+    let blocking = blocking_until(&mut other, |blocking| blocking["running"] == 0).await;
+    assert_eq!(blocking["started"], 3);
 }

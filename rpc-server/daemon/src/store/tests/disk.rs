@@ -90,7 +90,7 @@ mod failing_disk {
 async fn what_the_store_creates_is_for_its_own_user_alone() {
     let dir = TempDir::new().unwrap();
     let (outer, inner) = (dir.path().join("data"), dir.path().join("data/log"));
-    let store = LogStore::open(&inner, LogConfig::default()).unwrap();
+    let store = open_with(&inner, LogConfig::default()).unwrap();
     store.append(&entry("one")).unwrap().await.unwrap();
 
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
@@ -147,7 +147,7 @@ async fn child_that_appends_until_it_is_killed() {
         segment_bytes: 3000,
         ..LogConfig::default()
     };
-    let store = Arc::new(LogStore::open(Path::new(&dir), config).unwrap());
+    let store = Arc::new(open_with(Path::new(&dir), config).unwrap());
 
     let tasks = (0..8).map(|task| {
         let store = Arc::clone(&store);
@@ -242,7 +242,7 @@ async fn child_whose_files_may_not_grow() {
     };
 
     let dir = Path::new(&dir);
-    let store = LogStore::open(dir, LogConfig::default()).unwrap();
+    let store = open_with(dir, LogConfig::default()).unwrap();
 
     let mut acknowledged = Vec::new();
     let mut failed = 0;
@@ -270,7 +270,7 @@ async fn child_whose_files_may_not_grow() {
     assert_eq!(seqs(&read_all(&store, &query(0)).await), acknowledged);
 
     drop(store);
-    let store = LogStore::open(dir, LogConfig::default()).unwrap();
+    let store = open_with(dir, LogConfig::default()).unwrap();
     assert_eq!(seqs(&read_all(&store, &query(0)).await), acknowledged);
     assert_eq!(store.damaged(), 0);
 }
