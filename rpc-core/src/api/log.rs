@@ -4,7 +4,8 @@ use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::de::{Error, IntoDeserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 use crate::frame::CmdId;
@@ -14,6 +15,15 @@ pub const APPEND: CmdId = CmdId::new(1001);
 
 /// Params [`Read`], data [`Page`]: entries behind a cursor, waiting for them where there are none.
 pub const READ: CmdId = CmdId::new(1002);
+
+/// Maximum length of [`Read::contains`] in bytes.
+pub const CONTAINS_BYTES_MAX: usize = 1024;
+
+/// Maximum length of [`Read::service`] in bytes.
+pub const SERVICE_BYTES_MAX: usize = 256;
+
+/// Maximum length of the name in [`Read::level`] in bytes. No level has a name as long.
+pub const LEVEL_BYTES_MAX: usize = 16;
 
 /// How grave an entry is, from `trace` up to `fatal`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -124,6 +134,9 @@ pub struct Appended {
 }
 
 /// Which entries to read.
+///
+/// The texts that filter have maximum lengths: [`CONTAINS_BYTES_MAX`], [`SERVICE_BYTES_MAX`] and
+/// [`LEVEL_BYTES_MAX`]. A longer one is refused with code 3.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
@@ -135,15 +148,37 @@ pub struct Read {
     pub limit: Option<u32>,
     /// How long to wait, in milliseconds, where there is none yet; 0 answers at once.
     pub wait_ms: u64,
-    /// Only entries of this level or graver.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Only entries of this level or graver; the name has at most 16 bytes.
+    #[serde(
+        deserialize_with = "level_of_bounded_name",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<Level>"))]
     pub level: Option<Level>,
-    /// Only entries of exactly this service.
+    /// Only entries of exactly this service; at most 256 bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub service: Option<String>,
-    /// Only entries whose message contains this text.
+    /// Only entries whose message contains this text; at most 1024 bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub contains: Option<String>,
+}
+
+/// Reads the name of a level, unless it is too long: the error would repeat it.
+fn level_of_bounded_name<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Level>, D::Error> {
+    let Some(name) = Option::<String>::deserialize(deserializer)? else {
+        return Ok(None);
+    };
+
+    let bytes = name.len();
+    if bytes > LEVEL_BYTES_MAX {
+        return Err(D::Error::custom(format!(
+            "the name of the level has {bytes} bytes and may have at most {LEVEL_BYTES_MAX}"
+        )));
+    }
+
+    Level::deserialize(name.into_deserializer()).map(Some)
 }
 
 /// Entries that were read.

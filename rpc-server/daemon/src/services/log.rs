@@ -5,7 +5,9 @@ use std::time::Duration;
 
 #[cfg(any(feature = "program", test))]
 use rpc_core::CmdId;
-use rpc_core::api::log::{APPEND, Append, Appended, Page, READ, Read};
+use rpc_core::api::log::{
+    APPEND, Append, Appended, CONTAINS_BYTES_MAX, Page, READ, Read, SERVICE_BYTES_MAX,
+};
 use rpc_core::{Descriptor, Status};
 
 use crate::store::{self, LogStore, NewEntry, Query, StoreError};
@@ -64,6 +66,9 @@ async fn read(
         )));
     }
 
+    check_length("contains", read.contains.as_deref(), CONTAINS_BYTES_MAX)?;
+    check_length("service", read.service.as_deref(), SERVICE_BYTES_MAX)?;
+
     let query = Query {
         after: read.after,
         limit: limit as usize,
@@ -75,6 +80,18 @@ async fn read(
     };
 
     Ok(store.read(query).await?)
+}
+
+/// Refuses a filter that is longer than it may be.
+fn check_length(name: &str, filter: Option<&str>, bytes_max: usize) -> Result<(), Status> {
+    let bytes = filter.map_or(0, str::len);
+    if bytes <= bytes_max {
+        return Ok(());
+    }
+
+    Err(Status::invalid_argument(format!(
+        "`params.{name}` has {bytes} bytes and may have at most {bytes_max}; shorten it"
+    )))
 }
 
 /// What the peer reads names the store and not its files; those are for the log.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use rpc_core::api::log::{CONTAINS_BYTES_MAX, LEVEL_BYTES_MAX, SERVICE_BYTES_MAX};
 use rpc_daemon::{Daemon, DaemonConfig};
 use rpc_server::ServerHandle;
 use serde_json::{Value, json};
@@ -426,4 +427,41 @@ async fn a_thousand_reads_and_their_cancels_leave_another_connection_s_read_answ
     // The store was opened, one read of the attacker has begun, and this one.
     let blocking = blocking_until(&mut other, |blocking| blocking["running"] == 0).await;
     assert_eq!(blocking["started"], 3);
+}
+
+#[tokio::test]
+async fn filters_that_are_too_long_are_refused_with_limit_and_length() {
+    let serving = Serving::start().await;
+    let mut client = serving.connect();
+    for (name, bytes_max, message) in [
+        (
+            "contains",
+            CONTAINS_BYTES_MAX,
+            "`params.contains` has 1025 bytes and may have at most 1024; shorten it",
+        ),
+        (
+            "service",
+            SERVICE_BYTES_MAX,
+            "`params.service` has 257 bytes and may have at most 256; shorten it",
+        ),
+        (
+            "level",
+            LEVEL_BYTES_MAX,
+            "`params.level`: the name of the level has 17 bytes and may have at most 16",
+        ),
+    ] {
+        let reply = client
+            .ask(&line(READ, &json!({ name: "x".repeat(bytes_max + 1) })))
+            .await;
+        assert_eq!(
+            (&reply["code"], &reply["message"]),
+            (&json!(3), &json!(message))
+        );
+
+        let longest = json!({ name: "x".repeat(bytes_max) });
+        let reply = client.ask(&line(READ, &longest)).await;
+        let is_level = name == "level";
+        assert_eq!(reply["code"], if is_level { 3 } else { 0 }, "{reply}");
+        assert_eq!(reply.to_string().contains("unknown variant"), is_level);
+    }
 }
