@@ -89,7 +89,12 @@ pub(crate) fn describe(error: &Error) -> String {
         .source()
         .and_then(|source| source.downcast_ref::<InvalidTarget>())
     {
-        return printable(&invalid.to_string());
+        let address = error.address();
+        return printable(&if address.is_empty() || address.contains(':') {
+            invalid.to_string()
+        } else {
+            format!("`--addr` = \"{address}\": missing port; write HOST:PORT")
+        });
     }
 
     if is_no_address(error) {

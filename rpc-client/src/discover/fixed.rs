@@ -31,7 +31,11 @@ pub(super) fn check(address: &str) -> Result<&str, InvalidTarget> {
 
     let rest = address.strip_prefix(TLS_PREFIX).unwrap_or(address);
     let Some((host, port)) = rest.rsplit_once(':') else {
-        return refused("");
+        return refused(if address.is_empty() {
+            "it is empty; "
+        } else {
+            "missing port; "
+        });
     };
 
     if host.is_empty() || host.contains(|c: char| c.is_whitespace() || c == '/') {
@@ -63,8 +67,8 @@ mod tests {
     fn addresses_are_told_apart_by_commas() {
         assert_eq!(texts("127.0.0.1:8889"), ["127.0.0.1:8889"]);
         assert_eq!(
-            texts("a:1, [::1]:2,unix:/run/rpc.sock"),
-            ["a:1", "[::1]:2", "unix:/run/rpc.sock"]
+            texts("a:1, [::1]:2,unix:/run/rpc.sock,[fe80::1%lo]:3"),
+            ["a:1", "[::1]:2", "unix:/run/rpc.sock", "[fe80::1%lo]:3"]
         );
     }
 
@@ -76,14 +80,19 @@ mod tests {
             assert!(error.contains("HOST:PORT or unix:PATH"), "{text}: {error}");
         };
 
-        check("", "`` is no address");
-        check("localhost", "`localhost` is no address");
+        check("", "`` is no address: it is empty");
+        check("localhost", "`localhost` is no address: missing port");
+        check(
+            "tls:localhost",
+            "`tls:localhost` is no address: missing port",
+        );
         check("a:1,,b:2", "`` is no address");
         check("unix:", "the path is missing");
         check(":80", "its host is none");
         check("http://a:80", "its host is none");
         check("a b:80", "its host is none");
         check("::1:80", "in brackets");
+        check("fe80::1%eth0", "in brackets");
         check("a:0", "from 1 to 65535");
         check("a:65536", "from 1 to 65535");
         check("a:http", "from 1 to 65535");

@@ -2,7 +2,7 @@
 //!
 //! | target | its endpoints |
 //! | --- | --- |
-//! | `127.0.0.1:8889`, `log.internal:8889`, `unix:/run/rpc.sock` | this one; a name with several addresses is one endpoint: each is dialed, IPv6 first, the next one 250 ms after the one before (RFC 8305) |
+//! | `127.0.0.1:8889`, `[fe80::1%eth0]:8889`, `log.internal:8889`, `unix:/run/rpc.sock` | this one; a name with several addresses is one endpoint: each is dialed, IPv6 first, the next one 250 ms after the one before (RFC 8305) |
 //! | `tls:log.internal:8889` | the same over TLS (feature `tls`) |
 //! | `10.0.0.1:8889,10.0.0.2:8889` | these, for good |
 //! | `dns:log.internal:8889` | every address of the host, looked up as the system does it, each `resolve_interval_ms` |

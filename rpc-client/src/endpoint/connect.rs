@@ -88,20 +88,9 @@ pub async fn open_tcp(address: &str, config: &Config) -> io::Result<TcpStream> {
 }
 
 async fn open_watched(address: &str, config: &Config, tried: &Tried) -> io::Result<TcpStream> {
-    let stream = open_plain(address, tried).await?;
+    let stream = dial(address, tried).await?;
     watch(&stream, config)?;
     Ok(stream)
-}
-
-async fn open_plain(address: &str, tried: &Tried) -> io::Result<TcpStream> {
-    if !address.contains(':') {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "an address is HOST:PORT or unix:PATH, as 127.0.0.1:8889",
-        ));
-    }
-
-    dial(address, tried).await
 }
 
 /// How an endpoint opens its connections, and who they say that they are.
@@ -174,7 +163,7 @@ impl Connector {
             };
 
             return Ok(run(
-                Tcp(open_plain(address, tried).await?),
+                Tcp(dial(address, tried).await?),
                 Some(settle),
                 parts,
                 at_end,
@@ -312,7 +301,7 @@ mod tests {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap().to_string();
 
-        let plain = open_plain(&address, &Tried::default()).await.unwrap();
+        let plain = dial(&address, &Tried::default()).await.unwrap();
         assert!(plain.nodelay().unwrap() && !SockRef::from(&plain).keepalive().unwrap());
 
         let watched = open_tcp(&address, &Config::default()).await.unwrap();

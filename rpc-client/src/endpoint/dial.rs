@@ -29,8 +29,36 @@ pub(super) async fn dial(address: &str, tried: &Tried) -> io::Result<TcpStream> 
         return connect(address).await;
     }
 
-    let found = tokio::net::lookup_host(address).await?;
-    race(alternating(found), tried, connect).await
+    race(alternating(resolve(address).await?), tried, connect).await
+}
+
+/// The addresses of HOST:PORT. An IPv6 address with the name of its zone, as `[fe80::1%eth0]:8889`, is resolved
+/// by the system, too, which knows the zone's number.
+async fn resolve(address: &str) -> io::Result<impl Iterator<Item = SocketAddr>> {
+    let invalid = || {
+        io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "an address is HOST:PORT or unix:PATH, as 127.0.0.1:8889",
+        )
+    };
+    let (host, port) = address.rsplit_once(':').ok_or_else(invalid)?;
+    let port: u16 = port.parse().map_err(|_| invalid())?;
+    let host = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'))
+        .unwrap_or(host);
+
+    tokio::net::lookup_host((host, port))
+        .await
+        .map_err(|error| match host.split_once('%') {
+            Some((_, zone)) => io::Error::new(
+                error.kind(),
+                format!(
+                    "cannot resolve `{host}`: {error}; is `{zone}` an interface of this machine? `ip link` lists them"
+                ),
+            ),
+            None => error,
+        })
 }
 
 /// The addresses without repetitions: IPv6 first, then the families in turn, each in the system's order.
@@ -178,10 +206,32 @@ impl fmt::Display for Tried {
 
 /// A connection to one address, whose requests leave at once.
 async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect(address).await?;
+    let stream = TcpStream::connect(address)
+        .await
+        .map_err(|error| without_zone(error, address))?;
     refuse_own_end(&stream, address)?;
     stream.set_nodelay(true)?;
     Ok(stream)
+}
+
+/// Says what an address lacks that begins with fe80 and that the system refuses without the zone it is in.
+fn without_zone(error: io::Error, address: SocketAddr) -> io::Error {
+    match address {
+        SocketAddr::V6(v6)
+            if error.kind() == io::ErrorKind::InvalidInput
+                && v6.ip().is_unicast_link_local()
+                && v6.scope_id() == 0 =>
+        {
+            let (ip, port) = (v6.ip(), v6.port());
+            io::Error::new(
+                error.kind(),
+                format!(
+                    "a link-local address needs the interface that it is reached by: write [{ip}%INTERFACE]:{port}"
+                ),
+            )
+        }
+        _ => error,
+    }
 }
 
 /// Refuses a connection whose two ends are the same socket.
@@ -298,6 +348,18 @@ mod tests {
             alternating(addresses(&found).into_iter()),
             addresses(&ordered)
         );
+    }
+
+    #[test]
+    fn a_link_local_address_that_lacks_its_zone_is_refused_with_what_to_write() {
+        let refused = |address: &str| {
+            let error = io::Error::new(io::ErrorKind::InvalidInput, "refused");
+            without_zone(error, address.parse().unwrap()).to_string()
+        };
+
+        assert!(refused("[fe80::1]:8889").contains("write [fe80::1%INTERFACE]:8889"));
+        assert_eq!(refused("[fe80::1%1]:8889"), "refused");
+        assert_eq!(refused("[::1]:8889"), "refused");
     }
 
     #[tokio::test(start_paused = true)]
@@ -429,6 +491,24 @@ mod system_tests {
         socket.connect(&address.into()).unwrap();
 
         refuse_own_end(&into_stream(socket), address).unwrap();
+    }
+
+    #[tokio::test]
+    async fn the_name_of_a_zone_is_resolved_and_an_unknown_one_is_named() {
+        let found: Vec<_> = resolve("[fe80::1%lo]:8889").await.unwrap().collect();
+        let [SocketAddr::V6(address)] = found.as_slice() else {
+            panic!("{found:?}");
+        };
+        assert_eq!(address.ip().to_string(), "fe80::1");
+        assert!(address.scope_id() > 0 && address.port() == 8889);
+
+        let unknown = resolve("[fe80::1%nowhere]:8889").await.err().unwrap();
+        assert!(
+            unknown
+                .to_string()
+                .ends_with("is `nowhere` an interface of this machine? `ip link` lists them"),
+            "{unknown}"
+        );
     }
 
     #[tokio::test]

@@ -54,6 +54,8 @@ impl Loaded {
             .strip_prefix('[')
             .and_then(|host| host.strip_suffix(']'))
             .unwrap_or(host);
+        // The zone of an address is this machine's word, and stands in no certificate.
+        let host = host.split_once('%').map_or(host, |(address, _)| address);
 
         let name = config.server_name.as_deref().unwrap_or(host);
         let server = ServerName::try_from(name.to_owned()).map_err(|_| {

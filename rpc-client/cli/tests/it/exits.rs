@@ -123,9 +123,7 @@ fn an_address_that_is_none_is_usage() {
     rpc_at("localhost", &["ping"], "").assert(
         2,
         "",
-        &format!(
-            "rpc: `localhost` is no address: an address is HOST:PORT or unix:PATH, as 127.0.0.1:8889\n{hint}"
-        ),
+        &format!("rpc: `--addr` = \"localhost\": missing port; write HOST:PORT\n{hint}"),
     );
     let ran = rpc_at("localhost:http", &["ping"], "");
     assert_eq!((ran.exit, ran.stdout.as_str()), (2, ""));
