@@ -21,6 +21,8 @@ const DEADLINE: u8 = 4;
 pub(crate) enum Failure {
     /// A call failed.
     Call(Error),
+    /// Some of many calls failed, each of which was reported.
+    Lines { message: String, first: Error },
     /// Something that was given on the command line, or on standard input, is not what it should be.
     Usage { message: String, hint: String },
     /// This side's files failed.
@@ -51,6 +53,10 @@ impl Failure {
     pub(crate) fn report(&self) -> ExitCode {
         match self {
             Self::Call(error) => report_call(error),
+            Self::Lines { message, first } => {
+                complain(&format!("rpc: {message}"));
+                ExitCode::from(exit_code(first))
+            }
             Self::Usage { message, hint } => {
                 complain(&format!("rpc: {message}"));
                 complain(&format!("hint: {hint}"));

@@ -1,7 +1,7 @@
 //! `rpc log append`, `rpc log read`.
 
 use clap::{Args, Subcommand};
-use rpc_client::{Client, Error, RawJson};
+use rpc_client::{Client, Code, Error, RawJson};
 use rpc_core::api::log::{APPEND, Appended, Level, READ, Read as Params};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
@@ -9,8 +9,8 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 
 use crate::Target;
 use crate::call::{key_value, refuse_repetition};
-use crate::exit::Failure;
-use crate::output::Output;
+use crate::exit::{Failure, describe};
+use crate::output::{Output, complain};
 use crate::tail::Tail;
 
 /// As many entries as the server gives in one page.
@@ -55,7 +55,8 @@ pub(crate) struct Append {
     /// different keys
     #[arg(long = "field", value_name = "KEY=VALUE", value_parser = field)]
     fields: Vec<Field>,
-    /// What happened; `-` writes each line of standard input as an entry, in order
+    /// What happened; `-` writes each line of standard input as an entry, in order. A line that fails is
+    /// reported on standard error and the others are written; the exit code is then that of the first failure
     message: String,
 }
 
@@ -63,7 +64,7 @@ impl Append {
     async fn run(self, target: &Target) -> Result<(), Failure> {
         let keys = self.fields.iter().map(|field| field.key.as_str());
         refuse_repetition("--field", keys)?;
-        let mut entry = Entry {
+        let entry = Entry {
             level: self.level,
             service: self.service,
             message: self.message,
@@ -73,26 +74,87 @@ impl Append {
 
         let client = target.client();
         let mut output = Output::new();
-        if entry.message != "-" {
-            return append(&client, &entry, &mut output).await;
+        if entry.message == "-" {
+            append_lines(target, client, entry, &mut output).await
+        } else {
+            append(&client, &entry, &mut output).await
+        }
+    }
+}
+
+/// Writes each line of standard input as an entry. A line that fails is reported, and the others go on: what
+/// comes through a pipe is not there a second time.
+async fn append_lines(
+    target: &Target,
+    mut client: Client,
+    mut entry: Entry,
+    output: &mut Output,
+) -> Result<(), Failure> {
+    // Before anything is read: what was not sent can then be piped again.
+    client.connect().await?;
+
+    let mut input = BufReader::new(tokio::io::stdin());
+    let mut line = Vec::new();
+    let mut lines = Lines::default();
+    loop {
+        line.clear();
+        let read = input.read_until(b'\n', &mut line).await;
+        if read.map_err(|error| Failure::stdin(&error))? == 0 {
+            return lines.end(client.address());
         }
 
-        let mut input = BufReader::new(tokio::io::stdin());
-        let mut line = Vec::new();
-        loop {
-            line.clear();
-            let read = input.read_until(b'\n', &mut line).await;
-            if read.map_err(|error| Failure::stdin(&error))? == 0 {
-                return Ok(());
+        // A log takes what programs print: bytes that are no text are replaced, not refused.
+        let text = String::from_utf8_lossy(&line);
+        let text = text.strip_suffix('\n').unwrap_or(&text);
+        entry.message = text.strip_suffix('\r').unwrap_or(text).to_owned();
+
+        // One at a time: that is the order.
+        match append(&client, &entry, output).await {
+            Ok(()) => lines.count += 1,
+            Err(Failure::Call(error)) => {
+                // A server may end the connection behind a line that is too long, and would lose the next one with it.
+                if error.code() == Code::RESOURCE_EXHAUSTED {
+                    client = target.client();
+                }
+                lines.fail(error);
             }
+            Err(failure) => return Err(failure),
+        }
+    }
+}
 
-            // A log takes what programs print: bytes that are no text are replaced, not refused.
-            let text = String::from_utf8_lossy(&line);
-            let text = text.strip_suffix('\n').unwrap_or(&text);
-            entry.message = text.strip_suffix('\r').unwrap_or(text).to_owned();
+/// Maximum number of lines whose failures are reported one by one; further ones are counted.
+const REPORTS_MAX: u64 = 10;
 
-            // One at a time: that is the order, and the first failure ends it where it happened.
-            append(&client, &entry, &mut output).await?;
+/// The lines of standard input so far.
+#[derive(Default)]
+struct Lines {
+    count: u64,
+    failed: u64,
+    first_failure: Option<Error>,
+}
+
+impl Lines {
+    fn fail(&mut self, error: Error) {
+        self.count += 1;
+        self.failed += 1;
+        if self.failed <= REPORTS_MAX {
+            complain(&format!("rpc: line {}: {}", self.count, describe(&error)));
+        } else if self.failed == REPORTS_MAX + 1 {
+            complain("rpc: further lines that fail are counted");
+        }
+        self.first_failure.get_or_insert(error);
+    }
+
+    /// The failure of the first line that failed decides the exit code.
+    fn end(self, address: &str) -> Result<(), Failure> {
+        let Self { count, failed, .. } = self;
+        match self.first_failure {
+            None => Ok(()),
+            Some(first) => Err(Failure::Lines {
+                message: format!("{address}: {failed} of {count} lines failed"),
+                first,
+            }),
         }
     }
 }

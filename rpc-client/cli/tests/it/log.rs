@@ -71,6 +71,49 @@ fn each_line_of_standard_input_is_an_entry_in_order() {
 }
 
 #[test]
+fn a_line_that_fails_is_reported_and_counted_and_the_others_are_written() {
+    let server = Server::start();
+    let too_long = "x".repeat(2 << 20);
+
+    let ran = server.rpc_with_input(&["log", "append", "-"], format!("one\n{too_long}\ntwo\n"));
+
+    let lines: Vec<&str> = ran.stderr.lines().collect();
+    let [reported, counted] = lines.as_slice() else {
+        panic!("{}", ran.stderr);
+    };
+    let address = &server.address;
+    assert!(
+        reported.starts_with(&format!(
+            "rpc: line 2: {address}: code 8 RESOURCE_EXHAUSTED: "
+        )),
+        "{reported}"
+    );
+    assert_eq!(*counted, format!("rpc: {address}: 1 of 3 lines failed"));
+    assert_eq!((ran.exit, ran.stdout.as_str()), (1, "1\n2\n"));
+    assert_eq!(
+        messages(&server.rpc(&["log", "read"]).data()),
+        ["one", "two"]
+    );
+}
+
+#[test]
+fn the_lines_of_a_peer_that_refuses_them_all_are_reported_up_to_a_limit() {
+    let address = peer_that_repeats(r#""code":12,"message":"no""#);
+
+    let ran = rpc_at(&address, &["log", "append", "-"], "x\n".repeat(100));
+
+    assert_eq!((ran.exit, ran.stdout.as_str()), (1, ""));
+    let lines: Vec<&str> = ran.stderr.lines().collect();
+    assert_eq!(lines.len(), 12, "{}", ran.stderr);
+    assert!(lines[9].starts_with("rpc: line 10: "), "{}", lines[9]);
+    assert_eq!(lines[10], "rpc: further lines that fail are counted");
+    assert_eq!(
+        lines[11],
+        format!("rpc: {address}: 100 of 100 lines failed")
+    );
+}
+
+#[test]
 fn read_pages_as_far_as_it_is_asked_to() {
     let server = Server::start();
     fill(&server, 2_500);
