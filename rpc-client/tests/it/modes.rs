@@ -1,10 +1,12 @@
 use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use rpc_client::{Client, Config, Error, Mode, Registry, ServiceConfig};
 use serde_json::json;
+use socket2::{Domain, Socket, Type};
 use tokio::io::DuplexStream;
 use tokio::sync::Barrier;
 use tokio::time::Instant;
@@ -123,6 +125,37 @@ async fn a_short_call_tries_to_connect_until_its_patience_or_its_time_ends() {
                 "{error}"
             );
         }
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_host_that_does_not_answer_is_an_error_that_names_its_addresses_in_every_mode() {
+    // One connection fills a backlog of 0; the system drops what asks for another one.
+    let deaf = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    deaf.bind(&any_port.into()).unwrap();
+    deaf.listen(0).unwrap();
+    let address = deaf.local_addr().unwrap().as_socket().unwrap();
+    let _waiting = std::net::TcpStream::connect(address).unwrap();
+
+    for mode in [Mode::Single, Mode::Short] {
+        let config = Config {
+            mode,
+            connect_timeout_ms: 400,
+            fail_fast_after_ms: 0,
+            ..Config::default()
+        };
+        let client = Client::with_config(format!("localhost:{}", address.port()), config);
+
+        let error = client.call::<_, ()>(100, &()).await.unwrap_err();
+
+        let error = error.to_string();
+        assert!(
+            error.contains("within `connect_timeout_ms` of 400 ms (")
+                && error.contains(&format!("{address}: no answer")),
+            "{mode:?}: {error}"
+        );
     }
 }
 
