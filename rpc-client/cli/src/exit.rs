@@ -13,7 +13,7 @@ use crate::output::{complain, printable};
 /// The server answered an error; also what has no code of its own, such as a full disk.
 const ANSWERED: u8 = 1;
 /// As clap exits for a wrong flag.
-const USAGE: u8 = 2;
+pub(crate) const USAGE: u8 = 2;
 const UNREACHABLE: u8 = 3;
 const DEADLINE: u8 = 4;
 
@@ -22,7 +22,7 @@ pub(crate) enum Failure {
     /// A call failed.
     Call(Error),
     /// Some of many calls failed, each of which was reported.
-    Lines { message: String, first: Error },
+    Lines { message: String, exit: u8 },
     /// Something that was given on the command line, or on standard input, is not what it should be.
     Usage { message: String, hint: String },
     /// This side's files failed.
@@ -53,9 +53,9 @@ impl Failure {
     pub(crate) fn report(&self) -> ExitCode {
         match self {
             Self::Call(error) => report_call(error),
-            Self::Lines { message, first } => {
+            Self::Lines { message, exit } => {
                 complain(&format!("rpc: {message}"));
-                ExitCode::from(exit_code(first))
+                ExitCode::from(*exit)
             }
             Self::Usage { message, hint } => {
                 complain(&format!("rpc: {message}"));
@@ -111,7 +111,7 @@ pub(crate) fn describe(error: &Error) -> String {
     printable(&error.to_string())
 }
 
-fn exit_code(error: &Error) -> u8 {
+pub(crate) fn exit_code(error: &Error) -> u8 {
     if is_no_address(error) {
         USAGE
     } else if error.is_deadline() {

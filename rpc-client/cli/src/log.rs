@@ -5,11 +5,11 @@ use rpc_client::{Client, Code, Error, RawJson};
 use rpc_core::api::log::{APPEND, Appended, Level, READ, Read as Params};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
-use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, BufReader};
 
 use crate::Target;
 use crate::call::{key_value, refuse_repetition};
-use crate::exit::{Failure, describe};
+use crate::exit::{self, Failure, describe, exit_code};
 use crate::output::{Output, complain};
 use crate::tail::Tail;
 
@@ -98,9 +98,18 @@ async fn append_lines(
     let mut lines = Lines::default();
     loop {
         line.clear();
-        let read = input.read_until(b'\n', &mut line).await;
-        if read.map_err(|error| Failure::stdin(&error))? == 0 {
+        let mut bounded = (&mut input).take(LINE_BYTES_MAX);
+        let read = bounded.read_until(b'\n', &mut line).await;
+        let read = read.map_err(|error| Failure::stdin(&error))?;
+        if read == 0 {
             return lines.end(client.address());
+        }
+
+        if read as u64 == LINE_BYTES_MAX && !line.ends_with(b"\n") {
+            skip_line(&mut input).await?;
+            let message = format!("not sent: it is longer than {LINE_BYTES_MAX} bytes");
+            lines.fail(&message, exit::USAGE);
+            continue;
         }
 
         // A log takes what programs print: bytes that are no text are replaced, not refused.
@@ -116,9 +125,30 @@ async fn append_lines(
                 if error.code() == Code::RESOURCE_EXHAUSTED {
                     client = target.client();
                 }
-                lines.fail(error);
+                lines.fail(&describe(&error), exit_code(&error));
             }
             Err(failure) => return Err(failure),
+        }
+    }
+}
+
+/// Maximum length of a line of standard input in bytes, as much as a client keeps for its connection. A longer
+/// one is not kept, and fails.
+const LINE_BYTES_MAX: u64 = 8 << 20;
+
+/// Reads to the end of the line.
+async fn skip_line(input: &mut (impl AsyncBufRead + Unpin)) -> Result<(), Failure> {
+    loop {
+        let bytes = input
+            .fill_buf()
+            .await
+            .map_err(|error| Failure::stdin(&error))?;
+        let end = bytes.iter().position(|byte| *byte == b'\n');
+        let length = end.map_or(bytes.len(), |end| end + 1);
+        input.consume(length);
+
+        if end.is_some() || length == 0 {
+            return Ok(());
         }
     }
 }
@@ -131,29 +161,34 @@ const REPORTS_MAX: u64 = 10;
 struct Lines {
     count: u64,
     failed: u64,
-    first_failure: Option<Error>,
+    /// Exit code of the first failure.
+    exit: Option<u8>,
 }
 
 impl Lines {
-    fn fail(&mut self, error: Error) {
+    fn fail(&mut self, reason: &str, exit: u8) {
         self.count += 1;
         self.failed += 1;
         if self.failed <= REPORTS_MAX {
-            complain(&format!("rpc: line {}: {}", self.count, describe(&error)));
+            complain(&format!("rpc: line {}: {reason}", self.count));
         } else if self.failed == REPORTS_MAX + 1 {
             complain("rpc: further lines that fail are counted");
         }
-        self.first_failure.get_or_insert(error);
+        self.exit.get_or_insert(exit);
     }
 
     /// The failure of the first line that failed decides the exit code.
     fn end(self, address: &str) -> Result<(), Failure> {
-        let Self { count, failed, .. } = self;
-        match self.first_failure {
+        let Self {
+            count,
+            failed,
+            exit,
+        } = self;
+        match exit {
             None => Ok(()),
-            Some(first) => Err(Failure::Lines {
+            Some(exit) => Err(Failure::Lines {
                 message: format!("{address}: {failed} of {count} lines failed"),
-                first,
+                exit,
             }),
         }
     }

@@ -97,6 +97,26 @@ fn a_line_that_fails_is_reported_and_counted_and_the_others_are_written() {
 }
 
 #[test]
+fn a_line_without_an_end_in_sight_is_not_kept_and_the_next_one_is_written() {
+    let server = Server::start();
+    let endless = "x".repeat((8 << 20) + 100_000);
+
+    let ran = server.rpc_with_input(
+        &["log", "append", "-"],
+        format!("{endless}\ntwo\n{endless}"),
+    );
+
+    let stderr = format!(
+        "rpc: line 1: not sent: it is longer than 8388608 bytes\n\
+         rpc: line 3: not sent: it is longer than 8388608 bytes\n\
+         rpc: {}: 2 of 3 lines failed\n",
+        server.address
+    );
+    ran.assert(2, "1\n", &stderr);
+    assert_eq!(messages(&server.rpc(&["log", "read"]).data()), ["two"]);
+}
+
+#[test]
 fn the_lines_of_a_peer_that_refuses_them_all_are_reported_up_to_a_limit() {
     let address = peer_that_repeats(r#""code":12,"message":"no""#);
 
