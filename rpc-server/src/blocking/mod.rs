@@ -10,7 +10,7 @@
 //! - Waiting pieces are taken in turn by connection: thousands of pieces of one connection delay another
 //!   connection's piece by the pieces at work, and not by those that wait.
 //! - A piece whose call ends before it begins is never begun.
-//! - A piece whose call ends while it runs is told so through its [`CallToken`].
+//! - A piece whose call ends while it runs learns of it from its [`CallToken`].
 
 mod error;
 mod pool;

@@ -41,7 +41,7 @@ struct State {
     abandoned: u64,
 }
 
-/// A piece of work with all that it needs. It does not panic.
+/// A piece of work with all that it needs. It panics only where its result does when it is dropped.
 type Piece = Box<dyn FnOnce() + Send>;
 
 impl BlockingPool {
@@ -220,7 +220,7 @@ impl Inner {
     }
 }
 
-/// A piece that was handed over. Dropped, it is taken out of the queue, or told that its call is over.
+/// A piece that was handed over. Its drop takes the piece out of the queue, or ends its token.
 struct Handed {
     inner: Arc<Inner>,
     ticket: Ticket,
@@ -260,7 +260,8 @@ impl Thread {
     /// Does one piece after another.
     fn work(mut self) {
         while let Some(piece) = self.next() {
-            piece();
+            // A result without a receiver is dropped here: its panic must not end the thread.
+            let _ = catch_unwind(AssertUnwindSafe(piece));
         }
     }
 
@@ -294,8 +295,8 @@ impl Thread {
 }
 
 impl Drop for Thread {
-    /// Ends a thread that was never begun, because its runtime shuts down. Pieces that no other thread is there
-    /// for are told so.
+    /// Ends a thread that was never begun, because its runtime shuts down. Where it was the last one, the pieces that
+    /// wait fail.
     fn drop(&mut self) {
         let Some(inner) = self.inner.take() else {
             return;

@@ -226,8 +226,37 @@ async fn a_panic_goes_on_in_the_future_and_the_thread_goes_on_with_others() {
     assert_eq!(pool.report().started, 2);
 }
 
+#[tokio::test]
+async fn a_result_that_panics_in_its_drop_costs_no_thread() {
+    struct Panics;
+
+    impl Drop for Panics {
+        fn drop(&mut self) {
+            panic!("as it should");
+        }
+    }
+
+    let pool = BlockingPool::new(1, 10);
+    let (release, released) = mpsc::channel::<()>();
+    let (say_begun, begun) = tokio::sync::oneshot::channel();
+    let work = move |_: &CallToken| {
+        say_begun.send(()).unwrap();
+        let _ = released.recv_timeout(PATIENCE);
+        Panics
+    };
+    let mut dropped = Box::pin(pool.run(Caller::default(), work));
+    assert!(poll!(&mut dropped).is_pending());
+    begun.await.unwrap();
+    drop(dropped);
+
+    let mut next = Box::pin(pool.run(Caller::default(), |_| 5));
+    assert!(poll!(&mut next).is_pending());
+    drop(release);
+    assert_eq!(next.await, Ok(5));
+}
+
 #[test]
-fn a_piece_whose_runtime_has_ended_is_told_so_and_the_pool_goes_on_in_others() {
+fn a_piece_whose_runtime_has_ended_fails_and_the_pool_goes_on_in_others() {
     let runtime = || {
         tokio::runtime::Builder::new_current_thread()
             .build()

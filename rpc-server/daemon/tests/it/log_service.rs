@@ -347,7 +347,7 @@ async fn describe_gives_the_schemas_of_both_commands() {
     }
 }
 
-/// The first file of a log, in whose place a pipe stands: who opens it hangs until the file is back.
+/// The first file of a log, replaced by a pipe: a read that opens it hangs until the file is back.
 pub(crate) struct HeldFile {
     path: PathBuf,
 }
@@ -361,7 +361,7 @@ impl HeldFile {
         Self { path }
     }
 
-    /// Puts the file back, and lets those go on who have opened the pipe.
+    /// Puts the file back, and lets the reads go on that have opened the pipe.
     fn release(&self) {
         let pipe = self.path.with_extension("pipe");
         std::fs::rename(&self.path, &pipe).unwrap();
