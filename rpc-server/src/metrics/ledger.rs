@@ -169,11 +169,14 @@ impl Ledger {
         });
     }
 
-    /// Tells the calls that have ended, as of now: their replies are about to be written.
+    /// Tells the calls that have ended, as of now, and the requests: their replies are about to be written.
     pub(crate) fn tell_runs(&mut self) {
         if self.runs.is_empty() {
             return;
         }
+
+        // A peer that has its reply finds its request counted.
+        self.tell_requests();
 
         let now = Instant::now();
         let shard = self.metrics.shard();
@@ -188,16 +191,20 @@ impl Ledger {
         }
     }
 
-    /// Tells all there is. `in_flight`: calls under way and those that wait.
-    pub(crate) fn tell(&mut self, in_flight: usize) {
-        self.tell_runs();
-        give_back_runs(&mut self.runs);
-
+    fn tell_requests(&self) {
         let told = get(&self.open.requests);
         if told != self.requests {
             self.open.requests.store(self.requests, Ordering::Relaxed);
             add(&self.metrics.shard().requests, self.requests - told);
         }
+    }
+
+    /// Tells all there is. `in_flight`: calls under way and those that wait.
+    pub(crate) fn tell(&mut self, in_flight: usize) {
+        self.tell_runs();
+        give_back_runs(&mut self.runs);
+
+        self.tell_requests();
 
         let in_flight = u32::try_from(in_flight).unwrap_or(u32::MAX);
         self.open.in_flight.store(in_flight, Ordering::Relaxed);
