@@ -2,13 +2,15 @@
 //!
 //! All work that blocks its thread goes through a [`BlockingPool`]: functions of
 //! [`Route::blocking`](crate::Route::blocking), and what an async handler hands over itself. The pool keeps
-//! five promises:
+//! six promises:
 //!
 //! - At most `blocking_threads_max` pieces of work run at the same time.
 //! - At most `blocking_waiting_per_connection` pieces of one connection wait. Further ones are refused with code
 //!   8 and `rejected`.
 //! - Waiting pieces are taken in turn by connection: thousands of pieces of one connection delay another
 //!   connection's piece by the pieces at work, and not by those that wait.
+//! - At most four results of one connection wait to be taken: then no further piece of it begins. A peer that does not
+//!   read its replies does not have them all built.
 //! - A piece whose call ends before it begins is never begun.
 //! - A piece whose call ends while it runs learns of it from its [`CallToken`].
 

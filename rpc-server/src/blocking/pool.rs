@@ -5,10 +5,11 @@ use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 use tracing::Span;
 
-use super::queue::{GroupId, Queue, Ticket};
+use super::queue::{GroupId, Queue, Taken, Ticket};
 use super::{BlockingError, CallToken, Caller};
 use crate::config::Config;
 use crate::metrics::BlockingReport;
@@ -179,21 +180,17 @@ impl BlockingPool {
             }
         };
 
-        // Threads that are about to begin take a piece each; a busy one takes the next when it has done its own.
-        let beginning = state.threads - state.queue.at_work();
-        let needs_thread =
-            state.threads < self.inner.threads_max && state.queue.startable() > beginning;
-        state.threads += usize::from(needs_thread);
+        let needs_thread = !state.queue.is_full(caller) && self.inner.adds_thread(&mut state);
         drop(state);
 
         let handed = Handed {
             inner: Arc::clone(&self.inner),
             ticket,
             token,
+            runtime: Handle::current(),
         };
         if needs_thread {
-            let thread = Thread::new(&self.inner);
-            tokio::task::spawn_blocking(move || thread.work());
+            handed.start_thread();
         }
 
         Ok(handed)
@@ -218,13 +215,32 @@ impl Inner {
         // No step under the lock leaves the state half changed.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Whether a further thread is to be started for the pieces that wait; it is counted then.
+    fn adds_thread(&self, state: &mut State) -> bool {
+        // Threads that are about to begin take a piece each; a busy one takes the next when it has done its own.
+        let beginning = state.threads - state.queue.at_work();
+        let needs_thread = state.threads < self.threads_max && state.queue.startable() > beginning;
+        state.threads += usize::from(needs_thread);
+        needs_thread
+    }
 }
 
-/// A piece that was handed over. Its drop takes the piece out of the queue, or ends its token.
+/// A piece that was handed over. Its drop takes the piece out of the queue, or ends its token and gives back the place
+/// of its result.
 struct Handed {
     inner: Arc<Inner>,
     ticket: Ticket,
     token: CallToken,
+    /// The runtime whose threads do the work.
+    runtime: Handle,
+}
+
+impl Handed {
+    fn start_thread(&self) {
+        let thread = Thread::new(&self.inner);
+        self.runtime.spawn_blocking(move || thread.work());
+    }
 }
 
 impl Drop for Handed {
@@ -234,8 +250,14 @@ impl Drop for Handed {
         let mut state = self.inner.state();
         let piece = state.queue.remove(&self.ticket);
         state.abandoned += u64::from(piece.is_some());
+
+        state.queue.release(&self.ticket);
+        let needs_thread = self.inner.adds_thread(&mut state);
         drop(state);
 
+        if needs_thread {
+            self.start_thread();
+        }
         // What it holds is dropped without the lock.
         drop(piece);
     }
@@ -245,8 +267,8 @@ impl Drop for Handed {
 struct Thread {
     /// None once it has ended as it should.
     inner: Option<Arc<Inner>>,
-    /// The group of the piece at work.
-    at_work: Option<GroupId>,
+    /// The group and the connection of the piece at work.
+    at_work: Option<(GroupId, Caller)>,
 }
 
 impl Thread {
@@ -270,8 +292,8 @@ impl Thread {
         let inner = self.inner.as_deref()?;
         let mut state = inner.state();
 
-        if let Some(group) = self.at_work.take() {
-            state.queue.finish(group);
+        if let Some((group, caller)) = self.at_work.take() {
+            state.queue.finish(group, caller);
         }
 
         let taken = state.queue.take();
@@ -284,8 +306,13 @@ impl Thread {
         inner.at_work.send_replace(state.queue.at_work());
         drop(state);
 
-        if let Some((group, piece)) = taken {
-            self.at_work = Some(group);
+        if let Some(Taken {
+            group,
+            caller,
+            piece,
+        }) = taken
+        {
+            self.at_work = Some((group, caller));
             return Some(piece);
         }
 
@@ -303,8 +330,8 @@ impl Drop for Thread {
         };
 
         let mut state = inner.state();
-        if let Some(group) = self.at_work.take() {
-            state.queue.finish(group);
+        if let Some((group, caller)) = self.at_work.take() {
+            state.queue.finish(group, caller);
         }
 
         state.threads -= 1;

@@ -1,8 +1,12 @@
 //! The queue of a pool: waiting pieces of work, taken in turn by connection.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::Caller;
+
+/// Maximum number of results of one connection that wait to be taken. At the limit no further piece of it begins: a
+/// peer that reads nothing would otherwise have all its results built.
+const RESULTS_MAX: usize = 4;
 
 /// Pieces of work that wait, and the number of those at work.
 ///
@@ -17,6 +21,10 @@ pub(super) struct Queue<P> {
     waiting_of: HashMap<Caller, usize>,
     waiting_max: usize,
     at_work: usize,
+    /// The connections with pieces that have begun, until their results are taken.
+    begun_of: HashMap<Caller, Begun>,
+    /// The numbers of these pieces.
+    begun: HashSet<u64>,
     /// The next number of a piece or of a place in a ring.
     next: u64,
     /// The group and the connection that the last piece was taken from. It joins the ring again when the next piece
@@ -32,16 +40,41 @@ struct Group<P> {
     at_work: usize,
     at_work_max: usize,
     waiting: usize,
+    /// The waiting pieces of connections that are held back, because their results wait.
+    held_back: usize,
     ring: BTreeMap<u64, Caller>,
     /// The lines of the connections with waiting pieces; a line is never empty.
     lines: HashMap<Caller, Line<P>>,
 }
 
+/// The pieces of one connection that have begun.
+#[derive(Default)]
+struct Begun {
+    /// Those whose results are not taken yet, and whose calls are not over.
+    held: usize,
+    /// Those at work, calls that are over among them.
+    at_work: usize,
+}
+
+impl Begun {
+    /// Whether as many results wait to be taken as may.
+    fn is_full(&self) -> bool {
+        self.held.saturating_sub(self.at_work) >= RESULTS_MAX
+    }
+}
+
 /// The waiting pieces of one connection in one group, in their order.
 struct Line<P> {
-    /// Its place in the ring; none for the connection that was served last.
+    /// Its place in the ring; none for the connection that was served last, and for one whose results wait.
     place: Option<u64>,
     pieces: BTreeMap<u64, P>,
+}
+
+/// A piece that was taken out of the queue, to be done.
+pub(super) struct Taken<P> {
+    pub(super) group: GroupId,
+    pub(super) caller: Caller,
+    pub(super) piece: P,
 }
 
 /// Names a piece of the queue.
@@ -61,6 +94,8 @@ impl<P> Queue<P> {
             waiting_of: HashMap::new(),
             waiting_max,
             at_work: 0,
+            begun_of: HashMap::new(),
+            begun: HashSet::new(),
             next: 0,
             served: None,
         }
@@ -72,6 +107,7 @@ impl<P> Queue<P> {
             at_work: 0,
             at_work_max: at_work_max.max(1),
             waiting: 0,
+            held_back: 0,
             ring: BTreeMap::new(),
             lines: HashMap::new(),
         });
@@ -90,7 +126,10 @@ impl<P> Queue<P> {
 
     /// The number of waiting pieces that could be at work now.
     pub(super) fn startable(&self) -> usize {
-        let startable = |group: &Group<P>| group.waiting.min(group.at_work_max - group.at_work);
+        let startable = |group: &Group<P>| {
+            let ready = group.waiting - group.held_back;
+            ready.min(group.at_work_max - group.at_work)
+        };
         self.groups.iter().map(startable).sum()
     }
 
@@ -104,14 +143,17 @@ impl<P> Queue<P> {
         self.waiting += 1;
 
         let number = self.number();
-        let joins = self.served != Some((group, caller));
+        let is_full = self.is_full(caller);
+        let joins = self.served != Some((group, caller)) && !is_full;
         let Group {
             waiting,
+            held_back,
             ring,
             lines,
             ..
         } = &mut self.groups[group.0];
         *waiting += 1;
+        *held_back += usize::from(is_full);
         let line = lines.entry(caller).or_insert_with(|| {
             if joins {
                 ring.insert(number, caller);
@@ -131,7 +173,7 @@ impl<P> Queue<P> {
     }
 
     /// Takes the piece whose turn it is, of a group that has a place for it: it is at work now.
-    pub(super) fn take(&mut self) -> Option<(GroupId, P)> {
+    pub(super) fn take(&mut self) -> Option<Taken<P>> {
         let front = self.front();
         // A take in vain must not put the connection that was served last before those that come next.
         if front.is_some() || self.is_served_next() {
@@ -143,7 +185,7 @@ impl<P> Queue<P> {
         group.ring.remove(&place);
         let line = group.lines.get_mut(&caller)?;
         line.place = None;
-        let (_, piece) = line.pieces.pop_first()?;
+        let (number, piece) = line.pieces.pop_first()?;
 
         if line.pieces.is_empty() {
             group.lines.remove(&caller);
@@ -153,20 +195,103 @@ impl<P> Queue<P> {
         self.served = Some((id, caller));
         self.at_work += 1;
         self.leave(id, caller);
-        Some((id, piece))
+
+        let begun = self.begun_of.entry(caller).or_default();
+        begun.held += 1;
+        begun.at_work += 1;
+        self.begun.insert(number);
+
+        Some(Taken {
+            group: id,
+            caller,
+            piece,
+        })
     }
 
-    /// Notes that a piece of this group is not at work any more.
-    pub(super) fn finish(&mut self, group: GroupId) {
+    /// Notes that a piece of this group and connection is not at work any more. Where as many results of the
+    /// connection wait as may, its pieces leave the rings.
+    pub(super) fn finish(&mut self, group: GroupId, caller: Caller) {
         self.groups[group.0].at_work -= 1;
         self.at_work -= 1;
+
+        let was_full = self.is_full(caller);
+        self.change_begun(caller, |begun| begun.at_work -= 1);
+        if self.is_full(caller) && !was_full {
+            self.hold_back(caller);
+        }
+    }
+
+    /// Notes that the result of a piece is taken, or its call over. The pieces of its connection that were held back
+    /// join their rings.
+    pub(super) fn release(&mut self, ticket: &Ticket) {
+        if !self.begun.remove(&ticket.number) {
+            return;
+        }
+
+        let caller = ticket.caller;
+        let was_full = self.is_full(caller);
+        self.change_begun(caller, |begun| begun.held -= 1);
+        if was_full && !self.is_full(caller) {
+            self.let_go(caller);
+        }
+    }
+
+    /// Whether no further piece of a connection may begin, because as many of its results wait as may.
+    pub(super) fn is_full(&self, caller: Caller) -> bool {
+        self.begun_of.get(&caller).is_some_and(Begun::is_full)
+    }
+
+    fn change_begun(&mut self, caller: Caller, change: impl FnOnce(&mut Begun)) {
+        let begun = self.begun_of.entry(caller).or_default();
+        change(begun);
+        if begun.held == 0 && begun.at_work == 0 {
+            self.begun_of.remove(&caller);
+        }
+    }
+
+    /// Takes a connection out of the rings.
+    fn hold_back(&mut self, caller: Caller) {
+        for group in &mut self.groups {
+            if let Some(line) = group.lines.get_mut(&caller) {
+                group.held_back += line.pieces.len();
+                if let Some(place) = line.place.take() {
+                    group.ring.remove(&place);
+                }
+            }
+        }
+    }
+
+    /// Puts a connection that was held back into the rings again.
+    fn let_go(&mut self, caller: Caller) {
+        for id in (0..self.groups.len()).map(GroupId) {
+            if let Some(line) = self.groups[id.0].lines.get(&caller) {
+                self.groups[id.0].held_back -= line.pieces.len();
+            }
+            if self.served != Some((id, caller)) {
+                self.join(id, caller);
+            }
+        }
+    }
+
+    /// Puts a connection with waiting pieces at the back of a ring that it is not in.
+    fn join(&mut self, id: GroupId, caller: Caller) {
+        let number = self.number();
+        let group = &mut self.groups[id.0];
+        if let Some(line) = group.lines.get_mut(&caller)
+            && line.place.is_none()
+        {
+            line.place = Some(number);
+            group.ring.insert(number, caller);
+        }
     }
 
     /// Takes a piece out, if it still waits.
     pub(super) fn remove(&mut self, ticket: &Ticket) -> Option<P> {
+        let is_full = self.is_full(ticket.caller);
         let group = &mut self.groups[ticket.group.0];
         let line = group.lines.get_mut(&ticket.caller)?;
         let piece = line.pieces.remove(&ticket.number)?;
+        group.held_back -= usize::from(is_full);
 
         if line.pieces.is_empty() {
             if let Some(place) = line.place {
@@ -189,6 +314,7 @@ impl<P> Queue<P> {
         groups
             .flat_map(|group| {
                 group.waiting = 0;
+                group.held_back = 0;
                 group.ring.clear();
                 group.lines.drain()
             })
@@ -209,23 +335,16 @@ impl<P> Queue<P> {
     fn is_served_next(&self) -> bool {
         self.served.is_some_and(|(id, caller)| {
             let group = &self.groups[id.0];
-            group.has_place() && group.lines.contains_key(&caller)
+            group.has_place() && group.lines.contains_key(&caller) && !self.is_full(caller)
         })
     }
 
     /// Puts the connection that was served last at the back of its ring, if pieces of it wait.
     fn join_again(&mut self) {
-        let Some((id, caller)) = self.served.take() else {
-            return;
-        };
-
-        let number = self.number();
-        let group = &mut self.groups[id.0];
-        if let Some(line) = group.lines.get_mut(&caller)
-            && line.place.is_none()
+        if let Some((id, caller)) = self.served.take()
+            && !self.is_full(caller)
         {
-            line.place = Some(number);
-            group.ring.insert(number, caller);
+            self.join(id, caller);
         }
     }
 
@@ -262,7 +381,7 @@ mod tests {
     const C: Caller = Caller(Some(3));
 
     fn taken(queue: &mut Queue<&'static str>) -> Option<&'static str> {
-        queue.take().map(|(_, piece)| piece)
+        queue.take().map(|taken| taken.piece)
     }
 
     #[test]
@@ -302,9 +421,48 @@ mod tests {
         queue.push(any, B, "any3").unwrap();
         assert_eq!((queue.waiting(), queue.startable()), (2, 1));
 
-        queue.finish(one);
+        queue.finish(one, A);
         assert_eq!(queue.startable(), 2);
         assert_eq!(taken(&mut queue), Some("one2"));
+    }
+
+    #[test]
+    fn a_connection_whose_results_wait_begins_no_further_piece_until_one_is_taken() {
+        let mut queue = Queue::new(100);
+        let group = queue.add_group(100);
+        let push = |queue: &mut Queue<&'static str>, caller, piece| {
+            queue.push(group, caller, piece).unwrap()
+        };
+
+        let tickets: Vec<_> = (0..RESULTS_MAX + 2)
+            .map(|_| push(&mut queue, A, "a"))
+            .collect();
+        for _ in 0..RESULTS_MAX {
+            assert_eq!(taken(&mut queue), Some("a"));
+            queue.finish(group, A);
+        }
+        assert_eq!((queue.waiting(), queue.startable()), (2, 0));
+        assert_eq!(taken(&mut queue), None);
+
+        // Other connections go on, and what waits may be given up.
+        push(&mut queue, B, "b");
+        assert_eq!(taken(&mut queue), Some("b"));
+        let given_up = push(&mut queue, A, "given up");
+        assert_eq!(queue.remove(&given_up), Some("given up"));
+        assert_eq!((queue.waiting(), queue.startable()), (2, 0));
+
+        queue.release(&tickets[0]);
+        assert_eq!(queue.startable(), 2);
+        assert_eq!(taken(&mut queue), Some("a"));
+
+        // What is released twice counts once.
+        queue.release(&tickets[0]);
+        for ticket in &tickets[1..] {
+            queue.release(ticket);
+        }
+        queue.finish(group, A);
+        queue.finish(group, B);
+        assert_eq!(taken(&mut queue), Some("a"));
     }
 
     #[test]
@@ -318,7 +476,7 @@ mod tests {
         assert_eq!(taken(&mut queue), None);
 
         queue.push(group, B, "b1").unwrap();
-        queue.finish(group);
+        queue.finish(group, A);
         assert_eq!(taken(&mut queue), Some("b1"));
     }
 
@@ -342,7 +500,7 @@ mod tests {
         assert_eq!(taken(&mut queue), Some("a1"));
         queue.remove(&second);
         queue.push(group, A, "a3").unwrap();
-        queue.finish(group);
+        queue.finish(group, A);
         assert_eq!(taken(&mut queue), Some("a3"));
         assert_eq!(taken(&mut queue), None);
         assert!(queue.groups[0].ring.is_empty());

@@ -88,6 +88,39 @@ async fn ten_thousand_pieces_of_one_connection_delay_another_one_by_those_at_wor
 }
 
 #[tokio::test]
+async fn a_connection_that_takes_no_results_has_a_few_built_and_the_others_go_on() {
+    let mut rig = Rig::new(2, 100);
+    let mut pieces = Vec::new();
+    for _ in 0..20 {
+        pieces.push(rig.passes(Caller::default(), "one of many").await);
+    }
+
+    // The futures are not polled, as those of a connection whose peer does not read.
+    for _ in 0..4 {
+        rig.begun().await;
+    }
+    rig.pool.at_rest().await;
+    let built = rig.pool.report().started;
+    assert!((4..=5).contains(&built), "{built}");
+
+    let other = rig.passes(OTHER, "the other").await;
+    assert_eq!(other.await.unwrap(), "the other");
+    assert_eq!(rig.pool.report().started, built + 1);
+
+    // Each result that is taken, or given up, makes room for another one.
+    drop(pieces.drain(..2));
+    drop(pieces.split_off(16));
+    for piece in pieces {
+        piece.await.unwrap();
+    }
+    let report = rig.pool.report();
+    assert_eq!(
+        (report.waiting, report.started, report.abandoned),
+        (0, 19, 2)
+    );
+}
+
+#[tokio::test]
 async fn a_piece_whose_future_is_dropped_is_not_begun() {
     let mut rig = Rig::new(1, 10);
     let (first, release) = rig.holds(Caller::default(), "first").await;
