@@ -29,8 +29,14 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .find_map(|argument| argument.parse().ok())
         .unwrap_or(100_000);
     let router = Router::new().route(100, pending::<Result<(), Status>>)?;
+    // A cancel for each call is what is wanted here, and no flood.
+    let config = rpc_server::Config {
+        cheap_frames_per_second: 0,
+        ..rpc_server::Config::default()
+    };
     let server = Server::builder()
         .listen("127.0.0.1:0")
+        .config(config)
         .router(router)
         .bind()
         .await?;
