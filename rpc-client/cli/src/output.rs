@@ -1,4 +1,4 @@
-//! What is written: data to standard output, everything else to standard error.
+//! Output: data to standard output, everything else to standard error.
 
 use std::fmt::Write as _;
 use std::io::{self, BufWriter, IsTerminal, Stdout, Write};

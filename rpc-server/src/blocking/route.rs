@@ -1,3 +1,5 @@
+//! The threads of a blocking route.
+
 use std::future::Future;
 use std::sync::{Arc, OnceLock};
 
@@ -5,7 +7,7 @@ use rpc_core::{Outcome, Status};
 
 use super::{BlockingPool, Caller};
 
-/// The threads of one command whose handler blocks: at most so many of the pool of its server.
+/// The threads of one command whose handler blocks: at most `calls_max` of its server's pool.
 #[derive(Debug)]
 pub(crate) struct RouteThreads {
     calls_max: usize,

@@ -199,13 +199,14 @@ where
     pub(super) fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         ready!(self.alarm.poll(cx, &self.timers));
 
-        if let Some(timer) = self.timers.expire(Instant::now()) {
-            self.expired(timer);
+        let now = Instant::now();
+        if let Some(timer) = self.timers.expire(now) {
+            self.expired(timer, now);
         }
         Poll::Ready(())
     }
 
-    fn expired(&mut self, timer: Timer) {
+    fn expired(&mut self, timer: Timer, now: Instant) {
         match timer {
             Timer::Write => {
                 add(&self.shared.metrics.limits.write_stalls, 1);
@@ -214,7 +215,7 @@ where
             }
 
             Timer::Line => self.end_slow_line(),
-            Timer::Throttle => self.resume_after_cheap(Instant::now()),
+            Timer::Throttle => self.resume_after_cheap(now),
             Timer::FirstFrame => self.end_without_first_frame(),
             Timer::Idle => self.retire_idle(),
 

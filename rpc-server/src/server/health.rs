@@ -63,7 +63,7 @@ impl NotServing {
         }
     }
 
-    /// The set is whole after each step, so a panic elsewhere harms it not.
+    /// The set is whole after each step, so a panic elsewhere does it no harm.
     fn lock(&self) -> MutexGuard<'_, BTreeSet<String>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
