@@ -58,6 +58,7 @@ mod limit;
 mod linger;
 mod listen;
 mod metrics;
+mod report;
 mod server;
 mod shutdown;
 mod signal;
@@ -81,11 +82,12 @@ pub use metrics::{
     LatencyReport, LimitReport, LimitStats, ProcessReport, Report, RuntimeReport, ServerStats,
     WaitReport,
 };
+pub use report::{ServiceHealth, UnknownService};
 pub use rpc_core::{
     Body, BoxService, Cancellation, CmdId, Code, Descriptor, IntoReply, Kind, Layer, Outcome, Peer,
     RawJson, Reply, Request, Service, Status,
 };
-pub use server::{Drained, Server, ServerBuilder, ServerHandle, ServiceHealth, UnknownService};
+pub use server::{Drained, Server, ServerBuilder, ServerHandle};
 pub use signal::shutdown_signal;
 pub use telemetry::TracesConfig;
 #[cfg(feature = "tls")]

@@ -14,32 +14,24 @@ use hyper_util::rt::TokioIo;
 use rpc_core::Peer;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::pages;
+use super::{Pages, pages};
 use crate::linger;
-use crate::server::Shared;
 
 /// A request has about ten; a browser sends about twenty.
 const HEADERS_MAX: usize = 100;
 
 /// Answers one request of a connection that has said `read` so far. `guard` is kept for as long.
-pub(crate) async fn serve<IO, G>(
-    io: IO,
-    read: Vec<u8>,
-    peer: Arc<Peer>,
-    shared: Arc<Shared>,
-    guard: G,
-) where
+pub(crate) async fn serve<IO, G>(io: IO, read: Vec<u8>, peer: Arc<Peer>, all: Arc<Pages>, guard: G)
+where
     IO: AsyncRead + AsyncWrite + Unpin + Send,
 {
-    let Some(config) = &shared.admin else { return };
-
-    let exchange = exchange(Rewound { read, taken: 0, io }, &peer, &shared);
-    let limit = tokio::time::sleep(Duration::from_millis(config.timeout_ms));
+    let exchange = exchange(Rewound { read, taken: 0, io }, &peer, &all);
+    let limit = tokio::time::sleep(Duration::from_millis(all.config.timeout_ms));
 
     // A drain does not wait for somebody who is slow to ask.
     let drained = async {
-        shared.stop.draining().await;
-        tokio::time::sleep(shared.config.linger_timeout()).await;
+        all.reporter.stop.draining().await;
+        tokio::time::sleep(all.reporter.config.linger_timeout()).await;
     };
 
     tokio::select! {
@@ -56,22 +48,17 @@ pub(crate) async fn serve<IO, G>(
     drop(guard);
 }
 
-async fn exchange<IO>(io: Rewound<IO>, peer: &Peer, shared: &Shared) -> Result<(), String>
+async fn exchange<IO>(io: Rewound<IO>, peer: &Peer, all: &Pages) -> Result<(), String>
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send,
 {
-    let header_bytes_max = shared
-        .admin
-        .as_ref()
-        .map_or(0, |admin| admin.header_bytes_max);
-
     let answer =
-        |request| std::future::ready(Ok::<_, Infallible>(pages::answer(&request, peer, shared)));
+        |request| std::future::ready(Ok::<_, Infallible>(pages::answer(&request, peer, all)));
     let mut connection = http1::Builder::new()
         .keep_alive(false)
         .half_close(true)
         .max_headers(HEADERS_MAX)
-        .max_buf_size(header_bytes_max)
+        .max_buf_size(all.config.header_bytes_max)
         // The whole exchange has a limit.
         .header_read_timeout(None)
         .serve_connection(TokioIo::new(io), service_fn(answer));
@@ -80,7 +67,7 @@ where
 
     // What is no HTTP was answered, too, before that became an error.
     let io = connection.into_parts().io.into_inner().io;
-    linger::close(io, shared.config.linger_timeout()).await;
+    linger::close(io, all.reporter.config.linger_timeout()).await;
 
     answered.map_err(|error| error.to_string())
 }

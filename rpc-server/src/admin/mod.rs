@@ -8,9 +8,36 @@ mod hosts;
 mod pages;
 mod prometheus;
 
+use std::sync::Arc;
+
+use rpc_core::Peer;
 use serde::{Deserialize, Serialize};
 
+use crate::access::Policy;
+use crate::report::Reporter;
+
 pub(crate) use exchange::serve;
+
+/// The pages of a server that has any.
+pub(crate) struct Pages {
+    config: AdminConfig,
+    reporter: Arc<Reporter>,
+}
+
+impl Pages {
+    pub(crate) fn new(config: AdminConfig, reporter: &Arc<Reporter>) -> Self {
+        Self {
+            config,
+            reporter: Arc::clone(reporter),
+        }
+    }
+
+    /// Whether a connection of this peer is answered with the pages when it asks for them on an address of the
+    /// service.
+    pub(crate) fn are_shown(&self, policy: &Policy, peer: &Peer) -> bool {
+        self.config.listen.is_empty() && policy.shows_pages_to(peer)
+    }
+}
 
 /// The pages about the server: `/` for people, `/metrics` for Prometheus, `/healthz` and `/readyz` for
 /// whoever starts, stops and balances, `/stats.json` for programs.
@@ -89,11 +116,6 @@ impl AdminConfig {
         }
 
         Ok(())
-    }
-
-    /// Whether the addresses of the service have them.
-    pub(crate) fn is_on_service_ports(&self) -> bool {
-        self.enabled && self.listen.is_empty()
     }
 }
 

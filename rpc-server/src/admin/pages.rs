@@ -9,8 +9,8 @@ use hyper::header::{
 use hyper::{Method, Request, Response, StatusCode};
 use rpc_core::Peer;
 
-use super::{hosts, prometheus};
-use crate::server::Shared;
+use super::{Pages, hosts, prometheus};
+use crate::report::Reporter;
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const HTML: &str = "text/html; charset=utf-8";
@@ -45,18 +45,15 @@ const HEADERS: [(HeaderName, &str); 7] = [
 pub(super) fn answer(
     request: &Request<Incoming>,
     peer: &Peer,
-    shared: &Shared,
+    pages: &Pages,
 ) -> Response<Full<Bytes>> {
-    let config = shared.admin.as_ref();
-    let (status, kind, body) = if config
-        .is_some_and(|admin| hosts::is_for_us(request, &admin.hosts))
-    {
-        page(request, shared)
+    let known = &pages.config.hosts;
+    let (status, kind, body) = if hosts::is_for_us(request, known) {
+        page(request, &pages.reporter)
     } else {
         let host = request.headers().get(hyper::header::HOST);
         tracing::warn!(%peer, ?host, "refused: an HTTP request for a name that is not in `admin.hosts`");
-        let configured = config.map_or(&[][..], |admin| &admin.hosts);
-        let message = what_to_set(hosts::unknown_name(request, configured));
+        let message = what_to_set(hosts::unknown_name(request, known));
         (StatusCode::MISDIRECTED_REQUEST, TEXT, Bytes::from(message))
     };
 
@@ -90,7 +87,7 @@ fn what_to_set(name: Option<&str>) -> String {
     }
 }
 
-fn page(request: &Request<Incoming>, shared: &Shared) -> (StatusCode, &'static str, Bytes) {
+fn page(request: &Request<Incoming>, reporter: &Reporter) -> (StatusCode, &'static str, Bytes) {
     let fixed =
         |kind, text: &'static str| (StatusCode::OK, kind, Bytes::from_static(text.as_bytes()));
 
@@ -110,7 +107,7 @@ fn page(request: &Request<Incoming>, shared: &Shared) -> (StatusCode, &'static s
         "/favicon.svg" => fixed(SVG, include_str!("favicon.svg")),
         "/healthz" => fixed(TEXT, "alive\n"),
         "/readyz" => {
-            let health = shared.health(&shared.limits(&shared.stats()));
+            let health = reporter.health(&reporter.limits(&reporter.stats()));
             let lines = health
                 .problems
                 .iter()
@@ -129,10 +126,10 @@ fn page(request: &Request<Incoming>, shared: &Shared) -> (StatusCode, &'static s
         "/metrics" => (
             StatusCode::OK,
             PROMETHEUS,
-            Bytes::from(prometheus::render(shared)),
+            Bytes::from(prometheus::render(reporter)),
         ),
         "/stats.json" => {
-            let json = serde_json::to_vec(&shared.report(CONNECTIONS_LISTED)).unwrap_or_default();
+            let json = serde_json::to_vec(&reporter.report(CONNECTIONS_LISTED)).unwrap_or_default();
             (StatusCode::OK, JSON, Bytes::from(json))
         }
         _ => {

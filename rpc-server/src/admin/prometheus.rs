@@ -6,20 +6,20 @@
 use std::fmt::{Display, Write};
 
 use crate::metrics::{CommandName, Counts, Latencies, Report};
-use crate::server::Shared;
+use crate::report::Reporter;
 
-pub(super) fn render(shared: &Shared) -> String {
+pub(super) fn render(reporter: &Reporter) -> String {
     let mut text = Text::default();
-    let report = shared.report(0);
+    let report = reporter.report(0);
 
     server(&mut text, &report);
     connections(&mut text, &report);
     traffic(&mut text, &report);
-    commands(&mut text, shared);
+    commands(&mut text, reporter);
     blocking(&mut text, &report);
     limits(&mut text, &report);
     access(&mut text, &report);
-    runtime(&mut text, shared, &report);
+    runtime(&mut text, reporter, &report);
     process(&mut text, &report);
 
     text.0
@@ -92,8 +92,8 @@ fn traffic(text: &mut Text, report: &Report) {
         .sample(&[], stats.bytes_out);
 }
 
-fn commands(text: &mut Text, shared: &Shared) {
-    let all: Vec<_> = shared.metrics.command_totals().collect();
+fn commands(text: &mut Text, reporter: &Reporter) {
+    let all: Vec<_> = reporter.metrics.command_totals().collect();
     let cmdids: Vec<String> = all.iter().map(|(name, _)| label_of(name)).collect();
 
     let labels = |place: usize| {
@@ -159,9 +159,9 @@ fn commands(text: &mut Text, shared: &Shared) {
         "counter",
         "Replies that no call stands behind: to bad lines, to what was refused.",
     );
-    codes(text, &[], &shared.metrics.verdicts());
+    codes(text, &[], &reporter.metrics.verdicts());
 
-    let (in_order, for_room) = shared.metrics.waits();
+    let (in_order, for_room) = reporter.metrics.waits();
     text.family(
         "rpc_server_wait_seconds",
         "histogram",
@@ -307,7 +307,7 @@ fn access(text: &mut Text, report: &Report) {
 /// Of the figures of limits, those that fall again.
 const LIMIT_STATES: [&str; 2] = ["accept_degraded", "in_flight_limit"];
 
-fn runtime(text: &mut Text, shared: &Shared, report: &Report) {
+fn runtime(text: &mut Text, reporter: &Reporter, report: &Report) {
     let runtime = &report.runtime;
 
     text.family(
@@ -315,7 +315,7 @@ fn runtime(text: &mut Text, shared: &Shared, report: &Report) {
         "histogram",
         "How late a timer fires that should every quarter of a second.",
     );
-    text.histogram(&[], &shared.metrics.pulse.lag());
+    text.histogram(&[], &reporter.metrics.pulse.lag());
 
     text.family(
         "rpc_server_runtime_lag_recent_max_seconds",

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::Connection;
 use super::call::{Terms, TraceId};
 use crate::config::{Config, PER_MILLION_MAX};
+use crate::dispatch::builtin;
 use rpc_core::printable::Printable;
 
 const TARGET: &str = "rpc_server::access";
@@ -68,7 +69,8 @@ where
 
     fn write_access(&self, terms: &Terms, code: Code, data_bytes: usize) {
         // Names are looked up here, and not kept with each call.
-        let name = &self.shared.metrics.commands[self.shared.command(terms.cmdid).index()];
+        let name = &self.host.metrics.commands
+            [builtin::command_of(&self.host.routes, terms.cmdid).index()];
 
         // Without a cmdid of its own it stands for commands that there are not.
         let is_known = name.cmdid.is_some();

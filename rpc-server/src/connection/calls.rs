@@ -59,7 +59,7 @@ where
 
         if let Some(outcome) = self.outcome_without_handler(&request) {
             // No handler was looked for; the call is one of this command all the same.
-            terms.command = self.shared.command(request.cmdid);
+            terms.command = builtin::command_of(&self.host.routes, request.cmdid);
             self.end(&terms, outcome);
             return;
         }
@@ -96,7 +96,7 @@ where
     /// The calls that no handler sees: built-in ones, and those that come too late.
     pub(super) fn outcome_without_handler(&self, request: &Request<'_>) -> Option<Outcome> {
         if is_late(request, self.clock) {
-            add(&self.shared.metrics.limits.calls_expired, 1);
+            add(&self.host.metrics.limits.calls_expired, 1);
             return Some(Err(Status::deadline_exceeded(
                 "the time of the call was up before it could start; it did not run",
             )));
@@ -106,7 +106,8 @@ where
             let stats = self.stats.stats(self.in_flight());
             return Some(builtin::answer(
                 request,
-                &self.shared,
+                &self.host.routes,
+                &self.host.reporter,
                 stats,
                 &self.door.gate,
             ));
@@ -123,7 +124,7 @@ where
         cancellation: &'a LazyCancellation,
     ) -> BoxFuture<'static, Outcome> {
         request.scope = Scope::new(&self.peer, request.scope.deadline, cancellation);
-        let (service, command) = self.shared.routes.find(request.cmdid);
+        let (service, command) = self.host.routes.find(request.cmdid);
         terms.command = command;
         service.call_boxed(request)
     }
@@ -179,7 +180,7 @@ where
 
     /// Ends the calls that became ready.
     pub(super) fn end_calls(&mut self, cx: &mut Context<'_>) {
-        let is_adaptive = self.shared.admission.is_adaptive();
+        let is_adaptive = self.host.admission.is_adaptive();
 
         while self.has(Room::InOutput) && self.phase != Phase::Closed {
             let Some(parked) = &mut self.parked else {
@@ -197,7 +198,7 @@ where
 
             if is_adaptive {
                 let now = Instant::now();
-                self.shared
+                self.host
                     .admission
                     .record(now.saturating_duration_since(terms.started), now);
             }
@@ -240,7 +241,7 @@ where
     /// Sends the reply of a call that is over, or begins to send its stream.
     pub(super) fn end(&mut self, terms: &Terms, outcome: Outcome) {
         let id = terms.place.id();
-        let limit = self.shared.config.reply_bytes_max;
+        let limit = self.host.config.reply_bytes_max;
 
         let body = match outcome.map(Reply::into_body) {
             Ok(Body::Data(data)) if data.as_bytes().len() > limit => Err(too_long(&data, limit)),
@@ -297,7 +298,7 @@ where
 
     /// Counts what the server, not the handler, has against a call.
     fn count_fault(&self, status: &Status, terms: &Terms) {
-        let limits = &self.shared.metrics.limits;
+        let limits = &self.host.metrics.limits;
         match Fault::behind(status) {
             Some(Fault::Panicked) => add(&limits.handler_panics, 1),
             // Otherwise it was the caller's own time.
@@ -322,7 +323,7 @@ where
         }
 
         if request.oneway || matches!(request.cmdid, CmdId::CANCEL | CmdId::CREDIT) {
-            self.shared.metrics.verdict(status.code());
+            self.host.metrics.verdict(status.code());
         } else {
             self.verdict(request.id, status);
         }
@@ -339,15 +340,15 @@ where
         }
 
         self.stats.replies += 1;
-        self.shared.metrics.verdict(status.code());
+        self.host.metrics.verdict(status.code());
         self.limit_output();
     }
 
     /// Cuts a connection whose peer takes nothing.
     pub(super) fn limit_output(&mut self) {
-        let limit = self.shared.config.output_bytes_hard_max;
+        let limit = self.host.config.output_bytes_hard_max;
         if self.waiting_output() > limit.saturating_add(ENVELOPE_BYTES) {
-            add(&self.shared.metrics.limits.output_cuts, 1);
+            add(&self.host.metrics.limits.output_cuts, 1);
             tracing::warn!(peer = %self.peer, limit, "cut: more replies wait than `output_bytes_hard_max` allows");
             self.enter(Phase::Closed, None);
         }
@@ -401,6 +402,6 @@ where
 
     /// How much output may wait before streams pause.
     pub(super) fn stream_output_max(&self) -> usize {
-        STREAM_OUTPUT_BYTES.min(self.shared.config.output_bytes_soft_max.div_ceil(2))
+        STREAM_OUTPUT_BYTES.min(self.host.config.output_bytes_soft_max.div_ceil(2))
     }
 }

@@ -98,13 +98,13 @@ where
     pub(super) fn spend_cheap(&mut self) {
         if let Some(until) = self.cheap.spend(self.clock) {
             self.timers.set(Timer::Throttle, until);
-            add(&self.shared.metrics.limits.cheap_frame_pauses, 1);
+            add(&self.host.metrics.limits.cheap_frame_pauses, 1);
         }
     }
 
     /// The pause is over: the peer is read from again, or has had its time.
     pub(super) fn resume_after_cheap(&mut self, now: Instant) {
-        let config = &self.shared.config;
+        let config = &self.host.config;
         if self.cheap.resume(now) < config.cheap_frames_timeout() || !self.phase.takes_requests() {
             return;
         }
@@ -115,7 +115,7 @@ where
         );
 
         tracing::warn!(peer = %self.peer, limit, "closed: more pings, cancels and the like than `cheap_frames_per_second`");
-        add(&self.shared.metrics.limits.cheap_frame_closures, 1);
+        add(&self.host.metrics.limits.cheap_frame_closures, 1);
 
         let message = format!(
             "more than `cheap_frames_per_second` of {limit} pings, cancels, empty lines, unknown commands or calls \

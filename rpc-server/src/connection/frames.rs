@@ -97,8 +97,8 @@ where
         }
 
         self.bad_in_a_row += 1;
-        if !self.has_spoken || self.bad_in_a_row >= self.shared.config.bad_frames_in_a_row_max {
-            add(&self.shared.metrics.limits.bad_frame_closures, 1);
+        if !self.has_spoken || self.bad_in_a_row >= self.host.config.bad_frames_in_a_row_max {
+            add(&self.host.metrics.limits.bad_frame_closures, 1);
             tracing::info!(peer = %self.peer, in_a_row = self.bad_in_a_row, "closed after bad frames");
             self.enter(Phase::Finishing, None);
         }
@@ -106,9 +106,9 @@ where
 
     pub(super) fn too_long(&mut self, start: &[u8]) {
         self.stats.bad_frame();
-        add(&self.shared.metrics.limits.frames_too_long, 1);
+        add(&self.host.metrics.limits.frames_too_long, 1);
 
-        let limit = self.shared.config.frame_bytes_max;
+        let limit = self.host.config.frame_bytes_max;
         tracing::info!(peer = %self.peer, limit, "closed after a frame over the limit");
 
         let message =
@@ -130,7 +130,7 @@ where
 
         let decision = decide(&request, &self.view(&request));
         if self.phase == Phase::Retiring && self.has_used_id && decision.is_work() {
-            let end = Instant::now() + self.shared.config.goaway_grace();
+            let end = Instant::now() + self.host.config.goaway_grace();
             self.timers.set(Timer::Phase, end);
         }
 
@@ -196,10 +196,10 @@ where
 
     /// Says that a call is not run because there are enough.
     fn shed(&mut self, request: &Request<'_>, received: Instant) {
-        add(&self.shared.metrics.limits.calls_shed, 1);
+        add(&self.host.metrics.limits.calls_shed, 1);
         self.spend_cheap();
 
-        let config = &self.shared.config;
+        let config = &self.host.config;
         let status = if self.sheds_line {
             let (calls, bytes) = (config.in_flight_per_connection, config.connection_bytes_max);
             let message = if self.in_flight() < calls {
@@ -213,14 +213,14 @@ where
                 .with_rejected()
                 .with_retry_after(config.shed_retry_after())
         } else {
-            self.shared.admission.refusal(config)
+            self.host.admission.refusal(config)
         };
 
         self.turn_away(request, received, &status);
     }
 
     pub(super) fn set_deadline(&self, request: &mut Request<'_>, received: Instant) {
-        let handler_timeout = self.shared.config.handler_timeout();
+        let handler_timeout = self.host.config.handler_timeout();
         let timeout = request
             .timeout
             .map_or(handler_timeout, |timeout| timeout.min(handler_timeout));

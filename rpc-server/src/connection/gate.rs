@@ -36,21 +36,21 @@ where
 {
     /// Looks whether tokens or grants are others than when the gate was made.
     pub(super) fn look_after_gate(&mut self) {
-        if self.door.generation != Some(self.shared.access.generation()) {
+        if self.door.generation != Some(self.host.access.generation()) {
             self.set_gate();
         }
     }
 
     fn set_gate(&mut self) {
         // Read first: what changes in between is seen at the next look.
-        self.door.generation = Some(self.shared.access.generation());
+        self.door.generation = Some(self.host.access.generation());
         self.door.gate =
-            self.shared
+            self.host
                 .access
                 .gate(&self.policy, &self.peer, self.door.token.as_deref());
 
         if matches!(self.door.gate, Gate::Closed) {
-            let limit = Duration::from_millis(self.shared.config.authentication_timeout_ms);
+            let limit = Duration::from_millis(self.host.config.authentication_timeout_ms);
             self.timers
                 .set_once(Timer::Authentication, || Instant::now() + limit);
         } else {
@@ -63,7 +63,7 @@ where
         self.spend_cheap();
         let status = self.door.gate.refusal(&self.peer, request.cmdid);
 
-        let counters = &self.shared.access.counters;
+        let counters = &self.host.access.counters;
         match self.door.gate {
             Gate::Closed => add(&counters.unauthenticated_calls, 1),
             Gate::Open | Gate::Granted(_) => add(&counters.calls_without_grant, 1),
@@ -96,9 +96,9 @@ where
         };
 
         let outcome = match self
-            .shared
+            .host
             .access
-            .verify(&token, &self.peer, &self.shared.config)
+            .verify(&token, &self.peer, &self.host.config)
         {
             Verdict::NotWanted => Err(Status::unimplemented(
                 "this server knows no tokens; call without `authenticate`",
@@ -123,7 +123,7 @@ where
             return Err(Status::failed_precondition(message));
         }
 
-        add(&self.shared.access.counters.authentications, 1);
+        add(&self.host.access.counters.authentications, 1);
         audit::identified(&self.peer, audit::By::Token);
         self.door.token = Some(Box::new(token));
         self.set_gate();
@@ -136,8 +136,8 @@ where
             return;
         }
 
-        let limit = self.shared.config.authentication_timeout_ms;
-        add(&self.shared.access.counters.authentication_timeouts, 1);
+        let limit = self.host.config.authentication_timeout_ms;
+        add(&self.host.access.counters.authentication_timeouts, 1);
         audit::not_authenticated_in_time(&self.peer, limit);
 
         let message = format!("not authenticated within `authentication_timeout_ms` of {limit} ms");

@@ -64,7 +64,7 @@ where
             }
 
             Phase::Finishing if self.is_idle() => {
-                let limit = self.shared.config.linger_timeout();
+                let limit = self.host.config.linger_timeout();
                 if Pin::new(&mut self.io).poll_shutdown(cx)?.is_ready() {
                     // With nothing of the peer's unread, closing takes nothing back.
                     let next = if self.has_peer_ended {
@@ -104,7 +104,7 @@ where
 
         if matches!(self.phase, Phase::Open | Phase::Retiring) {
             self.timers.stop(Timer::Retire);
-            self.enter(Phase::Draining, Some(self.shared.config.goaway_grace()));
+            self.enter(Phase::Draining, Some(self.host.config.goaway_grace()));
         }
     }
 
@@ -117,7 +117,7 @@ where
 
     /// Ends the connection's service at its last request.
     pub(super) fn count_down(&mut self) {
-        let limit = self.shared.config.requests_per_connection_max;
+        let limit = self.host.config.requests_per_connection_max;
         if limit > 0 && self.stats.requests >= limit && self.phase == Phase::Open {
             self.retire();
         }
@@ -129,12 +129,12 @@ where
             return;
         }
 
-        add(&self.shared.metrics.limits.first_frame_timeouts, 1);
+        add(&self.host.metrics.limits.first_frame_timeouts, 1);
         tracing::info!(peer = %self.peer, "closed: no good line within `first_frame_timeout_ms`");
 
         let limit = self
             .policy
-            .first_frame_timeout(self.shared.config.first_frame_timeout());
+            .first_frame_timeout(self.host.config.first_frame_timeout());
         let limit = limit.unwrap_or_default().as_millis();
         let message = format!("no good line came within `first_frame_timeout_ms` of {limit} ms");
         self.refuse_part(&Status::deadline_exceeded(message));
@@ -142,7 +142,7 @@ where
 
     /// Notes since when the connection has nothing to do, where it matters.
     pub(super) fn watch_idleness(&mut self) {
-        let Some(limit) = self.shared.config.idle_timeout() else {
+        let Some(limit) = self.host.config.idle_timeout() else {
             return;
         };
 
@@ -158,7 +158,7 @@ where
 
     fn retire_idle(&mut self) {
         if self.phase == Phase::Open {
-            add(&self.shared.metrics.limits.idle_timeouts, 1);
+            add(&self.host.metrics.limits.idle_timeouts, 1);
             self.retire_with(IDLE);
         }
     }
@@ -169,14 +169,14 @@ where
     }
 
     fn retire_with(&mut self, reason: &str) {
-        let config = &self.shared.config;
+        let config = &self.host.config;
         let (grace, limit) = (config.goaway_grace(), config.drain_timeout());
         self.timers.set(Timer::Retire, Instant::now() + limit);
 
         match self.phase {
             Phase::Open => {
                 tracing::debug!(peer = %self.peer, requests = self.stats.requests, reason, "the connection retires");
-                add(&self.shared.metrics.connections_retired, 1);
+                add(&self.host.metrics.connections_retired, 1);
                 self.say_goaway(reason);
                 self.enter(Phase::Retiring, self.has_used_id.then_some(grace));
             }
@@ -209,7 +209,7 @@ where
     fn expired(&mut self, timer: Timer, now: Instant) {
         match timer {
             Timer::Write => {
-                add(&self.shared.metrics.limits.write_stalls, 1);
+                add(&self.host.metrics.limits.write_stalls, 1);
                 tracing::info!(peer = %self.peer, "cut: the peer took no bytes for `write_stall_timeout_ms`");
                 self.phase = Phase::Closed;
             }
@@ -231,11 +231,11 @@ where
     }
 
     fn end_slow_line(&mut self) {
-        add(&self.shared.metrics.limits.frame_timeouts, 1);
+        add(&self.host.metrics.limits.frame_timeouts, 1);
         tracing::info!(peer = %self.peer, "closed: a line was not ended within `frame_timeout_ms`");
         self.stats.bad_frame();
 
-        let limit = self.shared.config.frame_timeout_ms;
+        let limit = self.host.config.frame_timeout_ms;
         let message = format!("the line was not ended within `frame_timeout_ms` of {limit} ms");
         self.refuse_part(&Status::deadline_exceeded(message));
     }

@@ -12,6 +12,7 @@ mod calls;
 mod cheap;
 mod frames;
 mod gate;
+mod host;
 mod leave;
 mod read;
 mod scratch;
@@ -40,9 +41,9 @@ use tokio::time::Instant;
 use crate::access::Policy;
 use crate::limit::InFlight;
 use crate::metrics::Ledger;
-use crate::server::Shared;
 use crate::shutdown::{Stage, StopWatch};
 use call::{Call, Credit, StreamCall, Terms};
+pub(crate) use host::Host;
 use timers::{Alarm, Timer, TimerTable};
 
 /// Frames that are executed before their replies are written: a quarter of those that were read, or half of
@@ -86,7 +87,7 @@ const IDLE: &str =
 pub(crate) fn run<IO>(
     io: IO,
     peer: Arc<Peer>,
-    shared: Arc<Shared>,
+    host: Arc<Host>,
     policy: Arc<Policy>,
 ) -> impl Future<Output = ()> + Send + use<IO>
 where
@@ -94,13 +95,13 @@ where
 {
     #[cfg(feature = "admin")]
     let mut pages = None;
-    let mut watch = StopWatch::new(&shared.stop);
-    let server = Arc::clone(&shared);
-    let mut connection = Some(Connection::new(io, peer, shared, policy));
+    let mut watch = StopWatch::new(&host.stop);
+    let stop = Arc::clone(&host.stop);
+    let mut connection = Some(Connection::new(io, peer, host, policy));
 
     // No `async`: that would hold the connection twice.
     poll_fn(move |cx| {
-        let stage = watch.poll(&server.stop, cx);
+        let stage = watch.poll(&stop, cx);
         if stage == Stage::Aborted {
             return Poll::Ready(());
         }
@@ -131,11 +132,18 @@ where
                     io,
                     input,
                     peer,
-                    shared,
+                    host,
                     stats,
                     ..
                 } = connection.take().expect("it is handed over once");
-                Box::pin(crate::admin::serve(io, input, peer, shared, stats))
+                let pages = host.pages.as_ref().expect("only where there are any");
+                Box::pin(crate::admin::serve(
+                    io,
+                    input,
+                    peer,
+                    Arc::clone(pages),
+                    stats,
+                ))
             })
             .as_mut()
             .poll(cx);
@@ -149,7 +157,7 @@ where
 struct Connection<IO> {
     io: IO,
     peer: Arc<Peer>,
-    shared: Arc<Shared>,
+    host: Arc<Host>,
     /// What its listener asks of it.
     policy: Arc<Policy>,
     door: gate::Door,
@@ -276,32 +284,32 @@ impl<IO> Connection<IO>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
-    fn new(io: IO, peer: Arc<Peer>, shared: Arc<Shared>, policy: Arc<Policy>) -> Self {
+    fn new(io: IO, peer: Arc<Peer>, host: Arc<Host>, policy: Arc<Policy>) -> Self {
         let wants_pages = policy.is_for_pages;
-        let in_flight_published = InFlight::none(&shared.admission);
-        let stats = Ledger::open(&shared.metrics, &peer);
+        let in_flight_published = InFlight::none(&host.admission);
+        let stats = Ledger::open(&host.metrics, &peer);
         tracing::debug!(peer = %peer, connection = peer.connection, "connection opened");
 
         let now = Instant::now();
 
         let mut timers = TimerTable::default();
-        if let Some(age) = shared.config.connection_age() {
+        if let Some(age) = host.config.connection_age() {
             timers.set(Timer::Retire, now + age);
         }
-        if let Some(limit) = policy.first_frame_timeout(shared.config.first_frame_timeout()) {
+        if let Some(limit) = policy.first_frame_timeout(host.config.first_frame_timeout()) {
             timers.set(Timer::FirstFrame, now + limit);
         }
 
-        let cheap = cheap::CheapFrames::new(shared.config.cheap_frames_per_second, now);
+        let cheap = cheap::CheapFrames::new(host.config.cheap_frames_per_second, now);
 
         Self {
             io,
             peer,
-            lines: LineDecoder::new(shared.config.frame_bytes_max),
+            lines: LineDecoder::new(host.config.frame_bytes_max),
             last_head: LastHead::default(),
             writes_per_read: if is_on_one_thread() { 2 } else { 4 },
-            access_log: access_log::AccessLog::of(&shared.config),
-            shared,
+            access_log: access_log::AccessLog::of(&host.config),
+            host,
             policy,
             door: gate::Door::default(),
             input: Vec::new(),
@@ -357,7 +365,7 @@ where
             self.poll_write(cx)?;
             let has_room_again = |limit| waited >= limit && self.waiting_output() < limit;
             if has_room_again(self.stream_output_max())
-                || has_room_again(self.shared.config.output_bytes_soft_max)
+                || has_room_again(self.host.config.output_bytes_soft_max)
             {
                 // Nothing wakes what was held back for want of room.
                 continue;
@@ -398,7 +406,7 @@ where
     /// Stays awake for a request that is about to come, where the operator wants that. False where it
     /// may sleep.
     fn spin(&mut self, cx: &mut Context<'_>) -> bool {
-        let limit = self.shared.config.spin_us;
+        let limit = self.host.config.spin_us;
         if limit == 0 {
             return false;
         }

@@ -87,7 +87,7 @@ where
         }
 
         if !self.input.is_empty() && self.phase != Phase::Lingering {
-            let limit = self.shared.config.frame_timeout();
+            let limit = self.host.config.frame_timeout();
             self.timers.set_once(Timer::Line, || Instant::now() + limit);
         }
 
@@ -127,7 +127,7 @@ where
 
             let held = self.input.len();
             let room = self
-                .shared
+                .host
                 .config
                 .frame_bytes_max
                 .saturating_add(2)
@@ -208,7 +208,7 @@ where
                 } => {
                     let has_no_place = !self.has(Room::ForACall) && self.needs_room(line);
                     if has_no_place && !self.is_held_by_streams() {
-                        add(&self.shared.metrics.limits.in_flight_pauses, 1);
+                        add(&self.host.metrics.limits.in_flight_pauses, 1);
                         self.hold(Room::ForACall, received);
                         return consumed;
                     }
@@ -239,7 +239,7 @@ where
                     if consumed == bytes.len() {
                         self.timers.stop(Timer::Line);
                     } else {
-                        let end = self.clock + self.shared.config.frame_timeout();
+                        let end = self.clock + self.host.config.frame_timeout();
                         self.timers.set_once(Timer::Line, || end);
                     }
                     return consumed;
@@ -282,9 +282,10 @@ where
             return Some(bytes.len());
         }
 
+        #[cfg(feature = "admin")]
         if sniff::is_page_request(bytes)
             && self.is_at_its_start()
-            && self.shared.shows_pages(&self.policy, &self.peer)
+            && self.host.pages_for(&self.policy, &self.peer).is_some()
         {
             self.wants_pages = true;
             self.enter(Phase::Closed, None);
@@ -306,7 +307,7 @@ where
         }
 
         if !self.has(Room::InOutput) {
-            add(&self.shared.metrics.limits.output_pauses, 1);
+            add(&self.host.metrics.limits.output_pauses, 1);
             return Some(Room::InOutput);
         }
 
@@ -325,6 +326,7 @@ where
     }
 
     /// Whether what is at hand are the connection's first bytes: the part that was kept is all that came before.
+    #[cfg(feature = "admin")]
     fn is_at_its_start(&self) -> bool {
         self.stats.bytes_in == self.input.len() as u64
     }
@@ -336,7 +338,7 @@ where
             return true;
         }
 
-        let config = &self.shared.config;
+        let config = &self.host.config;
         self.waiting_output() < config.output_bytes_soft_max
             && (room == Room::InOutput
                 || self.in_flight() == 0

@@ -29,6 +29,7 @@ pub(crate) fn is_http(line: &[u8]) -> bool {
 }
 
 /// Whether these first bytes are an HTTP request that only reads.
+#[cfg(feature = "admin")]
 pub(crate) fn is_page_request(bytes: &[u8]) -> bool {
     bytes.starts_with(b"GET ") || bytes.starts_with(b"HEAD ")
 }

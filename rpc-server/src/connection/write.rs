@@ -62,7 +62,7 @@ where
     }
 
     pub(super) fn begin_to_stall(&mut self) {
-        let limit = self.shared.config.write_stall_timeout();
+        let limit = self.host.config.write_stall_timeout();
         self.timers
             .set_once(Timer::Write, || Instant::now() + limit);
     }

@@ -7,9 +7,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::extract::{FromRequest, Params};
+use super::router::Routes;
 use crate::access::Gate;
 use crate::metrics::{Command, ConnectionStats, Report};
-use crate::server::Shared;
+use crate::report::Reporter;
 
 /// What a built-in command is counted as.
 pub(crate) fn command(cmdid: CmdId) -> Command {
@@ -20,23 +21,33 @@ pub(crate) fn command(cmdid: CmdId) -> Command {
     }
 }
 
+/// What calls of a command are counted as.
+pub(crate) fn command_of(routes: &Routes, cmdid: CmdId) -> Command {
+    if cmdid.is_built_in() {
+        command(cmdid)
+    } else {
+        routes.find(cmdid).1
+    }
+}
+
 /// Answers a built-in command. Its params are taken as leniently as a person types them: absent or
 /// `null` is `{}`.
 pub(crate) fn answer(
     request: &Request<'_>,
-    server: &Shared,
+    routes: &Routes,
+    reporter: &Reporter,
     connection: ConnectionStats,
     gate: &Gate,
 ) -> Outcome {
     match request.cmdid {
         CmdId::PING => Ok(Reply::raw(request.params.clone().into_owned())),
-        CmdId::DESCRIBE => describe(server, params::<Which>(request)?.cmdid, gate),
-        CmdId::HEALTH => health(server, params::<Whose>(request)?.service.as_deref()),
+        CmdId::DESCRIBE => describe(routes, reporter, params::<Which>(request)?.cmdid, gate),
+        CmdId::HEALTH => health(reporter, params::<Whose>(request)?.service.as_deref()),
         CmdId::STATS => {
             let listed = params::<HowMany>(request)?
                 .connections
                 .filter(|_| gate.shows_others());
-            stats(server, connection, listed)
+            stats(reporter, connection, listed)
         }
         other => Err(Status::unimplemented(format!(
             "no built-in command has cmdid {other}; 0-99 are the protocol's, services begin at 100"
@@ -88,7 +99,7 @@ struct HowMany {
 /// What `stats` lists of the connections at most, whatever it is asked for.
 const CONNECTIONS_LISTED_MAX: usize = 100;
 
-fn stats(server: &Shared, connection: ConnectionStats, listed: Option<usize>) -> Outcome {
+fn stats(reporter: &Reporter, connection: ConnectionStats, listed: Option<usize>) -> Outcome {
     #[derive(Serialize)]
     struct Stats {
         connection: ConnectionStats,
@@ -99,12 +110,12 @@ fn stats(server: &Shared, connection: ConnectionStats, listed: Option<usize>) ->
     let listed = listed.unwrap_or(0).min(CONNECTIONS_LISTED_MAX);
     Reply::new(&Stats {
         connection,
-        report: server.report(listed),
+        report: reporter.report(listed),
     })
 }
 
 /// The commands that the caller may call.
-fn describe(server: &Shared, cmdid: Option<CmdId>, gate: &Gate) -> Outcome {
+fn describe(routes: &Routes, reporter: &Reporter, cmdid: Option<CmdId>, gate: &Gate) -> Outcome {
     #[derive(Serialize)]
     struct Description<'a> {
         protocol: u32,
@@ -119,8 +130,7 @@ fn describe(server: &Shared, cmdid: Option<CmdId>, gate: &Gate) -> Outcome {
     }
 
     let mut commands = descriptors();
-    let granted = server
-        .routes
+    let granted = routes
         .descriptors()
         .into_iter()
         .filter(|command| gate.lets_pass(command.cmdid));
@@ -134,8 +144,8 @@ fn describe(server: &Shared, cmdid: Option<CmdId>, gate: &Gate) -> Outcome {
     }
 
     let name = Name {
-        name: &server.name,
-        version: &server.version,
+        name: &reporter.name,
+        version: &reporter.version,
     };
     Reply::new(&Description {
         protocol: PROTOCOL_VERSION,
@@ -144,14 +154,14 @@ fn describe(server: &Shared, cmdid: Option<CmdId>, gate: &Gate) -> Outcome {
     })
 }
 
-fn health(server: &Shared, service: Option<&str>) -> Outcome {
-    if let Some(service) = service.filter(|service| !server.has_service(service)) {
+fn health(reporter: &Reporter, service: Option<&str>) -> Outcome {
+    if let Some(service) = service.filter(|service| !reporter.has_service(service)) {
         return Err(Status::not_found(format!(
             "no service is named `{service}`"
         )));
     }
 
-    Reply::new(&json!({ "status": server.health_status(service) }))
+    Reply::new(&json!({ "status": reporter.health_status(service) }))
 }
 
 /// The descriptors of the built-in commands with their schemas, in numerical order.

@@ -10,10 +10,10 @@ use rpc_core::backoff::Backoff;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::Instant;
 
+use super::intake::{Intake, Serve};
 use super::listener::Listener;
-use super::refusal::{self, Refusal};
+use super::refusal::Refusal;
 use crate::metrics::{add, subtract};
-use crate::server::{ServerHandle, Shared};
 use crate::sync::AtomicU64;
 
 /// Connections that are accepted one after another before the others of this runtime have their turn.
@@ -41,10 +41,10 @@ pub(crate) enum Accepted {
 }
 
 /// Accepts for ever.
-pub(crate) async fn accept_all(listener: &Listener, shared: &Shared, server: &ServerHandle) {
+pub(crate) async fn accept_all(listener: &Listener, intake: &Intake, server: &impl Serve) {
     let mut accepting = Accepting {
         listener,
-        shared,
+        intake,
         server,
         reserve: Reserve::open(),
         degraded: None,
@@ -61,7 +61,7 @@ pub(crate) async fn accept_all(listener: &Listener, shared: &Shared, server: &Se
         match accepted {
             Ok(accepted) => {
                 accepting.has_accepted();
-                refusal::admit(accepted, shared, server);
+                intake.admit(accepted, server);
                 in_a_row += 1;
                 if in_a_row % ACCEPTS_PER_TURN == 0 {
                     tokio::task::yield_now().await;
@@ -72,10 +72,10 @@ pub(crate) async fn accept_all(listener: &Listener, shared: &Shared, server: &Se
     }
 }
 
-struct Accepting<'a> {
+struct Accepting<'a, S> {
     listener: &'a Listener,
-    shared: &'a Shared,
-    server: &'a ServerHandle,
+    intake: &'a Intake,
+    server: &'a S,
     /// None while there is no descriptor for it.
     reserve: Option<Reserve>,
     degraded: Option<Degraded<'a>>,
@@ -84,14 +84,14 @@ struct Accepting<'a> {
     logged: Option<Instant>,
 }
 
-impl Accepting<'_> {
+impl<S: Serve> Accepting<'_, S> {
     /// The next connection or failure; none where it is time to look whether there are descriptors again.
     async fn next(&mut self) -> Option<io::Result<Accepted>> {
         if self.degraded.is_none() {
-            return Some(self.listener.accept(self.shared).await);
+            return Some(self.listener.accept(&self.intake.config).await);
         }
 
-        let accepted = tokio::time::timeout(LOOK_AGAIN, self.listener.accept(self.shared))
+        let accepted = tokio::time::timeout(LOOK_AGAIN, self.listener.accept(&self.intake.config))
             .await
             .ok();
         if accepted.is_none() {
@@ -121,7 +121,7 @@ impl Accepting<'_> {
     }
 
     async fn fail(&mut self, error: &io::Error) {
-        add(&self.shared.metrics.limits.accept_failures, 1);
+        add(&self.intake.metrics.limits.accept_failures, 1);
 
         if is_of_the_peer(error) {
             tracing::debug!(%error, "a connection was gone before it was accepted");
@@ -135,7 +135,7 @@ impl Accepting<'_> {
 
     /// Gives the reserve up for one of those who wait, so that it is told instead of left to hang.
     async fn exhausted(&mut self, error: &io::Error) {
-        let gauge = &self.shared.metrics.limits.accept_degraded;
+        let gauge = &self.intake.metrics.limits.accept_degraded;
         self.degraded.get_or_insert_with(|| Degraded::new(gauge));
 
         let now = Instant::now();
@@ -152,7 +152,7 @@ impl Accepting<'_> {
         drop(reserve);
 
         // Somebody else of this process may be quicker; then nobody is told, this time.
-        let is_told = match self.listener.accept(self.shared).now_or_never() {
+        let is_told = match self.listener.accept(&self.intake.config).now_or_never() {
             Some(Ok(accepted)) => {
                 self.tell(accepted).await;
                 true
@@ -170,7 +170,7 @@ impl Accepting<'_> {
     }
 
     async fn tell(&self, accepted: Accepted) {
-        let metrics = &self.shared.metrics;
+        let metrics = &self.intake.metrics;
         add(&metrics.connections_accepted, 1);
         add(&metrics.connections_refused, 1);
         add(&metrics.limits.connections_without_descriptor, 1);

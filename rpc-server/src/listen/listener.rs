@@ -14,9 +14,8 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
 
 use super::accept::{self, Accepted};
-use super::refusal;
+use super::intake::{Intake, Serve};
 use crate::config::Config;
-use crate::server::{ServerHandle, Shared};
 
 /// Connections that the system queues before they are accepted; the system may hold it to less
 /// (`net.core.somaxconn`).
@@ -195,25 +194,25 @@ impl Listener {
     pub(crate) async fn accept_until(
         self,
         stop: CancellationToken,
-        shared: Arc<Shared>,
-        server: ServerHandle,
+        intake: Arc<Intake>,
+        server: impl Serve,
     ) {
-        let accept_all = accept::accept_all(&self, &shared, &server);
+        let accept_all = accept::accept_all(&self, &intake, &server);
         if stop.run_until_cancelled(accept_all).await.is_none()
-            && let Err(error) = self.close(&shared, &server)
+            && let Err(error) = self.close(&intake, &server)
         {
             tracing::debug!(%error, "what waited to be accepted is reset");
         }
     }
 
-    pub(crate) async fn accept(&self, shared: &Shared) -> io::Result<Accepted> {
+    pub(crate) async fn accept(&self, config: &Config) -> io::Result<Accepted> {
         match self {
             Self::Tcp(listener, ..) => {
                 let (stream, peer) = listener.accept().await?;
 
                 // On Linux it has the options of the listener, at no cost.
                 if !cfg!(target_os = "linux") {
-                    prepare(SockRef::from(&stream), &shared.config);
+                    prepare(SockRef::from(&stream), config);
                 }
 
                 Ok(Accepted::Tcp(stream, peer))
@@ -225,7 +224,7 @@ impl Listener {
     /// Accepts whoever is connected already, and closes: the system resets those that it still queues when
     /// a listener closes for good, though they may have sent a request by then. The runtime's own listener
     /// may not know of the last ones yet, so it is not asked.
-    fn close(self, shared: &Shared, server: &ServerHandle) -> io::Result<()> {
+    fn close(self, intake: &Intake, server: &impl Serve) -> io::Result<()> {
         match self {
             // The next server takes these.
             Self::Tcp(_, _, Origin::Inherited) | Self::Unix(SocketFile { made: None, .. }, _) => {
@@ -237,13 +236,10 @@ impl Listener {
                 until_none(|| {
                     let (stream, peer) = listener.accept()?;
                     stream.set_nonblocking(true)?;
-                    prepare(SockRef::from(&stream), &shared.config);
+                    prepare(SockRef::from(&stream), &intake.config);
 
-                    refusal::admit(
-                        Accepted::Tcp(TcpStream::from_std(stream)?, peer),
-                        shared,
-                        server,
-                    );
+                    let stream = TcpStream::from_std(stream)?;
+                    intake.admit(Accepted::Tcp(stream, peer), server);
                     Ok(())
                 })
             }
@@ -256,11 +252,7 @@ impl Listener {
                     let (stream, _) = listener.accept()?;
                     stream.set_nonblocking(true)?;
 
-                    refusal::admit(
-                        Accepted::Unix(UnixStream::from_std(stream)?),
-                        shared,
-                        server,
-                    );
+                    intake.admit(Accepted::Unix(UnixStream::from_std(stream)?), server);
                     Ok(())
                 })
             }

@@ -1,10 +1,12 @@
 //! Listeners: their addresses, the loop that accepts, and the connections that are refused.
 
 mod accept;
+mod intake;
 mod listener;
 mod options;
 mod refusal;
 
+pub(crate) use intake::{Intake, Serve};
 pub use listener::{BoundAddress, InheritedListener};
 pub(crate) use listener::{Listener, Origin};
 pub use options::ListenOptions;

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use tokio_util::task::TaskTracker;
 
+use super::Server;
+use super::shared::{Parts, Shared};
 use super::workers::WorkerListeners;
-use super::{Server, Shared};
 #[cfg(feature = "tokens")]
 use crate::access::Tokens;
 use crate::access::{Access, Grants, Policy};
@@ -174,14 +175,21 @@ impl ServerBuilder {
         let blocking = self
             .blocking
             .unwrap_or_else(|| BlockingPool::with(&self.config));
-        let mut shared = Shared::new(self.config, bound.access, routes, blocking);
-        if let Some((name, version)) = self.name {
-            (shared.name, shared.version) = (name, version);
-        }
-        #[cfg(feature = "admin")]
-        {
-            shared.admin = self.admin.filter(|admin| admin.enabled);
-        }
+        let (name, version) = self.name.unwrap_or_else(|| {
+            let (name, version) = (env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"));
+            (name.to_owned(), version.to_owned())
+        });
+
+        let shared = Shared::new(Parts {
+            config: self.config,
+            access: bound.access,
+            routes,
+            blocking,
+            name,
+            version,
+            #[cfg(feature = "admin")]
+            admin: self.admin,
+        });
 
         for address in &bound.addresses {
             tracing::info!(%address, "listening on {address}");

@@ -11,18 +11,18 @@ use rpc_core::Peer;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::task::TaskTracker;
 
-#[cfg(feature = "tls")]
-use super::handshake;
-use super::{ServiceHealth, Shared, UnknownService};
+use super::Shared;
 #[cfg(feature = "tokens")]
 use crate::access::Tokens;
 use crate::access::{Grants, Policy};
 use crate::connection;
 use crate::limit::Place;
 use crate::linger;
+use crate::listen::Serve;
 use crate::metrics::ServerStats;
 #[cfg(feature = "tls")]
 use crate::metrics::add;
+use crate::report::{ServiceHealth, UnknownService};
 #[cfg(feature = "tls")]
 use crate::tls::ServerTls;
 
@@ -51,7 +51,7 @@ impl ServerHandle {
 
     /// What the server has counted since it started.
     pub fn stats(&self) -> ServerStats {
-        self.shared.stats()
+        self.shared.reporter.stats()
     }
 
     /// Grants commands from now on, to open connections too, in the place of all that was granted before;
@@ -90,7 +90,7 @@ impl ServerHandle {
         service: &str,
         health: ServiceHealth,
     ) -> Result<(), UnknownService> {
-        self.shared.set_service_health(service, health)
+        self.shared.reporter.set_service_health(service, health)
     }
 
     /// The TLS of each listener that has it, to [reload](ServerTls::reload) its certificates.
@@ -114,25 +114,10 @@ impl ServerHandle {
         IO: AsyncRead + AsyncWrite + Unpin + Send,
     {
         let peer = self.peer(peer);
-        let (shared, policy) = (Arc::clone(&self.shared), Arc::clone(&self.policy));
+        let (host, policy) = (Arc::clone(&self.shared.host), Arc::clone(&self.policy));
 
         self.connections
-            .track_future(connection::run(io, peer, shared, policy))
-    }
-
-    /// `place`: what its address has of it.
-    pub(crate) fn spawn_connection<IO>(&self, io: IO, peer: &str, place: Option<Place>)
-    where
-        IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
-        #[cfg(feature = "tls")]
-        if let Some(tls) = self.policy.tls.clone() {
-            tokio::spawn(self.serve_tls(tls, io, peer).map(move |()| drop(place)));
-            return;
-        }
-
-        // No `async`: that would hold the connection twice.
-        tokio::spawn(self.serve_connection(io, peer).map(move |()| drop(place)));
+            .track_future(connection::run(io, peer, host, policy))
     }
 
     #[cfg(feature = "tls")]
@@ -158,46 +143,14 @@ impl ServerHandle {
                 // In this order, and not in a random one.
                 biased;
                 () = shared.stop.aborted() => None,
-                accepted = handshake::accept(&tls, io, &peer, &policy, &shared) => accepted,
+                accepted = shared.handshakes.accept(&tls, io, &peer, &policy) => accepted,
                 () = too_late => None,
             };
 
             if let Some(stream) = accepted {
-                connection::run(stream, peer, shared, policy).await;
+                connection::run(stream, peer, Arc::clone(&shared.host), policy).await;
             }
         })
-    }
-
-    /// Says one line and closes, within the time; under TLS where the listener has it, for its peers can read
-    /// nothing else. While many who may come in are at their handshakes, nobody else has one.
-    pub(crate) async fn turn_away<IO>(&self, io: IO, peer: &str, line: &[u8], linger: Duration)
-    where
-        IO: AsyncRead + AsyncWrite + Unpin,
-    {
-        #[cfg(feature = "tls")]
-        if let Some(tls) = &self.policy.tls {
-            if self.shared.handshakes.available_permits() <= self.shared.config.handshakes_max / 2 {
-                add(&self.shared.metrics.limits.refusals_unsaid, 1);
-                return;
-            }
-
-            let peer = self.peer(peer);
-            let told = async {
-                if let Some(stream) =
-                    handshake::accept(tls, io, &peer, &self.policy, &self.shared).await
-                {
-                    linger::tell(stream, line, linger).await;
-                }
-            };
-
-            // Whoever is slower is not told.
-            let _ = tokio::time::timeout(linger, told).await;
-            return;
-        }
-
-        #[cfg(not(feature = "tls"))]
-        let _ = peer;
-        linger::tell(io, line, linger).await;
     }
 
     fn peer(&self, address: &str) -> Arc<Peer> {
@@ -211,9 +164,54 @@ impl ServerHandle {
     pub fn stalled_for(&self) -> Duration {
         self.shared.metrics.pulse.overdue()
     }
+}
 
-    pub(crate) fn connections(&self) -> usize {
+impl Serve for ServerHandle {
+    fn connections(&self) -> usize {
         self.connections.len()
+    }
+
+    fn serve<IO>(&self, io: IO, peer: &str, place: Option<Place>)
+    where
+        IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        #[cfg(feature = "tls")]
+        if let Some(tls) = self.policy.tls.clone() {
+            tokio::spawn(self.serve_tls(tls, io, peer).map(move |()| drop(place)));
+            return;
+        }
+
+        // No `async`: that would hold the connection twice.
+        tokio::spawn(self.serve_connection(io, peer).map(move |()| drop(place)));
+    }
+
+    async fn turn_away<IO>(&self, io: IO, peer: &str, line: &[u8], linger: Duration)
+    where
+        IO: AsyncRead + AsyncWrite + Unpin + Send,
+    {
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &self.policy.tls {
+            let handshakes = &self.shared.handshakes;
+            if !handshakes.have_time() {
+                add(&self.shared.metrics.limits.refusals_unsaid, 1);
+                return;
+            }
+
+            let peer = self.peer(peer);
+            let told = async {
+                if let Some(stream) = handshakes.accept(tls, io, &peer, &self.policy).await {
+                    linger::tell(stream, line, linger).await;
+                }
+            };
+
+            // Whoever is slower is not told.
+            let _ = tokio::time::timeout(linger, told).await;
+            return;
+        }
+
+        #[cfg(not(feature = "tls"))]
+        let _ = peer;
+        linger::tell(io, line, linger).await;
     }
 }
 

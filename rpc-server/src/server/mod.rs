@@ -4,10 +4,8 @@ mod builder;
 mod handle;
 #[cfg(feature = "tls")]
 mod handshake;
-mod health;
 #[cfg(all(test, shuttle))]
 mod models;
-mod report;
 mod shared;
 mod workers;
 
@@ -25,8 +23,7 @@ use workers::{WorkerListeners, Workers};
 
 pub use builder::ServerBuilder;
 pub use handle::ServerHandle;
-pub use health::{ServiceHealth, UnknownService};
-pub(crate) use shared::Shared;
+use shared::Shared;
 
 /// A server that is bound to its addresses and not yet serving.
 ///
@@ -93,11 +90,9 @@ impl Server {
             ..
         } = self;
 
-        let beating = Arc::clone(&shared);
+        let beating = Arc::clone(&shared.metrics);
         let _pulse =
-            AbortOnDropHandle::new(tokio::spawn(
-                async move { beating.metrics.pulse.beat().await },
-            ));
+            AbortOnDropHandle::new(tokio::spawn(async move { beating.pulse.beat().await }));
 
         let handle = |policy: &Arc<Policy>| ServerHandle::new(&shared, &connections, policy);
         let workers = Workers::start(workers, &shared, handle).await?;
@@ -132,7 +127,11 @@ impl Accepting {
     ) -> Self {
         let (mut tasks, stop) = (JoinSet::new(), CancellationToken::new());
         for (listener, policy) in listeners {
-            tasks.spawn(listener.accept_until(stop.clone(), Arc::clone(shared), handle(&policy)));
+            tasks.spawn(listener.accept_until(
+                stop.clone(),
+                Arc::clone(&shared.intake),
+                handle(&policy),
+            ));
         }
 
         Self { tasks, stop }
@@ -152,19 +151,19 @@ async fn finish(connections: TaskTracker, shared: &Shared) -> Drained {
 
     shared.stop.drain();
     connections.close();
-    for detached in &shared.routes.detached {
+    for detached in &shared.host.routes.detached {
         detached.close();
     }
 
     let all = async {
         connections.wait().await;
-        for detached in &shared.routes.detached {
+        for detached in &shared.host.routes.detached {
             detached.wait().await;
         }
 
         // Work that waits has no call any more, and is not begun.
         shared.blocking.at_rest().await;
-        for threads in &shared.routes.blocking {
+        for threads in &shared.host.routes.blocking {
             threads.at_rest().await;
         }
     };

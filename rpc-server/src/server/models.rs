@@ -398,7 +398,7 @@ fn assert_is_left_empty(handle: &ServerHandle, inside: &Inside) {
     assert_eq!((stats.connections_open, stats.in_flight), (0, 0));
     assert_eq!(inside.now.load(SeqCst), 0, "a handler is left");
 
-    let admission = &handle.shared.admission;
+    let admission = &handle.shared.reporter.admission;
     // With as many as may be less one, of this asker's own, there is room for exactly one more.
     let most = usize::try_from(admission.limit()).unwrap();
     assert!(

@@ -11,7 +11,8 @@ use tokio::sync::oneshot;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use super::{ServerHandle, Shared};
+use super::ServerHandle;
+use super::shared::Shared;
 use crate::access::Policy;
 use crate::listen::{Listener, Origin};
 
@@ -70,7 +71,7 @@ impl Workers {
                                 Listener::Tcp(TcpListener::from_std(listener)?, address, origin);
                             accepting.spawn(listener.accept_until(
                                 accept.clone(),
-                                Arc::clone(&shared),
+                                Arc::clone(&shared.intake),
                                 server,
                             ));
                         }
@@ -78,10 +79,10 @@ impl Workers {
                     };
 
                     let result = accept_all();
-                    let pulse = Arc::clone(&shared);
+                    let metrics = Arc::clone(&shared.metrics);
 
                     // It ends with the runtime.
-                    tokio::spawn(async move { pulse.metrics.pulse.beat().await });
+                    tokio::spawn(async move { metrics.pulse.beat().await });
 
                     let goes_on = result.is_ok();
 

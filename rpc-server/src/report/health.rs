@@ -1,4 +1,4 @@
-//! Health of the server and of its services, and the distance to each limit.
+//! Health of the server and of its services.
 
 use std::collections::BTreeSet;
 use std::error::Error;
@@ -6,16 +6,13 @@ use std::fmt;
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use super::Shared;
-use crate::metrics::{HealthReport, LimitReport, ServerStats, get};
+use super::Reporter;
+use crate::metrics::{HealthReport, LimitReport, get};
 use crate::shutdown::Stage;
 use crate::sync::{Mutex, MutexGuard};
 
 /// Timers that fire as late as this have handlers behind them that block their threads, or too much work.
 const LAG_NOTICED: Duration = Duration::from_millis(100);
-
-/// The share of a limit from which on it is told, in percent: there is still time to do something.
-const NEAR_PERCENT: u64 = 90;
 
 /// The health of one service, as the program that offers it sets it with
 /// [`ServerHandle::set_service_health`](crate::ServerHandle::set_service_health).
@@ -69,19 +66,17 @@ impl NotServing {
     }
 }
 
-impl Shared {
+impl Reporter {
     /// Sets the health of a service.
-    pub(super) fn set_service_health(
+    pub(crate) fn set_service_health(
         &self,
         service: &str,
         health: ServiceHealth,
     ) -> Result<(), UnknownService> {
         if !self.has_service(service) {
-            let descriptors = self.routes.descriptors();
-            let known: BTreeSet<_> = descriptors.iter().map(|command| &command.service).collect();
             return Err(UnknownService {
                 service: service.to_owned(),
-                known: known.into_iter().map(ToString::to_string).collect(),
+                known: self.services.iter().cloned().collect(),
             });
         }
 
@@ -97,8 +92,7 @@ impl Shared {
 
     /// Whether any command belongs to the service.
     pub(crate) fn has_service(&self, service: &str) -> bool {
-        let descriptors = self.routes.descriptors();
-        descriptors.iter().any(|command| command.service == service)
+        self.services.contains(service)
     }
 
     /// The answer of command 2, `health`: that of one service, or without one that of the whole server,
@@ -172,92 +166,5 @@ impl Shared {
         }
 
         problems
-    }
-
-    /// How near the limits are, with the counters as they are.
-    pub(crate) fn limits(&self, stats: &ServerStats) -> Vec<LimitReport> {
-        let (metrics, config) = (&self.metrics, &self.config);
-        let limit = |name, used: u64, max: usize| LimitReport {
-            name,
-            used,
-            max: max as u64,
-        };
-
-        let mut limits = vec![
-            limit(
-                "connections_max",
-                stats.connections_open,
-                config.connections_max,
-            ),
-            limit(
-                PER_CONNECTION,
-                metrics.open.most_in_flight().into(),
-                config.in_flight_per_connection,
-            ),
-        ];
-
-        limits.push(LimitReport {
-            name: if config.adaptive_concurrency {
-                "adaptive_concurrency"
-            } else {
-                "in_flight_max"
-            },
-            used: stats.in_flight,
-            max: stats.limits.in_flight_limit,
-        });
-
-        let process = metrics.process.report();
-        if let (Some(used), Some(max)) = (process.open_descriptors, process.descriptors_max) {
-            limits.push(LimitReport {
-                name: DESCRIPTORS,
-                used,
-                max,
-            });
-        }
-
-        limits
-    }
-}
-
-/// The system's limit, under the name that `ulimit -n` prints.
-const DESCRIPTORS: &str = "open files";
-
-/// At this one only the connection that is there has to wait.
-const PER_CONNECTION: &str = "in_flight_per_connection";
-
-impl LimitReport {
-    fn keeps_others_away(&self) -> bool {
-        self.used >= self.max && self.name != PER_CONNECTION
-    }
-
-    fn is_near(&self) -> bool {
-        self.used < self.max
-            && u128::from(self.used) * 100 >= u128::from(self.max) * u128::from(NEAR_PERCENT)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn near_is_nine_tenths_and_reached_is_all_of_it() {
-        let at = |used, max| {
-            let limit = LimitReport {
-                name: "connections_max",
-                used,
-                max,
-            };
-            (limit.is_near(), limit.keeps_others_away())
-        };
-
-        assert_eq!(
-            [at(89, 100), at(90, 100), at(99, 100)],
-            [(false, false), (true, false), (true, false)]
-        );
-        assert_eq!(
-            [at(100, 100), at(101, 100), at(u64::MAX, u64::MAX)],
-            [(false, true); 3]
-        );
     }
 }

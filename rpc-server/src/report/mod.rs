@@ -1,0 +1,67 @@
+//! Reports of the server about itself: its counters, its health and its limits, for `stats` and the pages.
+
+mod health;
+mod limits;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::access::Access;
+use crate::blocking::BlockingPool;
+use crate::config::Config;
+use crate::limit::Admission;
+use crate::metrics::{BuildReport, Metrics, Report, ServerStats};
+use crate::shutdown::Stop;
+pub(crate) use health::NotServing;
+pub use health::{ServiceHealth, UnknownService};
+
+/// Knows everything that a server tells of itself.
+pub(crate) struct Reporter {
+    pub(crate) name: String,
+    pub(crate) version: String,
+    pub(crate) config: Arc<Config>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) access: Arc<Access>,
+    pub(crate) admission: Arc<Admission>,
+    pub(crate) blocking: BlockingPool,
+    pub(crate) stop: Arc<Stop>,
+    /// The services that commands belong to.
+    pub(crate) services: BTreeSet<String>,
+    pub(crate) not_serving: NotServing,
+}
+
+impl Reporter {
+    pub(crate) fn stats(&self) -> ServerStats {
+        let mut stats = self.metrics.snapshot(self.access.stats());
+        stats.limits.in_flight_limit = self.admission.limit();
+        stats
+    }
+
+    /// All that the server knows of itself, with the `listed` busiest connections.
+    pub(crate) fn report(&self, listed: usize) -> Report {
+        let metrics = &self.metrics;
+
+        // Each is read once: what is shown of them fits together.
+        let server = self.stats();
+        let limits = self.limits(&server);
+
+        Report {
+            build: BuildReport {
+                name: self.name.clone(),
+                version: self.version.clone(),
+                library: env!("CARGO_PKG_VERSION"),
+                is_debug: cfg!(debug_assertions),
+            },
+            uptime_ms: u64::try_from(metrics.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            health: self.health(&limits),
+            server,
+            commands: metrics.command_reports(),
+            waits: metrics.wait_report(),
+            blocking: self.blocking.report(),
+            limits,
+            runtime: metrics.pulse.report(),
+            process: metrics.process.report(),
+            connections: metrics.open.busiest(listed),
+        }
+    }
+}
