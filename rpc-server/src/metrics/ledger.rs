@@ -7,6 +7,7 @@ use std::cell::Cell;
 use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::Waker;
 
 use rpc_core::{Code, Peer};
 use serde::Serialize;
@@ -219,6 +220,11 @@ impl Ledger {
             bytes_in: self.bytes_in,
             bytes_out: self.bytes_out,
         }
+    }
+
+    /// Has the connection woken when something changes around it.
+    pub(crate) fn listen(&self, waker: &Waker) {
+        self.open.bell.register(waker);
     }
 
     pub(crate) fn shard(&self) -> &Shard {

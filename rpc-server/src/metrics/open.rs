@@ -6,12 +6,13 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
+use futures::task::AtomicWaker;
 use rpc_core::Peer;
 
 use super::get;
 use crate::sync::{AtomicU32, AtomicU64, Mutex, MutexGuard};
 
-/// The open connections, in slots that are used again: about eighty bytes for each.
+/// The open connections, in slots that are used again: about a hundred bytes for each.
 #[derive(Debug, Default)]
 pub(crate) struct OpenConnections(Mutex<Slots>);
 
@@ -32,6 +33,8 @@ pub(crate) struct OpenConnection {
     pub(super) requests: AtomicU64,
     pub(super) bytes_in: AtomicU64,
     pub(super) bytes_out: AtomicU64,
+    /// Wakes the connection, which then looks at what has changed around it.
+    pub(crate) bell: AtomicWaker,
 }
 
 /// One open connection, as it is shown.
@@ -70,6 +73,7 @@ impl OpenConnections {
             requests: AtomicU64::new(0),
             bytes_in: AtomicU64::new(0),
             bytes_out: AtomicU64::new(0),
+            bell: AtomicWaker::new(),
         });
 
         slots.slots[slot as usize] = Some(Arc::clone(&connection));
@@ -107,6 +111,13 @@ impl OpenConnections {
         };
 
         found.iter().map(|connection| connection.report()).collect()
+    }
+
+    /// Wakes all of them.
+    pub(crate) fn wake_all(&self) {
+        for connection in self.lock().slots.iter().flatten() {
+            connection.bell.wake();
+        }
     }
 
     /// The most calls that one of them has under way.
@@ -181,7 +192,7 @@ mod tests {
         assert_eq!(open.lock().slots.len(), 1);
         assert_eq!(open.busiest(10), []);
         assert!(
-            size_of::<OpenConnection>() <= 72,
+            size_of::<OpenConnection>() <= 96,
             "{}",
             size_of::<OpenConnection>()
         );
