@@ -5,8 +5,8 @@ use rpc_core::{Code, Request};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
-use super::Connection;
-use super::call::{Terms, TraceId};
+use super::call::{Arrival, Terms, TraceId};
+use super::session::Session;
 use crate::config::{Config, PER_MILLION_MAX};
 use crate::dispatch::builtin;
 use rpc_core::printable::Printable;
@@ -45,7 +45,7 @@ pub(super) fn trace_of(request: &Request<'_>) -> Option<TraceId> {
     Some(TraceParent::of(request)?.trace_id().to_be_bytes())
 }
 
-impl<IO> Connection<IO>
+impl<IO> Session<IO>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
@@ -59,9 +59,9 @@ where
 
     /// As [`log_call`](Self::log_call), for one that was answered without being started.
     #[cold]
-    pub(super) fn log_turned_away(&self, request: &Request<'_>, received: Instant, code: Code) {
+    pub(super) fn log_turned_away(&self, request: &Request<'_>, arrival: Arrival, code: Code) {
         if self.access_log.takes(code) {
-            let mut terms = Terms::of(request, received, 0);
+            let mut terms = Terms::of(request, arrival, 0);
             terms.trace = trace_of(request);
             self.write_access(&terms, code, 0);
         }

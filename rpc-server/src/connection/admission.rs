@@ -2,7 +2,7 @@
 
 use rpc_core::{CmdId, Request};
 
-use super::Phase;
+use super::lifecycle::Phase;
 use crate::access::Gate;
 
 /// What is known of the connection and the server when a request comes.

@@ -12,16 +12,17 @@ use serde_json::json;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
-use super::call::Terms;
+use super::call::{Arrival, Terms};
+use super::lifecycle::Phase;
+use super::session::Session;
 use super::timers::Timer;
-use super::{Connection, Phase};
 use crate::access::{Gate, TokenHash, Verdict, audit};
 use crate::metrics::add;
 
-/// The door of a connection: what passes now, and how it came to that.
+/// What the peer may call now, and how it came to that.
 #[derive(Default)]
-pub(super) struct Door {
-    pub(super) gate: Gate,
+pub(super) struct Auth {
+    gate: Gate,
     /// What the gate was made from.
     generation: Option<u64>,
     /// The token that the peer has shown. Most show none.
@@ -30,26 +31,48 @@ pub(super) struct Door {
     was_refused: bool,
 }
 
-impl<IO> Connection<IO>
+impl Auth {
+    #[inline]
+    pub(super) fn gate(&self) -> &Gate {
+        &self.gate
+    }
+}
+
+impl<IO> Session<IO>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
     /// Looks whether tokens or grants are others than when the gate was made.
-    pub(super) fn look_after_gate(&mut self) {
-        if self.door.generation != Some(self.host.access.generation()) {
+    #[inline]
+    pub(super) fn look_after_auth(&mut self) {
+        if self.auth.generation != Some(self.host.access.generation()) {
             self.set_gate();
+            self.end_refused_calls();
+        }
+    }
+
+    /// Ends the calls in flight that the gate does not let pass any more. One that is not answered goes on: it was
+    /// allowed when it began, and tells the peer nothing.
+    fn end_refused_calls(&mut self) {
+        let gate = self.auth.gate.clone();
+        while let Some(terms) = self
+            .in_flight
+            .abort_any(|terms| !gate.lets_pass(terms.cmdid))
+        {
+            self.stats.unparked(terms.command);
+            self.end(&terms, Err(gate.refusal(&self.peer, terms.cmdid)));
         }
     }
 
     fn set_gate(&mut self) {
         // Read first: what changes in between is seen at the next look.
-        self.door.generation = Some(self.host.access.generation());
-        self.door.gate =
+        self.auth.generation = Some(self.host.access.generation());
+        self.auth.gate =
             self.host
                 .access
-                .gate(&self.policy, &self.peer, self.door.token.as_deref());
+                .gate(&self.policy, &self.peer, self.auth.token.as_deref());
 
-        if matches!(self.door.gate, Gate::Closed) {
+        if matches!(self.auth.gate, Gate::Closed) {
             let limit = Duration::from_millis(self.host.config.authentication_timeout_ms);
             self.timers
                 .set_once(Timer::Authentication, || Instant::now() + limit);
@@ -59,21 +82,21 @@ where
     }
 
     /// Answers a call that the gate holds back; its params were not looked at.
-    pub(super) fn refuse(&mut self, request: &Request<'_>, received: Instant) {
+    pub(super) fn refuse(&mut self, request: &Request<'_>, arrival: Arrival) {
         self.spend_cheap();
-        let status = self.door.gate.refusal(&self.peer, request.cmdid);
+        let status = self.auth.gate.refusal(&self.peer, request.cmdid);
 
         let counters = &self.host.access.counters;
-        match self.door.gate {
+        match self.auth.gate {
             Gate::Closed => add(&counters.unauthenticated_calls, 1),
             Gate::Open | Gate::Granted(_) => add(&counters.calls_without_grant, 1),
         }
 
-        if !std::mem::replace(&mut self.door.was_refused, true) {
+        if !std::mem::replace(&mut self.auth.was_refused, true) {
             audit::command_refused(&self.peer, request.cmdid);
         }
 
-        self.turn_away(request, received, &status);
+        self.turn_away(request, arrival, &status);
     }
 
     /// Takes a token. A wrong one is answered later, by a call that only waits.
@@ -125,14 +148,14 @@ where
 
         add(&self.host.access.counters.authentications, 1);
         audit::identified(&self.peer, audit::By::Token);
-        self.door.token = Some(Box::new(token));
+        self.auth.token = Some(Box::new(token));
         self.set_gate();
         Reply::new(&json!({ "identity": **identity }))
     }
 
     pub(super) fn not_authenticated_in_time(&mut self) {
         // One that is on its way out already has limits of its own.
-        if !self.phase.takes_requests() {
+        if !self.lifecycle.phase().takes_requests() {
             return;
         }
 

@@ -5,8 +5,8 @@ use std::cell::{Cell, RefCell};
 
 use rpc_core::codec::FRAME_BYTES_MAX;
 
-/// What one read takes at most.
-const SCRATCH_BYTES: usize = 64 * 1024;
+/// What one read takes at most, and the largest buffer of replies that a thread keeps.
+pub(super) const SCRATCH_BYTES: usize = 64 * 1024;
 
 thread_local! {
     static SCRATCH: Cell<Option<Box<[u8]>>> = const { Cell::new(None) };
@@ -22,24 +22,24 @@ const OUTPUTS_KEPT_MAX: usize = 8;
 
 /// The thread's buffer; a new one where it is in use further up the stack, by a handler that runs
 /// another connection itself.
-pub(crate) fn take() -> Box<[u8]> {
+pub(super) fn take() -> Box<[u8]> {
     SCRATCH
         .take()
         .unwrap_or_else(|| vec![0; SCRATCH_BYTES].into_boxed_slice())
 }
 
-pub(crate) fn give_back(scratch: Box<[u8]>) {
+pub(super) fn give_back(scratch: Box<[u8]>) {
     SCRATCH.set(Some(scratch));
 }
 
 /// A buffer for a line that does not fit into [`take`]'s, empty, with room where the thread has one: to have its
 /// pages from the system anew costs more than to read the line.
-pub(crate) fn take_long() -> Vec<u8> {
+pub(super) fn take_long() -> Vec<u8> {
     LONG.take()
 }
 
 /// Of several, the thread keeps the last one; none that is small, as new ones are cheap.
-pub(crate) fn give_back_long(mut line: Vec<u8>) {
+pub(super) fn give_back_long(mut line: Vec<u8>) {
     if (SCRATCH_BYTES..=LONG_KEPT_MAX).contains(&line.capacity()) {
         line.clear();
         LONG.set(line);
@@ -47,11 +47,11 @@ pub(crate) fn give_back_long(mut line: Vec<u8>) {
 }
 
 /// A buffer for replies, empty, with room where the thread has one.
-pub(crate) fn take_output() -> Vec<u8> {
+pub(super) fn take_output() -> Vec<u8> {
     OUTPUTS.with_borrow_mut(Vec::pop).unwrap_or_default()
 }
 
-pub(crate) fn give_back_output(output: Vec<u8>) {
+pub(super) fn give_back_output(output: Vec<u8>) {
     if output.capacity() == 0 {
         return;
     }

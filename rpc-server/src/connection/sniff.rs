@@ -1,7 +1,7 @@
 //! Peers that speak something else: told apart by their first bytes.
 
 /// What an HTTP client is told, whatever it asked for.
-pub(crate) const HTTP_REFUSAL: &[u8] = b"HTTP/1.1 400 Bad Request\r\n\
+pub(super) const HTTP_REFUSAL: &[u8] = b"HTTP/1.1 400 Bad Request\r\n\
 Content-Type: text/plain; charset=utf-8\r\n\
 Content-Length: 176\r\n\
 Connection: close\r\n\
@@ -24,19 +24,19 @@ const METHODS: [&[u8]; 10] = [
 ];
 
 /// Whether a first line is an HTTP request line.
-pub(crate) fn is_http(line: &[u8]) -> bool {
+pub(super) fn is_http(line: &[u8]) -> bool {
     METHODS.iter().any(|method| line.starts_with(method))
 }
 
 /// Whether these first bytes are an HTTP request that only reads.
 #[cfg(feature = "admin")]
-pub(crate) fn is_page_request(bytes: &[u8]) -> bool {
+pub(super) fn is_page_request(bytes: &[u8]) -> bool {
     bytes.starts_with(b"GET ") || bytes.starts_with(b"HEAD ")
 }
 
 /// Whether these first bytes are a TLS record of type handshake (RFC 8446 section 5.1). No JSON
 /// begins like that.
-pub(crate) fn is_tls_hello(bytes: &[u8]) -> bool {
+pub(super) fn is_tls_hello(bytes: &[u8]) -> bool {
     matches!(bytes, [0x16, 0x03, ..])
 }
 

@@ -6,8 +6,9 @@ use rpc_core::Status;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
+use super::lifecycle::Phase;
+use super::session::Session;
 use super::timers::Timer;
-use super::{Connection, Phase};
 use crate::metrics::add;
 
 /// The shortest time for which a connection is not read from: a timer for each line would cost more than
@@ -15,7 +16,7 @@ use crate::metrics::add;
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// A token bucket that is filled only when it is empty, so that a line costs a subtraction.
-pub(super) struct CheapFrames {
+pub(super) struct Throttle {
     /// Lines a second; 0 for any number.
     rate: u32,
     tokens: u64,
@@ -26,7 +27,7 @@ pub(super) struct CheapFrames {
     paused_until: Option<Instant>,
 }
 
-impl CheapFrames {
+impl Throttle {
     pub(super) fn new(rate: u32, now: Instant) -> Self {
         Self {
             rate,
@@ -91,21 +92,24 @@ impl CheapFrames {
     }
 }
 
-impl<IO> Connection<IO>
+impl<IO> Session<IO>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
+    #[inline]
     pub(super) fn spend_cheap(&mut self) {
-        if let Some(until) = self.cheap.spend(self.clock) {
+        if let Some(until) = self.throttle.spend(self.clock.now()) {
             self.timers.set(Timer::Throttle, until);
             add(&self.host.metrics.limits.cheap_frame_pauses, 1);
         }
     }
 
     /// The pause is over: the peer is read from again, or has had its time.
-    pub(super) fn resume_after_cheap(&mut self, now: Instant) {
+    pub(super) fn resume_after_pause(&mut self, now: Instant) {
         let config = &self.host.config;
-        if self.cheap.resume(now) < config.cheap_frames_timeout() || !self.phase.takes_requests() {
+        if self.throttle.resume(now) < config.cheap_frames_timeout()
+            || !self.lifecycle.phase().takes_requests()
+        {
             return;
         }
 
@@ -131,21 +135,21 @@ mod tests {
     use super::*;
 
     /// How many of `lines` a second, sent evenly for `seconds`, and the longest time over the rate.
-    fn send(cheap: &mut CheapFrames, start: Instant, lines: u64, seconds: u64) -> (u64, Duration) {
+    fn send(throttle: &mut Throttle, start: Instant, lines: u64, seconds: u64) -> (u64, Duration) {
         let (mut taken, mut longest) = (0, Duration::ZERO);
         for n in 0..lines * seconds {
             let now = start + Duration::from_micros(n * 1_000_000 / lines);
 
-            if let Some(until) = cheap.paused_until {
+            if let Some(until) = throttle.paused_until {
                 if now < until {
                     continue;
                 }
 
                 // A timer ends the pause at its time, whether there is more to read or not.
-                longest = longest.max(cheap.resume(until));
+                longest = longest.max(throttle.resume(until));
             }
 
-            cheap.spend(now);
+            throttle.spend(now);
             taken += 1;
         }
 
@@ -155,26 +159,26 @@ mod tests {
     #[test]
     fn a_flood_has_its_rate_and_what_is_within_it_never_waits() {
         let start = Instant::now();
-        let mut good = CheapFrames::new(1_000, start);
+        let mut good = Throttle::new(1_000, start);
         assert_eq!(send(&mut good, start, 990, 60), (990 * 60, Duration::ZERO));
 
-        let mut flood = CheapFrames::new(1_000, start);
+        let mut flood = Throttle::new(1_000, start);
         let (taken, longest) = send(&mut flood, start, 5_000, 60);
         assert!((60_000..=62_500).contains(&taken), "{taken}");
         assert!(longest.as_secs() >= 58, "{longest:?}");
 
-        let mut any = CheapFrames::new(0, start);
+        let mut any = Throttle::new(0, start);
         assert_eq!(send(&mut any, start, 5_000, 10).0, 50_000);
     }
 
     #[test]
     fn bursts_with_time_between_them_are_never_over_the_rate_for_long() {
         let start = Instant::now();
-        let mut cheap = CheapFrames::new(1_000, start);
+        let mut throttle = Throttle::new(1_000, start);
 
         for burst in 0..10 {
             let (_, longest) = send(
-                &mut cheap,
+                &mut throttle,
                 start + Duration::from_secs(10 * burst),
                 3_000,
                 1,

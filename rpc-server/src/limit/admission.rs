@@ -118,12 +118,12 @@ impl Admission {
 }
 
 /// The calls of one connection among those of all, as of its last turn; none once this is dropped.
-pub(crate) struct InFlight {
+pub(crate) struct CallCount {
     admission: Arc<Admission>,
     published: usize,
 }
 
-impl InFlight {
+impl CallCount {
     pub(crate) fn none(admission: &Arc<Admission>) -> Self {
         Self {
             admission: Arc::clone(admission),
@@ -141,7 +141,7 @@ impl InFlight {
     }
 }
 
-impl Drop for InFlight {
+impl Drop for CallCount {
     fn drop(&mut self) {
         self.publish(0);
     }

@@ -8,5 +8,5 @@ mod log_throttle;
 #[cfg(feature = "tokens")]
 pub(crate) use addresses::network_of;
 pub(crate) use addresses::{Addresses, Place};
-pub(crate) use admission::{Admission, InFlight};
+pub(crate) use admission::{Admission, CallCount};
 pub(crate) use log_throttle::LogThrottle;

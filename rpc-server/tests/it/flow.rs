@@ -303,7 +303,7 @@ fn few_bytes() -> Config {
     Config {
         frame_bytes_max: 5_000,
         output_bytes_soft_max: 5_000,
-        connection_bytes_max: 10_000,
+        connection_bytes_max: 13_000,
         ..Config::default()
     }
 }

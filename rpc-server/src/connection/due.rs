@@ -1,0 +1,105 @@
+//! What it is time for: each timer of a connection, and what happens when it is due.
+
+use std::task::{Context, Poll, ready};
+
+use rpc_core::Status;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Instant;
+
+use super::Connection;
+use super::lifecycle::Phase;
+use super::timers::Timer;
+use crate::metrics::add;
+
+impl<IO> Connection<IO>
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+{
+    /// Does what it is time for. Ready where that changed something.
+    pub(super) fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        ready!(self.alarm.poll(cx, &self.session.timers));
+
+        let now = Instant::now();
+        if let Some(timer) = self.session.timers.expire(now) {
+            self.expired(timer, now);
+        }
+
+        Poll::Ready(())
+    }
+
+    fn expired(&mut self, timer: Timer, now: Instant) {
+        let session = &mut self.session;
+        match timer {
+            Timer::Write => {
+                add(&session.host.metrics.limits.write_stalls, 1);
+                tracing::info!(peer = %session.peer, "cut: the peer took no bytes for `write_stall_timeout_ms`");
+                session.enter(Phase::Closed, None);
+            }
+
+            Timer::Line => self.end_slow_line(),
+            Timer::Throttle => session.resume_after_pause(now),
+            Timer::FirstFrame => self.end_without_first_frame(),
+            Timer::Idle => session.retire_idle(),
+
+            Timer::Phase => {
+                if matches!(
+                    session.lifecycle.phase(),
+                    Phase::Finishing | Phase::Lingering
+                ) {
+                    session.enter(Phase::Closed, None);
+                }
+            }
+
+            Timer::Retire => session.retire(),
+            Timer::Authentication => session.not_authenticated_in_time(),
+        }
+    }
+
+    fn end_slow_line(&mut self) {
+        let session = &mut self.session;
+        add(&session.host.metrics.limits.frame_timeouts, 1);
+        tracing::info!(peer = %session.peer, "closed: a line was not ended within `frame_timeout_ms`");
+        session.stats.bad_frame();
+
+        let limit = session.host.config.frame_timeout_ms;
+        let message = format!("the line was not ended within `frame_timeout_ms` of {limit} ms");
+        self.refuse_part(&Status::deadline_exceeded(message));
+    }
+
+    /// Whoever connects has to speak, where the operator wants that.
+    fn end_without_first_frame(&mut self) {
+        let session = &self.session;
+        if session.lifecycle.has_spoken() || !session.lifecycle.phase().takes_requests() {
+            return;
+        }
+
+        add(&session.host.metrics.limits.first_frame_timeouts, 1);
+        tracing::info!(peer = %session.peer, "closed: no good line within `first_frame_timeout_ms`");
+
+        let otherwise = session.host.config.first_frame_timeout();
+        let limit = session.policy.first_frame_timeout(otherwise);
+        let limit = limit.unwrap_or_default().as_millis();
+        let message = format!("no good line came within `first_frame_timeout_ms` of {limit} ms");
+        self.refuse_part(&Status::deadline_exceeded(message));
+    }
+
+    /// Notes since when the connection has nothing to do, where it matters.
+    pub(super) fn watch_idleness(&mut self) {
+        let session = &mut self.session;
+        let Some(limit) = session.host.config.idle_timeout() else {
+            return;
+        };
+
+        let work = session.stats.requests + session.stats.replies;
+        let has_done_nothing = session.lifecycle.note_work(work);
+
+        if session.lifecycle.phase() != Phase::Open
+            || !session.is_idle()
+            || self.input.wait().is_some()
+        {
+            session.timers.stop(Timer::Idle);
+        } else if !session.timers.is_set(Timer::Idle) || !has_done_nothing {
+            session.timers.set(Timer::Idle, Instant::now() + limit);
+        }
+    }
+}

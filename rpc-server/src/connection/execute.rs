@@ -1,0 +1,204 @@
+//! From bytes to lines: how far what was read is executed.
+
+use std::task::Context;
+
+use rpc_core::codec::Step;
+use rpc_core::{CmdId, Request};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Instant;
+
+use super::call::Arrival;
+use super::input::{Room, Wait};
+use super::lifecycle::Phase;
+use super::pace::Pace;
+use super::session::Session;
+use super::sniff;
+use super::timers::Timer;
+use crate::metrics::add;
+
+/// How far bytes were executed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Executed {
+    /// How many bytes at the front are done with.
+    pub(super) consumed: usize,
+    /// What the line behind them waits for; none where that is a part of a line.
+    pub(super) wait: Option<Wait>,
+}
+
+impl Executed {
+    fn all_but(consumed: usize) -> Self {
+        Self {
+            consumed,
+            wait: None,
+        }
+    }
+}
+
+/// The first bytes of a connection.
+pub(super) enum Opening {
+    /// A request for a page: the connection is handed over with its bytes.
+    Page,
+    /// Another protocol, which is refused.
+    Tls,
+    /// This protocol, as far as can be told.
+    Lines,
+}
+
+impl<IO> Session<IO>
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+{
+    /// Executes the whole lines at the front of `bytes`, as far as there is room. Their time counts from when they
+    /// were `received`, however long they wait for room.
+    pub(super) fn execute(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+        received: Instant,
+    ) -> Executed {
+        self.clock.begin_share();
+        let mut pace = self.clock.pace(bytes.len(), self.output.len());
+        let mut consumed = 0;
+
+        loop {
+            if !self.lifecycle.phase().takes_requests() {
+                self.timers.stop(Timer::Line);
+                return Executed::all_but(bytes.len());
+            }
+
+            if let Some(room) = self.missing_room() {
+                return self.hold(consumed, room, received);
+            }
+
+            match self.lines.step(&bytes[consumed..]) {
+                Step::Line {
+                    line,
+                    consumed: length,
+                } => {
+                    let has_no_place = !self.has(Room::ForACall) && self.needs_room(line);
+                    if has_no_place && !self.is_held_by_streams() {
+                        add(&self.host.metrics.limits.in_flight_pauses, 1);
+                        return self.hold(consumed, Room::ForACall, received);
+                    }
+
+                    self.sheds_line = has_no_place;
+                    consumed += length;
+                    self.timers.stop(Timer::Line);
+
+                    if line.is_empty() {
+                        self.spend_cheap();
+                        continue;
+                    }
+
+                    let arrival = Arrival {
+                        received,
+                        line_bytes: length,
+                    };
+                    self.line(cx, line, arrival);
+                    self.look_and_write(cx, &mut pace, length);
+                }
+
+                Step::TooLong {
+                    start,
+                    consumed: length,
+                } => {
+                    consumed += length;
+                    self.too_long(start);
+                }
+
+                Step::Partial { consumed: length } => {
+                    consumed += length;
+                    if consumed == bytes.len() {
+                        self.timers.stop(Timer::Line);
+                    } else {
+                        let end = self.clock.now() + self.host.config.frame_timeout();
+                        self.timers.set_once(Timer::Line, || end);
+                    }
+                    return Executed::all_but(consumed);
+                }
+            }
+        }
+    }
+
+    /// What the next line has to wait for, whatever it says.
+    #[inline]
+    fn missing_room(&self) -> Option<Room> {
+        if self.throttle.is_paused() {
+            // Nothing but time is wanting, and that is looked at before.
+            return Some(Room::InOutput);
+        }
+
+        if self.clock.is_share_used_up() {
+            return Some(Room::InTime);
+        }
+
+        if !self.has(Room::InOutput) {
+            add(&self.host.metrics.limits.output_pauses, 1);
+            return Some(Room::InOutput);
+        }
+
+        None
+    }
+
+    /// What is not executed yet waits for room, and is not late for that.
+    fn hold(&mut self, consumed: usize, room: Room, received: Instant) -> Executed {
+        self.timers.stop(Timer::Line);
+
+        Executed {
+            consumed,
+            wait: Some(Wait { room, received }),
+        }
+    }
+
+    /// Whether a line has to wait for a place among the calls in flight: not one that ends a call or lets
+    /// it go on, and not a ping, which asks whether there is still somebody.
+    fn needs_room(&self, line: &[u8]) -> bool {
+        let may_pass = |request: Request<'_>| match request.cmdid {
+            CmdId::CANCEL | CmdId::CREDIT => true,
+            cmdid => {
+                cmdid.is_built_in() && (request.id.is_some() || self.in_flight.is_next_in_order())
+            }
+        };
+        !line.is_empty() && !Request::decode(line).is_ok_and(may_pass)
+    }
+
+    /// Looks at the time, and writes the replies that have gathered, each after its number of frames. The last frame
+    /// was `length` bytes long.
+    // As a call of its own it costs each frame 18 instructions.
+    #[inline]
+    fn look_and_write(&mut self, cx: &mut Context<'_>, pace: &mut Pace, length: usize) {
+        let due = pace.count(length, self.output.len());
+        if due.look {
+            self.clock.look();
+        }
+
+        if due.write {
+            self.write_or_cut(cx);
+            pace.wrote(self.output.len());
+        }
+    }
+
+    /// Recognizes the first bytes of another protocol. `is_all`: they are all that has come.
+    pub(super) fn recognize(&self, bytes: &[u8], is_all: bool) -> Opening {
+        if sniff::is_tls_hello(bytes) {
+            return Opening::Tls;
+        }
+
+        #[cfg(feature = "admin")]
+        if is_all
+            && sniff::is_page_request(bytes)
+            && self.host.pages_for(&self.policy, &self.peer).is_some()
+        {
+            return Opening::Page;
+        }
+
+        let _ = is_all;
+        Opening::Lines
+    }
+
+    /// Ends a connection that speaks TLS where there is none.
+    pub(super) fn refuse_tls(&mut self) {
+        tracing::warn!(peer = %self.peer, "a TLS client hello on a port without TLS; closed");
+        self.enter(Phase::Finishing, None);
+    }
+}

@@ -1,0 +1,286 @@
+//! The calls in flight of a connection: handlers at work, streams, and the ordered calls that wait for their turn.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures::StreamExt;
+use futures::future::{AbortHandle, Abortable, BoxFuture};
+use futures::stream::{FuturesUnordered, SelectAll};
+use rpc_core::frame::ItemStream;
+use rpc_core::scope::LazyCancellation;
+use rpc_core::{Outcome, Request};
+
+use super::call::{Arrival, Call, Place, Terms};
+use super::held::{Held, HeldBytes};
+use super::stream::{Credit, StreamCall, StreamStep};
+
+/// What a call in flight holds besides its request: its future, its place, and its entries in tables.
+pub(super) const CALL_BYTES: usize = 1024;
+
+/// Calls that were accepted and are not over.
+#[derive(Default)]
+pub(super) struct InFlight {
+    /// The calls that were not ready at once. Most connections never have any.
+    parked: Option<Box<Parked>>,
+    ordered: VecDeque<Ordered>,
+    /// Bytes of what waits in `ordered`.
+    ordered_bytes: usize,
+}
+
+/// Calls that have begun.
+#[derive(Default)]
+struct Parked {
+    calls: FuturesUnordered<Abortable<Call>>,
+    streams: SelectAll<Abortable<StreamCall>>,
+    /// Those with an id.
+    ids: HashMap<u64, Handle>,
+    /// The one without id.
+    ordered: Option<Handle>,
+    held: Arc<Held>,
+}
+
+impl Parked {
+    fn len(&self) -> usize {
+        self.calls.len() + self.streams.len()
+    }
+
+    fn handles(&self) -> impl Iterator<Item = &Handle> {
+        self.ids.values().chain(&self.ordered)
+    }
+}
+
+/// How to reach a call that has begun.
+struct Handle {
+    abort: AbortHandle,
+    terms: Terms,
+    credit: Option<Arc<Credit>>,
+}
+
+/// What stands in the order of the calls without id.
+pub(super) enum Ordered {
+    /// A call that waits for its turn.
+    Call(Request<'static>, Arrival),
+    /// A line that is ready, a verdict on a bad frame for example.
+    Line(Vec<u8>),
+}
+
+impl Ordered {
+    fn held_bytes(&self) -> usize {
+        match self {
+            Self::Call(_, arrival) => CALL_BYTES + arrival.line_bytes,
+            Self::Line(line) => line.capacity(),
+        }
+    }
+}
+
+impl InFlight {
+    /// Calls in flight, those that wait for their turn among them.
+    #[inline]
+    pub(super) fn len(&self) -> usize {
+        self.parked.as_ref().map_or(0, |parked| parked.len()) + self.ordered.len()
+    }
+
+    /// Bytes of their requests, and of items that wait for credit.
+    #[inline]
+    pub(super) fn held_bytes(&self) -> usize {
+        self.ordered_bytes + self.parked.as_ref().map_or(0, |parked| parked.held.bytes())
+    }
+
+    /// Whether a call with this id is in flight.
+    #[inline]
+    pub(super) fn has(&self, id: u64) -> bool {
+        self.parked
+            .as_ref()
+            .is_some_and(|parked| parked.ids.contains_key(&id))
+    }
+
+    /// Whether a call without id may start at once.
+    #[inline]
+    pub(super) fn is_next_in_order(&self) -> bool {
+        self.ordered.is_empty() && !self.is_order_taken()
+    }
+
+    /// Whether an ordered call has begun and is not over.
+    pub(super) fn is_order_taken(&self) -> bool {
+        self.parked
+            .as_ref()
+            .is_some_and(|parked| parked.ordered.is_some())
+    }
+
+    /// Whether all places are taken by streams, or by ordered calls behind one. Nothing of that has to end by
+    /// itself: the credit or the cancel that it may wait for can stand behind the line that waits for a
+    /// place, and so does the end of the stream.
+    pub(super) fn is_held_by_streams(&self) -> bool {
+        self.parked
+            .as_ref()
+            .is_some_and(|parked| parked.calls.is_empty())
+    }
+
+    /// Takes a call whose handler is not ready.
+    pub(super) fn add_call(
+        &mut self,
+        terms: Terms,
+        future: BoxFuture<'static, Outcome>,
+        cancellation: LazyCancellation,
+    ) {
+        let (abort, registration) = AbortHandle::new_pair();
+        let parked = self.occupy(&terms, abort, None);
+
+        let held = HeldBytes::new(&parked.held, terms.held_bytes());
+        let call = Call::new(terms, future, cancellation, held);
+        parked.calls.push(Abortable::new(call, registration));
+    }
+
+    /// Takes a call whose handler has returned a stream.
+    pub(super) fn add_stream(
+        &mut self,
+        terms: Terms,
+        items: ItemStream,
+        credit: Option<Credit>,
+        item_bytes_max: usize,
+    ) {
+        let (abort, registration) = AbortHandle::new_pair();
+        let credit = credit.map(Arc::new);
+        let parked = self.occupy(&terms, abort, credit.clone());
+
+        let held = HeldBytes::new(&parked.held, terms.held_bytes());
+        let stream = StreamCall::new(items, terms, credit, item_bytes_max, held);
+        parked.streams.push(Abortable::new(stream, registration));
+    }
+
+    /// Notes that a call has begun: its id is taken, or its turn in the order.
+    fn occupy(
+        &mut self,
+        terms: &Terms,
+        abort: AbortHandle,
+        credit: Option<Arc<Credit>>,
+    ) -> &mut Parked {
+        let parked = self.parked.get_or_insert_default();
+        let handle = Handle {
+            abort,
+            terms: *terms,
+            credit,
+        };
+
+        match terms.place {
+            Place::Multiplexed(id) => drop(parked.ids.insert(id, handle)),
+            Place::Ordered => parked.ordered = Some(handle),
+            Place::Unanswered => {}
+        }
+
+        parked
+    }
+
+    /// Notes that a call is over: its place is free.
+    pub(super) fn vacate(&mut self, place: Place) {
+        let Some(parked) = &mut self.parked else {
+            return;
+        };
+
+        match place {
+            Place::Multiplexed(id) => drop(parked.ids.remove(&id)),
+            Place::Ordered => parked.ordered = None,
+            Place::Unanswered => {}
+        }
+    }
+
+    /// Ends the call with this id, if there is one.
+    pub(super) fn abort(&mut self, id: u64) -> Option<Terms> {
+        let handle = self.parked.as_mut()?.ids.remove(&id)?;
+        handle.abort.abort();
+        Some(handle.terms)
+    }
+
+    /// Ends a call that is to be answered and that `is_wanted` picks.
+    pub(super) fn abort_any(&mut self, mut is_wanted: impl FnMut(&Terms) -> bool) -> Option<Terms> {
+        let parked = self.parked.as_mut()?;
+        let terms = parked
+            .handles()
+            .map(|handle| handle.terms)
+            .find(|terms| is_wanted(terms))?;
+
+        match terms.place {
+            Place::Multiplexed(id) => self.abort(id),
+            Place::Ordered | Place::Unanswered => {
+                parked.ordered.take()?.abort.abort();
+                Some(terms)
+            }
+        }
+    }
+
+    /// Lets the stream with this id send more items.
+    pub(super) fn give_credit(&self, id: u64, items: u64) {
+        if let Some(credit) = self
+            .parked
+            .as_ref()
+            .and_then(|parked| parked.ids.get(&id)?.credit.as_ref())
+        {
+            credit.add(items);
+        }
+    }
+
+    /// Ends the streams that run out of credit: the peer can send no more of it.
+    pub(super) fn close_credits(&self) {
+        let handles = self.parked.iter().flat_map(|parked| parked.handles());
+        handles
+            .filter_map(|handle| handle.credit.as_deref())
+            .for_each(Credit::close);
+    }
+
+    /// The next call whose handler is done. One that was aborted was answered when that was done.
+    #[inline]
+    pub(super) fn poll_call(&mut self, cx: &mut Context<'_>) -> Poll<Option<(Terms, Outcome)>> {
+        let Some(parked) = &mut self.parked else {
+            return Poll::Ready(None);
+        };
+
+        loop {
+            match parked.calls.poll_next_unpin(cx) {
+                Poll::Ready(Some(Ok(ended))) => return Poll::Ready(Some(ended)),
+                Poll::Ready(Some(Err(_))) => {}
+                Poll::Ready(None) => return Poll::Ready(None),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+
+    /// The next line of a stream.
+    #[inline]
+    pub(super) fn poll_stream(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<(Terms, StreamStep)>> {
+        match &mut self.parked {
+            Some(parked) => parked.streams.poll_next_unpin(cx),
+            None => Poll::Ready(None),
+        }
+    }
+
+    /// Puts something at the end of the order.
+    pub(super) fn wait_in_order(&mut self, ordered: Ordered) {
+        self.ordered_bytes += ordered.held_bytes();
+        self.ordered.push_back(ordered);
+    }
+
+    /// Takes what stands next in the order, where no ordered call is under way.
+    pub(super) fn next_in_order(&mut self) -> Option<Ordered> {
+        if self.is_order_taken() {
+            return None;
+        }
+
+        let next = self.ordered.pop_front()?;
+        self.ordered_bytes -= next.held_bytes();
+        Some(next)
+    }
+
+    /// Gives back the tables of calls where there are none. Returns whether it did.
+    pub(super) fn release(&mut self) -> bool {
+        let is_unused = self.parked.as_ref().is_some_and(|parked| parked.len() == 0);
+        if is_unused {
+            self.parked = None;
+        }
+
+        is_unused
+    }
+}

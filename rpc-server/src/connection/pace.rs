@@ -1,0 +1,166 @@
+//! The pace of a connection: its share of the thread's time, and when replies are written.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Frames that are executed before their replies are written: a quarter of those that were read, or half of
+/// them on a runtime of one thread, within these bounds. So the peer works on the first replies while this
+/// side works on the next requests, instead of each waiting for the other's whole window.
+const FRAMES_PER_WRITE: RangeInclusive<usize> = 16..=128;
+
+/// Frames after which a connection looks whether its share of the thread's time is used up.
+const FRAMES_PER_LOOK: usize = 16;
+
+/// Replies that are made before they are written, and time is looked at, however few frames they belong to.
+const BYTES_PER_WRITE: usize = 64 * 1024;
+
+/// How long a connection may execute what it has read before the other tasks of its thread have their turn:
+/// one that asks for much by little must not keep the others waiting.
+const SHARE: Duration = Duration::from_millis(1);
+
+/// The time of a connection's turn.
+pub(super) struct Clock {
+    /// The time as of the last look: once for a chunk of lines, not once for each.
+    now: Instant,
+    /// When this turn has used up its share of the thread's time; none before it has executed anything.
+    share_ends: Option<Instant>,
+    /// How many writes one read's replies are divided into.
+    writes_per_read: usize,
+}
+
+impl Clock {
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            now,
+            share_ends: None,
+            writes_per_read: if is_on_one_thread() { 2 } else { 4 },
+        }
+    }
+
+    #[inline]
+    pub(super) fn now(&self) -> Instant {
+        self.now
+    }
+
+    /// Looks at the time.
+    #[inline]
+    pub(super) fn look(&mut self) -> Instant {
+        self.now = Instant::now();
+        self.now
+    }
+
+    /// A new turn has its whole share.
+    pub(super) fn begin_turn(&mut self) {
+        self.share_ends = None;
+    }
+
+    /// The share of this turn begins to be used, unless it has begun.
+    #[inline]
+    pub(super) fn begin_share(&mut self) {
+        self.share_ends.get_or_insert_with(|| self.now + SHARE);
+    }
+
+    /// Whether the other tasks of the thread come first now.
+    #[inline]
+    pub(super) fn is_share_used_up(&self) -> bool {
+        self.share_ends.is_some_and(|end| self.now >= end)
+    }
+
+    /// The pace of lines of which `bytes` were read, with so much output before them.
+    #[inline]
+    pub(super) fn pace(&self, bytes: usize, output: usize) -> Pace {
+        Pace {
+            bytes,
+            writes_per_read: self.writes_per_read,
+            frames: 0,
+            output_at_write: output,
+            frames_per_write: None,
+        }
+    }
+}
+
+fn is_on_one_thread() -> bool {
+    tokio::runtime::Handle::try_current().is_ok_and(|runtime| runtime.metrics().num_workers() == 1)
+}
+
+/// How far the lines of one read have come, which says when the next look at the time and the next write are due.
+pub(super) struct Pace {
+    /// What the read brought, with the part of a line before it.
+    bytes: usize,
+    writes_per_read: usize,
+    /// Frames that were executed.
+    frames: usize,
+    /// How much output there was after the last write.
+    output_at_write: usize,
+    /// None before the first frame, whose length decides.
+    frames_per_write: Option<usize>,
+}
+
+/// What is due after a frame.
+pub(super) struct Due {
+    pub(super) look: bool,
+    pub(super) write: bool,
+}
+
+impl Pace {
+    /// Counts a frame of this `length`, after which there is so much output.
+    #[inline]
+    pub(super) fn count(&mut self, length: usize, output: usize) -> Due {
+        self.frames += 1;
+        let is_much = output >= self.output_at_write + BYTES_PER_WRITE;
+
+        // As many as they would be if all were as long as the first one: counting them costs more.
+        let frames_per_write = *self.frames_per_write.get_or_insert_with(|| {
+            let (least, most) = FRAMES_PER_WRITE.into_inner();
+            (self.bytes / length / self.writes_per_read).clamp(least, most)
+        });
+
+        Due {
+            look: is_much || self.frames.is_multiple_of(FRAMES_PER_LOOK),
+            write: is_much || self.frames.is_multiple_of(frames_per_write),
+        }
+    }
+
+    /// Notes that the output was written, and how much is left.
+    #[inline]
+    pub(super) fn wrote(&mut self, output: usize) {
+        self.output_at_write = output;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pace(bytes: usize) -> Pace {
+        Pace {
+            bytes,
+            writes_per_read: 4,
+            frames: 0,
+            output_at_write: 0,
+            frames_per_write: None,
+        }
+    }
+
+    #[test]
+    fn a_quarter_of_the_frames_of_a_read_are_written_together() {
+        let mut pace = pace(64 * 100);
+        let writes: Vec<_> = (1..=64).filter(|_| pace.count(100, 0).write).collect();
+        assert_eq!(writes, [16, 32, 48, 64]);
+    }
+
+    #[test]
+    fn much_output_is_written_at_once() {
+        let mut pace = pace(64 * 100);
+        assert!(!pace.count(100, BYTES_PER_WRITE - 1).write);
+
+        let due = pace.count(100, BYTES_PER_WRITE);
+        assert!(due.write && due.look);
+
+        pace.wrote(10);
+        assert!(!pace.count(100, BYTES_PER_WRITE).write);
+        assert!(pace.count(100, BYTES_PER_WRITE + 10).write);
+    }
+}

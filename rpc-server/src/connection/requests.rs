@@ -1,0 +1,179 @@
+//! From a line to a call: what it asks for, and whether it may start.
+
+use std::task::Context;
+
+use rpc_core::frame::{UsualRequest, encode_notice};
+use rpc_core::scope::LazyCancellation;
+use rpc_core::{CmdId, Request, Status};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::admission::{Decision, decide};
+use super::call::{Arrival, Terms, is_late};
+use super::in_flight::Ordered;
+use super::lifecycle::{FirstId, Phase};
+use super::session::Session;
+use super::timers::Timer;
+use crate::dispatch::builtin;
+use crate::metrics::add;
+
+impl<IO> Session<IO>
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+{
+    #[inline]
+    pub(super) fn line(&mut self, cx: &mut Context<'_>, line: &[u8], arrival: Arrival) {
+        if self.usual_line(cx, line, arrival) {
+            return;
+        }
+
+        match Request::decode(line) {
+            Ok(request) => {
+                self.count_good_line();
+                self.admit(cx, request, arrival);
+            }
+            Err(bad) => self.bad_line(line, &bad),
+        }
+    }
+
+    /// The short way of a line that looks usual, to a call that may start at once: the handler's
+    /// decoding of the params is what checks them. False where the line needs the long way.
+    fn usual_line(&mut self, cx: &mut Context<'_>, line: &[u8], arrival: Arrival) -> bool {
+        if self.lifecycle.phase() != Phase::Open {
+            return false;
+        }
+
+        let Some(usual) = UsualRequest::read_after(&mut self.last_head, line) else {
+            return false;
+        };
+
+        let mut request = usual.request();
+        if request.cmdid.is_built_in() || decide(&request, &self.view(&request)) != Decision::Start
+        {
+            return false;
+        }
+
+        self.set_deadline(&mut request, arrival);
+        if is_late(&request, self.clock.now()) {
+            return false;
+        }
+
+        let mut terms = Terms::of(&request, arrival, usual.params_bytes());
+        let cancellation = LazyCancellation::default();
+        let future = self.call(request, &mut terms, &cancellation);
+        if !usual.is_sound() {
+            return false;
+        }
+
+        if terms.place.id().is_some() {
+            self.note_id();
+        }
+        self.count_good_line();
+        self.poll_call(cx, &terms, future, cancellation);
+        true
+    }
+
+    #[inline]
+    fn count_good_line(&mut self) {
+        self.lifecycle.note_good_line();
+        self.stats.requests += 1;
+    }
+
+    /// Carries out what is decided about a request.
+    fn admit(&mut self, cx: &mut Context<'_>, mut request: Request<'_>, arrival: Arrival) {
+        if request.id.is_some() {
+            self.note_id();
+        }
+
+        let decision = decide(&request, &self.view(&request));
+        if self.lifecycle.phase() == Phase::Retiring
+            && self.lifecycle.has_used_id()
+            && decision.is_work()
+        {
+            let end = self.clock.now() + self.host.config.goaway_grace();
+            self.timers.set(Timer::Phase, end);
+        }
+
+        match decision {
+            Decision::Start => {
+                self.set_deadline(&mut request, arrival);
+                self.start(cx, request, arrival);
+            }
+            Decision::Wait => {
+                self.set_deadline(&mut request, arrival);
+                let waiting = Ordered::Call(request.into_owned(), arrival);
+                self.in_flight.wait_in_order(waiting);
+            }
+            Decision::Control => self.control(&request),
+            Decision::EndForId => self.end_for_id(&request, arrival),
+            Decision::Refuse => self.refuse(&request, arrival),
+            Decision::RefuseDraining => {
+                let status =
+                    Status::unavailable("the server is shutting down and did not run the call");
+                self.turn_away(&request, arrival, &status.with_rejected());
+            }
+            Decision::Shed => self.shed(&request, arrival),
+        }
+    }
+
+    /// Notes that the peer uses ids, and tells it what it could not be told before.
+    #[inline]
+    fn note_id(&mut self) {
+        if let FirstId::IsToHear(message) = self.lifecycle.note_id() {
+            self.say_goaway(message);
+        }
+    }
+
+    /// A client that uses no ids would take the notice for a reply.
+    pub(super) fn say_goaway(&mut self, message: &str) {
+        if self.lifecycle.has_used_id() {
+            encode_notice(self.output.buffer(), "goaway", message);
+        }
+    }
+
+    /// Says that a call is not run because there are enough.
+    fn shed(&mut self, request: &Request<'_>, arrival: Arrival) {
+        add(&self.host.metrics.limits.calls_shed, 1);
+        self.spend_cheap();
+
+        let config = &self.host.config;
+        let status = if self.sheds_line {
+            let (calls, bytes) = (config.in_flight_per_connection, config.connection_bytes_max);
+            let message = if self.in_flight.len() < calls {
+                format!("not run: streams take all room of `connection_bytes_max`, {bytes} bytes")
+            } else {
+                format!(
+                    "not run: streams take all places of `in_flight_per_connection`, {calls} calls"
+                )
+            };
+            Status::resource_exhausted(message)
+                .with_rejected()
+                .with_retry_after(config.shed_retry_after())
+        } else {
+            self.host.admission.refusal(config)
+        };
+
+        self.turn_away(request, arrival, &status);
+    }
+
+    #[inline]
+    fn set_deadline(&self, request: &mut Request<'_>, arrival: Arrival) {
+        let handler_timeout = self.host.config.handler_timeout();
+        let timeout = request
+            .timeout
+            .map_or(handler_timeout, |timeout| timeout.min(handler_timeout));
+        request.scope.deadline = Some((arrival.received + timeout).into_std());
+    }
+
+    /// Carries out a built-in command that acts on the connection itself and has no reply.
+    fn control(&mut self, request: &Request<'_>) {
+        self.spend_cheap();
+
+        if request.cmdid == CmdId::CANCEL {
+            if let Some(id) = builtin::id_in(request) {
+                self.cancel(id);
+            }
+        } else if let Some((id, items)) = builtin::credit_in(request) {
+            self.in_flight.give_credit(id, items);
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! The session of a connection: all of it but the bytes that are not executed yet.
+
+use std::io;
+use std::sync::Arc;
+use std::task::Context;
+
+use rpc_core::codec::LineDecoder;
+use rpc_core::frame::LastHead;
+use rpc_core::{Peer, Request};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Instant;
+
+use super::access_log::AccessLog;
+use super::admission::View;
+use super::auth::Auth;
+use super::call::Terms;
+use super::host::Host;
+use super::in_flight::InFlight;
+use super::input::Room;
+use super::lifecycle::{Lifecycle, Phase};
+use super::output::{Output, Writing};
+use super::pace::Clock;
+use super::throttle::Throttle;
+use super::timers::{Timer, TimerTable};
+use crate::access::Policy;
+use crate::limit::CallCount;
+use crate::metrics::Ledger;
+
+/// Output that waits before streams pause. Well below `output_bytes_soft_max`, at which reading stops:
+/// a stream that could fill the output to there would keep the server from reading its cancel.
+const STREAM_OUTPUT_BYTES: usize = 64 * 1024;
+
+/// What lines lead to: the parts of a connection, each a small state machine that knows none of the others.
+pub(super) struct Session<IO> {
+    pub(super) io: IO,
+    pub(super) peer: Arc<Peer>,
+    pub(super) host: Arc<Host>,
+    /// What its listener asks of it.
+    pub(super) policy: Arc<Policy>,
+
+    pub(super) lines: LineDecoder,
+    pub(super) last_head: LastHead,
+    /// Bytes that the input holds in memory.
+    pub(super) input_bytes: usize,
+    pub(super) output: Output,
+
+    pub(super) in_flight: InFlight,
+    /// The line at hand is over the limit of calls in flight, and cannot wait for a place.
+    pub(super) sheds_line: bool,
+
+    pub(super) lifecycle: Lifecycle,
+    pub(super) auth: Auth,
+    pub(super) throttle: Throttle,
+    pub(super) timers: TimerTable,
+    pub(super) clock: Clock,
+
+    pub(super) access_log: AccessLog,
+    pub(super) stats: Ledger,
+    /// Its calls in flight as the server's count has them.
+    pub(super) call_count: CallCount,
+}
+
+impl<IO> Session<IO>
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+{
+    pub(super) fn new(io: IO, peer: Arc<Peer>, host: Arc<Host>, policy: Arc<Policy>) -> Self {
+        let config = &host.config;
+        let now = Instant::now();
+
+        let mut timers = TimerTable::default();
+        if let Some(age) = config.connection_age() {
+            timers.set(Timer::Retire, now + age);
+        }
+        if let Some(limit) = policy.first_frame_timeout(config.first_frame_timeout()) {
+            timers.set(Timer::FirstFrame, now + limit);
+        }
+
+        Self {
+            io,
+            lines: LineDecoder::new(config.frame_bytes_max),
+            last_head: LastHead::default(),
+            input_bytes: 0,
+            output: Output::default(),
+            in_flight: InFlight::default(),
+            sheds_line: false,
+            lifecycle: Lifecycle::new(),
+            auth: Auth::default(),
+            throttle: Throttle::new(config.cheap_frames_per_second, now),
+            timers,
+            clock: Clock::new(now),
+            access_log: AccessLog::of(config),
+            stats: Ledger::open(&host.metrics, &peer),
+            call_count: CallCount::none(&host.admission),
+            peer,
+            host,
+            policy,
+        }
+    }
+
+    /// Writes what the socket takes; what it does not take waits, and not for ever.
+    #[inline]
+    pub(super) fn poll_write(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        self.stats.tell_runs();
+        let written = self.output.poll_write(&mut self.io, cx)?;
+
+        if written.bytes > 0 {
+            self.stats.wrote(written.bytes);
+        }
+        if written.bytes > 0 || written.state == Writing::Done {
+            self.timers.stop(Timer::Write);
+        }
+        if written.state == Writing::Stalled {
+            let limit = self.host.config.write_stall_timeout();
+            self.timers
+                .set_once(Timer::Write, || Instant::now() + limit);
+        }
+
+        Ok(())
+    }
+
+    /// Writes, and cuts a connection that cannot be written to.
+    pub(super) fn write_or_cut(&mut self, cx: &mut Context<'_>) {
+        if self.poll_write(cx).is_err() {
+            self.enter(Phase::Closed, None);
+        }
+    }
+
+    /// Bytes that the connection holds: the line being read, its calls in flight, and its output.
+    #[inline]
+    pub(super) fn held_bytes(&self) -> usize {
+        self.input_bytes + self.in_flight.held_bytes() + self.output.held_bytes()
+    }
+
+    /// Replies that wait, calls in flight and the bytes of both are bounded. One call always has room, so that a
+    /// connection never waits for itself.
+    #[inline]
+    pub(super) fn has(&self, room: Room) -> bool {
+        if room == Room::InTime {
+            return true;
+        }
+
+        let config = &self.host.config;
+        let in_flight = self.in_flight.len();
+        self.output.waiting() < config.output_bytes_soft_max
+            && (room == Room::InOutput
+                || in_flight == 0
+                || in_flight < config.in_flight_per_connection
+                    && self.held_bytes() < config.connection_bytes_max)
+    }
+
+    /// Whether what was accepted may be finished: replies that wait, and all bytes that the connection holds, are
+    /// below their limits. Where nothing waits to be written one result has room all the same, so that calls never
+    /// block their own results.
+    #[inline]
+    pub(super) fn has_room_for_result(&self) -> bool {
+        let waiting = self.output.waiting();
+        let config = &self.host.config;
+        waiting == 0
+            || waiting < config.output_bytes_soft_max
+                && self.held_bytes() < config.connection_bytes_max
+    }
+
+    /// How much output may wait before streams pause.
+    #[inline]
+    pub(super) fn stream_output_max(&self) -> usize {
+        STREAM_OUTPUT_BYTES.min(self.host.config.output_bytes_soft_max.div_ceil(2))
+    }
+
+    /// Whether a full connection waits for nothing but streams, which need not end by themselves.
+    pub(super) fn is_held_by_streams(&self) -> bool {
+        self.has(Room::InOutput) && self.in_flight.is_held_by_streams()
+    }
+
+    /// What a decision about this request depends on.
+    #[inline]
+    pub(super) fn view(&self, request: &Request<'_>) -> View<'_> {
+        View {
+            gate: self.auth.gate(),
+            phase: self.lifecycle.phase(),
+            has_id_in_flight: request.id.is_some_and(|id| self.in_flight.has(id)),
+            is_order_free: self.in_flight.is_next_in_order(),
+            // Its own calls that the server's count does not have yet are among them.
+            is_full: self.sheds_line || self.call_count.is_full(self.in_flight.len()),
+        }
+    }
+
+    /// Whether everything that was accepted is answered and written.
+    pub(super) fn is_idle(&self) -> bool {
+        self.in_flight.len() == 0 && self.output.is_done()
+    }
+
+    /// Notes that a call is over: its place is free.
+    pub(super) fn vacate(&mut self, terms: &Terms) {
+        self.stats.unparked(terms.command);
+        self.in_flight.vacate(terms.place);
+    }
+
+    /// Adds to the server's counts what this connection has done since it last did so.
+    pub(super) fn publish(&mut self) {
+        let in_flight = self.in_flight.len();
+        self.stats.tell(in_flight);
+        self.call_count.publish(in_flight);
+    }
+
+    /// An idle connection keeps nothing that it can do without.
+    pub(super) fn release(&mut self) {
+        self.output.release();
+        if self.in_flight.release() {
+            self.stats.release();
+        }
+    }
+}
