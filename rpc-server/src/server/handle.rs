@@ -55,18 +55,22 @@ impl ServerHandle {
     }
 
     /// Grants commands from now on, to open connections too, in the place of all that was granted before;
-    /// `None` lets everybody call everything. A call that has started goes on.
+    /// `None` lets everybody call everything. A call in flight that is not granted any more is cancelled, and
+    /// answered with code 7.
     pub fn set_grants(&self, grants: Option<Grants>) {
         self.shared.access.set_grants(grants);
+        self.shared.metrics.open.wake_all();
     }
 
     /// Knows these tokens from now on, in the place of all others. A connection whose token is not among
-    /// them any more is answered with code 16, and closed after `authentication_timeout_ms` unless it shows
+    /// them any more is answered with code 16, its calls in flight too, and closed after `authentication_timeout_ms` unless it shows
     /// another one of the same identity. `None` wants no tokens: `authenticate` is answered with code 12.
     /// Returns whether they are others than before.
     #[cfg(feature = "tokens")]
     pub fn set_tokens(&self, tokens: Option<Tokens>) -> bool {
-        self.shared.access.set_tokens(tokens)
+        let is_new = self.shared.access.set_tokens(tokens);
+        self.shared.metrics.open.wake_all();
+        is_new
     }
 
     /// Sets the health of a service, the one that `Descriptor::new(service, method)` names, from now on.

@@ -21,6 +21,8 @@ const WHO: u32 = 100;
 const READ: u32 = 101;
 /// Granted to nobody.
 const SECRET: u32 = 102;
+/// Never ends.
+const WAIT: u32 = 103;
 
 fn tokens(lines: &[(&str, &str)]) -> Tokens {
     let line =
@@ -54,6 +56,8 @@ fn router(probe: &Probe) -> Router<()> {
         .route(READ, read)
         .unwrap()
         .route(SECRET, secret)
+        .unwrap()
+        .route(WAIT, std::future::pending::<Result<u32, Status>>)
         .unwrap()
 }
 
@@ -452,6 +456,44 @@ async fn grants_and_tokens_change_for_open_connections_too() {
     assert_eq!(client.ask(&authenticate(ORDERS)).await["code"], 16);
     assert_eq!(client.ask(&authenticate(next)).await["code"], 0);
     assert_eq!(ask(&mut client, WHO).await, 0);
+}
+
+#[tokio::test]
+async fn calls_in_flight_end_when_the_right_to_them_does() {
+    let server = TestServer::start(router(&Probe::default())).await;
+    server.handle.set_tokens(Some(both()));
+    let mut client = server.connect();
+    assert_eq!(client.ask(&authenticate(ORDERS)).await["code"], 0);
+
+    // One waits, an ordered one does, and one waits behind that for its turn.
+    client.send(call(1, WAIT, "") + &call(2, WAIT, "")).await;
+    client
+        .send(format!("{{\"cmdid\":{WAIT}}}\n{{\"cmdid\":{WHO}}}\n"))
+        .await;
+    assert_eq!(client.ask("{\"id\":3,\"cmdid\":0}").await["id"], 3);
+
+    let all_but_waiting = grants().grant("*", ["100-102"]).unwrap();
+    server.handle.set_grants(Some(all_but_waiting));
+    let mut ended = Vec::new();
+    for _ in 0..3 {
+        let reply = client.reply().await;
+        assert_eq!(reply["code"], 7, "{reply}");
+        ended.push(reply["id"].as_u64());
+    }
+    ended.sort_unstable();
+    assert_eq!(ended, [None, Some(1), Some(2)]);
+    assert_eq!(client.reply().await["data"], "orders");
+    assert_eq!(server.stats().in_flight, 0);
+
+    // Without its token the connection has no right to anything.
+    server.handle.set_grants(None);
+    client.send(call(4, WAIT, "") + &call(5, WHO, "")).await;
+    assert_eq!(client.reply().await["id"], 5);
+    server
+        .handle
+        .set_tokens(Some(tokens(&[("billing", BILLING)])));
+    let reply = client.reply().await;
+    assert_eq!((&reply["id"], &reply["code"]), (&json!(4), &json!(16)));
 }
 
 #[tokio::test]
