@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use super::cmdid::CmdId;
-use super::escape::push_string;
-use super::json::push_integer;
-use super::raw::{RawJson, keep_on_one_line};
-use super::request::Request;
+use super::json::RawJson;
+use super::json::escape::push_string;
+use super::json::write::{keep_on_one_line, push_integer};
+use super::message::{CmdId, Request};
 use crate::status::Status;
 
 /// Room for a request without its params and metadata, whatever its numbers are.

@@ -1,12 +1,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::raw::RawJson;
-
-/// The metadata of a request: an object of strings, `traceparent` and `idempotency-key` among
-/// them, kept as the JSON it came as until someone looks.
-#[derive(Clone, Default)]
-pub struct Meta<'a>(Option<RawJson<'a>>);
+use super::json::RawJson;
+use super::message::Meta;
 
 impl<'a> Meta<'a> {
     /// For an object that is known to hold strings only.

@@ -4,10 +4,10 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use super::json::push_value;
+use super::buffers::Scratch;
 use super::scan::{Scanner, SyntaxError};
-use super::scratch::Scratch;
-use super::usual::Unverified;
+use super::unverified::Unverified;
+use super::write::{keep_on_one_line, push_value};
 
 /// One JSON value as text that is known to be valid and to hold no line break: `params` and `data`
 /// before someone types them.
@@ -81,7 +81,7 @@ impl<'a> RawJson<'a> {
         Self(Text::Borrowed(text))
     }
 
-    pub(super) fn unverified(text: &'a Unverified<'a>) -> Self {
+    pub(crate) fn unverified(text: &'a Unverified<'a>) -> Self {
         Self(Text::Unverified(text))
     }
 
@@ -138,16 +138,6 @@ impl<'a> RawJson<'a> {
             Text::Unverified(text) => Scratch::of(text.as_str()),
             Text::Owned(text) => text,
         }))
-    }
-}
-
-/// Line breaks in valid JSON stand between tokens only (raw ones are no valid characters of a
-/// string), so a space means the same and cannot end the frame early.
-pub(super) fn keep_on_one_line(json: &mut [u8]) {
-    let mut from = 0;
-    while let Some(found) = memchr::memchr2(b'\n', b'\r', &json[from..]) {
-        json[from + found] = b' ';
-        from += found + 1;
     }
 }
 

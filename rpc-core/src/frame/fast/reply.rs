@@ -1,0 +1,134 @@
+use std::fmt;
+
+use serde::de::{DeserializeOwned, Error};
+
+use super::cursor::Glance;
+use crate::frame::json::RawJson;
+use crate::frame::json::buffers::Scratch;
+use crate::frame::message::{FromServer, ID_MAX};
+use crate::frame::parse::BadReply;
+
+/// A success that looks usual up to its data, which nobody has looked at yet.
+///
+/// As with [`UsualRequest`], whoever types the data checks the line.
+#[derive(Debug)]
+pub struct UsualReply<'a> {
+    id: u64,
+    data: &'a [u8],
+}
+
+impl<'a> UsualReply<'a> {
+    /// Looks at a line, without its line break. `None` says nothing but that the line is not usual.
+    pub fn read(line: &'a [u8]) -> Option<Self> {
+        let mut glance = Glance(line.strip_suffix(b"}")?);
+        glance.take(b"{").then_some(())?;
+        let id = glance.integer_of(b"\"id\":", ID_MAX)??;
+        glance.take(b"\"code\":0,\"data\":").then_some(())?;
+        Some(Self { id, data: glance.0 })
+    }
+
+    /// The call that it is for.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// The data, to be taken elsewhere.
+    pub fn data(&self) -> UnverifiedData {
+        UnverifiedData(Scratch::of(self.data))
+    }
+}
+
+/// The data of a [`UsualReply`], unless its line turns out to be something else.
+///
+/// ```
+/// use rpc_core::frame::UsualReply;
+///
+/// let reply = UsualReply::read(br#"{"id":7,"code":0,"data":[1,2]}"#).unwrap();
+/// assert_eq!(reply.data().decode::<Vec<u8>>().unwrap(), [1, 2]);
+///
+/// // An item of a stream, with its fields in another order than ours.
+/// let item = UsualReply::read(br#"{"id":7,"code":0,"data":[1,2],"more":true}"#).unwrap();
+/// assert!(item.data().decode::<Vec<u8>>().is_err());
+/// assert!(item.data().settle().unwrap().1, "more");
+/// ```
+pub struct UnverifiedData(Scratch);
+
+impl fmt::Debug for UnverifiedData {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.as_bytes().escape_ascii().fmt(f)
+    }
+}
+
+impl UnverifiedData {
+    /// Decodes into a typed value. Where that succeeds, the line was sound.
+    ///
+    /// # Errors
+    /// The data do not fit, or the line is another one; [`settle`](Self::settle) tells.
+    pub fn decode<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+        serde_json::from_str(std::str::from_utf8(self.0.as_bytes()).map_err(Error::custom)?)
+    }
+
+    /// What the general reader makes of the line: its data, and whether there is `more`.
+    ///
+    /// # Errors
+    /// The line is no reply.
+    pub fn settle(self) -> Result<(Option<RawJson<'static>>, bool), BadReply> {
+        let line = [b"{\"code\":0,\"data\":", self.0.as_bytes(), b"}"].concat();
+        match FromServer::decode(&line)? {
+            FromServer::Reply(reply) => Ok((reply.data.map(RawJson::into_owned), reply.more)),
+            FromServer::Notice { .. } => unreachable!("the line has a code"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_usual_reply_settles_to_what_the_general_reader_makes_of_its_line() {
+        for (line, is_usual) in [
+            (
+                r#"{"id":7,"code":0,"data":{"accepted":true,"seq":17}}"#,
+                true,
+            ),
+            (r#"{"id":7,"code":0,"data":null}"#, true),
+            (r#"{"id":7,"code":0,"data":1,"more":true}"#, true),
+            (r#"{"id":7,"code":0,"data":1,"data":2}"#, true),
+            (r#"{"id":7,"code":0,"data":{]}"#, true),
+            (r#"{"id":7,"code":0,"data":}"#, true),
+            (r#"{"id":7,"code":0,"more":true,"data":1}"#, false),
+            (r#"{"id":7,"code":0}"#, false),
+            (r#"{"id":7,"code":5,"data":1}"#, false),
+            (r#"{"code":0,"data":1}"#, false),
+        ]
+        .map(|(line, is_usual)| (line.as_bytes(), is_usual))
+        .into_iter()
+        .chain([
+            (&b"{\"id\":7,\"code\":0,\"data\":\"\xff\"}"[..], true),
+            (
+                &b"{\"id\":7,\"code\":0,\"data\":{\"a\":\"\xc3\xa9\"},\"b\":\"\xc3\"}"[..],
+                true,
+            ),
+        ]) {
+            let usual = UsualReply::read(line);
+            assert_eq!(usual.is_some(), is_usual, "{}", line.escape_ascii());
+            let Some(usual) = usual else { continue };
+
+            let typed = usual.data().decode::<serde_json::Value>();
+            match (FromServer::decode(line), usual.data().settle()) {
+                (Ok(FromServer::Reply(general)), Ok((data, more))) => {
+                    assert_eq!(
+                        (general.id, &general.data, general.more),
+                        (Some(usual.id()), &data, more)
+                    );
+                    assert_eq!(typed.is_ok(), !more && !line.ends_with(b"2}"));
+                }
+                (Err(_), Err(_)) => assert!(typed.is_err(), "{}", line.escape_ascii()),
+                (general, settled) => {
+                    panic!("{}: {general:?} and {settled:?}", line.escape_ascii())
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! The messages of the protocol as types.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::time::Duration;
+
+use futures::stream::BoxStream;
+use serde::{Deserialize, Serialize};
+
+use super::json::RawJson;
+use crate::scope::Scope;
+use crate::status::{Code, Status};
+
+/// The version of the protocol, as `describe` gives it.
+pub const PROTOCOL_VERSION: u32 = 1;
+
+/// The largest `id`: 2^53-1, the last integer that every JSON reader keeps exact.
+pub const ID_MAX: u64 = (1 << 53) - 1;
+
+/// The number of a command. 0-99 are built in ([`builtins`](crate::builtins)), 100 and up belong to services.
+///
+/// Source: docs/protocol.md, "Request" and "Built-in commands". Append-only.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct CmdId(u32);
+
+impl CmdId {
+    /// The lowest number that belongs to services.
+    pub const FIRST_OF_SERVICES: Self = Self(100);
+
+    /// The command with this number.
+    pub const fn new(number: u32) -> Self {
+        Self(number)
+    }
+
+    /// The number as it is on the wire.
+    pub const fn number(self) -> u32 {
+        self.0
+    }
+
+    /// Whether this number belongs to the protocol and not to a service.
+    pub const fn is_built_in(self) -> bool {
+        self.0 < Self::FIRST_OF_SERVICES.0
+    }
+}
+
+impl From<u32> for CmdId {
+    fn from(number: u32) -> Self {
+        Self(number)
+    }
+}
+
+impl fmt::Display for CmdId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for CmdId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The metadata of a request: an object of strings, `traceparent` and `idempotency-key` among
+/// them, kept as the JSON it came as until someone looks.
+#[derive(Clone, Default)]
+pub struct Meta<'a>(pub(super) Option<RawJson<'a>>);
+
+/// One call as it reaches a service.
+///
+/// The fields up to `meta` are those of the line (docs/protocol.md, "Request"); `scope` is what
+/// the connection knows besides.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Request<'a> {
+    /// Correlates the reply; without it the call is ordered.
+    pub id: Option<u64>,
+    /// The command.
+    pub cmdid: CmdId,
+    /// When the request was made, in Unix seconds by the caller's clock; diagnostic only.
+    pub timestamp: Option<i64>,
+    /// The arguments; `{}` where the line had none.
+    pub params: RawJson<'a>,
+    /// How long the caller still waits, counted from receipt.
+    pub timeout: Option<Duration>,
+    /// Whether no reply is sent, not even an error.
+    pub oneway: bool,
+    /// How many items a stream may send before it is given more; without it, any number.
+    pub credit: Option<u64>,
+    /// Metadata.
+    pub meta: Meta<'a>,
+    /// What the connection knows of the call: peer, deadline, cancellation.
+    pub scope: Scope<'a>,
+}
+
+impl<'a> Request<'a> {
+    /// A call of `cmdid` with these params and nothing else.
+    pub fn new(cmdid: impl Into<CmdId>, params: RawJson<'a>) -> Self {
+        Self {
+            id: None,
+            cmdid: cmdid.into(),
+            timestamp: None,
+            params,
+            timeout: None,
+            oneway: false,
+            credit: None,
+            meta: Meta::default(),
+            scope: Scope::default(),
+        }
+    }
+
+    /// The same request with what a connection knows of it.
+    #[must_use]
+    pub fn with_scope<'b>(self, scope: Scope<'b>) -> Request<'b>
+    where
+        'a: 'b,
+    {
+        Request { scope, ..self }
+    }
+
+    /// The same request, free of the line and the connection's borrowed state, so that it may wait.
+    pub fn into_owned(self) -> Request<'static> {
+        Request {
+            id: self.id,
+            cmdid: self.cmdid,
+            timestamp: self.timestamp,
+            params: self.params.into_owned(),
+            timeout: self.timeout,
+            oneway: self.oneway,
+            credit: self.credit,
+            meta: self.meta.into_owned(),
+            scope: self.scope.into_owned(),
+        }
+    }
+}
+
+/// One line from a server, as a client reads it.
+#[derive(Debug)]
+pub enum FromServer<'a> {
+    /// The reply to a call, or one item of it.
+    Reply(ReplyFrame<'a>),
+    /// A line with `event` and no `code`: `goaway`, or one that this version does not know.
+    Notice {
+        /// What happened.
+        event: Cow<'a, str>,
+        /// A sentence for people.
+        message: Cow<'a, str>,
+    },
+}
+
+/// The fields of a reply line. Those that say nothing are empty.
+#[derive(Debug)]
+pub struct ReplyFrame<'a> {
+    /// The call's id; none for an ordered call.
+    pub id: Option<u64>,
+    /// The outcome.
+    pub code: Code,
+    /// The result, or one item of a stream.
+    pub data: Option<RawJson<'a>>,
+    /// Whether this is an item and the call goes on.
+    pub more: bool,
+    pub(super) message: Cow<'a, str>,
+    pub(super) details: Option<RawJson<'a>>,
+    pub(super) rejected: bool,
+    pub(super) retry_after_ms: Option<u64>,
+}
+
+impl ReplyFrame<'_> {
+    /// The failure that this line carries; only meaningful where `code` is not 0.
+    pub fn status(&self) -> Status {
+        let mut status = Status::new(self.code, self.message.clone().into_owned());
+
+        if let Some(details) = &self.details {
+            status = status.with_details(details);
+        }
+        if self.rejected {
+            status = status.with_rejected();
+        }
+        if let Some(milliseconds) = self.retry_after_ms {
+            status = status.with_retry_after(Duration::from_millis(milliseconds));
+        }
+
+        status
+    }
+}
+
+/// What a call comes to.
+pub type Outcome = Result<Reply, Status>;
+
+/// One item of a stream; the first failure ends it.
+pub type Item = Result<RawJson<'static>, Status>;
+
+/// The items of a streaming call.
+pub type ItemStream = BoxStream<'static, Item>;
+
+/// The success of a call: nothing, one JSON value, or a stream of them.
+pub struct Reply(pub(super) Body);
+
+/// What a [`Reply`] carries.
+pub enum Body {
+    /// No `data`.
+    Empty,
+    /// The `data` of a unary call.
+    Data(RawJson<'static>),
+    /// The items of a streaming call, in order.
+    Stream(ItemStream),
+}

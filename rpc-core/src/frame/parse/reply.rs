@@ -1,0 +1,263 @@
+use std::borrow::Cow;
+
+use super::values::{boolean, integer, string};
+use crate::frame::json::RawJson;
+use crate::frame::json::scan::{RawStr, Scanner, SyntaxError};
+use crate::frame::message::{FromServer, ID_MAX, ReplyFrame};
+use crate::status::Code;
+
+/// A line that is neither a reply nor a notice.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BadReply {
+    /// The call that it was for, where that could be read.
+    pub id: Option<u64>,
+    /// What is wrong with it.
+    pub message: String,
+}
+
+impl<'a> FromServer<'a> {
+    /// Reads one line, without its line break, in any order of its fields. Unknown fields are
+    /// ignored.
+    ///
+    /// # Errors
+    /// A line that is no JSON object in UTF-8, or has neither `code` nor `event`, or a field of the
+    /// wrong type.
+    pub fn decode(line: &'a [u8]) -> Result<Self, BadReply> {
+        let mut fields = Fields::default();
+
+        let text = match std::str::from_utf8(line) {
+            Ok(text) => text,
+            Err(error) => {
+                // For the id alone.
+                let _ = fields.scan(line);
+                return Err(BadReply {
+                    id: fields.id,
+                    message: format!("invalid UTF-8 at byte {} of the reply", error.valid_up_to()),
+                });
+            }
+        };
+
+        if let Err(SyntaxError { what, at }) = fields.scan(line) {
+            return Err(BadReply {
+                id: fields.id,
+                message: format!("the reply is no JSON object: {what}, at byte {at}"),
+            });
+        }
+
+        if let Some(field) = fields.wrong {
+            return Err(BadReply {
+                id: fields.id,
+                message: format!("`{field}` of the reply has the wrong type"),
+            });
+        }
+
+        let part = |(start, end): (usize, usize)| RawJson::checked(&text[start..end]);
+        match (fields.code, fields.event) {
+            (Some(code), _) => Ok(Self::Reply(ReplyFrame {
+                id: fields.id,
+                code: Code::new(code),
+                data: fields.data.map(part),
+                more: fields.more,
+                message: fields.message.map_or(Cow::Borrowed(""), text_of),
+                details: fields.details.map(part),
+                rejected: fields.rejected,
+                retry_after_ms: fields.retry_after_ms,
+            })),
+            (None, Some(event)) => Ok(Self::Notice {
+                event: text_of(event),
+                message: fields.message.map_or(Cow::Borrowed(""), text_of),
+            }),
+            (None, None) => Err(BadReply {
+                id: fields.id,
+                message: "the reply has no `code`".into(),
+            }),
+        }
+    }
+}
+
+/// A lone surrogate is no reason to lose the rest of a message for people.
+fn text_of(string: RawStr<'_>) -> Cow<'_, str> {
+    string
+        .decode()
+        .unwrap_or_else(|| String::from_utf8_lossy(string.bytes))
+}
+
+#[derive(Default)]
+struct Fields<'a> {
+    id: Option<u64>,
+    code: Option<u32>,
+    data: Option<(usize, usize)>,
+    more: bool,
+    message: Option<RawStr<'a>>,
+    details: Option<(usize, usize)>,
+    rejected: bool,
+    retry_after_ms: Option<u64>,
+    event: Option<RawStr<'a>>,
+    wrong: Option<&'static str>,
+}
+
+impl<'a> Fields<'a> {
+    fn scan(&mut self, line: &'a [u8]) -> Result<(), SyntaxError> {
+        let mut scanner = Scanner::new(line);
+        scanner.skip_white_space();
+        if !scanner.take(b'{') {
+            return scanner.error("expected '{'");
+        }
+
+        scanner.skip_white_space();
+        if !scanner.take(b'}') {
+            loop {
+                let key = scanner.key()?;
+                let start = scanner.position();
+                let value = scanner.value(1)?;
+
+                // No server writes these keys with escapes; one that did is still read.
+                let range = (start, scanner.position());
+                if key.escaped {
+                    self.field(key.decode().unwrap_or_default().as_bytes(), value, range);
+                } else {
+                    self.field(key.bytes, value, range);
+                }
+
+                scanner.skip_white_space();
+                if scanner.take(b'}') {
+                    break;
+                }
+                if !scanner.take(b',') {
+                    return scanner.error("expected ',' or '}' after a field");
+                }
+                scanner.skip_white_space();
+            }
+        }
+
+        scanner.skip_white_space();
+        if scanner.peek().is_some() {
+            scanner.error("something stands behind the object")
+        } else {
+            Ok(())
+        }
+    }
+
+    fn field(&mut self, name: &[u8], value: &'a [u8], range: (usize, usize)) {
+        let fits = match name {
+            b"id" => {
+                self.id = integer(value).filter(|id| *id <= ID_MAX);
+                self.id.is_some() || self.mark("id")
+            }
+            b"code" => {
+                self.code = integer(value).and_then(|code| u32::try_from(code).ok());
+                self.code.is_some() || self.mark("code")
+            }
+            b"data" => {
+                self.data = Some(range);
+                true
+            }
+            b"more" => boolean(value).map(|more| self.more = more).is_some() || self.mark("more"),
+            b"message" => {
+                string(value)
+                    .map(|message| self.message = Some(message))
+                    .is_some()
+                    || self.mark("message")
+            }
+            b"details" => {
+                self.details = Some(range);
+                true
+            }
+            b"rejected" => {
+                boolean(value)
+                    .map(|rejected| self.rejected = rejected)
+                    .is_some()
+                    || self.mark("rejected")
+            }
+            b"retry_after_ms" => {
+                self.retry_after_ms = integer(value);
+                self.retry_after_ms.is_some() || self.mark("retry_after_ms")
+            }
+            b"event" => {
+                string(value)
+                    .map(|event| self.event = Some(event))
+                    .is_some()
+                    || self.mark("event")
+            }
+            _ => true,
+        };
+
+        debug_assert!(fits || self.wrong.is_some());
+    }
+
+    fn mark(&mut self, field: &'static str) -> bool {
+        self.wrong.get_or_insert(field);
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn reply(line: &str) -> ReplyFrame<'_> {
+        match FromServer::decode(line.as_bytes()) {
+            Ok(FromServer::Reply(reply)) => reply,
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_reply_is_read_in_any_order_with_unknown_fields_ignored() {
+        let success = reply(r#"{"data": {"a":1}, "new": [], "code":0,"id":7}"#);
+        assert_eq!(
+            (success.id, success.code, success.data.unwrap().as_str()),
+            (Some(7), Code::OK, r#"{"a":1}"#)
+        );
+
+        let failure = reply(
+            r#"{"code":8,"message":"a\nb","details":[1],"rejected":true,"retry_after_ms":20,"\u0069d":1}"#,
+        );
+        let status = failure.status();
+        assert_eq!(
+            (failure.id, status.message(), status.is_rejected()),
+            (Some(1), "a\nb", true)
+        );
+        assert_eq!(status.retry_after(), Some(Duration::from_millis(20)));
+        assert_eq!(status.details().unwrap().get(), "[1]");
+
+        assert!(reply(r#"{"id":1,"code":0,"more":true,"data":1}"#).more);
+    }
+
+    #[test]
+    fn a_line_with_event_and_no_code_is_a_notice() {
+        let notice = FromServer::decode(br#"{"event":"goaway","message":"x"}"#).unwrap();
+        assert!(
+            matches!(notice, FromServer::Notice { event, message } if event == "goaway" && message == "x")
+        );
+
+        assert_eq!(
+            reply(r#"{"event":"goaway","code":3}"#).code,
+            Code::INVALID_ARGUMENT
+        );
+    }
+
+    #[test]
+    fn nonsense_names_the_call_where_it_can() {
+        for (line, id) in [
+            (&b"{}"[..], None),
+            (br#"{"id":7}"#, Some(7)),
+            (br#"{"id":7,"code":"0"}"#, Some(7)),
+            (br#"{"id":7,"code":0,"more":1}"#, Some(7)),
+            (br#"{"id":7,"code":0,"data":}"#, Some(7)),
+            (b"{\"id\":7,\"code\":0,\"data\":\"\xff\"}", Some(7)),
+            (br#"{"id":"7","code":0}"#, None),
+            (b"[]", None),
+            (b"HTTP/1.1 400 Bad Request", None),
+        ] {
+            assert_eq!(
+                FromServer::decode(line).unwrap_err().id,
+                id,
+                "{}",
+                line.escape_ascii()
+            );
+        }
+    }
+}
