@@ -8,7 +8,8 @@ use std::time::Duration;
 use libfuzzer_sys::fuzz_target;
 use rpc_core::CmdId;
 use rpc_core::codec::{LineDecoder, Step};
-use rpc_core::frame::{FromServer, LastHead, Request, UsualReply, UsualRequest, id_of_part};
+use rpc_core::frame::fast::{self, HeaderCache};
+use rpc_core::frame::{FromServer, Request, id_of_part};
 use rpc_fuzz::input::Input;
 
 fuzz_target!(|data: &[u8]| {
@@ -20,7 +21,7 @@ fuzz_target!(|data: &[u8]| {
 
     let mut decoder = LineDecoder::new(limit);
     let mut expected = Expected { rest: wire, limit };
-    let mut last = LastHead::default();
+    let mut last = HeaderCache::default();
     let (mut start, mut end, mut turn) = (0, 0, 0);
 
     while end < wire.len() {
@@ -59,25 +60,25 @@ fuzz_target!(|data: &[u8]| {
     assert_eq!(expected.next(), None);
 });
 
-fn read(last: &mut LastHead, line: &[u8], side: u8) {
+fn read(last: &mut HeaderCache, line: &[u8], side: u8) {
     if side & 1 == 0 {
         let general = Request::decode(line);
-        let alone = UsualRequest::read(line);
-        assert!(!alone.as_ref().is_some_and(UsualRequest::is_sound) || general.is_ok());
+        let alone = fast::Request::read(line);
+        assert!(!alone.as_ref().is_some_and(fast::Request::is_sound) || general.is_ok());
 
         // Whatever the lines before were.
-        let after = UsualRequest::read_after(last, line);
+        let after = fast::Request::read_after(last, line);
         assert_eq!(after.as_ref().map(parts), alone.as_ref().map(parts));
     } else {
         let general = FromServer::decode(line);
-        let usual = UsualReply::read(line).is_some_and(|usual| usual.data().settle().is_ok());
+        let usual = fast::Reply::read(line).is_some_and(|usual| usual.data().settle().is_ok());
         assert!(!usual || general.is_ok());
     }
 }
 
 type Parts = (Option<u64>, CmdId, Option<i64>, Option<Duration>, usize);
 
-fn parts(usual: &UsualRequest<'_>) -> Parts {
+fn parts(usual: &fast::Request<'_>) -> Parts {
     let request = usual.request();
     (
         request.id,

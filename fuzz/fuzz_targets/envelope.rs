@@ -3,9 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use rpc_core::frame::{
-    BadFrameKind, FromServer, Request, UsualReply, UsualRequest, encode_request, id_of_part,
-};
+use rpc_core::frame::{BadFrameKind, FromServer, Request, encode_request, fast, id_of_part};
 use rpc_fuzz::judge::{self, Verdict};
 
 fuzz_target!(|data: &[u8]| {
@@ -44,7 +42,7 @@ fn request(line: &[u8]) {
         ),
     }
 
-    if let Some(usual) = UsualRequest::read(line) {
+    if let Some(usual) = fast::Request::read(line) {
         // As a handler would: typed first.
         let is_typed = usual.request().params.decode::<serde_json::Value>().is_ok();
         assert!(!is_typed || usual.is_sound());
@@ -161,7 +159,7 @@ fn reply(line: &[u8]) {
         }
     }
 
-    let Some(usual) = UsualReply::read(line) else {
+    let Some(usual) = fast::Reply::read(line) else {
         return;
     };
 

@@ -8,7 +8,8 @@ use std::task::{Context, Poll, ready};
 
 use futures::Stream;
 use rpc_core::RawJson;
-use rpc_core::frame::{UnverifiedData, encode_cancel, encode_credit};
+use rpc_core::frame::fast::UnverifiedData;
+use rpc_core::frame::{encode_cancel, encode_credit};
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 

@@ -5,7 +5,8 @@ use std::mem;
 use std::task::Waker;
 use std::time::Duration;
 
-use rpc_core::frame::{FromServer, ReplyFrame, RequestEncoder, UnverifiedData, UsualReply};
+use rpc_core::frame::fast::{self, UnverifiedData};
+use rpc_core::frame::{FromServer, ReplyFrame, RequestEncoder};
 use rpc_core::in_flight::{InFlight, OrderedReply};
 use rpc_core::{RawJson, Status};
 use tokio::sync::Notify;
@@ -246,7 +247,7 @@ impl State {
 impl State {
     /// Gives the usual success to a call that waits for one. False where the line is not that.
     pub(super) fn take_usual_line(&mut self, line: &[u8], woken: &mut Vec<Waker>) -> bool {
-        let Some(reply) = UsualReply::read(line) else {
+        let Some(reply) = fast::Reply::read(line) else {
             return false;
         };
 

@@ -1,4 +1,22 @@
-//! The messages of the protocol as types.
+//! The messages of the protocol: the one file to read to know the wire. docs/protocol.md has the rules.
+//!
+//! A connection carries lines; each is one JSON object. The client sends [`Request`]s:
+//!
+//! ```json
+//! {"id":7,"cmdid":1001,"timeout_ms":5000,"params":{"message":"hello"}}
+//! ```
+//!
+//! The server sends one of these, [`FromServer`]: the reply to a call, an item of a stream (`more`), a
+//! failure, or a notice about the connection:
+//!
+//! ```json
+//! {"id":7,"code":0,"data":{"seq":17}}
+//! {"id":7,"code":0,"more":true,"data":{"seq":18}}
+//! {"id":7,"code":3,"message":"`params`: missing field `message`"}
+//! {"event":"goaway","message":"the server is going away"}
+//! ```
+//!
+//! `parse` reads lines into these types, and `encode` writes them.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -62,8 +80,8 @@ impl fmt::Debug for CmdId {
     }
 }
 
-/// The metadata of a request: an object of strings, `traceparent` and `idempotency-key` among
-/// them, kept as the JSON it came as until someone looks.
+/// The metadata of a request: a JSON object whose values are all strings, `traceparent` and
+/// `idempotency-key` among them. It stays the text that it came as until a value is asked for.
 #[derive(Clone, Default)]
 pub struct Meta<'a>(pub(super) Option<RawJson<'a>>);
 

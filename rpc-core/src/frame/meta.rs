@@ -1,3 +1,5 @@
+//! Reading and writing of [`Meta`].
+
 use std::collections::BTreeMap;
 use std::fmt;
 

@@ -1,12 +1,13 @@
-//! What travels: [`Request`] to the server, [`Reply`] and [`FromServer`] back, one JSON object a
-//! line.
+//! Lines of the protocol: [`Request`] to the server, [`Reply`] and [`FromServer`] back, one JSON
+//! object a line.
 //!
-//! `params` and `data` stay raw JSON ([`RawJson`]) until someone types them; the envelope around
-//! them is checked whole before anything of a line is executed. The rules are those of
-//! docs/protocol.md.
+//! `message` has all of these types and is the file to read first. `params` and `data` stay raw JSON
+//! ([`RawJson`]) until they are decoded into a type; the envelope around them is checked whole before
+//! anything of a line is executed. The rules are those of docs/protocol.md.
 
 mod encode;
-mod fast;
+#[doc(hidden)]
+pub mod fast;
 mod json;
 mod message;
 mod meta;
@@ -17,7 +18,6 @@ pub use encode::{
     RequestEncoder, encode_cancel, encode_credit, encode_failure, encode_item, encode_notice,
     encode_reply, encode_request,
 };
-pub use fast::{LastHead, UnverifiedData, UsualReply, UsualRequest};
 pub use json::{InvalidJson, RawJson};
 pub use message::{
     Body, CmdId, FromServer, ID_MAX, Item, ItemStream, Meta, Outcome, PROTOCOL_VERSION, Reply,

@@ -1,3 +1,5 @@
+//! What a handler returns, turned into a [`Reply`].
+
 use std::fmt;
 
 use futures::stream::{Stream, StreamExt};

@@ -2,7 +2,7 @@
 
 use std::task::Context;
 
-use rpc_core::frame::{UsualRequest, encode_notice};
+use rpc_core::frame::{encode_notice, fast};
 use rpc_core::scope::LazyCancellation;
 use rpc_core::{CmdId, Request, Status};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -42,7 +42,7 @@ where
             return false;
         }
 
-        let Some(usual) = UsualRequest::read_after(&mut self.last_head, line) else {
+        let Some(usual) = fast::Request::read_after(&mut self.last_head, line) else {
             return false;
         };
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::Context;
 
 use rpc_core::codec::LineDecoder;
-use rpc_core::frame::LastHead;
+use rpc_core::frame::fast::HeaderCache;
 use rpc_core::{Peer, Request};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
@@ -39,7 +39,7 @@ pub(super) struct Session<IO> {
     pub(super) policy: Arc<Policy>,
 
     pub(super) lines: LineDecoder,
-    pub(super) last_head: LastHead,
+    pub(super) last_head: HeaderCache,
     /// Bytes that the input holds in memory.
     pub(super) input_bytes: usize,
     pub(super) output: Output,
@@ -79,7 +79,7 @@ where
         Self {
             io,
             lines: LineDecoder::new(config.frame_bytes_max),
-            last_head: LastHead::default(),
+            last_head: HeaderCache::default(),
             input_bytes: 0,
             output: Output::default(),
             in_flight: InFlight::default(),

@@ -1,11 +1,13 @@
-/// The front of a line, of which more and more is known.
-pub(super) struct Glance<'a>(pub(super) &'a [u8]);
+//! The place in a line up to which it has been read.
 
-impl Glance<'_> {
+/// The rest of a line, which begins with what is not read yet.
+pub(super) struct Cursor<'a>(pub(super) &'a [u8]);
+
+impl Cursor<'_> {
     /// Goes past `expected`, if it comes next. Inlined, as what follows: with the length known, this
     /// is one comparison or two.
     #[inline(always)]
-    #[allow(clippy::inline_always, reason = "a fifth of the glance")]
+    #[allow(clippy::inline_always, reason = "a fifth of the whole")]
     pub(super) fn take(&mut self, expected: &[u8]) -> bool {
         let rest = self.0.strip_prefix(expected);
         self.0 = rest.unwrap_or(self.0);

@@ -1,22 +1,24 @@
+//! The header of the line before, which the next line usually repeats.
+
 use std::time::Duration;
 
-use super::cursor::Glance;
+use super::cursor::Cursor;
 use crate::frame::message::{CmdId, ID_MAX};
 
 /// What stands between the `id` of a request and its params.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Head {
+pub(super) struct Header {
     pub(super) cmdid: CmdId,
     pub(super) timestamp: Option<i64>,
     pub(super) timeout: Option<Duration>,
 }
 
-impl Head {
-    fn read(glance: &mut Glance<'_>) -> Option<Self> {
-        let cmdid = glance.integer_of(b"\"cmdid\":", u64::from(u32::MAX))?;
-        let timestamp = glance.integer_of(b"\"timestamp\":", ID_MAX)?;
-        let timeout_ms = glance.integer_of(b"\"timeout_ms\":", ID_MAX)?;
-        glance.take(b"\"params\":").then_some(())?;
+impl Header {
+    fn read(cursor: &mut Cursor<'_>) -> Option<Self> {
+        let cmdid = cursor.integer_of(b"\"cmdid\":", u64::from(u32::MAX))?;
+        let timestamp = cursor.integer_of(b"\"timestamp\":", ID_MAX)?;
+        let timeout_ms = cursor.integer_of(b"\"timeout_ms\":", ID_MAX)?;
+        cursor.take(b"\"params\":").then_some(())?;
 
         Some(Self {
             cmdid: CmdId::new(u32::try_from(cmdid?).ok()?),
@@ -27,15 +29,15 @@ impl Head {
 }
 
 /// What stood between `id` and params in the line before: calls of one command with one time limit differ in
-/// their ids and params only. For [`UsualRequest::read_after`].
+/// their ids and params only. For [`Request::read_after`](super::Request::read_after).
 #[derive(Debug, Clone)]
-pub struct LastHead {
+pub struct HeaderCache {
     text: [u8; Self::TEXT_BYTES],
     /// None before the first line.
-    read: Option<(Head, u8)>,
+    read: Option<(Header, u8)>,
 }
 
-impl Default for LastHead {
+impl Default for HeaderCache {
     fn default() -> Self {
         Self {
             text: [0; Self::TEXT_BYTES],
@@ -44,30 +46,30 @@ impl Default for LastHead {
     }
 }
 
-impl LastHead {
+impl HeaderCache {
     /// Room for `"cmdid":4294967295,"timestamp":1732233600,"timeout_ms":86400000,"params":`, with spaces.
     const TEXT_BYTES: usize = 80;
 
-    pub(super) fn head_of(&mut self, glance: &mut Glance<'_>) -> Option<Head> {
-        if let Some((head, length)) = self.read
-            && let Some(rest) = glance.0.strip_prefix(&self.text[..length.into()])
+    pub(super) fn header_of(&mut self, cursor: &mut Cursor<'_>) -> Option<Header> {
+        if let Some((header, length)) = self.read
+            && let Some(rest) = cursor.0.strip_prefix(&self.text[..length.into()])
         {
-            glance.0 = rest;
-            return Some(head);
+            cursor.0 = rest;
+            return Some(header);
         }
 
-        let before = glance.0;
-        let head = Head::read(glance)?;
+        let before = cursor.0;
+        let header = Header::read(cursor)?;
 
-        // That all of it has been looked at, and nothing behind it, is what makes equal text an equal head.
-        let text = &before[..before.len() - glance.0.len()];
+        // That all of it has been looked at, and nothing behind it, is what makes equal text an equal header.
+        let text = &before[..before.len() - cursor.0.len()];
         if let (Some(kept), Ok(length)) =
             (self.text.get_mut(..text.len()), u8::try_from(text.len()))
         {
             kept.copy_from_slice(text);
-            self.read = Some((head, length));
+            self.read = Some((header, length));
         }
 
-        Some(head)
+        Some(header)
     }
 }

@@ -1,14 +1,15 @@
-//! The lines that clients and servers usually write, taken apart at a glance.
+//! The fast path: lines as clients and servers usually write them, taken apart without a full scan.
 //!
-//! Fields in the usual order, plain integers, `params` or `data` last. Whatever else a line is, it is
-//! left to the general readers, [`Request::decode`] and [`FromServer::decode`](super::FromServer):
-//! these here never judge a line, and where they answer, the answer is the same.
+//! Such a line has its fields in the usual order, plain integers, and `params` or `data` last. Every
+//! other line is left to the general readers, [`Request::decode`](super::Request::decode) and
+//! [`FromServer::decode`](super::FromServer::decode). The readers in here never judge a line, and
+//! where they answer, the answer is the same. For `rpc-server` and `rpc-client`; not a public API.
 
 mod cursor;
 mod header_cache;
 mod reply;
 mod request;
 
-pub use header_cache::LastHead;
-pub use reply::{UnverifiedData, UsualReply};
-pub use request::UsualRequest;
+pub use header_cache::HeaderCache;
+pub use reply::{Reply, UnverifiedData};
+pub use request::Request;

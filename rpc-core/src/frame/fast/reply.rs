@@ -1,30 +1,32 @@
+//! Replies of the usual form.
+
 use std::fmt;
 
 use serde::de::{DeserializeOwned, Error};
 
-use super::cursor::Glance;
+use super::cursor::Cursor;
 use crate::frame::json::RawJson;
 use crate::frame::json::buffers::Scratch;
 use crate::frame::message::{FromServer, ID_MAX};
 use crate::frame::parse::BadReply;
 
-/// A success that looks usual up to its data, which nobody has looked at yet.
+/// A success that looks usual up to its data, which have not been read yet.
 ///
-/// As with [`UsualRequest`], whoever types the data checks the line.
+/// As with [`Request`](super::Request), the typed decoding of the data checks the line.
 #[derive(Debug)]
-pub struct UsualReply<'a> {
+pub struct Reply<'a> {
     id: u64,
     data: &'a [u8],
 }
 
-impl<'a> UsualReply<'a> {
-    /// Looks at a line, without its line break. `None` says nothing but that the line is not usual.
+impl<'a> Reply<'a> {
+    /// Reads a line, without its line break. `None` means only that the line is not usual.
     pub fn read(line: &'a [u8]) -> Option<Self> {
-        let mut glance = Glance(line.strip_suffix(b"}")?);
-        glance.take(b"{").then_some(())?;
-        let id = glance.integer_of(b"\"id\":", ID_MAX)??;
-        glance.take(b"\"code\":0,\"data\":").then_some(())?;
-        Some(Self { id, data: glance.0 })
+        let mut cursor = Cursor(line.strip_suffix(b"}")?);
+        cursor.take(b"{").then_some(())?;
+        let id = cursor.integer_of(b"\"id\":", ID_MAX)??;
+        cursor.take(b"\"code\":0,\"data\":").then_some(())?;
+        Some(Self { id, data: cursor.0 })
     }
 
     /// The call that it is for.
@@ -38,16 +40,16 @@ impl<'a> UsualReply<'a> {
     }
 }
 
-/// The data of a [`UsualReply`], unless its line turns out to be something else.
+/// The data of a [`Reply`], unless its line turns out to be something else.
 ///
 /// ```
-/// use rpc_core::frame::UsualReply;
+/// use rpc_core::frame::fast;
 ///
-/// let reply = UsualReply::read(br#"{"id":7,"code":0,"data":[1,2]}"#).unwrap();
+/// let reply = fast::Reply::read(br#"{"id":7,"code":0,"data":[1,2]}"#).unwrap();
 /// assert_eq!(reply.data().decode::<Vec<u8>>().unwrap(), [1, 2]);
 ///
 /// // An item of a stream, with its fields in another order than ours.
-/// let item = UsualReply::read(br#"{"id":7,"code":0,"data":[1,2],"more":true}"#).unwrap();
+/// let item = fast::Reply::read(br#"{"id":7,"code":0,"data":[1,2],"more":true}"#).unwrap();
 /// assert!(item.data().decode::<Vec<u8>>().is_err());
 /// assert!(item.data().settle().unwrap().1, "more");
 /// ```
@@ -63,7 +65,7 @@ impl UnverifiedData {
     /// Decodes into a typed value. Where that succeeds, the line was sound.
     ///
     /// # Errors
-    /// The data do not fit, or the line is another one; [`settle`](Self::settle) tells.
+    /// The data do not fit, or the line is not what it looked like; [`settle`](Self::settle) tells which.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
         serde_json::from_str(std::str::from_utf8(self.0.as_bytes()).map_err(Error::custom)?)
     }
@@ -111,7 +113,7 @@ mod tests {
                 true,
             ),
         ]) {
-            let usual = UsualReply::read(line);
+            let usual = Reply::read(line);
             assert_eq!(usual.is_some(), is_usual, "{}", line.escape_ascii());
             let Some(usual) = usual else { continue };
 

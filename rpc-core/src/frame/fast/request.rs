@@ -1,32 +1,34 @@
+//! Requests of the usual form.
+
 use std::time::Duration;
 
-use super::cursor::Glance;
-use super::header_cache::{Head, LastHead};
+use super::cursor::Cursor;
+use super::header_cache::{Header, HeaderCache};
 use crate::frame::json::RawJson;
 use crate::frame::json::scan::DEPTH_MAX;
 use crate::frame::json::unverified::Unverified;
-use crate::frame::message::{CmdId, ID_MAX, Request};
+use crate::frame::message::{self, CmdId, ID_MAX};
 
-/// A request that looks usual up to its params, which nobody has looked at yet.
+/// A request that looks usual up to its params, which have not been read yet.
 ///
-/// Params are read once, by the one who types them: that they fit the type says that they are JSON,
-/// and with that the whole line. So a connection may hand [`request`](Self::request) to a service,
-/// and must ask [`is_sound`](Self::is_sound) before it polls what comes back; where the line is not
-/// sound, it drops that future and goes to [`Request::decode`] for the truth.
+/// The params are read once, by the handler's decoding: if they fit the type, they are JSON, and so is
+/// the whole line. A connection may hand [`request`](Self::request) to a service, and must ask
+/// [`is_sound`](Self::is_sound) before it polls the future that comes back. If the line is not sound,
+/// it drops that future and reads the line with [`Request::decode`](crate::Request::decode).
 ///
 /// ```
-/// use rpc_core::frame::UsualRequest;
+/// use rpc_core::frame::fast;
 ///
-/// let usual = UsualRequest::read(br#"{"id":7,"cmdid":100,"params":[1,2]}"#).unwrap();
+/// let usual = fast::Request::read(br#"{"id":7,"cmdid":100,"params":[1,2]}"#).unwrap();
 /// assert_eq!(usual.request().params.decode::<Vec<u8>>().unwrap(), [1, 2]);
 /// assert!(usual.is_sound());
 ///
-/// // Params are not the last field: more than a glance is needed.
-/// let other = UsualRequest::read(br#"{"id":7,"cmdid":100,"params":[1,2],"oneway":true}"#).unwrap();
+/// // Params are not the last field: a full scan is needed.
+/// let other = fast::Request::read(br#"{"id":7,"cmdid":100,"params":[1,2],"oneway":true}"#).unwrap();
 /// assert!(!other.is_sound());
 /// ```
 #[derive(Debug)]
-pub struct UsualRequest<'a> {
+pub struct Request<'a> {
     id: Option<u64>,
     cmdid: CmdId,
     timestamp: Option<i64>,
@@ -34,36 +36,36 @@ pub struct UsualRequest<'a> {
     params: Unverified<'a>,
 }
 
-impl<'a> UsualRequest<'a> {
-    /// Looks at a line, without its line break. `None` says nothing but that the line is not usual.
+impl<'a> Request<'a> {
+    /// Reads a line, without its line break. `None` means only that the line is not usual.
     pub fn read(line: &'a [u8]) -> Option<Self> {
-        Self::read_after(&mut LastHead::default(), line)
+        Self::read_after(&mut HeaderCache::default(), line)
     }
 
-    /// As [`read`](Self::read), for one line of many: faster where what stands before the params, the `id`
-    /// apart, is what it was in the line before.
+    /// As [`read`](Self::read), for one line of many: faster if everything before the params, apart from
+    /// the `id`, is the same as in the line before.
     ///
     /// ```
-    /// use rpc_core::frame::{LastHead, UsualRequest};
+    /// use rpc_core::frame::fast::{HeaderCache, Request};
     ///
-    /// let mut last = LastHead::default();
+    /// let mut cache = HeaderCache::default();
     /// for line in ["{\"id\":1,\"cmdid\":100,\"params\":[]}", "{\"id\":2,\"cmdid\":100,\"params\":{}}"] {
-    ///     let usual = UsualRequest::read_after(&mut last, line.as_bytes()).unwrap();
+    ///     let usual = Request::read_after(&mut cache, line.as_bytes()).unwrap();
     ///     assert_eq!(usual.request().cmdid.number(), 100);
     /// }
     /// ```
-    pub fn read_after(last: &mut LastHead, line: &'a [u8]) -> Option<Self> {
-        let mut glance = Glance(line.strip_suffix(b"}")?);
-        glance.take(b"{").then_some(())?;
-        let id = glance.integer_of(b"\"id\":", ID_MAX)?;
-        let Head {
+    pub fn read_after(cache: &mut HeaderCache, line: &'a [u8]) -> Option<Self> {
+        let mut cursor = Cursor(line.strip_suffix(b"}")?);
+        cursor.take(b"{").then_some(())?;
+        let id = cursor.integer_of(b"\"id\":", ID_MAX)?;
+        let Header {
             cmdid,
             timestamp,
             timeout,
-        } = last.head_of(&mut glance)?;
+        } = cache.header_of(&mut cursor)?;
 
         // What stands before them has been compared with ASCII.
-        let params = std::str::from_utf8(trim(glance.0)).ok()?;
+        let params = std::str::from_utf8(trim(cursor.0)).ok()?;
 
         // What is nested too deep has as many brackets that open, and as many that close.
         if params.len() >= 2 * DEPTH_MAX as usize {
@@ -83,9 +85,9 @@ impl<'a> UsualRequest<'a> {
     }
 
     /// The request, if the line is what it looks like. Its params can be typed; as text they are
-    /// checked first, and are `null` where they turn out to be no JSON.
-    pub fn request(&self) -> Request<'_> {
-        let mut request = Request::new(self.cmdid, RawJson::unverified(&self.params));
+    /// checked first, and are `null` if they are not JSON.
+    pub fn request(&self) -> message::Request<'_> {
+        let mut request = message::Request::new(self.cmdid, RawJson::unverified(&self.params));
         request.id = self.id;
         request.timestamp = self.timestamp;
         request.timeout = self.timeout;
@@ -97,7 +99,7 @@ impl<'a> UsualRequest<'a> {
         self.params.text().len()
     }
 
-    /// Whether the line is what it looked like. Costs something only if nobody has read the params.
+    /// Whether the line is what it looked like. Costs a scan only if the params have not been decoded.
     pub fn is_sound(&self) -> bool {
         self.params.is_sound()
     }

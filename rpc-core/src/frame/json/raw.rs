@@ -1,3 +1,5 @@
+//! [`RawJson`]: one JSON value as text.
+
 use std::fmt;
 
 use serde::de::DeserializeOwned;
@@ -9,8 +11,8 @@ use super::scan::{Scanner, SyntaxError};
 use super::unverified::Unverified;
 use super::write::{keep_on_one_line, push_value};
 
-/// One JSON value as text that is known to be valid and to hold no line break: `params` and `data`
-/// before someone types them.
+/// One JSON value as text that is valid and holds no line break: `params` and `data` before they are
+/// decoded into a type.
 ///
 /// ```
 /// use rpc_core::RawJson;
@@ -26,7 +28,7 @@ pub struct RawJson<'a>(Text<'a>);
 #[derive(Clone)]
 enum Text<'a> {
     Borrowed(&'a str),
-    /// Of a line that nobody has read to its end.
+    /// Part of a line that has not been scanned.
     Unverified(&'a Unverified<'a>),
     Owned(Scratch),
 }

@@ -1,3 +1,5 @@
+//! JSON text of a line that has not been scanned.
+
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use serde::Deserialize;
@@ -25,7 +27,7 @@ impl<'a> Unverified<'a> {
         }
     }
 
-    /// The text as it came, which nobody may have read.
+    /// The text as it came, which may not be JSON.
     pub(crate) fn text(&self) -> &'a str {
         self.text
     }

@@ -1,5 +1,6 @@
-//! Reads lines into messages.
+//! Lines read into messages: each is scanned once, whole, before anything of it is used.
 
+mod object;
 mod reply;
 mod request;
 mod values;

@@ -1,8 +1,12 @@
-use std::borrow::Cow;
+//! Replies and notices out of lines.
 
+use std::borrow::Cow;
+use std::ops::Range;
+
+use super::object::{Member, scan_object};
 use super::values::{boolean, integer, string};
 use crate::frame::json::RawJson;
-use crate::frame::json::scan::{RawStr, Scanner, SyntaxError};
+use crate::frame::json::scan::{RawStr, SyntaxError};
 use crate::frame::message::{FromServer, ID_MAX, ReplyFrame};
 use crate::status::Code;
 
@@ -51,7 +55,7 @@ impl<'a> FromServer<'a> {
             });
         }
 
-        let part = |(start, end): (usize, usize)| RawJson::checked(&text[start..end]);
+        let part = |range: Range<usize>| RawJson::checked(&text[range]);
         match (fields.code, fields.event) {
             (Some(code), _) => Ok(Self::Reply(ReplyFrame {
                 id: fields.id,
@@ -86,10 +90,10 @@ fn text_of(string: RawStr<'_>) -> Cow<'_, str> {
 struct Fields<'a> {
     id: Option<u64>,
     code: Option<u32>,
-    data: Option<(usize, usize)>,
+    data: Option<Range<usize>>,
     more: bool,
     message: Option<RawStr<'a>>,
-    details: Option<(usize, usize)>,
+    details: Option<Range<usize>>,
     rejected: bool,
     retry_after_ms: Option<u64>,
     event: Option<RawStr<'a>>,
@@ -98,96 +102,37 @@ struct Fields<'a> {
 
 impl<'a> Fields<'a> {
     fn scan(&mut self, line: &'a [u8]) -> Result<(), SyntaxError> {
-        let mut scanner = Scanner::new(line);
-        scanner.skip_white_space();
-        if !scanner.take(b'{') {
-            return scanner.error("expected '{'");
-        }
-
-        scanner.skip_white_space();
-        if !scanner.take(b'}') {
-            loop {
-                let key = scanner.key()?;
-                let start = scanner.position();
-                let value = scanner.value(1)?;
-
-                // No server writes these keys with escapes; one that did is still read.
-                let range = (start, scanner.position());
-                if key.escaped {
-                    self.field(key.decode().unwrap_or_default().as_bytes(), value, range);
-                } else {
-                    self.field(key.bytes, value, range);
-                }
-
-                scanner.skip_white_space();
-                if scanner.take(b'}') {
-                    break;
-                }
-                if !scanner.take(b',') {
-                    return scanner.error("expected ',' or '}' after a field");
-                }
-                scanner.skip_white_space();
-            }
-        }
-
-        scanner.skip_white_space();
-        if scanner.peek().is_some() {
-            scanner.error("something stands behind the object")
-        } else {
-            Ok(())
-        }
+        scan_object(line, |member| self.take(member))
     }
 
-    fn field(&mut self, name: &[u8], value: &'a [u8], range: (usize, usize)) {
-        let fits = match name {
-            b"id" => {
-                self.id = integer(value).filter(|id| *id <= ID_MAX);
-                self.id.is_some() || self.mark("id")
-            }
+    fn take(&mut self, Member { name, value, range }: Member<'a>) {
+        match &*name {
+            b"id" => self.id = self.fit("id", integer(value).filter(|id| *id <= ID_MAX)),
             b"code" => {
-                self.code = integer(value).and_then(|code| u32::try_from(code).ok());
-                self.code.is_some() || self.mark("code")
+                let code = integer(value).and_then(|code| u32::try_from(code).ok());
+                self.code = self.fit("code", code);
             }
-            b"data" => {
-                self.data = Some(range);
-                true
-            }
-            b"more" => boolean(value).map(|more| self.more = more).is_some() || self.mark("more"),
-            b"message" => {
-                string(value)
-                    .map(|message| self.message = Some(message))
-                    .is_some()
-                    || self.mark("message")
-            }
-            b"details" => {
-                self.details = Some(range);
-                true
-            }
+            b"data" => self.data = Some(range),
+            b"more" => self.more = self.fit("more", boolean(value)).unwrap_or_default(),
+            b"message" => self.message = self.fit("message", string(value)),
+            b"details" => self.details = Some(range),
             b"rejected" => {
-                boolean(value)
-                    .map(|rejected| self.rejected = rejected)
-                    .is_some()
-                    || self.mark("rejected")
+                self.rejected = self.fit("rejected", boolean(value)).unwrap_or_default();
             }
             b"retry_after_ms" => {
-                self.retry_after_ms = integer(value);
-                self.retry_after_ms.is_some() || self.mark("retry_after_ms")
+                self.retry_after_ms = self.fit("retry_after_ms", integer(value));
             }
-            b"event" => {
-                string(value)
-                    .map(|event| self.event = Some(event))
-                    .is_some()
-                    || self.mark("event")
-            }
-            _ => true,
-        };
-
-        debug_assert!(fits || self.wrong.is_some());
+            b"event" => self.event = self.fit("event", string(value)),
+            _ => {}
+        }
     }
 
-    fn mark(&mut self, field: &'static str) -> bool {
-        self.wrong.get_or_insert(field);
-        false
+    /// Notes the first field whose value has the wrong type.
+    fn fit<T>(&mut self, field: &'static str, value: Option<T>) -> Option<T> {
+        if value.is_none() {
+            self.wrong.get_or_insert(field);
+        }
+        value
     }
 }
 
@@ -249,6 +194,8 @@ mod tests {
             (br#"{"id":7,"code":0,"data":}"#, Some(7)),
             (b"{\"id\":7,\"code\":0,\"data\":\"\xff\"}", Some(7)),
             (br#"{"id":"7","code":0}"#, None),
+            // It may have been 71.
+            (br#"{"code":0,"id":7"#, None),
             (b"[]", None),
             (b"HTTP/1.1 400 Bad Request", None),
         ] {

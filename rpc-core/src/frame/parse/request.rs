@@ -1,10 +1,14 @@
+//! Requests out of lines, with what is wrong with a line that is none.
+
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Range;
 use std::time::Duration;
 
+use super::object::{Member, scan_object};
 use super::values::{integer, is_object_of_strings, lenient_integer, shown};
 use crate::frame::json::RawJson;
-use crate::frame::json::scan::{RawStr, Scanner, SyntaxError};
+use crate::frame::json::scan::SyntaxError;
 use crate::frame::message::{CmdId, ID_MAX, Meta, Request};
 use crate::scope::Scope;
 
@@ -19,7 +23,7 @@ impl<'a> Request<'a> {
         let mut fields = Fields::default();
         let scanned = fields.scan(line);
 
-        let bad = |fields: &Fields<'_>, kind, message: String| {
+        let bad = |fields: &Fields, kind, message: String| {
             Err(BadFrame {
                 id: fields.id.filter(|_| !fields.id_repeated),
                 kind,
@@ -58,8 +62,8 @@ impl<'a> Request<'a> {
             return bad(&fields, BadFrameKind::Malformed, message);
         }
 
-        let part = |(start, end): (usize, usize)| RawJson::checked(&text[start..end]);
-        let meta = match fields.meta.map(part).map(meta_of).transpose() {
+        let part = |range: Range<usize>| RawJson::checked(&text[range]);
+        let meta = match fields.meta.take().map(part).map(meta_of).transpose() {
             Ok(meta) => meta.unwrap_or_default(),
             Err(message) => return bad(&fields, BadFrameKind::Malformed, message.into()),
         };
@@ -140,83 +144,29 @@ const KNOWN: [&str; 8] = [
 
 /// What a scan has found so far. A wrong field does not end it: the `id` may stand further on.
 #[derive(Default)]
-struct Fields<'a> {
+struct Fields {
     /// Bit n is set once `KNOWN[n]` was there.
     seen: u8,
     id: Option<u64>,
     id_repeated: bool,
     cmdid: Option<CmdId>,
     timestamp: Option<i64>,
-    params: Option<(usize, usize)>,
+    params: Option<Range<usize>>,
     timeout_ms: Option<u64>,
     oneway: bool,
     credit: Option<u64>,
-    meta: Option<(usize, usize)>,
+    meta: Option<Range<usize>>,
     wrong: Option<String>,
     wrong_id: Option<String>,
-    line: std::marker::PhantomData<&'a [u8]>,
 }
 
-impl<'a> Fields<'a> {
-    fn scan(&mut self, line: &'a [u8]) -> Result<(), SyntaxError> {
-        let mut scanner = Scanner::new(line);
-        scanner.skip_white_space();
-        if !scanner.take(b'{') {
-            return scanner.error(match scanner.peek() {
-                Some(0xef) if line[scanner.position()..].starts_with(b"\xef\xbb\xbf") => {
-                    "it begins with a byte order mark, which must be left out"
-                }
-                Some(b'[') => "it begins with an array; send one object a line",
-                _ => "it must be one JSON object",
-            });
-        }
-
-        scanner.skip_white_space();
-        if !scanner.take(b'}') {
-            loop {
-                let key = scanner.key()?;
-                let start = scanner.position();
-                let value = scanner.value(1)?;
-                let end = scanner.position();
-
-                scanner.skip_white_space();
-                if scanner.peek().is_none() {
-                    // Before the field is taken: a number that ends with the line may go on.
-                    return scanner.error("the line ends inside the object");
-                }
-
-                self.field(key, value, (start, end));
-                if scanner.take(b'}') {
-                    break;
-                }
-                if !scanner.take(b',') {
-                    return scanner.error("expected ',' or '}' after a field");
-                }
-                scanner.skip_white_space();
-            }
-        }
-
-        scanner.skip_white_space();
-        match scanner.peek() {
-            None => Ok(()),
-            Some(b'{') => scanner.error("a second object stands on the line; send one a line"),
-            Some(_) => scanner.error("something stands behind the object"),
-        }
+impl Fields {
+    fn scan(&mut self, line: &[u8]) -> Result<(), SyntaxError> {
+        scan_object(line, |member| self.take(member))
     }
 
-    fn field(&mut self, key: RawStr<'a>, value: &'a [u8], range: (usize, usize)) {
-        if !key.escaped {
-            return self.named(key.bytes, value, range);
-        }
-
-        // A key that is no Unicode text is none of ours.
-        if let Some(name) = key.decode() {
-            self.named(name.as_bytes(), value, range);
-        }
-    }
-
-    fn named(&mut self, name: &[u8], value: &'a [u8], range: (usize, usize)) {
-        let Some(index) = KNOWN.iter().position(|known| known.as_bytes() == name) else {
+    fn take(&mut self, Member { name, value, range }: Member<'_>) {
+        let Some(index) = KNOWN.iter().position(|known| known.as_bytes() == &*name) else {
             return;
         };
 

@@ -1,12 +1,12 @@
 use super::*;
 
 fn check(line: &[u8]) -> bool {
-    check_after(&mut LastHead::default(), line)
+    check_after(&mut HeaderCache::default(), line)
 }
 
-/// Whatever a glance makes of a line, the general reader must make of it too.
-fn check_after(last: &mut LastHead, line: &[u8]) -> bool {
-    let Some(usual) = UsualRequest::read_after(last, line) else {
+/// Whatever the fast path makes of a line, the general reader must make of it too.
+fn check_after(cache: &mut HeaderCache, line: &[u8]) -> bool {
+    let Some(usual) = Request::read_after(cache, line) else {
         return false;
     };
 
@@ -22,8 +22,8 @@ fn check_after(last: &mut LastHead, line: &[u8]) -> bool {
         return false;
     }
 
-    let general =
-        Request::decode(line).unwrap_or_else(|bad| panic!("{}: {bad}", line.escape_ascii()));
+    let general = message::Request::decode(line)
+        .unwrap_or_else(|bad| panic!("{}: {bad}", line.escape_ascii()));
     let usual = usual.request();
     assert_eq!(
         (
@@ -93,23 +93,27 @@ fn other_lines_are_left_to_the_general_reader() {
 }
 
 #[test]
-fn nesting_is_bounded_without_a_look_at_it() {
+fn nesting_is_bounded_without_a_scan() {
     let nested = |depth: usize| {
         let params = ["[".repeat(depth), "]".repeat(depth)].concat();
         format!("{{\"cmdid\":100,\"params\":{params}}}")
     };
 
-    assert!(check(nested(127).as_bytes()) && Request::decode(nested(127).as_bytes()).is_ok());
-    assert!(!check(nested(128).as_bytes()) && Request::decode(nested(128).as_bytes()).is_err());
+    assert!(
+        check(nested(127).as_bytes()) && message::Request::decode(nested(127).as_bytes()).is_ok()
+    );
+    assert!(
+        !check(nested(128).as_bytes()) && message::Request::decode(nested(128).as_bytes()).is_err()
+    );
 }
 
 #[test]
-fn a_glance_agrees_with_the_general_reader_on_damaged_lines() {
+fn the_fast_path_agrees_with_the_general_reader_on_damaged_lines() {
     let whole =
         br#"{"id":71,"cmdid":100,"timeout_ms":50,"params":{"level":"info","n":[1,-2.5e3,true]}}"#;
     let alphabet = br#"{}[]",:\ 0179eidcmparst_-."#;
     let mut random = fastrand::Rng::with_seed(3);
-    let mut last = LastHead::default();
+    let mut cache = HeaderCache::default();
     let mut taken = 0;
 
     for _ in 0..200_000 {
@@ -125,7 +129,7 @@ fn a_glance_agrees_with_the_general_reader_on_damaged_lines() {
 
         let is_taken = check(&line);
         assert_eq!(
-            check_after(&mut last, &line),
+            check_after(&mut cache, &line),
             is_taken,
             "{}",
             line.escape_ascii()
@@ -138,9 +142,9 @@ fn a_glance_agrees_with_the_general_reader_on_damaged_lines() {
 
 #[test]
 fn what_the_line_before_had_is_not_taken_for_what_this_one_has() {
-    let mut last = LastHead::default();
+    let mut cache = HeaderCache::default();
     let mut read = |line: &str| {
-        let usual = UsualRequest::read_after(&mut last, line.as_bytes())?;
+        let usual = Request::read_after(&mut cache, line.as_bytes())?;
         let request = usual.request();
         Some((
             request.id,

@@ -1,3 +1,5 @@
+//! The parts of arrays and objects.
+
 use std::mem;
 
 use serde::ser::{
