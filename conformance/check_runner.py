@@ -95,6 +95,7 @@ EXPECTED: Dict[str, List[str]] = {
     "strict-integers": ["cmdid-and-timestamp-as-strings-of-digits", "cmdid-and-timestamp-as-floats-are-truncated"],
     "swaps-error-order": ["a-bad-line-without-an-id-is-answered-in-the-order-of-the-ordered-calls"],
     "takes-bom": ["a-byte-order-mark-before-a-later-line-is-refused"],
+    "takes-positional-params": ["params-by-position-are-refused", "params-of-a-service-by-position-are-refused"],
     "takes-repeated-fields": ["a-repeated-cmdid-is-refused", "a-repeated-id-is-refused-without-an-id"],
     "takes-two-objects": ["two-objects-on-a-line-are-refused", "neither-of-two-objects-on-a-line-is-executed"],
     "timestamps-are-deadlines": ["an-old-timestamp-is-no-deadline"],

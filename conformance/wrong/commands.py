@@ -36,6 +36,8 @@ class Call:
         if not isinstance(value, dict):
             if self.connection.wrong == "guesses-params":
                 return {}
+            if self.connection.wrong == "takes-positional-params" and isinstance(value, list):
+                return dict(zip(("ms", "more"), value))
             raise Failure(INVALID_ARGUMENT, f"params: expected an object, found {self.frame.params[:40]}")
         return value
 

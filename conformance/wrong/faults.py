@@ -70,6 +70,7 @@ FAULTS: Dict[str, str] = {
     "strict-integers": "takes cmdid and timestamp as JSON integers only",
     "swaps-error-order": "answers a bad line at once, before the ordered calls in front of it",
     "takes-bom": "skips a byte order mark",
+    "takes-positional-params": "takes an array in the place of an object of params",
     "takes-repeated-fields": "takes the last one of a repeated field",
     "takes-two-objects": "executes the first of two objects on a line",
     "timestamps-are-deadlines": "counts timeout_ms from the client's timestamp",

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use rpc_core::frame::ByName;
 use rpc_core::scope::{Cancellation, Parent, Peer};
 use rpc_core::{CmdId, Meta, RawJson, Request, Status};
 use serde::de::DeserializeOwned;
@@ -24,9 +25,10 @@ pub trait FromRequest<S>: Sized + Send + 'static {
 
 /// The `params`, decoded into `T`.
 ///
-/// Rejection: code 3, which names the field and what was expected. What fits is serde's business: a
-/// struct is also read from an array of its fields in order, and unknown fields are ignored unless
-/// `#[serde(deny_unknown_fields)]` refuses them.
+/// Rejection: code 3, which names the field and what was expected. A struct is read from an object
+/// only: unlike `serde_json`, this refuses an array with the fields in their order, at any depth
+/// (docs/protocol.md, "The fine points"). Everything else is up to serde: unknown fields are ignored
+/// unless the type has `#[serde(deny_unknown_fields)]`.
 ///
 /// ```
 /// use rpc_core::Status;
@@ -59,7 +61,8 @@ impl<S, T: DeserializeOwned + Send + 'static> FromRequest<S> for Params<T> {
 /// Decodes once more, this time noting the path, which the usual case need not pay for.
 fn rejection<T: DeserializeOwned>(params: &RawJson<'_>) -> Status {
     let mut deserializer = serde_json::Deserializer::from_str(params.as_str());
-    let Err(error) = serde_path_to_error::deserialize::<_, T>(&mut deserializer) else {
+    let by_name = ByName(&mut deserializer);
+    let Err(error) = serde_path_to_error::deserialize::<_, T>(by_name) else {
         return Status::invalid_argument("`params` do not fit the command");
     };
 
@@ -284,8 +287,12 @@ mod tests {
             "`params.items[0].count`: invalid value: integer `-1`, expected u32",
         );
         check(
-            "[1]",
-            "`params[0]`: invalid type: integer `1`, expected a sequence",
+            "[[]]",
+            "`params`: invalid type: sequence, expected struct Order",
+        );
+        check(
+            r#"{"items":[{"count":1},[2]]}"#,
+            "`params.items[1]`: invalid type: sequence, expected struct Item",
         );
         check(
             "null",

@@ -383,6 +383,33 @@ async fn a_command_without_a_grant_is_refused_with_code_7_before_its_params_are_
 }
 
 #[tokio::test]
+async fn a_token_in_an_array_does_not_authenticate() {
+    let guarded = Guarded::start(quick()).await;
+    let mut client = guarded.connect().await;
+
+    // In the usual order of fields, and in another one.
+    for line in [
+        json!({ "id": 9, "cmdid": 6, "params": [ORDERS] }).to_string(),
+        format!("{{\"cmdid\":6,\"id\":9,\"params\":[\"{ORDERS}\"],\"credit\":1}}"),
+    ] {
+        let reply = client.ask(&line).await;
+        assert_eq!(
+            (&reply["id"], &reply["code"]),
+            (&json!(9), &json!(3)),
+            "{reply}"
+        );
+        let message = reply["message"].as_str().unwrap();
+        assert!(
+            message.contains("must be an object") && !message.contains(ORDERS),
+            "{message}"
+        );
+    }
+
+    assert_eq!(client.ask(&call(1, READ, "")).await["code"], 16);
+    assert_eq!(client.ask(&authenticate(ORDERS)).await["code"], 0);
+}
+
+#[tokio::test]
 async fn describe_shows_a_caller_what_it_may_call() {
     let server = Server::builder()
         .tokens(both())

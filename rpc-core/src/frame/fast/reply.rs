@@ -7,6 +7,7 @@ use serde::de::{DeserializeOwned, Error};
 use super::cursor::Cursor;
 use crate::frame::json::RawJson;
 use crate::frame::json::buffers::Scratch;
+use crate::frame::json::by_name;
 use crate::frame::message::{FromServer, ID_MAX};
 use crate::frame::parse::BadReply;
 
@@ -67,7 +68,7 @@ impl UnverifiedData {
     /// # Errors
     /// The data do not fit, or the line is not what it looked like; [`settle`](Self::settle) tells which.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
-        serde_json::from_str(std::str::from_utf8(self.0.as_bytes()).map_err(Error::custom)?)
+        by_name::decode(std::str::from_utf8(self.0.as_bytes()).map_err(Error::custom)?)
     }
 
     /// What the general reader makes of the line: its data, and whether there is `more`.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use super::buffers::Scratch;
+use super::by_name;
 use super::scan::{Scanner, SyntaxError};
 use super::unverified::Unverified;
 use super::write::{keep_on_one_line, push_value};
@@ -113,7 +114,8 @@ impl<'a> RawJson<'a> {
         }
     }
 
-    /// Decodes into a typed value that owns its parts.
+    /// Decodes into a typed value that owns its parts. A struct is read from an object only, not from an
+    /// array with its fields in their order ([`ByName`](super::ByName)).
     ///
     /// # Errors
     /// `serde_json`'s: the first thing that does not fit, with its column.
@@ -127,9 +129,9 @@ impl<'a> RawJson<'a> {
     /// As [`decode`](Self::decode).
     pub fn decode_borrowed<'s, T: Deserialize<'s>>(&'s self) -> Result<T, serde_json::Error> {
         match &self.0 {
-            Text::Borrowed(text) => serde_json::from_str(text),
+            Text::Borrowed(text) => by_name::decode(text),
             Text::Unverified(text) => text.decode(),
-            Text::Owned(text) => serde_json::from_str(text.as_str()),
+            Text::Owned(text) => by_name::decode(text.as_str()),
         }
     }
 

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use serde::Deserialize;
 
+use super::by_name;
 use super::scan::Scanner;
 
 /// Text that is one JSON value, or a sign that its line was not what it looked like.
@@ -54,7 +55,7 @@ impl<'a> Unverified<'a> {
 
     /// A type that takes the whole text has found it to be one JSON value.
     pub(crate) fn decode<T: Deserialize<'a>>(&self) -> Result<T, serde_json::Error> {
-        let decoded = serde_json::from_str(self.text);
+        let decoded = by_name::decode(self.text);
         if decoded.is_ok() && self.verdict.load(Ordering::Relaxed) == Self::OPEN {
             self.verdict.store(Self::SOUND, Ordering::Relaxed);
         }
