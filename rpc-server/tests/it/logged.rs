@@ -1,15 +1,26 @@
 //! What the server logs, as text.
 
 use std::io::Write;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 
-use tracing::subscriber::DefaultGuard;
+use tracing::Dispatch;
+use tracing::subscriber::{DefaultGuard, Subscriber};
 use tracing_subscriber::fmt::format::FmtSpan;
 
 /// The log of this thread for as long as this lives.
 pub(crate) struct Logged {
     text: Arc<Mutex<Vec<u8>>>,
     _guard: DefaultGuard,
+}
+
+/// A subscriber that no thread uses. While there is only one, `tracing` asks the thread that first comes by an event
+/// whether the event is wanted, and a thread without a subscriber would switch it off for the test that looks for it;
+/// with two it asks the subscribers.
+static SECOND: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(tracing_subscriber::registry()));
+
+fn use_for_this_thread(subscriber: impl Subscriber + Send + Sync) -> DefaultGuard {
+    LazyLock::force(&SECOND);
+    tracing::subscriber::set_default(subscriber)
 }
 
 #[derive(Clone)]
@@ -36,7 +47,7 @@ impl Logged {
         let subscriber = log.with_writer(move || memory.clone()).finish();
         Self {
             text,
-            _guard: tracing::subscriber::set_default(subscriber),
+            _guard: use_for_this_thread(subscriber),
         }
     }
 
@@ -52,7 +63,7 @@ impl Logged {
             .finish();
         Self {
             text,
-            _guard: tracing::subscriber::set_default(subscriber),
+            _guard: use_for_this_thread(subscriber),
         }
     }
 
@@ -67,7 +78,7 @@ impl Logged {
         let subscriber = log.with_writer(move || memory.clone()).finish();
         Self {
             text,
-            _guard: tracing::subscriber::set_default(subscriber),
+            _guard: use_for_this_thread(subscriber),
         }
     }
 
