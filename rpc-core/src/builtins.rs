@@ -1,52 +1,161 @@
 //! The built-in commands, from one table.
 
-use crate::frame::CmdId;
+use serde_json::{Value, json};
+
+use crate::frame::{CmdId, ID_MAX};
 use crate::{Descriptor, Kind};
 
-/// The one table of built-in commands: the constants of [`CmdId`], the names, and the sentences of `describe` all come
-/// from here. Append-only: a released number never changes.
+/// The one table of built-in commands: the constants of [`CmdId`] and all that [`Builtin`] tells come from here. A new
+/// command is one row: it is counted, described and let pass by that; what it does is written in `rpc-server`.
+/// Append-only: a released number never changes, and a new one is the next.
+///
+/// A row is: doc, constant, name, number, kind, callers, then the JSON Schemas of params and data where it has any.
 ///
 /// Source: docs/protocol.md, "Built-in commands".
 macro_rules! builtins {
-    ($($(#[doc = $doc:literal])+ $constant:ident $name:ident = $number:literal, $kind:ident;)+) => {
+    ($(
+        $(#[doc = $doc:literal])+
+        $constant:ident $name:ident = $number:literal, $kind:ident, $callers:ident
+        $(, params: $params:expr)? $(, data: $data:expr)?;
+    )+) => {
         impl CmdId {
             $($(#[doc = $doc])+ pub const $constant: Self = Self::new($number);)+
         }
 
-        /// How many there are. Their numbers are 0 to `COUNT - 1`.
-        pub const COUNT: usize = [$($number),+].len();
-
-        /// Descriptors of all built-in commands, in numerical order, without schemas.
-        pub fn descriptors() -> Vec<Descriptor> {
-            vec![$({
-                let doc = concat!($($doc),+).trim_ascii();
-                let mut descriptor = Descriptor::new("rpc", stringify!($name))
-                    .doc(doc)
-                    .kind(Kind::$kind)
-                    .idempotent();
-                descriptor.cmdid = CmdId::$constant;
-                descriptor
-            },)+]
-        }
+        /// All built-in commands, each at the place of its number.
+        pub const TABLE: &[Builtin] = &[$(Builtin {
+            cmdid: CmdId::$constant,
+            name: stringify!($name),
+            doc: concat!($($doc),+).trim_ascii(),
+            kind: Kind::$kind,
+            callers: Callers::$callers,
+            with_schemas: |descriptor| descriptor
+                $(.params_schema($params))?
+                $(.data_schema($data))?,
+        },)+];
     };
 }
 
 builtins! {
     /// Answers its params.
-    PING ping = 0, Unary;
+    PING ping = 0, Unary, Anyone, params: json!(true), data: json!(true);
+
     /// Says what the server and its commands are.
-    DESCRIBE describe = 1, Unary;
+    DESCRIBE describe = 1, Unary, Authenticated, params: object(json!({ "cmdid": number() }));
+
     /// Says whether the server, or one service, takes calls.
-    HEALTH health = 2, Unary;
+    HEALTH health = 2, Unary, Authenticated,
+        params: object(json!({ "service": { "type": "string" } })),
+        data: object(json!({ "status": { "enum": ["serving", "not_serving", "draining"] } }));
+
     /// Counters of the server, of its commands and of this connection; and of the `connections` that
     /// have carried the most requests, where so many are asked for.
-    STATS stats = 3, Unary;
+    STATS stats = 3, Unary, Authenticated, params: object(json!({ "connections": number() }));
+
     /// Ends a call with code 1; unknown ids are ignored.
-    CANCEL cancel = 4, Oneway;
+    CANCEL cancel = 4, Oneway, Authenticated, params: object(json!({ "id": id() }));
+
     /// Lets a stream send n more items.
-    CREDIT credit = 5, Oneway;
+    CREDIT credit = 5, Oneway, Authenticated, params: object(json!({ "id": id(), "n": number() }));
+
     /// Presents a token; code 12 where none is wanted.
-    AUTHENTICATE authenticate = 6, Unary;
+    AUTHENTICATE authenticate = 6, Unary, Anyone,
+        params: object(json!({ "token": { "type": "string" } })),
+        data: object(json!({ "identity": { "type": "string" } }));
+}
+
+const _: () = {
+    let mut place = 0;
+    while place < TABLE.len() {
+        let number = TABLE[place].cmdid.number();
+        assert!(
+            number as usize == place,
+            "a row is at the place of its number"
+        );
+        assert!(number < CmdId::FIRST_OF_SERVICES.number());
+        place += 1;
+    }
+};
+
+/// A built-in command, as its row in the table says.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct Builtin {
+    /// The number.
+    pub cmdid: CmdId,
+    /// The name within the service `rpc`.
+    pub name: &'static str,
+    /// What it does, in a sentence.
+    pub doc: &'static str,
+    /// How it answers. The connection itself carries out one that is [`Kind::Oneway`]: it never has a
+    /// reply, with `oneway` or without, and never waits for a place among the calls in flight.
+    pub kind: Kind,
+    /// Who may call it, where a server wants authentication. None needs a grant.
+    pub callers: Callers,
+    with_schemas: fn(Descriptor) -> Descriptor,
+}
+
+/// Who may call a built-in command of a server that wants authentication.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Callers {
+    /// Every peer, also before it has authenticated.
+    Anyone,
+    /// Peers that have authenticated.
+    Authenticated,
+}
+
+impl Builtin {
+    /// The built-in command with this number. `None` for a service's command, and for a number below 100
+    /// that is not taken.
+    ///
+    /// ```
+    /// use rpc_core::builtins::{Builtin, Callers};
+    /// use rpc_core::{CmdId, Kind};
+    ///
+    /// let ping = Builtin::of(CmdId::PING).unwrap();
+    /// assert_eq!((ping.name, ping.kind, ping.callers), ("ping", Kind::Unary, Callers::Anyone));
+    /// assert!(Builtin::of(CmdId::new(99)).is_none());
+    /// ```
+    #[inline]
+    pub fn of(cmdid: CmdId) -> Option<&'static Self> {
+        TABLE.get(cmdid.number() as usize)
+    }
+
+    /// What `describe` tells of it. All built-in commands are idempotent.
+    pub fn descriptor(&self) -> Descriptor {
+        let mut descriptor = Descriptor::new("rpc", self.name)
+            .doc(self.doc)
+            .kind(self.kind)
+            .idempotent();
+        descriptor.cmdid = self.cmdid;
+        (self.with_schemas)(descriptor)
+    }
+}
+
+impl CmdId {
+    /// Whether the connection itself carries the command out and never replies, as to `cancel` and
+    /// `credit`.
+    #[inline]
+    pub fn is_control(self) -> bool {
+        Builtin::of(self).is_some_and(|builtin| builtin.kind == Kind::Oneway)
+    }
+}
+
+/// Descriptors of all built-in commands, in numerical order.
+pub fn descriptors() -> Vec<Descriptor> {
+    TABLE.iter().map(Builtin::descriptor).collect()
+}
+
+fn object(properties: Value) -> Value {
+    json!({ "type": "object", "properties": properties })
+}
+
+fn id() -> Value {
+    json!({ "type": "integer", "minimum": 0, "maximum": ID_MAX })
+}
+
+fn number() -> Value {
+    json!({ "type": "integer", "minimum": 0 })
 }
 
 #[cfg(test)]
@@ -54,28 +163,47 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_and_names_are_those_of_the_protocol() {
-        let named: Vec<_> = descriptors()
-            .into_iter()
-            .map(|command| (command.cmdid.number(), command.method.to_string()))
-            .collect();
+    fn numbers_names_and_callers_are_those_of_the_protocol() {
+        use Callers::{Anyone, Authenticated};
 
+        let rows = TABLE
+            .iter()
+            .map(|row| (row.cmdid.number(), row.name, row.callers));
         let expected = [
-            "ping",
-            "describe",
-            "health",
-            "stats",
-            "cancel",
-            "credit",
-            "authenticate",
+            (0, "ping", Anyone),
+            (1, "describe", Authenticated),
+            (2, "health", Authenticated),
+            (3, "stats", Authenticated),
+            (4, "cancel", Authenticated),
+            (5, "credit", Authenticated),
+            (6, "authenticate", Anyone),
         ];
-        let expected: Vec<_> = (0..).zip(expected.map(str::to_owned)).collect();
-        assert_eq!(named, expected);
-        assert_eq!(named.len(), COUNT);
-        assert!(
-            descriptors()
-                .iter()
-                .all(|command| command.cmdid.is_built_in())
+        assert_eq!(rows.collect::<Vec<_>>(), expected);
+
+        let controls = TABLE.iter().filter(|row| row.cmdid.is_control());
+        assert!(controls.map(|row| row.name).eq(["cancel", "credit"]));
+        assert!(!CmdId::FIRST_OF_SERVICES.is_control());
+    }
+
+    #[test]
+    fn a_row_is_described_with_its_sentence_and_its_schemas() {
+        let [_, _, _, stats, cancel, ..] = &descriptors()[..] else {
+            panic!("{:?}", descriptors());
+        };
+
+        assert_eq!((stats.name(), stats.idempotent), ("rpc.stats".into(), true));
+        assert_eq!(
+            stats.doc,
+            "Counters of the server, of its commands and of this connection; and of the `connections` that \
+             have carried the most requests, where so many are asked for."
+        );
+        assert_eq!(
+            (
+                cancel.kind,
+                &cancel.data,
+                &cancel.params.as_ref().unwrap()["properties"]["id"]["maximum"]
+            ),
+            (Kind::Oneway, &None, &json!(9_007_199_254_740_991_u64))
         );
     }
 }

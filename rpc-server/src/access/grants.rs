@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 /// Which identity may call which commands. Once a server has any, what is not granted is refused with code
-/// 7, before the params are looked at. The built-in commands 0-6 need no grant; `describe` shows a caller
+/// 7, before the params are looked at. The built-in commands need no grant; `describe` shows a caller
 /// what it may call.
 ///
 /// ```

@@ -12,6 +12,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
+use rpc_core::builtins::{Builtin, Callers};
 use rpc_core::{CmdId, Peer, Status};
 
 use crate::config::Config;
@@ -78,7 +79,9 @@ impl Gate {
     pub(crate) fn lets_pass(&self, cmdid: CmdId) -> bool {
         match self {
             Self::Open => true,
-            Self::Closed => matches!(cmdid, CmdId::PING | CmdId::AUTHENTICATE),
+            Self::Closed => {
+                Builtin::of(cmdid).is_some_and(|builtin| builtin.callers == Callers::Anyone)
+            }
             // They tell of the server and of the caller's own connection.
             Self::Granted(commands) => cmdid.is_built_in() || commands.has(cmdid.number()),
         }

@@ -1,6 +1,6 @@
 //! Admission of a request: what a connection does with it, decided from what is known, with no side effect.
 
-use rpc_core::{CmdId, Request};
+use rpc_core::Request;
 
 use super::lifecycle::Phase;
 use crate::access::Gate;
@@ -55,7 +55,7 @@ pub(super) fn decide(request: &Request<'_>, view: &View<'_>) -> Decision {
         return Decision::Refuse;
     }
 
-    if matches!(request.cmdid, CmdId::CANCEL | CmdId::CREDIT) {
+    if request.cmdid.is_control() {
         return Decision::Control;
     }
 

@@ -2,8 +2,8 @@
 
 use std::task::Context;
 
+use rpc_core::Request;
 use rpc_core::codec::Step;
-use rpc_core::{CmdId, Request};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
@@ -154,7 +154,7 @@ where
     /// it go on, and not a ping, which asks whether there is still somebody.
     fn needs_room(&self, line: &[u8]) -> bool {
         let may_pass = |request: Request<'_>| match request.cmdid {
-            CmdId::CANCEL | CmdId::CREDIT => true,
+            cmdid if cmdid.is_control() => true,
             cmdid => {
                 cmdid.is_built_in() && (request.id.is_some() || self.in_flight.is_next_in_order())
             }

@@ -1,7 +1,7 @@
 //! Replies: what a call leaves in the output, and what is counted of it.
 
 use rpc_core::frame::{Body, encode_failure, encode_reply};
-use rpc_core::{CmdId, Code, Outcome, Reply, Request, Status};
+use rpc_core::{Code, Outcome, Reply, Request, Status};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
@@ -99,7 +99,7 @@ where
             self.log_turned_away(request, arrival, status.code());
         }
 
-        if request.oneway || matches!(request.cmdid, CmdId::CANCEL | CmdId::CREDIT) {
+        if request.oneway || request.cmdid.is_control() {
             self.host.metrics.verdict(status.code());
         } else {
             self.verdict(request.id, status);

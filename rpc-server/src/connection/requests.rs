@@ -168,12 +168,18 @@ where
     fn control(&mut self, request: &Request<'_>) {
         self.spend_cheap();
 
-        if request.cmdid == CmdId::CANCEL {
-            if let Some(id) = builtin::id_in(request) {
-                self.cancel(id);
+        match request.cmdid {
+            CmdId::CANCEL => {
+                if let Some(id) = builtin::id_in(request) {
+                    self.cancel(id);
+                }
             }
-        } else if let Some((id, items)) = builtin::credit_in(request) {
-            self.in_flight.give_credit(id, items);
+            CmdId::CREDIT => {
+                if let Some((id, items)) = builtin::credit_in(request) {
+                    self.in_flight.give_credit(id, items);
+                }
+            }
+            _ => {}
         }
     }
 }

@@ -1,7 +1,9 @@
-//! The commands that every server has: 0 `ping`, 1 `describe`, 2 `health`, 3 `stats`, and the
-//! params of 4 `cancel` and 5 `credit`, which the connection itself carries out, as it does 6 `authenticate`.
+//! Answers of the commands that every server has, and the params of those that the connection itself carries out.
+//!
+//! `rpc_core::builtins` has the table of them. A new command is a row there, and an arm of [`answer`].
 
-use rpc_core::{CmdId, Descriptor, Outcome, PROTOCOL_VERSION, Reply, Request, Status, builtins};
+use rpc_core::builtins::{self, Builtin};
+use rpc_core::{CmdId, Descriptor, Outcome, PROTOCOL_VERSION, Reply, Request, Status};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -14,10 +16,10 @@ use crate::report::Reporter;
 
 /// What a built-in command is counted as.
 pub(crate) fn command(cmdid: CmdId) -> Command {
-    match cmdid.number() as usize {
+    match Builtin::of(cmdid) {
         // The first place belongs to all commands without one of their own.
-        number if number < builtins::COUNT => Command::at(number + 1),
-        _ => Command::OTHER,
+        Some(builtin) => Command::at(1 + builtin.cmdid.number() as usize),
+        None => Command::OTHER,
     }
 }
 
@@ -129,7 +131,7 @@ fn describe(routes: &Routes, reporter: &Reporter, cmdid: Option<CmdId>, gate: &G
         version: &'a str,
     }
 
-    let mut commands = descriptors();
+    let mut commands = builtins::descriptors();
     let granted = routes
         .descriptors()
         .into_iter()
@@ -162,33 +164,4 @@ fn health(reporter: &Reporter, service: Option<&str>) -> Outcome {
     }
 
     Reply::new(&json!({ "status": reporter.health_status(service) }))
-}
-
-/// The descriptors of the built-in commands with their schemas, in numerical order.
-pub(crate) fn descriptors() -> Vec<Descriptor> {
-    let object = |properties| json!({ "type": "object", "properties": properties });
-    let id = json!({ "type": "integer", "minimum": 0, "maximum": rpc_core::frame::ID_MAX });
-    let number = json!({ "type": "integer", "minimum": 0 });
-
-    let with_schemas = |command: Descriptor| match command.cmdid {
-        CmdId::PING => command.params_schema(json!(true)).data_schema(json!(true)),
-        CmdId::DESCRIBE => command.params_schema(object(json!({ "cmdid": number }))),
-        CmdId::HEALTH => command
-            .params_schema(object(json!({ "service": { "type": "string" } })))
-            .data_schema(object(json!({
-                "status": { "enum": ["serving", "not_serving", "draining"] }
-            }))),
-        CmdId::STATS => command.params_schema(object(json!({ "connections": number }))),
-        CmdId::CANCEL => command.params_schema(object(json!({ "id": id }))),
-        CmdId::CREDIT => command.params_schema(object(json!({ "id": id, "n": number }))),
-        CmdId::AUTHENTICATE => command
-            .params_schema(object(json!({ "token": { "type": "string" } })))
-            .data_schema(object(json!({ "identity": { "type": "string" } }))),
-        _ => command,
-    };
-
-    builtins::descriptors()
-        .into_iter()
-        .map(with_schemas)
-        .collect()
 }

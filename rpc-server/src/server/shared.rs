@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use rpc_core::builtins;
+
 #[cfg(feature = "tls")]
 use super::handshake::Handshakes;
 use crate::access::Access;
@@ -10,7 +12,6 @@ use crate::admin::{AdminConfig, Pages};
 use crate::blocking::BlockingPool;
 use crate::config::Config;
 use crate::connection::Host;
-use crate::dispatch::builtin;
 use crate::dispatch::router::Routes;
 use crate::limit::Admission;
 use crate::listen::Intake;
@@ -65,7 +66,7 @@ impl Shared {
             threads.bind(&blocking);
         }
 
-        let built_in = builtin::descriptors();
+        let built_in = builtins::descriptors();
         // The first place is that of commands without one.
         routes.number_commands(1 + built_in.len());
         let metrics = Arc::new(Metrics::new(built_in.iter().chain(routes.descriptors())));

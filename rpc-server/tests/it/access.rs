@@ -2,6 +2,8 @@
 
 use std::io::Write;
 
+use rpc_core::Kind;
+use rpc_core::builtins::{self, Builtin, Callers};
 use rpc_server::{
     Config, Context, Grants, ListenOptions, Params, Reply, Router, Server, Status, Tokens,
 };
@@ -407,6 +409,68 @@ async fn a_token_in_an_array_does_not_authenticate() {
 
     assert_eq!(client.ask(&call(1, READ, "")).await["code"], 16);
     assert_eq!(client.ask(&authenticate(ORDERS)).await["code"], 0);
+}
+
+#[tokio::test]
+async fn each_built_in_command_is_let_pass_described_and_counted_by_its_row() {
+    let probe = Probe::default();
+    let server = Server::builder()
+        .listen_with(ListenOptions::new("127.0.0.1:0").require_authentication(true))
+        .tokens(both())
+        .grants(grants())
+        .router(router(&probe))
+        .bind()
+        .await
+        .unwrap();
+    let address = server.addresses()[0].tcp().unwrap();
+    let _server = TestServer::of(server);
+    let mut client = Client::new(TcpStream::connect(address).await.unwrap());
+
+    let with_reply = |row: &&Builtin| row.kind != Kind::Oneway;
+    for row in builtins::TABLE.iter().filter(with_reply) {
+        let reply = client.ask(&call(1, row.cmdid.number(), "")).await;
+        let is_refused = reply["code"] == 16;
+        assert_eq!(
+            is_refused,
+            row.callers == Callers::Authenticated,
+            "{row:?}: {reply}"
+        );
+    }
+
+    // Nothing below 100 is granted to this one.
+    assert_eq!(client.ask(&authenticate(ORDERS)).await["code"], 0);
+    for row in builtins::TABLE {
+        client.send(call(2, row.cmdid.number(), "")).await;
+        if with_reply(&row) {
+            let reply = client.reply().await;
+            assert!(
+                reply["code"] != 7 && reply["code"] != 16,
+                "{row:?}: {reply}"
+            );
+        }
+    }
+
+    let described = client.ask(&call(3, 1, "")).await["data"]["commands"].take();
+    let counted = client.ask(&call(3, 3, "")).await["data"]["commands"].take();
+    for row in builtins::TABLE {
+        let number = row.cmdid.number();
+        let of_row = |all: &Value| {
+            let mut all = all.as_array().unwrap().iter();
+            all.find(|command| command["cmdid"] == number).cloned()
+        };
+
+        assert_eq!(
+            of_row(&described),
+            Some(serde_json::to_value(row.descriptor()).unwrap())
+        );
+
+        // Calls that the connection itself carries out are counted as requests only.
+        if !with_reply(&row) {
+            continue;
+        }
+        let counted = of_row(&counted).unwrap_or_else(|| panic!("{row:?}: {counted}"));
+        assert_eq!(counted["method"], row.name, "{counted}");
+    }
 }
 
 #[tokio::test]
