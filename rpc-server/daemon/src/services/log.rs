@@ -10,7 +10,7 @@ use rpc_core::api::log::{
 };
 use rpc_core::{Descriptor, Status};
 
-use crate::store::{self, LogStore, NewEntry, Query, StoreError};
+use crate::store::{self, Filter, LogStore, NewEntry, Query, StoreError};
 use rpc_server::blocking::Caller;
 use rpc_server::{Params, State};
 use rpc_server::{Route, RouteError, Router};
@@ -73,9 +73,11 @@ async fn read(
         after: read.after,
         limit: limit as usize,
         wait: Duration::from_millis(read.wait_ms).min(WAIT_MAX),
-        level: read.level,
-        service: read.service,
-        contains: read.contains,
+        filter: Filter {
+            level: read.level,
+            service: read.service,
+            contains: read.contains,
+        },
         caller,
     };
 

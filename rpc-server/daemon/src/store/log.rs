@@ -15,6 +15,7 @@ use super::queue::{Appended, Queue};
 use super::reader::{Page, Query, SCAN_BYTES_MAX, Scan};
 use super::segment::sync_dir;
 use super::segments::Segments;
+use super::waiting::{Matcher, Waiting};
 use super::writer::Writer;
 use super::{NewEntry, StoreError};
 
@@ -62,10 +63,11 @@ pub(crate) struct LogStore {
     segments: Arc<Segments>,
     /// The threads that scan.
     scans: BlockingPool,
+    /// The reads that wait.
+    waiting: Arc<Waiting>,
     durable: watch::Receiver<u64>,
-    /// True once reads shall not wait any more.
-    waits_end: watch::Sender<bool>,
-    writer: Option<JoinHandle<()>>,
+    /// The threads of the store, in the order in which they end.
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl LogStore {
@@ -90,30 +92,39 @@ impl LogStore {
         let queue = Arc::new(Queue::new(next, config.queue_bytes_max));
         let (sender, durable) = watch::channel(segments.last());
 
+        let waiting = Arc::new(Waiting::new(segments.last()));
+
         let scans = pool.limited(config.scans_max);
+        let matcher = Matcher::new(Arc::clone(&waiting), Arc::clone(&segments));
         let writer = Writer {
             dir: dir.into(),
             config,
             queue: Arc::clone(&queue),
             segments: Arc::clone(&segments),
+            waiting: Arc::clone(&waiting),
             newest,
             _lock: lock,
             durable: sender,
             failed: 0,
         };
 
-        let writer = thread::Builder::new()
-            .name("log-writer".into())
-            .spawn(|| writer.run())
-            .map_err(StoreError::io("start the writer of", dir))?;
+        let start = |name: &str| thread::Builder::new().name(name.into());
+        let threads = vec![
+            start("log-writer")
+                .spawn(|| writer.run())
+                .map_err(StoreError::io("start the writer of", dir))?,
+            start("log-matcher")
+                .spawn(|| matcher.run())
+                .map_err(StoreError::io("start the matcher of", dir))?,
+        ];
 
         Ok(Self {
             queue,
             segments,
             scans,
+            waiting,
             durable,
-            waits_end: watch::Sender::new(false),
-            writer: Some(writer),
+            threads,
         })
     }
 
@@ -151,47 +162,68 @@ impl LogStore {
     /// ends with the block of 64 KiB that it is at.
     pub(crate) async fn read(&self, query: Query) -> Result<Page, StoreError> {
         let deadline = Instant::now() + query.wait.min(WAIT_MAX);
-        let query = Arc::new(query);
-        let mut durable = self.durable.clone();
-        let mut waits_end = self.waits_end.subscribe();
-        let mut next = query.after;
-        let mut scan_bytes_left = SCAN_BYTES_MAX;
+        let mut search = Search {
+            next: query.after,
+            scan_bytes_left: SCAN_BYTES_MAX,
+            query: Arc::new(query),
+        };
 
         loop {
-            if *durable.borrow() > next {
-                let (segments, query) = (Arc::clone(&self.segments), Arc::clone(&query));
-                let scan = self.scans.run(query.caller, move |call| {
-                    let is_over = || call.is_over();
-                    Scan::run(&segments, &query, next, scan_bytes_left, &is_over)
-                });
-
-                let scan = scan.await??;
-                if !scan.page.entries.is_empty() || scan.scanned >= scan_bytes_left {
-                    return Ok(scan.page);
-                }
-
-                next = scan.page.next;
-                scan_bytes_left -= scan.scanned;
+            if let Some(page) = self.scan(&mut search).await? {
+                return Ok(page);
             }
 
-            let more = timeout_at(deadline, durable.wait_for(|&last| last > next));
-            let has_more = tokio::select! {
-                more = more => more.is_ok_and(|last| last.is_ok()),
-                _ = waits_end.wait_for(|&end| end) => false,
+            if search.query.wait.is_zero() {
+                return Ok(search.empty_page());
+            }
+
+            let filter = &search.query.filter;
+            let Some(mut waiter) = self.waiting.join(filter, search.next) else {
+                return Ok(search.empty_page());
             };
-            if !has_more {
-                return Ok(Page {
-                    entries: Vec::new(),
-                    next,
-                });
+
+            // What has become durable since the scan is not waited for.
+            if waiter.after() > search.next
+                && let Some(page) = self.scan(&mut search).await?
+            {
+                return Ok(page);
             }
+
+            let Ok(Some(behind)) = timeout_at(deadline, waiter.woken()).await else {
+                search.next = search.next.max(waiter.seen());
+                return Ok(search.empty_page());
+            };
+            search.next = search.next.max(behind);
         }
+    }
+
+    /// Looks through the entries that are durable; a page if there is one to return.
+    async fn scan(&self, search: &mut Search) -> Result<Option<Page>, StoreError> {
+        if self.last() <= search.next {
+            return Ok(None);
+        }
+
+        let (segments, query) = (Arc::clone(&self.segments), Arc::clone(&search.query));
+        let (next, scan_bytes_max) = (search.next, search.scan_bytes_left);
+        let scan = self.scans.run(query.caller, move |call| {
+            let is_over = || call.is_over();
+            Scan::run(&segments, &query, next, scan_bytes_max, &is_over)
+        });
+
+        let scan = scan.await??;
+        if !scan.page.entries.is_empty() || scan.scanned >= scan_bytes_max {
+            return Ok(Some(scan.page));
+        }
+
+        search.next = scan.page.next;
+        search.scan_bytes_left -= scan.scanned;
+        Ok(None)
     }
 
     /// Lets reads that wait return what they have, now and from now on: a server that drains must not wait
     /// for those who wait for the next entry.
     pub(crate) fn end_waits(&self) {
-        self.waits_end.send_replace(true);
+        self.waiting.end();
     }
 
     /// The sequence number of the last durable entry; 0 if there is none.
@@ -220,6 +252,24 @@ impl LogStore {
     }
 }
 
+/// A read under way.
+struct Search {
+    query: Arc<Query>,
+    /// The entries up to this one were looked at.
+    next: u64,
+    scan_bytes_left: u64,
+}
+
+impl Search {
+    /// For a read that has found nothing.
+    fn empty_page(&self) -> Page {
+        Page {
+            entries: Vec::new(),
+            next: self.next,
+        }
+    }
+}
+
 impl fmt::Debug for LogStore {
     /// Nothing of the entries, which are nobody's business.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -232,9 +282,9 @@ impl fmt::Debug for LogStore {
 impl Drop for LogStore {
     fn drop(&mut self) {
         self.queue.close();
-        if let Some(writer) = self.writer.take() {
-            // A panic of the writer has been printed by its hook, and has failed its callers.
-            let _ = writer.join();
+        for thread in self.threads.drain(..) {
+            // A panic of the thread has been printed by its hook, and has failed its callers.
+            let _ = thread.join();
         }
     }
 }

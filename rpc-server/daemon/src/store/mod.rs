@@ -30,6 +30,7 @@
 mod dir_lock;
 mod entry;
 mod error;
+mod filter;
 mod lines;
 mod log;
 mod queue;
@@ -38,10 +39,13 @@ mod segment;
 mod segments;
 #[cfg(test)]
 mod tests;
+mod waiting;
+mod walk;
 mod writer;
 
 pub(crate) use entry::NewEntry;
 pub(crate) use error::StoreError;
+pub(crate) use filter::Filter;
 pub(crate) use log::{LogConfig, LogStore};
 pub(crate) use reader::{Page, Query};
 

@@ -3,6 +3,7 @@
 mod damage;
 mod disk;
 mod scan;
+mod waiting;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -65,6 +66,20 @@ fn query(after: u64) -> Query {
         after,
         limit: 1000,
         ..Query::default()
+    }
+}
+
+fn containing(text: &str) -> Filter {
+    Filter {
+        contains: Some(text.into()),
+        ..Filter::default()
+    }
+}
+
+fn of_service(service: &str) -> Filter {
+    Filter {
+        service: Some(service.into()),
+        ..Filter::default()
     }
 }
 
@@ -279,7 +294,7 @@ async fn a_waiting_read_wakes_for_the_entry_it_wants() {
     let reader = Arc::clone(&store);
     let wanted = Query {
         wait: LONG,
-        contains: Some("wanted".into()),
+        filter: containing("wanted"),
         ..query(0)
     };
     let waiting = tokio::spawn(async move { reader.read(wanted).await.unwrap() });
@@ -335,7 +350,7 @@ async fn a_read_that_matches_nothing_moves_on_over_what_it_has_seen() {
 
     let page = store
         .read(Query {
-            service: Some("other".into()),
+            filter: of_service("other"),
             ..query(3)
         })
         .await
@@ -393,9 +408,11 @@ async fn filters_and_pages_of_any_size_neither_miss_nor_repeat() {
                     let contains = contains.map(ToOwned::to_owned);
                     let query = Query {
                         limit,
-                        level,
-                        service,
-                        contains,
+                        filter: Filter {
+                            level,
+                            service,
+                            contains,
+                        },
                         ..query(0)
                     };
 
@@ -435,7 +452,7 @@ async fn a_page_and_a_scan_have_their_limits_in_bytes() {
 
     // 24 MiB without a match: the first call ends before the end, and long before its wait.
     let nothing = Query {
-        contains: Some("y".into()),
+        filter: containing("y"),
         wait: LONG,
         ..query(0)
     };

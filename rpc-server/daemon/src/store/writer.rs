@@ -7,6 +7,7 @@ use super::dir_lock::DirLock;
 use super::queue::{Batch, Queue};
 use super::segment::Segment;
 use super::segments::Segments;
+use super::waiting::Waiting;
 use super::{LogConfig, StoreError};
 
 /// The thread that brings entries to the disk, all that wait at a time.
@@ -15,6 +16,7 @@ pub(super) struct Writer {
     pub(super) config: LogConfig,
     pub(super) queue: Arc<Queue>,
     pub(super) segments: Arc<Segments>,
+    pub(super) waiting: Arc<Waiting>,
     /// The segment in use; none before the first entry, and behind an error.
     pub(super) newest: Option<Segment>,
     /// Held open for its lock. It stands before `durable`, so that who sees that one go finds the directory
@@ -35,7 +37,9 @@ impl Writer {
 
             if outcome.is_ok() {
                 // Readers first: a caller that is told may read what it has written.
-                self.durable.send_replace(batch.next() - 1);
+                let last = batch.next() - 1;
+                self.durable.send_replace(last);
+                self.waiting.appended(last);
             }
 
             self.queue.finish(batch, &outcome);
@@ -95,5 +99,6 @@ impl Drop for Writer {
     /// After a panic there may be callers left, who would wait for ever.
     fn drop(&mut self) {
         self.queue.abandon();
+        self.waiting.end();
     }
 }

@@ -6,14 +6,15 @@ use std::sync::mpsc;
 use futures::poll;
 use rpc_server::blocking::Caller;
 
-use super::super::reader::{BLOCK_BYTES, SCAN_BYTES_MAX, Scan};
+use super::super::reader::{SCAN_BYTES_MAX, Scan};
 use super::super::segments::Segments;
+use super::super::walk::BLOCK_BYTES;
 use super::*;
 
 /// A query that nothing matches, so that everything is looked at.
 fn nothing() -> Query {
     Query {
-        contains: Some("zzz".into()),
+        filter: containing("zzz"),
         ..query(0)
     }
 }

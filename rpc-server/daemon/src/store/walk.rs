@@ -1,0 +1,198 @@
+//! Reading entries in order, from one segment to the next.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+
+use super::StoreError;
+use super::entry::EntryRef;
+use super::lines::{Line, Lines, Sequence, leading_seq, locate};
+use super::segments::{Segments, View};
+
+/// How many bytes are read at a time. A walk learns between two such blocks that its call is over.
+pub(super) const BLOCK_BYTES: usize = 64 * 1024;
+
+/// A walk over durable entries.
+pub(super) struct Walk<'a> {
+    segments: &'a Segments,
+    /// Says that no caller waits for the entries any more. No further block is read then.
+    is_over: &'a dyn Fn() -> bool,
+    /// The number of the last entry that was passed. Before the first one, the number to walk on behind.
+    pub(super) passed: u64,
+    /// The bytes of the lines that were passed.
+    pub(super) bytes: u64,
+    /// The line to go on with, where that is known.
+    place: Option<Place>,
+}
+
+/// What a walk does after an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    /// It passes the entry and goes on.
+    On,
+    /// It passes the entry and stops.
+    Stop,
+    /// It stops before the entry.
+    StopBefore,
+}
+
+/// Where a line begins.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place {
+    /// The first number of its segment.
+    first: u64,
+    offset: u64,
+    /// The number that it has.
+    seq: u64,
+}
+
+impl<'a> Walk<'a> {
+    /// A walk over the entries behind `after`.
+    ///
+    /// It reads files, and is not for a thread that others wait for. Once `is_over` says so, it ends with an error
+    /// that no caller waits for.
+    pub(super) fn new(segments: &'a Segments, after: u64, is_over: &'a dyn Fn() -> bool) -> Self {
+        Self {
+            segments,
+            is_over,
+            passed: after,
+            bytes: 0,
+            place: None,
+        }
+    }
+
+    /// Begins where another walk has ended, if that is where this one begins.
+    pub(super) fn begin_at(mut self, place: Option<Place>) -> Self {
+        self.place = place;
+        self
+    }
+
+    /// Where the walk has ended.
+    pub(super) fn place(&self) -> Option<Place> {
+        self.place
+    }
+
+    /// Shows entries to `visit` until it stops the walk or none are left.
+    pub(super) fn run(
+        &mut self,
+        visit: &mut dyn FnMut(&EntryRef<'_>, &Line<'_>) -> io::Result<Step>,
+        bytes_max: u64,
+    ) -> Result<(), StoreError> {
+        while let Some(view) = self.segments.view(self.passed) {
+            let Some(file) = self.segments.open(&view)? else {
+                continue;
+            };
+
+            let mut damaged = Vec::new();
+            let done = self.segment(&file, &view, visit, bytes_max, &mut damaged);
+            self.segments
+                .report_damage(view.first, &damaged, self.is_over);
+            if done.map_err(StoreError::io("read", &view.path))? {
+                break;
+            }
+        }
+
+        Ok(())
+    }
+
+    /// Walks over one segment; returns whether the walk is done.
+    fn segment(
+        &mut self,
+        file: &File,
+        view: &View,
+        visit: &mut dyn FnMut(&EntryRef<'_>, &Line<'_>) -> io::Result<Step>,
+        bytes_max: u64,
+        damaged: &mut Vec<u64>,
+    ) -> io::Result<bool> {
+        let file = Blocks {
+            file,
+            is_over: self.is_over,
+        };
+        let (offset, seq) = match self.place.take() {
+            Some(place) if place.is_next_in(view, self.passed) => (place.offset, place.seq),
+            _ => locate(file, view.len, view.first, self.passed + 1)?,
+        };
+        let mut sequence = Sequence::new(seq, view.last);
+        let mut lines = Lines::new(file, offset, view.len, BLOCK_BYTES)?;
+
+        while let Some(line) = lines.next()? {
+            // What comes before the walk is only counted along.
+            let passed = leading_seq(line.text).filter(|&seq| seq <= self.passed);
+            let entry = if passed.is_some() {
+                None
+            } else {
+                EntryRef::parse(line.text)
+            };
+
+            if !sequence.accept(passed.or(entry.as_ref().map(|entry| entry.seq)), line.bytes) {
+                self.bytes += line.bytes;
+                damaged.push(line.offset);
+                continue;
+            }
+
+            let Some(entry) = entry.filter(|entry| entry.seq > self.passed) else {
+                continue;
+            };
+
+            self.bytes += line.bytes;
+            let step = visit(&entry, &line)?;
+            let (offset, bytes) = (line.offset, line.bytes);
+            if step == Step::StopBefore {
+                self.place = Some(Place::new(view, offset, entry.seq));
+                return Ok(true);
+            }
+
+            self.passed = entry.seq;
+            self.place = Some(Place::new(view, offset + bytes, entry.seq + 1));
+            if step == Step::Stop || self.bytes >= bytes_max {
+                return Ok(true);
+            }
+        }
+
+        if lines.offset() < view.len {
+            // Someone else has shortened the file. What it held is gone, and reading goes on behind it.
+            damaged.push(lines.offset());
+        }
+
+        // Also past what the segment should hold but does not.
+        self.passed = self.passed.max(view.last);
+        Ok(false)
+    }
+}
+
+impl Place {
+    fn new(view: &View, offset: u64, seq: u64) -> Self {
+        Self {
+            first: view.first,
+            offset,
+            seq,
+        }
+    }
+
+    /// Whether it is the place of the entry after `passed`, in this segment.
+    fn is_next_in(self, view: &View, passed: u64) -> bool {
+        self.first == view.first && self.offset <= view.len && self.seq == passed + 1
+    }
+}
+
+/// A file that is read only for as long as its call is not over.
+#[derive(Clone, Copy)]
+struct Blocks<'a> {
+    file: &'a File,
+    is_over: &'a dyn Fn() -> bool,
+}
+
+impl Read for Blocks<'_> {
+    fn read(&mut self, block: &mut [u8]) -> io::Result<usize> {
+        if (self.is_over)() {
+            return Err(io::Error::other("the call is over"));
+        }
+
+        self.file.read(block)
+    }
+}
+
+impl Seek for Blocks<'_> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.file.seek(to)
+    }
+}
