@@ -10,7 +10,7 @@ use crate::attack::Attack;
 use crate::daemon::Daemon;
 use crate::good::Load;
 use crate::report::Row;
-use crate::rows::mib;
+use crate::trial::mib;
 use crate::{Options, Outcome};
 
 /// Few, so that the processor time that is seen is that of accepting.

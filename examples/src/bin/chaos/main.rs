@@ -17,6 +17,7 @@ mod good;
 mod overload;
 mod report;
 mod rows;
+mod trial;
 
 use std::process::ExitCode;
 

@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::daemon::Daemon;
 use crate::good::{Load, milliseconds};
 use crate::report::Row;
-use crate::rows::mib;
+use crate::trial::mib;
 use crate::{Options, Outcome};
 
 /// Calls that run at one time, each for so long: the capacity is 2,000 calls a second.

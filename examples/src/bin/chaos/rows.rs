@@ -1,39 +1,34 @@
 //! The rows of the peers: one daemon, one good client, one fault after another.
 
-use std::time::{Duration, Instant};
-
-use rpc_examples::process::Usage;
-
-use crate::attack::{Attack, Told};
 use crate::daemon::Daemon;
-use crate::good::{Load, milliseconds};
-use crate::report::{Report, Row};
+use crate::good::Load;
+use crate::report::Report;
+use crate::trial;
 use crate::{Options, Outcome};
 
 /// Calls of the good client a second.
 const RATE: u32 = 1_000;
-const MIB: f64 = 1_048_576.0;
 
 /// A fault, and its bounds.
-struct Fault {
-    name: &'static str,
+pub(crate) struct Fault {
+    pub(crate) name: &'static str,
     /// How much larger the good client's p99 may be; none where nothing is promised.
-    p99: Option<P99>,
+    pub(crate) p99: Option<P99>,
     /// How much memory the daemon may take for it, in MiB.
-    memory_mib_max: f64,
+    pub(crate) memory_mib_max: f64,
     /// How many descriptors.
-    descriptors_max: usize,
+    pub(crate) descriptors_max: usize,
 }
 
 impl Fault {
-    fn is_flood(&self) -> bool {
+    pub(crate) fn is_flood(&self) -> bool {
         self.name.starts_with("flood-")
     }
 }
 
 /// How many times the good client's p99 may be what it is otherwise.
 #[derive(Clone, Copy)]
-enum P99 {
+pub(crate) enum P99 {
     /// Than while nothing else goes on.
     OfAlone(f64),
     /// Than while the same peers do the same to another daemon of this machine. For what keeps a daemon's processor
@@ -88,13 +83,13 @@ pub(crate) async fn run(options: &Options, report: &mut Report) -> Outcome<()> {
         // A daemon of its own for each: memory that one fault has left is not another one's.
         let daemon = start_daemon()?;
         let load = Load::of_additions(&daemon.process.address, RATE);
-        report.add(one(options, fault, &daemon, &load).await?);
+        report.add(trial::run(options, fault, &daemon, &load).await?);
     }
 
     Ok(())
 }
 
-fn start_daemon() -> Outcome<Daemon> {
+pub(crate) fn start_daemon() -> Outcome<Daemon> {
     // All peers come from one address here, and more of them than a server's default lets in.
     let settings = [
         ("LIMITS_CONNECTIONS_MAX", "20000"),
@@ -102,254 +97,4 @@ fn start_daemon() -> Outcome<Daemon> {
         ("LOG_LEVEL", "error"),
     ];
     Daemon::start(&settings, None)
-}
-
-async fn one(options: &Options, fault: &Fault, daemon: &Daemon, load: &Load) -> Outcome<Row> {
-    let schedule = Schedule::of(options, fault);
-    let mut trial = Trial::start(options, fault, daemon, load).await?;
-
-    for _ in 0..schedule.rounds {
-        trial.round(&schedule).await?;
-    }
-
-    trial.take_figures();
-    trial.judge();
-    Ok(trial.row)
-}
-
-/// How often a fault is looked at, and for how long.
-struct Schedule {
-    rounds: usize,
-    /// How long the good client is measured, alone and under the fault.
-    length: Duration,
-    /// How long the peers have to come before that.
-    onset: Duration,
-}
-
-impl Schedule {
-    fn of(options: &Options, fault: &Fault) -> Self {
-        // A flood is slowed down first, and ended after `cheap_frames_timeout_ms` of 10 s.
-        let (rounds, seconds) = match (options.quick, fault.is_flood()) {
-            (true, _) => (1, 0.7),
-            (false, true) => (1, 12.0),
-            // One stall of the machine moves the p99 of a round; the median is that of the rounds without.
-            (false, false) => (7, 2.0),
-        };
-        let onset = if options.quick {
-            Duration::ZERO
-        } else {
-            Duration::from_secs(1)
-        };
-
-        Self {
-            rounds,
-            length: Duration::from_secs_f64(seconds),
-            onset,
-        }
-    }
-}
-
-/// A fault that is tried out on a daemon, and what was seen of that in all rounds so far.
-struct Trial<'a> {
-    options: &'a Options,
-    fault: &'a Fault,
-    daemon: &'a Daemon,
-    load: &'a Load,
-    /// What the daemon held before the first attack.
-    before: Usage,
-    /// The good client's p99 in each round: alone, and under the fault.
-    pairs: Vec<(f64, f64)>,
-    /// Its p99 in each round beside the fault at another daemon, where that is what counts.
-    besides: Vec<f64>,
-    /// Its longest call while the peers came, in milliseconds.
-    slowest_ms: f64,
-    errors: u64,
-    last_error: Option<String>,
-    rss_peak: u64,
-    row: Row,
-}
-
-impl<'a> Trial<'a> {
-    /// Warms up, and looks at what the daemon holds then.
-    async fn start(
-        options: &'a Options,
-        fault: &'a Fault,
-        daemon: &'a Daemon,
-        load: &'a Load,
-    ) -> Outcome<Self> {
-        // Warm: connected, and every path taken once.
-        let errors = load.window(Duration::from_millis(300)).await.failures();
-
-        Ok(Self {
-            options,
-            fault,
-            daemon,
-            load,
-            before: daemon.process.usage()?,
-            pairs: Vec::new(),
-            besides: Vec::new(),
-            slowest_ms: 0.0,
-            errors,
-            last_error: None,
-            rss_peak: 0,
-            row: Row {
-                name: fault.name.into(),
-                ..Row::default()
-            },
-        })
-    }
-
-    /// Measures the good client alone, beside the fault where that is what counts, and under the fault.
-    async fn round(&mut self, schedule: &Schedule) -> Outcome<()> {
-        let alone = self.load.window(schedule.length).await;
-        if let Some(OfBeside(_)) = self.fault.p99 {
-            self.beside(schedule).await?;
-        }
-
-        let attack = Attack::start(self.fault.name, &self.daemon.process.address)?;
-
-        // They do their worst as they come: what fails then counts, and the longest call is told apart.
-        let onset = self.load.window(schedule.onset).await;
-        self.slowest_ms = self.slowest_ms.max(milliseconds(&onset.answered, 100.0));
-
-        let rss = watched(self.daemon, schedule.length).await?;
-        let under = self.load.take();
-        self.rss_peak = self.rss_peak.max(rss);
-        self.row.descriptors_peak = self
-            .row
-            .descriptors_peak
-            .max(self.daemon.process.usage()?.descriptors);
-
-        self.pairs.push((alone.p99(), under.p99()));
-        for window in [alone, onset, under] {
-            self.errors += window.failures();
-            self.last_error = window.last_error.or(self.last_error.take());
-        }
-
-        self.hear_peers(attack.end()?);
-        wait_for_descriptors(self.daemon, self.before.descriptors, &mut self.row).await
-    }
-
-    /// Measures the good client while the same peers do the same to another daemon.
-    async fn beside(&mut self, schedule: &Schedule) -> Outcome<()> {
-        let neighbour = start_daemon()?;
-        let attack = Attack::start(self.fault.name, &neighbour.process.address)?;
-
-        let onset = self.load.window(schedule.onset).await;
-        let beside = self.load.window(schedule.length).await;
-        self.besides.push(beside.p99());
-        self.errors += onset.failures() + beside.failures();
-
-        attack.end()?;
-        Ok(())
-    }
-
-    /// Notes what the peers have seen, and what they should have.
-    fn hear_peers(&mut self, told: Told) {
-        let Told {
-            faults,
-            ended,
-            text,
-        } = told;
-        let slowest = self.slowest_ms;
-        self.row.notes = format!("{text}; the longest call as they came: {slowest:.0} ms");
-
-        // A quick round is over before the daemon ends one.
-        let must_end = !self.options.quick && self.fault.is_flood();
-        self.row
-            .bound(!must_end || ended > 0, || "no flood was ended".into());
-        self.row.bound(faults == 0, || {
-            format!("{faults} of the peers were not served as they must be")
-        });
-    }
-
-    /// Fills the row from what the rounds have shown.
-    fn take_figures(&mut self) {
-        let alone = || self.pairs.iter().map(|pair| pair.0);
-        let under = || self.pairs.iter().map(|pair| pair.1);
-        let otherwise: Vec<f64> = if self.besides.is_empty() {
-            alone().collect()
-        } else {
-            self.besides.clone()
-        };
-
-        self.row.alone = median(alone());
-        self.row.under = median(under());
-        self.row.beside = (!self.besides.is_empty()).then(|| median(self.besides.iter().copied()));
-        self.row.ratio = median(
-            under()
-                .zip(otherwise)
-                .map(|(under, otherwise)| under / otherwise.max(0.001)),
-        );
-
-        self.row.rss_peak_mib = mib(self.rss_peak);
-        self.row.errors = self.errors;
-    }
-
-    /// Holds the figures against the fault's bounds.
-    fn judge(&mut self) {
-        let Self { fault, row, .. } = self;
-
-        let errors = row.errors;
-        let last = self.last_error.take().unwrap_or_default();
-        row.bound(errors == 0, || {
-            format!("the good client had {errors} errors {last}")
-        });
-
-        let grown = row.rss_peak_mib - mib(self.before.rss_bytes);
-        row.bound(grown <= fault.memory_mib_max, || {
-            format!("{grown:.0} MiB more, {} allowed", fault.memory_mib_max)
-        });
-
-        let descriptors = row.descriptors_peak;
-        row.bound(descriptors <= fault.descriptors_max, || {
-            format!("{descriptors} descriptors")
-        });
-
-        if let (false, Some(OfAlone(most) | OfBeside(most))) = (self.options.quick, fault.p99) {
-            let ratio = row.ratio;
-            row.bound(ratio <= most, || {
-                format!("p99 is {ratio:.2} times what it is otherwise, {most} allowed")
-            });
-        }
-    }
-}
-
-fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
-}
-
-/// Lets `length` pass; returns the most memory that the daemon had.
-async fn watched(daemon: &Daemon, length: Duration) -> Outcome<u64> {
-    let (end, mut most) = (Instant::now() + length, 0);
-    while Instant::now() < end {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        most = most.max(daemon.process.rss_bytes()?);
-    }
-    Ok(most)
-}
-
-/// What the peers had is given back once they are gone: within the time of a lingering close and more.
-async fn wait_for_descriptors(daemon: &Daemon, before: usize, row: &mut Row) -> Outcome<()> {
-    let end = Instant::now() + Duration::from_secs(15);
-    loop {
-        let now = daemon.process.usage()?.descriptors;
-        if now <= before {
-            return Ok(());
-        }
-
-        if Instant::now() > end {
-            row.bound(false, || format!("{} descriptors were kept", now - before));
-            return Ok(());
-        }
-
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
-#[allow(clippy::cast_precision_loss, reason = "far below 2^52")]
-pub(crate) fn mib(bytes: u64) -> f64 {
-    bytes as f64 / MIB
 }
