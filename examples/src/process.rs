@@ -86,12 +86,35 @@ impl Process {
     /// # Errors
     /// Where it has ended.
     pub fn rss_bytes(&self) -> Outcome<u64> {
+        self.memory("VmRSS:")
+    }
+
+    /// The most resident memory that it has had since its start, or since [`reset_peak`](Self::reset_peak).
+    ///
+    /// # Errors
+    /// Where it has ended.
+    pub fn rss_peak_bytes(&self) -> Outcome<u64> {
+        self.memory("VmHWM:")
+    }
+
+    /// Lets the peak of its memory begin again with what it has now. A system that does not allow that leaves
+    /// the peak since the start, which is no less.
+    pub fn reset_peak(&self) {
+        // 5 resets the peak (proc_pid_clear_refs(5)).
+        drop(std::fs::write(
+            format!("/proc/{}/clear_refs", self.child.id()),
+            "5",
+        ));
+    }
+
+    /// The figure behind a label of /proc/PID/status.
+    fn memory(&self, label: &str) -> Outcome<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let rss = status
+        let figure = status
             .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:"))
-            .ok_or("no VmRSS")?;
-        Ok(rss.trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
+            .find_map(|line| line.strip_prefix(label))
+            .ok_or_else(|| format!("the process has ended: it has no {label}"))?;
+        Ok(figure.trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
     }
 }
 

@@ -1,16 +1,32 @@
 //! The daemon in a process of its own, and what the system says of it.
 
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 
+use rpc_client::Client;
 use rpc_daemon::DaemonConfig;
 use rpc_daemon::config::Overrides;
 use rpc_examples::process::{Outcome, Process, parent_is_gone};
+use serde_json::{Value, json};
+
+/// Virtual memory that a daemon may have, in KiB: one that breaks its bound ends, and not the machine.
+const ADDRESS_SPACE_KIB: u32 = 6 << 20;
+
+/// Length of the entries that fill a log.
+const ENTRY_BYTES: usize = 1_000_000;
 
 /// The role `daemon`: serves with the settings of the environment until its standard input ends.
 pub(crate) async fn serve() -> Outcome<()> {
-    let config = DaemonConfig::load(None, std::env::vars(), Overrides::default())?.config;
+    // The library's own loading takes the file that it is given, and not the variable.
+    let file = std::env::var_os("RPC_SERVER_CONFIG").map(PathBuf::from);
+    let config =
+        DaemonConfig::load(file.as_deref(), std::env::vars(), Overrides::default())?.config;
     let daemon = rpc_daemon::Daemon::bind(&config).await?;
-    println!("{}", daemon.addresses()[0]);
+
+    let addresses: Vec<String> = daemon.addresses().iter().map(ToString::to_string).collect();
+    println!("{}", addresses.join(" "));
     daemon.run(parent_is_gone()).await?;
     Ok(())
 }
@@ -18,37 +34,99 @@ pub(crate) async fn serve() -> Outcome<()> {
 /// A daemon that runs.
 pub(crate) struct Daemon {
     pub(crate) process: Process,
-    /// Its data, which goes with it.
-    _data: tempfile::TempDir,
+    /// The address that the bad peers come to: that with TLS where there is one, else that of the good client.
+    pub(crate) attacked: Arc<str>,
+    is_tls: bool,
+    /// Its data and its certificate, which go with it.
+    directory: tempfile::TempDir,
+}
+
+/// How a daemon is started.
+#[derive(Default)]
+pub(crate) struct Start<'a> {
+    /// Those of the config, as `("LIMITS_CONNECTIONS_MAX", "20000")`.
+    pub(crate) settings: Vec<(&'a str, &'a str)>,
+    /// What the system lets it have.
+    pub(crate) descriptors_max: Option<u32>,
+    /// Whether it has a second listener, with TLS, for the bad peers.
+    pub(crate) has_tls: bool,
 }
 
 impl Daemon {
-    /// Starts one. `settings` are those of the config, as `("LIMITS_CONNECTIONS_MAX", "20000")`;
-    /// `descriptors_max` is what the system lets it have.
-    pub(crate) fn start(settings: &[(&str, &str)], descriptors_max: Option<u32>) -> Outcome<Self> {
-        let data = tempfile::tempdir()?;
+    /// Starts one.
+    pub(crate) fn start(how: &Start<'_>) -> Outcome<Self> {
+        let directory = tempfile::tempdir()?;
         let program = std::env::current_exe()?;
-        let limit = descriptors_max
+        let descriptors = how
+            .descriptors_max
             .map(|most| format!("ulimit -n {most} && "))
             .unwrap_or_default();
 
         let mut command = Command::new("sh");
         command
             .arg("-c")
-            .arg(format!("{limit}exec \"$0\" daemon"))
+            .arg(format!(
+                "ulimit -v {ADDRESS_SPACE_KIB} && {descriptors}exec \"$0\" daemon"
+            ))
             .arg(program);
         command
             .env("RPC_SERVER_LISTEN", "127.0.0.1:0")
-            .env("RPC_SERVER_SERVICES", "test,log,conformance");
-        command.env("RPC_SERVER_DATA_DIR", data.path());
+            .env("RPC_SERVER_SERVICES", "test,log,conformance")
+            .env("RPC_SERVER_DATA_DIR", directory.path().join("data"));
 
-        for (key, value) in settings {
+        if how.has_tls {
+            command.env("RPC_SERVER_CONFIG", config_with_tls(directory.path())?);
+        }
+        for (key, value) in &how.settings {
             command.env(format!("RPC_SERVER_{key}"), value);
         }
 
+        let mut process = Process::start(&mut command)?;
+        let addresses: Vec<Arc<str>> = process.address.split(' ').map(Arc::from).collect();
+        let (good, attacked) = (addresses.first(), addresses.last());
+        let (good, attacked) = good.zip(attacked).ok_or("the daemon has no address")?;
+        process.address = Arc::clone(good);
+
         Ok(Self {
-            process: Process::start(&mut command)?,
-            _data: data,
+            process,
+            attacked: Arc::clone(attacked),
+            is_tls: how.has_tls,
+            directory,
         })
     }
+
+    /// The file of the certificate that it shows, where it has TLS.
+    pub(crate) fn authority(&self) -> Option<PathBuf> {
+        self.is_tls
+            .then(|| self.directory.path().join("certificate.pem"))
+    }
+}
+
+/// Appends that many megabytes of entries to the log of a daemon.
+pub(crate) async fn fill_log(address: &str, megabytes: usize) -> Outcome<()> {
+    let client = Client::new(address);
+    let entry = json!({ "level": "info", "service": "chaos", "message": "x".repeat(ENTRY_BYTES) });
+    for _ in 0..megabytes {
+        client.call::<_, Value>(1_001, &entry).await?;
+    }
+
+    Ok(())
+}
+
+/// Writes a certificate, its key and a config with a listener that has them; returns the file of the config.
+fn config_with_tls(directory: &Path) -> Outcome<PathBuf> {
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()])?;
+    let (certificate, key) = (directory.join("certificate.pem"), directory.join("key.pem"));
+    std::fs::write(&certificate, made.cert.pem())?;
+    std::fs::write(&key, made.signing_key.serialize_pem())?;
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600))?;
+
+    let config = directory.join("config.toml");
+    let text = format!(
+        "[[listeners]]\naddress = \"127.0.0.1:0\"\ncertificate_file = \"{}\"\nkey_file = \"{}\"\n",
+        certificate.display(),
+        key.display()
+    );
+    std::fs::write(&config, text)?;
+    Ok(config)
 }

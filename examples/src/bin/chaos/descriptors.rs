@@ -7,7 +7,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::attack::Attack;
-use crate::daemon::Daemon;
+use crate::daemon::{Daemon, Start};
 use crate::good::Load;
 use crate::report::Row;
 use crate::trial::mib;
@@ -25,17 +25,21 @@ pub(crate) async fn run(options: &Options) -> Outcome<Row> {
         Duration::from_secs(10)
     };
 
-    let settings = [
+    let settings = vec![
         ("LIMITS_CONNECTIONS_PER_ADDRESS", "0"),
         ("LOG_LEVEL", "error"),
     ];
-    let daemon = Daemon::start(&settings, Some(DESCRIPTORS))?;
+    let daemon = Daemon::start(&Start {
+        settings,
+        descriptors_max: Some(DESCRIPTORS),
+        ..Start::default()
+    })?;
 
     let load = Load::of_additions(&daemon.process.address, RATE);
     drop(load.window(Duration::from_millis(500)).await);
     let (alone, cpu_alone) = measured(&load, &daemon, length).await?;
 
-    let attack = Attack::start("holds-400", &daemon.process.address)?;
+    let attack = Attack::start("holds-400", &daemon)?;
     let (under, cpu_under) = measured(&load, &daemon, length).await?;
     let usage = daemon.process.usage()?;
     let seen = attack.end()?.text;

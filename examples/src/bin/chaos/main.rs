@@ -7,13 +7,18 @@
 //! compared with the p99 beside it, while another daemon of the machine is attacked: that is what the machine is good
 //! for then. It ends with 1 where a bound is missed.
 //!
-//! `--quick` takes less than a minute and judges nothing that depends on speed; `--only NAME` runs the rows
+//! The daemon is this program in another role; one row, which sends signals, has the program `rpc-server` beside this one
+//! (`cargo build --release -p rpc-daemon`).
+//!
+//! `--quick` takes about a minute and judges nothing that depends on speed; `--only NAME` runs the rows
 //! whose names hold NAME; `--out FILE` writes the table as Markdown.
 
+mod aftermath;
 mod attack;
 mod daemon;
 mod descriptors;
 mod good;
+mod holding;
 mod overload;
 mod report;
 mod rows;
@@ -98,6 +103,9 @@ async fn run(options: Options) -> Outcome<bool> {
     let mut report = Report::new(options.quick);
     rows::run(&options, &mut report).await?;
 
+    if options.wants("reads-cancelled-aftermath") {
+        report.add(aftermath::run().await?);
+    }
     if options.wants("descriptors-used-up") {
         report.add(descriptors::run(&options).await?);
     }

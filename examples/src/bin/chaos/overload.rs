@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::daemon::Daemon;
+use crate::daemon::{Daemon, Start};
 use crate::good::{Load, milliseconds};
 use crate::report::Row;
 use crate::trial::mib;
@@ -17,11 +17,14 @@ const CAPACITY: u32 = 2_000;
 
 pub(crate) async fn run(options: &Options) -> Outcome<Row> {
     let seconds = if options.quick { 2 } else { 60 };
-    let settings = [
+    let settings = vec![
         ("LIMITS_IN_FLIGHT_MAX", IN_FLIGHT_MAX),
         ("LOG_LEVEL", "error"),
     ];
-    let daemon = Daemon::start(&settings, None)?;
+    let daemon = Daemon::start(&Start {
+        settings,
+        ..Start::default()
+    })?;
 
     let load = |per_second| {
         Load::start(

@@ -1,7 +1,8 @@
 //! The rows of the peers: one daemon, one good client, one fault after another.
 
-use crate::daemon::Daemon;
+use crate::daemon::{Daemon, Start, fill_log};
 use crate::good::Load;
+use crate::holding::{HOLDING, MEMORY_BYTES_MAX};
 use crate::report::Report;
 use crate::trial;
 use crate::{Options, Outcome};
@@ -9,20 +10,51 @@ use crate::{Options, Outcome};
 /// Calls of the good client a second.
 const RATE: u32 = 1_000;
 
+/// What a prepared log holds.
+const LOG_MEGABYTES: usize = 20;
+
 /// A fault, and its bounds.
 pub(crate) struct Fault {
     pub(crate) name: &'static str,
     /// How much larger the good client's p99 may be; none where nothing is promised.
     pub(crate) p99: Option<P99>,
-    /// How much memory the daemon may take for it, in MiB.
-    pub(crate) memory_mib_max: f64,
+    pub(crate) memory: Memory,
     /// How many descriptors.
     pub(crate) descriptors_max: usize,
+    /// How the daemon is prepared.
+    pub(crate) daemon: Prepared,
+    /// Whether `--quick` runs it, too.
+    pub(crate) is_quick: bool,
+}
+
+/// How much memory the daemon may take for a fault, beside what it has when it is idle.
+#[derive(Clone, Copy)]
+pub(crate) enum Memory {
+    Mib(f64),
+    /// What so many connections may hold, or all of them together.
+    OfConnections(u16),
+}
+
+/// A daemon before the fault.
+#[derive(Clone, Copy)]
+pub(crate) enum Prepared {
+    /// With the settings that all rows have.
+    Plain,
+    /// With a log of 20 MB.
+    WithLog,
+    /// With TLS where the peers come.
+    WithTls,
+    /// With room for that many connections only.
+    WithConnections(&'static str),
 }
 
 impl Fault {
     pub(crate) fn is_flood(&self) -> bool {
         self.name.starts_with("flood-")
+    }
+
+    pub(crate) fn is_holding(&self) -> bool {
+        matches!(self.memory, Memory::OfConnections(_))
     }
 }
 
@@ -47,8 +79,10 @@ const fn fault(
     Fault {
         name,
         p99,
-        memory_mib_max,
+        memory: Memory::Mib(memory_mib_max),
         descriptors_max,
+        daemon: Prepared::Plain,
+        is_quick: true,
     }
 }
 
@@ -71,17 +105,13 @@ const FAULTS: [Fault; 13] = [
 ];
 
 pub(crate) async fn run(options: &Options, report: &mut Report) -> Outcome<()> {
-    let wanted: Vec<&Fault> = FAULTS
-        .iter()
-        .filter(|fault| options.wants(fault.name))
-        .collect();
-    if wanted.is_empty() {
-        return Ok(());
-    }
+    for fault in FAULTS.iter().chain(&HOLDING) {
+        if !options.wants(fault.name) || (options.quick && !fault.is_quick) {
+            continue;
+        }
 
-    for fault in wanted {
         // A daemon of its own for each: memory that one fault has left is not another one's.
-        let daemon = start_daemon()?;
+        let daemon = start_daemon(fault).await?;
         let load = Load::of_additions(&daemon.process.address, RATE);
         report.add(trial::run(options, fault, &daemon, &load).await?);
     }
@@ -89,12 +119,27 @@ pub(crate) async fn run(options: &Options, report: &mut Report) -> Outcome<()> {
     Ok(())
 }
 
-pub(crate) fn start_daemon() -> Outcome<Daemon> {
+pub(crate) async fn start_daemon(fault: &Fault) -> Outcome<Daemon> {
     // All peers come from one address here, and more of them than a server's default lets in.
-    let settings = [
-        ("LIMITS_CONNECTIONS_MAX", "20000"),
+    let connections_max = match fault.daemon {
+        Prepared::WithConnections(max) => max,
+        _ => "20000",
+    };
+    let mut settings = vec![
+        ("LIMITS_CONNECTIONS_MAX", connections_max),
         ("LIMITS_CONNECTIONS_PER_ADDRESS", "0"),
         ("LOG_LEVEL", "error"),
     ];
-    Daemon::start(&settings, None)
+    settings.extend(MEMORY_BYTES_MAX.map(|max| ("LIMITS_MEMORY_BYTES_MAX", max)));
+
+    let daemon = Daemon::start(&Start {
+        settings,
+        has_tls: matches!(fault.daemon, Prepared::WithTls),
+        ..Start::default()
+    })?;
+    if matches!(fault.daemon, Prepared::WithLog) {
+        fill_log(&daemon.process.address, LOG_MEGABYTES).await?;
+    }
+
+    Ok(daemon)
 }

@@ -45,11 +45,13 @@ struct Schedule {
 impl Schedule {
     fn of(options: &Options, fault: &Fault) -> Self {
         // A flood is slowed down first, and ended after `cheap_frames_timeout_ms` of 10 s.
-        let (rounds, seconds) = match (options.quick, fault.is_flood()) {
-            (true, _) => (1, 0.7),
-            (false, true) => (1, 12.0),
+        let (rounds, seconds) = match () {
+            () if options.quick => (1, 0.7),
+            () if fault.is_flood() => (1, 12.0),
+            // Each of their rounds is three times as long: it has a neighbour that is attacked first.
+            () if fault.is_holding() => (3, 2.0),
             // One stall of the machine moves the p99 of a round; the median is that of the rounds without.
-            (false, false) => (7, 2.0),
+            () => (7, 2.0),
         };
         let onset = if options.quick {
             Duration::ZERO
@@ -122,15 +124,15 @@ impl<'a> Trial<'a> {
             self.beside(schedule).await?;
         }
 
-        let attack = Attack::start(self.fault.name, &self.daemon.process.address)?;
+        self.daemon.process.reset_peak();
+        let attack = Attack::start(self.fault.name, self.daemon)?;
 
         // They do their worst as they come: what fails then counts, and the longest call is told apart.
         let onset = self.load.window(schedule.onset).await;
         self.slowest_ms = self.slowest_ms.max(milliseconds(&onset.answered, 100.0));
 
-        let rss = watched(self.daemon, schedule.length).await?;
-        let under = self.load.take();
-        self.rss_peak = self.rss_peak.max(rss);
+        let under = self.load.window(schedule.length).await;
+        self.rss_peak = self.rss_peak.max(self.daemon.process.rss_peak_bytes()?);
         self.row.descriptors_peak = self
             .row
             .descriptors_peak
@@ -148,8 +150,8 @@ impl<'a> Trial<'a> {
 
     /// Measures the good client while the same peers do the same to another daemon.
     async fn beside(&mut self, schedule: &Schedule) -> Outcome<()> {
-        let neighbour = start_daemon()?;
-        let attack = Attack::start(self.fault.name, &neighbour.process.address)?;
+        let neighbour = start_daemon(self.fault).await?;
+        let attack = Attack::start(self.fault.name, &neighbour)?;
 
         let onset = self.load.window(schedule.onset).await;
         let beside = self.load.window(schedule.length).await;
@@ -213,8 +215,9 @@ impl<'a> Trial<'a> {
         });
 
         let grown = row.rss_peak_mib - mib(self.before.rss_bytes);
-        row.bound(grown <= fault.memory_mib_max, || {
-            format!("{grown:.0} MiB more, {} allowed", fault.memory_mib_max)
+        let most = fault.memory.mib_max();
+        row.bound(grown <= most, || {
+            format!("{grown:.0} MiB more, {most:.0} allowed")
         });
 
         let descriptors = row.descriptors_peak;
@@ -235,16 +238,6 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
-}
-
-/// Lets `length` pass; returns the most memory that the daemon had.
-async fn watched(daemon: &Daemon, length: Duration) -> Outcome<u64> {
-    let (end, mut most) = (Instant::now() + length, 0);
-    while Instant::now() < end {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        most = most.max(daemon.process.rss_bytes()?);
-    }
-    Ok(most)
 }
 
 /// What the peers had is given back once they are gone: within the time of a lingering close and more.

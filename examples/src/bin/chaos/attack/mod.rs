@@ -4,18 +4,24 @@
 //! prints what it has seen: a number of faults, and a sentence.
 
 mod connects;
+mod doors;
 mod floods;
+mod holds;
 mod slow;
 
 use std::io::{BufRead, BufReader, Write as _};
+use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::io::AsyncReadExt;
+use tokio::net::{TcpSocket, TcpStream};
 
 use crate::Outcome;
+use crate::daemon::Daemon;
 
 /// What an attack counts while it runs.
 #[derive(Default)]
@@ -46,10 +52,10 @@ impl Seen {
     }
 }
 
-/// The role `attack NAME ADDRESS`.
+/// The role `attack NAME ADDRESS AUTHORITY`; the last one is the file of a certificate, or empty.
 pub(crate) async fn run(arguments: &[String]) -> Outcome<()> {
-    let [name, address] = arguments else {
-        return Err("attack NAME ADDRESS".into());
+    let [name, address, authority] = arguments else {
+        return Err("attack NAME ADDRESS AUTHORITY".into());
     };
 
     let (seen, address) = (
@@ -78,7 +84,13 @@ pub(crate) async fn run(arguments: &[String]) -> Outcome<()> {
         "strangers" => connects::strangers(&address, &seen),
         "10000-at-once" => connects::at_once(&address, &seen, 10_000).await,
         "holds-400" => connects::hold(&address, &seen, 400).await,
-        other => return Err(format!("no attack is called {other}").into()),
+        other => {
+            let is_known = holds::begin(other, &address, &seen).await?
+                || doors::begin(other, &address, &seen, authority).await?;
+            if !is_known {
+                return Err(format!("no attack is called {other}").into());
+            }
+        }
     }
 
     println!("ready");
@@ -103,6 +115,19 @@ pub(crate) async fn run(arguments: &[String]) -> Outcome<()> {
     std::process::exit(0)
 }
 
+/// A connection that has room for a few KiB of replies, from an address of its own: what a server gives an
+/// address is not taken from the good client.
+async fn connect_with_small_buffer(address: &str) -> std::io::Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_recv_buffer_size(4 * 1024)?;
+    socket.bind(SocketAddr::from(([127, 0, 0, 9], 0)))?;
+
+    let address = address
+        .parse()
+        .map_err(|_| std::io::ErrorKind::InvalidInput)?;
+    socket.connect(address).await
+}
+
 fn lines_in(bytes: &[u8]) -> usize {
     bytes.split(|byte| *byte == b'\n').count() - 1
 }
@@ -123,14 +148,20 @@ pub(crate) struct Attack {
 }
 
 impl Attack {
-    /// Starts one, and waits until its peers are there.
-    pub(crate) fn start(name: &str, address: &str) -> Outcome<Self> {
+    /// Starts one on a daemon, and waits until its peers are there.
+    pub(crate) fn start(name: &str, daemon: &Daemon) -> Outcome<Self> {
+        Self::on(name, &daemon.attacked, daemon.authority().as_deref())
+    }
+
+    /// Starts one on an address; `authority` is the certificate that its TLS is known by.
+    pub(crate) fn on(name: &str, address: &str, authority: Option<&Path>) -> Outcome<Self> {
         // They have machines of their own: here they get what nobody else wants of this one's cores.
         let mut command = Command::new("chrt");
         command
             .args(["--idle", "0"])
             .arg(std::env::current_exe()?)
-            .args(["attack", name, address]);
+            .args(["attack", name, address])
+            .arg(authority.unwrap_or(Path::new("")));
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

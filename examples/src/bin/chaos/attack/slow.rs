@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
-use super::{Seen, lines_in};
+use super::{Seen, connect_with_small_buffer, lines_in};
 use crate::Outcome;
 
 /// Connections that send a frame a byte a second, and begin again when they are closed.
@@ -77,15 +77,6 @@ pub(super) async fn never_read(address: &Arc<str>, seen: &Arc<Seen>, count: usiz
     }
 
     Ok(())
-}
-
-async fn connect_with_small_buffer(address: &str) -> std::io::Result<TcpStream> {
-    let socket = TcpSocket::new_v4()?;
-    socket.set_recv_buffer_size(4 * 1024)?;
-    let address = address
-        .parse()
-        .map_err(|_| std::io::ErrorKind::InvalidInput)?;
-    socket.connect(address).await
 }
 
 /// Peers that first write a megabyte, and then read the replies to it: a server that stops reading

@@ -1,0 +1,281 @@
+//! Peers that make the server hold something: lines, work, params, results, output.
+//!
+//! They come in waves: each wave has new connections, sends what it has to send for as long as the server takes it,
+//! and stays until the next one.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use super::{Seen, connect_with_small_buffer};
+use crate::Outcome;
+
+/// How long a connection tries to send; a server that holds as much as it may does not read on.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long a wave stays before the next one comes in its place.
+const STAY: Duration = Duration::from_secs(2);
+
+/// How long a call takes that lasts beyond its wave.
+const CALL_MS: u32 = 8_000;
+
+/// Nearly as long as a line may be.
+const LONG: usize = 1_000_000;
+
+/// Lines are written this many bytes at a time, or one line where that is longer.
+const CHUNK_BYTES: usize = 64 * 1024;
+
+/// What one connection sends: lines that differ in their number alone.
+#[derive(Clone)]
+pub(super) struct Lines {
+    count: u64,
+    /// The beginning of the line with this number.
+    head: Arc<dyn Fn(u64) -> String + Send + Sync>,
+    /// Bytes between beginning and end.
+    filler_bytes: usize,
+    /// The end, with its line break.
+    tail: &'static str,
+}
+
+/// What a connection does with replies.
+#[derive(Clone, Copy)]
+enum Replies {
+    Unread,
+    Read,
+}
+
+/// Begins the attack of this name, if it is one of these; its first wave has come then.
+pub(super) async fn begin(name: &str, address: &Arc<str>, seen: &Arc<Seen>) -> Outcome<bool> {
+    let (connections, lines, replies) = match name {
+        "reads-cancelled" => (1, cancelled_reads(), Replies::Read),
+        "results-unread-8" => return results_unread(address, seen, 8).await,
+        "results-unread-100" => return results_unread(address, seen, 100).await,
+        "filters-of-1-mb-1" => (1, filters(1_000), Replies::Unread),
+        "filters-of-1-mb-10" => (10, filters(100), Replies::Unread),
+        "params-of-1-mb-1" => (1, params(1_000), Replies::Unread),
+        "params-of-1-mb-10" => (10, params(100), Replies::Unread),
+        "ordered-params-of-1-mb-10" => (10, ordered_params(100), Replies::Unread),
+        "meta-of-1-mb-10" => (10, meta(100), Replies::Unread),
+        "half-lines-of-1-mb-300" => (300, half_line(), Replies::Unread),
+        "streams-unread-100" => (100, streams(), Replies::Unread),
+        "replies-of-4-mb-unread-50" => (50, large_replies(), Replies::Unread),
+        _ => return Ok(false),
+    };
+
+    let (address, seen) = (Arc::clone(address), Arc::clone(seen));
+    let mut held = wave(&address, &seen, connections, &lines, replies).await;
+    tokio::spawn(async move {
+        while !seen.is_over() {
+            sleep(STAY).await;
+            drop(held);
+            held = wave(&address, &seen, connections, &lines, replies).await;
+        }
+    });
+
+    Ok(true)
+}
+
+/// Reads that look through the whole log, each with its cancel.
+fn cancelled_reads() -> Lines {
+    let head = |id: u64| {
+        format!(
+            "{{\"id\":{id},\"cmdid\":1002,\"params\":{{\"after\":0,\"contains\":\"zzz\"}}}}\n\
+             {{\"cmdid\":4,\"oneway\":true,\"params\":{{\"id\":{id}}}}}"
+        )
+    };
+    Lines::new(10_000, head, 0, "\n")
+}
+
+/// The beginning of a line, and no end.
+fn half_line() -> Lines {
+    let head = |_: u64| "{\"id\":1,\"cmdid\":0,\"params\":\"".into();
+    Lines::new(1, head, LONG, "")
+}
+
+/// Streams without credit: each is sent as fast as it is read.
+fn streams() -> Lines {
+    let head = |id: u64| format!("{{\"id\":{id},\"cmdid\":10005,\"params\":{{\"n\":1000000}}}}");
+    Lines::new(100, head, 0, "\n")
+}
+
+/// Calls whose replies are nearly as long as they may be.
+pub(super) fn large_replies() -> Lines {
+    let head =
+        |id: u64| format!("{{\"id\":{id},\"cmdid\":10003,\"params\":{{\"bytes\":4000000}}}}");
+    Lines::new(1_000, head, 0, "\n")
+}
+
+/// Reads that wait for entries with a text of a megabyte.
+fn filters(count: u64) -> Lines {
+    let head = |id: u64| {
+        format!(
+            "{{\"id\":{id},\"cmdid\":1002,\"params\":{{\"after\":0,\"wait_ms\":{CALL_MS},\"contains\":\""
+        )
+    };
+    Lines::new(count, head, LONG, "\"}}\n")
+}
+
+/// Calls that take long, with params of a megabyte.
+fn params(count: u64) -> Lines {
+    let head = |id: u64| {
+        format!("{{\"id\":{id},\"cmdid\":10001,\"params\":{{\"ms\":{CALL_MS},\"more\":\"")
+    };
+    Lines::new(count, head, LONG, "\"}}\n")
+}
+
+/// The same, in order: all but the first wait for their turn.
+fn ordered_params(count: u64) -> Lines {
+    let head = |_: u64| format!("{{\"cmdid\":10001,\"params\":{{\"ms\":{CALL_MS},\"more\":\"");
+    Lines::new(count, head, LONG, "\"}}\n")
+}
+
+/// Calls that take long, with a megabyte beside their params.
+fn meta(count: u64) -> Lines {
+    let head = |id: u64| {
+        format!(
+            "{{\"id\":{id},\"cmdid\":10001,\"params\":{{\"ms\":{CALL_MS}}},\"meta\":{{\"more\":\""
+        )
+    };
+    Lines::new(count, head, LONG, "\"}}\n")
+}
+
+impl Lines {
+    fn new(
+        count: u64,
+        head: impl Fn(u64) -> String + Send + Sync + 'static,
+        filler_bytes: usize,
+        tail: &'static str,
+    ) -> Self {
+        Self {
+            count,
+            head: Arc::new(head),
+            filler_bytes,
+            tail,
+        }
+    }
+
+    /// Writes them all, for as long as the peer takes them.
+    pub(super) async fn send<IO: AsyncWriteExt + Unpin>(&self, to: &mut IO) -> io::Result<()> {
+        let filler = "x".repeat(self.filler_bytes);
+        let mut chunk = String::new();
+        for number in 1..=self.count {
+            chunk += &(self.head)(number);
+            chunk += &filler;
+            chunk += self.tail;
+            if chunk.len() >= CHUNK_BYTES || number == self.count {
+                to.write_all(chunk.as_bytes()).await?;
+                chunk.clear();
+            }
+        }
+
+        to.flush().await
+    }
+}
+
+/// Opens that many connections, and sends on each; they live as long as what is returned.
+async fn wave(
+    address: &Arc<str>,
+    seen: &Arc<Seen>,
+    connections: usize,
+    lines: &Lines,
+    replies: Replies,
+) -> JoinSet<()> {
+    let (mut held, mut sent) = (JoinSet::new(), Vec::new());
+    for _ in 0..connections {
+        let (address, seen, lines) = (Arc::clone(address), Arc::clone(seen), lines.clone());
+        let (tell, told) = tokio::sync::oneshot::channel::<()>();
+        sent.push(told);
+
+        held.spawn(async move {
+            let Ok(stream) = connect_with_small_buffer(&address).await else {
+                return;
+            };
+
+            let (mut reader, mut writer) = stream.into_split();
+            let sending = async {
+                // What the server does not take in time, or at all, is no fault of either.
+                drop(timeout(PATIENCE, lines.send(&mut writer)).await);
+                Seen::one(&seen.done);
+                drop(tell);
+                std::future::pending::<()>().await;
+            };
+
+            match replies {
+                Replies::Unread => sending.await,
+                Replies::Read => {
+                    let reading = async {
+                        let mut buffer = vec![0; CHUNK_BYTES];
+                        while let Ok(1..) = reader.read(&mut buffer).await {}
+                        Seen::one(&seen.ended);
+                    };
+                    tokio::join!(sending, reading);
+                }
+            }
+        });
+    }
+
+    // Each ends when its connection has sent, or could not be opened.
+    for told in sent {
+        drop(told.await);
+    }
+    held
+}
+
+/// Connections that each have as many reads wait as one may have, and take no reply; then an entry of a megabyte is
+/// appended, which is a result for each of the reads.
+async fn results_unread(address: &Arc<str>, seen: &Arc<Seen>, connections: usize) -> Outcome<bool> {
+    let (address, seen) = (Arc::clone(address), Arc::clone(seen));
+    let mut held = wave_of_reads(&address, &seen, connections).await?;
+
+    tokio::spawn(async move {
+        while !seen.is_over() {
+            sleep(STAY).await;
+            drop(held);
+            held = wave_of_reads(&address, &seen, connections)
+                .await
+                .unwrap_or_default();
+        }
+    });
+
+    Ok(true)
+}
+
+async fn wave_of_reads(
+    address: &Arc<str>,
+    seen: &Arc<Seen>,
+    connections: usize,
+) -> io::Result<JoinSet<()>> {
+    // A read behind the last entry waits for the next one.
+    let last = append(address, 1).await?;
+    let head = move |id: u64| {
+        format!(
+            "{{\"id\":{id},\"cmdid\":1002,\"params\":{{\"after\":{last},\"wait_ms\":{CALL_MS}}}}}"
+        )
+    };
+    let lines = Lines::new(1_024, head, 0, "\n");
+
+    let peers = wave(address, seen, connections, &lines, Replies::Unread).await;
+    append(address, LONG).await?;
+    Ok(peers)
+}
+
+/// Appends an entry, as any client may, and returns its number; one that is refused is no fault, and has the number 0.
+async fn append(address: &str, message_bytes: usize) -> io::Result<u64> {
+    let mut stream = BufReader::new(TcpStream::connect(address).await?);
+    let message = "x".repeat(message_bytes);
+    let line = format!(
+        "{{\"id\":1,\"cmdid\":1001,\"params\":{{\"level\":\"info\",\"service\":\"chaos\",\"message\":\"{message}\"}}}}\n"
+    );
+    stream.write_all(line.as_bytes()).await?;
+
+    let mut reply = String::new();
+    drop(timeout(PATIENCE, stream.read_line(&mut reply)).await);
+    let reply = serde_json::from_str::<Value>(&reply).unwrap_or_default();
+    Ok(reply["data"]["seq"].as_u64().unwrap_or_default())
+}

@@ -1,0 +1,85 @@
+//! The rows of peers that make the daemon hold something: what a peer can have it hold, and how much that may be.
+
+use crate::rows::P99::OfBeside;
+use crate::rows::{Fault, Memory, Prepared};
+
+/// The setting `limits.memory_bytes_max` of the daemons of all rows; none leaves them with the default.
+pub(crate) const MEMORY_BYTES_MAX: Option<&str> = None;
+
+/// What all connections together may hold, in MiB, with what an allocator keeps of it: a quarter more.
+const TOGETHER_MIB: Option<f64> = match MEMORY_BYTES_MAX {
+    Some(_) => Some(256.0 * 1.25),
+    None => None,
+};
+
+/// What one connection may hold, in MiB: `connection_bytes_max` of 16 MiB, and one reply beside it, with what an
+/// allocator keeps of it.
+const CONNECTION_MIB: f64 = 32.0;
+
+impl Memory {
+    /// In MiB.
+    pub(crate) fn mib_max(self) -> f64 {
+        match self {
+            Self::Mib(mib) => mib,
+            Self::OfConnections(count) => {
+                let each = CONNECTION_MIB * f64::from(count);
+                TOGETHER_MIB.map_or(each, |together| each.min(together))
+            }
+        }
+    }
+}
+
+/// `connections` are those of the peers.
+const fn holding(name: &'static str, connections: u16) -> Fault {
+    Fault {
+        name,
+        p99: Some(OfBeside(2.0)),
+        memory: Memory::OfConnections(connections),
+        // Theirs, those that come in their place meanwhile, and the daemon's own.
+        descriptors_max: 2 * connections as usize + 200,
+        daemon: Prepared::Plain,
+        is_quick: true,
+    }
+}
+
+const fn long(fault: Fault) -> Fault {
+    Fault {
+        is_quick: false,
+        ..fault
+    }
+}
+
+const fn on(daemon: Prepared, fault: Fault) -> Fault {
+    Fault { daemon, ..fault }
+}
+
+/// Each with the connections that it opens.
+pub(crate) const HOLDING: [Fault; 17] = [
+    on(Prepared::WithLog, holding("reads-cancelled", 1)),
+    // The descriptor of the log's file is open before the attack.
+    on(Prepared::WithLog, holding("results-unread-8", 8)),
+    on(Prepared::WithLog, long(holding("results-unread-100", 100))),
+    long(holding("filters-of-1-mb-1", 1)),
+    long(holding("filters-of-1-mb-10", 10)),
+    holding("params-of-1-mb-1", 1),
+    long(holding("params-of-1-mb-10", 10)),
+    long(holding("ordered-params-of-1-mb-10", 10)),
+    long(holding("meta-of-1-mb-10", 10)),
+    long(holding("half-lines-of-1-mb-300", 300)),
+    holding("streams-unread-100", 100),
+    long(holding("replies-of-4-mb-unread-50", 50)),
+    on(
+        Prepared::WithTls,
+        long(holding("tls-replies-unread-50", 50)),
+    ),
+    on(
+        Prepared::WithTls,
+        long(holding("tls-half-hellos-1000", 1_000)),
+    ),
+    holding("pages-half-asked-1000", 1_000),
+    long(holding("pages-unread-1000", 1_000)),
+    on(
+        Prepared::WithConnections("200"),
+        long(holding("refused-2000", 2_000)),
+    ),
+];
