@@ -38,6 +38,6 @@ pub use descriptor::{Descriptor, Kind};
 pub use frame::{
     BadFrame, Body, CmdId, IntoReply, Meta, Outcome, PROTOCOL_VERSION, RawJson, Reply, Request,
 };
-pub use scope::{Cancellation, Peer, Scope};
+pub use scope::{Cancellation, HeldBytes, Peer, Scope};
 pub use service::{BoxService, Layer, Service, layer_fn, service_fn};
 pub use status::{Code, Status};

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
@@ -133,13 +134,43 @@ impl Parent for Request<'_> {
 }
 
 /// The other end of a connection.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Peer {
     /// Its address as text: `"10.1.2.3:40112"`, or `"unix"`, or what a custom transport says.
     pub address: String,
     /// A number for the connection, unique in this process.
     pub connection: u64,
     identity: OnceLock<Arc<str>>,
+    held: AtomicUsize,
+}
+
+/// Bytes that a call of a peer holds. They count until this is dropped.
+#[derive(Debug)]
+pub struct HeldBytes {
+    peer: Arc<Peer>,
+    bytes: usize,
+}
+
+impl HeldBytes {
+    /// So many bytes more, of the same peer.
+    #[must_use]
+    pub fn another(&self, bytes: usize) -> Self {
+        self.peer.hold(bytes)
+    }
+
+    /// Changes the number of bytes.
+    pub fn set(&mut self, bytes: usize) {
+        // Relaxed, here and below: the sum orders nothing else.
+        self.peer.held.fetch_add(bytes, Ordering::Relaxed);
+        self.peer.held.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.bytes = bytes;
+    }
+}
+
+impl Drop for HeldBytes {
+    fn drop(&mut self) {
+        self.peer.held.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
 }
 
 impl Peer {
@@ -149,7 +180,37 @@ impl Peer {
             address: address.into(),
             connection,
             identity: OnceLock::new(),
+            held: AtomicUsize::new(0),
         }
+    }
+
+    /// Counts bytes that a call of this peer holds until what is returned is dropped. A server counts the requests
+    /// of calls in flight like this, and bounds the sum with the rest that its connection holds; a handler that
+    /// gathers much for its caller may count that as well.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use rpc_core::Peer;
+    ///
+    /// let peer = Arc::new(Peer::new("10.1.2.3:40112", 1));
+    /// let rows = peer.hold(4_096);
+    /// assert_eq!(peer.held_bytes(), 4_096);
+    /// drop(rows);
+    /// assert_eq!(peer.held_bytes(), 0);
+    /// ```
+    #[must_use]
+    pub fn hold(self: &Arc<Self>, bytes: usize) -> HeldBytes {
+        self.held.fetch_add(bytes, Ordering::Relaxed);
+        HeldBytes {
+            peer: Arc::clone(self),
+            bytes,
+        }
+    }
+
+    /// The bytes that its calls hold now.
+    #[inline]
+    pub fn held_bytes(&self) -> usize {
+        self.held.load(Ordering::Relaxed)
     }
 
     /// Who it has shown to be, by its certificate or a token; none where it has shown nothing.
@@ -163,6 +224,28 @@ impl Peer {
         self.identity.get_or_init(|| identity.into())
     }
 }
+
+/// The copy is another connection's: nothing is held for it.
+impl Clone for Peer {
+    fn clone(&self) -> Self {
+        Self {
+            address: self.address.clone(),
+            connection: self.connection,
+            identity: self.identity.clone(),
+            held: AtomicUsize::new(0),
+        }
+    }
+}
+
+/// Peers are equal where their addresses, connections and identities are.
+impl PartialEq for Peer {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.address, self.connection, self.identity())
+            == (&other.address, other.connection, other.identity())
+    }
+}
+
+impl Eq for Peer {}
 
 impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

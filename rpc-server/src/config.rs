@@ -84,6 +84,12 @@ pub struct Config {
     /// server stops reading from it; only cancels, credits and built-in commands at the front of what was read
     /// are still taken. At least `frame_bytes_max` and `output_bytes_soft_max` together.
     pub connection_bytes_max: usize,
+    /// Maximum number of bytes that all connections together hold, as `connection_bytes_max` counts them; 0 for half
+    /// of the smallest of the machine's memory and the limits of the process's control groups. When seven eighths are
+    /// held, a connection that holds more than an equal share (this limit divided by the number of open connections)
+    /// is not read from, and has one result at a time built for it. When fifteen sixteenths are held, the calls of
+    /// the connection that holds the most end with code 8. At least `connection_bytes_max`.
+    pub memory_bytes_max: usize,
     /// Longest time of a call in milliseconds, where the caller's `timeout_ms` is not shorter. Past
     /// it the handler is cancelled and the code is 4.
     pub handler_timeout_ms: u64,
@@ -184,6 +190,7 @@ impl Default for Config {
             blocking_waiting_per_connection: 1024,
             in_flight_per_connection: 1024,
             connection_bytes_max: 16 * 1024 * 1024,
+            memory_bytes_max: 0,
             handler_timeout_ms: 30_000,
             output_bytes_soft_max: 2 * 1024 * 1024,
             output_bytes_hard_max: 8 * 1024 * 1024,
@@ -271,6 +278,14 @@ impl Config {
                 "`connection_bytes_max` ({}) must be at least `frame_bytes_max` ({frame}) and \
                  `output_bytes_soft_max` ({soft}) together, or one line and the output that waits could take all of it",
                 self.connection_bytes_max
+            ));
+        }
+
+        let (memory, connection) = (self.memory_bytes_max, self.connection_bytes_max);
+        if memory != 0 && memory < connection {
+            return Err(format!(
+                "`memory_bytes_max` ({memory}) must be at least `connection_bytes_max` ({connection}), or 0 for half of \
+                 the memory that the process may use"
             ));
         }
 

@@ -17,6 +17,12 @@ pub enum BlockingError {
         /// The limit, `blocking_waiting_per_connection`.
         waiting_max: usize,
     },
+    /// The piece was not begun: connections hold all of `memory_bytes_max`, `limit` bytes. Code 8, `rejected`, with
+    /// `retry_after_ms`.
+    NoMemory {
+        /// The limit in bytes.
+        limit: u64,
+    },
     /// The runtime shut down before the piece had a result. Code 14.
     ShuttingDown,
 }
@@ -29,6 +35,10 @@ impl fmt::Display for BlockingError {
                 "{waiting_max} calls of this connection wait for a thread, the maximum \
                  (`blocking_waiting_per_connection`); this call did not run, send it again later"
             ),
+            Self::NoMemory { limit } => write!(
+                f,
+                "connections hold all of `memory_bytes_max`, {limit} bytes; this call did not run, send it again later"
+            ),
             Self::ShuttingDown => f.write_str("the server is shutting down"),
         }
     }
@@ -39,9 +49,11 @@ impl std::error::Error for BlockingError {}
 impl From<BlockingError> for Status {
     fn from(error: BlockingError) -> Self {
         match error {
-            BlockingError::Refused { .. } => Self::resource_exhausted(error.to_string())
-                .with_rejected()
-                .with_retry_after(around(RETRY_AFTER_MS)),
+            BlockingError::Refused { .. } | BlockingError::NoMemory { .. } => {
+                Self::resource_exhausted(error.to_string())
+                    .with_rejected()
+                    .with_retry_after(around(RETRY_AFTER_MS))
+            }
             // The piece may have begun.
             BlockingError::ShuttingDown => Self::unavailable(error.to_string()),
         }

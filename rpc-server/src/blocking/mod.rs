@@ -9,8 +9,9 @@
 //!   8 and `rejected`.
 //! - Waiting pieces are taken in turn by connection: thousands of pieces of one connection delay another
 //!   connection's piece by the pieces at work, and not by those that wait.
-//! - At most four results of one connection wait to be taken: then no further piece of it begins. A peer that does not
-//!   read its replies does not have them all built.
+//! - At most four results of one connection wait to be taken, and those whose size is known have at most 4 MiB
+//!   together: then no further piece of it begins. A peer that does not read its replies does not have them all
+//!   built.
 //! - A piece whose call ends before it begins is never begun.
 //! - A piece whose call ends while it runs learns of it from its [`CallToken`].
 
@@ -24,10 +25,10 @@ mod tests;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rpc_core::Request;
+use rpc_core::{Peer, Request};
 
 pub use error::BlockingError;
-pub use pool::BlockingPool;
+pub use pool::{BlockingPool, ResultSize};
 pub(crate) use route::RouteThreads;
 
 /// The connection that a piece of blocking work is done for: pieces of different connections take turns.
@@ -54,20 +55,28 @@ pub(crate) use route::RouteThreads;
 /// let router = Router::with_state(BlockingPool::default()).route(100, count).unwrap();
 /// # let _ = router;
 /// ```
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
-pub struct Caller(Option<u64>);
+#[derive(Debug, Clone, Default)]
+pub struct Caller(Option<Arc<Peer>>);
 
 impl Caller {
-    /// The connection with this number, as [`Peer::connection`](rpc_core::Peer::connection) gives it.
-    pub fn connection(number: u64) -> Self {
-        Self(Some(number))
+    /// The connection of this peer.
+    pub fn new(peer: &Arc<Peer>) -> Self {
+        Self(Some(Arc::clone(peer)))
     }
 
     /// The connection that a request came over.
     pub fn of(request: &Request<'_>) -> Self {
-        Self(request.scope.peer().map(|peer| peer.connection))
+        Self(request.scope.peer().cloned())
+    }
+
+    fn id(&self) -> CallerId {
+        CallerId(self.0.as_ref().map(|peer| peer.connection))
     }
 }
+
+/// The number of a caller's connection; none for all callers without one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct CallerId(Option<u64>);
 
 /// Tells a piece of blocking work that its call is over: cancelled, past its deadline, or without a connection.
 ///

@@ -3,15 +3,18 @@
 use std::fmt;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 use tracing::Span;
 
+use rpc_core::HeldBytes;
+
 use super::queue::{GroupId, Queue, Taken, Ticket};
-use super::{BlockingError, CallToken, Caller};
+use super::{BlockingError, CallToken, Caller, CallerId};
 use crate::config::Config;
+use crate::limit::Memory;
 use crate::metrics::BlockingReport;
 
 /// A bounded pool of threads for work that blocks. Clones share the threads; see the [module](super).
@@ -27,6 +30,8 @@ pub struct BlockingPool {
 struct Inner {
     threads_max: usize,
     waiting_max: usize,
+    /// That of the server, for results whose size is known.
+    memory: OnceLock<Arc<Memory>>,
     /// Held for a few steps, never while work is done or an await is pending.
     state: Mutex<State>,
     /// The number of pieces at work.
@@ -64,6 +69,7 @@ impl BlockingPool {
             inner: Arc::new(Inner {
                 threads_max: threads_max.max(1),
                 waiting_max: waiting_per_connection,
+                memory: OnceLock::new(),
                 state: Mutex::new(state),
                 at_work: watch::Sender::new(0),
             }),
@@ -77,6 +83,11 @@ impl BlockingPool {
             config.blocking_threads_max,
             config.blocking_waiting_per_connection,
         )
+    }
+
+    /// Counts results in the memory of a server, unless another server counts them already.
+    pub(crate) fn bind(&self, memory: &Arc<Memory>) {
+        self.inner.memory.get_or_init(|| Arc::clone(memory));
     }
 
     /// The same threads for another kind of work, of which at most `pieces` (at least one) run at the same time. It
@@ -113,26 +124,56 @@ impl BlockingPool {
         T: Send + 'static,
         F: FnOnce(&CallToken) -> T + Send + 'static,
     {
+        self.run_sized(caller, ResultSize::UNKNOWN, work)
+    }
+
+    /// Does the work as [`run`](Self::run) does. The bytes of its result count among those that the caller's
+    /// connection holds until the result is taken, and work does not begin where there is no memory for them.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run), and [`NoMemory`](BlockingError::NoMemory) at `memory_bytes_max`.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    ///
+    /// # Cancel safety
+    /// As [`run`](Self::run).
+    pub fn run_sized<T, F>(
+        &self,
+        caller: Caller,
+        size: ResultSize<T>,
+        work: F,
+    ) -> impl Future<Output = Result<T, BlockingError>> + Send + 'static + use<T, F>
+    where
+        T: Send + 'static,
+        F: FnOnce(&CallToken) -> T + Send + 'static,
+    {
         let (pool, span) = (self.clone(), Span::current());
 
         async move {
+            let id = caller.id();
             let (tell, told) = oneshot::channel();
             let token = CallToken::default();
 
-            let call = token.clone();
+            let (call, inner) = (token.clone(), Arc::clone(&pool.inner));
             let piece = Box::new(move || {
+                // A call that is over takes no result, here and below.
+                let mut held = match inner.hold(&caller, size.bytes_max) {
+                    Ok(held) => held,
+                    Err(error) => return drop(tell.send(Err(error))),
+                };
+
                 // Unwind safety: the panic goes on where the result is taken.
                 let done = catch_unwind(AssertUnwindSafe(|| span.in_scope(|| work(&call))));
-                // A call that is over takes no result.
-                let _ = tell.send(done);
+                if let (Some(held), Ok(done)) = (&mut held, &done) {
+                    held.set((size.of)(done));
+                }
+                let _ = tell.send(Ok((done, held)));
             });
 
-            let _call = pool.hand_over(caller, token, piece)?;
-            match told.await {
-                Ok(Ok(done)) => Ok(done),
-                Ok(Err(panic)) => resume_unwind(panic),
-                Err(_) => Err(BlockingError::ShuttingDown),
-            }
+            let _call = pool.hand_over(id, size.bytes_max, token, piece)?;
+            let (done, _held) = told.await.map_err(|_| BlockingError::ShuttingDown)??;
+            done.map_or_else(|panic| resume_unwind(panic), Ok)
         }
     }
 
@@ -162,12 +203,16 @@ impl BlockingPool {
     /// Puts a piece into the queue, and starts a thread where one may be started for it.
     fn hand_over(
         &self,
-        caller: Caller,
+        caller: CallerId,
+        result_bytes_max: usize,
         token: CallToken,
         piece: Piece,
     ) -> Result<Handed, BlockingError> {
         let mut state = self.inner.state();
-        let ticket = match state.queue.push(self.group, caller, piece) {
+        let ticket = match state
+            .queue
+            .push(self.group, caller, result_bytes_max, piece)
+        {
             Ok(ticket) => ticket,
             Err(piece) => {
                 state.refused += 1;
@@ -210,7 +255,48 @@ impl fmt::Debug for BlockingPool {
     }
 }
 
+/// The size of a result, for work whose result may be large.
+pub struct ResultSize<T> {
+    /// Bytes that it has at most; 0 where that is not known.
+    pub bytes_max: usize,
+    /// Bytes that it has.
+    pub of: fn(&T) -> usize,
+}
+
+impl<T> ResultSize<T> {
+    const UNKNOWN: Self = Self {
+        bytes_max: 0,
+        of: |_| 0,
+    };
+}
+
+impl<T> fmt::Debug for ResultSize<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResultSize")
+            .field("bytes_max", &self.bytes_max)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Inner {
+    /// Counts the bytes that a result may have with its caller's connection.
+    fn hold(&self, caller: &Caller, bytes: usize) -> Result<Option<HeldBytes>, BlockingError> {
+        let Some(peer) = caller.0.as_ref() else {
+            return Ok(None);
+        };
+
+        if let Some(memory) = self.memory.get()
+            && bytes > 0
+            && !memory.has_room_for(bytes, peer.held_bytes() < memory.share())
+        {
+            return Err(BlockingError::NoMemory {
+                limit: memory.limit(),
+            });
+        }
+
+        Ok(Some(peer.hold(bytes)))
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         // No step under the lock leaves the state half changed.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -268,7 +354,7 @@ struct Thread {
     /// None once it has ended as it should.
     inner: Option<Arc<Inner>>,
     /// The group and the connection of the piece at work.
-    at_work: Option<(GroupId, Caller)>,
+    at_work: Option<(GroupId, CallerId)>,
 }
 
 impl Thread {

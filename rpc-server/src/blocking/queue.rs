@@ -1,12 +1,16 @@
 //! The queue of a pool: waiting pieces of work, taken in turn by connection.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
-use super::Caller;
+use super::CallerId;
 
 /// Maximum number of results of one connection that wait to be taken. At the limit no further piece of it begins: a
 /// peer that reads nothing would otherwise have all its results built.
 const RESULTS_MAX: usize = 4;
+
+/// Maximum number of bytes that results of one connection may have, those that are being built among them. A piece says
+/// how many its result may have; one may begin whatever it says.
+const RESULT_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Pieces of work that wait, and the number of those at work.
 ///
@@ -18,18 +22,18 @@ pub(super) struct Queue<P> {
     groups: Vec<Group<P>>,
     waiting: usize,
     /// The number of waiting pieces of each connection that has any.
-    waiting_of: HashMap<Caller, usize>,
+    waiting_of: HashMap<CallerId, usize>,
     waiting_max: usize,
     at_work: usize,
     /// The connections with pieces that have begun, until their results are taken.
-    begun_of: HashMap<Caller, Begun>,
-    /// The numbers of these pieces.
-    begun: HashSet<u64>,
+    begun_of: HashMap<CallerId, Begun>,
+    /// The numbers of these pieces, and the bytes that their results may have.
+    begun: HashMap<u64, usize>,
     /// The next number of a piece or of a place in a ring.
     next: u64,
     /// The group and the connection that the last piece was taken from. It joins the ring again when the next piece
     /// is taken: behind the connections that have come in the meantime, which were not served yet.
-    served: Option<(GroupId, Caller)>,
+    served: Option<(GroupId, CallerId)>,
 }
 
 /// The place of a group among the groups of a queue.
@@ -42,9 +46,9 @@ struct Group<P> {
     waiting: usize,
     /// The waiting pieces of connections that are held back, because their results wait.
     held_back: usize,
-    ring: BTreeMap<u64, Caller>,
+    ring: BTreeMap<u64, CallerId>,
     /// The lines of the connections with waiting pieces; a line is never empty.
-    lines: HashMap<Caller, Line<P>>,
+    lines: HashMap<CallerId, Line<P>>,
 }
 
 /// The pieces of one connection that have begun.
@@ -54,12 +58,14 @@ struct Begun {
     held: usize,
     /// Those at work, calls that are over among them.
     at_work: usize,
+    /// Bytes that the results of those that are held may have.
+    bytes: usize,
 }
 
 impl Begun {
-    /// Whether as many results wait to be taken as may.
+    /// Whether as many results wait to be taken as may, or have as many bytes.
     fn is_full(&self) -> bool {
-        self.held.saturating_sub(self.at_work) >= RESULTS_MAX
+        self.held.saturating_sub(self.at_work) >= RESULTS_MAX || self.bytes >= RESULT_BYTES_MAX
     }
 }
 
@@ -67,13 +73,20 @@ impl Begun {
 struct Line<P> {
     /// Its place in the ring; none for the connection that was served last, and for one whose results wait.
     place: Option<u64>,
-    pieces: BTreeMap<u64, P>,
+    pieces: BTreeMap<u64, Waiting<P>>,
+}
+
+/// A piece that waits.
+struct Waiting<P> {
+    piece: P,
+    /// Bytes that its result may have.
+    result_bytes_max: usize,
 }
 
 /// A piece that was taken out of the queue, to be done.
 pub(super) struct Taken<P> {
     pub(super) group: GroupId,
-    pub(super) caller: Caller,
+    pub(super) caller: CallerId,
     pub(super) piece: P,
 }
 
@@ -81,7 +94,7 @@ pub(super) struct Taken<P> {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Ticket {
     group: GroupId,
-    caller: Caller,
+    caller: CallerId,
     number: u64,
 }
 
@@ -95,7 +108,7 @@ impl<P> Queue<P> {
             waiting_max,
             at_work: 0,
             begun_of: HashMap::new(),
-            begun: HashSet::new(),
+            begun: HashMap::new(),
             next: 0,
             served: None,
         }
@@ -133,8 +146,14 @@ impl<P> Queue<P> {
         self.groups.iter().map(startable).sum()
     }
 
-    /// Adds a piece; gives it back where as many of its connection wait as may.
-    pub(super) fn push(&mut self, group: GroupId, caller: Caller, piece: P) -> Result<Ticket, P> {
+    /// Adds a piece whose result has at most so many bytes; gives it back where as many of its connection wait as may.
+    pub(super) fn push(
+        &mut self,
+        group: GroupId,
+        caller: CallerId,
+        result_bytes_max: usize,
+        piece: P,
+    ) -> Result<Ticket, P> {
         let waiting = self.waiting_of.entry(caller).or_default();
         if *waiting >= self.waiting_max {
             return Err(piece);
@@ -163,7 +182,11 @@ impl<P> Queue<P> {
                 pieces: BTreeMap::new(),
             }
         });
-        line.pieces.insert(number, piece);
+        let waiting = Waiting {
+            piece,
+            result_bytes_max,
+        };
+        line.pieces.insert(number, waiting);
 
         Ok(Ticket {
             group,
@@ -185,7 +208,7 @@ impl<P> Queue<P> {
         group.ring.remove(&place);
         let line = group.lines.get_mut(&caller)?;
         line.place = None;
-        let (number, piece) = line.pieces.pop_first()?;
+        let (number, waiting) = line.pieces.pop_first()?;
 
         if line.pieces.is_empty() {
             group.lines.remove(&caller);
@@ -196,21 +219,28 @@ impl<P> Queue<P> {
         self.at_work += 1;
         self.leave(id, caller);
 
-        let begun = self.begun_of.entry(caller).or_default();
-        begun.held += 1;
-        begun.at_work += 1;
-        self.begun.insert(number);
+        let was_full = self.is_full(caller);
+        let bytes = waiting.result_bytes_max;
+        self.change_begun(caller, |begun| {
+            begun.held += 1;
+            begun.at_work += 1;
+            begun.bytes += bytes;
+        });
+        self.begun.insert(number, bytes);
+        if self.is_full(caller) && !was_full {
+            self.hold_back(caller);
+        }
 
         Some(Taken {
             group: id,
             caller,
-            piece,
+            piece: waiting.piece,
         })
     }
 
     /// Notes that a piece of this group and connection is not at work any more. Where as many results of the
     /// connection wait as may, its pieces leave the rings.
-    pub(super) fn finish(&mut self, group: GroupId, caller: Caller) {
+    pub(super) fn finish(&mut self, group: GroupId, caller: CallerId) {
         self.groups[group.0].at_work -= 1;
         self.at_work -= 1;
 
@@ -224,24 +254,27 @@ impl<P> Queue<P> {
     /// Notes that the result of a piece is taken, or its call over. The pieces of its connection that were held back
     /// join their rings.
     pub(super) fn release(&mut self, ticket: &Ticket) {
-        if !self.begun.remove(&ticket.number) {
+        let Some(bytes) = self.begun.remove(&ticket.number) else {
             return;
-        }
+        };
 
         let caller = ticket.caller;
         let was_full = self.is_full(caller);
-        self.change_begun(caller, |begun| begun.held -= 1);
+        self.change_begun(caller, |begun| {
+            begun.held -= 1;
+            begun.bytes -= bytes;
+        });
         if was_full && !self.is_full(caller) {
             self.let_go(caller);
         }
     }
 
     /// Whether no further piece of a connection may begin, because as many of its results wait as may.
-    pub(super) fn is_full(&self, caller: Caller) -> bool {
+    pub(super) fn is_full(&self, caller: CallerId) -> bool {
         self.begun_of.get(&caller).is_some_and(Begun::is_full)
     }
 
-    fn change_begun(&mut self, caller: Caller, change: impl FnOnce(&mut Begun)) {
+    fn change_begun(&mut self, caller: CallerId, change: impl FnOnce(&mut Begun)) {
         let begun = self.begun_of.entry(caller).or_default();
         change(begun);
         if begun.held == 0 && begun.at_work == 0 {
@@ -250,7 +283,7 @@ impl<P> Queue<P> {
     }
 
     /// Takes a connection out of the rings.
-    fn hold_back(&mut self, caller: Caller) {
+    fn hold_back(&mut self, caller: CallerId) {
         for group in &mut self.groups {
             if let Some(line) = group.lines.get_mut(&caller) {
                 group.held_back += line.pieces.len();
@@ -262,7 +295,7 @@ impl<P> Queue<P> {
     }
 
     /// Puts a connection that was held back into the rings again.
-    fn let_go(&mut self, caller: Caller) {
+    fn let_go(&mut self, caller: CallerId) {
         for id in (0..self.groups.len()).map(GroupId) {
             if let Some(line) = self.groups[id.0].lines.get(&caller) {
                 self.groups[id.0].held_back -= line.pieces.len();
@@ -274,7 +307,7 @@ impl<P> Queue<P> {
     }
 
     /// Puts a connection with waiting pieces at the back of a ring that it is not in.
-    fn join(&mut self, id: GroupId, caller: Caller) {
+    fn join(&mut self, id: GroupId, caller: CallerId) {
         let number = self.number();
         let group = &mut self.groups[id.0];
         if let Some(line) = group.lines.get_mut(&caller)
@@ -290,7 +323,7 @@ impl<P> Queue<P> {
         let is_full = self.is_full(ticket.caller);
         let group = &mut self.groups[ticket.group.0];
         let line = group.lines.get_mut(&ticket.caller)?;
-        let piece = line.pieces.remove(&ticket.number)?;
+        let Waiting { piece, .. } = line.pieces.remove(&ticket.number)?;
         group.held_back -= usize::from(is_full);
 
         if line.pieces.is_empty() {
@@ -319,11 +352,12 @@ impl<P> Queue<P> {
                 group.lines.drain()
             })
             .flat_map(|(_, line)| line.pieces.into_values())
+            .map(|waiting| waiting.piece)
             .collect()
     }
 
     /// The place in its ring, the group and the connection of the next piece, of those that are in a ring.
-    fn front(&self) -> Option<(u64, GroupId, Caller)> {
+    fn front(&self) -> Option<(u64, GroupId, CallerId)> {
         let fronts = self.groups.iter().enumerate().filter_map(|(id, group)| {
             let (place, caller) = group.ring.first_key_value()?;
             group.has_place().then_some((*place, GroupId(id), *caller))
@@ -349,7 +383,7 @@ impl<P> Queue<P> {
     }
 
     /// Counts a piece that waits no more.
-    fn leave(&mut self, group: GroupId, caller: Caller) {
+    fn leave(&mut self, group: GroupId, caller: CallerId) {
         self.waiting -= 1;
         self.groups[group.0].waiting -= 1;
         if let Some(waiting) = self.waiting_of.get_mut(&caller) {
@@ -376,9 +410,9 @@ impl<P> Group<P> {
 mod tests {
     use super::*;
 
-    const A: Caller = Caller(Some(1));
-    const B: Caller = Caller(Some(2));
-    const C: Caller = Caller(Some(3));
+    const A: CallerId = CallerId(Some(1));
+    const B: CallerId = CallerId(Some(2));
+    const C: CallerId = CallerId(Some(3));
 
     fn taken(queue: &mut Queue<&'static str>) -> Option<&'static str> {
         queue.take().map(|taken| taken.piece)
@@ -389,12 +423,12 @@ mod tests {
         let mut queue = Queue::new(100);
         let group = queue.add_group(100);
         for piece in ["a1", "a2", "a3", "a4"] {
-            queue.push(group, A, piece).unwrap();
+            queue.push(group, A, 0, piece).unwrap();
         }
 
         assert_eq!(taken(&mut queue), Some("a1"));
         for (caller, piece) in [(B, "b1"), (B, "b2"), (C, "c1")] {
-            queue.push(group, caller, piece).unwrap();
+            queue.push(group, caller, 0, piece).unwrap();
         }
 
         let order: Vec<_> = std::iter::from_fn(|| taken(&mut queue)).collect();
@@ -413,12 +447,12 @@ mod tests {
             (any, A, "any1"),
             (any, A, "any2"),
         ] {
-            queue.push(group, caller, piece).unwrap();
+            queue.push(group, caller, 0, piece).unwrap();
         }
 
         let first: Vec<_> = std::iter::from_fn(|| taken(&mut queue)).collect();
         assert_eq!(first, ["one1", "any1", "any2"]);
-        queue.push(any, B, "any3").unwrap();
+        queue.push(any, B, 0, "any3").unwrap();
         assert_eq!((queue.waiting(), queue.startable()), (2, 1));
 
         queue.finish(one, A);
@@ -431,7 +465,7 @@ mod tests {
         let mut queue = Queue::new(100);
         let group = queue.add_group(100);
         let push = |queue: &mut Queue<&'static str>, caller, piece| {
-            queue.push(group, caller, piece).unwrap()
+            queue.push(group, caller, 0, piece).unwrap()
         };
 
         let tickets: Vec<_> = (0..RESULTS_MAX + 2)
@@ -466,16 +500,44 @@ mod tests {
     }
 
     #[test]
+    fn results_that_may_be_large_are_built_a_few_at_a_time() {
+        let mut queue = Queue::new(100);
+        let (group, other) = (queue.add_group(100), queue.add_group(100));
+        let half = RESULT_BYTES_MAX / 2;
+        let tickets: Vec<_> = (0..4)
+            .map(|_| queue.push(group, A, half, "large").unwrap())
+            .collect();
+
+        // Two at work may become as much as may wait, and nothing else of the connection begins.
+        assert_eq!(
+            (taken(&mut queue), taken(&mut queue)),
+            (Some("large"), Some("large"))
+        );
+        queue.push(other, A, 0, "small").unwrap();
+        assert_eq!((taken(&mut queue), queue.startable()), (None, 0));
+        queue
+            .push(group, B, 10 * RESULT_BYTES_MAX, "larger than may be")
+            .unwrap();
+        assert_eq!(taken(&mut queue), Some("larger than may be"));
+
+        queue.finish(group, A);
+        assert_eq!(taken(&mut queue), None, "its result waits");
+        queue.release(&tickets[0]);
+        let next: Vec<_> = std::iter::from_fn(|| taken(&mut queue)).collect();
+        assert_eq!(next, ["large"], "it fills the room again");
+    }
+
+    #[test]
     fn a_take_in_vain_does_not_change_whose_turn_it_is() {
         let mut queue = Queue::new(100);
         let group = queue.add_group(1);
         for piece in ["a1", "a2"] {
-            queue.push(group, A, piece).unwrap();
+            queue.push(group, A, 0, piece).unwrap();
         }
         assert_eq!(taken(&mut queue), Some("a1"));
         assert_eq!(taken(&mut queue), None);
 
-        queue.push(group, B, "b1").unwrap();
+        queue.push(group, B, 0, "b1").unwrap();
         queue.finish(group, A);
         assert_eq!(taken(&mut queue), Some("b1"));
     }
@@ -486,7 +548,7 @@ mod tests {
         let group = queue.add_group(1);
 
         for _ in 0..10_000 {
-            let ticket = queue.push(group, A, "a").unwrap();
+            let ticket = queue.push(group, A, 0, "a").unwrap();
             assert_eq!(queue.remove(&ticket), Some("a"));
             assert_eq!(queue.remove(&ticket), None);
         }
@@ -495,11 +557,11 @@ mod tests {
         assert_eq!(taken(&mut queue), None);
 
         // Of a line that was served last, too.
-        queue.push(group, A, "a1").unwrap();
-        let second = queue.push(group, A, "a2").unwrap();
+        queue.push(group, A, 0, "a1").unwrap();
+        let second = queue.push(group, A, 0, "a2").unwrap();
         assert_eq!(taken(&mut queue), Some("a1"));
         queue.remove(&second);
-        queue.push(group, A, "a3").unwrap();
+        queue.push(group, A, 0, "a3").unwrap();
         queue.finish(group, A);
         assert_eq!(taken(&mut queue), Some("a3"));
         assert_eq!(taken(&mut queue), None);
@@ -510,13 +572,13 @@ mod tests {
     fn one_connection_has_so_many_waiting_pieces_and_another_one_has_its_own() {
         let mut queue = Queue::new(2);
         let (one, other) = (queue.add_group(1), queue.add_group(1));
-        queue.push(one, A, "a1").unwrap();
-        queue.push(other, A, "a2").unwrap();
-        assert_eq!(queue.push(one, A, "a3").unwrap_err(), "a3");
-        queue.push(one, B, "b1").unwrap();
+        queue.push(one, A, 0, "a1").unwrap();
+        queue.push(other, A, 0, "a2").unwrap();
+        assert_eq!(queue.push(one, A, 0, "a3").unwrap_err(), "a3");
+        queue.push(one, B, 0, "b1").unwrap();
 
         assert_eq!(taken(&mut queue), Some("a1"));
-        queue.push(one, A, "a3").unwrap();
+        queue.push(one, A, 0, "a3").unwrap();
 
         let mut left = queue.clear();
         left.sort_unstable();

@@ -3,9 +3,9 @@
 use std::future::Future;
 use std::sync::{Arc, OnceLock};
 
-use rpc_core::{Outcome, Status};
+use rpc_core::{Outcome, Reply, Status};
 
-use super::{BlockingPool, Caller};
+use super::{BlockingPool, Caller, ResultSize};
 
 /// The threads of one command whose handler blocks: at most `calls_max` of its server's pool.
 #[derive(Debug)]
@@ -37,7 +37,11 @@ impl RouteThreads {
         let pool = self
             .pool
             .get_or_init(|| BlockingPool::default().limited(self.calls_max));
-        let done = pool.run(caller, move |_| work());
+        let size = ResultSize {
+            bytes_max: 0,
+            of: outcome_bytes,
+        };
+        let done = pool.run_sized(caller, size, move |_| work());
 
         async move { done.await.map_err(Status::from)? }
     }
@@ -48,4 +52,10 @@ impl RouteThreads {
             pool.at_rest().await;
         }
     }
+}
+
+/// Bytes of a result that waits to be written.
+fn outcome_bytes(outcome: &Outcome) -> usize {
+    let data = outcome.as_ref().ok().and_then(Reply::data);
+    data.map_or(0, |data| data.as_bytes().len())
 }

@@ -15,7 +15,9 @@ use super::*;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The other connection: that of most pieces is [`Caller::default`].
-const OTHER: Caller = Caller(Some(7));
+fn other() -> Caller {
+    Caller::new(&Arc::new(Peer::new("another test", 7)))
+}
 
 type Pending = Pin<Box<dyn Future<Output = Result<&'static str, BlockingError>> + Send>>;
 
@@ -75,7 +77,7 @@ async fn ten_thousand_pieces_of_one_connection_delay_another_one_by_those_at_wor
     for _ in 0..10_000 {
         many.push(rig.passes(Caller::default(), "one of many").await);
     }
-    let other = rig.passes(OTHER, "the other").await;
+    let other = rig.passes(other(), "the other").await;
 
     drop(release);
     assert_eq!(rig.begun().await, "the other");
@@ -103,7 +105,7 @@ async fn a_connection_that_takes_no_results_has_a_few_built_and_the_others_go_on
     let built = rig.pool.report().started;
     assert!((4..=5).contains(&built), "{built}");
 
-    let other = rig.passes(OTHER, "the other").await;
+    let other = rig.passes(other(), "the other").await;
     assert_eq!(other.await.unwrap(), "the other");
     assert_eq!(rig.pool.report().started, built + 1);
 
@@ -195,7 +197,7 @@ async fn as_many_pieces_run_at_one_time_as_may_and_a_limited_kind_has_its_own_ma
     rig.pool = all.limited(1);
     while rig.begun.recv().now_or_never().is_some() {}
     let (_first, release) = rig.holds(Caller::default(), "first").await;
-    let second = rig.passes(OTHER, "second").await;
+    let second = rig.passes(other(), "second").await;
     assert_eq!(rig.begun().await, "first");
 
     rig.pool = all;
@@ -234,7 +236,7 @@ async fn further_pieces_of_a_connection_are_refused_with_the_limit_named() {
     );
 
     // Another connection has places of its own.
-    let other = rig.passes(OTHER, "other").await;
+    let other = rig.passes(other(), "other").await;
     drop(release);
     assert_eq!(other.await, Ok("other"));
     for piece in waiting {
@@ -327,7 +329,10 @@ async fn whatever_is_dropped_and_whenever_each_piece_ends_once_and_nothing_is_le
         async move {
             for n in 0..PIECES {
                 let kind = &kinds[usize::try_from(fastrand::u64(0..3)).unwrap()];
-                let piece = kind.run(Caller::connection(number % 3), move |_| n);
+                let piece = kind.run(
+                    Caller::new(&Arc::new(Peer::new("a test", number % 3))),
+                    move |_| n,
+                );
                 let turns = fastrand::u64(0..4);
                 let given_up = async {
                     for _ in 0..turns {

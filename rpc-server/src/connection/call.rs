@@ -7,10 +7,9 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use rpc_core::scope::LazyCancellation;
-use rpc_core::{CmdId, Outcome, RawJson, Request, Status};
+use rpc_core::{CmdId, HeldBytes, Outcome, RawJson, Request, Status};
 use tokio::time::Instant;
 
-use super::held::HeldBytes;
 use super::in_flight::CALL_BYTES;
 use crate::layers::Fault;
 use crate::metrics::{Command, Ended};
@@ -25,20 +24,20 @@ pub(super) struct Arrival {
 }
 
 /// Where the reply of a call goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Place {
     /// Under its id, whenever it is ready.
     Multiplexed(u64),
     /// In the order of the calls without id.
     Ordered,
-    /// Nowhere: a oneway call beside the order.
-    Unanswered,
+    /// Nowhere: a oneway call beside the order, with a number of its own once it is in flight.
+    Unanswered(u32),
 }
 
 impl Place {
     pub(super) fn of(id: Option<u64>, oneway: bool) -> Self {
         match id {
-            Some(_) if oneway => Self::Unanswered,
+            Some(_) if oneway => Self::Unanswered(0),
             Some(id) => Self::Multiplexed(id),
             None => Self::Ordered,
         }
@@ -47,7 +46,7 @@ impl Place {
     pub(super) fn id(self) -> Option<u64> {
         match self {
             Self::Multiplexed(id) => Some(id),
-            Self::Ordered | Self::Unanswered => None,
+            Self::Ordered | Self::Unanswered(_) => None,
         }
     }
 }

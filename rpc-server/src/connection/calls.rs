@@ -72,7 +72,8 @@ where
                 };
 
                 self.stats.parked(terms.command);
-                self.in_flight.add_call(terms, future, cancellation);
+                self.in_flight
+                    .add_call(&self.peer, terms, future, cancellation);
             }
         }
     }
@@ -174,9 +175,15 @@ where
         }
 
         let refusal = gate.refusal(&self.peer, request.cmdid);
-        let mut terms = Terms::of(&request, arrival, request.params.as_bytes().len());
-        terms.command = builtin::command_of(&self.host.routes, request.cmdid);
+        let terms = self.terms_of(&request, arrival);
         self.end(&terms, Err(refusal));
+    }
+
+    /// The terms of a call that does not reach its handler.
+    pub(super) fn terms_of(&self, request: &Request<'_>, arrival: Arrival) -> Terms {
+        let mut terms = Terms::of(request, arrival, request.params.as_bytes().len());
+        terms.command = builtin::command_of(&self.host.routes, request.cmdid);
+        terms
     }
 
     /// Ends the call with this id, and answers it.

@@ -12,7 +12,7 @@ use crate::access::Policy;
 use crate::admin::Pages;
 use crate::config::Config;
 use crate::dispatch::router::Routes;
-use crate::limit::Admission;
+use crate::limit::{Admission, Memory};
 use crate::metrics::Metrics;
 use crate::report::Reporter;
 use crate::shutdown::Stop;
@@ -24,6 +24,7 @@ pub(crate) struct Host {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) access: Arc<Access>,
     pub(crate) admission: Arc<Admission>,
+    pub(crate) memory: Arc<Memory>,
     pub(crate) stop: Arc<Stop>,
     /// What the built-in commands tell of the server.
     pub(crate) reporter: Arc<Reporter>,

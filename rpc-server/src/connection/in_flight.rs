@@ -1,5 +1,8 @@
 //! The calls in flight of a connection: handlers at work, streams, and the ordered calls that wait for their turn.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -9,10 +12,9 @@ use futures::future::{AbortHandle, Abortable, BoxFuture};
 use futures::stream::{FuturesUnordered, SelectAll};
 use rpc_core::frame::ItemStream;
 use rpc_core::scope::LazyCancellation;
-use rpc_core::{Outcome, Request};
+use rpc_core::{Outcome, Peer, Request};
 
 use super::call::{Arrival, Call, Place, Terms};
-use super::held::{Held, HeldBytes};
 use super::stream::{Credit, StreamCall, StreamStep};
 
 /// What a call in flight holds besides its request: its future, its place, and its entries in tables.
@@ -33,11 +35,9 @@ pub(super) struct InFlight {
 struct Parked {
     calls: FuturesUnordered<Abortable<Call>>,
     streams: SelectAll<Abortable<StreamCall>>,
-    /// Those with an id.
-    ids: HashMap<u64, Handle>,
-    /// The one without id.
-    ordered: Option<Handle>,
-    held: Arc<Held>,
+    handles: HashMap<Place, Handle>,
+    /// The number of the last oneway call beside the order.
+    unanswered: u32,
 }
 
 impl Parked {
@@ -45,8 +45,14 @@ impl Parked {
         self.calls.len() + self.streams.len()
     }
 
-    fn handles(&self) -> impl Iterator<Item = &Handle> {
-        self.ids.values().chain(&self.ordered)
+    /// Notes that a call has begun: its id is taken, or its turn in the order.
+    fn occupy(&mut self, terms: Terms, abort: AbortHandle, credit: Option<Arc<Credit>>) {
+        let handle = Handle {
+            abort,
+            terms,
+            credit,
+        };
+        self.handles.insert(terms.place, handle);
     }
 }
 
@@ -81,10 +87,10 @@ impl InFlight {
         self.parked.as_ref().map_or(0, |parked| parked.len()) + self.ordered.len()
     }
 
-    /// Bytes of their requests, and of items that wait for credit.
+    /// Bytes of what waits for its turn. Calls that have begun count their bytes with their peer.
     #[inline]
-    pub(super) fn held_bytes(&self) -> usize {
-        self.ordered_bytes + self.parked.as_ref().map_or(0, |parked| parked.held.bytes())
+    pub(super) fn waiting_bytes(&self) -> usize {
+        self.ordered_bytes
     }
 
     /// Whether a call with this id is in flight.
@@ -92,7 +98,7 @@ impl InFlight {
     pub(super) fn has(&self, id: u64) -> bool {
         self.parked
             .as_ref()
-            .is_some_and(|parked| parked.ids.contains_key(&id))
+            .is_some_and(|parked| parked.handles.contains_key(&Place::Multiplexed(id)))
     }
 
     /// Whether a call without id may start at once.
@@ -105,7 +111,7 @@ impl InFlight {
     pub(super) fn is_order_taken(&self) -> bool {
         self.parked
             .as_ref()
-            .is_some_and(|parked| parked.ordered.is_some())
+            .is_some_and(|parked| parked.handles.contains_key(&Place::Ordered))
     }
 
     /// Whether all places are taken by streams, or by ordered calls behind one. Nothing of that has to end by
@@ -120,21 +126,29 @@ impl InFlight {
     /// Takes a call whose handler is not ready.
     pub(super) fn add_call(
         &mut self,
-        terms: Terms,
+        peer: &Arc<Peer>,
+        mut terms: Terms,
         future: BoxFuture<'static, Outcome>,
         cancellation: LazyCancellation,
     ) {
         let (abort, registration) = AbortHandle::new_pair();
-        let parked = self.occupy(&terms, abort, None);
+        let parked = self.parked.get_or_insert_default();
+        if let Place::Unanswered(number) = &mut terms.place {
+            // There are never so many at one time that a number comes twice.
+            parked.unanswered = parked.unanswered.wrapping_add(1);
+            *number = parked.unanswered;
+        }
 
-        let held = HeldBytes::new(&parked.held, terms.held_bytes());
+        let held = peer.hold(terms.held_bytes());
         let call = Call::new(terms, future, cancellation, held);
         parked.calls.push(Abortable::new(call, registration));
+        parked.occupy(terms, abort, None);
     }
 
     /// Takes a call whose handler has returned a stream.
     pub(super) fn add_stream(
         &mut self,
+        peer: &Arc<Peer>,
         terms: Terms,
         items: ItemStream,
         credit: Option<Credit>,
@@ -142,87 +156,66 @@ impl InFlight {
     ) {
         let (abort, registration) = AbortHandle::new_pair();
         let credit = credit.map(Arc::new);
-        let parked = self.occupy(&terms, abort, credit.clone());
-
-        let held = HeldBytes::new(&parked.held, terms.held_bytes());
-        let stream = StreamCall::new(items, terms, credit, item_bytes_max, held);
-        parked.streams.push(Abortable::new(stream, registration));
-    }
-
-    /// Notes that a call has begun: its id is taken, or its turn in the order.
-    fn occupy(
-        &mut self,
-        terms: &Terms,
-        abort: AbortHandle,
-        credit: Option<Arc<Credit>>,
-    ) -> &mut Parked {
         let parked = self.parked.get_or_insert_default();
-        let handle = Handle {
-            abort,
-            terms: *terms,
-            credit,
-        };
 
-        match terms.place {
-            Place::Multiplexed(id) => drop(parked.ids.insert(id, handle)),
-            Place::Ordered => parked.ordered = Some(handle),
-            Place::Unanswered => {}
-        }
-
-        parked
+        let held = peer.hold(terms.held_bytes());
+        let stream = StreamCall::new(items, terms, credit.clone(), item_bytes_max, held);
+        parked.streams.push(Abortable::new(stream, registration));
+        parked.occupy(terms, abort, credit);
     }
 
     /// Notes that a call is over: its place is free.
     pub(super) fn vacate(&mut self, place: Place) {
-        let Some(parked) = &mut self.parked else {
-            return;
-        };
-
-        match place {
-            Place::Multiplexed(id) => drop(parked.ids.remove(&id)),
-            Place::Ordered => parked.ordered = None,
-            Place::Unanswered => {}
+        if let Some(parked) = &mut self.parked {
+            parked.handles.remove(&place);
         }
     }
 
     /// Ends the call with this id, if there is one.
     pub(super) fn abort(&mut self, id: u64) -> Option<Terms> {
-        let handle = self.parked.as_mut()?.ids.remove(&id)?;
+        self.abort_at(Place::Multiplexed(id))
+    }
+
+    /// Ends a call that `is_wanted` picks, if there is one.
+    pub(super) fn abort_any(&mut self, is_wanted: impl Fn(&Terms) -> bool) -> Option<Terms> {
+        let parked = self.parked.as_ref()?;
+        let mut all = parked.handles.values().map(|handle| &handle.terms);
+        let place = all.find(|terms| is_wanted(terms))?.place;
+        self.abort_at(place)
+    }
+
+    fn abort_at(&mut self, place: Place) -> Option<Terms> {
+        let handle = self.parked.as_mut()?.handles.remove(&place)?;
         handle.abort.abort();
         Some(handle.terms)
     }
 
-    /// Ends a call that is to be answered and that `is_wanted` picks.
-    pub(super) fn abort_any(&mut self, mut is_wanted: impl FnMut(&Terms) -> bool) -> Option<Terms> {
-        let parked = self.parked.as_mut()?;
-        let terms = parked
-            .handles()
-            .map(|handle| handle.terms)
-            .find(|terms| is_wanted(terms))?;
-
-        match terms.place {
-            Place::Multiplexed(id) => self.abort(id),
-            Place::Ordered | Place::Unanswered => {
-                parked.ordered.take()?.abort.abort();
-                Some(terms)
-            }
+    /// Drops what is left of calls that were aborted, whether there is room for results or not.
+    pub(super) fn sweep(&mut self, cx: &mut Context<'_>) {
+        if let Some(parked) = &mut self.parked
+            && parked.handles.is_empty()
+        {
+            // All are aborted: none of them is ready with anything else.
+            while let Poll::Ready(Some(_)) = parked.calls.poll_next_unpin(cx) {}
+            while let Poll::Ready(Some(_)) = parked.streams.poll_next_unpin(cx) {}
         }
     }
 
     /// Lets the stream with this id send more items.
     pub(super) fn give_credit(&self, id: u64, items: u64) {
-        if let Some(credit) = self
-            .parked
-            .as_ref()
-            .and_then(|parked| parked.ids.get(&id)?.credit.as_ref())
-        {
+        let parked = self.parked.as_ref();
+        let handle = parked.and_then(|parked| parked.handles.get(&Place::Multiplexed(id)));
+        if let Some(credit) = handle.and_then(|handle| handle.credit.as_ref()) {
             credit.add(items);
         }
     }
 
     /// Ends the streams that run out of credit: the peer can send no more of it.
     pub(super) fn close_credits(&self) {
-        let handles = self.parked.iter().flat_map(|parked| parked.handles());
+        let handles = self
+            .parked
+            .iter()
+            .flat_map(|parked| parked.handles.values());
         handles
             .filter_map(|handle| handle.credit.as_deref())
             .for_each(Credit::close);

@@ -57,6 +57,15 @@ pub(super) struct Read {
     pub(super) filled: Filled,
 }
 
+/// How much one read may take.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ReadLimits {
+    /// The length of the longest line, without its line break.
+    pub(super) line_bytes_max: usize,
+    /// Bytes that there is room for.
+    pub(super) read_bytes_max: usize,
+}
+
 impl Input {
     pub(super) fn bytes(&self) -> &[u8] {
         &self.bytes
@@ -98,19 +107,20 @@ impl Input {
         io: &mut IO,
         cx: &mut Context<'_>,
         scratch: &mut [u8],
-        line_bytes_max: usize,
+        limits: ReadLimits,
     ) -> Poll<io::Result<Read>>
     where
         IO: AsyncRead + Unpin,
     {
         if self.bytes.len() > scratch.len() / 2 {
-            return self.poll_read_long(io, cx, scratch.len(), line_bytes_max);
+            return self.poll_read_long(io, cx, scratch.len(), limits);
         }
 
         // The usual case: lines are executed out of the thread's buffer.
         let held = self.bytes.len();
         scratch[..held].copy_from_slice(&self.bytes);
-        let mut buffer = ReadBuf::new(&mut scratch[held..]);
+        let most = limits.read_bytes_max.clamp(1, scratch.len() - held);
+        let mut buffer = ReadBuf::new(&mut scratch[held..held + most]);
         ready!(Pin::new(io).poll_read(cx, &mut buffer))?;
 
         let bytes = buffer.filled().len();
@@ -126,7 +136,7 @@ impl Input {
         io: &mut IO,
         cx: &mut Context<'_>,
         scratch_len: usize,
-        line_bytes_max: usize,
+        limits: ReadLimits,
     ) -> Poll<io::Result<Read>>
     where
         IO: AsyncRead + Unpin,
@@ -138,7 +148,8 @@ impl Input {
         }
 
         let held = self.bytes.len();
-        let room = line_bytes_max.saturating_add(2).saturating_sub(held);
+        let room = limits.line_bytes_max.saturating_add(2).saturating_sub(held);
+        let room = room.min(limits.read_bytes_max);
         let room = room.clamp(1, held.clamp(scratch_len, LONG_READ_BYTES_MAX));
         self.bytes.reserve_exact(room);
 

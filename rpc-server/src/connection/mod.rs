@@ -10,11 +10,11 @@ mod access_log;
 mod admission;
 mod auth;
 mod breach;
+mod budget;
 mod call;
 mod calls;
 mod due;
 mod execute;
-mod held;
 mod host;
 mod in_flight;
 mod input;
@@ -153,6 +153,7 @@ where
     fn poll(&mut self, cx: &mut Context<'_>, stage: Stage) -> Poll<io::Result<()>> {
         // Before anything is looked at, so that no change is missed.
         self.session.stats.listen(cx.waker());
+        self.session.look_at_memory();
         self.session.output.take_buffer();
         self.session.clock.begin_turn();
         if stage == Stage::Draining {
@@ -162,6 +163,7 @@ where
         for _ in 0..TURNS_PER_POLL {
             // What was accepted comes before what is new.
             self.session.look_after_auth();
+            self.session.shed_for_memory(cx);
             self.session.end_calls(cx);
             self.session.continue_ordered(cx);
             self.session.send_items(cx);
@@ -170,7 +172,9 @@ where
             self.session.count_down();
             self.session.publish();
 
-            if self.write_makes_room(cx)? {
+            let makes_room = self.write_makes_room(cx)?;
+            self.session.tell_held_bytes(cx.waker());
+            if makes_room {
                 // Nothing wakes what was held back for want of room.
                 continue;
             }

@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 use super::execute::{Executed, Opening};
-use super::input::{Filled, Room, Wait};
+use super::input::{Filled, ReadLimits, Room, Wait};
 use super::lifecycle::Phase;
 use super::timers::Timer;
 use super::{Connection, scratch};
@@ -92,8 +92,11 @@ where
     ) -> Poll<io::Result<usize>> {
         let Self { input, session, .. } = self;
         let held = input.len();
-        let line_bytes_max = session.host.config.frame_bytes_max;
-        let read = ready!(input.poll_read(&mut session.io, cx, scratch, line_bytes_max))?;
+        let limits = ReadLimits {
+            line_bytes_max: session.host.config.frame_bytes_max,
+            read_bytes_max: session.read_bytes_max(),
+        };
+        let read = ready!(input.poll_read(&mut session.io, cx, scratch, limits))?;
 
         let received = session.clock.look();
         session.input_bytes = input.held_bytes();

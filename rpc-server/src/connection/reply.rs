@@ -25,6 +25,9 @@ where
 
         let body = match outcome.map(Reply::into_body) {
             Ok(Body::Data(data)) if data.as_bytes().len() > limit => Err(too_long(&data, limit)),
+            Ok(Body::Data(data)) => self
+                .afford(data.as_bytes().len())
+                .map(|()| Body::Data(data)),
             body => body,
         };
 
@@ -45,7 +48,8 @@ where
                 }
 
                 self.stats.parked(terms.command);
-                self.in_flight.add_stream(*terms, items, credit, limit);
+                self.in_flight
+                    .add_stream(&self.peer, *terms, items, credit, limit);
                 return;
             }
 
@@ -71,6 +75,18 @@ where
         }
 
         self.limit_output();
+    }
+
+    /// Refuses a result that all connections together have no memory for.
+    #[inline]
+    fn afford(&self, bytes: usize) -> Result<(), Status> {
+        let is_below_share = self.held_bytes() < self.budget.bytes_max();
+        if self.budget.is_enough() || self.host.memory.has_room_for(bytes, is_below_share) {
+            return Ok(());
+        }
+
+        add(&self.host.metrics.limits.memory_sheds, 1);
+        Err(self.host.memory.refusal())
     }
 
     /// Counts what the server, not the handler, has against a call.

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::access_log::AccessLog;
 use super::admission::View;
 use super::auth::Auth;
+use super::budget::Budget;
 use super::call::Terms;
 use super::host::Host;
 use super::in_flight::InFlight;
@@ -42,6 +43,7 @@ pub(super) struct Session<IO> {
     pub(super) last_head: HeaderCache,
     /// Bytes that the input holds in memory.
     pub(super) input_bytes: usize,
+    pub(super) budget: Budget,
     pub(super) output: Output,
 
     pub(super) in_flight: InFlight,
@@ -81,6 +83,7 @@ where
             lines: LineDecoder::new(config.frame_bytes_max),
             last_head: HeaderCache::default(),
             input_bytes: 0,
+            budget: Budget::new(&host.memory, config.connection_bytes_max),
             output: Output::default(),
             in_flight: InFlight::default(),
             sheds_line: false,
@@ -126,14 +129,8 @@ where
         }
     }
 
-    /// Bytes that the connection holds: the line being read, its calls in flight, and its output.
-    #[inline]
-    pub(super) fn held_bytes(&self) -> usize {
-        self.input_bytes + self.in_flight.held_bytes() + self.output.held_bytes()
-    }
-
     /// Replies that wait, calls in flight and the bytes of both are bounded. One call always has room, so that a
-    /// connection never waits for itself.
+    /// connection never waits for itself; where memory is scarce it may have to wait for others.
     #[inline]
     pub(super) fn has(&self, room: Room) -> bool {
         if room == Room::InTime {
@@ -143,10 +140,11 @@ where
         let config = &self.host.config;
         let in_flight = self.in_flight.len();
         self.output.waiting() < config.output_bytes_soft_max
+            && (self.budget.is_enough() || self.held_bytes() < self.budget.bytes_max())
             && (room == Room::InOutput
                 || in_flight == 0
                 || in_flight < config.in_flight_per_connection
-                    && self.held_bytes() < config.connection_bytes_max)
+                    && self.held_bytes() < self.budget.bytes_max())
     }
 
     /// Whether what was accepted may be finished: replies that wait, and all bytes that the connection holds, are
@@ -155,10 +153,9 @@ where
     #[inline]
     pub(super) fn has_room_for_result(&self) -> bool {
         let waiting = self.output.waiting();
-        let config = &self.host.config;
         waiting == 0
-            || waiting < config.output_bytes_soft_max
-                && self.held_bytes() < config.connection_bytes_max
+            || waiting < self.host.config.output_bytes_soft_max
+                && self.held_bytes() < self.budget.bytes_max()
     }
 
     /// How much output may wait before streams pause.

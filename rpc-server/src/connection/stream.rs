@@ -9,11 +9,10 @@ use std::task::{Context, Poll, ready};
 use futures::stream::Stream;
 use futures::task::AtomicWaker;
 use rpc_core::frame::{Item, ItemStream};
-use rpc_core::{RawJson, Status};
+use rpc_core::{HeldBytes, RawJson, Status};
 use tokio::time::Sleep;
 
 use super::call::{Terms, too_long};
-use super::held::HeldBytes;
 use crate::layers::report_panic;
 use crate::sync::{AtomicBool, AtomicU64};
 

@@ -4,9 +4,11 @@ mod addresses;
 mod admission;
 mod gradient;
 mod log_throttle;
+mod memory;
 
 #[cfg(feature = "tokens")]
 pub(crate) use addresses::network_of;
 pub(crate) use addresses::{Addresses, Place};
 pub(crate) use admission::{Admission, CallCount};
 pub(crate) use log_throttle::LogThrottle;
+pub(crate) use memory::{Level, Memory, MemoryShare};

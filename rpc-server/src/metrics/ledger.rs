@@ -222,6 +222,18 @@ impl Ledger {
         }
     }
 
+    /// Tells how many bytes the connection holds.
+    pub(crate) fn tell_held_bytes(&self, bytes: usize) {
+        self.open.held_bytes.store(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Whether the connection has to end its calls for want of memory; it is asked once.
+    #[inline]
+    pub(crate) fn is_to_shed(&self) -> bool {
+        self.open.is_to_shed.load(Ordering::Relaxed)
+            && self.open.is_to_shed.swap(false, Ordering::Relaxed)
+    }
+
     /// Has the connection woken when something changes around it.
     pub(crate) fn listen(&self, waker: &Waker) {
         self.open.bell.register(waker);

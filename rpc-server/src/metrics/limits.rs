@@ -73,6 +73,10 @@ limits! {
     cheap_frame_pauses,
     /// Connections closed at `cheap_frames_timeout_ms`.
     cheap_frame_closures,
+    /// Times that a connection was not read from at `memory_bytes_max`.
+    memory_pauses,
+    /// Calls ended at `memory_bytes_max`.
+    memory_sheds,
     /// Calls not run because of `in_flight_max` or `adaptive_concurrency`.
     calls_shed,
     /// Calls that a handler, or a layer around it, rejected without running them.

@@ -10,7 +10,7 @@ use futures::task::AtomicWaker;
 use rpc_core::Peer;
 
 use super::get;
-use crate::sync::{AtomicU32, AtomicU64, Mutex, MutexGuard};
+use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Mutex, MutexGuard};
 
 /// The open connections, in slots that are used again: about a hundred bytes for each.
 #[derive(Debug, Default)]
@@ -33,6 +33,10 @@ pub(crate) struct OpenConnection {
     pub(super) requests: AtomicU64,
     pub(super) bytes_in: AtomicU64,
     pub(super) bytes_out: AtomicU64,
+    /// Bytes that the connection holds.
+    pub(super) held_bytes: AtomicU64,
+    /// Whether it has to end its calls, for want of memory.
+    pub(super) is_to_shed: AtomicBool,
     /// Wakes the connection, which then looks at what has changed around it.
     pub(crate) bell: AtomicWaker,
 }
@@ -51,6 +55,8 @@ pub struct ConnectionReport {
     pub requests: u64,
     /// Calls under way, those that wait for their turn among them.
     pub in_flight: u32,
+    /// Bytes that it holds: the line being read, its calls in flight, and replies that wait.
+    pub held_bytes: u64,
     /// Bytes read.
     pub bytes_in: u64,
     /// Bytes written.
@@ -73,6 +79,8 @@ impl OpenConnections {
             requests: AtomicU64::new(0),
             bytes_in: AtomicU64::new(0),
             bytes_out: AtomicU64::new(0),
+            held_bytes: AtomicU64::new(0),
+            is_to_shed: AtomicBool::new(false),
             bell: AtomicWaker::new(),
         });
 
@@ -120,6 +128,31 @@ impl OpenConnections {
         }
     }
 
+    /// Has the connection end its calls that holds the most bytes, of those with calls.
+    pub(crate) fn shed_largest(&self) {
+        let slots = self.lock();
+        let open = slots.slots.iter().flatten();
+        let largest = open
+            .filter(|open| open.in_flight.load(Ordering::Relaxed) > 0)
+            .max_by_key(|open| get(&open.held_bytes));
+
+        if let Some(largest) = largest {
+            largest.is_to_shed.store(true, Ordering::Relaxed);
+            largest.bell.wake();
+        }
+    }
+
+    /// The most bytes that one of them holds.
+    pub(crate) fn most_held_bytes(&self) -> u64 {
+        let slots = self.lock();
+        let held = slots
+            .slots
+            .iter()
+            .flatten()
+            .map(|open| get(&open.held_bytes));
+        held.max().unwrap_or(0)
+    }
+
     /// The most calls that one of them has under way.
     pub(crate) fn most_in_flight(&self) -> u32 {
         let slots = self.lock();
@@ -151,6 +184,7 @@ impl OpenConnection {
             requests: get(&self.requests),
             // Relaxed: it orders nothing else.
             in_flight: self.in_flight.load(Ordering::Relaxed),
+            held_bytes: get(&self.held_bytes),
             bytes_in: get(&self.bytes_in),
             bytes_out: get(&self.bytes_out),
         }
@@ -192,7 +226,7 @@ mod tests {
         assert_eq!(open.lock().slots.len(), 1);
         assert_eq!(open.busiest(10), []);
         assert!(
-            size_of::<OpenConnection>() <= 96,
+            size_of::<OpenConnection>() <= 104,
             "{}",
             size_of::<OpenConnection>()
         );

@@ -9,8 +9,12 @@ const NEAR_PERCENT: u64 = 90;
 /// The system's limit, under the name that `ulimit -n` prints.
 const DESCRIPTORS: &str = "open files";
 
-/// At this one only the connection that is there has to wait.
+/// At these only the connection that is there has to wait.
 const PER_CONNECTION: &str = "in_flight_per_connection";
+const PER_CONNECTION_BYTES: &str = "connection_bytes_max";
+
+/// At this one the largest holders have to wait.
+const MEMORY: &str = "memory_bytes_max";
 
 impl Reporter {
     /// How near the limits are, with the counters as they are.
@@ -45,6 +49,17 @@ impl Reporter {
             max: stats.limits.in_flight_limit,
         });
 
+        limits.push(limit(
+            PER_CONNECTION_BYTES,
+            metrics.open.most_held_bytes(),
+            config.connection_bytes_max,
+        ));
+        limits.push(LimitReport {
+            name: MEMORY,
+            used: self.memory.held(),
+            max: self.memory.limit(),
+        });
+
         let process = metrics.process.report();
         if let (Some(used), Some(max)) = (process.open_descriptors, process.descriptors_max) {
             limits.push(LimitReport {
@@ -60,7 +75,8 @@ impl Reporter {
 
 impl LimitReport {
     pub(super) fn keeps_others_away(&self) -> bool {
-        self.used >= self.max && self.name != PER_CONNECTION
+        self.used >= self.max
+            && ![PER_CONNECTION, PER_CONNECTION_BYTES, MEMORY].contains(&self.name)
     }
 
     pub(super) fn is_near(&self) -> bool {

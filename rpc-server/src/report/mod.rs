@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::access::Access;
 use crate::blocking::BlockingPool;
 use crate::config::Config;
-use crate::limit::Admission;
+use crate::limit::{Admission, Memory};
 use crate::metrics::{BuildReport, Metrics, Report, ServerStats};
 use crate::shutdown::Stop;
 pub(crate) use health::NotServing;
@@ -23,6 +23,7 @@ pub(crate) struct Reporter {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) access: Arc<Access>,
     pub(crate) admission: Arc<Admission>,
+    pub(crate) memory: Arc<Memory>,
     pub(crate) blocking: BlockingPool,
     pub(crate) stop: Arc<Stop>,
     /// The services that commands belong to.

@@ -13,7 +13,7 @@ use crate::blocking::BlockingPool;
 use crate::config::Config;
 use crate::connection::Host;
 use crate::dispatch::router::Routes;
-use crate::limit::Admission;
+use crate::limit::{Admission, Memory};
 use crate::listen::Intake;
 use crate::metrics::Metrics;
 use crate::report::{NotServing, Reporter};
@@ -62,6 +62,8 @@ impl Shared {
             ..
         } = parts;
 
+        let memory = Arc::new(Memory::new(config.memory_bytes_max));
+        blocking.bind(&memory);
         for threads in &routes.blocking {
             threads.bind(&blocking);
         }
@@ -85,6 +87,7 @@ impl Shared {
             metrics: Arc::clone(&metrics),
             access: Arc::clone(&access),
             admission: Arc::clone(&admission),
+            memory: Arc::clone(&memory),
             blocking: blocking.clone(),
             stop: Arc::clone(&stop),
             services: services.collect(),
@@ -97,6 +100,7 @@ impl Shared {
             metrics: Arc::clone(&metrics),
             access: Arc::clone(&access),
             admission,
+            memory,
             stop: Arc::clone(&stop),
             reporter: Arc::clone(&reporter),
             #[cfg(feature = "admin")]

@@ -13,6 +13,7 @@ mod flow;
 mod limits;
 mod listener;
 mod logged;
+mod memory;
 mod metrics;
 mod overload;
 mod peers;

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use rpc_server::blocking::BlockingPool;
+use rpc_server::blocking::{BlockingPool, ResultSize};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use super::dir_lock::DirLock;
 use super::queue::{Appended, Queue};
-use super::reader::{Page, Query, SCAN_BYTES_MAX, Scan};
+use super::reader::{PAGE_BYTES_MAX, Page, Query, SCAN_BYTES_MAX, Scan};
 use super::segment::sync_dir;
 use super::segments::Segments;
 use super::waiting::{Matcher, Waiting};
@@ -205,10 +205,18 @@ impl LogStore {
 
         let (segments, query) = (Arc::clone(&self.segments), Arc::clone(&search.query));
         let (next, scan_bytes_max) = (search.next, search.scan_bytes_left);
-        let scan = self.scans.run(query.caller, move |call| {
-            let is_over = || call.is_over();
-            Scan::run(&segments, &query, next, scan_bytes_max, &is_over)
-        });
+        let size = ResultSize {
+            bytes_max: in_memory(PAGE_BYTES_MAX),
+            of: |found: &Result<Scan, _>| {
+                found.as_ref().map_or(0, |scan| in_memory(scan.page_bytes))
+            },
+        };
+        let scan = self
+            .scans
+            .run_sized(query.caller.clone(), size, move |call| {
+                let is_over = || call.is_over();
+                Scan::run(&segments, &query, next, scan_bytes_max, &is_over)
+            });
 
         let scan = scan.await??;
         if !scan.page.entries.is_empty() || scan.scanned >= scan_bytes_max {
@@ -310,4 +318,9 @@ fn create_dir(dir: &Path) -> Result<(), StoreError> {
     }
 
     Ok(())
+}
+
+/// A number of bytes of a file, as one of memory.
+fn in_memory(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
 }

@@ -48,6 +48,8 @@ pub(super) struct Scan {
     pub(super) page: Page,
     /// The bytes looked at.
     pub(super) scanned: u64,
+    /// The bytes of the entries that were found.
+    pub(super) page_bytes: u64,
 }
 
 impl Scan {
@@ -88,6 +90,7 @@ impl Scan {
         Ok(Self {
             page: Page { entries, next },
             scanned,
+            page_bytes,
         })
     }
 }

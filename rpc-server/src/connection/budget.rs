@@ -1,0 +1,142 @@
+//! The bytes that a connection may hold: its own limit, or its share where memory is scarce.
+
+use std::sync::Arc;
+use std::task::{Context, Waker};
+
+use rpc_core::Status;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::in_flight::Ordered;
+use super::session::Session;
+use crate::limit::{Level, Memory, MemoryShare};
+use crate::metrics::add;
+
+/// What a connection may hold, as of the last look.
+pub(super) struct Budget {
+    share: MemoryShare,
+    level: Level,
+    own_max: usize,
+    bytes_max: usize,
+}
+
+impl Budget {
+    pub(super) fn new(memory: &Arc<Memory>, own_max: usize) -> Self {
+        Self {
+            share: MemoryShare::none(memory),
+            level: Level::Enough,
+            own_max,
+            bytes_max: own_max,
+        }
+    }
+
+    /// Bytes at which the connection waits.
+    #[inline]
+    pub(super) fn bytes_max(&self) -> usize {
+        self.bytes_max
+    }
+
+    /// Whether there is memory for all connections.
+    #[inline]
+    pub(super) fn is_enough(&self) -> bool {
+        self.level == Level::Enough
+    }
+
+    #[inline]
+    fn look(&mut self, memory: &Memory) {
+        self.level = memory.level();
+        self.bytes_max = match self.level {
+            Level::Enough => self.own_max,
+            Level::Scarce | Level::Exhausted => self.own_max.min(memory.share()),
+        };
+    }
+}
+
+impl<IO> Session<IO>
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+{
+    /// Looks how much memory there is for this turn.
+    #[inline]
+    pub(super) fn look_at_memory(&mut self) {
+        self.budget.look(&self.host.memory);
+    }
+
+    /// Bytes that the connection holds: the line being read, its calls in flight, and its output.
+    #[inline]
+    pub(super) fn held_bytes(&self) -> usize {
+        self.input_bytes
+            + self.in_flight.waiting_bytes()
+            + self.peer.held_bytes()
+            + self.output.held_bytes()
+    }
+
+    /// Bytes that may be read now.
+    #[inline]
+    pub(super) fn read_bytes_max(&self) -> usize {
+        match self.budget.is_enough() {
+            true => usize::MAX,
+            false => self.budget.bytes_max.saturating_sub(self.held_bytes()),
+        }
+    }
+
+    /// Tells what the connection holds, and has it woken when it need not wait for others any more.
+    #[inline]
+    pub(super) fn tell_held_bytes(&mut self, waker: &Waker) {
+        let held = self.held_bytes();
+        let memory = &self.host.memory;
+        if self.budget.share.tell(held) {
+            self.stats.tell_held_bytes(held);
+        }
+
+        if memory.level() != Level::Enough {
+            self.wait_for_memory(held, waker);
+        }
+    }
+
+    #[cold]
+    fn wait_for_memory(&mut self, held: usize, waker: &Waker) {
+        let memory = &self.host.memory;
+        memory.log();
+
+        if memory.level() == Level::Exhausted && memory.is_time_to_shed() {
+            self.host.metrics.open.shed_largest();
+        }
+
+        if held >= memory.share() && memory.wait(self.peer.connection, waker) {
+            add(&self.host.metrics.limits.memory_pauses, 1);
+        }
+    }
+
+    /// Ends all calls of the connection where it is the largest holder of memory that has run out.
+    pub(super) fn shed_for_memory(&mut self, cx: &mut Context<'_>) {
+        if !self.stats.is_to_shed() {
+            return;
+        }
+
+        let calls = self.in_flight.len();
+        let held = self.held_bytes();
+        tracing::warn!(peer = %self.peer, held, calls, "its calls end: it holds the most, and connections hold all of `memory_bytes_max`");
+
+        let refusal = self.host.memory.refusal();
+        while let Some(terms) = self.in_flight.abort_any(|_| true) {
+            self.stats.unparked(terms.command);
+            self.shed_call(&terms, refusal.clone());
+        }
+        self.in_flight.sweep(cx);
+
+        while let Some(next) = self.in_flight.next_in_order() {
+            match next {
+                Ordered::Line(line) => self.output.buffer().extend_from_slice(&line),
+                Ordered::Call(request, arrival) => {
+                    let terms = self.terms_of(&request, arrival);
+                    self.shed_call(&terms, refusal.clone().with_rejected());
+                }
+            }
+        }
+    }
+
+    fn shed_call(&mut self, terms: &super::call::Terms, status: Status) {
+        add(&self.host.metrics.limits.memory_sheds, 1);
+        self.end(terms, Err(status));
+    }
+}

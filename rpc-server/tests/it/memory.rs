@@ -1,0 +1,182 @@
+//! Bytes that connections hold: of one connection, and of all together.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use futures::{StreamExt, stream};
+use rpc_server::blocking::{BlockingPool, Caller, ResultSize};
+use rpc_server::{Config, Params, RawJson, Reply, Router, Server, State, Status};
+
+use crate::rig::{ECHO, HOLD, Rig, filled};
+use crate::support::{TestServer, call, settle};
+
+/// Room for ten calls with params of 8,000 bytes, after which memory is scarce.
+fn little_memory() -> Config {
+    Config {
+        frame_bytes_max: 20_000,
+        output_bytes_soft_max: 20_000,
+        connection_bytes_max: 100_000,
+        memory_bytes_max: 100_000,
+        ..Config::default()
+    }
+}
+
+fn hold(id: u64) -> String {
+    call(id, HOLD, &format!("\"params\":{}", filled(8_000)))
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_memory_is_scarce_a_connection_above_its_share_waits_and_another_is_served() {
+    let rig = Rig::new();
+    let server = TestServer::with(little_memory(), rig.router()).await;
+    let (mut greedy, mut good) = (server.connect(), server.connect());
+
+    greedy.send((0..10).map(hold).collect::<String>()).await;
+    settle().await;
+    greedy.send(call(99, ECHO, "")).await;
+    greedy.expect_silence_for(Duration::from_secs(5)).await;
+
+    good.send(call(1, ECHO, "")).await;
+    good.expect("{\"id\":1,\"code\":0,\"data\":{}}").await;
+    let stats = server.stats();
+    assert_eq!(
+        (stats.limits.memory_pauses, stats.limits.memory_sheds),
+        (1, 0)
+    );
+    assert_eq!(stats.in_flight, 10);
+
+    // With its first calls over it is read from again.
+    rig.gate.let_pass(10);
+    let mut ids = Vec::new();
+    for _ in 0..11 {
+        ids.push(greedy.reply().await["id"].as_u64().unwrap());
+    }
+    ids.sort_unstable();
+    assert_eq!(ids, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 99]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_memory_runs_out_the_calls_of_the_largest_holder_end_and_others_go_on() {
+    let rig = Rig::new();
+    let server = TestServer::with(little_memory(), rig.router()).await;
+    let (mut larger, mut smaller, mut small) =
+        (server.connect(), server.connect(), server.connect());
+
+    larger.send((0..6).map(hold).collect::<String>()).await;
+    smaller.send((0..4).map(hold).collect::<String>()).await;
+    settle().await;
+    assert_eq!(server.stats().in_flight, 10);
+
+    small.send(hold(1)).await;
+    for _ in 0..6 {
+        let reply = larger.reply().await;
+        assert_eq!(reply["code"], 8, "{reply}");
+        assert!(
+            reply["message"]
+                .as_str()
+                .unwrap()
+                .contains("`memory_bytes_max`"),
+            "{reply}"
+        );
+        assert!(reply["rejected"].is_null(), "it has begun: {reply}");
+    }
+
+    rig.gate.let_pass(5);
+    small.expect_code(Some(1), 0).await;
+    for _ in 0..4 {
+        assert_eq!(smaller.reply().await["code"], 0);
+    }
+    assert_eq!(server.stats().limits.memory_sheds, 6);
+
+    // It is served on.
+    larger.send(call(7, ECHO, "")).await;
+    larger.expect("{\"id\":7,\"code\":0,\"data\":{}}").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn items_that_wait_for_credit_count_among_the_bytes_of_their_connection() {
+    async fn items(State(built): State<Arc<AtomicUsize>>) -> Reply {
+        Reply::stream(stream::repeat(()).map(move |()| {
+            built.fetch_add(1, Ordering::Relaxed);
+            Ok("x".repeat(9_998))
+        }))
+    }
+
+    let built = Arc::<AtomicUsize>::default();
+    let router = Router::with_state(Arc::clone(&built))
+        .route(100, items)
+        .unwrap();
+    let config = Config {
+        memory_bytes_max: 0,
+        ..little_memory()
+    };
+    let server = TestServer::with(config, router).await;
+    let mut client = server.connect();
+
+    let mut refused = 0;
+    for id in 0..50 {
+        client.send(call(id, 100, "\"credit\":1")).await;
+        let reply = client.reply().await;
+        if reply["code"] == 8 {
+            let message = reply["message"].as_str().unwrap();
+            assert!(message.contains("`connection_bytes_max`"), "{reply}");
+            refused += 1;
+        }
+    }
+
+    // Each has sent one item, and has the next one ready: without a limit it would be a hundred.
+    let built = built.load(Ordering::Relaxed);
+    assert!(
+        refused > 35 && (10..30).contains(&built),
+        "{refused} refused, {built} items"
+    );
+}
+
+#[tokio::test]
+async fn blocking_work_does_not_begin_without_memory_for_its_result() {
+    async fn large(
+        State(pool): State<BlockingPool>,
+        caller: Caller,
+        Params(bytes_max): Params<usize>,
+    ) -> Result<Reply, Status> {
+        let size = ResultSize {
+            bytes_max,
+            of: |data: &RawJson<'static>| data.as_bytes().len(),
+        };
+        let data = pool.run_sized(caller, size, |_| filled(4_000)).await?;
+        Ok(Reply::raw(data))
+    }
+
+    let (pool, rig) = (BlockingPool::default(), Rig::new());
+    let large = Router::with_state(pool.clone()).route(200, large).unwrap();
+    let server = Server::builder()
+        .config(little_memory())
+        .blocking(pool)
+        .router(large.merge(rig.router()).unwrap());
+    let server = TestServer::of(server.bind().await.unwrap());
+
+    let (mut greedy, mut good) = (server.connect(), server.connect());
+    greedy.send((0..10).map(hold).collect::<String>()).await;
+    settle().await;
+
+    good.send(call(1, 200, "\"params\":5000")).await;
+    assert_eq!(
+        good.expect_code(Some(1), 0).await["data"]
+            .as_str()
+            .unwrap()
+            .len(),
+        3_998
+    );
+
+    good.send(call(2, 200, "\"params\":20000")).await;
+    let refused = good.expect_code(Some(2), 8).await;
+    assert_eq!(refused["rejected"], true);
+    assert!(
+        refused["message"]
+            .as_str()
+            .unwrap()
+            .contains("`memory_bytes_max`"),
+        "{refused}"
+    );
+}
