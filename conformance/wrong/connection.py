@@ -18,6 +18,7 @@ from wrong.commands import (
     INTERNAL,
     INVALID_ARGUMENT,
     RESOURCE_EXHAUSTED,
+    UNAVAILABLE,
     UNIMPLEMENTED,
     Call,
     Nothing,
@@ -31,6 +32,9 @@ FRAME_TIMEOUT_S = 10.0
 # Long enough for a peer to read the last reply, short enough that a peer that never closes costs little.
 LINGER_S = 2.0
 BAD_LINES_IN_A_ROW_MAX = 16
+# How long a connection that ends for a breach is read on behind its last good line, and in all.
+GRACE_S = 0.5
+BREACH_S = 10.0
 
 
 class EndOfStream(Exception):
@@ -43,6 +47,10 @@ class OverLimit(Exception):
 
 class TooLate(Exception):
     """A line has begun and was not ended in time."""
+
+
+class EndOfBreach(Exception):
+    """No more is read of a connection that has broken the protocol."""
 
 
 class NotThisProtocol(Exception):
@@ -73,6 +81,12 @@ class Connection:
         self.in_flight: Dict[str, Call] = {}
         self.ordered: "asyncio.Queue[Optional[Callable[[], Awaitable[None]]]]" = asyncio.Queue()
         self.tasks: Set["asyncio.Task[None]"] = set()
+        # Calls that were accepted and are not answered.
+        self.under_way = 0
+        self.has_used_id = False
+        # Set by a breach: when reading ends.
+        self.ends: Optional[float] = None
+        self.last_good = 0.0
 
     async def run(self) -> None:
         """Reads until no more may be read, answers what was accepted, and closes."""
@@ -134,7 +148,7 @@ class Connection:
         while True:
             try:
                 line = await self.next_line()
-                if not self.take(line):
+                if not self.take(line) and not self.breach():
                     return
                 if self.wrong == "reader-waits-for-writer":
                     await self.ordered.join()
@@ -153,11 +167,23 @@ class Connection:
                 text = over.args[0].decode("utf-8", "ignore")
                 with contextlib.suppress(BadLine):
                     scan(text, self.wrong, members)
-                failure = Failure(RESOURCE_EXHAUSTED, f"the line is over the limit of {FRAME_BYTES_MAX} bytes")
-                self.fail_line(id_before_break(members, text, self.wrong), failure)
+                more = {"rejected": True} if self.wrong == "rejects-over-limit" else {}
+                failure = Failure(RESOURCE_EXHAUSTED, f"the line is over the limit of {FRAME_BYTES_MAX} bytes", **more)
+                if self.ends is None:
+                    self.fail_line(id_before_break(members, text, self.wrong), failure)
                 if self.wrong == "resets-over-limit":
                     await asyncio.sleep(0)
                     self.reset()
+                    return
+                if self.wrong == "closes-over-limit":
+                    return
+                if self.wrong != "forgives-over-limit" and not self.count_bad_line() and not self.breach():
+                    return
+                try:
+                    await self.skip_line()
+                except (TooLate, EndOfStream):
+                    return
+            except EndOfBreach:
                 return
             except TooLate:
                 failure = Failure(DEADLINE_EXCEEDED, f"a line was not ended within {FRAME_TIMEOUT_S:.0f} s")
@@ -202,9 +228,38 @@ class Connection:
             if self.wrong == "segments-are-lines" and not data.endswith(b"\n"):
                 self.buffer += b"\n"
 
+    async def skip_line(self) -> None:
+        """Drops the rest of a line that is over the limit."""
+        while (newline := self.buffer.find(b"\n")) < 0:
+            self.buffer.clear()
+            data = await self.receive()
+            if not data:
+                raise EndOfStream(b"")
+            self.buffer += data
+        del self.buffer[: newline + 1]
+        self.begun = time.monotonic() if self.buffer else None
+
+    def breach(self) -> bool:
+        """Ends the connection for a breach of the protocol. True where it is read on, because calls are in flight."""
+        if self.ends is not None:
+            return True
+        if not self.under_way or self.wrong in ("stops-at-a-breach", "closes-on-unknown-cmdid"):
+            return False
+        if self.has_used_id and self.wrong != "says-no-goaway-at-a-breach" or self.wrong == "always-says-goaway":
+            self.writer.write(b'{"event":"goaway","message":"the protocol was broken on this connection"}\n')
+        self.ends = time.monotonic() + BREACH_S
+        self.last_good = time.monotonic()
+        return True
+
     async def receive(self) -> bytes:
         """Reads once, for no longer than the frame that has begun may still take."""
         left: Optional[float] = None
+        if self.ends is not None:
+            left = min(self.ends, self.last_good + GRACE_S) - time.monotonic()
+            try:
+                return await asyncio.wait_for(self.reader.read(65536), max(left, 0))
+            except asyncio.TimeoutError:
+                raise EndOfBreach from None
         if self.begun is not None and self.wrong != "keeps-part-frames":
             left = self.begun + FRAME_TIMEOUT_S - time.monotonic()
         elif self.wrong == "closes-idle":
@@ -224,22 +279,29 @@ class Connection:
         try:
             frame = decode(line, self.wrong, received)
         except BadLine as bad:
+            if self.ends is not None and self.wrong != "answers-bad-lines-after-a-breach":
+                return True
             self.fail_line(bad.id_text, Failure(INVALID_ARGUMENT, str(bad)))
             if not bad.counts:
                 return self.wrong != "closes-on-bad-id"
-            self.bad_lines += 1
-            if self.wrong == "closes-on-bad-line":
-                return False
-            if not self.good_line_seen and self.wrong != "forgives-first-line":
-                return False
-            bad_lines_max = BAD_LINES_IN_A_ROW_MAX - (self.wrong == "closes-after-fifteen")
-            return self.bad_lines < bad_lines_max or self.wrong == "never-counts-bad-lines"
+            return self.count_bad_line()
         self.good_line_seen = True
+        self.last_good = received
         if self.wrong != "counts-all-bad-lines":
             self.bad_lines = 0
         self.requests += 1
         self.server.requests += 1
         return self.accept(frame)
+
+    def count_bad_line(self) -> bool:
+        """Counts a bad line. False where it ends the connection."""
+        self.bad_lines += 1
+        if self.wrong == "closes-on-bad-line":
+            return False
+        if not self.good_line_seen and self.wrong != "forgives-first-line":
+            return False
+        bad_lines_max = BAD_LINES_IN_A_ROW_MAX - (self.wrong == "closes-after-fifteen")
+        return self.bad_lines < bad_lines_max or self.wrong == "never-counts-bad-lines"
 
     def fail_line(self, id_text: Optional[str], failure: Failure) -> None:
         """Answers a line that was not executed: without an id, in the order of the ordered calls."""
@@ -258,8 +320,16 @@ class Connection:
         if frame.cmdid in (4, 5) and self.wrong != "answers-cancel":
             self.control(frame)
             return True
+        self.has_used_id |= frame.id_text is not None
+        if self.ends is not None and frame.id_text in self.in_flight:
+            return True
+        if self.ends is not None and frame.cmdid >= 100 and self.wrong != "runs-calls-after-a-breach":
+            more = {} if self.wrong == "drops-rejected" else {"rejected": True}
+            self.fail_line(frame.id_text, Failure(UNAVAILABLE, "this connection ends; the call did not run", **more))
+            return True
         call = Call(frame, self, frame.credit)
         if frame.id_text is None and self.wrong != "shuffles-ordered":
+            self.under_way += 1
             self.ordered.put_nowait(lambda: self.answer(call))
             return True
         if frame.id_text is not None and not frame.oneway:
@@ -268,6 +338,7 @@ class Connection:
                 self.fail_line(None, failure)
                 return False
             self.in_flight[frame.id_text] = call
+        self.under_way += 1
         if self.wrong == "delays-multiplexed":
             self.ordered.put_nowait(lambda: self.answer(call))
             return True
@@ -327,6 +398,7 @@ class Connection:
         except Exception as error:  # a handler may raise whatever it likes; the connection must live
             text = str(error) if self.wrong == "shows-panics" else "the handler has failed; see the server's log"
             pairs = failure_pairs(None, Failure(INTERNAL, text))
+        self.under_way -= 1
         if frame.id_text is not None and self.wrong != "keeps-ids":
             self.in_flight.pop(frame.id_text, None)
         if not frame.oneway or self.wrong == "answers-oneway":

@@ -65,6 +65,11 @@ impl LineDecoder {
         }
     }
 
+    /// Whether the line under way was too long, and the rest of it is being dropped.
+    pub fn is_skipping(&self) -> bool {
+        self.discarding
+    }
+
     /// Looks at the bytes that are not consumed yet.
     pub fn step<'b>(&mut self, bytes: &'b [u8]) -> Step<'b> {
         if self.discarding {

@@ -22,7 +22,7 @@ pub(crate) const PER_MILLION_MAX: u32 = 1_000_000;
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Longest request line in bytes, its line break not counted. A longer one is answered with
-    /// code 8 and the connection is closed.
+    /// code 8, and skipped; it counts as a bad line.
     pub frame_bytes_max: usize,
     /// Longest `data` of a reply in bytes. A longer one becomes code 8.
     pub reply_bytes_max: usize,

@@ -30,8 +30,8 @@ pub(super) enum Decision {
     EndForId,
     /// The caller may not call this command.
     Refuse,
-    /// The server drains: answered with code 14 and `rejected`.
-    RefuseDraining,
+    /// The connection ends: answered with code 14 and `rejected`.
+    Reject,
     /// There is no room: answered with code 8 and `rejected`.
     Shed,
 }
@@ -60,8 +60,8 @@ pub(super) fn decide(request: &Request<'_>, view: &View<'_>) -> Decision {
     }
 
     if !request.cmdid.is_built_in() {
-        if view.phase == Phase::Draining {
-            return Decision::RefuseDraining;
+        if matches!(view.phase, Phase::Draining | Phase::Breached) {
+            return Decision::Reject;
         }
         if view.is_full {
             return Decision::Shed;
@@ -121,7 +121,7 @@ mod tests {
         let draining = |view: &mut View<'_>| view.phase = Phase::Draining;
 
         check(CALL, full, Decision::Shed);
-        check(CALL, draining, Decision::RefuseDraining);
+        check(CALL, draining, Decision::Reject);
         for line in [PING, CANCEL] {
             let expected = match line {
                 CANCEL => Decision::Control,
@@ -129,6 +129,14 @@ mod tests {
             };
             check(line, full, expected);
             check(line, draining, expected);
+        }
+    }
+
+    #[test]
+    fn a_call_on_a_connection_that_ends_is_rejected() {
+        for phase in [Phase::Draining, Phase::Breached] {
+            check(CALL, |view| view.phase = phase, Decision::Reject);
+            check(ORDERED, |view| view.phase = phase, Decision::Reject);
         }
     }
 

@@ -59,8 +59,13 @@ where
         let session = &mut self.session;
         add(&session.host.metrics.limits.frame_timeouts, 1);
         tracing::info!(peer = %session.peer, "closed: a line was not ended within `frame_timeout_ms`");
-        session.stats.bad_frame();
+        if session.lines.is_skipping() {
+            // It was counted and answered when it became too long.
+            session.enter(Phase::Finishing, None);
+            return;
+        }
 
+        session.stats.bad_frame();
         let limit = session.host.config.frame_timeout_ms;
         let message = format!("the line was not ended within `frame_timeout_ms` of {limit} ms");
         self.refuse_part(&Status::deadline_exceeded(message));

@@ -108,7 +108,7 @@ where
 
                 Step::Partial { consumed: length } => {
                     consumed += length;
-                    if consumed == bytes.len() {
+                    if consumed == bytes.len() && !self.lines.is_skipping() {
                         self.timers.stop(Timer::Line);
                     } else {
                         let end = self.clock.now() + self.host.config.frame_timeout();

@@ -56,11 +56,18 @@ where
                 Ok(true)
             }
 
+            // What is in flight is answered; whoever shares the connection has had time to hear that it ends.
+            Phase::Breached if has_read_all && is_time_up => {
+                self.enter(Phase::Finishing, None);
+                Ok(true)
+            }
+
             Phase::Finishing if self.is_idle() => self.say_goodbye(cx),
 
             Phase::Open
             | Phase::Retiring
             | Phase::Draining
+            | Phase::Breached
             | Phase::Finishing
             | Phase::Lingering
             | Phase::Closed => Ok(false),
@@ -140,6 +147,10 @@ where
                 let in_flight = self.in_flight.len();
                 tracing::info!(peer = %self.peer, in_flight, "cut: not done within `drain_timeout_ms`");
                 self.enter(Phase::Closed, None);
+            }
+            Phase::Breached => {
+                self.timers.stop(Timer::Retire);
+                self.enter(Phase::Finishing, None);
             }
             // These have limits of their own.
             Phase::Finishing | Phase::Lingering | Phase::Closed => self.timers.stop(Timer::Retire),

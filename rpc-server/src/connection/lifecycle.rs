@@ -8,6 +8,9 @@ pub(super) const SHUTTING_DOWN: &str =
 pub(super) const SERVED_LONG_ENOUGH: &str =
     "this connection has served long enough; open the next one elsewhere";
 
+/// What it says to one whose peer has broken the protocol.
+pub(super) const BREACHED: &str = "a peer of this connection has broken the protocol, and the server ends it; open the next one for other calls";
+
 /// What it says to one that has had nothing to do.
 pub(super) const IDLE: &str =
     "the connection was idle for `idle_timeout_ms`; open one again when there is something to call";
@@ -20,6 +23,9 @@ pub(super) enum Phase {
     Retiring,
     /// The server drains: requests that still come are rejected.
     Draining,
+    /// The peer broke the protocol while calls were in flight: requests that still come are rejected, so that those
+    /// who share the connection know what became of theirs.
+    Breached,
     /// No more requests: the peer ended its side, or broke the protocol. What was accepted is
     /// answered.
     Finishing,
@@ -31,7 +37,10 @@ pub(super) enum Phase {
 
 impl Phase {
     pub(super) fn takes_requests(self) -> bool {
-        matches!(self, Self::Open | Self::Retiring | Self::Draining)
+        matches!(
+            self,
+            Self::Open | Self::Retiring | Self::Draining | Self::Breached
+        )
     }
 }
 
@@ -114,6 +123,7 @@ impl Lifecycle {
         match self.phase {
             Phase::Draining => FirstId::IsToHear(SHUTTING_DOWN),
             Phase::Retiring => FirstId::IsToHear(SERVED_LONG_ENOUGH),
+            Phase::Breached => FirstId::IsToHear(BREACHED),
             Phase::Open | Phase::Finishing | Phase::Lingering | Phase::Closed => FirstId::WasBefore,
         }
     }

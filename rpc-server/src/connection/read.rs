@@ -31,7 +31,9 @@ where
         }
 
         let reads = match phase {
-            Phase::Open | Phase::Retiring | Phase::Draining => self.session.has(Room::InOutput),
+            Phase::Open | Phase::Retiring | Phase::Draining | Phase::Breached => {
+                self.session.has(Room::InOutput)
+            }
             Phase::Lingering => true,
             Phase::Finishing | Phase::Closed => false,
         };
@@ -41,7 +43,8 @@ where
             return Poll::Pending;
         }
 
-        if !self.input.is_empty() && phase != Phase::Lingering {
+        let is_in_a_line = !self.input.is_empty() || self.session.lines.is_skipping();
+        if is_in_a_line && phase != Phase::Lingering {
             let limit = self.session.host.config.frame_timeout();
             let timers = &mut self.session.timers;
             timers.set_once(Timer::Line, || Instant::now() + limit);

@@ -76,6 +76,10 @@ where
     fn count_good_line(&mut self) {
         self.lifecycle.note_good_line();
         self.stats.requests += 1;
+        if self.lifecycle.phase() == Phase::Breached {
+            let end = self.clock.now() + self.host.config.goaway_grace();
+            self.timers.set(Timer::Phase, end);
+        }
     }
 
     /// Carries out what is decided about a request.
@@ -106,9 +110,14 @@ where
             Decision::Control => self.control(&request),
             Decision::EndForId => self.end_for_id(&request, arrival),
             Decision::Refuse => self.refuse(&request, arrival),
-            Decision::RefuseDraining => {
-                let status =
-                    Status::unavailable("the server is shutting down and did not run the call");
+            Decision::Reject => {
+                let status = match self.lifecycle.phase() {
+                    Phase::Breached => {
+                        "this connection ends, because a peer of it has broken the protocol"
+                    }
+                    _ => "the server is shutting down",
+                };
+                let status = Status::unavailable(format!("{status}; the call did not run"));
                 self.turn_away(&request, arrival, &status.with_rejected());
             }
             Decision::Shed => self.shed(&request, arrival),

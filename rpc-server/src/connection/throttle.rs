@@ -107,8 +107,10 @@ where
     /// The pause is over: the peer is read from again, or has had its time.
     pub(super) fn resume_after_pause(&mut self, now: Instant) {
         let config = &self.host.config;
+        let phase = self.lifecycle.phase();
         if self.throttle.resume(now) < config.cheap_frames_timeout()
-            || !self.lifecycle.phase().takes_requests()
+            || !phase.takes_requests()
+            || phase == Phase::Breached
         {
             return;
         }
@@ -126,7 +128,7 @@ where
              that were not run, for `cheap_frames_timeout_ms` of {time} ms; send fewer"
         );
         self.verdict(None, &Status::resource_exhausted(message));
-        self.enter(Phase::Finishing, None);
+        self.breach();
     }
 }
 

@@ -56,7 +56,7 @@ limits! {
     frame_timeouts,
     /// Connections asked to go away at `idle_timeout_ms`.
     idle_timeouts,
-    /// Connections closed at `frame_bytes_max`.
+    /// Lines over `frame_bytes_max`, which were skipped.
     frames_too_long,
     /// Connections closed at `bad_frames_in_a_row_max`, or at a bad first line.
     bad_frame_closures,

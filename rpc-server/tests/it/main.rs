@@ -5,6 +5,7 @@ mod access_log;
 mod admin;
 mod bad_inputs;
 mod blocking;
+mod breach;
 mod calls;
 mod connection;
 mod crowd;
