@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use rpc_core::{Code, Status};
+use serde::de::DeserializeOwned;
 
 /// The failure of a call.
 ///
@@ -140,6 +141,35 @@ impl Error {
         match &self.0.kind {
             Kind::Status(status) => Some(status),
             _ => None,
+        }
+    }
+
+    /// The details that the server gave with its failure, decoded into a type; `None` where it gave none,
+    /// and where the failure is not the server's.
+    ///
+    /// ```no_run
+    /// #[derive(serde::Deserialize)]
+    /// struct Quota {
+    ///     resets_at: u64,
+    /// }
+    ///
+    /// # async fn example(client: rpc_client::Client) {
+    /// if let Err(error) = client.call::<_, ()>(1001, &"params").await {
+    ///     match error.details::<Quota>() {
+    ///         Ok(Some(quota)) => println!("again at {}", quota.resets_at),
+    ///         Ok(None) => println!("{error}"),
+    ///         Err(unknown) => println!("{error}, with details of another kind: {unknown}"),
+    ///     }
+    /// }
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// The details are not of this type.
+    pub fn details<T: DeserializeOwned>(&self) -> Result<Option<T>, serde_json::Error> {
+        match self.status() {
+            Some(status) => status.details_as(),
+            None => Ok(None),
         }
     }
 
@@ -332,5 +362,29 @@ impl StdError for Error {
 impl From<Error> for Status {
     fn from(error: Error) -> Self {
         error.into_status().without_rejected()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn details_of_the_servers_failure_are_decoded_into_a_type() {
+        let address = Arc::from("127.0.0.1:1");
+        let details = |kind| Error::new(kind, &address, None).details::<Vec<u32>>();
+
+        let with = Status::unknown("x").with_details(&[1, 2]);
+        assert_eq!(details(Kind::Status(with)).unwrap(), Some(vec![1, 2]));
+
+        let other = Status::unknown("x").with_details("text");
+        details(Kind::Status(other)).unwrap_err();
+
+        for without in [
+            Kind::Status(Status::unknown("x")),
+            Kind::NotSent(Cause::new("x")),
+        ] {
+            assert_eq!(details(without).unwrap(), None);
+        }
     }
 }

@@ -3,11 +3,15 @@
 use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
+
+use crate::frame::ByName;
 
 /// The outcome of a call as a number: 0 is success, 1-16 are gRPC's canonical codes with their
 /// meaning, 1000 and up belong to services. 17-999 are kept for the protocol.
@@ -224,6 +228,30 @@ impl Status {
         self.0.details.as_deref()
     }
 
+    /// The [`details`](Self::details), decoded into a type; `None` where there are none.
+    ///
+    /// ```
+    /// use rpc_core::Status;
+    ///
+    /// #[derive(serde::Serialize, serde::Deserialize)]
+    /// struct Quota {
+    ///     left: u32,
+    /// }
+    ///
+    /// let status = Status::resource_exhausted("no quota is left").with_details(&Quota { left: 0 });
+    /// let quota: Quota = status.details_as()?.expect("the service gives details");
+    /// assert_eq!(quota.left, 0);
+    /// # Ok::<(), serde_json::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The details are not of this type.
+    pub fn details_as<T: DeserializeOwned>(&self) -> Result<Option<T>, serde_json::Error> {
+        self.details()
+            .map(|details| T::deserialize(ByName(details)))
+            .transpose()
+    }
+
     /// Whether the server promised that the call did not run.
     pub fn is_rejected(&self) -> bool {
         self.0.rejected
@@ -264,9 +292,124 @@ impl Error for Status {
     }
 }
 
+/// The failure of a system call that a handler makes, for its `?`.
+///
+/// The caller is told the kind of the failure by a code and a sentence, never the error's own text, which
+/// may name paths, addresses or worse; that is the [`source`](Error::source), for the log of this side.
+///
+/// | [`ErrorKind`](std::io::ErrorKind) | code |
+/// | --- | --- |
+/// | `NotFound` | 5 |
+/// | `AlreadyExists` | 6 |
+/// | `TimedOut` | 4 |
+/// | `StorageFull`, `QuotaExceeded`, `FileTooLarge`, `OutOfMemory`, no file descriptors | 8 |
+/// | `ConnectionRefused`, `ConnectionReset`, `ConnectionAborted`, `NotConnected`, `BrokenPipe`, `HostUnreachable`, `NetworkUnreachable`, `NetworkDown` | 14 |
+/// | every other, `PermissionDenied` among them: it is the server that may not | 13 |
+///
+/// A time limit of `tokio::time::timeout` becomes an [`io::Error`] first:
+/// `timeout(limit, work).await.map_err(io::Error::from)?`.
+///
+/// ```
+/// use rpc_core::{Code, Status};
+///
+/// fn read(path: &str) -> Result<String, Status> {
+///     Ok(std::fs::read_to_string(path)?)
+/// }
+///
+/// let status = read("/etc/secret/none").unwrap_err();
+/// assert_eq!(status.code(), Code::NOT_FOUND);
+/// assert!(!status.message().contains("secret"));
+/// ```
+impl From<io::Error> for Status {
+    fn from(error: io::Error) -> Self {
+        use io::ErrorKind as Kind;
+
+        /// What Unix systems say of a process and of a machine without file descriptors, which have no kind.
+        const NO_DESCRIPTORS: [i32; 2] = [24, 23];
+
+        let has_no_descriptor = error
+            .raw_os_error()
+            .is_some_and(|number| cfg!(unix) && NO_DESCRIPTORS.contains(&number));
+
+        let status = match error.kind() {
+            _ if has_no_descriptor => {
+                Self::resource_exhausted("the server has no file descriptors left")
+            }
+            Kind::NotFound => {
+                Self::not_found("a file or another thing that the command needs does not exist")
+            }
+            Kind::AlreadyExists => {
+                Self::already_exists("what the command was to make exists already")
+            }
+            Kind::TimedOut => {
+                Self::deadline_exceeded("what the command waited for did not come in time")
+            }
+            Kind::StorageFull | Kind::QuotaExceeded | Kind::FileTooLarge => {
+                Self::resource_exhausted("the server has no room on its disk")
+            }
+            Kind::OutOfMemory => Self::resource_exhausted("the server has no memory left"),
+            Kind::ConnectionRefused
+            | Kind::ConnectionReset
+            | Kind::ConnectionAborted
+            | Kind::NotConnected
+            | Kind::BrokenPipe
+            | Kind::HostUnreachable
+            | Kind::NetworkUnreachable
+            | Kind::NetworkDown => {
+                Self::unavailable("another service that the command needs cannot be reached")
+            }
+            _ => Self::internal("the system refused something that the command needs"),
+        };
+        status.with_source(error)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_io_error_tells_the_caller_its_kind_and_the_log_its_text() {
+        let check = |error: io::Error, code: Code| {
+            let text = error.to_string();
+            let status = Status::from(error);
+            assert_eq!(status.code(), code, "{text}");
+            assert!(
+                !status.message().is_empty() && !status.message().contains(&text),
+                "{status}"
+            );
+            assert_eq!(status.source().unwrap().to_string(), text);
+            assert!(!status.is_rejected(), "the handler has run");
+        };
+
+        let named = |kind| io::Error::new(kind, "/srv/secret");
+        check(named(io::ErrorKind::NotFound), Code::NOT_FOUND);
+        check(named(io::ErrorKind::AlreadyExists), Code::ALREADY_EXISTS);
+        check(named(io::ErrorKind::TimedOut), Code::DEADLINE_EXCEEDED);
+        check(named(io::ErrorKind::StorageFull), Code::RESOURCE_EXHAUSTED);
+        check(named(io::ErrorKind::BrokenPipe), Code::UNAVAILABLE);
+        check(named(io::ErrorKind::PermissionDenied), Code::INTERNAL);
+        check(io::Error::other("/srv/secret"), Code::INTERNAL);
+        #[cfg(unix)]
+        check(io::Error::from_raw_os_error(24), Code::RESOURCE_EXHAUSTED);
+    }
+
+    #[test]
+    fn details_are_decoded_into_a_type_or_say_that_they_are_not_of_it() {
+        #[derive(Debug, PartialEq, serde::Deserialize)]
+        struct Quota {
+            left: u32,
+        }
+
+        let status = |details: &serde_json::Value| Status::unknown("x").with_details(details);
+        let decode = |status: Status| status.details_as::<Quota>();
+
+        assert_eq!(decode(Status::unknown("x")).unwrap(), None);
+        let quota = decode(status(&serde_json::json!({ "left": 7 }))).unwrap();
+        assert_eq!(quota, Some(Quota { left: 7 }));
+        decode(status(&serde_json::json!({ "left": -7 }))).unwrap_err();
+        decode(status(&serde_json::json!([7]))).unwrap_err();
+    }
 
     #[test]
     fn the_canonical_codes_are_grpcs_numbers_without_a_gap() {

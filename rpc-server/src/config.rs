@@ -1,5 +1,6 @@
 //! Every limit of the server, with its unit in its name.
 
+use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -218,12 +219,52 @@ impl Default for Config {
     }
 }
 
+/// A setting that cannot work, by itself or beside another one.
+///
+/// Its `Display` is one line for an operator: the setting, its value, and what it must be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigError {
+    setting: &'static str,
+    message: String,
+}
+
+impl ConfigError {
+    pub(crate) fn new(setting: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            setting,
+            message: message.into(),
+        }
+    }
+
+    pub(crate) fn zero(setting: &'static str) -> Self {
+        Self::new(setting, format!("`{setting}` is 0 and must be at least 1"))
+    }
+
+    /// The name of the setting, as `"frame_bytes_max"`.
+    pub fn setting(&self) -> &'static str {
+        self.setting
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
 impl Config {
     /// Checks what would make a server that cannot work.
     ///
     /// # Errors
     /// The field, what it is and what it must be.
-    pub fn check(&self) -> Result<(), String> {
+    pub fn check(&self) -> Result<(), ConfigError> {
+        self.check_zeros()?;
+        self.check_bounds()
+    }
+
+    fn check_zeros(&self) -> Result<(), ConfigError> {
         let at_least_one: [(&str, u64); 18] = [
             ("frame_bytes_max", self.frame_bytes_max as u64),
             ("reply_bytes_max", self.reply_bytes_max as u64),
@@ -259,48 +300,63 @@ impl Config {
                 self.token_failure_addresses_max as u64,
             ),
         ];
-        if let Some((name, _)) = at_least_one.iter().find(|(_, value)| *value == 0) {
-            return Err(format!("`{name}` is 0 and must be at least 1"));
+        match at_least_one.iter().find(|(_, value)| *value == 0) {
+            Some((setting, _)) => Err(ConfigError::zero(setting)),
+            None => Ok(()),
+        }
+    }
+
+    /// Checks settings that limit each other.
+    fn check_bounds(&self) -> Result<(), ConfigError> {
+        let Self {
+            frame_bytes_max: frame,
+            reply_bytes_max: reply,
+            output_bytes_soft_max: soft,
+            output_bytes_hard_max: hard,
+            connection_bytes_max: connection,
+            memory_bytes_max: memory,
+            access_log_per_million: logged,
+            adaptive_in_flight_min: least,
+            in_flight_max: most,
+            ..
+        } = *self;
+
+        if hard < soft.saturating_add(reply) {
+            let message = format!(
+                "`output_bytes_hard_max` ({hard}) must be at least `output_bytes_soft_max` ({soft}) and \
+                 `reply_bytes_max` ({reply}) together, or one large reply could cut a connection"
+            );
+            return Err(ConfigError::new("output_bytes_hard_max", message));
         }
 
-        let (soft, reply) = (self.output_bytes_soft_max, self.reply_bytes_max);
-        if self.output_bytes_hard_max < soft.saturating_add(reply) {
-            return Err(format!(
-                "`output_bytes_hard_max` ({}) must be at least `output_bytes_soft_max` ({soft}) and \
-                 `reply_bytes_max` ({reply}) together, or one large reply could cut a connection",
-                self.output_bytes_hard_max
-            ));
+        if connection < frame.saturating_add(soft) {
+            let message = format!(
+                "`connection_bytes_max` ({connection}) must be at least `frame_bytes_max` ({frame}) and \
+                 `output_bytes_soft_max` ({soft}) together, or one line and the output that waits could take all of it"
+            );
+            return Err(ConfigError::new("connection_bytes_max", message));
         }
 
-        let frame = self.frame_bytes_max;
-        if self.connection_bytes_max < frame.saturating_add(soft) {
-            return Err(format!(
-                "`connection_bytes_max` ({}) must be at least `frame_bytes_max` ({frame}) and \
-                 `output_bytes_soft_max` ({soft}) together, or one line and the output that waits could take all of it",
-                self.connection_bytes_max
-            ));
-        }
-
-        let (memory, connection) = (self.memory_bytes_max, self.connection_bytes_max);
         if memory != 0 && memory < connection {
-            return Err(format!(
+            let message = format!(
                 "`memory_bytes_max` ({memory}) must be at least `connection_bytes_max` ({connection}), or 0 for half of \
                  the memory that the process may use"
-            ));
+            );
+            return Err(ConfigError::new("memory_bytes_max", message));
         }
 
-        if self.access_log_per_million > PER_MILLION_MAX {
-            return Err(format!(
-                "`access_log_per_million` ({}) must be at most {PER_MILLION_MAX}, which is all calls",
-                self.access_log_per_million
-            ));
+        if logged > PER_MILLION_MAX {
+            let message = format!(
+                "`access_log_per_million` ({logged}) must be at most {PER_MILLION_MAX}, which is all calls"
+            );
+            return Err(ConfigError::new("access_log_per_million", message));
         }
 
-        if self.adaptive_concurrency && self.adaptive_in_flight_min > self.in_flight_max {
-            return Err(format!(
-                "`adaptive_in_flight_min` ({}) must not be above `in_flight_max` ({})",
-                self.adaptive_in_flight_min, self.in_flight_max
-            ));
+        if self.adaptive_concurrency && least > most {
+            let message = format!(
+                "`adaptive_in_flight_min` ({least}) must not be above `in_flight_max` ({most})"
+            );
+            return Err(ConfigError::new("adaptive_in_flight_min", message));
         }
 
         Ok(())
@@ -374,7 +430,7 @@ mod tests {
             ..Config::default()
         };
         assert_eq!(
-            zero.check().unwrap_err(),
+            zero.check().unwrap_err().to_string(),
             "`in_flight_per_connection` is 0 and must be at least 1"
         );
 
@@ -386,6 +442,7 @@ mod tests {
             crossed
                 .check()
                 .unwrap_err()
+                .to_string()
                 .contains("`output_bytes_soft_max` (2097152)")
         );
 
@@ -397,6 +454,7 @@ mod tests {
             more_than_all
                 .check()
                 .unwrap_err()
+                .to_string()
                 .contains("`access_log_per_million` (1000001)")
         );
 
@@ -405,7 +463,17 @@ mod tests {
             in_flight_max: 8,
             ..Config::default()
         };
-        assert!(crossed.check().unwrap_err().contains("`in_flight_max` (8)"));
+        assert_eq!(
+            crossed.check().unwrap_err().setting(),
+            "adaptive_in_flight_min"
+        );
+        assert!(
+            crossed
+                .check()
+                .unwrap_err()
+                .to_string()
+                .contains("`in_flight_max` (8)")
+        );
     }
 
     #[test]
@@ -425,6 +493,7 @@ mod tests {
             large
                 .check()
                 .unwrap_err()
+                .to_string()
                 .contains("`reply_bytes_max` (6291457)")
         );
     }

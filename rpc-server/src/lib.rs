@@ -72,11 +72,13 @@ pub use access::{GrantError, Grants};
 pub use access::{Tokens, TokensError};
 #[cfg(feature = "admin")]
 pub use admin::AdminConfig;
-pub use config::{ClientCertificates, Config};
+pub use config::{ClientCertificates, Config, ConfigError};
 pub use dispatch::extract::{Context, FromRequest, Params, State};
 pub use dispatch::handler::{Blocking, Handler};
-pub use dispatch::router::{AnyRoute, IntoRoute, Route, RouteError, Router, ViaHandler, ViaRoute};
-pub use listen::{BoundAddress, InheritedListener, ListenOptions};
+pub use dispatch::router::{
+    AnyRoute, IntoRoute, NamedHandler, Route, RouteError, Router, ViaHandler, ViaRoute,
+};
+pub use listen::{BoundAddress, InheritedListener, ListenError, ListenOptions};
 pub use metrics::{
     AccessStats, BlockingReport, BuildReport, CommandReport, ConnectionReport, HealthReport,
     LatencyReport, LimitReport, LimitStats, ProcessReport, Report, RuntimeReport, ServerStats,

@@ -2,6 +2,7 @@
 //! a whole daemon in its own process. The binary around it is `src/main.rs`.
 
 pub mod config;
+mod error;
 mod limits;
 pub mod listeners;
 #[cfg(feature = "program")]
@@ -11,9 +12,7 @@ pub mod reload;
 mod services;
 mod store;
 
-use std::fmt;
 use std::future::Future;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -26,6 +25,7 @@ use rpc_server::{
 
 pub use config::DaemonConfig;
 use config::ServiceName;
+pub use error::DaemonError;
 pub use limits::{CommandLimits, CommandSettings};
 #[cfg(feature = "program")]
 pub use reload::{Reloaded, Reloader};
@@ -68,10 +68,7 @@ impl Daemon {
     /// be bound, limits that cannot work, traces in a program without the feature `otel`, a `certificate_file` or
     /// `tokens_file` in one without `program`.
     pub async fn bind(config: &DaemonConfig) -> Result<Self, DaemonError> {
-        config
-            .traces
-            .check()
-            .map_err(|message| format!("[traces] {message}"))?;
+        config.traces.check().map_err(DaemonError::Traces)?;
 
         let blocking = BlockingPool::with(&config.limits);
         let mut router = Router::new();
@@ -88,7 +85,10 @@ impl Daemon {
                     let opening = blocking.run(Caller::default(), move |_| {
                         LogStore::open(&dir, settings, &pool)
                     });
-                    let store = opening.await.map_err(io::Error::other)??;
+                    let store = opening
+                        .await
+                        .map_err(|error| DaemonError::store(error.into()))?;
+                    let store = store.map_err(DaemonError::store)?;
                     let store = Arc::clone(log.insert(Arc::new(store)));
                     router.merge(services::log::router(store)?)
                 }
@@ -216,7 +216,7 @@ fn inherited() -> Result<Vec<InheritedListener>, DaemonError> {
     if listeners.is_empty() {
         let message = "`listen`: \"inherited\" needs a socket that is handed over, and `LISTEN_FDS` names none \
                        for this process; systemd does that for a service with a socket unit";
-        return Err(DaemonError(message.into()));
+        return Err(DaemonError::setting("listen", message));
     }
 
     Ok(listeners)
@@ -248,42 +248,6 @@ fn inherited() -> Result<Vec<InheritedListener>, DaemonError> {
 /// A store that cannot be opened.
 pub fn log_router(dir: &Path, settings: &config::LogSettings) -> Result<Router, DaemonError> {
     let pool = BlockingPool::default();
-    let store = LogStore::open(dir, settings.store(), &pool)?;
+    let store = LogStore::open(dir, settings.store(), &pool).map_err(DaemonError::store)?;
     Ok(Router::new().merge(services::log::router(Arc::new(store))?)?)
-}
-
-/// Why a daemon cannot start or go on; one line for an operator.
-#[derive(Debug)]
-pub struct DaemonError(String);
-
-impl fmt::Display for DaemonError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for DaemonError {}
-
-impl From<String> for DaemonError {
-    fn from(message: String) -> Self {
-        Self(message)
-    }
-}
-
-impl From<io::Error> for DaemonError {
-    fn from(error: io::Error) -> Self {
-        Self(error.to_string())
-    }
-}
-
-impl From<store::StoreError> for DaemonError {
-    fn from(error: store::StoreError) -> Self {
-        Self(error.to_string())
-    }
-}
-
-impl From<rpc_server::RouteError> for DaemonError {
-    fn from(error: rpc_server::RouteError) -> Self {
-        Self(format!("the commands do not fit together: {error}"))
-    }
 }

@@ -141,7 +141,7 @@ impl ListenerSettings {
             client_ca: self.client_ca_file.clone(),
             client_certificates: self.client_certificates,
         };
-        let tls = ServerTls::load(files).map_err(|error| DaemonError(error.to_string()))?;
+        let tls = ServerTls::load(files).map_err(DaemonError::Tls)?;
         Ok(options.tls(tls))
     }
 
@@ -149,7 +149,7 @@ impl ListenerSettings {
     fn with_tls(&self, options: ListenOptions) -> Result<ListenOptions, DaemonError> {
         match &self.certificate_file {
             None => Ok(options),
-            Some(_) => Err(without_program("`certificate_file`")),
+            Some(_) => Err(without_program("certificate_file")),
         }
     }
 }
@@ -175,7 +175,7 @@ pub(super) fn listeners(config: &DaemonConfig) -> Result<Vec<Listener>, DaemonEr
 }
 
 /// What is granted; none where nothing is said of it, and then all is.
-pub(crate) fn grants(settings: &[GrantSettings]) -> Result<Option<Grants>, String> {
+pub(crate) fn grants(settings: &[GrantSettings]) -> Result<Option<Grants>, DaemonError> {
     if settings.is_empty() {
         return Ok(None);
     }
@@ -183,14 +183,16 @@ pub(crate) fn grants(settings: &[GrantSettings]) -> Result<Option<Grants>, Strin
     let mut grants = Grants::new();
     for GrantSettings { identity, commands } in settings {
         if identity.is_empty() {
-            return Err(
-                "[[grants]] `identity` is missing, as \"order-service\", or \"*\" for everybody"
-                    .into(),
-            );
+            let message =
+                "[[grants]] `identity` is missing, as \"order-service\", or \"*\" for everybody";
+            return Err(DaemonError::setting("grants", message));
         }
 
         let granted = grants.grant(identity, commands);
-        grants = granted.map_err(|error| format!("[[grants]] of \"{identity}\": {error}"))?;
+        grants = granted.map_err(|source| DaemonError::Grant {
+            identity: identity.clone(),
+            source,
+        })?;
     }
 
     Ok(Some(grants))
@@ -198,13 +200,13 @@ pub(crate) fn grants(settings: &[GrantSettings]) -> Result<Option<Grants>, Strin
 
 /// The tokens of the config's file, where it names one.
 #[cfg(feature = "program")]
-pub(super) fn tokens(config: &DaemonConfig) -> Result<Option<Tokens>, String> {
+pub(super) fn tokens(config: &DaemonConfig) -> Result<Option<Tokens>, DaemonError> {
     if config.tokens_file.as_os_str().is_empty() {
         return Ok(None);
     }
     Tokens::load(&config.tokens_file)
         .map(Some)
-        .map_err(|error| format!("`tokens_file` {error}"))
+        .map_err(DaemonError::Tokens)
 }
 
 /// Gives a server the tokens of the config's file, where it names one.
@@ -228,15 +230,15 @@ pub(super) fn with_tokens(
     if config.tokens_file.as_os_str().is_empty() {
         return Ok(builder);
     }
-    Err(without_program("`tokens_file`"))
+    Err(without_program("tokens_file"))
 }
 
 /// What is said of a setting that only the whole daemon has.
 #[cfg(not(feature = "program"))]
-fn without_program(setting: &str) -> DaemonError {
+fn without_program(setting: &'static str) -> DaemonError {
     let message = format!(
-        "{setting} is set, and this program has `rpc-daemon` without its feature `program`, which brings TLS and \
+        "`{setting}` is set, and this program has `rpc-daemon` without its feature `program`, which brings TLS and \
          tokens; depend on it with its default features"
     );
-    DaemonError(message)
+    DaemonError::setting(setting, message)
 }

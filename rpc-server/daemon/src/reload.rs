@@ -1,6 +1,7 @@
 //! Settings that take effect while the daemon serves: at SIGHUP.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use toml::{Table, Value};
 
@@ -53,10 +54,10 @@ impl Reloader {
     /// each that is wrong stays as it was. `set_log_level` does so with the log.
     ///
     /// It reads files, and blocks for as long as that takes.
-    pub fn reload(
+    pub fn reload<E: fmt::Display>(
         &mut self,
         next: DaemonConfig,
-        set_log_level: impl FnOnce(&str) -> Result<(), String>,
+        set_log_level: impl FnOnce(&str) -> Result<(), E>,
     ) -> Reloaded {
         let mut done = Reloaded::default();
 
@@ -76,7 +77,7 @@ impl Reloader {
                 }
                 self.current.tokens_file.clone_from(&next.tokens_file);
             }
-            Err(message) => done.failed.push(message),
+            Err(error) => done.failed.push(error.to_string()),
         }
 
         if next.grants != self.current.grants {
@@ -86,7 +87,7 @@ impl Reloader {
                     self.current.grants.clone_from(&next.grants);
                     done.changed.push("grants".into());
                 }
-                Err(message) => done.failed.push(message),
+                Err(error) => done.failed.push(error.to_string()),
             }
         }
 
@@ -96,7 +97,7 @@ impl Reloader {
                     done.changed.push(format!("log_level {}", next.log_level));
                     self.current.log_level.clone_from(&next.log_level);
                 }
-                Err(message) => done.failed.push(format!("log_level: {message}")),
+                Err(error) => done.failed.push(format!("log_level: {error}")),
             }
         }
 

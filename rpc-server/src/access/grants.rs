@@ -118,6 +118,13 @@ fn parse(text: &str) -> Result<(u32, u32), GrantError> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GrantError(String);
 
+impl GrantError {
+    /// The text that is neither a cmdid nor a range of them.
+    pub fn value(&self) -> &str {
+        &self.0
+    }
+}
+
 impl fmt::Display for GrantError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(

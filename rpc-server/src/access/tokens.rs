@@ -1,9 +1,10 @@
 //! Tokens: only their hashes are kept.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
@@ -52,7 +53,10 @@ impl Tokens {
             .map(|(index, line)| (index + 1, line.trim()));
 
         for (number, line) in lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#')) {
-            let wrong = |what| TokensError(format!("line {number}: {what}"));
+            let wrong = |what| TokensError {
+                line: Some(number),
+                ..TokensError::new(what)
+            };
             let mut words = line.split_whitespace();
             let (Some(identity), Some(hash), None) = (words.next(), words.next(), words.next())
             else {
@@ -82,14 +86,11 @@ impl Tokens {
     /// The file, and why it cannot be read, or what is wrong in it. A file that everybody may write is
     /// refused.
     pub fn load(file: &Path) -> Result<Self, TokensError> {
-        let named = |what: &dyn fmt::Display| TokensError(format!("{}: {what}", file.display()));
-
-        let read = || -> io::Result<String> {
+        let read = || -> Result<String, TokensError> {
             let about = std::fs::metadata(file)?;
             if about.len() > FILE_BYTES_MAX {
-                return Err(io::Error::other(format!(
-                    "is longer than {FILE_BYTES_MAX} bytes"
-                )));
+                let message = format!("is longer than {FILE_BYTES_MAX} bytes");
+                return Err(TokensError::new(message));
             }
 
             #[cfg(unix)]
@@ -98,15 +99,19 @@ impl Tokens {
                 if mode & 0o002 != 0 {
                     let message =
                         format!("everybody may write it (mode {mode:04o}); make that 0640 or less");
-                    return Err(io::Error::other(message));
+                    return Err(TokensError::new(message));
                 }
             }
 
-            std::fs::read_to_string(file)
+            Ok(std::fs::read_to_string(file)?)
         };
 
-        let text = read().map_err(|error| named(&error))?;
-        Self::parse(&text).map_err(|error| named(&error))
+        read()
+            .and_then(|text| Self::parse(&text))
+            .map_err(|error| TokensError {
+                file: Some(file.to_owned()),
+                ..error
+            })
     }
 
     /// The hash of a token, as it stands in a file; none where the token is too short to be a good one
@@ -170,16 +175,65 @@ fn parse_hash(text: &str) -> Option<TokenHash> {
 }
 
 /// Why tokens cannot be read; one line for an operator.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TokensError(String);
+#[derive(Debug, Clone)]
+pub struct TokensError {
+    file: Option<PathBuf>,
+    line: Option<usize>,
+    message: Cow<'static, str>,
+    source: Option<Arc<io::Error>>,
+}
 
-impl fmt::Display for TokensError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+impl TokensError {
+    fn new(message: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            file: None,
+            line: None,
+            message: message.into(),
+            source: None,
+        }
+    }
+
+    /// The file, where the tokens were to be read from one.
+    pub fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
+    }
+
+    /// The line that is wrong, counted from 1; `None` if the file could not be read.
+    pub fn line(&self) -> Option<usize> {
+        self.line
     }
 }
 
-impl std::error::Error for TokensError {}
+impl From<io::Error> for TokensError {
+    fn from(error: io::Error) -> Self {
+        Self {
+            source: Some(Arc::new(error)),
+            ..Self::new("")
+        }
+    }
+}
+
+impl fmt::Display for TokensError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(file) = &self.file {
+            write!(f, "{}: ", file.display())?;
+        }
+        if let Some(line) = self.line {
+            write!(f, "line {line}: ")?;
+        }
+
+        match &self.source {
+            Some(error) => error.fmt(f),
+            None => f.write_str(&self.message),
+        }
+    }
+}
+
+impl std::error::Error for TokensError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.as_deref().map(|source| source as _)
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -256,5 +310,13 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(missing.starts_with("/nowhere/tokens: "), "{missing}");
+
+        let error = Tokens::load(Path::new("/nowhere/tokens")).unwrap_err();
+        assert_eq!(
+            (error.file(), error.line()),
+            (Some(Path::new("/nowhere/tokens")), None)
+        );
+        let cause = std::error::Error::source(&error).and_then(|cause| cause.downcast_ref());
+        assert_eq!(cause.map(io::Error::kind), Some(io::ErrorKind::NotFound));
     }
 }

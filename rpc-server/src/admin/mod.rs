@@ -14,6 +14,7 @@ use rpc_core::Peer;
 use serde::{Deserialize, Serialize};
 
 use crate::access::Policy;
+use crate::config::ConfigError;
 use crate::report::Reporter;
 
 pub(crate) use exchange::serve;
@@ -93,16 +94,17 @@ impl AdminConfig {
     ///
     /// # Errors
     /// The field, what it is and what it must be.
-    pub fn check(&self) -> Result<(), String> {
+    pub fn check(&self) -> Result<(), ConfigError> {
         if self.timeout_ms == 0 {
-            return Err("`timeout_ms` is 0 and must be at least 1".into());
+            return Err(ConfigError::zero("timeout_ms"));
         }
 
         if self.header_bytes_max < HEADER_BYTES_LEAST {
-            return Err(format!(
+            let message = format!(
                 "`header_bytes_max` is {} and must be at least {HEADER_BYTES_LEAST}",
                 self.header_bytes_max
-            ));
+            );
+            return Err(ConfigError::new("header_bytes_max", message));
         }
 
         if let Some(host) = self
@@ -110,9 +112,9 @@ impl AdminConfig {
             .iter()
             .find(|host| host.is_empty() || host.contains([':', '/', '*']))
         {
-            return Err(format!(
-                "`hosts`: \"{host}\" must be a name without scheme, port and path"
-            ));
+            let message =
+                format!("`hosts`: \"{host}\" must be a name without scheme, port and path");
+            return Err(ConfigError::new("hosts", message));
         }
 
         Ok(())
@@ -127,7 +129,7 @@ mod tests {
     fn what_cannot_work_is_refused_by_name() {
         assert_eq!(AdminConfig::default().check(), Ok(()));
 
-        let check = |config: AdminConfig| config.check().unwrap_err();
+        let check = |config: AdminConfig| config.check().unwrap_err().to_string();
         assert!(
             check(AdminConfig {
                 timeout_ms: 0,

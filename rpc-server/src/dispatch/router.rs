@@ -60,6 +60,15 @@ struct RouteEntry {
     command: Command,
 }
 
+impl RouteEntry {
+    fn named(&self) -> NamedHandler {
+        NamedHandler {
+            name: self.name,
+            location: self.location,
+        }
+    }
+}
+
 impl Router {
     /// A router without routes and without state.
     pub fn new() -> Self {
@@ -182,9 +191,7 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
     ) -> Result<Self, RouteError> {
         let cmdid = cmdid.into();
         let Some(entry) = self.routes.table.get_mut(&cmdid) else {
-            return Err(RouteError(format!(
-                "no command has cmdid {cmdid}, so there is none to put a layer around"
-            )));
+            return Err(RouteError::Unknown { cmdid });
         };
 
         entry.service = BoxService::new(Timeout(CatchPanic(layer.layer(entry.service.clone()))));
@@ -211,10 +218,8 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
 impl Routes {
     fn insert(&mut self, cmdid: CmdId, entry: RouteEntry) -> Result<(), RouteError> {
         if cmdid.is_built_in() {
-            let (name, location) = (entry.name, entry.location);
-            return Err(RouteError(format!(
-                "cmdid {cmdid} ({name}, at {location}) is built in: 0-99 are the protocol's, services begin at 100"
-            )));
+            let handler = entry.named();
+            return Err(RouteError::BuiltIn { cmdid, handler });
         }
 
         match self.table.entry(cmdid) {
@@ -223,11 +228,12 @@ impl Routes {
                 Ok(())
             }
             Entry::Occupied(taken) => {
-                let first = taken.get();
-                Err(RouteError(format!(
-                    "cmdid {cmdid} is registered twice: {} (at {}) and {} (at {})",
-                    first.name, first.location, entry.name, entry.location
-                )))
+                let (first, second) = (taken.get().named(), entry.named());
+                Err(RouteError::Twice {
+                    cmdid,
+                    first,
+                    second,
+                })
             }
         }
     }
@@ -287,13 +293,82 @@ impl<S> fmt::Debug for Router<S> {
     }
 }
 
-/// A command could not be added: its cmdid is taken or built in. The message names both sides.
+/// The reason that a command could not be added, or given a layer.
+///
+/// ```
+/// use rpc_server::{RouteError, Router};
+///
+/// let router = Router::new().route(100, || async {}).unwrap();
+/// match router.route(100, || async {}) {
+///     Err(RouteError::Twice { cmdid, first, .. }) => {
+///         assert_eq!(cmdid.number(), 100);
+///         println!("{cmdid} is the number of {} at {} already", first.name, first.location);
+///     }
+///     _ => unreachable!("100 has a handler"),
+/// }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RouteError(String);
+#[non_exhaustive]
+pub enum RouteError {
+    /// The cmdid is one of the protocol's own, 0-99.
+    BuiltIn {
+        /// The number.
+        cmdid: CmdId,
+        /// The handler that was to be added.
+        handler: NamedHandler,
+    },
+    /// The cmdid has a handler already.
+    Twice {
+        /// The number.
+        cmdid: CmdId,
+        /// The handler that it has.
+        first: NamedHandler,
+        /// The handler that was to be added.
+        second: NamedHandler,
+    },
+    /// No command that could be given a layer has this cmdid.
+    Unknown {
+        /// The number.
+        cmdid: CmdId,
+    },
+}
+
+/// A handler, as a [`RouteError`] names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NamedHandler {
+    /// The name of the function, as the compiler gives it.
+    pub name: &'static str,
+    /// The place of the call that added the handler.
+    pub location: &'static Location<'static>,
+}
+
+impl fmt::Display for NamedHandler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, at {}", self.name, self.location)
+    }
+}
 
 impl fmt::Display for RouteError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        match self {
+            Self::BuiltIn { cmdid, handler } => write!(
+                f,
+                "cmdid {cmdid} ({handler}) is built in: 0-99 are the protocol's, services begin at 100"
+            ),
+            Self::Twice {
+                cmdid,
+                first,
+                second,
+            } => write!(
+                f,
+                "cmdid {cmdid} is registered twice: {} (at {}) and {} (at {})",
+                first.name, first.location, second.name, second.location
+            ),
+            Self::Unknown { cmdid } => write!(
+                f,
+                "no command has cmdid {cmdid}, so there is none to put a layer around"
+            ),
+        }
     }
 }
 

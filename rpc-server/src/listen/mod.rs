@@ -9,4 +9,4 @@ mod refusal;
 pub(crate) use intake::{Intake, Serve};
 pub use listener::{BoundAddress, InheritedListener};
 pub(crate) use listener::{Listener, Origin};
-pub use options::ListenOptions;
+pub use options::{ListenError, ListenOptions};

@@ -2,7 +2,8 @@
 
 use std::net::{IpAddr, ToSocketAddrs};
 use std::os::unix::fs::FileTypeExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::{fmt, io};
 
 use super::listener::{BoundAddress, NOT_A_SOCKET};
 use crate::access::Policy;
@@ -78,15 +79,18 @@ impl ListenOptions {
     ///
     /// # Errors
     /// The address, and what would be right.
-    pub fn check(&self) -> Result<(), String> {
+    pub fn check(&self) -> Result<(), ListenError> {
         let address = &self.address;
         if let Some(path) = address.strip_prefix("unix:") {
-            return check_unix(Path::new(path)).map_err(|message| format!("{address}: {message}"));
+            return check_unix(Path::new(path));
         }
 
-        let found = address.to_socket_addrs().map_err(|error| {
-            format!("{address}: {error}; write HOST:PORT, as \"127.0.0.1:8889\"")
-        })?;
+        let found = address
+            .to_socket_addrs()
+            .map_err(|source| ListenError::Address {
+                address: address.clone(),
+                source,
+            })?;
         for found in found {
             self.policy.check(&BoundAddress::Tcp(found))?;
         }
@@ -121,7 +125,7 @@ impl Policy {
     ///
     /// # Errors
     /// The address, and the ways to make it right.
-    pub(crate) fn check(&self, address: &BoundAddress) -> Result<(), String> {
+    pub(crate) fn check(&self, address: &BoundAddress) -> Result<(), ListenError> {
         if self.allows_plaintext
             || self.requires_authentication
             || self.has_tls()
@@ -130,32 +134,108 @@ impl Policy {
             return Ok(());
         }
 
-        Err(format!(
-            "{address} is reached from other machines, without TLS and without authentication; set one of \
-             them up, listen on 127.0.0.1 or a Unix socket, or set `allow_plaintext = true` where the network \
-             around it is trusted"
-        ))
+        Err(ListenError::Exposed {
+            address: address.clone(),
+        })
     }
 }
 
 /// Checks that a socket can be put at a path.
-fn check_unix(path: &Path) -> Result<(), String> {
-    std::os::unix::net::SocketAddr::from_pathname(path).map_err(|error| error.to_string())?;
+fn check_unix(path: &Path) -> Result<(), ListenError> {
+    std::os::unix::net::SocketAddr::from_pathname(path).map_err(|source| ListenError::Path {
+        path: path.to_owned(),
+        source,
+    })?;
 
     let directory = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
     if !directory.is_dir() {
-        let directory = directory.display();
-        return Err(format!(
-            "{directory} is not a directory that exists; create it, or name another path"
-        ));
+        return Err(ListenError::NoDirectory {
+            path: path.to_owned(),
+            directory: directory.to_owned(),
+        });
     }
 
     match std::fs::symlink_metadata(path) {
-        Ok(found) if !found.file_type().is_socket() => Err(NOT_A_SOCKET.into()),
+        Ok(found) if !found.file_type().is_socket() => Err(ListenError::NotASocket {
+            path: path.to_owned(),
+        }),
         _ => Ok(()),
+    }
+}
+
+/// What would keep an address from being bound.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ListenError {
+    /// The address is not HOST:PORT, or the name of its host cannot be resolved.
+    Address {
+        /// The address as it was written.
+        address: String,
+        /// Why it cannot be used.
+        source: io::Error,
+    },
+    /// The path of a Unix socket cannot be the name of one: it is too long, for example.
+    Path {
+        /// The path.
+        path: PathBuf,
+        /// Why it cannot be used.
+        source: io::Error,
+    },
+    /// The directory of a Unix socket does not exist.
+    NoDirectory {
+        /// The path of the socket.
+        path: PathBuf,
+        /// The directory.
+        directory: PathBuf,
+    },
+    /// There is a file at the path of a Unix socket, which is not a socket.
+    NotASocket {
+        /// The path.
+        path: PathBuf,
+    },
+    /// Other machines reach the address, and neither TLS nor authentication protects it.
+    Exposed {
+        /// The address.
+        address: BoundAddress,
+    },
+}
+
+impl fmt::Display for ListenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address { address, source } => {
+                write!(
+                    f,
+                    "{address}: {source}; write HOST:PORT, as \"127.0.0.1:8889\""
+                )
+            }
+            Self::Path { path, source } => write!(f, "unix:{}: {source}", path.display()),
+            Self::NoDirectory { path, directory } => write!(
+                f,
+                "unix:{}: {} is not a directory that exists; create it, or name another path",
+                path.display(),
+                directory.display()
+            ),
+            Self::NotASocket { path } => write!(f, "unix:{}: {NOT_A_SOCKET}", path.display()),
+            Self::Exposed { address } => write!(
+                f,
+                "{address} is reached from other machines, without TLS and without authentication; set one of \
+                 them up, listen on 127.0.0.1 or a Unix socket, or set `allow_plaintext = true` where the network \
+                 around it is trusted"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for ListenError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Address { source, .. } | Self::Path { source, .. } => Some(source),
+            Self::NoDirectory { .. } | Self::NotASocket { .. } | Self::Exposed { .. } => None,
+        }
     }
 }
 
@@ -216,7 +296,8 @@ mod tests {
         assert!(bare().check(&BoundAddress::Unix("/run/x".into())).is_ok());
         let message = bare()
             .check(&BoundAddress::Tcp("0.0.0.0:1".parse().unwrap()))
-            .unwrap_err();
+            .unwrap_err()
+            .to_string();
         assert!(message.contains("`allow_plaintext = true`"), "{message}");
     }
 
@@ -224,12 +305,12 @@ mod tests {
     fn an_address_is_checked_without_being_bound() {
         let check = |address: &str| ListenOptions::new(address).check();
         let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        assert_eq!(check(&taken.local_addr().unwrap().to_string()), Ok(()));
+        check(&taken.local_addr().unwrap().to_string()).unwrap();
 
         let directory = tempfile::tempdir().unwrap();
         let in_directory = |name: &str| format!("unix:{}", directory.path().join(name).display());
         std::fs::write(directory.path().join("file"), "").unwrap();
-        assert_eq!(check(&in_directory("socket")), Ok(()));
+        check(&in_directory("socket")).unwrap();
 
         for (address, part) in [
             ("0.0.0.0:1", "`allow_plaintext = true`"),
@@ -241,7 +322,7 @@ mod tests {
             (&in_directory("file"), "is not a socket"),
             (&in_directory(&"x".repeat(200)), "must be shorter"),
         ] {
-            let message = check(address).unwrap_err();
+            let message = check(address).unwrap_err().to_string();
             assert!(message.contains(part), "{address}: {message}");
         }
         assert!(!directory.path().join("socket").exists());

@@ -151,7 +151,7 @@ impl ServerBuilder {
     pub async fn bind(self) -> io::Result<Server> {
         self.config
             .check()
-            .map_err(|message| io::Error::new(io::ErrorKind::InvalidInput, message))?;
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
 
         let mut bound = Bound::new(self.access, self.workers);
         for options in self.listen {
@@ -279,7 +279,7 @@ impl Bound {
         let address = listener.address();
         policy
             .check(&address)
-            .map_err(|message| io::Error::new(io::ErrorKind::PermissionDenied, message))?;
+            .map_err(|error| io::Error::new(io::ErrorKind::PermissionDenied, error))?;
         policy.warn_if_exposed(&address);
 
         self.access.add_listener(&policy);
@@ -295,8 +295,8 @@ async fn bind_pages(
     config: &Config,
 ) -> io::Result<Vec<(Listener, Arc<Policy>)>> {
     let invalid =
-        |message| io::Error::new(io::ErrorKind::InvalidInput, format!("[admin] {message}"));
-    admin.check().map_err(invalid)?;
+        |message: String| io::Error::new(io::ErrorKind::InvalidInput, format!("[admin] {message}"));
+    admin.check().map_err(|error| invalid(error.to_string()))?;
 
     if !admin.enabled || admin.listen.is_empty() {
         return Ok(Vec::new());
@@ -304,6 +304,8 @@ async fn bind_pages(
 
     let listener = Listener::bind(&admin.listen, config, false).await?;
     let policy = Policy::of_pages(admin.allow_plaintext);
-    policy.check(&listener.address()).map_err(invalid)?;
+    policy
+        .check(&listener.address())
+        .map_err(|error| invalid(error.to_string()))?;
     Ok(vec![(listener, Arc::new(policy))])
 }

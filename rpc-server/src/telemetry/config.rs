@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::PER_MILLION_MAX;
+use crate::config::{ConfigError, PER_MILLION_MAX};
 
 /// The most that `queue_max` may be.
 const QUEUE_MAX: usize = 1_000_000;
@@ -64,7 +64,7 @@ impl TracesConfig {
     ///
     /// # Errors
     /// The field, what it is and what it must be; a program without the feature `otel`, which can send none.
-    pub fn check(&self) -> Result<(), String> {
+    pub fn check(&self) -> Result<(), ConfigError> {
         let Self {
             endpoint,
             service_name,
@@ -78,24 +78,27 @@ impl TracesConfig {
             ("timeout_ms", self.timeout_ms),
         ];
         if let Some((name, _)) = at_least_one.iter().find(|(_, value)| *value == 0) {
-            return Err(format!("`{name}` is 0 and must be at least 1"));
+            return Err(ConfigError::zero(name));
         }
 
         if self.queue_max > QUEUE_MAX {
-            return Err(format!(
+            let message = format!(
                 "`queue_max` ({}) must be at most {QUEUE_MAX}: memory for all of them is taken at the start",
                 self.queue_max
-            ));
+            );
+            return Err(ConfigError::new("queue_max", message));
         }
 
         if service_name.is_empty() {
-            return Err("`service_name` is empty and must be a name, as \"rpc-server\"".into());
+            let message = "`service_name` is empty and must be a name, as \"rpc-server\"";
+            return Err(ConfigError::new("service_name", message));
         }
 
         if *sampled_per_million > PER_MILLION_MAX {
-            return Err(format!(
+            let message = format!(
                 "`sampled_per_million` ({sampled_per_million}) must be at most {PER_MILLION_MAX}, which is all traces"
-            ));
+            );
+            return Err(ConfigError::new("sampled_per_million", message));
         }
 
         if !self.is_on() {
@@ -103,15 +106,16 @@ impl TracesConfig {
         }
 
         if !is_url(endpoint) {
-            return Err(format!(
+            let message = format!(
                 "`endpoint`: \"{endpoint}\" must be the URL of a collector without TLS, as \"http://127.0.0.1:4318\""
-            ));
+            );
+            return Err(ConfigError::new("endpoint", message));
         }
 
         if !cfg!(feature = "otel") {
-            return Err("`endpoint` is set, and this program was built without the feature `otel`, so it can \
-                        send no traces; build the daemon with `cargo build --release -p rpc-daemon --features otel`"
-                .into());
+            let message = "`endpoint` is set, and this program was built without the feature `otel`, so it can \
+                           send no traces; build the daemon with `cargo build --release -p rpc-daemon --features otel`";
+            return Err(ConfigError::new("endpoint", message));
         }
 
         Ok(())
@@ -158,7 +162,7 @@ mod tests {
         assert_eq!(TracesConfig::default().check(), Ok(()));
 
         let refused = |config: TracesConfig, part: &str| {
-            let message = config.check().unwrap_err();
+            let message = config.check().unwrap_err().to_string();
             assert!(message.contains(part), "{message}");
         };
 

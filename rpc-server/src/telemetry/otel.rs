@@ -16,7 +16,7 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::registry::LookupSpan;
 
 use super::TracesConfig;
-use crate::config::PER_MILLION_MAX;
+use crate::config::{ConfigError, PER_MILLION_MAX};
 
 /// Spans of one batch.
 const BATCH_MAX: usize = 512;
@@ -54,7 +54,7 @@ impl Exporter {
     /// # Errors
     /// Settings that [`check`](TracesConfig::check) refuses, and those without an endpoint.
     pub fn new(config: &TracesConfig) -> Result<Self, OtelError> {
-        config.check().map_err(OtelError)?;
+        config.check().map_err(OtelError::Config)?;
 
         let (endpoint, timeout) = (config.url(), Duration::from_millis(config.timeout_ms));
         let exporter = opentelemetry_otlp::SpanExporter::builder()
@@ -63,7 +63,10 @@ impl Exporter {
             .with_endpoint(&endpoint)
             .with_timeout(timeout)
             .build()
-            .map_err(|error| OtelError(format!("cannot send traces to `{endpoint}`: {error}")))?;
+            .map_err(|error| OtelError::Exporter {
+                endpoint: endpoint.clone(),
+                source: Box::new(error),
+            })?;
 
         let batches = BatchConfigBuilder::default()
             .with_max_queue_size(config.queue_max)
@@ -165,12 +168,35 @@ impl<E: SpanExporter> SpanExporter for Reported<E> {
 
 /// Why traces cannot be sent.
 #[derive(Debug)]
-pub struct OtelError(String);
+#[non_exhaustive]
+pub enum OtelError {
+    /// A setting cannot work.
+    Config(ConfigError),
+    /// The exporter could not be made.
+    Exporter {
+        /// The URL that spans were to be sent to.
+        endpoint: String,
+        /// Why not.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
 
 impl fmt::Display for OtelError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        match self {
+            Self::Config(error) => error.fmt(f),
+            Self::Exporter { endpoint, source } => {
+                write!(f, "cannot send traces to `{endpoint}`: {source}")
+            }
+        }
     }
 }
 
-impl std::error::Error for OtelError {}
+impl std::error::Error for OtelError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Config(error) => Some(error),
+            Self::Exporter { source, .. } => Some(source.as_ref()),
+        }
+    }
+}

@@ -17,7 +17,14 @@ pub(super) struct Validity {
 }
 
 /// A certificate that cannot be read.
+#[derive(Debug)]
 pub(super) struct Unreadable(x509_cert::der::Error);
+
+impl std::error::Error for Unreadable {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.0)
+    }
+}
 
 impl fmt::Display for Unreadable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -14,11 +14,11 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 pub(super) fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let bytes = read(file)?;
     let certificates: Result<Vec<_>, PemError> = CertificateDer::pem_slice_iter(&bytes).collect();
-    let certificates = certificates.map_err(|error| TlsError::new(file, &error))?;
+    let certificates = certificates.map_err(|error| TlsError::caused(file, error))?;
     if certificates.is_empty() {
         return Err(TlsError::new(
             file,
-            &"has no certificate in PEM (`-----BEGIN CERTIFICATE-----`)",
+            "has no certificate in PEM (`-----BEGIN CERTIFICATE-----`)",
         ));
     }
 
@@ -32,9 +32,9 @@ pub(super) fn key(file: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     PrivateKeyDer::from_pem_slice(&read(file)?).map_err(|error| match error {
         PemError::NoItemsFound => TlsError::new(
             file,
-            &"has no private key in PEM (`-----BEGIN PRIVATE KEY-----`)",
+            "has no private key in PEM (`-----BEGIN PRIVATE KEY-----`)",
         ),
-        error => TlsError::new(file, &error),
+        error => TlsError::caused(file, error),
     })
 }
 
@@ -42,7 +42,7 @@ pub(super) fn key(file: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
 fn check_secret(file: &Path) -> Result<(), TlsError> {
     use std::os::unix::fs::PermissionsExt;
 
-    let about = std::fs::metadata(file).map_err(|error| TlsError::new(file, &error))?;
+    let about = std::fs::metadata(file).map_err(|error| TlsError::caused(file, error))?;
     let mode = about.permissions().mode() & 0o7777;
     let of_others = mode & 0o007;
     if of_others == 0 {
@@ -53,7 +53,7 @@ fn check_secret(file: &Path) -> Result<(), TlsError> {
         "everybody on this machine may read or write this private key (mode {mode:04o}); make that 0600, or \
          0640 with a group of its own"
     );
-    Err(TlsError::new(file, &message))
+    Err(TlsError::new(file, message))
 }
 
 #[cfg(not(unix))]
@@ -62,13 +62,13 @@ fn check_secret(_file: &Path) -> Result<(), TlsError> {
 }
 
 fn read(file: &Path) -> Result<Vec<u8>, TlsError> {
-    let about = std::fs::metadata(file).map_err(|error| TlsError::new(file, &error))?;
+    let about = std::fs::metadata(file).map_err(|error| TlsError::caused(file, error))?;
     if about.len() > FILE_BYTES_MAX {
         return Err(TlsError::new(
             file,
-            &format!("is longer than {FILE_BYTES_MAX} bytes"),
+            format!("is longer than {FILE_BYTES_MAX} bytes"),
         ));
     }
 
-    std::fs::read(file).map_err(|error| TlsError::new(file, &error))
+    std::fs::read(file).map_err(|error| TlsError::caused(file, error))
 }

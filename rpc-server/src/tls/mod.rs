@@ -9,7 +9,7 @@ mod files;
 pub(crate) mod refusal;
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -151,14 +151,15 @@ impl Current {
         let chain = files::certificates(&files.certificate)?;
         let key = files::key(&files.key)?;
 
-        let wrong = |error: &dyn fmt::Display| TlsError::new(&files.certificate, error);
-        let validity = certificate::validity(&chain[0]).map_err(|error| wrong(&error))?;
+        let wrong = |error| TlsError::caused(&files.certificate, error);
+        let validity = certificate::validity(&chain[0])
+            .map_err(|error| TlsError::caused(&files.certificate, error))?;
         let ders = chain.iter().map(|der| der.to_vec()).collect();
 
         let provider = Arc::new(default_provider());
         let builder = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(&[&TLS13, &TLS12])
-            .map_err(|error| wrong(&error))?;
+            .map_err(wrong)?;
         let builder = match client_verifier(files, provider)? {
             Some(verifier) => builder.with_client_cert_verifier(verifier),
             None => builder.with_no_client_auth(),
@@ -171,10 +172,10 @@ impl Current {
                     let certificate = files.certificate.display();
                     TlsError::new(
                         &files.key,
-                        &format!("is not the key of the certificate in {certificate}"),
+                        format!("is not the key of the certificate in {certificate}"),
                     )
                 }
-                error => wrong(&error),
+                error => wrong(error),
             })?;
 
         // The strongest first, whatever an old client would rather have.
@@ -228,14 +229,18 @@ fn client_verifier(
     let Some(file) = &files.client_ca else {
         let message =
             "client certificates need `client_ca_file`, the authorities that they come from";
-        return Err(TlsError(message.into()));
+        return Err(TlsError {
+            file: None,
+            message: message.into(),
+            source: None,
+        });
     };
 
     let mut roots = RootCertStore::empty();
     for certificate in files::certificates(file)? {
         roots
             .add(certificate)
-            .map_err(|error| TlsError::new(file, &error))?;
+            .map_err(|error| TlsError::caused(file, error))?;
     }
 
     let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
@@ -247,23 +252,57 @@ fn client_verifier(
     builder
         .build()
         .map(Some)
-        .map_err(|error| TlsError::new(file, &error))
+        .map_err(|error| TlsError::caused(file, error))
 }
 
 /// Why certificates cannot be used; one line for an operator.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TlsError(String);
+///
+/// Its [`source`](std::error::Error::source) is the error of the system, of rustls or of the reader of the
+/// file, where there is one.
+#[derive(Debug, Clone)]
+pub struct TlsError {
+    file: Option<PathBuf>,
+    message: String,
+    source: Option<Arc<dyn std::error::Error + Send + Sync>>,
+}
 
 impl TlsError {
-    fn new(file: &std::path::Path, what: &dyn fmt::Display) -> Self {
-        Self(format!("{}: {what}", file.display()))
+    fn new(file: &Path, message: impl Into<String>) -> Self {
+        Self {
+            file: Some(file.to_owned()),
+            message: message.into(),
+            source: None,
+        }
+    }
+
+    fn caused(file: &Path, error: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self {
+            source: Some(Arc::new(error)),
+            ..Self::new(file, "")
+        }
+    }
+
+    /// The file that is wrong; `None` if a file is missing from the settings.
+    pub fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
     }
 }
 
 impl fmt::Display for TlsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        if let Some(file) = &self.file {
+            write!(f, "{}: ", file.display())?;
+        }
+
+        match &self.source {
+            Some(error) => error.fmt(f),
+            None => f.write_str(&self.message),
+        }
     }
 }
 
-impl std::error::Error for TlsError {}
+impl std::error::Error for TlsError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.as_deref().map(|source| source as _)
+    }
+}

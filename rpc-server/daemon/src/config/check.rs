@@ -8,7 +8,7 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use rpc_server::ListenOptions;
+use rpc_server::{ConfigError, ListenOptions};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::filter::ParseError;
@@ -73,7 +73,7 @@ impl DaemonConfig {
             options
                 .check()
                 .err()
-                .map(|message| format!("`listen`: {message}"))
+                .map(|error| format!("`listen`: {error}"))
         }));
 
         let own = self.listeners.iter().filter(|listener| {
@@ -92,7 +92,7 @@ impl DaemonConfig {
             );
         }
 
-        mistakes.extend(listeners::tokens(self).err());
+        mistakes.extend(listeners::tokens(self).err().map(|error| error.to_string()));
         mistakes.extend(self.unknown_commands());
 
         if self.services.contains(&ServiceName::Log) {
@@ -116,8 +116,8 @@ impl DaemonConfig {
 
     fn mistakes_of_values(&self) -> Vec<String> {
         let mut mistakes = Vec::new();
-        let mut note = |section: &str, checked: Result<(), String>| {
-            mistakes.extend(checked.err().map(|message| format!("{section}{message}")));
+        let mut note = |section: &str, checked: Result<(), ConfigError>| {
+            mistakes.extend(checked.err().map(|error| format!("{section}{error}")));
         };
 
         note("[limits] ", self.limits.check());
@@ -125,7 +125,8 @@ impl DaemonConfig {
         note("[traces] ", self.traces.check());
 
         for grant in &self.grants {
-            note("", listeners::grants(std::slice::from_ref(grant)).map(drop));
+            let checked = listeners::grants(std::slice::from_ref(grant));
+            mistakes.extend(checked.err().map(|error| error.to_string()));
         }
 
         if self.listen.is_empty() && self.listeners.is_empty() {
@@ -206,14 +207,12 @@ fn is_address(address: &str) -> bool {
 
 /// The first thing on this machine that keeps a listener of its own from being bound.
 fn mistake_of_listener(listener: &ListenerSettings) -> Option<String> {
-    let checked = match listener.options() {
-        Ok(options) => options.check(),
-        Err(error) => Err(error.to_string()),
+    let mistake = match listener.options() {
+        Ok(options) => options.check().err()?.to_string(),
+        Err(error) => error.to_string(),
     };
 
-    checked
-        .err()
-        .map(|message| format!("[[listeners]] \"{}\": {message}", listener.address))
+    Some(format!("[[listeners]] \"{}\": {mistake}", listener.address))
 }
 
 /// Words that are no level: the filter would take one for the name of a module, and log nothing else.

@@ -81,7 +81,7 @@ async fn a_new_certificate_is_served_from_its_reload_on_and_open_connections_sta
     let server = TlsServer::start(&pair, None, ClientCertificates::Off).await;
     let mut open = server.connect(&ca, None).await.unwrap();
     assert_eq!(open.ask("{\"id\":1,\"cmdid\":0}").await["code"], 0);
-    assert_eq!(server.tls.reload(), Ok(false), "the same certificate");
+    assert!(!server.tls.reload().unwrap(), "the same certificate");
     std::fs::copy(&other.certificate, &pair.certificate).unwrap();
     let message = server.tls.reload().unwrap_err().to_string();
     assert!(
@@ -93,7 +93,7 @@ async fn a_new_certificate_is_served_from_its_reload_on_and_open_connections_sta
         .await
         .expect("what was there before is served");
     std::fs::copy(&other.key, &pair.key).unwrap();
-    assert_eq!(server.tls.reload(), Ok(true));
+    assert!(server.tls.reload().unwrap());
     assert!(server.connect(&ca, None).await.is_err());
     let mut new = server.connect(&next, None).await.unwrap();
     for client in [&mut open, &mut another, &mut new] {
