@@ -51,6 +51,29 @@ async fn nonsense_that_names_no_call_ends_the_connection_with_a_reason() {
 }
 
 #[tokio::test]
+async fn a_reply_with_a_repeated_field_fails_its_call_and_with_a_repeated_id_the_connection() {
+    for (rest, message, goes_on) in [
+        (r#""code":0,"data":1,"data":2"#, "`data` stands twice", true),
+        (r#""code":0,"data":1,"code":8"#, "`code` stands twice", true),
+        (r#""data":1,"code":0,"data":1"#, "`data` stands twice", true),
+        (r#""code":8,"code":0"#, "`code` stands twice", true),
+        (r#""code":8,"id":0"#, "`id` stands twice", false),
+    ] {
+        let (client, mut peer) = Peer::new(Config::default());
+        let call = client.call::<_, u64>(100, &());
+        let play = async {
+            let id = peer.line().await["id"].as_u64().unwrap();
+            peer.send(&format!(r#"{{"id":{id},{rest}}}"#)).await;
+        };
+
+        let error = tokio::join!(call, play).0.unwrap_err();
+        assert!(error.to_string().contains(message), "{rest}: {error}");
+        assert!(error.may_have_run(), "{rest}: {error}");
+        assert_eq!(client.is_connected(), goes_on, "{rest}");
+    }
+}
+
+#[tokio::test]
 async fn a_reply_over_the_limit_ends_the_connection_with_a_reason() {
     let (client, mut peer) = Peer::new(Config {
         reply_bytes_max: 100,

@@ -24,8 +24,8 @@ impl<'a> FromServer<'a> {
     /// ignored.
     ///
     /// # Errors
-    /// A line that is no JSON object in UTF-8, or has neither `code` nor `event`, or a field of the
-    /// wrong type.
+    /// A line that is no JSON object in UTF-8, or has neither `code` nor `event`, or a field that is
+    /// repeated or of the wrong type. A repeated `id` counts as one that cannot be read.
     pub fn decode(line: &'a [u8]) -> Result<Self, BadReply> {
         let mut fields = Fields::default();
 
@@ -48,10 +48,15 @@ impl<'a> FromServer<'a> {
             });
         }
 
-        if let Some(field) = fields.wrong {
+        if let Some((field, fault)) = fields.wrong {
             return Err(BadReply {
                 id: fields.id,
-                message: format!("`{field}` of the reply has the wrong type"),
+                message: match fault {
+                    Fault::Type => format!("`{field}` of the reply has the wrong type"),
+                    Fault::Repeated => {
+                        format!("`{field}` stands twice in the reply; once is right")
+                    }
+                },
             });
         }
 
@@ -86,8 +91,29 @@ fn text_of(string: RawStr<'_>) -> Cow<'_, str> {
         .unwrap_or_else(|| String::from_utf8_lossy(string.bytes))
 }
 
+const KNOWN: [&str; 9] = [
+    "id",
+    "code",
+    "data",
+    "more",
+    "message",
+    "details",
+    "rejected",
+    "retry_after_ms",
+    "event",
+];
+
+/// What is wrong with a field.
+#[derive(Clone, Copy)]
+enum Fault {
+    Type,
+    Repeated,
+}
+
 #[derive(Default)]
 struct Fields<'a> {
+    /// Bit n is set once `KNOWN[n]` was there.
+    seen: u16,
     id: Option<u64>,
     code: Option<u32>,
     data: Option<Range<usize>>,
@@ -97,7 +123,8 @@ struct Fields<'a> {
     rejected: bool,
     retry_after_ms: Option<u64>,
     event: Option<RawStr<'a>>,
-    wrong: Option<&'static str>,
+    /// The first field that is wrong.
+    wrong: Option<(&'static str, Fault)>,
 }
 
 impl<'a> Fields<'a> {
@@ -106,33 +133,41 @@ impl<'a> Fields<'a> {
     }
 
     fn take(&mut self, Member { name, value, range }: Member<'a>) {
-        match &*name {
-            b"id" => self.id = self.fit("id", integer(value).filter(|id| *id <= ID_MAX)),
-            b"code" => {
-                let code = integer(value).and_then(|code| u32::try_from(code).ok());
-                self.code = self.fit("code", code);
+        let Some(index) = KNOWN.iter().position(|known| known.as_bytes() == &*name) else {
+            return;
+        };
+
+        let (field, bit) = (KNOWN[index], 1 << index);
+        if self.seen & bit != 0 {
+            self.wrong.get_or_insert((field, Fault::Repeated));
+            if field == "id" {
+                // Either may be meant.
+                self.id = None;
             }
-            b"data" => self.data = Some(range),
-            b"more" => self.more = self.fit("more", boolean(value)).unwrap_or_default(),
-            b"message" => self.message = self.fit("message", string(value)),
-            b"details" => self.details = Some(range),
-            b"rejected" => {
-                self.rejected = self.fit("rejected", boolean(value)).unwrap_or_default();
-            }
-            b"retry_after_ms" => {
-                self.retry_after_ms = self.fit("retry_after_ms", integer(value));
-            }
-            b"event" => self.event = self.fit("event", string(value)),
-            _ => {}
+            return;
+        }
+
+        self.seen |= bit;
+        if self.set(field, value, range).is_none() {
+            self.wrong.get_or_insert((field, Fault::Type));
         }
     }
 
-    /// Notes the first field whose value has the wrong type.
-    fn fit<T>(&mut self, field: &'static str, value: Option<T>) -> Option<T> {
-        if value.is_none() {
-            self.wrong.get_or_insert(field);
+    /// Takes a field that is there for the first time; `None` where its type is wrong.
+    fn set(&mut self, field: &str, value: &'a [u8], range: Range<usize>) -> Option<()> {
+        match field {
+            "id" => self.id = Some(integer(value).filter(|id| *id <= ID_MAX)?),
+            "code" => self.code = Some(u32::try_from(integer(value)?).ok()?),
+            "data" => self.data = Some(range),
+            "more" => self.more = boolean(value)?,
+            "message" => self.message = Some(string(value)?),
+            "details" => self.details = Some(range),
+            "rejected" => self.rejected = boolean(value)?,
+            "retry_after_ms" => self.retry_after_ms = Some(integer(value)?),
+            "event" => self.event = Some(string(value)?),
+            _ => unreachable!("it is one of KNOWN"),
         }
-        value
+        Some(())
     }
 }
 
@@ -206,5 +241,37 @@ mod tests {
                 line.escape_ascii()
             );
         }
+    }
+
+    #[test]
+    fn a_repeated_field_is_refused_and_a_repeated_id_names_no_call() {
+        let check = |fields: &str, id: Option<u64>, wrong: &str| {
+            let line = format!("{{{fields}}}");
+            let bad = FromServer::decode(line.as_bytes()).expect_err(&line);
+            assert_eq!(bad.id, id, "{line}");
+            let message = format!("`{wrong}` stands twice in the reply; once is right");
+            assert_eq!(bad.message, message, "{line}");
+        };
+
+        let rest = r#""id":7,"code":8"#;
+        for (field, values) in [
+            ("data", ["1", "1"]),
+            ("more", ["true", "false"]),
+            ("message", ["\"a\"", "\"b\""]),
+            ("details", ["1", "2"]),
+            ("rejected", ["false", "true"]),
+            ("retry_after_ms", ["1", "2"]),
+            ("event", ["\"goaway\"", "\"x\""]),
+        ] {
+            let [one, other] = values;
+            let fields = format!(r#"{rest},"{field}":{one},"new":1,"{field}":{other},"new":2"#);
+            check(&fields, Some(7), field);
+        }
+
+        check(r#""id":7,"code":0,"code":8"#, Some(7), "code");
+        check(r#""id":7,"code":0,"c\u006fde":8"#, Some(7), "code");
+        check(r#""id":7,"code":0,"id":8"#, None, "id");
+        check(r#""id":7,"code":0,"id":7"#, None, "id");
+        check(r#""event":"goaway","event":"goaway""#, None, "event");
     }
 }
