@@ -64,6 +64,9 @@ pub struct Config {
     pub endpoints_max: usize,
     /// Items that a stream may send ahead of its reader.
     pub stream_credit: u64,
+    /// Maximum number of bytes of a stream's items that wait for their reader; the item that reaches it is still
+    /// kept. The next one ends the stream with code 8, after those that wait.
+    pub stream_bytes_max: usize,
     /// Connection events that may stand ahead of who reads them ([`Client::events`]); a power of two,
     /// or it is rounded up to one. At the limit the oldest are lost, and the reader is told how many.
     ///
@@ -227,6 +230,7 @@ impl Default for Config {
             discovery_bytes_max: 1024 * 1024,
             endpoints_max: 1_024,
             stream_credit: 64,
+            stream_bytes_max: 16 * 1024 * 1024,
             events_max: 64,
             ordered: false,
             ping_interval_ms: 5_000,

@@ -51,6 +51,8 @@ pub(crate) enum Kind {
     Params(Arc<serde_json::Error>),
     /// The reply is not what was asked for.
     Data(Cause),
+    /// A stream's items came faster than they were read.
+    Unread(String),
     /// Called from where it cannot be called; nothing was sent.
     Misused(Cause),
 }
@@ -122,7 +124,7 @@ impl Error {
 
     /// The failure as a code: the server's own, 4 past the deadline, 14 where the connection failed, the
     /// server's, as a rule 16, where it refused this client's token,
-    /// 3 and 13 for params and data that do not fit, 9 for a blocking call inside an async runtime.
+    /// 3 and 13 for params and data that do not fit, 8 for a stream that is read too slowly, 9 for a blocking call inside an async runtime.
     pub fn code(&self) -> Code {
         match &self.0.kind {
             Kind::Status(status) => status.code(),
@@ -132,6 +134,7 @@ impl Error {
             Kind::Deadline { .. } => Code::DEADLINE_EXCEEDED,
             Kind::Params(_) => Code::INVALID_ARGUMENT,
             Kind::Data(_) => Code::INTERNAL,
+            Kind::Unread(_) => Code::RESOURCE_EXHAUSTED,
             Kind::Misused(_) => Code::FAILED_PRECONDITION,
         }
     }
@@ -203,7 +206,7 @@ impl Error {
             _ if self.0.may_have_run_before => true,
             Kind::NotSent(_) | Kind::Params(_) | Kind::Misused(_) => false,
             Kind::Deadline { was_sent } => *was_sent,
-            Kind::Status(_) | Kind::MayHaveRun(_) | Kind::Data(_) => true,
+            Kind::Status(_) | Kind::MayHaveRun(_) | Kind::Data(_) | Kind::Unread(_) => true,
         }
     }
 
@@ -252,7 +255,10 @@ impl Error {
             | Kind::MayHaveRun(_)
             | Kind::Deadline { was_sent: true }
             | Kind::Data(_) => true,
-            Kind::Deadline { was_sent: false } | Kind::Params(_) | Kind::Misused(_) => false,
+            Kind::Deadline { was_sent: false }
+            | Kind::Params(_)
+            | Kind::Unread(_)
+            | Kind::Misused(_) => false,
             Kind::Status(status) => {
                 status.is_rejected()
                     || [
@@ -312,6 +318,7 @@ impl fmt::Display for Error {
                 write!(f, "not sent: the params cannot be written as JSON: {error}")?;
             }
             Kind::Data(cause) => f.write_str(&cause.message)?,
+            Kind::Unread(message) => f.write_str(message)?,
             Kind::Status(status) => {
                 status.fmt(f)?;
                 if status.is_rejected() {
@@ -353,7 +360,7 @@ impl StdError for Error {
             | Kind::Misused(cause) => cause.source.as_deref().map(|source| source as _),
             Kind::Status(status) => Some(status),
             Kind::Params(error) => Some(error),
-            Kind::Deadline { .. } => None,
+            Kind::Deadline { .. } | Kind::Unread(_) => None,
         }
     }
 }

@@ -288,6 +288,7 @@ impl Connection {
         let kind = match failure {
             Failure::Status(status) => Kind::Status(status),
             Failure::Nonsense(message) => Kind::Data(Cause::new(message)),
+            Failure::Unread(message) => Kind::Unread(message),
             Failure::Lost {
                 may_have_run: true,
                 cause,

@@ -116,7 +116,10 @@ impl PendingCall {
                 Poll::Pending
             }
             Progress::Done(done) => {
-                let is_given_up = matches!(done, Err(Failure::Expired | Failure::Nonsense(_)));
+                let is_given_up = matches!(
+                    done,
+                    Err(Failure::Expired | Failure::Nonsense(_) | Failure::Unread(_))
+                );
                 let had_until = slot.deadline;
                 let result = done.map_err(|failure| {
                     *deadline = had_until;
@@ -223,7 +226,7 @@ impl Stream for PendingStream {
             .get_mut(id)
             .expect("the slot is closed by this call alone");
 
-        if let Some(item) = slot.items.pop_front() {
+        if let Some(item) = slot.items.take_first() {
             *taken_since_credit += 1;
             // Credit is given back by halves: few frames, and the server never runs dry.
             if *taken_since_credit * 2 >= connection.0.config.stream_credit {

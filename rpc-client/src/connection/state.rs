@@ -57,8 +57,53 @@ pub(super) struct Slot {
     pub(super) frame_end: u64,
     pub(super) is_ordered: bool,
     /// The items of a stream that its reader has not taken.
-    pub(super) items: VecDeque<RawJson<'static>>,
+    pub(super) items: Items,
     pub(super) is_stream: bool,
+}
+
+/// The items of a stream that wait for its reader, and their bytes.
+#[derive(Default)]
+pub(super) struct Items {
+    waiting: VecDeque<RawJson<'static>>,
+    bytes: usize,
+}
+
+impl Items {
+    pub(super) fn take_first(&mut self) -> Option<RawJson<'static>> {
+        let item = self.waiting.pop_front()?;
+        self.bytes -= item.as_bytes().len();
+        Some(item)
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.waiting.clear();
+        self.bytes = 0;
+    }
+
+    /// Whether there is room for another one.
+    fn admit(&self, config: &Config) -> Result<(), Failure> {
+        if self.waiting.len() as u64 > config.stream_credit {
+            let message = "the stream sent more items than it had `credit` for";
+            return Err(Failure::Nonsense(message.into()));
+        }
+
+        let limit = config.stream_bytes_max;
+        if self.bytes >= limit {
+            let (items, bytes) = (self.waiting.len(), self.bytes);
+            return Err(Failure::Unread(format!(
+                "{items} items with {bytes} bytes wait for the reader of this stream, and \
+                 `stream_bytes_max` of {limit} bytes allows no further one; read faster, set a smaller \
+                 `stream_credit`, or raise the limit"
+            )));
+        }
+
+        Ok(())
+    }
+
+    fn add(&mut self, item: RawJson<'static>) {
+        self.bytes += item.as_bytes().len();
+        self.waiting.push_back(item);
+    }
 }
 
 #[derive(Default)]
@@ -78,7 +123,12 @@ pub(crate) enum Data {
 pub(super) enum Failure {
     Status(Status),
     Nonsense(String),
-    Lost { may_have_run: bool, cause: Cause },
+    /// The reader of a stream is slower than its items, which nothing keeps.
+    Unread(String),
+    Lost {
+        may_have_run: bool,
+        cause: Cause,
+    },
     Expired,
 }
 
@@ -315,7 +365,7 @@ impl State {
 
         self.has_answered = true;
         if let Some(slot) = self.calls.get_mut(id) {
-            slot.take_reply(&reply, shared.config.stream_credit, woken);
+            slot.take_reply(&reply, &shared.config, woken);
         } else {
             // Its caller has gone.
             tracing::trace!(address = %shared.address, id, "a late reply");
@@ -326,25 +376,24 @@ impl State {
 }
 
 impl Slot {
-    fn take_reply(&mut self, reply: &ReplyFrame<'_>, credit: u64, woken: &mut Vec<Waker>) {
-        let data = reply.data.clone().map(RawJson::into_owned);
+    fn take_reply(&mut self, reply: &ReplyFrame<'_>, config: &Config, woken: &mut Vec<Waker>) {
+        if !matches!(self.progress, Progress::Waiting) {
+            // Over, though its caller does not know yet: an item now would stand behind a gap.
+            return;
+        }
 
+        let data = reply.data.clone().map(RawJson::into_owned);
         if !reply.code.is_ok() {
             self.finish(Err(Failure::Status(reply.status())), woken);
         } else if !reply.more {
             self.finish(Ok(Data::Sound(data)), woken);
-        } else if self.is_stream && self.items.len() as u64 > credit {
-            self.finish(
-                Err(Failure::Nonsense(
-                    "the stream sent more items than it had `credit` for".into(),
-                )),
-                woken,
-            );
-        } else if self.is_stream {
-            self.items.extend(data);
-            woken.extend(self.waker.take());
-        } else {
+        } else if !self.is_stream {
             self.finish(Err(Failure::Nonsense(NO_STREAM_EXPECTED.into())), woken);
+        } else if let Err(failure) = self.items.admit(config) {
+            self.finish(Err(failure), woken);
+        } else if let Some(item) = data {
+            self.items.add(item);
+            woken.extend(self.waker.take());
         }
     }
 

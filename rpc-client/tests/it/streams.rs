@@ -1,5 +1,5 @@
 use futures::StreamExt;
-use rpc_client::Config;
+use rpc_client::{Code, Config};
 use serde_json::json;
 
 use crate::support::{Peer, Seen, pair};
@@ -57,6 +57,72 @@ async fn a_stream_that_nobody_reads_is_held_by_its_credit_and_delays_no_other_ca
             .unwrap(),
         1
     );
+}
+
+#[tokio::test]
+async fn a_stream_that_nobody_reads_is_bounded_in_bytes_and_ends_with_code_8_behind_what_was_kept()
+{
+    let (client, mut peer) = Peer::new(Config {
+        stream_bytes_max: 1_000,
+        ..Config::default()
+    });
+    let mut items = client.stream::<_, String>(104, &()).await.unwrap();
+    let id = peer.line().await["id"].as_u64().unwrap();
+
+    // Items of 400 bytes: the third one reaches the limit, and the fourth passes it. A small one behind that would fit
+    // again once the reader has made room, and the reader would not see that something is missing.
+    let item = |text: &str| format!(r#"{{"id":{id},"code":0,"more":true,"data":"{text}"}}"#);
+    for text in [
+        &*"a".repeat(398),
+        &"b".repeat(398),
+        &"c".repeat(398),
+        &"d".repeat(398),
+        "e",
+    ] {
+        peer.send(&item(text)).await;
+    }
+    // Answered behind the items, so that all of them have come.
+    let call = client.call::<_, u64>(100, &());
+    let play = async {
+        let id = peer.line().await["id"].as_u64().unwrap();
+        peer.send(&format!(r#"{{"id":{id},"code":0,"data":1}}"#))
+            .await;
+    };
+    assert_eq!(tokio::join!(call, play).0.unwrap(), 1);
+
+    for first in ["a", "b", "c"] {
+        assert!(items.next().await.unwrap().unwrap().starts_with(first));
+        peer.send(&item("e")).await;
+    }
+    let error = items.next().await.unwrap().unwrap_err();
+    assert_eq!(
+        (error.code(), error.may_have_run()),
+        (Code::RESOURCE_EXHAUSTED, true)
+    );
+    assert!(
+        error
+            .to_string()
+            .contains("`stream_bytes_max` of 1000 bytes"),
+        "{error}"
+    );
+    assert!(items.next().await.is_none());
+    assert_eq!(peer.line().await["cmdid"], 4, "the server is told to stop");
+}
+
+#[tokio::test]
+async fn a_stream_that_is_read_may_be_as_long_as_it_likes() {
+    let config = Config {
+        stream_bytes_max: 10,
+        stream_credit: 2,
+        ..Config::default()
+    };
+    let (client, _server) = pair(Seen::default(), config).await;
+    let items = client
+        .stream::<_, u64>(104, &json!({"value": 1000}))
+        .await
+        .unwrap();
+    let items: Vec<_> = items.map(Result::unwrap).collect().await;
+    assert_eq!(items.len(), 1000);
 }
 
 #[tokio::test]
