@@ -35,7 +35,8 @@ pub(crate) struct Call {
 
 /// Call a command that is not answered
 ///
-/// It ends when the request has left; what the server makes of it is not reported.
+/// It ends when the server has read the request; what the server makes of it is not reported. With --ordered it
+/// ends when the request has left.
 #[derive(Args)]
 #[command(after_help = "\
 Example:

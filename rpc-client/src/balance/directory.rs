@@ -96,7 +96,7 @@ impl Directory {
 
             let patience = failure
                 .as_ref()
-                .map(|(_, since)| *since + self.dialer.config.fail_fast_after());
+                .map(|(_, since)| *since + self.dialer.common.config.fail_fast_after());
             let until = [patience, deadline].into_iter().flatten().min();
             let has_time = until.is_none_or(|until| Instant::now() < until);
 
@@ -170,7 +170,7 @@ impl Source {
     fn new(target: &Target, dialer: &Dialer) -> Self {
         let runtime = Runtime(tokio::spawn(std::future::pending::<()>()).abort_handle());
         Self {
-            said: discover::watch(target, &dialer.config),
+            said: discover::watch(target, &dialer.common.config),
             is_over: false,
             runtime,
         }

@@ -43,7 +43,7 @@ pub(crate) struct Ticket {
 impl Member {
     pub(crate) fn new(address: Arc<str>, dialer: Dialer) -> Self {
         Self {
-            config: Arc::clone(&dialer.config),
+            config: Arc::clone(&dialer.common.config),
             pool: Pool::new(address, dialer),
             in_flight: AtomicUsize::new(0),
             calls: AtomicU64::new(0),

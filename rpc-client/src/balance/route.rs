@@ -34,12 +34,12 @@ pub(crate) struct Balanced {
 impl Route {
     pub(crate) fn new(target: &Target, dialer: Dialer) -> Self {
         if let Some([address]) = target.fixed().map(|addresses| &**addresses)
-            && dialer.config.mode == Mode::Single
+            && dialer.common.config.mode == Mode::Single
         {
             return Self::Sole(dialer.endpoint(&address.text));
         }
 
-        let chooser = Chooser::new(Arc::clone(&dialer.config));
+        let chooser = Chooser::new(Arc::clone(&dialer.common.config));
         Self::Balanced(Balanced {
             chooser,
             directory: Directory::new(target.clone(), dialer),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{Budget, Hedging};
 use crate::balance::Route;
 use crate::config::Config;
+use crate::connection::LostOneways;
 use crate::events::Events;
 
 /// What all clones of a client share.
@@ -13,6 +14,7 @@ pub(crate) struct Stack {
     pub(crate) target: Arc<str>,
     pub(crate) config: Arc<Config>,
     pub(crate) events: Events,
+    pub(crate) lost_oneways: LostOneways,
     pub(crate) route: Route,
     pub(crate) budget: Budget,
     /// None where calls have no backups.

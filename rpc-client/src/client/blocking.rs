@@ -74,7 +74,7 @@ impl Client {
         self.command(cmdid).call(params)
     }
 
-    /// Sends a command that is not answered; [`flush`](Self::flush) waits until it has left.
+    /// Sends a command that is not answered; [`flush`](Self::flush) waits until the server has read it.
     ///
     /// # Errors
     /// As the async [`Client::notify`](crate::Client::notify); code 9 inside an async runtime.
@@ -128,10 +128,11 @@ impl Client {
         block_on(&self.inner, self.inner.connect())
     }
 
-    /// Waits until everything that was sent so far has been handed to the system.
+    /// As the async [`Client::flush`](crate::Client::flush): waits until the servers have read what was sent
+    /// without an answer.
     ///
     /// # Errors
-    /// Where the connection ended before that; code 9 inside an async runtime.
+    /// As the async [`Client::flush`](crate::Client::flush); code 9 inside an async runtime.
     pub fn flush(&self) -> Result<(), Error> {
         block_on(&self.inner, self.inner.flush())
     }

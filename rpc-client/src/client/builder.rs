@@ -6,11 +6,11 @@ use std::sync::Arc;
 use crate::balance::Route;
 use crate::client::Client;
 use crate::config::Config;
+use crate::connection::Common;
 use crate::discover::Target;
 use crate::endpoint::authenticate::Token;
 use crate::endpoint::connect::{Connect, Connector, Way};
 use crate::endpoint::pool::Dialer;
-use crate::events::Events;
 
 /// Puts a client together; see [`Client::builder`].
 #[derive(Clone)]
@@ -70,18 +70,16 @@ impl ClientBuilder {
         };
 
         let dialer = Dialer {
-            config: Arc::new(config),
+            common: Common {
+                config: Arc::new(config),
+                ..Common::default()
+            },
             connector,
-            events: Events::default(),
         };
 
-        let (config, events) = (Arc::clone(&dialer.config), dialer.events.clone());
-        Client::from_parts(
-            Arc::clone(target.name()),
-            config,
-            events,
-            Route::new(&target, dialer),
-        )
+        let common = dialer.common.clone();
+        let route = Route::new(&target, dialer);
+        Client::from_parts(Arc::clone(target.name()), common, route)
     }
 }
 

@@ -11,13 +11,14 @@ use std::future::Future;
 use std::sync::Arc;
 
 use futures::TryStreamExt;
+use futures::future::try_join_all;
 use futures::stream::BoxStream;
 use rpc_core::scope::Parent;
 use rpc_core::{CmdId, Layer, Outcome, RawJson, Reply, Request, Service};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use crate::balance::EndpointStats;
 use crate::balance::Route;
@@ -27,13 +28,13 @@ use crate::call::Command;
 use crate::call::Hedging;
 use crate::call::{Budget, Stack};
 use crate::config::Config;
-use crate::connection::Connection;
+use crate::connection::{Common, Connection};
 use crate::discover::Target;
 use crate::endpoint::Endpoint;
-use crate::error::Error;
-use crate::events::{ConnectionEvent, Events};
+use crate::error::{Error, Kind};
+use crate::events::ConnectionEvent;
 use crate::layers::ServiceClient;
-use crate::time::Inherited;
+use crate::time::{Inherited, after};
 
 pub use builder::ClientBuilder;
 pub use registry::{Registry, ServiceConfig, registry, shared};
@@ -108,41 +109,29 @@ impl Client {
     where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let (address, config): (Arc<str>, _) = (Arc::from(name), Arc::new(config));
-        let events = Events::default();
+        let address: Arc<str> = Arc::from(name);
+        let common = Common {
+            config: Arc::new(config),
+            ..Common::default()
+        };
 
-        let (connection, driver) = Connection::new(
-            io,
-            None,
-            Arc::clone(&address),
-            Arc::clone(&config),
-            events.clone(),
-        );
+        let (connection, driver) = Connection::new(io, None, Arc::clone(&address), common.clone());
         tokio::spawn(driver);
 
-        let endpoint = Endpoint::connected(
-            Arc::clone(&address),
-            Arc::clone(&config),
-            connection,
-            events.clone(),
-        );
-        Self::from_parts(address, config, events, Route::Sole(endpoint))
+        let endpoint = Endpoint::connected(Arc::clone(&address), common.clone(), connection);
+        Self::from_parts(address, common, Route::Sole(endpoint))
     }
 
     /// The whole of a client: above the route stand the deadline, the retries and the backups of
     /// [`Command`]; below it pools, endpoints and connections.
-    pub(crate) fn from_parts(
-        target: Arc<str>,
-        config: Arc<Config>,
-        events: Events,
-        route: Route,
-    ) -> Self {
-        let budget = Budget::new(&config, Instant::now());
-        let hedging = Hedging::new(&config);
+    pub(crate) fn from_parts(target: Arc<str>, common: Common, route: Route) -> Self {
+        let budget = Budget::new(&common.config, Instant::now());
+        let hedging = Hedging::new(&common.config);
         let stack = Stack {
             target,
-            config,
-            events,
+            config: Arc::clone(&common.config),
+            events: common.events,
+            lost_oneways: common.lost_oneways,
             route,
             budget,
             hedging,
@@ -188,7 +177,8 @@ impl Client {
     }
 
     /// Sends a command that is not answered. It returns when the request stands in the connection's
-    /// output; [`flush`](Self::flush) waits until it has left.
+    /// output, and says nothing of the server; [`flush`](Self::flush) waits until the server has read it. In the mode
+    /// `short` this waits for that itself.
     ///
     /// # Errors
     /// Where there is no connection, and none within the deadline. What happens at the server is not
@@ -312,15 +302,33 @@ impl Client {
         self.stack.events.listen(self.stack.config.events_max)
     }
 
-    /// Waits until everything that was sent so far has been handed to the system.
+    /// Waits until the servers have read everything that was sent without an answer since the last flush, and
+    /// everything else has been handed to the system; for `call_timeout_ms` at most.
+    ///
+    /// A server has read a oneway call when it answers a later line of the connection: a ping that the flush
+    /// sends, where no call has been answered since. It has then taken the call or refused it for good, and may not
+    /// have run it yet. Where calls have no ids ([`Config::ordered`], and connections with nothing but
+    /// [ordered](Command::ordered) calls) a ping may not be known, and the flush waits for the system alone.
     ///
     /// # Errors
-    /// Where a connection ended before that.
+    /// Where the server has not answered in time (code 4), or a connection ended before that, also one that has
+    /// been replaced by now (code 14): what was sent may have run or not, as
+    /// [`may_have_run`](Error::may_have_run) says. Each loss is told once.
+    ///
+    /// # Cancel safety
+    /// Dropping the future takes nothing back; a later flush waits for the same.
     pub async fn flush(&self) -> Result<(), Error> {
-        for connection in self.stack.route.latest() {
-            connection.flush().await?;
+        let deadline = after(Instant::now(), self.stack.config.call_timeout());
+        let latest = self.stack.route.latest();
+        let flushes = try_join_all(latest.iter().map(|connection| connection.flush()));
+        let result = timeout_at(deadline, flushes).await;
+
+        if let Some(lost) = self.stack.lost_oneways.take() {
+            return Err(lost);
         }
-        Ok(())
+        result
+            .map_err(|_| Error::new(Kind::Deadline { was_sent: true }, &self.stack.target, None))?
+            .map(drop)
     }
 
     /// Sends a request as it is: with an id multiplexed (under an id of this connection's own),

@@ -115,8 +115,8 @@ where
             io,
             writing: Vec::new(),
             at: 0,
-            lines: LineDecoder::new(shared.config.reply_bytes_max),
-            liveness: Liveness::new(&shared.config, now),
+            lines: LineDecoder::new(shared.common.config.reply_bytes_max),
+            liveness: Liveness::new(&shared.common.config, now),
             settle: settle.map(|settle| (settle, now + SETTLED_AFTER)),
             written: 0,
             appended_when_heard: 0,
@@ -227,7 +227,7 @@ where
 
     /// Stays awake for a reply that is about to come, where the user wants that.
     fn spin(&mut self, cx: &mut Context<'_>) {
-        let limit = self.shared.config.spin_us;
+        let limit = self.shared.common.config.spin_us;
         if limit == 0 || self.shared.lock().calls.is_empty() {
             self.spinning_since = None;
             return;
@@ -268,12 +268,11 @@ where
                 let is_flushed = self.poll_flush(cx)?.is_ready();
                 let mut state = self.shared.lock();
                 if is_flushed {
-                    state.is_flushed_to(self.written);
+                    state.reached.is_written_to(self.written);
                 }
 
                 if state.output.is_empty() {
-                    let is_finished =
-                        state.is_closing || state.is_leaving && state.calls.is_empty();
+                    let is_finished = state.is_closing || state.is_done();
                     return Ok(is_flushed && is_finished);
                 }
 
@@ -385,7 +384,7 @@ where
                     }
                 }
                 Step::TooLong { .. } => {
-                    let limit = shared.config.reply_bytes_max;
+                    let limit = shared.common.config.reply_bytes_max;
                     break Err(format!(
                         "a reply is longer than `reply_bytes_max` of {limit} bytes"
                     ));
@@ -425,7 +424,7 @@ where
             let state = self.shared.lock();
             (
                 state.next_deadline,
-                state.is_watched(&self.shared.config, self.appended_when_heard),
+                state.is_watched(&self.shared.common.config, self.appended_when_heard),
             )
         };
 
@@ -452,7 +451,7 @@ where
         }
 
         if let Some((settle, _)) = self.settle.take_if(|(_, at)| *at <= now) {
-            settle(&self.io, &self.shared.config);
+            settle(&self.io, &self.shared.common.config);
         }
 
         Poll::Ready(self.look(now, is_watched))
@@ -488,7 +487,7 @@ where
 
     /// Looks whether the server is still there, and asks it where it is silent.
     fn look(&mut self, now: Instant, is_watched: bool) -> Result<(), String> {
-        if self.shared.config.write_stall_timeout_ms > 0 && self.written < self.ping_end {
+        if self.shared.common.config.write_stall_timeout_ms > 0 && self.written < self.ping_end {
             self.liveness.ping_waits(now);
         }
 
@@ -515,7 +514,7 @@ impl<IO> Driver<IO> {
     /// Where there was no call since the last look and none is in flight, takes no more calls, so that
     /// the connection ends: a call that comes at this moment opens another one. Ready where it looked.
     fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let limit = self.shared.config.idle_timeout();
+        let limit = self.shared.common.config.idle_timeout();
         if limit.is_zero() {
             return Poll::Pending;
         }
@@ -529,6 +528,7 @@ impl<IO> Driver<IO> {
         let mut state = self.shared.lock();
         if state.calls.is_empty() && state.admitted == self.admitted_at_last_look {
             state.is_leaving = true;
+            state.ask_whether_read();
         }
         self.admitted_at_last_look = state.admitted;
         Poll::Ready(())
@@ -585,10 +585,11 @@ impl<IO> Driver<IO> {
         }
 
         let mut calls = 0;
+        let written = self.written;
+        state.lose_oneways(&self.shared, cause, written);
         state.ended = Some(cause.clone());
         self.shared.tell_of_the_end(cause);
 
-        let written = self.written;
         // A server that turns the connection away has run none of its calls; one that has answered some
         // may have meant another one.
         let was_rejected = was_rejected && !state.has_answered;
@@ -606,7 +607,7 @@ impl<IO> Driver<IO> {
             }
         }
 
-        woken.extend(state.flushes.drain(..).map(|(_, waker)| waker));
+        woken.extend(state.reached.take_waiting());
         drop(state);
         self.shared.room.notify_waiters();
         for waker in woken {

@@ -6,6 +6,7 @@
 //! spawned or sent through a channel for a call. Its twin is rpc-server's `connection`.
 
 mod driver;
+mod flush;
 pub(crate) mod liveness;
 #[cfg(all(test, shuttle))]
 mod models;
@@ -17,7 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 #[cfg(not(all(test, shuttle)))]
 use std::sync::{Mutex, MutexGuard};
-use std::task::{Poll, Waker};
+use std::task::Waker;
 use std::time::Duration;
 
 use rpc_core::frame::{RequestEncoder, encode_cancel, encode_request};
@@ -30,6 +31,8 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use self::driver::Driver;
+pub(crate) use self::flush::LostOneways;
+use self::flush::Reached;
 pub(crate) use self::pending::{PendingCall, PendingStream, decode};
 pub(crate) use self::state::Data;
 use self::state::{Failure, Progress, State};
@@ -50,11 +53,18 @@ const NO_STREAM_EXPECTED: &str = "the command answers with a stream; call it as 
 /// is left and close.
 pub(crate) struct Connection(Arc<Shared>);
 
+/// What the connections of a client have in common.
+#[derive(Clone, Default)]
+pub(crate) struct Common {
+    pub(crate) config: Arc<Config>,
+    pub(crate) events: Events,
+    pub(crate) lost_oneways: LostOneways,
+}
+
 struct Shared {
     address: Arc<str>,
     number: u64,
-    config: Arc<Config>,
-    events: Events,
+    common: Common,
     state: Mutex<State>,
     /// Tells callers that wait for room in the table or in the output.
     room: Notify,
@@ -103,8 +113,7 @@ impl Connection {
         io: IO,
         settle: Option<Settle<IO>>,
         address: Arc<str>,
-        config: Arc<Config>,
-        events: Events,
+        common: Common,
     ) -> (Arc<Self>, impl Future<Output = Loss> + Send + use<IO>)
     where
         IO: AsyncRead + AsyncWrite + Unpin + Send,
@@ -115,14 +124,13 @@ impl Connection {
             output: Vec::new(),
             encoder: RequestEncoder::default(),
             appended: 0,
-            flushed: 0,
+            reached: Reached::default(),
             admitted: 0,
-            calls: InFlight::new(config.in_flight_max),
+            calls: InFlight::new(common.config.in_flight_max),
             waiting_for_room: 0,
             driver: None,
             next_deadline: None,
             untimed: Vec::new(),
-            flushes: Vec::new(),
             is_leaving: false,
             is_closing: false,
             ended: None,
@@ -134,8 +142,7 @@ impl Connection {
             address,
             // Relaxed: only uniqueness matters.
             number: NEXT.fetch_add(1, Ordering::Relaxed),
-            config,
-            events,
+            common,
             state: Mutex::new(state),
             room: Notify::new(),
         });
@@ -173,7 +180,7 @@ impl Connection {
         is_stream: bool,
         waker: &Waker,
     ) -> Result<PendingCall, (Arc<Self>, Refusal)> {
-        let config = &self.0.config;
+        let config = &self.0.common.config;
         let opened = self.0.lock().open(
             config,
             due,
@@ -199,7 +206,7 @@ impl Connection {
         params: &RawJson<'_>,
         waker: &Waker,
     ) -> Result<PendingCall, Refusal> {
-        let config = &self.0.config;
+        let config = &self.0.common.config;
         let opened = self.0.lock().open(
             config,
             Due::In(limit),
@@ -218,7 +225,7 @@ impl Connection {
     /// without one it takes its turn in their order.
     pub(crate) fn notify(&self, request: &Request<'_>, is_ordered: bool) -> Result<(), Refusal> {
         let mut state = self.0.lock();
-        state.admit(&self.0.config)?;
+        state.admit(&self.0.common.config)?;
 
         let id = if is_ordered && !request.oneway {
             // A server that may not know `oneway` answers: its reply finds the place of a call given up.
@@ -240,6 +247,7 @@ impl Connection {
         };
 
         state.append(|output| encode_request(output, id, request));
+        state.reached.oneway = state.appended;
         Ok(())
     }
 
@@ -253,35 +261,13 @@ impl Connection {
 
         {
             let mut state = self.0.lock();
-            if state.is_over() || state.has_room(&self.0.config, is_ordered) {
+            if state.is_over() || state.has_room(&self.0.common.config, is_ordered) {
                 return;
             }
             state.waiting_for_room += 1;
         }
 
         notified.await;
-    }
-
-    /// Resolves when everything that was begun so far has been handed to the system.
-    pub(crate) async fn flush(&self) -> Result<(), Error> {
-        let target = self.0.lock().appended;
-
-        poll_fn(|cx| {
-            let mut state = self.0.lock();
-            if state.flushed >= target {
-                return Poll::Ready(Ok(()));
-            }
-            if let Some(cause) = &state.ended {
-                return Poll::Ready(Err(self.0.error(Kind::NotSent(cause.clone()))));
-            }
-
-            state
-                .flushes
-                .retain(|(_, waker)| !waker.will_wake(cx.waker()));
-            state.flushes.push((target, cx.waker().clone()));
-            Poll::Pending
-        })
-        .await
     }
 
     fn end_of(&self, failure: Failure) -> Error {
@@ -320,7 +306,7 @@ impl Connection {
         }
 
         state.tell_of_room(&self.0.room);
-        if state.is_leaving && state.calls.is_empty() {
+        if state.is_done() {
             state.wake_driver();
         }
     }
@@ -355,7 +341,7 @@ impl Shared {
             address: Arc::clone(address),
             connection: *number,
         };
-        self.events.tell(event);
+        self.common.events.tell(event);
     }
 
     fn tell_of_goaway(&self, message: &str) {
@@ -364,7 +350,7 @@ impl Shared {
         } = self;
 
         tracing::info!(%address, connection = number, reason = %message, "goaway");
-        self.events.tell(|| ConnectionEvent::Goaway {
+        self.common.events.tell(|| ConnectionEvent::Goaway {
             address: Arc::clone(address),
             connection: *number,
             message: Arc::from(message),
@@ -377,7 +363,7 @@ impl Shared {
         } = self;
 
         tracing::debug!(%address, connection = number, reason = %cause.message, "disconnected");
-        self.events.tell(|| ConnectionEvent::Disconnected {
+        self.common.events.tell(|| ConnectionEvent::Disconnected {
             address: Arc::clone(address),
             connection: *number,
             reason: Arc::from(&*cause.message),

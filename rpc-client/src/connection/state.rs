@@ -12,6 +12,7 @@ use rpc_core::{RawJson, Status};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::flush::{self, Reached};
 use super::{Due, NO_STREAM_EXPECTED, Refusal, Shared};
 use crate::config::Config;
 use crate::error::Cause;
@@ -21,10 +22,10 @@ pub(super) struct State {
     /// Frames that the driver has not taken yet.
     pub(super) output: Vec<u8>,
     pub(super) encoder: RequestEncoder,
-    /// Bytes that were ever put into `output`, and of those the ones that the system has: the stream keeps them
-    /// in no buffer of its own.
+    /// Bytes that were ever put into `output`.
     pub(super) appended: u64,
-    pub(super) flushed: u64,
+    /// How far they have come; what the system has, the stream keeps in no buffer of its own.
+    pub(super) reached: Reached,
     /// Calls that were ever admitted.
     pub(super) admitted: u64,
     pub(super) calls: InFlight<Slot>,
@@ -35,7 +36,6 @@ pub(super) struct State {
     pub(super) next_deadline: Option<Instant>,
     /// Calls whose time begins when the driver sees them, and how long they have.
     pub(super) untimed: Vec<(u64, Duration)>,
-    pub(super) flushes: Vec<(u64, Waker)>,
     /// The server has said goaway: no new calls.
     pub(super) is_leaving: bool,
     /// The last handle is gone.
@@ -271,20 +271,9 @@ impl State {
         }
     }
 
-    /// The system has so many of the bytes that were appended.
-    pub(super) fn is_flushed_to(&mut self, written: u64) {
-        if self.flushed == written {
-            return;
-        }
-
-        self.flushed = written;
-        self.flushes.retain(|(target, waker)| {
-            let is_reached = *target <= written;
-            if is_reached {
-                waker.wake_by_ref();
-            }
-            !is_reached
-        });
+    /// Whether there is nothing left to do: no new calls, none in flight, and nobody waits for an answer.
+    pub(super) fn is_done(&self) -> bool {
+        self.is_leaving && self.calls.is_empty() && !self.reached.is_asking()
     }
 
     pub(super) fn wake_driver(&mut self) {
@@ -304,6 +293,7 @@ impl State {
         match self.calls.get_mut(reply.id()) {
             Some(slot) if !slot.is_stream => {
                 slot.finish(Ok(Data::Unverified(reply.data())), woken);
+                self.reached.read = self.reached.read.max(slot.frame_end);
                 self.has_answered = true;
                 true
             }
@@ -325,6 +315,7 @@ impl State {
                 if event == "goaway" {
                     shared.tell_of_goaway(&message);
                     self.is_leaving = true;
+                    self.ask_whether_read();
                 } else {
                     tracing::debug!(address = %shared.address, %event, "a notice that this version does not know");
                 }
@@ -339,6 +330,10 @@ impl State {
                         slot.finish(Err(Failure::Nonsense(bad.message)), woken);
                         Ok(())
                     }
+                    None if bad.id == Some(flush::ID) => {
+                        self.reached.is_answered();
+                        Ok(())
+                    }
                     None if bad.id.is_some() => Ok(()),
                     None => Err(bad.message),
                 };
@@ -347,11 +342,7 @@ impl State {
 
         let id = match reply.id {
             Some(id) => id,
-            None => match if reply.more {
-                self.calls.peek_ordered()
-            } else {
-                self.calls.next_ordered()
-            } {
+            None => match self.take_place_in_order(&reply, &shared.common.config) {
                 OrderedReply::For(id) => id,
                 OrderedReply::GivenUp => return Ok(()),
                 OrderedReply::Unexpected => {
@@ -365,13 +356,30 @@ impl State {
 
         self.has_answered = true;
         if let Some(slot) = self.calls.get_mut(id) {
-            slot.take_reply(&reply, &shared.config, woken);
+            slot.take_reply(&reply, &shared.common.config, woken);
+            self.reached.read = self.reached.read.max(slot.frame_end);
+        } else if id == flush::ID {
+            self.reached.is_answered();
         } else {
             // Its caller has gone.
             tracing::trace!(address = %shared.address, id, "a late reply");
         }
 
         Ok(())
+    }
+
+    /// Whom a reply without an id is for.
+    fn take_place_in_order(&mut self, reply: &ReplyFrame<'_>, config: &Config) -> OrderedReply {
+        if reply.more {
+            return self.calls.peek_ordered();
+        }
+
+        let place = self.calls.next_ordered();
+        // Where every call is in order, the server has read all that it has answered, oneway or not.
+        if config.ordered && self.calls.peek_ordered() == OrderedReply::Unexpected {
+            self.reached.read = self.appended;
+        }
+        place
     }
 }
 

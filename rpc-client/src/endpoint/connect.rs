@@ -16,9 +16,8 @@ use tokio::net::{TcpStream, UnixStream};
 use super::authenticate::{Refusal, Token, authenticate};
 use super::dial::{Tried, dial};
 use crate::config::Config;
-use crate::connection::{Connection, Loss, Settle};
+use crate::connection::{Common, Connection, Loss, Settle};
 use crate::error::Cause;
-use crate::events::Events;
 
 /// What an address over TLS begins with.
 pub(crate) const TLS_PREFIX: &str = "tls:";
@@ -110,24 +109,22 @@ pub(crate) enum Way {
     Own(Arc<dyn Connect>),
 }
 
-/// Who runs a connection: its parts, and what is called at its end.
-type Parts<E> = ((Arc<str>, Arc<Config>, Events), E);
-
 impl Connector {
     /// Opens a connection whose driver runs as a task, and calls `at_end` when it is over. It has
     /// authenticated where there is a token. `tried` says how far it came, if this is dropped.
     pub(crate) async fn open(
         &self,
         address: &Arc<str>,
-        config: &Arc<Config>,
-        events: &Events,
+        common: &Common,
         tried: &Tried,
         at_end: impl FnOnce(Loss) + Send + 'static,
     ) -> Result<Arc<Connection>, Refusal> {
-        let parts = (Arc::clone(address), Arc::clone(config), events.clone());
-        let opened = self
-            .open_stream(address, config, tried, (parts, at_end))
-            .await;
+        let opening = Opening {
+            address: Arc::clone(address),
+            common: common.clone(),
+            at_end,
+        };
+        let opened = self.open_stream(tried, opening).await;
         let connection = opened.map_err(|error| {
             Refusal::Failed(Cause::with_source(
                 format!("cannot connect: {error}"),
@@ -135,23 +132,24 @@ impl Connector {
             ))
         })?;
 
-        authenticate(&connection, config, self.token.as_ref()).await?;
+        authenticate(&connection, &common.config, self.token.as_ref()).await?;
         Ok(connection)
     }
 
     async fn open_stream(
         &self,
-        address: &str,
-        config: &Config,
         tried: &Tried,
-        (parts, at_end): Parts<impl FnOnce(Loss) + Send + 'static>,
+        opening: Opening<impl FnOnce(Loss) + Send + 'static>,
     ) -> io::Result<Arc<Connection>> {
+        let (address, config) = (&*opening.address, &*opening.common.config);
         if let Way::Own(connect) = &self.way {
-            return Ok(run(connect.connect(address).await?, None, parts, at_end));
+            let stream = connect.connect(address).await?;
+            return Ok(opening.run(stream, None));
         }
 
         if let Some(path) = address.strip_prefix("unix:") {
-            return Ok(run(UnixStream::connect(path).await?, None, parts, at_end));
+            let stream = UnixStream::connect(path).await?;
+            return Ok(opening.run(stream, None));
         }
 
         let by_address = address.strip_prefix(TLS_PREFIX);
@@ -162,12 +160,8 @@ impl Connector {
                 }
             };
 
-            return Ok(run(
-                Tcp(dial(address, tried).await?),
-                Some(settle),
-                parts,
-                at_end,
-            ));
+            let stream = Tcp(dial(address, tried).await?);
+            return Ok(opening.run(stream, Some(settle)));
         }
 
         let address = by_address.unwrap_or(address);
@@ -175,12 +169,8 @@ impl Connector {
         {
             let stream = open_watched(address, config, tried).await?;
             let settings = config.tls.clone().unwrap_or_default();
-            Ok(run(
-                self.tls.handshake(stream, address, &settings).await?,
-                None,
-                parts,
-                at_end,
-            ))
+            let stream = self.tls.handshake(stream, address, &settings).await?;
+            Ok(opening.run(stream, None))
         }
         #[cfg(not(feature = "tls"))]
         Err(io::Error::new(
@@ -230,15 +220,25 @@ impl AsyncWrite for Tcp {
     }
 }
 
-fn run<IO: ByteStream>(
-    stream: IO,
-    settle: Option<Settle<IO>>,
-    (address, config, events): (Arc<str>, Arc<Config>, Events),
-    at_end: impl FnOnce(Loss) + Send + 'static,
-) -> Arc<Connection> {
-    let (connection, driver) = Connection::new(stream, settle, address, config, events);
-    tokio::spawn(async move { at_end(driver.await) });
-    connection
+/// A connection that is about to be opened, and what is called at its end.
+struct Opening<E> {
+    address: Arc<str>,
+    common: Common,
+    at_end: E,
+}
+
+impl<E: FnOnce(Loss) + Send + 'static> Opening<E> {
+    fn run<IO: ByteStream>(self, stream: IO, settle: Option<Settle<IO>>) -> Arc<Connection> {
+        let Self {
+            address,
+            common,
+            at_end,
+        } = self;
+
+        let (connection, driver) = Connection::new(stream, settle, address, common);
+        tokio::spawn(async move { at_end(driver.await) });
+        connection
+    }
 }
 
 /// A server that has vanished is noticed.
@@ -283,9 +283,8 @@ mod tests {
 
         for (age, asked) in [(SETTLED_AFTER / 2, 0), (SETTLED_AFTER * 2, 1)] {
             let (near, _far) = tokio::io::duplex(64);
-            let (config, events) = (Arc::default(), Events::default());
             let (connection, driver) =
-                Connection::new(near, Some(settle), "test".into(), config, events);
+                Connection::new(near, Some(settle), "test".into(), Common::default());
             let driver = tokio::spawn(driver);
 
             tokio::time::sleep(age).await;

@@ -17,9 +17,8 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::config::Config;
-use crate::connection::{Connection, Loss};
+use crate::connection::{Common, Connection, Loss};
 use crate::error::{Cause, Error, Kind};
-use crate::events::Events;
 
 use authenticate::Refusal;
 use connect::Connector;
@@ -28,10 +27,9 @@ use dial::Tried;
 /// The endpoint's connection, and who is about to open one.
 pub(crate) struct Endpoint {
     address: Arc<str>,
-    config: Arc<Config>,
+    common: Common,
     /// None where the address is the name of a byte stream made elsewhere.
     connector: Option<Connector>,
-    events: Events,
     /// Tells who is connecting that calls come in.
     wanted: Arc<Notify>,
     /// Where connections are opened and end before any answer.
@@ -84,39 +82,31 @@ struct Failure {
 }
 
 impl Endpoint {
-    pub(crate) fn new(
-        address: Arc<str>,
-        config: Arc<Config>,
-        connector: Connector,
-        events: Events,
-    ) -> Arc<Self> {
-        Self::in_state(State::Idle, address, config, Some(connector), events)
+    pub(crate) fn new(address: Arc<str>, common: Common, connector: Connector) -> Arc<Self> {
+        Self::in_state(State::Idle, address, common, Some(connector))
     }
 
     /// An endpoint with a connection that was made elsewhere; it is not made again.
     pub(crate) fn connected(
         address: Arc<str>,
-        config: Arc<Config>,
+        common: Common,
         connection: Arc<Connection>,
-        events: Events,
     ) -> Arc<Self> {
-        Self::in_state(State::Connected(connection), address, config, None, events)
+        Self::in_state(State::Connected(connection), address, common, None)
     }
 
     fn in_state(
         state: State,
         address: Arc<str>,
-        config: Arc<Config>,
+        common: Common,
         connector: Option<Connector>,
-        events: Events,
     ) -> Arc<Self> {
         let (wanted, turned_away, state) = (Arc::default(), Mutex::default(), Mutex::new(state));
 
         Arc::new(Self {
             address,
-            config,
+            common,
             connector,
-            events,
             wanted,
             turned_away,
             state,
@@ -184,10 +174,14 @@ impl Endpoint {
                 let patience = match now {
                     Attempts::Succeeded(connection) => return Ok(connection),
                     Attempts::FirstUnderWay => None,
-                    Attempts::AfterLoss(_) if self.config.fail_fast_after().is_zero() => None,
+                    Attempts::AfterLoss(_) if self.common.config.fail_fast_after().is_zero() => {
+                        None
+                    }
                     Attempts::AfterLoss(failure) | Attempts::Failing(failure) => {
                         self.wanted.notify_one();
-                        let until = failure.since.checked_add(self.config.fail_fast_after());
+                        let until = failure
+                            .since
+                            .checked_add(self.common.config.fail_fast_after());
                         if failure.is_final || until.is_some_and(|until| until <= Instant::now()) {
                             return Err(self.not_sent(failure.last));
                         }
@@ -255,15 +249,13 @@ impl Endpoint {
         let connecting = Connecting {
             endpoint: Arc::downgrade(self),
             address: Arc::clone(&self.address),
-            config: Arc::clone(&self.config),
+            common: self.common.clone(),
             connector: connector.clone(),
-            events: self.events.clone(),
             wanted: Arc::clone(&self.wanted),
             failing_since,
-            turned_away: self
-                .turned_away()
-                .clone()
-                .filter(|turned_away| turned_away.says_something_at(Instant::now(), &self.config)),
+            turned_away: self.turned_away().clone().filter(|turned_away| {
+                turned_away.says_something_at(Instant::now(), &self.common.config)
+            }),
         };
 
         tokio::spawn(connecting.run(progress));
@@ -305,7 +297,7 @@ impl Endpoint {
         let now = Instant::now();
         let before = turned_away
             .take()
-            .filter(|before| before.says_something_at(now, &self.config));
+            .filter(|before| before.says_something_at(now, &self.common.config));
         let (times, since) = before.map_or((0, now), |before| (before.times, before.failure.since));
 
         *turned_away = Some(TurnedAway {
@@ -336,9 +328,8 @@ impl Endpoint {
 struct Connecting {
     endpoint: Weak<Endpoint>,
     address: Arc<str>,
-    config: Arc<Config>,
+    common: Common,
     connector: Connector,
-    events: Events,
     wanted: Arc<Notify>,
     failing_since: Option<Instant>,
     turned_away: Option<TurnedAway>,
@@ -347,9 +338,9 @@ struct Connecting {
 impl Connecting {
     /// Tries until it succeeds, for as long as anybody holds the endpoint.
     async fn run(mut self, progress: progress::Sender<Attempts>) {
-        let base = Duration::from_millis(self.config.reconnect_base_ms);
-        let cap = Duration::from_millis(self.config.reconnect_cap_ms);
-        let mut backoff = self.config.backoff();
+        let base = Duration::from_millis(self.common.config.reconnect_base_ms);
+        let cap = Duration::from_millis(self.common.config.reconnect_cap_ms);
+        let mut backoff = self.common.config.backoff();
 
         if let Some(TurnedAway {
             times,
@@ -424,18 +415,18 @@ impl Connecting {
         };
 
         let tried = Tried::default();
-        let opening =
-            self.connector
-                .open(&self.address, &self.config, &self.events, &tried, at_end);
-        match tokio::time::timeout(self.config.connect_timeout(), opening).await {
+        let opening = self
+            .connector
+            .open(&self.address, &self.common, &tried, at_end);
+        match tokio::time::timeout(self.common.config.connect_timeout(), opening).await {
             Ok(opened) => opened,
-            Err(_) => Err(Refusal::no_answer(&self.config, &tried)),
+            Err(_) => Err(Refusal::no_answer(&self.common.config, &tried)),
         }
     }
 
     /// Waits for the next attempt: the back-off's time, or a shorter one where somebody calls.
     async fn pause(&self, delay: Duration) {
-        let wanted_within = Duration::from_millis(self.config.reconnect_wanted_ms);
+        let wanted_within = Duration::from_millis(self.common.config.reconnect_wanted_ms);
         let wanted = async {
             if wanted_within.is_zero() {
                 std::future::pending::<()>().await;

@@ -11,19 +11,17 @@ use super::authenticate::Refusal;
 use super::connect::Connector;
 use super::dial::Tried;
 use crate::config::{Config, Mode};
-use crate::connection::Connection;
 use crate::connection::liveness::earliest;
+use crate::connection::{Common, Connection, LostOneways};
 use crate::endpoint::Endpoint;
 use crate::error::{Cause, Error, Kind};
-use crate::events::Events;
 use crate::time::after;
 
 /// How connections are made.
 #[derive(Clone)]
 pub(crate) struct Dialer {
-    pub(crate) config: Arc<Config>,
+    pub(crate) common: Common,
     pub(crate) connector: Connector,
-    pub(crate) events: Events,
 }
 
 /// One endpoint's connections: kept ones, or a new one for each call.
@@ -45,17 +43,10 @@ pub(crate) type LaneNumber = u32;
 
 impl Dialer {
     pub(crate) fn endpoint(&self, address: &Arc<str>) -> Arc<Endpoint> {
-        let Self {
-            config,
-            connector,
-            events,
-        } = self;
-
         Endpoint::new(
             Arc::clone(address),
-            Arc::clone(config),
-            connector.clone(),
-            events.clone(),
+            self.common.clone(),
+            self.connector.clone(),
         )
     }
 
@@ -70,11 +61,12 @@ impl Dialer {
         address: &Arc<str>,
         deadline: Option<Instant>,
     ) -> Result<Arc<Connection>, Error> {
-        let Self {
-            config,
-            connector,
-            events,
-        } = self;
+        // Who calls learns what becomes of it: no later flush has to tell.
+        let common = Common {
+            lost_oneways: LostOneways::default(),
+            ..self.common.clone()
+        };
+        let config = &common.config;
 
         let error = |kind| Error::new(kind, address, None);
         let mut backoff = config.backoff();
@@ -98,7 +90,7 @@ impl Dialer {
             // One timer for all that ends an attempt.
             let limit = until.map_or(connect_end, |until| until.min(connect_end));
             let tried = Tried::default();
-            let opening = connector.open(address, config, events, &tried, drop);
+            let opening = self.connector.open(address, &common, &tried, drop);
             let refusal = match tokio::time::timeout_at(limit, opening).await {
                 Ok(Ok(connection)) => return Ok(connection),
                 Ok(Err(refusal)) => refusal,
@@ -133,24 +125,27 @@ impl Dialer {
     /// Where each call opens a connection and there are other endpoints, one failure to connect is
     /// enough to try another one.
     pub(crate) fn for_one_of_several(&self, is_several: bool) -> Self {
-        if !is_several || self.config.mode != Mode::Short {
+        if !is_several || self.common.config.mode != Mode::Short {
             return self.clone();
         }
 
         let config = Config {
             fail_fast_after_ms: 0,
-            ..Config::clone(&self.config)
+            ..Config::clone(&self.common.config)
         };
         Self {
-            config: Arc::new(config),
-            ..self.clone()
+            common: Common {
+                config: Arc::new(config),
+                ..self.common.clone()
+            },
+            connector: self.connector.clone(),
         }
     }
 }
 
 impl Pool {
     pub(crate) fn new(address: Arc<str>, dialer: Dialer) -> Self {
-        let count = match dialer.config.mode {
+        let count = match dialer.common.config.mode {
             Mode::Single => 1,
             // A pool of none could never serve a call.
             Mode::Pooled(count) => count.max(1),

@@ -211,6 +211,19 @@ fn the_deadline_exits_with_4_whoever_notices_it() {
 }
 
 #[test]
+fn notify_fails_where_the_server_does_not_read() {
+    let silent = silent_peer();
+    rpc_at(&silent, &["notify", "1001", "--timeout", "500ms"], "").assert(
+        4,
+        "",
+        &format!(
+            "rpc: {silent}: code 4 DEADLINE_EXCEEDED: no reply before the deadline; the call may have run\n\
+             hint: it may have run: look before sending it again, and give it longer with --timeout\n"
+        ),
+    );
+}
+
+#[test]
 fn a_reader_that_has_seen_enough_ends_it_quietly() {
     let server = Server::start();
     let mut stream = server.start_rpc(&["call", "10005", "--stream", r#"{"n":1000000}"#]);
