@@ -33,7 +33,8 @@ pub struct Config {
     /// back. With 0 they wait for the first attempt, however it goes, and for no other one.
     pub fail_fast_after_ms: u64,
     /// Shortest window of the back-off between attempts to connect, in milliseconds; the first
-    /// attempt after a failure is made at once.
+    /// attempt after a failure is made at once. Also the age below which a connection that the server ends counts as
+    /// short-lived: from the third one in a row on, the next one is opened half this time to all of it after it.
     pub reconnect_base_ms: u64,
     /// Longest window of the back-off, in milliseconds.
     pub reconnect_cap_ms: u64,

@@ -16,7 +16,7 @@ use tokio::runtime::Handle;
 use tokio::time::{Instant, Sleep};
 
 use super::liveness::{Liveness, Verdict, earliest};
-use super::state::{Failure, Progress};
+use super::state::{Answers, Failure, Leaving, Progress};
 use super::{Loss, SETTLED_AFTER, Settle, Shared};
 use crate::error::Cause;
 
@@ -527,7 +527,7 @@ impl<IO> Driver<IO> {
 
         let mut state = self.shared.lock();
         if state.calls.is_empty() && state.admitted == self.admitted_at_last_look {
-            state.is_leaving = true;
+            state.leaving = Some(Leaving::Idle);
             state.ask_whether_read();
         }
         self.admitted_at_last_look = state.admitted;
@@ -543,7 +543,7 @@ impl<IO> Driver<IO> {
 
         // A server that refuses this client's certificate, and then runs nothing of it.
         let was_rejected = matches!(&ended, Err(error) if error.kind() == io::ErrorKind::PermissionDenied && error.get_ref().is_some());
-        let is_wanted = matches!(ended, Ok(Ended::Done));
+        let is_done = matches!(ended, Ok(Ended::Done));
 
         let cause = match ended {
             Ok(Ended::Done) => Cause::new("the connection was closed by this side"),
@@ -565,13 +565,14 @@ impl<IO> Driver<IO> {
             &cause,
             was_rejected || farewell.is_some_and(|status| status.is_rejected()),
         );
-        let has_answered = self.shared.lock().has_answered;
+        let state = self.shared.lock();
 
         Loss {
             cause,
             calls,
-            has_answered,
-            is_wanted,
+            connection: self.shared.number,
+            has_served: state.answers == Answers::Served,
+            is_wanted: is_done && !matches!(state.leaving, Some(Leaving::Goaway(_))),
             retry_after,
         }
     }
@@ -592,7 +593,7 @@ impl<IO> Driver<IO> {
 
         // A server that turns the connection away has run none of its calls; one that has answered some
         // may have meant another one.
-        let was_rejected = was_rejected && !state.has_answered;
+        let was_rejected = was_rejected && state.answers == Answers::None;
 
         for (_, slot) in state.calls.iter_mut() {
             if matches!(slot.progress, Progress::Waiting) {

@@ -35,7 +35,7 @@ pub(crate) use self::flush::LostOneways;
 use self::flush::Reached;
 pub(crate) use self::pending::{PendingCall, PendingStream, decode};
 pub(crate) use self::state::Data;
-use self::state::{Failure, Progress, State};
+use self::state::{Answers, Failure, Leaving, Progress, State};
 use crate::config::Config;
 use crate::error::{Cause, Error, Kind};
 use crate::events::{ConnectionEvent, Events};
@@ -76,9 +76,11 @@ pub(crate) struct Loss {
     pub(crate) cause: Cause,
     /// Calls that it left behind without a reply.
     pub(crate) calls: usize,
-    /// Whether any call was answered.
-    pub(crate) has_answered: bool,
-    /// Whether this side was done with it.
+    /// Its number within this process.
+    pub(crate) connection: u64,
+    /// Whether any reply was more than a rejection.
+    pub(crate) has_served: bool,
+    /// Whether this side was done with it, and not sent away.
     pub(crate) is_wanted: bool,
     /// When the server wants to see the next connection, where it said so.
     pub(crate) retry_after: Option<Duration>,
@@ -131,10 +133,10 @@ impl Connection {
             driver: None,
             next_deadline: None,
             untimed: Vec::new(),
-            is_leaving: false,
+            leaving: None,
             is_closing: false,
             ended: None,
-            has_answered: false,
+            answers: Answers::None,
             uses_ids: false,
         };
 
@@ -164,10 +166,34 @@ impl Connection {
 
     /// Why it takes no calls.
     pub(crate) fn over(&self) -> Error {
-        let ended = self.0.lock().ended.clone();
-        self.0.error(Kind::NotSent(
-            ended.unwrap_or_else(|| Cause::new("the server asked to go away")),
-        ))
+        let state = self.0.lock();
+        let cause = match (&state.ended, &state.leaving) {
+            (Some(ended), _) => ended.clone(),
+            (None, Some(Leaving::Goaway(message))) => goaway(message),
+            (None, _) => Cause::new("the connection was not used, and is being closed"),
+        };
+        self.0.error(Kind::NotSent(cause))
+    }
+
+    /// Its number within this process.
+    pub(crate) fn number(&self) -> u64 {
+        self.0.number
+    }
+
+    /// Why it takes no calls, where the server has sent this client away and has served none of its calls.
+    pub(crate) fn sent_away_unserved(&self) -> Option<Cause> {
+        let state = self.0.lock();
+        match &state.leaving {
+            Some(Leaving::Goaway(message)) if state.answers < Answers::Served => {
+                Some(goaway(message))
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether it takes no calls because there were none for a while.
+    pub(crate) fn was_idle(&self) -> bool {
+        matches!(self.0.lock().leaving, Some(Leaving::Idle))
     }
 
     /// Puts a call's frame into the output and takes a slot for its reply. `is_ordered` sends it
@@ -310,6 +336,10 @@ impl Connection {
             state.wake_driver();
         }
     }
+}
+
+fn goaway(message: &str) -> Cause {
+    Cause::new(format!("the server asked to go away: {message}"))
 }
 
 impl Drop for Connection {

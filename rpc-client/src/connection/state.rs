@@ -36,15 +36,33 @@ pub(super) struct State {
     pub(super) next_deadline: Option<Instant>,
     /// Calls whose time begins when the driver sees them, and how long they have.
     pub(super) untimed: Vec<(u64, Duration)>,
-    /// The server has said goaway: no new calls.
-    pub(super) is_leaving: bool,
+    /// Why it takes no new calls, though those in flight go on.
+    pub(super) leaving: Option<Leaving>,
     /// The last handle is gone.
     pub(super) is_closing: bool,
     pub(super) ended: Option<Cause>,
-    /// Whether any call has had a reply.
-    pub(super) has_answered: bool,
+    /// The best that the replies so far have come to.
+    pub(super) answers: Answers,
     /// Whether any call had an id: the server of one that has none may know no ids.
     pub(super) uses_ids: bool,
+}
+
+pub(super) enum Leaving {
+    /// There was no call for `idle_timeout_ms`.
+    Idle,
+    /// The server has said goaway, and this about it.
+    Goaway(String),
+}
+
+/// What a server's replies come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Answers {
+    /// There were none.
+    None,
+    /// Every one said that its call was rejected.
+    Rejected,
+    /// A call has run, or failed for a reason of its own.
+    Served,
 }
 
 /// One call, from its first byte to its end.
@@ -148,7 +166,7 @@ impl State {
 
     /// Whether it takes no new calls any more.
     pub(super) fn is_over(&self) -> bool {
-        self.ended.is_some() || self.is_leaving
+        self.ended.is_some() || self.leaving.is_some()
     }
 
     /// Takes a slot, and lets `write` put the call's frame into the output.
@@ -273,7 +291,7 @@ impl State {
 
     /// Whether there is nothing left to do: no new calls, none in flight, and nobody waits for an answer.
     pub(super) fn is_done(&self) -> bool {
-        self.is_leaving && self.calls.is_empty() && !self.reached.is_asking()
+        self.leaving.is_some() && self.calls.is_empty() && !self.reached.is_asking()
     }
 
     pub(super) fn wake_driver(&mut self) {
@@ -294,7 +312,7 @@ impl State {
             Some(slot) if !slot.is_stream => {
                 slot.finish(Ok(Data::Unverified(reply.data())), woken);
                 self.reached.read = self.reached.read.max(slot.frame_end);
-                self.has_answered = true;
+                self.answers = Answers::Served;
                 true
             }
             _ => false,
@@ -314,7 +332,7 @@ impl State {
             Ok(FromServer::Notice { event, message }) => {
                 if event == "goaway" {
                     shared.tell_of_goaway(&message);
-                    self.is_leaving = true;
+                    self.leaving = Some(Leaving::Goaway(message.into_owned()));
                     self.ask_whether_read();
                 } else {
                     tracing::debug!(address = %shared.address, %event, "a notice that this version does not know");
@@ -354,7 +372,7 @@ impl State {
             },
         };
 
-        self.has_answered = true;
+        self.answers = self.answers.max(Answers::of(&reply));
         if let Some(slot) = self.calls.get_mut(id) {
             slot.take_reply(&reply, &shared.common.config, woken);
             self.reached.read = self.reached.read.max(slot.frame_end);
@@ -380,6 +398,16 @@ impl State {
             self.reached.read = self.appended;
         }
         place
+    }
+}
+
+impl Answers {
+    fn of(reply: &ReplyFrame<'_>) -> Self {
+        if reply.code.is_ok() || !reply.is_rejected() {
+            Self::Served
+        } else {
+            Self::Rejected
+        }
     }
 }
 

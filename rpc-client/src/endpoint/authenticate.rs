@@ -49,6 +49,13 @@ impl Refusal {
         Self::Failed(Cause::new(message))
     }
 
+    /// The connection was over before anything could be sent.
+    pub(crate) fn of_over(connection: &Connection) -> Self {
+        let over = connection.over();
+        let cause = over.cause().cloned();
+        Self::Failed(cause.unwrap_or_else(|| Cause::new("the connection is over")))
+    }
+
     /// Into the log.
     pub(crate) fn tell(&self, address: &str) {
         match self {

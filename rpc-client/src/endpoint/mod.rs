@@ -4,6 +4,7 @@
 pub(crate) mod authenticate;
 pub(crate) mod connect;
 mod dial;
+mod history;
 pub(crate) mod pool;
 mod progress;
 #[cfg(feature = "tls")]
@@ -16,13 +17,13 @@ use rpc_core::backoff::half_jitter;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::config::Config;
 use crate::connection::{Common, Connection, Loss};
 use crate::error::{Cause, Error, Kind};
 
 use authenticate::Refusal;
 use connect::Connector;
 use dial::Tried;
+use history::{History, TurnedAway};
 
 /// The endpoint's connection, and who is about to open one.
 pub(crate) struct Endpoint {
@@ -32,26 +33,8 @@ pub(crate) struct Endpoint {
     connector: Option<Connector>,
     /// Tells who is connecting that calls come in.
     wanted: Arc<Notify>,
-    /// Where connections are opened and end before any answer.
-    turned_away: Mutex<Option<TurnedAway>>,
+    history: Mutex<History>,
     state: Mutex<State>,
-}
-
-/// An endpoint that accepts and closes: it is full, or a proxy with nobody behind it. That is no success
-/// of connecting.
-#[derive(Clone)]
-struct TurnedAway {
-    times: u32,
-    last: Instant,
-    failure: Failure,
-    retry_after: Option<Duration>,
-}
-
-impl TurnedAway {
-    /// What was long ago says nothing of now.
-    fn says_something_at(&self, now: Instant, config: &Config) -> bool {
-        now - self.last <= Duration::from_millis(config.reconnect_cap_ms) * 2
-    }
 }
 
 enum State {
@@ -101,15 +84,13 @@ impl Endpoint {
         common: Common,
         connector: Option<Connector>,
     ) -> Arc<Self> {
-        let (wanted, turned_away, state) = (Arc::default(), Mutex::default(), Mutex::new(state));
-
         Arc::new(Self {
             address,
             common,
             connector,
-            wanted,
-            turned_away,
-            state,
+            wanted: Arc::default(),
+            history: Mutex::default(),
+            state: Mutex::new(state),
         })
     }
 
@@ -241,6 +222,15 @@ impl Endpoint {
         connector: &Connector,
         lost: Option<Failure>,
     ) -> progress::Receiver<Attempts> {
+        let (now, config) = (Instant::now(), &self.common.config);
+        let mut history = self.history();
+        let not_before = match &*state {
+            State::Connected(old) => history.replace(old, config, now),
+            State::Idle | State::Connecting(_) => None,
+        };
+        let turned_away = history.turned_away(config, now);
+        drop(history);
+
         let failing_since = lost.as_ref().map(|lost| lost.since);
         let (progress, attempts) =
             progress::channel(lost.map_or(Attempts::FirstUnderWay, Attempts::AfterLoss));
@@ -253,9 +243,8 @@ impl Endpoint {
             connector: connector.clone(),
             wanted: Arc::clone(&self.wanted),
             failing_since,
-            turned_away: self.turned_away().clone().filter(|turned_away| {
-                turned_away.says_something_at(Instant::now(), &self.common.config)
-            }),
+            turned_away,
+            not_before,
         };
 
         tokio::spawn(connecting.run(progress));
@@ -265,7 +254,8 @@ impl Endpoint {
     /// A connection is over. One that was in use is wanted again: the next call shall find it, or a
     /// reason to fail at once.
     fn lost(self: &Arc<Self>, loss: Loss) {
-        self.note(&loss);
+        self.history()
+            .note_end(&loss, &self.common.config, Instant::now());
 
         let Some(connector) = self.connector.as_ref().filter(|_| loss.calls > 0) else {
             return;
@@ -287,35 +277,9 @@ impl Endpoint {
         }
     }
 
-    fn note(&self, loss: &Loss) {
-        let mut turned_away = self.turned_away();
-        if loss.has_answered || loss.is_wanted {
-            *turned_away = None;
-            return;
-        }
-
-        let now = Instant::now();
-        let before = turned_away
-            .take()
-            .filter(|before| before.says_something_at(now, &self.common.config));
-        let (times, since) = before.map_or((0, now), |before| (before.times, before.failure.since));
-
-        *turned_away = Some(TurnedAway {
-            times: times.saturating_add(1),
-            last: now,
-            failure: Failure {
-                since,
-                last: loss.cause.clone(),
-                is_final: false,
-            },
-            retry_after: loss.retry_after,
-        });
-    }
-
-    fn turned_away(&self) -> MutexGuard<'_, Option<TurnedAway>> {
-        self.turned_away
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    /// Taken for single steps, also with the state locked.
+    fn history(&self) -> MutexGuard<'_, History> {
+        self.history.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Changes of the state are single steps, so a panic elsewhere leaves nothing half done.
@@ -333,6 +297,7 @@ struct Connecting {
     wanted: Arc<Notify>,
     failing_since: Option<Instant>,
     turned_away: Option<TurnedAway>,
+    not_before: Option<Instant>,
 }
 
 impl Connecting {
@@ -367,10 +332,15 @@ impl Connecting {
             }
         }
 
+        if let Some(at) = self.not_before {
+            tokio::time::sleep_until(at).await;
+        }
+
         while self.endpoint.strong_count() > 0 {
             let refusal = match self.attempt().await {
                 Ok(connection) => {
                     if let Some(endpoint) = self.endpoint.upgrade() {
+                        endpoint.history().has_opened(Instant::now());
                         *endpoint.lock() = State::Connected(Arc::clone(&connection));
                     }
                     progress.send_replace(Attempts::Succeeded(connection));

@@ -92,7 +92,9 @@ impl Dialer {
             let tried = Tried::default();
             let opening = self.connector.open(address, &common, &tried, drop);
             let refusal = match tokio::time::timeout_at(limit, opening).await {
-                Ok(Ok(connection)) => return Ok(connection),
+                Ok(Ok(connection)) if connection.is_usable() => return Ok(connection),
+                // It was sent away before it could be used; the next one need not fare better.
+                Ok(Ok(connection)) => Refusal::of_over(&connection),
                 Ok(Err(refusal)) => refusal,
                 Err(_) if limit == connect_end => Refusal::no_answer(config, &tried),
                 Err(_) => continue,

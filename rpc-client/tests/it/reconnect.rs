@@ -8,9 +8,10 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use rpc_client::{BoxByteStream, Connect};
-use rpc_client::{Client, Config, ConnectionEvent};
+use rpc_client::{Client, Config, ConnectionEvent, Mode};
 use rpc_server::{Server, ServerHandle};
 use serde_json::json;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -356,4 +357,104 @@ async fn a_thousand_clients_that_lose_one_server_come_back_spread_over_time() {
             "{most} in 100 ms. {what}"
         );
     }
+}
+
+/// A server whose connections say and do this for the call `ID`; a line without an end closes the connection.
+fn short_lived(answer: &'static str) -> (impl Connect, Arc<Mutex<Vec<Instant>>>) {
+    let opened: Arc<Mutex<Vec<Instant>>> = Arc::default();
+    let times = Arc::clone(&opened);
+    let connect = move |_: String| {
+        let mut times = times.lock().unwrap();
+        times.push(Instant::now());
+        if times.len() > 10_000 {
+            return std::future::ready(Err(io::Error::other("they come without end")));
+        }
+
+        let (ours, theirs) = tokio::io::duplex(1024);
+        tokio::spawn(async move {
+            let mut lines = BufReader::new(theirs);
+            let mut line = String::new();
+            while lines.read_line(&mut line).await.is_ok_and(|read| read > 0) {
+                let call: serde_json::Value = serde_json::from_str(&line).unwrap();
+                let answer = answer.replace("ID", &call["id"].to_string());
+                // The client may be done with it.
+                let _ = lines.write_all(answer.as_bytes()).await;
+                if !answer.ends_with('\n') {
+                    return;
+                }
+                line.clear();
+            }
+        });
+        std::future::ready(Ok(ours))
+    };
+    (connect, opened)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_ends_each_connection_is_not_connected_to_without_a_pause() {
+    const REJECTED: &str = "{\"id\":ID,\"code\":14,\"message\":\"elsewhere\",\"rejected\":true}\n";
+    const SERVED: &str = "{\"id\":ID,\"code\":0,\"data\":null}\n";
+    const GOAWAY: &str = "{\"event\":\"goaway\",\"message\":\"elsewhere\"}\n";
+    let seconds = 60;
+
+    for (mode, answers, per_minute) in [
+        // Nothing is ever served: the back-off of failing to connect.
+        (Mode::Single, vec![GOAWAY, REJECTED], 10..=140),
+        (Mode::Single, vec![REJECTED, GOAWAY], 10..=140),
+        (Mode::Single, vec![REJECTED, " "], 10..=140),
+        (Mode::Single, vec![GOAWAY, " "], 10..=140),
+        (Mode::Pooled(2), vec![REJECTED, GOAWAY], 10..=280),
+        // All is served, so the calls go on, at a pace.
+        (Mode::Single, vec![SERVED, GOAWAY], 1_000..=2_400),
+        (Mode::Single, vec![GOAWAY, SERVED], 1_000..=2_400),
+        (Mode::Single, vec![SERVED, " "], 1_000..=2_400),
+    ] {
+        let answer = answers.concat();
+        let (connect, opened) = short_lived(answer.clone().leak());
+        let client = Client::builder("memory")
+            .connector(connect)
+            .config(Config {
+                mode,
+                ..Config::default()
+            })
+            .build();
+
+        let began = Instant::now();
+        while began.elapsed() < Duration::from_secs(seconds) {
+            let result = client.call::<_, ()>(100, &()).await;
+            let is_served = answers.contains(&SERVED);
+            assert_eq!(result.is_ok(), is_served, "{answer}: {result:?}");
+            if !is_served {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
+
+        let opened = opened.lock().unwrap().len();
+        assert!(
+            per_minute.contains(&opened),
+            "{mode:?} {answer}: {opened} in a minute"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_goaway_or_two_cost_the_next_call_nothing() {
+    let (connect, opened) = short_lived(
+        "{\"event\":\"goaway\",\"message\":\"drain\"}\n{\"id\":ID,\"code\":0,\"data\":null}\n",
+    );
+    let client = Client::builder("memory").connector(connect).build();
+    let began = Instant::now();
+    for _ in 0..2 {
+        client.call::<_, ()>(100, &()).await.unwrap();
+    }
+    assert_eq!(began.elapsed(), Duration::ZERO);
+
+    // Nor do more of them, where the connections had their time.
+    for _ in 0..10 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let called = Instant::now();
+        client.call::<_, ()>(100, &()).await.unwrap();
+        assert_eq!(called.elapsed(), Duration::ZERO);
+    }
+    assert_eq!(opened.lock().unwrap().len(), 12);
 }

@@ -185,6 +185,11 @@ pub struct ReplyFrame<'a> {
 }
 
 impl ReplyFrame<'_> {
+    /// Whether the server promises that it did not run the call.
+    pub fn is_rejected(&self) -> bool {
+        self.rejected
+    }
+
     /// The failure that this line carries; only meaningful where `code` is not 0.
     pub fn status(&self) -> Status {
         let mut status = Status::new(self.code, self.message.clone().into_owned());
