@@ -133,6 +133,8 @@ impl Pending {
         } = self;
 
         tokio::select! {
+            // In this order, and not in a random one, so that a simulated run can be repeated.
+            biased;
             Some(reply) = multiplexed.next() => Some(reply),
             Some(reply) = ordered.next() => Some(reply),
             else => None,
