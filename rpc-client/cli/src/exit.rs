@@ -148,6 +148,8 @@ fn hint(error: &Error) -> Option<String> {
         return hint_for_code(Code::UNAUTHENTICATED);
     } else if is_no_address(error) {
         "name the server with --addr HOST:PORT, --addr unix:PATH or RPC_ADDR"
+    } else if let Some(hint) = hint_for_tls(error) {
+        hint
     } else if error.is_unreachable() && error.connection().is_none() {
         "is the daemon running there? start it with `rpc-server`, or name another address with --addr or RPC_ADDR"
     } else if error.is_unreachable() {
@@ -163,6 +165,25 @@ fn hint(error: &Error) -> Option<String> {
     };
 
     Some(hint.to_owned())
+}
+
+/// Where the server is there, and TLS with it fails, or cannot begin.
+fn hint_for_tls(error: &Error) -> Option<&'static str> {
+    let cause: &io::Error = error.source()?.downcast_ref()?;
+    // An error of the system's own has no other one in it.
+    cause.get_ref().filter(|_| error.is_unreachable())?;
+
+    match cause.kind() {
+        io::ErrorKind::InvalidData => Some(
+            "it is there, and TLS with it fails: --ca FILE says whom to trust, --server-name NAME whose certificate to expect",
+        ),
+        io::ErrorKind::PermissionDenied => {
+            Some("the server says who may call: --cert FILE and --key FILE show who you are")
+        }
+        io::ErrorKind::UnexpectedEof => Some("without --tls it is called in plain bytes"),
+        io::ErrorKind::Other => Some("nothing was sent: correct what is named here, and try again"),
+        _ => None,
+    }
 }
 
 fn hint_for_status(status: &Status) -> Option<String> {

@@ -50,14 +50,27 @@ impl Certificates {
 
     /// Writes `name.pem` and `name.key`, a certificate of `host`.
     fn issue(&self, authority: &Authority, name: &str, host: &str, years: (i32, i32)) {
-        use std::os::unix::fs::PermissionsExt;
-
         let mut params = CertificateParams::new(vec![host.to_owned()]).unwrap();
         params.not_before = date_time_ymd(years.0, 1, 1);
         params.not_after = date_time_ymd(years.1, 1, 1);
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, authority).unwrap();
-        std::fs::write(self.path(&format!("{name}.pem")), certificate.pem()).unwrap();
+        self.write(name, &certificate.pem(), &key);
+    }
+
+    /// Writes `name.pem` and `name.key`, a certificate of `host` that nobody else has signed.
+    fn sign_itself(&self, name: &str, host: &str, is_ca: IsCa) {
+        let mut params = CertificateParams::new(vec![host.to_owned()]).unwrap();
+        params.is_ca = is_ca;
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.self_signed(&key).unwrap();
+        self.write(name, &certificate.pem(), &key);
+    }
+
+    fn write(&self, name: &str, certificate: &str, key: &KeyPair) {
+        use std::os::unix::fs::PermissionsExt;
+
+        std::fs::write(self.path(&format!("{name}.pem")), certificate).unwrap();
         let key_file = self.path(&format!("{name}.key"));
         std::fs::write(&key_file, key.serialize_pem()).unwrap();
         std::fs::set_permissions(&key_file, std::fs::Permissions::from_mode(0o600)).unwrap();
@@ -299,6 +312,97 @@ async fn each_refusal_has_its_own_words() {
         ask(&address, with(missing)).await,
         "/nowhere/ca.pem: No such file",
     );
+}
+
+#[tokio::test]
+async fn a_self_signed_certificate_is_trusted_by_name_or_refused_in_plain_words() {
+    let certificates = Certificates::new();
+    certificates.authority("ca");
+    certificates.sign_itself("own", "rpc.test", IsCa::ExplicitNoCa);
+    // As `openssl req -x509` makes one.
+    certificates.sign_itself(
+        "both",
+        "rpc.test",
+        IsCa::Ca(BasicConstraints::Unconstrained),
+    );
+
+    let (own, ..) = certificates.serve("own", None).await;
+    ask(&own, with(certificates.tls("own", None)))
+        .await
+        .unwrap();
+    refused(
+        ask(&own, with(certificates.tls("ca", None))).await,
+        "the server's certificate is not from an authority in ",
+    );
+
+    let (both, ..) = certificates.serve("both", None).await;
+    let error = ask(&both, with(certificates.tls("both", None))).await;
+    let error = error.unwrap_err().to_string();
+    assert!(
+        error.contains(
+            "the server's certificate is that of an authority, as a self-signed one often is"
+        ),
+        "{error}"
+    );
+    assert!(!error.contains("CaUsedAsEndEntity"), "{error}");
+}
+
+#[tokio::test]
+async fn a_file_that_is_not_what_it_should_be_is_told_in_plain_words() {
+    let certificates = Certificates::new();
+    let ca = certificates.authority("ca");
+    for name in ["server", "client", "other"] {
+        certificates.issue(&ca, name, "rpc.test", NOW);
+    }
+    let (address, ..) = certificates.serve("server", Some("ca")).await;
+    let file = |name: &str, text: &str| {
+        std::fs::write(certificates.path(name), text).unwrap();
+        certificates.path(name)
+    };
+    let own = certificates.tls("ca", Some("client"));
+
+    for (tls, part) in [
+        (
+            TlsConfig {
+                key_file: Some(certificates.path("other.key")),
+                ..own.clone()
+            },
+            "other.key: the key does not belong to the certificate in `certificate_file`",
+        ),
+        (
+            TlsConfig {
+                key_file: Some(certificates.path("client.pem")),
+                ..own.clone()
+            },
+            "client.pem: has no private key in PEM (`-----BEGIN PRIVATE KEY-----`)",
+        ),
+        (
+            TlsConfig {
+                ca_file: Some(file("empty.pem", "")),
+                ..own.clone()
+            },
+            "empty.pem: has no certificate in PEM (`-----BEGIN CERTIFICATE-----`)",
+        ),
+        (
+            TlsConfig {
+                ca_file: Some(file("cut.pem", "-----BEGIN CERTIFICATE-----\nMIIB\n")),
+                ..own.clone()
+            },
+            "cut.pem: is cut short",
+        ),
+        (
+            TlsConfig {
+                ca_file: Some(file(
+                    "no.pem",
+                    "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n",
+                )),
+                ..own.clone()
+            },
+            "no.pem: has a certificate that cannot be read",
+        ),
+    ] {
+        refused(ask(&address, with(tls)).await, part);
+    }
 }
 
 #[tokio::test]

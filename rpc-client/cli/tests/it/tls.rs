@@ -100,13 +100,19 @@ fn flags_say_whom_to_trust_and_who_calls_and_each_refusal_says_what_to_do() {
     check(
         &["--tls"],
         3,
-        &["is not from an authority that this system knows"],
+        &[
+            "is not from an authority that this system knows",
+            "hint: it is there, and TLS with it fails: --ca FILE says whom to trust",
+        ],
     );
     check(&["--ca", &ca], 3, &["is not for `127.0.0.1`, but for"]);
     check(&[], 3, &["the server speaks TLS on this port"]);
     check(
         &["--ca", &ca, "--cert", &ca],
         3,
-        &["`certificate_file` and `key_file` belong together"],
+        &[
+            "`certificate_file` and `key_file` belong together",
+            "hint: nothing was sent: correct what is named here",
+        ],
     );
 }

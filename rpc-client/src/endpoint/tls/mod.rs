@@ -3,6 +3,8 @@
 //! TLS 1.3 and 1.2 by rustls with ring. Files are read when a connection is opened, and again once they have
 //! changed, so that a renewed certificate is used from the next connection on.
 
+mod refusal;
+
 use std::io;
 use std::path::Path;
 use std::pin::Pin;
@@ -11,17 +13,16 @@ use std::task::{Context, Poll};
 use std::time::SystemTime;
 
 use rustls::crypto::ring::default_provider;
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::version::{TLS12, TLS13};
-use rustls::{
-    AlertDescription, CertificateError, ClientConfig, Error, PeerIncompatible, RootCertStore,
-};
+use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use self::refusal::{in_words, of_own, of_pem};
 use crate::config::TlsConfig;
 
 /// What the client names in its hello (ALPN, RFC 7301).
@@ -105,7 +106,7 @@ fn load(config: &TlsConfig) -> io::Result<ClientConfig> {
         for certificate in certificates(file)? {
             roots
                 .add(certificate)
-                .map_err(|error| wrong(file, &error))?;
+                .map_err(|error| wrong(file, &of_own(&error)))?;
         }
     } else {
         // What cannot be read of a system's store is no reason to trust nobody.
@@ -126,9 +127,9 @@ fn load(config: &TlsConfig) -> io::Result<ClientConfig> {
     let mut loaded = match (&config.certificate_file, &config.key_file) {
         (Some(certificate), Some(key_file)) => {
             let key = PrivateKeyDer::from_pem_slice(&read(key_file)?)
-                .map_err(|error| wrong(key_file, &error))?;
+                .map_err(|error| wrong(key_file, &of_pem(&error, "PRIVATE KEY")))?;
             let with_key = builder.with_client_auth_cert(certificates(certificate)?, key);
-            with_key.map_err(|error| wrong(key_file, &error))?
+            with_key.map_err(|error| wrong(key_file, &of_own(&error)))?
         }
         (None, None) => builder.with_no_client_auth(),
         _ => {
@@ -145,12 +146,12 @@ fn load(config: &TlsConfig) -> io::Result<ClientConfig> {
 fn certificates(file: &Path) -> io::Result<Vec<CertificateDer<'static>>> {
     let bytes = read(file)?;
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
-    let certificates = certificates.map_err(|error| wrong(file, &error))?;
+    let certificates = certificates.map_err(|error| wrong(file, &of_pem(&error, "CERTIFICATE")))?;
 
     if certificates.is_empty() {
         return Err(wrong(
             file,
-            &"has no certificate in PEM (`-----BEGIN CERTIFICATE-----`)",
+            &of_pem(&pem::Error::NoItemsFound, "CERTIFICATE"),
         ));
     }
 
@@ -218,118 +219,4 @@ impl AsyncWrite for TlsByteStream {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.0).poll_shutdown(cx)
     }
-}
-
-/// The error with rustls' words replaced by those of an operator. `ca_file`: whom the client trusts.
-fn in_words(error: io::Error, ca_file: Option<&Path>) -> io::Error {
-    let Some(inner) = error
-        .get_ref()
-        .and_then(|inner| inner.downcast_ref::<Error>())
-    else {
-        return error;
-    };
-
-    // The connection tells by the kind that nothing was run.
-    let is_refused = matches!(inner, Error::AlertReceived(alert) if is_of_certificate(*alert));
-    let kind = if is_refused {
-        io::ErrorKind::PermissionDenied
-    } else {
-        error.kind()
-    };
-
-    io::Error::new(kind, words(inner, ca_file))
-}
-
-fn words(error: &Error, ca_file: Option<&Path>) -> String {
-    let words = match error {
-        Error::InvalidMessage(_) => "the server answers in plain bytes: it has no TLS on this port",
-        Error::InvalidCertificate(error) => return of_certificate(error, ca_file),
-        Error::PeerIncompatible(
-            PeerIncompatible::ServerDoesNotSupportTls12Or13
-            | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig,
-        )
-        | Error::AlertReceived(AlertDescription::ProtocolVersion) => {
-            "the server has only TLS versions older than 1.2"
-        }
-        Error::AlertReceived(alert) => return of_alert(*alert),
-        other => return format!("TLS: {other}"),
-    };
-
-    words.into()
-}
-
-fn of_certificate(error: &CertificateError, ca_file: Option<&Path>) -> String {
-    match error {
-        CertificateError::UnknownIssuer => match ca_file {
-            Some(file) => {
-                format!(
-                    "the server's certificate is not from an authority in {}",
-                    file.display()
-                )
-            }
-            None => {
-                "the server's certificate is not from an authority that this system knows".into()
-            }
-        },
-        CertificateError::NotValidForNameContext {
-            expected,
-            presented,
-        } => format!(
-            "the server's certificate is not for `{}`, but for {}; is the address right? if so, set `server_name`",
-            expected.to_str(),
-            if presented.is_empty() {
-                "no name".into()
-            } else {
-                presented.join(", ")
-            },
-        ),
-        CertificateError::NotValidForName => "the server's certificate is for another name".into(),
-        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-            "the server's certificate has expired".into()
-        }
-        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-            "the server's certificate is not valid yet; is this machine's clock right?".into()
-        }
-        other => format!("the server's certificate is refused: {other}"),
-    }
-}
-
-fn is_of_certificate(alert: AlertDescription) -> bool {
-    matches!(
-        alert,
-        AlertDescription::CertificateRequired
-            | AlertDescription::UnknownCA
-            | AlertDescription::CertificateExpired
-            | AlertDescription::BadCertificate
-            | AlertDescription::CertificateUnknown
-            | AlertDescription::UnsupportedCertificate
-            | AlertDescription::CertificateRevoked
-            | AlertDescription::AccessDenied
-    )
-}
-
-/// What the server says of this client.
-fn of_alert(alert: AlertDescription) -> String {
-    let words = match alert {
-        AlertDescription::CertificateRequired => {
-            "the server requires a client certificate; set `certificate_file` and `key_file`"
-        }
-        AlertDescription::UnknownCA => {
-            "the server does not know the authority of this client's certificate"
-        }
-        AlertDescription::CertificateExpired => {
-            "the server says that this client's certificate has expired, or is not valid yet"
-        }
-        AlertDescription::BadCertificate
-        | AlertDescription::CertificateUnknown
-        | AlertDescription::UnsupportedCertificate
-        | AlertDescription::CertificateRevoked
-        | AlertDescription::AccessDenied => "the server refuses this client's certificate",
-        AlertDescription::NoApplicationProtocol => {
-            "the server speaks another protocol on this port (ALPN)"
-        }
-        other => return format!("the server ended the connection with the TLS alert {other:?}"),
-    };
-
-    words.into()
 }
