@@ -106,7 +106,8 @@ pub struct Config {
     /// TCP keepalive probes without an answer before the connection is dead.
     pub keepalive_probes: u32,
     /// Time that sent bytes may stay unacknowledged (`TCP_USER_TIMEOUT`), in milliseconds; 0 leaves
-    /// it to the system.
+    /// it to the system. On an idle connection the system would also count it against keepalive, so that one lost
+    /// probe could be too many: there the user timeout lies between the last probe and the end of its time.
     pub tcp_user_timeout_ms: u64,
     /// Tries of one call at most, the first one included; 1 turns retries off. Only what was not sent or
     /// was rejected is tried again, or is idempotent.

@@ -10,6 +10,7 @@
 //! | [`status`] | [`Code`] and [`Status`], from one table |
 //! | [`codec`] | lines out of bytes, with a limit |
 //! | [`in_flight`] | id to waiting call; ordered calls |
+//! | [`keepalive`] | when a TCP peer counts as gone |
 //! | [`service`] | [`Service`], [`Layer`], [`BoxService`] |
 //! | [`scope`] | what a connection knows of a call: peer, deadline, cancellation |
 //! | [`descriptor`] | what `describe` tells of a command |
@@ -28,6 +29,7 @@ pub mod frame;
 #[doc(hidden)]
 pub mod histogram;
 pub mod in_flight;
+pub mod keepalive;
 pub mod printable;
 pub mod scope;
 pub mod service;

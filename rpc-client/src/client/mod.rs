@@ -115,7 +115,7 @@ impl Client {
             ..Common::default()
         };
 
-        let (connection, driver) = Connection::new(io, None, Arc::clone(&address), common.clone());
+        let (connection, driver) = Connection::new(io, Arc::clone(&address), common.clone());
         tokio::spawn(driver);
 
         let endpoint = Endpoint::connected(Arc::clone(&address), common.clone(), connection);

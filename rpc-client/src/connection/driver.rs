@@ -17,7 +17,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::liveness::{Liveness, Verdict, earliest};
 use super::state::{Answers, Failure, Leaving, Progress};
-use super::{Loss, SETTLED_AFTER, Settle, Shared};
+use super::{Loss, Shared};
 use crate::error::Cause;
 
 /// What one read takes at most; a connection keeps one buffer of this size, and a larger one only
@@ -66,8 +66,6 @@ pub(super) struct Driver<IO> {
     /// Why nothing can be written any more. What has been received is still delivered.
     write_error: Option<io::Error>,
     liveness: Liveness,
-    /// What is still to be asked of the system, and when.
-    settle: Option<(Settle<IO>, Instant)>,
     /// Bytes that the stream has taken, ever.
     written: u64,
     /// What had been sent when something was last known to be received.
@@ -108,7 +106,7 @@ impl<IO> Driver<IO>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
-    pub(super) fn new(io: IO, settle: Option<Settle<IO>>, shared: Arc<Shared>) -> Self {
+    pub(super) fn new(io: IO, shared: Arc<Shared>) -> Self {
         let now = Instant::now();
 
         Self {
@@ -117,7 +115,6 @@ where
             at: 0,
             lines: LineDecoder::new(shared.common.config.reply_bytes_max),
             liveness: Liveness::new(&shared.common.config, now),
-            settle: settle.map(|settle| (settle, now + SETTLED_AFTER)),
             written: 0,
             appended_when_heard: 0,
             pings: 0,
@@ -428,12 +425,7 @@ where
             )
         };
 
-        let settle_at = self.settle.map(|(_, at)| at);
-        let next = earliest(
-            settle_at,
-            earliest(deadline, self.liveness.next_look(is_watched)),
-        );
-        let Some(next) = next else {
+        let Some(next) = earliest(deadline, self.liveness.next_look(is_watched)) else {
             return Poll::Pending;
         };
 
@@ -448,10 +440,6 @@ where
         let now = Instant::now();
         if deadline.is_some_and(|deadline| deadline <= now) {
             self.expire(now);
-        }
-
-        if let Some((settle, _)) = self.settle.take_if(|(_, at)| *at <= now) {
-            settle(&self.io, &self.shared.common.config);
         }
 
         Poll::Ready(self.look(now, is_watched))

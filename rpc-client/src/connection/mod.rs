@@ -40,13 +40,6 @@ use crate::config::Config;
 use crate::error::{Cause, Error, Kind};
 use crate::events::{ConnectionEvent, Events};
 
-/// How old a connection is when the system is asked to look after it, too: one that is opened for a few calls
-/// is over by then, and need not pay for that.
-pub(crate) const SETTLED_AFTER: Duration = Duration::from_secs(1);
-
-/// What is asked of the system for a connection that lasts.
-pub(crate) type Settle<IO> = fn(&IO, &Config);
-
 const NO_STREAM_EXPECTED: &str = "the command answers with a stream; call it as one";
 
 /// One end of a connection, as callers hold it. Dropping the last handle lets the driver write what
@@ -113,7 +106,6 @@ impl Connection {
     /// Takes a byte stream into use and returns the handle and the driver, which somebody must run.
     pub(crate) fn new<IO>(
         io: IO,
-        settle: Option<Settle<IO>>,
         address: Arc<str>,
         common: Common,
     ) -> (Arc<Self>, impl Future<Output = Loss> + Send + use<IO>)
@@ -150,7 +142,7 @@ impl Connection {
         });
         shared.tell_of_connecting();
 
-        let mut driver = Driver::new(io, settle, Arc::clone(&shared));
+        let mut driver = Driver::new(io, Arc::clone(&shared));
         let run = async move {
             let ended = poll_fn(|cx| driver.poll(cx)).await;
             driver.finish(ended)

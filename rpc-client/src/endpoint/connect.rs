@@ -3,20 +3,17 @@
 use std::fmt;
 use std::future::Future;
 use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
-use std::time::Duration;
 
 use futures::future::{BoxFuture, FutureExt};
-use socket2::{SockRef, TcpKeepalive};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::authenticate::{Refusal, Token, authenticate};
 use super::dial::{Tried, dial};
+use super::watched::{Watched, keepalive, watch};
 use crate::config::Config;
-use crate::connection::{Common, Connection, Loss, Settle};
+use crate::connection::{Common, Connection, Loss};
 use crate::error::Cause;
 
 /// What an address over TLS begins with.
@@ -73,7 +70,8 @@ where
 }
 
 /// Opens a TCP connection to `"HOST:PORT"` with the socket options of `config`, for a [`Connect`]
-/// that puts something between it and the protocol. A host with several addresses is dialed at each of
+/// that puts something between it and the protocol. Its user timeout is that of an idle connection for good
+/// (17.5 s with default settings), so that a lost keepalive probe never ends it; pings find a lost server sooner. A host with several addresses is dialed at each of
 /// them (RFC 8305): IPv6 first, the next one 250 ms after the one before, or at once when one has failed.
 ///
 /// # Cancel safety
@@ -83,12 +81,8 @@ where
 /// The name is unknown, no server answers, the connection leads to itself (`ConnectionRefused`), or an
 /// option cannot be set.
 pub async fn open_tcp(address: &str, config: &Config) -> io::Result<TcpStream> {
-    open_watched(address, config, &Tried::default()).await
-}
-
-async fn open_watched(address: &str, config: &Config, tried: &Tried) -> io::Result<TcpStream> {
-    let stream = dial(address, tried).await?;
-    watch(&stream, config)?;
+    let stream = dial(address, &Tried::default()).await?;
+    watch(&stream, &keepalive(config))?;
     Ok(stream)
 }
 
@@ -144,33 +138,27 @@ impl Connector {
         let (address, config) = (&*opening.address, &*opening.common.config);
         if let Way::Own(connect) = &self.way {
             let stream = connect.connect(address).await?;
-            return Ok(opening.run(stream, None));
+            return Ok(opening.run(stream));
         }
 
         if let Some(path) = address.strip_prefix("unix:") {
             let stream = UnixStream::connect(path).await?;
-            return Ok(opening.run(stream, None));
+            return Ok(opening.run(stream));
         }
 
         let by_address = address.strip_prefix(TLS_PREFIX);
         if by_address.is_none() && config.tls.is_none() {
-            let settle: Settle<Tcp> = |Tcp(stream), config| {
-                if let Err(error) = watch(stream, config) {
-                    tracing::warn!(%error, "keepalive and user timeout could not be set: a server that vanishes is found by pings alone");
-                }
-            };
-
-            let stream = Tcp(dial(address, tried).await?);
-            return Ok(opening.run(stream, Some(settle)));
+            let stream = Watched::new(dial(address, tried).await?, config);
+            return Ok(opening.run(stream));
         }
 
         let address = by_address.unwrap_or(address);
         #[cfg(feature = "tls")]
         {
-            let stream = open_watched(address, config, tried).await?;
+            let stream = Watched::new(dial(address, tried).await?, config);
             let settings = config.tls.clone().unwrap_or_default();
             let stream = self.tls.handshake(stream, address, &settings).await?;
-            Ok(opening.run(stream, None))
+            Ok(opening.run(stream))
         }
         #[cfg(not(feature = "tls"))]
         Err(io::Error::new(
@@ -189,37 +177,6 @@ impl fmt::Debug for Connector {
     }
 }
 
-/// A TCP stream that is dropped once it is over: that ends it, without one more call of the system's.
-struct Tcp(TcpStream);
-
-impl AsyncRead for Tcp {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buffer)
-    }
-}
-
-impl AsyncWrite for Tcp {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-}
-
 /// A connection that is about to be opened, and what is called at its end.
 struct Opening<E> {
     address: Arc<str>,
@@ -228,71 +185,27 @@ struct Opening<E> {
 }
 
 impl<E: FnOnce(Loss) + Send + 'static> Opening<E> {
-    fn run<IO: ByteStream>(self, stream: IO, settle: Option<Settle<IO>>) -> Arc<Connection> {
+    fn run<IO: ByteStream>(self, stream: IO) -> Arc<Connection> {
         let Self {
             address,
             common,
             at_end,
         } = self;
 
-        let (connection, driver) = Connection::new(stream, settle, address, common);
+        let (connection, driver) = Connection::new(stream, address, common);
         tokio::spawn(async move { at_end(driver.await) });
         connection
     }
 }
 
-/// A server that has vanished is noticed.
-fn watch(stream: &TcpStream, config: &Config) -> io::Result<()> {
-    let socket = SockRef::from(stream);
-    if config.keepalive_idle_ms > 0 {
-        // The system counts in whole seconds, and refuses what lies outside of these bounds.
-        let seconds = |ms: u64| Duration::from_secs(ms.div_ceil(1_000).clamp(1, 32_767));
-        let keepalive = TcpKeepalive::new()
-            .with_time(seconds(config.keepalive_idle_ms))
-            .with_interval(seconds(config.keepalive_interval_ms))
-            .with_retries(config.keepalive_probes.clamp(1, 127));
-        socket.set_tcp_keepalive(&keepalive)?;
-    }
-
-    #[cfg(target_os = "linux")]
-    if config.tcp_user_timeout_ms > 0 {
-        socket.set_tcp_user_timeout(Some(Duration::from_millis(
-            config.tcp_user_timeout_ms.min(i32::MAX as u64),
-        )))?;
-    }
-
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use std::net::{Ipv4Addr, TcpListener};
-    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::time::Duration;
 
-    use tokio::io::DuplexStream;
+    use socket2::SockRef;
 
     use super::*;
-    use crate::connection::SETTLED_AFTER;
-
-    #[tokio::test(start_paused = true)]
-    async fn the_system_is_asked_once_and_only_where_a_connection_lasts() {
-        static ASKED: AtomicU32 = AtomicU32::new(0);
-        let settle: Settle<DuplexStream> = |_, _| {
-            ASKED.fetch_add(1, Ordering::Relaxed);
-        };
-
-        for (age, asked) in [(SETTLED_AFTER / 2, 0), (SETTLED_AFTER * 2, 1)] {
-            let (near, _far) = tokio::io::duplex(64);
-            let (connection, driver) =
-                Connection::new(near, Some(settle), "test".into(), Common::default());
-            let driver = tokio::spawn(driver);
-
-            tokio::time::sleep(age).await;
-            drop(connection);
-            driver.await.unwrap();
-            assert_eq!(ASKED.load(Ordering::Relaxed), asked, "{age:?}");
-        }
-    }
 
     #[cfg(target_os = "linux")]
     #[tokio::test]
@@ -306,9 +219,10 @@ mod tests {
         let watched = open_tcp(&address, &Config::default()).await.unwrap();
         let socket = SockRef::from(&watched);
         assert!(watched.nodelay().unwrap() && socket.keepalive().unwrap());
-        let seconds = |n| Duration::from_secs(n);
-        assert_eq!(socket.tcp_keepalive_time().unwrap(), seconds(10));
-        assert_eq!(socket.tcp_keepalive_interval().unwrap(), seconds(3));
-        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(seconds(10)));
+        let ms = |n| Duration::from_millis(n);
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), ms(10_000));
+        assert_eq!(socket.tcp_keepalive_interval().unwrap(), ms(3_000));
+        // Nobody changes it later, so it is the one that a lost probe does no harm with.
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(ms(17_500)));
     }
 }

@@ -9,6 +9,7 @@ pub(crate) mod pool;
 mod progress;
 #[cfg(feature = "tls")]
 mod tls;
+mod watched;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;

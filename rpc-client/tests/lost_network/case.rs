@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// What calls may take to succeed once all is healed.
 const BACK: Duration = Duration::from_secs(2);
 /// What a loaded machine may add to each bound.
-const SLACK: Duration = Duration::from_millis(500);
+pub(crate) const SLACK: Duration = Duration::from_millis(500);
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Case {
@@ -167,14 +167,14 @@ impl fmt::Display for Case {
 }
 
 /// A child that is spoken to in lines.
-struct Process {
+pub(crate) struct Process {
     child: Child,
     input: ChildStdin,
     lines: Lines<BufReader<ChildStdout>>,
 }
 
 impl Process {
-    fn new(mut child: Child) -> Self {
+    pub(crate) fn new(mut child: Child) -> Self {
         let input = child.stdin.take().expect("it is piped");
         let lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
         Self {
@@ -184,13 +184,13 @@ impl Process {
         }
     }
 
-    async fn line(&mut self) -> Result<String> {
+    pub(crate) async fn line(&mut self) -> Result<String> {
         let line = timeout(PATIENCE, self.lines.next_line()).await;
         let line = line.map_err(|_| format!("nothing was said for {PATIENCE:?}"))??;
         line.ok_or_else(|| "the process has ended".into())
     }
 
-    async fn report(&mut self) -> Result<Report> {
+    pub(crate) async fn report(&mut self) -> Result<Report> {
         Ok(serde_json::from_str(&self.line().await?)?)
     }
 
@@ -198,7 +198,7 @@ impl Process {
         Ok(Duration::from_millis(self.line().await?.parse()?))
     }
 
-    async fn say(&mut self, line: &str) -> Result<()> {
+    pub(crate) async fn say(&mut self, line: &str) -> Result<()> {
         self.input.write_all(format!("{line}\n").as_bytes()).await?;
         Ok(())
     }

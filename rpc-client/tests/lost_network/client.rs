@@ -5,8 +5,8 @@ use std::str::FromStr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use futures::StreamExt;
-use rpc_client::{Client, ConnectionEvent};
+use futures::{FutureExt, StreamExt};
+use rpc_client::{Client, Config, ConnectionEvent};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::sync::watch;
@@ -38,6 +38,9 @@ pub(crate) enum Report {
     Found { ms: u64, reason: String },
     /// A call has succeeded, so many milliseconds after all was healed.
     Back { ms: u64 },
+    /// A call has ended, so many milliseconds after it was asked for; and whether a connection was lost since the
+    /// client was ready.
+    Called { ms: u64, is_lost: bool },
     /// How late calls failed that failed by their deadline, in milliseconds; and how late any ended.
     Deadlines {
         late_ms: Vec<u64>,
@@ -103,6 +106,43 @@ pub(crate) async fn run(address: &str, load: Load) -> Result<()> {
         late_ms,
         overrun_max_ms: milliseconds(measured.overrun_max),
     });
+    Ok(())
+}
+
+/// Opens a connection without pings and leaves it alone, until a line of input asks for a call. Says when the connection
+/// is lost before that.
+pub(crate) async fn run_without_pings(address: &str) -> Result<()> {
+    let config = Config {
+        ping_interval_ms: 0,
+        attempts_max: 1,
+        ..Config::default()
+    };
+    let client = Client::with_config(address, config);
+    let mut events = client.events();
+    client.call::<_, String>(ECHO, "hello").await?;
+    let ready = Instant::now();
+    say(&Report::Ready);
+    let Some(ConnectionEvent::Connected { .. }) = events.next().await else {
+        return Err("it is not connected".into());
+    };
+
+    let mut input = BufReader::new(tokio::io::stdin()).lines();
+    tokio::select! {
+        Some(ConnectionEvent::Disconnected { reason, .. }) = events.next() => {
+            let ms = milliseconds(ready.elapsed());
+            say(&Report::Found { ms, reason: reason.to_string() });
+        }
+        line = input.next_line() => {
+            line?;
+            let asked = Instant::now();
+            let patient = client.command(ECHO).timeout(Duration::from_secs(25));
+            let result: std::result::Result<String, _> = patient.call("hello").await;
+            let is_lost = result.is_err() || events.next().now_or_never().is_some();
+            say(&Report::Called { ms: milliseconds(asked.elapsed()), is_lost });
+        }
+    }
+
+    input.next_line().await?;
     Ok(())
 }
 

@@ -17,6 +17,7 @@ mod case;
 mod client;
 mod fault;
 mod namespaces;
+mod probes;
 mod server;
 
 use std::process::ExitCode;
@@ -25,6 +26,7 @@ use case::{Case, Measured};
 use client::Load;
 use fault::Fault;
 use futures::future::join_all;
+use probes::Course;
 use tokio::signal::unix::{SignalKind, signal};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -36,6 +38,9 @@ async fn main() -> Result<ExitCode> {
     match &*arguments.iter().map(String::as_str).collect::<Vec<_>>() {
         ["server"] => server::run().await.map(|()| ExitCode::SUCCESS),
         ["client", address, load] => client::run(address, load.parse()?)
+            .await
+            .map(|()| ExitCode::SUCCESS),
+        ["client-without-pings", address] => client::run_without_pings(address)
             .await
             .map(|()| ExitCode::SUCCESS),
         ["--full"] => check(&Case::all()).await,
@@ -55,14 +60,26 @@ async fn check(cases: &[Case]) -> Result<ExitCode> {
     let mut terminate = signal(SignalKind::terminate())?;
     tokio::select! {
         // However it ends, what was made is dropped, and with it processes and namespaces.
-        measured = measure(cases) => Ok(report(&measured?)),
+        measured = measure(cases) => {
+            let (measured, courses) = measured?;
+            let is_kept = report_courses(&courses);
+            let code = report(&measured);
+            Ok(if is_kept { code } else { ExitCode::FAILURE })
+        }
         _ = tokio::signal::ctrl_c() => Err("interrupted".into()),
         _ = terminate.recv() => Err("terminated".into()),
     }
 }
 
-/// All faults of one load at the same time: most of the time is spent waiting.
-async fn measure(cases: &[Case]) -> Result<Vec<(Case, Measured)>> {
+/// All faults of one load at the same time, and what is lost of probes beside them: most of the time is spent waiting.
+async fn measure(cases: &[Case]) -> Result<(Vec<(Case, Measured)>, Vec<Result<String>>)> {
+    let numbered = Course::ALL.into_iter().enumerate();
+    let courses = join_all(numbered.map(|(n, course)| course.run(Fault::ALL.len() + n)));
+    let (measured, courses) = tokio::join!(measure_cases(cases), courses);
+    Ok((measured?, courses))
+}
+
+async fn measure_cases(cases: &[Case]) -> Result<Vec<(Case, Measured)>> {
     let mut measured = Vec::new();
     for load in Load::ALL {
         let cases: Vec<Case> = cases
@@ -76,6 +93,20 @@ async fn measure(cases: &[Case]) -> Result<Vec<(Case, Measured)>> {
         }
     }
     Ok(measured)
+}
+
+/// Whether each was as it shall be.
+fn report_courses(courses: &[Result<String>]) -> bool {
+    println!("| an idle connection without pings | what becomes of it |");
+    println!("| --- | --- |");
+    for (course, result) in Course::ALL.iter().zip(courses) {
+        match result {
+            Ok(line) => println!("| {course} | {line} |"),
+            Err(error) => eprintln!("BROKEN {course}: {error}"),
+        }
+    }
+    println!();
+    courses.iter().all(Result::is_ok)
 }
 
 fn report(measured: &[(Case, Measured)]) -> ExitCode {

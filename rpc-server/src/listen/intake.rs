@@ -9,6 +9,7 @@ use tokio::sync::Semaphore;
 
 use super::accept::Accepted;
 use super::refusal::Refusal;
+use super::watched::Watched;
 use crate::config::Config;
 use crate::limit::{Addresses, LogThrottle, Place};
 use crate::metrics::{Metrics, add};
@@ -76,6 +77,7 @@ impl Intake {
                     Err(refusal) => Err(refusal),
                 };
 
+                let stream = Watched::new(stream, &self.config);
                 self.serve(stream, &peer.to_string(), place, server);
             }
             Accepted::Unix(stream) => {

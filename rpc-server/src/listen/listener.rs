@@ -7,7 +7,6 @@ use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
@@ -15,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::accept::{self, Accepted};
 use super::intake::{Intake, Serve};
+use super::watched::keepalive;
 use crate::config::Config;
 
 /// Connections that the system queues before they are accepted; the system may hold it to less
@@ -366,13 +366,7 @@ fn check_listens(socket: SockRef<'_>) -> io::Result<()> {
 
 /// Replies leave at once, and a peer that has vanished is noticed.
 fn prepare(socket: SockRef<'_>, config: &Config) {
-    // The system counts in whole seconds, and refuses what lies outside of these bounds.
-    let seconds = |ms: u64| Duration::from_secs(ms.div_ceil(1_000).clamp(1, 32_767));
-    let keepalive = TcpKeepalive::new()
-        .with_time(seconds(config.keepalive_idle_ms))
-        .with_interval(seconds(config.keepalive_interval_ms))
-        .with_retries(config.keepalive_probes.clamp(1, 127));
-
+    let keepalive = keepalive(config);
     let tell = |option, set: io::Result<()>| {
         if let Err(error) = set {
             tracing::warn!(%error, option, "a socket option could not be set");
@@ -380,13 +374,17 @@ fn prepare(socket: SockRef<'_>, config: &Config) {
     };
 
     tell("TCP_NODELAY", socket.set_tcp_nodelay(true));
-    if config.keepalive_idle_ms > 0 {
-        tell("SO_KEEPALIVE", socket.set_tcp_keepalive(&keepalive));
+    if let Some((idle, interval, probes)) = keepalive.probes() {
+        let options = TcpKeepalive::new()
+            .with_time(idle)
+            .with_interval(interval)
+            .with_retries(probes);
+        tell("SO_KEEPALIVE", socket.set_tcp_keepalive(&options));
     }
 
+    // A connection begins as an idle one; `Watched` changes it.
     #[cfg(target_os = "linux")]
-    if config.tcp_user_timeout_ms > 0 {
-        let limit = Duration::from_millis(config.tcp_user_timeout_ms.min(i32::MAX as u64));
+    if let Some(limit) = keepalive.user_timeout_while_idle() {
         tell("TCP_USER_TIMEOUT", socket.set_tcp_user_timeout(Some(limit)));
     }
 }

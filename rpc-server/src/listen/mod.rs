@@ -5,6 +5,7 @@ mod intake;
 mod listener;
 mod options;
 mod refusal;
+mod watched;
 
 pub(crate) use intake::{Intake, Serve};
 pub use listener::{BoundAddress, InheritedListener};

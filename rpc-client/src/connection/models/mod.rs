@@ -70,7 +70,6 @@ impl Rig {
         let taken = near.taken();
         let (connection, driver) = Connection::new(
             near,
-            None,
             "model".into(),
             Common {
                 config: Arc::new(config),

@@ -18,12 +18,12 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use self::refusal::{in_words, of_own, of_pem};
 use crate::config::TlsConfig;
+use crate::endpoint::watched::Watched;
 
 /// What the client names in its hello (ALPN, RFC 7301).
 const ALPN: &[u8] = b"ndjson-rpc/1";
@@ -46,7 +46,7 @@ impl Loaded {
     /// A file and what is wrong with it, or why either side refuses the other.
     pub(crate) async fn handshake(
         &self,
-        stream: TcpStream,
+        stream: Watched,
         address: &str,
         config: &TlsConfig,
     ) -> io::Result<TlsByteStream> {
@@ -180,7 +180,7 @@ fn invalid(message: String) -> io::Error {
 }
 
 /// A TCP connection under TLS, whose errors say what they mean.
-pub(crate) struct TlsByteStream(TlsStream<TcpStream>);
+pub(crate) struct TlsByteStream(TlsStream<Watched>);
 
 impl AsyncRead for TlsByteStream {
     fn poll_read(

@@ -1,0 +1,264 @@
+//! A TCP connection whose peer is noticed when it vanishes.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use rpc_core::keepalive::{Activity, Keepalive};
+use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep};
+
+use crate::config::Config;
+
+/// How old a connection is when the system is asked to look after it: one that is opened for a few calls is over by
+/// then, and need not pay for that.
+const SETTLED_AFTER: Duration = Duration::from_secs(1);
+
+/// A TCP stream that asks the system to look after it once it lasts, with a user timeout that follows what it does.
+///
+/// It is dropped once it is over: that ends it, without a system call of its own.
+pub(crate) struct Watched {
+    stream: TcpStream,
+    keepalive: Keepalive,
+    state: State,
+    alarm: Option<Pin<Box<Sleep>>>,
+}
+
+enum State {
+    /// Nothing was asked of the system yet.
+    New {
+        settle_at: Instant,
+        last_write: Option<Instant>,
+    },
+    Settled(Activity),
+}
+
+/// The settings of `config`, as the system takes them.
+pub(super) fn keepalive(config: &Config) -> Keepalive {
+    Keepalive::new(
+        Duration::from_millis(config.keepalive_idle_ms),
+        Duration::from_millis(config.keepalive_interval_ms),
+        config.keepalive_probes,
+        Duration::from_millis(config.tcp_user_timeout_ms),
+    )
+}
+
+/// Asks the system to look after a connection that is idle.
+pub(super) fn watch(stream: &TcpStream, keepalive: &Keepalive) -> io::Result<()> {
+    let socket = SockRef::from(stream);
+    if let Some((idle, interval, probes)) = keepalive.probes() {
+        let options = TcpKeepalive::new()
+            .with_time(idle)
+            .with_interval(interval)
+            .with_retries(probes);
+        socket.set_tcp_keepalive(&options)?;
+    }
+
+    match keepalive.user_timeout_while_idle() {
+        Some(limit) => set_user_timeout(stream, limit),
+        None => Ok(()),
+    }
+}
+
+/// Other systems have none.
+fn set_user_timeout(stream: &TcpStream, limit: Duration) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    SockRef::from(stream).set_tcp_user_timeout(Some(limit))?;
+    let _ = (stream, limit);
+    Ok(())
+}
+
+impl Watched {
+    pub(super) fn new(stream: TcpStream, config: &Config) -> Self {
+        Self {
+            stream,
+            keepalive: keepalive(config),
+            state: State::New {
+                settle_at: Instant::now() + SETTLED_AFTER,
+                last_write: None,
+            },
+            alarm: None,
+        }
+    }
+
+    /// Notes a write.
+    fn has_written(&mut self) {
+        match &mut self.state {
+            State::New { last_write, .. } => *last_write = Some(Instant::now()),
+            State::Settled(activity) => {
+                if let Some(limit) = activity.write(Instant::now().into_std()) {
+                    self.ask_for(limit);
+                }
+            }
+        }
+    }
+
+    /// Asks the system for what it is time for. Reading looks after this, since a connection always reads.
+    fn poll_alarm(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let due = match &self.state {
+                State::New { settle_at, .. } => *settle_at,
+                State::Settled(activity) => match activity.idle_at() {
+                    Some(at) => Instant::from_std(at),
+                    None => return Poll::Pending,
+                },
+            };
+
+            // One that ends too early is set anew then: cheaper than moving it with every write.
+            let alarm = self
+                .alarm
+                .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
+            ready!(alarm.as_mut().poll(cx));
+            self.alarm = None;
+            self.look(Instant::now());
+        }
+    }
+
+    fn look(&mut self, now: Instant) {
+        match &mut self.state {
+            State::New {
+                settle_at,
+                last_write,
+            } if *settle_at <= now => {
+                let mut activity = Activity::idle(self.keepalive);
+                let busy = last_write.and_then(|at| activity.write(at.into_std()));
+                self.state = State::Settled(activity);
+
+                if let Err(error) = watch(&self.stream, &self.keepalive) {
+                    tracing::warn!(%error, "keepalive and user timeout could not be set: a server that vanishes is found by pings alone");
+                }
+                if let Some(limit) = busy {
+                    self.ask_for(limit);
+                }
+            }
+            State::New { .. } => {}
+            State::Settled(activity) => {
+                if let Some(limit) = activity.look(now.into_std()) {
+                    self.ask_for(limit);
+                }
+            }
+        }
+    }
+
+    fn ask_for(&self, limit: Duration) {
+        if let Err(error) = set_user_timeout(&self.stream, limit) {
+            tracing::debug!(%error, "the user timeout could not be set");
+        }
+    }
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        if read.is_pending() {
+            let _ = self.poll_alarm(cx);
+        }
+        read
+    }
+}
+
+impl AsyncWrite for Watched {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes));
+        self.has_written();
+        Poll::Ready(written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, bytes));
+        self.has_written();
+        Poll::Ready(written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::net::{Ipv4Addr, TcpListener};
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    const fn seconds(n: u64) -> Duration {
+        Duration::from_secs(n)
+    }
+
+    /// Reads for so long, as a connection without anything to read does.
+    async fn read_for(watched: &mut Watched, time: Duration) {
+        let read = tokio::time::timeout(time, watched.read_u8()).await;
+        assert!(read.is_err(), "nothing is sent");
+    }
+
+    fn user_timeout(watched: &Watched) -> Option<Duration> {
+        SockRef::from(&watched.stream).tcp_user_timeout().unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_system_is_asked_where_a_connection_lasts_and_the_user_timeout_follows_its_writes()
+    {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap())
+            .await
+            .unwrap();
+        let mut watched = Watched::new(stream, &Config::default());
+
+        read_for(&mut watched, SETTLED_AFTER / 2).await;
+        assert!(!SockRef::from(&watched.stream).keepalive().unwrap());
+
+        read_for(&mut watched, SETTLED_AFTER).await;
+        let socket = SockRef::from(&watched.stream);
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), seconds(10));
+        assert_eq!(socket.tcp_keepalive_interval().unwrap(), seconds(3));
+        assert_eq!(socket.tcp_keepalive_retries().unwrap(), 3);
+        let idle = Some(Duration::from_millis(17_500));
+        assert_eq!(user_timeout(&watched), idle);
+
+        watched.write_all(b"a").await.unwrap();
+        assert_eq!(user_timeout(&watched), Some(seconds(10)));
+        read_for(&mut watched, seconds(10)).await;
+        watched.write_all(b"b").await.unwrap();
+        read_for(&mut watched, seconds(11)).await;
+        assert_eq!(user_timeout(&watched), Some(seconds(10)));
+        read_for(&mut watched, seconds(1)).await;
+        assert_eq!(user_timeout(&watched), idle);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_has_written_by_the_time_it_is_watched_counts_as_busy() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap())
+            .await
+            .unwrap();
+        let mut watched = Watched::new(stream, &Config::default());
+        watched.write_all(b"a").await.unwrap();
+        read_for(&mut watched, SETTLED_AFTER * 2).await;
+        assert_eq!(user_timeout(&watched), Some(seconds(10)));
+    }
+}

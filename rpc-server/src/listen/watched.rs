@@ -1,0 +1,167 @@
+//! An accepted TCP connection whose peer is noticed when it vanishes: its user timeout follows what it does.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use rpc_core::keepalive::{Activity, Keepalive};
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep};
+
+use crate::config::Config;
+
+/// A TCP stream with the options of its listener, which are those of an idle connection.
+pub(super) struct Watched {
+    stream: TcpStream,
+    activity: Activity,
+    alarm: Option<Pin<Box<Sleep>>>,
+}
+
+/// The settings of `config`, as the system takes them.
+pub(super) fn keepalive(config: &Config) -> Keepalive {
+    Keepalive::new(
+        Duration::from_millis(config.keepalive_idle_ms),
+        Duration::from_millis(config.keepalive_interval_ms),
+        config.keepalive_probes,
+        Duration::from_millis(config.tcp_user_timeout_ms),
+    )
+}
+
+impl Watched {
+    pub(super) fn new(stream: TcpStream, config: &Config) -> Self {
+        Self {
+            stream,
+            activity: Activity::idle(keepalive(config)),
+            alarm: None,
+        }
+    }
+
+    /// Notes a write.
+    fn has_written(&mut self) {
+        if let Some(limit) = self.activity.write(Instant::now().into_std()) {
+            self.ask_for(limit);
+        }
+    }
+
+    /// Looks whether the connection is idle again. Reading looks after this: what is read wakes nobody else.
+    fn poll_alarm(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let Some(at) = self.activity.idle_at() else {
+                return Poll::Pending;
+            };
+
+            // One that ends too early is set anew then: cheaper than moving it with every write.
+            let alarm = self
+                .alarm
+                .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::from_std(at))));
+            ready!(alarm.as_mut().poll(cx));
+            self.alarm = None;
+
+            if let Some(limit) = self.activity.look(Instant::now().into_std()) {
+                self.ask_for(limit);
+            }
+        }
+    }
+
+    /// Other systems have no user timeout.
+    fn ask_for(&self, limit: Duration) {
+        #[cfg(target_os = "linux")]
+        if let Err(error) = SockRef::from(&self.stream).set_tcp_user_timeout(Some(limit)) {
+            tracing::debug!(%error, "the user timeout could not be set");
+        }
+        let _ = limit;
+    }
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        if read.is_pending() {
+            let _ = self.poll_alarm(cx);
+        }
+        read
+    }
+}
+
+impl AsyncWrite for Watched {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes));
+        self.has_written();
+        Poll::Ready(written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, bytes));
+        self.has_written();
+        Poll::Ready(written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(all(test, target_os = "linux", not(shuttle)))]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_user_timeout_is_short_from_a_write_until_its_bytes_are_acknowledged_for_sure() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let _peer = TcpStream::connect(listener.local_addr().unwrap())
+            .await
+            .unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut watched = Watched::new(stream, &Config::default());
+        let user_timeout = |watched: &Watched| {
+            let socket = SockRef::from(&watched.stream);
+            socket
+                .tcp_user_timeout()
+                .unwrap()
+                .map(|limit| limit.as_millis())
+        };
+
+        for _ in 0..2 {
+            watched.write_all(b"a").await.unwrap();
+            assert_eq!(user_timeout(&watched), Some(10_000));
+            let read_for = async |watched: &mut Watched, seconds| {
+                let time = Duration::from_secs(seconds);
+                assert!(tokio::time::timeout(time, watched.read_u8()).await.is_err());
+            };
+            read_for(&mut watched, 9).await;
+            watched.write_all(b"b").await.unwrap();
+            read_for(&mut watched, 11).await;
+            assert_eq!(user_timeout(&watched), Some(10_000));
+            read_for(&mut watched, 1).await;
+            assert_eq!(user_timeout(&watched), Some(17_500));
+        }
+    }
+}
