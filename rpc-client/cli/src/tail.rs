@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
 use std::pin::pin;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use clap::Args;
 use rpc_client::{Client, Code, Config, Error};
@@ -21,7 +21,8 @@ use crate::{Target, milliseconds};
 /// them off.
 const POLL_WAIT: Duration = Duration::from_secs(5);
 
-/// Time between attempts while the server is away; also what a last word to it may take.
+/// Time between attempts while the server is away, and between pages that lead nowhere; also what a last word to it
+/// may take.
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// The last millisecond since 1970 that has a date of four digits for its year, which RFC 3339 wants.
@@ -79,6 +80,7 @@ impl Tail {
         loop {
             // After a loss, the first answer says that the server is back, and should not wait for an entry.
             let wait = if is_away { Duration::ZERO } else { POLL_WAIT };
+            let asked = Instant::now();
             match self.next_page(client, after, wait, timeout).await {
                 Ok(Page { entries, next }) => {
                     if is_away {
@@ -90,6 +92,10 @@ impl Tail {
                     }
 
                     print(&mut output, &entries, is_text)?;
+                    // A server need not wait: one that is about to stop does not.
+                    if next <= after && asked.elapsed() < PAUSE {
+                        tokio::time::sleep(PAUSE).await;
+                    }
                     after = next;
                 }
                 Err(error) if is_passing(&error) => {

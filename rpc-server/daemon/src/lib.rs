@@ -174,8 +174,16 @@ impl Daemon {
             log.inspect(|log| log.end_waits());
         };
 
+        let health = self
+            .log
+            .as_ref()
+            .map(|log| services::log::watch_health(log.health(), self.server.handle()));
+        let watching = health.map(tokio::spawn);
+
         let drained = self.server.serve(shutdown).await?;
 
+        // The end of the store is no news from here on.
+        watching.inspect(tokio::task::JoinHandle::abort);
         if let Some(log) = self.log {
             log.close().await;
             let damaged = log.damaged();

@@ -284,6 +284,8 @@ async fn serve(
         signal(SignalKind::interrupt())?,
     );
     let hangup = signal(SignalKind::hangup())?;
+    // Without a handler, the first write past the limit on the size of files ends the process without a word.
+    tokio::spawn(warn_at(signal(SIGXFSZ)?));
 
     let daemon = Daemon::bind(config).await?;
     tracing::info!(data_dir = %config.data_dir.display(), "started");
@@ -310,6 +312,22 @@ async fn serve(
     );
 
     Ok(())
+}
+
+/// Sent for a write past the limit on the size of files (`ulimit -f`, `LimitFSIZE`); 25 on all systems but Linux on
+/// MIPS.
+const SIGXFSZ: SignalKind = SignalKind::from_raw(25);
+
+/// Says what the signal means, once: what failed is reported where it fails.
+async fn warn_at(mut file_size: Signal) {
+    if file_size.recv().await.is_some() {
+        tracing::warn!(
+            "SIGXFSZ: a file has reached the limit on the size of files; raise `ulimit -f` or LimitFSIZE"
+        );
+    }
+
+    // The handler stays for as long as the process; nothing more is to be said.
+    while file_size.recv().await.is_some() {}
 }
 
 /// Reads the settings again at each SIGHUP.

@@ -1,8 +1,10 @@
 use std::fmt::Write as _;
+use std::io::{BufRead, BufReader, Write};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::support::{Server, peer_that_answers, peer_that_repeats, rpc_at, start_rpc_at};
+use crate::support::{Server, peer, peer_that_answers, peer_that_repeats, rpc_at, start_rpc_at};
 
 #[test]
 fn append_prints_the_number_of_the_entry_and_read_prints_it_as_it_is_stored() {
@@ -212,6 +214,38 @@ fn tail_shows_an_impossible_time_as_a_number_and_ends_its_search_at_the_largest_
     tail.interrupt();
     let ran = tail.finish();
     assert_eq!((ran.exit, ran.stderr.as_str()), (0, ""));
+}
+
+#[test]
+fn tail_does_not_ask_again_at_once_where_a_server_does_not_wait() {
+    let (asked, times) = std::sync::mpsc::channel();
+    let address = peer(move |stream| {
+        for line in BufReader::new(stream.try_clone().unwrap()).lines() {
+            let request: Value = serde_json::from_str(&line.unwrap()).unwrap();
+            let page = r#""code":0,"data":{"entries":[],"next":0}"#;
+            if writeln!(&stream, r#"{{"id":{},{page}}}"#, request["id"]).is_err() {
+                return;
+            }
+            let waits = request["params"]["wait_ms"].as_u64().unwrap_or_default() > 0;
+            let _ = asked.send((Instant::now(), waits));
+        }
+    });
+    let tail = start_rpc_at(&address, &["log", "tail"]);
+
+    // What it asks for without waiting looks for the end of the log.
+    let mut polls = times
+        .iter()
+        .filter_map(|(time, waits)| waits.then_some(time));
+    let first = polls.next().unwrap();
+    let fifth = polls.nth(3).unwrap();
+    assert!(
+        fifth - first >= Duration::from_millis(4 * 180),
+        "{:?}",
+        fifth - first
+    );
+
+    tail.interrupt();
+    tail.finish().assert(0, "", "");
 }
 
 #[test]

@@ -10,10 +10,13 @@ use rpc_core::api::log::{
 };
 use rpc_core::{Descriptor, Status};
 
-use crate::store::{self, Filter, LogStore, NewEntry, Query, StoreError};
+use crate::store::{self, Filter, Health, LogStore, NewEntry, Query, StoreError};
 use rpc_server::blocking::Caller;
-use rpc_server::{Params, State};
-use rpc_server::{Route, RouteError, Router};
+use rpc_server::{Params, Route, RouteError, Router, ServerHandle, ServiceHealth, State};
+use tokio::sync::watch;
+
+/// The name of the service.
+const SERVICE: &str = "log";
 
 const LIMIT_DEFAULT: u32 = 100;
 const LIMIT_MAX: u32 = 1000;
@@ -28,12 +31,12 @@ const RETRY_AFTER: Duration = Duration::from_millis(100);
 pub(crate) const COMMANDS: [CmdId; 2] = [APPEND, READ];
 
 pub(crate) fn router(store: Arc<LogStore>) -> Result<Router<Arc<LogStore>>, RouteError> {
-    let append_descriptor = Descriptor::new("log", "append")
+    let append_descriptor = Descriptor::new(SERVICE, "append")
         .doc("Writes an entry; answers its number once it is on disk.")
         .params::<Append>()
         .data::<Appended>();
 
-    let read_descriptor = Descriptor::new("log", "read")
+    let read_descriptor = Descriptor::new(SERVICE, "read")
         .doc("Reads entries behind a cursor; waits up to wait_ms (25 s at most) where there are none.")
         .idempotent()
         .params::<Read>()
@@ -42,6 +45,32 @@ pub(crate) fn router(store: Arc<LogStore>) -> Result<Router<Arc<LogStore>>, Rout
     Router::with_state(store)
         .route(APPEND, Route::new(append).describe(append_descriptor))?
         .route(READ, Route::new(read).describe(read_descriptor))
+}
+
+/// Keeps the health of the service as that of its store, until the store's writer has ended: the log is not served
+/// from then on.
+pub(crate) async fn watch_health(mut store: watch::Receiver<Health>, server: ServerHandle) {
+    loop {
+        let health = *store.borrow_and_update();
+        set_health(&server, health.is_good());
+
+        if store.changed().await.is_err() {
+            tracing::error!("the writer of the log store has ended: no entry is taken any more");
+            return set_health(&server, false);
+        }
+    }
+}
+
+fn set_health(server: &ServerHandle, is_good: bool) {
+    let health = if is_good {
+        ServiceHealth::Serving
+    } else {
+        ServiceHealth::NotServing
+    };
+
+    if let Err(error) = server.set_service_health(SERVICE, health) {
+        tracing::error!(%error, "the health of the log store cannot be set");
+    }
 }
 
 /// The entry has its place in the log at the first poll, which the connection makes in the order of its
@@ -103,15 +132,25 @@ impl From<StoreError> for Status {
             StoreError::Full { .. } => {
                 Self::resource_exhausted("the disk of the log store is full").with_source(error)
             }
+            StoreError::FileSizeLimit { .. } => {
+                Self::resource_exhausted("a file of the log store may not grow any more")
+                    .with_source(error)
+            }
             // It was not taken, so that it may be sent again.
             StoreError::Overloaded => Self::resource_exhausted(error.to_string())
                 .with_rejected()
                 .with_retry_after(RETRY_AFTER),
+            StoreError::NoDescriptors { .. } => {
+                Self::resource_exhausted("the log store has no file descriptor left")
+                    .with_source(error)
+                    .with_rejected()
+                    .with_retry_after(RETRY_AFTER)
+            }
             StoreError::Closed => Self::unavailable(error.to_string()).with_rejected(),
             StoreError::Blocking(error) => error.into(),
             StoreError::TooLarge { .. } => Self::invalid_argument(error.to_string()),
             // Whether the entry is on the disk is not known.
-            StoreError::Io { .. } | StoreError::Locked { .. } => {
+            StoreError::Io { .. } | StoreError::Changed { .. } | StoreError::Locked { .. } => {
                 Self::internal("the disk of the log store failed; the server's log says how")
                     .with_source(error)
             }
@@ -121,10 +160,55 @@ impl From<StoreError> for Status {
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt;
     use rpc_server::blocking::BlockingPool;
+    use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 
     use super::*;
     use crate::store::LogConfig;
+
+    #[tokio::test]
+    async fn the_service_is_not_served_while_its_store_is_not_well_and_once_its_writer_is_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let store =
+            LogStore::open(dir.path(), LogConfig::default(), &BlockingPool::default()).unwrap();
+        let server = rpc_server::Server::builder()
+            .listen("127.0.0.1:0")
+            .router(router(Arc::new(store)).unwrap())
+            .bind()
+            .await
+            .unwrap();
+
+        let (sender, receiver) = watch::channel(Health::default());
+        let (watching, handle) = (watch_health(receiver, server.handle()), server.handle());
+        let mut watching = Box::pin(watching);
+        let (near, far) = tokio::io::duplex(4096);
+        tokio::spawn(handle.serve_connection(far, "pipe"));
+        let mut peer = BufReader::new(near);
+
+        let mut status = async || {
+            let ended = (&mut watching).now_or_never().is_some();
+            let ask = b"{\"cmdid\":2,\"params\":{\"service\":\"log\"}}\n";
+            peer.get_mut().write_all(ask).await.unwrap();
+            let mut reply = String::new();
+            peer.read_line(&mut reply).await.unwrap();
+            (reply.contains(r#""serving""#), ended)
+        };
+
+        assert_eq!(status().await, (true, false));
+        for (cannot_write, cannot_read) in [(true, false), (false, true), (true, true)] {
+            sender.send_replace(Health {
+                cannot_write,
+                cannot_read,
+            });
+            assert_eq!(status().await, (false, false));
+            sender.send_replace(Health::default());
+            assert_eq!(status().await, (true, false));
+        }
+
+        drop(sender);
+        assert_eq!(status().await, (false, true));
+    }
 
     #[test]
     fn the_commands_of_the_service_are_those_of_its_router() {

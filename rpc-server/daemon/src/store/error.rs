@@ -30,6 +30,23 @@ pub(crate) enum StoreError {
         /// The error of the operating system.
         source: Arc<io::Error>,
     },
+    /// The process or the system has no file descriptor left. The entry was not written, or nothing was read; the
+    /// same may be sent again later.
+    NoDescriptors {
+        /// The file or directory that could not be opened.
+        path: PathBuf,
+    },
+    /// The process may not write files as large as this one would be (`ulimit -f`, `LimitFSIZE`). The entry was
+    /// not kept.
+    FileSizeLimit {
+        /// The file that could not be written.
+        path: PathBuf,
+    },
+    /// Another program has changed the file while the entry was written to it.
+    Changed {
+        /// The file.
+        path: PathBuf,
+    },
     /// More is waiting for the disk than [`queue_bytes_max`](super::LogConfig::queue_bytes_max) allows. The
     /// entry was not taken; the same one may be sent again later.
     Overloaded,
@@ -54,6 +71,8 @@ impl StoreError {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
                 Self::Full { path: path.into() }
             }
+            io::ErrorKind::FileTooLarge => Self::FileSizeLimit { path: path.into() },
+            _ if is_without_descriptors(&source) => Self::NoDescriptors { path: path.into() },
             _ => Self::Io {
                 action,
                 path: path.into(),
@@ -61,6 +80,11 @@ impl StoreError {
             },
         }
     }
+}
+
+/// ENFILE and EMFILE, which the standard library has no names for; every Unix has these numbers for them.
+fn is_without_descriptors(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(23 | 24))
 }
 
 impl fmt::Display for StoreError {
@@ -79,6 +103,19 @@ impl fmt::Display for StoreError {
                 path,
                 source,
             } => write!(f, "cannot {action} {}: {source}", path.display()),
+            Self::NoDescriptors { path } => write!(
+                f,
+                "no file descriptor is left to open {}; raise `ulimit -n` or LimitNOFILE",
+                path.display()
+            ),
+            Self::FileSizeLimit { path } => write!(
+                f,
+                "{} would be larger than a file of this process may be; raise `ulimit -f` or LimitFSIZE",
+                path.display()
+            ),
+            Self::Changed { path } => {
+                write!(f, "another program has changed {}", path.display())
+            }
             Self::Overloaded => f.write_str("too much is waiting for the disk of the log"),
             Self::TooLarge { bytes, bytes_max } => {
                 write!(

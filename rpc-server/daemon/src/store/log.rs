@@ -10,10 +10,11 @@ use rpc_server::blocking::{BlockingPool, ResultSize};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
+use super::closing::Closing;
 use super::dir_lock::DirLock;
 use super::queue::{Appended, Queue};
 use super::reader::{PAGE_BYTES_MAX, Page, Query, SCAN_BYTES_MAX, Scan};
-use super::segment::sync_dir;
+use super::segment::{self, sync_dir};
 use super::segments::Segments;
 use super::waiting::{Matcher, Waiting};
 use super::writer::Writer;
@@ -53,6 +54,21 @@ impl Default for LogConfig {
     }
 }
 
+/// Whether the store can do its work.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Health {
+    /// The last write has failed. Once a second it is tried whether the disk takes something again.
+    pub(crate) cannot_write: bool,
+    /// A segment could not be read, and trying again has failed.
+    pub(crate) cannot_read: bool,
+}
+
+impl Health {
+    pub(crate) fn is_good(self) -> bool {
+        self == Self::default()
+    }
+}
+
 /// A log on disk: entries are appended, get consecutive sequence numbers from 1 on, and are read in that
 /// order.
 ///
@@ -66,6 +82,7 @@ pub(crate) struct LogStore {
     /// The reads that wait.
     waiting: Arc<Waiting>,
     durable: watch::Receiver<u64>,
+    health: watch::Receiver<Health>,
     /// The threads of the store, in the order in which they end.
     threads: Vec<JoinHandle<()>>,
 }
@@ -87,26 +104,49 @@ impl LogStore {
     ) -> Result<Self, StoreError> {
         create_dir(dir)?;
         let lock = DirLock::take(dir)?;
-        let (segments, newest, next) = Segments::recover(dir, config.fsync)?;
+        let sync = config.fsync.then_some(&lock);
+        let (segments, newest, found_next) = Segments::recover(dir, sync)?;
         let segments = Arc::new(segments);
-        let queue = Arc::new(Queue::new(next, config.queue_bytes_max));
-        let (sender, durable) = watch::channel(segments.last());
 
-        let waiting = Arc::new(Waiting::new(segments.last()));
+        // What was changed since the store was closed is not written to, and its numbers are not given out again.
+        let closing = Closing::read(dir);
+        let left = closing.filter(|left| {
+            let change = left.difference(found_next, segments.newest());
+            if let Some(change) = &change {
+                let file = segment::path(dir, left.segment);
+                tracing::error!(
+                    file = %file.display(), last = left.last,
+                    "another program has changed this log segment while the log was closed: {change}; the next one begins"
+                );
+            }
+            change.is_some()
+        });
+        let next = left.map_or(found_next, |left| found_next.max(left.last + 1));
+        let newest = newest.filter(|newest| left.is_none() && newest.change().is_none());
+        let queue = Arc::new(Queue::new(next, config.queue_bytes_max));
+        let (sender, durable) = watch::channel(next - 1);
+        let (health_sender, health) = watch::channel(Health::default());
+
+        let waiting = Arc::new(Waiting::new(next - 1));
 
         let scans = pool.limited(config.scans_max);
         let matcher = Matcher::new(Arc::clone(&waiting), Arc::clone(&segments));
-        let writer = Writer {
+        let mut writer = Writer {
             dir: dir.into(),
             config,
             queue: Arc::clone(&queue),
             segments: Arc::clone(&segments),
             waiting: Arc::clone(&waiting),
             newest,
-            _lock: lock,
+            lock,
             durable: sender,
+            health: health_sender,
             failed: 0,
         };
+        if left.is_some() {
+            writer.begin(next);
+        }
+        Closing::remove(dir)?;
 
         let start = |name: &str| thread::Builder::new().name(name.into());
         let threads = vec![
@@ -124,6 +164,7 @@ impl LogStore {
             scans,
             waiting,
             durable,
+            health,
             threads,
         })
     }
@@ -237,6 +278,11 @@ impl LogStore {
     /// The sequence number of the last durable entry; 0 if there is none.
     pub(crate) fn last(&self) -> u64 {
         *self.durable.borrow()
+    }
+
+    /// Whether the store can do its work. It ends with the writer: an entry is not taken any more then.
+    pub(crate) fn health(&self) -> watch::Receiver<Health> {
+        self.health.clone()
     }
 
     /// How many damaged lines were found since the store was opened. Each was reported with its file and

@@ -20,6 +20,8 @@
 //! - An append that failed with an error of the disk was not acknowledged, but its line may still be found
 //!   after a restart if the disk also refused to take it back. The caller that retries may see it twice,
 //!   under two numbers.
+//! - A segment that is not what the writer has left (its length, its names, which file it is) is not written to: the
+//!   next one begins, and the log says so. The same holds for what a store finds that was closed before.
 //! - Only bytes after the last newline of the newest segment are ever cut off. Any other line that makes no
 //!   sense stays in its file, is reported once, counted, and left out when reading; a number it may have held
 //!   is not given out again. A changed byte that leaves a line an entry cannot be noticed.
@@ -27,6 +29,7 @@
 //! Memory does not grow with the entries: there is no index, because a segment is sorted and can be searched
 //! by halving.
 
+mod closing;
 mod dir_lock;
 mod entry;
 mod error;
@@ -46,7 +49,7 @@ mod writer;
 pub(crate) use entry::NewEntry;
 pub(crate) use error::StoreError;
 pub(crate) use filter::Filter;
-pub(crate) use log::{LogConfig, LogStore};
+pub(crate) use log::{Health, LogConfig, LogStore};
 pub(crate) use reader::{Page, Query};
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

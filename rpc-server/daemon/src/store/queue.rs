@@ -3,6 +3,7 @@ use std::io::Write;
 use std::pin::Pin;
 use std::sync::{Condvar, Mutex};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
@@ -34,6 +35,15 @@ struct State {
     closed: bool,
     /// The last batch's buffer, for the next one.
     spare: Vec<u8>,
+}
+
+/// What the writer finds.
+pub(super) enum Taken {
+    Batch(Batch),
+    /// No entry has come.
+    Nothing,
+    /// The queue is closed and empty.
+    End,
 }
 
 /// Entries that go to the disk together.
@@ -98,24 +108,33 @@ impl Queue {
         Ok(Appended { outcome })
     }
 
-    /// Waits for entries and takes all there are; `None` when the queue is closed and empty.
-    pub(super) fn take(&self) -> Option<Batch> {
+    /// Waits for entries, as long as `patience` at most, and takes all there are.
+    pub(super) fn take(&self, patience: Duration) -> Taken {
         let state = lock(&self.state);
         let wait = |state: &mut State| state.batch.callers.is_empty() && !state.closed;
 
         // As in `lock`: a panic elsewhere has left the data whole.
-        let mut state = self
+        let (mut state, _) = self
             .filled
-            .wait_while(state, wait)
+            .wait_timeout_while(state, patience, wait)
             .unwrap_or_else(std::sync::PoisonError::into_inner);
         if state.batch.callers.is_empty() {
-            return None;
+            return if state.closed {
+                Taken::End
+            } else {
+                Taken::Nothing
+            };
         }
 
         let next = Batch::new(state.batch.next(), std::mem::take(&mut state.spare));
         let batch = std::mem::replace(&mut state.batch, next);
         state.writing_bytes = batch.lines.len();
-        Some(batch)
+        Taken::Batch(batch)
+    }
+
+    /// The number that the next entry gets.
+    pub(super) fn next(&self) -> u64 {
+        lock(&self.state).batch.next()
     }
 
     /// Makes room, and tells the callers of a batch what has become of it.
@@ -211,18 +230,28 @@ impl Future for Appended {
 mod tests {
     use super::*;
 
+    impl Queue {
+        /// A batch that is there.
+        fn take_batch(&self) -> Batch {
+            match self.take(Duration::ZERO) {
+                Taken::Batch(batch) => batch,
+                Taken::Nothing | Taken::End => panic!("there is no batch"),
+            }
+        }
+    }
+
     const REST: &[u8] = b"{\"ts\":1}\n";
 
     #[tokio::test]
     async fn what_gathers_is_one_batch_and_all_its_callers_are_told() {
         let queue = Queue::new(9, 1000);
         let first = queue.push(REST).unwrap();
-        let batch = queue.take().unwrap();
+        let batch = queue.take_batch();
         let others: Vec<Appended> = (0..3).map(|_| queue.push(REST).unwrap()).collect();
         queue.finish(batch, &Ok(()));
         assert_eq!(first.await.unwrap(), 9);
 
-        let batch = queue.take().unwrap();
+        let batch = queue.take_batch();
         assert_eq!(batch.first, 10);
         let lines = "{\"seq\":10,\"ts\":1}\n{\"seq\":11,\"ts\":1}\n{\"seq\":12,\"ts\":1}\n";
         assert_eq!(str::from_utf8(&batch.lines).unwrap(), lines);
@@ -242,7 +271,7 @@ mod tests {
         let appended = [queue.push(REST).unwrap(), queue.push(REST).unwrap()];
         assert!(overloaded());
 
-        let batch = queue.take().unwrap();
+        let batch = queue.take_batch();
 
         // No longer in the queue, but in memory still.
         assert!(overloaded());
@@ -269,12 +298,12 @@ mod tests {
     async fn a_failed_batch_fails_its_own_callers_only() {
         let queue = Queue::new(1, 1000);
         let lost = queue.push(REST).unwrap();
-        let batch = queue.take().unwrap();
+        let batch = queue.take_batch();
         let kept = queue.push(REST).unwrap();
         queue.finish(batch, &Err(StoreError::Full { path: "f".into() }));
         assert!(matches!(lost.await, Err(StoreError::Full { .. })));
 
-        let batch = queue.take().unwrap();
+        let batch = queue.take_batch();
         assert_eq!(batch.first, 2);
         queue.finish(batch, &Ok(()));
         assert_eq!(kept.await.unwrap(), 2);
@@ -287,8 +316,8 @@ mod tests {
         queue.close();
         assert!(matches!(queue.push(REST), Err(StoreError::Closed)));
 
-        assert!(queue.take().is_some());
-        assert!(queue.take().is_none());
+        drop(queue.take_batch());
+        assert!(matches!(queue.take(Duration::MAX), Taken::End));
         assert!(
             matches!(appended.await, Err(StoreError::Closed)),
             "its batch was dropped"
@@ -298,6 +327,6 @@ mod tests {
         let appended = queue.push(REST).unwrap();
         queue.abandon();
         assert!(matches!(appended.await, Err(StoreError::Closed)));
-        assert!(queue.take().is_none());
+        assert!(matches!(queue.take(Duration::MAX), Taken::End));
     }
 }

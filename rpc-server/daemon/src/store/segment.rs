@@ -1,11 +1,12 @@
 //! One file of the log: its name, appending to it, and what is left of it after a crash.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, BufReader, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::StoreError;
+use super::dir_lock::DirLock;
 use super::entry::EntryRef;
 use super::lines::{Line, Lines, Sequence};
 
@@ -29,6 +30,24 @@ pub(super) struct Segment {
     pub(super) len: u64,
     /// Whether readers know of it. Before its first entries are on the disk they do not.
     pub(super) listed: bool,
+    /// Which file of the disk it is.
+    identity: Identity,
+}
+
+/// Tells a file from one that has taken its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Identity {
+    device: u64,
+    inode: u64,
+}
+
+impl Identity {
+    fn of(file: &Metadata) -> Self {
+        Self {
+            device: file.dev(),
+            inode: file.ino(),
+        }
+    }
 }
 
 /// What [`Segment::recover`] found.
@@ -41,8 +60,12 @@ pub(super) struct Recovered {
 }
 
 impl Segment {
-    /// Makes the file for the entries from `first` on, and with `fsync` its name durable.
-    pub(super) fn create(dir: &Path, first: u64, fsync: bool) -> Result<Self, StoreError> {
+    /// Makes the file for the entries from `first` on, and with `lock` its name durable.
+    pub(super) fn create(
+        dir: &Path,
+        first: u64,
+        lock: Option<&DirLock>,
+    ) -> Result<Self, StoreError> {
         let path = path(dir, first);
         let file = OpenOptions::new()
             .append(true)
@@ -51,16 +74,23 @@ impl Segment {
             .open(&path)
             .map_err(StoreError::io("create", &path))?;
 
+        let made = file.metadata().map_err(StoreError::io("read", &path))?;
+
         let segment = Self {
             file,
             path,
             first,
             len: 0,
             listed: false,
+            identity: Identity::of(&made),
         };
 
-        if fsync && let Err(error) = sync_dir(dir) {
-            segment.give_up();
+        if let Some(lock) = lock
+            && let Err(error) = lock.sync()
+        {
+            let error = StoreError::io("fsync", dir)(error);
+            // It was logged where that fails, and the caller is told of the first error.
+            let _ = segment.give_up();
             return Err(error);
         }
 
@@ -76,6 +106,10 @@ impl Segment {
     pub(super) fn recover(dir: &Path, first: u64, fsync: bool) -> Result<Recovered, StoreError> {
         let path = path(dir, first);
         let file = open_itself(&path).map_err(StoreError::io("open", &path))?;
+        let read = StoreError::io("read", &path);
+        let found = file.metadata().map_err(read)?;
+        // A copy of the file under another name is not changed with it.
+        let is_shared = found.nlink() != 1;
         #[cfg(test)]
         let file = stand_in::take().unwrap_or(file);
 
@@ -114,11 +148,13 @@ impl Segment {
                 "cut off the end of the log: a line without newline, or if mended only what stood in its place"
             );
 
-            file.set_len(kept)
-                .map_err(StoreError::io("truncate", &path))?;
             len = kept;
+            if !is_shared {
+                file.set_len(kept)
+                    .map_err(StoreError::io("truncate", &path))?;
+            }
 
-            if mended {
+            if mended && !is_shared {
                 (&file)
                     .write_all(b"\n")
                     .map_err(StoreError::io("write", &path))?;
@@ -137,6 +173,7 @@ impl Segment {
             first,
             len,
             listed: true,
+            identity: Identity::of(&found),
         };
 
         Ok(Recovered {
@@ -160,8 +197,63 @@ impl Segment {
                 .map_err(StoreError::io("fdatasync", &self.path))?;
         }
 
-        self.len += lines.len() as u64;
+        let len = self.len + lines.len() as u64;
+        let file = self
+            .file
+            .metadata()
+            .map_err(StoreError::io("read", &self.path))?;
+        if file.len() != len {
+            // Somebody has shortened the file since it was looked at: the lines are not where they belong.
+            return Err(StoreError::Changed {
+                path: self.path.clone(),
+            });
+        }
+
+        self.len = len;
         Ok(())
+    }
+
+    /// Says how the file differs from what was left of it, if it does. Such a file is not written to: what is
+    /// written there may be lost, or go into a file of another program.
+    pub(super) fn change(&self) -> Option<String> {
+        let named = match fs::symlink_metadata(&self.path) {
+            Ok(named) => named,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Some("it is gone".into());
+            }
+            // Writing will show what is wrong.
+            Err(_) => return None,
+        };
+
+        if named.is_symlink() {
+            return Some("a symbolic link has taken its place".into());
+        }
+        if Identity::of(&named) != self.identity {
+            return Some("another file has taken its place".into());
+        }
+        if named.nlink() != 1 {
+            return Some(format!("it has {} names (hard links)", named.nlink()));
+        }
+        if named.len() != self.len {
+            let (found, left) = (named.len(), self.len);
+            return Some(format!("it has {found} bytes, and {left} were left"));
+        }
+
+        None
+    }
+
+    /// Takes an empty file away whose name is needed again, if it is no longer what was left.
+    pub(super) fn set_aside(&self) {
+        let aside = self.path.with_extension("ndjson.changed");
+        if let Err(error) = fs::rename(&self.path, &aside)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::error!(file = %self.path.display(), %error, "cannot rename a file of the log that was changed");
+        }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Takes back what a failed append has left behind, as far as the disk lets it.
@@ -169,19 +261,34 @@ impl Segment {
     /// A file that readers do not know of holds nothing and goes away, so that a full disk does not fill up
     /// with empty files. One they know of stays even if it is empty: were it the only one, the next start
     /// would find no file and count from 1 again.
-    pub(super) fn give_up(self) {
+    ///
+    /// # Errors
+    ///
+    /// Where the disk refuses, which is logged.
+    pub(super) fn give_up(self) -> io::Result<()> {
         let taken_back = if self.listed {
-            self.file.set_len(self.len)
+            self.cut_off(self.len)
         } else {
             fs::remove_file(&self.path)
         };
 
-        if let Err(error) = taken_back {
+        taken_back.inspect_err(|error| {
             tracing::warn!(
                 file = %self.path.display(), %error,
                 "cannot take back log entries that failed; they may show up after a restart"
             );
+        })
+    }
+}
+
+impl Segment {
+    /// Makes the file shorter, never longer: another program may have cut off more.
+    fn cut_off(&self, len: u64) -> io::Result<()> {
+        if self.file.metadata()?.len() > len {
+            self.file.set_len(len)?;
         }
+
+        Ok(())
     }
 }
 
@@ -332,18 +439,19 @@ mod tests {
     #[test]
     fn giving_up_removes_a_new_file_and_shortens_one_that_readers_know() {
         let dir = tempfile::TempDir::new().unwrap();
-        let segment = Segment::create(dir.path(), 7, true).unwrap();
+        let lock = DirLock::take(dir.path()).unwrap();
+        let segment = Segment::create(dir.path(), 7, Some(&lock)).unwrap();
         assert!(path(dir.path(), 7).exists());
-        segment.give_up();
+        segment.give_up().unwrap();
         assert!(!path(dir.path(), 7).exists());
 
-        let mut segment = Segment::create(dir.path(), 8, false).unwrap();
+        let mut segment = Segment::create(dir.path(), 8, None).unwrap();
         segment.append(b"durable\n", true).unwrap();
         segment.listed = true;
 
         // What a write that failed half way has left.
         segment.file.write_all(b"not dur").unwrap();
-        segment.give_up();
+        segment.give_up().unwrap();
         assert_eq!(fs::read(path(dir.path(), 8)).unwrap(), b"durable\n");
     }
 }

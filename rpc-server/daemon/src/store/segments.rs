@@ -5,12 +5,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::segment::{Recovered, Segment, first_in, path, sync_dir};
+use super::dir_lock::DirLock;
+use super::segment::{Recovered, Segment, first_in, path};
 use super::{StoreError, lock};
 
-/// How many damaged lines of one segment are told apart. A file with more is ruined, and one message more
-/// says so.
+/// How many damaged lines of one segment are told apart and counted. A file with more is ruined.
 const DAMAGED_LINES_MAX: usize = 1000;
+
+/// How many of them are logged one by one; a further message says that there are more.
+const DAMAGED_LINES_LOGGED: usize = 10;
 
 /// What is durable, as readers see it: the list of segments, how far each of them is filled, and the damage
 /// known.
@@ -30,6 +33,8 @@ struct State {
     last: u64,
     /// The bytes of all segments.
     total: u64,
+    /// Segments whose last read failed, by their first numbers.
+    unreadable: BTreeSet<u64>,
 }
 
 struct Listed {
@@ -58,20 +63,20 @@ impl Segments {
     /// Older segments are not read, so this takes as long for a terabyte as for the newest segment alone.
     pub(super) fn recover(
         dir: &Path,
-        fsync: bool,
+        lock: Option<&DirLock>,
     ) -> Result<(Self, Option<Segment>, u64), StoreError> {
         let mut segments = list(dir).map_err(StoreError::io("list", dir))?;
 
         let mut recovered = None;
         if let Some(newest) = segments.last_mut() {
-            let found = Segment::recover(dir, newest.first, fsync)?;
+            let found = Segment::recover(dir, newest.first, lock.is_some())?;
             newest.len = found.segment.len;
             recovered = Some(found);
         }
 
         // The newest name may not be durable yet either: see `Segment::recover`.
-        if fsync {
-            sync_dir(dir)?;
+        if let Some(lock) = lock {
+            lock.sync().map_err(StoreError::io("fsync", dir))?;
         }
 
         let next = recovered.as_ref().map_or(1, |found| found.next);
@@ -80,6 +85,7 @@ impl Segments {
             segments: segments.into(),
             last: next - 1,
             total,
+            unreadable: BTreeSet::new(),
         };
         let listed = Self {
             dir: dir.into(),
@@ -166,9 +172,57 @@ impl Segments {
         })
     }
 
-    /// The last durable sequence number.
-    pub(super) fn last(&self) -> u64 {
-        lock(&self.state).last
+    /// Notes how reading a segment has ended. The first failure of it is logged, and what ends it.
+    pub(super) fn note_read(&self, view: &View, error: Option<&StoreError>) {
+        let mut state = lock(&self.state);
+        match error {
+            Some(error) if state.unreadable.insert(view.first) => {
+                drop(state);
+                tracing::error!(%error, "the log cannot be read");
+            }
+            None if !state.unreadable.is_empty() && state.unreadable.remove(&view.first) => {
+                drop(state);
+                tracing::info!(file = %view.path.display(), "the log can be read again");
+            }
+            _ => {}
+        }
+    }
+
+    /// Tries again to read what could not be read; returns whether all of it can be read now.
+    pub(super) fn read_again(&self) -> bool {
+        let unreadable: Vec<View> = {
+            let state = lock(&self.state);
+            let views = state
+                .unreadable
+                .iter()
+                .map(|first| state.view_of(*first, &self.dir));
+            views.collect()
+        };
+
+        let mut all = true;
+        for view in unreadable {
+            let read = self.open(&view).and_then(|file| match file {
+                Some(mut file) => file
+                    .read(&mut [0; 4096])
+                    .map(drop)
+                    .map_err(StoreError::io("read", &view.path)),
+                None => Ok(()),
+            });
+
+            all &= read.is_ok();
+            self.note_read(&view, read.err().as_ref());
+        }
+
+        all
+    }
+
+    /// The newest segment with its length.
+    pub(super) fn newest(&self) -> Option<(u64, u64)> {
+        let state = lock(&self.state);
+        state
+            .segments
+            .back()
+            .map(|newest| (newest.first, newest.len))
     }
 
     /// Opens a segment for reading. `None` if it has been deleted since it was looked up, by retention or by
@@ -223,11 +277,16 @@ impl Segments {
             };
 
             if known > DAMAGED_LINES_MAX {
-                tracing::error!(file = %file.display(), "more damage in this log segment is not listed");
                 return;
             }
 
             self.damaged.fetch_add(1, Ordering::Relaxed);
+            if known == DAMAGED_LINES_LOGGED + 1 {
+                tracing::error!(file = %file.display(), "more damage in this log segment is not listed");
+            }
+            if known > DAMAGED_LINES_LOGGED {
+                continue;
+            }
 
             // Counted only now: an operator wants to know the line, and reading knows only offsets.
             let lines = lines.get_or_insert_with(|| LineNumbers::open(&file).ok());
@@ -246,6 +305,28 @@ impl Segments {
     pub(super) fn damaged(&self) -> u64 {
         // A number to show, which orders nothing.
         self.damaged.load(Ordering::Relaxed)
+    }
+}
+
+impl State {
+    /// The segment that starts with `first`, whether or not it is still listed.
+    fn view_of(&self, first: u64, dir: &Path) -> View {
+        let index = self
+            .segments
+            .partition_point(|segment| segment.first < first);
+        let listed = self
+            .segments
+            .get(index)
+            .filter(|segment| segment.first == first);
+        let newer = self.segments.iter().find(|segment| segment.first > first);
+
+        View {
+            path: path(dir, first),
+            first,
+            len: listed.map_or(0, |segment| segment.len),
+            last: newer.map_or(self.last, |newer| newer.first - 1),
+            newest: newer.is_none(),
+        }
     }
 }
 
@@ -325,6 +406,7 @@ mod tests {
                 segments,
                 last,
                 total,
+                unreadable: BTreeSet::new(),
             }),
             damaged: AtomicU64::new(0),
         }

@@ -225,13 +225,17 @@ async fn a_restart_goes_on_with_the_next_number() {
 }
 
 #[tokio::test]
-async fn a_second_store_on_one_directory_is_refused() {
+async fn a_second_store_on_one_directory_is_refused_also_without_the_lock_file() {
     let dir = TempDir::new().unwrap();
     let store = open(&dir);
 
     let error = open_with(dir.path(), LogConfig::default()).unwrap_err();
     assert!(matches!(error, StoreError::Locked { .. }));
     assert!(error.to_string().contains(dir.path().to_str().unwrap()));
+
+    fs::remove_file(dir.path().join("lock")).unwrap();
+    let error = open_with(dir.path(), LogConfig::default()).unwrap_err();
+    assert!(matches!(error, StoreError::Locked { .. }), "{error}");
 
     store.close().await;
     let second = open(&dir);

@@ -11,6 +11,9 @@ use super::segments::{Segments, View};
 /// How many bytes are read at a time. A walk learns between two such blocks that its call is over.
 pub(super) const BLOCK_BYTES: usize = 64 * 1024;
 
+/// The kind of error of a walk whose call is over. No file fails with it.
+const OVER: io::ErrorKind = io::ErrorKind::ConnectionAborted;
+
 /// A walk over durable entries.
 pub(super) struct Walk<'a> {
     segments: &'a Segments,
@@ -78,7 +81,10 @@ impl<'a> Walk<'a> {
         bytes_max: u64,
     ) -> Result<(), StoreError> {
         while let Some(view) = self.segments.view(self.passed) {
-            let Some(file) = self.segments.open(&view)? else {
+            let file = self.segments.open(&view);
+            let Some(file) =
+                file.inspect_err(|error| self.segments.note_read(&view, Some(error)))?
+            else {
                 continue;
             };
 
@@ -86,7 +92,14 @@ impl<'a> Walk<'a> {
             let done = self.segment(&file, &view, visit, bytes_max, &mut damaged);
             self.segments
                 .report_damage(view.first, &damaged, self.is_over);
-            if done.map_err(StoreError::io("read", &view.path))? {
+
+            // What ends because its call is over says nothing of the file.
+            let is_over = matches!(&done, Err(error) if error.kind() == OVER);
+            let done = done.map_err(StoreError::io("read", &view.path));
+            if !is_over {
+                self.segments.note_read(&view, done.as_ref().err());
+            }
+            if done? {
                 break;
             }
         }
@@ -184,7 +197,7 @@ struct Blocks<'a> {
 impl Read for Blocks<'_> {
     fn read(&mut self, block: &mut [u8]) -> io::Result<usize> {
         if (self.is_over)() {
-            return Err(io::Error::other("the call is over"));
+            return Err(io::Error::new(OVER, "the call is over"));
         }
 
         self.file.read(block)

@@ -1,14 +1,22 @@
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::closing::Closing;
 use super::dir_lock::DirLock;
-use super::queue::{Batch, Queue};
-use super::segment::Segment;
+use super::queue::{Batch, Queue, Taken};
+use super::segment::{FILE_MODE, Segment};
 use super::segments::Segments;
 use super::waiting::Waiting;
-use super::{LogConfig, StoreError};
+use super::{Health, LogConfig, StoreError};
+
+/// Time after which the writer looks whether all is well although no entry comes.
+const LOOK_AFTER: Duration = Duration::from_secs(1);
 
 /// The thread that brings entries to the disk, all that wait at a time.
 pub(super) struct Writer {
@@ -21,9 +29,11 @@ pub(super) struct Writer {
     pub(super) newest: Option<Segment>,
     /// Held open for its lock. It stands before `durable`, so that who sees that one go finds the directory
     /// free.
-    pub(super) _lock: DirLock,
+    pub(super) lock: DirLock,
     /// The last durable sequence number. It ends with the writer, which is how others learn of that.
     pub(super) durable: watch::Sender<u64>,
+    /// Told when the log cannot be written or read, and when it can again.
+    pub(super) health: watch::Sender<Health>,
     /// The entries that failed since the last one that did not.
     pub(super) failed: u64,
 }
@@ -31,45 +41,166 @@ pub(super) struct Writer {
 impl Writer {
     /// Writes until the queue is closed and empty.
     pub(super) fn run(mut self) {
-        while let Some(batch) = self.queue.take() {
-            let outcome = self.write(&batch);
-            self.report(&batch, &outcome);
-
-            if outcome.is_ok() {
-                // Readers first: a caller that is told may read what it has written.
-                let last = batch.next() - 1;
-                self.durable.send_replace(last);
-                self.waiting.appended(last);
+        loop {
+            match self.queue.take(LOOK_AFTER) {
+                Taken::Batch(batch) => self.take(batch),
+                Taken::Nothing => self.look(),
+                Taken::End => break,
             }
+        }
 
-            self.queue.finish(batch, &outcome);
-            if outcome.is_ok() && self.config.retention_bytes > 0 {
-                self.segments.retain(self.config.retention_bytes);
+        self.begin_behind_a_change();
+        if let Some((segment, bytes)) = self.segments.newest() {
+            let last = self.queue.next() - 1;
+            Closing {
+                last,
+                segment,
+                bytes,
             }
+            .write(&self.dir);
+        }
+    }
+
+    fn take(&mut self, batch: Batch) {
+        let outcome = self.write(&batch);
+        self.report(&batch, &outcome);
+        self.note_write(outcome.as_ref().err());
+
+        if outcome.is_ok() {
+            // Readers first: a caller that is told may read what it has written.
+            let last = batch.next() - 1;
+            self.durable.send_replace(last);
+            self.waiting.appended(last);
+        }
+
+        self.queue.finish(batch, &outcome);
+        if outcome.is_ok() && self.config.retention_bytes > 0 {
+            self.segments.retain(self.config.retention_bytes);
         }
     }
 
     fn write(&mut self, batch: &Batch) -> Result<(), StoreError> {
-        let bytes = batch.lines.len() as u64;
+        let fsync = self.config.fsync;
 
         // Taken out, and put back only if all went well: a segment that failed is not used again.
-        let mut segment = match self.newest.take() {
-            Some(segment)
-                if segment.len == 0 || segment.len + bytes <= self.config.segment_bytes =>
-            {
-                segment
-            }
-            _ => Segment::create(&self.dir, batch.first, self.config.fsync)?,
-        };
+        let mut segment = self.segment_for(batch)?;
+        if let Err(error) = segment.append(&batch.lines, fsync) {
+            let is_at_limit = matches!(error, StoreError::FileSizeLimit { .. }) && segment.len > 0;
+            let taken_back = segment.give_up();
 
-        if let Err(error) = segment.append(&batch.lines, self.config.fsync) {
-            segment.give_up();
-            return Err(error);
+            // A file that may not grow is as good as a full one, if nothing of the batch is left in it.
+            if !is_at_limit || taken_back.is_err() {
+                return Err(error);
+            }
+
+            segment = self.create(batch.first)?;
+            if let Err(error) = segment.append(&batch.lines, fsync) {
+                // Logged where it fails; the caller is told of the first error.
+                let _ = segment.give_up();
+                return Err(error);
+            }
         }
 
         self.segments.commit(&mut segment, batch.next() - 1);
         self.newest = Some(segment);
         Ok(())
+    }
+
+    /// The segment that a batch goes to: the one in use, if there is room in it and it is what was left.
+    fn segment_for(&mut self, batch: &Batch) -> Result<Segment, StoreError> {
+        if let Some(segment) = self.newest.take() {
+            let change = segment.change();
+            if let Some(change) = &change {
+                report_change(&segment, change, batch.first);
+            } else if segment.len == 0
+                || segment.len + batch.lines.len() as u64 <= self.config.segment_bytes
+            {
+                return Ok(segment);
+            }
+            // The file is closed here: the next one may need its descriptor.
+        }
+
+        self.create(batch.first)
+    }
+
+    fn create(&self, first: u64) -> Result<Segment, StoreError> {
+        let lock = self.config.fsync.then_some(&self.lock);
+        Segment::create(&self.dir, first, lock)
+    }
+
+    /// Sees to the files although no entry has come.
+    fn look(&mut self) {
+        self.begin_behind_a_change();
+
+        let can_read = self.segments.read_again();
+        let cannot_write = self.health.borrow().cannot_write;
+        if cannot_write {
+            let probed = self.probe();
+            self.note_write(probed.as_ref().err());
+        }
+
+        self.health.send_if_modified(|health| {
+            std::mem::replace(&mut health.cannot_read, !can_read) == can_read
+        });
+    }
+
+    /// Begins the next segment if the newest is not what was left, so that a restart goes on with the number of
+    /// the next entry whatever it finds in that file.
+    fn begin_behind_a_change(&mut self) {
+        let next = self.queue.next();
+        let Some((segment, change)) = self
+            .newest
+            .take_if(|segment| segment.change().is_some())
+            .and_then(|segment| {
+                let change = segment.change()?;
+                Some((segment, change))
+            })
+        else {
+            return;
+        };
+
+        report_change(&segment, &change, next);
+        self.begin(next);
+    }
+
+    /// Makes a segment for entries to come, which readers know of.
+    pub(super) fn begin(&mut self, next: u64) {
+        match self.create(next) {
+            Ok(mut segment) => {
+                self.segments.commit(&mut segment, next - 1);
+                self.newest = Some(segment);
+            }
+            Err(error) => {
+                tracing::error!(%error, "cannot begin the next segment of the log");
+                self.note_write(Some(&error));
+            }
+        }
+    }
+
+    /// Tries whether the disk takes as much as an entry or two.
+    fn probe(&self) -> Result<(), StoreError> {
+        let path = self.dir.join(".probe");
+        let written = File::options()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(FILE_MODE)
+            .open(&path)
+            .and_then(|mut file| {
+                file.write_all(&[b'\n'; 4096])?;
+                file.sync_data()
+            });
+
+        // What is left of it is written over by the next one.
+        let _ = fs::remove_file(&path);
+        written.map_err(StoreError::io("write", &path))
+    }
+
+    fn note_write(&self, error: Option<&StoreError>) {
+        let cannot_write = error.is_some();
+        self.health.send_if_modified(|health| {
+            std::mem::replace(&mut health.cannot_write, cannot_write) != cannot_write
+        });
     }
 
     /// Logs the start and the end of a failure only: on a full disk each entry fails, and its caller is told
@@ -92,6 +223,19 @@ impl Writer {
                 self.failed += entries;
             }
         }
+    }
+}
+
+/// Says that a file was changed, and which entries it should have.
+fn report_change(segment: &Segment, change: &str, next: u64) {
+    let (first, last) = (segment.first, next - 1);
+    tracing::error!(
+        file = %segment.path().display(), first, last,
+        "another program has changed this log segment: {change}; it is not written to any more, and the next one begins"
+    );
+
+    if segment.len == 0 {
+        segment.set_aside();
     }
 }
 

@@ -395,3 +395,33 @@ fn a_token_is_hashed_from_standard_input_and_a_short_one_is_refused() {
     );
     assert_eq!(hash("password"), (Some(2), String::new()));
 }
+
+#[test]
+fn a_limit_on_the_size_of_files_fails_what_is_too_large_and_the_daemon_goes_on() {
+    let data = tempfile::tempdir().unwrap();
+    let daemon = command();
+    let mut limited = Command::new("sh");
+    limited
+        .args(["-c", "ulimit -f 16; exec \"$0\" \"$@\""])
+        .arg(daemon.get_program())
+        .args(["--listen", "127.0.0.1:0", "--data-dir"])
+        .arg(data.path());
+    let mut daemon = Running::spawn(limited);
+    let mut peer = daemon.connect();
+    let mut append = |message: String| {
+        let params = json!({"level": "info", "service": "s", "message": message});
+        peer.ask(&json!({"cmdid": 1001, "params": params}).to_string())
+    };
+
+    assert_eq!(append("small".into())["data"]["seq"], 1);
+    let reply = append("x".repeat(20_000));
+    assert_eq!(reply["code"], 8, "{reply}");
+    for seq in 3..=10 {
+        assert_eq!(append("y".repeat(3_000))["data"]["seq"], seq);
+    }
+
+    daemon.log_line("SIGXFSZ");
+    daemon.signal("TERM");
+    let (status, log) = daemon.ended();
+    assert!(status.success(), "{log}");
+}

@@ -151,3 +151,37 @@ fn without_descriptors_each_newcomer_is_told_so_and_the_old_connections_go_on() 
     let mut next = daemon.connect();
     assert_eq!(ask(&mut next, PING)["data"], 1);
 }
+
+#[test]
+fn without_descriptors_an_append_is_rejected_with_code_8_and_works_again_later() {
+    let data = tempfile::tempdir().unwrap();
+    let daemon = Poor::start(data.path(), 64);
+    let mut old = daemon.connect();
+    assert_eq!(ask(&mut old, PING)["data"], 1);
+
+    // A newcomer that is not served says that no descriptor is left.
+    let mut held = Vec::new();
+    loop {
+        let mut stream = daemon.connect();
+        if ask(&mut stream, PING)["code"] != 0 {
+            break;
+        }
+        held.push(stream);
+        assert!(held.len() < 64);
+    }
+
+    let append = r#"{"cmdid":1001,"params":{"level":"info","service":"s","message":"m"}}"#;
+    let reply = ask(&mut old, append);
+    assert_eq!(
+        (&reply["code"], &reply["rejected"]),
+        (&8.into(), &true.into()),
+        "{reply}"
+    );
+    assert!(reply["retry_after_ms"].as_u64().is_some(), "{reply}");
+
+    drop(held);
+    let begun = Instant::now();
+    while ask(&mut old, append)["code"] != 0 {
+        assert!(begun.elapsed() < Duration::from_secs(20));
+    }
+}

@@ -465,3 +465,47 @@ async fn filters_that_are_too_long_are_refused_with_limit_and_length() {
         assert_eq!(reply.to_string().contains("unknown variant"), is_level);
     }
 }
+
+/// Asks for the health of the log service until it is as expected.
+async fn health_until(client: &mut Client<DuplexStream>, expected: &str) {
+    let begun = Instant::now();
+    loop {
+        let health = client
+            .ask(r#"{"cmdid":2,"params":{"service":"log"}}"#)
+            .await["data"]
+            .take();
+        if health["status"] == expected {
+            return;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{health}");
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn the_log_is_not_served_while_its_directory_cannot_be_written_or_read() {
+    let serving = Serving::start().await;
+    let mut client = serving.connect();
+    append(&mut client, "info", "s", "m").await;
+    health_until(&mut client, "serving").await;
+
+    let (log, away) = (
+        serving.data.path().join("log"),
+        serving.data.path().join("away"),
+    );
+    std::fs::rename(&log, &away).unwrap();
+    let entry = json!({"level": "info", "service": "s", "message": "lost"});
+    assert_eq!(client.ask(&line(APPEND, &entry)).await["code"], 13);
+    health_until(&mut client, "not_serving").await;
+
+    // Nothing is appended, and it recovers by itself.
+    std::fs::rename(&away, &log).unwrap();
+    health_until(&mut client, "serving").await;
+    assert_eq!(append(&mut client, "info", "s", "m").await, 3);
+
+    std::fs::rename(&log, &away).unwrap();
+    assert_eq!(client.ask(&line(READ, &json!({}))).await["code"], 13);
+    health_until(&mut client, "not_serving").await;
+    std::fs::rename(&away, &log).unwrap();
+    health_until(&mut client, "serving").await;
+}

@@ -1,10 +1,16 @@
 //! What is found in the files after a crash, and after bytes have changed.
 
 use std::fs;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tempfile::TempDir;
 
 use super::*;
+
+/// As if the store had been killed: it leaves no record of its end.
+fn forget_closing(dir: &TempDir) {
+    fs::remove_file(dir.path().join("closed.json")).unwrap();
+}
 
 #[tokio::test]
 async fn a_tail_torn_at_any_byte_is_cut_off_and_its_number_given_to_the_next() {
@@ -21,6 +27,7 @@ async fn a_tail_torn_at_any_byte_is_cut_off_and_its_number_given_to_the_next() {
 
     for cut in last_line..=whole.len() {
         fs::write(&path, &whole[..cut]).unwrap();
+        forget_closing(&dir);
 
         let store = open_small(&dir, 1 << 20);
         let kept = if cut == whole.len() { 3 } else { 2 };
@@ -47,6 +54,7 @@ async fn zeros_a_loss_of_power_leaves_at_the_end_are_cut_off() {
     let mut content = fs::read(&path).unwrap();
     content.resize(content.len() + 3 * lines::LINE_BYTES_MAX, 0);
     fs::write(&path, content).unwrap();
+    forget_closing(&dir);
 
     let store = open(&dir);
     append(&store, [4]).await;
@@ -77,6 +85,7 @@ async fn a_flipped_byte_costs_no_more_than_its_line_and_is_never_silent() {
 
             let case = format!("byte {at} of line {damaged_seq} ^ {flip:#x}");
             fs::write(&path, &content).unwrap();
+            forget_closing(&dir);
             let store = open_small(&dir, 1 << 20);
             let next = store.append(&entry("new")).unwrap().await.unwrap();
             assert!(next > 6, "{case}: a number was given out twice");
@@ -154,7 +163,179 @@ async fn a_tail_that_looks_whole_but_has_a_wrong_number_is_cut_off() {
     let mut content = fs::read(&path).unwrap();
     content.extend_from_slice(br#"{"seq":9,"ts":1,"level":"info","service":"","message":""}-"#);
     fs::write(&path, content).unwrap();
+    forget_closing(&dir);
 
     append(&open(&dir), [4]).await;
     assert_eq!(seqs(&read_all(&open(&dir), &query(0)).await), [1, 2, 3, 4]);
+}
+
+/// Something that another program does to a file.
+type Change = fn(&Path);
+
+fn truncate(path: &Path) {
+    fs::write(path, "").unwrap();
+}
+
+fn replace(path: &Path) {
+    let content = fs::read(path).unwrap();
+    fs::rename(path, path.with_extension("moved")).unwrap();
+    fs::write(path, content).unwrap();
+}
+
+fn replace_by_symlink(path: &Path) {
+    let moved = path.with_extension("moved");
+    fs::rename(path, &moved).unwrap();
+    std::os::unix::fs::symlink(moved, path).unwrap();
+}
+
+fn link(path: &Path) {
+    fs::hard_link(path, path.with_extension("link")).unwrap();
+}
+
+fn remove(path: &Path) {
+    fs::remove_file(path).unwrap();
+}
+
+fn add_to(path: &Path) {
+    let mut content = fs::read(path).unwrap();
+    content.extend_from_slice(b"of another program\n");
+    fs::write(path, content).unwrap();
+}
+
+const CHANGES: [(&str, Change); 6] = [
+    ("truncated", truncate),
+    ("replaced", replace),
+    ("replaced by a symbolic link", replace_by_symlink),
+    ("linked", link),
+    ("removed", remove),
+    ("added to", add_to),
+];
+
+#[tokio::test]
+async fn a_segment_that_another_program_has_changed_is_not_written_to_and_no_number_comes_twice() {
+    for (name, change) in CHANGES {
+        let dir = TempDir::new().unwrap();
+        let path = segment_path(&dir, 1);
+        let store = open(&dir);
+        append(&store, 1..=12).await;
+        change(&path);
+        let changed = fs::read(&path).ok();
+
+        append(&store, [13]).await;
+        assert_eq!(store.last(), 13, "{name}");
+        assert_eq!(fs::read(&path).ok(), changed, "{name}");
+        assert_eq!(seqs(&read_all(&store, &query(12)).await), [13], "{name}");
+        drop(store);
+
+        let store = open(&dir);
+        append(&store, [14]).await;
+        assert_eq!(
+            seqs(&read_all(&store, &query(12)).await),
+            [13, 14],
+            "{name}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_segment_that_is_changed_before_the_end_keeps_its_numbers() {
+    for (name, change) in CHANGES {
+        let dir = TempDir::new().unwrap();
+        let store = open(&dir);
+        append(&store, 1..=12).await;
+        change(&segment_path(&dir, 1));
+        drop(store);
+
+        let store = open(&dir);
+        assert_eq!(store.last(), 12, "{name}");
+        append(&store, [13]).await;
+        assert_eq!(seqs(&read_all(&store, &query(12)).await), [13], "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_segment_that_is_changed_while_the_log_is_closed_keeps_its_numbers() {
+    for (name, change) in CHANGES {
+        let dir = TempDir::new().unwrap();
+        append(&open(&dir), 1..=12).await;
+        change(&segment_path(&dir, 1));
+
+        // A link in the place of the newest keeps the store from opening.
+        let opened = open_with(dir.path(), LogConfig::default());
+        if name == "replaced by a symbolic link" {
+            assert!(opened.unwrap_err().to_string().contains("symbolic link"));
+            continue;
+        }
+
+        let store = opened.unwrap();
+        assert!(store.last() >= 12, "{name}");
+        let seq = store.append(&entry("next")).unwrap().await.unwrap();
+        assert!(seq > 12, "{name}: {seq} was given out twice");
+        drop(store);
+
+        let store = open(&dir);
+        assert_eq!(store.last(), seq, "{name}");
+        assert_eq!(
+            seqs(&read_all(&store, &query(seq - 1)).await),
+            [seq],
+            "{name}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_empty_segment_whose_place_is_taken_does_not_keep_its_entry_out() {
+    let dir = TempDir::new().unwrap();
+    fs::write(segment_path(&dir, 1), "").unwrap();
+    let store = open(&dir);
+    add_to(&segment_path(&dir, 1));
+
+    append(&store, [1]).await;
+    assert_eq!(seqs(&read_all(&store, &query(0)).await), [1]);
+}
+
+#[test]
+fn thousands_of_damaged_lines_are_told_in_a_few_lines_of_the_log() {
+    let dir = TempDir::new().unwrap();
+    let good = r#"{"seq":1,"ts":1,"level":"info","service":"","message":""}"#;
+    let content = format!("{good}\n{}", "damaged\n".repeat(100_000));
+    fs::write(segment_path(&dir, 1), content).unwrap();
+
+    let told = Told::default();
+    let store = tracing::subscriber::with_default(told.clone(), || open(&dir));
+
+    assert!(store.damaged() >= 1000, "{}", store.damaged());
+    assert_eq!(told.count(), 11);
+}
+
+/// Counts what is logged.
+#[derive(Clone, Default)]
+struct Told(Arc<AtomicU64>);
+
+impl Told {
+    fn count(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl tracing::Subscriber for Told {
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, _: &tracing::Event<'_>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
 }

@@ -43,6 +43,23 @@ mod failing_disk {
     }
 
     #[tokio::test]
+    async fn a_full_disk_is_noted_and_so_is_its_end_though_nothing_is_appended() {
+        let (dir, store) = open_on("/dev/full");
+        let mut health = store.health();
+        store.append(&entry("lost")).unwrap().await.unwrap_err();
+        assert!(health.borrow_and_update().cannot_write);
+
+        // The directory takes something, and a second later that is known.
+        health.changed().await.unwrap();
+        assert!(health.borrow_and_update().is_good());
+        assert_eq!(files(dir.path()).len(), 1, "nothing is left of the attempt");
+        assert!(!dir.path().join(".probe").exists());
+
+        drop(store);
+        assert!(health.changed().await.is_err(), "the writer is gone");
+    }
+
+    #[tokio::test]
     async fn a_file_that_cannot_be_made_durable_is_not_written_to_again() {
         let (dir, store) = open_on("/dev/null");
         let error = store.append(&entry("lost")).unwrap().await.unwrap_err();
@@ -245,28 +262,24 @@ async fn child_whose_files_may_not_grow() {
     let store = open_with(dir, LogConfig::default()).unwrap();
 
     let mut acknowledged = Vec::new();
-    let mut failed = 0;
     for round in 0..100 {
         let appended: Vec<_> = (0..=round % 17)
             .map(|n| store.append(&entry(format!("{round}-{n}"))).unwrap())
             .collect();
 
         for appended in appended {
-            match appended.await {
-                Ok(seq) => acknowledged.push(seq),
-                Err(StoreError::Io {
-                    action: "write", ..
-                }) => failed += 1,
-                Err(error) => panic!("{error}"),
-            }
+            acknowledged.push(appended.await.unwrap());
         }
     }
 
+    // One that is larger than any file may be.
+    let error = store.append(&entry("x".repeat(5000))).unwrap().await;
     assert!(
-        failed > 0 && acknowledged.len() > 400,
-        "{failed} failed, {} did not",
-        acknowledged.len()
+        matches!(error, Err(StoreError::FileSizeLimit { .. })),
+        "{error:?}"
     );
+
+    assert!(acknowledged.len() > 400, "{}", acknowledged.len());
     assert_eq!(seqs(&read_all(&store, &query(0)).await), acknowledged);
 
     drop(store);
@@ -277,7 +290,7 @@ async fn child_whose_files_may_not_grow() {
 
 #[cfg(unix)]
 #[test]
-fn a_write_that_was_done_in_part_is_taken_back() {
+fn a_write_that_was_done_in_part_is_taken_back_and_goes_into_the_next_file() {
     let dir = TempDir::new().unwrap();
 
     // A limit on the size of each file: the write that meets it is done in part, and the next one fails.

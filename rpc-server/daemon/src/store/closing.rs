@@ -1,0 +1,89 @@
+//! The record of what a store has left when it was closed.
+//!
+//! What another program changes while no store is open cannot be seen in the files alone: a newest segment that was
+//! shortened looks like one that never held more, and its numbers would be given out a second time.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::StoreError;
+use super::segment::FILE_MODE;
+
+/// What was there when a store was closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Closing {
+    /// The last number that was given out.
+    pub(super) last: u64,
+    /// The first number of the newest segment.
+    pub(super) segment: u64,
+    /// The length of the newest segment.
+    pub(super) bytes: u64,
+}
+
+impl Closing {
+    /// The record in a directory; `None` if the store was not closed, or the record makes no sense.
+    pub(super) fn read(dir: &Path) -> Option<Self> {
+        serde_json::from_slice(&fs::read(path(dir)).ok()?).ok()
+    }
+
+    /// Writes the record. Without it, the next start believes what it finds.
+    pub(super) fn write(self, dir: &Path) {
+        let written = self.try_to_write(dir);
+        if let Err(error) = written {
+            tracing::warn!(file = %path(dir).display(), %error, "cannot note how the log was left");
+        }
+    }
+
+    fn try_to_write(self, dir: &Path) -> io::Result<()> {
+        let new = path(dir).with_extension("new");
+        let mut file = File::options()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(FILE_MODE)
+            .open(&new)?;
+        file.write_all(&serde_json::to_vec(&self)?)?;
+        file.sync_all()?;
+
+        fs::rename(new, path(dir))
+    }
+
+    /// Takes the record away: from now on the files change.
+    pub(super) fn remove(dir: &Path) -> Result<(), StoreError> {
+        let path = path(dir);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(StoreError::io("remove", &path)(error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Says how what was found differs from what was left, if it does. `next` is the number that would go on
+    /// behind what was found, `newest` the newest segment with its length.
+    pub(super) fn difference(self, next: u64, newest: Option<(u64, u64)>) -> Option<String> {
+        if next > self.last + 1 || newest.is_some_and(|(first, _)| first > self.segment) {
+            // A store that leaves no such record has gone on behind it.
+            return None;
+        }
+
+        let left = (self.segment, self.bytes);
+        match newest {
+            _ if self.last == 0 => None,
+            Some(found) if found == left && next == self.last + 1 => None,
+            Some((first, bytes)) if first == self.segment => {
+                let left = self.bytes;
+                Some(format!("it has {bytes} bytes, and {left} were left"))
+            }
+            _ => Some("it is gone".into()),
+        }
+    }
+}
+
+fn path(dir: &Path) -> PathBuf {
+    dir.join("closed.json")
+}
