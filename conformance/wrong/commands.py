@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from wrong.connection import Connection
 
 CANCELLED, INVALID_ARGUMENT, DEADLINE_EXCEEDED, NOT_FOUND = 1, 3, 4, 5
-RESOURCE_EXHAUSTED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE = 8, 12, 13, 14
+RESOURCE_EXHAUSTED, FAILED_PRECONDITION, OUT_OF_RANGE, UNIMPLEMENTED, INTERNAL, UNAVAILABLE = 8, 9, 11, 12, 13, 14
+# The identity of the log that this server has.
+LOG = "the log of the wrong server"
 
 
 @dataclass
@@ -155,7 +157,15 @@ async def log_read(call: Call) -> Any:
     """Reads the entries behind `after`, and waits up to `wait_ms` for the first of them."""
     server = call.connection.server
     after, limit, wait_ms = (call.param(name, int) for name in ("after", "limit", "wait_ms"))
-    level, service, text = (call.param(name, str, None) for name in ("level", "service", "contains"))
+    log, level, service, text = (call.param(name, str, None) for name in ("log", "level", "service", "contains"))
+
+    def extent() -> Dict[str, Any]:
+        return {"log": LOG, "oldest": 1, "last": len(server.log)}
+
+    if log not in (None, LOG):
+        raise Failure(FAILED_PRECONDITION, f"the log is {LOG!r}", details=extent())
+    if after > len(server.log):
+        raise Failure(OUT_OF_RANGE, f"the last entry is {len(server.log)}", details=extent())
 
     def wanted(entry: Dict[str, Any]) -> bool:
         right_place = level in (None, entry["level"]) and service in (None, entry["service"])
@@ -168,7 +178,7 @@ async def log_read(call: Call) -> Any:
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(server.log_grew.wait_for(found), wait_ms / 1000)
     entries = found()
-    return {"entries": entries, "next": entries[-1]["seq"] if entries else after}
+    return {**extent(), "entries": entries, "next": entries[-1]["seq"] if entries else after}
 
 
 async def nothing(_call: Call) -> Any:

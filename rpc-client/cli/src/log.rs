@@ -9,6 +9,7 @@ use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, BufReader};
 
 use crate::Target;
 use crate::call::{key_value, refuse_repetition};
+use crate::cursor::Cursor;
 use crate::exit::{self, Failure, describe, exit_code};
 use crate::output::{Output, complain};
 use crate::tail::Tail;
@@ -269,9 +270,10 @@ pub(crate) struct Filters {
 }
 
 impl Filters {
-    pub(crate) fn params(&self, after: u64, limit: u32) -> Params {
+    pub(crate) fn params(&self, cursor: &Cursor, limit: u32) -> Params {
         Params {
-            after,
+            log: cursor.log.clone(),
+            after: cursor.after,
             limit: Some(limit),
             wait_ms: 0,
             level: self.level,
@@ -288,8 +290,11 @@ impl Filters {
 /// A page with its entries as they are stored.
 #[derive(Deserialize)]
 pub(crate) struct Page {
+    pub(crate) log: String,
     pub(crate) entries: Vec<Box<RawValue>>,
     pub(crate) next: u64,
+    pub(crate) oldest: u64,
+    pub(crate) last: u64,
 }
 
 pub(crate) async fn read(client: &Client, params: &Params) -> Result<Page, Error> {
@@ -301,26 +306,35 @@ impl Read {
         let client = target.client();
         let mut output = Output::new();
         let mut left = if self.all { u64::MAX } else { self.limit };
-        let mut after = self.after;
+        let mut cursor = Cursor {
+            log: None,
+            after: self.after,
+        };
 
         while left > 0 {
             let limit = u32::try_from(left)
                 .unwrap_or(u32::MAX)
                 .min(PAGE_ENTRIES_MAX);
-            let Page { entries, next } = read(&client, &self.filters.params(after, limit)).await?;
+            let page = read(&client, &self.filters.params(&cursor, limit)).await?;
+            // Where no place was given, reading begins with what there is.
+            if cursor.after > 0
+                && let Some(lost) = cursor.lost(&page)
+            {
+                complain(&format!("rpc: {}: {lost}", client.address()));
+            }
 
-            for entry in &entries {
+            for entry in &page.entries {
                 output.json(entry.get())?;
             }
             output.flush()?;
 
             // A page may hold nothing and still not be the last: what was looked at did not match.
-            if next <= after {
+            if page.next <= cursor.after {
                 break;
             }
 
-            left = left.saturating_sub(entries.len() as u64);
-            after = next;
+            left = left.saturating_sub(page.entries.len() as u64);
+            cursor.move_to(&page);
         }
 
         Ok(())

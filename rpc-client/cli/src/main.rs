@@ -1,6 +1,7 @@
 //! The command line: `rpc --help` says what it does.
 
 mod call;
+mod cursor;
 mod exit;
 mod log;
 mod output;

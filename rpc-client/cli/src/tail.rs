@@ -12,6 +12,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use crate::cursor::{Cursor, seq};
 use crate::exit::{Failure, describe};
 use crate::log::{Filters, PAGE_ENTRIES_MAX, Page, read};
 use crate::output::{Output, complain, printable};
@@ -73,7 +74,7 @@ impl Tail {
     async fn follow(&self, client: &Client, timeout: Duration) -> Result<(), Failure> {
         let is_text = self.text || !self.json && Output::is_terminal();
         let mut output = Output::new();
-        let (entries, mut after) = last_entries(client, &self.filters, self.lines).await?;
+        let (entries, mut cursor) = last_entries(client, &self.filters, self.lines).await?;
         print(&mut output, &entries, is_text)?;
 
         let mut is_away = false;
@@ -81,8 +82,9 @@ impl Tail {
             // After a loss, the first answer says that the server is back, and should not wait for an entry.
             let wait = if is_away { Duration::ZERO } else { POLL_WAIT };
             let asked = Instant::now();
-            match self.next_page(client, after, wait, timeout).await {
-                Ok(Page { entries, next }) => {
+            match self.next_page(client, &cursor, wait, timeout).await {
+                Ok(page) => {
+                    let after = cursor.after;
                     if is_away {
                         complain(&format!(
                             "rpc: {}: back, going on behind entry {after}",
@@ -90,13 +92,16 @@ impl Tail {
                         ));
                         is_away = false;
                     }
+                    if let Some(lost) = cursor.lost(&page) {
+                        complain(&format!("rpc: {}: {lost}", client.address()));
+                    }
 
-                    print(&mut output, &entries, is_text)?;
+                    print(&mut output, &page.entries, is_text)?;
                     // A server need not wait: one that is about to stop does not.
-                    if next <= after && asked.elapsed() < PAUSE {
+                    if page.next <= after && asked.elapsed() < PAUSE {
                         tokio::time::sleep(PAUSE).await;
                     }
-                    after = next;
+                    cursor.move_to(&page);
                 }
                 Err(error) if is_passing(&error) => {
                     if !is_away {
@@ -109,20 +114,29 @@ impl Tail {
 
                     tokio::time::sleep(PAUSE).await;
                 }
-                Err(error) => return Err(error.into()),
+                Err(error) => {
+                    let Some(lost) = cursor.find_place(&error) else {
+                        return Err(error.into());
+                    };
+
+                    complain(&format!("rpc: {}: {lost}", client.address()));
+                    is_away = false;
+                    // A log that is replaced again and again does not keep this busy.
+                    tokio::time::sleep(PAUSE).await;
+                }
             }
         }
     }
 
-    /// Waits for entries behind `after`; empty where none came.
+    /// Waits for entries behind the cursor; empty where none came.
     async fn next_page(
         &self,
         client: &Client,
-        after: u64,
+        cursor: &Cursor,
         wait: Duration,
         timeout: Duration,
     ) -> Result<Page, Error> {
-        let mut params = self.filters.params(after, PAGE_ENTRIES_MAX);
+        let mut params = self.filters.params(cursor, PAGE_ENTRIES_MAX);
         params.wait_ms = milliseconds(wait);
         client
             .command(READ)
@@ -215,15 +229,17 @@ fn is_word(text: &str) -> bool {
         && !text.contains(|char: char| char.is_whitespace() || char.is_control() || char == '"')
 }
 
-/// The last entries that pass the filters, and the number of the last one there is.
+/// The last entries that pass the filters, and the place behind the last one there is.
 ///
-/// The service reads forward only, so this looks for the end and then backwards in growing steps.
+/// The service reads forward only, so this begins at the end and looks backwards in growing steps.
 async fn last_entries(
     client: &Client,
     filters: &Filters,
     count: usize,
-) -> Result<(Vec<Box<RawValue>>, u64), Error> {
-    let end = end(client).await?;
+) -> Result<(Vec<Box<RawValue>>, Cursor), Error> {
+    let start = Cursor::default();
+    let first = read(client, &Filters::default().params(&start, 1)).await?;
+    let end = first.last;
     let mut found = VecDeque::new();
     let mut until = end;
     let mut step = count as u64;
@@ -232,9 +248,15 @@ async fn last_entries(
         step = step.max(u64::from(PAGE_ENTRIES_MAX));
     }
 
-    while until > 0 && found.len() < count {
+    let cursor_at = |after| Cursor {
+        log: Some(first.log.clone()),
+        after,
+    };
+
+    // Below the oldest there is nothing.
+    while until > 0 && until >= first.oldest && found.len() < count {
         let from = until.saturating_sub(step);
-        let mut entries = entries_between(client, filters, from, until).await?;
+        let mut entries = entries_between(client, filters, cursor_at(from), until).await?;
         entries.append(&mut found);
         found = entries;
         until = from;
@@ -242,77 +264,32 @@ async fn last_entries(
     }
 
     let surplus = found.len().saturating_sub(count);
-    Ok((found.into_iter().skip(surplus).collect(), end))
+    let found = found.into_iter().skip(surplus).collect();
+    Ok((found, cursor_at(end)))
 }
 
-/// The entries behind `from` up to `until` that pass the filters.
+/// The entries behind the cursor up to `until` that pass the filters.
 async fn entries_between(
     client: &Client,
     filters: &Filters,
-    from: u64,
+    mut cursor: Cursor,
     until: u64,
 ) -> Result<VecDeque<Box<RawValue>>, Error> {
     let mut found = VecDeque::new();
-    let mut at = from;
 
-    while at < until {
-        let page = read(client, &filters.params(at, PAGE_ENTRIES_MAX)).await?;
-        // Not behind `at`: the end, or an answer that leads nowhere.
-        if page.next <= at {
+    while cursor.after < until {
+        let page = read(client, &filters.params(&cursor, PAGE_ENTRIES_MAX)).await?;
+        // Not behind the cursor: the end, or an answer that leads nowhere.
+        if page.next <= cursor.after {
             break;
         }
 
-        at = page.next;
+        cursor.move_to(&page);
         // A page knows no upper end.
         found.extend(page.entries.into_iter().filter(|entry| seq(entry) <= until));
     }
 
     Ok(found)
-}
-
-fn seq(entry: &RawValue) -> u64 {
-    #[derive(Deserialize)]
-    struct Numbered {
-        seq: u64,
-    }
-
-    serde_json::from_str(entry.get()).map_or(0, |Numbered { seq }| seq)
-}
-
-/// The number of the last entry, found by asking at ever larger numbers whether there is one behind
-/// them, and then in between.
-async fn end(client: &Client) -> Result<u64, Error> {
-    let everything = Filters::default();
-    let next = async |after| {
-        read(client, &everything.params(after, 1))
-            .await
-            .map(|page| page.next)
-    };
-
-    let mut low = next(0).await?;
-    let mut step: u64 = 1;
-    let mut high = loop {
-        let probe = low.saturating_add(step);
-        let found = next(probe).await?;
-        if found <= probe {
-            break probe;
-        }
-
-        low = found;
-        step = step.saturating_mul(2);
-    };
-
-    while low < high {
-        let middle = low + (high - low) / 2;
-        let found = next(middle).await?;
-        if found <= middle {
-            high = middle;
-        } else {
-            low = found;
-        }
-    }
-
-    Ok(low)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The log service, typed.
 
-pub use rpc_core::api::log::{APPEND, Append, Appended, Entry, Level, Page, READ, Read};
+pub use rpc_core::api::log::{APPEND, Append, Appended, Entry, Extent, Level, Page, READ, Read};
 use rpc_core::{CmdId, Service, Status};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -44,7 +44,8 @@ impl<S: Service> LogClient<S> {
     /// Reads entries behind a cursor, and waits for them where `wait_ms` says so.
     ///
     /// # Errors
-    /// As [`append`](Self::append).
+    /// As [`append`](Self::append); with an [`Extent`] as details, code 9 where the log is not the one that `log`
+    /// names, and code 11 where `after` is past its last entry.
     pub async fn read(&self, read: &Read) -> Result<Page, Status> {
         self.call(READ, read).await
     }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 use crate::frame::CmdId;
+use crate::status::{Code, Status};
 
 /// Params [`Append`], data [`Appended`]: writes an entry and answers once it is on disk.
 pub const APPEND: CmdId = CmdId::new(1001);
@@ -18,6 +19,9 @@ pub const READ: CmdId = CmdId::new(1002);
 
 /// Maximum length of [`Read::contains`] in bytes.
 pub const CONTAINS_BYTES_MAX: usize = 1024;
+
+/// Maximum length of [`Read::log`] in bytes.
+pub const LOG_BYTES_MAX: usize = 64;
 
 /// Maximum length of [`Read::service`] in bytes.
 pub const SERVICE_BYTES_MAX: usize = 256;
@@ -137,10 +141,16 @@ pub struct Appended {
 ///
 /// The texts that filter have maximum lengths: [`CONTAINS_BYTES_MAX`], [`SERVICE_BYTES_MAX`] and
 /// [`LEVEL_BYTES_MAX`]. A longer one is refused with code 3.
+///
+/// [`log`](Self::log) and [`after`](Self::after) together are a cursor. One that does not fit the log is refused, with
+/// an [`Extent`] as the details: code 9 where the log is another one, code 11 where `after` is past its last entry.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Read {
+    /// The log that `after` belongs to, as [`Page::log`] names it; where it is missing, any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log: Option<String>,
     /// Entries behind this number; 0 for the first.
     pub after: u64,
     /// At most so many entries, 1 to 1000; 100 where it is missing.
@@ -185,11 +195,43 @@ fn level_of_bounded_name<'de, D: Deserializer<'de>>(
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Page {
+    /// The identity of the log: that of its data directory.
+    #[serde(default)]
+    pub log: String,
     /// The entries, in order. There may be none though `next` moved: none of what was looked at
     /// passed the filters.
     pub entries: Vec<Entry>,
     /// What to pass as `after` to read on: nothing is missed, nothing comes twice.
     pub next: u64,
+    /// The first number that may still be read. Above `after + 1`, entries between were deleted by retention.
+    #[serde(default)]
+    pub oldest: u64,
+    /// The last number that was written.
+    #[serde(default)]
+    pub last: u64,
+}
+
+/// What a log holds: the details of the errors of a [`Read`] whose cursor does not fit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Extent {
+    /// The identity of the log.
+    pub log: String,
+    /// The first number that may still be read.
+    pub oldest: u64,
+    /// The last number that was written.
+    pub last: u64,
+}
+
+impl Extent {
+    /// The extent in the details of a status; `None` if the status is not about a cursor.
+    pub fn of(status: &Status) -> Option<Self> {
+        let is_of_cursor = matches!(
+            status.code(),
+            Code::FAILED_PRECONDITION | Code::OUT_OF_RANGE
+        );
+        let details = status.details().filter(|_| is_of_cursor)?;
+        serde_json::from_str(details.get()).ok()
+    }
 }
 
 /// One entry as it is stored: one line of a file.

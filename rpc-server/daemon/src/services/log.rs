@@ -6,7 +6,8 @@ use std::time::Duration;
 #[cfg(any(feature = "program", test))]
 use rpc_core::CmdId;
 use rpc_core::api::log::{
-    APPEND, Append, Appended, CONTAINS_BYTES_MAX, Page, READ, Read, SERVICE_BYTES_MAX,
+    APPEND, Append, Appended, CONTAINS_BYTES_MAX, LOG_BYTES_MAX, Page, READ, Read,
+    SERVICE_BYTES_MAX,
 };
 use rpc_core::{Descriptor, Status};
 
@@ -98,7 +99,10 @@ async fn read(
     check_length("contains", read.contains.as_deref(), CONTAINS_BYTES_MAX)?;
     check_length("service", read.service.as_deref(), SERVICE_BYTES_MAX)?;
 
+    check_length("log", read.log.as_deref(), LOG_BYTES_MAX)?;
+
     let query = Query {
+        log: read.log,
         after: read.after,
         limit: limit as usize,
         wait: Duration::from_millis(read.wait_ms).min(WAIT_MAX),
@@ -145,6 +149,12 @@ impl From<StoreError> for Status {
                     .with_source(error)
                     .with_rejected()
                     .with_retry_after(RETRY_AFTER)
+            }
+            StoreError::OtherLog { ref extent, .. } => {
+                Self::failed_precondition(error.to_string()).with_details(extent)
+            }
+            StoreError::PastEnd { ref extent, .. } => {
+                Self::out_of_range(error.to_string()).with_details(extent)
             }
             StoreError::Closed => Self::unavailable(error.to_string()).with_rejected(),
             StoreError::Blocking(error) => error.into(),

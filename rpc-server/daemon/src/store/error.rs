@@ -3,6 +3,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::{fmt, io};
 
+use rpc_core::api::log::Extent;
 use rpc_server::blocking::BlockingError;
 
 /// Why the store did not do what it was asked.
@@ -56,6 +57,20 @@ pub(crate) enum StoreError {
         bytes: usize,
         /// The longest line there may be, in bytes.
         bytes_max: usize,
+    },
+    /// The cursor belongs to another log.
+    OtherLog {
+        /// The log that was asked for.
+        asked: String,
+        /// What there is.
+        extent: Extent,
+    },
+    /// The cursor is past the last entry.
+    PastEnd {
+        /// The number that was asked for.
+        after: u64,
+        /// What there is.
+        extent: Extent,
     },
     /// The store was closed.
     Closed,
@@ -123,6 +138,16 @@ impl fmt::Display for StoreError {
                     "the log entry takes {bytes} bytes, and at most {bytes_max} are allowed"
                 )
             }
+            Self::OtherLog { asked, extent } => write!(
+                f,
+                "the log is `{}` and not `{asked}`: the data directory is another one; read on from entry {}",
+                extent.log, extent.oldest
+            ),
+            Self::PastEnd { after, extent } => write!(
+                f,
+                "`params.after` is {after}, and the last entry of the log is {}: what came behind it is lost",
+                extent.last
+            ),
             Self::Closed => f.write_str("the log is closed"),
             Self::Blocking(error) => error.fmt(f),
         }

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use rpc_core::api::log::Extent;
 use rpc_server::blocking::{BlockingPool, ResultSize};
+use serde_json::value::RawValue;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
@@ -18,7 +20,7 @@ use super::segment::{self, sync_dir};
 use super::segments::Segments;
 use super::waiting::{Matcher, Waiting};
 use super::writer::Writer;
-use super::{NewEntry, StoreError};
+use super::{NewEntry, StoreError, identity};
 
 /// The longest wait of a read. It only keeps the sum of now and a wait in range; whoever serves reads has a
 /// lower limit.
@@ -81,6 +83,8 @@ pub(crate) struct LogStore {
     scans: BlockingPool,
     /// The reads that wait.
     waiting: Arc<Waiting>,
+    /// The identity of the log.
+    log: String,
     durable: watch::Receiver<u64>,
     health: watch::Receiver<Health>,
     /// The threads of the store, in the order in which they end.
@@ -121,6 +125,8 @@ impl LogStore {
             }
             change.is_some()
         });
+        let log = identity_of(dir, &lock, segments.newest(), closing.is_some())?;
+
         let next = left.map_or(found_next, |left| found_next.max(left.last + 1));
         let newest = newest.filter(|newest| left.is_none() && newest.change().is_none());
         let queue = Arc::new(Queue::new(next, config.queue_bytes_max));
@@ -163,6 +169,7 @@ impl LogStore {
             segments,
             scans,
             waiting,
+            log,
             durable,
             health,
             threads,
@@ -190,10 +197,11 @@ impl LogStore {
     /// A page ends with the entry that makes its number `limit`, or its size 1 MiB; or where 16 MiB of
     /// entries were looked at, and is then perhaps empty before its wait is over. If the log has no entry
     /// that matches, this waits for one, and returns an empty page when the wait is over or the store is
-    /// closed. `after` may be beyond the last entry, and before the first one that was kept.
+    /// closed. `after` may be before the first entry that was kept.
     ///
     /// # Errors
     ///
+    /// [`OtherLog`](StoreError::OtherLog) and [`PastEnd`](StoreError::PastEnd) if the cursor does not fit;
     /// [`Io`](StoreError::Io) if a segment cannot be read; [`Blocking`](StoreError::Blocking) if too many reads of
     /// the caller's connection wait for a thread. Damaged lines are no error: they are left out.
     ///
@@ -202,6 +210,8 @@ impl LogStore {
     /// Reading changes nothing. A dropped call that waits for a thread does not begin to scan, and one that scans
     /// ends with the block of 64 KiB that it is at.
     pub(crate) async fn read(&self, query: Query) -> Result<Page, StoreError> {
+        self.check_cursor(&query)?;
+
         let deadline = Instant::now() + query.wait.min(WAIT_MAX);
         let mut search = Search {
             next: query.after,
@@ -215,12 +225,12 @@ impl LogStore {
             }
 
             if search.query.wait.is_zero() {
-                return Ok(search.empty_page());
+                return Ok(self.page(Vec::new(), search.next));
             }
 
             let filter = &search.query.filter;
             let Some(mut waiter) = self.waiting.join(filter, search.next) else {
-                return Ok(search.empty_page());
+                return Ok(self.page(Vec::new(), search.next));
             };
 
             // What has become durable since the scan is not waited for.
@@ -232,9 +242,46 @@ impl LogStore {
 
             let Ok(Some(behind)) = timeout_at(deadline, waiter.woken()).await else {
                 search.next = search.next.max(waiter.seen());
-                return Ok(search.empty_page());
+                return Ok(self.page(Vec::new(), search.next));
             };
             search.next = search.next.max(behind);
+        }
+    }
+
+    fn check_cursor(&self, query: &Query) -> Result<(), StoreError> {
+        if let Some(asked) = query.log.as_ref().filter(|asked| **asked != self.log) {
+            return Err(StoreError::OtherLog {
+                asked: asked.clone(),
+                extent: self.extent(),
+            });
+        }
+
+        let (after, extent) = (query.after, self.extent());
+        if after > extent.last {
+            return Err(StoreError::PastEnd { after, extent });
+        }
+
+        Ok(())
+    }
+
+    /// What the log holds.
+    pub(super) fn extent(&self) -> Extent {
+        let range = self.segments.range();
+        Extent {
+            log: self.log.clone(),
+            oldest: *range.start(),
+            last: *range.end(),
+        }
+    }
+
+    fn page(&self, entries: Vec<Box<RawValue>>, next: u64) -> Page {
+        let Extent { log, oldest, last } = self.extent();
+        Page {
+            log,
+            entries,
+            next,
+            oldest,
+            last,
         }
     }
 
@@ -260,11 +307,11 @@ impl LogStore {
             });
 
         let scan = scan.await??;
-        if !scan.page.entries.is_empty() || scan.scanned >= scan_bytes_max {
-            return Ok(Some(scan.page));
+        if !scan.entries.is_empty() || scan.scanned >= scan_bytes_max {
+            return Ok(Some(self.page(scan.entries, scan.next)));
         }
 
-        search.next = scan.page.next;
+        search.next = scan.next;
         search.scan_bytes_left -= scan.scanned;
         Ok(None)
     }
@@ -314,16 +361,6 @@ struct Search {
     scan_bytes_left: u64,
 }
 
-impl Search {
-    /// For a read that has found nothing.
-    fn empty_page(&self) -> Page {
-        Page {
-            entries: Vec::new(),
-            next: self.next,
-        }
-    }
-}
-
 impl fmt::Debug for LogStore {
     /// Nothing of the entries, which are nobody's business.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -340,6 +377,32 @@ impl Drop for LogStore {
             // A panic of the thread has been printed by its hook, and has failed its callers.
             let _ = thread.join();
         }
+    }
+}
+
+/// The identity of the log in a directory, which is made if there is none.
+///
+/// It is renewed where the numbers may begin anew under it: its files are gone or empty, and nothing says which numbers
+/// were given out.
+fn identity_of(
+    dir: &Path,
+    lock: &DirLock,
+    newest: Option<(u64, u64)>,
+    was_closed: bool,
+) -> Result<String, StoreError> {
+    let is_certain = was_closed || newest.is_some_and(|(_, bytes)| bytes > 0);
+
+    match identity::read(dir) {
+        Some(log) if is_certain => Ok(log),
+        Some(log) => {
+            let new = identity::make(dir, lock)?;
+            tracing::warn!(
+                %log, %new,
+                "the files of the log are gone or empty, and it was not closed: it has a new identity"
+            );
+            Ok(new)
+        }
+        None => identity::make(dir, lock),
     }
 }
 

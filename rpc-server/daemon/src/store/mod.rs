@@ -7,6 +7,8 @@
 //! {"seq":1,"ts":1735689600000,"level":"info","service":"order","message":"…","trace":"…","fields":{}}
 //! ```
 //!
+//! `identity.json` names the log, `closed.json` is what a store has left when it was closed.
+//!
 //! `trace` and `fields` are left out where the caller gave none. Sequence numbers count up by one within a
 //! segment; a gap between two segments stands for entries whose callers were told that they failed.
 //!
@@ -34,6 +36,7 @@ mod dir_lock;
 mod entry;
 mod error;
 mod filter;
+mod identity;
 mod lines;
 mod log;
 mod queue;

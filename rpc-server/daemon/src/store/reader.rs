@@ -18,6 +18,8 @@ pub(super) const SCAN_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// Which entries to read.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Query {
+    /// The log that `after` belongs to; any if there is none.
+    pub(crate) log: Option<String>,
     /// Only entries with a higher sequence number: 0 for all, and the page before's [`next`](Page::next) to
     /// go on.
     pub(crate) after: u64,
@@ -33,19 +35,28 @@ pub(crate) struct Query {
 
 /// What a read has found.
 ///
-/// JSON: `{"entries":[…],"next":17}`.
-#[derive(Debug, Default, Serialize)]
+/// JSON: `{"log":"…","entries":[…],"next":17,"oldest":1,"last":17}`.
+#[derive(Debug, Serialize)]
 pub(crate) struct Page {
+    /// The identity of the log.
+    pub(crate) log: String,
     /// The entries that match, in order, as they stand in the file.
     pub(crate) entries: Vec<Box<RawValue>>,
     /// The sequence number up to which entries were looked at. Reading on after it misses none and repeats
     /// none. It may be beyond the last of `entries`, and beyond `after` on an empty page.
     pub(crate) next: u64,
+    /// The first number that may still be read.
+    pub(crate) oldest: u64,
+    /// The last number that was written.
+    pub(crate) last: u64,
 }
 
 /// One pass over durable entries.
 pub(super) struct Scan {
-    pub(super) page: Page,
+    /// The entries that match.
+    pub(super) entries: Vec<Box<RawValue>>,
+    /// The number of the last entry that was looked at.
+    pub(super) next: u64,
     /// The bytes looked at.
     pub(super) scanned: u64,
     /// The bytes of the entries that were found.
@@ -88,7 +99,8 @@ impl Scan {
 
         let (next, scanned) = (walk.passed, walk.bytes);
         Ok(Self {
-            page: Page { entries, next },
+            entries,
+            next,
             scanned,
             page_bytes,
         })

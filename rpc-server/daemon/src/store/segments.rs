@@ -1,6 +1,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -214,6 +215,13 @@ impl Segments {
         }
 
         all
+    }
+
+    /// The first number that may still be read, and the last one.
+    pub(super) fn range(&self) -> RangeInclusive<u64> {
+        let state = lock(&self.state);
+        let oldest = state.segments.front().map(|oldest| oldest.first);
+        oldest.unwrap_or(state.last + 1)..=state.last
     }
 
     /// The newest segment with its length.

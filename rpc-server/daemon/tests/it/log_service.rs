@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use rpc_core::api::log::{CONTAINS_BYTES_MAX, LEVEL_BYTES_MAX, SERVICE_BYTES_MAX};
+use rpc_core::api::log::{CONTAINS_BYTES_MAX, LEVEL_BYTES_MAX, LOG_BYTES_MAX, SERVICE_BYTES_MAX};
 use rpc_daemon::{Daemon, DaemonConfig};
 use rpc_server::ServerHandle;
 use serde_json::{Value, json};
@@ -147,7 +147,6 @@ async fn each_filter_and_the_cursor_choose_what_is_read() {
         (json!(null), vec![], 0),
         (json!({"after": 4}), vec![5, 6], 6),
         (json!({"after": 6}), vec![], 6),
-        (json!({"after": 600}), vec![], 600),
         (json!({"limit": 2}), vec![1, 2], 2),
         (json!({"after": 2, "limit": 1}), vec![3], 3),
         (json!({"level": "trace"}), vec![1, 2, 3, 4, 5, 6], 6),
@@ -199,7 +198,7 @@ async fn what_is_wrong_is_named_with_what_would_be_right() {
         (
             READ,
             json!({"limits": 1}),
-            "`params.limits`: unknown field `limits`, expected one of `after`, `limit`",
+            "`params.limits`: unknown field `limits`, expected one of `log`, `after`",
         ),
         (
             READ,
@@ -445,6 +444,11 @@ async fn filters_that_are_too_long_are_refused_with_limit_and_length() {
             "`params.service` has 257 bytes and may have at most 256; shorten it",
         ),
         (
+            "log",
+            LOG_BYTES_MAX,
+            "`params.log` has 65 bytes and may have at most 64; shorten it",
+        ),
+        (
             "level",
             LEVEL_BYTES_MAX,
             "`params.level`: the name of the level has 17 bytes and may have at most 16",
@@ -460,10 +464,49 @@ async fn filters_that_are_too_long_are_refused_with_limit_and_length() {
 
         let longest = json!({ name: "x".repeat(bytes_max) });
         let reply = client.ask(&line(READ, &longest)).await;
-        let is_level = name == "level";
-        assert_eq!(reply["code"], if is_level { 3 } else { 0 }, "{reply}");
-        assert_eq!(reply.to_string().contains("unknown variant"), is_level);
+        let (code, word) = match name {
+            "level" => (3, "unknown variant"),
+            "log" => (9, "the data directory is another one"),
+            _ => (0, ""),
+        };
+        assert_eq!(reply["code"], code, "{reply}");
+        assert!(reply.to_string().contains(word), "{reply}");
     }
+}
+
+#[tokio::test]
+async fn a_cursor_that_does_not_fit_is_refused_with_what_there_is_as_details() {
+    let serving = Serving::start().await;
+    let mut client = serving.connect();
+    for _ in 0..3 {
+        append(&mut client, "info", "s", "m").await;
+    }
+    let page = client.ask(&line(READ, &json!({}))).await["data"].take();
+    let log = page["log"].as_str().unwrap().to_owned();
+    assert_eq!((&page["oldest"], &page["last"]), (&json!(1), &json!(3)));
+    let extent = json!({"log": log, "oldest": 1, "last": 3});
+
+    let check = async |client: &mut Client<DuplexStream>, params: Value, code: u32| {
+        let reply = client.ask(&line(READ, &params)).await;
+        assert_eq!(
+            (&reply["code"], &reply["details"]),
+            (&json!(code), &extent),
+            "{params}"
+        );
+    };
+    check(&mut client, json!({"log": "0123", "after": 0}), 9).await;
+    check(&mut client, json!({"log": "0123", "after": 9}), 9).await;
+    check(&mut client, json!({"log": log, "after": 4}), 11).await;
+    check(
+        &mut client,
+        json!({"after": u64::MAX, "wait_ms": 20_000}),
+        11,
+    )
+    .await;
+    assert_eq!(
+        read(&mut client, json!({"log": log, "after": 2})).await,
+        (vec![3], 3)
+    );
 }
 
 /// Asks for the health of the log service until it is as expected.

@@ -44,7 +44,7 @@ async fn a_scan_whose_call_is_over_reads_no_further_block() {
             looks.get() > blocks_max
         };
         let scan = Scan::run(&segments, &nothing(), 0, SCAN_BYTES_MAX, &is_over);
-        scan.map(|scan| scan.page.next)
+        scan.map(|scan| scan.next)
     };
 
     assert_eq!(scan(usize::MAX).unwrap(), 4000);

@@ -1,0 +1,63 @@
+//! The identity of a log: random, and made with its directory. With it a number says which entry is meant, also when
+//! the directory was replaced by another one whose numbers begin anew.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::StoreError;
+use super::dir_lock::DirLock;
+use super::segment::FILE_MODE;
+
+/// Length of an identity in hexadecimal digits.
+const DIGITS: usize = 32;
+
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    log: String,
+}
+
+/// The identity in a directory; `None` if there is none, or it makes no sense.
+pub(super) fn read(dir: &Path) -> Option<String> {
+    let Stored { log } = serde_json::from_slice(&fs::read(path(dir)).ok()?).ok()?;
+    let is_identity = log.len() == DIGITS && log.bytes().all(|digit| digit.is_ascii_hexdigit());
+    is_identity.then_some(log)
+}
+
+/// Gives a directory a new identity, and makes it durable.
+pub(super) fn make(dir: &Path, lock: &DirLock) -> Result<String, StoreError> {
+    let path = path(dir);
+    let log = random().map_err(StoreError::io("read", Path::new("/dev/urandom")))?;
+    let stored = Stored { log };
+
+    write(&path, &stored).map_err(StoreError::io("write", &path))?;
+    lock.sync().map_err(StoreError::io("fsync", dir))?;
+    Ok(stored.log)
+}
+
+fn random() -> io::Result<String> {
+    let mut bytes = [0; DIGITS / 2];
+    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+fn write(path: &Path, stored: &Stored) -> io::Result<()> {
+    let new = path.with_extension("new");
+    let mut file = File::options()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(FILE_MODE)
+        .open(&new)?;
+    file.write_all(&serde_json::to_vec(stored)?)?;
+    file.sync_all()?;
+
+    fs::rename(new, path)
+}
+
+fn path(dir: &Path) -> PathBuf {
+    dir.join("identity.json")
+}
