@@ -1,0 +1,1 @@
+"""The runner of the client cases: reading them, playing the server, and driving the client."""

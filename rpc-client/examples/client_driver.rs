@@ -1,0 +1,263 @@
+//! The driver of this client for `conformance/run_client.py`: it does what each line of its standard input says, and
+//! tells on its standard output what a caller sees. conformance/README.md describes both.
+
+use std::collections::HashMap;
+use std::error::Error as StdError;
+use std::io::Write as _;
+use std::time::Duration;
+
+use futures::StreamExt;
+use rpc_client::{Client, Command, Config, Error};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+/// What a line asks for. Each verb reads the members that it knows.
+#[derive(Deserialize)]
+struct Ask {
+    verb: String,
+    #[serde(rename = "as")]
+    name: String,
+    #[serde(default = "usual_client")]
+    client: String,
+    #[serde(default)]
+    target: String,
+    #[serde(default)]
+    settings: Map<String, Value>,
+    #[serde(default)]
+    cmdid: u32,
+    #[serde(default)]
+    params: Value,
+    timeout_ms: Option<u64>,
+    #[serde(default)]
+    idempotent: bool,
+    idempotency_key: Option<String>,
+    #[serde(default)]
+    meta: HashMap<String, String>,
+    #[serde(default)]
+    ordered: bool,
+    #[serde(default = "one")]
+    n: usize,
+}
+
+fn usual_client() -> String {
+    "client".to_owned()
+}
+
+const fn one() -> usize {
+    1
+}
+
+/// What was begun under a name: dropping it gives it up.
+struct Begun {
+    task: JoinHandle<()>,
+    /// Asks a stream for so many items.
+    wanted: Option<mpsc::UnboundedSender<usize>>,
+}
+
+#[derive(Default)]
+struct Driver {
+    clients: HashMap<String, Client>,
+    begun: HashMap<String, Begun>,
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn StdError>> {
+    let features = [
+        "authenticate",
+        "endpoints",
+        "idempotent",
+        "liveness",
+        "ordered",
+        "retry",
+        "streams",
+    ];
+    write(&json!({"driver": 1, "client": "rpc-client (Rust)", "features": features}));
+
+    let mut driver = Driver::default();
+    let mut lines = BufReader::new(tokio::io::stdin()).lines();
+    while let Some(line) = lines.next_line().await? {
+        driver.obey(serde_json::from_str(&line)?).await?;
+    }
+    Ok(())
+}
+
+impl Driver {
+    async fn obey(&mut self, ask: Ask) -> Result<(), Box<dyn StdError>> {
+        match ask.verb.as_str() {
+            "open" => {
+                let client = open(&ask)?;
+                self.clients.insert(ask.name.clone(), client);
+                tell(&ask.name, json!({"done": true}));
+            }
+            "close" => {
+                for (_, begun) in self.begun.drain() {
+                    begun.task.abort();
+                    // Its end, however it came, is that the client is held no longer.
+                    let _ = begun.task.await;
+                }
+                self.clients.remove(&ask.name);
+                tell(&ask.name, json!({"done": true}));
+            }
+            "cancel" => {
+                if let Some(begun) = self.begun.remove(&ask.name) {
+                    begun.task.abort();
+                    let _ = begun.task.await;
+                }
+                tell(&ask.name, json!({"cancelled": true}));
+            }
+            "next" => {
+                let begun = self.begun.get(&ask.name).ok_or("no such stream")?;
+                let wanted = begun.wanted.as_ref().ok_or("not a stream")?;
+                // A stream that is over has told its end.
+                let _ = wanted.send(ask.n);
+            }
+            _ => self.begin(ask)?,
+        }
+        Ok(())
+    }
+
+    /// Begins what takes its time.
+    fn begin(&mut self, ask: Ask) -> Result<(), Box<dyn StdError>> {
+        let name = ask.name.clone();
+        let client_name = match ask.verb.as_str() {
+            "connect" | "flush" => &ask.name,
+            _ => &ask.client,
+        };
+        let client = self.clients.get(client_name).ok_or("no such client")?;
+        let client = client.clone();
+        let mut wanted = None;
+
+        let task = match ask.verb.as_str() {
+            "call" => tokio::spawn(async move {
+                let result = command(&client, &ask).call::<_, Value>(&ask.params).await;
+                tell_result(&ask.name, result, "data");
+            }),
+            "notify" => tokio::spawn(async move {
+                let result = command(&client, &ask).notify(&ask.params).await;
+                tell_result(&ask.name, result.map(|()| true.into()), "done");
+            }),
+            "connect" => tokio::spawn(async move {
+                let result = client.connect().await;
+                tell_result(&ask.name, result.map(|()| true.into()), "done");
+            }),
+            "flush" => tokio::spawn(async move {
+                let result = client.flush().await;
+                tell_result(&ask.name, result.map(|()| true.into()), "done");
+            }),
+            "stream" => {
+                let (sender, receiver) = mpsc::unbounded_channel();
+                wanted = Some(sender);
+                tokio::spawn(stream(client, ask, receiver))
+            }
+            verb => return Err(format!("`{verb}` is not a verb of the driver protocol").into()),
+        };
+
+        self.begun.insert(name, Begun { task, wanted });
+        Ok(())
+    }
+}
+
+fn open(ask: &Ask) -> Result<Client, Box<dyn StdError>> {
+    let mut settings = ask.settings.clone();
+    let token = settings.remove("token");
+    let config: Config = serde_json::from_value(settings.into())?;
+
+    let mut builder = Client::builder(ask.target.as_str()).config(config);
+    if let Some(Value::String(token)) = token {
+        builder = builder.token(token);
+    }
+    Ok(builder.build())
+}
+
+fn command<'c>(client: &'c Client, ask: &Ask) -> Command<'c> {
+    let mut command = client.command(ask.cmdid);
+    if let Some(timeout) = ask.timeout_ms {
+        command = command.timeout(Duration::from_millis(timeout));
+    }
+    if ask.idempotent {
+        command = command.idempotent();
+    }
+    if let Some(key) = &ask.idempotency_key {
+        command = command.idempotency_key(key.as_str());
+    }
+    if ask.ordered {
+        command = command.ordered();
+    }
+    for (key, value) in &ask.meta {
+        command = command.meta(key.as_str(), value.as_str());
+    }
+    command
+}
+
+/// Reads as many items as it is asked for, and tells each, until the stream is over.
+async fn stream(client: Client, ask: Ask, mut wanted: mpsc::UnboundedReceiver<usize>) {
+    let begun = command(&client, &ask).stream::<_, Value>(&ask.params).await;
+    let mut items = match begun {
+        Ok(items) => items,
+        Err(error) => {
+            wanted.recv().await;
+            tell_result(&ask.name, Err(error), "item");
+            return;
+        }
+    };
+
+    while let Some(n) = wanted.recv().await {
+        for _ in 0..n {
+            let Some(item) = items.next().await else {
+                tell(&ask.name, json!({"end": true}));
+                return;
+            };
+
+            let is_over = item.is_err();
+            tell_result(&ask.name, item, "item");
+            if is_over {
+                return;
+            }
+        }
+    }
+}
+
+fn tell_result(name: &str, result: Result<Value, Error>, member: &str) {
+    match result {
+        Ok(value) => tell(name, json!({ member: value })),
+        Err(error) => tell(name, json!({"error": described(&error)})),
+    }
+}
+
+fn described(error: &Error) -> Value {
+    let mut told = json!({
+        "code": error.code().number(),
+        "text": error.to_string(),
+        "answered": error.status().is_some(),
+        "sent": error.was_sent(),
+        "rejected": error.is_rejected(),
+        "may_have_run": error.may_have_run(),
+        "attempts": error.attempts(),
+    });
+
+    if let Some(status) = error.status() {
+        told["message"] = status.message().into();
+        if let Some(details) = status.details() {
+            told["details"] = serde_json::from_str(details.get()).unwrap_or_default();
+        }
+        if let Some(after) = status.retry_after() {
+            told["retry_after_ms"] = u64::try_from(after.as_millis()).unwrap_or(u64::MAX).into();
+        }
+    }
+    told
+}
+
+fn tell(name: &str, mut what: Value) {
+    what["as"] = name.into();
+    write(&what);
+}
+
+/// One line at once, so that what several tasks tell does not mix.
+fn write(what: &Value) {
+    let mut out = std::io::stdout().lock();
+    // The runner has gone: the end of the input follows.
+    let _ = writeln!(out, "{what}").and_then(|()| out.flush());
+}
