@@ -1,0 +1,329 @@
+"""The asyncio client: calls, oneway calls and streams; a deadline for each, and retries where they are safe."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from . import frames
+from .connection import Call, Connection, FutureCall
+from .endpoint import Endpoint, RetryBudget
+from .errors import Code, RpcError
+from .settings import Settings
+
+
+class Client:
+    """A client of one service: one connection to each of its servers, shared by all calls.
+
+    `target` is `HOST:PORT`, `tls:HOST:PORT`, `unix:PATH`, or several of them with commas or as a list. It belongs to the
+    event loop in which it is first used.
+    """
+
+    def __init__(self, target: str | list[str], settings: Settings | None = None) -> None:
+        addresses = target.split(",") if isinstance(target, str) else target
+        self.settings = settings or Settings()
+        self.target = ",".join(addresses)
+        self._endpoints = [Endpoint(address.strip(), self.settings) for address in addresses]
+        self._sole = self._endpoints[0] if len(self._endpoints) == 1 else None
+        self._budget = RetryBudget(self.settings)
+
+    # Calls
+
+    async def call(
+        self,
+        cmdid: int,
+        params: object = None,
+        *,
+        timeout: float | None = None,
+        meta: Mapping[str, str] | None = None,
+        idempotent: bool = False,
+        idempotency_key: str | None = None,
+        ordered: bool = False,
+    ) -> Any:
+        """Calls a command and returns its data.
+
+        `timeout` in seconds covers connecting, waiting, all tries and the reply (`call_timeout_ms` where it is left out).
+        What was not sent or was rejected is tried again, and so is what may have run of an `idempotent` command.
+        Cancelling the task gives the call up: the server is told.
+
+        Raises `RpcError`.
+        """
+        limit = self.settings.call_timeout_ms / 1000 if timeout is None else timeout
+        if idempotency_key is not None:
+            meta, idempotent = {**(meta or {}), "idempotency-key": idempotency_key}, True
+        self._budget.calls += 1
+        deadline = asyncio.get_running_loop().time() + limit
+        is_ordered = ordered or self.settings.ordered
+        tells_timeout = timeout is not None or not self.settings.ordered
+        return await self._call(cmdid, params, deadline, tells_timeout, meta, idempotent, is_ordered)
+
+    async def _call(
+        self,
+        cmdid: int,
+        params: object,
+        deadline: float,
+        tells_timeout: bool = True,
+        meta: Mapping[str, str] | None = None,
+        idempotent: bool = False,
+        is_ordered: bool = False,
+        failed: RpcError | None = None,
+    ) -> Any:
+        """All tries of a call. `failed` is how a first one went that was made elsewhere."""
+        loop = asyncio.get_running_loop()
+        is_idempotent = (idempotent or cmdid in self.settings.idempotent_cmdids) and not is_ordered
+        avoid: list[Endpoint] = []
+        attempts, may_have_run = 0, False
+        while True:
+            attempts += 1
+            try:
+                if failed is not None:
+                    raise failed
+                if deadline <= loop.time():
+                    raise self._late()
+                connection = self._at_once() or await self._connection(deadline, avoid)
+                left_ms = max(1, int((deadline - loop.time()) * 1000)) if tells_timeout else None
+                rest = frames.request(cmdid, params, timeout_ms=left_ms, meta=meta, with_timestamp=is_ordered)
+                call = FutureCall(loop)
+                connection.begin(call, rest, deadline, is_ordered)
+                try:
+                    return await call.future
+                except asyncio.CancelledError:
+                    connection.give_up(call)
+                    raise
+            except RpcError as error:
+                failed = None
+                avoid += [endpoint for endpoint in self._endpoints if endpoint.address == error.address]
+                # A call without an id has its place in an order, which a later try would not have.
+                pause = None if is_ordered else self._pause(error, attempts, is_idempotent, avoid)
+                if pause is None or loop.time() + pause >= deadline or not self._budget.withdraw():
+                    raise error.of_several(attempts, may_have_run) from None
+                may_have_run |= error.may_have_run
+                await asyncio.sleep(pause)
+
+    async def notify(
+        self, cmdid: int, params: object = None, *, meta: Mapping[str, str] | None = None, ordered: bool = False
+    ) -> None:
+        """Sends a command that is not answered. Returns when it stands in the output; `flush` waits until it has left.
+
+        Raises `RpcError` where there is no connection within `call_timeout_ms`.
+        """
+        deadline = asyncio.get_running_loop().time() + self.settings.call_timeout_ms / 1000
+        connection = self._at_once() or await self._connection(deadline, [])
+        ordered = ordered or self.settings.ordered
+        if self.settings.ordered:
+            # The field is newer than the servers that want every call in order: their answer finds a call given up.
+            call = Call()
+            connection.begin(call, frames.request(cmdid, params, with_timestamp=True), None, True)
+            connection.give_up(call)
+        else:
+            connection.notify(frames.request(cmdid, params, oneway=True, meta=meta, with_timestamp=ordered), ordered)
+
+    async def stream(
+        self,
+        cmdid: int,
+        params: object = None,
+        *,
+        timeout: float | None = None,
+        meta: Mapping[str, str] | None = None,
+    ) -> Stream:
+        """Begins a command that answers with a stream of items; `async for` reads them.
+
+        It has no deadline but `timeout`, in seconds. Leave it with `async with`, or `aclose()`, so that the server learns of it.
+
+        Raises `RpcError` where it cannot begin; what fails later is raised behind the items that came before.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = None if timeout is None else loop.time() + timeout
+        limit = loop.time() + self.settings.call_timeout_ms / 1000 if deadline is None else deadline
+        connection = self._at_once() or await self._connection(limit, [])
+        left_ms = None if deadline is None else max(1, int((deadline - loop.time()) * 1000))
+        credit = self.settings.stream_credit
+        stream = Stream(connection, credit)
+        rest = frames.request(cmdid, params, timeout_ms=left_ms, credit=credit, meta=meta)
+        connection.begin(stream.call, rest, deadline, False)
+        return stream
+
+    async def connect(self) -> None:
+        """Opens a connection now, where there is none: calls open it by themselves. Raises `RpcError`."""
+        await self._connection(asyncio.get_running_loop().time() + self.settings.call_timeout_ms / 1000, [])
+
+    async def flush(self) -> None:
+        """Waits until everything that was sent so far has been handed to the system. Raises `RpcError`."""
+        for endpoint in self._endpoints:
+            connection = endpoint.connection
+            while connection is not None and not connection.is_flushed:
+                if connection.ended is not None:
+                    raise RpcError(Code.UNAVAILABLE, connection.ended, address=endpoint.address, sent=False)
+                await asyncio.sleep(0.001)
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether a connection takes calls right now."""
+        return any(endpoint.is_usable for endpoint in self._endpoints)
+
+    async def close(self) -> None:
+        """Closes the connections; calls in flight fail."""
+        for endpoint in self._endpoints:
+            endpoint.close()
+        # The transports close in the next turn of the loop.
+        await asyncio.sleep(0)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    # Which connection
+
+    def _at_once(self) -> Connection | None:
+        """The connection that nearly all calls find."""
+        if self._sole is not None:
+            connection = self._sole.connection
+            if connection is not None and connection.is_usable and connection.has_room:
+                return connection
+        return None
+
+    async def _connection(self, deadline: float, avoid: list[Endpoint]) -> Connection:
+        """A connection with room for a call, as soon as there is one."""
+        while True:
+            connection = await self._choose(deadline, avoid)
+            if connection.has_room:
+                return connection
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await connection.room()
+            except TimeoutError:
+                raise self._late() from None
+
+    async def _choose(self, deadline: float, avoid: list[Endpoint]) -> Connection:
+        """Of two random servers that are connected, the one with fewer calls; the others are connected meanwhile."""
+        if self._sole is not None:
+            return await self._sole.ready(deadline)
+        others = [endpoint for endpoint in self._endpoints if endpoint not in avoid] or self._endpoints
+        usable = [endpoint for endpoint in others if endpoint.is_usable]
+        for endpoint in self._endpoints:
+            endpoint.open()
+        if usable:
+            chosen = min(random.sample(usable, min(2, len(usable))), key=lambda endpoint: endpoint.in_flight)
+            return await chosen.ready(deadline)
+        waiting = {asyncio.create_task(endpoint.ready(deadline)) for endpoint in others}
+        failure: BaseException | None = None
+        try:
+            while waiting:
+                done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    if (failure := task.exception()) is None:
+                        return task.result()
+        finally:
+            for task in waiting:
+                task.cancel()
+        raise failure or self._late()
+
+    # Retries
+
+    def _late(self) -> RpcError:
+        return RpcError(Code.DEADLINE_EXCEEDED, "no time left before it could be sent", address=self.target, sent=False)
+
+    def _pause(self, error: RpcError, attempts: int, is_idempotent: bool, avoid: list[Endpoint]) -> float | None:
+        """How long to wait before the next try, in seconds; `None` where the call must not be tried again."""
+        if attempts >= self.settings.attempts_max:
+            return None
+        if error.rejected or (error.is_lost and not error.sent):
+            is_allowed = True
+        else:
+            is_unavailable = error.is_lost or (error.answered and error.code == Code.UNAVAILABLE)
+            is_allowed = is_idempotent and (is_unavailable or (error.answered and error.retry_after_ms is not None))
+        if not is_allowed:
+            return None
+        window = min(self.settings.retry_cap_ms, self.settings.retry_base_ms * 2.0 ** max(0, attempts - 2))
+        pause = 0.0 if attempts == 1 else random.uniform(0, window / 1000)
+        # What a server asks for does not concern the others.
+        if all(endpoint in avoid for endpoint in self._endpoints):
+            pause += (error.retry_after_ms or 0) / 1000
+        return pause
+
+
+class _StreamCall(Call):
+    """The items of a stream that its reader has not taken, and its end."""
+
+    __slots__ = ("items", "credit", "waiter", "error")
+
+    def __init__(self, credit: int) -> None:
+        super().__init__()
+        self.items: deque[Any] = deque()
+        self.credit = credit
+        self.waiter: asyncio.Future[None] | None = None
+        self.error: RpcError | None = None
+
+    def take_item(self, item: Any) -> bool:
+        if len(self.items) > self.credit:
+            return False
+        self.items.append(item)
+        self.wake()
+        return True
+
+    def finish(self, data: Any, error: RpcError | None) -> None:
+        if error is None and data is not None:
+            # A command with one result is taken for a stream of one item.
+            self.items.append(data)
+        self.error = error
+        self.wake()
+
+    def wake(self) -> None:
+        """Tells the reader."""
+        if self.waiter is not None and not self.waiter.done():
+            self.waiter.set_result(None)
+
+
+class Stream:
+    """The items of a streaming call: `async for item in stream`."""
+
+    def __init__(self, connection: Connection, credit: int) -> None:
+        self.call = _StreamCall(credit)
+        self._connection = connection
+        self._taken = 0
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Any:
+        call = self.call
+        while not call.items and not call.is_over:
+            call.waiter = self._connection.loop.create_future()
+            await call.waiter
+        if call.items:
+            item = call.items.popleft()
+            self._taken += 1
+            # Credit is given back by halves: few lines, and the server never runs dry.
+            if self._taken * 2 >= call.credit and not call.is_over and call.id is not None:
+                self._connection.write(frames.credit(call.id, self._taken))
+                self._taken = 0
+            return item
+        error, call.error = call.error, None
+        if error is not None:
+            raise error
+        raise StopAsyncIteration
+
+    async def aclose(self) -> None:
+        """Gives the stream up, if it is not over: the server is told."""
+        self._connection.give_up(self.call)
+        self.call.items.clear()
+        self.call.wake()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def __del__(self) -> None:
+        # A reader that was dropped in the middle; its thread may be another one.
+        if not self.call.is_over and not self._connection.loop.is_closed():
+            self._connection.loop.call_soon_threadsafe(self._connection.give_up, self.call)

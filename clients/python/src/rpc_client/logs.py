@@ -1,0 +1,211 @@
+"""A handler of `logging` that sends records to the log service without ever blocking the code that logs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import threading
+import time
+import weakref
+from collections import deque
+from typing import Any
+
+from .client import Client
+from .errors import Code, RpcError
+from .settings import Settings
+
+APPEND = 1001
+# Entries under way at once, so that a slow disk does not slow shipping down to one entry a flush.
+_IN_FLIGHT = 64
+# Longest message in characters: with its fields it stays below the server's limit of a line.
+_MESSAGE_MAX = 65_536
+_USUAL = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName", "trace"}
+
+_handlers: weakref.WeakSet[LogHandler] = weakref.WeakSet()
+
+
+class LogHandler(logging.Handler):
+    """Sends each record to the log service's `append`: what is acknowledged is on disk.
+
+    Records wait in a queue for a thread with a connection of its own. When the queue is full, records are dropped and
+    counted, and the log says how many. At exit the handler waits `close_timeout` seconds at most for what is left.
+
+        logging.getLogger().addHandler(rpc_client.logs.LogHandler("127.0.0.1:8889", service="order"))
+
+    `extra` becomes fields; `extra={"trace": …}` is the entry's trace.
+    """
+
+    def __init__(
+        self,
+        target: str,
+        service: str,
+        *,
+        level: int = logging.NOTSET,
+        queue_max: int = 10_000,
+        close_timeout: float = 2.0,
+        settings: Settings | None = None,
+    ) -> None:
+        super().__init__(level)
+        self.target, self.service = target, service
+        self.queue_max, self.close_timeout = queue_max, close_timeout
+        self.settings = settings or Settings(call_timeout_ms=10_000)
+        # Entries that were acknowledged; that were dropped; and that were lost with a connection, and may be in the log.
+        self.sent = self.dropped = self.unknown = 0
+        self._begin()
+        _handlers.add(self)
+
+    def _begin(self) -> None:
+        self._queue: deque[dict[str, Any]] = deque()
+        self._under_way = 0
+        self._told_dropped = self.dropped
+        self._is_closing = False
+        self._start = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._wake: asyncio.Event | None = None
+        self._is_idle = threading.Event()
+        self._is_idle.set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            entry = self._entry(record)
+        except Exception:
+            self.handleError(record)
+            return
+        if len(self._queue) >= self.queue_max or self._is_closing:
+            self.dropped += 1
+            return
+        self._is_idle.clear()
+        self._queue.append(entry)
+        if self._thread is None:
+            with self._start:
+                if self._thread is None:
+                    self._thread = threading.Thread(target=self._run, name="rpc-log-handler", daemon=True)
+                    self._thread.start()
+        elif self._loop is not None and self._wake is not None and not self._wake.is_set():
+            self._loop.call_soon_threadsafe(self._wake.set)
+
+    def _entry(self, record: logging.LogRecord) -> dict[str, Any]:
+        levels = (
+            (logging.CRITICAL, "fatal"),
+            (logging.ERROR, "error"),
+            (logging.WARNING, "warn"),
+            (logging.INFO, "info"),
+        )
+        level = next((name for least, name in levels if record.levelno >= least), "debug")
+        fields: dict[str, Any] = {"logger": record.name}
+        for name, value in record.__dict__.items():
+            if name not in _USUAL:
+                fields[name] = _as_json(value)
+        if record.exc_info:
+            fields["exception"] = (self.formatter or logging.Formatter()).formatException(record.exc_info)[
+                :_MESSAGE_MAX
+            ]
+        entry = {
+            "level": level if record.levelno >= logging.DEBUG else "trace",
+            "service": self.service,
+            "message": (self.format(record) if self.formatter else record.getMessage())[:_MESSAGE_MAX],
+            "ts": int(record.created * 1000),
+            "fields": fields,
+        }
+        trace = getattr(record, "trace", None)
+        return entry if trace is None else {**entry, "trace": str(trace)}
+
+    # The thread
+
+    def _run(self) -> None:
+        asyncio.run(self._ship())
+
+    async def _ship(self) -> None:
+        self._loop, self._wake = asyncio.get_running_loop(), asyncio.Event()
+        room = asyncio.Semaphore(_IN_FLIGHT)
+        tasks: set[asyncio.Task[None]] = set()
+        async with Client(self.target, self.settings) as client:
+            while not (self._is_closing and not self._queue and not tasks):
+                self._wake.clear()
+                while self._queue:
+                    await room.acquire()
+                    self._under_way += 1
+                    task = asyncio.create_task(self._send(client, self._queue.popleft(), room))
+                    tasks.add(task)
+                    task.add_done_callback(tasks.discard)
+                if not self._under_way and not self._queue:
+                    self._tell_of_dropped()
+                    if not self._queue:
+                        self._is_idle.set()
+                if not self._queue:
+                    await self._wake.wait()
+
+    async def _send(self, client: Client, entry: dict[str, Any], room: asyncio.Semaphore) -> None:
+        pause = 0.1
+        try:
+            while True:
+                try:
+                    await client.call(APPEND, entry)
+                    self.sent += 1
+                    return
+                except RpcError as error:
+                    if error.may_have_run and not error.answered:
+                        # Sent again, it might stand in the log twice.
+                        self.unknown += 1
+                        return
+                    is_temporary = not error.may_have_run or error.code in (Code.RESOURCE_EXHAUSTED, Code.UNAVAILABLE)
+                    if not is_temporary:
+                        self.dropped += 1
+                        return
+                await asyncio.sleep(pause)
+                pause = min(5.0, pause * 2)
+        finally:
+            self._under_way -= 1
+            room.release()
+            if self._wake is not None:
+                self._wake.set()
+
+    def _tell_of_dropped(self) -> None:
+        dropped = self.dropped - self._told_dropped
+        if dropped > 0:
+            self._told_dropped = self.dropped
+            message = f"{dropped} entries of `{self.service}` were dropped"
+            self._queue.append(
+                {"level": "warn", "service": self.service, "message": message, "ts": int(time.time() * 1000)}
+            )
+
+    # The end
+
+    def flush(self) -> None:
+        """Waits until everything is acknowledged, for `close_timeout` at most."""
+        self._is_idle.wait(self.close_timeout)
+
+    def close(self) -> None:
+        """Sends what is left, for `close_timeout` at most; what is not sent by then is dropped."""
+        if not self._is_closing:
+            self.flush()
+            self._is_closing = True
+            self.dropped += len(self._queue)
+            if self._loop is not None and self._wake is not None and not self._loop.is_closed():
+                self._loop.call_soon_threadsafe(self._wake.set)
+        super().close()
+
+    def _after_fork(self) -> None:
+        # What waits is the parent's to send; the thread that would send is not here.
+        self._begin()
+        self.sent = self.dropped = self.unknown = self._told_dropped = 0
+
+
+def _as_json(value: object) -> object:
+    """The value, or its text where it has no JSON form."""
+    try:
+        json.dumps(value, allow_nan=False)
+        return value
+    except (TypeError, ValueError, RecursionError):
+        return str(value)[:_MESSAGE_MAX]
+
+
+def _begin_anew_after_fork() -> None:
+    for handler in list(_handlers):
+        handler._after_fork()
+
+
+os.register_at_fork(after_in_child=_begin_anew_after_fork)
