@@ -16,6 +16,10 @@ from .errors import Code, RpcError
 from .settings import Settings
 
 
+# Most commands take their params by name: none are an empty object.
+NO_PARAMS: dict[str, object] = {}
+
+
 class Client:
     """A client of one service: one connection to each of its servers, shared by all calls.
 
@@ -36,7 +40,7 @@ class Client:
     async def call(
         self,
         cmdid: int,
-        params: object = None,
+        params: object = NO_PARAMS,
         *,
         timeout: float | None = None,
         meta: Mapping[str, str] | None = None,
@@ -105,7 +109,7 @@ class Client:
                 await asyncio.sleep(pause)
 
     async def notify(
-        self, cmdid: int, params: object = None, *, meta: Mapping[str, str] | None = None, ordered: bool = False
+        self, cmdid: int, params: object = NO_PARAMS, *, meta: Mapping[str, str] | None = None, ordered: bool = False
     ) -> None:
         """Sends a command that is not answered. Returns when it stands in the output; `flush` waits until it has left.
 
@@ -125,7 +129,7 @@ class Client:
     async def stream(
         self,
         cmdid: int,
-        params: object = None,
+        params: object = NO_PARAMS,
         *,
         timeout: float | None = None,
         meta: Mapping[str, str] | None = None,
