@@ -1,0 +1,287 @@
+// Calls, oneway calls and streams; a deadline for each, and retries where they are safe.
+
+import { setTimeout as sleep } from "node:timers/promises";
+
+import { Call } from "./connection.js";
+import { Endpoint, RetryBudget } from "./endpoint.js";
+import { Code, RpcError } from "./errors.js";
+import * as frames from "./frames.js";
+import { complete } from "./settings.js";
+
+const NO_OPTIONS = Object.freeze({});
+
+export class Client {
+  #endpoints;
+  #sole;
+  #budget;
+
+  constructor(target, settings) {
+    const addresses = Array.isArray(target) ? target : target.split(",");
+    this.settings = complete(settings);
+    this.target = addresses.join(",");
+    this.#endpoints = addresses.map((address) => new Endpoint(address.trim(), this.settings));
+    this.#sole = this.#endpoints.length === 1 ? this.#endpoints[0] : undefined;
+    this.#budget = new RetryBudget(this.settings);
+  }
+
+  call(cmdid, params = {}, options = NO_OPTIONS) {
+    const { settings } = this;
+    const limit = options.timeoutMs ?? settings.callTimeoutMs;
+    this.#budget.calls += 1;
+    const connection = this.#atOnce();
+    // What most calls are: the connection is there, and the first try succeeds.
+    if (options === NO_OPTIONS && connection !== undefined && !settings.ordered) {
+      return new Promise((resolve, reject) => {
+        const deadline = performance.now() + limit;
+        const call = new Call((error, data) => {
+          if (error === undefined) resolve(data);
+          else this.#call(cmdid, params, deadline, options, error).then(resolve, reject);
+        });
+        connection.begin(call, frames.request(cmdid, params, { timeoutMs: limit }), limit, false);
+      });
+    }
+    return this.#call(cmdid, params, performance.now() + limit, options);
+  }
+
+  /** All tries of a call. `failed` is how a first one went that was made elsewhere. */
+  async #call(cmdid, params, deadline, options, failed = undefined) {
+    const { settings } = this;
+    const { signal, idempotencyKey } = options;
+    const isOrdered = options.ordered ?? settings.ordered;
+    const meta = idempotencyKey === undefined ? options.meta : { ...options.meta, "idempotency-key": idempotencyKey };
+    const isIdempotent = options.idempotent || idempotencyKey !== undefined || settings.idempotentCmdids.includes(cmdid);
+    const tellsTimeout = options.timeoutMs !== undefined || !settings.ordered;
+    const avoid = [];
+    let mayHaveRun = false;
+    for (let attempts = 1; ; attempts += 1) {
+      try {
+        if (failed !== undefined) throw failed;
+        if (deadline <= performance.now()) throw this.#late();
+        signal?.throwIfAborted();
+        const connection = this.#atOnce() ?? (await this.#connection(deadline, avoid, signal));
+        const leftMs = deadline - performance.now();
+        const timeoutMs = tellsTimeout ? Math.max(1, Math.floor(leftMs)) : undefined;
+        const rest = frames.request(cmdid, params, { timeoutMs, meta, withTimestamp: isOrdered });
+        return await this.#once(connection, rest, leftMs, isOrdered, signal);
+      } catch (error) {
+        failed = undefined;
+        if (!(error instanceof RpcError)) throw error;
+        avoid.push(...this.#endpoints.filter((endpoint) => endpoint.address === error.address));
+        // A call without an id has its place in an order, which a later try would not have.
+        const pause = isOrdered ? undefined : this.#pause(error, attempts, isIdempotent, avoid);
+        if (pause === undefined || performance.now() + pause >= deadline || !this.#budget.withdraw()) {
+          throw error.ofSeveral(attempts, mayHaveRun);
+        }
+        mayHaveRun ||= error.mayHaveRun;
+        // Ended early by the signal, which the next turn finds.
+        await sleep(pause, undefined, { signal }).catch(() => {});
+      }
+    }
+  }
+
+  /** One request and its reply. */
+  #once(connection, rest, leftMs, isOrdered, signal) {
+    return new Promise((resolve, reject) => {
+      const abort = () => {
+        connection.giveUp(call);
+        reject(signal.reason);
+      };
+      const call = new Call((error, data) => {
+        signal?.removeEventListener("abort", abort);
+        if (error === undefined) resolve(data);
+        else reject(error);
+      });
+      signal?.addEventListener("abort", abort, { once: true });
+      connection.begin(call, rest, leftMs, isOrdered);
+    });
+  }
+
+  async notify(cmdid, params = {}, options = NO_OPTIONS) {
+    const { settings } = this;
+    const deadline = performance.now() + settings.callTimeoutMs;
+    const connection = this.#atOnce() ?? (await this.#connection(deadline, []));
+    if (settings.ordered) {
+      // The field is newer than the servers that want every call in order: their answer finds a call given up.
+      const call = new Call(() => {});
+      connection.begin(call, frames.request(cmdid, params, { withTimestamp: true }), undefined, true);
+      connection.giveUp(call);
+    } else {
+      const { ordered = false, meta } = options;
+      connection.notify(frames.request(cmdid, params, { oneway: true, meta, withTimestamp: ordered }), ordered);
+    }
+  }
+
+  async stream(cmdid, params = {}, options = NO_OPTIONS) {
+    const { timeoutMs, meta, signal } = options;
+    const { callTimeoutMs, streamCredit } = this.settings;
+    const deadline = performance.now() + (timeoutMs ?? callTimeoutMs);
+    signal?.throwIfAborted();
+    const connection = this.#atOnce() ?? (await this.#connection(deadline, [], signal));
+    const leftMs = timeoutMs === undefined ? undefined : Math.max(1, Math.floor(deadline - performance.now()));
+    const rest = frames.request(cmdid, params, { timeoutMs: leftMs, credit: streamCredit, meta });
+    const stream = new Stream(connection, streamCredit, signal);
+    connection.begin(stream.call, rest, leftMs, false);
+    return stream;
+  }
+
+  async connect() {
+    await this.#connection(performance.now() + this.settings.callTimeoutMs, []);
+  }
+
+  async flush() {
+    await Promise.all(this.#endpoints.map((endpoint) => endpoint.connection?.flushed()));
+  }
+
+  get isConnected() {
+    return this.#endpoints.some((endpoint) => endpoint.isUsable);
+  }
+
+  close() {
+    for (const endpoint of this.#endpoints) endpoint.close();
+  }
+
+  // Which connection
+
+  /** The connection that nearly all calls find. */
+  #atOnce() {
+    const connection = this.#sole?.connection;
+    return connection !== undefined && connection.isUsable && connection.hasRoom ? connection : undefined;
+  }
+
+  /** A connection with room for a call, as soon as there is one. */
+  async #connection(deadline, avoid, signal) {
+    for (;;) {
+      const connection = await this.#choose(deadline, avoid, signal);
+      if (connection.hasRoom) return connection;
+      let timer;
+      const late = new Promise((resolve) => {
+        timer = setTimeout(resolve, Math.max(0, deadline - performance.now()));
+        signal?.addEventListener("abort", resolve, { once: true });
+      });
+      await Promise.race([connection.room(), late]);
+      clearTimeout(timer);
+      signal?.throwIfAborted();
+      if (deadline <= performance.now()) throw this.#late();
+    }
+  }
+
+  /** Of two random servers that are connected, the one with fewer calls; the others are connected meanwhile. */
+  async #choose(deadline, avoid, signal) {
+    if (this.#sole !== undefined) return this.#sole.ready(deadline, signal);
+    let others = this.#endpoints.filter((endpoint) => !avoid.includes(endpoint));
+    if (others.length === 0) others = this.#endpoints;
+    const usable = others.filter((endpoint) => endpoint.isUsable);
+    for (const endpoint of this.#endpoints) endpoint.open();
+    if (usable.length > 0) {
+      const one = usable[Math.floor(Math.random() * usable.length)];
+      const other = usable[Math.floor(Math.random() * usable.length)];
+      return (one.inFlight <= other.inFlight ? one : other).ready(deadline, signal);
+    }
+    try {
+      return await Promise.any(others.map((endpoint) => endpoint.ready(deadline, signal)));
+    } catch (failures) {
+      throw failures.errors?.at(-1) ?? failures;
+    }
+  }
+
+  // Retries
+
+  #late() {
+    const about = { address: this.target, sent: false };
+    return new RpcError(Code.DEADLINE_EXCEEDED, "no time left before it could be sent", about);
+  }
+
+  /** How long to wait before the next try, in milliseconds; `undefined` where the call must not be tried again. */
+  #pause(error, attempts, isIdempotent, avoid) {
+    const { attemptsMax, retryBaseMs, retryCapMs } = this.settings;
+    if (attempts >= attemptsMax) return undefined;
+    if (!error.rejected && !(error.isLost && !error.sent)) {
+      const isUnavailable = error.isLost || (error.answered && error.code === Code.UNAVAILABLE);
+      const isWorthIt = isUnavailable || (error.answered && error.retryAfterMs !== undefined);
+      if (!isIdempotent || !isWorthIt) return undefined;
+    }
+    const windowMs = Math.min(retryCapMs, retryBaseMs * 2 ** Math.max(0, attempts - 2));
+    const pause = attempts === 1 ? 0 : Math.random() * windowMs;
+    // What a server asks for does not concern the others.
+    const hasOther = this.#endpoints.some((endpoint) => !avoid.includes(endpoint));
+    return pause + (hasOther ? 0 : (error.retryAfterMs ?? 0));
+  }
+}
+
+/** The items of a streaming call. */
+export class Stream {
+  #connection;
+  #credit;
+  #signal;
+  #items = [];
+  #taken = 0;
+  #error = undefined;
+  #waiting = undefined;
+
+  constructor(connection, credit, signal) {
+    this.#connection = connection;
+    this.#credit = credit;
+    this.#signal = signal;
+    this.call = new Call((error, data) => {
+      // A command with one result is taken for a stream of one item.
+      if (error === undefined && data !== null) this.#items.push(data);
+      this.#error = error;
+      signal?.removeEventListener("abort", this.#abort);
+      this.#wake();
+    });
+    this.call.onItem = (item) => {
+      if (this.#items.length > credit) return false;
+      this.#items.push(item);
+      this.#wake();
+      return true;
+    };
+    signal?.addEventListener("abort", this.#abort, { once: true });
+  }
+
+  #abort = () => {
+    if (this.call.isOver) return;
+    this.#connection.giveUp(this.call);
+    this.#error = this.#signal.reason;
+    this.#wake();
+  };
+
+  #wake() {
+    this.#waiting?.();
+    this.#waiting = undefined;
+  }
+
+  [Symbol.asyncIterator]() {
+    return this;
+  }
+
+  async next() {
+    while (this.#items.length === 0 && !this.call.isOver) {
+      await new Promise((resolve) => {
+        this.#waiting = resolve;
+      });
+    }
+    if (this.#items.length > 0) {
+      const value = this.#items.shift();
+      this.#taken += 1;
+      // Credit is given back by halves: few lines, and the server never runs dry.
+      if (this.#taken * 2 >= this.#credit && !this.call.isOver) {
+        this.#connection.write(frames.credit(this.call.id, this.#taken));
+        this.#taken = 0;
+      }
+      return { value, done: false };
+    }
+    const error = this.#error;
+    this.#error = undefined;
+    if (error !== undefined) throw error;
+    return { value: undefined, done: true };
+  }
+
+  /** Gives the stream up, if it is not over; `for await` does so when it is left. */
+  async return() {
+    this.#signal?.removeEventListener("abort", this.#abort);
+    this.#connection.giveUp(this.call);
+    this.#items = [];
+    this.#wake();
+    return { value: undefined, done: true };
+  }
+}

@@ -1,0 +1,173 @@
+/** A JSON value. */
+export type Json = null | boolean | number | string | Json[] | { [name: string]: Json };
+
+/** The protocol's own codes. Those of services begin at 1000. */
+export declare const Code: {
+  readonly OK: 0;
+  readonly CANCELLED: 1;
+  readonly UNKNOWN: 2;
+  readonly INVALID_ARGUMENT: 3;
+  readonly DEADLINE_EXCEEDED: 4;
+  readonly NOT_FOUND: 5;
+  readonly ALREADY_EXISTS: 6;
+  readonly PERMISSION_DENIED: 7;
+  readonly RESOURCE_EXHAUSTED: 8;
+  readonly FAILED_PRECONDITION: 9;
+  readonly ABORTED: 10;
+  readonly OUT_OF_RANGE: 11;
+  readonly UNIMPLEMENTED: 12;
+  readonly INTERNAL: 13;
+  readonly UNAVAILABLE: 14;
+  readonly DATA_LOSS: 15;
+  readonly UNAUTHENTICATED: 16;
+};
+
+/** The failure of a call. Do not compare its text; ask its properties. */
+export declare class RpcError extends Error {
+  private constructor();
+  /**
+   * The server's own; 4 past the deadline, 14 where there was no connection or it was lost, 13 where the reply makes no
+   * sense, 3 where the params have no JSON form, 16 where the server refused this client's token.
+   */
+  readonly code: number;
+  /** What was wrong, in the server's own words where it has answered. */
+  readonly reason: string;
+  /** Where the call was made, at last. */
+  readonly address: string;
+  /** Whether the server has answered this failure. */
+  readonly answered: boolean;
+  /** Whether the whole request may have left, in the last try or in one before it. */
+  readonly sent: boolean;
+  /** Whether the server promises that the call did not run. */
+  readonly rejected: boolean;
+  /** Whether the command may have run, wholly or in part. If not, calling again is safe. */
+  readonly mayHaveRun: boolean;
+  /** What the server says for programs. */
+  readonly details: Json | undefined;
+  /** When a retry makes sense, in milliseconds, where the server says so. */
+  readonly retryAfterMs: number | undefined;
+  /** How often the call was tried. */
+  readonly attempts: number;
+}
+
+/** TLS on every TCP connection. Without `caFile` the authorities that Node knows are trusted. */
+export interface TlsSettings {
+  readonly caFile?: string;
+  readonly serverName?: string;
+  readonly certificateFile?: string;
+  readonly keyFile?: string;
+}
+
+/** The settings of a client; docs/client.md of the project says more. Times are in milliseconds. */
+export interface Settings {
+  /** A call's time where the call does not say (5,000). */
+  readonly callTimeoutMs?: number;
+  /** One attempt to connect: looking up the host, TCP, TLS and authentication (3,000). */
+  readonly connectTimeoutMs?: number;
+  /** How long calls wait for a server that cannot be reached; later ones fail at once (1,000). */
+  readonly failFastAfterMs?: number;
+  /** Shortest window of the back-off between attempts to connect (50). */
+  readonly reconnectBaseMs?: number;
+  /** Longest window (5,000). */
+  readonly reconnectCapMs?: number;
+  /** Calls in flight on a connection; further ones wait (65,536). */
+  readonly inFlightMax?: number;
+  /** Characters that wait to be written; further calls wait (8,388,608). */
+  readonly outputBytesMax?: number;
+  /** Longest reply line in bytes; a longer one ends the connection (16,777,216). */
+  readonly replyBytesMax?: number;
+  /** Items that a stream sends ahead of its reader (64). */
+  readonly streamCredit?: number;
+  /** Every call without an id, for servers that know none (false). */
+  readonly ordered?: boolean;
+  /** Idle time before TCP keepalive; 0: off (10,000). */
+  readonly keepaliveIdleMs?: number;
+  /** Received silence before a ping; 0: off (5,000). */
+  readonly pingIntervalMs?: number;
+  /** Pings without an answer before the connection is given up (2). */
+  readonly pingMissesMax?: number;
+  /** A server that takes no bytes; 0: off (10,000). */
+  readonly writeStallTimeoutMs?: number;
+  /** Tries of a call, the first included; 1: no retries (3). */
+  readonly attemptsMax?: number;
+  /** Longest pause before the third try; it doubles (10). */
+  readonly retryBaseMs?: number;
+  /** Longest pause before any (1,000). */
+  readonly retryCapMs?: number;
+  /** Retries in percent of the calls (20). */
+  readonly retryBudgetPercent?: number;
+  /** Retries a second besides (10). */
+  readonly retryBudgetPerSecond?: number;
+  /** Commands that may run twice (none). */
+  readonly idempotentCmdids?: readonly number[];
+  /** TLS; `tls:HOST:PORT` as a target has it, too. */
+  readonly tls?: TlsSettings | undefined;
+  /** By which each connection says who it is. */
+  readonly token?: string | undefined;
+  /** A file with the token, read anew for each connection. */
+  readonly tokenFile?: string | undefined;
+}
+
+/** The options of a call. */
+export interface CallOptions {
+  /** The call's time in milliseconds: connecting, waiting, all tries and the reply. */
+  readonly timeoutMs?: number;
+  /** Gives the call up: the server is told, and the promise is rejected with the signal's reason. */
+  readonly signal?: AbortSignal;
+  /** Metadata: `traceparent`, and what services add. */
+  readonly meta?: Readonly<Record<string, string>>;
+  /** The command may run twice, and is tried again also where it may have run. */
+  readonly idempotent?: boolean;
+  /** The same with each try, by which the service knows the call again; makes it idempotent. */
+  readonly idempotencyKey?: string;
+  /** Without an id: such calls run one after another and are not tried again. */
+  readonly ordered?: boolean;
+}
+
+/** The items of a streaming call: `for await (const item of stream)`. Leaving the loop gives the stream up. */
+export declare class Stream<Item = Json> implements AsyncIterableIterator<Item> {
+  private constructor();
+  next(): Promise<IteratorResult<Item, undefined>>;
+  return(): Promise<IteratorResult<Item, undefined>>;
+  [Symbol.asyncIterator](): this;
+}
+
+/** A client of one service: one connection to each of its servers, shared by all calls. */
+export declare class Client {
+  /**
+   * `target` is `HOST:PORT`, `tls:HOST:PORT`, `unix:PATH`, or several of them with commas or as a list. Throws a
+   * `TypeError` for a setting that there is not.
+   */
+  constructor(target: string | readonly string[], settings?: Settings);
+  readonly target: string;
+  readonly settings: Required<Settings>;
+  /** Whether a connection takes calls right now. */
+  readonly isConnected: boolean;
+  /**
+   * Calls a command and resolves with its data, `null` where there is none.
+   *
+   * What was not sent or was rejected is tried again, and so is what may have run of an idempotent command. Rejects with an
+   * `RpcError`, or with the signal's reason.
+   */
+  call<Data = Json>(cmdid: number, params?: unknown, options?: CallOptions): Promise<Data>;
+  /** Sends a command that is not answered. Resolves when it stands in the output; `flush` waits until it has left. */
+  notify(cmdid: number, params?: unknown, options?: Pick<CallOptions, "meta" | "ordered">): Promise<void>;
+  /** Begins a command that answers with a stream of items. It has no deadline but `timeoutMs`. */
+  stream<Item = Json>(
+    cmdid: number,
+    params?: unknown,
+    options?: Pick<CallOptions, "timeoutMs" | "signal" | "meta">,
+  ): Promise<Stream<Item>>;
+  /** Opens a connection now, where there is none: calls open it by themselves. */
+  connect(): Promise<void>;
+  /** Resolves when everything that was sent so far has been handed to the system. */
+  flush(): Promise<void>;
+  /** Closes the connections; calls in flight fail. */
+  close(): void;
+}
+
+/** Names a service, so that `shared(name)` calls it; to be done before it is first called. */
+export declare function define(name: string, target: string | readonly string[], settings?: Settings): void;
+
+/** The client of this service or target that everyone in this process shares, in each of its threads. */
+export declare function shared(name: string): Client;

@@ -1,0 +1,3 @@
+export { Client, Stream } from "./client.js";
+export { Code, RpcError } from "./errors.js";
+export { define, shared } from "./shared.js";
