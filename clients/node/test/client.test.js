@@ -260,14 +260,16 @@ test("TLS trusts the authority that it is given and no other", async () => {
   rmSync(directory, { recursive: true });
 });
 
-test("the example and the code of the README run", () => {
+test("the example and the code of the READMEs run", () => {
   const run = (arguments_) => spawnSync(process.execPath, arguments_, { timeout: 20_000, cwd: import.meta.dirname });
   const example = run([new URL("../examples/quickstart.mjs", import.meta.url).pathname, daemon.address]);
   assert.equal(example.stdout.toString(), "user 4211 logged in\n", example.stderr.toString());
-  const readme = readFileSync(new URL("../README.md", import.meta.url), "utf8");
-  const blocks = [...readme.matchAll(/```js\n(.*?)```/gs)].map(([, block]) => block.replace("127.0.0.1:8889", daemon.address));
-  assert.equal(blocks.length, 2);
+  const read = (file) => readFileSync(new URL(file, import.meta.url), "utf8");
+  const text = read("../README.md") + read("../../../README.md");
+  const blocks = [...text.matchAll(/```js\n(.*?)```/gs)].map(([, block]) => block.replace("127.0.0.1:8889", daemon.address));
+  assert.equal(blocks.length, 3);
   const said = blocks.map((block) => run(["--input-type=module", "-e", block]));
   assert.match(said[0].stdout.toString(), /^\d+\n$/, said[0].stderr.toString());
   assert.match(said[1].stdout.toString(), /^a bug: .*message/, said[1].stderr.toString());
+  assert.match(said[2].stdout.toString(), /^\d+\n$/, said[2].stderr.toString());
 });

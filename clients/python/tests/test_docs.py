@@ -34,6 +34,12 @@ class Docs(unittest.TestCase):
             said = [self.run_program("-c", block.replace(USUAL_ADDRESS, daemon.address)) for block in blocks]
         self.assertEqual(said[:2], ["1\n", "are you there?\n"])
 
+    def test_the_code_of_the_project_s_readme_runs(self) -> None:
+        blocks = re.findall(r"```python\n(.*?)```", (HERE.parent.parent / "README.md").read_text(), re.S)
+        self.assertEqual(len(blocks), 1)
+        with Daemon() as daemon:
+            self.assertEqual(self.run_program("-c", blocks[0].replace(USUAL_ADDRESS, daemon.address)), "1\n")
+
 
 if __name__ == "__main__":
     unittest.main()
