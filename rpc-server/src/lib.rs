@@ -80,9 +80,10 @@ pub use dispatch::router::{
 };
 pub use listen::{BoundAddress, InheritedListener, ListenError, ListenOptions};
 pub use metrics::{
-    AccessStats, BlockingReport, BuildReport, CommandReport, ConnectionReport, HealthReport,
-    LatencyReport, LimitReport, LimitStats, ProcessReport, Report, RuntimeReport, ServerStats,
-    WaitReport,
+    AccessStats, BlockingReport, BuildReport, CallReport, CommandReport, ConnectionReport,
+    FailureReport, HealthReport, HistoryReport, LatencyReport, LimitReport, LimitStats,
+    ProcessReport, RecentReport, Report, RuntimeReport, ServerStats, Severity, WaitReport,
+    WindowReport,
 };
 pub use report::{ServiceHealth, UnknownService};
 pub use rpc_core::{

@@ -8,7 +8,7 @@ use super::{add, get};
 use crate::sync::AtomicU64;
 
 /// Up to 67 s; what takes longer is counted in the last bucket.
-const BUCKETS: usize = 24 * PARTS + 1;
+pub(super) const BUCKETS: usize = 24 * PARTS + 1;
 
 /// The upper bounds that Prometheus is shown, as powers of two of microseconds: 16 µs to 33.6 s.
 #[cfg(any(feature = "admin", test))]
@@ -61,6 +61,18 @@ impl Latencies {
             *sum += get(bucket);
         }
         self.sum_us = self.sum_us.wrapping_add(get(&histogram.sum_us));
+    }
+
+    /// Adds to some buckets, by their places.
+    pub(super) fn add_counts(&mut self, counts: &[(u8, u64)], sum_us: u64) {
+        for (bucket, count) in counts {
+            self.buckets[usize::from(*bucket)] += count;
+        }
+        self.sum_us = self.sum_us.wrapping_add(sum_us);
+    }
+
+    pub(super) fn buckets(&self) -> &[u64] {
+        &self.buckets
     }
 
     pub(crate) fn count(&self) -> u64 {

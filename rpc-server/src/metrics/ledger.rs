@@ -13,6 +13,7 @@ use rpc_core::{Code, Peer};
 use serde::Serialize;
 use tokio::time::Instant;
 
+use super::notable::Over;
 use super::open::OpenConnection;
 use super::{Command, Metrics, Shard, add, code_index, get, subtract};
 
@@ -186,9 +187,18 @@ impl Ledger {
             add(&command.calls[usize::from(run.code)], run.calls);
             add(&command.params_bytes, run.params_bytes);
             add(&command.data_bytes, run.data_bytes);
-            command
-                .latency
-                .record(now.saturating_duration_since(run.received), run.calls);
+
+            let took = now.saturating_duration_since(run.received);
+            command.latency.record(took, run.calls);
+
+            let over = Over {
+                command: run.command,
+                code: run.code,
+                calls: run.calls,
+                took,
+                peer: self.open.peer(),
+            };
+            self.metrics.notable.see(over, now);
         }
     }
 

@@ -5,11 +5,14 @@
 
 mod access;
 mod histogram;
+mod lately;
 mod ledger;
 mod limits;
+mod notable;
 mod open;
 mod process;
 mod pulse;
+mod recent;
 mod report;
 
 use std::cell::Cell;
@@ -20,19 +23,24 @@ use rpc_core::{Code, Descriptor};
 use serde::Serialize;
 
 use crate::sync::AtomicU64;
+use recent::Recent;
 
 pub(crate) use access::AccessCounters;
 pub use access::AccessStats;
 pub(crate) use histogram::{Histogram, Latencies};
+pub(crate) use lately::Failing;
+pub use lately::{CallReport, FailureReport, HistoryReport, RecentReport, Severity, WindowReport};
 pub(crate) use ledger::{ConnectionStats, Ended, Ledger};
 pub(crate) use limits::LimitCounters;
 pub use limits::LimitStats;
+pub(crate) use notable::Notable;
 pub use open::ConnectionReport;
 pub(crate) use open::OpenConnections;
 pub(crate) use process::Process;
 pub use process::ProcessReport;
 pub(crate) use pulse::Pulse;
 pub use pulse::RuntimeReport;
+pub(crate) use recent::Lately;
 pub use report::{
     BlockingReport, BuildReport, CommandReport, HealthReport, LatencyReport, LimitReport, Report,
     WaitReport,
@@ -58,6 +66,9 @@ pub(crate) struct Metrics {
     /// Replies that no call stands behind, by code: to lines that are no request, and to what was refused.
     verdicts: [AtomicU64; CODES],
     pub(crate) open: OpenConnections,
+    /// The calls that an operator wants to see.
+    pub(crate) notable: Notable,
+    recent: Recent,
     pub(crate) pulse: Pulse,
     pub(crate) process: Process,
     pub(crate) started: Instant,
@@ -149,6 +160,8 @@ impl Metrics {
             limits: LimitCounters::default(),
             verdicts: Default::default(),
             open: OpenConnections::default(),
+            notable: Notable::default(),
+            recent: Recent::default(),
             pulse: Pulse::default(),
             process: Process::default(),
             started: Instant::now(),
@@ -175,6 +188,34 @@ impl Metrics {
 
     pub(crate) fn verdict(&self, code: Code) {
         add(&self.verdicts[usize::from(code_index(code))], 1);
+    }
+
+    fn verdict_counts(&self) -> [u64; CODES] {
+        std::array::from_fn(|code| get(&self.verdicts[code]))
+    }
+
+    /// Measures the runtime that it runs on, for as long as it is polled, and looks at the counters now and then.
+    pub(crate) async fn beat(&self) {
+        let look = || {
+            self.recent.turn(self);
+            self.notable.turn(tokio::time::Instant::now());
+        };
+
+        self.pulse.beat(look).await;
+    }
+
+    /// The last minutes, for a report; of failures and slow calls, which name peers, at most `listed` each.
+    pub(crate) fn recent_report(&self, lately: &Lately, listed: usize) -> RecentReport {
+        let mut failures = self.notable.failures(&self.commands);
+        let mut slowest = self.notable.slowest(&self.commands);
+        failures.truncate(listed);
+        slowest.truncate(listed);
+        lately.report(failures, slowest)
+    }
+
+    /// The last minutes.
+    pub(crate) fn lately(&self) -> Lately {
+        self.recent.lately(self)
     }
 
     pub(crate) fn snapshot(&self, access: AccessStats) -> ServerStats {
@@ -278,12 +319,29 @@ impl CommandTotals {
 pub(crate) type Counts = std::collections::BTreeMap<&'static str, u64>;
 
 fn by_name(counts: impl Iterator<Item = u64>) -> Counts {
-    let name = |code: u32| Code::new(code).name().unwrap_or("OF_SERVICES");
     (0..)
-        .map(name)
+        .map(name_of)
         .zip(counts)
         .filter(|(_, count)| *count > 0)
         .collect()
+}
+
+/// The name of a code by its place; the last one is that of all codes of services.
+fn name_of(code: usize) -> &'static str {
+    let number = u32::try_from(code).unwrap_or(u32::MAX);
+    Code::new(number).name().unwrap_or("OF_SERVICES")
+}
+
+/// Whether the code at this place is that of a failure. A call that its caller gave up did not fail.
+fn is_failure(code: usize) -> bool {
+    let successes = [Code::OK, Code::CANCELLED].map(code_index);
+    !successes.map(usize::from).contains(&code)
+}
+
+/// Of counts by code, those of failures, with the place of their code.
+fn failures(counts: &[u64; CODES]) -> impl Iterator<Item = (usize, u64)> {
+    let counts = counts.iter().copied().enumerate();
+    counts.filter(|(code, count)| is_failure(*code) && *count > 0)
 }
 
 fn code_index(code: Code) -> u8 {

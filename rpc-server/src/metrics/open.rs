@@ -174,6 +174,10 @@ impl OpenConnections {
 }
 
 impl OpenConnection {
+    pub(super) fn peer(&self) -> &Arc<Peer> {
+        &self.peer
+    }
+
     fn report(&self) -> ConnectionReport {
         let age: Duration = self.opened.elapsed();
 

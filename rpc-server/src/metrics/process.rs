@@ -120,13 +120,15 @@ impl Ticks {
     }
 }
 
-/// When the system began, in seconds since 1970.
+/// When the system began, in seconds since 1970. The kernel prints a negative number, where its clock is before that
+/// year, as one without a sign.
 fn boot_time(stat: &str) -> Option<f64> {
-    stat.lines()
-        .find_map(|line| line.strip_prefix("btime "))?
-        .trim()
-        .parse()
-        .ok()
+    let line = stat.lines().find_map(|line| line.strip_prefix("btime "))?;
+    let seconds = line.trim().parse::<u64>().ok()?.cast_signed();
+
+    // Far below 2^52.
+    #[expect(clippy::cast_precision_loss)]
+    Some(seconds as f64)
 }
 
 #[cfg(test)]
@@ -158,6 +160,13 @@ mod tests {
             number_behind("VmPeak: 1 kB\nVmRSS:\t    1756 kB\n", "VmRSS:"),
             Some(1756)
         );
+    }
+
+    #[test]
+    fn a_system_whose_clock_is_before_1970_began_before_1970() {
+        assert_eq!(boot_time("cpu 1\nbtime 1700000000\n"), Some(1.7e9));
+        assert_eq!(boot_time("btime 18446744073709550616\n"), Some(-1_000.0));
+        assert_eq!(boot_time("btime soon\n"), None);
     }
 
     #[cfg(target_os = "linux")]

@@ -77,8 +77,8 @@ pub struct RuntimeReport {
 }
 
 impl Pulse {
-    /// Measures the runtime that it runs on, for as long as it is polled.
-    pub(crate) async fn beat(&self) {
+    /// Measures the runtime that it runs on, for as long as it is polled, and does something else at each beat.
+    pub(crate) async fn beat(&self, also: impl Fn()) {
         let place = self.with(|recent| {
             recent.runtimes.push(Beating {
                 runtime: Handle::current().metrics(),
@@ -93,6 +93,7 @@ impl Pulse {
             heart.is_due(Some(due));
             tokio::time::sleep_until(due).await;
             self.record(due.elapsed());
+            also();
         }
     }
 
@@ -179,7 +180,7 @@ mod tests {
     async fn a_runtime_that_is_stuck_is_seen_before_it_comes_back_and_one_that_has_ended_is_not_late()
      {
         let pulse = Pulse::default();
-        let mut beat = Box::pin(pulse.beat());
+        let mut beat = Box::pin(pulse.beat(|| ()));
         assert!(futures::poll!(beat.as_mut()).is_pending());
         assert_eq!(pulse.overdue(), Duration::ZERO);
 

@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use super::{
-    CommandName, CommandTotals, ConnectionReport, Counts, Latencies, Metrics, ProcessReport,
-    RuntimeReport, ServerStats,
+    CommandName, CommandTotals, ConnectionReport, Counts, Failing, Lately, Latencies, Metrics,
+    ProcessReport, RecentReport, RuntimeReport, ServerStats, Severity, WindowReport,
 };
 
 /// All that a server knows of itself: what the pages show, and `stats` beside the counters of its connection.
@@ -17,6 +17,8 @@ pub struct Report {
     pub uptime_ms: u64,
     /// Whether all is well.
     pub health: HealthReport,
+    /// The last minutes.
+    pub recent: RecentReport,
     /// Its counters.
     pub server: ServerStats,
     /// Those of its commands that were ever called.
@@ -55,8 +57,53 @@ pub struct BuildReport {
 pub struct HealthReport {
     /// Whether new connections and calls are welcome.
     pub is_ready: bool,
+    /// How bad the worst of the problems is.
+    pub severity: Severity,
+    /// All in a few words.
+    pub headline: &'static str,
     /// What is not well, each as a sentence; the worst first.
     pub problems: Vec<String>,
+}
+
+impl HealthReport {
+    pub(crate) fn new(is_ready: bool, problems: Vec<String>) -> Self {
+        let (severity, headline) = match (is_ready, problems.is_empty()) {
+            (false, _) => (Severity::Critical, "Not ready for new work:"),
+            (true, false) => (Severity::Warning, "Serving, but look at this:"),
+            (true, true) => (Severity::Good, "All is well."),
+        };
+
+        Self {
+            is_ready,
+            severity,
+            headline,
+            problems,
+        }
+    }
+
+    /// Adds that calls fail. A server that is not ready says that first.
+    pub(crate) fn with_failing(mut self, failing: Option<Failing>) -> Self {
+        let Some(Failing { severity, problem }) = failing else {
+            return self;
+        };
+
+        if severity > self.severity {
+            self.severity = severity;
+            self.headline = match severity {
+                Severity::Critical => "Serving, but many calls fail:",
+                _ => "Serving, but look at this:",
+            };
+        }
+
+        // Behind what keeps calls away, and before what may do so.
+        let place = if self.is_ready {
+            0
+        } else {
+            self.problems.len()
+        };
+        self.problems.insert(place, problem);
+        self
+    }
 }
 
 /// The figures of a pool of threads for work that blocks
@@ -108,12 +155,16 @@ pub struct CommandReport {
     pub params_bytes: u64,
     /// Bytes of data that were answered, those of streams not among them.
     pub data_bytes: u64,
-    /// From the receipt of a request to just before its reply is written.
+    /// From the receipt of a request to just before its reply is written, since the start.
     pub latency: LatencyReport,
+    /// The last minute, and up to ten seconds more.
+    pub minute: WindowReport,
+    /// The last five minutes, and up to ten seconds more.
+    pub five_minutes: WindowReport,
 }
 
 /// Times in microseconds, exact to an eighth.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct LatencyReport {
     /// How many there are.
@@ -139,7 +190,11 @@ pub struct WaitReport {
 }
 
 impl CommandReport {
-    fn new(name: &CommandName, totals: &CommandTotals) -> Self {
+    fn new(
+        name: &CommandName,
+        totals: &CommandTotals,
+        (minute, five_minutes): (WindowReport, WindowReport),
+    ) -> Self {
         Self {
             cmdid: name.cmdid,
             service: name.service.clone(),
@@ -149,6 +204,8 @@ impl CommandReport {
             params_bytes: totals.params_bytes,
             data_bytes: totals.data_bytes,
             latency: LatencyReport::new(&totals.latency),
+            minute,
+            five_minutes,
         }
     }
 }
@@ -167,14 +224,17 @@ impl LatencyReport {
 
 impl Metrics {
     /// The commands that were ever called, or are now.
-    pub(crate) fn command_reports(&self) -> Vec<CommandReport> {
+    pub(crate) fn command_reports(&self, lately: &Lately) -> Vec<CommandReport> {
         let used = |totals: &CommandTotals| {
             totals.in_flight > 0 || totals.calls.iter().any(|calls| *calls > 0)
         };
 
-        let reports = self.command_totals().filter(|(_, totals)| used(totals));
+        let commands = self.command_totals().enumerate();
+        let reports = commands.filter(|(_, (_, totals))| used(totals));
         reports
-            .map(|(name, totals)| CommandReport::new(name, &totals))
+            .map(|(place, (name, totals))| {
+                CommandReport::new(name, &totals, lately.of_command(place))
+            })
             .collect()
     }
 

@@ -137,7 +137,7 @@ impl Reporter {
             ));
         }
 
-        HealthReport { is_ready, problems }
+        HealthReport::new(is_ready, problems)
     }
 
     /// What keeps new connections and calls away from the whole server.

@@ -38,13 +38,16 @@ impl Reporter {
         stats
     }
 
-    /// All that the server knows of itself, with the `listed` busiest connections.
+    /// All that the server knows of itself, with the `listed` busiest connections, last failures and
+    /// slowest calls: they name peers.
     pub(crate) fn report(&self, listed: usize) -> Report {
         let metrics = &self.metrics;
 
         // Each is read once: what is shown of them fits together.
         let server = self.stats();
         let limits = self.limits(&server);
+        let lately = metrics.lately();
+        let failing = lately.failing(&metrics.commands);
 
         Report {
             build: BuildReport {
@@ -54,9 +57,10 @@ impl Reporter {
                 is_debug: cfg!(debug_assertions),
             },
             uptime_ms: u64::try_from(metrics.started.elapsed().as_millis()).unwrap_or(u64::MAX),
-            health: self.health(&limits),
+            health: self.health(&limits).with_failing(failing),
+            recent: metrics.recent_report(&lately, listed),
             server,
-            commands: metrics.command_reports(),
+            commands: metrics.command_reports(&lately),
             waits: metrics.wait_report(),
             blocking: self.blocking.report(),
             limits,

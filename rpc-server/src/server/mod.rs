@@ -91,8 +91,7 @@ impl Server {
         } = self;
 
         let beating = Arc::clone(&shared.metrics);
-        let _pulse =
-            AbortOnDropHandle::new(tokio::spawn(async move { beating.pulse.beat().await }));
+        let _pulse = AbortOnDropHandle::new(tokio::spawn(async move { beating.beat().await }));
 
         let handle = |policy: &Arc<Policy>| ServerHandle::new(&shared, &connections, policy);
         let workers = Workers::start(workers, &shared, handle).await?;

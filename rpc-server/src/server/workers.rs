@@ -82,7 +82,7 @@ impl Workers {
                     let metrics = Arc::clone(&shared.metrics);
 
                     // It ends with the runtime.
-                    tokio::spawn(async move { metrics.pulse.beat().await });
+                    tokio::spawn(async move { metrics.beat().await });
 
                     let goes_on = result.is_ok();
 

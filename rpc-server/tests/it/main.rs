@@ -18,6 +18,7 @@ mod memory;
 mod metrics;
 mod overload;
 mod peers;
+mod recent;
 mod retire;
 mod rig;
 mod router;

@@ -1,0 +1,327 @@
+//! Reports of the last minutes, for the page and for `stats`.
+
+use std::time::Duration;
+
+use rpc_core::Code;
+use serde::Serialize;
+
+use super::recent::{Lately, Window, Windows};
+use super::report::LatencyReport;
+use super::{CODES, CommandName, Counts, by_name, code_index, failures, name_of};
+
+/// Failed calls of a minute below which their share says nothing.
+const FAILED_LEAST: u64 = 5;
+
+/// The share of failed calls, in percent, from which on an operator should look.
+const NOTICED_PERCENT: u64 = 5;
+
+/// The share of failed calls, in percent, from which on the server is of little use, whatever their codes.
+const CRITICAL_PERCENT: u64 = 50;
+
+/// The same for codes that are the server's fault.
+const CRITICAL_FAULTS_PERCENT: u64 = 10;
+
+/// Codes that blame the server, its load or what it depends on, and not the caller.
+const FAULTS: [Code; 6] = [
+    Code::UNKNOWN,
+    Code::DEADLINE_EXCEEDED,
+    Code::RESOURCE_EXHAUSTED,
+    Code::INTERNAL,
+    Code::UNAVAILABLE,
+    Code::DATA_LOSS,
+];
+
+/// What has happened in the last minutes.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct RecentReport {
+    /// The last minute, and up to ten seconds more.
+    pub minute: WindowReport,
+    /// The last five minutes, and up to ten seconds more.
+    pub five_minutes: WindowReport,
+    /// The last half hour.
+    pub history: HistoryReport,
+    /// The last failures, by command and code, the last one first; at most 20.
+    pub failures: Vec<FailureReport>,
+    /// The slowest calls of the last five minutes and up to one more, the slowest first; at most 10. What took
+    /// less than a millisecond is not among them.
+    pub slowest: Vec<CallReport>,
+}
+
+/// What calls came to in some time.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct WindowReport {
+    /// How long it was, in milliseconds: less than its name says while the server is young.
+    pub span_ms: u64,
+    /// Calls that ended, by the name of their code; in the sums of all commands, with the replies that no call
+    /// stands behind.
+    pub calls: Counts,
+    /// How many of them failed: all codes but OK and CANCELLED.
+    pub failed: u64,
+    /// From the receipt of a request to just before its reply is written.
+    pub latency: LatencyReport,
+}
+
+/// A line of history for each of three figures, the oldest point first; at most 180 points.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct HistoryReport {
+    /// The time from a point to the next, in milliseconds.
+    pub interval_ms: u64,
+    /// Calls that ended, each second.
+    pub calls_per_second: Vec<f64>,
+    /// Those of them that failed, each second.
+    pub failed_per_second: Vec<f64>,
+    /// 99 of 100 calls took no longer, in microseconds.
+    pub p99_us: Vec<u64>,
+}
+
+/// One call, without anything that it was about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct CallReport {
+    /// Its command; none for all that are not registered.
+    pub cmdid: Option<u32>,
+    /// The service that the command belongs to.
+    pub service: String,
+    /// The command's name there.
+    pub method: String,
+    /// The name of its code; `OF_SERVICES` for all codes of services.
+    pub code: &'static str,
+    /// How long ago it ended, in milliseconds.
+    pub ago_ms: u64,
+    /// How long it took, in microseconds.
+    pub took_us: u64,
+    /// The number of its connection.
+    pub connection: u64,
+    /// The address of its peer.
+    pub peer: String,
+}
+
+/// Calls of one command that failed with one code.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct FailureReport {
+    /// How many there were for as long as they have been in this list.
+    pub times: u64,
+    /// The last one.
+    #[serde(flatten)]
+    pub last: CallReport,
+}
+
+/// How bad things are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Severity {
+    /// Nothing to do.
+    Good,
+    /// An operator should look, in the morning.
+    Warning,
+    /// An operator should look now.
+    Critical,
+}
+
+/// Calls fail, so many that an operator should know.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Failing {
+    pub(crate) severity: Severity,
+    /// A sentence with the figures.
+    pub(crate) problem: String,
+}
+
+impl Lately {
+    pub(crate) fn report(
+        &self,
+        failures: Vec<FailureReport>,
+        slowest: Vec<CallReport>,
+    ) -> RecentReport {
+        let (minute, five_minutes) = self.windows(&self.all);
+        RecentReport {
+            minute,
+            five_minutes,
+            history: self.history.clone(),
+            failures,
+            slowest,
+        }
+    }
+
+    /// The last minute and the last five of the command at this place.
+    pub(super) fn of_command(&self, place: usize) -> (WindowReport, WindowReport) {
+        let unused = Windows::default();
+        self.windows(self.commands.get(&place).unwrap_or(&unused))
+    }
+
+    fn windows(&self, windows: &Windows) -> (WindowReport, WindowReport) {
+        (
+            WindowReport::new(self.minute, &windows.minute),
+            WindowReport::new(self.five_minutes, &windows.five_minutes),
+        )
+    }
+
+    /// What the failures of the last minute mean for an operator; none where they are few.
+    pub(crate) fn failing(&self, commands: &[CommandName]) -> Option<Failing> {
+        let all = &self.all.minute;
+        let (calls, failed) = (all.count(), all.failed());
+        let is_over = |failed: u64, percent: u64| {
+            failed >= FAILED_LEAST
+                && u128::from(failed) * 100 >= u128::from(calls) * u128::from(percent)
+        };
+
+        if !is_over(failed, NOTICED_PERCENT) {
+            return None;
+        }
+
+        let faults: u64 = FAULTS
+            .map(|code| all.calls[usize::from(code_index(code))])
+            .iter()
+            .sum();
+        let is_critical =
+            is_over(failed, CRITICAL_PERCENT) || is_over(faults, CRITICAL_FAULTS_PERCENT);
+
+        let percent = failed.saturating_mul(100) / calls.max(1);
+        let most = self.most_frequent_failure(commands);
+        Some(Failing {
+            severity: if is_critical {
+                Severity::Critical
+            } else {
+                Severity::Warning
+            },
+            problem: format!(
+                "{percent} % of the calls of the last minute failed ({failed} of {calls}), most often {most}."
+            ),
+        })
+    }
+
+    /// The command and the code of most failures of the last minute.
+    fn most_frequent_failure(&self, commands: &[CommandName]) -> String {
+        let of_commands = self.commands.iter().flat_map(|(place, windows)| {
+            failures(&windows.minute.calls).map(|(code, count)| (count, Some(*place), code))
+        });
+
+        // Those that no call stands behind: bad lines, refusals.
+        let mut rest = self.all.minute.calls;
+        for windows in self.commands.values() {
+            for (rest, calls) in rest.iter_mut().zip(&windows.minute.calls) {
+                *rest = rest.saturating_sub(*calls);
+            }
+        }
+        let others = failures(&rest).map(|(code, count)| (count, None, code));
+
+        match of_commands.chain(others).max() {
+            Some((_, Some(place), code)) => {
+                let CommandName {
+                    service, method, ..
+                } = &commands[place];
+                format!("`{service}.{method}` with {}", said(code))
+            }
+            Some((_, None, code)) => {
+                format!("lines and calls that were refused, with {}", said(code))
+            }
+            None => "in ways that are not known".to_owned(),
+        }
+    }
+}
+
+/// A code as a person reads it.
+fn said(code: usize) -> String {
+    match code {
+        code if code + 1 == CODES => "a code of its service".to_owned(),
+        code => format!("code {code} {}", name_of(code)),
+    }
+}
+
+impl WindowReport {
+    fn new(span: Duration, window: &Window) -> Self {
+        Self {
+            span_ms: u64::try_from(span.as_millis()).unwrap_or(u64::MAX),
+            calls: by_name(window.calls.into_iter()),
+            failed: window.failed(),
+            latency: LatencyReport::new(&window.latency),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names() -> Vec<CommandName> {
+        let name = |cmdid: Option<u32>, service: &str, method: &str| CommandName {
+            cmdid,
+            service: service.into(),
+            method: method.into(),
+        };
+        vec![name(None, "other", "other"), name(Some(1), "log", "append")]
+    }
+
+    /// A minute in which the command at place 1 ended so often with each code, and lines were refused.
+    fn minute(calls: &[(Code, u64)], refused: u64) -> Lately {
+        let mut lately = Lately::default();
+        let of_command = &mut lately.commands.entry(1).or_default().minute;
+        for (code, count) in calls {
+            of_command.calls[usize::from(code_index(*code))] += count;
+        }
+
+        lately.all.minute.calls = of_command.calls;
+        lately.all.minute.calls[usize::from(code_index(Code::INVALID_ARGUMENT))] += refused;
+        lately
+    }
+
+    #[test]
+    fn all_is_not_well_while_a_third_of_the_calls_fail_and_critical_where_it_is_the_servers_fault()
+    {
+        use Severity::{Critical, Warning};
+
+        let severity = |calls: &[(Code, u64)]| {
+            let failing = minute(calls, 0).failing(&names());
+            failing.map(|failing| failing.severity)
+        };
+
+        let cases = [
+            (1_000, Code::NOT_FOUND, 0, None),
+            (1_000, Code::NOT_FOUND, 40, None),
+            (200, Code::NOT_FOUND, 100, Some(Warning)),
+            (900, Code::INTERNAL, 60, Some(Warning)),
+            (900, Code::INTERNAL, 100, Some(Critical)),
+            (100, Code::NOT_FOUND, 100, Some(Critical)),
+            (1, Code::INTERNAL, 4, None),
+            (1, Code::CANCELLED, 400, None),
+        ];
+        for (good, code, failed, expected) in cases {
+            let found = severity(&[(Code::OK, good), (code, failed)]);
+            assert_eq!(
+                found, expected,
+                "{good} good calls, {failed} with code {code:?}"
+            );
+        }
+        assert_eq!(severity(&[]), None);
+    }
+
+    #[test]
+    fn the_headline_names_what_fails_most_often() {
+        let calls = [
+            (Code::OK, 200),
+            (Code::UNAVAILABLE, 90),
+            (Code::INVALID_ARGUMENT, 10),
+        ];
+        let said = |refused| minute(&calls, refused).failing(&names()).unwrap().problem;
+
+        assert_eq!(
+            said(0),
+            "33 % of the calls of the last minute failed (100 of 300), most often `log.append` with code 14 \
+             UNAVAILABLE."
+        );
+        assert!(said(500).ends_with(
+            "(600 of 800), most often lines and calls that were refused, with code 3 INVALID_ARGUMENT."
+        ));
+
+        let of_services = minute(&[(Code::OK, 1), (Code::new(1_042), 9)], 0);
+        let problem = of_services.failing(&names()).unwrap().problem;
+        assert!(
+            problem.ends_with("`log.append` with a code of its service."),
+            "{problem}"
+        );
+    }
+}
