@@ -24,6 +24,7 @@ pub mod api;
 pub mod backoff;
 pub mod builtins;
 pub mod codec;
+mod context;
 pub mod descriptor;
 pub mod frame;
 #[doc(hidden)]
@@ -36,6 +37,7 @@ pub mod service;
 pub mod status;
 pub mod trace;
 
+pub use context::Context;
 pub use descriptor::{Descriptor, Kind};
 pub use frame::{
     BadFrame, Body, CmdId, IntoReply, Meta, Outcome, PROTOCOL_VERSION, RawJson, Reply, Request,

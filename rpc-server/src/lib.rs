@@ -73,7 +73,7 @@ pub use access::{Tokens, TokensError};
 #[cfg(feature = "admin")]
 pub use admin::AdminConfig;
 pub use config::{ClientCertificates, Config, ConfigError};
-pub use dispatch::extract::{Context, FromRequest, Params, State};
+pub use dispatch::extract::{FromRequest, Params, State};
 pub use dispatch::handler::{Blocking, Handler};
 pub use dispatch::router::{
     AnyRoute, IntoRoute, NamedHandler, Route, RouteError, Router, ViaHandler, ViaRoute,
@@ -87,8 +87,8 @@ pub use metrics::{
 };
 pub use report::{ServiceHealth, UnknownService};
 pub use rpc_core::{
-    Body, BoxService, Cancellation, CmdId, Code, Descriptor, IntoReply, Kind, Layer, Outcome, Peer,
-    RawJson, Reply, Request, Service, Status,
+    Body, BoxService, Cancellation, CmdId, Code, Context, Descriptor, IntoReply, Kind, Layer,
+    Outcome, Peer, RawJson, Reply, Request, Service, Status,
 };
 pub use server::{Drained, Server, ServerBuilder, ServerHandle};
 pub use signal::shutdown_signal;
