@@ -5,4 +5,9 @@
 #[doc = include_str!("../../README.md")]
 mod readme {}
 
+/// The tutorial of typed services, whose code must compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/services.md")]
+mod services {}
+
 pub mod process;

@@ -31,6 +31,7 @@
 //! | `tls` | TLS, and a certificate of the client's own |
 //! | `srv` | endpoints in DNS by SRV records |
 //! | `etcd` | endpoints in etcd |
+//! | `schema` | JSON Schemas of typed services |
 //! | `otel` | traced calls as spans of OpenTelemetry |
 
 mod balance;
@@ -57,7 +58,11 @@ pub use endpoint::connect::{BoxByteStream, ByteStream, Connect, open_tcp};
 pub use error::Error;
 pub use events::ConnectionEvent;
 pub use layers::{ServiceClient, ServiceCommand};
+#[doc(hidden)]
+pub use rpc_core::__private;
+pub use rpc_core::typed::{CallOptions, Items};
 pub use rpc_core::{
-    BoxService, CmdId, Code, Layer, Outcome, RawJson, Reply, Request, Service, Status, layer_fn,
-    service_fn,
+    BoxService, CmdId, Code, Context, Layer, Outcome, RawJson, Reply, Request, Service, Status,
+    layer_fn, service_fn,
 };
+pub use rpc_macros::{rpc_error_of_client as rpc_error, service_of_client as service};

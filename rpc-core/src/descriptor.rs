@@ -1,4 +1,4 @@
-//! What `describe` tells of a command.
+//! Descriptors: what `describe` tells of a command.
 
 use std::borrow::Cow;
 
@@ -32,12 +32,68 @@ pub struct Descriptor {
     pub kind: Kind,
     /// Whether running it twice is as good as once, so that a client may repeat it freely.
     pub idempotent: bool,
+    /// How the server recognises a repetition, where it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dedup: Option<Dedup>,
+    /// Time that a typed client gives a call of it, in milliseconds, where the caller says nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_ms: Option<u64>,
+    /// Whether a typed client gives a call of it any time that it takes.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub no_timeout: bool,
+    /// Set where the command should not be used any more: what to use instead, or an empty text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deprecated: Option<Cow<'static, str>>,
+    /// Codes of the service's own that it fails with.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<ErrorDescriptor>,
     /// JSON Schema of `params`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub params: Option<Value>,
     /// JSON Schema of `data`, or of each item of a stream.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<Value>,
+}
+
+/// How a server recognises the repetition of a call: by the metadata `idempotency-key`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Dedup {
+    /// Whether only callers give keys: a typed client makes none of its own.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub by_caller: bool,
+    /// The store that the keys are kept in. A repetition is recognised where this is the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store: Option<Cow<'static, str>>,
+}
+
+/// One of a service's own codes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ErrorDescriptor {
+    /// The number, 1000 or more.
+    pub code: u32,
+    /// Its name.
+    pub name: Cow<'static, str>,
+    /// What it means, in a sentence.
+    #[serde(default)]
+    pub doc: Cow<'static, str>,
+    /// JSON Schema of `details`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub details: Option<Value>,
+}
+
+/// Whether a call that may have run may be sent again: the retry category of its command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum RetryCategory {
+    /// It must not: only a call that did not run is sent again.
+    #[default]
+    Neither,
+    /// It may: running the command twice is as good as once.
+    Idempotent,
+    /// It may, with the same `idempotency-key` and to the same store of keys. A typed client gives each
+    /// call a key.
+    Dedup,
+    /// As [`Dedup`](Self::Dedup), where the caller has given a key; as [`Neither`](Self::Neither) otherwise.
+    DedupByCaller,
 }
 
 /// How a command answers.
@@ -65,6 +121,11 @@ impl Descriptor {
             doc: Cow::Borrowed(""),
             kind: Kind::Unary,
             idempotent: false,
+            dedup: None,
+            timeout_ms: None,
+            no_timeout: false,
+            deprecated: None,
+            errors: Vec::new(),
             params: None,
             data: None,
         }
@@ -94,6 +155,32 @@ impl Descriptor {
     pub fn idempotent(mut self) -> Self {
         self.idempotent = true;
         self
+    }
+
+    /// Sets the retry category.
+    #[must_use]
+    pub fn retry(mut self, category: RetryCategory) -> Self {
+        self.idempotent = category == RetryCategory::Idempotent;
+        self.dedup = match category {
+            RetryCategory::Neither | RetryCategory::Idempotent => None,
+            RetryCategory::Dedup | RetryCategory::DedupByCaller => Some(Dedup {
+                by_caller: category == RetryCategory::DedupByCaller,
+                store: None,
+            }),
+        };
+        self
+    }
+
+    /// The retry category.
+    pub fn retry_category(&self) -> RetryCategory {
+        match &self.dedup {
+            Some(Dedup {
+                by_caller: true, ..
+            }) => RetryCategory::DedupByCaller,
+            Some(_) => RetryCategory::Dedup,
+            None if self.idempotent => RetryCategory::Idempotent,
+            None => RetryCategory::Neither,
+        }
     }
 
     /// Sets the JSON Schema of `params`.

@@ -15,10 +15,15 @@
 //! | [`scope`] | what a connection knows of a call: peer, deadline, cancellation |
 //! | [`descriptor`] | what `describe` tells of a command |
 //! | [`builtins`] | the built-in commands, from one table |
+//! | [`typed`] | what `#[service]` and `#[rpc_error]` expand to |
 //! | [`api`] | the commands of the daemon's services, as types |
 //! | [`printable`] | text from elsewhere, for a log or a terminal |
 //! | [`trace`] | the trace that a call belongs to |
 //! | [`backoff`] | exponential back-off with full jitter |
+
+// What `#[service]` in this crate expands to names it as others do.
+#[allow(unused_extern_crates, reason = "paths that macros make are not seen")]
+extern crate self as rpc_core;
 
 pub mod api;
 pub mod backoff;
@@ -36,12 +41,16 @@ pub mod scope;
 pub mod service;
 pub mod status;
 pub mod trace;
+pub mod typed;
 
 pub use context::Context;
-pub use descriptor::{Descriptor, Kind};
+pub use descriptor::{Dedup, Descriptor, ErrorDescriptor, Kind, RetryCategory};
 pub use frame::{
     BadFrame, Body, CmdId, IntoReply, Meta, Outcome, PROTOCOL_VERSION, RawJson, Reply, Request,
 };
+pub use rpc_macros::{rpc_error_of_core as rpc_error, service_of_core as service};
 pub use scope::{Cancellation, HeldBytes, Peer, Scope};
 pub use service::{BoxService, Layer, Service, layer_fn, service_fn};
 pub use status::{Code, Status};
+#[doc(hidden)]
+pub use typed::private as __private;

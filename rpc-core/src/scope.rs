@@ -10,6 +10,7 @@ use futures::FutureExt;
 use futures::channel::oneshot;
 use futures::future::Shared;
 
+use crate::descriptor::RetryCategory;
 use crate::frame::Request;
 
 /// The local side of a [`Request`]: who calls, until when, and how to learn that
@@ -19,6 +20,8 @@ pub struct Scope<'a> {
     peer: PeerRef<'a>,
     /// When the result is of no use any more.
     pub deadline: Option<Instant>,
+    /// Whether a client may send the call again where it may have run.
+    pub retry: RetryCategory,
     cancellation: CancellationRef<'a>,
 }
 
@@ -50,6 +53,7 @@ impl<'a> Scope<'a> {
         Self {
             peer: PeerRef::Borrowed(peer),
             deadline,
+            retry: RetryCategory::Neither,
             cancellation: CancellationRef::Lazy(canceller),
         }
     }
@@ -88,6 +92,7 @@ impl<'a> Scope<'a> {
         Scope {
             peer,
             deadline: self.deadline,
+            retry: self.retry,
             cancellation,
         }
     }

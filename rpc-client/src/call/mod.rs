@@ -15,7 +15,7 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use rpc_core::scope::Parent;
 use rpc_core::trace::{TRACEPARENT, TRACESTATE, Trace};
-use rpc_core::{CmdId, Meta, RawJson, Request};
+use rpc_core::{CmdId, Meta, RawJson, Request, RetryCategory};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
@@ -93,6 +93,7 @@ impl<'c> Command<'c> {
         let mut command = Self::new(stack, inherited, request.cmdid);
         command.timeout = request.timeout;
         command.is_ordered |= request.id.is_none();
+        command.is_idempotent = request.scope.retry == RetryCategory::Idempotent;
 
         match request.scope.deadline {
             None => command,
@@ -416,7 +417,10 @@ impl<'c> Command<'c> {
             Err(failure) => failure,
         };
 
-        let is_idempotent = self.is_idempotent() || request.meta.get(IDEMPOTENCY_KEY).is_some();
+        // Another server may keep no such keys, so a typed call with `dedup` counts as any other.
+        let has_key = request.scope.retry != RetryCategory::Dedup
+            && request.meta.get(IDEMPOTENCY_KEY).is_some();
+        let is_idempotent = self.is_idempotent() || has_key;
         let answer = self
             .after_failure(|| Ok(request.clone()), is_idempotent, failure)
             .await;

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::BoxStream;
-use rpc_core::{CmdId, RawJson};
+use rpc_core::typed::Blocking;
+use rpc_core::{CmdId, RawJson, Status};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::runtime::Handle;
@@ -147,6 +148,19 @@ impl From<client::Client> for Client {
     /// A blocking client that shares the async one's connection.
     fn from(inner: client::Client) -> Self {
         Self { inner }
+    }
+}
+
+/// What a generated client for plain threads takes, as `OrdersBlockingClient::new(client)`.
+impl Blocking for Client {
+    type Service = client::Client;
+
+    fn service(&self) -> client::Client {
+        self.inner.clone()
+    }
+
+    fn wait<F: Future>(&self, call: F) -> Result<F::Output, Status> {
+        block_on(&self.inner, async { Ok(call.await) }).map_err(Error::into_status)
     }
 }
 

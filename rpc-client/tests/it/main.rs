@@ -17,6 +17,7 @@ mod pipe;
 mod reconnect;
 mod restart;
 mod retry;
+mod services;
 mod shared;
 mod streams;
 mod support;

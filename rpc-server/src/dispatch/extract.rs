@@ -125,7 +125,7 @@ impl<S> FromRequest<S> for Context {
 }
 
 /// The context of a request, whose time is now where it does not say another one.
-fn context_of(request: &Request<'_>) -> Context {
+pub(super) fn context_of(request: &Request<'_>) -> Context {
     Context::of(request, || {
         let since = SystemTime::now()
             .duration_since(UNIX_EPOCH)

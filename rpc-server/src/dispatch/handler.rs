@@ -98,7 +98,7 @@ macro_rules! handlers {
 }
 
 /// The connection will not poll what comes of params that are none: they end here.
-fn check(request: &Request<'_>) -> Result<(), Status> {
+pub(super) fn check(request: &Request<'_>) -> Result<(), Status> {
     if request.params.is_sound() {
         Ok(())
     } else {

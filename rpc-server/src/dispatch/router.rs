@@ -9,10 +9,13 @@ use std::marker::PhantomData;
 use std::panic::Location;
 use std::sync::Arc;
 
-use rpc_core::{BoxService, CmdId, Descriptor, Layer, Outcome, Request, Service, Status};
+use rpc_core::typed::{self, Method, Serve};
+use rpc_core::{BoxService, CmdId, Context, Descriptor, Layer, Outcome, Request, Service, Status};
+use serde::de::DeserializeOwned;
 use tokio_util::task::TaskTracker;
 
-use super::handler::{Blocking, Handler, HandlerService};
+use super::extract::{self, FromRequest, Params};
+use super::handler::{self, Blocking, Handler, HandlerService};
 use crate::blocking::RouteThreads;
 use crate::layers::{CatchPanic, Detached, Spawned, Timeout, Traced};
 use crate::metrics::Command;
@@ -130,6 +133,42 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
 
         self.routes.insert(cmdid, entry)?;
         Ok(self)
+    }
+
+    /// Adds all commands of a typed service: the wrapper that [`#[service]`](crate::service) makes around an
+    /// implementor of its trait.
+    ///
+    /// ```
+    /// use rpc_server::{Router, Status, service};
+    ///
+    /// #[service]
+    /// pub trait Greeter {
+    ///     /// Greets someone by name.
+    ///     #[rpc(cmdid = 100, idempotent)]
+    ///     async fn greet(&self, name: String) -> Result<String, Status>;
+    /// }
+    ///
+    /// struct Polite;
+    ///
+    /// impl Greeter for Polite {
+    ///     async fn greet(&self, name: String) -> Result<String, Status> {
+    ///         Ok(format!("Good day, {name}."))
+    ///     }
+    /// }
+    ///
+    /// let router = Router::new().serve(GreeterServer(Polite)).unwrap();
+    /// # let _ = router;
+    /// ```
+    ///
+    /// # Errors
+    /// Where one of its cmdids has a handler already: the error names both.
+    #[track_caller]
+    pub fn serve(self, service: impl Serve) -> Result<Self, RouteError> {
+        let serving = Serving {
+            router: self,
+            location: Location::caller(),
+        };
+        Ok(service.serve(serving)?.router)
     }
 
     /// Adds all commands of another router, whatever its state. Its fallback is taken where this
@@ -277,6 +316,48 @@ impl Service for Unknown {
 impl<S: Clone + Send + Sync + 'static> Service for Router<S> {
     fn call(&self, request: Request<'_>) -> impl Future<Output = Outcome> + Send + 'static {
         self.routes.find(request.cmdid).0.call_boxed(request)
+    }
+}
+
+/// A router to which a typed service adds its commands.
+struct Serving<S> {
+    router: Router<S>,
+    /// Where the service is added.
+    location: &'static Location<'static>,
+}
+
+impl<S: Clone + Send + Sync + 'static> typed::Routes for Serving<S> {
+    type Error = RouteError;
+
+    fn params<P: DeserializeOwned + Send + 'static>(request: &Request<'_>) -> Result<P, Status> {
+        Params::from_request(request, &()).map(|Params(params)| params)
+    }
+
+    fn no_params(request: &Request<'_>) -> Result<(), Status> {
+        handler::check(request)
+    }
+
+    fn context(request: &Request<'_>) -> Context {
+        extract::context_of(request)
+    }
+
+    fn add(
+        mut self,
+        method: &Method,
+        descriptor: Descriptor,
+        handler: impl Service,
+    ) -> Result<Self, RouteError> {
+        let routes = &mut self.router.routes;
+        let entry = RouteEntry {
+            service: Dispatch::Inline.around(CatchPanic(handler), &routes.detached[0]),
+            name: method.path,
+            location: self.location,
+            descriptor,
+            command: Command::OTHER,
+        };
+
+        routes.insert(method.cmdid, entry)?;
+        Ok(self)
     }
 }
 

@@ -1,0 +1,75 @@
+//! What a method returns.
+
+use serde::de::DeserializeOwned;
+
+use crate::descriptor::ErrorDescriptor;
+use crate::frame::{Body, Outcome, RawJson};
+use crate::status::Status;
+
+/// What a method of a typed service returns, and an item of its streams: `Result<T, E>`, where serde reads and
+/// writes `T` and `E` is a [`ServiceError`].
+#[diagnostic::on_unimplemented(
+    message = "a method of a service returns `Result<T, E>`, not `{Self}`",
+    label = "not a `Result`",
+    note = "only a oneway method may return nothing"
+)]
+pub trait MethodResult: Sized + Send + 'static {
+    /// `T`.
+    type Data;
+    /// `E`.
+    type Error: ServiceError;
+
+    /// What the data of a reply, or of one item, decode into; data of another form is code 13.
+    fn from_data(data: Result<RawJson<'static>, Status>) -> Self;
+
+    /// What the outcome of a unary call decodes into. A reply without data is `null`.
+    fn from_outcome(outcome: Outcome) -> Self {
+        let data = outcome.and_then(|reply| match reply.into_body() {
+            Body::Empty => Ok(RawJson::NULL),
+            Body::Data(data) => Ok(data),
+            Body::Stream(_) => Err(Status::internal(
+                "the command answers with a stream; call it as one",
+            )),
+        });
+        Self::from_data(data)
+    }
+}
+
+impl<T, E> MethodResult for Result<T, E>
+where
+    T: DeserializeOwned + Send + 'static,
+    E: ServiceError,
+{
+    type Data = T;
+    type Error = E;
+
+    fn from_data(data: Result<RawJson<'static>, Status>) -> Self {
+        let decode = |data: RawJson<'static>| {
+            data.decode().map_err(|error| {
+                Status::internal(format!(
+                    "the call ran, and its data is not what was asked for: {error}"
+                ))
+            })
+        };
+        data.and_then(decode).map_err(E::from)
+    }
+}
+
+/// The failure of a typed method: [`Status`], or an enum with [`#[rpc_error]`](crate::rpc_error).
+///
+/// It turns into the status that travels, and a client turns that back into it.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be the error of a method",
+    label = "neither `Status` nor an enum with `#[rpc_error]`",
+    note = "return `Result<T, Status>`, or put `#[rpc_error]` on the enum"
+)]
+pub trait ServiceError: Into<Status> + From<Status> + Send + 'static {
+    /// The service's own codes among its failures, for `describe`.
+    fn errors() -> Vec<ErrorDescriptor>;
+}
+
+impl ServiceError for Status {
+    fn errors() -> Vec<ErrorDescriptor> {
+        Vec::new()
+    }
+}
