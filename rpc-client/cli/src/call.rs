@@ -5,22 +5,29 @@ use std::io::{self, Read};
 
 use clap::Args;
 use futures::StreamExt;
-use rpc_client::{Client, Command, RawJson};
+use rpc_client::{Client, CmdId, Command, RawJson};
+use rpc_core::{Descriptor, Kind};
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::Target;
+use crate::commands::{Description, find};
 use crate::exit::Failure;
 use crate::output::Output;
+use crate::schema::{Misfit, Schema};
 
 /// Items that are written to standard output in one piece, where so many are there.
 const ITEMS_PER_WRITE: usize = 256;
 
 /// Call a command and print its data as one line of JSON
 ///
-/// A reply without data prints nothing.
+/// A reply without data prints nothing. By its name, the command's params are checked before they are sent and may be
+/// given as flags, and one that streams prints each item as a line.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
+  rpc call log.append --level info --service order --message paid
+  rpc call log.append '{\"level\":\"info\",\"service\":\"order\",\"message\":\"paid\"}'
   rpc call 1                                       what commands there are
   rpc call 1002 '{\"after\":0,\"limit\":10}' | jq .entries
   echo '{\"name\":\"world\"}' | rpc call 100 - --timeout 200ms
@@ -48,15 +55,19 @@ pub(crate) struct Notify {
 
 #[derive(Args)]
 struct Request {
-    /// Number of the command; `rpc describe` lists them
-    cmdid: u32,
-    /// The params; `-` reads them from standard input
+    /// Name or number of the command; `rpc list` shows them. By its number it is called unchecked
+    #[arg(value_name = "NAME")]
+    command: String,
+    /// The params; `-` reads them from standard input. Behind a name also flags of the fields: `--FIELD VALUE …`
     #[arg(
         value_name = "JSON",
         default_value = "{}",
         allow_negative_numbers = true
     )]
     params: String,
+    /// What stands behind a name and begins with a flag; see [`Fields::split_from`](crate::commands::Fields::split_from).
+    #[arg(skip)]
+    fields: Vec<String>,
     /// Add metadata; may be given several times, with different keys
     #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
     meta: Vec<(String, String)>,
@@ -65,11 +76,59 @@ struct Request {
     ordered: bool,
 }
 
+/// A request that is ready to be sent.
+struct Prepared {
+    cmdid: CmdId,
+    kind: Kind,
+    params: RawJson<'static>,
+}
+
 impl Request {
-    /// Checked before anything is sent, or connected.
-    fn params(&self) -> Result<RawJson<'static>, Failure> {
+    /// Checks what is known, before anything of it is sent: by a number the form of the params, by a name also their
+    /// fields, as the server describes them.
+    async fn prepare(&self, client: &Client) -> Result<Prepared, Failure> {
         refuse_repetition("--meta", self.meta.iter().map(|(key, _)| key.as_str()))?;
 
+        if let Ok(number) = self.command.parse::<u32>() {
+            return Ok(Prepared {
+                cmdid: number.into(),
+                kind: Kind::Unary,
+                params: self.params_as_json()?,
+            });
+        }
+
+        if self.command.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(Failure::Usage {
+                message: format!(
+                    "`{}` is not a cmdid: those are 0 to 4294967295",
+                    self.command
+                ),
+                hint: "`rpc list` shows the commands".to_owned(),
+            });
+        }
+
+        // Before the server is asked anything.
+        let json = if self.fields.is_empty() {
+            Some(self.params_as_json()?)
+        } else {
+            None
+        };
+        let description = Description::of(client).await?;
+        let command = find(&description.commands, &self.command)?;
+
+        let params = match json {
+            None => self.params_of_flags(command)?,
+            Some(json) => json,
+        };
+        check(command, &params)?;
+        Ok(Prepared {
+            cmdid: command.cmdid,
+            kind: command.kind,
+            params,
+        })
+    }
+
+    fn params_as_json(&self) -> Result<RawJson<'static>, Failure> {
         let mut text = String::new();
         let source = if self.params == "-" {
             io::stdin()
@@ -90,8 +149,27 @@ impl Request {
         })
     }
 
-    fn command<'c>(&self, client: &'c Client) -> Command<'c> {
-        let mut command = client.command(self.cmdid);
+    fn params_of_flags(&self, command: &Descriptor) -> Result<RawJson<'static>, Failure> {
+        let refuse = |message: String| Failure::Usage {
+            message,
+            hint: format!("`rpc describe {}` shows what it takes", command.name()),
+        };
+        let Some(schema) = &command.params else {
+            let message = format!(
+                "the server does not say which fields {} has",
+                command.name()
+            );
+            return Err(refuse(message));
+        };
+
+        let params = Schema::new(schema)
+            .params_of(&self.fields)
+            .map_err(refuse)?;
+        RawJson::serialize(&params).map_err(|error| refuse(error.to_string()))
+    }
+
+    fn command<'c>(&self, client: &'c Client, cmdid: CmdId) -> Command<'c> {
+        let mut command = client.command(cmdid);
         for (key, value) in &self.meta {
             command = command.meta(key, value);
         }
@@ -105,16 +183,30 @@ impl Request {
 }
 
 impl Call {
+    /// Adds the flags of the fields.
+    pub(crate) fn set_fields(&mut self, fields: Vec<String>) {
+        self.request.fields = fields;
+    }
+
     pub(crate) async fn run(self, target: &Target) -> Result<(), Failure> {
-        let params = self.request.params()?;
         let client = target.client();
-        let mut command = self.request.command(&client);
+        let Prepared {
+            cmdid,
+            kind,
+            params,
+        } = self.request.prepare(&client).await?;
+        let mut command = self.request.command(&client, cmdid);
         if let Some(timeout) = target.timeout {
             command = command.timeout(timeout);
         }
 
+        if kind == Kind::Oneway {
+            command.notify(&params).await?;
+            return Ok(client.flush().await?);
+        }
+
         let mut output = Output::new();
-        if self.stream {
+        if self.stream || kind == Kind::Stream {
             let items = command.stream::<_, Box<RawValue>>(&params).await?;
             let mut items = items.ready_chunks(ITEMS_PER_WRITE);
             while let Some(ready) = items.next().await {
@@ -139,12 +231,38 @@ impl Call {
 }
 
 impl Notify {
+    /// Adds the flags of the fields.
+    pub(crate) fn set_fields(&mut self, fields: Vec<String>) {
+        self.request.fields = fields;
+    }
+
     pub(crate) async fn run(self, target: &Target) -> Result<(), Failure> {
-        let params = self.request.params()?;
         let client = target.client();
-        self.request.command(&client).notify(&params).await?;
+        let Prepared { cmdid, params, .. } = self.request.prepare(&client).await?;
+        self.request.command(&client, cmdid).notify(&params).await?;
         Ok(client.flush().await?)
     }
+}
+
+/// What the schema says against the params.
+fn check(command: &Descriptor, params: &RawJson<'_>) -> Result<(), Failure> {
+    let Some(schema) = &command.params else {
+        return Ok(());
+    };
+    // Text that only a server can judge, as a lone surrogate, is left to it.
+    let Ok(value) = params.decode::<Value>() else {
+        return Ok(());
+    };
+
+    Schema::new(schema)
+        .check(&value, "params")
+        .map_err(|misfit| {
+            let Misfit { field, reason } = misfit;
+            Failure::Usage {
+                message: format!("`{field}`: {reason}"),
+                hint: format!("`rpc describe {}` shows what it takes", command.name()),
+            }
+        })
 }
 
 /// `KEY=VALUE`.

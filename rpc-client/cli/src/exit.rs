@@ -159,7 +159,7 @@ fn hint(error: &Error) -> Option<String> {
     } else if error.is_deadline() {
         "nothing was sent: is the address right? if so, give it longer with --timeout"
     } else if is_nonsense(error) {
-        "a command that streams wants `rpc call --stream`"
+        "a command that streams wants `rpc call --stream`, or is called by its name"
     } else {
         "it may have run: look before sending it again. Is it a server of this protocol? Its log may say why the connection ended"
     };
@@ -198,7 +198,7 @@ fn hint_for_status(status: &Status) -> Option<String> {
 
 fn hint_for_code(code: Code) -> Option<String> {
     let hint = match code {
-        Code::INVALID_ARGUMENT => "`rpc describe CMDID` shows what a command takes",
+        Code::INVALID_ARGUMENT => "`rpc describe NAME` shows what a command takes",
         Code::DEADLINE_EXCEEDED => {
             "the server gave up at its own limit or at --timeout: it may have run in part; give it longer with --timeout"
         }

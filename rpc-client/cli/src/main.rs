@@ -1,12 +1,15 @@
 //! The command line: `rpc --help` says what it does.
 
 mod call;
+mod commands;
 mod cursor;
+mod describe;
 mod exit;
 mod log;
 mod output;
 mod ping;
 mod pipe;
+mod schema;
 mod server;
 mod tail;
 
@@ -14,9 +17,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use rpc_client::{Client, Config, TlsConfig};
 
+use commands::Fields;
 use exit::Failure;
 
 /// Longest window between attempts to connect again: whoever follows a log watches, and waits.
@@ -37,7 +41,9 @@ struct Arguments {
 
 const AFTER_HELP: &str = "\
 Examples:
-  rpc describe                                     the commands there are
+  rpc list                                         the commands there are
+  rpc describe log.append                          what one takes, and a call to paste
+  rpc call log.append --level info --service order --message paid
   rpc call 1001 '{\"level\":\"info\",\"service\":\"order\",\"message\":\"paid\"}'
   rpc --addr unix:/run/rpc.sock ping -c 100 -i 0
   jq -c '{cmdid:1001,params:.}' entries.json | rpc pipe > replies.json
@@ -132,14 +138,25 @@ enum Command {
     Ping(ping::Ping),
     Health(server::Health),
     Stats(server::Stats),
-    Describe(server::Describe),
+    List(describe::List),
+    Describe(describe::Describe),
     Pipe(pipe::Pipe),
     #[command(subcommand)]
     Log(log::Log),
 }
 
 fn main() -> ExitCode {
-    let Arguments { target, command } = Arguments::parse();
+    let given = std::env::args_os().collect();
+    let Fields { arguments, fields } = Fields::split_from(given, &Arguments::command());
+    let Arguments {
+        target,
+        mut command,
+    } = Arguments::parse_from(arguments);
+    match &mut command {
+        Command::Call(call) => call.set_fields(fields),
+        Command::Notify(notify) => notify.set_fields(fields),
+        _ => {}
+    }
 
     // One thread: there is one connection, and a wake-up across threads costs more than it brings.
     let runtime = match tokio::runtime::Builder::new_current_thread()
@@ -167,6 +184,7 @@ async fn run(target: &Target, command: Command) -> Result<(), Failure> {
         Command::Ping(ping) => ping.run(target).await,
         Command::Health(health) => health.run(target).await,
         Command::Stats(stats) => stats.run(target).await,
+        Command::List(list) => list.run(target).await,
         Command::Describe(describe) => describe.run(target).await,
         Command::Pipe(pipe) => pipe.run(target).await,
         Command::Log(log) => log.run(target).await,

@@ -1,10 +1,9 @@
-//! `rpc health`, `rpc stats`, `rpc describe`: what a server says of itself.
+//! `rpc health` and `rpc stats`: what a server says of itself.
 
 use std::str::Chars;
 
 use clap::Args;
 use rpc_client::{CmdId, RawJson};
-use rpc_core::Descriptor;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -81,137 +80,6 @@ impl Stats {
         }
         output.flush()
     }
-}
-
-/// List the commands of the server, or show one of them
-#[derive(Args)]
-#[command(after_help = "\
-Examples:
-  rpc describe
-  rpc describe 1001                                with the JSON Schema of params and data
-  rpc describe --json | jq '.commands[].cmdid'")]
-pub(crate) struct Describe {
-    /// Number of the command
-    cmdid: Option<u32>,
-    /// Print what the server sent, as one line of JSON
-    #[arg(long)]
-    json: bool,
-}
-
-#[derive(Deserialize)]
-struct Description {
-    protocol: u32,
-    server: Name,
-    commands: Vec<Descriptor>,
-}
-
-#[derive(Deserialize)]
-struct Name {
-    name: String,
-    version: String,
-}
-
-impl Describe {
-    pub(crate) async fn run(self, target: &Target) -> Result<(), Failure> {
-        let params = match self.cmdid {
-            Some(cmdid) => json!({ "cmdid": cmdid }),
-            None => json!({}),
-        };
-
-        let client = target.client();
-        let mut output = Output::new();
-
-        if self.json {
-            let data = client.command(CmdId::DESCRIBE).call_raw(&params).await?;
-            output.json(data.unwrap_or(RawJson::NULL).as_str())?;
-            return output.flush();
-        }
-
-        let description: Description = client.call(CmdId::DESCRIBE, &params).await?;
-        if self.cmdid.is_some() {
-            for command in &description.commands {
-                show(&mut output, command)?;
-            }
-        } else {
-            list(&mut output, &description)?;
-        }
-
-        output.flush()
-    }
-}
-
-/// Widest column of names. A name may be longer; the server may send any, and formatting has its limits.
-const NAME_WIDTH_MAX: usize = 60;
-
-fn list(output: &mut Output, description: &Description) -> Result<(), Failure> {
-    let Description {
-        protocol,
-        server,
-        commands,
-    } = description;
-
-    let name = format!("{} {}, protocol {protocol}", server.name, server.version);
-    output.text(&name)?;
-    output.text("")?;
-
-    let digits = commands
-        .iter()
-        .map(|command| command.cmdid.to_string().len())
-        .max()
-        .unwrap_or(0)
-        .max("CMDID".len());
-    let width = commands
-        .iter()
-        .map(|command| command.name().chars().count())
-        .max()
-        .unwrap_or(0)
-        .clamp("NAME".len(), NAME_WIDTH_MAX);
-
-    output.text(&format!(
-        "{:>digits$}  {:width$}  {:6}  DOES",
-        "CMDID", "NAME", "KIND"
-    ))?;
-    for command in commands {
-        let (cmdid, name, kind) = (command.cmdid.number(), command.name(), kind(command));
-        let line = format!("{cmdid:>digits$}  {name:width$}  {kind:6}  {}", command.doc);
-        output.text(line.trim_end())?;
-    }
-
-    Ok(())
-}
-
-fn show(output: &mut Output, command: &Descriptor) -> Result<(), Failure> {
-    let idempotent = if command.idempotent {
-        ", idempotent"
-    } else {
-        ""
-    };
-    let head = format!(
-        "{} {} ({}{idempotent})",
-        command.cmdid,
-        command.name(),
-        kind(command)
-    );
-    output.text(&head)?;
-    output.text(&command.doc)?;
-
-    for (name, schema) in [("params", &command.params), ("data", &command.data)] {
-        if let Some(schema) = schema {
-            output.text("")?;
-            for line in format!("{name}: {schema:#}").lines() {
-                output.text(line)?;
-            }
-        }
-    }
-
-    Ok(())
-}
-
-fn kind(command: &Descriptor) -> String {
-    serde_json::to_value(command.kind)
-        .ok()
-        .and_then(|kind| kind.as_str().map(str::to_owned))
-        .unwrap_or_default()
 }
 
 /// JSON with a line for each value of an object or array. Its tokens stay as they are: read into values, large

@@ -121,7 +121,7 @@ fn a_stream_that_is_called_as_one_reply_says_how_to_call_it() {
         "",
         &format!(
             "rpc: {address}: code 13 INTERNAL: the command answers with a stream; call it as one\n\
-             hint: a command that streams wants `rpc call --stream`\n"
+             hint: a command that streams wants `rpc call --stream`, or is called by its name\n"
         ),
     );
 }
@@ -151,4 +151,94 @@ fn notify_prints_nothing_and_has_sent_when_it_ends() {
     assert!(page.contains(r#""seq":2"#), "{page}");
     // Nobody says that it was not understood.
     server.rpc(&["notify", "9", "--ordered"]).assert(0, "", "");
+}
+
+#[test]
+fn a_command_is_called_by_its_name_with_json_or_with_flags() {
+    let server = Server::start();
+    let append = |arguments: &[&str]| {
+        let arguments = [&["call", "log.append"], arguments].concat();
+        server.rpc(&arguments)
+    };
+
+    append(&[r#"{"level":"info","service":"order","message":"hi"}"#]).assert(
+        0,
+        "{\"seq\":1}\n",
+        "",
+    );
+    append(&["--level", "warn", "--service=order", "--message", "ho"]).assert(
+        0,
+        "{\"seq\":2}\n",
+        "",
+    );
+
+    let read = server.rpc(&["call", "log.read", "--after", "1", "--limit", "5"]);
+    assert!(read.data().contains("\"message\":\"ho\""));
+    // Only one service has a command of this name.
+    server
+        .rpc(&[
+            "call",
+            "append",
+            "--level",
+            "info",
+            "--service",
+            "s",
+            "--message",
+            "-",
+        ])
+        .assert(0, "{\"seq\":3}\n", "");
+}
+
+#[test]
+fn params_of_a_named_command_are_checked_before_they_are_sent() {
+    let server = Server::start();
+    let hint = "\nhint: `rpc describe log.append` shows what it takes\n";
+    let check = |arguments: &[&str], message: &str| {
+        let arguments = [&["call", "log.append"], arguments].concat();
+        server
+            .rpc(&arguments)
+            .assert(2, "", &format!("rpc: {message}{hint}"));
+    };
+
+    check(
+        &[r#"{"level":"loud","service":"order","message":"hi"}"#],
+        "`params.level`: \"loud\" is not one of trace, debug, info, warn, error, fatal",
+    );
+    check(
+        &[r#"{"level":"info","service":"order"}"#],
+        "`params.message`: missing; it is a text",
+    );
+    check(
+        &[r#"{"level":"info","service":"order","message":"hi","lvl":1}"#],
+        "`params.lvl`: unknown; the fields are fields, level, message, service, trace, ts",
+    );
+    check(
+        &["--level", "info", "--service", "order", "--mesage", "hi"],
+        "`--mesage` is no field of the params; there are --fields, --level, --message, --service, --trace, --ts",
+    );
+    check(
+        &["--ts", "soon"],
+        "`--ts soon`: it takes an integer, 0 or more",
+    );
+
+    // By its number it is the server that checks.
+    let ran = server.rpc(&["call", "1001", r#"{"level":"loud"}"#]);
+    assert!(ran.exit == 1 && ran.stderr.contains("code 3"), "{ran:?}");
+    // Nothing of it was written.
+    assert_eq!(
+        server.rpc(&["call", "log.read"]).data(),
+        "{\"entries\":[],\"next\":0}\n"
+    );
+}
+
+#[test]
+fn a_named_command_that_streams_needs_no_flag() {
+    let server = Server::start();
+    server
+        .rpc(&["call", "conformance.count", r#"{"n":3}"#])
+        .assert(0, "{\"i\":0}\n{\"i\":1}\n{\"i\":2}\n", "");
+    // A oneway one is not waited for.
+    server
+        .rpc(&["call", "rpc.cancel", "--id", "7"])
+        .assert(0, "", "");
 }

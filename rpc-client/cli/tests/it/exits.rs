@@ -72,12 +72,12 @@ fn usage_exits_with_2_before_anything_is_connected() {
     };
     check(&[], "Usage: rpc [OPTIONS] <COMMAND>");
     check(&["cal"], "'call'");
-    check(&["call"], "<CMDID>");
-    check(&["call", "x"], "'x'");
+    check(&["call"], "<NAME>");
     check(
         &["call", "4294967296"],
-        "4294967296 is not in 0..=4294967295",
+        "`4294967296` is not a cmdid: those are 0 to 4294967295",
     );
+    check(&["call", "x", "{a:1}"], "params: not valid JSON");
     check(
         &["call", "0", "{a:1}"],
         "rpc: params: not valid JSON at byte 1: expected a key in double quotes\nhint: ",

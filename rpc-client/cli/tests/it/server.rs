@@ -81,15 +81,20 @@ fn describe_lists_a_command_whose_name_is_longer_than_any_line() {
 }
 
 #[test]
-fn describe_shows_one_command_with_its_schemas_or_what_the_server_sent() {
+fn describe_shows_one_command_with_its_fields_or_what_the_server_sent() {
     let server = Server::start();
     let stdout = server.rpc(&["describe", "2"]).data();
-    let start = "2 rpc.health (unary, idempotent)\n\
-                 Says whether the server, or one service, takes calls.\n\
-                 \n\
-                 params: {\n";
-    assert!(stdout.starts_with(start), "{stdout}");
-    assert!(stdout.contains("\n\ndata: {\n"), "{stdout}");
+    let expected = "2 rpc.health (unary, idempotent)\n\
+                    Says whether the server, or one service, takes calls.\n\
+                    \n\
+                    params: an object\n  \
+                      service  a text  optional\n\
+                    \n\
+                    data: an object\n  \
+                      status  one of serving, not_serving, draining  optional\n\
+                    \n\
+                    example: rpc call rpc.health '{}'\n";
+    assert_eq!(stdout, expected);
 
     let json = server.rpc(&["describe", "--json", "2"]).data();
     assert_eq!(json.lines().count(), 1);
@@ -103,5 +108,55 @@ fn describe_shows_one_command_with_its_schemas_or_what_the_server_sent() {
             .contains("code 5 NOT_FOUND: no command has cmdid 77\n"),
         "{}",
         ran.stderr
+    );
+}
+
+#[test]
+fn list_shows_the_commands_of_one_service() {
+    let server = Server::start();
+    let stdout = server.rpc(&["list", "log"]).data();
+    let names: Vec<_> = stdout
+        .lines()
+        .skip(1)
+        .map(|line| line.split_whitespace().nth(1).unwrap())
+        .collect();
+    assert_eq!(names, ["log.append", "log.read"]);
+    assert!(server.rpc(&["list"]).data().contains("rpc.ping"));
+
+    server.rpc(&["list", "lok"]).assert(
+        2,
+        "",
+        "rpc: the server has no service `lok`\nhint: it has rpc, log, test, conformance\n",
+    );
+}
+
+#[test]
+fn describe_of_a_name_is_enough_to_call_it() {
+    let server = Server::start();
+    let stdout = server.rpc(&["describe", "log.append"]).data();
+    for line in [
+        "  level    one of trace, debug, info, warn, error, fatal  required  How grave it is.",
+        "  ts       an integer, 0 or more                          optional  When, in milliseconds since 1970; where it is missing, the time of receipt.",
+    ] {
+        assert!(stdout.lines().any(|it| it == line), "{stdout}");
+    }
+
+    // The example works as it is, but for the shell's quotes.
+    let example = stdout.lines().last().unwrap();
+    let params = example
+        .strip_prefix("example: rpc call log.append '")
+        .and_then(|rest| rest.strip_suffix('\''))
+        .unwrap();
+    let called = server.rpc(&["call", "log.append", params]).data();
+    assert_eq!(called, "{\"seq\":1}\n");
+
+    let json = server.rpc(&["describe", "--json", "log.append"]).data();
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["cmdid"], 1001);
+
+    server.rpc(&["describe", "log.apend"]).assert(
+        2,
+        "",
+        "rpc: the server has no command `log.apend`\nhint: there are log.append, log.read\n",
     );
 }

@@ -1,0 +1,338 @@
+//! Checks a value against a schema.
+
+use serde_json::Value;
+
+use super::Schema;
+
+/// Depth at which a check ends: a schema may refer to itself.
+const DEPTH_MAX: usize = 128;
+
+/// What is wrong with a value, and where.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Misfit {
+    /// The field, as `params.items[1].count`.
+    pub(crate) field: String,
+    /// What is wrong with it and what would be right.
+    pub(crate) reason: String,
+}
+
+impl Schema<'_> {
+    /// Checks a value, which the message calls `name`.
+    pub(crate) fn check(self, value: &Value, name: &str) -> Result<(), Misfit> {
+        self.resolved().check_at(value, name, 0)
+    }
+
+    fn check_at(self, value: &Value, field: &str, depth: usize) -> Result<(), Misfit> {
+        if depth > DEPTH_MAX || self.node.is_boolean() && self.node != &Value::Bool(false) {
+            return Ok(());
+        }
+
+        let misfit = |reason: String| {
+            Err(Misfit {
+                field: field.to_owned(),
+                reason,
+            })
+        };
+
+        if let Some(values) = self.values() {
+            return if values.contains(&value) {
+                Ok(())
+            } else {
+                misfit(format!(
+                    "{} is not one of {}",
+                    shown(value),
+                    listed(&values)
+                ))
+            };
+        }
+        if !self.types().is_empty() && !self.types().iter().any(|name| is_of(value, name)) {
+            return misfit(format!("{} is not {}", shown(value), self.in_words()));
+        }
+
+        self.check_alternatives(value, field, depth)?;
+        if let Err(reason) = self.check_limits(value) {
+            return misfit(reason);
+        }
+        self.check_object(value, field, depth)?;
+        self.check_list(value, field, depth)
+    }
+
+    fn check_alternatives(self, value: &Value, field: &str, depth: usize) -> Result<(), Misfit> {
+        let all = self.get("allOf").and_then(Value::as_array);
+        for part in all.into_iter().flatten() {
+            self.at(part).check_at(value, field, depth + 1)?;
+        }
+
+        let Some(alternatives) = self.alternatives() else {
+            return Ok(());
+        };
+        let mut misfits = Vec::new();
+        for alternative in &alternatives {
+            match alternative.check_at(value, field, depth + 1) {
+                Ok(()) => return Ok(()),
+                Err(misfit) => misfits.push(misfit),
+            }
+        }
+
+        // The one that a person means, where that is plain: not `null`, or the one that went wrong deepest.
+        let deepest = misfits
+            .into_iter()
+            .max_by_key(|misfit| misfit.field.len())
+            .filter(|misfit| misfit.field.len() > field.len());
+        Err(deepest.unwrap_or_else(|| Misfit {
+            field: field.to_owned(),
+            reason: format!("{} is not {}", shown(value), self.in_words()),
+        }))
+    }
+
+    fn check_limits(self, value: &Value) -> Result<(), String> {
+        let limit = |keyword| self.get(keyword).and_then(Value::as_f64);
+        if let Some(number) = value.as_f64() {
+            if let Some(least) = limit("minimum").filter(|least| number < *least) {
+                return Err(format!("{value} is less than {least}"));
+            }
+            if let Some(most) = limit("maximum").filter(|most| number > *most) {
+                return Err(format!("{value} is more than {most}"));
+            }
+        }
+
+        let length = |keyword| self.get(keyword).and_then(Value::as_u64);
+        if let Some(text) = value.as_str() {
+            let count = text.chars().count() as u64;
+            if let Some(least) = length("minLength").filter(|least| count < *least) {
+                return Err(format!(
+                    "it has {count} characters, and at least {least} are needed"
+                ));
+            }
+            if let Some(most) = length("maxLength").filter(|most| count > *most) {
+                return Err(format!(
+                    "it has {count} characters, and at most {most} are allowed"
+                ));
+            }
+        }
+
+        if let Some(items) = value.as_array() {
+            let count = items.len() as u64;
+            if let Some(least) = length("minItems").filter(|least| count < *least) {
+                return Err(format!(
+                    "it has {count} items, and at least {least} are needed"
+                ));
+            }
+            if let Some(most) = length("maxItems").filter(|most| count > *most) {
+                return Err(format!(
+                    "it has {count} items, and at most {most} are allowed"
+                ));
+            }
+        }
+
+        Ok(())
+    }
+
+    fn check_object(self, value: &Value, field: &str, depth: usize) -> Result<(), Misfit> {
+        let Some(object) = value.as_object() else {
+            return Ok(());
+        };
+        let required = self.get("required").and_then(Value::as_array);
+        for name in required.into_iter().flatten().filter_map(Value::as_str) {
+            if !object.contains_key(name) {
+                let wanted = self.properties().and_then(|known| known.get(name));
+                let words = wanted.map(|node| self.at(node).in_words());
+                return Err(Misfit {
+                    field: format!("{field}.{name}"),
+                    reason: match words {
+                        Some(words) => format!("missing; it is {words}"),
+                        None => "missing".to_owned(),
+                    },
+                });
+            }
+        }
+
+        let known = self.properties();
+        for (name, value) in object {
+            let field = format!("{field}.{name}");
+            if let Some(node) = known.and_then(|known| known.get(name)) {
+                self.at(node).check_at(value, &field, depth + 1)?;
+                continue;
+            }
+            match self.get("additionalProperties") {
+                Some(Value::Bool(false)) => {
+                    let names = known.into_iter().flatten().map(|(name, _)| name.as_str());
+                    let names: Vec<_> = names.collect();
+                    return Err(Misfit {
+                        field,
+                        reason: match names.as_slice() {
+                            [] => "unknown; there are no fields".to_owned(),
+                            names => format!("unknown; the fields are {}", names.join(", ")),
+                        },
+                    });
+                }
+                Some(node) => self.at(node).check_at(value, &field, depth + 1)?,
+                None => {}
+            }
+        }
+
+        Ok(())
+    }
+
+    fn check_list(self, value: &Value, field: &str, depth: usize) -> Result<(), Misfit> {
+        let Some(items) = value.as_array() else {
+            return Ok(());
+        };
+        let prefix = self.get("prefixItems").and_then(Value::as_array);
+        let prefix: &[Value] = prefix.map_or(&[], Vec::as_slice);
+
+        for (place, item) in items.iter().enumerate() {
+            if let Some(node) = prefix.get(place).or_else(|| self.get("items")) {
+                let field = format!("{field}[{place}]");
+                self.at(node).check_at(item, &field, depth + 1)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_of(value: &Value, name: &str) -> bool {
+    match name {
+        "null" => value.is_null(),
+        "boolean" => value.is_boolean(),
+        "string" => value.is_string(),
+        "number" => value.is_number(),
+        "integer" => {
+            value.is_i64() || value.is_u64() || value.as_f64().is_some_and(|it| it.fract() == 0.0)
+        }
+        "array" => value.is_array(),
+        "object" => value.is_object(),
+        _ => true,
+    }
+}
+
+/// Enough of a value to recognise it by.
+fn shown(value: &Value) -> String {
+    const CHARS_MAX: usize = 40;
+
+    let text = value.to_string();
+    match text.char_indices().nth(CHARS_MAX) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}
+
+/// Values as a person writes them: texts without their quotes.
+pub(super) fn listed(values: &[&Value]) -> String {
+    let texts: Vec<_> = values
+        .iter()
+        .map(|value| match value {
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        })
+        .collect();
+    texts.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn order() -> Value {
+        json!({
+            "type": "object",
+            "required": ["level", "items"],
+            "additionalProperties": false,
+            "properties": {
+                "level": {"$ref": "#/$defs/Level"},
+                "items": {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/Item"}},
+                "note": {"type": ["string", "null"], "maxLength": 4},
+                "ship": {"anyOf": [{"$ref": "#/$defs/Item"}, {"type": "null"}]},
+                "more": {"type": "object", "additionalProperties": {"type": "integer"}},
+            },
+            "$defs": {
+                "Level": {"oneOf": [{"const": "low"}, {"enum": ["high", "highest"]}]},
+                "Item": {
+                    "type": "object",
+                    "required": ["count"],
+                    "properties": {"count": {"type": "integer", "minimum": 1, "maximum": 9}},
+                },
+            },
+        })
+    }
+
+    #[track_caller]
+    fn check(value: &Value, misfit: &str) {
+        let schema = order();
+        let found = Schema::new(&schema).check(value, "params");
+        let found = found.map_or_else(
+            |it| format!("{}: {}", it.field, it.reason),
+            |()| String::new(),
+        );
+        assert_eq!(found, misfit, "{value}");
+    }
+
+    #[test]
+    fn a_value_that_fits_has_no_misfit() {
+        check(&json!({"level": "low", "items": [{"count": 1}]}), "");
+        check(
+            &json!({
+                "level": "highest", "items": [{"count": 2, "unknown": 1}], "note": null,
+                "ship": null, "more": {"a": 1}
+            }),
+            "",
+        );
+    }
+
+    #[test]
+    fn a_misfit_names_the_field_and_what_it_takes() {
+        let items = json!([{"count": 1}]);
+        check(
+            &json!({"items": items}),
+            "params.level: missing; it is one of low, high, highest",
+        );
+        check(
+            &json!({"level": "loud", "items": items}),
+            "params.level: \"loud\" is not one of low, high, highest",
+        );
+        check(
+            &json!({"level": "low", "items": [{"count": 1}, {"count": "x"}]}),
+            "params.items[1].count: \"x\" is not an integer from 1 to 9",
+        );
+        check(
+            &json!({"level": "low", "items": [{"count": 10}]}),
+            "params.items[0].count: 10 is more than 9",
+        );
+        check(
+            &json!({"level": "low", "items": []}),
+            "params.items: it has 0 items, and at least 1 are needed",
+        );
+        check(
+            &json!({"level": "low", "items": items, "levle": 1}),
+            "params.levle: unknown; the fields are items, level, more, note, ship",
+        );
+        check(
+            &json!({"level": "low", "items": items, "note": "Hello"}),
+            "params.note: it has 5 characters, and at most 4 are allowed",
+        );
+        check(
+            &json!({"level": "low", "items": items, "ship": {"count": 0}}),
+            "params.ship.count: 0 is less than 1",
+        );
+        check(
+            &json!({"level": "low", "items": items, "more": {"a": "b"}}),
+            "params.more.a: \"b\" is not an integer",
+        );
+        check(&json!([]), "params: [] is not an object");
+    }
+
+    #[test]
+    fn a_schema_that_refers_to_itself_ends() {
+        let schema = json!({"$ref": "#"});
+        assert_eq!(Schema::new(&schema).check(&json!(1), "params"), Ok(()));
+
+        let tree = json!({"type": "object", "properties": {"next": {"$ref": "#"}}});
+        let mut value = json!({});
+        for _ in 0..100 {
+            value = json!({ "next": value });
+        }
+        assert_eq!(Schema::new(&tree).check(&value, "params"), Ok(()));
+    }
+}

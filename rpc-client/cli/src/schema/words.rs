@@ -1,0 +1,202 @@
+//! A schema in words, as a table of fields, and as an example.
+
+use serde_json::{Map, Value, json};
+
+use super::Schema;
+use super::check::listed;
+
+/// Depth at which an example ends: a schema may refer to itself.
+const DEPTH_MAX: usize = 8;
+
+/// One field of an object.
+pub(crate) struct Field<'a> {
+    pub(crate) name: &'a str,
+    /// What it takes.
+    pub(crate) words: String,
+    /// Whether it must be there, or what it is otherwise.
+    pub(crate) presence: String,
+    pub(crate) doc: &'a str,
+}
+
+impl<'a> Schema<'a> {
+    /// What a value is, as in "it is an integer, 0 or more".
+    pub(crate) fn in_words(self) -> String {
+        let schema = self.resolved();
+        if let Some(values) = schema.values() {
+            return match values.as_slice() {
+                [only] => listed(&[*only]),
+                values => format!("one of {}", listed(values)),
+            };
+        }
+
+        let only = schema.without_null();
+        if !std::ptr::eq(only.node, schema.node) {
+            return only.in_words();
+        }
+        if let Some(alternatives) = schema.alternatives() {
+            let words: Vec<_> = alternatives.into_iter().map(Self::in_words).collect();
+            return words.join(", or ");
+        }
+
+        let types: Vec<_> = schema.types();
+        let words = types
+            .iter()
+            .filter(|name| **name != "null" || types.len() == 1)
+            .map(|name| schema.type_in_words(name));
+        let words: Vec<_> = words.collect();
+        if words.is_empty() {
+            "any JSON".to_owned()
+        } else {
+            words.join(" or ")
+        }
+    }
+
+    fn type_in_words(self, name: &str) -> String {
+        match name {
+            "string" => match self.get("maxLength") {
+                Some(most) => format!("a text of at most {most} characters"),
+                None => "a text".to_owned(),
+            },
+            "integer" => format!("an integer{}", self.range()),
+            "number" => format!("a number{}", self.range()),
+            "boolean" => "true or false".to_owned(),
+            "null" => "null".to_owned(),
+            "array" => match self.get("items") {
+                Some(items) => format!("a list, each {}", self.at(items).in_words()),
+                None => "a list".to_owned(),
+            },
+            "object" => "an object".to_owned(),
+            other => other.to_owned(),
+        }
+    }
+
+    fn range(self) -> String {
+        // Types of Rust have limits that say nothing to a person.
+        let is_said = |value: &&Value| value.as_f64().is_none_or(|it| it.abs() < 4_294_967_295.0);
+        let least = self.get("minimum").filter(is_said);
+        let most = self.get("maximum").filter(is_said);
+        match (least, most) {
+            (Some(least), Some(most)) => format!(" from {least} to {most}"),
+            (Some(least), None) => format!(", {least} or more"),
+            (None, Some(most)) => format!(", {most} or less"),
+            (None, None) => String::new(),
+        }
+    }
+
+    /// The fields of an object, those that must be there first; none where it is no object.
+    pub(crate) fn fields(self) -> Vec<Field<'a>> {
+        let schema = self.resolved();
+        let properties = schema.properties().into_iter().flatten();
+        let mut fields: Vec<_> = properties
+            .map(|(name, node)| {
+                let own = Schema { node, ..schema };
+                let resolved = own.resolved();
+                let doc = if own.doc().is_empty() {
+                    resolved.without_null().doc()
+                } else {
+                    own.doc()
+                };
+                Field {
+                    name,
+                    words: resolved.in_words(),
+                    presence: if schema.is_required(name) {
+                        "required".to_owned()
+                    } else {
+                        match own.get("default") {
+                            None | Some(Value::Null) => "optional".to_owned(),
+                            Some(value) => format!("default {value}"),
+                        }
+                    },
+                    doc,
+                }
+            })
+            .collect();
+
+        fields.sort_by_key(|field| field.presence != "required");
+        fields
+    }
+
+    /// A value that fits, with the fields that must be there.
+    pub(crate) fn example(self) -> Value {
+        self.resolved().example_at(0)
+    }
+
+    fn example_at(self, depth: usize) -> Value {
+        if let Some(example) = self.get("examples").and_then(|list| list.get(0)) {
+            return example.clone();
+        }
+        if let Some(default) = self.get("default").filter(|value| !value.is_null()) {
+            return default.clone();
+        }
+        if let Some(first) = self.values().and_then(|values| values.first().copied()) {
+            return first.clone();
+        }
+        if let Some(alternatives) = self.alternatives().filter(|_| depth < DEPTH_MAX) {
+            let first = alternatives.into_iter().find(|it| it.types() != ["null"]);
+            return first.map_or(Value::Null, |it| it.example_at(depth + 1));
+        }
+
+        match self.types().first().copied() {
+            Some("string") => json!("…"),
+            Some("integer" | "number") => self.get("minimum").cloned().unwrap_or(json!(1)),
+            Some("boolean") => json!(true),
+            Some("array") if depth < DEPTH_MAX => match self.get("items") {
+                Some(items) => json!([self.at(items).example_at(depth + 1)]),
+                None => json!([]),
+            },
+            Some("array") => json!([]),
+            Some("object") => Value::Object(self.example_fields(depth)),
+            _ => json!({}),
+        }
+    }
+
+    fn example_fields(self, depth: usize) -> Map<String, Value> {
+        let properties = self.properties().into_iter().flatten();
+        properties
+            .filter(|(name, _)| self.is_required(name) && depth < DEPTH_MAX)
+            .map(|(name, node)| (name.clone(), self.at(node).example_at(depth + 1)))
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_are_put_in_words_with_those_that_must_be_there_first() {
+        let schema = json!({
+            "type": "object",
+            "required": ["level", "at"],
+            "properties": {
+                "at": {"type": "integer", "minimum": 0, "format": "uint64", "description": "Where."},
+                "big": {"type": "integer", "minimum": 0, "maximum": 18_446_744_073_709_551_615_u64},
+                "deep": {"type": "array", "items": {"type": "string"}, "default": []},
+                "level": {"$ref": "#/$defs/Level"},
+                "note": {"type": ["string", "null"]},
+                "of": {"anyOf": [{"$ref": "#/$defs/Level"}, {"type": "null"}]},
+            },
+            "$defs": {"Level": {"enum": ["low", "high"], "description": "How grave.\nMore."}},
+        });
+
+        let fields = Schema::new(&schema).fields();
+        let fields: Vec<_> = fields
+            .iter()
+            .map(|it| [it.name, it.words.as_str(), it.presence.as_str(), it.doc].join(" | "))
+            .collect();
+        assert_eq!(
+            fields,
+            [
+                "at | an integer, 0 or more | required | Where.",
+                "level | one of low, high | required | How grave.",
+                "big | an integer, 0 or more | optional | ",
+                "deep | a list, each a text | default [] | ",
+                "note | a text | optional | ",
+                "of | one of low, high | optional | How grave.",
+            ]
+        );
+        let example = Schema::new(&schema).example();
+        assert_eq!(example, json!({"at": 0, "level": "low"}));
+        assert_eq!(Schema::new(&schema).check(&example, "params"), Ok(()));
+    }
+}
