@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::Connection;
 use super::lifecycle::Phase;
-use super::timers::Timer;
+use super::timers::{Expiry, Timer};
 use crate::metrics::add;
 
 impl<IO> Connection<IO>
@@ -20,8 +20,10 @@ where
         ready!(self.alarm.poll(cx, &self.session.timers));
 
         let now = Instant::now();
-        if let Some(timer) = self.session.timers.expire(now) {
-            self.expired(timer, now);
+        match self.session.timers.expire(now) {
+            Expiry::Due(timer) => self.expired(timer, now),
+            // The socket is looked at once more before the peer is judged.
+            Expiry::PutOff | Expiry::None => {}
         }
 
         Poll::Ready(())

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::time::{Instant, Sleep};
 
@@ -38,42 +39,88 @@ impl Timer {
         Self::Retire,
         Self::Authentication,
     ];
+
+    fn bit(self) -> u8 {
+        1 << self as u8
+    }
+
+    /// Whether it ends a connection whose peer has not done something in time.
+    fn blames_the_peer(self) -> bool {
+        match self {
+            Self::Write | Self::Line | Self::FirstFrame | Self::Authentication => true,
+            Self::Throttle | Self::Idle | Self::Phase | Self::Retire => false,
+        }
+    }
 }
+
+/// How late a timer may be handled before that is the fault of this side: the process was stopped, or its thread was
+/// busy. As long the peer then gets in addition, in which what it has sent in time is seen.
+const LATE: Duration = Duration::from_millis(100);
 
 /// The deadline of each timer. It has no clock: the time is an argument.
 #[derive(Debug, Default)]
-pub(super) struct TimerTable([Option<Instant>; Timer::ALL.len()]);
+pub(super) struct TimerTable {
+    deadlines: [Option<Instant>; Timer::ALL.len()],
+    /// A bit for each timer whose deadline was put off because this side was late.
+    put_off: u8,
+}
+
+/// What has become of the timers at a moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Expiry {
+    /// None is due.
+    None,
+    /// This one is due, and is not set any more.
+    Due(Timer),
+    /// One is due that this side has come to too late to blame the peer: it was put off, once.
+    PutOff,
+}
 
 impl TimerTable {
     /// Sets a timer, in the place of the deadline that it had.
     pub(super) fn set(&mut self, timer: Timer, deadline: Instant) {
-        self.0[timer as usize] = Some(deadline);
+        self.deadlines[timer as usize] = Some(deadline);
+        self.put_off &= !timer.bit();
     }
 
     /// Sets a timer that is not set.
     pub(super) fn set_once(&mut self, timer: Timer, deadline: impl FnOnce() -> Instant) {
-        self.0[timer as usize].get_or_insert_with(deadline);
+        self.deadlines[timer as usize].get_or_insert_with(deadline);
     }
 
     pub(super) fn stop(&mut self, timer: Timer) {
-        self.0[timer as usize] = None;
+        self.deadlines[timer as usize] = None;
+        self.put_off &= !timer.bit();
     }
 
     pub(super) fn is_set(&self, timer: Timer) -> bool {
-        self.0[timer as usize].is_some()
+        self.deadlines[timer as usize].is_some()
     }
 
     /// The earliest deadline.
     fn next(&self) -> Option<Instant> {
-        self.0.iter().flatten().min().copied()
+        self.deadlines.iter().flatten().min().copied()
     }
 
-    /// Stops the first timer that is due, and returns it.
-    pub(super) fn expire(&mut self, now: Instant) -> Option<Timer> {
-        let is_due = |timer: &Timer| self.0[*timer as usize].is_some_and(|at| at <= now);
-        let due = Timer::ALL.into_iter().find(is_due)?;
-        self.stop(due);
-        Some(due)
+    /// Stops the first timer that is due, or puts it off.
+    pub(super) fn expire(&mut self, now: Instant) -> Expiry {
+        for timer in Timer::ALL {
+            let Some(deadline) = self.deadlines[timer as usize].filter(|at| *at <= now) else {
+                continue;
+            };
+
+            let is_late = now.saturating_duration_since(deadline) > LATE;
+            if is_late && timer.blames_the_peer() && self.put_off & timer.bit() == 0 {
+                self.set(timer, now + LATE);
+                self.put_off |= timer.bit();
+                return Expiry::PutOff;
+            }
+
+            self.stop(timer);
+            return Expiry::Due(timer);
+        }
+
+        Expiry::None
     }
 }
 
@@ -122,21 +169,43 @@ mod tests {
         let start = Instant::now();
         let after = |seconds| start + Duration::from_secs(seconds);
         let mut timers = TimerTable::default();
-        assert_eq!((timers.next(), timers.expire(start)), (None, None));
+        assert_eq!((timers.next(), timers.expire(start)), (None, Expiry::None));
 
         timers.set(Timer::Retire, after(1));
         timers.set(Timer::Line, after(2));
         timers.set_once(Timer::Line, || after(9));
         timers.set(Timer::Idle, after(3));
         assert_eq!(timers.next(), Some(after(1)));
-        assert_eq!(timers.expire(start), None);
+        assert_eq!(timers.expire(start), Expiry::None);
 
-        assert_eq!(timers.expire(after(2)), Some(Timer::Line));
-        assert_eq!(timers.expire(after(2)), Some(Timer::Retire));
-        assert_eq!(timers.expire(after(2)), None);
+        assert_eq!(timers.expire(after(2)), Expiry::Due(Timer::Line));
+        assert_eq!(timers.expire(after(2)), Expiry::Due(Timer::Retire));
+        assert_eq!(timers.expire(after(2)), Expiry::None);
 
         assert!(timers.is_set(Timer::Idle));
         timers.stop(Timer::Idle);
+        assert_eq!(timers.next(), None);
+    }
+
+    #[test]
+    fn a_peer_is_not_blamed_for_a_pause_of_this_side() {
+        let start = Instant::now();
+        let after = |millis| start + Duration::from_millis(millis);
+        let mut timers = TimerTable::default();
+
+        timers.set(Timer::Line, after(1_000));
+        timers.set(Timer::Retire, after(1_000));
+        assert_eq!(timers.expire(after(5_000)), Expiry::PutOff);
+        assert_eq!(timers.expire(after(5_000)), Expiry::Due(Timer::Retire));
+        assert_eq!(timers.next(), Some(after(5_100)));
+
+        // What had come in time was seen in between, or is not there. It is put off once.
+        assert_eq!(timers.expire(after(9_000)), Expiry::Due(Timer::Line));
+
+        // A deadline of its own is put off again.
+        timers.set(Timer::Line, after(10_000));
+        assert_eq!(timers.expire(after(12_000)), Expiry::PutOff);
+        timers.stop(Timer::Line);
         assert_eq!(timers.next(), None);
     }
 }
