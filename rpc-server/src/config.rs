@@ -53,6 +53,11 @@ pub struct Config {
     /// are always answered. Threads that read at the same moment may together go past it by what each of
     /// them has just read.
     pub in_flight_max: usize,
+    /// Calls in flight of one peer, on all of its connections together; 0 for any number. A peer is an identity, or for
+    /// callers without one their address (an IPv6 address counts with all those of its /64 network). Unix sockets and
+    /// streams of the program's own are not counted, unless their peer has an identity. One more is not run, as at
+    /// `in_flight_max`. The default is a quarter of that of `in_flight_max`.
+    pub in_flight_per_peer: usize,
     /// Whether the calls in flight on all connections together follow what the server can do, between
     /// `adaptive_in_flight_min` and `in_flight_max`: fewer where calls take longer than they do without load,
     /// more where they do not. For services whose calls take about the same time; not for those that wait
@@ -183,6 +188,7 @@ impl Default for Config {
             connections_per_address: 2_500,
             refusals_max: 256,
             in_flight_max: 32_768,
+            in_flight_per_peer: 8_192,
             adaptive_concurrency: false,
             adaptive_in_flight_min: 16,
             shed_retry_after_ms: 200,

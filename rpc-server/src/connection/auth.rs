@@ -146,6 +146,7 @@ where
             return Err(Status::failed_precondition(message));
         }
 
+        self.call_count.identify(&self.peer);
         add(&self.host.access.counters.authentications, 1);
         audit::identified(&self.peer, audit::By::Token);
         self.auth.token = Some(Box::new(token));

@@ -14,6 +14,7 @@ use super::lifecycle::{FirstId, Phase};
 use super::session::Session;
 use super::timers::Timer;
 use crate::dispatch::builtin;
+use crate::limit::Full;
 use crate::metrics::add;
 
 impl<IO> Session<IO>
@@ -157,6 +158,13 @@ where
             Status::resource_exhausted(message)
                 .with_rejected()
                 .with_retry_after(config.shed_retry_after())
+        } else if self.call_count.full(self.in_flight.len()) == Some(Full::OfPeer) {
+            let limit = config.in_flight_per_peer;
+            Status::resource_exhausted(format!(
+                "this peer has as many calls in flight as `in_flight_per_peer` allows, {limit}; this one did not run"
+            ))
+            .with_rejected()
+            .with_retry_after(config.shed_retry_after())
         } else {
             self.host.admission.refusal(config)
         };

@@ -94,7 +94,7 @@ where
             clock: Clock::new(now),
             access_log: AccessLog::of(config),
             stats: Ledger::open(&host.metrics, &peer),
-            call_count: CallCount::none(&host.admission),
+            call_count: CallCount::none(&host.admission, &peer),
             peer,
             host,
             policy,

@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use rpc_core::Status;
+use rpc_core::{Peer, Status};
 use tokio::time::Instant;
 
 use super::gradient::{Gradient, Sample};
 use super::log_throttle::LogThrottle;
+use super::peers::{PeerShare, Peers};
 use crate::config::Config;
 use crate::sync::{AtomicU64, Mutex};
 
@@ -17,6 +18,9 @@ pub(crate) struct Admission {
     limit: AtomicU64,
     /// Calls of all connections, as of the end of their last turns.
     in_flight: AtomicU64,
+    /// Those of each peer, and how many that may be; 0 for any number.
+    peers: Arc<Peers>,
+    per_peer: u64,
     logged: LogThrottle,
     /// Where the limit follows what the server can do.
     adaptive: Option<Mutex<Gradient>>,
@@ -38,6 +42,8 @@ impl Admission {
         Self {
             limit: AtomicU64::new(limit),
             in_flight: AtomicU64::new(0),
+            peers: Arc::default(),
+            per_peer: config.in_flight_per_peer as u64,
             logged: LogThrottle::new(),
             adaptive: adaptive.map(Mutex::new),
         }
@@ -117,27 +123,67 @@ impl Admission {
     }
 }
 
-/// The calls of one connection among those of all, as of its last turn; none once this is dropped.
+/// The calls of one connection among those of all and those of its peer, as of its last turn; none once this is
+/// dropped.
 pub(crate) struct CallCount {
     admission: Arc<Admission>,
+    /// None for a peer whose calls are not counted.
+    peer: Option<PeerShare>,
     published: usize,
 }
 
+/// The limit of calls in flight that is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Full {
+    OfAll,
+    OfPeer,
+}
+
 impl CallCount {
-    pub(crate) fn none(admission: &Arc<Admission>) -> Self {
+    pub(crate) fn none(admission: &Arc<Admission>, peer: &Peer) -> Self {
+        let is_limited = admission.per_peer > 0;
+        let share = is_limited.then(|| PeerShare::of(&admission.peers, peer));
+
         Self {
             admission: Arc::clone(admission),
+            peer: share.flatten(),
             published: 0,
         }
     }
 
+    /// The peer has shown who it is: its calls count for that from now on.
+    pub(crate) fn identify(&mut self, peer: &Peer) {
+        let calls = self.published;
+        self.publish(0);
+        *self = Self::none(&self.admission, peer);
+        self.publish(calls);
+    }
+
+    #[inline]
     pub(crate) fn publish(&mut self, now: usize) {
         self.admission.publish(self.published, now);
+        if let Some(peer) = &self.peer {
+            peer.publish(self.published, now);
+        }
         self.published = now;
     }
 
+    /// Whether there is no room for a call of this connection, which has so many `now`.
+    #[inline]
     pub(crate) fn is_full(&self, now: usize) -> bool {
-        self.admission.is_full(self.published, now)
+        self.full(now).is_some()
+    }
+
+    /// The limit that leaves no room for a call of this connection.
+    #[inline]
+    pub(crate) fn full(&self, now: usize) -> Option<Full> {
+        if self.admission.is_full(self.published, now) {
+            return Some(Full::OfAll);
+        }
+
+        let per_peer = self.admission.per_peer;
+        let peer = self.peer.as_ref()?;
+        (peer.calls(self.published, now) >= per_peer).then_some(Full::OfPeer)
     }
 }
 

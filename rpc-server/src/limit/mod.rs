@@ -5,10 +5,11 @@ mod admission;
 mod gradient;
 mod log_throttle;
 mod memory;
+mod peers;
 
 #[cfg(feature = "tokens")]
 pub(crate) use addresses::network_of;
 pub(crate) use addresses::{Addresses, Place};
-pub(crate) use admission::{Admission, CallCount};
+pub(crate) use admission::{Admission, CallCount, Full};
 pub(crate) use log_throttle::LogThrottle;
 pub(crate) use memory::{Level, Memory, MemoryShare};

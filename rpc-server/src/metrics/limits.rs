@@ -77,7 +77,7 @@ limits! {
     memory_pauses,
     /// Calls ended at `memory_bytes_max`.
     memory_sheds,
-    /// Calls not run because of `in_flight_max` or `adaptive_concurrency`.
+    /// Calls not run because of `in_flight_max`, `in_flight_per_peer` or `adaptive_concurrency`.
     calls_shed,
     /// Calls that a handler, or a layer around it, rejected without running them.
     calls_rejected,

@@ -303,3 +303,50 @@ async fn a_rate_limit_sheds_what_is_over_it_and_says_when_there_is_room() {
     }
     assert_eq!(rate.shed(), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn one_peer_has_its_share_of_the_calls_in_flight_and_others_have_theirs() {
+    let rig = Rig::new();
+    let config = Config {
+        in_flight_per_peer: 3,
+        ..Config::default()
+    };
+    let server = TestServer::with(config, rig.router()).await;
+    let mut one = server.connect_from("192.0.2.1:1000");
+    let mut same = server.connect_from("192.0.2.1:2000");
+    let mut neighbour = server.connect_from("192.0.2.2:1000");
+    let mut of_no_address = server.connect();
+    let hold = |id: u64| call(id, HOLD, "");
+
+    one.send(hold(1) + &hold(2)).await;
+    settle().await;
+    same.send(hold(1)).await;
+    settle().await;
+    same.send(hold(2) + &call(3, 0, "")).await;
+    let refused = same.expect_code(2, 8).await;
+    assert_eq!(refused["rejected"], true);
+    let message = refused["message"].as_str().unwrap();
+    assert!(
+        message.contains("`in_flight_per_peer` allows, 3"),
+        "{refused}"
+    );
+    same.expect_code(3, 0).await;
+
+    // Others have room, and one without an address has no such limit.
+    neighbour.send((1..=3).map(hold).collect::<String>()).await;
+    of_no_address
+        .send((1..=5).map(hold).collect::<String>())
+        .await;
+    settle().await;
+    assert_eq!(server.stats().in_flight, 11);
+
+    // With a connection its calls are gone.
+    drop(one);
+    settle().await;
+    same.send(hold(4) + &hold(5)).await;
+    rig.gate.let_pass(20);
+    for id in [1, 4, 5] {
+        same.expect_code(id, 0).await;
+    }
+    assert_eq!(server.stats().limits.calls_shed, 1);
+}

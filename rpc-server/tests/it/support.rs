@@ -64,6 +64,13 @@ impl TestServer {
         self.connect_through(PIPE_BYTES)
     }
 
+    /// A connection that comes from this address.
+    pub(crate) fn connect_from(&self, address: &str) -> Client<DuplexStream> {
+        let (near, far) = tokio::io::duplex(PIPE_BYTES);
+        tokio::spawn(self.handle.serve_connection(far, address));
+        Client::new(near)
+    }
+
     /// A connection whose pipe holds so many bytes in each direction.
     pub(crate) fn connect_through(&self, bytes: usize) -> Client<DuplexStream> {
         let (near, far) = tokio::io::duplex(bytes);
