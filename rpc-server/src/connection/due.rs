@@ -21,7 +21,7 @@ where
 
         let now = Instant::now();
         match self.session.timers.expire(now) {
-            Expiry::Due(timer) => self.expired(timer, now),
+            Expiry::Due(timer) => self.expired(cx, timer, now),
             // The socket is looked at once more before the peer is judged.
             Expiry::PutOff | Expiry::None => {}
         }
@@ -29,7 +29,7 @@ where
         Poll::Ready(())
     }
 
-    fn expired(&mut self, timer: Timer, now: Instant) {
+    fn expired(&mut self, cx: &mut Context<'_>, timer: Timer, now: Instant) {
         let session = &mut self.session;
         match timer {
             Timer::Write => {
@@ -54,6 +54,7 @@ where
 
             Timer::Retire => session.retire(),
             Timer::Authentication => session.not_authenticated_in_time(),
+            Timer::Probe => session.look_for_peer(cx),
         }
     }
 

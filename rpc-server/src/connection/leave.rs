@@ -2,7 +2,7 @@
 
 use std::io;
 use std::pin::Pin;
-use std::task::Context;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -12,6 +12,9 @@ use super::lifecycle::{IDLE, Phase, SERVED_LONG_ENOUGH, SHUTTING_DOWN};
 use super::session::Session;
 use super::timers::Timer;
 use crate::metrics::add;
+
+/// Time between two looks for a peer that has ended its side of the stream.
+const PROBE_PAUSE: Duration = Duration::from_secs(1);
 
 impl<IO> Session<IO>
 where
@@ -28,11 +31,34 @@ where
         }
         if phase == Phase::Finishing {
             self.in_flight.close_credits();
+            if self.lifecycle.has_peer_ended() {
+                self.timers.set(Timer::Probe, Instant::now() + PROBE_PAUSE);
+            }
         }
 
         match limit {
             Some(limit) => self.timers.set(Timer::Phase, Instant::now() + limit),
             None => self.timers.stop(Timer::Phase),
+        }
+    }
+
+    /// Looks whether a peer that has ended its side of the stream is still there: a reset says that it is not, and then
+    /// its calls end. A peer that is gone without one looks like one that waits for its replies.
+    pub(super) fn look_for_peer(&mut self, cx: &mut Context<'_>) {
+        if self.lifecycle.phase() != Phase::Finishing {
+            return;
+        }
+
+        // A write of nothing: reads say no more than that the stream has ended.
+        match Pin::new(&mut self.io).poll_write(cx, &[]) {
+            Poll::Ready(Err(error)) => {
+                let in_flight = self.in_flight.len();
+                tracing::debug!(peer = %self.peer, %error, in_flight, "the peer is gone; its calls end");
+                self.enter(Phase::Closed, None);
+            }
+            Poll::Ready(Ok(_)) | Poll::Pending => {
+                self.timers.set(Timer::Probe, Instant::now() + PROBE_PAUSE);
+            }
         }
     }
 

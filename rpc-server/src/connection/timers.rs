@@ -26,10 +26,12 @@ pub(super) enum Timer {
     Retire,
     /// The peer shows who it is.
     Authentication,
+    /// A peer that has ended its side is looked for: it may be gone.
+    Probe,
 }
 
 impl Timer {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Write,
         Self::Line,
         Self::Throttle,
@@ -38,17 +40,18 @@ impl Timer {
         Self::Phase,
         Self::Retire,
         Self::Authentication,
+        Self::Probe,
     ];
 
-    fn bit(self) -> u8 {
-        1 << self as u8
+    fn bit(self) -> u16 {
+        1 << self as u16
     }
 
     /// Whether it ends a connection whose peer has not done something in time.
     fn blames_the_peer(self) -> bool {
         match self {
             Self::Write | Self::Line | Self::FirstFrame | Self::Authentication => true,
-            Self::Throttle | Self::Idle | Self::Phase | Self::Retire => false,
+            Self::Throttle | Self::Idle | Self::Phase | Self::Retire | Self::Probe => false,
         }
     }
 }
@@ -62,7 +65,7 @@ const LATE: Duration = Duration::from_millis(100);
 pub(super) struct TimerTable {
     deadlines: [Option<Instant>; Timer::ALL.len()],
     /// A bit for each timer whose deadline was put off because this side was late.
-    put_off: u8,
+    put_off: u16,
 }
 
 /// What has become of the timers at a moment.

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use rpc_server::Config;
+use rpc_server::{Config, Router, State};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::time::Instant;
 
 use crate::rig::{ECHO, FILL, HOLD, HOLD_DETACHED, Rig, filled};
@@ -183,4 +184,41 @@ async fn one_peer_that_takes_nothing_does_not_hold_back_another_one_s_replies() 
         other.expect_code(id, 0).await;
         assert_eq!(begun.elapsed(), Duration::ZERO);
     }
+}
+
+#[tokio::test]
+async fn the_calls_of_a_peer_that_has_half_closed_and_is_gone_end() {
+    /// Tells when it begins, and by its end that it was dropped.
+    async fn wait(State(tell): State<UnboundedSender<()>>) {
+        tell.send(()).unwrap();
+        std::future::pending().await
+    }
+
+    let (tell, mut told) = unbounded_channel();
+    let server = rpc_server::Server::builder()
+        .listen("127.0.0.1:0")
+        .router(Router::with_state(tell).route(100, wait).unwrap())
+        .bind()
+        .await
+        .unwrap();
+    let address = server.addresses()[0].tcp().unwrap();
+    let server = TestServer::of(server);
+
+    let mut client = Client::new(TcpStream::connect(address).await.unwrap());
+    client.send(call(1, 100, "")).await;
+    client.half_close().await;
+    told.recv().await.unwrap();
+
+    // A reset, and not another end of the stream.
+    socket2::SockRef::from(client.io.get_ref())
+        .set_linger(Some(Duration::ZERO))
+        .unwrap();
+    drop(client);
+    let ended = tokio::time::timeout(Duration::from_secs(20), async {
+        while server.stats().connections_open > 0 {
+            tokio::task::yield_now().await;
+        }
+    });
+    ended.await.unwrap();
+    assert_eq!(server.stats().in_flight, 0);
 }
