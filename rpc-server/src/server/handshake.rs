@@ -64,6 +64,13 @@ impl Handshakes {
 
         let (_, session) = stream.get_ref();
         if let Some(leaf) = session.peer_certificates().and_then(|chain| chain.first()) {
+            // It was verified when its session began, which may be long ago.
+            if certificate::has_expired(leaf) {
+                add(&counters.handshakes_refused, 1);
+                audit::handshake_refused(&peer.address, "the client's certificate has expired");
+                return None;
+            }
+
             match certificate::identity(leaf) {
                 Some(identity) => {
                     peer.set_identity(identity);

@@ -44,6 +44,11 @@ pub(super) fn validity(der: &[u8]) -> Result<Validity, Unreadable> {
     })
 }
 
+/// Whether a certificate is past its end, or cannot be read.
+pub(crate) fn has_expired(der: &[u8]) -> bool {
+    !validity(der).is_ok_and(|validity| validity.until > SystemTime::now())
+}
+
 /// Whose certificate it is: the first URI among its alternative names, else the first DNS name, else its
 /// common name. None where it names nobody.
 pub(crate) fn identity(der: &[u8]) -> Option<String> {

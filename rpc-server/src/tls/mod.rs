@@ -1,8 +1,9 @@
 //! TLS: certificates that may change while the server serves.
 //!
 //! TLS 1.3 and 1.2, nothing older, by rustls with ring: it needs a C compiler and no other tool, and builds in
-//! seconds, where aws-lc-rs, rustls' default, builds a whole library. Sessions are not resumed: connections
-//! live long, and each one's certificate is looked at.
+//! seconds, where aws-lc-rs, rustls' default, builds a whole library. Sessions are resumed by tickets that the server
+//! can read until its certificates are loaded again, and keeps nothing of: a connection for one call then costs no
+//! signature. The client's certificate is in its ticket, and is looked at each time.
 
 pub(crate) mod certificate;
 mod files;
@@ -14,7 +15,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustls::RootCertStore;
-use rustls::crypto::ring::default_provider;
+use rustls::crypto::ring::{Ticketer, default_provider};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::version::{TLS12, TLS13};
@@ -180,8 +181,10 @@ impl Current {
 
         // The strongest first, whatever an old client would rather have.
         config.ignore_client_order = true;
+        // Tickets are enough: sessions that the server keeps would be memory that peers cause.
         config.session_storage = Arc::new(NoServerSessionStorage {});
-        config.send_tls13_tickets = 0;
+        config.ticketer = Ticketer::new().map_err(wrong)?;
+        config.send_tls13_tickets = 1;
         config.alpn_protocols = vec![ALPN.to_vec()];
 
         let without_pages = Arc::new(config.clone());

@@ -4,6 +4,7 @@ pub(crate) mod authority;
 mod files;
 mod identity;
 mod matrix;
+mod sessions;
 
 use std::net::SocketAddr;
 use std::path::Path;
