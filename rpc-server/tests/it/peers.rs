@@ -191,7 +191,7 @@ async fn the_calls_of_a_peer_that_has_half_closed_and_is_gone_end() {
     /// Tells when it begins, and by its end that it was dropped.
     async fn wait(State(tell): State<UnboundedSender<()>>) {
         tell.send(()).unwrap();
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     let (tell, mut told) = unbounded_channel();
