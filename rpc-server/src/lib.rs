@@ -73,8 +73,10 @@ pub use access::{Tokens, TokensError};
 #[cfg(feature = "admin")]
 pub use admin::AdminConfig;
 pub use config::{ClientCertificates, Config, ConfigError};
-pub use dispatch::extract::{FromRequest, Params, State};
-pub use dispatch::handler::{Blocking, Handler};
+pub use dispatch::extract::{FromParams, FromRequest, Params, State};
+pub use dispatch::handler::{
+    Arguments, Async, Blocking, Handler, HandlerFuture, RouteHandler, SendFuture,
+};
 pub use dispatch::router::{
     AnyRoute, IntoRoute, NamedHandler, Route, RouteError, Router, ViaHandler, ViaRoute,
 };

@@ -24,4 +24,4 @@ pub use message::{
     ReplyFrame, Request,
 };
 pub use parse::{BadFrame, BadFrameKind, BadReply, id_of_part};
-pub use reply::IntoReply;
+pub use reply::{IntoReply, ReplyData, ReplyError};

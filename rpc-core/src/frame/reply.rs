@@ -76,32 +76,72 @@ impl fmt::Debug for Reply {
 
 /// What a handler may return.
 ///
+/// ```
+/// use rpc_core::{Code, IntoReply, Status};
+///
+/// let sum: Result<u32, Status> = Ok(3);
+/// assert_eq!(sum.into_outcome().unwrap().data().unwrap().as_str(), "3");
+/// assert!(().into_outcome().unwrap().data().is_none());
+/// assert_eq!(Status::not_found("no user 7").into_outcome().unwrap_err().code(), Code::NOT_FOUND);
+/// ```
+///
 /// `Result<T, E>` first of all, where `T` is anything that serde writes and `E` turns into a
 /// [`Status`]; `()` and `Ok(())` are a success without data.
+#[diagnostic::on_unimplemented(
+    message = "a handler cannot return `{Self}`",
+    label = "does not turn into a reply",
+    note = "return `Result<T, Status>`, and end with `Ok(value)`; `T` derives `serde::Serialize`",
+    note = "an error type of your own turns into a `Status`: `impl From<YourError> for Status`"
+)]
 pub trait IntoReply {
     /// The outcome on the wire.
     fn into_outcome(self) -> Outcome;
 }
 
+#[diagnostic::do_not_recommend]
 impl IntoReply for () {
     fn into_outcome(self) -> Outcome {
         Ok(Reply::empty())
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl IntoReply for Reply {
     fn into_outcome(self) -> Outcome {
         Ok(self)
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl IntoReply for Status {
     fn into_outcome(self) -> Outcome {
         Err(self)
     }
 }
 
-impl<T: Serialize + 'static, E: Into<Status>> IntoReply for Result<T, E> {
+/// The `data` of a success: every type with serde's `Serialize`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be the data of a reply",
+    label = "has no `serde::Serialize`",
+    note = "write `#[derive(serde::Serialize)]` at `{Self}` and at each type that it holds"
+)]
+pub trait ReplyData: Serialize + 'static {}
+
+#[diagnostic::do_not_recommend]
+impl<T: Serialize + 'static> ReplyData for T {}
+
+/// The error of a handler: every type that turns into a [`Status`].
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be the error of a handler",
+    label = "does not turn into a `Status`",
+    note = "write `impl From<{Self}> for Status`, which chooses the code and what the caller is told"
+)]
+pub trait ReplyError: Into<Status> {}
+
+#[diagnostic::do_not_recommend]
+impl<E: Into<Status>> ReplyError for E {}
+
+impl<T: ReplyData, E: ReplyError> IntoReply for Result<T, E> {
     fn into_outcome(self) -> Outcome {
         let value = self.map_err(Into::into)?;
         if (&value as &dyn std::any::Any).is::<()>() {
@@ -112,6 +152,7 @@ impl<T: Serialize + 'static, E: Into<Status>> IntoReply for Result<T, E> {
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<E: Into<Status>> IntoReply for Result<Reply, E> {
     fn into_outcome(self) -> Outcome {
         self.map_err(Into::into)

@@ -8,9 +8,16 @@ use serde::de::DeserializeOwned;
 
 use crate::blocking::Caller;
 
-/// An argument of a handler.
+/// An argument of a handler: an extractor.
 ///
 /// It is made before the handler runs, so that what does not fit never starts one.
+#[diagnostic::on_unimplemented(
+    message = "a handler cannot take the argument `{Self}`",
+    label = "not an extractor of a router with the state `{S}`",
+    note = "for the params of the call write `Params(name): Params<T>`, where `T` derives `serde::Deserialize`",
+    note = "for the state of the router write `State(name): State<{S}>`; another state is given to `Router::with_state`",
+    note = "other extractors are `Context`, `Caller`, `RawJson<'static>` and types that implement `FromRequest`"
+)]
 pub trait FromRequest<S>: Sized + Send + 'static {
     /// Takes what it needs out of the request.
     ///
@@ -44,7 +51,19 @@ pub trait FromRequest<S>: Sized + Send + 'static {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Params<T>(pub T);
 
-impl<S, T: DeserializeOwned + Send + 'static> FromRequest<S> for Params<T> {
+/// What the params of a call can be decoded into: every type with serde's `Deserialize` that owns its parts.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be read from the params of a call",
+    label = "has no `serde::Deserialize` of its own parts",
+    note = "write `#[derive(serde::Deserialize)]` at `{Self}` and at each type that it holds; strings in it are `String`, \
+            not `&str`"
+)]
+pub trait FromParams: DeserializeOwned + Send + 'static {}
+
+#[diagnostic::do_not_recommend]
+impl<T: DeserializeOwned + Send + 'static> FromParams for T {}
+
+impl<S, T: FromParams> FromRequest<S> for Params<T> {
     fn from_request(request: &Request<'_>, _state: &S) -> Result<Self, Status> {
         request
             .params
@@ -97,6 +116,7 @@ fn rejection<T: DeserializeOwned>(params: &RawJson<'_>) -> Status {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct State<S>(pub S);
 
+#[diagnostic::do_not_recommend]
 impl<S: Clone + Send + Sync + 'static> FromRequest<S> for State<S> {
     fn from_request(_request: &Request<'_>, state: &S) -> Result<Self, Status> {
         Ok(Self(state.clone()))
@@ -104,6 +124,7 @@ impl<S: Clone + Send + Sync + 'static> FromRequest<S> for State<S> {
 }
 
 /// The `params` as raw JSON.
+#[diagnostic::do_not_recommend]
 impl<S> FromRequest<S> for RawJson<'static> {
     fn from_request(request: &Request<'_>, _state: &S) -> Result<Self, Status> {
         Ok(request.params.clone().into_owned())
@@ -111,6 +132,7 @@ impl<S> FromRequest<S> for RawJson<'static> {
 }
 
 /// The connection that blocking work is done for.
+#[diagnostic::do_not_recommend]
 impl<S> FromRequest<S> for Caller {
     fn from_request(request: &Request<'_>, _state: &S) -> Result<Self, Status> {
         Ok(Self::of(request))
@@ -118,6 +140,7 @@ impl<S> FromRequest<S> for Caller {
 }
 
 /// All that is known of the call besides its params.
+#[diagnostic::do_not_recommend]
 impl<S> FromRequest<S> for Context {
     fn from_request(request: &Request<'_>, _state: &S) -> Result<Self, Status> {
         Ok(context_of(request))

@@ -10,12 +10,16 @@ use std::panic::Location;
 use std::sync::Arc;
 
 use rpc_core::typed::{self, Method, Serve};
-use rpc_core::{BoxService, CmdId, Context, Descriptor, Layer, Outcome, Request, Service, Status};
+use rpc_core::{
+    BoxService, CmdId, Context, Descriptor, IntoReply, Layer, Outcome, Request, Service, Status,
+};
 use serde::de::DeserializeOwned;
 use tokio_util::task::TaskTracker;
 
 use super::extract::{self, FromRequest, Params};
-use super::handler::{self, Blocking, Handler, HandlerService};
+use super::handler::{
+    self, Async, Blocking, Handler, HandlerFuture, HandlerService, RouteHandler, SendFuture,
+};
 use crate::blocking::RouteThreads;
 use crate::layers::{CatchPanic, Detached, Spawned, Timeout, Traced};
 use crate::metrics::Command;
@@ -508,12 +512,21 @@ impl Dispatch {
     }
 }
 
+impl<F, Args> Route<Async<F>, Args>
+where
+    F: Handler<Args, Returned: HandlerFuture<Result: IntoReply> + SendFuture>,
+{
+    /// A route to this async function, which runs in its connection's task.
+    pub fn new(handler: F) -> Self {
+        Self::of(Async(handler), type_name::<F>())
+    }
+}
+
 impl<H, Args> Route<H, Args> {
-    /// A route to this handler, which runs in its connection's task.
-    pub fn new(handler: H) -> Self {
+    fn of(handler: H, name: &'static str) -> Self {
         Self {
             handler,
-            name: type_name::<H>(),
+            name,
             descriptor: None,
             dispatch: Dispatch::Inline,
             layers: Vec::new(),
@@ -555,7 +568,10 @@ impl<H, Args> Route<H, Args> {
     }
 }
 
-impl<F, Args> Route<Blocking<F>, Args> {
+impl<F, Args> Route<Blocking<F>, Args>
+where
+    F: Handler<Args, Returned: IntoReply>,
+{
     /// A route to a plain function that blocks its thread (files, a database's driver, long computing). It runs in a
     /// thread of the server's [`BlockingPool`](crate::blocking::BlockingPool), at most 64 of its calls at the same
     /// time; [`blocking_at_most`](Self::blocking_at_most) sets another number.
@@ -589,15 +605,22 @@ impl<F, Args> Route<Blocking<F>, Args> {
         let blocking = Some(Arc::clone(&handler.threads));
 
         Self {
-            name: type_name::<F>(),
             blocking,
-            ..Self::new(handler)
+            ..Self::of(handler, type_name::<F>())
         }
     }
 }
 
 /// What [`Router::route`] takes: a handler, or a [`Route`]. `Via` tells the compiler which, and is
 /// never written by hand.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be added to a router with the state `{S}`",
+    label = "not a function of at most eight extractors, nor a `Route` of one",
+    note = "write `async fn name(arguments) -> Result<T, Status>`, with at most eight arguments: `Params<T>`, \
+            `State<{S}>`, `Context` or another extractor each",
+    note = "a closure must be `Fn + Send + Sync + 'static`: let it own what it uses (`move`), and clone that for each \
+            call"
+)]
 pub trait IntoRoute<S, Via> {
     /// The route.
     fn into_route(self) -> AnyRoute<S>;
@@ -624,7 +647,7 @@ impl<S, Args, H> IntoRoute<S, ViaRoute<Args>> for Route<H, Args>
 where
     S: Clone + Send + Sync + 'static,
     Args: 'static,
-    H: Handler<S, Args>,
+    H: RouteHandler<S, Args>,
 {
     fn into_route(self) -> AnyRoute<S> {
         let Self {
@@ -658,14 +681,14 @@ where
     }
 }
 
-impl<S, Args, H> IntoRoute<S, ViaHandler<Args>> for H
+impl<S, Args, F> IntoRoute<S, ViaHandler<Args>> for F
 where
     S: Clone + Send + Sync + 'static,
     Args: 'static,
-    H: Handler<S, Args>,
+    Async<F>: RouteHandler<S, Args>,
 {
     fn into_route(self) -> AnyRoute<S> {
-        Route::new(self).into_route()
+        Route::of(Async(self), type_name::<F>()).into_route()
     }
 }
 
