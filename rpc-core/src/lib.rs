@@ -29,7 +29,6 @@ pub mod api;
 pub mod backoff;
 pub mod builtins;
 pub mod codec;
-mod context;
 pub mod descriptor;
 pub mod frame;
 #[doc(hidden)]
@@ -43,13 +42,12 @@ pub mod status;
 pub mod trace;
 pub mod typed;
 
-pub use context::Context;
 pub use descriptor::{Dedup, Descriptor, ErrorDescriptor, Kind, RetryCategory};
 pub use frame::{
     BadFrame, Body, CmdId, IntoReply, Meta, Outcome, PROTOCOL_VERSION, RawJson, Reply, Request,
 };
 pub use rpc_macros::{rpc_error_of_core as rpc_error, service_of_core as service};
-pub use scope::{Cancellation, HeldBytes, Peer, Scope};
+pub use scope::{Cancellation, Context, HeldBytes, Peer, Scope};
 pub use service::{BoxService, Layer, Service, layer_fn, service_fn};
 pub use status::{Code, Status};
 #[doc(hidden)]

@@ -11,9 +11,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::method::Method;
-use crate::context::Context;
 use crate::descriptor::Descriptor;
 use crate::frame::{Body, Outcome, RawJson, Reply, Request};
+use crate::scope::Context;
 use crate::service::Service;
 use crate::status::Status;
 

@@ -1,5 +1,7 @@
 //! What a connection knows of a call besides its line.
 
+mod context;
+
 use std::fmt;
 use std::future::Future;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,6 +14,8 @@ use futures::future::Shared;
 
 use crate::descriptor::RetryCategory;
 use crate::frame::Request;
+
+pub use context::Context;
 
 /// The local side of a [`Request`]: who calls, until when, and how to learn that
 /// nobody waits any more. It never travels.

@@ -5,8 +5,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::{Cancellation, Parent, Peer};
 use crate::frame::{CmdId, Meta, Request};
-use crate::scope::{Cancellation, Parent, Peer};
 
 /// All that is known of the call besides its params.
 #[derive(Clone)]
