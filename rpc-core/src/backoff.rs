@@ -1,11 +1,22 @@
-//! How long to wait before the next try.
+//! Exponential back-off with full jitter.
 
 use std::time::Duration;
 
 /// Exponential back-off with full jitter: before the n-th retry, a random time between 0 and
 /// `min(cap, base * 2^n)`, so that clients that lost one server together do not return together.
 ///
-/// It only computes; whoever has a clock waits.
+/// It only computes; its owner waits.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use rpc_core::backoff::Backoff;
+///
+/// let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
+/// assert_eq!(backoff.next_delay(), Duration::ZERO);
+/// assert!(backoff.next_delay() <= Duration::from_millis(100));
+/// assert!(backoff.next_delay() <= Duration::from_millis(200));
+/// ```
 #[derive(Debug, Clone)]
 pub struct Backoff {
     base: Duration,

@@ -18,6 +18,14 @@ use crate::frame::ByName;
 ///
 /// Source: docs/protocol.md, "Reply"; the canonical codes are those of
 /// `google/rpc/code.proto`.
+///
+/// ```
+/// use rpc_core::Code;
+///
+/// const NUMBER_REFUSED: Code = Code::new(1042);
+/// assert_eq!((Code::NOT_FOUND.number(), Code::NOT_FOUND.name()), (5, Some("NOT_FOUND")));
+/// assert_eq!(NUMBER_REFUSED.name(), None);
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Code(u32);
 

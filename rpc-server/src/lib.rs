@@ -27,6 +27,29 @@
 //! }
 //! ```
 //!
+//! # How a server behaves
+//!
+//! * **Concurrency.** Each connection is one task, and a handler is polled within it: handlers of one
+//!   connection run side by side while they await, and hold each other up while they compute. A handler
+//!   that computes for long is [`spawned`](Route::spawned); one that blocks its thread is
+//!   [`Route::blocking`].
+//! * **Order.** Calls with an `id` are answered as they end. Calls without one run one after another and
+//!   are answered in their order.
+//! * **Cancellation.** A handler's future is dropped when its caller cancels, goes away, or its deadline
+//!   passes: at its next await it is gone. Clean up in the `Drop` of a guard. A
+//!   [`detached`](Route::detached) handler runs to its end.
+//! * **Deadlines.** The caller's `timeout_ms`, at most `handler_timeout_ms`, counts from the receipt of the
+//!   request. [`Context::deadline`] has it; a client's `within` passes it on to calls that the handler makes.
+//! * **Limits.** Each buffer, queue and wait is bounded by a setting of [`Config`]. What is over a limit is
+//!   answered with code 8 and `rejected` where nothing has run, or is not read until there is room. All
+//!   limits are counted in [`ServerStats`].
+//! * **Errors.** A handler returns a [`Status`], or an error that turns into one: the caller gets its code
+//!   and message, the log its source. A panic is code 13, and its text stays in the log.
+//! * **The end.** [`Server::serve`] ends in a drain: no new connections, `goaway` to the clients, replies to
+//!   all that was accepted, within `drain_timeout_ms`.
+//!
+//! # Modules and features
+//!
 //! | module | holds |
 //! | --- | --- |
 //! | [`blocking`] | threads for work that blocks |
@@ -41,6 +64,8 @@
 //! | `tokens` | clients known by their tokens |
 //! | `schema` | JSON Schemas of settings and of typed commands |
 //! | `otel` | spans of calls, sent to a collector of OpenTelemetry |
+//!
+//! None is on by default.
 
 #[cfg_attr(
     not(all(feature = "tls", feature = "tokens")),

@@ -38,6 +38,14 @@ pub const ID_MAX: u64 = (1 << 53) - 1;
 /// The number of a command. 0-99 are built in ([`builtins`](crate::builtins)), 100 and up belong to services.
 ///
 /// Source: docs/protocol.md, "Request" and "Built-in commands". Append-only.
+///
+/// ```
+/// use rpc_core::CmdId;
+///
+/// const APPEND: CmdId = CmdId::new(1001);
+/// assert!(!APPEND.is_built_in() && CmdId::PING.is_built_in());
+/// assert_eq!(APPEND.to_string(), "1001");
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct CmdId(u32);
@@ -82,6 +90,14 @@ impl fmt::Debug for CmdId {
 
 /// The metadata of a request: a JSON object whose values are all strings, `traceparent` and
 /// `idempotency-key` among them. It stays the text that it came as until a value is asked for.
+///
+/// ```
+/// use rpc_core::Meta;
+///
+/// let meta = Meta::default().with([("tenant", "7"), ("trace", "on")]);
+/// assert_eq!(meta.get("tenant").as_deref(), Some("7"));
+/// assert!(meta.with([("tenant", ""), ("trace", "")]).is_empty());
+/// ```
 #[derive(Clone, Default)]
 pub struct Meta<'a>(pub(super) Option<RawJson<'a>>);
 
@@ -89,6 +105,20 @@ pub struct Meta<'a>(pub(super) Option<RawJson<'a>>);
 ///
 /// The fields up to `meta` are those of the line (docs/protocol.md, "Request"); `scope` is what
 /// the connection knows besides.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use rpc_core::{RawJson, Request};
+///
+/// let request = Request::decode(br#"{"id":7,"cmdid":1001,"timeout_ms":50,"params":[1]}"#)?;
+/// assert_eq!((request.id, request.cmdid.number()), (Some(7), 1001));
+/// assert_eq!(request.timeout, Some(Duration::from_millis(50)));
+///
+/// let mut request = Request::new(1001, RawJson::serialize("text").unwrap());
+/// request.oneway = true;
+/// # Ok::<(), rpc_core::BadFrame>(())
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Request<'a> {
@@ -154,6 +184,17 @@ impl<'a> Request<'a> {
 }
 
 /// One line from a server, as a client reads it.
+///
+/// ```
+/// use rpc_core::frame::FromServer;
+///
+/// match FromServer::decode(br#"{"id":7,"code":5,"message":"no user 4211"}"#)? {
+///     FromServer::Reply(reply) => assert_eq!(reply.status().to_string(), "code 5 NOT_FOUND: no user 4211"),
+///     FromServer::Notice { event, .. } => println!("{event}"),
+///     _ => {}
+/// }
+/// # Ok::<(), rpc_core::frame::BadReply>(())
+/// ```
 #[derive(Debug)]
 pub enum FromServer<'a> {
     /// The reply to a call, or one item of it.
@@ -218,6 +259,18 @@ pub type Item = Result<RawJson<'static>, Status>;
 pub type ItemStream = BoxStream<'static, Item>;
 
 /// The success of a call: nothing, one JSON value, or a stream of them.
+///
+/// ```
+/// use futures::stream;
+/// use rpc_core::{RawJson, Reply, Status};
+///
+/// let nothing = Reply::empty();
+/// let value = Reply::new(&[1, 2, 3])?;
+/// assert_eq!(value.data(), Some(&RawJson::parse("[1,2,3]").unwrap()));
+/// let items = Reply::stream(stream::iter([Ok(1), Err(Status::data_loss("the rest is gone"))]));
+/// # let _ = (nothing, items);
+/// # Ok::<(), Status>(())
+/// ```
 pub struct Reply(pub(super) Body);
 
 /// What a [`Reply`] carries.

@@ -17,8 +17,25 @@ use crate::frame::Request;
 
 pub use context::Context;
 
-/// The local side of a [`Request`]: who calls, until when, and how to learn that
-/// nobody waits any more. It never travels.
+/// The local side of a [`Request`]: the peer that calls, the deadline, and how to learn that the caller
+/// has gone. It never travels.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use rpc_core::scope::LazyCancellation;
+/// use rpc_core::{Peer, RawJson, Request, Scope};
+///
+/// let (peer, canceller) = (Arc::new(Peer::new("10.1.2.3:40112", 1)), LazyCancellation::default());
+/// let scope = Scope::new(&peer, None, &canceller);
+/// let request = Request::new(100, RawJson::NULL).with_scope(scope);
+/// assert_eq!(request.scope.peer().unwrap().address, "10.1.2.3:40112");
+///
+/// let cancellation = request.scope.cancellation();
+/// drop(request);
+/// drop(canceller); // as the connection does when the call is over
+/// assert!(cancellation.is_cancelled());
+/// ```
 #[derive(Clone, Default)]
 pub struct Scope<'a> {
     peer: PeerRef<'a>,
@@ -143,6 +160,15 @@ impl Parent for Request<'_> {
 }
 
 /// The other end of a connection.
+///
+/// ```
+/// use rpc_core::Peer;
+///
+/// let peer = Peer::new("10.1.2.3:40112", 1);
+/// assert_eq!(peer.identity(), None);
+/// peer.set_identity("orders");
+/// assert_eq!(peer.identity(), Some("orders"));
+/// ```
 #[derive(Debug)]
 pub struct Peer {
     /// Its address as text: `"10.1.2.3:40112"`, or `"unix"`, or what a custom transport says.
@@ -274,7 +300,11 @@ impl Cancellation {
         Self(None)
     }
 
-    /// Resolves once nobody waits for the result any more. Cancel-safe.
+    /// Resolves when the caller no longer waits for the result. For a call without a connection it never
+    /// does.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost when the future is dropped: another one resolves at the same time.
     pub fn cancelled(&self) -> impl Future<Output = ()> + Send + 'static {
         let receiver = self.0.clone();
         async move {

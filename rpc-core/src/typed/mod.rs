@@ -1,4 +1,4 @@
-//! Typed services: what [`#[service]`](crate::service) makes of a trait, and
+//! Typed services: what [`#[service]`](macro@crate::service) makes of a trait, and
 //! [`#[rpc_error]`](crate::rpc_error) of an enum.
 //!
 //! The expansion names nothing but this crate (by way of `rpc-server` or `rpc-client`, where the attribute is

@@ -18,7 +18,7 @@ use crate::service::Service;
 use crate::status::Status;
 
 /// The commands of a typed service, each with its handler: the wrapper `OrdersServer(MyOrders)` that
-/// [`#[service]`](crate::service) makes for a trait `Orders`.
+/// [`#[service]`](macro@crate::service) makes for a trait `Orders`.
 pub trait Serve {
     /// Adds each command to `routes`.
     ///
@@ -108,6 +108,9 @@ type Place = Arc<Mutex<Option<Result<RawJson<'static>, Status>>>>;
 
 impl ItemSink {
     /// Sends every item, until the first failure.
+    ///
+    /// # Cancel safety
+    /// Items that were sent before the future is dropped stay sent; the rest of the stream is dropped.
     pub async fn send_all<T, E>(self, items: impl Stream<Item = Result<T, E>> + Send)
     where
         T: Serialize,

@@ -11,6 +11,26 @@ use crate::blocking::Caller;
 /// An argument of a handler: an extractor.
 ///
 /// It is made before the handler runs, so that what does not fit never starts one.
+///
+/// ```
+/// use rpc_core::{Request, Status};
+/// use rpc_server::{FromRequest, Params, Router};
+///
+/// /// The tenant that a call is for, of its metadata.
+/// struct Tenant(String);
+///
+/// impl<S> FromRequest<S> for Tenant {
+///     fn from_request(request: &Request<'_>, _state: &S) -> Result<Self, Status> {
+///         let tenant = request.meta.get("tenant");
+///         tenant.map(Self).ok_or_else(|| Status::invalid_argument("`meta.tenant` is missing; name the tenant"))
+///     }
+/// }
+///
+/// async fn greet(Tenant(tenant): Tenant, Params(name): Params<String>) -> Result<String, Status> {
+///     Ok(format!("Hello {name} of {tenant}!"))
+/// }
+/// # let _ = Router::new().route(100, greet);
+/// ```
 #[diagnostic::on_unimplemented(
     message = "a handler cannot take the argument `{Self}`",
     label = "not an extractor of a router with the state `{S}`",

@@ -191,7 +191,8 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
     }
 
     /// Puts a layer around every command added so far, fallback included. Time spent in the layer
-    /// counts towards the call's deadline, and its panics are caught.
+    /// counts towards the call's deadline, and its panics are caught. What a layer must and must not do
+    /// is told at [`Service`].
     #[must_use]
     pub fn layer<L: Layer<BoxService>>(mut self, layer: L) -> Self {
         let wrap = |service: BoxService| BoxService::new(Timeout(CatchPanic(layer.layer(service))));

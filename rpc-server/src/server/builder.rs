@@ -148,6 +148,9 @@ impl ServerBuilder {
     /// # Errors
     /// A config that cannot work, an address that is none, or one that cannot be bound; the message
     /// names it. A listener from elsewhere whose socket does not listen.
+    ///
+    /// # Cancel safety
+    /// What was bound before the future is dropped is closed.
     pub async fn bind(self) -> io::Result<Server> {
         self.config
             .check()

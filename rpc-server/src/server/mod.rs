@@ -80,6 +80,10 @@ impl Server {
     ///
     /// # Errors
     /// Where a listener fails for good. Failures to accept one connection are logged and survived.
+    ///
+    /// # Cancel safety
+    /// None: where the future is dropped, the listeners close at once and nothing is drained. Make
+    /// `shutdown` ready instead.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) -> io::Result<Drained> {
         let Self {
             shared,
