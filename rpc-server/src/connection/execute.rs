@@ -37,6 +37,10 @@ impl Executed {
 /// The first bytes of a connection.
 pub(super) enum Opening {
     /// A request for a page: the connection is handed over with its bytes.
+    #[cfg_attr(
+        not(feature = "admin"),
+        expect(dead_code, reason = "there are no pages")
+    )]
     Page,
     /// Another protocol, which is refused.
     Tls,
@@ -179,6 +183,10 @@ where
     }
 
     /// Recognizes the first bytes of another protocol. `is_all`: they are all that has come.
+    #[cfg_attr(
+        not(feature = "admin"),
+        expect(clippy::unused_self, reason = "as where there are pages")
+    )]
     pub(super) fn recognize(&self, bytes: &[u8], is_all: bool) -> Opening {
         if sniff::is_tls_hello(bytes) {
             return Opening::Tls;

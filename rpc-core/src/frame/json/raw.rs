@@ -184,6 +184,13 @@ impl PartialEq for RawJson<'_> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InvalidJson(SyntaxError);
 
+impl InvalidJson {
+    /// The byte of the text at which it is no longer one JSON value, counted from 0.
+    pub fn at(&self) -> usize {
+        self.0.at
+    }
+}
+
 impl fmt::Display for InvalidJson {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "not valid JSON at byte {}: {}", self.0.at, self.0.what)
@@ -222,6 +229,7 @@ mod tests {
             error.to_string(),
             "not valid JSON at byte 2: something stands behind the value"
         );
+        assert_eq!(error.at(), 2);
 
         assert!(RawJson::parse("").is_err());
     }
