@@ -57,7 +57,7 @@ pub use discover::Target;
 pub use endpoint::connect::{BoxByteStream, ByteStream, Connect, open_tcp};
 pub use error::Error;
 pub use events::ConnectionEvent;
-pub use layers::{ServiceClient, ServiceCommand};
+pub use layers::ServiceClient;
 #[doc(hidden)]
 pub use rpc_core::__private;
 pub use rpc_core::typed::{CallOptions, Items};

@@ -133,10 +133,15 @@ impl Ticket {
         self.since = now;
     }
 
-    /// Whether its end says something of the endpoint's latency: that of a unary call does, given up or
-    /// not.
-    pub(crate) fn of_unary_call(mut self, is_unary_call: bool) -> Self {
-        self.is_unary_call = is_unary_call;
+    /// Of a unary call, whose end says something of the endpoint's latency, given up or not.
+    pub(crate) fn with_latency(mut self) -> Self {
+        self.is_unary_call = true;
+        self
+    }
+
+    /// Of any other one, whose length says nothing of it.
+    pub(crate) fn without_latency(mut self) -> Self {
+        self.is_unary_call = false;
         self
     }
 

@@ -4,6 +4,7 @@ mod directory;
 mod eject;
 mod group;
 mod latency;
+mod lease;
 mod member;
 mod route;
 
@@ -19,6 +20,7 @@ use crate::endpoint::pool::LaneNumber;
 
 pub(crate) use group::hash;
 use group::{Group, Members, two_of};
+pub(crate) use lease::Lease;
 pub use member::EndpointStats;
 use member::Member;
 pub(crate) use member::Ticket;
@@ -36,7 +38,7 @@ pub(crate) struct Wish<'a> {
 /// What was chosen.
 pub(crate) enum Choice {
     /// With a connection that takes calls.
-    Ready(Ticket, Arc<Connection>),
+    Ready(Lease),
     /// Each call opens a connection of its own: the mode `short`.
     Unopened(Ticket),
 }
@@ -92,7 +94,7 @@ impl Chooser {
         } = chosen?;
         let ticket = Ticket::new(member, lane, now);
         Some(match connection {
-            Some(connection) => Choice::Ready(ticket, connection),
+            Some(connection) => Choice::Ready(Lease::counted(connection, ticket)),
             None => Choice::Unopened(ticket),
         })
     }

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::directory::Directory;
 use super::group::Members;
 use super::member::{EndpointStats, Ticket};
-use super::{Choice, Chooser, Wish};
+use super::{Choice, Chooser, Lease, Wish};
 use crate::config::Mode;
 use crate::connection::Connection;
 use crate::discover::Target;
@@ -47,15 +47,11 @@ impl Route {
     }
 
     /// A connection that most likely takes a call, without waiting for one.
-    pub(crate) fn at_once(
-        &self,
-        wish: Wish<'_>,
-        now: Instant,
-    ) -> Option<(Arc<Connection>, Option<Ticket>)> {
+    pub(crate) fn try_lease(&self, wish: Wish<'_>, now: Instant) -> Option<Lease> {
         match self {
-            Self::Sole(endpoint) => Some((endpoint.latest()?, None)),
+            Self::Sole(endpoint) => endpoint.latest().map(Lease::of_sole),
             Self::Balanced(balanced) => match balanced.choose(wish, now)? {
-                Choice::Ready(ticket, connection) => Some((connection, Some(ticket))),
+                Choice::Ready(lease) => Some(lease),
                 Choice::Unopened(_) => None,
             },
         }
@@ -65,23 +61,17 @@ impl Route {
     ///
     /// # Errors
     /// Where none can be had, at any of the endpoints, or not before the deadline. Nothing was sent.
-    pub(crate) async fn connection(
+    pub(crate) async fn lease(
         &self,
         wish: Wish<'_>,
         deadline: Option<Instant>,
-    ) -> Result<(Arc<Connection>, Option<Ticket>), Error> {
+    ) -> Result<Lease, Error> {
         match self {
             Self::Sole(endpoint) => match endpoint.current() {
-                Some(connection) => Ok((connection, None)),
-                None => endpoint
-                    .connection(deadline)
-                    .await
-                    .map(|connection| (connection, None)),
+                Some(connection) => Ok(Lease::of_sole(connection)),
+                None => endpoint.connection(deadline).await.map(Lease::of_sole),
             },
-            Self::Balanced(balanced) => balanced
-                .connection(wish, deadline)
-                .await
-                .map(|(connection, ticket)| (connection, Some(ticket))),
+            Self::Balanced(balanced) => balanced.lease(wish, deadline).await,
         }
     }
 
@@ -148,11 +138,7 @@ impl Balanced {
         self.chooser.choose(&self.directory.members(), wish, now)
     }
 
-    async fn connection(
-        &self,
-        wish: Wish<'_>,
-        deadline: Option<Instant>,
-    ) -> Result<(Arc<Connection>, Ticket), Error> {
+    async fn lease(&self, wish: Wish<'_>, deadline: Option<Instant>) -> Result<Lease, Error> {
         let mut been_at = wish.avoid.to_vec();
         loop {
             let members = self.directory.wait(deadline).await?;
@@ -165,9 +151,9 @@ impl Balanced {
                 },
                 now,
             ) {
-                Some(Choice::Ready(ticket, connection)) => return Ok((connection, ticket)),
+                Some(Choice::Ready(lease)) => return Ok(lease),
                 Some(Choice::Unopened(ticket)) => match ticket.connection(deadline).await {
-                    Ok(connection) => return Ok((connection, ticket)),
+                    Ok(connection) => return Ok(Lease::counted(connection, ticket)),
                     Err(error) => {
                         let address = Arc::clone(ticket.address());
                         ticket.finish(Some(&error), false);
@@ -189,10 +175,7 @@ impl Balanced {
 
 /// Connects to all of a group and takes the first connection that can be had; where none can, to those of
 /// the next group.
-async fn first_to_connect(
-    members: &Members,
-    deadline: Option<Instant>,
-) -> Result<(Arc<Connection>, Ticket), Error> {
+async fn first_to_connect(members: &Members, deadline: Option<Instant>) -> Result<Lease, Error> {
     let mut last = None;
     for group in members.groups() {
         let now = Instant::now();
@@ -200,7 +183,7 @@ async fn first_to_connect(
             let mut ticket = Ticket::of(member, now);
             let connection = ticket.connection(deadline).await?;
             ticket.begins(Instant::now());
-            Ok((connection, ticket))
+            Ok(Lease::counted(connection, ticket))
         };
 
         let mut attempts: FuturesUnordered<_> = group.members.iter().map(attempt).collect();

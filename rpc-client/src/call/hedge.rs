@@ -10,8 +10,8 @@ use rpc_core::Request;
 use rpc_core::histogram::{PARTS, bucket_of, lower_bound};
 use tokio::time::Instant;
 
-use super::retry::Answer;
-use crate::call::Command;
+use super::Command;
+use super::run::Answer;
 use crate::config::Config;
 use crate::error::Error;
 
@@ -90,7 +90,7 @@ impl Hedging {
 
 impl Command<'_> {
     /// One try with a backup, should it take long. The one that loses is cancelled.
-    pub(crate) async fn hedged<F>(
+    pub(super) async fn hedged<F>(
         &self,
         hedging: &Hedging,
         make: &F,
@@ -100,12 +100,10 @@ impl Command<'_> {
     where
         F: Fn() -> Result<Request<'static>, Error>,
     {
-        let config = &self.stack().config;
+        let config = &self.caller().config;
         hedging.count_call(config);
 
-        let first = self
-            .begin(&mut make()?, Some(deadline), false, been_at)
-            .await?;
+        let first = self.start_try(make, deadline, been_at).await?;
 
         let began = Instant::now();
         let observed = |answer: Answer| {
@@ -114,10 +112,7 @@ impl Command<'_> {
         };
 
         let address = Arc::clone(first.address());
-        let mut first = pin!(async {
-            let address = Arc::clone(first.address());
-            first.await.map(|data| (data, address))
-        });
+        let mut first = pin!(first.answer());
 
         let delay = hedging.delay();
         if let Some(delay) = delay
@@ -134,11 +129,8 @@ impl Command<'_> {
         let mut elsewhere = been_at.to_vec();
         elsewhere.push(address);
         let backup = pin!(async {
-            let attempt = self
-                .begin(&mut make()?, Some(deadline), false, &elsewhere)
-                .await?;
-            let address = Arc::clone(attempt.address());
-            attempt.await.map(|data| (data, address))
+            let attempt = self.start_try(make, deadline, &elsewhere).await?;
+            attempt.answer().await
         });
 
         // The first to answer wins; the first to fail leaves it to the other one.

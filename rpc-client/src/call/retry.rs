@@ -5,117 +5,213 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rpc_core::backoff::Backoff;
-use rpc_core::{Code, RawJson, Request};
+use rpc_core::{Code, Request, Status};
 use tokio::time::Instant;
 
-use crate::call::Command;
+use super::run::Answer;
+use super::{Attempt, Command, IDEMPOTENCY_KEY, Idempotency};
 use crate::config::Config;
 use crate::error::Error;
 
-/// What a try came to: the data, and the address that it came from.
-pub(crate) type Answer = (Option<RawJson<'static>>, Arc<str>);
+/// What a failed try says about another one.
+pub(crate) struct FailedTry {
+    /// How long to wait at least, where the call may be tried again at all.
+    pause: Option<Duration>,
+    may_have_run: bool,
+    attempts: u32,
+}
 
-/// How long a retry waits at least at the endpoint that failed; `None` where the call must not be tried
-/// again.
-fn pause(failure: &Error, is_idempotent: bool) -> Option<Duration> {
-    let said = failure.status().and_then(rpc_core::Status::retry_after);
-    let is_allowed = if failure.is_unreachable() {
-        // Without a connection every endpoint has been tried, for as long as that makes sense.
-        failure.connection().is_some()
-    } else {
-        let is_worth_it =
-            failure.is_lost() || failure.code() == Code::UNAVAILABLE || said.is_some();
-        failure.is_rejected() || is_idempotent && is_worth_it
-    };
-    is_allowed.then(|| said.unwrap_or_default())
+impl FailedTry {
+    /// Of a call over a connection.
+    pub(super) fn of(failure: &Error, idempotency: Idempotency) -> Self {
+        let said = failure.status().and_then(Status::retry_after);
+        let is_allowed = if failure.is_unreachable() {
+            // Without a connection every endpoint has been tried, for as long as that makes sense.
+            failure.connection().is_some()
+        } else {
+            let is_worth_it =
+                failure.is_lost() || failure.code() == Code::UNAVAILABLE || said.is_some();
+            failure.is_rejected() || idempotency == Idempotency::Idempotent && is_worth_it
+        };
+
+        Self {
+            pause: is_allowed.then(|| said.unwrap_or_default()),
+            may_have_run: failure.may_have_run(),
+            attempts: failure.attempts(),
+        }
+    }
+
+    /// Of a call of any service. One with the metadata `idempotency-key` is idempotent.
+    pub(crate) fn of_service(failure: &Status, request: &Request<'_>) -> Self {
+        let said = failure.retry_after();
+        let is_worth_it = failure.code() == Code::UNAVAILABLE || said.is_some();
+        let is_idempotent = request.meta.get(IDEMPOTENCY_KEY).is_some();
+        let is_allowed = failure.is_rejected() || is_idempotent && is_worth_it;
+
+        Self {
+            pause: is_allowed.then(|| said.unwrap_or_default()),
+            may_have_run: !failure.is_rejected(),
+            attempts: 1,
+        }
+    }
+
+    /// What the endpoint asked for does not concern the others.
+    fn elsewhere(mut self) -> Self {
+        self.pause = self.pause.map(|_| Duration::ZERO);
+        self
+    }
+}
+
+/// The tries of one call: whether there is another one, and when.
+pub(crate) struct RetryState<'a> {
+    config: &'a Config,
+    budget: &'a Budget,
+    backoff: Backoff,
+    deadline: Option<Instant>,
+    attempts: u32,
+    /// Whether a try before the last one may have run.
+    may_have_run: bool,
+}
+
+impl<'a> RetryState<'a> {
+    /// Of a call that must end by `deadline`, and has not failed yet.
+    pub(crate) fn new(config: &'a Config, budget: &'a Budget, deadline: Option<Instant>) -> Self {
+        let (base, cap) = (config.retry_base_ms, config.retry_cap_ms);
+        Self {
+            config,
+            budget,
+            backoff: Backoff::new(Duration::from_millis(base), Duration::from_millis(cap)),
+            deadline,
+            attempts: 0,
+            may_have_run: false,
+        }
+    }
+
+    /// When the next try begins after this failure; `None` where it must not be tried again, or there is no time, no
+    /// try or no budget left.
+    pub(crate) fn next(&mut self, failure: &FailedTry, now: Instant) -> Option<Instant> {
+        self.attempts += failure.attempts;
+        let pause = failure.pause?;
+        let begin = now.checked_add(self.backoff.next_delay() + pause)?;
+
+        let is_left = self.attempts < self.config.attempts_max
+            && self.deadline.is_none_or(|deadline| begin < deadline)
+            && self.budget.withdraw(self.config, now);
+        if !is_left {
+            return None;
+        }
+
+        self.may_have_run |= failure.may_have_run;
+        Some(begin)
+    }
+
+    /// Tries so far.
+    pub(crate) fn attempts(&self) -> u32 {
+        self.attempts
+    }
+
+    /// Whether a try before the last one may have run.
+    pub(crate) fn may_have_run(&self) -> bool {
+        self.may_have_run
+    }
 }
 
 impl Command<'_> {
     /// Whether the failure of the first try leaves room for another one.
-    pub(crate) fn may_retry(&self, failure: &Error, is_idempotent: bool) -> bool {
+    pub(super) fn may_retry(&self, failure: &Error, idempotency: Idempotency) -> bool {
         // A call without an id has its place in an order, which a later try would not have.
-        self.stack().config.attempts_max > 1
-            && !self.is_ordered()
-            && pause(failure, is_idempotent).is_some()
-            && self.stack().route.can_try_again()
+        self.caller().config.attempts_max > 1
+            && !self.options().kind.is_ordered()
+            && FailedTry::of(failure, idempotency).pause.is_some()
+            && self.caller().route.can_try_again()
     }
 
     /// Tries again after a first failure, until a try succeeds or fails for good, or there is no time, no
     /// try or no budget left. `make` makes the request anew: none is kept while a first try is under way.
-    pub(crate) async fn try_again<F>(
+    pub(super) async fn try_again<F>(
         &self,
         make: F,
-        is_idempotent: bool,
+        idempotency: Idempotency,
         mut failure: Error,
         deadline: Instant,
     ) -> Result<Answer, Error>
     where
         F: Fn() -> Result<Request<'static>, Error>,
     {
-        let (config, route) = (&self.stack().config, &self.stack().route);
-        let (base, cap) = (config.retry_base_ms, config.retry_cap_ms);
-        let mut backoff = Backoff::new(Duration::from_millis(base), Duration::from_millis(cap));
-        let mut attempts = failure.attempts();
-        let mut may_have_run = false;
+        let context = self.caller();
+        let mut tries = RetryState::new(&context.config, &context.budget, Some(deadline));
         let mut been_at = Vec::new();
 
-        while let Some(pause) = pause(&failure, is_idempotent) {
+        loop {
             been_at.push(Arc::clone(failure.shared_address()));
-            // What the endpoint asked for does not concern the others.
-            let pause = if route.has_other_than(&been_at) {
-                Duration::ZERO
-            } else {
-                pause
-            };
-
-            let now = Instant::now();
-            let Some(begin) = now.checked_add(backoff.next_delay() + pause) else {
-                break;
-            };
-            if attempts >= config.attempts_max
-                || begin >= deadline
-                || !self.stack().budget.withdraw(config, now)
-            {
-                break;
+            let mut failed = FailedTry::of(&failure, idempotency);
+            if context.route.has_other_than(&been_at) {
+                failed = failed.elsewhere();
             }
 
+            let now = Instant::now();
+            let Some(begin) = tries.next(&failed, now) else {
+                return Err(failure.of_several(tries.attempts(), tries.may_have_run()));
+            };
+
+            let attempts = tries.attempts();
             tracing::debug!(cmdid = %self.cmdid(), attempts, reason = %failure, "trying again");
             if begin > now {
                 tokio::time::sleep_until(begin).await;
             }
 
-            may_have_run |= failure.may_have_run();
-            match self.one_try(&make, is_idempotent, deadline, &been_at).await {
+            match self.one_try(&make, idempotency, deadline, &been_at).await {
                 Ok(answer) => return Ok(answer),
                 Err(next) => failure = next,
             }
-            attempts += failure.attempts();
         }
-
-        Err(failure.of_several(attempts, may_have_run))
     }
 
     /// One try; where the call is hedged, with a backup.
-    pub(crate) async fn one_try<F>(
+    pub(super) async fn one_try<F>(
         &self,
         make: &F,
-        is_idempotent: bool,
+        idempotency: Idempotency,
         deadline: Instant,
         been_at: &[Arc<str>],
     ) -> Result<Answer, Error>
     where
         F: Fn() -> Result<Request<'static>, Error>,
     {
-        match &self.stack().hedging {
-            Some(hedging) if is_idempotent => self.hedged(hedging, make, deadline, been_at).await,
+        match &self.caller().hedging {
+            Some(hedging) if idempotency == Idempotency::Idempotent => {
+                self.hedged(hedging, make, deadline, been_at).await
+            }
             _ => {
-                let attempt = self
-                    .begin(&mut make()?, Some(deadline), false, been_at)
-                    .await?;
-                let address = Arc::clone(attempt.address());
-                attempt.await.map(|data| (data, address))
+                self.start_try(make, deadline, been_at)
+                    .await?
+                    .answer()
+                    .await
             }
         }
+    }
+
+    /// Starts one more try of a unary call.
+    pub(super) async fn start_try<F>(
+        &self,
+        make: &F,
+        deadline: Instant,
+        been_at: &[Arc<str>],
+    ) -> Result<Attempt, Error>
+    where
+        F: Fn() -> Result<Request<'static>, Error>,
+    {
+        let (mut request, kind) = (make()?, self.options().kind);
+        self.start(&mut request, kind, Some(deadline), been_at)
+            .await
+    }
+}
+
+impl Attempt {
+    /// What it comes to.
+    pub(super) async fn answer(self) -> Result<Answer, Error> {
+        let address = Arc::clone(self.address());
+        self.await.map(|data| Answer { data, address })
     }
 }
 
@@ -212,6 +308,57 @@ mod tests {
             .count()
             .try_into()
             .unwrap()
+    }
+
+    /// The pauses before the tries that follow `failures`, each of which ends at once.
+    fn pauses(config: &Config, deadline_ms: u64, failures: &[FailedTry]) -> Vec<Duration> {
+        let start = Instant::now();
+        let budget = Budget::new(config, start);
+        let deadline = start + Duration::from_millis(deadline_ms);
+        let mut tries = RetryState::new(config, &budget, Some(deadline));
+        let next = |failure| tries.next(failure, start).map(|begin| begin - start);
+        failures.iter().map_while(next).collect()
+    }
+
+    fn failed(pause_ms: Option<u64>) -> FailedTry {
+        FailedTry {
+            pause: pause_ms.map(Duration::from_millis),
+            may_have_run: true,
+            attempts: 1,
+        }
+    }
+
+    #[test]
+    fn a_call_is_tried_again_while_failures_allow_it_and_attempts_time_and_budget_are_left() {
+        let config = Config {
+            attempts_max: 4,
+            retry_base_ms: 10,
+            ..Config::default()
+        };
+        let many = [Some(0); 9].map(failed);
+        assert_eq!(pauses(&config, 5_000, &many).len(), 3);
+
+        let refused = [failed(Some(0)), failed(None), failed(Some(0))];
+        assert_eq!(
+            pauses(&config, 5_000, &refused).len(),
+            1,
+            "the second one is for good"
+        );
+
+        let later = [Some(200), Some(200)].map(failed);
+        let taken = pauses(&config, 5_000, &later);
+        assert!(taken.len() == 2 && taken.iter().all(|pause| pause.as_millis() >= 200));
+        assert_eq!(
+            pauses(&config, 200, &later).len(),
+            0,
+            "the deadline comes first"
+        );
+
+        let poor = Config {
+            retry_budget_per_second: 2,
+            ..config
+        };
+        assert_eq!(pauses(&poor, 5_000, &many).len(), 2);
     }
 
     #[test]

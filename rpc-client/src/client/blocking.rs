@@ -5,7 +5,6 @@ use std::future::{Future, pending};
 use std::io;
 use std::iter::FusedIterator;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::BoxStream;
@@ -109,10 +108,7 @@ impl Client {
     /// # }
     /// ```
     pub fn command(&self, cmdid: impl Into<CmdId>) -> Command<'_> {
-        Command {
-            inner: self.inner.command(cmdid),
-            client: &self.inner,
-        }
+        self.inner.command(cmdid).made_by(self)
     }
 
     /// Whether there is a connection that takes calls right now. A call does not need one: it opens
@@ -179,35 +175,11 @@ pub fn shared(address: &str) -> Client {
 }
 
 /// A call with options of its own; see [`Client::command`].
-#[derive(Clone)]
-pub struct Command<'c> {
-    inner: call::Command<'c>,
-    client: &'c client::Client,
-}
+pub type Command<'c> = call::Command<'c, Client>;
+
+impl call::Connected for Client {}
 
 impl Command<'_> {
-    /// How long to wait for the result. The server is told, and stops when it is over.
-    #[must_use]
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.inner = self.inner.timeout(timeout);
-        self
-    }
-
-    /// Adds metadata.
-    #[must_use]
-    pub fn meta(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
-        self.inner = self.inner.meta(key, value);
-        self
-    }
-
-    /// Sends the call without an id: such calls run one after another, in the order in which they
-    /// were made.
-    #[must_use]
-    pub fn ordered(mut self) -> Self {
-        self.inner = self.inner.ordered();
-        self
-    }
-
     /// As [`Client::call`].
     ///
     /// # Errors
@@ -217,7 +189,7 @@ impl Command<'_> {
         P: Serialize + ?Sized,
         T: DeserializeOwned,
     {
-        block_on(self.client, self.inner.call(params))
+        block_on(self.client(), self.on_connections().call(params))
     }
 
     /// As [`call`](Self::call), with the data as the server sent it; `None` for a reply without data.
@@ -228,7 +200,7 @@ impl Command<'_> {
     where
         P: Serialize + ?Sized,
     {
-        block_on(self.client, self.inner.call_raw(params))
+        block_on(self.client(), self.on_connections().call_raw(params))
     }
 
     /// As [`Client::notify`].
@@ -239,7 +211,7 @@ impl Command<'_> {
     where
         P: Serialize + ?Sized,
     {
-        block_on(self.client, self.inner.notify(params))
+        block_on(self.client(), self.on_connections().notify(params))
     }
 
     /// As [`Client::stream`].
@@ -251,11 +223,20 @@ impl Command<'_> {
         P: Serialize + ?Sized,
         T: DeserializeOwned + Send + 'static,
     {
-        let stream = block_on(self.client, self.inner.stream(params))?;
+        let stream = block_on(self.client(), self.on_connections().stream(params))?;
         Ok(Items {
             stream: Some(stream),
-            client: self.client.clone(),
+            client: self.client().clone(),
         })
+    }
+
+    fn client(&self) -> &client::Client {
+        &self.caller().inner
+    }
+
+    /// The same call as its async client makes it.
+    fn on_connections(&self) -> call::Command<'_> {
+        self.clone().made_by(self.client().context())
     }
 }
 

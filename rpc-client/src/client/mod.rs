@@ -26,7 +26,7 @@ use crate::balance::Wish;
 use crate::call::Attempt;
 use crate::call::Command;
 use crate::call::Hedging;
-use crate::call::{Budget, Stack};
+use crate::call::{Budget, Context};
 use crate::config::Config;
 use crate::connection::{Common, Connection};
 use crate::discover::Target;
@@ -64,7 +64,7 @@ pub use registry::{Registry, ServiceConfig, registry, shared};
 /// ```
 #[derive(Clone)]
 pub struct Client {
-    stack: Arc<Stack>,
+    context: Arc<Context>,
     /// Of the call that this client's calls are made for.
     inherited: Option<Arc<Inherited>>,
 }
@@ -127,7 +127,7 @@ impl Client {
     pub(crate) fn from_parts(target: Arc<str>, common: Common, route: Route) -> Self {
         let budget = Budget::new(&common.config, Instant::now());
         let hedging = Hedging::new(&common.config);
-        let stack = Stack {
+        let context = Context {
             target,
             config: Arc::clone(&common.config),
             events: common.events,
@@ -138,9 +138,13 @@ impl Client {
         };
 
         Self {
-            stack: Arc::new(stack),
+            context: Arc::new(context),
             inherited: None,
         }
+    }
+
+    pub(crate) fn context(&self) -> &Context {
+        &self.context
     }
 
     fn inherited(&self) -> Option<&Inherited> {
@@ -149,13 +153,13 @@ impl Client {
 
     /// What it calls: an address, or the target as it was given.
     pub fn address(&self) -> &str {
-        &self.stack.target
+        &self.context.target
     }
 
     /// What is known of each endpoint: whether it is connected, its calls, its latency. The numbers are
     /// kept where calls are balanced: with several endpoints, or several connections to one.
     pub fn endpoints(&self) -> Vec<EndpointStats> {
-        self.stack.route.endpoints()
+        self.context.route.endpoints()
     }
 
     /// Calls a command and decodes its data. It may take `call_timeout_ms`.
@@ -222,7 +226,7 @@ impl Client {
     /// # }
     /// ```
     pub fn command(&self, cmdid: impl Into<CmdId>) -> Command<'_> {
-        Command::new(&self.stack, self.inherited(), cmdid.into())
+        Command::new(&self.context, self.inherited(), cmdid.into())
     }
 
     /// This client for the calls that a handler makes to do its work: none of them goes on for longer than
@@ -248,7 +252,7 @@ impl Client {
     pub fn within(&self, parent: &impl Parent) -> Self {
         let inherited = Inherited::from(parent).under(self.inherited());
         Self {
-            stack: Arc::clone(&self.stack),
+            context: Arc::clone(&self.context),
             inherited: Some(Arc::new(inherited)),
         }
     }
@@ -256,7 +260,7 @@ impl Client {
     /// This client with a layer around it; see [`layers`](crate::layers).
     pub fn layer<L: Layer<Self>>(&self, layer: L) -> ServiceClient<L::Service> {
         ServiceClient::new(self.clone())
-            .call_timeout(self.stack.config.call_timeout())
+            .call_timeout(self.context.config.call_timeout())
             .layer(layer)
     }
 
@@ -268,7 +272,7 @@ impl Client {
     /// Whether there is a connection that takes calls right now. A call does not need one: it opens
     /// what it needs.
     pub fn is_connected(&self) -> bool {
-        self.stack.route.is_connected()
+        self.context.route.is_connected()
     }
 
     /// Opens a connection now, where there is none: calls open it by themselves. In the mode `short` it
@@ -277,10 +281,10 @@ impl Client {
     /// # Errors
     /// Where none can be opened, at any endpoint, or not within `call_timeout_ms`.
     pub async fn connect(&self) -> Result<(), Error> {
-        let deadline = Instant::now() + self.stack.config.call_timeout();
-        self.stack
+        let deadline = Instant::now() + self.context.config.call_timeout();
+        self.context
             .route
-            .connection(Wish::default(), Some(deadline))
+            .lease(Wish::default(), Some(deadline))
             .await
             .map(drop)
     }
@@ -299,7 +303,7 @@ impl Client {
     /// # }
     /// ```
     pub fn events(&self) -> BoxStream<'static, ConnectionEvent> {
-        self.stack.events.listen(self.stack.config.events_max)
+        self.context.events.listen(self.context.config.events_max)
     }
 
     /// Waits until the servers have read everything that was sent without an answer since the last flush, and
@@ -318,16 +322,22 @@ impl Client {
     /// # Cancel safety
     /// Dropping the future takes nothing back; a later flush waits for the same.
     pub async fn flush(&self) -> Result<(), Error> {
-        let deadline = after(Instant::now(), self.stack.config.call_timeout());
-        let latest = self.stack.route.latest();
+        let deadline = after(Instant::now(), self.context.config.call_timeout());
+        let latest = self.context.route.latest();
         let flushes = try_join_all(latest.iter().map(|connection| connection.flush()));
         let result = timeout_at(deadline, flushes).await;
 
-        if let Some(lost) = self.stack.lost_oneways.take() {
+        if let Some(lost) = self.context.lost_oneways.take() {
             return Err(lost);
         }
         result
-            .map_err(|_| Error::new(Kind::Deadline { was_sent: true }, &self.stack.target, None))?
+            .map_err(|_| {
+                Error::new(
+                    Kind::Deadline { was_sent: true },
+                    &self.context.target,
+                    None,
+                )
+            })?
             .map(drop)
     }
 
@@ -340,7 +350,7 @@ impl Client {
         &self,
         mut request: Request<'static>,
     ) -> Result<Option<RawJson<'static>>, Error> {
-        let command = Command::of(&self.stack, self.inherited(), &mut request);
+        let command = Command::of(&self.context, self.inherited(), &mut request);
         if request.oneway {
             return command.put(request).await.map(|()| None);
         }
@@ -354,16 +364,12 @@ impl Client {
         &self,
         mut request: Request<'static>,
     ) -> Result<Option<Attempt>, Error> {
-        let command = Command::of(&self.stack, self.inherited(), &mut request);
+        let command = Command::of(&self.context, self.inherited(), &mut request);
         if request.oneway {
             return command.put(request).await.map(|()| None);
         }
 
-        let attempt = command
-            .begin_request(&mut request)
-            .await
-            .map_err(|(error, _)| error)?;
-        Ok(Some(attempt.polled_elsewhere()))
+        command.start_once(request).await.map(Some)
     }
 }
 
@@ -375,9 +381,9 @@ impl Service for Client {
         let mut request = request.into_owned();
         async move {
             if request.credit.is_some() {
-                let command = Command::of(&client.stack, client.inherited(), &mut request);
+                let command = Command::of(&client.context, client.inherited(), &mut request);
                 // Apart, so that other calls, of which there are more, have smaller futures.
-                let items = Box::pin(command.begin_stream(request))
+                let items = Box::pin(command.items(request))
                     .await
                     .map_err(Error::into_status)?;
                 return Ok(Reply::stream(items.map_err(Error::into_status)));

@@ -240,7 +240,7 @@ mod tests {
     use std::task::Wake;
 
     use super::*;
-    use crate::connection::Common;
+    use crate::connection::{CallKind, Common};
 
     struct Count;
 
@@ -253,7 +253,7 @@ mod tests {
         let (near, _far) = tokio::io::duplex(64);
         let (connection, _driver) = Connection::new(near, "test".into(), Common::default());
         let ping = Request::new(CmdId::PING, RawJson::NULL);
-        assert!(connection.notify(&ping, false).is_ok());
+        assert!(connection.notify(&ping, CallKind::Multiplexed).is_ok());
 
         let (first, second) = (Arc::new(Count), Arc::new(Count));
         let poll = |flush: std::pin::Pin<&mut dyn Future<Output = Result<(), Error>>>, task| {

@@ -11,6 +11,7 @@ pub(crate) mod liveness;
 #[cfg(all(test, shuttle))]
 mod models;
 mod pending;
+mod start;
 mod state;
 
 use std::future::{Future, poll_fn};
@@ -18,22 +19,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 #[cfg(not(all(test, shuttle)))]
 use std::sync::{Mutex, MutexGuard};
-use std::task::Waker;
 use std::time::Duration;
 
-use rpc_core::frame::{RequestEncoder, encode_cancel, encode_request};
+use rpc_core::frame::{RequestEncoder, encode_cancel};
 use rpc_core::in_flight::InFlight;
-use rpc_core::{CmdId, RawJson, Request};
 #[cfg(all(test, shuttle))]
 use shuttle::sync::{Mutex, MutexGuard};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Notify;
-use tokio::time::Instant;
 
 use self::driver::Driver;
 pub(crate) use self::flush::LostOneways;
 use self::flush::Reached;
 pub(crate) use self::pending::{PendingCall, PendingStream, decode};
+pub(crate) use self::start::{CallKind, Due, Frame, Refused, Usual};
 pub(crate) use self::state::Data;
 use self::state::{Answers, Failure, Leaving, Progress, State};
 use crate::config::Config;
@@ -79,22 +78,7 @@ pub(crate) struct Loss {
     pub(crate) retry_after: Option<Duration>,
 }
 
-/// When a call's time is up.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Due {
-    Never,
-    At(Instant),
-    /// Counted from when the driver sees the call, which is at once, and looks at the clock for many calls.
-    In(Duration),
-}
-
-impl From<Option<Instant>> for Due {
-    fn from(deadline: Option<Instant>) -> Self {
-        deadline.map_or(Self::Never, Self::At)
-    }
-}
-
-/// Why a call could not begin.
+/// Why a call could not be started.
 pub(crate) enum Refusal {
     /// The connection takes no new calls; another one may.
     Over,
@@ -188,106 +172,6 @@ impl Connection {
         matches!(self.0.lock().leaving, Some(Leaving::Idle))
     }
 
-    /// Puts a call's frame into the output and takes a slot for its reply. `is_ordered` sends it
-    /// without an id. `waker` is told of the reply, until the call is polled with another one.
-    pub(crate) fn begin(
-        self: Arc<Self>,
-        request: &Request<'_>,
-        due: Due,
-        is_ordered: bool,
-        is_stream: bool,
-        waker: &Waker,
-    ) -> Result<PendingCall, (Arc<Self>, Refusal)> {
-        let config = &self.0.common.config;
-        let opened = self.0.lock().open(
-            config,
-            due,
-            is_ordered,
-            is_stream,
-            waker,
-            |output, _, id| {
-                encode_request(output, (!is_ordered).then_some(id), request);
-            },
-        );
-
-        match opened {
-            Ok(id) => Ok(PendingCall::new(self, id)),
-            Err(refusal) => Err((self, refusal)),
-        }
-    }
-
-    /// As [`begin`](Self::begin), for what most calls are: with an id, a time limit and params, and nothing else.
-    pub(crate) fn begin_usual(
-        self: Arc<Self>,
-        cmdid: CmdId,
-        limit: Duration,
-        params: &RawJson<'_>,
-        waker: &Waker,
-    ) -> Result<PendingCall, Refusal> {
-        let config = &self.0.common.config;
-        let opened = self.0.lock().open(
-            config,
-            Due::In(limit),
-            false,
-            false,
-            waker,
-            |output, encoder, id| {
-                encoder.encode(output, id, cmdid, limit, params);
-            },
-        );
-
-        opened.map(|id| PendingCall::new(self, id))
-    }
-
-    /// Puts a oneway call's frame into the output. With an id of its own it runs beside other calls;
-    /// without one it takes its turn in their order.
-    pub(crate) fn notify(&self, request: &Request<'_>, is_ordered: bool) -> Result<(), Refusal> {
-        let mut state = self.0.lock();
-        state.admit(&self.0.common.config)?;
-
-        let id = if is_ordered && !request.oneway {
-            // A server that may not know `oneway` answers: its reply finds the place of a call given up.
-            let Some((id, _)) = state.calls.open_ordered() else {
-                return Err(Refusal::Full);
-            };
-            state.calls.close(id);
-            None
-        } else if is_ordered {
-            None
-        } else {
-            let Some((id, _)) = state.calls.open() else {
-                return Err(Refusal::Full);
-            };
-            state.uses_ids = true;
-            // Nothing will answer it.
-            state.calls.close(id);
-            Some(id)
-        };
-
-        state.append(|output| encode_request(output, id, request));
-        state.reached.oneway = state.appended;
-        Ok(())
-    }
-
-    /// Resolves when there may be room again after [`Refusal::Full`].
-    pub(crate) async fn wait_for_room(&self, is_ordered: bool) {
-        let notified = self.0.room.notified();
-        tokio::pin!(notified);
-        // Registered before the second look, so that room made in between is not missed; and counted
-        // under the same lock as that look, so that whoever makes room later tells.
-        notified.as_mut().enable();
-
-        {
-            let mut state = self.0.lock();
-            if state.is_over() || state.has_room(&self.0.common.config, is_ordered) {
-                return;
-            }
-            state.waiting_for_room += 1;
-        }
-
-        notified.await;
-    }
-
     fn end_of(&self, failure: Failure) -> Error {
         let kind = match failure {
             Failure::Status(status) => Kind::Status(status),
@@ -314,7 +198,7 @@ impl Connection {
             return;
         };
 
-        let is_ordered = slot.is_ordered;
+        let is_ordered = slot.kind.is_ordered();
         slot.progress = Progress::Waiting;
         slot.waker = None;
         slot.items.clear();

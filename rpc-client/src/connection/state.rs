@@ -13,7 +13,8 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::flush::{self, Reached};
-use super::{Due, NO_STREAM_EXPECTED, Refusal, Shared};
+use super::start::{CallKind, Due, Frame};
+use super::{NO_STREAM_EXPECTED, Refusal, Shared};
 use crate::config::Config;
 use crate::error::Cause;
 use crate::time::after;
@@ -73,10 +74,9 @@ pub(super) struct Slot {
     pub(super) deadline: Option<Instant>,
     /// Where its frame ends in the count of `State::appended`.
     pub(super) frame_end: u64,
-    pub(super) is_ordered: bool,
+    pub(super) kind: CallKind,
     /// The items of a stream that its reader has not taken.
     pub(super) items: Items,
-    pub(super) is_stream: bool,
 }
 
 /// The items of a stream that wait for its reader, and their bytes.
@@ -169,18 +169,18 @@ impl State {
         self.ended.is_some() || self.leaving.is_some()
     }
 
-    /// Takes a slot, and lets `write` put the call's frame into the output.
+    /// Takes a slot, and puts the call's frame into the output.
     pub(super) fn open(
         &mut self,
         config: &Config,
+        frame: &impl Frame,
         due: Due,
-        is_ordered: bool,
-        is_stream: bool,
+        kind: CallKind,
         waker: &Waker,
-        write: impl FnOnce(&mut Vec<u8>, &mut RequestEncoder, u64),
     ) -> Result<u64, Refusal> {
         self.admit(config)?;
 
+        let is_ordered = kind.is_ordered();
         let opened = if is_ordered {
             self.calls.open_ordered()
         } else {
@@ -192,15 +192,15 @@ impl State {
 
         self.uses_ids |= !is_ordered;
         let before = self.output.len();
-        write(&mut self.output, &mut self.encoder, id);
+        let sent_id = (!is_ordered).then_some(id);
+        frame.write(&mut self.output, &mut self.encoder, sent_id);
         self.appended += (self.output.len() - before) as u64;
 
         slot.progress = Progress::Waiting;
         slot.waker = Some(waker.clone());
         slot.deadline = None;
         slot.frame_end = self.appended;
-        slot.is_ordered = is_ordered;
-        slot.is_stream = is_stream;
+        slot.kind = kind;
 
         let is_news = match due {
             Due::Never => false,
@@ -268,8 +268,8 @@ impl State {
         self.uses_ids && (config.ping_idle || !is_idle())
     }
 
-    pub(super) fn has_room(&self, config: &Config, is_ordered: bool) -> bool {
-        self.output.len() < config.output_bytes_max && self.calls.has_room(is_ordered)
+    pub(super) fn has_room(&self, config: &Config, kind: CallKind) -> bool {
+        self.output.len() < config.output_bytes_max && self.calls.has_room(kind.is_ordered())
     }
 
     /// Whoever makes room calls this, under the lock.
@@ -309,7 +309,7 @@ impl State {
         };
 
         match self.calls.get_mut(reply.id()) {
-            Some(slot) if !slot.is_stream => {
+            Some(slot) if slot.kind != CallKind::Stream => {
                 slot.finish(Ok(Data::Unverified(reply.data())), woken);
                 self.reached.read = self.reached.read.max(slot.frame_end);
                 self.answers = Answers::Served;
@@ -423,7 +423,7 @@ impl Slot {
             self.finish(Err(Failure::Status(reply.status())), woken);
         } else if !reply.more {
             self.finish(Ok(Data::Sound(data)), woken);
-        } else if !self.is_stream {
+        } else if self.kind != CallKind::Stream {
             self.finish(Err(Failure::Nonsense(NO_STREAM_EXPECTED.into())), woken);
         } else if let Err(failure) = self.items.admit(config) {
             self.finish(Err(failure), woken);

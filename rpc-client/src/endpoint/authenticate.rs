@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::dial::Tried;
 use crate::config::Config;
-use crate::connection::{Connection, Due};
+use crate::connection::{CallKind, Connection, Due, Refused};
 use crate::error::{Cause, Error};
 
 /// Longest file of a token, in bytes; no token comes near it.
@@ -117,23 +117,23 @@ async fn call(connection: &Arc<Connection>, config: &Config, token: &Token) -> R
     let params = RawJson::serialize(&Authenticate { token: &token.0 }).expect("a string is JSON");
     let request = Request::new(CmdId::AUTHENTICATE, params);
 
+    let kind = if config.ordered {
+        CallKind::Ordered
+    } else {
+        CallKind::Multiplexed
+    };
+
     let mut pending = None;
     poll_fn(|cx| {
         if pending.is_none() {
-            let begun = Arc::clone(connection).begin(
-                &request,
-                Due::Never,
-                config.ordered,
-                false,
-                cx.waker(),
-            );
-            match begun {
+            let started = Arc::clone(connection).try_start(&request, Due::Never, kind, cx.waker());
+            match started {
                 Ok(call) => pending = Some(call),
-                Err((connection, _)) => return Poll::Ready(Err(connection.over())),
+                Err(Refused { connection, .. }) => return Poll::Ready(Err(connection.over())),
             }
         }
 
-        let call = pending.as_mut().expect("it was begun");
+        let call = pending.as_mut().expect("it was started");
         std::pin::Pin::new(call).poll(cx).map_ok(drop)
     })
     .await

@@ -48,7 +48,7 @@ mod timeout;
 mod trace;
 
 pub use retry::{Retry, RetryService};
-pub use service_client::{ServiceClient, ServiceCommand};
+pub use service_client::ServiceClient;
 pub use timeout::{Timeout, TimeoutService};
-pub(crate) use timeout::{ends_by, shorten};
+pub(crate) use timeout::{ends_by, shorten, shorten_here};
 pub use trace::{Trace, TraceService};

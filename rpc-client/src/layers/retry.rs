@@ -1,14 +1,11 @@
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
 
-use rpc_core::backoff::Backoff;
-use rpc_core::{Code, Layer, Outcome, Request, Service, Status};
+use rpc_core::{Layer, Outcome, Request, Service};
 use tokio::time::Instant;
 
-use crate::call::Budget;
-use crate::call::IDEMPOTENCY_KEY;
+use crate::call::{Budget, FailedTry, RetryState};
 use crate::config::Config;
 
 /// Tries a call again that the service inside has rejected: it did not run. With the metadata
@@ -77,52 +74,28 @@ impl<S: Service> Shared<S> {
     async fn call(&self, mut request: Request<'static>) -> Outcome {
         self.budget.count_call();
         let deadline = deadline_of(&request, Instant::now());
-        let is_idempotent = request.meta.get(IDEMPOTENCY_KEY).is_some();
+        let mut tries = RetryState::new(&self.config, &self.budget, deadline);
 
-        let (base, cap) = (self.config.retry_base_ms, self.config.retry_cap_ms);
-        let mut backoff = Backoff::new(Duration::from_millis(base), Duration::from_millis(cap));
-        let mut may_have_run = false;
-
-        for attempt in 1.. {
+        loop {
             let failure = match self.inner.call(request.clone()).await {
                 Err(failure) if request.id.is_some() => failure,
                 outcome => return outcome,
             };
 
-            let now = Instant::now();
-            let begin = pause(&failure, is_idempotent)
-                .and_then(|pause| now.checked_add(backoff.next_delay() + pause))
-                .filter(|begin| deadline.is_none_or(|deadline| *begin < deadline));
-            let Some(begin) = begin.filter(|_| attempt < self.config.attempts_max) else {
-                return Err(last(failure, may_have_run));
+            let failed = FailedTry::of_service(&failure, &request);
+            let Some(begin) = tries.next(&failed, Instant::now()) else {
+                // Only the last try was rejected, where one before it may have run.
+                return Err(if tries.may_have_run() {
+                    failure.without_rejected()
+                } else {
+                    failure
+                });
             };
-            if !self.budget.withdraw(&self.config, now) {
-                return Err(last(failure, may_have_run));
-            }
 
-            may_have_run |= !failure.is_rejected();
             tokio::time::sleep_until(begin).await;
             request.timeout =
                 deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         }
-
-        unreachable!("the last attempt returns")
-    }
-}
-
-/// How long to wait at least; `None` where the call must not be tried again.
-fn pause(failure: &Status, is_idempotent: bool) -> Option<Duration> {
-    let said = failure.retry_after();
-    let is_worth_it = failure.code() == Code::UNAVAILABLE || said.is_some();
-    (failure.is_rejected() || is_idempotent && is_worth_it).then(|| said.unwrap_or_default())
-}
-
-/// Only the last try was rejected, where one before it may have run.
-fn last(failure: Status, may_have_run: bool) -> Status {
-    if may_have_run {
-        failure.without_rejected()
-    } else {
-        failure
     }
 }
 

@@ -1,18 +1,18 @@
 //! Typed calls of any service: a router, a mock, a client with layers around it.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
-use rpc_core::{Body, CmdId, Layer, Meta, Outcome, RawJson, Request, Service, Status};
+use rpc_core::{Body, CmdId, Layer, Outcome, RawJson, Request, Service, Status};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
-use super::{ends_by, shorten};
+use super::{ends_by, shorten, shorten_here};
+use crate::call::Command;
 use crate::config::Config;
 use crate::time::after;
 
@@ -111,7 +111,7 @@ impl<S: Service> ServiceClient<S> {
     }
 
     /// Calls a command that answers with a stream of items; a unary result is a stream of one. There is
-    /// no deadline unless [`ServiceCommand::timeout`] sets one, for the beginning.
+    /// no deadline unless [`Command::timeout`] sets one, for the beginning.
     ///
     /// # Errors
     /// As [`call`](Self::call), for the beginning; what fails later is the stream's last item.
@@ -142,13 +142,8 @@ impl<S: Service> ServiceClient<S> {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn command(&self, cmdid: impl Into<CmdId>) -> ServiceCommand<'_, S> {
-        ServiceCommand {
-            client: self,
-            cmdid: cmdid.into(),
-            timeout: None,
-            meta: BTreeMap::new(),
-        }
+    pub fn command(&self, cmdid: impl Into<CmdId>) -> Command<'_, Self> {
+        Command::by(self, cmdid.into())
     }
 }
 
@@ -164,29 +159,8 @@ impl<S: fmt::Debug> fmt::Debug for ServiceClient<S> {
     }
 }
 
-/// A call with options of its own; see [`ServiceClient::command`].
-pub struct ServiceCommand<'c, S> {
-    client: &'c ServiceClient<S>,
-    cmdid: CmdId,
-    timeout: Option<Duration>,
-    meta: BTreeMap<String, String>,
-}
-
-impl<S: Service> ServiceCommand<'_, S> {
-    /// How long to wait for the result, from the moment of the call.
-    #[must_use]
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = Some(timeout);
-        self
-    }
-
-    /// Adds metadata.
-    #[must_use]
-    pub fn meta(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
-        self.meta.insert(key.into(), value.into());
-        self
-    }
-
+/// As a [`Client`](crate::Client)'s, but failures are [`Status`]es.
+impl<S: Service> Command<'_, ServiceClient<S>> {
     /// As [`ServiceClient::call`].
     ///
     /// # Errors
@@ -196,9 +170,8 @@ impl<S: Service> ServiceCommand<'_, S> {
         P: Serialize + ?Sized,
         T: DeserializeOwned,
     {
-        let timeout = self.timeout.unwrap_or(self.client.call_timeout);
         let request = self.request(params)?;
-        call_within(&self.client.service, request, timeout).await
+        call_within(self.service(), request, self.time_limit()).await
     }
 
     /// As [`ServiceClient::notify`].
@@ -212,13 +185,8 @@ impl<S: Service> ServiceCommand<'_, S> {
         let mut request = self.request(params)?;
         request.oneway = true;
 
-        let deadline = after(
-            Instant::now(),
-            self.timeout.unwrap_or(self.client.call_timeout),
-        );
-        request.scope.deadline = Some(deadline.into_std());
-
-        ends_by(deadline, self.client.service.call(request))
+        let deadline = shorten_here(&mut request, self.time_limit(), Instant::now());
+        ends_by(deadline, self.service().call(request))
             .await
             .map(drop)
     }
@@ -239,16 +207,11 @@ impl<S: Service> ServiceCommand<'_, S> {
         // What tells a client that this is no unary call.
         request.credit = Some(Config::default().stream_credit);
 
-        let reply = match self.timeout {
-            None => self.client.service.call(request).await?,
-            Some(timeout) => {
-                // Only until the first item: what the request says would end the stream.
-                ends_by(
-                    after(Instant::now(), timeout),
-                    self.client.service.call(request),
-                )
-                .await?
-            }
+        let begins = self.service().call(request);
+        let reply = match self.begins_by() {
+            None => begins.await?,
+            // Only until the first item: what the request says would end the stream.
+            Some(deadline) => ends_by(deadline, begins).await?,
         };
 
         Ok(match reply.into_body() {
@@ -258,9 +221,32 @@ impl<S: Service> ServiceCommand<'_, S> {
         })
     }
 
+    fn service(&self) -> &S {
+        &self.caller().service
+    }
+
+    fn time_limit(&self) -> Duration {
+        let timeout = self.options().timeout;
+        timeout.unwrap_or(self.caller().call_timeout)
+    }
+
+    /// Until when a stream must have begun, where that was said.
+    fn begins_by(&self) -> Option<Instant> {
+        let timeout = self.options().timeout;
+        let own = timeout.map(|timeout| after(Instant::now(), timeout));
+        [own, self.options().until()].into_iter().flatten().min()
+    }
+
     fn request<P: Serialize + ?Sized>(&self, params: &P) -> Result<Request<'static>, Status> {
-        let mut request = request(self.cmdid, params)?;
-        request.meta = Meta::from_entries(&self.meta);
+        let mut request = request(self.cmdid(), params)?;
+        if let Some(meta) = self.options().meta() {
+            request.meta = meta;
+        }
+
+        if self.options().kind.is_ordered() {
+            request.id = None;
+        }
+        request.scope.deadline = self.options().until().map(Instant::into_std);
         Ok(request)
     }
 }

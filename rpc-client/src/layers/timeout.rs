@@ -55,13 +55,19 @@ impl<S: Service> Service for TimeoutService<S> {
 /// and says when that is over.
 pub(crate) fn shorten(request: &mut Request<'_>, timeout: Duration) -> Instant {
     let now = Instant::now();
-    let mut timeout = request.timeout.map_or(timeout, |own| own.min(timeout));
-    if let Some(deadline) = request.scope.deadline {
-        timeout = timeout.min(Instant::from_std(deadline).saturating_duration_since(now));
+    let timeout = request.timeout.map_or(timeout, |own| own.min(timeout));
+    let deadline = shorten_here(request, timeout, now);
+    request.timeout = Some(deadline.saturating_duration_since(now));
+    deadline
+}
+
+/// As [`shorten`], for this process alone.
+pub(crate) fn shorten_here(request: &mut Request<'_>, timeout: Duration, now: Instant) -> Instant {
+    let mut deadline = after(now, timeout);
+    if let Some(own) = request.scope.deadline {
+        deadline = deadline.min(Instant::from_std(own));
     }
 
-    request.timeout = Some(timeout);
-    let deadline = after(now, timeout);
     request.scope.deadline = Some(deadline.into_std());
     deadline
 }

@@ -206,6 +206,46 @@ async fn a_router_a_client_and_a_layered_one_are_called_alike() {
     .await;
 }
 
+/// A request says what its call was made with.
+#[tokio::test(start_paused = true)]
+async fn a_call_of_any_service_takes_the_options_that_a_client_s_takes() {
+    let seen = service_fn(|request: rpc_client::Request<'_>| {
+        let until = request.scope.deadline.map(Instant::from_std);
+        let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+        let seen = json!({
+            "is_ordered": request.id.is_none(),
+            "left_ms": left.map(|left| left.as_millis()),
+            "key": request.meta.get("idempotency-key"),
+            "trace": request.meta.get("traceparent"),
+        });
+        std::future::ready(Reply::new(&seen))
+    });
+    let client = ServiceClient::new(seen);
+    let soon = Instant::now() + Duration::from_millis(300);
+
+    let call = client.command(100).timeout(Duration::from_secs(9));
+    let plain: serde_json::Value = call.clone().call(&()).await.unwrap();
+    assert_eq!(
+        plain,
+        json!({"is_ordered": false, "left_ms": 9_000, "key": null, "trace": null})
+    );
+
+    let mut parent = rpc_client::Request::new(100, rpc_client::RawJson::NULL);
+    parent.scope.deadline = Some((soon + Duration::from_secs(1)).into_std());
+    let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    parent.meta = rpc_core::Meta::from_entries(&[("traceparent".into(), trace.into())].into());
+    let call = call
+        .within(&parent)
+        .deadline(soon.into_std())
+        .idempotency_key("order 4211")
+        .ordered();
+    let seen: serde_json::Value = call.call(&()).await.unwrap();
+    assert_eq!(
+        seen,
+        json!({"is_ordered": true, "left_ms": 300, "key": "order 4211", "trace": trace})
+    );
+}
+
 async fn check_calls_and_their_errors(client: &ServiceClient<impl Service>) {
     assert_eq!(
         client

@@ -9,6 +9,7 @@ use std::task::Poll;
 
 use futures::future::{Either, pending, select};
 use futures::{FutureExt, StreamExt};
+use rpc_core::Request;
 use shuttle::future::{JoinHandle, block_on, spawn, yield_now};
 use shuttle::rand::{Rng, thread_rng};
 use shuttle::scheduler::{PctScheduler, RandomScheduler};
@@ -121,18 +122,19 @@ fn assert_is_left_empty(shared: &Shared) {
 async fn begin(
     connection: &Arc<Connection>,
     request: &Request<'_>,
-    is_ordered: bool,
-    is_stream: bool,
+    kind: CallKind,
 ) -> Option<PendingCall> {
     loop {
         let begun = poll_fn(|cx| {
             let connection = Arc::clone(connection);
-            Poll::Ready(connection.begin(request, Due::Never, is_ordered, is_stream, cx.waker()))
+            Poll::Ready(connection.try_start(request, Due::Never, kind, cx.waker()))
         });
         match begun.await {
             Ok(call) => return Some(call),
-            Err((connection, Refusal::Full)) => connection.wait_for_room(is_ordered).await,
-            Err((_, Refusal::Over)) => return None,
+            Err(refused) => match refused.refusal {
+                Refusal::Full => refused.connection.wait_for_room(kind).await,
+                Refusal::Over => return None,
+            },
         }
     }
 }
@@ -141,21 +143,23 @@ async fn begin(
 async fn echo(
     connection: &Arc<Connection>,
     params: u64,
-    is_ordered: bool,
+    kind: CallKind,
 ) -> Option<Result<u64, Error>> {
-    let call = begin(
-        connection,
-        &Request::new(ECHO, json(params)),
-        is_ordered,
-        false,
-    )
-    .await?;
+    let call = begin(connection, &Request::new(ECHO, json(params)), kind).await?;
 
     Some(call.await.map(|data| {
         data.expect("an echo has data")
             .decode()
             .expect("it is a number")
     }))
+}
+
+fn any_kind() -> CallKind {
+    if thread_rng().r#gen() {
+        CallKind::Ordered
+    } else {
+        CallKind::Multiplexed
+    }
 }
 
 /// Is ready after so many turns of others.
@@ -189,7 +193,7 @@ fn every_call_ends_once_with_its_own_reply() {
         let rig = Rig::start(2, Behaviour::default());
         in_threads(&rig, 3, |connection, number| {
             for params in [number * 2, number * 2 + 1] {
-                let reply = block_on(echo(&connection, params, thread_rng().r#gen()));
+                let reply = block_on(echo(&connection, params, any_kind()));
                 assert_eq!(reply.unwrap().unwrap(), params);
             }
         });
@@ -206,17 +210,17 @@ fn a_call_that_is_dropped_at_any_point_frees_its_place() {
     explore(|| {
         let rig = Rig::start(1, Behaviour::default());
         in_threads(&rig, 3, |connection, number| {
-            let is_ordered = thread_rng().r#gen();
+            let kind = any_kind();
             if number > 0 {
                 let turns = turns(thread_rng().gen_range(0..6));
-                let call = echo(&connection, number, is_ordered);
+                let call = echo(&connection, number, kind);
                 if let Either::Left((reply, _)) = block_on(select(call.boxed(), turns.boxed())) {
                     assert_eq!(reply.unwrap().unwrap(), number);
                 }
             }
 
             assert_eq!(
-                block_on(echo(&connection, 10 + number, is_ordered))
+                block_on(echo(&connection, 10 + number, kind))
                     .unwrap()
                     .unwrap(),
                 10 + number
@@ -243,7 +247,7 @@ fn a_connection_that_is_lost_leaves_no_call_behind_and_says_what_has_not_run() {
         let outcomes = in_threads(&rig, 3, |connection, number| {
             let mut outcomes = Vec::new();
             for params in (number * 10..).take(4) {
-                match block_on(echo(&connection, params, thread_rng().r#gen())) {
+                match block_on(echo(&connection, params, any_kind())) {
                     Some(outcome) => outcomes.push((params, outcome)),
                     None => break,
                 }
@@ -299,9 +303,9 @@ fn whoever_waits_for_room_or_for_a_flush_is_told_that_the_connection_is_lost() {
             request.oneway = true;
 
             loop {
-                match connection.notify(&request, false) {
+                match connection.notify(&request, CallKind::Multiplexed) {
                     Err(Refusal::Over) => return,
-                    Err(Refusal::Full) => block_on(connection.wait_for_room(false)),
+                    Err(Refusal::Full) => block_on(connection.wait_for_room(CallKind::Multiplexed)),
                     Ok(()) if number > 0 => {}
                     Ok(()) if block_on(connection.flush()).is_err() => return,
                     Ok(()) => {}
@@ -330,7 +334,7 @@ fn a_driver_that_is_stopped_leaves_no_call_behind() {
                 thread::spawn(move || {
                     let mut not_run = Vec::new();
                     for params in (number * 100..).take(4) {
-                        match block_on(echo(&connection, params, false)) {
+                        match block_on(echo(&connection, params, CallKind::Multiplexed)) {
                             Some(Ok(reply)) => assert_eq!(reply, params),
                             Some(Err(error)) if error.may_have_run() => {}
                             Some(Err(_)) => not_run.push(params),
@@ -375,7 +379,7 @@ fn after_a_goaway_calls_in_flight_are_answered_and_the_driver_ends_by_itself() {
         );
 
         in_threads(&rig, 2, |connection, number| {
-            while let Some(outcome) = block_on(echo(&connection, number, false)) {
+            while let Some(outcome) = block_on(echo(&connection, number, CallKind::Multiplexed)) {
                 assert_eq!(outcome.unwrap(), number);
             }
         });
@@ -404,7 +408,9 @@ fn a_stream_is_whole_and_within_its_credit_or_given_up() {
             let read = async {
                 let mut request = Request::new(COUNT, json(5));
                 request.credit = Some(2);
-                let call = begin(&connection, &request, false, true).await.unwrap();
+                let call = begin(&connection, &request, CallKind::Stream)
+                    .await
+                    .unwrap();
                 PendingStream::new(call.polled_elsewhere())
                     .collect::<Vec<_>>()
                     .await
@@ -439,9 +445,9 @@ fn a_flush_ends_when_what_was_begun_before_it_has_left_and_was_read() {
             request.oneway = true;
 
             for _ in 0..2 {
-                while let Err(refusal) = connection.notify(&request, false) {
+                while let Err(refusal) = connection.notify(&request, CallKind::Multiplexed) {
                     assert!(matches!(refusal, Refusal::Full));
-                    block_on(connection.wait_for_room(false));
+                    block_on(connection.wait_for_room(CallKind::Multiplexed));
                 }
 
                 // Not all that was appended: another thread's ping may stand behind it.

@@ -1,4 +1,4 @@
-//! State that all clones of a client share.
+//! What all clones of a client share.
 
 use std::sync::Arc;
 
@@ -8,8 +8,9 @@ use crate::config::Config;
 use crate::connection::LostOneways;
 use crate::events::Events;
 
-/// What all clones of a client share.
-pub(crate) struct Stack {
+/// What all clones of a client share: its settings, and the way to its connections. Every call of a
+/// [`Client`](crate::Client) is made by it.
+pub struct Context {
     /// What the client was made for, as text.
     pub(crate) target: Arc<str>,
     pub(crate) config: Arc<Config>,

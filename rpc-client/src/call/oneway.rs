@@ -1,0 +1,75 @@
+//! Oneway calls, which nothing answers.
+
+use rpc_core::Request;
+use serde::Serialize;
+use tokio::time::Instant;
+
+use super::Command;
+use crate::balance::Lease;
+use crate::config::Mode;
+use crate::error::{Error, Kind};
+
+impl Command<'_> {
+    /// As [`Client::notify`](crate::Client::notify).
+    ///
+    /// # Errors
+    /// As [`Client::notify`](crate::Client::notify).
+    ///
+    /// # Cancel safety
+    /// As [`Client::notify`](crate::Client::notify).
+    pub async fn notify<P>(&self, params: &P) -> Result<(), Error>
+    where
+        P: Serialize + ?Sized,
+    {
+        let mut request = self.request(params)?;
+        request.timeout = None;
+        self.put(request).await
+    }
+
+    /// Sends a request that nothing answers.
+    pub(crate) async fn put(&self, mut request: Request<'static>) -> Result<(), Error> {
+        let (context, now) = (self.caller(), Instant::now());
+        // The field is newer than the servers that want every call in order.
+        request.oneway = !context.config.ordered;
+
+        if let Some(Lease {
+            connection,
+            ticket: _ticket,
+        }) = context.route.try_lease(self.wish(&[]), now)
+            && connection.notify(&request, self.options().kind).is_ok()
+        {
+            return Ok(());
+        }
+
+        Box::pin(self.put_when_possible(request, self.deadline_from(now))).await
+    }
+
+    async fn put_when_possible(
+        &self,
+        request: Request<'static>,
+        deadline: Instant,
+    ) -> Result<(), Error> {
+        let (context, kind) = (self.caller(), self.options().kind);
+        let deadline = Some(deadline);
+
+        loop {
+            let Lease {
+                connection,
+                ticket: _ticket,
+            } = context.route.lease(self.wish(&[]), deadline).await?;
+
+            match connection.notify(&request, kind) {
+                // Its connection is closed with it, and the caller is to know whether it was read.
+                Ok(()) if context.config.mode == Mode::Short => {
+                    // What has not been read by then still may be.
+                    let target = &context.target;
+                    let late = |_| Error::new(Kind::Deadline { was_sent: true }, target, None);
+                    let flushed = self.in_time(connection.flush(), deadline).await;
+                    return flushed.map_err(late)?;
+                }
+                Ok(()) => return Ok(()),
+                Err(refusal) => self.wait(&connection, refusal, deadline, kind).await?,
+            }
+        }
+    }
+}

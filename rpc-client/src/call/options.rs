@@ -1,0 +1,92 @@
+//! The options of one call.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rpc_core::Meta;
+use rpc_core::trace::{TRACEPARENT, TRACESTATE, Trace};
+use tokio::time::Instant;
+
+use crate::connection::CallKind;
+use crate::time::Inherited;
+
+/// What a call is asked for beside its command and params.
+#[derive(Clone, Default)]
+pub(crate) struct Options {
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) kind: CallKind,
+    pub(crate) idempotency: Idempotency,
+    /// What few calls have: it would make the future of every call larger.
+    extra: Option<Box<Extra>>,
+}
+
+#[derive(Clone, Default)]
+struct Extra {
+    meta: BTreeMap<String, String>,
+    /// The deadline, where it is before that of the time limit.
+    until: Option<Instant>,
+    key: Option<u64>,
+}
+
+/// Whether a call may run twice without harm.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Idempotency {
+    #[default]
+    Unknown,
+    Idempotent,
+}
+
+impl Options {
+    /// Whether there is nothing but a time limit, in which case no request need be built.
+    pub(crate) fn are_usual(&self) -> bool {
+        self.extra.is_none() && self.kind == CallKind::Multiplexed
+    }
+
+    /// The instant by which the call must end, where one was named.
+    pub(crate) fn until(&self) -> Option<Instant> {
+        self.extra.as_ref()?.until
+    }
+
+    /// The key that says where the call belongs.
+    pub(crate) fn key(&self) -> Option<u64> {
+        self.extra.as_ref()?.key
+    }
+
+    pub(crate) fn meta(&self) -> Option<Meta<'static>> {
+        let extra = self.extra.as_ref()?;
+        Some(Meta::from_entries(&extra.meta))
+    }
+
+    /// Of several instants the earliest holds.
+    pub(super) fn end_by(&mut self, deadline: Instant) {
+        let until = &mut self.extra().until;
+        *until = Some(until.map_or(deadline, |until| until.min(deadline)));
+    }
+
+    pub(super) fn add_meta(&mut self, key: String, value: String) {
+        self.extra().meta.insert(key, value);
+    }
+
+    pub(super) fn belong_to(&mut self, key: u64) {
+        self.extra().key = Some(key);
+    }
+
+    /// Makes the call a part of another one.
+    pub(super) fn inherit(&mut self, inherited: &Inherited) {
+        if let Some(Trace { parent, state, .. }) = &inherited.trace
+            && !self.extra().meta.contains_key(TRACEPARENT)
+        {
+            let meta = &mut self.extra().meta;
+            meta.insert(TRACEPARENT.to_owned(), parent.to_string());
+            meta.extend(state.clone().map(|state| (TRACESTATE.to_owned(), state)));
+        }
+
+        if let Some(deadline) = inherited.deadline {
+            self.end_by(Instant::from_std(deadline));
+        }
+    }
+
+    fn extra(&mut self) -> &mut Extra {
+        self.extra.get_or_insert_default()
+    }
+}

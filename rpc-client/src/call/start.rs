@@ -1,0 +1,222 @@
+//! Starting a try of a call, at one endpoint, on one connection: at once where there is one that takes it, or as
+//! soon as there is.
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{self, Poll, Waker, ready};
+
+use futures::Stream;
+use rpc_core::{RawJson, Request};
+use serde::de::DeserializeOwned;
+use tokio::time::Instant;
+
+use super::Command;
+use crate::balance::{Lease, Route, Ticket, Wish};
+use crate::connection::{
+    CallKind, Connection, Data, Due, Frame, PendingCall, PendingStream, Refusal, Refused,
+};
+use crate::error::{Error, Kind};
+
+impl Command<'_> {
+    /// Starts a call in `place` at once, where there is a connection that takes it; otherwise the place stays empty.
+    /// What is started is never moved, which would cost as much as to decode a reply.
+    #[inline]
+    pub(super) fn try_start(
+        &self,
+        frame: &impl Frame,
+        due: Due,
+        waker: &Waker,
+        place: &mut Option<Attempt>,
+    ) {
+        let (context, kind) = (self.caller(), self.options().kind);
+        context.budget.count_call();
+
+        // Where nothing is counted, there is less to carry about.
+        if let Route::Sole(endpoint) = &context.route {
+            if let Some(connection) = endpoint.latest()
+                && let Ok(pending) = connection.try_start(frame, due, kind, waker)
+            {
+                *place = Some(Attempt::new(pending, None));
+            }
+        } else if let Some(lease) = context.route.try_lease(self.wish(&[]), Instant::now())
+            && let Ok(pending) = lease.connection.try_start(frame, due, kind, waker)
+        {
+            *place = Some(Attempt::new(pending, lease.ticket));
+        }
+    }
+
+    /// Starts a call as soon as there is a connection that takes it. What is told to the server is the time that is
+    /// left then.
+    pub(super) async fn start(
+        &self,
+        request: &mut Request<'static>,
+        kind: CallKind,
+        deadline: Option<Instant>,
+        avoid: &[Arc<str>],
+    ) -> Result<Attempt, Error> {
+        let target = &self.caller().target;
+
+        loop {
+            if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                return Err(Error::new(Kind::Deadline { was_sent: false }, target, None));
+            }
+
+            let route = &self.caller().route;
+            let Lease { connection, ticket } = route.lease(self.wish(avoid), deadline).await?;
+            let mut connection = Some(connection);
+
+            request.timeout = deadline
+                .filter(|_| self.tells_timeout())
+                .map(|deadline| deadline.saturating_duration_since(Instant::now()));
+
+            let started = poll_fn(|cx| {
+                let connection = connection.take().expect("this is polled once");
+                Poll::Ready(connection.try_start(request, deadline.into(), kind, cx.waker()))
+            });
+            match started.await {
+                Ok(pending) => return Ok(Attempt::new(pending, ticket)),
+                Err(Refused {
+                    connection,
+                    refusal,
+                }) => self.wait(&connection, refusal, deadline, kind).await?,
+            }
+        }
+    }
+
+    /// A server that knows no ids may not know `timeout_ms` either: it is told where the caller asks for it.
+    pub(super) fn tells_timeout(&self) -> bool {
+        self.options().timeout.is_some() || !self.options().kind.is_ordered()
+    }
+
+    pub(super) fn wish<'a>(&self, avoid: &'a [Arc<str>]) -> Wish<'a> {
+        Wish {
+            key: self.options().key(),
+            avoid,
+        }
+    }
+
+    /// Waits until it makes sense to look for a connection again.
+    pub(super) async fn wait(
+        &self,
+        connection: &Connection,
+        refusal: Refusal,
+        deadline: Option<Instant>,
+        kind: CallKind,
+    ) -> Result<(), Error> {
+        match refusal {
+            // Another connection may take it.
+            Refusal::Over => Ok(()),
+            Refusal::Full => self.in_time(connection.wait_for_room(kind), deadline).await,
+        }
+    }
+
+    pub(super) async fn in_time<T>(
+        &self,
+        wait: impl Future<Output = T>,
+        deadline: Option<Instant>,
+    ) -> Result<T, Error> {
+        let Some(deadline) = deadline else {
+            return Ok(wait.await);
+        };
+
+        let target = &self.caller().target;
+        let late = |_| Error::new(Kind::Deadline { was_sent: false }, target, None);
+        tokio::time::timeout_at(deadline, wait).await.map_err(late)
+    }
+}
+
+/// A call that has been begun, and its place at its endpoint where those are counted. Dropping it gives
+/// the call up, and tells the server.
+pub(crate) struct Attempt {
+    pending: PendingCall,
+    ticket: Option<Ticket>,
+}
+
+impl Attempt {
+    pub(crate) fn new(pending: PendingCall, ticket: Option<Ticket>) -> Self {
+        Self {
+            pending,
+            ticket: ticket.map(Ticket::with_latency),
+        }
+    }
+
+    /// For a call that is not awaited where it was begun.
+    pub(crate) fn polled_elsewhere(self) -> Self {
+        Self {
+            pending: self.pending.polled_elsewhere(),
+            ticket: self.ticket,
+        }
+    }
+
+    pub(crate) fn poll_data(&mut self, cx: &mut task::Context<'_>) -> Poll<Result<Data, Error>> {
+        let result = ready!(self.pending.poll_data(cx));
+        self.finish(result.as_ref().err());
+        Poll::Ready(result)
+    }
+
+    /// Decodes the data that it got.
+    pub(crate) fn decode<T: DeserializeOwned>(&self, data: Data) -> Result<T, Error> {
+        self.pending.decode(data)
+    }
+
+    /// The address that it is made at.
+    pub(crate) fn address(&self) -> &Arc<str> {
+        self.pending.address()
+    }
+
+    /// Until when it had time, where it has failed and had begun to count.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.pending.deadline()
+    }
+
+    /// The items that the call answers with.
+    pub(crate) fn into_items(self) -> Items {
+        let address = Arc::clone(self.pending.address());
+        let ticket = self.ticket.map(Ticket::without_latency);
+        Items {
+            stream: PendingStream::new(self.pending),
+            address,
+            _ticket: ticket,
+        }
+    }
+
+    fn finish(&mut self, failure: Option<&Error>) {
+        if let Some(ticket) = self.ticket.take() {
+            ticket.finish(failure, !self.pending.is_usable());
+        }
+    }
+}
+
+impl Future for Attempt {
+    type Output = Result<Option<RawJson<'static>>, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
+        let result = ready!(Pin::new(&mut self.pending).poll(cx));
+        self.finish(result.as_ref().err());
+        Poll::Ready(result)
+    }
+}
+
+/// The items of a streaming call, which has its place at its endpoint until it is dropped. How long it
+/// takes says nothing of the endpoint's latency.
+pub(crate) struct Items {
+    stream: PendingStream,
+    address: Arc<str>,
+    _ticket: Option<Ticket>,
+}
+
+impl Items {
+    /// The address that they come from, for errors about them.
+    pub(crate) fn address(&self) -> &Arc<str> {
+        &self.address
+    }
+}
+
+impl Stream for Items {
+    type Item = Result<RawJson<'static>, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Option<Self::Item>> {
+        Pin::new(&mut self.stream).poll_next(cx)
+    }
+}
