@@ -39,3 +39,11 @@ pub(crate) const MAX_TIMEOUT: Duration = Duration::from_secs(30 * 365 * 24 * 360
 pub(crate) fn after(now: Instant, time: Duration) -> Instant {
     now + time.min(MAX_TIMEOUT)
 }
+
+/// The earlier instant, where there are two.
+pub(crate) fn earliest(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}

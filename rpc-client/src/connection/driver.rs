@@ -15,10 +15,11 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::runtime::Handle;
 use tokio::time::{Instant, Sleep};
 
-use super::liveness::{Liveness, Verdict, earliest};
+use super::liveness::{Liveness, Verdict};
 use super::state::{Answers, Failure, Leaving, Progress};
 use super::{Loss, Shared};
 use crate::error::Cause;
+use crate::time::earliest;
 
 /// What one read takes at most; a connection keeps one buffer of this size, and a larger one only
 /// while a longer reply passes through.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::config::Config;
-use crate::time::MAX_TIMEOUT;
+use crate::time::{MAX_TIMEOUT, earliest};
 
 pub(crate) struct Liveness {
     ping_interval: Duration,
@@ -152,13 +152,6 @@ impl Liveness {
     /// When the interval ends that the last ping began, or the last byte.
     fn end_of_interval(&self) -> Instant {
         self.silent_since + self.ping_interval * (self.pings + 1)
-    }
-}
-
-pub(crate) fn earliest(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
-    match (one, other) {
-        (Some(one), Some(other)) => Some(one.min(other)),
-        (one, other) => one.or(other),
     }
 }
 

@@ -7,7 +7,7 @@
 
 mod driver;
 mod flush;
-pub(crate) mod liveness;
+mod liveness;
 #[cfg(all(test, shuttle))]
 mod models;
 mod pending;

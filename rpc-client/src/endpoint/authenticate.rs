@@ -9,8 +9,10 @@ use std::time::Duration;
 
 use rpc_core::{CmdId, Code, RawJson, Request};
 use serde::Serialize;
+use tokio::time::Instant;
 
 use super::dial::Tried;
+use super::dialing::Failure;
 use crate::config::Config;
 use crate::connection::{CallKind, Connection, Due, Refused};
 use crate::error::{Cause, Error};
@@ -54,6 +56,20 @@ impl Refusal {
         let over = connection.over();
         let cause = over.cause().cloned();
         Self::Failed(cause.unwrap_or_else(|| Cause::new("the connection is over")))
+    }
+
+    /// As a failure of connecting, which fails since then.
+    pub(super) fn since(self, since: Instant) -> Failure {
+        let (last, is_final, retry_after) = match self {
+            Self::Failed(last) => (last, false, None),
+            Self::Token(last, retry_after) => (last, true, retry_after),
+        };
+        Failure {
+            since,
+            last,
+            is_final,
+            retry_after,
+        }
     }
 
     /// Into the log.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use rpc_core::backoff::half_jitter;
 use tokio::time::Instant;
 
-use super::Failure;
+use super::dialing::Failure;
 use crate::config::Config;
 use crate::connection::{Connection, Loss};
 use crate::error::Cause;
@@ -29,7 +29,6 @@ pub(super) struct History {
 pub(super) struct TurnedAway {
     pub(super) times: u32,
     pub(super) failure: Failure,
-    pub(super) retry_after: Option<Duration>,
     last: Instant,
     /// The number of the last one.
     connection: u64,
@@ -53,7 +52,8 @@ impl History {
             && known.connection == loss.connection
         {
             // Known since its goaway; perhaps it has said more since.
-            known.retry_after = loss.retry_after.or(known.retry_after);
+            let known = &mut known.failure.retry_after;
+            *known = loss.retry_after.or(*known);
             return;
         }
 
@@ -62,7 +62,7 @@ impl History {
         } else {
             self.note_turned_away(loss.connection, loss.cause.clone(), config, now);
             if let Some(turned_away) = &mut self.turned_away {
-                turned_away.retry_after = loss.retry_after;
+                turned_away.failure.retry_after = loss.retry_after;
             }
         }
     }
@@ -112,8 +112,8 @@ impl History {
                 since,
                 last,
                 is_final: false,
+                retry_after: None,
             },
-            retry_after: None,
             last: now,
             connection,
         });

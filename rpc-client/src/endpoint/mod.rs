@@ -4,65 +4,70 @@
 pub(crate) mod authenticate;
 pub(crate) mod connect;
 mod dial;
+mod dialing;
 mod history;
+mod kept;
+mod one_call;
 pub(crate) mod pool;
-mod progress;
 #[cfg(feature = "tls")]
 mod tls;
+mod waiting;
 mod watched;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rpc_core::backoff::half_jitter;
 use tokio::sync::Notify;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use crate::connection::{Common, Connection, Loss};
 use crate::error::{Cause, Error, Kind};
 
-use authenticate::Refusal;
 use connect::Connector;
-use dial::Tried;
-use history::{History, TurnedAway};
+use dialing::Failure;
+use history::History;
+use kept::{Connecting, Kept};
 
-/// The endpoint's connection, and who is about to open one.
+/// The endpoint's connection, and what is about to open one.
 pub(crate) struct Endpoint {
     address: Arc<str>,
     common: Common,
     /// None where the address is the name of a byte stream made elsewhere.
     connector: Option<Connector>,
-    /// Tells who is connecting that calls come in.
+    /// Tells the task that connects that calls come in.
     wanted: Arc<Notify>,
-    history: Mutex<History>,
-    state: Mutex<State>,
+    inner: Mutex<Inner>,
+    /// Tells those who wait that `inner` has changed, in the order in which they came: calls that waited for a
+    /// connection leave in the order in which they were made.
+    changed: Notify,
+}
+
+struct Inner {
+    state: State,
+    history: History,
+    /// Tasks that ever connected.
+    tasks: u64,
 }
 
 enum State {
-    /// Nobody has asked yet.
+    /// Nothing connects: no call has come yet, or the task that connected was stopped.
     Idle,
-    /// Somebody is connecting; those who wait watch how it goes.
-    Connecting(progress::Receiver<Attempts>),
+    Connecting(Attempts),
     /// The last connection, be it over by now.
     Connected(Arc<Connection>),
 }
 
-/// How the attempts to connect go.
-#[derive(Clone)]
-enum Attempts {
-    FirstUnderWay,
-    /// The first one after the loss of a connection with calls.
-    AfterLoss(Failure),
-    Failing(Failure),
-    Succeeded(Arc<Connection>),
+/// How the attempts of one task go.
+struct Attempts {
+    number: u64,
+    outcome: Outcome,
 }
 
 #[derive(Clone)]
-struct Failure {
-    since: Instant,
-    last: Cause,
-    /// Whether waiting is of no use: the server has looked at the token and refused it.
-    is_final: bool,
+enum Outcome {
+    FirstUnderWay,
+    /// The first one after the loss of a connection with calls is under way.
+    AfterLoss(Failure),
+    Failing(Failure),
 }
 
 impl Endpoint {
@@ -85,13 +90,19 @@ impl Endpoint {
         common: Common,
         connector: Option<Connector>,
     ) -> Arc<Self> {
+        let inner = Inner {
+            state,
+            history: History::default(),
+            tasks: 0,
+        };
+
         Arc::new(Self {
             address,
             common,
             connector,
             wanted: Arc::default(),
-            history: Mutex::default(),
-            state: Mutex::new(state),
+            inner: Mutex::new(inner),
+            changed: Notify::new(),
         })
     }
 
@@ -101,7 +112,7 @@ impl Endpoint {
 
     /// The connection, where there is one already.
     pub(crate) fn current(&self) -> Option<Arc<Connection>> {
-        match &*self.lock() {
+        match &self.lock().state {
             State::Connected(connection) if connection.is_usable() => Some(Arc::clone(connection)),
             _ => None,
         }
@@ -109,7 +120,7 @@ impl Endpoint {
 
     /// The connection that was used last, be it over by now.
     pub(crate) fn latest(&self) -> Option<Arc<Connection>> {
-        match &*self.lock() {
+        match &self.lock().state {
             State::Connected(connection) => Some(Arc::clone(connection)),
             State::Idle | State::Connecting(_) => None,
         }
@@ -120,7 +131,7 @@ impl Endpoint {
         self.connector.is_some()
     }
 
-    /// Begins to connect, where that is not under way and there is no connection; nobody waits for it.
+    /// Begins to connect, where that is not under way and there is no connection; nothing waits for it.
     pub(crate) fn open(self: &Arc<Self>) {
         if let Some(connector) = &self.connector {
             let _ = self.join_or_begin(connector);
@@ -145,274 +156,124 @@ impl Endpoint {
             return self.current().ok_or_else(over);
         };
 
-        let mut attempts = match self.join_or_begin(connector) {
-            Ok(connection) => return Ok(connection),
-            Err(attempts) => attempts,
-        };
-
-        let wait = async {
-            loop {
-                let now = attempts.borrow_and_update().clone();
-                let patience = match now {
-                    Attempts::Succeeded(connection) => return Ok(connection),
-                    Attempts::FirstUnderWay => None,
-                    Attempts::AfterLoss(_) if self.common.config.fail_fast_after().is_zero() => {
-                        None
-                    }
-                    Attempts::AfterLoss(failure) | Attempts::Failing(failure) => {
-                        self.wanted.notify_one();
-                        let until = failure
-                            .since
-                            .checked_add(self.common.config.fail_fast_after());
-                        if failure.is_final || until.is_some_and(|until| until <= Instant::now()) {
-                            return Err(self.not_sent(failure.last));
-                        }
-                        until
-                    }
-                };
-
-                let changed = attempts.changed();
-                let changed = match patience {
-                    Some(until) => tokio::time::timeout_at(until, changed)
-                        .await
-                        .unwrap_or(Ok(())),
-                    None => changed.await,
-                };
-                if changed.is_err() {
-                    return Err(self.not_sent(Cause::new("the task that connects was stopped")));
-                }
-            }
-        };
-
-        match deadline {
-            None => wait.await,
-            Some(deadline) => match tokio::time::timeout_at(deadline, wait).await {
-                Ok(result) => result,
-                Err(_) => Err(Error::new(
-                    Kind::Deadline { was_sent: false },
-                    &self.address,
-                    None,
-                )),
-            },
+        if let Some(connection) = self.join_or_begin(connector) {
+            return Ok(connection);
         }
+
+        let Some(deadline) = deadline else {
+            return self.wait().await;
+        };
+        let late = |_| Error::new(Kind::Deadline { was_sent: false }, &self.address, None);
+        timeout_at(deadline, self.wait()).await.map_err(late)?
     }
 
     fn not_sent(&self, cause: Cause) -> Error {
         Error::new(Kind::NotSent(cause), &self.address, None)
     }
 
-    fn join_or_begin(
-        self: &Arc<Self>,
-        connector: &Connector,
-    ) -> Result<Arc<Connection>, progress::Receiver<Attempts>> {
-        let mut state = self.lock();
-        match &*state {
-            State::Connected(connection) if connection.is_usable() => Ok(Arc::clone(connection)),
-            // Sender gone without success: its runtime was shut down under it.
-            State::Connecting(attempts) if attempts.has_changed().is_ok() => Err(attempts.clone()),
-            State::Idle | State::Connecting(_) | State::Connected(_) => {
-                Err(self.begin(&mut state, connector, None))
+    /// The connection, where there is one that takes calls; otherwise somebody connects when this returns.
+    fn join_or_begin(self: &Arc<Self>, connector: &Connector) -> Option<Arc<Connection>> {
+        let mut inner = self.lock();
+        match &inner.state {
+            State::Connected(connection) if connection.is_usable() => {
+                return Some(Arc::clone(connection));
             }
+            State::Connecting(_) => return None,
+            State::Idle | State::Connected(_) => {}
         }
+
+        let connecting = self.begin(&mut inner, connector, None);
+        drop(inner);
+        tokio::spawn(connecting.run());
+        None
     }
 
-    /// Begins to connect; the state that is locked sees to it that nobody else does.
+    /// Begins to connect; the state that is locked sees to it that nothing else does. The task is spawned without the
+    /// lock, which it takes when it is dropped, be it by a runtime that is going.
     fn begin(
         self: &Arc<Self>,
-        state: &mut State,
+        inner: &mut Inner,
         connector: &Connector,
         lost: Option<Failure>,
-    ) -> progress::Receiver<Attempts> {
+    ) -> Connecting {
         let (now, config) = (Instant::now(), &self.common.config);
-        let mut history = self.history();
-        let not_before = match &*state {
-            State::Connected(old) => history.replace(old, config, now),
+        let not_before = match &inner.state {
+            State::Connected(old) => inner.history.replace(old, config, now),
             State::Idle | State::Connecting(_) => None,
         };
-        let turned_away = history.turned_away(config, now);
-        drop(history);
 
         let failing_since = lost.as_ref().map(|lost| lost.since);
-        let (progress, attempts) =
-            progress::channel(lost.map_or(Attempts::FirstUnderWay, Attempts::AfterLoss));
-        *state = State::Connecting(attempts.clone());
+        inner.tasks += 1;
+        inner.state = State::Connecting(Attempts {
+            number: inner.tasks,
+            outcome: lost.map_or(Outcome::FirstUnderWay, Outcome::AfterLoss),
+        });
 
-        let connecting = Connecting {
+        let course = Kept {
             endpoint: Arc::downgrade(self),
+            number: inner.tasks,
+            config: Arc::clone(config),
+            wanted: Arc::clone(&self.wanted),
+        };
+        Connecting {
+            course,
             address: Arc::clone(&self.address),
             common: self.common.clone(),
             connector: connector.clone(),
-            wanted: Arc::clone(&self.wanted),
             failing_since,
-            turned_away,
+            turned_away: inner.history.turned_away(config, now),
             not_before,
-        };
+        }
+    }
 
-        tokio::spawn(connecting.run(progress));
-        attempts
+    /// The attempts of this task fail.
+    fn is_failing(&self, number: u64, failure: Failure) {
+        if let State::Connecting(attempts) = &mut self.lock().state
+            && attempts.number == number
+        {
+            attempts.outcome = Outcome::Failing(failure);
+        }
+        self.changed.notify_waiters();
+    }
+
+    fn has_connected(&self, connection: Arc<Connection>) {
+        let mut inner = self.lock();
+        inner.history.has_opened(Instant::now());
+        inner.state = State::Connected(connection);
+        drop(inner);
+        self.changed.notify_waiters();
     }
 
     /// A connection is over. One that was in use is wanted again: the next call shall find it, or a
     /// reason to fail at once.
     fn lost(self: &Arc<Self>, loss: Loss) {
-        self.history()
-            .note_end(&loss, &self.common.config, Instant::now());
+        let (mut inner, now) = (self.lock(), Instant::now());
+        inner.history.note_end(&loss, &self.common.config, now);
 
         let Some(connector) = self.connector.as_ref().filter(|_| loss.calls > 0) else {
             return;
         };
 
-        let mut state = self.lock();
-        let is_open = match &*state {
+        let is_open = match &inner.state {
             State::Connected(connection) => connection.is_usable(),
             State::Connecting(_) => true,
             State::Idle => false,
         };
         if !is_open {
             let failure = Failure {
-                since: Instant::now(),
+                since: now,
                 last: loss.cause,
                 is_final: false,
+                retry_after: None,
             };
-            self.begin(&mut state, connector, Some(failure));
+            let connecting = self.begin(&mut inner, connector, Some(failure));
+            drop(inner);
+            tokio::spawn(connecting.run());
         }
     }
 
-    /// Taken for single steps, also with the state locked.
-    fn history(&self) -> MutexGuard<'_, History> {
-        self.history.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Changes of the state are single steps, so a panic elsewhere leaves nothing half done.
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The one task that connects. It holds the endpoint no longer than others do.
-struct Connecting {
-    endpoint: Weak<Endpoint>,
-    address: Arc<str>,
-    common: Common,
-    connector: Connector,
-    wanted: Arc<Notify>,
-    failing_since: Option<Instant>,
-    turned_away: Option<TurnedAway>,
-    not_before: Option<Instant>,
-}
-
-impl Connecting {
-    /// Tries until it succeeds, for as long as anybody holds the endpoint.
-    async fn run(mut self, progress: progress::Sender<Attempts>) {
-        let base = Duration::from_millis(self.common.config.reconnect_base_ms);
-        let cap = Duration::from_millis(self.common.config.reconnect_cap_ms);
-        let mut backoff = self.common.config.backoff();
-
-        if let Some(TurnedAway {
-            times,
-            failure,
-            retry_after,
-            ..
-        }) = self.turned_away.take()
-        {
-            if times > 1 {
-                // Those who wait are told as if connecting had failed: it is no better than that.
-                self.failing_since.get_or_insert(failure.since);
-                progress.send_replace(Attempts::Failing(failure));
-            }
-
-            for _ in 1..times.min(16) {
-                backoff.next_delay();
-            }
-
-            if let Some(after) = retry_after {
-                // It has said when; not all who were told so come back in the same moment.
-                tokio::time::sleep(half_jitter(after.min(cap) * 2)).await;
-            } else if times > 1 {
-                self.pause(backoff.next_delay()).await;
-            }
-        }
-
-        if let Some(at) = self.not_before {
-            tokio::time::sleep_until(at).await;
-        }
-
-        while self.endpoint.strong_count() > 0 {
-            let refusal = match self.attempt().await {
-                Ok(connection) => {
-                    if let Some(endpoint) = self.endpoint.upgrade() {
-                        endpoint.history().has_opened(Instant::now());
-                        *endpoint.lock() = State::Connected(Arc::clone(&connection));
-                    }
-                    progress.send_replace(Attempts::Succeeded(connection));
-                    return;
-                }
-                Err(refusal) => refusal,
-            };
-
-            let since = *self.failing_since.get_or_insert_with(Instant::now);
-            let delay = backoff.next_delay_after(since.elapsed());
-            refusal.tell(&self.address);
-
-            match refusal {
-                Refusal::Failed(last) => {
-                    progress.send_replace(Attempts::Failing(Failure {
-                        since,
-                        last,
-                        is_final: false,
-                    }));
-                    self.pause(delay).await;
-                }
-                Refusal::Token(last, after) => {
-                    progress.send_replace(Attempts::Failing(Failure {
-                        since,
-                        last,
-                        is_final: true,
-                    }));
-                    // Calls do not shorten this one: the answer stays the same until somebody acts.
-                    let pause = after.unwrap_or_default().max(cap);
-                    tokio::time::sleep(pause + half_jitter(base)).await;
-                }
-            }
-        }
-    }
-
-    async fn attempt(&self) -> Result<Arc<Connection>, Refusal> {
-        let endpoint = self.endpoint.clone();
-        let at_end = move |loss| {
-            if let Some(endpoint) = endpoint.upgrade() {
-                endpoint.lost(loss);
-            }
-        };
-
-        let tried = Tried::default();
-        let opening = self
-            .connector
-            .open(&self.address, &self.common, &tried, at_end);
-        match tokio::time::timeout(self.common.config.connect_timeout(), opening).await {
-            Ok(opened) => opened,
-            Err(_) => Err(Refusal::no_answer(&self.common.config, &tried)),
-        }
-    }
-
-    /// Waits for the next attempt: the back-off's time, or a shorter one where somebody calls.
-    async fn pause(&self, delay: Duration) {
-        let wanted_within = Duration::from_millis(self.common.config.reconnect_wanted_ms);
-        let wanted = async {
-            if wanted_within.is_zero() {
-                std::future::pending::<()>().await;
-            }
-
-            let least = tokio::time::sleep(half_jitter(wanted_within));
-            self.wanted.notified().await;
-            least.await;
-        };
-
-        tokio::select! {
-            // In this order, and not in a random one, so that a simulated run can be repeated.
-            biased;
-            () = tokio::time::sleep(delay) => {}
-            () = wanted => {}
-        }
+    /// Changes under the lock are single steps, so a panic elsewhere leaves nothing half done.
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

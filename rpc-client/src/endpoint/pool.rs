@@ -2,20 +2,15 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
-use rpc_core::backoff::half_jitter;
 use tokio::time::Instant;
 
-use super::authenticate::Refusal;
 use super::connect::Connector;
-use super::dial::Tried;
+use super::one_call;
 use crate::config::{Config, Mode};
-use crate::connection::liveness::earliest;
-use crate::connection::{Common, Connection, LostOneways};
+use crate::connection::{Common, Connection};
 use crate::endpoint::Endpoint;
-use crate::error::{Cause, Error, Kind};
-use crate::time::after;
+use crate::error::Error;
 
 /// How connections are made.
 #[derive(Clone)]
@@ -48,80 +43,6 @@ impl Dialer {
             self.common.clone(),
             self.connector.clone(),
         )
-    }
-
-    /// A connection for one call alone. The call's own task opens it: nobody else waits for it, and nobody
-    /// opens another one in its place.
-    ///
-    /// # Errors
-    /// The last error of connecting, where that has failed for longer than `fail_fast_after_ms`; the deadline,
-    /// where it comes first. Either way nothing was sent.
-    async fn connect_for_one_call(
-        &self,
-        address: &Arc<str>,
-        deadline: Option<Instant>,
-    ) -> Result<Arc<Connection>, Error> {
-        // Who calls learns what becomes of it: no later flush has to tell.
-        let common = Common {
-            lost_oneways: LostOneways::default(),
-            ..self.common.clone()
-        };
-        let config = &common.config;
-
-        let error = |kind| Error::new(kind, address, None);
-        let mut backoff = config.backoff();
-        // Since when connecting fails, and how it last did.
-        let mut failing: Option<(Instant, Cause)> = None;
-
-        loop {
-            let now = Instant::now();
-            let patience = failing
-                .as_ref()
-                .map(|(since, _)| after(*since, config.fail_fast_after()));
-            let until = earliest(deadline, patience);
-            if until.is_some_and(|until| until <= now) {
-                return Err(error(match failing {
-                    Some((_, last)) if until != deadline => Kind::NotSent(last),
-                    _ => Kind::Deadline { was_sent: false },
-                }));
-            }
-
-            let connect_end = after(now, config.connect_timeout());
-            // One timer for all that ends an attempt.
-            let limit = until.map_or(connect_end, |until| until.min(connect_end));
-            let tried = Tried::default();
-            let opening = self.connector.open(address, &common, &tried, drop);
-            let refusal = match tokio::time::timeout_at(limit, opening).await {
-                Ok(Ok(connection)) if connection.is_usable() => return Ok(connection),
-                // It was sent away before it could be used; the next one need not fare better.
-                Ok(Ok(connection)) => Refusal::of_over(&connection),
-                Ok(Err(refusal)) => refusal,
-                Err(_) if limit == connect_end => Refusal::no_answer(config, &tried),
-                Err(_) => continue,
-            };
-
-            refusal.tell(address);
-            let last = match refusal {
-                Refusal::Failed(last) => last,
-                Refusal::Token(last, _) => return Err(error(Kind::NotSent(last))),
-            };
-
-            let now = Instant::now();
-            let since = failing.map_or(now, |(since, _)| since);
-            failing = Some((since, last));
-            let mut delay = backoff.next_delay_after(now - since);
-            if config.reconnect_wanted_ms > 0 {
-                delay = delay.min(half_jitter(Duration::from_millis(
-                    config.reconnect_wanted_ms,
-                )));
-            }
-
-            let patience = after(since, config.fail_fast_after());
-            let until = deadline.map_or(patience, |deadline| deadline.min(patience));
-            if now < until {
-                tokio::time::sleep_until(until.min(now + delay)).await;
-            }
-        }
     }
 
     /// Where each call opens a connection and there are other endpoints, one failure to connect is
@@ -234,11 +155,19 @@ impl Pool {
         lane: LaneNumber,
         deadline: Option<Instant>,
     ) -> Result<Arc<Connection>, Error> {
-        match self.lane(lane) {
-            Some(lane) => lane.endpoint.connection(deadline).await,
-            // Boxed: what it needs is no part of the calls on kept connections.
-            None => Box::pin(self.dialer.connect_for_one_call(&self.address, deadline)).await,
+        if let Some(lane) = self.lane(lane) {
+            return lane.endpoint.connection(deadline).await;
         }
+
+        // Boxed: what it needs is no part of the calls on kept connections.
+        let Dialer { common, connector } = &self.dialer;
+        Box::pin(one_call::connect(
+            &self.address,
+            common,
+            connector,
+            deadline,
+        ))
+        .await
     }
 
     /// Counts a call that it was chosen for.

@@ -458,3 +458,63 @@ async fn a_goaway_or_two_cost_the_next_call_nothing() {
     }
     assert_eq!(opened.lock().unwrap().len(), 12);
 }
+
+#[tokio::test(start_paused = true)]
+async fn calls_that_waited_for_a_connection_leave_in_the_order_in_which_they_were_made() {
+    let (far, mut pipes) = tokio::sync::mpsc::unbounded_channel();
+    let connect = move |_: String| {
+        let (ours, theirs) = tokio::io::duplex(64 * 1024);
+        far.send(theirs).unwrap();
+        async move {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            Ok(ours)
+        }
+    };
+    let client = Client::builder("far").connector(connect).build();
+    let mut calls = JoinSet::new();
+    for n in 0..100u64 {
+        let client = client.clone();
+        calls.spawn(async move { client.call::<_, ()>(100, &n).await });
+    }
+
+    let mut lines = BufReader::new(pipes.recv().await.unwrap()).lines();
+    for n in 0..100u64 {
+        let line = lines.next_line().await.unwrap().unwrap();
+        let call: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(call["params"], n);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connector_that_panics_fails_the_calls_that_wait_and_is_asked_again_by_the_next_one() {
+    let attempts = Arc::new(Mutex::new(0));
+    let counted = Arc::clone(&attempts);
+    let connect = move |_: String| {
+        let counted = Arc::clone(&counted);
+        async move {
+            tokio::task::yield_now().await;
+            *counted.lock().unwrap() += 1;
+            panic!("on purpose");
+            #[allow(unreachable_code, reason = "it names the type of the stream")]
+            Ok(tokio::io::duplex(64).0)
+        }
+    };
+    let client = Client::builder("far").connector(connect).build();
+
+    let began = Instant::now();
+    for attempt in 1..=2 {
+        let calls = (0..3).map(|_| client.call::<_, ()>(100, &()));
+        for result in futures::future::join_all(calls).await {
+            let error = result.unwrap_err();
+            assert!(error.is_unreachable(), "{error}");
+            assert!(
+                error
+                    .to_string()
+                    .contains("the task that connects was stopped"),
+                "{error}"
+            );
+        }
+        assert_eq!(*attempts.lock().unwrap(), attempt);
+    }
+    assert_eq!(began.elapsed(), Duration::ZERO);
+}
