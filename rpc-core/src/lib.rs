@@ -54,7 +54,6 @@
 extern crate self as rpc_core;
 
 pub mod api;
-pub mod backoff;
 pub mod builtins;
 pub mod codec;
 pub mod descriptor;
@@ -68,11 +67,11 @@ pub mod frame;
 #[doc(hidden)]
 pub mod histogram;
 pub mod in_flight;
-pub mod keepalive;
 pub mod printable;
 pub mod scope;
 pub mod service;
 pub mod status;
+mod timing;
 pub mod trace;
 pub mod typed;
 
@@ -84,5 +83,6 @@ pub use rpc_macros::{rpc_error_of_core as rpc_error, service_of_core as service}
 pub use scope::{Cancellation, Context, HeldBytes, Peer, Scope};
 pub use service::{BoxService, Layer, Service, layer_fn, service_fn};
 pub use status::{Code, Status};
+pub use timing::{backoff, keepalive};
 #[doc(hidden)]
 pub use typed::private as __private;
