@@ -11,8 +11,8 @@ use std::task::{Context, Poll, Waker};
 use rpc_core::frame::{ID_MAX, encode_request};
 use rpc_core::{CmdId, RawJson, Request};
 
-use super::state::State;
-use super::{Connection, Shared};
+use super::Connection;
+use super::shared::{Shared, State};
 use crate::error::{Cause, Error, Kind};
 
 /// The id of the ping behind oneway calls: as those of the driver's pings, one that no call comes to.

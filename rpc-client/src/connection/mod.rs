@@ -7,39 +7,31 @@
 
 mod driver;
 mod flush;
+mod in_flight;
 mod liveness;
 #[cfg(all(test, shuttle))]
 mod models;
 mod pending;
+mod shared;
 mod start;
-mod state;
 
 use std::future::{Future, poll_fn};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError};
-#[cfg(not(all(test, shuttle)))]
-use std::sync::{Mutex, MutexGuard};
+use std::sync::Arc;
 use std::time::Duration;
 
-use rpc_core::frame::{RequestEncoder, encode_cancel};
-use rpc_core::in_flight::InFlight;
-#[cfg(all(test, shuttle))]
-use shuttle::sync::{Mutex, MutexGuard};
+use rpc_core::frame::encode_cancel;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::Notify;
 
 use self::driver::Driver;
 pub(crate) use self::flush::LostOneways;
-use self::flush::Reached;
+pub(crate) use self::in_flight::Data;
+use self::in_flight::{Answers, Failure, Progress};
 pub(crate) use self::pending::{PendingCall, PendingStream, decode};
+use self::shared::{Leaving, Shared, State};
 pub(crate) use self::start::{CallKind, Due, Frame, Refused, Usual};
-pub(crate) use self::state::Data;
-use self::state::{Answers, Failure, Leaving, Progress, State};
 use crate::config::Config;
 use crate::error::{Cause, Error, Kind};
-use crate::events::{ConnectionEvent, Events};
-
-const NO_STREAM_EXPECTED: &str = "the command answers with a stream; call it as one";
+use crate::events::Events;
 
 /// One end of a connection, as callers hold it. Dropping the last handle lets the driver write what
 /// is left and close.
@@ -51,15 +43,6 @@ pub(crate) struct Common {
     pub(crate) config: Arc<Config>,
     pub(crate) events: Events,
     pub(crate) lost_oneways: LostOneways,
-}
-
-struct Shared {
-    address: Arc<str>,
-    number: u64,
-    common: Common,
-    state: Mutex<State>,
-    /// Tells callers that wait for room in the table or in the output.
-    room: Notify,
 }
 
 /// What the driver reports at its end.
@@ -96,34 +79,7 @@ impl Connection {
     where
         IO: AsyncRead + AsyncWrite + Unpin + Send,
     {
-        static NEXT: AtomicU64 = AtomicU64::new(1);
-
-        let state = State {
-            output: Vec::new(),
-            encoder: RequestEncoder::default(),
-            appended: 0,
-            reached: Reached::default(),
-            admitted: 0,
-            calls: InFlight::new(common.config.in_flight_max),
-            waiting_for_room: 0,
-            driver: None,
-            next_deadline: None,
-            untimed: Vec::new(),
-            leaving: None,
-            is_closing: false,
-            ended: None,
-            answers: Answers::None,
-            uses_ids: false,
-        };
-
-        let shared = Arc::new(Shared {
-            address,
-            // Relaxed: only uniqueness matters.
-            number: NEXT.fetch_add(1, Ordering::Relaxed),
-            common,
-            state: Mutex::new(state),
-            room: Notify::new(),
-        });
+        let shared = Arc::new(Shared::new(address, common));
         shared.tell_of_connecting();
 
         let mut driver = Driver::new(io, Arc::clone(&shared));
@@ -223,56 +179,5 @@ impl Drop for Connection {
         let mut state = self.0.lock();
         state.is_closing = true;
         state.wake_driver();
-    }
-}
-
-impl Shared {
-    /// A panic while the lock was held cannot have left the table half changed in a way that harms:
-    /// each change is one step.
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn error(&self, kind: Kind) -> Error {
-        Error::new(kind, &self.address, Some(self.number))
-    }
-
-    fn tell_of_connecting(&self) {
-        let Self {
-            address, number, ..
-        } = self;
-
-        tracing::debug!(%address, connection = number, "connected");
-        let event = || ConnectionEvent::Connected {
-            address: Arc::clone(address),
-            connection: *number,
-        };
-        self.common.events.tell(event);
-    }
-
-    fn tell_of_goaway(&self, message: &str) {
-        let Self {
-            address, number, ..
-        } = self;
-
-        tracing::info!(%address, connection = number, reason = %message, "goaway");
-        self.common.events.tell(|| ConnectionEvent::Goaway {
-            address: Arc::clone(address),
-            connection: *number,
-            message: Arc::from(message),
-        });
-    }
-
-    fn tell_of_the_end(&self, cause: &Cause) {
-        let Self {
-            address, number, ..
-        } = self;
-
-        tracing::debug!(%address, connection = number, reason = %cause.message, "disconnected");
-        self.common.events.tell(|| ConnectionEvent::Disconnected {
-            address: Arc::clone(address),
-            connection: *number,
-            reason: Arc::from(&*cause.message),
-        });
     }
 }

@@ -13,8 +13,9 @@ use rpc_core::frame::{encode_cancel, encode_credit};
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
-use super::state::{Data, Failure, Progress, State};
-use super::{Connection, NO_STREAM_EXPECTED};
+use super::Connection;
+use super::in_flight::{Data, Failure, NO_STREAM_EXPECTED, Progress};
+use super::shared::State;
 use crate::error::{Cause, Error, Kind};
 
 /// A call that has been begun: a future of its data. Dropping it gives the call up, and tells the

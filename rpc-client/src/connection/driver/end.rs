@@ -1,0 +1,119 @@
+//! The end of a connection, and what it leaves to its calls.
+
+use std::io;
+
+use rpc_core::Status;
+
+use super::Driver;
+use crate::connection::Loss;
+use crate::connection::in_flight::{Answers, Failure, Progress};
+use crate::connection::shared::Leaving;
+use crate::error::Cause;
+
+/// How a connection ended, where it was not an error of the byte stream.
+pub(in crate::connection) enum Ended {
+    /// This side was done with it.
+    Done,
+    /// The server closed it.
+    ByServer,
+    /// The server's bytes make no sense.
+    Nonsense(String),
+    /// The server is not there any more.
+    Dead(String),
+}
+
+impl<IO> Driver<IO> {
+    pub(in crate::connection) fn finish(&mut self, ended: io::Result<Ended>) -> Loss {
+        let farewell = self.farewell.take();
+        let because = farewell
+            .as_ref()
+            .map(|status| format!(" after saying: {status}"))
+            .unwrap_or_default();
+
+        // A server that refuses this client's certificate, and then runs nothing of it.
+        let was_rejected = matches!(&ended, Err(error) if error.kind() == io::ErrorKind::PermissionDenied && error.get_ref().is_some());
+        let is_done = matches!(ended, Ok(Ended::Done));
+
+        let cause = match ended {
+            Ok(Ended::Done) => Cause::new("the connection was closed by this side"),
+            // An alert of TLS, which no reply begins like (RFC 8446 section 5.1).
+            Ok(Ended::ByServer) if self.input[self.start..self.end].starts_with(&[0x15, 0x03]) => {
+                Cause::new("the server speaks TLS on this port, and this client does not")
+            }
+            Ok(Ended::ByServer) => Cause::new(format!("the server closed the connection{because}")),
+            Ok(Ended::Nonsense(what) | Ended::Dead(what)) => {
+                Cause::new(format!("the connection was given up: {what}"))
+            }
+            Err(error) => {
+                Cause::with_source(format!("the connection was lost{because}: {error}"), error)
+            }
+        };
+
+        let retry_after = farewell.as_ref().and_then(Status::retry_after);
+        let calls = self.end_all(
+            &cause,
+            was_rejected || farewell.is_some_and(|status| status.is_rejected()),
+        );
+        let state = self.shared.lock();
+
+        Loss {
+            cause,
+            calls,
+            connection: self.shared.number,
+            has_served: state.answers == Answers::Served,
+            is_wanted: is_done && !matches!(state.leaving, Some(Leaving::Goaway(_))),
+            retry_after,
+        }
+    }
+
+    /// The one way out for calls that the connection leaves behind. Returns how many there were.
+    fn end_all(&mut self, cause: &Cause, was_rejected: bool) -> usize {
+        let mut woken = Vec::new();
+        let mut state = self.shared.lock();
+        if state.ended.is_some() {
+            return 0;
+        }
+
+        let mut calls = 0;
+        let written = self.written;
+        state.lose_oneways(&self.shared, cause, written);
+        state.ended = Some(cause.clone());
+        self.shared.tell_of_the_end(cause);
+
+        // A server that turns the connection away has run none of its calls; one that has answered some
+        // may have meant another one.
+        let was_rejected = was_rejected && state.answers == Answers::None;
+
+        for (_, slot) in state.calls.iter_mut() {
+            if matches!(slot.progress, Progress::Waiting) {
+                calls += 1;
+                // A frame that did not leave whole was not executed, whatever it looked like.
+                let may_have_run = slot.frame_end <= written && !was_rejected;
+                slot.progress = Progress::Done(Err(Failure::Lost {
+                    may_have_run,
+                    cause: cause.clone(),
+                }));
+                woken.extend(slot.waker.take());
+            }
+        }
+
+        woken.extend(state.reached.take_waiting());
+        drop(state);
+        self.shared.room.notify_waiters();
+        for waker in woken {
+            waker.wake();
+        }
+
+        calls
+    }
+}
+
+impl<IO> Drop for Driver<IO> {
+    /// The task was dropped before its end: its runtime is gone, or somebody stopped it.
+    fn drop(&mut self) {
+        self.end_all(
+            &Cause::new("the task that drove the connection was stopped"),
+            false,
+        );
+    }
+}

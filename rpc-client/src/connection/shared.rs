@@ -1,0 +1,303 @@
+//! What callers and the driver share: the output, the calls in flight, and why there are no new ones.
+
+use std::mem;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError};
+#[cfg(not(all(test, shuttle)))]
+use std::sync::{Mutex, MutexGuard};
+use std::task::Waker;
+use std::time::Duration;
+
+use rpc_core::frame::RequestEncoder;
+use rpc_core::in_flight::InFlight;
+#[cfg(all(test, shuttle))]
+use shuttle::sync::{Mutex, MutexGuard};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::flush::Reached;
+use super::in_flight::{Answers, Progress, Slot};
+use super::start::{CallKind, Due, Frame};
+use super::{Common, Refusal};
+use crate::config::Config;
+use crate::error::{Cause, Error, Kind};
+use crate::events::ConnectionEvent;
+use crate::time::after;
+
+pub(super) struct Shared {
+    pub(super) address: Arc<str>,
+    pub(super) number: u64,
+    pub(super) common: Common,
+    pub(super) state: Mutex<State>,
+    /// Tells callers that wait for room in the table or in the output.
+    pub(super) room: Notify,
+}
+
+impl Shared {
+    pub(super) fn new(address: Arc<str>, common: Common) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+
+        let state = State {
+            output: Vec::new(),
+            encoder: RequestEncoder::default(),
+            appended: 0,
+            reached: Reached::default(),
+            admitted: 0,
+            calls: InFlight::new(common.config.in_flight_max),
+            waiting_for_room: 0,
+            driver: None,
+            next_deadline: None,
+            untimed: Vec::new(),
+            leaving: None,
+            is_closing: false,
+            ended: None,
+            answers: Answers::None,
+            uses_ids: false,
+        };
+
+        Self {
+            address,
+            // Relaxed: only uniqueness matters.
+            number: NEXT.fetch_add(1, Ordering::Relaxed),
+            common,
+            state: Mutex::new(state),
+            room: Notify::new(),
+        }
+    }
+
+    /// A panic while the lock was held cannot have left the table half changed in a way that harms:
+    /// each change is one step.
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn error(&self, kind: Kind) -> Error {
+        Error::new(kind, &self.address, Some(self.number))
+    }
+
+    pub(super) fn tell_of_connecting(&self) {
+        let Self {
+            address, number, ..
+        } = self;
+
+        tracing::debug!(%address, connection = number, "connected");
+        let event = || ConnectionEvent::Connected {
+            address: Arc::clone(address),
+            connection: *number,
+        };
+        self.common.events.tell(event);
+    }
+
+    pub(super) fn tell_of_goaway(&self, message: &str) {
+        let Self {
+            address, number, ..
+        } = self;
+
+        tracing::info!(%address, connection = number, reason = %message, "goaway");
+        self.common.events.tell(|| ConnectionEvent::Goaway {
+            address: Arc::clone(address),
+            connection: *number,
+            message: Arc::from(message),
+        });
+    }
+
+    pub(super) fn tell_of_the_end(&self, cause: &Cause) {
+        let Self {
+            address, number, ..
+        } = self;
+
+        tracing::debug!(%address, connection = number, reason = %cause.message, "disconnected");
+        self.common.events.tell(|| ConnectionEvent::Disconnected {
+            address: Arc::clone(address),
+            connection: *number,
+            reason: Arc::from(&*cause.message),
+        });
+    }
+}
+
+pub(super) struct State {
+    /// Frames that the driver has not taken yet.
+    pub(super) output: Vec<u8>,
+    pub(super) encoder: RequestEncoder,
+    /// Bytes that were ever put into `output`.
+    pub(super) appended: u64,
+    /// How far they have come; what the system has, the stream keeps in no buffer of its own.
+    pub(super) reached: Reached,
+    /// Calls that were ever admitted.
+    pub(super) admitted: u64,
+    pub(super) calls: InFlight<Slot>,
+    /// Callers that wait for `room`.
+    pub(super) waiting_for_room: usize,
+    pub(super) driver: Option<Waker>,
+    /// When the driver looks for calls that are past their deadline.
+    pub(super) next_deadline: Option<Instant>,
+    /// Calls whose time begins when the driver sees them, and how long they have.
+    pub(super) untimed: Vec<(u64, Duration)>,
+    /// Why it takes no new calls, though those in flight go on.
+    pub(super) leaving: Option<Leaving>,
+    /// The last handle is gone.
+    pub(super) is_closing: bool,
+    pub(super) ended: Option<Cause>,
+    /// The best that the replies so far have come to.
+    pub(super) answers: Answers,
+    /// Whether any call had an id: the server of one that has none may know no ids.
+    pub(super) uses_ids: bool,
+}
+
+pub(super) enum Leaving {
+    /// There was no call for `idle_timeout_ms`.
+    Idle,
+    /// The server has said goaway, and this about it.
+    Goaway(String),
+}
+
+impl State {
+    pub(super) fn admit(&mut self, config: &Config) -> Result<(), Refusal> {
+        if self.is_over() {
+            return Err(Refusal::Over);
+        }
+
+        if self.output.len() >= config.output_bytes_max {
+            return Err(Refusal::Full);
+        }
+
+        self.admitted += 1;
+        Ok(())
+    }
+
+    /// Whether it takes no new calls any more.
+    pub(super) fn is_over(&self) -> bool {
+        self.ended.is_some() || self.leaving.is_some()
+    }
+
+    /// Takes a slot, and puts the call's frame into the output.
+    pub(super) fn open(
+        &mut self,
+        config: &Config,
+        frame: &impl Frame,
+        due: Due,
+        kind: CallKind,
+        waker: &Waker,
+    ) -> Result<u64, Refusal> {
+        self.admit(config)?;
+
+        let is_ordered = kind.is_ordered();
+        let opened = if is_ordered {
+            self.calls.open_ordered()
+        } else {
+            self.calls.open()
+        };
+        let Some((id, slot)) = opened else {
+            return Err(Refusal::Full);
+        };
+
+        self.uses_ids |= !is_ordered;
+        let before = self.output.len();
+        let sent_id = (!is_ordered).then_some(id);
+        frame.write(&mut self.output, &mut self.encoder, sent_id);
+        self.appended += (self.output.len() - before) as u64;
+
+        slot.progress = Progress::Waiting;
+        slot.waker = Some(waker.clone());
+        slot.deadline = None;
+        slot.frame_end = self.appended;
+        slot.kind = kind;
+
+        let is_news = match due {
+            Due::Never => false,
+            Due::In(limit) => {
+                self.untimed.push((id, limit));
+                self.untimed.len() == 1
+            }
+            Due::At(deadline) => {
+                slot.deadline = Some(deadline);
+                self.is_next(deadline)
+            }
+        };
+
+        if before == 0 || is_news {
+            self.wake_driver();
+        }
+
+        Ok(id)
+    }
+
+    /// Notes a deadline. True where it is before all others.
+    fn is_next(&mut self, deadline: Instant) -> bool {
+        let is_next = self.next_deadline.is_none_or(|next| deadline < next);
+        if is_next {
+            self.next_deadline = Some(deadline);
+        }
+        is_next
+    }
+
+    /// Begins the time of the calls that have come since the last look.
+    pub(super) fn begin_time(&mut self) {
+        if self.untimed.is_empty() {
+            return;
+        }
+
+        let now = Instant::now();
+        let mut untimed = mem::take(&mut self.untimed);
+        let mut last = None;
+
+        for (id, limit) in untimed.drain(..) {
+            let Some(slot) = self.calls.get_mut(id) else {
+                continue;
+            };
+
+            // Most calls have the same limit.
+            if let Some((same, deadline)) = last
+                && same == limit
+            {
+                slot.deadline = Some(deadline);
+                continue;
+            }
+
+            let deadline = after(now, limit);
+            slot.deadline = Some(deadline);
+            self.is_next(deadline);
+            last = Some((limit, deadline));
+        }
+
+        self.untimed = untimed;
+    }
+
+    /// Whether the server's silence says anything about it.
+    pub(super) fn is_watched(&self, config: &Config, appended_when_heard: u64) -> bool {
+        let is_idle = || self.calls.is_empty() && self.appended == appended_when_heard;
+        self.uses_ids && (config.ping_idle || !is_idle())
+    }
+
+    pub(super) fn has_room(&self, config: &Config, kind: CallKind) -> bool {
+        self.output.len() < config.output_bytes_max && self.calls.has_room(kind.is_ordered())
+    }
+
+    /// Whoever makes room calls this, under the lock.
+    pub(super) fn tell_of_room(&mut self, room: &Notify) {
+        if self.waiting_for_room > 0 {
+            self.waiting_for_room = 0;
+            room.notify_waiters();
+        }
+    }
+
+    pub(super) fn append(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        let before = self.output.len();
+        write(&mut self.output);
+        self.appended += (self.output.len() - before) as u64;
+        if before == 0 {
+            self.wake_driver();
+        }
+    }
+
+    /// Whether there is nothing left to do: no new calls, none in flight, and nobody waits for an answer.
+    pub(super) fn is_done(&self) -> bool {
+        self.leaving.is_some() && self.calls.is_empty() && !self.reached.is_asking()
+    }
+
+    pub(super) fn wake_driver(&mut self) {
+        if let Some(driver) = self.driver.take() {
+            driver.wake();
+        }
+    }
+}
