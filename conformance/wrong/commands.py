@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 CANCELLED, INVALID_ARGUMENT, DEADLINE_EXCEEDED, NOT_FOUND = 1, 3, 4, 5
 RESOURCE_EXHAUSTED, FAILED_PRECONDITION, OUT_OF_RANGE, UNIMPLEMENTED, INTERNAL, UNAVAILABLE = 8, 9, 11, 12, 13, 14
+# The last millisecond of the year 9999.
+TS_MAX = 253402300799999
 # The identity of the log that this server has.
 LOG = "the log of the wrong server"
 
@@ -137,9 +139,19 @@ async def authenticate(_call: Call) -> Any:
     raise Failure(UNIMPLEMENTED, "cmdid 6, authenticate: no authentication is configured here")
 
 
+def with_names_once(pairs: List[Any]) -> Dict[str, Any]:
+    """An object of JSON whose names differ."""
+    if len({name for name, _ in pairs}) < len(pairs):
+        raise Failure(INVALID_ARGUMENT, "a name in `params.fields` comes twice")
+    return dict(pairs)
+
+
 async def log_append(call: Call) -> Any:
     """Appends one entry and wakes the readers that wait."""
     server = call.connection.server
+    json.loads(call.frame.params, object_pairs_hook=with_names_once)
+    if call.param("ts", int, 0) > TS_MAX:
+        raise Failure(INVALID_ARGUMENT, "`params.ts` is after the year 9999")
     entry: Dict[str, Any] = {"seq": len(server.log) + 1, "ts": int(time.time() * 1000)}
     for name in ("level", "service", "message"):
         entry[name] = call.param(name, str)

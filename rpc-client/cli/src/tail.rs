@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use clap::Args;
 use rpc_client::{Client, Code, Config, Error};
-use rpc_core::api::log::{Level, READ};
+use rpc_core::api::log::{Level, READ, TS_MAX};
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -25,9 +25,6 @@ const POLL_WAIT: Duration = Duration::from_secs(5);
 /// Time between attempts while the server is away, and between pages that lead nowhere; also what a last word to it
 /// may take.
 const PAUSE: Duration = Duration::from_millis(200);
-
-/// The last millisecond since 1970 that has a date of four digits for its year, which RFC 3339 wants.
-const LAST_MS: u64 = 253_402_300_799_999;
 
 /// Print the last entries, then each one as it comes
 ///
@@ -205,7 +202,7 @@ fn text(entry: &Entry<'_>) -> String {
 
 /// The number of milliseconds as a date and time, or as it is where that has no date.
 fn time(ts: &RawValue) -> String {
-    let since_1970 = ts.get().parse().ok().filter(|ms| *ms <= LAST_MS);
+    let since_1970 = ts.get().parse().ok().filter(|ms| *ms <= TS_MAX);
     match since_1970 {
         Some(ms) => {
             let time = UNIX_EPOCH + Duration::from_millis(ms);

@@ -1,6 +1,8 @@
 //! The log service, typed.
 
-pub use rpc_core::api::log::{APPEND, Append, Appended, Entry, Extent, Level, Page, READ, Read};
+pub use rpc_core::api::log::{
+    APPEND, Append, Appended, Entry, Extent, Fields, Level, Page, READ, Read,
+};
 use rpc_core::{CmdId, Service, Status};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -15,7 +17,9 @@ use crate::layers::service_client;
 ///
 /// # async fn example() -> Result<(), rpc_client::Status> {
 /// let log = LogClient::new(rpc_client::shared("127.0.0.1:8889"));
-/// let seq = log.append(&Append::new(Level::Info, "order", "user 4211 logged in")).await?;
+/// let mut entry = Append::new(Level::Info, "order", "user 4211 logged in");
+/// entry.fields = r#"{"user":4211}"#.parse().ok();
+/// let seq = log.append(&entry).await?;
 /// # let _ = seq;
 /// # Ok(())
 /// # }

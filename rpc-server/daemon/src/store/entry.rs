@@ -1,16 +1,10 @@
 use std::borrow::Cow;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use rpc_core::api::log::Level;
+use rpc_core::api::log::{Fields, Level, TS_MAX};
 use serde::de::{Deserializer, Error as _};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use serde_json::{Map, Value};
-
-/// How many objects and arrays may be inside one another in [`Fields`]. JSON readers, `serde_json` with its
-/// 128 among them, refuse what is deeper than their own limit; one such entry would make every page that
-/// holds it unreadable.
-const FIELDS_DEPTH_MAX: usize = 64;
 
 /// An entry as a caller gives it, before it has a sequence number.
 ///
@@ -26,7 +20,7 @@ pub(crate) struct NewEntry {
     /// The text for people.
     pub(crate) message: String,
     /// When it happened, in milliseconds since 1970; the time of the append if absent.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "possible_time")]
     pub(crate) ts: Option<u64>,
     /// The trace it belongs to.
     #[serde(default)]
@@ -58,7 +52,7 @@ impl NewEntry {
             service: &self.service,
             message: &self.message,
             trace: self.trace.as_deref(),
-            fields: self.fields.as_ref().map(|fields| fields.0.as_ref()),
+            fields: self.fields.as_ref().map(Fields::as_raw),
         };
 
         let mut line = Vec::with_capacity(128 + self.message.len());
@@ -71,41 +65,27 @@ impl NewEntry {
     }
 }
 
-/// A JSON object on one line, which every JSON reader can read.
-///
-/// It is kept as it was written: order of the members, digits of the numbers. Only newlines between its
-/// tokens become spaces, because a newline ends an entry.
-#[derive(Debug, Clone)]
-pub(crate) struct Fields(Box<RawValue>);
-
-impl TryFrom<Box<RawValue>> for Fields {
-    type Error = serde_json::Error;
-
-    /// # Errors
-    ///
-    /// What is not an object, more than 64 levels deep, or holds what a raw value may hold but no value can:
-    /// half a surrogate pair, a number out of range.
-    fn try_from(raw: Box<RawValue>) -> Result<Self, Self::Error> {
-        let members: Map<String, Value> = serde_json::from_str(raw.get())?;
-        if 1 + members.values().map(depth).max().unwrap_or(0) > FIELDS_DEPTH_MAX {
-            return Err(Self::Error::custom(format_args!(
-                "more than {FIELDS_DEPTH_MAX} levels deep"
-            )));
-        }
-
-        if !raw.get().contains(['\n', '\r']) {
-            return Ok(Self(raw));
-        }
-
-        // Inside a string a newline is always escaped, so these are all between tokens.
-        RawValue::from_string(raw.get().replace(['\n', '\r'], " ")).map(Self)
+/// Reads a time. One past the last date that can be written is refused: whoever formats it would fail.
+fn possible_time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    let ts = Option::<u64>::deserialize(deserializer)?;
+    match ts {
+        Some(ts) if ts > TS_MAX => Err(D::Error::custom(format_args!(
+            "{ts} is after the year 9999: `ts` is in milliseconds since 1970{}",
+            probable_unit(ts)
+        ))),
+        _ => Ok(ts),
     }
 }
 
-impl<'de> Deserialize<'de> for Fields {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let raw = Box::<RawValue>::deserialize(deserializer)?;
-        Self::try_from(raw).map_err(D::Error::custom)
+/// Names the unit in which a time would be one of this century.
+fn probable_unit(ts: u64) -> &'static str {
+    let this_century = 946_684_800_000..4_102_444_800_000;
+    if this_century.contains(&(ts / 1000)) {
+        ", and this seems to be in microseconds; divide it by 1000"
+    } else if this_century.contains(&(ts / 1_000_000)) {
+        ", and this seems to be in nanoseconds; divide it by 1000000"
+    } else {
+        ""
     }
 }
 
@@ -124,14 +104,6 @@ impl<'a> EntryRef<'a> {
     /// The entry of a line, or `None` if the line is damaged.
     pub(super) fn parse(line: &'a [u8]) -> Option<Self> {
         serde_json::from_str(str::from_utf8(line).ok()?).ok()
-    }
-}
-
-fn depth(value: &Value) -> usize {
-    match value {
-        Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
-        Value::Object(members) => 1 + members.values().map(depth).max().unwrap_or(0),
-        _ => 0,
     }
 }
 
@@ -173,7 +145,6 @@ mod tests {
 
     #[test]
     fn params_that_would_spoil_a_page_are_refused() {
-        let deep = |levels| format!("{}1{}", r#"{"a":"#.repeat(levels), "}".repeat(levels));
         let entry = |fields: &str| {
             format!(r#"{{"level":"info","service":"s","message":"m","fields":{fields}}}"#)
         };
@@ -181,11 +152,14 @@ mod tests {
 
         assert!(accepted(&entry("{}")));
         assert!(accepted(&entry("null")));
-        assert!(accepted(&entry(&deep(FIELDS_DEPTH_MAX))));
-        assert!(!accepted(&entry(&deep(FIELDS_DEPTH_MAX + 1))));
-        assert!(!accepted(&entry(&deep(100_000))));
-
-        for fields in ["1", "[]", "\"\"", r#"{"a":"\ud800"}"#, r#"{"a":1e999}"#] {
+        for fields in [
+            "1",
+            "[]",
+            "\"\"",
+            r#"{"a":"\ud800"}"#,
+            r#"{"a":1e999}"#,
+            r#"{"a":1,"a":2}"#,
+        ] {
             assert!(!accepted(&entry(fields)), "{fields}");
         }
 
@@ -193,6 +167,36 @@ mod tests {
             r#"{"level":"info","service":"s","message":"m","extra":1}"#
         ));
         assert!(!accepted(r#"{"level":"INFO","service":"s","message":"m"}"#));
+    }
+
+    #[test]
+    fn a_time_without_a_date_is_refused_with_the_unit_that_it_probably_has() {
+        let read = |ts: &str| {
+            let params = format!(r#"{{"level":"info","service":"s","message":"m","ts":{ts}}}"#);
+            serde_json::from_str::<NewEntry>(&params).map_err(|error| error.to_string())
+        };
+
+        for possible in ["0", "1700000000000", "253402300799999", "null"] {
+            assert!(read(possible).is_ok(), "{possible}");
+        }
+        for (ts, unit) in [
+            ("253402300800000", "after the year 9999"),
+            (
+                "1700000000000000",
+                "seems to be in microseconds; divide it by 1000",
+            ),
+            (
+                "1700000000000000000",
+                "seems to be in nanoseconds; divide it by 1000000",
+            ),
+            ("18446744073709551615", "milliseconds since 1970"),
+            ("-1", "expected u64"),
+            ("1700000000.5", "expected u64"),
+            ("1e12", "expected u64"),
+        ] {
+            let error = read(ts).unwrap_err();
+            assert!(error.contains(unit), "{ts}: {error}");
+        }
     }
 
     #[test]

@@ -101,6 +101,59 @@ async fn entries_are_numbered_from_1_and_read_back_as_they_were_given() {
 }
 
 #[tokio::test]
+async fn fields_come_back_byte_for_byte_or_are_refused() {
+    let serving = Serving::start().await;
+    let mut client = serving.connect();
+    let append_fields = |fields: &str| {
+        format!(
+            r#"{{"cmdid":{APPEND},"params":{{"level":"info","service":"s","message":"m","fields":{fields}}}}}"#
+        )
+    };
+
+    let kept = [
+        r#"{"order":12345678901234567890123,"price":1.50,"e":1E2}"#,
+        r#"{"z":1, "a" : [ 1,2 ],"nested":{"x":1,"x":2}}"#,
+        r#"{"text":"\u0041\/\n"}"#,
+    ];
+    for fields in kept {
+        assert_eq!(
+            client.ask(&append_fields(fields)).await["code"],
+            0,
+            "{fields}"
+        );
+    }
+    for fields in [r#"{"a":1,"a":2}"#, r#"{"a":1,"\u0061":2}"#] {
+        let reply = client.ask(&append_fields(fields)).await;
+        let why = "`params.fields`: the field `a` comes twice; give each field a name of its own";
+        assert_eq!(reply["code"], 3, "{reply}");
+        assert!(reply["message"].as_str().unwrap().contains(why), "{reply}");
+    }
+
+    client.send(line(READ, &json!({})) + "\n").await;
+    let page = client.line().await;
+    for fields in kept {
+        assert!(page.contains(&format!("\"fields\":{fields}")), "{page}");
+    }
+}
+
+#[tokio::test]
+async fn a_time_in_microseconds_is_refused_and_told_so() {
+    let serving = Serving::start().await;
+    let mut client = serving.connect();
+    let ts = 1_700_000_000_000_000_u64;
+    let entry = json!({"level": "info", "service": "s", "message": "m", "ts": ts});
+
+    let reply = client.ask(&line(APPEND, &entry)).await;
+    let message = "`params.ts`: 1700000000000000 is after the year 9999: `ts` is in milliseconds since 1970, and this \
+                   seems to be in microseconds; divide it by 1000";
+    assert_eq!(
+        (&reply["code"], &reply["message"]),
+        (&json!(3), &json!(message))
+    );
+    assert_eq!(read(&mut client, json!({})).await, (vec![], 0));
+}
+
+#[tokio::test]
 async fn appends_of_many_connections_are_numbered_without_a_gap() {
     let serving = Serving::start().await;
     let mut clients: Vec<_> = (0..8).map(|_| serving.connect()).collect();

@@ -1,21 +1,27 @@
 //! The log service: entries appended, numbered, on disk, and read back with a cursor.
 
+mod fields;
+
 use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
 use serde::de::{Error, IntoDeserializer};
 use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::{Map, Value};
 
 use crate::frame::CmdId;
 use crate::status::{Code, Status};
+
+pub use fields::{FIELDS_DEPTH_MAX, Fields};
 
 /// Params [`Append`], data [`Appended`]: writes an entry and answers once it is on disk.
 pub const APPEND: CmdId = CmdId::new(1001);
 
 /// Params [`Read`], data [`Page`]: entries behind a cursor, waiting for them where there are none.
 pub const READ: CmdId = CmdId::new(1002);
+
+/// Largest [`Append::ts`]: the last millisecond of the year 9999, which is the last year that RFC 3339 can write.
+pub const TS_MAX: u64 = 253_402_300_799_999;
 
 /// Maximum length of [`Read::contains`] in bytes.
 pub const CONTAINS_BYTES_MAX: usize = 1024;
@@ -94,7 +100,7 @@ impl FromStr for Level {
 }
 
 /// An entry to be written.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Append {
@@ -104,15 +110,15 @@ pub struct Append {
     pub service: String,
     /// What happened.
     pub message: String,
-    /// When, in milliseconds since 1970; where it is missing, the time of receipt.
+    /// When, in milliseconds since 1970, at most [`TS_MAX`]; where it is missing, the time of receipt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ts: Option<u64>,
     /// The trace that it belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace: Option<String>,
-    /// More, as an object.
+    /// More, as an object. It is stored as it is written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub fields: Option<Map<String, Value>>,
+    pub fields: Option<Fields>,
 }
 
 impl Append {
@@ -251,7 +257,7 @@ pub struct Entry {
     /// The trace that it belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace: Option<String>,
-    /// More.
+    /// More, as it was written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub fields: Option<Map<String, Value>>,
+    pub fields: Option<Fields>,
 }
