@@ -6,6 +6,8 @@ mod error;
 mod limits;
 pub mod listeners;
 #[cfg(feature = "program")]
+pub mod log_queue;
+#[cfg(feature = "program")]
 pub mod notify;
 #[cfg(feature = "program")]
 pub mod reload;

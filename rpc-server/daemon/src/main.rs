@@ -5,9 +5,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use clap::Parser;
 use rpc_daemon::config::{Loaded, LogFormat, Mistakes, Overrides, log_filter};
+use rpc_daemon::log_queue::LogQueue;
 use rpc_daemon::{Daemon, DaemonConfig, DaemonError, Reloader, notify, reload};
 use rpc_server::Tokens;
 use tokio::runtime::Runtime;
@@ -112,7 +114,14 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
 
-    let set_log_level = start_logging(&config, &traces);
+    let log = match LogQueue::start(config.log_lines_bytes_max, std::io::stderr()) {
+        Ok(log) => log,
+        Err(error) => {
+            eprintln!("rpc-server: cannot start the thread of the log: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let set_log_level = start_logging(&config, &traces, log.clone());
     for warning in &warnings {
         tracing::warn!("{warning}");
     }
@@ -123,7 +132,7 @@ fn main() -> ExitCode {
         checked.map_err(|mistakes| in_one_line(&mistakes))?;
         Ok(config)
     };
-    let exit = match run(&config, load_again, set_log_level) {
+    let exit = match run(&config, load_again, set_log_level, log.clone()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error}");
@@ -132,8 +141,12 @@ fn main() -> ExitCode {
     };
 
     traces.send_rest();
+    log.flush(LOG_FLUSH);
     exit
 }
+
+/// How long the log may take for the lines that wait when the daemon ends: standard error may not be read any more.
+const LOG_FLUSH: Duration = Duration::from_secs(1);
 
 /// Says what is wrong with the settings, on standard error as the log is not started yet.
 fn refuse(mistakes: &Mistakes) -> ExitCode {
@@ -233,13 +246,13 @@ impl Traces {
 /// Changes what is logged while the daemon runs.
 type SetLogLevel = Box<dyn Fn(&str) -> Result<(), String> + Send + Sync>;
 
-fn start_logging(config: &DaemonConfig, traces: &Traces) -> SetLogLevel {
+fn start_logging(config: &DaemonConfig, traces: &Traces, queue: LogQueue) -> SetLogLevel {
     let filter = log_filter(&config.log_level).expect("checked with the other settings");
     let (filter, handle) = tracing_subscriber::reload::Layer::new(filter);
 
     let log = tracing_subscriber::fmt::layer()
         .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr);
+        .with_writer(queue);
     let log = match config.log_format {
         LogFormat::Text => log.with_target(false).boxed(),
         LogFormat::Json => log.json().flatten_event(true).boxed(),
@@ -264,9 +277,10 @@ fn run(
     config: &DaemonConfig,
     load: impl Fn() -> Result<DaemonConfig, String> + Send + Sync + 'static,
     set_log_level: SetLogLevel,
+    log: LogQueue,
 ) -> Result<(), DaemonError> {
     let runtime = Runtime::new()?;
-    let served = runtime.block_on(serve(config, load, set_log_level));
+    let served = runtime.block_on(serve(config, load, set_log_level, log));
 
     // The drain has waited for blocking work for as long as it may: a disk that hangs does not hold up the end.
     runtime.shutdown_background();
@@ -277,6 +291,7 @@ async fn serve(
     config: &DaemonConfig,
     load: impl Fn() -> Result<DaemonConfig, String> + Send + Sync + 'static,
     set_log_level: SetLogLevel,
+    log: LogQueue,
 ) -> Result<(), DaemonError> {
     // Before anything is served, so that no signal is missed.
     let signals = (
@@ -304,7 +319,7 @@ async fn serve(
     ));
     notify::ready(&status);
 
-    let drained = daemon.run(stopped(signals)).await?;
+    let drained = daemon.run(stopped(signals, log)).await?;
     tracing::info!(
         connections = drained.connections,
         dropped = drained.dropped,
@@ -384,8 +399,11 @@ async fn in_a_thread_of_its_own<T: Send + 'static>(
     told.await.ok()
 }
 
+/// How long a daemon that is stopped at once waits for its log to say so.
+const LAST_LINE: Duration = Duration::from_millis(100);
+
 /// Ready at the first signal; the second one ends the process.
-async fn stopped((mut terminate, mut interrupt): (Signal, Signal)) {
+async fn stopped((mut terminate, mut interrupt): (Signal, Signal), log: LogQueue) {
     async fn either(terminate: &mut Signal, interrupt: &mut Signal) -> &'static str {
         tokio::select! {
             _ = terminate.recv() => "SIGTERM",
@@ -400,6 +418,7 @@ async fn stopped((mut terminate, mut interrupt): (Signal, Signal)) {
     tokio::spawn(async move {
         let name = either(&mut terminate, &mut interrupt).await;
         tracing::warn!("{name} again: stopped at once");
+        log.flush(LAST_LINE);
         std::process::exit(1);
     });
 }

@@ -19,6 +19,9 @@ use super::{DaemonConfig, INHERITED, ServiceName};
 use crate::listeners::{self, ListenerSettings};
 use crate::{services, store_dir};
 
+/// Smallest queue of the log: a line with what a peer has sent fits into it.
+const LOG_LINES_BYTES_MIN: usize = 16 * 1024;
+
 /// Everything that is wrong with the settings, each mistake in one line: its key, its value, and what
 /// would be right.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -171,6 +174,13 @@ impl DaemonConfig {
         mistakes.extend(zero.map(|(key, _)| format!("[log] `{key}` is 0 and must be at least 1")));
 
         mistakes.extend(mistakes_of_log_level(&self.log_level));
+        if self.log_lines_bytes_max < LOG_LINES_BYTES_MIN {
+            let bytes = self.log_lines_bytes_max;
+            mistakes.push(format!(
+                "`log_lines_bytes_max` is {bytes} and must be at least {LOG_LINES_BYTES_MIN}, or long lines are never logged"
+            ));
+        }
+
         mistakes
     }
 

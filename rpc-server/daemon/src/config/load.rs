@@ -215,7 +215,7 @@ fn in_place(text: &str, error: &toml::de::Error) -> String {
 }
 
 /// The variable that sets a key.
-fn env_name(key: &str) -> String {
+pub(super) fn env_name(key: &str) -> String {
     format!("{ENV_PREFIX}{}", key.replace('.', "_").to_uppercase())
 }
 

@@ -60,6 +60,9 @@ pub struct DaemonConfig {
     /// What is logged: "error", "warn", "info", "debug" or "trace", also by module, as
     /// `info,rpc_server=debug`.
     pub log_level: String,
+    /// Maximum number of bytes of log lines that wait for standard error. Further lines are dropped, and the log says
+    /// how many: nothing else waits for whoever reads it.
+    pub log_lines_bytes_max: usize,
     /// Services to offer: "test" (cmdid 10000), "log" (1001, 1002), "conformance" (10001-10008, for
     /// the vectors; not for production).
     pub services: Vec<ServiceName>,
@@ -92,6 +95,7 @@ impl Default for DaemonConfig {
             data_dir: "rpc-data".into(),
             log_format: LogFormat::Text,
             log_level: "info".into(),
+            log_lines_bytes_max: 1 << 20,
             services: vec![ServiceName::Test, ServiceName::Log],
             commands: Vec::new(),
             limits: Config::default(),

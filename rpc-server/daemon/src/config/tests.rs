@@ -2,6 +2,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::keys::{keys_of_lists, known_keys};
+use super::load::env_name;
 use super::*;
 
 fn load(text: &str, env: &[(&str, &str)]) -> Result<DaemonConfig, String> {
@@ -21,6 +22,18 @@ fn load_all(text: &str, env: &[(&str, &str)]) -> Result<Loaded, Mistakes> {
         .iter()
         .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     DaemonConfig::load(Some(file.path()), env, Overrides::default())
+}
+
+#[test]
+fn no_two_settings_have_the_same_environment_variable() {
+    let mut names = BTreeSet::new();
+    for key in known_keys() {
+        let name = env_name(&key);
+        assert!(
+            names.insert(name.clone()),
+            "{key}: {name} is another one's, too"
+        );
+    }
 }
 
 #[track_caller]

@@ -185,6 +185,13 @@ impl Peer<TcpStream> {
     }
 }
 
+impl Peer<UnixStream> {
+    pub(crate) fn over(stream: UnixStream) -> Self {
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        Self(BufReader::new(stream))
+    }
+}
+
 impl<S: Read + Write> Peer<S> {
     pub(crate) fn send(&mut self, line: &str) {
         self.0

@@ -1,11 +1,11 @@
 //! The daemon's life as its operator steers it: refusals at the start, SIGHUP, and what systemd is told.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::os::unix::net::UnixDatagram;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use rpc_server::Tokens;
 use serde_json::json;
@@ -424,4 +424,94 @@ fn a_limit_on_the_size_of_files_fails_what_is_too_large_and_the_daemon_goes_on()
     daemon.signal("TERM");
     let (status, log) = daemon.ended();
     assert!(status.success(), "{log}");
+}
+
+/// A daemon whose standard error nobody reads, on a socket of its own, which logs each call.
+fn start_unread(place: &Place) -> (Child, String) {
+    let socket = place.path("rpc.sock");
+    let child = command()
+        .args([
+            "--listen",
+            &format!("unix:{}", socket.display()),
+            "--data-dir",
+        ])
+        .arg(place.path("data"))
+        .env("RPC_SERVER_LIMITS_ACCESS_LOG_PER_MILLION", "1000000")
+        .env("RPC_SERVER_LOG_LINES_BYTES_MAX", "16384")
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+
+    (child, socket.display().to_string())
+}
+
+/// Connects once the daemon listens.
+fn connect_unix(socket: &str) -> Peer<UnixStream> {
+    let begun = Instant::now();
+    loop {
+        match UnixStream::connect(socket) {
+            Ok(stream) => return Peer::over(stream),
+            Err(error) => assert!(begun.elapsed() < PATIENCE, "{error}"),
+        }
+        std::thread::yield_now();
+    }
+}
+
+/// More calls than a pipe and the queue of the log together have room for.
+fn call_often(peer: &mut Peer<UnixStream>) {
+    let params = "x".repeat(500);
+    for n in 0..1_000 {
+        let call = json!({"id": n, "cmdid": 10_000, "params": params});
+        assert_eq!(peer.ask(&call.to_string())["code"], 0);
+    }
+    assert_eq!(
+        peer.ask(r#"{"cmdid":0,"params":"still here"}"#)["data"],
+        "still here"
+    );
+}
+
+#[test]
+fn a_standard_error_that_is_not_read_holds_up_neither_calls_nor_pages_nor_the_end() {
+    let place = Place::new();
+    let (mut child, socket) = start_unread(&place);
+    call_often(&mut connect_unix(&socket));
+
+    let mut page = UnixStream::connect(&socket).unwrap();
+    page.set_read_timeout(Some(PATIENCE)).unwrap();
+    page.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        .unwrap();
+    let mut answer = String::new();
+    page.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+
+    terminate(&child);
+    assert!(child.wait().unwrap().success());
+}
+
+fn terminate(child: &Child) {
+    let kill = ["-TERM", &child.id().to_string()];
+    assert!(Command::new("kill").args(kill).status().unwrap().success());
+}
+
+#[test]
+fn what_was_dropped_while_standard_error_was_not_read_is_said_once_it_is() {
+    let place = Place::new();
+    let (mut child, socket) = start_unread(&place);
+    call_often(&mut connect_unix(&socket));
+
+    // Its end waits for the log to be written, which ends the log.
+    terminate(&child);
+    let mut log = String::new();
+    let mut stderr = child.stderr.take().unwrap();
+    stderr.read_to_string(&mut log).unwrap();
+    assert!(child.wait().unwrap().success());
+
+    let told = log
+        .lines()
+        .find(|line| line.contains("lines of this log were dropped"));
+    assert!(
+        told.is_some_and(|told| told.contains("ERROR") && told.contains("dropped=")),
+        "{log}"
+    );
 }

@@ -1,0 +1,239 @@
+//! The daemon's own log on its way to standard error.
+//!
+//! Whoever reads standard error may stop reading: a pipe that is full, a terminal that is held, a disk that hangs. Then
+//! a write waits for as long as that takes, and with it every thread that logs. So lines go into a queue, and a thread
+//! of its own writes them. What does not fit is dropped and counted, and the log itself says how many lines that were.
+
+use std::io::{self, Write};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tracing_subscriber::fmt::MakeWriter;
+
+/// A buffer that has grown larger than this is given back to the system after use.
+const KEPT_BYTES_MAX: usize = 64 * 1024;
+
+/// The lines that wait, between the threads that log and the one that writes. Clones share them.
+#[derive(Clone)]
+pub struct LogQueue(Arc<Shared>);
+
+struct Shared {
+    /// Held to copy a line in or to take all of them out, never while they are written.
+    state: Mutex<State>,
+    changed: Condvar,
+    bytes_max: usize,
+}
+
+#[derive(Default)]
+struct State {
+    lines: Vec<u8>,
+    /// Lines that were dropped since the log has said so.
+    dropped: u64,
+    /// Whether lines that were taken out are being written.
+    is_writing: bool,
+}
+
+impl LogQueue {
+    /// A queue of at most `bytes_max` bytes, and a thread that writes its lines to `output`.
+    ///
+    /// # Errors
+    /// Where the system has no thread for it.
+    pub fn start(bytes_max: usize, output: impl Write + Send + 'static) -> io::Result<Self> {
+        let queue = Self(Arc::new(Shared {
+            state: Mutex::default(),
+            changed: Condvar::new(),
+            bytes_max,
+        }));
+
+        let lines = queue.clone();
+        thread::Builder::new()
+            .name("log".into())
+            .spawn(move || lines.write_to(output))?;
+        Ok(queue)
+    }
+
+    /// Returns once all lines are written, or that has taken as long as `patience`.
+    pub fn flush(&self, patience: Duration) {
+        let deadline = Instant::now() + patience;
+        let mut state = self.state();
+
+        while state.is_writing || !state.lines.is_empty() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+
+            let waited = self.0.changed.wait_timeout(state, left);
+            // As in `state`.
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    fn push(&self, line: &[u8]) {
+        let mut state = self.state();
+        if state.lines.len() + line.len() > self.0.bytes_max {
+            state.dropped += 1;
+            return;
+        }
+
+        state.lines.extend_from_slice(line);
+        drop(state);
+        self.0.changed.notify_all();
+    }
+
+    fn write_to(&self, mut output: impl Write) {
+        let mut lines = Vec::new();
+        loop {
+            let dropped = self.take(&mut lines);
+
+            // Nowhere is left to complain of standard error.
+            let _ = output.write_all(&lines).and_then(|()| output.flush());
+            lines.clear();
+            lines.shrink_to(KEPT_BYTES_MAX);
+
+            if dropped > 0 {
+                // It takes the way of all lines, and there is room for it now.
+                tracing::error!(
+                    dropped,
+                    "lines of this log were dropped: standard error was not read as fast as they came; read it faster, \
+                     log less (`log_level`), or raise `log_lines_bytes_max`"
+                );
+            }
+
+            self.state().is_writing = false;
+            self.0.changed.notify_all();
+        }
+    }
+
+    /// Waits for lines and takes all there are; returns how many were dropped before they could be taken.
+    fn take(&self, lines: &mut Vec<u8>) -> u64 {
+        let is_empty = |state: &mut State| state.lines.is_empty();
+        let waited = self.0.changed.wait_while(self.state(), is_empty);
+        // As in `state`.
+        let mut state = waited.unwrap_or_else(PoisonError::into_inner);
+
+        std::mem::swap(&mut state.lines, lines);
+        state.is_writing = true;
+        std::mem::take(&mut state.dropped)
+    }
+
+    /// Every step leaves the state whole, so a panic elsewhere does it no harm.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<'a> MakeWriter<'a> for LogQueue {
+    type Writer = Line<'a>;
+
+    fn make_writer(&'a self) -> Line<'a> {
+        Line(self)
+    }
+}
+
+/// One line on its way into the queue.
+pub struct Line<'a>(&'a LogQueue);
+
+impl Write for Line<'_> {
+    /// Takes the line whole, as it is formatted: of one that does not fit, nothing is written.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.push(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Receiver, Sender, channel};
+
+    use tracing_subscriber::layer::SubscriberExt;
+
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    /// An output that takes what it is given when it is told to.
+    struct Held {
+        taken: Sender<String>,
+        may_take: Receiver<()>,
+    }
+
+    impl Write for Held {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            // Both ends are there for as long as the test.
+            let _ = self.may_take.recv();
+            let _ = self.taken.send(String::from_utf8_lossy(bytes).into_owned());
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn held() -> (Held, Sender<()>, Receiver<String>) {
+        let (taken, text) = channel();
+        let (let_take, may_take) = channel();
+        (Held { taken, may_take }, let_take, text)
+    }
+
+    #[test]
+    fn lines_that_do_not_fit_are_dropped_whole_and_the_log_says_how_many() {
+        let (output, let_take, text) = held();
+        let queue = LogQueue::start(250, output).unwrap();
+        let log = tracing_subscriber::fmt::layer()
+            .without_time()
+            .with_ansi(false)
+            .with_writer(queue.clone());
+        let subscriber = tracing_subscriber::registry().with(log);
+        // The thread that writes logs, too.
+        tracing::subscriber::set_global_default(subscriber).unwrap();
+
+        tracing::info!("the first, which is being written");
+        queue.flush(Duration::ZERO);
+        while !queue.state().lines.is_empty() {
+            thread::yield_now();
+        }
+        let begun = Instant::now();
+        for n in 0..1000 {
+            tracing::info!("line {n:04}");
+        }
+        assert!(begun.elapsed() < LONG, "logging does not wait");
+        assert!(queue.state().lines.len() <= 250);
+
+        let next = || {
+            let_take.send(()).unwrap();
+            text.recv_timeout(LONG).unwrap()
+        };
+        assert!(next().contains("the first"));
+        let kept = next();
+        let count = kept.lines().count();
+        assert!(
+            kept.ends_with('\n') && kept.contains("line 0000") && count < 10,
+            "{kept}"
+        );
+        let told = next();
+        let dropped = format!("dropped={}", 1000 - count);
+        assert!(told.contains(&dropped) && told.contains("ERROR"), "{told}");
+
+        queue.flush(LONG);
+        assert!(!queue.state().is_writing);
+    }
+
+    #[test]
+    fn a_flush_ends_with_the_last_line_or_with_its_patience() {
+        let (output, let_take, text) = held();
+        let queue = LogQueue::start(250, output).unwrap();
+        queue.push(b"a line\n");
+        queue.flush(Duration::from_millis(1));
+
+        let_take.send(()).unwrap();
+        queue.flush(LONG);
+        assert_eq!(text.try_recv().unwrap(), "a line\n");
+    }
+}
