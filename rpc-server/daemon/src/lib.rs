@@ -80,7 +80,10 @@ impl Daemon {
                 ServiceName::Test => router.merge(services::test::router()?),
                 ServiceName::Conformance => router.merge(services::conformance::router()?),
                 ServiceName::Log => {
-                    let (dir, settings) = (store_dir(&config.data_dir), config.log.store());
+                    let (dir, settings) = (
+                        store_dir(&config.data_dir),
+                        config.log.store_in(&config.limits),
+                    );
                     let pool = blocking.clone();
 
                     // It reads the newest file, which takes a while where that is long.

@@ -26,7 +26,8 @@ use tracing_subscriber::util::SubscriberInitExt;
 /// Settings come from the config file, over it the environment (`RPC_SERVER_LIMITS_FRAME_BYTES_MAX` is
 /// `limits.frame_bytes_max`), and over both the flags. SIGTERM and SIGINT drain: what was accepted is
 /// answered, then the daemon exits with 0. A second one stops it at once. SIGHUP reads the settings again:
-/// certificates, tokens, grants, the limits of commands and the log level take effect, and the log names what waits for a restart.
+/// certificates, tokens, grants, the limits of commands and connections, the access log and the log level take effect, and
+/// the log names what waits for a restart.
 #[derive(Parser)]
 #[command(name = "rpc-server", version)]
 struct Arguments {

@@ -9,13 +9,22 @@ use super::config::DaemonConfig;
 use super::limits::CommandLimits;
 use super::listeners;
 use rpc_core::printable::Printable;
-use rpc_server::ServerHandle;
+use rpc_server::{Config, ServerHandle};
 
 /// The target of what an auditor wants to read; the library writes to it, too.
 const AUDIT: &str = "rpc_server::audit";
 
 /// What takes effect without a restart, besides the contents of certificates' files.
-const RELOADABLE: [&str; 4] = ["commands", "grants", "log_level", "tokens_file"];
+const RELOADABLE: [&str; 8] = [
+    "commands",
+    "grants",
+    "limits.access_log_failures",
+    "limits.access_log_per_million",
+    "limits.connections_max",
+    "limits.connections_per_address",
+    "log_level",
+    "tokens_file",
+];
 
 /// Puts changed settings into effect while a daemon serves. It is made by
 /// [`Daemon::reloader`](super::Daemon::reloader).
@@ -109,9 +118,46 @@ impl Reloader {
                 .extend(waiting.iter().map(|cmdid| format!("commands of {cmdid}")));
         }
 
+        self.reload_limits(&next.limits, &mut done);
         done.needs_restart.extend(differences(&self.current, &next));
         done
     }
+}
+
+impl Reloader {
+    /// Puts those limits of the server into effect that need no restart.
+    fn reload_limits(&mut self, next: &Config, done: &mut Reloaded) {
+        let limits = Config {
+            access_log_failures: next.access_log_failures,
+            access_log_per_million: next.access_log_per_million,
+            connections_max: next.connections_max,
+            connections_per_address: next.connections_per_address,
+            ..self.current.limits.clone()
+        };
+        if limits == self.current.limits {
+            return;
+        }
+
+        match self.handle.set_limits(&limits) {
+            Ok(()) => {
+                let changed = changes(&self.current.limits, &limits);
+                done.changed.extend(changed);
+                self.current.limits = limits;
+            }
+            Err(error) => done.failed.push(format!("[limits] {error}")),
+        }
+    }
+}
+
+/// Each limit that differs, with its new value.
+fn changes(current: &Config, next: &Config) -> Vec<String> {
+    let table = |limits| Table::try_from(limits).expect("limits are a TOML table");
+    let current = table(current);
+    table(next)
+        .into_iter()
+        .filter(|(key, value)| current.get(key) != Some(value))
+        .map(|(key, value)| format!("limits.{key} {value}"))
+        .collect()
 }
 
 impl Reloaded {
@@ -176,7 +222,6 @@ pub fn report_unreadable(message: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rpc_server::Config;
 
     #[test]
     fn what_waits_for_a_restart_is_named_by_its_key() {

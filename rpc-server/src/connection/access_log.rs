@@ -7,13 +7,15 @@ use tokio::time::Instant;
 
 use super::call::{Arrival, Terms, TraceId};
 use super::session::Session;
-use crate::config::{Config, PER_MILLION_MAX};
+use crate::config::PER_MILLION_MAX;
 use crate::dispatch::builtin;
+use crate::limit::Changeable;
 use rpc_core::printable::Printable;
 
 const TARGET: &str = "rpc_server::access";
 
-/// Which calls are logged. A connection has its copy, so that a call that is not logged costs one look at it.
+/// Which calls are logged. A connection has its copy, renewed whenever it is polled, so that a call that is not
+/// logged costs one look at it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct AccessLog {
     per_million: u32,
@@ -21,10 +23,11 @@ pub(super) struct AccessLog {
 }
 
 impl AccessLog {
-    pub(super) fn of(config: &Config) -> Self {
+    #[inline]
+    pub(super) fn of(settings: &Changeable) -> Self {
         Self {
-            per_million: config.access_log_per_million,
-            has_all_failures: config.access_log_failures,
+            per_million: settings.access_log_per_million(),
+            has_all_failures: settings.access_log_failures(),
         }
     }
 

@@ -12,7 +12,7 @@ use crate::access::Policy;
 use crate::admin::Pages;
 use crate::config::Config;
 use crate::dispatch::router::Routes;
-use crate::limit::{Admission, Memory};
+use crate::limit::{Admission, Changeable, Memory};
 use crate::metrics::Metrics;
 use crate::report::Reporter;
 use crate::shutdown::Stop;
@@ -20,6 +20,7 @@ use crate::shutdown::Stop;
 /// The parts of the server that all of its connections use.
 pub(crate) struct Host {
     pub(crate) config: Arc<Config>,
+    pub(crate) changeable: Arc<Changeable>,
     pub(crate) routes: Routes,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) access: Arc<Access>,

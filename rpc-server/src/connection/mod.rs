@@ -44,6 +44,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::access::Policy;
 use crate::shutdown::{Stage, StopWatch};
+use access_log::AccessLog;
 use input::{Input, Room};
 use lifecycle::Phase;
 use session::Session;
@@ -156,6 +157,7 @@ where
         self.session.look_at_memory();
         self.session.output.take_buffer();
         self.session.clock.begin_turn();
+        self.session.access_log = AccessLog::of(&self.session.host.changeable);
         if stage == Stage::Draining {
             self.session.drain();
         }

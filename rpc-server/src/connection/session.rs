@@ -92,7 +92,7 @@ where
             throttle: Throttle::new(config.cheap_frames_per_second, now),
             timers,
             clock: Clock::new(now),
-            access_log: AccessLog::of(config),
+            access_log: AccessLog::of(&host.changeable),
             stats: Ledger::open(&host.metrics, &peer),
             call_count: CallCount::none(&host.admission, &peer),
             peer,

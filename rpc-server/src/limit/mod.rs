@@ -2,6 +2,7 @@
 
 mod addresses;
 mod admission;
+mod changeable;
 mod gradient;
 mod log_throttle;
 mod memory;
@@ -11,5 +12,6 @@ mod peers;
 pub(crate) use addresses::network_of;
 pub(crate) use addresses::{Addresses, Place};
 pub(crate) use admission::{Admission, CallCount, Full};
+pub(crate) use changeable::Changeable;
 pub(crate) use log_throttle::LogThrottle;
 pub(crate) use memory::{Level, Memory, MemoryShare};

@@ -11,7 +11,7 @@ use super::accept::Accepted;
 use super::refusal::Refusal;
 use super::watched::Watched;
 use crate::config::Config;
-use crate::limit::{Addresses, LogThrottle, Place};
+use crate::limit::{Addresses, Changeable, LogThrottle, Place};
 use crate::metrics::{Metrics, add};
 
 /// Serves connections that were accepted, under what their listener asks of them.
@@ -40,6 +40,7 @@ pub(crate) trait Serve: Clone + Send + Sync + 'static {
 /// The limits that a connection meets when it is accepted.
 pub(crate) struct Intake {
     pub(super) config: Arc<Config>,
+    changeable: Arc<Changeable>,
     pub(super) metrics: Arc<Metrics>,
     addresses: Arc<Addresses>,
     /// The turns of those who are told that there is no place for them.
@@ -48,12 +49,17 @@ pub(crate) struct Intake {
 }
 
 impl Intake {
-    pub(crate) fn new(config: &Arc<Config>, metrics: &Arc<Metrics>) -> Self {
+    pub(crate) fn new(
+        config: &Arc<Config>,
+        changeable: &Arc<Changeable>,
+        metrics: &Arc<Metrics>,
+    ) -> Self {
         // A setting may say more than a semaphore counts.
         let refusals_max = config.refusals_max.min(Semaphore::MAX_PERMITS);
 
         Self {
             config: Arc::clone(config),
+            changeable: Arc::clone(changeable),
             metrics: Arc::clone(metrics),
             addresses: Arc::default(),
             refusals: Arc::new(Semaphore::new(refusals_max)),
@@ -67,7 +73,7 @@ impl Intake {
 
         match accepted {
             Accepted::Tcp(stream, peer) => {
-                let limit = self.config.connections_per_address;
+                let limit = self.changeable.connections_per_address();
                 let place = match self.room(server) {
                     Ok(()) if limit == 0 => Ok(None),
                     Ok(()) => {
@@ -88,7 +94,7 @@ impl Intake {
     }
 
     fn room(&self, server: &impl Serve) -> Result<(), Refusal> {
-        let limit = self.config.connections_max;
+        let limit = self.changeable.connections_max();
         if server.connections() < limit {
             Ok(())
         } else {

@@ -30,7 +30,7 @@ impl Reporter {
             limit(
                 "connections_max",
                 stats.connections_open,
-                config.connections_max,
+                self.changeable.connections_max(),
             ),
             limit(
                 PER_CONNECTION,

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::access::Access;
 use crate::blocking::BlockingPool;
 use crate::config::Config;
-use crate::limit::{Admission, Memory};
+use crate::limit::{Admission, Changeable, Memory};
 use crate::metrics::{BuildReport, Metrics, Report, ServerStats};
 use crate::shutdown::Stop;
 pub(crate) use health::NotServing;
@@ -20,6 +20,7 @@ pub(crate) struct Reporter {
     pub(crate) name: String,
     pub(crate) version: String,
     pub(crate) config: Arc<Config>,
+    pub(crate) changeable: Arc<Changeable>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) access: Arc<Access>,
     pub(crate) admission: Arc<Admission>,

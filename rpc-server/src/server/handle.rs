@@ -15,6 +15,7 @@ use super::Shared;
 #[cfg(feature = "tokens")]
 use crate::access::Tokens;
 use crate::access::{Grants, Policy};
+use crate::config::{Config, ConfigError};
 use crate::connection;
 use crate::limit::Place;
 use crate::linger;
@@ -60,6 +61,24 @@ impl ServerHandle {
     pub fn set_grants(&self, grants: Option<Grants>) {
         self.shared.access.set_grants(grants);
         self.shared.metrics.open.wake_all();
+    }
+
+    /// Puts some of these settings into effect, for open connections too: `connections_max`,
+    /// `connections_per_address`, `access_log_per_million` and `access_log_failures`. All others stay those that the
+    /// server was built with.
+    ///
+    /// A limit on connections that is lower than before closes none. Connections that came while
+    /// `connections_per_address` was 0 are not counted.
+    ///
+    /// # Errors
+    /// Settings that cannot work: nothing changes then.
+    pub fn set_limits(&self, config: &Config) -> Result<(), ConfigError> {
+        config.check()?;
+        self.shared.changeable.set(config);
+
+        // A connection looks at them when it is polled.
+        self.shared.metrics.open.wake_all();
+        Ok(())
     }
 
     /// Knows these tokens from now on, in the place of all others. A connection whose token is not among

@@ -13,7 +13,7 @@ use crate::blocking::BlockingPool;
 use crate::config::Config;
 use crate::connection::Host;
 use crate::dispatch::router::Routes;
-use crate::limit::{Admission, Memory};
+use crate::limit::{Admission, Changeable, Memory};
 use crate::listen::Intake;
 use crate::metrics::Metrics;
 use crate::report::{NotServing, Reporter};
@@ -23,6 +23,7 @@ use crate::sync::AtomicU64;
 /// The state of a server: what each of its rooms shares among connections.
 pub(crate) struct Shared {
     pub(super) config: Arc<Config>,
+    pub(super) changeable: Arc<Changeable>,
     /// The threads of the routes that block.
     pub(super) blocking: BlockingPool,
     pub(super) metrics: Arc<Metrics>,
@@ -74,6 +75,7 @@ impl Shared {
         let metrics = Arc::new(Metrics::new(built_in.iter().chain(routes.descriptors())));
 
         let config = Arc::new(config);
+        let changeable = Arc::new(Changeable::new(&config));
         let access = Arc::new(access);
         let admission = Arc::new(Admission::new(&config));
         let stop = Arc::new(Stop::new());
@@ -84,6 +86,7 @@ impl Shared {
             name,
             version,
             config: Arc::clone(&config),
+            changeable: Arc::clone(&changeable),
             metrics: Arc::clone(&metrics),
             access: Arc::clone(&access),
             admission: Arc::clone(&admission),
@@ -96,6 +99,7 @@ impl Shared {
 
         let host = Host {
             config: Arc::clone(&config),
+            changeable: Arc::clone(&changeable),
             routes,
             metrics: Arc::clone(&metrics),
             access: Arc::clone(&access),
@@ -114,12 +118,13 @@ impl Shared {
             blocking,
             stop,
             reporter,
-            intake: Arc::new(Intake::new(&config, &metrics)),
+            intake: Arc::new(Intake::new(&config, &changeable, &metrics)),
             #[cfg(feature = "tls")]
             handshakes: Handshakes::new(&config, &access),
             access,
             host: Arc::new(host),
             config,
+            changeable,
             metrics,
             next_connection: AtomicU64::new(1),
         }

@@ -17,7 +17,7 @@ use super::keys::nearest;
 use super::load::printable;
 use super::{DaemonConfig, INHERITED, ServiceName};
 use crate::listeners::{self, ListenerSettings};
-use crate::{services, store_dir};
+use crate::{services, store, store_dir};
 
 /// Smallest queue of the log: a line with what a peer has sent fits into it.
 const LOG_LINES_BYTES_MIN: usize = 16 * 1024;
@@ -173,11 +173,38 @@ impl DaemonConfig {
         let zero = of_log.iter().filter(|(_, value)| *value == 0);
         mistakes.extend(zero.map(|(key, _)| format!("[log] `{key}` is 0 and must be at least 1")));
 
+        mistakes.extend(self.contradictions());
         mistakes.extend(mistakes_of_log_level(&self.log_level));
         if self.log_lines_bytes_max < LOG_LINES_BYTES_MIN {
             let bytes = self.log_lines_bytes_max;
             mistakes.push(format!(
                 "`log_lines_bytes_max` is {bytes} and must be at least {LOG_LINES_BYTES_MIN}, or long lines are never logged"
+            ));
+        }
+
+        mistakes
+    }
+
+    /// Settings of the log service that other settings keep from working.
+    fn contradictions(&self) -> Vec<String> {
+        if !self.services.contains(&ServiceName::Log) {
+            return Vec::new();
+        }
+
+        let mut mistakes = Vec::new();
+        let (reply, page) = (self.limits.reply_bytes_max, store::REPLY_BYTES_MIN);
+        if reply < page {
+            mistakes.push(format!(
+                "[limits] `reply_bytes_max` is {reply}, and a page of the log service may have {page}: raise it to that, \
+                 or take \"log\" out of `services`"
+            ));
+        }
+
+        let (retention, segment) = (self.log.retention_bytes, self.log.segment_bytes);
+        if (1..segment).contains(&retention) {
+            mistakes.push(format!(
+                "[log] `retention_bytes` is {retention} and less than `segment_bytes` ({segment}), and the newest file is \
+                 always kept: lower `segment_bytes`, to an eighth of `retention_bytes` for example"
             ));
         }
 

@@ -12,6 +12,7 @@ mod print;
 mod tests;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -25,6 +26,9 @@ use rpc_server::{AdminConfig, Config, TracesConfig};
 pub use check::{Mistakes, log_filter};
 #[cfg(feature = "program")]
 pub use load::{Loaded, Overrides};
+
+/// The longest wait of a read of the log.
+const WAIT_MAX: Duration = Duration::from_secs(25);
 
 /// In `listen`, the sockets that were handed over.
 pub(crate) const INHERITED: &str = "inherited";
@@ -160,6 +164,16 @@ impl Default for LogSettings {
 }
 
 impl LogSettings {
+    /// The store's limits in a server with these limits: a read that waits ends before its call is ended.
+    pub(crate) fn store_in(&self, limits: &Config) -> LogConfig {
+        // Of the default of 30 s, that is `WAIT_MAX`.
+        let before_the_end = Duration::from_millis(limits.handler_timeout_ms / 6 * 5);
+        LogConfig {
+            wait_max: WAIT_MAX.min(before_the_end),
+            ..self.store()
+        }
+    }
+
     pub(crate) fn store(&self) -> LogConfig {
         LogConfig {
             segment_bytes: self.segment_bytes,
@@ -167,6 +181,7 @@ impl LogSettings {
             retention_bytes: self.retention_bytes,
             fsync: self.fsync,
             scans_max: self.scans_max,
+            wait_max: WAIT_MAX,
         }
     }
 }

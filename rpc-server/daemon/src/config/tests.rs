@@ -421,3 +421,51 @@ fn what_a_log_level_says_of_the_server_counts_for_the_daemon() {
         "its own goes before"
     );
 }
+
+#[test]
+fn settings_of_the_log_that_others_keep_from_working_are_refused() {
+    refused(
+        "[limits]\nreply_bytes_max = 1000000",
+        &[],
+        "`reply_bytes_max` is 1000000, and a page of the log service may have 1049600",
+    );
+    refused(
+        "[log]\nretention_bytes = 1000000",
+        &[],
+        "`retention_bytes` is 1000000 and less than `segment_bytes` (67108864)",
+    );
+
+    assert!(
+        load(
+            "services = [\"test\"]\n[limits]\nreply_bytes_max = 1000000",
+            &[]
+        )
+        .is_ok()
+    );
+    assert!(load("[log]\nretention_bytes = 0", &[]).is_ok());
+    assert!(
+        load(
+            "[log]\nretention_bytes = 8000000\nsegment_bytes = 1000000",
+            &[]
+        )
+        .is_ok()
+    );
+}
+
+#[test]
+fn a_read_of_the_log_waits_less_than_its_call_may_take() {
+    let wait_max = |handler_timeout_ms| {
+        let limits = Config {
+            handler_timeout_ms,
+            ..Config::default()
+        };
+        LogSettings::default()
+            .store_in(&limits)
+            .wait_max
+            .as_millis()
+    };
+
+    assert_eq!(wait_max(Config::default().handler_timeout_ms), 25_000);
+    assert_eq!(wait_max(6_000), 5_000);
+    assert_eq!(wait_max(600_000), 25_000);
+}

@@ -21,9 +21,6 @@ const SERVICE: &str = "log";
 
 const LIMIT_DEFAULT: u32 = 100;
 const LIMIT_MAX: u32 = 1000;
-/// A long poll ends by itself before the server's own limit of a call would end it with an error.
-const WAIT_MAX: Duration = Duration::from_secs(25);
-
 /// A full queue takes about this long to reach a disk.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
 
@@ -105,7 +102,7 @@ async fn read(
         log: read.log,
         after: read.after,
         limit: limit as usize,
-        wait: Duration::from_millis(read.wait_ms).min(WAIT_MAX),
+        wait: Duration::from_millis(read.wait_ms),
         filter: Filter {
             level: read.level,
             service: read.service,

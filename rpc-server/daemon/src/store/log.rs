@@ -22,10 +22,6 @@ use super::waiting::{Matcher, Waiting};
 use super::writer::Writer;
 use super::{NewEntry, StoreError, identity};
 
-/// The longest wait of a read. It only keeps the sum of now and a wait in range; whoever serves reads has a
-/// lower limit.
-const WAIT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
-
 /// The limits of a [`LogStore`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LogConfig {
@@ -42,6 +38,8 @@ pub(crate) struct LogConfig {
     pub(crate) fsync: bool,
     /// How many scans of the files may run at one time. Default 8.
     pub(crate) scans_max: usize,
+    /// The longest wait of a read; a read that asks for a longer one waits so long. Default 24 hours.
+    pub(crate) wait_max: Duration,
 }
 
 impl Default for LogConfig {
@@ -52,6 +50,8 @@ impl Default for LogConfig {
             retention_bytes: 0,
             fsync: true,
             scans_max: 8,
+            // It only keeps the sum of now and a wait in range.
+            wait_max: Duration::from_secs(24 * 60 * 60),
         }
     }
 }
@@ -83,6 +83,7 @@ pub(crate) struct LogStore {
     scans: BlockingPool,
     /// The reads that wait.
     waiting: Arc<Waiting>,
+    wait_max: Duration,
     /// The identity of the log.
     log: String,
     durable: watch::Receiver<u64>,
@@ -136,6 +137,7 @@ impl LogStore {
         let waiting = Arc::new(Waiting::new(next - 1));
 
         let scans = pool.limited(config.scans_max);
+        let wait_max = config.wait_max;
         let matcher = Matcher::new(Arc::clone(&waiting), Arc::clone(&segments));
         let mut writer = Writer {
             dir: dir.into(),
@@ -169,6 +171,7 @@ impl LogStore {
             segments,
             scans,
             waiting,
+            wait_max,
             log,
             durable,
             health,
@@ -212,7 +215,7 @@ impl LogStore {
     pub(crate) async fn read(&self, query: Query) -> Result<Page, StoreError> {
         self.check_cursor(&query)?;
 
-        let deadline = Instant::now() + query.wait.min(WAIT_MAX);
+        let deadline = Instant::now() + query.wait.min(self.wait_max);
         let mut search = Search {
             next: query.after,
             scan_bytes_left: SCAN_BYTES_MAX,

@@ -53,6 +53,8 @@ pub(crate) use entry::NewEntry;
 pub(crate) use error::StoreError;
 pub(crate) use filter::Filter;
 pub(crate) use log::{Health, LogConfig, LogStore};
+#[cfg(feature = "program")]
+pub(crate) use reader::REPLY_BYTES_MIN;
 pub(crate) use reader::{Page, Query};
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

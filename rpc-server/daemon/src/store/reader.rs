@@ -4,12 +4,20 @@ use rpc_server::blocking::Caller;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use super::lines::LINE_BYTES_MAX;
 use super::segments::Segments;
 use super::walk::{Step, Walk};
 use super::{Filter, StoreError};
 
 /// How many bytes of entries a page has at most, unless a single one is longer.
 pub(super) const PAGE_BYTES_MAX: u64 = 1024 * 1024;
+
+/// The least that a reply may have to hold for any page: its entries, or a single one that is longer, and what stands
+/// around them.
+#[cfg(feature = "program")]
+pub(crate) const REPLY_BYTES_MIN: usize = LINE_BYTES_MAX + 1024;
+
+const _: () = assert!(PAGE_BYTES_MAX <= LINE_BYTES_MAX as u64);
 
 /// How many bytes one read looks at before it returns what it has found: filters that match next to nothing
 /// must not keep a thread for as long as the history is.

@@ -397,6 +397,46 @@ fn a_token_is_hashed_from_standard_input_and_a_short_one_is_refused() {
 }
 
 #[test]
+fn sighup_puts_the_access_log_and_the_limits_of_connections_into_effect_for_open_connections() {
+    let place = Place::new();
+    let listen = "listen = [\"127.0.0.1:0\"]";
+    let mut daemon = place.start(listen, &[]);
+    let address = daemon.address();
+    let mut peer = Peer::connect(&address);
+    assert_eq!(
+        peer.ask("{\"cmdid\":10000,\"params\":\"before\"}")["code"],
+        0
+    );
+
+    place.configure(&format!(
+        "{listen}\n[limits]\naccess_log_per_million = 1000000\nconnections_max = 1\ndrain_timeout_ms = 9000"
+    ));
+    daemon.signal("HUP");
+    daemon.log_line("reloaded: limits.access_log_per_million 1000000");
+    daemon.log_line("reloaded: limits.connections_max 1");
+    let line = daemon.log_line("waits for a restart");
+    assert!(line.contains("keys=limits.drain_timeout_ms"), "{line}");
+
+    assert_eq!(peer.ask("{\"cmdid\":10000,\"id\":77}")["code"], 0);
+    let line = daemon.log_line("latency_us=");
+    assert!(line.contains("id=77"), "{line}");
+    let refused = Peer::connect(&address).ask("{\"cmdid\":10000}");
+    assert_eq!(refused["code"], 8, "{refused}");
+
+    // What cannot work changes nothing.
+    place.configure(&format!("{listen}\n[limits]\nconnections_max = 0"));
+    daemon.signal("HUP");
+    daemon.log_line("`connections_max` is 0 and must be at least 1");
+    assert_eq!(Peer::connect(&address).ask("{\"cmdid\":10000}")["code"], 8);
+
+    place.configure(listen);
+    daemon.signal("HUP");
+    daemon.log_line("reloaded: limits.connections_max 10000");
+    assert_eq!(Peer::connect(&address).ask("{\"cmdid\":10000}")["code"], 0);
+    assert_eq!(peer.ask("{\"cmdid\":10000}")["code"], 0);
+}
+
+#[test]
 fn a_limit_on_the_size_of_files_fails_what_is_too_large_and_the_daemon_goes_on() {
     let data = tempfile::tempdir().unwrap();
     let daemon = command();
