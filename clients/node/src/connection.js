@@ -48,7 +48,7 @@ export class Connection {
   #output = "";
   #isFlushDue = false;
   #isWriting = false;
-  #stalledSince = undefined;
+  #stall = undefined;
   #appended = 0;
   #handedOver = 0;
   #flushes = [];
@@ -153,7 +153,7 @@ export class Connection {
       this.#isWriting = true;
       this.#socket.write(output, () => this.#written());
       if (this.#socket.writableLength > 0) {
-        this.#stalledSince = performance.now();
+        this.#watchStall();
         return;
       }
       this.#isWriting = false;
@@ -163,8 +163,15 @@ export class Connection {
     this.#restIfIdle();
   }
 
+  /** A server that does not take what was written in time is gone. */
+  #watchStall() {
+    const { writeStallTimeoutMs: limit } = this.#settings;
+    if (limit === 0) return;
+    this.#stall = setTimeout(() => this.end(`the server took no bytes for ${limit} ms`), Math.min(limit, TIMER_MAX));
+  }
+
   #written() {
-    this.#stalledSince = undefined;
+    clearTimeout(this.#stall);
     if (!this.#isWriting) return;
     this.#isWriting = false;
     this.#flush();
@@ -279,7 +286,7 @@ export class Connection {
     if (this.calls.size > 0 || this.ordered.length > 0 || this.ended !== undefined) return;
     if (this.isLeaving) {
       this.#flush();
-      this.#socket.end();
+      this.#socket.destroySoon();
     } else {
       this.#restIfIdle();
     }
@@ -297,11 +304,8 @@ export class Connection {
   }
 
   #look() {
-    const { pingIntervalMs: interval, pingMissesMax, writeStallTimeoutMs } = this.#settings;
+    const { pingIntervalMs: interval, pingMissesMax } = this.#settings;
     const now = performance.now();
-    if (writeStallTimeoutMs > 0 && now - this.#stalledSince >= writeStallTimeoutMs) {
-      return this.end(`the server took no bytes for ${writeStallTimeoutMs} ms`);
-    }
     const due = this.#heardAt + interval * (this.#pings + 1);
     // Timers of Node fire up to a millisecond early.
     if (now < due - 1) return this.#lookIn(due - now);
@@ -331,6 +335,7 @@ export class Connection {
     const { farewell } = this;
     this.ended = farewell ? `${why}, after saying: code ${farewell.code}: ${farewell.reason}` : why;
     clearTimeout(this.#watch);
+    clearTimeout(this.#stall);
     // A server that turns the connection away has run none of its calls; one that has answered some may have meant
     // another one.
     const isTurnedAway = farewell !== undefined && farewell.rejected && !this.hasAnswered;

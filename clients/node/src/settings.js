@@ -26,11 +26,19 @@ const DEFAULTS = Object.freeze({
   tokenFile: undefined,
 });
 
-/** The settings with their defaults. Throws a `TypeError` for a name that there is not. */
+const AT_LEAST_ONE = new Set(["inFlightMax", "outputBytesMax", "replyBytesMax", "streamCredit", "attemptsMax"]);
+
+/** The settings with their defaults. Throws a `TypeError` for a name that there is not, a `RangeError` for a number. */
 export function complete(settings = {}) {
   for (const name of Object.keys(settings)) {
     if (!(name in DEFAULTS)) {
       throw new TypeError(`there is no setting \`${name}\`; there are: ${Object.keys(DEFAULTS).join(", ")}`);
+    }
+  }
+  for (const [name, value] of Object.entries(settings)) {
+    const least = AT_LEAST_ONE.has(name) ? 1 : 0;
+    if (typeof DEFAULTS[name] === "number" && !(Number.isInteger(value) && value >= least)) {
+      throw new RangeError(`\`${name}\` is ${value}; it must be an integer, at least ${least}`);
     }
   }
   return Object.freeze({ ...DEFAULTS, ...settings });

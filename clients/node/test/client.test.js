@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { execFileSync, spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { chmodSync, cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
@@ -163,6 +164,33 @@ test("oneway calls run in the end", () =>
 
 test("the name of a setting that there is not is refused", () => {
   assert.throws(() => new Client("127.0.0.1:1", { callTimeout: 5 }), /no setting `callTimeout`; there are: callTimeoutMs/);
+});
+
+test("a setting that makes no sense is refused", () => {
+  assert.throws(() => new Client("127.0.0.1:1", { inFlightMax: 0 }), /`inFlightMax` is 0; it must be an integer, at least 1/);
+  assert.throws(() => new Client("127.0.0.1:1", { callTimeoutMs: "5" }), RangeError);
+});
+
+test("a server that takes no bytes is given up", async () => {
+  // It accepts, and never reads.
+  const sockets = [];
+  const server = createServer({ pauseOnConnect: true }, (socket) => sockets.push(socket));
+  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+  await withClient(
+    async (client) => {
+      await client.connect();
+      const large = client.call(PING, "x".repeat(64 * 1024 * 1024), { timeoutMs: 60_000 });
+      await new Promise(setImmediate);
+      const waits = client.call(PING, 1, { timeoutMs: 60_000, idempotent: true });
+      const [first, second] = await Promise.all([failure(large), failure(waits)]);
+      assert.match(first.message, /the server took no bytes for 300 ms .*may have run/);
+      assert.equal(second.mayHaveRun, false);
+    },
+    { writeStallTimeoutMs: 300, attemptsMax: 1, pingIntervalMs: 0, outputBytesMax: 1e9 },
+    `127.0.0.1:${server.address().port}`,
+  );
+  for (const socket of sockets) socket.destroy();
+  server.close();
 });
 
 test("a module that is loaded twice shares the connection", async () => {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import hashlib
+import socket
 import ssl
 import subprocess
 import tempfile
@@ -133,8 +134,31 @@ class AgainstADaemon(unittest.IsolatedAsyncioTestCase):
         with self.assertRaisesRegex(TypeError, "no setting `call_timeout`; there are: .*call_timeout_ms"):
             Settings().but(call_timeout=5)
 
+    async def test_a_setting_that_makes_no_sense_is_refused(self) -> None:
+        with self.assertRaisesRegex(ValueError, "`in_flight_max` is 0; it must be at least 1"):
+            Settings(in_flight_max=0)
+        with self.assertRaisesRegex(ValueError, "`call_timeout_ms` is -1; it must be at least 0"):
+            Settings(call_timeout_ms=-1)
+
 
 class AgainstOtherListeners(unittest.IsolatedAsyncioTestCase):
+    async def test_a_server_that_takes_no_bytes_is_given_up(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            # It accepts, and never reads.
+            address = f"127.0.0.1:{listener.getsockname()[1]}"
+            settings = Settings(write_stall_timeout_ms=300, attempts_max=1, ping_interval_ms=0, output_bytes_max=10**9)
+            async with Client(address, settings) as client:
+                await client.connect()
+                large = asyncio.create_task(client.call(PING, "x" * (64 << 20), timeout=60))
+                await asyncio.sleep(0)
+                await asyncio.sleep(0)
+                waits = asyncio.create_task(client.call(PING, 1, timeout=60))
+                with self.assertRaisesRegex(RpcError, "the server took no bytes for 0.3 s .*may have run"):
+                    await large
+                with self.assertRaises(RpcError) as caught:
+                    await waits
+                self.assertFalse(caught.exception.may_have_run)
+
     async def test_a_unix_socket_is_called_by_its_path(self) -> None:
         with tempfile.TemporaryDirectory() as directory, Daemon(listen=f"unix:{directory}/rpc") as daemon:
             async with Client(daemon.address) as client:

@@ -91,8 +91,8 @@ class Connection(asyncio.Protocol):
         self._uses_ids = False
         self._heard_at = 0.0
         self._pings = 0
-        self._stalled_since: float | None = None
         self._watch: asyncio.TimerHandle | None = None
+        self._stall: asyncio.TimerHandle | None = None
 
     # Calls
 
@@ -312,9 +312,6 @@ class Connection(asyncio.Protocol):
     def _look(self) -> None:
         interval = self.settings.ping_interval_ms / 1000
         now = self.loop.time()
-        stall = self.settings.write_stall_timeout_ms / 1000
-        if stall and self._stalled_since is not None and now - self._stalled_since >= stall:
-            return self.end(f"the server took no bytes for {stall:g} s")
         due = self._heard_at + interval * (self._pings + 1)
         if now < due:
             self._watch = self.loop.call_at(due, self._look)
@@ -330,11 +327,25 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self._is_paused = True
-        self._stalled_since = self.loop.time()
+        self._watch_stall()
+
+    def _watch_stall(self) -> None:
+        limit = self.settings.write_stall_timeout_ms / 1000
+        left = self._transport.get_write_buffer_size()
+
+        def look() -> None:
+            if self._transport.get_write_buffer_size() < left:
+                self._watch_stall()
+            else:
+                self.end(f"the server took no bytes for {limit:g} s")
+
+        if limit:
+            self._stall = self.loop.call_later(limit, look)
 
     def resume_writing(self) -> None:
         self._is_paused = False
-        self._stalled_since = None
+        if self._stall is not None:
+            self._stall.cancel()
         self._flush()
 
     # Beginning and end
@@ -369,7 +380,7 @@ class Connection(asyncio.Protocol):
         if self.farewell is not None:
             why += f", after saying: code {self.farewell.code}: {self.farewell.message}"
         self.ended = why
-        for timer in (self._watch, self._deadline_timer):
+        for timer in (self._watch, self._stall, self._deadline_timer):
             if timer is not None:
                 timer.cancel()
         # A server that turns the connection away has run none of its calls; one that has answered some may have meant

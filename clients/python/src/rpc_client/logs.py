@@ -77,8 +77,9 @@ class LogHandler(logging.Handler):
         if len(self._queue) >= self.queue_max or self._is_closing:
             self.dropped += 1
             return
-        self._is_idle.clear()
+        # In this order: the thread, which is woken behind it, says when it is idle again.
         self._queue.append(entry)
+        self._is_idle.clear()
         if self._thread is None:
             with self._start:
                 if self._thread is None:

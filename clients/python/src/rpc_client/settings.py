@@ -83,6 +83,14 @@ class Settings:
     token_file: str | None = None
     """A file with the token, read anew for each connection."""
 
+    def __post_init__(self) -> None:
+        for name in ("in_flight_max", "output_bytes_max", "reply_bytes_max", "stream_credit", "attempts_max"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"`{name}` is {getattr(self, name)}; it must be at least 1")
+        for name, value in vars(self).items():
+            if isinstance(value, int) and value < 0:
+                raise ValueError(f"`{name}` is {value}; it must be at least 0")
+
     def but(self, **changes: Any) -> Settings:
         """These settings with some changed; lists become tuples. Raises `TypeError` for a name that there is not."""
         known = {field.name for field in fields(self)}
