@@ -172,7 +172,12 @@ class Client:
         return self._loop.run(client._call(cmdid, params, deadline, failed=call.error))
 
     def notify(
-        self, cmdid: int, params: object = asynchronous.NO_PARAMS, *, meta: Mapping[str, str] | None = None, ordered: bool = False
+        self,
+        cmdid: int,
+        params: object = asynchronous.NO_PARAMS,
+        *,
+        meta: Mapping[str, str] | None = None,
+        ordered: bool = False,
     ) -> None:
         """Sends a command that is not answered, as `rpc_client.Client.notify`. Raises `RpcError`."""
         self._run(lambda client: client.notify(cmdid, params, meta=meta, ordered=ordered))

@@ -18,6 +18,9 @@ from .settings import Settings
 _PING_IDS = (frames.ID_MAX, frames.ID_MAX - 1)
 
 
+# So many lines leave at once: the server is at work on them while further ones are made.
+_LINES_A_WRITE = 16
+
 # All that are open in this process, for a child that must not use them.
 open_connections: weakref.WeakSet[Connection] = weakref.WeakSet()
 
@@ -149,7 +152,9 @@ class Connection(asyncio.Protocol):
         self._output.append(line)
         self._output_bytes += len(line)
         self._appended += len(line)
-        if not self._is_flush_due:
+        if len(self._output) >= _LINES_A_WRITE:
+            self._flush()
+        elif not self._is_flush_due:
             self._is_flush_due = True
             self.loop.call_soon(self._flush)
 
