@@ -7,6 +7,7 @@ mod exchange;
 mod hosts;
 mod pages;
 mod prometheus;
+mod text;
 
 use std::sync::Arc;
 

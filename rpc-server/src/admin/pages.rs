@@ -3,13 +3,13 @@
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{
-    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName,
+    ACCEPT, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName,
     HeaderValue, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use hyper::{Method, Request, Response, StatusCode};
 use rpc_core::Peer;
 
-use super::{Pages, hosts, prometheus};
+use super::{Pages, hosts, prometheus, text};
 use crate::report::Reporter;
 
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -101,13 +101,13 @@ fn page(request: &Request<Incoming>, reporter: &Reporter) -> (StatusCode, &'stat
     }
 
     match request.uri().path() {
-        "/" => fixed(HTML, include_str!("status.html")),
+        "/" => status(request, reporter),
         "/status.css" => fixed(CSS, include_str!("status.css")),
         "/status.js" => fixed(JS, include_str!("status.js")),
         "/favicon.svg" => fixed(SVG, include_str!("favicon.svg")),
         "/healthz" => fixed(TEXT, "alive\n"),
         "/readyz" => {
-            let health = reporter.health(&reporter.limits(&reporter.stats()));
+            let health = reporter.report(0).health;
             let lines = health
                 .problems
                 .iter()
@@ -141,4 +141,38 @@ fn page(request: &Request<Incoming>, reporter: &Reporter) -> (StatusCode, &'stat
             )
         }
     }
+}
+
+/// The page for people: for a browser with its figures also as text, where JavaScript is off, and for curl as
+/// nothing but this text.
+fn status(request: &Request<Incoming>, reporter: &Reporter) -> (StatusCode, &'static str, Bytes) {
+    let figures = text::render(&reporter.report(CONNECTIONS_LISTED));
+    if !wants_html(request) {
+        return (StatusCode::OK, TEXT, Bytes::from(figures));
+    }
+
+    let page = include_str!("status.html").replacen(FIGURES, &escaped(&figures), 1);
+    (StatusCode::OK, HTML, Bytes::from(page))
+}
+
+/// Where the page has the figures as text.
+const FIGURES: &str = "<!-- figures -->";
+
+/// Whether it is a browser that asks: curl and its like take anything. A request that does not say what it takes gets
+/// the page.
+fn wants_html(request: &Request<Incoming>) -> bool {
+    let mut accepted = request.headers().get_all(ACCEPT).iter().peekable();
+    accepted.peek().is_none()
+        || accepted.any(|kinds| {
+            kinds
+                .to_str()
+                .is_ok_and(|kinds| kinds.contains("text/html"))
+        })
+}
+
+/// Text that shows as it is in HTML.
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
 }

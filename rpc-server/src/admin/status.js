@@ -40,6 +40,13 @@ function span(ms) {
   return Math.floor(s / 86400) + " d " + Math.floor((s % 86400) / 3600) + " h";
 }
 
+// A time in seconds since 1970, or before; clocks may say anything.
+function dateOf(at) {
+  const date = new Date(at * 1000);
+  if (Number.isNaN(date.getTime())) return "unknown";
+  return date.toISOString().replace("T", " ").replace(/\.\d+Z$/, " UTC");
+}
+
 function element(name, text, className) {
   const made = document.createElement(name);
   if (text !== undefined) made.textContent = text;
@@ -76,31 +83,103 @@ function perSecond(seconds, now, before) {
 
 function cell(text, className) { return element("td", text, className); }
 
+// A share in percent, as of failed calls.
+function share(part, all) {
+  if (part === 0) return "0 %";
+  const percent = (part / all) * 100;
+  return percent < 0.1 ? "< 0.1 %" : percent.toFixed(percent < 10 ? 1 : 0) + " %";
+}
+
+// The colour of the share of failed calls: amber from this share on, red where the server itself says that it is bad.
+const FAILED_WARN = 0.05;
+const FAILED_LEAST = 5;
+function gravity(part, all, health) {
+  if (part < FAILED_LEAST || part < all * FAILED_WARN) return "";
+  return health.is_ready && health.severity === "critical" ? "bad" : "warn";
+}
+
 function showVerdict(report) {
-  const { is_ready: isReady, problems } = report.health;
-  const verdict = !isReady ? "bad" : problems.length > 0 ? "warn" : "good";
-  const headline = { good: "All is well.", warn: "Serving, but look at this:", bad: "Not ready for new work:" }[verdict];
-  byId("verdict").className = verdict;
+  const { severity, headline, problems } = report.health;
+  byId("verdict").className = severity;
   // Announced when it changes, and not each second.
   if (byId("headline").textContent !== headline) byId("headline").textContent = headline;
   fill(byId("problems"), problems.map((problem) => element("li", problem)));
-  document.title = (verdict === "good" ? "" : "! ") + report.build.name + " " + location.host;
+  document.title = (severity === "good" ? "" : "! ") + report.build.name + " " + location.host;
+}
+
+// A figure at the top, and beneath it what else there is to say of it.
+function tile(name, value, className, more) {
+  const made = pair(name, value, className);
+  if (more) made.append(element("dd", more, "more"));
+  return made;
 }
 
 function showNow(report, seconds) {
   const before = last && last.server;
   const since = (key) => perSecond(seconds, report.server[key], before ? before[key] : undefined);
-  const failed = (server) => failures(server.replies).reduce((sum, [, n]) => sum + n, 0);
+  const failed = (server) => failures(server.replies).filter(([code]) => code !== "CANCELLED").reduce((sum, [, n]) => sum + n, 0);
   const errors = before ? perSecond(seconds, failed(report.server), failed(before)) : null;
+  const { minute, five_minutes: five } = report.recent;
+  const calls = total(minute.calls);
   fill(byId("now"), [
-    pair("requests a second", rate(since("requests")), "requests-per-second"),
-    pair("errors a second", rate(errors)),
-    pair("calls in flight", count(report.server.in_flight)),
-    pair("connections", count(report.server.connections_open)),
-    pair("late by, lately", micros(report.runtime.lag_recent_max_us)),
-    pair("read a second", since("bytes_in") === null ? "–" : bytes(since("bytes_in"))),
-    pair("written a second", since("bytes_out") === null ? "–" : bytes(since("bytes_out"))),
+    tile("requests a second", rate(since("requests")), "requests-per-second"),
+    tile("errors a second", rate(errors), gravity(minute.failed, calls, report.health), share(minute.failed, calls) + " in a minute"),
+    tile("p99, last minute", micros(minute.latency.p99_us), "", "p50 " + micros(minute.latency.p50_us)),
+    tile("p99, last 5 minutes", micros(five.latency.p99_us), "", "p99.9 " + micros(five.latency.p999_us)),
+    tile("calls in flight", count(report.server.in_flight)),
+    tile("connections", count(report.server.connections_open)),
+    tile("late by, lately", micros(report.runtime.lag_recent_max_us)),
+    tile("read a second", since("bytes_in") === null ? "–" : bytes(since("bytes_in"))),
+    tile("written a second", since("bytes_out") === null ? "–" : bytes(since("bytes_out"))),
   ]);
+}
+
+function drawn(name, attributes) {
+  const made = document.createElementNS("http://www.w3.org/2000/svg", name);
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  return made;
+}
+
+// A line of history: the points from left to right, the largest at the top.
+function line(name, points, show, className) {
+  const figure = element("figure", undefined, className);
+  const caption = element("figcaption");
+  const most = Math.max(...points, 0);
+  caption.append(element("span", name), element("span", points.length ? "most " + show(most) : "no figures yet"));
+  const svg = drawn("svg", { viewBox: "0 0 100 30", preserveAspectRatio: "none", role: "img" });
+  const last = points.length ? show(points[points.length - 1]) : "none";
+  svg.setAttribute("aria-label", name + ": " + last + " now, " + show(most) + " at most");
+  svg.append(drawn("line", { x1: 0, y1: 30, x2: 100, y2: 30 }));
+  const y = (point) => (30 - (most > 0 ? point / most : 0) * 28).toFixed(2);
+  // A single point is a line, too.
+  const shown = points.length === 1 ? [points[0], points[0]] : points;
+  const at = (place) => ((place / Math.max(shown.length - 1, 1)) * 100).toFixed(2);
+  const path = shown.map((point, place) => (place ? "L" : "M") + at(place) + " " + y(point)).join("");
+  if (points.length) svg.append(drawn("path", { d: path + "L100 30L0 30Z", class: "area" }), drawn("path", { d: path }));
+  figure.append(caption, svg);
+  return figure;
+}
+
+function showHistory(report) {
+  const { minute, history } = report.recent;
+  const errors = history.failed_per_second;
+  fill(byId("history"), [
+    line("calls a second", history.calls_per_second, rate),
+    line("errors a second", errors, rate, errors.some((point) => point > 0) ? "bad" : ""),
+    line("p99", history.p99_us, micros),
+  ]);
+  const points = errors.length;
+  byId("history-note").textContent = points > 1
+    ? "The last " + span(points * history.interval_ms) + ", a point each " + span(history.interval_ms) + "; " + count(total(minute.calls)) + " calls in the last minute."
+    : "A point each " + span(history.interval_ms) + ", of the last half hour.";
+}
+
+function commandName(command) {
+  const isOther = command.cmdid === null;
+  const name = element("th", isOther ? "all others" : command.service + "." + command.method);
+  name.scope = "row";
+  name.append(" ", element("small", isOther ? "not registered" : command.cmdid));
+  return name;
 }
 
 function showCommands(report, seconds) {
@@ -113,24 +192,46 @@ function showCommands(report, seconds) {
   rows.sort((a, b) => b.calls - a.calls);
   fill(byId("commands"), rows.map(({ command, calls, rate: now }) => {
     const row = element("tr");
-    const isOther = command.cmdid === null;
-    const name = element("th", isOther ? "all others" : command.service + "." + command.method);
-    name.scope = "row";
-    name.append(" ", element("small", isOther ? "not registered" : command.cmdid));
+    const { minute, five_minutes: five } = command;
     const errors = failures(command.calls).sort((a, b) => b[1] - a[1]);
-    const latency = command.latency;
+    const ofMinute = total(minute.calls);
+    const time = (us) => (ofMinute ? micros(us) : "–");
     row.append(
-      name, cell(count(calls)), cell(rate(now)), cell(count(command.in_flight), command.in_flight ? "" : "zero"),
-      cell(micros(latency.p50_us)), cell(micros(latency.p99_us)), cell(micros(latency.p999_us)),
+      commandName(command), cell(rate(now)),
+      cell(ofMinute ? share(minute.failed, ofMinute) : "–", minute.failed ? "bad" : "zero"),
+      cell(time(minute.latency.p50_us), "wide"), cell(time(minute.latency.p99_us)), cell(time(minute.latency.p999_us), "wide"),
+      cell(total(five.calls) ? micros(five.latency.p99_us) : "–", "wide"),
+      cell(count(command.in_flight), command.in_flight ? "wide" : "wide zero"), cell(count(calls), "wide"),
       cell(errors.map(([code, n]) => plain(code) + " " + count(n)).join(", ") || "none",
-        errors.length ? "text bad" : "text zero"),
+        errors.length ? "wide text bad" : "wide text zero"),
     );
     return row;
   }));
 }
 
+// Rows of calls, or one that says that there are none.
+function showCalls(id, calls, cells, none) {
+  const rows = calls.map((call) => {
+    const row = element("tr");
+    row.append(commandName(call), ...cells(call), cell(span(call.ago_ms)), cell(call.peer + " no. " + call.connection, "text wide"));
+    return row;
+  });
+  const empty = element("tr");
+  const only = cell(none, "text zero");
+  only.colSpan = 5;
+  empty.append(only);
+  fill(byId(id), rows.length ? rows : [empty]);
+}
+
+function showNotable(report) {
+  showCalls("failures", report.recent.failures, (call) => [cell(plain(call.code), "text bad"), cell(count(call.times))], "none since the start");
+  showCalls("slowest", report.recent.slowest,
+    (call) => [cell(micros(call.took_us)), cell(plain(call.code), call.code === "OK" ? "text zero" : "text bad")], "none took a millisecond");
+}
+
 function showLimits(report) {
-  fill(byId("limits"), report.limits.map((limit) => {
+  const blocking = { name: "blocking_threads_max", used: report.blocking.running, max: report.blocking.threads_max };
+  fill(byId("limits"), [...report.limits, blocking].map((limit) => {
     const made = element("div");
     const label = element("label");
     const percent = limit.max > 0 ? (limit.used / limit.max) * 100 : 0;
@@ -195,7 +296,11 @@ function showProcess(report, seconds) {
     pair("tasks queued", count(report.runtime.tasks_queued)),
     pair("wait for a turn, p99", micros(report.waits.in_order.p99_us)),
     pair("wait for room, p99", micros(report.waits.for_room.p99_us)),
-    pair("started", known(process.started_at, (at) => new Date(at * 1000).toISOString().slice(0, 19).replace("T", " ") + " UTC")),
+    pair("blocking work waiting", count(report.blocking.waiting)),
+    pair("blocking work begun", count(report.blocking.started)),
+    pair("blocking work refused", count(report.blocking.refused), report.blocking.refused ? "bad" : ""),
+    pair("blocking work abandoned", count(report.blocking.abandoned)),
+    pair("started", known(process.started_at, dateOf)),
     pair("pid", String(process.pid)),
   ]);
 }
@@ -207,7 +312,9 @@ function show(report, now) {
   byId("about").textContent = build.name + " " + build.version + (build.is_debug ? " (debug build)" : "")
     + " · library " + build.library + " · " + location.host + " · up " + span(report.uptime_ms);
   showNow(report, seconds);
+  showHistory(report);
   showCommands(report, seconds);
+  showNotable(report);
   showLimits(report);
   showEvents(report);
   showConnections(report, seconds);
@@ -218,7 +325,7 @@ function show(report, now) {
 }
 
 function lost(error) {
-  byId("verdict").className = "bad";
+  byId("verdict").className = "critical";
   byId("headline").textContent = "The server does not answer.";
   const since = lastSeenAt ? "Last heard " + Math.round((Date.now() - lastSeenAt) / 1000) + " s ago; what is below is from then." : "";
   fill(byId("problems"), [String(error && error.message ? error.message : error), since].filter(Boolean).map((line) => element("li", line)));
@@ -236,4 +343,6 @@ async function poll() {
   setTimeout(poll, PERIOD_MS);
 }
 
+// Without this program there is nothing to see in them.
+for (const id of ["verdict", "live"]) byId(id).hidden = false;
 poll();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rpc_server::{Params, Status};
+use rpc_server::{AdminConfig, Config, Params, Server, Status};
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -17,7 +17,10 @@ async fn fail(Params((code, _secret)): Params<(u32, String)>) -> Result<(), Stat
 }
 
 async fn start() -> TestServer {
-    TestServer::start(Rig::new().router().route(FAIL, fail).unwrap()).await
+    let router = Rig::new().router().route(FAIL, fail).unwrap();
+    let builder = Server::builder().config(Config::default()).router(router);
+    let server = builder.admin(AdminConfig::default()).bind().await.unwrap();
+    TestServer::of(server)
 }
 
 async fn stats<IO: AsyncRead + AsyncWrite + Unpin>(client: &mut Client<IO>, params: &str) -> Value {
@@ -41,6 +44,16 @@ async fn call_and_fail<IO: AsyncRead + AsyncWrite + Unpin>(
             .await;
         client.expect_code(1, 13).await;
     }
+}
+
+async fn page(server: &TestServer, accept: &str) -> String {
+    let mut client = server.connect();
+    client
+        .send(format!(
+            "GET / HTTP/1.1\r\nHost: localhost\r\nAccept: {accept}\r\n\r\n"
+        ))
+        .await;
+    client.read_to_end().await
 }
 
 #[tokio::test(start_paused = true)]
@@ -138,4 +151,35 @@ async fn percentiles_of_a_command_are_those_of_the_last_minutes() {
 
     tokio::time::sleep(Duration::from_secs(300)).await;
     assert_eq!(p99(&stats(&mut client, "{}").await, "five_minutes"), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn curl_is_shown_the_figures_as_text_and_a_browser_without_javascript_is_too() {
+    let server = start().await;
+    let mut client = server.connect();
+    call_and_fail(&mut client, 20, 10).await;
+
+    let text = page(&server, "*/*").await;
+    assert!(text.contains("content-type: text/plain"), "{text}");
+    let expected = [
+        "Serving, but many calls fail:",
+        "% of the calls of the last minute failed (10 of 30)",
+        "last 5 minutes",
+        "INTERNAL",
+        "10 times",
+        "in_flight_max",
+        "blocking work: 0 of 64 threads",
+    ];
+    for part in expected {
+        assert!(text.contains(part), "{part} is not in\n{text}");
+    }
+    assert!(!text.contains("secret") && !text.contains('<'), "{text}");
+
+    let html = page(&server, "text/html,application/xhtml+xml,*/*;q=0.8").await;
+    assert!(html.contains("content-type: text/html"), "{html}");
+    let (_, figures) = html.split_once("<noscript>").unwrap();
+    let (figures, _) = figures.split_once("</noscript>").unwrap();
+    for part in expected {
+        assert!(figures.contains(part), "{part} is not in\n{figures}");
+    }
 }
