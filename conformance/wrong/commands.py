@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import time
+import uuid
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Awaitable, Callable, Dict, List, Optional
 
@@ -18,8 +19,11 @@ CANCELLED, INVALID_ARGUMENT, DEADLINE_EXCEEDED, NOT_FOUND = 1, 3, 4, 5
 RESOURCE_EXHAUSTED, FAILED_PRECONDITION, OUT_OF_RANGE, UNIMPLEMENTED, INTERNAL, UNAVAILABLE = 8, 9, 11, 12, 13, 14
 # The last millisecond of the year 9999.
 TS_MAX = 253402300799999
+ALREADY_EXISTS = 6
 # The identity of the log that this server has.
 LOG = "the log of the wrong server"
+# The name of this process, and of its store of keys.
+STORE = uuid.uuid4().hex
 
 
 @dataclass
@@ -107,12 +111,13 @@ async def describe(call: Call) -> Any:
             "doc": command.doc,
             "kind": command.kind,
             "idempotent": command.idempotent,
+            **({"dedup": {"store": STORE}} if command.dedup else {}),
         }
         for number, command in COMMANDS.items()
         if cmdid in (None, number)
     ]
     server = {"name": "conformance-wrong-server", "version": "1"}
-    return {"protocol": 1, "server": server, "commands": commands}
+    return {"protocol": 1, "server": server, "instance": STORE, "commands": commands}
 
 
 async def health(call: Call) -> Any:
@@ -120,7 +125,7 @@ async def health(call: Call) -> Any:
     service = call.param("service", str, None)
     if service is not None and service not in {command.service for command in COMMANDS.values()}:
         raise Failure(NOT_FOUND, f"there is no service {service!r}")
-    return {"status": "serving"}
+    return {"status": "serving", "instance": STORE}
 
 
 async def stats(call: Call) -> Any:
@@ -260,6 +265,46 @@ async def tally(call: Call) -> Any:
     return {"total": tallies[key]}
 
 
+async def once(call: Call) -> Any:
+    """Tally for calls that are repeated."""
+    wrong = call.connection.server.wrong
+    key, age = (call.frame.meta.get(name) for name in ("idempotency-key", "idempotency-age-ms"))
+    if key is None:
+        return await tally_or_fail(call)
+    if not 1 <= len(key.encode()) <= 128 and wrong != "takes-long-keys":
+        raise Failure(INVALID_ARGUMENT, f"idempotency-key has {len(key.encode())} bytes: expected 1 to 128")
+
+    kept = call.connection.server.kept
+    if key in kept and wrong != "runs-repetitions":
+        params, outcome = kept[key]
+        if params != call.frame.params and wrong != "answers-other-params":
+            raise Failure(ALREADY_EXISTS, "the key belongs to a call with other params", details={"key": key})
+        if isinstance(outcome, Failure):
+            raise outcome
+        return outcome
+    if age is not None and wrong != "forgets-its-age" and int(age) / 1000 > time.monotonic() - call.connection.server.began:
+        raise Failure(FAILED_PRECONDITION, "this server is younger than the call")
+
+    try:
+        outcome = await tally_or_fail(call)
+    except Failure as failure:
+        did_not_run = failure.code in (RESOURCE_EXHAUSTED, UNAVAILABLE)
+        if (not did_not_run or wrong == "keeps-what-did-not-run") and wrong != "keeps-no-failure":
+            kept[key] = (call.frame.params, failure)
+        raise
+    kept[key] = (call.frame.params, outcome)
+    return outcome
+
+
+async def tally_or_fail(call: Call) -> Any:
+    """Adds, and fails where that is asked for."""
+    total = await tally(call)
+    code = call.param("code", int, None)
+    if code is not None:
+        raise Failure(code, "it was told to fail")
+    return total
+
+
 @dataclass
 class Command:
     """A row of the table of commands."""
@@ -269,6 +314,7 @@ class Command:
     handler: Handler
     kind: str = "unary"
     idempotent: bool = True
+    dedup: bool = False
 
     @property
     def doc(self) -> str:
@@ -295,4 +341,5 @@ COMMANDS: Dict[int, Command] = {
     10006: Command("conformance", "fail", fail),
     10007: Command("conformance", "envelope", envelope),
     10008: Command("conformance", "tally", tally, idempotent=False),
+    10009: Command("conformance", "once", once, idempotent=False, dedup=True),
 }

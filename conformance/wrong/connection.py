@@ -447,6 +447,8 @@ class Server:
         self.requests = 0
         self.connections: Set[Connection] = set()
         self.tallies: Dict[str, int] = {}
+        self.kept: Dict[str, Tuple[str, Any]] = {}
+        self.began = time.monotonic()
         self.log: List[Dict[str, Any]] = []
         self.log_grew = asyncio.Condition()
 

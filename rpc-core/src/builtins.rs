@@ -46,7 +46,10 @@ builtins! {
     /// Says whether the server, or one service, takes calls.
     HEALTH health = 2, Unary, Authenticated,
         params: object(json!({ "service": { "type": "string" } })),
-        data: object(json!({ "status": { "enum": ["serving", "not_serving", "draining"] } }));
+        data: object(json!({
+            "status": { "enum": ["serving", "not_serving", "draining"] },
+            "instance": { "type": "string" },
+        }));
 
     /// Counters of the server, of its commands and of this connection; and of the `connections` that
     /// have carried the most requests, where so many are asked for.
@@ -61,7 +64,10 @@ builtins! {
     /// Presents a token; code 12 where none is wanted.
     AUTHENTICATE authenticate = 6, Unary, Anyone,
         params: object(json!({ "token": { "type": "string" } })),
-        data: object(json!({ "identity": { "type": "string" } }));
+        data: object(json!({
+            "identity": { "type": "string" },
+            "instance": { "type": "string" },
+        }));
 }
 
 const _: () = {

@@ -78,6 +78,7 @@ pub mod blocking;
 pub mod config;
 mod connection;
 mod dispatch;
+mod instance;
 pub mod layers;
 mod limit;
 mod linger;
@@ -105,6 +106,7 @@ pub use dispatch::handler::{
 pub use dispatch::router::{
     AnyRoute, IntoRoute, NamedHandler, Route, RouteError, Router, ViaHandler, ViaRoute,
 };
+pub use instance::instance;
 pub use listen::{BoundAddress, InheritedListener, ListenError, ListenOptions};
 pub use metrics::{
     AccessStats, BlockingReport, BuildReport, CallReport, CommandReport, ConnectionReport,

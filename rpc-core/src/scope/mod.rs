@@ -97,6 +97,15 @@ impl<'a> Scope<'a> {
         }
     }
 
+    /// The same scope for a call that runs on though its caller is gone: it is never cancelled.
+    #[must_use]
+    pub fn uncancelled(self) -> Self {
+        Self {
+            cancellation: CancellationRef::None,
+            ..self
+        }
+    }
+
     /// The same scope, free of the connection's borrowed state.
     pub fn into_owned(self) -> Scope<'static> {
         let cancellation = match self.cancellation {

@@ -24,6 +24,9 @@ use crate::status::Status;
 /// The metadata by which a server recognises the repetition of a call.
 pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
+/// The metadata in which a repetition says how many milliseconds ago its call was sent first.
+pub const IDEMPOTENCY_AGE_MS: &str = "idempotency-age-ms";
+
 /// Items that a stream may send ahead of its reader. A client over a connection has a number of its own.
 const STREAM_CREDIT: u64 = 64;
 

@@ -19,7 +19,7 @@ mod serve;
 pub use futures::stream::Stream;
 
 pub use blocking::{Blocking, BlockingItems, TypedBlockingClient};
-pub use client::{CallOptions, IDEMPOTENCY_KEY, TypedClient};
+pub use client::{CallOptions, IDEMPOTENCY_AGE_MS, IDEMPOTENCY_KEY, TypedClient};
 pub use items::Items;
 pub use method::{Method, TimeLimit};
 pub use result::{MethodResult, ServiceError};

@@ -17,6 +17,7 @@ use super::lifecycle::Phase;
 use super::session::Session;
 use super::timers::Timer;
 use crate::access::{Gate, TokenHash, Verdict, audit};
+use crate::instance::instance;
 use crate::metrics::add;
 
 /// What the peer may call now, and how it came to that.
@@ -151,7 +152,7 @@ where
         audit::identified(&self.peer, audit::By::Token);
         self.auth.token = Some(Box::new(token));
         self.set_gate();
-        Reply::new(&json!({ "identity": **identity }))
+        Reply::new(&json!({ "identity": **identity, "instance": instance() }))
     }
 
     pub(super) fn not_authenticated_in_time(&mut self) {

@@ -6,11 +6,11 @@ use rpc_core::builtins::{self, Builtin};
 use rpc_core::{CmdId, Descriptor, Outcome, PROTOCOL_VERSION, Reply, Request, Status};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
 use super::extract::{FromRequest, Params};
 use super::router::Routes;
 use crate::access::Gate;
+use crate::instance::instance;
 use crate::metrics::{Command, ConnectionStats, Report};
 use crate::report::Reporter;
 
@@ -122,6 +122,7 @@ fn describe(routes: &Routes, reporter: &Reporter, cmdid: Option<CmdId>, gate: &G
     struct Description<'a> {
         protocol: u32,
         server: Name<'a>,
+        instance: &'a str,
         commands: Vec<Descriptor>,
     }
 
@@ -152,6 +153,7 @@ fn describe(routes: &Routes, reporter: &Reporter, cmdid: Option<CmdId>, gate: &G
     Reply::new(&Description {
         protocol: PROTOCOL_VERSION,
         server: name,
+        instance: instance(),
         commands,
     })
 }
@@ -163,5 +165,14 @@ fn health(reporter: &Reporter, service: Option<&str>) -> Outcome {
         )));
     }
 
-    Reply::new(&json!({ "status": reporter.health_status(service) }))
+    #[derive(Serialize)]
+    struct Health<T> {
+        status: T,
+        instance: &'static str,
+    }
+
+    Reply::new(&Health {
+        status: reporter.health_status(service),
+        instance: instance(),
+    })
 }

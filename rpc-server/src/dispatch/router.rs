@@ -21,7 +21,7 @@ use super::handler::{
     self, Async, Blocking, Handler, HandlerFuture, HandlerService, RouteHandler, SendFuture,
 };
 use crate::blocking::RouteThreads;
-use crate::layers::{CatchPanic, Detached, Spawned, Timeout, Traced};
+use crate::layers::{CatchPanic, Deduplicate, Detached, Spawned, Timeout, Traced};
 use crate::metrics::Command;
 
 /// Maps each cmdid to its handler. It is a [`Service`] itself, so a test needs no socket.
@@ -52,6 +52,8 @@ pub(crate) struct Routes {
     table: BTreeMap<CmdId, RouteEntry>,
     fallback: Option<BoxService>,
     unknown: BoxService,
+    /// The keys of typed commands with `dedup`; made for the first of them.
+    dedup: Option<Deduplicate>,
     /// What runs on though its callers are gone.
     pub(crate) detached: Vec<TaskTracker>,
     /// The threads of blocking routes.
@@ -101,6 +103,7 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
                 table: BTreeMap::new(),
                 fallback: None,
                 unknown,
+                dedup: None,
                 detached,
                 blocking: Vec::new(),
             },
@@ -173,6 +176,14 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
             location: Location::caller(),
         };
         Ok(service.serve(serving)?.router)
+    }
+
+    /// Keeps the keys of typed commands with `dedup` that are served from here on in this store, in place of one in
+    /// memory with the default limits.
+    #[must_use]
+    pub fn deduplicate(mut self, keys: Deduplicate) -> Self {
+        self.routes.set_dedup(keys);
+        self
     }
 
     /// Adds all commands of another router, whatever its state. Its fallback is taken where this
@@ -282,6 +293,22 @@ impl Routes {
         }
     }
 
+    fn set_dedup(&mut self, keys: Deduplicate) {
+        self.detached.push(keys.tasks().clone());
+        self.dedup = Some(keys);
+    }
+
+    /// The keys of commands with `dedup`.
+    fn dedup(&mut self) -> Deduplicate {
+        if let Some(keys) = &self.dedup {
+            return keys.clone();
+        }
+
+        let keys = Deduplicate::default();
+        self.set_dedup(keys.clone());
+        keys
+    }
+
     pub(crate) fn descriptors(&self) -> Vec<&Descriptor> {
         self.table.values().map(|entry| &entry.descriptor).collect()
     }
@@ -349,12 +376,21 @@ impl<S: Clone + Send + Sync + 'static> typed::Routes for Serving<S> {
     fn add(
         mut self,
         method: &Method,
-        descriptor: Descriptor,
+        mut descriptor: Descriptor,
         handler: impl Service,
     ) -> Result<Self, RouteError> {
         let routes = &mut self.router.routes;
+        let handler = CatchPanic(handler);
+        let service = if let Some(dedup) = &mut descriptor.dedup {
+            let keys = routes.dedup();
+            dedup.store = Some(keys.store().to_owned().into());
+            BoxService::new(Timeout(keys.layer(handler)))
+        } else {
+            BoxService::new(Timeout(handler))
+        };
+
         let entry = RouteEntry {
-            service: Dispatch::Inline.around(CatchPanic(handler), &routes.detached[0]),
+            service,
             name: method.path,
             location: self.location,
             descriptor,

@@ -3,6 +3,7 @@
 
 mod catch_panic;
 mod concurrency_limit;
+mod deduplicate;
 mod dispatch;
 mod fault;
 mod rate_limit;
@@ -11,6 +12,10 @@ mod trace;
 
 pub(crate) use catch_panic::{CatchPanic, report_panic};
 pub use concurrency_limit::{ConcurrencyLimit, ConcurrencyLimited};
+pub use deduplicate::{
+    Deduplicate, DeduplicateConfig, DeduplicateStats, Deduplicated, IDEMPOTENCY_AGE_MS,
+    IDEMPOTENCY_KEY, KEY_BYTES_MAX,
+};
 pub(crate) use dispatch::{Detached, Spawned};
 pub(crate) use fault::Fault;
 pub use rate_limit::{RateLimit, RateLimited};

@@ -138,7 +138,7 @@ async fn before_authentication_every_command_but_ping_is_answered_with_code_16()
         .await;
     assert_eq!(
         client.ask(&authenticate(ORDERS)).await,
-        json!({"id":9,"code":0,"data":{"identity":"orders"}})
+        json!({"id":9,"code":0,"data":{"identity":"orders","instance":rpc_server::instance()}})
     );
     assert_eq!(guarded.probe.started(), 0, "nothing ran before");
     assert_eq!(
@@ -168,7 +168,10 @@ async fn calls_behind_a_right_token_in_the_same_write_are_served() {
         ))
         .await;
     client
-        .expect("{\"code\":0,\"data\":{\"identity\":\"billing\"}}")
+        .expect(&format!(
+            "{{\"code\":0,\"data\":{{\"identity\":\"billing\",\"instance\":\"{}\"}}}}",
+            rpc_server::instance()
+        ))
         .await;
     client
         .expect("{\"id\":1,\"code\":0,\"data\":\"billing\"}")

@@ -58,7 +58,10 @@ async fn what_was_accepted_is_answered_and_what_comes_late_is_rejected() {
         .await;
     client.send("{\"id\":3,\"cmdid\":2}\n").await;
     client
-        .expect("{\"id\":3,\"code\":0,\"data\":{\"status\":\"draining\"}}")
+        .expect(&format!(
+            "{{\"id\":3,\"code\":0,\"data\":{{\"status\":\"draining\",\"instance\":\"{}\"}}}}",
+            rpc_server::instance()
+        ))
         .await;
     // Long after the grace: calls in flight have the drain's own time.
     tokio::time::sleep(Duration::from_secs(5)).await;

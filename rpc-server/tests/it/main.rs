@@ -9,6 +9,7 @@ mod breach;
 mod calls;
 mod connection;
 mod crowd;
+mod deduplicate;
 mod drain;
 mod flow;
 mod limits;

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rpc_core::{Code, Descriptor, Kind, Reply, Status};
+use rpc_core::{Code, Descriptor, Kind, Reply, RetryCategory, Status};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use rpc_server::layers::Deduplicate;
 use rpc_server::{Context, Params, State};
 use rpc_server::{Route, RouteError, Router};
 
@@ -21,6 +22,14 @@ type Tally = Arc<Mutex<BTreeMap<String, u64>>>;
 
 pub(crate) fn router() -> Result<Router<Tally>, RouteError> {
     let route = |method| Descriptor::new("conformance", method);
+
+    let keys = Deduplicate::default();
+    let mut once_descriptor = route("once")
+        .doc("Adds to the count under `key`, then fails with `code` where there is one.")
+        .retry(RetryCategory::Dedup);
+    if let Some(dedup) = &mut once_descriptor.dedup {
+        dedup.store = Some(keys.store().to_owned().into());
+    }
 
     Router::with_state(Tally::default())
         .route(
@@ -55,6 +64,10 @@ pub(crate) fn router() -> Result<Router<Tally>, RouteError> {
         .route(
             10_008,
             Route::new(tally).describe(route("tally").doc("Adds to the count under `key`.")),
+        )?
+        .route(
+            10_009,
+            Route::new(once).layer(keys).describe(once_descriptor),
         )
 }
 
@@ -205,4 +218,23 @@ async fn tally(
     let total = tally.entry(params.key).or_default();
     *total = total.saturating_add(params.add);
     Ok(Total { total: *total })
+}
+
+#[derive(Deserialize)]
+struct Once {
+    key: String,
+    #[serde(default)]
+    add: u64,
+    code: Option<u32>,
+}
+
+async fn once(
+    State(tally_of): State<Tally>,
+    Params(Once { key, add, code }): Params<Once>,
+) -> Result<Total, Status> {
+    let total = tally(State(tally_of), Params(Tallied { key, add })).await?;
+    match code {
+        None => Ok(total),
+        Some(code) => Err(Status::new(Code::new(code), "it was told to fail")),
+    }
 }
