@@ -159,16 +159,16 @@ fn describe(routes: &Routes, reporter: &Reporter, cmdid: Option<CmdId>, gate: &G
 }
 
 fn health(reporter: &Reporter, service: Option<&str>) -> Outcome {
-    if let Some(service) = service.filter(|service| !reporter.has_service(service)) {
-        return Err(Status::not_found(format!(
-            "no service is named `{service}`"
-        )));
-    }
-
     #[derive(Serialize)]
     struct Health<T> {
         status: T,
         instance: &'static str,
+    }
+
+    if let Some(service) = service.filter(|service| !reporter.has_service(service)) {
+        return Err(Status::not_found(format!(
+            "no service is named `{service}`"
+        )));
     }
 
     Reply::new(&Health {
