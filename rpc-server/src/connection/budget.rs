@@ -6,7 +6,7 @@ use std::task::{Context, Waker};
 use rpc_core::Status;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::in_flight::Ordered;
+use super::order::Ordered;
 use super::session::Session;
 use crate::limit::{Level, Memory, MemoryShare};
 use crate::metrics::add;

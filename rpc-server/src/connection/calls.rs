@@ -11,8 +11,8 @@ use tokio::time::Instant;
 
 use super::access_log::trace_of;
 use super::call::{Arrival, Terms, is_late};
-use super::in_flight::Ordered;
 use super::lifecycle::Phase;
+use super::order::Ordered;
 use super::session::Session;
 use super::stream::StreamStep;
 use crate::dispatch::builtin;

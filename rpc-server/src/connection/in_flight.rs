@@ -3,7 +3,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -12,9 +12,10 @@ use futures::future::{AbortHandle, Abortable, BoxFuture};
 use futures::stream::{FuturesUnordered, SelectAll};
 use rpc_core::frame::ItemStream;
 use rpc_core::scope::LazyCancellation;
-use rpc_core::{Outcome, Peer, Request};
+use rpc_core::{Outcome, Peer};
 
-use super::call::{Arrival, Call, Place, Terms};
+use super::call::{Call, Place, Terms};
+use super::order::{Order, Ordered};
 use super::stream::{Credit, StreamCall, StreamStep};
 
 /// What a call in flight holds besides its request: its future, its place, and its entries in tables.
@@ -25,9 +26,7 @@ pub(super) const CALL_BYTES: usize = 1024;
 pub(super) struct InFlight {
     /// The calls that were not ready at once. Most connections never have any.
     parked: Option<Box<Parked>>,
-    ordered: VecDeque<Ordered>,
-    /// Bytes of what waits in `ordered`.
-    ordered_bytes: usize,
+    order: Order,
 }
 
 /// Calls that have begun.
@@ -63,34 +62,17 @@ struct Handle {
     credit: Option<Arc<Credit>>,
 }
 
-/// What stands in the order of the calls without id.
-pub(super) enum Ordered {
-    /// A call that waits for its turn.
-    Call(Request<'static>, Arrival),
-    /// A line that is ready, a verdict on a bad frame for example.
-    Line(Vec<u8>),
-}
-
-impl Ordered {
-    fn held_bytes(&self) -> usize {
-        match self {
-            Self::Call(_, arrival) => CALL_BYTES + arrival.line_bytes,
-            Self::Line(line) => line.capacity(),
-        }
-    }
-}
-
 impl InFlight {
     /// Calls in flight, those that wait for their turn among them.
     #[inline]
     pub(super) fn len(&self) -> usize {
-        self.parked.as_ref().map_or(0, |parked| parked.len()) + self.ordered.len()
+        self.parked.as_ref().map_or(0, |parked| parked.len()) + self.order.len()
     }
 
     /// Bytes of what waits for its turn. Calls that have begun count their bytes with their peer.
     #[inline]
     pub(super) fn waiting_bytes(&self) -> usize {
-        self.ordered_bytes
+        self.order.held_bytes()
     }
 
     /// Whether a call with this id is in flight.
@@ -104,7 +86,7 @@ impl InFlight {
     /// Whether a call without id may start at once.
     #[inline]
     pub(super) fn is_next_in_order(&self) -> bool {
-        self.ordered.is_empty() && !self.is_order_taken()
+        self.order.is_empty() && !self.is_order_taken()
     }
 
     /// Whether an ordered call has begun and is not over.
@@ -252,19 +234,15 @@ impl InFlight {
 
     /// Puts something at the end of the order.
     pub(super) fn wait_in_order(&mut self, ordered: Ordered) {
-        self.ordered_bytes += ordered.held_bytes();
-        self.ordered.push_back(ordered);
+        self.order.push(ordered);
     }
 
     /// Takes what stands next in the order, where no ordered call is under way.
     pub(super) fn next_in_order(&mut self) -> Option<Ordered> {
-        if self.is_order_taken() {
-            return None;
+        match self.is_order_taken() {
+            true => None,
+            false => self.order.pop(),
         }
-
-        let next = self.ordered.pop_front()?;
-        self.ordered_bytes -= next.held_bytes();
-        Some(next)
     }
 
     /// Gives back the tables of calls where there are none. Returns whether it did.

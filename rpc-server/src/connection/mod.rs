@@ -20,6 +20,7 @@ mod in_flight;
 mod input;
 mod leave;
 mod lifecycle;
+mod order;
 mod output;
 mod pace;
 mod read;

@@ -6,8 +6,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 use super::call::{Arrival, Terms, too_long};
-use super::in_flight::Ordered;
 use super::lifecycle::Phase;
+use super::order::Ordered;
 use super::output::ENVELOPE_BYTES;
 use super::session::Session;
 use super::stream::Credit;

@@ -9,8 +9,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::admission::{Decision, decide};
 use super::call::{Arrival, Terms, is_late};
-use super::in_flight::Ordered;
 use super::lifecycle::{FirstId, Phase};
+use super::order::Ordered;
 use super::session::Session;
 use super::timers::Timer;
 use crate::dispatch::builtin;

@@ -4,7 +4,8 @@ use std::future::{Future, pending, ready};
 use std::task::Waker;
 
 use super::*;
-use rpc_core::Reply;
+use crate::connection::call::Arrival;
+use rpc_core::{Reply, Request};
 use tokio::time::Instant;
 
 fn terms(line: &[u8]) -> Terms {
