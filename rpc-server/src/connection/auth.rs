@@ -58,7 +58,7 @@ where
         let gate = self.auth.gate.clone();
         while let Some(terms) = self
             .in_flight
-            .abort_any(|terms| !gate.lets_pass(terms.cmdid))
+            .abort_any(|terms| !terms.oneway && !gate.lets_pass(terms.cmdid))
         {
             self.stats.unparked(terms.command);
             self.end(&terms, Err(gate.refusal(&self.peer, terms.cmdid)));

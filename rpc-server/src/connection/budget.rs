@@ -11,21 +11,27 @@ use super::session::Session;
 use crate::limit::{Level, Memory, MemoryShare};
 use crate::metrics::add;
 
+/// Bytes that are read of a connection above its share, for the cancels and credits among them.
+const CONTROL_BYTES: usize = 4 * 1024;
+
 /// What a connection may hold, as of the last look.
 pub(super) struct Budget {
     share: MemoryShare,
     level: Level,
     own_max: usize,
     bytes_max: usize,
+    /// Its calls were ended in this turn.
+    has_shed: bool,
 }
 
 impl Budget {
-    pub(super) fn new(memory: &Arc<Memory>, own_max: usize) -> Self {
+    pub(super) fn new(memory: &Arc<Memory>, connection: u64, own_max: usize) -> Self {
         Self {
-            share: MemoryShare::none(memory),
+            share: MemoryShare::none(memory, connection),
             level: Level::Enough,
             own_max,
             bytes_max: own_max,
+            has_shed: false,
         }
     }
 
@@ -70,12 +76,18 @@ where
             + self.output.held_bytes()
     }
 
-    /// Bytes that may be read now.
+    /// Bytes that may be read now. A connection above its share whose calls may wait for a cancel or for credit is read
+    /// a little further.
     #[inline]
     pub(super) fn read_bytes_max(&self) -> usize {
-        match self.budget.is_enough() {
-            true => usize::MAX,
-            false => self.budget.bytes_max.saturating_sub(self.held_bytes()),
+        if self.budget.is_enough() {
+            return usize::MAX;
+        }
+
+        let room = self.budget.bytes_max.saturating_sub(self.held_bytes());
+        match self.in_flight.len() {
+            0 => room,
+            _ => room.max(CONTROL_BYTES.saturating_sub(self.input_bytes)),
         }
     }
 
@@ -83,12 +95,11 @@ where
     #[inline]
     pub(super) fn tell_held_bytes(&mut self, waker: &Waker) {
         let held = self.held_bytes();
-        let memory = &self.host.memory;
         if self.budget.share.tell(held) {
             self.stats.tell_held_bytes(held);
         }
 
-        if memory.level() != Level::Enough {
+        if !self.budget.is_enough() || self.host.memory.level() != Level::Enough {
             self.wait_for_memory(held, waker);
         }
     }
@@ -98,24 +109,25 @@ where
         let memory = &self.host.memory;
         memory.log();
 
-        if memory.level() == Level::Exhausted && memory.is_time_to_shed() {
-            self.host.metrics.open.shed_largest();
+        // The holder that has given something back looks for the next one, if that was not enough.
+        let has_shed = std::mem::take(&mut self.budget.has_shed);
+        if memory.level() == Level::Exhausted && (has_shed || memory.is_time_to_shed()) {
+            self.host.metrics.open.shed_largest(memory.share());
         }
 
-        if held >= memory.share() && memory.wait(self.peer.connection, waker) {
+        // As it was looked at in this turn: that is what held the connection back.
+        let is_held_back = !self.budget.is_enough() && held >= self.budget.bytes_max;
+        if is_held_back && self.budget.share.wait(waker) {
             add(&self.host.metrics.limits.memory_pauses, 1);
         }
     }
 
-    /// Ends all calls of the connection where it is the largest holder of memory that has run out.
-    pub(super) fn shed_for_memory(&mut self, cx: &mut Context<'_>) {
-        if !self.stats.is_to_shed() {
-            return;
-        }
-
+    /// Ends all calls of the connection: it is the largest holder of memory that has run out.
+    pub(super) fn shed_calls(&mut self, cx: &mut Context<'_>) {
         let calls = self.in_flight.len();
         let held = self.held_bytes();
         tracing::warn!(peer = %self.peer, held, calls, "its calls end: it holds the most, and connections hold all of `memory_bytes_max`");
+        self.budget.has_shed = true;
 
         let refusal = self.host.memory.refusal();
         while let Some(terms) = self.in_flight.abort_any(|_| true) {

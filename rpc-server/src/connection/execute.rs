@@ -79,13 +79,17 @@ where
                     line,
                     consumed: length,
                 } => {
-                    let has_no_place = !self.has(Room::ForACall) && self.needs_room(line);
-                    if has_no_place && !self.is_held_by_streams() {
-                        add(&self.host.metrics.limits.in_flight_pauses, 1);
-                        return self.hold(consumed, Room::ForACall, received);
+                    self.sheds_line = false;
+                    if !self.has(Room::ForACall)
+                        && let Some(room) = self.room_needed(line)
+                    {
+                        if !self.may_shed(room) {
+                            add(&self.host.metrics.limits.in_flight_pauses, 1);
+                            return self.hold(consumed, room, received);
+                        }
+                        self.sheds_line = true;
                     }
 
-                    self.sheds_line = has_no_place;
                     consumed += length;
                     self.timers.stop(Timer::Line);
 
@@ -154,16 +158,39 @@ where
         }
     }
 
-    /// Whether a line has to wait for a place among the calls in flight: not one that ends a call or lets
-    /// it go on, and not a ping, which asks whether there is still somebody.
-    fn needs_room(&self, line: &[u8]) -> bool {
-        let may_pass = |request: Request<'_>| match request.cmdid {
-            cmdid if cmdid.is_control() => true,
-            cmdid => {
-                cmdid.is_built_in() && (request.id.is_some() || self.in_flight.is_next_in_order())
-            }
+    /// What a line has to wait for where the connection is full: nothing if it ends a call or lets it go on, if it is a
+    /// ping, which asks whether there is still somebody, or if it is rejected anyway.
+    fn room_needed(&self, line: &[u8]) -> Option<Room> {
+        if line.is_empty() {
+            return None;
+        }
+
+        let is_order_free = self.in_flight.is_next_in_order();
+        let of_the_order = match is_order_free {
+            true => Room::ForACall,
+            false => Room::InOrder,
         };
-        !line.is_empty() && !Request::decode(line).is_ok_and(may_pass)
+        let Ok(request) = Request::decode(line) else {
+            return Some(of_the_order);
+        };
+
+        let is_rejected = matches!(self.lifecycle.phase(), Phase::Draining | Phase::Breached);
+        let has_id = request.id.is_some();
+        match request.cmdid {
+            cmdid if cmdid.is_control() => None,
+            cmdid if has_id => (!cmdid.is_built_in() && !is_rejected).then_some(Room::ForACall),
+            cmdid if cmdid.is_built_in() && is_order_free => None,
+            _ => Some(of_the_order),
+        }
+    }
+
+    /// Whether a line that finds no place is refused, and not held: where only streams are in flight, what they wait
+    /// for may stand behind it.
+    fn may_shed(&self, room: Room) -> bool {
+        match room {
+            Room::ForACall => self.is_held_by_streams(),
+            Room::InOutput | Room::InOrder | Room::InTime => self.has(room),
+        }
     }
 
     /// Looks at the time, and writes the replies that have gathered, each after its number of frames. The last frame

@@ -69,6 +69,17 @@ impl InFlight {
         self.parked.as_ref().map_or(0, |parked| parked.len()) + self.order.len()
     }
 
+    /// Calls of services in flight, as the server counts them.
+    #[inline]
+    pub(super) fn calls(&self) -> usize {
+        self.parked.as_ref().map_or(0, |parked| parked.len()) + self.order.calls()
+    }
+
+    /// How much waits in the order.
+    pub(super) fn waiting(&self) -> usize {
+        self.order.len()
+    }
+
     /// Bytes of what waits for its turn. Calls that have begun count their bytes with their peer.
     #[inline]
     pub(super) fn waiting_bytes(&self) -> usize {

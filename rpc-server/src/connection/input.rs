@@ -28,6 +28,8 @@ pub(super) enum Room {
     InOutput,
     /// That, and a place among the calls in flight.
     ForACall,
+    /// That, or where only streams are in flight a place in the order of the calls without id.
+    InOrder,
     /// The thread's time, which others come first for.
     InTime,
 }

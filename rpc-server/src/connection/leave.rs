@@ -2,10 +2,10 @@
 
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
 use super::lifecycle::{IDLE, Phase, SERVED_LONG_ENOUGH, SHUTTING_DOWN};
@@ -31,9 +31,7 @@ where
         }
         if phase == Phase::Finishing {
             self.in_flight.close_credits();
-            if self.lifecycle.has_peer_ended() {
-                self.timers.set(Timer::Probe, Instant::now() + PROBE_PAUSE);
-            }
+            self.timers.set(Timer::Probe, Instant::now() + PROBE_PAUSE);
         }
 
         match limit {
@@ -42,24 +40,40 @@ where
         }
     }
 
-    /// Looks whether a peer that has ended its side of the stream is still there: a reset says that it is not, and then
-    /// its calls end. A peer that is gone without one looks like one that waits for its replies.
+    /// Looks whether a peer that is not read from any more is still there: a reset says that it is not, and then its
+    /// calls end. A peer that is gone without one looks like one that waits for its replies.
     pub(super) fn look_for_peer(&mut self, cx: &mut Context<'_>) {
         if self.lifecycle.phase() != Phase::Finishing {
             return;
         }
 
-        // A write of nothing: reads say no more than that the stream has ended.
-        match Pin::new(&mut self.io).poll_write(cx, &[]) {
+        // Once the stream has ended reads say no more than that, and a write of nothing says whether there was a reset.
+        let looked = match self.lifecycle.has_peer_ended() {
+            true => Pin::new(&mut self.io).poll_write(cx, &[]).map_ok(|_| ()),
+            false => self.drop_input(cx),
+        };
+        match looked {
             Poll::Ready(Err(error)) => {
                 let in_flight = self.in_flight.len();
                 tracing::debug!(peer = %self.peer, %error, in_flight, "the peer is gone; its calls end");
                 self.enter(Phase::Closed, None);
             }
-            Poll::Ready(Ok(_)) | Poll::Pending => {
+            Poll::Ready(Ok(())) | Poll::Pending => {
                 self.timers.set(Timer::Probe, Instant::now() + PROBE_PAUSE);
             }
         }
+    }
+
+    /// Reads once, for the end of the stream; what comes is too late to be executed.
+    fn drop_input(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut bytes = [0; 1024];
+        let mut buffer = ReadBuf::new(&mut bytes);
+        ready!(Pin::new(&mut self.io).poll_read(cx, &mut buffer))?;
+        if buffer.filled().is_empty() {
+            self.lifecycle.peer_has_ended();
+        }
+
+        Poll::Ready(Ok(()))
     }
 
     /// Takes the next step on the way out, once everything is done that comes before it. Returns whether it was

@@ -46,7 +46,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use crate::access::Policy;
 use crate::shutdown::{Stage, StopWatch};
 use access_log::AccessLog;
-use input::{Input, Room};
+use input::Input;
 use lifecycle::Phase;
 use session::Session;
 use timers::Alarm;
@@ -164,9 +164,11 @@ where
         }
 
         for _ in 0..TURNS_PER_POLL {
+            let room_at_first = self.session.room();
+
             // What was accepted comes before what is new.
             self.session.look_after_auth();
-            self.session.shed_for_memory(cx);
+            self.shed_for_memory(cx);
             self.session.end_calls(cx);
             self.session.continue_ordered(cx);
             self.session.send_items(cx);
@@ -175,9 +177,10 @@ where
             self.session.count_down();
             self.session.publish();
 
-            let makes_room = self.write_makes_room(cx)?;
+            let room_before = self.session.room().and(room_at_first);
+            self.session.poll_write(cx)?;
             self.session.tell_held_bytes(cx.waker());
-            if makes_room {
+            if self.session.room().is_more_than(room_before) {
                 // Nothing wakes what was held back for want of room.
                 continue;
             }
@@ -185,9 +188,7 @@ where
             if self.session.lifecycle.phase() == Phase::Closed {
                 return Poll::Ready(Ok(()));
             }
-            let is_between_lines =
-                self.input.is_empty() || self.session.lifecycle.phase() != Phase::Retiring;
-            let has_read_all = read.is_pending() && is_between_lines;
+            let has_read_all = read.is_pending() && self.has_executed_all();
             if self.session.leave(cx, has_read_all)? {
                 continue;
             }
@@ -203,8 +204,7 @@ where
             self.watch_idleness();
             if self.poll_timer(cx).is_pending() {
                 if !self.spin(cx) {
-                    self.session.release();
-                    self.input.release();
+                    self.release(cx);
                 }
                 return Poll::Pending;
             }
@@ -218,22 +218,39 @@ where
         Poll::Pending
     }
 
-    /// Writes what has gathered. Returns whether there is room again for something that had none.
-    fn write_makes_room(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
-        let session = &mut self.session;
-        let has_room = |session: &Session<IO>| {
-            (
-                session.has(Room::InOutput),
-                session.has_room_for_result(),
-                session.output.waiting() < session.stream_output_max(),
-            )
-        };
+    /// Whether nothing that was read waits to be executed, where the way out has to wait for that.
+    fn has_executed_all(&self) -> bool {
+        match self.session.lifecycle.phase() {
+            Phase::Retiring => self.input.is_empty(),
+            Phase::Breached => self.input.wait().is_none() && self.session.reads_on(),
+            _ => true,
+        }
+    }
 
-        let before = has_room(session);
-        session.poll_write(cx)?;
-        let after = has_room(session);
+    /// Gives up memory where all connections together hold too much, and this one the most.
+    fn shed_for_memory(&mut self, cx: &mut Context<'_>) {
+        if !self.session.stats.is_to_shed() {
+            return;
+        }
 
-        Ok(!before.0 && after.0 || !before.1 && after.1 || !before.2 && after.2)
+        let has_calls = self.session.in_flight.len() > 0;
+        self.session.shed_calls(cx);
+        if !has_calls && !self.input.is_empty() {
+            let refusal = self.session.host.memory.refusal();
+            self.refuse_part(&refusal);
+        }
+    }
+
+    /// An idle connection keeps nothing that it can do without.
+    fn release(&mut self, cx: &mut Context<'_>) {
+        self.session.release();
+        self.input.release();
+
+        let input_bytes = self.input.held_bytes();
+        if self.session.input_bytes != input_bytes {
+            self.session.input_bytes = input_bytes;
+            self.session.tell_held_bytes(cx.waker());
+        }
     }
 
     /// Stays awake for a request that is about to come, where the operator wants that. False where it

@@ -16,6 +16,10 @@ pub(super) enum Ordered {
 }
 
 impl Ordered {
+    fn is_call(&self) -> bool {
+        matches!(self, Self::Call(request, _) if !request.cmdid.is_built_in())
+    }
+
     fn held_bytes(&self) -> usize {
         match self {
             Self::Call(_, arrival) => CALL_BYTES + arrival.line_bytes,
@@ -28,6 +32,8 @@ impl Ordered {
 #[derive(Default)]
 pub(super) struct Order {
     waiting: VecDeque<Ordered>,
+    /// How many of them are calls of services.
+    calls: usize,
     held_bytes: usize,
 }
 
@@ -42,6 +48,12 @@ impl Order {
         self.waiting.is_empty()
     }
 
+    /// Calls of services that wait: built-in commands and verdicts do not count among the calls of the server.
+    #[inline]
+    pub(super) fn calls(&self) -> usize {
+        self.calls
+    }
+
     /// Bytes of all that waits.
     #[inline]
     pub(super) fn held_bytes(&self) -> usize {
@@ -50,12 +62,14 @@ impl Order {
 
     pub(super) fn push(&mut self, ordered: Ordered) {
         self.held_bytes += ordered.held_bytes();
+        self.calls += usize::from(ordered.is_call());
         self.waiting.push_back(ordered);
     }
 
     pub(super) fn pop(&mut self) -> Option<Ordered> {
         let next = self.waiting.pop_front()?;
         self.held_bytes -= next.held_bytes();
+        self.calls -= usize::from(next.is_call());
         Some(next)
     }
 }

@@ -32,14 +32,16 @@ where
 
         let reads = match phase {
             Phase::Open | Phase::Retiring | Phase::Draining | Phase::Breached => {
-                self.session.has(Room::InOutput)
+                self.session.reads_on()
             }
             Phase::Lingering => true,
             Phase::Finishing | Phase::Closed => false,
         };
         if !reads {
-            // While this side does not read, the peer cannot be late.
-            self.session.timers.stop(Timer::Line);
+            // While this side does not read, the peer cannot be late; but a line that waits for memory holds some.
+            if self.session.budget.is_enough() || self.input.is_empty() {
+                self.session.timers.stop(Timer::Line);
+            }
             return Poll::Pending;
         }
 
@@ -73,7 +75,8 @@ where
     fn poll_waiting(&mut self, cx: &mut Context<'_>, wait: Wait) -> Poll<()> {
         let session = &mut self.session;
         let Wait { room, received } = wait;
-        if !session.has(room) && (room == Room::InOutput || !session.is_held_by_streams()) {
+        let goes_on = session.has(room) || room == Room::ForACall && session.is_held_by_streams();
+        if !goes_on {
             return Poll::Pending;
         }
 

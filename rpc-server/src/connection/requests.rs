@@ -158,7 +158,7 @@ where
             Status::resource_exhausted(message)
                 .with_rejected()
                 .with_retry_after(config.shed_retry_after())
-        } else if self.call_count.full(self.in_flight.len()) == Some(Full::OfPeer) {
+        } else if self.call_count.full(self.in_flight.calls()) == Some(Full::OfPeer) {
             let limit = config.in_flight_per_peer;
             Status::resource_exhausted(format!(
                 "this peer has as many calls in flight as `in_flight_per_peer` allows, {limit}; this one did not run"

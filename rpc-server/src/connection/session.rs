@@ -31,6 +31,34 @@ use crate::metrics::Ledger;
 /// a stream that could fill the output to there would keep the server from reading its cancel.
 const STREAM_OUTPUT_BYTES: usize = 64 * 1024;
 
+/// What a connection has room for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct RoomNow {
+    in_output: bool,
+    for_result: bool,
+    for_items: bool,
+}
+
+impl RoomNow {
+    /// What there was room for at both times.
+    #[inline]
+    pub(super) fn and(self, other: Self) -> Self {
+        Self {
+            in_output: self.in_output && other.in_output,
+            for_result: self.for_result && other.for_result,
+            for_items: self.for_items && other.for_items,
+        }
+    }
+
+    /// Whether there is room for something that there was none for. Nothing wakes what was held back for want of it.
+    #[inline]
+    pub(super) fn is_more_than(self, before: Self) -> bool {
+        !before.in_output && self.in_output
+            || !before.for_result && self.for_result
+            || !before.for_items && self.for_items
+    }
+}
+
 /// What lines lead to: the parts of a connection, each a small state machine that knows none of the others.
 pub(super) struct Session<IO> {
     pub(super) io: IO,
@@ -83,7 +111,7 @@ where
             lines: LineDecoder::new(config.frame_bytes_max),
             last_head: HeaderCache::default(),
             input_bytes: 0,
-            budget: Budget::new(&host.memory, config.connection_bytes_max),
+            budget: Budget::new(&host.memory, peer.connection, config.connection_bytes_max),
             output: Output::default(),
             in_flight: InFlight::default(),
             sheds_line: false,
@@ -139,12 +167,43 @@ where
 
         let config = &self.host.config;
         let in_flight = self.in_flight.len();
-        self.output.waiting() < config.output_bytes_soft_max
-            && (self.budget.is_enough() || self.held_bytes() < self.budget.bytes_max())
-            && (room == Room::InOutput
-                || in_flight == 0
-                || in_flight < config.in_flight_per_connection
-                    && self.held_bytes() < self.budget.bytes_max())
+        if self.output.waiting() >= config.output_bytes_soft_max {
+            return false;
+        }
+
+        let has_place = in_flight == 0
+            || in_flight < config.in_flight_per_connection
+                && self.held_bytes() < self.budget.bytes_max();
+        match room {
+            Room::InTime | Room::InOutput => true,
+            Room::ForACall => has_place,
+            Room::InOrder => has_place || self.is_held_by_streams() && self.has_room_in_order(),
+        }
+    }
+
+    /// Whether a further line may take its place in the order of a connection that is full.
+    fn has_room_in_order(&self) -> bool {
+        self.in_flight.waiting() < self.host.config.in_flight_per_connection
+            && self.held_bytes() < self.budget.bytes_max()
+    }
+
+    /// Whether the socket is read: where memory is scarce, a connection above its share is read no further than to the
+    /// cancels and credits that its calls may wait for.
+    #[inline]
+    pub(super) fn reads_on(&self) -> bool {
+        !self.throttle.is_paused()
+            && self.has(Room::InOutput)
+            && (self.budget.is_enough() || self.read_bytes_max() > 0)
+    }
+
+    /// What there is room for now.
+    #[inline]
+    pub(super) fn room(&self) -> RoomNow {
+        RoomNow {
+            in_output: self.has(Room::InOutput),
+            for_result: self.has_room_for_result(),
+            for_items: self.output.waiting() < self.stream_output_max(),
+        }
     }
 
     /// Whether what was accepted may be finished: replies that wait, and all bytes that the connection holds, are
@@ -178,7 +237,7 @@ where
             has_id_in_flight: request.id.is_some_and(|id| self.in_flight.has(id)),
             is_order_free: self.in_flight.is_next_in_order(),
             // Its own calls that the server's count does not have yet are among them.
-            is_full: self.sheds_line || self.call_count.is_full(self.in_flight.len()),
+            is_full: self.sheds_line || self.call_count.is_full(self.in_flight.calls()),
         }
     }
 
@@ -195,9 +254,8 @@ where
 
     /// Adds to the server's counts what this connection has done since it last did so.
     pub(super) fn publish(&mut self) {
-        let in_flight = self.in_flight.len();
-        self.stats.tell(in_flight);
-        self.call_count.publish(in_flight);
+        self.stats.tell(self.in_flight.len());
+        self.call_count.publish(self.in_flight.calls());
     }
 
     /// An idle connection keeps nothing that it can do without.

@@ -104,7 +104,7 @@ impl Memory {
 
     /// Has the connection with this number woken when memory is not scarce any more. Returns whether it waits since
     /// now.
-    pub(crate) fn wait(&self, connection: u64, waker: &Waker) -> bool {
+    fn wait(&self, connection: u64, waker: &Waker) -> bool {
         let is_new = {
             let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
             self.has_waiting.store(true, Ordering::SeqCst);
@@ -123,12 +123,27 @@ impl Memory {
             return;
         }
 
+        self.wake_all();
+    }
+
+    fn wake_all(&self) {
         let woken = {
             let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
             self.has_waiting.store(false, Ordering::SeqCst);
             std::mem::take(&mut *waiting)
         };
         woken.into_values().for_each(Waker::wake);
+    }
+
+    /// Forgets a connection that has ended. The others have larger shares now.
+    fn leave(&self, connection: u64) {
+        self.holders.fetch_sub(1, Ordering::Relaxed);
+        if self.has_waiting.load(Ordering::SeqCst) {
+            let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            waiting.remove(&connection);
+            drop(waiting);
+            self.wake_all();
+        }
     }
 
     /// Whether the largest holder is to give something back now.
@@ -178,14 +193,16 @@ impl Memory {
 /// The bytes of one holder among those of all; none once this is dropped.
 pub(crate) struct MemoryShare {
     memory: Arc<Memory>,
+    connection: u64,
     told: u64,
 }
 
 impl MemoryShare {
-    pub(crate) fn none(memory: &Arc<Memory>) -> Self {
+    pub(crate) fn none(memory: &Arc<Memory>, connection: u64) -> Self {
         memory.holders.fetch_add(1, Ordering::Relaxed);
         Self {
             memory: Arc::clone(memory),
+            connection,
             told: 0,
         }
     }
@@ -202,6 +219,12 @@ impl MemoryShare {
         is_news
     }
 
+    /// Has the connection woken when memory is not scarce any more, or its share is another one. Returns whether it
+    /// waits since now.
+    pub(crate) fn wait(&self, waker: &Waker) -> bool {
+        self.memory.wait(self.connection, waker)
+    }
+
     fn set(&mut self, bytes: u64) {
         self.memory.change(self.told, bytes);
         self.told = bytes;
@@ -210,8 +233,8 @@ impl MemoryShare {
 
 impl Drop for MemoryShare {
     fn drop(&mut self) {
-        self.memory.holders.fetch_sub(1, Ordering::Relaxed);
         self.set(0);
+        self.memory.leave(self.connection);
     }
 }
 
@@ -328,12 +351,12 @@ mod tests {
     #[test]
     fn what_is_held_is_counted_and_given_back() {
         let memory = Arc::new(Memory::new(1_600_000));
-        let mut one = MemoryShare::none(&memory);
+        let mut one = MemoryShare::none(&memory, 1);
         assert!(!one.tell(4_095), "a small change is not told");
         assert!(one.tell(1_000_000));
         assert_eq!((memory.held(), memory.level()), (1_000_000, Level::Enough));
 
-        let mut other = MemoryShare::none(&memory);
+        let mut other = MemoryShare::none(&memory, 2);
         assert!(other.tell(400_000));
         assert_eq!((memory.level(), memory.share()), (Level::Scarce, 800_000));
         assert!(memory.has_room_for(200_000, true) && !memory.has_room_for(1, false));

@@ -128,12 +128,12 @@ impl OpenConnections {
         }
     }
 
-    /// Has the connection end its calls that holds the most bytes, of those with calls.
-    pub(crate) fn shed_largest(&self) {
+    /// Has the connection give something back that holds the most bytes, if that is at least `share`.
+    pub(crate) fn shed_largest(&self, share: usize) {
         let slots = self.lock();
         let open = slots.slots.iter().flatten();
         let largest = open
-            .filter(|open| open.in_flight.load(Ordering::Relaxed) > 0)
+            .filter(|open| get(&open.held_bytes) >= share as u64)
             .max_by_key(|open| get(&open.held_bytes));
 
         if let Some(largest) = largest {

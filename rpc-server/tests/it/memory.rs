@@ -180,3 +180,60 @@ async fn blocking_work_does_not_begin_without_memory_for_its_result() {
         "{refused}"
     );
 }
+
+/// Bytes that all connections hold, as `stats` tells.
+async fn held_bytes(server: &TestServer) -> u64 {
+    let stats = server.connect().ask("{\"id\":1,\"cmdid\":3}").await;
+    let limits = stats["data"]["limits"].as_array().unwrap();
+    let memory = limits
+        .iter()
+        .find(|limit| limit["name"] == "memory_bytes_max");
+    memory.unwrap()["used"].as_u64().unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_has_had_a_long_line_holds_nothing_of_it() {
+    let rig = Rig::new();
+    let server = TestServer::start(rig.router()).await;
+    let mut client = server.connect();
+
+    let line = call(1, HOLD, &format!("\"params\":{}", filled(300_000)));
+    client.send(&line[..200_000]).await;
+    settle().await;
+    assert!(held_bytes(&server).await >= 200_000);
+
+    client.send(&line[200_000..]).await;
+    settle().await;
+    let held = held_bytes(&server).await;
+    assert!((300_000..330_000).contains(&held), "only its call: {held}");
+
+    rig.gate.let_pass(1);
+    client.expect_code(Some(1), 0).await;
+    settle().await;
+    assert_eq!(held_bytes(&server).await, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_behind_an_ordered_stream_is_bounded_and_is_no_call_of_the_server() {
+    let router = Router::new()
+        .route(100, async || {
+            Reply::stream(stream::pending::<Result<u32, Status>>())
+        })
+        .unwrap();
+    let config = Config {
+        in_flight_per_connection: 10,
+        ..Config::default()
+    };
+    let server = TestServer::with(config, router).await;
+    let mut client = server.connect();
+
+    let lines = "{\"cmdid\":0}\n".repeat(500) + &"no request\n".repeat(5);
+    client
+        .send(String::from("{\"cmdid\":100}\n") + &lines)
+        .await;
+    settle().await;
+    let stats = server.stats();
+    assert_eq!(stats.in_flight, 1, "pings are no calls of services");
+    assert_eq!(stats.limits.in_flight_pauses, 1);
+    assert!(stats.requests < 30, "{} lines were taken", stats.requests);
+}
