@@ -103,9 +103,9 @@ pub use dispatch::extract::{FromParams, FromRequest, Params, State};
 pub use dispatch::handler::{
     Arguments, Async, Blocking, Handler, HandlerFuture, RouteHandler, SendFuture,
 };
-pub use dispatch::router::{
-    AnyRoute, IntoRoute, NamedHandler, Route, RouteError, Router, ViaHandler, ViaRoute,
-};
+pub use dispatch::route::{AnyRoute, IntoRoute, Route, ViaHandler, ViaRoute};
+pub use dispatch::route_error::{NamedHandler, RouteError};
+pub use dispatch::router::Router;
 pub use instance::instance;
 pub use listen::{BoundAddress, InheritedListener, ListenError, ListenOptions};
 pub use metrics::{

@@ -1,0 +1,148 @@
+//! The other end of a connection.
+
+use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+
+/// The other end of a connection.
+///
+/// ```
+/// use rpc_core::Peer;
+///
+/// let peer = Peer::new("10.1.2.3:40112", 1);
+/// assert_eq!(peer.identity(), None);
+/// peer.set_identity("orders");
+/// assert_eq!(peer.identity(), Some("orders"));
+/// ```
+#[derive(Debug)]
+pub struct Peer {
+    /// Its address as text: `"10.1.2.3:40112"`, or `"unix"`, or what a custom transport says.
+    pub address: String,
+    /// A number for the connection, unique in this process.
+    pub connection: u64,
+    identity: OnceLock<Arc<str>>,
+    held: AtomicUsize,
+}
+
+/// Bytes that a call of a peer holds. They count until this is dropped.
+#[derive(Debug)]
+pub struct HeldBytes {
+    peer: Arc<Peer>,
+    bytes: usize,
+}
+
+impl HeldBytes {
+    /// So many bytes more, of the same peer.
+    #[must_use]
+    pub fn another(&self, bytes: usize) -> Self {
+        self.peer.hold(bytes)
+    }
+
+    /// Changes the number of bytes.
+    pub fn set(&mut self, bytes: usize) {
+        // Relaxed, here and below: the sum orders nothing else.
+        self.peer.held.fetch_add(bytes, Ordering::Relaxed);
+        self.peer.held.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.bytes = bytes;
+    }
+}
+
+impl Drop for HeldBytes {
+    fn drop(&mut self) {
+        self.peer.held.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+impl Peer {
+    /// The other end of a connection, not known by name.
+    pub fn new(address: impl Into<String>, connection: u64) -> Self {
+        Self {
+            address: address.into(),
+            connection,
+            identity: OnceLock::new(),
+            held: AtomicUsize::new(0),
+        }
+    }
+
+    /// Counts bytes that a call of this peer holds until what is returned is dropped. A server counts the requests
+    /// of calls in flight like this, and bounds the sum with the rest that its connection holds; a handler that
+    /// gathers much for its caller may count that as well.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use rpc_core::Peer;
+    ///
+    /// let peer = Arc::new(Peer::new("10.1.2.3:40112", 1));
+    /// let rows = peer.hold(4_096);
+    /// assert_eq!(peer.held_bytes(), 4_096);
+    /// drop(rows);
+    /// assert_eq!(peer.held_bytes(), 0);
+    /// ```
+    #[must_use]
+    pub fn hold(self: &Arc<Self>, bytes: usize) -> HeldBytes {
+        self.held.fetch_add(bytes, Ordering::Relaxed);
+        HeldBytes {
+            peer: Arc::clone(self),
+            bytes,
+        }
+    }
+
+    /// The bytes that its calls hold now.
+    #[inline]
+    pub fn held_bytes(&self) -> usize {
+        self.held.load(Ordering::Relaxed)
+    }
+
+    /// Who it has shown to be, by its certificate or a token; none where it has shown nothing.
+    pub fn identity(&self) -> Option<&str> {
+        self.identity.get().map(|identity| &**identity)
+    }
+
+    /// Notes who it is. The first time counts: a connection's identity does not change. Returns the one
+    /// that holds.
+    pub fn set_identity(&self, identity: impl Into<Arc<str>>) -> &str {
+        self.identity.get_or_init(|| identity.into())
+    }
+}
+
+/// The copy is another connection's: nothing is held for it.
+impl Clone for Peer {
+    fn clone(&self) -> Self {
+        Self {
+            address: self.address.clone(),
+            connection: self.connection,
+            identity: self.identity.clone(),
+            held: AtomicUsize::new(0),
+        }
+    }
+}
+
+/// Peers are equal where their addresses, connections and identities are.
+impl PartialEq for Peer {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.address, self.connection, self.identity())
+            == (&other.address, other.connection, other.identity())
+    }
+}
+
+impl Eq for Peer {}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.address)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_identity_is_set_once() {
+        let peer = Peer::new("test", 1);
+        assert_eq!(peer.identity(), None);
+        assert_eq!(peer.set_identity("orders"), "orders");
+        assert_eq!(peer.set_identity("billing"), "orders");
+        assert_eq!(peer.identity(), Some("orders"));
+    }
+}
