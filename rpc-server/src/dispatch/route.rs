@@ -165,7 +165,7 @@ where
     }
 }
 
-/// What [`Router::route`] takes: a handler, or a [`Route`]. `Via` tells the compiler which, and is
+/// What [`Router::route`](crate::Router::route) takes: a handler, or a [`Route`]. `Via` tells the compiler which, and is
 /// never written by hand.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be added to a router with the state `{S}`",

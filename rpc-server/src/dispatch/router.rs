@@ -106,7 +106,7 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
         }
     }
 
-    /// Adds a command: an async function, or a [`Route`] that says more about it.
+    /// Adds a command: an async function, or a [`Route`](crate::Route) that says more about it.
     ///
     /// # Errors
     /// Where the cmdid has a handler already (the error names both), or is one of the built-in
