@@ -168,6 +168,18 @@ pub struct Config {
 
 /// Whom a client trusts under TLS, and what it shows. All files are in PEM, and are read again when a
 /// connection is opened after they have changed.
+///
+/// ```
+/// use rpc_client::{Config, TlsConfig};
+///
+/// let tls = TlsConfig {
+///     ca_file: Some("/etc/rpc/ca.pem".into()),
+///     server_name: Some("log.internal".into()),
+///     ..TlsConfig::default()
+/// };
+/// let config = Config { tls: Some(tls), ..Config::default() };
+/// # let _ = config;
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TlsConfig {
@@ -184,6 +196,13 @@ pub struct TlsConfig {
 /// How many connections a client has to an endpoint; docs/client.md says which is for what.
 ///
 /// In a file: `"single"`, `{ pooled = 4 }` or `"short"`.
+///
+/// ```
+/// use rpc_client::{Client, Config, Mode};
+///
+/// let client = Client::with_config("10.0.0.1:8889", Config { mode: Mode::Short, ..Config::default() });
+/// # let _ = client;
+/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
@@ -201,6 +220,14 @@ pub enum Mode {
 /// key belongs, whatever is set here.
 ///
 /// In a file: `"power_of_two"` or `"round_robin"`.
+///
+/// ```
+/// use rpc_client::{Balance, Client, Config};
+///
+/// let in_turn = Config { balance: Balance::RoundRobin, ..Config::default() };
+/// let client = Client::with_config("10.0.0.1:8889,10.0.0.2:8889", in_turn);
+/// # let _ = client;
+/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Balance {

@@ -12,6 +12,35 @@
 //! # }
 //! ```
 //!
+//! # How it behaves
+//!
+//! **Connecting.** Making a [`Client`] opens nothing. The first call opens the connection, later ones share it, and one
+//! that was lost is opened again by the next call, or at once where it was lost with calls under way: by one attempt
+//! at a time, with back-off and full jitter. While a server cannot be reached, calls wait for
+//! [`fail_fast_after_ms`](Config::fail_fast_after_ms) (1 s), and then fail at once with the last reason.
+//!
+//! **Order.** Calls travel side by side and are answered in any order. Calls that are [`ordered`](Command::ordered)
+//! run one after another; a call and a oneway call from one task leave in the order in which they were made.
+//!
+//! **Deadlines.** Every call has one, [`call_timeout_ms`](Config::call_timeout_ms) (5 s) where nothing else is said.
+//! It covers connecting, waiting for room, the reply and all tries, and the server is told: nothing waits past
+//! it. [`Client::within`] hands the deadline of a handler's call on to the calls that it makes.
+//!
+//! **Giving up.** Dropping a call's future gives the call up: its place is free at once, the server is told to stop, and
+//! a late reply answers nobody.
+//!
+//! **Trying again.** What was not sent, or was rejected by the server, has not run and is tried again, within the deadline
+//! and a budget of all calls. What may have run is tried again only where it is
+//! [idempotent](Command::idempotency_key).
+//!
+//! **Errors.** A call ends in exactly one way, and its [`Error`] says which: the server's own failure
+//! ([`status`](Error::status)), not sent ([`is_unreachable`](Error::is_unreachable)), or without an answer, in which case it
+//! [`may_have_run`](Error::may_have_run). [`is_retryable`](Error::is_retryable) promises that the call did not run.
+//!
+//! **Oneway calls** ([`Client::notify`]) have no answer. [`Client::flush`] waits until the servers have read them.
+//!
+//! # What is where
+//!
 //! | module | holds |
 //! | --- | --- |
 //! | [`Client`], [`Command`] | calls, oneway calls, streams; a call's own options |
@@ -25,6 +54,10 @@
 //! | [`error`] | how a call fails, and what may be done about it |
 //! | [`events`] | what becomes of the connections |
 //! | [`pipe`] | request lines in, reply lines out |
+//!
+//! # Features
+//!
+//! None is on by default.
 //!
 //! | feature | brings |
 //! | --- | --- |

@@ -10,7 +10,7 @@ use crate::events::Events;
 
 /// What all clones of a client share: its settings, and the way to its connections. Every call of a
 /// [`Client`](crate::Client) is made by it.
-pub struct Context {
+pub struct CallContext {
     /// What the client was made for, as text.
     pub(crate) target: Arc<str>,
     pub(crate) config: Arc<Config>,

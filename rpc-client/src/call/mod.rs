@@ -23,7 +23,7 @@ use crate::time::Inherited;
     unreachable_pub,
     reason = "nobody names it: it is what makes the calls of a `Client`"
 )]
-pub use context::Context;
+pub use context::CallContext;
 pub(crate) use hedge::Hedging;
 use options::{Idempotency, Options};
 pub(crate) use retry::{Budget, FailedTry, RetryState};
@@ -51,7 +51,7 @@ pub(crate) const IDEMPOTENCY_KEY: &str = "idempotency-key";
 /// # }
 /// ```
 #[must_use]
-pub struct Command<'c, C = Context> {
+pub struct Command<'c, C = CallContext> {
     caller: &'c C,
     cmdid: CmdId,
     options: Options,
@@ -138,7 +138,7 @@ impl<'c, C> Command<'c, C> {
 /// other service.
 pub trait Connected {}
 
-impl Connected for Context {}
+impl Connected for CallContext {}
 
 impl<C: Connected> Command<'_, C> {
     /// Says that the command may run twice without harm, so that it is tried again also where it may have
@@ -163,7 +163,11 @@ impl<C: Connected> Command<'_, C> {
 }
 
 impl<'c> Command<'c> {
-    pub(crate) fn new(context: &'c Context, inherited: Option<&Inherited>, cmdid: CmdId) -> Self {
+    pub(crate) fn new(
+        context: &'c CallContext,
+        inherited: Option<&Inherited>,
+        cmdid: CmdId,
+    ) -> Self {
         let mut command = Self::by(context, cmdid);
         if context.config.ordered {
             command.options.kind = CallKind::Ordered;
@@ -177,7 +181,7 @@ impl<'c> Command<'c> {
 
     /// For a request that is sent as it is, but for the trace that it inherits.
     pub(crate) fn of(
-        context: &'c Context,
+        context: &'c CallContext,
         inherited: Option<&Inherited>,
         request: &mut Request<'_>,
     ) -> Self {

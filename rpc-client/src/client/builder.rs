@@ -13,6 +13,17 @@ use crate::endpoint::connect::{Connect, Connector, Way};
 use crate::endpoint::pool::Dialer;
 
 /// Puts a client together; see [`Client::builder`].
+///
+/// ```
+/// use rpc_client::{Client, Config, Mode};
+///
+/// let settings = Config { mode: Mode::Pooled(4), ..Config::default() };
+/// let client = Client::builder("10.0.0.1:8889,10.0.0.2:8889")
+///     .config(settings)
+///     .token("the-token-of-this-service")
+///     .build();
+/// assert!(!client.is_connected(), "nothing is opened before the first call");
+/// ```
 #[derive(Clone)]
 pub struct ClientBuilder {
     target: Target,

@@ -41,6 +41,9 @@ impl<S: Service> LogClient<S> {
     /// # Errors
     /// The service's status; for a failed connection code 14, with `rejected` where the entry was not
     /// sent.
+    ///
+    /// # Cancel safety
+    /// Dropping the future gives the call up; the entry may have been written.
     pub async fn append(&self, entry: &Append) -> Result<u64, Status> {
         self.call(APPEND, entry).await.map(|Appended { seq }| seq)
     }
@@ -50,6 +53,9 @@ impl<S: Service> LogClient<S> {
     /// # Errors
     /// As [`append`](Self::append); with an [`Extent`] as details, code 9 where the log is not the one that `log`
     /// names, and code 11 where `after` is past its last entry.
+    ///
+    /// # Cancel safety
+    /// Dropping the future gives the call up, which changes nothing.
     pub async fn read(&self, read: &Read) -> Result<Page, Status> {
         self.call(READ, read).await
     }

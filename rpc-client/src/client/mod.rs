@@ -26,7 +26,7 @@ use crate::balance::Wish;
 use crate::call::Attempt;
 use crate::call::Command;
 use crate::call::Hedging;
-use crate::call::{Budget, Context};
+use crate::call::{Budget, CallContext};
 use crate::config::Config;
 use crate::connection::{Common, Connection};
 use crate::discover::Target;
@@ -64,7 +64,7 @@ pub use registry::{Registry, ServiceConfig, registry, shared};
 /// ```
 #[derive(Clone)]
 pub struct Client {
-    context: Arc<Context>,
+    context: Arc<CallContext>,
     /// Of the call that this client's calls are made for.
     inherited: Option<Arc<Inherited>>,
 }
@@ -127,7 +127,7 @@ impl Client {
     pub(crate) fn from_parts(target: Arc<str>, common: Common, route: Route) -> Self {
         let budget = Budget::new(&common.config, Instant::now());
         let hedging = Hedging::new(&common.config);
-        let context = Context {
+        let context = CallContext {
             target,
             config: Arc::clone(&common.config),
             events: common.events,
@@ -143,7 +143,7 @@ impl Client {
         }
     }
 
-    pub(crate) fn context(&self) -> &Context {
+    pub(crate) fn context(&self) -> &CallContext {
         &self.context
     }
 
@@ -187,6 +187,10 @@ impl Client {
     /// # Errors
     /// Where there is no connection, and none within the deadline. What happens at the server is not
     /// reported.
+    ///
+    /// # Cancel safety
+    /// A future that is dropped while it waits for a connection, or for room on it, has sent nothing; in the mode
+    /// `short` the request may have left.
     pub async fn notify<P>(&self, cmdid: impl Into<CmdId>, params: &P) -> Result<(), Error>
     where
         P: Serialize + ?Sized,
@@ -199,6 +203,9 @@ impl Client {
     ///
     /// # Errors
     /// As [`call`](Self::call), for the beginning; what fails later is the stream's last item.
+    ///
+    /// # Cancel safety
+    /// Dropping the future, or the stream later, gives the call up.
     pub async fn stream<P, T>(
         &self,
         cmdid: impl Into<CmdId>,
@@ -280,6 +287,9 @@ impl Client {
     ///
     /// # Errors
     /// Where none can be opened, at any endpoint, or not within `call_timeout_ms`.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves a kept connection to be opened, for the next call.
     pub async fn connect(&self) -> Result<(), Error> {
         let deadline = Instant::now() + self.context.config.call_timeout();
         self.context
@@ -346,6 +356,9 @@ impl Client {
     ///
     /// # Errors
     /// As [`call`](Self::call).
+    ///
+    /// # Cancel safety
+    /// As [`call`](Self::call), and for a oneway request as [`notify`](Self::notify).
     pub async fn send(
         &self,
         mut request: Request<'static>,

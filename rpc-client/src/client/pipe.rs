@@ -38,6 +38,24 @@ pub struct Piped {
 /// # Errors
 /// Where `input` or `output` fails. A line that is no request is answered with code 3, like a server
 /// would.
+///
+/// # Cancel safety
+/// Not cancel-safe: dropping the future gives the calls up that are under way, and may lose a line that was read, or
+/// leave half a line written.
+///
+/// ```no_run
+/// use rpc_client::{Client, pipe::pipe};
+/// use tokio::io::BufReader;
+///
+/// # async fn example() -> std::io::Result<()> {
+/// let client = Client::new("127.0.0.1:8889");
+/// let lines = BufReader::new(&b"{\"id\":1,\"cmdid\":0,\"params\":7}\n"[..]);
+/// let mut replies = Vec::new();
+/// let piped = pipe(&client, lines, &mut replies, |_| {}).await?;
+/// assert_eq!((piped.requests, piped.failures), (1, 0));
+/// # Ok(())
+/// # }
+/// ```
 pub async fn pipe(
     client: &Client,
     mut input: impl AsyncBufRead + Unpin,

@@ -14,6 +14,16 @@ use crate::config::Config;
 ///
 /// Most programs use the process's own through [`shared`]. Somebody with settings of his own makes a
 /// [`Client`] of his own, which shares nothing with these.
+///
+/// ```
+/// use rpc_client::{Config, Registry, ServiceConfig};
+///
+/// let registry = Registry::new(Config::default());
+/// let settings = Config { call_timeout_ms: 500, ..Config::default() };
+/// registry.define("log", ServiceConfig { target: "10.0.0.1:8889".into(), settings });
+/// // One client, and one connection, for all that ask for it.
+/// assert_eq!(registry.client("log").address(), registry.client("log").address());
+/// ```
 #[derive(Debug, Default)]
 pub struct Registry {
     clients: DashMap<String, Client>,

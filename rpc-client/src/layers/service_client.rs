@@ -103,6 +103,9 @@ impl<S: Service> ServiceClient<S> {
     ///
     /// # Errors
     /// As [`call`](Self::call), as far as they are known at once.
+    ///
+    /// # Cancel safety
+    /// Dropping the future gives the call up where it runs here; over a connection it may have been sent.
     pub async fn notify<P>(&self, cmdid: impl Into<CmdId>, params: &P) -> Result<(), Status>
     where
         P: Serialize + ?Sized,
@@ -115,6 +118,9 @@ impl<S: Service> ServiceClient<S> {
     ///
     /// # Errors
     /// As [`call`](Self::call), for the beginning; what fails later is the stream's last item.
+    ///
+    /// # Cancel safety
+    /// Dropping the future, or the stream later, gives the call up.
     pub async fn stream<P, T>(
         &self,
         cmdid: impl Into<CmdId>,
@@ -165,6 +171,9 @@ impl<S: Service> Command<'_, ServiceClient<S>> {
     ///
     /// # Errors
     /// As [`ServiceClient::call`].
+    ///
+    /// # Cancel safety
+    /// As [`ServiceClient::call`].
     pub async fn call<P, T>(&self, params: &P) -> Result<T, Status>
     where
         P: Serialize + ?Sized,
@@ -177,6 +186,9 @@ impl<S: Service> Command<'_, ServiceClient<S>> {
     /// As [`ServiceClient::notify`].
     ///
     /// # Errors
+    /// As [`ServiceClient::notify`].
+    ///
+    /// # Cancel safety
     /// As [`ServiceClient::notify`].
     pub async fn notify<P>(&self, params: &P) -> Result<(), Status>
     where
@@ -194,6 +206,9 @@ impl<S: Service> Command<'_, ServiceClient<S>> {
     /// As [`ServiceClient::stream`].
     ///
     /// # Errors
+    /// As [`ServiceClient::stream`].
+    ///
+    /// # Cancel safety
     /// As [`ServiceClient::stream`].
     pub async fn stream<P, T>(
         &self,

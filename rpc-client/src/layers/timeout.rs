@@ -11,6 +11,21 @@ use crate::time::after;
 ///
 /// The service inside is told, so that a client tells its server. Of a streaming call it limits the
 /// time to the beginning. It needs tokio's clock.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use rpc_client::layers::Timeout;
+/// use rpc_client::{Code, RawJson, ServiceClient, service_fn};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let never = service_fn(|_| std::future::pending());
+/// let client = ServiceClient::new(never).layer(Timeout::new(Duration::from_millis(10)));
+/// let failure = client.call::<_, u64>(100, &RawJson::NULL).await.unwrap_err();
+/// assert_eq!(failure.code(), Code::DEADLINE_EXCEEDED);
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub struct Timeout(Duration);
 

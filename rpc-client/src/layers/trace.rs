@@ -11,6 +11,13 @@ use tracing::{Instrument, Span};
 /// Neither params, data nor the texts of failures are shown: any of them may hold what is not for a
 /// log. Of a streaming call the beginning is traced.
 ///
+/// ```
+/// use rpc_client::{Client, layers::Trace};
+///
+/// let client = Client::new("127.0.0.1:8889").layer(Trace);
+/// # let _ = client;
+/// ```
+///
 /// With the feature `otel` the span is OpenTelemetry's as well, where a layer of `tracing-opentelemetry` is
 /// installed: a child of the span that the call is made in, or of the request's own `traceparent`, and
 /// the request carries it to the server.

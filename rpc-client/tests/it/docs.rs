@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use rpc_client::Config;
 
@@ -32,4 +33,40 @@ fn every_setting_is_documented_with_its_default() {
             .unwrap_or_else(|| panic!("docs/client.md lacks `{name}`"));
         assert_eq!(said.replace(',', ""), default.to_string(), "{name}");
     }
+}
+
+/// The files of the library, with their text.
+fn sources(folder: &Path) -> Vec<(PathBuf, String)> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(sources(&path));
+        } else {
+            found.push((path.clone(), std::fs::read_to_string(&path).unwrap()));
+        }
+    }
+    found
+}
+
+/// The lines of documentation and attributes right above a line.
+fn above<'a>(lines: &[&'a str]) -> Vec<&'a str> {
+    let belongs = |line: &&&str| line.starts_with("///") || line.starts_with("#[");
+    lines.iter().rev().take_while(belongs).copied().collect()
+}
+
+#[test]
+fn every_public_async_function_says_what_becomes_of_it_when_it_is_dropped() {
+    let mut checked = 0;
+    for (path, text) in sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src")) {
+        let lines: Vec<&str> = text.lines().map(str::trim).collect();
+        for (at, line) in lines.iter().enumerate() {
+            if line.starts_with("pub async fn") {
+                let documented = above(&lines[..at]).contains(&"/// # Cancel safety");
+                assert!(documented, "{}:{}: {line}", path.display(), at + 1);
+                checked += 1;
+            }
+        }
+    }
+    assert!(checked > 15, "{checked}");
 }
