@@ -11,8 +11,8 @@ use rpc_core::{CmdId, Code, RawJson, Request};
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::dial::Tried;
 use super::dialing::Failure;
+use super::tried::Tried;
 use crate::config::Config;
 use crate::connection::{CallKind, Connection, Due, Refused};
 use crate::error::{Cause, Error};

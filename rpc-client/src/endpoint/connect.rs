@@ -10,7 +10,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::authenticate::{Refusal, Token, authenticate};
-use super::dial::{Tried, dial};
+use super::dial::dial;
+use super::tried::Tried;
 use super::watched::{Watched, keepalive, watch};
 use crate::config::Config;
 use crate::connection::{Common, Connection, Loss};

@@ -1,10 +1,8 @@
 //! Dialing: TCP connections to the addresses of a host, begun one shortly after another (RFC 8305), so that one
 //! that does not answer cannot hide the others.
 
-use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -12,11 +10,10 @@ use futures::stream::FuturesUnordered;
 use socket2::SockRef;
 use tokio::net::TcpStream;
 
+use super::tried::{Outcome, Tried};
+
 /// Time that an address has before the next one is dialed beside it, as RFC 8305 recommends.
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
-
-/// Maximum number of addresses that an error names; it counts the others.
-const ADDRESSES_SHOWN: usize = 8;
 
 /// Opens a connection to HOST:PORT: to the address of the host that accepts one first. `tried` says how it
 /// goes, also if this is dropped.
@@ -138,72 +135,6 @@ where
     }
 }
 
-/// What becomes of each address of a host in one attempt to connect. It outlives the attempt, which is dropped
-/// at its time limit.
-#[derive(Default)]
-pub(crate) struct Tried(Mutex<Vec<Dialed>>);
-
-struct Dialed {
-    address: SocketAddr,
-    outcome: Outcome,
-}
-
-enum Outcome {
-    NotTried,
-    NoAnswer,
-    Connected,
-    Failed(String),
-}
-
-impl Tried {
-    /// Whether it knows of no address: none was looked up.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.lock().is_empty()
-    }
-
-    fn begin(&self, addresses: &[SocketAddr]) {
-        let dialed = |address: &SocketAddr| Dialed {
-            address: *address,
-            outcome: Outcome::NotTried,
-        };
-        *self.lock() = addresses.iter().map(dialed).collect();
-    }
-
-    fn note(&self, number: usize, outcome: Outcome) {
-        if let Some(dialed) = self.lock().get_mut(number) {
-            dialed.outcome = outcome;
-        }
-    }
-
-    /// Each change is a single step, so a panic elsewhere leaves nothing half done.
-    fn lock(&self) -> MutexGuard<'_, Vec<Dialed>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// `[::1]:8889: no answer; 127.0.0.1:8889: Connection refused (os error 111)`.
-impl fmt::Display for Tried {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let dialed = self.lock();
-        for (number, Dialed { address, outcome }) in dialed.iter().take(ADDRESSES_SHOWN).enumerate()
-        {
-            let separator = if number == 0 { "" } else { "; " };
-            write!(f, "{separator}{address}: ")?;
-            match outcome {
-                Outcome::NotTried => f.write_str("not tried")?,
-                Outcome::NoAnswer => f.write_str("no answer")?,
-                Outcome::Connected => f.write_str("connected")?,
-                Outcome::Failed(error) => f.write_str(error)?,
-            }
-        }
-
-        match dialed.len().saturating_sub(ADDRESSES_SHOWN) {
-            0 => Ok(()),
-            others => write!(f, "; and {others} others"),
-        }
-    }
-}
-
 /// A connection to one address, whose requests leave at once.
 async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     let stream = TcpStream::connect(address)
@@ -266,6 +197,7 @@ fn refuse_own_end(stream: &TcpStream, address: SocketAddr) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use std::future::pending;
+    use std::sync::Mutex;
 
     use tokio::time::Instant;
 

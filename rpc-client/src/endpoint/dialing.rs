@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::authenticate::Refusal;
 use super::connect::Connector;
-use super::dial::Tried;
+use super::tried::Tried;
 use crate::connection::{Common, Connection, Loss};
 use crate::error::Cause;
 use crate::time::{after, earliest};

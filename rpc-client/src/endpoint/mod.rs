@@ -11,6 +11,7 @@ mod one_call;
 pub(crate) mod pool;
 #[cfg(feature = "tls")]
 mod tls;
+mod tried;
 mod waiting;
 mod watched;
 
