@@ -208,6 +208,14 @@ impl DaemonConfig {
             ));
         }
 
+        let (retention, segment) = (self.log.retention_age_s, self.log.segment_age_s);
+        if retention > 0 && (segment == 0 || retention < segment) {
+            mistakes.push(format!(
+                "[log] `retention_age_s` is {retention}, and `segment_age_s` ({segment}; 0 is any age) lets the newest file, \
+                 which is always kept, get older: lower `segment_age_s`, to an eighth of `retention_age_s` for example"
+            ));
+        }
+
         mistakes
     }
 

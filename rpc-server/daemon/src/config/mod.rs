@@ -139,10 +139,15 @@ pub enum ServiceName {
 pub struct LogSettings {
     /// Size in bytes at which a file is closed and the next one begun.
     pub segment_bytes: u64,
+    /// Age in seconds at which a file is closed and the next one begun, also if no entry comes; 0 for any age.
+    pub segment_age_s: u64,
     /// Bytes of entries that may wait for the disk; more are refused with code 8.
     pub queue_bytes_max: usize,
     /// Size in bytes of all files together over which the oldest are deleted; 0 keeps all.
     pub retention_bytes: u64,
+    /// Age in seconds, counted from its last entry, at which a whole file is deleted; the newest is always kept. At
+    /// least `segment_age_s`. 0 keeps all.
+    pub retention_age_s: u64,
     /// Whether an entry is answered only once it would survive a power failure (fdatasync); false:
     /// once the system has it.
     pub fsync: bool,
@@ -155,8 +160,10 @@ impl Default for LogSettings {
     fn default() -> Self {
         Self {
             segment_bytes: 64 << 20,
+            segment_age_s: 24 * 60 * 60,
             queue_bytes_max: 8 << 20,
             retention_bytes: 0,
+            retention_age_s: 0,
             fsync: true,
             scans_max: 8,
         }
@@ -177,8 +184,10 @@ impl LogSettings {
     pub(crate) fn store(&self) -> LogConfig {
         LogConfig {
             segment_bytes: self.segment_bytes,
+            segment_age: Duration::from_secs(self.segment_age_s),
             queue_bytes_max: self.queue_bytes_max,
             retention_bytes: self.retention_bytes,
+            retention_age: Duration::from_secs(self.retention_age_s),
             fsync: self.fsync,
             scans_max: self.scans_max,
             wait_max: WAIT_MAX,

@@ -442,6 +442,15 @@ fn settings_of_the_log_that_others_keep_from_working_are_refused() {
         )
         .is_ok()
     );
+    for segment in ["", "\nsegment_age_s = 0"] {
+        refused(
+            &format!("[log]\nretention_age_s = 3600{segment}"),
+            &[],
+            "`retention_age_s` is 3600, and `segment_age_s` (",
+        );
+    }
+
+    assert!(load("[log]\nretention_age_s = 3600\nsegment_age_s = 600", &[]).is_ok());
     assert!(load("[log]\nretention_bytes = 0", &[]).is_ok());
     assert!(
         load(

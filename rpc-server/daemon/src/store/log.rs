@@ -28,11 +28,16 @@ pub(crate) struct LogConfig {
     /// How many bytes a segment holds before the next one is begun. A batch is never split, so that one
     /// larger than this makes a larger segment. Default 64 MiB.
     pub(crate) segment_bytes: u64,
+    /// How old a segment gets before the next one is begun, which may then be empty; zero, the default, for any age.
+    pub(crate) segment_age: Duration,
     /// How many bytes of entries may wait for the disk before further ones are refused. Default 8 MiB.
     pub(crate) queue_bytes_max: usize,
     /// How many bytes all segments together may have before the oldest is deleted; the newest is always kept.
     /// 0, the default, keeps all.
     pub(crate) retention_bytes: u64,
+    /// How long ago the last entry of a segment may have been written before it is deleted; the newest is always
+    /// kept. Zero, the default, keeps all.
+    pub(crate) retention_age: Duration,
     /// Whether an append is acknowledged only when its entry would outlive a loss of power, and not already
     /// when it would outlive the process. Default true.
     pub(crate) fsync: bool,
@@ -46,8 +51,10 @@ impl Default for LogConfig {
     fn default() -> Self {
         Self {
             segment_bytes: 64 * 1024 * 1024,
+            segment_age: Duration::ZERO,
             queue_bytes_max: 8 * 1024 * 1024,
             retention_bytes: 0,
+            retention_age: Duration::ZERO,
             fsync: true,
             scans_max: 8,
             // It only keeps the sum of now and a wait in range.

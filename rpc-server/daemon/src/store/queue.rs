@@ -132,9 +132,9 @@ impl Queue {
         Taken::Batch(batch)
     }
 
-    /// The number that the next entry gets.
+    /// The number behind the last one that the writer has taken.
     pub(super) fn next(&self) -> u64 {
-        lock(&self.state).batch.next()
+        lock(&self.state).batch.first
     }
 
     /// Makes room, and tells the callers of a batch what has become of it.

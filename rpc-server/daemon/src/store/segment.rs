@@ -4,6 +4,7 @@ use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, BufReader, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use super::StoreError;
 use super::dir_lock::DirLock;
@@ -32,6 +33,8 @@ pub(super) struct Segment {
     pub(super) listed: bool,
     /// Which file of the disk it is.
     identity: Identity,
+    /// When it was made.
+    born: SystemTime,
 }
 
 /// Tells a file from one that has taken its name.
@@ -83,6 +86,7 @@ impl Segment {
             len: 0,
             listed: false,
             identity: Identity::of(&made),
+            born: SystemTime::now(),
         };
 
         if let Some(lock) = lock
@@ -174,6 +178,11 @@ impl Segment {
             len,
             listed: true,
             identity: Identity::of(&found),
+            // Where the file system does not note it, the last write will do.
+            born: found
+                .created()
+                .or_else(|_| found.modified())
+                .unwrap_or_else(|_| SystemTime::now()),
         };
 
         Ok(Recovered {
@@ -240,6 +249,11 @@ impl Segment {
         }
 
         None
+    }
+
+    /// Whether it is as old as this. A clock that was set back makes it younger.
+    pub(super) fn is_as_old_as(&self, age: Duration) -> bool {
+        self.born.elapsed().is_ok_and(|elapsed| elapsed >= age)
     }
 
     /// Takes an empty file away whose name is needed again, if it is no longer what was left.

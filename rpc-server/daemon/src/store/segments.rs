@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use super::dir_lock::DirLock;
 use super::segment::{Recovered, Segment, first_in, path};
@@ -127,20 +128,48 @@ impl Segments {
     /// stays.
     pub(super) fn retain(&self, bytes_max: u64) {
         while let Some(first) = self.forget_oldest(bytes_max) {
-            let path = path(&self.dir, first);
-            match fs::remove_file(&path) {
-                Ok(()) => tracing::info!(file = %path.display(), "deleted the oldest log segment"),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => {
-                    tracing::warn!(file = %path.display(), %error, "cannot delete the oldest log segment");
-                }
+            self.delete(first);
+        }
+    }
+
+    /// Deletes the oldest segments that were last written to longer ago than `age`. The newest always stays.
+    pub(super) fn retain_since(&self, age: Duration) {
+        while let Some(first) = self.oldest_but_newest() {
+            let written = fs::metadata(path(&self.dir, first)).and_then(|file| file.modified());
+            // What cannot be told, and what a clock that was set back has put into the future, is not old.
+            let is_old =
+                written.is_ok_and(|written| written.elapsed().is_ok_and(|past| past > age));
+            if !is_old || self.forget_oldest(0) != Some(first) {
+                return;
+            }
+
+            self.delete(first);
+        }
+    }
+
+    fn delete(&self, first: u64) {
+        let path = path(&self.dir, first);
+        match fs::remove_file(&path) {
+            Ok(()) => tracing::info!(file = %path.display(), "deleted the oldest log segment"),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => {
+                tracing::warn!(file = %path.display(), %error, "cannot delete the oldest log segment");
             }
         }
     }
 
+    /// The first number of the oldest segment, unless that is the newest, too.
+    fn oldest_but_newest(&self) -> Option<u64> {
+        let state = lock(&self.state);
+        let oldest = state.segments.front()?;
+        (state.segments.len() > 1).then_some(oldest.first)
+    }
+
     fn forget_oldest(&self, bytes_max: u64) -> Option<u64> {
         let mut state = lock(&self.state);
-        if state.total <= bytes_max || state.segments.len() < 2 {
+        // Also one without entries: it has no bytes to be over the limit with.
+        let is_over = state.total > bytes_max || bytes_max == 0;
+        if !is_over || state.segments.len() < 2 {
             return None;
         }
 

@@ -3,7 +3,7 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
@@ -15,7 +15,7 @@ use super::segments::Segments;
 use super::waiting::Waiting;
 use super::{Health, LogConfig, StoreError};
 
-/// Time after which the writer looks whether all is well although no entry comes.
+/// Time after which the writer looks whether all is well, also if no entry comes.
 const LOOK_AFTER: Duration = Duration::from_secs(1);
 
 /// The thread that brings entries to the disk, all that wait at a time.
@@ -41,15 +41,25 @@ pub(super) struct Writer {
 impl Writer {
     /// Writes until the queue is closed and empty.
     pub(super) fn run(mut self) {
+        let mut looked = Instant::now();
         loop {
             match self.queue.take(LOOK_AFTER) {
                 Taken::Batch(batch) => self.take(batch),
-                Taken::Nothing => self.look(),
+                Taken::Nothing => {}
                 Taken::End => break,
+            }
+
+            if looked.elapsed() >= LOOK_AFTER {
+                self.look();
+                looked = Instant::now();
             }
         }
 
         self.begin_behind_a_change();
+        self.note_what_is_left();
+    }
+
+    fn note_what_is_left(&self) {
         if let Some((segment, bytes)) = self.segments.newest() {
             let last = self.queue.next() - 1;
             Closing {
@@ -84,6 +94,11 @@ impl Writer {
 
         // Taken out, and put back only if all went well: a segment that failed is not used again.
         let mut segment = self.segment_for(batch)?;
+        if segment.listed && segment.len == 0 {
+            // An empty segment that readers know of was noted when it was begun.
+            Closing::remove(&self.dir)?;
+        }
+
         if let Err(error) = segment.append(&batch.lines, fsync) {
             let is_at_limit = matches!(error, StoreError::FileSizeLimit { .. }) && segment.len > 0;
             let taken_back = segment.give_up();
@@ -112,9 +127,7 @@ impl Writer {
             let change = segment.change();
             if let Some(change) = &change {
                 report_change(&segment, change, batch.first);
-            } else if segment.len == 0
-                || segment.len + batch.lines.len() as u64 <= self.config.segment_bytes
-            {
+            } else if segment.len == 0 || self.has_room_for(&segment, batch) {
                 return Ok(segment);
             }
             // The file is closed here: the next one may need its descriptor.
@@ -123,14 +136,36 @@ impl Writer {
         self.create(batch.first)
     }
 
+    fn has_room_for(&self, segment: &Segment, batch: &Batch) -> bool {
+        segment.len + batch.lines.len() as u64 <= self.config.segment_bytes && !self.is_old(segment)
+    }
+
+    /// Whether the next segment is to be begun for the age of this one.
+    fn is_old(&self, segment: &Segment) -> bool {
+        let age = self.config.segment_age;
+        !age.is_zero() && segment.len > 0 && segment.is_as_old_as(age)
+    }
+
     fn create(&self, first: u64) -> Result<Segment, StoreError> {
         let lock = self.config.fsync.then_some(&self.lock);
         Segment::create(&self.dir, first, lock)
     }
 
-    /// Sees to the files although no entry has come.
+    /// Sees to the files, whether or not entries come.
     fn look(&mut self) {
         self.begin_behind_a_change();
+
+        // Without entries, too: what is in it can be deleted only once it is not the newest.
+        if self
+            .newest
+            .as_ref()
+            .is_some_and(|newest| self.is_old(newest))
+        {
+            self.begin(self.queue.next());
+        }
+        if !self.config.retention_age.is_zero() {
+            self.segments.retain_since(self.config.retention_age);
+        }
 
         let can_read = self.segments.read_again();
         let cannot_write = self.health.borrow().cannot_write;
@@ -169,6 +204,8 @@ impl Writer {
             Ok(mut segment) => {
                 self.segments.commit(&mut segment, next - 1);
                 self.newest = Some(segment);
+                // After a kill it would look like one that was emptied.
+                self.note_what_is_left();
             }
             Err(error) => {
                 tracing::error!(%error, "cannot begin the next segment of the log");
