@@ -157,7 +157,7 @@ async def log_append(call: Call) -> Any:
     json.loads(call.frame.params, object_pairs_hook=with_names_once)
     if call.param("ts", int, 0) > TS_MAX:
         raise Failure(INVALID_ARGUMENT, "`params.ts` is after the year 9999")
-    entry: Dict[str, Any] = {"seq": len(server.log) + 1, "ts": int(time.time() * 1000)}
+    entry: Dict[str, Any] = {"seq": len(server.log) + 1, "ts": call.param("ts", int, int(time.time() * 1000))}
     for name in ("level", "service", "message"):
         entry[name] = call.param(name, str)
     for name, kind in (("trace", str), ("fields", dict)):
@@ -175,6 +175,9 @@ async def log_read(call: Call) -> Any:
     server = call.connection.server
     after, limit, wait_ms = (call.param(name, int) for name in ("after", "limit", "wait_ms"))
     log, level, service, text = (call.param(name, str, None) for name in ("log", "level", "service", "contains"))
+    trace, start, end = call.param("trace", str, None), call.param("from", int, 0), call.param("to", int, TS_MAX + 1)
+    if start >= end:
+        raise Failure(INVALID_ARGUMENT, "`params.to` must be above `params.from`")
 
     def extent() -> Dict[str, Any]:
         return {"log": LOG, "oldest": 1, "last": len(server.log)}
@@ -186,6 +189,7 @@ async def log_read(call: Call) -> Any:
 
     def wanted(entry: Dict[str, Any]) -> bool:
         right_place = level in (None, entry["level"]) and service in (None, entry["service"])
+        right_place = right_place and trace in (None, entry.get("trace")) and start <= entry["ts"] < end
         return right_place and (text or "") in entry["message"]
 
     def found() -> List[Dict[str, Any]]:

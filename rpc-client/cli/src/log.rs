@@ -1,5 +1,7 @@
 //! `rpc log append`, `rpc log read`.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use clap::{Args, Subcommand};
 use rpc_client::{Client, Code, Error, RawJson};
 use rpc_core::api::log::{APPEND, Appended, Level, READ, Read as Params};
@@ -256,7 +258,7 @@ pub(crate) struct Read {
 }
 
 /// Which entries to look at.
-#[derive(Args, Default)]
+#[derive(Args, Default, PartialEq)]
 pub(crate) struct Filters {
     /// Only entries of this level or graver: trace, debug, info, warn, error or fatal
     #[arg(long)]
@@ -267,6 +269,32 @@ pub(crate) struct Filters {
     /// Only entries whose message contains this text
     #[arg(long, value_name = "TEXT")]
     contains: Option<String>,
+    /// Only entries with this text in their message, service, trace, or a text of their fields
+    #[arg(long, value_name = "TEXT")]
+    anywhere: Option<String>,
+    /// Only entries of this trace
+    #[arg(long, value_name = "ID")]
+    trace: Option<String>,
+    /// Only entries of this time or later: 10m, 2h for a time ago, or 2026-01-05T10:20:30Z
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    since: Option<u64>,
+    /// Only entries before this time, as --since has it
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    until: Option<u64>,
+}
+
+/// A time in milliseconds since 1970: how long ago it was, or a date and time.
+fn moment(text: &str) -> Result<u64, String> {
+    let time = match humantime::parse_duration(text) {
+        Ok(ago) => SystemTime::now().checked_sub(ago),
+        Err(_) => humantime::parse_rfc3339_weak(text).ok(),
+    };
+
+    let since_1970 = time.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+    let ms = since_1970.and_then(|time| u64::try_from(time.as_millis()).ok());
+    ms.ok_or_else(|| {
+        "it must be a time ago, as 10m or 2h, or a date and time since 1970, as 2026-01-05T10:20:30Z".into()
+    })
 }
 
 impl Filters {
@@ -279,11 +307,15 @@ impl Filters {
             level: self.level,
             service: self.service.clone(),
             contains: self.contains.clone(),
+            text: self.anywhere.clone(),
+            trace: self.trace.clone(),
+            from: self.since,
+            to: self.until,
         }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.level.is_none() && self.service.is_none() && self.contains.is_none()
+        *self == Self::default()
     }
 }
 

@@ -225,10 +225,8 @@ fn params_of_a_named_command_are_checked_before_they_are_sent() {
     let ran = server.rpc(&["call", "1001", r#"{"level":"loud"}"#]);
     assert!(ran.exit == 1 && ran.stderr.contains("code 3"), "{ran:?}");
     // Nothing of it was written.
-    assert_eq!(
-        server.rpc(&["call", "log.read"]).data(),
-        "{\"entries\":[],\"next\":0}\n"
-    );
+    let page = server.rpc(&["call", "log.read"]).data();
+    assert!(page.contains("\"entries\":[],\"next\":0,"), "{page}");
 }
 
 #[test]

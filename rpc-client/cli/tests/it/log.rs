@@ -164,6 +164,41 @@ fn read_pages_as_far_as_it_is_asked_to() {
 }
 
 #[test]
+fn read_finds_entries_by_text_trace_and_time() {
+    let server = Server::start();
+    let append = |arguments: &[&str]| {
+        let ran = server.rpc(&[&["log", "append"], arguments].concat());
+        assert_eq!(ran.exit, 0, "{ran:?}");
+    };
+    append(&["--trace", "4bf9", "one"]);
+    append(&["--field", "user=anna", "two"]);
+    append(&["three"]);
+
+    let check = |arguments: &[&str], expected: &[&str]| {
+        let stdout = server.rpc(&[&["log", "read"], arguments].concat()).data();
+        assert_eq!(messages(&stdout), expected, "{arguments:?}");
+    };
+    check(&["--anywhere", "anna"], &["two"]);
+    check(&["--anywhere", "t"], &["two", "three"]);
+    check(&["--trace", "4bf9"], &["one"]);
+    check(&["--since", "1h"], &["one", "two", "three"]);
+    check(&["--until", "1h"], &[]);
+    check(
+        &[
+            "--since",
+            "2026-01-05T10:20:30Z",
+            "--until",
+            "2026-01-05 10:20:31",
+        ],
+        &[],
+    );
+
+    let wrong = server.rpc(&["log", "read", "--since", "yesterday"]);
+    assert_eq!(wrong.exit, 2);
+    assert!(wrong.stderr.contains("as 10m or 2h"), "{}", wrong.stderr);
+}
+
+#[test]
 fn tail_begins_with_the_last_entries_and_follows_until_it_is_interrupted() {
     let server = Server::start();
     fill(&server, 2_500);

@@ -26,6 +26,12 @@ pub const TS_MAX: u64 = 253_402_300_799_999;
 /// Maximum length of [`Read::contains`] in bytes.
 pub const CONTAINS_BYTES_MAX: usize = 1024;
 
+/// Maximum length of [`Read::text`] in bytes.
+pub const TEXT_BYTES_MAX: usize = 1024;
+
+/// Maximum length of [`Read::trace`] in bytes.
+pub const TRACE_BYTES_MAX: usize = 256;
+
 /// Maximum length of [`Read::log`] in bytes.
 pub const LOG_BYTES_MAX: usize = 64;
 
@@ -110,7 +116,7 @@ pub struct Append {
     pub service: String,
     /// What happened.
     pub message: String,
-    /// When, in milliseconds since 1970, at most [`TS_MAX`]; where it is missing, the time of receipt.
+    /// When, in milliseconds since 1970; where it is missing, the time of receipt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ts: Option<u64>,
     /// The trace that it belongs to.
@@ -145,8 +151,8 @@ pub struct Appended {
 
 /// Which entries to read.
 ///
-/// The texts that filter have maximum lengths: [`CONTAINS_BYTES_MAX`], [`SERVICE_BYTES_MAX`] and
-/// [`LEVEL_BYTES_MAX`]. A longer one is refused with code 3.
+/// The texts that filter have maximum lengths: [`CONTAINS_BYTES_MAX`], [`TEXT_BYTES_MAX`], [`TRACE_BYTES_MAX`],
+/// [`SERVICE_BYTES_MAX`] and [`LEVEL_BYTES_MAX`]. A longer one is refused with code 3.
 ///
 /// [`log`](Self::log) and [`after`](Self::after) together are a cursor. One that does not fit the log is refused, with
 /// an [`Extent`] as the details: code 9 where the log is another one, code 11 where `after` is past its last entry.
@@ -154,7 +160,7 @@ pub struct Appended {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Read {
-    /// The log that `after` belongs to, as [`Page::log`] names it; where it is missing, any.
+    /// The log that `after` belongs to, as a page names it; where it is missing, any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log: Option<String>,
     /// Entries behind this number; 0 for the first.
@@ -177,6 +183,18 @@ pub struct Read {
     /// Only entries whose message contains this text; at most 1024 bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub contains: Option<String>,
+    /// Only entries with this text in their message, service, trace, or a text of their fields; at most 1024 bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    /// Only entries of exactly this trace; at most 256 bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trace: Option<String>,
+    /// Only entries of this time or a later one, in milliseconds since 1970.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<u64>,
+    /// Only entries of an earlier time than this, in milliseconds since 1970. It is above `from`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to: Option<u64>,
 }
 
 /// Reads the name of a level, unless it is too long: the error would repeat it.

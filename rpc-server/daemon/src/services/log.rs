@@ -7,11 +7,11 @@ use std::time::Duration;
 use rpc_core::CmdId;
 use rpc_core::api::log::{
     APPEND, Append, Appended, CONTAINS_BYTES_MAX, LOG_BYTES_MAX, Page, READ, Read,
-    SERVICE_BYTES_MAX,
+    SERVICE_BYTES_MAX, TEXT_BYTES_MAX, TRACE_BYTES_MAX,
 };
 use rpc_core::{Descriptor, Status};
 
-use crate::store::{self, Filter, Health, LogStore, NewEntry, Query, StoreError};
+use crate::store::{self, Filter, Health, LogStore, NewEntry, Query, Rest, StoreError};
 use rpc_server::blocking::Caller;
 use rpc_server::{Params, Route, RouteError, Router, ServerHandle, ServiceHealth, State};
 use tokio::sync::watch;
@@ -96,6 +96,15 @@ async fn read(
     check_length("contains", read.contains.as_deref(), CONTAINS_BYTES_MAX)?;
     check_length("service", read.service.as_deref(), SERVICE_BYTES_MAX)?;
 
+    check_length("text", read.text.as_deref(), TEXT_BYTES_MAX)?;
+    check_length("trace", read.trace.as_deref(), TRACE_BYTES_MAX)?;
+    if let (Some(from), Some(to)) = (read.from, read.to)
+        && from >= to
+    {
+        return Err(Status::invalid_argument(format!(
+            "`params.to` is {to} and must be above `params.from`, which is {from}"
+        )));
+    }
     check_length("log", read.log.as_deref(), LOG_BYTES_MAX)?;
 
     let query = Query {
@@ -107,6 +116,12 @@ async fn read(
             level: read.level,
             service: read.service,
             contains: read.contains,
+            rest: Rest {
+                text: read.text,
+                trace: read.trace,
+                from: read.from,
+                to: read.to,
+            },
         },
         caller,
     };

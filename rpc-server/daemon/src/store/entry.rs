@@ -4,6 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use rpc_core::api::log::{Fields, Level, TS_MAX};
 use serde::de::{Deserializer, Error as _};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 /// An entry as a caller gives it, before it has a sequence number.
@@ -93,17 +94,50 @@ fn probable_unit(ts: u64) -> &'static str {
 #[derive(Debug, Deserialize)]
 pub(super) struct EntryRef<'a> {
     pub(super) seq: u64,
+    pub(super) ts: u64,
     pub(super) level: Level,
     #[serde(borrow)]
     pub(super) service: Cow<'a, str>,
     #[serde(borrow)]
     pub(super) message: Cow<'a, str>,
+    #[serde(borrow, default)]
+    pub(super) trace: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    pub(super) fields: Option<&'a RawValue>,
 }
 
 impl<'a> EntryRef<'a> {
     /// The entry of a line, or `None` if the line is damaged.
     pub(super) fn parse(line: &'a [u8]) -> Option<Self> {
         serde_json::from_str(str::from_utf8(line).ok()?).ok()
+    }
+}
+
+impl EntryRef<'_> {
+    /// Whether a text stands in the message, the service, the trace, or in a text of the fields at any depth.
+    pub(super) fn has_text(&self, text: &str) -> bool {
+        let in_trace = self
+            .trace
+            .as_ref()
+            .is_some_and(|trace| trace.contains(text));
+        if in_trace || self.message.contains(text) || self.service.contains(text) {
+            return true;
+        }
+
+        let fields = self
+            .fields
+            .and_then(|fields| serde_json::from_str(fields.get()).ok());
+        fields.is_some_and(|fields: Value| value_has_text(&fields, text))
+    }
+}
+
+/// Whether a text stands in a string of a value. Fields are nested 64 deep at most.
+fn value_has_text(value: &Value, text: &str) -> bool {
+    match value {
+        Value::String(string) => string.contains(text),
+        Value::Array(items) => items.iter().any(|item| value_has_text(item, text)),
+        Value::Object(members) => members.values().any(|member| value_has_text(member, text)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
     }
 }
 

@@ -51,7 +51,7 @@ mod writer;
 
 pub(crate) use entry::NewEntry;
 pub(crate) use error::StoreError;
-pub(crate) use filter::Filter;
+pub(crate) use filter::{Filter, Rest};
 pub(crate) use log::{Health, LogConfig, LogStore};
 #[cfg(feature = "program")]
 pub(crate) use reader::REPLY_BYTES_MIN;

@@ -413,6 +413,7 @@ async fn filters_and_pages_of_any_size_neither_miss_nor_repeat() {
                             level,
                             service,
                             contains,
+                            ..Filter::default()
                         },
                         ..query(0)
                     };
@@ -436,6 +437,86 @@ async fn filters_and_pages_of_any_size_neither_miss_nor_repeat() {
         let expected: Vec<u64> = (after < 300).then_some(after + 1).into_iter().collect();
         assert_eq!(found, expected);
     }
+}
+
+#[tokio::test]
+async fn entries_are_found_by_time_trace_and_any_text() {
+    let dir = TempDir::new().unwrap();
+    let store = Arc::new(open(&dir));
+    let new = |params: &str| -> NewEntry { serde_json::from_str(params).unwrap() };
+    let entries = [
+        r#"{"ts":10,"level":"info","service":"order","message":"one"}"#,
+        r#"{"ts":20,"level":"info","service":"stock","message":"two","trace":"t1"}"#,
+        r#"{"ts":15,"level":"warn","service":"order","message":"three","fields":{"user":"anna","n":[{"deep":"t1"}]}}"#,
+        r#"{"ts":30,"level":"info","service":"order","message":"four","trace":"t12","fields":{"one":1,"t":"\u0061b"}}"#,
+    ];
+
+    let check = async |rest: Rest, expected: &[u64]| {
+        let filter = Filter {
+            rest,
+            ..Filter::default()
+        };
+        let query = Query {
+            filter: filter.clone(),
+            ..query(0)
+        };
+        assert_eq!(
+            seqs(&read_all(&store, &query).await),
+            expected,
+            "{filter:?}"
+        );
+    };
+    let text = |text: &str| Rest {
+        text: Some(text.into()),
+        ..Rest::default()
+    };
+    let time = |from: Option<u64>, to: Option<u64>| Rest {
+        from,
+        to,
+        ..Rest::default()
+    };
+
+    // Read while they wait, and after.
+    let mut waits: Vec<_> = [text("anna"), time(Some(25), None), text("none of them")]
+        .into_iter()
+        .map(|rest| {
+            let query = Query {
+                filter: Filter {
+                    rest,
+                    ..Filter::default()
+                },
+                wait: LONG,
+                ..query(0)
+            };
+            let store = Arc::clone(&store);
+            Box::pin(async move { store.read(query).await.unwrap() })
+        })
+        .collect();
+    for wait in &mut waits {
+        assert!(futures::poll!(wait).is_pending());
+    }
+    for entry in entries {
+        store.append(&new(entry)).unwrap().await.unwrap();
+    }
+    let mut last = waits.pop().unwrap();
+    for (wait, expected) in waits.into_iter().zip([3, 4]) {
+        assert_eq!(seq_of(&wait.await.entries[0]), expected);
+    }
+    assert!(futures::poll!(&mut last).is_pending());
+
+    check(Rest::default(), &[1, 2, 3, 4]).await;
+    check(text("t1"), &[2, 3, 4]).await;
+    check(text("stock"), &[2]).await;
+    check(text("one"), &[1]).await;
+    check(text("ab"), &[4]).await;
+    check(time(Some(15), None), &[2, 3, 4]).await;
+    check(time(None, Some(20)), &[1, 3]).await;
+    check(time(Some(15), Some(20)), &[3]).await;
+    let trace = Rest {
+        trace: Some("t1".into()),
+        ..Rest::default()
+    };
+    check(trace, &[2]).await;
 }
 
 #[tokio::test]

@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use rpc_core::api::log::{CONTAINS_BYTES_MAX, LEVEL_BYTES_MAX, LOG_BYTES_MAX, SERVICE_BYTES_MAX};
+use rpc_core::api::log::{
+    CONTAINS_BYTES_MAX, LEVEL_BYTES_MAX, LOG_BYTES_MAX, SERVICE_BYTES_MAX, TEXT_BYTES_MAX,
+    TRACE_BYTES_MAX,
+};
 use rpc_daemon::{Daemon, DaemonConfig};
 use rpc_server::ServerHandle;
 use serde_json::{Value, json};
@@ -497,6 +500,16 @@ async fn filters_that_are_too_long_are_refused_with_limit_and_length() {
             "`params.service` has 257 bytes and may have at most 256; shorten it",
         ),
         (
+            "text",
+            TEXT_BYTES_MAX,
+            "`params.text` has 1025 bytes and may have at most 1024; shorten it",
+        ),
+        (
+            "trace",
+            TRACE_BYTES_MAX,
+            "`params.trace` has 257 bytes and may have at most 256; shorten it",
+        ),
+        (
             "log",
             LOG_BYTES_MAX,
             "`params.log` has 65 bytes and may have at most 64; shorten it",
@@ -559,6 +572,31 @@ async fn a_cursor_that_does_not_fit_is_refused_with_what_there_is_as_details() {
     assert_eq!(
         read(&mut client, json!({"log": log, "after": 2})).await,
         (vec![3], 3)
+    );
+}
+
+#[tokio::test]
+async fn a_read_of_no_time_at_all_is_refused_and_one_of_some_time_is_not() {
+    let serving = Serving::start().await;
+    let mut client = serving.connect();
+    let entry = json!({"level": "info", "service": "s", "message": "m", "ts": 5});
+    assert_eq!(client.ask(&line(APPEND, &entry)).await["code"], 0);
+
+    for (from, to) in [(5, 5), (6, 5)] {
+        let reply = client
+            .ask(&line(READ, &json!({"from": from, "to": to})))
+            .await;
+        let message =
+            format!("`params.to` is {to} and must be above `params.from`, which is {from}");
+        assert_eq!(
+            (&reply["code"], &reply["message"]),
+            (&json!(3), &json!(message))
+        );
+    }
+    assert_eq!(read(&mut client, json!({"from": 5, "to": 6})).await.0, [1]);
+    assert_eq!(
+        read(&mut client, json!({"from": 6, "text": "m"})).await,
+        (vec![], 1)
     );
 }
 

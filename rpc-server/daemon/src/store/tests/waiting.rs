@@ -90,6 +90,7 @@ async fn each_reader_wakes_for_the_first_entry_that_passes_its_filter() {
         level,
         service: service.map(ToOwned::to_owned),
         contains: contains.map(ToOwned::to_owned),
+        rest: Rest::default(),
     };
     let mut reads: Vec<(Filter, Read)> = Vec::new();
     for level in [None, Some(Level::Warn), Some(Level::Fatal)] {

@@ -3,6 +3,7 @@ use std::ops::Range;
 
 use rpc_core::api::log::Level;
 
+use super::super::entry::EntryRef;
 use super::super::segments::Segments;
 use super::super::walk::{Place, Step, Walk};
 use super::super::{Filter, StoreError};
@@ -23,6 +24,8 @@ pub(super) struct Slice {
     /// Each service with its number.
     services: HashMap<String, u32>,
     level_max: Option<Level>,
+    /// The lines of all entries together, for filters that need the whole of an entry.
+    lines: Vec<u8>,
 }
 
 struct Entry {
@@ -30,6 +33,7 @@ struct Entry {
     level: Level,
     service: u32,
     message: Range<usize>,
+    line: Range<usize>,
 }
 
 impl Slice {
@@ -47,19 +51,20 @@ impl Slice {
             messages: String::new(),
             services: HashMap::new(),
             level_max: None,
+            lines: Vec::new(),
         };
 
         let never = || false;
         let mut comes_to_last = false;
         let mut walk = Walk::new(segments, after, &never).begin_at(place.take());
         walk.run(
-            &mut |entry, _| {
+            &mut |entry, line| {
                 if entry.seq > last {
                     comes_to_last = true;
                     return Ok(Step::StopBefore);
                 }
 
-                slice.add(entry.seq, entry.level, &entry.service, &entry.message);
+                slice.add(entry, line.text);
                 Ok(Step::On)
             },
             SLICE_BYTES,
@@ -75,24 +80,26 @@ impl Slice {
         Ok(slice)
     }
 
-    fn add(&mut self, seq: u64, level: Level, service: &str, message: &str) {
-        let from = self.messages.len();
-        self.messages.push_str(message);
+    fn add(&mut self, entry: &EntryRef<'_>, line: &[u8]) {
+        let (message, text) = (self.messages.len(), self.lines.len());
+        self.messages.push_str(&entry.message);
+        self.lines.extend_from_slice(line);
 
-        let service = if let Some(service) = self.services.get(service) {
+        let service = if let Some(service) = self.services.get(&*entry.service) {
             *service
         } else {
             let number = u32::try_from(self.services.len()).unwrap_or(u32::MAX);
-            self.services.insert(service.to_owned(), number);
+            self.services.insert(entry.service.to_string(), number);
             number
         };
 
-        self.level_max = self.level_max.max(Some(level));
+        self.level_max = self.level_max.max(Some(entry.level));
         self.entries.push(Entry {
-            seq,
-            level,
+            seq: entry.seq,
+            level: entry.level,
             service,
-            message: from..self.messages.len(),
+            message: message..self.messages.len(),
+            line: text..self.lines.len(),
         });
     }
 
@@ -121,7 +128,7 @@ impl Slice {
                     let filter = Filter {
                         level,
                         service: service.cloned(),
-                        contains: None,
+                        ..Filter::default()
                     };
                     let all = filters.entry(filter).or_insert(found);
                     all.first = all.first.min(found.first);
@@ -131,6 +138,12 @@ impl Slice {
         }
 
         filters
+    }
+
+    /// Whether the whole of an entry passes, where a filter needs that.
+    fn passes_rest(&self, filter: &Filter, entry: &Entry) -> bool {
+        let line = &self.lines[entry.line.clone()];
+        filter.rest.is_empty() || EntryRef::parse(line).is_some_and(|entry| filter.matches(&entry))
     }
 
     /// The entries that a filter lets pass.
@@ -157,6 +170,7 @@ impl Slice {
             if filter.level.is_none_or(|level| entry.level >= level)
                 && service.is_none_or(|service| entry.service == service)
                 && self.messages[entry.message.clone()].contains(text)
+                && self.passes_rest(filter, entry)
             {
                 Found::add(&mut found, entry.seq);
             }
