@@ -21,7 +21,7 @@ from wrong_client.client import Client
 from wrong_client.connection import Failure
 from wrong_client.faults import FAULTS
 
-FEATURES = ["authenticate", "idempotent", "ordered", "retry", "streams"]
+FEATURES = ["authenticate", "cancel", "idempotent", "ordered", "retry", "streams"]
 
 
 def tell(name: str, told: Dict[str, Any]) -> None:
@@ -75,7 +75,7 @@ class Driver:
             elif verb == "stream":
                 await client.stream(ask, self.wanted[name], lambda told: tell(name, told))
             else:
-                await client.connected()
+                await (client.connected() if verb == "connect" else client.flush())
                 tell(name, {"done": True})
         except Failure as failure:
             tell(name, {"error": {"attempts": 1, **failure.told, "text": str(failure)}})

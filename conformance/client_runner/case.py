@@ -31,6 +31,7 @@ SERVER_STEPS = {
 }
 EXPECT_STEPS = {
     "see",
+    "unseen",
     "expect_request",
     "expect_requests",
     "expect_closed",
@@ -47,13 +48,13 @@ MODIFIERS: Dict[str, Set[str]] = {
     "accept": {"after_ms"},
     "see": {"after_ms", "skip_items"},
     "answer_all": {"between"},
-    "turn_away_ms": {"between"},
+    "turn_away_ms": {"between", "send"},
     "expect_request": {"as", "first", "anywhere", "times", "after_ms", "raw_contains", "raw_lacks"},
     "expect_requests": {"first"},
     "expect_closed": {"after_ms"},
 }
 # Abilities that a client may lack; a case that needs one is skipped then.
-FEATURES = {"authenticate", "endpoints", "idempotent", "liveness", "ordered", "retry", "streams"}
+FEATURES = {"authenticate", "cancel", "endpoints", "idempotent", "liveness", "ordered", "retry", "streams"}
 
 
 @dataclass
@@ -92,6 +93,8 @@ def load_client_rows() -> List[Dict[str, str]]:
 def step_kind(step: Dict[str, Any]) -> str:
     """The one member of a step that says what it does."""
     kinds = [key for key in step if key in STEP_KINDS]
+    if "turn_away_ms" in kinds:
+        kinds = ["turn_away_ms"]  # its `send` is what it says
     if len(kinds) != 1:
         raise UsageError(f"a step must have exactly one of {sorted(STEP_KINDS)}: {step}")
     return kinds[0]

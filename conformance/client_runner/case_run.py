@@ -103,6 +103,11 @@ class CaseRun:
             if reason is not None:
                 raise Failed(f"{shorten(json.dumps(told).encode())}: {reason}")
 
+    def do_unseen(self, step: Dict[str, Any], _peer: Optional[Peer]) -> None:
+        for name in step["unseen"]:
+            if self.driver.has_seen(name):
+                raise Failed(f"the caller has seen something of {name} already")
+
     # The server
 
     def do_accept(self, step: Dict[str, Any], _peer: Optional[Peer]) -> None:
@@ -159,7 +164,7 @@ class CaseRun:
         self.check_number(step, answered)
 
     def do_turn_away_ms(self, step: Dict[str, Any], _peer: Optional[Peer]) -> None:
-        self.check_number(step, self.server.turn_away(step["turn_away_ms"] / 1000))
+        self.check_number(step, self.server.turn_away(step["turn_away_ms"] / 1000, step.get("send", "").encode()))
 
     @staticmethod
     def check_number(step: Dict[str, Any], number: int) -> None:

@@ -81,6 +81,11 @@ class Driver:
                 self.changed.wait(left)
             return self.seen[name].popleft()
 
+    def has_seen(self, name: str) -> bool:
+        """Whether the caller has seen something of this name that no step has asked for."""
+        with self.changed:
+            return bool(self.seen.get(name))
+
     def left_over(self) -> str:
         """What the caller saw and no step has asked for."""
         with self.changed:

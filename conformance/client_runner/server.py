@@ -231,12 +231,14 @@ class ScriptedServer:
             if select.select([peer.socket], [], [], left)[0]:
                 peer.receive()
 
-    def turn_away(self, seconds: float) -> int:
+    def turn_away(self, seconds: float, farewell: bytes) -> int:
         """Closes every connection once a line has come on it, for a while; how many there were."""
         until, turned_away = time.monotonic() + seconds, 0
         while (left := until - time.monotonic()) > 0:
             self.poll(left, wants_lines=True)
             for peer in [peer for peer in self.unnamed if peer.ended or peer.has_line()]:
+                if not peer.ended:
+                    peer.send(farewell, 0, 0)
                 peer.cut()
                 self.unnamed.remove(peer)
                 turned_away += 1

@@ -27,6 +27,7 @@ class Client:
         self.budget, self.budget_at = 10.0, time.monotonic()
         self.turn = asyncio.Lock()
         self.is_closed = False
+        self.has_lost_oneways = False
 
     def setting(self, name: str, usual: float) -> float:
         """A setting, or what it usually is."""
@@ -101,6 +102,7 @@ class Client:
     async def watch(self, connection: Connection) -> None:
         """A connection that is lost with calls is opened again at once."""
         await connection.end_seen.wait()
+        self.has_lost_oneways |= connection.has_unread
         self.closed_without_answer = 0 if connection.has_answered else self.closed_without_answer + 1
         may_open = connection.had_calls and self.wrong != "never-comes-back"
         if (may_open or self.wrong == "reconnects-idle") and self.connection is connection and not self.is_closed:
@@ -208,6 +210,20 @@ class Client:
         if not self.is_ordered(ask):
             request = {"id": connection.next_id(), **request}
         connection.write(request)
+        connection.has_unread, connection.last_oneway = True, connection.last_id
+
+    async def flush(self) -> None:
+        """Waits until the server has read the oneway calls."""
+        connection = self.connection
+        if connection is not None and connection.ended is None and connection.has_unread and self.wrong != "flushes-nothing":
+            try:
+                await self.call({"cmdid": 0})
+            except Failure as failure:
+                if not failure.told["answered"] and not failure.told.get("lost"):
+                    raise
+        if self.has_lost_oneways:
+            self.has_lost_oneways = False
+            raise Failure(14, "oneway calls may not have been read")
 
     async def stream(self, ask: Dict[str, Any], wanted: "asyncio.Queue[int]", told: Any) -> None:
         """A stream: reads as many items as are wanted, and tells each."""
@@ -236,8 +252,9 @@ class Client:
             except asyncio.TimeoutError:
                 raise Failure(4, "the stream is past its deadline") from None
         if call.items:
-            told({"item": call.items.popleft()})
-            connection.took_item(call)
+            item = call.items.popleft()
+            told({"item": item})
+            connection.took_item(call, item)
             return True
         if call.failure:
             raise call.failure

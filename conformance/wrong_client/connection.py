@@ -7,9 +7,25 @@ import json
 import re
 import time
 from collections import deque
-from typing import Any, Deque, Dict, Optional, Tuple
+from typing import Any, Deque, Dict, List, Optional, Tuple
 
 PLAIN_ID = re.compile(rb'\s*\{\s*"id"\s*:\s*(\d+)\s*[,}]')
+
+
+FIELDS = {"id", "code", "data", "more", "message", "details", "rejected", "retry_after_ms", "event"}
+
+
+class Unnamed(ValueError):
+    """Nonsense whose id cannot be read, whatever it looks like."""
+
+
+class Object(Dict[str, Any]):
+    """A JSON object that remembers which known fields were repeated."""
+
+    def __init__(self, pairs: List[Tuple[str, Any]]) -> None:
+        super().__init__(pairs)
+        names = [name for name, _ in pairs]
+        self.repeated = {name for name in FIELDS if names.count(name) > 1}
 
 
 class Failure(Exception):
@@ -29,6 +45,7 @@ class Call:
         self.is_stream = is_stream
         self.id: Optional[int] = None
         self.items: Deque[Any] = deque()
+        self.size = 0
         self.changed = asyncio.Event()
         self.is_over = False
         self.failure: Optional[Failure] = None
@@ -49,9 +66,11 @@ class Connection:
         self.settings = settings
         self.calls: Dict[int, Call] = {}
         self.ordered: Deque[Call] = deque()
-        self.last_id = 0
+        self.last_id = self.last_oneway = 0
         self.is_leaving = False
         self.has_answered = False
+        # Whether a oneway call was sent that no answer shows to have been read.
+        self.has_unread = False
         self.turned_away: Optional[Failure] = None
         self.ended: Optional[str] = None
         self.end_seen = asyncio.Event()
@@ -142,7 +161,7 @@ class Connection:
             self.deliver(number, reply)
         except (ValueError, RecursionError) as error:
             named = PLAIN_ID.match(line)
-            number = int(named[1]) if named and number is None else number
+            number = int(named[1]) if named and number is None and not isinstance(error, Unnamed) else number
             if self.wrong == "ignores-nonsense":
                 return
             if number is None or self.wrong == "nonsense-ends-all":
@@ -153,16 +172,23 @@ class Connection:
     def parse(self, line: bytes) -> Tuple[Optional[int], Dict[str, Any]]:
         """The fields of one line, each of the right type."""
         text = line.decode("utf-8", "replace" if self.wrong == "lax-utf8" else "strict")
-        reply = json.loads(text, parse_constant=None if self.wrong == "lax-json" else no_constant)
+        hook = None if self.wrong == "takes-repeated-fields" else Object
+        constant = None if self.wrong == "lax-json" else no_constant
+        reply = json.loads(text, parse_constant=constant, object_pairs_hook=hook)
         if not isinstance(reply, dict):
             raise ValueError("it is no object")
         if self.wrong == "fields-in-order" and list(reply)[:1] != ["id"]:
             raise ValueError("the id does not stand first")
+        repeated = getattr(reply, "repeated", set())
+        if "id" in repeated:
+            raise Unnamed("id is repeated")
         number = reply.get("id")
         if self.wrong == "lax-ids" and isinstance(number, str):
             number = int(number)
         if "id" in reply and (type(number) is not int or number < 0):
-            raise ValueError("id is no integer")
+            raise Unnamed("id is no integer")
+        if repeated:
+            raise ValueError(f"{sorted(repeated)} are repeated")
         return number, reply
 
     def deliver(self, number: Optional[int], reply: Dict[str, Any]) -> None:
@@ -191,6 +217,8 @@ class Connection:
         if reply["code"] == 0 and reply.get("more") is True:
             self.take_item(call, reply.get("data"))
             return
+        if call.id is None or call.id > self.last_oneway:
+            self.has_unread = False
         if number is not None:
             del self.calls[number]
         call.end(self.adjusted(failure_of(reply)) if reply["code"] else None, reply.get("data"))
@@ -199,17 +227,20 @@ class Connection:
     def take_item(self, call: Call, item: Any) -> None:
         """One item of a stream; one too many, or one of no stream, is the end of the call."""
         credit = self.settings.get("stream_credit", 64)
-        if not call.is_stream or (len(call.items) > credit and self.wrong != "no-stream-limit"):
-            call.end(Failure(13, "items that were not asked for"))
+        is_flood = call.is_stream and call.size >= self.settings.get("stream_bytes_max", 1 << 24)
+        if not call.is_stream or ((len(call.items) > credit or is_flood) and self.wrong != "no-stream-limit"):
+            call.end(Failure(8 if is_flood else 13, "items that were not asked for"))
             self.give_up(call)
             return
         call.items.append(item)
+        call.size += len(json.dumps(item))
         call.changed.set()
         if self.wrong == "credit-before-reading":
             self.write({"cmdid": 5, "oneway": True, "params": {"id": call.id, "n": 1}})
 
-    def took_item(self, call: Call) -> None:
+    def took_item(self, call: Call, item: Any) -> None:
         """An item was read: there is room for another one."""
+        call.size -= len(json.dumps(item))
         if self.wrong not in ("never-gives-credit", "credit-before-reading") and call.id in self.calls:
             self.write({"cmdid": 5, "oneway": True, "params": {"id": call.id, "n": 1}})
 

@@ -33,6 +33,9 @@ FAULTS: Dict[str, Fault] = {
     "drops-details": Fault("does not pass details on", ["details-of-an-object-are-kept"]),
     "drops-retry-after": Fault("does not pass retry_after_ms on", ["retry-after-is-told"]),
     "fields-in-order": Fault("reads the fields of a reply in one order only", ["the-fields-of-a-reply-come-in-any-order"]),
+    "flushes-nothing": Fault(
+        "flushes without asking", ["a-flush-waits-until-the-server-has-read-a-oneway-call"]
+    ),
     "forgets-first-try": Fault("tells of the last try alone", ["what-may-have-run-once-may-have-run"]),
     "forgets-ordered-place": Fault(
         "forgets an ordered call that is given up", ["an-ordered-call-that-is-given-up-keeps-its-place"]
@@ -71,5 +74,8 @@ FAULTS: Dict[str, Fault] = {
     "segments-are-lines": Fault("takes every read for whole lines", ["a-reply-that-comes-slowly-is-one-reply"]),
     "speaks-first": Fault("pings when it has connected", ["nothing-is-sent-before-there-is-a-call"]),
     "takes-part-lines": Fault("takes the part line at the end for a reply", ["a-part-line-at-the-end-is-no-reply"]),
+    "takes-repeated-fields": Fault(
+        "takes the last one of a repeated field", ["a-reply-with-repeated-data-fails-its-call-alone"]
+    ),
     "waits-for-replies": Fault("sends a call when the one before is answered", ["twenty-calls-run-side-by-side"]),
 }

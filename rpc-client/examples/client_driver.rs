@@ -67,6 +67,7 @@ struct Driver {
 async fn main() -> Result<(), Box<dyn StdError>> {
     let features = [
         "authenticate",
+        "cancel",
         "endpoints",
         "idempotent",
         "liveness",

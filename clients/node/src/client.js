@@ -113,13 +113,13 @@ export class Client {
 
   async stream(cmdid, params = {}, options = NO_OPTIONS) {
     const { timeoutMs, meta, signal } = options;
-    const { callTimeoutMs, streamCredit } = this.settings;
+    const { callTimeoutMs, streamCredit, streamBytesMax } = this.settings;
     const deadline = performance.now() + (timeoutMs ?? callTimeoutMs);
     signal?.throwIfAborted();
     const connection = this.#atOnce() ?? (await this.#connection(deadline, [], signal));
     const leftMs = timeoutMs === undefined ? undefined : Math.max(1, Math.floor(deadline - performance.now()));
     const rest = frames.request(cmdid, params, { timeoutMs: leftMs, credit: streamCredit, meta });
-    const stream = new Stream(connection, streamCredit, signal);
+    const stream = new Stream(connection, streamCredit, streamBytesMax, signal);
     connection.begin(stream.call, rest, leftMs, false);
     return stream;
   }
@@ -129,7 +129,25 @@ export class Client {
   }
 
   async flush() {
-    await Promise.all(this.#endpoints.map((endpoint) => endpoint.connection?.flushed()));
+    const deadline = performance.now() + this.settings.callTimeoutMs;
+    for (const endpoint of this.#endpoints) {
+      const { connection } = endpoint;
+      if (connection?.ended === undefined && connection?.unreadOneways > 0) await this.#flush(connection, deadline);
+      const lost = endpoint.lostOneways;
+      endpoint.lostOneways = undefined;
+      if (lost !== undefined) throw lost;
+    }
+  }
+
+  /** By a ping behind the last oneway call. Where calls have no ids, by the system's word only. */
+  async #flush(connection, deadline) {
+    if (this.settings.ordered) return connection.flushed();
+    try {
+      await this.#once(connection, frames.request(0, null), deadline - performance.now(), false);
+    } catch (error) {
+      // An answer is one, whatever it says. A lost connection has left its oneway calls to be told of.
+      if (!error.answered && !error.isLost) throw error;
+    }
   }
 
   get isConnected() {
@@ -213,27 +231,36 @@ export class Stream {
   #connection;
   #credit;
   #signal;
+  // Each with the size of its line.
   #items = [];
+  #size = 0;
   #taken = 0;
   #error = undefined;
   #waiting = undefined;
 
-  constructor(connection, credit, signal) {
+  constructor(connection, credit, sizeMax, signal) {
     this.#connection = connection;
     this.#credit = credit;
     this.#signal = signal;
     this.call = new Call((error, data) => {
       // A command with one result is taken for a stream of one item.
-      if (error === undefined && data !== null) this.#items.push(data);
+      if (error === undefined && data !== null) this.#items.push({ item: data, size: 0 });
       this.#error = error;
       signal?.removeEventListener("abort", this.#abort);
       this.#wake();
     });
-    this.call.onItem = (item) => {
-      if (this.#items.length > credit) return false;
-      this.#items.push(item);
+    this.call.onItem = (item, size) => {
+      if (this.#items.length > credit) {
+        return { code: Code.INTERNAL, reason: "the stream sent more items than it had `credit` for" };
+      }
+      if (this.#size >= sizeMax) {
+        const reason = `items of more than \`streamBytesMax\` of ${sizeMax} bytes wait for their reader`;
+        return { code: Code.RESOURCE_EXHAUSTED, reason };
+      }
+      this.#items.push({ item, size });
+      this.#size += size;
       this.#wake();
-      return true;
+      return undefined;
     };
     signal?.addEventListener("abort", this.#abort, { once: true });
   }
@@ -261,7 +288,8 @@ export class Stream {
       });
     }
     if (this.#items.length > 0) {
-      const value = this.#items.shift();
+      const { item: value, size } = this.#items.shift();
+      this.#size -= size;
       this.#taken += 1;
       // Credit is given back by halves: few lines, and the server never runs dry.
       if (this.#taken * 2 >= this.#credit && !this.call.isOver) {

@@ -18,7 +18,7 @@ export class Call {
   // Where its line ends in the count of all characters that the connection was given.
   writtenAt = 0;
   timer = undefined;
-  // Takes an item of a stream; false where it is one too many.
+  // Takes an item of a stream, from a line of so many characters; returns the failure where it is not wanted.
   onItem = undefined;
 
   constructor(onEnd) {
@@ -36,7 +36,13 @@ export class Connection {
   // Calls without an id, in their order; one that was given up keeps its place.
   ordered = [];
   isLeaving = false;
+  // Whether anything was answered, and whether any of it was more than a rejection.
   hasAnswered = false;
+  hasServed = false;
+  began = performance.now();
+  // Oneway calls that no answer shows to have been read, and where the last one ends.
+  unreadOneways = 0;
+  #onewayAt = 0;
   // What the server last said to no call: why it closes, as a rule.
   farewell = undefined;
   // Why it is over, once it is.
@@ -105,6 +111,8 @@ export class Connection {
   /** Sends a oneway call. */
   notify(rest, isOrdered) {
     this.write(frames.line(isOrdered ? undefined : this.#nextId(), rest));
+    this.unreadOneways += 1;
+    this.#onewayAt = this.#appended;
   }
 
   /** The caller has lost interest: tells the server, and drops what still comes. */
@@ -247,11 +255,11 @@ export class Connection {
       if (call !== undefined) this.#fail(call, nonsense.message);
       return;
     }
-    if (reply.code !== undefined) this.#deliver(reply);
+    if (reply.code !== undefined) this.#deliver(reply, line.length);
     else if (reply.event === "goaway") this.leave();
   }
 
-  #deliver(reply) {
+  #deliver(reply, size) {
     const { id, code } = reply;
     const call = id === undefined ? this.ordered[0] : this.calls.get(id);
     if (call === undefined && id === undefined) {
@@ -259,11 +267,15 @@ export class Connection {
       return;
     }
     this.hasAnswered = true;
+    this.hasServed ||= !reply.rejected;
     if (call === undefined) return; // Its caller has gone, or it was a ping.
+    // The server reads line by line: it has read what was sent before this call.
+    if (call.writtenAt > this.#onewayAt) this.unreadOneways = 0;
     if (code === 0 && reply.more) {
-      if (!call.isOver && !call.onItem?.(reply.data ?? null)) {
-        this.#fail(call, "the server sent an item that was not asked for");
-      }
+      if (call.isOver) return;
+      if (call.onItem === undefined) return this.#fail(call, "the server sent an item that was not asked for");
+      const refusal = call.onItem(reply.data ?? null, size);
+      if (refusal !== undefined) this.#fail(call, refusal.reason, refusal.code);
       return;
     }
     if (id === undefined) this.ordered.shift();
@@ -276,9 +288,9 @@ export class Connection {
     this.#afterACall();
   }
 
-  #fail(call, message) {
+  #fail(call, message, code = Code.INTERNAL) {
     this.giveUp(call);
-    call.end(new RpcError(Code.INTERNAL, message, { address: this.address }));
+    call.end(new RpcError(code, message, { address: this.address }));
   }
 
   #afterACall() {

@@ -22,8 +22,12 @@ export class Endpoint {
   #failingSince = undefined;
   #failure = undefined;
   #isFinal = false;
-  // Connections in a row that ended before any answer: no better than no connection.
+  // The loss of oneway calls that nobody was told of.
+  lostOneways = undefined;
+  // Connections in a row that the server ended before it served anything: no better than no connection.
   #turnedAway = 0;
+  // Those that it ended soon, though it did serve.
+  #shortLived = 0;
   #comeBackMs = 0;
   // Those who wait for a change.
   #waiting = [];
@@ -111,6 +115,8 @@ export class Endpoint {
       windowMs = Math.min(reconnectCapMs, reconnectBaseMs * 2 ** Math.min(this.#turnedAway, 16));
       this.#failingSince ??= performance.now();
       await this.#pause(windowMs * Math.random());
+    } else if (this.#shortLived > 1) {
+      await this.#pause(reconnectBaseMs * (0.5 + Math.random() / 2));
     }
     while (!this.isClosed) {
       try {
@@ -242,13 +248,20 @@ export class Endpoint {
 
   /** A connection is over. One that was in use is wanted again; an idle one is opened by the next call. */
   #ended(connection, hasLostCalls) {
-    if (connection.hasAnswered) {
+    if (this.isClosed) return;
+    if (connection.unreadOneways > 0) {
+      const reason = `${connection.ended}; of ${connection.unreadOneways} oneway calls nothing shows that they were read`;
+      this.lostOneways = new RpcError(Code.UNAVAILABLE, reason, { address: this.address, isLost: true });
+    }
+    const isShortLived = performance.now() - connection.began < this.#settings.reconnectBaseMs;
+    this.#shortLived = isShortLived ? this.#shortLived + 1 : 0;
+    if (connection.hasServed) {
       this.#turnedAway = 0;
-    } else if (!connection.isLeaving) {
+    } else {
       this.#turnedAway += 1;
       this.#comeBackMs = connection.farewell?.retryAfterMs ?? 0;
     }
-    if (connection !== this.connection || !hasLostCalls || this.isClosed) return;
+    if (connection !== this.connection || !hasLostCalls) return;
     this.#failure = this.#notSent(Code.UNAVAILABLE, connection.ended);
     this.#failingSince = performance.now();
     this.open();

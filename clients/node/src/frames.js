@@ -8,6 +8,9 @@ const CMDID_MAX = 2 ** 32 - 1;
 // Levels of nesting that a line may have; the object of the frame is the first one.
 const DEPTH_MAX = 128;
 
+// The fields of a reply or a notice.
+const FIELDS = new Set(["id", "code", "data", "more", "message", "details", "rejected", "retry_after_ms", "event"]);
+
 // Servers write the id first, so that it can be read of a line that is otherwise broken.
 const PLAIN_ID = /^[ \t]*\{[ \t]*"id"[ \t]*:[ \t]*(\d+)[ \t]*[,}]/;
 const BEGINS_WITH_ID = /^[ \t]*\{[ \t]*"id"/;
@@ -59,7 +62,7 @@ export const credit = (id, items) => `{"cmdid":5,"oneway":true,"params":{"id":${
 /** A ping with an id of its own. */
 export const ping = (id) => `{"id":${id},"cmdid":0,"params":null}\n`;
 
-/** A reply or a notice, each known field of the right type; `isUtf8`: the bytes were. Throws `Nonsense`. */
+/** A reply or a notice, each known field once and of the right type; `isUtf8`: the bytes were. Throws `Nonsense`. */
 export function parse(text, isUtf8) {
   const named = PLAIN_ID.exec(text);
   const nonsense = (message, id = named ? Number(named[1]) : undefined) => new Nonsense(message, id);
@@ -75,10 +78,13 @@ export function parse(text, isUtf8) {
     throw nonsense("the reply is not a JSON object", undefined);
   }
   const { id, code } = reply;
+  const repeated = repeatedField(text, reply);
   // JSON.parse does not tell 1.0 from 1; the text does.
-  if (id !== undefined && (!Number.isSafeInteger(id) || id < 0 || (named === null && BEGINS_WITH_ID.test(text)))) {
-    throw new Nonsense("`id` of the reply is not an integer", undefined);
+  const isInteger = Number.isSafeInteger(id) && id >= 0 && (named !== null || !BEGINS_WITH_ID.test(text));
+  if (id !== undefined && (!isInteger || repeated === "id")) {
+    throw new Nonsense("`id` of the reply is repeated, or not an integer", undefined);
   }
+  if (repeated !== undefined) throw new Nonsense(`\`${repeated}\` of the reply is repeated`, id);
   // The usual success has nothing else to check.
   if (code === 0 && reply.more === undefined) return reply;
   if (code === undefined && typeof reply.event === "string") return reply;
@@ -91,6 +97,41 @@ export function parse(text, isUtf8) {
     (reply.retry_after_ms === undefined || isCount(reply.retry_after_ms));
   if (!fits) throw new Nonsense("a field of the reply is missing, or has the wrong type", id);
   return reply;
+}
+
+/** A known field that stands twice in the object itself; what is inside `data` may repeat. */
+function repeatedField(text, reply) {
+  // Where no name of the reply stands in its line twice, as a rule, none is repeated.
+  const stands = (name) => {
+    const quoted = `"${name}"`;
+    return text.indexOf(quoted) !== text.lastIndexOf(quoted);
+  };
+  if (!text.includes("\\u") && !Object.keys(reply).some((name) => FIELDS.has(name) && stands(name))) return undefined;
+
+  const seen = new Set();
+  let depth = 0;
+  let isName = false;
+  for (let at = 0; at < text.length; at += 1) {
+    const character = text[at];
+    if (character === '"') {
+      const start = at;
+      for (at += 1; text[at] !== '"'; at += 1) if (text[at] === "\\") at += 1;
+      if (depth === 1 && isName) {
+        const name = JSON.parse(text.slice(start, at + 1));
+        if (FIELDS.has(name) && seen.has(name)) return name;
+        seen.add(name);
+        isName = false;
+      }
+    } else if (character === "{" || character === "[") {
+      depth += 1;
+      isName = depth === 1;
+    } else if (character === "}" || character === "]") {
+      depth -= 1;
+    } else if (character === "," && depth === 1) {
+      isName = true;
+    }
+  }
+  return undefined;
 }
 
 /** Whether brackets, outside of strings, are nested too deep. */

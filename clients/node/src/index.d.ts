@@ -78,6 +78,8 @@ export interface Settings {
   readonly replyBytesMax?: number;
   /** Items that a stream sends ahead of its reader (64). */
   readonly streamCredit?: number;
+  /** Characters of a stream's items that wait for their reader; the next item ends the stream with code 8 (16,777,216). */
+  readonly streamBytesMax?: number;
   /** Every call without an id, for servers that know none (false). */
   readonly ordered?: boolean;
   /** Idle time before TCP keepalive; 0: off (10,000). */
@@ -150,7 +152,7 @@ export declare class Client {
    * `RpcError`, or with the signal's reason.
    */
   call<Data = Json>(cmdid: number, params?: unknown, options?: CallOptions): Promise<Data>;
-  /** Sends a command that is not answered. Resolves when it stands in the output; `flush` waits until it has left. */
+  /** Sends a command that is not answered. Resolves when it stands in the output; `flush` waits until it was read. */
   notify(cmdid: number, params?: unknown, options?: Pick<CallOptions, "meta" | "ordered">): Promise<void>;
   /** Begins a command that answers with a stream of items. It has no deadline but `timeoutMs`. */
   stream<Item = Json>(
@@ -160,7 +162,11 @@ export declare class Client {
   ): Promise<Stream<Item>>;
   /** Opens a connection now, where there is none: calls open it by themselves. */
   connect(): Promise<void>;
-  /** Resolves when everything that was sent so far has been handed to the system. */
+  /**
+   * Resolves when the servers have read all oneway calls: by a ping behind the last one, where no call behind it was
+   * answered; where calls have no ids, when the system has them. Rejects where the answer does not come within
+   * `callTimeoutMs`, and once for oneway calls that an earlier connection has taken along.
+   */
   flush(): Promise<void>;
   /** Closes the connections; calls in flight fail. */
   close(): void;

@@ -10,6 +10,7 @@ const DEFAULTS = Object.freeze({
   outputBytesMax: 8_388_608,
   replyBytesMax: 16_777_216,
   streamCredit: 64,
+  streamBytesMax: 16_777_216,
   ordered: false,
   keepaliveIdleMs: 10_000,
   pingIntervalMs: 5_000,
@@ -26,7 +27,7 @@ const DEFAULTS = Object.freeze({
   tokenFile: undefined,
 });
 
-const AT_LEAST_ONE = new Set(["inFlightMax", "outputBytesMax", "replyBytesMax", "streamCredit", "attemptsMax"]);
+const AT_LEAST_ONE = new Set(["inFlightMax", "outputBytesMax", "replyBytesMax", "streamCredit", "streamBytesMax", "attemptsMax"]);
 
 /** The settings with their defaults. Throws a `TypeError` for a name that there is not, a `RangeError` for a number. */
 export function complete(settings = {}) {

@@ -6,7 +6,7 @@ import { createInterface } from "node:readline";
 
 import { Client, RpcError } from "../src/index.js";
 
-const FEATURES = ["authenticate", "endpoints", "idempotent", "liveness", "ordered", "retry", "streams"];
+const FEATURES = ["authenticate", "cancel", "endpoints", "idempotent", "liveness", "ordered", "retry", "streams"];
 const clients = new Map();
 const begun = new Map();
 

@@ -13,7 +13,7 @@ from typing import Any
 import rpc_client
 from rpc_client import RpcError, Settings
 
-FEATURES = ["authenticate", "endpoints", "idempotent", "liveness", "ordered", "retry", "streams"]
+FEATURES = ["authenticate", "cancel", "endpoints", "idempotent", "liveness", "ordered", "retry", "streams"]
 
 
 def tell(name: str, told: dict[str, Any]) -> None:

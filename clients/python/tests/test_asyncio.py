@@ -110,6 +110,8 @@ class AgainstADaemon(unittest.IsolatedAsyncioTestCase):
     async def test_an_address_that_is_none_is_named(self) -> None:
         with self.assertRaisesRegex(RpcError, "write HOST:PORT or unix:PATH"):
             await Client("nonsense", QUICK).call(PING)
+        with self.assertRaisesRegex(RpcError, "cannot connect: .*not sent"):
+            await Client("a" * 64 + ".example:1", QUICK).call(PING)
 
     async def test_shared_is_one_client_for_all_of_a_loop(self) -> None:
         self.assertIs(rpc_client.shared(self.daemon.address), rpc_client.shared(self.daemon.address))

@@ -199,7 +199,7 @@ class Client:
         self._run(lambda client: client.connect())
 
     def flush(self) -> None:
-        """Waits until everything that was sent so far has been handed to the system. Raises `RpcError`."""
+        """Waits until the servers have read all oneway calls, as `rpc_client.Client.flush`. Raises `RpcError`."""
         self._run(lambda client: client.flush())
 
     def close(self) -> None:

@@ -111,7 +111,7 @@ class Client:
     async def notify(
         self, cmdid: int, params: object = NO_PARAMS, *, meta: Mapping[str, str] | None = None, ordered: bool = False
     ) -> None:
-        """Sends a command that is not answered. Returns when it stands in the output; `flush` waits until it has left.
+        """Sends a command that is not answered. Returns when it stands in the output; `flush` waits until it was read.
 
         Raises `RpcError` where there is no connection within `call_timeout_ms`.
         """
@@ -145,9 +145,8 @@ class Client:
         limit = loop.time() + self.settings.call_timeout_ms / 1000 if deadline is None else deadline
         connection = self._at_once() or await self._connection(limit, [])
         left_ms = None if deadline is None else max(1, int((deadline - loop.time()) * 1000))
-        credit = self.settings.stream_credit
-        stream = Stream(connection, credit)
-        rest = frames.request(cmdid, params, timeout_ms=left_ms, credit=credit, meta=meta)
+        stream = Stream(connection)
+        rest = frames.request(cmdid, params, timeout_ms=left_ms, credit=self.settings.stream_credit, meta=meta)
         connection.begin(stream.call, rest, deadline, False)
         return stream
 
@@ -156,13 +155,35 @@ class Client:
         await self._connection(asyncio.get_running_loop().time() + self.settings.call_timeout_ms / 1000, [])
 
     async def flush(self) -> None:
-        """Waits until everything that was sent so far has been handed to the system. Raises `RpcError`."""
+        """Waits until the servers have read all oneway calls, for `call_timeout_ms` at most: by a ping behind the last one, where
+        no call behind it was answered. Where calls have no ids, it waits for the system only.
+
+        Raises `RpcError` where the answer does not come, and once for oneway calls that an earlier connection has taken along.
+        """
+        deadline = asyncio.get_running_loop().time() + self.settings.call_timeout_ms / 1000
         for endpoint in self._endpoints:
             connection = endpoint.connection
-            while connection is not None and not connection.is_flushed:
-                if connection.ended is not None:
-                    raise RpcError(Code.UNAVAILABLE, connection.ended, address=endpoint.address, sent=False)
+            if connection is not None and connection.ended is None and connection.unread_oneways:
+                await self._flush(connection, deadline)
+            lost, endpoint.lost_oneways = endpoint.lost_oneways, None
+            if lost is not None:
+                raise lost
+
+    async def _flush(self, connection: Connection, deadline: float) -> None:
+        if self.settings.ordered:
+            while not connection.is_flushed and connection.ended is None:
                 await asyncio.sleep(0.001)
+            return
+        call = FutureCall(connection.loop)
+        connection.begin(call, frames.request(frames.PING, None), deadline, False)
+        try:
+            await call.future
+        except RpcError as error:
+            # An answer is one, whatever it says. A lost connection has left its oneway calls to be told of.
+            if not error.answered and not error.is_lost:
+                raise
+        finally:
+            connection.give_up(call)
 
     @property
     def is_connected(self) -> bool:
@@ -255,26 +276,32 @@ class Client:
 class _StreamCall(Call):
     """The items of a stream that its reader has not taken, and its end."""
 
-    __slots__ = ("items", "credit", "waiter", "error")
+    __slots__ = ("items", "size", "credit", "size_max", "waiter", "error")
 
-    def __init__(self, credit: int) -> None:
+    def __init__(self, credit: int, size_max: int) -> None:
         super().__init__()
-        self.items: deque[Any] = deque()
-        self.credit = credit
+        # Each with the bytes of its line.
+        self.items: deque[tuple[Any, int]] = deque()
+        self.size = 0
+        self.credit, self.size_max = credit, size_max
         self.waiter: asyncio.Future[None] | None = None
         self.error: RpcError | None = None
 
-    def take_item(self, item: Any) -> bool:
+    def take_item(self, item: Any, size: int) -> RpcError | None:
         if len(self.items) > self.credit:
-            return False
-        self.items.append(item)
+            return RpcError(Code.INTERNAL, "the stream sent more items than it had `credit` for")
+        if self.size >= self.size_max:
+            message = f"items of more than `stream_bytes_max` of {self.size_max} bytes wait for their reader"
+            return RpcError(Code.RESOURCE_EXHAUSTED, message)
+        self.items.append((item, size))
+        self.size += size
         self.wake()
-        return True
+        return None
 
     def finish(self, data: Any, error: RpcError | None) -> None:
         if error is None and data is not None:
             # A command with one result is taken for a stream of one item.
-            self.items.append(data)
+            self.items.append((data, 0))
         self.error = error
         self.wake()
 
@@ -287,8 +314,9 @@ class _StreamCall(Call):
 class Stream:
     """The items of a streaming call: `async for item in stream`."""
 
-    def __init__(self, connection: Connection, credit: int) -> None:
-        self.call = _StreamCall(credit)
+    def __init__(self, connection: Connection) -> None:
+        settings = connection.settings
+        self.call = _StreamCall(settings.stream_credit, settings.stream_bytes_max)
         self._connection = connection
         self._taken = 0
 
@@ -301,7 +329,8 @@ class Stream:
             call.waiter = self._connection.loop.create_future()
             await call.waiter
         if call.items:
-            item = call.items.popleft()
+            item, size = call.items.popleft()
+            call.size -= size
             self._taken += 1
             # Credit is given back by halves: few lines, and the server never runs dry.
             if self._taken * 2 >= call.credit and not call.is_over and call.id is not None:

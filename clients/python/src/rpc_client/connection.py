@@ -42,9 +42,9 @@ class Call:
         """The result, or the failure."""
         raise NotImplementedError
 
-    def take_item(self, item: Any) -> bool:
-        """An item of a stream; false where none is expected, or no more."""
-        return False
+    def take_item(self, item: Any, size: int) -> RpcError | None:
+        """An item of a stream, from a line of so many bytes; the failure of the call where it is not wanted."""
+        return RpcError(Code.INTERNAL, "the server sent an item that was not asked for")
 
 
 class FutureCall(Call):
@@ -78,7 +78,12 @@ class Connection(asyncio.Protocol):
         # Calls without an id, in their order; one that was given up keeps its place.
         self.ordered: deque[Call] = deque()
         self.is_leaving = False
-        self.has_answered = False
+        self.began = self.loop.time()
+        # Whether anything was answered, and whether any of it was more than a rejection.
+        self.has_answered = self.has_served = False
+        # Oneway calls that no answer shows to have been read, and where the last one ends.
+        self.unread_oneways = 0
+        self._oneway_at = 0
         # What the server last said to no call: why it closes, as a rule.
         self.farewell: RpcError | None = None
         self.ended: str | None = None
@@ -136,6 +141,8 @@ class Connection(asyncio.Protocol):
     def notify(self, rest: str, is_ordered: bool) -> None:
         """Sends a oneway call."""
         self.write(frames.line(None if is_ordered else self._next_id(), rest))
+        self.unread_oneways += 1
+        self._oneway_at = self._appended
 
     def give_up(self, call: Call) -> None:
         """The caller has lost interest: tells the server, and drops what still comes."""
@@ -258,10 +265,10 @@ class Connection(asyncio.Protocol):
             if reply["event"] == "goaway":
                 self.leave()
             return self.ended is None
-        self._deliver(reply)
+        self._deliver(reply, len(raw))
         return self.ended is None
 
-    def _deliver(self, reply: dict[str, Any]) -> None:
+    def _deliver(self, reply: dict[str, Any], size: int) -> None:
         call_id = reply.get("id")
         if call_id is not None:
             call = self.calls.get(call_id)
@@ -271,11 +278,17 @@ class Connection(asyncio.Protocol):
             self.farewell = frames.failure(reply, self.address) if reply["code"] else None
             return
         self.has_answered = True
+        self.has_served |= not reply.get("rejected", False)
         if call is None:
             return  # Its caller has gone, or it was a ping.
+        if call.written_at > self._oneway_at:
+            # The server reads line by line: it has read what was sent before this call.
+            self.unread_oneways = 0
         if reply["code"] == 0 and reply.get("more"):
-            if not call.is_over and not call.take_item(reply.get("data")):
-                self._fail(call, "the server sent an item that was not asked for")
+            if not call.is_over and (refusal := call.take_item(reply.get("data"), size)) is not None:
+                refusal.address = self.address
+                self.give_up(call)
+                call.finish(None, refusal)
             return
         if call_id is None:
             self.ordered.popleft()

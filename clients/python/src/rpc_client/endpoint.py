@@ -33,8 +33,11 @@ class Endpoint:
         self._failing_since: float | None = None
         self._failure: RpcError | None = None
         self._is_final = False
-        # Connections in a row that ended before any answer: no better than no connection.
-        self._turned_away = 0
+        # The loss of oneway calls that nobody was told of.
+        self.lost_oneways: RpcError | None = None
+        # Connections in a row that the server ended before it served anything: no better than no connection. And those that
+        # it ended soon, though it did serve.
+        self._turned_away = self._short_lived = 0
         self._come_back_ms = 0
         self._progress: asyncio.Event = asyncio.Event()
 
@@ -103,6 +106,8 @@ class Endpoint:
             window = min(cap, base * 2.0 ** min(self._turned_away, 16))
             self._failing_since = self._failing_since or loop.time()
             await asyncio.sleep(random.uniform(0, window))
+        elif self._short_lived > 1:
+            await asyncio.sleep(random.uniform(base / 2, base))
         while not self.is_closed:
             try:
                 async with asyncio.timeout(settings.connect_timeout_ms / 1000):
@@ -112,7 +117,7 @@ class Endpoint:
                     except BaseException:
                         connection.end("it could not be authenticated")
                         raise
-            except (OSError, RpcError, TimeoutError) as error:
+            except (OSError, RpcError, ValueError) as error:  # a host that no name can be is a ValueError
                 is_refused = isinstance(error, RpcError) and error.answered
                 self._failed(error, is_final=is_refused)
                 pause = cap if is_refused else random.uniform(0, window)
@@ -125,16 +130,17 @@ class Endpoint:
             self._progress.set()
             return
 
-    def _failed(self, error: OSError | RpcError | TimeoutError, is_final: bool) -> None:
+    def _failed(self, error: OSError | RpcError | ValueError, is_final: bool) -> None:
         code = error.code if isinstance(error, RpcError) else Code.UNAVAILABLE
         if isinstance(error, RpcError):
             message = f"the server refuses this client's token: {error.message}" if is_final else error.message
         elif isinstance(error, TimeoutError) and not str(error):
             message = f"cannot connect: no answer within `connect_timeout_ms` of {self.settings.connect_timeout_ms} ms"
-        else:
+        elif isinstance(error, ConnectionError) and error.errno:
             # asyncio's own text leaves out what the system said.
-            is_plain = isinstance(error, ConnectionError) and error.errno
-            message = f"cannot connect: {os.strerror(error.errno or 0) if is_plain else error}"
+            message = f"cannot connect: {os.strerror(error.errno)}"
+        else:
+            message = f"cannot connect: {error}"
         self._failure, self._is_final = self._not_sent(code, message), is_final
         if self._failing_since is None:
             self._failing_since = asyncio.get_running_loop().time()
@@ -176,7 +182,10 @@ class Endpoint:
             options.append((socket.IPPROTO_TCP, "TCP_KEEPINTVL", -(-settings.keepalive_interval_ms // 1000)))
             options.append((socket.IPPROTO_TCP, "TCP_KEEPCNT", settings.keepalive_probes))
         if settings.tcp_user_timeout_ms > 0:
-            options.append((socket.IPPROTO_TCP, "TCP_USER_TIMEOUT", settings.tcp_user_timeout_ms))
+            # Linux lets it override the number of probes (tcp(7)): it must leave time for all of them.
+            probing = settings.keepalive_interval_ms * settings.keepalive_probes - settings.keepalive_interval_ms // 2
+            least = settings.keepalive_idle_ms + probing if settings.keepalive_idle_ms > 0 else 0
+            options.append((socket.IPPROTO_TCP, "TCP_USER_TIMEOUT", max(settings.tcp_user_timeout_ms, least)))
         for level, name, value in options:
             if hasattr(socket, name):  # not every system has each
                 made.setsockopt(level, getattr(socket, name), value)
@@ -213,12 +222,21 @@ class Endpoint:
     def _ended(self, connection: Connection, has_lost_calls: bool) -> None:
         """A connection is over. One that was in use is wanted again; an idle one is opened by the next call."""
         self._leaving.discard(connection)
-        if connection.has_answered:
+        if self.is_closed:
+            return
+        if connection.unread_oneways:
+            message = (
+                f"{connection.ended}; of {connection.unread_oneways} oneway calls nothing shows that they were read"
+            )
+            self.lost_oneways = RpcError(Code.UNAVAILABLE, message, address=self.address, is_lost=True)
+        if connection.has_served:
             self._turned_away = 0
-        elif not connection.is_leaving:
+        else:
             self._turned_away += 1
             if connection.farewell is not None:
                 self._come_back_ms = connection.farewell.retry_after_ms or 0
+        age_ms = (connection.loop.time() - connection.began) * 1000
+        self._short_lived = self._short_lived + 1 if age_ms < self.settings.reconnect_base_ms else 0
         if connection is not self.connection:
             return
         if has_lost_calls and not self.is_closed and not self.is_usable:

@@ -24,7 +24,22 @@ def _refuse(text: str) -> Any:
 
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 _encode_ascii = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
-_decode = json.JSONDecoder(parse_constant=_refuse).decode
+_decoder = json.JSONDecoder(parse_constant=_refuse)
+_decode = _decoder.decode
+
+# The fields of a reply or a notice, each with its type; `data` and `details` may be anything.
+_FIELDS: dict[str, type] = {
+    "id": int,
+    "code": int,
+    "data": object,
+    "more": bool,
+    "message": str,
+    "details": object,
+    "rejected": bool,
+    "retry_after_ms": int,
+    "event": str,
+}
+_SPACE = re.compile(r"[ \t\n\r]*")
 
 
 class Nonsense(Exception):
@@ -87,32 +102,52 @@ def credit(call_id: int, items: int) -> bytes:
 
 
 def parse(raw: bytes) -> dict[str, Any]:
-    """A reply or a notice, each known field of the right type. Raises `Nonsense`."""
+    """A reply or a notice, each known field once and of the right type. Raises `Nonsense`."""
     try:
-        reply = _decode(raw.decode())
+        text = raw.decode()
+        reply = _decode(text)
     except (ValueError, RecursionError) as error:
         named = _PLAIN_ID.match(raw)
         raise Nonsense(f"the reply is not JSON: {error}", int(named[1]) if named else None) from None
     if type(reply) is not dict:
         raise Nonsense("the reply is not a JSON object", None)
+    repeated = _repeated(text, reply)
     call_id = reply.get("id")
-    if call_id is None:
-        if "id" in reply:
-            raise Nonsense("`id` of the reply is null", None)
-    elif type(call_id) is not int or not 0 <= call_id <= ID_MAX:
-        raise Nonsense("`id` of the reply is not an integer", None)
-    code = reply.get("code")
+    if "id" in reply and (type(call_id) is not int or not 0 <= call_id <= ID_MAX or repeated == "id"):
+        raise Nonsense("`id` of the reply is repeated, or not an integer", None)
+    if repeated is not None:
+        raise Nonsense(f"`{repeated}` of the reply is repeated", call_id)
     # The usual success has nothing else to check.
-    if type(code) is int and code == 0 and "more" not in reply:
+    if type(reply.get("code")) is int and reply["code"] == 0 and "more" not in reply:
         return reply
-    if "code" not in reply and type(reply.get("event")) is str:
-        return reply
-    for name, kind in (("code", int), ("more", bool), ("message", str), ("rejected", bool), ("retry_after_ms", int)):
-        if name in reply and type(reply[name]) is not kind:
+    for name, value in reply.items():
+        kind = _FIELDS.get(name, object)
+        if kind is not object and (type(value) is not kind or (isinstance(value, int) and value < 0)):
             raise Nonsense(f"`{name}` of the reply has the wrong type", call_id)
-    if code is None or code < 0 or reply.get("retry_after_ms", 0) < 0:
-        raise Nonsense("`code` of the reply is missing, or a number is negative", call_id)
+    if "code" not in reply and "event" not in reply:
+        raise Nonsense("the reply has no `code`", call_id)
     return reply
+
+
+def _repeated(text: str, reply: Mapping[str, Any]) -> str | None:
+    """A known field that stands twice in the object itself; what is inside `data` may repeat."""
+    # Where no name of the reply stands in its line twice, as a rule, none is repeated.
+    if "\\u" not in text and all(text.count(f'"{name}"') == 1 for name in reply if name in _FIELDS):
+        return None
+    seen = set()
+    at = text.index("{") + 1
+    while True:
+        at = _SPACE.match(text, at).end()  # type: ignore[union-attr]  # it matches nothing at least
+        if text[at] == "}":
+            return None
+        name, at = _decoder.raw_decode(text, at)
+        if name in _FIELDS and name in seen:
+            return str(name)
+        seen.add(name)
+        at = _SPACE.match(text, text.index(":", at) + 1).end()  # type: ignore[union-attr]
+        at = _decoder.raw_decode(text, at)[1]
+        at = _SPACE.match(text, at).end()  # type: ignore[union-attr]
+        at += text[at] == ","
 
 
 def failure(reply: Mapping[str, Any], address: str) -> RpcError:

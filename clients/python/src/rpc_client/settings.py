@@ -48,6 +48,8 @@ class Settings:
     """Longest reply line in bytes. A longer one ends the connection."""
     stream_credit: int = 64
     """Items that a stream sends ahead of its reader."""
+    stream_bytes_max: int = 16_777_216
+    """Bytes of a stream's items that wait for their reader; the next item ends the stream with code 8."""
     ordered: bool = False
     """Every call without an id, for servers that know none."""
     keepalive_idle_ms: int = 10_000
@@ -57,7 +59,7 @@ class Settings:
     keepalive_probes: int = 3
     """Probes without an answer."""
     tcp_user_timeout_ms: int = 10_000
-    """Sent bytes without an acknowledgement; 0: the system's."""
+    """Sent bytes without an acknowledgement; 0: the system's. At least the time of all keepalive probes."""
     ping_interval_ms: int = 5_000
     """Received silence before a ping; 0: off."""
     ping_misses_max: int = 2
@@ -84,7 +86,14 @@ class Settings:
     """A file with the token, read anew for each connection."""
 
     def __post_init__(self) -> None:
-        for name in ("in_flight_max", "output_bytes_max", "reply_bytes_max", "stream_credit", "attempts_max"):
+        for name in (
+            "in_flight_max",
+            "output_bytes_max",
+            "reply_bytes_max",
+            "stream_credit",
+            "stream_bytes_max",
+            "attempts_max",
+        ):
             if getattr(self, name) < 1:
                 raise ValueError(f"`{name}` is {getattr(self, name)}; it must be at least 1")
         for name, value in vars(self).items():
