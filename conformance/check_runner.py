@@ -86,6 +86,7 @@ EXPECTED: Dict[str, List[str]] = {
     "never-counts-bad-lines": ["sixteen-bad-lines-in-a-row-close-the-connection"],
     "no-depth-limit": ["129-levels-of-nesting-are-refused"],
     "no-line-limit": ["a-line-one-byte-over-the-limit-is-refused", "a-line-that-never-ends-is-refused-at-the-limit"],
+    "no-limit-of-streams": ["a-call-that-finds-all-places-taken-by-streams-is-rejected"],
     "null-is-absent": ["a-credit-of-null-is-refused"],
     "python-integers": ["a-cmdid-as-a-string-of-an-underscore-between-digits-is-refused"],
     "raw-keys": ["escapes-in-the-names-of-fields-are-resolved"],
@@ -113,6 +114,8 @@ EXPECTED: Dict[str, List[str]] = {
     "takes-repeated-fields": ["a-repeated-cmdid-is-refused", "a-repeated-id-is-refused-without-an-id"],
     "takes-two-objects": ["two-objects-on-a-line-are-refused", "neither-of-two-objects-on-a-line-is-executed"],
     "timestamps-are-deadlines": ["an-old-timestamp-is-no-deadline"],
+    "waits-behind-the-end": ["a-stream-that-waits-for-credit-ends-with-the-client-s-stream"],
+    "waits-without-an-id": ["an-ordered-stream-that-has-used-its-credit-up-ends"],
     "wraps-cmdid": ["a-cmdid-past-the-largest-is-refused"],
 }
 

@@ -63,6 +63,10 @@ class Call:
     async def item(self, value: Any) -> None:
         """Sends one item of a stream, once there is credit for it."""
         while self.credit is not None and self.credit <= 0:
+            connection = self.connection
+            cannot_be_named = self.frame.id_text is None and connection.wrong != "waits-without-an-id"
+            if cannot_be_named or (connection.input_is_over and connection.wrong != "waits-behind-the-end"):
+                raise Failure(RESOURCE_EXHAUSTED, "the stream has used up its credit, and cannot be given more")
             self.more_credit.clear()
             await self.more_credit.wait()
         if self.credit is not None:

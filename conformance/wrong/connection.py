@@ -31,6 +31,8 @@ REPLY_BYTES_MAX = 4_194_304
 FRAME_TIMEOUT_S = 10.0
 # Long enough for a peer to read the last reply, short enough that a peer that never closes costs little.
 LINGER_S = 2.0
+# Calls in flight of one connection: the default of `in_flight_per_connection`.
+CALLS_MAX = 1024
 BAD_LINES_IN_A_ROW_MAX = 16
 # How long a connection that ends for a breach is read on behind its last good line, and in all.
 GRACE_S = 0.5
@@ -79,6 +81,7 @@ class Connection:
         self.bad_lines = 0
         self.requests = 0
         self.in_flight: Dict[str, Call] = {}
+        self.input_is_over = False
         self.ordered: "asyncio.Queue[Optional[Callable[[], Awaitable[None]]]]" = asyncio.Queue()
         self.tasks: Set["asyncio.Task[None]"] = set()
         # Calls that were accepted and are not answered.
@@ -95,6 +98,9 @@ class Connection:
         lost = asyncio.ensure_future(self.stop_when_lost(ordered))
         try:
             await self.read()
+            self.input_is_over = True
+            for call in self.in_flight.values():
+                call.more_credit.set()
             if self.wrong != "closes-at-half-close":
                 self.ordered.put_nowait(None)
                 await asyncio.gather(ordered, *self.tasks, return_exceptions=True)
@@ -337,6 +343,10 @@ class Connection:
                 failure = Failure(INVALID_ARGUMENT, f"the id {frame.id_text} is still in flight on this connection")
                 self.fail_line(None, failure)
                 return False
+            if len(self.in_flight) >= CALLS_MAX and frame.cmdid >= 100 and self.wrong != "no-limit-of-streams":
+                more = {} if self.wrong == "drops-rejected" else {"rejected": True}
+                self.fail_line(frame.id_text, Failure(RESOURCE_EXHAUSTED, "streams have taken all places", **more))
+                return True
             self.in_flight[frame.id_text] = call
         self.under_way += 1
         if self.wrong == "delays-multiplexed":

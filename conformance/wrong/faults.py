@@ -61,6 +61,7 @@ FAULTS: Dict[str, str] = {
     "never-counts-bad-lines": "goes on after any number of bad lines in a row",
     "no-depth-limit": "takes any nesting",
     "no-line-limit": "takes a line of any length",
+    "no-limit-of-streams": "takes any number of streams on a connection",
     "null-is-absent": "takes null in an optional field for its absence",
     "python-integers": "takes whatever string Python takes for an integer, underscores among it",
     "raw-keys": "compares the names of fields before it resolves their escapes",
@@ -88,5 +89,7 @@ FAULTS: Dict[str, str] = {
     "takes-repeated-fields": "takes the last one of a repeated field",
     "takes-two-objects": "executes the first of two objects on a line",
     "timestamps-are-deadlines": "counts timeout_ms from the client's timestamp",
+    "waits-behind-the-end": "waits for credit from a client that has ended its side",
+    "waits-without-an-id": "waits for credit for a stream that has no id",
     "wraps-cmdid": "takes cmdid modulo 2^32",
 }
