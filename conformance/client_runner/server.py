@@ -129,7 +129,7 @@ class Peer:
 
 
 class Listener:
-    """One address that may be called: bound all the time, so that it is free for nobody else."""
+    """One address that may be called: bound all the time, so that no other program takes it."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -216,7 +216,7 @@ class ScriptedServer:
             self.poll(min(left, 0.05) if or_of is not None else left, wants_lines=True)
 
     def quiet(self, peer: Optional[Peer], seconds: float) -> None:
-        """Nothing comes for a while: no line on the connection, or no new connection where there is none."""
+        """Nothing comes for a while: no line on the connection, or no new connection if none is given."""
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
             if peer is None:

@@ -22,7 +22,7 @@ export class Endpoint {
   #failingSince = undefined;
   #failure = undefined;
   #isFinal = false;
-  // The loss of oneway calls that nobody was told of.
+  // A loss of oneway calls that no flush has told of.
   lostOneways = undefined;
   // Connections in a row that the server ended before it served anything: no better than no connection.
   #turnedAway = 0;

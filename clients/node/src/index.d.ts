@@ -146,7 +146,7 @@ export declare class Client {
   /** Whether a connection takes calls right now. */
   readonly isConnected: boolean;
   /**
-   * Calls a command and resolves with its data, `null` where there is none.
+   * Calls a command and resolves with its data, `null` if the reply has no data.
    *
    * What was not sent or was rejected is tried again, and so is what may have run of an idempotent command. Rejects with an
    * `RpcError`, or with the signal's reason.
@@ -160,7 +160,7 @@ export declare class Client {
     params?: unknown,
     options?: Pick<CallOptions, "timeoutMs" | "signal" | "meta">,
   ): Promise<Stream<Item>>;
-  /** Opens a connection now, where there is none: calls open it by themselves. */
+  /** Opens a connection now, unless one is open. Calls open it by themselves. */
   connect(): Promise<void>;
   /**
    * Resolves when the servers have read all oneway calls: by a ping behind the last one, where no call behind it was

@@ -1,6 +1,6 @@
 """The driver of the client for threads, each call in a thread of its own; see driver.py. A call in a thread cannot be given up.
 
-    python3 conformance/run_client.py python3 clients/python/tests/blocking_driver.py
+python3 conformance/run_client.py python3 clients/python/tests/blocking_driver.py
 """
 
 from __future__ import annotations

@@ -164,7 +164,7 @@ class Client:
         try:
             call.lock.acquire()
         except BaseException:
-            # Interrupted: nobody waits for it any more.
+            # Interrupted: the caller no longer waits for it.
             self._loop.hand(lambda: call.connection.give_up(call) if call.connection else None)
             raise
         if call.connection is not None and call.error is None:
@@ -195,7 +195,7 @@ class Client:
         return Stream(self._loop, made)
 
     def connect(self) -> None:
-        """Opens a connection now, where there is none. Raises `RpcError`."""
+        """Opens a connection now, unless one is open. Raises `RpcError`."""
         self._run(lambda client: client.connect())
 
     def flush(self) -> None:

@@ -151,7 +151,7 @@ class Client:
         return stream
 
     async def connect(self) -> None:
-        """Opens a connection now, where there is none: calls open it by themselves. Raises `RpcError`."""
+        """Opens a connection now, unless one is open. Calls open it by themselves. Raises `RpcError`."""
         await self._connection(asyncio.get_running_loop().time() + self.settings.call_timeout_ms / 1000, [])
 
     async def flush(self) -> None:

@@ -33,7 +33,7 @@ class Endpoint:
         self._failing_since: float | None = None
         self._failure: RpcError | None = None
         self._is_final = False
-        # The loss of oneway calls that nobody was told of.
+        # A loss of oneway calls that no flush has told of.
         self.lost_oneways: RpcError | None = None
         # Connections in a row that the server ended before it served anything: no better than no connection. And those that
         # it ended soon, though it did serve.

@@ -122,12 +122,17 @@ class LogHandler(logging.Handler):
     async def _ship(self) -> None:
         self._loop, self._wake = asyncio.get_running_loop(), asyncio.Event()
         room = asyncio.Semaphore(_IN_FLIGHT)
+        # Held here, since the loop itself holds tasks only weakly.
         tasks: set[asyncio.Task[None]] = set()
         async with Client(self.target, self.settings) as client:
-            while not (self._is_closing and not self._queue and not tasks):
+            while not (self._is_closing and not self._queue and not self._under_way):
                 self._wake.clear()
                 while self._queue:
                     await room.acquire()
+                    if not self._queue:
+                        # The handler was closed meanwhile.
+                        room.release()
+                        break
                     self._under_way += 1
                     task = asyncio.create_task(self._send(client, self._queue.popleft(), room))
                     tasks.add(task)
@@ -148,12 +153,15 @@ class LogHandler(logging.Handler):
                     self.sent += 1
                     return
                 except RpcError as error:
-                    if error.may_have_run and not error.answered:
-                        # Sent again, it might stand in the log twice.
-                        self.unknown += 1
+                    if error.may_have_run:
+                        # Sent again, it might stand in the log twice. An entry that makes no sense was refused.
+                        if error.answered and error.code == Code.INVALID_ARGUMENT:
+                            self.dropped += 1
+                        else:
+                            self.unknown += 1
                         return
-                    is_temporary = not error.may_have_run or error.code in (Code.RESOURCE_EXHAUSTED, Code.UNAVAILABLE)
-                    if not is_temporary:
+                    # Not sent, or rejected: the log is away, or takes no more for now.
+                    if self._is_closing:
                         self.dropped += 1
                         return
                 await asyncio.sleep(pause)
@@ -184,7 +192,9 @@ class LogHandler(logging.Handler):
         if not self._is_closing:
             self.flush()
             self._is_closing = True
-            self.dropped += len(self._queue)
+            while self._queue:
+                self._queue.popleft()
+                self.dropped += 1
             if self._loop is not None and self._wake is not None and not self._loop.is_closed():
                 self._loop.call_soon_threadsafe(self._wake.set)
         super().close()
