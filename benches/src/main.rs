@@ -1,6 +1,7 @@
 //! The benchmark harness: measures this project beside its peers. See `benches/README.md`.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -59,6 +60,9 @@ struct Serve {
     /// For rpc only: its `spin_us`.
     #[arg(long, default_value_t = 0)]
     spin_us: u64,
+    /// For rpc only: serves with TLS, by a certificate for 127.0.0.1 that it makes and writes into this directory.
+    #[arg(long, value_name = "DIR")]
+    tls: Option<PathBuf>,
     /// The limit writes after this many frames; 0 is once for all that one read brought.
     #[arg(long, default_value_t = 16)]
     write_every: usize,
@@ -109,6 +113,9 @@ struct LoadOptions {
     /// For rpc only: its `spin_us`.
     #[arg(long, default_value_t = 0)]
     spin_us: u64,
+    /// For rpc only: speaks TLS with a server that was given the same directory.
+    #[arg(long, value_name = "DIR")]
+    tls: Option<PathBuf>,
     /// The limit writes after this many frames; 0 is once for all that one read brought.
     #[arg(long, default_value_t = 16)]
     write_every: usize,
@@ -153,14 +160,22 @@ fn runtime(workers: usize) -> Result<tokio::runtime::Runtime> {
 
 async fn serve(options: Serve) -> Result<()> {
     let listen = options.listen;
-    let is_plain = options.runtimes == 0 && options.spin_us == 0;
+    let is_plain = options.runtimes == 0 && options.spin_us == 0 && options.tls.is_none();
     ensure!(
         is_plain || options.contender == Contender::Rpc,
-        "only rpc has --runtimes and --spin-us"
+        "only rpc has --runtimes, --spin-us and --tls"
     );
 
     match options.contender {
-        Contender::Rpc => contenders::rpc::serve(listen, options.runtimes, options.spin_us).await,
+        Contender::Rpc => {
+            let serving = contenders::rpc::Serving {
+                listen,
+                runtimes: options.runtimes,
+                spin_us: options.spin_us,
+                tls: options.tls,
+            };
+            contenders::rpc::serve(serving).await
+        }
         Contender::Limit => {
             contenders::limit::serve(listen, write_every(options.write_every)).await
         }
@@ -191,8 +206,8 @@ impl LoadOptions {
             "this contender's client cannot open a connection for each call"
         );
         ensure!(
-            self.spin_us == 0 || self.contender == Contender::Rpc,
-            "only rpc has --spin-us"
+            (self.spin_us == 0 && self.tls.is_none()) || self.contender == Contender::Rpc,
+            "only rpc has --spin-us and --tls"
         );
 
         Ok(())
@@ -240,6 +255,7 @@ async fn run_load(options: LoadOptions) -> Result<Option<Measured>> {
             let contender = contenders::rpc::Rpc {
                 is_short,
                 spin_us: options.spin_us,
+                tls: options.tls,
             };
             load::run(contender, address, load, multiplexed).await
         }

@@ -18,6 +18,7 @@ pub(crate) mod redis;
 pub(crate) mod rpc;
 #[cfg(feature = "peers")]
 pub(crate) mod tarpc;
+pub(crate) mod tls;
 pub(crate) mod tornado;
 
 /// Who takes part. The name of each is that of the command line.

@@ -1,15 +1,16 @@
 //! This project, as its users use it: a typed handler, the default layers, a deadline on each call.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
 use rpc_client::{Client, Config, Mode};
 use rpc_core::Status;
-use rpc_server::{Params, Router, Server, State};
+use rpc_server::{ListenOptions, Params, Router, Server, State};
 
-use super::{Caller, Connect, announce};
+use super::{Caller, Connect, announce, tls};
 use rpc_benches::log_call::{Counter, Entry, LOG, Receipt};
 
 /// The cmdid of the slow call; its params are milliseconds.
@@ -27,8 +28,18 @@ async fn slow(Params(milliseconds): Params<u64>) -> Result<(), Status> {
     Ok(())
 }
 
-/// Serves until the process ends: on the runtime that this runs on, or on so many of its own.
-pub(crate) async fn serve(listen: SocketAddr, runtimes: usize, spin_us: u64) -> Result<()> {
+/// How the server serves.
+pub(crate) struct Serving {
+    pub(crate) listen: SocketAddr,
+    /// On so many runtimes of its own; 0: on the one that this runs on.
+    pub(crate) runtimes: usize,
+    pub(crate) spin_us: u64,
+    /// With TLS, by a certificate in this directory.
+    pub(crate) tls: Option<PathBuf>,
+}
+
+/// Serves until the process ends.
+pub(crate) async fn serve(serving: Serving) -> Result<()> {
     let router = Router::with_state(Arc::new(Counter::default()))
         .route(LOG, log)?
         .route(SLOW, slow)?;
@@ -36,14 +47,19 @@ pub(crate) async fn serve(listen: SocketAddr, runtimes: usize, spin_us: u64) -> 
     let config = rpc_server::Config {
         connections_max: 20_000,
         connections_per_address: 0,
-        spin_us,
+        spin_us: serving.spin_us,
         ..rpc_server::Config::default()
     };
 
+    let mut listen = ListenOptions::new(serving.listen.to_string());
+    if let Some(directory) = &serving.tls {
+        listen = listen.tls(tls::server(directory)?);
+    }
+
     let server = Server::builder()
-        .listen(listen.to_string())
+        .listen_with(listen)
         .config(config)
-        .workers(runtimes)
+        .workers(serving.runtimes)
         .router(router);
     let server = server.bind().await?;
 
@@ -57,6 +73,8 @@ pub(crate) struct Rpc {
     /// Each call opens its own connection.
     pub(crate) is_short: bool,
     pub(crate) spin_us: u64,
+    /// Speaks TLS with a server whose certificate is in this directory.
+    pub(crate) tls: Option<PathBuf>,
 }
 
 pub(crate) struct RpcCaller(Client);
@@ -67,6 +85,7 @@ impl Connect for Rpc {
     async fn connect(&self, address: SocketAddr, callers: usize) -> Result<Vec<RpcCaller>> {
         let config = Config {
             spin_us: self.spin_us,
+            tls: self.tls.as_deref().map(tls::client),
             ..Config::default()
         };
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{Report, Round};
+use super::{Report, Round, knee};
 use crate::scenario::Scenario;
 
 /// All that concerns calls. Where a contender failed, its figures are empty.
@@ -32,7 +32,7 @@ pub(crate) fn results(report: &Report) -> String {
     text
 }
 
-/// The figures that only some scenarios have.
+/// The figures that only some scenarios have. A knee that was not reached is empty.
 pub(crate) fn extra(report: &Report, scenarios: &[Scenario]) -> String {
     let mut text = String::from("contender,scenario,figure,value\n");
     for row in &report.rows {
@@ -45,6 +45,20 @@ pub(crate) fn extra(report: &Report, scenarios: &[Scenario]) -> String {
             let heading = scenario.extra.heading();
             writeln!(text, "{},{},{heading},{extra:.4}", row.contender, row.step)
                 .expect("a string grows");
+        }
+    }
+
+    for scenario in scenarios {
+        for knee in knee::knees(report, scenario.name) {
+            let calls = knee.calls.map(|calls| format!("{calls:.0}"));
+            writeln!(
+                text,
+                "{},{},calls in flight at ten times the lowest p99,{}",
+                knee.contender,
+                scenario.name,
+                calls.unwrap_or_default()
+            )
+            .expect("a string grows");
         }
     }
 

@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use super::headline::{Better, headline, knee_latency_headline, latency_headline};
 use super::svg::{Axes, Bar, Dots, Line, Unit, bars, dots, escape, lines};
 use super::table::{Table, of_scenario, of_verdicts};
-use super::{Figures, Report, Row, number};
+use super::{Figures, Report, Row, knee, number};
 use crate::contenders::Contender;
 use crate::scenario::{Extra, Kind, Scenario};
 use crate::targets::judge;
@@ -213,6 +213,13 @@ impl<'a> Section<'a> {
             Some(figures.rps?.median)
         }) + &format!("<h3>{}</h3>", escape(&knee_latency_headline(self.rows)))
             + &over_callers("p99", Unit::Time, |figures| figures.p99_us)
+            + &format!(
+                "<p>{}</p>",
+                escape(&knee::headline(&knee::knees(
+                    self.report,
+                    self.scenario.name
+                )))
+            )
     }
 
     /// The p99 of the scenario beside that of the step `without`.

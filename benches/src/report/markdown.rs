@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use super::Report;
 use super::table::{of_scenario, of_verdicts};
+use super::{Report, knee};
 use crate::scenario::Scenario;
 use crate::targets::judge;
 
@@ -30,6 +30,16 @@ pub(super) fn page(report: &Report, scenarios: &[Scenario]) -> String {
                 scenario.about,
                 &of_scenario(report, scenario).text(),
             );
+
+            let knees = knee::knees(report, scenario.name);
+            if !knees.is_empty() {
+                writeln!(
+                    page,
+                    "\nCalls in flight with which the p99 exceeds ten times its lowest:\n\n```text\n{}```",
+                    knee::table(&knees).text()
+                )
+                .expect("a string grows");
+            }
         }
     }
 

@@ -11,6 +11,7 @@ pub(crate) mod csv;
 pub(crate) mod facts;
 mod headline;
 mod html;
+pub(crate) mod knee;
 mod markdown;
 mod svg;
 pub(crate) mod table;

@@ -303,6 +303,7 @@ impl Measuring<'_> {
             .iter()
             .find(|row| row.contender == "rpc")
             .and_then(|row| row.outcome.clone().ok());
+        let all = rows.clone();
         for row in &mut rows {
             let Ok(figures) = &mut row.outcome else {
                 continue;
@@ -313,6 +314,7 @@ impl Measuring<'_> {
                 &row.contender,
                 figures,
                 ours.as_ref(),
+                &all,
                 self.report,
             );
         }
@@ -400,6 +402,7 @@ fn extra(
     contender: &str,
     its: &Figures,
     ours: Option<&Figures>,
+    step: &[Row],
     report: &Report,
 ) -> Option<f64> {
     let rps = its.rps?.median;
@@ -409,8 +412,20 @@ fn extra(
         Extra::Megabytes(bytes) => Some(rps * bytes / 1e6),
         Extra::Late => its.late_p99_us,
         Extra::P99Over(step) => Some(its.p99_us? / report.figures(step, contender)?.p99_us?),
+        Extra::OverShort => its.throughput_over(short_of(contender, step)?),
         Extra::None | Extra::KibPerConnection | Extra::AllocationsPerCall => None,
     }
+}
+
+/// The figures of the same transport with a connection for each call: of `rpc-tls` and `rpc-tls-each` those of
+/// `rpc-tls-short`.
+fn short_of<'a>(contender: &str, step: &'a [Row]) -> Option<&'a Figures> {
+    let transport = contender
+        .trim_end_matches("-each")
+        .trim_end_matches("-short");
+    let name = format!("{transport}-short");
+    let short = step.iter().find(|row| row.contender == name)?;
+    short.outcome.as_ref().ok()
 }
 
 #[cfg(test)]
@@ -451,6 +466,24 @@ mod tests {
         );
 
         assert!(best_limit(&rows[..1]).is_none());
+    }
+
+    #[test]
+    fn what_is_kept_is_compared_with_the_short_connections_of_its_own_transport() {
+        let rows = [
+            row("tls", "rpc", 900.0),
+            row("tls", "rpc-short", 30.0),
+            row("tls", "rpc-tls", 600.0),
+            row("tls", "rpc-tls-each", 120.0),
+            row("tls", "rpc-tls-short", 10.0),
+        ];
+
+        let times = rows.each_ref().map(|row| {
+            let its = row.outcome.as_ref().expect("it has figures");
+            let report = Report::default();
+            extra(Extra::OverShort, &row.contender, its, None, &rows, &report)
+        });
+        assert_eq!(times, [30.0, 1.0, 60.0, 12.0, 1.0].map(Some));
     }
 
     #[test]

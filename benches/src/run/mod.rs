@@ -3,15 +3,15 @@
 use std::io::{IsTerminal, stderr};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use clap::ValueEnum;
 use clap::builder::PossibleValuesParser;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::contenders::Contender;
+use crate::contenders::{Contender, tls};
 use crate::process::{self, Layout};
-use crate::report::{Report, facts, table};
+use crate::report::{Report, facts, knee, table};
 use crate::scenario::{self, Kind, Scenario};
 use crate::targets::{self, Verdict};
 use measuring::Measuring;
@@ -63,12 +63,15 @@ pub(crate) async fn run(options: Options) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut hang_up = signal(SignalKind::hangup())?;
 
-    tokio::select! {
+    let done = tokio::select! {
         done = measure_all(options) => done,
         stopped = tokio::signal::ctrl_c() => stopped.map_err(Into::into).and_then(|()| bail!("stopped")),
-        _ = terminate.recv() => bail!("stopped"),
-        _ = hang_up.recv() => bail!("stopped"),
-    }
+        _ = terminate.recv() => Err(anyhow!("stopped")),
+        _ = hang_up.recv() => Err(anyhow!("stopped")),
+    };
+
+    tls::remove();
+    done
 }
 
 async fn measure_all(options: Options) -> Result<()> {
@@ -112,6 +115,13 @@ async fn measure_all(options: Options) -> Result<()> {
             scenario.about,
             table::of_scenario(&report, scenario).text()
         );
+        let knees = knee::knees(&report, scenario.name);
+        if !knees.is_empty() {
+            println!(
+                "Calls in flight with which the p99 exceeds ten times its lowest:\n{}",
+                knee::table(&knees).text()
+            );
+        }
 
         // After each, so that a run that is stopped leaves what it has.
         report.write(&options.out, &scenarios)?;

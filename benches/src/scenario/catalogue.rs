@@ -3,6 +3,7 @@
 use super::{Entrant, Extra, Kind, Scenario, Step, Weight};
 use crate::contenders::Contender;
 use crate::contenders::Contender::{Http, HttpReqwest, HttpShort, Limit, Rpc, Tornado};
+use crate::contenders::tls;
 
 /// The params of the smallest entry.
 const ENTRY_BYTES: f64 = 176.0;
@@ -103,6 +104,14 @@ impl Catalogue<'_> {
                         &self.pick(&[Rpc, Limit, HttpShort]),
                         "--in-flight 16 --short",
                     ),
+                )
+            },
+            Scenario {
+                extra: Extra::OverShort,
+                ..one(
+                    "tls",
+                    "100 callers without and with TLS: on one connection, on one each, on one for each call",
+                    self.tls_entrants(),
                 )
             },
             Scenario {
@@ -356,6 +365,30 @@ impl Catalogue<'_> {
         self.with_limit(&format!("--in-flight {calls}"), write_every)
     }
 
+    /// Ours on each transport, with connections that are kept and with those that are not.
+    fn tls_entrants(&self) -> Vec<Entrant> {
+        if !self.contenders.contains(&Rpc) {
+            return Vec::new();
+        }
+
+        let directory = tls::directory();
+        let with_tls = format!("--tls {}", directory.display());
+        let ways = [
+            ("", "--in-flight 100"),
+            ("-each", "--connections 100 --in-flight 1"),
+            ("-short", "--in-flight 100 --short"),
+        ];
+        [("rpc", ""), ("rpc-tls", with_tls.as_str())]
+            .into_iter()
+            .flat_map(|(name, serve)| {
+                ways.map(|(way, load)| Entrant {
+                    serve: serve.to_owned(),
+                    ..Entrant::named(&format!("{name}{way}"), Rpc, format!("{load} {serve}"))
+                })
+            })
+            .collect()
+    }
+
     /// A scenario of params of a size.
     fn sized(
         &self,
@@ -444,7 +477,7 @@ fn knee_step(contenders: &[Contender], callers: u32) -> Step {
         ));
     }
 
-    let http = [Http, HttpShort]
+    let http = knee_peers()
         .into_iter()
         .filter(|contender| contenders.contains(contender));
     entrants.extend(http.map(|contender| Entrant::new(contender, shared.clone())));
@@ -454,6 +487,16 @@ fn knee_step(contenders: &[Contender], callers: u32) -> Step {
         x: Some(f64::from(callers)),
         entrants,
     }
+}
+
+/// Whom the knee compares ours with.
+fn knee_peers() -> Vec<Contender> {
+    vec![
+        Http,
+        HttpShort,
+        #[cfg(feature = "peers")]
+        Contender::Grpc,
+    ]
 }
 
 /// A server on both cores in each way that there is, under two clients that have one thread each.

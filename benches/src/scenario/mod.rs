@@ -74,6 +74,8 @@ pub(crate) enum Extra {
     P99Over(&'static str),
     KibPerConnection,
     AllocationsPerCall,
+    /// The throughput over that of the same transport with a connection for each call.
+    OverShort,
 }
 
 impl Extra {
@@ -88,6 +90,7 @@ impl Extra {
             Self::P99Over(_) => "p99/without",
             Self::KibPerConnection => "KiB/connection",
             Self::AllocationsPerCall => "allocations/call",
+            Self::OverShort => "times short",
         }
     }
 }
