@@ -42,7 +42,7 @@ pub(crate) async fn run() -> Outcome<Row> {
 
     let attack = Attack::on("reads-cancelled", &address, None)?;
     let client = Client::new(address.as_str());
-    let read = took(|| async {
+    let read = took(Instant::now(), || async {
         let page = json!({ "after": 0, "limit": 1 });
         client.call::<_, Value>(1_002, &page).await.is_ok()
     })
@@ -50,16 +50,18 @@ pub(crate) async fn run() -> Outcome<Row> {
 
     // Afterwards the good client may not add any more.
     program.grant("\"1001\", \"1002\"")?;
+    let sent = Instant::now();
     program.signal("HUP")?;
-    let hangup = took(|| async {
+    let hangup = took(sent, || async {
         let terms = json!({ "a": 1, "b": 2 });
         let added = client.call::<_, Value>(10_004, &terms).await;
         added.is_err_and(|error| error.code() == Code::PERMISSION_DENIED)
     })
     .await;
 
+    let sent = Instant::now();
     program.signal("TERM")?;
-    let end = program.ended().await?;
+    let end = program.ended(sent).await?;
     let seen = attack.end()?.text;
 
     row.notes = format!(
@@ -82,9 +84,11 @@ pub(crate) async fn run() -> Outcome<Row> {
     Ok(row)
 }
 
-/// How long it takes until it is true; none where that never comes.
-async fn took<Done: Future<Output = bool>>(is_done: impl Fn() -> Done) -> Option<Duration> {
-    let began = Instant::now();
+/// How long it takes, since it began, until it is true; none where that never comes.
+async fn took<Done: Future<Output = bool>>(
+    began: Instant,
+    is_done: impl Fn() -> Done,
+) -> Option<Duration> {
     while began.elapsed() < NEVER {
         if is_done().await {
             return Some(began.elapsed());
@@ -134,7 +138,7 @@ impl Program {
     async fn address(&mut self) -> Outcome<String> {
         let log = log_of(self.directory.path());
         let listens = || async { says_address(&log).is_some() };
-        took(listens).await;
+        took(Instant::now(), listens).await;
         says_address(&log).ok_or_else(|| format!("no address in {}", log.display()).into())
     }
 
@@ -155,9 +159,8 @@ impl Program {
         }
     }
 
-    /// How long it takes until it has ended.
-    async fn ended(&mut self) -> Outcome<Option<Duration>> {
-        let began = Instant::now();
+    /// How long it takes, since it was told to, until it has ended.
+    async fn ended(&mut self, began: Instant) -> Outcome<Option<Duration>> {
         while began.elapsed() < NEVER {
             if self.child.try_wait()?.is_some() {
                 return Ok(Some(began.elapsed()));

@@ -3,14 +3,11 @@
 use crate::rows::P99::OfBeside;
 use crate::rows::{Fault, Memory, Prepared};
 
-/// The setting `limits.memory_bytes_max` of the daemons of all rows; none leaves them with the default.
-pub(crate) const MEMORY_BYTES_MAX: Option<&str> = None;
+/// The setting `limits.memory_bytes_max` of the daemons of all rows: 256 MiB.
+pub(crate) const MEMORY_BYTES_MAX: &str = "268435456";
 
 /// What all connections together may hold, in MiB, with what an allocator keeps of it: a quarter more.
-const TOGETHER_MIB: Option<f64> = match MEMORY_BYTES_MAX {
-    Some(_) => Some(256.0 * 1.25),
-    None => None,
-};
+const TOGETHER_MIB: f64 = 256.0 * 1.25;
 
 /// What one connection may hold, in MiB: `connection_bytes_max` of 16 MiB, and one reply beside it, with what an
 /// allocator keeps of it.
@@ -21,10 +18,7 @@ impl Memory {
     pub(crate) fn mib_max(self) -> f64 {
         match self {
             Self::Mib(mib) => mib,
-            Self::OfConnections(count) => {
-                let each = CONNECTION_MIB * f64::from(count);
-                TOGETHER_MIB.map_or(each, |together| each.min(together))
-            }
+            Self::OfConnections(count) => (CONNECTION_MIB * f64::from(count)).min(TOGETHER_MIB),
         }
     }
 }

@@ -125,12 +125,12 @@ pub(crate) async fn start_daemon(fault: &Fault) -> Outcome<Daemon> {
         Prepared::WithConnections(max) => max,
         _ => "20000",
     };
-    let mut settings = vec![
+    let settings = vec![
         ("LIMITS_CONNECTIONS_MAX", connections_max),
         ("LIMITS_CONNECTIONS_PER_ADDRESS", "0"),
+        ("LIMITS_MEMORY_BYTES_MAX", MEMORY_BYTES_MAX),
         ("LOG_LEVEL", "error"),
     ];
-    settings.extend(MEMORY_BYTES_MAX.map(|max| ("LIMITS_MEMORY_BYTES_MAX", max)));
 
     let daemon = Daemon::start(&Start {
         settings,
