@@ -5,6 +5,7 @@ mod commands;
 mod cursor;
 mod describe;
 mod exit;
+mod lock;
 mod log;
 mod output;
 mod ping;
@@ -140,6 +141,7 @@ enum Command {
     Stats(server::Stats),
     List(describe::List),
     Describe(describe::Describe),
+    Lock(lock::Lock),
     Pipe(pipe::Pipe),
     #[command(subcommand)]
     Log(log::Log),
@@ -186,6 +188,7 @@ async fn run(target: &Target, command: Command) -> Result<(), Failure> {
         Command::Stats(stats) => stats.run(target).await,
         Command::List(list) => list.run(target).await,
         Command::Describe(describe) => describe.run(target).await,
+        Command::Lock(lock) => lock.run(target).await,
         Command::Pipe(pipe) => pipe.run(target).await,
         Command::Log(log) => log.run(target).await,
     }

@@ -3,6 +3,7 @@
 //! What is not understood of a schema allows anything: the server has the last word.
 
 mod check;
+mod covers;
 mod flags;
 mod words;
 
@@ -53,6 +54,10 @@ impl<'a> Schema<'a> {
 
     fn text(self, keyword: &str) -> Option<&'a str> {
         self.get(keyword)?.as_str()
+    }
+
+    fn limit(self, keyword: &str) -> Option<f64> {
+        self.get(keyword)?.as_f64()
     }
 
     /// What a person is told of it, in the first line.

@@ -2,6 +2,7 @@
 
 mod calls;
 mod exits;
+mod lock;
 mod log;
 mod ping;
 mod pipe;

@@ -91,7 +91,8 @@ fn describe_shows_one_command_with_its_fields_or_what_the_server_sent() {
                       service  a text  optional\n\
                     \n\
                     data: an object\n  \
-                      status  one of serving, not_serving, draining  optional\n\
+                      instance  a text                                 optional\n  \
+                      status    one of serving, not_serving, draining  optional\n\
                     \n\
                     example: rpc call rpc.health '{}'\n";
     assert_eq!(stdout, expected);
