@@ -3,9 +3,7 @@
 mod call;
 mod commands;
 mod cursor;
-mod describe;
 mod exit;
-mod lock;
 mod log;
 mod output;
 mod ping;
@@ -139,9 +137,9 @@ enum Command {
     Ping(ping::Ping),
     Health(server::Health),
     Stats(server::Stats),
-    List(describe::List),
-    Describe(describe::Describe),
-    Lock(lock::Lock),
+    List(commands::describe::List),
+    Describe(commands::describe::Describe),
+    Lock(commands::lock::Lock),
     Pipe(pipe::Pipe),
     #[command(subcommand)]
     Log(log::Log),

@@ -1,5 +1,8 @@
 //! Commands by their names: what a server says of them, and how one is named among the arguments.
 
+pub(crate) mod describe;
+pub(crate) mod lock;
+
 use std::ffi::OsString;
 
 use rpc_client::{Client, CmdId, RawJson};

@@ -250,7 +250,7 @@ mod tests {
     #[test]
     fn each_pair_of_schemas_gets_its_verdict() {
         let pairs: Vec<Pair> =
-            serde_json::from_str(include_str!("../tests/lock_pairs.json")).unwrap();
+            serde_json::from_str(include_str!("../../tests/lock_pairs.json")).unwrap();
         assert!(pairs.len() >= 25, "{}", pairs.len());
 
         for pair in pairs {
