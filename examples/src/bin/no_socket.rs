@@ -11,15 +11,13 @@ use std::error::Error;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use rpc_client::layers::Timeout;
 use rpc_client::testing::Faulty;
-use rpc_client::{Client, Config, Reply, Service, ServiceClient, Status, service_fn};
-use rpc_server::{Params, Router, Server, State};
+use rpc_client::{Client, Config, Service, ServiceClient, Status};
+use rpc_server::{Router, Server, service};
 use serde::{Deserialize, Serialize};
 
-const CHECK_OUT: u32 = 2000;
-const CHARGE: u32 = 3000;
-
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 struct Order {
     number: u64,
     cents: u64,
@@ -33,69 +31,84 @@ enum CheckedOut {
     Unknown,
 }
 
-// The service. It takes whatever answers as the payment service does: a `Client` when it is at work.
-
-fn checkout<S: Service>(payments: ServiceClient<S>) -> Router<Arc<ServiceClient<S>>> {
-    Router::with_state(Arc::new(payments))
-        .route(CHECK_OUT, check_out::<S>)
-        .expect("there is one route")
+/// The service.
+#[service]
+trait Checkout {
+    /// Charges an order.
+    #[rpc(cmdid = 2000)]
+    async fn check_out(&self, order: Order) -> Result<CheckedOut, Status>;
 }
 
-async fn check_out<S: Service>(
-    State(payments): State<Arc<ServiceClient<S>>>,
-    Params(order): Params<Order>,
-) -> Result<CheckedOut, Status> {
-    for _ in 0..3 {
-        let charge = payments.command(CHARGE).timeout(Duration::from_millis(50));
-        match charge.call::<_, ()>(&order).await {
-            Ok(()) => return Ok(CheckedOut::Paid),
-            // It did not run, so trying again is safe.
-            Err(status) if status.is_rejected() => {}
-            Err(_) => return Ok(CheckedOut::Unknown),
-        }
-    }
+/// The service that it calls.
+#[service]
+trait Payments {
+    /// Charges the cents of an order.
+    #[rpc(cmdid = 3000)]
+    async fn charge(&self, order: &Order) -> Result<(), Status>;
+}
 
-    Ok(CheckedOut::NotPaid)
+// The service at work. It takes whatever answers as the payment service does: a `Client` outside of tests.
+
+struct Shop<S> {
+    payments: PaymentsClient<S>,
+}
+
+impl<S: Service> Checkout for Shop<S> {
+    async fn check_out(&self, order: Order) -> Result<CheckedOut, Status> {
+        for _ in 0..3 {
+            match self.payments.charge(&order).await {
+                Ok(()) => return Ok(CheckedOut::Paid),
+                // It did not run, so trying again is safe.
+                Err(status) if status.is_rejected() => {}
+                Err(_) => return Ok(CheckedOut::Unknown),
+            }
+        }
+
+        Ok(CheckedOut::NotPaid)
+    }
+}
+
+fn checkout(payments: impl Service) -> Router {
+    let payments = ServiceClient::new(payments).layer(Timeout::new(Duration::from_millis(50)));
+    let shop = Shop {
+        payments: PaymentsClient::new(payments),
+    };
+    Router::new()
+        .serve(CheckoutServer(shop))
+        .expect("there is one service")
 }
 
 // What stands in for the payment service: it writes down whom it has charged.
 
 type Charged = Arc<Mutex<BTreeMap<u64, u32>>>;
 
-fn payments(charged: &Charged) -> impl Service + use<> {
-    let charged = Arc::clone(charged);
-    service_fn(move |request| {
-        let charged = Arc::clone(&charged);
-        async move {
-            let order: Order = request
-                .params
-                .decode()
-                .map_err(|error| Status::invalid_argument(error.to_string()))?;
+struct Ledger(Charged);
 
-            *charged
-                .lock()
-                .expect("nobody panics with it")
-                .entry(order.number)
-                .or_default() += 1;
-            Ok(Reply::empty())
-        }
-    })
+impl Payments for Ledger {
+    async fn charge(&self, order: &Order) -> Result<(), Status> {
+        let mut charged = self.0.lock().expect("nobody panics with it");
+        *charged.entry(order.number).or_default() += 1;
+        Ok(())
+    }
+}
+
+fn payments(charged: &Charged) -> Router {
+    Router::new()
+        .serve(PaymentsServer(Ledger(Arc::clone(charged))))
+        .expect("there is one service")
 }
 
 // The tests.
 
 async fn an_order_is_charged_once() -> Result<(), Box<dyn Error>> {
     let charged = Charged::default();
-    let shop = ServiceClient::new(checkout(ServiceClient::new(payments(&charged))));
-    let outcome: CheckedOut = shop
-        .call(
-            CHECK_OUT,
-            &Order {
-                number: 7,
-                cents: 1_999,
-            },
-        )
-        .await?;
+    let router = checkout(payments(&charged));
+    let order = Order {
+        number: 7,
+        cents: 1_999,
+    };
+    let shop = CheckoutClient::new(router);
+    let outcome = shop.check_out(order).await?;
 
     assert_eq!(outcome, CheckedOut::Paid);
     assert_eq!(
@@ -104,8 +117,9 @@ async fn an_order_is_charged_once() -> Result<(), Box<dyn Error>> {
     );
     println!("called as a function: order 7 is {outcome:?}");
 
-    let error = shop
-        .call::<_, CheckedOut>(CHECK_OUT, "no order")
+    // What no typed client sends.
+    let error = ServiceClient::new(checkout(payments(&charged)))
+        .call::<_, CheckedOut>(CheckoutService::CHECK_OUT, "no order")
         .await
         .expect_err("it is no order");
     println!("params that do not fit: {error}");
@@ -120,11 +134,11 @@ async fn no_fault_charges_an_order_twice() -> Result<(), Box<dyn Error>> {
         .disconnect(0.1)
         .never_answer(0.05)
         .delay(0.2, Duration::from_millis(1)..=Duration::from_millis(5));
-    let shop = ServiceClient::new(checkout(ServiceClient::new(faulty.clone())));
+    let shop = CheckoutClient::new(checkout(faulty.clone()));
 
     let mut outcomes = BTreeMap::new();
     for number in 0..300 {
-        let outcome: CheckedOut = shop.call(CHECK_OUT, &Order { number, cents: 100 }).await?;
+        let outcome = shop.check_out(Order { number, cents: 100 }).await?;
         let times = charged
             .lock()
             .expect("nobody panics with it")
@@ -152,22 +166,18 @@ async fn no_fault_charges_an_order_twice() -> Result<(), Box<dyn Error>> {
 
 async fn the_whole_wire_in_memory() -> Result<(), Box<dyn Error>> {
     let charged = Charged::default();
-    let router = checkout(ServiceClient::new(payments(&charged)));
+    let router = checkout(payments(&charged));
     let server = Server::builder().router(router).bind().await?;
 
     let (ours, theirs) = tokio::io::duplex(64 * 1024);
     tokio::spawn(server.handle().serve_connection(theirs, "in memory"));
     let client = Client::over(ours, "in memory", Config::default());
 
-    let outcome: CheckedOut = client
-        .call(
-            CHECK_OUT,
-            &Order {
-                number: 8,
-                cents: 250,
-            },
-        )
-        .await?;
+    let order = Order {
+        number: 8,
+        cents: 250,
+    };
+    let outcome = CheckoutClient::new(client).check_out(order).await?;
 
     println!(
         "over a connection in memory: order 8 is {outcome:?}, {} bytes received by the server",
