@@ -4,9 +4,11 @@ use std::future::Future;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
+use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use crate::frame::{Outcome, Request};
+use crate::typed::MethodResult;
 
 /// Something that answers requests: a handler, a router, a layer around either, a client.
 ///
@@ -103,11 +105,28 @@ pub trait Service: Send + Sync + 'static {
     /// Dropping the future gives the call up: of the command's work, what was done until then stays
     /// done, and nothing more is done.
     fn call(&self, request: Request<'_>) -> impl Future<Output = Outcome> + Send + 'static;
+
+    /// A unary call whose data are decoded, for typed clients: [`call`](Self::call), unless the service can decode
+    /// them in place, as a client does where it has read them.
+    #[doc(hidden)]
+    fn call_typed<R: MethodResult>(
+        &self,
+        request: Request<'static>,
+    ) -> impl Future<Output = R> + Send {
+        self.call(request).map(R::from_outcome)
+    }
 }
 
 impl<S: Service> Service for Arc<S> {
     fn call(&self, request: Request<'_>) -> impl Future<Output = Outcome> + Send + 'static {
         S::call(self, request)
+    }
+
+    fn call_typed<R: MethodResult>(
+        &self,
+        request: Request<'static>,
+    ) -> impl Future<Output = R> + Send {
+        S::call_typed(self, request)
     }
 }
 

@@ -86,6 +86,38 @@ impl Command<'_> {
         answer.decode()
     }
 
+    /// Whether a request has nothing but a command, params and a time limit.
+    pub(crate) fn is_usual(&self, request: &Request<'_>) -> bool {
+        let is_unary = !request.oneway && request.credit.is_none();
+        is_unary && request.meta.is_empty() && self.options().are_usual()
+    }
+
+    /// As [`call`](Self::call), with params that are written already.
+    pub(crate) async fn call_written<T: DeserializeOwned>(
+        &self,
+        params: RawJson<'static>,
+    ) -> Result<T, Error> {
+        let make = || Ok(self.request_of(params.clone()));
+        if self.is_hedged() {
+            let answer = Box::pin(self.all_tries(make)).await?;
+            return answer.decode();
+        }
+
+        let mut attempt = None;
+        let failure = match self.first_try_written(&params, &mut attempt).await {
+            Ok(attempt) => match poll_fn(|cx| attempt.poll_data(cx)).await {
+                Ok(data) => return attempt.decode(data),
+                Err(error) => FirstFailure::of(error, attempt),
+            },
+            Err(failure) => failure,
+        };
+
+        let answer = self
+            .after_failure(make, self.idempotency(), failure)
+            .await?;
+        answer.decode()
+    }
+
     /// As [`call`](Self::call), with the data as the server sent it; `None` for a reply without data.
     ///
     /// # Errors
@@ -214,6 +246,26 @@ impl Command<'_> {
         Ok(place.as_mut().expect("it was filled above"))
     }
 
+    /// As [`first_try`](Self::first_try), with params that are written already.
+    async fn first_try_written<'a>(
+        &self,
+        params: &RawJson<'static>,
+        place: &'a mut Option<Attempt>,
+    ) -> Result<&'a mut Attempt, FirstFailure> {
+        poll_fn(|cx| {
+            self.try_usual(params, self.time_limit(), cx.waker(), place);
+            Poll::Ready(())
+        })
+        .await;
+
+        if place.is_none() {
+            let mut request = Box::new(self.request_of(params.clone()));
+            *place = Some(Box::pin(self.first_when_possible(&mut request)).await?);
+        }
+
+        Ok(place.as_mut().expect("it was filled above"))
+    }
+
     /// As [`first_try`](Self::first_try), with the request as it is.
     async fn first_try_of<'a>(
         &self,
@@ -243,18 +295,35 @@ impl Command<'_> {
     ) -> Option<Box<Request<'static>>> {
         let limit = self.time_limit();
         if self.options().are_usual() && !limit.is_zero() {
-            let frame = Usual {
-                cmdid: self.cmdid(),
-                limit,
-                params: &params,
-            };
-            self.try_start(&frame, Due::In(limit), waker, place);
+            self.try_usual(&params, limit, waker, place);
             return place.is_none().then(|| Box::new(self.request_of(params)));
         }
 
         let mut request = Box::new(self.request_of(params));
         self.try_request(&mut request, waker, place);
         place.is_none().then_some(request)
+    }
+
+    /// Fills `place`, where there is a connection that takes a call with nothing but a time limit.
+    #[inline]
+    fn try_usual(
+        &self,
+        params: &RawJson<'static>,
+        limit: Duration,
+        waker: &Waker,
+        place: &mut Option<Attempt>,
+    ) {
+        // No time is left: `start` says so.
+        if limit.is_zero() {
+            return;
+        }
+
+        let frame = Usual {
+            cmdid: self.cmdid(),
+            limit,
+            params,
+        };
+        self.try_start(&frame, Due::In(limit), waker, place);
     }
 
     fn try_request(

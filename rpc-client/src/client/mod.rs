@@ -10,10 +10,12 @@ use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 
-use futures::TryStreamExt;
+use futures::future::Either;
 use futures::future::try_join_all;
 use futures::stream::BoxStream;
+use futures::{FutureExt, TryStreamExt};
 use rpc_core::scope::Parent;
+use rpc_core::typed::MethodResult;
 use rpc_core::{CmdId, Layer, Outcome, RawJson, Reply, Request, Service};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -405,6 +407,23 @@ impl Service for Client {
             let data = client.send(request).await.map_err(Error::into_status)?;
             Ok(data.map_or_else(Reply::empty, Reply::raw))
         }
+    }
+
+    fn call_typed<R: MethodResult>(
+        &self,
+        mut request: Request<'static>,
+    ) -> impl Future<Output = R> + Send {
+        let command = Command::of(&self.context, self.inherited(), &mut request);
+        if !command.is_usual(&request) {
+            // Apart, as above.
+            return Either::Left(Service::call(self, request).map(R::from_outcome).boxed());
+        }
+
+        let params = request.params;
+        Either::Right(async move {
+            let result = command.call_written(params).await;
+            R::from_result(result.map_err(Error::into_status))
+        })
     }
 }
 

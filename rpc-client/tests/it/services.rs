@@ -1,5 +1,6 @@
 //! Typed services from end to end: one trait, served by a router, called over anything that answers.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -9,6 +10,8 @@ use rpc_core::{Descriptor, Kind, Reply, RetryCategory};
 use rpc_server::{Context, Router, Server, Status, rpc_error, service};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+
+use crate::support::in_memory;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Order {
@@ -301,6 +304,62 @@ async fn options_and_attributes_reach_the_request() {
     assert!(viewed.oneway);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_client_tries_an_idempotent_call_again_that_may_have_run_and_no_other_one() {
+    /// Fails at its first calls.
+    #[service]
+    trait Flaky {
+        /// May run twice.
+        #[rpc(cmdid = 100, idempotent)]
+        async fn idempotent(&self) -> Result<u32, Status>;
+
+        /// Has a key, and is not known to reach the same store again.
+        #[rpc(cmdid = 101, dedup)]
+        async fn keyed(&self) -> Result<u32, Status>;
+
+        /// Must not run twice.
+        #[rpc(cmdid = 102)]
+        async fn once(&self) -> Result<u32, Status>;
+    }
+
+    #[derive(Default)]
+    struct Failing([AtomicU32; 3]);
+
+    impl Failing {
+        fn call(&self, place: usize) -> Result<u32, Status> {
+            match self.0[place].fetch_add(1, Ordering::SeqCst) {
+                0 => Err(Status::unavailable("it may have run")),
+                before => Ok(before + 1),
+            }
+        }
+    }
+
+    impl Flaky for Failing {
+        async fn idempotent(&self) -> Result<u32, Status> {
+            self.call(0)
+        }
+
+        async fn keyed(&self) -> Result<u32, Status> {
+            self.call(1)
+        }
+
+        async fn once(&self) -> Result<u32, Status> {
+            self.call(2)
+        }
+    }
+
+    let failing = Arc::new(Failing::default());
+    let router = Router::new().serve(FlakyServer(Arc::clone(&failing)));
+    let (connect, _server) = in_memory(router.unwrap()).await;
+    let client = FlakyClient::new(Client::builder("memory").connector(connect).build());
+
+    assert_eq!(client.idempotent().await.unwrap(), 2);
+    assert_eq!(client.keyed().await.unwrap_err().code(), Code::UNAVAILABLE);
+    assert_eq!(client.once().await.unwrap_err().code(), Code::UNAVAILABLE);
+    let runs = failing.0.each_ref().map(|runs| runs.load(Ordering::SeqCst));
+    assert_eq!(runs, [2, 1, 1]);
+}
+
 #[tokio::test]
 async fn two_services_whose_numbers_collide_are_an_error_that_names_both() {
     /// Takes a number that the shop has.
@@ -378,14 +437,11 @@ async fn describe_tells_what_the_attributes_say() {
 
     // The router has them all, and `describe` answers them.
     let client = over_a_connection(&Arc::default()).await;
-    let description: Value = client.call(1, &json!({"cmdid": 2001})).await.unwrap();
-    let mut commands = description["commands"].clone();
-    let dedup = commands[0]["dedup"].as_object_mut().unwrap();
-    let store = dedup
-        .remove("store")
-        .expect("the server names the store of its keys");
-    assert!(store.is_string(), "{store}");
-    assert_eq!(commands, json!([place]));
+    let mut description: Value = client.call(1, &json!({"cmdid": 2001})).await.unwrap();
+    // The store of keys is the server's own.
+    let dedup = description["commands"][0]["dedup"].as_object_mut().unwrap();
+    assert!(dedup.remove("store").unwrap().is_string());
+    assert_eq!(description["commands"], json!([place]));
 }
 
 #[test]

@@ -190,7 +190,7 @@ impl<S: Service> TypedClient<S> {
         request: Result<Request<'static>, Status>,
     ) -> impl Future<Output = R> + Send + use<'_, S, R> {
         match request {
-            Ok(request) => Either::Left(self.service.call(request).map(R::from_outcome)),
+            Ok(request) => Either::Left(S::call_typed(&self.service, request)),
             Err(status) => Either::Right(ready(R::from_data(Err(status)))),
         }
     }

@@ -15,9 +15,12 @@ use crate::status::Status;
 )]
 pub trait MethodResult: Sized + Send + 'static {
     /// `T`.
-    type Data;
+    type Data: DeserializeOwned + Send + 'static;
     /// `E`.
     type Error: ServiceError;
+
+    /// The result of a call whose data are decoded.
+    fn from_result(result: Result<Self::Data, Status>) -> Self;
 
     /// What the data of a reply, or of one item, decode into; data of another form is code 13.
     fn from_data(data: Result<RawJson<'static>, Status>) -> Self;
@@ -43,6 +46,10 @@ where
     type Data = T;
     type Error = E;
 
+    fn from_result(result: Result<T, Status>) -> Self {
+        result.map_err(E::from)
+    }
+
     fn from_data(data: Result<RawJson<'static>, Status>) -> Self {
         let decode = |data: RawJson<'static>| {
             data.decode().map_err(|error| {
@@ -51,7 +58,7 @@ where
                 ))
             })
         };
-        data.and_then(decode).map_err(E::from)
+        Self::from_result(data.and_then(decode))
     }
 }
 
