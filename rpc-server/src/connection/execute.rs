@@ -60,6 +60,8 @@ where
         bytes: &[u8],
         received: Instant,
     ) -> Executed {
+        // What was read before this look was sent before it, too: a right that was taken away by then is seen.
+        self.look_after_auth();
         self.clock.begin_share();
         let mut pace = self.clock.pace(bytes.len(), self.output.len());
         let mut consumed = 0;

@@ -157,21 +157,28 @@ impl ServerHandle {
         let (shared, policy) = (Arc::clone(&self.shared), Arc::clone(&self.policy));
 
         self.connections.track_future(async move {
-            let too_late = async {
-                shared.stop.draining().await;
-                tokio::time::sleep(shared.config.goaway_grace()).await;
-            };
+            // Apart from the connection, so that its state is given back when it is over.
+            let handshake = Box::pin(async {
+                let too_late = async {
+                    shared.stop.draining().await;
+                    tokio::time::sleep(shared.config.goaway_grace()).await;
+                };
 
-            let accepted = tokio::select! {
-                // In this order, and not in a random one.
-                biased;
-                () = shared.stop.aborted() => None,
-                accepted = shared.handshakes.accept(&tls, io, &peer, &policy) => accepted,
-                () = too_late => None,
-            };
+                tokio::select! {
+                    // In this order, and not in a random one.
+                    biased;
+                    () = shared.stop.aborted() => None,
+                    accepted = shared.handshakes.accept(&tls, io, &peer, &policy) => accepted,
+                    () = too_late => None,
+                }
+            });
 
+            let accepted = handshake.await;
+            drop(tls);
             if let Some(stream) = accepted {
-                connection::run(stream, peer, Arc::clone(&shared.host), policy).await;
+                let host = Arc::clone(&shared.host);
+                drop(shared);
+                connection::run(stream, peer, host, policy).await;
             }
         })
     }
