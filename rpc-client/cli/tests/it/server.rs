@@ -137,7 +137,7 @@ fn describe_of_a_name_is_enough_to_call_it() {
     let stdout = server.rpc(&["describe", "log.append"]).data();
     for line in [
         "  level    one of trace, debug, info, warn, error, fatal  required  How grave it is.",
-        "  ts       an integer, 0 or more                          optional  When, in milliseconds since 1970; where it is missing, the time of receipt.",
+        "  trace    a text                                         optional  The trace that it belongs to.",
     ] {
         assert!(stdout.lines().any(|it| it == line), "{stdout}");
     }
