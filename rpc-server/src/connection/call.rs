@@ -10,9 +10,11 @@ use rpc_core::scope::LazyCancellation;
 use rpc_core::{CmdId, HeldBytes, Outcome, RawJson, Request, Status};
 use tokio::time::Instant;
 
-use super::in_flight::CALL_BYTES;
 use crate::layers::Fault;
 use crate::metrics::{Command, Ended};
+
+/// What a call in flight holds besides its request: its future, its place, and its entries in tables.
+pub(super) const CALL_BYTES: usize = 1024;
 
 /// When a request came, and how much of the input it was.
 #[derive(Debug, Clone, Copy)]

@@ -8,9 +8,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 use super::call::Arrival;
-use super::input::{Room, Wait};
+use super::input::Wait;
 use super::lifecycle::Phase;
 use super::pace::Pace;
+use super::room::Room;
 use super::session::Session;
 use super::sniff;
 use super::timers::Timer;

@@ -1,25 +1,23 @@
 //! The calls in flight of a connection: handlers at work, streams, and the ordered calls that wait for their turn.
 
+mod parked;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures::StreamExt;
 use futures::future::{AbortHandle, Abortable, BoxFuture};
-use futures::stream::{FuturesUnordered, SelectAll};
 use rpc_core::frame::ItemStream;
 use rpc_core::scope::LazyCancellation;
 use rpc_core::{Outcome, Peer};
 
+use parked::Parked;
+
 use super::call::{Call, Place, Terms};
 use super::order::{Order, Ordered};
 use super::stream::{Credit, StreamCall, StreamStep};
-
-/// What a call in flight holds besides its request: its future, its place, and its entries in tables.
-pub(super) const CALL_BYTES: usize = 1024;
 
 /// Calls that were accepted and are not over.
 #[derive(Default)]
@@ -27,39 +25,6 @@ pub(super) struct InFlight {
     /// The calls that were not ready at once. Most connections never have any.
     parked: Option<Box<Parked>>,
     order: Order,
-}
-
-/// Calls that have begun.
-#[derive(Default)]
-struct Parked {
-    calls: FuturesUnordered<Abortable<Call>>,
-    streams: SelectAll<Abortable<StreamCall>>,
-    handles: HashMap<Place, Handle>,
-    /// The number of the last oneway call beside the order.
-    unanswered: u32,
-}
-
-impl Parked {
-    fn len(&self) -> usize {
-        self.calls.len() + self.streams.len()
-    }
-
-    /// Notes that a call has begun: its id is taken, or its turn in the order.
-    fn occupy(&mut self, terms: Terms, abort: AbortHandle, credit: Option<Arc<Credit>>) {
-        let handle = Handle {
-            abort,
-            terms,
-            credit,
-        };
-        self.handles.insert(terms.place, handle);
-    }
-}
-
-/// How to reach a call that has begun.
-struct Handle {
-    abort: AbortHandle,
-    terms: Terms,
-    credit: Option<Arc<Credit>>,
 }
 
 impl InFlight {

@@ -8,6 +8,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::Instant;
 use tokio_util::bytes::BufMut;
 
+use super::room::Room;
 use super::scratch;
 
 /// What one read of a long line takes at most.
@@ -19,19 +20,6 @@ pub(super) struct Input {
     bytes: Vec<u8>,
     /// What the whole line at the front waits for; without one, the bytes are a part of a line.
     wait: Option<Wait>,
-}
-
-/// What a line may have to wait for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Room {
-    /// Waiting replies below the soft limit.
-    InOutput,
-    /// That, and a place among the calls in flight.
-    ForACall,
-    /// That, or where only streams are in flight a place in the order of the calls without id.
-    InOrder,
-    /// The thread's time, which others come first for.
-    InTime,
 }
 
 /// The wait of a whole line.

@@ -26,6 +26,8 @@ mod pace;
 mod read;
 mod reply;
 mod requests;
+mod room;
+mod run;
 mod scratch;
 mod session;
 mod sniff;
@@ -33,18 +35,18 @@ mod stream;
 mod throttle;
 mod timers;
 
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use rpc_core::Peer;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::access::Policy;
-use crate::shutdown::{Stage, StopWatch};
+use crate::shutdown::Stage;
 use access_log::AccessLog;
 use input::Input;
 use lifecycle::Phase;
@@ -52,77 +54,11 @@ use session::Session;
 use timers::Alarm;
 
 pub(crate) use host::Host;
+pub(crate) use run::run;
 
 /// Turns of one connection before the other tasks of its thread have theirs. A TCP stream yields by
 /// itself; a stream of the user's may not.
 const TURNS_PER_POLL: usize = 32;
-
-/// Runs a connection to its end. The server's `stop` asks it to finish, and cuts it.
-pub(crate) fn run<IO>(
-    io: IO,
-    peer: Arc<Peer>,
-    host: Arc<Host>,
-    policy: Arc<Policy>,
-) -> impl Future<Output = ()> + Send + use<IO>
-where
-    IO: AsyncRead + AsyncWrite + Unpin + Send,
-{
-    #[cfg(feature = "admin")]
-    let mut pages = None;
-    let stop = Arc::clone(&host.stop);
-    let mut watch = StopWatch::new(&stop);
-    let mut connection = Some(Connection::new(io, peer, host, policy));
-
-    // No `async`: that would hold the connection twice.
-    poll_fn(move |cx| {
-        let stage = watch.poll(&stop, cx);
-        if stage == Stage::Aborted {
-            return Poll::Ready(());
-        }
-
-        if let Some(open) = &mut connection
-            && !open.wants_pages
-        {
-            let ended = ready!(open.poll(cx, stage));
-
-            if !open.wants_pages {
-                let Session { peer, stats, .. } = &open.session;
-                let error = ended.err().map(tracing::field::display);
-                tracing::debug!(%peer, connection = peer.connection, requests = stats.requests, error, "connection closed");
-                return Poll::Ready(());
-            }
-        }
-
-        #[cfg(feature = "admin")]
-        return pages
-            .get_or_insert_with(|| {
-                let open = connection.take().expect("it is handed over once");
-                let read = open.input.into_bytes();
-                let Session {
-                    io,
-                    peer,
-                    host,
-                    stats,
-                    ..
-                } = open.session;
-
-                let pages = host.pages.as_ref().expect("only where there are any");
-                Box::pin(crate::admin::serve(
-                    io,
-                    read,
-                    peer,
-                    Arc::clone(pages),
-                    stats,
-                ))
-            })
-            .as_mut()
-            .poll(cx);
-
-        // Nobody wants any where there are none.
-        #[cfg(not(feature = "admin"))]
-        Poll::Ready(())
-    })
-}
 
 /// A connection: what was read, and what it leads to.
 struct Connection<IO> {

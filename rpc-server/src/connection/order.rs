@@ -4,8 +4,7 @@ use std::collections::VecDeque;
 
 use rpc_core::Request;
 
-use super::call::Arrival;
-use super::in_flight::CALL_BYTES;
+use super::call::{Arrival, CALL_BYTES};
 
 /// What stands in the order of the calls without id.
 pub(super) enum Ordered {

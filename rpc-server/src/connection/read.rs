@@ -9,8 +9,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 use super::execute::{Executed, Opening};
-use super::input::{Filled, ReadLimits, Room, Wait};
+use super::input::{Filled, ReadLimits, Wait};
 use super::lifecycle::Phase;
+use super::room::Room;
 use super::timers::Timer;
 use super::{Connection, scratch};
 

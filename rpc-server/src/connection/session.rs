@@ -17,10 +17,10 @@ use super::budget::Budget;
 use super::call::Terms;
 use super::host::Host;
 use super::in_flight::InFlight;
-use super::input::Room;
 use super::lifecycle::{Lifecycle, Phase};
 use super::output::{Output, Writing};
 use super::pace::Clock;
+use super::room::{Room, RoomNow};
 use super::throttle::Throttle;
 use super::timers::{Timer, TimerTable};
 use crate::access::Policy;
@@ -30,34 +30,6 @@ use crate::metrics::Ledger;
 /// Output that waits before streams pause. Well below `output_bytes_soft_max`, at which reading stops:
 /// a stream that could fill the output to there would keep the server from reading its cancel.
 const STREAM_OUTPUT_BYTES: usize = 64 * 1024;
-
-/// What a connection has room for.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct RoomNow {
-    in_output: bool,
-    for_result: bool,
-    for_items: bool,
-}
-
-impl RoomNow {
-    /// What there was room for at both times.
-    #[inline]
-    pub(super) fn and(self, other: Self) -> Self {
-        Self {
-            in_output: self.in_output && other.in_output,
-            for_result: self.for_result && other.for_result,
-            for_items: self.for_items && other.for_items,
-        }
-    }
-
-    /// Whether there is room for something that there was none for. Nothing wakes what was held back for want of it.
-    #[inline]
-    pub(super) fn is_more_than(self, before: Self) -> bool {
-        !before.in_output && self.in_output
-            || !before.for_result && self.for_result
-            || !before.for_items && self.for_items
-    }
-}
 
 /// What lines lead to: the parts of a connection, each a small state machine that knows none of the others.
 pub(super) struct Session<IO> {

@@ -4,7 +4,7 @@ use std::future::{Future, pending, ready};
 use std::task::Waker;
 
 use super::*;
-use crate::connection::call::Arrival;
+use crate::connection::call::{Arrival, CALL_BYTES};
 use rpc_core::{Reply, Request};
 use tokio::time::Instant;
 
