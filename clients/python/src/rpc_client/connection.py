@@ -372,7 +372,9 @@ class Connection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         open_connections.add(self)
         # Paused as soon as the system does not take everything: what waits then is known not to have been sent.
-        self._transport.set_write_buffer_limits(high=0)
+        # asyncio's TLS pauses when so much waits, and not when more does: with 0 it would pause when nothing waits.
+        is_tls = transport.get_extra_info("sslcontext") is not None
+        self._transport.set_write_buffer_limits(high=1 if is_tls else 0)
 
     def fileno(self) -> int:
         """The number of its socket; -1 once that is closed."""
