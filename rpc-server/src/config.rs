@@ -91,9 +91,9 @@ pub struct Config {
     /// are still taken. At least `frame_bytes_max` and `output_bytes_soft_max` together.
     pub connection_bytes_max: usize,
     /// Maximum number of bytes that all connections together hold, as `connection_bytes_max` counts them; 0 for half
-    /// of the smallest of the machine's memory and the limits of the process's control groups. When seven eighths are
-    /// held, a connection that holds more than an equal share (this limit divided by the number of open connections)
-    /// is not read from, and has one result at a time built for it. When fifteen sixteenths are held, the calls of
+    /// of the smallest of the machine's memory and the limits of the process's control groups. When three quarters are
+    /// held, a connection that holds more than an equal share (three quarters of it divided by the open connections)
+    /// is not read from, and has one result at a time built for it. When seven eighths are held, the calls of
     /// the connection that holds the most end with code 8. At least `connection_bytes_max`.
     pub memory_bytes_max: usize,
     /// Longest time of a call in milliseconds, where the caller's `timeout_ms` is not shorter. Past

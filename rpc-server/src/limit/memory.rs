@@ -19,8 +19,8 @@ const GRAIN_BYTES: u64 = 4 * 1024;
 
 /// Bytes that connections hold, as they have told it, and the limit.
 ///
-/// From the last eighth before the limit on memory is scarce: a connection that holds more than an equal share is not
-/// read, and no result is built for it but one at a time. In the last sixteenth the calls of the largest holder end.
+/// From three quarters of the limit on memory is scarce: a connection that holds more than an equal share of these is
+/// not read, and no result is built for it but one at a time. In the last eighth the calls of the largest holder end.
 /// So there is always room for a connection below its share.
 pub(crate) struct Memory {
     limit: u64,
@@ -70,7 +70,7 @@ impl Memory {
         self.limit
     }
 
-    // Relaxed, here and below: the sum may be a turn old, for which the last eighth is there.
+    // Relaxed, here and below: the sum may be a turn old, for which the last quarter is there.
     pub(crate) fn held(&self) -> u64 {
         self.held.load(Ordering::Relaxed)
     }
@@ -78,18 +78,23 @@ impl Memory {
     #[inline]
     pub(crate) fn level(&self) -> Level {
         let held = self.held();
-        if held < self.limit - self.limit / 8 {
+        if held < self.scarce_from() {
             Level::Enough
-        } else if held < self.limit - self.limit / 16 {
+        } else if held < self.limit - self.limit / 8 {
             Level::Scarce
         } else {
             Level::Exhausted
         }
     }
 
-    /// An equal share of the limit among all connections.
+    fn scarce_from(&self) -> u64 {
+        self.limit - self.limit / 4
+    }
+
+    /// An equal share among all connections of what may be held before memory is scarce. The rest is for results, and
+    /// for what the allocator needs besides.
     pub(crate) fn share(&self) -> usize {
-        let share = self.limit / self.holders.load(Ordering::Relaxed).max(1);
+        let share = self.scarce_from() / self.holders.load(Ordering::Relaxed).max(1);
         usize::try_from(share).unwrap_or(usize::MAX)
     }
 
@@ -97,7 +102,7 @@ impl Memory {
     pub(crate) fn has_room_for(&self, bytes: usize, is_below_share: bool) -> bool {
         let limit = match is_below_share {
             true => self.limit,
-            false => self.limit - self.limit / 8,
+            false => self.scarce_from(),
         };
         self.held().saturating_add(bytes as u64) <= limit
     }
@@ -357,8 +362,8 @@ mod tests {
         assert_eq!((memory.held(), memory.level()), (1_000_000, Level::Enough));
 
         let mut other = MemoryShare::none(&memory, 2);
-        assert!(other.tell(400_000));
-        assert_eq!((memory.level(), memory.share()), (Level::Scarce, 800_000));
+        assert!(other.tell(300_000));
+        assert_eq!((memory.level(), memory.share()), (Level::Scarce, 600_000));
         assert!(memory.has_room_for(200_000, true) && !memory.has_room_for(1, false));
 
         assert!(one.tell(1_100_000));

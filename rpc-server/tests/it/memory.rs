@@ -17,7 +17,7 @@ fn little_memory() -> Config {
         frame_bytes_max: 20_000,
         output_bytes_soft_max: 20_000,
         connection_bytes_max: 100_000,
-        memory_bytes_max: 100_000,
+        memory_bytes_max: 120_000,
         ..Config::default()
     }
 }
@@ -68,7 +68,7 @@ async fn where_memory_runs_out_the_calls_of_the_largest_holder_end_and_others_go
     settle().await;
     assert_eq!(server.stats().in_flight, 10);
 
-    small.send(hold(1)).await;
+    small.send(hold(1) + &hold(2)).await;
     for _ in 0..6 {
         let reply = larger.reply().await;
         assert_eq!(reply["code"], 8, "{reply}");
@@ -82,8 +82,9 @@ async fn where_memory_runs_out_the_calls_of_the_largest_holder_end_and_others_go
         assert!(reply["rejected"].is_null(), "it has begun: {reply}");
     }
 
-    rig.gate.let_pass(5);
+    rig.gate.let_pass(6);
     small.expect_code(Some(1), 0).await;
+    small.expect_code(Some(2), 0).await;
     for _ in 0..4 {
         assert_eq!(smaller.reply().await["code"], 0);
     }
@@ -169,7 +170,7 @@ async fn blocking_work_does_not_begin_without_memory_for_its_result() {
         3_998
     );
 
-    good.send(call(2, 200, "\"params\":20000")).await;
+    good.send(call(2, 200, "\"params\":40000")).await;
     let refused = good.expect_code(Some(2), 8).await;
     assert_eq!(refused["rejected"], true);
     assert!(
