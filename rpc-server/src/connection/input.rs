@@ -85,8 +85,10 @@ impl Input {
         self.bytes
     }
 
+    /// Forgets all of it, and gives its room back.
     pub(super) fn clear(&mut self) {
         self.bytes.clear();
+        self.release();
         self.wait = None;
     }
 

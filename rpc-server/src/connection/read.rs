@@ -181,6 +181,7 @@ where
     pub(super) fn refuse_part(&mut self, status: &Status) {
         let id = id_of_part(self.input.bytes());
         self.input.clear();
+        self.session.input_bytes = 0;
         self.session.verdict(id, status);
         self.session.enter(Phase::Finishing, None);
     }

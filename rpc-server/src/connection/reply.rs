@@ -14,6 +14,9 @@ use super::stream::Credit;
 use crate::layers::Fault;
 use crate::metrics::add;
 
+/// Results below this are always affordable: to refuse one takes as much.
+const SMALL_RESULT_BYTES: usize = 4 * 1024;
+
 impl<IO> Session<IO>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
@@ -81,7 +84,10 @@ where
     #[inline]
     fn afford(&self, bytes: usize) -> Result<(), Status> {
         let is_below_share = self.held_bytes() < self.budget.bytes_max();
-        if self.budget.is_enough() || self.host.memory.has_room_for(bytes, is_below_share) {
+        if bytes < SMALL_RESULT_BYTES
+            || self.budget.is_enough()
+            || self.host.memory.has_room_for(bytes, is_below_share)
+        {
             return Ok(());
         }
 

@@ -238,3 +238,39 @@ async fn what_waits_behind_an_ordered_stream_is_bounded_and_is_no_call_of_the_se
     assert_eq!(stats.limits.in_flight_pauses, 1);
     assert!(stats.requests < 30, "{} lines were taken", stats.requests);
 }
+
+#[tokio::test(start_paused = true)]
+async fn half_lines_give_their_memory_back_and_small_results_are_always_sent() {
+    let rig = Rig::new();
+    let config = Config {
+        frame_bytes_max: 60_000,
+        output_bytes_soft_max: 20_000,
+        connection_bytes_max: 100_000,
+        memory_bytes_max: 120_000,
+        ..Config::default()
+    };
+    let server = TestServer::with(config, rig.router()).await;
+    let mut good = server.connect();
+
+    let half = format!(
+        "{{\"id\":7,\"cmdid\":{ECHO},\"params\":\"{}",
+        "x".repeat(50_000)
+    );
+    let mut holders: Vec<_> = (0..4).map(|_| server.connect()).collect();
+    for holder in &mut holders {
+        holder.send(&half).await;
+        settle().await;
+    }
+    good.send(call(1, ECHO, "")).await;
+    good.expect("{\"id\":1,\"code\":0,\"data\":{}}").await;
+
+    // At the latest when their time is up.
+    good.expect_silence_for(Duration::from_secs(12)).await;
+    assert_eq!(held_bytes(&server).await, 0);
+    for holder in &mut holders {
+        let refused = holder.reply().await;
+        assert_eq!(refused["id"], 7, "{refused}");
+        assert!(refused["code"] == 4 || refused["code"] == 8, "{refused}");
+        holder.expect_end().await;
+    }
+}
