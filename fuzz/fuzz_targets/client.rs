@@ -167,7 +167,8 @@ impl Run {
 
     /// Lets everybody do what there is to do.
     async fn settle(&mut self) {
-        for _ in 0..3 {
+        // A call that waits for room in the output takes several turns, of its own and of the driver.
+        for _ in 0..8 {
             self.calls.turn();
             tokio::task::yield_now().await;
         }

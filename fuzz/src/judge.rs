@@ -1,7 +1,7 @@
 //! What a line is, by docs/protocol.md, read with serde_json: written without a look at rpc-core.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserializer as _;
 use serde::de::{MapAccess, Visitor};
@@ -128,6 +128,18 @@ pub fn request(line: &[u8]) -> Verdict<'_> {
     }
 }
 
+const REPLY_FIELDS: [&str; 9] = [
+    "id",
+    "code",
+    "data",
+    "more",
+    "message",
+    "details",
+    "rejected",
+    "retry_after_ms",
+    "event",
+];
+
 /// Judges a line from a server, without its line break. Of a repeated field the last one counts: a
 /// server that repeats one is wrong, and what becomes of it is not said.
 pub fn reply(line: &[u8]) -> FromServer<'_> {
@@ -137,7 +149,11 @@ pub fn reply(line: &[u8]) -> FromServer<'_> {
     }
 
     let (mut reply, mut code, mut event, mut wrong) = (Reply::default(), None, None, false);
+    let mut seen = BTreeSet::new();
     for Entry { key, value } in entries {
+        // A field that is known stands once.
+        wrong |= REPLY_FIELDS.contains(&key.as_str()) && !seen.insert(key.clone());
+
         let fits = match key.as_str() {
             "id" => set(&mut reply.id, integer(value).filter(|id| *id <= ID_MAX)),
             "code" => set(
