@@ -167,8 +167,7 @@ impl Run {
 
     /// Lets everybody do what there is to do.
     async fn settle(&mut self) {
-        // A call that waits for room in the output takes several turns, of its own and of the driver.
-        for _ in 0..8 {
+        for _ in 0..3 {
             self.calls.turn();
             tokio::task::yield_now().await;
         }
@@ -227,7 +226,12 @@ impl Run {
             return;
         };
 
-        assert_eq!(after - before, IN_FLIGHT_MAX, "a slot is lost");
+        // One that has been idle for long may have given way to another one.
+        let earlier = match before.connection == after.connection {
+            true => before.count,
+            false => 0,
+        };
+        assert_eq!(after.count - earlier, IN_FLIGHT_MAX, "a slot is lost");
         self.calls.drop_all();
         self.settle().await;
     }

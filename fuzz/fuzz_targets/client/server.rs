@@ -25,6 +25,12 @@ pub(crate) struct Server {
     is_raw: bool,
 }
 
+/// How many frames have come on which connection.
+pub(crate) struct Frames {
+    pub(crate) connection: usize,
+    pub(crate) count: usize,
+}
+
 /// A call on the connection.
 struct Frame {
     id: Option<u64>,
@@ -239,10 +245,13 @@ impl Server {
     }
 
     /// How many frames have come over the connection in use, where it is one that still takes calls.
-    pub(crate) fn frames_of_a_sound_connection(&self) -> Option<usize> {
+    pub(crate) fn frames_of_a_sound_connection(&self) -> Option<Frames> {
         let is_there = self
             .far()
             .is_some_and(|far| !far.state().is_shut_down && !far.state().is_dropped);
-        (is_there && self.is_sound).then_some(self.frames.len())
+        (is_there && self.is_sound).then_some(Frames {
+            connection: self.connections,
+            count: self.frames.len(),
+        })
     }
 }
