@@ -130,27 +130,29 @@ where
     }
 
     /// Replies that wait, calls in flight and the bytes of both are bounded. One call always has room, so that a
-    /// connection never waits for itself; where memory is scarce it may have to wait for others.
+    /// connection never waits for itself.
     #[inline]
     pub(super) fn has(&self, room: Room) -> bool {
-        if room == Room::InTime {
-            return true;
-        }
+        let has_output = || self.output.waiting() < self.host.config.output_bytes_soft_max;
 
-        let config = &self.host.config;
-        let in_flight = self.in_flight.len();
-        if self.output.waiting() >= config.output_bytes_soft_max {
-            return false;
-        }
-
-        let has_place = in_flight == 0
-            || in_flight < config.in_flight_per_connection
-                && self.held_bytes() < self.budget.bytes_max();
         match room {
-            Room::InTime | Room::InOutput => true,
-            Room::ForACall => has_place,
-            Room::InOrder => has_place || self.is_held_by_streams() && self.has_room_in_order(),
+            Room::InTime => true,
+            Room::InOutput => has_output(),
+            Room::ForACall => has_output() && self.has_place(),
+            Room::InOrder => {
+                has_output()
+                    && (self.has_place() || self.is_held_by_streams() && self.has_room_in_order())
+            }
         }
+    }
+
+    /// Whether a call may be added to those in flight.
+    #[inline]
+    fn has_place(&self) -> bool {
+        let in_flight = self.in_flight.len();
+        in_flight == 0
+            || in_flight < self.host.config.in_flight_per_connection
+                && self.held_bytes() < self.budget.bytes_max()
     }
 
     /// Whether a further line may take its place in the order of a connection that is full.
@@ -163,9 +165,7 @@ where
     /// cancels and credits that its calls may wait for.
     #[inline]
     pub(super) fn reads_on(&self) -> bool {
-        !self.throttle.is_paused()
-            && self.has(Room::InOutput)
-            && (self.budget.is_enough() || self.read_bytes_max() > 0)
+        !self.throttle.is_paused() && self.has(Room::InOutput) && self.read_bytes_max() > 0
     }
 
     /// What there is room for now.
