@@ -1,4 +1,4 @@
-//! A daemon whose threads are full of work that nobody waits for: who else is served, and whether its operator is heard.
+//! A daemon whose threads are full of work of calls that are over: other clients are served, and its operator is heard.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};

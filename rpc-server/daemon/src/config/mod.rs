@@ -65,7 +65,7 @@ pub struct DaemonConfig {
     /// `info,rpc_server=debug`.
     pub log_level: String,
     /// Maximum number of bytes of log lines that wait for standard error. Further lines are dropped, and the log says
-    /// how many: nothing else waits for whoever reads it.
+    /// how many. A standard error that is not read holds up nothing else.
     pub log_lines_bytes_max: usize,
     /// Services to offer: "test" (cmdid 10000), "log" (1001, 1002), "conformance" (10001-10008, for
     /// the vectors; not for production).
