@@ -10,12 +10,61 @@ use std::process::{Child, Command, Stdio};
 
 use support::{run, says, stdout};
 
+const AUTH: &str = env!("CARGO_BIN_EXE_auth");
+const BLOCKING: &str = env!("CARGO_BIN_EXE_blocking");
 const CHAOS: &str = env!("CARGO_BIN_EXE_chaos");
+const CHECKOUT: &str = env!("CARGO_BIN_EXE_checkout");
 const FAILOVER: &str = env!("CARGO_BIN_EXE_failover");
+const HELLO: &str = env!("CARGO_BIN_EXE_hello");
+const LAYERS: &str = env!("CARGO_BIN_EXE_layers");
 const NO_SOCKET: &str = env!("CARGO_BIN_EXE_no_socket");
+const SHUTDOWN: &str = env!("CARGO_BIN_EXE_shutdown");
 const SOAK: &str = env!("CARGO_BIN_EXE_soak");
+const STREAM: &str = env!("CARGO_BIN_EXE_stream");
+const TLS: &str = env!("CARGO_BIN_EXE_tls");
 const TORNADO_PARITY: &str = env!("CARGO_BIN_EXE_tornado_parity");
 const TRACED: &str = env!("CARGO_BIN_EXE_traced");
+
+/// The programs for a newcomer, and what each prints, in this order.
+const FIRST: [(&str, &[&str]); 8] = [
+    (
+        AUTH,
+        &[
+            "with the token: Some(\"orders\")",
+            "not granted: code 7 ",
+            "without a token: code 16 ",
+        ],
+    ),
+    (BLOCKING, &["this program has ", "refused: ", "code 5 "]),
+    (HELLO, &["Hello world!", "refused: code 3 "]),
+    (
+        LAYERS,
+        &["command 100: 0 OK, ", "fast", "command 101: 5 NOT_FOUND, "],
+    ),
+    (NO_SOCKET, &["ann has a book", "bob's card has expired"]),
+    (
+        SHUTDOWN,
+        &[
+            "finished, though the server was asked to stop",
+            "is_clean: true",
+            "not sent",
+        ],
+    ),
+    (STREAM, &["1009\n1013\n1019\n1021\n1031\n"]),
+    (TLS, &["encrypted"]),
+];
+
+#[test]
+fn the_first_examples_do_what_they_say_in_under_60_lines() {
+    for (program, expected) in FIRST {
+        says(&stdout(&run(program, &[])), expected);
+
+        let name = Path::new(program).file_name().unwrap().to_str().unwrap();
+        let source = format!("{}/src/bin/{name}.rs", env!("CARGO_MANIFEST_DIR"));
+        let lines = std::fs::read_to_string(source).unwrap().lines().count();
+        assert!(lines < 60, "{name} has {lines} lines");
+    }
+}
 
 #[test]
 fn every_example_is_run_by_a_test() {
@@ -34,11 +83,13 @@ fn every_example_is_run_by_a_test() {
         })
         .collect();
 
-    let tested = [CHAOS, FAILOVER, NO_SOCKET, SOAK, TORNADO_PARITY, TRACED];
-    let tested = tested.map(|path| Path::new(path).file_stem().unwrap());
-    let tested = tested.map(|name| name.to_str().unwrap().to_owned());
+    let first = FIRST.iter().map(|(program, _)| *program);
+    let tested = first
+        .chain([CHAOS, CHECKOUT, FAILOVER, SOAK, TORNADO_PARITY, TRACED])
+        .map(|path| Path::new(path).file_stem().unwrap())
+        .map(|name| name.to_str().unwrap().to_owned());
 
-    assert_eq!(found, BTreeSet::from(tested));
+    assert_eq!(found, tested.collect());
 }
 
 #[test]
@@ -122,8 +173,8 @@ fn failover_keeps_its_promises_for_a_few_rounds() {
 }
 
 #[test]
-fn no_socket_charges_no_order_twice_whatever_its_seed_brings() {
-    let output = stdout(&run(NO_SOCKET, &[]));
+fn checkout_charges_no_order_twice_whatever_its_seed_brings() {
+    let output = stdout(&run(CHECKOUT, &[]));
     says(
         &output,
         &[
@@ -137,7 +188,7 @@ fn no_socket_charges_no_order_twice_whatever_its_seed_brings() {
     );
 
     // By its seed, each run is the same.
-    assert_eq!(output, stdout(&run(NO_SOCKET, &[])));
+    assert_eq!(output, stdout(&run(CHECKOUT, &[])));
 }
 
 #[test]
