@@ -10,4 +10,9 @@ mod readme {}
 #[doc = include_str!("../../docs/services.md")]
 mod services {}
 
+/// The guide for those who write a server, whose code must compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/server.md")]
+mod server {}
+
 pub mod process;
