@@ -1,0 +1,142 @@
+//! Entries: as they are written, and as they are stored.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use super::Fields;
+
+/// Largest [`Append::ts`]: the last millisecond of the year 9999, which is the last year that RFC 3339 can write.
+pub const TS_MAX: u64 = 253_402_300_799_999;
+
+/// How grave an entry is, from `trace` up to `fatal`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// Every step.
+    Trace,
+    /// For whoever looks for a fault.
+    Debug,
+    /// Life as usual.
+    Info,
+    /// An operator should look.
+    #[serde(alias = "warning")]
+    Warn,
+    /// Something was lost.
+    Error,
+    /// The service ended.
+    #[serde(alias = "critical")]
+    Fatal,
+}
+
+impl Level {
+    /// Every level, the least grave first.
+    pub const ALL: [Self; 6] = [
+        Self::Trace,
+        Self::Debug,
+        Self::Info,
+        Self::Warn,
+        Self::Error,
+        Self::Fatal,
+    ];
+
+    /// The name on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Trace => "trace",
+            Self::Debug => "debug",
+            Self::Info => "info",
+            Self::Warn => "warn",
+            Self::Error => "error",
+            Self::Fatal => "fatal",
+        }
+    }
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl FromStr for Level {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let found = Self::ALL.into_iter().find(|level| level.as_str() == name);
+        found.ok_or_else(|| {
+            format!(
+                "unknown level `{name}`, expected one of trace, debug, info, warn, error, fatal"
+            )
+        })
+    }
+}
+
+/// An entry to be written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Append {
+    /// How grave it is.
+    pub level: Level,
+    /// Who says it, as `"order"`.
+    pub service: String,
+    /// What happened.
+    pub message: String,
+    /// When, in milliseconds since 1970; where it is missing, the time of receipt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ts: Option<u64>,
+    /// The trace that it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<String>,
+    /// More, as an object. It is stored as it is written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fields: Option<Fields>,
+}
+
+impl Append {
+    /// An entry with no more than it must have.
+    pub fn new(level: Level, service: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            level,
+            service: service.into(),
+            message: message.into(),
+            ts: None,
+            trace: None,
+            fields: None,
+        }
+    }
+}
+
+/// The entry that was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Appended {
+    /// The entry's number: from 1, in the order of the file.
+    pub seq: u64,
+}
+
+/// One entry as it is stored: one line of a file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Entry {
+    /// Its number.
+    pub seq: u64,
+    /// When, in milliseconds since 1970.
+    pub ts: u64,
+    /// How grave it is.
+    pub level: Level,
+    /// Who said it.
+    pub service: Cow<'static, str>,
+    /// What happened.
+    pub message: String,
+    /// The trace that it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<String>,
+    /// More, as it was written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fields: Option<Fields>,
+}
