@@ -20,6 +20,32 @@ struct Stored {
     log: String,
 }
 
+/// The identity of the log in a directory, which is made if there is none.
+///
+/// It is renewed where the numbers may begin anew under it: its files are gone or empty, and nothing says which numbers
+/// were given out.
+pub(super) fn of(
+    dir: &Path,
+    lock: &DirLock,
+    newest: Option<(u64, u64)>,
+    was_closed: bool,
+) -> Result<String, StoreError> {
+    let is_certain = was_closed || newest.is_some_and(|(_, bytes)| bytes > 0);
+
+    match read(dir) {
+        Some(log) if is_certain => Ok(log),
+        Some(log) => {
+            let new = make(dir, lock)?;
+            tracing::warn!(
+                %log, %new,
+                "the files of the log are gone or empty, and it was not closed: it has a new identity"
+            );
+            Ok(new)
+        }
+        None => make(dir, lock),
+    }
+}
+
 /// The identity in a directory; `None` if there is none, or it makes no sense.
 pub(super) fn read(dir: &Path) -> Option<String> {
     let Stored { log } = serde_json::from_slice(&fs::read(path(dir)).ok()?).ok()?;

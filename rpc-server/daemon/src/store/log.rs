@@ -1,6 +1,4 @@
 use std::fmt;
-use std::fs::DirBuilder;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -13,70 +11,14 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use super::closing::Closing;
-use super::dir_lock::DirLock;
+use super::dir_lock::{DirLock, create_dir};
 use super::queue::{Appended, Queue};
 use super::reader::{PAGE_BYTES_MAX, Page, Query, SCAN_BYTES_MAX, Scan};
-use super::segment::{self, sync_dir};
+use super::segment;
 use super::segments::Segments;
 use super::waiting::{Matcher, Waiting};
 use super::writer::Writer;
-use super::{NewEntry, StoreError, identity};
-
-/// The limits of a [`LogStore`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct LogConfig {
-    /// How many bytes a segment holds before the next one is begun. A batch is never split, so that one
-    /// larger than this makes a larger segment. Default 64 MiB.
-    pub(crate) segment_bytes: u64,
-    /// How old a segment gets before the next one is begun, which may then be empty; zero, the default, for any age.
-    pub(crate) segment_age: Duration,
-    /// How many bytes of entries may wait for the disk before further ones are refused. Default 8 MiB.
-    pub(crate) queue_bytes_max: usize,
-    /// How many bytes all segments together may have before the oldest is deleted; the newest is always kept.
-    /// 0, the default, keeps all.
-    pub(crate) retention_bytes: u64,
-    /// How long ago the last entry of a segment may have been written before it is deleted; the newest is always
-    /// kept. Zero, the default, keeps all.
-    pub(crate) retention_age: Duration,
-    /// Whether an append is acknowledged only when its entry would outlive a loss of power, and not already
-    /// when it would outlive the process. Default true.
-    pub(crate) fsync: bool,
-    /// How many scans of the files may run at one time. Default 8.
-    pub(crate) scans_max: usize,
-    /// The longest wait of a read; a read that asks for a longer one waits so long. Default 24 hours.
-    pub(crate) wait_max: Duration,
-}
-
-impl Default for LogConfig {
-    fn default() -> Self {
-        Self {
-            segment_bytes: 64 * 1024 * 1024,
-            segment_age: Duration::ZERO,
-            queue_bytes_max: 8 * 1024 * 1024,
-            retention_bytes: 0,
-            retention_age: Duration::ZERO,
-            fsync: true,
-            scans_max: 8,
-            // It only keeps the sum of now and a wait in range.
-            wait_max: Duration::from_secs(24 * 60 * 60),
-        }
-    }
-}
-
-/// Whether the store can do its work.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Health {
-    /// The last write has failed. Once a second it is tried whether the disk takes something again.
-    pub(crate) cannot_write: bool,
-    /// A segment could not be read, and trying again has failed.
-    pub(crate) cannot_read: bool,
-}
-
-impl Health {
-    pub(crate) fn is_good(self) -> bool {
-        self == Self::default()
-    }
-}
+use super::{Health, LogConfig, NewEntry, StoreError, identity};
 
 /// A log on disk: entries are appended, get consecutive sequence numbers from 1 on, and are read in that
 /// order.
@@ -133,7 +75,7 @@ impl LogStore {
             }
             change.is_some()
         });
-        let log = identity_of(dir, &lock, segments.newest(), closing.is_some())?;
+        let log = identity::of(dir, &lock, segments.newest(), closing.is_some())?;
 
         let next = left.map_or(found_next, |left| found_next.max(left.last + 1));
         let newest = newest.filter(|newest| left.is_none() && newest.change().is_none());
@@ -388,55 +330,6 @@ impl Drop for LogStore {
             let _ = thread.join();
         }
     }
-}
-
-/// The identity of the log in a directory, which is made if there is none.
-///
-/// It is renewed where the numbers may begin anew under it: its files are gone or empty, and nothing says which numbers
-/// were given out.
-fn identity_of(
-    dir: &Path,
-    lock: &DirLock,
-    newest: Option<(u64, u64)>,
-    was_closed: bool,
-) -> Result<String, StoreError> {
-    let is_certain = was_closed || newest.is_some_and(|(_, bytes)| bytes > 0);
-
-    match identity::read(dir) {
-        Some(log) if is_certain => Ok(log),
-        Some(log) => {
-            let new = identity::make(dir, lock)?;
-            tracing::warn!(
-                %log, %new,
-                "the files of the log are gone or empty, and it was not closed: it has a new identity"
-            );
-            Ok(new)
-        }
-        None => identity::make(dir, lock),
-    }
-}
-
-/// Makes a directory, and its name durable in its parent, likewise those above it.
-fn create_dir(dir: &Path) -> Result<(), StoreError> {
-    let is_missing = |dir: &&Path| !dir.as_os_str().is_empty() && !dir.exists();
-    let missing: Vec<&Path> = dir.ancestors().take_while(is_missing).collect();
-
-    // What is logged is not for all users of the machine.
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)
-        .map_err(StoreError::io("create", dir))?;
-
-    for made in missing {
-        // The parent of a relative path of one part is the current directory.
-        let parent = made
-            .parent()
-            .filter(|parent| !parent.as_os_str().is_empty());
-        sync_dir(parent.unwrap_or(Path::new(".")))?;
-    }
-
-    Ok(())
 }
 
 /// A number of bytes of a file, as one of memory.

@@ -32,6 +32,7 @@
 //! by halving.
 
 mod closing;
+mod config;
 mod dir_lock;
 mod entry;
 mod error;
@@ -49,10 +50,11 @@ mod waiting;
 mod walk;
 mod writer;
 
+pub(crate) use config::{Health, LogConfig};
 pub(crate) use entry::NewEntry;
 pub(crate) use error::StoreError;
 pub(crate) use filter::{Filter, Rest};
-pub(crate) use log::{Health, LogConfig, LogStore};
+pub(crate) use log::LogStore;
 #[cfg(feature = "program")]
 pub(crate) use reader::REPLY_BYTES_MIN;
 pub(crate) use reader::{Page, Query};

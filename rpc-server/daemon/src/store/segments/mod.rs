@@ -1,21 +1,21 @@
+//! The list of segments, as readers see it.
+
+mod damage;
+mod retention;
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeSet, VecDeque};
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, Read};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::atomic::AtomicU64;
 
 use super::dir_lock::DirLock;
 use super::segment::{Recovered, Segment, first_in, path};
 use super::{StoreError, lock};
-
-/// How many damaged lines of one segment are told apart and counted. A file with more is ruined.
-const DAMAGED_LINES_MAX: usize = 1000;
-
-/// How many of them are logged one by one; a further message says that there are more.
-const DAMAGED_LINES_LOGGED: usize = 10;
 
 /// What is durable, as readers see it: the list of segments, how far each of them is filled, and the damage
 /// known.
@@ -124,60 +124,6 @@ impl Segments {
         }
     }
 
-    /// Deletes the oldest segments for as long as all together have more than `bytes_max`. The newest always
-    /// stays.
-    pub(super) fn retain(&self, bytes_max: u64) {
-        while let Some(first) = self.forget_oldest(bytes_max) {
-            self.delete(first);
-        }
-    }
-
-    /// Deletes the oldest segments that were last written to longer ago than `age`. The newest always stays.
-    pub(super) fn retain_since(&self, age: Duration) {
-        while let Some(first) = self.oldest_but_newest() {
-            let written = fs::metadata(path(&self.dir, first)).and_then(|file| file.modified());
-            // What cannot be told, and what a clock that was set back has put into the future, is not old.
-            let is_old =
-                written.is_ok_and(|written| written.elapsed().is_ok_and(|past| past > age));
-            if !is_old || self.forget_oldest(0) != Some(first) {
-                return;
-            }
-
-            self.delete(first);
-        }
-    }
-
-    fn delete(&self, first: u64) {
-        let path = path(&self.dir, first);
-        match fs::remove_file(&path) {
-            Ok(()) => tracing::info!(file = %path.display(), "deleted the oldest log segment"),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => {
-                tracing::warn!(file = %path.display(), %error, "cannot delete the oldest log segment");
-            }
-        }
-    }
-
-    /// The first number of the oldest segment, unless that is the newest, too.
-    fn oldest_but_newest(&self) -> Option<u64> {
-        let state = lock(&self.state);
-        let oldest = state.segments.front()?;
-        (state.segments.len() > 1).then_some(oldest.first)
-    }
-
-    fn forget_oldest(&self, bytes_max: u64) -> Option<u64> {
-        let mut state = lock(&self.state);
-        // Also one without entries: it has no bytes to be over the limit with.
-        let is_over = state.total > bytes_max || bytes_max == 0;
-        if !is_over || state.segments.len() < 2 {
-            return None;
-        }
-
-        let oldest = state.segments.pop_front()?;
-        state.total -= oldest.len;
-        Some(oldest.first)
-    }
-
     /// The segment with the first entry after `after`; `None` if no entry after it is durable.
     pub(super) fn view(&self, after: u64) -> Option<View> {
         let state = lock(&self.state);
@@ -284,65 +230,6 @@ impl Segments {
             Err(error) => Err(StoreError::io("open", &view.path)(error)),
         }
     }
-
-    /// Reports damaged lines of the segment that starts with `first`, given by their offsets in order, unless that
-    /// was done before. Once `is_over` says so, the rest is left to the next scan.
-    pub(super) fn report_damage(&self, first: u64, offsets: &[u64], is_over: &dyn Fn() -> bool) {
-        let file = path(&self.dir, first);
-        let mut lines = None;
-
-        for &offset in offsets {
-            if is_over() {
-                return;
-            }
-
-            let known = {
-                let mut state = lock(&self.state);
-                let Ok(index) = state
-                    .segments
-                    .binary_search_by_key(&first, |segment| segment.first)
-                else {
-                    return;
-                };
-
-                let damaged = &mut state.segments[index].damaged;
-                if damaged.len() > DAMAGED_LINES_MAX || !damaged.insert(offset) {
-                    continue;
-                }
-
-                damaged.len()
-            };
-
-            if known > DAMAGED_LINES_MAX {
-                return;
-            }
-
-            self.damaged.fetch_add(1, Ordering::Relaxed);
-            if known == DAMAGED_LINES_LOGGED + 1 {
-                tracing::error!(file = %file.display(), "more damage in this log segment is not listed");
-            }
-            if known > DAMAGED_LINES_LOGGED {
-                continue;
-            }
-
-            // Counted only now: an operator wants to know the line, and reading knows only offsets.
-            let lines = lines.get_or_insert_with(|| LineNumbers::open(&file).ok());
-            let line = lines
-                .as_mut()
-                .and_then(|lines| lines.at(offset).ok())
-                .unwrap_or(0);
-            tracing::error!(
-                file = %file.display(), line, offset,
-                "damage in the log: a line that is no entry, or not the next one; it is left out when reading"
-            );
-        }
-    }
-
-    /// How many damaged lines were found since the start.
-    pub(super) fn damaged(&self) -> u64 {
-        // A number to show, which orders nothing.
-        self.damaged.load(Ordering::Relaxed)
-    }
 }
 
 impl State {
@@ -389,122 +276,4 @@ fn list(dir: &Path) -> io::Result<Vec<Listed>> {
 
     segments.sort_unstable_by_key(|segment| segment.first);
     Ok(segments)
-}
-
-/// Counts the lines of a file up to offsets that only grow, in one pass.
-struct LineNumbers {
-    reader: BufReader<File>,
-    offset: u64,
-    line: u64,
-}
-
-impl LineNumbers {
-    fn open(path: &Path) -> io::Result<Self> {
-        Ok(Self {
-            reader: BufReader::with_capacity(64 * 1024, File::open(path)?),
-            offset: 0,
-            line: 1,
-        })
-    }
-
-    /// The number of the line that begins at `offset`, counting from 1.
-    fn at(&mut self, offset: u64) -> io::Result<u64> {
-        let mut rest = self
-            .reader
-            .by_ref()
-            .take(offset.saturating_sub(self.offset));
-        while rest.skip_until(b'\n')? > 0 {
-            self.line += 1;
-        }
-
-        self.offset = offset;
-        Ok(self.line)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::cell::Cell;
-    use std::io::Seek;
-
-    use super::*;
-
-    fn segments(lens: &[(u64, u64)], last: u64) -> Segments {
-        let dir = PathBuf::from("d");
-        let segments = lens
-            .iter()
-            .map(|&(first, len)| Listed::new(first, len))
-            .collect();
-        let total = lens.iter().map(|&(_, len)| len).sum();
-
-        Segments {
-            dir,
-            state: Mutex::new(State {
-                segments,
-                last,
-                total,
-                unreadable: BTreeSet::new(),
-            }),
-            damaged: AtomicU64::new(0),
-        }
-    }
-
-    #[test]
-    fn a_view_is_the_segment_of_the_next_entry() {
-        let segments = segments(&[(11, 100), (21, 200), (31, 50)], 33);
-
-        let check = |after, expected: Option<(u64, u64, u64)>| {
-            let view = segments
-                .view(after)
-                .map(|view| (view.first, view.len, view.last));
-            assert_eq!(view, expected, "after {after}");
-        };
-
-        check(0, Some((11, 100, 20)));
-        check(10, Some((11, 100, 20)));
-        check(19, Some((11, 100, 20)));
-        check(20, Some((21, 200, 30)));
-        check(30, Some((31, 50, 33)));
-        check(32, Some((31, 50, 33)));
-        check(33, None);
-        check(u64::MAX, None);
-    }
-
-    #[test]
-    fn lines_are_numbered_in_one_pass() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("f");
-        fs::write(&file, "a\nbb\n\nccc\nd").unwrap();
-
-        let mut lines = LineNumbers::open(&file).unwrap();
-        let numbers = [0, 2, 5, 6, 6, 10].map(|offset| lines.at(offset).unwrap());
-        assert_eq!(numbers, [1, 2, 3, 4, 4, 5]);
-        assert_eq!(lines.reader.stream_position().unwrap(), 10, "read once");
-    }
-
-    #[test]
-    fn damage_is_not_reported_for_a_call_that_is_over_and_then_by_the_next_scan() {
-        let segments = segments(&[(11, 100)], 20);
-        let looks = Cell::new(0);
-        let is_over = || {
-            looks.set(looks.get() + 1);
-            looks.get() > 2
-        };
-
-        segments.report_damage(11, &[1, 2, 3, 4], &is_over);
-        assert_eq!((segments.damaged(), looks.get()), (2, 3));
-        segments.report_damage(11, &[1, 2, 3, 4], &|| false);
-        assert_eq!(segments.damaged(), 4);
-    }
-
-    #[test]
-    fn the_oldest_are_forgotten_first_and_the_newest_never() {
-        let segments = segments(&[(11, 100), (21, 200), (31, 50)], 33);
-        assert_eq!(segments.forget_oldest(350), None);
-        assert_eq!(segments.forget_oldest(249), Some(11));
-        assert_eq!(segments.forget_oldest(250), None);
-        assert_eq!(segments.forget_oldest(0), Some(21));
-        assert_eq!(segments.forget_oldest(0), None);
-        assert_eq!(segments.view(0).map(|view| view.first), Some(31));
-    }
 }

@@ -1,0 +1,57 @@
+use std::time::Duration;
+
+/// The limits of a [`LogStore`](super::LogStore).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LogConfig {
+    /// How many bytes a segment holds before the next one is begun. A batch is never split, so that one
+    /// larger than this makes a larger segment. Default 64 MiB.
+    pub(crate) segment_bytes: u64,
+    /// How old a segment gets before the next one is begun, which may then be empty; zero, the default, for any age.
+    pub(crate) segment_age: Duration,
+    /// How many bytes of entries may wait for the disk before further ones are refused. Default 8 MiB.
+    pub(crate) queue_bytes_max: usize,
+    /// How many bytes all segments together may have before the oldest is deleted; the newest is always kept.
+    /// 0, the default, keeps all.
+    pub(crate) retention_bytes: u64,
+    /// How long ago the last entry of a segment may have been written before it is deleted; the newest is always
+    /// kept. Zero, the default, keeps all.
+    pub(crate) retention_age: Duration,
+    /// Whether an append is acknowledged only when its entry would outlive a loss of power, and not already
+    /// when it would outlive the process. Default true.
+    pub(crate) fsync: bool,
+    /// How many scans of the files may run at one time. Default 8.
+    pub(crate) scans_max: usize,
+    /// The longest wait of a read; a read that asks for a longer one waits so long. Default 24 hours.
+    pub(crate) wait_max: Duration,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self {
+            segment_bytes: 64 * 1024 * 1024,
+            segment_age: Duration::ZERO,
+            queue_bytes_max: 8 * 1024 * 1024,
+            retention_bytes: 0,
+            retention_age: Duration::ZERO,
+            fsync: true,
+            scans_max: 8,
+            // It only keeps the sum of now and a wait in range.
+            wait_max: Duration::from_secs(24 * 60 * 60),
+        }
+    }
+}
+
+/// Whether the store can do its work.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Health {
+    /// The last write has failed. Once a second it is tried whether the disk takes something again.
+    pub(crate) cannot_write: bool,
+    /// A segment could not be read, and trying again has failed.
+    pub(crate) cannot_read: bool,
+}
+
+impl Health {
+    pub(crate) fn is_good(self) -> bool {
+        self == Self::default()
+    }
+}

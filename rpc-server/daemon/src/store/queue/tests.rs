@@ -1,0 +1,101 @@
+use super::*;
+
+impl Queue {
+    /// A batch that is there.
+    fn take_batch(&self) -> Batch {
+        match self.take(Duration::ZERO) {
+            Taken::Batch(batch) => batch,
+            Taken::Nothing | Taken::End => panic!("there is no batch"),
+        }
+    }
+}
+
+const REST: &[u8] = b"{\"ts\":1}\n";
+
+#[tokio::test]
+async fn what_gathers_is_one_batch_and_all_its_callers_are_told() {
+    let queue = Queue::new(9, 1000);
+    let first = queue.push(REST).unwrap();
+    let batch = queue.take_batch();
+    let others: Vec<Appended> = (0..3).map(|_| queue.push(REST).unwrap()).collect();
+    queue.finish(batch, &Ok(()));
+    assert_eq!(first.await.unwrap(), 9);
+
+    let batch = queue.take_batch();
+    assert_eq!(batch.first, 10);
+    let lines = "{\"seq\":10,\"ts\":1}\n{\"seq\":11,\"ts\":1}\n{\"seq\":12,\"ts\":1}\n";
+    assert_eq!(str::from_utf8(&batch.lines).unwrap(), lines);
+    queue.finish(batch, &Ok(()));
+
+    for (seq, appended) in (10..).zip(others) {
+        assert_eq!(appended.await.unwrap(), seq);
+    }
+}
+
+#[test]
+fn a_full_queue_refuses_at_once_until_its_batch_is_done() {
+    let line = r#"{"seq":1,"ts":1}"#.len() + 1;
+    let queue = Queue::new(1, line + SEQ_BYTES_MAX + REST.len());
+    let overloaded = || matches!(queue.push(REST), Err(StoreError::Overloaded));
+
+    let appended = [queue.push(REST).unwrap(), queue.push(REST).unwrap()];
+    assert!(overloaded());
+
+    let batch = queue.take_batch();
+
+    // No longer in the queue, but in memory still.
+    assert!(overloaded());
+
+    queue.finish(batch, &Ok(()));
+    assert!(!overloaded());
+    drop(appended);
+}
+
+#[test]
+fn an_entry_larger_than_the_whole_queue_is_taken_alone() {
+    let queue = Queue::new(1, 1);
+    assert!(queue.push(REST).is_ok());
+    assert!(matches!(queue.push(REST), Err(StoreError::Overloaded)));
+
+    let large = vec![b' '; LINE_BYTES_MAX - SEQ_BYTES_MAX + 1];
+    assert!(matches!(
+        queue.push(&large),
+        Err(StoreError::TooLarge { .. })
+    ));
+}
+
+#[tokio::test]
+async fn a_failed_batch_fails_its_own_callers_only() {
+    let queue = Queue::new(1, 1000);
+    let lost = queue.push(REST).unwrap();
+    let batch = queue.take_batch();
+    let kept = queue.push(REST).unwrap();
+    queue.finish(batch, &Err(StoreError::Full { path: "f".into() }));
+    assert!(matches!(lost.await, Err(StoreError::Full { .. })));
+
+    let batch = queue.take_batch();
+    assert_eq!(batch.first, 2);
+    queue.finish(batch, &Ok(()));
+    assert_eq!(kept.await.unwrap(), 2);
+}
+
+#[tokio::test]
+async fn a_closed_queue_hands_out_the_rest_and_an_abandoned_one_fails_it() {
+    let queue = Queue::new(1, 1000);
+    let appended = queue.push(REST).unwrap();
+    queue.close();
+    assert!(matches!(queue.push(REST), Err(StoreError::Closed)));
+
+    drop(queue.take_batch());
+    assert!(matches!(queue.take(Duration::MAX), Taken::End));
+    assert!(
+        matches!(appended.await, Err(StoreError::Closed)),
+        "its batch was dropped"
+    );
+
+    let queue = Queue::new(1, 1000);
+    let appended = queue.push(REST).unwrap();
+    queue.abandon();
+    assert!(matches!(appended.await, Err(StoreError::Closed)));
+    assert!(matches!(queue.take(Duration::MAX), Taken::End));
+}

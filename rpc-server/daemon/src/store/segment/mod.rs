@@ -1,0 +1,209 @@
+//! One file of the log: its name, appending to it, and what is left of it after a crash.
+
+mod names;
+mod recover;
+#[cfg(test)]
+mod tests;
+
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use super::StoreError;
+use super::dir_lock::DirLock;
+
+pub(super) use names::{SEQ_MAX, first_in, path, sync_dir};
+pub(super) use recover::Recovered;
+#[cfg(test)]
+pub(super) use recover::stand_in;
+
+/// Permissions of the store's files: what is logged is not for all users of the machine.
+pub(super) const FILE_MODE: u32 = 0o600;
+
+/// The segment that is written to.
+#[derive(Debug)]
+pub(super) struct Segment {
+    file: File,
+    path: PathBuf,
+    /// The sequence number in its name.
+    pub(super) first: u64,
+    /// How many of its bytes are on the disk.
+    pub(super) len: u64,
+    /// Whether readers know of it. Before its first entries are on the disk they do not.
+    pub(super) listed: bool,
+    /// Which file of the disk it is.
+    identity: Identity,
+    /// When it was made.
+    born: SystemTime,
+}
+
+/// Tells a file from one that has taken its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Identity {
+    device: u64,
+    inode: u64,
+}
+
+impl Identity {
+    fn of(file: &Metadata) -> Self {
+        Self {
+            device: file.dev(),
+            inode: file.ino(),
+        }
+    }
+}
+
+impl Segment {
+    /// Makes the file for the entries from `first` on, and with `lock` its name durable.
+    pub(super) fn create(
+        dir: &Path,
+        first: u64,
+        lock: Option<&DirLock>,
+    ) -> Result<Self, StoreError> {
+        let path = path(dir, first);
+        let file = OpenOptions::new()
+            .append(true)
+            .create_new(true)
+            .mode(FILE_MODE)
+            .open(&path)
+            .map_err(StoreError::io("create", &path))?;
+
+        let made = file.metadata().map_err(StoreError::io("read", &path))?;
+
+        let segment = Self {
+            file,
+            path,
+            first,
+            len: 0,
+            listed: false,
+            identity: Identity::of(&made),
+            born: SystemTime::now(),
+        };
+
+        if let Some(lock) = lock
+            && let Err(error) = lock.sync()
+        {
+            let error = StoreError::io("fsync", dir)(error);
+            // It was logged where that fails, and the caller is told of the first error.
+            let _ = segment.give_up();
+            return Err(error);
+        }
+
+        Ok(segment)
+    }
+
+    /// Writes whole lines with one write, and with `fsync` makes them durable.
+    ///
+    /// After an error the file must not be appended to again: see [`give_up`](Self::give_up).
+    pub(super) fn append(&mut self, lines: &[u8], fsync: bool) -> Result<(), StoreError> {
+        self.file
+            .write_all(lines)
+            .map_err(StoreError::io("write", &self.path))?;
+
+        if fsync {
+            self.file
+                .sync_data()
+                .map_err(StoreError::io("fdatasync", &self.path))?;
+        }
+
+        let len = self.len + lines.len() as u64;
+        let file = self
+            .file
+            .metadata()
+            .map_err(StoreError::io("read", &self.path))?;
+        if file.len() != len {
+            // Somebody has shortened the file since it was looked at: the lines are not where they belong.
+            return Err(StoreError::Changed {
+                path: self.path.clone(),
+            });
+        }
+
+        self.len = len;
+        Ok(())
+    }
+
+    /// Says how the file differs from what was left of it, if it does. Such a file is not written to: what is
+    /// written there may be lost, or go into a file of another program.
+    pub(super) fn change(&self) -> Option<String> {
+        let named = match fs::symlink_metadata(&self.path) {
+            Ok(named) => named,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Some("it is gone".into());
+            }
+            // Writing will show what is wrong.
+            Err(_) => return None,
+        };
+
+        if named.is_symlink() {
+            return Some("a symbolic link has taken its place".into());
+        }
+        if Identity::of(&named) != self.identity {
+            return Some("another file has taken its place".into());
+        }
+        if named.nlink() != 1 {
+            return Some(format!("it has {} names (hard links)", named.nlink()));
+        }
+        if named.len() != self.len {
+            let (found, left) = (named.len(), self.len);
+            return Some(format!("it has {found} bytes, and {left} were left"));
+        }
+
+        None
+    }
+
+    /// Whether it is as old as this. A clock that was set back makes it younger.
+    pub(super) fn is_as_old_as(&self, age: Duration) -> bool {
+        self.born.elapsed().is_ok_and(|elapsed| elapsed >= age)
+    }
+
+    /// Takes an empty file away whose name is needed again, if it is no longer what was left.
+    pub(super) fn set_aside(&self) {
+        let aside = self.path.with_extension("ndjson.changed");
+        if let Err(error) = fs::rename(&self.path, &aside)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::error!(file = %self.path.display(), %error, "cannot rename a file of the log that was changed");
+        }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Takes back what a failed append has left behind, as far as the disk lets it.
+    ///
+    /// A file that readers do not know of holds nothing and goes away, so that a full disk does not fill up
+    /// with empty files. One they know of stays even if it is empty: were it the only one, the next start
+    /// would find no file and count from 1 again.
+    ///
+    /// # Errors
+    ///
+    /// Where the disk refuses, which is logged.
+    pub(super) fn give_up(self) -> io::Result<()> {
+        let taken_back = if self.listed {
+            self.cut_off(self.len)
+        } else {
+            fs::remove_file(&self.path)
+        };
+
+        taken_back.inspect_err(|error| {
+            tracing::warn!(
+                file = %self.path.display(), %error,
+                "cannot take back log entries that failed; they may show up after a restart"
+            );
+        })
+    }
+}
+
+impl Segment {
+    /// Makes the file shorter, never longer: another program may have cut off more.
+    fn cut_off(&self, len: u64) -> io::Result<()> {
+        if self.file.metadata()?.len() > len {
+            self.file.set_len(len)?;
+        }
+
+        Ok(())
+    }
+}

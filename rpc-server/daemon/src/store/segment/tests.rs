@@ -1,0 +1,59 @@
+use super::*;
+
+#[test]
+fn a_name_is_twenty_digits_and_an_extension() {
+    let check = |name, expected| assert_eq!(first_in(name), expected, "{name}");
+
+    check("00000000000000000001.ndjson", Some(1));
+    check("00009007199254740991.ndjson", Some(SEQ_MAX));
+    check("00009007199254740992.ndjson", None);
+    check("00000000000000000000.ndjson", None);
+    check("0000000000000000001.ndjson", None);
+    check("+0000000000000000001.ndjson", None);
+    check("00000000000000000001.json", None);
+    check("lock", None);
+
+    assert_eq!(
+        path(Path::new("d"), 42),
+        Path::new("d/00000000000000000042.ndjson")
+    );
+}
+
+#[test]
+fn a_symbolic_link_in_place_of_the_newest_segment_is_refused_and_what_it_leads_to_is_left_alone() {
+    let dir = tempfile::TempDir::new().unwrap();
+    let other = dir.path().join("other");
+    fs::write(&other, "of another program, without a newline").unwrap();
+    std::os::unix::fs::symlink(&other, path(dir.path(), 1)).unwrap();
+
+    let Err(error) = Segment::recover(dir.path(), 1, false) else {
+        panic!("the link is followed");
+    };
+    assert!(
+        error.to_string().contains("it is a symbolic link"),
+        "{error}"
+    );
+    assert_eq!(
+        fs::read_to_string(&other).unwrap(),
+        "of another program, without a newline"
+    );
+}
+
+#[test]
+fn giving_up_removes_a_new_file_and_shortens_one_that_readers_know() {
+    let dir = tempfile::TempDir::new().unwrap();
+    let lock = DirLock::take(dir.path()).unwrap();
+    let segment = Segment::create(dir.path(), 7, Some(&lock)).unwrap();
+    assert!(path(dir.path(), 7).exists());
+    segment.give_up().unwrap();
+    assert!(!path(dir.path(), 7).exists());
+
+    let mut segment = Segment::create(dir.path(), 8, None).unwrap();
+    segment.append(b"durable\n", true).unwrap();
+    segment.listed = true;
+
+    // What a write that failed half way has left.
+    segment.file.write_all(b"not dur").unwrap();
+    segment.give_up().unwrap();
+    assert_eq!(fs::read(path(dir.path(), 8)).unwrap(), b"durable\n");
+}

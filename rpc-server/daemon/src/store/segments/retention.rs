@@ -1,0 +1,63 @@
+//! Deletion of the oldest segments.
+
+use std::fs;
+use std::io;
+use std::time::Duration;
+
+use super::{Segments, lock, path};
+
+impl Segments {
+    /// Deletes the oldest segments for as long as all together have more than `bytes_max`. The newest always
+    /// stays.
+    pub(in crate::store) fn retain(&self, bytes_max: u64) {
+        while let Some(first) = self.forget_oldest(bytes_max) {
+            self.delete(first);
+        }
+    }
+
+    /// Deletes the oldest segments that were last written to longer ago than `age`. The newest always stays.
+    pub(in crate::store) fn retain_since(&self, age: Duration) {
+        while let Some(first) = self.oldest_but_newest() {
+            let written = fs::metadata(path(&self.dir, first)).and_then(|file| file.modified());
+            // What cannot be told, and what a clock that was set back has put into the future, is not old.
+            let is_old =
+                written.is_ok_and(|written| written.elapsed().is_ok_and(|past| past > age));
+            if !is_old || self.forget_oldest(0) != Some(first) {
+                return;
+            }
+
+            self.delete(first);
+        }
+    }
+
+    fn delete(&self, first: u64) {
+        let path = path(&self.dir, first);
+        match fs::remove_file(&path) {
+            Ok(()) => tracing::info!(file = %path.display(), "deleted the oldest log segment"),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => {
+                tracing::warn!(file = %path.display(), %error, "cannot delete the oldest log segment");
+            }
+        }
+    }
+
+    /// The first number of the oldest segment, unless that is the newest, too.
+    fn oldest_but_newest(&self) -> Option<u64> {
+        let state = lock(&self.state);
+        let oldest = state.segments.front()?;
+        (state.segments.len() > 1).then_some(oldest.first)
+    }
+
+    pub(super) fn forget_oldest(&self, bytes_max: u64) -> Option<u64> {
+        let mut state = lock(&self.state);
+        // Also one without entries: it has no bytes to be over the limit with.
+        let is_over = state.total > bytes_max || bytes_max == 0;
+        if !is_over || state.segments.len() < 2 {
+            return None;
+        }
+
+        let oldest = state.segments.pop_front()?;
+        state.total -= oldest.len;
+        Some(oldest.first)
+    }
+}

@@ -1,0 +1,91 @@
+//! The identity of a log, and cursors that do not fit it.
+
+use super::*;
+
+#[tokio::test]
+async fn a_page_names_the_log_and_what_it_holds() {
+    let dir = TempDir::new().unwrap();
+    let config = LogConfig {
+        segment_bytes: 400,
+        retention_bytes: 1500,
+        fsync: false,
+        ..LogConfig::default()
+    };
+    let store = open_with(dir.path(), config.clone()).unwrap();
+    let page = store.read(query(0)).await.unwrap();
+    assert_eq!((page.oldest, page.last), (1, 0));
+    let log = page.log;
+    assert!(log.len() == 32 && log.bytes().all(|digit| digit.is_ascii_hexdigit()));
+
+    append(&store, 0..100).await;
+    store.close().await;
+    let page = store.read(query(0)).await.unwrap();
+    assert_eq!((&page.log, page.last), (&log, 100));
+    assert!(page.oldest > 50);
+    assert_eq!(seq_of(&page.entries[0]), page.oldest);
+    drop(store);
+
+    let store = open_with(dir.path(), config).unwrap();
+    assert_eq!(store.read(query(100)).await.unwrap().log, log);
+}
+
+#[tokio::test]
+async fn a_cursor_of_another_log_or_past_the_end_is_refused_with_what_there_is() {
+    let dir = TempDir::new().unwrap();
+    let store = open(&dir);
+    append(&store, 1..=3).await;
+    let extent = store.extent();
+    assert_eq!((extent.oldest, extent.last), (1, 3));
+
+    let asking = |log: &str, after| Query {
+        log: Some(log.into()),
+        ..query(after)
+    };
+    assert!(store.read(asking(&extent.log, 3)).await.is_ok());
+    for after in [0, 3, 100] {
+        let error = store.read(asking("other", after)).await.unwrap_err();
+        let StoreError::OtherLog {
+            asked,
+            extent: found,
+        } = error
+        else {
+            panic!("{error}");
+        };
+        assert_eq!((asked.as_str(), found), ("other", extent.clone()));
+    }
+
+    for past in [4, u64::MAX] {
+        let error = store.read(query(past)).await.unwrap_err();
+        let StoreError::PastEnd {
+            after,
+            extent: found,
+        } = error
+        else {
+            panic!("{error}");
+        };
+        assert_eq!((after, found), (past, extent.clone()));
+    }
+}
+
+#[tokio::test]
+async fn a_log_whose_files_were_taken_away_is_another_one_unless_its_numbers_go_on() {
+    let dir = TempDir::new().unwrap();
+    let store = open(&dir);
+    append(&store, 1..=3).await;
+    let log = store.extent().log;
+    drop(store);
+
+    // It was closed: the numbers go on.
+    fs::remove_file(segment_path(&dir, 1)).unwrap();
+    let store = open(&dir);
+    assert_eq!((store.extent().log, store.last()), (log.clone(), 3));
+    append(&store, 4..=5).await;
+    drop(store);
+
+    // As after a kill: the numbers begin anew, in another log.
+    fs::remove_file(dir.path().join("closed.json")).unwrap();
+    fs::remove_file(segment_path(&dir, 4)).unwrap();
+    let store = open(&dir);
+    assert_eq!(store.last(), 0);
+    assert_ne!(store.extent().log, log);
+}
