@@ -267,10 +267,7 @@ impl<S: Service> Command<'_, ServiceClient<S>> {
 }
 
 /// A multiplexed request, which holds up no other one.
-pub(crate) fn request<P: Serialize + ?Sized>(
-    cmdid: CmdId,
-    params: &P,
-) -> Result<Request<'static>, Status> {
+fn request<P: Serialize + ?Sized>(cmdid: CmdId, params: &P) -> Result<Request<'static>, Status> {
     let params = RawJson::serialize(params).map_err(|error| {
         Status::invalid_argument(format!("the params cannot be written as JSON: {error}"))
     })?;
@@ -279,14 +276,6 @@ pub(crate) fn request<P: Serialize + ?Sized>(
     // Any id: a connection has ids of its own.
     request.id = Some(0);
     Ok(request)
-}
-
-/// One unary call, typed.
-pub(crate) async fn call<T: DeserializeOwned>(
-    service: &impl Service,
-    request: Request<'static>,
-) -> Result<T, Status> {
-    unary(service.call(request).await)
 }
 
 async fn call_within<T: DeserializeOwned>(

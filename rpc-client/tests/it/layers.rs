@@ -356,7 +356,8 @@ async fn the_layer_that_is_added_last_sees_a_call_first_and_typed_clients_take_i
     let seq = LogClient::new(client)
         .append(&Append::new(Level::Info, "order", "hello"))
         .await
-        .unwrap();
+        .unwrap()
+        .seq;
     assert_eq!(
         (seq, &**seen.lock().unwrap()),
         (12, &["outer", "inner"][..])

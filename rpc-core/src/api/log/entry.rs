@@ -4,7 +4,8 @@ use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::Fields;
 
@@ -87,7 +88,12 @@ pub struct Append {
     /// What happened.
     pub message: String,
     /// When, in milliseconds since 1970; where it is missing, the time of receipt.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "possible_time",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
     pub ts: Option<u64>,
     /// The trace that it belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -108,6 +114,30 @@ impl Append {
             trace: None,
             fields: None,
         }
+    }
+}
+
+/// Reads a time. One past the last date that can be written is refused: whoever formats it would fail.
+fn possible_time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    let ts = Option::<u64>::deserialize(deserializer)?;
+    match ts {
+        Some(ts) if ts > TS_MAX => Err(D::Error::custom(format_args!(
+            "{ts} is after the year 9999: `ts` is in milliseconds since 1970{}",
+            probable_unit(ts)
+        ))),
+        _ => Ok(ts),
+    }
+}
+
+/// Names the unit in which a time would be one of this century.
+fn probable_unit(ts: u64) -> &'static str {
+    let this_century = 946_684_800_000..4_102_444_800_000;
+    if this_century.contains(&(ts / 1000)) {
+        ", and this seems to be in microseconds; divide it by 1000"
+    } else if this_century.contains(&(ts / 1_000_000)) {
+        ", and this seems to be in nanoseconds; divide it by 1000000"
+    } else {
+        ""
     }
 }
 
@@ -139,4 +169,49 @@ pub struct Entry {
     /// More, as it was written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fields: Option<Fields>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_without_a_date_is_refused_with_the_unit_that_it_probably_has() {
+        let read = |ts: &str| {
+            let params = format!(r#"{{"level":"info","service":"s","message":"m","ts":{ts}}}"#);
+            serde_json::from_str::<Append>(&params).map_err(|error| error.to_string())
+        };
+
+        for possible in ["0", "1700000000000", "253402300799999", "null"] {
+            assert!(read(possible).is_ok(), "{possible}");
+        }
+        for (ts, unit) in [
+            ("253402300800000", "after the year 9999"),
+            (
+                "1700000000000000",
+                "seems to be in microseconds; divide it by 1000",
+            ),
+            (
+                "1700000000000000000",
+                "seems to be in nanoseconds; divide it by 1000000",
+            ),
+            ("18446744073709551615", "milliseconds since 1970"),
+            ("-1", "expected u64"),
+            ("1700000000.5", "expected u64"),
+            ("1e12", "expected u64"),
+        ] {
+            let error = read(ts).unwrap_err();
+            assert!(error.contains(unit), "{ts}: {error}");
+        }
+    }
+
+    #[test]
+    fn levels_are_ordered_from_trace_to_fatal() {
+        let names = ["trace", "debug", "info", "warn", "error", "fatal"];
+        let levels: Vec<Level> = names
+            .iter()
+            .map(|name| serde_json::from_str(&format!("\"{name}\"")).unwrap())
+            .collect();
+        assert!(levels.is_sorted_by(|a, b| a < b));
+    }
 }

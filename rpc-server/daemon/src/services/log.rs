@@ -3,15 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-#[cfg(any(feature = "program", test))]
-use rpc_core::CmdId;
 use rpc_core::api::log::{
-    APPEND, Append, Appended, CONTAINS_BYTES_MAX, LOG_BYTES_MAX, Page, READ, Read,
+    APPEND, Append, Appended, CONTAINS_BYTES_MAX, LOG_BYTES_MAX, LogService, READ, Read,
     SERVICE_BYTES_MAX, TEXT_BYTES_MAX, TRACE_BYTES_MAX,
 };
-use rpc_core::{Descriptor, Status};
+use rpc_core::{CmdId, Descriptor, Status};
 
-use crate::store::{self, Filter, Health, LogStore, NewEntry, Query, Rest, StoreError};
+use crate::store::{self, Filter, Health, LogStore, Query, Rest, StoreError};
 use rpc_server::blocking::Caller;
 use rpc_server::{Params, Route, RouteError, Router, ServerHandle, ServiceHealth, State};
 use tokio::sync::watch;
@@ -28,21 +26,18 @@ const RETRY_AFTER: Duration = Duration::from_millis(100);
 #[cfg(any(feature = "program", test))]
 pub(crate) const COMMANDS: [CmdId; 2] = [APPEND, READ];
 
+/// The commands of [`Log`](rpc_core::api::log::Log), as the trait describes them. It is not implemented: a page has its
+/// entries as they stand in the files, which its typed form would take apart and write again.
 pub(crate) fn router(store: Arc<LogStore>) -> Result<Router<Arc<LogStore>>, RouteError> {
-    let append_descriptor = Descriptor::new(SERVICE, "append")
-        .doc("Writes an entry; answers its number once it is on disk.")
-        .params::<Append>()
-        .data::<Appended>();
-
-    let read_descriptor = Descriptor::new(SERVICE, "read")
-        .doc("Reads entries behind a cursor; waits up to wait_ms (25 s at most) where there are none.")
-        .idempotent()
-        .params::<Read>()
-        .data::<Page>();
-
     Router::with_state(store)
-        .route(APPEND, Route::new(append).describe(append_descriptor))?
-        .route(READ, Route::new(read).describe(read_descriptor))
+        .route(APPEND, Route::new(append).describe(descriptor(APPEND)))?
+        .route(READ, Route::new(read).describe(descriptor(READ)))
+}
+
+fn descriptor(cmdid: CmdId) -> Descriptor {
+    let mut all = LogService::descriptors().into_iter();
+    all.find(|descriptor| descriptor.cmdid == cmdid)
+        .expect("each command of this service is one of the trait's")
 }
 
 /// Keeps the health of the service as that of its store, until the store's writer has ended: the log is not served
@@ -75,7 +70,7 @@ fn set_health(server: &ServerHandle, is_good: bool) {
 /// lines; and it is written whether or not its caller still waits.
 async fn append(
     State(store): State<Arc<LogStore>>,
-    Params(entry): Params<NewEntry>,
+    Params(entry): Params<Append>,
 ) -> Result<Appended, Status> {
     let seq = store.append(&entry)?.await?;
     Ok(Appended { seq })
@@ -233,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn the_commands_of_the_service_are_those_of_its_router() {
+    fn the_commands_of_the_service_are_those_of_its_router_and_of_its_trait() {
         let dir = tempfile::tempdir().unwrap();
         let store =
             LogStore::open(dir.path(), LogConfig::default(), &BlockingPool::default()).unwrap();
@@ -242,5 +237,10 @@ mod tests {
         let descriptors = router.descriptors();
         let served: Vec<CmdId> = descriptors.iter().map(|command| command.cmdid).collect();
         assert_eq!(served, COMMANDS);
+        let described = LogService::descriptors();
+        assert!(
+            descriptors.into_iter().eq(&described),
+            "as the trait has them"
+        );
     }
 }

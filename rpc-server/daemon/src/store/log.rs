@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use rpc_core::api::log::Extent;
+use rpc_core::api::log::{Append, Extent};
 use rpc_server::blocking::{BlockingPool, ResultSize};
 use serde_json::value::RawValue;
 use tokio::sync::watch;
@@ -12,13 +12,14 @@ use tokio::time::{Instant, timeout_at};
 
 use super::closing::Closing;
 use super::dir_lock::{DirLock, create_dir};
+use super::entry::encode;
 use super::queue::{Appended, Queue};
 use super::reader::{PAGE_BYTES_MAX, Page, Query, SCAN_BYTES_MAX, Scan};
 use super::segment;
 use super::segments::Segments;
 use super::waiting::{Matcher, Waiting};
 use super::writer::Writer;
-use super::{Health, LogConfig, NewEntry, StoreError, identity};
+use super::{Health, LogConfig, StoreError, identity};
 
 /// A log on disk: entries are appended, get consecutive sequence numbers from 1 on, and are read in that
 /// order.
@@ -140,8 +141,8 @@ impl LogStore {
     /// # Cancel safety
     ///
     /// Dropping the future does not take the entry back.
-    pub(crate) fn append(&self, entry: &NewEntry) -> Result<Appended, StoreError> {
-        self.queue.push(&entry.encode())
+    pub(crate) fn append(&self, entry: &Append) -> Result<Appended, StoreError> {
+        self.queue.push(&encode(entry))
     }
 
     /// Reads a page of entries, in order.

@@ -51,7 +51,6 @@ mod walk;
 mod writer;
 
 pub(crate) use config::{Health, LogConfig};
-pub(crate) use entry::NewEntry;
 pub(crate) use error::StoreError;
 pub(crate) use filter::{Filter, Rest};
 pub(crate) use log::LogStore;

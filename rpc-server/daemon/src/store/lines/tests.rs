@@ -1,9 +1,9 @@
 use std::fs::File;
 use std::io::Write;
 
-use rpc_core::api::log::Level;
+use rpc_core::api::log::{Append, Level};
 
-use super::super::NewEntry;
+use super::super::entry::encode;
 use super::*;
 
 fn file_with(content: &[u8]) -> File {
@@ -14,7 +14,7 @@ fn file_with(content: &[u8]) -> File {
 
 #[test]
 fn the_shortest_line_is_as_long_as_it_is_said_to_be() {
-    let entry = NewEntry {
+    let entry = Append {
         level: Level::Info,
         service: String::new(),
         message: String::new(),
@@ -24,7 +24,7 @@ fn the_shortest_line_is_as_long_as_it_is_said_to_be() {
     };
 
     assert_eq!(
-        (entry.encode().len() + r#"{"seq":1"#.len()) as u64,
+        (encode(&entry).len() + r#"{"seq":1"#.len()) as u64,
         LINE_BYTES_MIN
     );
 }

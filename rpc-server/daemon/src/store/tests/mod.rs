@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rpc_core::api::log::Level;
+use rpc_core::api::log::{Append, Level};
 use rpc_server::blocking::BlockingPool;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -44,8 +44,8 @@ fn open_small(dir: &TempDir, segment_bytes: u64) -> LogStore {
     open_with(dir.path(), config).unwrap()
 }
 
-fn entry(message: impl Into<String>) -> NewEntry {
-    NewEntry {
+fn entry(message: impl Into<String>) -> Append {
+    Append {
         level: Level::Info,
         service: "order".into(),
         message: message.into(),

@@ -35,7 +35,7 @@ async fn filters_and_pages_of_any_size_neither_miss_nor_repeat() {
 
     let mut written = Vec::new();
     for n in 0..300_usize {
-        let new = NewEntry {
+        let new = Append {
             level: levels[n * 7 % 6],
             service: services[n * 5 % 3].into(),
             message: format!("n\u{00b0} {n}\t\"quoted\" {}", "x".repeat(n % 90)),
@@ -102,7 +102,7 @@ async fn filters_and_pages_of_any_size_neither_miss_nor_repeat() {
 async fn entries_are_found_by_time_trace_and_any_text() {
     let dir = TempDir::new().unwrap();
     let store = Arc::new(open(&dir));
-    let new = |params: &str| -> NewEntry { serde_json::from_str(params).unwrap() };
+    let new = |params: &str| -> Append { serde_json::from_str(params).unwrap() };
     let entries = [
         r#"{"ts":10,"level":"info","service":"order","message":"one"}"#,
         r#"{"ts":20,"level":"info","service":"stock","message":"two","trace":"t1"}"#,

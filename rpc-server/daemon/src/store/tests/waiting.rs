@@ -37,7 +37,7 @@ async fn let_wait(reads: &mut [Read]) {
 
 /// Returns once every entry has been matched with every filter that waits: by a reader of each kind for an entry
 /// that comes last, which is returned.
-async fn after_all_is_matched(store: &Arc<LogStore>) -> (u64, NewEntry) {
+async fn after_all_is_matched(store: &Arc<LogStore>) -> (u64, Append) {
     let last = store.last();
     let text = format!("the end behind {last}");
     let mut ends = [
@@ -46,7 +46,7 @@ async fn after_all_is_matched(store: &Arc<LogStore>) -> (u64, NewEntry) {
     ];
     let_wait(&mut ends).await;
 
-    let end = NewEntry {
+    let end = Append {
         service: text.clone(),
         ..entry(&text)
     };
@@ -106,7 +106,7 @@ async fn each_reader_wakes_for_the_first_entry_that_passes_its_filter() {
 
     let mut written = Vec::new();
     for n in 2..=40_u64 {
-        let new = NewEntry {
+        let new = Append {
             level: if n % 5 == 0 {
                 Level::Error
             } else {
@@ -121,7 +121,7 @@ async fn each_reader_wakes_for_the_first_entry_that_passes_its_filter() {
     written.push(after_all_is_matched(&store).await);
 
     for (filter, read) in reads {
-        let passes = |(_, new): &&(u64, NewEntry)| {
+        let passes = |(_, new): &&(u64, Append)| {
             filter.level.is_none_or(|level| new.level >= level)
                 && filter
                     .service
@@ -209,7 +209,7 @@ async fn readers_that_join_and_leave_while_entries_come_miss_none() {
     }
 
     // For those whose filter the last entry does not pass: they follow until they have seen it.
-    let end = NewEntry {
+    let end = Append {
         service: "order".into(),
         ..entry("the end 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15")
     };

@@ -1,0 +1,31 @@
+//! The commands of the log service, as a trait: their clients and what `describe` tells of them are made from it.
+
+use super::{Append, Appended, Page, Read};
+use crate::frame::CmdId;
+use crate::service;
+use crate::status::Status;
+
+/// [`Log::append`].
+pub const APPEND: CmdId = LogService::APPEND;
+
+/// [`Log::read`].
+pub const READ: CmdId = LogService::READ;
+
+/// The log service.
+///
+/// [`LogClient`] calls it over any [`Service`](crate::Service): a connection, or a router in a test without a socket.
+/// The daemon serves it from its files, as they are, and has no implementation of this trait.
+///
+/// A failure may say that the call was rejected. A handler that hands it on has run itself, and takes that back with
+/// [`Status::without_rejected`].
+#[cfg_attr(feature = "schema", service(schema, crate = crate))]
+#[cfg_attr(not(feature = "schema"), service(crate = crate))]
+pub trait Log {
+    /// Writes an entry; answers its number once it is on disk.
+    #[rpc(cmdid = 1001)]
+    async fn append(&self, entry: &Append) -> Result<Appended, Status>;
+
+    /// Reads entries behind a cursor; waits up to `wait_ms` (25 s at most) where there are none.
+    #[rpc(cmdid = 1002, idempotent)]
+    async fn read(&self, read: &Read) -> Result<Page, Status>;
+}
