@@ -22,7 +22,6 @@ where
 
 /// Closes so that the peer can read what was written to it, within the time: a socket that is closed with
 /// something unread resets, and may take that back.
-#[cfg(any(feature = "tls", feature = "admin"))]
 pub(crate) async fn close<IO>(io: IO, linger: Duration)
 where
     IO: AsyncRead + AsyncWrite + Unpin,

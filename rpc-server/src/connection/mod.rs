@@ -26,6 +26,7 @@ mod pace;
 mod read;
 mod reply;
 mod requests;
+mod reserve;
 mod room;
 mod run;
 mod scratch;
@@ -54,6 +55,9 @@ use session::Session;
 use timers::Alarm;
 
 pub(crate) use host::Host;
+#[cfg(feature = "tls")]
+pub(crate) use reserve::RESERVE_TIME;
+pub(crate) use reserve::{Ended, run_at_reserve};
 pub(crate) use run::run;
 
 /// Turns of one connection before the other tasks of its thread have theirs. A TCP stream yields by

@@ -34,6 +34,13 @@ pub(super) fn is_page_request(bytes: &[u8]) -> bool {
     bytes.starts_with(b"GET ") || bytes.starts_with(b"HEAD ")
 }
 
+/// Whether a request that only reads begins like this, or may do so once more of it has come.
+pub(super) fn may_be_page_request(bytes: &[u8]) -> bool {
+    [&b"GET "[..], b"HEAD "]
+        .iter()
+        .any(|method| bytes.starts_with(method) || method.starts_with(bytes))
+}
+
 /// Whether these first bytes are a TLS record of type handshake (RFC 8446 section 5.1). No JSON
 /// begins like that.
 pub(super) fn is_tls_hello(bytes: &[u8]) -> bool {

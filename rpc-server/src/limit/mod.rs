@@ -7,6 +7,7 @@ mod gradient;
 mod log_throttle;
 mod memory;
 mod peers;
+mod seats;
 
 #[cfg(feature = "tokens")]
 pub(crate) use addresses::network_of;
@@ -15,3 +16,4 @@ pub(crate) use admission::{Admission, CallCount, Full};
 pub(crate) use changeable::Changeable;
 pub(crate) use log_throttle::LogThrottle;
 pub(crate) use memory::{Level, Memory, MemoryShare};
+pub(crate) use seats::{Seat, Seats, Settled};

@@ -1,26 +1,47 @@
 //! The intake of connections: each one is served, or is told why it is not.
 
 use std::future::Future;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::Semaphore;
 
 use super::accept::Accepted;
-use super::refusal::Refusal;
+use super::refusal::{Refusal, Refusals};
+use super::reserve::Reserved;
 use super::watched::Watched;
 use crate::config::Config;
-use crate::limit::{Addresses, Changeable, LogThrottle, Place};
+use crate::limit::{Addresses, Changeable, Place, Seat, Seats};
 use crate::metrics::{Metrics, add};
+
+/// Seats for connections over a limit, which may ask for pages and call built-in commands.
+const RESERVE: usize = 16;
+const RESERVE_PER_ADDRESS: usize = 4;
+
+/// Connections to the address that serves nothing but pages. Those who ask may well have one address.
+const PAGE_CONNECTIONS_MAX: usize = 64;
 
 /// Serves connections that were accepted, under what their listener asks of them.
 pub(crate) trait Serve: Clone + Send + Sync + 'static {
-    /// Connections that are open.
+    /// Connections that count towards `connections_max`.
     fn connections(&self) -> usize;
+
+    /// Whether its listener serves nothing but pages.
+    fn is_for_pages(&self) -> bool;
 
     /// Serves a connection in a task of its own. `place` is kept for as long.
     fn serve<IO>(&self, io: IO, peer: &str, place: Option<Place>)
+    where
+        IO: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+
+    /// Serves a connection to the listener for pages in a task of its own, until it has lost its seat.
+    fn serve_page<IO>(&self, io: IO, peer: &str, seat: Seat)
+    where
+        IO: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+
+    /// Serves a connection over a limit in a task of its own: what may be asked at the reserve, or the refusal.
+    fn serve_reserved<IO>(&self, io: IO, peer: &str, reserved: Reserved)
     where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static;
 
@@ -43,9 +64,10 @@ pub(crate) struct Intake {
     changeable: Arc<Changeable>,
     pub(super) metrics: Arc<Metrics>,
     addresses: Arc<Addresses>,
-    /// The turns of those who are told that there is no place for them.
-    refusals: Arc<Semaphore>,
-    refusals_logged: LogThrottle,
+    refusals: Arc<Refusals>,
+    reserve: Arc<Seats>,
+    /// The seats of the listener for pages, which no other limit counts.
+    pages: Arc<Seats>,
 }
 
 impl Intake {
@@ -54,16 +76,14 @@ impl Intake {
         changeable: &Arc<Changeable>,
         metrics: &Arc<Metrics>,
     ) -> Self {
-        // A setting may say more than a semaphore counts.
-        let refusals_max = config.refusals_max.min(Semaphore::MAX_PERMITS);
-
         Self {
             config: Arc::clone(config),
             changeable: Arc::clone(changeable),
             metrics: Arc::clone(metrics),
             addresses: Arc::default(),
-            refusals: Arc::new(Semaphore::new(refusals_max)),
-            refusals_logged: LogThrottle::new(),
+            refusals: Arc::new(Refusals::new(config, metrics)),
+            reserve: Arc::new(Seats::new(RESERVE, RESERVE_PER_ADDRESS)),
+            pages: Arc::new(Seats::new(PAGE_CONNECTIONS_MAX, PAGE_CONNECTIONS_MAX)),
         }
     }
 
@@ -73,72 +93,77 @@ impl Intake {
 
         match accepted {
             Accepted::Tcp(stream, peer) => {
-                let limit = self.changeable.connections_per_address();
-                let place = match self.room(server) {
-                    Ok(()) if limit == 0 => Ok(None),
-                    Ok(()) => {
-                        let place = self.addresses.enter(peer.ip(), limit);
-                        place.map(Some).ok_or(Refusal::TooManyOfAddress { limit })
-                    }
-                    Err(refusal) => Err(refusal),
-                };
-
                 let stream = Watched::new(stream, &self.config);
-                self.serve(stream, &peer.to_string(), place, server);
+                self.serve(stream, Some(peer.ip()), &peer.to_string(), server);
             }
-            Accepted::Unix(stream) => {
-                let place = self.room(server).map(|()| None);
-                self.serve(stream, "unix", place, server);
-            }
+            Accepted::Unix(stream) => self.serve(stream, None, "unix", server),
         }
     }
 
-    fn room(&self, server: &impl Serve) -> Result<(), Refusal> {
+    fn serve<IO>(&self, io: IO, address: Option<IpAddr>, peer: &str, server: &impl Serve)
+    where
+        IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        if server.is_for_pages() {
+            // None of these seats is ever settled, so that there always is one.
+            if let Some(seat) = self.pages.take(address) {
+                server.serve_page(io, peer, seat);
+            }
+            return;
+        }
+
+        match self.place(address, server) {
+            Ok(place) => server.serve(io, peer, place),
+            Err(refusal) => self.refuse(io, address, peer, refusal, server),
+        }
+    }
+
+    /// The place of a connection within all limits; none where its address does not count.
+    fn place(
+        &self,
+        address: Option<IpAddr>,
+        server: &impl Serve,
+    ) -> Result<Option<Place>, Refusal> {
         let limit = self.changeable.connections_max();
-        if server.connections() < limit {
-            Ok(())
-        } else {
-            Err(Refusal::TooMany { limit })
+        if server.connections() >= limit {
+            return Err(Refusal::TooMany { limit });
+        }
+
+        let limit = self.changeable.connections_per_address();
+        match address {
+            Some(address) if limit > 0 => {
+                let place = self.addresses.enter(address, limit);
+                place.map(Some).ok_or(Refusal::TooManyOfAddress { limit })
+            }
+            _ => Ok(None),
         }
     }
 
-    fn serve<IO>(
+    /// Lets a connection over a limit ask what may be asked at the reserve, where a seat is free, or refuses it.
+    fn refuse<IO>(
         &self,
         io: IO,
+        address: Option<IpAddr>,
         peer: &str,
-        place: Result<Option<Place>, Refusal>,
+        refusal: Refusal,
         server: &impl Serve,
     ) where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let refusal = match place {
-            Ok(place) => return server.serve(io, peer, place),
-            Err(refusal) => refusal,
-        };
-
-        let limits = &self.metrics.limits;
-        add(&self.metrics.connections_refused, 1);
-        match refusal {
-            Refusal::TooMany { .. } => add(&limits.connections_over_max, 1),
-            Refusal::TooManyOfAddress { .. } => add(&limits.connections_over_address_max, 1),
-            Refusal::NoDescriptor => add(&limits.connections_without_descriptor, 1),
-        }
-
-        if self.refusals_logged.is_due() {
-            tracing::warn!(%peer, "a connection is refused: {refusal}");
-        }
-
-        // Whoever is told takes time and a descriptor as well: so many at one time, and no more.
-        let Ok(turn) = Arc::clone(&self.refusals).try_acquire_owned() else {
-            add(&limits.refusals_unsaid, 1);
+        if let Some(seat) = self.reserve.take(address) {
+            let refusals = Arc::clone(&self.refusals);
+            let reserved = Reserved::new(seat, refusal, refusals);
+            server.serve_reserved(io, peer, reserved);
             return;
-        };
+        }
 
-        let (server, peer) = (server.clone(), peer.to_owned());
-        let linger = self.config.linger_timeout();
-        tokio::spawn(async move {
-            server.turn_away(io, &peer, &refusal.line(), linger).await;
-            drop(turn);
-        });
+        if let Some(turn) = self.refusals.refuse(peer, refusal) {
+            let (server, peer) = (server.clone(), peer.to_owned());
+            let linger = self.config.linger_timeout();
+            tokio::spawn(async move {
+                server.turn_away(io, &peer, &refusal.line(), linger).await;
+                drop(turn);
+            });
+        }
     }
 }

@@ -5,9 +5,11 @@ mod intake;
 mod listener;
 mod options;
 mod refusal;
+mod reserve;
 mod watched;
 
 pub(crate) use intake::{Intake, Serve};
 pub use listener::{BoundAddress, InheritedListener};
 pub(crate) use listener::{Listener, Origin};
 pub use options::{ListenError, ListenOptions};
+pub(crate) use reserve::Reserved;

@@ -1,10 +1,16 @@
 //! Refusals of connections over a limit, each with its message.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rpc_core::Status;
 use rpc_core::frame::encode_failure;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::config::Config;
+use crate::limit::LogThrottle;
+use crate::metrics::{Metrics, add};
 
 /// Why a connection is turned away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,5 +53,72 @@ impl Refusal {
         );
 
         line
+    }
+}
+
+/// The refusals of a server: counted, logged now and then, and bounded in number.
+pub(crate) struct Refusals {
+    config: Arc<Config>,
+    metrics: Arc<Metrics>,
+    /// The turns of those who are being told.
+    turns: Arc<Semaphore>,
+    logged: LogThrottle,
+}
+
+impl Refusals {
+    pub(super) fn new(config: &Arc<Config>, metrics: &Arc<Metrics>) -> Self {
+        // A setting may say more than a semaphore counts.
+        let turns_max = config.refusals_max.min(Semaphore::MAX_PERMITS);
+
+        Self {
+            config: Arc::clone(config),
+            metrics: Arc::clone(metrics),
+            turns: Arc::new(Semaphore::new(turns_max)),
+            logged: LogThrottle::new(),
+        }
+    }
+
+    /// How long a connection may take to hear that it is refused.
+    pub(super) fn linger(&self) -> Duration {
+        self.config.linger_timeout()
+    }
+
+    /// Notes a connection over a limit that was served at the reserve.
+    pub(super) fn note_served(&self) {
+        add(&self.metrics.limits.connections_at_reserve, 1);
+    }
+
+    /// Notes that a connection is refused. Returns its turn to be told so: that takes time and a descriptor as well,
+    /// so further ones are closed without a word.
+    pub(super) fn refuse(&self, peer: &str, refusal: Refusal) -> Option<OwnedSemaphorePermit> {
+        self.note(peer, refusal);
+
+        let turn = Arc::clone(&self.turns).try_acquire_owned().ok();
+        if turn.is_none() {
+            add(&self.metrics.limits.refusals_unsaid, 1);
+        }
+
+        turn
+    }
+
+    /// Notes that a connection is refused and not told so.
+    #[cfg(feature = "tls")]
+    pub(super) fn refuse_unsaid(&self, peer: &str, refusal: Refusal) {
+        self.note(peer, refusal);
+        add(&self.metrics.limits.refusals_unsaid, 1);
+    }
+
+    fn note(&self, peer: &str, refusal: Refusal) {
+        let limits = &self.metrics.limits;
+        add(&self.metrics.connections_refused, 1);
+        match refusal {
+            Refusal::TooMany { .. } => add(&limits.connections_over_max, 1),
+            Refusal::TooManyOfAddress { .. } => add(&limits.connections_over_address_max, 1),
+            Refusal::NoDescriptor => add(&limits.connections_without_descriptor, 1),
+        }
+
+        if self.logged.is_due() {
+            tracing::warn!(%peer, "a connection is refused: {refusal}");
+        }
     }
 }

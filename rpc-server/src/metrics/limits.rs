@@ -44,6 +44,10 @@ limits! {
     connections_over_address_max,
     /// Connections turned away because the process had no descriptor left for them.
     connections_without_descriptor,
+    /// Connections over a limit that were served a page or built-in commands, and nothing else.
+    connections_at_reserve,
+    /// Connections to `admin.listen` that were closed for newer ones.
+    page_connections_over_max,
     /// Connections closed without a word at `refusals_max`.
     refusals_unsaid,
     /// Attempts to accept a connection that failed.

@@ -29,7 +29,7 @@ impl Reporter {
         let mut limits = vec![
             limit(
                 "connections_max",
-                stats.connections_open,
+                self.connections.len() as u64,
                 self.changeable.connections_max(),
             ),
             limit(

@@ -6,6 +6,8 @@ mod limits;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use tokio_util::task::TaskTracker;
+
 use crate::access::Access;
 use crate::blocking::BlockingPool;
 use crate::config::Config;
@@ -27,6 +29,8 @@ pub(crate) struct Reporter {
     pub(crate) memory: Arc<Memory>,
     pub(crate) blocking: BlockingPool,
     pub(crate) stop: Arc<Stop>,
+    /// The connections that count towards `connections_max`.
+    pub(crate) connections: TaskTracker,
     /// The services that commands belong to.
     pub(crate) services: BTreeSet<String>,
     pub(crate) not_serving: NotServing,

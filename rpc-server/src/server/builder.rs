@@ -3,8 +3,6 @@
 use std::io;
 use std::sync::Arc;
 
-use tokio_util::task::TaskTracker;
-
 use super::Server;
 use super::shared::{Parts, Shared};
 use super::workers::WorkerListeners;
@@ -204,7 +202,6 @@ impl ServerBuilder {
             listeners: bound.listeners,
             workers: bound.workers,
             pages,
-            connections: TaskTracker::new(),
         })
     }
 }

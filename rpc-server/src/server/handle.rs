@@ -9,19 +9,21 @@ use std::time::Duration;
 use futures::FutureExt;
 use rpc_core::Peer;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_util::task::TaskTracker;
+#[cfg(feature = "tls")]
+use tokio_rustls::server::TlsStream;
 
 use super::Shared;
 #[cfg(feature = "tokens")]
 use crate::access::Tokens;
 use crate::access::{Grants, Policy};
 use crate::config::{Config, ConfigError};
-use crate::connection;
-use crate::limit::Place;
-use crate::linger;
-use crate::listen::Serve;
-use crate::metrics::ServerStats;
 #[cfg(feature = "tls")]
+use crate::connection::RESERVE_TIME;
+use crate::connection::{self, Ended};
+use crate::limit::{Place, Seat};
+use crate::linger;
+use crate::listen::{Reserved, Serve};
+use crate::metrics::ServerStats;
 use crate::metrics::add;
 use crate::report::{ServiceHealth, UnknownService};
 #[cfg(feature = "tls")]
@@ -31,21 +33,15 @@ use crate::tls::ServerTls;
 #[derive(Clone)]
 pub struct ServerHandle {
     pub(super) shared: Arc<Shared>,
-    connections: TaskTracker,
     /// What is asked of the connections that are served through it.
     policy: Arc<Policy>,
 }
 
 impl ServerHandle {
     /// A handle whose connections are under `policy`.
-    pub(super) fn new(
-        shared: &Arc<Shared>,
-        connections: &TaskTracker,
-        policy: &Arc<Policy>,
-    ) -> Self {
+    pub(super) fn new(shared: &Arc<Shared>, policy: &Arc<Policy>) -> Self {
         Self {
             shared: Arc::clone(shared),
-            connections: connections.clone(),
             policy: Arc::clone(policy),
         }
     }
@@ -139,7 +135,9 @@ impl ServerHandle {
         let peer = self.peer(peer);
         let (host, policy) = (Arc::clone(&self.shared.host), Arc::clone(&self.policy));
 
-        self.connections
+        self.shared
+            .connections
+            .counted
             .track_future(connection::run(io, peer, host, policy))
     }
 
@@ -156,7 +154,7 @@ impl ServerHandle {
         let peer = self.peer(peer);
         let (shared, policy) = (Arc::clone(&self.shared), Arc::clone(&self.policy));
 
-        self.connections.track_future(async move {
+        self.shared.connections.counted.track_future(async move {
             // Apart from the connection, so that its state is given back when it is over.
             let handshake = Box::pin(async {
                 let too_late = async {
@@ -183,6 +181,43 @@ impl ServerHandle {
         })
     }
 
+    /// The handshake of a connection over a limit, within a time. While many that may come in are at theirs, it has
+    /// none.
+    #[cfg(feature = "tls")]
+    async fn shake_hands_beside<IO>(
+        &self,
+        tls: &ServerTls,
+        io: IO,
+        peer: &Peer,
+        within: Duration,
+    ) -> Option<TlsStream<IO>>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        let handshakes = &self.shared.handshakes;
+        if !handshakes.have_time() {
+            return None;
+        }
+
+        let shaken = handshakes.accept(tls, io, peer, &self.policy);
+        tokio::time::timeout(within, shaken).await.ok()?
+    }
+
+    /// Answers what a connection over a limit may ask, and refuses anything else.
+    async fn run_at_reserve<IO>(&self, mut io: IO, peer: Arc<Peer>, mut reserved: Reserved)
+    where
+        IO: AsyncRead + AsyncWrite + Unpin + Send,
+    {
+        let (host, policy) = (Arc::clone(&self.shared.host), Arc::clone(&self.policy));
+        let asking = Arc::clone(&peer);
+
+        let ended = connection::run_at_reserve(&mut io, asking, host, policy, &mut reserved.seat);
+        match ended.await {
+            Ended::Served => reserved.close(io).await,
+            Ended::Refused => reserved.refuse(io, &peer.address).await,
+        }
+    }
+
     fn peer(&self, address: &str) -> Arc<Peer> {
         // Relaxed: only uniqueness matters.
         let connection = self.shared.next_connection.fetch_add(1, Ordering::Relaxed);
@@ -198,7 +233,11 @@ impl ServerHandle {
 
 impl Serve for ServerHandle {
     fn connections(&self) -> usize {
-        self.connections.len()
+        self.shared.connections.counted.len()
+    }
+
+    fn is_for_pages(&self) -> bool {
+        self.policy.is_for_pages
     }
 
     fn serve<IO>(&self, io: IO, peer: &str, place: Option<Place>)
@@ -215,27 +254,55 @@ impl Serve for ServerHandle {
         tokio::spawn(self.serve_connection(io, peer).map(move |()| drop(place)));
     }
 
+    fn serve_page<IO>(&self, io: IO, peer: &str, mut seat: Seat)
+    where
+        IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let peer = self.peer(peer);
+        let (host, policy) = (Arc::clone(&self.shared.host), Arc::clone(&self.policy));
+
+        let shown = async move {
+            let limits = &Arc::clone(&host).metrics.limits;
+            tokio::select! {
+                biased;
+                () = connection::run(io, peer, host, policy) => {}
+                () = seat.lost() => add(&limits.page_connections_over_max, 1),
+            }
+        };
+        self.shared.connections.uncounted.spawn(shown);
+    }
+
+    fn serve_reserved<IO>(&self, io: IO, peer: &str, reserved: Reserved)
+    where
+        IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let (server, peer) = (self.clone(), self.peer(peer));
+
+        self.shared.connections.uncounted.spawn(async move {
+            #[cfg(feature = "tls")]
+            if let Some(tls) = &server.policy.tls {
+                let shaken = server.shake_hands_beside(tls, io, &peer, RESERVE_TIME);
+                return match shaken.await {
+                    Some(stream) => server.run_at_reserve(stream, peer, reserved).await,
+                    None => reserved.refuse_unsaid(&peer.address),
+                };
+            }
+
+            server.run_at_reserve(io, peer, reserved).await;
+        });
+    }
+
     async fn turn_away<IO>(&self, io: IO, peer: &str, line: &[u8], linger: Duration)
     where
         IO: AsyncRead + AsyncWrite + Unpin + Send,
     {
         #[cfg(feature = "tls")]
         if let Some(tls) = &self.policy.tls {
-            let handshakes = &self.shared.handshakes;
-            if !handshakes.have_time() {
-                add(&self.shared.metrics.limits.refusals_unsaid, 1);
-                return;
-            }
-
             let peer = self.peer(peer);
-            let told = async {
-                if let Some(stream) = handshakes.accept(tls, io, &peer, &self.policy).await {
-                    linger::tell(stream, line, linger).await;
-                }
-            };
-
-            // Whoever is slower is not told.
-            let _ = tokio::time::timeout(linger, told).await;
+            match self.shake_hands_beside(tls, io, &peer, linger).await {
+                Some(stream) => linger::tell(stream, line, linger).await,
+                None => add(&self.shared.metrics.limits.refusals_unsaid, 1),
+            }
             return;
         }
 

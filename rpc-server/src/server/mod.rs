@@ -1,6 +1,7 @@
 //! The server: built, bound, served, drained.
 
 mod builder;
+mod connections;
 mod handle;
 #[cfg(feature = "tls")]
 mod handshake;
@@ -15,7 +16,7 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::{AbortOnDropHandle, TaskTracker};
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::access::Policy;
 use crate::listen::{BoundAddress, Listener};
@@ -54,7 +55,6 @@ pub struct Server {
     workers: Vec<WorkerListeners>,
     /// Those that serve nothing but pages, while the server drains too.
     pages: Vec<(Listener, Arc<Policy>)>,
-    connections: TaskTracker,
 }
 
 impl Server {
@@ -70,7 +70,7 @@ impl Server {
 
     /// A handle that stays usable while the server serves.
     pub fn handle(&self) -> ServerHandle {
-        ServerHandle::new(&self.shared, &self.connections, &Policy::open())
+        ServerHandle::new(&self.shared, &Policy::open())
     }
 
     /// Serves until `shutdown` is ready, then drains: no new connections, a `goaway` on each that
@@ -90,14 +90,13 @@ impl Server {
             listeners,
             workers,
             pages,
-            connections,
             ..
         } = self;
 
         let beating = Arc::clone(&shared.metrics);
         let _pulse = AbortOnDropHandle::new(tokio::spawn(async move { beating.beat().await }));
 
-        let handle = |policy: &Arc<Policy>| ServerHandle::new(&shared, &connections, policy);
+        let handle = |policy: &Arc<Policy>| ServerHandle::new(&shared, policy);
         let workers = Workers::start(workers, &shared, handle).await?;
         let accepting = Accepting::start(listeners, &shared, handle);
         let showing = Accepting::start(pages, &shared, handle);
@@ -108,7 +107,7 @@ impl Server {
         accepting.stop().await;
         let workers = workers.stop_accepting().await;
 
-        let drained = finish(connections, &shared).await;
+        let drained = finish(&shared).await;
         workers.end().await;
         showing.stop().await;
 
@@ -148,18 +147,19 @@ impl Accepting {
 }
 
 /// Ends the connections, first with manners, then without.
-async fn finish(connections: TaskTracker, shared: &Shared) -> Drained {
+async fn finish(shared: &Shared) -> Drained {
+    let connections = &shared.connections;
     let open = connections.len();
     tracing::info!(connections = open, "draining");
 
     shared.stop.drain();
-    connections.close();
+    let all_ended = connections.ended();
     for detached in &shared.host.routes.detached {
         detached.close();
     }
 
     let all = async {
-        connections.wait().await;
+        all_ended.await;
         for detached in &shared.host.routes.detached {
             detached.wait().await;
         }
@@ -183,7 +183,7 @@ async fn finish(connections: TaskTracker, shared: &Shared) -> Drained {
     }
 
     shared.stop.abort();
-    connections.wait().await;
+    connections.ended().await;
 
     Drained {
         is_clean,

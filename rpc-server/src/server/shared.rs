@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use rpc_core::builtins;
 
+use super::connections::Connections;
 #[cfg(feature = "tls")]
 use super::handshake::Handshakes;
 use crate::access::Access;
@@ -36,6 +37,7 @@ pub(crate) struct Shared {
     /// What each connection needs.
     pub(super) host: Arc<Host>,
     pub(super) next_connection: AtomicU64,
+    pub(super) connections: Connections,
 }
 
 /// What a server is built of.
@@ -79,6 +81,7 @@ impl Shared {
         let access = Arc::new(access);
         let admission = Arc::new(Admission::new(&config));
         let stop = Arc::new(Stop::new());
+        let connections = Connections::default();
 
         let descriptors = routes.descriptors().into_iter();
         let services = descriptors.map(|command| command.service.to_string());
@@ -93,6 +96,7 @@ impl Shared {
             memory: Arc::clone(&memory),
             blocking: blocking.clone(),
             stop: Arc::clone(&stop),
+            connections: connections.counted.clone(),
             services: services.collect(),
             not_serving: NotServing::default(),
         });
@@ -127,6 +131,7 @@ impl Shared {
             changeable,
             metrics,
             next_connection: AtomicU64::new(1),
+            connections,
         }
     }
 }

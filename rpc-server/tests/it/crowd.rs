@@ -26,6 +26,8 @@ async fn connect(address: SocketAddr) -> Client<tokio::net::TcpStream> {
 }
 
 const PING: &str = "{\"cmdid\":0,\"params\":1}";
+/// A full server answers a ping all the same.
+const CALL: &str = "{\"cmdid\":100,\"params\":1}";
 
 #[tokio::test]
 async fn a_thousand_connections_at_once_are_all_accepted_and_answered() {
@@ -59,7 +61,7 @@ async fn an_address_has_so_many_connections_and_other_addresses_and_streams_have
         assert_eq!(client.ask(PING).await["data"], 1);
     }
     let mut third = connect(address).await;
-    let refused = third.reply().await;
+    let refused = third.ask(CALL).await;
     assert!(
         refused["message"]
             .as_str()
@@ -87,7 +89,7 @@ async fn an_address_has_so_many_connections_and_other_addresses_and_streams_have
     let waits = async {
         loop {
             let mut next = connect(address).await;
-            let reply = next.ask(PING).await;
+            let reply = next.ask(CALL).await;
             if reply["code"] == 0 {
                 break;
             }
@@ -113,9 +115,11 @@ async fn so_many_are_told_that_there_is_no_place_and_the_rest_is_closed() {
     // Both are told, and stay: they hold the two turns.
     let (mut one, mut other) = (connect(address).await, connect(address).await);
     for client in [&mut one, &mut other] {
-        client.expect_code(None, 8).await;
+        assert_eq!(client.ask(CALL).await["code"], 8);
     }
-    connect(address).await.expect_end().await;
+    let mut third = connect(address).await;
+    third.send(format!("{CALL}\n")).await;
+    third.expect_end().await;
     assert_eq!(
         (
             server.stats().limits.connections_over_max,

@@ -63,7 +63,7 @@ async fn one_connection_too_many_is_told_so_and_closed_without_a_reset() {
     }
     let mut third = Client::new(TcpStream::connect(address).await.unwrap());
     // Its request is on its way already: closing with it unread would be a reset.
-    third.send("{\"cmdid\":0,\"params\":1}\n").await;
+    third.send("{\"cmdid\":100,\"params\":1}\n").await;
     until(|| server.stats().connections_refused == 1).await;
     let refused = third.expect_code(None, 8).await;
     assert!(

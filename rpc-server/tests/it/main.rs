@@ -20,6 +20,7 @@ mod metrics;
 mod overload;
 mod peers;
 mod recent;
+mod reserve;
 mod retire;
 mod rig;
 mod router;

@@ -1,3 +1,5 @@
+use std::io::{BufRead, BufReader, Write};
+
 use serde_json::Value;
 
 use crate::support::{Server, peer_that_answers, rpc_at};
@@ -159,5 +161,36 @@ fn describe_of_a_name_is_enough_to_call_it() {
         2,
         "",
         "rpc: the server has no command `log.apend`\nhint: there are log.append, log.read\n",
+    );
+}
+
+#[test]
+fn a_full_server_answers_stats_health_and_ping() {
+    let data = tempfile::tempdir().unwrap();
+    let mut config = rpc_daemon::DaemonConfig {
+        listen: vec!["127.0.0.1:0".into()],
+        data_dir: data.path().to_owned(),
+        ..rpc_daemon::DaemonConfig::default()
+    };
+    config.limits.connections_max = 1;
+    let server = Server::with(config, Some(data));
+
+    // A call on it is answered, so that the daemon has it.
+    let mut kept = std::net::TcpStream::connect(&server.address).unwrap();
+    kept.write_all(b"{\"cmdid\":0}\n").unwrap();
+    let mut reply = String::new();
+    BufReader::new(&kept).read_line(&mut reply).unwrap();
+
+    let stats: Value = serde_json::from_str(&server.rpc(&["stats"]).data()).unwrap();
+    assert_eq!(stats["server"]["connections_accepted"], 2);
+    server.rpc(&["health"]).assert(1, "not_serving\n", "");
+    let pinged = server.rpc(&["ping", "--count", "1"]);
+    assert_eq!(pinged.exit, 0, "{pinged:?}");
+
+    let refused = server.rpc(&["call", "1002"]);
+    assert_ne!(refused.exit, 0);
+    assert!(
+        refused.stderr.contains("`connections_max` of 1"),
+        "{refused:?}"
     );
 }

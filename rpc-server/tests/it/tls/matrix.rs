@@ -82,6 +82,34 @@ async fn a_right_certificate_on_both_sides_gets_in() {
 }
 
 #[tokio::test]
+async fn a_full_server_answers_its_operator_over_tls_too() {
+    let ca = Authority::new("both");
+    let pair = ca.server(HOST, Holds::Now);
+    let config = Config {
+        connections_max: 1,
+        ..Config::default()
+    };
+    let server = TlsServer::with(config, &pair, None, ClientCertificates::Off).await;
+    let mut first = server.connect(&ca, None).await.unwrap();
+    assert_eq!(first.ask("{\"id\":1,\"cmdid\":100}").await["code"], 0);
+
+    let mut operator = server.connect(&ca, None).await.unwrap();
+    let stats = operator.ask("{\"id\":1,\"cmdid\":3}").await;
+    assert_eq!(
+        stats["data"]["server"]["connections_accepted"], 2,
+        "{stats}"
+    );
+
+    // One that does not end its handshake has no seat that another one could have.
+    let mut slow = Vec::new();
+    for _ in 0..8 {
+        slow.push(server.tcp().await);
+    }
+    let mut operator = server.connect(&ca, None).await.unwrap();
+    assert_eq!(operator.ask("{\"cmdid\":0}").await["code"], 0);
+}
+
+#[tokio::test]
 async fn no_certificate_where_one_is_required_is_refused() {
     let (logged, ca) = (Logged::begin(), Authority::new("both"));
     let server = TlsServer::start(

@@ -1,0 +1,294 @@
+//! Connections over a limit: for a short time, they may ask for a page or call built-in commands.
+//!
+//! An operator has to reach a server that is full. What such a connection asks is answered by an ordinary
+//! connection, which reads it through a [`Sieve`].
+
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use rpc_core::{Peer, Request};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::{Host, run, sniff};
+use crate::access::Policy;
+use crate::limit::{Seat, Settled};
+
+/// Time for all that a connection asks at the reserve: long enough for a page over a slow line, short enough for
+/// the next one.
+pub(crate) const RESERVE_TIME: Duration = Duration::from_secs(2);
+
+/// Longest line, or head of a request over HTTP.
+const ASKED_BYTES_MAX: usize = 8 * 1024;
+
+/// How a connection at the reserve has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// What it asked for was answered, or cut at the end of its time.
+    Served,
+    /// It asked for something else, or for nothing in time; it can be told that there is no place for it.
+    Refused,
+}
+
+/// Answers what a connection over a limit asks, within a short time: a page, or built-in commands.
+///
+/// # Cancel safety
+/// Dropping the future leaves `io` as it is then; a reply may be written in part.
+pub(crate) async fn run_at_reserve<IO>(
+    io: &mut IO,
+    peer: Arc<Peer>,
+    host: Arc<Host>,
+    policy: Arc<Policy>,
+    seat: &mut Seat,
+) -> Ended
+where
+    IO: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    let mut sieve = Sieve::new(io, seat.settled());
+
+    let is_answered = {
+        let answering = pin!(run(&mut sieve, peer, host, policy));
+        tokio::select! {
+            biased;
+            () = answering => true,
+            () = seat.lost() => false,
+            () = tokio::time::sleep(RESERVE_TIME) => false,
+        }
+    };
+
+    let is_refused = match is_answered {
+        true => sieve.state == State::Refused,
+        // A line more could stand in the middle of another one.
+        false => !sieve.has_written,
+    };
+    if is_refused {
+        Ended::Refused
+    } else {
+        Ended::Served
+    }
+}
+
+/// What a [`Sieve`] lets through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Further lines, each by itself.
+    Open,
+    /// Nothing more: the request for a page is whole, or the peer has ended its side.
+    Ended,
+    /// Nothing more: something else was asked for.
+    Refused,
+}
+
+/// A byte stream of which only requests for pages and built-in commands are read. Behind them it ends.
+struct Sieve<'a, IO> {
+    io: &'a mut IO,
+    /// What was read, and not yet taken.
+    held: Vec<u8>,
+    /// How much of it may be taken.
+    passed: usize,
+    state: State,
+    /// Whether anything was let through before.
+    has_begun: bool,
+    has_written: bool,
+    settled: Settled,
+}
+
+impl<'a, IO> Sieve<'a, IO> {
+    fn new(io: &'a mut IO, settled: Settled) -> Self {
+        Self {
+            io,
+            held: Vec::new(),
+            passed: 0,
+            state: State::Open,
+            has_begun: false,
+            has_written: false,
+            settled,
+        }
+    }
+
+    /// Judges what was read: whole lines, and the whole head of a request for a page.
+    fn judge(&mut self) {
+        if !self.has_begun && sniff::may_be_page_request(&self.held) {
+            if has_head(&self.held) {
+                self.pass(self.held.len());
+                self.end();
+            }
+        } else {
+            self.judge_lines();
+        }
+
+        if self.state == State::Open && self.held.len() - self.passed >= ASKED_BYTES_MAX {
+            self.state = State::Refused;
+        }
+    }
+
+    fn judge_lines(&mut self) {
+        while let Some(length) = self.held[self.passed..]
+            .iter()
+            .position(|byte| *byte == b'\n')
+        {
+            let line = &self.held[self.passed..][..length];
+            if !is_built_in(line) {
+                self.state = State::Refused;
+                return;
+            }
+
+            self.pass(length + 1);
+        }
+    }
+
+    fn pass(&mut self, bytes: usize) {
+        self.passed += bytes;
+        self.has_begun = true;
+    }
+
+    /// The peer is answered, and asks nothing more: that takes no longer than the peer takes to read.
+    fn end(&mut self) {
+        self.state = State::Ended;
+        self.settled.set();
+    }
+}
+
+/// Whether a line calls a built-in command that is answered.
+fn is_built_in(line: &[u8]) -> bool {
+    Request::decode(line)
+        .is_ok_and(|request| request.cmdid.is_built_in() && !request.cmdid.is_control())
+}
+
+/// Whether the head of a request over HTTP is whole: it ends with an empty line (RFC 9112 section 2.1), of which some
+/// clients write the line feeds alone.
+fn has_head(bytes: &[u8]) -> bool {
+    let ends_at = |end: &[u8]| bytes.windows(end.len()).any(|part| part == end);
+    ends_at(b"\r\n\r\n") || ends_at(b"\n\n")
+}
+
+impl<IO: AsyncRead + Unpin> AsyncRead for Sieve<'_, IO> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        loop {
+            if self.passed > 0 {
+                let length = self.passed.min(buf.remaining());
+                buf.put_slice(&self.held[..length]);
+                self.held.drain(..length);
+                self.passed -= length;
+                return Poll::Ready(Ok(()));
+            }
+
+            if self.state != State::Open {
+                return Poll::Ready(Ok(()));
+            }
+
+            let mut bytes = [0; 1024];
+            let mut read = ReadBuf::new(&mut bytes);
+            ready!(Pin::new(&mut *self.io).poll_read(cx, &mut read))?;
+            if read.filled().is_empty() {
+                // What was begun and not ended is answered as on any connection.
+                let rest = self.held.len();
+                self.pass(rest);
+                self.end();
+            } else {
+                self.held.extend_from_slice(read.filled());
+                self.judge();
+            }
+        }
+    }
+}
+
+impl<IO: AsyncWrite + Unpin> AsyncWrite for Sieve<'_, IO> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = ready!(Pin::new(&mut *self.io).poll_write(cx, buf))?;
+        self.has_written |= written > 0;
+        Poll::Ready(Ok(written))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.io).poll_flush(cx)
+    }
+
+    /// Leaves the stream open: its peer may have to be told that there is no place for it.
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_flush(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+    use crate::limit::Seats;
+
+    /// What a sieve lets through of these pieces, and how it ends.
+    async fn sift(pieces: &[&str]) -> (String, State) {
+        let seats = Arc::new(Seats::new(1, 1));
+        let seat = seats.take(None::<IpAddr>).unwrap();
+        let (mut near, mut far) = tokio::io::duplex(64 * 1024);
+        let mut sieve = Sieve::new(&mut far, seat.settled());
+        let mut passed = String::new();
+
+        for piece in pieces {
+            near.write_all(piece.as_bytes()).await.unwrap();
+        }
+        drop(near);
+        sieve.read_to_string(&mut passed).await.unwrap();
+        (passed, sieve.state)
+    }
+
+    #[tokio::test]
+    async fn built_in_commands_and_pages_pass_and_nothing_else() {
+        let ping = "{\"cmdid\":0}\n";
+        let stats = "{\"id\":7,\"cmdid\":3}\n";
+        let get = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        let long = format!("{{\"cmdid\":0,\"params\":\"{}\"}}\n", "x".repeat(9_000));
+
+        for (pieces, passed, state) in [
+            (
+                &[ping, stats][..],
+                "{\"cmdid\":0}\n{\"id\":7,\"cmdid\":3}\n",
+                State::Ended,
+            ),
+            (&["{\"cm", "did\":0}\n"], ping, State::Ended),
+            (&[ping, "{\"cmdid\":100}\n", stats], ping, State::Refused),
+            (
+                &["{\"cmdid\":4,\"params\":{\"id\":1}}\n"],
+                "",
+                State::Refused,
+            ),
+            (&["\n"], "", State::Refused),
+            (&["no JSON\n"], "", State::Refused),
+            (&[&long], "", State::Refused),
+            (
+                &["G", "ET /healthz HTTP/1.1\r\n", "Host: localhost\r\n\r\n"],
+                get,
+                State::Ended,
+            ),
+            (
+                &["GET / HTTP/1.1\n\n", "GET / HTTP/1.1\n\n"],
+                "GET / HTTP/1.1\n\n",
+                State::Ended,
+            ),
+            (&["POST / HTTP/1.1\r\n\r\n"], "", State::Refused),
+            (&[ping, "GET / HTTP/1.1\r\n\r\n"], ping, State::Refused),
+        ] {
+            let (came, ended) = sift(pieces).await;
+            // Of what comes behind the end of a head, some may be read with it.
+            assert!(came.starts_with(passed), "{pieces:?}: {came:?}");
+            assert!(
+                came.len() == passed.len() || came.starts_with("GET"),
+                "{pieces:?}: {came:?}"
+            );
+            assert_eq!(ended, state, "{pieces:?}");
+        }
+    }
+}

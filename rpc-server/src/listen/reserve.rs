@@ -1,0 +1,59 @@
+//! A connection over a limit that may still ask for pages and call built-in commands.
+
+use std::sync::Arc;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::refusal::{Refusal, Refusals};
+use crate::limit::Seat;
+use crate::linger;
+
+/// What a connection at the reserve has, and what it is told where it asks for anything else.
+pub(crate) struct Reserved {
+    pub(crate) seat: Seat,
+    refusal: Refusal,
+    refusals: Arc<Refusals>,
+}
+
+impl Reserved {
+    pub(super) fn new(seat: Seat, refusal: Refusal, refusals: Arc<Refusals>) -> Self {
+        Self {
+            seat,
+            refusal,
+            refusals,
+        }
+    }
+
+    /// Closes a connection that was served.
+    pub(crate) async fn close<IO>(self, io: IO)
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        self.refusals.note_served();
+        linger::close(io, self.refusals.linger()).await;
+    }
+
+    /// Tells a connection why it is not served; where too many are being told, it is closed without a word.
+    pub(crate) async fn refuse<IO>(self, io: IO, peer: &str)
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        let Self {
+            seat,
+            refusal,
+            refusals,
+        } = self;
+
+        let turn = refusals.refuse(peer, refusal);
+        drop(seat);
+        if turn.is_some() {
+            linger::tell(io, &refusal.line(), refusals.linger()).await;
+        }
+    }
+
+    /// Closes a connection that cannot be told why it is not served.
+    #[cfg(feature = "tls")]
+    pub(crate) fn refuse_unsaid(self, peer: &str) {
+        self.refusals.refuse_unsaid(peer, self.refusal);
+    }
+}
