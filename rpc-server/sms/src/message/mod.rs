@@ -1,0 +1,5 @@
+//! The names of messages.
+
+mod id;
+
+pub use id::{IdError, MessageId};

@@ -1,0 +1,7 @@
+//! The meaning of a gateway's answer: what may be done with the message next.
+
+mod judge;
+mod rules;
+
+pub use judge::{Answer, Outcome, Verdict, judge};
+pub use rules::{On5xx, Pattern, Rule, RuleClass, RuleError};
