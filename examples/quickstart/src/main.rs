@@ -1,22 +1,26 @@
 //! Ships every line of a log file to a daemon in this process, through one connection that all
 //! tasks share; reads the entries back; then does the same job over HTTP, to compare.
 //!
-//! `quickstart [FILE]`: without FILE it looks for a log of this machine, and says which it took.
+//! `quickstart [--stay] [FILE]`: without FILE it looks for a log of this machine, and says which it took; with
+//! `--stay` the daemon goes on afterwards.
 
+mod arguments;
 mod http;
 mod job;
 mod report;
 mod rpc;
 mod serving;
 mod source;
+mod wire;
 
-use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::Path;
+use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use rpc_core::api::log::Append;
 
+use arguments::{Asked, Options};
 use http::Behind;
 use job::{Job, TASKS};
 use report::{Row, print_table};
@@ -25,10 +29,6 @@ use source::Source;
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
 
-const USAGE: &str = "usage: quickstart [FILE]
-
-Ships every line of FILE to a daemon in this process over one shared connection, reads the entries
-back, and does the same over HTTP to compare. Without FILE it takes a log of this machine.";
 const EXIT_USAGE: u8 = 2;
 
 const RPC: &str = "RPC, one shared connection";
@@ -56,25 +56,19 @@ const TRANSPORT_BYTES_MAX: u64 = 64 << 20;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
-    let file = match arguments.as_slice() {
-        [] => None,
-        [help] if help == "--help" || help == "-h" => {
-            println!("{USAGE}");
+    let options = match arguments::parse(std::env::args_os().skip(1)) {
+        Some(Asked::Run(options)) => options,
+        Some(Asked::Help) => {
+            println!("{}", arguments::USAGE);
             return ExitCode::SUCCESS;
         }
-        [file] if !file.to_string_lossy().starts_with('-') => Some(PathBuf::from(file)),
-        _ => {
-            eprintln!("{USAGE}");
+        None => {
+            eprintln!("{}", arguments::USAGE);
             return ExitCode::from(EXIT_USAGE);
         }
     };
 
-    let outcome = tokio::select! {
-        outcome = run(file) => outcome,
-        // The future is dropped, and the temporary directories with it.
-        () = rpc_server::shutdown_signal() => Err("interrupted".into()),
-    };
+    let outcome = run(options).await;
 
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -85,14 +79,48 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(file: Option<PathBuf>) -> Result<(), Error> {
-    let source = source::find(file)?;
+async fn run(options: Options) -> Result<(), Error> {
+    // Dropped with everything in it, however this ends.
+    let data = tempfile::tempdir()?;
+    let mut stop = pin!(rpc_server::shutdown_signal());
+
+    let daemon = tokio::select! {
+        daemon = show(&options, data.path()) => daemon?,
+        () = &mut stop => return Err("interrupted".into()),
+    };
+
+    if options.stay {
+        print_stay(daemon.address());
+        stop.await;
+    }
+    daemon.stop().await
+}
+
+/// Everything that is shown, one after another. Returns the daemon, which still runs.
+async fn show(options: &Options, data: &Path) -> Result<RpcServer, Error> {
+    let source = source::find(options.file.as_deref())?;
     describe(&source);
-    let shipped = ship(&source.entries).await?;
+
+    let daemon = RpcServer::daemon(data).await?;
+    println!(
+        "\ndaemon: {}, in this process, its store in {}",
+        daemon.address(),
+        data.display()
+    );
+
+    let shipped = ship(&daemon, &source.entries).await?;
+    wire::show(daemon.address()).await?;
+
     compare_durable(&source.entries, shipped).await?;
     compare_transport(&source.entries).await?;
     print!("{CLOSING}");
-    Ok(())
+    Ok(daemon)
+}
+
+fn print_stay(address: &str) {
+    println!("\nThe daemon stays until Ctrl-C: {address}");
+    println!("  its page: http://{address}/");
+    println!("  its log:  cargo rpc --addr {address} log tail");
 }
 
 fn describe(source: &Source) {
@@ -110,15 +138,7 @@ fn describe(source: &Source) {
 }
 
 /// The job itself: every line through one connection to a daemon, and back.
-async fn ship(entries: &Arc<[Append]>) -> Result<Row, Error> {
-    let data = tempfile::tempdir()?;
-    let server = RpcServer::daemon(data.path()).await?;
-    println!(
-        "\ndaemon: {}, in this process, its store in {}",
-        server.address(),
-        data.path().display()
-    );
-
+async fn ship(server: &RpcServer, entries: &Arc<[Append]>) -> Result<Row, Error> {
     let job = Job::once(entries);
     let elapsed = job::run(&job, RpcTransport::new(server.address())).await?;
     let row = Row::new(RPC, job.calls, elapsed, server.connections());
@@ -144,7 +164,6 @@ async fn ship(entries: &Arc<[Append]>) -> Result<Row, Error> {
         requests / connections.max(1)
     );
 
-    server.stop().await?;
     Ok(row)
 }
 

@@ -57,10 +57,15 @@ pub(crate) struct Source {
 }
 
 /// Reads the file that was asked for, or else the first of the usual ones that has lines.
-pub(crate) fn find(asked: Option<PathBuf>) -> Result<Source, Error> {
+pub(crate) fn find(asked: Option<&Path>) -> Result<Source, Error> {
     if let Some(path) = asked {
-        let lines = read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-        return source(path, "given on the command line".into(), lines, Vec::new());
+        let lines = read(path).map_err(|error| format!("{}: {error}", path.display()))?;
+        return source(
+            path.to_owned(),
+            "given on the command line".into(),
+            lines,
+            Vec::new(),
+        );
     }
 
     let mut passed_over = Vec::new();

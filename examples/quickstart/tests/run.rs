@@ -3,7 +3,10 @@
 #[path = "../../tests/support/mod.rs"]
 mod support;
 
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use support::{run, says, stdout, text};
 
@@ -38,6 +41,9 @@ fn quickstart_ships_every_line_of_a_file_over_one_connection() {
             r#""service":"shop""#,
             r#"{"seq":300,"ts":"#,
             "connections opened: 1 for all 302 calls, 302 requests per connection",
+            "on the wire a call is two lines of JSON:",
+            r#"→ {"id":1,"cmdid":1001,"params":{"level":"info","service":"quickstart","message":"hello"}}"#,
+            r#"← {"id":1,"code":0,"data":{"seq":301}}"#,
             "The same job over HTTP",
             "RPC, one shared connection      300",
             "HTTP, keep-alive                300",
@@ -93,5 +99,58 @@ fn quickstart_names_the_file_that_it_cannot_ship() {
 
     let output = run(QUICKSTART, &[Path::new("--unknown")]);
     assert_eq!(output.status.code(), Some(2));
-    says(&text(&output.stderr), &["usage: quickstart [FILE]"]);
+    says(
+        &text(&output.stderr),
+        &["usage: quickstart [--stay] [FILE]"],
+    );
+}
+
+#[test]
+fn quickstart_keeps_its_daemon_until_it_is_interrupted() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("shop.log");
+    std::fs::write(&file, "an order\n").unwrap();
+
+    let elsewhere = tempfile::tempdir().unwrap();
+    let mut child = Command::new(QUICKSTART)
+        .arg("--stay")
+        .arg(&file)
+        .env("TMPDIR", elsewhere.path())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+
+    let page = lines
+        .find_map(|line| {
+            line.unwrap()
+                .strip_prefix("  its page: ")
+                .map(str::to_owned)
+        })
+        .expect("it names its page");
+    let address = page.trim_start_matches("http://").trim_end_matches('/');
+
+    let mut socket = TcpStream::connect(address).unwrap();
+    write!(
+        socket,
+        "GET / HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n"
+    )
+    .unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+
+    // The shell's own `kill`: the program of that name is not everywhere.
+    let kill = format!("kill -INT {}", child.id());
+    assert!(
+        Command::new("sh")
+            .args(["-c", &kill])
+            .status()
+            .unwrap()
+            .success()
+    );
+    assert!(child.wait().unwrap().success());
+
+    let left: Vec<_> = std::fs::read_dir(elsewhere.path()).unwrap().collect();
+    assert!(left.is_empty(), "it left files behind: {left:?}");
 }
