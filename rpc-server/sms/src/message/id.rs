@@ -40,6 +40,13 @@ impl MessageId {
         u64::try_from(self.0 >> RANDOM_BITS).expect("48 bits are left")
     }
 
+    /// The id behind this one.
+    #[must_use]
+    pub fn successor(self) -> Self {
+        // The last id of all is 8,900 years away.
+        Self(self.0.wrapping_add(1))
+    }
+
     /// The id as 16 bytes, which sort as the id does.
     pub fn to_bytes(self) -> [u8; 16] {
         self.0.to_be_bytes()

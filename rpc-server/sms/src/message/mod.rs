@@ -1,5 +1,7 @@
-//! The names of messages.
+//! Ids and classes of messages.
 
+mod class;
 mod id;
 
+pub use class::Class;
 pub use id::{IdError, MessageId};

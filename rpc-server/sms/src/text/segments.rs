@@ -39,7 +39,7 @@ pub struct Layout {
     /// GSM-7 if each character has a place in it.
     pub encoding: Encoding,
     /// The number of segments, 1 or more. An empty text takes one.
-    pub segments: usize,
+    pub segments: u32,
 }
 
 impl Layout {
@@ -75,7 +75,7 @@ fn segments(
     size: impl Fn(char) -> Option<usize>,
     alone: usize,
     each: usize,
-) -> Option<usize> {
+) -> Option<u32> {
     let (mut total, mut full, mut used) = (0, 0, 0);
 
     for character in text.chars() {
@@ -95,7 +95,7 @@ fn segments(
 mod tests {
     use super::*;
 
-    fn check(text: &str, encoding: Encoding, segments: usize) {
+    fn check(text: &str, encoding: Encoding, segments: u32) {
         let expected = Layout { encoding, segments };
         assert_eq!(
             Layout::of(text),

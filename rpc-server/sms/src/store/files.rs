@@ -1,0 +1,109 @@
+//! The files of an outbox: the database, its lock, and the key of its numbers.
+
+use std::fs::{self, File, TryLockError};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use ring::hmac;
+use ring::rand::{SecureRandom, SystemRandom};
+use rusqlite::Connection;
+
+use super::StoreError;
+use super::schema;
+
+/// Nobody but the user of the process reads numbers and texts.
+const FILE_MODE: u32 = 0o600;
+
+/// Bytes of the key.
+const KEY_BYTES: usize = 32;
+
+/// The files of an outbox, open.
+pub(super) struct Opened {
+    pub(super) connection: Connection,
+    pub(super) key: hmac::Key,
+    /// Held open for its lock.
+    pub(super) lock: File,
+}
+
+impl Opened {
+    pub(super) fn open(file: &Path) -> Result<Self, StoreError> {
+        if let Some(dir) = file.parent() {
+            fs::create_dir_all(dir).map_err(StoreError::io("create", dir))?;
+        }
+
+        let lock = lock(&beside(file, "lock"))?;
+        // SQLite gives its other files the mode of this one.
+        create(file).map_err(StoreError::io("open", file))?;
+
+        Ok(Self {
+            connection: schema::open(file)?,
+            key: key(&beside(file, "key"))?,
+            lock,
+        })
+    }
+}
+
+/// `sms.sqlite` has `sms.lock` and `sms.key` beside it.
+fn beside(file: &Path, extension: &str) -> PathBuf {
+    file.with_extension(extension)
+}
+
+fn create(file: &Path) -> std::io::Result<File> {
+    File::options()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(FILE_MODE)
+        .open(file)
+}
+
+fn lock(path: &Path) -> Result<File, StoreError> {
+    let file = create(path).map_err(StoreError::io("open", path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(StoreError::Locked(path.to_owned())),
+        Err(TryLockError::Error(error)) => Err(StoreError::io("lock", path)(error)),
+    }
+}
+
+/// The key of the HMACs that stand for numbers. It is made where it is missing, on disk before it is used: numbers that
+/// were erased are found again only by the same key.
+fn key(path: &Path) -> Result<hmac::Key, StoreError> {
+    let bytes = match fs::read(path) {
+        Ok(bytes) if bytes.len() == KEY_BYTES => bytes,
+        Ok(_) => {
+            let error =
+                std::io::Error::other("it is not a key of 32 bytes; restore it from a backup");
+            return Err(StoreError::io("use", path)(error));
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => make_key(path)?,
+        Err(error) => return Err(StoreError::io("read", path)(error)),
+    };
+
+    Ok(hmac::Key::new(hmac::HMAC_SHA256, &bytes))
+}
+
+fn make_key(path: &Path) -> Result<Vec<u8>, StoreError> {
+    let mut bytes = vec![0; KEY_BYTES];
+    let filled = SystemRandom::new().fill(&mut bytes);
+    filled.map_err(|_| {
+        StoreError::io("make", path)(std::io::Error::other("the system gives no random bytes"))
+    })?;
+
+    let new = path.with_extension("key.new");
+    let write = || {
+        let mut file = create(&new)?;
+        file.set_len(0)?;
+        file.write_all(&bytes)?;
+        file.sync_all()?;
+        fs::rename(&new, path)?;
+
+        let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
+        File::open(dir.unwrap_or(Path::new(".")))?.sync_all()
+    };
+    write().map_err(StoreError::io("write", path))?;
+
+    Ok(bytes)
+}

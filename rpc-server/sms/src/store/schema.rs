@@ -1,0 +1,147 @@
+//! The tables.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+
+use super::StoreError;
+
+/// Marks a database as an outbox: "rpcS".
+const APPLICATION_ID: i64 = 0x7270_6353;
+
+/// The version of the tables.
+const VERSION: i64 = 1;
+
+/// `state`, `class` and `encoding` are the places of their names in the lists of their types. `ready` is 1 for a message
+/// that a gateway may claim now. `next_at` is the next time at which the sweep has something to do with a message.
+const TABLES: &str = "
+CREATE TABLE messages (
+    seq INTEGER PRIMARY KEY,
+    id BLOB NOT NULL UNIQUE,
+    owner TEXT NOT NULL,
+    key TEXT,
+    digest BLOB NOT NULL,
+    number TEXT,
+    number_name BLOB NOT NULL,
+    calling_code TEXT NOT NULL,
+    masked TEXT NOT NULL,
+    text TEXT,
+    template TEXT,
+    sender TEXT,
+    class INTEGER NOT NULL,
+    priority INTEGER NOT NULL,
+    encoding INTEGER NOT NULL,
+    segments INTEGER NOT NULL,
+    tags TEXT,
+    first_state INTEGER NOT NULL,
+    state INTEGER NOT NULL,
+    ready INTEGER NOT NULL,
+    due_at INTEGER NOT NULL,
+    expires_at INTEGER,
+    next_at INTEGER,
+    gateway TEXT NOT NULL,
+    attempt INTEGER NOT NULL DEFAULT 0,
+    tries INTEGER NOT NULL DEFAULT 0,
+    error TEXT,
+    receipt TEXT,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX messages_by_key ON messages (owner, key) WHERE key IS NOT NULL;
+CREATE INDEX messages_ready ON messages (gateway, priority DESC, seq) WHERE ready = 1;
+CREATE INDEX messages_due ON messages (next_at) WHERE next_at IS NOT NULL;
+CREATE INDEX messages_by_number ON messages (number_name, class, seq, created_at);
+CREATE INDEX messages_by_state ON messages (state, seq, gateway);
+
+CREATE TABLE parts (
+    gateway TEXT NOT NULL,
+    reference TEXT NOT NULL,
+    seq INTEGER NOT NULL,
+    attempt INTEGER NOT NULL,
+    PRIMARY KEY (gateway, reference)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX parts_by_message ON parts (seq);
+
+CREATE TABLE events (
+    number INTEGER PRIMARY KEY,
+    seq INTEGER NOT NULL,
+    from_state INTEGER,
+    to_state INTEGER NOT NULL,
+    at INTEGER NOT NULL,
+    gateway TEXT NOT NULL,
+    attempt INTEGER NOT NULL,
+    error TEXT
+) STRICT;
+CREATE INDEX events_by_message ON events (seq);
+
+CREATE TABLE early_receipts (
+    gateway TEXT NOT NULL,
+    reference TEXT NOT NULL,
+    state INTEGER NOT NULL,
+    error TEXT,
+    at INTEGER NOT NULL,
+    PRIMARY KEY (gateway, reference, state)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX early_receipts_by_time ON early_receipts (at);
+
+CREATE TABLE opt_outs (
+    number_name BLOB PRIMARY KEY,
+    scope INTEGER NOT NULL,
+    since INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE gateways (
+    name TEXT PRIMARY KEY,
+    paused INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+";
+
+/// Opens the database for the writer, and makes its tables where there are none.
+pub(super) fn open(file: &Path) -> Result<Connection, StoreError> {
+    let connection = Connection::open(file)?;
+    // Nobody else writes; a backup may hold it up for a moment.
+    connection.busy_timeout(Duration::from_secs(1))?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
+    // Of KiB.
+    connection.pragma_update(None, "cache_size", -8192)?;
+    // Erased texts and numbers leave no bytes behind.
+    connection.pragma_update(None, "secure_delete", true)?;
+    connection.set_prepared_statement_cache_capacity(64);
+
+    let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    match (pragma("application_id")?, pragma("user_version")?) {
+        (APPLICATION_ID, VERSION) => {}
+        (APPLICATION_ID, found) => {
+            return Err(StoreError::Newer {
+                found,
+                known: VERSION,
+            });
+        }
+        _ if has_tables(&connection)? => return Err(StoreError::Foreign(file.to_owned())),
+        _ => connection.execute_batch(&format!(
+            "BEGIN IMMEDIATE; {TABLES} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION}; COMMIT;"
+        ))?,
+    }
+
+    Ok(connection)
+}
+
+fn has_tables(connection: &Connection) -> Result<bool, StoreError> {
+    let tables: i64 =
+        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    Ok(tables > 0)
+}
+
+/// Opens the database for reading.
+pub(super) fn open_reader(file: &Path) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(file, flags)?;
+    connection.busy_timeout(Duration::from_secs(5))?;
+    connection.pragma_update(None, "cache_size", -2048)?;
+    connection.set_prepared_statement_cache_capacity(32);
+
+    Ok(connection)
+}
