@@ -1,6 +1,6 @@
 //! The outbox on disk: every message, its attempts, and what is known of them.
 //!
-//! [`Transitions`] is what may be done with messages; [`Tables`](tables::Tables) does it in SQLite. One thread has the
+//! [`Transitions`] is what may be done with messages; `Tables` does it in SQLite. One thread has the
 //! right to write: it takes all transitions that wait into one transaction, and answers them once that is on disk.
 
 mod accept;
