@@ -213,7 +213,7 @@ impl Call {
                 for item in ready {
                     // What came before a failure counts.
                     match item {
-                        Ok(item) => output.json(item.get())?,
+                        Ok(item) => output.item(item.get())?,
                         Err(error) => {
                             output.flush()?;
                             return Err(error.into());
@@ -223,7 +223,7 @@ impl Call {
                 output.flush()?;
             }
         } else if let Some(data) = command.call_raw(&params).await? {
-            output.json(data.as_str())?;
+            output.value(data.as_str())?;
         }
 
         output.flush()

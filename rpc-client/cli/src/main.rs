@@ -11,6 +11,7 @@ mod pipe;
 mod schema;
 mod server;
 mod tail;
+mod view;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -9,6 +9,7 @@ use rpc_core::printable::{PrintableJson, is_printable};
 use tokio::io::AsyncWrite;
 
 use crate::exit::Failure;
+use crate::view::{Colours, Layout, lay_out};
 
 /// Lines for standard output, gathered until [`flush`](Self::flush).
 pub(crate) struct Output<W: Write = Stdout> {
@@ -56,6 +57,27 @@ impl<W: Write> Output<W> {
         match self.reader {
             Reader::Other => self.line(json),
             Reader::Terminal => self.line(&PrintableJson(json).to_string()),
+        }
+    }
+
+    /// One JSON value to look at: on a terminal indented and coloured, elsewhere as [`json`](Self::json) writes it.
+    pub(crate) fn value(&mut self, json: &str) -> Result<(), Failure> {
+        self.show(json, Layout::Indented)
+    }
+
+    /// One of many JSON values: on a terminal coloured, one a line, elsewhere as [`json`](Self::json) writes it.
+    pub(crate) fn item(&mut self, json: &str) -> Result<(), Failure> {
+        self.show(json, Layout::Line)
+    }
+
+    fn show(&mut self, json: &str, layout: Layout) -> Result<(), Failure> {
+        match self.reader {
+            Reader::Other => self.line(json),
+            Reader::Terminal => {
+                // Escaped first: the colours are what the terminal is to obey.
+                let escaped = PrintableJson(json).to_string();
+                self.line(&lay_out(&escaped, layout, Colours::of_environment()))
+            }
         }
     }
 
@@ -189,6 +211,27 @@ mod tests {
                 "{\"a\":\"\\u009bé\"}\n[1]\n"
             );
         }
+    }
+
+    #[test]
+    fn a_value_is_laid_out_for_a_terminal_and_passed_through_elsewhere() {
+        let json = "{\"a\":\"\u{9b}2J\"}";
+        let written = |reader| {
+            let mut bytes = Vec::new();
+            let mut output = Output::to(&mut bytes, reader);
+            assert!(output.value(json).is_ok() && output.flush().is_ok());
+            drop(output);
+            String::from_utf8(bytes).unwrap()
+        };
+
+        assert_eq!(written(Reader::Other), format!("{json}\n"));
+
+        let shown = written(Reader::Terminal);
+        assert!(
+            shown.starts_with("{\n  ") && shown.contains("\\u009b2J"),
+            "{shown}"
+        );
+        assert!(!shown.contains('\u{9b}'), "{shown}");
     }
 
     #[test]

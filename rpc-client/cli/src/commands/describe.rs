@@ -77,7 +77,7 @@ impl Describe {
         let mut output = Output::new();
         let Some(name) = &self.command else {
             if self.json {
-                output.json(data.as_str())?;
+                output.value(data.as_str())?;
             } else {
                 list(&mut output, &Description::decode(&data)?)?;
             }
@@ -86,12 +86,12 @@ impl Describe {
 
         // A number was the server's to find.
         if self.json && matches!(number, Some(Ok(_))) {
-            output.json(data.as_str())?;
+            output.value(data.as_str())?;
         } else {
             let description = Description::decode(&data)?;
             let command = find(&description.commands, name)?;
             if self.json {
-                output.json(&serde_json::to_string(command).unwrap_or_default())?;
+                output.value(&serde_json::to_string(command).unwrap_or_default())?;
             } else {
                 show(&mut output, command)?;
             }
