@@ -43,6 +43,21 @@ def commands_of(target: Target, timeout: float) -> Set[int]:
         connection.close()
 
 
+def takes_http_calls(target: Target, timeout: float) -> bool:
+    """Whether the server takes calls over HTTP."""
+    connection = Connection(target, timeout)
+    try:
+        connection.send(
+            b"POST /0 HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            b"Connection: close\r\nContent-Length: 2\r\n\r\n{}"
+        )
+        return connection.to_end().startswith(b"HTTP/1.1 200")
+    except Failed:
+        return False
+    finally:
+        connection.close()
+
+
 @dataclass
 class Outcome:
     """How one vector went."""
@@ -72,8 +87,10 @@ def run_one(vector: Vector, target: Target, timeout: float, skip: Optional[str])
     return Outcome(vector, "ok", "", time.monotonic() - start)
 
 
-def why_skip(vector: Vector, commands: Set[int], no_slow: bool) -> Optional[str]:
+def why_skip(vector: Vector, commands: Set[int], takes_http: bool, no_slow: bool) -> Optional[str]:
     """Why a vector can't be run here, or None where it can."""
+    if vector.http_calls and not takes_http:
+        return "server takes no calls over HTTP"
     for cmdid in vector.needs:
         if cmdid not in commands:
             return f"server has no command {cmdid}"
@@ -83,11 +100,12 @@ def why_skip(vector: Vector, commands: Set[int], no_slow: bool) -> Optional[str]
 def run_all(vectors: List[Vector], target: Target, options: argparse.Namespace) -> List[Outcome]:
     """Runs the vectors side by side, the slow ones first: most of their time is waiting."""
     commands = commands_of(target, options.timeout)
+    takes_http = any(vector.http_calls for vector in vectors) and takes_http_calls(target, options.timeout)
     outcomes = []
     with concurrent.futures.ThreadPoolExecutor(max_workers=options.jobs) as pool:
         futures = []
         for vector in sorted(vectors, key=lambda vector: not vector.slow):
-            skip = why_skip(vector, commands, options.no_slow)
+            skip = why_skip(vector, commands, takes_http, options.no_slow)
             futures.append(pool.submit(run_one, vector, target, options.timeout, skip))
         for future in concurrent.futures.as_completed(futures):
             outcome = future.result()

@@ -66,6 +66,7 @@ class Vector:
     row: str
     steps: List[Dict[str, Any]]
     needs: List[int] = field(default_factory=list)
+    http_calls: bool = False
     slow: bool = False
     note: str = ""
 

@@ -59,7 +59,8 @@
 //!
 //! | feature | brings |
 //! | --- | --- |
-//! | `admin` | pages about the server over HTTP, on its own port |
+//! | `admin` | pages about the server over HTTP, on its own port; brings `http` |
+//! | `http` | calls over HTTP, on the port of the service |
 //! | `tls` | TLS, and clients known by their certificates |
 //! | `tokens` | clients known by their tokens |
 //! | `schema` | JSON Schemas of settings and of typed commands |
@@ -78,6 +79,8 @@ pub mod blocking;
 pub mod config;
 mod connection;
 mod dispatch;
+#[cfg(feature = "http")]
+mod http;
 mod instance;
 pub mod layers;
 mod limit;

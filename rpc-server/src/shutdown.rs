@@ -58,7 +58,7 @@ impl Stop {
     }
 
     /// Ready when the server drains.
-    #[cfg(any(feature = "admin", feature = "tls"))]
+    #[cfg(any(feature = "http", feature = "tls"))]
     pub(crate) fn draining(&self) -> impl Future<Output = ()> + Send {
         self.draining.cancelled()
     }

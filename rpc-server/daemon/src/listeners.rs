@@ -34,6 +34,15 @@ pub struct ListenerSettings {
     pub require_authentication: bool,
     /// Whether GET is answered with the pages about the server.
     pub admin_pages: bool,
+    /// Whether HTTP requests make calls: a POST of JSON to /SERVICE.METHOD or /CMDID, with a token as
+    /// `Authorization: Bearer`. Grants and limits are those of every call.
+    pub http_calls: bool,
+    /// Names by which HTTP requests may call, without port, beside addresses and `localhost`. A request whose
+    /// `Host` is another name is refused with 421.
+    pub http_hosts: Vec<String>,
+    /// Origins whose web pages may call over HTTP, as "https://app.example". A request with another `Origin`
+    /// than these and its own is refused with 403.
+    pub http_origins: Vec<String>,
     /// How long a connection may stay silent before its first frame, in milliseconds, in the place of the
     /// limit for all; 0 for ever.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -52,6 +61,9 @@ impl Default for ListenerSettings {
             client_certificates: ClientCertificates::Off,
             require_authentication: false,
             admin_pages: true,
+            http_calls: false,
+            http_hosts: Vec::new(),
+            http_origins: Vec::new(),
             first_frame_timeout_ms: None,
             allow_plaintext: false,
         }
@@ -119,6 +131,9 @@ impl ListenerSettings {
         let mut options = ListenOptions::new(&self.address)
             .require_authentication(self.require_authentication)
             .admin_pages(self.admin_pages)
+            .http_calls(self.http_calls)
+            .http_hosts(&self.http_hosts)
+            .http_origins(&self.http_origins)
             .allow_plaintext(self.allow_plaintext);
 
         if let Some(timeout_ms) = self.first_frame_timeout_ms {

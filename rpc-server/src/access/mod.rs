@@ -4,6 +4,8 @@ pub(crate) mod audit;
 #[cfg(feature = "tokens")]
 mod failures;
 mod grants;
+#[cfg(feature = "http")]
+pub(crate) mod hosts;
 pub(crate) mod policy;
 #[cfg(feature = "tokens")]
 mod tokens;

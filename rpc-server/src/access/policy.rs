@@ -14,6 +14,12 @@ use crate::tls::ServerTls;
 pub(crate) struct Policy {
     pub(crate) requires_authentication: bool,
     pub(crate) hides_admin_pages: bool,
+    /// Whether HTTP requests make calls.
+    pub(crate) http_calls: bool,
+    /// Names by which HTTP requests may call, beside addresses and `localhost`.
+    pub(crate) http_hosts: Vec<String>,
+    /// Origins whose pages may call.
+    pub(crate) http_origins: Vec<String>,
     /// In the place of the server's own.
     pub(crate) first_frame_timeout_ms: Option<u64>,
     pub(crate) allows_plaintext: bool,
@@ -33,9 +39,15 @@ impl Policy {
     }
 
     /// Whether a `GET` is answered with the pages about the server.
-    #[cfg(any(feature = "admin", feature = "tls"))]
-    pub(crate) fn has_admin_pages(&self) -> bool {
+    #[cfg(feature = "admin")]
+    fn has_admin_pages(&self) -> bool {
         !self.hides_admin_pages
+    }
+
+    /// Whether a connection may speak HTTP.
+    #[cfg(feature = "tls")]
+    pub(crate) fn takes_http(&self) -> bool {
+        self.http_calls || !self.hides_admin_pages
     }
 
     /// That of the address that serves nothing but the pages.

@@ -1,24 +1,22 @@
 //! Pages about the server over HTTP, on the same port: metrics, health, a status page for people.
 //!
-//! A connection whose first bytes are `GET ` or `HEAD ` is handed to hyper with what it has read. One exchange,
-//! then the connection ends. Nothing here changes anything.
+//! A request for a page is the last one of its connection. Nothing here changes anything.
 
-mod exchange;
-mod hosts;
 mod pages;
 mod prometheus;
 mod text;
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use hyper::body::{Bytes, Incoming};
+use hyper::{Request, Response};
 use rpc_core::Peer;
 use serde::{Deserialize, Serialize};
 
 use crate::access::Policy;
 use crate::config::ConfigError;
 use crate::report::Reporter;
-
-pub(crate) use exchange::serve;
 
 /// The pages of a server that has any.
 pub(crate) struct Pages {
@@ -34,10 +32,34 @@ impl Pages {
         }
     }
 
-    /// Whether a connection of this peer is answered with the pages when it asks for them on an address of the
-    /// service.
+    /// Whether a connection of this peer is answered with the pages when it asks for them.
     pub(crate) fn are_shown(&self, policy: &Policy, peer: &Peer) -> bool {
-        self.config.listen.is_empty() && policy.shows_pages_to(peer)
+        policy.is_for_pages || self.config.listen.is_empty() && policy.shows_pages_to(peer)
+    }
+
+    /// Whether there is a page at this path.
+    pub(crate) fn has(path: &str) -> bool {
+        pages::PATHS.contains(&path)
+    }
+
+    /// Answers a request for a page.
+    pub(crate) fn answer(&self, request: &Request<Incoming>, peer: &Peer) -> Response<Bytes> {
+        pages::answer(request, peer, self)
+    }
+
+    /// Names by which the pages may be asked for.
+    pub(crate) fn hosts(&self) -> &[String] {
+        &self.config.hosts
+    }
+
+    /// Longest head of a request, in bytes.
+    pub(crate) fn header_bytes_max(&self) -> usize {
+        self.config.header_bytes_max
+    }
+
+    /// How long one request may take.
+    pub(crate) fn timeout(&self) -> Duration {
+        Duration::from_millis(self.config.timeout_ms)
     }
 }
 

@@ -1,6 +1,5 @@
 //! Which page answers which request, and with which headers.
 
-use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{
     ACCEPT, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName,
@@ -9,7 +8,8 @@ use hyper::header::{
 use hyper::{Method, Request, Response, StatusCode};
 use rpc_core::Peer;
 
-use super::{Pages, hosts, prometheus, text};
+use super::{Pages, prometheus, text};
+use crate::access::hosts;
 use crate::report::Reporter;
 
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -42,12 +42,20 @@ const HEADERS: [(HeaderName, &str); 7] = [
     ),
 ];
 
-pub(super) fn answer(
-    request: &Request<Incoming>,
-    peer: &Peer,
-    pages: &Pages,
-) -> Response<Full<Bytes>> {
-    let known = &pages.config.hosts;
+/// The paths of the pages.
+pub(super) const PATHS: [&str; 8] = [
+    "/",
+    "/status.css",
+    "/status.js",
+    "/favicon.svg",
+    "/healthz",
+    "/readyz",
+    "/metrics",
+    "/stats.json",
+];
+
+pub(super) fn answer(request: &Request<Incoming>, peer: &Peer, pages: &Pages) -> Response<Bytes> {
+    let known = &[pages.hosts()];
     let (status, kind, body) = if hosts::is_for_us(request, known) {
         page(request, &pages.reporter)
     } else {
@@ -57,7 +65,7 @@ pub(super) fn answer(
         (StatusCode::MISDIRECTED_REQUEST, TEXT, Bytes::from(message))
     };
 
-    let mut response = Response::new(Full::new(body));
+    let mut response = Response::new(body);
     *response.status_mut() = status;
 
     let headers = response.headers_mut();

@@ -37,12 +37,12 @@ impl Executed {
 
 /// The first bytes of a connection.
 pub(super) enum Opening {
-    /// A request for a page: the connection is handed over with its bytes.
+    /// An HTTP request that is answered: the connection is handed over with its bytes.
     #[cfg_attr(
-        not(feature = "admin"),
-        expect(dead_code, reason = "there are no pages")
+        not(feature = "http"),
+        expect(dead_code, reason = "no HTTP request is answered")
     )]
-    Page,
+    Http,
     /// Another protocol, which is refused.
     Tls,
     /// This protocol, as far as can be told.
@@ -214,24 +214,29 @@ where
 
     /// Recognizes the first bytes of another protocol. `is_all`: they are all that has come.
     #[cfg_attr(
-        not(feature = "admin"),
-        expect(clippy::unused_self, reason = "as where there are pages")
+        not(feature = "http"),
+        expect(clippy::unused_self, reason = "as where HTTP requests are answered")
     )]
     pub(super) fn recognize(&self, bytes: &[u8], is_all: bool) -> Opening {
         if sniff::is_tls_hello(bytes) {
             return Opening::Tls;
         }
 
-        #[cfg(feature = "admin")]
-        if is_all
-            && sniff::is_page_request(bytes)
-            && self.host.pages_for(&self.policy, &self.peer).is_some()
-        {
-            return Opening::Page;
+        #[cfg(feature = "http")]
+        if is_all && self.answers_http(bytes) {
+            return Opening::Http;
         }
 
         let _ = is_all;
         Opening::Lines
+    }
+
+    /// Whether these first bytes are an HTTP request that is answered.
+    #[cfg(feature = "http")]
+    fn answers_http(&self, bytes: &[u8]) -> bool {
+        let (policy, peer) = (&self.policy, &self.peer);
+        policy.http_calls && sniff::is_http_1(bytes)
+            || sniff::is_page_request(bytes) && self.host.http.shows_pages(policy, peer)
     }
 
     /// Ends a connection that speaks TLS where there is none.

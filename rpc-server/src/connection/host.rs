@@ -2,16 +2,11 @@
 
 use std::sync::Arc;
 
-#[cfg(feature = "admin")]
-use rpc_core::Peer;
-
 use crate::access::Access;
-#[cfg(feature = "admin")]
-use crate::access::Policy;
-#[cfg(feature = "admin")]
-use crate::admin::Pages;
 use crate::config::Config;
 use crate::dispatch::router::Routes;
+#[cfg(feature = "http")]
+use crate::http::Http;
 use crate::limit::{Admission, Changeable, Memory};
 use crate::metrics::Metrics;
 use crate::report::Reporter;
@@ -29,17 +24,7 @@ pub(crate) struct Host {
     pub(crate) stop: Arc<Stop>,
     /// What the built-in commands tell of the server.
     pub(crate) reporter: Arc<Reporter>,
-    /// The pages, where there are any.
-    #[cfg(feature = "admin")]
-    pub(crate) pages: Option<Arc<Pages>>,
-}
-
-#[cfg(feature = "admin")]
-impl Host {
-    /// The pages that this peer is shown on an address of the service.
-    pub(super) fn pages_for(&self, policy: &Policy, peer: &Peer) -> Option<&Arc<Pages>> {
-        self.pages
-            .as_ref()
-            .filter(|pages| pages.are_shown(policy, peer))
-    }
+    /// What answers connections that speak HTTP.
+    #[cfg(feature = "http")]
+    pub(crate) http: Arc<Http>,
 }

@@ -80,7 +80,7 @@ impl Input {
     }
 
     /// The bytes, from their owner: the connection is handed over with them.
-    #[cfg(feature = "admin")]
+    #[cfg(feature = "http")]
     pub(super) fn into_bytes(self) -> Vec<u8> {
         self.bytes
     }

@@ -71,8 +71,8 @@ struct Connection<IO> {
     alarm: Alarm,
     /// Since when it has been kept awake without anything to do.
     spinning_since: Option<std::time::Instant>,
-    /// Whether its first bytes ask for a page: it is handed over with them.
-    wants_pages: bool,
+    /// Whether its first bytes are an HTTP request that is answered: it is handed over with them.
+    speaks_http: bool,
 }
 
 impl<IO> Connection<IO>
@@ -84,7 +84,7 @@ where
 
         Self {
             input: Input::default(),
-            wants_pages: policy.is_for_pages,
+            speaks_http: policy.is_for_pages,
             session: Session::new(io, peer, host, policy),
             alarm: Alarm::default(),
             spinning_since: None,

@@ -145,8 +145,8 @@ where
                     self.session.refuse_tls();
                     return done;
                 }
-                Opening::Page => {
-                    self.wants_pages = true;
+                Opening::Http => {
+                    self.speaks_http = true;
                     self.session.enter(Phase::Closed, None);
                     return Executed {
                         consumed: 0,

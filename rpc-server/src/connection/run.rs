@@ -1,4 +1,4 @@
-//! The run of a connection, from its first byte to its last; one that asks for a page is handed to the pages.
+//! The run of a connection, from its first byte to its last; one that speaks HTTP is handed to that room.
 
 use std::future::{Future, poll_fn};
 use std::sync::Arc;
@@ -10,6 +10,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::session::Session;
 use super::{Connection, Host};
 use crate::access::Policy;
+#[cfg(feature = "http")]
+use crate::http::{Handover, Open, Pipe};
 use crate::shutdown::{Stage, StopWatch};
 
 /// Runs a connection to its end. The server's `stop` asks it to finish, and cuts it.
@@ -22,8 +24,8 @@ pub(crate) fn run<IO>(
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send,
 {
-    #[cfg(feature = "admin")]
-    let mut pages = None;
+    #[cfg(feature = "http")]
+    let mut exchange = None;
     let stop = Arc::clone(&host.stop);
     let mut watch = StopWatch::new(&stop);
     let mut connection = Some(Connection::new(io, peer, host, policy));
@@ -36,11 +38,11 @@ where
         }
 
         if let Some(open) = &mut connection
-            && !open.wants_pages
+            && !open.speaks_http
         {
             let ended = ready!(open.poll(cx, stage));
 
-            if !open.wants_pages {
+            if !open.speaks_http {
                 let Session { peer, stats, .. } = &open.session;
                 let error = ended.err().map(tracing::field::display);
                 tracing::debug!(%peer, connection = peer.connection, requests = stats.requests, error, "connection closed");
@@ -48,33 +50,51 @@ where
             }
         }
 
-        #[cfg(feature = "admin")]
-        return pages
+        #[cfg(feature = "http")]
+        return exchange
             .get_or_insert_with(|| {
                 let open = connection.take().expect("it is handed over once");
-                let read = open.input.into_bytes();
-                let Session {
-                    io,
-                    peer,
-                    host,
-                    stats,
-                    ..
-                } = open.session;
-
-                let pages = host.pages.as_ref().expect("only where there are any");
-                Box::pin(crate::admin::serve(
-                    io,
-                    read,
-                    peer,
-                    Arc::clone(pages),
-                    stats,
-                ))
+                Box::pin(crate::http::serve(handover(open)))
             })
             .as_mut()
             .poll(cx);
 
-        // Nobody wants any where there are none.
-        #[cfg(not(feature = "admin"))]
+        // None speaks HTTP without the feature.
+        #[cfg(not(feature = "http"))]
         Poll::Ready(())
     })
+}
+
+/// A connection as it is handed over.
+#[cfg(feature = "http")]
+fn handover<IO>(open: Connection<IO>) -> Handover<IO> {
+    let read = open.input.into_bytes();
+    let Session {
+        io,
+        peer,
+        host,
+        policy,
+        stats,
+        ..
+    } = open.session;
+
+    // What it executes is not asked for pages.
+    let calls = Arc::new(Policy {
+        is_for_pages: false,
+        ..Policy::clone(&policy)
+    });
+    let http = Arc::clone(&host.http);
+    let open: Open = Box::new(move |pipe: Pipe, peer| {
+        Box::pin(run(pipe, peer, Arc::clone(&host), Arc::clone(&calls)))
+    });
+
+    Handover {
+        io,
+        read,
+        peer,
+        policy,
+        http,
+        ledger: stats,
+        open,
+    }
 }

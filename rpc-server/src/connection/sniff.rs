@@ -29,7 +29,7 @@ pub(super) fn is_http(line: &[u8]) -> bool {
 }
 
 /// Whether these first bytes are an HTTP request that only reads.
-#[cfg(feature = "admin")]
+#[cfg(feature = "http")]
 pub(super) fn is_page_request(bytes: &[u8]) -> bool {
     bytes.starts_with(b"GET ") || bytes.starts_with(b"HEAD ")
 }
@@ -39,6 +39,12 @@ pub(super) fn may_be_page_request(bytes: &[u8]) -> bool {
     [&b"GET "[..], b"HEAD "]
         .iter()
         .any(|method| bytes.starts_with(method) || method.starts_with(bytes))
+}
+
+/// Whether these first bytes are a request in HTTP/1, of whatever method.
+#[cfg(feature = "http")]
+pub(super) fn is_http_1(bytes: &[u8]) -> bool {
+    is_http(bytes) && !bytes.starts_with(b"PRI ")
 }
 
 /// Whether these first bytes are a TLS record of type handshake (RFC 8446 section 5.1). No JSON

@@ -54,6 +54,37 @@ impl ListenOptions {
         self
     }
 
+    /// Whether HTTP requests make calls: a `POST` of JSON to `/SERVICE.METHOD` or `/CMDID`. Default: false, and a
+    /// request that is not for a page is refused.
+    ///
+    /// Grants, limits and logs are those of the service. A request counts as one of a web page where it has an
+    /// `Origin`, and is refused unless that is its own or one of [`http_origins`](Self::http_origins).
+    #[cfg(feature = "http")]
+    #[must_use]
+    pub fn http_calls(mut self, are_on: bool) -> Self {
+        self.policy.http_calls = are_on;
+        self
+    }
+
+    /// Names by which HTTP requests may call, without port, beside addresses and `localhost`: a request whose `Host`
+    /// is another name is refused, so that a web page that has its own name point here (DNS rebinding) calls
+    /// nothing. Default: none.
+    #[cfg(feature = "http")]
+    #[must_use]
+    pub fn http_hosts(mut self, hosts: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.policy.http_hosts = hosts.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Origins whose web pages may call over HTTP, `https://app.example` or `http://localhost:3000`, beside the
+    /// pages of this address itself. Default: none.
+    #[cfg(feature = "http")]
+    #[must_use]
+    pub fn http_origins(mut self, origins: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.policy.http_origins = origins.into_iter().map(Into::into).collect();
+        self
+    }
+
     /// How long a connection may stay silent before its first frame, in milliseconds, in the place of the
     /// server's own limit; 0 for ever.
     #[must_use]
@@ -80,6 +111,7 @@ impl ListenOptions {
     /// # Errors
     /// The address, and what would be right.
     pub fn check(&self) -> Result<(), ListenError> {
+        self.policy.check_http()?;
         let address = &self.address;
         if let Some(path) = address.strip_prefix("unix:") {
             return check_unix(Path::new(path));
@@ -126,6 +158,7 @@ impl Policy {
     /// # Errors
     /// The address, and the ways to make it right.
     pub(crate) fn check(&self, address: &BoundAddress) -> Result<(), ListenError> {
+        self.check_http()?;
         if self.allows_plaintext
             || self.requires_authentication
             || self.has_tls()
@@ -137,6 +170,31 @@ impl Policy {
         Err(ListenError::Exposed {
             address: address.clone(),
         })
+    }
+}
+
+impl Policy {
+    /// Checks the names and the origins of HTTP calls.
+    fn check_http(&self) -> Result<(), ListenError> {
+        let is_host = |host: &String| !host.is_empty() && !host.contains([':', '/', '*', ' ']);
+        if let Some(value) = self.http_hosts.iter().find(|host| !is_host(host)) {
+            return Err(ListenError::HttpHost {
+                value: value.clone(),
+            });
+        }
+
+        let is_origin = |origin: &String| {
+            let host = origin
+                .split_once("://")
+                .filter(|(scheme, _)| matches!(*scheme, "http" | "https"));
+            host.is_some_and(|(_, host)| !host.is_empty() && !host.contains(['/', '*', ' ', '@']))
+        };
+        match self.http_origins.iter().find(|origin| !is_origin(origin)) {
+            Some(value) => Err(ListenError::HttpOrigin {
+                value: value.clone(),
+            }),
+            None => Ok(()),
+        }
     }
 }
 
@@ -201,6 +259,16 @@ pub enum ListenError {
         /// The address.
         address: BoundAddress,
     },
+    /// One of the names by which HTTP requests may call is not a name.
+    HttpHost {
+        /// What it is.
+        value: String,
+    },
+    /// One of the origins whose pages may call is not an origin.
+    HttpOrigin {
+        /// What it is.
+        value: String,
+    },
 }
 
 impl fmt::Display for ListenError {
@@ -226,6 +294,15 @@ impl fmt::Display for ListenError {
                  them up, listen on 127.0.0.1 or a Unix socket, or set `allow_plaintext = true` where the network \
                  around it is trusted"
             ),
+            Self::HttpHost { value } => write!(
+                f,
+                "`http_hosts`: \"{value}\" must be a name without scheme, port and path, as \"rpc.example\""
+            ),
+            Self::HttpOrigin { value } => write!(
+                f,
+                "`http_origins`: \"{value}\" must be a scheme and a host without path, as \"https://app.example\" or \
+                 \"http://localhost:3000\""
+            ),
         }
     }
 }
@@ -234,7 +311,11 @@ impl std::error::Error for ListenError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Address { source, .. } | Self::Path { source, .. } => Some(source),
-            Self::NoDirectory { .. } | Self::NotASocket { .. } | Self::Exposed { .. } => None,
+            Self::NoDirectory { .. }
+            | Self::NotASocket { .. }
+            | Self::Exposed { .. }
+            | Self::HttpHost { .. }
+            | Self::HttpOrigin { .. } => None,
         }
     }
 }
@@ -299,6 +380,44 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(message.contains("`allow_plaintext = true`"), "{message}");
+    }
+
+    #[test]
+    fn names_and_origins_of_http_calls_are_checked() {
+        let check = |hosts: &[&str], origins: &[&str]| {
+            let strings = |all: &[&str]| all.iter().map(|one| (*one).to_owned()).collect();
+            let policy = Policy {
+                http_hosts: strings(hosts),
+                http_origins: strings(origins),
+                ..Policy::default()
+            };
+            policy.check_http().map_err(|error| error.to_string())
+        };
+        let origins = ["https://app.example", "http://localhost:3000"];
+        assert_eq!(check(&["rpc.example"], &origins), Ok(()));
+
+        for host in ["", "rpc.example:8889", "http://rpc.example", "*"] {
+            let message = check(&[host], &[]).unwrap_err();
+            assert!(
+                message.contains(&format!("`http_hosts`: \"{host}\"")),
+                "{message}"
+            );
+        }
+        for origin in [
+            "",
+            "app.example",
+            "*",
+            "null",
+            "https://",
+            "https://app.example/",
+            "ftp://a",
+        ] {
+            let message = check(&[], &[origin]).unwrap_err();
+            assert!(
+                message.contains(&format!("`http_origins`: \"{origin}\"")),
+                "{message}"
+            );
+        }
     }
 
     #[test]

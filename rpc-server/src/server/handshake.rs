@@ -124,7 +124,7 @@ impl Handshakes {
         };
 
         let accept = hello
-            .into_stream(tls.config(policy.has_admin_pages()))
+            .into_stream(tls.config(policy.takes_http()))
             .into_fallible();
         match timeout_at(deadline, accept).await.map_err(late)? {
             Ok(stream) => Ok(stream),

@@ -14,6 +14,8 @@ use crate::blocking::BlockingPool;
 use crate::config::Config;
 use crate::connection::Host;
 use crate::dispatch::router::Routes;
+#[cfg(feature = "http")]
+use crate::http::Http;
 use crate::limit::{Admission, Changeable, Memory};
 use crate::listen::Intake;
 use crate::metrics::Metrics;
@@ -101,6 +103,17 @@ impl Shared {
             not_serving: NotServing::default(),
         });
 
+        #[cfg(feature = "http")]
+        let http = Http::new(
+            &reporter,
+            built_in.iter().chain(routes.descriptors()),
+            #[cfg(feature = "admin")]
+            parts
+                .admin
+                .filter(|admin| admin.enabled)
+                .map(|admin| Pages::new(admin, &reporter)),
+        );
+
         let host = Host {
             config: Arc::clone(&config),
             changeable: Arc::clone(&changeable),
@@ -111,11 +124,8 @@ impl Shared {
             memory,
             stop: Arc::clone(&stop),
             reporter: Arc::clone(&reporter),
-            #[cfg(feature = "admin")]
-            pages: parts
-                .admin
-                .filter(|admin| admin.enabled)
-                .map(|admin| Arc::new(Pages::new(admin, &reporter))),
+            #[cfg(feature = "http")]
+            http: Arc::new(http),
         };
 
         Self {

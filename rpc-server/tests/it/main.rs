@@ -12,6 +12,7 @@ mod crowd;
 mod deduplicate;
 mod drain;
 mod flow;
+mod http;
 mod limits;
 mod listener;
 mod logged;

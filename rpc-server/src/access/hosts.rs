@@ -1,4 +1,4 @@
-//! By which names the pages may be asked for.
+//! Names by which a server may be asked over HTTP.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -12,15 +12,15 @@ const NAME_BYTES_MAX: usize = 253;
 /// its own name point here (DNS rebinding) sends that name.
 ///
 /// No `Host` at all is HTTP/1.0 of a health check: browsers always send one.
-pub(super) fn is_for_us<B>(request: &Request<B>, configured: &[String]) -> bool {
+pub(crate) fn is_for_us<B>(request: &Request<B>, configured: &[&[String]]) -> bool {
     hosts_of(request).all(|host| is_known(host, configured))
 }
 
 /// The name that a request asks for and that is not known, without its port: as it would stand among
 /// the configured ones. `None` if it is not a name of a machine.
-pub(super) fn unknown_name<'r, B>(
+pub(crate) fn unknown_name<'r, B>(
     request: &'r Request<B>,
-    configured: &[String],
+    configured: &[&[String]],
 ) -> Option<&'r str> {
     let host = hosts_of(request).find(|host| !is_known(host, configured))?;
     let name = host.split_once(':').map_or(host, |(name, _)| name);
@@ -46,7 +46,7 @@ fn hosts_of<B>(request: &Request<B>) -> impl Iterator<Item = &str> {
     named.chain(target)
 }
 
-fn is_known(host: &str, configured: &[String]) -> bool {
+fn is_known(host: &str, configured: &[&[String]]) -> bool {
     let (name, port) = match host.strip_prefix('[') {
         Some(rest) => match rest.split_once(']') {
             Some((address, port)) if address.parse::<Ipv6Addr>().is_ok() => ("localhost", port),
@@ -70,6 +70,8 @@ fn is_known(host: &str, configured: &[String]) -> bool {
             || name.eq_ignore_ascii_case("localhost")
             || configured
                 .iter()
+                .copied()
+                .flatten()
                 .any(|known| name.eq_ignore_ascii_case(known)))
 }
 
@@ -79,7 +81,8 @@ mod tests {
 
     #[test]
     fn addresses_localhost_and_configured_names_are_known_and_nothing_else_is() {
-        let configured = ["rpc.internal".to_owned()];
+        let names = ["rpc.internal".to_owned()];
+        let configured = [&names[..]];
 
         let known = [
             "127.0.0.1",
