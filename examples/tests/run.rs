@@ -18,6 +18,7 @@ const FAILOVER: &str = env!("CARGO_BIN_EXE_failover");
 const HELLO: &str = env!("CARGO_BIN_EXE_hello");
 const LAYERS: &str = env!("CARGO_BIN_EXE_layers");
 const NO_SOCKET: &str = env!("CARGO_BIN_EXE_no_socket");
+const ORDERS: &str = env!("CARGO_BIN_EXE_orders");
 const SHUTDOWN: &str = env!("CARGO_BIN_EXE_shutdown");
 const SOAK: &str = env!("CARGO_BIN_EXE_soak");
 const STREAM: &str = env!("CARGO_BIN_EXE_stream");
@@ -85,7 +86,15 @@ fn every_example_is_run_by_a_test() {
 
     let first = FIRST.iter().map(|(program, _)| *program);
     let tested = first
-        .chain([CHAOS, CHECKOUT, FAILOVER, SOAK, TORNADO_PARITY, TRACED])
+        .chain([
+            CHAOS,
+            CHECKOUT,
+            FAILOVER,
+            ORDERS,
+            SOAK,
+            TORNADO_PARITY,
+            TRACED,
+        ])
         .map(|path| Path::new(path).file_stem().unwrap())
         .map(|name| name.to_str().unwrap().to_owned());
 
@@ -103,6 +112,31 @@ fn an_order_is_one_trace_through_two_services() {
             ": rpc_call > shop.check_out > payments.charge",
         ],
     );
+}
+
+#[test]
+fn orders_are_served_until_standard_input_ends() {
+    let mut orders = Command::new(ORDERS)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut address = String::new();
+    let mut stdout = BufReader::new(orders.stdout.take().unwrap());
+    stdout.read_line(&mut address).unwrap();
+
+    let mut connection = TcpStream::connect(address.trim()).unwrap();
+    let place = "{\"cmdid\":2001,\"params\":{\"item\":\"pear\",\"count\":101}}\n";
+    connection.write_all(place.as_bytes()).unwrap();
+    let mut reply = String::new();
+    BufReader::new(&connection).read_line(&mut reply).unwrap();
+    assert_eq!(
+        reply,
+        "{\"code\":1001,\"message\":\"only 100 of `pear` are left\",\"details\":{\"item\":\"pear\",\"left\":100}}\n"
+    );
+
+    drop((connection, orders.stdin.take()));
+    assert!(orders.wait().unwrap().success());
 }
 
 #[test]

@@ -9,6 +9,8 @@ import * as frames from "./frames.js";
 import { complete } from "./settings.js";
 
 const NO_OPTIONS = Object.freeze({});
+// Longer times than this, in milliseconds, are this one: 30 years.
+const TIMEOUT_MAX = 946_080_000_000;
 
 export class Client {
   #endpoints;
@@ -26,7 +28,7 @@ export class Client {
 
   call(cmdid, params = {}, options = NO_OPTIONS) {
     const { settings } = this;
-    const limit = options.timeoutMs ?? settings.callTimeoutMs;
+    const limit = Math.min(options.timeoutMs ?? settings.callTimeoutMs, TIMEOUT_MAX);
     this.#budget.calls += 1;
     const connection = this.#atOnce();
     // What most calls are: the connection is there, and the first try succeeds.
@@ -40,7 +42,10 @@ export class Client {
         connection.begin(call, frames.request(cmdid, params, { timeoutMs: limit }), limit, false);
       });
     }
-    return this.#call(cmdid, params, performance.now() + limit, options);
+    const { errors } = options;
+    return this.#call(cmdid, params, performance.now() + limit, options).catch((error) => {
+      throw error instanceof RpcError ? error.become(errors) : error;
+    });
   }
 
   /** All tries of a call. `failed` is how a first one went that was made elsewhere. */
@@ -112,14 +117,15 @@ export class Client {
   }
 
   async stream(cmdid, params = {}, options = NO_OPTIONS) {
-    const { timeoutMs, meta, signal } = options;
+    const { meta, signal, errors } = options;
+    const timeoutMs = options.timeoutMs === undefined ? undefined : Math.min(options.timeoutMs, TIMEOUT_MAX);
     const { callTimeoutMs, streamCredit, streamBytesMax } = this.settings;
     const deadline = performance.now() + (timeoutMs ?? callTimeoutMs);
     signal?.throwIfAborted();
     const connection = this.#atOnce() ?? (await this.#connection(deadline, [], signal));
     const leftMs = timeoutMs === undefined ? undefined : Math.max(1, Math.floor(deadline - performance.now()));
     const rest = frames.request(cmdid, params, { timeoutMs: leftMs, credit: streamCredit, meta });
-    const stream = new Stream(connection, streamCredit, streamBytesMax, signal);
+    const stream = new Stream(connection, streamCredit, streamBytesMax, signal, errors);
     connection.begin(stream.call, rest, leftMs, false);
     return stream;
   }
@@ -173,7 +179,7 @@ export class Client {
       if (connection.hasRoom) return connection;
       let timer;
       const late = new Promise((resolve) => {
-        timer = setTimeout(resolve, Math.max(0, deadline - performance.now()));
+        timer = setTimeout(resolve, Math.min(Math.max(0, deadline - performance.now()), 2 ** 31 - 1));
         signal?.addEventListener("abort", resolve, { once: true });
       });
       await Promise.race([connection.room(), late]);
@@ -238,14 +244,14 @@ export class Stream {
   #error = undefined;
   #waiting = undefined;
 
-  constructor(connection, credit, sizeMax, signal) {
+  constructor(connection, credit, sizeMax, signal, errors) {
     this.#connection = connection;
     this.#credit = credit;
     this.#signal = signal;
     this.call = new Call((error, data) => {
       // A command with one result is taken for a stream of one item.
       if (error === undefined && data !== null) this.#items.push({ item: data, size: 0 });
-      this.#error = error;
+      this.#error = error?.become(errors);
       signal?.removeEventListener("abort", this.#abort);
       this.#wake();
     });

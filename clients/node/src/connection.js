@@ -105,7 +105,14 @@ export class Connection {
     }
     this.write(frames.line(call.id, rest));
     call.writtenAt = this.#appended;
-    if (leftMs !== undefined) call.timer = setTimeout(() => this.#expire(call), Math.min(leftMs, TIMER_MAX));
+    if (leftMs !== undefined) this.#expireIn(call, leftMs);
+  }
+
+  /** A time that is longer than a timer takes is waited for in parts. */
+  #expireIn(call, leftMs) {
+    const later = () => this.#expireIn(call, leftMs - TIMER_MAX);
+    if (leftMs > TIMER_MAX) call.timer = setTimeout(later, TIMER_MAX);
+    else call.timer = setTimeout(() => this.#expire(call), leftMs);
   }
 
   /** Sends a oneway call. */

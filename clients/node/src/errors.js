@@ -47,6 +47,7 @@ export class RpcError extends Error {
   }
 
   static [Symbol.hasInstance](value) {
+    if (this !== RpcError) return Function.prototype[Symbol.hasInstance].call(this, value);
     return typeof value === "object" && value !== null && value[BRAND] === true;
   }
 
@@ -67,6 +68,12 @@ export class RpcError extends Error {
     }
     this.message = this.#describe();
     return this;
+  }
+
+  /** The same failure, of the class that a service has for its code. */
+  become(classes) {
+    const own = this.answered ? classes?.get(this.code) : undefined;
+    return own === undefined ? this : Object.setPrototypeOf(this, own.prototype);
   }
 
   #describe() {

@@ -24,7 +24,7 @@ export declare const Code: {
 
 /** The failure of a call. Do not compare its text; ask its properties. */
 export declare class RpcError extends Error {
-  private constructor();
+  protected constructor();
   /**
    * The server's own; 4 past the deadline, 14 where there was no connection or it was lost, 13 where the reply makes no
    * sense, 3 where the params have no JSON form, 16 where the server refused this client's token.
@@ -42,8 +42,8 @@ export declare class RpcError extends Error {
   readonly rejected: boolean;
   /** Whether the command may have run, wholly or in part. If not, calling again is safe. */
   readonly mayHaveRun: boolean;
-  /** What the server says for programs. */
-  readonly details: Json | undefined;
+  /** What the server says for programs; those of a service's own codes have types in the clients that `rpc gen` writes. */
+  readonly details: unknown;
   /** When a retry makes sense, in milliseconds, where the server says so. */
   readonly retryAfterMs: number | undefined;
   /** How often the call was tried. */
@@ -124,6 +124,8 @@ export interface CallOptions {
   readonly idempotencyKey?: string;
   /** Without an id: such calls run one after another and are not tried again. */
   readonly ordered?: boolean;
+  /** The classes of the service's own codes. */
+  readonly errors?: ReadonlyMap<number, typeof RpcError>;
 }
 
 /** The items of a streaming call: `for await (const item of stream)`. Leaving the loop gives the stream up. */
@@ -158,7 +160,7 @@ export declare class Client {
   stream<Item = Json>(
     cmdid: number,
     params?: unknown,
-    options?: Pick<CallOptions, "timeoutMs" | "signal" | "meta">,
+    options?: Pick<CallOptions, "timeoutMs" | "signal" | "meta" | "errors">,
   ): Promise<Stream<Item>>;
   /** Opens a connection now, unless one is open. Calls open it by themselves. */
   connect(): Promise<void>;

@@ -1,6 +1,6 @@
 // What a TypeScript program may do with the types, and what it may not; `tsc --strict` compiles it.
 
-import { Client, Code, RpcError, define, shared, type CallOptions, type Json, type Settings, type Stream } from "rpc-client";
+import { Client, Code, RpcError, define, shared, type CallOptions, type Settings, type Stream } from "rpc-client";
 
 interface Receipt {
   readonly seq: number;
@@ -17,7 +17,7 @@ export async function append(message: string): Promise<number | undefined> {
     return seq;
   } catch (error) {
     if (error instanceof RpcError && error.code === Code.INVALID_ARGUMENT) {
-      const details: Json | undefined = error.details;
+      const details: unknown = error.details;
       console.log(error.reason, details, error.mayHaveRun, error.retryAfterMs);
       return undefined;
     }

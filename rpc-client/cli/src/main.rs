@@ -4,6 +4,7 @@ mod call;
 mod commands;
 mod cursor;
 mod exit;
+mod generate;
 mod log;
 mod output;
 mod ping;
@@ -141,6 +142,8 @@ enum Command {
     List(commands::describe::List),
     Describe(commands::describe::Describe),
     Lock(commands::lock::Lock),
+    #[command(subcommand)]
+    Gen(generate::Gen),
     Pipe(pipe::Pipe),
     #[command(subcommand)]
     Log(log::Log),
@@ -188,6 +191,7 @@ async fn run(target: &Target, command: Command) -> Result<(), Failure> {
         Command::List(list) => list.run(target).await,
         Command::Describe(describe) => describe.run(target).await,
         Command::Lock(lock) => lock.run(target).await,
+        Command::Gen(generate) => generate.run(target).await,
         Command::Pipe(pipe) => pipe.run(target).await,
         Command::Log(log) => log.run(target).await,
     }

@@ -7,7 +7,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from . import client as asynchronous
 from . import frames
@@ -17,6 +17,7 @@ from .settings import Settings
 from .shared import resolve
 
 T = TypeVar("T")
+Item = TypeVar("Item")
 
 
 class _Loop:
@@ -125,15 +126,19 @@ class Client:
         idempotent: bool = False,
         idempotency_key: str | None = None,
         ordered: bool = False,
+        errors: Mapping[int, type[RpcError]] | None = None,
     ) -> Any:
         """Calls a command and returns its data, as `rpc_client.Client.call`. Raises `RpcError`."""
         if self._loop.pid != os.getpid():
             self._begin()
         client, settings = self._client, self._client.settings
-        limit = settings.call_timeout_ms / 1000 if timeout is None else timeout
+        limit = settings.call_timeout_ms / 1000 if timeout is None else min(timeout, asynchronous.TIMEOUT_MAX)
         is_usual = not (meta or idempotent or idempotency_key is not None or ordered or settings.ordered)
         if is_usual and limit > 0 and threading.current_thread() is not self._loop.thread:
-            return self._usual_call(client, cmdid, params, limit)
+            try:
+                return self._usual_call(client, cmdid, params, limit)
+            except RpcError as error:
+                raise error.become(errors)
         return self._run(
             lambda client: client.call(
                 cmdid,
@@ -143,6 +148,7 @@ class Client:
                 idempotent=idempotent,
                 idempotency_key=idempotency_key,
                 ordered=ordered,
+                errors=errors,
             )
         )
 
@@ -189,9 +195,10 @@ class Client:
         *,
         timeout: float | None = None,
         meta: Mapping[str, str] | None = None,
-    ) -> Stream:
+        errors: Mapping[int, type[RpcError]] | None = None,
+    ) -> Stream[Any]:
         """Begins a stream of items, as `rpc_client.Client.stream`; `for` reads them. Raises `RpcError`."""
-        made = self._run(lambda client: client.stream(cmdid, params, timeout=timeout, meta=meta))
+        made = self._run(lambda client: client.stream(cmdid, params, timeout=timeout, meta=meta, errors=errors))
         return Stream(self._loop, made)
 
     def connect(self) -> None:
@@ -213,17 +220,17 @@ class Client:
         self.close()
 
 
-class Stream:
+class Stream(Generic[Item]):
     """The items of a streaming call: `for item in stream`. Leave it with `with`, or `close()`."""
 
-    def __init__(self, loop: _Loop, stream: asynchronous.Stream) -> None:
+    def __init__(self, loop: _Loop, stream: asynchronous.Stream[Item]) -> None:
         self._loop, self._stream = loop, stream
 
     def __iter__(self) -> Self:
         return self
 
-    def __next__(self) -> Any:
-        async def next_item() -> tuple[Any, ...]:
+    def __next__(self) -> Item:
+        async def next_item() -> tuple[Item, ...]:
             # A StopIteration cannot leave a coroutine.
             try:
                 return (await self._stream.__anext__(),)

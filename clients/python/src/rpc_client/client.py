@@ -7,7 +7,7 @@ import random
 from collections import deque
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Generic, Self, TypeVar
 
 from . import frames
 from .connection import Call, Connection, FutureCall
@@ -16,8 +16,12 @@ from .errors import Code, RpcError
 from .settings import Settings
 
 
+Item = TypeVar("Item")
+
 # Most commands take their params by name: none are an empty object.
 NO_PARAMS: dict[str, object] = {}
+# Longer times than this, in seconds, are this one: 30 years.
+TIMEOUT_MAX = 946_080_000.0
 
 
 class Client:
@@ -47,23 +51,27 @@ class Client:
         idempotent: bool = False,
         idempotency_key: str | None = None,
         ordered: bool = False,
+        errors: Mapping[int, type[RpcError]] | None = None,
     ) -> Any:
         """Calls a command and returns its data.
 
         `timeout` in seconds covers connecting, waiting, all tries and the reply (`call_timeout_ms` where it is left out).
         What was not sent or was rejected is tried again, and so is what may have run of an `idempotent` command.
-        Cancelling the task gives the call up: the server is told.
+        Cancelling the task gives the call up: the server is told. `errors` are the classes of the service's own codes.
 
         Raises `RpcError`.
         """
-        limit = self.settings.call_timeout_ms / 1000 if timeout is None else timeout
+        limit = self.settings.call_timeout_ms / 1000 if timeout is None else min(timeout, TIMEOUT_MAX)
         if idempotency_key is not None:
             meta, idempotent = {**(meta or {}), "idempotency-key": idempotency_key}, True
         self._budget.calls += 1
         deadline = asyncio.get_running_loop().time() + limit
         is_ordered = ordered or self.settings.ordered
         tells_timeout = timeout is not None or not self.settings.ordered
-        return await self._call(cmdid, params, deadline, tells_timeout, meta, idempotent, is_ordered)
+        try:
+            return await self._call(cmdid, params, deadline, tells_timeout, meta, idempotent, is_ordered)
+        except RpcError as error:
+            raise error.become(errors)
 
     async def _call(
         self,
@@ -133,19 +141,21 @@ class Client:
         *,
         timeout: float | None = None,
         meta: Mapping[str, str] | None = None,
-    ) -> Stream:
+        errors: Mapping[int, type[RpcError]] | None = None,
+    ) -> Stream[Any]:
         """Begins a command that answers with a stream of items; `async for` reads them.
 
         It has no deadline but `timeout`, in seconds. Leave it with `async with`, or `aclose()`, so that the server learns of it.
+        `errors` are the classes of the service's own codes.
 
         Raises `RpcError` where it cannot begin; what fails later is raised behind the items that came before.
         """
         loop = asyncio.get_running_loop()
-        deadline = None if timeout is None else loop.time() + timeout
+        deadline = None if timeout is None else loop.time() + min(timeout, TIMEOUT_MAX)
         limit = loop.time() + self.settings.call_timeout_ms / 1000 if deadline is None else deadline
         connection = self._at_once() or await self._connection(limit, [])
         left_ms = None if deadline is None else max(1, int((deadline - loop.time()) * 1000))
-        stream = Stream(connection)
+        stream: Stream[Any] = Stream(connection, errors)
         rest = frames.request(cmdid, params, timeout_ms=left_ms, credit=self.settings.stream_credit, meta=meta)
         connection.begin(stream.call, rest, deadline, False)
         return stream
@@ -311,11 +321,12 @@ class _StreamCall(Call):
             self.waiter.set_result(None)
 
 
-class Stream:
+class Stream(Generic[Item]):
     """The items of a streaming call: `async for item in stream`."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, errors: Mapping[int, type[RpcError]] | None) -> None:
         settings = connection.settings
+        self._errors = errors
         self.call = _StreamCall(settings.stream_credit, settings.stream_bytes_max)
         self._connection = connection
         self._taken = 0
@@ -323,12 +334,13 @@ class Stream:
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> Any:
+    async def __anext__(self) -> Item:
         call = self.call
         while not call.items and not call.is_over:
             call.waiter = self._connection.loop.create_future()
             await call.waiter
         if call.items:
+            item: Item
             item, size = call.items.popleft()
             call.size -= size
             self._taken += 1
@@ -339,7 +351,7 @@ class Stream:
             return item
         error, call.error = call.error, None
         if error is not None:
-            raise error
+            raise error.become(self._errors)
         raise StopAsyncIteration
 
     async def aclose(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 from typing import Any
 
 
@@ -78,6 +79,12 @@ class RpcError(Exception):
         self.attempts = attempts
         if may_have_run:
             self.sent, self.rejected = True, False
+        return self
+
+    def become(self, classes: Mapping[int, type[RpcError]] | None) -> RpcError:
+        """The same failure, of the class that a service has for its code."""
+        if classes is not None and self.answered and self.code in classes:
+            self.__class__ = classes[self.code]
         return self
 
     def __str__(self) -> str:

@@ -97,14 +97,7 @@ impl Lock {
 
     /// The commands of services, by number.
     async fn served(&self, target: &Target) -> Result<Vec<Descriptor>, Failure> {
-        let description = match &self.descriptors {
-            None => Description::of(&target.client()).await?,
-            Some(path) => serde_json::from_str(&read(path)?).map_err(|error| Failure::Usage {
-                message: format!("{}: {error}", path.display()),
-                hint: "it is what `rpc describe --json` prints".to_owned(),
-            })?,
-        };
-
+        let description = Description::given(self.descriptors.as_deref(), target).await?;
         let mut commands = description.commands;
         commands.retain(|command| !command.cmdid.is_built_in());
         commands.sort_by_key(|command| command.cmdid);

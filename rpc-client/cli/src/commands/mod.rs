@@ -4,12 +4,14 @@ pub(crate) mod describe;
 pub(crate) mod lock;
 
 use std::ffi::OsString;
+use std::path::Path;
 
 use rpc_client::{Client, CmdId, RawJson};
 use rpc_core::Descriptor;
 use serde::Deserialize;
 use serde_json::json;
 
+use crate::Target;
 use crate::exit::Failure;
 
 /// What `describe` answers.
@@ -30,6 +32,23 @@ impl Description {
     /// Asks the server.
     pub(crate) async fn of(client: &Client) -> Result<Self, Failure> {
         Ok(client.call(CmdId::DESCRIBE, &json!({})).await?)
+    }
+
+    /// What this file holds; without one, what the server says.
+    pub(crate) async fn given(file: Option<&Path>, target: &Target) -> Result<Self, Failure> {
+        let Some(path) = file else {
+            return Self::of(&target.client()).await;
+        };
+
+        let hint = || "it is a file with what `rpc describe --json` prints".to_owned();
+        let text = std::fs::read_to_string(path).map_err(|error| Failure::Usage {
+            message: format!("cannot read {}: {error}", path.display()),
+            hint: hint(),
+        })?;
+        serde_json::from_str(&text).map_err(|error| Failure::Usage {
+            message: format!("{}: {error}", path.display()),
+            hint: hint(),
+        })
     }
 
     pub(crate) fn decode(data: &RawJson<'_>) -> Result<Self, Failure> {

@@ -2,6 +2,7 @@
 
 mod calls;
 mod exits;
+mod generate;
 mod lock;
 mod log;
 mod ping;
