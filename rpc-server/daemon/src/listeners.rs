@@ -40,7 +40,7 @@ pub struct ListenerSettings {
     /// Names by which HTTP requests may call, without port, beside addresses and `localhost`. A request whose
     /// `Host` is another name is refused with 421.
     pub http_hosts: Vec<String>,
-    /// Origins whose web pages may call over HTTP, as "https://app.example". A request with another `Origin`
+    /// Origins whose web pages may call over HTTP, as `https://app.example`. A request with another `Origin`
     /// than these and its own is refused with 403.
     pub http_origins: Vec<String>,
     /// How long a connection may stay silent before its first frame, in milliseconds, in the place of the

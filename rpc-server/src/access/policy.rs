@@ -38,6 +38,14 @@ impl Policy {
         })
     }
 
+    /// The same without calls over HTTP.
+    pub(crate) fn without_http_calls(&self) -> Self {
+        Self {
+            http_calls: false,
+            ..self.clone()
+        }
+    }
+
     /// Whether a `GET` is answered with the pages about the server.
     #[cfg(feature = "admin")]
     fn has_admin_pages(&self) -> bool {

@@ -47,6 +47,10 @@ where
     IO: AsyncRead + AsyncWrite + Unpin + Send,
 {
     let mut sieve = Sieve::new(io, seat.settled());
+    let policy = match policy.http_calls {
+        true => Arc::new(policy.without_http_calls()),
+        false => policy,
+    };
 
     let is_answered = {
         let answering = pin!(run(&mut sieve, peer, host, policy));

@@ -17,6 +17,9 @@ pub(super) struct Vector {
     pub(super) needs: Vec<u64>,
     #[serde(default)]
     pub(super) slow: bool,
+    /// Whether the server must take calls over HTTP.
+    #[serde(default)]
+    pub(super) http_calls: bool,
     #[serde(default, rename = "note")]
     _note: String,
 }
