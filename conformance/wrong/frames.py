@@ -140,7 +140,7 @@ def scan(text: str, wrong: Optional[str], members: List[Member]) -> None:
         wanted = "comma or end"
     position = BLANK.match(text, position).end()  # type: ignore[union-attr]
     if position != len(text) and wrong != "takes-two-objects":
-        raise BadLine(f"something stands behind the object, at character {position}: one line is one object")
+        raise BadLine(f"there is more after the object, at character {position}: one line is one object")
 
 
 def _scalar(text: str, position: int, string: "re.Pattern[str]", number: "re.Pattern[str]") -> int:

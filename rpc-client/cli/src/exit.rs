@@ -105,7 +105,7 @@ pub(crate) fn describe(error: &Error) -> String {
 
     if is_no_address(error) {
         let why = error.source().map(ToString::to_string).unwrap_or_default();
-        return printable(&format!("`{}` is no address: {why}", error.address()));
+        return printable(&format!("`{}` is not an address: {why}", error.address()));
     }
 
     printable(&error.to_string())
@@ -178,7 +178,7 @@ fn hint_for_tls(error: &Error) -> Option<&'static str> {
             "it is there, and TLS with it fails: --ca FILE says whom to trust, --server-name NAME whose certificate to expect",
         ),
         io::ErrorKind::PermissionDenied => {
-            Some("the server says who may call: --cert FILE and --key FILE show who you are")
+            Some("the server requires an identity: give --cert FILE and --key FILE")
         }
         io::ErrorKind::UnexpectedEof => Some("without --tls it is called in plain bytes"),
         io::ErrorKind::Other => Some("nothing was sent: correct what is named here, and try again"),
@@ -206,7 +206,7 @@ fn hint_for_code(code: Code) -> Option<String> {
             "a limit of the server is reached: send less, or try again later"
         }
         Code::NOT_FOUND => "check what was asked for; `rpc describe` lists services and commands",
-        Code::PERMISSION_DENIED => "whoever runs the server says who may do this",
+        Code::PERMISSION_DENIED => "the server's operator grants commands to identities",
         Code::FAILED_PRECONDITION => "bring about what it asks for first",
         Code::ABORTED => "try the whole of it again",
         Code::UNIMPLEMENTED => "`rpc describe` lists the commands that there are",

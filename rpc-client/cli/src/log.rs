@@ -383,7 +383,7 @@ fn field(text: &str) -> Result<Field, String> {
                 key: key.to_owned(),
                 json,
             }),
-            Err(error) => Err(format!("`{value}` is no JSON: {error}")),
+            Err(error) => Err(format!("`{value}` is not valid JSON: {error}")),
         },
         None => match RawJson::serialize(&value) {
             Ok(json) => Ok(Field { key, json }),

@@ -113,7 +113,7 @@ impl Lookup for SystemLookup {
 /// A host's name and a port.
 pub(super) fn host_and_port(text: &str) -> Result<(&str, u16), InvalidTarget> {
     let right = "a host in DNS is dns:HOST:PORT, as dns:log.internal:8889";
-    let refused = || InvalidTarget::new(format!("`{text}` is no host and port: {right}"));
+    let refused = || InvalidTarget::new(format!("`{text}` is not a host and port: {right}"));
 
     let address = super::fixed::check(text).map_err(|_| refused())?;
     let (host, port) = address.rsplit_once(':').ok_or_else(refused)?;

@@ -30,7 +30,7 @@ impl Etcd {
     pub(super) fn parse(text: &str) -> Result<Self, InvalidTarget> {
         let right = "a target in etcd is etcd:http://HOST:PORT/PREFIX, as etcd:http://10.0.0.7:2379/rpc/log/";
         let refused = |what: &str| {
-            InvalidTarget::new(format!("`{text}` is no place in etcd: {what}; {right}"))
+            InvalidTarget::new(format!("`{text}` is not a place in etcd: {what}; {right}"))
         };
 
         let (scheme, rest) = text
@@ -47,7 +47,7 @@ impl Etcd {
 
         let member = |member: &str| match fixed::check(member) {
             Ok(member) if !member.starts_with("unix:") => Ok(format!("{scheme}://{member}")),
-            _ => Err(refused(&format!("`{member}` is no HOST:PORT"))),
+            _ => Err(refused(&format!("`{member}` is not HOST:PORT"))),
         };
         let members = members.split(',').map(member).collect::<Result<_, _>>()?;
 
@@ -214,7 +214,7 @@ fn addresses(keys: Vec<KeyValue>) -> Result<Vec<Address>, Error> {
         match list::parse_one(entry) {
             Ok(address) => addresses.push(address),
             Err(error) => {
-                tracing::warn!(key, reason = %error, "a key in etcd is no endpoint");
+                tracing::warn!(key, reason = %error, "a key in etcd is not an endpoint");
                 failure = Some(format!("the key `{key}`: {error}"));
             }
         }
@@ -385,7 +385,7 @@ mod tests {
         check("ftp://a:2379/x", "neither http nor https");
         check("http://a:2379", "the prefix is missing");
         check("http://a:2379/", "the prefix is missing");
-        check("http://a/x", "`a` is no HOST:PORT");
+        check("http://a/x", "`a` is not HOST:PORT");
     }
 
     #[test]
@@ -406,7 +406,7 @@ mod tests {
 
         let error = addresses(vec![key("x/3", "none")]).unwrap_err().to_string();
         assert!(
-            error.starts_with("the key `x/3`: `none` is no address"),
+            error.starts_with("the key `x/3`: `none` is not an address"),
             "{error}"
         );
     }

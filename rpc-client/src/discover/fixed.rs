@@ -17,7 +17,7 @@ pub(super) fn check(address: &str) -> Result<&str, InvalidTarget> {
     let refused = |what: &str| {
         let right = "an address is HOST:PORT or unix:PATH, as 127.0.0.1:8889";
         Err(InvalidTarget::new(format!(
-            "`{address}` is no address: {what}{right}"
+            "`{address}` is not an address: {what}{right}"
         )))
     };
 
@@ -39,15 +39,15 @@ pub(super) fn check(address: &str) -> Result<&str, InvalidTarget> {
     };
 
     if host.is_empty() || host.contains(|c: char| c.is_whitespace() || c == '/') {
-        return refused("its host is none; ");
+        return refused("its host is not a name or an IP address; ");
     }
     if host.contains(':') && !(host.starts_with('[') && host.ends_with(']')) {
-        return refused("an IPv6 address stands in brackets, as [::1]:8889; ");
+        return refused("an IPv6 address is written in brackets, as [::1]:8889; ");
     }
 
     match port.parse::<u16>() {
         Ok(1..) => Ok(address),
-        Ok(0) | Err(_) => refused("its port is no number from 1 to 65535; "),
+        Ok(0) | Err(_) => refused("its port is not a number from 1 to 65535; "),
     }
 }
 
@@ -80,17 +80,17 @@ mod tests {
             assert!(error.contains("HOST:PORT or unix:PATH"), "{text}: {error}");
         };
 
-        check("", "`` is no address: it is empty");
-        check("localhost", "`localhost` is no address: missing port");
+        check("", "`` is not an address: it is empty");
+        check("localhost", "`localhost` is not an address: missing port");
         check(
             "tls:localhost",
-            "`tls:localhost` is no address: missing port",
+            "`tls:localhost` is not an address: missing port",
         );
-        check("a:1,,b:2", "`` is no address");
+        check("a:1,,b:2", "`` is not an address");
         check("unix:", "the path is missing");
-        check(":80", "its host is none");
-        check("http://a:80", "its host is none");
-        check("a b:80", "its host is none");
+        check(":80", "its host is not a name or an IP address");
+        check("http://a:80", "its host is not a name or an IP address");
+        check("a b:80", "its host is not a name or an IP address");
         check("::1:80", "in brackets");
         check("fe80::1%eth0", "in brackets");
         check("a:0", "from 1 to 65535");

@@ -32,7 +32,7 @@ fn one() -> u16 {
 pub(super) fn parse(text: &str) -> Result<Vec<Address>, Error> {
     if text.trim_start().starts_with('[') && !text.trim_start().starts_with("[:") {
         let entries: Vec<Entry> = serde_json::from_str(text)
-            .map_err(|error| format!("it is no JSON array of addresses: {error}"))?;
+            .map_err(|error| format!("it is not a JSON array of addresses: {error}"))?;
         return entries.into_iter().map(address).collect();
     }
 
@@ -58,7 +58,8 @@ pub(super) fn parse_one(text: &str) -> Result<Address, Error> {
     }
 
     address(
-        serde_json::from_str(text).map_err(|error| format!("it is no address in JSON: {error}"))?,
+        serde_json::from_str(text)
+            .map_err(|error| format!("it is not an address in JSON: {error}"))?,
     )
 }
 
@@ -118,10 +119,10 @@ mod tests {
             assert!(error.contains(words), "{text}: {error}");
         };
 
-        check("a:1\nb:2\nc", "line 3: `c` is no address");
-        check("[\"a:1\", \"b", "no JSON array of addresses: EOF");
-        check("[\"a:1\", \"b\"]", "`b` is no address");
-        check("[\"a:1\", 5]", "no JSON array of addresses");
+        check("a:1\nb:2\nc", "line 3: `c` is not an address");
+        check("[\"a:1\", \"b", "not a JSON array of addresses: EOF");
+        check("[\"a:1\", \"b\"]", "`b` is not an address");
+        check("[\"a:1\", 5]", "not a JSON array of addresses");
     }
 
     #[test]
@@ -136,13 +137,13 @@ mod tests {
             parse_one("a")
                 .unwrap_err()
                 .to_string()
-                .contains("`a` is no address")
+                .contains("`a` is not an address")
         );
         assert!(
             parse_one("{}")
                 .unwrap_err()
                 .to_string()
-                .contains("no address in JSON")
+                .contains("not an address in JSON")
         );
     }
 }

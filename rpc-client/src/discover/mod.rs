@@ -456,7 +456,7 @@ mod tests {
         check("file:", "the path is missing");
 
         if cfg!(feature = "srv") {
-            check("dns://a/b:1", "`a` is no DNS server");
+            check("dns://a/b:1", "`a` is not a DNS server");
             check("dns://127.0.0.1", "dns:HOST:PORT");
             check("srv:", "srv:_SERVICE._tcp.DOMAIN");
             check("srv:_rpc._tcp.a:1", "srv:_SERVICE._tcp.DOMAIN");
@@ -483,7 +483,7 @@ mod tests {
         };
 
         assert!(
-            cause.message.contains("`localhost` is no address"),
+            cause.message.contains("`localhost` is not an address"),
             "{}",
             cause.message
         );

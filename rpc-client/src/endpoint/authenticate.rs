@@ -160,7 +160,7 @@ fn read(file: &Path) -> Result<Token, String> {
     let about = std::fs::metadata(file).map_err(|error| wrong(&error))?;
     if about.len() > FILE_BYTES_MAX {
         return Err(wrong(&format!(
-            "is longer than {FILE_BYTES_MAX} bytes, and no token"
+            "is longer than {FILE_BYTES_MAX} bytes, too long for a token"
         )));
     }
 

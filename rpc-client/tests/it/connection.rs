@@ -45,7 +45,7 @@ async fn nonsense_that_names_no_call_ends_the_connection_with_a_reason() {
         (Code::UNAVAILABLE, true)
     );
     assert!(
-        error.to_string().contains("the reply is no JSON object"),
+        error.to_string().contains("the reply is not a JSON object"),
         "{error}"
     );
 }
@@ -53,11 +53,23 @@ async fn nonsense_that_names_no_call_ends_the_connection_with_a_reason() {
 #[tokio::test]
 async fn a_reply_with_a_repeated_field_fails_its_call_and_with_a_repeated_id_the_connection() {
     for (rest, message, goes_on) in [
-        (r#""code":0,"data":1,"data":2"#, "`data` stands twice", true),
-        (r#""code":0,"data":1,"code":8"#, "`code` stands twice", true),
-        (r#""data":1,"code":0,"data":1"#, "`data` stands twice", true),
-        (r#""code":8,"code":0"#, "`code` stands twice", true),
-        (r#""code":8,"id":0"#, "`id` stands twice", false),
+        (
+            r#""code":0,"data":1,"data":2"#,
+            "`data` appears twice",
+            true,
+        ),
+        (
+            r#""code":0,"data":1,"code":8"#,
+            "`code` appears twice",
+            true,
+        ),
+        (
+            r#""data":1,"code":0,"data":1"#,
+            "`data` appears twice",
+            true,
+        ),
+        (r#""code":8,"code":0"#, "`code` appears twice", true),
+        (r#""code":8,"id":0"#, "`id` appears twice", false),
     ] {
         let (client, mut peer) = Peer::new(Config::default());
         let call = client.call::<_, u64>(100, &());

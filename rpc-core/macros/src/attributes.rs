@@ -233,7 +233,7 @@ fn dedup_of(meta: &ParseNestedMeta<'_>) -> syn::Result<Retry> {
     let mut category = Retry::Dedup;
     meta.parse_nested_meta(|inner| {
         if !inner.path.is_ident("by_caller") {
-            return Err(inner.error("`dedup` takes `by_caller` and nothing else"));
+            return Err(inner.error("`dedup` takes only `by_caller`"));
         }
         category = Retry::DedupByCaller;
         Ok(())

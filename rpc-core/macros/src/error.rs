@@ -179,7 +179,7 @@ fn attribute_of(variant: &Variant) -> syn::Result<VariantAttribute> {
     if let Some((_, discriminant)) = &variant.discriminant {
         return Err(syn::Error::new(
             discriminant.span(),
-            "a variant's code stands in `#[rpc(code = N)]`",
+            "write a variant's code in `#[rpc(code = N)]`",
         ));
     }
 
@@ -222,7 +222,7 @@ fn attribute_of(variant: &Variant) -> syn::Result<VariantAttribute> {
         )),
         (_, true) => Err(syn::Error::new(
             attribute.path().span(),
-            "`other` stands alone: that status has its own code and message",
+            "`other` takes nothing beside it: that status has its own code and message",
         )),
     }
 }

@@ -74,7 +74,7 @@ impl Service {
         let item: ItemTrait = syn::parse2(item).map_err(|error| {
             syn::Error::new(
                 error.span(),
-                format!("`#[service]` stands on a trait: {error}"),
+                format!("`#[service]` belongs on a trait: {error}"),
             )
         })?;
 

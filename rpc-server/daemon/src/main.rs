@@ -180,7 +180,7 @@ fn hash_token() -> ExitCode {
 
     let Some(hash) = Tokens::hash(token.trim()) else {
         eprintln!(
-            "rpc-server: a token has 22 characters at least, all by chance, as `openssl rand -base64 32` prints them"
+            "rpc-server: a token must have at least 22 random characters, as `openssl rand -base64 32` prints them"
         );
         return ExitCode::from(EXIT_USAGE);
     };

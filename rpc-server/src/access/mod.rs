@@ -102,14 +102,14 @@ impl Gate {
     pub(crate) fn refusal(&self, peer: &Peer, cmdid: CmdId) -> Status {
         match (self, peer.identity()) {
             (Self::Closed, _) => Status::unauthenticated(
-                "this connection has not said who it is; command 6 `authenticate` comes first, or a \
+                "this connection is not authenticated; call command 6 `authenticate` first, or use a \
                  client certificate",
             ),
             (_, Some(identity)) => {
                 Status::permission_denied(format!("`{identity}` has no grant for command {cmdid}"))
             }
             (_, None) => Status::permission_denied(format!(
-                "nobody in particular has a grant for command {cmdid}; say who you are first, with command 6 \
+                "anonymous callers may not call command {cmdid}; authenticate first, with command 6 \
                  `authenticate` or a client certificate"
             )),
         }

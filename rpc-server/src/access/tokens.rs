@@ -97,8 +97,9 @@ impl Tokens {
             {
                 let mode = std::os::unix::fs::PermissionsExt::mode(&about.permissions()) & 0o7777;
                 if mode & 0o002 != 0 {
-                    let message =
-                        format!("everybody may write it (mode {mode:04o}); make that 0640 or less");
+                    let message = format!(
+                        "other users may write it (mode {mode:04o}); set its mode to 0640 or less"
+                    );
                     return Err(TokensError::new(message));
                 }
             }

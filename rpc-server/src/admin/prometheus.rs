@@ -35,36 +35,36 @@ fn server(text: &mut Text, report: &Report) {
     text.family("rpc_server_info", "gauge", "What the server is.")
         .sample(&labels, 1);
 
-    text.family("rpc_server_ready", "gauge", "1 where /readyz says 200.")
-        .sample(&[], u64::from(report.health.is_ready));
+    text.family(
+        "rpc_server_ready",
+        "gauge",
+        "1 if /readyz answers 200, otherwise 0.",
+    )
+    .sample(&[], u64::from(report.health.is_ready));
 }
 
 fn connections(text: &mut Text, report: &Report) {
     let stats = &report.server;
 
-    text.family(
-        "rpc_server_connections_open",
-        "gauge",
-        "Connections that are open.",
-    )
-    .sample(&[], stats.connections_open);
+    text.family("rpc_server_connections_open", "gauge", "Open connections.")
+        .sample(&[], stats.connections_open);
 
     text.family(
         "rpc_server_connections_accepted_total",
         "counter",
-        "Connections that were accepted.",
+        "Accepted connections.",
     )
     .sample(&[], stats.connections_accepted);
     text.family(
         "rpc_server_connections_refused_total",
         "counter",
-        "Connections that were turned away.",
+        "Refused connections.",
     )
     .sample(&[], stats.connections_refused);
     text.family(
         "rpc_server_connections_retired_total",
         "counter",
-        "Connections that were asked to go away.",
+        "Connections that were sent `goaway`.",
     )
     .sample(&[], stats.connections_retired);
 }
@@ -73,16 +73,12 @@ fn connections(text: &mut Text, report: &Report) {
 fn traffic(text: &mut Text, report: &Report) {
     let stats = &report.server;
 
-    text.family(
-        "rpc_server_requests_total",
-        "counter",
-        "Requests that were read.",
-    )
-    .sample(&[], stats.requests);
+    text.family("rpc_server_requests_total", "counter", "Requests read.")
+        .sample(&[], stats.requests);
     text.family(
         "rpc_server_bad_frames_total",
         "counter",
-        "Lines that were no request.",
+        "Lines that are not a request.",
     )
     .sample(&[], stats.bad_frames);
 
@@ -108,7 +104,7 @@ fn commands(text: &mut Text, reporter: &Reporter) {
     text.family(
         "rpc_server_calls_total",
         "counter",
-        "Calls that have ended, by command and code.",
+        "Ended calls, by command and code.",
     );
     for (place, (_, totals)) in all.iter().enumerate() {
         let mut by_code = totals.by_code();
@@ -121,7 +117,7 @@ fn commands(text: &mut Text, reporter: &Reporter) {
     text.family(
         "rpc_server_calls_in_flight",
         "gauge",
-        "Calls and streams that run, beyond their first step.",
+        "Calls and streams in flight.",
     );
     for (place, (_, totals)) in all.iter().enumerate() {
         text.sample(&labels(place), totals.in_flight);
@@ -130,7 +126,7 @@ fn commands(text: &mut Text, reporter: &Reporter) {
     text.family(
         "rpc_server_params_bytes_total",
         "counter",
-        "Bytes of params that were received.",
+        "Bytes of params received.",
     );
     for (place, (_, totals)) in all.iter().enumerate() {
         text.sample(&labels(place), totals.params_bytes);
@@ -139,7 +135,7 @@ fn commands(text: &mut Text, reporter: &Reporter) {
     text.family(
         "rpc_server_data_bytes_total",
         "counter",
-        "Bytes of data that were answered, without streams.",
+        "Bytes of data in replies, streams not included.",
     );
     for (place, (_, totals)) in all.iter().enumerate() {
         text.sample(&labels(place), totals.data_bytes);
@@ -148,7 +144,7 @@ fn commands(text: &mut Text, reporter: &Reporter) {
     text.family(
         "rpc_server_call_duration_seconds",
         "histogram",
-        "From a request's receipt to just before its reply is written.",
+        "Time from the receipt of a request until its reply is written.",
     );
     for (place, (_, totals)) in all.iter().enumerate() {
         text.histogram(&labels(place), &totals.latency);
@@ -157,7 +153,7 @@ fn commands(text: &mut Text, reporter: &Reporter) {
     text.family(
         "rpc_server_verdicts_total",
         "counter",
-        "Replies that no call stands behind: to bad lines, to what was refused.",
+        "Replies that belong to no call: to bad lines, and refusals.",
     );
     codes(text, &[], &reporter.metrics.verdicts());
 
@@ -165,7 +161,7 @@ fn commands(text: &mut Text, reporter: &Reporter) {
     text.family(
         "rpc_server_wait_seconds",
         "histogram",
-        "How long ordered calls waited for their turn, and connections were not read for want of room.",
+        "Time that ordered calls waited for their turn, and that connections were not read for lack of room.",
     );
     text.histogram(&[("for", "turn")], &in_order)
         .histogram(&[("for", "room")], &for_room);
@@ -197,7 +193,7 @@ fn blocking(text: &mut Text, report: &Report) {
     text.family(
         "rpc_server_blocking_threads_max",
         "gauge",
-        "Maximum number of threads that do work that blocks.",
+        "Maximum number of threads for blocking work.",
     )
     .sample(&[], blocking.threads_max);
     text.family(
@@ -234,12 +230,16 @@ fn blocking(text: &mut Text, report: &Report) {
 }
 
 fn limits(text: &mut Text, report: &Report) {
-    text.family("rpc_server_limit", "gauge", "What a limit is set to.");
+    text.family("rpc_server_limit", "gauge", "The value of each limit.");
     for limit in &report.limits {
         text.sample(&[("limit", limit.name)], limit.max);
     }
 
-    text.family("rpc_server_limit_used", "gauge", "How much of it is used.");
+    text.family(
+        "rpc_server_limit_used",
+        "gauge",
+        "The used part of each limit.",
+    );
     for limit in &report.limits {
         text.sample(&[("limit", limit.name)], limit.used);
     }
@@ -252,7 +252,7 @@ fn limits(text: &mut Text, report: &Report) {
     text.family(
         "rpc_server_limit_events_total",
         "counter",
-        "How often a limit had its say.",
+        "Number of times each limit took effect.",
     );
     for (name, _, count) in events {
         text.sample(&[("event", name)], count);
@@ -261,7 +261,7 @@ fn limits(text: &mut Text, report: &Report) {
     text.family(
         "rpc_server_limit_state",
         "gauge",
-        "What limits come to now.",
+        "The present values of limits that adapt.",
     );
     for (name, _, value) in states {
         text.sample(&[("state", name)], value);
@@ -284,7 +284,7 @@ fn access(text: &mut Text, report: &Report) {
     text.family(
         "rpc_server_access_events_total",
         "counter",
-        "What became of those who said who they are.",
+        "Authentications by outcome.",
     );
     for (name, count) in events {
         text.sample(&[("event", name)], count);
@@ -293,12 +293,12 @@ fn access(text: &mut Text, report: &Report) {
     text.family(
         "rpc_server_tls_handshakes_under_way",
         "gauge",
-        "TLS handshakes that are not done yet.",
+        "TLS handshakes in progress.",
     )
     .sample(&[], access.tls_handshakes_under_way);
 
     if access.certificate_expires_unix_seconds > 0 {
-        let help = "When the first of the certificates expires, since 1970.";
+        let help = "Time at which the first certificate expires, in seconds since 1970.";
         text.family("rpc_server_certificate_expires_seconds", "gauge", help)
             .sample(&[], access.certificate_expires_unix_seconds);
     }
@@ -313,27 +313,27 @@ fn runtime(text: &mut Text, reporter: &Reporter, report: &Report) {
     text.family(
         "rpc_server_runtime_lag_seconds",
         "histogram",
-        "How late a timer fires that should every quarter of a second.",
+        "Delay of a timer that should fire every 250 ms.",
     );
     text.histogram(&[], &reporter.metrics.pulse.lag());
 
     text.family(
         "rpc_server_runtime_lag_recent_max_seconds",
         "gauge",
-        "The latest of the last half minute.",
+        "Longest such delay of the last 30 s.",
     );
     text.sample(&[], Seconds(runtime.lag_recent_max_us));
 
     text.family(
         "rpc_server_tasks_alive",
         "gauge",
-        "Tasks of the runtime that are alive.",
+        "Live tasks of the runtime.",
     )
     .sample(&[], runtime.tasks_alive);
     text.family(
         "rpc_server_tasks_queued",
         "gauge",
-        "Tasks that wait for a thread.",
+        "Tasks waiting for a thread.",
     )
     .sample(&[], runtime.tasks_queued);
 
@@ -374,7 +374,7 @@ fn process(text: &mut Text, report: &Report) {
     one(
         "process_max_fds",
         "gauge",
-        "How many descriptors there may be.",
+        "Maximum number of open file descriptors.",
         whole(process.descriptors_max),
     );
 
@@ -387,13 +387,13 @@ fn process(text: &mut Text, report: &Report) {
     one(
         "process_cpu_seconds_total",
         "counter",
-        "Time of processors used.",
+        "Processor time used.",
         process.cpu_seconds,
     );
     one(
         "process_start_time_seconds",
         "gauge",
-        "When the process began, since 1970.",
+        "Start time of the process, in seconds since 1970.",
         process.started_at,
     );
 }

@@ -143,7 +143,8 @@ where
     fn identify(&mut self, identity: &Arc<str>, token: TokenHash) -> Outcome {
         let holds = self.peer.set_identity(Arc::clone(identity));
         if *holds != **identity {
-            let message = format!("this connection is `{holds}` already, and stays it");
+            let message =
+                format!("this connection is `{holds}` already, and cannot change its identity");
             return Err(Status::failed_precondition(message));
         }
 

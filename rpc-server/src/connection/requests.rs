@@ -161,7 +161,7 @@ where
         } else if self.call_count.full(self.in_flight.calls()) == Some(Full::OfPeer) {
             let limit = config.in_flight_per_peer;
             Status::resource_exhausted(format!(
-                "this peer has as many calls in flight as `in_flight_per_peer` allows, {limit}; this one did not run"
+                "this peer has {limit} calls in flight, the maximum (`in_flight_per_peer`); this call did not run"
             ))
             .with_rejected()
             .with_retry_after(config.shed_retry_after())

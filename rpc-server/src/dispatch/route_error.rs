@@ -78,7 +78,7 @@ impl fmt::Display for RouteError {
             ),
             Self::Unknown { cmdid } => write!(
                 f,
-                "no command has cmdid {cmdid}, so there is none to put a layer around"
+                "no command has cmdid {cmdid}, so the layer has nothing to wrap; add the command first"
             ),
         }
     }

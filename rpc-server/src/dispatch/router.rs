@@ -334,7 +334,7 @@ struct Unknown;
 impl Service for Unknown {
     fn call(&self, request: Request<'_>) -> impl Future<Output = Outcome> + Send + 'static {
         let status = Status::unimplemented(format!(
-            "no command has cmdid {}; `describe` (cmdid 1) lists those that are there",
+            "no command has cmdid {}; `describe` (cmdid 1) lists the available commands",
             request.cmdid
         ));
         ready(Err(status))

@@ -67,7 +67,7 @@ pub(super) fn one<'h>(
 
     if values.next().is_some() {
         return Err(wrong(format!(
-            "the header `{name}` stands more than once; send it once"
+            "the header `{name}` appears more than once; send it once"
         )));
     }
     let text = value.to_str();

@@ -115,7 +115,7 @@ impl Admission {
         }
 
         let message = format!(
-            "the server has as many calls in flight as `{name}` allows, {limit}, and did not run this one"
+            "the server has {limit} calls in flight, the maximum (`{name}`); this call did not run"
         );
         Status::resource_exhausted(message)
             .with_rejected()

@@ -180,7 +180,7 @@ impl Memory {
             tracing::warn!(
                 held = self.held(),
                 limit = self.limit,
-                "connections hold nearly as many bytes as `memory_bytes_max` allows: those above their share wait"
+                "connections hold nearly `memory_bytes_max`: those above their share wait"
             );
         }
     }

@@ -116,7 +116,7 @@ impl<S: Serve> Accepting<'_, S> {
 
         if self.reserve.is_some() && Reserve::open().is_some() {
             self.degraded = None;
-            tracing::info!("there are descriptors again; all connections are accepted");
+            tracing::info!("descriptors are available again; all connections are accepted");
         }
     }
 
@@ -141,7 +141,7 @@ impl<S: Serve> Accepting<'_, S> {
         let now = Instant::now();
         if self.logged.is_none_or(|logged| now - logged >= LOOK_AGAIN) {
             self.logged = Some(now);
-            tracing::warn!(%error, "new connections are turned away; raise the limit of open files (LimitNOFILE, ulimit -n) or lower `connections_max`");
+            tracing::warn!(%error, "new connections are refused; raise the limit of open files (LimitNOFILE, ulimit -n) or lower `connections_max`");
         }
 
         let Some(reserve) = self.reserve.take() else {

@@ -201,7 +201,7 @@ impl Listener {
         if stop.run_until_cancelled(accept_all).await.is_none()
             && let Err(error) = self.close(&intake, &server)
         {
-            tracing::debug!(%error, "what waited to be accepted is reset");
+            tracing::debug!(%error, "connections that waited to be accepted are reset");
         }
     }
 
@@ -342,9 +342,7 @@ async fn remove_stale(path: &Path) -> io::Result<()> {
 
     // Another server may have put its own socket there meanwhile.
     if FileId::at(path)? != FileId::of(&found) {
-        return Err(in_use(
-            "another process listens there since a moment ago".into(),
-        ));
+        return Err(in_use("another process has begun to listen there".into()));
     }
 
     std::fs::remove_file(path)

@@ -147,9 +147,9 @@ impl Policy {
         }
 
         if self.requires_authentication {
-            tracing::warn!(%address, "NOT ENCRYPTED: whoever is on the way reads every call, and every token");
+            tracing::warn!(%address, "NOT ENCRYPTED: anyone on the network path can read every call and every token");
         } else {
-            tracing::warn!(%address, "NOT PROTECTED: whoever reaches this address may call everything, and whoever is on the way reads it");
+            tracing::warn!(%address, "NOT PROTECTED: anyone who reaches this address may call every command, and anyone on the network path can read the calls");
         }
     }
 

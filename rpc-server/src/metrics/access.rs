@@ -22,7 +22,7 @@ pub(crate) struct AccessCounters {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct AccessStats {
-    /// TLS handshakes that are not done yet.
+    /// TLS handshakes in progress.
     pub tls_handshakes_under_way: u64,
     /// TLS handshakes that were done.
     pub tls_handshakes: u64,

@@ -370,7 +370,7 @@ pub(crate) fn get(counter: &AtomicU64) -> u64 {
 pub struct ServerStats {
     /// Connections that are open now.
     pub connections_open: u64,
-    /// Connections that were accepted.
+    /// Accepted connections.
     pub connections_accepted: u64,
     /// Connections that were turned away, for whatever reason; `limits` tells them apart.
     pub connections_refused: u64,
@@ -381,7 +381,7 @@ pub struct ServerStats {
     pub requests: u64,
     /// Calls and streams that run now, beyond their first step.
     pub in_flight: u64,
-    /// Lines that were no request.
+    /// Lines that are not a request.
     pub bad_frames: u64,
     /// Bytes read.
     pub bytes_in: u64,

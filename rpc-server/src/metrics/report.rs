@@ -69,7 +69,7 @@ impl HealthReport {
     pub(crate) fn new(is_ready: bool, problems: Vec<String>) -> Self {
         let (severity, headline) = match (is_ready, problems.is_empty()) {
             (false, _) => (Severity::Critical, "Not ready for new work:"),
-            (true, false) => (Severity::Warning, "Serving, but look at this:"),
+            (true, false) => (Severity::Warning, "Serving, with warnings:"),
             (true, true) => (Severity::Good, "All is well."),
         };
 
@@ -91,7 +91,7 @@ impl HealthReport {
             self.severity = severity;
             self.headline = match severity {
                 Severity::Critical => "Serving, but many calls fail:",
-                _ => "Serving, but look at this:",
+                _ => "Serving, with warnings:",
             };
         }
 
@@ -151,7 +151,7 @@ pub struct CommandReport {
     pub calls: Counts,
     /// Calls that run now, beyond their first step.
     pub in_flight: u64,
-    /// Bytes of params that were received.
+    /// Bytes of params received.
     pub params_bytes: u64,
     /// Bytes of data that were answered, those of streams not among them.
     pub data_bytes: u64,

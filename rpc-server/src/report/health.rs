@@ -161,7 +161,7 @@ impl Reporter {
             limits.iter().filter(|limit| limit.keeps_others_away())
         {
             problems.push(format!(
-                "`{name}` is reached ({used} of {max}): what is new is turned away."
+                "`{name}` is reached ({used} of {max}): new work is refused."
             ));
         }
 

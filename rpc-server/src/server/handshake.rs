@@ -78,7 +78,7 @@ impl Handshakes {
                 }
                 None if tls.requires_certificate() => {
                     add(&counters.handshakes_refused, 1);
-                    let reason = "the client's certificate names nobody: no URI, no DNS name, no common name";
+                    let reason = "the client's certificate has no identity: no URI, no DNS name, no common name";
                     audit::handshake_refused(&peer.address, reason);
                     return None;
                 }

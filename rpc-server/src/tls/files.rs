@@ -50,8 +50,8 @@ fn check_secret(file: &Path) -> Result<(), TlsError> {
     }
 
     let message = format!(
-        "everybody on this machine may read or write this private key (mode {mode:04o}); make that 0600, or \
-         0640 with a group of its own"
+        "other users of this machine may read or write this private key (mode {mode:04o}); set its mode to 0600, or \
+         to 0640 with a group of its own"
     );
     Err(TlsError::new(file, message))
 }

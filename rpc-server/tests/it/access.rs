@@ -317,7 +317,7 @@ async fn an_identity_is_what_it_is_for_the_whole_connection() {
     assert_eq!(reply["code"], 9);
     assert_eq!(
         reply["message"],
-        "this connection is `orders` already, and stays it"
+        "this connection is `orders` already, and cannot change its identity"
     );
     assert_eq!(
         client.ask("{\"id\":1,\"cmdid\":100}").await["data"],
@@ -632,7 +632,7 @@ fn a_file_of_tokens_that_everybody_may_write_is_refused() {
     std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(0o666)).unwrap();
     let message = Tokens::load(file.path()).unwrap_err().to_string();
     assert!(
-        message.contains("everybody may write it (mode 0666)"),
+        message.contains("other users may write it (mode 0666)"),
         "{message}"
     );
 }

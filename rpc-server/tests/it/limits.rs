@@ -26,7 +26,10 @@ async fn calls_over_the_limit_of_the_server_are_shed_whichever_connection_they_c
     second.send(call(1, HOLD, "") + &call(2, HOLD, "")).await;
     let shed = second.expect_code(2, 8).await;
     let message = shed["message"].as_str().unwrap();
-    assert!(message.contains("`in_flight_max` allows, 3"), "{message}");
+    assert!(
+        message.contains("3 calls in flight, the maximum (`in_flight_max`)"),
+        "{message}"
+    );
     assert_eq!(shed["rejected"], true);
     assert!(
         (100..=300).contains(&shed["retry_after_ms"].as_u64().unwrap()),

@@ -327,7 +327,7 @@ async fn one_peer_has_its_share_of_the_calls_in_flight_and_others_have_theirs() 
     assert_eq!(refused["rejected"], true);
     let message = refused["message"].as_str().unwrap();
     assert!(
-        message.contains("`in_flight_per_peer` allows, 3"),
+        message.contains("3 calls in flight, the maximum (`in_flight_per_peer`)"),
         "{refused}"
     );
     same.expect_code(3, 0).await;

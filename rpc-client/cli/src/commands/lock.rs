@@ -120,7 +120,7 @@ fn read(path: &Path) -> Result<String, Failure> {
 
 fn read_lock(path: &Path) -> Result<Locked, Failure> {
     serde_json::from_str(&read(path)?).map_err(|error| Failure::Usage {
-        message: format!("{} is no lock file: {error}", path.display()),
+        message: format!("{} is not a lock file: {error}", path.display()),
         hint: "`rpc lock --update` writes one".to_owned(),
     })
 }

@@ -17,7 +17,7 @@ impl Schema<'_> {
         while let Some(flag) = rest.next() {
             let Some(text) = flag.strip_prefix("--").filter(|text| !text.is_empty()) else {
                 return Err(format!(
-                    "`{flag}` is no flag: params are JSON, or flags as `--field value`"
+                    "`{flag}` is not a flag: params are JSON, or flags as `--field value`"
                 ));
             };
             let (name, value) = match text.split_once('=') {
@@ -63,7 +63,7 @@ impl Schema<'_> {
             format!("`--{flag}`: the command takes no fields")
         } else {
             format!(
-                "`--{flag}` is no field of the params; there are {}",
+                "`--{flag}` is not a field of the params; the fields are {}",
                 names.join(", ")
             )
         })
@@ -166,7 +166,7 @@ mod tests {
         let error = |flags: &[&str]| params(flags).unwrap_err();
         assert_eq!(
             error(&["--levle", "low"]),
-            "`--levle` is no field of the params; there are --all, --count, --items, --level, --more, --wait_ms"
+            "`--levle` is not a field of the params; the fields are --all, --count, --items, --level, --more, --wait_ms"
         );
         assert_eq!(error(&["--count", "x"]), "`--count x`: it takes an integer");
         assert_eq!(error(&["--count"]), "`--count` lacks its value: an integer");
@@ -176,7 +176,7 @@ mod tests {
         );
         assert_eq!(
             error(&["low"]),
-            "`low` is no flag: params are JSON, or flags as `--field value`"
+            "`low` is not a flag: params are JSON, or flags as `--field value`"
         );
     }
 }

@@ -214,7 +214,7 @@ fn params_of_a_named_command_are_checked_before_they_are_sent() {
     );
     check(
         &["--level", "info", "--service", "order", "--mesage", "hi"],
-        "`--mesage` is no field of the params; there are --fields, --level, --message, --service, --trace, --ts",
+        "`--mesage` is not a field of the params; the fields are --fields, --level, --message, --service, --trace, --ts",
     );
     check(
         &["--ts", "soon"],

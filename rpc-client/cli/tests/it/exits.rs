@@ -101,7 +101,10 @@ fn usage_exits_with_2_before_anything_is_connected() {
         &["log", "append", "--level", "loud", "x"],
         "expected one of trace, debug, info, warn, error, fatal",
     );
-    check(&["log", "append", "--field", "x:=y", "x"], "`y` is no JSON");
+    check(
+        &["log", "append", "--field", "x:=y", "x"],
+        "`y` is not valid JSON",
+    );
     check(
         &["log", "append", "--field", "x=1", "--field", "x:=2", "x"],
         "rpc: `--field` names the key `x` twice\nhint: give each key once",

@@ -61,7 +61,7 @@ impl Loaded {
         let name = config.server_name.as_deref().unwrap_or(host);
         let server = ServerName::try_from(name.to_owned()).map_err(|_| {
             invalid(format!(
-                "`{name}` is no name that a certificate can have; set `server_name`"
+                "`{name}` is not a name that a certificate can have; set `server_name`"
             ))
         })?;
 

@@ -97,7 +97,7 @@ async fn a_file_that_comes_later_is_found_and_until_then_the_reason_is_told() {
     place.replace("localhost\n");
     let error = endpoints.next_error().await;
     assert!(
-        error.contains("line 1: `localhost` is no address"),
+        error.contains("line 1: `localhost` is not an address"),
         "{error}"
     );
     place.replace("localhost:1\n");

@@ -16,7 +16,7 @@ pub(crate) fn rpc_error(
     let mut item: ItemEnum = syn::parse2(item).map_err(|error| {
         syn::Error::new(
             error.span(),
-            format!("`#[rpc_error]` stands on an enum: {error}"),
+            format!("`#[rpc_error]` belongs on an enum: {error}"),
         )
     })?;
     let error = ErrorEnum::parse(exporter, arguments, &item)?;

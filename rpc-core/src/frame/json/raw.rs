@@ -65,7 +65,7 @@ impl RawJson<'static> {
             scanner.skip_white_space();
 
             if scanner.peek().is_some() {
-                scanner.error("something stands behind the value")
+                scanner.error("there is more after the value")
             } else {
                 Ok(value)
             }
@@ -227,7 +227,7 @@ mod tests {
         let error = RawJson::parse("1 2").unwrap_err();
         assert_eq!(
             error.to_string(),
-            "not valid JSON at byte 2: something stands behind the value"
+            "not valid JSON at byte 2: there is more after the value"
         );
         assert_eq!(error.at(), 2);
 

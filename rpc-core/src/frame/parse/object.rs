@@ -60,8 +60,8 @@ pub(super) fn scan_object<'a>(
     scanner.skip_white_space();
     match scanner.peek() {
         None => Ok(()),
-        Some(b'{') => scanner.error("a second object stands on the line; send one a line"),
-        Some(_) => scanner.error("something stands behind the object"),
+        Some(b'{') => scanner.error("the line holds a second object; send one a line"),
+        Some(_) => scanner.error("there is more after the object"),
     }
 }
 

@@ -44,7 +44,7 @@ impl<'a> FromServer<'a> {
         if let Err(SyntaxError { what, at }) = fields.scan(line) {
             return Err(BadReply {
                 id: fields.id,
-                message: format!("the reply is no JSON object: {what}, at byte {at}"),
+                message: format!("the reply is not a JSON object: {what}, at byte {at}"),
             });
         }
 
@@ -54,7 +54,7 @@ impl<'a> FromServer<'a> {
                 message: match fault {
                     Fault::Type => format!("`{field}` of the reply has the wrong type"),
                     Fault::Repeated => {
-                        format!("`{field}` stands twice in the reply; once is right")
+                        format!("`{field}` appears twice in the reply; send it once")
                     }
                 },
             });
@@ -249,7 +249,7 @@ mod tests {
             let line = format!("{{{fields}}}");
             let bad = FromServer::decode(line.as_bytes()).expect_err(&line);
             assert_eq!(bad.id, id, "{line}");
-            let message = format!("`{wrong}` stands twice in the reply; once is right");
+            let message = format!("`{wrong}` appears twice in the reply; send it once");
             assert_eq!(bad.message, message, "{line}");
         };
 

@@ -173,7 +173,7 @@ impl Fields {
         let bit = 1 << index;
         if self.seen & bit != 0 {
             self.id_repeated |= index == 0;
-            self.wrong(KNOWN[index], "stands twice; once is right", None);
+            self.wrong(KNOWN[index], "appears twice; send it once", None);
             return;
         }
 
@@ -252,7 +252,7 @@ impl Fields {
 fn meta_of(meta: RawJson<'_>) -> Result<Meta<'_>, &'static str> {
     let is_text = || meta.decode::<BTreeMap<String, String>>().is_ok();
     if meta.as_str().contains("\\u") && !is_text() {
-        return Err("`meta` holds a string that is no Unicode text");
+        return Err("`meta` holds a string that is not Unicode text");
     }
 
     Ok(Meta::checked(meta))

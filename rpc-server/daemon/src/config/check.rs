@@ -162,7 +162,7 @@ impl DaemonConfig {
             .filter(|command| !seen.insert(command.cmdid));
         mistakes.extend(twice.map(|command| {
             let cmdid = command.cmdid;
-            format!("[[commands]] names cmdid {cmdid} twice; once must do")
+            format!("[[commands]] names cmdid {cmdid} twice; remove one")
         }));
 
         let of_log = [

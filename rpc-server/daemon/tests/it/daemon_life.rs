@@ -93,7 +93,8 @@ fn a_key_that_everybody_may_read_keeps_the_daemon_from_starting() {
     let (status, log) = place.start(&config, &[]).ended();
     assert_eq!(status.code(), Some(2), "{log}");
     assert!(
-        log.contains(&key.display().to_string()) && log.contains("(mode 0644); make that 0600"),
+        log.contains(&key.display().to_string())
+            && log.contains("(mode 0644); set its mode to 0600"),
         "{log}"
     );
     std::fs::remove_file(key).unwrap();

@@ -56,7 +56,7 @@ impl KeyedCall {
         let age = meta.remove(IDEMPOTENCY_AGE_MS).map(|age| {
             age.parse().map(Duration::from_millis).map_err(|_| {
                 Status::invalid_argument(format!(
-                    "`meta.{IDEMPOTENCY_AGE_MS}` is no number of milliseconds, written as digits"
+                    "`meta.{IDEMPOTENCY_AGE_MS}` must be a number of milliseconds, in digits"
                 ))
             })
         });

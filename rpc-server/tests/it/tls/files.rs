@@ -27,7 +27,7 @@ fn a_key_that_everybody_may_read_is_refused_with_its_mode_and_the_right_one() {
             "{message}"
         );
         assert!(
-            message.contains(&format!("(mode {mode:04o}); make that 0600")),
+            message.contains(&format!("(mode {mode:04o}); set its mode to 0600")),
             "{message}"
         );
     }

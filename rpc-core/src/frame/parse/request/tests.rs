@@ -130,11 +130,11 @@ fn the_id_is_found_wherever_it_can_be_read() {
         Some(7),
         "second object",
     );
-    bad(r#"{"id":7,"id":7,"cmdid":0}"#, None, "`id` stands twice");
+    bad(r#"{"id":7,"id":7,"cmdid":0}"#, None, "`id` appears twice");
     bad(
         r#"{"id":7,"cmdid":0,"\u0063mdid":0}"#,
         Some(7),
-        "`cmdid` stands twice",
+        "`cmdid` appears twice",
     );
 
     assert_eq!(
@@ -183,7 +183,7 @@ fn what_is_no_object_is_named() {
     bad("\u{feff}{\"cmdid\":0}", None, "byte order mark");
     bad("   ", None, "must be one JSON object");
     bad("1", None, "must be one JSON object");
-    bad(r#"{"cmdid":0} x"#, None, "behind the object");
+    bad(r#"{"cmdid":0} x"#, None, "after the object");
 
     bad(
         r#"{"cmdid":0,"timeout_ms":1.5}"#,
