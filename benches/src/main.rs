@@ -57,7 +57,7 @@ struct Serve {
     /// For rpc only: so many single-threaded runtimes besides, which share the port.
     #[arg(long, default_value_t = 0)]
     runtimes: usize,
-    /// For rpc only: its `spin_us`.
+    /// For rpc only: its `timeouts.spin_us`.
     #[arg(long, default_value_t = 0)]
     spin_us: u64,
     /// For rpc only: serves with TLS, by a certificate for 127.0.0.1 that it makes and writes into this directory.
@@ -110,7 +110,7 @@ struct LoadOptions {
     /// Worker threads; 1 is a single-threaded runtime.
     #[arg(long, default_value_t = 1)]
     workers: usize,
-    /// For rpc only: its `spin_us`.
+    /// For rpc only: its `timeouts.spin_us`.
     #[arg(long, default_value_t = 0)]
     spin_us: u64,
     /// For rpc only: speaks TLS with a server that was given the same directory.

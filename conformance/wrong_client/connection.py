@@ -77,7 +77,7 @@ class Connection:
 
     async def open(self, host: str, port: int) -> None:
         """Connects and begins to read. Raises `OSError`."""
-        limit = self.settings.get("reply_bytes_max", 16 * 1024 * 1024)
+        limit = self.settings.get("frame_bytes_max", 16 * 1024 * 1024)
         self.limit: int = 1 << 40 if self.wrong == "reads-any-length" else limit
         self.reader, self.writer = await asyncio.open_connection(host, port)
         self.reading = asyncio.create_task(self.read())

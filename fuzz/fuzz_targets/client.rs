@@ -83,20 +83,19 @@ struct Run {
 
 impl Run {
     fn new(flags: u8) -> Self {
-        let config = Config {
-            call_timeout_ms: 5_000,
-            connect_timeout_ms: 1_000,
-            fail_fast_after_ms: 500,
-            in_flight_max: IN_FLIGHT_MAX,
-            output_bytes_max: 512,
-            reply_bytes_max: 200,
-            stream_credit: 4,
-            ping_interval_ms: 1_000,
-            write_stall_timeout_ms: 2_000,
-            idle_timeout_ms: if flags & 2 == 2 { 700 } else { 0 },
-            ordered: flags & 1 == 1,
-            ..Config::default()
-        };
+        let config = Config::default().with(|config| {
+            config.timeouts.call_timeout_ms = 5_000;
+            config.timeouts.connect_timeout_ms = 1_000;
+            config.reconnect.fail_fast_after_ms = 500;
+            config.limits.in_flight_per_connection = IN_FLIGHT_MAX;
+            config.limits.output_bytes_max = 512;
+            config.limits.frame_bytes_max = 200;
+            config.limits.stream_credit = 4;
+            config.liveness.ping_interval_ms = 1_000;
+            config.timeouts.write_stall_timeout_ms = 2_000;
+            config.timeouts.idle_timeout_ms = if flags & 2 == 2 { 700 } else { 0 };
+            config.pool.ordered = flags & 1 == 1;
+        });
 
         let server = Server::default();
         let refuses = Arc::new(AtomicBool::new(false));

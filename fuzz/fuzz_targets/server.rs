@@ -28,21 +28,22 @@ use tokio::sync::oneshot;
 use peer::{Kind, Peer};
 
 /// Small, so that every limit is reached.
-static CONFIG: LazyLock<Config> = LazyLock::new(|| Config {
-    frame_bytes_max: 120,
-    reply_bytes_max: 300,
-    frame_timeout_ms: 1_000,
-    bad_frames_in_a_row_max: 4,
-    in_flight_per_connection: 4,
-    connection_bytes_max: 700,
-    handler_timeout_ms: 2_000,
-    output_bytes_soft_max: 512,
-    output_bytes_hard_max: 1_024,
-    write_stall_timeout_ms: 1_000,
-    linger_timeout_ms: 500,
-    goaway_grace_ms: 200,
-    drain_timeout_ms: 3_000,
-    ..Config::default()
+static CONFIG: LazyLock<Config> = LazyLock::new(|| {
+    Config::default().with(|config| {
+        config.limits.frame_bytes_max = 120;
+        config.limits.reply_bytes_max = 300;
+        config.timeouts.frame_timeout_ms = 1_000;
+        config.throttle.bad_frames_in_a_row_max = 4;
+        config.admission.in_flight_per_connection = 4;
+        config.limits.connection_bytes_max = 700;
+        config.timeouts.handler_timeout_ms = 2_000;
+        config.limits.output_bytes_soft_max = 512;
+        config.limits.output_bytes_hard_max = 1_024;
+        config.timeouts.write_stall_timeout_ms = 1_000;
+        config.timeouts.linger_timeout_ms = 500;
+        config.drain.goaway_grace_ms = 200;
+        config.drain.timeout_ms = 3_000;
+    })
 });
 
 fuzz_target!(|data: &[u8]| {
@@ -128,10 +129,9 @@ impl World {
 }
 
 async fn serve(retires: bool) -> Serving {
-    let config = Config {
-        requests_per_connection_max: if retires { 6 } else { 0 },
-        ..CONFIG.clone()
-    };
+    let config = CONFIG
+        .clone()
+        .with(|config| config.drain.requests_per_connection_max = if retires { 6 } else { 0 });
 
     let server = Server::builder()
         .config(config)

@@ -164,13 +164,35 @@ impl Driver {
 fn open(ask: &Ask) -> Result<Client, Box<dyn StdError>> {
     let mut settings = ask.settings.clone();
     let token = settings.remove("token");
-    let config: Config = serde_json::from_value(settings.into())?;
+    let config = grouped(settings)?;
 
     let mut builder = Client::builder(ask.target.as_str()).config(config);
     if let Some(Value::String(token)) = token {
         builder = builder.token(token);
     }
     Ok(builder.build())
+}
+
+/// The settings of the driver protocol stand side by side: each has the name that it has in its group, or that of its group
+/// before it where it says nothing alone, as `retry_base_ms` for `retry.base_ms`.
+fn grouped(settings: Map<String, Value>) -> Result<Config, Box<dyn StdError>> {
+    let mut config = serde_json::to_value(Config::default())?;
+    let groups = config
+        .as_object_mut()
+        .expect("a config is an object of groups");
+
+    for (name, value) in settings {
+        let mut places = groups.iter_mut().filter_map(|(group, settings)| {
+            let alone = name.strip_prefix(&format!("{group}_")).unwrap_or(&name);
+            settings.get_mut(alone)
+        });
+        match places.next() {
+            Some(place) => *place = value,
+            None => return Err(format!("there is no setting `{name}`").into()),
+        }
+    }
+
+    Ok(serde_json::from_value(config)?)
 }
 
 fn command<'c>(client: &'c Client, ask: &Ask) -> Command<'c> {

@@ -59,7 +59,7 @@ impl Events {
         }
     }
 
-    /// The events from now on, at most `events_max` of them ahead of the reader.
+    /// The events from now on, at most `limits.events_max` of them ahead of the reader.
     pub(crate) fn listen(&self, events_max: usize) -> BoxStream<'static, ConnectionEvent> {
         // A channel for none cannot be made, and one takes its memory when it is made.
         let events_max = events_max.clamp(1, 1 << 16);

@@ -17,12 +17,12 @@
 //! **Connecting.** Making a [`Client`] opens nothing. The first call opens the connection, later ones share it, and one
 //! that was lost is opened again by the next call, or at once where it was lost with calls under way: by one attempt
 //! at a time, with back-off and full jitter. While a server cannot be reached, calls wait for
-//! [`fail_fast_after_ms`](Config::fail_fast_after_ms) (1 s), and then fail at once with the last reason.
+//! [`reconnect.fail_fast_after_ms`](crate::config::Reconnect::fail_fast_after_ms) (1 s), and then fail at once with the last reason.
 //!
 //! **Order.** Calls travel side by side and are answered in any order. Calls that are [`ordered`](Command::ordered)
 //! run one after another; a call and a oneway call from one task leave in the order in which they were made.
 //!
-//! **Deadlines.** Every call has one, [`call_timeout_ms`](Config::call_timeout_ms) (5 s) where nothing else is said.
+//! **Deadlines.** Every call has one, [`timeouts.call_timeout_ms`](crate::config::Timeouts::call_timeout_ms) (5 s) where nothing else is said.
 //! It covers connecting, waiting for room, the reply and all tries, and the server is told: nothing waits past
 //! it. [`Client::within`] hands the deadline of a handler's call on to the calls that it makes.
 //!

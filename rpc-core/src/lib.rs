@@ -30,6 +30,7 @@
 //! | [`frame`] | [`Request`], [`Reply`], [`RawJson`]: lines in and out |
 //! | [`status`] | [`Code`] and [`Status`], from one table |
 //! | [`codec`] | lines out of bytes, with a limit |
+//! | [`config`] | settings that server and client have in common |
 //! | [`in_flight`] | id to waiting call; ordered calls |
 //! | [`keepalive`] | when a TCP peer counts as gone |
 //! | [`mod@service`] | [`Service`], [`Layer`], [`BoxService`] |
@@ -56,6 +57,7 @@ extern crate self as rpc_core;
 pub mod api;
 pub mod builtins;
 pub mod codec;
+pub mod config;
 pub mod descriptor;
 /// Documents of the project, for readers of this documentation.
 #[cfg(all(doc, not(doctest)))]

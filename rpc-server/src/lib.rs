@@ -38,7 +38,7 @@
 //! * **Cancellation.** A handler's future is dropped when its caller cancels, goes away, or its deadline
 //!   passes: at its next await it is gone. Clean up in the `Drop` of a guard. A
 //!   [`detached`](Route::detached) handler runs to its end.
-//! * **Deadlines.** The caller's `timeout_ms`, at most `handler_timeout_ms`, counts from the receipt of the
+//! * **Deadlines.** The caller's `timeout_ms`, at most `timeouts.handler_timeout_ms`, counts from the receipt of the
 //!   request. [`Context::deadline`] has it; a client's `within` passes it on to calls that the handler makes.
 //! * **Limits.** Each buffer, queue and wait is bounded by a setting of [`Config`]. What is over a limit is
 //!   answered with code 8 and `rejected` where nothing has run, or is not read until there is room. All
@@ -46,14 +46,14 @@
 //! * **Errors.** A handler returns a [`Status`], or an error that turns into one: the caller gets its code
 //!   and message, the log its source. A panic is code 13, and its text stays in the log.
 //! * **The end.** [`Server::serve`] ends in a drain: no new connections, `goaway` to the clients, replies to
-//!   all that was accepted, within `drain_timeout_ms`.
+//!   all that was accepted, within `drain.timeout_ms`.
 //!
 //! # Modules and features
 //!
 //! | module | holds |
 //! | --- | --- |
 //! | [`blocking`] | threads for work that blocks |
-//! | [`config`] | every limit, with its unit in its name |
+//! | [`config`] | every setting, in groups |
 //! | [`layers`] | limits for a command or a router |
 //! | [`telemetry`] | where traces are sent |
 //!

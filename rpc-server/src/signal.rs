@@ -9,7 +9,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 ///
 /// The handlers are installed by the call itself, not by the first poll, so a signal that comes
 /// between both is not missed. They stay for the life of the process: further signals do not end it,
-/// and the drain goes on within `drain_timeout_ms`. A program that wants to end at a second signal
+/// and the drain goes on within `drain.timeout_ms`. A program that wants to end at a second signal
 /// calls this function again once the first future is ready, and exits when the second one is.
 ///
 /// A handler that cannot be installed is logged as an error; its signal ends the process at once,

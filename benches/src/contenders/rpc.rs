@@ -44,12 +44,11 @@ pub(crate) async fn serve(serving: Serving) -> Result<()> {
         .route(LOG, log)?
         .route(SLOW, slow)?;
 
-    let config = rpc_server::Config {
-        connections_max: 20_000,
-        connections_per_address: 0,
-        spin_us: serving.spin_us,
-        ..rpc_server::Config::default()
-    };
+    let config = rpc_server::Config::default().with(|config| {
+        config.limits.connections_max = 20_000;
+        config.limits.connections_per_address = 0;
+        config.timeouts.spin_us = serving.spin_us;
+    });
 
     let mut listen = ListenOptions::new(serving.listen.to_string());
     if let Some(directory) = &serving.tls {
@@ -83,19 +82,15 @@ impl Connect for Rpc {
     type Caller = RpcCaller;
 
     async fn connect(&self, address: SocketAddr, callers: usize) -> Result<Vec<RpcCaller>> {
-        let config = Config {
-            spin_us: self.spin_us,
-            tls: self.tls.as_deref().map(tls::client),
-            ..Config::default()
-        };
+        let config = Config::default().with(|config| {
+            config.timeouts.spin_us = self.spin_us;
+            config.tls = self.tls.as_deref().map(tls::client);
+        });
 
         if self.is_short {
             let client = Client::with_config(
                 address.to_string(),
-                Config {
-                    mode: Mode::Short,
-                    ..config
-                },
+                config.with(|config| config.pool.mode = Mode::Short),
             );
             return Ok((0..callers).map(|_| RpcCaller(client.clone())).collect());
         }

@@ -34,10 +34,7 @@ impl Connect for Tornado {
         rpc::share(
             address,
             callers,
-            Config {
-                ordered: true,
-                ..Config::default()
-            },
+            Config::default().with(|config| config.pool.ordered = true),
         )
         .await
     }

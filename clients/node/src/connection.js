@@ -86,8 +86,8 @@ export class Connection {
   }
 
   get hasRoom() {
-    const { inFlightMax, outputBytesMax } = this.#settings;
-    return this.#output.length < outputBytesMax && this.calls.size + this.ordered.length < inFlightMax;
+    const { inFlightPerConnection, outputBytesMax } = this.#settings;
+    return this.#output.length < outputBytesMax && this.calls.size + this.ordered.length < inFlightPerConnection;
   }
 
   /** Resolves when there may be room, or the connection is over. */
@@ -213,7 +213,7 @@ export class Connection {
     this.#heardAt = performance.now();
     this.#pings = 0;
     const end = bytes.lastIndexOf(NEWLINE);
-    const limit = this.#settings.replyBytesMax;
+    const limit = this.#settings.frameBytesMax;
     if (end < 0) {
       this.#keep(bytes);
       return;
@@ -244,11 +244,11 @@ export class Connection {
   #keep(bytes) {
     this.#rest.push(bytes);
     this.#restBytes += bytes.length;
-    if (this.#restBytes > this.#settings.replyBytesMax + 1) this.#tooLong();
+    if (this.#restBytes > this.#settings.frameBytesMax + 1) this.#tooLong();
   }
 
   #tooLong() {
-    this.end(`a reply is longer than \`replyBytesMax\` of ${this.#settings.replyBytesMax} bytes`);
+    this.end(`a reply is longer than \`frameBytesMax\` of ${this.#settings.frameBytesMax} bytes`);
   }
 
   #take(line, isSound) {

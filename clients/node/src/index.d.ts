@@ -71,11 +71,11 @@ export interface Settings {
   /** Longest window (5,000). */
   readonly reconnectCapMs?: number;
   /** Calls in flight on a connection; further ones wait (65,536). */
-  readonly inFlightMax?: number;
+  readonly inFlightPerConnection?: number;
   /** Characters that wait to be written; further calls wait (8,388,608). */
   readonly outputBytesMax?: number;
   /** Longest reply line in bytes; a longer one ends the connection (16,777,216). */
-  readonly replyBytesMax?: number;
+  readonly frameBytesMax?: number;
   /** Items that a stream sends ahead of its reader (64). */
   readonly streamCredit?: number;
   /** Characters of a stream's items that wait for their reader; the next item ends the stream with code 8 (16,777,216). */

@@ -6,9 +6,9 @@ const DEFAULTS = Object.freeze({
   failFastAfterMs: 1_000,
   reconnectBaseMs: 50,
   reconnectCapMs: 5_000,
-  inFlightMax: 65_536,
+  inFlightPerConnection: 65_536,
   outputBytesMax: 8_388_608,
-  replyBytesMax: 16_777_216,
+  frameBytesMax: 16_777_216,
   streamCredit: 64,
   streamBytesMax: 16_777_216,
   ordered: false,
@@ -27,7 +27,7 @@ const DEFAULTS = Object.freeze({
   tokenFile: undefined,
 });
 
-const AT_LEAST_ONE = new Set(["inFlightMax", "outputBytesMax", "replyBytesMax", "streamCredit", "streamBytesMax", "attemptsMax"]);
+const AT_LEAST_ONE = new Set(["inFlightPerConnection", "outputBytesMax", "frameBytesMax", "streamCredit", "streamBytesMax", "attemptsMax"]);
 
 /** The settings with their defaults. Throws a `TypeError` for a name that there is not, a `RangeError` for a number. */
 export function complete(settings = {}) {

@@ -57,7 +57,7 @@ test("calls wait where a connection has all that it may have", () =>
       const answers = await Promise.all(Array.from({ length: 40 }, () => client.call(SLEEP, { ms: 1 })));
       assert.deepEqual(answers, Array(40).fill({ slept_ms: 1 }));
     },
-    { inFlightMax: 4 },
+    { inFlightPerConnection: 4 },
   ));
 
 test("a call that finds no room ends by its deadline", () =>
@@ -71,7 +71,7 @@ test("a call that finds no room ends by its deadline", () =>
       giving.abort(new Error("given up"));
       await assert.rejects(first, { message: "given up" });
     },
-    { inFlightMax: 1 },
+    { inFlightPerConnection: 1 },
   ));
 
 test("a stream is read to its end with little credit", () =>
@@ -167,7 +167,7 @@ test("the name of a setting that there is not is refused", () => {
 });
 
 test("a setting that makes no sense is refused", () => {
-  assert.throws(() => new Client("127.0.0.1:1", { inFlightMax: 0 }), /`inFlightMax` is 0; it must be an integer, at least 1/);
+  assert.throws(() => new Client("127.0.0.1:1", { inFlightPerConnection: 0 }), /`inFlightPerConnection` is 0; it must be an integer, at least 1/);
   assert.throws(() => new Client("127.0.0.1:1", { callTimeoutMs: "5" }), RangeError);
 });
 

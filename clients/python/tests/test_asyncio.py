@@ -46,12 +46,12 @@ class AgainstADaemon(unittest.IsolatedAsyncioTestCase):
         self.assertEqual(answers, [{"sum": i + 1} for i in range(1000)])
 
     async def test_calls_wait_where_a_connection_has_all_that_it_may_have(self) -> None:
-        client = self.client(Settings(in_flight_max=4))
+        client = self.client(Settings(in_flight_per_connection=4))
         answers = await asyncio.gather(*(client.call(SLEEP, {"ms": 1}) for _ in range(40)))
         self.assertEqual(answers, [{"slept_ms": 1}] * 40)
 
     async def test_a_call_that_finds_no_room_ends_by_its_deadline(self) -> None:
-        client = self.client(Settings(in_flight_max=1))
+        client = self.client(Settings(in_flight_per_connection=1))
         await client.connect()
         first = asyncio.create_task(client.call(SLEEP, {"ms": 20_000}, timeout=30))
         await asyncio.sleep(0)
@@ -137,8 +137,8 @@ class AgainstADaemon(unittest.IsolatedAsyncioTestCase):
             Settings().but(call_timeout=5)
 
     async def test_a_setting_that_makes_no_sense_is_refused(self) -> None:
-        with self.assertRaisesRegex(ValueError, "`in_flight_max` is 0; it must be at least 1"):
-            Settings(in_flight_max=0)
+        with self.assertRaisesRegex(ValueError, "`in_flight_per_connection` is 0; it must be at least 1"):
+            Settings(in_flight_per_connection=0)
         with self.assertRaisesRegex(ValueError, "`call_timeout_ms` is -1; it must be at least 0"):
             Settings(call_timeout_ms=-1)
 

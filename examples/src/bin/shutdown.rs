@@ -19,10 +19,7 @@ async fn slow() -> Result<&'static str, Status> {
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     // Calls that run longer than this after the signal are ended with code 14.
-    let config = Config {
-        drain_timeout_ms: 10_000,
-        ..Config::default()
-    };
+    let config = Config::default().with(|config| config.drain.timeout_ms = 10_000);
     let server = Server::builder()
         .listen("127.0.0.1:0")
         .config(config)

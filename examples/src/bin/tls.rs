@@ -49,10 +49,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         ca_file: Some(tls.files().certificate.clone()),
         ..TlsConfig::default()
     };
-    let config = Config {
-        tls: Some(trust),
-        ..Config::default()
-    };
+    let config = Config::default().with(|config| config.tls = Some(trust));
     let client = Client::with_config(format!("localhost:{port}"), config);
     println!("{}", client.call::<_, String>(100, &()).await?);
     Ok(())

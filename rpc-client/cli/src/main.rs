@@ -117,16 +117,17 @@ impl Target {
     }
 
     fn client_with(&self, config: Config) -> Client {
-        let call_timeout_ms = self.timeout.map_or(config.call_timeout_ms, milliseconds);
-        let config = Config {
-            call_timeout_ms,
-            fail_fast_after_ms: 0,
-            reconnect_cap_ms: RECONNECT_CAP_MS,
-            attempts_max: 1,
-            tls: self.tls(),
-            token_file: self.token_file.clone(),
-            ..config
-        };
+        let call_timeout_ms = self
+            .timeout
+            .map_or(config.timeouts.call_timeout_ms, milliseconds);
+        let config = config.with(|config| {
+            config.timeouts.call_timeout_ms = call_timeout_ms;
+            config.reconnect.fail_fast_after_ms = 0;
+            config.reconnect.cap_ms = RECONNECT_CAP_MS;
+            config.retry.attempts_max = 1;
+            config.tls = self.tls();
+            config.pool.token_file.clone_from(&self.token_file);
+        });
 
         Client::with_config(&self.addr, config)
     }

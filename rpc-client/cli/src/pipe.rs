@@ -47,10 +47,9 @@ pub(crate) struct Pipe {}
 
 impl Pipe {
     pub(crate) async fn run(self, target: &Target) -> Result<(), Failure> {
-        let client = target.client_with(Config {
-            call_timeout_ms: CALL_TIMEOUT_MS,
-            ..Config::default()
-        });
+        let client = target.client_with(
+            Config::default().with(|config| config.timeouts.call_timeout_ms = CALL_TIMEOUT_MS),
+        );
         // Before anything is read: what was not sent can then be piped again.
         client.connect().await?;
 

@@ -53,9 +53,9 @@ pub(crate) struct Tail {
 impl Tail {
     pub(crate) async fn run(self, target: &Target) -> Result<(), Failure> {
         let client = target.client();
-        let timeout = target
-            .timeout
-            .unwrap_or(Duration::from_millis(Config::default().call_timeout_ms));
+        let timeout = target.timeout.unwrap_or(Duration::from_millis(
+            Config::default().timeouts.call_timeout_ms,
+        ));
 
         let mut interrupted = pin!(tokio::signal::ctrl_c());
         tokio::select! {

@@ -76,7 +76,7 @@ impl Directory {
     /// The members, as soon as there are any.
     ///
     /// # Errors
-    /// Why there are none, where that has been so for longer than `fail_fast_after_ms`; the deadline,
+    /// Why there are none, where that has been so for longer than `reconnect.fail_fast_after_ms`; the deadline,
     /// where it comes first.
     pub(crate) async fn wait(&self, deadline: Option<Instant>) -> Result<Arc<Members>, Error> {
         let mut has_stopped = false;
@@ -96,7 +96,7 @@ impl Directory {
 
             let patience = failure
                 .as_ref()
-                .map(|(_, since)| *since + self.dialer.common.config.fail_fast_after());
+                .map(|(_, since)| *since + self.dialer.common.config.reconnect.fail_fast_after());
             let until = [patience, deadline].into_iter().flatten().min();
             let has_time = until.is_none_or(|until| Instant::now() < until);
 

@@ -51,11 +51,12 @@ impl Health {
         self.failures_in_a_row = self.failures_in_a_row.saturating_add(1);
         // One that has just returned is on probation: its first failure is enough.
         let is_on_probation = self.ejected_until.is_some();
-        let too_many_in_a_row = config.eject_after_failures > 0
-            && (is_on_probation || self.failures_in_a_row >= config.eject_after_failures);
+        let too_many_in_a_row = config.ejection.after_failures > 0
+            && (is_on_probation || self.failures_in_a_row >= config.ejection.after_failures);
 
-        let allowed = calls * u64::from(100_u32.saturating_sub(config.eject_success_percent_min));
-        let too_few_succeed = calls >= config.eject_calls_min && failures * 100 > allowed;
+        let allowed =
+            calls * u64::from(100_u32.saturating_sub(config.ejection.success_percent_min));
+        let too_few_succeed = calls >= config.ejection.calls_min && failures * 100 > allowed;
         if !too_many_in_a_row && !too_few_succeed {
             return None;
         }
@@ -70,7 +71,7 @@ impl Health {
 
     /// Counts within the window, and begins a new one where it is over.
     fn count(&mut self, is_failure: bool, config: &Config, now: Instant) -> (u64, u64) {
-        let length = Duration::from_millis(config.eject_window_ms);
+        let length = Duration::from_millis(config.ejection.window_ms);
         let window = match &mut self.window {
             Some(window) if now.saturating_duration_since(window.since) < length => window,
             over => {
@@ -93,10 +94,10 @@ impl Health {
 
     /// Twice as long each time, and spread over the upper half, so that clients do not return together.
     fn next_time(&self, config: &Config) -> Duration {
-        let base = Duration::from_millis(config.eject_base_ms);
+        let base = Duration::from_millis(config.ejection.base_ms);
         let doubled = base.saturating_mul(1u32.checked_shl(self.ejections).unwrap_or(u32::MAX));
         doubled
-            .min(Duration::from_millis(config.eject_cap_ms))
+            .min(Duration::from_millis(config.ejection.cap_ms))
             .mul_f64(0.5 + fastrand::f64() / 2.0)
     }
 }
@@ -106,15 +107,14 @@ mod tests {
     use super::*;
 
     fn config() -> Config {
-        Config {
-            eject_after_failures: 3,
-            eject_success_percent_min: 50,
-            eject_calls_min: 10,
-            eject_window_ms: 10_000,
-            eject_base_ms: 1_000,
-            eject_cap_ms: 60_000,
-            ..Config::default()
-        }
+        Config::default().with(|config| {
+            config.ejection.after_failures = 3;
+            config.ejection.success_percent_min = 50;
+            config.ejection.calls_min = 10;
+            config.ejection.window_ms = 10_000;
+            config.ejection.base_ms = 1_000;
+            config.ejection.cap_ms = 60_000;
+        })
     }
 
     #[test]
@@ -176,11 +176,10 @@ mod tests {
 
     #[test]
     fn a_limit_of_zero_is_off() {
-        let config = Config {
-            eject_after_failures: 0,
-            eject_success_percent_min: 0,
-            ..config()
-        };
+        let config = config().with(|config| {
+            config.ejection.after_failures = 0;
+            config.ejection.success_percent_min = 0;
+        });
         let (now, mut health) = (Instant::now(), Health::default());
         assert!((0..1000).all(|_| health.observe(true, &config, now).is_none()));
     }

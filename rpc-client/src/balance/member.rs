@@ -88,7 +88,7 @@ impl Member {
     }
 
     fn decay(&self) -> Duration {
-        Duration::from_millis(self.config.latency_decay_ms)
+        Duration::from_millis(self.config.balance.latency_decay_ms)
     }
 
     /// One lock for both, held for a few operations on numbers. Each of them is one step, so a panic

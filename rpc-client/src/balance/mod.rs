@@ -113,7 +113,7 @@ impl Chooser {
             (standing(member, wish, now) == Standing::Good).then_some(candidate)
         };
 
-        match (wish.key, self.config.balance) {
+        match (wish.key, self.config.balance.policy) {
             (Some(key), _) => good(group.home_of(key, |_| true)?),
             (None, Balance::RoundRobin) => good(group.at_turn(turn)),
             (None, Balance::PowerOfTwo) => {
@@ -165,7 +165,8 @@ impl Chooser {
             .filter(|member| member.is_ejected(now))
             .count();
         // With so many ejected, the rest could not bear the load: then all are used.
-        let is_panic = ejected * 100 > group.members.len() * self.config.eject_percent_max as usize;
+        let is_panic =
+            ejected * 100 > group.members.len() * self.config.ejection.percent_max as usize;
 
         let mut candidates: Vec<(usize, Standing, Candidate<'m>)> = group
             .members
@@ -183,7 +184,7 @@ impl Chooser {
         let best = candidates.iter().map(|(_, standing, _)| *standing).min()?;
         candidates.retain(|(_, standing, _)| *standing == best);
 
-        let at = match (wish.key, self.config.balance) {
+        let at = match (wish.key, self.config.balance.policy) {
             (Some(key), _) => {
                 let home = group.home_of(key, |at| candidates.iter().any(|(of, ..)| *of == at))?;
                 candidates.iter().position(|(of, ..)| *of == home)?
@@ -210,7 +211,7 @@ impl Chooser {
         second: Candidate<'m>,
         now: Instant,
     ) -> Candidate<'m> {
-        let floor = Duration::from_millis(self.config.latency_floor_ms).as_secs_f64();
+        let floor = Duration::from_millis(self.config.balance.latency_floor_ms).as_secs_f64();
         let (first_in_flight, first_latency) = first.member.load(now);
         let (second_in_flight, second_latency) = second.member.load(now);
 

@@ -34,7 +34,7 @@ pub(crate) struct Balanced {
 impl Route {
     pub(crate) fn new(target: &Target, dialer: Dialer) -> Self {
         if let Some([address]) = target.fixed().map(|addresses| &**addresses)
-            && dialer.common.config.mode == Mode::Single
+            && dialer.common.config.pool.mode == Mode::Single
         {
             return Self::Sole(dialer.endpoint(&address.text));
         }

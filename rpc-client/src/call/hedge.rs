@@ -38,7 +38,7 @@ struct State {
 impl Hedging {
     /// None where hedging is off.
     pub(crate) fn new(config: &Config) -> Option<Self> {
-        (config.hedge_percentile > 0).then(Self::default)
+        (config.hedge.percentile > 0).then(Self::default)
     }
 
     /// How long to wait before the backup; `None` while too little is known.
@@ -55,11 +55,11 @@ impl Hedging {
             && (state.delay.is_none() || state.since_look >= ANSWERS_BETWEEN_LOOKS)
         {
             state.since_look = 0;
-            let least = Duration::from_millis(config.hedge_after_min_ms);
+            let least = Duration::from_millis(config.hedge.after_min_ms);
             state.delay = Some(
                 state
                     .latencies
-                    .percentile(config.hedge_percentile)
+                    .percentile(config.hedge.percentile)
                     .max(least),
             );
         }
@@ -69,7 +69,7 @@ impl Hedging {
     /// that a slow minute cannot double the load.
     fn count_call(&self, config: &Config) {
         let mut state = self.lock();
-        let each = u64::from(config.hedge_percent_max);
+        let each = u64::from(config.hedge.percent_max);
         state.saved = (state.saved + each).min((100 * each).max(100));
     }
 
@@ -210,11 +210,10 @@ mod tests {
 
     #[test]
     fn the_delay_is_the_percentile_and_follows_what_is() {
-        let config = Config {
-            hedge_percentile: 95,
-            hedge_after_min_ms: 1,
-            ..Config::default()
-        };
+        let config = Config::default().with(|config| {
+            config.hedge.percentile = 95;
+            config.hedge.after_min_ms = 1;
+        });
         let hedging = Hedging::default();
         let answers = |count: u32, ms: u64| {
             (0..count).for_each(|_| hedging.observe(Duration::from_millis(ms), &config));
@@ -240,10 +239,7 @@ mod tests {
 
     #[test]
     fn no_more_than_the_share_of_calls_is_spent() {
-        let config = Config {
-            hedge_percent_max: 5,
-            ..Config::default()
-        };
+        let config = Config::default().with(|config| config.hedge.percent_max = 5);
         let hedging = Hedging::default();
 
         let mut backups = 0;

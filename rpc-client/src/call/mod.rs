@@ -142,9 +142,8 @@ impl Connected for CallContext {}
 
 impl<C: Connected> Command<'_, C> {
     /// Says that the command may run twice without harm, so that it is tried again also where it may have
-    /// run already, and hedged where [`Config::hedge_percentile`] is set.
+    /// run already, and hedged where [`hedge.percentile`](crate::config::Hedge::percentile) is set.
     ///
-    /// [`Config::hedge_percentile`]: crate::Config::hedge_percentile
     pub fn idempotent(mut self) -> Self {
         self.options.idempotency = Idempotency::Idempotent;
         self
@@ -169,7 +168,7 @@ impl<'c> Command<'c> {
         cmdid: CmdId,
     ) -> Self {
         let mut command = Self::by(context, cmdid);
-        if context.config.ordered {
+        if context.config.pool.ordered {
             command.options.kind = CallKind::Ordered;
         }
 

@@ -30,7 +30,7 @@ impl Command<'_> {
     pub(crate) async fn put(&self, mut request: Request<'static>) -> Result<(), Error> {
         let (context, now) = (self.caller(), Instant::now());
         // The field is newer than the servers that want every call in order.
-        request.oneway = !context.config.ordered;
+        request.oneway = !context.config.pool.ordered;
 
         if let Some(Lease {
             connection,
@@ -60,7 +60,7 @@ impl Command<'_> {
 
             match connection.notify(&request, kind) {
                 // Its connection is closed with it, and the caller is to know whether it was read.
-                Ok(()) if context.config.mode == Mode::Short => {
+                Ok(()) if context.config.pool.mode == Mode::Short => {
                     // What has not been read by then still may be.
                     let target = &context.target;
                     let late = |_| Error::new(Kind::Deadline { was_sent: true }, target, None);

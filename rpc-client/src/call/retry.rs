@@ -76,7 +76,7 @@ pub(crate) struct RetryState<'a> {
 impl<'a> RetryState<'a> {
     /// Of a call that must end by `deadline`, and has not failed yet.
     pub(crate) fn new(config: &'a Config, budget: &'a Budget, deadline: Option<Instant>) -> Self {
-        let (base, cap) = (config.retry_base_ms, config.retry_cap_ms);
+        let (base, cap) = (config.retry.base_ms, config.retry.cap_ms);
         Self {
             config,
             budget,
@@ -94,7 +94,7 @@ impl<'a> RetryState<'a> {
         let pause = failure.pause?;
         let begin = now.checked_add(self.backoff.next_delay() + pause)?;
 
-        let is_left = self.attempts < self.config.attempts_max
+        let is_left = self.attempts < self.config.retry.attempts_max
             && self.deadline.is_none_or(|deadline| begin < deadline)
             && self.budget.withdraw(self.config, now);
         if !is_left {
@@ -120,7 +120,7 @@ impl Command<'_> {
     /// Whether the failure of the first try leaves room for another one.
     pub(super) fn may_retry(&self, failure: &Error, idempotency: Idempotency) -> bool {
         // A call without an id has its place in an order, which a later try would not have.
-        self.caller().config.attempts_max > 1
+        self.caller().config.retry.attempts_max > 1
             && !self.options().kind.is_ordered()
             && FailedTry::of(failure, idempotency).pause.is_some()
             && self.caller().route.can_try_again()
@@ -239,7 +239,7 @@ struct State {
 
 impl Budget {
     pub(crate) fn new(config: &Config, now: Instant) -> Self {
-        let tokens = f64::from(config.retry_budget_per_second);
+        let tokens = f64::from(config.retry.budget_per_second);
         let state = State {
             tokens,
             at: now,
@@ -261,9 +261,9 @@ impl Budget {
 
     /// Takes the right to one more try, where there is one left.
     pub(crate) fn withdraw(&self, config: &Config, now: Instant) -> bool {
-        let share = f64::from(config.retry_budget_percent) / 100.0;
-        let per_second = f64::from(config.retry_budget_per_second);
-        let window = Duration::from_millis(config.retry_budget_window_ms)
+        let share = f64::from(config.retry.budget_percent) / 100.0;
+        let per_second = f64::from(config.retry.budget_per_second);
+        let window = Duration::from_millis(config.retry.budget_window_ms)
             .as_secs_f64()
             .max(1e-3);
 
@@ -330,11 +330,10 @@ mod tests {
 
     #[test]
     fn a_call_is_tried_again_while_failures_allow_it_and_attempts_time_and_budget_are_left() {
-        let config = Config {
-            attempts_max: 4,
-            retry_base_ms: 10,
-            ..Config::default()
-        };
+        let config = Config::default().with(|config| {
+            config.retry.attempts_max = 4;
+            config.retry.base_ms = 10;
+        });
         let many = [Some(0); 9].map(failed);
         assert_eq!(pauses(&config, 5_000, &many).len(), 3);
 
@@ -354,10 +353,7 @@ mod tests {
             "the deadline comes first"
         );
 
-        let poor = Config {
-            retry_budget_per_second: 2,
-            ..config
-        };
+        let poor = config.with(|config| config.retry.budget_per_second = 2);
         assert_eq!(pauses(&poor, 5_000, &many).len(), 2);
     }
 
@@ -390,11 +386,10 @@ mod tests {
 
     #[test]
     fn a_budget_of_nothing_allows_nothing() {
-        let config = Config {
-            retry_budget_percent: 0,
-            retry_budget_per_second: 0,
-            ..Config::default()
-        };
+        let config = Config::default().with(|config| {
+            config.retry.budget_percent = 0;
+            config.retry.budget_per_second = 0;
+        });
         let (start, budget) = (Instant::now(), Budget::new(&config, Instant::now()));
         (0..1_000).for_each(|_| budget.count_call());
 

@@ -174,7 +174,7 @@ impl Command<'_> {
 
     /// The items that a request is answered with.
     pub(crate) async fn items(&self, mut request: Request<'static>) -> Result<Items, Error> {
-        request.credit = Some(self.caller().config.stream_credit);
+        request.credit = Some(self.caller().config.limits.stream_credit);
         let timeout = self.options().timeout;
         let own = timeout.map(|timeout| after(Instant::now(), timeout));
         let deadline = [own, self.options().until()].into_iter().flatten().min();
@@ -401,12 +401,12 @@ impl Command<'_> {
     fn time_limit(&self) -> Duration {
         self.options()
             .timeout
-            .unwrap_or_else(|| self.caller().config.call_timeout())
+            .unwrap_or_else(|| self.caller().config.timeouts.call_timeout())
             .min(MAX_TIMEOUT)
     }
 
     fn idempotency(&self) -> Idempotency {
-        let listed = &self.caller().config.idempotent_cmdids;
+        let listed = &self.caller().config.retry.idempotent_cmdids;
         if listed.contains(&self.cmdid().number()) {
             Idempotency::Idempotent
         } else {

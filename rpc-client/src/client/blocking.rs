@@ -62,7 +62,7 @@ impl Client {
         self.inner.address()
     }
 
-    /// Calls a command and decodes its data. The deadline is `call_timeout_ms` from now.
+    /// Calls a command and decodes its data. The deadline is `timeouts.call_timeout_ms` from now.
     ///
     /// # Errors
     /// See [`Error`]; code 9, not sent, inside an async runtime.
@@ -120,7 +120,7 @@ impl Client {
     /// Opens the connection now, where there is none: calls open it by themselves.
     ///
     /// # Errors
-    /// Where it cannot be opened, or not within `call_timeout_ms`; code 9 inside an async runtime.
+    /// Where it cannot be opened, or not within `timeouts.call_timeout_ms`; code 9 inside an async runtime.
     pub fn connect(&self) -> Result<(), Error> {
         block_on(&self.inner, self.inner.connect())
     }

@@ -17,7 +17,7 @@ use crate::endpoint::pool::Dialer;
 /// ```
 /// use rpc_client::{Client, Config, Mode};
 ///
-/// let settings = Config { mode: Mode::Pooled(4), ..Config::default() };
+/// let settings = Config::default().with(|config| config.pool.mode = Mode::Pooled(4));
 /// let client = Client::builder("10.0.0.1:8889,10.0.0.2:8889")
 ///     .config(settings)
 ///     .token("the-token-of-this-service")
@@ -55,30 +55,35 @@ impl ClientBuilder {
     }
 
     /// The token by which each new connection says who it is, before it takes calls (command 6,
-    /// `authenticate`), in the place of `token_file`. It stands in memory as it is, and in no log.
+    /// `authenticate`), in the place of `pool.token_file`. It stands in memory as it is, and in no log.
     ///
     /// A server that knows no tokens is called without. One that refuses the token fails the calls with its
-    /// code, 16 as a rule, and is asked again after `reconnect_cap_ms` at the earliest.
+    /// code, 16 as a rule, and is asked again after `reconnect.cap_ms` at the earliest.
     #[must_use]
     pub fn token(mut self, token: impl Into<Arc<str>>) -> Self {
         self.connector.token = Some(Token(token.into()));
         self
     }
 
-    /// The client. Nothing is opened before its first call.
+    /// The client. Nothing is opened before its first call. With settings that [`Config::check`] refuses, every call
+    /// fails, as not sent, with what is wrong with them.
     pub fn build(self) -> Client {
         let Self {
-            target,
-            config,
+            mut target,
+            mut config,
             connector,
         } = self;
 
         // A connector of the user's own may call an endpoint whatever it likes.
-        let target = if let Way::Own(_) = connector.way {
-            target.or_as_it_is()
-        } else {
-            target
-        };
+        if let Way::Own(_) = connector.way {
+            target = target.or_as_it_is();
+        }
+
+        // Settings that cannot work must not hide what is wrong with them.
+        if let Err(error) = config.check() {
+            target = target.misconfigured(error);
+            config = Config::default();
+        }
 
         let dialer = Dialer {
             common: Common {

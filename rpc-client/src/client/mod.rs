@@ -45,9 +45,9 @@ pub use registry::{Registry, ServiceConfig, registry, shared};
 /// of them; clones share it too.
 ///
 /// Any number of tasks call at once: their requests travel side by side, and a slow one holds up no
-/// other. A lost connection is opened again by the next call. [`Config::mode`] has other numbers of
+/// other. A lost connection is opened again by the next call. [`pool.mode`](crate::config::Pool::mode) has other numbers of
 /// connections; a target of several endpoints gets one for each, and every call is
-/// [balanced](Config::balance) anew.
+/// [balanced](crate::config::Balancing) anew.
 ///
 /// ```no_run
 /// use rpc_client::Client;
@@ -79,7 +79,8 @@ impl Client {
         Self::builder(target).build()
     }
 
-    /// As [`new`](Self::new), with settings.
+    /// As [`new`](Self::new), with settings. With ones that [`Config::check`] refuses, every call fails, as not sent,
+    /// with what is wrong with them.
     pub fn with_config(target: impl Into<Target>, config: Config) -> Self {
         Self::builder(target).config(config).build()
     }
@@ -94,7 +95,7 @@ impl Client {
     /// ends, calls fail; nothing is opened in its place. `name` stands for the address in errors.
     ///
     /// The connection is driven by a task on the current runtime. It belongs to whoever has opened it, and so
-    /// does saying who it is: `token_file` and `tls` of the settings are of no effect here. Where the server asks
+    /// does saying who it is: `pool.token_file` and `tls` of the settings are of no effect here. Where the server asks
     /// for a token, show it by the first call; [`ClientBuilder::connector`] makes clients that show
     /// [theirs](ClientBuilder::token) on each connection.
     ///
@@ -111,6 +112,10 @@ impl Client {
     where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
+        if config.check().is_err() {
+            return Self::with_config(name, config);
+        }
+
         let address: Arc<str> = Arc::from(name);
         let common = Common {
             config: Arc::new(config),
@@ -164,12 +169,12 @@ impl Client {
         self.context.route.endpoints()
     }
 
-    /// Calls a command and decodes its data. It may take `call_timeout_ms`.
+    /// Calls a command and decodes its data. It may take `timeouts.call_timeout_ms`.
     ///
     /// # Errors
     /// See [`Error`]: each call ends in exactly one way, by its deadline. What was not sent or rejected has
     /// been tried again before, and so has what may have run of an
-    /// [idempotent](Command::idempotent) command, as far as [`Config::attempts_max`], the deadline and the
+    /// [idempotent](Command::idempotent) command, as far as [`retry.attempts_max`](crate::config::Retry::attempts_max), the deadline and the
     /// retry budget allow.
     ///
     /// # Cancel safety
@@ -269,7 +274,7 @@ impl Client {
     /// This client with a layer around it; see [`layers`](crate::layers).
     pub fn layer<L: Layer<Self>>(&self, layer: L) -> ServiceClient<L::Service> {
         ServiceClient::new(self.clone())
-            .call_timeout(self.context.config.call_timeout())
+            .call_timeout(self.context.config.timeouts.call_timeout())
             .layer(layer)
     }
 
@@ -288,12 +293,12 @@ impl Client {
     /// is closed again.
     ///
     /// # Errors
-    /// Where none can be opened, at any endpoint, or not within `call_timeout_ms`.
+    /// Where none can be opened, at any endpoint, or not within `timeouts.call_timeout_ms`.
     ///
     /// # Cancel safety
     /// Dropping the future leaves a kept connection to be opened, for the next call.
     pub async fn connect(&self) -> Result<(), Error> {
-        let deadline = Instant::now() + self.context.config.call_timeout();
+        let deadline = Instant::now() + self.context.config.timeouts.call_timeout();
         self.context
             .route
             .lease(Wish::default(), Some(deadline))
@@ -302,7 +307,7 @@ impl Client {
     }
 
     /// What becomes of the connections, from now on: a stream of events that ends with the client. It
-    /// holds `events_max` of them for a slow reader; one that is slower is told how many it missed.
+    /// holds `limits.events_max` of them for a slow reader; one that is slower is told how many it missed.
     ///
     /// ```no_run
     /// use futures::StreamExt;
@@ -315,15 +320,17 @@ impl Client {
     /// # }
     /// ```
     pub fn events(&self) -> BoxStream<'static, ConnectionEvent> {
-        self.context.events.listen(self.context.config.events_max)
+        self.context
+            .events
+            .listen(self.context.config.limits.events_max)
     }
 
     /// Waits until the servers have read everything that was sent without an answer since the last flush, and
-    /// everything else has been handed to the system; for `call_timeout_ms` at most.
+    /// everything else has been handed to the system; for `timeouts.call_timeout_ms` at most.
     ///
     /// A server has read a oneway call when it answers a later line of the connection: a ping that the flush
     /// sends, where no call has been answered since. It has then taken the call or refused it for good, and may not
-    /// have run it yet. Where calls have no ids ([`Config::ordered`], and connections with nothing but
+    /// have run it yet. Where calls have no ids ([`pool.ordered`](crate::config::Pool::ordered), and connections with nothing but
     /// [ordered](Command::ordered) calls) a ping may not be known, and the flush waits for the system alone.
     ///
     /// # Errors
@@ -334,7 +341,7 @@ impl Client {
     /// # Cancel safety
     /// Dropping the future takes nothing back; a later flush waits for the same.
     pub async fn flush(&self) -> Result<(), Error> {
-        let deadline = after(Instant::now(), self.context.config.call_timeout());
+        let deadline = after(Instant::now(), self.context.config.timeouts.call_timeout());
         let latest = self.context.route.latest();
         let flushes = try_join_all(latest.iter().map(|connection| connection.flush()));
         let result = timeout_at(deadline, flushes).await;
@@ -354,7 +361,7 @@ impl Client {
     }
 
     /// Sends a request as it is: with an id multiplexed (under an id of this connection's own),
-    /// without one ordered. Its `timeout` is its deadline; without one, `call_timeout_ms` is.
+    /// without one ordered. Its `timeout` is its deadline; without one, `timeouts.call_timeout_ms` is.
     ///
     /// # Errors
     /// As [`call`](Self::call).

@@ -19,7 +19,7 @@ use crate::config::Config;
 /// use rpc_client::{Config, Registry, ServiceConfig};
 ///
 /// let registry = Registry::new(Config::default());
-/// let settings = Config { call_timeout_ms: 500, ..Config::default() };
+/// let settings = Config::default().with(|config| config.timeouts.call_timeout_ms = 500);
 /// registry.define("log", ServiceConfig { target: "10.0.0.1:8889".into(), settings });
 /// // One client, and one connection, for all that ask for it.
 /// assert_eq!(registry.client("log").address(), registry.client("log").address());
@@ -37,10 +37,10 @@ pub struct Registry {
 /// use rpc_client::{Mode, Registry, ServiceConfig};
 ///
 /// # fn main() -> Result<(), serde_json::Error> {
-/// // The same as TOML: [log] target = "10.0.0.1:8889,10.0.0.2:8889" settings.mode = { pooled = 2 }
-/// let file = r#"{"log": {"target": "10.0.0.1:8889,10.0.0.2:8889", "settings": {"mode": {"pooled": 2}}}}"#;
+/// // The same as TOML: [log] target = "10.0.0.1:8889,10.0.0.2:8889" settings.pool.mode = { pooled = 2 }
+/// let file = r#"{"log": {"target": "10.0.0.1:8889,10.0.0.2:8889", "settings": {"pool": {"mode": {"pooled": 2}}}}}"#;
 /// let services: std::collections::BTreeMap<String, ServiceConfig> = serde_json::from_str(file)?;
-/// assert_eq!(services["log"].settings.mode, Mode::Pooled(2));
+/// assert_eq!(services["log"].settings.pool.mode, Mode::Pooled(2));
 /// let registry = Registry::from_config(services);
 /// assert_eq!(registry.client("log").address(), "10.0.0.1:8889,10.0.0.2:8889");
 /// # Ok(())

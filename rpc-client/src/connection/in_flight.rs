@@ -63,18 +63,18 @@ impl Items {
 
     /// Whether there is room for another one.
     fn admit(&self, config: &Config) -> Result<(), Failure> {
-        if self.waiting.len() as u64 > config.stream_credit {
+        if self.waiting.len() as u64 > config.limits.stream_credit {
             let message = "the stream sent more items than it had `credit` for";
             return Err(Failure::Nonsense(message.into()));
         }
 
-        let limit = config.stream_bytes_max;
+        let limit = config.limits.stream_bytes_max;
         if self.bytes >= limit {
             let (items, bytes) = (self.waiting.len(), self.bytes);
             return Err(Failure::Unread(format!(
                 "{items} items with {bytes} bytes wait for the reader of this stream, and \
-                 `stream_bytes_max` of {limit} bytes allows no further one; read faster, set a smaller \
-                 `stream_credit`, or raise the limit"
+                 `limits.stream_bytes_max` of {limit} bytes allows no further one; read faster, set a smaller \
+                 `limits.stream_credit`, or raise the limit"
             )));
         }
 
@@ -206,7 +206,7 @@ impl State {
 
         let place = self.calls.next_ordered();
         // Where every call is in order, the server has read all that it has answered, oneway or not.
-        if config.ordered && self.calls.peek_ordered() == OrderedReply::Unexpected {
+        if config.pool.ordered && self.calls.peek_ordered() == OrderedReply::Unexpected {
             self.reached.read = self.appended;
         }
         place

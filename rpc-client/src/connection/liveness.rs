@@ -48,9 +48,10 @@ pub(crate) enum Verdict {
 impl Liveness {
     pub(crate) fn new(config: &Config, now: Instant) -> Self {
         Self {
-            ping_interval: Duration::from_millis(config.ping_interval_ms).min(MAX_TIMEOUT),
-            ping_misses_max: config.ping_misses_max,
-            stall_timeout: Duration::from_millis(config.write_stall_timeout_ms).min(MAX_TIMEOUT),
+            ping_interval: Duration::from_millis(config.liveness.ping_interval_ms).min(MAX_TIMEOUT),
+            ping_misses_max: config.liveness.ping_misses_max,
+            stall_timeout: Duration::from_millis(config.timeouts.write_stall_timeout_ms)
+                .min(MAX_TIMEOUT),
             has_received: false,
             silent_since: now,
             pings: 0,
@@ -99,7 +100,7 @@ impl Liveness {
         if self.stall.as_ref().is_some_and(|stall| stall.until <= now) {
             let limit = self.stall_timeout.as_millis();
             return Verdict::Dead(format!(
-                "the server took no bytes for `write_stall_timeout_ms` of {limit} ms"
+                "the server took no bytes for `timeouts.write_stall_timeout_ms` of {limit} ms"
             ));
         }
 
@@ -165,7 +166,7 @@ mod tests {
         let at = |ms| began + Duration::from_millis(ms);
         let mut liveness = Liveness::new(config, began);
         liveness.silent_since = began;
-        liveness.look_at = Some(at(config.ping_interval_ms / 4));
+        liveness.look_at = Some(at(config.liveness.ping_interval_ms / 4));
         let mut course = Vec::new();
         let mut heard = heard.iter().copied().peekable();
 
@@ -257,20 +258,18 @@ mod tests {
 
     #[test]
     fn no_setting_is_too_long_and_zero_turns_it_off() {
-        let off = Config {
-            ping_interval_ms: 0,
-            write_stall_timeout_ms: 0,
-            ..Config::default()
-        };
+        let off = Config::default().with(|config| {
+            config.liveness.ping_interval_ms = 0;
+            config.timeouts.write_stall_timeout_ms = 0;
+        });
         let mut liveness = Liveness::new(&off, Instant::now());
         liveness.is_stalled(0);
         assert_eq!(liveness.next_look(true), None);
 
-        let endless = Config {
-            ping_interval_ms: u64::MAX,
-            write_stall_timeout_ms: u64::MAX,
-            ..off
-        };
+        let endless = off.with(|config| {
+            config.liveness.ping_interval_ms = u64::MAX;
+            config.timeouts.write_stall_timeout_ms = u64::MAX;
+        });
         let mut liveness = Liveness::new(&endless, Instant::now());
         liveness.is_stalled(0);
         let (next, much_later) = (

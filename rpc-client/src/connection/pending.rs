@@ -230,7 +230,7 @@ impl Stream for PendingStream {
         if let Some(item) = slot.items.take_first() {
             *taken_since_credit += 1;
             // Credit is given back by halves: few frames, and the server never runs dry.
-            if *taken_since_credit * 2 >= connection.0.common.config.stream_credit {
+            if *taken_since_credit * 2 >= connection.0.common.config.limits.stream_credit {
                 let items = mem::take(taken_since_credit);
                 state.append(|output| encode_credit(output, id, items));
             }

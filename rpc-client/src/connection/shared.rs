@@ -43,7 +43,7 @@ impl Shared {
             appended: 0,
             reached: Reached::default(),
             admitted: 0,
-            calls: InFlight::new(common.config.in_flight_max),
+            calls: InFlight::new(common.config.limits.in_flight_per_connection),
             waiting_for_room: 0,
             driver: None,
             next_deadline: None,
@@ -145,7 +145,7 @@ pub(super) struct State {
 }
 
 pub(super) enum Leaving {
-    /// There was no call for `idle_timeout_ms`.
+    /// There was no call for `timeouts.idle_timeout_ms`.
     Idle,
     /// The server has said goaway, and this about it.
     Goaway(String),
@@ -157,7 +157,7 @@ impl State {
             return Err(Refusal::Over);
         }
 
-        if self.output.len() >= config.output_bytes_max {
+        if self.output.len() >= config.limits.output_bytes_max {
             return Err(Refusal::Full);
         }
 
@@ -266,11 +266,11 @@ impl State {
     /// Whether the server's silence says anything about it.
     pub(super) fn is_watched(&self, config: &Config, appended_when_heard: u64) -> bool {
         let is_idle = || self.calls.is_empty() && self.appended == appended_when_heard;
-        self.uses_ids && (config.ping_idle || !is_idle())
+        self.uses_ids && (config.liveness.ping_idle || !is_idle())
     }
 
     pub(super) fn has_room(&self, config: &Config, kind: CallKind) -> bool {
-        self.output.len() < config.output_bytes_max && self.calls.has_room(kind.is_ordered())
+        self.output.len() < config.limits.output_bytes_max && self.calls.has_room(kind.is_ordered())
     }
 
     /// Whoever makes room calls this, under the lock.

@@ -28,12 +28,15 @@ pub(super) struct Dns<L>(pub(super) L);
 
 impl<L: Lookup> Discover for Dns<L> {
     fn watch(&self, config: &Config) -> BoxStream<'static, Result<Vec<Address>, Error>> {
-        let shortest = Duration::from_millis(config.resolve_interval_min_ms);
+        let shortest = Duration::from_millis(config.discovery.resolve_interval_min_ms);
         let rounds = Rounds {
             lookup: self.0.clone(),
             shortest,
-            longest: Duration::from_millis(config.resolve_interval_ms).max(shortest),
-            backoff: Backoff::new(shortest, Duration::from_millis(config.resolve_interval_ms)),
+            longest: Duration::from_millis(config.discovery.resolve_interval_ms).max(shortest),
+            backoff: Backoff::new(
+                shortest,
+                Duration::from_millis(config.discovery.resolve_interval_ms),
+            ),
             next: None,
         };
 

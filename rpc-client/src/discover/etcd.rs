@@ -60,12 +60,12 @@ impl Etcd {
 
 impl Discover for Etcd {
     fn watch(&self, config: &Config) -> BoxStream<'static, Result<Vec<Address>, Error>> {
-        let interval = Duration::from_millis(config.resolve_interval_ms.max(1));
+        let interval = Duration::from_millis(config.discovery.resolve_interval_ms.max(1));
         let looker = Looker {
             etcd: self.clone(),
             interval,
-            answer_timeout: config.connect_timeout(),
-            bytes_max: config.discovery_bytes_max,
+            answer_timeout: config.timeouts.connect_timeout(),
+            bytes_max: config.discovery.bytes_max,
             // Etcd does not redirect, and is reached directly.
             http: reqwest::Client::builder()
                 .no_proxy()
@@ -74,7 +74,7 @@ impl Discover for Etcd {
             member: 0,
             watch: None,
             backoff: Backoff::new(
-                Duration::from_millis(config.resolve_interval_min_ms),
+                Duration::from_millis(config.discovery.resolve_interval_min_ms),
                 interval,
             ),
             pause: Duration::ZERO,
@@ -277,7 +277,7 @@ async fn answered<T>(
         .await
         .unwrap_or_else(|_| {
             Err(format!(
-                "no answer within `connect_timeout_ms` of {} ms",
+                "no answer within `timeouts.connect_timeout_ms` of {} ms",
                 limit.as_millis()
             )
             .into())
@@ -287,7 +287,7 @@ async fn answered<T>(
 fn within(bytes: &[u8], bytes_max: u64) -> Result<(), Error> {
     if bytes.len() as u64 > bytes_max {
         return Err(
-            format!("its answer is over `discovery_bytes_max` of {bytes_max} bytes").into(),
+            format!("its answer is over `discovery.bytes_max` of {bytes_max} bytes").into(),
         );
     }
 

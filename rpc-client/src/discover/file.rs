@@ -37,8 +37,8 @@ impl Discover for File {
     fn watch(&self, config: &Config) -> BoxStream<'static, Result<Vec<Address>, Error>> {
         let reader = Reader {
             path: Arc::clone(&self.path),
-            interval: Duration::from_millis(config.file_interval_ms.max(1)),
-            bytes_max: config.discovery_bytes_max,
+            interval: Duration::from_millis(config.discovery.file_interval_ms.max(1)),
+            bytes_max: config.discovery.bytes_max,
             taken: None,
             unsettled: None,
         };
@@ -138,7 +138,7 @@ fn read(path: &PathBuf, bytes_max: u64) -> io::Result<Content> {
         > bytes_max
     {
         return Err(io::Error::other(format!(
-            "it is over `discovery_bytes_max` of {bytes_max} bytes"
+            "it is over `discovery.bytes_max` of {bytes_max} bytes"
         )));
     }
 

@@ -5,10 +5,10 @@
 //! | `127.0.0.1:8889`, `[fe80::1%eth0]:8889`, `log.internal:8889`, `unix:/run/rpc.sock` | this one; a name with several addresses is one endpoint: each is dialed, IPv6 first, the next one 250 ms after the one before (RFC 8305) |
 //! | `tls:log.internal:8889` | the same over TLS (feature `tls`) |
 //! | `10.0.0.1:8889,10.0.0.2:8889` | these, for good |
-//! | `dns:log.internal:8889` | every address of the host, looked up as the system does it, each `resolve_interval_ms` |
+//! | `dns:log.internal:8889` | every address of the host, looked up as the system does it, each `discovery.resolve_interval_ms` |
 //! | `dns://10.0.0.53/log.internal:8889` | the same from this DNS server (`IP` or `IP:PORT`), again when its answer's time to live is over (feature `srv`) |
 //! | `srv:_rpc._tcp.log.internal`, `srv://10.0.0.53/_rpc._tcp.log.internal` | the hosts and ports of the SRV records, with their priorities and weights (feature `srv`) |
-//! | `file:/etc/rpc/log` | what the file lists: one address a line, with `#` for comments, or a JSON array of addresses and of objects with `address`, `priority`, `weight`; read each `file_interval_ms` |
+//! | `file:/etc/rpc/log` | what the file lists: one address a line, with `#` for comments, or a JSON array of addresses and of objects with `address`, `priority`, `weight`; read each `discovery.file_interval_ms` |
 //! | `etcd:http://10.0.0.7:2379/rpc/log/`, `etcd:http://a:2379,b:2379/rpc/log/` | one for each key with the prefix `rpc/log/`: its value, an address or a JSON object as in a file, or without a value the key's last part; watched (feature `etcd`) |
 //!
 //! A file is best replaced by renaming another one over it: that is taken as it is, while one that is
@@ -35,7 +35,7 @@ use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use tokio::sync::watch;
 
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 use crate::error::Cause;
 
 /// What a client calls: one address, or the place where the addresses are found. The
@@ -62,6 +62,8 @@ enum Source {
     Fixed(Arc<[Address]>),
     Discovered(Arc<dyn Discover>),
     Unreadable(InvalidTarget),
+    /// The settings of the client cannot work.
+    Misconfigured(ConfigError),
 }
 
 /// One endpoint of a service.
@@ -149,10 +151,22 @@ pub(crate) fn watch(target: &Target, config: &Config) -> watch::Receiver<Resolve
             )))
             .1
         }
+        Source::Misconfigured(error) => {
+            watch::channel(Resolved::Failed(Cause::with_source(
+                error.to_string(),
+                error.clone(),
+            )))
+            .1
+        }
         Source::Discovered(source) => {
             let (resolved, receiver) = watch::channel(Resolved::Pending);
             let (name, lists) = (Arc::clone(&target.text), source.watch(config));
-            tokio::spawn(keep_watching(name, lists, config.endpoints_max, resolved));
+            tokio::spawn(keep_watching(
+                name,
+                lists,
+                config.discovery.endpoints_max,
+                resolved,
+            ));
             receiver
         }
     }
@@ -177,7 +191,7 @@ async fn keep_watching(
             }
             Some(Ok(addresses)) if addresses.is_empty() => "the list is empty".into(),
             Some(Ok(addresses)) => format!(
-                "{} are over `endpoints_max` of {endpoints_max}",
+                "{} are over `discovery.endpoints_max` of {endpoints_max}",
                 addresses.len()
             )
             .into(),
@@ -304,7 +318,7 @@ impl Target {
     pub(crate) fn fixed(&self) -> Option<&Arc<[Address]>> {
         match &self.source {
             Source::Fixed(addresses) => Some(addresses),
-            Source::Discovered(_) | Source::Unreadable(_) => None,
+            Source::Discovered(_) | Source::Unreadable(_) | Source::Misconfigured(_) => None,
         }
     }
 
@@ -318,7 +332,15 @@ impl Target {
                     ..self
                 }
             }
-            Source::Fixed(_) | Source::Discovered(_) => self,
+            Source::Fixed(_) | Source::Discovered(_) | Source::Misconfigured(_) => self,
+        }
+    }
+
+    /// In the place of this target, one whose calls fail with what is wrong with the settings.
+    pub(crate) fn misconfigured(self, error: ConfigError) -> Self {
+        Self {
+            source: Source::Misconfigured(error),
+            ..self
         }
     }
 

@@ -41,9 +41,9 @@ pub(crate) enum Refusal {
 impl Refusal {
     /// There was no answer in time from any address that was tried.
     pub(crate) fn no_answer(config: &Config, tried: &Tried) -> Self {
-        let limit = config.connect_timeout_ms;
+        let limit = config.timeouts.connect_timeout_ms;
         let mut message =
-            format!("cannot connect: no answer within `connect_timeout_ms` of {limit} ms");
+            format!("cannot connect: no answer within `timeouts.connect_timeout_ms` of {limit} ms");
         if !tried.is_empty() {
             let _ = write!(message, " ({tried})");
         }
@@ -92,7 +92,7 @@ pub(crate) async fn authenticate(
     config: &Config,
     token: Option<&Token>,
 ) -> Result<(), Refusal> {
-    let token = match (token, &config.token_file) {
+    let token = match (token, &config.pool.token_file) {
         (Some(token), _) => token.clone(),
         (None, Some(file)) => read(file).map_err(|message| Refusal::Failed(Cause::new(message)))?,
         (None, None) => return Ok(()),
@@ -133,7 +133,7 @@ async fn call(connection: &Arc<Connection>, config: &Config, token: &Token) -> R
     let params = RawJson::serialize(&Authenticate { token: &token.0 }).expect("a string is JSON");
     let request = Request::new(CmdId::AUTHENTICATE, params);
 
-    let kind = if config.ordered {
+    let kind = if config.pool.ordered {
         CallKind::Ordered
     } else {
         CallKind::Multiplexed

@@ -12,8 +12,8 @@ use tokio::net::{TcpStream, UnixStream};
 use super::authenticate::{Refusal, Token, authenticate};
 use super::dial::dial;
 use super::tried::Tried;
-use super::watched::{Watched, keepalive, watch};
-use crate::config::Config;
+use super::watched::{Watched, watch};
+use crate::config::Tcp;
 use crate::connection::{Common, Connection, Loss};
 use crate::error::Cause;
 
@@ -49,7 +49,7 @@ pub type BoxByteStream = Box<dyn ByteStream>;
 /// [`ClientBuilder::connector`]: crate::ClientBuilder::connector
 pub trait Connect: Send + Sync + 'static {
     /// Opens a stream to `address`, which is what the client was made with, unread. It is dropped
-    /// after `connect_timeout_ms`, and called again, with back-off, after a failure. In the mode `short` each
+    /// after `timeouts.connect_timeout_ms`, and called again, with back-off, after a failure. In the mode `short` each
     /// call's own task does this, so there it is dropped with the call, too, and panics in it.
     ///
     /// # Errors
@@ -70,7 +70,7 @@ where
     }
 }
 
-/// Opens a TCP connection to `"HOST:PORT"` with the socket options of `config`, for a [`Connect`]
+/// Opens a TCP connection to `"HOST:PORT"` with these socket options, for a [`Connect`]
 /// that puts something between it and the protocol. Its user timeout is that of an idle connection for good
 /// (17.5 s with default settings), so that a lost keepalive probe never ends it; pings find a lost server sooner. A host with several addresses is dialed at each of
 /// them (RFC 8305): IPv6 first, the next one 250 ms after the one before, or at once when one has failed.
@@ -81,9 +81,9 @@ where
 /// # Errors
 /// The name is unknown, no server answers, the connection leads to itself (`ConnectionRefused`), or an
 /// option cannot be set.
-pub async fn open_tcp(address: &str, config: &Config) -> io::Result<TcpStream> {
+pub async fn open_tcp(address: &str, tcp: &Tcp) -> io::Result<TcpStream> {
     let stream = dial(address, &Tried::default()).await?;
-    watch(&stream, &keepalive(config))?;
+    watch(&stream, &tcp.keepalive())?;
     Ok(stream)
 }
 
@@ -149,14 +149,14 @@ impl Connector {
 
         let by_address = address.strip_prefix(TLS_PREFIX);
         if by_address.is_none() && config.tls.is_none() {
-            let stream = Watched::new(dial(address, tried).await?, config);
+            let stream = Watched::new(dial(address, tried).await?, &config.tcp);
             return Ok(opening.run(stream));
         }
 
         let address = by_address.unwrap_or(address);
         #[cfg(feature = "tls")]
         {
-            let stream = Watched::new(dial(address, tried).await?, config);
+            let stream = Watched::new(dial(address, tried).await?, &config.tcp);
             let settings = config.tls.clone().unwrap_or_default();
             let stream = self.tls.handshake(stream, address, &settings).await?;
             Ok(opening.run(stream))
@@ -217,7 +217,7 @@ mod tests {
         let plain = dial(&address, &Tried::default()).await.unwrap();
         assert!(plain.nodelay().unwrap() && !SockRef::from(&plain).keepalive().unwrap());
 
-        let watched = open_tcp(&address, &Config::default()).await.unwrap();
+        let watched = open_tcp(&address, &Tcp::default()).await.unwrap();
         let socket = SockRef::from(&watched);
         assert!(watched.nodelay().unwrap() && socket.keepalive().unwrap());
         let ms = |n| Duration::from_millis(n);

@@ -68,7 +68,7 @@ impl<'d> Dialing<'d> {
             address,
             common,
             connector,
-            backoff: common.config.backoff(),
+            backoff: common.config.reconnect.backoff(),
             failing_since: None,
         }
     }
@@ -81,7 +81,7 @@ impl<'d> Dialing<'d> {
             let now = Instant::now();
             let until = course.next_attempt(failing.as_ref(), now)?;
 
-            let connect_end = after(now, config.connect_timeout());
+            let connect_end = after(now, config.timeouts.connect_timeout());
             // One timer for all that ends an attempt.
             let limit = earliest(until, Some(connect_end)).unwrap_or(connect_end);
             let tried = Tried::default();

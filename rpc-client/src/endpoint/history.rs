@@ -20,7 +20,7 @@ pub(super) struct History {
     turned_away: Option<TurnedAway>,
     /// When the last connection was opened.
     opened: Option<Instant>,
-    /// Connections in a row that were replaced within `reconnect_base_ms`.
+    /// Connections in a row that were replaced within `reconnect.base_ms`.
     short_lived: u32,
 }
 
@@ -37,7 +37,7 @@ pub(super) struct TurnedAway {
 impl TurnedAway {
     /// What was long ago says nothing of now.
     fn says_something_at(&self, now: Instant, config: &Config) -> bool {
-        now - self.last <= Duration::from_millis(config.reconnect_cap_ms) * 2
+        now - self.last <= Duration::from_millis(config.reconnect.cap_ms) * 2
     }
 }
 
@@ -79,7 +79,7 @@ impl History {
             self.note_turned_away(old.number(), cause, config, now);
         }
 
-        let base = Duration::from_millis(config.reconnect_base_ms);
+        let base = Duration::from_millis(config.reconnect.base_ms);
         let opened = self.opened.filter(|opened| now - *opened < base);
         let Some(opened) = opened.filter(|_| !old.was_idle()) else {
             self.short_lived = 0;

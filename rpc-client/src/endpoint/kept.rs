@@ -83,7 +83,7 @@ impl Kept {
 
     /// Waits for the back-off's time, or a shorter one where somebody calls.
     async fn wait(&self, delay: Duration) {
-        let wanted_within = Duration::from_millis(self.config.reconnect_wanted_ms);
+        let wanted_within = Duration::from_millis(self.config.reconnect.wanted_ms);
         let wanted = async {
             if wanted_within.is_zero() {
                 std::future::pending::<()>().await;
@@ -110,7 +110,7 @@ impl Kept {
     }
 
     fn cap(&self) -> Duration {
-        Duration::from_millis(self.config.reconnect_cap_ms)
+        Duration::from_millis(self.config.reconnect.cap_ms)
     }
 }
 
@@ -133,7 +133,7 @@ impl Course for Kept {
 
         if failure.is_final {
             // Calls do not shorten this one: the answer stays the same until somebody acts.
-            let base = Duration::from_millis(self.config.reconnect_base_ms);
+            let base = Duration::from_millis(self.config.reconnect.base_ms);
             let pause = failure.retry_after.unwrap_or_default().max(self.cap());
             sleep(pause + half_jitter(base)).await;
         } else {

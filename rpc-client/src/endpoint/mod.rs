@@ -142,7 +142,7 @@ impl Endpoint {
     /// A connection that takes calls: the one there is, or the one that is being opened.
     ///
     /// # Errors
-    /// The last error of connecting, where that has failed for longer than `fail_fast_after_ms`;
+    /// The last error of connecting, where that has failed for longer than `reconnect.fail_fast_after_ms`;
     /// the deadline, where it comes first. Either way nothing was sent.
     pub(crate) async fn connection(
         self: &Arc<Self>,

@@ -16,7 +16,7 @@ use crate::time::{after, earliest};
 /// Opens a connection for one call.
 ///
 /// # Errors
-/// The last error of connecting, where that has failed for longer than `fail_fast_after_ms`; the deadline,
+/// The last error of connecting, where that has failed for longer than `reconnect.fail_fast_after_ms`; the deadline,
 /// where it comes first. Either way nothing was sent.
 pub(super) async fn connect(
     address: &Arc<str>,
@@ -48,7 +48,10 @@ struct OneCall<'c> {
 impl OneCall<'_> {
     /// When failing has lasted for so long that the call need not wait.
     fn patience(&self, failure: &Failure) -> Instant {
-        after(failure.since, self.common.config.fail_fast_after())
+        after(
+            failure.since,
+            self.common.config.reconnect.fail_fast_after(),
+        )
     }
 
     fn error(&self, kind: Kind) -> Error {
@@ -80,7 +83,7 @@ impl Course for OneCall<'_> {
             return Err(self.error(Kind::NotSent(failure.last.clone())));
         }
 
-        let wanted_within = Duration::from_millis(self.common.config.reconnect_wanted_ms);
+        let wanted_within = Duration::from_millis(self.common.config.reconnect.wanted_ms);
         let delay = if wanted_within.is_zero() {
             delay
         } else {

@@ -48,14 +48,12 @@ impl Dialer {
     /// Where each call opens a connection and there are other endpoints, one failure to connect is
     /// enough to try another one.
     pub(crate) fn for_one_of_several(&self, is_several: bool) -> Self {
-        if !is_several || self.common.config.mode != Mode::Short {
+        if !is_several || self.common.config.pool.mode != Mode::Short {
             return self.clone();
         }
 
-        let config = Config {
-            fail_fast_after_ms: 0,
-            ..Config::clone(&self.common.config)
-        };
+        let config = Config::clone(&self.common.config)
+            .with(|config| config.reconnect.fail_fast_after_ms = 0);
         Self {
             common: Common {
                 config: Arc::new(config),
@@ -68,7 +66,7 @@ impl Dialer {
 
 impl Pool {
     pub(crate) fn new(address: Arc<str>, dialer: Dialer) -> Self {
-        let count = match dialer.common.config.mode {
+        let count = match dialer.common.config.pool.mode {
             Mode::Single => 1,
             // A pool of none could never serve a call.
             Mode::Pooled(count) => count.max(1),

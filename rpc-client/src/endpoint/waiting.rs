@@ -47,7 +47,7 @@ impl Endpoint {
 
         let failure = match outcome {
             Outcome::FirstUnderWay => return Ok(Look::Wait(None)),
-            Outcome::AfterLoss(_) if self.common.config.fail_fast_after().is_zero() => {
+            Outcome::AfterLoss(_) if self.common.config.reconnect.fail_fast_after().is_zero() => {
                 return Ok(Look::Wait(None));
             }
             Outcome::AfterLoss(failure) | Outcome::Failing(failure) => failure,
@@ -56,7 +56,7 @@ impl Endpoint {
         self.wanted.notify_one();
         let until = failure
             .since
-            .checked_add(self.common.config.fail_fast_after());
+            .checked_add(self.common.config.reconnect.fail_fast_after());
         if failure.is_final || until.is_some_and(|until| until <= Instant::now()) {
             return Err(self.not_sent(failure.last));
         }

@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
-use crate::config::Config;
+use crate::config::Tcp;
 
 /// How old a connection is when the system is asked to look after it: one that is opened for a few calls is over by
 /// then, and need not pay for that.
@@ -34,16 +34,6 @@ enum State {
         last_write: Option<Instant>,
     },
     Settled(Activity),
-}
-
-/// The settings of `config`, as the system takes them.
-pub(super) fn keepalive(config: &Config) -> Keepalive {
-    Keepalive::new(
-        Duration::from_millis(config.keepalive_idle_ms),
-        Duration::from_millis(config.keepalive_interval_ms),
-        config.keepalive_probes,
-        Duration::from_millis(config.tcp_user_timeout_ms),
-    )
 }
 
 /// Asks the system to look after a connection that is idle.
@@ -72,10 +62,10 @@ fn set_user_timeout(stream: &TcpStream, limit: Duration) -> io::Result<()> {
 }
 
 impl Watched {
-    pub(super) fn new(stream: TcpStream, config: &Config) -> Self {
+    pub(super) fn new(stream: TcpStream, config: &Tcp) -> Self {
         Self {
             stream,
-            keepalive: keepalive(config),
+            keepalive: config.keepalive(),
             state: State::New {
                 settle_at: Instant::now() + SETTLED_AFTER,
                 last_write: None,
@@ -227,7 +217,7 @@ mod tests {
         let stream = TcpStream::connect(listener.local_addr().unwrap())
             .await
             .unwrap();
-        let mut watched = Watched::new(stream, &Config::default());
+        let mut watched = Watched::new(stream, &Tcp::default());
 
         read_for(&mut watched, SETTLED_AFTER / 2).await;
         assert!(!SockRef::from(&watched.stream).keepalive().unwrap());
@@ -256,7 +246,7 @@ mod tests {
         let stream = TcpStream::connect(listener.local_addr().unwrap())
             .await
             .unwrap();
-        let mut watched = Watched::new(stream, &Config::default());
+        let mut watched = Watched::new(stream, &Tcp::default());
         watched.write_all(b"a").await.unwrap();
         read_for(&mut watched, SETTLED_AFTER * 2).await;
         assert_eq!(user_timeout(&watched), Some(seconds(10)));

@@ -12,8 +12,8 @@ use crate::config::Config;
 /// `idempotency-key`, one that may have run is tried again too, where it failed with code 14 or says when
 /// to come back.
 ///
-/// For a service that does not do so itself: a router, a mock, a client with `attempts_max` of 1. The
-/// settings are those of a client: `attempts_max`, `retry_base_ms`, `retry_cap_ms` and the retry budget, which all calls
+/// For a service that does not do so itself: a router, a mock, a client with `retry.attempts_max` of 1. The
+/// settings are those of a client: `retry.attempts_max`, `retry.base_ms`, `retry.cap_ms` and the retry budget, which all calls
 /// through one layer share. The deadline stays the same over all tries; a call without an id, which has its
 /// place in an order, is tried once. Of a streaming call the beginning is tried again. It needs tokio's
 /// clock.
@@ -22,8 +22,8 @@ use crate::config::Config;
 /// use rpc_client::layers::Retry;
 /// use rpc_client::{Client, Config};
 ///
-/// let once = Client::with_config("127.0.0.1:8889", Config { attempts_max: 1, ..Config::default() });
-/// let often = once.layer(Retry::new(&Config { attempts_max: 5, ..Config::default() }));
+/// let once = Client::with_config("127.0.0.1:8889", Config::default().with(|config| config.retry.attempts_max = 1));
+/// let often = once.layer(Retry::new(&Config::default().with(|config| config.retry.attempts_max = 5)));
 /// # let _ = often;
 /// ```
 #[derive(Debug, Clone)]

@@ -19,7 +19,7 @@ use crate::time::after;
 /// Calls any [`Service`] as a [`Client`](crate::Client) calls its server: a router without a socket,
 /// a mock, or a client with [layers](crate::layers) around it.
 ///
-/// Each call has a deadline, `call_timeout_ms` of the default [`Config`] where nothing else is said,
+/// Each call has a deadline, `timeouts.call_timeout_ms` of the default [`Config`] where nothing else is said,
 /// so that a service that never answers holds up nobody. Failures are [`Status`]es: the service's
 /// own, and for a client's connection code 14, `rejected` where the call was not sent. A handler that
 /// hands such a status on has run itself, and takes that back with [`Status::without_rejected`].
@@ -57,7 +57,7 @@ impl<S: Service> ServiceClient<S> {
     pub fn new(service: S) -> Self {
         Self {
             service,
-            call_timeout: Config::default().call_timeout(),
+            call_timeout: Config::default().timeouts.call_timeout(),
         }
     }
 
@@ -220,7 +220,7 @@ impl<S: Service> Command<'_, ServiceClient<S>> {
     {
         let mut request = self.request(params)?;
         // What tells a client that this is no unary call.
-        request.credit = Some(Config::default().stream_credit);
+        request.credit = Some(Config::default().limits.stream_credit);
 
         let begins = self.service().call(request);
         let reply = match self.begins_by() {

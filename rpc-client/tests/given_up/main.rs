@@ -30,10 +30,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .unwrap_or(100_000);
     let router = Router::new().route(100, pending::<Result<(), Status>>)?;
     // A cancel for each call is what is wanted here, and no flood.
-    let config = rpc_server::Config {
-        cheap_frames_per_second: 0,
-        ..rpc_server::Config::default()
-    };
+    let config = rpc_server::Config::default().with(|config| config.throttle.frames_per_second = 0);
     let server = Server::builder()
         .listen("127.0.0.1:0")
         .config(config)
@@ -45,10 +42,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     let client = Client::with_config(
         address,
-        Config {
-            in_flight_max: PLACES,
-            ..Config::default()
-        },
+        Config::default().with(|config| config.limits.in_flight_per_connection = PLACES),
     );
     client.connect().await?;
     let rounds = calls.div_ceil(2 * PLACES);

@@ -130,10 +130,7 @@ async fn every_server_gets_its_share_over_one_connection_each() {
 #[tokio::test]
 async fn round_robin_gives_each_the_same() {
     let (addresses, servers) = three().await;
-    let config = Config {
-        balance: Balance::RoundRobin,
-        ..Config::default()
-    };
+    let config = Config::default().with(|config| config.balance.policy = Balance::RoundRobin);
     let client = Client::with_config(addresses.join(","), config);
     all_connected(&client).await;
     let shares = shares(&client, &servers, 3, 900, 0).await;
@@ -207,10 +204,7 @@ async fn a_server_that_cannot_be_reached_costs_the_others_calls_nothing() {
     };
     for mode in [Mode::Single, Mode::Pooled(2), Mode::Short] {
         let (address, server) = tcp(Seen::default()).await;
-        let config = Config {
-            mode,
-            ..Config::default()
-        };
+        let config = Config::default().with(|config| config.pool.mode = mode);
         let client = Client::with_config(format!("{nobody},{address}"), config);
         for value in 0..50u64 {
             assert_eq!(
@@ -233,11 +227,10 @@ async fn with_all_servers_gone_the_error_says_so_at_once() {
         nobody.push(listener.local_addr().unwrap().to_string());
     }
     for mode in [Mode::Single, Mode::Short] {
-        let config = Config {
-            mode,
-            fail_fast_after_ms: 0,
-            ..Config::default()
-        };
+        let config = Config::default().with(|config| {
+            config.pool.mode = mode;
+            config.reconnect.fail_fast_after_ms = 0;
+        });
         let error = Client::with_config(nobody.join(","), config)
             .call::<_, ()>(0, &())
             .await
@@ -256,11 +249,10 @@ async fn a_server_that_fails_is_ejected_and_the_others_take_its_share() {
     let (good, _good_server) = tcp(Seen::default()).await;
     let (better, _better_server) = tcp(Seen::default()).await;
     // Ejected for longer than the test takes.
-    let config = Config {
-        eject_base_ms: 600_000,
-        eject_cap_ms: 600_000,
-        ..Config::default()
-    };
+    let config = Config::default().with(|config| {
+        config.ejection.base_ms = 600_000;
+        config.ejection.cap_ms = 600_000;
+    });
     let client = Client::with_config([bad.clone(), good, better].join(","), config);
     let mut failed = 0;
     let is_ejected = || {
@@ -277,7 +269,7 @@ async fn a_server_that_fails_is_ejected_and_the_others_take_its_share() {
                 .is_err(),
         );
     }
-    assert_eq!(failed, 5, "`eject_after_failures`");
+    assert_eq!(failed, 5, "`ejection.after_failures`");
     assert_eq!(
         client
             .endpoints()
@@ -303,11 +295,10 @@ async fn where_most_would_be_ejected_all_are_used() {
     }
     let (good, good_server) = tcp(Seen::default()).await;
     let target = format!("{},{},{good}", bad[0].0, bad[1].0);
-    let config = Config {
-        eject_base_ms: 600_000,
-        eject_cap_ms: 600_000,
-        ..Config::default()
-    };
+    let config = Config::default().with(|config| {
+        config.ejection.base_ms = 600_000;
+        config.ejection.cap_ms = 600_000;
+    });
     let client = Client::with_config(target, config);
     while client
         .endpoints()

@@ -176,10 +176,8 @@ fn a_blocking_client_of_a_dead_address_fails_with_the_reason() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.local_addr().unwrap().to_string()
     };
-    let config = rpc_client::Config {
-        fail_fast_after_ms: 0,
-        ..Default::default()
-    };
+    let config =
+        rpc_client::Config::default().with(|config| config.reconnect.fail_fast_after_ms = 0);
     let error = blocking::Client::with_config(&address, config)
         .call::<_, ()>(100, &())
         .unwrap_err();

@@ -262,10 +262,8 @@ async fn a_flush_is_over_when_the_server_has_answered_a_ping_behind_what_was_sen
 
 #[tokio::test(start_paused = true)]
 async fn a_flush_fails_where_the_server_does_not_read() {
-    let (client, _peer) = Peer::new(Config {
-        ping_interval_ms: 0,
-        ..Config::default()
-    });
+    let (client, _peer) =
+        Peer::new(Config::default().with(|config| config.liveness.ping_interval_ms = 0));
     client.notify(102, &()).await.unwrap();
     let began = Instant::now();
     let error = client.flush().await.unwrap_err();
@@ -273,7 +271,11 @@ async fn a_flush_fails_where_the_server_does_not_read() {
         (error.code(), error.may_have_run()),
         (Code::DEADLINE_EXCEEDED, true)
     );
-    assert_eq!(began.elapsed().as_millis() / 10, 500, "`call_timeout_ms`");
+    assert_eq!(
+        began.elapsed().as_millis() / 10,
+        500,
+        "`timeouts.call_timeout_ms`"
+    );
 
     // With room in the pipe, and without.
     let params = "x".repeat(100_000);
@@ -291,10 +293,7 @@ async fn a_notify_over_a_connection_of_its_own_waits_until_the_server_has_read_i
     };
     let client = Client::builder("far")
         .connector(connect)
-        .config(Config {
-            mode: Mode::Short,
-            ..Config::default()
-        })
+        .config(Config::default().with(|config| config.pool.mode = Mode::Short))
         .build();
 
     let error = client.notify(102, &()).await.unwrap_err();
@@ -373,10 +372,7 @@ async fn after_a_goaway_what_is_not_answered_is_asked_about_before_the_connectio
 
 #[tokio::test(start_paused = true)]
 async fn a_server_that_may_know_no_ids_is_not_asked_by_a_flush() {
-    let (client, mut peer) = Peer::new(Config {
-        ordered: true,
-        ..Config::default()
-    });
+    let (client, mut peer) = Peer::new(Config::default().with(|config| config.pool.ordered = true));
     client.notify(102, &()).await.unwrap();
     client.flush().await.unwrap();
     peer.line().await;
@@ -402,10 +398,7 @@ async fn metadata_and_the_time_left_reach_the_handler() {
 
 #[tokio::test(start_paused = true)]
 async fn calls_beyond_in_flight_max_wait_for_room_within_their_deadline() {
-    let config = Config {
-        in_flight_max: 2,
-        ..Config::default()
-    };
+    let config = Config::default().with(|config| config.limits.in_flight_per_connection = 2);
     let (client, _server) = pair(Seen::default(), config).await;
     let slow = |value: u64| {
         let client = client.clone();
@@ -442,10 +435,7 @@ async fn calls_beyond_in_flight_max_wait_for_room_within_their_deadline() {
 #[tokio::test(start_paused = true)]
 async fn ordered_calls_run_one_after_another() {
     let (client, _server) = pair(Seen::default(), Config::default()).await;
-    let config = Config {
-        ordered: true,
-        ..Config::default()
-    };
+    let config = Config::default().with(|config| config.pool.ordered = true);
     let (ordered_client, _other) = pair(Seen::default(), config).await;
     let started = tokio::time::Instant::now();
     let call = |value: u64| {
@@ -467,10 +457,7 @@ async fn ordered_calls_run_one_after_another() {
 
 #[tokio::test(start_paused = true)]
 async fn a_stream_without_a_deadline_waits_for_room_and_lets_others_run() {
-    let config = Config {
-        in_flight_max: 1,
-        ..Config::default()
-    };
+    let config = Config::default().with(|config| config.limits.in_flight_per_connection = 1);
     let (client, _server) = pair(Seen::default(), config).await;
     let params = json!({"value": 3, "ms": 1000});
     let call = client.call::<_, u64>(100, &params);
@@ -487,11 +474,10 @@ async fn a_stream_without_a_deadline_waits_for_room_and_lets_others_run() {
 
 #[tokio::test(start_paused = true)]
 async fn an_ordered_call_behind_a_queue_of_given_up_ones_ends_at_its_deadline() {
-    let config = Config {
-        in_flight_max: 2,
-        ordered: true,
-        ..Config::default()
-    };
+    let config = Config::default().with(|config| {
+        config.limits.in_flight_per_connection = 2;
+        config.pool.ordered = true;
+    });
     let (client, _silent) = Peer::new(config);
     for _ in 0..2 {
         let given_up = client.command(101).timeout(Duration::from_millis(10));
@@ -508,11 +494,10 @@ async fn an_ordered_call_behind_a_queue_of_given_up_ones_ends_at_its_deadline() 
 
 #[tokio::test(start_paused = true)]
 async fn room_that_a_late_ordered_reply_makes_is_told() {
-    let config = Config {
-        in_flight_max: 1,
-        ordered: true,
-        ..Config::default()
-    };
+    let config = Config::default().with(|config| {
+        config.limits.in_flight_per_connection = 1;
+        config.pool.ordered = true;
+    });
     let (client, _server) = pair(Seen::default(), config).await;
     let slow = client.command(100).timeout(Duration::from_millis(10));
     assert!(
@@ -532,10 +517,7 @@ async fn room_that_a_late_ordered_reply_makes_is_told() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_caller_that_waits_for_room_is_forgotten() {
-    let config = Config {
-        in_flight_max: 3,
-        ..Config::default()
-    };
+    let config = Config::default().with(|config| config.limits.in_flight_per_connection = 3);
     let (client, _server) = pair(Seen::default(), config).await;
     let mut tasks = tokio::task::JoinSet::new();
     for task in 0..32u64 {

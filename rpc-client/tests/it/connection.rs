@@ -87,10 +87,8 @@ async fn a_reply_with_a_repeated_field_fails_its_call_and_with_a_repeated_id_the
 
 #[tokio::test]
 async fn a_reply_over_the_limit_ends_the_connection_with_a_reason() {
-    let (client, mut peer) = Peer::new(Config {
-        reply_bytes_max: 100,
-        ..Config::default()
-    });
+    let (client, mut peer) =
+        Peer::new(Config::default().with(|config| config.limits.frame_bytes_max = 100));
     let call = client.call::<_, u64>(100, &());
     let play = async {
         peer.line().await;
@@ -98,7 +96,9 @@ async fn a_reply_over_the_limit_ends_the_connection_with_a_reason() {
     };
     let error = tokio::join!(call, play).0.unwrap_err();
     assert!(
-        error.to_string().contains("`reply_bytes_max` of 100 bytes"),
+        error
+            .to_string()
+            .contains("`limits.frame_bytes_max` of 100 bytes"),
         "{error}"
     );
 }
@@ -151,10 +151,8 @@ async fn replies_are_found_however_the_bytes_are_cut() {
 
 #[tokio::test]
 async fn after_goaway_calls_in_flight_end_and_new_ones_do_not_use_the_connection() {
-    let (client, mut peer) = Peer::new(Config {
-        fail_fast_after_ms: 0,
-        ..Config::default()
-    });
+    let (client, mut peer) =
+        Peer::new(Config::default().with(|config| config.reconnect.fail_fast_after_ms = 0));
     let call = client.call::<_, u64>(100, &());
     let play = async {
         let id = peer.line().await["id"].as_u64().unwrap();
@@ -216,10 +214,8 @@ async fn a_client_over_a_stream_opens_nothing_in_its_place() {
 
 #[tokio::test]
 async fn a_client_that_spins_sleeps_when_nothing_is_in_flight_or_the_time_is_up() {
-    let (client, mut peer) = Peer::new(Config {
-        spin_us: 1_000,
-        ..Config::default()
-    });
+    let (client, mut peer) =
+        Peer::new(Config::default().with(|config| config.timeouts.spin_us = 1_000));
     for n in 0..50u64 {
         let play = async {
             let id = peer.line().await["id"].as_u64().unwrap();
@@ -246,10 +242,7 @@ async fn a_client_that_spins_sleeps_when_nothing_is_in_flight_or_the_time_is_up(
 
 #[tokio::test(start_paused = true)]
 async fn in_order_a_oneway_call_that_an_old_server_answers_does_not_answer_the_next_caller() {
-    let (client, mut peer) = Peer::new(Config {
-        ordered: true,
-        ..Config::default()
-    });
+    let (client, mut peer) = Peer::new(Config::default().with(|config| config.pool.ordered = true));
     client.notify(100, &1).await.unwrap();
     let next = client.call::<_, u64>(100, &2);
     let play = async {
@@ -267,10 +260,7 @@ async fn in_order_a_oneway_call_that_an_old_server_answers_does_not_answer_the_n
 
 #[tokio::test(start_paused = true)]
 async fn a_call_whose_time_is_up_already_is_not_sent() {
-    let (client, mut peer) = Peer::new(Config {
-        ordered: true,
-        ..Config::default()
-    });
+    let (client, mut peer) = Peer::new(Config::default().with(|config| config.pool.ordered = true));
     let late = client
         .command(100)
         .deadline(tokio::time::Instant::now().into_std());

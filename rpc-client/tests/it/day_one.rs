@@ -73,10 +73,7 @@ async fn a_server_that_answers_pings_may_take_its_time_with_a_call() {
 /// Heartbeat that confuses a server without ids: its answer would be taken for another call's.
 #[tokio::test(start_paused = true)]
 async fn a_connection_that_has_never_used_an_id_is_not_pinged() {
-    let (client, mut peer) = Peer::new(Config {
-        ordered: true,
-        ..Config::default()
-    });
+    let (client, mut peer) = Peer::new(Config::default().with(|config| config.pool.ordered = true));
     let slow = client.command(100).timeout(Duration::from_secs(100));
     let call = slow.call::<_, u64>(&());
     let play = async {
@@ -98,10 +95,8 @@ async fn a_connection_that_has_never_used_an_id_is_not_pinged() {
 #[tokio::test(start_paused = true)]
 async fn an_idle_connection_is_pinged_unless_it_shall_not_be() {
     for ping_idle in [true, false] {
-        let (client, mut peer) = Peer::new(Config {
-            ping_idle,
-            ..Config::default()
-        });
+        let (client, mut peer) =
+            Peer::new(Config::default().with(|config| config.liveness.ping_idle = ping_idle));
         let call = client.call::<_, u64>(100, &());
         let play = async {
             let id = peer.line().await["id"].as_u64().unwrap();
@@ -177,7 +172,7 @@ async fn a_server_that_takes_no_bytes_is_dead_even_if_it_speaks() {
         _ = speak => unreachable!("it speaks for ever"),
     };
     assert!((10.0..10.1).contains(&seconds), "{seconds}");
-    let why = "the server took no bytes for `write_stall_timeout_ms` of 10000 ms";
+    let why = "the server took no bytes for `timeouts.write_stall_timeout_ms` of 10000 ms";
     assert!(first.to_string().contains(why), "{first}");
     // Neither frame fits into the pipe, so neither left whole.
     assert!(
@@ -189,10 +184,8 @@ async fn a_server_that_takes_no_bytes_is_dead_even_if_it_speaks() {
 /// A slow server taken for a stalled one.
 #[tokio::test(start_paused = true)]
 async fn a_server_that_takes_a_few_bytes_now_and_then_is_not_dead() {
-    let (client, peer) = Peer::new(Config {
-        ping_interval_ms: 0,
-        ..Config::default()
-    });
+    let (client, peer) =
+        Peer::new(Config::default().with(|config| config.liveness.ping_interval_ms = 0));
     let params = "x".repeat(1_000_000);
     let patient = client.command(100).timeout(Duration::from_secs(600));
     let call = patient.call::<_, u64>(&params);
@@ -215,10 +208,7 @@ async fn a_server_that_takes_a_few_bytes_now_and_then_is_not_dead() {
 /// A hang in spite of timeouts.
 #[tokio::test(start_paused = true)]
 async fn a_server_that_does_not_read_does_not_hang_callers() {
-    let config = Config {
-        output_bytes_max: 200_000,
-        ..Config::default()
-    };
+    let config = Config::default().with(|config| config.limits.output_bytes_max = 200_000);
     let (client, _peer) = Peer::new(config);
     let params = "x".repeat(10_000);
     let calls = (0..100).map(|_| client.call::<_, ()>(100, &params));
@@ -240,10 +230,7 @@ async fn a_server_that_does_not_read_does_not_hang_callers() {
 /// A late ordered reply answering the next caller.
 #[tokio::test(start_paused = true)]
 async fn an_ordered_reply_that_comes_late_does_not_answer_the_next_caller() {
-    let (client, mut peer) = Peer::new(Config {
-        ordered: true,
-        ..Config::default()
-    });
+    let (client, mut peer) = Peer::new(Config::default().with(|config| config.pool.ordered = true));
     let late = client.command(100).timeout(Duration::from_millis(10));
     assert!(late.call::<_, u64>(&()).await.unwrap_err().is_deadline());
     let next = client.call::<_, u64>(100, &());
@@ -285,11 +272,10 @@ async fn no_call_that_begins_while_the_connection_ends_is_left_behind() {
             }
             std::future::ready(Ok(ours))
         };
-        let config = Config {
-            ping_interval_ms: 0,
-            call_timeout_ms: 60_000,
-            ..Config::default()
-        };
+        let config = Config::default().with(|config| {
+            config.liveness.ping_interval_ms = 0;
+            config.timeouts.call_timeout_ms = 60_000;
+        });
         let client = Client::builder("memory")
             .config(config)
             .connector(connect)
@@ -402,11 +388,10 @@ async fn a_single_request_leaves_at_once() {
 #[tokio::test(start_paused = true)]
 async fn calls_that_time_out_or_are_dropped_leave_their_places_to_others() {
     const PLACES: usize = 4;
-    let config = Config {
-        in_flight_max: PLACES,
-        ping_interval_ms: 0,
-        ..Config::default()
-    };
+    let config = Config::default().with(|config| {
+        config.limits.in_flight_per_connection = PLACES;
+        config.liveness.ping_interval_ms = 0;
+    });
     let (client, mut peer) = Peer::new(config);
     let read =
         tokio::spawn(async move { while peer.lines.next_line().await.unwrap().is_some() {} });
@@ -451,10 +436,8 @@ async fn the_deadline_covers_whatever_a_call_has_to_wait_for() {
     // Its frame's turn to be written.
     check(&client, &"x".repeat(100_000), true).await;
     // Room in the output.
-    let (client, _peer) = Peer::new(Config {
-        output_bytes_max: 1,
-        ..Config::default()
-    });
+    let (client, _peer) =
+        Peer::new(Config::default().with(|config| config.limits.output_bytes_max = 1));
     for params in ["x".repeat(100_000), String::new()] {
         // The first one fills the pipe, the second one the output.
         let ahead = client.call::<_, ()>(100, &params);
@@ -466,10 +449,8 @@ async fn the_deadline_covers_whatever_a_call_has_to_wait_for() {
     }
     check(&client, "", false).await;
     // A place in the table.
-    let (client, _peer) = Peer::new(Config {
-        in_flight_max: 1,
-        ..Config::default()
-    });
+    let (client, _peer) =
+        Peer::new(Config::default().with(|config| config.limits.in_flight_per_connection = 1));
     let ahead = client.call::<_, ()>(100, &());
     tokio::pin!(ahead);
     assert!(futures::poll!(&mut ahead).is_pending());

@@ -162,10 +162,7 @@ async fn a_service_inherits_by_the_scope_of_its_request() {
 async fn after_many_timed_out_and_dropped_calls_nothing_is_in_flight() {
     let seen = Seen::default();
     let (connect, server) = in_memory(router(seen.clone())).await;
-    let config = Config {
-        in_flight_max: 8,
-        ..Config::default()
-    };
+    let config = Config::default().with(|config| config.limits.in_flight_per_connection = 8);
     let client = Client::builder("memory")
         .connector(connect)
         .config(config)

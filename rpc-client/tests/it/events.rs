@@ -116,12 +116,11 @@ async fn events_tell_of_each_connection_its_beginning_its_goaway_and_its_end() {
 #[tokio::test]
 async fn a_slow_reader_of_events_is_told_how_many_it_missed() {
     let ends = Arc::new(Mutex::new(Vec::new()));
-    let config = Config {
-        events_max: 4,
+    let config = Config::default().with(|config| {
+        config.limits.events_max = 4;
         // None of these connections serves a call; the next one comes at once all the same.
-        reconnect_base_ms: 0,
-        ..Config::default()
-    };
+        config.reconnect.base_ms = 0;
+    });
     let client = Client::builder("a")
         .config(config)
         .connector(in_memory(&ends))

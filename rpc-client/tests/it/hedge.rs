@@ -51,13 +51,12 @@ impl Hanging {
 }
 
 fn config() -> Config {
-    Config {
-        balance: Balance::RoundRobin,
-        hedge_percentile: 95,
-        hedge_after_min_ms: 20,
-        hedge_percent_max: 100,
-        ..Config::default()
-    }
+    Config::default().with(|config| {
+        config.balance.policy = Balance::RoundRobin;
+        config.hedge.percentile = 95;
+        config.hedge.after_min_ms = 20;
+        config.hedge.percent_max = 100;
+    })
 }
 
 /// Calls until all endpoints are connected and enough answers have been seen to know what is usual.

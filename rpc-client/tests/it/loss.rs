@@ -18,10 +18,7 @@ async fn nobody_listening_is_said_at_once_where_the_client_is_told_to() {
     };
     let client = Client::with_config(
         &address,
-        Config {
-            fail_fast_after_ms: 0,
-            ..Config::default()
-        },
+        Config::default().with(|config| config.reconnect.fail_fast_after_ms = 0),
     );
     let error = client.call::<_, ()>(0, &()).await.unwrap_err();
     assert!(error.is_unreachable() && error.is_retryable() && !error.was_sent());
@@ -39,10 +36,7 @@ async fn nobody_listening_is_said_at_once_where_the_client_is_told_to() {
 async fn an_address_that_is_none_says_what_one_is() {
     let client = Client::with_config(
         "8889",
-        Config {
-            fail_fast_after_ms: 0,
-            ..Config::default()
-        },
+        Config::default().with(|config| config.reconnect.fail_fast_after_ms = 0),
     );
     let error = client.call::<_, ()>(0, &()).await.unwrap_err();
     assert!(

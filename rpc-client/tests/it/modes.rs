@@ -31,12 +31,11 @@ async fn call_at_once(client: &Client, tasks: u64, ms: u64) {
 }
 
 fn with_mode(address: &str, mode: Mode) -> Client {
-    let config = Config {
-        mode,
-        call_timeout_ms: 60_000,
-        connect_timeout_ms: 30_000,
-        ..Config::default()
-    };
+    let config = Config::default().with(|config| {
+        config.pool.mode = mode;
+        config.timeouts.call_timeout_ms = 60_000;
+        config.timeouts.connect_timeout_ms = 30_000;
+    });
     Client::with_config(address, config)
 }
 
@@ -76,14 +75,13 @@ async fn turned_away(answers: bool, call_timeout_ms: u64) -> (Error, u128, u32) 
             }
         }
     };
-    let config = Config {
-        mode: Mode::Short,
-        connect_timeout_ms: 200,
-        fail_fast_after_ms: 1_000,
-        attempts_max: 1,
-        call_timeout_ms,
-        ..Config::default()
-    };
+    let config = Config::default().with(|config| {
+        config.pool.mode = Mode::Short;
+        config.timeouts.connect_timeout_ms = 200;
+        config.reconnect.fail_fast_after_ms = 1_000;
+        config.retry.attempts_max = 1;
+        config.timeouts.call_timeout_ms = call_timeout_ms;
+    });
     let client = Client::builder("nowhere")
         .connector(connect)
         .config(config)
@@ -103,7 +101,7 @@ async fn a_short_call_tries_to_connect_until_its_patience_or_its_time_ends() {
         // Refused at once, so its patience begins with the call.
         (true, 60_000, 1_000..=1_010, false),
         (true, 300, 300..=310, true),
-        // The first attempt takes all of `connect_timeout_ms`, and its patience begins behind it.
+        // The first attempt takes all of `timeouts.connect_timeout_ms`, and its patience begins behind it.
         (false, 60_000, 1_200..=1_210, false),
         (false, 100, 100..=110, true),
     ] {
@@ -121,7 +119,9 @@ async fn a_short_call_tries_to_connect_until_its_patience_or_its_time_ends() {
         );
         if !answers && !is_deadline {
             assert!(
-                error.to_string().contains("`connect_timeout_ms` of 200 ms"),
+                error
+                    .to_string()
+                    .contains("`timeouts.connect_timeout_ms` of 200 ms"),
                 "{error}"
             );
         }
@@ -140,19 +140,18 @@ async fn a_host_that_does_not_answer_is_an_error_that_names_its_addresses_in_eve
     let _waiting = std::net::TcpStream::connect(address).unwrap();
 
     for mode in [Mode::Single, Mode::Short] {
-        let config = Config {
-            mode,
-            connect_timeout_ms: 400,
-            fail_fast_after_ms: 0,
-            ..Config::default()
-        };
+        let config = Config::default().with(|config| {
+            config.pool.mode = mode;
+            config.timeouts.connect_timeout_ms = 400;
+            config.reconnect.fail_fast_after_ms = 0;
+        });
         let client = Client::with_config(format!("localhost:{}", address.port()), config);
 
         let error = client.call::<_, ()>(100, &()).await.unwrap_err();
 
         let error = error.to_string();
         assert!(
-            error.contains("within `connect_timeout_ms` of 400 ms (")
+            error.contains("within `timeouts.connect_timeout_ms` of 400 ms (")
                 && error.contains(&format!("{address}: no answer")),
             "{mode:?}: {error}"
         );
@@ -234,10 +233,7 @@ async fn a_stream_of_the_short_mode_has_its_connection_to_its_end() {
 #[tokio::test]
 async fn an_idle_connection_is_closed_and_the_next_call_opens_another() {
     let (address, server) = tcp(Seen::default()).await;
-    let config = Config {
-        idle_timeout_ms: 20,
-        ..Config::default()
-    };
+    let config = Config::default().with(|config| config.timeouts.idle_timeout_ms = 20);
     let client = Client::with_config(&address, config);
     for round in 1..=3 {
         // Longer than the idle time: what is in flight is not idle.
@@ -256,8 +252,8 @@ async fn an_idle_connection_is_closed_and_the_next_call_opens_another() {
 async fn named_services_have_their_own_target_and_mode_and_share_nothing_with_other_clients() {
     let (address, server) = tcp(Seen::default()).await;
     let file = format!(
-        "[log]\ntarget = \"{address}\"\n\n[sms]\ntarget = \"{address}\"\nsettings.mode = \"short\"\n\
-         settings.call_timeout_ms = 1000\n"
+        "[log]\ntarget = \"{address}\"\n\n[sms]\ntarget = \"{address}\"\nsettings.pool.mode = \"short\"\n\
+         settings.timeouts.call_timeout_ms = 1000\n"
     );
     let services = toml::from_str(&file).unwrap();
     let registry = Registry::from_config(services);
@@ -290,10 +286,7 @@ async fn named_services_have_their_own_target_and_mode_and_share_nothing_with_ot
         .unwrap();
     assert_eq!(server.stats().connections_accepted, 6);
     // The service is switched over without a change in code.
-    let settings = Config {
-        mode: Mode::Short,
-        ..Config::default()
-    };
+    let settings = Config::default().with(|config| config.pool.mode = Mode::Short);
     registry.define(
         "log",
         ServiceConfig {
@@ -318,14 +311,15 @@ fn an_unknown_setting_or_mode_is_refused_by_name() {
         toml::from_str::<ServiceConfig>(&file).map_err(|error| error.to_string())
     };
     assert_eq!(
-        read("settings.mode = { pooled = 4 }")
+        read("settings.pool.mode = { pooled = 4 }")
             .unwrap()
             .settings
+            .pool
             .mode,
         Mode::Pooled(4)
     );
     assert!(
-        read("settings.mode = \"many\"")
+        read("settings.pool.mode = \"many\"")
             .unwrap_err()
             .contains("unknown variant `many`")
     );

@@ -95,10 +95,7 @@ impl Connect for Island {
 
 /// A client with a call that is never answered, so that its connection is in use.
 async fn in_use(island: &Island, config: Config) -> Client {
-    let client = island.client(Config {
-        ping_interval_ms: 0,
-        ..config
-    });
+    let client = island.client(config.with(|config| config.liveness.ping_interval_ms = 0));
     client.connect().await.unwrap();
     let caller = client.clone();
     tokio::spawn(async move {
@@ -262,7 +259,7 @@ async fn an_attempt_that_hangs_is_given_up_and_said_to_have() {
     assert!(
         error
             .to_string()
-            .contains("no answer within `connect_timeout_ms` of 3000 ms"),
+            .contains("no answer within `timeouts.connect_timeout_ms` of 3000 ms"),
         "{error}"
     );
     let again = Instant::now();
@@ -413,10 +410,7 @@ async fn a_server_that_ends_each_connection_is_not_connected_to_without_a_pause(
         let (connect, opened) = short_lived(answer.clone().leak());
         let client = Client::builder("memory")
             .connector(connect)
-            .config(Config {
-                mode,
-                ..Config::default()
-            })
+            .config(Config::default().with(|config| config.pool.mode = mode))
             .build();
 
         let began = Instant::now();

@@ -166,11 +166,10 @@ async fn call(clients: &[Client], turn: usize, task: u64, resent: &AtomicU64) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_call_is_lost_by_connections_that_retire() {
     let seen = Seen::default();
-    let config = Config {
-        connection_age_max_ms: 40,
-        requests_per_connection_max: 100,
-        ..Config::default()
-    };
+    let config = Config::default().with(|config| {
+        config.drain.connection_age_max_ms = 40;
+        config.drain.requests_per_connection_max = 100;
+    });
     let place = Place::new(seen.clone(), config);
     let server = place.start().await;
     let load = Load::start(&[&place]);
@@ -195,10 +194,7 @@ async fn no_call_is_lost_by_connections_that_retire() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_call_is_lost_while_two_servers_are_restarted_in_turn() {
     let seen = Seen::default();
-    let config = Config {
-        goaway_grace_ms: 50,
-        ..Config::default()
-    };
+    let config = Config::default().with(|config| config.drain.goaway_grace_ms = 50);
     let places = [0, 1].map(|_| Place::new(seen.clone(), config.clone()));
     let [mut first, mut second] = [places[0].start().await, places[1].start().await];
     let load = Load::start(&[&places[0], &places[1]]);

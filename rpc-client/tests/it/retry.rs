@@ -45,10 +45,7 @@ async fn what_was_rejected_is_tried_again_after_the_time_that_the_server_asks_fo
 async fn the_deadline_stays_the_same_over_all_tries() {
     let tries = Arc::default();
     let (connect, _server) = in_memory(rejecting(&tries, u64::MAX, 300)).await;
-    let config = Config {
-        attempts_max: 100,
-        ..Config::default()
-    };
+    let config = Config::default().with(|config| config.retry.attempts_max = 100);
     let client = Client::builder("memory")
         .connector(connect)
         .config(config)
@@ -104,11 +101,10 @@ async fn a_rejection_here_is_tried_elsewhere_at_once() {
     tokio::spawn(server.serve(std::future::pending()));
     let (free, _server) = tcp(Seen::default()).await;
     // Enough for every call to be tried twice.
-    let config = Config {
-        retry_budget_percent: 100,
-        eject_after_failures: 0,
-        ..Config::default()
-    };
+    let config = Config::default().with(|config| {
+        config.retry.budget_percent = 100;
+        config.ejection.after_failures = 0;
+    });
     let client = Client::with_config(format!("{full},{free}"), config);
     while !client
         .endpoints()
@@ -197,10 +193,7 @@ async fn what_may_have_run_is_tried_again_only_where_the_command_is_idempotent()
     assert!(second["timeout_ms"].as_u64() <= first["timeout_ms"].as_u64());
 
     let (listener, address) = listen().await;
-    let config = Config {
-        idempotent_cmdids: vec![100],
-        ..Config::default()
-    };
+    let config = Config::default().with(|config| config.retry.idempotent_cmdids = vec![100]);
     let client = Client::with_config(&address, config);
     let (answer, _) = tokio::join!(
         async {
@@ -218,10 +211,7 @@ async fn that_an_earlier_try_may_have_run_is_not_forgotten() {
     let (listener, address) = listen().await;
     let client = Client::with_config(
         &address,
-        Config {
-            fail_fast_after_ms: 0,
-            ..Config::default()
-        },
+        Config::default().with(|config| config.reconnect.fail_fast_after_ms = 0),
     );
     let lose = async {
         let (_, stream) = request(&listener).await;
@@ -274,10 +264,7 @@ async fn a_call_in_order_keeps_its_place_and_is_not_tried_again() {
 async fn one_try_is_all_where_that_is_set() {
     let tries = Arc::default();
     let (connect, _server) = in_memory(rejecting(&tries, 2, 0)).await;
-    let config = Config {
-        attempts_max: 1,
-        ..Config::default()
-    };
+    let config = Config::default().with(|config| config.retry.attempts_max = 1);
     let client = Client::builder("memory")
         .connector(connect)
         .config(config)
@@ -331,7 +318,7 @@ async fn a_server_that_accepts_and_closes_at_once_is_not_stormed() {
         assert!(client.call::<_, ()>(100, &()).await.is_err());
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    // With somebody who calls all the time: within `reconnect_wanted_ms` of 1 s, half of it at least.
+    // With somebody who calls all the time: within `reconnect.wanted_ms` of 1 s, half of it at least.
     let opened = opened.load(Ordering::SeqCst);
     assert!(
         (10..=140).contains(&opened),
@@ -364,7 +351,7 @@ async fn who_is_turned_away_comes_back_when_the_server_said_and_calls_fail_fast_
         let error = client.call::<_, ()>(100, &()).await.unwrap_err();
         assert!(!error.may_have_run(), "{error}");
         let called = Instant::now();
-        // Known to be full for longer than `fail_fast_after_ms`: a call does not wait for its deadline.
+        // Known to be full for longer than `reconnect.fail_fast_after_ms`: a call does not wait for its deadline.
         if begin.elapsed() > Duration::from_secs(10) {
             let error = client.call::<_, ()>(100, &()).await.unwrap_err();
             assert!(

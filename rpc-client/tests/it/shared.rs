@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use rpc_client::{Config, Registry, shared};
+use rpc_client::{Client, Config, Registry, ServiceConfig, shared};
 use serde_json::json;
 use tokio::sync::Barrier;
 
@@ -54,4 +54,39 @@ async fn a_registry_gives_one_client_for_each_address() {
         .await
         .unwrap();
     assert_eq!(first_server.stats().connections_accepted, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_with_settings_that_cannot_work_fails_each_call_with_what_is_wrong() {
+    let file = json!({
+        "target": "127.0.0.1:8889",
+        "settings": {"limits": {"in_flight_per_connection": 0}, "timeouts": {"call_timeout_ms": 1}}
+    });
+    let service: ServiceConfig = serde_json::from_value(file).unwrap();
+    let registry = Registry::default();
+    registry.define("log", service.clone());
+
+    let (ours, _theirs) = tokio::io::duplex(64);
+    let over = Client::over(ours, "pipe", service.settings);
+    for client in [registry.client("log"), over] {
+        let error = client.call::<_, ()>(100, &()).await.unwrap_err();
+        assert!(error.is_unreachable() && !error.may_have_run(), "{error}");
+        assert!(
+            error
+                .to_string()
+                .contains("`limits.in_flight_per_connection` is 0 and must be at least 1"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn a_setting_of_a_services_file_that_has_moved_is_refused_with_its_new_place() {
+    let file = json!({"target": "127.0.0.1:8889", "settings": {"mode": "short"}});
+    let error = serde_json::from_value::<ServiceConfig>(file).unwrap_err();
+    assert_eq!(error.to_string(), "`mode` has moved: it is `pool.mode` now");
+
+    let file = json!({"target": "127.0.0.1:8889", "settings": {"balance": "round_robin"}});
+    let error = serde_json::from_value::<ServiceConfig>(file).unwrap_err();
+    assert!(error.to_string().contains("`balance.policy`"), "{error}");
 }

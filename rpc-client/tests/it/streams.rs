@@ -8,10 +8,7 @@ use crate::support::{Peer, Seen, pair};
 async fn a_stream_brings_every_item_in_order_through_a_small_window() {
     let (client, server) = pair(
         Seen::default(),
-        Config {
-            stream_credit: 4,
-            ..Config::default()
-        },
+        Config::default().with(|config| config.limits.stream_credit = 4),
     )
     .await;
     let mut items = client
@@ -29,10 +26,7 @@ async fn a_stream_brings_every_item_in_order_through_a_small_window() {
 async fn a_stream_that_nobody_reads_is_held_by_its_credit_and_delays_no_other_call() {
     let (client, _server) = pair(
         Seen::default(),
-        Config {
-            stream_credit: 4,
-            ..Config::default()
-        },
+        Config::default().with(|config| config.limits.stream_credit = 4),
     )
     .await;
     let mut items = client
@@ -62,10 +56,8 @@ async fn a_stream_that_nobody_reads_is_held_by_its_credit_and_delays_no_other_ca
 #[tokio::test]
 async fn a_stream_that_nobody_reads_is_bounded_in_bytes_and_ends_with_code_8_behind_what_was_kept()
 {
-    let (client, mut peer) = Peer::new(Config {
-        stream_bytes_max: 1_000,
-        ..Config::default()
-    });
+    let (client, mut peer) =
+        Peer::new(Config::default().with(|config| config.limits.stream_bytes_max = 1_000));
     let mut items = client.stream::<_, String>(104, &()).await.unwrap();
     let id = peer.line().await["id"].as_u64().unwrap();
 
@@ -102,7 +94,7 @@ async fn a_stream_that_nobody_reads_is_bounded_in_bytes_and_ends_with_code_8_beh
     assert!(
         error
             .to_string()
-            .contains("`stream_bytes_max` of 1000 bytes"),
+            .contains("`limits.stream_bytes_max` of 1000 bytes"),
         "{error}"
     );
     assert!(items.next().await.is_none());
@@ -111,11 +103,10 @@ async fn a_stream_that_nobody_reads_is_bounded_in_bytes_and_ends_with_code_8_beh
 
 #[tokio::test]
 async fn a_stream_that_is_read_may_be_as_long_as_it_likes() {
-    let config = Config {
-        stream_bytes_max: 10,
-        stream_credit: 2,
-        ..Config::default()
-    };
+    let config = Config::default().with(|config| {
+        config.limits.stream_bytes_max = 10;
+        config.limits.stream_credit = 2;
+    });
     let (client, _server) = pair(Seen::default(), config).await;
     let items = client
         .stream::<_, u64>(104, &json!({"value": 1000}))
@@ -162,10 +153,8 @@ async fn a_failure_comes_after_the_items_before_it() {
 
 #[tokio::test]
 async fn a_server_that_ignores_credit_is_stopped() {
-    let (client, mut peer) = Peer::new(Config {
-        stream_credit: 2,
-        ..Config::default()
-    });
+    let (client, mut peer) =
+        Peer::new(Config::default().with(|config| config.limits.stream_credit = 2));
     let stream = client.stream::<_, u64>(104, &());
     let play = async {
         let request = peer.line().await;
@@ -196,10 +185,7 @@ async fn a_server_that_ignores_credit_is_stopped() {
 async fn no_item_is_lost_while_items_and_their_reader_race() {
     let (client, _server) = pair(
         Seen::default(),
-        Config {
-            stream_credit: 8,
-            ..Config::default()
-        },
+        Config::default().with(|config| config.limits.stream_credit = 8),
     )
     .await;
     for round in 0..300u64 {

@@ -112,10 +112,7 @@ async fn who(context: Context) -> Result<Reply, Status> {
 
 async fn serve(options: ListenOptions) -> (String, ServerHandle) {
     let tokens = Tokens::parse(&format!("orders {}", Tokens::hash(TOKEN).unwrap())).unwrap();
-    let config = rpc_server::Config {
-        token_failure_delay_ms: 1,
-        ..rpc_server::Config::default()
-    };
+    let config = rpc_server::Config::default().with(|config| config.token_failures.delay_ms = 1);
     let router = Router::new().route(100, who).unwrap();
     let server = Server::builder()
         .listen_with(options)
@@ -130,19 +127,15 @@ async fn serve(options: ListenOptions) -> (String, ServerHandle) {
 
 /// Says at once what went wrong.
 fn impatient() -> Config {
-    Config {
-        fail_fast_after_ms: 0,
-        attempts_max: 1,
-        call_timeout_ms: 20_000,
-        ..Config::default()
-    }
+    Config::default().with(|config| {
+        config.reconnect.fail_fast_after_ms = 0;
+        config.retry.attempts_max = 1;
+        config.timeouts.call_timeout_ms = 20_000;
+    })
 }
 
 fn with(tls: TlsConfig) -> Config {
-    Config {
-        tls: Some(tls),
-        ..impatient()
-    }
+    impatient().with(|config| config.tls = Some(tls))
 }
 
 async fn ask(address: &str, config: Config) -> Result<Value, Error> {
@@ -166,10 +159,8 @@ async fn calls_go_over_tls_by_setting_and_by_address_and_show_the_client_s_certi
     certificates.issue(&ca, "client", "orders.internal", NOW);
     let (address, handle, _) = certificates.serve("server", Some("ca")).await;
     for mode in [Mode::Single, Mode::Pooled(2), Mode::Short] {
-        let config = Config {
-            mode,
-            ..with(certificates.tls("ca", Some("client")))
-        };
+        let config =
+            (with(certificates.tls("ca", Some("client")))).with(|config| config.pool.mode = mode);
         assert_eq!(ask(&address, config).await.unwrap(), "orders.internal");
     }
     assert!(handle.stats().access.tls_handshakes >= 3);
@@ -195,10 +186,7 @@ async fn a_full_server_says_so_under_tls_and_who_was_turned_away_comes_back() {
     let ca = certificates.authority("ca");
     certificates.issue(&ca, "server", "rpc.test", NOW);
     let options = ListenOptions::new("127.0.0.1:0").tls(certificates.server_tls("server", None));
-    let config = rpc_server::Config {
-        connections_max: 1,
-        ..rpc_server::Config::default()
-    };
+    let config = rpc_server::Config::default().with(|config| config.limits.connections_max = 1);
     let router = Router::new().route(100, who).unwrap();
     let server = Server::builder()
         .listen_with(options)
@@ -212,16 +200,14 @@ async fn a_full_server_says_so_under_tls_and_who_was_turned_away_comes_back() {
 
     let first = Client::with_config(&*address, with(certificates.tls("ca", None)));
     assert_eq!(first.call::<_, Value>(100, &()).await.unwrap(), Value::Null);
-    let patient = Config {
-        fail_fast_after_ms: 20_000,
-        ..with(certificates.tls("ca", None))
-    };
+    let patient = (with(certificates.tls("ca", None)))
+        .with(|config| config.reconnect.fail_fast_after_ms = 20_000);
     let second = Client::with_config(&*address, patient);
     let error = second.call::<_, Value>(100, &()).await.unwrap_err();
     assert!(
         error
             .to_string()
-            .contains("`connections_max` of 1 is reached"),
+            .contains("`limits.connections_max` of 1 is reached"),
         "{error}"
     );
     assert!(!error.may_have_run() && error.is_retryable(), "{error}");
@@ -434,10 +420,8 @@ async fn a_renewed_certificate_is_shown_from_the_next_connection_on() {
     let (address, ..) = certificates.serve("server", Some("ca")).await;
     let client = Client::with_config(
         &*address,
-        Config {
-            mode: Mode::Short,
-            ..with(certificates.tls("ca", Some("client")))
-        },
+        (with(certificates.tls("ca", Some("client"))))
+            .with(|config| config.pool.mode = Mode::Short),
     );
     assert_eq!(client.call::<_, Value>(100, &()).await.unwrap(), "first");
     certificates.issue(&ca, "client", "the-second-one", NOW);
@@ -455,10 +439,7 @@ async fn calls_run_on_while_the_server_s_certificate_is_renewed() {
     let (address, handle, tls) = certificates.serve("server", None).await;
     let client = Client::with_config(
         &*address,
-        Config {
-            mode: Mode::Short,
-            ..with(certificates.tls("ca", None))
-        },
+        (with(certificates.tls("ca", None))).with(|config| config.pool.mode = Mode::Short),
     );
     let kept = Client::with_config(&*address, with(certificates.tls("ca", None)));
     kept.call::<_, Value>(100, &()).await.unwrap();
@@ -503,12 +484,11 @@ async fn a_client_with_a_token_says_who_it_is_on_each_new_connection() {
         (Mode::Short, false),
         (Mode::Short, true),
     ] {
-        let config = Config {
-            mode,
-            ordered,
-            token_file: token_file.clone(),
-            ..impatient()
-        };
+        let config = impatient().with(|config| {
+            config.pool.mode = mode;
+            config.pool.ordered = ordered;
+            config.pool.token_file = token_file.clone();
+        });
         let client = Client::with_config(&*address, config);
         for _ in 0..2 {
             assert_eq!(client.call::<_, Value>(100, &()).await.unwrap(), "orders");
@@ -541,10 +521,7 @@ async fn a_client_over_a_stream_of_its_users_own_is_authenticated_by_its_user() 
     let client = Client::over(
         near,
         "pipe",
-        Config {
-            token_file,
-            ..impatient()
-        },
+        impatient().with(|config| config.pool.token_file = token_file),
     );
     assert_eq!(
         client.call::<_, Value>(100, &()).await.unwrap(),
@@ -592,10 +569,7 @@ async fn a_refused_token_fails_calls_at_once_and_the_server_is_not_stormed() {
         tokio::spawn(serving.serve_connection(far, &format!("10.0.0.{number}:1")));
         std::future::ready(Ok(near))
     };
-    let config = Config {
-        reconnect_cap_ms: 5_000,
-        ..Config::default()
-    };
+    let config = Config::default().with(|config| config.reconnect.cap_ms = 5_000);
     let client = Client::builder("pipe")
         .config(config)
         .connector(connect)

@@ -112,11 +112,10 @@ pub(crate) async fn run(address: &str, load: Load) -> Result<()> {
 /// Opens a connection without pings and leaves it alone, until a line of input asks for a call. Says when the connection
 /// is lost before that.
 pub(crate) async fn run_without_pings(address: &str) -> Result<()> {
-    let config = Config {
-        ping_interval_ms: 0,
-        attempts_max: 1,
-        ..Config::default()
-    };
+    let config = Config::default().with(|config| {
+        config.liveness.ping_interval_ms = 0;
+        config.retry.attempts_max = 1;
+    });
     let client = Client::with_config(address, config);
     let mut events = client.events();
     client.call::<_, String>(ECHO, "hello").await?;

@@ -46,32 +46,33 @@ impl Traffic {
             timeout_ms: [60, 400, 2_000][random.usize(..3)],
             padding: [0, 200, 20_000][random.usize(..3)],
             is_balanced: random.bool(),
-            config: Config {
-                mode: [Mode::Single, Mode::Single, Mode::Pooled(3), Mode::Short][random.usize(..4)],
-                balance: [Balance::PowerOfTwo, Balance::RoundRobin][random.usize(..2)],
-                connect_timeout_ms: random.u64(50..1_000),
-                fail_fast_after_ms: [0, 100, 1_000][random.usize(..3)],
-                reconnect_base_ms: 10,
-                reconnect_cap_ms: random.u64(10..500),
-                in_flight_max: [1, 4, 65_536][random.usize(..3)],
-                output_bytes_max: [1_000, 8 * 1024 * 1024][random.usize(..2)],
-                stream_credit: random.u64(1..8),
-                ping_interval_ms: random.u64(100..2_000),
-                ping_misses_max: random.u32(1..3),
-                ping_idle: random.bool(),
-                write_stall_timeout_ms: random.u64(200..3_000),
-                idle_timeout_ms: [0, 0, 300][random.usize(..3)],
-                eject_after_failures: random.u32(..4),
-                eject_base_ms: random.u64(100..1_000),
-                eject_cap_ms: 2_000,
-                ..Config::default()
-            },
+            config: Config::default().with(|config| {
+                config.pool.mode =
+                    [Mode::Single, Mode::Single, Mode::Pooled(3), Mode::Short][random.usize(..4)];
+                config.balance.policy =
+                    [Balance::PowerOfTwo, Balance::RoundRobin][random.usize(..2)];
+                config.timeouts.connect_timeout_ms = random.u64(50..1_000);
+                config.reconnect.fail_fast_after_ms = [0, 100, 1_000][random.usize(..3)];
+                config.reconnect.base_ms = 10;
+                config.reconnect.cap_ms = random.u64(10..500);
+                config.limits.in_flight_per_connection = [1, 4, 65_536][random.usize(..3)];
+                config.limits.output_bytes_max = [1_000, 8 * 1024 * 1024][random.usize(..2)];
+                config.limits.stream_credit = random.u64(1..8);
+                config.liveness.ping_interval_ms = random.u64(100..2_000);
+                config.liveness.ping_misses_max = random.u32(1..3);
+                config.liveness.ping_idle = random.bool();
+                config.timeouts.write_stall_timeout_ms = random.u64(200..3_000);
+                config.timeouts.idle_timeout_ms = [0, 0, 300][random.usize(..3)];
+                config.ejection.after_failures = random.u32(..4);
+                config.ejection.base_ms = random.u64(100..1_000);
+                config.ejection.cap_ms = 2_000;
+            }),
         }
     }
 
     /// Whether many connections may be opened at one time.
     pub(crate) fn connects_often(&self) -> bool {
-        self.config.mode != Mode::Single
+        self.config.pool.mode != Mode::Single
     }
 
     /// About how long the calls take, for faults to fall among them.

@@ -93,12 +93,11 @@ fn run(seed: u64, is_printed: bool) -> Result<Summary, String> {
 
     let drains: Vec<Arc<Notify>> = (0..server_count).map(|_| Arc::default()).collect();
     for (server, drain) in drains.iter().enumerate() {
-        let config = rpc_server::Config {
-            in_flight_per_connection: [2, 16, 1024][random.usize(..3)],
-            drain_timeout_ms: random.u64(50..1_000),
-            goaway_grace_ms: random.u64(1..200),
-            ..rpc_server::Config::default()
-        };
+        let config = rpc_server::Config::default().with(|config| {
+            config.admission.in_flight_per_connection = [2, 16, 1024][random.usize(..3)];
+            config.drain.timeout_ms = random.u64(50..1_000);
+            config.drain.goaway_grace_ms = random.u64(1..200);
+        });
         let pause = Duration::from_millis(random.u64(1..800));
         let (drain, ledger) = (Arc::clone(drain), ledger.clone());
         sim.host(name(server), move || {

@@ -66,7 +66,7 @@ impl fmt::Display for DaemonError {
             Self::Io(error) => error.fmt(f),
             Self::Store(error) => error.fmt(f),
             Self::Routes(error) => write!(f, "the commands do not fit together: {error}"),
-            Self::Traces(error) => write!(f, "[traces] {error}"),
+            Self::Traces(error) => error.fmt(f),
             Self::Grant { identity, source } => {
                 write!(f, "[[grants]] of \"{identity}\": {source}")
             }
@@ -171,6 +171,6 @@ mod tests {
         let DaemonError::Traces(cause) = &traces else {
             panic!("{traces:?}");
         };
-        assert_eq!(cause.setting(), "queue_max");
+        assert_eq!(cause.setting(), "traces.queue_max");
     }
 }

@@ -72,7 +72,7 @@ impl Daemon {
     pub async fn bind(config: &DaemonConfig) -> Result<Self, DaemonError> {
         config.traces.check().map_err(DaemonError::Traces)?;
 
-        let blocking = BlockingPool::with(&config.limits);
+        let blocking = BlockingPool::with(&config.blocking);
         let mut router = Router::new();
         let mut log = None;
         for service in &config.services {
@@ -82,7 +82,7 @@ impl Daemon {
                 ServiceName::Log => {
                     let (dir, settings) = (
                         store_dir(&config.data_dir),
-                        config.log.store_in(&config.limits),
+                        config.log.store_in(&config.timeouts),
                     );
                     let pool = blocking.clone();
 
@@ -109,7 +109,7 @@ impl Daemon {
         }
 
         let mut builder = Server::builder()
-            .config(config.limits.clone())
+            .config(config.server())
             .workers(config.workers)
             .blocking(blocking)
             .router(router);

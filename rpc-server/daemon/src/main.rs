@@ -202,9 +202,7 @@ impl Traces {
             .traces
             .is_on()
             .then(|| rpc_server::telemetry::Exporter::new(&config.traces));
-        let exporter = exporter
-            .transpose()
-            .map_err(|error| format!("[traces] {error}"))?;
+        let exporter = exporter.transpose().map_err(|error| error.to_string())?;
 
         Ok(Self { exporter })
     }
@@ -230,7 +228,7 @@ impl Traces {
         // The library refuses them, too, unless another crate of the same build brings its feature.
         if config.traces.is_on() {
             return Err(
-                "[traces] `endpoint` is set, and this program was built without the feature `otel`"
+                "`traces.endpoint` is set, and this program was built without the feature `otel`"
                     .into(),
             );
         }

@@ -9,17 +9,17 @@ use super::config::DaemonConfig;
 use super::limits::CommandLimits;
 use super::listeners;
 use rpc_core::printable::Printable;
-use rpc_server::{Config, ServerHandle};
+use rpc_server::ServerHandle;
 
 /// The target of what an auditor wants to read; the library writes to it, too.
 const AUDIT: &str = "rpc_server::audit";
 
 /// What takes effect without a restart, besides the contents of certificates' files.
 const RELOADABLE: [&str; 8] = [
+    "access_log.failures",
+    "access_log.per_million",
     "commands",
     "grants",
-    "limits.access_log_failures",
-    "limits.access_log_per_million",
     "limits.connections_max",
     "limits.connections_per_address",
     "log_level",
@@ -118,7 +118,7 @@ impl Reloader {
                 .extend(waiting.iter().map(|cmdid| format!("commands of {cmdid}")));
         }
 
-        self.reload_limits(&next.limits, &mut done);
+        self.reload_limits(&next, &mut done);
         done.needs_restart.extend(differences(&self.current, &next));
         done
     }
@@ -126,37 +126,33 @@ impl Reloader {
 
 impl Reloader {
     /// Puts those limits of the server into effect that need no restart.
-    fn reload_limits(&mut self, next: &Config, done: &mut Reloaded) {
-        let limits = Config {
-            access_log_failures: next.access_log_failures,
-            access_log_per_million: next.access_log_per_million,
-            connections_max: next.connections_max,
-            connections_per_address: next.connections_per_address,
-            ..self.current.limits.clone()
-        };
-        if limits == self.current.limits {
+    fn reload_limits(&mut self, next: &DaemonConfig, done: &mut Reloaded) {
+        let mut changed = self.current.clone();
+        changed.access_log.clone_from(&next.access_log);
+        changed.limits.connections_max = next.limits.connections_max;
+        changed.limits.connections_per_address = next.limits.connections_per_address;
+        if changed == self.current {
             return;
         }
 
-        match self.handle.set_limits(&limits) {
+        match self.handle.set_limits(&changed.server()) {
             Ok(()) => {
-                let changed = changes(&self.current.limits, &limits);
-                done.changed.extend(changed);
-                self.current.limits = limits;
+                done.changed.extend(changes(&self.current, &changed));
+                self.current = changed;
             }
-            Err(error) => done.failed.push(format!("[limits] {error}")),
+            Err(error) => done.failed.push(error.to_string()),
         }
     }
 }
 
-/// Each limit that differs, with its new value.
-fn changes(current: &Config, next: &Config) -> Vec<String> {
-    let table = |limits| Table::try_from(limits).expect("limits are a TOML table");
-    let current = table(current);
-    table(next)
+/// Each setting that differs, with its new value.
+fn changes(current: &DaemonConfig, next: &DaemonConfig) -> Vec<String> {
+    let current = flat(current);
+    let changed = flat(next)
         .into_iter()
-        .filter(|(key, value)| current.get(key) != Some(value))
-        .map(|(key, value)| format!("limits.{key} {value}"))
+        .filter(|(key, value)| current.get(key) != Some(value));
+    changed
+        .map(|(key, value)| format!("{key} {value}"))
         .collect()
 }
 
@@ -221,6 +217,8 @@ pub fn report_unreadable(message: &str) {
 
 #[cfg(test)]
 mod tests {
+    use rpc_server::config::Limits;
+
     use super::*;
 
     #[test]
@@ -230,9 +228,9 @@ mod tests {
             listen: vec!["127.0.0.1:1".into()],
             log_level: "debug".into(),
             tokens_file: "/x".into(),
-            limits: Config {
+            limits: Limits {
                 frame_bytes_max: 5,
-                ..Config::default()
+                ..Limits::default()
             },
             ..DaemonConfig::default()
         };

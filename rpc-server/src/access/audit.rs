@@ -45,7 +45,7 @@ pub(crate) fn tokens_limited(peer: &Peer, limit: u32) {
         peer = %Printable(&peer.address),
         connection = peer.connection,
         limit,
-        "token not looked at: `token_failures_per_address` wrong ones came from this address"
+        "token not looked at: `token_failures.per_address` wrong ones came from this address"
     );
 }
 
@@ -67,6 +67,6 @@ pub(crate) fn not_authenticated_in_time(peer: &Peer, limit_ms: u64) {
         peer = %Printable(&peer.address),
         connection = peer.connection,
         limit_ms,
-        "closed: not authenticated within `authentication_timeout_ms`"
+        "closed: not authenticated within `accept.authentication_timeout_ms`"
     );
 }

@@ -28,14 +28,14 @@ impl Failures {
         let address = address_of(peer)?;
         let &Window { since, count } = self.0.get(&address)?;
 
-        let length = Duration::from_millis(config.token_failures_window_ms);
+        let length = Duration::from_millis(config.token_failures.window_ms);
         let left = length.saturating_sub(now.duration_since(since));
         if left.is_zero() {
             self.0.remove(&address);
             return None;
         }
 
-        (count >= config.token_failures_per_address).then_some(left)
+        (count >= config.token_failures.per_address).then_some(left)
     }
 
     pub(crate) fn note(&mut self, peer: &Peer, config: &Config, now: Instant) {
@@ -43,13 +43,13 @@ impl Failures {
             return;
         };
 
-        let length = Duration::from_millis(config.token_failures_window_ms);
-        if !self.0.contains_key(&address) && self.0.len() >= config.token_failure_addresses_max {
+        let length = Duration::from_millis(config.token_failures.window_ms);
+        if !self.0.contains_key(&address) && self.0.len() >= config.token_failures.addresses_max {
             self.0
                 .retain(|_, window| now.duration_since(window.since) < length);
         }
 
-        if !self.0.contains_key(&address) && self.0.len() >= config.token_failure_addresses_max {
+        if !self.0.contains_key(&address) && self.0.len() >= config.token_failures.addresses_max {
             // The one that would be forgotten next anyway.
             let oldest = self
                 .0
@@ -84,11 +84,10 @@ mod tests {
 
     #[test]
     fn an_address_is_blocked_at_its_limit_until_its_window_is_over() {
-        let config = Config {
-            token_failures_per_address: 2,
-            token_failures_window_ms: 1_000,
-            ..Config::default()
-        };
+        let config = Config::default().with(|config| {
+            config.token_failures.per_address = 2;
+            config.token_failures.window_ms = 1_000;
+        });
         let (mut failures, start) = (Failures::default(), Instant::now());
         let (first, again, other) = (peer("10.0.0.1:1"), peer("10.0.0.1:2"), peer("10.0.0.2:1"));
 
@@ -122,11 +121,10 @@ mod tests {
 
     #[test]
     fn one_machine_s_addresses_count_together_and_the_table_stays_small() {
-        let config = Config {
-            token_failures_per_address: 1,
-            token_failure_addresses_max: 3,
-            ..Config::default()
-        };
+        let config = Config::default().with(|config| {
+            config.token_failures.per_address = 1;
+            config.token_failures.addresses_max = 3;
+        });
         let (mut failures, start) = (Failures::default(), Instant::now());
 
         failures.note(&peer("[2001:db8::1]:1"), &config, start);

@@ -245,7 +245,10 @@ impl Access {
         audit::token_refused(peer);
 
         let status = Status::unauthenticated("this token is not known to the server");
-        Verdict::Refused(status, Duration::from_millis(config.token_failure_delay_ms))
+        Verdict::Refused(
+            status,
+            Duration::from_millis(config.token_failures.delay_ms),
+        )
     }
 
     #[cfg(feature = "tokens")]
@@ -254,12 +257,12 @@ impl Access {
         let again = failures.blocked_for(peer, config, Instant::now())?;
 
         add(&self.counters.token_failures_limited, 1);
-        let limit = config.token_failures_per_address;
+        let limit = config.token_failures.per_address;
         audit::tokens_limited(peer, limit);
 
         let message = format!(
-            "no token is looked at: this address has sent `token_failures_per_address` ({limit}) wrong ones \
-             within `token_failures_window_ms`"
+            "no token is looked at: this address has sent `token_failures.per_address` ({limit}) wrong ones \
+             within `token_failures.window_ms`"
         );
 
         Some(

@@ -119,15 +119,15 @@ impl AdminConfig {
     /// The field, what it is and what it must be.
     pub fn check(&self) -> Result<(), ConfigError> {
         if self.timeout_ms == 0 {
-            return Err(ConfigError::zero("timeout_ms"));
+            return Err(ConfigError::zero("admin.timeout_ms"));
         }
 
         if self.header_bytes_max < HEADER_BYTES_LEAST {
             let message = format!(
-                "`header_bytes_max` is {} and must be at least {HEADER_BYTES_LEAST}",
+                "`admin.header_bytes_max` is {} and must be at least {HEADER_BYTES_LEAST}",
                 self.header_bytes_max
             );
-            return Err(ConfigError::new("header_bytes_max", message));
+            return Err(ConfigError::new("admin.header_bytes_max", message));
         }
 
         if let Some(host) = self
@@ -136,8 +136,8 @@ impl AdminConfig {
             .find(|host| host.is_empty() || host.contains([':', '/', '*']))
         {
             let message =
-                format!("`hosts`: \"{host}\" must be a name without scheme, port and path");
-            return Err(ConfigError::new("hosts", message));
+                format!("`admin.hosts`: \"{host}\" must be a name without scheme, port and path");
+            return Err(ConfigError::new("admin.hosts", message));
         }
 
         Ok(())
@@ -158,7 +158,7 @@ mod tests {
                 timeout_ms: 0,
                 ..AdminConfig::default()
             })
-            .contains("`timeout_ms`")
+            .contains("`admin.timeout_ms`")
         );
 
         assert!(

@@ -218,7 +218,7 @@ fn blocking(text: &mut Text, report: &Report) {
     text.family(
         "rpc_server_blocking_refused_total",
         "counter",
-        "Pieces of blocking work refused at `blocking_waiting_per_connection`.",
+        "Pieces of blocking work refused at `blocking.waiting_per_connection`.",
     )
     .sample(&[], blocking.refused);
     text.family(

@@ -230,7 +230,7 @@ function showNotable(report) {
 }
 
 function showLimits(report) {
-  const blocking = { name: "blocking_threads_max", used: report.blocking.running, max: report.blocking.threads_max };
+  const blocking = { name: "blocking.threads_max", used: report.blocking.running, max: report.blocking.threads_max };
   fill(byId("limits"), [...report.limits, blocking].map((limit) => {
     const made = element("div");
     const label = element("label");

@@ -2,7 +2,7 @@ use std::fmt;
 
 use rpc_core::Status;
 
-use crate::config::around;
+use crate::config::jittered;
 
 /// Time after which a refused call is to be sent again, in milliseconds, ±50 %.
 const RETRY_AFTER_MS: u64 = 200;
@@ -14,10 +14,10 @@ pub enum BlockingError {
     /// The piece was not begun: `waiting_max` pieces of its connection wait already. Code 8, `rejected`, with
     /// `retry_after_ms`.
     Refused {
-        /// The limit, `blocking_waiting_per_connection`.
+        /// The limit, `blocking.waiting_per_connection`.
         waiting_max: usize,
     },
-    /// The piece was not begun: connections hold all of `memory_bytes_max`, `limit` bytes. Code 8, `rejected`, with
+    /// The piece was not begun: connections hold all of `limits.memory_bytes_max`, `limit` bytes. Code 8, `rejected`, with
     /// `retry_after_ms`.
     NoMemory {
         /// The limit in bytes.
@@ -33,11 +33,11 @@ impl fmt::Display for BlockingError {
             Self::Refused { waiting_max } => write!(
                 f,
                 "{waiting_max} calls of this connection wait for a thread, the maximum \
-                 (`blocking_waiting_per_connection`); this call did not run, send it again later"
+                 (`blocking.waiting_per_connection`); this call did not run, send it again later"
             ),
             Self::NoMemory { limit } => write!(
                 f,
-                "connections hold all of `memory_bytes_max`, {limit} bytes; this call did not run, send it again later"
+                "connections hold all of `limits.memory_bytes_max`, {limit} bytes; this call did not run, send it again later"
             ),
             Self::ShuttingDown => f.write_str("the server is shutting down"),
         }
@@ -52,7 +52,7 @@ impl From<BlockingError> for Status {
             BlockingError::Refused { .. } | BlockingError::NoMemory { .. } => {
                 Self::resource_exhausted(error.to_string())
                     .with_rejected()
-                    .with_retry_after(around(RETRY_AFTER_MS))
+                    .with_retry_after(jittered(RETRY_AFTER_MS))
             }
             // The piece may have begun.
             BlockingError::ShuttingDown => Self::unavailable(error.to_string()),

@@ -4,8 +4,8 @@
 //! [`Route::blocking`](crate::Route::blocking), and what an async handler hands over itself. The pool keeps
 //! six promises:
 //!
-//! - At most `blocking_threads_max` pieces of work run at the same time.
-//! - At most `blocking_waiting_per_connection` pieces of one connection wait. Further ones are refused with code
+//! - At most `blocking.threads_max` pieces of work run at the same time.
+//! - At most `blocking.waiting_per_connection` pieces of one connection wait. Further ones are refused with code
 //!   8 and `rejected`.
 //! - Waiting pieces are taken in turn by connection: thousands of pieces of one connection delay another
 //!   connection's piece by the pieces at work, and not by those that wait.

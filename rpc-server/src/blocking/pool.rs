@@ -13,7 +13,7 @@ use rpc_core::HeldBytes;
 
 use super::queue::{GroupId, Queue, Taken, Ticket};
 use super::{BlockingError, CallToken, Caller, CallerId};
-use crate::config::Config;
+use crate::config::Blocking;
 use crate::limit::Memory;
 use crate::metrics::BlockingReport;
 
@@ -77,12 +77,9 @@ impl BlockingPool {
         }
     }
 
-    /// A pool with the limits of these settings: `blocking_threads_max` and `blocking_waiting_per_connection`.
-    pub fn with(config: &Config) -> Self {
-        Self::new(
-            config.blocking_threads_max,
-            config.blocking_waiting_per_connection,
-        )
+    /// A pool with these limits.
+    pub fn with(config: &Blocking) -> Self {
+        Self::new(config.threads_max, config.waiting_per_connection)
     }
 
     /// Counts results in the memory of a server, unless another server counts them already.
@@ -131,7 +128,7 @@ impl BlockingPool {
     /// connection holds until the result is taken, and work does not begin where there is no memory for them.
     ///
     /// # Errors
-    /// As [`run`](Self::run), and [`NoMemory`](BlockingError::NoMemory) at `memory_bytes_max`.
+    /// As [`run`](Self::run), and [`NoMemory`](BlockingError::NoMemory) at `limits.memory_bytes_max`.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
@@ -245,7 +242,7 @@ impl BlockingPool {
 impl Default for BlockingPool {
     /// A pool with the limits of the default settings.
     fn default() -> Self {
-        Self::with(&Config::default())
+        Self::with(&Blocking::default())
     }
 }
 

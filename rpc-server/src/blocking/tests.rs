@@ -231,7 +231,7 @@ async fn further_pieces_of_a_connection_are_refused_with_the_limit_named() {
             .starts_with("2 calls of this connection wait")
             && status
                 .message()
-                .contains("`blocking_waiting_per_connection`"),
+                .contains("`blocking.waiting_per_connection`"),
         "{status:?}"
     );
 

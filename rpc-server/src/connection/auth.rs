@@ -74,7 +74,7 @@ where
                 .gate(&self.policy, &self.peer, self.auth.token.as_deref());
 
         if matches!(self.auth.gate, Gate::Closed) {
-            let limit = Duration::from_millis(self.host.config.authentication_timeout_ms);
+            let limit = Duration::from_millis(self.host.config.accept.authentication_timeout_ms);
             self.timers
                 .set_once(Timer::Authentication, || Instant::now() + limit);
         } else {
@@ -162,11 +162,12 @@ where
             return;
         }
 
-        let limit = self.host.config.authentication_timeout_ms;
+        let limit = self.host.config.accept.authentication_timeout_ms;
         add(&self.host.access.counters.authentication_timeouts, 1);
         audit::not_authenticated_in_time(&self.peer, limit);
 
-        let message = format!("not authenticated within `authentication_timeout_ms` of {limit} ms");
+        let message =
+            format!("not authenticated within `accept.authentication_timeout_ms` of {limit} ms");
         self.verdict(None, &Status::unauthenticated(message));
         self.enter(Phase::Finishing, None);
     }

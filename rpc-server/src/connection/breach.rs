@@ -45,18 +45,18 @@ where
             return;
         }
 
-        let limit = self.host.config.frame_bytes_max;
+        let limit = self.host.config.limits.frame_bytes_max;
         tracing::debug!(peer = %self.peer, limit, "a frame over the limit is skipped");
 
         let message = format!(
-            "the frame is longer than the limit `frame_bytes_max` of {limit} bytes, and was skipped"
+            "the frame is longer than the limit `limits.frame_bytes_max` of {limit} bytes, and was skipped"
         );
         self.verdict(id_of_part(start), &Status::resource_exhausted(message));
         self.count_bad_line();
     }
 
     fn count_bad_line(&mut self) {
-        let most = self.host.config.bad_frames_in_a_row_max;
+        let most = self.host.config.throttle.bad_frames_in_a_row_max;
         if let Some(in_a_row) = self.lifecycle.note_bad_line(most) {
             add(&self.host.metrics.limits.bad_frame_closures, 1);
             tracing::info!(peer = %self.peer, in_a_row, "closed after bad frames");
@@ -95,7 +95,7 @@ where
         }
 
         let config = &self.host.config;
-        let (grace, limit) = (config.goaway_grace(), config.drain_timeout());
+        let (grace, limit) = (config.drain.goaway_grace(), config.drain.timeout());
         self.timers.set(Timer::Retire, Instant::now() + limit);
         self.enter(Phase::Breached, Some(grace));
     }

@@ -66,7 +66,7 @@ pub(super) struct Terms {
     /// The caller's own time limit, which a stream keeps too.
     pub(super) timeout: Option<Duration>,
     pub(super) received: Instant,
-    /// When it began, of its own turn and with room: what its latency is to `adaptive_concurrency`.
+    /// When it began, of its own turn and with room: what its latency is to `admission.adaptive`.
     pub(super) started: Instant,
     /// What it is counted as.
     pub(super) command: Command,
@@ -170,7 +170,7 @@ impl Future for Call {
 pub(super) fn too_long(data: &RawJson<'_>, limit: usize) -> Status {
     let length = data.as_bytes().len();
     let message = format!(
-        "the reply has {length} bytes and the limit `reply_bytes_max` is {limit}; ask for less at a time"
+        "the reply has {length} bytes and the limit `limits.reply_bytes_max` is {limit}; ask for less at a time"
     );
     Status::resource_exhausted(message).with_source(Fault::TooLong)
 }

@@ -34,7 +34,7 @@ where
         match timer {
             Timer::Write => {
                 add(&session.host.metrics.limits.write_stalls, 1);
-                tracing::info!(peer = %session.peer, "cut: the peer took no bytes for `write_stall_timeout_ms`");
+                tracing::info!(peer = %session.peer, "cut: the peer took no bytes for `timeouts.write_stall_timeout_ms`");
                 session.enter(Phase::Closed, None);
             }
 
@@ -61,7 +61,7 @@ where
     fn end_slow_line(&mut self) {
         let session = &mut self.session;
         add(&session.host.metrics.limits.frame_timeouts, 1);
-        tracing::info!(peer = %session.peer, "closed: a line was not ended within `frame_timeout_ms`");
+        tracing::info!(peer = %session.peer, "closed: a line was not ended within `timeouts.frame_timeout_ms`");
         if session.lines.is_skipping() {
             // It was counted and answered when it became too long.
             session.enter(Phase::Finishing, None);
@@ -69,8 +69,9 @@ where
         }
 
         session.stats.bad_frame();
-        let limit = session.host.config.frame_timeout_ms;
-        let message = format!("the line was not ended within `frame_timeout_ms` of {limit} ms");
+        let limit = session.host.config.timeouts.frame_timeout_ms;
+        let message =
+            format!("the line was not ended within `timeouts.frame_timeout_ms` of {limit} ms");
         self.refuse_part(&Status::deadline_exceeded(message));
     }
 
@@ -82,19 +83,20 @@ where
         }
 
         add(&session.host.metrics.limits.first_frame_timeouts, 1);
-        tracing::info!(peer = %session.peer, "closed: no good line within `first_frame_timeout_ms`");
+        tracing::info!(peer = %session.peer, "closed: no good line within `accept.first_frame_timeout_ms`");
 
-        let otherwise = session.host.config.first_frame_timeout();
+        let otherwise = session.host.config.accept.first_frame_timeout();
         let limit = session.policy.first_frame_timeout(otherwise);
         let limit = limit.unwrap_or_default().as_millis();
-        let message = format!("no good line came within `first_frame_timeout_ms` of {limit} ms");
+        let message =
+            format!("no good line came within `accept.first_frame_timeout_ms` of {limit} ms");
         self.refuse_part(&Status::deadline_exceeded(message));
     }
 
     /// Notes since when the connection has nothing to do, where it matters.
     pub(super) fn watch_idleness(&mut self) {
         let session = &mut self.session;
-        let Some(limit) = session.host.config.idle_timeout() else {
+        let Some(limit) = session.host.config.timeouts.idle_timeout() else {
             return;
         };
 

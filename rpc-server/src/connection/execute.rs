@@ -122,7 +122,7 @@ where
                     if consumed == bytes.len() && !self.lines.is_skipping() {
                         self.timers.stop(Timer::Line);
                     } else {
-                        let end = self.clock.now() + self.host.config.frame_timeout();
+                        let end = self.clock.now() + self.host.config.timeouts.frame_timeout();
                         self.timers.set_once(Timer::Line, || end);
                     }
                     return Executed::all_but(consumed);

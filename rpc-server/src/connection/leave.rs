@@ -116,7 +116,7 @@ where
 
     /// Ends this side of the stream. Returns whether that is done.
     fn say_goodbye(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
-        let limit = self.host.config.linger_timeout();
+        let limit = self.host.config.timeouts.linger_timeout();
         if Pin::new(&mut self.io).poll_shutdown(cx)?.is_pending() {
             // A stream that still has to say goodbye, as TLS does, may have a peer that does not listen.
             self.timers
@@ -143,14 +143,14 @@ where
 
         if matches!(phase, Phase::Open | Phase::Retiring) {
             self.timers.stop(Timer::Retire);
-            self.enter(Phase::Draining, Some(self.host.config.goaway_grace()));
+            self.enter(Phase::Draining, Some(self.host.config.drain.goaway_grace()));
         }
     }
 
     /// Ends the connection's service at its last request.
     #[inline]
     pub(super) fn count_down(&mut self) {
-        let limit = self.host.config.requests_per_connection_max;
+        let limit = self.host.config.drain.requests_per_connection_max;
         if limit > 0 && self.stats.requests >= limit && self.lifecycle.phase() == Phase::Open {
             self.retire();
         }
@@ -171,7 +171,7 @@ where
 
     fn retire_with(&mut self, reason: &str) {
         let config = &self.host.config;
-        let (grace, limit) = (config.goaway_grace(), config.drain_timeout());
+        let (grace, limit) = (config.drain.goaway_grace(), config.drain.timeout());
         self.timers.set(Timer::Retire, Instant::now() + limit);
 
         match self.lifecycle.phase() {
@@ -185,7 +185,7 @@ where
             Phase::Retiring => self.enter(Phase::Draining, Some(grace)),
             Phase::Draining => {
                 let in_flight = self.in_flight.len();
-                tracing::info!(peer = %self.peer, in_flight, "cut: not done within `drain_timeout_ms`");
+                tracing::info!(peer = %self.peer, in_flight, "cut: not done within `drain.timeout_ms`");
                 self.enter(Phase::Closed, None);
             }
             Phase::Breached => {

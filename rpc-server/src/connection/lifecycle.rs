@@ -12,8 +12,7 @@ pub(super) const SERVED_LONG_ENOUGH: &str =
 pub(super) const BREACHED: &str = "a peer of this connection has broken the protocol, and the server ends it; open the next one for other calls";
 
 /// What it says to one that has had nothing to do.
-pub(super) const IDLE: &str =
-    "the connection was idle for `idle_timeout_ms`; open one again when there is something to call";
+pub(super) const IDLE: &str = "the connection was idle for `timeouts.idle_timeout_ms`; open one again when there is something to call";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {

@@ -196,7 +196,7 @@ where
     /// Stays awake for a request that is about to come, where the operator wants that. False where it
     /// may sleep.
     fn spin(&mut self, cx: &mut Context<'_>) -> bool {
-        let limit = self.session.host.config.spin_us;
+        let limit = self.session.host.config.timeouts.spin_us;
         if limit == 0 {
             return false;
         }

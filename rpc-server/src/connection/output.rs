@@ -16,7 +16,7 @@ const KEPT_BYTES_MAX: usize = 1024 * 1024;
 /// Replies from here on get the room that they need, and not the double of it.
 const LARGE_REPLY_BYTES: usize = 64 * 1024;
 
-/// What stands around the data of a reply, at most; `output_bytes_hard_max` does not count it.
+/// What stands around the data of a reply, at most; `limits.output_bytes_hard_max` does not count it.
 pub(super) const ENVELOPE_BYTES: usize = 256;
 
 /// Replies that wait to be written.

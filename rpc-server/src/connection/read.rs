@@ -48,7 +48,7 @@ where
 
         let is_in_a_line = !self.input.is_empty() || self.session.lines.is_skipping();
         if is_in_a_line && phase != Phase::Lingering {
-            let limit = self.session.host.config.frame_timeout();
+            let limit = self.session.host.config.timeouts.frame_timeout();
             let timers = &mut self.session.timers;
             timers.set_once(Timer::Line, || Instant::now() + limit);
         }
@@ -100,7 +100,7 @@ where
         let Self { input, session, .. } = self;
         let held = input.len();
         let limits = ReadLimits {
-            line_bytes_max: session.host.config.frame_bytes_max,
+            line_bytes_max: session.host.config.limits.frame_bytes_max,
             read_bytes_max: session.read_bytes_max(),
         };
         let read = ready!(input.poll_read(&mut session.io, cx, scratch, limits))?;

@@ -24,7 +24,7 @@ where
     /// Sends the reply of a call that is over, or begins to send its stream.
     pub(super) fn end(&mut self, terms: &Terms, outcome: Outcome) {
         let id = terms.place.id();
-        let limit = self.host.config.reply_bytes_max;
+        let limit = self.host.config.limits.reply_bytes_max;
 
         let body = match outcome.map(Reply::into_body) {
             Ok(Body::Data(data)) if data.as_bytes().len() > limit => Err(too_long(&data, limit)),
@@ -106,7 +106,7 @@ where
                     .deadline()
                     .is_none_or(|deadline| deadline > Instant::now()) =>
             {
-                tracing::warn!(peer = %self.peer, cmdid = %terms.cmdid, "a handler was dropped at `handler_timeout_ms`");
+                tracing::warn!(peer = %self.peer, cmdid = %terms.cmdid, "a handler was dropped at `timeouts.handler_timeout_ms`");
                 add(&limits.handler_timeouts, 1);
             }
             Some(Fault::TimeUp) => {}
@@ -146,10 +146,10 @@ where
     /// Cuts a connection whose peer takes nothing.
     #[inline]
     fn limit_output(&mut self) {
-        let limit = self.host.config.output_bytes_hard_max;
+        let limit = self.host.config.limits.output_bytes_hard_max;
         if self.output.waiting() > limit.saturating_add(ENVELOPE_BYTES) {
             add(&self.host.metrics.limits.output_cuts, 1);
-            tracing::warn!(peer = %self.peer, limit, "cut: more replies wait than `output_bytes_hard_max` allows");
+            tracing::warn!(peer = %self.peer, limit, "cut: more replies wait than `limits.output_bytes_hard_max` allows");
             self.enter(Phase::Closed, None);
         }
     }

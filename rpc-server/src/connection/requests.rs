@@ -78,7 +78,7 @@ where
         self.lifecycle.note_good_line();
         self.stats.requests += 1;
         if self.lifecycle.phase() == Phase::Breached {
-            let end = self.clock.now() + self.host.config.goaway_grace();
+            let end = self.clock.now() + self.host.config.drain.goaway_grace();
             self.timers.set(Timer::Phase, end);
         }
     }
@@ -94,7 +94,7 @@ where
             && self.lifecycle.has_used_id()
             && decision.is_work()
         {
-            let end = self.clock.now() + self.host.config.goaway_grace();
+            let end = self.clock.now() + self.host.config.drain.goaway_grace();
             self.timers.set(Timer::Phase, end);
         }
 
@@ -147,24 +147,29 @@ where
 
         let config = &self.host.config;
         let status = if self.sheds_line {
-            let (calls, bytes) = (config.in_flight_per_connection, config.connection_bytes_max);
+            let (calls, bytes) = (
+                config.admission.in_flight_per_connection,
+                config.limits.connection_bytes_max,
+            );
             let message = if self.in_flight.len() < calls {
-                format!("not run: streams take all room of `connection_bytes_max`, {bytes} bytes")
+                format!(
+                    "not run: streams take all room of `limits.connection_bytes_max`, {bytes} bytes"
+                )
             } else {
                 format!(
-                    "not run: streams take all places of `in_flight_per_connection`, {calls} calls"
+                    "not run: streams take all places of `admission.in_flight_per_connection`, {calls} calls"
                 )
             };
             Status::resource_exhausted(message)
                 .with_rejected()
-                .with_retry_after(config.shed_retry_after())
+                .with_retry_after(config.admission.retry_after())
         } else if self.call_count.full(self.in_flight.calls()) == Some(Full::OfPeer) {
-            let limit = config.in_flight_per_peer;
+            let limit = config.admission.in_flight_per_peer;
             Status::resource_exhausted(format!(
-                "this peer has {limit} calls in flight, the maximum (`in_flight_per_peer`); this call did not run"
+                "this peer has {limit} calls in flight, the maximum (`admission.in_flight_per_peer`); this call did not run"
             ))
             .with_rejected()
-            .with_retry_after(config.shed_retry_after())
+            .with_retry_after(config.admission.retry_after())
         } else {
             self.host.admission.refusal(config)
         };
@@ -174,7 +179,7 @@ where
 
     #[inline]
     fn set_deadline(&self, request: &mut Request<'_>, arrival: Arrival) {
-        let handler_timeout = self.host.config.handler_timeout();
+        let handler_timeout = self.host.config.timeouts.handler_timeout();
         let timeout = request
             .timeout
             .map_or(handler_timeout, |timeout| timeout.min(handler_timeout));

@@ -27,7 +27,7 @@ use crate::access::Policy;
 use crate::limit::CallCount;
 use crate::metrics::Ledger;
 
-/// Output that waits before streams pause. Well below `output_bytes_soft_max`, at which reading stops:
+/// Output that waits before streams pause. Well below `limits.output_bytes_soft_max`, at which reading stops:
 /// a stream that could fill the output to there would keep the server from reading its cancel.
 const STREAM_OUTPUT_BYTES: usize = 64 * 1024;
 
@@ -71,25 +71,29 @@ where
         let now = Instant::now();
 
         let mut timers = TimerTable::default();
-        if let Some(age) = config.connection_age() {
+        if let Some(age) = config.drain.connection_age() {
             timers.set(Timer::Retire, now + age);
         }
-        if let Some(limit) = policy.first_frame_timeout(config.first_frame_timeout()) {
+        if let Some(limit) = policy.first_frame_timeout(config.accept.first_frame_timeout()) {
             timers.set(Timer::FirstFrame, now + limit);
         }
 
         Self {
             io,
-            lines: LineDecoder::new(config.frame_bytes_max),
+            lines: LineDecoder::new(config.limits.frame_bytes_max),
             last_head: HeaderCache::default(),
             input_bytes: 0,
-            budget: Budget::new(&host.memory, peer.connection, config.connection_bytes_max),
+            budget: Budget::new(
+                &host.memory,
+                peer.connection,
+                config.limits.connection_bytes_max,
+            ),
             output: Output::default(),
             in_flight: InFlight::default(),
             sheds_line: false,
             lifecycle: Lifecycle::new(),
             auth: Auth::default(),
-            throttle: Throttle::new(config.cheap_frames_per_second, now),
+            throttle: Throttle::new(config.throttle.frames_per_second, now),
             timers,
             clock: Clock::new(now),
             access_log: AccessLog::of(&host.changeable),
@@ -114,7 +118,7 @@ where
             self.timers.stop(Timer::Write);
         }
         if written.state == Writing::Stalled {
-            let limit = self.host.config.write_stall_timeout();
+            let limit = self.host.config.timeouts.write_stall_timeout();
             self.timers
                 .set_once(Timer::Write, || Instant::now() + limit);
         }
@@ -133,7 +137,7 @@ where
     /// connection never waits for itself.
     #[inline]
     pub(super) fn has(&self, room: Room) -> bool {
-        let has_output = || self.output.waiting() < self.host.config.output_bytes_soft_max;
+        let has_output = || self.output.waiting() < self.host.config.limits.output_bytes_soft_max;
 
         match room {
             Room::InTime => true,
@@ -151,13 +155,13 @@ where
     fn has_place(&self) -> bool {
         let in_flight = self.in_flight.len();
         in_flight == 0
-            || in_flight < self.host.config.in_flight_per_connection
+            || in_flight < self.host.config.admission.in_flight_per_connection
                 && self.held_bytes() < self.budget.bytes_max()
     }
 
     /// Whether a further line may take its place in the order of a connection that is full.
     fn has_room_in_order(&self) -> bool {
-        self.in_flight.waiting() < self.host.config.in_flight_per_connection
+        self.in_flight.waiting() < self.host.config.admission.in_flight_per_connection
             && self.held_bytes() < self.budget.bytes_max()
     }
 
@@ -185,14 +189,14 @@ where
     pub(super) fn has_room_for_result(&self) -> bool {
         let waiting = self.output.waiting();
         waiting == 0
-            || waiting < self.host.config.output_bytes_soft_max
+            || waiting < self.host.config.limits.output_bytes_soft_max
                 && self.held_bytes() < self.budget.bytes_max()
     }
 
     /// How much output may wait before streams pause.
     #[inline]
     pub(super) fn stream_output_max(&self) -> usize {
-        STREAM_OUTPUT_BYTES.min(self.host.config.output_bytes_soft_max.div_ceil(2))
+        STREAM_OUTPUT_BYTES.min(self.host.config.limits.output_bytes_soft_max.div_ceil(2))
     }
 
     /// Whether a full connection waits for nothing but streams, which need not end by themselves.

@@ -108,7 +108,7 @@ where
     pub(super) fn resume_after_pause(&mut self, now: Instant) {
         let config = &self.host.config;
         let phase = self.lifecycle.phase();
-        if self.throttle.resume(now) < config.cheap_frames_timeout()
+        if self.throttle.resume(now) < config.throttle.timeout()
             || !phase.takes_requests()
             || phase == Phase::Breached
         {
@@ -116,16 +116,16 @@ where
         }
 
         let (limit, time) = (
-            config.cheap_frames_per_second,
-            config.cheap_frames_timeout_ms,
+            config.throttle.frames_per_second,
+            config.throttle.timeout_ms,
         );
 
-        tracing::warn!(peer = %self.peer, limit, "closed: more pings, cancels and the like than `cheap_frames_per_second`");
+        tracing::warn!(peer = %self.peer, limit, "closed: more pings, cancels and the like than `throttle.frames_per_second`");
         add(&self.host.metrics.limits.cheap_frame_closures, 1);
 
         let message = format!(
-            "more than `cheap_frames_per_second` of {limit} pings, cancels, empty lines, unknown commands or calls \
-             that were not run, for `cheap_frames_timeout_ms` of {time} ms; send fewer"
+            "more than `throttle.frames_per_second` of {limit} pings, cancels, empty lines, unknown commands or calls \
+             that were not run, for `throttle.timeout_ms` of {time} ms; send fewer"
         );
         self.verdict(None, &Status::resource_exhausted(message));
         self.breach();

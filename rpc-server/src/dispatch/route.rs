@@ -153,7 +153,7 @@ where
     }
 
     /// The same, with at most `calls` calls at the same time (at least one). All blocking routes of a server share
-    /// its `blocking_threads_max` threads.
+    /// its `blocking.threads_max` threads.
     pub fn blocking_at_most(calls: usize, function: F) -> Self {
         let handler = Blocking::new(function, calls);
         let blocking = Some(Arc::clone(&handler.threads));

@@ -24,7 +24,7 @@ const CHUNK_BYTES: usize = 32 * 1024;
 /// It is too long, does not end in time, or there is no memory for it.
 pub(super) async fn read(body: Incoming, desk: &Desk) -> Result<Bytes, Refusal> {
     let config = &desk.http.reporter.config;
-    let limit = config.frame_bytes_max;
+    let limit = config.limits.frame_bytes_max;
     let declared = hyper::body::Body::size_hint(&body).lower();
     if usize::try_from(declared).map_or(true, |declared| declared > limit) {
         return Err(too_long(limit));
@@ -36,11 +36,11 @@ pub(super) async fn read(body: Incoming, desk: &Desk) -> Result<Bytes, Refusal> 
         return read;
     }
 
-    let read = tokio::time::timeout(config.frame_timeout(), gathering).await;
+    let read = tokio::time::timeout(config.timeouts.frame_timeout(), gathering).await;
     read.unwrap_or_else(|_| {
         let failure = Status::deadline_exceeded(format!(
-            "the body did not end within `frame_timeout_ms` of {} ms",
-            config.frame_timeout_ms
+            "the body did not end within `timeouts.frame_timeout_ms` of {} ms",
+            config.timeouts.frame_timeout_ms
         ));
         Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, failure))
     })
@@ -48,7 +48,7 @@ pub(super) async fn read(body: Incoming, desk: &Desk) -> Result<Bytes, Refusal> 
 
 fn too_long(limit: usize) -> Refusal {
     let failure = Status::resource_exhausted(format!(
-        "the body is longer than the limit `frame_bytes_max` of {limit} bytes"
+        "the body is longer than the limit `limits.frame_bytes_max` of {limit} bytes"
     ));
     Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, failure)
 }

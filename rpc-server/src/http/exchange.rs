@@ -74,7 +74,7 @@ where
     // A drain does not wait for somebody who is slow to ask.
     let mut drained = pin!(async {
         http.reporter.stop.draining().await;
-        tokio::time::sleep(config.linger_timeout()).await;
+        tokio::time::sleep(config.timeouts.linger_timeout()).await;
     });
 
     let (mut is_ending, mut alarm) = (false, Alarm::default());
@@ -109,7 +109,7 @@ where
         End::Served(ended) => {
             // What is no HTTP was answered, too, before that became an error.
             let io = connection.into_parts().io.into_inner().into_inner();
-            linger::close(io, config.linger_timeout()).await;
+            linger::close(io, config.timeouts.linger_timeout()).await;
             if let Err(error) = ended {
                 tracing::debug!(%peer, %error, "an HTTP request was not answered");
             }
@@ -160,8 +160,8 @@ impl Alarm {
 
         if self.0.as_ref().is_none_or(|(since, _)| *since != waiting) {
             let limit: Duration = match waiting {
-                Waiting::Head => config.frame_timeout(),
-                Waiting::Write(_) => config.write_stall_timeout(),
+                Waiting::Head => config.timeouts.frame_timeout(),
+                Waiting::Write(_) => config.timeouts.write_stall_timeout(),
             };
             self.0 = Some((waiting, Box::pin(tokio::time::sleep(limit))));
         }
@@ -170,8 +170,10 @@ impl Alarm {
             return Poll::Pending;
         };
         sleep.as_mut().poll(cx).map(|()| match waiting {
-            Waiting::Head => "the head of an HTTP request did not end within `frame_timeout_ms`",
-            Waiting::Write(_) => "the peer took no bytes for `write_stall_timeout_ms`",
+            Waiting::Head => {
+                "the head of an HTTP request did not end within `timeouts.frame_timeout_ms`"
+            }
+            Waiting::Write(_) => "the peer took no bytes for `timeouts.write_stall_timeout_ms`",
         })
     }
 }

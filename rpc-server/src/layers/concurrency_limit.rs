@@ -9,7 +9,7 @@ use pin_project_lite::pin_project;
 use rpc_core::frame::Body;
 use rpc_core::{CmdId, Layer, Outcome, Request, Service, Status};
 
-use crate::config::around;
+use crate::config::jittered;
 use crate::sync::{AtomicU64, AtomicUsize};
 
 /// When a call that found no place is to be sent again, give or take half by chance.
@@ -86,7 +86,7 @@ impl ConcurrencyLimit {
         );
         Err(Status::resource_exhausted(message)
             .with_rejected()
-            .with_retry_after(around(RETRY_AFTER_MS)))
+            .with_retry_after(jittered(RETRY_AFTER_MS)))
     }
 }
 

@@ -28,22 +28,22 @@ pub(crate) struct Admission {
 
 impl Admission {
     pub(crate) fn new(config: &Config) -> Self {
-        let adaptive = config.adaptive_concurrency.then(|| {
+        let adaptive = config.admission.adaptive.then(|| {
             Gradient::new(
-                config.adaptive_in_flight_min,
-                config.in_flight_max,
+                config.admission.adaptive_min,
+                config.admission.in_flight_max,
                 Instant::now(),
             )
         });
         let limit = adaptive
             .as_ref()
-            .map_or(config.in_flight_max as u64, Gradient::limit);
+            .map_or(config.admission.in_flight_max as u64, Gradient::limit);
 
         Self {
             limit: AtomicU64::new(limit),
             in_flight: AtomicU64::new(0),
             peers: Arc::default(),
-            per_peer: config.in_flight_per_peer as u64,
+            per_peer: config.admission.in_flight_per_peer as u64,
             logged: LogThrottle::new(),
             adaptive: adaptive.map(Mutex::new),
         }
@@ -100,10 +100,10 @@ impl Admission {
     /// What is said of a call that is not run.
     pub(crate) fn refusal(&self, config: &Config) -> Status {
         let limit = self.limit();
-        let name = if config.adaptive_concurrency {
-            "adaptive_concurrency"
+        let name = if config.admission.adaptive {
+            "admission.adaptive"
         } else {
-            "in_flight_max"
+            "admission.in_flight_max"
         };
 
         if self.logged.is_due() {
@@ -119,7 +119,7 @@ impl Admission {
         );
         Status::resource_exhausted(message)
             .with_rejected()
-            .with_retry_after(config.shed_retry_after())
+            .with_retry_after(config.admission.retry_after())
     }
 }
 

@@ -18,21 +18,22 @@ pub(crate) struct Changeable {
 impl Changeable {
     pub(crate) fn new(config: &Config) -> Self {
         Self {
-            connections_max: AtomicUsize::new(config.connections_max),
-            connections_per_address: AtomicUsize::new(config.connections_per_address),
-            access_log_per_million: AtomicU32::new(config.access_log_per_million),
-            access_log_failures: AtomicBool::new(config.access_log_failures),
+            connections_max: AtomicUsize::new(config.limits.connections_max),
+            connections_per_address: AtomicUsize::new(config.limits.connections_per_address),
+            access_log_per_million: AtomicU32::new(config.access_log.per_million),
+            access_log_failures: AtomicBool::new(config.access_log.failures),
         }
     }
 
     pub(crate) fn set(&self, config: &Config) {
-        self.connections_max.store(config.connections_max, Relaxed);
+        self.connections_max
+            .store(config.limits.connections_max, Relaxed);
         self.connections_per_address
-            .store(config.connections_per_address, Relaxed);
+            .store(config.limits.connections_per_address, Relaxed);
         self.access_log_per_million
-            .store(config.access_log_per_million, Relaxed);
+            .store(config.access_log.per_million, Relaxed);
         self.access_log_failures
-            .store(config.access_log_failures, Relaxed);
+            .store(config.access_log.failures, Relaxed);
     }
 
     pub(crate) fn connections_max(&self) -> usize {

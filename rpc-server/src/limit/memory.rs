@@ -169,7 +169,7 @@ impl Memory {
     /// What is said of a call that there is no memory for.
     pub(crate) fn refusal(&self) -> Status {
         Status::resource_exhausted(format!(
-            "connections hold all of `memory_bytes_max`, {} bytes; ask for less at a time, or later",
+            "connections hold all of `limits.memory_bytes_max`, {} bytes; ask for less at a time, or later",
             self.limit
         ))
     }
@@ -180,7 +180,7 @@ impl Memory {
             tracing::warn!(
                 held = self.held(),
                 limit = self.limit,
-                "connections hold nearly `memory_bytes_max`: those above their share wait"
+                "connections hold nearly `limits.memory_bytes_max`: those above their share wait"
             );
         }
     }

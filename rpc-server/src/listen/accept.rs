@@ -141,7 +141,7 @@ impl<S: Serve> Accepting<'_, S> {
         let now = Instant::now();
         if self.logged.is_none_or(|logged| now - logged >= LOOK_AGAIN) {
             self.logged = Some(now);
-            tracing::warn!(%error, "new connections are refused; raise the limit of open files (LimitNOFILE, ulimit -n) or lower `connections_max`");
+            tracing::warn!(%error, "new connections are refused; raise the limit of open files (LimitNOFILE, ulimit -n) or lower `limits.connections_max`");
         }
 
         let Some(reserve) = self.reserve.take() else {

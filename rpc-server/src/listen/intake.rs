@@ -24,7 +24,7 @@ const PAGE_CONNECTIONS_MAX: usize = 64;
 
 /// Serves connections that were accepted, under what their listener asks of them.
 pub(crate) trait Serve: Clone + Send + Sync + 'static {
-    /// Connections that count towards `connections_max`.
+    /// Connections that count towards `limits.connections_max`.
     fn connections(&self) -> usize;
 
     /// Whether its listener serves nothing but pages.
@@ -93,7 +93,7 @@ impl Intake {
 
         match accepted {
             Accepted::Tcp(stream, peer) => {
-                let stream = Watched::new(stream, &self.config);
+                let stream = Watched::new(stream, &self.config.tcp);
                 self.serve(stream, Some(peer.ip()), &peer.to_string(), server);
             }
             Accepted::Unix(stream) => self.serve(stream, None, "unix", server),
@@ -159,7 +159,7 @@ impl Intake {
 
         if let Some(turn) = self.refusals.refuse(peer, refusal) {
             let (server, peer) = (server.clone(), peer.to_owned());
-            let linger = self.config.linger_timeout();
+            let linger = self.config.timeouts.linger_timeout();
             tokio::spawn(async move {
                 server.turn_away(io, &peer, &refusal.line(), linger).await;
                 drop(turn);

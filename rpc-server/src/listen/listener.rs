@@ -14,8 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::accept::{self, Accepted};
 use super::intake::{Intake, Serve};
-use super::watched::keepalive;
-use crate::config::Config;
+use crate::config::{Config, Tcp};
 
 /// Connections that the system queues before they are accepted; the system may hold it to less
 /// (`net.core.somaxconn`).
@@ -158,7 +157,7 @@ impl Listener {
             Inherited::Tcp(listener) => {
                 check_listens(SockRef::from(&listener))?;
                 listener.set_nonblocking(true)?;
-                prepare(SockRef::from(&listener), config);
+                prepare(SockRef::from(&listener), &config.tcp);
 
                 let address = listener.local_addr()?;
                 Ok(Self::Tcp(
@@ -212,7 +211,7 @@ impl Listener {
 
                 // On Linux it has the options of the listener, at no cost.
                 if !cfg!(target_os = "linux") {
-                    prepare(SockRef::from(&stream), config);
+                    prepare(SockRef::from(&stream), &config.tcp);
                 }
 
                 Ok(Accepted::Tcp(stream, peer))
@@ -236,7 +235,7 @@ impl Listener {
                 until_none(|| {
                     let (stream, peer) = listener.accept()?;
                     stream.set_nonblocking(true)?;
-                    prepare(SockRef::from(&stream), &intake.config);
+                    prepare(SockRef::from(&stream), &intake.config.tcp);
 
                     let stream = TcpStream::from_std(stream)?;
                     intake.admit(Accepted::Tcp(stream, peer), server);
@@ -290,7 +289,7 @@ async fn bind_tcp(address: &str, config: &Config, is_shared: bool) -> io::Result
         match socket.bind(address).and_then(|()| socket.listen(BACKLOG)) {
             Ok(listener) => {
                 let address = listener.local_addr()?;
-                prepare(SockRef::from(&listener), config);
+                prepare(SockRef::from(&listener), &config.tcp);
                 return Ok(Listener::Tcp(listener, address, Origin::Own));
             }
             Err(error) => last = error,
@@ -363,8 +362,8 @@ fn check_listens(socket: SockRef<'_>) -> io::Result<()> {
 }
 
 /// Replies leave at once, and a peer that has vanished is noticed.
-fn prepare(socket: SockRef<'_>, config: &Config) {
-    let keepalive = keepalive(config);
+fn prepare(socket: SockRef<'_>, tcp: &Tcp) {
+    let keepalive = tcp.keepalive();
     let tell = |option, set: io::Result<()>| {
         if let Err(error) = set {
             tracing::warn!(%error, option, "a socket option could not be set");

@@ -24,12 +24,15 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::TooMany { limit } => {
-                write!(f, "the limit `connections_max` of {limit} is reached")
+                write!(
+                    f,
+                    "the limit `limits.connections_max` of {limit} is reached"
+                )
             }
             Self::TooManyOfAddress { limit } => {
                 write!(
                     f,
-                    "the limit `connections_per_address` of {limit} is reached for this address"
+                    "the limit `limits.connections_per_address` of {limit} is reached for this address"
                 )
             }
             Self::NoDescriptor => {
@@ -68,7 +71,7 @@ pub(crate) struct Refusals {
 impl Refusals {
     pub(super) fn new(config: &Arc<Config>, metrics: &Arc<Metrics>) -> Self {
         // A setting may say more than a semaphore counts.
-        let turns_max = config.refusals_max.min(Semaphore::MAX_PERMITS);
+        let turns_max = config.accept.refusals_max.min(Semaphore::MAX_PERMITS);
 
         Self {
             config: Arc::clone(config),
@@ -80,7 +83,7 @@ impl Refusals {
 
     /// How long a connection may take to hear that it is refused.
     pub(super) fn linger(&self) -> Duration {
-        self.config.linger_timeout()
+        self.config.timeouts.linger_timeout()
     }
 
     /// Notes a connection over a limit that was served at the reserve.

@@ -5,13 +5,13 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use rpc_core::keepalive::{Activity, Keepalive};
+use rpc_core::keepalive::Activity;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
-use crate::config::Config;
+use crate::config::Tcp;
 
 /// A TCP stream with the options of its listener, which are those of an idle connection.
 pub(super) struct Watched {
@@ -20,21 +20,11 @@ pub(super) struct Watched {
     alarm: Option<Pin<Box<Sleep>>>,
 }
 
-/// The settings of `config`, as the system takes them.
-pub(super) fn keepalive(config: &Config) -> Keepalive {
-    Keepalive::new(
-        Duration::from_millis(config.keepalive_idle_ms),
-        Duration::from_millis(config.keepalive_interval_ms),
-        config.keepalive_probes,
-        Duration::from_millis(config.tcp_user_timeout_ms),
-    )
-}
-
 impl Watched {
-    pub(super) fn new(stream: TcpStream, config: &Config) -> Self {
+    pub(super) fn new(stream: TcpStream, config: &Tcp) -> Self {
         Self {
             stream,
-            activity: Activity::idle(keepalive(config)),
+            activity: Activity::idle(config.keepalive()),
             alarm: None,
         }
     }
@@ -140,7 +130,7 @@ mod tests {
             .await
             .unwrap();
         let (stream, _) = listener.accept().await.unwrap();
-        let mut watched = Watched::new(stream, &Config::default());
+        let mut watched = Watched::new(stream, &Tcp::default());
         let user_timeout = |watched: &Watched| {
             let socket = SockRef::from(&watched.stream);
             socket

@@ -26,15 +26,15 @@ pub struct AccessStats {
     pub tls_handshakes_under_way: u64,
     /// TLS handshakes that were done.
     pub tls_handshakes: u64,
-    /// TLS handshakes that were refused, failed, or were not done within `handshake_timeout_ms`.
+    /// TLS handshakes that were refused, failed, or were not done within `accept.handshake_timeout_ms`.
     pub tls_handshakes_refused: u64,
     /// Connections that have shown a token of the server's.
     pub authentications: u64,
     /// Wrong tokens.
     pub token_failures: u64,
-    /// Tokens that were not looked at, at `token_failures_per_address`.
+    /// Tokens that were not looked at, at `token_failures.per_address`.
     pub token_failures_limited: u64,
-    /// Connections that were closed at `authentication_timeout_ms`.
+    /// Connections that were closed at `accept.authentication_timeout_ms`.
     pub authentication_timeouts: u64,
     /// Calls that were refused with code 16, before an authentication that is required.
     pub unauthenticated_calls: u64,

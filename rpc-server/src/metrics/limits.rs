@@ -38,9 +38,9 @@ macro_rules! limits {
 }
 
 limits! {
-    /// Connections turned away at `connections_max`.
+    /// Connections turned away at `limits.connections_max`.
     connections_over_max,
-    /// Connections turned away at `connections_per_address`.
+    /// Connections turned away at `limits.connections_per_address`.
     connections_over_address_max,
     /// Connections turned away because the process had no descriptor left for them.
     connections_without_descriptor,
@@ -48,51 +48,51 @@ limits! {
     connections_at_reserve,
     /// Connections to `admin.listen` that were closed for newer ones.
     page_connections_over_max,
-    /// Connections closed without a word at `refusals_max`.
+    /// Connections closed without a word at `accept.refusals_max`.
     refusals_unsaid,
     /// Attempts to accept a connection that failed.
     accept_failures,
     /// Listeners that cannot accept now for want of descriptors or memory.
     accept_degraded,
-    /// Connections closed at `first_frame_timeout_ms`.
+    /// Connections closed at `accept.first_frame_timeout_ms`.
     first_frame_timeouts,
-    /// Connections closed at `frame_timeout_ms`.
+    /// Connections closed at `timeouts.frame_timeout_ms`.
     frame_timeouts,
-    /// Connections asked to go away at `idle_timeout_ms`.
+    /// Connections asked to go away at `timeouts.idle_timeout_ms`.
     idle_timeouts,
-    /// Lines over `frame_bytes_max`, which were skipped.
+    /// Lines over `limits.frame_bytes_max`, which were skipped.
     frames_too_long,
-    /// Connections closed at `bad_frames_in_a_row_max`, or at a bad first line.
+    /// Connections closed at `throttle.bad_frames_in_a_row_max`, or at a bad first line.
     bad_frame_closures,
-    /// Times that a connection was not read from at `in_flight_per_connection` or
-    /// `connection_bytes_max`.
+    /// Times that a connection was not read from at `admission.in_flight_per_connection` or
+    /// `limits.connection_bytes_max`.
     in_flight_pauses,
-    /// Times that a connection was not read from at `output_bytes_soft_max`.
+    /// Times that a connection was not read from at `limits.output_bytes_soft_max`.
     output_pauses,
-    /// Connections cut at `output_bytes_hard_max`.
+    /// Connections cut at `limits.output_bytes_hard_max`.
     output_cuts,
-    /// Connections cut at `write_stall_timeout_ms`.
+    /// Connections cut at `timeouts.write_stall_timeout_ms`.
     write_stalls,
-    /// Times that a connection was not read from at `cheap_frames_per_second`.
+    /// Times that a connection was not read from at `throttle.frames_per_second`.
     cheap_frame_pauses,
-    /// Connections closed at `cheap_frames_timeout_ms`.
+    /// Connections closed at `throttle.timeout_ms`.
     cheap_frame_closures,
-    /// Times that a connection was not read from at `memory_bytes_max`.
+    /// Times that a connection was not read from at `limits.memory_bytes_max`.
     memory_pauses,
-    /// Calls ended at `memory_bytes_max`.
+    /// Calls ended at `limits.memory_bytes_max`.
     memory_sheds,
-    /// Calls not run because of `in_flight_max`, `in_flight_per_peer` or `adaptive_concurrency`.
+    /// Calls not run because of `admission.in_flight_max`, `admission.in_flight_per_peer` or `admission.adaptive`.
     calls_shed,
     /// Calls that a handler, or a layer around it, rejected without running them.
     calls_rejected,
     /// Calls not run because their time was up before they could start.
     calls_expired,
-    /// Calls ended at `handler_timeout_ms`.
+    /// Calls ended at `timeouts.handler_timeout_ms`.
     handler_timeouts,
     /// Calls whose handler panicked.
     handler_panics,
-    /// Replies refused at `reply_bytes_max`.
+    /// Replies refused at `limits.reply_bytes_max`.
     replies_too_long,
-    /// Calls that may be in flight now: `in_flight_max`, or less where `adaptive_concurrency` says so.
+    /// Calls that may be in flight now: `admission.in_flight_max`, or less where `admission.adaptive` says so.
     in_flight_limit,
 }

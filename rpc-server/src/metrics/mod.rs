@@ -374,8 +374,8 @@ pub struct ServerStats {
     pub connections_accepted: u64,
     /// Connections that were turned away, for whatever reason; `limits` tells them apart.
     pub connections_refused: u64,
-    /// Connections that were asked to go away at `connection_age_max_ms`,
-    /// `requests_per_connection_max` or `idle_timeout_ms`.
+    /// Connections that were asked to go away at `drain.connection_age_max_ms`,
+    /// `drain.requests_per_connection_max` or `timeouts.idle_timeout_ms`.
     pub connections_retired: u64,
     /// Requests that were read, oneway ones and those of built-in commands among them.
     pub requests: u64,

@@ -111,7 +111,7 @@ impl HealthReport {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct BlockingReport {
-    /// Maximum number of threads at work, `blocking_threads_max`.
+    /// Maximum number of threads at work, `blocking.threads_max`.
     pub threads_max: u64,
     /// Pieces of work that run now, in a thread each.
     pub running: u64,
@@ -119,7 +119,7 @@ pub struct BlockingReport {
     pub waiting: u64,
     /// Pieces of work that have begun.
     pub started: u64,
-    /// Pieces of work that were refused at `blocking_waiting_per_connection`.
+    /// Pieces of work that were refused at `blocking.waiting_per_connection`.
     pub refused: u64,
     /// Pieces of work that were not begun because their calls ended first.
     pub abandoned: u64,

@@ -10,11 +10,11 @@ const NEAR_PERCENT: u64 = 90;
 const DESCRIPTORS: &str = "open files";
 
 /// At these only the connection that is there has to wait.
-const PER_CONNECTION: &str = "in_flight_per_connection";
-const PER_CONNECTION_BYTES: &str = "connection_bytes_max";
+const PER_CONNECTION: &str = "admission.in_flight_per_connection";
+const PER_CONNECTION_BYTES: &str = "limits.connection_bytes_max";
 
 /// At this one the largest holders have to wait.
-const MEMORY: &str = "memory_bytes_max";
+const MEMORY: &str = "limits.memory_bytes_max";
 
 impl Reporter {
     /// How near the limits are, with the counters as they are.
@@ -28,22 +28,22 @@ impl Reporter {
 
         let mut limits = vec![
             limit(
-                "connections_max",
+                "limits.connections_max",
                 self.connections.len() as u64,
                 self.changeable.connections_max(),
             ),
             limit(
                 PER_CONNECTION,
                 metrics.open.most_in_flight().into(),
-                config.in_flight_per_connection,
+                config.admission.in_flight_per_connection,
             ),
         ];
 
         limits.push(LimitReport {
-            name: if config.adaptive_concurrency {
-                "adaptive_concurrency"
+            name: if config.admission.adaptive {
+                "admission.adaptive"
             } else {
-                "in_flight_max"
+                "admission.in_flight_max"
             },
             used: stats.in_flight,
             max: stats.limits.in_flight_limit,
@@ -52,7 +52,7 @@ impl Reporter {
         limits.push(limit(
             PER_CONNECTION_BYTES,
             metrics.open.most_held_bytes(),
-            config.connection_bytes_max,
+            config.limits.connection_bytes_max,
         ));
         limits.push(LimitReport {
             name: MEMORY,
@@ -93,7 +93,7 @@ mod tests {
     fn near_is_nine_tenths_and_reached_is_all_of_it() {
         let at = |used, max| {
             let limit = LimitReport {
-                name: "connections_max",
+                name: "limits.connections_max",
                 used,
                 max,
             };

@@ -29,7 +29,7 @@ pub(crate) struct Reporter {
     pub(crate) memory: Arc<Memory>,
     pub(crate) blocking: BlockingPool,
     pub(crate) stop: Arc<Stop>,
-    /// The connections that count towards `connections_max`.
+    /// The connections that count towards `limits.connections_max`.
     pub(crate) connections: TaskTracker,
     /// The services that commands belong to.
     pub(crate) services: BTreeSet<String>,

@@ -175,7 +175,7 @@ impl ServerBuilder {
         let routes = self.routes.unwrap_or_else(|| Router::new().into_routes());
         let blocking = self
             .blocking
-            .unwrap_or_else(|| BlockingPool::with(&self.config));
+            .unwrap_or_else(|| BlockingPool::with(&self.config.blocking));
         let (name, version) = self.name.unwrap_or_else(|| {
             let (name, version) = (env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"));
             (name.to_owned(), version.to_owned())
@@ -294,8 +294,7 @@ async fn bind_pages(
     admin: &AdminConfig,
     config: &Config,
 ) -> io::Result<Vec<(Listener, Arc<Policy>)>> {
-    let invalid =
-        |message: String| io::Error::new(io::ErrorKind::InvalidInput, format!("[admin] {message}"));
+    let invalid = |message: String| io::Error::new(io::ErrorKind::InvalidInput, message);
     admin.check().map_err(|error| invalid(error.to_string()))?;
 
     if !admin.enabled || admin.listen.is_empty() {

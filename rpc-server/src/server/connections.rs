@@ -4,7 +4,7 @@ use std::future::Future;
 
 use tokio_util::task::TaskTracker;
 
-/// The tasks of a server's connections, by whether `connections_max` counts them.
+/// The tasks of a server's connections, by whether `limits.connections_max` counts them.
 #[derive(Clone, Default)]
 pub(super) struct Connections {
     pub(super) counted: TaskTracker,

@@ -59,12 +59,12 @@ impl ServerHandle {
         self.shared.metrics.open.wake_all();
     }
 
-    /// Puts some of these settings into effect, for open connections too: `connections_max`,
-    /// `connections_per_address`, `access_log_per_million` and `access_log_failures`. All others stay those that the
+    /// Puts some of these settings into effect, for open connections too: `limits.connections_max`,
+    /// `limits.connections_per_address`, `access_log.per_million` and `access_log.failures`. All others stay those that the
     /// server was built with.
     ///
     /// A limit on connections that is lower than before closes none. Connections that came while
-    /// `connections_per_address` was 0 are not counted.
+    /// `limits.connections_per_address` was 0 are not counted.
     ///
     /// # Errors
     /// Settings that cannot work: nothing changes then.
@@ -78,7 +78,7 @@ impl ServerHandle {
     }
 
     /// Knows these tokens from now on, in the place of all others. A connection whose token is not among
-    /// them any more is answered with code 16, its calls in flight too, and closed after `authentication_timeout_ms` unless it shows
+    /// them any more is answered with code 16, its calls in flight too, and closed after `accept.authentication_timeout_ms` unless it shows
     /// another one of the same identity. `None` wants no tokens: `authenticate` is answered with code 12.
     /// Returns whether they are others than before.
     #[cfg(feature = "tokens")]
@@ -159,7 +159,7 @@ impl ServerHandle {
             let handshake = Box::pin(async {
                 let too_late = async {
                     shared.stop.draining().await;
-                    tokio::time::sleep(shared.config.goaway_grace()).await;
+                    tokio::time::sleep(shared.config.drain.goaway_grace()).await;
                 };
 
                 tokio::select! {

@@ -30,13 +30,13 @@ impl Handshakes {
             config: Arc::clone(config),
             access: Arc::clone(access),
             // A setting may say more than a semaphore counts.
-            turns: Semaphore::new(config.handshakes_max.min(Semaphore::MAX_PERMITS)),
+            turns: Semaphore::new(config.accept.handshakes_max.min(Semaphore::MAX_PERMITS)),
         }
     }
 
     /// Whether half of the turns are free: then those who are turned away may have one.
     pub(super) fn have_time(&self) -> bool {
-        self.turns.available_permits() > self.config.handshakes_max / 2
+        self.turns.available_permits() > self.config.accept.handshakes_max / 2
     }
 
     /// Makes TLS of a byte stream and notes who the peer is. None where that failed, which is logged.
@@ -99,15 +99,15 @@ impl Handshakes {
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        let limit_ms = self.config.handshake_timeout_ms;
+        let limit_ms = self.config.accept.handshake_timeout_ms;
         let deadline = Instant::now() + Duration::from_millis(limit_ms);
-        let late = |_| format!("not done within `handshake_timeout_ms` of {limit_ms} ms");
+        let late = |_| format!("not done within `accept.handshake_timeout_ms` of {limit_ms} ms");
 
         let turn = timeout_at(deadline, self.turns.acquire()).await;
         let turn = turn.map_err(|_| {
-            let at_once = self.config.handshakes_max;
+            let at_once = self.config.accept.handshakes_max;
             format!(
-                "no turn within `handshake_timeout_ms`: `handshakes_max` ({at_once}) are under way"
+                "no turn within `accept.handshake_timeout_ms`: `accept.handshakes_max` ({at_once}) are under way"
             )
         })?;
 
@@ -117,7 +117,7 @@ impl Handshakes {
             Err(error) => {
                 drop(turn);
                 if let Some(io) = hello.take_io() {
-                    linger::close(io, self.config.linger_timeout()).await;
+                    linger::close(io, self.config.timeouts.linger_timeout()).await;
                 }
                 return Err(refusal::words(&error));
             }
@@ -130,7 +130,7 @@ impl Handshakes {
             Ok(stream) => Ok(stream),
             Err((error, io)) => {
                 drop(turn);
-                linger::close(io, self.config.linger_timeout()).await;
+                linger::close(io, self.config.timeouts.linger_timeout()).await;
                 Err(refusal::words(&error))
             }
         }

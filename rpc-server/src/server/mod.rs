@@ -75,7 +75,7 @@ impl Server {
 
     /// Serves until `shutdown` is ready, then drains: no new connections, a `goaway` on each that
     /// has used an id, replies to all that was accepted, `rejected` for what still arrives. After
-    /// `drain_timeout_ms` what is left is dropped. A program gives it
+    /// `drain.timeout_ms` what is left is dropped. A program gives it
     /// [`shutdown_signal`](crate::shutdown_signal), which is ready at SIGTERM or Ctrl-C.
     ///
     /// # Errors
@@ -171,14 +171,14 @@ async fn finish(shared: &Shared) -> Drained {
         }
     };
 
-    let is_clean = tokio::time::timeout(shared.config.drain_timeout(), all)
+    let is_clean = tokio::time::timeout(shared.config.drain.timeout(), all)
         .await
         .is_ok();
     let dropped = connections.len();
     if !is_clean {
         tracing::warn!(
             connections = dropped,
-            "dropped what was not done within `drain_timeout_ms`"
+            "dropped what was not done within `drain.timeout_ms`"
         );
     }
 

@@ -186,10 +186,7 @@ async fn work(State(inside): State<Arc<Inside>>) -> Result<u64, Status> {
 
 /// The clock stands still: what is to come after some time comes at once.
 fn at_once() -> Config {
-    Config {
-        goaway_grace_ms: 0,
-        ..Config::default()
-    }
+    Config::default().with(|config| config.drain.goaway_grace_ms = 0)
 }
 
 /// A server without listeners.
@@ -253,10 +250,7 @@ fn at_the_drain_timeout_nothing_is_left_of_what_is_not_done() {
         let inside = Arc::<Inside>::default();
         let server = server(
             &inside,
-            Config {
-                drain_timeout_ms: 0,
-                ..at_once()
-            },
+            at_once().with(|config| config.drain.timeout_ms = 0),
         );
         let handle = server.handle();
         let clients = [(); 2].map(|()| client(&handle));
@@ -318,10 +312,7 @@ fn calls_in_flight_on_all_connections_are_shed_by_count_and_none_stays_in_the_co
         let inside = Arc::<Inside>::default();
         let server = server(
             &inside,
-            Config {
-                in_flight_max: 2,
-                ..at_once()
-            },
+            at_once().with(|config| config.admission.in_flight_max = 2),
         );
         let handle = server.handle();
 

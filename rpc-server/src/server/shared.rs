@@ -67,7 +67,7 @@ impl Shared {
             ..
         } = parts;
 
-        let memory = Arc::new(Memory::new(config.memory_bytes_max));
+        let memory = Arc::new(Memory::new(config.limits.memory_bytes_max));
         blocking.bind(&memory);
         for threads in &routes.blocking {
             threads.bind(&blocking);

@@ -72,33 +72,30 @@ impl TracesConfig {
             ..
         } = self;
 
-        let at_least_one = [
-            ("interval_ms", self.interval_ms),
-            ("queue_max", self.queue_max as u64),
-            ("timeout_ms", self.timeout_ms),
-        ];
-        if let Some((name, _)) = at_least_one.iter().find(|(_, value)| *value == 0) {
-            return Err(ConfigError::zero(name));
-        }
+        ConfigError::unless_positive(&[
+            ("traces.interval_ms", self.interval_ms),
+            ("traces.queue_max", self.queue_max as u64),
+            ("traces.timeout_ms", self.timeout_ms),
+        ])?;
 
         if self.queue_max > QUEUE_MAX {
             let message = format!(
-                "`queue_max` ({}) must be at most {QUEUE_MAX}: memory for all of them is taken at the start",
+                "`traces.queue_max` ({}) must be at most {QUEUE_MAX}: memory for all of them is taken at the start",
                 self.queue_max
             );
-            return Err(ConfigError::new("queue_max", message));
+            return Err(ConfigError::new("traces.queue_max", message));
         }
 
         if service_name.is_empty() {
-            let message = "`service_name` is empty and must be a name, as \"rpc-server\"";
-            return Err(ConfigError::new("service_name", message));
+            let message = "`traces.service_name` is empty and must be a name, as \"rpc-server\"";
+            return Err(ConfigError::new("traces.service_name", message));
         }
 
         if *sampled_per_million > PER_MILLION_MAX {
             let message = format!(
-                "`sampled_per_million` ({sampled_per_million}) must be at most {PER_MILLION_MAX}, which is all traces"
+                "`traces.sampled_per_million` ({sampled_per_million}) must be at most {PER_MILLION_MAX}, which is all traces"
             );
-            return Err(ConfigError::new("sampled_per_million", message));
+            return Err(ConfigError::new("traces.sampled_per_million", message));
         }
 
         if !self.is_on() {
@@ -107,15 +104,15 @@ impl TracesConfig {
 
         if !is_url(endpoint) {
             let message = format!(
-                "`endpoint`: \"{endpoint}\" must be the URL of a collector without TLS, as \"http://127.0.0.1:4318\""
+                "`traces.endpoint`: \"{endpoint}\" must be the URL of a collector without TLS, as \"http://127.0.0.1:4318\""
             );
-            return Err(ConfigError::new("endpoint", message));
+            return Err(ConfigError::new("traces.endpoint", message));
         }
 
         if !cfg!(feature = "otel") {
-            let message = "`endpoint` is set, and this program was built without the feature `otel`, so it can \
+            let message = "`traces.endpoint` is set, and this program was built without the feature `otel`, so it can \
                            send no traces; build the daemon with `cargo build --release -p rpc-daemon --features otel`";
-            return Err(ConfigError::new("endpoint", message));
+            return Err(ConfigError::new("traces.endpoint", message));
         }
 
         Ok(())
@@ -171,35 +168,35 @@ mod tests {
                 interval_ms: 0,
                 ..TracesConfig::default()
             },
-            "`interval_ms` is 0",
+            "`traces.interval_ms` is 0",
         );
         refused(
             TracesConfig {
                 queue_max: 0,
                 ..TracesConfig::default()
             },
-            "`queue_max` is 0",
+            "`traces.queue_max` is 0",
         );
         refused(
             TracesConfig {
                 timeout_ms: 0,
                 ..TracesConfig::default()
             },
-            "`timeout_ms` is 0",
+            "`traces.timeout_ms` is 0",
         );
         refused(
             TracesConfig {
                 service_name: String::new(),
                 ..TracesConfig::default()
             },
-            "`service_name`",
+            "`traces.service_name`",
         );
 
         let more_than_all = TracesConfig {
             sampled_per_million: 1_000_001,
             ..TracesConfig::default()
         };
-        refused(more_than_all, "`sampled_per_million` (1000001)");
+        refused(more_than_all, "`traces.sampled_per_million` (1000001)");
 
         let endpoint = |endpoint: &str| TracesConfig {
             endpoint: endpoint.into(),

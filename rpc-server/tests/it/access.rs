@@ -95,10 +95,7 @@ impl Guarded {
 }
 
 fn quick() -> Config {
-    Config {
-        token_failure_delay_ms: 1,
-        ..Config::default()
-    }
+    Config::default().with(|config| config.token_failures.delay_ms = 1)
 }
 
 fn authenticate(token: &str) -> String {
@@ -222,11 +219,8 @@ async fn a_wrong_token_is_answered_late_and_never_with_a_word_of_it() {
 
 #[tokio::test]
 async fn too_many_wrong_tokens_from_one_address_are_not_looked_at_any_more() {
-    let guarded = Guarded::start(Config {
-        token_failures_per_address: 3,
-        ..quick()
-    })
-    .await;
+    let guarded =
+        Guarded::start(quick().with(|config| config.token_failures.per_address = 3)).await;
     let mut early = guarded.connect().await;
     assert_eq!(early.ask(&authenticate(ORDERS)).await["code"], 0);
     for _ in 0..3 {
@@ -245,7 +239,7 @@ async fn too_many_wrong_tokens_from_one_address_are_not_looked_at_any_more() {
             reply["message"]
                 .as_str()
                 .unwrap()
-                .contains("`token_failures_per_address` (3)"),
+                .contains("`token_failures.per_address` (3)"),
             "{reply}"
         );
         assert!(reply["retry_after_ms"].as_u64().unwrap() > 0);
@@ -262,11 +256,8 @@ async fn too_many_wrong_tokens_from_one_address_are_not_looked_at_any_more() {
 #[tokio::test]
 async fn who_does_not_authenticate_in_time_is_told_so_and_closed() {
     let logged = Logged::begin();
-    let guarded = Guarded::start(Config {
-        authentication_timeout_ms: 50,
-        ..quick()
-    })
-    .await;
+    let guarded =
+        Guarded::start(quick().with(|config| config.accept.authentication_timeout_ms = 50)).await;
     let mut silent = guarded.connect().await;
     let reply = silent.reply().await;
     assert_eq!(reply["code"], 16);
@@ -274,7 +265,7 @@ async fn who_does_not_authenticate_in_time_is_told_so_and_closed() {
         reply["message"]
             .as_str()
             .unwrap()
-            .contains("`authentication_timeout_ms` of 50 ms"),
+            .contains("`accept.authentication_timeout_ms` of 50 ms"),
         "{reply}"
     );
     silent.expect_end().await;
@@ -289,7 +280,7 @@ async fn who_does_not_authenticate_in_time_is_told_so_and_closed() {
     );
     assert_eq!(guarded.server.stats().access.authentication_timeouts, 2);
     logged
-        .line_with("closed: not authenticated within `authentication_timeout_ms`")
+        .line_with("closed: not authenticated within `accept.authentication_timeout_ms`")
         .await;
 }
 
@@ -596,10 +587,7 @@ async fn peers_of_a_unix_socket_are_held_back_but_never_locked_out_by_others() {
     let path = directory.path().join("socket");
     let options =
         ListenOptions::new(format!("unix:{}", path.display())).require_authentication(true);
-    let config = Config {
-        token_failures_per_address: 1,
-        ..quick()
-    };
+    let config = quick().with(|config| config.token_failures.per_address = 1);
     let server = Server::builder()
         .listen_with(options)
         .config(config)

@@ -42,10 +42,7 @@ fn router(rig: &Rig) -> Router<Rig> {
 }
 
 fn config(per_million: u32) -> Config {
-    Config {
-        access_log_per_million: per_million,
-        ..Config::default()
-    }
+    Config::default().with(|config| config.access_log.per_million = per_million)
 }
 
 /// What the access log has, without what is the same in each line or not to be known.
@@ -163,10 +160,7 @@ async fn each_call_is_one_line_of_json_with_its_command_its_end_and_its_trace() 
 async fn what_is_cancelled_shed_refused_or_too_late_has_its_line_too() {
     let logged = Logged::begin_json();
     let grants = Grants::new().grant("*", ["100-103"]).unwrap();
-    let config = Config {
-        in_flight_max: 1,
-        ..config(1_000_000)
-    };
+    let config = config(1_000_000).with(|config| config.admission.in_flight_max = 1);
     let server = Server::builder()
         .config(config)
         .grants(grants)
@@ -222,10 +216,7 @@ async fn failures_are_logged_whatever_the_sample_unless_they_shall_not_be() {
         // A millionth of some calls is none, by this seed.
         fastrand::seed(1);
         let logged = Logged::begin_json();
-        let config = Config {
-            access_log_failures: always,
-            ..config(1)
-        };
+        let config = config(1).with(|config| config.access_log.failures = always);
         let server = TestServer::with(config, router(&Rig::new())).await;
         let mut client = server.connect();
         for id in 0..50 {

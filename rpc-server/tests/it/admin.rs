@@ -412,10 +412,7 @@ async fn pages_on_an_address_of_their_own_say_that_the_server_drains() {
 
 #[tokio::test(start_paused = true)]
 async fn a_limit_that_is_reached_makes_the_server_unready_and_says_which() {
-    let config = Config {
-        connections_max: 2,
-        ..Config::default()
-    };
+    let config = Config::default().with(|config| config.limits.connections_max = 2);
     let (_rig, server) = start(config, AdminConfig::default()).await;
     assert_eq!(ask(&server, &get("/readyz")).await.status, 200);
     let _idle = server.connect();
@@ -425,7 +422,7 @@ async fn a_limit_that_is_reached_makes_the_server_unready_and_says_which() {
     assert!(
         response
             .body
-            .contains("`connections_max` is reached (2 of 2)"),
+            .contains("`limits.connections_max` is reached (2 of 2)"),
         "{}",
         response.body
     );

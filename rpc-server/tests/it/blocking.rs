@@ -161,10 +161,7 @@ async fn a_blocking_function_runs_in_the_span_of_its_call() {
 #[tokio::test]
 async fn a_blocking_function_that_hangs_in_a_thread_of_the_workers_does_not_hold_up_the_end() {
     let (router, probe, mut begins, say) = blocking_router(1);
-    let config = Config {
-        drain_timeout_ms: 1,
-        ..Config::default()
-    };
+    let config = Config::default().with(|config| config.drain.timeout_ms = 1);
     let builder = Server::builder()
         .listen("127.0.0.1:0")
         .workers(1)
@@ -214,11 +211,10 @@ async fn calls_of_a_blocking_route_take_turns_by_connection_and_stats_shows_them
 #[tokio::test]
 async fn further_calls_of_a_connection_that_would_wait_are_refused_and_not_run() {
     let (router, probe, mut begins, say) = blocking_router(64);
-    let config = Config {
-        blocking_threads_max: 1,
-        blocking_waiting_per_connection: 2,
-        ..Config::default()
-    };
+    let config = Config::default().with(|config| {
+        config.blocking.threads_max = 1;
+        config.blocking.waiting_per_connection = 2;
+    });
     let server = TestServer::with(config, router).await;
     let mut client = server.connect();
     client.send(call(1, 100, "\"params\":1")).await;
@@ -232,7 +228,7 @@ async fn further_calls_of_a_connection_that_would_wait_are_refused_and_not_run()
     assert!(refused["retry_after_ms"].is_u64(), "{refused}");
     let message = refused["message"].as_str().unwrap();
     assert!(
-        message.contains("(`blocking_waiting_per_connection`)"),
+        message.contains("(`blocking.waiting_per_connection`)"),
         "{message}"
     );
 
@@ -248,10 +244,7 @@ async fn further_calls_of_a_connection_that_would_wait_are_refused_and_not_run()
 #[tokio::test]
 async fn a_drain_waits_for_what_runs_and_not_for_what_waits() {
     let (router, probe, mut begins, say) = blocking_router(1);
-    let config = Config {
-        drain_timeout_ms: 1,
-        ..Config::default()
-    };
+    let config = Config::default().with(|config| config.drain.timeout_ms = 1);
     let mut server = TestServer::with(config, router).await;
     let mut client = server.connect();
     for id in 1..=100 {

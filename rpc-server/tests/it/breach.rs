@@ -9,10 +9,7 @@ use crate::support::{TestServer, call, settle};
 
 /// Lines of at most 1,000 bytes.
 fn short_lines() -> Config {
-    Config {
-        frame_bytes_max: 1_000,
-        ..Config::default()
-    }
+    Config::default().with(|config| config.limits.frame_bytes_max = 1_000)
 }
 
 fn too_long(id: u64) -> String {
@@ -132,10 +129,7 @@ async fn where_calls_are_in_flight_what_still_comes_after_a_breach_is_rejected()
 #[tokio::test(start_paused = true)]
 async fn a_breach_is_over_after_the_drain_s_time_however_much_comes() {
     let rig = Rig::new();
-    let config = Config {
-        drain_timeout_ms: 2_000,
-        ..Config::default()
-    };
+    let config = Config::default().with(|config| config.drain.timeout_ms = 2_000);
     let server = TestServer::with(config, rig.router()).await;
     let mut client = server.connect();
 

@@ -18,10 +18,7 @@ use crate::support::{Probe, TestServer, call, settle};
 async fn a_handler_past_the_servers_limit_is_dropped_and_its_code_is_4() {
     for cmdid in [HOLD, HOLD_SPAWNED] {
         let rig = Rig::new();
-        let config = Config {
-            handler_timeout_ms: 5_000,
-            ..Config::default()
-        };
+        let config = Config::default().with(|config| config.timeouts.handler_timeout_ms = 5_000);
         let server = TestServer::with(config, rig.router()).await;
         let mut client = server.connect();
         let start = Instant::now();
@@ -45,10 +42,7 @@ async fn a_handler_past_the_servers_limit_is_dropped_and_its_code_is_4() {
 #[tokio::test(start_paused = true)]
 async fn the_shorter_of_the_callers_and_the_servers_limit_counts() {
     let rig = Rig::new();
-    let config = Config {
-        handler_timeout_ms: 1_000,
-        ..Config::default()
-    };
+    let config = Config::default().with(|config| config.timeouts.handler_timeout_ms = 1_000);
     let server = TestServer::with(config, rig.router()).await;
     let mut client = server.connect();
     for (timeout_ms, ends_after) in [(300, 300), (5_000, 1_000), (u64::MAX, 1_000)] {
@@ -237,11 +231,10 @@ async fn a_lost_peer_cancels_its_inline_and_spawned_handlers() {
 #[tokio::test(start_paused = true)]
 async fn a_oneway_call_never_answers_whatever_becomes_of_it() {
     let rig = Rig::new();
-    let config = Config {
-        reply_bytes_max: 100,
-        handler_timeout_ms: 1_000,
-        ..Config::default()
-    };
+    let config = Config::default().with(|config| {
+        config.limits.reply_bytes_max = 100;
+        config.timeouts.handler_timeout_ms = 1_000;
+    });
     let server = TestServer::with(config, rig.router()).await;
     let mut client = server.connect();
     for id in ["", "\"id\":1,"] {
@@ -296,10 +289,7 @@ async fn an_ordered_oneway_call_keeps_the_order() {
 #[tokio::test(start_paused = true)]
 async fn a_panic_is_code_13_without_its_text_and_frees_its_place() {
     let rig = Rig::new();
-    let config = Config {
-        in_flight_per_connection: 1,
-        ..Config::default()
-    };
+    let config = Config::default().with(|config| config.admission.in_flight_per_connection = 1);
     let server = TestServer::with(config, rig.router()).await;
     let mut client = server.connect();
     for (id, at) in (0..20).zip(["start", "later"].into_iter().cycle()) {
@@ -367,10 +357,7 @@ async fn a_panic_in_a_task_of_its_own_or_in_decoding_is_code_13_as_well() {
 #[tokio::test(start_paused = true)]
 async fn data_of_exactly_the_limit_is_sent_and_one_byte_more_is_not() {
     let rig = Rig::new();
-    let config = Config {
-        reply_bytes_max: 1_000,
-        ..Config::default()
-    };
+    let config = Config::default().with(|config| config.limits.reply_bytes_max = 1_000);
     let server = TestServer::with(config, rig.router()).await;
     let mut client = server.connect();
     rig.gate.let_pass(2);
@@ -392,7 +379,7 @@ async fn data_of_exactly_the_limit_is_sent_and_one_byte_more_is_not() {
         refused["message"]
             .as_str()
             .unwrap()
-            .contains("`reply_bytes_max` is 1000"),
+            .contains("`limits.reply_bytes_max` is 1000"),
         "{refused}"
     );
 }

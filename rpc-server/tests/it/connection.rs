@@ -146,7 +146,7 @@ async fn a_line_that_is_not_ended_in_time_is_refused_at_its_time_and_not_execute
         refused["message"]
             .as_str()
             .unwrap()
-            .contains("`frame_timeout_ms` of 10000 ms"),
+            .contains("`timeouts.frame_timeout_ms` of 10000 ms"),
         "{refused}"
     );
     client.expect_end().await;
@@ -179,11 +179,10 @@ async fn the_time_of_a_line_begins_with_its_own_first_byte() {
 #[tokio::test(start_paused = true)]
 async fn a_line_that_waits_for_room_is_not_a_slow_one() {
     let rig = Rig::new();
-    let config = Config {
-        in_flight_per_connection: 1,
-        handler_timeout_ms: 60_000,
-        ..Config::default()
-    };
+    let config = Config::default().with(|config| {
+        config.admission.in_flight_per_connection = 1;
+        config.timeouts.handler_timeout_ms = 60_000;
+    });
     let server = TestServer::with(config, rig.router()).await;
     let mut client = server.connect();
     // The second line has begun before it is there, and the third one is never looked at before.
@@ -369,10 +368,7 @@ async fn a_connection_looks_again_and_again_only_where_it_is_to_spin() {
     for (spin_us, looks) in [(0, 1..=4), (60_000_000, 50..=usize::MAX)] {
         let rig = Rig::new();
         let server = TestServer::with(
-            Config {
-                spin_us,
-                ..Config::default()
-            },
+            Config::default().with(|config| config.timeouts.spin_us = spin_us),
             rig.router(),
         )
         .await;
@@ -389,7 +385,7 @@ async fn a_connection_looks_again_and_again_only_where_it_is_to_spin() {
         let reads = reads.load(std::sync::atomic::Ordering::Relaxed);
         assert!(
             looks.contains(&reads),
-            "{reads} looks with `spin_us` {spin_us}"
+            "{reads} looks with `timeouts.spin_us` {spin_us}"
         );
     }
 }

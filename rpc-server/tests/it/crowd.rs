@@ -50,11 +50,8 @@ async fn a_thousand_connections_at_once_are_all_accepted_and_answered() {
 
 #[tokio::test]
 async fn an_address_has_so_many_connections_and_other_addresses_and_streams_have_theirs() {
-    let (server, address) = tcp(Config {
-        connections_per_address: 2,
-        ..Config::default()
-    })
-    .await;
+    let (server, address) =
+        tcp(Config::default().with(|config| config.limits.connections_per_address = 2)).await;
     let mut first = connect(address).await;
     let mut second = connect(address).await;
     for client in [&mut first, &mut second] {
@@ -66,7 +63,7 @@ async fn an_address_has_so_many_connections_and_other_addresses_and_streams_have
         refused["message"]
             .as_str()
             .unwrap()
-            .contains("`connections_per_address` of 2"),
+            .contains("`limits.connections_per_address` of 2"),
         "{refused}"
     );
     assert_eq!(
@@ -103,12 +100,11 @@ async fn an_address_has_so_many_connections_and_other_addresses_and_streams_have
 
 #[tokio::test]
 async fn so_many_are_told_that_there_is_no_place_and_the_rest_is_closed() {
-    let config = Config {
-        connections_max: 1,
-        refusals_max: 2,
-        linger_timeout_ms: 60_000,
-        ..Config::default()
-    };
+    let config = Config::default().with(|config| {
+        config.limits.connections_max = 1;
+        config.accept.refusals_max = 2;
+        config.timeouts.linger_timeout_ms = 60_000;
+    });
     let (server, address) = tcp(config).await;
     let mut first = connect(address).await;
     assert_eq!(first.ask(PING).await["data"], 1);

@@ -93,11 +93,10 @@ async fn what_was_accepted_is_answered_and_what_comes_late_is_rejected() {
 #[tokio::test(start_paused = true)]
 async fn requests_on_their_way_have_the_grace_and_none_is_left_unanswered() {
     let rig = Rig::new();
-    let config = Config {
-        goaway_grace_ms: 500,
-        linger_timeout_ms: 1_000,
-        ..Config::default()
-    };
+    let config = Config::default().with(|config| {
+        config.drain.goaway_grace_ms = 500;
+        config.timeouts.linger_timeout_ms = 1_000;
+    });
     let mut server = TestServer::with(config, rig.router()).await;
     let mut client = server.connect();
     settle().await;
@@ -150,10 +149,7 @@ async fn a_client_that_closes_after_goaway_makes_the_drain_quick() {
 #[tokio::test(start_paused = true)]
 async fn what_hangs_is_dropped_at_the_drain_timeout_and_reported() {
     let rig = Rig::new();
-    let config = Config {
-        drain_timeout_ms: 3_000,
-        ..Config::default()
-    };
+    let config = Config::default().with(|config| config.drain.timeout_ms = 3_000);
     let mut server = TestServer::with(config, rig.router()).await;
     let (mut hangs, mut ends) = (server.connect(), server.connect());
     hangs.send(call(1, HOLD, "")).await;
@@ -188,10 +184,8 @@ async fn idle_half_closed_and_mid_frame_peers_do_not_hold_it_up() {
     let rig = Rig::new();
     // A line's time that runs out while the connection lingers changes nothing.
     for frame_timeout_ms in [10_000, 800, 300] {
-        let config = Config {
-            frame_timeout_ms,
-            ..Config::default()
-        };
+        let config =
+            Config::default().with(|config| config.timeouts.frame_timeout_ms = frame_timeout_ms);
         let mut server = TestServer::with(config, rig.router()).await;
         let (_idle, mut spoken, mut half_closed) =
             (server.connect(), server.connect(), server.connect());

@@ -13,12 +13,11 @@ use crate::support::{Client, TestServer, call, settle};
 
 /// Small limits, so that little goes a long way.
 fn tight() -> Config {
-    Config {
-        reply_bytes_max: 192 * 1024,
-        output_bytes_soft_max: 64 * 1024,
-        output_bytes_hard_max: 256 * 1024,
-        ..Config::default()
-    }
+    Config::default().with(|config| {
+        config.limits.reply_bytes_max = 192 * 1024;
+        config.limits.output_bytes_soft_max = 64 * 1024;
+        config.limits.output_bytes_hard_max = 256 * 1024;
+    })
 }
 
 /// Sends the same line until it is no longer taken, and returns how many were.
@@ -110,7 +109,7 @@ async fn the_largest_reply_behind_the_most_that_may_wait_cuts_nobody() {
     let rig = Rig::new();
     let server = TestServer::with(tight(), rig.router()).await;
     let mut client = server.connect_through(1024);
-    let largest = tight().reply_bytes_max;
+    let largest = tight().limits.reply_bytes_max;
     // The first reply leaves room below the soft limit for the second one, and that is all there may ever be.
     client
         .send(call(1, FILL, "\"params\":{\"bytes\":66000}"))
@@ -230,10 +229,7 @@ async fn both_ends_write_and_neither_reads_and_yet_all_is_answered() {
 #[tokio::test(start_paused = true)]
 async fn past_its_calls_in_flight_a_connection_waits_and_nothing_is_lost() {
     let rig = Rig::new();
-    let config = Config {
-        in_flight_per_connection: 2,
-        ..Config::default()
-    };
+    let config = Config::default().with(|config| config.admission.in_flight_per_connection = 2);
     let server = TestServer::with(config, rig.router()).await;
     let mut client = server.connect();
     let all: String = (0..100).map(|id| call(id, HOLD, "")).collect();
@@ -252,10 +248,7 @@ async fn past_its_calls_in_flight_a_connection_waits_and_nothing_is_lost() {
 #[tokio::test(start_paused = true)]
 async fn a_connection_at_its_limit_is_not_read_from_and_another_one_is() {
     let rig = Rig::new();
-    let config = Config {
-        in_flight_per_connection: 2,
-        ..Config::default()
-    };
+    let config = Config::default().with(|config| config.admission.in_flight_per_connection = 2);
     let server = TestServer::with(config, rig.router()).await;
     let mut full = server.connect_through(1024);
     full.send(call(1, HOLD, "") + &call(2, HOLD, "")).await;
@@ -277,10 +270,7 @@ async fn a_connection_at_its_limit_is_not_read_from_and_another_one_is() {
 #[tokio::test(start_paused = true)]
 async fn ordered_calls_that_wait_for_their_turn_count_as_in_flight() {
     let rig = Rig::new();
-    let config = Config {
-        in_flight_per_connection: 3,
-        ..Config::default()
-    };
+    let config = Config::default().with(|config| config.admission.in_flight_per_connection = 3);
     let server = TestServer::with(config, rig.router()).await;
     let mut client = server.connect();
     client
@@ -300,12 +290,11 @@ async fn ordered_calls_that_wait_for_their_turn_count_as_in_flight() {
 
 /// Room for two and a half calls with params of 4,000 bytes.
 fn few_bytes() -> Config {
-    Config {
-        frame_bytes_max: 5_000,
-        output_bytes_soft_max: 5_000,
-        connection_bytes_max: 13_000,
-        ..Config::default()
-    }
+    Config::default().with(|config| {
+        config.limits.frame_bytes_max = 5_000;
+        config.limits.output_bytes_soft_max = 5_000;
+        config.limits.connection_bytes_max = 13_000;
+    })
 }
 
 #[tokio::test(start_paused = true)]
@@ -345,12 +334,11 @@ async fn the_params_of_calls_in_flight_are_bounded_together() {
 #[tokio::test(start_paused = true)]
 async fn a_connection_without_calls_has_room_for_one_however_large() {
     let rig = Rig::new();
-    let config = Config {
-        frame_bytes_max: 200_000,
-        connection_bytes_max: 300_000,
-        output_bytes_soft_max: 100_000,
-        ..Config::default()
-    };
+    let config = Config::default().with(|config| {
+        config.limits.frame_bytes_max = 200_000;
+        config.limits.connection_bytes_max = 300_000;
+        config.limits.output_bytes_soft_max = 100_000;
+    });
     let server = TestServer::with(config, rig.router()).await;
     let mut client = server.connect_through(1_024);
 
@@ -402,10 +390,7 @@ async fn a_peer_that_takes_all_that_waits_at_once_is_served_on() {
     let router = Router::with_state(std::sync::Arc::from(data))
         .route(100, fill)
         .unwrap();
-    let config = Config {
-        output_bytes_soft_max: 8_000,
-        ..Config::default()
-    };
+    let config = Config::default().with(|config| config.limits.output_bytes_soft_max = 8_000);
     let server = TestServer::with(config, router).await;
     // The pipe takes more than the soft limit once it has been emptied.
     let mut client = server.connect_through(16_000);

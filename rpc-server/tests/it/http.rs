@@ -440,10 +440,7 @@ async fn each_request_has_the_identity_of_its_own_token_whatever_its_connection_
     let lines = format!("orders {}\nbilling {}\n", hash(ORDERS), hash(BILLING));
     let grants = Grants::new().grant("orders", ["100-104"]).unwrap();
     let grants = grants.grant("billing", ["104"]).unwrap();
-    let config = Config {
-        token_failure_delay_ms: 1,
-        ..Config::default()
-    };
+    let config = Config::default().with(|config| config.token_failures.delay_ms = 1);
     let builder = Server::builder()
         .config(config)
         .tokens(Tokens::parse(&lines).unwrap())
@@ -488,10 +485,7 @@ async fn each_request_has_the_identity_of_its_own_token_whatever_its_connection_
 
 #[tokio::test]
 async fn fields_of_the_head_reach_the_handler_and_the_logs_and_cookies_do_not() {
-    let config = Config {
-        access_log_per_million: 1_000_000,
-        ..Config::default()
-    };
+    let config = Config::default().with(|config| config.access_log.per_million = 1_000_000);
     let logged = Logged::begin();
     let http = Http::with(config, |options| options).await;
     let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
@@ -518,12 +512,11 @@ async fn fields_of_the_head_reach_the_handler_and_the_logs_and_cookies_do_not() 
 
 #[tokio::test]
 async fn limits_are_those_of_the_service() {
-    let config = Config {
-        frame_bytes_max: 10_000,
-        in_flight_max: 1,
-        frame_timeout_ms: 50,
-        ..Config::default()
-    };
+    let config = Config::default().with(|config| {
+        config.limits.frame_bytes_max = 10_000;
+        config.admission.in_flight_max = 1;
+        config.timeouts.frame_timeout_ms = 50;
+    });
     let http = Http::with(config, |options| options).await;
     let long = format!("\"{}\"", "x".repeat(10_000));
     let refused = http.ask(&post("/test.echo", "", &long)).await;
@@ -611,10 +604,7 @@ async fn a_stream_is_lines_or_events_and_one_that_fails_does_not_look_whole() {
 
 #[tokio::test]
 async fn a_stream_waits_for_its_reader_and_ends_with_it() {
-    let config = Config {
-        write_stall_timeout_ms: 200,
-        ..Config::default()
-    };
+    let config = Config::default().with(|config| config.timeouts.write_stall_timeout_ms = 200);
     let http = Http::with(config, |options| options).await;
     for leaves in [true, false] {
         let mut client = http.connect().await;
@@ -632,7 +622,7 @@ async fn a_stream_waits_for_its_reader_and_ends_with_it() {
     }
     let stats = http.ask(&post("/rpc.stats", "", "")).await.json();
     let mut limits = stats["limits"].as_array().unwrap().iter();
-    let memory = limits.find(|limit| limit["name"] == "memory_bytes_max");
+    let memory = limits.find(|limit| limit["name"] == "limits.memory_bytes_max");
     let memory = memory.unwrap();
     assert!(memory["used"].as_u64().unwrap() < 100_000, "{memory}");
 }

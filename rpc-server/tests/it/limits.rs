@@ -12,10 +12,7 @@ use crate::support::{Client, TestServer, call, settle};
 async fn calls_over_the_limit_of_the_server_are_shed_whichever_connection_they_come_on() {
     let rig = Rig::new();
     let server = TestServer::with(
-        Config {
-            in_flight_max: 3,
-            ..Config::default()
-        },
+        Config::default().with(|config| config.admission.in_flight_max = 3),
         rig.router(),
     )
     .await;
@@ -27,7 +24,7 @@ async fn calls_over_the_limit_of_the_server_are_shed_whichever_connection_they_c
     let shed = second.expect_code(2, 8).await;
     let message = shed["message"].as_str().unwrap();
     assert!(
-        message.contains("3 calls in flight, the maximum (`in_flight_max`)"),
+        message.contains("3 calls in flight, the maximum (`admission.in_flight_max`)"),
         "{message}"
     );
     assert_eq!(shed["rejected"], true);
@@ -58,10 +55,7 @@ async fn calls_over_the_limit_of_the_server_are_shed_whichever_connection_they_c
 async fn ordered_calls_that_wait_count_for_the_server_and_what_is_shed_keeps_its_place() {
     let rig = Rig::new();
     let server = TestServer::with(
-        Config {
-            in_flight_max: 2,
-            ..Config::default()
-        },
+        Config::default().with(|config| config.admission.in_flight_max = 2),
         rig.router(),
     )
     .await;
@@ -89,10 +83,7 @@ async fn whatever_ends_a_call_gives_its_place_among_all_back() {
     let rig = Rig::new();
     let router = rig.router().route(200, stream).unwrap();
     let server = TestServer::with(
-        Config {
-            in_flight_max: 1,
-            ..Config::default()
-        },
+        Config::default().with(|config| config.admission.in_flight_max = 1),
         router,
     )
     .await;
@@ -136,10 +127,7 @@ async fn whatever_ends_a_call_gives_its_place_among_all_back() {
 #[tokio::test(start_paused = true)]
 async fn a_connection_at_its_limit_still_answers_pings_and_takes_cancels() {
     let rig = Rig::new();
-    let config = Config {
-        in_flight_per_connection: 2,
-        ..Config::default()
-    };
+    let config = Config::default().with(|config| config.admission.in_flight_per_connection = 2);
     let server = TestServer::with(config, rig.router()).await;
     let mut client = server.connect();
     client.send(call(1, HOLD, "") + &call(2, HOLD, "")).await;
@@ -182,10 +170,7 @@ async fn a_connection_at_its_limit_still_answers_pings_and_takes_cancels() {
 #[tokio::test(start_paused = true)]
 async fn a_call_whose_time_passed_while_its_line_waited_for_room_is_not_run() {
     let rig = Rig::new();
-    let config = Config {
-        in_flight_per_connection: 1,
-        ..Config::default()
-    };
+    let config = Config::default().with(|config| config.admission.in_flight_per_connection = 1);
     let server = TestServer::with(config, rig.router()).await;
     let mut client = server.connect();
     let late =
@@ -217,10 +202,7 @@ async fn the_time_of_a_call_counts_from_when_its_bytes_were_read() {
     }
     let rig = Rig::new();
     let router = rig.router().route(200, remaining).unwrap();
-    let config = Config {
-        in_flight_per_connection: 1,
-        ..Config::default()
-    };
+    let config = Config::default().with(|config| config.admission.in_flight_per_connection = 1);
     let server = TestServer::with(config, router).await;
     let mut client = server.connect();
     let waits = call(2, 200, "\"timeout_ms\":2000,\"params\":{}");
@@ -290,10 +272,7 @@ async fn a_connection_that_never_speaks_is_kept_unless_it_has_to_speak_by_a_time
     silent.expect_silence_for(Duration::from_secs(86_400)).await;
     assert_eq!(silent.ask("{\"cmdid\":0,\"params\":1}").await["data"], 1);
 
-    let config = Config {
-        first_frame_timeout_ms: 3_000,
-        ..Config::default()
-    };
+    let config = Config::default().with(|config| config.accept.first_frame_timeout_ms = 3_000);
     let strict = TestServer::with(config, rig.router()).await;
     for begun in ["", "\n\n", "{\"id\":7,\"cmdid\":0"] {
         let mut client = strict.connect();
@@ -306,7 +285,7 @@ async fn a_connection_that_never_speaks_is_kept_unless_it_has_to_speak_by_a_time
             told["message"]
                 .as_str()
                 .unwrap()
-                .contains("`first_frame_timeout_ms` of 3000 ms"),
+                .contains("`accept.first_frame_timeout_ms` of 3000 ms"),
             "{told}"
         );
         client.expect_end().await;
@@ -320,11 +299,10 @@ async fn a_connection_that_never_speaks_is_kept_unless_it_has_to_speak_by_a_time
 #[tokio::test(start_paused = true)]
 async fn an_idle_connection_is_asked_to_go_and_one_with_a_call_in_flight_is_not() {
     let rig = Rig::new();
-    let config = Config {
-        idle_timeout_ms: 5_000,
-        handler_timeout_ms: 600_000,
-        ..Config::default()
-    };
+    let config = Config::default().with(|config| {
+        config.timeouts.idle_timeout_ms = 5_000;
+        config.timeouts.handler_timeout_ms = 600_000;
+    });
     let server = TestServer::with(config, rig.router()).await;
     let (mut multiplexed, mut plain, mut busy) =
         (server.connect(), server.connect(), server.connect());
@@ -343,7 +321,7 @@ async fn an_idle_connection_is_asked_to_go_and_one_with_a_call_in_flight_is_not(
     let goaway = multiplexed.line().await;
     assert!(
         goaway.starts_with(
-            "{\"event\":\"goaway\",\"message\":\"the connection was idle for `idle_timeout_ms`"
+            "{\"event\":\"goaway\",\"message\":\"the connection was idle for `timeouts.idle_timeout_ms`"
         ),
         "{goaway}"
     );
@@ -409,12 +387,11 @@ async fn flood(client: &mut Client<tokio::io::DuplexStream>, line: &str) -> Stri
 #[tokio::test(start_paused = true)]
 async fn floods_of_lines_that_lead_to_nothing_are_slowed_down_and_then_closed() {
     let rig = Rig::new();
-    let config = Config {
-        cheap_frames_per_second: 1_000,
-        in_flight_max: 1,
-        handler_timeout_ms: 600_000,
-        ..Config::default()
-    };
+    let config = Config::default().with(|config| {
+        config.throttle.frames_per_second = 1_000;
+        config.admission.in_flight_max = 1;
+        config.timeouts.handler_timeout_ms = 600_000;
+    });
     let server = TestServer::with(config, rig.router()).await;
     let mut holder = server.connect();
     holder.send(call(1, HOLD, "")).await;
@@ -436,7 +413,7 @@ async fn floods_of_lines_that_lead_to_nothing_are_slowed_down_and_then_closed() 
         let last = flood(&mut client, &line).await;
         assert!(
             last.starts_with(
-                "{\"code\":8,\"message\":\"more than `cheap_frames_per_second` of 1000"
+                "{\"code\":8,\"message\":\"more than `throttle.frames_per_second` of 1000"
             ),
             "{line}: {last}"
         );
@@ -465,11 +442,10 @@ async fn floods_of_lines_that_lead_to_nothing_are_slowed_down_and_then_closed() 
 #[tokio::test(start_paused = true)]
 async fn unknown_commands_and_calls_that_are_cancelled_at_once_are_slowed_down_too() {
     let rig = Rig::new();
-    let config = Config {
-        cheap_frames_per_second: 100,
-        cheap_frames_timeout_ms: 2_000,
-        ..Config::default()
-    };
+    let config = Config::default().with(|config| {
+        config.throttle.frames_per_second = 100;
+        config.throttle.timeout_ms = 2_000;
+    });
     let server = TestServer::with(config, rig.router()).await;
     let reset = call(1, HOLD, "") + &call(2, 4, "\"params\":{\"id\":1}");
     for line in [call(1, 99_999, "\"params\":{}"), reset] {
@@ -478,7 +454,7 @@ async fn unknown_commands_and_calls_that_are_cancelled_at_once_are_slowed_down_t
         assert!(
             flood(&mut client, &line)
                 .await
-                .contains("`cheap_frames_per_second` of 100"),
+                .contains("`throttle.frames_per_second` of 100"),
             "{line}"
         );
         assert_eq!(begun.elapsed().as_secs(), 2, "{line}");
@@ -489,10 +465,7 @@ async fn unknown_commands_and_calls_that_are_cancelled_at_once_are_slowed_down_t
 #[tokio::test(start_paused = true)]
 async fn whoever_stays_within_the_rate_of_cheap_lines_is_never_slowed_down() {
     let server = TestServer::with(
-        Config {
-            cheap_frames_per_second: 100,
-            ..Config::default()
-        },
+        Config::default().with(|config| config.throttle.frames_per_second = 100),
         Rig::new().router(),
     )
     .await;
@@ -508,10 +481,7 @@ async fn whoever_stays_within_the_rate_of_cheap_lines_is_never_slowed_down() {
 async fn panics_and_handlers_that_never_return_are_counted_and_the_callers_own_time_is_not() {
     let rig = Rig::new();
     let server = TestServer::with(
-        Config {
-            handler_timeout_ms: 1_000,
-            ..Config::default()
-        },
+        Config::default().with(|config| config.timeouts.handler_timeout_ms = 1_000),
         rig.router(),
     )
     .await;

@@ -49,10 +49,7 @@ async fn until(mut is_so: impl FnMut() -> bool) {
 async fn one_connection_too_many_is_told_so_and_closed_without_a_reset() {
     let rig = Rig::new();
     let (server, address) = tcp(
-        Config {
-            connections_max: 2,
-            ..Config::default()
-        },
+        Config::default().with(|config| config.limits.connections_max = 2),
         &rig,
     )
     .await;
@@ -70,7 +67,7 @@ async fn one_connection_too_many_is_told_so_and_closed_without_a_reset() {
         refused["message"]
             .as_str()
             .unwrap()
-            .contains("`connections_max` of 2"),
+            .contains("`limits.connections_max` of 2"),
         "{refused}"
     );
     assert_eq!(
@@ -163,13 +160,10 @@ async fn addresses_that_cannot_be_bound_are_named() {
         bind(&taken_by_other).await.err().unwrap().kind(),
         ErrorKind::AddrInUse
     );
-    let zero = Config {
-        connections_max: 0,
-        ..Config::default()
-    };
+    let zero = Config::default().with(|config| config.limits.connections_max = 0);
     let error = Server::builder().config(zero).bind().await.err().unwrap();
     assert!(
-        error.to_string().contains("`connections_max` is 0"),
+        error.to_string().contains("`limits.connections_max` is 0"),
         "{error}"
     );
 }

@@ -13,13 +13,12 @@ use crate::support::{TestServer, call, settle};
 
 /// Room for ten calls with params of 8,000 bytes, after which memory is scarce.
 fn little_memory() -> Config {
-    Config {
-        frame_bytes_max: 20_000,
-        output_bytes_soft_max: 20_000,
-        connection_bytes_max: 100_000,
-        memory_bytes_max: 120_000,
-        ..Config::default()
-    }
+    Config::default().with(|config| {
+        config.limits.frame_bytes_max = 20_000;
+        config.limits.output_bytes_soft_max = 20_000;
+        config.limits.connection_bytes_max = 100_000;
+        config.limits.memory_bytes_max = 120_000;
+    })
 }
 
 fn hold(id: u64) -> String {
@@ -76,7 +75,7 @@ async fn where_memory_runs_out_the_calls_of_the_largest_holder_end_and_others_go
             reply["message"]
                 .as_str()
                 .unwrap()
-                .contains("`memory_bytes_max`"),
+                .contains("`limits.memory_bytes_max`"),
             "{reply}"
         );
         assert!(reply["rejected"].is_null(), "it has begun: {reply}");
@@ -108,10 +107,7 @@ async fn items_that_wait_for_credit_count_among_the_bytes_of_their_connection() 
     let router = Router::with_state(Arc::clone(&built))
         .route(100, items)
         .unwrap();
-    let config = Config {
-        memory_bytes_max: 0,
-        ..little_memory()
-    };
+    let config = little_memory().with(|config| config.limits.memory_bytes_max = 0);
     let server = TestServer::with(config, router).await;
     let mut client = server.connect();
 
@@ -121,7 +117,7 @@ async fn items_that_wait_for_credit_count_among_the_bytes_of_their_connection() 
         let reply = client.reply().await;
         if reply["code"] == 8 {
             let message = reply["message"].as_str().unwrap();
-            assert!(message.contains("`connection_bytes_max`"), "{reply}");
+            assert!(message.contains("`limits.connection_bytes_max`"), "{reply}");
             refused += 1;
         }
     }
@@ -177,7 +173,7 @@ async fn blocking_work_does_not_begin_without_memory_for_its_result() {
         refused["message"]
             .as_str()
             .unwrap()
-            .contains("`memory_bytes_max`"),
+            .contains("`limits.memory_bytes_max`"),
         "{refused}"
     );
 }
@@ -188,7 +184,7 @@ async fn held_bytes(server: &TestServer) -> u64 {
     let limits = stats["data"]["limits"].as_array().unwrap();
     let memory = limits
         .iter()
-        .find(|limit| limit["name"] == "memory_bytes_max");
+        .find(|limit| limit["name"] == "limits.memory_bytes_max");
     memory.unwrap()["used"].as_u64().unwrap()
 }
 
@@ -221,10 +217,7 @@ async fn what_waits_behind_an_ordered_stream_is_bounded_and_is_no_call_of_the_se
             Reply::stream(stream::pending::<Result<u32, Status>>())
         })
         .unwrap();
-    let config = Config {
-        in_flight_per_connection: 10,
-        ..Config::default()
-    };
+    let config = Config::default().with(|config| config.admission.in_flight_per_connection = 10);
     let server = TestServer::with(config, router).await;
     let mut client = server.connect();
 
@@ -242,13 +235,12 @@ async fn what_waits_behind_an_ordered_stream_is_bounded_and_is_no_call_of_the_se
 #[tokio::test(start_paused = true)]
 async fn half_lines_give_their_memory_back_and_small_results_are_always_sent() {
     let rig = Rig::new();
-    let config = Config {
-        frame_bytes_max: 60_000,
-        output_bytes_soft_max: 20_000,
-        connection_bytes_max: 100_000,
-        memory_bytes_max: 120_000,
-        ..Config::default()
-    };
+    let config = Config::default().with(|config| {
+        config.limits.frame_bytes_max = 60_000;
+        config.limits.output_bytes_soft_max = 20_000;
+        config.limits.connection_bytes_max = 100_000;
+        config.limits.memory_bytes_max = 120_000;
+    });
     let server = TestServer::with(config, rig.router()).await;
     let mut good = server.connect();
 

@@ -187,10 +187,7 @@ async fn calls_in_flight_are_told_by_command_until_they_end_however_they_do() {
 #[tokio::test(start_paused = true)]
 async fn waiting_for_a_turn_and_for_room_is_told() {
     let rig = Rig::new();
-    let config = Config {
-        in_flight_per_connection: 2,
-        ..Config::default()
-    };
+    let config = Config::default().with(|config| config.admission.in_flight_per_connection = 2);
     let server = TestServer::with(config, rig.router()).await;
     let mut watcher = server.connect();
     let mut client = server.connect();

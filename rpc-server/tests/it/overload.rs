@@ -86,10 +86,7 @@ async fn offer(server: &TestServer, per_second: u64, seconds: u64) -> Came {
 #[tokio::test(start_paused = true)]
 async fn at_three_times_the_capacity_the_server_does_what_it_can_and_refuses_the_rest_at_once() {
     let server = TestServer::with(
-        Config {
-            in_flight_max: 2 * CAPACITY,
-            ..Config::default()
-        },
+        Config::default().with(|config| config.admission.in_flight_max = 2 * CAPACITY),
         service(),
     )
     .await;
@@ -115,11 +112,10 @@ async fn at_three_times_the_capacity_the_server_does_what_it_can_and_refuses_the
 
 #[tokio::test(start_paused = true)]
 async fn an_adaptive_limit_finds_what_the_service_can_do_and_sheds_the_surplus() {
-    let config = Config {
-        adaptive_concurrency: true,
-        adaptive_in_flight_min: 4,
-        ..Config::default()
-    };
+    let config = Config::default().with(|config| {
+        config.admission.adaptive = true;
+        config.admission.adaptive_min = 4;
+    });
     let server = TestServer::with(config, service()).await;
     assert_eq!(
         server.stats().limits.in_flight_limit,
@@ -154,10 +150,7 @@ async fn an_adaptive_limit_finds_what_the_service_can_do_and_sheds_the_surplus()
 async fn without_a_limit_that_fits_the_surplus_would_only_wait() {
     // What the two above are for: the same load, and nothing is done in time.
     let server = TestServer::with(
-        Config {
-            in_flight_max: 900,
-            ..Config::default()
-        },
+        Config::default().with(|config| config.admission.in_flight_max = 900),
         service(),
     )
     .await;
@@ -307,10 +300,7 @@ async fn a_rate_limit_sheds_what_is_over_it_and_says_when_there_is_room() {
 #[tokio::test(start_paused = true)]
 async fn one_peer_has_its_share_of_the_calls_in_flight_and_others_have_theirs() {
     let rig = Rig::new();
-    let config = Config {
-        in_flight_per_peer: 3,
-        ..Config::default()
-    };
+    let config = Config::default().with(|config| config.admission.in_flight_per_peer = 3);
     let server = TestServer::with(config, rig.router()).await;
     let mut one = server.connect_from("192.0.2.1:1000");
     let mut same = server.connect_from("192.0.2.1:2000");
@@ -327,7 +317,7 @@ async fn one_peer_has_its_share_of_the_calls_in_flight_and_others_have_theirs() 
     assert_eq!(refused["rejected"], true);
     let message = refused["message"].as_str().unwrap();
     assert!(
-        message.contains("3 calls in flight, the maximum (`in_flight_per_peer`)"),
+        message.contains("3 calls in flight, the maximum (`admission.in_flight_per_peer`)"),
         "{refused}"
     );
     same.expect_code(3, 0).await;

@@ -15,10 +15,7 @@ use crate::support::{Client, TestServer, call, settle};
 async fn a_line_that_never_ends_is_refused_at_the_limit_and_no_more_of_it_is_kept() {
     let rig = Rig::new();
     let server = TestServer::with(
-        Config {
-            frame_bytes_max: 100_000,
-            ..Config::default()
-        },
+        Config::default().with(|config| config.limits.frame_bytes_max = 100_000),
         rig.router(),
     )
     .await;
@@ -36,7 +33,7 @@ async fn a_line_that_never_ends_is_refused_at_the_limit_and_no_more_of_it_is_kep
         refused["message"]
             .as_str()
             .unwrap()
-            .contains("`frame_bytes_max` of 100000 bytes"),
+            .contains("`limits.frame_bytes_max` of 100000 bytes"),
         "{refused}"
     );
     client.expect_end().await;
@@ -127,13 +124,12 @@ async fn a_reset_in_the_middle_of_a_line_ends_that_connection_only() {
 #[tokio::test(start_paused = true)]
 async fn a_drain_ends_within_its_limit_whatever_its_peers_are_doing() {
     let rig = Rig::new();
-    let config = Config {
-        drain_timeout_ms: 3_000,
-        in_flight_per_connection: 2,
-        cheap_frames_per_second: 10,
-        output_bytes_soft_max: 64 * 1024,
-        ..Config::default()
-    };
+    let config = Config::default().with(|config| {
+        config.drain.timeout_ms = 3_000;
+        config.admission.in_flight_per_connection = 2;
+        config.throttle.frames_per_second = 10;
+        config.limits.output_bytes_soft_max = 64 * 1024;
+    });
     let mut server = TestServer::with(config, rig.router()).await;
     // One takes no byte of its reply, one has more calls than it may and they hang, one floods, one is
     // half-open with a call that hangs, one drips, and one is gone without a word.

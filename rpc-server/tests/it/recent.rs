@@ -167,7 +167,7 @@ async fn curl_is_shown_the_figures_as_text_and_a_browser_without_javascript_is_t
         "last 5 minutes",
         "INTERNAL",
         "10 times",
-        "in_flight_max",
+        "admission.in_flight_max",
         "blocking work: 0 of 64 threads",
     ];
     for part in expected {

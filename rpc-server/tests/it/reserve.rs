@@ -32,10 +32,9 @@ impl Full {
         };
         let server = Server::builder()
             .listen("127.0.0.1:0")
-            .config(Config {
-                connections_max,
-                ..Config::default()
-            })
+            .config(
+                Config::default().with(|config| config.limits.connections_max = connections_max),
+            )
             .router(rig.router())
             .admin(admin)
             .bind()
@@ -90,7 +89,11 @@ async fn a_full_server_shows_its_pages_on_both_ports_and_is_alive() {
 
         for (path, status, part) in [
             ("/healthz", "200", "alive"),
-            ("/readyz", "503", "`connections_max` is reached (2 of 2)"),
+            (
+                "/readyz",
+                "503",
+                "`limits.connections_max` is reached (2 of 2)",
+            ),
             ("/metrics", "200", "rpc_server_limit_used"),
             ("/", "200", ""),
         ] {
@@ -150,10 +153,7 @@ async fn at_the_limit_of_an_address_its_operator_is_answered_too() {
     let rig = Rig::new();
     let server = Server::builder()
         .listen("127.0.0.1:0")
-        .config(Config {
-            connections_per_address: 1,
-            ..Config::default()
-        })
+        .config(Config::default().with(|config| config.limits.connections_per_address = 1))
         .router(rig.router())
         .admin(AdminConfig::default())
         .bind()

@@ -13,12 +13,11 @@ use crate::support::{Client, TestServer, call, settle};
 const GOAWAY: &str = "{\"event\":\"goaway\",\"message\":\"this connection has served long enough";
 
 fn aged(connection_age_max_ms: u64) -> Config {
-    Config {
-        connection_age_max_ms,
-        drain_timeout_ms: 3_000,
-        goaway_grace_ms: 500,
-        ..Config::default()
-    }
+    Config::default().with(|config| {
+        config.drain.connection_age_max_ms = connection_age_max_ms;
+        config.drain.timeout_ms = 3_000;
+        config.drain.goaway_grace_ms = 500;
+    })
 }
 
 /// Uses an id, so that a notice is understood.
@@ -120,10 +119,7 @@ async fn without_ids_there_is_no_notice_and_the_end_comes_between_calls() {
 #[tokio::test(start_paused = true)]
 async fn after_its_number_of_requests_a_connection_goes() {
     let rig = Rig::new();
-    let config = Config {
-        requests_per_connection_max: 3,
-        ..Config::default()
-    };
+    let config = Config::default().with(|config| config.drain.requests_per_connection_max = 3);
     let server = TestServer::with(config, rig.router()).await;
     let (mut multiplexed, mut ordered) = (server.connect(), server.connect());
     for n in 0..2 {
@@ -174,7 +170,7 @@ async fn who_does_not_hear_is_rejected_in_the_end_and_never_left_unanswered() {
     let until = told.elapsed().as_millis() / 100;
     assert!(
         (30..=31).contains(&until),
-        "{until}: the first request after `drain_timeout_ms`"
+        "{until}: the first request after `drain.timeout_ms`"
     );
     client.expect_end().await;
     assert_eq!(
@@ -201,7 +197,7 @@ async fn what_never_ends_is_cut() {
     assert_eq!(
         told.elapsed().as_millis() / 100,
         60,
-        "`drain_timeout_ms` as it is, and again as in a drain"
+        "`drain.timeout_ms` as it is, and again as in a drain"
     );
 }
 

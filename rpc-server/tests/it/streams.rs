@@ -154,10 +154,7 @@ async fn a_stream_that_is_cancelled_ends_with_code_1_and_is_dropped() {
 
 #[tokio::test(start_paused = true)]
 async fn the_callers_timeout_ends_a_stream_and_the_servers_limit_does_not() {
-    let config = Config {
-        handler_timeout_ms: 1_000,
-        ..Config::default()
-    };
+    let config = Config::default().with(|config| config.timeouts.handler_timeout_ms = 1_000);
     let (server, probe) = server(config).await;
     let mut client = server.connect();
     let start = Instant::now();
@@ -204,10 +201,7 @@ async fn a_stream_that_waits_for_credit_past_its_timeout_ends() {
 
 #[tokio::test(start_paused = true)]
 async fn an_item_over_the_reply_limit_ends_its_stream() {
-    let config = Config {
-        reply_bytes_max: 100,
-        ..Config::default()
-    };
+    let config = Config::default().with(|config| config.limits.reply_bytes_max = 100);
     let (server, probe) = server(config).await;
     let mut client = server.connect();
     let fits = format!("\"{}\"", "x".repeat(98));
@@ -231,7 +225,7 @@ async fn an_item_over_the_reply_limit_ends_its_stream() {
         came.sort_by_key(|line| line.contains("ping"));
         assert_eq!(came[0].trim_end(), head);
         assert!(
-            came[1].contains("\"code\":8") && came[1].contains("`reply_bytes_max` is 100"),
+            came[1].contains("\"code\":8") && came[1].contains("`limits.reply_bytes_max` is 100"),
             "{}",
             came[1]
         );
@@ -333,10 +327,8 @@ async fn a_starved_stream_ends_when_the_peer_can_send_no_more_credit() {
 #[tokio::test(start_paused = true)]
 async fn an_endless_stream_delays_neither_its_own_connection_nor_another() {
     for soft_max in [2 * 1024 * 1024, 8_000] {
-        let config = Config {
-            output_bytes_soft_max: soft_max,
-            ..Config::default()
-        };
+        let config =
+            Config::default().with(|config| config.limits.output_bytes_soft_max = soft_max);
         let (server, probe) = server(config).await;
         let mut client = server.connect();
         client.send(call(1, COUNT, "\"params\":{}")).await;
@@ -362,10 +354,8 @@ async fn an_endless_stream_delays_neither_its_own_connection_nor_another() {
 async fn a_stream_goes_on_for_a_peer_that_takes_all_that_waits_at_once() {
     // The pipe takes more than a stream ever has waiting.
     for (soft_max, pipe) in [(8_000, 256 * 1024), (2 * 1024 * 1024, 256 * 1024)] {
-        let config = Config {
-            output_bytes_soft_max: soft_max,
-            ..Config::default()
-        };
+        let config =
+            Config::default().with(|config| config.limits.output_bytes_soft_max = soft_max);
         let (server, _) = server(config).await;
         let mut client = server.connect_through(pipe);
         client
@@ -380,10 +370,7 @@ async fn a_stream_goes_on_for_a_peer_that_takes_all_that_waits_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn credit_and_cancel_reach_streams_that_use_up_the_calls_in_flight() {
-    let config = Config {
-        in_flight_per_connection: 2,
-        ..Config::default()
-    };
+    let config = Config::default().with(|config| config.admission.in_flight_per_connection = 2);
     let (server, probe) = server(config).await;
     let mut client = server.connect();
     client
@@ -415,10 +402,7 @@ async fn credit_and_cancel_reach_streams_that_use_up_the_calls_in_flight() {
 
 #[tokio::test(start_paused = true)]
 async fn streams_that_take_all_places_shut_nobody_out_and_end_with_their_peer() {
-    let config = Config {
-        in_flight_per_connection: 2,
-        ..Config::default()
-    };
+    let config = Config::default().with(|config| config.admission.in_flight_per_connection = 2);
     let (server, _) = server(config).await;
     let mut client = server.connect();
     let stream = |id: u64| {
@@ -431,7 +415,7 @@ async fn streams_that_take_all_places_shut_nobody_out_and_end_with_their_peer() 
         refused["message"]
             .as_str()
             .unwrap()
-            .contains("`in_flight_per_connection`, 2 calls")
+            .contains("`admission.in_flight_per_connection`, 2 calls")
     );
     // What lets the streams go on stands behind it, and is read.
     client

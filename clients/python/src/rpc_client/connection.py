@@ -114,7 +114,7 @@ class Connection(asyncio.Protocol):
         """Whether a call may begin now; `room` waits for it."""
         settings = self.settings
         in_flight = len(self.calls) + len(self.ordered)
-        return self._output_bytes < settings.output_bytes_max and in_flight < settings.in_flight_max
+        return self._output_bytes < settings.output_bytes_max and in_flight < settings.in_flight_per_connection
 
     async def room(self) -> None:
         """Waits until there may be room, or the connection is over."""
@@ -223,7 +223,7 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._heard_at = self.loop.time()
         self._pings = 0
-        limit = self.settings.reply_bytes_max
+        limit = self.settings.frame_bytes_max
         if self._rest:
             end = data.find(b"\n")
             if end < 0:
@@ -247,7 +247,7 @@ class Connection(asyncio.Protocol):
             self._too_long()
 
     def _too_long(self) -> None:
-        self.end(f"a reply is longer than `reply_bytes_max` of {self.settings.reply_bytes_max} bytes")
+        self.end(f"a reply is longer than `frame_bytes_max` of {self.settings.frame_bytes_max} bytes")
 
     def _take(self, raw: bytes) -> bool:
         """One line; false where it has ended the connection."""

@@ -40,11 +40,11 @@ class Settings:
     """Shortest window of the back-off between attempts to connect."""
     reconnect_cap_ms: int = 5_000
     """Longest window."""
-    in_flight_max: int = 65_536
+    in_flight_per_connection: int = 65_536
     """Calls in flight on a connection; further ones wait."""
     output_bytes_max: int = 8_388_608
     """Bytes that wait to be written; further calls wait."""
-    reply_bytes_max: int = 16_777_216
+    frame_bytes_max: int = 16_777_216
     """Longest reply line in bytes. A longer one ends the connection."""
     stream_credit: int = 64
     """Items that a stream sends ahead of its reader."""
@@ -87,9 +87,9 @@ class Settings:
 
     def __post_init__(self) -> None:
         for name in (
-            "in_flight_max",
+            "in_flight_per_connection",
             "output_bytes_max",
-            "reply_bytes_max",
+            "frame_bytes_max",
             "stream_credit",
             "stream_bytes_max",
             "attempts_max",

@@ -82,10 +82,7 @@ impl Load {
 
     pub(crate) fn start(address: &str, per_second: u32, cmdid: u32, params: Value) -> Self {
         // A retry would hide what this is here to see.
-        let config = Config {
-            attempts_max: 1,
-            ..Config::default()
-        };
+        let config = Config::default().with(|config| config.retry.attempts_max = 1);
 
         let shared = Arc::new(Shared {
             client: Client::with_config(address, config),

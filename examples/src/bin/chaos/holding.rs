@@ -9,7 +9,7 @@ pub(crate) const MEMORY_BYTES_MAX: &str = "268435456";
 /// What all connections together may hold, in MiB, with what an allocator keeps of it: a quarter more.
 const TOGETHER_MIB: f64 = 256.0 * 1.25;
 
-/// What one connection may hold, in MiB: `connection_bytes_max` of 16 MiB, and one reply beside it, with what an
+/// What one connection may hold, in MiB: `limits.connection_bytes_max` of 16 MiB, and one reply beside it, with what an
 /// allocator keeps of it.
 const CONNECTION_MIB: f64 = 32.0;
 

@@ -18,7 +18,7 @@ const CAPACITY: u32 = 2_000;
 pub(crate) async fn run(options: &Options) -> Outcome<Row> {
     let seconds = if options.quick { 2 } else { 60 };
     let settings = vec![
-        ("LIMITS_IN_FLIGHT_MAX", IN_FLIGHT_MAX),
+        ("ADMISSION_IN_FLIGHT_MAX", IN_FLIGHT_MAX),
         ("LOG_LEVEL", "error"),
     ];
     let daemon = Daemon::start(&Start {

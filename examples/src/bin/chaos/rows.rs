@@ -87,7 +87,7 @@ const fn fault(
 }
 
 /// Memory: 16 KiB for an idle connection or one with a part of a line; for one that does not read,
-/// what it is configured with, `output_bytes_hard_max` of 8 MiB.
+/// what it is configured with, `limits.output_bytes_hard_max` of 8 MiB.
 const FAULTS: [Fault; 13] = [
     fault("slow-loris-5000", Some(OfAlone(1.5)), 80.0, 5_200),
     fault("never-reads-100", Some(OfAlone(1.5)), 800.0, 300),

@@ -44,7 +44,7 @@ struct Schedule {
 
 impl Schedule {
     fn of(options: &Options, fault: &Fault) -> Self {
-        // A flood is slowed down first, and ended after `cheap_frames_timeout_ms` of 10 s.
+        // A flood is slowed down first, and ended after `throttle.timeout_ms` of 10 s.
         let (rounds, seconds) = match () {
             () if options.quick => (1, 0.7),
             () if fault.is_flood() => (1, 12.0),

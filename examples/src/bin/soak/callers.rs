@@ -79,24 +79,16 @@ impl Callers {
             counted: Mutex::new(Counted::default()),
         });
 
-        let quick = Config {
-            reconnect_base_ms: 5,
-            reconnect_cap_ms: 100,
-            ..Config::default()
-        };
+        let quick = Config::default().with(|config| {
+            config.reconnect.base_ms = 5;
+            config.reconnect.cap_ms = 100;
+        });
         let clients = [
-            Config {
-                hedge_percentile: 90,
-                ..quick.clone()
-            },
-            Config {
-                mode: Mode::Pooled(3),
-                ..quick.clone()
-            },
-            Config {
-                mode: Mode::Short,
-                ..quick
-            },
+            quick.clone().with(|config| config.hedge.percentile = 90),
+            quick
+                .clone()
+                .with(|config| config.pool.mode = Mode::Pooled(3)),
+            quick.with(|config| config.pool.mode = Mode::Short),
         ]
         .map(|config| Client::with_config(address, config));
 

@@ -61,10 +61,7 @@ pub(crate) async fn serve() -> Outcome<()> {
         .route(TASKS, tasks)?;
 
     // Connections also retire by themselves.
-    let config = Config {
-        connection_age_max_ms: 20_000,
-        ..Config::default()
-    };
+    let config = Config::default().with(|config| config.drain.connection_age_max_ms = 20_000);
 
     let server = Server::builder()
         .listen("127.0.0.1:0")

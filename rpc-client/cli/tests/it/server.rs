@@ -190,7 +190,7 @@ fn a_full_server_answers_stats_health_and_ping() {
     let refused = server.rpc(&["call", "1002"]);
     assert_ne!(refused.exit, 0);
     assert!(
-        refused.stderr.contains("`connections_max` of 1"),
+        refused.stderr.contains("`limits.connections_max` of 1"),
         "{refused:?}"
     );
 }

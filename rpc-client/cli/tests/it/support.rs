@@ -49,7 +49,7 @@ impl Server {
     pub(crate) fn with(mut config: DaemonConfig, owned: Option<TempDir>) -> Self {
         // Nothing in here survives the test, and nobody waits for a tail to end its turn.
         config.log.fsync = false;
-        config.limits.drain_timeout_ms = 100;
+        config.drain.timeout_ms = 100;
         let (stop, stopped) = oneshot::channel::<()>();
         let (started, address) = mpsc::channel();
         let thread = thread::spawn(move || {

@@ -55,7 +55,7 @@ fn start(dir: &Path) -> Server {
         data_dir: dir.join("data"),
         ..DaemonConfig::default()
     };
-    config.limits.token_failure_delay_ms = 1;
+    config.token_failures.delay_ms = 1;
     Server::with(config, None)
 }
 

@@ -103,9 +103,9 @@ where
                     }
                 }
                 Step::TooLong { .. } => {
-                    let limit = shared.common.config.reply_bytes_max;
+                    let limit = shared.common.config.limits.frame_bytes_max;
                     break Err(format!(
-                        "a reply is longer than `reply_bytes_max` of {limit} bytes"
+                        "a reply is longer than `limits.frame_bytes_max` of {limit} bytes"
                     ));
                 }
                 Step::Partial { .. } => break Ok(()),

@@ -57,7 +57,7 @@ pub(in crate::connection) struct Driver<IO> {
     timer: Option<Pin<Box<Sleep>>>,
     /// Replies that were delivered since the timer was last looked at.
     replies_since_timer: usize,
-    /// With `idle_timeout_ms`: when to look whether there was a call since the last look.
+    /// With `timeouts.idle_timeout_ms`: when to look whether there was a call since the last look.
     idle_timer: Option<Pin<Box<Sleep>>>,
     admitted_at_last_look: u64,
     /// Since when it has been kept awake without anything to do.
@@ -84,7 +84,7 @@ where
             io,
             writing: Vec::new(),
             at: 0,
-            lines: LineDecoder::new(shared.common.config.reply_bytes_max),
+            lines: LineDecoder::new(shared.common.config.limits.frame_bytes_max),
             liveness: Liveness::new(&shared.common.config, now),
             written: 0,
             appended_when_heard: 0,
@@ -195,7 +195,7 @@ where
 
     /// Stays awake for a reply that is about to come, where the user wants that.
     fn spin(&mut self, cx: &mut Context<'_>) {
-        let limit = self.shared.common.config.spin_us;
+        let limit = self.shared.common.config.timeouts.spin_us;
         if limit == 0 || self.shared.lock().calls.is_empty() {
             self.spinning_since = None;
             return;

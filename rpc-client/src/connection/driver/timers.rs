@@ -85,7 +85,9 @@ where
 
     /// Looks whether the server is still there, and asks it where it is silent.
     pub(super) fn look(&mut self, now: Instant, is_watched: bool) -> Result<(), String> {
-        if self.shared.common.config.write_stall_timeout_ms > 0 && self.written < self.ping_end {
+        if self.shared.common.config.timeouts.write_stall_timeout_ms > 0
+            && self.written < self.ping_end
+        {
             self.liveness.ping_waits(now);
         }
 
@@ -110,7 +112,7 @@ where
     /// Where there was no call since the last look and none is in flight, takes no more calls, so that
     /// the connection ends: a call that comes at this moment opens another one. Ready where it looked.
     pub(super) fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let limit = self.shared.common.config.idle_timeout();
+        let limit = self.shared.common.config.timeouts.idle_timeout();
         if limit.is_zero() {
             return Poll::Pending;
         }

@@ -57,15 +57,14 @@ struct Rig {
 
 impl Rig {
     fn start(in_flight_max: usize, behaviour: Behaviour) -> Self {
-        let config = Config {
-            in_flight_max,
-            output_bytes_max: 64,
-            stream_credit: 2,
+        let config = Config::default().with(|config| {
+            config.limits.in_flight_per_connection = in_flight_max;
+            config.limits.output_bytes_max = 64;
+            config.limits.stream_credit = 2;
             // No timers: there is no clock here.
-            ping_interval_ms: 0,
-            write_stall_timeout_ms: 0,
-            ..Config::default()
-        };
+            config.liveness.ping_interval_ms = 0;
+            config.timeouts.write_stall_timeout_ms = 0;
+        });
 
         let (near, far) = pipe(48);
         let taken = near.taken();

@@ -181,11 +181,10 @@ async fn an_answer_is_asked_for_again_when_its_time_is_over_but_not_before() {
     dns.set("log.test", [ip("10.0.0.1")]);
     // What holds for a second is asked for after a second, though the interval is an hour.
     dns.set_ttl(1);
-    let hour = Config {
-        resolve_interval_ms: 3_600_000,
-        resolve_interval_min_ms: 1,
-        ..Config::default()
-    };
+    let hour = Config::default().with(|config| {
+        config.discovery.resolve_interval_ms = 3_600_000;
+        config.discovery.resolve_interval_min_ms = 1;
+    });
     let begun = Instant::now();
     let mut endpoints = dns.endpoints("dns", "log.test:1", hour);
     assert_eq!(endpoints.next().await, ["10.0.0.1:1"]);

@@ -162,11 +162,10 @@ fn run(directory: &tempfile::TempDir, client_port: u16, peer_port: u16) -> Child
 
 /// Watches without looking in between, so that only the watch can have told what is found.
 fn patient() -> Config {
-    Config {
-        resolve_interval_ms: 3_600_000,
-        resolve_interval_min_ms: 1,
-        ..Config::default()
-    }
+    Config::default().with(|config| {
+        config.discovery.resolve_interval_ms = 3_600_000;
+        config.discovery.resolve_interval_min_ms = 1;
+    })
 }
 
 #[tokio::test]
@@ -195,10 +194,8 @@ async fn the_list_survives_that_etcd_is_killed_and_that_its_past_is_compacted() 
         return;
     };
     etcd.put("rpc/log/1", "a:1").await;
-    let mut endpoints = etcd.endpoints(Config {
-        resolve_interval_ms: 100,
-        ..patient()
-    });
+    let mut endpoints =
+        etcd.endpoints(patient().with(|config| config.discovery.resolve_interval_ms = 100));
     assert_eq!(endpoints.next().await, ["a:1"]);
     etcd.restart().await;
     etcd.put("rpc/log/2", "b:2").await;
@@ -239,14 +236,11 @@ async fn another_member_is_asked_when_one_does_not_answer() {
         silent.local_addr().unwrap(),
         etcd.client_port
     );
-    let config = Config {
-        connect_timeout_ms: 200,
-        ..eager()
-    };
+    let config = eager().with(|config| config.timeouts.connect_timeout_ms = 200);
     let mut endpoints = Endpoints::of(&format!("etcd:http://{members}/rpc/log/"), config);
     let error = endpoints.next_error().await;
     assert!(
-        error.contains("no answer within `connect_timeout_ms` of 200 ms"),
+        error.contains("no answer within `timeouts.connect_timeout_ms` of 200 ms"),
         "{error}"
     );
     assert_eq!(endpoints.next().await, ["a:1"]);

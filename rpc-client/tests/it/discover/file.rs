@@ -123,13 +123,10 @@ async fn a_link_that_is_swapped_is_followed() {
 async fn a_file_over_the_limit_and_one_that_is_none_are_refused() {
     let place = Place::new();
     place.write_in_place("a:1\nb:2\n");
-    let config = Config {
-        discovery_bytes_max: 7,
-        ..Config::default()
-    };
+    let config = Config::default().with(|config| config.discovery.bytes_max = 7);
     let error = endpoints(&place.path(), config).next_error().await;
     assert!(
-        error.contains("over `discovery_bytes_max` of 7 bytes"),
+        error.contains("over `discovery.bytes_max` of 7 bytes"),
         "{error}"
     );
     let error = endpoints(place.0.path(), Config::default())

@@ -59,12 +59,11 @@ fn text(address: &Address) -> String {
 
 /// Looks as often as it can.
 fn eager() -> Config {
-    Config {
-        resolve_interval_ms: 10,
-        resolve_interval_min_ms: 1,
-        file_interval_ms: 1,
-        ..Config::default()
-    }
+    Config::default().with(|config| {
+        config.discovery.resolve_interval_ms = 10;
+        config.discovery.resolve_interval_min_ms = 1;
+        config.discovery.file_interval_ms = 1;
+    })
 }
 
 /// A source that says what it is told to.
@@ -106,10 +105,7 @@ async fn the_last_good_list_stays_whatever_a_source_says_after_it() {
         list(&["c:3"]),
     ];
     let target = Target::discovered("told", Told(items));
-    let config = Config {
-        endpoints_max: 3,
-        ..Config::default()
-    };
+    let config = Config::default().with(|config| config.discovery.endpoints_max = 3);
     let mut said = Vec::new();
     let mut endpoints = Endpoints(target.endpoints(&config));
     while let Some(item) = endpoints.0.next().await {
@@ -137,14 +133,11 @@ async fn the_last_good_list_stays_whatever_a_source_says_after_it() {
 #[tokio::test]
 async fn a_list_over_the_limit_fails_by_its_name() {
     let target = Target::discovered("told", Told(vec![Ok(vec!["a:1".into(), "b:2".into()])]));
-    let config = Config {
-        endpoints_max: 1,
-        ..Config::default()
-    };
+    let config = Config::default().with(|config| config.discovery.endpoints_max = 1);
     let error = Endpoints(target.endpoints(&config)).next_error().await;
     assert_eq!(
         error,
-        "cannot find the endpoints of told: 2 are over `endpoints_max` of 1"
+        "cannot find the endpoints of told: 2 are over `discovery.endpoints_max` of 1"
     );
 }
 
@@ -225,10 +218,7 @@ async fn a_client_follows_its_file_from_server_to_server() {
 async fn a_target_that_is_not_found_fails_the_call_with_its_reason() {
     let client = Client::with_config(
         "file:/none/endpoints",
-        Config {
-            fail_fast_after_ms: 0,
-            ..eager()
-        },
+        eager().with(|config| config.reconnect.fail_fast_after_ms = 0),
     );
     let error = client.call::<_, u64>(102, &json!({})).await.unwrap_err();
     assert!(error.is_unreachable() && !error.may_have_run(), "{error}");

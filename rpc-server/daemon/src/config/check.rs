@@ -91,7 +91,7 @@ impl DaemonConfig {
             mistakes.extend(
                 checked
                     .err()
-                    .map(|error| format!("[admin] `listen`: {error}")),
+                    .map(|error| format!("`admin.listen`: {error}")),
             );
         }
 
@@ -119,13 +119,23 @@ impl DaemonConfig {
 
     fn mistakes_of_values(&self) -> Vec<String> {
         let mut mistakes = Vec::new();
-        let mut note = |section: &str, checked: Result<(), ConfigError>| {
-            mistakes.extend(checked.err().map(|error| format!("{section}{error}")));
+        let mut note = |checked: Result<(), ConfigError>| {
+            mistakes.extend(checked.err().map(|error| error.to_string()));
         };
 
-        note("[limits] ", self.limits.check());
-        note("[admin] ", self.admin.check());
-        note("[traces] ", self.traces.check());
+        note(self.limits.check());
+        note(self.timeouts.check());
+        note(self.accept.check());
+        note(self.admission.check());
+        note(self.throttle.check());
+        note(self.blocking.check());
+        note(self.drain.check());
+        note(self.tcp.check());
+        note(self.token_failures.check());
+        note(self.access_log.check());
+        note(self.log.check());
+        note(self.admin.check());
+        note(self.traces.check());
 
         for grant in &self.grants {
             let checked = listeners::grants(std::slice::from_ref(grant));
@@ -165,14 +175,6 @@ impl DaemonConfig {
             format!("[[commands]] names cmdid {cmdid} twice; remove one")
         }));
 
-        let of_log = [
-            ("segment_bytes", self.log.segment_bytes),
-            ("queue_bytes_max", self.log.queue_bytes_max as u64),
-            ("scans_max", self.log.scans_max as u64),
-        ];
-        let zero = of_log.iter().filter(|(_, value)| *value == 0);
-        mistakes.extend(zero.map(|(key, _)| format!("[log] `{key}` is 0 and must be at least 1")));
-
         mistakes.extend(self.contradictions());
         mistakes.extend(mistakes_of_log_level(&self.log_level));
         if self.log_lines_bytes_max < LOG_LINES_BYTES_MIN {
@@ -195,7 +197,7 @@ impl DaemonConfig {
         let (reply, page) = (self.limits.reply_bytes_max, store::REPLY_BYTES_MIN);
         if reply < page {
             mistakes.push(format!(
-                "[limits] `reply_bytes_max` is {reply}, and a page of the log service may have {page}: raise it to that, \
+                "`limits.reply_bytes_max` is {reply}, and a page of the log service may have {page}: raise it to that, \
                  or take \"log\" out of `services`"
             ));
         }
@@ -203,16 +205,16 @@ impl DaemonConfig {
         let (retention, segment) = (self.log.retention_bytes, self.log.segment_bytes);
         if (1..segment).contains(&retention) {
             mistakes.push(format!(
-                "[log] `retention_bytes` is {retention} and less than `segment_bytes` ({segment}), and the newest file is \
-                 always kept: lower `segment_bytes`, to an eighth of `retention_bytes` for example"
+                "`log.retention_bytes` is {retention} and less than `log.segment_bytes` ({segment}), and the newest file is \
+                 always kept: lower `log.segment_bytes`, to an eighth of `log.retention_bytes` for example"
             ));
         }
 
         let (retention, segment) = (self.log.retention_age_s, self.log.segment_age_s);
         if retention > 0 && (segment == 0 || retention < segment) {
             mistakes.push(format!(
-                "[log] `retention_age_s` is {retention}, and `segment_age_s` ({segment}; 0 is any age) lets the newest file, \
-                 which is always kept, get older: lower `segment_age_s`, to an eighth of `retention_age_s` for example"
+                "`log.retention_age_s` is {retention}, and `log.segment_age_s` ({segment}; 0 is any age) lets the newest file, \
+                 which is always kept, get older: lower `log.segment_age_s`, to an eighth of `log.retention_age_s` for example"
             ));
         }
 

@@ -13,6 +13,16 @@ pub(super) fn section_schema<'s>(schema: &'s Json, section: &str) -> &'s Json {
     properties_behind(schema, &schema["properties"][section])
 }
 
+/// What has the description of a section: its type, or its field where the type's is for programmers and has an example.
+pub(super) fn described<'s>(schema: &'s Json, section: &str) -> &'s Json {
+    let field = &schema["properties"][section];
+    let group = type_behind(schema, field);
+    match group["description"].as_str() {
+        Some(text) if !text.contains("```") => group,
+        _ => field,
+    }
+}
+
 /// The properties of the tables of a list; null where it is no list of tables.
 pub(super) fn list_schema<'s>(schema: &'s Json, list: &str) -> &'s Json {
     properties_behind(schema, &schema["properties"][list]["items"])
@@ -20,11 +30,16 @@ pub(super) fn list_schema<'s>(schema: &'s Json, list: &str) -> &'s Json {
 
 /// The properties of the type that this refers to.
 fn properties_behind<'s>(schema: &'s Json, reference: &Json) -> &'s Json {
+    &type_behind(schema, reference)["properties"]
+}
+
+/// The type that this refers to.
+fn type_behind<'s>(schema: &'s Json, reference: &Json) -> &'s Json {
     let name = reference["$ref"]
         .as_str()
         .and_then(|path| path.rsplit('/').next())
         .unwrap_or_default();
-    &schema["$defs"][name]["properties"]
+    &schema["$defs"][name]
 }
 
 /// Every key there is, as `limits.frame_bytes_max`.

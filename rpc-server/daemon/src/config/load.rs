@@ -9,6 +9,7 @@ use toml::{Spanned, Table, Value};
 use super::check::Mistakes;
 use super::keys::{keys_of_lists, known_keys, misspelled, nearest};
 use super::{DaemonConfig, LogFormat};
+use rpc_server::config::moved;
 
 /// What environment variables begin with: `RPC_SERVER_LIMITS_FRAME_BYTES_MAX` is
 /// `limits.frame_bytes_max`.
@@ -67,9 +68,13 @@ impl DaemonConfig {
                 continue;
             }
 
-            match keys.iter().find(|key| env_name(key) == name) {
-                Some(key) => mistakes.extend(set_from_env(&mut table, &name, &value, key).err()),
-                None => unknown.push(name),
+            if let Some(key) = keys.iter().find(|key| env_name(key) == name) {
+                mistakes.extend(set_from_env(&mut table, &name, &value, key).err());
+            } else if let Some(path) = moved_variable(&name) {
+                let variable = env_name(path);
+                mistakes.push(format!("`{name}` has moved: it is `{variable}` now"));
+            } else {
+                unknown.push(name);
             }
         }
 
@@ -130,7 +135,9 @@ fn read_file(path: &Path, keys: &[String], mistakes: &mut Vec<String>) -> Table 
     };
 
     for Leaf { key, alone } in leaves(&document) {
-        if !is_known(&key) {
+        if let Some(path) = moved_key(&key) {
+            note(format!("`{key}` has moved: it is `{path}` now"));
+        } else if !is_known(&key) {
             note(format!("unknown key `{key}`{}", nearest(&key, &all)));
         } else if let Err(error) = DaemonConfig::deserialize(Deserializer::from(alone)) {
             note(format!("`{key}`, {}", in_place(&text, &error)));
@@ -217,6 +224,24 @@ fn in_place(text: &str, error: &toml::de::Error) -> String {
 /// The variable that sets a key.
 pub(super) fn env_name(key: &str) -> String {
     format!("{ENV_PREFIX}{}", key.replace('.', "_").to_uppercase())
+}
+
+/// The section that all settings of the server once stood in.
+const ONE_SECTION: &str = "limits";
+
+/// The path that a setting of this key has now, where it has moved.
+fn moved_key(key: &str) -> Option<&'static str> {
+    let name = key.strip_prefix(ONE_SECTION)?.strip_prefix('.')?;
+    moved(name).filter(|path| *path != key)
+}
+
+/// The path that a setting of this environment variable has now, where it has moved.
+fn moved_variable(variable: &str) -> Option<&'static str> {
+    let name = variable.strip_prefix(&env_name(ONE_SECTION))?;
+    moved_key(&format!(
+        "{ONE_SECTION}.{}",
+        name.strip_prefix('_')?.to_lowercase()
+    ))
 }
 
 /// The warning about variables that name no setting.

@@ -20,6 +20,10 @@ use serde::{Deserialize, Serialize};
 use super::limits::CommandSettings;
 use super::listeners::{GrantSettings, ListenerSettings};
 use super::store::LogConfig;
+use rpc_server::config::{
+    Accept, AccessLog, Admission, Blocking, ConfigError, Drain, Limits, Tcp, Throttle, Timeouts,
+    TokenFailures,
+};
 use rpc_server::{AdminConfig, Config, TracesConfig};
 
 #[cfg(feature = "program")]
@@ -73,8 +77,26 @@ pub struct DaemonConfig {
     /// Limits of single commands, each with `cmdid`, and `in_flight_max` or `requests_per_second` or both: calls
     /// of it that may run at one time, and that may begin in a second.
     pub commands: Vec<CommandSettings>,
-    /// Limits of the server and of each connection.
-    pub limits: Config,
+    /// Numbers of connections and of bytes.
+    pub limits: Limits,
+    /// Times of lines, calls and replies.
+    pub timeouts: Timeouts,
+    /// The beginning of a connection.
+    pub accept: Accept,
+    /// Calls that may be in flight.
+    pub admission: Admission,
+    /// Lines that lead to nothing.
+    pub throttle: Throttle,
+    /// Work that blocks its thread.
+    pub blocking: Blocking,
+    /// The end of a connection.
+    pub drain: Drain,
+    /// Finding peers that vanish without a word.
+    pub tcp: Tcp,
+    /// Wrong tokens.
+    pub token_failures: TokenFailures,
+    /// Calls that are logged.
+    pub access_log: AccessLog,
     /// The log service's store.
     pub log: LogSettings,
     /// Pages about the daemon over HTTP, for people, Prometheus and health checks. Whoever reaches the port
@@ -102,10 +124,37 @@ impl Default for DaemonConfig {
             log_lines_bytes_max: 1 << 20,
             services: vec![ServiceName::Test, ServiceName::Log],
             commands: Vec::new(),
-            limits: Config::default(),
+            limits: Limits::default(),
+            timeouts: Timeouts::default(),
+            accept: Accept::default(),
+            admission: Admission::default(),
+            throttle: Throttle::default(),
+            blocking: Blocking::default(),
+            drain: Drain::default(),
+            tcp: Tcp::default(),
+            token_failures: TokenFailures::default(),
+            access_log: AccessLog::default(),
             log: LogSettings::default(),
             admin: AdminConfig::default(),
             traces: TracesConfig::default(),
+        }
+    }
+}
+
+impl DaemonConfig {
+    /// The settings of the server itself.
+    pub fn server(&self) -> Config {
+        Config {
+            limits: self.limits.clone(),
+            timeouts: self.timeouts.clone(),
+            accept: self.accept.clone(),
+            admission: self.admission.clone(),
+            throttle: self.throttle.clone(),
+            blocking: self.blocking.clone(),
+            drain: self.drain.clone(),
+            tcp: self.tcp.clone(),
+            token_failures: self.token_failures.clone(),
+            access_log: self.access_log.clone(),
         }
     }
 }
@@ -152,7 +201,7 @@ pub struct LogSettings {
     /// once the system has it.
     pub fsync: bool,
     /// Maximum number of reads that look through the files at the same time, in threads of
-    /// `limits.blocking_threads_max`. Further ones wait for their turn, which goes round by connection.
+    /// `blocking.threads_max`. Further ones wait for their turn, which goes round by connection.
     pub scans_max: usize,
 }
 
@@ -171,10 +220,22 @@ impl Default for LogSettings {
 }
 
 impl LogSettings {
-    /// The store's limits in a server with these limits: a read that waits ends before its call is ended.
-    pub(crate) fn store_in(&self, limits: &Config) -> LogConfig {
+    /// Checks the group by itself.
+    ///
+    /// # Errors
+    /// The setting, its value, and what it must be.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        ConfigError::unless_positive(&[
+            ("log.segment_bytes", self.segment_bytes),
+            ("log.queue_bytes_max", self.queue_bytes_max as u64),
+            ("log.scans_max", self.scans_max as u64),
+        ])
+    }
+
+    /// The store's limits in a server with these timeouts: a read that waits ends before its call is ended.
+    pub(crate) fn store_in(&self, timeouts: &Timeouts) -> LogConfig {
         // Of the default of 30 s, that is `WAIT_MAX`.
-        let before_the_end = Duration::from_millis(limits.handler_timeout_ms / 6 * 5);
+        let before_the_end = Duration::from_millis(timeouts.handler_timeout_ms / 6 * 5);
         LogConfig {
             wait_max: WAIT_MAX.min(before_the_end),
             ..self.store()

@@ -6,7 +6,7 @@ use serde_json::Value as Json;
 use toml::{Table, Value};
 
 use super::DaemonConfig;
-use super::keys::{list_schema, schema, section_schema};
+use super::keys::{described, list_schema, schema, section_schema};
 use super::load::one_line;
 
 /// What a printed config begins with.
@@ -52,7 +52,7 @@ impl DaemonConfig {
 
         for (section, values) in sections {
             let properties = section_schema(&schema, section);
-            push_comment(&mut out, &schema["properties"][section]);
+            push_comment(&mut out, described(&schema, section));
             let _ = writeln!(out, "[{section}]\n");
 
             for (key, value) in values.as_table().expect("sections are tables") {

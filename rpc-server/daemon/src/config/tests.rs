@@ -45,9 +45,9 @@ fn refused(text: &str, env: &[(&str, &str)], part: &str) {
 #[test]
 fn the_printed_config_reads_back_as_itself_and_has_every_key_explained() {
     let config = DaemonConfig {
-        limits: Config {
+        limits: Limits {
             frame_bytes_max: 77,
-            ..Config::default()
+            ..Limits::default()
         },
         ..DaemonConfig::default()
     };
@@ -189,6 +189,30 @@ fn a_known_key_in_an_unknown_section_is_refused_with_its_own_section() {
 }
 
 #[test]
+fn a_setting_that_has_moved_is_refused_with_its_new_place() {
+    refused(
+        "[limits]\nhandler_timeout_ms = 1",
+        &[],
+        "`limits.handler_timeout_ms` has moved: it is `timeouts.handler_timeout_ms` now",
+    );
+    refused(
+        "[limits]\naccess_log_per_million = 1",
+        &[],
+        "`limits.access_log_per_million` has moved: it is `access_log.per_million` now",
+    );
+    refused(
+        "",
+        &[("RPC_SERVER_LIMITS_TCP_USER_TIMEOUT_MS", "1")],
+        "`RPC_SERVER_LIMITS_TCP_USER_TIMEOUT_MS` has moved: it is `RPC_SERVER_TCP_USER_TIMEOUT_MS` now",
+    );
+
+    // What has stayed where it was.
+    let kept = "connections_max = 7\nconnections_per_address = 7\nframe_bytes_max = 70000\n\
+                connection_bytes_max = 7000000\nmemory_bytes_max = 70000000";
+    assert!(load(&format!("[limits]\n{kept}"), &[]).is_ok());
+}
+
+#[test]
 fn a_value_of_a_wrong_type_is_refused_with_its_line_and_column() {
     refused(
         "[limits]\nframe_bytes_max = \"x\"",
@@ -220,7 +244,7 @@ fn a_value_that_means_nothing_is_refused_with_what_it_must_be() {
     refused(
         "[limits]\nframe_bytes_max = 0",
         &[],
-        "`frame_bytes_max` is 0 and must be at least 1",
+        "`limits.frame_bytes_max` is 0 and must be at least 1",
     );
     refused(
         "listen = [\"8889\"]",
@@ -238,7 +262,7 @@ fn a_value_that_means_nothing_is_refused_with_what_it_must_be() {
     refused(
         "",
         &https,
-        "[traces] `endpoint`: \"https://collector\" must be the URL of a collector",
+        "`traces.endpoint`: \"https://collector\" must be the URL of a collector",
     );
 }
 
@@ -327,7 +351,13 @@ fn an_empty_variable_counts_as_not_set() {
 
     let loaded = load_all("data_dir = \"/from/file\"", &env).unwrap();
     assert_eq!(loaded.config.data_dir, Path::new("/from/file"));
-    assert_eq!(loaded.config.limits, Config::default());
+    assert_eq!(
+        loaded.config,
+        DaemonConfig {
+            data_dir: "/from/file".into(),
+            ..DaemonConfig::default()
+        }
+    );
     assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
 }
 
@@ -427,12 +457,12 @@ fn settings_of_the_log_that_others_keep_from_working_are_refused() {
     refused(
         "[limits]\nreply_bytes_max = 1000000",
         &[],
-        "`reply_bytes_max` is 1000000, and a page of the log service may have 1049600",
+        "`limits.reply_bytes_max` is 1000000, and a page of the log service may have 1049600",
     );
     refused(
         "[log]\nretention_bytes = 1000000",
         &[],
-        "`retention_bytes` is 1000000 and less than `segment_bytes` (67108864)",
+        "`log.retention_bytes` is 1000000 and less than `log.segment_bytes` (67108864)",
     );
 
     assert!(
@@ -446,7 +476,7 @@ fn settings_of_the_log_that_others_keep_from_working_are_refused() {
         refused(
             &format!("[log]\nretention_age_s = 3600{segment}"),
             &[],
-            "`retention_age_s` is 3600, and `segment_age_s` (",
+            "`log.retention_age_s` is 3600, and `log.segment_age_s` (",
         );
     }
 
@@ -464,17 +494,17 @@ fn settings_of_the_log_that_others_keep_from_working_are_refused() {
 #[test]
 fn a_read_of_the_log_waits_less_than_its_call_may_take() {
     let wait_max = |handler_timeout_ms| {
-        let limits = Config {
+        let timeouts = Timeouts {
             handler_timeout_ms,
-            ..Config::default()
+            ..Timeouts::default()
         };
         LogSettings::default()
-            .store_in(&limits)
+            .store_in(&timeouts)
             .wait_max
             .as_millis()
     };
 
-    assert_eq!(wait_max(Config::default().handler_timeout_ms), 25_000);
+    assert_eq!(wait_max(Timeouts::default().handler_timeout_ms), 25_000);
     assert_eq!(wait_max(6_000), 5_000);
     assert_eq!(wait_max(600_000), 25_000);
 }

@@ -379,7 +379,7 @@ fn settings_are_checked_with_their_exit_code_and_nothing_is_touched() {
         (
             "[limits]\nframe_bytes_max = 0\n",
             &[],
-            "`frame_bytes_max` is 0 and must be at least 1",
+            "`limits.frame_bytes_max` is 0 and must be at least 1",
         ),
         ("[limits]\nconnections_max = \"many\"\n", &[], "line 2"),
         ("listen = [\n", &[], "config.toml: "),
@@ -469,13 +469,13 @@ fn what_keeps_the_daemon_from_starting_is_said_by_check_config_all_at_once_and_b
     assert_eq!((checked.status.code(), stdout.as_str()), (Some(2), ""));
 
     let parts = [
-        "[limits] `frame_bytes_max` is 0 and must be at least 1",
+        "`limits.frame_bytes_max` is 0 and must be at least 1",
         "`log_level` = \"inof\": \"inof\" must be error, warn, info, debug, trace or off",
         "`listen`: 0.0.0.0:0 is reached from other machines",
         "none is not a directory that exists",
         "`listen`: 127.0.0.1:port: invalid port value; write HOST:PORT",
         "[[listeners]] \"127.0.0.1:0\": ",
-        "[admin] `listen`: 0.0.0.0:0 is reached from other machines",
+        "`admin.listen`: 0.0.0.0:0 is reached from other machines",
         "`tokens_file` ",
         "[[commands]] `cmdid` = 77: no service of `services` has this command; their commands are \
          1001, 1002, 10000",
@@ -507,7 +507,7 @@ fn all_that_cannot_be_read_in_a_file_and_the_environment_is_said_at_once() {
 
     let env = [
         ("RPC_SERVER_LOG_FORMAT", "xml"),
-        ("RPC_SERVER_LIMITS_IN_FLIGHT_MAX", "1k"),
+        ("RPC_SERVER_ADMISSION_IN_FLIGHT_MAX", "1k"),
     ];
     let (_, _, stderr) = output(&["--check-config", "--config", &file], &env);
     let mut lines: Vec<&str> = stderr.lines().collect();
@@ -519,7 +519,7 @@ fn all_that_cannot_be_read_in_a_file_and_the_environment_is_said_at_once() {
         "`limits.connections_max`, line 4, column 19: ",
         "`grants.identity`, line 6, column 12: invalid type",
         "`RPC_SERVER_LOG_FORMAT`: unknown variant `xml`",
-        "`RPC_SERVER_LIMITS_IN_FLIGHT_MAX` is \"1k\" and must be an integer",
+        "`RPC_SERVER_ADMISSION_IN_FLIGHT_MAX` is \"1k\" and must be an integer",
     ] {
         assert!(stderr.contains(part), "{part}: {stderr}");
     }

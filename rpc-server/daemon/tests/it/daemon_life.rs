@@ -258,7 +258,7 @@ fn sighup_serves_a_renewed_certificate() {
 fn neither_sighup_nor_sigterm_waits_for_reads_that_hang() {
     let place = Place::new();
     let config =
-        "listen = [\"127.0.0.1:0\"]\n[limits]\nblocking_threads_max = 2\ndrain_timeout_ms = 1\n";
+        "listen = [\"127.0.0.1:0\"]\n[blocking]\nthreads_max = 2\n[drain]\ntimeout_ms = 1\n";
     let mut daemon = place.start(config, &[("RPC_SERVER_SERVICES", "log")]);
     let mut peer = Peer::connect(&daemon.address());
     let entry = json!({ "level": "info", "service": "s", "message": "m" });
@@ -410,13 +410,13 @@ fn sighup_puts_the_access_log_and_the_limits_of_connections_into_effect_for_open
     );
 
     place.configure(&format!(
-        "{listen}\n[limits]\naccess_log_per_million = 1000000\nconnections_max = 1\ndrain_timeout_ms = 9000"
+        "{listen}\n[access_log]\nper_million = 1000000\n[limits]\nconnections_max = 1\n[drain]\ntimeout_ms = 9000"
     ));
     daemon.signal("HUP");
-    daemon.log_line("reloaded: limits.access_log_per_million 1000000");
+    daemon.log_line("reloaded: access_log.per_million 1000000");
     daemon.log_line("reloaded: limits.connections_max 1");
     let line = daemon.log_line("waits for a restart");
-    assert!(line.contains("keys=limits.drain_timeout_ms"), "{line}");
+    assert!(line.contains("keys=drain.timeout_ms"), "{line}");
 
     assert_eq!(peer.ask("{\"cmdid\":10000,\"id\":77}")["code"], 0);
     let line = daemon.log_line("latency_us=");
@@ -427,7 +427,7 @@ fn sighup_puts_the_access_log_and_the_limits_of_connections_into_effect_for_open
     // What cannot work changes nothing.
     place.configure(&format!("{listen}\n[limits]\nconnections_max = 0"));
     daemon.signal("HUP");
-    daemon.log_line("`connections_max` is 0 and must be at least 1");
+    daemon.log_line("`limits.connections_max` is 0 and must be at least 1");
     assert_eq!(Peer::connect(&address).ask("{\"cmdid\":10000}")["code"], 8);
 
     place.configure(listen);
@@ -477,7 +477,7 @@ fn start_unread(place: &Place) -> (Child, String) {
             "--data-dir",
         ])
         .arg(place.path("data"))
-        .env("RPC_SERVER_LIMITS_ACCESS_LOG_PER_MILLION", "1000000")
+        .env("RPC_SERVER_ACCESS_LOG_PER_MILLION", "1000000")
         .env("RPC_SERVER_LOG_LINES_BYTES_MAX", "16384")
         .stdout(Stdio::null())
         .stderr(Stdio::piped())

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::DeduplicateConfig;
 use super::key::{KeyId, KeyedCall};
-use crate::config::around;
+use crate::config::jittered;
 
 /// How much later than the first try a repetition may have been under way: a connection whose bytes are not acknowledged
 /// for so long is given up.
@@ -320,5 +320,5 @@ fn no_room() -> Status {
         "too many calls with an `idempotency-key` are under way; this one did not run, send it again later",
     )
     .with_rejected()
-    .with_retry_after(around(RETRY_AFTER_MS))
+    .with_retry_after(jittered(RETRY_AFTER_MS))
 }

@@ -128,11 +128,10 @@ async fn at_a_drain_every_reply_is_read_before_the_end_and_the_end_is_a_proper_o
     let tls = ServerTls::load(files).unwrap();
     let server = Server::builder()
         .listen_with(ListenOptions::new("127.0.0.1:0").tls(tls.clone()))
-        .config(Config {
-            linger_timeout_ms: 20_000,
-            goaway_grace_ms: 0,
-            ..Config::default()
-        })
+        .config(Config::default().with(|config| {
+            config.timeouts.linger_timeout_ms = 20_000;
+            config.drain.goaway_grace_ms = 0;
+        }))
         .router(rig.router())
         .bind()
         .await

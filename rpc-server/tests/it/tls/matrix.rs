@@ -85,10 +85,7 @@ async fn a_right_certificate_on_both_sides_gets_in() {
 async fn a_full_server_answers_its_operator_over_tls_too() {
     let ca = Authority::new("both");
     let pair = ca.server(HOST, Holds::Now);
-    let config = Config {
-        connections_max: 1,
-        ..Config::default()
-    };
+    let config = Config::default().with(|config| config.limits.connections_max = 1);
     let server = TlsServer::with(config, &pair, None, ClientCertificates::Off).await;
     let mut first = server.connect(&ca, None).await.unwrap();
     assert_eq!(first.ask("{\"id\":1,\"cmdid\":100}").await["code"], 0);
@@ -423,10 +420,7 @@ async fn a_hello_on_a_port_without_tls_is_told_apart() {
 #[tokio::test]
 async fn a_handshake_that_takes_too_long_is_ended_and_others_go_on_meanwhile() {
     let (logged, ca) = (Logged::begin(), Authority::new("servers"));
-    let config = Config {
-        handshake_timeout_ms: 200,
-        ..Config::default()
-    };
+    let config = Config::default().with(|config| config.accept.handshake_timeout_ms = 200);
     let server = TlsServer::with(
         config,
         &ca.server(HOST, Holds::Now),
@@ -446,17 +440,14 @@ async fn a_handshake_that_takes_too_long_is_ended_and_others_go_on_meanwhile() {
         assert!(read.is_ok_and(|n| n == 0) || answer.is_empty());
     }
     logged
-        .line_with("not done within `handshake_timeout_ms` of 200 ms")
+        .line_with("not done within `accept.handshake_timeout_ms` of 200 ms")
         .await;
 }
 
 #[tokio::test]
 async fn handshakes_past_their_number_wait_for_their_turn() {
     let ca = Authority::new("servers");
-    let config = Config {
-        handshakes_max: 1,
-        ..Config::default()
-    };
+    let config = Config::default().with(|config| config.accept.handshakes_max = 1);
     let server = TlsServer::with(
         config,
         &ca.server(HOST, Holds::Now),

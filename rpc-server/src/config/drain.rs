@@ -1,0 +1,64 @@
+//! The end of a connection.
+
+use std::time::Duration;
+
+use rpc_core::config::ConfigError;
+use serde::{Deserialize, Serialize};
+
+/// The end of a connection that the server asks to go away: all of them when it drains before a stop, one that is past its
+/// age or its number of requests. What has been accepted is answered before the connection closes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(default, deny_unknown_fields)]
+pub struct Drain {
+    /// When draining, how long a connection without calls in flight is kept, in milliseconds, so
+    /// that requests that were already on their way are answered with `rejected`.
+    pub goaway_grace_ms: u64,
+    /// When draining, how long calls in flight may take, in milliseconds, before they are dropped. A connection that
+    /// is past its age or its number of requests has as long before it is ended as in a drain.
+    pub timeout_ms: u64,
+    /// Age in milliseconds, with ±10 % jitter, at which a connection is asked to go away,
+    /// so that clients come to know new servers; 0 keeps connections for as long as clients do. Where an id
+    /// was used, `goaway` is sent, what still comes is answered, and `drain.goaway_grace_ms` after the last
+    /// request the connection is closed; without an id, it is closed between two calls.
+    pub connection_age_max_ms: u64,
+    /// Number of requests after which a connection is asked to go away, as one that is too old; 0 for any number.
+    /// Requests that have come together with the last one do not count, and are answered.
+    pub requests_per_connection_max: u64,
+}
+
+impl Default for Drain {
+    fn default() -> Self {
+        Self {
+            goaway_grace_ms: 500,
+            timeout_ms: 10_000,
+            connection_age_max_ms: 0,
+            requests_per_connection_max: 0,
+        }
+    }
+}
+
+impl Drain {
+    /// Checks the group by itself: every value works.
+    ///
+    /// # Errors
+    /// None today.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        Ok(())
+    }
+
+    pub(crate) fn goaway_grace(&self) -> Duration {
+        Duration::from_millis(self.goaway_grace_ms)
+    }
+
+    pub(crate) fn timeout(&self) -> Duration {
+        Duration::from_millis(self.timeout_ms)
+    }
+
+    /// The age at which one connection goes away: connections that began together end apart.
+    pub(crate) fn connection_age(&self) -> Option<Duration> {
+        let jitter = 0.9 + 0.2 * fastrand::f64();
+        let age = Duration::from_millis(self.connection_age_max_ms);
+        (!age.is_zero()).then(|| age.mul_f64(jitter))
+    }
+}

@@ -1,0 +1,50 @@
+//! Lines that lead to nothing.
+
+use std::time::Duration;
+
+use rpc_core::config::ConfigError;
+use serde::{Deserialize, Serialize};
+
+/// Lines that lead to nothing: bad ones, and those that are so cheap that no other limit counts them, as pings and
+/// cancels are. A connection that floods the server with them is slowed down, and then closed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(default, deny_unknown_fields)]
+pub struct Throttle {
+    /// Maximum number of cheap lines of one connection in a second: pings and other built-in commands, cancels,
+    /// credits, empty lines, unknown commands, calls that are refused for want of room; 0 for any number. A
+    /// second's worth may come at once; what is over it waits unread.
+    pub frames_per_second: u32,
+    /// How long a connection may keep sending more than `throttle.frames_per_second`, in milliseconds. After it the
+    /// connection is refused with code 8 and closed.
+    pub timeout_ms: u64,
+    /// Number of bad lines in a row that close a connection. Before the first good line, one does.
+    pub bad_frames_in_a_row_max: u32,
+}
+
+impl Default for Throttle {
+    fn default() -> Self {
+        Self {
+            frames_per_second: 10_000,
+            timeout_ms: 10_000,
+            bad_frames_in_a_row_max: 16,
+        }
+    }
+}
+
+impl Throttle {
+    /// Checks the group by itself.
+    ///
+    /// # Errors
+    /// The setting, its value, and what it must be.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        ConfigError::unless_positive(&[(
+            "throttle.bad_frames_in_a_row_max",
+            u64::from(self.bad_frames_in_a_row_max),
+        )])
+    }
+
+    pub(crate) fn timeout(&self) -> Duration {
+        Duration::from_millis(self.timeout_ms)
+    }
+}

@@ -1,0 +1,82 @@
+//! Times of a connection that has been accepted.
+
+use std::time::Duration;
+
+use rpc_core::config::ConfigError;
+use serde::{Deserialize, Serialize};
+
+/// Times of lines, calls and replies: how long the server waits for a peer, and a peer for a handler. Those before
+/// the first good line are in `accept`, those of an ending in `drain`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(default, deny_unknown_fields)]
+pub struct Timeouts {
+    /// Maximum time from the first byte of a line to its end, in milliseconds. A slower line is answered
+    /// with code 4 and the connection is closed.
+    pub frame_timeout_ms: u64,
+    /// Maximum time of a call in milliseconds, where the caller's `timeout_ms` is not shorter. After
+    /// it the handler is cancelled and the code is 4.
+    pub handler_timeout_ms: u64,
+    /// Time without a request and without a call in flight, in milliseconds, after which a connection is
+    /// asked to go away, as one that is past its age; 0 keeps idle connections.
+    pub idle_timeout_ms: u64,
+    /// Maximum time without progress in writing to a peer, in milliseconds. After it the connection is cut.
+    pub write_stall_timeout_ms: u64,
+    /// How long the server keeps reading after its last byte, in milliseconds, so that the peer can
+    /// read that byte before the connection is gone.
+    pub linger_timeout_ms: u64,
+    /// How long a connection stays awake for its next request before its thread may sleep, in
+    /// microseconds; 0 sleeps at once. A client that makes one call at a time gets its replies several
+    /// times faster, because no thread has to be woken, and a processor is kept busy meanwhile.
+    pub spin_us: u64,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            frame_timeout_ms: 10_000,
+            handler_timeout_ms: 30_000,
+            idle_timeout_ms: 0,
+            write_stall_timeout_ms: 10_000,
+            linger_timeout_ms: 1_000,
+            spin_us: 0,
+        }
+    }
+}
+
+impl Timeouts {
+    /// Checks the group by itself.
+    ///
+    /// # Errors
+    /// The setting, its value, and what it must be.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        ConfigError::unless_positive(&[
+            ("timeouts.frame_timeout_ms", self.frame_timeout_ms),
+            ("timeouts.handler_timeout_ms", self.handler_timeout_ms),
+            (
+                "timeouts.write_stall_timeout_ms",
+                self.write_stall_timeout_ms,
+            ),
+        ])
+    }
+
+    pub(crate) fn frame_timeout(&self) -> Duration {
+        Duration::from_millis(self.frame_timeout_ms)
+    }
+
+    pub(crate) fn handler_timeout(&self) -> Duration {
+        Duration::from_millis(self.handler_timeout_ms)
+    }
+
+    pub(crate) fn idle_timeout(&self) -> Option<Duration> {
+        (self.idle_timeout_ms > 0).then(|| Duration::from_millis(self.idle_timeout_ms))
+    }
+
+    pub(crate) fn write_stall_timeout(&self) -> Duration {
+        Duration::from_millis(self.write_stall_timeout_ms)
+    }
+
+    pub(crate) fn linger_timeout(&self) -> Duration {
+        Duration::from_millis(self.linger_timeout_ms)
+    }
+}
