@@ -304,8 +304,8 @@ fn access(text: &mut Text, report: &Report) {
     }
 }
 
-/// Of the figures of limits, those that fall again.
-const LIMIT_STATES: [&str; 2] = ["accept_degraded", "in_flight_limit"];
+/// Of the figures of limits, those that are no counts of events.
+const LIMIT_STATES: [&str; 3] = ["accept_degraded", "in_flight_limit", "memory_bytes_peak"];
 
 fn runtime(text: &mut Text, reporter: &Reporter, report: &Report) {
     let runtime = &report.runtime;

@@ -4,7 +4,7 @@
 const PERIOD_MS = 1000;
 const TIMEOUT_MS = 5000;
 // Of the figures of limits, those that are no counts.
-const STATES = ["accept_degraded", "in_flight_limit"];
+const STATES = ["accept_degraded", "in_flight_limit", "memory_bytes_peak"];
 // Of the figures of access, those that an operator should look at.
 const FAILED_ACCESS = [
   "tls_handshakes_refused", "token_failures", "token_failures_limited", "authentication_timeouts",

@@ -25,6 +25,8 @@ const GRAIN_BYTES: u64 = 4 * 1024;
 pub(crate) struct Memory {
     limit: u64,
     held: AtomicU64,
+    /// The most that was held so far.
+    peak: AtomicU64,
     holders: AtomicU64,
     /// The connections that wait until memory is not scarce any more, by their numbers.
     waiting: Mutex<HashMap<u64, Waker>>,
@@ -58,6 +60,7 @@ impl Memory {
         Self {
             limit,
             held: AtomicU64::new(0),
+            peak: AtomicU64::new(0),
             holders: AtomicU64::new(0),
             waiting: Mutex::new(HashMap::new()),
             has_waiting: AtomicBool::new(false),
@@ -73,6 +76,11 @@ impl Memory {
     // Relaxed, here and below: the sum may be a turn old, for which the last quarter is there.
     pub(crate) fn held(&self) -> u64 {
         self.held.load(Ordering::Relaxed)
+    }
+
+    /// The most bytes that were held at one time since the server started.
+    pub(crate) fn peak(&self) -> u64 {
+        self.peak.load(Ordering::Relaxed)
     }
 
     #[inline]
@@ -187,10 +195,17 @@ impl Memory {
 
     fn change(&self, before: u64, now: u64) {
         // What is added for fewer bytes than before wraps around to what is taken away.
-        self.held
-            .fetch_add(now.wrapping_sub(before), Ordering::SeqCst);
+        let change = now.wrapping_sub(before);
+        let held = self.held.fetch_add(change, Ordering::SeqCst);
         if now < before {
             self.end_wait();
+            return;
+        }
+
+        // The load first: most of the time it was more before.
+        let held = held.wrapping_add(change);
+        if held > self.peak() {
+            self.peak.fetch_max(held, Ordering::Relaxed);
         }
     }
 }
@@ -382,6 +397,6 @@ mod tests {
         );
 
         assert!(one.tell(0), "nothing is told though it is little");
-        assert_eq!(memory.held(), 0);
+        assert_eq!((memory.held(), memory.peak()), (0, 1_400_000));
     }
 }

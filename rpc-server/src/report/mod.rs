@@ -40,6 +40,7 @@ impl Reporter {
     pub(crate) fn stats(&self) -> ServerStats {
         let mut stats = self.metrics.snapshot(self.access.stats());
         stats.limits.in_flight_limit = self.admission.limit();
+        stats.limits.memory_bytes_peak = self.memory.peak();
         stats
     }
 

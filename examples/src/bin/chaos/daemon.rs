@@ -95,6 +95,16 @@ impl Daemon {
         })
     }
 
+    /// The most bytes that its connections have held together, as it counts them, since its start.
+    pub(crate) async fn held_peak_bytes(&self) -> Outcome<u64> {
+        const STATS: u32 = 3;
+
+        let client = Client::new(&*self.process.address);
+        let stats: Value = client.call(STATS, &json!({})).await?;
+        let peak = stats["server"]["limits"]["memory_bytes_peak"].as_u64();
+        Ok(peak.ok_or("`stats` has no `memory_bytes_peak`")?)
+    }
+
     /// The file of the certificate that it shows, where it has TLS.
     pub(crate) fn authority(&self) -> Option<PathBuf> {
         self.is_tls

@@ -3,15 +3,25 @@
 use crate::rows::P99::OfBeside;
 use crate::rows::{Fault, Memory, Prepared};
 
-/// The setting `limits.memory_bytes_max` of the daemons of all rows: 256 MiB.
-pub(crate) const MEMORY_BYTES_MAX: &str = "268435456";
+/// `memory_bytes_max` of the daemons of all rows, in MiB.
+const MEMORY_MIB: u32 = 256;
 
 /// What all connections together may hold, in MiB, with what an allocator keeps of it: a quarter more.
-const TOGETHER_MIB: f64 = 256.0 * 1.25;
+const TOGETHER_MIB: f64 = MEMORY_MIB as f64 * 1.25;
 
 /// What one connection may hold, in MiB: `limits.connection_bytes_max` of 16 MiB, and one reply beside it, with what an
 /// allocator keeps of it.
 const CONNECTION_MIB: f64 = 32.0;
+
+/// The setting `limits.memory_bytes_max` of the daemons of all rows.
+pub(crate) fn memory_bytes_max() -> String {
+    (u64::from(MEMORY_MIB) << 20).to_string()
+}
+
+/// What all connections of a daemon may hold together, as it counts that, in MiB.
+pub(crate) fn memory_mib_max() -> f64 {
+    MEMORY_MIB.into()
+}
 
 impl Memory {
     /// In MiB.

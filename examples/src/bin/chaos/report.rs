@@ -15,6 +15,8 @@ pub(crate) struct Row {
     pub(crate) ratio: f64,
     pub(crate) errors: u64,
     pub(crate) rss_peak_mib: f64,
+    /// The most that the daemon's connections have held, as it counts that.
+    pub(crate) held_peak_mib: Option<f64>,
     pub(crate) descriptors_peak: usize,
     /// What else was counted.
     pub(crate) notes: String,
@@ -36,8 +38,8 @@ pub(crate) struct Report {
     is_quick: bool,
 }
 
-const HEAD: &str = "| row | p99 alone, ms | p99 beside it, ms | p99 with it, ms | ratio | good client's errors | daemon's RSS, MiB | descriptors | seen | verdict |\n\
-                    | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- | --- |";
+const HEAD: &str = "| row | p99 alone, ms | p99 beside it, ms | p99 with it, ms | ratio | good client's errors | daemon's RSS, MiB | counted, MiB | descriptors | seen | verdict |\n\
+                    | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- | --- |";
 
 impl Report {
     pub(crate) fn new(is_quick: bool) -> Self {
@@ -97,9 +99,13 @@ fn line(row: &Row) -> String {
         .beside
         .map(|beside| format!("{beside:.2}"))
         .unwrap_or_default();
+    let held = row
+        .held_peak_mib
+        .map(|held| format!("{held:.1}"))
+        .unwrap_or_default();
 
     format!(
-        "| {} | {:.2} | {beside} | {:.2} | {:.2} | {} | {:.1} | {} | {} | {verdict} |",
+        "| {} | {:.2} | {beside} | {:.2} | {:.2} | {} | {:.1} | {held} | {} | {} | {verdict} |",
         row.name,
         row.alone,
         row.under,

@@ -2,7 +2,7 @@
 
 use crate::daemon::{Daemon, Start, fill_log};
 use crate::good::Load;
-use crate::holding::{HOLDING, MEMORY_BYTES_MAX};
+use crate::holding::{HOLDING, memory_bytes_max};
 use crate::report::Report;
 use crate::trial;
 use crate::{Options, Outcome};
@@ -125,10 +125,11 @@ pub(crate) async fn start_daemon(fault: &Fault) -> Outcome<Daemon> {
         Prepared::WithConnections(max) => max,
         _ => "20000",
     };
+    let memory_bytes_max = memory_bytes_max();
     let settings = vec![
         ("LIMITS_CONNECTIONS_MAX", connections_max),
         ("LIMITS_CONNECTIONS_PER_ADDRESS", "0"),
-        ("LIMITS_MEMORY_BYTES_MAX", MEMORY_BYTES_MAX),
+        ("LIMITS_MEMORY_BYTES_MAX", memory_bytes_max.as_str()),
         ("LOG_LEVEL", "error"),
     ];
 

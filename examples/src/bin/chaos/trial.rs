@@ -7,6 +7,7 @@ use rpc_examples::process::Usage;
 use crate::attack::{Attack, Told};
 use crate::daemon::Daemon;
 use crate::good::{Load, milliseconds};
+use crate::holding::memory_mib_max;
 use crate::report::Row;
 use crate::rows::P99::{OfAlone, OfBeside};
 use crate::rows::{Fault, start_daemon};
@@ -29,6 +30,7 @@ pub(crate) async fn run(
     }
 
     trial.take_figures();
+    trial.row.held_peak_mib = Some(mib(daemon.held_peak_bytes().await?));
     trial.judge();
     Ok(trial.row)
 }
@@ -218,6 +220,11 @@ impl<'a> Trial<'a> {
         let most = fault.memory.mib_max();
         row.bound(grown <= most, || {
             format!("{grown:.0} MiB more, {most:.0} allowed")
+        });
+
+        let (held, most) = (row.held_peak_mib.unwrap_or_default(), memory_mib_max());
+        row.bound(held <= most, || {
+            format!("{held:.1} MiB counted, {most:.0} allowed")
         });
 
         let descriptors = row.descriptors_peak;
