@@ -3,6 +3,9 @@
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::task::Waker;
+
+use futures::task::AtomicWaker;
 
 /// The other end of a connection.
 ///
@@ -22,6 +25,8 @@ pub struct Peer {
     pub connection: u64,
     identity: OnceLock<Arc<str>>,
     held: AtomicUsize,
+    /// Woken when bytes are given back.
+    waiting: AtomicWaker,
 }
 
 /// Bytes that a call of a peer holds. They count until this is dropped.
@@ -40,16 +45,16 @@ impl HeldBytes {
 
     /// Changes the number of bytes.
     pub fn set(&mut self, bytes: usize) {
-        // Relaxed, here and below: the sum orders nothing else.
+        // Relaxed, here and below: the sum orders nothing else, and the waker orders what its waiter sees.
         self.peer.held.fetch_add(bytes, Ordering::Relaxed);
-        self.peer.held.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.peer.give_back(self.bytes);
         self.bytes = bytes;
     }
 }
 
 impl Drop for HeldBytes {
     fn drop(&mut self) {
-        self.peer.held.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.peer.give_back(self.bytes);
     }
 }
 
@@ -61,6 +66,7 @@ impl Peer {
             connection,
             identity: OnceLock::new(),
             held: AtomicUsize::new(0),
+            waiting: AtomicWaker::new(),
         }
     }
 
@@ -93,6 +99,17 @@ impl Peer {
         self.held.load(Ordering::Relaxed)
     }
 
+    fn give_back(&self, bytes: usize) {
+        self.held.fetch_sub(bytes, Ordering::Relaxed);
+        self.waiting.wake();
+    }
+
+    /// Has `waker` woken once when some of the bytes are given back, on whatever thread: a connection that is full waits for
+    /// that. Look at [`held_bytes`](Self::held_bytes) after this, as some may have been given back just before.
+    pub fn wait_for_room(&self, waker: &Waker) {
+        self.waiting.register(waker);
+    }
+
     /// Who it has shown to be, by its certificate or a token; none where it has shown nothing.
     pub fn identity(&self) -> Option<&str> {
         self.identity.get().map(|identity| &**identity)
@@ -113,6 +130,7 @@ impl Clone for Peer {
             connection: self.connection,
             identity: self.identity.clone(),
             held: AtomicUsize::new(0),
+            waiting: AtomicWaker::new(),
         }
     }
 }

@@ -104,6 +104,19 @@ where
         }
     }
 
+    /// Has a connection that holds all that it may woken when what its calls hold is given back elsewhere, as by work
+    /// that has outlived its call. Returns whether that has happened meanwhile.
+    #[inline]
+    pub(super) fn wait_for_room(&self, waker: &Waker) -> bool {
+        let is_full = || self.held_bytes() >= self.budget.bytes_max;
+        if !is_full() {
+            return false;
+        }
+
+        self.peer.wait_for_room(waker);
+        !is_full()
+    }
+
     #[cold]
     fn wait_for_memory(&mut self, held: usize, waker: &Waker) {
         let memory = &self.host.memory;

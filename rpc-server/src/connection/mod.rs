@@ -141,6 +141,10 @@ where
                 continue;
             }
 
+            if self.session.wait_for_room(cx.waker()) {
+                continue;
+            }
+
             self.watch_idleness();
             if self.poll_timer(cx).is_pending() {
                 if !self.spin(cx) {

@@ -1,12 +1,14 @@
 //! Bytes that connections hold: of one connection, and of all together.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use futures::{StreamExt, stream};
-use rpc_server::blocking::{BlockingPool, Caller, ResultSize};
+use rpc_server::blocking::{BlockingPool, CallToken, Caller, ResultSize};
 use rpc_server::{Config, Params, RawJson, Reply, Router, Server, State, Status};
+
+use tokio::sync::Notify;
 
 use crate::rig::{ECHO, HOLD, Rig, filled};
 use crate::support::{TestServer, call, settle};
@@ -176,6 +178,65 @@ async fn blocking_work_does_not_begin_without_memory_for_its_result() {
             .contains("`limits.memory_bytes_max`"),
         "{refused}"
     );
+}
+
+#[tokio::test]
+async fn a_full_connection_reads_on_when_work_ends_whose_call_was_cancelled() {
+    #[derive(Clone)]
+    struct Work {
+        pool: BlockingPool,
+        started: Arc<Notify>,
+        end: Arc<Mutex<mpsc::Receiver<()>>>,
+    }
+
+    async fn long(State(work): State<Work>, caller: Caller) -> Result<Reply, Status> {
+        let size = ResultSize {
+            bytes_max: 200_000,
+            of: |(): &()| 0,
+        };
+        let (started, end) = (work.started, work.end);
+        let piece = move |_: &CallToken| {
+            started.notify_one();
+            end.lock().unwrap().recv().unwrap();
+        };
+        work.pool.run_sized(caller, size, piece).await?;
+        Ok(Reply::empty())
+    }
+
+    let (end, ended) = mpsc::channel();
+    let work = Work {
+        pool: BlockingPool::default(),
+        started: Arc::default(),
+        end: Arc::new(Mutex::new(ended)),
+    };
+    let rig = Rig::new();
+    let router = Router::with_state(work.clone()).route(200, long).unwrap();
+    let server = Server::builder()
+        .config(Config {
+            memory_bytes_max: 0,
+            ..little_memory()
+        })
+        .blocking(work.pool)
+        .router(router.merge(rig.router()).unwrap());
+    let server = TestServer::of(server.bind().await.unwrap());
+    let mut client = server.connect();
+
+    // One that lasts is in flight: without any call there is always room for one.
+    client.send(call(1, HOLD, "")).await;
+    client.send(call(2, 200, "")).await;
+    work.started.notified().await;
+    let cancel = "{\"cmdid\":4,\"oneway\":true,\"params\":{\"id\":2}}\n";
+    client.send(cancel).await;
+    client.expect_code(Some(2), 1).await;
+
+    client.send(call(3, ECHO, "")).await;
+    while server.stats().limits.in_flight_pauses == 0 {
+        tokio::task::yield_now().await;
+    }
+
+    // Nothing else happens on the connection.
+    end.send(()).unwrap();
+    client.expect("{\"id\":3,\"code\":0,\"data\":{}}").await;
 }
 
 /// Bytes that all connections hold, as `stats` tells.
