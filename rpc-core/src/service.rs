@@ -8,7 +8,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use crate::frame::{Outcome, Request};
-use crate::typed::MethodResult;
+use crate::typed::{MethodResult, TypedRequest};
 
 /// Something that answers requests: a handler, a router, a layer around either, a client.
 ///
@@ -111,9 +111,9 @@ pub trait Service: Send + Sync + 'static {
     #[doc(hidden)]
     fn call_typed<R: MethodResult>(
         &self,
-        request: Request<'static>,
+        request: TypedRequest<'_>,
     ) -> impl Future<Output = R> + Send {
-        self.call(request).map(R::from_outcome)
+        self.call(request.into_request()).map(R::from_outcome)
     }
 }
 
@@ -124,7 +124,7 @@ impl<S: Service> Service for Arc<S> {
 
     fn call_typed<R: MethodResult>(
         &self,
-        request: Request<'static>,
+        request: TypedRequest<'_>,
     ) -> impl Future<Output = R> + Send {
         S::call_typed(self, request)
     }

@@ -1,4 +1,5 @@
-//! The hot path of one side alone, for counting instructions: `hot_path server|client CALLS`.
+//! The hot path of one side alone, for counting instructions: `hot_path SIDE CALLS`, where the side is `server` or
+//! `client`, and `typed-server` or `typed-client` for the same command as a method of a service.
 //!
 //! The other side is a byte stream in memory that does as little as it can. `.ci/instructions` runs
 //! this under valgrind with two numbers of calls and divides the difference.
@@ -35,9 +36,11 @@ fn main() -> Result<()> {
 
     runtime.block_on(async {
         match side.as_str() {
-            "server" => server(calls / IN_FLIGHT).await,
-            "client" => client(calls / IN_FLIGHT).await,
-            _ => anyhow::bail!("usage: hot_path server|client CALLS"),
+            "server" => server(plain_router()?, calls / IN_FLIGHT).await,
+            "typed-server" => server(typed_router()?, calls / IN_FLIGHT).await,
+            "client" => client(plain_calls, calls / IN_FLIGHT).await,
+            "typed-client" => client(typed_calls, calls / IN_FLIGHT).await,
+            _ => anyhow::bail!("usage: hot_path server|typed-server|client|typed-client CALLS"),
         }
     })
 }
@@ -91,7 +94,32 @@ async fn log(
     Ok(counter.accept(&entry))
 }
 
-async fn server(batches: u64) -> Result<()> {
+/// The same command as a method.
+#[rpc_core::service]
+trait Logs {
+    /// Numbers an entry.
+    #[rpc(cmdid = 10000)]
+    async fn log(&self, entry: &Entry) -> Result<Receipt, Status>;
+}
+
+impl Logs for Counter {
+    async fn log(&self, entry: &Entry) -> Result<Receipt, Status> {
+        Ok(self.accept(entry))
+    }
+}
+
+fn plain_router() -> Result<Router<Arc<Counter>>> {
+    Ok(Router::with_state(Arc::new(Counter::default())).route(LOG, log)?)
+}
+
+fn typed_router() -> Result<Router> {
+    Ok(Router::new().serve(LogsServer(Counter::default()))?)
+}
+
+async fn server<S>(router: Router<S>, batches: u64) -> Result<()>
+where
+    S: Clone + Send + Sync + 'static,
+{
     let params = serde_json::to_string(&Entry::of(0))?;
     let mut batch = String::new();
     for n in 0..IN_FLIGHT {
@@ -103,10 +131,7 @@ async fn server(batches: u64) -> Result<()> {
         )?;
     }
 
-    let server = Server::builder()
-        .router(Router::with_state(Arc::new(Counter::default())).route(LOG, log)?)
-        .bind()
-        .await?;
+    let server = Server::builder().router(router).bind().await?;
     let requests = Requests {
         batch: batch.into_bytes(),
         batches,
@@ -184,24 +209,37 @@ impl AsyncWrite for Echo {
     }
 }
 
-async fn client(calls_each: u64) -> Result<()> {
+/// `calls` makes one caller's calls, one after another.
+async fn client<F>(calls: impl Fn(Client, u64) -> F, calls_each: u64) -> Result<()>
+where
+    F: Future<Output = Result<()>> + Send + 'static,
+{
     let client = Client::over(Echo::default(), "memory", Config::default());
 
-    let callers = (0..IN_FLIGHT).map(|_| {
-        let client = client.clone();
-        tokio::spawn(async move {
-            let entry = Entry::of(0);
-            for _ in 0..calls_each {
-                let receipt: Receipt = client.call(LOG, &entry).await?;
-                ensure!(receipt.seq == 4211, "a wrong reply");
-                Check::default().take(receipt)?;
-            }
-            Ok(())
-        })
-    });
-
+    let callers = (0..IN_FLIGHT).map(|_| tokio::spawn(calls(client.clone(), calls_each)));
     for caller in futures::future::join_all(callers).await {
         caller??;
     }
     Ok(())
+}
+
+async fn plain_calls(client: Client, count: u64) -> Result<()> {
+    let entry = Entry::of(0);
+    for _ in 0..count {
+        check(client.call(LOG, &entry).await?)?;
+    }
+    Ok(())
+}
+
+async fn typed_calls(client: Client, count: u64) -> Result<()> {
+    let (client, entry) = (LogsClient::new(client), Entry::of(0));
+    for _ in 0..count {
+        check(client.log(&entry).await?)?;
+    }
+    Ok(())
+}
+
+fn check(receipt: Receipt) -> Result<()> {
+    ensure!(receipt.seq == 4211, "a wrong reply");
+    Check::default().take(receipt)
 }

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use rpc_core::scope::Parent;
 use rpc_core::trace::TRACEPARENT;
+use rpc_core::typed::TypedRequest;
 use rpc_core::{CmdId, Request, RetryCategory};
 use tokio::time::Instant;
 
@@ -176,6 +177,21 @@ impl<'c> Command<'c> {
             None => command,
             Some(inherited) => command.inherit(inherited),
         }
+    }
+
+    /// For a call of a typed client that has no metadata.
+    #[inline]
+    pub(crate) fn of_typed(
+        context: &'c CallContext,
+        inherited: Option<&Inherited>,
+        request: &TypedRequest<'_>,
+    ) -> Self {
+        let mut command = Self::new(context, inherited, request.cmdid());
+        command.options.timeout = request.timeout();
+        if request.retry() == RetryCategory::Idempotent {
+            command.options.idempotency = Idempotency::Idempotent;
+        }
+        command
     }
 
     /// For a request that is sent as it is, but for the trace that it inherits.

@@ -86,10 +86,9 @@ impl Command<'_> {
         answer.decode()
     }
 
-    /// Whether a request has nothing but a command, params and a time limit.
-    pub(crate) fn is_usual(&self, request: &Request<'_>) -> bool {
-        let is_unary = !request.oneway && request.credit.is_none();
-        is_unary && request.meta.is_empty() && self.options().are_usual()
+    /// Whether a unary call without metadata has nothing but a command, params and a time limit.
+    pub(crate) fn is_usual(&self) -> bool {
+        self.options().are_usual()
     }
 
     /// As [`call`](Self::call), with params that are written already.

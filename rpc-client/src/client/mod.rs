@@ -15,7 +15,7 @@ use futures::future::try_join_all;
 use futures::stream::BoxStream;
 use futures::{FutureExt, TryStreamExt};
 use rpc_core::scope::Parent;
-use rpc_core::typed::MethodResult;
+use rpc_core::typed::{MethodResult, TypedRequest};
 use rpc_core::{CmdId, Layer, Outcome, RawJson, Reply, Request, Service};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -418,15 +418,16 @@ impl Service for Client {
 
     fn call_typed<R: MethodResult>(
         &self,
-        mut request: Request<'static>,
+        request: TypedRequest<'_>,
     ) -> impl Future<Output = R> + Send {
-        let command = Command::of(&self.context, self.inherited(), &mut request);
-        if !command.is_usual(&request) {
+        let command = Command::of_typed(&self.context, self.inherited(), &request);
+        if !request.is_plain() || !command.is_usual() {
+            let call = Service::call(self, request.into_request());
             // Apart, as above.
-            return Either::Left(Service::call(self, request).map(R::from_outcome).boxed());
+            return Either::Left(call.map(R::from_outcome).boxed());
         }
 
-        let params = request.params;
+        let params = request.into_params();
         Either::Right(async move {
             let result = command.call_written(params).await;
             R::from_result(result.map_err(Error::into_status))

@@ -10,8 +10,8 @@ use serde::Serialize;
 use super::client::{CallOptions, TypedClient};
 use super::items::Items;
 use super::method::Method;
+use super::request::TypedRequest;
 use super::result::MethodResult;
-use crate::frame::Request;
 use crate::service::Service;
 use crate::status::Status;
 
@@ -58,14 +58,14 @@ impl<B: Blocking> TypedBlockingClient<B> {
     /// Code 3 for params without a JSON form.
     pub fn request<P: Serialize + ?Sized>(
         &self,
-        method: &Method,
+        method: &'static Method,
         params: &P,
-    ) -> Result<Request<'static>, Status> {
+    ) -> Result<TypedRequest<'_>, Status> {
         self.client.request(method, params)
     }
 
     /// Sends a request, waits for its reply and decodes the data.
-    pub fn unary<R: MethodResult>(&self, request: Result<Request<'static>, Status>) -> R {
+    pub fn unary<R: MethodResult>(&self, request: Result<TypedRequest<'_>, Status>) -> R {
         self.blocking
             .wait(self.client.unary::<R>(request))
             .unwrap_or_else(|status| R::from_data(Err(status)))
@@ -75,7 +75,7 @@ impl<B: Blocking> TypedBlockingClient<B> {
     ///
     /// # Errors
     /// Where it cannot be sent.
-    pub fn oneway(&self, request: Result<Request<'static>, Status>) -> Result<(), Status> {
+    pub fn oneway(&self, request: Result<TypedRequest<'_>, Status>) -> Result<(), Status> {
         self.blocking.wait(self.client.oneway(request))?
     }
 
@@ -85,7 +85,7 @@ impl<B: Blocking> TypedBlockingClient<B> {
     /// Where the stream does not begin.
     pub fn stream<R: MethodResult>(
         &self,
-        request: Result<Request<'static>, Status>,
+        request: Result<TypedRequest<'_>, Status>,
     ) -> Result<BlockingItems<B, R>, R::Error> {
         let items = self.blocking.wait(self.client.stream::<R>(request))??;
         Ok(BlockingItems {

@@ -1,12 +1,9 @@
 //! What a generated client calls with.
 
 use std::collections::BTreeMap;
-use std::collections::hash_map::RandomState;
 use std::fmt;
 use std::future::{Future, ready};
-use std::hash::BuildHasher;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -14,10 +11,9 @@ use futures::future::Either;
 use serde::Serialize;
 
 use super::items::Items;
-use super::method::{Method, TimeLimit};
+use super::method::Method;
+use super::request::TypedRequest;
 use super::result::MethodResult;
-use crate::descriptor::{Kind, RetryCategory};
-use crate::frame::{Meta, RawJson, Request};
 use crate::service::Service;
 use crate::status::Status;
 
@@ -26,12 +22,6 @@ pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
 /// The metadata in which a repetition says how many milliseconds ago its call was sent first.
 pub const IDEMPOTENCY_AGE_MS: &str = "idempotency-age-ms";
-
-/// Items that a stream may send ahead of its reader. A client over a connection has a number of its own.
-const STREAM_CREDIT: u64 = 64;
-
-/// Any time: the longest that the wire can tell.
-const NO_LIMIT: Duration = Duration::from_millis((1 << 53) - 1);
 
 /// Options of single calls, for the `with` of a generated client.
 ///
@@ -47,8 +37,8 @@ const NO_LIMIT: Duration = Duration::from_millis((1 << 53) - 1);
 /// ```
 #[derive(Debug, Clone, Default)]
 pub struct CallOptions {
-    timeout: Option<Duration>,
-    meta: BTreeMap<String, String>,
+    pub(super) timeout: Option<Duration>,
+    pub(super) meta: BTreeMap<String, String>,
 }
 
 impl CallOptions {
@@ -89,60 +79,6 @@ impl CallOptions {
         }
         self
     }
-
-    /// One call's request, or why its params cannot be sent.
-    pub(super) fn request<P: Serialize + ?Sized>(
-        &self,
-        method: &Method,
-        params: &P,
-    ) -> Result<Request<'static>, Status> {
-        let params = RawJson::serialize(params).map_err(|error| {
-            Status::invalid_argument(format!("the params cannot be written as JSON: {error}"))
-        })?;
-
-        let mut request = Request::new(method.cmdid, params);
-        // Any id: a connection has ids of its own.
-        request.id = Some(0);
-        request.timeout = self.timeout.or(match method.timeout {
-            TimeLimit::Millis(limit) => Some(Duration::from_millis(limit)),
-            TimeLimit::None if method.kind == Kind::Unary => Some(NO_LIMIT),
-            TimeLimit::OfClient | TimeLimit::None => None,
-        });
-        request.oneway = method.kind == Kind::Oneway;
-        // What tells a client that this is no unary call.
-        request.credit = (method.kind == Kind::Stream).then_some(STREAM_CREDIT);
-
-        let has_key = self.meta.contains_key(IDEMPOTENCY_KEY);
-        request.scope.retry = match method.retry {
-            RetryCategory::DedupByCaller if has_key => RetryCategory::Dedup,
-            RetryCategory::DedupByCaller => RetryCategory::Neither,
-            category => category,
-        };
-
-        request.meta = if method.retry == RetryCategory::Dedup && !has_key {
-            Meta::from_entries(&self.meta).with([(IDEMPOTENCY_KEY, new_key().as_str())])
-        } else {
-            Meta::from_entries(&self.meta)
-        };
-
-        Ok(request)
-    }
-}
-
-/// A key that no other call has: a random name for the process, and a number.
-fn new_key() -> String {
-    static PROCESS: OnceLock<(u64, u64)> = OnceLock::new();
-    static CALLS: AtomicU64 = AtomicU64::new(0);
-
-    // The state is random by the system's means, and secret; what it makes of two numbers is 128 random bits.
-    let (high, low) = PROCESS.get_or_init(|| {
-        let state = RandomState::new();
-        (state.hash_one(0), state.hash_one(1))
-    });
-    // Relaxed: a number by itself.
-    let call = CALLS.fetch_add(1, Ordering::Relaxed);
-
-    format!("{high:016x}{low:016x}-{call:x}")
 }
 
 /// Typed calls of any [`Service`]; what a generated client is made of.
@@ -175,20 +111,20 @@ impl<S: Service> TypedClient<S> {
     /// Code 3 for params without a JSON form.
     pub fn request<P: Serialize + ?Sized>(
         &self,
-        method: &Method,
+        method: &'static Method,
         params: &P,
-    ) -> Result<Request<'static>, Status> {
-        self.options.request(method, params)
+    ) -> Result<TypedRequest<'_>, Status> {
+        TypedRequest::new(method, &self.options, params)
     }
 
     /// Sends a request, and decodes its data.
     ///
     /// # Cancel safety
     /// Dropping the future gives the call up.
-    pub fn unary<R: MethodResult>(
-        &self,
-        request: Result<Request<'static>, Status>,
-    ) -> impl Future<Output = R> + Send + use<'_, S, R> {
+    pub fn unary<'c, R: MethodResult>(
+        &'c self,
+        request: Result<TypedRequest<'c>, Status>,
+    ) -> impl Future<Output = R> + Send + use<'c, S, R> {
         match request {
             Ok(request) => Either::Left(S::call_typed(&self.service, request)),
             Err(status) => Either::Right(ready(R::from_data(Err(status)))),
@@ -196,24 +132,28 @@ impl<S: Service> TypedClient<S> {
     }
 
     /// Sends a request that is not answered.
-    pub fn oneway(
-        &self,
-        request: Result<Request<'static>, Status>,
-    ) -> impl Future<Output = Result<(), Status>> + Send + use<'_, S> {
+    pub fn oneway<'c>(
+        &'c self,
+        request: Result<TypedRequest<'c>, Status>,
+    ) -> impl Future<Output = Result<(), Status>> + Send + use<'c, S> {
         match request {
-            Ok(request) => Either::Left(self.service.call(request).map(|sent| sent.map(drop))),
+            Ok(request) => Either::Left(
+                self.service
+                    .call(request.into_request())
+                    .map(|sent| sent.map(drop)),
+            ),
             Err(status) => Either::Right(ready(Err(status))),
         }
     }
 
     /// Sends a request that is answered by a stream.
-    pub fn stream<R: MethodResult>(
-        &self,
-        request: Result<Request<'static>, Status>,
-    ) -> impl Future<Output = Result<Items<R>, R::Error>> + Send + use<'_, S, R> {
+    pub fn stream<'c, R: MethodResult>(
+        &'c self,
+        request: Result<TypedRequest<'c>, Status>,
+    ) -> impl Future<Output = Result<Items<R>, R::Error>> + Send + use<'c, S, R> {
         match request {
             Ok(request) => {
-                let begun = self.service.call(request);
+                let begun = self.service.call(request.into_request());
                 Either::Left(begun.map(|reply| reply.map(Items::new).map_err(R::Error::from)))
             }
             Err(status) => Either::Right(ready(Err(R::Error::from(status)))),

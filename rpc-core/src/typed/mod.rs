@@ -11,6 +11,7 @@ mod items;
 mod method;
 #[doc(hidden)]
 pub mod private;
+mod request;
 mod result;
 #[cfg(feature = "schema")]
 mod schema;
@@ -22,5 +23,6 @@ pub use blocking::{Blocking, BlockingItems, TypedBlockingClient};
 pub use client::{CallOptions, IDEMPOTENCY_AGE_MS, IDEMPOTENCY_KEY, TypedClient};
 pub use items::Items;
 pub use method::{Method, TimeLimit};
+pub use request::TypedRequest;
 pub use result::{MethodResult, ServiceError};
 pub use serve::{HandlerFn, ItemSink, Routes, Serve};
