@@ -65,6 +65,7 @@ pub mod documents {
     #[doc = include_str!("../../docs/protocol.md")]
     pub mod protocol {}
 }
+mod fingerprint;
 pub mod frame;
 #[doc(hidden)]
 pub mod histogram;
@@ -78,6 +79,7 @@ pub mod trace;
 pub mod typed;
 
 pub use descriptor::{Dedup, Descriptor, ErrorDescriptor, Kind, RetryCategory};
+pub use fingerprint::Fingerprint;
 pub use frame::{
     BadFrame, Body, CmdId, IntoReply, Meta, Outcome, PROTOCOL_VERSION, RawJson, Reply, Request,
 };

@@ -163,7 +163,7 @@ impl Handler {
             Self::Nothing => {
                 let entry: Append = serde_json::from_slice(&body).map_err(|error| bad(&error))?;
                 let seq = entry.message.len() as u64;
-                serde_json::to_string(&Appended { seq }).map_err(|error| bad(&error))
+                serde_json::to_string(&Appended::new(seq)).map_err(|error| bad(&error))
             }
         }
     }

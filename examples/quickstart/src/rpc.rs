@@ -92,9 +92,7 @@ impl RpcServer {
 }
 
 async fn decode(Params(entry): Params<Append>) -> Result<Appended, Status> {
-    Ok(Appended {
-        seq: entry.message.len() as u64,
-    })
+    Ok(Appended::new(entry.message.len() as u64))
 }
 
 /// Sends entries over the process's one connection to an address.

@@ -198,7 +198,7 @@ impl Lines {
 }
 
 async fn append(client: &Client, entry: &Entry, output: &mut Output) -> Result<(), Failure> {
-    let Appended { seq } = client.call(APPEND, entry).await?;
+    let Appended { seq, .. } = client.call(APPEND, entry).await?;
     output.text(&seq.to_string())?;
     output.flush()
 }

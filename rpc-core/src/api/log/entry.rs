@@ -147,6 +147,28 @@ fn probable_unit(ts: u64) -> &'static str {
 pub struct Appended {
     /// The entry's number: from 1, in the order of the file.
     pub seq: u64,
+    /// Whether this was a repetition, by its `idempotency-key`, of an append that is in the log.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub duplicate: bool,
+    /// Whether the entry would outlive a loss of power. It is false, and the entry would outlive the server alone, where
+    /// the log is kept without `fsync`.
+    #[serde(default = "yes", skip_serializing_if = "Clone::clone")]
+    pub synced: bool,
+}
+
+impl Appended {
+    /// An entry that is on the disk, and was not there before.
+    pub fn new(seq: u64) -> Self {
+        Self {
+            seq,
+            duplicate: false,
+            synced: true,
+        }
+    }
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// One entry as it is stored: one line of a file.

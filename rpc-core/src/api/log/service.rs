@@ -22,7 +22,7 @@ pub const READ: CmdId = LogService::READ;
 #[cfg_attr(not(feature = "schema"), service(crate = crate))]
 pub trait Log {
     /// Writes an entry; answers its number once it is on disk.
-    #[rpc(cmdid = 1001)]
+    #[rpc(cmdid = 1001, dedup(by_caller))]
     async fn append(&self, entry: &Append) -> Result<Appended, Status>;
 
     /// Reads entries behind a cursor; waits up to `wait_ms` (25 s at most) where there are none.

@@ -200,6 +200,12 @@ pub struct LogSettings {
     /// Whether an entry is answered only once it would survive a power failure (fdatasync); false:
     /// once the system has it.
     pub fsync: bool,
+    /// Time in seconds for which the `idempotency-key` of an append is remembered, also by the next daemon on the same data.
+    /// A repetition that may be older is refused with code 9.
+    pub dedup_age_s: u64,
+    /// Maximum number of bytes that such keys take in memory. The oldest are forgotten at the limit: a repetition of such
+    /// an append is refused with code 9.
+    pub dedup_bytes_max: usize,
     /// Maximum number of reads that look through the files at the same time, in threads of
     /// `blocking.threads_max`. Further ones wait for their turn, which goes round by connection.
     pub scans_max: usize,
@@ -214,6 +220,8 @@ impl Default for LogSettings {
             retention_bytes: 0,
             retention_age_s: 0,
             fsync: true,
+            dedup_age_s: 600,
+            dedup_bytes_max: 64 << 20,
             scans_max: 8,
         }
     }
@@ -250,6 +258,8 @@ impl LogSettings {
             retention_bytes: self.retention_bytes,
             retention_age: Duration::from_secs(self.retention_age_s),
             fsync: self.fsync,
+            dedup_age: Duration::from_secs(self.dedup_age_s),
+            dedup_bytes_max: self.dedup_bytes_max,
             scans_max: self.scans_max,
             wait_max: WAIT_MAX,
         }

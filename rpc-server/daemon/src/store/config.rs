@@ -19,6 +19,10 @@ pub(crate) struct LogConfig {
     /// Whether an append is acknowledged only when its entry would outlive a loss of power, and not already
     /// when it would outlive the process. Default true.
     pub(crate) fsync: bool,
+    /// How long the key of an append is remembered. Default 10 minutes.
+    pub(crate) dedup_age: Duration,
+    /// How many bytes the keys of appends may take before the oldest are forgotten. Default 64 MiB.
+    pub(crate) dedup_bytes_max: usize,
     /// How many scans of the files may run at one time. Default 8.
     pub(crate) scans_max: usize,
     /// The longest wait of a read; a read that asks for a longer one waits so long. Default 24 hours.
@@ -34,6 +38,8 @@ impl Default for LogConfig {
             retention_bytes: 0,
             retention_age: Duration::ZERO,
             fsync: true,
+            dedup_age: Duration::from_secs(600),
+            dedup_bytes_max: 64 * 1024 * 1024,
             scans_max: 8,
             // It only keeps the sum of now and a wait in range.
             wait_max: Duration::from_secs(24 * 60 * 60),

@@ -6,9 +6,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use super::repeats::KeyOf;
+
 /// The line of an entry with its newline, but without its first member: the sequence number is known only under the
 /// lock of the queue, and the work should be done by then.
-pub(super) fn encode(entry: &Append) -> Vec<u8> {
+pub(super) fn encode(entry: &Append, key: Option<&KeyOf<'_>>) -> Vec<u8> {
     #[derive(Serialize)]
     struct Rest<'a> {
         ts: u64,
@@ -19,6 +21,8 @@ pub(super) fn encode(entry: &Append) -> Vec<u8> {
         trace: Option<&'a str>,
         #[serde(skip_serializing_if = "Option::is_none")]
         fields: Option<&'a RawValue>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        key: Option<&'a KeyOf<'a>>,
     }
 
     let rest = Rest {
@@ -28,6 +32,7 @@ pub(super) fn encode(entry: &Append) -> Vec<u8> {
         message: &entry.message,
         trace: entry.trace.as_deref(),
         fields: entry.fields.as_ref().map(Fields::as_raw),
+        key,
     };
 
     let mut line = Vec::with_capacity(128 + entry.message.len());
@@ -53,6 +58,8 @@ pub(super) struct EntryRef<'a> {
     pub(super) trace: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
     pub(super) fields: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    pub(super) key: Option<KeyOf<'a>>,
 }
 
 impl<'a> EntryRef<'a> {
@@ -103,7 +110,7 @@ mod tests {
 
     fn encoded(params: &str) -> String {
         let entry: Append = serde_json::from_str(params).expect(params);
-        String::from_utf8(encode(&entry)).unwrap()
+        String::from_utf8(encode(&entry, None)).unwrap()
     }
 
     #[test]

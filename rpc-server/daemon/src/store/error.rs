@@ -72,6 +72,15 @@ pub(crate) enum StoreError {
         /// What there is.
         extent: Extent,
     },
+    /// The key belongs to an append with other params.
+    KeyConflict {
+        /// The key.
+        key: String,
+    },
+    /// The append is a repetition, and its key may have been here and is not known any more.
+    KeyForgotten,
+    /// There is no room for the key. The entry was not taken; the same one may be sent again later.
+    KeysFull,
     /// The store was closed.
     Closed,
     /// No thread has read the files.
@@ -100,6 +109,20 @@ impl StoreError {
 /// ENFILE and EMFILE, which the standard library has no names for; every Unix has these numbers for them.
 fn is_without_descriptors(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(23 | 24))
+}
+
+impl StoreError {
+    /// Whether it says that the entry is not in the log, so that it may be sent again as if it had never been here.
+    pub(super) fn did_not_run(&self) -> bool {
+        matches!(
+            self,
+            Self::Full { .. }
+                | Self::FileSizeLimit { .. }
+                | Self::NoDescriptors { .. }
+                | Self::Overloaded
+                | Self::Closed
+        )
+    }
 }
 
 impl fmt::Display for StoreError {
@@ -147,6 +170,17 @@ impl fmt::Display for StoreError {
                 f,
                 "`params.after` is {after}, and the last entry of the log is {}: what came behind it is lost",
                 extent.last
+            ),
+            Self::KeyConflict { .. } => f.write_str(
+                "the `idempotency-key` belongs to an append with other params; a new entry needs a new key",
+            ),
+            Self::KeyForgotten => f.write_str(
+                "this is a repetition, and the log does not know any more whether its entry was written: keys of that age \
+                 were forgotten; look before sending it as a new one",
+            ),
+            Self::KeysFull => f.write_str(
+                "too many appends with an `idempotency-key` are on their way to the disk; this one was not taken, send it \
+                 again later",
             ),
             Self::Closed => f.write_str("the log is closed"),
             Self::Blocking(error) => error.fmt(f),

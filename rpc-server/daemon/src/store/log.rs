@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use rpc_core::api::log::{Append, Extent};
 use rpc_server::blocking::{BlockingPool, ResultSize};
+use rpc_server::layers::KeyedCall;
 use serde_json::value::RawValue;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
@@ -15,8 +16,9 @@ use super::dir_lock::{DirLock, create_dir};
 use super::entry::encode;
 use super::queue::{Appended, Queue};
 use super::reader::{PAGE_BYTES_MAX, Page, Query, SCAN_BYTES_MAX, Scan};
+use super::repeats::{KeyOf, Keys, Once, Repeats, Snapshots};
 use super::segment;
-use super::segments::Segments;
+use super::segments::{self, Segments};
 use super::waiting::{Matcher, Waiting};
 use super::writer::Writer;
 use super::{Health, LogConfig, StoreError, identity};
@@ -34,8 +36,11 @@ pub(crate) struct LogStore {
     /// The reads that wait.
     waiting: Arc<Waiting>,
     wait_max: Duration,
+    is_synced: bool,
     /// The identity of the log.
     log: String,
+    /// The keys of appends.
+    keys: Arc<Keys>,
     durable: watch::Receiver<u64>,
     health: watch::Receiver<Health>,
     /// The threads of the store, in the order in which they end.
@@ -60,7 +65,12 @@ impl LogStore {
         create_dir(dir)?;
         let lock = DirLock::take(dir)?;
         let sync = config.fsync.then_some(&lock);
-        let (segments, newest, found_next) = Segments::recover(dir, sync)?;
+        let firsts = segments::firsts(dir).map_err(StoreError::io("list", dir))?;
+        let mut repeats = Repeats::before_newest(dir, &firsts, &config);
+        let snapshots = Snapshots::of(dir, firsts.last().copied())
+            .map_err(StoreError::io("delete an old record in", dir))?;
+        let (segments, newest, found_next) =
+            Segments::recover(dir, sync, &mut |entry| repeats.replay(entry))?;
         let segments = Arc::new(segments);
 
         // What was changed since the store was closed is not written to, and its numbers are not given out again.
@@ -76,6 +86,7 @@ impl LogStore {
             }
             change.is_some()
         });
+        repeats.end_replay(segments.damaged() == 0 && left.is_none());
         let log = identity::of(dir, &lock, segments.newest(), closing.is_some())?;
 
         let next = left.map_or(found_next, |left| found_next.max(left.last + 1));
@@ -87,8 +98,9 @@ impl LogStore {
         let waiting = Arc::new(Waiting::new(next - 1));
 
         let scans = pool.limited(config.scans_max);
-        let wait_max = config.wait_max;
+        let (wait_max, is_synced) = (config.wait_max, config.fsync);
         let matcher = Matcher::new(Arc::clone(&waiting), Arc::clone(&segments));
+        let keys = Arc::clone(&repeats.keys);
         let mut writer = Writer {
             dir: dir.into(),
             config,
@@ -96,6 +108,8 @@ impl LogStore {
             segments: Arc::clone(&segments),
             waiting: Arc::clone(&waiting),
             newest,
+            repeats,
+            snapshots,
             lock,
             durable: sender,
             health: health_sender,
@@ -122,7 +136,9 @@ impl LogStore {
             scans,
             waiting,
             wait_max,
+            is_synced,
             log,
+            keys,
             durable,
             health,
             threads,
@@ -142,7 +158,36 @@ impl LogStore {
     ///
     /// Dropping the future does not take the entry back.
     pub(crate) fn append(&self, entry: &Append) -> Result<Appended, StoreError> {
-        self.queue.push(&encode(entry))
+        self.queue.push(&encode(entry, None))
+    }
+
+    /// Appends an entry once, however often it is sent with this key, also to the next store on the same directory.
+    ///
+    /// # Errors
+    ///
+    /// As [`append`](Self::append); and [`KeyConflict`](StoreError::KeyConflict),
+    /// [`KeyForgotten`](StoreError::KeyForgotten) and [`KeysFull`](StoreError::KeysFull) at once.
+    pub(crate) fn append_once(&self, entry: &Append, call: &KeyedCall) -> Result<Once, StoreError> {
+        let key = KeyOf {
+            id: call.key().into(),
+            by: call.identity().into(),
+            hash: call.fingerprint(),
+        };
+        let line = encode(entry, Some(&key));
+
+        self.keys.once(call, Instant::now(), |tell| {
+            self.queue.push_for(&line, tell)
+        })
+    }
+
+    /// The identity of the log.
+    pub(crate) fn identity(&self) -> &str {
+        &self.log
+    }
+
+    /// Whether what is acknowledged would outlive a loss of power.
+    pub(crate) fn is_synced(&self) -> bool {
+        self.is_synced
     }
 
     /// Reads a page of entries, in order.

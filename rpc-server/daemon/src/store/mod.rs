@@ -42,6 +42,7 @@ mod lines;
 mod log;
 mod queue;
 mod reader;
+mod repeats;
 mod segment;
 mod segments;
 #[cfg(test)]

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use super::closing::Closing;
 use super::dir_lock::DirLock;
 use super::queue::{Batch, Queue, Taken};
+use super::repeats::{Repeats, Snapshots};
 use super::segment::{FILE_MODE, Segment};
 use super::segments::Segments;
 use super::waiting::Waiting;
@@ -27,6 +28,9 @@ pub(super) struct Writer {
     pub(super) waiting: Arc<Waiting>,
     /// The segment in use; none before the first entry, and behind an error.
     pub(super) newest: Option<Segment>,
+    /// What was appended before.
+    pub(super) repeats: Repeats,
+    pub(super) snapshots: Snapshots,
     /// Held open for its lock. It stands before `durable`, so that who sees that one go finds the directory
     /// free.
     pub(super) lock: DirLock,
@@ -117,6 +121,7 @@ impl Writer {
         }
 
         self.segments.commit(&mut segment, batch.next() - 1);
+        self.snapshots.settle(segment.first);
         self.newest = Some(segment);
         Ok(())
     }
@@ -146,7 +151,10 @@ impl Writer {
         !age.is_zero() && segment.len > 0 && segment.is_as_old_as(age)
     }
 
-    fn create(&self, first: u64) -> Result<Segment, StoreError> {
+    fn create(&mut self, first: u64) -> Result<Segment, StoreError> {
+        self.snapshots
+            .write(first, &self.repeats, self.config.fsync);
+
         let lock = self.config.fsync.then_some(&self.lock);
         Segment::create(&self.dir, first, lock)
     }
@@ -203,6 +211,7 @@ impl Writer {
         match self.create(next) {
             Ok(mut segment) => {
                 self.segments.commit(&mut segment, next - 1);
+                self.snapshots.settle(segment.first);
                 self.newest = Some(segment);
                 // After a kill it would look like one that was emptied.
                 self.note_what_is_left();

@@ -7,6 +7,7 @@ mod conformance;
 mod daemon;
 mod daemon_life;
 mod descriptors;
+mod log_repeats;
 mod log_service;
 #[allow(dead_code, reason = "the tests of the library use the rest of it")]
 #[path = "../../../tests/it/support.rs"]

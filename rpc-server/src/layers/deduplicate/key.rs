@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rpc_core::{CmdId, Request, Status};
+use rpc_core::{CmdId, Fingerprint, Request, Status};
 
 /// The metadata by which a repetition is recognised.
 pub const IDEMPOTENCY_KEY: &str = rpc_core::typed::IDEMPOTENCY_KEY;
@@ -14,8 +14,11 @@ pub const IDEMPOTENCY_AGE_MS: &str = rpc_core::typed::IDEMPOTENCY_AGE_MS;
 pub const KEY_BYTES_MAX: usize = 128;
 
 /// A call that has a key.
+///
+/// It is for a command that keeps its keys in a store of its own, which outlives the process for example. For all others
+/// there is [`Deduplicate`](super::Deduplicate).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct KeyedCall {
+pub struct KeyedCall {
     /// Who calls; empty where nobody is known.
     pub(super) identity: String,
     pub(super) id: KeyId,
@@ -36,8 +39,8 @@ impl KeyedCall {
     /// What the request says; `None` where it has no key.
     ///
     /// # Errors
-    /// Code 3 for a key or an age that is none.
-    pub(super) fn of(request: &Request<'_>) -> Result<Option<Self>, Status> {
+    /// Code 3 for a key of another length than 1 to [`KEY_BYTES_MAX`], and for an age that is not a number.
+    pub fn of(request: &Request<'_>) -> Result<Option<Self>, Status> {
         if request.meta.is_empty() {
             return Ok(None);
         }
@@ -69,27 +72,37 @@ impl KeyedCall {
                 cmdid: request.cmdid,
                 key,
             },
-            fingerprint: fingerprint(request.params.as_bytes()),
+            // Who makes params collide has the key, and deceives itself.
+            fingerprint: Fingerprint::of(request.params.as_bytes()).number(),
             params_bytes: request.params.as_bytes().len(),
             age: age.transpose()?,
         }))
+    }
+
+    /// The caller, to whom the key belongs; empty for callers that have not authenticated.
+    pub fn identity(&self) -> &str {
+        &self.identity
+    }
+
+    /// The key.
+    pub fn key(&self) -> &str {
+        &self.id.key
+    }
+
+    /// Tells params apart that are not made to collide.
+    pub fn fingerprint(&self) -> u128 {
+        self.fingerprint
+    }
+
+    /// How long ago the call was sent first; `None` for the first time.
+    pub fn age(&self) -> Option<Duration> {
+        self.age
     }
 
     /// Bytes that the key itself takes.
     pub(super) fn key_bytes(&self) -> usize {
         self.id.key.len() + std::mem::size_of::<KeyId>()
     }
-}
-
-/// FNV-1a of 128 bits: tells params apart that are not made to collide. Who makes them collide has the key, and
-/// deceives itself.
-fn fingerprint(bytes: &[u8]) -> u128 {
-    const BASIS: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
-    const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
-
-    bytes.iter().fold(BASIS, |hash, byte| {
-        (hash ^ u128::from(*byte)).wrapping_mul(PRIME)
-    })
 }
 
 #[cfg(test)]
@@ -118,12 +131,5 @@ mod tests {
             "`meta.idempotency-key` has 129 bytes and must have 1 to 128"
         );
         assert!(request(&[(IDEMPOTENCY_KEY, "k"), (IDEMPOTENCY_AGE_MS, "-1")]).is_err());
-    }
-
-    #[test]
-    fn fingerprints_tell_params_apart() {
-        // The published value of the empty text.
-        assert_eq!(fingerprint(b""), 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d);
-        assert_ne!(fingerprint(b"{\"a\":1}"), fingerprint(b"{\"a\":2}"));
     }
 }

@@ -16,10 +16,9 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 use crate::instance::instance;
-use key::KeyedCall;
 use keys::{Kept, Keys, Run, Verdict};
 
-pub use key::{IDEMPOTENCY_AGE_MS, IDEMPOTENCY_KEY, KEY_BYTES_MAX};
+pub use key::{IDEMPOTENCY_AGE_MS, IDEMPOTENCY_KEY, KEY_BYTES_MAX, KeyedCall};
 
 /// Runs a call that has the metadata `idempotency-key` once, however often it is sent.
 ///

@@ -24,7 +24,7 @@ fn the_shortest_line_is_as_long_as_it_is_said_to_be() {
     };
 
     assert_eq!(
-        (encode(&entry).len() + r#"{"seq":1"#.len()) as u64,
+        (encode(&entry, None).len() + r#"{"seq":1"#.len()) as u64,
         LINE_BYTES_MIN
     );
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::lines::LINE_BYTES_MAX;
+use super::repeats::KeyRun;
 use super::segment::SEQ_MAX;
 use super::{StoreError, lock};
 
@@ -55,8 +56,37 @@ pub(super) struct Batch {
     pub(super) first: u64,
     /// Their lines.
     pub(super) lines: Vec<u8>,
-    /// Their callers, one each.
-    callers: Vec<oneshot::Sender<Result<u64, StoreError>>>,
+    /// Number of entries.
+    entries: u64,
+    callers: Vec<Caller>,
+}
+
+/// What wants to know what has become of an entry.
+struct Caller {
+    /// The number of the entry.
+    seq: u64,
+    tell: Tell,
+}
+
+/// How a caller is told.
+pub(super) enum Tell {
+    /// By the call itself.
+    Call(oneshot::Sender<Outcome>),
+    /// By its key.
+    Key(KeyRun),
+}
+
+/// What becomes of an entry: its number once it is on the disk.
+pub(super) type Outcome = Result<u64, StoreError>;
+
+impl Tell {
+    fn tell(self, outcome: Outcome) {
+        match self {
+            // A caller that has gone away does not want to know.
+            Self::Call(caller) => drop(caller.send(outcome)),
+            Self::Key(run) => run.finish(&outcome),
+        }
+    }
 }
 
 impl Queue {
@@ -78,6 +108,17 @@ impl Queue {
 
     /// Gives the next sequence number to an entry, of which `rest` is the line without that number.
     pub(super) fn push(&self, rest: &[u8]) -> Result<Appended, StoreError> {
+        let (caller, outcome) = oneshot::channel();
+        self.push_for(rest, || Tell::Call(caller))?;
+        Ok(Appended { outcome })
+    }
+
+    /// Does the same for a caller that is told in its own way. `tell` is called only where the entry is taken.
+    pub(super) fn push_for(
+        &self,
+        rest: &[u8],
+        tell: impl FnOnce() -> Tell,
+    ) -> Result<(), StoreError> {
         let bytes = SEQ_BYTES_MAX + rest.len();
         if bytes > LINE_BYTES_MAX {
             return Err(StoreError::TooLarge {
@@ -86,7 +127,6 @@ impl Queue {
             });
         }
 
-        let (caller, outcome) = oneshot::channel();
         let mut state = lock(&self.state);
         if state.closed || state.batch.next() > SEQ_MAX {
             return Err(StoreError::Closed);
@@ -99,8 +139,10 @@ impl Queue {
             return Err(StoreError::Overloaded);
         }
 
-        let was_empty = state.batch.callers.is_empty();
-        state.batch.push(rest, caller);
+        let was_empty = state.batch.entries == 0;
+        let (seq, tell) = (state.batch.next(), tell());
+        state.batch.callers.push(Caller { seq, tell });
+        state.batch.push(rest);
         drop(state);
 
         // Behind the first entry the writer has been woken already, or is at work and will look again.
@@ -108,20 +150,20 @@ impl Queue {
             self.filled.notify_one();
         }
 
-        Ok(Appended { outcome })
+        Ok(())
     }
 
     /// Waits for entries, as long as `patience` at most, and takes all there are.
     pub(super) fn take(&self, patience: Duration) -> Taken {
         let state = lock(&self.state);
-        let wait = |state: &mut State| state.batch.callers.is_empty() && !state.closed;
+        let wait = |state: &mut State| state.batch.entries == 0 && !state.closed;
 
         // As in `lock`: a panic elsewhere has left the data whole.
         let (mut state, _) = self
             .filled
             .wait_timeout_while(state, patience, wait)
             .unwrap_or_else(std::sync::PoisonError::into_inner);
-        if state.batch.callers.is_empty() {
+        if state.batch.entries == 0 {
             return if state.closed {
                 Taken::End
             } else {
@@ -143,9 +185,7 @@ impl Queue {
     /// Makes room, and tells the callers of a batch what has become of it.
     pub(super) fn finish(&self, batch: Batch, outcome: &Result<(), StoreError>) {
         let Batch {
-            first,
-            mut lines,
-            callers,
+            mut lines, callers, ..
         } = batch;
 
         lines.clear();
@@ -157,9 +197,8 @@ impl Queue {
             state.spare = lines;
         }
 
-        for (seq, caller) in (first..).zip(callers) {
-            // A caller that has gone away does not want to know.
-            let _ = caller.send(outcome.clone().map(|()| seq));
+        for Caller { seq, tell } in callers {
+            tell.tell(outcome.clone().map(|()| seq));
         }
     }
 
@@ -171,9 +210,15 @@ impl Queue {
 
     /// Takes no more entries, and fails those that are in the queue: there is nobody left to write them.
     pub(super) fn abandon(&self) {
-        let mut state = lock(&self.state);
-        state.closed = true;
-        state.batch.callers.clear();
+        let callers = {
+            let mut state = lock(&self.state);
+            state.closed = true;
+            state.batch.entries = 0;
+            std::mem::take(&mut state.batch.callers)
+        };
+
+        // Each learns of it by the drop, which is not for the lock.
+        drop(callers);
     }
 }
 
@@ -182,16 +227,17 @@ impl Batch {
         Self {
             first,
             lines,
+            entries: 0,
             callers: Vec::new(),
         }
     }
 
     /// The sequence number after the last one.
     pub(super) fn next(&self) -> u64 {
-        self.first + self.callers.len() as u64
+        self.first + self.entries
     }
 
-    fn push(&mut self, rest: &[u8], caller: oneshot::Sender<Result<u64, StoreError>>) {
+    fn push(&mut self, rest: &[u8]) {
         let seq = self.next();
 
         // Writing to memory does not fail.
@@ -199,7 +245,7 @@ impl Batch {
 
         // All but the brace that `rest` starts with.
         self.lines.extend_from_slice(&rest[1..]);
-        self.callers.push(caller);
+        self.entries += 1;
     }
 }
 
@@ -216,7 +262,7 @@ impl Batch {
 #[derive(Debug)]
 #[must_use = "an entry is on the disk only once this has resolved"]
 pub(crate) struct Appended {
-    outcome: oneshot::Receiver<Result<u64, StoreError>>,
+    pub(super) outcome: oneshot::Receiver<Outcome>,
 }
 
 impl Future for Appended {

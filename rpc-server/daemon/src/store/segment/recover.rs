@@ -27,10 +27,13 @@ impl Segment {
     /// The rest may not be durable yet: the process before may have been killed between its write and its
     /// `fdatasync`. Shown to readers and then lost with the power, its numbers would be given out a second
     /// time.
+    ///
+    /// `learn` is told of each entry, in their order.
     pub(in crate::store) fn recover(
         dir: &Path,
         first: u64,
         fsync: bool,
+        learn: &mut dyn FnMut(&EntryRef<'_>),
     ) -> Result<Recovered, StoreError> {
         let path = path(dir, first);
         let file = open_itself(&path).map_err(StoreError::io("open", &path))?;
@@ -54,12 +57,16 @@ impl Segment {
         let mut scan = |mut lines: Lines<BufReader<&File>>| {
             while let Some(line) = lines.next()? {
                 if !line.whole {
-                    let mended = accept_but_for_newline(&mut sequence, &line);
+                    let entry = accept_but_for_newline(&mut sequence, &line);
+                    let mended = entry.is_some();
+                    entry.inspect(&mut *learn);
                     tail = Some((
                         line.offset + if mended { line.bytes - 1 } else { 0 },
                         mended,
                     ));
-                } else if !accept(&mut sequence, &line) {
+                } else if let Some(entry) = accept(&mut sequence, &line) {
+                    learn(&entry);
+                } else {
                     damaged.push(line.offset);
                 }
             }
@@ -138,30 +145,26 @@ fn open_itself(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-fn accept(sequence: &mut Sequence, line: &Line<'_>) -> bool {
-    sequence.accept(
-        EntryRef::parse(line.text).map(|entry| entry.seq),
-        line.bytes,
-    )
+fn accept<'a>(sequence: &mut Sequence, line: &Line<'a>) -> Option<EntryRef<'a>> {
+    let entry = EntryRef::parse(line.text);
+    let accepted = sequence.accept(entry.as_ref().map(|entry| entry.seq), line.bytes);
+    entry.filter(|_| accepted)
 }
 
 /// Takes a last line in which the newline has become another byte: that entry may have been acknowledged. One
 /// that merely lacks its newline cannot have been.
-fn accept_but_for_newline(sequence: &mut Sequence, line: &Line<'_>) -> bool {
-    let entry = line
-        .text
-        .split_last()
-        .and_then(|(_, text)| EntryRef::parse(text));
-
-    let mut mended = *sequence;
-    let accepted = entry.is_some_and(|entry| mended.accept(Some(entry.seq), line.bytes));
+fn accept_but_for_newline<'a>(sequence: &mut Sequence, line: &Line<'a>) -> Option<EntryRef<'a>> {
+    let (_, text) = line.text.split_last()?;
+    let entry = EntryRef::parse(text)?;
 
     // What is cut off hides no numbers, so a line that is not taken must leave no trace.
-    if accepted {
-        *sequence = mended;
+    let mut mended = *sequence;
+    if !mended.accept(Some(entry.seq), line.bytes) {
+        return None;
     }
 
-    accepted
+    *sequence = mended;
+    Some(entry)
 }
 
 /// Devices in the place of files, for tests of a disk that fails.

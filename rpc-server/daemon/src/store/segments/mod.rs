@@ -14,6 +14,7 @@ use std::sync::Mutex;
 use std::sync::atomic::AtomicU64;
 
 use super::dir_lock::DirLock;
+use super::entry::EntryRef;
 use super::segment::{Recovered, Segment, first_in, path};
 use super::{StoreError, lock};
 
@@ -62,16 +63,17 @@ impl Segments {
     /// Lists a directory and recovers its newest segment; returns that segment if there is one, and the
     /// sequence number to go on with.
     ///
-    /// Older segments are not read, so this takes as long for a terabyte as for the newest segment alone.
+    /// `learn` is told of each entry of the newest. Older segments are not read, so this takes as long for a terabyte as for the newest segment alone.
     pub(super) fn recover(
         dir: &Path,
         lock: Option<&DirLock>,
+        learn: &mut dyn FnMut(&EntryRef<'_>),
     ) -> Result<(Self, Option<Segment>, u64), StoreError> {
         let mut segments = list(dir).map_err(StoreError::io("list", dir))?;
 
         let mut recovered = None;
         if let Some(newest) = segments.last_mut() {
-            let found = Segment::recover(dir, newest.first, lock.is_some())?;
+            let found = Segment::recover(dir, newest.first, lock.is_some(), learn)?;
             newest.len = found.segment.len;
             recovered = Some(found);
         }
@@ -262,6 +264,11 @@ impl Listed {
             damaged: BTreeSet::new(),
         }
     }
+}
+
+/// The first numbers of the segments in a directory, from oldest to newest.
+pub(super) fn firsts(dir: &Path) -> io::Result<Vec<u64>> {
+    Ok(list(dir)?.iter().map(|segment| segment.first).collect())
 }
 
 /// The segments in a directory, from oldest to newest.

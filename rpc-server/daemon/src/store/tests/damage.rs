@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use super::*;
 
 /// As if the store had been killed: it leaves no record of its end.
-fn forget_closing(dir: &TempDir) {
+pub(super) fn forget_closing(dir: &TempDir) {
     fs::remove_file(dir.path().join("closed.json")).unwrap();
 }
 

@@ -5,6 +5,7 @@ mod cursor;
 mod damage;
 mod disk;
 mod follow;
+mod keys;
 mod read;
 mod rotation;
 mod scan;

@@ -31,7 +31,7 @@ async fn a_scan_whose_call_is_over_reads_no_further_block() {
     }
     drop(store);
 
-    let (segments, _newest, _) = Segments::recover(dir.path(), None).unwrap();
+    let (segments, _newest, _) = Segments::recover(dir.path(), None, &mut |_| ()).unwrap();
     let blocks = fs::read(segment_path(&dir, 1)).unwrap().len() / BLOCK_BYTES;
     assert!(blocks > 20, "{blocks}");
 

@@ -1,5 +1,7 @@
 //! `log`: appends entries to the store and reads them back.
 
+mod status;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,9 +11,12 @@ use rpc_core::api::log::{
 };
 use rpc_core::{CmdId, Descriptor, Status};
 
-use crate::store::{self, Filter, Health, LogStore, Query, Rest, StoreError};
+use crate::store::{self, Filter, Health, LogStore, Query, Rest};
 use rpc_server::blocking::Caller;
-use rpc_server::{Params, Route, RouteError, Router, ServerHandle, ServiceHealth, State};
+use rpc_server::layers::KeyedCall;
+use rpc_server::{
+    FromRequest, Params, Request, Route, RouteError, Router, ServerHandle, ServiceHealth, State,
+};
 use tokio::sync::watch;
 
 /// The name of the service.
@@ -19,9 +24,6 @@ const SERVICE: &str = "log";
 
 const LIMIT_DEFAULT: u32 = 100;
 const LIMIT_MAX: u32 = 1000;
-/// A full queue takes about this long to reach a disk.
-const RETRY_AFTER: Duration = Duration::from_millis(100);
-
 /// The commands of the service.
 #[cfg(any(feature = "program", test))]
 pub(crate) const COMMANDS: [CmdId; 2] = [APPEND, READ];
@@ -29,8 +31,14 @@ pub(crate) const COMMANDS: [CmdId; 2] = [APPEND, READ];
 /// The commands of [`Log`](rpc_core::api::log::Log), as the trait describes them. It is not implemented: a page has its
 /// entries as they stand in the files, which its typed form would take apart and write again.
 pub(crate) fn router(store: Arc<LogStore>) -> Result<Router<Arc<LogStore>>, RouteError> {
+    let mut append_descriptor = descriptor(APPEND);
+    if let Some(dedup) = &mut append_descriptor.dedup {
+        // Keys are in the log: they are known where it is the same, whichever process serves it.
+        dedup.store = Some(format!("log-{}", store.identity()).into());
+    }
+
     Router::with_state(store)
-        .route(APPEND, Route::new(append).describe(descriptor(APPEND)))?
+        .route(APPEND, Route::new(append).describe(append_descriptor))?
         .route(READ, Route::new(read).describe(descriptor(READ)))
 }
 
@@ -70,10 +78,33 @@ fn set_health(server: &ServerHandle, is_good: bool) {
 /// lines; and it is written whether or not its caller still waits.
 async fn append(
     State(store): State<Arc<LogStore>>,
+    Keyed(call): Keyed,
     Params(entry): Params<Append>,
 ) -> Result<Appended, Status> {
-    let seq = store.append(&entry)?.await?;
-    Ok(Appended { seq })
+    let synced = store.is_synced();
+    let Some(call) = call else {
+        let seq = store.append(&entry)?.await?;
+        return Ok(Appended {
+            synced,
+            ..Appended::new(seq)
+        });
+    };
+
+    let once = store.append_once(&entry, &call)?;
+    Ok(Appended {
+        seq: once.outcome.await?,
+        duplicate: once.is_repetition,
+        synced,
+    })
+}
+
+/// The key of a call, if it has one.
+struct Keyed(Option<KeyedCall>);
+
+impl<S> FromRequest<S> for Keyed {
+    fn from_request(request: &Request<'_>, _: &S) -> Result<Self, Status> {
+        KeyedCall::of(request).map(Self)
+    }
 }
 
 async fn read(
@@ -134,45 +165,6 @@ fn check_length(name: &str, filter: Option<&str>, bytes_max: usize) -> Result<()
     Err(Status::invalid_argument(format!(
         "`params.{name}` has {bytes} bytes and may have at most {bytes_max}; shorten it"
     )))
-}
-
-/// What the peer reads names the store and not its files; those are for the log.
-impl From<StoreError> for Status {
-    fn from(error: StoreError) -> Self {
-        match error {
-            StoreError::Full { .. } => {
-                Self::resource_exhausted("the disk of the log store is full").with_source(error)
-            }
-            StoreError::FileSizeLimit { .. } => {
-                Self::resource_exhausted("a file of the log store may not grow any more")
-                    .with_source(error)
-            }
-            // It was not taken, so that it may be sent again.
-            StoreError::Overloaded => Self::resource_exhausted(error.to_string())
-                .with_rejected()
-                .with_retry_after(RETRY_AFTER),
-            StoreError::NoDescriptors { .. } => {
-                Self::resource_exhausted("the log store has no file descriptor left")
-                    .with_source(error)
-                    .with_rejected()
-                    .with_retry_after(RETRY_AFTER)
-            }
-            StoreError::OtherLog { ref extent, .. } => {
-                Self::failed_precondition(error.to_string()).with_details(extent)
-            }
-            StoreError::PastEnd { ref extent, .. } => {
-                Self::out_of_range(error.to_string()).with_details(extent)
-            }
-            StoreError::Closed => Self::unavailable(error.to_string()).with_rejected(),
-            StoreError::Blocking(error) => error.into(),
-            StoreError::TooLarge { .. } => Self::invalid_argument(error.to_string()),
-            // Whether the entry is on the disk is not known.
-            StoreError::Io { .. } | StoreError::Changed { .. } | StoreError::Locked { .. } => {
-                Self::internal("the disk of the log store failed; the server's log says how")
-                    .with_source(error)
-            }
-        }
-    }
 }
 
 #[cfg(test)]
@@ -237,7 +229,14 @@ mod tests {
         let descriptors = router.descriptors();
         let served: Vec<CmdId> = descriptors.iter().map(|command| command.cmdid).collect();
         assert_eq!(served, COMMANDS);
-        let described = LogService::descriptors();
+
+        let mut described = LogService::descriptors();
+        for (described, served) in described.iter_mut().zip(&descriptors) {
+            // The trait knows of no store.
+            if let (Some(dedup), Some(of_store)) = (&mut described.dedup, &served.dedup) {
+                dedup.store.clone_from(&of_store.store);
+            }
+        }
         assert!(
             descriptors.into_iter().eq(&described),
             "as the trait has them"

@@ -1,0 +1,54 @@
+use std::time::Duration;
+
+use rpc_core::Status;
+use serde_json::json;
+
+use crate::store::StoreError;
+
+/// A full queue takes about this long to reach a disk.
+const RETRY_AFTER: Duration = Duration::from_millis(100);
+
+/// What the peer reads names the store and not its files; those are for the log.
+impl From<StoreError> for Status {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Full { .. } => {
+                Self::resource_exhausted("the disk of the log store is full").with_source(error)
+            }
+            StoreError::FileSizeLimit { .. } => {
+                Self::resource_exhausted("a file of the log store may not grow any more")
+                    .with_source(error)
+            }
+            // It was not taken, so that it may be sent again.
+            StoreError::Overloaded | StoreError::KeysFull => {
+                Self::resource_exhausted(error.to_string())
+                    .with_rejected()
+                    .with_retry_after(RETRY_AFTER)
+            }
+            StoreError::NoDescriptors { .. } => {
+                Self::resource_exhausted("the log store has no file descriptor left")
+                    .with_source(error)
+                    .with_rejected()
+                    .with_retry_after(RETRY_AFTER)
+            }
+            StoreError::OtherLog { ref extent, .. } => {
+                Self::failed_precondition(error.to_string()).with_details(extent)
+            }
+            StoreError::PastEnd { ref extent, .. } => {
+                Self::out_of_range(error.to_string()).with_details(extent)
+            }
+            StoreError::KeyConflict { ref key } => Self::already_exists(error.to_string())
+                .with_details(&json!({ "idempotency_key": key })),
+            // Without `rejected`: the tries before may have run.
+            StoreError::KeyForgotten => Self::failed_precondition(error.to_string()),
+            StoreError::Closed => Self::unavailable(error.to_string()).with_rejected(),
+            StoreError::Blocking(error) => error.into(),
+            StoreError::TooLarge { .. } => Self::invalid_argument(error.to_string()),
+            // Whether the entry is on the disk is not known.
+            StoreError::Io { .. } | StoreError::Changed { .. } | StoreError::Locked { .. } => {
+                Self::internal("the disk of the log store failed; the server's log says how")
+                    .with_source(error)
+            }
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! What was sent before: keys of appends, so that a repetition is recognised, also by the next process.
+//!
+//! Everything that is known stands in the lines themselves. So that a start need not read all segments, what was known
+//! at the end of a segment stands in a snapshot beside the next one (`N.known`, where N is the first number of that
+//! next one), and a start reads the newest snapshot and the newest segment. Without its snapshot it reads older
+//! segments.
+
+mod keys;
+mod known;
+mod progress;
+mod snapshot;
+#[cfg(test)]
+mod tests;
+
+use std::fs::{self, File};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::entry::EntryRef;
+use super::lines::Lines;
+use super::{LogConfig, segment};
+
+pub(crate) use keys::Once;
+pub(super) use keys::{KeyRun, Keys};
+pub(super) use known::KeyOf;
+pub(super) use snapshot::Snapshots;
+
+/// How many bytes are read at a time.
+const BLOCK_BYTES: usize = 256 * 1024;
+
+/// All that is known.
+pub(super) struct Repeats {
+    pub(super) keys: Arc<Keys>,
+    /// Whether all is known that the process before knew.
+    is_complete: bool,
+}
+
+impl Repeats {
+    /// What is known of a directory with these segments, but for what stands in the newest one.
+    pub(super) fn before_newest(dir: &Path, firsts: &[u64], config: &LogConfig) -> Self {
+        let mut repeats = Self {
+            keys: Arc::new(Keys::new(
+                config.dedup_age,
+                config.dedup_bytes_max,
+                Instant::now(),
+            )),
+            is_complete: false,
+        };
+
+        if let Some((newest, older)) = firsts.split_last() {
+            repeats.is_complete = repeats.load(dir, *newest)
+                || repeats.replay_older(dir, *newest, older, config.dedup_age);
+        }
+        repeats
+    }
+
+    /// Learns from a line of the newest segment, each in its order, what the process before knew.
+    pub(super) fn replay(&self, entry: &EntryRef<'_>) {
+        if let Some(key) = &entry.key {
+            self.keys.replay(key, entry.seq);
+        }
+    }
+
+    /// Notes that the newest segment was read, and whether all of it made sense.
+    pub(super) fn end_replay(&mut self, is_sound: bool) {
+        self.is_complete &= is_sound;
+        if self.is_complete {
+            self.keys.are_complete();
+        }
+    }
+
+    /// Takes in the snapshot of what was known before the segment `first`; returns whether there is a sound one.
+    fn load(&self, dir: &Path, first: u64) -> bool {
+        match snapshot::read(dir, first) {
+            Ok(known) => {
+                self.keys.load(known);
+                true
+            }
+            Err(error) => {
+                if error.kind() != io::ErrorKind::NotFound {
+                    let file = snapshot::path(dir, first);
+                    tracing::error!(
+                        file = %file.display(), %error,
+                        "a record of which appends were here cannot be read; the log's own files are read in its place"
+                    );
+                }
+                false
+            }
+        }
+    }
+
+    /// Learns from segments that were written to less than `age` before the newest; returns whether that is all there
+    /// was.
+    fn replay_older(&self, dir: &Path, newest: u64, older: &[u64], age: Duration) -> bool {
+        let written = |first| fs::metadata(segment::path(dir, first))?.modified();
+        let Ok(until) = written(newest) else {
+            return false;
+        };
+
+        let mut reaches_back = older.first().copied().unwrap_or(newest) == 1;
+        for first in older {
+            let is_old = written(*first)
+                .is_ok_and(|written| until.duration_since(written).is_ok_and(|past| past > age));
+            if is_old {
+                reaches_back = true;
+                continue;
+            }
+
+            let path = segment::path(dir, *first);
+            if let Err(error) = self.replay_segment(&path) {
+                tracing::error!(file = %path.display(), %error, "the log cannot be read");
+                return false;
+            }
+        }
+
+        reaches_back
+    }
+
+    /// Learns from a whole segment.
+    fn replay_segment(&self, path: &Path) -> io::Result<()> {
+        let file = File::open(path)?;
+        let len = file.metadata()?.len();
+        let mut lines = Lines::new(&file, 0, len, BLOCK_BYTES)?;
+
+        while let Some(line) = lines.next()? {
+            // Most lines have nothing to tell, and need not be taken apart.
+            let may_tell = str::from_utf8(line.text).is_ok_and(|text| text.contains("\"key\":"));
+            if may_tell && let Some(entry) = EntryRef::parse(line.text) {
+                self.replay(&entry);
+            }
+        }
+
+        Ok(())
+    }
+}

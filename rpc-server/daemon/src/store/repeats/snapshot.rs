@@ -1,0 +1,190 @@
+//! Snapshots of what is known: lines of JSON, whose last one has a fingerprint of those before.
+
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader, BufWriter, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use rpc_core::Fingerprint;
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use super::super::segment::{self, FILE_MODE};
+use super::Repeats;
+use super::keys::Snapshot as Known;
+use super::known::{KnownKey, hex};
+
+const EXTENSION: &str = "known";
+
+/// The first line.
+#[derive(Serialize, Deserialize)]
+struct Head {
+    /// The number behind the last one that this knows of.
+    before: u64,
+    /// When the youngest key was received that is not known any more, in milliseconds since the snapshot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    lost_ms: Option<i64>,
+}
+
+/// The last line.
+#[derive(Serialize, Deserialize)]
+struct End {
+    #[serde(with = "hex")]
+    check: u128,
+}
+
+/// The snapshots of a directory.
+#[derive(Debug)]
+pub(in crate::store) struct Snapshots {
+    dir: PathBuf,
+    /// That of the newest segment that readers know of.
+    newest: Option<u64>,
+    /// That of a segment which is being made.
+    next: Option<u64>,
+}
+
+impl Snapshots {
+    /// Those of a directory whose newest segment is this one. All others are deleted: what they say was before the
+    /// segments that are there now.
+    pub(in crate::store) fn of(dir: &Path, newest: Option<u64>) -> io::Result<Self> {
+        let kept = newest.map(|newest| path(dir, newest));
+        for entry in fs::read_dir(dir)? {
+            let file = entry?.path();
+            let is_snapshot = file.extension().is_some_and(|found| found == EXTENSION);
+            if is_snapshot && Some(&file) != kept.as_ref() {
+                fs::remove_file(file)?;
+            }
+        }
+
+        Ok(Self {
+            dir: dir.into(),
+            newest,
+            next: None,
+        })
+    }
+
+    /// Writes what is known before the segment `first` is made. Without it, a start reads older segments.
+    pub(in crate::store) fn write(&mut self, first: u64, repeats: &Repeats, fsync: bool) {
+        if let Some(old) = self.next.replace(first)
+            && old != first
+        {
+            self.delete(old);
+        }
+
+        let path = path(&self.dir, first);
+        let known = repeats.keys.snapshot(Instant::now());
+        if let Err(error) = write(&path, first, &known, fsync) {
+            tracing::warn!(file = %path.display(), %error, "cannot write down which appends were here");
+            // One that is there is of a segment that was taken back.
+            self.delete(first);
+        }
+    }
+
+    /// Notes that readers know of a segment: the snapshot of the one before is not needed any more.
+    pub(in crate::store) fn settle(&mut self, first: u64) {
+        if self.next != Some(first) {
+            return;
+        }
+
+        self.next = None;
+        if let Some(old) = self.newest.replace(first) {
+            self.delete(old);
+        }
+    }
+
+    /// Deletes a snapshot. What is left of it is deleted at the next start.
+    fn delete(&self, first: u64) {
+        let _ = fs::remove_file(path(&self.dir, first));
+    }
+}
+
+pub(super) fn path(dir: &Path, first: u64) -> PathBuf {
+    segment::path(dir, first).with_extension(EXTENSION)
+}
+
+fn write(path: &Path, before: u64, known: &Known, fsync: bool) -> io::Result<()> {
+    let new = path.with_extension("known.new");
+    let file = File::options()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(FILE_MODE)
+        .open(&new)?;
+    let mut lines = Checked {
+        inner: BufWriter::new(file),
+        check: Fingerprint::default(),
+    };
+
+    let head = Head {
+        before,
+        lost_ms: known.lost,
+    };
+    lines.line(&head)?;
+    for key in &known.keys {
+        lines.line(key)?;
+    }
+
+    let check = lines.check.number();
+    lines.line(&End { check })?;
+    let file = lines.inner.into_inner().map_err(io::Error::from)?;
+    if fsync {
+        file.sync_data()?;
+    }
+
+    fs::rename(new, path)
+}
+
+/// What was known before the segment `first`.
+pub(super) fn read(dir: &Path, first: u64) -> io::Result<Known> {
+    let mut reader = BufReader::new(File::open(path(dir, first))?);
+    let mut check = Fingerprint::default();
+    let mut known = Known::default();
+    let mut line = String::new();
+    let mut is_head = true;
+
+    loop {
+        line.clear();
+        if reader.read_line(&mut line)? == 0 {
+            return Err(damaged());
+        }
+
+        if let Ok(end) = serde_json::from_str::<End>(&line) {
+            let is_whole = end.check == check.number() && reader.read_line(&mut line)? == 0;
+            return if is_whole { Ok(known) } else { Err(damaged()) };
+        }
+
+        check = check.with(line.as_bytes());
+        if std::mem::take(&mut is_head) {
+            let head: Head = serde_json::from_str(&line)?;
+            if head.before != first {
+                return Err(damaged());
+            }
+            known.lost = head.lost_ms;
+        } else {
+            let key: KnownKey<'_> = serde_json::from_str(&line)?;
+            known.keys.push(key.into_owned());
+        }
+    }
+}
+
+fn damaged() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        "it is damaged, or was not written to its end",
+    )
+}
+
+/// Lines that are written, with their fingerprint.
+struct Checked<W> {
+    inner: W,
+    check: Fingerprint,
+}
+
+impl<W: Write> Checked<W> {
+    fn line(&mut self, value: &impl Serialize) -> io::Result<()> {
+        let mut line = serde_json::to_vec(value)?;
+        line.push(b'\n');
+        self.check = self.check.with(&line);
+        self.inner.write_all(&line)
+    }
+}

@@ -1,0 +1,205 @@
+use std::time::Duration;
+
+use rpc_core::{Meta, RawJson, Request};
+use rpc_server::layers::{IDEMPOTENCY_AGE_MS, IDEMPOTENCY_KEY, KeyedCall};
+use tempfile::TempDir;
+
+use super::super::StoreError;
+use super::super::queue::Tell;
+use super::*;
+
+const AGE_MAX: Duration = Duration::from_secs(600);
+
+fn call(key: &str, params: &str, age_ms: Option<u64>) -> KeyedCall {
+    let age = age_ms.map(|age| age.to_string());
+    let age = age.as_deref().map(|age| (IDEMPOTENCY_AGE_MS, age));
+
+    let mut request = Request::new(1001, RawJson::parse(params).unwrap());
+    request.meta = Meta::default().with([(IDEMPOTENCY_KEY, key)].into_iter().chain(age));
+    KeyedCall::of(&request).unwrap().unwrap()
+}
+
+/// Begins an append; `None` if it was here before.
+fn begin(keys: &Arc<Keys>, call: &KeyedCall, now: Instant) -> Result<Option<KeyRun>, StoreError> {
+    let mut run = None;
+    keys.once(call, now, |tell| {
+        let Tell::Key(begun) = tell() else {
+            panic!("it is told by its key");
+        };
+        run = Some(begun);
+        Ok(())
+    })?;
+    Ok(run)
+}
+
+/// A place with keys, each of an entry that is on the disk.
+fn keys_of(count: u64, bytes_max: usize, now: Instant) -> Arc<Keys> {
+    let keys = Arc::new(Keys::new(AGE_MAX, bytes_max, now));
+    for seq in 1..=count {
+        let run = begin(&keys, &call(&format!("k{seq}"), "1", None), now);
+        run.unwrap().expect("it is the first").finish(&Ok(seq));
+    }
+    keys
+}
+
+#[test]
+fn an_append_that_is_not_in_the_log_gives_its_key_back_and_one_that_may_be_keeps_it() {
+    let now = Instant::now();
+    let keys = keys_of(0, 1 << 20, now);
+    let (first, again) = (call("k", "1", None), call("k", "1", Some(5)));
+
+    let full = StoreError::Full { path: "f".into() };
+    for error in [full, StoreError::Overloaded, StoreError::Closed] {
+        let run = begin(&keys, &first, now).unwrap().expect("it is free");
+        run.finish(&Err(error));
+        assert_eq!(keys.bytes(), 0);
+    }
+
+    let run = begin(&keys, &first, now).unwrap().expect("it is free");
+    drop(run);
+    assert_eq!(keys.bytes(), 0, "the writer has ended");
+
+    let refused = keys.once(&first, now, |_| Err(StoreError::Overloaded));
+    assert!(matches!(refused, Err(StoreError::Overloaded)));
+    assert_eq!(keys.bytes(), 0, "the queue has not taken it");
+
+    let run = begin(&keys, &first, now).unwrap().expect("it is free");
+    let path = "f".into();
+    run.finish(&Err(StoreError::Changed { path }));
+    assert!(begin(&keys, &again, now).unwrap().is_none());
+}
+
+#[test]
+fn a_key_that_is_not_known_any_more_is_refused_and_not_taken_for_a_new_one() {
+    let now = Instant::now();
+    let is_refused = |keys: &Arc<Keys>, key: &str, age_ms: u64, at: Duration| {
+        let repetition = call(key, "1", Some(age_ms));
+        matches!(
+            begin(keys, &repetition, now + at),
+            Err(StoreError::KeyForgotten)
+        )
+    };
+    let minute = Duration::from_secs(60);
+
+    // A log that was made just now has no older keys that it could know.
+    let keys = keys_of(1, 1 << 20, now);
+    assert!(is_refused(&keys, "new", 1, Duration::from_secs(5)));
+    assert!(is_refused(&keys, "new", 50_001, minute));
+    assert!(!is_refused(&keys, "new", 49_999, minute));
+
+    // One that has read all that was there knows as much as it keeps.
+    keys.are_complete();
+    assert!(!is_refused(&keys, "newer", 1, Duration::ZERO));
+    assert!(!is_refused(&keys, "newer still", 589_999, Duration::ZERO));
+    assert!(is_refused(&keys, "old", 590_001, Duration::ZERO));
+
+    // After its time a key is gone, and all that may be as old.
+    let later = AGE_MAX + minute;
+    assert!(is_refused(&keys, "k1", 660_000, later));
+    assert!(is_refused(&keys, "other", 650_000, later));
+    assert!(!is_refused(&keys, "other", 30_000, later));
+}
+
+#[test]
+fn keys_have_a_limit_in_bytes_and_the_oldest_are_forgotten() {
+    let now = Instant::now();
+    let room = keys_of(2, 1 << 20, now).bytes();
+    let keys = keys_of(3, room, now);
+    assert_eq!(keys.bytes(), room);
+
+    let repetition = |key: &str| begin(&keys, &call(key, "1", Some(0)), now);
+    assert!(matches!(repetition("k1"), Err(StoreError::KeyForgotten)));
+    assert!(repetition("k2").unwrap().is_none());
+    assert!(repetition("k3").unwrap().is_none());
+
+    // What is on its way to the disk is not forgotten.
+    let runs = ["k4", "k5"].map(|key| begin(&keys, &call(key, "1", None), now).unwrap());
+    assert!(runs.iter().all(Option::is_some));
+    let refused = begin(&keys, &call("k6", "1", None), now);
+    assert!(matches!(refused, Err(StoreError::KeysFull)));
+}
+
+#[test]
+fn a_snapshot_keeps_what_is_known_and_what_was_forgotten() {
+    let dir = TempDir::new().unwrap();
+    let now = Instant::now();
+    let room = keys_of(2, 1 << 20, now).bytes();
+    let mut repeats = Repeats {
+        keys: keys_of(3, room, now),
+        is_complete: true,
+    };
+    let _runs = begin(&repeats.keys, &call("k9", "1", None), now).unwrap();
+    Snapshots::of(dir.path(), None)
+        .unwrap()
+        .write(7, &repeats, true);
+
+    repeats.keys = keys_of(0, room, now);
+    assert!(repeats.load(dir.path(), 7));
+    assert!(!repeats.load(dir.path(), 8));
+    repeats.keys.are_complete();
+
+    let repetition = |key: &str| begin(&repeats.keys, &call(key, "1", Some(0)), now);
+    assert!(repetition("k3").unwrap().is_none());
+    assert!(matches!(repetition("k1"), Err(StoreError::KeyForgotten)));
+    let conflict = begin(&repeats.keys, &call("k3", "2", None), now);
+    assert!(matches!(conflict, Err(StoreError::KeyConflict { .. })));
+}
+
+#[test]
+fn a_snapshot_with_any_byte_changed_or_cut_off_is_not_believed() {
+    let dir = TempDir::new().unwrap();
+    let now = Instant::now();
+    let repeats = Repeats {
+        keys: keys_of(3, 1 << 20, now),
+        is_complete: true,
+    };
+    Snapshots::of(dir.path(), None)
+        .unwrap()
+        .write(1, &repeats, false);
+    let path = snapshot::path(dir.path(), 1);
+    let whole = fs::read(&path).unwrap();
+    let known = snapshot::read(dir.path(), 1).unwrap();
+
+    for at in 0..whole.len() {
+        // The last newline alone may be missing.
+        if at + 1 < whole.len() {
+            fs::write(&path, &whole[..at]).unwrap();
+            assert!(snapshot::read(dir.path(), 1).is_err(), "cut at {at}");
+        }
+
+        let mut changed = whole.clone();
+        changed[at] ^= 0x20;
+        fs::write(&path, &changed).unwrap();
+        // In the last line a digit may be written in two ways, and white space is as good as other white space.
+        if let Ok(found) = snapshot::read(dir.path(), 1) {
+            assert_eq!(found, known, "byte {at}");
+        }
+    }
+}
+
+#[test]
+fn snapshots_of_segments_that_are_not_the_newest_are_deleted() {
+    let dir = TempDir::new().unwrap();
+    let repeats = Repeats {
+        keys: keys_of(1, 1 << 20, Instant::now()),
+        is_complete: true,
+    };
+    let there = |expected: &[u64]| {
+        let found = (1..10).filter(|first| snapshot::path(dir.path(), *first).exists());
+        assert_eq!(found.collect::<Vec<_>>(), expected);
+    };
+
+    let mut snapshots = Snapshots::of(dir.path(), None).unwrap();
+    snapshots.write(1, &repeats, false);
+    snapshots.settle(1);
+    snapshots.write(4, &repeats, false);
+    there(&[1, 4]);
+    snapshots.write(6, &repeats, false);
+    there(&[1, 6]);
+    snapshots.settle(6);
+    there(&[6]);
+
+    snapshots.write(8, &repeats, false);
+    Snapshots::of(dir.path(), Some(6)).unwrap();
+    there(&[6]);
+}
