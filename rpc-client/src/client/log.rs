@@ -14,6 +14,6 @@
 //! ```
 
 pub use rpc_core::api::log::{
-    APPEND, Append, Appended, Entry, Extent, Fields, Level, LogBlockingClient, LogClient, Page,
-    READ, Read,
+    APPEND, APPEND_BATCH, Append, AppendBatch, Appended, BATCH_ENTRIES_MAX, BatchAppended,
+    BatchError, Entry, Extent, Fields, Level, LogBlockingClient, LogClient, Page, READ, Read,
 };

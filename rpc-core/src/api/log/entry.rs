@@ -167,7 +167,7 @@ impl Appended {
     }
 }
 
-fn yes() -> bool {
+pub(super) fn yes() -> bool {
     true
 }
 

@@ -1,14 +1,18 @@
 //! The log service: entries appended, numbered, on disk, and read back with a cursor.
 
+mod batch;
 mod entry;
 mod fields;
 mod read;
 mod service;
 
+pub use batch::{AppendBatch, BATCH_ENTRIES_MAX, BatchAppended, BatchError, PRODUCER_BYTES_MAX};
 pub use entry::{Append, Appended, Entry, Level, TS_MAX};
 pub use fields::{FIELDS_DEPTH_MAX, Fields};
 pub use read::{
     CONTAINS_BYTES_MAX, Extent, LEVEL_BYTES_MAX, LOG_BYTES_MAX, Page, Read, SERVICE_BYTES_MAX,
     TEXT_BYTES_MAX, TRACE_BYTES_MAX,
 };
-pub use service::{APPEND, Log, LogBlockingClient, LogClient, LogServer, LogService, READ};
+pub use service::{
+    APPEND, APPEND_BATCH, Log, LogBlockingClient, LogClient, LogServer, LogService, READ,
+};

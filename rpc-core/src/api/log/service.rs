@@ -1,6 +1,6 @@
 //! The commands of the log service, as a trait: their clients and what `describe` tells of them are made from it.
 
-use super::{Append, Appended, Page, Read};
+use super::{Append, AppendBatch, Appended, BatchAppended, BatchError, Page, Read};
 use crate::frame::CmdId;
 use crate::service;
 use crate::status::Status;
@@ -10,6 +10,9 @@ pub const APPEND: CmdId = LogService::APPEND;
 
 /// [`Log::read`].
 pub const READ: CmdId = LogService::READ;
+
+/// [`Log::append_batch`].
+pub const APPEND_BATCH: CmdId = LogService::APPEND_BATCH;
 
 /// The log service.
 ///
@@ -28,4 +31,9 @@ pub trait Log {
     /// Reads entries behind a cursor; waits up to `wait_ms` (25 s at most) where there are none.
     #[rpc(cmdid = 1002, idempotent)]
     async fn read(&self, read: &Read) -> Result<Page, Status>;
+
+    /// Writes entries together or not at all; answers their numbers once they are on disk. A batch that is sent again is not
+    /// written again.
+    #[rpc(cmdid = 1003)]
+    async fn append_batch(&self, batch: &AppendBatch) -> Result<BatchAppended, BatchError>;
 }

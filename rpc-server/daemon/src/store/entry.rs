@@ -6,11 +6,22 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::repeats::KeyOf;
+use super::repeats::{BatchOf, KeyOf};
+
+/// How an entry came, as far as its line tells of it.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Origin<'a> {
+    /// By itself.
+    Plain,
+    /// With a key.
+    Key(&'a KeyOf<'a>),
+    /// As the first one of a batch.
+    Batch(&'a str),
+}
 
 /// The line of an entry with its newline, but without its first member: the sequence number is known only under the
 /// lock of the queue, and the work should be done by then.
-pub(super) fn encode(entry: &Append, key: Option<&KeyOf<'_>>) -> Vec<u8> {
+pub(super) fn encode(entry: &Append, origin: Origin<'_>) -> Vec<u8> {
     #[derive(Serialize)]
     struct Rest<'a> {
         ts: u64,
@@ -23,8 +34,15 @@ pub(super) fn encode(entry: &Append, key: Option<&KeyOf<'_>>) -> Vec<u8> {
         fields: Option<&'a RawValue>,
         #[serde(skip_serializing_if = "Option::is_none")]
         key: Option<&'a KeyOf<'a>>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        batch: Option<&'a str>,
     }
 
+    let (key, batch) = match origin {
+        Origin::Plain => (None, None),
+        Origin::Key(key) => (Some(key), None),
+        Origin::Batch(batch) => (None, Some(batch)),
+    };
     let rest = Rest {
         ts: entry.ts.unwrap_or_else(now_ms),
         level: entry.level,
@@ -33,6 +51,7 @@ pub(super) fn encode(entry: &Append, key: Option<&KeyOf<'_>>) -> Vec<u8> {
         trace: entry.trace.as_deref(),
         fields: entry.fields.as_ref().map(Fields::as_raw),
         key,
+        batch,
     };
 
     let mut line = Vec::with_capacity(128 + entry.message.len());
@@ -60,6 +79,8 @@ pub(super) struct EntryRef<'a> {
     pub(super) fields: Option<&'a RawValue>,
     #[serde(borrow, default)]
     pub(super) key: Option<KeyOf<'a>>,
+    #[serde(borrow, default)]
+    batch: Option<Cow<'a, str>>,
 }
 
 impl<'a> EntryRef<'a> {
@@ -70,6 +91,11 @@ impl<'a> EntryRef<'a> {
 }
 
 impl EntryRef<'_> {
+    /// The batch whose first entry this is. One that makes no sense is none.
+    pub(super) fn batch(&self) -> Option<BatchOf> {
+        self.batch.as_ref()?.parse().ok()
+    }
+
     /// Whether a text stands in the message, the service, the trace, or in a text of the fields at any depth.
     pub(super) fn has_text(&self, text: &str) -> bool {
         let in_trace = self
@@ -110,7 +136,7 @@ mod tests {
 
     fn encoded(params: &str) -> String {
         let entry: Append = serde_json::from_str(params).expect(params);
-        String::from_utf8(encode(&entry, None)).unwrap()
+        String::from_utf8(encode(&entry, Origin::Plain)).unwrap()
     }
 
     #[test]

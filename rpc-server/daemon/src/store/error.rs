@@ -81,6 +81,13 @@ pub(crate) enum StoreError {
     KeyForgotten,
     /// There is no room for the key. The entry was not taken; the same one may be sent again later.
     KeysFull,
+    /// Another batch of the producer has this number.
+    BatchConflict,
+    /// The number of the batch is below those that are remembered.
+    BatchStale {
+        /// The highest number of the producer.
+        last_batch: u64,
+    },
     /// The store was closed.
     Closed,
     /// No thread has read the files.
@@ -181,6 +188,11 @@ impl fmt::Display for StoreError {
             Self::KeysFull => f.write_str(
                 "too many appends with an `idempotency-key` are on their way to the disk; this one was not taken, send it \
                  again later",
+            ),
+            Self::BatchConflict => f.write_str("the producer has sent other entries with this number"),
+            Self::BatchStale { last_batch } => write!(
+                f,
+                "the batch is below those that are remembered of its producer, which end with {last_batch}"
             ),
             Self::Closed => f.write_str("the log is closed"),
             Self::Blocking(error) => error.fmt(f),

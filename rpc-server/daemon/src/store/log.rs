@@ -13,10 +13,10 @@ use tokio::time::{Instant, timeout_at};
 
 use super::closing::Closing;
 use super::dir_lock::{DirLock, create_dir};
-use super::entry::encode;
+use super::entry::{Origin, encode};
 use super::queue::{Appended, Queue};
 use super::reader::{PAGE_BYTES_MAX, Page, Query, SCAN_BYTES_MAX, Scan};
-use super::repeats::{KeyOf, Keys, Once, Repeats, Snapshots};
+use super::repeats::{BatchOf, KeyOf, Keys, Once, Producers, Repeats, Snapshots};
 use super::segment;
 use super::segments::{self, Segments};
 use super::waiting::{Matcher, Waiting};
@@ -41,6 +41,8 @@ pub(crate) struct LogStore {
     log: String,
     /// The keys of appends.
     keys: Arc<Keys>,
+    /// The batches of producers.
+    producers: Arc<Producers>,
     durable: watch::Receiver<u64>,
     health: watch::Receiver<Health>,
     /// The threads of the store, in the order in which they end.
@@ -86,7 +88,7 @@ impl LogStore {
             }
             change.is_some()
         });
-        repeats.end_replay(segments.damaged() == 0 && left.is_none());
+        repeats.end_replay(found_next, segments.damaged() == 0 && left.is_none());
         let log = identity::of(dir, &lock, segments.newest(), closing.is_some())?;
 
         let next = left.map_or(found_next, |left| found_next.max(left.last + 1));
@@ -100,7 +102,7 @@ impl LogStore {
         let scans = pool.limited(config.scans_max);
         let (wait_max, is_synced) = (config.wait_max, config.fsync);
         let matcher = Matcher::new(Arc::clone(&waiting), Arc::clone(&segments));
-        let keys = Arc::clone(&repeats.keys);
+        let (keys, producers) = (Arc::clone(&repeats.keys), Arc::clone(&repeats.producers));
         let mut writer = Writer {
             dir: dir.into(),
             config,
@@ -139,6 +141,7 @@ impl LogStore {
             is_synced,
             log,
             keys,
+            producers,
             durable,
             health,
             threads,
@@ -158,7 +161,7 @@ impl LogStore {
     ///
     /// Dropping the future does not take the entry back.
     pub(crate) fn append(&self, entry: &Append) -> Result<Appended, StoreError> {
-        self.queue.push(&encode(entry, None))
+        self.queue.push(&encode(entry, Origin::Plain))
     }
 
     /// Appends an entry once, however often it is sent with this key, also to the next store on the same directory.
@@ -173,10 +176,38 @@ impl LogStore {
             by: call.identity().into(),
             hash: call.fingerprint(),
         };
-        let line = encode(entry, Some(&key));
+        let line = encode(entry, Origin::Key(&key));
 
         self.keys.once(call, Instant::now(), |tell| {
             self.queue.push_for(&line, tell)
+        })
+    }
+
+    /// Appends entries together or not at all, once, however often the batch is sent. The outcome is the number of the first
+    /// one. `sent` is the text that tells this batch from others.
+    ///
+    /// # Errors
+    ///
+    /// As [`append`](Self::append); and [`BatchConflict`](StoreError::BatchConflict) and
+    /// [`BatchStale`](StoreError::BatchStale) at once.
+    pub(crate) fn append_batch(
+        &self,
+        producer: &str,
+        number: u64,
+        entries: &[Append],
+        sent: &str,
+    ) -> Result<Once, StoreError> {
+        let batch = BatchOf::new(producer.to_owned(), number, entries.len() as u64, sent);
+
+        self.producers.once(&batch, Instant::now(), |tell| {
+            let batch = batch.to_string();
+            let origins =
+                std::iter::once(Origin::Batch(&batch)).chain(std::iter::repeat(Origin::Plain));
+            let lines = entries.iter().zip(origins);
+            let lines: Vec<u8> = lines
+                .flat_map(|(entry, origin)| encode(entry, origin))
+                .collect();
+            self.queue.push_for(&lines, tell)
         })
     }
 

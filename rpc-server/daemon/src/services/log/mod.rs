@@ -1,13 +1,14 @@
 //! `log`: appends entries to the store and reads them back.
 
+mod batch;
 mod status;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use rpc_core::api::log::{
-    APPEND, Append, Appended, CONTAINS_BYTES_MAX, LOG_BYTES_MAX, LogService, READ, Read,
-    SERVICE_BYTES_MAX, TEXT_BYTES_MAX, TRACE_BYTES_MAX,
+    APPEND, APPEND_BATCH, Append, Appended, CONTAINS_BYTES_MAX, LOG_BYTES_MAX, LogService, READ,
+    Read, SERVICE_BYTES_MAX, TEXT_BYTES_MAX, TRACE_BYTES_MAX,
 };
 use rpc_core::{CmdId, Descriptor, Status};
 
@@ -26,7 +27,7 @@ const LIMIT_DEFAULT: u32 = 100;
 const LIMIT_MAX: u32 = 1000;
 /// The commands of the service.
 #[cfg(any(feature = "program", test))]
-pub(crate) const COMMANDS: [CmdId; 2] = [APPEND, READ];
+pub(crate) const COMMANDS: [CmdId; 3] = [APPEND, READ, APPEND_BATCH];
 
 /// The commands of [`Log`](rpc_core::api::log::Log), as the trait describes them. It is not implemented: a page has its
 /// entries as they stand in the files, which its typed form would take apart and write again.
@@ -39,7 +40,11 @@ pub(crate) fn router(store: Arc<LogStore>) -> Result<Router<Arc<LogStore>>, Rout
 
     Router::with_state(store)
         .route(APPEND, Route::new(append).describe(append_descriptor))?
-        .route(READ, Route::new(read).describe(descriptor(READ)))
+        .route(READ, Route::new(read).describe(descriptor(READ)))?
+        .route(
+            APPEND_BATCH,
+            Route::new(batch::append_batch).describe(descriptor(APPEND_BATCH)),
+        )
 }
 
 fn descriptor(cmdid: CmdId) -> Descriptor {

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use rpc_core::Status;
+use rpc_core::api::log::BatchError;
 use serde_json::json;
 
 use crate::store::StoreError;
@@ -41,6 +42,8 @@ impl From<StoreError> for Status {
                 .with_details(&json!({ "idempotency_key": key })),
             // Without `rejected`: the tries before may have run.
             StoreError::KeyForgotten => Self::failed_precondition(error.to_string()),
+            StoreError::BatchStale { last_batch } => BatchError::Stale { last_batch }.into(),
+            StoreError::BatchConflict => BatchError::Conflict.into(),
             StoreError::Closed => Self::unavailable(error.to_string()).with_rejected(),
             StoreError::Blocking(error) => error.into(),
             StoreError::TooLarge { .. } => Self::invalid_argument(error.to_string()),

@@ -3,7 +3,7 @@ use std::io::Write;
 
 use rpc_core::api::log::{Append, Level};
 
-use super::super::entry::encode;
+use super::super::entry::{Origin, encode};
 use super::*;
 
 fn file_with(content: &[u8]) -> File {
@@ -24,7 +24,7 @@ fn the_shortest_line_is_as_long_as_it_is_said_to_be() {
     };
 
     assert_eq!(
-        (encode(&entry, None).len() + r#"{"seq":1"#.len()) as u64,
+        (encode(&entry, Origin::Plain).len() + r#"{"seq":1"#.len()) as u64,
         LINE_BYTES_MIN
     );
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::lines::LINE_BYTES_MAX;
-use super::repeats::KeyRun;
+use super::repeats::{BatchRun, KeyRun};
 use super::segment::SEQ_MAX;
 use super::{StoreError, lock};
 
@@ -74,6 +74,8 @@ pub(super) enum Tell {
     Call(oneshot::Sender<Outcome>),
     /// By its key.
     Key(KeyRun),
+    /// By its batch.
+    Batch(BatchRun),
 }
 
 /// What becomes of an entry: its number once it is on the disk.
@@ -85,6 +87,7 @@ impl Tell {
             // A caller that has gone away does not want to know.
             Self::Call(caller) => drop(caller.send(outcome)),
             Self::Key(run) => run.finish(&outcome),
+            Self::Batch(run) => run.finish(&outcome),
         }
     }
 }
@@ -113,22 +116,23 @@ impl Queue {
         Ok(Appended { outcome })
     }
 
-    /// Does the same for a caller that is told in its own way. `tell` is called only where the entry is taken.
+    /// Gives consecutive numbers to entries that are written together, each with its line in `rest`, for a caller that is
+    /// told in its own way. `tell` is called only where the entries are taken.
     pub(super) fn push_for(
         &self,
         rest: &[u8],
         tell: impl FnOnce() -> Tell,
     ) -> Result<(), StoreError> {
-        let bytes = SEQ_BYTES_MAX + rest.len();
-        if bytes > LINE_BYTES_MAX {
-            return Err(StoreError::TooLarge {
-                bytes,
-                bytes_max: LINE_BYTES_MAX,
-            });
+        let lines = || rest.split_inclusive(|byte| *byte == b'\n');
+        let (mut bytes, mut entries) = (0, 0);
+        for line in lines() {
+            check_length(line)?;
+            bytes += SEQ_BYTES_MAX + line.len();
+            entries += 1;
         }
 
         let mut state = lock(&self.state);
-        if state.closed || state.batch.next() > SEQ_MAX {
+        if state.closed || state.batch.next() + entries > SEQ_MAX + 1 {
             return Err(StoreError::Closed);
         }
 
@@ -142,7 +146,7 @@ impl Queue {
         let was_empty = state.batch.entries == 0;
         let (seq, tell) = (state.batch.next(), tell());
         state.batch.callers.push(Caller { seq, tell });
-        state.batch.push(rest);
+        lines().for_each(|line| state.batch.push(line));
         drop(state);
 
         // Behind the first entry the writer has been woken already, or is at work and will look again.
@@ -220,6 +224,18 @@ impl Queue {
         // Each learns of it by the drop, which is not for the lock.
         drop(callers);
     }
+}
+
+fn check_length(line: &[u8]) -> Result<(), StoreError> {
+    let bytes = SEQ_BYTES_MAX + line.len();
+    if bytes <= LINE_BYTES_MAX {
+        return Ok(());
+    }
+
+    Err(StoreError::TooLarge {
+        bytes,
+        bytes_max: LINE_BYTES_MAX,
+    })
 }
 
 impl Batch {

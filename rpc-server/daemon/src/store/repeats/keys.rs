@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::super::queue::{Appended, Outcome, Tell};
 use super::super::{StoreError, lock};
 use super::known::{KeyOf, KnownKey};
+use super::ms;
 use super::progress::Progress;
 
 /// How much later than the first try a repetition may have been under way: a connection whose bytes are not
@@ -386,8 +387,4 @@ impl Drop for KeyRun {
 
 fn bytes_of(key: &str) -> usize {
     KEY_BYTES + 2 * key.len()
-}
-
-fn ms(duration: Duration) -> Ms {
-    Ms::try_from(duration.as_millis()).unwrap_or(Ms::MAX)
 }

@@ -1,4 +1,4 @@
-//! What was sent before: keys of appends, so that a repetition is recognised, also by the next process.
+//! What was sent before: keys of appends and batches of producers, so that a repetition is recognised, also by the next process.
 //!
 //! Everything that is known stands in the lines themselves. So that a start need not read all segments, what was known
 //! at the end of a segment stands in a snapshot beside the next one (`N.known`, where N is the first number of that
@@ -7,6 +7,7 @@
 
 mod keys;
 mod known;
+mod producers;
 mod progress;
 mod snapshot;
 #[cfg(test)]
@@ -27,6 +28,7 @@ use super::{LogConfig, segment};
 pub(crate) use keys::Once;
 pub(super) use keys::{KeyRun, Keys};
 pub(super) use known::KeyOf;
+pub(super) use producers::{BatchOf, BatchRun, Producers};
 pub(super) use snapshot::Snapshots;
 
 /// How many bytes are read at a time.
@@ -35,6 +37,9 @@ const BLOCK_BYTES: usize = 256 * 1024;
 /// All that is known.
 pub(super) struct Repeats {
     pub(super) keys: Arc<Keys>,
+    pub(super) producers: Arc<Producers>,
+    /// The last batch that was read, with the number of its first entry, until it is known to be whole.
+    pending: Option<(BatchOf, u64)>,
     /// Whether all is known that the process before knew.
     is_complete: bool,
 }
@@ -42,31 +47,59 @@ pub(super) struct Repeats {
 impl Repeats {
     /// What is known of a directory with these segments, but for what stands in the newest one.
     pub(super) fn before_newest(dir: &Path, firsts: &[u64], config: &LogConfig) -> Self {
+        let now = Instant::now();
         let mut repeats = Self {
-            keys: Arc::new(Keys::new(
-                config.dedup_age,
-                config.dedup_bytes_max,
-                Instant::now(),
-            )),
+            producers: Arc::new(Producers::new(now)),
+            pending: None,
+            keys: Arc::new(Keys::new(config.dedup_age, config.dedup_bytes_max, now)),
             is_complete: false,
         };
 
         if let Some((newest, older)) = firsts.split_last() {
             repeats.is_complete = repeats.load(dir, *newest)
-                || repeats.replay_older(dir, *newest, older, config.dedup_age);
+                || repeats.replay_older(
+                    dir,
+                    *newest,
+                    older,
+                    config.dedup_age.max(producers::AGE_MAX),
+                );
         }
         repeats
     }
 
     /// Learns from a line of the newest segment, each in its order, what the process before knew.
-    pub(super) fn replay(&self, entry: &EntryRef<'_>) {
+    pub(super) fn replay(&mut self, entry: &EntryRef<'_>) {
+        let is_behind = |(batch, first): &(BatchOf, u64)| entry.seq + 1 >= first + batch.count;
+        if self.pending.as_ref().is_some_and(is_behind) {
+            self.learn_pending();
+        }
+
         if let Some(key) = &entry.key {
             self.keys.replay(key, entry.seq);
         }
+        if let Some(batch) = entry.batch() {
+            self.pending = Some((batch, entry.seq));
+        }
     }
 
-    /// Notes that the newest segment was read, and whether all of it made sense.
-    pub(super) fn end_replay(&mut self, is_sound: bool) {
+    fn learn_pending(&mut self) {
+        if let Some((batch, first)) = self.pending.take() {
+            self.producers.replay(&batch, first);
+        }
+    }
+
+    /// Notes that the newest segment was read up to the number `next`, and whether all of it made sense.
+    pub(super) fn end_replay(&mut self, next: u64, is_sound: bool) {
+        // One that was cut off has no number any more.
+        if self
+            .pending
+            .as_ref()
+            .is_some_and(|(_, first)| *first < next)
+        {
+            self.learn_pending();
+        }
+        self.pending = None;
+
         self.is_complete &= is_sound;
         if self.is_complete {
             self.keys.are_complete();
@@ -74,10 +107,11 @@ impl Repeats {
     }
 
     /// Takes in the snapshot of what was known before the segment `first`; returns whether there is a sound one.
-    fn load(&self, dir: &Path, first: u64) -> bool {
+    fn load(&mut self, dir: &Path, first: u64) -> bool {
         match snapshot::read(dir, first) {
             Ok(known) => {
-                self.keys.load(known);
+                self.keys.load(known.keys);
+                self.producers.load(known.producers);
                 true
             }
             Err(error) => {
@@ -95,7 +129,7 @@ impl Repeats {
 
     /// Learns from segments that were written to less than `age` before the newest; returns whether that is all there
     /// was.
-    fn replay_older(&self, dir: &Path, newest: u64, older: &[u64], age: Duration) -> bool {
+    fn replay_older(&mut self, dir: &Path, newest: u64, older: &[u64], age: Duration) -> bool {
         let written = |first| fs::metadata(segment::path(dir, first))?.modified();
         let Ok(until) = written(newest) else {
             return false;
@@ -121,19 +155,28 @@ impl Repeats {
     }
 
     /// Learns from a whole segment.
-    fn replay_segment(&self, path: &Path) -> io::Result<()> {
+    fn replay_segment(&mut self, path: &Path) -> io::Result<()> {
         let file = File::open(path)?;
         let len = file.metadata()?.len();
         let mut lines = Lines::new(&file, 0, len, BLOCK_BYTES)?;
 
         while let Some(line) = lines.next()? {
             // Most lines have nothing to tell, and need not be taken apart.
-            let may_tell = str::from_utf8(line.text).is_ok_and(|text| text.contains("\"key\":"));
+            let may_tell = self.pending.is_some()
+                || str::from_utf8(line.text)
+                    .is_ok_and(|text| text.contains("\"key\":") || text.contains("\"batch\":"));
             if may_tell && let Some(entry) = EntryRef::parse(line.text) {
                 self.replay(&entry);
             }
         }
 
+        // A batch lies whole in one segment.
+        self.learn_pending();
         Ok(())
     }
+}
+
+/// A time in milliseconds.
+fn ms(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }

@@ -11,10 +11,18 @@ use tokio::time::Instant;
 
 use super::super::segment::{self, FILE_MODE};
 use super::Repeats;
-use super::keys::Snapshot as Known;
+use super::keys;
 use super::known::{KnownKey, hex};
+use super::producers::KnownProducer;
 
 const EXTENSION: &str = "known";
+
+/// All that is written down.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Known {
+    pub(super) keys: keys::Snapshot,
+    pub(super) producers: Vec<KnownProducer>,
+}
 
 /// The first line.
 #[derive(Serialize, Deserialize)]
@@ -72,7 +80,11 @@ impl Snapshots {
         }
 
         let path = path(&self.dir, first);
-        let known = repeats.keys.snapshot(Instant::now());
+        let now = Instant::now();
+        let known = Known {
+            keys: repeats.keys.snapshot(now),
+            producers: repeats.producers.snapshot(now),
+        };
         if let Err(error) = write(&path, first, &known, fsync) {
             tracing::warn!(file = %path.display(), %error, "cannot write down which appends were here");
             // One that is there is of a segment that was taken back.
@@ -117,11 +129,14 @@ fn write(path: &Path, before: u64, known: &Known, fsync: bool) -> io::Result<()>
 
     let head = Head {
         before,
-        lost_ms: known.lost,
+        lost_ms: known.keys.lost,
     };
     lines.line(&head)?;
-    for key in &known.keys {
+    for key in &known.keys.keys {
         lines.line(key)?;
+    }
+    for producer in &known.producers {
+        lines.line(producer)?;
     }
 
     let check = lines.check.number();
@@ -159,10 +174,12 @@ pub(super) fn read(dir: &Path, first: u64) -> io::Result<Known> {
             if head.before != first {
                 return Err(damaged());
             }
-            known.lost = head.lost_ms;
+            known.keys.lost = head.lost_ms;
+        } else if line.starts_with("{\"producer\"") {
+            known.producers.push(serde_json::from_str(&line)?);
         } else {
             let key: KnownKey<'_> = serde_json::from_str(&line)?;
-            known.keys.push(key.into_owned());
+            known.keys.keys.push(key.into_owned());
         }
     }
 }

@@ -125,15 +125,19 @@ fn a_snapshot_keeps_what_is_known_and_what_was_forgotten() {
     let now = Instant::now();
     let room = keys_of(2, 1 << 20, now).bytes();
     let mut repeats = Repeats {
+        producers: Arc::new(Producers::new(now)),
+        pending: None,
         keys: keys_of(3, room, now),
         is_complete: true,
     };
     let _runs = begin(&repeats.keys, &call("k9", "1", None), now).unwrap();
+    repeats.producers = producers_of(&[("p", 70)], now);
     Snapshots::of(dir.path(), None)
         .unwrap()
         .write(7, &repeats, true);
 
     repeats.keys = keys_of(0, room, now);
+    repeats.producers = producers_of(&[], now);
     assert!(repeats.load(dir.path(), 7));
     assert!(!repeats.load(dir.path(), 8));
     repeats.keys.are_complete();
@@ -141,6 +145,12 @@ fn a_snapshot_keeps_what_is_known_and_what_was_forgotten() {
     let repetition = |key: &str| begin(&repeats.keys, &call(key, "1", Some(0)), now);
     assert!(repetition("k3").unwrap().is_none());
     assert!(matches!(repetition("k1"), Err(StoreError::KeyForgotten)));
+    let of_producer = |number| begin_batch(&repeats.producers, &batch("p", number, "sent"), now);
+    assert!((7..=70).all(|number| of_producer(number).unwrap().is_none()));
+    assert!(matches!(
+        of_producer(6),
+        Err(StoreError::BatchStale { last_batch: 70 })
+    ));
     let conflict = begin(&repeats.keys, &call("k3", "2", None), now);
     assert!(matches!(conflict, Err(StoreError::KeyConflict { .. })));
 }
@@ -150,6 +160,8 @@ fn a_snapshot_with_any_byte_changed_or_cut_off_is_not_believed() {
     let dir = TempDir::new().unwrap();
     let now = Instant::now();
     let repeats = Repeats {
+        producers: producers_of(&[("p", 3), ("q", 5)], now),
+        pending: None,
         keys: keys_of(3, 1 << 20, now),
         is_complete: true,
     };
@@ -181,6 +193,8 @@ fn a_snapshot_with_any_byte_changed_or_cut_off_is_not_believed() {
 fn snapshots_of_segments_that_are_not_the_newest_are_deleted() {
     let dir = TempDir::new().unwrap();
     let repeats = Repeats {
+        producers: Arc::new(Producers::new(Instant::now())),
+        pending: None,
         keys: keys_of(1, 1 << 20, Instant::now()),
         is_complete: true,
     };
@@ -202,4 +216,122 @@ fn snapshots_of_segments_that_are_not_the_newest_are_deleted() {
     snapshots.write(8, &repeats, false);
     Snapshots::of(dir.path(), Some(6)).unwrap();
     there(&[6]);
+}
+
+fn batch(producer: &str, number: u64, sent: &str) -> BatchOf {
+    BatchOf::new(producer.into(), number, 2, sent)
+}
+
+/// Begins a batch; `None` if it was here before.
+fn begin_batch(
+    producers: &Arc<Producers>,
+    batch: &BatchOf,
+    now: Instant,
+) -> Result<Option<BatchRun>, StoreError> {
+    let mut run = None;
+    producers.once(batch, now, |tell| {
+        let Tell::Batch(begun) = tell() else {
+            panic!("it is told by its batch");
+        };
+        run = Some(begun);
+        Ok(())
+    })?;
+    Ok(run)
+}
+
+/// Producers with batches that are on the disk, the last of each having this number.
+fn producers_of(last: &[(&str, u64)], now: Instant) -> Arc<Producers> {
+    let producers = Arc::new(Producers::new(now));
+    for (name, last) in last {
+        for number in 1..=*last {
+            let run = begin_batch(&producers, &batch(name, number, "sent"), now);
+            run.unwrap().expect("it is the first").finish(&Ok(number));
+        }
+    }
+    producers
+}
+
+#[test]
+fn a_batch_is_told_from_others_by_its_number_and_its_entries() {
+    let now = Instant::now();
+    let producers = producers_of(&[("p", 2)], now);
+    let begin = |number, sent| begin_batch(&producers, &batch("p", number, sent), now);
+
+    assert!(begin(1, "sent").unwrap().is_none());
+    assert!(matches!(begin(1, "other"), Err(StoreError::BatchConflict)));
+
+    // What has failed, and what was dropped, may be sent again.
+    let full = StoreError::Full { path: "f".into() };
+    begin(9, "sent").unwrap().unwrap().finish(&Err(full));
+    drop(begin(9, "other").unwrap().unwrap());
+    begin(9, "sent").unwrap().unwrap().finish(&Ok(9));
+    assert!(begin(9, "sent").unwrap().is_none());
+}
+
+#[test]
+fn the_last_64_batches_of_a_producer_are_remembered_in_any_order() {
+    let now = Instant::now();
+    let producers = producers_of(&[], now);
+    let begin = |number| begin_batch(&producers, &batch("p", number, "sent"), now);
+
+    for number in (101..=164).rev() {
+        begin(number).unwrap().unwrap().finish(&Ok(number));
+    }
+    let is_stale = |number, last| matches!(begin(number), Err(StoreError::BatchStale { last_batch }) if last_batch == last);
+    assert!(is_stale(100, 164));
+
+    begin(170).unwrap().unwrap().finish(&Ok(170));
+    assert!(is_stale(101, 170), "it was forgotten");
+    assert!(begin(102).unwrap().is_none());
+    begin(165).unwrap().unwrap().finish(&Ok(165));
+    assert!(is_stale(102, 170));
+
+    // All under way: the next one has to wait.
+    let runs: Vec<_> = (200..264).map(|number| begin(number).unwrap()).collect();
+    assert!(matches!(begin(264), Err(StoreError::Overloaded)));
+    drop(runs);
+}
+
+#[test]
+fn producers_have_a_limit_and_the_longest_silence_is_forgotten_first() {
+    let now = Instant::now();
+    let producers = producers_of(&[("first", 1), ("second", 1)], now);
+    for n in 2..10_000 {
+        let run = begin_batch(&producers, &batch(&n.to_string(), 1, "sent"), now);
+        run.unwrap().unwrap().finish(&Ok(n));
+    }
+    assert!(
+        begin_batch(&producers, &batch("first", 1, "sent"), now)
+            .unwrap()
+            .is_none()
+    );
+    let run = begin_batch(&producers, &batch("new", 1, "sent"), now).unwrap();
+    assert_eq!(producers.len(), 10_000);
+
+    let first = begin_batch(&producers, &batch("first", 1, "sent"), now).unwrap();
+    assert!(first.is_none(), "it was heard of");
+    let second = begin_batch(&producers, &batch("second", 1, "sent"), now).unwrap();
+    assert!(second.is_some(), "it was forgotten");
+    drop((run, second));
+
+    let later = now + Duration::from_secs(24 * 60 * 60);
+    let known = producers.snapshot(later);
+    assert_eq!(known, [], "after a day");
+}
+
+#[test]
+fn the_name_of_a_batch_in_its_line_is_believed_only_as_it_was_written() {
+    let batch = BatchOf::new("a.b_c-d".into(), 17, 3, "[1]");
+    let text = batch.to_string();
+    assert_eq!(text.parse(), Ok(batch));
+
+    for at in 0..text.len() {
+        for bit in 0..7 {
+            let mut changed = text.clone().into_bytes();
+            changed[at] ^= 1 << bit;
+            let changed = String::from_utf8(changed).unwrap();
+            assert_eq!(changed.parse::<BatchOf>(), Err(()), "{changed}");
+        }
+        assert_eq!(text[..at].parse::<BatchOf>(), Err(()));
+    }
 }

@@ -49,38 +49,21 @@ impl Segment {
             .map_err(StoreError::io("read", &path))?
             .len();
 
-        let mut sequence = Sequence::new(first, SEQ_MAX);
-        let mut damaged = Vec::new();
-        let mut tail = None;
-        let read = StoreError::io("read", &path);
-
-        let mut scan = |mut lines: Lines<BufReader<&File>>| {
-            while let Some(line) = lines.next()? {
-                if !line.whole {
-                    let entry = accept_but_for_newline(&mut sequence, &line);
-                    let mended = entry.is_some();
-                    entry.inspect(&mut *learn);
-                    tail = Some((
-                        line.offset + if mended { line.bytes - 1 } else { 0 },
-                        mended,
-                    ));
-                } else if let Some(entry) = accept(&mut sequence, &line) {
-                    learn(&entry);
-                } else {
-                    damaged.push(line.offset);
-                }
-            }
-            Ok(())
-        };
-
+        let mut found_lines = Found::new(first);
         Lines::new(&file, 0, len, 256 * 1024)
-            .and_then(&mut scan)
-            .map_err(read)?;
+            .and_then(|lines| found_lines.read(lines, learn))
+            .map_err(StoreError::io("read", &path))?;
+        let Found {
+            sequence,
+            damaged,
+            tail,
+            ..
+        } = found_lines;
 
-        if let Some((kept, mended)) = tail {
+        if let Some(Tail { kept, mended }) = tail {
             tracing::warn!(
                 file = %path.display(), offset = kept, bytes = len - kept, mended,
-                "cut off the end of the log: a line without newline, or if mended only what stood in its place"
+                "cut off the end of the log: a line without newline, or if mended only what stood in its place, or a batch that was not written to its end"
             );
 
             len = kept;
@@ -121,6 +104,111 @@ impl Segment {
             next: sequence.next(),
             damaged,
         })
+    }
+}
+
+/// What stands in the lines of a segment.
+struct Found {
+    sequence: Sequence,
+    /// The offsets of lines that make no sense.
+    damaged: Vec<u64>,
+    /// The end that is cut off, if any.
+    tail: Option<Tail>,
+    /// The last batch, until its last entry has come.
+    batch: Option<OpenBatch>,
+}
+
+/// Where a file is cut off.
+struct Tail {
+    /// The bytes that stay.
+    kept: u64,
+    /// Whether the last of the bytes that go was a newline before it was damaged.
+    mended: bool,
+}
+
+/// A batch whose last entry has not come yet.
+struct OpenBatch {
+    /// Where its first line begins.
+    offset: u64,
+    /// The number of its last entry.
+    last: u64,
+    /// The sequence before it.
+    before: Sequence,
+    /// Number of damaged lines before it.
+    damaged: usize,
+}
+
+impl Found {
+    fn new(first: u64) -> Self {
+        Self {
+            sequence: Sequence::new(first, SEQ_MAX),
+            damaged: Vec::new(),
+            tail: None,
+            batch: None,
+        }
+    }
+
+    fn read(
+        &mut self,
+        mut lines: Lines<BufReader<&File>>,
+        learn: &mut dyn FnMut(&EntryRef<'_>),
+    ) -> io::Result<()> {
+        while let Some(line) = lines.next()? {
+            let before = self.sequence;
+            let entry = if line.whole {
+                accept(&mut self.sequence, &line)
+            } else {
+                accept_but_for_newline(&mut self.sequence, &line)
+            };
+
+            if !line.whole {
+                let mended = entry.is_some();
+                let newline = if mended { line.bytes - 1 } else { 0 };
+                let kept = line.offset + newline;
+                self.tail = Some(Tail { kept, mended });
+            } else if entry.is_none() {
+                self.damaged.push(line.offset);
+            }
+
+            if let Some(entry) = entry {
+                self.note_batch(&entry, line.offset, before);
+                learn(&entry);
+            }
+        }
+
+        self.cut_batch();
+        Ok(())
+    }
+
+    fn note_batch(&mut self, entry: &EntryRef<'_>, offset: u64, before: Sequence) {
+        if self
+            .batch
+            .as_ref()
+            .is_some_and(|open| entry.seq >= open.last)
+        {
+            self.batch = None;
+        }
+
+        if let Some(batch) = entry.batch().filter(|batch| batch.count > 1) {
+            self.batch = Some(OpenBatch {
+                offset,
+                last: entry.seq + batch.count - 1,
+                before,
+                damaged: self.damaged.len(),
+            });
+        }
+    }
+
+    /// Cuts off a batch whose end is missing: it was not acknowledged. Where lines of it are damaged, the end may be among
+    /// them, and all is left as it is.
+    fn cut_batch(&mut self) {
+        if let Some(open) = self.batch.take()
+            && open.damaged == self.damaged.len()
+        {
+            let (kept, mended) = (open.offset, false);
+            self.tail = Some(Tail { kept, mended });
+            self.sequence = open.before;
+        }
     }
 }
 

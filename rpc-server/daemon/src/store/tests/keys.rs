@@ -87,15 +87,6 @@ async fn a_key_is_known_after_a_restart_whatever_has_become_of_the_record_of_it(
     }
 }
 
-/// The record of what was known before the newest segment, the only one that is kept.
-fn known_file(dir: &TempDir) -> PathBuf {
-    let files = fs::read_dir(dir.path()).unwrap();
-    let mut known: Vec<PathBuf> = files.map(|entry| entry.unwrap().path()).collect();
-    known.retain(|path| path.extension().is_some_and(|found| found == "known"));
-    assert_eq!(known.len(), 1);
-    known.remove(0)
-}
-
 #[tokio::test]
 async fn a_repetition_whose_entry_may_be_among_damaged_lines_is_refused() {
     let dir = TempDir::new().unwrap();

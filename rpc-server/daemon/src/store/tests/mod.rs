@@ -1,6 +1,7 @@
 //! The store as a whole, on a real directory.
 
 mod append;
+mod batches;
 mod cursor;
 mod damage;
 mod disk;
@@ -148,4 +149,13 @@ fn files(dir: &Path) -> Vec<PathBuf> {
 
 fn segment_path(dir: &TempDir, first: u64) -> PathBuf {
     dir.path().join(format!("{first:020}.ndjson"))
+}
+
+/// The record of what was known before the newest segment, the only one that is kept.
+fn known_file(dir: &TempDir) -> PathBuf {
+    let files = fs::read_dir(dir.path()).unwrap();
+    let mut known: Vec<PathBuf> = files.map(|entry| entry.unwrap().path()).collect();
+    known.retain(|path| path.extension().is_some_and(|found| found == "known"));
+    assert_eq!(known.len(), 1);
+    known.remove(0)
 }

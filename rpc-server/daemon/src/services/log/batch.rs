@@ -1,0 +1,107 @@
+//! `append_batch`: entries that are written together or not at all.
+
+use std::sync::Arc;
+
+use rpc_core::api::log::{
+    APPEND_BATCH, Append, BATCH_ENTRIES_MAX, BatchAppended, PRODUCER_BYTES_MAX,
+};
+use rpc_core::{RawJson, Status};
+use rpc_server::{FromRequest, Params, Request, State};
+use serde::Deserialize;
+use serde_json::json;
+use serde_json::value::RawValue;
+
+use crate::store::LogStore;
+
+/// The params, with the entries as they were sent: by that text a batch is told from another one.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename = "AppendBatch")]
+pub(super) struct SentBatch {
+    producer: String,
+    batch: u64,
+    entries: Box<RawValue>,
+}
+
+/// The batch has its place in the log at the first poll, as an entry has.
+pub(super) async fn append_batch(
+    State(store): State<Arc<LogStore>>,
+    Params(sent): Params<SentBatch>,
+) -> Result<BatchAppended, Status> {
+    check_producer(&sent.producer)?;
+    if sent.batch == 0 {
+        let message = "`params.batch` is 0; number batches from 1 on";
+        return Err(Status::invalid_argument(message));
+    }
+
+    let text = sent.entries.get();
+    let entries = entries_in(text)?;
+    let once = store.append_batch(&sent.producer, sent.batch, &entries, text)?;
+
+    let first = once.outcome.await?;
+    Ok(BatchAppended {
+        first,
+        last: first + entries.len() as u64 - 1,
+        duplicate: once.is_repetition,
+        synced: store.is_synced(),
+    })
+}
+
+fn check_producer(name: &str) -> Result<(), Status> {
+    let is_fine = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    if (1..=PRODUCER_BYTES_MAX).contains(&name.len()) && name.bytes().all(is_fine) {
+        return Ok(());
+    }
+
+    Err(Status::invalid_argument(format!(
+        "`params.producer` has {} bytes and must have 1 to {PRODUCER_BYTES_MAX}: letters, digits, `.`, `_` and `-`",
+        name.len()
+    )))
+}
+
+fn entries_in(text: &str) -> Result<Vec<Append>, Status> {
+    let raw = RawJson::parse(text)
+        .map_err(|_| Status::invalid_argument("`params.entries` is not valid JSON"))?;
+    let Ok(entries) = raw.decode::<Vec<Append>>() else {
+        return Err(first_mistake(text));
+    };
+
+    if (1..=BATCH_ENTRIES_MAX).contains(&entries.len()) {
+        return Ok(entries);
+    }
+    Err(Status::invalid_argument(format!(
+        "`params.entries` has {} entries and must have 1 to {BATCH_ENTRIES_MAX}",
+        entries.len()
+    )))
+}
+
+/// Says which entry is wrong, and why, as `append` would.
+fn first_mistake(text: &str) -> Status {
+    let Ok(entries) = serde_json::from_str::<Vec<Box<RawValue>>>(text) else {
+        return Status::invalid_argument("`params.entries` must be an array of entries");
+    };
+
+    for (index, entry) in entries.iter().enumerate() {
+        let Ok(params) = RawJson::parse(entry.get()) else {
+            continue;
+        };
+        let request = Request::new(APPEND_BATCH, params);
+        if let Err(status) = Params::<Append>::from_request(&request, &()) {
+            return at_index(index, &status);
+        }
+    }
+
+    Status::invalid_argument("`params.entries` is not what the command takes")
+}
+
+/// The mistake of an entry's params, as one of the batch.
+fn at_index(index: usize, status: &Status) -> Status {
+    let message = status.message();
+    let (path, reason) = message
+        .strip_prefix("`params")
+        .and_then(|rest| rest.split_once('`'))
+        .unwrap_or(("", message));
+
+    let field = path.strip_prefix('.').filter(|field| !field.is_empty());
+    Status::invalid_argument(format!("`params.entries[{index}]{path}`{reason}"))
+        .with_details(&json!({ "index": index, "field": field }))
+}
