@@ -6,7 +6,8 @@ and cut off by a proxy, in the middle.
 
 COMMAND is the client's driver, as conformance/README.md describes it. Afterwards the log is read: each entry whose call
 succeeded stands in it once, under the number that the call was told; one whose call "did not run" does not stand in it; one
-that "may have run" stands in it once at most. Every other reply is compared with what was asked.
+that "may have run" stands in it once at most. Every other reply is compared with what was asked; a call with dedup has run once, however
+often it was sent.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 APPEND, READ = 1001, 1002
-SLEEP, ADD, COUNT, FAIL = 10001, 10004, 10005, 10006
+SLEEP, ADD, COUNT, FAIL, ONCE = 10001, 10004, 10005, 10006, 10009
 IN_FLIGHT = 64
 SETTINGS = {"call_timeout_ms": 4000, "ping_interval_ms": 300, "reconnect_cap_ms": 500, "stream_credit": 8}
 
@@ -160,7 +161,7 @@ class Run:
     async def one(self, number: int) -> None:
         """One call of some kind. Appends are the ones that can be looked up afterwards."""
         name = f"c{number}"
-        kind = random.choice(["append", "append", "append", "ping", "add", "fail", "count", "slow"])
+        kind = random.choice(["append", "append", "append", "ping", "add", "fail", "count", "slow", "once"])
         if kind == "append":
             params: Any = {"level": "info", "service": "truth", "message": name}
             self.driver.tell("call", name, cmdid=APPEND, params=params)
@@ -173,8 +174,11 @@ class Run:
                 "add": (ADD, {"a": number, "b": 7}, {"sum": number + 7}),
                 "fail": (FAIL, {"code": 1234, "message": name, "details": name}, None),
                 "slow": (SLEEP, {"ms": number % 50}, {"slept_ms": number % 50}),
+                # Sent again where it may have run, it has still run once.
+                "once": (ONCE, {"key": name, "add": 1}, {"total": 1}),
             }[kind]
-            self.driver.tell("call", name, cmdid=cmdid, params=params)
+            options = {"dedup": True} if kind == "once" else {}
+            self.driver.tell("call", name, cmdid=cmdid, params=params, **options)
             told = await self.driver.see(name)
             if "data" in told:
                 self.judge(told["data"] == expected and kind != "fail", f"{kind} of {params}: {told}")

@@ -6,7 +6,7 @@ import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Dict, List, Set
+from typing import Any, Dict, List, Optional, Set
 
 from runner.vector import HERE, UsageError, check_pattern
 
@@ -28,6 +28,7 @@ SERVER_STEPS = {
     "pause_ms",
     "answer_all",
     "turn_away_ms",
+    "stores",
 }
 EXPECT_STEPS = {
     "see",
@@ -54,7 +55,7 @@ MODIFIERS: Dict[str, Set[str]] = {
     "expect_closed": {"after_ms"},
 }
 # Abilities that a client may lack; a case that needs one is skipped then.
-FEATURES = {"authenticate", "cancel", "endpoints", "idempotent", "liveness", "ordered", "retry", "streams"}
+FEATURES = {"authenticate", "cancel", "dedup", "endpoints", "idempotent", "liveness", "ordered", "retry", "streams"}
 
 
 @dataclass
@@ -68,6 +69,8 @@ class Case:
     settings: Dict[str, Any] = field(default_factory=dict)
     servers: int = 1
     down: List[str] = field(default_factory=list)
+    # What each server tells of its store of keys; what asks for it is no line of the script.
+    stores: Dict[str, Optional[str]] = field(default_factory=dict)
     needs: List[str] = field(default_factory=list)
     note: str = ""
 
@@ -135,6 +138,9 @@ def check_steps(case: Case) -> None:
     callers: Set[str] = {"client"}
     known = {"run", "n", "id"}
     servers = {f"s{number + 1}" for number in range(case.servers)}
+    for stores in [case.stores, *(step["stores"] for step in case.steps if step_kind(step) == "stores")]:
+        if set(stores) - servers:
+            raise UsageError(f"there is no server {sorted(set(stores) - servers)[0]}")
     if not any(step_kind(step) in EXPECT_STEPS for step in case.steps):
         raise UsageError("nothing is expected")
     for step in case.steps:

@@ -25,7 +25,7 @@ class CaseRun:
         self.driver = driver
         self.timeout = timeout
         self.context = Context()
-        self.server = ScriptedServer(case.servers, case.down)
+        self.server = ScriptedServer(case.servers, case.down, case.stores)
         self.step_began = time.monotonic()
 
     def run(self) -> None:
@@ -93,12 +93,18 @@ class CaseRun:
         if told != {"done": True}:
             raise Failed(f"the client cannot be opened or closed: {json.dumps(told)}")
 
+    def see(self, name: str, deadline: float) -> Dict[str, Any]:
+        """What the caller sees next; meanwhile what asks for a store is answered."""
+        while self.case.stores and not self.driver.has_seen(name) and time.monotonic() < deadline:
+            self.server.answer_describes(0.02)
+        return self.driver.see(name, deadline)
+
     def do_see(self, step: Dict[str, Any], _peer: Optional[Peer]) -> None:
         deadline = self.deadline()
         for name, pattern in step["see"].items():
-            told = self.driver.see(name, deadline)
+            told = self.see(name, deadline)
             while "skip_items" in step and "item" in told:
-                told = self.driver.see(name, deadline)
+                told = self.see(name, deadline)
             reason = mismatch(pattern, told, self.context, "what the caller sees")
             if reason is not None:
                 raise Failed(f"{shorten(json.dumps(told).encode())}: {reason}")
@@ -147,6 +153,9 @@ class CaseRun:
     def do_unlisten(self, step: Dict[str, Any], _peer: Optional[Peer]) -> None:
         self.server.listeners[step["unlisten"]].unlisten()
 
+    def do_stores(self, step: Dict[str, Any], _peer: Optional[Peer]) -> None:
+        self.server.stores.update(step["stores"])
+
     def do_pause_ms(self, step: Dict[str, Any], _peer: Optional[Peer]) -> None:
         time.sleep(step["pause_ms"] / 1000)
 
@@ -185,7 +194,7 @@ class CaseRun:
                 peer = self.server.name_first(step["anywhere"], deadline, or_of=peer)
             assert peer is not None  # the self-check has looked for its name
             raw, request = peer.next_request(deadline, step["expect_request"].get("cmdid"))
-            reason = request_mismatch(step["expect_request"], request, self.context) or raw_mismatch(step, raw)
+            reason = request_mismatch(step["expect_request"], request, self.context) or raw_mismatch(step, raw, self.context)
             if reason is not None:
                 raise Failed(f"{shorten(raw)}: {reason}")
             self.keep(step.get("as", "id"), request)
@@ -231,11 +240,11 @@ class CaseRun:
             raise Failed("they are connections to the same server")
 
 
-def raw_mismatch(step: Dict[str, Any], raw: bytes) -> Optional[str]:
+def raw_mismatch(step: Dict[str, Any], raw: bytes, context: Context) -> Optional[str]:
     """Why the bytes are not as the step wants them, or None where they are."""
-    if "raw_contains" in step and step["raw_contains"].encode() not in raw:
+    if "raw_contains" in step and context.fill(step["raw_contains"]).encode() not in raw:
         return f"it does not contain {step['raw_contains']!r}"
-    if "raw_lacks" in step and step["raw_lacks"].encode() in raw:
+    if "raw_lacks" in step and context.fill(step["raw_lacks"]).encode() in raw:
         return f"it contains {step['raw_lacks']!r}"
     return None
 

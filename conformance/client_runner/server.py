@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import select
 import socket
 import struct
@@ -13,14 +15,19 @@ from runner.connection import Failed, shorten
 
 # What is read of one line before the runner gives up on the client.
 READ_BYTES_MAX = 16 * 1024 * 1024
+DESCRIBE = 1
 
 
 class Peer:
     """One connection that the client has opened."""
 
-    def __init__(self, made: socket.socket, server: str) -> None:
+    def __init__(self, made: socket.socket, server: str, stores: Dict[str, Optional[str]]) -> None:
         self.socket = made
         self.server = server
+        # Whether `describe` is answered aside from the script, and the store that it tells: that of the process which the
+        # connection was made to.
+        self.describes = server in stores
+        self.store = stores.get(server)
         self.ids = IdsInFlight()
         self.buffer = bytearray()
         self.ended = False
@@ -79,8 +86,29 @@ class Peer:
                     raise Failed(self.came("no line came in time"))
                 self.receive()
             raw, request = self.take()
-            if request["cmdid"] == wanted or not self.ids.is_needless(request):
+            if self.describes and request["cmdid"] == DESCRIBE:
+                self.describe(request)
+            elif request["cmdid"] == wanted or not self.ids.is_needless(request):
                 return raw, request
+
+    def answer_describes(self) -> None:
+        """Those that stand before everything else."""
+        while self.describes and not self.done and self.has_line():
+            if not re.search(rb'"cmdid"\s*:\s*1\s*[,}]', self.buffer[: self.buffer.index(b"\n")]):
+                return
+            self.describe(self.take()[1])
+
+    def describe(self, request: Dict[str, Any]) -> None:
+        """Answers what a client asks of a command; without a store it never does."""
+        if self.store is None:
+            return
+        cmdid = request.get("params", {}).get("cmdid", 100)
+        command = {"cmdid": cmdid, "service": "orders", "method": "place", "doc": "", "kind": "unary", "idempotent": False}
+        if self.store:
+            command["dedup"] = {"store": self.store}
+        server = {"protocol": 1, "server": {"name": "a", "version": "1"}, "instance": self.store.split("-")[0] or "i"}
+        reply = {"id": request["id"], "code": 0, "data": {**server, "commands": [command]}}
+        self.send(json.dumps(reply).encode() + b"\n", 0, 0)
 
     def came(self, what: str) -> str:
         """What came instead of a line."""
@@ -91,7 +119,7 @@ class Peer:
         while True:
             while self.has_line():
                 raw, request = self.take()
-                if request["cmdid"] not in (CANCEL, 5):
+                if request["cmdid"] not in (CANCEL, 5) and not (self.describes and request["cmdid"] == DESCRIBE):
                     raise Failed(f"{shorten(raw)} before the end of the stream")
             if self.ended:
                 break
@@ -160,7 +188,8 @@ class Listener:
 class ScriptedServer:
     """All listeners of a case and the connections to them."""
 
-    def __init__(self, servers: int, down: List[str]) -> None:
+    def __init__(self, servers: int, down: List[str], stores: Dict[str, Optional[str]]) -> None:
+        self.stores = dict(stores)
         self.listeners = {f"s{number + 1}": Listener(f"s{number + 1}") for number in range(servers)}
         for name, listener in self.listeners.items():
             if name not in down:
@@ -182,10 +211,19 @@ class ScriptedServer:
             if listener.socket in ready:
                 made, _ = listener.socket.accept()
                 made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                self.unnamed.append(Peer(made, listener.name))
+                self.unnamed.append(Peer(made, listener.name, self.stores))
         for peer in self.unnamed:
             if peer.socket in ready:
                 peer.receive()
+
+    def answer_describes(self, left: float) -> None:
+        """Looks for a while whether clients ask for a store."""
+        self.poll(left, wants_lines=True)
+        for peer in self.named.values():
+            if not peer.done and not peer.ended and select.select([peer.socket], [], [], 0)[0]:
+                peer.receive()
+        for peer in [*self.named.values(), *self.unnamed]:
+            peer.answer_describes()
 
     def accept(self, name: str, deadline: float) -> None:
         """Names the connection that was opened first of those without a name."""

@@ -5,9 +5,59 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+import uuid
 from typing import Any, Dict, Optional
 
 from wrong_client.connection import Call, Connection, Failure
+
+
+class Repetition:
+    """A call with dedup: its key, its first try, and the store that has the key."""
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        self.first_at: Optional[float] = None
+        self.lost: Optional[Failure] = None
+        self.asked: Optional[Call] = None
+        self.store: Optional[str] = None
+        self.is_given_up = False
+
+    def meta(self, wrong: Optional[str]) -> Dict[str, str]:
+        """The metadata of the next try."""
+        key = {"dedup-one-key": "the key", "dedup-new-key": str(uuid.uuid4())}.get(wrong or "", self.key)
+        if self.lost is None or wrong == "dedup-no-age" or self.first_at is None:
+            return {"idempotency-key": key}
+        return {"idempotency-key": key, "idempotency-age-ms": str(int((time.monotonic() - self.first_at) * 1000) + 1)}
+
+    async def begin(self, connection: Connection, cmdid: int, deadline: float, wrong: Optional[str]) -> None:
+        """A try begins on this connection; a repetition only where the store is the same."""
+        self.asked = Call(is_stream=False)
+        connection.send(self.asked, {"cmdid": 1, "params": {"cmdid": cmdid}}, is_ordered=False)
+        if self.lost is not None and wrong != "dedup-anywhere":
+            while not self.asked.is_over and time.monotonic() < deadline:
+                await asyncio.wait([asyncio.ensure_future(self.asked.changed.wait())], timeout=deadline - time.monotonic())
+            if self.told() != self.store:
+                self.is_given_up = True
+                self.lost.told["no_store"] = True
+                raise self.lost
+        if self.first_at is None or wrong == "dedup-age-of-the-last-try":
+            self.first_at = time.monotonic()
+
+    def told(self) -> Optional[str]:
+        """The store that the server has told on this connection."""
+        try:
+            name = self.asked.data["commands"][0]["dedup"]["store"] if self.asked else None
+        except (TypeError, LookupError):
+            return None
+        return name if isinstance(name, str) else None
+
+    def ended(self, failure: Failure, wrong: Optional[str]) -> bool:
+        """A try has failed: whether the call may be repeated."""
+        if failure.told["may_have_run"]:
+            self.lost, self.store = failure, self.store or self.told()
+        if wrong == "dedup-anywhere":
+            return True
+        return self.store is not None and not self.is_given_up and wrong != "dedup-never"
 
 
 class Client:
@@ -118,7 +168,9 @@ class Client:
         if deadline is not None and self.wrong != "hides-timeouts":
             request["timeout_ms"] = max(1, int((deadline - time.monotonic()) * 1000))
         meta = dict(ask.get("meta", {}))
-        if ask.get("idempotency_key"):
+        if isinstance(ask.get("dedup"), Repetition):
+            meta.update(ask["dedup"].meta(self.wrong))
+        elif ask.get("idempotency_key"):
             meta["idempotency-key"] = ask["idempotency_key"]
         return {**request, "meta": meta} if meta else request
 
@@ -132,12 +184,15 @@ class Client:
         deadline = time.monotonic() + limit
         if limit <= 0:
             raise Failure(4, "no time", sent=False)
+        if ask.get("dedup") and not self.is_ordered(ask):
+            ask = {**ask, "dedup": Repetition(ask.get("idempotency_key") or str(uuid.uuid4()))}
         attempts, may_have_run = 0, False
         while True:
             attempts += 1
             try:
                 return await self.one_try(ask, deadline)
             except Failure as failure:
+                attempts -= bool(failure.told.pop("no_store", False))
                 pause = self.pause(failure, ask, attempts)
                 if pause is None or time.monotonic() + pause >= deadline:
                     failure.told["attempts"] = attempts
@@ -150,7 +205,9 @@ class Client:
     def pause(self, failure: Failure, ask: Dict[str, Any], attempts: int) -> Optional[float]:
         """How long to wait before the next try; `None` where there is none."""
         told = failure.told
-        is_idempotent = ask.get("idempotent") or ask.get("idempotency_key")
+        is_idempotent = ask.get("idempotent") or (ask.get("idempotency_key") and not ask.get("dedup"))
+        if isinstance(ask.get("dedup"), Repetition):
+            is_idempotent = ask["dedup"].ended(failure, self.wrong)
         is_idempotent = is_idempotent or ask["cmdid"] in self.settings.get("idempotent_cmdids", [])
         is_lost = bool(told.get("lost"))
         is_worth_it = is_lost or (told["answered"] and (told["code"] == 14 or failure.retry_after_ms is not None))
@@ -182,6 +239,9 @@ class Client:
         except asyncio.TimeoutError:
             raise Failure(4, "not sent before the deadline", sent=False) from None
         call = Call(is_stream=False)
+        repetition = ask.get("dedup")
+        if isinstance(repetition, Repetition):
+            await repetition.begin(connection, ask["cmdid"], deadline, self.wrong)
         connection.send(call, self.request(ask, deadline), self.is_ordered(ask))
         try:
             while not call.is_over:

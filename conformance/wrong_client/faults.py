@@ -30,6 +30,25 @@ FAULTS: Dict[str, Fault] = {
     "credit-before-reading": Fault(
         "gives credit for items that came, read or not", ["no-credit-is-given-for-what-was-not-read"]
     ),
+    "dedup-age-of-the-last-try": Fault(
+        "tells the time since the last try of a call with dedup", ["the-age-counts-from-the-first-of-several-tries"]
+    ),
+    "dedup-anywhere": Fault(
+        "sends a call with dedup again, whatever the store",
+        [
+            "a-lost-dedup-call-is-not-sent-to-another-store",
+            "a-lost-dedup-call-is-not-sent-again-where-no-store-is-told",
+            "a-lost-dedup-call-is-not-sent-again-where-describe-is-not-answered",
+        ],
+    ),
+    "dedup-never": Fault(
+        "does not send a call with dedup again", ["a-lost-dedup-call-is-sent-again-to-the-store-that-has-its-key"]
+    ),
+    "dedup-new-key": Fault(
+        "gives each try another key", ["a-lost-dedup-call-is-sent-again-to-the-store-that-has-its-key"]
+    ),
+    "dedup-no-age": Fault("repeats a call without its age", ["a-repetition-tells-the-time-since-the-first-try"]),
+    "dedup-one-key": Fault("gives all calls the same key", ["each-dedup-call-has-a-key-of-its-own"]),
     "drops-details": Fault("does not pass details on", ["details-of-an-object-are-kept"]),
     "drops-retry-after": Fault("does not pass retry_after_ms on", ["retry-after-is-told"]),
     "fields-in-order": Fault("reads the fields of a reply in one order only", ["the-fields-of-a-reply-come-in-any-order"]),

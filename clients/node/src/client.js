@@ -3,6 +3,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 
 import { Call } from "./connection.js";
+import { KEY, Repetition, storeOf } from "./dedup.js";
 import { Endpoint, RetryBudget } from "./endpoint.js";
 import { Code, RpcError } from "./errors.js";
 import * as frames from "./frames.js";
@@ -53,8 +54,10 @@ export class Client {
     const { settings } = this;
     const { signal, idempotencyKey } = options;
     const isOrdered = options.ordered ?? settings.ordered;
-    const meta = idempotencyKey === undefined ? options.meta : { ...options.meta, "idempotency-key": idempotencyKey };
-    const isIdempotent = options.idempotent || idempotencyKey !== undefined || settings.idempotentCmdids.includes(cmdid);
+    const repetition = options.dedup && !isOrdered ? new Repetition(idempotencyKey) : undefined;
+    const hasKey = idempotencyKey !== undefined && repetition === undefined;
+    const ownMeta = hasKey ? { ...options.meta, [KEY]: idempotencyKey } : options.meta;
+    let isIdempotent = options.idempotent || (hasKey && !options.dedup) || settings.idempotentCmdids.includes(cmdid);
     const tellsTimeout = options.timeoutMs !== undefined || !settings.ordered;
     const avoid = [];
     let mayHaveRun = false;
@@ -63,7 +66,10 @@ export class Client {
         if (failed !== undefined) throw failed;
         if (deadline <= performance.now()) throw this.#late();
         signal?.throwIfAborted();
-        const connection = this.#atOnce() ?? (await this.#connection(deadline, avoid, signal));
+        const connection = repetition?.failure
+          ? await this.#withStore(repetition, cmdid, deadline, signal)
+          : (this.#atOnce() ?? (await this.#connection(deadline, avoid, signal)));
+        const meta = repetition?.begin(connection, cmdid, ownMeta) ?? ownMeta;
         const leftMs = deadline - performance.now();
         const timeoutMs = tellsTimeout ? Math.max(1, Math.floor(leftMs)) : undefined;
         const rest = frames.request(cmdid, params, { timeoutMs, meta, withTimestamp: isOrdered });
@@ -71,6 +77,10 @@ export class Client {
       } catch (error) {
         failed = undefined;
         if (!(error instanceof RpcError)) throw error;
+        if (repetition !== undefined) {
+          if (repetition.failure === error) throw error.ofSeveral(attempts - 1, true); // No server has the key.
+          isIdempotent = repetition.ended(error);
+        }
         avoid.push(...this.#endpoints.filter((endpoint) => endpoint.address === error.address));
         // A call without an id has its place in an order, which a later try would not have.
         const pause = isOrdered ? undefined : this.#pause(error, attempts, isIdempotent, avoid);
@@ -206,6 +216,24 @@ export class Client {
     } catch (failures) {
       throw failures.errors?.at(-1) ?? failures;
     }
+  }
+
+  /** A connection to the store that has the key: that of the last try first. Rejects with that try's failure. */
+  async #withStore({ failure, store }, cmdid, deadline, signal) {
+    const last = this.#endpoints.filter((endpoint) => endpoint.address === failure.address);
+    const others = this.#endpoints.filter((endpoint) => endpoint.address !== failure.address);
+    for (const endpoint of [...last, ...others]) {
+      try {
+        const connection = await endpoint.ready(deadline, signal);
+        const asked = storeOf(connection, cmdid);
+        const timer = sleep(Math.min(Math.max(0, deadline - performance.now()), 2 ** 31 - 1), undefined, { ref: false, signal });
+        await Promise.race([asked.answered, timer]);
+        if (asked.name === store && connection.isUsable) return connection;
+      } catch (error) {
+        if (!(error instanceof RpcError)) throw signal?.aborted ? signal.reason : error;
+      }
+    }
+    throw failure;
   }
 
   // Retries

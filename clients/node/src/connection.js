@@ -35,6 +35,8 @@ export class Connection {
   calls = new Map();
   // Calls without an id, in their order; one that was given up keeps its place.
   ordered = [];
+  // Which store has the keys of a command, for those that were asked about.
+  stores = new Map();
   isLeaving = false;
   // Whether anything was answered, and whether any of it was more than a rejection.
   hasAnswered = false;

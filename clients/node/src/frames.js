@@ -2,6 +2,7 @@
 
 import { Code, RpcError } from "./errors.js";
 
+export const DESCRIBE = 1;
 export const AUTHENTICATE = 6;
 export const ID_MAX = Number.MAX_SAFE_INTEGER;
 const CMDID_MAX = 2 ** 32 - 1;

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { execFileSync, spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { chmodSync, cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { createServer } from "node:net";
+import { connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
@@ -13,7 +13,7 @@ import { Client, Code, RpcError, define, shared } from "../src/index.js";
 import { Daemon, withDaemon } from "./support.js";
 
 const PING = 0;
-const [SLEEP, ADD, COUNT, TALLY] = [10001, 10004, 10005, 10008];
+const [SLEEP, ADD, COUNT, TALLY, ONCE] = [10001, 10004, 10005, 10008, 10009];
 // As quick as tests want it.
 const QUICK = { failFastAfterMs: 200, reconnectCapMs: 200 };
 
@@ -286,6 +286,37 @@ test("TLS trusts the authority that it is given and no other", async () => {
     undefined,
   );
   rmSync(directory, { recursive: true });
+});
+
+test("a call with dedup runs once though its answer is lost", async () => {
+  let cuts = 0;
+  const proxy = createServer((near) => {
+    const [host, port] = daemon.address.split(":");
+    const far = connect(Number(port), host);
+    near.on("data", (bytes) => far.write(bytes)).on("close", () => far.destroy());
+    far.on("data", (bytes) => {
+      if (bytes.includes('"total":1}') && cuts === 0) {
+        cuts += 1;
+        near.destroy();
+      } else {
+        near.write(bytes);
+      }
+    });
+  });
+  await new Promise((resolve) => proxy.listen(0, "127.0.0.1", resolve));
+  await withClient(
+    async (client) => {
+      const once = (add = 1) => client.call(ONCE, { key: "lost in node", add }, { dedup: true });
+      // The store is asked for with the first call; nothing is sent again before it is known.
+      assert.deepEqual(await once(0), { total: 0 });
+      assert.deepEqual([await once(), cuts], [{ total: 1 }, 1]);
+      // The key is that of one call.
+      assert.deepEqual(await once(), { total: 2 });
+    },
+    QUICK,
+    `127.0.0.1:${proxy.address().port}`,
+  );
+  proxy.close();
 });
 
 test("the example and the code of the READMEs run", () => {

@@ -60,7 +60,7 @@ class Driver:
         began.set()
         try:
             if verb == "call":
-                more = {option: ask[option] for option in ("idempotent", "idempotency_key") if option in ask}
+                more = {option: ask[option] for option in ("idempotent", "idempotency_key", "dedup") if option in ask}
                 data = client.call(ask["cmdid"], ask["params"], timeout=timeout, **options, **more)
                 self.tell(case, name, {"data": data})
             elif verb == "stream":

@@ -13,7 +13,7 @@ from typing import Any
 import rpc_client
 from rpc_client import RpcError, Settings
 
-FEATURES = ["authenticate", "cancel", "endpoints", "idempotent", "liveness", "ordered", "retry", "streams"]
+FEATURES = ["authenticate", "cancel", "dedup", "endpoints", "idempotent", "liveness", "ordered", "retry", "streams"]
 
 
 def tell(name: str, told: dict[str, Any]) -> None:
@@ -71,7 +71,7 @@ class Driver:
         options = {option: ask[option] for option in ("meta", "ordered") if option in ask}
         try:
             if verb == "call":
-                more = {option: ask[option] for option in ("idempotent", "idempotency_key") if option in ask}
+                more = {option: ask[option] for option in ("idempotent", "idempotency_key", "dedup") if option in ask}
                 tell(name, {"data": await client.call(ask["cmdid"], ask["params"], timeout=timeout, **options, **more)})
             elif verb == "stream":
                 await self.stream(client, ask, timeout)

@@ -18,7 +18,7 @@ from rpc_client import Client, Code, RpcError, Settings, Tls
 from support import Daemon
 
 PING = 0
-SLEEP, ADD, COUNT, TALLY = 10001, 10004, 10005, 10008
+SLEEP, ADD, COUNT, TALLY, ONCE = 10001, 10004, 10005, 10008, 10009
 # As quick as tests want it.
 QUICK = Settings(fail_fast_after_ms=200, reconnect_cap_ms=200)
 
@@ -141,6 +141,37 @@ class AgainstADaemon(unittest.IsolatedAsyncioTestCase):
             Settings(in_flight_per_connection=0)
         with self.assertRaisesRegex(ValueError, "`call_timeout_ms` is -1; it must be at least 0"):
             Settings(call_timeout_ms=-1)
+
+    async def test_a_call_with_dedup_runs_once_though_its_answer_is_lost(self) -> None:
+        cuts = 0
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            nonlocal cuts
+            far_reader, far_writer = await asyncio.open_connection(*self.daemon.address.split(":"))
+
+            async def forth() -> None:
+                while data := await reader.read(65536):
+                    far_writer.write(data)
+                far_writer.close()
+
+            going = asyncio.create_task(forth())
+            while data := await far_reader.read(65536):
+                if b'"total":1}' in data and cuts == 0:
+                    cuts += 1
+                    break
+                writer.write(data)
+            writer.close()
+            await going
+
+        async with await asyncio.start_server(serve, "127.0.0.1", 0) as proxy:
+            port = proxy.sockets[0].getsockname()[1]
+            async with Client(f"127.0.0.1:{port}", QUICK) as client:
+                # The store is asked for with the first call; nothing is sent again before it is known.
+                self.assertEqual(await client.call(ONCE, {"key": "lost"}, dedup=True), {"total": 0})
+                answer = await client.call(ONCE, {"key": "lost", "add": 1}, dedup=True)
+                self.assertEqual((answer, cuts), ({"total": 1}, 1))
+                # The key is that of one call.
+                self.assertEqual(await client.call(ONCE, {"key": "lost", "add": 1}, dedup=True), {"total": 2})
 
 
 class AgainstOtherListeners(unittest.IsolatedAsyncioTestCase):

@@ -125,6 +125,7 @@ class Client:
         meta: Mapping[str, str] | None = None,
         idempotent: bool = False,
         idempotency_key: str | None = None,
+        dedup: bool = False,
         ordered: bool = False,
         errors: Mapping[int, type[RpcError]] | None = None,
     ) -> Any:
@@ -133,7 +134,7 @@ class Client:
             self._begin()
         client, settings = self._client, self._client.settings
         limit = settings.call_timeout_ms / 1000 if timeout is None else min(timeout, asynchronous.TIMEOUT_MAX)
-        is_usual = not (meta or idempotent or idempotency_key is not None or ordered or settings.ordered)
+        is_usual = not (meta or idempotent or idempotency_key is not None or dedup or ordered or settings.ordered)
         if is_usual and limit > 0 and threading.current_thread() is not self._loop.thread:
             try:
                 return self._usual_call(client, cmdid, params, limit)
@@ -147,6 +148,7 @@ class Client:
                 meta=meta,
                 idempotent=idempotent,
                 idempotency_key=idempotency_key,
+                dedup=dedup,
                 ordered=ordered,
                 errors=errors,
             )

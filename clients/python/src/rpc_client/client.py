@@ -11,6 +11,7 @@ from typing import Any, Generic, Self, TypeVar
 
 from . import frames
 from .connection import Call, Connection, FutureCall
+from .dedup import KEY, Repetition, StoreCall
 from .endpoint import Endpoint, RetryBudget
 from .errors import Code, RpcError
 from .settings import Settings
@@ -50,26 +51,30 @@ class Client:
         meta: Mapping[str, str] | None = None,
         idempotent: bool = False,
         idempotency_key: str | None = None,
+        dedup: bool = False,
         ordered: bool = False,
         errors: Mapping[int, type[RpcError]] | None = None,
     ) -> Any:
         """Calls a command and returns its data.
 
         `timeout` in seconds covers connecting, waiting, all tries and the reply (`call_timeout_ms` where it is left out).
-        What was not sent or was rejected is tried again, and so is what may have run of an `idempotent` command.
-        Cancelling the task gives the call up: the server is told. `errors` are the classes of the service's own codes.
+        What was not sent or was rejected is tried again, and so is what may have run of an `idempotent` command, or of one
+        with an `idempotency_key`. With `dedup`, for commands that the server describes so, that is sent again only where its
+        key is known; it has one of its own where none is given. Cancelling the task gives the call up: the server is told.
+        `errors` are the classes of the service's own codes.
 
         Raises `RpcError`.
         """
         limit = self.settings.call_timeout_ms / 1000 if timeout is None else min(timeout, TIMEOUT_MAX)
-        if idempotency_key is not None:
-            meta, idempotent = {**(meta or {}), "idempotency-key": idempotency_key}, True
+        repetition = Repetition(idempotency_key) if dedup and not (ordered or self.settings.ordered) else None
+        if idempotency_key is not None and repetition is None:
+            meta, idempotent = {**(meta or {}), KEY: idempotency_key}, not dedup
         self._budget.calls += 1
         deadline = asyncio.get_running_loop().time() + limit
         is_ordered = ordered or self.settings.ordered
         tells_timeout = timeout is not None or not self.settings.ordered
         try:
-            return await self._call(cmdid, params, deadline, tells_timeout, meta, idempotent, is_ordered)
+            return await self._call(cmdid, params, deadline, tells_timeout, meta, idempotent, is_ordered, repetition)
         except RpcError as error:
             raise error.become(errors)
 
@@ -82,6 +87,7 @@ class Client:
         meta: Mapping[str, str] | None = None,
         idempotent: bool = False,
         is_ordered: bool = False,
+        repetition: Repetition | None = None,
         failed: RpcError | None = None,
     ) -> Any:
         """All tries of a call. `failed` is how a first one went that was made elsewhere."""
@@ -96,9 +102,13 @@ class Client:
                     raise failed
                 if deadline <= loop.time():
                     raise self._late()
-                connection = self._at_once() or await self._connection(deadline, avoid)
+                if repetition is not None and repetition.failure is not None:
+                    connection = await self._with_store(repetition, cmdid, deadline)
+                else:
+                    connection = self._at_once() or await self._connection(deadline, avoid)
+                sent_meta = meta if repetition is None else repetition.begin(connection, cmdid, meta)
                 left_ms = max(1, int((deadline - loop.time()) * 1000)) if tells_timeout else None
-                rest = frames.request(cmdid, params, timeout_ms=left_ms, meta=meta, with_timestamp=is_ordered)
+                rest = frames.request(cmdid, params, timeout_ms=left_ms, meta=sent_meta, with_timestamp=is_ordered)
                 call = FutureCall(loop)
                 connection.begin(call, rest, deadline, is_ordered)
                 try:
@@ -108,6 +118,10 @@ class Client:
                     raise
             except RpcError as error:
                 failed = None
+                if repetition is not None:
+                    if repetition.failure is error:
+                        raise error.of_several(attempts - 1, True) from None  # no server has the key
+                    is_idempotent = repetition.ended(error)
                 avoid += [endpoint for endpoint in self._endpoints if endpoint.address == error.address]
                 # A call without an id has its place in an order, which a later try would not have.
                 pause = None if is_ordered else self._pause(error, attempts, is_idempotent, avoid)
@@ -258,6 +272,21 @@ class Client:
             for task in waiting:
                 task.cancel()
         raise failure or self._late()
+
+    async def _with_store(self, repetition: Repetition, cmdid: int, deadline: float) -> Connection:
+        """A connection to the store that has the key: that of the last try first. Raises that try's failure."""
+        assert repetition.failure is not None  # there was a try
+        last = repetition.failure.address
+        for endpoint in sorted(self._endpoints, key=lambda endpoint: endpoint.address != last):
+            try:
+                connection = await endpoint.ready(deadline)
+                async with asyncio.timeout_at(deadline):
+                    store = await asyncio.shield(StoreCall.of(connection, cmdid).store)
+            except (RpcError, TimeoutError):
+                continue
+            if store == repetition.store and connection.is_usable:
+                return connection
+        raise repetition.failure
 
     # Retries
 

@@ -77,6 +77,8 @@ class Connection(asyncio.Protocol):
         self.calls: dict[int, Call] = {}
         # Calls without an id, in their order; one that was given up keeps its place.
         self.ordered: deque[Call] = deque()
+        # Which store has the keys of a command, for those that were asked about.
+        self.stores: dict[int, Call] = {}
         self.is_leaving = False
         self.began = self.loop.time()
         # Whether anything was answered, and whether any of it was more than a rejection.

@@ -10,7 +10,7 @@ from typing import Any
 
 from .errors import Code, RpcError
 
-PING, CANCEL, CREDIT, AUTHENTICATE = 0, 4, 5, 6
+PING, DESCRIBE, CANCEL, CREDIT, AUTHENTICATE = 0, 1, 4, 5, 6
 CMDID_MAX = 2**32 - 1
 ID_MAX = 2**53 - 1
 

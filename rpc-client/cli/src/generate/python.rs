@@ -121,10 +121,8 @@ fn head(body: &str) -> String {
         let line = format!("from {module} import {}", names.join(", "));
         (!names.is_empty()).then_some(line)
     };
-    for module in ["uuid", "warnings"] {
-        if body.contains(&format!("{module}.")) {
-            head.line(&format!("import {module}"));
-        }
+    if body.contains("warnings.warn(") {
+        head.line("import warnings");
     }
     head.lines(imports("collections.abc", &["Mapping"]));
     let typing = ["Any", "Literal", "NotRequired", "TypeAlias", "TypedDict"];

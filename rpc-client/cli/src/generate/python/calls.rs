@@ -6,10 +6,6 @@ use super::methods::{Argument, Flavor, data_of};
 use crate::generate::api::{Method, Params, Presence};
 use crate::generate::source::{Piece, Source, quoted};
 
-/// The key of the caller, or one that no other call has.
-const KEY: &str =
-    "idempotency_key=str(uuid.uuid4()) if idempotency_key is None else idempotency_key";
-
 pub(super) fn write_call(
     out: &mut Source,
     method: &Method,
@@ -60,13 +56,16 @@ fn options_of(method: &Method) -> Vec<String> {
 
     options.push("meta=meta".to_owned());
     if descriptor.kind == Kind::Unary {
-        let repetition = match descriptor.retry_category() {
-            RetryCategory::Neither => None,
-            RetryCategory::Idempotent => Some("idempotent=True"),
-            RetryCategory::Dedup => Some(KEY),
-            RetryCategory::DedupByCaller => Some("idempotency_key=idempotency_key"),
+        let repetition: &[&str] = match descriptor.retry_category() {
+            RetryCategory::Neither => &[],
+            RetryCategory::Idempotent => &["idempotent=True"],
+            RetryCategory::Dedup => &["idempotency_key=idempotency_key", "dedup=True"],
+            RetryCategory::DedupByCaller => &[
+                "idempotency_key=idempotency_key",
+                "dedup=idempotency_key is not None",
+            ],
         };
-        options.extend(repetition.map(str::to_owned));
+        options.extend(repetition.iter().map(|&it| it.to_owned()));
     }
     if !method.errors.is_empty() {
         let errors = method.errors.iter();

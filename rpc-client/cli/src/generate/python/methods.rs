@@ -60,7 +60,6 @@ const OPTIONS: &[&str] = &[
     "meta",
     "idempotency_key",
     "more",
-    "uuid",
     "warnings",
     "_given",
     "_data",

@@ -96,17 +96,20 @@ fn defaults_of(method: &Method) -> Vec<String> {
     } else if let Some(ms) = descriptor.timeout_ms {
         defaults.push(format!("timeoutMs: {ms}"));
     }
-    if descriptor.kind == Kind::Unary && descriptor.retry_category() == RetryCategory::Dedup {
-        defaults.push("idempotencyKey: crypto.randomUUID()".to_owned());
-    }
     defaults
 }
 
 fn facts_of(method: &Method) -> Vec<String> {
     let descriptor = &method.descriptor;
     let mut facts = Vec::new();
-    if descriptor.kind == Kind::Unary && descriptor.idempotent {
-        facts.push("idempotent: true".to_owned());
+    if descriptor.kind == Kind::Unary {
+        let repetition = match descriptor.retry_category() {
+            RetryCategory::Neither => None,
+            RetryCategory::Idempotent => Some("idempotent: true"),
+            RetryCategory::Dedup => Some("dedup: true"),
+            RetryCategory::DedupByCaller => Some("dedup: options.idempotencyKey !== undefined"),
+        };
+        facts.extend(repetition.map(str::to_owned));
     }
     if !method.errors.is_empty() {
         facts.push(format!("errors: {}", errors_of(method)));
