@@ -1,8 +1,11 @@
 #!/usr/bin/env python3
 """Whether a client tells the truth: thousands of calls and streams against the daemon, which is killed and started again,
-and cut off by a proxy, in the middle.
+and cut off from the client, in the middle.
 
     RPC_BIN=target/release clients/truth.py [--calls 10000] COMMAND [ARGUMENT ...]
+
+As root, the daemon stands in a network namespace of its own, whose packets are dropped in both directions, then in one, as a
+lost network drops them. Without root, or without `ip` and `nft`, a proxy stands between the two, which is said.
 
 COMMAND is the client's driver, as conformance/README.md describes it. Afterwards the log is read: each entry whose call
 succeeded stands in it once, under the number that the call was told; one whose call "did not run" does not stand in it; one
@@ -18,6 +21,7 @@ import collections
 import json
 import os
 import random
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -32,8 +36,10 @@ SETTINGS = {"call_timeout_ms": 4000, "ping_interval_ms": 300, "reconnect_cap_ms"
 class Daemon:
     """The daemon, on a port that stays the same and with data that stay."""
 
-    def __init__(self, directory: str) -> None:
+    def __init__(self, directory: str, namespace: Namespace | None) -> None:
         self.directory = directory
+        self.host = namespace.host if namespace is not None else "127.0.0.1"
+        self.prefix = namespace.prefix if namespace is not None else []
         self.port = 0
         self.process: asyncio.subprocess.Process | None = None
 
@@ -41,20 +47,23 @@ class Daemon:
         """Starts it, and waits until it listens."""
         program = Path(os.environ["RPC_BIN"]) / "rpc-server"
         self.process = await asyncio.create_subprocess_exec(
+            *self.prefix,
             str(program),
             "--listen",
-            f"127.0.0.1:{self.port}",
+            f"{self.host}:{self.port}",
             "--data-dir",
             self.directory,
-            env={**os.environ, "RPC_SERVER_SERVICES": "test,log,conformance"},
+            env={**os.environ, "RPC_SERVER_SERVICES": "test,log,conformance", "RPC_SERVER_ALLOW_PLAINTEXT": "true"},
             stderr=asyncio.subprocess.PIPE,
             limit=1 << 20,
         )
         assert self.process.stderr is not None  # a pipe was asked for
+        seen = b""
         while b"listening on" not in (line := await self.process.stderr.readline()):
+            seen += line
             if not line:
-                raise SystemExit("the daemon did not start")
-        self.port = int(line.split(b"127.0.0.1:")[1].split(b" ")[0].rstrip(b'"\n,').split(b"\x1b")[0])
+                raise SystemExit(f"the daemon did not start: {seen.decode(errors='replace')}")
+        self.port = int(line.split(self.host.encode() + b":")[1].split(b" ")[0].rstrip(b'"\n,').split(b"\x1b")[0])
         self.reading = asyncio.create_task(self.process.stderr.read())
 
     async def kill(self) -> None:
@@ -63,6 +72,73 @@ class Daemon:
         self.process.kill()
         await self.process.wait()
         await self.reading
+
+
+class Namespace:
+    """A network namespace for the daemon, and a link to it."""
+
+    def __init__(self) -> None:
+        number = os.getpid() % 16384
+        self.name = f"rpc-truth-{os.getpid()}"
+        self.prefix = ["ip", "netns", "exec", self.name]
+        net = f"10.{128 + number // 4096}.{number // 64 % 64}.{number % 64 * 4}".rsplit(".", 1)
+        near, self.host = (f"{net[0]}.{int(net[1]) + last}" for last in (1, 2))
+        self.run("ip", "netns", "add", self.name)
+        try:
+            ours, theirs = f"rt{number}a", f"rt{number}b"
+            self.run("ip", "link", "add", ours, "type", "veth", "peer", "name", theirs, "netns", self.name)
+            self.run("ip", "address", "add", f"{near}/30", "dev", ours)
+            self.run("ip", "link", "set", ours, "up")
+            self.run(*self.prefix, "ip", "address", "add", f"{self.host}/30", "dev", theirs)
+            self.run(*self.prefix, "ip", "link", "set", theirs, "up")
+            self.rule("input", "accept")
+            self.heal()
+        except BaseException:
+            self.close()
+            raise
+
+    @staticmethod
+    def run(*command: str) -> None:
+        """Raises `CalledProcessError`, or `OSError` where there is no such program."""
+        subprocess.run(command, check=True, capture_output=True, text=True)
+
+    def rule(self, hook: str, verdict: str) -> None:
+        """What becomes of the TCP packets that come to the daemon (`input`) or that it sends (`output`)."""
+        chain = f"add table inet truth; add chain inet truth {hook} {{ type filter hook {hook} priority 0; }}; "
+        self.run(*self.prefix, "nft", f"{chain} add rule inet truth {hook} meta l4proto tcp {verdict}")
+
+    def heal(self) -> None:
+        """Packets pass again."""
+        self.run(*self.prefix, "nft", "delete table inet truth")
+
+    async def cut(self) -> None:
+        """Ends all connections with a reset, as soon as they say something."""
+        self.rule("input", "reject with tcp reset")
+        await asyncio.sleep(0.5)
+        self.heal()
+
+    async def stall(self, seconds: float) -> None:
+        """No packet passes; then those of the client do, and the daemon's do not: calls run whose answers are lost."""
+        self.rule("input", "drop")
+        await asyncio.sleep(seconds)
+        self.heal()
+        self.rule("output", "drop")
+        await asyncio.sleep(seconds)
+        self.heal()
+
+    def close(self) -> None:
+        """Takes it away, with the link."""
+        self.run("ip", "netns", "delete", self.name)
+
+
+def namespace_if_possible() -> Namespace | None:
+    """A namespace; where there can be none, it is said why."""
+    try:
+        return Namespace()
+    except (OSError, subprocess.CalledProcessError) as error:
+        why = error.stderr.strip() if isinstance(error, subprocess.CalledProcessError) else str(error)
+        print(f"SKIPPED: no network namespace ({why}); a proxy on loopback stands in for the lost network")
+        return None
 
 
 class Proxy:
@@ -102,10 +178,21 @@ class Proxy:
             pass
         writer.close()
 
-    def cut(self) -> None:
+    async def cut(self) -> None:
         """Ends all connections with a reset."""
         for writer in list(self.writers):
             writer.transport.abort()
+
+    async def stall(self, seconds: float) -> None:
+        """No bytes pass."""
+        self.passes.clear()
+        await asyncio.sleep(seconds)
+        self.passes.set()
+
+    async def close(self) -> None:
+        """Ends it."""
+        await self.cut()
+        self.server.close()
 
 
 class Driver:
@@ -158,8 +245,8 @@ class Run:
         if not is_right:
             self.wrong.append(what)
 
-    async def one(self, number: int) -> None:
-        """One call of some kind. Appends are the ones that can be looked up afterwards."""
+    async def one(self, number: int) -> str:
+        """One call of some kind; its outcome. Appends are the ones that can be looked up afterwards."""
         name = f"c{number}"
         kind = random.choice(["append", "append", "append", "ping", "add", "fail", "count", "slow", "once"])
         if kind == "append":
@@ -186,8 +273,10 @@ class Run:
                 error = told["error"]
                 is_right = (error["code"], error.get("message"), error.get("details")) == (1234, name, name)
                 self.judge(is_right or error["code"] != 1234, f"{kind} of {params}: {told}")
-        self.outcomes[self.outcome(told)] += 1
+        outcome = self.outcome(told)
+        self.outcomes[outcome] += 1
         del self.driver.waiting[name]
+        return outcome
 
     async def count(self, name: str) -> dict[str, Any]:
         """A stream of 20 items, which must come in their order and all, unless it fails."""
@@ -226,9 +315,9 @@ class Run:
         self.judge(not numbers, f"the log has entries that no call has made: {list(numbers)[:5]}")
 
 
-async def read_log(port: int) -> list[dict[str, Any]]:
+async def read_log(daemon: Daemon) -> list[dict[str, Any]]:
     """All entries, by a connection of its own."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 24)
+    reader, writer = await asyncio.open_connection(daemon.host, daemon.port, limit=1 << 24)
     entries: list[dict[str, Any]] = []
     after = 0
     while True:
@@ -242,57 +331,68 @@ async def read_log(port: int) -> list[dict[str, Any]]:
         after = page["next"]
 
 
+async def run_calls(command: list[str], calls: int, daemon: Daemon, namespace: Namespace | None) -> Run:
+    """All calls, with all faults, and the log behind them."""
+    driver = Driver()
+    await daemon.start()
+    proxy = Proxy(daemon) if namespace is None else None
+    network = proxy or namespace
+    assert network is not None  # one of the two
+    target = f"127.0.0.1:{await proxy.start()}" if proxy is not None else f"{daemon.host}:{daemon.port}"
+    await driver.start(command)
+    driver.tell("open", "client", target=target, settings=SETTINGS)
+    await driver.see("client")
+    state = Run(driver)
+    numbers = iter(range(calls))
+    done = 0
+
+    async def caller() -> None:
+        nonlocal done
+        for number in numbers:
+            if await state.one(number) == "not run":
+                await asyncio.sleep(0.2)  # or all calls that are left would be over before the network is back
+            done += 1
+
+    async def until(share: float) -> None:
+        while done < calls * share:
+            await asyncio.sleep(0.005)
+
+    async def faults() -> None:
+        await until(0.2)
+        await daemon.kill()
+        await asyncio.sleep(0.3)
+        await daemon.start()
+        await until(0.4)
+        await network.cut()
+        await until(0.6)
+        await network.stall(3)
+        await until(0.8)
+        await daemon.kill()
+        await daemon.start()
+
+    await asyncio.gather(faults(), *(caller() for _ in range(IN_FLIGHT)))
+    driver.tell("close", "client")
+    await driver.see("client")
+    driver.stdin.close()
+    await driver.process.wait()
+    state.check_log(await read_log(daemon))
+    await daemon.kill()
+    if proxy is not None:
+        await proxy.close()
+    return state
+
+
 async def run(command: list[str], calls: int, seed: int) -> int:
     """The whole of it. Returns the exit code."""
     random.seed(seed)
     print(f"seed: {seed}")
-    with tempfile.TemporaryDirectory() as directory:
-        daemon, driver = Daemon(directory), Driver()
-        await daemon.start()
-        proxy = Proxy(daemon)
-        port = await proxy.start()
-        await driver.start(command)
-        driver.tell("open", "client", target=f"127.0.0.1:{port}", settings=SETTINGS)
-        await driver.see("client")
-        state = Run(driver)
-        numbers = iter(range(calls))
-        done = 0
-
-        async def caller() -> None:
-            nonlocal done
-            for number in numbers:
-                await state.one(number)
-                done += 1
-
-        async def faults() -> None:
-            async def until(share: float) -> None:
-                while done < calls * share:
-                    await asyncio.sleep(0.005)
-
-            await until(0.2)
-            await daemon.kill()
-            await asyncio.sleep(0.3)
-            await daemon.start()
-            await until(0.4)
-            proxy.cut()
-            await until(0.6)
-            proxy.passes.clear()
-            await asyncio.sleep(3)
-            proxy.passes.set()
-            await until(0.8)
-            await daemon.kill()
-            await daemon.start()
-
-        await asyncio.gather(faults(), *(caller() for _ in range(IN_FLIGHT)))
-        driver.tell("close", "client")
-        await driver.see("client")
-        driver.stdin.close()
-        await driver.process.wait()
-        state.check_log(await read_log(daemon.port))
-        await daemon.kill()
-        proxy.cut()
-        proxy.server.close()
-
+    namespace = namespace_if_possible()
+    try:
+        with tempfile.TemporaryDirectory() as directory:
+            state = await run_calls(command, calls, Daemon(directory, namespace), namespace)
+    finally:
+        if namespace is not None:
+            namespace.close()
     print(", ".join(f"{number} {outcome}" for outcome, number in state.outcomes.most_common()))
     state.judge(state.outcomes["may have run"] + state.outcomes["not run"] > 0, "no fault has hit any call")
     for what in state.wrong[:20]:
