@@ -87,7 +87,7 @@ class VectorRun:
     def do_drip(self, step: Dict[str, Any], connection: Connection) -> None:
         """Sends a piece at a time, at a slow and even pace, until the server says something."""
         drip = step["drip"]
-        data = self.context.fill(drip["text"]).encode("utf-8")
+        data = self.context.fill(drip["text"]).encode("utf-8") * drip.get("repeat", 1)
         for _ in range(drip["times"]):
             connection.send(data)
             if connection.wait(time.monotonic() + drip["every_ms"] / 1000):

@@ -21,6 +21,8 @@ RESOURCE_EXHAUSTED, FAILED_PRECONDITION, OUT_OF_RANGE, UNIMPLEMENTED, INTERNAL, 
 TS_MAX = 253402300799999
 ALREADY_EXISTS = 6
 # The identity of the log that this server has.
+LEVELS = ("trace", "debug", "info", "warn", "error", "fatal")
+ENTRY_FIELDS = {"level", "service", "message", "ts", "trace", "fields"}
 LOG = "the log of the wrong server"
 # The name of this process, and of its store of keys.
 STORE = uuid.uuid4().hex
@@ -129,7 +131,8 @@ async def health(call: Call) -> Any:
     service = call.param("service", str, None)
     if service is not None and service not in {command.service for command in COMMANDS.values()}:
         raise Failure(NOT_FOUND, f"there is no service {service!r}")
-    return {"status": "serving", "instance": STORE}
+    instance = uuid.uuid4().hex if call.connection.server.wrong == "changes-its-name" else STORE
+    return {"status": "serving", "instance": instance}
 
 
 async def stats(call: Call) -> Any:
@@ -162,8 +165,14 @@ async def log_append(call: Call) -> Any:
     if call.param("ts", int, 0) > TS_MAX:
         raise Failure(INVALID_ARGUMENT, "`params.ts` is after the year 9999")
     entry: Dict[str, Any] = {"seq": len(server.log) + 1, "ts": call.param("ts", int, int(time.time() * 1000))}
+    for name in sorted(set(call.params()) - ENTRY_FIELDS):
+        raise Failure(INVALID_ARGUMENT, f"params.{name}: an entry has no such field")
     for name in ("level", "service", "message"):
         entry[name] = call.param(name, str)
+    if entry["level"] not in LEVELS:
+        raise Failure(INVALID_ARGUMENT, f"params.level: expected one of {', '.join(LEVELS)}")
+    if depth(call.params().get("fields")) > 64:
+        raise Failure(INVALID_ARGUMENT, "params.fields is nested deeper than 64 levels")
     for name, kind in (("trace", str), ("fields", dict)):
         value = call.param(name, kind, None)
         if value is not None:
@@ -174,11 +183,23 @@ async def log_append(call: Call) -> Any:
     return {"seq": entry["seq"]}
 
 
+def depth(value: Any) -> int:
+    """How many objects and arrays stand in each other."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
+    return 0 if inner is None else 1 + max(map(depth, inner), default=0)
+
+
 async def log_read(call: Call) -> Any:
     """Reads the entries behind `after`, and waits up to `wait_ms` for the first of them."""
     server = call.connection.server
-    after, limit, wait_ms = (call.param(name, int) for name in ("after", "limit", "wait_ms"))
+    wrong = server.wrong
+    after, limit, wait_ms = (call.param(name, int, usual) for name, usual in (("after", 0), ("limit", 100), ("wait_ms", 0)))
     log, level, service, text = (call.param(name, str, None) for name in ("log", "level", "service", "contains"))
+    if not 1 <= limit <= 1000:
+        raise Failure(INVALID_ARGUMENT, "`params.limit` must be from 1 to 1000")
+    for name, most in (("service", 256), ("trace", 256), ("contains", 1024), ("text", 1024)):
+        if len((call.param(name, str, None) or "").encode()) > most and wrong != "takes-long-filters":
+            raise Failure(INVALID_ARGUMENT, f"`params.{name}` is longer than {most} bytes")
     trace, start, end = call.param("trace", str, None), call.param("from", int, 0), call.param("to", int, TS_MAX + 1)
     if start >= end:
         raise Failure(INVALID_ARGUMENT, "`params.to` must be above `params.from`")
@@ -192,7 +213,8 @@ async def log_read(call: Call) -> Any:
         raise Failure(OUT_OF_RANGE, f"the last entry is {len(server.log)}", details=extent())
 
     def wanted(entry: Dict[str, Any]) -> bool:
-        right_place = level in (None, entry["level"]) and service in (None, entry["service"])
+        grave = LEVELS[LEVELS.index(level or "trace") :] if wrong != "levels-are-exact" else (level or entry["level"],)
+        right_place = entry["level"] in grave and service in (None, entry["service"])
         right_place = right_place and trace in (None, entry.get("trace")) and start <= entry["ts"] < end
         return right_place and (text or "") in entry["message"]
 
@@ -203,7 +225,8 @@ async def log_read(call: Call) -> Any:
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(server.log_grew.wait_for(found), wait_ms / 1000)
     entries = found()
-    return {**extent(), "entries": entries, "next": entries[-1]["seq"] if entries else after}
+    next_after = after if wrong == "cursors-stay" else len(server.log)
+    return {**extent(), "entries": entries, "next": entries[-1]["seq"] if entries else next_after}
 
 
 async def nothing(_call: Call) -> Any:
@@ -279,13 +302,15 @@ async def once(call: Call) -> Any:
     key, age = (call.frame.meta.get(name) for name in ("idempotency-key", "idempotency-age-ms"))
     if key is None:
         return await tally_or_fail(call)
-    if not 1 <= len(key.encode()) <= 128 and wrong != "takes-long-keys":
+    least = 0 if wrong == "takes-empty-keys" else 1
+    if not least <= len(key.encode()) <= 128 and wrong != "takes-long-keys":
         raise Failure(INVALID_ARGUMENT, f"idempotency-key has {len(key.encode())} bytes: expected 1 to 128")
 
     kept = call.connection.server.kept
     if key in kept and wrong != "runs-repetitions":
         params, outcome = kept[key]
-        if params != call.frame.params and wrong != "answers-other-params":
+        is_same = json.loads(params) == call.params() if wrong == "compares-values" else params == call.frame.params
+        if not is_same and wrong != "answers-other-params":
             raise Failure(ALREADY_EXISTS, "the key belongs to a call with other params", details={"key": key})
         if isinstance(outcome, Failure):
             raise outcome

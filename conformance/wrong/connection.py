@@ -33,6 +33,9 @@ FRAME_TIMEOUT_S = 10.0
 LINGER_S = 2.0
 # Calls in flight of one connection: the default of `in_flight_per_connection`.
 CALLS_MAX = 1024
+COUNT = 10005
+# Empty lines that a peer may send in a second, for so many seconds.
+EMPTY_LINES_MAX, FLOOD_SECONDS_MAX = 3000, 10
 BAD_LINES_IN_A_ROW_MAX = 16
 # How long a connection that ends for a breach is read on behind its last good line, and in all.
 GRACE_S = 0.5
@@ -90,6 +93,9 @@ class Connection:
         # Set by a breach: when reading ends.
         self.ends: Optional[float] = None
         self.last_good = 0.0
+        self.places = asyncio.Semaphore(CALLS_MAX)
+        # The second that runs, its empty lines, and how many seconds before it had too many.
+        self.second = self.empty_lines = self.flooded = 0
 
     async def run(self) -> None:
         """Reads until no more may be read, answers what was accepted, and closes."""
@@ -277,10 +283,22 @@ class Connection:
                 return b""
             raise TooLate from None
 
+    def is_flood(self) -> bool:
+        """Counts an empty line; true, and said, where too many have come for too long."""
+        now = int(time.monotonic())
+        if now != self.second:
+            self.flooded = self.flooded + 1 if self.empty_lines > EMPTY_LINES_MAX else 0
+            self.second, self.empty_lines = now, 0
+        self.empty_lines += 1
+        if self.flooded < FLOOD_SECONDS_MAX or self.wrong == "bears-floods":
+            return False
+        self.fail_line(None, Failure(RESOURCE_EXHAUSTED, "too many empty lines for too long"))
+        return True
+
     def take(self, line: bytes) -> bool:
         """Executes or refuses one line. False where the connection must not be read any further."""
         if not line and self.wrong != "answers-heartbeats":
-            return True
+            return not self.is_flood()
         received = time.monotonic()
         try:
             frame = decode(line, self.wrong, received)
@@ -343,7 +361,8 @@ class Connection:
                 failure = Failure(INVALID_ARGUMENT, f"the id {frame.id_text} is still in flight on this connection")
                 self.fail_line(None, failure)
                 return False
-            if len(self.in_flight) >= CALLS_MAX and frame.cmdid >= 100 and self.wrong != "no-limit-of-streams":
+            is_full = len(self.in_flight) >= CALLS_MAX and frame.cmdid >= 100
+            if is_full and not self.may_wait() and self.wrong != "no-limit-of-streams":
                 more = {} if self.wrong == "drops-rejected" else {"rejected": True}
                 self.fail_line(frame.id_text, Failure(RESOURCE_EXHAUSTED, "streams have taken all places", **more))
                 return True
@@ -352,10 +371,15 @@ class Connection:
         if self.wrong == "delays-multiplexed":
             self.ordered.put_nowait(lambda: self.answer(call))
             return True
-        call.task = asyncio.ensure_future(self.answer(call))
+        call.task = asyncio.ensure_future(self.answer_in_a_place(call))
         self.tasks.add(call.task)
         call.task.add_done_callback(self.tasks.discard)
         return self.wrong != "closes-on-unknown-cmdid" or frame.cmdid in COMMANDS
+
+    def may_wait(self) -> bool:
+        """Whether a call waits for a place: not behind streams, which may wait for their credit."""
+        has_streams = any(call.frame.cmdid == COUNT for call in self.in_flight.values())
+        return not has_streams and self.wrong != "refuses-what-could-wait"
 
     def control(self, frame: Frame) -> None:
         """Carries out cancel and credit. What they can't read they ignore: they are oneway."""
@@ -386,6 +410,13 @@ class Connection:
                 return
             await step()
             self.ordered.task_done()
+
+    async def answer_in_a_place(self, call: Call) -> None:
+        """As `answer`, once there is a place; built-in commands need none."""
+        if call.frame.cmdid < 100 or self.wrong == "no-limit-of-streams":
+            return await self.answer(call)
+        async with self.places:
+            await self.answer(call)
 
     async def answer(self, call: Call) -> None:
         """Runs a call and writes its one reply; the id is free before the reply leaves."""
