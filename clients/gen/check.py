@@ -12,10 +12,12 @@ typescript and rpc-client.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
+import textwrap
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -47,6 +49,16 @@ def run(*command: str | Path, cwd: Path | None = None) -> str:
     return done.stdout
 
 
+def code_of(document: str, language: str, address: str) -> list[str]:
+    """The examples of a document that are about generated clients, with this address."""
+    text = (HERE.parent.parent / document).read_text(encoding="utf-8")
+    blocks = re.findall(rf"```{language}\n(.*?)```", text, re.S)
+    blocks = [block.replace("127.0.0.1:8889", address) for block in blocks if "Orders" in block]
+    if len(blocks) != 1:
+        raise SystemExit(f"{document} has {len(blocks)} examples in {language} for a generated client, not 1")
+    return blocks
+
+
 def generate(language: str, address: str, out: Path) -> None:
     """Writes a client from the server, and again from a file: both are the same."""
     rpc = RPC_BIN / "rpc"
@@ -59,6 +71,16 @@ def generate(language: str, address: str, out: Path) -> None:
         raise SystemExit(f"two runs of `rpc gen {language}` wrote different bytes")
 
 
+def example_of_python(directory: Path, orders: str) -> None:
+    """The examples of the documents, and the client `orders` that they call."""
+    generate("python", orders, directory / "orders.py")
+    [example] = code_of("docs/services.md", "python", orders)
+    (directory / "example_of_services.py").write_text(example)
+    [example] = code_of("clients/python/README.md", "py", orders)
+    head = "import asyncio\nimport rpc_client\nfrom orders import OrdersClient\n\n\nasync def main() -> None:\n"
+    (directory / "example_of_readme.py").write_text(head + textwrap.indent(example, "    ") + "\n\nasyncio.run(main())\n")
+
+
 def check_python(directory: Path, orders: str, daemon: str) -> None:
     """Types, and calls."""
     generate("python", orders, directory / "orders_client.py")
@@ -66,11 +88,16 @@ def check_python(directory: Path, orders: str, daemon: str) -> None:
     run(RPC_BIN / "rpc", "gen", "python", "--descriptors", HERE / "hostile.json", "--out", directory / "hostile.py")
     for program in ("use_orders.py", "use_daemon.py"):
         shutil.copy(HERE / program, directory)
+    example_of_python(directory, orders)
     print(run(sys.executable, "-m", "mypy", "--strict", "--cache-dir", directory / "mypy", ".", cwd=directory), end="")
     # What a server says is never run.
     run(sys.executable, "hostile.py", cwd=directory)
     print(run(sys.executable, "use_orders.py", orders, cwd=directory), end="")
     print(run(sys.executable, "use_daemon.py", daemon, cwd=directory), end="")
+    with Orders() as another:
+        example_of_python(directory, another)
+        run(sys.executable, "example_of_services.py", cwd=directory)
+        run(sys.executable, "example_of_readme.py", cwd=directory)
 
 
 def check_typescript(directory: Path, orders: str, daemon: str) -> None:
@@ -78,12 +105,20 @@ def check_typescript(directory: Path, orders: str, daemon: str) -> None:
     generate("typescript", orders, directory / "orders_client.ts")
     generate("typescript", daemon, directory / "daemon_client.ts")
     run(RPC_BIN / "rpc", "gen", "typescript", "--descriptors", HERE / "hostile.json", "--out", directory / "hostile.ts")
+    generate("typescript", orders, directory / "orders.ts")
+    [example] = code_of("docs/services.md", "ts", orders)
+    (directory / "example_of_services.ts").write_text(f"{example}\nshared('{orders}').close();\n")
+    [example] = code_of("clients/node/README.md", "ts", orders)
+    head = 'import { shared } from "rpc-client";\nimport { OrdersClient } from "./orders.js";\n'
+    (directory / "example_of_readme.ts").write_text(head + example)
     (directory / "package.json").write_text('{"type":"module"}\n')
     for file in ("use.ts", "tsconfig.json"):
         shutil.copy(HERE / file, directory)
     run("npx", "tsc", "-p", ".", cwd=directory)
     # What a server says is never run.
     run("node", "made/hostile.js", cwd=directory)
+    for example in ("services", "readme"):
+        run("node", f"made/example_of_{example}.js", cwd=directory)
     print(run("node", "made/use.js", orders, daemon, cwd=directory), end="")
 
 
