@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
+import socketserver
 import subprocess
 import sys
+import threading
 import time
 import unittest
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from rpc_client import Settings, blocking
@@ -25,6 +30,32 @@ def entries(daemon: Daemon) -> list[dict[str, Any]]:
         while page := client.call(READ, {"after": found[-1]["seq"] if found else 0, "limit": 1000})["entries"]:
             found += page
         return found
+
+
+@contextmanager
+def log_server(answer: Callable[[dict[str, Any]], str | None]) -> Iterator[str]:
+    """A server whose replies to requests with an id this function makes, but for the id; without one it cuts."""
+
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            for line in self.rfile:
+                request = json.loads(line)
+                if "id" not in request or request["cmdid"] < 100:
+                    continue
+                reply = answer(request)
+                if reply is None:
+                    return
+                self.wfile.write(f'{{"id":{request["id"]},{reply}}}\n'.encode())
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield "{}:{}".format(*server.server_address)
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 class Logs(unittest.TestCase):
@@ -64,6 +95,73 @@ class Logs(unittest.TestCase):
                 logger.info("%d", number)
             handler.flush()
             self.assertEqual([entry["message"] for entry in entries(daemon)], [str(number) for number in range(2000)])
+
+    def test_a_batch_whose_answer_is_lost_is_sent_again_with_its_number(self) -> None:
+        sent: list[Any] = []
+
+        def answer(request: dict[str, Any]) -> str | None:
+            sent.append((request["cmdid"], request["params"]))
+            return None if len(sent) == 1 else '"code":0,"data":{"first":1,"last":1,"duplicate":true}'
+
+        with log_server(answer) as address:
+            handler = LogHandler(address, service="order")
+            self.logger(handler).info("once")
+            handler.flush()
+            handler.close()
+        self.assertEqual((len(sent), sent[0], sent[0][0]), (2, sent[1], 1003))
+        self.assertEqual((handler.sent, handler.dropped, handler.unknown), (1, 0, 0))
+
+    def test_an_entry_that_is_refused_is_dropped_and_the_others_of_its_batch_are_not(self) -> None:
+        batches: list[list[str]] = []
+
+        def answer(request: dict[str, Any]) -> str:
+            messages = [entry["message"] for entry in request["params"]["entries"]]
+            batches.append(messages)
+            if "bad" in messages:
+                index = messages.index("bad")
+                return f'"code":3,"message":"no","details":{{"index":{index},"field":"message"}}'
+            return '"code":0,"data":{"first":1,"last":2}'
+
+        with log_server(answer) as address:
+            handler = LogHandler(address, service="order")
+            logger = self.logger(handler)
+            for message in ("one", "bad", "two"):
+                logger.info(message)
+            handler.flush()
+            handler.close()
+        # The last one says what was dropped.
+        self.assertEqual((handler.sent, handler.dropped, handler.unknown), (3, 1, 0))
+        told = "1 entries of `order` were dropped"
+        self.assertEqual(sorted({message for batch in batches for message in batch}), [told, "bad", "one", "two"])
+
+    def test_a_server_that_knows_no_batches_gets_each_entry_by_itself(self) -> None:
+        messages: list[str] = []
+
+        def answer(request: dict[str, Any]) -> str:
+            if request["cmdid"] == 1003:
+                return '"code":12,"message":"no such command"'
+            messages.append(request["params"]["message"])
+            return '"code":0,"data":{"seq":1}'
+
+        with log_server(answer) as address:
+            handler = LogHandler(address, service="order")
+            logger = self.logger(handler)
+            for number in range(20):
+                logger.info("%d", number)
+            handler.flush()
+            handler.close()
+        self.assertEqual(messages, [str(number) for number in range(20)])
+        self.assertEqual((handler.sent, handler.dropped, handler.unknown), (20, 0, 0))
+
+    def test_an_entry_that_is_longer_than_a_line_is_dropped(self) -> None:
+        with Daemon() as daemon:
+            handler = LogHandler(daemon.address, service="order")
+            logger = self.logger(handler)
+            logger.info("too much", extra={"all": "x" * 1_100_000})
+            logger.info("enough")
+            handler.flush()
+            self.assertEqual([entry["message"] for entry in entries(daemon)][:1], ["enough"])
+        self.assertEqual(handler.dropped, 1)
 
     def test_a_server_that_is_not_there_blocks_nothing_and_what_is_dropped_is_counted(self) -> None:
         handler = LogHandler("127.0.0.1:1", service="order", queue_max=10, close_timeout=0.2)

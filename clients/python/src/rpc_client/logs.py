@@ -8,6 +8,7 @@ import logging
 import os
 import threading
 import time
+import uuid
 import weakref
 from collections import deque
 from typing import Any
@@ -16,20 +17,25 @@ from .client import Client
 from .errors import Code, RpcError
 from .settings import Settings
 
-APPEND = 1001
-# Entries under way at once, so that a slow disk does not slow shipping down to one entry a flush.
-_IN_FLIGHT = 64
+APPEND, APPEND_BATCH = 1001, 1003
+# Entries and bytes of a batch, and batches under way at once, so that a slow disk does not slow shipping down to one a flush.
+_BATCH_MAX, _BATCH_BYTES_MAX, _IN_FLIGHT = 256, 65_536, 4
 # Longest message in characters: with its fields it stays below the server's limit of a line.
 _MESSAGE_MAX = 65_536
+# Longest entry in bytes; servers take a line of 1 MiB.
+_ENTRY_MAX = 1_000_000
+# What a server says where it has refused entries for what they are, or for whose they are.
+_REFUSED = (Code.INVALID_ARGUMENT, Code.PERMISSION_DENIED, Code.UNIMPLEMENTED, Code.UNAUTHENTICATED)
 _USUAL = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName", "trace"}
 
 _handlers: weakref.WeakSet[LogHandler] = weakref.WeakSet()
 
 
 class LogHandler(logging.Handler):
-    """Sends each record to the log service's `append`: what is acknowledged is on disk.
+    """Sends records to the log service: what is acknowledged is on disk.
 
-    Records wait in a queue for a thread with a connection of its own. When the queue is full, records are dropped and
+    Records wait in a queue for a thread with a connection of its own. They leave in batches that the log knows again, so that
+    one whose answer was lost is sent again and stands in the log once. When the queue is full, records are dropped and
     counted, and the log says how many. At exit the handler waits `close_timeout` seconds at most for what is left.
 
         logging.getLogger().addHandler(rpc_client.logs.LogHandler("127.0.0.1:8889", service="order"))
@@ -51,7 +57,7 @@ class LogHandler(logging.Handler):
         self.target, self.service = target, service
         self.queue_max, self.close_timeout = queue_max, close_timeout
         self.settings = settings or Settings(call_timeout_ms=10_000)
-        # Entries that were acknowledged; that were dropped; and that were lost with a connection, and may be in the log.
+        # Entries that were acknowledged; that were dropped; and of which it is not known, since no answer came to the end.
         self.sent = self.dropped = self.unknown = 0
         self._begin()
         _handlers.add(self)
@@ -59,6 +65,10 @@ class LogHandler(logging.Handler):
     def _begin(self) -> None:
         self._queue: deque[dict[str, Any]] = deque()
         self._under_way = 0
+        # The name and the last number of the batches. A server that knows no batches gets each entry by itself.
+        self._producer, self._batch = uuid.uuid4().hex, 0
+        # Until that is known one batch is under way, so that the entries keep their order.
+        self._has_batches, self._is_known = True, False
         self._told_dropped = self.dropped
         self._is_closing = False
         self._start = threading.Lock()
@@ -127,50 +137,108 @@ class LogHandler(logging.Handler):
         async with Client(self.target, self.settings) as client:
             while not (self._is_closing and not self._queue and not self._under_way):
                 self._wake.clear()
-                while self._queue:
+                while self._queue and self._may_send:
                     await room.acquire()
-                    if not self._queue:
-                        # The handler was closed meanwhile.
-                        room.release()
-                        break
-                    self._under_way += 1
-                    task = asyncio.create_task(self._send(client, self._queue.popleft(), room))
+                    # None where the handler was closed meanwhile.
+                    entries = self._next_entries()
+                    self._under_way += len(entries)
+                    task = asyncio.create_task(self._send(client, entries, room))
                     tasks.add(task)
                     task.add_done_callback(tasks.discard)
                 if not self._under_way and not self._queue:
                     self._tell_of_dropped()
                     if not self._queue:
                         self._is_idle.set()
-                if not self._queue:
+                if not self._queue or not self._may_send:
                     await self._wake.wait()
 
-    async def _send(self, client: Client, entry: dict[str, Any], room: asyncio.Semaphore) -> None:
-        pause = 0.1
+    @property
+    def _may_send(self) -> bool:
+        return self._is_known or not self._under_way
+
+    def _next_entries(self) -> list[dict[str, Any]]:
+        """What stands at the front of the queue, up to the size of a batch."""
+        entries: list[dict[str, Any]] = []
+        size = 0
+        while len(entries) < _BATCH_MAX and size < _BATCH_BYTES_MAX:
+            try:
+                entry = self._queue.popleft()
+            except IndexError:  # `close` takes away, too
+                break
+            length = len(json.dumps(entry, ensure_ascii=False).encode(errors="replace"))
+            if length > _ENTRY_MAX:
+                self.dropped += 1
+                continue
+            if size + length > _ENTRY_MAX:
+                self._queue.appendleft(entry)
+                break
+            size += length
+            entries.append(entry)
+        return entries
+
+    async def _send(self, client: Client, entries: list[dict[str, Any]], room: asyncio.Semaphore) -> None:
+        count = len(entries)
         try:
-            while True:
-                try:
-                    await client.call(APPEND, entry)
-                    self.sent += 1
-                    return
-                except RpcError as error:
-                    if error.may_have_run:
-                        # Sent again, it might stand in the log twice. An entry that makes no sense was refused.
-                        if error.answered and error.code == Code.INVALID_ARGUMENT:
-                            self.dropped += 1
-                        else:
-                            self.unknown += 1
-                        return
-                    # Not sent, or rejected: the log is away, or takes no more for now.
-                    if self._is_closing:
-                        self.dropped += 1
-                        return
-                await asyncio.sleep(pause)
-                pause = min(5.0, pause * 2)
+            while entries and self._has_batches:
+                self._batch += 1
+                batch = {"producer": self._producer, "batch": self._batch, "entries": entries}
+                entries = await self._send_batch(client, batch)
+            if entries:
+                sending = asyncio.gather(*(self._send_entry(client, entry) for entry in entries))
+                await asyncio.sleep(0)  # their lines stand before those of the next ones
+                self._is_known = True
+                await sending
         finally:
-            self._under_way -= 1
+            self._under_way -= count
             room.release()
             if self._wake is not None:
                 self._wake.set()
+
+    async def _send_batch(self, client: Client, batch: dict[str, Any]) -> list[dict[str, Any]]:
+        """Sends a batch until it is known what became of it; the entries that are still to be sent, in another way."""
+        entries: list[dict[str, Any]] = batch["entries"]
+        pause = 0.1
+        while True:
+            try:
+                # It may run twice: the log knows the batch by its number.
+                await client.call(APPEND_BATCH, batch, idempotent=True)
+                self.sent += len(entries)
+                self._is_known = True
+                return []
+            except RpcError as error:
+                if error.answered and error.code == Code.UNIMPLEMENTED:
+                    self._has_batches = False
+                    return entries  # known when they are sent
+                index = error.details.get("index") if isinstance(error.details, dict) else None
+                if error.answered and error.code == Code.INVALID_ARGUMENT and isinstance(index, int) and len(entries) > 1:
+                    self.dropped += 1
+                    return entries[:index] + entries[index + 1 :]
+                if self._is_closing or error.code >= 1000 or (error.answered and error.code in _REFUSED):
+                    self._give_up(len(entries), error)
+                    return []
+            await asyncio.sleep(pause)
+            pause = min(5.0, pause * 2)
+
+    async def _send_entry(self, client: Client, entry: dict[str, Any]) -> None:
+        """As `_send_batch`, for a server that knows no batches: what may have run is not sent again."""
+        pause = 0.1
+        while True:
+            try:
+                await client.call(APPEND, entry)
+                self.sent += 1
+                return
+            except RpcError as error:
+                # Not sent, or rejected: the log is away, or takes no more for now.
+                if error.may_have_run or self._is_closing:
+                    return self._give_up(1, error)
+            await asyncio.sleep(pause)
+            pause = min(5.0, pause * 2)
+
+    def _give_up(self, entries: int, error: RpcError) -> None:
+        if error.may_have_run and not (error.answered and error.code in _REFUSED):
+            self.unknown += entries
+        else:
+            self.dropped += entries
 
     def _tell_of_dropped(self) -> None:
         dropped = self.dropped - self._told_dropped
