@@ -11,8 +11,8 @@ import sys
 import threading
 from typing import Any
 
-from driver import FEATURES, described
-from rpc_client import RpcError, Settings, blocking
+from driver import FEATURES, described, settings
+from rpc_client import RpcError, blocking
 
 
 class Driver:
@@ -35,7 +35,7 @@ class Driver:
         """One line."""
         verb, name = ask["verb"], ask["as"]
         if verb == "open":
-            self.clients[name] = blocking.Client(ask["target"], Settings().but(**ask["settings"]))
+            self.clients[name] = blocking.Client(ask["target"], settings(ask))
             self.tell(self.case, name, {"done": True})
         elif verb == "close":
             with self.lock:

@@ -29,6 +29,14 @@ def described(error: RpcError) -> dict[str, Any]:
     return {**{name: value for name, value in told.items() if value is not None}, "text": str(error)}
 
 
+def settings(ask: dict[str, Any]) -> Settings:
+    """Those of a client that is opened."""
+    given: dict[str, Any] = {}
+    for name, value in ask["settings"].items():
+        given[name] = tuple(value) if isinstance(value, list) else value
+    return Settings(**given)
+
+
 class Driver:
     """Does what each line says."""
 
@@ -41,7 +49,7 @@ class Driver:
         """One line."""
         verb, name = ask["verb"], ask["as"]
         if verb == "open":
-            self.clients[name] = rpc_client.Client(ask["target"], Settings().but(**ask["settings"]))
+            self.clients[name] = rpc_client.Client(ask["target"], settings(ask))
             tell(name, {"done": True})
         elif verb == "close":
             await self.give_up(list(self.tasks))

@@ -132,10 +132,6 @@ class AgainstADaemon(unittest.IsolatedAsyncioTestCase):
             await client.notify(TALLY, {"key": "oneway", "add": 1}, ordered=True)
         self.assertEqual(await client.call(TALLY, {"key": "oneway"}, ordered=True), {"total": 10})
 
-    async def test_the_name_of_a_setting_that_there_is_not_is_refused(self) -> None:
-        with self.assertRaisesRegex(TypeError, "no setting `call_timeout`; there are: .*call_timeout_ms"):
-            Settings().but(call_timeout=5)
-
     async def test_a_setting_that_makes_no_sense_is_refused(self) -> None:
         with self.assertRaisesRegex(ValueError, "`in_flight_per_connection` is 0; it must be at least 1"):
             Settings(in_flight_per_connection=0)

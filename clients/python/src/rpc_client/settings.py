@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
@@ -99,13 +98,3 @@ class Settings:
         for name, value in vars(self).items():
             if isinstance(value, int) and value < 0:
                 raise ValueError(f"`{name}` is {value}; it must be at least 0")
-
-    def but(self, **changes: Any) -> Settings:
-        """These settings with some changed; lists become tuples. Raises `TypeError` for a name that there is not."""
-        known = {field.name for field in fields(self)}
-        for name in changes.keys() - known:
-            raise TypeError(f"there is no setting `{name}`; there are: {', '.join(sorted(known))}")
-        made: dict[str, Any] = {}
-        for name, value in changes.items():
-            made[name] = tuple(value) if isinstance(value, list) else value
-        return replace(self, **made)
