@@ -46,6 +46,7 @@
 //! | feature | brings |
 //! | --- | --- |
 //! | `schema` | JSON Schemas of typed params and data in a [`Descriptor`], by `schemars` |
+//! | `sms` | the commands of the SMS service, as types (`api::sms`) |
 //! | `otel` | traces that continue in spans of `tracing` and OpenTelemetry ([`trace`]) |
 //!
 //! None is on by default.

@@ -1,4 +1,6 @@
 //! The commands of the services that the daemon brings, as types: what server and client agree on.
 
 pub mod log;
+#[cfg(feature = "sms")]
+pub mod sms;
 pub mod test;

@@ -2,12 +2,17 @@
 //!
 //! The rooms, from the ground up: [`message`] (ids), [`text`] (encodings and segments), [`number`] (phone numbers),
 //! [`limits`] (of messages to one number), [`states`] (what may become of a message), [`outcome`] (what an answer of a gateway means),
-//! [`store`] (the outbox on disk).
+//! [`store`] (the outbox on disk), [`config`] (settings), [`gateway`] (what brings messages to a provider), [`outbox`] (what connects
+//! them), [`service`] (the commands).
 
+pub mod config;
+pub mod gateway;
 pub mod limits;
 pub mod message;
 pub mod number;
+pub mod outbox;
 pub mod outcome;
+pub mod service;
 pub mod states;
 pub mod store;
 pub mod text;

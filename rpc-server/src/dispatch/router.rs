@@ -377,7 +377,12 @@ impl<S: Clone + Send + Sync + 'static> typed::Routes for Serving<S> {
     ) -> Result<Self, RouteError> {
         let routes = &mut self.router.routes;
         let handler = CatchPanic(handler);
-        let service = if let Some(dedup) = &mut descriptor.dedup {
+        // A service whose descriptor names a store keeps its keys itself.
+        let in_memory = descriptor
+            .dedup
+            .as_mut()
+            .filter(|dedup| dedup.store.is_none());
+        let service = if let Some(dedup) = in_memory {
             let keys = routes.dedup();
             dedup.store = Some(keys.store().to_owned().into());
             BoxService::new(Timeout(keys.layer(handler)))

@@ -1,4 +1,6 @@
-//! Limits of how many messages go to one number, or to one calling code.
+//! Limits of how many messages go to one number or calling code, and of when they go.
+
+mod quiet;
 
 use std::collections::VecDeque;
 use std::error::Error;
@@ -6,6 +8,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+
+pub use quiet::{QuietError, QuietHours};
 
 /// At most this many messages in any span of this length, as `5/1h` is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

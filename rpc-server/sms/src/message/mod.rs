@@ -1,7 +1,6 @@
 //! Ids and classes of messages.
 
-mod class;
 mod id;
 
-pub use class::Class;
 pub use id::{IdError, MessageId};
+pub use rpc_core::api::sms::Class;

@@ -4,80 +4,8 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-use serde::{Deserialize, Serialize};
-
+pub use rpc_core::api::sms::Status as State;
 pub use table::{Step, next};
-
-/// The state of a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum State {
-    /// Waits for its time.
-    Scheduled,
-    /// Waits for a gateway.
-    Queued,
-    /// A gateway has it, or is about to: recorded before the first byte leaves.
-    Sending,
-    /// The gateway has accepted it.
-    Sent,
-    /// The phone has it.
-    Delivered,
-    /// The network could not deliver it.
-    Undelivered,
-    /// It may have been submitted, and no answer says so. A receipt, a rule or a person decides.
-    Unknown,
-    /// A gateway has refused it for good.
-    Failed,
-    /// Its time was up before a gateway had it.
-    Expired,
-    /// Its sender has taken it back.
-    Cancelled,
-}
-
-impl State {
-    /// Every state.
-    pub const ALL: [Self; 10] = [
-        Self::Scheduled,
-        Self::Queued,
-        Self::Sending,
-        Self::Sent,
-        Self::Delivered,
-        Self::Undelivered,
-        Self::Unknown,
-        Self::Failed,
-        Self::Expired,
-        Self::Cancelled,
-    ];
-
-    /// The name on the wire.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Scheduled => "scheduled",
-            Self::Queued => "queued",
-            Self::Sending => "sending",
-            Self::Sent => "sent",
-            Self::Delivered => "delivered",
-            Self::Undelivered => "undelivered",
-            Self::Unknown => "unknown",
-            Self::Failed => "failed",
-            Self::Expired => "expired",
-            Self::Cancelled => "cancelled",
-        }
-    }
-
-    /// The state with this name.
-    pub fn of_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|state| state.as_str() == name)
-    }
-
-    /// Whether nothing but a new attempt, which a person asks for, leads out of it.
-    pub fn is_terminal(self) -> bool {
-        matches!(
-            self,
-            Self::Delivered | Self::Undelivered | Self::Failed | Self::Expired | Self::Cancelled
-        )
-    }
-}
 
 /// What happens to a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -179,7 +179,7 @@ mod tests {
 
     #[test]
     fn nothing_is_cancelled_or_expires_once_a_gateway_may_have_it() {
-        for state in State::ALL {
+        for state in State::ALL.iter().copied() {
             let is_early = matches!(state, State::Scheduled | State::Queued);
             for event in [Event::Cancel, Event::Expire] {
                 let moves = matches!(next(state, event), Step::To(_));
@@ -190,13 +190,12 @@ mod tests {
 
     #[test]
     fn each_state_is_reached_and_each_event_does_something() {
-        for state in State::ALL {
+        for state in State::ALL.iter().copied() {
             let is_first = state == State::Scheduled;
             assert!(
                 is_first || TRANSITIONS.iter().any(|(.., to)| *to == state),
                 "{state:?}"
             );
-            assert_eq!(State::of_name(state.as_str()), Some(state));
         }
         for event in Event::ALL {
             assert!(
@@ -204,6 +203,5 @@ mod tests {
                 "{event:?}"
             );
         }
-        assert_eq!(State::of_name("lost"), None);
     }
 }

@@ -10,6 +10,9 @@ use crate::message::{Class, MessageId};
 use crate::number::Number;
 use crate::states::State;
 
+/// Time that a repetition may have been under way, by docs/protocol.md, "Repeated calls".
+const UNDER_WAY_MS: u64 = 10_000;
+
 impl Tables {
     /// Nothing is written before all that may be refused was looked at.
     pub(super) fn accept_message(
@@ -19,6 +22,13 @@ impl Tables {
     ) -> Result<Accepted, StoreError> {
         if let Some(accepted) = self.of_key(message, now)? {
             return Ok(accepted);
+        }
+        let known_since = self.created_at.max(now.saturating_sub(self.config.key_ms));
+        if message
+            .first_sent_at
+            .is_some_and(|first| first + UNDER_WAY_MS < known_since)
+        {
+            return Err(Refusal::KeyTooOld.into());
         }
 
         if self.waiting() >= self.config.queue_max {

@@ -55,6 +55,8 @@ pub enum Refusal {
     NotFound,
     /// The key belongs to a message with other contents.
     KeyReused,
+    /// A key of that age may have been here and is gone: whether the message was accepted before is not known.
+    KeyTooOld,
     /// The number has opted out.
     OptedOut,
     /// The number has had as many messages of the class as it may.
@@ -172,6 +174,9 @@ impl fmt::Display for Refusal {
         match self {
             Self::NotFound => f.write_str("there is no such message"),
             Self::KeyReused => f.write_str("the idempotency key belongs to another message"),
+            Self::KeyTooOld => {
+                f.write_str("the idempotency key is older than the keys that are kept")
+            }
             Self::OptedOut => f.write_str("the number has opted out"),
             Self::NumberLimit { retry_after_ms } => {
                 write!(

@@ -94,6 +94,7 @@ pub struct Store {
     writer: Arc<Writer>,
     readers: Arc<Readers>,
     shared: Arc<Shared>,
+    name: Arc<str>,
 }
 
 /// What the writer tells others after each commit.
@@ -126,6 +127,7 @@ impl Store {
             last_event: watch::Sender::new(tables.last_event()),
             counts: Mutex::new(tables.counts()),
         });
+        let name = tables.name().to_owned();
         let readers = Readers::open(file, tables.numbers())?;
         let writer = Writer::start(tables, Arc::clone(&shared), opened.lock)?;
 
@@ -133,7 +135,13 @@ impl Store {
             writer: Arc::new(writer),
             readers: Arc::new(readers),
             shared,
+            name: name.into(),
         })
+    }
+
+    /// The name of the outbox, which no other one has. It stays over restarts.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Runs a transition, together with others that wait, and answers once it is on disk.

@@ -115,7 +115,7 @@ macro_rules! places {
 places! {
     State: State::ALL;
     Class: Class::ALL;
-    Encoding: [Encoding::Gsm7, Encoding::Ucs2];
+    Encoding: Encoding::ALL;
     super::OptOutScope: [super::OptOutScope::All, super::OptOutScope::Marketing];
     super::ReceiptState: [super::ReceiptState::Sent, super::ReceiptState::Delivered, super::ReceiptState::Undelivered];
 }

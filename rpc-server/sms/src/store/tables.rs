@@ -24,6 +24,10 @@ pub(super) struct Tables {
     pub(super) prefixes: Prefixes,
     /// What the transaction has failed with: nothing of it is kept.
     pub(super) failure: Option<StoreError>,
+    /// When the outbox was made: what it knows of keys begins there.
+    pub(super) created_at: u64,
+    /// The name of the outbox, which no other one has.
+    name: String,
     last_id: MessageId,
     last_event: u64,
     counts: HashMap<String, QueueCounts>,
@@ -59,13 +63,42 @@ impl Tables {
             random: fastrand::Rng::new(),
             prefixes: Prefixes::new(),
             failure: None,
+            created_at: 0,
+            name: String::new(),
             last_id: MessageId::new(0, 0),
             last_event: 0,
             counts: HashMap::new(),
         };
+        tables.load_meta(now)?;
         tables.load(now)?;
 
         Ok(tables)
+    }
+
+    fn load_meta(&mut self, now: u64) -> Result<(), StoreError> {
+        let name = format!("sms-{:016x}", self.random.u64(..));
+        let mut insert = self
+            .connection
+            .prepare("INSERT OR IGNORE INTO meta (name, value) VALUES (?1, ?2)")?;
+        insert.execute(["store", &name])?;
+        insert.execute(["created_at", &now.to_string()])?;
+        drop(insert);
+
+        let mut statement = self
+            .connection
+            .prepare("SELECT value FROM meta WHERE name = ?1")?;
+        let name = statement.query_row(["store"], |row| row.get(0))?;
+        let created_at: String = statement.query_row(["created_at"], |row| row.get(0))?;
+        drop(statement);
+
+        self.name = name;
+        // What cannot be read was not written by this program: then it knows of no key.
+        self.created_at = created_at.parse().unwrap_or(now);
+        Ok(())
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
     }
 
     /// Reads what is kept in memory: at the start, and after a transaction that was taken back.

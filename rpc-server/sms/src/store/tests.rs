@@ -134,6 +134,7 @@ fn message(text: &str) -> NewMessage {
     NewMessage {
         owner: "shop".into(),
         key: None,
+        first_sent_at: None,
         digest: [u8::try_from(text.len()).unwrap(); 32],
         to: Number::parse("+8613800138000", None).unwrap(),
         content: Content::Text(text.into()),
@@ -298,6 +299,41 @@ async fn one_key_is_one_message_for_as_long_as_it_holds() {
     let later = NOW + outbox.config.key_ms;
     let third = outbox.accept(keyed("other text"), later).await.unwrap();
     assert!(!third.is_duplicate && third.id != first.id);
+}
+
+#[tokio::test]
+async fn a_repetition_that_is_older_than_the_keys_is_refused_since_it_may_have_been_accepted() {
+    let mut outbox = Outbox::new();
+    let repeated = |first_sent_at| NewMessage {
+        key: Some("order-7".into()),
+        first_sent_at: Some(first_sent_at),
+        ..message("hello")
+    };
+
+    // Before there was an outbox, or before the keys that it still has.
+    let late = outbox.accept(repeated(NOW - 10_001), NOW).await;
+    assert_eq!(late, Err(Refusal::KeyTooOld));
+    let name = outbox.store().name().to_owned();
+    outbox.reopen(NOW + 5);
+    assert_eq!(outbox.store().name(), name);
+    let later = NOW + 2 * outbox.config.key_ms;
+    let late = outbox.accept(repeated(NOW), later).await;
+    assert_eq!(late, Err(Refusal::KeyTooOld));
+
+    assert!(
+        !outbox
+            .accept(repeated(later - 1), later)
+            .await
+            .unwrap()
+            .is_duplicate
+    );
+    assert!(
+        outbox
+            .accept(repeated(NOW), later)
+            .await
+            .unwrap()
+            .is_duplicate
+    );
 }
 
 #[tokio::test]

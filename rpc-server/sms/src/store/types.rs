@@ -15,6 +15,8 @@ pub struct NewMessage {
     pub owner: String,
     /// The key by which a repetition is recognised, among those of the owner.
     pub key: Option<String>,
+    /// When a repetition says that it was sent first, in milliseconds since 1970.
+    pub first_sent_at: Option<u64>,
     /// A digest of its contents: a repetition has the same.
     pub digest: [u8; 32],
     /// Where it goes.

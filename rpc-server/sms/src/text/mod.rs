@@ -3,4 +3,5 @@
 mod gsm7;
 mod segments;
 
-pub use segments::{Encoding, Layout};
+pub use rpc_core::api::sms::Encoding;
+pub use segments::Layout;

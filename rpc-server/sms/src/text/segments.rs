@@ -1,6 +1,6 @@
 //! The segments of a text.
 
-use serde::{Deserialize, Serialize};
+use rpc_core::api::sms::Encoding;
 
 use super::gsm7;
 
@@ -12,26 +12,6 @@ const GSM7_EACH: usize = 153;
 /// The same in code units of UTF-16, of two bytes each.
 const UCS2_ALONE: usize = 70;
 const UCS2_EACH: usize = 67;
-
-/// The encoding of a text on its way to a phone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Encoding {
-    /// The GSM default alphabet with its extension table: 160 characters in a segment.
-    Gsm7,
-    /// UTF-16: 70 characters in a segment.
-    Ucs2,
-}
-
-impl Encoding {
-    /// The name on the wire.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Gsm7 => "gsm7",
-            Self::Ucs2 => "ucs2",
-        }
-    }
-}
 
 /// The encoding of a text, and the number of segments that it takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,0 +1,17 @@
+//! The SMS service: text messages accepted to disk, sent by gateways, and followed to the phone.
+
+mod error;
+mod gateway;
+mod message;
+mod service;
+
+pub use error::SmsError;
+pub use gateway::{
+    Gateway, GatewayList, GatewayState, OptOut, OptOutAction, OptOutScope, OptOutState, Pause,
+    Paused, Receipt, ReceiptMatch, ReceiptState,
+};
+pub use message::{
+    Cancelled, Checked, Class, Encoding, Event, Events, List, Message, MessageId, MessageList,
+    MessageQuery, Messages, Resend, Resent, Revealed, Send, Sent, Status, Watch,
+};
+pub use service::{Sms, SmsBlockingClient, SmsClient, SmsServer, SmsService};

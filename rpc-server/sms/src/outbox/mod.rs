@@ -1,0 +1,178 @@
+//! The outbox at work: messages are planned, claimed, submitted, and followed.
+
+mod clock;
+mod lane;
+mod plan;
+#[cfg(test)]
+mod tests;
+mod work;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rpc_server::blocking::BlockingPool;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::{GatewayKind, GatewaySettings, SmsSettings};
+use crate::gateway::{FileGateway, Gateway};
+use crate::store::{ClaimRules, Store, StoreError};
+
+pub use clock::Clock;
+pub use lane::{Lane, LaneState};
+pub use plan::{Plan, Planner, Problem};
+
+/// How long attempts under way may take when the outbox stops. Those that take longer are `unknown` at the next start.
+const STOP_WAIT: Duration = Duration::from_secs(20);
+
+/// The outbox: its store, its gateways, and what connects them. Clones are handles of the same one.
+#[derive(Clone)]
+pub struct Outbox(Arc<Inner>);
+
+struct Inner {
+    store: Store,
+    planner: Planner,
+    lanes: Vec<Arc<Lane>>,
+    attempts_max: u32,
+    pool: BlockingPool,
+    clock: Clock,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Outbox {
+    /// Opens the outbox in a directory, with the gateways of the settings, which were checked. It blocks.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn open(
+        dir: &Path,
+        settings: &SmsSettings,
+        pool: &BlockingPool,
+    ) -> Result<Self, StoreError> {
+        let gateways = settings.gateways().into_iter().map(|settings| {
+            let gateway = gateway(dir, &settings, pool);
+            (settings, gateway)
+        });
+        let store = Store::open(
+            &dir.join(&settings.data),
+            settings.store(),
+            Clock::system().now_ms(),
+        )?;
+        Self::with(store, settings, gateways.collect(), pool, Clock::system())
+    }
+
+    /// An outbox of these parts.
+    pub(crate) fn with(
+        store: Store,
+        settings: &SmsSettings,
+        gateways: Vec<(GatewaySettings, Box<dyn Gateway>)>,
+        pool: &BlockingPool,
+        clock: Clock,
+    ) -> Result<Self, StoreError> {
+        let paused = store.reader().paused()?;
+        let lanes: Vec<Arc<Lane>> = gateways
+            .into_iter()
+            .map(|(settings, gateway)| {
+                let is_paused = paused.contains(&settings.name);
+                Arc::new(Lane::new(settings, gateway, is_paused))
+            })
+            .collect();
+
+        Ok(Self(Arc::new(Inner {
+            planner: Planner::new(settings),
+            attempts_max: settings.attempts_max,
+            store,
+            lanes,
+            pool: pool.clone(),
+            clock,
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        })))
+    }
+
+    /// Begins to send what waits. It needs a runtime.
+    pub fn start(&self) {
+        for lane in &self.0.lanes {
+            self.0
+                .tasks
+                .spawn(work::serve(self.clone(), Arc::clone(lane)));
+        }
+        self.0.tasks.spawn(work::sweep(self.clone()));
+        self.0.tasks.spawn(work::remind(self.clone()));
+    }
+
+    /// Stops: nothing more is claimed, and attempts under way end.
+    pub async fn stop(&self) {
+        self.0.stop.cancel();
+        self.0.tasks.close();
+
+        let ended = tokio::time::timeout(STOP_WAIT, self.0.tasks.wait()).await;
+        if ended.is_err() {
+            tracing::warn!(
+                "messages were being sent when the server stopped; they are `unknown` after the next start"
+            );
+        }
+    }
+
+    /// What is on disk.
+    pub fn store(&self) -> &Store {
+        &self.0.store
+    }
+
+    /// What decides where messages go.
+    pub fn planner(&self) -> &Planner {
+        &self.0.planner
+    }
+
+    /// The gateways, in the order of the settings.
+    pub fn lanes(&self) -> &[Arc<Lane>] {
+        &self.0.lanes
+    }
+
+    /// The gateway of a name.
+    pub fn lane(&self, name: &str) -> Option<&Arc<Lane>> {
+        self.0.lanes.iter().find(|lane| lane.name() == name)
+    }
+
+    /// The threads for blocking work.
+    pub fn pool(&self) -> &BlockingPool {
+        &self.0.pool
+    }
+
+    /// The time, in milliseconds since 1970.
+    pub fn now_ms(&self) -> u64 {
+        self.0.clock.now_ms()
+    }
+
+    /// Pauses a gateway, or lets it go on. It is on disk before it takes effect.
+    ///
+    /// # Errors
+    /// The disk does not take it.
+    pub async fn set_paused(&self, lane: &Lane, paused: bool) -> Result<(), StoreError> {
+        let name = lane.name().to_owned();
+        self.0
+            .store
+            .run(move |outbox| outbox.set_paused(&name, paused))
+            .await?;
+        lane.set_paused(paused);
+        Ok(())
+    }
+
+    fn claim_rules(&self) -> ClaimRules {
+        ClaimRules {
+            marketing_not_before: self.0.planner.quiet_until(self.now_ms()),
+        }
+    }
+}
+
+fn gateway(dir: &Path, settings: &GatewaySettings, pool: &BlockingPool) -> Box<dyn Gateway> {
+    match settings.kind {
+        GatewayKind::File => Box::new(FileGateway::new(
+            dir.join(&settings.file),
+            settings.write_otp,
+            pool.clone(),
+        )),
+    }
+}

@@ -1,0 +1,120 @@
+//! Between the types of the wire and those of the outbox.
+
+use rpc_core::Status;
+use rpc_core::api::sms as api;
+use rpc_core::api::sms::SmsError;
+
+use crate::message::{Class, MessageId};
+use crate::outbox::Lane;
+use crate::store::{Content, Event, Message, OptOutScope, QueueCounts, ReceiptState, Revealed};
+
+/// The id of a message.
+pub(super) fn id_of(text: &str) -> Result<MessageId, SmsError> {
+    text.parse()
+        .map_err(|error| SmsError::Other(Status::invalid_argument(format!("`id`: {error}"))))
+}
+
+/// The id of a message and the attempt that `{id}` of a gateway stands for: `ID`, or `ID-2` from the second on.
+pub(super) fn attempt_of(text: &str) -> Result<(MessageId, Option<u32>), SmsError> {
+    let Some((id, attempt)) = text.split_once('-') else {
+        return Ok((id_of(text)?, None));
+    };
+
+    let wrong = || {
+        SmsError::Other(Status::invalid_argument(
+            "`id`: behind `-` there must be the number of an attempt",
+        ))
+    };
+    Ok((id_of(id)?, Some(attempt.parse().map_err(|_| wrong())?)))
+}
+
+pub(super) fn status_of(state: api::ReceiptState) -> ReceiptState {
+    match state {
+        api::ReceiptState::Sent => ReceiptState::Sent,
+        api::ReceiptState::Delivered => ReceiptState::Delivered,
+        api::ReceiptState::Undelivered => ReceiptState::Undelivered,
+    }
+}
+
+pub(super) fn scope_of(scope: api::OptOutScope) -> OptOutScope {
+    match scope {
+        api::OptOutScope::All => OptOutScope::All,
+        api::OptOutScope::Marketing => OptOutScope::Marketing,
+    }
+}
+
+pub(super) fn as_scope(scope: OptOutScope) -> api::OptOutScope {
+    match scope {
+        OptOutScope::All => api::OptOutScope::All,
+        OptOutScope::Marketing => api::OptOutScope::Marketing,
+    }
+}
+
+/// Whether an opt-out is of messages of this class.
+pub(super) fn covers(scope: OptOutScope, class: Class) -> bool {
+    scope == OptOutScope::All || class == Class::Marketing
+}
+
+pub(super) fn as_message(message: Message) -> api::Message {
+    api::Message {
+        id: message.id.to_string(),
+        status: message.state,
+        to: message.to,
+        class: message.class,
+        gateway: message.gateway,
+        attempt: message.attempt,
+        segments: message.layout.segments,
+        encoding: message.layout.encoding,
+        error: message.error,
+        receipt: message.receipt,
+        tags: message.tags,
+        created_at: message.created_at,
+        updated_at: message.updated_at,
+    }
+}
+
+pub(super) fn as_event(event: Event) -> api::Event {
+    api::Event {
+        event: event.number,
+        id: event.id.to_string(),
+        from: event.from,
+        to: event.to,
+        at: event.at,
+        gateway: Some(event.gateway),
+        attempt: Some(event.attempt).filter(|attempt| *attempt > 0),
+        error: event.error,
+    }
+}
+
+pub(super) fn as_revealed(revealed: Revealed) -> api::Revealed {
+    let (text, template, vars) = match revealed.content {
+        Some(Content::Text(text)) => (Some(text), None, None),
+        Some(Content::Template { name, vars }) => {
+            (None, Some(name), serde_json::from_str(&vars).ok())
+        }
+        None => (None, None, None),
+    };
+    api::Revealed {
+        to: revealed.to,
+        text,
+        template,
+        vars,
+    }
+}
+
+pub(super) fn as_gateway(lane: &Lane, counts: QueueCounts, oldest_ms: Option<u64>) -> api::Gateway {
+    let state = lane.state();
+    api::Gateway {
+        name: lane.name().to_owned(),
+        kind: lane.kind().to_owned(),
+        state: state.state,
+        queued: counts.queued,
+        sending: counts.sending,
+        unknown: counts.unknown,
+        oldest_ms,
+        rate_per_second: lane.rate_per_second(),
+        accepted: state.accepted,
+        errors: state.errors,
+        last_error: state.last_error,
+    }
+}
