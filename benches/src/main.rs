@@ -167,12 +167,13 @@ async fn serve(options: Serve) -> Result<()> {
     );
 
     match options.contender {
-        Contender::Rpc => {
+        Contender::Rpc | Contender::HttpRpc => {
             let serving = contenders::rpc::Serving {
                 listen,
                 runtimes: options.runtimes,
                 spin_us: options.spin_us,
                 tls: options.tls,
+                http_calls: options.contender == Contender::HttpRpc,
             };
             contenders::rpc::serve(serving).await
         }
@@ -269,6 +270,9 @@ async fn run_load(options: LoadOptions) -> Result<Option<Measured>> {
                 multiplexed,
             )
             .await
+        }
+        Contender::HttpRpc => {
+            load::run(contenders::http_rpc::HttpRpc, address, load, multiplexed).await
         }
         Contender::HttpReqwest => {
             load::run(contenders::http::Reqwest, address, load, multiplexed).await

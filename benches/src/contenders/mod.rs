@@ -12,6 +12,7 @@ use rpc_benches::log_call::{Entry, Receipt};
 #[cfg(feature = "peers")]
 pub(crate) mod grpc;
 pub(crate) mod http;
+pub(crate) mod http_rpc;
 pub(crate) mod limit;
 #[cfg(feature = "peers")]
 pub(crate) mod redis;
@@ -32,6 +33,8 @@ pub(crate) enum Contender {
     Http,
     /// HTTP/1.1 keep-alive: axum and hyper's connections without a client around them, one a caller.
     HttpBare,
+    /// HTTP/1.1 keep-alive: this project's server with its calls over HTTP, and the client of `HttpBare`.
+    HttpRpc,
     /// HTTP/1.1 keep-alive: axum and reqwest.
     HttpReqwest,
     /// HTTP/1.1 with a connection for each call: axum and hyper's connections.
@@ -60,6 +63,7 @@ impl Contender {
             Self::Limit => "limit",
             Self::Http => "http",
             Self::HttpBare => "http-bare",
+            Self::HttpRpc => "http-rpc",
             Self::HttpReqwest => "http-reqwest",
             Self::HttpShort => "http-short",
             Self::Tornado => "tornado",
@@ -89,7 +93,7 @@ impl Contender {
     pub(crate) fn is_multiplexed(self) -> bool {
         !matches!(
             self,
-            Self::Http | Self::HttpBare | Self::HttpReqwest | Self::HttpShort
+            Self::Http | Self::HttpBare | Self::HttpRpc | Self::HttpReqwest | Self::HttpShort
         )
     }
 

@@ -36,6 +36,8 @@ pub(crate) struct Serving {
     pub(crate) spin_us: u64,
     /// With TLS, by a certificate in this directory.
     pub(crate) tls: Option<PathBuf>,
+    /// Takes calls over HTTP, too.
+    pub(crate) http_calls: bool,
 }
 
 /// Serves until the process ends.
@@ -50,7 +52,7 @@ pub(crate) async fn serve(serving: Serving) -> Result<()> {
         config.timeouts.spin_us = serving.spin_us;
     });
 
-    let mut listen = ListenOptions::new(serving.listen.to_string());
+    let mut listen = ListenOptions::new(serving.listen.to_string()).http_calls(serving.http_calls);
     if let Some(directory) = &serving.tls {
         listen = listen.tls(tls::server(directory)?);
     }
