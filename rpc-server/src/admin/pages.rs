@@ -100,7 +100,8 @@ fn page(request: &Request<Incoming>, reporter: &Reporter) -> (StatusCode, &'stat
         |kind, text: &'static str| (StatusCode::OK, kind, Bytes::from_static(text.as_bytes()));
 
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        let message = "These pages are only read: GET or HEAD.\n";
+        let message = "These pages are only read: GET or HEAD. Commands are called by newline-delimited JSON; \
+                       nothing was executed.\n";
         return (
             StatusCode::METHOD_NOT_ALLOWED,
             TEXT,

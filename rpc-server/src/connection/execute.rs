@@ -236,7 +236,7 @@ where
     fn answers_http(&self, bytes: &[u8]) -> bool {
         let (policy, peer) = (&self.policy, &self.peer);
         policy.http_calls && sniff::is_http_1(bytes)
-            || sniff::is_page_request(bytes) && self.host.http.shows_pages(policy, peer)
+            || sniff::is_request_of_pages(bytes) && self.host.http.shows_pages(policy, peer)
     }
 
     /// Ends a connection that speaks TLS where there is none.

@@ -41,6 +41,12 @@ pub(super) fn may_be_page_request(bytes: &[u8]) -> bool {
         .any(|method| bytes.starts_with(method) || method.starts_with(bytes))
 }
 
+/// Whether these first bytes are an HTTP request that a page may make: it reads, or makes a call.
+#[cfg(feature = "http")]
+pub(super) fn is_request_of_pages(bytes: &[u8]) -> bool {
+    is_page_request(bytes) || bytes.starts_with(b"POST ")
+}
+
 /// Whether these first bytes are a request in HTTP/1, of whatever method.
 #[cfg(feature = "http")]
 pub(super) fn is_http_1(bytes: &[u8]) -> bool {

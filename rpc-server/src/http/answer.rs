@@ -8,13 +8,14 @@ use hyper::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_MAX_AGE, HeaderValue,
 };
 use hyper::{Method, Request, Response, StatusCode};
-use rpc_core::{Code, RawJson, Status};
+use rpc_core::{CmdId, Code, RawJson, Status};
 
 use super::body::{self, Body, Form, StreamBody};
 use super::catalog::Target;
 use super::desk::Desk;
-use super::fields::Fields;
+use super::fields::{self, Fields};
 use super::line::Line;
+use super::openapi;
 use super::outcome::{self, Refusal, allow_origin, end_connection, failed, status_of, succeeded};
 use super::rules::{self, Source};
 #[cfg(feature = "admin")]
@@ -47,7 +48,8 @@ fn page(desk: &Desk, request: &Request<Incoming>) -> Option<Response<Body>> {
     {
         let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
         let is_page = is_read && Pages::has(request.uri().path());
-        if is_page || !desk.policy.http_calls {
+        let is_call = desk.policy.http_calls || request.method() == Method::POST;
+        if is_page || !is_call {
             return Some(pages.answer(request, &desk.peer).map(Body::whole));
         }
     }
@@ -61,14 +63,22 @@ async fn answer_call(desk: &Arc<Desk>, request: Request<Incoming>) -> Response<B
         Ok(source) => source,
         Err(refusal) => return refuse(desk, &refusal),
     };
-    let origin = match source {
-        Source::Listed(origin) => Some(origin),
+    let origin = match &source {
+        Source::Listed(origin) => Some(origin.clone()),
         Source::Program | Source::OwnPage => None,
     };
 
+    #[cfg(feature = "admin")]
+    if let Some(pages) = &desk.http.pages
+        && !desk.policy.http_calls
+        && Pages::has(request.uri().path())
+    {
+        return pages.answer(&request, &desk.peer).map(Body::whole);
+    }
+
     let mut response = match (request.method(), &origin) {
         (&Method::OPTIONS, Some(_)) => preflight(),
-        _ => match call(desk, request).await {
+        _ => match call(desk, &source, request).await {
             Ok(response) => response,
             Err(refusal) => refuse(desk, &refusal),
         },
@@ -104,34 +114,83 @@ fn preflight() -> Response<Body> {
 }
 
 /// Makes the call that a request asks for.
-async fn call(desk: &Arc<Desk>, request: Request<Incoming>) -> Result<Response<Body>, Refusal> {
+async fn call(
+    desk: &Arc<Desk>,
+    source: &Source,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Refusal> {
+    if desk.policy.http_calls && is_for_openapi(&request) {
+        return openapi(desk, &request).await;
+    }
+
     let target = target(desk, &request)?;
     let (head, incoming) = request.into_parts();
     let fields = Fields::of(&head.headers)?;
+    if !desk.policy.http_calls {
+        rules::check_page_call(source, target.cmdid, fields.token.is_some())?;
+    }
     let params = params(&body::read(incoming, desk).await?)?;
 
     let mut call = rpc_core::Request::new(target.cmdid, params);
     call.timeout = fields.timeout;
     call.meta = fields.meta;
 
-    if desk.prepare(fields.token.as_deref())
-        && let Err(failure) = authenticate(desk).await
-    {
-        return Ok(failure);
-    }
-    desk.begin(&call);
+    let first = match start(desk, fields.token.as_deref(), &call).await {
+        Ok(first) => first,
+        Err(failure) => return Ok(failure),
+    };
     drop(call);
 
     let form = match fields.wants_events {
         true => Form::Events,
         false => Form::Lines,
     };
-    let first = poll_fn(|cx| desk.poll_answer(cx)).await;
     let mut response = respond(desk, target, form, first);
     if desk.is_leaving() {
         end_connection(&mut response);
     }
     Ok(response)
+}
+
+/// Begins a call, and waits for the first line about it.
+///
+/// # Errors
+/// The token does not let it begin: the response that says so.
+async fn start(
+    desk: &Desk,
+    token: Option<&str>,
+    call: &rpc_core::Request<'_>,
+) -> Result<Option<Line>, Response<Body>> {
+    if desk.prepare(token) {
+        authenticate(desk).await?;
+    }
+    desk.begin(call);
+    Ok(poll_fn(|cx| desk.poll_answer(cx)).await)
+}
+
+fn is_for_openapi(request: &Request<Incoming>) -> bool {
+    matches!(*request.method(), Method::GET | Method::HEAD)
+        && request.uri().path() == "/openapi.json"
+}
+
+/// The document of the commands that the caller may call.
+async fn openapi(desk: &Desk, request: &Request<Incoming>) -> Result<Response<Body>, Refusal> {
+    let token = fields::token(request.headers())?;
+    let describe = rpc_core::Request::new(CmdId::DESCRIBE, RawJson::NULL);
+    let described = match start(desk, token.as_deref(), &describe).await {
+        Ok(described) => described,
+        Err(failure) => return Ok(failure),
+    };
+
+    Ok(match described {
+        Some(Line::Success(Some(data))) => {
+            let description = serde_json::from_slice(&data).unwrap_or_default();
+            let document = openapi::document(&description).to_string();
+            succeeded(Some(document.into()))
+        }
+        Some(Line::Failure(failure)) => failed(status_of(failure.code), &failure),
+        Some(_) | None => gone(),
+    })
 }
 
 /// The command that a request names.

@@ -80,7 +80,8 @@ where
     let (mut is_ending, mut alarm) = (false, Alarm::default());
     let end = poll_fn(|cx| {
         loop {
-            if let Poll::Ready(ended) = connection.poll_without_shutdown(cx) {
+            // To its shutdown: before that, what is written may not be on its way.
+            if let Poll::Ready(ended) = connection.poll_unpin(cx) {
                 return Poll::Ready(End::Served(ended));
             }
 

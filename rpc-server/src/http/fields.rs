@@ -112,7 +112,10 @@ fn require_json(headers: &HeaderMap) -> Result<(), Refusal> {
 }
 
 /// The token of `Authorization: Bearer TOKEN`.
-fn token(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
+///
+/// # Errors
+/// It is something else.
+pub(super) fn token(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
     let Some(value) = one(headers, &AUTHORIZATION)? else {
         return Ok(None);
     };

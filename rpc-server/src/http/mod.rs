@@ -11,6 +11,7 @@ mod desk;
 mod exchange;
 mod fields;
 mod line;
+mod openapi;
 mod outcome;
 mod pipe;
 mod rules;

@@ -6,7 +6,7 @@
 
 use hyper::header::{HOST, HeaderMap, HeaderValue, ORIGIN};
 use hyper::{Request, StatusCode};
-use rpc_core::Status;
+use rpc_core::{CmdId, Status};
 
 #[cfg(feature = "admin")]
 use super::Http;
@@ -149,6 +149,37 @@ fn source_without_origin(headers: &HeaderMap) -> Result<Source, Refusal> {
             "a web page of another site may not ask this server",
         )),
     }
+}
+
+/// What the pages themselves ask for: nothing of it changes anything.
+const READS: [CmdId; 4] = [CmdId::PING, CmdId::DESCRIBE, CmdId::HEALTH, CmdId::STATS];
+
+/// Checks a call where calls over HTTP are off: the pages may make those that only read, and others for a person who
+/// has shown a token.
+///
+/// # Errors
+/// Another program or page asks, or there is no token.
+pub(super) fn check_page_call(
+    source: &Source,
+    cmdid: CmdId,
+    has_token: bool,
+) -> Result<(), Refusal> {
+    if *source != Source::OwnPage {
+        return Err(Refusal::new(
+            StatusCode::FORBIDDEN,
+            Status::permission_denied(
+                "this address takes no calls over HTTP: set `http_calls = true` for the listener, or speak \
+                 newline-delimited json; nothing was executed",
+            ),
+        ));
+    }
+
+    if !READS.contains(&cmdid) && !has_token {
+        return Err(Refusal::of(Status::unauthenticated(format!(
+            "a page calls command {cmdid} with a token only: `Authorization: Bearer TOKEN`"
+        ))));
+    }
+    Ok(())
 }
 
 #[cfg(feature = "admin")]

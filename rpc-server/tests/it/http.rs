@@ -719,3 +719,64 @@ async fn a_request_is_the_same_however_it_is_cut() {
     let nothing = timeout(Duration::from_millis(1), client.io.fill_buf()).await;
     assert!(nothing.is_err(), "the connection stays open");
 }
+
+#[tokio::test]
+async fn the_document_of_openapi_has_what_its_reader_may_call() {
+    let lines = format!("orders {}\n", Tokens::hash(ORDERS).unwrap());
+    let builder = Server::builder()
+        .tokens(Tokens::parse(&lines).unwrap())
+        .grants(Grants::new().grant("orders", ["100"]).unwrap());
+    let http = Http::of(builder, Rig::default(), |options| options).await;
+
+    let get =
+        |headers: &str| format!("GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n");
+    let paths = async |headers: &str| {
+        let document = http.ask(&get(headers)).await;
+        assert_eq!(document.header("content-type"), "application/json");
+        let document = document.json();
+        assert_eq!(document["openapi"], "3.1.0");
+        document["paths"]
+            .as_object()
+            .unwrap()
+            .keys()
+            .cloned()
+            .collect::<Vec<_>>()
+    };
+    let built_in = ["/rpc.describe", "/rpc.health", "/rpc.ping", "/rpc.stats"];
+    assert_eq!(paths("").await, built_in);
+    let token = format!("Authorization: Bearer {ORDERS}\r\n");
+    assert!(paths(&token).await.contains(&"/test.echo".to_owned()));
+    let evil = http.ask(&get("Origin: http://evil.example\r\n")).await;
+    assert_eq!(evil.status, 403);
+}
+
+#[tokio::test]
+async fn pages_may_read_by_calls_of_their_own_origin_and_change_with_a_token_where_calls_are_off() {
+    let lines = format!("orders {}\n", Tokens::hash(ORDERS).unwrap());
+    let builder = Server::builder()
+        .admin(AdminConfig::default())
+        .tokens(Tokens::parse(&lines).unwrap());
+    let http = Http::of(builder, Rig::default(), |options| options.http_calls(false)).await;
+
+    let own = "Origin: http://127.0.0.1:8889\r\n";
+    let with_token = format!("{own}Authorization: Bearer {ORDERS}\r\n");
+    for (path, headers, status) in [
+        ("/rpc.stats", own, 200),
+        ("/rpc.health", "Sec-Fetch-Site: same-origin\r\n", 200),
+        ("/test.echo", own, 401),
+        ("/test.echo", &*with_token, 200),
+        ("/rpc.stats", "", 403),
+        ("/test.echo", "", 403),
+        ("/rpc.stats", "Origin: http://evil.example\r\n", 403),
+        ("/rpc.stats", "Origin: http://127.0.0.1:8890\r\n", 403),
+    ] {
+        let reply = http.ask(&post(path, headers, "{}")).await;
+        assert_eq!(reply.status, status, "{path} {headers}: {reply:?}");
+    }
+    let rebound = post("/rpc.stats", "Origin: http://evil.example\r\n", "{}");
+    let rebound = http
+        .ask(&rebound.replace("127.0.0.1:8889", "evil.example"))
+        .await;
+    assert_eq!(rebound.status, 421);
+    assert_eq!(http.rig.probe.started(), 1);
+}
