@@ -2,6 +2,7 @@
 
 mod context;
 mod hedge;
+mod keyed;
 mod oneway;
 mod options;
 mod retry;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rpc_core::backoff::Backoff;
-use rpc_core::{Code, Request, Status};
+use rpc_core::{Code, Request, RetryCategory, Status};
 use tokio::time::Instant;
 
 use super::run::Answer;
@@ -41,11 +41,16 @@ impl FailedTry {
         }
     }
 
-    /// Of a call of any service. One with the metadata `idempotency-key` is idempotent.
+    /// Of a call of any service. One with the metadata `idempotency-key` is idempotent, unless its command has `dedup`: it
+    /// is not known here whether the service inside reaches the same store of keys again.
     pub(crate) fn of_service(failure: &Status, request: &Request<'_>) -> Self {
         let said = failure.retry_after();
         let is_worth_it = failure.code() == Code::UNAVAILABLE || said.is_some();
-        let is_idempotent = request.meta.get(IDEMPOTENCY_KEY).is_some();
+        let is_idempotent = match request.scope.retry {
+            RetryCategory::Idempotent => true,
+            RetryCategory::Dedup | RetryCategory::DedupByCaller => false,
+            RetryCategory::Neither => request.meta.get(IDEMPOTENCY_KEY).is_some(),
+        };
         let is_allowed = failure.is_rejected() || is_idempotent && is_worth_it;
 
         Self {
@@ -56,7 +61,7 @@ impl FailedTry {
     }
 
     /// What the endpoint asked for does not concern the others.
-    fn elsewhere(mut self) -> Self {
+    pub(super) fn elsewhere(mut self) -> Self {
         self.pause = self.pause.map(|_| Duration::ZERO);
         self
     }

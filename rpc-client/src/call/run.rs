@@ -189,6 +189,9 @@ impl Command<'_> {
         &self,
         mut request: Request<'static>,
     ) -> Result<Option<RawJson<'static>>, Error> {
+        if request.scope.retry == RetryCategory::Dedup && !self.options().kind.is_ordered() {
+            return Box::pin(self.send_keyed(request)).await;
+        }
         if self.is_hedged() {
             let answer = Box::pin(self.all_tries(|| Ok(request.clone()))).await?;
             return Ok(answer.data);
@@ -203,7 +206,7 @@ impl Command<'_> {
             Err(failure) => failure,
         };
 
-        // Another server may keep no such keys, so a typed call with `dedup` counts as any other.
+        // One with `dedup` that is ordered has its place in the order, and no other try.
         let has_key = request.scope.retry != RetryCategory::Dedup
             && request.meta.get(IDEMPOTENCY_KEY).is_some();
         let idempotency = if has_key {

@@ -63,23 +63,40 @@ impl Command<'_> {
             }
 
             let route = &self.caller().route;
-            let Lease { connection, ticket } = route.lease(self.wish(avoid), deadline).await?;
-            let mut connection = Some(connection);
+            let lease = route.lease(self.wish(avoid), deadline).await?;
+            if let Some(attempt) = self.start_on(lease, request, kind, deadline).await? {
+                return Ok(attempt);
+            }
+        }
+    }
 
-            request.timeout = deadline
-                .filter(|_| self.tells_timeout())
-                .map(|deadline| deadline.saturating_duration_since(Instant::now()));
+    /// Starts a call on this connection; `None` where it took none, and it makes sense to look for one again.
+    pub(super) async fn start_on(
+        &self,
+        lease: Lease,
+        request: &mut Request<'static>,
+        kind: CallKind,
+        deadline: Option<Instant>,
+    ) -> Result<Option<Attempt>, Error> {
+        let Lease { connection, ticket } = lease;
+        let mut connection = Some(connection);
 
-            let started = poll_fn(|cx| {
-                let connection = connection.take().expect("this is polled once");
-                Poll::Ready(connection.try_start(request, deadline.into(), kind, cx.waker()))
-            });
-            match started.await {
-                Ok(pending) => return Ok(Attempt::new(pending, ticket)),
-                Err(Refused {
-                    connection,
-                    refusal,
-                }) => self.wait(&connection, refusal, deadline, kind).await?,
+        request.timeout = deadline
+            .filter(|_| self.tells_timeout())
+            .map(|deadline| deadline.saturating_duration_since(Instant::now()));
+
+        let started = poll_fn(|cx| {
+            let connection = connection.take().expect("this is polled once");
+            Poll::Ready(connection.try_start(request, deadline.into(), kind, cx.waker()))
+        });
+        match started.await {
+            Ok(pending) => Ok(Some(Attempt::new(pending, ticket))),
+            Err(Refused {
+                connection,
+                refusal,
+            }) => {
+                self.wait(&connection, refusal, deadline, kind).await?;
+                Ok(None)
             }
         }
     }

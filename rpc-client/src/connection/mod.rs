@@ -8,6 +8,7 @@
 mod driver;
 mod flush;
 mod in_flight;
+mod key_stores;
 mod liveness;
 #[cfg(all(test, shuttle))]
 mod models;
@@ -105,6 +106,11 @@ impl Connection {
             (None, _) => Cause::new("the connection was not used, and is being closed"),
         };
         self.0.error(Kind::NotSent(cause))
+    }
+
+    /// The address that it leads to.
+    pub(crate) fn address(&self) -> &Arc<str> {
+        &self.0.address
     }
 
     /// Its number within this process.

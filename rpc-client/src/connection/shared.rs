@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use super::flush::Reached;
 use super::in_flight::{Answers, Progress, Slot};
+use super::key_stores::KeyStores;
 use super::start::{CallKind, Due, Frame};
 use super::{Common, Refusal};
 use crate::config::Config;
@@ -31,6 +32,8 @@ pub(super) struct Shared {
     pub(super) state: Mutex<State>,
     /// Tells callers that wait for room in the table or in the output.
     pub(super) room: Notify,
+    /// What the server has told of its stores of keys.
+    pub(super) key_stores: KeyStores,
 }
 
 impl Shared {
@@ -62,6 +65,7 @@ impl Shared {
             common,
             state: Mutex::new(state),
             room: Notify::new(),
+            key_stores: KeyStores::default(),
         }
     }
 

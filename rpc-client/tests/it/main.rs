@@ -10,6 +10,7 @@ mod discover;
 mod docs;
 mod events;
 mod hedge;
+mod keyed;
 mod layers;
 mod loss;
 mod modes;

@@ -1,0 +1,248 @@
+//! Calls of commands with `dedup`: the server recognises a repetition by its `idempotency-key`.
+//!
+//! Such a call is never hedged. Where it may have run, it is sent again only over a connection whose server keeps the keys in
+//! the same store, and says then how long ago it was sent first (docs/protocol.md, "Repeated calls").
+
+use std::sync::Arc;
+
+use rpc_core::typed::IDEMPOTENCY_AGE_MS;
+use rpc_core::{Code, Meta, RawJson, Request, Status};
+use tokio::time::Instant;
+
+use super::retry::{FailedTry, RetryState};
+use super::{Command, Idempotency};
+use crate::connection::CallKind;
+use crate::error::{Error, Kind};
+
+/// What the tries of one call have come to so far.
+struct Tries {
+    /// The metadata of the caller.
+    meta: Meta<'static>,
+    /// The first try that may have run.
+    first: Option<First>,
+    /// Endpoints that tries which did not run have failed at.
+    been_at: Vec<Arc<str>>,
+    /// Endpoints that keep keys in other stores than the first try's.
+    other_stores: Vec<Arc<str>>,
+}
+
+/// A try that has failed and may have run.
+struct First {
+    sent: Sent,
+    error: Error,
+}
+
+/// A try that has been sent.
+struct Sent {
+    at: Instant,
+    /// `None` where the server names no store: then no repetition is known to be recognised.
+    store: Option<Arc<str>>,
+}
+
+/// How a try failed.
+enum Failed {
+    /// The try itself, which was sent where `sent` says so.
+    Try { error: Error, sent: Option<Sent> },
+    /// All endpoints that can be had keep their keys elsewhere. Nothing was sent, and the failure of the first try stays.
+    OtherStores(Error),
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Self::Try { error, sent: None }
+    }
+}
+
+impl Command<'_> {
+    /// Sends a call that has a key, and again where that is allowed.
+    pub(super) async fn send_keyed(
+        &self,
+        mut request: Request<'static>,
+    ) -> Result<Option<RawJson<'static>>, Error> {
+        let context = self.caller();
+        let deadline = self.deadline_from(Instant::now());
+        context.budget.count_call();
+
+        let mut retry = RetryState::new(&context.config, &context.budget, Some(deadline));
+        let mut tries = Tries::new(&request);
+
+        loop {
+            let failed = match self.try_keyed(&mut request, &mut tries, deadline).await {
+                Ok(data) => return Ok(data),
+                Err(failed) => failed,
+            };
+
+            let (error, idempotency) = match failed {
+                Failed::Try { error, sent } => {
+                    let idempotency = tries.note(&error, sent);
+                    (error, idempotency)
+                }
+                // The endpoint that has seen the call may come back, where it is not among these.
+                Failed::OtherStores(error) if context.route.has_other_than(&tries.other_stores) => {
+                    (error, Idempotency::Idempotent)
+                }
+                Failed::OtherStores(error) => return Err(of_all(error, &retry)),
+            };
+
+            let Some(begin) = self.next_keyed(&error, idempotency, &tries, &mut retry) else {
+                return Err(of_all(error, &retry));
+            };
+            tracing::debug!(cmdid = %self.cmdid(), attempts = retry.attempts(), reason = %error, "trying again");
+            tokio::time::sleep_until(begin).await;
+        }
+    }
+
+    /// When the next try begins; `None` where there is none.
+    fn next_keyed(
+        &self,
+        error: &Error,
+        idempotency: Idempotency,
+        tries: &Tries,
+        retry: &mut RetryState<'_>,
+    ) -> Option<Instant> {
+        let route = &self.caller().route;
+        if !route.can_try_again() {
+            return None;
+        }
+
+        let mut failed = FailedTry::of(error, idempotency);
+        if tries.first.is_none() && route.has_other_than(&tries.been_at) {
+            failed = failed.elsewhere();
+        }
+
+        retry.next(&failed, Instant::now())
+    }
+
+    /// One try, at an endpoint with the right store of keys.
+    async fn try_keyed(
+        &self,
+        request: &mut Request<'static>,
+        tries: &mut Tries,
+        deadline: Instant,
+    ) -> Result<Option<RawJson<'static>>, Failed> {
+        let context = self.caller();
+
+        loop {
+            if deadline <= Instant::now() {
+                let late = Kind::Deadline { was_sent: false };
+                return Err(Error::new(late, &context.target, None).into());
+            }
+
+            let wish = self.wish(tries.avoided());
+            let lease = context.route.lease(wish, Some(deadline)).await?;
+            let asked = lease.connection.key_store(self.cmdid());
+            let store = self.in_time(asked, Some(deadline)).await??;
+            if !tries.accept(store.as_ref(), lease.connection.address())? {
+                continue;
+            }
+
+            let sent = Sent {
+                at: Instant::now(),
+                store,
+            };
+            request.meta = tries.meta_at(sent.at);
+            let kind = CallKind::Multiplexed;
+            let started = self.start_on(lease, request, kind, Some(deadline)).await?;
+            let Some(attempt) = started else {
+                continue;
+            };
+
+            let answer = attempt.answer().await;
+            return answer
+                .map(|answer| answer.data)
+                .map_err(|error| Failed::Try {
+                    error,
+                    sent: Some(sent),
+                });
+        }
+    }
+}
+
+impl Sent {
+    /// Whether the store knows nothing of the call any more: its server answers codes 8 and 14 only where it did not run.
+    fn is_forgotten_after(&self, error: &Error) -> bool {
+        let code = error.status().map(Status::code);
+        let did_not_run = matches!(code, Some(Code::RESOURCE_EXHAUSTED | Code::UNAVAILABLE));
+        self.store.is_some() && did_not_run
+    }
+}
+
+impl Tries {
+    fn new(request: &Request<'static>) -> Self {
+        Self {
+            meta: request.meta.clone(),
+            first: None,
+            been_at: Vec::new(),
+            other_stores: Vec::new(),
+        }
+    }
+
+    /// Whether the call may be sent to this endpoint, which keeps its key in this store.
+    ///
+    /// # Errors
+    /// The endpoint is chosen again though its store is another one: there is no other endpoint now.
+    fn accept(&mut self, store: Option<&Arc<str>>, address: &Arc<str>) -> Result<bool, Failed> {
+        let Some(first) = &self.first else {
+            return Ok(true);
+        };
+        if first.sent.store.as_ref() == store {
+            return Ok(true);
+        }
+
+        if self.other_stores.contains(address) {
+            return Err(Failed::OtherStores(first.error.clone()));
+        }
+        self.other_stores.push(Arc::clone(address));
+        Ok(false)
+    }
+
+    /// Notes a failure, and says whether the call may be sent again where it may have run: where it goes to the store that has
+    /// seen it, which must be known for that.
+    fn note(&mut self, error: &Error, sent: Option<Sent>) -> Idempotency {
+        match sent {
+            Some(sent) if self.first.is_none() && sent.is_forgotten_after(error) => {
+                self.been_at.push(Arc::clone(error.shared_address()));
+                return Idempotency::Idempotent;
+            }
+            Some(sent) if error.may_have_run() => {
+                let error = error.clone();
+                self.first.get_or_insert(First { sent, error });
+            }
+            _ => self.been_at.push(Arc::clone(error.shared_address())),
+        }
+
+        match &self.first {
+            Some(first) if first.sent.store.is_some() => Idempotency::Idempotent,
+            _ => Idempotency::Unknown,
+        }
+    }
+
+    /// What the next try avoids, where it can.
+    fn avoided(&self) -> &[Arc<str>] {
+        match &self.first {
+            None => &self.been_at,
+            Some(_) => &self.other_stores,
+        }
+    }
+
+    /// The metadata of a try that is sent now. A repetition says its age, counted from the caller's own first try where the
+    /// caller repeats, too.
+    fn meta_at(&self, now: Instant) -> Meta<'static> {
+        let Some(first) = &self.first else {
+            return self.meta.clone();
+        };
+
+        let before = self.meta.get(IDEMPOTENCY_AGE_MS);
+        let before = before.and_then(|age| age.parse::<u64>().ok()).unwrap_or(0);
+        // Rounded up: it is as old as that at least.
+        let since = now.saturating_duration_since(first.sent.at).as_millis() + 1;
+        let age = before.saturating_add(u64::try_from(since).unwrap_or(u64::MAX));
+        self.meta
+            .with([(IDEMPOTENCY_AGE_MS, age.to_string().as_str())])
+    }
+}
+
+/// The failure of the last of several tries.
+fn of_all(error: Error, retry: &RetryState<'_>) -> Error {
+    error.of_several(retry.attempts(), retry.may_have_run())
+}
