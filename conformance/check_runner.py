@@ -99,6 +99,7 @@ EXPECTED: Dict[str, List[str]] = {
     "replaces-surrogates": ["a-lone-high-surrogate-is-echoed-as-it-came"],
     "resets-over-http": ["a-post-with-a-long-body-is-refused-without-a-reset"],
     "resets-over-limit": ["a-line-far-over-the-limit-is-refused-and-read-to-its-end"],
+    "runs-beside-itself": ["a-repetition-of-a-call-that-runs-waits-for-its-result"],
     "runs-calls-after-a-breach": ["a-call-that-arrives-after-a-breach-is-rejected"],
     "runs-repetitions": ["a-repeated-call-is-answered-and-not-run-again"],
     "says-no-goaway-at-a-breach": ["a-call-that-arrives-after-a-breach-is-rejected"],

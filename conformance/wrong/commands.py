@@ -306,32 +306,43 @@ async def once(call: Call) -> Any:
     if not least <= len(key.encode()) <= 128 and wrong != "takes-long-keys":
         raise Failure(INVALID_ARGUMENT, f"idempotency-key has {len(key.encode())} bytes: expected 1 to 128")
 
+    if age is not None and not age.isdecimal():
+        raise Failure(INVALID_ARGUMENT, f"idempotency-age-ms is {age!r}: expected a number of milliseconds")
+
     kept = call.connection.server.kept
-    if key in kept and wrong != "runs-repetitions":
-        params, outcome = kept[key]
+    known = kept.get(key)
+    if known is not None and wrong == "runs-beside-itself" and not known[1].done():
+        known = None
+    if known is not None and wrong != "runs-repetitions":
+        params, running = known
         is_same = json.loads(params) == call.params() if wrong == "compares-values" else params == call.frame.params
         if not is_same and wrong != "answers-other-params":
             raise Failure(ALREADY_EXISTS, "the key belongs to a call with other params", details={"key": key})
-        if isinstance(outcome, Failure):
-            raise outcome
-        return outcome
+        return await asyncio.shield(running)
     if age is not None and wrong != "forgets-its-age" and int(age) / 1000 > time.monotonic() - call.connection.server.began:
         raise Failure(FAILED_PRECONDITION, "this server is younger than the call")
 
+    running = asyncio.ensure_future(run_keyed(call, key))
+    kept[key] = (call.frame.params, running)
+    return await asyncio.shield(running)
+
+
+async def run_keyed(call: Call, key: str) -> Any:
+    """The first call with a key, which runs on if its caller leaves."""
+    wrong = call.connection.server.wrong
     try:
-        outcome = await tally_or_fail(call)
+        return await tally_or_fail(call)
     except Failure as failure:
         did_not_run = failure.code in (RESOURCE_EXHAUSTED, UNAVAILABLE)
-        if (not did_not_run or wrong == "keeps-what-did-not-run") and wrong != "keeps-no-failure":
-            kept[key] = (call.frame.params, failure)
+        if wrong == "keeps-no-failure" or (did_not_run and wrong != "keeps-what-did-not-run"):
+            call.connection.server.kept.pop(key, None)
         raise
-    kept[key] = (call.frame.params, outcome)
-    return outcome
 
 
 async def tally_or_fail(call: Call) -> Any:
-    """Adds, and fails where that is asked for."""
+    """Adds, and waits and fails where that is asked for."""
     total = await tally(call)
+    await asyncio.sleep(call.param("ms", int, 0) / 1000)
     code = call.param("code", int, None)
     if code is not None:
         raise Failure(code, "it was told to fail")

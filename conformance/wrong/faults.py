@@ -80,6 +80,7 @@ FAULTS: Dict[str, str] = {
     "replaces-surrogates": "replaces lone surrogates",
     "resets-over-http": "resets the connection after an HTTP request, whose body it has not read",
     "resets-over-limit": "resets the connection after a line over the limit",
+    "runs-beside-itself": "runs a call again that has the key of one that still runs",
     "runs-calls-after-a-breach": "runs calls that arrive after a breach",
     "runs-repetitions": "runs a call again that has the key of one that ran",
     "says-no-goaway-at-a-breach": "says nothing to the peer at a breach",

@@ -17,6 +17,7 @@ use rpc_server::{Route, RouteError, Router};
 const TALLY_KEYS_MAX: usize = 4096;
 const FILL_BYTES_MAX: usize = 64 * 1024 * 1024;
 const COUNT_MAX: u64 = 1_000_000;
+const SLEEP_MS_MAX: u64 = 60_000;
 
 type Tally = Arc<Mutex<BTreeMap<String, u64>>>;
 
@@ -25,7 +26,7 @@ pub(crate) fn router() -> Result<Router<Tally>, RouteError> {
 
     let keys = Deduplicate::default();
     let mut once_descriptor = route("once")
-        .doc("Adds to the count under `key`, then fails with `code` where there is one.")
+        .doc("Adds to the count under `key`, waits `ms` milliseconds, then fails with `code` where there is one.")
         .retry(RetryCategory::Dedup);
     if let Some(dedup) = &mut once_descriptor.dedup {
         dedup.store = Some(keys.store().to_owned().into());
@@ -82,7 +83,7 @@ struct Slept {
 }
 
 async fn sleep(Params(Sleep { ms }): Params<Sleep>) -> Result<Slept, Status> {
-    tokio::time::sleep(Duration::from_millis(ms.min(60_000))).await;
+    tokio::time::sleep(Duration::from_millis(ms.min(SLEEP_MS_MAX))).await;
     Ok(Slept { slept_ms: ms })
 }
 
@@ -226,13 +227,15 @@ struct Once {
     #[serde(default)]
     add: u64,
     code: Option<u32>,
+    #[serde(default)]
+    ms: u64,
 }
 
-async fn once(
-    State(tally_of): State<Tally>,
-    Params(Once { key, add, code }): Params<Once>,
-) -> Result<Total, Status> {
+async fn once(State(tally_of): State<Tally>, Params(once): Params<Once>) -> Result<Total, Status> {
+    let Once { key, add, code, ms } = once;
     let total = tally(State(tally_of), Params(Tallied { key, add })).await?;
+    tokio::time::sleep(Duration::from_millis(ms.min(SLEEP_MS_MAX))).await;
+
     match code {
         None => Ok(total),
         Some(code) => Err(Status::new(Code::new(code), "it was told to fail")),
