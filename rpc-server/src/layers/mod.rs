@@ -14,7 +14,7 @@ pub(crate) use catch_panic::{CatchPanic, report_panic};
 pub use concurrency_limit::{ConcurrencyLimit, ConcurrencyLimited};
 pub use deduplicate::{
     Deduplicate, DeduplicateConfig, DeduplicateStats, Deduplicated, IDEMPOTENCY_AGE_MS,
-    IDEMPOTENCY_KEY, KEY_BYTES_MAX, KeyedCall,
+    IDEMPOTENCY_KEY, KEY_BYTES_MAX, KeptOutcome, KeyStore, KeyedCall, Known,
 };
 pub(crate) use dispatch::{Detached, Spawned};
 pub(crate) use fault::Fault;

@@ -11,6 +11,7 @@ mod connection;
 mod crowd;
 mod deduplicate;
 mod drain;
+mod durable_keys;
 mod flow;
 mod http;
 mod limits;

@@ -1,6 +1,6 @@
 //! What a call says of its key.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rpc_core::{CmdId, Fingerprint, Request, Status};
 
@@ -12,6 +12,10 @@ pub const IDEMPOTENCY_AGE_MS: &str = rpc_core::typed::IDEMPOTENCY_AGE_MS;
 
 /// Maximum length of a key in bytes.
 pub const KEY_BYTES_MAX: usize = 128;
+
+/// How much later than the first try a repetition may have been under way: a connection whose bytes are not acknowledged
+/// for so long is given up.
+pub(super) const UNDER_WAY_MAX: Duration = Duration::from_secs(10);
 
 /// A call that has a key.
 ///
@@ -36,6 +40,41 @@ pub(super) struct KeyId {
 }
 
 impl KeyedCall {
+    /// The identity that calls; empty where the caller has none.
+    pub fn identity(&self) -> &str {
+        &self.identity
+    }
+
+    /// The command.
+    pub fn cmdid(&self) -> CmdId {
+        self.id.cmdid
+    }
+
+    /// The key, 1 to [`KEY_BYTES_MAX`] bytes.
+    pub fn key(&self) -> &str {
+        &self.id.key
+    }
+
+    /// A hash of the params (FNV-1a of 128 bits over their bytes), the same in every version.
+    pub fn fingerprint(&self) -> u128 {
+        self.fingerprint
+    }
+
+    /// How long ago the call was sent first, by its caller; `None` for the first time.
+    pub fn age(&self) -> Option<Duration> {
+        self.age
+    }
+
+    /// Whether the call may have come first before this instant, with 10 s for requests under way: where it is not known
+    /// to a store that knows all keys since then, that says nothing. False for a call that is sent for the first time.
+    pub fn may_be_older_than(&self, known_since: SystemTime) -> bool {
+        let Some(age) = self.age else {
+            return false;
+        };
+        let sent_first = SystemTime::now().checked_sub(age.saturating_add(UNDER_WAY_MAX));
+        sent_first.is_none_or(|sent_first| sent_first < known_since)
+    }
+
     /// What the request says; `None` where it has no key.
     ///
     /// # Errors

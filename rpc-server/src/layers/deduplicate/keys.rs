@@ -6,55 +6,20 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::channel::oneshot;
 use futures::future::Shared;
-use rpc_core::{Code, RawJson, Status};
+use rpc_core::Status;
 use serde_json::json;
 use tokio::time::Instant;
 
 use super::DeduplicateConfig;
-use super::key::{KeyId, KeyedCall};
+use super::key::{KeyId, KeyedCall, UNDER_WAY_MAX};
+use super::store::KeptOutcome;
 use crate::config::jittered;
-
-/// How much later than the first try a repetition may have been under way: a connection whose bytes are not acknowledged
-/// for so long is given up.
-const UNDER_WAY_MAX: Duration = Duration::from_secs(10);
 
 /// When a call that found no room is to be sent again, give or take half by chance.
 const RETRY_AFTER_MS: u64 = 200;
 
-/// What a call came to, to be answered more than once.
-#[derive(Debug, Clone)]
-pub(super) enum Kept {
-    Empty,
-    Data(RawJson<'static>),
-    Failed(Status),
-}
-
-impl Kept {
-    /// Whether it says that the call did not run.
-    fn did_not_run(&self) -> bool {
-        match self {
-            Self::Empty | Self::Data(_) => false,
-            Self::Failed(status) => {
-                status.is_rejected()
-                    || [Code::RESOURCE_EXHAUSTED, Code::UNAVAILABLE].contains(&status.code())
-            }
-        }
-    }
-
-    fn bytes(&self) -> usize {
-        match self {
-            Self::Empty => 0,
-            Self::Data(data) => data.as_bytes().len(),
-            Self::Failed(status) => {
-                let details = status.details().map_or(0, |details| details.get().len());
-                status.message().len() + details
-            }
-        }
-    }
-}
-
 /// The result of a call that runs, for each of its callers.
-pub(super) type Result = Shared<oneshot::Receiver<Kept>>;
+pub(super) type Result = Shared<oneshot::Receiver<KeptOutcome>>;
 
 /// What is to be done with a call.
 #[derive(Debug)]
@@ -64,7 +29,7 @@ pub(super) enum Verdict {
     /// It runs already.
     Attach(Result),
     /// It has ended.
-    Replay(Kept),
+    Replay(KeptOutcome),
     /// The key belongs to another call.
     Conflict(Status),
     /// It is not run, and nothing is known of it.
@@ -76,7 +41,7 @@ pub(super) enum Verdict {
 pub(super) struct Run {
     pub(super) result: Result,
     /// Takes the result.
-    pub(super) done: oneshot::Sender<Kept>,
+    pub(super) done: oneshot::Sender<KeptOutcome>,
 }
 
 /// All keys.
@@ -110,7 +75,7 @@ struct Entry {
 
 enum State {
     Runs(Result),
-    Ended(Kept),
+    Ended(KeptOutcome),
 }
 
 impl Keys {
@@ -177,19 +142,13 @@ impl Keys {
     }
 
     /// Notes what a call came to that was to be run.
-    pub(super) fn finish(&mut self, call: &KeyedCall, kept: &Kept, now: Instant) {
+    pub(super) fn finish(&mut self, call: &KeyedCall, kept: &KeptOutcome, now: Instant) {
         let Some(own) = self.identities.get_mut(&call.identity) else {
             return;
         };
 
         if kept.did_not_run() {
-            // It may be sent again, as if it had never been here.
-            if let Some(entry) = own.entries.remove(&call.id) {
-                own.bytes -= entry.bytes;
-                self.bytes -= entry.bytes;
-                self.count -= 1;
-            }
-            self.drop_empty(&call.identity);
+            self.forget(call);
             return;
         }
 
@@ -205,6 +164,18 @@ impl Keys {
 
         // A large result may leave too little room for others, or for itself.
         self.make_room(&call.identity, 0);
+    }
+
+    /// Takes the key of a call that runs away, as if it had never been here: it may be sent again, or a store knows it.
+    pub(super) fn forget(&mut self, call: &KeyedCall) {
+        if let Some(own) = self.identities.get_mut(&call.identity)
+            && let Some(entry) = own.entries.remove(&call.id)
+        {
+            own.bytes -= entry.bytes;
+            self.bytes -= entry.bytes;
+            self.count -= 1;
+        }
+        self.drop_empty(&call.identity);
     }
 
     /// Whether a call of this age could have had a key here that is not known any more.
@@ -300,7 +271,7 @@ impl Keys {
     }
 }
 
-fn conflict(call: &KeyedCall) -> Status {
+pub(super) fn conflict(call: &KeyedCall) -> Status {
     let status = Status::already_exists(
         "the `idempotency-key` belongs to a call with other params; a new call needs a new key",
     );
@@ -308,7 +279,7 @@ fn conflict(call: &KeyedCall) -> Status {
 }
 
 /// Without `rejected`: the tries before may have run.
-fn may_have_run() -> Status {
+pub(super) fn may_have_run() -> Status {
     Status::failed_precondition(
         "this is a repetition, and the server does not know any more whether the call has run: it was started since then, \
          or has dropped keys of that age; look before sending it as a new call",

@@ -4,21 +4,23 @@ mod key;
 mod keys;
 #[cfg(test)]
 mod model;
+mod run;
+mod store;
 
 use std::future::{Future, ready};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::future::Either;
-use rpc_core::{Body, Layer, Outcome, Reply, Request, Service, Status};
+use rpc_core::{Layer, Outcome, Request, Service};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
-use tracing::Instrument;
 
 use crate::instance::instance;
-use keys::{Kept, Keys, Run, Verdict};
+use keys::Keys;
 
 pub use key::{IDEMPOTENCY_AGE_MS, IDEMPOTENCY_KEY, KEY_BYTES_MAX, KeyedCall};
+pub use store::{KeptOutcome, KeyStore, Known};
 
 /// Runs a call that has the metadata `idempotency-key` once, however often it is sent.
 ///
@@ -28,7 +30,7 @@ pub use key::{IDEMPOTENCY_AGE_MS, IDEMPOTENCY_KEY, KEY_BYTES_MAX, KeyedCall};
 /// 13: what has run in part is not run again. The rule is in docs/protocol.md, "Repeated calls".
 ///
 /// Keys belong to an identity and a command. They are kept in memory, as long as [`DeduplicateConfig`] says; clones share
-/// them. A repetition that says how old it is (`idempotency-age-ms`) is refused with code 9 where its key could have been
+/// them; a [`KeyStore`] of your own keeps them [beyond the life of the process](Deduplicate::durable). A repetition that says how old it is (`idempotency-age-ms`) is refused with code 9 where its key could have been
 /// here and is lost: the server is younger, or has dropped keys of that age.
 ///
 /// [`Router::serve`](crate::Router::serve) puts it around methods with `dedup`. For any other command:
@@ -52,6 +54,8 @@ pub struct Deduplicate(Arc<Shared>);
 
 struct Shared {
     store: String,
+    /// Keeps keys beyond the life of the process, where there is one.
+    durable: Option<Box<dyn KeyStore>>,
     /// Held for a few operations on maps.
     keys: Mutex<Keys>,
     tasks: TaskTracker,
@@ -119,11 +123,17 @@ pub struct DeduplicateStats {
 impl Deduplicate {
     /// A store of keys in memory, with these limits.
     pub fn new(config: DeduplicateConfig) -> Self {
-        Self(Arc::new(Shared::new(config)))
+        Self(Arc::new(Shared::new(config, None)))
     }
 
-    /// The name of the store: a repetition is recognised where it is the same. It begins with the process's
-    /// [`instance`].
+    /// Keeps keys in this store, and in memory, within these limits, those of calls that run and what was asked for
+    /// last. `describe` tells the name of the store, which is the same after a restart.
+    pub fn durable(config: DeduplicateConfig, store: impl KeyStore) -> Self {
+        Self(Arc::new(Shared::new(config, Some(Box::new(store)))))
+    }
+
+    /// The name of the store: a repetition is recognised where it is the same. That of keys in memory begins with the
+    /// process's [`instance`].
     pub fn store(&self) -> &str {
         &self.0.store
     }
@@ -160,18 +170,22 @@ impl Deduplicate {
 
 impl Default for Shared {
     fn default() -> Self {
-        Self::new(DeduplicateConfig::default())
+        Self::new(DeduplicateConfig::default(), None)
     }
 }
 
 impl Shared {
-    fn new(config: DeduplicateConfig) -> Self {
+    fn new(config: DeduplicateConfig, durable: Option<Box<dyn KeyStore>>) -> Self {
         // Two stores of one process are two: a command is in one of them.
         static STORES: AtomicU64 = AtomicU64::new(0);
-        let number = STORES.fetch_add(1, Ordering::Relaxed);
+        let store = match &durable {
+            Some(store) => store.id().to_owned(),
+            None => format!("{}-{}", instance(), STORES.fetch_add(1, Ordering::Relaxed)),
+        };
 
         Self {
-            store: format!("{}-{number}", instance()),
+            store,
+            durable,
             keys: Mutex::new(Keys::new(config, Instant::now())),
             tasks: TaskTracker::new(),
             counts: Counts::default(),
@@ -181,74 +195,6 @@ impl Shared {
     fn keys(&self) -> MutexGuard<'_, Keys> {
         // Each operation leaves it whole.
         self.keys.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Runs the call, or answers it by what is known of its key.
-    async fn answer(
-        self: Arc<Self>,
-        keyed: KeyedCall,
-        call: impl Future<Output = Outcome> + Send + 'static,
-    ) -> Outcome {
-        let verdict = self.keys().begin(&keyed, Instant::now());
-        let count = |count: &AtomicU64| count.fetch_add(1, Ordering::Relaxed);
-
-        let result = match verdict {
-            Verdict::Run(Run { result, done }) => {
-                count(&self.counts.ran);
-                let shared = Arc::clone(&self);
-                let run = async move {
-                    let kept = Kept::of(call.await);
-                    shared.keys().finish(&keyed, &kept, Instant::now());
-                    // Nobody may be there to take it.
-                    let _ = done.send(kept);
-                };
-                self.tasks.spawn(run.in_current_span());
-                result
-            }
-            Verdict::Attach(result) => {
-                count(&self.counts.attached);
-                result
-            }
-            Verdict::Replay(kept) => {
-                count(&self.counts.replayed);
-                return kept.into_outcome();
-            }
-            Verdict::Conflict(status) => {
-                count(&self.counts.conflicts);
-                return Err(status);
-            }
-            Verdict::Refuse(status) => {
-                count(&self.counts.refused);
-                return Err(status);
-            }
-        };
-
-        match result.await {
-            Ok(kept) => kept.into_outcome(),
-            // The task was dropped with its runtime.
-            Err(_) => Err(Status::unavailable("the server is shutting down")),
-        }
-    }
-}
-
-impl Kept {
-    fn of(outcome: Outcome) -> Self {
-        match outcome.map(Reply::into_body) {
-            Ok(Body::Empty) => Self::Empty,
-            Ok(Body::Data(data)) => Self::Data(data),
-            Ok(Body::Stream(_)) => Self::Failed(Status::internal(
-                "a command that streams cannot be repeated by a key, and this one did",
-            )),
-            Err(status) => Self::Failed(status),
-        }
-    }
-
-    fn into_outcome(self) -> Outcome {
-        match self {
-            Self::Empty => Ok(Reply::empty()),
-            Self::Data(data) => Ok(Reply::raw(data)),
-            Self::Failed(status) => Err(status),
-        }
     }
 }
 

@@ -8,7 +8,8 @@ use tokio::time::Instant;
 
 use super::DeduplicateConfig;
 use super::key::{KeyId, KeyedCall};
-use super::keys::{Kept, Keys, Verdict};
+use super::keys::{Keys, Verdict};
+use super::store::KeptOutcome;
 
 const CONFIG: DeduplicateConfig = DeduplicateConfig {
     age_max_ms: 60_000,
@@ -92,7 +93,7 @@ impl Model {
             (Verdict::Attach(_), Some(known)) => {
                 assert!(known.came_to.is_none() && known.fingerprint == call.fingerprint);
             }
-            (Verdict::Replay(Kept::Data(data)), Some(known)) => {
+            (Verdict::Replay(KeptOutcome::Data(data)), Some(known)) => {
                 assert_eq!(data.decode::<u64>().ok(), known.came_to, "another's result");
                 assert_eq!(known.fingerprint, call.fingerprint);
             }
@@ -116,13 +117,13 @@ impl Model {
 
         if self.random.u8(0..4) == 0 {
             // It did not run, and is as if it had never been.
-            let kept = Kept::Failed(Status::unavailable("down"));
+            let kept = KeptOutcome::Failed(Status::unavailable("down"));
             self.keys.finish(&call, &kept, self.now);
             self.known.remove(&name);
         } else {
             let result = self.random.u64(..);
             let data = RawJson::serialize(&result).expect("a number is JSON");
-            self.keys.finish(&call, &Kept::Data(data), self.now);
+            self.keys.finish(&call, &KeptOutcome::Data(data), self.now);
             self.known.get_mut(&name).expect("it runs").came_to = Some(result);
         }
     }
