@@ -2,6 +2,7 @@
 
 mod call;
 mod commands;
+mod completion;
 mod cursor;
 mod exit;
 mod generate;
@@ -148,6 +149,9 @@ enum Command {
     Pipe(pipe::Pipe),
     #[command(subcommand)]
     Log(log::Log),
+    Completion(completion::Completion),
+    #[command(name = "__complete", hide = true)]
+    Complete(completion::Complete),
 }
 
 fn main() -> ExitCode {
@@ -195,6 +199,8 @@ async fn run(target: &Target, command: Command) -> Result<(), Failure> {
         Command::Gen(generate) => generate.run(target).await,
         Command::Pipe(pipe) => pipe.run(target).await,
         Command::Log(log) => log.run(target).await,
+        Command::Completion(completion) => completion.run(),
+        Command::Complete(complete) => complete.run().await,
     }
 }
 

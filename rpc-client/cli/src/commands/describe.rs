@@ -137,7 +137,12 @@ fn table(output: &mut Output, commands: &[Descriptor]) -> Result<(), Failure> {
     for command in commands {
         let (cmdid, name, kind) = (command.cmdid.number(), command.name(), kind_of(command));
         let does = command.doc.lines().next().unwrap_or_default();
-        let line = format!("{cmdid:>digits$}  {name:width$}  {kind:6}  {does}");
+        let note = if command.deprecated.is_some() {
+            "(deprecated) "
+        } else {
+            ""
+        };
+        let line = format!("{cmdid:>digits$}  {name:width$}  {kind:6}  {note}{does}");
         output.text(line.trim_end())?;
     }
 
@@ -197,10 +202,10 @@ fn head(command: &Descriptor) -> String {
         }
     }
     if let Some(limit) = command.timeout_ms {
-        facts.push(format!("{limit} ms"));
+        facts.push(format!("default timeout {limit} ms"));
     }
     if command.no_timeout {
-        facts.push("any time".to_owned());
+        facts.push("no timeout".to_owned());
     }
 
     format!(

@@ -69,6 +69,24 @@ impl Schema<'_> {
         })
     }
 
+    /// The words that a flag takes, where they are counted.
+    pub(crate) fn words_of(self, flag: &str) -> Vec<String> {
+        let schema = self.resolved();
+        let Ok((_, field)) = schema.field_of(flag) else {
+            return Vec::new();
+        };
+        if field.is_flag() {
+            return vec!["true".to_owned(), "false".to_owned()];
+        }
+
+        let values = field.values().unwrap_or_default();
+        let words = values.into_iter().map(|value| match value {
+            Value::String(text) => text.clone(),
+            value => value.to_string(),
+        });
+        words.collect()
+    }
+
     fn is_flag(self) -> bool {
         self.types() == ["boolean"]
     }

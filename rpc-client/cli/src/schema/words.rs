@@ -8,14 +8,19 @@ use super::check::listed;
 /// Depth at which an example ends: a schema may refer to itself.
 const DEPTH_MAX: usize = 8;
 
+/// Depth of the fields that are shown: those of objects within objects have their paths for names.
+const FIELDS_DEPTH_MAX: usize = 3;
+
 /// One field of an object.
 pub(crate) struct Field<'a> {
-    pub(crate) name: &'a str,
+    /// Its name, or its path as `address.city` and `lines[].item`.
+    pub(crate) name: String,
     /// What it takes.
     pub(crate) words: String,
     /// Whether it must be there, or what it is otherwise.
     pub(crate) presence: String,
     pub(crate) doc: &'a str,
+    schema: Schema<'a>,
 }
 
 impl<'a> Schema<'a> {
@@ -53,20 +58,43 @@ impl<'a> Schema<'a> {
 
     fn type_in_words(self, name: &str) -> String {
         match name {
-            "string" => match self.get("maxLength") {
-                Some(most) => format!("a text of at most {most} characters"),
-                None => "a text".to_owned(),
-            },
+            "string" => {
+                let form = self.text("format").map(|form| format!(" as {form}"));
+                let pattern = self.text("pattern");
+                let pattern = pattern.map(|pattern| format!(" that matches `{pattern}`"));
+                let count = self.count("minLength", "maxLength", "characters");
+                [
+                    "a text",
+                    &count,
+                    &form.unwrap_or_default(),
+                    &pattern.unwrap_or_default(),
+                ]
+                .concat()
+            }
             "integer" => format!("an integer{}", self.range()),
             "number" => format!("a number{}", self.range()),
             "boolean" => "true or false".to_owned(),
             "null" => "null".to_owned(),
-            "array" => match self.get("items") {
-                Some(items) => format!("a list, each {}", self.at(items).in_words()),
-                None => "a list".to_owned(),
-            },
+            "array" => {
+                let count = self.count("minItems", "maxItems", "items");
+                match self.get("items") {
+                    Some(items) => format!("a list{count}, each {}", self.at(items).in_words()),
+                    None => format!("a list{count}"),
+                }
+            }
             "object" => "an object".to_owned(),
             other => other.to_owned(),
+        }
+    }
+
+    /// How many characters or items there are.
+    fn count(self, least: &str, most: &str, what: &str) -> String {
+        let least = self.get(least).filter(|least| **least != json!(0));
+        match (least, self.get(most)) {
+            (Some(least), Some(most)) => format!(" of {least} to {most} {what}"),
+            (Some(least), None) => format!(" of at least {least} {what}"),
+            (None, Some(most)) => format!(" of at most {most} {what}"),
+            (None, None) => String::new(),
         }
     }
 
@@ -83,37 +111,76 @@ impl<'a> Schema<'a> {
         }
     }
 
-    /// The fields of an object, those that must be there first; none where it is no object.
+    /// The fields of an object, those that must be there first, each followed by the fields within it; none where it is no
+    /// object.
     pub(crate) fn fields(self) -> Vec<Field<'a>> {
+        let mut fields = self.own_fields();
+        if fields.is_empty()
+            && let Some(items) = self.resolved().get("items")
+        {
+            fields = self.at(items).own_fields();
+        }
+        let mut all = Vec::new();
+        for field in fields {
+            let (name, own) = (field.name.clone(), field.schema);
+            all.push(field);
+            own.fields_within(&name, 1, &mut all);
+        }
+        all
+    }
+
+    fn fields_within(self, path: &str, depth: usize, all: &mut Vec<Field<'a>>) {
+        if depth >= FIELDS_DEPTH_MAX {
+            return;
+        }
+
+        let schema = self.resolved().without_null();
+        let (mark, within) = match schema.get("items") {
+            Some(items) => ("[]", schema.at(items)),
+            None => ("", schema),
+        };
+        for mut field in within.own_fields() {
+            field.name = format!("{path}{mark}.{}", field.name);
+            let (name, own) = (field.name.clone(), field.schema);
+            all.push(field);
+            own.fields_within(&name, depth + 1, all);
+        }
+    }
+
+    fn own_fields(self) -> Vec<Field<'a>> {
         let schema = self.resolved();
         let properties = schema.properties().into_iter().flatten();
         let mut fields: Vec<_> = properties
-            .map(|(name, node)| {
-                let own = Schema { node, ..schema };
-                let resolved = own.resolved();
-                let doc = if own.doc().is_empty() {
-                    resolved.without_null().doc()
-                } else {
-                    own.doc()
-                };
-                Field {
-                    name,
-                    words: resolved.in_words(),
-                    presence: if schema.is_required(name) {
-                        "required".to_owned()
-                    } else {
-                        match own.get("default") {
-                            None | Some(Value::Null) => "optional".to_owned(),
-                            Some(value) => format!("default {value}"),
-                        }
-                    },
-                    doc,
-                }
-            })
+            .map(|(name, node)| schema.field(name, node))
             .collect();
 
         fields.sort_by_key(|field| field.presence != "required");
         fields
+    }
+
+    fn field(self, name: &str, node: &'a Value) -> Field<'a> {
+        let own = Schema { node, ..self };
+        let resolved = own.resolved();
+        let doc = if own.doc().is_empty() {
+            resolved.without_null().doc()
+        } else {
+            own.doc()
+        };
+
+        Field {
+            name: name.to_owned(),
+            words: resolved.in_words(),
+            presence: if self.is_required(name) {
+                "required".to_owned()
+            } else {
+                match own.get("default") {
+                    None | Some(Value::Null) => "optional".to_owned(),
+                    Some(value) => format!("default {value}"),
+                }
+            },
+            doc,
+            schema: resolved,
+        }
     }
 
     /// A value that fits, with the fields that must be there.
@@ -182,7 +249,15 @@ mod tests {
         let fields = Schema::new(&schema).fields();
         let fields: Vec<_> = fields
             .iter()
-            .map(|it| [it.name, it.words.as_str(), it.presence.as_str(), it.doc].join(" | "))
+            .map(|it| {
+                [
+                    it.name.as_str(),
+                    it.words.as_str(),
+                    it.presence.as_str(),
+                    it.doc,
+                ]
+                .join(" | ")
+            })
             .collect();
         assert_eq!(
             fields,
@@ -198,5 +273,44 @@ mod tests {
         let example = Schema::new(&schema).example();
         assert_eq!(example, json!({"at": 0, "level": "low"}));
         assert_eq!(Schema::new(&schema).check(&example, "params"), Ok(()));
+    }
+
+    #[test]
+    fn fields_within_fields_have_their_paths_and_limits_are_told() {
+        let schema = json!({
+            "type": "object",
+            "required": ["lines"],
+            "properties": {
+                "lines": {"type": "array", "minItems": 1, "maxItems": 9, "items": {"$ref": "#/$defs/Line"}},
+                "to": {"anyOf": [{"$ref": "#/$defs/To"}, {"type": "null"}]},
+            },
+            "$defs": {
+                "Line": {"type": "object", "required": ["item"], "properties": {
+                    "item": {"type": "string", "minLength": 1, "maxLength": 20, "pattern": "^[a-z]+$"},
+                }},
+                "To": {"type": "object", "properties": {
+                    "since": {"type": "string", "format": "date-time"},
+                    "to": {"$ref": "#/$defs/To"},
+                }},
+            },
+        });
+
+        let fields = Schema::new(&schema).fields();
+        let fields: Vec<_> = fields
+            .iter()
+            .map(|it| [it.name.as_str(), it.words.as_str()].join(" | "))
+            .collect();
+        assert_eq!(
+            fields,
+            [
+                "lines | a list of 1 to 9 items, each an object",
+                "lines[].item | a text of 1 to 20 characters that matches `^[a-z]+$`",
+                "to | an object",
+                "to.since | a text as date-time",
+                "to.to | an object",
+                "to.to.since | a text as date-time",
+                "to.to.to | an object",
+            ]
+        );
     }
 }

@@ -1,6 +1,7 @@
 //! The command line `rpc`, run as a user runs it, against a daemon in this process.
 
 mod calls;
+mod completion;
 mod exits;
 mod generate;
 mod lock;
@@ -8,5 +9,6 @@ mod log;
 mod ping;
 mod pipe;
 mod server;
+mod services_doc;
 mod support;
 mod tls;
