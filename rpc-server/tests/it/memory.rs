@@ -212,10 +212,7 @@ async fn a_full_connection_reads_on_when_work_ends_whose_call_was_cancelled() {
     let rig = Rig::new();
     let router = Router::with_state(work.clone()).route(200, long).unwrap();
     let server = Server::builder()
-        .config(Config {
-            memory_bytes_max: 0,
-            ..little_memory()
-        })
+        .config(little_memory().with(|config| config.limits.memory_bytes_max = 0))
         .blocking(work.pool)
         .router(router.merge(rig.router()).unwrap());
     let server = TestServer::of(server.bind().await.unwrap());

@@ -118,26 +118,6 @@ impl KeyedCall {
         }))
     }
 
-    /// The caller, to whom the key belongs; empty for callers that have not authenticated.
-    pub fn identity(&self) -> &str {
-        &self.identity
-    }
-
-    /// The key.
-    pub fn key(&self) -> &str {
-        &self.id.key
-    }
-
-    /// Tells params apart that are not made to collide.
-    pub fn fingerprint(&self) -> u128 {
-        self.fingerprint
-    }
-
-    /// How long ago the call was sent first; `None` for the first time.
-    pub fn age(&self) -> Option<Duration> {
-        self.age
-    }
-
     /// Bytes that the key itself takes.
     pub(super) fn key_bytes(&self) -> usize {
         self.id.key.len() + std::mem::size_of::<KeyId>()
