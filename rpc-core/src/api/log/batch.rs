@@ -40,7 +40,8 @@ pub struct BatchAppended {
     /// Whether this batch was sent before, and is in the log.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub duplicate: bool,
-    /// Whether the entries would outlive a loss of power, as [`Appended::synced`](super::Appended::synced).
+    /// Whether the entries would outlive a loss of power. It is false, and they would outlive the server alone, where the log
+    /// is kept without `fsync`.
     #[serde(default = "super::entry::yes", skip_serializing_if = "Clone::clone")]
     pub synced: bool,
 }

@@ -32,8 +32,9 @@ pub trait Log {
     #[rpc(cmdid = 1002, idempotent)]
     async fn read(&self, read: &Read) -> Result<Page, Status>;
 
-    /// Writes entries together or not at all; answers their numbers once they are on disk. A batch that is sent again is not
-    /// written again.
+    /// Writes entries together or not at all; answers their numbers once they are on disk.
+    ///
+    /// A batch that is sent again is not written again.
     #[rpc(cmdid = 1003)]
     async fn append_batch(&self, batch: &AppendBatch) -> Result<BatchAppended, BatchError>;
 }

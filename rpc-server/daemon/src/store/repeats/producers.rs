@@ -256,12 +256,14 @@ impl Producers {
                     Progress::Runs(_) | Progress::Failed(_) => None,
                 }
             });
-            Some(KnownProducer {
+            let known = KnownProducer {
                 producer: name.clone(),
                 forgotten: producer.forgotten,
                 age_ms: now - producer.heard,
                 batches: batches.collect(),
-            })
+            };
+            // One whose first batch is under way is known by its line.
+            (known.forgotten > 0 || !known.batches.is_empty()).then_some(known)
         };
         state.silent.values().filter_map(known).collect()
     }

@@ -4,7 +4,7 @@ use super::damage::forget_closing;
 use super::*;
 
 /// The entries of a batch, which say whose they are.
-fn entries(number: u64, count: u64) -> Vec<Append> {
+pub(super) fn entries(number: u64, count: u64) -> Vec<Append> {
     (1..=count)
         .map(|n| entry(format!("{number}.{n}")))
         .collect()

@@ -118,9 +118,9 @@ async fn what_the_store_creates_is_for_its_own_user_alone() {
     }
 }
 
-/// Runs a test of this binary as a process of its own, by way of a shell if there is a script for one.
+/// Runs a test of a module of this binary as a process of its own, by way of a shell if there is a script for one.
 #[cfg(unix)]
-fn child(test: &str, dir: &TempDir, script: Option<&str>) -> Command {
+pub(super) fn child(test: &str, module: &str, dir: &TempDir, script: Option<&str>) -> Command {
     let binary = std::env::current_exe().unwrap();
     let mut command = if let Some(script) = script {
         let mut shell = Command::new("sh");
@@ -133,7 +133,7 @@ fn child(test: &str, dir: &TempDir, script: Option<&str>) -> Command {
         Command::new(binary)
     };
 
-    let (_crate, module) = module_path!().split_once("::").unwrap();
+    let (_crate, module) = module.split_once("::").unwrap();
     command.args([
         "--exact",
         "--ignored",
@@ -150,7 +150,7 @@ fn child(test: &str, dir: &TempDir, script: Option<&str>) -> Command {
 }
 
 /// Tells a test that it runs as a child, and on which directory.
-const CHILD_DIR: &str = "LOG_STORE_TEST_DIR";
+pub(super) const CHILD_DIR: &str = "LOG_STORE_TEST_DIR";
 
 #[cfg(unix)]
 #[tokio::test]
@@ -194,9 +194,14 @@ async fn what_was_acknowledged_before_a_kill_is_there_exactly_once() {
     let mut acknowledged = BTreeMap::new();
 
     for round in 0..20 {
-        let mut child = child("child_that_appends_until_it_is_killed", &dir, None)
-            .spawn()
-            .unwrap();
+        let mut child = child(
+            "child_that_appends_until_it_is_killed",
+            module_path!(),
+            &dir,
+            None,
+        )
+        .spawn()
+        .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
 
         let mut record = |line: &str| {
@@ -295,9 +300,14 @@ fn a_write_that_was_done_in_part_is_taken_back_and_goes_into_the_next_file() {
 
     // A limit on the size of each file: the write that meets it is done in part, and the next one fails.
     let limit = "trap '' XFSZ; ulimit -f 8";
-    let output = child("child_whose_files_may_not_grow", &dir, Some(limit))
-        .output()
-        .unwrap();
+    let output = child(
+        "child_whose_files_may_not_grow",
+        module_path!(),
+        &dir,
+        Some(limit),
+    )
+    .output()
+    .unwrap();
 
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(

@@ -7,7 +7,7 @@ use super::damage::forget_closing;
 use super::*;
 
 /// A call of `append` with a key, sent first so long ago.
-fn call(key: &str, message: &str, age_ms: Option<u64>) -> KeyedCall {
+pub(super) fn call(key: &str, message: &str, age_ms: Option<u64>) -> KeyedCall {
     let age = age_ms.map(|age| age.to_string());
     let age = age.as_deref().map(|age| (IDEMPOTENCY_AGE_MS, age));
 
@@ -17,7 +17,7 @@ fn call(key: &str, message: &str, age_ms: Option<u64>) -> KeyedCall {
 }
 
 /// Appends once; returns the number, and whether it was there before.
-async fn append_once(
+pub(super) async fn append_once(
     store: &LogStore,
     key: &str,
     message: &str,

@@ -7,6 +7,8 @@ mod damage;
 mod disk;
 mod follow;
 mod keys;
+#[cfg(unix)]
+mod kill;
 mod read;
 mod rotation;
 mod scan;

@@ -1,0 +1,189 @@
+//! A process that is killed while it writes batches and appends with keys, and the next one, which sends again what was
+//! not acknowledged.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io::{BufRead, BufReader, Write};
+
+use super::batches::entries;
+use super::disk::{CHILD_DIR, child};
+use super::keys::append_once;
+use super::*;
+
+/// How often a process is killed. `.ci/full` asks for more.
+const KILLS: &str = "LOG_KILLS";
+const KILLS_DEFAULT: u64 = 50;
+
+/// Number of entries of each batch.
+const ENTRIES: u64 = 3;
+
+/// Those that send, each with a number that it goes on behind.
+const SENDERS: [&str; 3] = ["p", "q", "key"];
+const BEHIND: &str = "LOG_STORE_TEST_BEHIND";
+
+fn config() -> LogConfig {
+    LogConfig {
+        segment_bytes: 3000,
+        ..LogConfig::default()
+    }
+}
+
+/// Sends the thing with this number; returns the number of its first entry.
+async fn send(store: &LogStore, sender: &str, number: u64) -> u64 {
+    if sender == "key" {
+        let (id, message) = (format!("k{number}"), format!("key.{number}"));
+        // The process before may have sent it a moment ago.
+        return append_once(store, &id, &message, Some(1000))
+            .await
+            .unwrap()
+            .0;
+    }
+
+    let sent = format!("{sender}{number}");
+    let entries: Vec<Append> = entries(number, ENTRIES)
+        .into_iter()
+        .map(|new| entry(format!("{sender}.{}", new.message)))
+        .collect();
+    let once = store.append_batch(sender, number, &entries, &sent).unwrap();
+    once.outcome.await.unwrap()
+}
+
+#[tokio::test]
+#[ignore = "does nothing but as a child of the next test"]
+async fn child_that_sends_all_twice_until_it_is_killed() {
+    let Some(dir) = std::env::var_os(CHILD_DIR) else {
+        return;
+    };
+    let behind = std::env::var(BEHIND).unwrap();
+    let behind = behind
+        .split(',')
+        .map(|number| number.parse::<u64>().unwrap());
+    let store = Arc::new(open_with(Path::new(&dir), config()).unwrap());
+
+    let tasks = SENDERS.into_iter().zip(behind).map(|(sender, behind)| {
+        let store = Arc::clone(&store);
+        tokio::spawn(async move {
+            for number in behind + 1.. {
+                let first = send(&store, sender, number).await;
+
+                // With one write, so that it is there whole or not at all. The newline before it ends what the test
+                // harness has written.
+                std::io::stdout()
+                    .write_all(format!("\nack {sender} {number} {first};\n").as_bytes())
+                    .unwrap();
+                assert_eq!(send(&store, sender, number).await, first);
+                if number > 5 {
+                    send(&store, sender, number - 5).await;
+                }
+            }
+        })
+    });
+
+    for task in tasks.collect::<Vec<_>>() {
+        task.await.unwrap();
+    }
+}
+
+/// What was acknowledged: by sender and number, the number of the first entry.
+type Acknowledged = BTreeMap<(String, u64), u64>;
+
+fn note(acknowledged: &mut Acknowledged, line: &str) -> bool {
+    let ack = line
+        .strip_prefix("ack ")
+        .and_then(|rest| rest.strip_suffix(';'));
+    let Some(ack) = ack else {
+        return false;
+    };
+
+    let mut parts = ack.split(' ');
+    let mut part = || parts.next().unwrap();
+    let (sender, number) = (part().to_owned(), part().parse().unwrap());
+    let known = acknowledged.insert((sender, number), part().parse().unwrap());
+    assert_eq!(known, None, "{ack}");
+    true
+}
+
+#[tokio::test]
+async fn what_is_sent_again_after_a_kill_is_there_once_and_no_batch_in_part() {
+    let kills = std::env::var(KILLS).map_or(KILLS_DEFAULT, |kills| kills.parse().unwrap());
+    let dir = TempDir::new().unwrap();
+    let mut acknowledged = Acknowledged::new();
+
+    for round in 0..kills {
+        let behind = SENDERS.map(|sender| {
+            let of_sender = acknowledged.keys().filter(|(name, _)| name == sender);
+            of_sender
+                .map(|(_, number)| *number)
+                .max()
+                .unwrap_or(0)
+                .to_string()
+        });
+        let name = "child_that_sends_all_twice_until_it_is_killed";
+        let mut child = child(name, module_path!(), &dir, None)
+            .env(BEHIND, behind.join(","))
+            .spawn()
+            .unwrap();
+
+        // Another number each time, so that the kill comes at another point of a segment.
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut left = 1 + round * 13 % 40;
+        while left > 0 {
+            let line = lines.next().expect("the child died").unwrap();
+            left -= u64::from(note(&mut acknowledged, &line));
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        for line in lines {
+            note(&mut acknowledged, &line.unwrap());
+        }
+
+        let store = open_with(dir.path(), config()).unwrap();
+        let found = read_all(&store, &query(0)).await;
+        assert_eq!(store.damaged(), 0, "round {round}");
+        let by_message: HashMap<&str, u64> = found
+            .iter()
+            .map(|(seq, message)| (&**message, *seq))
+            .collect();
+        assert_eq!(
+            by_message.len(),
+            found.len(),
+            "round {round}: an entry is there twice"
+        );
+
+        for ((sender, number), first) in &acknowledged {
+            let message = if sender == "key" {
+                format!("key.{number}")
+            } else {
+                format!("{sender}.{number}.1")
+            };
+            assert_eq!(
+                by_message.get(&*message),
+                Some(first),
+                "round {round}: {message}"
+            );
+        }
+        for (message, first) in &by_message {
+            if let Some(batch) = message
+                .strip_suffix(".1")
+                .filter(|batch| !batch.starts_with("key"))
+            {
+                let rest = (2..=ENTRIES).map(|n| by_message.get(&*format!("{batch}.{n}")));
+                let expected = (1..ENTRIES).map(|n| first + n);
+                assert!(
+                    rest.flatten().copied().eq(expected),
+                    "round {round}: {batch} is there in part"
+                );
+            }
+        }
+        let firsts = by_message
+            .keys()
+            .filter(|message| message.ends_with(".1") && !message.starts_with("key"));
+        let of_batches = by_message
+            .keys()
+            .filter(|message| !message.starts_with("key"));
+        assert_eq!(
+            firsts.count() as u64 * ENTRIES,
+            of_batches.count() as u64,
+            "round {round}"
+        );
+    }
+}
