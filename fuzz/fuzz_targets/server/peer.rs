@@ -231,7 +231,7 @@ impl Peer {
 
         let waiting = commands::waiting() as usize;
         assert!(
-            waiting <= CONFIG.in_flight_per_connection,
+            waiting <= CONFIG.admission.in_flight_per_connection,
             "{waiting} calls run at once"
         );
 
@@ -243,7 +243,9 @@ impl Peer {
                 .all(|sent| !matches!(sent.kind, Kind::Oneway(_)))
         {
             // The shortest reply has 13 bytes; those that wait stay below the limit, and one more.
-            let most = CONFIG.output_bytes_soft_max / 13 + CONFIG.in_flight_per_connection + 1;
+            let most = CONFIG.limits.output_bytes_soft_max / 13
+                + CONFIG.admission.in_flight_per_connection
+                + 1;
             let started = commands::started() - stopped_at;
             assert!(
                 started <= most as u64,
