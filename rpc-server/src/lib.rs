@@ -87,6 +87,7 @@ mod limit;
 mod linger;
 mod listen;
 mod metrics;
+mod peer_log;
 mod report;
 mod server;
 mod shutdown;
@@ -117,6 +118,7 @@ pub use metrics::{
     ProcessReport, RecentReport, Report, RuntimeReport, ServerStats, Severity, WaitReport,
     WindowReport,
 };
+pub use peer_log::LogThrottle;
 pub use report::{ServiceHealth, UnknownService};
 #[doc(hidden)]
 pub use rpc_core::__private;

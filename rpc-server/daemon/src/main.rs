@@ -11,7 +11,7 @@ use clap::Parser;
 use rpc_daemon::config::{Loaded, LogFormat, Mistakes, Overrides, log_filter};
 use rpc_daemon::log_queue::LogQueue;
 use rpc_daemon::{Daemon, DaemonConfig, DaemonError, Reloader, notify, reload};
-use rpc_server::Tokens;
+use rpc_server::{LogThrottle, Tokens};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
@@ -55,6 +55,9 @@ struct Arguments {
     #[arg(long)]
     hash_token: bool,
 }
+
+/// Panics that are logged, a second: the others are counted.
+const PANICS_LOGGED_PER_SECOND: u32 = 100;
 
 /// As clap exits for a wrong flag.
 const EXIT_USAGE: u8 = 2;
@@ -263,8 +266,11 @@ fn start_logging(config: &DaemonConfig, traces: &Traces, queue: LogQueue) -> Set
         .with(log.with_filter(filter))
         .init();
 
-    // Debug formatting keeps the message and its place on one line.
-    std::panic::set_hook(Box::new(|panic| tracing::error!("{:?}", panic.to_string())));
+    // Handlers panic as often as peers can make them. Debug formatting keeps the message and its place on one line.
+    let panics = LogThrottle::new("panics", tracing::Level::ERROR, PANICS_LOGGED_PER_SECOND);
+    std::panic::set_hook(Box::new(move |panic| {
+        panics.write(|| tracing::error!("{:?}", panic.to_string()));
+    }));
 
     Box::new(move |level| {
         let filter = log_filter(level).map_err(|error| error.to_string())?;

@@ -3,7 +3,7 @@
 use rpc_core::printable::Printable;
 use rpc_core::{CmdId, Peer};
 
-const TARGET: &str = "rpc_server::audit";
+use crate::peer_log::{AUDIT, PeerLog};
 
 /// How a peer came by its identity.
 #[derive(Debug, Clone, Copy)]
@@ -23,50 +23,62 @@ impl By {
     }
 }
 
-pub(crate) fn identified(peer: &Peer, by: By) {
-    let identity = Printable(peer.identity().unwrap_or_default());
-    tracing::info!(target: TARGET, peer = %Printable(&peer.address), connection = peer.connection, %identity, by = by.name(), "identified");
+pub(crate) fn identified(log: &PeerLog, peer: &Peer, by: By) {
+    log.identified.write(|| {
+        let identity = Printable(peer.identity().unwrap_or_default());
+        tracing::info!(target: AUDIT, peer = %Printable(&peer.address), connection = peer.connection, %identity, by = by.name(), "identified");
+    });
 }
 
 #[cfg(feature = "tls")]
-pub(crate) fn handshake_refused(peer: &str, reason: &str) {
-    tracing::warn!(target: TARGET, peer = %Printable(peer), reason = %Printable(reason), "TLS handshake refused");
+pub(crate) fn handshake_refused(log: &PeerLog, peer: &str, reason: &str) {
+    log.handshakes_refused.write(|| {
+        tracing::warn!(target: AUDIT, peer = %Printable(peer), reason = %Printable(reason), "TLS handshake refused");
+    });
 }
 
 #[cfg(feature = "tokens")]
-pub(crate) fn token_refused(peer: &Peer) {
-    tracing::warn!(target: TARGET, peer = %Printable(&peer.address), connection = peer.connection, "wrong token");
+pub(crate) fn token_refused(log: &PeerLog, peer: &Peer) {
+    log.tokens_refused.write(|| {
+        tracing::warn!(target: AUDIT, peer = %Printable(&peer.address), connection = peer.connection, "wrong token");
+    });
 }
 
 #[cfg(feature = "tokens")]
-pub(crate) fn tokens_limited(peer: &Peer, limit: u32) {
-    tracing::warn!(
-        target: TARGET,
-        peer = %Printable(&peer.address),
-        connection = peer.connection,
-        limit,
-        "token not looked at: `token_failures.per_address` wrong ones came from this address"
-    );
+pub(crate) fn tokens_limited(log: &PeerLog, peer: &Peer, limit: u32) {
+    log.tokens_limited.write(|| {
+        tracing::warn!(
+            target: AUDIT,
+            peer = %Printable(&peer.address),
+            connection = peer.connection,
+            limit,
+            "token not looked at: `token_failures.per_address` wrong ones came from this address"
+        );
+    });
 }
 
-pub(crate) fn command_refused(peer: &Peer, cmdid: CmdId) {
-    let identity = peer.identity().map(Printable).map(tracing::field::display);
-    tracing::warn!(
-        target: TARGET,
-        peer = %Printable(&peer.address),
-        connection = peer.connection,
-        identity,
-        cmdid = cmdid.number(),
-        "command refused; further ones of this connection are only counted"
-    );
+pub(crate) fn command_refused(log: &PeerLog, peer: &Peer, cmdid: CmdId) {
+    log.commands_refused.write(|| {
+        let identity = peer.identity().map(Printable).map(tracing::field::display);
+        tracing::warn!(
+            target: AUDIT,
+            peer = %Printable(&peer.address),
+            connection = peer.connection,
+            identity,
+            cmdid = cmdid.number(),
+            "command refused; further ones of this connection are only counted"
+        );
+    });
 }
 
-pub(crate) fn not_authenticated_in_time(peer: &Peer, limit_ms: u64) {
-    tracing::warn!(
-        target: TARGET,
-        peer = %Printable(&peer.address),
-        connection = peer.connection,
-        limit_ms,
-        "closed: not authenticated within `accept.authentication_timeout_ms`"
-    );
+pub(crate) fn not_authenticated_in_time(log: &PeerLog, peer: &Peer, limit_ms: u64) {
+    log.unauthenticated.write(|| {
+        tracing::warn!(
+            target: AUDIT,
+            peer = %Printable(&peer.address),
+            connection = peer.connection,
+            limit_ms,
+            "closed: not authenticated within `accept.authentication_timeout_ms`"
+        );
+    });
 }

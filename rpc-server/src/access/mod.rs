@@ -19,6 +19,7 @@ use rpc_core::{CmdId, Peer, Status};
 
 use crate::config::Config;
 use crate::metrics::{AccessCounters, AccessStats, add};
+use crate::peer_log::PeerLog;
 use crate::sync::{AtomicU64, Mutex, RwLock};
 #[cfg(feature = "tls")]
 use crate::tls::ServerTls;
@@ -43,6 +44,7 @@ pub(crate) struct Access {
     #[cfg(feature = "tokens")]
     failures: Mutex<Failures>,
     pub(crate) counters: AccessCounters,
+    pub(crate) log: Arc<PeerLog>,
     /// Those of the listeners.
     #[cfg(feature = "tls")]
     certificates: Vec<ServerTls>,
@@ -242,7 +244,7 @@ impl Access {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .note(peer, config, Instant::now());
-        audit::token_refused(peer);
+        audit::token_refused(&self.log, peer);
 
         let status = Status::unauthenticated("this token is not known to the server");
         Verdict::Refused(
@@ -258,7 +260,7 @@ impl Access {
 
         add(&self.counters.token_failures_limited, 1);
         let limit = config.token_failures.per_address;
-        audit::tokens_limited(peer, limit);
+        audit::tokens_limited(&self.log, peer, limit);
 
         let message = format!(
             "no token is looked at: this address has sent `token_failures.per_address` ({limit}) wrong ones \

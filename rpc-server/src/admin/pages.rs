@@ -60,7 +60,9 @@ pub(super) fn answer(request: &Request<Incoming>, peer: &Peer, pages: &Pages) ->
         page(request, &pages.reporter)
     } else {
         let host = request.headers().get(hyper::header::HOST);
-        tracing::warn!(%peer, ?host, "refused: an HTTP request for a name that is not in `admin.hosts`");
+        pages.reporter.log.page_names.write(|| {
+            tracing::warn!(%peer, ?host, "refused: an HTTP request for a name that is not in `admin.hosts`");
+        });
         let message = what_to_set(hosts::unknown_name(request, known));
         (StatusCode::MISDIRECTED_REQUEST, TEXT, Bytes::from(message))
     };
@@ -75,7 +77,9 @@ pub(super) fn answer(request: &Request<Incoming>, peer: &Peer, pages: &Pages) ->
         headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
     }
 
-    tracing::debug!(%peer, status = status.as_u16(), path = ?request.uri().path(), "an HTTP request");
+    pages.reporter.log.http_details.write(|| {
+        tracing::debug!(%peer, status = status.as_u16(), path = ?request.uri().path(), "an HTTP request");
+    });
     response
 }
 

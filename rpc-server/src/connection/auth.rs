@@ -94,7 +94,7 @@ where
         }
 
         if !std::mem::replace(&mut self.auth.was_refused, true) {
-            audit::command_refused(&self.peer, request.cmdid);
+            audit::command_refused(&self.host.log, &self.peer, request.cmdid);
         }
 
         self.turn_away(request, arrival, &status);
@@ -150,7 +150,7 @@ where
 
         self.call_count.identify(&self.peer);
         add(&self.host.access.counters.authentications, 1);
-        audit::identified(&self.peer, audit::By::Token);
+        audit::identified(&self.host.log, &self.peer, audit::By::Token);
         self.auth.token = Some(Box::new(token));
         self.set_gate();
         Reply::new(&json!({ "identity": **identity, "instance": instance() }))
@@ -164,7 +164,7 @@ where
 
         let limit = self.host.config.accept.authentication_timeout_ms;
         add(&self.host.access.counters.authentication_timeouts, 1);
-        audit::not_authenticated_in_time(&self.peer, limit);
+        audit::not_authenticated_in_time(&self.host.log, &self.peer, limit);
 
         let message =
             format!("not authenticated within `accept.authentication_timeout_ms` of {limit} ms");

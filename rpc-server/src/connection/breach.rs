@@ -24,13 +24,18 @@ where
         }
 
         if !self.lifecycle.has_spoken() && sniff::is_http(line) {
-            tracing::warn!(peer = %self.peer, "an HTTP request on an RPC port; refused and closed");
+            self.host.log.http_requests.write(|| {
+                tracing::warn!(peer = %self.peer, "an HTTP request on an RPC port; refused and closed");
+            });
             self.output.buffer().extend_from_slice(sniff::HTTP_REFUSAL);
             self.enter(Phase::Finishing, None);
             return;
         }
 
-        tracing::debug!(peer = %self.peer, fault = %bad, "bad frame");
+        self.host
+            .log
+            .bad_frames
+            .write(|| tracing::debug!(peer = %self.peer, fault = %bad, "bad frame"));
         self.verdict(bad.id, &Status::invalid_argument(bad.message.clone()));
         if bad.kind != BadFrameKind::Id {
             self.count_bad_line();
@@ -46,7 +51,9 @@ where
         }
 
         let limit = self.host.config.limits.frame_bytes_max;
-        tracing::debug!(peer = %self.peer, limit, "a frame over the limit is skipped");
+        self.host.log.bad_frames.write(|| {
+            tracing::debug!(peer = %self.peer, limit, "a frame over the limit is skipped");
+        });
 
         let message = format!(
             "the frame is longer than the limit `limits.frame_bytes_max` of {limit} bytes, and was skipped"
@@ -59,7 +66,10 @@ where
         let most = self.host.config.throttle.bad_frames_in_a_row_max;
         if let Some(in_a_row) = self.lifecycle.note_bad_line(most) {
             add(&self.host.metrics.limits.bad_frame_closures, 1);
-            tracing::info!(peer = %self.peer, in_a_row, "closed after bad frames");
+            self.host
+                .log
+                .bad_frame_closures
+                .write(|| tracing::info!(peer = %self.peer, in_a_row, "closed after bad frames"));
             self.breach();
         }
     }

@@ -139,7 +139,9 @@ where
     pub(super) fn shed_calls(&mut self, cx: &mut Context<'_>) {
         let calls = self.in_flight.len();
         let held = self.held_bytes();
-        tracing::warn!(peer = %self.peer, held, calls, "its calls end: it holds the most, and connections hold all of `limits.memory_bytes_max`");
+        self.host.log.memory_sheds.write(|| {
+            tracing::warn!(peer = %self.peer, held, calls, "its calls end: it holds the most, and connections hold all of `limits.memory_bytes_max`");
+        });
         self.budget.has_shed = true;
 
         let refusal = self.host.memory.refusal();

@@ -34,7 +34,9 @@ where
         match timer {
             Timer::Write => {
                 add(&session.host.metrics.limits.write_stalls, 1);
-                tracing::info!(peer = %session.peer, "cut: the peer took no bytes for `timeouts.write_stall_timeout_ms`");
+                session.host.log.write_stalls.write(|| {
+                    tracing::info!(peer = %session.peer, "cut: the peer took no bytes for `timeouts.write_stall_timeout_ms`");
+                });
                 session.enter(Phase::Closed, None);
             }
 
@@ -61,7 +63,9 @@ where
     fn end_slow_line(&mut self) {
         let session = &mut self.session;
         add(&session.host.metrics.limits.frame_timeouts, 1);
-        tracing::info!(peer = %session.peer, "closed: a line was not ended within `timeouts.frame_timeout_ms`");
+        session.host.log.slow_lines.write(|| {
+            tracing::info!(peer = %session.peer, "closed: a line was not ended within `timeouts.frame_timeout_ms`");
+        });
         if session.lines.is_skipping() {
             // It was counted and answered when it became too long.
             session.enter(Phase::Finishing, None);
@@ -83,7 +87,9 @@ where
         }
 
         add(&session.host.metrics.limits.first_frame_timeouts, 1);
-        tracing::info!(peer = %session.peer, "closed: no good line within `accept.first_frame_timeout_ms`");
+        session.host.log.silent_connections.write(|| {
+            tracing::info!(peer = %session.peer, "closed: no good line within `accept.first_frame_timeout_ms`");
+        });
 
         let otherwise = session.host.config.accept.first_frame_timeout();
         let limit = session.policy.first_frame_timeout(otherwise);

@@ -241,7 +241,9 @@ where
 
     /// Ends a connection that speaks TLS where there is none.
     pub(super) fn refuse_tls(&mut self) {
-        tracing::warn!(peer = %self.peer, "a TLS client hello on a port without TLS; closed");
+        self.host.log.tls_hellos.write(|| {
+            tracing::warn!(peer = %self.peer, "a TLS client hello on a port without TLS; closed");
+        });
         self.enter(Phase::Finishing, None);
     }
 }

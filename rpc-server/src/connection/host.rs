@@ -9,6 +9,7 @@ use crate::dispatch::router::Routes;
 use crate::http::Http;
 use crate::limit::{Admission, Changeable, Memory};
 use crate::metrics::Metrics;
+use crate::peer_log::PeerLog;
 use crate::report::Reporter;
 use crate::shutdown::Stop;
 
@@ -22,6 +23,7 @@ pub(crate) struct Host {
     pub(crate) admission: Arc<Admission>,
     pub(crate) memory: Arc<Memory>,
     pub(crate) stop: Arc<Stop>,
+    pub(crate) log: Arc<PeerLog>,
     /// What the built-in commands tell of the server.
     pub(crate) reporter: Arc<Reporter>,
     /// What answers connections that speak HTTP.

@@ -55,7 +55,9 @@ where
         match looked {
             Poll::Ready(Err(error)) => {
                 let in_flight = self.in_flight.len();
-                tracing::debug!(peer = %self.peer, %error, in_flight, "the peer is gone; its calls end");
+                self.host.log.lost_peers.write(|| {
+                    tracing::debug!(peer = %self.peer, %error, in_flight, "the peer is gone; its calls end");
+                });
                 self.enter(Phase::Closed, None);
             }
             Poll::Ready(Ok(())) | Poll::Pending => {
@@ -176,7 +178,9 @@ where
 
         match self.lifecycle.phase() {
             Phase::Open => {
-                tracing::debug!(peer = %self.peer, requests = self.stats.requests, reason, "the connection retires");
+                self.host.log.retirements.write(|| {
+                    tracing::debug!(peer = %self.peer, requests = self.stats.requests, reason, "the connection retires");
+                });
                 add(&self.host.metrics.connections_retired, 1);
                 self.say_goaway(reason);
                 let has_used_id = self.lifecycle.has_used_id();
@@ -185,7 +189,9 @@ where
             Phase::Retiring => self.enter(Phase::Draining, Some(grace)),
             Phase::Draining => {
                 let in_flight = self.in_flight.len();
-                tracing::info!(peer = %self.peer, in_flight, "cut: not done within `drain.timeout_ms`");
+                self.host.log.drain_cuts.write(|| {
+                    tracing::info!(peer = %self.peer, in_flight, "cut: not done within `drain.timeout_ms`");
+                });
                 self.enter(Phase::Closed, None);
             }
             Phase::Breached => {

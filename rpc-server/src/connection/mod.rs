@@ -80,7 +80,9 @@ where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
     fn new(io: IO, peer: Arc<Peer>, host: Arc<Host>, policy: Arc<Policy>) -> Self {
-        tracing::debug!(peer = %peer, connection = peer.connection, "connection opened");
+        host.log.connections.write(
+            || tracing::debug!(peer = %peer, connection = peer.connection, "connection opened"),
+        );
 
         Self {
             input: Input::default(),

@@ -40,7 +40,9 @@ where
             failed if terms.oneway => {
                 if let Err(status) = failed {
                     self.count_fault(&status, terms);
-                    tracing::info!(peer = %self.peer, code = code.number(), "a oneway call failed");
+                    self.host.log.oneway_failures.write(|| {
+                        tracing::info!(peer = %self.peer, cmdid = %terms.cmdid, code = code.number(), "a oneway call failed");
+                    });
                 }
             }
 
@@ -106,7 +108,9 @@ where
                     .deadline()
                     .is_none_or(|deadline| deadline > Instant::now()) =>
             {
-                tracing::warn!(peer = %self.peer, cmdid = %terms.cmdid, "a handler was dropped at `timeouts.handler_timeout_ms`");
+                self.host.log.handler_timeouts.write(|| {
+                    tracing::warn!(peer = %self.peer, cmdid = %terms.cmdid, "a handler was dropped at `timeouts.handler_timeout_ms`");
+                });
                 add(&limits.handler_timeouts, 1);
             }
             Some(Fault::TimeUp) => {}
@@ -149,7 +153,9 @@ where
         let limit = self.host.config.limits.output_bytes_hard_max;
         if self.output.waiting() > limit.saturating_add(ENVELOPE_BYTES) {
             add(&self.host.metrics.limits.output_cuts, 1);
-            tracing::warn!(peer = %self.peer, limit, "cut: more replies wait than `limits.output_bytes_hard_max` allows");
+            self.host.log.output_cuts.write(|| {
+                tracing::warn!(peer = %self.peer, limit, "cut: more replies wait than `limits.output_bytes_hard_max` allows");
+            });
             self.enter(Phase::Closed, None);
         }
     }

@@ -43,9 +43,13 @@ where
             let ended = ready!(open.poll(cx, stage));
 
             if !open.speaks_http {
-                let Session { peer, stats, .. } = &open.session;
-                let error = ended.err().map(tracing::field::display);
-                tracing::debug!(%peer, connection = peer.connection, requests = stats.requests, error, "connection closed");
+                let Session {
+                    peer, stats, host, ..
+                } = &open.session;
+                host.log.connections.write(|| {
+                    let error = ended.err().map(tracing::field::display);
+                    tracing::debug!(%peer, connection = peer.connection, requests = stats.requests, error, "connection closed");
+                });
                 return Poll::Ready(());
             }
         }

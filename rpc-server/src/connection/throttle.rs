@@ -120,7 +120,9 @@ where
             config.throttle.timeout_ms,
         );
 
-        tracing::warn!(peer = %self.peer, limit, "closed: more pings, cancels and the like than `throttle.frames_per_second`");
+        self.host.log.floods.write(|| {
+            tracing::warn!(peer = %self.peer, limit, "closed: more pings, cancels and the like than `throttle.frames_per_second`");
+        });
         add(&self.host.metrics.limits.cheap_frame_closures, 1);
 
         let message = format!(

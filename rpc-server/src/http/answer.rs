@@ -92,12 +92,14 @@ async fn answer_call(desk: &Arc<Desk>, request: Request<Incoming>) -> Response<B
 /// Refuses a request, and ends its connection.
 fn refuse(desk: &Desk, refusal: &Refusal) -> Response<Body> {
     add(&desk.http.reporter.metrics.bad_frames, 1);
-    tracing::debug!(
-        peer = %desk.peer,
-        status = refusal.status.as_u16(),
-        reason = refusal.failure.message(),
-        "an HTTP request was refused"
-    );
+    desk.http.reporter.log.http_details.write(|| {
+        tracing::debug!(
+            peer = %desk.peer,
+            status = refusal.status.as_u16(),
+            reason = refusal.failure.message(),
+            "an HTTP request was refused"
+        );
+    });
     refusal.response()
 }
 

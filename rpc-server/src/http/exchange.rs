@@ -112,10 +112,14 @@ where
             let io = connection.into_parts().io.into_inner().into_inner();
             linger::close(io, config.timeouts.linger_timeout()).await;
             if let Err(error) = ended {
-                tracing::debug!(%peer, %error, "an HTTP request was not answered");
+                let log = &http.reporter.log.http_details;
+                log.write(|| tracing::debug!(%peer, %error, "an HTTP request was not answered"));
             }
         }
-        End::Cut(reason) => tracing::info!(%peer, "cut: {reason}"),
+        End::Cut(reason) => {
+            let log = &http.reporter.log.http_cuts;
+            log.write(|| tracing::info!(%peer, "cut: {reason}"));
+        }
         End::Drained => {}
     }
 }

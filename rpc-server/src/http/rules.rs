@@ -34,22 +34,27 @@ pub(super) enum Source {
 /// The name or the origin that is not known, and the setting that makes it known.
 pub(super) fn check<B>(request: &Request<B>, desk: &Desk) -> Result<Source, Refusal> {
     let known = KnownNames::of(desk);
+    let log = &desk.http.reporter.log;
     if let Some(refusal) = known.refuse_host(request) {
-        tracing::warn!(
-            peer = %desk.peer,
-            host = ?request.headers().get(HOST),
-            "refused: an HTTP request for a name that is not in `http_hosts`"
-        );
+        log.http_names.write(|| {
+            tracing::warn!(
+                peer = %desk.peer,
+                host = ?request.headers().get(HOST),
+                "refused: an HTTP request for a name that is not in `http_hosts`"
+            );
+        });
         return Err(refusal);
     }
 
     let source = known.source(request);
     if source.is_err() {
-        tracing::warn!(
-            peer = %desk.peer,
-            origin = ?request.headers().get(ORIGIN),
-            "refused: an HTTP request of a web page whose origin is not in `http_origins`"
-        );
+        log.http_origins.write(|| {
+            tracing::warn!(
+                peer = %desk.peer,
+                origin = ?request.headers().get(ORIGIN),
+                "refused: an HTTP request of a web page whose origin is not in `http_origins`"
+            );
+        });
     }
     source
 }

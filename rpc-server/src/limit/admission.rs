@@ -8,9 +8,9 @@ use rpc_core::{Peer, Status};
 use tokio::time::Instant;
 
 use super::gradient::{Gradient, Sample};
-use super::log_throttle::LogThrottle;
 use super::peers::{PeerShare, Peers};
 use crate::config::Config;
+use crate::peer_log::LogThrottle;
 use crate::sync::{AtomicU64, Mutex};
 
 /// The limit, and what those are told who meet it.
@@ -44,7 +44,7 @@ impl Admission {
             in_flight: AtomicU64::new(0),
             peers: Arc::default(),
             per_peer: config.admission.in_flight_per_peer as u64,
-            logged: LogThrottle::new(),
+            logged: LogThrottle::new("calls that were shed", tracing::Level::WARN, 1),
             adaptive: adaptive.map(Mutex::new),
         }
     }
@@ -106,13 +106,13 @@ impl Admission {
             "admission.in_flight_max"
         };
 
-        if self.logged.is_due() {
+        self.logged.write(|| {
             tracing::warn!(
                 limit,
                 setting = name,
                 "calls are shed: as many as may be are in flight"
             );
-        }
+        });
 
         let message = format!(
             "the server has {limit} calls in flight, the maximum (`{name}`); this call did not run"

@@ -10,7 +10,7 @@ use std::time::Duration;
 use rpc_core::Status;
 use tokio::time::Instant;
 
-use super::log_throttle::LogThrottle;
+use crate::peer_log::LogThrottle;
 use crate::sync::{AtomicBool, AtomicU64, Mutex};
 
 /// Smaller changes of what a connection holds are not told: they would cost each turn an access to memory that all
@@ -65,7 +65,7 @@ impl Memory {
             waiting: Mutex::new(HashMap::new()),
             has_waiting: AtomicBool::new(false),
             last_shed: Mutex::new(None),
-            logged: LogThrottle::new(),
+            logged: LogThrottle::new("connections that wait for memory", tracing::Level::WARN, 1),
         }
     }
 
@@ -184,13 +184,13 @@ impl Memory {
 
     /// Logs that memory is scarce, now and then.
     pub(crate) fn log(&self) {
-        if self.logged.is_due() {
+        self.logged.write(|| {
             tracing::warn!(
                 held = self.held(),
                 limit = self.limit,
                 "connections hold nearly `limits.memory_bytes_max`: those above their share wait"
             );
-        }
+        });
     }
 
     fn change(&self, before: u64, now: u64) {

@@ -8,7 +8,6 @@ use std::time::Duration;
 use futures::FutureExt;
 use rpc_core::backoff::Backoff;
 use tokio::net::{TcpStream, UnixStream};
-use tokio::time::Instant;
 
 use super::intake::{Intake, Serve};
 use super::listener::Listener;
@@ -49,7 +48,6 @@ pub(crate) async fn accept_all(listener: &Listener, intake: &Intake, server: &im
         reserve: Reserve::open(),
         degraded: None,
         backoff: Backoff::new(PAUSE_MIN, PAUSE_MAX),
-        logged: None,
     };
     let mut in_a_row = 0;
 
@@ -80,8 +78,6 @@ struct Accepting<'a, S> {
     reserve: Option<Reserve>,
     degraded: Option<Degraded<'a>>,
     backoff: Backoff,
-    /// When it was last logged that there are no descriptors.
-    logged: Option<Instant>,
 }
 
 impl<S: Serve> Accepting<'_, S> {
@@ -124,11 +120,13 @@ impl<S: Serve> Accepting<'_, S> {
         add(&self.intake.metrics.limits.accept_failures, 1);
 
         if is_of_the_peer(error) {
-            tracing::debug!(%error, "a connection was gone before it was accepted");
+            let log = &self.intake.log.lost_peers;
+            log.write(|| tracing::debug!(%error, "a connection was gone before it was accepted"));
         } else if is_exhaustion(error) {
             self.exhausted(error).await;
         } else {
-            tracing::warn!(%error, "a connection could not be accepted");
+            let log = &self.intake.log.accept_failures;
+            log.write(|| tracing::warn!(%error, "a connection could not be accepted"));
             self.pause().await;
         }
     }
@@ -138,11 +136,9 @@ impl<S: Serve> Accepting<'_, S> {
         let gauge = &self.intake.metrics.limits.accept_degraded;
         self.degraded.get_or_insert_with(|| Degraded::new(gauge));
 
-        let now = Instant::now();
-        if self.logged.is_none_or(|logged| now - logged >= LOOK_AGAIN) {
-            self.logged = Some(now);
+        self.intake.log.without_descriptors.write(|| {
             tracing::warn!(%error, "new connections are refused; raise the limit of open files (LimitNOFILE, ulimit -n) or lower `limits.connections_max`");
-        }
+        });
 
         let Some(reserve) = self.reserve.take() else {
             self.reserve = Reserve::open();

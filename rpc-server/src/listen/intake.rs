@@ -14,6 +14,7 @@ use super::watched::Watched;
 use crate::config::Config;
 use crate::limit::{Addresses, Changeable, Place, Seat, Seats};
 use crate::metrics::{Metrics, add};
+use crate::peer_log::PeerLog;
 
 /// Seats for connections over a limit, which may ask for pages and call built-in commands.
 const RESERVE: usize = 16;
@@ -63,6 +64,7 @@ pub(crate) struct Intake {
     pub(super) config: Arc<Config>,
     changeable: Arc<Changeable>,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) log: Arc<PeerLog>,
     addresses: Arc<Addresses>,
     refusals: Arc<Refusals>,
     reserve: Arc<Seats>,
@@ -75,13 +77,15 @@ impl Intake {
         config: &Arc<Config>,
         changeable: &Arc<Changeable>,
         metrics: &Arc<Metrics>,
+        log: &Arc<PeerLog>,
     ) -> Self {
         Self {
             config: Arc::clone(config),
             changeable: Arc::clone(changeable),
             metrics: Arc::clone(metrics),
+            log: Arc::clone(log),
             addresses: Arc::default(),
-            refusals: Arc::new(Refusals::new(config, metrics)),
+            refusals: Arc::new(Refusals::new(config, metrics, log)),
             reserve: Arc::new(Seats::new(RESERVE, RESERVE_PER_ADDRESS)),
             pages: Arc::new(Seats::new(PAGE_CONNECTIONS_MAX, PAGE_CONNECTIONS_MAX)),
         }

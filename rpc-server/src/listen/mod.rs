@@ -12,4 +12,5 @@ pub(crate) use intake::{Intake, Serve};
 pub use listener::{BoundAddress, InheritedListener};
 pub(crate) use listener::{Listener, Origin};
 pub use options::{ListenError, ListenOptions};
+pub(crate) use refusal::Refusal;
 pub(crate) use reserve::Reserved;

@@ -9,8 +9,8 @@ use rpc_core::frame::encode_failure;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config::Config;
-use crate::limit::LogThrottle;
 use crate::metrics::{Metrics, add};
+use crate::peer_log::PeerLog;
 
 /// Why a connection is turned away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,19 +57,33 @@ impl Refusal {
 
         line
     }
+
+    /// The same for a client of HTTP: with the status of code 8, as a call over HTTP has it.
+    pub(crate) fn http_response(self) -> Vec<u8> {
+        let body = self.line();
+        let mut response = format!(
+            "HTTP/1.1 429 Too Many Requests\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\
+             Retry-After: 1\r\nRpc-Code: 8\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n",
+            body.len()
+        )
+        .into_bytes();
+
+        response.extend(body);
+        response
+    }
 }
 
-/// The refusals of a server: counted, logged now and then, and bounded in number.
+/// The refusals of a server: counted, logged, and bounded in number.
 pub(crate) struct Refusals {
     config: Arc<Config>,
     metrics: Arc<Metrics>,
     /// The turns of those who are being told.
     turns: Arc<Semaphore>,
-    logged: LogThrottle,
+    log: Arc<PeerLog>,
 }
 
 impl Refusals {
-    pub(super) fn new(config: &Arc<Config>, metrics: &Arc<Metrics>) -> Self {
+    pub(super) fn new(config: &Arc<Config>, metrics: &Arc<Metrics>, log: &Arc<PeerLog>) -> Self {
         // A setting may say more than a semaphore counts.
         let turns_max = config.accept.refusals_max.min(Semaphore::MAX_PERMITS);
 
@@ -77,7 +91,7 @@ impl Refusals {
             config: Arc::clone(config),
             metrics: Arc::clone(metrics),
             turns: Arc::new(Semaphore::new(turns_max)),
-            logged: LogThrottle::new(),
+            log: Arc::clone(log),
         }
     }
 
@@ -120,8 +134,8 @@ impl Refusals {
             Refusal::NoDescriptor => add(&limits.connections_without_descriptor, 1),
         }
 
-        if self.logged.is_due() {
-            tracing::warn!(%peer, "a connection is refused: {refusal}");
-        }
+        self.log
+            .refusals
+            .write(|| tracing::warn!(%peer, "a connection is refused: {refusal}"));
     }
 }

@@ -34,7 +34,7 @@ impl Reserved {
     }
 
     /// Tells a connection why it is not served; where too many are being told, it is closed without a word.
-    pub(crate) async fn refuse<IO>(self, io: IO, peer: &str)
+    pub(crate) async fn refuse<IO>(self, io: IO, peer: &str, words: fn(Refusal) -> Vec<u8>)
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
@@ -47,7 +47,7 @@ impl Reserved {
         let turn = refusals.refuse(peer, refusal);
         drop(seat);
         if turn.is_some() {
-            linger::tell(io, &refusal.line(), refusals.linger()).await;
+            linger::tell(io, &words(refusal), refusals.linger()).await;
         }
     }
 

@@ -81,10 +81,10 @@ impl Reporter {
         }
 
         if self.not_serving.set(service, health) {
-            match health {
+            self.log.service_health.write(|| match health {
                 ServiceHealth::Serving => tracing::info!(service, "the service is serving again"),
                 ServiceHealth::NotServing => tracing::warn!(service, "the service is not serving"),
-            }
+            });
         }
 
         Ok(())

@@ -13,6 +13,7 @@ use crate::blocking::BlockingPool;
 use crate::config::Config;
 use crate::limit::{Admission, Changeable, Memory};
 use crate::metrics::{BuildReport, Metrics, Report, ServerStats};
+use crate::peer_log::PeerLog;
 use crate::shutdown::Stop;
 pub(crate) use health::NotServing;
 pub use health::{ServiceHealth, UnknownService};
@@ -29,6 +30,7 @@ pub(crate) struct Reporter {
     pub(crate) memory: Arc<Memory>,
     pub(crate) blocking: BlockingPool,
     pub(crate) stop: Arc<Stop>,
+    pub(crate) log: Arc<PeerLog>,
     /// The connections that count towards `limits.connections_max`.
     pub(crate) connections: TaskTracker,
     /// The services that commands belong to.

@@ -22,7 +22,7 @@ use crate::connection::RESERVE_TIME;
 use crate::connection::{self, Ended};
 use crate::limit::{Place, Seat};
 use crate::linger;
-use crate::listen::{Reserved, Serve};
+use crate::listen::{Refusal, Reserved, Serve};
 use crate::metrics::ServerStats;
 use crate::metrics::add;
 use crate::report::{ServiceHealth, UnknownService};
@@ -214,7 +214,12 @@ impl ServerHandle {
         let ended = connection::run_at_reserve(&mut io, asking, host, policy, &mut reserved.seat);
         match ended.await {
             Ended::Served => reserved.close(io).await,
-            Ended::Refused => reserved.refuse(io, &peer.address).await,
+            Ended::Refused => reserved.refuse(io, &peer.address, Refusal::line).await,
+            Ended::RefusedHttp => {
+                reserved
+                    .refuse(io, &peer.address, Refusal::http_response)
+                    .await;
+            }
         }
     }
 

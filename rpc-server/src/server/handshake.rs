@@ -50,14 +50,14 @@ impl Handshakes {
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        let counters = &self.access.counters;
+        let (counters, log) = (&self.access.counters, &self.access.log);
         let _under_way = UnderWay::new(&self.access);
 
         let stream = match self.handshake(tls, io, policy).await {
             Ok(stream) => stream,
             Err(reason) => {
                 add(&counters.handshakes_refused, 1);
-                audit::handshake_refused(&peer.address, &reason);
+                audit::handshake_refused(log, &peer.address, &reason);
                 return None;
             }
         };
@@ -67,19 +67,23 @@ impl Handshakes {
             // It was verified when its session began, which may be long ago.
             if certificate::has_expired(leaf) {
                 add(&counters.handshakes_refused, 1);
-                audit::handshake_refused(&peer.address, "the client's certificate has expired");
+                audit::handshake_refused(
+                    log,
+                    &peer.address,
+                    "the client's certificate has expired",
+                );
                 return None;
             }
 
             match certificate::identity(leaf) {
                 Some(identity) => {
                     peer.set_identity(identity);
-                    audit::identified(peer, audit::By::Certificate);
+                    audit::identified(log, peer, audit::By::Certificate);
                 }
                 None if tls.requires_certificate() => {
                     add(&counters.handshakes_refused, 1);
                     let reason = "the client's certificate has no identity: no URI, no DNS name, no common name";
-                    audit::handshake_refused(&peer.address, reason);
+                    audit::handshake_refused(log, &peer.address, reason);
                     return None;
                 }
                 None => {}

@@ -54,6 +54,17 @@ pub(super) struct Parts {
     pub(super) admin: Option<AdminConfig>,
 }
 
+/// The memory that connections share, with the threads whose results count.
+fn memory_of(config: &Config, blocking: &BlockingPool, routes: &Routes) -> Arc<Memory> {
+    let memory = Arc::new(Memory::new(config.limits.memory_bytes_max));
+    blocking.bind(&memory);
+    for threads in &routes.blocking {
+        threads.bind(blocking);
+    }
+
+    memory
+}
+
 impl Shared {
     /// The state of a server that has not accepted any connection.
     pub(super) fn new(parts: Parts) -> Self {
@@ -67,12 +78,7 @@ impl Shared {
             ..
         } = parts;
 
-        let memory = Arc::new(Memory::new(config.limits.memory_bytes_max));
-        blocking.bind(&memory);
-        for threads in &routes.blocking {
-            threads.bind(&blocking);
-        }
-
+        let memory = memory_of(&config, &blocking, &routes);
         let built_in = builtins::descriptors();
         // The first place is that of commands without one.
         routes.number_commands(1 + built_in.len());
@@ -81,6 +87,7 @@ impl Shared {
         let config = Arc::new(config);
         let changeable = Arc::new(Changeable::new(&config));
         let access = Arc::new(access);
+        let log = Arc::clone(&access.log);
         let admission = Arc::new(Admission::new(&config));
         let stop = Arc::new(Stop::new());
         let connections = Connections::default();
@@ -98,6 +105,7 @@ impl Shared {
             memory: Arc::clone(&memory),
             blocking: blocking.clone(),
             stop: Arc::clone(&stop),
+            log: Arc::clone(&log),
             connections: connections.counted.clone(),
             services: services.collect(),
             not_serving: NotServing::default(),
@@ -123,6 +131,7 @@ impl Shared {
             admission,
             memory,
             stop: Arc::clone(&stop),
+            log: Arc::clone(&log),
             reporter: Arc::clone(&reporter),
             #[cfg(feature = "http")]
             http: Arc::new(http),
@@ -132,7 +141,7 @@ impl Shared {
             blocking,
             stop,
             reporter,
-            intake: Arc::new(Intake::new(&config, &changeable, &metrics)),
+            intake: Arc::new(Intake::new(&config, &changeable, &metrics, &log)),
             #[cfg(feature = "tls")]
             handshakes: Handshakes::new(&config, &access),
             access,

@@ -20,6 +20,7 @@ mod logged;
 mod memory;
 mod metrics;
 mod overload;
+mod peer_log;
 mod peers;
 mod recent;
 mod reserve;

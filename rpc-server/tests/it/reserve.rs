@@ -2,10 +2,10 @@
 
 use std::net::SocketAddr;
 
-use rpc_server::{AdminConfig, Config, Server};
+use rpc_server::{AdminConfig, Config, ListenOptions, Server};
 use tokio::net::{TcpSocket, TcpStream};
 
-use crate::rig::{ECHO, Rig};
+use crate::rig::{ECHO, HOLD, Rig};
 use crate::support::{Client, TestServer, call};
 
 const PING: &str = "{\"cmdid\":0,\"params\":1}";
@@ -149,6 +149,43 @@ async fn a_full_server_answers_built_in_commands_and_refuses_every_other_call() 
 }
 
 #[tokio::test]
+async fn a_full_server_makes_no_call_over_http_also_behind_a_page_and_says_so_in_http() {
+    let rig = Rig::new();
+    let server = Server::builder()
+        .listen_with(ListenOptions::new("127.0.0.1:0").http_calls(true))
+        .config(Config {
+            connections_max: 1,
+            ..Config::default()
+        })
+        .router(rig.router())
+        .admin(AdminConfig::default())
+        .bind()
+        .await
+        .unwrap();
+    let address = server.addresses()[0].tcp().unwrap();
+    let server = TestServer::of(server);
+    let mut first = connect(address).await;
+    assert_eq!(first.ask(PING).await["data"], 1);
+
+    let post = format!("POST /{HOLD} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n");
+    let mut caller = connect(address).await;
+    caller.send(&post).await;
+    let refused = caller.read_to_end().await;
+    assert!(refused.starts_with("HTTP/1.1 429 "), "{refused}");
+    assert!(refused.contains("`connections_max` of 1"), "{refused}");
+
+    let mut caller = connect(address).await;
+    let page = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    caller.send(format!("{page}{post}")).await;
+    let shown = caller.read_to_end().await;
+    assert!(shown.starts_with("HTTP/1.1 200 "), "{shown}");
+    assert_eq!(shown.matches("HTTP/1.1").count(), 1, "{shown}");
+
+    assert_eq!(rig.probe.started(), 0);
+    assert_eq!(server.stats().limits.connections_at_reserve, 1);
+}
+
+#[tokio::test]
 async fn at_the_limit_of_an_address_its_operator_is_answered_too() {
     let rig = Rig::new();
     let server = Server::builder()
@@ -210,7 +247,8 @@ async fn peers_that_ask_slowly_do_not_keep_the_reserve_either() {
     let (head, _) = get(&mut connect(full.service).await, "/healthz").await;
     assert!(head.contains("200"), "{head}");
     for client in &mut slow {
-        client.expect_code(None, 8).await;
+        let refused = client.read_to_end().await;
+        assert!(refused.starts_with("HTTP/1.1 429 "), "{refused}");
     }
 }
 

@@ -116,6 +116,7 @@ impl LogStore {
             durable: sender,
             health: health_sender,
             failed: 0,
+            failures: super::writer::failures(),
         };
         if left.is_some() {
             writer.begin(next);

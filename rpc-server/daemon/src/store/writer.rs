@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rpc_server::LogThrottle;
 use tokio::sync::watch;
 
 use super::closing::Closing;
@@ -40,7 +41,20 @@ pub(super) struct Writer {
     pub(super) health: watch::Sender<Health>,
     /// The entries that failed since the last one that did not.
     pub(super) failed: u64,
+    /// Of what entries cause: some may fail and others not, as often as they come.
+    pub(super) failures: LogThrottle,
 }
+
+/// The throttle of what a writer logs of entries that fail.
+pub(super) fn failures() -> LogThrottle {
+    LogThrottle::new(
+        "failures of the log's store, or their ends",
+        tracing::Level::ERROR,
+        FAILURES_LOGGED_PER_SECOND,
+    )
+}
+
+const FAILURES_LOGGED_PER_SECOND: u32 = 10;
 
 impl Writer {
     /// Writes until the queue is closed and empty.
@@ -217,7 +231,8 @@ impl Writer {
                 self.note_what_is_left();
             }
             Err(error) => {
-                tracing::error!(%error, "cannot begin the next segment of the log");
+                self.failures
+                    .write(|| tracing::error!(%error, "cannot begin the next segment of the log"));
                 self.note_write(Some(&error));
             }
         }
@@ -256,15 +271,18 @@ impl Writer {
         match outcome {
             Ok(()) if self.failed == 0 => {}
             Ok(()) => {
-                tracing::info!(
-                    entries = self.failed,
-                    "log entries are written again; so many were not"
-                );
+                self.failures.write(|| {
+                    tracing::info!(
+                        entries = self.failed,
+                        "log entries are written again; so many were not"
+                    );
+                });
                 self.failed = 0;
             }
             Err(error) => {
                 if self.failed == 0 {
-                    tracing::error!(%error, entries, "log entries were not written");
+                    self.failures
+                        .write(|| tracing::error!(%error, entries, "log entries were not written"));
                 }
                 self.failed += entries;
             }

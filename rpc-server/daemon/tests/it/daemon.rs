@@ -201,7 +201,7 @@ impl<S: Read + Write> Peer<S> {
     }
 
     /// The next line; empty at the end of the stream.
-    fn line(&mut self) -> String {
+    pub(crate) fn line(&mut self) -> String {
         let mut line = String::new();
         self.0.read_line(&mut line).unwrap();
         line.trim_end().to_owned()

@@ -6,6 +6,7 @@ mod authority;
 mod conformance;
 mod daemon;
 mod daemon_life;
+mod daemon_log;
 mod descriptors;
 mod log_repeats;
 mod log_service;
