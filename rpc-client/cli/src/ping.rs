@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 use rpc_client::{Client, CmdId, Error};
+use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::json;
 use tokio::time::Instant;
@@ -11,6 +12,9 @@ use tokio::time::Instant;
 use crate::exit::{Failure, describe};
 use crate::output::{Output, complain};
 use crate::{Target, duration};
+
+/// How long the server may take to say whether it has held the pings back.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Up to so many pings, each has its line.
 const LINES_MAX: u64 = 20;
@@ -52,6 +56,9 @@ impl Ping {
         }
 
         round_trips.summarise(&mut output, client.address(), started.elapsed())?;
+        if !round_trips.answered.is_empty() {
+            tell_if_held_back(&client).await;
+        }
         round_trips
             .failure
             .map_or(Ok(()), |error| Err(error.into()))
@@ -98,6 +105,36 @@ impl Ping {
         }
 
         Ok(())
+    }
+}
+
+/// Says where the server has read the pings later than they came: then the round trips are not those of the network.
+/// What cannot be asked, as before authentication, is not said.
+async fn tell_if_held_back(client: &Client) {
+    #[derive(Deserialize)]
+    struct Stats {
+        connection: Connection,
+    }
+
+    /// Servers of before have no such count.
+    #[derive(Deserialize)]
+    struct Connection {
+        #[serde(default)]
+        held_back: u64,
+    }
+
+    let params = json!({});
+    let asked = client.call::<_, Stats>(CmdId::STATS, &params);
+    let Ok(Ok(stats)) = tokio::time::timeout(PATIENCE, asked).await else {
+        return;
+    };
+
+    let held_back = stats.connection.held_back;
+    if held_back > 0 {
+        complain(&format!(
+            "rpc: the server held this connection back (`held_back` {held_back}): more pings a second than its `throttle.frames_per_second`; \
+             longer intervals (`--interval`) show the network's round trips"
+        ));
     }
 }
 

@@ -43,6 +43,10 @@ where
         }
 
         if let Some(outcome) = self.outcome_without_handler(&request) {
+            if is_late(&request, self.clock.now()) && !request.cmdid.is_built_in() {
+                self.spend_cheap();
+            }
+
             // No handler was looked for; the call is one of this command all the same.
             terms.command = builtin::command_of(&self.host.routes, request.cmdid);
             self.end(&terms, outcome);
@@ -88,7 +92,9 @@ where
         }
 
         if request.cmdid.is_built_in() {
-            let stats = self.stats.stats(self.in_flight.len());
+            let stats = self
+                .stats
+                .stats(self.in_flight.len(), self.throttle.pauses());
             return Some(builtin::answer(
                 request,
                 &self.host.routes,

@@ -70,7 +70,8 @@ where
             }
         }
 
-        if code == Code::UNIMPLEMENTED {
+        // What they ask for is not done, and to say so costs the peer next to nothing.
+        if matches!(code, Code::UNIMPLEMENTED | Code::INVALID_ARGUMENT) {
             self.spend_cheap();
         }
 

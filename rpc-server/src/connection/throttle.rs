@@ -19,6 +19,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub(super) struct Throttle {
     /// Lines a second; 0 for any number.
     rate: u32,
+    /// Times that nothing was read for a while.
+    pauses: u32,
     tokens: u64,
     filled: Instant,
     /// Since when the peer has sent more than it may.
@@ -31,6 +33,7 @@ impl Throttle {
     pub(super) fn new(rate: u32, now: Instant) -> Self {
         Self {
             rate,
+            pauses: 0,
             tokens: rate.into(),
             filled: now,
             over_since: None,
@@ -41,6 +44,16 @@ impl Throttle {
     /// Whether nothing is read now.
     pub(super) fn is_paused(&self) -> bool {
         self.paused_until.is_some()
+    }
+
+    /// How many times nothing was read for a while.
+    pub(super) fn pauses(&self) -> u32 {
+        self.pauses
+    }
+
+    /// Whether the peer has sent more than it may since it was last within its rate.
+    fn is_over(&self) -> bool {
+        self.over_since.is_some()
     }
 
     /// Counts a line. Where it is one too many a pause begins, and its end is returned.
@@ -67,6 +80,7 @@ impl Throttle {
         }
 
         self.over_since.get_or_insert(now);
+        self.pauses = self.pauses.saturating_add(1);
         self.paused_until = Some(until);
         self.paused_until
     }
@@ -98,10 +112,23 @@ where
 {
     #[inline]
     pub(super) fn spend_cheap(&mut self) {
+        let was_over = self.throttle.is_over();
         if let Some(until) = self.throttle.spend(self.clock.now()) {
             self.timers.set(Timer::Throttle, until);
             add(&self.host.metrics.limits.cheap_frame_pauses, 1);
+            if !was_over {
+                self.log_throttled();
+            }
         }
+    }
+
+    /// Says that the peer is read from more slowly, once until it is within its rate again.
+    #[cold]
+    fn log_throttled(&self) {
+        let limit = self.host.config.throttle.frames_per_second;
+        self.host.log.throttled.write(|| {
+            tracing::info!(peer = %self.peer, limit, "read from more slowly: more pings, cancels and the like than `throttle.frames_per_second`");
+        });
     }
 
     /// The pause is over: the peer is read from again, or has had its time.
@@ -126,8 +153,8 @@ where
         add(&self.host.metrics.limits.cheap_frame_closures, 1);
 
         let message = format!(
-            "more than `throttle.frames_per_second` of {limit} pings, cancels, empty lines, unknown commands or calls \
-             that were not run, for `throttle.timeout_ms` of {time} ms; send fewer"
+            "more than `throttle.frames_per_second` of {limit} pings, cancels, empty or bad lines, unknown commands, or calls \
+             with wrong params or that were not run, for `throttle.timeout_ms` of {time} ms; send fewer"
         );
         self.verdict(None, &Status::resource_exhausted(message));
         self.breach();

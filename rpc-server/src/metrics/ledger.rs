@@ -67,6 +67,8 @@ pub(crate) struct ConnectionStats {
     in_flight: u64,
     bytes_in: u64,
     bytes_out: u64,
+    /// Times that it was not read from for a while, at `cheap_frames_per_second`.
+    held_back: u32,
 }
 
 impl Ledger {
@@ -221,7 +223,8 @@ impl Ledger {
         self.open.in_flight.store(in_flight, Ordering::Relaxed);
     }
 
-    pub(crate) fn stats(&self, in_flight: usize) -> ConnectionStats {
+    /// `held_back` as the connection's throttle has it.
+    pub(crate) fn stats(&self, in_flight: usize, held_back: u32) -> ConnectionStats {
         ConnectionStats {
             requests: self.requests,
             replies: self.replies,
@@ -229,6 +232,7 @@ impl Ledger {
             in_flight: in_flight as u64,
             bytes_in: self.bytes_in,
             bytes_out: self.bytes_out,
+            held_back,
         }
     }
 

@@ -58,6 +58,7 @@ kinds! {
     write_stalls: INFO, Operators, NOTICES, "connections that were cut at `timeouts.write_stall_timeout_ms`";
     output_cuts: WARN, Operators, NOTICES, "connections that were cut at `limits.output_bytes_hard_max`";
     drain_cuts: INFO, Operators, NOTICES, "connections that were cut at `drain.timeout_ms`";
+    throttled: INFO, Operators, NOTICES, "connections that are read from more slowly";
     floods: WARN, Operators, NOTICES, "connections that were closed at `throttle.timeout_ms`";
     memory_sheds: WARN, Operators, NOTICES, "connections whose calls were ended at `limits.memory_bytes_max`";
     oneway_failures: INFO, Operators, NOTICES, "oneway calls that failed";

@@ -440,6 +440,31 @@ async fn floods_of_lines_that_lead_to_nothing_are_slowed_down_and_then_closed() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn bad_lines_calls_without_time_and_calls_with_wrong_params_are_slowed_down_too() {
+    let rig = Rig::new();
+    let config = Config::default().with(|config| { config.throttle.frames_per_second = 100; config.throttle.timeout_ms = 2_000; });
+    let server = TestServer::with(config, rig.router()).await;
+    for line in [
+        // A bad id does not count as a bad line in a row; others do not where good lines stand between them.
+        "{\"id\":-1,\"cmdid\":100}\n".to_owned(),
+        "no JSON\n".to_owned() + &call(1, ECHO, ""),
+        call(1, ECHO, "\"timeout_ms\":0"),
+        call(1, SLEEP, "\"params\":\"no number\""),
+        call(1, SLEEP, "\"params\":\"no number\",\"oneway\":true"),
+    ] {
+        let begun = Instant::now();
+        let mut client = server.connect();
+        assert_eq!(client.ask("{\"cmdid\":0,\"params\":1}").await["data"], 1);
+        let last = flood(&mut client, &line).await;
+        assert!(
+            last.contains("more than `throttle.frames_per_second` of 100"),
+            "{line}: {last}"
+        );
+        assert_eq!(begun.elapsed().as_secs(), 2, "{line}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn unknown_commands_and_calls_that_are_cancelled_at_once_are_slowed_down_too() {
     let rig = Rig::new();
     let config = Config::default().with(|config| {
@@ -460,6 +485,41 @@ async fn unknown_commands_and_calls_that_are_cancelled_at_once_are_slowed_down_t
         assert_eq!(begun.elapsed().as_secs(), 2, "{line}");
     }
     assert!(rig.probe.started() < 400, "{}", rig.probe.started());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_is_slowed_down_is_logged_once_and_stats_tells_it_how_often_it_was() {
+    let (logged, server) = (
+        crate::logged::Logged::begin(),
+        TestServer::with(
+            Config::default().with(|config| config.throttle.frames_per_second = 100),
+            Rig::new().router(),
+        )
+        .await,
+    );
+    let mut client = server.connect();
+    let stats = client.ask("{\"cmdid\":3}").await;
+    assert_eq!(stats["data"]["connection"]["held_back"], 0, "{stats}");
+
+    client.send("{\"cmdid\":0}\n".repeat(150)).await;
+    for _ in 0..150 {
+        client.reply().await;
+    }
+    let stats = client.ask("{\"cmdid\":3}").await;
+    let held_back = stats["data"]["connection"]["held_back"].as_u64().unwrap();
+    assert!((4..=7).contains(&held_back), "{stats}");
+
+    let text = logged.text();
+    let lines = text
+        .lines()
+        .filter(|line| line.contains("read from more slowly"));
+    let lines: Vec<_> = lines.collect();
+    assert_eq!(lines.len(), 1, "{text}");
+    assert!(
+        lines[0].contains("peer=pipe") && lines[0].contains("`throttle.frames_per_second`"),
+        "{}",
+        lines[0]
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -46,6 +46,29 @@ fn many_pings_have_the_summary_only_unless_asked_for() {
 }
 
 #[test]
+fn a_connection_that_the_server_has_held_back_is_said_to_have_been() {
+    let data = tempfile::tempdir().unwrap();
+    let mut config = rpc_daemon::DaemonConfig {
+        listen: vec!["127.0.0.1:0".into()],
+        data_dir: data.path().to_owned(),
+        ..rpc_daemon::DaemonConfig::default()
+    };
+    config.throttle.frames_per_second = 20;
+    let server = Server::with(config, Some(data));
+
+    let slow = server.rpc(&["ping", "-c", "2", "-i", "1ms"]);
+    assert_eq!((slow.exit, &*slow.stderr), (0, ""));
+
+    let fast = server.rpc(&["ping", "-c", "30", "-i", "0"]);
+    assert_eq!(fast.exit, 0, "{fast:?}");
+    assert!(
+        fast.stderr.contains("held this connection back")
+            && fast.stderr.contains("`throttle.frames_per_second`"),
+        "{fast:?}"
+    );
+}
+
+#[test]
 fn a_ping_that_is_not_answered_is_lost_and_decides_the_exit_code() {
     let silent = silent_peer();
     let ran = rpc_at(
