@@ -33,6 +33,12 @@ where
             return;
         }
 
+        if !self.lifecycle.has_spoken()
+            && let Some(version) = sniff::proxy_header(line)
+        {
+            return self.refuse_proxy_header(version);
+        }
+
         self.host
             .log
             .bad_frames
@@ -41,6 +47,23 @@ where
         if bad.kind != BadFrameKind::Id {
             self.count_bad_line();
         }
+    }
+
+    /// Ends a connection that begins with a header of the PROXY protocol.
+    fn refuse_proxy_header(&mut self, version: &str) {
+        self.host.log.proxy_headers.write(|| {
+            tracing::warn!(
+                peer = %self.peer, version,
+                "a header of the PROXY protocol, which this server does not take; closed: turn it off in the load balancer"
+            );
+        });
+
+        let message = format!(
+            "this is a header of the PROXY protocol, version {version}, which this server does not take; turn it off in the \
+             load balancer (nginx: `proxy_protocol off`, HAProxy: no `send-proxy`)"
+        );
+        self.verdict(None, &Status::invalid_argument(message));
+        self.count_bad_line();
     }
 
     /// Answers a line over the limit, of which this is the start. The rest of it is skipped.

@@ -53,6 +53,16 @@ pub(super) fn is_http_1(bytes: &[u8]) -> bool {
     is_http(bytes) && !bytes.starts_with(b"PRI ")
 }
 
+/// A header of the PROXY protocol, as a load balancer puts it before the first byte of its client, by the first line
+/// that is not empty. Version 2 begins with `\r\n\r\n\0\r\nQUIT\n`.
+pub(super) fn proxy_header(line: &[u8]) -> Option<&'static str> {
+    match line {
+        b"\0" => Some("2"),
+        _ if line.starts_with(b"PROXY ") => Some("1"),
+        _ => None,
+    }
+}
+
 /// Whether these first bytes are a TLS record of type handshake (RFC 8446 section 5.1). No JSON
 /// begins like that.
 pub(super) fn is_tls_hello(bytes: &[u8]) -> bool {

@@ -52,6 +52,7 @@ kinds! {
     without_descriptors: WARN, Operators, STATES, "new connections that were turned away for want of descriptors";
     tls_hellos: WARN, Operators, NOTICES, "TLS client hellos on a port without TLS";
     http_requests: WARN, Operators, NOTICES, "HTTP requests on an RPC port";
+    proxy_headers: WARN, Operators, NOTICES, "headers of the PROXY protocol";
     bad_frame_closures: INFO, Operators, NOTICES, "connections that were closed after bad frames";
     slow_lines: INFO, Operators, NOTICES, "connections that were closed at `timeouts.frame_timeout_ms`";
     silent_connections: INFO, Operators, NOTICES, "connections that were closed at `accept.first_frame_timeout_ms`";

@@ -389,3 +389,42 @@ async fn a_connection_looks_again_and_again_only_where_it_is_to_spin() {
         );
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_header_of_the_proxy_protocol_is_named_in_the_refusal_and_in_the_log() {
+    let v1 = b"PROXY TCP4 192.0.2.1 192.0.2.2 56324 8889\r\n{\"cmdid\":0}\n";
+    let v2 = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x01\xc0\0\x02\x02\xdc\x04\x22\xb9{\"cmdid\":0}\n";
+    for (version, header) in [("1", &v1[..]), ("2", &v2[..])] {
+        for piece in [header.len(), 1] {
+            let logged = crate::logged::Logged::begin();
+            let server = TestServer::start(Rig::new().router()).await;
+            let mut client = server.connect();
+            for bytes in header.chunks(piece) {
+                client.send(bytes).await;
+                settle().await;
+            }
+
+            let refused = client.expect_code(None, 3).await;
+            let message = refused["message"].as_str().unwrap();
+            let named = format!("PROXY protocol, version {version}");
+            assert!(message.contains(&named), "{message}");
+            client.expect_end().await;
+
+            let line = logged.line_with("a header of the PROXY protocol").await;
+            assert!(
+                line.contains("WARN") && line.contains("peer=pipe"),
+                "{line}"
+            );
+        }
+    }
+
+    // Behind a good line it is a bad line like any other.
+    let server = TestServer::start(Rig::new().router()).await;
+    let mut client = server.connect();
+    assert_eq!(client.ask("{\"cmdid\":0}").await["code"], 0);
+    let refused = client.ask("PROXY TCP4").await;
+    assert!(
+        !refused["message"].as_str().unwrap().contains("version"),
+        "{refused}"
+    );
+}
