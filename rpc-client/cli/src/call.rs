@@ -165,7 +165,7 @@ impl Request {
         let params = Schema::new(schema)
             .params_of(&self.fields)
             .map_err(refuse)?;
-        RawJson::serialize(&params).map_err(|error| refuse(error.to_string()))
+        RawJson::parse(&params).map_err(|error| refuse(error.to_string()))
     }
 
     fn command<'c>(&self, client: &'c Client, cmdid: CmdId) -> Command<'c> {

@@ -15,6 +15,7 @@ mod server;
 mod tail;
 mod view;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -62,15 +63,12 @@ Exit codes:
 #[derive(Args)]
 #[command(next_help_heading = "Server")]
 struct Target {
-    /// Address of the server: HOST:PORT, tls:HOST:PORT or unix:PATH
     #[arg(
         long,
         global = true,
-        env = "RPC_ADDR",
-        hide_env_values = true,
-        default_value = "127.0.0.1:8889"
+        help = "Address of the server: HOST:PORT, tls:HOST:PORT or unix:PATH [env: RPC_ADDR] [default: 127.0.0.1:8889]"
     )]
-    addr: String,
+    addr: Option<String>,
     /// How long to wait for a reply, as 200ms, 1.5s or 1m [default: 5s; for pipe 10m]
     #[arg(long, global = true, value_name = "TIME", value_parser = timeout)]
     timeout: Option<Duration>,
@@ -89,15 +87,21 @@ struct Target {
     /// Name that the server's certificate must have, where it is not the address's host; implies --tls
     #[arg(long, global = true, value_name = "NAME")]
     server_name: Option<String>,
-    /// File of the token to authenticate with
     #[arg(
         long,
         global = true,
         value_name = "FILE",
-        env = "RPC_TOKEN_FILE",
-        hide_env_values = true
+        help = "File of the token to authenticate with [env: RPC_TOKEN_FILE]"
     )]
     token_file: Option<PathBuf>,
+}
+
+/// Where a server is by default.
+const ADDRESS: &str = "127.0.0.1:8889";
+
+/// A variable of the environment; an empty one is not set, as where a compose file has no value for it.
+fn variable(name: &str) -> Option<OsString> {
+    std::env::var_os(name).filter(|value| !value.is_empty())
 }
 
 impl Target {
@@ -118,6 +122,15 @@ impl Target {
     }
 
     fn client_with(&self, config: Config) -> Client {
+        let token_file = self.token_file.clone();
+        let token_file = token_file.or_else(|| variable("RPC_TOKEN_FILE").map(PathBuf::from));
+        let address = self.addr.clone().unwrap_or_else(|| {
+            let of_environment = variable("RPC_ADDR");
+            of_environment.map_or_else(
+                || ADDRESS.to_owned(),
+                |it| it.to_string_lossy().into_owned(),
+            )
+        });
         let call_timeout_ms = self
             .timeout
             .map_or(config.timeouts.call_timeout_ms, milliseconds);
@@ -127,10 +140,10 @@ impl Target {
             config.reconnect.cap_ms = RECONNECT_CAP_MS;
             config.retry.attempts_max = 1;
             config.tls = self.tls();
-            config.pool.token_file.clone_from(&self.token_file);
+            config.pool.token_file = token_file;
         });
 
-        Client::with_config(&self.addr, config)
+        Client::with_config(&address, config)
     }
 }
 

@@ -1,17 +1,21 @@
 //! Params from flags: `--level info --count 2` by the fields of a schema.
 
-use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+
+use rpc_client::RawJson;
+use serde_json::Value;
 
 use super::Schema;
 
 impl Schema<'_> {
-    /// The params that these flags say: `--name value`, `--name=value`, and `--name` alone for `true`.
+    /// The params that these flags say: `--name value`, `--name=value`, and `--name` alone for `true`. JSON among them
+    /// stays as it was written, numbers that no program holds, too.
     ///
     /// # Errors
     /// What is wrong with a flag, and which ones there are.
-    pub(crate) fn params_of(self, flags: &[String]) -> Result<Value, String> {
+    pub(crate) fn params_of(self, flags: &[String]) -> Result<String, String> {
         let schema = self.resolved();
-        let mut params = Map::new();
+        let mut params = BTreeMap::new();
         let mut rest = flags.iter().peekable();
 
         while let Some(flag) = rest.next() {
@@ -31,7 +35,7 @@ impl Schema<'_> {
                 None if field.is_flag()
                     && rest.peek().is_none_or(|next| next.starts_with("--")) =>
                 {
-                    Value::Bool(true)
+                    "true".to_owned()
                 }
                 None => match rest.next() {
                     Some(value) => field.value_of(name, value)?,
@@ -41,7 +45,15 @@ impl Schema<'_> {
             insert(&mut params, name, value, field.types().contains(&"array"))?;
         }
 
-        Ok(Value::Object(params))
+        let fields = params.iter().map(|(name, given)| {
+            let value = match given {
+                Given::One(json) => json.clone(),
+                Given::List(items) => format!("[{}]", items.join(",")),
+            };
+            format!("{}:{value}", json_of(name))
+        });
+        let fields: Vec<_> = fields.collect();
+        Ok(format!("{{{}}}", fields.join(",")))
     }
 
     /// The field that a flag means; `-` stands for `_`, too.
@@ -91,12 +103,12 @@ impl Schema<'_> {
         self.types() == ["boolean"]
     }
 
-    /// Text as the field takes it: as it is where that is a text, else as JSON.
-    fn value_of(self, name: &str, text: &str) -> Result<Value, String> {
+    /// The JSON of a text as the field takes it: as it is where that is a text, else as JSON.
+    fn value_of(self, name: &str, text: &str) -> Result<String, String> {
         let types = self.types();
         let is_text = |value: &&Value| value.is_string();
         if types.contains(&"string") || self.values().is_some_and(|it| it.iter().all(is_text)) {
-            return Ok(Value::String(text.to_owned()));
+            return Ok(json_of(text));
         }
         // One of a list that is built up by repeating the flag.
         if types.contains(&"array")
@@ -106,35 +118,50 @@ impl Schema<'_> {
             return self.at(items).value_of(name, text);
         }
 
-        match serde_json::from_str(text) {
-            Ok(value) => Ok(value),
+        match RawJson::parse(text) {
+            Ok(json) => Ok(json.as_str().trim().to_owned()),
             // What takes anything takes a text.
-            Err(_) if types.is_empty() => Ok(Value::String(text.to_owned())),
+            Err(_) if types.is_empty() => Ok(json_of(text)),
             Err(_) => Err(format!("`--{name} {text}`: it takes {}", self.in_words())),
         }
     }
 }
 
-fn insert(
-    params: &mut Map<String, Value>,
-    name: &str,
-    value: Value,
+/// What a flag has said, as JSON.
+enum Given {
+    One(String),
+    /// Flags that build up a list.
+    List(Vec<String>),
+}
+
+fn json_of(text: &str) -> String {
+    Value::from(text).to_string()
+}
+
+fn insert<'a>(
+    params: &mut BTreeMap<&'a str, Given>,
+    name: &'a str,
+    json: String,
     is_list: bool,
 ) -> Result<(), String> {
     if is_list {
         let list = params
             .entry(name)
-            .or_insert_with(|| Value::Array(Vec::new()));
-        if let Value::Array(list) = list {
-            match value {
-                Value::Array(values) => list.extend(values),
-                value => list.push(value),
+            .or_insert_with(|| Given::List(Vec::new()));
+        if let Given::List(items) = list {
+            let inner = json
+                .strip_prefix('[')
+                .and_then(|rest| rest.strip_suffix(']'));
+            match inner.map(str::trim) {
+                Some("") => {}
+                Some(several) => items.push(several.to_owned()),
+                None => items.push(json),
             }
         }
         return Ok(());
     }
 
-    match params.insert(name.to_owned(), value) {
+    match params.insert(name, Given::One(json)) {
         None => Ok(()),
         Some(_) => Err(format!("`--{name}` is given twice")),
     }
@@ -147,6 +174,11 @@ mod tests {
     use super::*;
 
     fn params(flags: &[&str]) -> Result<Value, String> {
+        let text = params_as_text(flags)?;
+        Ok(serde_json::from_str(&text).unwrap())
+    }
+
+    fn params_as_text(flags: &[&str]) -> Result<String, String> {
         let schema = json!({
             "type": "object",
             "properties": {
@@ -176,6 +208,28 @@ mod tests {
         assert_eq!(
             params(&["--items", "[\"a\",\"b\"]"]),
             Ok(json!({"items": ["a", "b"]}))
+        );
+    }
+
+    #[test]
+    fn json_in_flags_stays_as_it_was_written() {
+        let number = "12345678901234567890123";
+        assert_eq!(
+            params_as_text(&["--count", number, "--more", "{\"a\": 1.50, \"b\":1e400}"]),
+            Ok(format!(
+                "{{\"count\":{number},\"more\":{{\"a\": 1.50, \"b\":1e400}}}}"
+            ))
+        );
+        assert_eq!(
+            params_as_text(&[
+                "--items",
+                "[ ]",
+                "--items",
+                "[\"a\", \"b\"]",
+                "--items",
+                "c"
+            ]),
+            Ok("{\"items\":[\"a\", \"b\",\"c\"]}".to_owned())
         );
     }
 

@@ -266,3 +266,25 @@ fn help_and_version_are_data() {
         rpc_at("", &[subcommand, "--help"], "").data();
     }
 }
+
+#[test]
+fn an_empty_variable_of_the_environment_counts_as_not_set() {
+    let server = Server::start();
+    let run = |name: &str, arguments: &[&str]| {
+        let mut command = command(&server.address, arguments);
+        let output = command.env(name, "").output().unwrap();
+        (
+            output.status.code(),
+            String::from_utf8(output.stderr).unwrap(),
+        )
+    };
+
+    assert_eq!(run("RPC_TOKEN_FILE", &["health"]), (Some(0), String::new()));
+
+    // A server there or none: it is the default address that is asked.
+    let (exit, message) = run("RPC_ADDR", &["health", "--timeout", "1s"]);
+    assert!(
+        exit == Some(0) || message.contains("127.0.0.1:8889"),
+        "{message}"
+    );
+}
