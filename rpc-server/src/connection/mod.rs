@@ -55,8 +55,6 @@ use session::Session;
 use timers::Alarm;
 
 pub(crate) use host::Host;
-#[cfg(feature = "tls")]
-pub(crate) use reserve::RESERVE_TIME;
 pub(crate) use reserve::{Ended, run_at_reserve};
 pub(crate) use run::run;
 

@@ -16,10 +16,6 @@ use super::{Host, run, sniff};
 use crate::access::Policy;
 use crate::limit::{Seat, Settled};
 
-/// Time for all that a connection asks at the reserve: long enough for a page over a slow line, short enough for
-/// the next one.
-pub(crate) const RESERVE_TIME: Duration = Duration::from_secs(2);
-
 /// Longest line, or head of a request over HTTP.
 const ASKED_BYTES_MAX: usize = 8 * 1024;
 
@@ -34,7 +30,7 @@ pub(crate) enum Ended {
     RefusedHttp,
 }
 
-/// Answers what a connection over a limit asks, within a short time: a page, or built-in commands.
+/// Answers what a connection over a limit asks, within this time: a page, or built-in commands.
 ///
 /// # Cancel safety
 /// Dropping the future leaves `io` as it is then; a reply may be written in part.
@@ -44,6 +40,7 @@ pub(crate) async fn run_at_reserve<IO>(
     host: Arc<Host>,
     policy: Arc<Policy>,
     seat: &mut Seat,
+    time: Duration,
 ) -> Ended
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send,
@@ -65,7 +62,7 @@ where
             biased;
             () = answering => true,
             () = seat.lost() => false,
-            () = tokio::time::sleep(RESERVE_TIME) => false,
+            () = tokio::time::sleep(time) => false,
         }
     };
 

@@ -11,7 +11,6 @@ use tokio::net::{TcpStream, UnixStream};
 
 use super::intake::{Intake, Serve};
 use super::listener::Listener;
-use super::refusal::Refusal;
 use crate::metrics::{add, subtract};
 use crate::sync::AtomicU64;
 
@@ -21,9 +20,6 @@ const ACCEPTS_PER_TURN: u32 = 64;
 /// The longest pause between two who are told that there is no descriptor for them: those who wait are told
 /// one after another, and a processor has other things to do.
 const PAUSE_BETWEEN_REFUSALS: Duration = Duration::from_millis(10);
-
-/// How long one of them may take to hear it.
-const REFUSAL_LINGER: Duration = Duration::from_millis(100);
 
 /// Pauses after failures that nothing can be done about: long enough to cost nothing, short enough to be
 /// back soon after.
@@ -131,7 +127,7 @@ impl<S: Serve> Accepting<'_, S> {
         }
     }
 
-    /// Gives the reserve up for one of those who wait, so that it is told instead of left to hang.
+    /// Gives the reserve up for one of those who wait, so that it is told instead of left to hang, or shown a page.
     async fn exhausted(&mut self, error: &io::Error) {
         let gauge = &self.intake.metrics.limits.accept_degraded;
         self.degraded.get_or_insert_with(|| Degraded::new(gauge));
@@ -150,7 +146,7 @@ impl<S: Serve> Accepting<'_, S> {
         // Somebody else of this process may be quicker; then nobody is told, this time.
         let is_told = match self.listener.accept(&self.intake.config).now_or_never() {
             Some(Ok(accepted)) => {
-                self.tell(accepted).await;
+                self.intake.serve_for_a_moment(accepted, self.server).await;
                 true
             }
             Some(Err(_)) | None => false,
@@ -162,27 +158,6 @@ impl<S: Serve> Accepting<'_, S> {
             tokio::time::sleep(rpc_core::backoff::half_jitter(PAUSE_BETWEEN_REFUSALS)).await;
         } else {
             self.pause().await;
-        }
-    }
-
-    async fn tell(&self, accepted: Accepted) {
-        let metrics = &self.intake.metrics;
-        add(&metrics.connections_accepted, 1);
-        add(&metrics.connections_refused, 1);
-        add(&metrics.limits.connections_without_descriptor, 1);
-
-        let line = Refusal::NoDescriptor.line();
-        match accepted {
-            Accepted::Tcp(stream, peer) => {
-                self.server
-                    .turn_away(stream, &peer.to_string(), &line, REFUSAL_LINGER)
-                    .await;
-            }
-            Accepted::Unix(stream) => {
-                self.server
-                    .turn_away(stream, "unix", &line, REFUSAL_LINGER)
-                    .await;
-            }
         }
     }
 

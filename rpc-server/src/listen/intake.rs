@@ -20,6 +20,10 @@ use crate::peer_log::PeerLog;
 const RESERVE: usize = 16;
 const RESERVE_PER_ADDRESS: usize = 4;
 
+/// Time to ask, and to hear the answer, where there is a descriptor for one connection after another.
+const MOMENT: Duration = Duration::from_millis(50);
+const MOMENT_LINGER: Duration = Duration::from_millis(100);
+
 /// Connections to the address that serves nothing but pages. Those who ask may well have one address.
 const PAGE_CONNECTIONS_MAX: usize = 64;
 
@@ -41,8 +45,13 @@ pub(crate) trait Serve: Clone + Send + Sync + 'static {
     where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static;
 
-    /// Serves a connection over a limit in a task of its own: what may be asked at the reserve, or the refusal.
-    fn serve_reserved<IO>(&self, io: IO, peer: &str, reserved: Reserved)
+    /// Serves a connection over a limit: what may be asked at the reserve, or the refusal.
+    fn serve_reserved<IO>(
+        &self,
+        io: IO,
+        peer: &str,
+        reserved: Reserved,
+    ) -> impl Future<Output = ()> + Send + 'static
     where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static;
 
@@ -143,6 +152,42 @@ impl Intake {
         }
     }
 
+    /// Serves a connection that has a descriptor for a moment only: what may be asked at the reserve, or the refusal.
+    pub(super) async fn serve_for_a_moment(&self, accepted: Accepted, server: &impl Serve) {
+        add(&self.metrics.connections_accepted, 1);
+
+        match accepted {
+            Accepted::Tcp(stream, peer) => {
+                let (address, peer) = (Some(peer.ip()), peer.to_string());
+                self.ask_for_a_moment(stream, address, &peer, server).await;
+            }
+            Accepted::Unix(stream) => self.ask_for_a_moment(stream, None, "unix", server).await,
+        }
+    }
+
+    async fn ask_for_a_moment<IO>(
+        &self,
+        io: IO,
+        address: Option<IpAddr>,
+        peer: &str,
+        server: &impl Serve,
+    ) where
+        IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let refusal = Refusal::NoDescriptor;
+        if let Some(seat) = self.reserve.take(address) {
+            let reserved = Reserved::new(seat, refusal, Arc::clone(&self.refusals));
+            let reserved = reserved.within(MOMENT, MOMENT_LINGER);
+            return server.serve_reserved(io, peer, reserved).await;
+        }
+
+        if let Some(turn) = self.refusals.refuse(peer, refusal) {
+            let line = refusal.line();
+            server.turn_away(io, peer, &line, MOMENT_LINGER).await;
+            drop(turn);
+        }
+    }
+
     /// Lets a connection over a limit ask what may be asked at the reserve, where a seat is free, or refuses it.
     fn refuse<IO>(
         &self,
@@ -157,7 +202,7 @@ impl Intake {
         if let Some(seat) = self.reserve.take(address) {
             let refusals = Arc::clone(&self.refusals);
             let reserved = Reserved::new(seat, refusal, refusals);
-            server.serve_reserved(io, peer, reserved);
+            tokio::spawn(server.serve_reserved(io, peer, reserved));
             return;
         }
 

@@ -1,6 +1,7 @@
 //! A connection over a limit that may still ask for pages and call built-in commands.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -8,9 +9,16 @@ use super::refusal::{Refusal, Refusals};
 use crate::limit::Seat;
 use crate::linger;
 
+/// Time for all that a connection asks: long enough for a page over a slow line, short enough for the next one.
+const TIME: Duration = Duration::from_secs(2);
+
 /// What a connection at the reserve has, and what it is told where it asks for anything else.
 pub(crate) struct Reserved {
     pub(crate) seat: Seat,
+    /// For all that it asks.
+    pub(crate) time: Duration,
+    /// For its peer to read the last of it.
+    linger: Duration,
     refusal: Refusal,
     refusals: Arc<Refusals>,
 }
@@ -19,8 +27,19 @@ impl Reserved {
     pub(super) fn new(seat: Seat, refusal: Refusal, refusals: Arc<Refusals>) -> Self {
         Self {
             seat,
+            time: TIME,
+            linger: refusals.linger(),
             refusal,
             refusals,
+        }
+    }
+
+    /// With other times than usual.
+    pub(super) fn within(self, time: Duration, linger: Duration) -> Self {
+        Self {
+            time,
+            linger,
+            ..self
         }
     }
 
@@ -30,7 +49,7 @@ impl Reserved {
         IO: AsyncRead + AsyncWrite + Unpin,
     {
         self.refusals.note_served();
-        linger::close(io, self.refusals.linger()).await;
+        linger::close(io, self.linger).await;
     }
 
     /// Tells a connection why it is not served; where too many are being told, it is closed without a word.
@@ -40,14 +59,16 @@ impl Reserved {
     {
         let Self {
             seat,
+            linger,
             refusal,
             refusals,
+            ..
         } = self;
 
         let turn = refusals.refuse(peer, refusal);
         drop(seat);
         if turn.is_some() {
-            linger::tell(io, &words(refusal), refusals.linger()).await;
+            linger::tell(io, &words(refusal), linger).await;
         }
     }
 

@@ -17,8 +17,6 @@ use super::Shared;
 use crate::access::Tokens;
 use crate::access::{Grants, Policy};
 use crate::config::{Config, ConfigError};
-#[cfg(feature = "tls")]
-use crate::connection::RESERVE_TIME;
 use crate::connection::{self, Ended};
 use crate::limit::{Place, Seat};
 use crate::linger;
@@ -211,7 +209,8 @@ impl ServerHandle {
         let (host, policy) = (Arc::clone(&self.shared.host), Arc::clone(&self.policy));
         let asking = Arc::clone(&peer);
 
-        let ended = connection::run_at_reserve(&mut io, asking, host, policy, &mut reserved.seat);
+        let (seat, time) = (&mut reserved.seat, reserved.time);
+        let ended = connection::run_at_reserve(&mut io, asking, host, policy, seat, time);
         match ended.await {
             Ended::Served => reserved.close(io).await,
             Ended::Refused => reserved.refuse(io, &peer.address, Refusal::line).await,
@@ -277,16 +276,21 @@ impl Serve for ServerHandle {
         self.shared.connections.uncounted.spawn(shown);
     }
 
-    fn serve_reserved<IO>(&self, io: IO, peer: &str, reserved: Reserved)
+    fn serve_reserved<IO>(
+        &self,
+        io: IO,
+        peer: &str,
+        reserved: Reserved,
+    ) -> impl Future<Output = ()> + Send + 'static
     where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let (server, peer) = (self.clone(), self.peer(peer));
 
-        self.shared.connections.uncounted.spawn(async move {
+        self.shared.connections.uncounted.track_future(async move {
             #[cfg(feature = "tls")]
             if let Some(tls) = &server.policy.tls {
-                let shaken = server.shake_hands_beside(tls, io, &peer, RESERVE_TIME);
+                let shaken = server.shake_hands_beside(tls, io, &peer, reserved.time);
                 return match shaken.await {
                     Some(stream) => server.run_at_reserve(stream, peer, reserved).await,
                     None => reserved.refuse_unsaid(&peer.address),
@@ -294,7 +298,7 @@ impl Serve for ServerHandle {
             }
 
             server.run_at_reserve(io, peer, reserved).await;
-        });
+        })
     }
 
     async fn turn_away<IO>(&self, io: IO, peer: &str, line: &[u8], linger: Duration)

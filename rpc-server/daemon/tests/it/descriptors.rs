@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 const PING: &str = "{\"cmdid\":0,\"params\":1}";
+/// A newcomer that is not served may ping all the same.
+const CALL: &str = "{\"cmdid\":10000}";
 
 /// A daemon that may have so many files open.
 struct Poor {
@@ -87,7 +89,7 @@ fn without_descriptors_each_newcomer_is_told_so_and_the_old_connections_go_on() 
         let mut stream = daemon.connect();
         let mut reply = String::new();
         // One that is served says nothing before it is asked.
-        stream.write_all(format!("{PING}\n").as_bytes()).unwrap();
+        stream.write_all(format!("{CALL}\n").as_bytes()).unwrap();
         BufReader::new(&stream).read_line(&mut reply).unwrap();
         let reply: Value = serde_json::from_str(&reply).unwrap();
         if reply["code"] == 0 {
@@ -122,6 +124,18 @@ fn without_descriptors_each_newcomer_is_told_so_and_the_old_connections_go_on() 
         "{} held and {told} told",
         held.len()
     );
+
+    // Its operator is answered.
+    for (path, status) in [("/healthz", "200"), ("/readyz", "503"), ("/metrics", "200")] {
+        let mut stream = daemon.connect();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut page = String::new();
+        stream.read_to_string(&mut page).unwrap();
+        assert!(page.starts_with(&format!("HTTP/1.1 {status} ")), "{page}");
+    }
+    assert_eq!(ask(&mut daemon.connect(), PING)["data"], 1);
+
     let stats = ask(&mut old, "{\"cmdid\":3}");
     let limits = &stats["data"]["server"]["limits"];
     assert_eq!(
@@ -163,7 +177,7 @@ fn without_descriptors_an_append_is_rejected_with_code_8_and_works_again_later()
     let mut held = Vec::new();
     loop {
         let mut stream = daemon.connect();
-        if ask(&mut stream, PING)["code"] != 0 {
+        if ask(&mut stream, CALL)["code"] != 0 {
             break;
         }
         held.push(stream);
