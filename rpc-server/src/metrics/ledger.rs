@@ -67,7 +67,7 @@ pub(crate) struct ConnectionStats {
     in_flight: u64,
     bytes_in: u64,
     bytes_out: u64,
-    /// Times that it was not read from for a while, at `cheap_frames_per_second`.
+    /// Times that it was not read from for a while, at `throttle.frames_per_second`.
     held_back: u32,
 }
 

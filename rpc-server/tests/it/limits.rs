@@ -442,7 +442,10 @@ async fn floods_of_lines_that_lead_to_nothing_are_slowed_down_and_then_closed() 
 #[tokio::test(start_paused = true)]
 async fn bad_lines_calls_without_time_and_calls_with_wrong_params_are_slowed_down_too() {
     let rig = Rig::new();
-    let config = Config::default().with(|config| { config.throttle.frames_per_second = 100; config.throttle.timeout_ms = 2_000; });
+    let config = Config::default().with(|config| {
+        config.throttle.frames_per_second = 100;
+        config.throttle.timeout_ms = 2_000;
+    });
     let server = TestServer::with(config, rig.router()).await;
     for line in [
         // A bad id does not count as a bad line in a row; others do not where good lines stand between them.

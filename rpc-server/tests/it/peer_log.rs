@@ -88,7 +88,9 @@ async fn bad_first_lines_are_some_lines_and_a_count() {
             "TLS client hellos on a port without TLS",
         ),
     ] {
-        let (logged, server) = (Logged::begin(), server(Config::default()).await);
+        // One without pages: with them, HTTP is answered as such.
+        let logged = Logged::begin();
+        let server = TestServer::start(Rig::new().router()).await;
         for _ in 0..CAUSES {
             let mut client = server.connect();
             client.send(line).await;
@@ -137,7 +139,10 @@ async fn refused_commands_and_pages_for_other_names_are_some_lines_and_a_count()
 
 #[tokio::test(start_paused = true)]
 async fn handlers_that_time_out_and_connections_that_come_and_go_are_some_lines_and_a_count() {
-    let config = Config::default().with(|config| { config.timeouts.handler_timeout_ms = 10; config.admission.in_flight_per_connection = 20_000; });
+    let config = Config::default().with(|config| {
+        config.timeouts.handler_timeout_ms = 10;
+        config.admission.in_flight_per_connection = 20_000;
+    });
     let (logged, server) = (Logged::begin(), server(config).await);
 
     let mut client = server.connect();

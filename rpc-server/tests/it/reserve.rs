@@ -153,10 +153,7 @@ async fn a_full_server_makes_no_call_over_http_also_behind_a_page_and_says_so_in
     let rig = Rig::new();
     let server = Server::builder()
         .listen_with(ListenOptions::new("127.0.0.1:0").http_calls(true))
-        .config(Config {
-            connections_max: 1,
-            ..Config::default()
-        })
+        .config(Config::default().with(|config| config.limits.connections_max = 1))
         .router(rig.router())
         .admin(AdminConfig::default())
         .bind()
@@ -172,7 +169,10 @@ async fn a_full_server_makes_no_call_over_http_also_behind_a_page_and_says_so_in
     caller.send(&post).await;
     let refused = caller.read_to_end().await;
     assert!(refused.starts_with("HTTP/1.1 429 "), "{refused}");
-    assert!(refused.contains("`connections_max` of 1"), "{refused}");
+    assert!(
+        refused.contains("`limits.connections_max` of 1"),
+        "{refused}"
+    );
 
     let mut caller = connect(address).await;
     let page = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";

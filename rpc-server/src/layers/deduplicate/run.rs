@@ -1,8 +1,8 @@
 //! Calls with a key: run, or answered by what is known of the key.
 
 use std::future::Future;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 
 use rpc_core::{Outcome, Status};
 use tokio::time::Instant;
@@ -12,6 +12,11 @@ use super::Shared;
 use super::key::KeyedCall;
 use super::keys::{Run, Verdict, conflict, may_have_run};
 use super::store::{KeptOutcome, KeyStore, Known};
+use crate::peer_log::LogThrottle;
+
+/// Each call with a key has a line where its store fails.
+static FAILURES: LazyLock<LogThrottle> =
+    LazyLock::new(|| LogThrottle::new("failures of the store of keys", tracing::Level::ERROR, 10));
 
 /// What a call that was new in memory came to.
 enum Answer {
@@ -125,7 +130,9 @@ impl Shared {
             Ok(Known::Begun { .. }) => return refused(has_begun()),
             Ok(Known::Lost) => return refused(may_have_run()),
             Err(status) => {
-                tracing::error!(store = store.id(), error = %status, "the store of keys cannot note a call; it is not run");
+                FAILURES.write(|| {
+                    tracing::error!(store = store.id(), error = %status, "the store of keys cannot note a call; it is not run");
+                });
                 return refused(status.with_rejected());
             }
         }
@@ -139,7 +146,9 @@ impl Shared {
         };
 
         if let Err(status) = noted {
-            tracing::error!(store = store.id(), error = %status, "the store of keys cannot note what a call came to");
+            FAILURES.write(|| {
+                tracing::error!(store = store.id(), error = %status, "the store of keys cannot note what a call came to");
+            });
         }
         Answer::Ran(kept)
     }
