@@ -3,7 +3,7 @@
 use std::fmt;
 
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use super::buffers::Scratch;
@@ -162,6 +162,28 @@ impl Serialize for RawJson<'_> {
     }
 }
 
+/// JSON of any form, as an argument of a typed service's method or as a part of its params.
+impl<'de> Deserialize<'de> for RawJson<'static> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Box::<RawValue>::deserialize(deserializer).map(Into::into)
+    }
+}
+
+#[cfg(feature = "schema")]
+impl schemars::JsonSchema for RawJson<'_> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "AnyJson".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        true.into()
+    }
+}
+
 impl fmt::Debug for RawJson<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
@@ -232,5 +254,16 @@ mod tests {
         assert_eq!(error.at(), 2);
 
         assert!(RawJson::parse("").is_err());
+    }
+
+    #[test]
+    fn a_part_of_params_is_kept_as_it_was_written() {
+        let params = RawJson::parse(r#"{"a": 1.0, "b": {"n": 12345678901234567890123}}"#).unwrap();
+        let whole: RawJson<'static> = params.decode().unwrap();
+        assert_eq!(whole, params);
+
+        let parts: std::collections::BTreeMap<String, RawJson<'static>> = params.decode().unwrap();
+        assert_eq!(parts["a"].as_str(), "1.0");
+        assert_eq!(parts["b"].as_str(), r#"{"n": 12345678901234567890123}"#);
     }
 }

@@ -2,16 +2,12 @@
 //! wait and answer at length on demand, which no production server should.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use rpc_core::{Code, Descriptor, Kind, Reply, RetryCategory, Status};
+use futures::stream::{self, Stream};
+use rpc_server::{Code, Context, RawJson, RouteError, Router, Status, service};
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
-
-use rpc_server::layers::Deduplicate;
-use rpc_server::{Context, Params, State};
-use rpc_server::{Route, RouteError, Router};
 
 /// Keys that the tally holds; the oldest in alphabetical order go first.
 const TALLY_KEYS_MAX: usize = 4096;
@@ -19,157 +15,104 @@ const FILL_BYTES_MAX: usize = 64 * 1024 * 1024;
 const COUNT_MAX: u64 = 1_000_000;
 const SLEEP_MS_MAX: u64 = 60_000;
 
-type Tally = Arc<Mutex<BTreeMap<String, u64>>>;
+/// What the vectors call.
+#[service]
+pub(crate) trait Conformance {
+    /// Waits `ms` milliseconds.
+    #[rpc(cmdid = 10001, idempotent)]
+    async fn sleep(&self, sleep: Sleep) -> Result<Slept, Status>;
 
-pub(crate) fn router() -> Result<Router<Tally>, RouteError> {
-    let route = |method| Descriptor::new("conformance", method);
+    /// Panics.
+    #[rpc(cmdid = 10002)]
+    async fn panic(&self) -> Result<(), Status>;
 
-    let keys = Deduplicate::default();
-    let mut once_descriptor = route("once")
-        .doc("Adds to the count under `key`, waits `ms` milliseconds, then fails with `code` where there is one.")
-        .retry(RetryCategory::Dedup);
-    if let Some(dedup) = &mut once_descriptor.dedup {
-        dedup.store = Some(keys.store().to_owned().into());
-    }
+    /// Answers `bytes` bytes.
+    #[rpc(cmdid = 10003, idempotent)]
+    async fn fill(&self, fill: Fill) -> Result<Filled, Status>;
 
-    Router::with_state(Tally::default())
-        .route(
-            10_001,
-            Route::new(sleep).describe(route("sleep").doc("Waits `ms` milliseconds.").idempotent()),
-        )?
-        .route(
-            10_002,
-            Route::new(panic).describe(route("panic").doc("Panics.")),
-        )?
-        .route(
-            10_003,
-            Route::new(fill).describe(route("fill").doc("Answers `bytes` bytes.").idempotent()),
-        )?
-        .route(
-            10_004,
-            Route::new(add).describe(route("add").doc("Adds `a` and `b`.").idempotent()),
-        )?
-        .route(
-            10_005,
-            Route::new(count).describe(route("count").doc("Streams `n` items.").kind(Kind::Stream)),
-        )?
-        .route(
-            10_006,
-            Route::new(fail).describe(route("fail").doc("Fails as it is told to.")),
-        )?
-        .route(
-            10_007,
-            Route::new(envelope)
-                .describe(route("envelope").doc("Answers what it knows of the call.")),
-        )?
-        .route(
-            10_008,
-            Route::new(tally).describe(route("tally").doc("Adds to the count under `key`.")),
-        )?
-        .route(
-            10_009,
-            Route::new(once).layer(keys).describe(once_descriptor),
-        )
+    /// Adds `a` and `b`.
+    #[rpc(cmdid = 10004, idempotent)]
+    async fn add(&self, add: Add) -> Result<Added, Status>;
+
+    /// Streams `n` items.
+    #[rpc(cmdid = 10005)]
+    fn count(&self, count: Count) -> impl Stream<Item = Result<Counted, Status>> + Send;
+
+    /// Fails as it is told to.
+    #[rpc(cmdid = 10006)]
+    async fn fail(&self, failure: Failure) -> Result<(), Status>;
+
+    /// Answers what it knows of the call.
+    #[rpc(cmdid = 10007)]
+    async fn envelope(&self, context: Context) -> Result<Envelope, Status>;
+
+    /// Adds to the count under `key`.
+    #[rpc(cmdid = 10008)]
+    async fn tally(&self, tally: Tallied) -> Result<Total, Status>;
+
+    /// Adds to the count under `key`, waits `ms` milliseconds, then fails with `code` where there is one.
+    #[rpc(cmdid = 10009, dedup)]
+    async fn once(&self, once: Once) -> Result<Total, Status>;
 }
 
-#[derive(Deserialize)]
-struct Sleep {
+pub(crate) fn router() -> Result<Router, RouteError> {
+    Router::new().serve(ConformanceServer(Tally::default()))
+}
+
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Sleep {
     ms: u64,
 }
 
-#[derive(Serialize)]
-struct Slept {
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Slept {
     slept_ms: u64,
 }
 
-async fn sleep(Params(Sleep { ms }): Params<Sleep>) -> Result<Slept, Status> {
-    tokio::time::sleep(Duration::from_millis(ms.min(SLEEP_MS_MAX))).await;
-    Ok(Slept { slept_ms: ms })
-}
-
-async fn panic() -> Result<(), Status> {
-    panic!("a secret of the handler");
-}
-
-#[derive(Deserialize)]
-struct Fill {
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Fill {
     bytes: usize,
 }
 
-#[derive(Serialize)]
-struct Filled {
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Filled {
     fill: String,
 }
 
-async fn fill(Params(Fill { bytes }): Params<Fill>) -> Result<Filled, Status> {
-    Ok(Filled {
-        fill: "x".repeat(bytes.min(FILL_BYTES_MAX)),
-    })
-}
-
-#[derive(Deserialize)]
-struct Add {
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Add {
     a: i64,
     b: i64,
 }
 
-#[derive(Serialize)]
-struct Added {
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Added {
     sum: i64,
 }
 
-async fn add(Params(Add { a, b }): Params<Add>) -> Result<Added, Status> {
-    let sum = a
-        .checked_add(b)
-        .ok_or_else(|| Status::out_of_range("`params.a` + `params.b` is over 2^63-1"))?;
-    Ok(Added { sum })
-}
-
-#[derive(Deserialize)]
-struct Count {
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Count {
     n: u64,
 }
 
-#[derive(Serialize)]
-struct Counted {
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Counted {
     i: u64,
 }
 
-async fn count(Params(Count { n }): Params<Count>) -> Reply {
-    Reply::stream(futures::stream::iter(
-        (0..n.min(COUNT_MAX)).map(|i| Ok(Counted { i })),
-    ))
-}
-
-#[derive(Deserialize)]
-struct Fail {
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Failure {
     code: u32,
     #[serde(default)]
     message: String,
-    details: Option<Box<RawValue>>,
+    details: Option<RawJson<'static>>,
     #[serde(default)]
     rejected: bool,
     retry_after_ms: Option<u64>,
 }
 
-async fn fail(Params(fail): Params<Fail>) -> Status {
-    let mut status = Status::new(Code::new(fail.code), fail.message);
-
-    if let Some(details) = &fail.details {
-        status = status.with_details(details);
-    }
-    if fail.rejected {
-        status = status.with_rejected();
-    }
-    if let Some(milliseconds) = fail.retry_after_ms {
-        status = status.with_retry_after(Duration::from_millis(milliseconds));
-    }
-
-    status
-}
-
-#[derive(Serialize)]
-struct Envelope {
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Envelope {
     id: Option<u64>,
     cmdid: u32,
     timestamp: i64,
@@ -179,50 +122,20 @@ struct Envelope {
     meta: BTreeMap<String, String>,
 }
 
-async fn envelope(context: Context) -> Result<Envelope, Status> {
-    Ok(Envelope {
-        id: context.id(),
-        cmdid: context.cmdid().number(),
-        timestamp: context.timestamp(),
-        timeout_ms: context
-            .timeout()
-            .and_then(|timeout| u64::try_from(timeout.as_millis()).ok()),
-        oneway: context.is_oneway(),
-        credit: context.credit(),
-        meta: context.meta_entries(),
-    })
-}
-
-#[derive(Deserialize)]
-struct Tallied {
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Tallied {
     key: String,
     #[serde(default)]
     add: u64,
 }
 
-#[derive(Serialize)]
-struct Total {
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Total {
     total: u64,
 }
 
-async fn tally(
-    State(tally): State<Tally>,
-    Params(params): Params<Tallied>,
-) -> Result<Total, Status> {
-    // Counting leaves nothing half done, whoever panicked before.
-    let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
-
-    if tally.len() >= TALLY_KEYS_MAX && !tally.contains_key(&params.key) {
-        tally.pop_first();
-    }
-
-    let total = tally.entry(params.key).or_default();
-    *total = total.saturating_add(params.add);
-    Ok(Total { total: *total })
-}
-
-#[derive(Deserialize)]
-struct Once {
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Once {
     key: String,
     #[serde(default)]
     add: u64,
@@ -231,13 +144,98 @@ struct Once {
     ms: u64,
 }
 
-async fn once(State(tally_of): State<Tally>, Params(once): Params<Once>) -> Result<Total, Status> {
-    let Once { key, add, code, ms } = once;
-    let total = tally(State(tally_of), Params(Tallied { key, add })).await?;
-    tokio::time::sleep(Duration::from_millis(ms.min(SLEEP_MS_MAX))).await;
+/// Counts by their keys.
+#[derive(Default)]
+struct Tally(Mutex<BTreeMap<String, u64>>);
 
-    match code {
-        None => Ok(total),
-        Some(code) => Err(Status::new(Code::new(code), "it was told to fail")),
+impl Tally {
+    fn add(&self, key: String, add: u64) -> Total {
+        // Counting leaves nothing half done, whoever panicked before.
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+
+        if counts.len() >= TALLY_KEYS_MAX && !counts.contains_key(&key) {
+            counts.pop_first();
+        }
+
+        let total = counts.entry(key).or_default();
+        *total = total.saturating_add(add);
+        Total { total: *total }
+    }
+}
+
+async fn wait(ms: u64) {
+    tokio::time::sleep(Duration::from_millis(ms.min(SLEEP_MS_MAX))).await;
+}
+
+impl Conformance for Tally {
+    async fn sleep(&self, Sleep { ms }: Sleep) -> Result<Slept, Status> {
+        wait(ms).await;
+        Ok(Slept { slept_ms: ms })
+    }
+
+    async fn panic(&self) -> Result<(), Status> {
+        panic!("a secret of the handler");
+    }
+
+    async fn fill(&self, Fill { bytes }: Fill) -> Result<Filled, Status> {
+        Ok(Filled {
+            fill: "x".repeat(bytes.min(FILL_BYTES_MAX)),
+        })
+    }
+
+    async fn add(&self, Add { a, b }: Add) -> Result<Added, Status> {
+        let sum = a
+            .checked_add(b)
+            .ok_or_else(|| Status::out_of_range("`params.a` + `params.b` is over 2^63-1"))?;
+        Ok(Added { sum })
+    }
+
+    fn count(&self, Count { n }: Count) -> impl Stream<Item = Result<Counted, Status>> + Send {
+        stream::iter((0..n.min(COUNT_MAX)).map(|i| Ok(Counted { i })))
+    }
+
+    async fn fail(&self, failure: Failure) -> Result<(), Status> {
+        let mut status = Status::new(Code::new(failure.code), failure.message);
+
+        if let Some(details) = &failure.details {
+            status = status.with_details(details);
+        }
+        if failure.rejected {
+            status = status.with_rejected();
+        }
+        if let Some(milliseconds) = failure.retry_after_ms {
+            status = status.with_retry_after(Duration::from_millis(milliseconds));
+        }
+
+        Err(status)
+    }
+
+    async fn envelope(&self, context: Context) -> Result<Envelope, Status> {
+        Ok(Envelope {
+            id: context.id(),
+            cmdid: context.cmdid().number(),
+            timestamp: context.timestamp(),
+            timeout_ms: context
+                .timeout()
+                .and_then(|timeout| u64::try_from(timeout.as_millis()).ok()),
+            oneway: context.is_oneway(),
+            credit: context.credit(),
+            meta: context.meta_entries(),
+        })
+    }
+
+    async fn tally(&self, Tallied { key, add }: Tallied) -> Result<Total, Status> {
+        Ok(self.add(key, add))
+    }
+
+    async fn once(&self, once: Once) -> Result<Total, Status> {
+        let Once { key, add, code, ms } = once;
+        let total = self.add(key, add);
+        wait(ms).await;
+
+        match code {
+            None => Ok(total),
+            Some(code) => Err(Status::new(Code::new(code), "it was told to fail")),
+        }
     }
 }

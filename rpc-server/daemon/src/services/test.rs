@@ -1,9 +1,6 @@
-//! `test`: tornado-TCP's own command, for the first call anybody makes.
+//! `test`: tornado-TCP's own command, for the first call that a newcomer makes.
 
-use rpc_core::api::test::TEST;
-use rpc_core::{Descriptor, RawJson};
-
-use rpc_server::{Context, LogThrottle, Route, RouteError, Router, State};
+use rpc_server::{Context, LogThrottle, RawJson, RouteError, Router, Status, service};
 
 /// Calls that are logged, a second: the others are counted.
 const LOGGED_PER_SECOND: u32 = 100;
@@ -11,21 +8,41 @@ const LOGGED_PER_SECOND: u32 = 100;
 /// How much of the params is logged: enough to recognise them by.
 const LOGGED_CHARS_MAX: usize = 1024;
 
-pub(crate) fn router() -> Result<Router<LogThrottle>, RouteError> {
-    let descriptor = Descriptor::new("test", "test")
-        .doc("Logs its params and answers code 0 without data.")
-        .idempotent()
-        .params_schema(serde_json::json!(true));
-
-    let calls = LogThrottle::new("calls of `test`", tracing::Level::INFO, LOGGED_PER_SECOND);
-    Router::with_state(calls).route(TEST, Route::new(test).describe(descriptor))
+/// tornado-TCP's service.
+#[service(schema)]
+pub(crate) trait Test {
+    /// Logs its params and answers code 0 without data.
+    #[rpc(cmdid = 10000, idempotent)]
+    async fn test(&self, context: Context, params: RawJson<'static>) -> Result<(), Status>;
 }
 
-/// The one command whose params are logged, since that is all that it is for. Debug formatting
-/// escapes what could break a line of the log.
-async fn test(State(calls): State<LogThrottle>, context: Context, params: RawJson<'static>) {
-    calls.write(|| {
-        let shown: String = params.as_str().chars().take(LOGGED_CHARS_MAX).collect();
-        tracing::info!(peer = context.peer().map(tracing::field::display), params = ?shown, "test");
-    });
+/// The one service whose params are logged, since that is all that it is for.
+struct Logger {
+    calls: LogThrottle,
+}
+
+impl Test for Logger {
+    async fn test(&self, context: Context, params: RawJson<'static>) -> Result<(), Status> {
+        self.calls.write(|| {
+            let shown: String = params.as_str().chars().take(LOGGED_CHARS_MAX).collect();
+            // Debug formatting escapes what could break a line of the log.
+            tracing::info!(peer = context.peer().map(tracing::field::display), params = ?shown, "test");
+        });
+        Ok(())
+    }
+}
+
+pub(crate) fn router() -> Result<Router, RouteError> {
+    let calls = LogThrottle::new("calls of `test`", tracing::Level::INFO, LOGGED_PER_SECOND);
+    Router::new().serve(TestServer(Logger { calls }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn its_number_is_the_one_that_clients_know() {
+        assert_eq!(TestService::TEST, rpc_core::api::test::TEST);
+    }
 }
