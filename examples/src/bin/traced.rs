@@ -13,28 +13,44 @@ use axum::routing::post;
 use axum::{Json, Router as Http};
 use rpc_client::Client;
 use rpc_client::layers::Trace;
-use rpc_core::{Descriptor, Status};
 use rpc_server::telemetry::Exporter;
-use rpc_server::{Context, Params, Route, Router, Server, State, TracesConfig};
+use rpc_server::{Context, Router, Server, Status, TracesConfig, service};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-const CHECK_OUT: u32 = 2001;
-const CHARGE: u32 = 2101;
-
-async fn charge(Params(cents): Params<u64>) -> Result<u64, Status> {
-    Ok(cents)
+#[service]
+trait Payments {
+    /// Charges an amount; answers it.
+    #[rpc(cmdid = 2101)]
+    async fn charge(&self, cents: u64) -> Result<u64, Status>;
 }
 
-/// The call that it makes belongs to its own: same trace, and no longer than its caller waits.
-async fn check_out(
-    State(payments): State<Client>,
-    context: Context,
-    Params(cents): Params<u64>,
-) -> Result<u64, Status> {
-    Ok(payments.within(&context).call(CHARGE, &cents).await?)
+#[service]
+trait Shop {
+    /// Pays an order; answers what it cost.
+    #[rpc(cmdid = 2001)]
+    async fn check_out(&self, context: Context, cents: u64) -> Result<u64, Status>;
+}
+
+struct Bank;
+
+impl Payments for Bank {
+    async fn charge(&self, cents: u64) -> Result<u64, Status> {
+        Ok(cents)
+    }
+}
+
+/// It is given the payments.
+struct Till(Client);
+
+impl Shop for Till {
+    /// The call that it makes belongs to its own: same trace, and no longer than its caller waits.
+    async fn check_out(&self, context: Context, cents: u64) -> Result<u64, Status> {
+        let payments = PaymentsClient::new(self.0.within(&context));
+        payments.charge(cents).await
+    }
 }
 
 /// A span as a collector has it.
@@ -72,9 +88,7 @@ async fn collect(Shared(spans): Shared<Spans>, Json(batch): Json<Value>) -> Json
 }
 
 /// Serves a router on a port of its own, and says where.
-async fn serve(
-    router: Router<impl Clone + Send + Sync + 'static>,
-) -> Result<String, Box<dyn Error>> {
+async fn serve(router: Router) -> Result<String, Box<dyn Error>> {
     let server = Server::builder()
         .listen("127.0.0.1:0")
         .router(router.traced())
@@ -87,17 +101,12 @@ async fn serve(
 }
 
 async fn one_order() -> Result<(), Box<dyn Error>> {
-    let describe = |service: &'static str, method: &'static str| Descriptor::new(service, method);
-    let charge = Route::new(charge).describe(describe("payments", "charge"));
-    let payments = Client::new(serve(Router::new().route(CHARGE, charge)?).await?.as_str());
+    let payments = serve(Router::new().serve(PaymentsServer(Bank))?).await?;
+    let till = Till(Client::new(payments.as_str()));
+    let shop = serve(Router::new().serve(ShopServer(till))?).await?;
 
-    let check_out = Route::new(check_out).describe(describe("shop", "check_out"));
-    let shop = serve(Router::with_state(payments).route(CHECK_OUT, check_out)?).await?;
-
-    let paid: u64 = Client::new(shop.as_str())
-        .layer(Trace)
-        .call(CHECK_OUT, &250)
-        .await?;
+    let shop = ShopClient::new(Client::new(shop.as_str()).layer(Trace));
+    let paid = shop.check_out(250).await?;
     println!("paid {paid} cents");
     Ok(())
 }
