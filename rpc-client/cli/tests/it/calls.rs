@@ -163,12 +163,12 @@ fn a_command_is_called_by_its_name_with_json_or_with_flags() {
 
     append(&[r#"{"level":"info","service":"order","message":"hi"}"#]).assert(
         0,
-        "{\"seq\":1}\n",
+        "{\"seq\":1,\"synced\":false}\n",
         "",
     );
     append(&["--level", "warn", "--service=order", "--message", "ho"]).assert(
         0,
-        "{\"seq\":2}\n",
+        "{\"seq\":2,\"synced\":false}\n",
         "",
     );
 
@@ -186,7 +186,7 @@ fn a_command_is_called_by_its_name_with_json_or_with_flags() {
             "--message",
             "-",
         ])
-        .assert(0, "{\"seq\":3}\n", "");
+        .assert(0, "{\"seq\":3,\"synced\":false}\n", "");
 }
 
 #[test]

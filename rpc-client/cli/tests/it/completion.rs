@@ -43,8 +43,8 @@ fn bash_completes_what_the_server_has() {
         assert_eq!(offered(&server.address, line), expected, "{line}");
     };
 
-    check("rpc call log.", &["log.append", "log.read"]);
-    check("rpc describe log.a", &["log.append"]);
+    check("rpc call log.r", &["log.read"]);
+    check("rpc describe log.a", &["log.append", "log.append_batch"]);
     check("rpc list l", &["log"]);
     check("rpc call log.append --le", &["--level"]);
     check("rpc call log.append --level w", &["warn"]);
