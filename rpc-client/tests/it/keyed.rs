@@ -192,10 +192,7 @@ async fn two(keys: [&Deduplicate; 2]) -> (Network, [Gateway; 2], SmsClient<Clien
     }
     tokio::time::advance(Duration::from_secs(3_600)).await;
 
-    let config = Config {
-        balance: Balance::RoundRobin,
-        ..Config::default()
-    };
+    let config = Config::default().with(|config| config.balance.policy = Balance::RoundRobin);
     let client = network.client("a:1,b:1", config);
     // Both are connected from here on.
     for _ in 0..4 {
@@ -359,14 +356,13 @@ async fn a_keyed_call_has_no_backup_however_long_it_takes() {
     network.start("a:1", &gateway, &keys).await;
     let client = network.client(
         "a:1",
-        Config {
-            hedge_percentile: 95,
-            hedge_after_min_ms: 1,
-            hedge_percent_max: 100,
+        Config::default().with(|config| {
+            config.hedge.percentile = 95;
+            config.hedge.after_min_ms = 1;
+            config.hedge.percent_max = 100;
             // Also where the settings call it idempotent.
-            idempotent_cmdids: vec![100],
-            ..Config::default()
-        },
+            config.retry.idempotent_cmdids = vec![100];
+        }),
     );
     // Enough is known for backups from here on.
     for _ in 0..200 {
