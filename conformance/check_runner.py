@@ -126,6 +126,11 @@ EXPECTED: Dict[str, List[str]] = {
     "refuses-what-could-wait": ["calls-past-the-places-of-a-connection-wait-and-are-all-answered"],
     "takes-empty-keys": ["a-key-of-no-bytes-is-code-3"],
     "takes-long-filters": ["a-part-of-more-than-1024-bytes-is-refused", "a-trace-of-more-than-256-bytes-is-refused"],
+    "appends-repetitions": ["an-append-with-the-key-of-another-is-answered-with-its-number-and-not-written"],
+    "forgets-batches": ["a-batch-below-those-that-are-remembered-is-code-1000"],
+    "takes-other-batches": ["other-entries-under-the-number-of-a-batch-are-code-1001"],
+    "writes-batches-again": ["a-batch-that-is-sent-again-is-a-duplicate-and-is-not-written"],
+    "writes-batches-in-part": ["a-batch-with-a-wrong-entry-is-not-written-at-all"],
 }
 
 

@@ -4,7 +4,7 @@
 import { Client, Code, RpcError, Stream } from "rpc-client";
 
 import * as daemonClients from "./daemon_client.js";
-import { LogClient, type Entry, type Level } from "./daemon_client.js";
+import { ConflictError, LogClient, type Entry, type Level } from "./daemon_client.js";
 import { ClosedError, OrdersClient, SoldOutError, type Order, type Payment } from "./orders_client.js";
 
 declare const process: { readonly argv: readonly string[] };
@@ -79,6 +79,12 @@ async function callLog(client: Client): Promise<void> {
   const error = await failure(log.read({ after: next + 1000 }));
   if (!(error instanceof RpcError)) throw error;
   same(error.code, Code.OUT_OF_RANGE);
+
+  const batch = { producer: "gen-ts", batch: 1, entries: [{ level, service: "gen", message: "in a batch" }] };
+  const { first, last } = await log.appendBatch(batch);
+  same(await log.appendBatch(batch), { first, last, duplicate: true });
+  const conflict = await failure(log.appendBatch({ ...batch, entries: [...batch.entries, ...batch.entries] }));
+  if (!(conflict instanceof ConflictError)) throw conflict;
 }
 
 /** Every command of every service, with the least that it may take. What it answers is right, also where it is a failure. */

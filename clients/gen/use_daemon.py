@@ -12,7 +12,7 @@ from typing import Any
 
 import daemon_client
 import rpc_client
-from daemon_client import Level, LogBlockingClient, LogClient
+from daemon_client import Append, ConflictError, Level, LogBlockingClient, LogClient, StaleError
 from rpc_client import Code, RpcError
 
 
@@ -34,11 +34,32 @@ async def log(client: rpc_client.Client) -> None:
     except RpcError as error:
         assert error.code == Code.OUT_OF_RANGE and error.details["last"] == 3
 
+    entries: list[Append] = [{"level": "info", "service": "gen", "message": f"in a batch {n}"} for n in range(2)]
+    written = await log.append_batch("gen", 70, entries)
+    assert (written["first"], written["last"], written.get("duplicate", False)) == (4, 5, False)
+    again = await log.append_batch("gen", 70, entries)
+    assert (again["first"], again["last"], again.get("duplicate", False)) == (4, 5, True)
+    try:
+        await log.append_batch("gen", 70, entries[:1])
+        raise AssertionError("another batch has the number")
+    except ConflictError as error:
+        assert error.code == 1001
+    for number in range(71, 140):
+        await log.append_batch("gen", number, entries)
+    try:
+        await log.append_batch("gen", 1, entries)
+        raise AssertionError("it is not remembered")
+    except StaleError as error:
+        last: int = error.details["last_batch"]
+        assert last == 139
+
 
 def log_from_a_thread(client: rpc_client.blocking.Client) -> None:
     """The same for threads."""
     log = LogBlockingClient(client)
-    assert log.append("info", "gen", "from a thread", trace="t1")["seq"] > 3
+    seq = log.append("info", "gen", "from a thread", trace="t1", idempotency_key="k1")["seq"]
+    again = log.append("info", "gen", "from a thread", trace="t1", idempotency_key="k1")
+    assert (again["seq"], again.get("duplicate")) == (seq, True)
     assert [it["message"] for it in log.read(service="gen", trace="t1")["entries"]] == ["from a thread"]
 
 

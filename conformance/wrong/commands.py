@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 import time
 import uuid
 from dataclasses import dataclass, field
@@ -22,7 +23,8 @@ TS_MAX = 253402300799999
 ALREADY_EXISTS = 6
 # The identity of the log that this server has.
 LEVELS = ("trace", "debug", "info", "warn", "error", "fatal")
-ENTRY_FIELDS = {"level", "service", "message", "ts", "trace", "fields"}
+# Batches of a producer that the log remembers.
+BATCHES_MAX = 64
 LOG = "the log of the wrong server"
 # The name of this process, and of its store of keys.
 STORE = uuid.uuid4().hex
@@ -158,29 +160,85 @@ def with_names_once(pairs: List[Any]) -> Dict[str, Any]:
     return dict(pairs)
 
 
-async def log_append(call: Call) -> Any:
-    """Appends one entry and wakes the readers that wait."""
-    server = call.connection.server
-    json.loads(call.frame.params, object_pairs_hook=with_names_once)
-    if call.param("ts", int, 0) > TS_MAX:
-        raise Failure(INVALID_ARGUMENT, "`params.ts` is after the year 9999")
-    entry: Dict[str, Any] = {"seq": len(server.log) + 1, "ts": call.param("ts", int, int(time.time() * 1000))}
-    for name in sorted(set(call.params()) - ENTRY_FIELDS):
-        raise Failure(INVALID_ARGUMENT, f"params.{name}: an entry has no such field")
+def check_entry(entry: Any) -> Optional[str]:
+    """The field that makes this no entry."""
+    if not isinstance(entry, dict):
+        return "entry"
+    wanted = {"level": str, "service": str, "message": str, "ts": int, "trace": str, "fields": dict}
+    for name, value in entry.items():
+        if name not in wanted or not (isinstance(value, wanted[name]) or value is None):
+            return name
     for name in ("level", "service", "message"):
-        entry[name] = call.param(name, str)
+        if not isinstance(entry.get(name), str):
+            return name
     if entry["level"] not in LEVELS:
-        raise Failure(INVALID_ARGUMENT, f"params.level: expected one of {', '.join(LEVELS)}")
-    if depth(call.params().get("fields")) > 64:
-        raise Failure(INVALID_ARGUMENT, "params.fields is nested deeper than 64 levels")
-    for name, kind in (("trace", str), ("fields", dict)):
-        value = call.param(name, kind, None)
-        if value is not None:
-            entry[name] = value
-    server.log.append(entry)
+        return "level"
+    if (entry.get("ts") or 0) > TS_MAX:
+        return "ts"
+    return "fields" if depth(entry.get("fields")) > 64 else None
+
+
+async def write_entries(call: Call, entries: List[Dict[str, Any]]) -> List[int]:
+    """Puts entries into the log and wakes the readers that wait; their numbers."""
+    server = call.connection.server
+    numbers = []
+    for entry in entries:
+        numbers.append(len(server.log) + 1)
+        given = {name: value for name, value in entry.items() if value is not None}
+        server.log.append({"seq": numbers[-1], "ts": int(time.time() * 1000), **given})
     async with server.log_grew:
         server.log_grew.notify_all()
-    return {"seq": entry["seq"]}
+    return numbers
+
+
+async def log_append(call: Call) -> Any:
+    """Appends one entry; with the key of one that is there, it is answered with its number."""
+    server = call.connection.server
+    json.loads(call.frame.params, object_pairs_hook=with_names_once)
+    entry = call.params()
+    wrong_field = check_entry(entry)
+    if wrong_field is not None:
+        raise Failure(INVALID_ARGUMENT, f"params.{wrong_field}: it is missing, unknown, or not what an entry has there")
+    key = call.frame.meta.get("idempotency-key")
+    if key in server.log_keys and server.wrong != "appends-repetitions":
+        params, seq = server.log_keys[key]
+        if params != call.frame.params:
+            raise Failure(ALREADY_EXISTS, "the key belongs to another entry", details={"key": key})
+        return {"seq": seq, "duplicate": True}
+    [seq] = await write_entries(call, [entry])
+    if key is not None:
+        server.log_keys[key] = (call.frame.params, seq)
+    return {"seq": seq}
+
+
+async def log_append_batch(call: Call) -> Any:
+    """Appends entries together or not at all, once by producer and number."""
+    server = call.connection.server
+    producer, number, entries = call.param("producer", str), call.param("batch", int), call.param("entries", list)
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", producer) or number < 1 or not 1 <= len(entries) <= 10_000:
+        raise Failure(INVALID_ARGUMENT, "params: a producer of 1 to 64 letters, a batch of 1 or more, and entries are expected")
+    for index, entry in enumerate(entries):
+        wrong_field = check_entry(entry)
+        if wrong_field is not None:
+            if server.wrong == "writes-batches-in-part":
+                await write_entries(call, entries[:index])
+            details = {"index": index, "field": wrong_field}
+            raise Failure(INVALID_ARGUMENT, f"params.entries[{index}].{wrong_field} is wrong", details=details)
+
+    known = server.batches.setdefault(producer, {})
+    text = json.dumps(entries)
+    if number in known and server.wrong != "writes-batches-again":
+        sent, first, last = known[number]
+        if sent != text and server.wrong != "takes-other-batches":
+            raise Failure(1001, "the producer has sent other entries with this number")
+        return {"first": first, "last": last, "duplicate": True}
+    if len(known) >= BATCHES_MAX and number < min(known) and server.wrong != "forgets-batches":
+        raise Failure(1000, "the log does not remember this batch any more", details={"last_batch": max(known)})
+    numbers = await write_entries(call, entries)
+    known[number] = (text, numbers[0], numbers[-1])
+    for forgotten in sorted(known)[:-BATCHES_MAX]:
+        del known[forgotten]
+    return {"first": numbers[0], "last": numbers[-1]}
 
 
 def depth(value: Any) -> int:
@@ -375,6 +433,7 @@ COMMANDS: Dict[int, Command] = {
     5: Command("builtin", "credit", control, kind="oneway", idempotent=False),
     6: Command("builtin", "authenticate", authenticate),
     1001: Command("log", "append", log_append, idempotent=False),
+    1003: Command("log", "append_batch", log_append_batch, idempotent=False),
     1002: Command("log", "read", log_read),
     10000: Command("test", "test", nothing),
     10001: Command("conformance", "sleep", sleep),

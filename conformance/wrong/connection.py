@@ -488,6 +488,9 @@ class Server:
         self.requests = 0
         self.connections: Set[Connection] = set()
         self.tallies: Dict[str, int] = {}
+        # Entries by their keys, and batches by producer and number: what was sent, and the numbers that it got.
+        self.log_keys: Dict[str, Tuple[str, int]] = {}
+        self.batches: Dict[str, Dict[int, Tuple[str, int, int]]] = {}
         self.kept: Dict[str, Tuple[str, Any]] = {}
         self.began = time.monotonic()
         self.log: List[Dict[str, Any]] = []
