@@ -94,6 +94,14 @@ impl Cause {
     }
 }
 
+/// The tries of one call, all of which have failed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Tries {
+    pub(crate) attempts: u32,
+    /// Whether one before the last may have run.
+    pub(crate) may_have_run_before: bool,
+}
+
 impl Error {
     pub(crate) fn new(kind: Kind, address: &Arc<str>, connection: Option<u64>) -> Self {
         let address = Arc::clone(address);
@@ -106,10 +114,10 @@ impl Error {
         }))
     }
 
-    /// As the failure of the last of several tries; `may_have_run`: one before it may have run.
-    pub(crate) fn of_several(mut self, attempts: u32, may_have_run: bool) -> Self {
-        self.0.attempts = attempts;
-        self.0.may_have_run_before |= may_have_run;
+    /// As the failure of the last of these tries.
+    pub(crate) fn of_several(mut self, tries: Tries) -> Self {
+        self.0.attempts = tries.attempts;
+        self.0.may_have_run_before |= tries.may_have_run_before;
         self
     }
 

@@ -148,10 +148,14 @@ impl<T: Default> InFlight<T> {
             })
     }
 
-    /// Whether [`open`](Self::open) has a slot; for an ordered call, whether
-    /// [`open_ordered`](Self::open_ordered) also has a place in the queue.
-    pub fn has_room(&self, is_ordered: bool) -> bool {
-        self.len() < self.calls_max && (!is_ordered || self.ordered.len() < self.calls_max)
+    /// Whether [`open`](Self::open) has a slot.
+    pub fn has_room(&self) -> bool {
+        self.len() < self.calls_max
+    }
+
+    /// Whether [`open_ordered`](Self::open_ordered) has a slot, and a place in the queue.
+    pub fn has_room_for_ordered(&self) -> bool {
+        self.has_room() && self.ordered.len() < self.calls_max
     }
 
     /// How many calls are in flight; tombstones are not.
@@ -242,7 +246,7 @@ mod tests {
             calls.close(id);
         }
 
-        assert!(!calls.has_room(true) && calls.has_room(false));
+        assert!(!calls.has_room_for_ordered() && calls.has_room());
         assert!(calls.open_ordered().is_none() && calls.open().is_some());
     }
 

@@ -30,13 +30,13 @@ impl Members {
         let mut addresses: Vec<&Address> = addresses.iter().collect();
         addresses.sort_by_key(|address| address.priority);
 
-        let is_several = addresses.len() > 1;
+        let count = addresses.len();
         let member = |address: &&Address| {
             let same = before
                 .iter()
                 .find(|member| *member.address() == address.text);
             same.cloned().unwrap_or_else(|| {
-                let dialer = dialer.for_one_of_several(is_several);
+                let dialer = dialer.for_one_of(count);
                 Arc::new(Member::new(Arc::clone(&address.text), dialer))
             })
         };

@@ -98,6 +98,15 @@ impl Member {
     }
 }
 
+/// The standing of a server with a connection when a call on it ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ServerStanding {
+    /// It takes calls.
+    Serving,
+    /// It had said goaway, or is gone, so that a rejection is no news of its health.
+    Leaving,
+}
+
 impl Ticket {
     pub(crate) fn new(member: &Arc<Member>, lane: LaneNumber, now: Instant) -> Self {
         // Relaxed here and below: numbers to compare, which guard nothing.
@@ -145,9 +154,8 @@ impl Ticket {
         self
     }
 
-    /// Tells how the call ended. `is_leaving`: the server had said goaway, so that a rejection is no
-    /// news of its health.
-    pub(crate) fn finish(mut self, failure: Option<&Error>, is_leaving: bool) {
+    /// Tells how the call ended.
+    pub(crate) fn finish(mut self, failure: Option<&Error>, standing: ServerStanding) {
         self.is_unary_call = false;
         let (member, now) = (&self.member, Instant::now());
         let is_failure = failure.is_some_and(Error::is_of_endpoint);
@@ -157,7 +165,7 @@ impl Ticket {
             member.failures.fetch_add(1, Ordering::Relaxed);
         }
 
-        if is_leaving && failure.is_some_and(Error::is_rejected) {
+        if standing == ServerStanding::Leaving && failure.is_some_and(Error::is_rejected) {
             return;
         }
 

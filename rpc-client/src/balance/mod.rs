@@ -23,7 +23,7 @@ use group::{Group, Members, two_of};
 pub(crate) use lease::Lease;
 pub use member::EndpointStats;
 use member::Member;
-pub(crate) use member::Ticket;
+pub(crate) use member::{ServerStanding, Ticket};
 pub(crate) use route::Route;
 
 /// What a call asks of the choice.

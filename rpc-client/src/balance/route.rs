@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::directory::Directory;
 use super::group::Members;
-use super::member::{EndpointStats, Ticket};
+use super::member::{EndpointStats, ServerStanding, Ticket};
 use super::{Choice, Chooser, Lease, Wish};
 use crate::config::Mode;
 use crate::connection::Connection;
@@ -156,7 +156,7 @@ impl Balanced {
                     Ok(connection) => return Ok(Lease::counted(connection, ticket)),
                     Err(error) => {
                         let address = Arc::clone(ticket.address());
-                        ticket.finish(Some(&error), false);
+                        ticket.finish(Some(&error), ServerStanding::Serving);
                         been_at.push(address);
 
                         let is_last = members

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::Command;
 use super::run::Answer;
 use crate::config::Config;
-use crate::error::Error;
+use crate::error::{Error, Tries};
 
 /// Answers that must have been seen before "longer than most" means anything.
 const ANSWERS_MIN: u32 = 100;
@@ -142,8 +142,12 @@ impl Command<'_> {
             Either::Right((Err(failed), first)) => (failed, first.await),
         };
 
-        rest.map(observed)
-            .map_err(|last| last.of_several(2, failed.may_have_run()))
+        rest.map(observed).map_err(|last| {
+            last.of_several(Tries {
+                attempts: 2,
+                may_have_run_before: failed.may_have_run(),
+            })
+        })
     }
 }
 

@@ -244,5 +244,5 @@ impl Tries {
 
 /// The failure of the last of several tries.
 fn of_all(error: Error, retry: &RetryState<'_>) -> Error {
-    error.of_several(retry.attempts(), retry.may_have_run())
+    error.of_several(retry.tries())
 }

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::run::Answer;
 use super::{Attempt, Command, IDEMPOTENCY_KEY, Idempotency};
 use crate::config::Config;
-use crate::error::Error;
+use crate::error::{Error, Tries};
 
 /// What a failed try says about another one.
 pub(crate) struct FailedTry {
@@ -115,6 +115,14 @@ impl<'a> RetryState<'a> {
         self.attempts
     }
 
+    /// The tries so far.
+    pub(super) fn tries(&self) -> Tries {
+        Tries {
+            attempts: self.attempts,
+            may_have_run_before: self.may_have_run,
+        }
+    }
+
     /// Whether a try before the last one may have run.
     pub(crate) fn may_have_run(&self) -> bool {
         self.may_have_run
@@ -156,7 +164,7 @@ impl Command<'_> {
 
             let now = Instant::now();
             let Some(begin) = tries.next(&failed, now) else {
-                return Err(failure.of_several(tries.attempts(), tries.may_have_run()));
+                return Err(failure.of_several(tries.tries()));
             };
 
             let attempts = tries.attempts();

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
 use super::Command;
-use crate::balance::{Lease, Route, Ticket, Wish};
+use crate::balance::{Lease, Route, ServerStanding, Ticket, Wish};
 use crate::connection::{
     CallKind, Connection, Data, Due, Frame, PendingCall, PendingStream, Refusal, Refused,
 };
@@ -200,7 +200,11 @@ impl Attempt {
 
     fn finish(&mut self, failure: Option<&Error>) {
         if let Some(ticket) = self.ticket.take() {
-            ticket.finish(failure, !self.pending.is_usable());
+            let standing = match self.pending.is_usable() {
+                true => ServerStanding::Serving,
+                false => ServerStanding::Leaving,
+            };
+            ticket.finish(failure, standing);
         }
     }
 }

@@ -33,6 +33,15 @@ struct Stall {
     until: Instant,
 }
 
+/// The meaning of a server's silence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Silence {
+    /// It may be gone, and is asked.
+    Counts,
+    /// It has nothing to answer, or knows no pings.
+    SaysNothing,
+}
+
 /// What a look comes to.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
@@ -87,16 +96,16 @@ impl Liveness {
         self.stall = None;
     }
 
-    /// When to look next. `is_watched`: the connection's silence matters.
-    pub(crate) fn next_look(&mut self, is_watched: bool) -> Option<Instant> {
-        if self.look_at.is_none() && is_watched && !self.ping_interval.is_zero() {
+    /// When to look next.
+    pub(crate) fn next_look(&mut self, silence: Silence) -> Option<Instant> {
+        if self.look_at.is_none() && silence == Silence::Counts && !self.ping_interval.is_zero() {
             self.begin_silence(Instant::now());
             self.look_at = Some(self.silent_since + self.ping_interval / 4);
         }
         earliest(self.look_at, self.stall.as_ref().map(|stall| stall.until))
     }
 
-    pub(crate) fn look(&mut self, now: Instant, is_watched: bool) -> Verdict {
+    pub(crate) fn look(&mut self, now: Instant, silence: Silence) -> Verdict {
         if self.stall.as_ref().is_some_and(|stall| stall.until <= now) {
             let limit = self.stall_timeout.as_millis();
             return Verdict::Dead(format!(
@@ -114,7 +123,7 @@ impl Liveness {
             return Verdict::Heard;
         }
 
-        if !is_watched {
+        if silence == Silence::SaysNothing {
             self.look_at = None;
             return Verdict::Fine;
         }
@@ -170,12 +179,15 @@ mod tests {
         let mut course = Vec::new();
         let mut heard = heard.iter().copied().peekable();
 
-        while let Some(now) = liveness.next_look(true).filter(|now| *now <= at(end)) {
+        while let Some(now) = liveness
+            .next_look(Silence::Counts)
+            .filter(|now| *now <= at(end))
+        {
             while heard.next_if(|ms| at(*ms) <= now).is_some() {
                 liveness.has_received();
             }
 
-            let verdict = liveness.look(now, true);
+            let verdict = liveness.look(now, Silence::Counts);
             let is_dead = matches!(verdict, Verdict::Dead(_));
             if !matches!(verdict, Verdict::Fine | Verdict::Heard) {
                 course.push((u64::try_from((now - began).as_millis()).unwrap(), verdict));
@@ -234,9 +246,9 @@ mod tests {
         liveness.look_at = Some(began + Duration::from_secs(5));
 
         let late = began + Duration::from_secs(3_600);
-        assert_eq!(liveness.look(late, true), Verdict::Ping);
+        assert_eq!(liveness.look(late, Silence::Counts), Verdict::Ping);
         assert_eq!(
-            liveness.next_look(true),
+            liveness.next_look(Silence::Counts),
             Some(late + Duration::from_secs(5))
         );
     }
@@ -245,15 +257,15 @@ mod tests {
     fn an_idle_connection_that_is_not_watched_needs_no_timer_until_it_is_used() {
         let began = Instant::now();
         let mut liveness = Liveness::new(&Config::default(), began);
-        assert_eq!(liveness.next_look(false), None);
+        assert_eq!(liveness.next_look(Silence::SaysNothing), None);
 
-        let at = liveness.next_look(true).unwrap();
+        let at = liveness.next_look(Silence::Counts).unwrap();
         liveness.has_received();
-        assert_eq!(liveness.look(at, true), Verdict::Heard);
+        assert_eq!(liveness.look(at, Silence::Counts), Verdict::Heard);
 
-        let at = liveness.next_look(false).unwrap();
-        assert_eq!(liveness.look(at, false), Verdict::Fine);
-        assert_eq!(liveness.next_look(false), None);
+        let at = liveness.next_look(Silence::SaysNothing).unwrap();
+        assert_eq!(liveness.look(at, Silence::SaysNothing), Verdict::Fine);
+        assert_eq!(liveness.next_look(Silence::SaysNothing), None);
     }
 
     #[test]
@@ -264,7 +276,7 @@ mod tests {
         });
         let mut liveness = Liveness::new(&off, Instant::now());
         liveness.is_stalled(0);
-        assert_eq!(liveness.next_look(true), None);
+        assert_eq!(liveness.next_look(Silence::Counts), None);
 
         let endless = off.with(|config| {
             config.liveness.ping_interval_ms = u64::MAX;
@@ -273,10 +285,13 @@ mod tests {
         let mut liveness = Liveness::new(&endless, Instant::now());
         liveness.is_stalled(0);
         let (next, much_later) = (
-            liveness.next_look(true).unwrap(),
+            liveness.next_look(Silence::Counts).unwrap(),
             Instant::now() + 2 * MAX_TIMEOUT,
         );
         assert!(next > Instant::now() + MAX_TIMEOUT / 8);
-        assert!(matches!(liveness.look(much_later, true), Verdict::Dead(_)));
+        assert!(matches!(
+            liveness.look(much_later, Silence::Counts),
+            Verdict::Dead(_)
+        ));
     }
 }

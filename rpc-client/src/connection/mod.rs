@@ -70,6 +70,15 @@ pub(crate) enum Refusal {
     Full,
 }
 
+/// The way in which a call leaves its slot.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum CallEnd {
+    /// The server has nothing more to do for it.
+    Answered,
+    /// The server may still be at work, and is told.
+    GivenUp,
+}
+
 impl Connection {
     /// Takes a byte stream into use and returns the handle and the driver, which somebody must run.
     pub(crate) fn new<IO>(
@@ -103,6 +112,7 @@ impl Connection {
         let cause = match (&state.ended, &state.leaving) {
             (Some(ended), _) => ended.clone(),
             (None, Some(Leaving::Goaway(message))) => goaway(message),
+            (None, Some(Leaving::Nonsense(what))) => given_up(what),
             (None, _) => Cause::new("the connection was not used, and is being closed"),
         };
         self.0.error(Kind::NotSent(cause))
@@ -154,8 +164,8 @@ impl Connection {
         self.0.error(kind)
     }
 
-    /// Frees a call's slot. `is_given_up`: the server may still be at work, and is told.
-    fn release(&self, state: &mut State, id: u64, is_given_up: bool) {
+    /// Frees a call's slot.
+    fn release(&self, state: &mut State, id: u64, end: CallEnd) {
         let Some(slot) = state.calls.close(id) else {
             return;
         };
@@ -165,7 +175,7 @@ impl Connection {
         slot.waker = None;
         slot.items.clear();
 
-        if is_given_up && !is_ordered && state.ended.is_none() {
+        if end == CallEnd::GivenUp && !is_ordered && state.ended.is_none() {
             state.append(|output| encode_cancel(output, id));
         }
 
@@ -174,6 +184,11 @@ impl Connection {
             state.wake_driver();
         }
     }
+}
+
+/// The reason of a connection that this side has given up.
+fn given_up(what: &str) -> Cause {
+    Cause::new(format!("the connection was given up: {what}"))
 }
 
 fn goaway(message: &str) -> Cause {

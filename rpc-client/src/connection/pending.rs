@@ -13,9 +13,9 @@ use rpc_core::frame::{encode_cancel, encode_credit};
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
-use super::Connection;
 use super::in_flight::{Data, Failure, NO_STREAM_EXPECTED, Progress};
-use super::shared::State;
+use super::shared::{Leaving, State};
+use super::{CallEnd, Connection, given_up};
 use crate::error::{Cause, Error, Kind};
 
 /// A call that has been begun: a future of its data. Dropping it gives the call up, and tells the
@@ -117,17 +117,19 @@ impl PendingCall {
                 Poll::Pending
             }
             Progress::Done(done) => {
-                let is_given_up = matches!(
-                    done,
-                    Err(Failure::Expired | Failure::Nonsense(_) | Failure::Unread(_))
-                );
+                let end = match done {
+                    Err(Failure::Expired | Failure::Nonsense(_) | Failure::Unread(_)) => {
+                        CallEnd::GivenUp
+                    }
+                    Ok(_) | Err(Failure::Status(_) | Failure::Lost { .. }) => CallEnd::Answered,
+                };
                 let had_until = slot.deadline;
                 let result = done.map_err(|failure| {
                     *deadline = had_until;
                     connection.end_of(failure)
                 });
 
-                connection.release(state, id, is_given_up);
+                connection.release(state, id, end);
                 *is_over = true;
                 Poll::Ready(result)
             }
@@ -136,17 +138,38 @@ impl PendingCall {
 
     /// Looks at a line again that was only glanced at.
     fn settle(&self, data: UnverifiedData) -> Result<Option<RawJson<'static>>, Error> {
-        let nonsense = |message: String| self.connection.end_of(Failure::Nonsense(message));
-        let (data, more) = data.settle().map_err(|bad| nonsense(bad.message))?;
+        let (data, more) = match data.settle() {
+            Ok(settled) => settled,
+            Err(bad) if bad.id.is_none() => return Err(self.give_up_connection(&bad.message)),
+            Err(bad) => return Err(self.connection.end_of(Failure::Nonsense(bad.message))),
+        };
+
         if more {
             let mut state = self.connection.0.lock();
             if state.ended.is_none() {
                 state.append(|output| encode_cancel(output, self.id));
             }
-            return Err(nonsense(NO_STREAM_EXPECTED.into()));
+            let failure = Failure::Nonsense(NO_STREAM_EXPECTED.into());
+            return Err(self.connection.end_of(failure));
         }
 
         Ok(data)
+    }
+
+    /// Ends the connection for a line that may have been for another call. Its calls fail as those of a lost
+    /// connection do, and so does this one.
+    fn give_up_connection(&self, what: &str) -> Error {
+        let mut state = self.connection.0.lock();
+        if state.ended.is_none() {
+            state.leaving = Some(Leaving::Nonsense(what.to_owned()));
+            state.wake_driver();
+        }
+        drop(state);
+
+        self.connection.end_of(Failure::Lost {
+            may_have_run: true,
+            cause: given_up(what),
+        })
     }
 }
 
@@ -180,7 +203,8 @@ impl Drop for PendingCall {
     fn drop(&mut self) {
         if !self.is_over {
             let mut state = self.connection.0.lock();
-            self.connection.release(&mut state, self.id, true);
+            self.connection
+                .release(&mut state, self.id, CallEnd::GivenUp);
         }
     }
 }

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use super::flush::Reached;
 use super::in_flight::{Answers, Progress, Slot};
 use super::key_stores::KeyStores;
+use super::liveness::Silence;
 use super::start::{CallKind, Due, Frame};
 use super::{Common, Refusal};
 use crate::config::Config;
@@ -153,6 +154,9 @@ pub(super) enum Leaving {
     Idle,
     /// The server has said goaway, and this about it.
     Goaway(String),
+    /// A line that was only glanced at turned out to make no sense, and does not say for sure whom it was for. The
+    /// driver ends the connection.
+    Nonsense(String),
 }
 
 impl State {
@@ -267,14 +271,22 @@ impl State {
         self.untimed = untimed;
     }
 
-    /// Whether the server's silence says anything about it.
-    pub(super) fn is_watched(&self, config: &Config, appended_when_heard: u64) -> bool {
+    /// What the server's silence says about it.
+    pub(super) fn silence(&self, config: &Config, appended_when_heard: u64) -> Silence {
         let is_idle = || self.calls.is_empty() && self.appended == appended_when_heard;
-        self.uses_ids && (config.liveness.ping_idle || !is_idle())
+        if self.uses_ids && (config.liveness.ping_idle || !is_idle()) {
+            Silence::Counts
+        } else {
+            Silence::SaysNothing
+        }
     }
 
     pub(super) fn has_room(&self, config: &Config, kind: CallKind) -> bool {
-        self.output.len() < config.limits.output_bytes_max && self.calls.has_room(kind.is_ordered())
+        let has_slot = match kind.is_ordered() {
+            true => self.calls.has_room_for_ordered(),
+            false => self.calls.has_room(),
+        };
+        has_slot && self.output.len() < config.limits.output_bytes_max
     }
 
     /// Whoever makes room calls this, under the lock.

@@ -45,10 +45,10 @@ impl Dialer {
         )
     }
 
-    /// Where each call opens a connection and there are other endpoints, one failure to connect is
-    /// enough to try another one.
-    pub(crate) fn for_one_of_several(&self, is_several: bool) -> Self {
-        if !is_several || self.common.config.pool.mode != Mode::Short {
+    /// For one of this many endpoints: where each call opens a connection and there are other endpoints, one failure to
+    /// connect is enough to try another one.
+    pub(crate) fn for_one_of(&self, endpoints: usize) -> Self {
+        if endpoints < 2 || self.common.config.pool.mode != Mode::Short {
             return self.clone();
         }
 

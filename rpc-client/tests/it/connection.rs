@@ -70,6 +70,7 @@ async fn a_reply_with_a_repeated_field_fails_its_call_and_with_a_repeated_id_the
         ),
         (r#""code":8,"code":0"#, "`code` appears twice", true),
         (r#""code":8,"id":0"#, "`id` appears twice", false),
+        (r#""code":0,"data":1,"id":0"#, "`id` appears twice", false),
     ] {
         let (client, mut peer) = Peer::new(Config::default());
         let call = client.call::<_, u64>(100, &());
@@ -83,6 +84,33 @@ async fn a_reply_with_a_repeated_field_fails_its_call_and_with_a_repeated_id_the
         assert!(error.may_have_run(), "{rest}: {error}");
         assert_eq!(client.is_connected(), goes_on, "{rest}");
     }
+}
+
+#[tokio::test]
+async fn a_success_with_the_ids_of_two_calls_answers_neither_and_ends_the_connection() {
+    let (client, mut peer) = Peer::new(Config::default());
+    let calls = async {
+        tokio::join!(
+            client.call::<_, u64>(100, &()),
+            client.call::<_, u64>(100, &())
+        )
+    };
+    let play = async {
+        let one = peer.line().await["id"].as_u64().unwrap();
+        let two = peer.line().await["id"].as_u64().unwrap();
+        peer.send(&format!(r#"{{"id":{one},"code":0,"data":1,"id":{two}}}"#))
+            .await;
+    };
+
+    let ((one, two), ()) = tokio::join!(calls, play);
+    for error in [one.unwrap_err(), two.unwrap_err()] {
+        assert!(error.to_string().contains("`id` appears twice"), "{error}");
+        assert!(
+            error.may_have_run() && error.code() == Code::UNAVAILABLE,
+            "{error}"
+        );
+    }
+    assert!(!client.is_connected());
 }
 
 #[tokio::test]

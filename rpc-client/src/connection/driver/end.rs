@@ -5,9 +5,9 @@ use std::io;
 use rpc_core::Status;
 
 use super::Driver;
-use crate::connection::Loss;
 use crate::connection::in_flight::{Answers, Failure, Progress};
 use crate::connection::shared::Leaving;
+use crate::connection::{Loss, given_up};
 use crate::error::Cause;
 
 /// How a connection ended, where it was not an error of the byte stream.
@@ -20,6 +20,15 @@ pub(in crate::connection) enum Ended {
     Nonsense(String),
     /// The server is not there any more.
     Dead(String),
+}
+
+/// The server's last word about the calls of a connection that ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum LastWord {
+    /// It has said nothing of them.
+    None,
+    /// It has turned the connection away, and runs none of them.
+    Rejected,
 }
 
 impl<IO> Driver<IO> {
@@ -41,19 +50,19 @@ impl<IO> Driver<IO> {
                 Cause::new("the server speaks TLS on this port, and this client does not")
             }
             Ok(Ended::ByServer) => Cause::new(format!("the server closed the connection{because}")),
-            Ok(Ended::Nonsense(what) | Ended::Dead(what)) => {
-                Cause::new(format!("the connection was given up: {what}"))
-            }
+            Ok(Ended::Nonsense(what) | Ended::Dead(what)) => given_up(&what),
             Err(error) => {
                 Cause::with_source(format!("the connection was lost{because}: {error}"), error)
             }
         };
 
         let retry_after = farewell.as_ref().and_then(Status::retry_after);
-        let calls = self.end_all(
-            &cause,
-            was_rejected || farewell.is_some_and(|status| status.is_rejected()),
-        );
+        let last_word = match farewell {
+            Some(status) if status.is_rejected() => LastWord::Rejected,
+            _ if was_rejected => LastWord::Rejected,
+            _ => LastWord::None,
+        };
+        let calls = self.end_all(&cause, last_word);
         let state = self.shared.lock();
 
         Loss {
@@ -67,7 +76,7 @@ impl<IO> Driver<IO> {
     }
 
     /// The one way out for calls that the connection leaves behind. Returns how many there were.
-    fn end_all(&mut self, cause: &Cause, was_rejected: bool) -> usize {
+    fn end_all(&mut self, cause: &Cause, last_word: LastWord) -> usize {
         let mut woken = Vec::new();
         let mut state = self.shared.lock();
         if state.ended.is_some() {
@@ -82,7 +91,7 @@ impl<IO> Driver<IO> {
 
         // A server that turns the connection away has run none of its calls; one that has answered some
         // may have meant another one.
-        let was_rejected = was_rejected && state.answers == Answers::None;
+        let was_rejected = last_word == LastWord::Rejected && state.answers == Answers::None;
 
         for (_, slot) in state.calls.iter_mut() {
             if matches!(slot.progress, Progress::Waiting) {
@@ -113,7 +122,7 @@ impl<IO> Drop for Driver<IO> {
     fn drop(&mut self) {
         self.end_all(
             &Cause::new("the task that drove the connection was stopped"),
-            false,
+            LastWord::None,
         );
     }
 }

@@ -21,7 +21,7 @@ use tokio::time::{Instant, Sleep};
 use self::end::Ended;
 use self::input::READ_BYTES_MIN;
 use super::liveness::Liveness;
-use super::shared::Shared;
+use super::shared::{Leaving, Shared};
 
 /// How long a stream may take to end, once everything is written and nobody waits for anything.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -124,6 +124,9 @@ where
             }
 
             state.begin_time();
+            if let Some(Leaving::Nonsense(what)) = &state.leaving {
+                return Poll::Ready(Ok(Ended::Nonsense(what.clone())));
+            }
         }
 
         let mut writes = true;

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::Driver;
 use crate::connection::in_flight::{Failure, Progress};
-use crate::connection::liveness::Verdict;
+use crate::connection::liveness::{Silence, Verdict};
 use crate::connection::shared::Leaving;
 use crate::time::earliest;
 
@@ -27,15 +27,15 @@ where
     pub(super) fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), String>> {
         self.replies_since_timer = 0;
 
-        let (deadline, is_watched) = {
+        let (deadline, silence) = {
             let state = self.shared.lock();
             (
                 state.next_deadline,
-                state.is_watched(&self.shared.common.config, self.appended_when_heard),
+                state.silence(&self.shared.common.config, self.appended_when_heard),
             )
         };
 
-        let Some(next) = earliest(deadline, self.liveness.next_look(is_watched)) else {
+        let Some(next) = earliest(deadline, self.liveness.next_look(silence)) else {
             return Poll::Pending;
         };
 
@@ -52,7 +52,7 @@ where
             self.expire(now);
         }
 
-        Poll::Ready(self.look(now, is_watched))
+        Poll::Ready(self.look(now, silence))
     }
 
     /// Ends the calls that are past their deadline.
@@ -84,14 +84,14 @@ where
     }
 
     /// Looks whether the server is still there, and asks it where it is silent.
-    pub(super) fn look(&mut self, now: Instant, is_watched: bool) -> Result<(), String> {
+    pub(super) fn look(&mut self, now: Instant, silence: Silence) -> Result<(), String> {
         if self.shared.common.config.timeouts.write_stall_timeout_ms > 0
             && self.written < self.ping_end
         {
             self.liveness.ping_waits(now);
         }
 
-        match self.liveness.look(now, is_watched) {
+        match self.liveness.look(now, silence) {
             Verdict::Dead(why) => return Err(why),
             Verdict::Ping => {
                 let id = PING_IDS[self.pings % PING_IDS.len()];
