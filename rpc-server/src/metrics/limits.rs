@@ -95,6 +95,6 @@ limits! {
     replies_too_long,
     /// Calls that may be in flight now: `admission.in_flight_max`, or less where `admission.adaptive` says so.
     in_flight_limit,
-    /// Most bytes that connections have held together, which `memory_bytes_max` bounds.
+    /// Most bytes that connections have held together, which `limits.memory_bytes_max` bounds.
     memory_bytes_peak,
 }

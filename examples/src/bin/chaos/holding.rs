@@ -3,7 +3,7 @@
 use crate::rows::P99::OfBeside;
 use crate::rows::{Fault, Memory, Prepared};
 
-/// `memory_bytes_max` of the daemons of all rows, in MiB.
+/// `limits.memory_bytes_max` of the daemons of all rows, in MiB.
 const MEMORY_MIB: u32 = 256;
 
 /// What all connections together may hold, in MiB, with what an allocator keeps of it: a quarter more.
