@@ -129,7 +129,7 @@ impl Run<'_> {
 
     /// Sends a piece at a time, at a slow and even pace, until the server says something.
     async fn drip(&mut self, step: &Step, drip: &Drip) -> Result<(), String> {
-        let data = self.context.fill(&drip.text);
+        let data = self.context.fill(&drip.text).repeat(drip.repeat);
         let connection = self.on(step);
         for _ in 0..drip.times {
             connection.send(data.as_bytes()).await?;

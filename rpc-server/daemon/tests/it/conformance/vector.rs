@@ -71,10 +71,18 @@ pub(super) struct Repeat {
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Drip {
     pub(super) text: String,
+    /// How many times the text stands in a piece.
+    #[serde(default = "once")]
+    pub(super) repeat: usize,
     pub(super) times: u64,
     pub(super) every_ms: u64,
+}
+
+fn once() -> usize {
+    1
 }
 
 impl Vector {
