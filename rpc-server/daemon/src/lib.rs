@@ -31,6 +31,8 @@ pub use error::DaemonError;
 pub use limits::{CommandLimits, CommandSettings};
 #[cfg(feature = "program")]
 pub use reload::{Reloaded, Reloader};
+#[cfg(feature = "sms")]
+use rpc_sms::service::{SmsCommands, SmsHandlers};
 use store::LogStore;
 
 /// A daemon that is bound to its addresses, with its store open.
@@ -58,6 +60,8 @@ pub struct Daemon {
     #[cfg(feature = "program")]
     config: DaemonConfig,
     log: Option<Arc<LogStore>>,
+    #[cfg(feature = "sms")]
+    outbox: Option<rpc_sms::outbox::Outbox>,
     command_limits: CommandLimits,
 }
 
@@ -75,10 +79,19 @@ impl Daemon {
         let blocking = BlockingPool::with(&config.blocking);
         let mut router = Router::new();
         let mut log = None;
+        #[cfg(feature = "sms")]
+        let mut outbox = None;
         for service in &config.services {
             let merged = match service {
                 ServiceName::Test => router.merge(services::test::router()?),
                 ServiceName::Conformance => router.merge(services::conformance::router()?),
+                #[cfg(feature = "sms")]
+                ServiceName::Sms => {
+                    let opened =
+                        services::sms::open(&config.data_dir, &config.sms, &blocking).await?;
+                    let handlers = SmsHandlers::new(outbox.insert(opened).clone());
+                    router.serve(SmsCommands(handlers))
+                }
                 ServiceName::Log => {
                     let (dir, settings) = (
                         store_dir(&config.data_dir),
@@ -139,6 +152,8 @@ impl Daemon {
             #[cfg(feature = "program")]
             config: config.clone(),
             log,
+            #[cfg(feature = "sms")]
+            outbox,
             command_limits,
         })
     }
@@ -185,7 +200,17 @@ impl Daemon {
             .map(|log| services::log::watch_health(log.health(), self.server.handle()));
         let watching = health.map(tokio::spawn);
 
-        let drained = self.server.serve(shutdown).await?;
+        #[cfg(feature = "sms")]
+        self.outbox.as_ref().inspect(|outbox| outbox.start());
+
+        let served = self.server.serve(shutdown).await;
+
+        // Attempts under way end, so that what became of them is known.
+        #[cfg(feature = "sms")]
+        if let Some(outbox) = self.outbox {
+            outbox.stop().await;
+        }
+        let drained = served?;
 
         // The end of the store is no news from here on.
         watching.inspect(tokio::task::JoinHandle::abort);

@@ -37,7 +37,7 @@ fn a_client_is_written_from_a_server_or_from_what_it_described() {
 
     let unknown = server.rpc(&["gen", "python", "--services", "mail"]);
     assert_eq!(unknown.exit, 2);
-    let said = "rpc: `--services`: the server has no service `mail`\nhint: it has log, test";
+    let said = "rpc: `--services`: the server has no service `mail`\nhint: it has log, sms, test";
     assert!(unknown.stderr.starts_with(said), "{unknown:?}");
 
     let wrong = server.rpc(&[

@@ -129,7 +129,7 @@ fn list_shows_the_commands_of_one_service() {
     server.rpc(&["list", "lok"]).assert(
         2,
         "",
-        "rpc: the server has no service `lok`\nhint: it has rpc, log, test, conformance\n",
+        "rpc: the server has no service `lok`\nhint: it has rpc, log, sms, test, conformance\n",
     );
 }
 

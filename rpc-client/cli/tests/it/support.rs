@@ -38,6 +38,7 @@ impl Server {
             services: vec![
                 ServiceName::Test,
                 ServiceName::Log,
+                ServiceName::Sms,
                 ServiceName::Conformance,
             ],
             ..DaemonConfig::default()

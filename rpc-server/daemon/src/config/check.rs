@@ -98,13 +98,16 @@ impl DaemonConfig {
         mistakes.extend(listeners::tokens(self).err().map(|error| error.to_string()));
         mistakes.extend(self.unknown_commands());
 
-        if self.services.contains(&ServiceName::Log) {
-            mistakes.extend(
-                mistake_of_store_dir(&store_dir(&self.data_dir)).map(|message| {
-                    format!("`data_dir` = \"{}\": {message}", self.data_dir.display())
-                }),
-            );
-        }
+        let mut dirs = self.services.iter().filter_map(|service| match service {
+            ServiceName::Log => Some(store_dir(&self.data_dir)),
+            #[cfg(feature = "sms")]
+            ServiceName::Sms => Some(self.data_dir.clone()),
+            ServiceName::Test | ServiceName::Conformance => None,
+        });
+        let wrong = dirs.find_map(|dir| mistake_of_store_dir(&dir));
+        mistakes.extend(
+            wrong.map(|message| format!("`data_dir` = \"{}\": {message}", self.data_dir.display())),
+        );
 
         Mistakes::none_of(mistakes)
     }
@@ -174,6 +177,11 @@ impl DaemonConfig {
             let cmdid = command.cmdid;
             format!("[[commands]] names cmdid {cmdid} twice; remove one")
         }));
+
+        #[cfg(feature = "sms")]
+        if self.services.contains(&ServiceName::Sms) {
+            mistakes.extend(self.sms.mistakes());
+        }
 
         mistakes.extend(self.contradictions());
         mistakes.extend(mistakes_of_log_level(&self.log_level));

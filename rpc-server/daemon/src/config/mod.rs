@@ -71,7 +71,7 @@ pub struct DaemonConfig {
     /// Maximum number of bytes of log lines that wait for standard error. Further lines are dropped, and the log says
     /// how many. A standard error that is not read holds up nothing else.
     pub log_lines_bytes_max: usize,
-    /// Services to offer: "test" (cmdid 10000), "log" (1001-1003), "conformance" (10001-10008, for
+    /// Services to offer: "test" (cmdid 10000), "log" (1001-1003), "sms" (1101-1112), "conformance" (10001-10008, for
     /// the vectors; not for production).
     pub services: Vec<ServiceName>,
     /// Limits of single commands, each with `cmdid`, and `in_flight_max` or `requests_per_second` or both: calls
@@ -99,6 +99,9 @@ pub struct DaemonConfig {
     pub access_log: AccessLog,
     /// The log service's store.
     pub log: LogSettings,
+    /// The SMS service, docs/sms.md: its outbox, where messages may go, and the gateways that bring them there.
+    #[cfg(feature = "sms")]
+    pub sms: rpc_sms::config::SmsSettings,
     /// Pages about the daemon over HTTP, for people, Prometheus and health checks. Whoever reaches the port
     /// may read them.
     pub admin: AdminConfig,
@@ -122,7 +125,12 @@ impl Default for DaemonConfig {
             log_format: LogFormat::Text,
             log_level: "info".into(),
             log_lines_bytes_max: 1 << 20,
-            services: vec![ServiceName::Test, ServiceName::Log],
+            services: vec![
+                ServiceName::Test,
+                ServiceName::Log,
+                #[cfg(feature = "sms")]
+                ServiceName::Sms,
+            ],
             commands: Vec::new(),
             limits: Limits::default(),
             timeouts: Timeouts::default(),
@@ -135,6 +143,8 @@ impl Default for DaemonConfig {
             token_failures: TokenFailures::default(),
             access_log: AccessLog::default(),
             log: LogSettings::default(),
+            #[cfg(feature = "sms")]
+            sms: rpc_sms::config::SmsSettings::default(),
             admin: AdminConfig::default(),
             traces: TracesConfig::default(),
         }
@@ -178,6 +188,9 @@ pub enum ServiceName {
     Test,
     /// Entries appended and read back.
     Log,
+    /// Text messages accepted, sent by gateways, and followed.
+    #[cfg(feature = "sms")]
+    Sms,
     /// What the conformance vectors call.
     Conformance,
 }

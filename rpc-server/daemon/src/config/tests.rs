@@ -251,7 +251,7 @@ fn a_value_that_means_nothing_is_refused_with_what_it_must_be() {
         &[],
         "must be HOST:PORT, unix:PATH or \"inherited\"",
     );
-    refused("services = [\"sms\"]", &[], "unknown variant `sms`");
+    refused("services = [\"mail\"]", &[], "unknown variant `mail`");
     refused(
         "[[grants]]\nidentity = \"a\"\ncommands = [\"x\"]",
         &[],

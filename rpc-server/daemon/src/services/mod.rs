@@ -2,6 +2,8 @@
 
 pub(super) mod conformance;
 pub(super) mod log;
+#[cfg(feature = "sms")]
+pub(super) mod sms;
 pub(super) mod test;
 
 #[cfg(feature = "program")]
@@ -27,6 +29,8 @@ pub(super) fn commands(service: ServiceName) -> Vec<u32> {
 
     match service {
         ServiceName::Log => log::COMMANDS.map(CmdId::number).to_vec(),
+        #[cfg(feature = "sms")]
+        ServiceName::Sms => sms::commands(),
         ServiceName::Test => of(test::router()),
         ServiceName::Conformance => of(conformance::router()),
     }

@@ -9,6 +9,7 @@ use rpc_core::api::log::{
     CONTAINS_BYTES_MAX, LEVEL_BYTES_MAX, LOG_BYTES_MAX, SERVICE_BYTES_MAX, TEXT_BYTES_MAX,
     TRACE_BYTES_MAX,
 };
+use rpc_daemon::config::ServiceName;
 use rpc_daemon::{Daemon, DaemonConfig};
 use rpc_server::ServerHandle;
 use serde_json::{Value, json};
@@ -442,7 +443,10 @@ async fn blocking_until(
 
 #[tokio::test]
 async fn a_thousand_reads_and_their_cancels_leave_another_connection_s_read_answered() {
-    let mut config = DaemonConfig::default();
+    let mut config = DaemonConfig {
+        services: vec![ServiceName::Log],
+        ..DaemonConfig::default()
+    };
     config.log.scans_max = 1;
     let serving = Serving::with(config).await;
     let (mut attacker, mut other) = (serving.connect(), serving.connect());

@@ -10,6 +10,7 @@ mod daemon_log;
 mod descriptors;
 mod log_repeats;
 mod log_service;
+mod sms;
 #[allow(dead_code, reason = "the tests of the library use the rest of it")]
 #[path = "../../../tests/it/support.rs"]
 mod support;

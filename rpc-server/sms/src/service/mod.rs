@@ -6,6 +6,7 @@ mod serve;
 #[cfg(test)]
 mod tests;
 
+pub use rpc_core::api::sms::SmsService;
 pub use serve::SmsCommands;
 
 use std::sync::Arc;
