@@ -1,11 +1,10 @@
 //! Shutdown of a server's connections: gracefully, then by force.
 
+#[cfg(any(feature = "http", feature = "tls"))]
 use std::future::Future;
-use std::pin::Pin;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Waker};
 
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tokio_util::sync::CancellationToken;
 
 use crate::sync::AtomicU8;
 
@@ -19,7 +18,8 @@ pub(crate) enum Stage {
     Aborted,
 }
 
-/// What all connections of a server are told.
+/// What all connections of a server are told. They look at the stage whenever they are woken, which costs one load;
+/// the server wakes all that are open. Handshakes and pages wait for the tokens.
 pub(crate) struct Stop {
     stage: AtomicU8,
     draining: CancellationToken,
@@ -43,7 +43,7 @@ impl Stop {
         self.enter(Stage::Aborted, &self.aborted);
     }
 
-    /// The stage first, so that whoever is woken by the token sees it.
+    /// The stage first, so that what the token wakes sees it.
     fn enter(&self, stage: Stage, token: &CancellationToken) {
         self.stage.store(stage as u8, Ordering::Release);
         token.cancel();
@@ -67,92 +67,5 @@ impl Stop {
     #[cfg(feature = "tls")]
     pub(crate) fn aborted(&self) -> impl Future<Output = ()> + Send {
         self.aborted.cancelled()
-    }
-}
-
-/// A connection's look at the [`Stop`] of its server, with every wake. It costs one load; to poll the tokens'
-/// futures would take locks that all connections share.
-pub(crate) struct StopWatch {
-    draining: Pin<Box<WaitForCancellationFutureOwned>>,
-    aborted: Pin<Box<WaitForCancellationFutureOwned>>,
-    /// Whom these wake.
-    waker: Option<Waker>,
-}
-
-impl StopWatch {
-    pub(crate) fn new(stop: &Stop) -> Self {
-        Self {
-            draining: Box::pin(stop.draining.clone().cancelled_owned()),
-            aborted: Box::pin(stop.aborted.clone().cancelled_owned()),
-            waker: None,
-        }
-    }
-
-    /// The stage now; `cx` is woken for the next one.
-    pub(crate) fn poll(&mut self, stop: &Stop, cx: &mut Context<'_>) -> Stage {
-        if !self
-            .waker
-            .as_ref()
-            .is_some_and(|waker| waker.will_wake(cx.waker()))
-        {
-            // Registered before the stage is looked at: what comes in between wakes, or is seen.
-            let _ = self.draining.as_mut().poll(cx);
-            let _ = self.aborted.as_mut().poll(cx);
-            self.waker = Some(cx.waker().clone());
-        }
-
-        stop.stage()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-    use std::sync::atomic::AtomicUsize;
-    use std::task::Wake;
-
-    use super::*;
-
-    #[derive(Default)]
-    struct Wakes(AtomicUsize);
-
-    impl Wake for Wakes {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    #[test]
-    fn whoever_polled_last_is_woken_for_each_stage() {
-        let stop = Stop::new();
-        let mut watch = StopWatch::new(&stop);
-        let tasks = [Arc::new(Wakes::default()), Arc::new(Wakes::default())];
-        let counts = || tasks.each_ref().map(|task| task.0.load(Ordering::Relaxed));
-
-        let mut poll = |task: usize| {
-            let waker = Waker::from(Arc::clone(&tasks[task]));
-            watch.poll(&stop, &mut Context::from_waker(&waker))
-        };
-
-        assert_eq!((poll(0), poll(0)), (Stage::Serving, Stage::Serving));
-
-        // As where a connection's future moves to another task.
-        assert_eq!(poll(1), Stage::Serving);
-
-        stop.drain();
-        assert_eq!(counts(), [0, 1]);
-        assert_eq!(poll(1), Stage::Draining);
-
-        stop.abort();
-        assert_eq!(counts(), [0, 2]);
-        assert_eq!(poll(1), Stage::Aborted);
-    }
-
-    #[test]
-    fn one_that_comes_late_learns_at_once() {
-        let stop = Stop::new();
-        stop.drain();
-        let stage = StopWatch::new(&stop).poll(&stop, &mut Context::from_waker(Waker::noop()));
-        assert_eq!(stage, Stage::Draining);
     }
 }

@@ -7,6 +7,7 @@
 //! its probes, and the short one only from a write until no byte of it can be unacknowledged any more: two system calls
 //! an idle spell, and none a call.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// The settings of both options, as the system takes them.
@@ -26,6 +27,17 @@ pub struct Keepalive {
     interval: Duration,
     probes: u32,
     user_timeout: Duration,
+    /// None where a connection keeps one user timeout.
+    spells: Option<Spells>,
+}
+
+/// The user timeouts of a connection that is busy and of one that is idle, which differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Spells {
+    busy: Duration,
+    idle: Duration,
+    /// How long after the last write the connection counts as idle.
+    quiet: Duration,
 }
 
 impl Keepalive {
@@ -49,8 +61,10 @@ impl Keepalive {
             interval,
             probes: probes.clamp(1, 127),
             user_timeout: user_timeout.min(longest),
+            spells: None,
         }
         .apart_from_probes()
+        .with_spells()
     }
 
     /// A user timeout that ends together with the time of a probe cannot be changed between the two: it ends a quarter
@@ -63,6 +77,19 @@ impl Keepalive {
         if !self.idle.is_zero() && probe > self.idle && self.user_timeout < probe + margin {
             self.user_timeout = probe + margin;
         }
+        self
+    }
+
+    /// Computed once, as connections look at it with every write.
+    fn with_spells(mut self) -> Self {
+        let both = self.user_timeout().zip(self.user_timeout_while_idle());
+        let differ = both.filter(|(busy, idle)| busy != idle);
+
+        self.spells = differ.map(|(busy, idle)| Spells {
+            busy,
+            idle,
+            quiet: self.quiet(),
+        });
         self
     }
 
@@ -108,15 +135,16 @@ fn intervals(time: Duration, interval: Duration) -> u32 {
 /// Which user timeout a connection has, and which it should have.
 #[derive(Debug)]
 pub struct Activity {
-    keepalive: Keepalive,
+    keepalive: Arc<Keepalive>,
     last_write: Option<Instant>,
 }
 
 impl Activity {
-    /// Of a connection that is idle, and has the user timeout of one.
-    pub fn idle(keepalive: Keepalive) -> Self {
+    /// Of a connection that is idle, and has the user timeout of one. Connections with the same settings may share
+    /// them.
+    pub fn idle(keepalive: impl Into<Arc<Keepalive>>) -> Self {
         Self {
-            keepalive,
+            keepalive: keepalive.into(),
             last_write: None,
         }
     }
@@ -125,13 +153,15 @@ impl Activity {
     #[inline]
     pub fn write(&mut self, now: Instant) -> Option<Duration> {
         let was_idle = self.last_write.replace(now).is_none();
-        if was_idle { self.change() } else { None }
+        let spells = self.keepalive.spells?;
+        was_idle.then_some(spells.busy)
     }
 
     /// When it may be idle again; `None` while it is, or where that makes no difference.
+    #[inline]
     pub fn idle_at(&self) -> Option<Instant> {
-        self.change()?;
-        Some(self.last_write? + self.keepalive.quiet())
+        let spells = self.keepalive.spells?;
+        Some(self.last_write? + spells.quiet)
     }
 
     /// Looks whether it is idle again. Returns the user timeout that the connection should have from now on, where
@@ -142,13 +172,7 @@ impl Activity {
         }
 
         self.last_write = None;
-        self.keepalive.user_timeout_while_idle()
-    }
-
-    /// The short user timeout, where it is another one than that of an idle connection.
-    fn change(&self) -> Option<Duration> {
-        let busy = self.keepalive.user_timeout();
-        busy.filter(|_| busy != self.keepalive.user_timeout_while_idle())
+        self.keepalive.spells.map(|spells| spells.idle)
     }
 }
 

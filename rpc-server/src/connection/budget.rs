@@ -61,10 +61,11 @@ impl<IO> Session<IO>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
-    /// Looks how much memory there is for this turn.
+    /// Looks how much memory there is for this turn, and how many calls there may be.
     #[inline]
-    pub(super) fn look_at_memory(&mut self) {
+    pub(super) fn look_at_limits(&mut self) {
         self.budget.look(&self.host.memory);
+        self.call_count.look(self.in_flight.calls());
     }
 
     /// Bytes that the connection holds: the line being read, its calls in flight, and its output.

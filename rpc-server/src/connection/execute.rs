@@ -83,7 +83,8 @@ where
                     consumed: length,
                 } => {
                     self.sheds_line = false;
-                    if !self.has(Room::ForACall)
+                    // That the output has room was looked at above.
+                    if !self.has_place()
                         && let Some(room) = self.room_needed(line)
                     {
                         if !self.may_shed(room) {

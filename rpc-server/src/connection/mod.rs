@@ -93,10 +93,8 @@ where
 
     /// Turns until there is nothing to do. Ready when the connection is over.
     fn poll(&mut self, cx: &mut Context<'_>, stage: Stage) -> Poll<io::Result<()>> {
-        // Before anything is looked at, so that no change is missed.
-        self.session.stats.listen(cx.waker());
-        self.session.look_at_memory();
-        self.session.output.take_buffer();
+        self.session.look_at_limits();
+        self.session.take_buffers();
         self.session.clock.begin_turn();
         self.session.access_log = AccessLog::of(&self.session.host.changeable);
         if stage == Stage::Draining {

@@ -86,11 +86,12 @@ where
     /// Refuses a result that all connections together have no memory for.
     #[inline]
     fn afford(&self, bytes: usize) -> Result<(), Status> {
+        if bytes < SMALL_RESULT_BYTES || self.budget.is_enough() {
+            return Ok(());
+        }
+
         let is_below_share = self.held_bytes() < self.budget.bytes_max();
-        if bytes < SMALL_RESULT_BYTES
-            || self.budget.is_enough()
-            || self.host.memory.has_room_for(bytes, is_below_share)
-        {
+        if self.host.memory.has_room_for(bytes, is_below_share) {
             return Ok(());
         }
 

@@ -43,7 +43,8 @@ where
             return false;
         }
 
-        let Some(usual) = fast::Request::read_after(&mut self.last_head, line) else {
+        let last_header = self.last_header.get_or_insert_default();
+        let Some(usual) = fast::Request::read_after(last_header, line) else {
             return false;
         };
 

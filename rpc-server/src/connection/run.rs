@@ -12,7 +12,7 @@ use super::{Connection, Host};
 use crate::access::Policy;
 #[cfg(feature = "http")]
 use crate::http::{Handover, Open, Pipe};
-use crate::shutdown::{Stage, StopWatch};
+use crate::shutdown::Stage;
 
 /// Runs a connection to its end. The server's `stop` asks it to finish, and cuts it.
 pub(crate) fn run<IO>(
@@ -27,12 +27,15 @@ where
     #[cfg(feature = "http")]
     let mut exchange = None;
     let stop = Arc::clone(&host.stop);
-    let mut watch = StopWatch::new(&stop);
-    let mut connection = Some(Connection::new(io, peer, host, policy));
+    let connection = Connection::new(io, peer, host, policy);
+    let bell = connection.session.stats.bell();
+    let mut connection = Some(connection);
 
     // No `async`: that would hold the connection twice.
     poll_fn(move |cx| {
-        let stage = watch.poll(&stop, cx);
+        // Before anything is looked at, so that no change is missed.
+        bell.register(cx.waker());
+        let stage = stop.stage();
         if stage == Stage::Aborted {
             return Poll::Ready(());
         }
@@ -100,5 +103,18 @@ fn handover<IO>(open: Connection<IO>) -> Handover<IO> {
         http,
         ledger: stats,
         open,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    #[test]
+    fn a_connection_at_rest_is_small() {
+        let bytes = size_of::<Connection<TcpStream>>();
+        assert!(bytes <= 672, "{bytes}: all connections hold that much");
     }
 }

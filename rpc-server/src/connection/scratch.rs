@@ -1,9 +1,11 @@
-//! Buffers that belong to the thread: one that its connections read into, one for a long line, and a few that they
-//! gather replies in, so that an idle connection holds none and a busy one allocates none.
+//! Buffers that belong to the thread: one that its connections read into, one for a long line, a few that they
+//! gather replies in, and the header of the last line, so that an idle connection holds none and a busy one allocates
+//! none.
 
 use std::cell::{Cell, RefCell};
 
 use rpc_core::codec::FRAME_BYTES_MAX;
+use rpc_core::frame::fast::HeaderCache;
 
 /// What one read takes at most, and the largest buffer of replies that a thread keeps.
 pub(super) const SCRATCH_BYTES: usize = 64 * 1024;
@@ -11,6 +13,7 @@ pub(super) const SCRATCH_BYTES: usize = 64 * 1024;
 thread_local! {
     static SCRATCH: Cell<Option<Box<[u8]>>> = const { Cell::new(None) };
     static LONG: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    static LAST_HEADER: Cell<Option<Box<HeaderCache>>> = const { Cell::new(None) };
     static OUTPUTS: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -43,6 +46,17 @@ pub(super) fn give_back_long(mut line: Vec<u8>) {
     if (SCRATCH_BYTES..=LONG_KEPT_MAX).contains(&line.capacity()) {
         line.clear();
         LONG.set(line);
+    }
+}
+
+/// The header of the last line of the thread, whichever connection it came on: clients of one kind write alike.
+pub(super) fn take_last_header() -> Option<Box<HeaderCache>> {
+    LAST_HEADER.take()
+}
+
+pub(super) fn give_back_last_header(header: Option<Box<HeaderCache>>) {
+    if header.is_some() {
+        LAST_HEADER.set(header);
     }
 }
 

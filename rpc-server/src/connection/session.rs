@@ -21,6 +21,7 @@ use super::lifecycle::{Lifecycle, Phase};
 use super::output::{Output, Writing};
 use super::pace::Clock;
 use super::room::{Room, RoomNow};
+use super::scratch;
 use super::throttle::Throttle;
 use super::timers::{Timer, TimerTable};
 use crate::access::Policy;
@@ -40,7 +41,8 @@ pub(super) struct Session<IO> {
     pub(super) policy: Arc<Policy>,
 
     pub(super) lines: LineDecoder,
-    pub(super) last_head: HeaderCache,
+    /// The thread's; none before the first line of this turn or the thread.
+    pub(super) last_header: Option<Box<HeaderCache>>,
     /// Bytes that the input holds in memory.
     pub(super) input_bytes: usize,
     pub(super) budget: Budget,
@@ -81,7 +83,7 @@ where
         Self {
             io,
             lines: LineDecoder::new(config.limits.frame_bytes_max),
-            last_head: HeaderCache::default(),
+            last_header: None,
             input_bytes: 0,
             budget: Budget::new(
                 &host.memory,
@@ -152,7 +154,7 @@ where
 
     /// Whether a call may be added to those in flight.
     #[inline]
-    fn has_place(&self) -> bool {
+    pub(super) fn has_place(&self) -> bool {
         let in_flight = self.in_flight.len();
         in_flight == 0
             || in_flight < self.host.config.admission.in_flight_per_connection
@@ -234,9 +236,20 @@ where
         self.call_count.publish(self.in_flight.calls());
     }
 
+    /// Takes what the thread lends to a connection that has something to do.
+    #[inline]
+    pub(super) fn take_buffers(&mut self) {
+        self.output.take_buffer();
+        if self.last_header.is_none() {
+            self.last_header = scratch::take_last_header();
+        }
+    }
+
     /// An idle connection keeps nothing that it can do without.
     pub(super) fn release(&mut self) {
         self.output.release();
+        scratch::give_back_last_header(self.last_header.take());
+        self.timers.release();
         if self.in_flight.release() {
             self.stats.release();
         }

@@ -63,10 +63,13 @@ const LATE: Duration = Duration::from_millis(100);
 /// The deadline of each timer. It has no clock: the time is an argument.
 #[derive(Debug, Default)]
 pub(super) struct TimerTable {
-    deadlines: [Option<Instant>; Timer::ALL.len()],
+    /// None before the first one is set: a connection at rest has none as a rule.
+    deadlines: Option<Box<Deadlines>>,
     /// A bit for each timer whose deadline was put off because this side was late.
     put_off: u16,
 }
+
+type Deadlines = [Option<Instant>; Timer::ALL.len()];
 
 /// What has become of the timers at a moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,33 +85,51 @@ pub(super) enum Expiry {
 impl TimerTable {
     /// Sets a timer, in the place of the deadline that it had.
     pub(super) fn set(&mut self, timer: Timer, deadline: Instant) {
-        self.deadlines[timer as usize] = Some(deadline);
+        self.deadlines.get_or_insert_default()[timer as usize] = Some(deadline);
         self.put_off &= !timer.bit();
     }
 
     /// Sets a timer that is not set.
     pub(super) fn set_once(&mut self, timer: Timer, deadline: impl FnOnce() -> Instant) {
-        self.deadlines[timer as usize].get_or_insert_with(deadline);
+        let deadlines = self.deadlines.get_or_insert_default();
+        deadlines[timer as usize].get_or_insert_with(deadline);
     }
 
+    #[inline]
     pub(super) fn stop(&mut self, timer: Timer) {
-        self.deadlines[timer as usize] = None;
-        self.put_off &= !timer.bit();
+        if let Some(deadlines) = &mut self.deadlines {
+            deadlines[timer as usize] = None;
+            self.put_off &= !timer.bit();
+        }
     }
 
     pub(super) fn is_set(&self, timer: Timer) -> bool {
-        self.deadlines[timer as usize].is_some()
+        self.deadline(timer).is_some()
+    }
+
+    fn deadline(&self, timer: Timer) -> Option<Instant> {
+        self.deadlines.as_ref()?[timer as usize]
     }
 
     /// The earliest deadline.
+    #[inline]
     fn next(&self) -> Option<Instant> {
-        self.deadlines.iter().flatten().min().copied()
+        let deadlines = self.deadlines.as_ref()?;
+        deadlines.iter().flatten().min().copied()
+    }
+
+    /// Gives the table back where no timer is set.
+    #[inline]
+    pub(super) fn release(&mut self) {
+        if self.deadlines.is_some() && self.next().is_none() {
+            self.deadlines = None;
+        }
     }
 
     /// Stops the first timer that is due, or puts it off.
     pub(super) fn expire(&mut self, now: Instant) -> Expiry {
         for timer in Timer::ALL {
-            let Some(deadline) = self.deadlines[timer as usize].filter(|at| *at <= now) else {
+            let Some(deadline) = self.deadline(timer).filter(|at| *at <= now) else {
                 continue;
             };
 
@@ -185,9 +206,12 @@ mod tests {
         assert_eq!(timers.expire(after(2)), Expiry::Due(Timer::Retire));
         assert_eq!(timers.expire(after(2)), Expiry::None);
 
+        timers.release();
         assert!(timers.is_set(Timer::Idle));
         timers.stop(Timer::Idle);
         assert_eq!(timers.next(), None);
+        timers.release();
+        assert!(timers.deadlines.is_none(), "nothing is held for no timer");
     }
 
     #[test]

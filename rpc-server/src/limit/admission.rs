@@ -63,11 +63,11 @@ impl Admission {
         }
     }
 
-    /// Whether there are as many calls in flight as there may be, for a connection that has so many
-    /// `now` and has published so many.
-    pub(crate) fn is_full(&self, published: usize, now: usize) -> bool {
+    /// How many further calls may be in flight, for a connection that has so many `now` and has published so many.
+    fn places(&self, published: usize, now: usize) -> u64 {
         let own = (now as u64).wrapping_sub(published as u64);
-        self.in_flight.load(Ordering::Relaxed).wrapping_add(own) >= self.limit()
+        let calls = self.in_flight.load(Ordering::Relaxed).wrapping_add(own);
+        self.limit().saturating_sub(calls)
     }
 
     /// Whether it has any use for the latency of calls.
@@ -130,9 +130,13 @@ pub(crate) struct CallCount {
     /// None for a peer whose calls are not counted.
     peer: Option<PeerShare>,
     published: usize,
+    /// How many calls the connection may have, as of the last look.
+    calls_max: u64,
+    /// The limit that says so.
+    limit: Full,
 }
 
-/// The limit of calls in flight that is reached.
+/// The limit of calls in flight that is reached, or would be first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Full {
     OfAll,
@@ -148,7 +152,27 @@ impl CallCount {
             admission: Arc::clone(admission),
             peer: share.flatten(),
             published: 0,
+            calls_max: 0,
+            limit: Full::OfAll,
         }
+    }
+
+    /// Looks how many calls may be added to those that the connection has `now`: once a turn, and not for each.
+    #[inline]
+    pub(crate) fn look(&mut self, now: usize) {
+        let mut places = self.admission.places(self.published, now);
+        self.limit = Full::OfAll;
+
+        if let Some(peer) = &self.peer {
+            let calls = peer.calls(self.published, now);
+            let of_peer = self.admission.per_peer.saturating_sub(calls);
+            if of_peer < places {
+                places = of_peer;
+                self.limit = Full::OfPeer;
+            }
+        }
+
+        self.calls_max = (now as u64).saturating_add(places);
     }
 
     /// The peer has shown who it is: its calls count for that from now on.
@@ -157,6 +181,7 @@ impl CallCount {
         self.publish(0);
         *self = Self::none(&self.admission, peer);
         self.publish(calls);
+        self.look(calls);
     }
 
     #[inline]
@@ -171,19 +196,12 @@ impl CallCount {
     /// Whether there is no room for a call of this connection, which has so many `now`.
     #[inline]
     pub(crate) fn is_full(&self, now: usize) -> bool {
-        self.full(now).is_some()
+        now as u64 >= self.calls_max
     }
 
-    /// The limit that leaves no room for a call of this connection.
-    #[inline]
+    /// The limit that leaves no room for a call of this connection, where one does.
     pub(crate) fn full(&self, now: usize) -> Option<Full> {
-        if self.admission.is_full(self.published, now) {
-            return Some(Full::OfAll);
-        }
-
-        let per_peer = self.admission.per_peer;
-        let peer = self.peer.as_ref()?;
-        (peer.calls(self.published, now) >= per_peer).then_some(Full::OfPeer)
+        self.is_full(now).then_some(self.limit)
     }
 }
 

@@ -12,7 +12,14 @@ use crate::sync::{AtomicU64, Mutex};
 
 /// The peers that have connections.
 #[derive(Default)]
-pub(crate) struct Peers(Mutex<HashMap<Key, Arc<AtomicU64>>>);
+pub(crate) struct Peers(Mutex<HashMap<Key, Arc<PeerCalls>>>);
+
+/// The calls in flight of a peer.
+struct PeerCalls {
+    peers: Arc<Peers>,
+    key: Key,
+    count: AtomicU64,
+}
 
 /// What connections of one peer have in common.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -35,49 +42,47 @@ impl Key {
 }
 
 /// The calls of one connection among those of its peer, as of its last turn; none once this is dropped.
-pub(super) struct PeerShare {
-    peers: Arc<Peers>,
-    key: Key,
-    count: Arc<AtomicU64>,
-}
+pub(super) struct PeerShare(Arc<PeerCalls>);
 
 impl PeerShare {
     /// None for a peer that is not counted.
     pub(super) fn of(peers: &Arc<Peers>, peer: &Peer) -> Option<Self> {
         let key = Key::of(peer)?;
-        let mut counts = peers.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = Arc::clone(counts.entry(key.clone()).or_default());
-        drop(counts);
+        let mut all = peers.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let calls = all.entry(key).or_insert_with_key(|key| {
+            Arc::new(PeerCalls {
+                peers: Arc::clone(peers),
+                key: key.clone(),
+                count: AtomicU64::new(0),
+            })
+        });
 
-        Some(Self {
-            peers: Arc::clone(peers),
-            key,
-            count,
-        })
+        Some(Self(Arc::clone(calls)))
     }
 
     /// The calls of the peer, with those that the connection has not told.
     // Relaxed, here and below: a call too many or too few for a moment harms nobody.
     pub(super) fn calls(&self, told: usize, now: usize) -> u64 {
         let own = (now as u64).wrapping_sub(told as u64);
-        self.count.load(Ordering::Relaxed).wrapping_add(own)
+        self.0.count.load(Ordering::Relaxed).wrapping_add(own)
     }
 
     pub(super) fn publish(&self, before: usize, now: usize) {
         if before != now {
             // What is added for fewer calls than before wraps around to what is taken away.
             let change = (now as u64).wrapping_sub(before as u64);
-            self.count.fetch_add(change, Ordering::Relaxed);
+            self.0.count.fetch_add(change, Ordering::Relaxed);
         }
     }
 }
 
 impl Drop for PeerShare {
     fn drop(&mut self) {
-        let mut counts = self.peers.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Self(calls) = self;
+        let mut all = calls.peers.0.lock().unwrap_or_else(PoisonError::into_inner);
         // This one's and the map's: the peer has no other connection.
-        if Arc::strong_count(&self.count) == 2 {
-            counts.remove(&self.key);
+        if Arc::strong_count(calls) == 2 {
+            all.remove(&calls.key);
         }
     }
 }

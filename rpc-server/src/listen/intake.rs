@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rpc_core::keepalive::Keepalive;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::accept::Accepted;
@@ -75,6 +76,7 @@ pub(crate) struct Intake {
     pub(super) metrics: Arc<Metrics>,
     pub(super) log: Arc<PeerLog>,
     addresses: Arc<Addresses>,
+    keepalive: Arc<Keepalive>,
     refusals: Arc<Refusals>,
     reserve: Arc<Seats>,
     /// The seats of the listener for pages, which no other limit counts.
@@ -94,6 +96,7 @@ impl Intake {
             metrics: Arc::clone(metrics),
             log: Arc::clone(log),
             addresses: Arc::default(),
+            keepalive: Arc::new(config.tcp.keepalive()),
             refusals: Arc::new(Refusals::new(config, metrics, log)),
             reserve: Arc::new(Seats::new(RESERVE, RESERVE_PER_ADDRESS)),
             pages: Arc::new(Seats::new(PAGE_CONNECTIONS_MAX, PAGE_CONNECTIONS_MAX)),
@@ -106,7 +109,7 @@ impl Intake {
 
         match accepted {
             Accepted::Tcp(stream, peer) => {
-                let stream = Watched::new(stream, &self.config.tcp);
+                let stream = Watched::new(stream, &self.keepalive);
                 self.serve(stream, Some(peer.ip()), &peer.to_string(), server);
             }
             Accepted::Unix(stream) => self.serve(stream, None, "unix", server),

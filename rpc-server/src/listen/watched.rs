@@ -2,42 +2,55 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use rpc_core::keepalive::Activity;
+use rpc_core::keepalive::{Activity, Keepalive};
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
-
-use crate::config::Tcp;
 
 /// A TCP stream with the options of its listener, which are those of an idle connection.
 pub(super) struct Watched {
     stream: TcpStream,
     activity: Activity,
     alarm: Option<Pin<Box<Sleep>>>,
+    /// The alarm had not gone off at the last write: it wakes the task of this connection once it does.
+    is_alarm_ahead: bool,
 }
 
 impl Watched {
-    pub(super) fn new(stream: TcpStream, config: &Tcp) -> Self {
+    pub(super) fn new(stream: TcpStream, keepalive: &Arc<Keepalive>) -> Self {
         Self {
             stream,
-            activity: Activity::idle(config.keepalive()),
+            activity: Activity::idle(Arc::clone(keepalive)),
             alarm: None,
+            is_alarm_ahead: false,
         }
     }
 
     /// Notes a write.
+    #[inline]
     fn has_written(&mut self) {
-        if let Some(limit) = self.activity.write(Instant::now().into_std()) {
+        let now = Instant::now();
+        let alarm = self.alarm.as_ref();
+        self.is_alarm_ahead = alarm.is_some_and(|alarm| now < alarm.deadline());
+
+        if let Some(limit) = self.activity.write(now.into_std()) {
             self.ask_for(limit);
         }
     }
 
     /// Looks whether the connection is idle again. Reading looks after this: what is read wakes nobody else.
+    #[inline]
     fn poll_alarm(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        // The task is the same for as long as there is an alarm. To poll it costs more than all else here.
+        if std::mem::take(&mut self.is_alarm_ahead) {
+            return Poll::Pending;
+        }
+
         loop {
             let Some(at) = self.activity.idle_at() else {
                 return Poll::Pending;
@@ -122,6 +135,7 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
+    use crate::config::Tcp;
 
     #[tokio::test(start_paused = true)]
     async fn the_user_timeout_is_short_from_a_write_until_its_bytes_are_acknowledged_for_sure() {
@@ -130,7 +144,7 @@ mod tests {
             .await
             .unwrap();
         let (stream, _) = listener.accept().await.unwrap();
-        let mut watched = Watched::new(stream, &Tcp::default());
+        let mut watched = Watched::new(stream, &Arc::new(Tcp::default().keepalive()));
         let user_timeout = |watched: &Watched| {
             let socket = SockRef::from(&watched.stream);
             socket

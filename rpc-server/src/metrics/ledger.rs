@@ -7,14 +7,13 @@ use std::cell::Cell;
 use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::Waker;
 
 use rpc_core::{Code, Peer};
 use serde::Serialize;
 use tokio::time::Instant;
 
 use super::notable::Over;
-use super::open::OpenConnection;
+use super::open::{Bell, OpenConnection};
 use super::{Command, Metrics, Shard, add, code_index, get, subtract};
 
 thread_local! {
@@ -248,9 +247,9 @@ impl Ledger {
             && self.open.is_to_shed.swap(false, Ordering::Relaxed)
     }
 
-    /// Has the connection woken when something changes around it.
-    pub(crate) fn listen(&self, waker: &Waker) {
-        self.open.bell.register(waker);
+    /// What wakes the connection when something changes around it.
+    pub(crate) fn bell(&self) -> Bell {
+        Bell(Arc::clone(&self.open))
     }
 
     pub(crate) fn shard(&self) -> &Shard {

@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use futures::task::AtomicWaker;
@@ -38,7 +39,18 @@ pub(crate) struct OpenConnection {
     /// Whether it has to end its calls, for want of memory.
     pub(super) is_to_shed: AtomicBool,
     /// Wakes the connection, which then looks at what has changed around it.
-    pub(crate) bell: AtomicWaker,
+    bell: AtomicWaker,
+}
+
+/// Wakes an open connection when something changes around it: what it may call, its limits, the end of the server.
+pub(crate) struct Bell(pub(super) Arc<OpenConnection>);
+
+impl Bell {
+    /// Has the task woken that polled last.
+    #[inline]
+    pub(crate) fn register(&self, waker: &Waker) {
+        self.0.bell.register(waker);
+    }
 }
 
 /// One open connection, as it is shown.
@@ -197,6 +209,9 @@ impl OpenConnection {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicUsize;
+    use std::task::Wake;
+
     use super::*;
 
     fn peer(connection: u64) -> Arc<Peer> {
@@ -217,6 +232,31 @@ mod tests {
         assert_eq!(shown(3), [1, 3, 0]);
         assert_eq!(shown(100), [1, 3, 0, 2, 4]);
         assert_eq!(shown(0), [0; 0]);
+    }
+
+    #[test]
+    fn a_connection_is_woken_where_it_was_polled_last() {
+        #[derive(Default)]
+        struct Wakes(AtomicUsize);
+        impl Wake for Wakes {
+            fn wake(self: Arc<Self>) {
+                self.0.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+
+        let open = OpenConnections::default();
+        let connection = open.open(&peer(1));
+        let bell = Bell(Arc::clone(&connection));
+        let tasks = [Arc::<Wakes>::default(), Arc::default()];
+
+        // As where a connection's future moves to another task.
+        for task in &tasks {
+            bell.register(&Arc::clone(task).into());
+        }
+        open.wake_all();
+        open.wake_all();
+        let wakes = tasks.each_ref().map(|task| task.0.load(Ordering::Relaxed));
+        assert_eq!(wakes, [0, 1], "each wake takes a look to be set again");
     }
 
     #[test]

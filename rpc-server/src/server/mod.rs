@@ -152,7 +152,7 @@ async fn finish(shared: &Shared) -> Drained {
     let open = connections.len();
     tracing::info!(connections = open, "draining");
 
-    shared.stop.drain();
+    shared.drain();
     let all_ended = connections.ended();
     for detached in &shared.host.routes.detached {
         detached.close();
@@ -182,7 +182,7 @@ async fn finish(shared: &Shared) -> Drained {
         );
     }
 
-    shared.stop.abort();
+    shared.abort();
     connections.ended().await;
 
     Drained {

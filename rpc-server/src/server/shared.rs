@@ -153,4 +153,16 @@ impl Shared {
             connections,
         }
     }
+
+    /// Has all connections finish what they have accepted.
+    pub(super) fn drain(&self) {
+        self.stop.drain();
+        self.metrics.open.wake_all();
+    }
+
+    /// Cuts all connections that are left.
+    pub(super) fn abort(&self) {
+        self.stop.abort();
+        self.metrics.open.wake_all();
+    }
 }
