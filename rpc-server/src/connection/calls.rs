@@ -121,10 +121,25 @@ where
         service.call_boxed(request)
     }
 
+    /// Whether what was accepted is gone on with: there is room for it, and time in this turn.
+    #[inline]
+    fn may_go_on(&self) -> bool {
+        self.has_room_for_result()
+            && !self.clock.is_share_used_up()
+            && self.lifecycle.phase() != Phase::Closed
+    }
+
+    /// Counts what was done as a part of this turn; before it there was so much `output`.
+    #[inline]
+    fn count_step(&mut self, output: usize) {
+        let bytes = self.output.len().saturating_sub(output);
+        self.clock.count_step(bytes, &self.host.crowd);
+    }
+
     /// Ends the calls that became ready.
     #[inline]
     pub(super) fn end_calls(&mut self, cx: &mut Context<'_>) {
-        while self.has_room_for_result() && self.lifecycle.phase() != Phase::Closed {
+        while self.may_go_on() {
             let Poll::Ready(Some((terms, outcome))) = self.in_flight.poll_call(cx) else {
                 return;
             };
@@ -137,7 +152,9 @@ where
             }
 
             self.vacate(&terms);
+            let output = self.output.len();
             self.end(&terms, outcome);
+            self.count_step(output);
 
             // Replies that come together are no sign of a peer that does not read them.
             if !self.has_room_for_result() {
@@ -149,7 +166,7 @@ where
     /// Starts what stands next in the order, until one is not ready at once or the peer must read first.
     #[inline]
     pub(super) fn continue_ordered(&mut self, cx: &mut Context<'_>) {
-        while self.has_room_for_result() && self.lifecycle.phase() != Phase::Closed {
+        while self.may_go_on() {
             let Some(next) = self.in_flight.next_in_order() else {
                 return;
             };
@@ -163,6 +180,7 @@ where
                         .look()
                         .saturating_duration_since(arrival.received);
                     self.stats.shard().waited_in_order.record(waited, 1);
+                    self.clock.begin_share(&self.host.crowd);
                     self.start_in_turn(cx, request, arrival);
                 }
             }
@@ -206,15 +224,17 @@ where
     /// Sends the items of streams that are ready, while the peer keeps up.
     #[inline]
     pub(super) fn send_items(&mut self, cx: &mut Context<'_>) {
-        while self.output.waiting() < self.stream_output_max() && self.has_room_for_result() {
+        while self.output.waiting() < self.stream_output_max() && self.may_go_on() {
             let Poll::Ready(Some((terms, step))) = self.in_flight.poll_stream(cx) else {
                 return;
             };
 
+            let output = self.output.len();
             let end = match step {
                 StreamStep::Item(item) => {
                     self.output.make_room_for(item.as_bytes().len());
                     encode_item(self.output.buffer(), terms.place.id(), &item);
+                    self.count_step(output);
                     continue;
                 }
                 StreamStep::End(end) => end,
@@ -222,6 +242,7 @@ where
 
             self.vacate(&terms);
             self.end(&terms, end.map(|()| Reply::empty()));
+            self.count_step(output);
             self.continue_ordered(cx);
         }
     }

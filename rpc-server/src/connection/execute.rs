@@ -63,7 +63,7 @@ where
     ) -> Executed {
         // What was read before this look was sent before it, too: a right that was taken away by then is seen.
         self.look_after_auth();
-        self.clock.begin_share();
+        self.clock.begin_share(&self.host.crowd);
         let mut pace = self.clock.pace(bytes.len(), self.output.len());
         let mut consumed = 0;
 

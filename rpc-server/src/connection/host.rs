@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::crowd::Crowd;
 use crate::access::Access;
 use crate::config::Config;
 use crate::dispatch::router::Routes;
@@ -24,6 +25,8 @@ pub(crate) struct Host {
     pub(crate) memory: Arc<Memory>,
     pub(crate) stop: Arc<Stop>,
     pub(crate) log: Arc<PeerLog>,
+    /// The connections that wait for a further turn.
+    pub(crate) crowd: Arc<Crowd>,
     /// What the built-in commands tell of the server.
     pub(crate) reporter: Arc<Reporter>,
     /// What answers connections that speak HTTP.

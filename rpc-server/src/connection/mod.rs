@@ -13,6 +13,7 @@ mod breach;
 mod budget;
 mod call;
 mod calls;
+mod crowd;
 mod due;
 mod execute;
 mod host;
@@ -49,6 +50,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use crate::access::Policy;
 use crate::shutdown::Stage;
 use access_log::AccessLog;
+use crowd::InCrowd;
 use input::Input;
 use lifecycle::Phase;
 use session::Session;
@@ -67,6 +69,8 @@ struct Connection<IO> {
     input: Input,
     session: Session<IO>,
     alarm: Alarm,
+    /// While it waits for a further turn.
+    in_crowd: Option<InCrowd>,
     /// Since when it has been kept awake without anything to do.
     spinning_since: Option<std::time::Instant>,
     /// Whether its first bytes are an HTTP request that is answered: it is handed over with them.
@@ -87,12 +91,14 @@ where
             speaks_http: policy.is_for_pages,
             session: Session::new(io, peer, host, policy),
             alarm: Alarm::default(),
+            in_crowd: None,
             spinning_since: None,
         }
     }
 
     /// Turns until there is nothing to do. Ready when the connection is over.
     fn poll(&mut self, cx: &mut Context<'_>, stage: Stage) -> Poll<io::Result<()>> {
+        self.in_crowd = None;
         self.session.look_at_limits();
         self.session.take_buffers();
         self.session.clock.begin_turn();
@@ -120,6 +126,9 @@ where
             self.session.tell_held_bytes(cx.waker());
             if self.session.room().is_more_than(room_before) {
                 // Nothing wakes what was held back for want of room.
+                if self.session.clock.is_share_used_up() {
+                    break;
+                }
                 continue;
             }
 
@@ -133,9 +142,11 @@ where
 
             if read.is_ready() {
                 self.spinning_since = None;
-                if self.session.clock.is_share_used_up() {
-                    break;
-                }
+            }
+            if self.session.clock.is_share_used_up() {
+                break;
+            }
+            if read.is_ready() {
                 continue;
             }
 
@@ -156,6 +167,7 @@ where
         let _ = self.poll_timer(cx);
 
         // Others of this thread come first for once.
+        self.in_crowd = Some(self.session.host.crowd.join());
         cx.waker().wake_by_ref();
         Poll::Pending
     }

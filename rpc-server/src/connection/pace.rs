@@ -1,9 +1,10 @@
 //! The pace of a connection: its share of the thread's time, and when replies are written.
 
 use std::ops::RangeInclusive;
-use std::time::Duration;
 
 use tokio::time::Instant;
+
+use super::crowd::Crowd;
 
 /// Frames that are executed before their replies are written: a quarter of those that were read, or half of
 /// them on a runtime of one thread, within these bounds. So the peer works on the first replies while this
@@ -16,9 +17,8 @@ const FRAMES_PER_LOOK: usize = 16;
 /// Replies that are made before they are written, and time is looked at, however few frames they belong to.
 const BYTES_PER_WRITE: usize = 64 * 1024;
 
-/// How long a connection may execute what it has read before the other tasks of its thread have their turn:
-/// one that asks for much by little must not keep the others waiting.
-const SHARE: Duration = Duration::from_millis(1);
+/// Items and ends of calls after which a connection looks at the time; as much as one of them counts each 4 KiB.
+const STEPS_PER_LOOK: u32 = 16;
 
 /// The time of a connection's turn.
 pub(super) struct Clock {
@@ -26,8 +26,10 @@ pub(super) struct Clock {
     now: Instant,
     /// When this turn has used up its share of the thread's time; none before it has executed anything.
     share_ends: Option<Instant>,
+    /// Steps since the last look.
+    steps: u32,
     /// How many writes one read's replies are divided into.
-    writes_per_read: usize,
+    writes_per_read: u32,
 }
 
 impl Clock {
@@ -35,6 +37,7 @@ impl Clock {
         Self {
             now,
             share_ends: None,
+            steps: 0,
             writes_per_read: if is_on_one_thread() { 2 } else { 4 },
         }
     }
@@ -54,12 +57,29 @@ impl Clock {
     /// A new turn has its whole share.
     pub(super) fn begin_turn(&mut self) {
         self.share_ends = None;
+        self.steps = 0;
     }
 
     /// The share of this turn begins to be used, unless it has begun.
     #[inline]
-    pub(super) fn begin_share(&mut self) {
-        self.share_ends.get_or_insert_with(|| self.now + SHARE);
+    pub(super) fn begin_share(&mut self, crowd: &Crowd) {
+        self.share_ends
+            .get_or_insert_with(|| self.now + crowd.share());
+    }
+
+    /// Counts an item or the end of a call, which has led to so many bytes of output, and looks at the time now and
+    /// then.
+    #[inline]
+    pub(super) fn count_step(&mut self, bytes: usize, crowd: &Crowd) {
+        let of_bytes = u32::try_from(bytes / 4_096).unwrap_or(u32::MAX);
+        self.steps = self.steps.saturating_add(1).saturating_add(of_bytes);
+        if self.share_ends.is_some() && self.steps < STEPS_PER_LOOK {
+            return;
+        }
+
+        self.steps = 0;
+        self.look();
+        self.begin_share(crowd);
     }
 
     /// Whether the other tasks of the thread come first now.
@@ -73,7 +93,7 @@ impl Clock {
     pub(super) fn pace(&self, bytes: usize, output: usize) -> Pace {
         Pace {
             bytes,
-            writes_per_read: self.writes_per_read,
+            writes_per_read: self.writes_per_read as usize,
             frames: 0,
             output_at_write: output,
             frames_per_write: None,
@@ -133,6 +153,7 @@ impl Pace {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::connection::crowd::SHARE;
 
     fn pace(bytes: usize) -> Pace {
         Pace {
@@ -149,6 +170,34 @@ mod tests {
         let mut pace = pace(64 * 100);
         let writes: Vec<_> = (1..=64).filter(|_| pace.count(100, 0).write).collect();
         assert_eq!(writes, [16, 32, 48, 64]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn steps_use_up_the_share_of_a_turn_and_the_next_one_has_its_own() {
+        let crowd = Crowd::default();
+        let mut clock = Clock::new(Instant::now());
+        tokio::time::advance(SHARE * 5).await;
+
+        clock.begin_turn();
+        clock.count_step(0, &crowd);
+        assert!(
+            !clock.is_share_used_up(),
+            "what was before is no part of it"
+        );
+
+        tokio::time::advance(SHARE).await;
+        for _ in 1..STEPS_PER_LOOK {
+            clock.count_step(0, &crowd);
+            assert!(!clock.is_share_used_up(), "it looks now and then only");
+        }
+        clock.count_step(0, &crowd);
+        assert!(clock.is_share_used_up());
+
+        clock.begin_turn();
+        clock.count_step(0, &crowd);
+        tokio::time::advance(SHARE).await;
+        clock.count_step(100_000, &crowd);
+        assert!(clock.is_share_used_up(), "much output is looked at at once");
     }
 
     #[test]

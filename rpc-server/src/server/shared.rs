@@ -132,6 +132,7 @@ impl Shared {
             memory,
             stop: Arc::clone(&stop),
             log: Arc::clone(&log),
+            crowd: Arc::default(),
             reporter: Arc::clone(&reporter),
             #[cfg(feature = "http")]
             http: Arc::new(http),
