@@ -6,18 +6,17 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::Instant;
-use tokio_util::bytes::BufMut;
 
+use super::pieces::Pieces;
 use super::room::Room;
 use super::scratch;
-
-/// What one read of a long line takes at most.
-const LONG_READ_BYTES_MAX: usize = 256 * 1024;
 
 /// What was read and not executed: a part of a line, or whole lines that wait for room.
 #[derive(Default)]
 pub(super) struct Input {
     bytes: Vec<u8>,
+    /// What follows them of a long line under way. Most connections never have any.
+    pieces: Option<Box<Pieces>>,
     /// What the whole line at the front waits for; without one, the bytes are a part of a line.
     wait: Option<Wait>,
 }
@@ -37,6 +36,8 @@ pub(super) enum Filled {
     Scratch(usize),
     /// In the input itself.
     Own,
+    /// In a piece of a line that has not come to its end, so that there is nothing to execute.
+    Piece,
 }
 
 /// One read.
@@ -57,12 +58,29 @@ pub(super) struct ReadLimits {
 }
 
 impl Input {
+    /// What may be executed: a line that still comes in pieces is no part of it but for its beginning.
     pub(super) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
     pub(super) fn len(&self) -> usize {
-        self.bytes.len()
+        self.bytes.len() + self.pieces.as_ref().map_or(0, |pieces| pieces.len())
+    }
+
+    /// All bytes, those of a line in pieces among them.
+    pub(super) fn joined(&mut self) -> &[u8] {
+        if let Some(mut pieces) = self.pieces.take() {
+            // The thread's buffer is as large as most lines may be.
+            if self.bytes.capacity() < self.bytes.len() + pieces.len() {
+                let mut long = scratch::take_long();
+                long.reserve_exact(self.bytes.len() + pieces.len());
+                long.extend_from_slice(&self.bytes);
+                self.bytes = long;
+            }
+            pieces.join(&mut self.bytes);
+        }
+
+        &self.bytes
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -72,7 +90,8 @@ impl Input {
     /// Bytes that it holds in memory.
     #[inline]
     pub(super) fn held_bytes(&self) -> usize {
-        self.bytes.capacity()
+        let of_pieces = self.pieces.as_ref().map_or(0, |pieces| pieces.held_bytes());
+        self.bytes.capacity() + of_pieces
     }
 
     pub(super) fn wait(&self) -> Option<Wait> {
@@ -88,12 +107,13 @@ impl Input {
     /// Forgets all of it, and gives its room back.
     pub(super) fn clear(&mut self) {
         self.bytes.clear();
+        self.pieces = None;
         self.release();
         self.wait = None;
     }
 
     /// Reads once. Bytes that were there come first: a short part of a line is copied into the thread's buffer, and
-    /// a long line gathers in place.
+    /// a long line gathers in pieces.
     pub(super) fn poll_read<IO>(
         &mut self,
         io: &mut IO,
@@ -105,7 +125,7 @@ impl Input {
         IO: AsyncRead + Unpin,
     {
         if self.bytes.len() > scratch.len() / 2 {
-            return self.poll_read_long(io, cx, scratch.len(), limits);
+            return self.poll_read_long(io, cx, limits);
         }
 
         // The usual case: lines are executed out of the thread's buffer.
@@ -127,37 +147,32 @@ impl Input {
         &mut self,
         io: &mut IO,
         cx: &mut Context<'_>,
-        scratch_len: usize,
         limits: ReadLimits,
     ) -> Poll<io::Result<Read>>
     where
         IO: AsyncRead + Unpin,
     {
-        if self.bytes.capacity() < scratch_len {
-            let mut long = scratch::take_long();
-            long.extend_from_slice(&self.bytes);
-            self.bytes = long;
+        let held = self.len();
+        // No more, however large the piece is: what follows the line may have to wait, and is moved to the front
+        // each time that some of it need not wait any longer.
+        let room = limits.line_bytes_max.saturating_add(2).saturating_sub(held);
+        let room = room.min(limits.read_bytes_max).max(1);
+
+        let pieces = self.pieces.get_or_insert_default();
+        let read = ready!(pieces.poll_read(io, cx, held, room))?;
+        let (bytes, has_end) = (read.len(), read.contains(&b'\n'));
+
+        // A line that is too long is executed, too, and so is the part of one at the end of the stream.
+        let is_whole = has_end || bytes == 0 || held + bytes > limits.line_bytes_max;
+        let filled = match is_whole {
+            true => Filled::Own,
+            false => Filled::Piece,
+        };
+        if is_whole {
+            self.joined();
         }
 
-        let held = self.bytes.len();
-        let room = limits.line_bytes_max.saturating_add(2).saturating_sub(held);
-        let room = room.min(limits.read_bytes_max);
-        let room = room.clamp(1, held.clamp(scratch_len, LONG_READ_BYTES_MAX));
-        self.bytes.reserve_exact(room);
-
-        // No more, however large the buffer is: what follows the line may have to wait, and is moved to the front
-        // each time that some of it need not wait any longer.
-        let mut limited = (&mut self.bytes).limit(room);
-        let bytes = ready!(tokio_util::io::poll_read_buf(
-            Pin::new(io),
-            cx,
-            &mut limited
-        ))?;
-
-        Poll::Ready(Ok(Read {
-            bytes,
-            filled: Filled::Own,
-        }))
+        Poll::Ready(Ok(Read { bytes, filled }))
     }
 
     /// Keeps what was not executed of bytes that are not its own.

@@ -24,6 +24,7 @@ mod lifecycle;
 mod order;
 mod output;
 mod pace;
+mod pieces;
 mod read;
 mod reply;
 mod requests;

@@ -119,6 +119,8 @@ where
                 let done = session.execute(cx, input.bytes(), received);
                 input.consume(done.consumed, done.wait);
             }
+            // Its timer runs.
+            Filled::Piece => {}
         }
 
         self.session.input_bytes = self.input.held_bytes();
@@ -179,7 +181,7 @@ where
 
     /// Answers the part of a line that has come, with its id where that was in it, and takes no more.
     pub(super) fn refuse_part(&mut self, status: &Status) {
-        let id = id_of_part(self.input.bytes());
+        let id = id_of_part(self.input.joined());
         self.input.clear();
         self.session.input_bytes = 0;
         self.session.verdict(id, status);
