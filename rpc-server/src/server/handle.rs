@@ -150,33 +150,32 @@ impl ServerHandle {
         IO: AsyncRead + AsyncWrite + Unpin + Send,
     {
         let peer = self.peer(peer);
-        let (shared, policy) = (Arc::clone(&self.shared), Arc::clone(&self.policy));
+        let (host, policy) = (Arc::clone(&self.shared.host), Arc::clone(&self.policy));
+        let (shared, of_peer) = (Arc::clone(&self.shared), Arc::clone(&peer));
+        let of_policy = Arc::clone(&policy);
 
-        self.shared.connections.counted.track_future(async move {
-            // Apart from the connection, so that its state is given back when it is over.
-            let handshake = Box::pin(async {
-                let too_late = async {
-                    shared.stop.draining().await;
-                    tokio::time::sleep(shared.config.drain.goaway_grace()).await;
-                };
+        // Apart from the connection, so that its state is given back when it is over.
+        let handshake = Box::pin(async move {
+            let too_late = async {
+                shared.stop.draining().await;
+                tokio::time::sleep(shared.config.drain.goaway_grace()).await;
+            };
 
-                tokio::select! {
-                    // In this order, and not in a random one.
-                    biased;
-                    () = shared.stop.aborted() => None,
-                    accepted = shared.handshakes.accept(&tls, io, &peer, &policy) => accepted,
-                    () = too_late => None,
-                }
-            });
-
-            let accepted = handshake.await;
-            drop(tls);
-            if let Some(stream) = accepted {
-                let host = Arc::clone(&shared.host);
-                drop(shared);
-                connection::run(stream, peer, host, policy).await;
+            tokio::select! {
+                // In this order, and not in a random one.
+                biased;
+                () = shared.stop.aborted() => None,
+                accepted = shared.handshakes.accept(&tls, io, &of_peer, &of_policy) => accepted,
+                () = too_late => None,
             }
-        })
+        });
+
+        // No `async`: that would hold the stream twice.
+        let served = handshake.then(move |accepted| match accepted {
+            Some(stream) => connection::run(stream, peer, host, policy).left_future(),
+            None => std::future::ready(()).right_future(),
+        });
+        self.shared.connections.counted.track_future(served)
     }
 
     /// The handshake of a connection over a limit, within a time. While many that may come in are at theirs, it has
