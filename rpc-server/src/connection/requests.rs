@@ -61,7 +61,8 @@ where
 
         let mut terms = Terms::of(&request, arrival, usual.params_bytes());
         let cancellation = LazyCancellation::default();
-        let future = self.call(request, &mut terms, &cancellation);
+        let handler = self.handler_of(&mut request, &mut terms, &cancellation);
+        let future = handler.call_boxed(request);
         if !usual.is_sound() {
             return false;
         }
