@@ -2,17 +2,24 @@
 
 use std::sync::Arc;
 use std::task::{Context, Waker};
+use std::time::Duration;
 
 use rpc_core::Status;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Instant;
 
 use super::order::Ordered;
+use super::room::Room;
 use super::session::Session;
+use super::timers::Timer;
 use crate::limit::{Level, Memory, MemoryShare};
 use crate::metrics::add;
 
-/// Bytes that are read of a connection above its share, for the cancels and credits among them.
+/// Bytes that are read of a connection whatever there is, for the cancels and credits among them.
 const CONTROL_BYTES: usize = 4 * 1024;
+
+/// After this time a connection that is below its share, and that there is no memory for all the same, looks again.
+const RETRY: Duration = Duration::from_millis(5);
 
 /// What a connection may hold, as of the last look.
 pub(super) struct Budget {
@@ -77,8 +84,8 @@ where
             + self.output.held_bytes()
     }
 
-    /// Bytes that may be read now. A connection above its share whose calls may wait for a cancel or for credit is read
-    /// a little further.
+    /// Bytes that may be read now: up to the connection's share, and no more than there is for all. One whose calls may
+    /// wait for a cancel or for credit is read a little further.
     #[inline]
     pub(super) fn read_bytes_max(&self) -> usize {
         if self.budget.is_enough() {
@@ -86,9 +93,22 @@ where
         }
 
         let room = self.budget.bytes_max.saturating_sub(self.held_bytes());
-        match self.in_flight.len() {
-            0 => room,
-            _ => room.max(CONTROL_BYTES.saturating_sub(self.input_bytes)),
+        let least = match self.in_flight.len() {
+            0 => room.min(CONTROL_BYTES),
+            _ => CONTROL_BYTES,
+        };
+
+        let room = room.min(self.host.memory.room());
+        room.max(least.saturating_sub(self.input_bytes))
+    }
+
+    /// Has a connection that is below its share, and is not read because the largest holders have not given back yet
+    /// what they have to, look again soon.
+    pub(super) fn retry_for_memory(&mut self) {
+        let is_below_share = self.held_bytes() < self.budget.bytes_max;
+        if !self.budget.is_enough() && is_below_share && self.has(Room::InOutput) {
+            self.timers
+                .set_once(Timer::Memory, || Instant::now() + RETRY);
         }
     }
 

@@ -57,6 +57,8 @@ where
             Timer::Retire => session.retire(),
             Timer::Authentication => session.not_authenticated_in_time(),
             Timer::Probe => session.look_for_peer(cx),
+            // What was too much for all may have been given back.
+            Timer::Memory => session.look_at_limits(),
         }
     }
 

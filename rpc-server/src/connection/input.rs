@@ -178,6 +178,8 @@ impl Input {
     /// Keeps what was not executed of bytes that are not its own.
     pub(super) fn keep(&mut self, rest: &[u8], wait: Option<Wait>) {
         self.bytes.clear();
+        // Its room counts, and that may be all that there is.
+        self.bytes.reserve_exact(rest.len());
         self.bytes.extend_from_slice(rest);
         self.wait = wait;
     }

@@ -43,6 +43,7 @@ where
             if self.session.budget.is_enough() || self.input.is_empty() {
                 self.session.timers.stop(Timer::Line);
             }
+            self.session.retry_for_memory();
             return Poll::Pending;
         }
 

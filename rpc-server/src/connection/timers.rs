@@ -28,10 +28,12 @@ pub(super) enum Timer {
     Authentication,
     /// A peer that has ended its side is looked for: it may be gone.
     Probe,
+    /// Memory for a long line is looked for again.
+    Memory,
 }
 
 impl Timer {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Write,
         Self::Line,
         Self::Throttle,
@@ -41,6 +43,7 @@ impl Timer {
         Self::Retire,
         Self::Authentication,
         Self::Probe,
+        Self::Memory,
     ];
 
     fn bit(self) -> u16 {
@@ -51,7 +54,12 @@ impl Timer {
     fn blames_the_peer(self) -> bool {
         match self {
             Self::Write | Self::Line | Self::FirstFrame | Self::Authentication => true,
-            Self::Throttle | Self::Idle | Self::Phase | Self::Retire | Self::Probe => false,
+            Self::Throttle
+            | Self::Idle
+            | Self::Phase
+            | Self::Retire
+            | Self::Probe
+            | Self::Memory => false,
         }
     }
 }

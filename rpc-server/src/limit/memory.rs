@@ -115,6 +115,12 @@ impl Memory {
         self.held().saturating_add(bytes as u64) <= limit
     }
 
+    /// Bytes that there is room for, whoever wants them. A part is kept for what is not told yet.
+    pub(crate) fn room(&self) -> usize {
+        let most = self.limit - self.limit / 16;
+        usize::try_from(most.saturating_sub(self.held())).unwrap_or(usize::MAX)
+    }
+
     /// Has the connection with this number woken when memory is not scarce any more. Returns whether it waits since
     /// now.
     fn wait(&self, connection: u64, waker: &Waker) -> bool {

@@ -140,11 +140,13 @@ impl OpenConnections {
         }
     }
 
-    /// Has the connection give something back that holds the most bytes, if that is at least `share`.
+    /// Has the connection give something back that holds the most bytes, if that is at least `share`; one that is asked
+    /// already is left out.
     pub(crate) fn shed_largest(&self, share: usize) {
         let slots = self.lock();
         let open = slots.slots.iter().flatten();
         let largest = open
+            .filter(|open| !open.is_to_shed.load(Ordering::Relaxed))
             .filter(|open| get(&open.held_bytes) >= share as u64)
             .max_by_key(|open| get(&open.held_bytes));
 

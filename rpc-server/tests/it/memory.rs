@@ -314,6 +314,13 @@ async fn half_lines_give_their_memory_back_and_small_results_are_always_sent() {
     good.send(call(1, ECHO, "")).await;
     good.expect("{\"id\":1,\"code\":0,\"data\":{}}").await;
 
+    // A few KiB of a connection are read whatever there is.
+    let peak = server.stats().limits.memory_bytes_peak;
+    assert!(
+        (90_000..=120_000 + 4_096).contains(&peak),
+        "{peak} bytes were held"
+    );
+
     // At the latest when their time is up.
     good.expect_silence_for(Duration::from_secs(12)).await;
     assert_eq!(held_bytes(&server).await, 0);
