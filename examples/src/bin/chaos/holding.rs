@@ -58,19 +58,21 @@ const fn on(daemon: Prepared, fault: Fault) -> Fault {
 }
 
 /// Each with the connections that it opens.
-pub(crate) const HOLDING: [Fault; 17] = [
+pub(crate) const HOLDING: [Fault; 19] = [
     on(Prepared::WithLog, holding("reads-cancelled", 1)),
     // The descriptor of the log's file is open before the attack.
     on(Prepared::WithLog, holding("results-unread-8", 8)),
     on(Prepared::WithLog, long(holding("results-unread-100", 100))),
     long(holding("filters-of-1-mb-1", 1)),
     long(holding("filters-of-1-mb-10", 10)),
+    on(Prepared::WithLog, long(holding("filters-of-1-kb-8", 8))),
     holding("params-of-1-mb-1", 1),
     long(holding("params-of-1-mb-10", 10)),
     long(holding("ordered-params-of-1-mb-10", 10)),
     long(holding("meta-of-1-mb-10", 10)),
     long(holding("half-lines-of-1-mb-300", 300)),
     holding("streams-unread-100", 100),
+    on(Prepared::Defaults, holding("all-that-one-can-hold", 1)),
     long(holding("replies-of-4-mb-unread-50", 50)),
     on(
         Prepared::WithTls,

@@ -38,8 +38,10 @@ pub(crate) enum Memory {
 /// A daemon before the fault.
 #[derive(Clone, Copy)]
 pub(crate) enum Prepared {
-    /// With the settings that all rows have.
+    /// With the settings that most rows have.
     Plain,
+    /// With the default settings.
+    Defaults,
     /// With a log of 20 MB.
     WithLog,
     /// With TLS where the peers come.
@@ -126,12 +128,14 @@ pub(crate) async fn start_daemon(fault: &Fault) -> Outcome<Daemon> {
         _ => "20000",
     };
     let memory_bytes_max = memory_bytes_max();
-    let settings = vec![
-        ("LIMITS_CONNECTIONS_MAX", connections_max),
-        ("LIMITS_CONNECTIONS_PER_ADDRESS", "0"),
-        ("LIMITS_MEMORY_BYTES_MAX", memory_bytes_max.as_str()),
-        ("LOG_LEVEL", "error"),
-    ];
+    let mut settings = vec![("LOG_LEVEL", "error")];
+    if !matches!(fault.daemon, Prepared::Defaults) {
+        settings.extend([
+            ("LIMITS_CONNECTIONS_MAX", connections_max),
+            ("LIMITS_CONNECTIONS_PER_ADDRESS", "0"),
+            ("LIMITS_MEMORY_BYTES_MAX", memory_bytes_max.as_str()),
+        ]);
+    }
 
     let daemon = Daemon::start(&Start {
         settings,

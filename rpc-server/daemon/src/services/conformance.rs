@@ -18,9 +18,9 @@ const SLEEP_MS_MAX: u64 = 60_000;
 /// What the vectors call.
 #[service]
 pub(crate) trait Conformance {
-    /// Waits `ms` milliseconds.
+    /// Waits `ms` milliseconds, and keeps `keep` and the metadata meanwhile.
     #[rpc(cmdid = 10001, idempotent)]
-    async fn sleep(&self, sleep: Sleep) -> Result<Slept, Status>;
+    async fn sleep(&self, context: Context, sleep: Sleep) -> Result<Slept, Status>;
 
     /// Panics.
     #[rpc(cmdid = 10002)]
@@ -62,6 +62,8 @@ pub(crate) fn router() -> Result<Router, RouteError> {
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Sleep {
     ms: u64,
+    #[serde(default)]
+    keep: String,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -168,8 +170,11 @@ async fn wait(ms: u64) {
 }
 
 impl Conformance for Tally {
-    async fn sleep(&self, Sleep { ms }: Sleep) -> Result<Slept, Status> {
+    async fn sleep(&self, context: Context, Sleep { ms, keep }: Sleep) -> Result<Slept, Status> {
         wait(ms).await;
+
+        // A call with much of either is there to hold it for that long.
+        drop((context, keep));
         Ok(Slept { slept_ms: ms })
     }
 

@@ -56,14 +56,16 @@ pub(super) async fn begin(name: &str, address: &Arc<str>, seen: &Arc<Seen>) -> O
         "reads-cancelled" => (1, cancelled_reads(), Replies::Read),
         "results-unread-8" => return results_unread(address, seen, 8).await,
         "results-unread-100" => return results_unread(address, seen, 100).await,
-        "filters-of-1-mb-1" => (1, filters(1_000), Replies::Unread),
-        "filters-of-1-mb-10" => (10, filters(100), Replies::Unread),
+        "filters-of-1-mb-1" => (1, filters(1_000, LONG), Replies::Unread),
+        "filters-of-1-mb-10" => (10, filters(100, LONG), Replies::Unread),
+        "filters-of-1-kb-8" => (8, filters(1_024, 1_000), Replies::Unread),
         "params-of-1-mb-1" => (1, params(1_000), Replies::Unread),
         "params-of-1-mb-10" => (10, params(100), Replies::Unread),
         "ordered-params-of-1-mb-10" => (10, ordered_params(100), Replies::Unread),
         "meta-of-1-mb-10" => (10, meta(100), Replies::Unread),
         "half-lines-of-1-mb-300" => (300, half_line(), Replies::Unread),
         "streams-unread-100" => (100, streams(), Replies::Unread),
+        "all-that-one-can-hold" => (1, all_kinds(), Replies::Unread),
         "replies-of-4-mb-unread-50" => (50, large_replies(), Replies::Unread),
         _ => return Ok(false),
     };
@@ -111,31 +113,31 @@ pub(super) fn large_replies() -> Lines {
     Lines::new(1_000, head, 0, "\n")
 }
 
-/// Reads that wait for entries with a text of a megabyte.
-fn filters(count: u64) -> Lines {
+/// Reads that wait for entries with a text of so many bytes.
+fn filters(count: u64, bytes: usize) -> Lines {
     let head = |id: u64| {
         format!(
             "{{\"id\":{id},\"cmdid\":1002,\"params\":{{\"after\":0,\"wait_ms\":{CALL_MS},\"contains\":\""
         )
     };
-    Lines::new(count, head, LONG, "\"}}\n")
+    Lines::new(count, head, bytes, "\"}}\n")
 }
 
-/// Calls that take long, with params of a megabyte.
+/// Calls that take long, and keep their params of a megabyte.
 fn params(count: u64) -> Lines {
     let head = |id: u64| {
-        format!("{{\"id\":{id},\"cmdid\":10001,\"params\":{{\"ms\":{CALL_MS},\"more\":\"")
+        format!("{{\"id\":{id},\"cmdid\":10001,\"params\":{{\"ms\":{CALL_MS},\"keep\":\"")
     };
     Lines::new(count, head, LONG, "\"}}\n")
 }
 
 /// The same, in order: all but the first wait for their turn.
 fn ordered_params(count: u64) -> Lines {
-    let head = |_: u64| format!("{{\"cmdid\":10001,\"params\":{{\"ms\":{CALL_MS},\"more\":\"");
+    let head = |_: u64| format!("{{\"cmdid\":10001,\"params\":{{\"ms\":{CALL_MS},\"keep\":\"");
     Lines::new(count, head, LONG, "\"}}\n")
 }
 
-/// Calls that take long, with a megabyte beside their params.
+/// Calls that take long, and keep a megabyte beside their params.
 fn meta(count: u64) -> Lines {
     let head = |id: u64| {
         format!(
@@ -143,6 +145,23 @@ fn meta(count: u64) -> Lines {
         )
     };
     Lines::new(count, head, LONG, "\"}}\n")
+}
+
+/// Calls that keep their params or metadata, replies nearly as long as they may be, streams, and calls in order, each
+/// line a megabyte long: whatever one connection can have the server hold.
+fn all_kinds() -> Lines {
+    let head = |number: u64| {
+        let call = |cmdid: u32, params: &str| {
+            format!("{{\"id\":{number},\"cmdid\":{cmdid},\"params\":{{{params},\"keep\":\"")
+        };
+        match number % 4 {
+            0 => format!("{{\"cmdid\":10001,\"params\":{{\"ms\":{CALL_MS},\"keep\":\""),
+            1 => call(10_003, "\"bytes\":4000000"),
+            2 => call(10_005, "\"n\":1000000"),
+            _ => call(10_001, &format!("\"ms\":{CALL_MS}")),
+        }
+    };
+    Lines::new(1_000, head, LONG, "\"}}\n")
 }
 
 impl Lines {
