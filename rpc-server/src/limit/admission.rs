@@ -64,7 +64,7 @@ impl Admission {
     }
 
     /// How many further calls may be in flight, for a connection that has so many `now` and has published so many.
-    fn places(&self, published: usize, now: usize) -> u64 {
+    pub(crate) fn places(&self, published: usize, now: usize) -> u64 {
         let own = (now as u64).wrapping_sub(published as u64);
         let calls = self.in_flight.load(Ordering::Relaxed).wrapping_add(own);
         self.limit().saturating_sub(calls)
