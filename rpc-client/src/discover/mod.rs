@@ -144,20 +144,8 @@ pub(crate) enum Resolved {
 pub(crate) fn watch(target: &Target, config: &Config) -> watch::Receiver<Resolved> {
     match &target.source {
         Source::Fixed(addresses) => watch::channel(Resolved::Known(Arc::clone(addresses))).1,
-        Source::Unreadable(error) => {
-            watch::channel(Resolved::Failed(Cause::with_source(
-                error.to_string(),
-                error.clone(),
-            )))
-            .1
-        }
-        Source::Misconfigured(error) => {
-            watch::channel(Resolved::Failed(Cause::with_source(
-                error.to_string(),
-                error.clone(),
-            )))
-            .1
-        }
+        Source::Unreadable(error) => never_known(error),
+        Source::Misconfigured(error) => never_known(error),
         Source::Discovered(source) => {
             let (resolved, receiver) = watch::channel(Resolved::Pending);
             let (name, lists) = (Arc::clone(&target.text), source.watch(config));
@@ -170,6 +158,15 @@ pub(crate) fn watch(target: &Target, config: &Config) -> watch::Receiver<Resolve
             receiver
         }
     }
+}
+
+/// Endpoints that will never be known, for this reason.
+fn never_known<E>(error: &E) -> watch::Receiver<Resolved>
+where
+    E: std::error::Error + Clone + Send + Sync + 'static,
+{
+    let cause = Cause::with_source(error.to_string(), error.clone());
+    watch::channel(Resolved::Failed(cause)).1
 }
 
 async fn keep_watching(

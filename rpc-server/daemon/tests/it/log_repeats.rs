@@ -1,45 +1,10 @@
 //! Appends that are sent again, over the wire and to the next daemon.
 
-use std::path::Path;
-
-use rpc_daemon::{Daemon, DaemonConfig};
 use serde_json::{Value, json};
-use tokio::io::DuplexStream;
-use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
 
-use crate::support::Client;
-
-/// A daemon on a directory that outlives it.
-struct Life {
-    client: Client<DuplexStream>,
-    stop: oneshot::Sender<()>,
-    running: JoinHandle<()>,
-}
+use crate::life::Life;
 
 impl Life {
-    async fn on(data: &Path) -> Self {
-        let config = DaemonConfig {
-            listen: vec!["127.0.0.1:0".into()],
-            data_dir: data.to_owned(),
-            ..DaemonConfig::default()
-        };
-        let daemon = Daemon::bind(&config).await.unwrap();
-        let (near, far) = tokio::io::duplex(64 * 1024);
-        tokio::spawn(daemon.handle().serve_connection(far, "pipe"));
-
-        let (stop, stopped) = oneshot::channel::<()>();
-        let running = tokio::spawn(async {
-            daemon.run(async { drop(stopped.await) }).await.unwrap();
-        });
-
-        Self {
-            client: Client::new(near),
-            stop,
-            running,
-        }
-    }
-
     async fn append(&mut self, message: &str, meta: &Value) -> Value {
         let entry = json!({"level": "info", "service": "s", "message": message});
         let call = json!({"id": 1, "cmdid": 1001, "params": entry, "meta": meta});
@@ -56,12 +21,6 @@ impl Life {
     async fn dedup(&mut self) -> Value {
         let ask = r#"{"cmdid":1,"params":{"cmdid":1001}}"#;
         self.client.ask(ask).await["data"]["commands"][0]["dedup"].take()
-    }
-
-    async fn end(self) {
-        drop(self.client);
-        drop(self.stop);
-        self.running.await.unwrap();
     }
 }
 

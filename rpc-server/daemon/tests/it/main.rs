@@ -8,6 +8,7 @@ mod daemon;
 mod daemon_life;
 mod daemon_log;
 mod descriptors;
+mod life;
 mod log_repeats;
 mod log_service;
 mod sms;

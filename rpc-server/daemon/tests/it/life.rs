@@ -1,0 +1,48 @@
+//! One daemon after another on the same data directory.
+
+use std::path::Path;
+
+use rpc_daemon::{Daemon, DaemonConfig};
+use tokio::io::DuplexStream;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use crate::support::Client;
+
+/// A daemon on a directory that outlives it, and a client of it.
+pub(crate) struct Life {
+    pub(crate) client: Client<DuplexStream>,
+    stop: oneshot::Sender<()>,
+    running: JoinHandle<()>,
+}
+
+impl Life {
+    pub(crate) async fn on(data: &Path) -> Self {
+        let config = DaemonConfig {
+            listen: vec!["127.0.0.1:0".into()],
+            data_dir: data.to_owned(),
+            ..DaemonConfig::default()
+        };
+        let daemon = Daemon::bind(&config).await.unwrap();
+        let (near, far) = tokio::io::duplex(64 * 1024);
+        tokio::spawn(daemon.handle().serve_connection(far, "pipe"));
+
+        let (stop, stopped) = oneshot::channel::<()>();
+        let running = tokio::spawn(async {
+            daemon.run(async { drop(stopped.await) }).await.unwrap();
+        });
+
+        Self {
+            client: Client::new(near),
+            stop,
+            running,
+        }
+    }
+
+    /// Stops the daemon gracefully, so that another one finds what it has left.
+    pub(crate) async fn end(self) {
+        drop(self.client);
+        self.stop.send(()).expect("the daemon still runs");
+        self.running.await.unwrap();
+    }
+}
