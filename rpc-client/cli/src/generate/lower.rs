@@ -56,15 +56,18 @@ impl Lowering {
             let Shape::Alias(ty) = &self.declared[next].shape else {
                 continue;
             };
+
             let alternatives = match ty {
                 Type::Union(types) => types.as_slice(),
                 ty => std::slice::from_ref(ty),
             };
+
             for alternative in alternatives {
                 let named = |it: &Declared| *alternative == Type::Named(it.name.clone());
                 let Some(found) = self.declared.iter().position(named) else {
                     continue;
                 };
+
                 if found == place {
                     return true;
                 }
@@ -74,6 +77,7 @@ impl Lowering {
                 }
             }
         }
+
         false
     }
 

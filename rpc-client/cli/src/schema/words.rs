@@ -63,6 +63,7 @@ impl<'a> Schema<'a> {
                 let pattern = self.text("pattern");
                 let pattern = pattern.map(|pattern| format!(" that matches `{pattern}`"));
                 let count = self.count("minLength", "maxLength", "characters");
+
                 [
                     "a text",
                     &count,

@@ -242,15 +242,18 @@ impl Planner {
                 if text.is_empty() {
                     note(Problem::Text("it is empty".into()));
                 }
+
                 if text.contains('\0') {
                     note(Problem::Text("it has a NUL character".into()));
                 }
+
                 let (segments, max) = (layout.segments, self.settings.segments_max);
                 if segments > max {
                     note(Problem::Text(format!(
                         "it takes {segments} segments, and may take {max}"
                     )));
                 }
+
                 if !send.vars.is_empty() {
                     note(Problem::Invalid(
                         "`vars` belong to a `template`, and there is a `text`".into(),
@@ -263,6 +266,7 @@ impl Planner {
                         "`template` must have 1 to {TEMPLATE_BYTES_MAX} bytes"
                     )));
                 }
+
                 let bytes: usize = send
                     .vars
                     .iter()

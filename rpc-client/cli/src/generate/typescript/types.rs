@@ -50,6 +50,7 @@ pub(super) fn write_type(out: &mut Source, declared: &Declared) {
     match shape {
         Shape::Object { fields, more } => {
             write_doc(out, doc);
+
             // Another member may have any type, also one that those named do not have.
             let (begin, end) = match more {
                 None => (format!("export interface {name} {{"), "}".to_owned()),
@@ -58,6 +59,7 @@ pub(super) fn write_type(out: &mut Source, declared: &Declared) {
                     "} & { readonly [name: string]: unknown };".to_owned(),
                 ),
             };
+
             out.line(&begin);
             out.inner(|out| fields.iter().for_each(|field| write_field(out, field)));
             out.line(&end);
