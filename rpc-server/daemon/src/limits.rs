@@ -15,10 +15,10 @@ use rpc_server::{RouteError, Router};
 pub struct CommandSettings {
     /// The command.
     pub cmdid: u32,
-    /// Calls of it that may run at one time; one more is answered with code 8 and `rejected`. 0 for any
+    /// Calls of it that may run at one time; further ones are answered with code 8 and `rejected`. 0 for any
     /// number.
     pub in_flight_max: usize,
-    /// Calls of it that may begin in a second; one more is answered with code 8 and `rejected`. 0 for any
+    /// Calls of it that may begin in a second; further ones are answered with code 8 and `rejected`. 0 for any
     /// number.
     pub requests_per_second: u32,
 }

@@ -66,7 +66,7 @@ impl Pages {
 /// The pages about the server: `/` for people, `/metrics` for Prometheus, `/healthz` and `/readyz` for
 /// whoever starts, stops and balances, `/stats.json` for programs.
 ///
-/// They are read-only, and whoever reaches the port may read them. A request whose `Host` is neither an
+/// They are read-only, and anyone who reaches the port may read them. A request whose `Host` is neither an
 /// address nor `localhost` nor one of `hosts` is refused, so that a web page that has its own name point here
 /// (DNS rebinding) reads nothing.
 ///
@@ -86,7 +86,7 @@ pub struct AdminConfig {
     /// An address of their own, HOST:PORT or unix:PATH, which serves nothing but them, while the server
     /// drains too; empty serves them on the addresses of the service.
     pub listen: String,
-    /// Whether `listen` may be an address that other machines reach: whoever reaches it reads the pages.
+    /// Whether `listen` may be an address that other machines reach: anyone who reaches it may read the pages.
     pub allow_plaintext: bool,
     /// Names by which the pages may be asked for, without port, beside addresses and `localhost`.
     pub hosts: Vec<String>,

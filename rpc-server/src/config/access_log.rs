@@ -11,7 +11,7 @@ use super::PER_MILLION_MAX;
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct AccessLog {
-    /// Number of calls of a million that are logged, by chance: 0 for none, `1_000_000` for all.
+    /// Number of calls of a million that are logged, chosen at random: 0 for none, `1_000_000` for all.
     pub per_million: u32,
     /// Whether calls that end with another code than 0 are all logged, once `access_log.per_million` is above 0.
     pub failures: bool,

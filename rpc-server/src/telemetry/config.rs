@@ -29,7 +29,7 @@ pub struct TracesConfig {
     pub endpoint: String,
     /// What the service is called in traces (`service.name`).
     pub service_name: String,
-    /// How many traces of a million are sent, by chance, of those whose caller has not decided it: 0 for none
+    /// Number of traces of a million that are sent, chosen at random among those whose caller has not decided it: 0 for none
     /// of them, `1_000_000` for all.
     pub sampled_per_million: u32,
     /// Time between two batches, in milliseconds; one that is full goes before that.

@@ -42,7 +42,7 @@ pub(crate) const INHERITED: &str = "inherited";
 #[serde(default, deny_unknown_fields)]
 pub struct DaemonConfig {
     /// Addresses to listen on: HOST:PORT, where port 0 lets the system choose, unix:PATH, or "inherited" for
-    /// the sockets that systemd or another parent hands over (`LISTEN_FDS`), so that a restart refuses nobody.
+    /// the sockets that systemd or another parent hands over (`LISTEN_FDS`), so that a restart refuses no client.
     pub listen: Vec<String>,
     /// Whether others than this machine may connect to the addresses of `listen`, which have neither TLS nor
     /// authentication. Without it such an address is refused.
@@ -69,7 +69,7 @@ pub struct DaemonConfig {
     /// `info,rpc_server=debug`.
     pub log_level: String,
     /// Maximum number of bytes of log lines that wait for standard error. Further lines are dropped, and the log says
-    /// how many. A standard error that is not read holds up nothing else.
+    /// how many. A standard error that is not read delays no calls.
     pub log_lines_bytes_max: usize,
     /// Services to offer: "test" (cmdid 10000), "log" (1001-1003), "sms" (1101-1112), "conformance" (10001-10008, for
     /// the vectors; not for production).
@@ -102,8 +102,8 @@ pub struct DaemonConfig {
     /// The SMS service, docs/sms.md: its outbox, where messages may go, and the gateways that bring them there.
     #[cfg(feature = "sms")]
     pub sms: rpc_sms::config::SmsSettings,
-    /// Pages about the daemon over HTTP, for people, Prometheus and health checks. Whoever reaches the port
-    /// may read them.
+    /// Pages about the daemon over HTTP, for people, Prometheus and health checks. Anyone who reaches the
+    /// port may read them.
     pub admin: AdminConfig,
     /// Traces of calls, sent to a collector of OpenTelemetry (OTLP over HTTP, JSON), in a daemon that is built
     /// with the feature `otel`. Where the caller has decided whether its trace is sampled, that holds. Headers

@@ -133,22 +133,26 @@ impl SmsSettings {
             let is_word = |character: char| {
                 character.is_ascii_alphanumeric() || matches!(character, '_' | '-')
             };
+
             if name.is_empty() || name.len() > 32 || !name.chars().all(is_word) {
                 let place = place + 1;
                 mistakes.push(format!(
                     "[[sms.gateways]] number {place}: `name` = \"{name}\" must have 1 to 32 letters, digits, `_` or `-`"
                 ));
             }
+
             if !names.insert(name) {
                 mistakes.push(format!(
-                    "[[sms.gateways]] \"{name}\" stands twice; give each gateway a name of its own"
+                    "[[sms.gateways]] \"{name}\" is not unique; give each gateway a name of its own"
                 ));
             }
+
             if gateway.in_flight_max == 0 {
                 mistakes.push(format!(
                     "[[sms.gateways]] \"{name}\": `in_flight_max` is 0 and must be at least 1"
                 ));
             }
+
             if gateway.file.is_empty() || gateway.file.contains('/') {
                 let file = &gateway.file;
                 mistakes.push(format!(

@@ -75,7 +75,7 @@ fn each_mistake_names_its_place_its_value_and_what_would_be_right() {
     );
     check(
         json!({"gateways": [{"name": "a"}, {"name": "a"}]}),
-        "\"a\" stands twice",
+        "\"a\" is not unique",
     );
     check(
         json!({"gateways": [{"name": "a", "in_flight_max": 0}]}),
