@@ -18,8 +18,10 @@ thread_local! {
 pub(crate) const COUNT: u8 = 7;
 /// The first cmdid.
 pub(crate) const FIRST: u32 = 100;
-/// The one whose replies are a stream.
+/// Those whose replies are a stream.
 pub(crate) const STREAMS: [u32; 2] = [104, 105];
+/// The most items of a stream that waits before each of them.
+pub(crate) const DRIP_ITEMS_MAX: usize = 7;
 
 #[derive(Deserialize)]
 pub(crate) struct Arguments {
@@ -101,7 +103,8 @@ async fn count(Params(Arguments { n, a }): Params<Arguments>) -> Reply {
 
 async fn drip(Params(Arguments { n, a }): Params<Arguments>) -> Reply {
     start();
-    Reply::stream(stream::iter(0..a % 8).then(move |_| async move {
+    let items = a % (DRIP_ITEMS_MAX as u64 + 1);
+    Reply::stream(stream::iter(0..items).then(move |_| async move {
         tokio::time::sleep(Duration::from_millis(50)).await;
         Ok(n)
     }))

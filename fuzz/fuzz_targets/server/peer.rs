@@ -359,10 +359,12 @@ impl Peer {
         self.half_close();
         self.turn();
 
-        // Longer than every limit, in steps: each item of a stream takes one.
+        // Longer than every limit, in steps: each item of a stream takes one, and the streams of
+        // ordered calls follow one another.
+        let count = 100 + self.sent.len() * commands::DRIP_ITEMS_MAX;
         let steps = [0, 10, 100, 100, 400, 500]
             .into_iter()
-            .chain(std::iter::repeat_n(2_500, 100));
+            .chain(std::iter::repeat_n(2_500, count));
         for milliseconds in steps {
             if self.is_over() {
                 break;
