@@ -218,7 +218,7 @@ struct Entry {
 /// Fields with keys that differ. Their JSON is not read into values, which would change large numbers.
 struct Fields(Vec<Field>);
 
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 struct Field {
     key: String,
     json: RawJson<'static>,
@@ -242,6 +242,7 @@ impl Serialize for Fields {
 Examples:
   rpc log read --limit 10
   rpc log read --all --level error | jq -r .message
+  rpc log read --since 10m --field user=4211
   rpc log read --after 17                          go on behind entry 17")]
 pub(crate) struct Read {
     /// Only entries behind this number
@@ -275,6 +276,10 @@ pub(crate) struct Filters {
     /// Only entries of this trace
     #[arg(long, value_name = "ID")]
     trace: Option<String>,
+    /// Only entries with this field: KEY=VALUE for a text or a number, KEY:=JSON for a number, true, false or null; may be given
+    /// several times, with different keys
+    #[arg(long = "field", value_name = "KEY=VALUE", value_parser = field)]
+    fields: Vec<Field>,
     /// Only entries of this time or later: 10m, 2h for a time ago, or 2026-01-05T10:20:30Z
     #[arg(long, value_name = "TIME", value_parser = moment)]
     since: Option<u64>,
@@ -309,9 +314,26 @@ impl Filters {
             contains: self.contains.clone(),
             text: self.anywhere.clone(),
             trace: self.trace.clone(),
+            fields: self.wanted_fields(),
             from: self.since,
             to: self.until,
         }
+    }
+
+    /// Refuses fields that cannot be asked for together.
+    pub(crate) fn check(&self) -> Result<(), Failure> {
+        refuse_repetition(
+            "--field",
+            self.fields.iter().map(|field| field.key.as_str()),
+        )
+    }
+
+    /// The fields, whose names differ, as `check` has shown.
+    fn wanted_fields(&self) -> Option<rpc_core::api::log::Fields> {
+        if self.fields.is_empty() {
+            return None;
+        }
+        rpc_core::api::log::Fields::of(&Fields(self.fields.clone())).ok()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -335,6 +357,7 @@ pub(crate) async fn read(client: &Client, params: &Params) -> Result<Page, Error
 
 impl Read {
     async fn run(self, target: &Target) -> Result<(), Failure> {
+        self.filters.check()?;
         let client = target.client();
         let mut output = Output::new();
         let mut left = if self.all { u64::MAX } else { self.limit };

@@ -69,6 +69,7 @@ impl Tail {
     }
 
     async fn follow(&self, client: &Client, timeout: Duration) -> Result<(), Failure> {
+        self.filters.check()?;
         let is_text = self.text || !self.json && Output::is_terminal();
         let mut output = Output::new();
         let (entries, mut cursor) = last_entries(client, &self.filters, self.lines).await?;

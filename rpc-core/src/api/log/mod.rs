@@ -10,8 +10,8 @@ pub use batch::{AppendBatch, BATCH_ENTRIES_MAX, BatchAppended, BatchError, PRODU
 pub use entry::{Append, Appended, Entry, Level, TS_MAX};
 pub use fields::{FIELDS_DEPTH_MAX, Fields};
 pub use read::{
-    CONTAINS_BYTES_MAX, Extent, LEVEL_BYTES_MAX, LOG_BYTES_MAX, Page, Read, SERVICE_BYTES_MAX,
-    TEXT_BYTES_MAX, TRACE_BYTES_MAX,
+    CONTAINS_BYTES_MAX, Extent, FIELDS_BYTES_MAX, LEVEL_BYTES_MAX, LOG_BYTES_MAX, Page, Read,
+    SERVICE_BYTES_MAX, TEXT_BYTES_MAX, TRACE_BYTES_MAX,
 };
 pub use service::{
     APPEND, APPEND_BATCH, Log, LogBlockingClient, LogClient, LogServer, LogService, READ,

@@ -3,7 +3,7 @@
 use serde::de::{Error, IntoDeserializer};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{Entry, Level};
+use super::{Entry, Fields, Level};
 use crate::status::{Code, Status};
 
 /// Maximum length of [`Read::contains`] in bytes.
@@ -14,6 +14,9 @@ pub const TEXT_BYTES_MAX: usize = 1024;
 
 /// Maximum length of [`Read::trace`] in bytes.
 pub const TRACE_BYTES_MAX: usize = 256;
+
+/// Maximum length of [`Read::fields`] in bytes, as JSON.
+pub const FIELDS_BYTES_MAX: usize = 1024;
 
 /// Maximum length of [`Read::log`] in bytes.
 pub const LOG_BYTES_MAX: usize = 64;
@@ -27,7 +30,7 @@ pub const LEVEL_BYTES_MAX: usize = 16;
 /// Which entries to read.
 ///
 /// The texts that filter have maximum lengths: [`CONTAINS_BYTES_MAX`], [`TEXT_BYTES_MAX`], [`TRACE_BYTES_MAX`],
-/// [`SERVICE_BYTES_MAX`] and [`LEVEL_BYTES_MAX`]. A longer one is refused with code 3.
+/// [`FIELDS_BYTES_MAX`], [`SERVICE_BYTES_MAX`] and [`LEVEL_BYTES_MAX`]. A longer one is refused with code 3.
 ///
 /// [`log`](Self::log) and [`after`](Self::after) together are a cursor. One that does not fit the log is refused, with
 /// an [`Extent`] as the details: code 9 where the log is another one, code 11 where `after` is past its last entry.
@@ -64,6 +67,10 @@ pub struct Read {
     /// Only entries of exactly this trace; at most 256 bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trace: Option<String>,
+    /// Only entries whose fields have these values: a text that text, or a number that is written so; a number, true, false
+    /// or null what is written so. At most 1024 bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fields: Option<Fields>,
     /// Only entries of this time or a later one, in milliseconds since 1970.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from: Option<u64>,

@@ -1,4 +1,7 @@
+use std::collections::BTreeMap;
+
 use rpc_core::api::log::Level;
+use serde_json::value::RawValue;
 
 use super::entry::EntryRef;
 
@@ -22,10 +25,62 @@ pub(crate) struct Rest {
     pub(crate) text: Option<String>,
     /// Only entries of this trace.
     pub(crate) trace: Option<String>,
+    /// Only entries with all of these fields.
+    pub(crate) fields: Vec<WantedField>,
     /// Only entries of this time or a later one, in milliseconds since 1970.
     pub(crate) from: Option<u64>,
     /// Only entries of an earlier time, in milliseconds since 1970.
     pub(crate) to: Option<u64>,
+}
+
+/// A field that an entry has to have.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct WantedField {
+    name: String,
+    value: WantedValue,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum WantedValue {
+    /// This text, or a number that is written so.
+    Text(String),
+    /// A number, true, false or null that is written so.
+    Written(String),
+}
+
+impl WantedField {
+    /// A field with this value; `None` if the value is an array or an object.
+    pub(crate) fn new(name: String, value: &RawValue) -> Option<Self> {
+        let written = value.get();
+        let value = if written.starts_with(['[', '{']) {
+            return None;
+        } else if written.starts_with('"') {
+            WantedValue::Text(serde_json::from_str(written).ok()?)
+        } else {
+            WantedValue::Written(written.to_owned())
+        };
+
+        Some(Self { name, value })
+    }
+
+    fn is_among(&self, fields: &BTreeMap<String, &RawValue>) -> bool {
+        let Some(found) = fields.get(&self.name).map(|value| value.get()) else {
+            return false;
+        };
+
+        match &self.value {
+            WantedValue::Written(written) => written == found,
+            WantedValue::Text(text) if found.starts_with('"') => {
+                serde_json::from_str::<String>(found).is_ok_and(|found| found == *text)
+            }
+            WantedValue::Text(text) => {
+                let is_number = |text: &str| {
+                    text.starts_with(|first: char| first == '-' || first.is_ascii_digit())
+                };
+                is_number(found) && text == found
+            }
+        }
+    }
 }
 
 impl Filter {
@@ -61,5 +116,17 @@ impl Rest {
                 .as_ref()
                 .is_none_or(|trace| entry.trace.as_ref() == Some(&trace.as_str().into()))
             && self.text.as_ref().is_none_or(|text| entry.has_text(text))
+            && self.passes_fields(entry)
+    }
+
+    fn passes_fields(&self, entry: &EntryRef<'_>) -> bool {
+        if self.fields.is_empty() {
+            return true;
+        }
+
+        let fields = entry
+            .fields
+            .and_then(|fields| serde_json::from_str(fields.get()).ok());
+        fields.is_some_and(|fields| self.fields.iter().all(|wanted| wanted.is_among(&fields)))
     }
 }

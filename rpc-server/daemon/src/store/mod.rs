@@ -53,7 +53,7 @@ mod writer;
 
 pub(crate) use config::{Health, LogConfig};
 pub(crate) use error::StoreError;
-pub(crate) use filter::{Filter, Rest};
+pub(crate) use filter::{Filter, Rest, WantedField};
 pub(crate) use log::LogStore;
 #[cfg(feature = "program")]
 pub(crate) use reader::REPLY_BYTES_MIN;

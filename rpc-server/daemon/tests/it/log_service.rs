@@ -647,3 +647,25 @@ async fn the_log_is_not_served_while_its_directory_cannot_be_written_or_read() {
     std::fs::rename(&away, &log).unwrap();
     health_until(&mut client, "serving").await;
 }
+
+#[tokio::test]
+async fn fields_that_cannot_be_compared_are_refused() {
+    let serving = Serving::start().await;
+    let mut client = serving.connect();
+    for (fields, expected) in [
+        (
+            json!({"user": [1]}),
+            "`params.fields.user` is an array or an object and must be a text, a number, true, false or null",
+        ),
+        (
+            json!({"user": "x".repeat(1024)}),
+            "`params.fields` has 1035 bytes and may have at most 1024; shorten it",
+        ),
+    ] {
+        let reply = client.ask(&line(READ, &json!({"fields": fields}))).await;
+        assert_eq!(
+            (&reply["code"], &reply["message"]),
+            (&json!(3), &json!(expected))
+        );
+    }
+}

@@ -7,17 +7,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rpc_core::api::log::{
-    APPEND, APPEND_BATCH, Append, Appended, CONTAINS_BYTES_MAX, LOG_BYTES_MAX, LogService, READ,
-    Read, SERVICE_BYTES_MAX, TEXT_BYTES_MAX, TRACE_BYTES_MAX,
+    APPEND, APPEND_BATCH, Append, Appended, CONTAINS_BYTES_MAX, FIELDS_BYTES_MAX, Fields,
+    LOG_BYTES_MAX, LogService, READ, Read, SERVICE_BYTES_MAX, TEXT_BYTES_MAX, TRACE_BYTES_MAX,
 };
 use rpc_core::{CmdId, Descriptor, Status};
 
-use crate::store::{self, Filter, Health, LogStore, Query, Rest};
+use crate::store::{self, Filter, Health, LogStore, Query, Rest, WantedField};
 use rpc_server::blocking::Caller;
 use rpc_server::layers::KeyedCall;
 use rpc_server::{
     FromRequest, Params, Request, Route, RouteError, Router, ServerHandle, ServiceHealth, State,
 };
+use serde_json::value::RawValue;
 use tokio::sync::watch;
 
 /// The name of the service.
@@ -137,6 +138,7 @@ async fn read(
         )));
     }
     check_length("log", read.log.as_deref(), LOG_BYTES_MAX)?;
+    let fields = wanted_fields(read.fields.as_ref())?;
 
     let query = Query {
         log: read.log,
@@ -150,6 +152,7 @@ async fn read(
             rest: Rest {
                 text: read.text,
                 trace: read.trace,
+                fields,
                 from: read.from,
                 to: read.to,
             },
@@ -158,6 +161,23 @@ async fn read(
     };
 
     Ok(store.read(query).await?)
+}
+
+/// The fields that a reader wants, each with a value that can be compared.
+fn wanted_fields(fields: Option<&Fields>) -> Result<Vec<WantedField>, Status> {
+    let Some(fields) = fields else {
+        return Ok(Vec::new());
+    };
+    check_length("fields", Some(fields.as_str()), FIELDS_BYTES_MAX)?;
+
+    let wanted = |(name, value): (String, &RawValue)| {
+        WantedField::new(name.clone(), value).ok_or_else(|| {
+            Status::invalid_argument(format!(
+                "`params.fields.{name}` is an array or an object and must be a text, a number, true, false or null"
+            ))
+        })
+    };
+    fields.iter().map(wanted).collect()
 }
 
 /// Refuses a filter that is longer than it may be.

@@ -1,5 +1,7 @@
 //! Reading: filters and pages.
 
+use rpc_core::api::log::Fields;
+
 use super::*;
 
 #[tokio::test]
@@ -223,4 +225,52 @@ async fn a_page_and_a_scan_have_their_limits_in_bytes() {
         store.append(&entry(too_long)),
         Err(StoreError::TooLarge { .. })
     ));
+}
+
+#[tokio::test]
+async fn entries_are_found_by_the_values_of_their_fields() {
+    let dir = TempDir::new().unwrap();
+    let store = open(&dir);
+    for fields in [
+        r#"{"user":4211,"ok":true}"#,
+        r#"{"user":"4211","ok":"true"}"#,
+        r#"{"user":"42\u00311","price":1.50,"none":null}"#,
+        r#"{"user":42110,"nested":{"user":4211},"price":1.5}"#,
+    ] {
+        let mut new = entry("m");
+        new.fields = Some(fields.parse().unwrap());
+        store.append(&new).unwrap().await.unwrap();
+    }
+    store
+        .append(&entry("without fields"))
+        .unwrap()
+        .await
+        .unwrap();
+
+    let check = async |wanted: &str, expected: &[u64]| {
+        let wanted: Fields = wanted.parse().unwrap();
+        let fields = wanted
+            .iter()
+            .map(|(name, value)| WantedField::new(name, value).unwrap());
+        let rest = Rest {
+            fields: fields.collect(),
+            ..Rest::default()
+        };
+        let filter = Filter {
+            rest,
+            ..Filter::default()
+        };
+        let found = read_all(&store, &Query { filter, ..query(0) }).await;
+        assert_eq!(seqs(&found), expected, "{}", wanted.as_str());
+    };
+
+    check(r#"{"user":"4211"}"#, &[1, 2, 3]).await;
+    check(r#"{"user":4211}"#, &[1]).await;
+    check(r#"{"ok":true}"#, &[1]).await;
+    check(r#"{"ok":"true"}"#, &[2]).await;
+    check(r#"{"user":"4211","price":1.50}"#, &[3]).await;
+    check(r#"{"price":1.5}"#, &[4]).await;
+    check(r#"{"none":null}"#, &[3]).await;
+    check(r#"{"nested":1}"#, &[]).await;
+    check("{}", &[1, 2, 3, 4, 5]).await;
 }
