@@ -41,7 +41,7 @@ mod identity;
 mod lines;
 mod log;
 mod queue;
-mod reader;
+mod reading;
 mod repeats;
 mod segment;
 mod segments;
@@ -56,8 +56,8 @@ pub(crate) use error::StoreError;
 pub(crate) use filter::{Filter, Rest, WantedField};
 pub(crate) use log::LogStore;
 #[cfg(feature = "program")]
-pub(crate) use reader::REPLY_BYTES_MIN;
-pub(crate) use reader::{Page, Query};
+pub(crate) use reading::REPLY_BYTES_MIN;
+pub(crate) use reading::{Page, Query};
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -6,7 +6,8 @@ use std::sync::mpsc;
 use futures::poll;
 use rpc_server::blocking::Caller;
 
-use super::super::reader::{SCAN_BYTES_MAX, Scan};
+use super::super::reading::SCAN_BYTES_MAX;
+use super::super::reading::scan::Scan;
 use super::super::segments::Segments;
 use super::super::walk::BLOCK_BYTES;
 use super::*;

@@ -1,16 +1,19 @@
+//! Reading: pages of entries, found by scans of the files.
+
+pub(super) mod scan;
+mod search;
+
 use std::time::Duration;
 
 use rpc_server::blocking::Caller;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use super::Filter;
 use super::lines::LINE_BYTES_MAX;
-use super::segments::Segments;
-use super::walk::{Step, Walk};
-use super::{Filter, StoreError};
 
 /// How many bytes of entries a page has at most, unless a single one is longer.
-pub(super) const PAGE_BYTES_MAX: u64 = 1024 * 1024;
+pub(in crate::store) const PAGE_BYTES_MAX: u64 = 1024 * 1024;
 
 /// The least that a reply may have to hold for any page: its entries, or a single one that is longer, and what stands
 /// around them.
@@ -21,7 +24,7 @@ const _: () = assert!(PAGE_BYTES_MAX <= LINE_BYTES_MAX as u64);
 
 /// How many bytes one read looks at before it returns what it has found: filters that match next to nothing
 /// must not keep a thread for as long as the history is.
-pub(super) const SCAN_BYTES_MAX: u64 = 16 * 1024 * 1024;
+pub(in crate::store) const SCAN_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 /// Which entries to read.
 #[derive(Debug, Clone, Default)]
@@ -57,60 +60,4 @@ pub(crate) struct Page {
     pub(crate) oldest: u64,
     /// The last number that was written.
     pub(crate) last: u64,
-}
-
-/// One pass over durable entries.
-pub(super) struct Scan {
-    /// The entries that match.
-    pub(super) entries: Vec<Box<RawValue>>,
-    /// The number of the last entry that was looked at.
-    pub(super) next: u64,
-    /// The bytes looked at.
-    pub(super) scanned: u64,
-    /// The bytes of the entries that were found.
-    pub(super) page_bytes: u64,
-}
-
-impl Scan {
-    /// Reads entries after `after` until the page is full, so many bytes were looked at, or none are left.
-    ///
-    /// It reads files, and is not for a thread that others wait for. Once `is_over` says so, it reads no further
-    /// block, and ends with an error that no caller waits for.
-    pub(super) fn run(
-        segments: &Segments,
-        query: &Query,
-        after: u64,
-        scan_bytes_max: u64,
-        is_over: &dyn Fn() -> bool,
-    ) -> Result<Self, StoreError> {
-        let mut entries: Vec<Box<RawValue>> = Vec::new();
-        let mut page_bytes = 0;
-        let mut walk = Walk::new(segments, after, is_over);
-
-        walk.run(
-            &mut |entry, line| {
-                if !query.filter.matches(entry) {
-                    return Ok(Step::On);
-                }
-
-                if !entries.is_empty() && page_bytes + line.bytes > PAGE_BYTES_MAX {
-                    return Ok(Step::StopBefore);
-                }
-
-                page_bytes += line.bytes;
-                entries.push(serde_json::from_slice(line.text)?);
-                let is_full = entries.len() >= query.limit.max(1);
-                Ok(if is_full { Step::Stop } else { Step::On })
-            },
-            scan_bytes_max,
-        )?;
-
-        let (next, scanned) = (walk.passed, walk.bytes);
-        Ok(Self {
-            entries,
-            next,
-            scanned,
-            page_bytes,
-        })
-    }
 }
