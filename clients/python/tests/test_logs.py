@@ -180,6 +180,55 @@ class Logs(unittest.TestCase):
         self.assertFalse(thread.is_alive())
         self.assertEqual((handler.sent, handler.dropped, handler.unknown), (0, 1000, 0))
 
+    def test_what_it_holds_is_bounded_in_bytes_and_the_rest_is_dropped_and_counted(self) -> None:
+        handler = LogHandler("127.0.0.1:1", service="order", queue_bytes_max=80_000, close_timeout=0.2)
+        logger = self.logger(handler)
+        for _ in range(20):
+            logger.info("x" * 10_000)
+        # An entry has some bytes more than its message: the seventh would stand in the last eighth.
+        self.assertEqual((handler._held, handler.dropped), (6, 14))
+        self.assertLessEqual(handler._held_bytes, 70_000)
+        handler.close()
+        thread = handler._thread
+        assert thread is not None
+        thread.join(30)
+        self.assertEqual((handler._held, handler._held_bytes, handler.dropped), (0, 0, 20))
+
+    def test_the_last_eighth_of_what_it_may_hold_is_for_errors(self) -> None:
+        for entries_max, bytes_max in ((16, 8_388_608), (10_000, 16 * 1_024)):
+            handler = LogHandler(
+                "127.0.0.1:1", service="order", queue_max=entries_max, queue_bytes_max=bytes_max, close_timeout=0.2
+            )
+            logger = self.logger(handler)
+            for _ in range(30):
+                logger.warning("x" * 900)
+            held = handler._held
+            self.assertEqual(handler.dropped, 30 - held)
+            logger.error("x" * 900)
+            logger.critical("x" * 900)
+            self.assertEqual((handler._held, handler.dropped), (held + 2, 30 - held))
+            for _ in range(30):
+                logger.error("x" * 900)
+            self.assertLessEqual(handler._held, 16)
+            handler.close()
+
+    def test_what_is_acknowledged_makes_room_again(self) -> None:
+        with log_server(lambda _: '"code":0,"data":{"first":1,"last":1}') as address:
+            handler = LogHandler(address, service="order", queue_bytes_max=8_000, close_timeout=10)
+            logger = self.logger(handler)
+            for _ in range(50):
+                logger.info("x" * 5_000)
+                handler.flush()
+            self.assertEqual((handler.sent, handler.dropped, handler._held_bytes), (50, 0, 0))
+
+    def test_text_that_is_no_unicode_is_logged_all_the_same(self) -> None:
+        with Daemon() as daemon:
+            handler = LogHandler(daemon.address, service="order")
+            logger = self.logger(handler)
+            logger.info("名字 \ud800")
+            handler.flush()
+            self.assertEqual([entry["message"] for entry in entries(daemon)], ["名字 ?"])
+
     def test_the_log_says_what_was_dropped_once_the_server_is_there(self) -> None:
         with Daemon() as daemon:
             daemon.kill()

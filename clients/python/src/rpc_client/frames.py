@@ -42,6 +42,12 @@ _FIELDS: dict[str, type] = {
 _SPACE = re.compile(r"[ \t\n\r]*")
 
 
+class Json(str):
+    """Params that are JSON already, and stand in the request as they are."""
+
+    __slots__ = ()
+
+
 class Nonsense(Exception):
     """A line that is neither a reply nor a notice; `id` is the call that it names, if it names one."""
 
@@ -75,7 +81,7 @@ def request(
     try:
         if meta:
             text += f',"meta":{_encode(dict(meta))}'
-        return f'{text},"params":{_encode(params)}}}\n'
+        return f'{text},"params":{params if type(params) is Json else _encode(params)}}}\n'
     except (TypeError, ValueError, RecursionError) as error:
         message = f"the params cannot be written as JSON: {error}"
         raise RpcError(Code.INVALID_ARGUMENT, message, sent=False) from error

@@ -13,6 +13,7 @@ import weakref
 from collections import deque
 from typing import Any
 
+from . import frames
 from .client import Client
 from .errors import Code, RpcError
 from .settings import Settings
@@ -35,8 +36,11 @@ class LogHandler(logging.Handler):
     """Sends records to the log service: what is acknowledged is on disk.
 
     Records wait in a queue for a thread with a connection of its own. They leave in batches that the log knows again, so that
-    one whose answer was lost is sent again and stands in the log once. When the queue is full, records are dropped and
-    counted, and the log says how many. At exit the handler waits `close_timeout` seconds at most for what is left.
+    one whose answer was lost is sent again and stands in the log once. At exit the handler waits `close_timeout` seconds at
+    most for what is left.
+
+    The handler holds `queue_max` entries and `queue_bytes_max` bytes of them, as JSON, until they are acknowledged. What comes
+    when it holds so much is dropped and counted, and the log says how many. The last eighth of both is for errors.
 
         logging.getLogger().addHandler(rpc_client.logs.LogHandler("127.0.0.1:8889", service="order"))
 
@@ -50,12 +54,13 @@ class LogHandler(logging.Handler):
         *,
         level: int = logging.NOTSET,
         queue_max: int = 10_000,
+        queue_bytes_max: int = 8_388_608,
         close_timeout: float = 2.0,
         settings: Settings | None = None,
     ) -> None:
         super().__init__(level)
         self.target, self.service = target, service
-        self.queue_max, self.close_timeout = queue_max, close_timeout
+        self.queue_max, self.queue_bytes_max, self.close_timeout = queue_max, queue_bytes_max, close_timeout
         self.settings = settings or Settings(call_timeout_ms=10_000)
         # Entries that were acknowledged; that were dropped; and of which it is not known, since no answer came to the end.
         self.sent = self.dropped = self.unknown = 0
@@ -63,8 +68,12 @@ class LogHandler(logging.Handler):
         _handlers.add(self)
 
     def _begin(self) -> None:
-        self._queue: deque[dict[str, Any]] = deque()
+        # Entries as JSON, so that they hold what they are counted for.
+        self._queue: deque[bytes] = deque()
         self._under_way = 0
+        # Entries that wait or are under way, and their bytes. Several threads count: the lock keeps each of them right.
+        self._held = self._held_bytes = 0
+        self._counting = threading.Lock()
         # The name and the last number of the batches. A server that knows no batches gets each entry by itself.
         self._producer, self._batch = uuid.uuid4().hex, 0
         # Until that is known one batch is under way, so that the entries keep their order.
@@ -80,16 +89,17 @@ class LogHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            entry = self._entry(record)
+            entry = _line_of(self._entry(record))
         except Exception:
             self.handleError(record)
             return
-        if len(self._queue) >= self.queue_max or self._is_closing:
-            self.dropped += 1
+
+        # In this order: the thread, which is woken behind it, says when it is idle again. It is told of drops, too.
+        self._keep(entry, record.levelno >= logging.ERROR)
+        if self._is_closing:
             return
-        # In this order: the thread, which is woken behind it, says when it is idle again.
-        self._queue.append(entry)
         self._is_idle.clear()
+
         if self._thread is None:
             with self._start:
                 if self._thread is None:
@@ -97,6 +107,25 @@ class LogHandler(logging.Handler):
                     self._thread.start()
         elif self._loop is not None and self._wake is not None and not self._wake.is_set():
             self._loop.call_soon_threadsafe(self._wake.set)
+
+    def _keep(self, entry: bytes, is_error: bool) -> None:
+        """Puts an entry into the queue; one that finds no room there is dropped."""
+        with self._counting:
+            held, held_bytes = self._held + 1, self._held_bytes + len(entry)
+            entries_max, bytes_max = self.queue_max, self.queue_bytes_max
+            if not is_error:
+                entries_max, bytes_max = entries_max - entries_max // 8, bytes_max - bytes_max // 8
+            if self._is_closing or len(entry) > _ENTRY_MAX or held > entries_max or held_bytes > bytes_max:
+                self.dropped += 1
+                return
+            self._held, self._held_bytes = held, held_bytes
+            self._queue.append(entry)
+
+    def _let_go(self, entries: int, size: int) -> None:
+        """These are no longer held."""
+        with self._counting:
+            self._held -= entries
+            self._held_bytes -= size
 
     def _entry(self, record: logging.LogRecord) -> dict[str, Any]:
         levels = (
@@ -156,33 +185,28 @@ class LogHandler(logging.Handler):
     def _may_send(self) -> bool:
         return self._is_known or not self._under_way
 
-    def _next_entries(self) -> list[dict[str, Any]]:
+    def _next_entries(self) -> list[bytes]:
         """What stands at the front of the queue, up to the size of a batch."""
-        entries: list[dict[str, Any]] = []
+        entries: list[bytes] = []
         size = 0
         while len(entries) < _BATCH_MAX and size < _BATCH_BYTES_MAX:
             try:
                 entry = self._queue.popleft()
             except IndexError:  # `close` takes away, too
                 break
-            length = len(json.dumps(entry, ensure_ascii=False).encode(errors="replace"))
-            if length > _ENTRY_MAX:
-                self.dropped += 1
-                continue
-            if size + length > _ENTRY_MAX:
+            if size + len(entry) > _ENTRY_MAX:
                 self._queue.appendleft(entry)
                 break
-            size += length
+            size += len(entry)
             entries.append(entry)
         return entries
 
-    async def _send(self, client: Client, entries: list[dict[str, Any]], room: asyncio.Semaphore) -> None:
-        count = len(entries)
+    async def _send(self, client: Client, entries: list[bytes], room: asyncio.Semaphore) -> None:
+        count, size = len(entries), sum(map(len, entries))
         try:
             while entries and self._has_batches:
                 self._batch += 1
-                batch = {"producer": self._producer, "batch": self._batch, "entries": entries}
-                entries = await self._send_batch(client, batch)
+                entries = await self._send_batch(client, self._batch, entries)
             if entries:
                 sending = asyncio.gather(*(self._send_entry(client, entry) for entry in entries))
                 await asyncio.sleep(0)  # their lines stand before those of the next ones
@@ -190,13 +214,15 @@ class LogHandler(logging.Handler):
                 await sending
         finally:
             self._under_way -= count
+            self._let_go(count, size)
             room.release()
             if self._wake is not None:
                 self._wake.set()
 
-    async def _send_batch(self, client: Client, batch: dict[str, Any]) -> list[dict[str, Any]]:
+    async def _send_batch(self, client: Client, number: int, entries: list[bytes]) -> list[bytes]:
         """Sends a batch until it is known what became of it; the entries that are still to be sent, in another way."""
-        entries: list[dict[str, Any]] = batch["entries"]
+        head = f'{{"producer":"{self._producer}","batch":{number},"entries":['
+        batch = frames.Json(head + b",".join(entries).decode() + "]}")
         pause = 0.1
         while True:
             try:
@@ -219,12 +245,13 @@ class LogHandler(logging.Handler):
             await asyncio.sleep(pause)
             pause = min(5.0, pause * 2)
 
-    async def _send_entry(self, client: Client, entry: dict[str, Any]) -> None:
+    async def _send_entry(self, client: Client, entry: bytes) -> None:
         """As `_send_batch`, for a server that knows no batches: what may have run is not sent again."""
+        params = frames.Json(entry.decode())
         pause = 0.1
         while True:
             try:
-                await client.call(APPEND, entry)
+                await client.call(APPEND, params)
                 self.sent += 1
                 return
             except RpcError as error:
@@ -243,11 +270,11 @@ class LogHandler(logging.Handler):
     def _tell_of_dropped(self) -> None:
         dropped = self.dropped - self._told_dropped
         if dropped > 0:
-            self._told_dropped = self.dropped
             message = f"{dropped} entries of `{self.service}` were dropped"
-            self._queue.append(
-                {"level": "warn", "service": self.service, "message": message, "ts": int(time.time() * 1000)}
-            )
+            entry = {"level": "warn", "service": self.service, "message": message, "ts": int(time.time() * 1000)}
+            # Nothing is held by now. Where it is dropped itself, since the handler is closing, none comes after it.
+            self._told_dropped += dropped
+            self._keep(_line_of(entry), is_error=True)
 
     # The end
 
@@ -260,17 +287,30 @@ class LogHandler(logging.Handler):
         if not self._is_closing:
             self.flush()
             self._is_closing = True
-            while self._queue:
-                self._queue.popleft()
-                self.dropped += 1
+            self._drop_the_rest()
             if self._loop is not None and self._wake is not None and not self._loop.is_closed():
                 self._loop.call_soon_threadsafe(self._wake.set)
         super().close()
+
+    def _drop_the_rest(self) -> None:
+        """The thread may take from the queue at the same time: what it has taken is its own to count."""
+        while True:
+            try:
+                entry = self._queue.popleft()
+            except IndexError:
+                return
+            self.dropped += 1
+            self._let_go(1, len(entry))
 
     def _after_fork(self) -> None:
         # What waits is the parent's to send; the thread that would send is not here.
         self._begin()
         self.sent = self.dropped = self.unknown = self._told_dropped = 0
+
+
+def _line_of(entry: dict[str, Any]) -> bytes:
+    """An entry as JSON. A lone surrogate, which has no UTF-8, becomes a question mark: the log would refuse it."""
+    return json.dumps(entry, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
 
 
 def _as_json(value: object) -> object:
