@@ -101,7 +101,7 @@ pub use access::{GrantError, Grants};
 #[cfg(feature = "tokens")]
 pub use access::{Tokens, TokensError};
 #[cfg(feature = "admin")]
-pub use admin::AdminConfig;
+pub use admin::{AdminConfig, AdminPage};
 pub use config::{ClientCertificates, Config, ConfigError};
 pub use dispatch::extract::{FromParams, FromRequest, Params, State};
 pub use dispatch::handler::{

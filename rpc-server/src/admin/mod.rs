@@ -2,6 +2,7 @@
 //!
 //! A request for a page is the last one of its connection. Nothing here changes anything.
 
+mod page;
 mod pages;
 mod prometheus;
 mod text;
@@ -11,24 +12,34 @@ use std::time::Duration;
 
 use hyper::body::{Bytes, Incoming};
 use hyper::{Request, Response};
-use rpc_core::Peer;
+use rpc_core::{CmdId, Peer};
 use serde::{Deserialize, Serialize};
 
 use crate::access::Policy;
 use crate::config::ConfigError;
 use crate::report::Reporter;
 
+pub use page::AdminPage;
+pub(crate) use page::check as check_pages;
+
 /// The pages of a server that has any.
 pub(crate) struct Pages {
     config: AdminConfig,
     reporter: Arc<Reporter>,
+    /// Those of services.
+    others: Vec<AdminPage>,
 }
 
 impl Pages {
-    pub(crate) fn new(config: AdminConfig, reporter: &Arc<Reporter>) -> Self {
+    pub(crate) fn new(
+        config: AdminConfig,
+        others: Vec<AdminPage>,
+        reporter: &Arc<Reporter>,
+    ) -> Self {
         Self {
             config,
             reporter: Arc::clone(reporter),
+            others,
         }
     }
 
@@ -38,8 +49,13 @@ impl Pages {
     }
 
     /// Whether there is a page at this path.
-    pub(crate) fn has(path: &str) -> bool {
-        pages::PATHS.contains(&path)
+    pub(crate) fn has(&self, path: &str) -> bool {
+        pages::PATHS.contains(&path) || self.others.iter().any(|page| page.file_at(path).is_some())
+    }
+
+    /// Whether one of the pages calls this command, which changes nothing.
+    pub(crate) fn may_call(&self, command: CmdId) -> bool {
+        self.others.iter().any(|page| page.may_call(command))
     }
 
     /// Answers a request for a page.

@@ -10,10 +10,9 @@ use rpc_core::Peer;
 
 use super::{Pages, prometheus, text};
 use crate::access::hosts;
-use crate::report::Reporter;
 
 const TEXT: &str = "text/plain; charset=utf-8";
-const HTML: &str = "text/html; charset=utf-8";
+pub(super) const HTML: &str = "text/html; charset=utf-8";
 const CSS: &str = "text/css; charset=utf-8";
 const JS: &str = "text/javascript; charset=utf-8";
 const JSON: &str = "application/json";
@@ -57,7 +56,7 @@ pub(super) const PATHS: [&str; 8] = [
 pub(super) fn answer(request: &Request<Incoming>, peer: &Peer, pages: &Pages) -> Response<Bytes> {
     let known = &[pages.hosts()];
     let (status, kind, body) = if hosts::is_for_us(request, known) {
-        page(request, &pages.reporter)
+        page(request, pages)
     } else {
         let host = request.headers().get(hyper::header::HOST);
         pages.reporter.log.page_names.write(|| {
@@ -99,7 +98,8 @@ fn what_to_set(name: Option<&str>) -> String {
     }
 }
 
-fn page(request: &Request<Incoming>, reporter: &Reporter) -> (StatusCode, &'static str, Bytes) {
+fn page(request: &Request<Incoming>, pages: &Pages) -> (StatusCode, &'static str, Bytes) {
+    let reporter = &pages.reporter;
     let fixed =
         |kind, text: &'static str| (StatusCode::OK, kind, Bytes::from_static(text.as_bytes()));
 
@@ -114,7 +114,7 @@ fn page(request: &Request<Incoming>, reporter: &Reporter) -> (StatusCode, &'stat
     }
 
     match request.uri().path() {
-        "/" => status(request, reporter),
+        "/" => status(request, pages),
         "/status.css" => fixed(CSS, include_str!("status.css")),
         "/status.js" => fixed(JS, include_str!("status.js")),
         "/favicon.svg" => fixed(SVG, include_str!("favicon.svg")),
@@ -145,31 +145,55 @@ fn page(request: &Request<Incoming>, reporter: &Reporter) -> (StatusCode, &'stat
             let json = serde_json::to_vec(&reporter.report(CONNECTIONS_LISTED)).unwrap_or_default();
             (StatusCode::OK, JSON, Bytes::from(json))
         }
-        _ => {
-            let message = "There are /, /metrics, /healthz, /readyz and /stats.json.\n";
-            (
-                StatusCode::NOT_FOUND,
-                TEXT,
-                Bytes::from_static(message.as_bytes()),
-            )
-        }
+        path => of_service(path, pages),
     }
+}
+
+/// A file of a service's page.
+fn of_service(path: &str, pages: &Pages) -> (StatusCode, &'static str, Bytes) {
+    if let Some(file) = pages.others.iter().find_map(|page| page.file_at(path)) {
+        let body = Bytes::from_static(file.text.as_bytes());
+        return (StatusCode::OK, file.content_type, body);
+    }
+
+    let others = pages
+        .others
+        .iter()
+        .map(|page| format!(", {}", page.path()))
+        .collect::<String>();
+    let message = format!("There are /, /metrics, /healthz, /readyz, /stats.json{others}.\n");
+    (StatusCode::NOT_FOUND, TEXT, Bytes::from(message))
 }
 
 /// The page for people: for a browser with its figures also as text, where JavaScript is off, and for curl as
 /// nothing but this text.
-fn status(request: &Request<Incoming>, reporter: &Reporter) -> (StatusCode, &'static str, Bytes) {
-    let figures = text::render(&reporter.report(CONNECTIONS_LISTED));
+fn status(request: &Request<Incoming>, pages: &Pages) -> (StatusCode, &'static str, Bytes) {
+    let figures = text::render(&pages.reporter.report(CONNECTIONS_LISTED));
     if !wants_html(request) {
         return (StatusCode::OK, TEXT, Bytes::from(figures));
     }
 
-    let page = include_str!("status.html").replacen(FIGURES, &escaped(&figures), 1);
+    let links = pages
+        .others
+        .iter()
+        .map(|page| {
+            format!(
+                "<a href=\"{}\">{}</a>\n",
+                escaped(page.path()),
+                escaped(page.title())
+            )
+        })
+        .collect::<String>();
+    let page = include_str!("status.html")
+        .replacen(LINKS, &links, 1)
+        .replacen(FIGURES, &escaped(&figures), 1);
     (StatusCode::OK, HTML, Bytes::from(page))
 }
 
 /// Where the page has the figures as text.
 const FIGURES: &str = "<!-- figures -->";
+/// Where it has the links to the pages of services.
+const LINKS: &str = "<!-- links -->";
 
 /// Whether it is a browser that asks: curl and its like take anything. A request that does not say what it takes gets
 /// the page.
@@ -188,4 +212,5 @@ fn escaped(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")
         .replace('>', "&gt;")
+        .replace('"', "&quot;")
 }

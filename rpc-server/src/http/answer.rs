@@ -18,8 +18,6 @@ use super::line::Line;
 use super::openapi;
 use super::outcome::{self, Refusal, allow_origin, end_connection, failed, status_of, succeeded};
 use super::rules::{self, Source};
-#[cfg(feature = "admin")]
-use crate::admin::Pages;
 use crate::metrics::add;
 
 /// Headers that a page of another origin may send.
@@ -47,7 +45,7 @@ fn page(desk: &Desk, request: &Request<Incoming>) -> Option<Response<Body>> {
         && pages.are_shown(&desk.policy, &desk.peer)
     {
         let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
-        let is_page = is_read && Pages::has(request.uri().path());
+        let is_page = is_read && pages.has(request.uri().path());
         let is_call = desk.policy.http_calls || request.method() == Method::POST;
         if is_page || !is_call {
             return Some(pages.answer(request, &desk.peer).map(Body::whole));
@@ -71,7 +69,7 @@ async fn answer_call(desk: &Arc<Desk>, request: Request<Incoming>) -> Response<B
     #[cfg(feature = "admin")]
     if let Some(pages) = &desk.http.pages
         && !desk.policy.http_calls
-        && Pages::has(request.uri().path())
+        && pages.has(request.uri().path())
     {
         return pages.answer(&request, &desk.peer).map(Body::whole);
     }
@@ -129,7 +127,7 @@ async fn call(
     let (head, incoming) = request.into_parts();
     let fields = Fields::of(&head.headers)?;
     if !desk.policy.http_calls {
-        rules::check_page_call(source, target.cmdid, fields.token.is_some())?;
+        rules::check_page_call(&desk.http, source, target.cmdid, fields.token.is_some())?;
     }
     let params = params(&body::read(incoming, desk).await?)?;
 

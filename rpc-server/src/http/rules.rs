@@ -8,7 +8,6 @@ use hyper::header::{HOST, HeaderMap, HeaderValue, ORIGIN};
 use hyper::{Request, StatusCode};
 use rpc_core::{CmdId, Status};
 
-#[cfg(feature = "admin")]
 use super::Http;
 use super::desk::Desk;
 use super::outcome::Refusal;
@@ -156,15 +155,16 @@ fn source_without_origin(headers: &HeaderMap) -> Result<Source, Refusal> {
     }
 }
 
-/// What the pages themselves ask for: nothing of it changes anything.
+/// Commands that the pages about the server may call: none of them changes anything.
 const READS: [CmdId; 4] = [CmdId::PING, CmdId::DESCRIBE, CmdId::HEALTH, CmdId::STATS];
 
 /// Checks a call where calls over HTTP are off: the pages may make those that only read, and others for a person who
-/// has shown a token.
+/// has shown a token. A service's page names the commands that it reads by.
 ///
 /// # Errors
 /// Another program or page asks, or there is no token.
 pub(super) fn check_page_call(
+    http: &Http,
     source: &Source,
     cmdid: CmdId,
     has_token: bool,
@@ -179,12 +179,24 @@ pub(super) fn check_page_call(
         ));
     }
 
-    if !READS.contains(&cmdid) && !has_token {
+    let is_read = READS.contains(&cmdid) || is_read_by_a_page(http, cmdid);
+    if !is_read && !has_token {
         return Err(Refusal::of(Status::unauthenticated(format!(
             "a page calls command {cmdid} with a token only: `Authorization: Bearer TOKEN`"
         ))));
     }
     Ok(())
+}
+
+#[cfg(feature = "admin")]
+fn is_read_by_a_page(http: &Http, cmdid: CmdId) -> bool {
+    let pages = http.pages.as_ref();
+    pages.is_some_and(|pages| pages.may_call(cmdid))
+}
+
+#[cfg(not(feature = "admin"))]
+fn is_read_by_a_page(_: &Http, _: CmdId) -> bool {
+    false
 }
 
 #[cfg(feature = "admin")]

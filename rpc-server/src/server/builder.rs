@@ -10,7 +10,7 @@ use super::workers::WorkerListeners;
 use crate::access::Tokens;
 use crate::access::{Access, Grants, Policy};
 #[cfg(feature = "admin")]
-use crate::admin::AdminConfig;
+use crate::admin::{AdminConfig, AdminPage, check_pages};
 use crate::blocking::BlockingPool;
 use crate::config::Config;
 use crate::dispatch::router::{Router, Routes};
@@ -29,6 +29,8 @@ pub struct ServerBuilder {
     access: Access,
     #[cfg(feature = "admin")]
     admin: Option<AdminConfig>,
+    #[cfg(feature = "admin")]
+    admin_pages: Vec<AdminPage>,
 }
 
 impl ServerBuilder {
@@ -141,6 +143,15 @@ impl ServerBuilder {
         self
     }
 
+    /// Adds a page of a service to the pages about the server; it is shown where they are.
+    /// [`bind`](Self::bind) fails where two pages have a path in common.
+    #[cfg(feature = "admin")]
+    #[must_use]
+    pub fn admin_page(mut self, page: AdminPage) -> Self {
+        self.admin_pages.push(page);
+        self
+    }
+
     /// Binds every address, and logs each.
     ///
     /// # Errors
@@ -153,6 +164,9 @@ impl ServerBuilder {
         self.config
             .check()
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+
+        #[cfg(feature = "admin")]
+        check_pages(&self.admin_pages)?;
 
         let mut bound = Bound::new(self.access, self.workers);
         for options in self.listen {
@@ -189,7 +203,7 @@ impl ServerBuilder {
             name,
             version,
             #[cfg(feature = "admin")]
-            admin: self.admin,
+            admin: self.admin.map(|admin| (admin, self.admin_pages)),
         });
 
         for address in &bound.addresses {

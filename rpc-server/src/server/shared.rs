@@ -9,7 +9,7 @@ use super::connections::Connections;
 use super::handshake::Handshakes;
 use crate::access::Access;
 #[cfg(feature = "admin")]
-use crate::admin::{AdminConfig, Pages};
+use crate::admin::{AdminConfig, AdminPage, Pages};
 use crate::blocking::BlockingPool;
 use crate::config::Config;
 use crate::connection::Host;
@@ -51,7 +51,7 @@ pub(super) struct Parts {
     pub(super) name: String,
     pub(super) version: String,
     #[cfg(feature = "admin")]
-    pub(super) admin: Option<AdminConfig>,
+    pub(super) admin: Option<(AdminConfig, Vec<AdminPage>)>,
 }
 
 /// The memory that connections share, with the threads whose results count.
@@ -118,8 +118,8 @@ impl Shared {
             #[cfg(feature = "admin")]
             parts
                 .admin
-                .filter(|admin| admin.enabled)
-                .map(|admin| Pages::new(admin, &reporter)),
+                .filter(|(admin, _)| admin.enabled)
+                .map(|(admin, others)| Pages::new(admin, others, &reporter)),
         );
 
         let host = Host {
