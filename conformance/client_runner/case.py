@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Set
 
+from client_runner.server import Stores
 from runner.vector import HERE, UsageError, check_pattern
 
 CASES_MIN = 150
@@ -70,7 +71,7 @@ class Case:
     servers: int = 1
     down: List[str] = field(default_factory=list)
     # What each server tells of its store of keys; what asks for it is no line of the script.
-    stores: Dict[str, Optional[str]] = field(default_factory=dict)
+    stores: Stores = field(default_factory=dict)
     needs: List[str] = field(default_factory=list)
     note: str = ""
 

@@ -8,7 +8,7 @@ import select
 import socket
 import struct
 import time
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple, Union
 
 from client_runner.request import CANCEL, IdsInFlight, parse_request
 from runner.connection import Failed, shorten
@@ -17,11 +17,15 @@ from runner.connection import Failed, shorten
 READ_BYTES_MAX = 16 * 1024 * 1024
 DESCRIBE = 1
 
+# The name of the store that a server tells for a command; `True` where it calls the command idempotent, `None` where it does
+# not answer.
+Stores = Dict[str, Union[str, bool, None]]
+
 
 class Peer:
     """One connection that the client has opened."""
 
-    def __init__(self, made: socket.socket, server: str, stores: Dict[str, Optional[str]]) -> None:
+    def __init__(self, made: socket.socket, server: str, stores: Stores) -> None:
         self.socket = made
         self.server = server
         # Whether `describe` is answered aside from the script, and the store that it tells: that of the process which the
@@ -103,10 +107,13 @@ class Peer:
         if self.store is None:
             return
         cmdid = request.get("params", {}).get("cmdid", 100)
-        command = {"cmdid": cmdid, "service": "orders", "method": "place", "doc": "", "kind": "unary", "idempotent": False}
-        if self.store:
-            command["dedup"] = {"store": self.store}
-        server = {"protocol": 1, "server": {"name": "a", "version": "1"}, "instance": self.store.split("-")[0] or "i"}
+        is_idempotent = self.store is True
+        command = {"cmdid": cmdid, "service": "orders", "method": "place", "doc": "", "kind": "unary"}
+        command["idempotent"] = is_idempotent
+        name = "" if is_idempotent else self.store
+        if name:
+            command["dedup"] = {"store": name}
+        server = {"protocol": 1, "server": {"name": "a", "version": "1"}, "instance": name.split("-")[0] or "i"}
         reply = {"id": request["id"], "code": 0, "data": {**server, "commands": [command]}}
         self.send(json.dumps(reply).encode() + b"\n", 0, 0)
 
@@ -188,7 +195,7 @@ class Listener:
 class ScriptedServer:
     """All listeners of a case and the connections to them."""
 
-    def __init__(self, servers: int, down: List[str], stores: Dict[str, Optional[str]]) -> None:
+    def __init__(self, servers: int, down: List[str], stores: Stores) -> None:
         self.stores = dict(stores)
         self.listeners = {f"s{number + 1}": Listener(f"s{number + 1}") for number in range(servers)}
         for name, listener in self.listeners.items():

@@ -43,16 +43,22 @@ class Repetition:
         if self.first_at is None or wrong == "dedup-age-of-the-last-try":
             self.first_at = time.monotonic()
 
+    def description(self) -> Dict[str, Any]:
+        """What the server has told of the command on this connection."""
+        try:
+            return dict(self.asked.data["commands"][0]) if self.asked else {}
+        except (TypeError, LookupError):
+            return {}
+
     def told(self) -> Optional[str]:
         """The store that the server has told on this connection."""
-        try:
-            name = self.asked.data["commands"][0]["dedup"]["store"] if self.asked else None
-        except (TypeError, LookupError):
-            return None
+        name = self.description().get("dedup", {}).get("store")
         return name if isinstance(name, str) else None
 
     def ended(self, failure: Failure, wrong: Optional[str]) -> bool:
         """A try has failed: whether the call may be repeated."""
+        if failure.told["may_have_run"] and self.description().get("idempotent") and wrong != "dedup-never":
+            return True
         if failure.told["may_have_run"]:
             self.lost, self.store = failure, self.store or self.told()
         if wrong == "dedup-anywhere":
@@ -184,7 +190,8 @@ class Client:
         deadline = time.monotonic() + limit
         if limit <= 0:
             raise Failure(4, "no time", sent=False)
-        if ask.get("dedup") and not self.is_ordered(ask):
+        has_key = ask.get("dedup") or ask.get("idempotency_key")
+        if has_key and not ask.get("idempotent") and not self.is_ordered(ask):
             ask = {**ask, "dedup": Repetition(ask.get("idempotency_key") or str(uuid.uuid4()))}
         attempts, may_have_run = 0, False
         while True:
@@ -205,7 +212,7 @@ class Client:
     def pause(self, failure: Failure, ask: Dict[str, Any], attempts: int) -> Optional[float]:
         """How long to wait before the next try; `None` where there is none."""
         told = failure.told
-        is_idempotent = ask.get("idempotent") or (ask.get("idempotency_key") and not ask.get("dedup"))
+        is_idempotent = ask.get("idempotent")
         if isinstance(ask.get("dedup"), Repetition):
             is_idempotent = ask["dedup"].ended(failure, self.wrong)
         is_idempotent = is_idempotent or ask["cmdid"] in self.settings.get("idempotent_cmdids", [])

@@ -39,10 +39,16 @@ FAULTS: Dict[str, Fault] = {
             "a-lost-dedup-call-is-not-sent-to-another-store",
             "a-lost-dedup-call-is-not-sent-again-where-no-store-is-told",
             "a-lost-dedup-call-is-not-sent-again-where-describe-is-not-answered",
+            "a-key-alone-does-not-make-a-call-idempotent",
         ],
     ),
     "dedup-never": Fault(
-        "does not send a call with dedup again", ["a-lost-dedup-call-is-sent-again-to-the-store-that-has-its-key"]
+        "does not send a call with dedup again",
+        [
+            "a-lost-dedup-call-is-sent-again-to-the-store-that-has-its-key",
+            "a-lost-call-with-a-key-is-sent-again-to-the-store-that-has-it",
+            "a-call-with-a-key-is-sent-again-where-the-server-describes-it-as-idempotent",
+        ],
     ),
     "dedup-new-key": Fault(
         "gives each try another key", ["a-lost-dedup-call-is-sent-again-to-the-store-that-has-its-key"]

@@ -31,7 +31,7 @@
 //!
 //! **Trying again.** What was not sent, or was rejected by the server, has not run and is tried again, within the deadline
 //! and a budget of all calls. What may have run is tried again only where it is
-//! [idempotent](Command::idempotency_key).
+//! [idempotent](Command::idempotent), or where the server recognises it by its [key](Command::idempotency_key).
 //!
 //! **Errors.** A call ends in exactly one way, and its [`Error`] says which: the server's own failure
 //! ([`status`](Error::status)), not sent ([`is_unreachable`](Error::is_unreachable)), or without an answer, in which case it

@@ -54,10 +54,12 @@ export class Client {
     const { settings } = this;
     const { signal, idempotencyKey } = options;
     const isOrdered = options.ordered ?? settings.ordered;
-    const repetition = options.dedup && !isOrdered ? new Repetition(idempotencyKey) : undefined;
-    const hasKey = idempotencyKey !== undefined && repetition === undefined;
-    const ownMeta = hasKey ? { ...options.meta, [KEY]: idempotencyKey } : options.meta;
-    let isIdempotent = options.idempotent || (hasKey && !options.dedup) || settings.idempotentCmdids.includes(cmdid);
+    const hasKey = idempotencyKey !== undefined;
+    const isListed = settings.idempotentCmdids.includes(cmdid);
+    const isKeyed = (options.dedup || (hasKey && !isListed)) && !options.idempotent && !isOrdered;
+    const repetition = isKeyed ? new Repetition(idempotencyKey) : undefined;
+    const ownMeta = hasKey && !isKeyed ? { ...options.meta, [KEY]: idempotencyKey } : options.meta;
+    let isIdempotent = options.idempotent || isListed;
     const tellsTimeout = options.timeoutMs !== undefined || !settings.ordered;
     const avoid = [];
     let mayHaveRun = false;

@@ -12,11 +12,13 @@ const AGE = "idempotency-age-ms";
 export function storeOf(connection, cmdid) {
   let asked = connection.stores.get(cmdid);
   if (asked === undefined) {
-    asked = { name: undefined };
+    asked = { name: undefined, isIdempotent: false };
     asked.answered = new Promise((resolve) => {
       const call = new Call((error, data) => {
-        const name = error === undefined ? data?.commands?.[0]?.dedup?.store : undefined;
+        const command = error === undefined ? data?.commands?.[0] : undefined;
+        const name = command?.dedup?.store;
         if (typeof name === "string") asked.name = name;
+        else asked.isIdempotent = command?.idempotent === true;
         resolve();
       });
       connection.begin(call, frames.request(frames.DESCRIBE, { cmdid }), undefined, false);
@@ -49,6 +51,8 @@ export class Repetition {
 
   /** A try has failed: whether another one may be sent to the store. */
   ended(failure) {
+    // Any server may run it again.
+    if (failure.mayHaveRun && this.#asked?.isIdempotent) return true;
     if (failure.mayHaveRun) {
       this.failure = failure;
       this.store ??= this.#asked?.name;

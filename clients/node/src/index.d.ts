@@ -120,12 +120,12 @@ export interface CallOptions {
   readonly meta?: Readonly<Record<string, string>>;
   /** The command may run twice, and is tried again also where it may have run. */
   readonly idempotent?: boolean;
-  /** The same with each try, by which the service knows the call again; makes it idempotent, unless `dedup` says more. */
-  readonly idempotencyKey?: string;
   /**
-   * The server describes the command so: where a call may have run, it is sent again only to the store that has its key. It has
-   * a key of its own where none is given.
+   * The same with each try, by which the server knows the call again where it describes the command as one with dedup: where it
+   * may have run, it is sent again only to the store that has its key; with `idempotent` too, anywhere.
    */
+  readonly idempotencyKey?: string;
+  /** Gives the call a key of its own where none is given. */
   readonly dedup?: boolean;
   /** Without an id: such calls run one after another and are not tried again. */
   readonly ordered?: boolean;

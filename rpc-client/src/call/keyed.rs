@@ -1,17 +1,19 @@
-//! Calls of commands with `dedup`: the server recognises a repetition by its `idempotency-key`.
+//! Calls with a key: the server recognises a repetition by its `idempotency-key`, where its command has `dedup`.
 //!
 //! Such a call is never hedged. Where it may have run, it is sent again only over a connection whose server keeps the keys in
-//! the same store, and says then how long ago it was sent first (docs/protocol.md, "Repeated calls").
+//! the same store, and says then how long ago it was sent first (docs/protocol.md, "Repeated calls"). Where a server says
+//! that the command is idempotent, its key does not matter.
 
 use std::sync::Arc;
 
 use rpc_core::typed::IDEMPOTENCY_AGE_MS;
-use rpc_core::{Code, Meta, RawJson, Request, Status};
-use tokio::time::Instant;
+use rpc_core::{Code, Meta, Request, Status};
+use tokio::time::{Instant, timeout};
 
 use super::retry::{FailedTry, RetryState};
+use super::run::Answer;
 use super::{Command, Idempotency};
-use crate::connection::CallKind;
+use crate::connection::{CallKind, Connection, Repetition};
 use crate::error::{Error, Kind};
 
 /// What the tries of one call have come to so far.
@@ -35,8 +37,8 @@ struct First {
 /// A try that has been sent.
 struct Sent {
     at: Instant,
-    /// `None` where the server names no store: then no repetition is known to be recognised.
-    store: Option<Arc<str>>,
+    /// What its server says of a repetition.
+    repetition: Repetition,
 }
 
 /// How a try failed.
@@ -55,10 +57,7 @@ impl From<Error> for Failed {
 
 impl Command<'_> {
     /// Sends a call that has a key, and again where that is allowed.
-    pub(super) async fn send_keyed(
-        &self,
-        mut request: Request<'static>,
-    ) -> Result<Option<RawJson<'static>>, Error> {
+    pub(super) async fn send_keyed(&self, mut request: Request<'static>) -> Result<Answer, Error> {
         let context = self.caller();
         let deadline = self.deadline_from(Instant::now());
         context.budget.count_call();
@@ -68,23 +67,27 @@ impl Command<'_> {
 
         loop {
             let failed = match self.try_keyed(&mut request, &mut tries, deadline).await {
-                Ok(data) => return Ok(data),
+                Ok(answer) => return Ok(answer),
                 Err(failed) => failed,
             };
 
-            let (error, idempotency) = match failed {
+            let (error, failed) = match failed {
                 Failed::Try { error, sent } => {
                     let idempotency = tries.note(&error, sent);
-                    (error, idempotency)
+                    let failed = self.failed_keyed(&error, idempotency, &tries);
+                    (error, failed)
                 }
                 // The endpoint that has seen the call may come back, where it is not among these.
                 Failed::OtherStores(error) if context.route.has_other_than(&tries.other_stores) => {
-                    (error, Idempotency::Idempotent)
+                    let failed = FailedTry::of(&error, Idempotency::Idempotent).untried();
+                    (error, failed)
                 }
                 Failed::OtherStores(error) => return Err(of_all(error, &retry)),
             };
 
-            let Some(begin) = self.next_keyed(&error, idempotency, &tries, &mut retry) else {
+            let can_try_again = context.route.can_try_again();
+            let begin = retry.next(&failed, Instant::now());
+            let Some(begin) = begin.filter(|_| can_try_again) else {
                 return Err(of_all(error, &retry));
             };
             tracing::debug!(cmdid = %self.cmdid(), attempts = retry.attempts(), reason = %error, "trying again");
@@ -92,25 +95,14 @@ impl Command<'_> {
         }
     }
 
-    /// When the next try begins; `None` where there is none.
-    fn next_keyed(
-        &self,
-        error: &Error,
-        idempotency: Idempotency,
-        tries: &Tries,
-        retry: &mut RetryState<'_>,
-    ) -> Option<Instant> {
+    /// What a try that failed says about another one.
+    fn failed_keyed(&self, error: &Error, idempotency: Idempotency, tries: &Tries) -> FailedTry {
+        let failed = FailedTry::of(error, idempotency);
         let route = &self.caller().route;
-        if !route.can_try_again() {
-            return None;
-        }
-
-        let mut failed = FailedTry::of(error, idempotency);
         if tries.first.is_none() && route.has_other_than(&tries.been_at) {
-            failed = failed.elsewhere();
+            return failed.elsewhere();
         }
-
-        retry.next(&failed, Instant::now())
+        failed
     }
 
     /// One try, at an endpoint with the right store of keys.
@@ -119,7 +111,7 @@ impl Command<'_> {
         request: &mut Request<'static>,
         tries: &mut Tries,
         deadline: Instant,
-    ) -> Result<Option<RawJson<'static>>, Failed> {
+    ) -> Result<Answer, Failed> {
         let context = self.caller();
 
         loop {
@@ -130,15 +122,14 @@ impl Command<'_> {
 
             let wish = self.wish(tries.avoided());
             let lease = context.route.lease(wish, Some(deadline)).await?;
-            let asked = lease.connection.key_store(self.cmdid());
-            let store = self.in_time(asked, Some(deadline)).await??;
-            if !tries.accept(store.as_ref(), lease.connection.address())? {
+            let repetition = self.repetition_at(&lease.connection, deadline).await?;
+            if !tries.accept(&repetition, lease.connection.address())? {
                 continue;
             }
 
             let sent = Sent {
                 at: Instant::now(),
-                store,
+                repetition,
             };
             request.meta = tries.meta_at(sent.at);
             let kind = CallKind::Multiplexed;
@@ -147,23 +138,43 @@ impl Command<'_> {
                 continue;
             };
 
-            let answer = attempt.answer().await;
-            return answer
-                .map(|answer| answer.data)
-                .map_err(|error| Failed::Try {
-                    error,
-                    sent: Some(sent),
-                });
+            return attempt.answer().await.map_err(|error| Failed::Try {
+                error,
+                sent: Some(sent),
+            });
         }
+    }
+
+    /// What the server of a connection says of repetitions. One that has not answered in half of the time that is left
+    /// says nothing of them: the other half is for the call.
+    async fn repetition_at(
+        &self,
+        connection: &Arc<Connection>,
+        deadline: Instant,
+    ) -> Result<Repetition, Error> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let asked = timeout(left / 2, connection.repetition(self.cmdid())).await;
+
+        let told = asked.unwrap_or(Ok(Repetition::Unknown))?;
+        Ok(match told {
+            Repetition::Unknown if self.is_listed() => Repetition::Harmless,
+            told => told,
+        })
     }
 }
 
 impl Sent {
-    /// Whether the store knows nothing of the call any more: its server answers codes 8 and 14 only where it did not run.
-    fn is_forgotten_after(&self, error: &Error) -> bool {
+    /// Whether the next try may go anywhere: the command may run twice, or the store knows nothing of the call any
+    /// more. Its server answers codes 8 and 14 only where it did not run.
+    fn may_run_anywhere_after(&self, error: &Error) -> bool {
         let code = error.status().map(Status::code);
-        let did_not_run = matches!(code, Some(Code::RESOURCE_EXHAUSTED | Code::UNAVAILABLE));
-        self.store.is_some() && did_not_run
+        match self.repetition {
+            Repetition::Harmless => true,
+            Repetition::KnownTo(_) => {
+                matches!(code, Some(Code::RESOURCE_EXHAUSTED | Code::UNAVAILABLE))
+            }
+            Repetition::Unknown => false,
+        }
     }
 }
 
@@ -177,15 +188,15 @@ impl Tries {
         }
     }
 
-    /// Whether the call may be sent to this endpoint, which keeps its key in this store.
+    /// Whether the call may be sent to this endpoint, which says this of repetitions.
     ///
     /// # Errors
     /// The endpoint is chosen again though its store is another one: there is no other endpoint now.
-    fn accept(&mut self, store: Option<&Arc<str>>, address: &Arc<str>) -> Result<bool, Failed> {
+    fn accept(&mut self, repetition: &Repetition, address: &Arc<str>) -> Result<bool, Failed> {
         let Some(first) = &self.first else {
             return Ok(true);
         };
-        if first.sent.store.as_ref() == store {
+        if first.sent.repetition == *repetition {
             return Ok(true);
         }
 
@@ -196,11 +207,11 @@ impl Tries {
         Ok(false)
     }
 
-    /// Notes a failure, and says whether the call may be sent again where it may have run: where it goes to the store that has
-    /// seen it, which must be known for that.
+    /// Notes a failure, and says whether the call may be sent again where it may have run: where that does no harm, or it goes
+    /// to the store that has seen it, which must be known for that.
     fn note(&mut self, error: &Error, sent: Option<Sent>) -> Idempotency {
         match sent {
-            Some(sent) if self.first.is_none() && sent.is_forgotten_after(error) => {
+            Some(sent) if self.first.is_none() && sent.may_run_anywhere_after(error) => {
                 self.been_at.push(Arc::clone(error.shared_address()));
                 return Idempotency::Idempotent;
             }
@@ -212,7 +223,9 @@ impl Tries {
         }
 
         match &self.first {
-            Some(first) if first.sent.store.is_some() => Idempotency::Idempotent,
+            Some(First { sent, .. }) if sent.repetition != Repetition::Unknown => {
+                Idempotency::Idempotent
+            }
             _ => Idempotency::Unknown,
         }
     }

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use rpc_core::scope::Parent;
 use rpc_core::trace::TRACEPARENT;
-use rpc_core::typed::TypedRequest;
+use rpc_core::typed::{IDEMPOTENCY_KEY, TypedRequest};
 use rpc_core::{CmdId, Request, RetryCategory};
 use tokio::time::Instant;
 
@@ -30,9 +30,6 @@ pub(crate) use hedge::Hedging;
 use options::{Idempotency, Options};
 pub(crate) use retry::{Budget, FailedTry, RetryState};
 pub(crate) use start::{Attempt, Items};
-
-/// The metadata by which a service tells a repetition.
-pub(crate) const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
 /// A call with options of its own: of a [`Client`](crate::Client) as
 /// [`Client::command`](crate::Client::command) makes it, of a [`ServiceClient`](crate::ServiceClient), or of a
@@ -90,13 +87,29 @@ impl<'c, C> Command<'c, C> {
     }
 
     /// Gives the call a key, sent as the metadata `idempotency-key` and the same in all its tries, by
-    /// which the service tells a repetition: it is idempotent by that.
-    pub fn idempotency_key(mut self, key: impl Into<String>) -> Self {
-        self.options.idempotency = Idempotency::Idempotent;
+    /// which a server recognises a repetition of a command with `dedup`.
+    ///
+    /// Before the first such call of a command over a connection, the client asks the server by `describe` for the
+    /// store that keeps the keys, and waits for the answer for at most half of the call's time. Where the call
+    /// may have run, it is sent again only to the same store, as a call of a typed client is. A command that its server
+    /// describes as idempotent is sent again anywhere. Other commands ignore a key: their calls are sent again only
+    /// where they did not run, and so are those of a server that does not describe the command.
+    ///
+    /// A service that reads the key itself, in its handler, makes its command one that may be sent again anywhere: say
+    /// so with [`idempotent`](Self::idempotent) as well, and the server is not asked.
+    pub fn idempotency_key(self, key: impl Into<String>) -> Self {
         self.meta(IDEMPOTENCY_KEY, key)
     }
 
-    /// Adds metadata.
+    /// Says that the command may run twice without harm, so that it is tried again also where it may have
+    /// run already, and hedged where [`hedge.percentile`](crate::config::Hedge::percentile) is set. A
+    /// [`ServiceClient`](crate::ServiceClient) hands this on to the service inside.
+    pub fn idempotent(mut self) -> Self {
+        self.options.idempotency = Idempotency::Idempotent;
+        self
+    }
+
+    /// Adds metadata. `idempotency-key` is the same as [`idempotency_key`](Self::idempotency_key).
     pub fn meta(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.options.add_meta(key.into(), value.into());
         self
@@ -143,14 +156,6 @@ pub trait Connected {}
 impl Connected for CallContext {}
 
 impl<C: Connected> Command<'_, C> {
-    /// Says that the command may run twice without harm, so that it is tried again also where it may have
-    /// run already, and hedged where [`hedge.percentile`](crate::config::Hedge::percentile) is set.
-    ///
-    pub fn idempotent(mut self) -> Self {
-        self.options.idempotency = Idempotency::Idempotent;
-        self
-    }
-
     /// Sends the call to the endpoint that this key belongs to: the same one for every call with the key,
     /// from every client, as long as it is there. Where it is not connected or ejected, the next one of
     /// the key takes its place.
@@ -209,9 +214,7 @@ impl<'c> Command<'c> {
 
         let mut command = Self::new(context, inherited, request.cmdid);
         command.options.timeout = request.timeout;
-        if request.scope.retry == RetryCategory::Idempotent {
-            command.options.idempotency = Idempotency::Idempotent;
-        }
+        command.options.idempotency = Idempotency::of(request);
         if request.id.is_none() {
             command.options.kind = CallKind::Ordered;
         }

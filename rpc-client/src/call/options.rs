@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use rpc_core::Meta;
 use rpc_core::trace::{TRACEPARENT, TRACESTATE, Trace};
+use rpc_core::typed::IDEMPOTENCY_KEY;
+use rpc_core::{Meta, Request, RetryCategory};
 use tokio::time::Instant;
 
 use crate::connection::CallKind;
@@ -28,12 +29,37 @@ struct Extra {
     key: Option<u64>,
 }
 
-/// Whether a call may run twice without harm.
+/// What a caller has said of a call that may have run: whether it may run twice.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum Idempotency {
     #[default]
     Unknown,
     Idempotent,
+    /// The call has a key: its server says whether it recognises a repetition by that.
+    ByKey,
+}
+
+impl Idempotency {
+    /// Of a request that is sent as it is.
+    pub(super) fn of(request: &Request<'_>) -> Self {
+        match request.scope.retry {
+            RetryCategory::Idempotent => Self::Idempotent,
+            RetryCategory::Dedup => Self::ByKey,
+            RetryCategory::Neither | RetryCategory::DedupByCaller => {
+                let key = request.meta.get(IDEMPOTENCY_KEY);
+                key.map_or(Self::Unknown, |_| Self::ByKey)
+            }
+        }
+    }
+
+    /// The category of a request with these options.
+    pub(crate) fn category(self) -> RetryCategory {
+        match self {
+            Self::Unknown => RetryCategory::Neither,
+            Self::Idempotent => RetryCategory::Idempotent,
+            Self::ByKey => RetryCategory::Dedup,
+        }
+    }
 }
 
 impl Options {
@@ -64,6 +90,9 @@ impl Options {
     }
 
     pub(super) fn add_meta(&mut self, key: String, value: String) {
+        if key == IDEMPOTENCY_KEY && self.idempotency == Idempotency::Unknown {
+            self.idempotency = Idempotency::ByKey;
+        }
         self.extra().meta.insert(key, value);
     }
 

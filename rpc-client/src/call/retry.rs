@@ -9,7 +9,7 @@ use rpc_core::{Code, Request, RetryCategory, Status};
 use tokio::time::Instant;
 
 use super::run::Answer;
-use super::{Attempt, Command, IDEMPOTENCY_KEY, Idempotency};
+use super::{Attempt, Command, Idempotency};
 use crate::config::Config;
 use crate::error::{Error, Tries};
 
@@ -18,6 +18,7 @@ pub(crate) struct FailedTry {
     /// How long to wait at least, where the call may be tried again at all.
     pause: Option<Duration>,
     may_have_run: bool,
+    /// 0 where there was no endpoint to try it at.
     attempts: u32,
 }
 
@@ -41,16 +42,12 @@ impl FailedTry {
         }
     }
 
-    /// Of a call of any service. One with the metadata `idempotency-key` is idempotent, unless its command has `dedup`: it
-    /// is not known here whether the service inside reaches the same store of keys again.
+    /// Of a call of any service. The metadata `idempotency-key` does not make it idempotent: it is not known here
+    /// whether the service inside reaches the same store of keys again.
     pub(crate) fn of_service(failure: &Status, request: &Request<'_>) -> Self {
         let said = failure.retry_after();
         let is_worth_it = failure.code() == Code::UNAVAILABLE || said.is_some();
-        let is_idempotent = match request.scope.retry {
-            RetryCategory::Idempotent => true,
-            RetryCategory::Dedup | RetryCategory::DedupByCaller => false,
-            RetryCategory::Neither => request.meta.get(IDEMPOTENCY_KEY).is_some(),
-        };
+        let is_idempotent = request.scope.retry == RetryCategory::Idempotent;
         let is_allowed = failure.is_rejected() || is_idempotent && is_worth_it;
 
         Self {
@@ -58,6 +55,12 @@ impl FailedTry {
             may_have_run: !failure.is_rejected(),
             attempts: 1,
         }
+    }
+
+    /// No endpoint was there to try it at.
+    pub(super) fn untried(mut self) -> Self {
+        self.attempts = 0;
+        self
     }
 
     /// What the endpoint asked for does not concern the others.
@@ -74,6 +77,8 @@ pub(crate) struct RetryState<'a> {
     backoff: Backoff,
     deadline: Option<Instant>,
     attempts: u32,
+    /// Attempts, and times that there was no endpoint to try it at.
+    turns: u32,
     /// Whether a try before the last one may have run.
     may_have_run: bool,
 }
@@ -88,6 +93,7 @@ impl<'a> RetryState<'a> {
             backoff: Backoff::new(Duration::from_millis(base), Duration::from_millis(cap)),
             deadline,
             attempts: 0,
+            turns: 0,
             may_have_run: false,
         }
     }
@@ -96,10 +102,11 @@ impl<'a> RetryState<'a> {
     /// try or no budget left.
     pub(crate) fn next(&mut self, failure: &FailedTry, now: Instant) -> Option<Instant> {
         self.attempts += failure.attempts;
+        self.turns += failure.attempts.max(1);
         let pause = failure.pause?;
         let begin = now.checked_add(self.backoff.next_delay() + pause)?;
 
-        let is_left = self.attempts < self.config.retry.attempts_max
+        let is_left = self.turns < self.config.retry.attempts_max
             && self.deadline.is_none_or(|deadline| begin < deadline)
             && self.budget.withdraw(self.config, now);
         if !is_left {

@@ -7,12 +7,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures::StreamExt;
 use futures::stream::BoxStream;
-use rpc_core::{RawJson, Request, RetryCategory};
+use rpc_core::{RawJson, Request};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
-use super::{Attempt, Command, IDEMPOTENCY_KEY, Idempotency, Items};
+use super::{Attempt, Command, Idempotency, Items};
 use crate::connection::{CallKind, Due, Usual, decode};
 use crate::error::{Error, Kind};
 use crate::time::{MAX_TIMEOUT, after};
@@ -66,8 +66,8 @@ impl Command<'_> {
         P: Serialize + ?Sized,
         T: DeserializeOwned,
     {
-        if self.is_hedged() {
-            let answer = Box::pin(self.all_tries(|| self.request(params))).await?;
+        if self.is_special() {
+            let answer = Box::pin(self.special(|| self.request(params))).await?;
             return answer.decode();
         }
 
@@ -97,8 +97,8 @@ impl Command<'_> {
         params: RawJson<'static>,
     ) -> Result<T, Error> {
         let make = || Ok(self.request_of(params.clone()));
-        if self.is_hedged() {
-            let answer = Box::pin(self.all_tries(make)).await?;
+        if self.is_special() {
+            let answer = Box::pin(self.special(make)).await?;
             return answer.decode();
         }
 
@@ -128,8 +128,8 @@ impl Command<'_> {
     where
         P: Serialize + ?Sized,
     {
-        if self.is_hedged() {
-            let answer = Box::pin(self.all_tries(|| self.request(params))).await?;
+        if self.is_special() {
+            let answer = Box::pin(self.special(|| self.request(params))).await?;
             return Ok(answer.data);
         }
 
@@ -189,11 +189,8 @@ impl Command<'_> {
         &self,
         mut request: Request<'static>,
     ) -> Result<Option<RawJson<'static>>, Error> {
-        if request.scope.retry == RetryCategory::Dedup && !self.options().kind.is_ordered() {
-            return Box::pin(self.send_keyed(request)).await;
-        }
-        if self.is_hedged() {
-            let answer = Box::pin(self.all_tries(|| Ok(request.clone()))).await?;
+        if self.is_special() {
+            let answer = Box::pin(self.special(|| Ok(request.clone()))).await?;
             return Ok(answer.data);
         }
 
@@ -206,16 +203,8 @@ impl Command<'_> {
             Err(failure) => failure,
         };
 
-        // One with `dedup` that is ordered has its place in the order, and no other try.
-        let has_key = request.scope.retry != RetryCategory::Dedup
-            && request.meta.get(IDEMPOTENCY_KEY).is_some();
-        let idempotency = if has_key {
-            Idempotency::Idempotent
-        } else {
-            self.idempotency()
-        };
         let answer = self
-            .after_failure(|| Ok(request.clone()), idempotency, failure)
+            .after_failure(|| Ok(request.clone()), self.idempotency(), failure)
             .await?;
         Ok(answer.data)
     }
@@ -378,6 +367,17 @@ impl Command<'_> {
         Box::pin(self.try_again(make, idempotency, error, deadline)).await
     }
 
+    /// All tries of a call that is more than one try and seldom another.
+    async fn special<F>(&self, make: F) -> Result<Answer, Error>
+    where
+        F: Fn() -> Result<Request<'static>, Error>,
+    {
+        if self.is_keyed() {
+            return self.send_keyed(make()?).await;
+        }
+        self.all_tries(make).await
+    }
+
     /// All tries of a call that may have a backup.
     async fn all_tries<F>(&self, make: F) -> Result<Answer, Error>
     where
@@ -408,12 +408,28 @@ impl Command<'_> {
     }
 
     fn idempotency(&self) -> Idempotency {
-        let listed = &self.caller().config.retry.idempotent_cmdids;
-        if listed.contains(&self.cmdid().number()) {
+        if self.is_listed() {
             Idempotency::Idempotent
         } else {
             self.options().idempotency
         }
+    }
+
+    /// Whether the settings say that the command may run twice without harm.
+    pub(super) fn is_listed(&self) -> bool {
+        let listed = &self.caller().config.retry.idempotent_cmdids;
+        listed.contains(&self.cmdid().number())
+    }
+
+    /// Whether a call may have a backup, or has a key.
+    fn is_special(&self) -> bool {
+        self.is_keyed() || self.is_hedged()
+    }
+
+    /// Whether its server has to say what it makes of the call's key. An ordered call has its place in the order, and
+    /// no other try.
+    fn is_keyed(&self) -> bool {
+        self.options().idempotency == Idempotency::ByKey && !self.options().kind.is_ordered()
     }
 
     fn is_hedged(&self) -> bool {

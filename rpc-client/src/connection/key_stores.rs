@@ -1,5 +1,5 @@
-//! The stores that a server keeps `idempotency-key`s in, as `describe` names them: asked for once a connection and
-//! command, before the first call that has a key.
+//! The server's word on repeated calls, and the stores that it keeps `idempotency-key`s in, as `describe` names them:
+//! asked for once a connection and command, before the first call that has a key.
 
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,13 +14,27 @@ use super::pending::PendingCall;
 use super::{CallKind, Connection, Due, Refusal, Refused};
 use crate::error::{Cause, Error, Kind};
 
-/// What a connection knows of its server's stores. It has an entry for each command with `dedup` that was called over
-/// it, of which a client has as many as its services have methods.
+/// What a server says of the repetition of a command's calls.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Repetition {
+    /// The command may run twice without harm.
+    Harmless,
+    /// The store of this name has the keys of its calls.
+    KnownTo(Arc<str>),
+    /// Nothing, so that a repetition may not be recognised.
+    Unknown,
+}
+
+/// What a connection knows of its server's stores: an entry for each command that was called over it with a key.
 #[derive(Default)]
 pub(super) struct KeyStores(Mutex<Vec<(CmdId, Cell)>>);
 
-/// The store of a command: `None` where the server names none, so that a repetition may not be recognised.
-type Cell = Arc<OnceCell<Option<Arc<str>>>>;
+/// What is known of a command, once its server has answered.
+type Cell = Arc<OnceCell<Repetition>>;
+
+/// Commands that a connection remembers. A client's own services have fewer; one that passes the requests of others on
+/// asks again for those that it has called the longest time ago.
+const COMMANDS_MAX: usize = 256;
 
 impl KeyStores {
     fn cell(&self, cmdid: CmdId) -> Cell {
@@ -30,6 +44,9 @@ impl KeyStores {
             return Arc::clone(cell);
         }
 
+        if cells.len() == COMMANDS_MAX {
+            cells.remove(0);
+        }
         let cell = Cell::default();
         cells.push((cmdid, Arc::clone(&cell)));
         cell
@@ -37,23 +54,20 @@ impl KeyStores {
 }
 
 impl Connection {
-    /// The store that the server of this connection keeps the keys of a command in, where it names one.
+    /// What the server of this connection says of repetitions of a command's calls.
     ///
     /// # Errors
     /// Where the connection ends first, or the server rejects the question. Of the call nothing was sent.
     ///
     /// # Cancel safety
     /// Of several callers that wait, another one asks.
-    pub(crate) async fn key_store(
-        self: &Arc<Self>,
-        cmdid: CmdId,
-    ) -> Result<Option<Arc<str>>, Error> {
+    pub(crate) async fn repetition(self: &Arc<Self>, cmdid: CmdId) -> Result<Repetition, Error> {
         let cell = self.0.key_stores.cell(cmdid);
-        let store = cell.get_or_try_init(|| self.ask_for_key_store(cmdid)).await;
-        store.cloned()
+        let told = cell.get_or_try_init(|| self.ask_for_repetition(cmdid));
+        told.await.cloned()
     }
 
-    async fn ask_for_key_store(self: &Arc<Self>, cmdid: CmdId) -> Result<Option<Arc<str>>, Error> {
+    async fn ask_for_repetition(self: &Arc<Self>, cmdid: CmdId) -> Result<Repetition, Error> {
         #[derive(Serialize)]
         struct Params {
             cmdid: CmdId,
@@ -67,11 +81,12 @@ impl Connection {
         };
 
         match answer {
-            Ok(data) => Ok(data.and_then(|data| store_in(&data))),
+            Ok(Some(data)) => Ok(Repetition::in_description(&data)),
+            Ok(None) => Ok(Repetition::Unknown),
             Err(error) => match error.status() {
                 // It may say so later.
                 Some(status) if status.is_rejected() => Err(error),
-                Some(_) => Ok(None),
+                Some(_) => Ok(Repetition::Unknown),
                 None => Err(self.unasked(error)),
             },
         }
@@ -106,44 +121,79 @@ impl Connection {
     }
 }
 
-/// The store of the only command of a description.
-fn store_in(description: &RawJson<'_>) -> Option<Arc<str>> {
-    #[derive(Deserialize)]
-    struct Description {
-        commands: Vec<Command>,
-    }
+impl Repetition {
+    /// What a description of one command says.
+    fn in_description(description: &RawJson<'_>) -> Self {
+        #[derive(Deserialize)]
+        struct Description {
+            commands: Vec<Command>,
+        }
 
-    #[derive(Deserialize)]
-    struct Command {
-        dedup: Option<Dedup>,
-    }
+        #[derive(Deserialize)]
+        struct Command {
+            #[serde(default)]
+            idempotent: bool,
+            dedup: Option<Dedup>,
+        }
 
-    let Description { commands } = description.decode().ok()?;
-    let dedup = commands.into_iter().next()?.dedup?;
-    dedup.store.map(Arc::from)
+        let Ok(Description { commands }) = description.decode() else {
+            return Self::Unknown;
+        };
+
+        match commands.into_iter().next() {
+            Some(Command {
+                dedup: Some(Dedup {
+                    store: Some(store), ..
+                }),
+                ..
+            }) => Self::KnownTo(Arc::from(store)),
+            Some(Command {
+                idempotent: true, ..
+            }) => Self::Harmless,
+            _ => Self::Unknown,
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn store(description: &str) -> Option<Arc<str>> {
-        store_in(&RawJson::parse(description).unwrap())
+    fn told(description: &str) -> Repetition {
+        Repetition::in_description(&RawJson::parse(description).unwrap())
     }
 
     #[test]
     fn a_store_is_known_only_where_the_server_names_it() {
         let named = r#"{"protocol":1,"commands":[{"cmdid":100,"dedup":{"store":"a-1"}}]}"#;
-        assert_eq!(store(named).as_deref(), Some("a-1"));
+        assert_eq!(told(named), Repetition::KnownTo("a-1".into()));
+
+        let idempotent = r#"{"commands":[{"cmdid":100,"idempotent":true}]}"#;
+        assert_eq!(told(idempotent), Repetition::Harmless);
 
         for unnamed in [
             r#"{"commands":[{"cmdid":100,"dedup":{}}]}"#,
-            r#"{"commands":[{"cmdid":100,"idempotent":true}]}"#,
+            r#"{"commands":[{"cmdid":100,"idempotent":false}]}"#,
             r#"{"commands":[]}"#,
             r#"{"commands":7}"#,
             "true",
         ] {
-            assert_eq!(store(unnamed), None, "{unnamed}");
+            assert_eq!(told(unnamed), Repetition::Unknown, "{unnamed}");
         }
+    }
+
+    #[test]
+    fn of_many_commands_those_that_were_called_first_are_forgotten() {
+        let stores = KeyStores::default();
+        let commands = 100..100 + u32::try_from(2 * COMMANDS_MAX).unwrap();
+        for cmdid in commands.clone() {
+            stores.cell(CmdId::new(cmdid));
+        }
+
+        let known = stores.0.lock().unwrap().clone();
+        assert_eq!(known.len(), COMMANDS_MAX);
+        let (last, cell) = known.last().unwrap();
+        assert_eq!(last.number(), commands.end - 1);
+        assert!(Arc::ptr_eq(cell, &stores.cell(*last)));
     }
 }

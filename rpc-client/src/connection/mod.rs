@@ -27,6 +27,7 @@ use self::driver::Driver;
 pub(crate) use self::flush::LostOneways;
 pub(crate) use self::in_flight::Data;
 use self::in_flight::{Answers, Failure, Progress};
+pub(crate) use self::key_stores::Repetition;
 pub(crate) use self::pending::{PendingCall, PendingStream, decode};
 use self::shared::{Leaving, Shared, State};
 pub(crate) use self::start::{CallKind, Due, Frame, Refused, Usual};

@@ -8,10 +8,10 @@ use tokio::time::Instant;
 use crate::call::{Budget, FailedTry, RetryState};
 use crate::config::Config;
 
-/// Tries a call again that the service inside has rejected: it did not run. With the metadata
-/// `idempotency-key`, and as an `idempotent` method of a typed client, one that may have run is tried again too, where it
-/// failed with code 14 or says when to come back. A method with `dedup` is not: only a client knows whether its
-/// connection leads to the store of keys that has seen the call.
+/// Tries a call again that the service inside has rejected: it did not run. One that may have run is tried again too
+/// where it is idempotent, by [`Command::idempotent`](crate::Command::idempotent) or as an `idempotent` method of a typed client,
+/// and failed with code 14 or says when to come back. One with an `idempotency-key` alone is not: only a client knows
+/// whether its connection leads to the store of keys that has seen the call.
 ///
 /// For a service that does not do so itself: a router, a mock, a client with `retry.attempts_max` of 1. The
 /// settings are those of a client: `retry.attempts_max`, `retry.base_ms`, `retry.cap_ms` and the retry budget, which all calls

@@ -262,6 +262,7 @@ impl<S: Service> Command<'_, ServiceClient<S>> {
             request.id = None;
         }
         request.scope.deadline = self.options().until().map(Instant::into_std);
+        request.scope.retry = self.options().idempotency.category();
         Ok(request)
     }
 }

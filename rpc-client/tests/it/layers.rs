@@ -420,7 +420,7 @@ async fn what_a_service_rejects_is_tried_again_within_deadline_attempts_and_budg
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_may_have_run_is_tried_again_only_with_an_idempotency_key() {
+async fn what_may_have_run_is_tried_again_only_where_the_command_is_idempotent() {
     let tries = Arc::new(std::sync::atomic::AtomicU64::new(0));
     let count = Arc::clone(&tries);
     let lost = service_fn(move |_| {
@@ -433,7 +433,18 @@ async fn what_may_have_run_is_tried_again_only_with_an_idempotency_key() {
         Code::UNAVAILABLE
     );
     assert_eq!(tries.load(Ordering::SeqCst), 1);
-    let keyed = client.command(100).meta("idempotency-key", "order-7");
+
+    let keyed = client.command(100).idempotency_key("order-7");
     assert!(!keyed.call::<_, ()>(&()).await.unwrap_err().is_rejected());
-    assert_eq!(tries.load(Ordering::SeqCst), 4, "three more");
+    assert_eq!(tries.load(Ordering::SeqCst), 2, "its store is not known");
+
+    let idempotent = client.command(100).idempotent();
+    assert!(
+        !idempotent
+            .call::<_, ()>(&())
+            .await
+            .unwrap_err()
+            .is_rejected()
+    );
+    assert_eq!(tries.load(Ordering::SeqCst), 5, "three more");
 }

@@ -168,9 +168,10 @@ async fn what_may_have_run_is_tried_again_only_where_the_command_is_idempotent()
     );
 
     let (listener, address) = listen().await;
-    let by_key = async |client: Client| {
+    let with_key = async |client: Client| {
         client
             .command(100)
+            .idempotent()
             .idempotency_key("order-4711")
             .call::<_, u64>(&json!({"a": 1}))
             .await
@@ -178,7 +179,7 @@ async fn what_may_have_run_is_tried_again_only_where_the_command_is_idempotent()
     let client = Client::new(&address);
     let (answer, (first, second)) = tokio::join!(
         async {
-            let answer = by_key(client.clone()).await;
+            let answer = with_key(client.clone()).await;
             drop(client);
             answer
         },

@@ -58,17 +58,20 @@ class Client:
         """Calls a command and returns its data.
 
         `timeout` in seconds covers connecting, waiting, all tries and the reply (`call_timeout_ms` where it is left out).
-        What was not sent or was rejected is tried again, and so is what may have run of an `idempotent` command, or of one
-        with an `idempotency_key`. With `dedup`, for commands that the server describes so, that is sent again only where its
-        key is known; it has one of its own where none is given. Cancelling the task gives the call up: the server is told.
-        `errors` are the classes of the service's own codes.
+        What was not sent or was rejected is tried again, and so is what may have run of an `idempotent` command. A call with
+        an `idempotency_key` that may have run is sent again only where its key is known, which takes a command that the
+        server describes as one with dedup; `dedup` gives it a key of its own. With `idempotent` too, it is sent again
+        anywhere. Cancelling the task gives the call up: the server is told. `errors` are the classes of the service's own
+        codes.
 
         Raises `RpcError`.
         """
         limit = self.settings.call_timeout_ms / 1000 if timeout is None else min(timeout, TIMEOUT_MAX)
-        repetition = Repetition(idempotency_key) if dedup and not (ordered or self.settings.ordered) else None
+        has_key = idempotency_key is not None and cmdid not in self.settings.idempotent_cmdids
+        is_keyed = (dedup or has_key) and not (idempotent or ordered or self.settings.ordered)
+        repetition = Repetition(idempotency_key) if is_keyed else None
         if idempotency_key is not None and repetition is None:
-            meta, idempotent = {**(meta or {}), KEY: idempotency_key}, not dedup
+            meta = {**(meta or {}), KEY: idempotency_key}
         self._budget.calls += 1
         deadline = asyncio.get_running_loop().time() + limit
         is_ordered = ordered or self.settings.ordered

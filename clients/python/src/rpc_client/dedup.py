@@ -17,19 +17,22 @@ KEY, AGE = "idempotency-key", "idempotency-age-ms"
 class StoreCall(Call):
     """The question in which store a server keeps the keys of a command."""
 
-    __slots__ = ("store",)
+    __slots__ = ("is_idempotent", "store")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__()
+        self.is_idempotent = False
         self.store: asyncio.Future[str | None] = loop.create_future()
 
     def finish(self, data: Any, error: RpcError | None) -> None:
         try:
-            store = None if error else data["commands"][0]["dedup"]["store"]
-        except (TypeError, LookupError):
-            store = None  # it keeps none
+            command = {} if error else dict(data["commands"][0])
+            store = (command.get("dedup") or {}).get("store")
+        except (AttributeError, LookupError, TypeError, ValueError):
+            command, store = {}, None  # no description
         if not self.store.done():
             self.store.set_result(store if isinstance(store, str) else None)
+            self.is_idempotent = command.get("idempotent") is True and self.store.result() is None
 
     @classmethod
     def of(cls, connection: Connection, cmdid: int) -> StoreCall:
@@ -62,6 +65,8 @@ class Repetition:
 
     def ended(self, failure: RpcError) -> bool:
         """A try has failed: whether another one may be sent to the store."""
+        if failure.may_have_run and self._asked is not None and self._asked.is_idempotent:
+            return True  # any server may run it again
         if failure.may_have_run:
             self.failure = failure
             if self._asked is not None and self._asked.store.done():

@@ -150,7 +150,7 @@ async fn call(client: Client, shared: Arc<Shared>, is_idempotent: bool) {
         let key = shared.next_key.fetch_add(1, Ordering::Relaxed);
         let command = client.command(RUN);
         let command = if is_idempotent {
-            command.idempotency_key(key.to_string())
+            command.idempotent()
         } else {
             command
         };

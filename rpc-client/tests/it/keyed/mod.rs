@@ -3,5 +3,6 @@
 mod network;
 mod random;
 mod typed;
+mod untyped;
 
 use network::{Gateway, Network, Sms, one, two};

@@ -97,11 +97,14 @@ impl Network {
     }
 
     pub(super) fn client(&self, target: &str, config: Config) -> SmsClient<Client> {
-        let client = Client::builder(target)
+        SmsClient::new(self.untyped(target, config))
+    }
+
+    pub(super) fn untyped(&self, target: &str, config: Config) -> Client {
+        Client::builder(target)
             .connector(self.connector())
             .config(config)
-            .build();
-        SmsClient::new(client)
+            .build()
     }
 }
 
