@@ -2,7 +2,7 @@
 
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -13,7 +13,7 @@ use super::session::Session;
 use super::timers::Timer;
 use crate::metrics::add;
 
-/// Time between two looks for a peer that has ended its side of the stream.
+/// Time between two looks for a peer that is not read from.
 const PROBE_PAUSE: Duration = Duration::from_secs(1);
 
 impl<IO> Session<IO>
@@ -40,42 +40,67 @@ where
         }
     }
 
-    /// Looks whether a peer that is not read from any more is still there: a reset says that it is not, and then its
-    /// calls end. A peer that is gone without one looks like one that waits for its replies.
+    /// Has the peer looked for in a while, as it is not read from now: a connection that is full, or paused, waits for
+    /// nothing that its socket has to say.
+    pub(super) fn look_for_peer_later(&mut self) {
+        self.timers
+            .set_once(Timer::Probe, || Instant::now() + PROBE_PAUSE);
+    }
+
+    /// Looks whether a peer that is not read from is still there: a reset says that it is not, and then its calls end.
+    /// A peer that is gone without one looks like one that waits for its replies.
     pub(super) fn look_for_peer(&mut self, cx: &mut Context<'_>) {
-        if self.lifecycle.phase() != Phase::Finishing {
-            return;
+        let looked = match self.lifecycle.phase() {
+            Phase::Finishing => {
+                // A connection that takes no more requests does not begin to read again.
+                self.look_for_peer_later();
+                self.look_for_reset(cx).and_then(|()| self.drop_input(cx))
+            }
+            Phase::Open | Phase::Retiring | Phase::Draining | Phase::Breached => {
+                self.look_for_reset(cx)
+            }
+            Phase::Lingering | Phase::Closed => Ok(()),
+        };
+
+        if let Err(error) = looked {
+            let in_flight = self.in_flight.len();
+            self.host.log.lost_peers.write(|| {
+                tracing::debug!(peer = %self.peer, %error, in_flight, "the peer is gone; its calls end");
+            });
+            self.enter(Phase::Closed, None);
+        }
+    }
+
+    /// Asks the socket for a reset, whatever there is to read of it. A plain stream says that when it is to write nothing.
+    /// TLS does not ask it then, but hands a flush on.
+    fn look_for_reset(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        if let Poll::Ready(Err(error)) = Pin::new(&mut self.io).poll_write(cx, &[]) {
+            return Err(error);
         }
 
-        // Once the stream has ended reads say no more than that, and a write of nothing says whether there was a reset.
-        let looked = match self.lifecycle.has_peer_ended() {
-            true => Pin::new(&mut self.io).poll_write(cx, &[]).map_ok(|_| ()),
-            false => self.drop_input(cx),
-        };
-        match looked {
-            Poll::Ready(Err(error)) => {
-                let in_flight = self.in_flight.len();
-                self.host.log.lost_peers.write(|| {
-                    tracing::debug!(peer = %self.peer, %error, in_flight, "the peer is gone; its calls end");
-                });
-                self.enter(Phase::Closed, None);
-            }
-            Poll::Ready(Ok(())) | Poll::Pending => {
-                self.timers.set(Timer::Probe, Instant::now() + PROBE_PAUSE);
-            }
+        match Pin::new(&mut self.io).poll_flush(cx) {
+            Poll::Ready(flushed) => flushed,
+            Poll::Pending => Ok(()),
         }
     }
 
     /// Reads once, for the end of the stream; what comes is too late to be executed.
-    fn drop_input(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn drop_input(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        if self.lifecycle.has_peer_ended() {
+            return Ok(());
+        }
+
         let mut bytes = [0; 1024];
         let mut buffer = ReadBuf::new(&mut bytes);
-        ready!(Pin::new(&mut self.io).poll_read(cx, &mut buffer))?;
+        match Pin::new(&mut self.io).poll_read(cx, &mut buffer) {
+            Poll::Ready(read) => read?,
+            Poll::Pending => return Ok(()),
+        }
         if buffer.filled().is_empty() {
             self.lifecycle.peer_has_ended();
         }
 
-        Poll::Ready(Ok(()))
+        Ok(())
     }
 
     /// Takes the next step on the way out, once everything is done that comes before it. Returns whether it was

@@ -24,6 +24,7 @@ where
         let phase = self.session.lifecycle.phase();
         if self.session.throttle.is_paused() && phase != Phase::Lingering {
             self.session.timers.stop(Timer::Line);
+            self.session.look_for_peer_later();
             return Poll::Pending;
         }
 
@@ -44,6 +45,7 @@ where
                 self.session.timers.stop(Timer::Line);
             }
             self.session.retry_for_memory();
+            self.session.look_for_peer_later();
             return Poll::Pending;
         }
 
@@ -79,6 +81,7 @@ where
         let Wait { room, received } = wait;
         let goes_on = session.has(room) || room == Room::ForACall && session.is_held_by_streams();
         if !goes_on {
+            session.look_for_peer_later();
             return Poll::Pending;
         }
 

@@ -26,7 +26,7 @@ pub(super) enum Timer {
     Retire,
     /// The peer shows who it is.
     Authentication,
-    /// A peer that has ended its side is looked for: it may be gone.
+    /// A peer that is not read from is looked for: it may be gone.
     Probe,
     /// Memory for a long line is looked for again.
     Memory,

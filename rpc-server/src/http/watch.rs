@@ -4,7 +4,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -72,6 +72,8 @@ pub(super) struct Watched<IO> {
     taken: usize,
     io: IO,
     watch: Arc<Watch>,
+    /// Whether something was written since the last flush.
+    needs_flush: bool,
 }
 
 impl<IO> Watched<IO> {
@@ -81,6 +83,7 @@ impl<IO> Watched<IO> {
             taken: 0,
             io,
             watch: Arc::clone(watch),
+            needs_flush: false,
         }
     }
 
@@ -136,8 +139,14 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Watched<IO> {
         self.io.is_write_vectored()
     }
 
+    /// Flushes what was written. hyper asks for that again and again, and with nothing to flush that costs a call of the
+    /// system each time.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
+        if self.needs_flush {
+            ready!(Pin::new(&mut self.io).poll_flush(cx))?;
+            self.needs_flush = false;
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -147,7 +156,12 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Watched<IO> {
 
 impl<IO> Watched<IO> {
     /// Notes what became of a write.
-    fn note(&self, cx: &Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+    fn note(
+        &mut self,
+        cx: &Context<'_>,
+        written: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        self.needs_flush = true;
         let is_blocked = written.is_pending();
         let was_blocked = self
             .watch

@@ -19,6 +19,8 @@ pub(super) struct Watched {
     alarm: Option<Pin<Box<Sleep>>>,
     /// The alarm had not gone off at the last write: it wakes the task of this connection once it does.
     is_alarm_ahead: bool,
+    /// Whether something was written since the last flush.
+    is_unflushed: bool,
 }
 
 impl Watched {
@@ -28,12 +30,14 @@ impl Watched {
             activity: Activity::idle(Arc::clone(keepalive)),
             alarm: None,
             is_alarm_ahead: false,
+            is_unflushed: false,
         }
     }
 
     /// Notes a write.
     #[inline]
     fn has_written(&mut self) {
+        self.is_unflushed = true;
         let now = Instant::now();
         let alarm = self.alarm.as_ref();
         self.is_alarm_ahead = alarm.is_some_and(|alarm| now < alarm.deadline());
@@ -100,7 +104,9 @@ impl AsyncWrite for Watched {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes));
-        self.has_written();
+        if !bytes.is_empty() {
+            self.has_written();
+        }
         Poll::Ready(written)
     }
 
@@ -118,8 +124,16 @@ impl AsyncWrite for Watched {
         self.stream.is_write_vectored()
     }
 
+    /// A socket has nothing to flush. Where nothing was written either, it is asked whether the peer has reset the
+    /// connection: that is the one question that TLS hands on.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        if std::mem::take(&mut self.is_unflushed) {
+            return Poll::Ready(Ok(()));
+        }
+
+        Pin::new(&mut self.stream)
+            .poll_write(cx, &[])
+            .map_ok(|_| ())
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -13,6 +13,7 @@ mod deduplicate;
 mod drain;
 mod durable_keys;
 mod flow;
+mod gone;
 mod http;
 mod limits;
 mod listener;

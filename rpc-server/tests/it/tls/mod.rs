@@ -2,6 +2,7 @@
 
 pub(crate) mod authority;
 mod files;
+mod gone;
 mod identity;
 mod matrix;
 mod sessions;
@@ -53,6 +54,17 @@ impl TlsServer {
         client_ca: Option<&Authority>,
         client_certificates: ClientCertificates,
     ) -> Self {
+        let router = Router::new().route(WHO, who).unwrap();
+        Self::serving(router, config, pair, client_ca, client_certificates).await
+    }
+
+    async fn serving<S: Clone + Send + Sync + 'static>(
+        router: Router<S>,
+        config: Config,
+        pair: &Pair,
+        client_ca: Option<&Authority>,
+        client_certificates: ClientCertificates,
+    ) -> Self {
         let files = TlsFiles {
             certificate: pair.certificate.clone(),
             key: pair.key.clone(),
@@ -63,7 +75,7 @@ impl TlsServer {
         let server = Server::builder()
             .listen_with(ListenOptions::new("127.0.0.1:0").tls(tls.clone()))
             .config(config)
-            .router(Router::new().route(WHO, who).unwrap())
+            .router(router)
             .bind()
             .await
             .unwrap();
