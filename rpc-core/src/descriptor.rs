@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::frame::CmdId;
+use crate::resume::Resume;
 
 /// One command, as `describe` lists it.
 ///
@@ -35,6 +36,9 @@ pub struct Descriptor {
     /// How the server recognises a repetition, where it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dedup: Option<Dedup>,
+    /// Of a stream that can go on behind any of its items: the members of its cursor.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resumable: Vec<Resume>,
     /// Time that a typed client gives a call of it, in milliseconds, where the caller says nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<u64>,
@@ -122,6 +126,7 @@ impl Descriptor {
             kind: Kind::Unary,
             idempotent: false,
             dedup: None,
+            resumable: Vec::new(),
             timeout_ms: None,
             no_timeout: false,
             deprecated: None,
@@ -154,6 +159,14 @@ impl Descriptor {
     #[must_use]
     pub fn idempotent(mut self) -> Self {
         self.idempotent = true;
+        self
+    }
+
+    /// Promises that the stream goes on behind any of its items: a call whose params have the members of the item's
+    /// cursor.
+    #[must_use]
+    pub fn resumable(mut self, members: impl IntoIterator<Item = Resume>) -> Self {
+        self.resumable = members.into_iter().collect();
         self
     }
 

@@ -72,6 +72,7 @@ pub mod frame;
 pub mod histogram;
 pub mod in_flight;
 pub mod printable;
+mod resume;
 pub mod scope;
 pub mod service;
 pub mod status;
@@ -84,6 +85,7 @@ pub use fingerprint::Fingerprint;
 pub use frame::{
     BadFrame, Body, CmdId, IntoReply, Meta, Outcome, PROTOCOL_VERSION, RawJson, Reply, Request,
 };
+pub use resume::{Cursor, Resume};
 pub use rpc_macros::{rpc_error_of_core as rpc_error, service_of_core as service};
 pub use scope::{Cancellation, Context, HeldBytes, Peer, Scope};
 pub use service::{BoxService, Layer, Service, layer_fn, service_fn};

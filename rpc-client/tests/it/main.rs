@@ -17,6 +17,7 @@ mod modes;
 mod pipe;
 mod reconnect;
 mod restart;
+mod resume;
 mod retry;
 mod services;
 mod shared;

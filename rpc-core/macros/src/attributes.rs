@@ -53,7 +53,14 @@ pub(crate) struct RpcAttribute {
     pub(crate) oneway: Option<Span>,
     pub(crate) retry: Option<At<Retry>>,
     pub(crate) timeout: Option<At<Timeout>>,
+    pub(crate) resumable: Option<At<Vec<CursorMember>>>,
     pub(crate) deprecated: Option<Deprecation>,
+}
+
+/// A member of an item's cursor, and the param that takes it.
+pub(crate) struct CursorMember {
+    pub(crate) cursor: LitStr,
+    pub(crate) param: LitStr,
 }
 
 /// A retry category that is said.
@@ -85,6 +92,7 @@ struct Reading {
     oneway: Option<Span>,
     retry: Option<At<Retry>>,
     timeout: Option<At<Timeout>>,
+    resumable: Option<At<Vec<CursorMember>>>,
     deprecated: Option<Deprecation>,
     seen: Vec<String>,
 }
@@ -107,6 +115,7 @@ impl RpcAttribute {
             oneway: reading.oneway,
             retry: reading.retry,
             timeout: reading.timeout,
+            resumable: reading.resumable,
             deprecated: reading.deprecated,
         })
     }
@@ -135,6 +144,10 @@ impl Reading {
                 let limit = timeout_of(meta)?;
                 self.set_timeout(limit, span)?;
             }
+            "resumable" => {
+                let value = resumable_of(meta)?;
+                self.resumable = Some(At { value, span });
+            }
             "deprecated" => {
                 let has_note = meta.input.peek(syn::Token![=]);
                 let note = has_note.then(|| meta.value()?.parse()).transpose()?;
@@ -143,7 +156,7 @@ impl Reading {
             _ => {
                 return Err(meta.error(
                     "unknown argument of `rpc`; it takes `cmdid = N`, `name = \"…\"`, `oneway`, `idempotent`, `dedup`, \
-                     `dedup(by_caller)`, `timeout_ms = N`, `no_timeout` and `deprecated`",
+                     `dedup(by_caller)`, `timeout_ms = N`, `no_timeout`, `resumable(cursor = \"…\", param = \"…\")` and `deprecated`",
                 ));
             }
         }
@@ -239,6 +252,37 @@ fn dedup_of(meta: &ParseNestedMeta<'_>) -> syn::Result<Retry> {
         Ok(())
     })?;
     Ok(category)
+}
+
+/// `resumable(cursor = "…", param = "…")`, with as many pairs as the cursor has members.
+fn resumable_of(meta: &ParseNestedMeta<'_>) -> syn::Result<Vec<CursorMember>> {
+    const WANTED: &str = "`resumable` takes pairs: `resumable(cursor = \"next\", param = \"after\")`, a member of each item, \
+                          and the param that takes it";
+
+    let mut members = Vec::new();
+    let mut open = None;
+    if meta.input.peek(syn::token::Paren) {
+        meta.parse_nested_meta(|inner| {
+            if inner.path.is_ident("cursor") && open.is_none() {
+                open = Some(inner.value()?.parse()?);
+                return Ok(());
+            }
+
+            match open.take().filter(|_| inner.path.is_ident("param")) {
+                Some(cursor) => {
+                    let param = inner.value()?.parse()?;
+                    members.push(CursorMember { cursor, param });
+                    Ok(())
+                }
+                None => Err(inner.error(WANTED)),
+            }
+        })?;
+    }
+
+    if members.is_empty() || open.is_some() {
+        return Err(syn::Error::new(meta.path.span(), WANTED));
+    }
+    Ok(members)
 }
 
 /// A name on the wire.

@@ -9,7 +9,9 @@ use syn::spanned::Spanned;
 use syn::{Attribute, ItemTrait, TraitItem, TraitItemFn, Visibility};
 
 use crate::arguments::{Argument, ContextArgument, Param};
-use crate::attributes::{At, Deprecation, Retry, RpcAttribute, ServiceAttribute, Timeout, doc_of};
+use crate::attributes::{
+    At, CursorMember, Deprecation, Retry, RpcAttribute, ServiceAttribute, Timeout, doc_of,
+};
 use crate::root::{Crate, Root};
 use crate::signature::{self, Kind};
 
@@ -38,6 +40,8 @@ pub(crate) struct Method {
     pub(crate) kind: Kind,
     pub(crate) retry: Option<Retry>,
     pub(crate) timeout: Option<Timeout>,
+    /// The members of its cursor; none of a method that is not resumable.
+    pub(crate) resumable: Vec<CursorMember>,
     pub(crate) deprecated: Option<String>,
     pub(crate) arguments: Vec<Argument>,
 }
@@ -138,6 +142,10 @@ impl Method {
             kind,
             retry: rpc.retry.map(|retry| retry.value),
             timeout: rpc.timeout.map(|timeout| timeout.value),
+            resumable: rpc
+                .resumable
+                .map(|members| members.value)
+                .unwrap_or_default(),
             deprecated: rpc.deprecated.map(note),
             arguments,
         }))

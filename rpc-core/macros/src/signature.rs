@@ -72,6 +72,15 @@ impl Kind {
 
     /// Checks that the retry category fits.
     pub(crate) fn check(&self, rpc: &RpcAttribute) -> syn::Result<()> {
+        if let Some(resumable) = &rpc.resumable
+            && !matches!(self, Self::Stream(_))
+        {
+            return Err(syn::Error::new(
+                resumable.span,
+                "only a stream is `resumable`: it goes on behind an item",
+            ));
+        }
+
         match (self, &rpc.retry) {
             (
                 Self::Stream(_),

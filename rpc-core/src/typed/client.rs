@@ -6,14 +6,15 @@ use std::future::{Future, ready};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::FutureExt;
 use futures::future::Either;
+use futures::{FutureExt, StreamExt};
 use serde::Serialize;
 
 use super::items::Items;
 use super::method::Method;
 use super::request::TypedRequest;
 use super::result::MethodResult;
+use super::resume::{Resuming, items_of};
 use crate::service::Service;
 use crate::status::Status;
 
@@ -146,18 +147,31 @@ impl<S: Service> TypedClient<S> {
         }
     }
 
-    /// Sends a request that is answered by a stream.
+    /// Sends a request that is answered by a stream; where it is resumable, again from the last cursor when a call is
+    /// lost.
     pub fn stream<'c, R: MethodResult>(
         &'c self,
         request: Result<TypedRequest<'c>, Status>,
     ) -> impl Future<Output = Result<Items<R>, R::Error>> + Send + use<'c, S, R> {
-        match request {
-            Ok(request) => {
-                let begun = self.service.call(request.into_request());
-                Either::Left(begun.map(|reply| reply.map(Items::new).map_err(R::Error::from)))
+        let request = match request {
+            Ok(request) => request,
+            Err(status) => return Either::Right(ready(Err(R::Error::from(status)))),
+        };
+
+        let members = request.resumable();
+        let request = request.into_request();
+        // A copy for the calls that go on where this one is lost.
+        let further = (!members.is_empty()).then(|| request.clone());
+        let begun = self.service.call(request);
+
+        let items = move |reply| match further {
+            Some(request) => {
+                let service = Arc::clone(&self.service);
+                Items::new(Resuming::new(service, request, members, reply).boxed())
             }
-            Err(status) => Either::Right(ready(Err(R::Error::from(status)))),
-        }
+            None => Items::new(items_of(reply)),
+        };
+        Either::Left(begun.map(move |reply| reply.map(items).map_err(R::Error::from)))
     }
 }
 

@@ -5,10 +5,10 @@ use std::marker::PhantomData;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use futures::stream::{self, Stream, StreamExt};
+use futures::stream::{Stream, StreamExt};
 
 use super::result::MethodResult;
-use crate::frame::{Body, ItemStream, Reply};
+use crate::frame::ItemStream;
 
 /// What a streaming method of a typed client answers with: a stream of `R`, which is `Result<T, E>`. A failure
 /// is the last item. Dropping it gives the call up.
@@ -18,14 +18,7 @@ pub struct Items<R> {
 }
 
 impl<R: MethodResult> Items<R> {
-    /// The items of this reply. A unary one is a stream of its data.
-    pub(super) fn new(reply: Reply) -> Self {
-        let items = match reply.into_body() {
-            Body::Empty => stream::empty().boxed(),
-            Body::Data(data) => stream::iter([Ok(data)]).boxed(),
-            Body::Stream(items) => items,
-        };
-
+    pub(super) fn new(items: ItemStream) -> Self {
         Self {
             items,
             decoded: PhantomData,

@@ -2,6 +2,7 @@
 
 use crate::descriptor::{Descriptor, ErrorDescriptor, Kind, RetryCategory};
 use crate::frame::CmdId;
+use crate::resume::Resume;
 
 /// One method of a typed service, as its `#[rpc(…)]` describes it.
 #[derive(Debug, Clone, Copy)]
@@ -20,6 +21,8 @@ pub struct Method {
     pub kind: Kind,
     /// Whether a call that may have run may be sent again.
     pub retry: RetryCategory,
+    /// Of a stream that can go on behind any of its items: the members of its cursor.
+    pub resumable: &'static [Resume],
     /// How long a call may take where its caller says nothing.
     pub timeout: TimeLimit,
     /// What to use instead, where it should not be used any more.
@@ -43,7 +46,8 @@ impl Method {
         let mut descriptor = Descriptor::new(self.service, self.name)
             .doc(self.doc)
             .kind(self.kind)
-            .retry(self.retry);
+            .retry(self.retry)
+            .resumable(self.resumable.iter().cloned());
 
         descriptor.cmdid = self.cmdid;
         descriptor.timeout_ms = match self.timeout {

@@ -13,6 +13,7 @@ mod method;
 pub mod private;
 mod request;
 mod result;
+mod resume;
 #[cfg(feature = "schema")]
 mod schema;
 mod serve;

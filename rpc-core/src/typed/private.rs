@@ -13,6 +13,7 @@ pub use crate::__schema_of as schema_of;
 pub use crate::__schema_of_data as schema_of_data;
 pub use crate::descriptor::{Descriptor, ErrorDescriptor, Kind, RetryCategory};
 pub use crate::frame::{CmdId, IntoReply, Outcome, RawJson, Request};
+pub use crate::resume::Resume;
 pub use crate::service::Service;
 pub use crate::status::{Code, Status};
 

@@ -12,6 +12,7 @@ use super::client::{CallOptions, IDEMPOTENCY_KEY};
 use super::method::{Method, TimeLimit};
 use crate::descriptor::{Kind, RetryCategory};
 use crate::frame::{CmdId, Meta, RawJson, Request};
+use crate::resume::Resume;
 use crate::status::Status;
 
 /// Items that a stream may send ahead of its reader. A client over a connection has a number of its own.
@@ -69,6 +70,11 @@ impl<'c> TypedRequest<'c> {
             RetryCategory::DedupByCaller => RetryCategory::Neither,
             category => category,
         }
+    }
+
+    /// The members of the cursor of its stream; none where that does not go on in a further call.
+    pub(super) fn resumable(&self) -> &'static [Resume] {
+        self.method.resumable
     }
 
     /// Whether it is a unary call without metadata.

@@ -2,9 +2,11 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use rpc_core::Status;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
@@ -171,6 +173,23 @@ where
         if matches!(phase, Phase::Open | Phase::Retiring) {
             self.timers.stop(Timer::Retire);
             self.enter(Phase::Draining, Some(self.host.config.drain.goaway_grace()));
+            self.end_resumable_streams();
+        }
+    }
+
+    /// Ends the streams that go on behind their last item in a further call, which is made elsewhere. All others go
+    /// on to their ends.
+    fn end_resumable_streams(&mut self) {
+        let host = Arc::clone(&self.host);
+        while let Some(terms) = self
+            .in_flight
+            .abort_any(|terms| host.routes.is_resumable(terms.cmdid))
+        {
+            self.stats.unparked(terms.command);
+            let status = Status::unavailable(
+                "this connection ends; call again from the last cursor, over another one",
+            );
+            self.end(&terms, Err(status));
         }
     }
 
@@ -210,8 +229,12 @@ where
                 self.say_goaway(reason);
                 let has_used_id = self.lifecycle.has_used_id();
                 self.enter(Phase::Retiring, has_used_id.then_some(grace));
+                self.end_resumable_streams();
             }
-            Phase::Retiring => self.enter(Phase::Draining, Some(grace)),
+            Phase::Retiring => {
+                self.enter(Phase::Draining, Some(grace));
+                self.end_resumable_streams();
+            }
             Phase::Draining => {
                 let in_flight = self.in_flight.len();
                 self.host.log.drain_cuts.write(|| {

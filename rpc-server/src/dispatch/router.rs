@@ -316,6 +316,12 @@ impl Routes {
         }
     }
 
+    /// Whether the command's stream goes on in a further call.
+    pub(crate) fn is_resumable(&self, cmdid: CmdId) -> bool {
+        let entry = self.table.get(&cmdid);
+        entry.is_some_and(|entry| !entry.descriptor.resumable.is_empty())
+    }
+
     /// Who answers this command, and what its calls are counted as.
     pub(crate) fn find(&self, cmdid: CmdId) -> (&BoxService, Command) {
         match self.table.get(&cmdid) {

@@ -8,7 +8,7 @@ use hyper::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_MAX_AGE, HeaderValue,
 };
 use hyper::{Method, Request, Response, StatusCode};
-use rpc_core::{CmdId, Code, RawJson, Status};
+use rpc_core::{CmdId, Code, Cursor, RawJson, Status};
 
 use super::body::{self, Body, Form, StreamBody};
 use super::catalog::Target;
@@ -131,6 +131,11 @@ async fn call(
     }
     let params = params(&body::read(incoming, desk).await?)?;
 
+    let params = match &fields.last_event {
+        Some(id) => behind(&target, id, &params)?,
+        None => params,
+    };
+
     let mut call = rpc_core::Request::new(target.cmdid, params);
     call.timeout = fields.timeout;
     call.meta = fields.meta;
@@ -142,10 +147,10 @@ async fn call(
     drop(call);
 
     let form = match fields.wants_events {
-        true => Form::Events,
+        true => Form::Events(target.resumable.clone()),
         false => Form::Lines,
     };
-    let mut response = respond(desk, target, form, first);
+    let mut response = respond(desk, &target, form, first);
     if desk.is_leaving() {
         end_connection(&mut response);
     }
@@ -227,6 +232,22 @@ fn params(body: &[u8]) -> Result<RawJson<'static>, Refusal> {
     RawJson::parse(text).map_err(|error| wrong(format!("the body must be one JSON value: {error}")))
 }
 
+/// The params of a call that goes on behind the event with this id.
+fn behind(target: &Target, id: &str, params: &RawJson<'_>) -> Result<RawJson<'static>, Refusal> {
+    let members = target.resumable.as_deref().unwrap_or_default();
+    let cursor = Cursor::parse(members, id).filter(|_| !members.is_empty());
+    cursor.map(|cursor| cursor.params(params)).ok_or_else(|| {
+        let message = match members {
+            [] => "this command has no `last-event-id`: it is not resumable".to_owned(),
+            _ => format!(
+                "`last-event-id: {}` is not the id of an event of this command",
+                id.escape_debug()
+            ),
+        };
+        Refusal::of(Status::invalid_argument(message))
+    })
+}
+
 /// Shows the token. A wrong one has a session of its own, which is over with the answer.
 async fn authenticate(desk: &Desk) -> Result<(), Response<Body>> {
     desk.authenticate();
@@ -243,14 +264,14 @@ async fn authenticate(desk: &Desk) -> Result<(), Response<Body>> {
 }
 
 /// The response that begins with this line.
-fn respond(desk: &Arc<Desk>, target: Target, form: Form, first: Option<Line>) -> Response<Body> {
+fn respond(desk: &Arc<Desk>, target: &Target, form: Form, first: Option<Line>) -> Response<Body> {
     match first {
         Some(Line::Success(data)) if !target.is_stream => succeeded(data),
         Some(Line::Failure(failure)) => failed(status_of(failure.code), &failure),
         Some(first) => {
-            let kind = match form {
+            let kind = match &form {
                 Form::Lines => LINES,
-                Form::Events => EVENTS,
+                Form::Events(_) => EVENTS,
             };
             let stream = StreamBody::new(Arc::clone(desk), form, first);
             outcome::response(

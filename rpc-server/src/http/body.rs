@@ -9,7 +9,7 @@ use futures::FutureExt;
 use http_body_util::BodyExt;
 use hyper::StatusCode;
 use hyper::body::{Bytes, Frame, Incoming, SizeHint};
-use rpc_core::Status;
+use rpc_core::{Cursor, Resume, Status};
 
 use super::desk::Desk;
 use super::line::Line;
@@ -100,43 +100,50 @@ impl Body {
 }
 
 /// How the items of a stream are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Form {
     /// A line each.
     Lines,
-    /// Server-sent events.
-    Events,
+    /// Server-sent events; those of a resumable stream with these members as ids.
+    Events(Option<Arc<[Resume]>>),
 }
 
 impl Form {
-    fn push_item(self, out: &mut Vec<u8>, item: &[u8]) {
-        if self == Self::Events {
-            out.extend_from_slice(b"data: ");
-        }
-        out.extend_from_slice(item);
-        out.extend_from_slice(self.item_end());
-    }
+    fn push_item(&self, out: &mut Vec<u8>, item: &[u8]) {
+        let Self::Events(resumable) = self else {
+            out.extend_from_slice(item);
+            out.push(b'\n');
+            return;
+        };
 
-    fn item_end(self) -> &'static [u8] {
-        match self {
-            Self::Lines => b"\n",
-            Self::Events => b"\n\n",
+        let cursor = resumable
+            .as_ref()
+            .and_then(|members| Cursor::behind(members, item));
+        if let Some(cursor) = cursor {
+            out.extend_from_slice(format!("id: {cursor}\n").as_bytes());
         }
+        out.extend_from_slice(b"data: ");
+        out.extend_from_slice(item);
+        out.extend_from_slice(b"\n\n");
     }
 
     /// What a stream ends with that succeeded.
-    fn push_success(self, out: &mut Vec<u8>) {
-        if self == Self::Events {
+    fn push_success(&self, out: &mut Vec<u8>) {
+        if *self != Self::Lines {
             out.extend_from_slice(b"event: end\ndata: {\"code\":0}\n\n");
         }
     }
 
-    fn push_failure(self, out: &mut Vec<u8>, failure: &[u8]) {
-        if self == Self::Events {
-            out.extend_from_slice(b"event: error\ndata: ");
+    fn push_failure(&self, out: &mut Vec<u8>, failure: &[u8]) {
+        if *self == Self::Lines {
+            out.extend_from_slice(failure);
+            out.push(b'\n');
+            return;
         }
+
+        out.extend_from_slice(b"event: error\ndata: ");
         out.extend_from_slice(failure);
-        out.extend_from_slice(self.item_end());
+        out.extend_from_slice(b"\n\n");
     }
 }
 
@@ -204,7 +211,7 @@ impl StreamBody {
         self.form.push_failure(&mut self.out, failure);
         self.state = match self.form {
             Form::Lines => State::Fails,
-            Form::Events => State::Ends,
+            Form::Events(_) => State::Ends,
         };
     }
 

@@ -1,14 +1,17 @@
 //! The commands of a server by the paths that call them.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
-use rpc_core::{CmdId, Descriptor, Kind};
+use rpc_core::{CmdId, Descriptor, Kind, Resume};
 
 /// A command that can be called over HTTP.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Target {
     pub(super) cmdid: CmdId,
     pub(super) is_stream: bool,
+    /// The members of its items' cursors, where it is resumable.
+    pub(super) resumable: Option<Arc<[Resume]>>,
 }
 
 /// All commands by name and by number.
@@ -28,9 +31,13 @@ impl Catalog {
             let target = Target {
                 cmdid: command.cmdid,
                 is_stream: command.kind == Kind::Stream,
+                resumable: (!command.resumable.is_empty())
+                    .then(|| command.resumable.as_slice().into()),
             };
             // Of two commands with one name the first one has it; both have their numbers.
-            by_name.entry(command.name()).or_insert(target);
+            by_name
+                .entry(command.name())
+                .or_insert_with(|| target.clone());
             by_number.insert(command.cmdid, target);
         }
 
@@ -42,7 +49,7 @@ impl Catalog {
     pub(super) fn find(&self, path: &str) -> Option<Target> {
         let name = path.strip_prefix('/')?;
         if let Some(target) = self.by_name.get(name) {
-            return Some(*target);
+            return Some(target.clone());
         }
 
         // The digits alone: `parse` would take a sign as well.
@@ -51,8 +58,9 @@ impl Catalog {
         let unknown = Target {
             cmdid,
             is_stream: false,
+            resumable: None,
         };
-        is_callable(cmdid).then(|| self.by_number.get(&cmdid).copied().unwrap_or(unknown))
+        is_callable(cmdid).then(|| self.by_number.get(&cmdid).cloned().unwrap_or(unknown))
     }
 }
 

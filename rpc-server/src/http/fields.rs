@@ -11,6 +11,7 @@ use super::outcome::Refusal;
 
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 const RPC_TIMEOUT_MS: &str = "rpc-timeout-ms";
+const LAST_EVENT_ID: &str = "last-event-id";
 const TRACEPARENT: &str = "traceparent";
 
 /// What the head of a request says of its call.
@@ -21,6 +22,8 @@ pub(super) struct Fields {
     pub(super) timeout: Option<Duration>,
     /// A stream is wanted as server-sent events.
     pub(super) wants_events: bool,
+    /// The `id` of the last event that the caller has seen.
+    pub(super) last_event: Option<String>,
 }
 
 impl Fields {
@@ -44,6 +47,9 @@ impl Fields {
             token: token(headers)?,
             meta,
             timeout: timeout(headers)?,
+            last_event: one(headers, &HeaderName::from_static(LAST_EVENT_ID))?
+                .filter(|id| !id.is_empty())
+                .map(str::to_owned),
             wants_events: headers
                 .get_all(ACCEPT)
                 .iter()
@@ -171,6 +177,7 @@ mod tests {
     #[test]
     fn fields_become_what_the_protocol_has_for_them() {
         let bare = fields(&[]).unwrap();
+        assert!(bare.last_event.is_none());
         assert!(bare.meta.is_empty() && bare.token.is_none() && bare.timeout.is_none());
         assert!(!bare.wants_events);
 

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use rpc_server::{BoundAddress, Config, Server};
+use rpc_core::Resume;
+use rpc_server::{BoundAddress, Config, Descriptor, Kind, Reply, Route, Router, Server};
+use serde_json::json;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
@@ -346,5 +348,42 @@ async fn the_listeners_refuse_as_soon_as_it_drains() {
     client.half_close().await;
     client.expect_end().await;
     drop(client);
+    assert!(server.drained().await.is_clean);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_resumable_stream_ends_behind_an_item_and_all_others_go_on() {
+    async fn ticks() -> Reply {
+        let ticks = futures::stream::unfold(0_u64, |n| async move {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            (n < 20).then(|| (Ok(json!({"n": n})), n + 1))
+        });
+        Reply::stream(ticks)
+    }
+    let named = |method| Descriptor::new("test", method).kind(Kind::Stream);
+    let resumable = named("follow").resumable([Resume::new("n", "after")]);
+    let router = Router::new()
+        .route(100, Route::new(ticks).describe(resumable))
+        .and_then(|router| router.route(101, Route::new(ticks).describe(named("once"))))
+        .unwrap();
+    let mut server = TestServer::start(router).await;
+    let mut client = server.connect();
+    client.send(call(1, 100, "") + &call(2, 101, "")).await;
+    for id in [1, 2] {
+        let item = json!({"id": id, "code": 0, "more": true, "data": {"n": 0}});
+        assert_eq!(client.reply().await, item);
+    }
+
+    server.begin_to_drain();
+    assert_eq!(client.reply().await["event"], "goaway");
+    let end = client.expect_code(1, 14).await;
+    assert!(end["message"].as_str().unwrap().contains("cursor"), "{end}");
+    assert_eq!(end.get("rejected"), None, "it has run");
+    for n in 1..20 {
+        let item = json!({"id": 2, "code": 0, "more": true, "data": {"n": n}});
+        assert_eq!(client.reply().await, item);
+    }
+    client.expect("{\"id\":2,\"code\":0}").await;
+    client.expect_end().await;
     assert!(server.drained().await.is_clean);
 }

@@ -5,9 +5,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures::{StreamExt, stream};
+use rpc_core::Resume;
 use rpc_server::{
-    AdminConfig, AdminPage, Config, Context, Descriptor, Grants, ListenOptions, Params, RawJson,
-    Reply, Route, Router, Server, State, Status, Tokens,
+    AdminConfig, AdminPage, Config, Context, Descriptor, Grants, Kind, ListenOptions, Params,
+    RawJson, Reply, Route, Router, Server, State, Status, Tokens,
 };
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt};
@@ -840,4 +841,61 @@ async fn pages_may_read_by_calls_of_their_own_origin_and_change_with_a_token_whe
         .await;
     assert_eq!(rebound.status, 421);
     assert_eq!(http.rig.probe.started(), 1);
+}
+
+#[tokio::test]
+async fn events_of_a_resumable_stream_have_their_cursors_as_ids_and_go_on_behind_the_last_one() {
+    async fn follow(Params(params): Params<Value>) -> Reply {
+        let (after, to) = (
+            params["after"].as_u64().unwrap(),
+            params["to"].as_u64().unwrap(),
+        );
+        Reply::stream(stream::iter(after + 1..=to).map(|n| Ok(json!({"n": n}))))
+    }
+    let named = Descriptor::new("test", "follow").kind(Kind::Stream);
+    let named = named.resumable([Resume::new("n", "after")]);
+    let follow = Router::new()
+        .route(200, Route::new(follow).describe(named))
+        .unwrap();
+    let router = router(&Rig::default()).merge(follow).unwrap();
+    let options = ListenOptions::new("127.0.0.1:0").http_calls(true);
+    let server = Server::builder().listen_with(options).router(router);
+    let server = server.bind().await.unwrap();
+    let address = server.addresses()[0].tcp().unwrap();
+    let _server = TestServer::of(server);
+
+    let ask = async |path: &str, last: &str| {
+        let headers = format!("Accept: text/event-stream\r\n{last}");
+        let mut client = Client::new(TcpStream::connect(address).await.unwrap());
+        client
+            .send(post(path, &headers, "{\"after\":0,\"to\":3}"))
+            .await;
+        response(&mut client).await
+    };
+    let event = |n: u64| format!("id: {{\"after\":{n}}}\ndata: {{\"n\":{n}}}\n\n");
+    let end = "event: end\ndata: {\"code\":0}\n\n";
+    let all = ask("/test.follow", "").await;
+    assert_eq!(
+        all.body,
+        [event(1), event(2), event(3), end.into()].concat()
+    );
+    let rest = ask("/test.follow", "Last-Event-ID: {\"after\":2}\r\n").await;
+    assert_eq!(rest.body, event(3) + end);
+    let none = ask("/test.follow", "Last-Event-ID: {\"after\":3}\r\n").await;
+    assert_eq!((none.status, none.body), (200, end.to_owned()));
+
+    for (path, last) in [
+        ("/test.follow", "17"),
+        ("/test.follow", "{\"to\":9}"),
+        ("/test.follow", "{\"after\":2,\"to\":9}"),
+        ("/test.items", "{\"after\":2}"),
+        ("/test.echo", "{\"after\":2}"),
+    ] {
+        let refused = ask(path, &format!("Last-Event-ID: {last}\r\n")).await;
+        assert_eq!(
+            (refused.status, refused.code()),
+            (400, "3"),
+            "{path} {last}"
+        );
+    }
 }

@@ -5,7 +5,7 @@ use quote::{format_ident, quote};
 use syn::ext::IdentExt;
 
 use super::{constant_of, params_type_of, shouted};
-use crate::attributes::{Retry, Timeout};
+use crate::attributes::{CursorMember, Retry, Timeout};
 use crate::service::{Method, Service};
 use crate::signature::Kind;
 
@@ -88,6 +88,10 @@ fn describe(service: &Service, method: &Method) -> TokenStream {
         Some(Timeout::None) => quote!(None),
         Some(Timeout::Millis(limit)) => quote!(Millis(#limit)),
     };
+    let resumable = method.resumable.iter().map(|member| {
+        let CursorMember { cursor, param } = member;
+        quote!(#root::Resume::new(#cursor, #param))
+    });
     let deprecated = match &method.deprecated {
         None => quote!(::core::option::Option::None),
         Some(note) => quote!(::core::option::Option::Some(#note)),
@@ -119,6 +123,7 @@ fn describe(service: &Service, method: &Method) -> TokenStream {
             kind: #root::Kind::#kind,
             retry: #root::RetryCategory::#retry,
             timeout: #root::TimeLimit::#timeout,
+            resumable: &[#(#resumable),*],
             deprecated: #deprecated,
         };
 

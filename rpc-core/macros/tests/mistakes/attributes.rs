@@ -66,6 +66,18 @@ trait Categories {
 
     #[rpc(cmdid = 2010, name = "same")]
     async fn other(&self) -> Result<(), Status>;
+
+    #[rpc(cmdid = 2011, resumable(cursor = "next", param = "after"))]
+    async fn no_stream(&self, after: u64) -> Result<(), Status>;
+
+    #[rpc(cmdid = 2012, resumable)]
+    async fn no_pair(&self) -> Result<(), Status>;
+
+    #[rpc(cmdid = 2013, resumable(cursor = "next"))]
+    async fn half_a_pair(&self) -> Result<(), Status>;
+
+    #[rpc(cmdid = 2014, resumable(param = "after", cursor = "next"))]
+    async fn turned_round(&self) -> Result<(), Status>;
 }
 
 #[service(namespace = "x")]

@@ -52,6 +52,7 @@ const _: () = {
         kind: ::rpc_server::__private::Kind::Unary,
         retry: ::rpc_server::__private::RetryCategory::Neither,
         timeout: ::rpc_server::__private::TimeLimit::OfClient,
+        resumable: &[],
         deprecated: ::core::option::Option::None,
     };
     fn __describe_place() -> ::rpc_server::__private::Descriptor {
@@ -72,6 +73,7 @@ const _: () = {
         kind: ::rpc_server::__private::Kind::Oneway,
         retry: ::rpc_server::__private::RetryCategory::Neither,
         timeout: ::rpc_server::__private::TimeLimit::OfClient,
+        resumable: &[],
         deprecated: ::core::option::Option::None,
     };
     fn __describe_viewed() -> ::rpc_server::__private::Descriptor {
@@ -86,6 +88,7 @@ const _: () = {
         kind: ::rpc_server::__private::Kind::Unary,
         retry: ::rpc_server::__private::RetryCategory::Idempotent,
         timeout: ::rpc_server::__private::TimeLimit::OfClient,
+        resumable: &[],
         deprecated: ::core::option::Option::None,
     };
     fn __describe_find() -> ::rpc_server::__private::Descriptor {
@@ -106,6 +109,7 @@ const _: () = {
         kind: ::rpc_server::__private::Kind::Stream,
         retry: ::rpc_server::__private::RetryCategory::Idempotent,
         timeout: ::rpc_server::__private::TimeLimit::None,
+        resumable: &[],
         deprecated: ::core::option::Option::None,
     };
     fn __describe_watch() -> ::rpc_server::__private::Descriptor {

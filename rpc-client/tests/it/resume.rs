@@ -1,0 +1,183 @@
+//! Resumable streams over connections that are lost: each item comes once.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+
+use futures::stream::{self, Stream, StreamExt};
+use rpc_client::{Client, Code};
+use rpc_core::Resume;
+use rpc_server::{Config, Router, Server, Status, service};
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Number {
+    n: u64,
+}
+
+#[service]
+trait Numbers {
+    /// The numbers above `after`, up to `to`; at `gap` they begin later.
+    #[rpc(
+        cmdid = 100,
+        idempotent,
+        no_timeout,
+        resumable(cursor = "n", param = "after")
+    )]
+    fn follow(&self, after: u64, to: u64) -> impl Stream<Item = Result<Number, Status>> + Send;
+
+    /// As `follow`, for callers that cannot go on.
+    #[rpc(cmdid = 101, idempotent, no_timeout)]
+    fn once(&self, after: u64, to: u64) -> impl Stream<Item = Result<Number, Status>> + Send;
+}
+
+struct Counting;
+
+fn numbers(after: u64, to: u64) -> impl Stream<Item = Result<Number, Status>> + Send {
+    // A few at a time, so that connections are lost between items, too.
+    stream::iter(after + 1..=to).then(|n| async move {
+        if n % 7 == 0 {
+            tokio::task::yield_now().await;
+        }
+        Ok(Number { n })
+    })
+}
+
+impl Numbers for Counting {
+    fn follow(&self, after: u64, to: u64) -> impl Stream<Item = Result<Number, Status>> + Send {
+        numbers(after, to)
+    }
+
+    fn once(&self, after: u64, to: u64) -> impl Stream<Item = Result<Number, Status>> + Send {
+        numbers(after, to)
+    }
+}
+
+/// A byte stream that breaks after so many bytes were written to it.
+struct Breaking {
+    io: DuplexStream,
+    left: usize,
+    breaks: Arc<AtomicUsize>,
+}
+
+impl AsyncRead for Breaking {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Breaking {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if self.left == 0 {
+            self.breaks.fetch_add(1, Ordering::Relaxed);
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        }
+        let length = bytes.len().min(self.left);
+        let written = Pin::new(&mut self.io).poll_write(cx, &bytes[..length]);
+        if let Poll::Ready(Ok(written)) = written {
+            self.left -= written;
+        }
+        written
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+/// A client of a server whose connections break after as many bytes as `bytes` says, and how many have broken.
+async fn client(
+    config: Config,
+    bytes: impl Fn() -> usize + Send + Sync + 'static,
+) -> (Client, Arc<AtomicUsize>) {
+    let router = Router::new().serve(NumbersServer(Counting)).unwrap();
+    let server = Server::builder().config(config).router(router);
+    let handle = server.bind().await.unwrap().handle();
+    let breaks = Arc::<AtomicUsize>::default();
+
+    let counted = Arc::clone(&breaks);
+    let connect = move |_: String| {
+        let (ours, theirs) = tokio::io::duplex(64 * 1024);
+        let breaking = Breaking {
+            io: theirs,
+            left: bytes(),
+            breaks: Arc::clone(&counted),
+        };
+        tokio::spawn(handle.serve_connection(breaking, "test"));
+        std::future::ready(Ok(ours))
+    };
+    (Client::builder("far").connector(connect).build(), breaks)
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_a_stream_that_is_cut_a_thousand_times_each_item_comes_once() {
+    const ITEMS: u64 = 12_000;
+
+    fastrand::seed(17);
+    let (client, breaks) = client(Config::default(), || fastrand::usize(60..900)).await;
+    let numbers = NumbersClient::new(client);
+    let mut items = numbers.follow(0, ITEMS).await.unwrap();
+    for wanted in 1..=ITEMS {
+        let item = items.next().await.unwrap().unwrap();
+        assert_eq!(item.n, wanted);
+    }
+    assert!(items.next().await.is_none());
+    let breaks = breaks.load(Ordering::Relaxed);
+    assert!(breaks >= 1_000, "{breaks} connections have broken");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_is_not_resumable_ends_with_its_connection() {
+    let (client, _) = client(Config::default(), || 2_000).await;
+    let numbers = NumbersClient::new(client);
+    let items: Vec<_> = numbers.once(0, 1_000).await.unwrap().collect().await;
+    let (last, before) = items.split_last().unwrap();
+    assert_eq!(last.as_ref().unwrap_err().code(), Code::UNAVAILABLE);
+    assert!(before.iter().all(Result::is_ok) && before.len() < 1_000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_goes_on_over_another_connection_when_its_own_retires() {
+    // An age of a moment: each connection goes away soon after its first item.
+    let mut config = Config::default();
+    config.drain.connection_age_max_ms = 1;
+    config.drain.goaway_grace_ms = 1;
+    let (client, breaks) = client(config, || usize::MAX).await;
+    let numbers = NumbersClient::new(client);
+    let mut items = numbers.follow(0, 50).await.unwrap();
+    for wanted in 1..=50 {
+        assert_eq!(items.next().await.unwrap().unwrap().n, wanted);
+        tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+    }
+    assert!(items.next().await.is_none());
+    assert_eq!(breaks.load(Ordering::Relaxed), 0);
+}
+
+#[test]
+fn describe_tells_the_members_of_the_cursor() {
+    let [follow, once] = &NumbersService::descriptors()[..] else {
+        panic!("there are two commands");
+    };
+    assert_eq!(follow.resumable, [Resume::new("n", "after")]);
+    assert!(once.resumable.is_empty());
+    let described = serde_json::to_value(follow).unwrap();
+    assert_eq!(
+        described["resumable"],
+        serde_json::json!([{"cursor": "n", "param": "after"}])
+    );
+}
