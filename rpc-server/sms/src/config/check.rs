@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{ClassSettings, GatewayKind, SmsSettings};
+use super::{ClassSettings, GatewayKind, HttpSettings, SmsSettings, check_http};
 use crate::limits::{QuietHours, Rate};
 use crate::message::Class;
 use crate::number::{Number, NumberKind};
@@ -158,6 +158,16 @@ impl SmsSettings {
                 mistakes.push(format!(
                     "[[sms.gateways]] \"{name}\": `file` = \"{file}\" must be the name of a file, as \"sms-out.ndjson\""
                 ));
+            }
+
+            match gateway.kind {
+                GatewayKind::Http => check_http::check(gateway, mistakes),
+                GatewayKind::File if gateway.http != HttpSettings::default() => {
+                    mistakes.push(format!(
+                        "[[sms.gateways]] \"{name}\": `http` is for `kind` = \"http\", and its `kind` is \"file\": change one of them"
+                    ));
+                }
+                GatewayKind::File => {}
             }
         }
     }

@@ -1,6 +1,8 @@
 //! Settings of the SMS service: `[sms]` of the daemon's config file.
 
 mod check;
+mod check_http;
+mod http;
 #[cfg(test)]
 mod tests;
 
@@ -13,6 +15,7 @@ use crate::message::Class;
 use crate::store::StoreConfig;
 
 pub use check::Mistake;
+pub use http::{AnswerFormat, HttpAuth, HttpMethod, HttpSettings, ResponseSettings};
 
 /// Settings of the SMS service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -179,6 +182,8 @@ pub enum GatewayKind {
     /// Writes messages to a file, and sends nothing.
     #[default]
     File,
+    /// Sends messages over HTTP.
+    Http,
 }
 
 impl GatewayKind {
@@ -186,6 +191,7 @@ impl GatewayKind {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::File => "file",
+            Self::Http => "http",
         }
     }
 }
@@ -196,7 +202,7 @@ impl GatewayKind {
 pub struct GatewaySettings {
     /// Its name, which messages, lists and metrics show.
     pub name: String,
-    /// Its kind: "file".
+    /// Its kind: "file" or "http".
     pub kind: GatewayKind,
     /// Maximum number of messages that it is given in a second; 0 for any number.
     pub rate_per_second: u32,
@@ -209,6 +215,8 @@ pub struct GatewaySettings {
     pub file: String,
     /// Of kind "file": whether the texts of codes are written, too.
     pub write_otp: bool,
+    /// Of kind "http": its requests, and the meaning of answers.
+    pub http: HttpSettings,
 }
 
 impl Default for GatewaySettings {
@@ -221,6 +229,7 @@ impl Default for GatewaySettings {
             on_unknown: OnUnknown::Keep,
             file: "sms-out.ndjson".into(),
             write_otp: false,
+            http: HttpSettings::default(),
         }
     }
 }

@@ -94,3 +94,125 @@ fn each_mistake_names_its_place_its_value_and_what_would_be_right() {
         "\"China\" is not a country",
     );
 }
+
+/// The settings of a gateway over HTTP that lacks nothing, changed.
+fn http(change: impl FnOnce(&mut serde_json::Value)) -> Vec<String> {
+    let mut gateway = serde_json::json!({
+        "name": "a",
+        "kind": "http",
+        "http": {
+            "url": "https://api.example.net/",
+            "secrets": {"token": "env:TOKEN"},
+            "auth": {"bearer": "{secret.token}"},
+            "form": {"to": "{to}", "text": "{text}"},
+            "response": {"rules": [{"status": [200], "class": "sent"}]},
+        },
+    });
+    change(&mut gateway);
+    mistakes(serde_json::json!({"countries": ["*"], "gateways": [gateway]}))
+}
+
+#[test]
+fn each_mistake_in_a_gateway_over_http_names_it_and_what_would_be_right() {
+    #[track_caller]
+    fn check(place: &str, value: serde_json::Value, expected: &str) {
+        let found = http(|gateway| {
+            *gateway["http"].pointer_mut(place).unwrap() = value;
+        });
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(
+            found[0].starts_with("[[sms.gateways]] \"a\": ") && found[0].contains(expected),
+            "{found:?}"
+        );
+    }
+    #[track_caller]
+    fn check_new(key: &str, value: serde_json::Value, expected: &str) {
+        let found = http(|gateway| gateway["http"][key] = value);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].contains(expected), "{found:?}");
+    }
+    use serde_json::json;
+
+    assert_eq!(http(|_| ()), Vec::<String>::new());
+    check(
+        "/url",
+        "".into(),
+        "`http.url` = \"\": it must be an address",
+    );
+    check(
+        "/url",
+        "http://sms.example/".into(),
+        "set `http.allow_plaintext`",
+    );
+    check(
+        "/form/to",
+        "1".into(),
+        "has {to}, {to_digits} or {to_national}",
+    );
+    check("/form/text", "1".into(), "it could take no message");
+    check(
+        "/form/to",
+        "{to} {text".into(),
+        "`http.form.to`: `{` has no counterpart",
+    );
+    check(
+        "/auth/bearer",
+        "{secret.tokn}".into(),
+        "there is no secret for {secret.tokn}",
+    );
+    check(
+        "/secrets/token",
+        "hunter2".into(),
+        "\"env:VARIABLE\" or \"file:PATH\"",
+    );
+    check("/response/rules", json!([]), "no rule of class \"sent\"");
+    check(
+        "/response/rules",
+        json!([{"code": ["0"], "class": "sent"}]),
+        "`http.response.code` does not say",
+    );
+    check_new("json", json!({}), "a request has one body");
+    check_new("method", "GET".into(), "which has no body");
+    check_new("timeout_ms", 0.into(), "`http.timeout_ms` is 0");
+    check_new(
+        "headers",
+        json!({"a b": ""}),
+        "\"a b\" is not the name of a header",
+    );
+}
+
+#[test]
+fn settings_of_a_gateway_that_do_not_fit_together_are_named() {
+    let plain = http(|gateway| {
+        gateway["http"]["url"] = "http://127.0.0.1:1/".into();
+        gateway["http"]["ca_file"] = "ca.pem".into();
+    });
+    assert!(
+        plain[0].contains("`http.ca_file` is for https"),
+        "{plain:?}"
+    );
+    let pointers = http(|gateway| gateway["http"]["response"]["ref"] = "sid".into());
+    assert!(
+        pointers[0].contains("must be a JSON pointer"),
+        "{pointers:?}"
+    );
+    let file = http(|gateway| gateway["kind"] = "file".into());
+    assert!(
+        file[0].contains("`http` is for `kind` = \"http\""),
+        "{file:?}"
+    );
+    let secret = http(|gateway| gateway["http"]["secrets"]["token"] = "hunter2".into());
+    assert!(!secret[0].contains("hunter2"), "{secret:?}");
+}
+
+#[test]
+fn gateways_that_send_need_the_countries_that_messages_may_go_to() {
+    let json = serde_json::json!({"gateways": [{"name": "a", "kind": "http"}]});
+    let found = mistakes(json);
+    assert!(
+        found
+            .iter()
+            .any(|mistake| mistake.contains("`countries` is empty")),
+        "{found:?}"
+    );
+}

@@ -1,6 +1,7 @@
 //! Gateways: what brings messages to a provider.
 
 mod file;
+mod http;
 
 use futures::future::BoxFuture;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use crate::outcome::RuleClass;
 use crate::store::Claimed;
 
 pub use file::FileGateway;
+pub use http::HttpGateway;
 
 /// Brings messages to a provider, each attempt once.
 ///
@@ -42,6 +44,11 @@ pub trait Gateway: Send + Sync + 'static {
 pub enum Submission {
     /// No byte of the message has left: the provider does not have it.
     NotSent {
+        /// Why, without the number and the text.
+        error: String,
+    },
+    /// The message cannot be put into a request of this gateway, so that no attempt would succeed. No byte has left.
+    Unsendable {
         /// Why, without the number and the text.
         error: String,
     },

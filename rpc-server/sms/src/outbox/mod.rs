@@ -1,6 +1,7 @@
 //! The outbox at work: messages are planned, claimed, submitted, and followed.
 
 mod clock;
+mod error;
 mod lane;
 mod plan;
 #[cfg(test)]
@@ -16,10 +17,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::{GatewayKind, GatewaySettings, SmsSettings};
-use crate::gateway::{FileGateway, Gateway};
+use crate::gateway::{FileGateway, Gateway, HttpGateway};
 use crate::store::{ClaimRules, Store, StoreError};
 
 pub use clock::Clock;
+pub use error::OpenError;
 pub use lane::{Lane, LaneState};
 pub use plan::{Plan, Planner, Problem};
 
@@ -45,22 +47,30 @@ impl Outbox {
     /// Opens the outbox in a directory, with the gateways of the settings, which were checked. It blocks.
     ///
     /// # Errors
-    /// As [`Store::open`].
+    /// As [`Store::open`], and a gateway whose secrets or certificates cannot be read.
     pub fn open(
         dir: &Path,
         settings: &SmsSettings,
         pool: &BlockingPool,
-    ) -> Result<Self, StoreError> {
+    ) -> Result<Self, OpenError> {
         let gateways = settings.gateways().into_iter().map(|settings| {
-            let gateway = gateway(dir, &settings, pool);
-            (settings, gateway)
+            let gateway = gateway(dir, &settings, pool)?;
+            Ok((settings, gateway))
         });
+        let gateways = gateways.collect::<Result<_, OpenError>>()?;
+
         let store = Store::open(
             &dir.join(&settings.data),
             settings.store(),
             Clock::system().now_ms(),
         )?;
-        Self::with(store, settings, gateways.collect(), pool, Clock::system())
+        Ok(Self::with(
+            store,
+            settings,
+            gateways,
+            pool,
+            Clock::system(),
+        )?)
     }
 
     /// An outbox of these parts.
@@ -167,12 +177,23 @@ impl Outbox {
     }
 }
 
-fn gateway(dir: &Path, settings: &GatewaySettings, pool: &BlockingPool) -> Box<dyn Gateway> {
-    match settings.kind {
+fn gateway(
+    dir: &Path,
+    settings: &GatewaySettings,
+    pool: &BlockingPool,
+) -> Result<Box<dyn Gateway>, OpenError> {
+    Ok(match settings.kind {
         GatewayKind::File => Box::new(FileGateway::new(
             dir.join(&settings.file),
             settings.write_otp,
             pool.clone(),
         )),
-    }
+        GatewayKind::Http => {
+            let gateway = HttpGateway::new(settings.http.clone());
+            Box::new(gateway.map_err(|error| OpenError::Gateway {
+                name: settings.name.clone(),
+                error,
+            })?)
+        }
+    })
 }

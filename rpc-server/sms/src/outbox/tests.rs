@@ -345,6 +345,19 @@ async fn a_message_that_is_refused_for_good_fails_at_once() {
 }
 
 #[tokio::test]
+async fn a_message_that_no_request_can_hold_fails_and_leaves_the_gateway_up() {
+    let gateway = Scripted::default().then(Submission::Unsendable {
+        error: "the header `x-text` cannot hold its value".into(),
+    });
+    let bench = Bench::new(&[("one", &gateway)]);
+
+    let id = bench.send("a").await;
+    let failed = bench.until(id, State::Failed).await;
+    assert_eq!(failed.attempt, 1);
+    assert_eq!(bench.state_of("one"), GatewayState::Up);
+}
+
+#[tokio::test]
 async fn a_paused_gateway_keeps_its_messages_and_gets_no_new_ones() {
     let (first, second) = (Scripted::default(), Scripted::default());
     let bench = Bench::new(&[("one", &first), ("two", &second)]);

@@ -197,6 +197,10 @@ fn judge(outbox: &Outbox, lane: &Lane, message: &Claimed, submission: Submission
             lane.rest(None, RestReason::Down);
             return again(outbox, lane, message, error);
         }
+        Submission::Unsendable { error } => {
+            lane.note_error(&error);
+            return AttemptEvent::RefusedForGood { error };
+        }
         Submission::NoAnswer { error } => {
             lane.note_error(&error);
             return AttemptEvent::NoAnswer {

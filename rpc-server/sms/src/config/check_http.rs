@@ -1,0 +1,159 @@
+//! Checks of the settings of gateways over HTTP.
+
+use hyper::header::HeaderName;
+
+use super::{GatewaySettings, HttpMethod, HttpSettings, Mistake};
+use crate::mapping::{FormatString, Placeholder, SecretSource, Url};
+use crate::outcome::RuleClass;
+
+/// Longest time of an attempt that a setting may name, in milliseconds.
+const TIMEOUT_MS_MAX: u64 = 600_000;
+
+/// Checks the settings of a gateway over HTTP.
+pub(super) fn check(gateway: &GatewaySettings, mistakes: &mut Vec<Mistake>) {
+    let http = &gateway.http;
+    let mut found = Vec::new();
+    check_url(http, &mut found);
+    check_texts(http, &mut found);
+    check_request(http, &mut found);
+    check_response(http, &mut found);
+
+    let name = &gateway.name;
+    mistakes.extend(
+        found
+            .into_iter()
+            .map(|message| format!("[[sms.gateways]] \"{name}\": {message}")),
+    );
+}
+
+fn check_url(http: &HttpSettings, found: &mut Vec<String>) {
+    let url = &http.url;
+    match Url::parse(url) {
+        Err(error) => found.push(format!("`http.url` = \"{url}\": {error}")),
+        Ok(parsed) => {
+            let address = parsed.address;
+            if !address.is_tls && !address.is_loopback() && !http.allow_plaintext {
+                found.push(format!(
+                    "`http.url` = \"{url}\" is plain http to another machine, which shows messages and secrets to the \
+                     network: write https, or set `http.allow_plaintext`"
+                ));
+            }
+            if !address.is_tls && !http.ca_file.is_empty() {
+                found.push(format!(
+                    "`http.ca_file` is for https, and `http.url` = \"{url}\" is plain http; take one of them out"
+                ));
+            }
+        }
+    }
+}
+
+/// Checks the texts with placeholders, and that the message is somewhere in them.
+fn check_texts(http: &HttpSettings, found: &mut Vec<String>) {
+    let mut placeholders = Vec::new();
+    let url = Url::parse(&http.url).ok();
+    if let Some(url) = &url {
+        placeholders.extend(url.target.placeholders().cloned());
+    }
+
+    let mut is_whole = url.is_some();
+    for (place, text) in http.texts() {
+        match FormatString::parse(text) {
+            Ok(parsed) => placeholders.extend(parsed.placeholders().cloned()),
+            // A secret may stand in it, so that the text itself is not repeated.
+            Err(error) => {
+                found.push(format!("`http.{place}`: {error}"));
+                is_whole = false;
+            }
+        }
+    }
+
+    for placeholder in &placeholders {
+        if let Placeholder::Secret(secret) = placeholder
+            && !http.secrets.contains_key(secret)
+        {
+            let known: Vec<&str> = http.secrets.keys().map(String::as_str).collect();
+            let known = known.join(", ");
+            found.push(format!(
+                "there is no secret for {{secret.{secret}}}; `http.secrets` has: {known}"
+            ));
+        }
+    }
+
+    let has = |wanted: &[Placeholder]| placeholders.iter().any(|found| wanted.contains(found));
+    let number = [
+        Placeholder::To,
+        Placeholder::ToDigits,
+        Placeholder::ToNational,
+    ];
+    if is_whole && !has(&number) {
+        found.push("no text of `http` has {to}, {to_digits} or {to_national}: the provider would not know where a message goes".into());
+    }
+    if is_whole && !has(&[Placeholder::Text]) && http.templates.is_empty() {
+        found.push(
+            "no text of `http` has {text}, and `http.templates` is empty: it could take no message"
+                .into(),
+        );
+    }
+}
+
+fn check_request(http: &HttpSettings, found: &mut Vec<String>) {
+    for name in http.headers.keys() {
+        if HeaderName::from_bytes(name.as_bytes()).is_err() {
+            found.push(format!(
+                "`http.headers`: \"{name}\" is not the name of a header"
+            ));
+        }
+    }
+
+    for (secret, source) in &http.secrets {
+        if let Err(error) = source.parse::<SecretSource>() {
+            found.push(format!("`http.secrets.{secret}`: {error}"));
+        }
+    }
+
+    let has_body = http.json.is_some() || !http.form.is_empty();
+    if http.json.is_some() && !http.form.is_empty() {
+        found.push("`http.form` and `http.json` are both there; a request has one body".into());
+    }
+    if has_body && http.method == HttpMethod::Get {
+        found.push("`http.method` is GET, which has no body: use `http.query`, or POST".into());
+    }
+
+    let timeout_ms = http.timeout_ms;
+    if !(1..=TIMEOUT_MS_MAX).contains(&timeout_ms) {
+        found.push(format!(
+            "`http.timeout_ms` is {timeout_ms} and must be 1 to {TIMEOUT_MS_MAX}"
+        ));
+    }
+}
+
+fn check_response(http: &HttpSettings, found: &mut Vec<String>) {
+    let response = &http.response;
+    if !response
+        .rules
+        .iter()
+        .any(|rule| rule.class == RuleClass::Sent)
+    {
+        found.push(
+            "`http.response.rules` has no rule of class \"sent\": every message would stay unknown"
+                .into(),
+        );
+    }
+
+    for (key, pointer) in [("ref", &response.reference), ("code", &response.code)] {
+        if !pointer.is_empty() && !pointer.starts_with('/') {
+            found.push(format!(
+                "`http.response.{key}` = \"{pointer}\" must be a JSON pointer, as \"/id\""
+            ));
+        }
+    }
+
+    let looks_at_code =
+        |rule: &&crate::outcome::Rule| !rule.code.is_empty() || !rule.code_prefix.is_empty();
+    if response.code.is_empty() && response.rules.iter().any(|rule| looks_at_code(&rule)) {
+        found.push(
+            "`http.response.rules` look at a code, and `http.response.code` does not say where it is, as \"/code\""
+                .into(),
+        );
+    }
+}

@@ -1,0 +1,161 @@
+//! Connections to a gateway: opened, kept for a moment, used for one request at a time.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use http_body_util::Full;
+use hyper::Request;
+use hyper::body::Bytes;
+use hyper::client::conn::http1::{Builder, SendRequest};
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
+use tokio_rustls::TlsConnector;
+
+use crate::mapping::{Address, MappingError};
+
+/// How long a connection that is not used is kept. Servers keep theirs for longer: if one closes it at the moment at which a
+/// request is written, the outcome of that request is unknown.
+const IDLE: Duration = Duration::from_secs(2);
+
+/// Maximum number of connections that are kept.
+const KEPT_MAX: usize = 256;
+
+/// Longest head of an answer in bytes.
+const HEAD_BYTES_MAX: usize = 16 * 1024;
+
+/// Largest buffer of a connection in bytes.
+const BUFFER_BYTES_MAX: usize = 64 * 1024;
+
+/// A request whose body is in memory.
+pub(super) type HttpRequest = Request<Full<Bytes>>;
+
+/// A connection that takes one request at a time.
+pub(super) type Sender = SendRequest<Full<Bytes>>;
+
+/// The connections to one address.
+pub(super) struct Connections {
+    address: Address,
+    tls: Option<Arc<ClientConfig>>,
+    /// Locked for as long as it takes to add or remove one.
+    kept: Mutex<Vec<Kept>>,
+}
+
+struct Kept {
+    sender: Sender,
+    since: Instant,
+}
+
+impl Connections {
+    /// # Errors
+    /// The certificates of authorities cannot be read.
+    pub(super) fn new(address: Address, ca_file: &str) -> Result<Self, MappingError> {
+        let tls = address.is_tls.then(|| tls_config(ca_file)).transpose()?;
+        Ok(Self {
+            address,
+            tls,
+            kept: Mutex::new(Vec::new()),
+        })
+    }
+
+    /// A connection that was kept, if one is still open.
+    pub(super) async fn take_kept(&self, deadline: Instant) -> Option<Sender> {
+        loop {
+            let Kept { mut sender, since } = self.kept().pop()?;
+
+            // Its task may still be at the end of the answer before; it fails where the server has closed it.
+            let is_young = since.elapsed() < IDLE;
+            if is_young && matches!(timeout_at(deadline, sender.ready()).await, Ok(Ok(()))) {
+                return Some(sender);
+            }
+        }
+    }
+
+    /// Keeps a connection whose answer was read to its end.
+    pub(super) fn keep(&self, sender: Sender) {
+        let mut kept = self.kept();
+        kept.retain(|kept| kept.since.elapsed() < IDLE && !kept.sender.is_closed());
+        if kept.len() < KEPT_MAX {
+            kept.push(Kept {
+                sender,
+                since: Instant::now(),
+            });
+        }
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Vec<Kept>> {
+        self.kept.lock().expect("no holder panics")
+    }
+
+    /// Opens a connection.
+    pub(super) async fn open(&self) -> Result<Sender, String> {
+        let (host, port) = (self.address.host.as_str(), self.address.port);
+        let stream = TcpStream::connect((host, port))
+            .await
+            .map_err(|error| format!("cannot connect: {}", error.kind()))?;
+        // A request is written at once; to wait for more of it would only delay it.
+        let _ = stream.set_nodelay(true);
+
+        let Some(tls) = &self.tls else {
+            return handshake(TokioIo::new(stream)).await;
+        };
+        let name = ServerName::try_from(host.to_owned())
+            .map_err(|_| "the host cannot stand in a certificate".to_owned())?;
+        let stream = TlsConnector::from(Arc::clone(tls))
+            .connect(name, stream)
+            .await
+            .map_err(|error| format!("TLS failed: {error}"))?;
+        handshake(TokioIo::new(stream)).await
+    }
+}
+
+async fn handshake<IO>(io: IO) -> Result<Sender, String>
+where
+    IO: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
+{
+    let (sender, connection) = Builder::new()
+        .max_buf_size(BUFFER_BYTES_MAX)
+        .max_header_size(HEAD_BYTES_MAX)
+        .handshake(io)
+        .await
+        .map_err(|error| format!("cannot connect: {error}"))?;
+
+    // It ends with its sender. What fails is told to the request.
+    tokio::spawn(async move {
+        let _ = connection.await;
+    });
+    Ok(sender)
+}
+
+fn tls_config(ca_file: &str) -> Result<Arc<ClientConfig>, MappingError> {
+    let mut roots = RootCertStore::empty();
+    let certificates = match ca_file {
+        "" => rustls_native_certs::load_native_certs().certs,
+        file => certificates_of(file)
+            .map_err(|what| MappingError::new(format!("`ca_file` = \"{file}\": {what}")))?,
+    };
+    let (added, _) = roots.add_parsable_certificates(certificates);
+    if added == 0 {
+        return Err(MappingError::new(
+            "there are no certificates of authorities; install `ca-certificates`, or name a `ca_file`",
+        ));
+    }
+
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| MappingError::new(error.to_string()))?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(Arc::new(config))
+}
+
+fn certificates_of(file: &str) -> Result<Vec<CertificateDer<'static>>, String> {
+    let certificates = CertificateDer::pem_file_iter(file).map_err(|error| error.to_string())?;
+    certificates
+        .collect::<Result<_, _>>()
+        .map_err(|error| error.to_string())
+}

@@ -1,0 +1,56 @@
+mod lost;
+mod mapping;
+mod tls;
+
+use serde_json::json;
+
+use super::*;
+use crate::message::{Class, MessageId};
+use crate::number::Number;
+use crate::outcome::RuleClass;
+use crate::testing::{CountingGateway, Mode};
+use crate::text::Layout;
+
+const ACCEPTED: &str = r#"{"id":"m-1"}"#;
+
+fn message(text: &str) -> Claimed {
+    Claimed {
+        id: MessageId::new(1_764_489_600_000, 7),
+        attempt: 1,
+        tries: 1,
+        to: Number::parse("+8613800138000", None).unwrap(),
+        content: Content::Text(text.into()),
+        sender: None,
+        class: Class::Transactional,
+        layout: Layout::of(text),
+        expires_at: None,
+    }
+}
+
+fn gateway(settings: serde_json::Value) -> HttpGateway {
+    let settings = serde_json::from_value(settings).unwrap();
+    HttpGateway::new(settings).unwrap()
+}
+
+/// A gateway with a form and simple rules.
+fn simple(url: &str) -> HttpGateway {
+    gateway(json!({
+        "url": url,
+        "form": {"To": "{to}", "Body": "{text}"},
+        "response": {
+            "ref": "/id",
+            "code": "/code",
+            "rules": [{"status": [200], "class": "sent"}, {"status": [400], "class": "permanent"}],
+        },
+    }))
+}
+
+fn is_accepted(submission: &Submission) -> bool {
+    matches!(
+        submission,
+        Submission::Answered {
+            class: RuleClass::Sent,
+            ..
+        }
+    )
+}
