@@ -60,7 +60,7 @@ impl Error for Mistakes {}
 impl DaemonConfig {
     /// Checks everything that a start checks, without binding an address and without opening the store:
     /// the values, whether addresses can be resolved and are not reached unprotected, certificates,
-    /// keys and tokens, whether the commands of `[[commands]]` exist, whether the data directory can be
+    /// keys, tokens and secrets, whether the commands of `[[commands]]` exist, whether the data directory can be
     /// written to (a file is created there, and removed).
     ///
     /// It blocks: files are read, and names looked up.
@@ -97,6 +97,10 @@ impl DaemonConfig {
 
         mistakes.extend(listeners::tokens(self).err().map(|error| error.to_string()));
         mistakes.extend(self.unknown_commands());
+        #[cfg(feature = "sms")]
+        if self.services.contains(&ServiceName::Sms) {
+            mistakes.extend(self.sms.mistakes_of_files());
+        }
 
         let mut dirs = self.services.iter().filter_map(|service| match service {
             ServiceName::Log => Some(store_dir(&self.data_dir)),

@@ -98,6 +98,32 @@ pub(super) fn nearest(unknown: &str, known: &[String]) -> String {
         .unwrap_or_default()
 }
 
+/// A message of serde about an unknown name, with the known one that is most like it in the place of them all.
+pub(super) fn with_nearest(message: &str) -> String {
+    let Some((unknown, known)) = message.split_once(", expected ") else {
+        return message.to_owned();
+    };
+    let Some((_, name)) = unknown
+        .strip_prefix("unknown ")
+        .and_then(|rest| rest.split_once(' '))
+    else {
+        return message.to_owned();
+    };
+
+    let known: Vec<String> = known
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .map(str::to_owned)
+        .collect();
+    let near = nearest(name.trim_matches('`'), &known);
+    // Of a few names, all are told.
+    match known.len() {
+        0..=4 => format!("{message}{near}"),
+        _ => format!("{unknown}{near}"),
+    }
+}
+
 /// The known name of a variable that this one differs from by a slip of the hand.
 pub(super) fn misspelled<'k>(unknown: &str, known: &'k [String]) -> Option<&'k String> {
     // Names of other programs begin alike, so likeness alone finds a near one for each of them.

@@ -7,7 +7,7 @@ use toml::de::{DeArray, DeString, DeTable, DeValue, Deserializer};
 use toml::{Spanned, Table, Value};
 
 use super::check::Mistakes;
-use super::keys::{keys_of_lists, known_keys, misspelled, nearest};
+use super::keys::{keys_of_lists, known_keys, misspelled, nearest, with_nearest};
 use super::{DaemonConfig, LogFormat};
 use rpc_server::config::moved;
 
@@ -205,7 +205,7 @@ fn leaves<'t>(document: &DeTable<'t>) -> Vec<Leaf<'t>> {
 
 /// What is wrong with a file, and where, in one line.
 fn in_place(text: &str, error: &toml::de::Error) -> String {
-    let message = one_line(error.message());
+    let message = with_nearest(&one_line(error.message()));
     let Some(before) = error.span().and_then(|span| text.get(..span.start)) else {
         return message;
     };

@@ -169,6 +169,51 @@ fn an_unknown_key_is_refused_with_the_one_that_was_meant() {
     );
 }
 
+#[cfg(feature = "sms")]
+#[test]
+fn an_unknown_name_deep_in_the_settings_of_sms_is_refused_with_its_place_and_the_one_that_was_meant()
+ {
+    let gateway = "[[sms.gateways]]\nname = \"a\"\n";
+    for (more, expected) in [
+        (
+            "knd = \"http\"",
+            "line 3, column 1: unknown field `knd`; did you mean `kind`?",
+        ),
+        (
+            "kind = \"htp\"",
+            "line 3, column 8: unknown variant `htp`, expected `file` or `http`; did you mean `http`?",
+        ),
+        (
+            "[sms.gateways.http]\nurll = \"\"",
+            "line 4, column 1: unknown field `urll`; did you mean `url`?",
+        ),
+        (
+            "[sms.gateways.http.response]\nrules = [{ staus = [200] }]",
+            "unknown field `staus`; did you mean `status`?",
+        ),
+        (
+            "[sms.gateways.http.response]\nrules = [{ class = \"snt\" }]",
+            "did you mean `sent`?",
+        ),
+        (
+            "[sms.gateways.http.response]\nrules = [{ status = [700] }]",
+            "700 is not a status of HTTP",
+        ),
+    ] {
+        refused(&format!("{gateway}{more}"), &[], expected);
+    }
+    refused(
+        "[sms]\nsegment_max = 1",
+        &[],
+        "did you mean `sms.segments_max`?",
+    );
+    refused(
+        "[sms.class.otp]\nper_numbr = []",
+        &[],
+        "line 2, column 1: unknown field `per_numbr`; did you mean `per_number`?",
+    );
+}
+
 #[test]
 fn a_known_key_in_an_unknown_section_is_refused_with_its_own_section() {
     refused(

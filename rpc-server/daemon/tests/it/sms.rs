@@ -1,7 +1,12 @@
 //! The SMS service over the wire.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use rpc_sms::testing::{CountingGateway, Mode};
 use serde_json::{Value, json};
 
+use crate::daemon::{Peer, Running, command, output};
 use crate::life::Life;
 
 impl Life {
@@ -49,4 +54,125 @@ async fn a_message_is_accepted_written_by_the_default_gateway_and_there_after_a_
         .await;
     assert_eq!(refused["code"], 1100, "{refused}");
     life.end().await;
+}
+
+/// The settings of a gateway over HTTP with a secret in a file.
+fn settings_of(url: &str, secret: &str) -> String {
+    format!(
+        r#"log_level = "trace"
+[sms]
+countries = ["CN"]
+
+[[sms.gateways]]
+name = "one"
+kind = "http"
+
+[sms.gateways.http]
+url = "{url}/{{secret.token}}"
+secrets = {{ token = "file:{secret}" }}
+auth = {{ basic = ["user", "{{secret.token}}"] }}
+json = {{ to = "{{to}}", text = "{{text}}", parts = [1, "{{segments}}"] }}
+
+[sms.gateways.http.response]
+ref = "/id"
+rules = [{{ status = [200, "3xx"], class = "sent" }}]
+"#
+    )
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_over_http_gets_its_secret_and_the_daemon_writes_neither_that_nor_number_nor_text()
+ {
+    let provider = CountingGateway::start(Mode::answer(200, r#"{"id":"m-1"}"#))
+        .await
+        .unwrap();
+    let data = tempfile::tempdir().unwrap();
+    let (secret, config) = (data.path().join("token"), data.path().join("config.toml"));
+    let (secret_file, config_file) = (secret.to_str().unwrap(), config.to_str().unwrap());
+    fs::write(&secret, "hunter2hunter2\n").unwrap();
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
+    fs::write(&config, settings_of(provider.url(), secret_file)).unwrap();
+
+    let (_, printed, _) = output(&["--print-config", "--config", config_file], &[]);
+    let mut command = command();
+    let data_dir = data.path().join("data");
+    command
+        .args([
+            "--config",
+            config_file,
+            "--listen",
+            "127.0.0.1:0",
+            "--data-dir",
+        ])
+        .arg(&data_dir);
+    let mut daemon = Running::spawn(command);
+    let mut peer = Peer::connect(&daemon.address());
+    let params = json!({"to": "+8613800138000", "text": "a text of ours"});
+    let sent = peer.ask(&json!({"cmdid": 1101, "params": params}).to_string());
+    assert_eq!(sent["code"], 0, "{sent}");
+
+    let request = provider.until(1).await.remove(0);
+    assert!(
+        request
+            .head
+            .starts_with("POST /hunter2hunter2 HTTP/1.1\r\n"),
+        "{}",
+        request.head
+    );
+    assert!(
+        request
+            .head
+            .contains("\r\nauthorization: Basic dXNlcjpodW50ZXIyaHVudGVyMg==\r\n")
+    );
+    let body: Value = serde_json::from_str(&request.body).unwrap();
+    assert_eq!(
+        body,
+        json!({"to": "+8613800138000", "text": "a text of ours", "parts": [1, "1"]})
+    );
+
+    let watch = json!({"id": sent["data"]["id"], "status": ["sent"], "after": 0});
+    let item = peer.ask(&json!({"cmdid": 1105, "params": watch}).to_string());
+    assert_eq!(item["data"]["events"][0]["to"], "sent", "{item}");
+    daemon.signal("TERM");
+    let (status, log) = daemon.ended();
+    assert!(status.success(), "{log}");
+    for written in [&printed, &log, &item.to_string()] {
+        for secret in ["hunter2", "dXNlcjpodW50", "13800138000", "a text of ours"] {
+            assert!(!written.contains(secret), "{secret}: {written}");
+        }
+    }
+}
+
+#[test]
+fn check_config_and_a_start_refuse_a_secret_that_others_may_read() {
+    let data = tempfile::tempdir().unwrap();
+    let (secret, config) = (data.path().join("token"), data.path().join("config.toml"));
+    let (secret_file, config_file) = (secret.to_str().unwrap(), config.to_str().unwrap());
+    fs::write(&secret, "hunter2").unwrap();
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o644)).unwrap();
+    fs::write(&config, settings_of("http://127.0.0.1:1", secret_file)).unwrap();
+
+    let data_dir = data.path().join("data");
+    let common = [
+        "--config",
+        config_file,
+        "--data-dir",
+        data_dir.to_str().unwrap(),
+        "--listen",
+        "127.0.0.1:0",
+    ];
+    let expected =
+        format!("[[sms.gateways]] \"one\": `http.secrets.token`: {secret_file}: its mode is 644");
+    for more in [&["--check-config"][..], &[]] {
+        let (ended, _, stderr) = output(&[&common[..], more].concat(), &[]);
+        assert!(!ended.status.success());
+        assert!(
+            stderr.contains(&expected) && !stderr.contains("hunter2"),
+            "{stderr}"
+        );
+    }
+
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o400)).unwrap();
+    let (ended, _, stderr) = output(&[&common[..], &["--check-config"]].concat(), &[]);
+    assert!(ended.status.success(), "{stderr}");
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{ClassSettings, GatewayKind, HttpSettings, SmsSettings, check_http};
 use crate::limits::{QuietHours, Rate};
+use crate::mapping::did_you_mean;
 use crate::message::Class;
 use crate::number::{Number, NumberKind};
 
@@ -25,6 +26,20 @@ impl SmsSettings {
         }
         self.check_gateways(&mut mistakes);
         self.check_routes(&mut mistakes);
+        mistakes
+    }
+
+    /// Everything that is wrong with the files and variables that the settings name: secrets that cannot be read, for
+    /// example. It blocks. Secrets are not repeated.
+    pub fn mistakes_of_files(&self) -> Vec<Mistake> {
+        let mut mistakes = Vec::new();
+        let over_http = self
+            .gateways
+            .iter()
+            .filter(|gateway| gateway.kind == GatewayKind::Http);
+        for gateway in over_http {
+            check_http::check_files(gateway, &mut mistakes);
+        }
         mistakes
     }
 
@@ -90,8 +105,9 @@ impl SmsSettings {
         for kind in &self.refuse_types {
             let known = NumberKind::ALL.map(NumberKind::as_str);
             if !known.contains(&kind.as_str()) {
+                let near = did_you_mean(kind, known);
                 let known = known.join(", ");
-                mistakes.push(format!("[sms] `refuse_types`: \"{kind}\" is not a kind of number; the kinds are {known}"));
+                mistakes.push(format!("[sms] `refuse_types`: \"{kind}\" is not a kind of number{near} The kinds are {known}"));
             }
         }
 
@@ -188,9 +204,9 @@ impl SmsSettings {
             }
             for name in &route.gateways {
                 if !known.contains(&name.as_str()) {
-                    let known = known.join(", ");
+                    let near = did_you_mean(name, known.iter().copied());
                     mistakes.push(format!(
-                        "[[sms.routes]] number {place}: there is no gateway \"{name}\"; the gateways are {known}"
+                        "[[sms.routes]] number {place}: there is no gateway \"{name}\"{near}"
                     ));
                 }
             }

@@ -2,9 +2,9 @@
 
 use hyper::header::HeaderName;
 
-use super::{GatewaySettings, HttpMethod, HttpSettings, Mistake};
-use crate::mapping::{FormatString, Placeholder, SecretSource, Url};
-use crate::outcome::RuleClass;
+use super::{GatewaySettings, HttpAuth, HttpMethod, HttpSettings, Mistake};
+use crate::mapping::{FormatString, Placeholder, SecretSource, Url, authorities, did_you_mean};
+use crate::outcome::{Rule, RuleClass};
 
 /// Longest time of an attempt that a setting may name, in milliseconds.
 const TIMEOUT_MS_MAX: u64 = 600_000;
@@ -24,6 +24,25 @@ pub(super) fn check(gateway: &GatewaySettings, mistakes: &mut Vec<Mistake>) {
             .into_iter()
             .map(|message| format!("[[sms.gateways]] \"{name}\": {message}")),
     );
+}
+
+/// Reads the files and variables that a gateway needs. It blocks. Secrets are not repeated.
+pub(super) fn check_files(gateway: &GatewaySettings, mistakes: &mut Vec<Mistake>) {
+    let (name, http) = (&gateway.name, &gateway.http);
+    let mut note = |message: String| {
+        mistakes.push(format!("[[sms.gateways]] \"{name}\": {message}"));
+    };
+
+    for (secret, source) in &http.secrets {
+        // A source that cannot be read as one was found already.
+        let source = source.parse::<SecretSource>().ok();
+        if let Some(Err(error)) = source.map(|source| source.read()) {
+            note(format!("`http.secrets.{secret}`: {error}"));
+        }
+    }
+    if let Some(Err(error)) = (!http.ca_file.is_empty()).then(|| authorities(&http.ca_file)) {
+        note(error.to_string());
+    }
 }
 
 fn check_url(http: &HttpSettings, found: &mut Vec<String>) {
@@ -71,10 +90,9 @@ fn check_texts(http: &HttpSettings, found: &mut Vec<String>) {
         if let Placeholder::Secret(secret) = placeholder
             && !http.secrets.contains_key(secret)
         {
-            let known: Vec<&str> = http.secrets.keys().map(String::as_str).collect();
-            let known = known.join(", ");
+            let near = did_you_mean(secret, http.secrets.keys().map(String::as_str));
             found.push(format!(
-                "there is no secret for {{secret.{secret}}}; `http.secrets` has: {known}"
+                "`http.secrets` has no \"{secret}\" for {{secret.{secret}}}{near}"
             ));
         }
     }
@@ -109,6 +127,19 @@ fn check_request(http: &HttpSettings, found: &mut Vec<String>) {
         if let Err(error) = source.parse::<SecretSource>() {
             found.push(format!("`http.secrets.{secret}`: {error}"));
         }
+    }
+
+    let password = match &http.auth {
+        Some(HttpAuth::Basic([_, password])) => Some(("basic", password)),
+        Some(HttpAuth::Bearer(token)) => Some(("bearer", token)),
+        None => None,
+    };
+    if let Some((kind, password)) = password
+        && !password.contains("{secret.")
+    {
+        found.push(format!(
+            "`http.auth.{kind}` has no {{secret.NAME}}: a password or token does not stand in the settings; put it into `http.secrets`"
+        ));
     }
 
     let has_body = http.json.is_some() || !http.form.is_empty();
@@ -148,9 +179,8 @@ fn check_response(http: &HttpSettings, found: &mut Vec<String>) {
         }
     }
 
-    let looks_at_code =
-        |rule: &&crate::outcome::Rule| !rule.code.is_empty() || !rule.code_prefix.is_empty();
-    if response.code.is_empty() && response.rules.iter().any(|rule| looks_at_code(&rule)) {
+    let looks_at_code = |rule: &Rule| !rule.code.is_empty() || !rule.code_prefix.is_empty();
+    if response.code.is_empty() && response.rules.iter().any(looks_at_code) {
         found.push(
             "`http.response.rules` look at a code, and `http.response.code` does not say where it is, as \"/code\""
                 .into(),

@@ -39,7 +39,7 @@ fn each_mistake_names_its_place_its_value_and_what_would_be_right() {
     );
     check(
         json!({"refuse_types": ["premium"]}),
-        "the kinds are mobile, fixed_line",
+        "did you mean \"premium_rate\"? The kinds are mobile, fixed_line",
     );
     check(json!({"segments_max": 0}), "`segments_max` is 0");
     check(json!({"key_days": 700}), "raise it to that");
@@ -82,8 +82,8 @@ fn each_mistake_names_its_place_its_value_and_what_would_be_right() {
         "`in_flight_max` is 0",
     );
     check(
-        json!({"routes": [{"gateways": ["b"]}]}),
-        "there is no gateway \"b\"; the gateways are dry",
+        json!({"routes": [{"gateways": ["drj"]}]}),
+        "there is no gateway \"drj\"; did you mean \"dry\"?",
     );
     check(
         json!({"routes": [{"country": ["CN"]}]}),
@@ -158,7 +158,7 @@ fn each_mistake_in_a_gateway_over_http_names_it_and_what_would_be_right() {
     check(
         "/auth/bearer",
         "{secret.tokn}".into(),
-        "there is no secret for {secret.tokn}",
+        "has no \"tokn\" for {secret.tokn}; did you mean \"token\"?",
     );
     check(
         "/secrets/token",
@@ -215,4 +215,42 @@ fn gateways_that_send_need_the_countries_that_messages_may_go_to() {
             .any(|mistake| mistake.contains("`countries` is empty")),
         "{found:?}"
     );
+}
+
+#[test]
+fn passwords_do_not_stand_in_the_settings() {
+    for auth in [
+        serde_json::json!({"basic": ["user", "hunter2"]}),
+        serde_json::json!({"bearer": "hunter2"}),
+    ] {
+        let found = http(|gateway| gateway["http"]["auth"] = auth);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(
+            found[0].contains("put it into `http.secrets`") && !found[0].contains("hunter2"),
+            "{found:?}"
+        );
+    }
+}
+
+#[test]
+fn secrets_and_certificates_that_cannot_be_read_are_all_named() {
+    let settings: SmsSettings = serde_json::from_value(serde_json::json!({"gateways": [
+        {"name": "a", "kind": "http", "http": {
+            "secrets": {"one": "env:NO_SUCH_VARIABLE_4711", "two": "file:/nonexistent/two", "ok": "env:CARGO_PKG_NAME"},
+            "ca_file": "/nonexistent/ca.pem",
+        }},
+        {"name": "dry"},
+    ]}))
+    .unwrap();
+
+    let found = settings.mistakes_of_files();
+    let expected = [
+        "\"a\": `http.secrets.one`: the variable NO_SUCH_VARIABLE_4711 is not set",
+        "\"a\": `http.secrets.two`: /nonexistent/two: ",
+        "\"a\": `http.ca_file` = \"/nonexistent/ca.pem\": ",
+    ];
+    assert_eq!(found.len(), expected.len(), "{found:?}");
+    for (found, expected) in found.iter().zip(expected) {
+        assert!(found.contains(expected), "{found}");
+    }
 }

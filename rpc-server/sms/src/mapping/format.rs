@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-use super::MappingError;
+use super::{MappingError, did_you_mean};
 
 /// A place in a text that a value takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,9 +81,11 @@ impl Placeholder {
         found
             .map(|(_, placeholder)| placeholder.clone())
             .ok_or_else(|| {
-                let known = NAMES.map(|(known, _)| known).join(", ");
+                let known = NAMES.map(|(known, _)| known);
+                let near = did_you_mean(name, known);
+                let known = known.join(", ");
                 MappingError::new(format!(
-                    "there is no placeholder {{{name}}}; they are {known}, var.NAME and secret.NAME"
+                    "there is no placeholder {{{name}}}{near} They are {known}, var.NAME and secret.NAME"
                 ))
             })
     }
@@ -190,7 +192,10 @@ mod tests {
         assert_eq!(text.render(|_| "v".into()), "a{b}c v v v");
 
         for (wrong, expected) in [
-            ("{too}", "no placeholder {too}; they are to, to_digits"),
+            (
+                "{too}",
+                "no placeholder {too}; did you mean \"to\"? They are to, to_digits",
+            ),
             ("{secret.}", "no placeholder {secret.}"),
             ("{to", "`{` has no counterpart"),
             ("to}", "`}` has no counterpart"),

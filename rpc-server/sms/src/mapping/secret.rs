@@ -101,8 +101,8 @@ impl Secrets {
             let secret = source
                 .parse::<SecretSource>()
                 .and_then(|source| source.read());
-            let secret =
-                secret.map_err(|error| MappingError::new(format!("`secrets.{name}`: {error}")));
+            let secret = secret
+                .map_err(|error| MappingError::new(format!("`http.secrets.{name}`: {error}")));
             Ok((name.clone(), secret?))
         });
         Ok(Self(read.collect::<Result<_, MappingError>>()?))
@@ -144,7 +144,7 @@ mod tests {
         set_permissions(&file, Permissions::from_mode(0o640)).unwrap();
         let error = read(&source).unwrap_err();
         assert!(
-            error.contains("`secrets.token`: ") && error.contains("mode is 640"),
+            error.contains("`http.secrets.token`: ") && error.contains("mode is 640"),
             "{error}"
         );
         assert!(!error.contains("s3cret"), "{error}");

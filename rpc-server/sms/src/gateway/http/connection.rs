@@ -8,14 +8,13 @@ use hyper::Request;
 use hyper::body::Bytes;
 use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 
-use crate::mapping::{Address, MappingError};
+use crate::mapping::{Address, MappingError, authorities};
 
 /// How long a connection that is not used is kept. Servers keep theirs for longer: if one closes it at the moment at which a
 /// request is written, the outcome of that request is unknown.
@@ -131,31 +130,11 @@ where
 }
 
 fn tls_config(ca_file: &str) -> Result<Arc<ClientConfig>, MappingError> {
-    let mut roots = RootCertStore::empty();
-    let certificates = match ca_file {
-        "" => rustls_native_certs::load_native_certs().certs,
-        file => certificates_of(file)
-            .map_err(|what| MappingError::new(format!("`ca_file` = \"{file}\": {what}")))?,
-    };
-    let (added, _) = roots.add_parsable_certificates(certificates);
-    if added == 0 {
-        return Err(MappingError::new(
-            "there are no certificates of authorities; install `ca-certificates`, or name a `ca_file`",
-        ));
-    }
-
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| MappingError::new(error.to_string()))?
-        .with_root_certificates(roots)
+        .with_root_certificates(authorities(ca_file)?)
         .with_no_client_auth();
     Ok(Arc::new(config))
-}
-
-fn certificates_of(file: &str) -> Result<Vec<CertificateDer<'static>>, String> {
-    let certificates = CertificateDer::pem_file_iter(file).map_err(|error| error.to_string())?;
-    certificates
-        .collect::<Result<_, _>>()
-        .map_err(|error| error.to_string())
 }

@@ -81,7 +81,7 @@ fn a_file_of_authorities_that_cannot_be_used_is_named() {
     };
     let error = settings("/nonexistent/ca.pem").err().unwrap().to_string();
     assert!(
-        error.starts_with("`ca_file` = \"/nonexistent/ca.pem\""),
+        error.starts_with("`http.ca_file` = \"/nonexistent/ca.pem\""),
         "{error}"
     );
 }
