@@ -11,6 +11,7 @@ typescript and rpc-client.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
@@ -39,6 +40,27 @@ class Orders:
 
     def __exit__(self, *_: object) -> None:
         self.process.communicate()
+
+
+class Sms(Daemon):
+    """A daemon whose SMS service has limits, and knows one caller that may do everything."""
+
+    TOKEN = "a token of the operators of the service"
+
+    def __init__(self) -> None:
+        super().__init__()
+        tokens = self.path / "tokens"
+        tokens.write_text(f"ops {hashlib.sha256(self.TOKEN.encode()).hexdigest()}\n")
+        tokens.chmod(0o600)
+        self.config = f"""
+tokens_file = "{tokens}"
+[sms]
+countries = ["CN"]
+grants = {{ all = ["ops"], may_double = ["ops"], reveal = ["ops"] }}
+[sms.class.otp]
+per_number = ["1/60s"]
+per_prefix = ["2/1m"]
+"""
 
 
 def run(*command: str | Path, cwd: Path | None = None) -> str:
@@ -86,7 +108,7 @@ def check_python(directory: Path, orders: str, daemon: str) -> None:
     generate("python", orders, directory / "orders_client.py")
     generate("python", daemon, directory / "daemon_client.py")
     run(RPC_BIN / "rpc", "gen", "python", "--descriptors", HERE / "hostile.json", "--out", directory / "hostile.py")
-    for program in ("use_orders.py", "use_daemon.py"):
+    for program in ("use_orders.py", "use_daemon.py", "use_sms.py"):
         shutil.copy(HERE / program, directory)
     example_of_python(directory, orders)
     print(run(sys.executable, "-m", "mypy", "--strict", "--cache-dir", directory / "mypy", ".", cwd=directory), end="")
@@ -94,6 +116,8 @@ def check_python(directory: Path, orders: str, daemon: str) -> None:
     run(sys.executable, "hostile.py", cwd=directory)
     print(run(sys.executable, "use_orders.py", orders, cwd=directory), end="")
     print(run(sys.executable, "use_daemon.py", daemon, cwd=directory), end="")
+    with Sms() as sms:
+        print(run(sys.executable, "use_sms.py", sms.address, sms.TOKEN, cwd=directory), end="")
     with Orders() as another:
         example_of_python(directory, another)
         run(sys.executable, "example_of_services.py", cwd=directory)
@@ -112,7 +136,7 @@ def check_typescript(directory: Path, orders: str, daemon: str) -> None:
     head = 'import { shared } from "rpc-client";\nimport { OrdersClient } from "./orders.js";\n'
     (directory / "example_of_readme.ts").write_text(head + example)
     (directory / "package.json").write_text('{"type":"module"}\n')
-    for file in ("use.ts", "tsconfig.json"):
+    for file in ("use.ts", "use_sms.ts", "tsconfig.json"):
         shutil.copy(HERE / file, directory)
     run("npx", "tsc", "-p", ".", cwd=directory)
     # What a server says is never run.
@@ -120,6 +144,8 @@ def check_typescript(directory: Path, orders: str, daemon: str) -> None:
     for example in ("services", "readme"):
         run("node", f"made/example_of_{example}.js", cwd=directory)
     print(run("node", "made/use.js", orders, daemon, cwd=directory), end="")
+    with Sms() as sms:
+        print(run("node", "made/use_sms.js", sms.address, sms.TOKEN, cwd=directory), end="")
 
 
 def main() -> None:

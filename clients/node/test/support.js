@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 
-/** The daemon with the services test, log and conformance. */
+/** The daemon with the services test, log, sms and conformance. */
 export class Daemon {
   address = "";
   #directory = mkdtempSync(join(tmpdir(), "rpc-client-"));
@@ -27,7 +27,7 @@ export class Daemon {
     const options = ["--config", config, "--data-dir", join(this.#directory, "data"), "--log-format", "json", ...listen];
     this.#process = spawn(join(process.env.RPC_BIN, "rpc-server"), options, {
       stdio: ["ignore", "ignore", "pipe"],
-      env: { ...process.env, RPC_SERVER_SERVICES: "test,log,conformance" },
+      env: { ...process.env, RPC_SERVER_SERVICES: "test,log,sms,conformance" },
     });
     for await (const line of createInterface({ input: this.#process.stderr })) {
       const event = line.startsWith("{") ? JSON.parse(line) : {};

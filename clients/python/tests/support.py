@@ -11,7 +11,7 @@ from types import TracebackType
 
 
 class Daemon:
-    """The daemon with the services test, log and conformance, for as long as the `with` block lasts."""
+    """The daemon with the services test, log, sms and conformance, for as long as the `with` block lasts."""
 
     def __init__(self, config: str = "", listen: str | None = "127.0.0.1:0") -> None:
         self.directory = tempfile.TemporaryDirectory()
@@ -30,7 +30,7 @@ class Daemon:
             [program, "--config", config, "--data-dir", self.path / "data", "--log-format", "json", *listen],
             stderr=subprocess.PIPE,
             text=True,
-            env={**os.environ, "RPC_SERVER_SERVICES": "test,log,conformance"},
+            env={**os.environ, "RPC_SERVER_SERVICES": "test,log,sms,conformance"},
         )
         assert self.process.stderr is not None  # a pipe was asked for
         for line in self.process.stderr:

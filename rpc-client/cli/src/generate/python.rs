@@ -2,14 +2,15 @@
 
 mod calls;
 mod methods;
+mod scope;
 mod types;
 
 use rpc_core::Kind;
 
 use super::api::{Api, OwnError, Service, Type};
-use super::names::Names;
 use super::source::{Source, doc_lines};
-use methods::{Flavor, write_method};
+use methods::{Flavor, names_of, write_method};
+use scope::Scope;
 use types::{expression, write_type};
 
 /// What a file means by these names.
@@ -121,6 +122,9 @@ fn head(body: &str) -> String {
         let line = format!("from {module} import {}", names.join(", "));
         (!names.is_empty()).then_some(line)
     };
+    if body.contains("builtins.") {
+        head.line("import builtins");
+    }
     if body.contains("warnings.warn(") {
         head.line("import warnings");
     }
@@ -154,7 +158,8 @@ fn write_error(out: &mut Source, error: &OwnError) {
 
 fn write_service(out: &mut Source, service: &Service, flavor: Flavor) {
     let class = flavor.class_of(service);
-    let mut names = Names::without(&["_client"]);
+    let names = names_of(&service.methods);
+    let scope = Scope::with(names.iter().map(String::as_str));
 
     out.blank(2);
     out.line(&format!("class {class}:"));
@@ -167,8 +172,8 @@ fn write_service(out: &mut Source, service: &Service, flavor: Flavor) {
             flavor.client()
         ));
         out.inner(|out| out.line("self._client = client"));
-        for method in &service.methods {
-            write_method(out, method, flavor, &mut names);
+        for (method, name) in service.methods.iter().zip(&names) {
+            write_method(out, method, flavor, name, &scope);
         }
     });
 }

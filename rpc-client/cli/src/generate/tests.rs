@@ -193,6 +193,31 @@ fn what_a_command_says_of_its_calls_is_in_the_call() {
 }
 
 #[test]
+fn a_method_an_argument_or_a_member_with_the_name_of_a_type_hides_it_from_nothing_else() {
+    let names = json!({"type": "array", "items": {"type": "string"}});
+    let query = json!({"title": "Query", "type": "object", "properties": {"int": names, "float": {"type": "integer"}}});
+    let mut list = command(100, "shop", "list")
+        .params_schema(query)
+        .data_schema(names.clone());
+    list.no_timeout = true;
+    let all = command(101, "shop", "all").data_schema(names);
+    let [python, _] = written(&[list, all]);
+
+    for part in [
+        "import builtins\n",
+        "Query = TypedDict(\n",
+        "\"int\": \"NotRequired[list[str]]\",",
+        "int: builtins.list[str] | None = None,",
+        "float: int | None = None,",
+        "_data: list[str] = await self._client.call(",
+        "timeout=builtins.float(\"inf\") if timeout is None else timeout,",
+        ") -> builtins.list[str]:\n",
+    ] {
+        assert!(python.contains(part), "{part}: {python}");
+    }
+}
+
+#[test]
 fn services_are_chosen_by_name_and_an_unknown_one_is_told_those_that_there_are() {
     let description = || Description {
         protocol: 1,

@@ -3,6 +3,7 @@
 use rpc_core::{Kind, RetryCategory};
 
 use super::methods::{Argument, Flavor, data_of};
+use super::scope::Scope;
 use crate::generate::api::{Method, Params, Presence};
 use crate::generate::source::{Piece, Source, quoted};
 
@@ -22,7 +23,9 @@ pub(super) fn write_call(
         Flavor::Threads => "",
     };
     let mut call = format!("{wait}self._client.{verb}(");
-    let data = data_of(method, flavor);
+    // In its body a function knows the names of its arguments, and not those of its class.
+    let scope = Scope::with(arguments.iter().map(|it| it.name.as_str()));
+    let data = data_of(method, flavor, &scope);
     let has_data = data != "None";
     if has_data {
         call = format!("_data: {data} = {call}");
@@ -30,7 +33,7 @@ pub(super) fn write_call(
 
     let mut pieces = vec![method.descriptor.cmdid.to_string().into()];
     pieces.extend(params_of(method, arguments));
-    pieces.extend(options_of(method).into_iter().map(Piece::from));
+    pieces.extend(options_of(method, &scope).into_iter().map(Piece::from));
     out.piece(&Piece::list(call, pieces, ")"), "");
     if has_data {
         out.line("return _data");
@@ -38,13 +41,13 @@ pub(super) fn write_call(
 }
 
 /// The options of the caller, with what the command says where the caller says nothing, and how it may be repeated.
-fn options_of(method: &Method) -> Vec<String> {
+fn options_of(method: &Method, scope: &Scope) -> Vec<String> {
     let descriptor = &method.descriptor;
     let mut options = Vec::new();
     if descriptor.kind != Kind::Oneway {
         let default = if descriptor.no_timeout {
             // A stream has no limit of its own.
-            (descriptor.kind == Kind::Unary).then(|| "float(\"inf\")".to_owned())
+            (descriptor.kind == Kind::Unary).then(|| format!("{}(\"inf\")", scope.builtin("float")))
         } else {
             descriptor.timeout_ms.map(seconds)
         };

@@ -3,7 +3,8 @@
 use rpc_core::Kind;
 
 use super::calls::write_call;
-use super::types::{KEYWORDS, expression};
+use super::scope::Scope;
+use super::types::{KEYWORDS, expression_in};
 use super::{has_keys, write_doc};
 use crate::generate::api::{Field, Method, Params, Service, Type};
 use crate::generate::names::{Names, snake};
@@ -49,7 +50,6 @@ impl Flavor {
 /// A member of the params, as an argument.
 pub(super) struct Argument<'a> {
     pub(super) name: String,
-    ty: String,
     pub(super) field: &'a Field,
 }
 
@@ -63,7 +63,8 @@ const OPTIONS: &[&str] = &[
     "warnings",
     "_given",
     "_data",
-    "dict",
+    "blocking",
+    "builtins",
 ];
 
 pub(super) fn has_optional_arguments(method: &Method) -> bool {
@@ -73,18 +74,37 @@ pub(super) fn has_optional_arguments(method: &Method) -> bool {
     fields.iter().any(|field| !field.is_required())
 }
 
-pub(super) fn write_method(out: &mut Source, method: &Method, flavor: Flavor, names: &mut Names) {
-    let name = snake(&method.descriptor.method);
-    let name = if KEYWORDS.contains(&name.as_str()) {
+/// What the methods of a class are called.
+pub(super) fn names_of(methods: &[Method]) -> Vec<String> {
+    let mut names = Names::without(&["_client", "blocking", "builtins"]);
+    let names = methods
+        .iter()
+        .map(|method| names.claim_member(&word(&method.descriptor.method)));
+    names.collect()
+}
+
+/// A name in Python, with `_` behind it where it is a word of the language.
+fn word(name: &str) -> String {
+    let name = snake(name);
+    if KEYWORDS.contains(&name.as_str()) {
         name + "_"
     } else {
         name
-    };
-    let name = names.claim_member(&name);
+    }
+}
+
+/// Writes a method of this name; `scope` is that of its class.
+pub(super) fn write_method(
+    out: &mut Source,
+    method: &Method,
+    flavor: Flavor,
+    name: &str,
+    scope: &Scope,
+) {
     let arguments = arguments_of(method);
 
     out.blank(1);
-    write_signature(out, method, flavor, &name, &arguments);
+    write_signature(out, method, flavor, &Head { name, scope }, &arguments);
     out.inner(|out| {
         write_doc(out, &doc_of(method, &arguments));
         if let Some(instead) = &method.descriptor.deprecated {
@@ -103,54 +123,54 @@ fn arguments_of(method: &Method) -> Vec<Argument<'_>> {
         return Vec::new();
     };
     let mut names = Names::without(OPTIONS);
-    let arguments = fields.iter().map(|field| {
-        let name = snake(&field.name);
-        let name = if KEYWORDS.contains(&name.as_str()) {
-            name + "_"
-        } else {
-            name
-        };
-        Argument {
-            name: names.claim_member(&name),
-            ty: expression(&field.ty),
-            field,
-        }
+    let arguments = fields.iter().map(|field| Argument {
+        name: names.claim_member(&word(&field.name)),
+        field,
     });
     arguments.collect()
+}
+
+/// What a method is called, and where that stands.
+struct Head<'a> {
+    name: &'a str,
+    scope: &'a Scope,
 }
 
 fn write_signature(
     out: &mut Source,
     method: &Method,
     flavor: Flavor,
-    name: &str,
+    head: &Head<'_>,
     arguments: &[Argument<'_>],
 ) {
+    let Head { name, scope } = head;
+    let [float, text] = ["float", "str"].map(|name| scope.builtin(name));
+
     let mut parts = vec!["self".to_owned()];
     for argument in arguments.iter().filter(|it| it.field.is_required()) {
-        parts.push(format!("{}: {}", argument.name, argument.ty));
+        let ty = expression_in(scope, &argument.field.ty);
+        parts.push(format!("{}: {ty}", argument.name));
     }
     if let Params::Value(ty) = &method.params {
-        parts.push(format!("params: {}", expression(ty)));
+        parts.push(format!("params: {}", expression_in(scope, ty)));
     }
 
     parts.push("*".to_owned());
     for argument in arguments.iter().filter(|it| !it.field.is_required()) {
         let ty = Type::one_of([argument.field.ty.clone(), Type::Null]);
-        parts.push(format!("{}: {} = None", argument.name, expression(&ty)));
+        let ty = expression_in(scope, &ty);
+        parts.push(format!("{}: {ty} = None", argument.name));
     }
     if let Params::Object { more: Some(ty), .. } = &method.params {
-        parts.push(format!(
-            "more: Mapping[str, {}] | None = None",
-            expression(ty)
-        ));
+        let ty = expression_in(scope, ty);
+        parts.push(format!("more: Mapping[{text}, {ty}] | None = None"));
     }
     if method.descriptor.kind != Kind::Oneway {
-        parts.push("timeout: float | None = None".to_owned());
+        parts.push(format!("timeout: {float} | None = None"));
     }
-    parts.push("meta: Mapping[str, str] | None = None".to_owned());
+    parts.push(format!("meta: Mapping[{text}, {text}] | None = None"));
     if has_keys(method) {
-        parts.push("idempotency_key: str | None = None".to_owned());
+        parts.push(format!("idempotency_key: {text} | None = None"));
     }
 
     let verb = match flavor {
@@ -159,14 +179,15 @@ fn write_signature(
     };
     let parts = parts.into_iter().map(Piece::from).collect();
     let signature = Piece::list(format!("{verb} {name}("), parts, ")");
-    out.piece(&signature, &format!(" -> {}:", data_of(method, flavor)));
+    let data = data_of(method, flavor, scope);
+    out.piece(&signature, &format!(" -> {data}:"));
 }
 
-pub(super) fn data_of(method: &Method, flavor: Flavor) -> String {
+pub(super) fn data_of(method: &Method, flavor: Flavor, scope: &Scope) -> String {
     match method.descriptor.kind {
         Kind::Oneway => "None".to_owned(),
-        Kind::Unary => expression(&method.data),
-        Kind::Stream => flavor.stream_of(&expression(&method.data)),
+        Kind::Unary => expression_in(scope, &method.data),
+        Kind::Stream => flavor.stream_of(&expression_in(scope, &method.data)),
     }
 }
 

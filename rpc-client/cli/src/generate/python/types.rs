@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::scope::{BUILTINS, Scope};
 use super::write_doc;
 use crate::generate::api::{Declared, Field, Shape, Type};
 use crate::generate::names::is_identifier;
@@ -15,24 +16,35 @@ pub(super) const KEYWORDS: &[&str] = &[
     "with", "yield",
 ];
 
+/// A type, as it is written in the module's own scope.
 pub(super) fn expression(ty: &Type) -> String {
+    expression_in(&Scope::default(), ty)
+}
+
+pub(super) fn expression_in(scope: &Scope, ty: &Type) -> String {
+    let list = |items: &Type| {
+        let items = expression_in(scope, items);
+        format!("{}[{items}]", scope.builtin("list"))
+    };
+
     match ty {
         Type::Any => "Any".to_owned(),
         Type::Null => "None".to_owned(),
-        Type::Bool => "bool".to_owned(),
-        Type::Integer => "int".to_owned(),
-        Type::Number => "float".to_owned(),
-        Type::Text => "str".to_owned(),
+        Type::Bool => scope.builtin("bool").into_owned(),
+        Type::Integer => scope.builtin("int").into_owned(),
+        Type::Number => scope.builtin("float").into_owned(),
+        Type::Text => scope.builtin("str").into_owned(),
         Type::Literals(values) => literals(values),
-        Type::List(items) => format!("list[{}]", expression(items)),
+        Type::List(items) => list(items),
         // JSON knows lists alone.
-        Type::Tuple(places) => {
-            let items = Type::one_of(places.iter().cloned());
-            format!("list[{}]", expression(&items))
+        Type::Tuple(places) => list(&Type::one_of(places.iter().cloned())),
+        Type::Map(values) => {
+            let values = expression_in(scope, values);
+            let [dict, text] = ["dict", "str"].map(|name| scope.builtin(name));
+            format!("{dict}[{text}, {values}]")
         }
-        Type::Map(values) => format!("dict[str, {}]", expression(values)),
         Type::Union(types) => {
-            let types: Vec<_> = types.iter().map(expression).collect();
+            let types: Vec<_> = types.iter().map(|it| expression_in(scope, it)).collect();
             types.join(" | ")
         }
         Type::Named(name) => name.clone(),
@@ -78,11 +90,14 @@ pub(super) fn write_type(out: &mut Source, declared: &Declared) {
     }
 }
 
-/// A field that can stand in a class.
+/// A field that can stand in a class. There, one with the name of a type would hide that from the others.
 fn is_usual(field: &Field) -> bool {
-    is_identifier(&field.name)
-        && !KEYWORDS.contains(&field.name.as_str())
-        && !field.name.starts_with("__")
+    let name = field.name.as_str();
+    is_identifier(name)
+        && !KEYWORDS.contains(&name)
+        && !BUILTINS.contains(&name)
+        && !name.starts_with(|first: char| first.is_ascii_uppercase())
+        && !name.starts_with("__")
 }
 
 fn write_class(out: &mut Source, name: &str, doc: &str, fields: &[Field]) {
