@@ -1,3 +1,4 @@
-export { Client, Stream } from "./client.js";
+export { Client } from "./client.js";
 export { Code, RpcError } from "./errors.js";
 export { define, shared } from "./shared.js";
+export { Stream } from "./streams.js";

@@ -10,9 +10,10 @@
 """
 
 from . import blocking, logs
-from .client import Client, Stream
+from .client import Client
 from .errors import Code, RpcError
 from .settings import Settings, Tls
 from .shared import define, shared
+from .streams import Stream
 
 __all__ = ["Client", "Code", "RpcError", "Settings", "Stream", "Tls", "blocking", "define", "logs", "shared"]

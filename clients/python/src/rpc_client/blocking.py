@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Generic, Self, TypeVar
 
 from . import client as asynchronous
-from . import frames
+from . import frames, streams
 from .connection import Call
 from .errors import Code, RpcError
 from .settings import Settings
@@ -225,7 +225,7 @@ class Client:
 class Stream(Generic[Item]):
     """The items of a streaming call: `for item in stream`. Leave it with `with`, or `close()`."""
 
-    def __init__(self, loop: _Loop, stream: asynchronous.Stream[Item]) -> None:
+    def __init__(self, loop: _Loop, stream: streams.Stream[Item]) -> None:
         self._loop, self._stream = loop, stream
 
     def __iter__(self) -> Self:
