@@ -98,8 +98,7 @@ def run_all(cases: List[Case], drivers: Drivers, options: argparse.Namespace) ->
         futures = [pool.submit(run_one, case, drivers, options.timeout) for case in cases]
         for future in concurrent.futures.as_completed(futures):
             outcome = future.result()
-            lacks = set(outcome.case.needs) & set(options.may_lack or ())
-            if options.no_skip and outcome.verdict == "skip" and not lacks:
+            if options.no_skip and outcome.verdict == "skip":
                 outcome.verdict = "FAIL"
             outcomes.append(outcome)
             print(outcome, flush=True)
@@ -118,7 +117,6 @@ def parse_arguments(arguments: Optional[List[str]]) -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=8, metavar="N", help="how many cases run side by side (8)")
     parser.add_argument("--json", metavar="FILE", help="write the outcomes to FILE as well")
     parser.add_argument("--no-skip", action="store_true", help="count a skipped case as failed")
-    parser.add_argument("--may-lack", metavar="FEATURE", action="append", help="but not for this feature; repeatable")
     parser.add_argument("--self-check", action="store_true", help="check the cases themselves, without a client")
     parser.add_argument("command", nargs=argparse.REMAINDER, metavar="COMMAND", help="the client's driver")
     options = parser.parse_args(arguments)

@@ -103,8 +103,9 @@ class Peer:
             self.describe(self.take()[1])
 
     def describe(self, request: Dict[str, Any]) -> None:
-        """Answers what a client asks of a command; without a store it never does."""
+        """Answers what a client asks of a command; without a store it never does, and a client may give the question up."""
         if self.store is None:
+            self.ids.ids.discard(request["id"])
             return
         cmdid = request.get("params", {}).get("cmdid", 100)
         is_idempotent = self.store is True
@@ -251,6 +252,8 @@ class ScriptedServer:
                     self.named[name] = or_of
                     return or_of
             for peer in self.unnamed:
+                # A client may ask several servers for their stores before it knows where its call belongs.
+                peer.answer_describes()
                 if peer.has_line():
                     self.unnamed.remove(peer)
                     self.named[name] = peer

@@ -35,6 +35,8 @@ struct Ask {
     idempotent: bool,
     idempotency_key: Option<String>,
     #[serde(default)]
+    dedup: bool,
+    #[serde(default)]
     meta: HashMap<String, String>,
     #[serde(default)]
     ordered: bool,
@@ -68,6 +70,7 @@ async fn main() -> Result<(), Box<dyn StdError>> {
     let features = [
         "authenticate",
         "cancel",
+        "dedup",
         "endpoints",
         "idempotent",
         "liveness",
@@ -205,6 +208,9 @@ fn command<'c>(client: &'c Client, ask: &Ask) -> Command<'c> {
     }
     if let Some(key) = &ask.idempotency_key {
         command = command.idempotency_key(key.as_str());
+    }
+    if ask.dedup {
+        command = command.dedup();
     }
     if ask.ordered {
         command = command.ordered();

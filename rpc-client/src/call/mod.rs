@@ -101,6 +101,14 @@ impl<'c, C> Command<'c, C> {
         self.meta(IDEMPOTENCY_KEY, key)
     }
 
+    /// Says that the command has `dedup`: each call gets a key of its own, where
+    /// [`idempotency_key`](Self::idempotency_key) gives none, and is sent again as one with a key. The methods of a typed client
+    /// need no such option.
+    pub fn dedup(mut self) -> Self {
+        self.options.idempotency = Idempotency::ByKey;
+        self
+    }
+
     /// Says that the command may run twice without harm, so that it is tried again also where it may have
     /// run already, and hedged where [`hedge.percentile`](crate::config::Hedge::percentile) is set. A
     /// [`ServiceClient`](crate::ServiceClient) hands this on to the service inside.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rpc_core::trace::{TRACEPARENT, TRACESTATE, Trace};
-use rpc_core::typed::IDEMPOTENCY_KEY;
+use rpc_core::typed::{IDEMPOTENCY_KEY, new_idempotency_key};
 use rpc_core::{Meta, Request, RetryCategory};
 use tokio::time::Instant;
 
@@ -78,9 +78,18 @@ impl Options {
         self.extra.as_ref()?.key
     }
 
+    /// The metadata of one call: with a key of its own, where it is to have one and its caller has given none.
     pub(crate) fn meta(&self) -> Option<Meta<'static>> {
-        let extra = self.extra.as_ref()?;
-        Some(Meta::from_entries(&extra.meta))
+        let given = self.extra.as_ref().map(|extra| &extra.meta);
+        let meta = given.map(Meta::from_entries);
+        let has_key = given.is_some_and(|meta| meta.contains_key(IDEMPOTENCY_KEY));
+        if has_key || self.idempotency != Idempotency::ByKey {
+            return meta;
+        }
+
+        let key = new_idempotency_key();
+        let meta = meta.unwrap_or_default();
+        Some(meta.with([(IDEMPOTENCY_KEY, key.as_str())]))
     }
 
     /// Of several instants the earliest holds.

@@ -24,6 +24,6 @@ pub use blocking::{Blocking, BlockingItems, TypedBlockingClient};
 pub use client::{CallOptions, IDEMPOTENCY_AGE_MS, IDEMPOTENCY_KEY, TypedClient};
 pub use items::Items;
 pub use method::{Method, TimeLimit};
-pub use request::TypedRequest;
+pub use request::{TypedRequest, new_idempotency_key};
 pub use result::{MethodResult, ServiceError};
 pub use serve::{HandlerFn, ItemSink, Routes, Serve};

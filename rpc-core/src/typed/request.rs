@@ -101,7 +101,7 @@ impl<'c> TypedRequest<'c> {
 
         let mut meta = Meta::from_entries(&options.meta);
         if retry == RetryCategory::Dedup && !options.meta.contains_key(IDEMPOTENCY_KEY) {
-            meta = meta.with([(IDEMPOTENCY_KEY, new_key().as_str())]);
+            meta = meta.with([(IDEMPOTENCY_KEY, new_idempotency_key().as_str())]);
         }
 
         let mut request = Request::new(method.cmdid, params);
@@ -122,8 +122,8 @@ impl<'c> TypedRequest<'c> {
     }
 }
 
-/// A key that no other call has: a random name for the process, and a number.
-fn new_key() -> String {
+/// A new [`IDEMPOTENCY_KEY`](super::IDEMPOTENCY_KEY), which no other call has: a random name for the process, and a number.
+pub fn new_idempotency_key() -> String {
     static PROCESS: OnceLock<(u64, u64)> = OnceLock::new();
     static CALLS: AtomicU64 = AtomicU64::new(0);
 

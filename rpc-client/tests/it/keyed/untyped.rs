@@ -90,6 +90,19 @@ async fn a_request_that_is_passed_on_with_a_key_keeps_the_rule() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn each_call_of_a_command_with_dedup_has_a_key_of_its_own() {
+    let keys = Deduplicate::default();
+    let (network, gateway, _) = one(&keys).await;
+    let client = network.untyped("a:1", Config::default());
+
+    let send = client.command(100).dedup();
+    assert_eq!(send.call::<_, u64>("cut").await.unwrap(), 1);
+    assert_eq!(send.call::<_, u64>("cut").await.unwrap(), 2);
+    let stats = keys.stats();
+    assert_eq!((gateway.count(), stats.ran, stats.replayed), (2, 2, 2));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_key_alone_does_not_repeat_a_command_that_ignores_it() {
     let (gateway, client) = plain(once(), Config::default()).await;
 
