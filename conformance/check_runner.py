@@ -114,6 +114,8 @@ EXPECTED: Dict[str, List[str]] = {
     "takes-positional-params": ["params-by-position-are-refused", "params-of-a-service-by-position-are-refused"],
     "takes-repeated-fields": ["a-repeated-cmdid-is-refused", "a-repeated-id-is-refused-without-an-id"],
     "takes-two-objects": ["two-objects-on-a-line-are-refused", "neither-of-two-objects-on-a-line-is-executed"],
+    "tells-no-times": ["a-call-that-asks-is-told-how-long-it-ran", "a-failure-tells-its-times"],
+    "tells-times-unasked": ["a-call-that-does-not-ask-is-told-no-times"],
     "timestamps-are-deadlines": ["an-old-timestamp-is-no-deadline"],
     "waits-behind-the-end": ["a-stream-that-waits-for-credit-ends-with-the-client-s-stream"],
     "waits-without-an-id": ["an-ordered-stream-that-has-used-its-credit-up-ends"],

@@ -422,6 +422,7 @@ class Connection:
         """Runs a call and writes its one reply; the id is free before the reply leaves."""
         frame = call.frame
         call.started = True
+        begun = time.monotonic()
         try:
             if call.cancelled:
                 raise asyncio.CancelledError
@@ -439,6 +440,9 @@ class Connection:
         except Exception as error:  # a handler may raise whatever it likes; the connection must live
             text = str(error) if self.wrong == "shows-panics" else "the handler has failed; see the server's log"
             pairs = failure_pairs(None, Failure(INTERNAL, text))
+        if (frame.meta.get("timing") == "1" or self.wrong == "tells-times-unasked") and self.wrong != "tells-no-times":
+            times = {"queue_us": int((begun - frame.received) * 1e6), "run_us": int((time.monotonic() - begun) * 1e6)}
+            pairs.append(("timing", json.dumps(times)))
         self.under_way -= 1
         if frame.id_text is not None and self.wrong != "keeps-ids":
             self.in_flight.pop(frame.id_text, None)

@@ -100,6 +100,8 @@ FAULTS: Dict[str, str] = {
     "takes-positional-params": "takes an array in the place of an object of params",
     "takes-repeated-fields": "takes the last one of a repeated field",
     "takes-two-objects": "executes the first of two objects on a line",
+    "tells-no-times": "leaves the times of a call out though it is asked for them",
+    "tells-times-unasked": "tells the times of every call",
     "timestamps-are-deadlines": "counts timeout_ms from the client's timestamp",
     "waits-behind-the-end": "waits for credit from a client that has ended its side",
     "waits-without-an-id": "waits for credit for a stream that has no id",

@@ -165,14 +165,15 @@ fn reply(line: &[u8]) {
 
     let typed = usual.data().decode::<serde_json::Value>();
     match (usual.data().settle(), &decoded) {
-        (Ok((data, more)), Ok(FromServer::Reply(general))) => {
-            assert!(typed.is_err() || !more);
-            let text = data.as_ref().map(rpc_core::RawJson::as_str);
+        (Ok(settled), Ok(FromServer::Reply(general))) => {
+            assert!(typed.is_err() || !settled.more);
+            let text = settled.data.as_ref().map(rpc_core::RawJson::as_str);
             assert_eq!(text, general.data.as_ref().map(rpc_core::RawJson::as_str));
             assert_eq!(
                 (general.id, general.code.is_ok(), general.more),
-                (Some(usual.id()), true, more)
+                (Some(usual.id()), true, settled.more)
             );
+            assert_eq!(general.timing, settled.timing);
         }
         (Err(_), Err(_)) => assert!(typed.is_err()),
         (settled, general) => panic!("{}: {settled:?} and {general:?}", line.escape_ascii()),

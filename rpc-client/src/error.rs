@@ -4,6 +4,7 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 
+use rpc_core::frame::ServerTiming;
 use rpc_core::{Code, Status};
 use serde::de::DeserializeOwned;
 
@@ -35,6 +36,7 @@ struct Inner {
     attempts: u32,
     /// Whether a try before this one may have run.
     may_have_run_before: bool,
+    timing: Option<ServerTiming>,
 }
 
 #[derive(Clone)]
@@ -111,7 +113,18 @@ impl Error {
             connection,
             attempts: 1,
             may_have_run_before: false,
+            timing: None,
         }))
+    }
+
+    /// With where the time of the call went at the server.
+    pub(crate) fn with_timing(mut self, timing: Option<ServerTiming>) -> Self {
+        self.0.timing = timing;
+        self
+    }
+
+    pub(crate) fn timing(&self) -> Option<ServerTiming> {
+        self.0.timing
     }
 
     /// As the failure of the last of these tries.

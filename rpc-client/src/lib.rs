@@ -81,7 +81,7 @@ pub mod testing;
 mod time;
 
 pub use balance::EndpointStats;
-pub use call::Command;
+pub use call::{Command, Timed};
 pub use client::{
     Client, ClientBuilder, Registry, ServiceConfig, blocking, log, pipe, registry, shared,
 };
@@ -93,6 +93,7 @@ pub use events::ConnectionEvent;
 pub use layers::ServiceClient;
 #[doc(hidden)]
 pub use rpc_core::__private;
+pub use rpc_core::frame::ServerTiming;
 pub use rpc_core::typed::{CallOptions, Items};
 pub use rpc_core::{
     BoxService, CmdId, Code, Context, Layer, Outcome, RawJson, Reply, Request, Service, Status,

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::io::{self, Read};
+use std::time::Duration;
 
 use clap::Args;
 use futures::StreamExt;
@@ -13,7 +14,7 @@ use serde_json::value::RawValue;
 use crate::Target;
 use crate::commands::{Description, find};
 use crate::exit::Failure;
-use crate::output::Output;
+use crate::output::{Output, complain};
 use crate::schema::{Misfit, Schema};
 
 /// Items that are written to standard output in one piece, where so many are there.
@@ -31,13 +32,17 @@ Examples:
   rpc call 1                                       what commands there are
   rpc call 1002 '{\"after\":0,\"limit\":10}' | jq .entries
   echo '{\"name\":\"world\"}' | rpc call 100 - --timeout 200ms
-  rpc call 100 --meta traceparent=00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")]
+  rpc call 100 --meta traceparent=00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01
+  rpc call --timing 0                              how long the network, the server's queue and the handler took")]
 pub(crate) struct Call {
     #[command(flatten)]
     request: Request,
     /// Print each item of a command that streams as a line; without --timeout there is no deadline
     #[arg(long)]
     stream: bool,
+    /// Print to standard error where the time of the call went: on the network, waiting at the server, in its handler
+    #[arg(long, conflicts_with = "stream")]
+    timing: bool,
 }
 
 /// Call a command that is not answered
@@ -200,6 +205,16 @@ impl Call {
             command = command.timeout(timeout);
         }
 
+        if self.timing {
+            if kind != Kind::Unary {
+                return Err(Failure::Usage {
+                    message: format!("`--timing`: {} has no single reply", self.request.command),
+                    hint: "it is for commands that answer once; leave it out".to_owned(),
+                });
+            }
+            return timed(&client, &command, &params).await;
+        }
+
         if kind == Kind::Oneway {
             command.notify(&params).await?;
             return Ok(client.flush().await?);
@@ -242,6 +257,44 @@ impl Notify {
         self.request.command(&client, cmdid).notify(&params).await?;
         Ok(client.flush().await?)
     }
+}
+
+/// Calls, and tells where the time went, also where the call fails.
+async fn timed(
+    client: &Client,
+    command: &Command<'_>,
+    params: &RawJson<'static>,
+) -> Result<(), Failure> {
+    // Opening the connection is no part of the call.
+    client.connect().await?;
+
+    let timed = command.timed_raw(params).await;
+    let mut lines = vec![format!("total    {}", milliseconds(timed.total))];
+    match (timed.network(), timed.server) {
+        (Some(network), Some(server)) => lines.extend([
+            format!("network  {}", milliseconds(network)),
+            format!("queue    {}", milliseconds(server.queue)),
+            format!("run      {}", milliseconds(server.run)),
+        ]),
+        _ => lines.push("the reply does not say how much of it was the server's".to_owned()),
+    }
+
+    // Before the failure, which is the last line.
+    for line in &lines {
+        complain(line);
+    }
+
+    let mut output = Output::new();
+    if let Some(data) = timed.result? {
+        output.value(data.as_str())?;
+    }
+    output.flush()
+}
+
+/// Whole microseconds, as milliseconds.
+fn milliseconds(time: Duration) -> String {
+    let us = time.as_micros();
+    format!("{}.{:03} ms", us / 1_000, us % 1_000)
 }
 
 /// What the schema says against the params.

@@ -8,6 +8,7 @@ mod options;
 mod retry;
 mod run;
 mod start;
+mod timed;
 
 use std::time::Duration;
 
@@ -30,6 +31,7 @@ pub(crate) use hedge::Hedging;
 use options::{Idempotency, Options};
 pub(crate) use retry::{Budget, FailedTry, RetryState};
 pub(crate) use start::{Attempt, Items};
+pub use timed::Timed;
 
 /// A call with options of its own: of a [`Client`](crate::Client) as
 /// [`Client::command`](crate::Client::command) makes it, of a [`ServiceClient`](crate::ServiceClient), or of a

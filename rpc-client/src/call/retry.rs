@@ -1,5 +1,6 @@
 //! Trying a call again: which failure allows it, when, and how often all calls together may.
 
+use std::future::poll_fn;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -229,9 +230,13 @@ impl Command<'_> {
 
 impl Attempt {
     /// What it comes to.
-    pub(super) async fn answer(self) -> Result<Answer, Error> {
-        let address = Arc::clone(self.address());
-        self.await.map(|data| Answer { data, address })
+    pub(super) async fn answer(mut self) -> Result<Answer, Error> {
+        let settled = poll_fn(|cx| self.poll_settled(cx)).await?;
+        Ok(Answer {
+            data: settled.data,
+            address: Arc::clone(self.address()),
+            timing: settled.timing,
+        })
     }
 }
 

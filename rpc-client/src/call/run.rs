@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures::StreamExt;
 use futures::stream::BoxStream;
+use rpc_core::frame::ServerTiming;
 use rpc_core::{RawJson, Request};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -21,6 +22,8 @@ use crate::time::{MAX_TIMEOUT, after};
 pub(super) struct Answer {
     pub(super) data: Option<RawJson<'static>>,
     pub(super) address: Arc<str>,
+    /// Where the time of the try went at the server, where that was asked for.
+    pub(super) timing: Option<ServerTiming>,
 }
 
 /// How a first try failed.
@@ -31,7 +34,7 @@ pub(super) struct FirstFailure {
 }
 
 impl Answer {
-    fn decode<T: DeserializeOwned>(&self) -> Result<T, Error> {
+    pub(super) fn decode<T: DeserializeOwned>(&self) -> Result<T, Error> {
         decode(self.data.as_ref(), &self.address)
     }
 }
@@ -67,7 +70,7 @@ impl Command<'_> {
         T: DeserializeOwned,
     {
         if self.is_special() {
-            let answer = Box::pin(self.special(|| self.request(params))).await?;
+            let answer = Box::pin(self.all_tries(|| self.request(params))).await?;
             return answer.decode();
         }
 
@@ -98,7 +101,7 @@ impl Command<'_> {
     ) -> Result<T, Error> {
         let make = || Ok(self.request_of(params.clone()));
         if self.is_special() {
-            let answer = Box::pin(self.special(make)).await?;
+            let answer = Box::pin(self.all_tries(make)).await?;
             return answer.decode();
         }
 
@@ -129,7 +132,7 @@ impl Command<'_> {
         P: Serialize + ?Sized,
     {
         if self.is_special() {
-            let answer = Box::pin(self.special(|| self.request(params))).await?;
+            let answer = Box::pin(self.all_tries(|| self.request(params))).await?;
             return Ok(answer.data);
         }
 
@@ -190,7 +193,7 @@ impl Command<'_> {
         mut request: Request<'static>,
     ) -> Result<Option<RawJson<'static>>, Error> {
         if self.is_special() {
-            let answer = Box::pin(self.special(|| Ok(request.clone()))).await?;
+            let answer = Box::pin(self.all_tries(|| Ok(request.clone()))).await?;
             return Ok(answer.data);
         }
 
@@ -367,29 +370,22 @@ impl Command<'_> {
         Box::pin(self.try_again(make, idempotency, error, deadline)).await
     }
 
-    /// All tries of a call that is more than one try and seldom another.
-    async fn special<F>(&self, make: F) -> Result<Answer, Error>
+    /// All tries of a call. A call that is more than one try, and seldom another, has them in a box, so that other calls,
+    /// of which there are more, have smaller futures.
+    pub(super) async fn all_tries<F>(&self, make: F) -> Result<Answer, Error>
     where
         F: Fn() -> Result<Request<'static>, Error>,
     {
         if self.is_keyed() {
             return self.send_keyed(make()?).await;
         }
-        self.all_tries(make).await
-    }
 
-    /// All tries of a call that may have a backup.
-    async fn all_tries<F>(&self, make: F) -> Result<Answer, Error>
-    where
-        F: Fn() -> Result<Request<'static>, Error>,
-    {
-        const IDEMPOTENT: Idempotency = Idempotency::Idempotent;
-
+        let idempotency = self.idempotency();
         let deadline = self.deadline_from(Instant::now());
         self.caller().budget.count_call();
-        match self.one_try(&make, IDEMPOTENT, deadline, &[]).await {
-            Err(error) if self.may_retry(&error, IDEMPOTENT) => {
-                self.try_again(make, IDEMPOTENT, error, deadline).await
+        match self.one_try(&make, idempotency, deadline, &[]).await {
+            Err(error) if self.may_retry(&error, idempotency) => {
+                self.try_again(make, idempotency, error, deadline).await
             }
             result => result,
         }
@@ -407,7 +403,7 @@ impl Command<'_> {
             .min(MAX_TIMEOUT)
     }
 
-    fn idempotency(&self) -> Idempotency {
+    pub(super) fn idempotency(&self) -> Idempotency {
         if self.is_listed() {
             Idempotency::Idempotent
         } else {

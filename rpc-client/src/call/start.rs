@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::{self, Poll, Waker, ready};
 
 use futures::Stream;
+use rpc_core::frame::fast::Settled;
 use rpc_core::{RawJson, Request};
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
@@ -172,6 +173,16 @@ impl Attempt {
         Poll::Ready(result)
     }
 
+    /// As [`poll_data`](Self::poll_data), with the line read to its end.
+    pub(super) fn poll_settled(
+        &mut self,
+        cx: &mut task::Context<'_>,
+    ) -> Poll<Result<Settled, Error>> {
+        let result = ready!(self.pending.poll_settled(cx));
+        self.finish(result.as_ref().err());
+        Poll::Ready(result)
+    }
+
     /// Decodes the data that it got.
     pub(crate) fn decode<T: DeserializeOwned>(&self, data: Data) -> Result<T, Error> {
         self.pending.decode(data)
@@ -213,9 +224,7 @@ impl Future for Attempt {
     type Output = Result<Option<RawJson<'static>>, Error>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
-        let result = ready!(Pin::new(&mut self.pending).poll(cx));
-        self.finish(result.as_ref().err());
-        Poll::Ready(result)
+        self.poll_settled(cx).map_ok(|settled| settled.data)
     }
 }
 

@@ -14,7 +14,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::runtime::Handle;
 
-use crate::call;
+use crate::call::{self, Timed};
 use crate::client;
 use crate::config::Config;
 use crate::discover::Target;
@@ -201,6 +201,17 @@ impl Command<'_> {
         P: Serialize + ?Sized,
     {
         block_on(self.client(), self.on_connections().call_raw(params))
+    }
+
+    /// As the async [`Command::timed`](crate::Command::timed): the result, and where the time of the call went.
+    pub fn timed<P, T>(&self, params: &P) -> Timed<T>
+    where
+        P: Serialize + ?Sized,
+        T: DeserializeOwned,
+    {
+        let command = self.on_connections();
+        block_on(self.client(), async { Ok(command.timed(params).await) })
+            .unwrap_or_else(Timed::not_made)
     }
 
     /// As [`Client::notify`].

@@ -4,8 +4,8 @@
 use std::collections::VecDeque;
 use std::task::Waker;
 
-use rpc_core::frame::fast::{self, UnverifiedData};
-use rpc_core::frame::{FromServer, ReplyFrame};
+use rpc_core::frame::fast::{self, Settled, UnverifiedData};
+use rpc_core::frame::{FromServer, ReplyFrame, ServerTiming};
 use rpc_core::in_flight::OrderedReply;
 use rpc_core::{RawJson, Status};
 use tokio::time::Instant;
@@ -97,12 +97,17 @@ pub(super) enum Progress {
 /// What a successful reply carries.
 pub(crate) enum Data {
     Sound(Option<RawJson<'static>>),
+    /// With where its time went, which few calls ask for.
+    Timed(Box<Settled>),
     /// Of a line that was only glanced at: whoever types the data checks it.
     Unverified(UnverifiedData),
 }
 
 pub(super) enum Failure {
-    Status(Status),
+    Status {
+        status: Status,
+        timing: Option<ServerTiming>,
+    },
     Nonsense(String),
     /// The reader of a stream is slower than its items, which nothing keeps.
     Unread(String),
@@ -232,9 +237,18 @@ impl Slot {
 
         let data = reply.data.clone().map(RawJson::into_owned);
         if !reply.code.is_ok() {
-            self.finish(Err(Failure::Status(reply.status())), woken);
+            let (status, timing) = (reply.status(), reply.timing);
+            self.finish(Err(Failure::Status { status, timing }), woken);
         } else if !reply.more {
-            self.finish(Ok(Data::Sound(data)), woken);
+            let data = match reply.timing {
+                None => Data::Sound(data),
+                timing => Data::Timed(Box::new(Settled {
+                    data,
+                    more: false,
+                    timing,
+                })),
+            };
+            self.finish(Ok(data), woken);
         } else if self.kind != CallKind::Stream {
             self.finish(Err(Failure::Nonsense(NO_STREAM_EXPECTED.into())), woken);
         } else if let Err(failure) = self.items.admit(config) {

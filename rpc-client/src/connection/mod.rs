@@ -147,7 +147,9 @@ impl Connection {
 
     fn end_of(&self, failure: Failure) -> Error {
         let kind = match failure {
-            Failure::Status(status) => Kind::Status(status),
+            Failure::Status { status, timing } => {
+                return self.0.error(Kind::Status(status)).with_timing(timing);
+            }
             Failure::Nonsense(message) => Kind::Data(Cause::new(message)),
             Failure::Unread(message) => Kind::Unread(message),
             Failure::Lost {

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 
 use futures::Stream;
 use rpc_core::RawJson;
-use rpc_core::frame::fast::UnverifiedData;
+use rpc_core::frame::fast::{Settled, UnverifiedData};
 use rpc_core::frame::{encode_cancel, encode_credit};
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
@@ -66,8 +66,9 @@ impl PendingCall {
         let data = match data {
             Data::Unverified(data) => match data.decode() {
                 Ok(typed) => return Ok(typed),
-                Err(_) => self.settle(data)?,
+                Err(_) => self.settle(data)?.data,
             },
+            Data::Timed(settled) => settled.data,
             Data::Sound(data) => data,
         };
 
@@ -90,6 +91,20 @@ impl PendingCall {
 
         let mut state = connection.0.lock();
         Self::poll_locked(connection, &mut state, *id, is_over, deadline, cx)
+    }
+
+    /// As [`poll_data`](Self::poll_data), with the line read to its end.
+    pub(crate) fn poll_settled(&mut self, cx: &mut Context<'_>) -> Poll<Result<Settled, Error>> {
+        let settled = match ready!(self.poll_data(cx))? {
+            Data::Sound(data) => Settled {
+                data,
+                more: false,
+                timing: None,
+            },
+            Data::Timed(settled) => *settled,
+            Data::Unverified(data) => self.settle(data)?,
+        };
+        Poll::Ready(Ok(settled))
     }
 
     fn poll_locked(
@@ -121,7 +136,7 @@ impl PendingCall {
                     Err(Failure::Expired | Failure::Nonsense(_) | Failure::Unread(_)) => {
                         CallEnd::GivenUp
                     }
-                    Ok(_) | Err(Failure::Status(_) | Failure::Lost { .. }) => CallEnd::Answered,
+                    Ok(_) | Err(Failure::Status { .. } | Failure::Lost { .. }) => CallEnd::Answered,
                 };
                 let had_until = slot.deadline;
                 let result = done.map_err(|failure| {
@@ -137,14 +152,14 @@ impl PendingCall {
     }
 
     /// Looks at a line again that was only glanced at.
-    fn settle(&self, data: UnverifiedData) -> Result<Option<RawJson<'static>>, Error> {
-        let (data, more) = match data.settle() {
+    fn settle(&self, data: UnverifiedData) -> Result<Settled, Error> {
+        let settled = match data.settle() {
             Ok(settled) => settled,
             Err(bad) if bad.id.is_none() => return Err(self.give_up_connection(&bad.message)),
             Err(bad) => return Err(self.connection.end_of(Failure::Nonsense(bad.message))),
         };
 
-        if more {
+        if settled.more {
             let mut state = self.connection.0.lock();
             if state.ended.is_none() {
                 state.append(|output| encode_cancel(output, self.id));
@@ -153,7 +168,7 @@ impl PendingCall {
             return Err(self.connection.end_of(failure));
         }
 
-        Ok(data)
+        Ok(settled)
     }
 
     /// Ends the connection for a line that may have been for another call. Its calls fail as those of a lost
@@ -192,10 +207,7 @@ impl Future for PendingCall {
     type Output = Result<Option<RawJson<'static>>, Error>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match ready!(self.poll_data(cx))? {
-            Data::Sound(data) => Poll::Ready(Ok(data)),
-            Data::Unverified(data) => Poll::Ready(self.settle(data)),
-        }
+        self.poll_settled(cx).map_ok(|settled| settled.data)
     }
 }
 
@@ -269,6 +281,7 @@ impl Stream for PendingStream {
         // a stream of one item.
         let item = match ready!(done) {
             Ok(Data::Sound(item)) => item.map(Ok),
+            Ok(Data::Timed(settled)) => settled.data.map(Ok),
             Ok(Data::Unverified(_)) => unreachable!("the lines of a stream are read to their end"),
             Err(error) => Some(Err(error)),
         };

@@ -538,3 +538,78 @@ async fn no_caller_that_waits_for_room_is_forgotten() {
         done.unwrap();
     }
 }
+
+#[tokio::test]
+async fn what_the_server_says_of_a_calls_time_never_exceeds_the_callers_own() {
+    let (address, _server) = tcp(Seen::default()).await;
+    let client = Client::new(&address);
+
+    // Many side by side, so that they wait for each other at the server as well.
+    let calls = (0..200).map(|n| {
+        let command = client.command(100);
+        async move {
+            let params = json!({"value": n, "ms": n % 7});
+            let began = std::time::Instant::now();
+            let timed = command.timed::<_, u64>(&params).await;
+            (n, timed, began.elapsed())
+        }
+    });
+
+    for (n, timed, own) in futures::future::join_all(calls).await {
+        assert_eq!(timed.result.as_ref().unwrap(), &n);
+
+        let server = timed.server.expect("the server tells it");
+        let network = timed.network().unwrap();
+        assert!(server.run >= Duration::from_millis(n % 7), "{timed:?}");
+        assert!(server.queue + server.run <= timed.total, "{timed:?}");
+        assert_eq!(server.queue + server.run + network, timed.total);
+        assert!(timed.total <= own, "{timed:?} in {own:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failure_tells_the_servers_part_and_one_that_did_not_reach_it_tells_none() {
+    let (address, _server) = tcp(Seen::default()).await;
+    let client = Client::new(&address);
+
+    let timed = client.command(106).timed::<_, ()>(&json!({})).await;
+    let error = timed.result.as_ref().unwrap_err();
+    assert_eq!(error.code(), Code::INTERNAL);
+    assert!(timed.server.is_some());
+
+    // Without data, and with its fields in another order than this project's server has them.
+    let timed = client.command(105).timed_raw(&json!({})).await;
+    assert!(timed.server.is_some() && timed.result.unwrap().is_some());
+
+    let blocking = client.blocking();
+    let timed = blocking.command(100).timed::<_, u64>(&json!({"value": 1}));
+    assert_eq!(timed.result.unwrap_err().code(), Code::FAILED_PRECONDITION);
+    assert_eq!(timed.server, None);
+    let timed =
+        std::thread::spawn(move || blocking.command(100).timed::<_, u64>(&json!({"value": 1})));
+    let timed = timed.join().unwrap();
+    assert!(timed.result.unwrap() == 1 && timed.server.is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_times_of_a_call_are_read_wherever_they_stand_in_its_reply() {
+    for (fields, queue_us) in [
+        (r#""timing":{"queue_us":3,"run_us":4},"data":7"#, Some(3)),
+        (r#""data":7,"timing":{"run_us":4,"queue_us":3}"#, Some(3)),
+        (r#""data":7,"timing":"3""#, None),
+        (r#""data":7"#, None),
+    ] {
+        let (client, mut peer) = Peer::new(Config::default());
+        let call = tokio::spawn(async move { client.command(100).timed::<_, u64>(&1).await });
+
+        let request = peer.line().await;
+        assert_eq!(request["meta"], json!({"timing": "1"}));
+        let reply = format!("{{\"id\":{},\"code\":0,{fields}}}\n", request["id"]);
+        peer.output.write_all(reply.as_bytes()).await.unwrap();
+
+        let timed = call.await.unwrap();
+        assert_eq!(timed.result.unwrap(), 7, "{fields}");
+        let queue = timed.server.map(|server| server.queue.as_micros());
+        assert_eq!(queue, queue_us, "{fields}");
+    }
+}

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::json::RawJson;
 use super::json::escape::push_string;
 use super::json::write::{keep_on_one_line, push_integer};
-use super::message::{CmdId, Request};
+use super::message::{CmdId, Request, ServerTiming};
 use crate::status::Status;
 
 /// Room for a request without its params and metadata, whatever its numbers are.
@@ -155,6 +155,24 @@ pub fn encode_failure(out: &mut Vec<u8>, id: Option<u64>, status: &Status) {
     }
 
     out.extend_from_slice(b"}\n");
+}
+
+/// Adds the times of a call to its reply, the line that `out` ends with.
+pub fn encode_timing(out: &mut Vec<u8>, timing: ServerTiming) {
+    const END: &[u8] = b"}\n";
+
+    debug_assert!(out.ends_with(END), "a whole line");
+    out.truncate(out.len().saturating_sub(END.len()));
+    out.extend_from_slice(b",\"timing\":{\"queue_us\":");
+    push_integer(out, microseconds(timing.queue));
+    out.extend_from_slice(b",\"run_us\":");
+    push_integer(out, microseconds(timing.run));
+    out.extend_from_slice(b"}}\n");
+}
+
+/// Whole microseconds: the sum of several of them is never above the time that they are parts of.
+fn microseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// A notice to the client, as `goaway`.

@@ -183,6 +183,16 @@ impl<'a> Request<'a> {
     }
 }
 
+/// Where the time of a call went at the server, as its reply tells a caller that asks for it
+/// (docs/protocol.md, "Timing").
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ServerTiming {
+    /// From the receipt of the request to the start of its handler.
+    pub queue: Duration,
+    /// From the start of the handler to its result; of a stream, to the end of its items.
+    pub run: Duration,
+}
+
 /// One line from a server, as a client reads it.
 ///
 /// ```
@@ -223,6 +233,8 @@ pub struct ReplyFrame<'a> {
     pub(super) details: Option<RawJson<'a>>,
     pub(super) rejected: bool,
     pub(super) retry_after_ms: Option<u64>,
+    /// Where the time went, where the caller asked for that and the server tells it.
+    pub timing: Option<ServerTiming>,
 }
 
 impl ReplyFrame<'_> {

@@ -6,6 +6,9 @@ use std::fmt;
 use super::json::RawJson;
 use super::message::Meta;
 
+/// The metadata by which a caller asks for the times of its call: `"1"` (docs/protocol.md, "Timing").
+pub const TIMING: &str = "timing";
+
 impl<'a> Meta<'a> {
     /// For an object that is known to hold strings only.
     pub(crate) fn checked(object: RawJson<'a>) -> Self {
@@ -31,6 +34,17 @@ impl<'a> Meta<'a> {
     /// The value under `key`. Of a repeated key, the last value.
     pub fn get(&self, key: &str) -> Option<String> {
         self.entries().remove(key)
+    }
+
+    /// Whether the caller asks where the time of its call goes ([`TIMING`]).
+    pub fn asks_for_timing(&self) -> bool {
+        self.0.as_ref().is_some_and(|object| {
+            let text = object.as_bytes();
+            // Most metadata says nothing of it, and is not decoded for that. A name may be written with escapes.
+            let may_ask = memchr::memchr(b'\\', text).is_some()
+                || memchr::memmem::find(text, TIMING.as_bytes()).is_some();
+            may_ask && self.get(TIMING).as_deref() == Some("1")
+        })
     }
 
     /// The same metadata with these entries, in the place of what was there under their keys; an empty
@@ -71,5 +85,29 @@ impl fmt::Debug for Meta<'_> {
             Some(object) => object.fmt(f),
             None => f.write_str("{}"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Request;
+
+    #[test]
+    fn a_caller_asks_for_timing_by_the_value_1_however_the_name_is_written() {
+        for (meta, asks) in [
+            (r#"{"timing":"1"}"#, true),
+            (r#"{"traceparent":"00-ab","\u0074iming":"1"}"#, true),
+            (r#"{"timing":"0"}"#, false),
+            (r#"{"timing":"1","timing":"0"}"#, false),
+            (r#"{"timings":"1"}"#, false),
+            (r#"{"a":"timing","b":"1"}"#, false),
+            ("{}", false),
+        ] {
+            let line = format!(r#"{{"cmdid":0,"meta":{meta}}}"#);
+            let request = Request::decode(line.as_bytes()).unwrap();
+            assert_eq!(request.meta.asks_for_timing(), asks, "{meta}");
+        }
+        assert!(!Meta::default().asks_for_timing());
     }
 }

@@ -16,12 +16,13 @@ mod reply;
 
 pub use encode::{
     RequestEncoder, encode_cancel, encode_credit, encode_failure, encode_item, encode_notice,
-    encode_reply, encode_request,
+    encode_reply, encode_request, encode_timing,
 };
 pub use json::{ByName, InvalidJson, RawJson};
 pub use message::{
     Body, CmdId, FromServer, ID_MAX, Item, ItemStream, Meta, Outcome, PROTOCOL_VERSION, Reply,
-    ReplyFrame, Request,
+    ReplyFrame, Request, ServerTiming,
 };
+pub use meta::TIMING;
 pub use parse::{BadFrame, BadFrameKind, BadReply, id_of_part};
 pub use reply::{IntoReply, ReplyData, ReplyError};

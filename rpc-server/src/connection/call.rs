@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use rpc_core::frame::ServerTiming;
 use rpc_core::scope::LazyCancellation;
 use rpc_core::{CmdId, HeldBytes, Outcome, RawJson, Request, Status};
 use tokio::time::Instant;
@@ -68,6 +69,8 @@ pub(super) struct Terms {
     pub(super) received: Instant,
     /// When it began, of its own turn and with room: what its latency is to `admission.adaptive`.
     pub(super) started: Instant,
+    /// Its reply tells where its time went.
+    pub(super) is_timed: bool,
     /// What it is counted as.
     pub(super) command: Command,
     pub(super) params_bytes: u32,
@@ -92,11 +95,26 @@ impl Terms {
             timeout: request.timeout,
             received,
             started: received,
+            is_timed: false,
             command: Command::OTHER,
             // A frame is far shorter.
             params_bytes: u32::try_from(params_bytes).unwrap_or(u32::MAX),
             line_bytes: u32::try_from(line_bytes).unwrap_or(u32::MAX),
             trace: None,
+        }
+    }
+
+    /// Has its reply tell where its time goes: what it waited for is over `now`.
+    pub(super) fn time_from(&mut self, now: Instant) {
+        self.is_timed = true;
+        self.started = now;
+    }
+
+    /// Where its time has gone by `now`, which is that of its result.
+    pub(super) fn timing(&self, now: Instant) -> ServerTiming {
+        ServerTiming {
+            queue: self.started.saturating_duration_since(self.received),
+            run: now.saturating_duration_since(self.started),
         }
     }
 

@@ -31,6 +31,10 @@ where
             terms.trace = trace_of(&request);
         }
 
+        if !request.oneway && request.meta.asks_for_timing() {
+            terms.time_from(Instant::now());
+        }
+
         if request.cmdid.is_built_in() {
             terms.command = builtin::command(request.cmdid);
             self.spend_cheap();
@@ -73,10 +77,10 @@ where
         match future.as_mut().poll(cx) {
             Poll::Ready(outcome) => self.end(terms, outcome),
             Poll::Pending => {
-                let terms = Terms {
-                    started: self.clock.now(),
-                    ..*terms
-                };
+                let mut terms = *terms;
+                if !terms.is_timed {
+                    terms.started = self.clock.now();
+                }
 
                 self.stats.parked(terms.command);
                 self.in_flight

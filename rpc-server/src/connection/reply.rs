@@ -1,6 +1,6 @@
 //! Replies: what a call leaves in the output, and what is counted of it.
 
-use rpc_core::frame::{Body, encode_failure, encode_reply};
+use rpc_core::frame::{Body, encode_failure, encode_reply, encode_timing};
 use rpc_core::{Code, Outcome, Reply, Request, Status};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
@@ -68,6 +68,10 @@ where
                 self.count_fault(&status, terms);
                 encode_failure(self.output.buffer(), id, &status);
             }
+        }
+
+        if terms.is_timed {
+            encode_timing(self.output.buffer(), terms.timing(Instant::now()));
         }
 
         // What they ask for is not done, and to say so costs the peer next to nothing.

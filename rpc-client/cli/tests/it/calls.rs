@@ -240,3 +240,42 @@ fn a_named_command_that_streams_needs_no_flag() {
         .rpc(&["call", "rpc.cancel", "--id", "7"])
         .assert(0, "", "");
 }
+
+#[test]
+fn timing_prints_where_the_time_of_a_call_went_and_its_parts_are_the_whole() {
+    let server = Server::start();
+    let ran = server.rpc(&["call", "10001", "--timing", r#"{"ms":20}"#]);
+    assert_eq!((ran.exit, &*ran.stdout), (0, "{\"slept_ms\":20}\n"));
+
+    let microseconds = |name: &str| -> u64 {
+        let line = ran.stderr.lines().find_map(|line| line.strip_prefix(name));
+        let time = line.and_then(|line| line.trim().strip_suffix(" ms"));
+        let digits = time
+            .unwrap_or_else(|| panic!("{}", ran.stderr))
+            .replace('.', "");
+        digits.parse().unwrap()
+    };
+    let [total, network, queue, run] = ["total", "network", "queue", "run"].map(microseconds);
+    assert!(run >= 20_000, "{}", ran.stderr);
+    // Each is cut to whole microseconds.
+    assert!(
+        (0..=2).contains(&(total - network - queue - run)),
+        "{}",
+        ran.stderr
+    );
+
+    let params = r#"{"code":1001,"message":"no room"}"#;
+    let failed = server.rpc(&["call", "10006", "--timing", params]);
+    assert_eq!((failed.exit, &*failed.stdout), (1, ""));
+    let lines: Vec<_> = failed.stderr.lines().collect();
+    assert!(lines[3].starts_with("run      0."), "{}", failed.stderr);
+    assert!(lines[4].contains("no room"), "{}", failed.stderr);
+
+    let refused = server.rpc(&["call", "--timing", "conformance.count", r#"{"n":3}"#]);
+    assert_eq!((refused.exit, &*refused.stdout), (2, ""));
+    assert!(
+        refused.stderr.contains("no single reply"),
+        "{}",
+        refused.stderr
+    );
+}

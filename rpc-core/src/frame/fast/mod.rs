@@ -11,5 +11,5 @@ mod reply;
 mod request;
 
 pub use header_cache::HeaderCache;
-pub use reply::{Reply, UnverifiedData};
+pub use reply::{Reply, Settled, UnverifiedData};
 pub use request::Request;

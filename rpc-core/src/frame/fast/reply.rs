@@ -8,7 +8,7 @@ use super::cursor::Cursor;
 use crate::frame::json::RawJson;
 use crate::frame::json::buffers::Scratch;
 use crate::frame::json::by_name;
-use crate::frame::message::{FromServer, ID_MAX};
+use crate::frame::message::{FromServer, ID_MAX, ServerTiming};
 use crate::frame::parse::BadReply;
 
 /// A success that looks usual up to its data, which have not been read yet.
@@ -52,7 +52,7 @@ impl<'a> Reply<'a> {
 /// // An item of a stream, with its fields in another order than ours.
 /// let item = fast::Reply::read(br#"{"id":7,"code":0,"data":[1,2],"more":true}"#).unwrap();
 /// assert!(item.data().decode::<Vec<u8>>().is_err());
-/// assert!(item.data().settle().unwrap().1, "more");
+/// assert!(item.data().settle().unwrap().more);
 /// ```
 pub struct UnverifiedData(Scratch);
 
@@ -71,18 +71,33 @@ impl UnverifiedData {
         by_name::decode(std::str::from_utf8(self.0.as_bytes()).map_err(Error::custom)?)
     }
 
-    /// What the general reader makes of the line: its data, and whether there is `more`.
+    /// What the general reader makes of the line.
     ///
     /// # Errors
     /// The line is no reply.
-    pub fn settle(self) -> Result<(Option<RawJson<'static>>, bool), BadReply> {
+    pub fn settle(self) -> Result<Settled, BadReply> {
         // With an `id`, as the line had one: another one behind the data is a repetition.
         let line = [b"{\"id\":0,\"code\":0,\"data\":", self.0.as_bytes(), b"}"].concat();
         match FromServer::decode(&line)? {
-            FromServer::Reply(reply) => Ok((reply.data.map(RawJson::into_owned), reply.more)),
+            FromServer::Reply(reply) => Ok(Settled {
+                data: reply.data.map(RawJson::into_owned),
+                more: reply.more,
+                timing: reply.timing,
+            }),
             FromServer::Notice { .. } => unreachable!("the line has a code"),
         }
     }
+}
+
+/// A success whose line has been read whole.
+#[derive(Debug)]
+pub struct Settled {
+    /// The result, or one item of a stream.
+    pub data: Option<RawJson<'static>>,
+    /// Whether this is an item and the call goes on.
+    pub more: bool,
+    /// Where the time went, where the server tells it.
+    pub timing: Option<ServerTiming>,
 }
 
 #[cfg(test)]
@@ -99,6 +114,10 @@ mod tests {
             (r#"{"id":7,"code":0,"data":null}"#, true),
             (r#"{"id":7,"code":0,"data":1,"more":true}"#, true),
             (r#"{"id":7,"code":0,"data":1,"data":2}"#, true),
+            (
+                r#"{"id":7,"code":0,"data":1,"timing":{"queue_us":1,"run_us":2}}"#,
+                true,
+            ),
             (r#"{"id":7,"code":0,"data":1,"code":8}"#, true),
             (r#"{"id":7,"code":0,"data":1,"id":8}"#, true),
             (r#"{"id":7,"code":0,"data":{]}"#, true),
@@ -123,12 +142,13 @@ mod tests {
 
             let typed = usual.data().decode::<serde_json::Value>();
             match (FromServer::decode(line), usual.data().settle()) {
-                (Ok(FromServer::Reply(general)), Ok((data, more))) => {
+                (Ok(FromServer::Reply(general)), Ok(settled)) => {
+                    let Settled { data, more, timing } = settled;
                     assert_eq!(
-                        (general.id, &general.data, general.more),
-                        (Some(usual.id()), &data, more)
+                        (general.id, &general.data, general.more, general.timing),
+                        (Some(usual.id()), &data, more, timing)
                     );
-                    assert_eq!(typed.is_ok(), !more);
+                    assert_eq!(typed.is_ok(), !more && timing.is_none());
                 }
                 (Err(_), Err(_)) => assert!(typed.is_err(), "{}", line.escape_ascii()),
                 (general, settled) => {

@@ -2,12 +2,15 @@
 
 use std::borrow::Cow;
 use std::ops::Range;
+use std::time::Duration;
+
+use serde::Deserialize;
 
 use super::object::{Member, scan_object};
 use super::values::{boolean, integer, string};
-use crate::frame::json::RawJson;
 use crate::frame::json::scan::{RawStr, SyntaxError};
-use crate::frame::message::{FromServer, ID_MAX, ReplyFrame};
+use crate::frame::json::{RawJson, by_name};
+use crate::frame::message::{FromServer, ID_MAX, ReplyFrame, ServerTiming};
 use crate::status::Code;
 
 /// A line that is neither a reply nor a notice.
@@ -71,6 +74,7 @@ impl<'a> FromServer<'a> {
                 details: fields.details.map(part),
                 rejected: fields.rejected,
                 retry_after_ms: fields.retry_after_ms,
+                timing: fields.timing,
             })),
             (None, Some(event)) => Ok(Self::Notice {
                 event: text_of(event),
@@ -89,6 +93,22 @@ fn text_of(string: RawStr<'_>) -> Cow<'_, str> {
     string
         .decode()
         .unwrap_or_else(|| String::from_utf8_lossy(string.bytes))
+}
+
+/// The times of a call, where they are what they should be.
+fn timing(value: &[u8]) -> Option<ServerTiming> {
+    #[derive(Deserialize)]
+    struct Times {
+        queue_us: u64,
+        run_us: u64,
+    }
+
+    let text = std::str::from_utf8(value).ok()?;
+    let times: Times = by_name::decode(text).ok()?;
+    Some(ServerTiming {
+        queue: Duration::from_micros(times.queue_us),
+        run: Duration::from_micros(times.run_us),
+    })
 }
 
 const KNOWN: [&str; 9] = [
@@ -123,6 +143,7 @@ struct Fields<'a> {
     rejected: bool,
     retry_after_ms: Option<u64>,
     event: Option<RawStr<'a>>,
+    timing: Option<ServerTiming>,
     /// The first field that is wrong.
     wrong: Option<(&'static str, Fault)>,
 }
@@ -134,6 +155,10 @@ impl<'a> Fields<'a> {
 
     fn take(&mut self, Member { name, value, range }: Member<'a>) {
         let Some(index) = KNOWN.iter().position(|known| known.as_bytes() == &*name) else {
+            // What cannot be read of it is ignored, as an unknown field is: no call fails for its times.
+            if &*name == b"timing" {
+                self.timing = timing(value);
+            }
             return;
         };
 
@@ -204,6 +229,33 @@ mod tests {
         assert_eq!(status.details().unwrap().get(), "[1]");
 
         assert!(reply(r#"{"id":1,"code":0,"more":true,"data":1}"#).more);
+    }
+
+    #[test]
+    fn the_times_of_a_call_are_read_and_what_cannot_be_read_of_them_is_ignored() {
+        let timing = |timing: &str| reply(&format!(r#"{{"id":1,"code":0{timing}}}"#)).timing;
+        let times = |queue, run| {
+            Some(ServerTiming {
+                queue: Duration::from_micros(queue),
+                run: Duration::from_micros(run),
+            })
+        };
+
+        for (fields, expected) in [
+            ("", None),
+            (r#","timing":{"queue_us":12,"run_us":340}"#, times(12, 340)),
+            (
+                r#","timing":{"new":1,"run_us":0,"queue_us":1},"data":2"#,
+                times(1, 0),
+            ),
+            (r#","timing":{"queue_us":12}"#, None),
+            (r#","timing":{"queue_us":-1,"run_us":340}"#, None),
+            (r#","timing":{"queue_us":1.5,"run_us":340}"#, None),
+            (r#","timing":[12,340]"#, None),
+            (r#","timing":null"#, None),
+        ] {
+            assert_eq!(timing(fields), expected, "{fields}");
+        }
     }
 
     #[test]
