@@ -5,6 +5,7 @@ mod hedge;
 mod keyed;
 mod oneway;
 mod options;
+mod ready;
 mod retry;
 mod run;
 mod start;

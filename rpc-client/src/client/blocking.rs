@@ -5,6 +5,7 @@ use std::future::{Future, pending};
 use std::io;
 use std::iter::FusedIterator;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::BoxStream;
@@ -123,6 +124,22 @@ impl Client {
     /// Where it cannot be opened, or not within `timeouts.call_timeout_ms`; code 9 inside an async runtime.
     pub fn connect(&self) -> Result<(), Error> {
         block_on(&self.inner, self.inner.connect())
+    }
+
+    /// As the async [`Client::ready`](crate::Client::ready): waits until the service can be called, for `timeout` at
+    /// most.
+    ///
+    /// ```no_run
+    /// # fn example(client: rpc_client::blocking::Client) -> Result<(), rpc_client::Error> {
+    /// client.ready(std::time::Duration::from_secs(30))?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As the async [`Client::ready`](crate::Client::ready); code 9 inside an async runtime.
+    pub fn ready(&self, timeout: Duration) -> Result<(), Error> {
+        block_on(&self.inner, self.inner.ready(timeout))
     }
 
     /// As the async [`Client::flush`](crate::Client::flush): waits until the servers have read what was sent

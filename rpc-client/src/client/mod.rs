@@ -9,6 +9,7 @@ mod registry;
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::Either;
 use futures::future::try_join_all;
@@ -304,6 +305,38 @@ impl Client {
             .lease(Wish::default(), Some(deadline))
             .await
             .map(drop)
+    }
+
+    /// Waits until the service can be called, for `timeout` at most: until a connection to one of its endpoints is open
+    /// and the server says there that it is serving (command 2, `health`). A program waits so at its start for the
+    /// services that it needs, in whatever order they are started; later it just calls them.
+    ///
+    /// The endpoints are looked at again and again, about twice a second. A server that does not know `health` is ready
+    /// by answering that, and one that is called without ids ([`pool.ordered`](crate::config::Pool::ordered)) by its
+    /// connection.
+    ///
+    /// ```no_run
+    /// use std::time::Duration;
+    ///
+    /// # async fn example() -> Result<(), rpc_client::Error> {
+    /// let orders = rpc_client::Client::new("orders.internal:8889");
+    /// orders.ready(Duration::from_secs(30)).await?;
+    /// let open: u64 = orders.call(2001, &()).await?;
+    /// # let _ = open;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// No endpoint was ready in time: the error says what was wrong last, and has its code. What waiting cannot change
+    /// is told at once: settings and a target that cannot work, a token that is refused (code 16 or 7).
+    ///
+    /// # Cancel safety
+    /// Dropping the future gives the question up that is under way; a connection that is being opened is left to the
+    /// next call.
+    pub async fn ready(&self, timeout: Duration) -> Result<(), Error> {
+        // Apart: it is made once, and calls have small futures.
+        Box::pin(self.command(CmdId::HEALTH).ready(timeout)).await
     }
 
     /// What becomes of the connections, from now on: a stream of events that ends with the client. It

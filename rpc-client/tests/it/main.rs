@@ -15,6 +15,7 @@ mod layers;
 mod loss;
 mod modes;
 mod pipe;
+mod ready;
 mod reconnect;
 mod restart;
 mod resume;
