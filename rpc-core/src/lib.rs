@@ -68,9 +68,9 @@ pub mod documents {
 }
 mod fingerprint;
 pub mod frame;
-#[doc(hidden)]
-pub mod histogram;
 pub mod in_flight;
+#[doc(hidden)]
+pub mod metrics;
 pub mod printable;
 mod resume;
 pub mod scope;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures::future::{Either, select};
 use rpc_core::Request;
-use rpc_core::histogram::{PARTS, bucket_of, lower_bound};
+use rpc_core::metrics::histogram::{PARTS, bucket_of, lower_bound};
 use tokio::time::Instant;
 
 use super::Command;

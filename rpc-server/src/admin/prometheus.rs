@@ -3,9 +3,9 @@
 //! Written here and not by a crate: the counters live in shards and are added up when somebody asks, while
 //! those crates want to own the counters, and the format has three rules.
 
-use std::fmt::{Display, Write};
+use rpc_core::metrics::prometheus::{Seconds, Text};
 
-use crate::metrics::{CommandName, Counts, Latencies, Report};
+use crate::metrics::{CommandName, Counts, Report};
 use crate::report::Reporter;
 
 pub(super) fn render(reporter: &Reporter) -> String {
@@ -22,7 +22,7 @@ pub(super) fn render(reporter: &Reporter) -> String {
     runtime(&mut text, reporter, &report);
     process(&mut text, &report);
 
-    text.0
+    text.finish()
 }
 
 fn server(text: &mut Text, report: &Report) {
@@ -396,103 +396,4 @@ fn process(text: &mut Text, report: &Report) {
         "Start time of the process, in seconds since 1970.",
         process.started_at,
     );
-}
-
-/// A text under way, with the name of the family that it is at.
-#[derive(Default)]
-struct Text(String, &'static str);
-
-struct Seconds(u64);
-
-impl Display for Seconds {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}.{:06}", self.0 / 1_000_000, self.0 % 1_000_000)
-    }
-}
-
-impl Text {
-    fn family(&mut self, name: &'static str, kind: &str, help: &str) -> &mut Self {
-        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
-        self.1 = name;
-        self
-    }
-
-    fn sample(&mut self, labels: &[(&str, &str)], value: impl Display) -> &mut Self {
-        self.line("", labels, value);
-        self
-    }
-
-    fn histogram(&mut self, labels: &[(&str, &str)], latencies: &Latencies) -> &mut Self {
-        let mut bucket = |bound: &str, count: u64| {
-            let labels: Vec<_> = labels.iter().copied().chain([("le", bound)]).collect();
-            self.line("_bucket", &labels, count);
-        };
-
-        for (bound_us, count) in latencies.cumulative() {
-            bucket(&Seconds(bound_us).to_string(), count);
-        }
-        bucket("+Inf", latencies.count());
-
-        self.line("_sum", labels, Seconds(latencies.sum_us()));
-        self.line("_count", labels, latencies.count());
-        self
-    }
-
-    fn line(&mut self, suffix: &str, labels: &[(&str, &str)], value: impl Display) {
-        let Self(text, name) = self;
-        let _ = write!(text, "{name}{suffix}");
-
-        for (number, (label, value)) in labels.iter().enumerate() {
-            let _ = write!(
-                text,
-                "{}{label}=\"{}\"",
-                if number == 0 { '{' } else { ',' },
-                escaped(value)
-            );
-        }
-
-        let _ = writeln!(text, "{} {value}", if labels.is_empty() { "" } else { "}" });
-    }
-}
-
-/// A label's value: a line break would begin a new line, a quote would end it.
-fn escaped(value: &str) -> String {
-    value
-        .replace('\\', "\\\\")
-        .replace('"', "\\\"")
-        .replace('\n', "\\n")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn values_of_labels_cannot_leave_their_quotes() {
-        let mut text = Text::default();
-        text.family("x", "gauge", "An x.")
-            .sample(&[("a", "q\"b\\c\nd"), ("b", "")], 5);
-
-        assert_eq!(
-            text.0,
-            "# HELP x An x.\n# TYPE x gauge\nx{a=\"q\\\"b\\\\c\\nd\",b=\"\"} 5\n"
-        );
-    }
-
-    #[test]
-    fn histograms_end_with_all_there_are() {
-        let mut text = Text::default();
-        text.family("x", "histogram", "An x.")
-            .histogram(&[("a", "1")], &Latencies::default());
-
-        let lines: Vec<_> = text.0.lines().collect();
-        assert_eq!(lines[2], "x_bucket{a=\"1\",le=\"0.000016\"} 0");
-
-        let end = [
-            "x_bucket{a=\"1\",le=\"+Inf\"} 0",
-            "x_sum{a=\"1\"} 0.000000",
-            "x_count{a=\"1\"} 0",
-        ];
-        assert_eq!(lines[lines.len() - 3..], end);
-    }
 }

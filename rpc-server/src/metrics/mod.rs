@@ -19,6 +19,8 @@ use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
+pub(crate) use rpc_core::metrics::codes::Counts;
+use rpc_core::metrics::codes::{CODES, by_name, code_index, name_of};
 use rpc_core::{Code, Descriptor};
 use serde::Serialize;
 
@@ -45,10 +47,6 @@ pub use report::{
     BlockingReport, BuildReport, CommandReport, HealthReport, LatencyReport, LimitReport, Report,
     WaitReport,
 };
-
-/// The canonical codes, and one place for all codes of services.
-const CODES: usize = LAST_CODE as usize + 1;
-const LAST_CODE: u8 = 17;
 
 /// More shards than this gain nothing: each is told a few times for a hundred calls.
 const SHARDS_MAX: usize = 8;
@@ -261,7 +259,7 @@ impl Metrics {
                 totals.in_flight = totals.in_flight.wrapping_add(get(&command.in_flight));
                 totals.params_bytes += get(&command.params_bytes);
                 totals.data_bytes += get(&command.data_bytes);
-                totals.latency.add(&command.latency);
+                command.latency.add_to(&mut totals.latency);
             }
 
             (name, totals)
@@ -278,8 +276,8 @@ impl Metrics {
     pub(crate) fn waits(&self) -> (Latencies, Latencies) {
         let (mut in_order, mut for_room) = (Latencies::default(), Latencies::default());
         for shard in &self.shards {
-            in_order.add(&shard.waited_in_order);
-            for_room.add(&shard.waited_for_room);
+            shard.waited_in_order.add_to(&mut in_order);
+            shard.waited_for_room.add_to(&mut for_room);
         }
         (in_order, for_room)
     }
@@ -315,23 +313,6 @@ impl CommandTotals {
     }
 }
 
-/// Counts that are not zero, by the name of a code.
-pub(crate) type Counts = std::collections::BTreeMap<&'static str, u64>;
-
-fn by_name(counts: impl Iterator<Item = u64>) -> Counts {
-    (0..)
-        .map(name_of)
-        .zip(counts)
-        .filter(|(_, count)| *count > 0)
-        .collect()
-}
-
-/// The name of a code by its place; the last one is that of all codes of services.
-fn name_of(code: usize) -> &'static str {
-    let number = u32::try_from(code).unwrap_or(u32::MAX);
-    Code::new(number).name().unwrap_or("OF_SERVICES")
-}
-
 /// Whether the code at this place is that of a failure. A call that its caller gave up did not fail.
 fn is_failure(code: usize) -> bool {
     let successes = [Code::OK, Code::CANCELLED].map(code_index);
@@ -342,13 +323,6 @@ fn is_failure(code: usize) -> bool {
 fn failures(counts: &[u64; CODES]) -> impl Iterator<Item = (usize, u64)> {
     let counts = counts.iter().copied().enumerate();
     counts.filter(|(code, count)| is_failure(*code) && *count > 0)
-}
-
-fn code_index(code: Code) -> u8 {
-    // The last place is that of all codes of services.
-    u8::try_from(code.number())
-        .unwrap_or(u8::MAX)
-        .min(LAST_CODE)
 }
 
 /// Relaxed: a count orders nothing else.

@@ -125,7 +125,7 @@ impl Pulse {
     /// How late timers fired.
     pub(crate) fn lag(&self) -> Latencies {
         let mut lag = Latencies::default();
-        lag.add(&self.lag);
+        self.lag.add_to(&mut lag);
         lag
     }
 
