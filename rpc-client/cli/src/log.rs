@@ -308,7 +308,6 @@ impl Filters {
             log: cursor.log.clone(),
             after: cursor.after,
             limit: Some(limit),
-            wait_ms: 0,
             level: self.level,
             service: self.service.clone(),
             contains: self.contains.clone(),
@@ -317,6 +316,7 @@ impl Filters {
             fields: self.wanted_fields(),
             from: self.since,
             to: self.until,
+            ..Params::default()
         }
     }
 

@@ -15,5 +15,6 @@
 
 pub use rpc_core::api::log::{
     APPEND, APPEND_BATCH, Append, AppendBatch, Appended, BATCH_ENTRIES_MAX, BatchAppended,
-    BatchError, Entry, Extent, Fields, Level, LogBlockingClient, LogClient, Page, READ, Read,
+    BatchError, Entry, Extent, Fields, Level, LogBlockingClient, LogClient, Order, Page, READ,
+    Read, TAIL, TAIL_LAST_MAX, Tail, Tailed,
 };

@@ -123,7 +123,7 @@ fn list_shows_the_commands_of_one_service() {
         .skip(1)
         .map(|line| line.split_whitespace().nth(1).unwrap())
         .collect();
-    assert_eq!(names, ["log.append", "log.read", "log.append_batch"]);
+    assert_eq!(names, ["log.append", "log.read", "log.append_batch", "log.tail"]);
     assert!(server.rpc(&["list"]).data().contains("rpc.ping"));
 
     server.rpc(&["list", "lok"]).assert(
@@ -161,7 +161,7 @@ fn describe_of_a_name_is_enough_to_call_it() {
     server.rpc(&["describe", "log.apend"]).assert(
         2,
         "",
-        "rpc: the server has no command `log.apend`\nhint: there are log.append, log.read, log.append_batch\n",
+        "rpc: the server has no command `log.apend`\nhint: there are log.append, log.read, log.append_batch, log.tail\n",
     );
 }
 

@@ -5,14 +5,16 @@ mod entry;
 mod fields;
 mod read;
 mod service;
+mod tail;
 
 pub use batch::{AppendBatch, BATCH_ENTRIES_MAX, BatchAppended, BatchError, PRODUCER_BYTES_MAX};
 pub use entry::{Append, Appended, Entry, Level, TS_MAX};
 pub use fields::{FIELDS_DEPTH_MAX, Fields};
 pub use read::{
-    CONTAINS_BYTES_MAX, Extent, FIELDS_BYTES_MAX, LEVEL_BYTES_MAX, LOG_BYTES_MAX, Page, Read,
-    SERVICE_BYTES_MAX, TEXT_BYTES_MAX, TRACE_BYTES_MAX,
+    CONTAINS_BYTES_MAX, Extent, FIELDS_BYTES_MAX, LEVEL_BYTES_MAX, LOG_BYTES_MAX, Order, Page,
+    Read, SERVICE_BYTES_MAX, TEXT_BYTES_MAX, TRACE_BYTES_MAX,
 };
 pub use service::{
-    APPEND, APPEND_BATCH, Log, LogBlockingClient, LogClient, LogServer, LogService, READ,
+    APPEND, APPEND_BATCH, Log, LogBlockingClient, LogClient, LogServer, LogService, READ, TAIL,
 };
+pub use tail::{TAIL_LAST_MAX, Tail, Tailed};

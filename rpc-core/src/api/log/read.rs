@@ -34,6 +34,8 @@ pub const LEVEL_BYTES_MAX: usize = 16;
 ///
 /// [`log`](Self::log) and [`after`](Self::after) together are a cursor. One that does not fit the log is refused, with
 /// an [`Extent`] as the details: code 9 where the log is another one, code 11 where `after` is past its last entry.
+///
+/// The last 20 entries are read with [`Order::Desc`] and a [`limit`](Self::limit) of 20.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
@@ -43,10 +45,16 @@ pub struct Read {
     pub log: Option<String>,
     /// Entries behind this number; 0 for the first.
     pub after: u64,
+    /// The order of the entries; where it is missing, `asc`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub order: Option<Order>,
+    /// Entries below this number; where it is missing, all. Only with `desc`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub before: Option<u64>,
     /// At most so many entries, 1 to 1000; 100 where it is missing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,
-    /// How long to wait, in milliseconds, where there is none yet; 0 answers at once.
+    /// How long to wait, in milliseconds, where there is none yet; 0 answers at once. Only with `asc`.
     pub wait_ms: u64,
     /// Only entries of this level or graver; the name has at most 16 bytes.
     #[serde(
@@ -79,8 +87,20 @@ pub struct Read {
     pub to: Option<u64>,
 }
 
+/// The order in which entries are read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum Order {
+    /// From the first entry behind `after` on.
+    #[default]
+    Asc,
+    /// From the last entry below `before` down to the first one behind `after`.
+    Desc,
+}
+
 /// Reads the name of a level, unless it is too long: the error would repeat it.
-fn level_of_bounded_name<'de, D: Deserializer<'de>>(
+pub(super) fn level_of_bounded_name<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Level>, D::Error> {
     let Some(name) = Option::<String>::deserialize(deserializer)? else {
@@ -104,10 +124,10 @@ pub struct Page {
     /// The identity of the log: that of its data directory.
     #[serde(default)]
     pub log: String,
-    /// The entries, in order. There may be none though `next` moved: none of what was looked at
+    /// The entries, in the order that was asked for. There may be none though `next` moved: none of what was looked at
     /// passed the filters.
     pub entries: Vec<Entry>,
-    /// What to pass as `after` to read on: nothing is missed, nothing comes twice.
+    /// What to pass as `after` to read on, or with [`Order::Desc`] as `before`: nothing is missed, nothing comes twice.
     pub next: u64,
     /// The first number that may still be read. Above `after + 1`, entries between were deleted by retention.
     #[serde(default)]
@@ -115,6 +135,9 @@ pub struct Page {
     /// The last number that was written.
     #[serde(default)]
     pub last: u64,
+    /// Whether the log has entries behind `next`, in the order that was asked for, which were not looked at.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub more: bool,
 }
 
 /// What a log holds: the details of the errors of a [`Read`] whose cursor does not fit.

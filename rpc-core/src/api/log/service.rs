@@ -1,6 +1,8 @@
 //! The commands of the log service, as a trait: their clients and what `describe` tells of them are made from it.
 
-use super::{Append, AppendBatch, Appended, BatchAppended, BatchError, Page, Read};
+use futures::stream::Stream;
+
+use super::{Append, AppendBatch, Appended, BatchAppended, BatchError, Page, Read, Tail, Tailed};
 use crate::frame::CmdId;
 use crate::service;
 use crate::status::Status;
@@ -13,6 +15,9 @@ pub const READ: CmdId = LogService::READ;
 
 /// [`Log::append_batch`].
 pub const APPEND_BATCH: CmdId = LogService::APPEND_BATCH;
+
+/// [`Log::tail`].
+pub const TAIL: CmdId = LogService::TAIL;
 
 /// The log service.
 ///
@@ -37,4 +42,13 @@ pub trait Log {
     /// A batch that is sent again is not written again.
     #[rpc(cmdid = 1003)]
     async fn append_batch(&self, batch: &AppendBatch) -> Result<BatchAppended, BatchError>;
+
+    /// Follows the log: entries as they come, and if asked for the last ones or those behind a cursor before.
+    #[rpc(
+        cmdid = 1006,
+        idempotent,
+        no_timeout,
+        resumable(cursor = "log", param = "log", cursor = "next", param = "after")
+    )]
+    fn tail(&self, tail: Tail) -> impl Stream<Item = Result<Tailed, Status>> + Send;
 }

@@ -71,7 +71,7 @@ pub struct DaemonConfig {
     /// Maximum number of bytes of log lines that wait for standard error. Further lines are dropped, and the log says
     /// how many. A standard error that is not read delays no calls.
     pub log_lines_bytes_max: usize,
-    /// Services to offer: "test" (cmdid 10000), "log" (1001-1003), "sms" (1101-1112), "conformance" (10001-10008, for
+    /// Services to offer: "test" (cmdid 10000), "log" (1001-1007), "sms" (1101-1112), "conformance" (10001-10008, for
     /// the vectors; not for production).
     pub services: Vec<ServiceName>,
     /// Limits of single commands, each with `cmdid`, and `in_flight_max` or `requests_per_second` or both: calls

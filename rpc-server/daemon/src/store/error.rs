@@ -90,6 +90,8 @@ pub(crate) enum StoreError {
     },
     /// The store was closed.
     Closed,
+    /// The store is about to be closed: no reader waits for entries any more.
+    Ending,
     /// No thread has read the files.
     Blocking(BlockingError),
 }
@@ -195,6 +197,9 @@ impl fmt::Display for StoreError {
                 "the batch is below those that are remembered of its producer, which end with {last_batch}"
             ),
             Self::Closed => f.write_str("the log is closed"),
+            Self::Ending => f.write_str(
+                "the server is about to stop; go on with the `log` and `next` of the last item when it is back",
+            ),
             Self::Blocking(error) => error.fmt(f),
         }
     }

@@ -57,7 +57,7 @@ pub(crate) use filter::{Filter, Rest, WantedField};
 pub(crate) use log::LogStore;
 #[cfg(feature = "program")]
 pub(crate) use reading::REPLY_BYTES_MIN;
-pub(crate) use reading::{Page, Query};
+pub(crate) use reading::{Direction, Page, Query, Start, TailQuery};
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -23,6 +23,8 @@ pub(super) struct Walk<'a> {
     pub(super) passed: u64,
     /// The bytes of the lines that were passed.
     pub(super) bytes: u64,
+    /// Number of entries that were deleted before the walk came to them.
+    pub(super) lost: u64,
     /// The line to go on with, where that is known.
     place: Option<Place>,
 }
@@ -59,6 +61,7 @@ impl<'a> Walk<'a> {
             is_over,
             passed: after,
             bytes: 0,
+            lost: 0,
             place: None,
         }
     }
@@ -80,26 +83,13 @@ impl<'a> Walk<'a> {
         visit: &mut dyn FnMut(&EntryRef<'_>, &Line<'_>) -> io::Result<Step>,
         bytes_max: u64,
     ) -> Result<(), StoreError> {
-        while let Some(view) = self.segments.view(self.passed) {
-            let file = self.segments.open(&view);
-            let Some(file) =
-                file.inspect_err(|error| self.segments.note_read(&view, Some(error)))?
-            else {
-                continue;
-            };
-
-            let mut damaged = Vec::new();
-            let done = self.segment(&file, &view, visit, bytes_max, &mut damaged);
-            self.segments
-                .report_damage(view.first, &damaged, self.is_over);
-
-            // What ends because its call is over says nothing of the file.
-            let is_over = matches!(&done, Err(error) if error.kind() == OVER);
-            let done = done.map_err(StoreError::io("read", &view.path));
-            if !is_over {
-                self.segments.note_read(&view, done.as_ref().err());
-            }
-            if done? {
+        let (segments, is_over) = (self.segments, self.is_over);
+        while let Some(view) = segments.view(self.passed) {
+            let done = read_segment(segments, &view, is_over, |file, damaged| {
+                self.skip_deleted(&view);
+                self.segment(file, &view, visit, bytes_max, damaged)
+            })?;
+            if done == Some(true) {
                 break;
             }
         }
@@ -107,19 +97,23 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
+    /// Passes what was deleted before the oldest segment.
+    fn skip_deleted(&mut self, view: &View) {
+        if view.is_oldest && view.first > self.passed + 1 {
+            self.lost += view.first - 1 - self.passed;
+            self.passed = view.first - 1;
+        }
+    }
+
     /// Walks over one segment; returns whether the walk is done.
     fn segment(
         &mut self,
-        file: &File,
+        file: Blocks<'_>,
         view: &View,
         visit: &mut dyn FnMut(&EntryRef<'_>, &Line<'_>) -> io::Result<Step>,
         bytes_max: u64,
         damaged: &mut Vec<u64>,
     ) -> io::Result<bool> {
-        let file = Blocks {
-            file,
-            is_over: self.is_over,
-        };
         let (offset, seq) = match self.place.take() {
             Some(place) if place.is_next_in(view, self.passed) => (place.offset, place.seq),
             _ => locate(file, view.len, view.first, self.passed + 1)?,
@@ -172,6 +166,37 @@ impl<'a> Walk<'a> {
     }
 }
 
+/// Opens a segment for `read`, and notes how that has ended and which damaged lines it has found. `None` if the segment
+/// was deleted since it was looked up.
+pub(super) fn read_segment<T>(
+    segments: &Segments,
+    view: &View,
+    is_over: &dyn Fn() -> bool,
+    read: impl FnOnce(Blocks<'_>, &mut Vec<u64>) -> io::Result<T>,
+) -> Result<Option<T>, StoreError> {
+    let file = segments.open(view);
+    let Some(file) = file.inspect_err(|error| segments.note_read(view, Some(error)))? else {
+        return Ok(None);
+    };
+
+    let mut damaged = Vec::new();
+    let blocks = Blocks {
+        file: &file,
+        is_over,
+    };
+    let done = read(blocks, &mut damaged);
+    damaged.sort_unstable();
+    segments.report_damage(view.first, &damaged, is_over);
+
+    // What ends because its call is over says nothing of the file.
+    let is_over = matches!(&done, Err(error) if error.kind() == OVER);
+    let done = done.map_err(StoreError::io("read", &view.path));
+    if !is_over {
+        segments.note_read(view, done.as_ref().err());
+    }
+    done.map(Some)
+}
+
 impl Place {
     fn new(view: &View, offset: u64, seq: u64) -> Self {
         Self {
@@ -189,7 +214,7 @@ impl Place {
 
 /// A file that is read only for as long as its call is not over.
 #[derive(Clone, Copy)]
-struct Blocks<'a> {
+pub(super) struct Blocks<'a> {
     file: &'a File,
     is_over: &'a dyn Fn() -> bool,
 }

@@ -12,7 +12,8 @@ use crate::support::Client;
 /// A daemon on a directory that outlives it, and a client of it.
 pub(crate) struct Life {
     pub(crate) client: Client<DuplexStream>,
-    stop: oneshot::Sender<()>,
+    /// `None` once it was told to stop.
+    stop: Option<oneshot::Sender<()>>,
     running: JoinHandle<()>,
 }
 
@@ -34,15 +35,22 @@ impl Life {
 
         Self {
             client: Client::new(near),
-            stop,
+            stop: Some(stop),
             running,
         }
     }
 
+    /// Tells the daemon to stop, if it was not told before.
+    pub(crate) fn begin_to_stop(&mut self) {
+        if let Some(stop) = self.stop.take() {
+            stop.send(()).expect("the daemon still runs");
+        }
+    }
+
     /// Stops the daemon gracefully, so that another one finds what it has left.
-    pub(crate) async fn end(self) {
+    pub(crate) async fn end(mut self) {
+        self.begin_to_stop();
         drop(self.client);
-        self.stop.send(()).expect("the daemon still runs");
         self.running.await.unwrap();
     }
 }

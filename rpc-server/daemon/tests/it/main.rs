@@ -11,6 +11,7 @@ mod descriptors;
 mod life;
 mod log_repeats;
 mod log_service;
+mod log_tail;
 mod sms;
 #[allow(dead_code, reason = "the tests of the library use the rest of it")]
 #[path = "../../../tests/it/support.rs"]

@@ -1,34 +1,28 @@
 //! `log`: appends entries to the store and reads them back.
 
 mod batch;
+mod filter;
+mod read;
 mod status;
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use rpc_core::api::log::{
-    APPEND, APPEND_BATCH, Append, Appended, CONTAINS_BYTES_MAX, FIELDS_BYTES_MAX, Fields,
-    LOG_BYTES_MAX, LogService, READ, Read, SERVICE_BYTES_MAX, TEXT_BYTES_MAX, TRACE_BYTES_MAX,
-};
+use rpc_core::api::log::{APPEND, APPEND_BATCH, Append, Appended, LogService, READ, TAIL};
 use rpc_core::{CmdId, Descriptor, Status};
 
-use crate::store::{self, Filter, Health, LogStore, Query, Rest, WantedField};
-use rpc_server::blocking::Caller;
+use crate::store::{Health, LogStore};
 use rpc_server::layers::KeyedCall;
 use rpc_server::{
     FromRequest, Params, Request, Route, RouteError, Router, ServerHandle, ServiceHealth, State,
 };
-use serde_json::value::RawValue;
 use tokio::sync::watch;
 
 /// The name of the service.
 const SERVICE: &str = "log";
 
-const LIMIT_DEFAULT: u32 = 100;
-const LIMIT_MAX: u32 = 1000;
 /// The commands of the service.
 #[cfg(any(feature = "program", test))]
-pub(crate) const COMMANDS: [CmdId; 3] = [APPEND, READ, APPEND_BATCH];
+pub(crate) const COMMANDS: [CmdId; 4] = [APPEND, READ, APPEND_BATCH, TAIL];
 
 /// The commands of [`Log`](rpc_core::api::log::Log), as the trait describes them. It is not implemented: a page has its
 /// entries as they stand in the files, which its typed form would take apart and write again.
@@ -41,11 +35,12 @@ pub(crate) fn router(store: Arc<LogStore>) -> Result<Router<Arc<LogStore>>, Rout
 
     Router::with_state(store)
         .route(APPEND, Route::new(append).describe(append_descriptor))?
-        .route(READ, Route::new(read).describe(descriptor(READ)))?
+        .route(READ, Route::new(read::read).describe(descriptor(READ)))?
         .route(
             APPEND_BATCH,
             Route::new(batch::append_batch).describe(descriptor(APPEND_BATCH)),
-        )
+        )?
+        .route(TAIL, Route::new(read::tail).describe(descriptor(TAIL)))
 }
 
 fn descriptor(cmdid: CmdId) -> Descriptor {
@@ -111,85 +106,6 @@ impl<S> FromRequest<S> for Keyed {
     fn from_request(request: &Request<'_>, _: &S) -> Result<Self, Status> {
         KeyedCall::of(request).map(Self)
     }
-}
-
-async fn read(
-    State(store): State<Arc<LogStore>>,
-    caller: Caller,
-    Params(read): Params<Read>,
-) -> Result<store::Page, Status> {
-    let limit = read.limit.unwrap_or(LIMIT_DEFAULT);
-    if !(1..=LIMIT_MAX).contains(&limit) {
-        return Err(Status::invalid_argument(format!(
-            "`params.limit` is {limit} and must be 1 to {LIMIT_MAX}"
-        )));
-    }
-
-    check_length("contains", read.contains.as_deref(), CONTAINS_BYTES_MAX)?;
-    check_length("service", read.service.as_deref(), SERVICE_BYTES_MAX)?;
-
-    check_length("text", read.text.as_deref(), TEXT_BYTES_MAX)?;
-    check_length("trace", read.trace.as_deref(), TRACE_BYTES_MAX)?;
-    if let (Some(from), Some(to)) = (read.from, read.to)
-        && from >= to
-    {
-        return Err(Status::invalid_argument(format!(
-            "`params.to` is {to} and must be above `params.from`, which is {from}"
-        )));
-    }
-    check_length("log", read.log.as_deref(), LOG_BYTES_MAX)?;
-    let fields = wanted_fields(read.fields.as_ref())?;
-
-    let query = Query {
-        log: read.log,
-        after: read.after,
-        limit: limit as usize,
-        wait: Duration::from_millis(read.wait_ms),
-        filter: Filter {
-            level: read.level,
-            service: read.service,
-            contains: read.contains,
-            rest: Rest {
-                text: read.text,
-                trace: read.trace,
-                fields,
-                from: read.from,
-                to: read.to,
-            },
-        },
-        caller,
-    };
-
-    Ok(store.read(query).await?)
-}
-
-/// The fields that a reader wants, each with a value that can be compared.
-fn wanted_fields(fields: Option<&Fields>) -> Result<Vec<WantedField>, Status> {
-    let Some(fields) = fields else {
-        return Ok(Vec::new());
-    };
-    check_length("fields", Some(fields.as_str()), FIELDS_BYTES_MAX)?;
-
-    let wanted = |(name, value): (String, &RawValue)| {
-        WantedField::new(name.clone(), value).ok_or_else(|| {
-            Status::invalid_argument(format!(
-                "`params.fields.{name}` is an array or an object and must be a text, a number, true, false or null"
-            ))
-        })
-    };
-    fields.iter().map(wanted).collect()
-}
-
-/// Refuses a filter that is longer than it may be.
-fn check_length(name: &str, filter: Option<&str>, bytes_max: usize) -> Result<(), Status> {
-    let bytes = filter.map_or(0, str::len);
-    if bytes <= bytes_max {
-        return Ok(());
-    }
-
-    Err(Status::invalid_argument(format!(
-        "`params.{name}` has {bytes} bytes and may have at most {bytes_max}; shorten it"
-    )))
 }
 
 #[cfg(test)]

@@ -44,6 +44,7 @@ impl From<StoreError> for Status {
             StoreError::KeyForgotten => Self::failed_precondition(error.to_string()),
             StoreError::BatchStale { last_batch } => BatchError::Stale { last_batch }.into(),
             StoreError::BatchConflict => BatchError::Conflict.into(),
+            StoreError::Ending => Self::unavailable(error.to_string()),
             StoreError::Closed => Self::unavailable(error.to_string()).with_rejected(),
             StoreError::Blocking(error) => error.into(),
             StoreError::TooLarge { .. } => Self::invalid_argument(error.to_string()),

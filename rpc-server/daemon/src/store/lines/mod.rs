@@ -4,6 +4,7 @@
 mod tests;
 
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::ops::Range;
 
 /// The longest line, newline included. What is longer was not written by this store, and is not kept in
 /// memory.
@@ -179,6 +180,28 @@ pub(super) fn locate<F: Read + Seek + Copy>(
     }
 
     Ok(low)
+}
+
+/// Where to start reading a segment, whose numbers are these, so as to come to the line at `to`: the offset of a line about
+/// `step` bytes before it, and its number. Where nothing can be believed it is further up, and the first line at last.
+pub(super) fn line_before<F: Read + Seek + Copy>(
+    file: F,
+    to: u64,
+    len: u64,
+    numbers: Range<u64>,
+    step: usize,
+) -> io::Result<(u64, u64)> {
+    let mut step = step as u64;
+    while step < to {
+        if let Some(found) = first_pair(file, to - step, to, len)?
+            && numbers.contains(&found.1)
+        {
+            return Ok(found);
+        }
+        step = step.saturating_mul(2);
+    }
+
+    Ok((0, numbers.start))
 }
 
 /// The offset and number of the first line that starts behind `from` and before `to`, and has the next number

@@ -1,7 +1,9 @@
-//! Reading: pages of entries, found by scans of the files.
+//! Reading: pages of entries in either direction, and streams of what comes.
 
+pub(super) mod backward;
 pub(super) mod scan;
 mod search;
+pub(super) mod tail;
 
 use std::time::Duration;
 
@@ -11,6 +13,8 @@ use serde_json::value::RawValue;
 
 use super::Filter;
 use super::lines::LINE_BYTES_MAX;
+
+pub(crate) use tail::{Start, TailQuery};
 
 /// How many bytes of entries a page has at most, unless a single one is longer.
 pub(in crate::store) const PAGE_BYTES_MAX: u64 = 1024 * 1024;
@@ -32,16 +36,31 @@ pub(crate) struct Query {
     /// The log that `after` belongs to; any if there is none.
     pub(crate) log: Option<String>,
     /// Only entries with a higher sequence number: 0 for all, and the page before's [`next`](Page::next) to
-    /// go on.
+    /// go on upwards.
     pub(crate) after: u64,
+    /// Which way to read.
+    pub(crate) direction: Direction,
     /// How many entries a page has at most; 0 is taken for 1.
     pub(crate) limit: usize,
-    /// How long to wait for an entry if there is none yet.
+    /// How long to wait for an entry if there is none yet. Reading down does not wait.
     pub(crate) wait: Duration,
     /// Which of them.
     pub(crate) filter: Filter,
     /// The connection that the entries are read for.
     pub(crate) caller: Caller,
+}
+
+/// Which way to read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Direction {
+    /// From the first entry on.
+    #[default]
+    Up,
+    /// From the last entry below a number down.
+    Down {
+        /// Only entries with a lower number: `u64::MAX` for all, and the page before's [`next`](Page::next) to go on.
+        before: u64,
+    },
 }
 
 /// What a read has found.
@@ -51,13 +70,19 @@ pub(crate) struct Query {
 pub(crate) struct Page {
     /// The identity of the log.
     pub(crate) log: String,
-    /// The entries that match, in order, as they stand in the file.
+    /// The entries that match, in the order of the read, as they stand in the file.
     pub(crate) entries: Vec<Box<RawValue>>,
-    /// The sequence number up to which entries were looked at. Reading on after it misses none and repeats
-    /// none. It may be beyond the last of `entries`, and beyond `after` on an empty page.
+    /// The sequence number up to which entries were looked at, or down to which. Reading on behind it misses none and
+    /// repeats none. It may be beyond the last of `entries`, and beyond where the read began on an empty page.
     pub(crate) next: u64,
     /// The first number that may still be read.
     pub(crate) oldest: u64,
     /// The last number that was written.
     pub(crate) last: u64,
+    /// Whether the log has entries that were not looked at, behind `next` in the direction of the read.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) more: bool,
+    /// Number of entries that were deleted before they could be read. Only reading up tells.
+    #[serde(skip)]
+    pub(crate) lost: u64,
 }

@@ -57,6 +57,8 @@ pub(super) struct View {
     /// The last sequence number it can hold.
     pub(super) last: u64,
     newest: bool,
+    /// Whether no older one is left.
+    pub(super) is_oldest: bool,
 }
 
 impl Segments {
@@ -147,6 +149,7 @@ impl Segments {
             len: segment.len,
             last: newer.map_or(state.last, |newer| newer.first - 1),
             newest: newer.is_none(),
+            is_oldest: index == 0,
         })
     }
 
@@ -252,6 +255,7 @@ impl State {
             len: listed.map_or(0, |segment| segment.len),
             last: newer.map_or(self.last, |newer| newer.first - 1),
             newest: newer.is_none(),
+            is_oldest: index == 0,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The store as a whole, on a real directory.
 
 mod append;
+mod backward;
 mod batches;
 mod cursor;
 mod damage;
@@ -12,6 +13,7 @@ mod kill;
 mod read;
 mod rotation;
 mod scan;
+mod tail;
 mod waiting;
 
 use std::fs;

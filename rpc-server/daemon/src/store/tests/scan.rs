@@ -7,7 +7,7 @@ use futures::poll;
 use rpc_server::blocking::Caller;
 
 use super::super::reading::SCAN_BYTES_MAX;
-use super::super::reading::scan::Scan;
+use super::super::reading::scan::{Range, Scan};
 use super::super::segments::Segments;
 use super::super::walk::BLOCK_BYTES;
 use super::*;
@@ -44,7 +44,12 @@ async fn a_scan_whose_call_is_over_reads_no_further_block() {
             looks.set(looks.get() + 1);
             looks.get() > blocks_max
         };
-        let scan = Scan::run(&segments, &nothing(), 0, SCAN_BYTES_MAX, &is_over);
+        let range = Range {
+            after: 0,
+            place: None,
+            bytes_max: SCAN_BYTES_MAX,
+        };
+        let scan = Scan::run(&segments, &nothing(), range, &is_over);
         scan.map(|scan| scan.next)
     };
 

@@ -110,6 +110,11 @@ impl Waiting {
         self.changed.notify_one();
     }
 
+    /// Whether no reader waits any more.
+    pub(super) fn has_ended(&self) -> bool {
+        self.lock().ended
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         lock(&self.state)
     }

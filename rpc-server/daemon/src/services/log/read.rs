@@ -1,0 +1,117 @@
+//! `read` and `tail`: entries that are there, and those that come.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::TryStreamExt;
+use rpc_core::api::log::{LOG_BYTES_MAX, Order, Read, TAIL_LAST_MAX, Tail};
+use rpc_core::{Reply, Status};
+use rpc_server::blocking::Caller;
+use rpc_server::{Params, State};
+
+use super::filter::{Wanted, check_length};
+use crate::store::{self, Direction, LogStore, Query, Start, TailQuery};
+
+const LIMIT_DEFAULT: u32 = 100;
+const LIMIT_MAX: u32 = 1000;
+
+pub(super) async fn read(
+    State(store): State<Arc<LogStore>>,
+    caller: Caller,
+    Params(read): Params<Read>,
+) -> Result<store::Page, Status> {
+    let limit = read.limit.unwrap_or(LIMIT_DEFAULT);
+    if !(1..=LIMIT_MAX).contains(&limit) {
+        return Err(Status::invalid_argument(format!(
+            "`params.limit` is {limit} and must be 1 to {LIMIT_MAX}"
+        )));
+    }
+
+    let direction = direction_of(&read)?;
+    check_length("log", read.log.as_deref(), LOG_BYTES_MAX)?;
+    let wanted = Wanted {
+        level: read.level,
+        service: read.service,
+        contains: read.contains,
+        text: read.text,
+        trace: read.trace,
+        fields: read.fields,
+        from: read.from,
+        to: read.to,
+    };
+
+    let query = Query {
+        log: read.log,
+        after: read.after,
+        direction,
+        limit: limit as usize,
+        wait: Duration::from_millis(read.wait_ms),
+        filter: wanted.filter()?,
+        caller,
+    };
+    Ok(store.read(query).await?)
+}
+
+fn direction_of(read: &Read) -> Result<Direction, Status> {
+    let is_down = read.order == Some(Order::Desc);
+    if !is_down && read.before.is_some() {
+        return Err(Status::invalid_argument(
+            "`params.before` is only for `params.order` \"desc\"; give both or neither",
+        ));
+    }
+    if is_down && read.wait_ms > 0 {
+        return Err(Status::invalid_argument(
+            "`params.wait_ms` is not for `params.order` \"desc\", which has nothing to wait for; leave it out",
+        ));
+    }
+
+    Ok(match is_down {
+        true => Direction::Down {
+            before: read.before.unwrap_or(u64::MAX),
+        },
+        false => Direction::Up,
+    })
+}
+
+/// The cursor is checked at once; nothing is read before the first item is asked for.
+pub(super) async fn tail(
+    State(store): State<Arc<LogStore>>,
+    caller: Caller,
+    Params(tail): Params<Tail>,
+) -> Result<Reply, Status> {
+    let start = start_of(&tail)?;
+    check_length("log", tail.log.as_deref(), LOG_BYTES_MAX)?;
+    let wanted = Wanted {
+        level: tail.level,
+        service: tail.service,
+        contains: tail.contains,
+        text: tail.text,
+        trace: tail.trace,
+        fields: tail.fields,
+        from: tail.from,
+        to: tail.to,
+    };
+
+    let items = store.tail(TailQuery {
+        log: tail.log,
+        start,
+        filter: wanted.filter()?,
+        caller,
+    })?;
+    Ok(Reply::stream(items.map_err(Status::from)))
+}
+
+/// Where to begin. A client that goes on after a lost connection adds the cursor to the params of its first call.
+fn start_of(tail: &Tail) -> Result<Start, Status> {
+    if let Some(last) = tail.last.filter(|last| *last > TAIL_LAST_MAX) {
+        return Err(Status::invalid_argument(format!(
+            "`params.last` is {last} and must be 0 to {TAIL_LAST_MAX}"
+        )));
+    }
+
+    Ok(match (tail.after, tail.last) {
+        (Some(after), _) => Start::After(after),
+        (None, Some(last)) => Start::Last(last as usize),
+        (None, None) => Start::Now,
+    })
+}
