@@ -83,7 +83,8 @@ mod time;
 pub use balance::EndpointStats;
 pub use call::{Command, Timed};
 pub use client::{
-    Client, ClientBuilder, Registry, ServiceConfig, blocking, log, pipe, registry, shared,
+    Client, ClientBuilder, OwnOptions, Registry, ServiceConfig, blocking, log, pipe, registry,
+    shared, shared_with,
 };
 pub use config::{Balance, Config, Mode, TlsConfig};
 pub use discover::Target;

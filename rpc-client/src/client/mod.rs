@@ -40,7 +40,7 @@ use crate::layers::ServiceClient;
 use crate::time::{Inherited, after};
 
 pub use builder::ClientBuilder;
-pub use registry::{Registry, ServiceConfig, registry, shared};
+pub use registry::{OwnOptions, Registry, ServiceConfig, registry, shared, shared_with};
 
 /// Calls one service, over one connection as a rule: it is opened by the first call and shared by all
 /// of them; clones share it too.

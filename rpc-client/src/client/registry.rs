@@ -7,20 +7,21 @@ use dashmap::DashMap;
 use serde::{Deserialize, Serialize};
 
 use crate::client::Client;
-use crate::config::Config;
+use crate::config::{Config, Mode};
 
 /// Clients by name or address: whoever asks for the same one gets the same client, and with it the same
 /// connections.
 ///
-/// Most programs use the process's own through [`shared`]. Somebody with settings of his own makes a
-/// [`Client`] of his own, which shares nothing with these.
+/// Most programs use the process's own through [`shared`]. A caller with options of its own gets a client of its
+/// own from [`client_with`](Self::client_with), which shares nothing with these.
 ///
 /// ```
-/// use rpc_client::{Config, Registry, ServiceConfig};
+/// use rpc_client::{Config, OwnOptions, Registry, ServiceConfig};
 ///
 /// let registry = Registry::new(Config::default());
 /// let settings = Config::default().with(|config| config.timeouts.call_timeout_ms = 500);
-/// registry.define("log", ServiceConfig { target: "10.0.0.1:8889".into(), settings });
+/// let target = "10.0.0.1:8889".into();
+/// registry.define("log", ServiceConfig { target, settings, own_options: OwnOptions::Kept });
 /// // One client, and one connection, for all that ask for it.
 /// assert_eq!(registry.client("log").address(), registry.client("log").address());
 /// ```
@@ -54,6 +55,24 @@ pub struct ServiceConfig {
     /// The settings; what is left out has its default.
     #[serde(default)]
     pub settings: Config,
+    /// What becomes of the connections of callers with options of their own; [`OwnOptions::Kept`] by default.
+    #[serde(default)]
+    pub own_options: OwnOptions,
+}
+
+/// The connections of callers that pass options of their own to [`shared_with`], and so do not share those of the
+/// process.
+///
+/// In a file: `"kept"` or `"short"`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OwnOptions {
+    /// They are those of the settings' mode, and are kept as long as the caller keeps its client.
+    #[default]
+    Kept,
+    /// There is one for each call ([`Mode::Short`]), whatever mode the settings and the options name: all that is kept
+    /// in the process is what everybody shares.
+    Short,
 }
 
 impl Registry {
@@ -90,14 +109,48 @@ impl Registry {
             return client.clone();
         }
 
-        let make = || match self.services.get(name) {
-            Some(service) => Client::with_config(&service.target, service.settings.clone()),
-            None => Client::with_config(name, self.config.clone()),
+        let make = || {
+            let service = self.service(name);
+            Client::with_config(&service.target, service.settings)
         };
         self.clients
             .entry(name.to_owned())
             .or_insert_with(make)
             .clone()
+    }
+
+    /// A client of this name or address for one caller: with the settings of the service and what the caller changes of
+    /// them. It shares its connections with its clones only; [`ServiceConfig::own_options`] says whether they are kept.
+    ///
+    /// ```
+    /// use rpc_client::{Mode, Registry, ServiceConfig};
+    ///
+    /// # fn main() -> Result<(), serde_json::Error> {
+    /// let file = r#"{"log": {"target": "10.0.0.1:8889", "own_options": "short"}}"#;
+    /// let registry = Registry::from_config(serde_json::from_str(file)?);
+    /// // Opens a connection for each of its calls, and leaves the shared one alone.
+    /// let patient = registry.client_with("log", |config| config.timeouts.call_timeout_ms = 60_000);
+    /// # let _ = patient;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn client_with(&self, name: &str, change: impl FnOnce(&mut Config)) -> Client {
+        let service = self.service(name);
+        let mut settings = service.settings.with(change);
+        if service.own_options == OwnOptions::Short {
+            settings.pool.mode = Mode::Short;
+        }
+        Client::with_config(&service.target, settings)
+    }
+
+    /// What is defined under this name; any other name is an address.
+    fn service(&self, name: &str) -> ServiceConfig {
+        let defined = self.services.get(name).map(|service| service.clone());
+        defined.unwrap_or_else(|| ServiceConfig {
+            target: name.to_owned(),
+            settings: self.config.clone(),
+            own_options: OwnOptions::default(),
+        })
     }
 
     /// Forgets the client of this name or address. Its connections close when the last clone is gone.
@@ -127,4 +180,19 @@ pub fn registry() -> &'static Registry {
 /// ```
 pub fn shared(name: &str) -> Client {
     registry().client(name)
+}
+
+/// A client of this service for a caller with options of its own; see [`Registry::client_with`]. Its connections are
+/// not those of [`shared`].
+///
+/// ```no_run
+/// # async fn example() -> Result<(), rpc_client::Error> {
+/// let patient = rpc_client::shared_with("log", |config| config.timeouts.call_timeout_ms = 60_000);
+/// let seq: u64 = patient.call(1001, &"params").await?;
+/// # let _ = seq;
+/// # Ok(())
+/// # }
+/// ```
+pub fn shared_with(name: &str, change: impl FnOnce(&mut Config)) -> Client {
+    registry().client_with(name, change)
 }

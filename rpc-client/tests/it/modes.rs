@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use rpc_client::{Client, Config, Error, Mode, Registry, ServiceConfig};
+use rpc_client::{Client, Config, Error, Mode, OwnOptions, Registry, ServiceConfig};
 use serde_json::json;
 use socket2::{Domain, Socket, Type};
 use tokio::io::DuplexStream;
@@ -292,6 +292,7 @@ async fn named_services_have_their_own_target_and_mode_and_share_nothing_with_ot
         ServiceConfig {
             target: address,
             settings,
+            own_options: OwnOptions::Kept,
         },
     );
     for _ in 0..2 {

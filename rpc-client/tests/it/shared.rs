@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use rpc_client::{Client, Config, Registry, ServiceConfig, shared};
+use rpc_client::{Client, Config, Mode, Registry, ServiceConfig, shared};
 use serde_json::json;
 use tokio::sync::Barrier;
 
@@ -54,6 +54,47 @@ async fn a_registry_gives_one_client_for_each_address() {
         .await
         .unwrap();
     assert_eq!(first_server.stats().connections_accepted, 2);
+}
+
+/// How many connections the server has taken, after two calls of a client with options of its own and two of the shared
+/// one.
+async fn connections_with(own_options: &str) -> u64 {
+    let (address, server) = tcp(Seen::default()).await;
+    let file = format!("[log]\ntarget = \"{address}\"\n{own_options}");
+    let registry = Registry::from_config(toml::from_str(&file).unwrap());
+
+    let own = registry.client_with("log", |config| {
+        config.pool.mode = Mode::Single;
+        config.timeouts.call_timeout_ms = 60_000;
+    });
+    for client in [
+        own.clone(),
+        own,
+        registry.client("log"),
+        registry.client("log"),
+    ] {
+        let answer: u64 = client.call(100, &json!({"value": 1})).await.unwrap();
+        assert_eq!(answer, 1);
+    }
+
+    server.stats().connections_accepted
+}
+
+#[tokio::test]
+async fn a_caller_with_options_of_its_own_has_a_connection_of_its_own_or_one_for_each_call() {
+    assert_eq!(connections_with("").await, 2);
+    assert_eq!(connections_with("own_options = \"kept\"").await, 2);
+    assert_eq!(connections_with("own_options = \"short\"").await, 3);
+}
+
+#[test]
+fn what_own_options_may_be_is_said_where_it_is_something_else() {
+    let file = json!({"target": "127.0.0.1:8889", "own_options": "pooled"});
+    let error = serde_json::from_value::<ServiceConfig>(file).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "unknown variant `pooled`, expected `kept` or `short`"
+    );
 }
 
 #[tokio::test(start_paused = true)]
