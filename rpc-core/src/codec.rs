@@ -1,7 +1,11 @@
-//! Lines out of a byte stream.
+//! Lines out of a byte stream, and objects out of one that has no line breaks.
 //!
 //! [`LineDecoder`] finds the end of a line in whatever has been read, from where it last stopped
 //! looking, keeps the limit, and picks up the next line behind one that was too long.
+
+mod objects;
+
+pub use objects::{NoObject, ObjectDecoder};
 
 /// The default limit of a request line, without its line break: 1 MiB.
 pub const FRAME_BYTES_MAX: usize = 1024 * 1024;

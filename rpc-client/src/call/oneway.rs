@@ -1,13 +1,13 @@
 //! Oneway calls, which nothing answers.
 
-use rpc_core::Request;
+use rpc_core::{Code, Request};
 use serde::Serialize;
 use tokio::time::Instant;
 
 use super::Command;
 use crate::balance::Lease;
 use crate::config::Mode;
-use crate::error::{Error, Kind};
+use crate::error::{Cause, Error, Kind};
 
 impl Command<'_> {
     /// As [`Client::notify`](crate::Client::notify).
@@ -29,6 +29,15 @@ impl Command<'_> {
     /// Sends a request that nothing answers.
     pub(crate) async fn put(&self, mut request: Request<'static>) -> Result<(), Error> {
         let (context, now) = (self.caller(), Instant::now());
+        if context.config.pool.undelimited_replies {
+            let cause = Cause::new(
+                "a server with `pool.undelimited_replies` has no oneway calls: \
+                 call the command, and leave its answer alone",
+            );
+            let cause = cause.with_code(Code::FAILED_PRECONDITION);
+            return Err(Error::new(Kind::NotSent(cause), &context.target, None));
+        }
+
         // The field is newer than the servers that want every call in order.
         request.oneway = !context.config.pool.ordered;
 

@@ -14,6 +14,11 @@ pub struct Pool {
     /// Whether every call is sent without an id, for a server that knows none, as tornado-TCP's: calls run one
     /// after another and are answered in their order.
     pub ordered: bool,
+    /// Whether a reply ends where its JSON object ends, with or without a line break behind it, for a server that is as
+    /// tornado-TCP was. Needs `ordered`. Such a server leaves some calls without a reply, and the next one would be taken
+    /// for theirs: so a call is sent once the one before it is answered, one that is given up takes its connection along,
+    /// and there are no oneway calls. With `mode = { pooled = N }` N calls run side by side.
+    pub undelimited_replies: bool,
     /// File of a token, alone on its line, by which each new connection says who it is before it takes calls
     /// (command 6, `authenticate`). It is read for each connection. A token of the program's own goes before
     /// it: [`ClientBuilder::token`](crate::ClientBuilder::token).
@@ -25,6 +30,7 @@ impl Default for Pool {
         Self {
             mode: Mode::Single,
             ordered: false,
+            undelimited_replies: false,
             token_file: None,
         }
     }
@@ -36,6 +42,14 @@ impl Pool {
     /// # Errors
     /// The setting, its value, and what it must be.
     pub fn check(&self) -> Result<(), ConfigError> {
+        if self.undelimited_replies && !self.ordered {
+            return Err(ConfigError::new(
+                "pool.undelimited_replies",
+                "`pool.undelimited_replies` is true and needs `pool.ordered = true`: \
+                 a server whose replies have no line break knows no ids",
+            ));
+        }
+
         match self.mode {
             Mode::Pooled(0) => Err(ConfigError::new(
                 "pool.mode",

@@ -156,6 +156,9 @@ impl State {
                 }
                 return Ok(());
             }
+            Err(bad) if shared.common.config.pool.undelimited_replies => {
+                return self.fail_next_in_order(bad.message, woken);
+            }
             Err(bad) => {
                 // It fails the call that it names, where it names one, and otherwise the connection:
                 // nobody knows whom it was for.
@@ -200,6 +203,24 @@ impl State {
             tracing::trace!(address = %shared.address, id, "a late reply");
         }
 
+        Ok(())
+    }
+
+    /// Fails the call whose reply was found and makes no sense, where replies end with their objects: the next one is found
+    /// all the same.
+    fn fail_next_in_order(
+        &mut self,
+        message: String,
+        woken: &mut Vec<Waker>,
+    ) -> Result<(), String> {
+        let OrderedReply::For(id) = self.calls.next_ordered() else {
+            return Err(message);
+        };
+
+        self.answers = Answers::Served;
+        if let Some(slot) = self.calls.get_mut(id) {
+            slot.finish(Err(Failure::Nonsense(message)), woken);
+        }
         Ok(())
     }
 

@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rpc_core::frame::encode_cancel;
+use rpc_core::in_flight::OrderedReply;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use self::driver::Driver;
@@ -114,6 +115,9 @@ impl Connection {
             (Some(ended), _) => ended.clone(),
             (None, Some(Leaving::Goaway(message))) => goaway(message),
             (None, Some(Leaving::Nonsense(what))) => given_up(what),
+            (None, Some(Leaving::Unanswered)) => {
+                Cause::new("a call of the connection was given up, and it is being closed")
+            }
             (None, _) => Cause::new("the connection was not used, and is being closed"),
         };
         self.0.error(Kind::NotSent(cause))
@@ -180,6 +184,11 @@ impl Connection {
 
         if end == CallEnd::GivenUp && !is_ordered && state.ended.is_none() {
             state.append(|output| encode_cancel(output, id));
+        }
+
+        let is_unanswered = state.calls.peek_ordered() == OrderedReply::GivenUp;
+        if is_unanswered && self.0.common.config.pool.undelimited_replies {
+            state.leaving.get_or_insert(Leaving::Unanswered);
         }
 
         state.tell_of_room(&self.0.room);

@@ -41,13 +41,19 @@ impl Shared {
     pub(super) fn new(address: Arc<str>, common: Common) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
 
+        let calls_max = match common.config.pool.undelimited_replies {
+            // A reply that never comes must not be looked for in that of the next call.
+            true => 1,
+            false => common.config.limits.in_flight_per_connection,
+        };
+
         let state = State {
             output: Vec::new(),
             encoder: RequestEncoder::default(),
             appended: 0,
             reached: Reached::default(),
             admitted: 0,
-            calls: InFlight::new(common.config.limits.in_flight_per_connection),
+            calls: InFlight::new(calls_max),
             waiting_for_room: 0,
             driver: None,
             next_deadline: None,
@@ -154,6 +160,8 @@ pub(super) enum Leaving {
     Idle,
     /// The server has said goaway, and this about it.
     Goaway(String),
+    /// A call was given up on a connection whose server may leave it without a reply: the next one could be for it.
+    Unanswered,
     /// A line that was only glanced at turned out to make no sense, and does not say for sure whom it was for. The
     /// driver ends the connection.
     Nonsense(String),

@@ -26,3 +26,4 @@ mod streams;
 mod support;
 mod testing;
 mod tls;
+mod undelimited;

@@ -83,7 +83,12 @@ where
                 break Ok(());
             }
 
-            match self.lines.step(&self.input[self.start..self.end]) {
+            let step = match self.replies.step(&self.input[self.start..self.end]) {
+                Ok(step) => step,
+                Err(nonsense) => break Err(nonsense),
+            };
+
+            match step {
                 Step::Line { line, consumed } => {
                     self.start += consumed;
                     if line.is_empty() {
@@ -95,7 +100,8 @@ where
                         continue;
                     }
 
-                    let line = FromServer::decode(line);
+                    let line =
+                        FromServer::decode(line).map_err(|bad| self.replies.shown(bad, line));
                     if let Err(nonsense) =
                         state.take_line(line, &shared, &mut self.woken, &mut self.farewell)
                     {
@@ -108,7 +114,10 @@ where
                         "a reply is longer than `limits.frame_bytes_max` of {limit} bytes"
                     ));
                 }
-                Step::Partial { .. } => break Ok(()),
+                Step::Partial { consumed } => {
+                    self.start += consumed;
+                    break Ok(());
+                }
             }
         };
 

@@ -1,5 +1,6 @@
 //! The task that drives a connection: it writes what callers have left, and delivers what comes.
 
+mod cut;
 mod end;
 mod input;
 mod output;
@@ -13,11 +14,11 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use rpc_core::Status;
-use rpc_core::codec::LineDecoder;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::runtime::Handle;
 use tokio::time::{Instant, Sleep};
 
+use self::cut::Replies;
 use self::end::Ended;
 use self::input::READ_BYTES_MIN;
 use super::liveness::Liveness;
@@ -37,7 +38,7 @@ pub(in crate::connection) struct Driver<IO> {
     /// What is being written, and how far it is.
     writing: Vec<u8>,
     at: usize,
-    lines: LineDecoder,
+    replies: Replies,
     /// What was read: `input[start..end]` is not delivered yet.
     input: Vec<u8>,
     start: usize,
@@ -84,7 +85,7 @@ where
             io,
             writing: Vec::new(),
             at: 0,
-            lines: LineDecoder::new(shared.common.config.limits.frame_bytes_max),
+            replies: Replies::of(&shared.common.config),
             liveness: Liveness::new(&shared.common.config, now),
             written: 0,
             appended_when_heard: 0,
