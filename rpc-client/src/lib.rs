@@ -53,6 +53,7 @@
 //! | [`discover`] | [`Target`]: where the endpoints of a service come from |
 //! | [`error`] | how a call fails, and what may be done about it |
 //! | [`events`] | what becomes of the connections |
+//! | [`metrics`] | what a client counts, as a report and as Prometheus reads it |
 //! | [`pipe`] | request lines in, reply lines out |
 //!
 //! # Features
@@ -77,6 +78,7 @@ mod endpoint;
 pub mod error;
 pub mod events;
 pub mod layers;
+pub mod metrics;
 pub mod testing;
 mod time;
 

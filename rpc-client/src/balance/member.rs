@@ -13,11 +13,13 @@ use crate::connection::Connection;
 use crate::endpoint::Endpoint;
 use crate::endpoint::pool::{Dialer, LaneNumber, Pool};
 use crate::error::Error;
+use crate::metrics::Metrics;
 
 /// One endpoint among several.
 pub(crate) struct Member {
     pool: Pool,
     config: Arc<Config>,
+    metrics: Arc<Metrics>,
     in_flight: AtomicUsize,
     calls: AtomicU64,
     failures: AtomicU64,
@@ -44,6 +46,7 @@ impl Member {
     pub(crate) fn new(address: Arc<str>, dialer: Dialer) -> Self {
         Self {
             config: Arc::clone(&dialer.common.config),
+            metrics: Arc::clone(&dialer.common.metrics),
             pool: Pool::new(address, dialer),
             in_flight: AtomicUsize::new(0),
             calls: AtomicU64::new(0),
@@ -189,6 +192,7 @@ impl Ticket {
         let ejected = vitals.health.observe(is_failure, &member.config, now);
         drop(vitals);
         if let (Some(time), Some(failure)) = (ejected, failure) {
+            member.metrics.ejected();
             let for_ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
             tracing::warn!(address = %member.pool.address(), for_ms, last = %failure, "ejected");
         }

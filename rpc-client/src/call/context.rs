@@ -7,6 +7,7 @@ use crate::balance::Route;
 use crate::config::Config;
 use crate::connection::LostOneways;
 use crate::events::Events;
+use crate::metrics::Metrics;
 
 /// What all clones of a client share: its settings, and the way to its connections. Every call of a
 /// [`Client`](crate::Client) is made by it.
@@ -16,6 +17,7 @@ pub struct CallContext {
     pub(crate) config: Arc<Config>,
     pub(crate) events: Events,
     pub(crate) lost_oneways: LostOneways,
+    pub(crate) metrics: Arc<Metrics>,
     pub(crate) route: Route,
     pub(crate) budget: Budget,
     /// None where calls have no backups.

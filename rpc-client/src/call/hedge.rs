@@ -125,6 +125,7 @@ impl Command<'_> {
             return first.await.map(observed);
         }
 
+        self.caller().metrics.hedged(self.cmdid());
         tracing::debug!(cmdid = %self.cmdid(), %address, "sending a backup request");
         let mut elsewhere = been_at.to_vec();
         elsewhere.push(address);

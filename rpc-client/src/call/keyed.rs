@@ -12,6 +12,7 @@ use tokio::time::{Instant, timeout};
 
 use super::retry::{FailedTry, RetryState};
 use super::run::Answer;
+use super::start::unsent;
 use super::{Command, Idempotency};
 use crate::connection::{CallKind, Connection, Repetition};
 use crate::error::{Error, Kind};
@@ -73,6 +74,9 @@ impl Command<'_> {
 
             let (error, failed) = match failed {
                 Failed::Try { error, sent } => {
+                    if sent.is_none() {
+                        context.metrics.ended(self.cmdid(), unsent(&error));
+                    }
                     let idempotency = tries.note(&error, sent);
                     let failed = self.failed_keyed(&error, idempotency, &tries);
                     (error, failed)
@@ -90,6 +94,7 @@ impl Command<'_> {
             let Some(begin) = begin.filter(|_| can_try_again) else {
                 return Err(of_all(error, &retry));
             };
+            context.metrics.retried(self.cmdid());
             tracing::debug!(cmdid = %self.cmdid(), attempts = retry.attempts(), reason = %error, "trying again");
             tokio::time::sleep_until(begin).await;
         }

@@ -5,6 +5,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::Command;
+use super::start::unsent;
 use crate::balance::Lease;
 use crate::config::Mode;
 use crate::error::{Cause, Error, Kind};
@@ -47,10 +48,17 @@ impl Command<'_> {
         }) = context.route.try_lease(self.wish(&[]), now)
             && connection.notify(&request, self.options().kind).is_ok()
         {
+            context.metrics.put(request.cmdid);
             return Ok(());
         }
 
-        Box::pin(self.put_when_possible(request, self.deadline_from(now))).await
+        let cmdid = request.cmdid;
+        let put = Box::pin(self.put_when_possible(request, self.deadline_from(now))).await;
+        match &put {
+            Err(error) if !error.was_sent() => context.metrics.ended(cmdid, unsent(error)),
+            _ => context.metrics.put(cmdid),
+        }
+        put
     }
 
     async fn put_when_possible(

@@ -175,6 +175,7 @@ impl Command<'_> {
                 return Err(failure.of_several(tries.tries()));
             };
 
+            context.metrics.retried(self.cmdid());
             let attempts = tries.attempts();
             tracing::debug!(cmdid = %self.cmdid(), attempts, reason = %failure, "trying again");
             if begin > now {

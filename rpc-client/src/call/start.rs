@@ -18,6 +18,7 @@ use crate::connection::{
     CallKind, Connection, Data, Due, Frame, PendingCall, PendingStream, Refusal, Refused,
 };
 use crate::error::{Error, Kind};
+use crate::metrics::End;
 
 impl Command<'_> {
     /// Starts a call in `place` at once, where there is a connection that takes it; otherwise the place stays empty.
@@ -50,6 +51,20 @@ impl Command<'_> {
     /// Starts a call as soon as there is a connection that takes it. What is told to the server is the time that is
     /// left then.
     pub(super) async fn start(
+        &self,
+        request: &mut Request<'static>,
+        kind: CallKind,
+        deadline: Option<Instant>,
+        avoid: &[Arc<str>],
+    ) -> Result<Attempt, Error> {
+        let started = self.start_in_time(request, kind, deadline, avoid).await;
+        started.inspect_err(|error| {
+            let metrics = &self.caller().metrics;
+            metrics.ended(self.cmdid(), unsent(error));
+        })
+    }
+
+    async fn start_in_time(
         &self,
         request: &mut Request<'static>,
         kind: CallKind,
@@ -141,6 +156,15 @@ impl Command<'_> {
         let target = &self.caller().target;
         let late = |_| Error::new(Kind::Deadline { was_sent: false }, target, None);
         tokio::time::timeout_at(deadline, wait).await.map_err(late)
+    }
+}
+
+/// How a try has ended that was not sent.
+pub(super) fn unsent(error: &Error) -> End {
+    if error.is_deadline() {
+        End::DEADLINE
+    } else {
+        End::NOT_SENT
     }
 }
 

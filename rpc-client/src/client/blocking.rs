@@ -20,6 +20,7 @@ use crate::client;
 use crate::config::Config;
 use crate::discover::Target;
 use crate::error::{Cause, Error, Kind};
+use crate::metrics::Report;
 
 /// Calls a service from plain threads: each call blocks its thread until it ends, by its deadline.
 ///
@@ -149,6 +150,11 @@ impl Client {
     /// As the async [`Client::flush`](crate::Client::flush); code 9 inside an async runtime.
     pub fn flush(&self) -> Result<(), Error> {
         block_on(&self.inner, self.inner.flush())
+    }
+
+    /// As the async [`Client::report`](crate::Client::report): what was counted since the client was made.
+    pub fn report(&self) -> Report {
+        self.inner.report()
     }
 
     /// The async client behind it, which shares its connection.

@@ -86,10 +86,7 @@ impl ClientBuilder {
         }
 
         let dialer = Dialer {
-            common: Common {
-                config: Arc::new(config),
-                ..Common::default()
-            },
+            common: Common::new(Arc::new(config)),
             connector,
         };
 

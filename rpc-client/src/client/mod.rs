@@ -37,6 +37,7 @@ use crate::endpoint::Endpoint;
 use crate::error::{Error, Kind};
 use crate::events::ConnectionEvent;
 use crate::layers::ServiceClient;
+use crate::metrics::Report;
 use crate::time::{Inherited, after};
 
 pub use builder::ClientBuilder;
@@ -118,10 +119,7 @@ impl Client {
         }
 
         let address: Arc<str> = Arc::from(name);
-        let common = Common {
-            config: Arc::new(config),
-            ..Common::default()
-        };
+        let common = Common::new(Arc::new(config));
 
         let (connection, driver) = Connection::new(io, Arc::clone(&address), common.clone());
         tokio::spawn(driver);
@@ -140,6 +138,7 @@ impl Client {
             config: Arc::clone(&common.config),
             events: common.events,
             lost_oneways: common.lost_oneways,
+            metrics: common.metrics,
             route,
             budget,
             hedging,
@@ -356,6 +355,21 @@ impl Client {
         self.context
             .events
             .listen(self.context.config.limits.events_max)
+    }
+
+    /// What was counted since the client was made, by all of its clones: what became of its calls, by command and code,
+    /// their latencies, retries and backups; connections and ejections. Counting costs nothing to speak of, and
+    /// asking a millisecond at most. [`Report::to_prometheus`] is the same as text.
+    ///
+    /// ```no_run
+    /// # fn example(client: rpc_client::Client) {
+    /// for command in client.report().commands {
+    ///     println!("{:?}: {} calls, p99 {} us", command.cmdid, command.calls(), command.latency.p99_us);
+    /// }
+    /// # }
+    /// ```
+    pub fn report(&self) -> Report {
+        self.context.metrics.report(&self.context.target)
     }
 
     /// Waits until the servers have read everything that was sent without an answer since the last flush, and

@@ -22,6 +22,9 @@ pub struct Limits {
     /// Number of connection events that may wait for their reader ([`Client::events`](crate::Client::events)),
     /// rounded up to a power of two. At the limit the oldest are lost, and the reader is told how many.
     pub events_max: usize,
+    /// Maximum number of commands that are counted apart ([`Client::report`](crate::Client::report)), each of which
+    /// takes 2 KiB; all others are counted together.
+    pub metrics_commands_max: usize,
 }
 
 impl Default for Limits {
@@ -33,6 +36,7 @@ impl Default for Limits {
             stream_credit: 64,
             stream_bytes_max: 16 * 1024 * 1024,
             events_max: 64,
+            metrics_commands_max: 64,
         }
     }
 }

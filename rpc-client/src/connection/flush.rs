@@ -251,7 +251,8 @@ mod tests {
     #[tokio::test]
     async fn a_dropped_flush_leaves_no_waker_behind_and_takes_none_of_another_one() {
         let (near, _far) = tokio::io::duplex(64);
-        let (connection, _driver) = Connection::new(near, "test".into(), Common::default());
+        let (connection, _driver) =
+            Connection::new(near, "test".into(), Common::new(Arc::default()));
         let ping = Request::new(CmdId::PING, RawJson::NULL);
         assert!(connection.notify(&ping, CallKind::Multiplexed).is_ok());
 

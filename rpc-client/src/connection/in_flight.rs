@@ -7,7 +7,7 @@ use std::task::Waker;
 use rpc_core::frame::fast::{self, Settled, UnverifiedData};
 use rpc_core::frame::{FromServer, ReplyFrame, ServerTiming};
 use rpc_core::in_flight::OrderedReply;
-use rpc_core::{RawJson, Status};
+use rpc_core::{CmdId, RawJson, Status};
 use tokio::time::Instant;
 
 use super::flush;
@@ -15,6 +15,7 @@ use super::shared::{Leaving, Shared, State};
 use super::start::CallKind;
 use crate::config::Config;
 use crate::error::Cause;
+use crate::metrics::{End, Tally};
 
 pub(super) const NO_STREAM_EXPECTED: &str = "the command answers with a stream; call it as one";
 
@@ -30,7 +31,6 @@ pub(super) enum Answers {
 }
 
 /// One call, from its first byte to its end.
-#[derive(Default)]
 pub(super) struct Slot {
     pub(super) progress: Progress,
     pub(super) waker: Option<Waker>,
@@ -38,8 +38,26 @@ pub(super) struct Slot {
     /// Where its frame ends in the count of `State::appended`.
     pub(super) frame_end: u64,
     pub(super) kind: CallKind,
+    pub(super) cmdid: CmdId,
+    /// When the driver saw it first.
+    pub(super) begun: Option<Instant>,
     /// The items of a stream that its reader has not taken.
     pub(super) items: Items,
+}
+
+impl Default for Slot {
+    fn default() -> Self {
+        Self {
+            progress: Progress::Waiting,
+            waker: None,
+            deadline: None,
+            frame_end: 0,
+            kind: CallKind::default(),
+            cmdid: CmdId::PING,
+            begun: None,
+            items: Items::default(),
+        }
+    }
 }
 
 /// The items of a stream that wait for its reader, and their bytes.
@@ -127,7 +145,8 @@ impl State {
 
         match self.calls.get_mut(reply.id()) {
             Some(slot) if slot.kind != CallKind::Stream => {
-                slot.finish(Ok(Data::Unverified(reply.data())), woken);
+                let data = Data::Unverified(reply.data());
+                slot.finish(Ok(data), End::OK, &mut self.tally, woken);
                 self.reached.read = self.reached.read.max(slot.frame_end);
                 self.answers = Answers::Served;
                 true
@@ -165,7 +184,8 @@ impl State {
                 let slot = bad.id.and_then(|id| self.calls.get_mut(id));
                 return match slot {
                     Some(slot) => {
-                        slot.finish(Err(Failure::Nonsense(bad.message)), woken);
+                        let failure = Failure::Nonsense(bad.message);
+                        slot.fail(failure, End::UNREADABLE, &mut self.tally, woken);
                         Ok(())
                     }
                     None if bad.id == Some(flush::ID) => {
@@ -194,7 +214,7 @@ impl State {
 
         self.answers = self.answers.max(Answers::of(&reply));
         if let Some(slot) = self.calls.get_mut(id) {
-            slot.take_reply(&reply, &shared.common.config, woken);
+            slot.take_reply(&reply, &shared.common.config, &mut self.tally, woken);
             self.reached.read = self.reached.read.max(slot.frame_end);
         } else if id == flush::ID {
             self.reached.is_answered();
@@ -250,7 +270,13 @@ impl Answers {
 }
 
 impl Slot {
-    fn take_reply(&mut self, reply: &ReplyFrame<'_>, config: &Config, woken: &mut Vec<Waker>) {
+    fn take_reply(
+        &mut self,
+        reply: &ReplyFrame<'_>,
+        config: &Config,
+        tally: &mut Tally,
+        woken: &mut Vec<Waker>,
+    ) {
         if !matches!(self.progress, Progress::Waiting) {
             // Over, though its caller does not know yet: an item now would stand behind a gap.
             return;
@@ -259,7 +285,8 @@ impl Slot {
         let data = reply.data.clone().map(RawJson::into_owned);
         if !reply.code.is_ok() {
             let (status, timing) = (reply.status(), reply.timing);
-            self.finish(Err(Failure::Status { status, timing }), woken);
+            let end = End::answered(reply.code);
+            self.finish(Err(Failure::Status { status, timing }), end, tally, woken);
         } else if !reply.more {
             let data = match reply.timing {
                 None => Data::Sound(data),
@@ -269,21 +296,48 @@ impl Slot {
                     timing,
                 })),
             };
-            self.finish(Ok(data), woken);
+            self.finish(Ok(data), End::OK, tally, woken);
         } else if self.kind != CallKind::Stream {
-            self.finish(Err(Failure::Nonsense(NO_STREAM_EXPECTED.into())), woken);
+            let failure = Failure::Nonsense(NO_STREAM_EXPECTED.into());
+            self.fail(failure, End::UNREADABLE, tally, woken);
         } else if let Err(failure) = self.items.admit(config) {
-            self.finish(Err(failure), woken);
+            self.fail(failure, End::UNREADABLE, tally, woken);
         } else if let Some(item) = data {
             self.items.add(item);
             woken.extend(self.waker.take());
         }
     }
 
-    fn finish(&mut self, done: Result<Data, Failure>, woken: &mut Vec<Waker>) {
+    /// Ends the call by its reply, unless it is over.
+    #[inline]
+    fn finish(
+        &mut self,
+        done: Result<Data, Failure>,
+        end: End,
+        tally: &mut Tally,
+        woken: &mut Vec<Waker>,
+    ) {
         if matches!(self.progress, Progress::Waiting) {
             self.progress = Progress::Done(done);
             woken.extend(self.waker.take());
+            tally.answered(self.cmdid, end, self.begun);
         }
+    }
+
+    /// Ends the call without a reply, unless it is over. Returns whether it was not.
+    pub(super) fn fail(
+        &mut self,
+        failure: Failure,
+        end: End,
+        tally: &mut Tally,
+        woken: &mut Vec<Waker>,
+    ) -> bool {
+        let is_waiting = matches!(self.progress, Progress::Waiting);
+        if is_waiting {
+            self.progress = Progress::Done(Err(failure));
+            woken.extend(self.waker.take());
+            tally.unanswered(self.cmdid, end);
+        }
+        is_waiting
     }
 }

@@ -17,7 +17,7 @@ mod shared;
 mod start;
 
 use std::future::{Future, poll_fn};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use rpc_core::frame::encode_cancel;
@@ -35,17 +35,30 @@ pub(crate) use self::start::{CallKind, Due, Frame, Refused, Usual};
 use crate::config::Config;
 use crate::error::{Cause, Error, Kind};
 use crate::events::Events;
+use crate::metrics::Metrics;
 
 /// One end of a connection, as callers hold it. Dropping the last handle lets the driver write what
 /// is left and close.
 pub(crate) struct Connection(Arc<Shared>);
 
 /// What the connections of a client have in common.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct Common {
     pub(crate) config: Arc<Config>,
     pub(crate) events: Events,
     pub(crate) lost_oneways: LostOneways,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+impl Common {
+    pub(crate) fn new(config: Arc<Config>) -> Self {
+        Self {
+            metrics: Arc::new(Metrics::new(&config)),
+            config,
+            events: Events::default(),
+            lost_oneways: LostOneways::default(),
+        }
+    }
 }
 
 /// What the driver reports at its end.
@@ -93,6 +106,8 @@ impl Connection {
     {
         let shared = Arc::new(Shared::new(address, common));
         shared.tell_of_connecting();
+        let watched: Weak<Shared> = Arc::downgrade(&shared);
+        shared.common.metrics.opened(watched);
 
         let mut driver = Driver::new(io, Arc::clone(&shared));
         let run = async move {

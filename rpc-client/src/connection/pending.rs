@@ -17,6 +17,7 @@ use super::in_flight::{Data, Failure, NO_STREAM_EXPECTED, Progress};
 use super::shared::{Leaving, State};
 use super::{CallEnd, Connection, given_up};
 use crate::error::{Cause, Error, Kind};
+use crate::metrics::End;
 
 /// A call that has been begun: a future of its data. Dropping it gives the call up, and tells the
 /// server.
@@ -215,6 +216,12 @@ impl Drop for PendingCall {
     fn drop(&mut self) {
         if !self.is_over {
             let mut state = self.connection.0.lock();
+            if let Some(slot) = state.calls.get_mut(self.id)
+                && matches!(slot.progress, Progress::Waiting)
+            {
+                let metrics = &self.connection.0.common.metrics;
+                metrics.ended(slot.cmdid, End::GIVEN_UP);
+            }
             self.connection
                 .release(&mut state, self.id, CallEnd::GivenUp);
         }

@@ -8,6 +8,7 @@ use std::sync::{Mutex, MutexGuard};
 use std::task::Waker;
 use std::time::Duration;
 
+use rpc_core::CmdId;
 use rpc_core::frame::RequestEncoder;
 use rpc_core::in_flight::InFlight;
 #[cfg(all(test, shuttle))]
@@ -24,6 +25,7 @@ use super::{Common, Refusal};
 use crate::config::Config;
 use crate::error::{Cause, Error, Kind};
 use crate::events::ConnectionEvent;
+use crate::metrics::{Tally, Watched};
 use crate::time::after;
 
 pub(super) struct Shared {
@@ -58,6 +60,7 @@ impl Shared {
             driver: None,
             next_deadline: None,
             untimed: Vec::new(),
+            tally: Tally::default(),
             leaving: None,
             is_closing: false,
             ended: None,
@@ -126,6 +129,20 @@ impl Shared {
     }
 }
 
+impl Watched for Shared {
+    fn is_open(&self) -> bool {
+        self.lock().ended.is_none()
+    }
+
+    fn each_in_flight(&self, count: &mut dyn FnMut(CmdId)) {
+        for (_, slot) in self.lock().calls.iter_mut() {
+            if matches!(slot.progress, Progress::Waiting) {
+                count(slot.cmdid);
+            }
+        }
+    }
+}
+
 pub(super) struct State {
     /// Frames that the driver has not taken yet.
     pub(super) output: Vec<u8>,
@@ -142,8 +159,10 @@ pub(super) struct State {
     pub(super) driver: Option<Waker>,
     /// When the driver looks for calls that are past their deadline.
     pub(super) next_deadline: Option<Instant>,
-    /// Calls whose time begins when the driver sees them, and how long they have.
-    pub(super) untimed: Vec<(u64, Duration)>,
+    /// Calls that the driver has not seen, and how long they have from then on, where their time begins there.
+    pub(super) untimed: Vec<(u64, Option<Duration>)>,
+    /// How calls have ended of which the client was not told yet.
+    pub(super) tally: Tally,
     /// Why it takes no new calls, though those in flight go on.
     pub(super) leaving: Option<Leaving>,
     /// The last handle is gone.
@@ -218,15 +237,22 @@ impl State {
         slot.deadline = None;
         slot.frame_end = self.appended;
         slot.kind = kind;
+        slot.cmdid = frame.cmdid();
+        slot.begun = None;
 
         let is_news = match due {
-            Due::Never => false,
+            Due::Never => {
+                self.untimed.push((id, None));
+                false
+            }
             Due::In(limit) => {
-                self.untimed.push((id, limit));
-                self.untimed.len() == 1
+                let is_first = self.untimed.is_empty();
+                self.untimed.push((id, Some(limit)));
+                is_first
             }
             Due::At(deadline) => {
                 slot.deadline = Some(deadline);
+                self.untimed.push((id, None));
                 self.is_next(deadline)
             }
         };
@@ -259,6 +285,11 @@ impl State {
 
         for (id, limit) in untimed.drain(..) {
             let Some(slot) = self.calls.get_mut(id) else {
+                continue;
+            };
+
+            slot.begun = Some(now);
+            let Some(limit) = limit else {
                 continue;
             };
 

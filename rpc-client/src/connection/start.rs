@@ -46,11 +46,18 @@ impl From<Option<Instant>> for Due {
 
 /// What a call is sent as.
 pub(crate) trait Frame {
+    /// Its command.
+    fn cmdid(&self) -> CmdId;
+
     /// Writes its line. Only an ordered call has no id.
     fn write(&self, output: &mut Vec<u8>, encoder: &mut RequestEncoder, id: Option<u64>);
 }
 
 impl Frame for Request<'_> {
+    fn cmdid(&self) -> CmdId {
+        self.cmdid
+    }
+
     fn write(&self, output: &mut Vec<u8>, _: &mut RequestEncoder, id: Option<u64>) {
         encode_request(output, id, self);
     }
@@ -64,6 +71,11 @@ pub(crate) struct Usual<'p> {
 }
 
 impl Frame for Usual<'_> {
+    #[inline]
+    fn cmdid(&self) -> CmdId {
+        self.cmdid
+    }
+
     #[inline]
     fn write(&self, output: &mut Vec<u8>, encoder: &mut RequestEncoder, id: Option<u64>) {
         let id = id.expect("it is multiplexed");

@@ -42,8 +42,9 @@ impl TurnedAway {
 }
 
 impl History {
-    pub(super) fn has_opened(&mut self, now: Instant) {
-        self.opened = Some(now);
+    /// A connection was opened. Returns whether it is not the first one.
+    pub(super) fn has_opened(&mut self, now: Instant) -> bool {
+        self.opened.replace(now).is_some()
     }
 
     /// A connection has ended.

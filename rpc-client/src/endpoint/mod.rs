@@ -239,7 +239,9 @@ impl Endpoint {
 
     fn has_connected(&self, connection: Arc<Connection>) {
         let mut inner = self.lock();
-        inner.history.has_opened(Instant::now());
+        if inner.history.has_opened(Instant::now()) {
+            self.common.metrics.reconnected();
+        }
         inner.state = State::Connected(connection);
         drop(inner);
         self.changed.notify_waiters();

@@ -270,6 +270,7 @@ async fn a_server_that_fails_is_ejected_and_the_others_take_its_share() {
         );
     }
     assert_eq!(failed, 5, "`ejection.after_failures`");
+    assert_eq!(client.report().ejections, 1);
     assert_eq!(
         client
             .endpoints()

@@ -114,6 +114,11 @@ async fn a_backup_elsewhere_wins_and_the_one_that_hangs_is_cancelled() {
             .iter()
             .all(|endpoint| endpoint.in_flight == 0)
     );
+
+    // Each backup is a further try, and no further call.
+    let counted = &client.report().commands[0];
+    assert!(counted.hedges >= hung, "{counted:?}");
+    assert_eq!((counted.calls(), counted.in_flight), (220, 0));
 }
 
 #[tokio::test]

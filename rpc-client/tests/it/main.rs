@@ -13,6 +13,7 @@ mod hedge;
 mod keyed;
 mod layers;
 mod loss;
+mod metrics;
 mod modes;
 mod pipe;
 mod ready;

@@ -6,6 +6,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
+use rpc_client::metrics::Report as ClientReport;
 use rpc_client::{Client, Config};
 use rpc_core::Code;
 use serde_json::{Value, json};
@@ -13,6 +14,9 @@ use tokio::runtime::Handle;
 
 /// Calls in flight at most: more would say only that the server stands still.
 const IN_FLIGHT_MAX: usize = 20_000;
+
+/// The command `add` of the daemon's `conformance` service, which no bad peer calls.
+pub(crate) const ADD: u32 = 10_004;
 
 /// What became of the calls that began in some time.
 pub(crate) struct Window {
@@ -75,9 +79,9 @@ struct Shared {
 }
 
 impl Load {
-    /// Calls `add` of the daemon's `conformance` service.
+    /// Calls [`ADD`].
     pub(crate) fn of_additions(address: &str, per_second: u32) -> Self {
-        Self::start(address, per_second, 10_004, json!({ "a": 20, "b": 22 }))
+        Self::start(address, per_second, ADD, json!({ "a": 20, "b": 22 }))
     }
 
     pub(crate) fn start(address: &str, per_second: u32, cmdid: u32, params: Value) -> Self {
@@ -117,11 +121,26 @@ impl Load {
     }
 }
 
-impl Drop for Load {
-    fn drop(&mut self) {
+impl Load {
+    /// Ends the load, and returns what its client has counted once no call is under way.
+    pub(crate) async fn end(mut self) -> ClientReport {
+        self.stop();
+        let all = u32::try_from(IN_FLIGHT_MAX).expect("it is small");
+        let room = self.shared.room.acquire_many(all).await;
+        drop(room.expect("it is never closed"));
+        self.shared.client.report()
+    }
+
+    fn stop(&mut self) {
         // Relaxed: nothing else hangs on it.
         self.shared.is_over.store(true, Ordering::Relaxed);
         drop(self.pacer.take().map(JoinHandle::join));
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.stop();
     }
 }
 

@@ -15,6 +15,7 @@
 
 mod aftermath;
 mod attack;
+mod counts;
 mod daemon;
 mod descriptors;
 mod good;

@@ -1,5 +1,6 @@
 //! The rows of the peers: one daemon, one good client, one fault after another.
 
+use crate::counts;
 use crate::daemon::{Daemon, Start, fill_log};
 use crate::good::Load;
 use crate::holding::{HOLDING, memory_bytes_max};
@@ -115,7 +116,9 @@ pub(crate) async fn run(options: &Options, report: &mut Report) -> Outcome<()> {
         // A daemon of its own for each: memory that one fault has left is not another one's.
         let daemon = start_daemon(fault).await?;
         let load = Load::of_additions(&daemon.process.address, RATE);
-        report.add(trial::run(options, fault, &daemon, &load).await?);
+        let mut row = trial::run(options, fault, &daemon, &load).await?;
+        counts::compare(&mut row, &daemon, load).await?;
+        report.add(row);
     }
 
     Ok(())

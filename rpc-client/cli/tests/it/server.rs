@@ -123,7 +123,10 @@ fn list_shows_the_commands_of_one_service() {
         .skip(1)
         .map(|line| line.split_whitespace().nth(1).unwrap())
         .collect();
-    assert_eq!(names, ["log.append", "log.read", "log.append_batch", "log.tail"]);
+    assert_eq!(
+        names,
+        ["log.append", "log.read", "log.append_batch", "log.tail"]
+    );
     assert!(server.rpc(&["list"]).data().contains("rpc.ping"));
 
     server.rpc(&["list", "lok"]).assert(

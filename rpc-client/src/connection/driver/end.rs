@@ -5,10 +5,11 @@ use std::io;
 use rpc_core::Status;
 
 use super::Driver;
-use crate::connection::in_flight::{Answers, Failure, Progress};
-use crate::connection::shared::Leaving;
+use crate::connection::in_flight::{Answers, Failure};
+use crate::connection::shared::{Leaving, State};
 use crate::connection::{Loss, given_up};
 use crate::error::Cause;
+use crate::metrics::End;
 
 /// How a connection ended, where it was not an error of the byte stream.
 pub(in crate::connection) enum Ended {
@@ -93,18 +94,26 @@ impl<IO> Driver<IO> {
         // may have meant another one.
         let was_rejected = last_word == LastWord::Rejected && state.answers == Answers::None;
 
-        for (_, slot) in state.calls.iter_mut() {
-            if matches!(slot.progress, Progress::Waiting) {
-                calls += 1;
-                // A frame that did not leave whole was not executed, whatever it looked like.
-                let may_have_run = slot.frame_end <= written && !was_rejected;
-                slot.progress = Progress::Done(Err(Failure::Lost {
-                    may_have_run,
-                    cause: cause.clone(),
-                }));
-                woken.extend(slot.waker.take());
-            }
+        let State {
+            calls: slots,
+            tally,
+            ..
+        } = &mut *state;
+        for (_, slot) in slots.iter_mut() {
+            // A frame that did not leave whole was not executed, whatever it looked like.
+            let may_have_run = slot.frame_end <= written && !was_rejected;
+            let end = if may_have_run {
+                End::LOST
+            } else {
+                End::NOT_SENT
+            };
+            let failure = Failure::Lost {
+                may_have_run,
+                cause: cause.clone(),
+            };
+            calls += usize::from(slot.fail(failure, end, tally, &mut woken));
         }
+        tally.tell(&self.shared.common.metrics);
 
         woken.extend(state.reached.take_waiting());
         drop(state);

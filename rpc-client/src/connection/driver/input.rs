@@ -121,6 +121,7 @@ where
             }
         };
 
+        state.tally.tell(&shared.common.metrics);
         if delivered > 0 {
             // A reply may have taken a tombstone away, or been a goaway.
             state.tell_of_room(&shared.room);

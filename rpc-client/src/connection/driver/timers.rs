@@ -9,9 +9,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 use super::Driver;
-use crate::connection::in_flight::{Failure, Progress};
+use crate::connection::in_flight::Failure;
 use crate::connection::liveness::{Silence, Verdict};
-use crate::connection::shared::Leaving;
+use crate::connection::shared::{Leaving, State};
+use crate::metrics::End;
 use crate::time::earliest;
 
 /// The ids of pings, in turn. They are the last ones of the slot table's last slots, which its calls never
@@ -58,15 +59,13 @@ where
     /// Ends the calls that are past their deadline.
     pub(super) fn expire(&mut self, now: Instant) {
         let mut state = self.shared.lock();
+        let State { calls, tally, .. } = &mut *state;
         let mut earliest: Option<Instant> = None;
 
-        for (_, slot) in state.calls.iter_mut() {
+        for (_, slot) in calls.iter_mut() {
             match slot.deadline {
                 Some(deadline) if deadline <= now => {
-                    if matches!(slot.progress, Progress::Waiting) {
-                        slot.progress = Progress::Done(Err(Failure::Expired));
-                        self.woken.extend(slot.waker.take());
-                    }
+                    slot.fail(Failure::Expired, End::DEADLINE, tally, &mut self.woken);
                 }
                 Some(deadline) => {
                     earliest = Some(earliest.map_or(deadline, |earliest| earliest.min(deadline)));
@@ -75,6 +74,7 @@ where
             }
         }
 
+        tally.tell(&self.shared.common.metrics);
         state.next_deadline = earliest;
         drop(state);
 

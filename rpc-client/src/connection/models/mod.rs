@@ -68,14 +68,8 @@ impl Rig {
 
         let (near, far) = pipe(48);
         let taken = near.taken();
-        let (connection, driver) = Connection::new(
-            near,
-            "model".into(),
-            Common {
-                config: Arc::new(config),
-                ..Common::default()
-            },
-        );
+        let (connection, driver) =
+            Connection::new(near, "model".into(), Common::new(Arc::new(config)));
 
         let shared = Arc::clone(&connection.0);
         let (server, driver) = (spawn(serve(far, behaviour)), spawn(driver));
