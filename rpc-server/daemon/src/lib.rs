@@ -9,6 +9,7 @@ pub mod listeners;
 pub mod log_queue;
 #[cfg(feature = "program")]
 pub mod notify;
+mod pages;
 #[cfg(feature = "program")]
 pub mod reload;
 mod services;
@@ -129,6 +130,13 @@ impl Daemon {
         builder = builder
             .admin(config.admin.clone())
             .name("rpc-server", env!("CARGO_PKG_VERSION"));
+        if log.is_some() {
+            builder = builder.admin_page(pages::logs());
+        }
+        #[cfg(feature = "sms")]
+        if outbox.is_some() {
+            builder = builder.admin_page(pages::sms());
+        }
 
         for listener in listeners::listeners(config)? {
             let options = listener.options;
