@@ -50,6 +50,16 @@ enum Failed {
     OtherStores(Error),
 }
 
+impl Failed {
+    /// Why nothing was sent, where that is so.
+    fn unsent(&self) -> Option<&Error> {
+        match self {
+            Self::Try { sent: Some(_), .. } => None,
+            Self::Try { error, sent: None } | Self::OtherStores(error) => Some(error),
+        }
+    }
+}
+
 impl From<Error> for Failed {
     fn from(error: Error) -> Self {
         Self::Try { error, sent: None }
@@ -72,11 +82,12 @@ impl Command<'_> {
                 Err(failed) => failed,
             };
 
+            if let Some(error) = failed.unsent() {
+                context.metrics.ended(self.cmdid(), unsent(error));
+            }
+
             let (error, failed) = match failed {
                 Failed::Try { error, sent } => {
-                    if sent.is_none() {
-                        context.metrics.ended(self.cmdid(), unsent(&error));
-                    }
                     let idempotency = tries.note(&error, sent);
                     let failed = self.failed_keyed(&error, idempotency, &tries);
                     (error, failed)

@@ -239,7 +239,8 @@ impl State {
 
         self.answers = Answers::Served;
         if let Some(slot) = self.calls.get_mut(id) {
-            slot.finish(Err(Failure::Nonsense(message)), woken);
+            let failure = Failure::Nonsense(message);
+            slot.fail(failure, End::UNREADABLE, &mut self.tally, woken);
         }
         Ok(())
     }
