@@ -47,6 +47,7 @@
 //! | [`shared`] | one connection per service in a process |
 //! | [`blocking`] | the client for code without a runtime |
 //! | [`log`] | [`LogClient`](log::LogClient): the log service, typed |
+//! | [`sms`] | [`SmsClient`](sms::SmsClient): the SMS service, typed (feature `sms`) |
 //! | [`layers`] | what stands around a client, or around any other service |
 //! | [`testing`] | what stands in for a server in tests, with faults by a seed |
 //! | [`config`] | every setting |
@@ -66,6 +67,7 @@
 //! | `srv` | endpoints in DNS by SRV records |
 //! | `etcd` | endpoints in etcd |
 //! | `schema` | JSON Schemas of typed services |
+//! | `sms` | [`SmsClient`](sms::SmsClient) |
 //! | `otel` | traced calls as spans of OpenTelemetry |
 
 mod balance;
@@ -84,6 +86,8 @@ mod time;
 
 pub use balance::EndpointStats;
 pub use call::{Command, Timed};
+#[cfg(feature = "sms")]
+pub use client::sms;
 pub use client::{
     Client, ClientBuilder, OwnOptions, Registry, ServiceConfig, blocking, log, pipe, registry,
     shared, shared_with,

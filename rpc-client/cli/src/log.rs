@@ -289,7 +289,7 @@ pub(crate) struct Filters {
 }
 
 /// A time in milliseconds since 1970: how long ago it was, or a date and time.
-fn moment(text: &str) -> Result<u64, String> {
+pub(crate) fn moment(text: &str) -> Result<u64, String> {
     let time = match humantime::parse_duration(text) {
         Ok(ago) => SystemTime::now().checked_sub(ago),
         Err(_) => humantime::parse_rfc3339_weak(text).ok(),

@@ -12,6 +12,7 @@ mod ping;
 mod pipe;
 mod schema;
 mod server;
+mod sms;
 mod tail;
 mod view;
 
@@ -51,6 +52,7 @@ Examples:
   rpc --addr unix:/run/rpc.sock ping -c 100 -i 0
   jq -c '{cmdid:1001,params:.}' entries.json | rpc pipe > replies.json
   rpc log tail --level warn
+  rpc sms send +8613800138000 'your parcel is there'
 
 Exit codes:
   0  it worked
@@ -162,6 +164,8 @@ enum Command {
     Pipe(pipe::Pipe),
     #[command(subcommand)]
     Log(log::Log),
+    #[command(subcommand)]
+    Sms(Box<sms::Sms>),
     Completion(completion::Completion),
     #[command(name = "__complete", hide = true)]
     Complete(completion::Complete),
@@ -212,6 +216,7 @@ async fn run(target: &Target, command: Command) -> Result<(), Failure> {
         Command::Gen(generate) => generate.run(target).await,
         Command::Pipe(pipe) => pipe.run(target).await,
         Command::Log(log) => log.run(target).await,
+        Command::Sms(sms) => sms.run(target).await,
         Command::Completion(completion) => completion.run(),
         Command::Complete(complete) => complete.run().await,
     }

@@ -145,7 +145,7 @@ impl Tail {
 }
 
 /// Whether the server may yet answer the same read.
-fn is_passing(error: &Error) -> bool {
+pub(crate) fn is_passing(error: &Error) -> bool {
     match error.status() {
         Some(status) => {
             let code = status.code();

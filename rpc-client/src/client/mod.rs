@@ -5,6 +5,8 @@ mod builder;
 pub mod log;
 pub mod pipe;
 mod registry;
+#[cfg(feature = "sms")]
+pub mod sms;
 
 use std::fmt;
 use std::future::Future;

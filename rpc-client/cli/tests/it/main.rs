@@ -10,5 +10,6 @@ mod ping;
 mod pipe;
 mod server;
 mod services_doc;
+mod sms;
 mod support;
 mod tls;

@@ -1,0 +1,160 @@
+//! `rpc sms` for operators: messages sent again, taken back or revealed; opt-outs; gateways.
+
+use clap::Args;
+use rpc_client::sms::{
+    MessageId, OptOut, OptOutAction, OptOutScope, Pause as PauseParams, Resend as ResendParams,
+    SmsService,
+};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::table::GATEWAYS;
+use super::{View, call_and_show};
+use crate::Target;
+use crate::exit::Failure;
+
+/// Send a message again that failed, expired or was cancelled
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  rpc sms resend 01KDVDNA0000000000000004HM --gateway other
+  rpc sms resend 01KDVDNA0000000000000004HM --may-double   one that is unknown: it may arrive twice")]
+pub(crate) struct Resend {
+    /// The message
+    #[arg(value_name = "ID")]
+    id: String,
+    /// It may arrive twice: needed for messages that are unknown or undelivered
+    #[arg(long)]
+    may_double: bool,
+    /// The gateway, if not the one before
+    #[arg(long, value_name = "NAME")]
+    gateway: Option<String>,
+    #[command(flatten)]
+    view: View,
+}
+
+impl Resend {
+    pub(super) async fn run(self, target: &Target) -> Result<(), Failure> {
+        let params = ResendParams {
+            id: self.id,
+            may_double: self.may_double,
+            gateway: self.gateway,
+        };
+        call_and_show(target, SmsService::RESEND, &params, self.view).await
+    }
+}
+
+/// Take a message back that no gateway has yet
+#[derive(Args)]
+pub(crate) struct Cancel {
+    /// The message
+    #[arg(value_name = "ID")]
+    id: String,
+    #[command(flatten)]
+    view: View,
+}
+
+impl Cancel {
+    pub(super) async fn run(self, target: &Target) -> Result<(), Failure> {
+        let params = MessageId { id: self.id };
+        call_and_show(target, SmsService::CANCEL, &params, self.view).await
+    }
+}
+
+/// Show the number and text of a message, which needs a grant by name and is audited
+#[derive(Args)]
+pub(crate) struct Reveal {
+    /// The message
+    #[arg(value_name = "ID")]
+    id: String,
+    #[command(flatten)]
+    view: View,
+}
+
+impl Reveal {
+    pub(super) async fn run(self, target: &Target) -> Result<(), Failure> {
+        let params = MessageId { id: self.id };
+        call_and_show(target, SmsService::REVEAL, &params, self.view).await
+    }
+}
+
+/// Let a number opt out, take that back, or look it up
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  rpc sms optout get +8613800138000
+  rpc sms optout add +8613800138000 --scope marketing
+  rpc sms optout remove +8613800138000")]
+pub(crate) struct Optout {
+    /// add, remove or get
+    action: OptOutAction,
+    /// The number
+    #[arg(value_name = "NUMBER")]
+    to: String,
+    /// Of what it opts out: all or marketing [default: all]
+    #[arg(long)]
+    scope: Option<OptOutScope>,
+    #[command(flatten)]
+    view: View,
+}
+
+impl Optout {
+    pub(super) async fn run(self, target: &Target) -> Result<(), Failure> {
+        let params = OptOut {
+            to: self.to,
+            action: self.action,
+            scope: self.scope,
+        };
+        call_and_show(target, SmsService::OPTOUT, &params, self.view).await
+    }
+}
+
+/// Show the gateways, and what waits for them
+#[derive(Args)]
+pub(crate) struct Gateways {
+    #[command(flatten)]
+    view: View,
+}
+
+impl Gateways {
+    pub(super) async fn run(self, target: &Target) -> Result<(), Failure> {
+        #[derive(Deserialize)]
+        struct Answer {
+            gateways: Vec<Box<RawValue>>,
+        }
+
+        let params = serde_json::json!({});
+        let answer: Answer = target.client().call(SmsService::GATEWAYS, &params).await?;
+        self.view.rows(&GATEWAYS, &answer.gateways)
+    }
+}
+
+/// Pause a gateway, also over restarts; with --off let it go on
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  rpc sms pause twilio
+  rpc sms pause twilio --off")]
+pub(crate) struct Pause {
+    /// The gateway
+    #[arg(value_name = "NAME")]
+    gateway: String,
+    /// Let it go on
+    #[arg(long)]
+    off: bool,
+}
+
+impl Pause {
+    pub(super) async fn run(self, target: &Target) -> Result<(), Failure> {
+        let params = PauseParams {
+            gateway: self.gateway,
+            paused: !self.off,
+        };
+        target
+            .client()
+            .command(SmsService::PAUSE)
+            .call_raw(&params)
+            .await?;
+        Ok(())
+    }
+}
