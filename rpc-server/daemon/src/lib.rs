@@ -94,22 +94,8 @@ impl Daemon {
                     router.serve(SmsCommands(handlers))
                 }
                 ServiceName::Log => {
-                    let (dir, settings) = (
-                        store_dir(&config.data_dir),
-                        config.log.store_in(&config.timeouts),
-                    );
-                    let pool = blocking.clone();
-
-                    // It reads the newest file, which takes a while where that is long.
-                    let opening = blocking.run(Caller::default(), move |_| {
-                        LogStore::open(&dir, settings, &pool)
-                    });
-                    let store = opening
-                        .await
-                        .map_err(|error| DaemonError::store(error.into()))?;
-                    let store = store.map_err(DaemonError::store)?;
-                    let store = Arc::clone(log.insert(Arc::new(store)));
-                    router.merge(services::log::router(store)?)
+                    let store = log.insert(open_log(config, &blocking).await?);
+                    router.merge(services::log::router(Arc::clone(store))?)
                 }
             };
 
@@ -130,12 +116,8 @@ impl Daemon {
         builder = builder
             .admin(config.admin.clone())
             .name("rpc-server", env!("CARGO_PKG_VERSION"));
-        if log.is_some() {
-            builder = builder.admin_page(pages::logs());
-        }
-        #[cfg(feature = "sms")]
-        if outbox.is_some() {
-            builder = builder.admin_page(pages::sms());
+        for page in pages::of(&config.services) {
+            builder = builder.admin_page(page);
         }
 
         for listener in listeners::listeners(config)? {
@@ -235,6 +217,24 @@ impl Daemon {
 
         Ok(drained)
     }
+}
+
+/// Opens the store of the log. It reads the newest file, which takes a while where that is long.
+async fn open_log(
+    config: &DaemonConfig,
+    blocking: &BlockingPool,
+) -> Result<Arc<LogStore>, DaemonError> {
+    let dir = store_dir(&config.data_dir);
+    let settings = config.log.store_in(&config.timeouts);
+    let pool = blocking.clone();
+    let opening = blocking.run(Caller::default(), move |_| {
+        LogStore::open(&dir, settings, &pool)
+    });
+
+    let store = opening
+        .await
+        .map_err(|error| DaemonError::store(error.into()))?;
+    store.map(Arc::new).map_err(DaemonError::store)
 }
 
 /// The directory of the log service's store.

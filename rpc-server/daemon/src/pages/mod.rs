@@ -5,11 +5,24 @@ use rpc_core::api::log::READ;
 use rpc_core::api::sms::SmsService;
 use rpc_server::AdminPage;
 
+use crate::config::ServiceName;
+
 const CSS: &str = "text/css; charset=utf-8";
 const JS: &str = "text/javascript; charset=utf-8";
 
+/// The pages of these services.
+pub(crate) fn of(services: &[ServiceName]) -> Vec<AdminPage> {
+    let page = |service: &ServiceName| match service {
+        ServiceName::Log => Some(logs()),
+        #[cfg(feature = "sms")]
+        ServiceName::Sms => Some(sms()),
+        ServiceName::Test | ServiceName::Conformance => None,
+    };
+    services.iter().filter_map(page).collect()
+}
+
 /// The page of the log: search, live entries, a histogram.
-pub(crate) fn logs() -> AdminPage {
+fn logs() -> AdminPage {
     AdminPage::new("/logs", "Logs", include_str!("logs.html"))
         .file(
             "/logs.css",
@@ -26,7 +39,7 @@ pub(crate) fn logs() -> AdminPage {
 
 /// The page of the outbox: gateways, messages whose outcome is not known, the newest messages.
 #[cfg(feature = "sms")]
-pub(crate) fn sms() -> AdminPage {
+fn sms() -> AdminPage {
     AdminPage::new("/sms", "SMS", include_str!("sms.html"))
         .file(
             "/sms.css",
