@@ -46,7 +46,7 @@
 //! * **Errors.** A handler returns a [`Status`], or an error that turns into one: the caller gets its code
 //!   and message, the log its source. A panic is code 13, and its text stays in the log.
 //! * **The end.** [`Server::serve`] ends in a drain: no new connections, `goaway` to the clients, replies to
-//!   all that was accepted, within `drain.timeout_ms`.
+//!   all that was accepted, within `drain.timeout_ms`; what is not done by then ends with code 14.
 //!
 //! # Modules and features
 //!

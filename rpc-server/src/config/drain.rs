@@ -14,8 +14,9 @@ pub struct Drain {
     /// When draining, how long a connection without calls in flight is kept, in milliseconds, so
     /// that requests that were already on their way are answered with `rejected`.
     pub goaway_grace_ms: u64,
-    /// When draining, how long calls in flight may take, in milliseconds, before they are dropped. A connection that
-    /// is past its age or its number of requests has as long before it is ended as in a drain.
+    /// When draining, how long calls in flight may take, in milliseconds, before they are dropped and their callers get
+    /// code 14. A connection that is past its age or its number of requests has as long before it is ended as in a
+    /// drain.
     pub timeout_ms: u64,
     /// Age in milliseconds, with ±10 % jitter, at which a connection is asked to go away,
     /// so that clients come to know new servers; 0 keeps connections for as long as clients do. Where an id

@@ -4,11 +4,9 @@ use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use rpc_core::Status;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
-use super::order::Ordered;
 use super::room::Room;
 use super::session::Session;
 use super::timers::Timer;
@@ -165,26 +163,8 @@ where
         });
         self.budget.has_shed = true;
 
-        let refusal = self.host.memory.refusal();
-        while let Some(terms) = self.in_flight.abort_any(|_| true) {
-            self.stats.unparked(terms.command);
-            self.shed_call(&terms, refusal.clone());
-        }
+        let ended = self.end_all_calls(&self.host.memory.refusal());
+        add(&self.host.metrics.limits.memory_sheds, ended);
         self.in_flight.sweep(cx);
-
-        while let Some(next) = self.in_flight.next_in_order() {
-            match next {
-                Ordered::Line(line) => self.output.buffer().extend_from_slice(&line),
-                Ordered::Call(request, arrival) => {
-                    let terms = self.terms_of(&request, arrival);
-                    self.shed_call(&terms, refusal.clone().with_rejected());
-                }
-            }
-        }
-    }
-
-    fn shed_call(&mut self, terms: &super::call::Terms, status: Status) {
-        add(&self.host.metrics.limits.memory_sheds, 1);
-        self.end(terms, Err(status));
     }
 }

@@ -193,6 +193,27 @@ where
         }
     }
 
+    /// Ends what a drain has no time for any more: callers are told, also those whose calls wait for their turn and
+    /// have not run.
+    fn end_unfinished(&mut self) {
+        let status = Status::unavailable(
+            "the connection ends: the call was not done within `drain.timeout_ms`",
+        );
+        self.end_all_calls(&status);
+    }
+
+    /// The last turn of a connection that the server cuts: its callers are told as far as the socket takes it now.
+    pub(super) fn cut(&mut self, cx: &mut Context<'_>) {
+        self.end_unfinished();
+        self.publish();
+
+        if self.poll_write(cx).is_ok() && self.output.is_done() {
+            // With nothing of the peer's unread, closing takes nothing back.
+            let _ = self.drop_input(cx);
+            let _ = Pin::new(&mut self.io).poll_shutdown(cx);
+        }
+    }
+
     /// Ends the connection's service at its last request.
     #[inline]
     pub(super) fn count_down(&mut self) {
@@ -216,8 +237,8 @@ where
     }
 
     fn retire_with(&mut self, reason: &str) {
-        let config = &self.host.config;
-        let (grace, limit) = (config.drain.goaway_grace(), config.drain.timeout());
+        let drain = &self.host.config.drain;
+        let (grace, limit) = (drain.goaway_grace(), drain.timeout());
         self.timers.set(Timer::Retire, Instant::now() + limit);
 
         match self.lifecycle.phase() {
@@ -240,7 +261,10 @@ where
                 self.host.log.drain_cuts.write(|| {
                     tracing::info!(peer = %self.peer, in_flight, "cut: not done within `drain.timeout_ms`");
                 });
-                self.enter(Phase::Closed, None);
+                self.end_unfinished();
+                let linger = self.host.config.timeouts.linger_timeout();
+                self.enter(Phase::Finishing, Some(linger));
+                self.timers.stop(Timer::Retire);
             }
             Phase::Breached => {
                 self.timers.stop(Timer::Retire);

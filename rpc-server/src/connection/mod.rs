@@ -104,8 +104,12 @@ where
         self.session.take_buffers();
         self.session.clock.begin_turn();
         self.session.access_log = AccessLog::of(&self.session.host.changeable);
-        if stage == Stage::Draining {
+        if stage != Stage::Serving {
             self.session.drain();
+        }
+        if stage == Stage::Aborted {
+            self.session.cut(cx);
+            return Poll::Ready(Ok(()));
         }
 
         for _ in 0..TURNS_PER_POLL {

@@ -12,6 +12,7 @@ use super::{Connection, Host};
 use crate::access::Policy;
 #[cfg(feature = "http")]
 use crate::http::{Handover, Open, Pipe};
+#[cfg(feature = "http")]
 use crate::shutdown::Stage;
 
 /// Runs a connection to its end. The server's `stop` asks it to finish, and cuts it.
@@ -36,10 +37,6 @@ where
         // Before anything is looked at, so that no change is missed.
         bell.register(cx.waker());
         let stage = stop.stage();
-        if stage == Stage::Aborted {
-            return Poll::Ready(());
-        }
-
         if let Some(open) = &mut connection
             && !open.speaks_http
         {
@@ -58,13 +55,17 @@ where
         }
 
         #[cfg(feature = "http")]
-        return exchange
-            .get_or_insert_with(|| {
+        {
+            let exchange = exchange.get_or_insert_with(|| {
                 let open = connection.take().expect("it is handed over once");
                 Box::pin(crate::http::serve(handover(open)))
-            })
-            .as_mut()
-            .poll(cx);
+            });
+            match exchange.as_mut().poll(cx) {
+                // It has had its turn in which the call could end.
+                Poll::Pending if stage == Stage::Aborted => Poll::Ready(()),
+                polled => polled,
+            }
+        }
 
         // None speaks HTTP without the feature.
         #[cfg(not(feature = "http"))]

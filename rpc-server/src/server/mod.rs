@@ -75,7 +75,7 @@ impl Server {
 
     /// Serves until `shutdown` is ready, then drains: no new connections, a `goaway` on each that
     /// has used an id, replies to all that was accepted, `rejected` for what still arrives. After
-    /// `drain.timeout_ms` what is left is dropped. A program gives it
+    /// `drain.timeout_ms` what is left is dropped, and its callers get code 14. A program gives it
     /// [`shutdown_signal`](crate::shutdown_signal), which is ready at SIGTERM or Ctrl-C.
     ///
     /// # Errors

@@ -223,7 +223,10 @@ async fn call(mut end: DuplexStream, calls: u64) -> Vec<u64> {
 
         if let Some(id) = line["id"].as_u64() {
             let code = line["code"].as_u64().unwrap();
-            assert_eq!(line["rejected"] == true, code != 0, "{line}");
+            // What a drain has no time for any more may have run in part.
+            let message = line["message"].as_str().unwrap_or_default();
+            let may_have_run = code == 0 || message.contains("drain.timeout_ms");
+            assert_eq!(line["rejected"] == true, !may_have_run, "{line}");
             assert!(
                 code != 14 || is_to_go,
                 "it is turned away before it knows that it is to go"

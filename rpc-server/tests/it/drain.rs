@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use futures::stream::{self, Stream, StreamExt};
 use rpc_core::Resume;
-use rpc_server::{BoundAddress, Config, Descriptor, Kind, Reply, Route, Router, Server};
-use serde_json::json;
+use rpc_server::{BoundAddress, Config, Descriptor, Kind, Reply, Route, Router, Server, Status};
+use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
@@ -12,6 +13,19 @@ use crate::rig::{ECHO, HOLD, HOLD_DETACHED, Rig, SLEEP};
 use crate::support::{Client, TestServer, call, settle};
 
 const GOAWAY: &str = "{\"event\":\"goaway\",";
+/// Streams numbers for ever, one every 100 ms.
+const TICKS: u32 = 200;
+
+async fn ticks() -> Reply {
+    Reply::stream(every_100_ms())
+}
+
+fn every_100_ms() -> impl Stream<Item = Result<Value, Status>> + Send {
+    stream::iter(0..).then(|n: u64| async move {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        Ok(json!({"n": n}))
+    })
+}
 
 #[tokio::test(start_paused = true)]
 async fn goaway_is_sent_only_where_an_id_was_used() {
@@ -178,7 +192,61 @@ async fn what_hangs_is_dropped_at_the_drain_timeout_and_reported() {
         (2, 0, 1)
     );
     assert!(hangs.line().await.starts_with(GOAWAY));
+    hangs.expect_code(1, 14).await;
     hangs.expect_end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_in_flight_at_the_drain_timeout_ends_with_code_14() {
+    let rig = Rig::new();
+    let streams = Router::new().route(TICKS, ticks).unwrap();
+    let router = rig.router().merge(streams).unwrap();
+    let config = Config::default().with(|config| config.drain.timeout_ms = 3_000);
+    let mut server = TestServer::with(config, router).await;
+    let mut client = server.connect();
+    // A stream, a call, and of two ordered calls one that waits for its turn.
+    let ordered = format!("{{\"cmdid\":{HOLD}}}\n").repeat(2);
+    client
+        .send(call(1, TICKS, "") + &call(2, HOLD, "") + &ordered)
+        .await;
+    settle().await;
+    server.begin_to_drain();
+    let start = Instant::now();
+    let drained = server.drained().await;
+    assert_eq!(start.elapsed().as_millis(), 3_000);
+    assert!(!drained.is_clean);
+    assert_eq!(drained.dropped, 1);
+    assert_eq!((rig.probe.started(), rig.probe.running()), (2, 0));
+
+    assert!(client.line().await.starts_with(GOAWAY));
+    let replies = client.read_to_end().await;
+    let replies: Vec<Value> = replies
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let (items, ends) = replies.split_at(replies.len() - 4);
+    for (n, item) in items.iter().enumerate() {
+        let wanted = json!({"id": 1, "code": 0, "more": true, "data": {"n": n}});
+        assert_eq!(item, &wanted);
+    }
+    assert!(items.len() >= 29, "it goes on: {}", items.len());
+    let mut ends: Vec<_> = ends
+        .iter()
+        .map(|end| {
+            let said = end["message"].as_str().unwrap();
+            assert!(said.contains("drain.timeout_ms"), "{said}");
+            let is_rejected = end["rejected"].as_bool();
+            (end["id"].as_u64(), end["code"].as_u64(), is_rejected)
+        })
+        .collect();
+    ends.sort_unstable();
+    let wanted = [
+        (None, Some(14), None),
+        (None, Some(14), Some(true)),
+        (Some(1), Some(14), None),
+        (Some(2), Some(14), None),
+    ];
+    assert_eq!(ends, wanted, "only what has not run is rejected");
 }
 
 #[tokio::test(start_paused = true)]
@@ -353,18 +421,14 @@ async fn the_listeners_refuse_as_soon_as_it_drains() {
 
 #[tokio::test(start_paused = true)]
 async fn a_resumable_stream_ends_behind_an_item_and_all_others_go_on() {
-    async fn ticks() -> Reply {
-        let ticks = futures::stream::unfold(0_u64, |n| async move {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-            (n < 20).then(|| (Ok(json!({"n": n})), n + 1))
-        });
-        Reply::stream(ticks)
+    async fn twenty_ticks() -> Reply {
+        Reply::stream(every_100_ms().take(20))
     }
     let named = |method| Descriptor::new("test", method).kind(Kind::Stream);
     let resumable = named("follow").resumable([Resume::new("n", "after")]);
     let router = Router::new()
-        .route(100, Route::new(ticks).describe(resumable))
-        .and_then(|router| router.route(101, Route::new(ticks).describe(named("once"))))
+        .route(100, Route::new(twenty_ticks).describe(resumable))
+        .and_then(|router| router.route(101, Route::new(twenty_ticks).describe(named("once"))))
         .unwrap();
     let mut server = TestServer::start(router).await;
     let mut client = server.connect();

@@ -73,6 +73,11 @@ async fn tell(context: Context) -> Result<Reply, Status> {
 
 async fn nothing() {}
 
+/// A stream of one item that does not end.
+async fn wait() -> Reply {
+    Reply::stream(stream::iter([Ok(1)]).chain(stream::pending()))
+}
+
 fn router(rig: &Rig) -> Router<Rig> {
     let named = |method| Descriptor::new("test", method);
     Router::with_state(rig.clone())
@@ -82,6 +87,7 @@ fn router(rig: &Rig) -> Router<Rig> {
         .and_then(|router| router.route(ITEMS, Route::new(items).describe(named("items"))))
         .and_then(|router| router.route(104, Route::new(tell).describe(named("tell"))))
         .and_then(|router| router.route(105, Route::new(nothing).describe(named("nothing"))))
+        .and_then(|router| router.route(106, Route::new(wait).describe(named("wait"))))
         .unwrap()
 }
 
@@ -652,6 +658,28 @@ async fn a_drain_answers_the_call_under_way_and_ends_connections_between_calls()
     );
     busy.expect_end().await;
     assert!(http.server.drained().await.is_clean);
+}
+
+#[tokio::test]
+async fn a_stream_that_a_drain_cuts_says_so_in_its_last_line_and_does_not_look_whole() {
+    for (accept, event) in [("application/x-ndjson", ""), ("text/event-stream", "error")] {
+        let config = Config::default().with(|config| config.drain.timeout_ms = 0);
+        let mut http = Http::with(config, |options| options).await;
+        let mut client = http.connect().await;
+        let headers = format!("Accept: {accept}\r\n");
+        client.send(post("/test.wait", &headers, "{}")).await;
+        until(|| http.server.stats().in_flight == 1).await;
+        http.server.begin_to_drain();
+        assert!(!http.server.drained().await.is_clean);
+
+        let response = response(&mut client).await;
+        let (first, end) = response.body.trim_end().split_once('\n').unwrap();
+        assert!(first.ends_with('1'), "{first}");
+        assert!(end.contains("\"code\":14,"), "{end}");
+        assert!(end.contains("drain.timeout_ms"), "{end}");
+        assert!(end.contains(event), "{end}");
+        assert_eq!(response.is_whole, !event.is_empty(), "{accept}");
+    }
 }
 
 #[tokio::test]

@@ -193,6 +193,7 @@ async fn what_never_ends_is_cut() {
         .await;
     expect_goaway(&mut client).await;
     let told = Instant::now();
+    client.expect_code(1, 14).await;
     client.expect_end().await;
     assert_eq!(
         told.elapsed().as_millis() / 100,
