@@ -57,6 +57,13 @@ fn check_url(http: &HttpSettings, found: &mut Vec<String>) {
                      network: write https, or set `http.allow_plaintext`"
                 ));
             }
+            let is_at_root = matches!(parsed.target.render(|_| "x".into()).as_str(), "/");
+            if http.sign.is_some() && !is_at_root {
+                found.push(format!(
+                    "`http.url` = \"{url}\" has a path or query, and `http.sign` signs requests to / alone: put it into \
+                     `http.query`"
+                ));
+            }
             if !address.is_tls && !http.ca_file.is_empty() {
                 found.push(format!(
                     "`http.ca_file` is for https, and `http.url` = \"{url}\" is plain http; take one of them out"
@@ -129,16 +136,23 @@ fn check_request(http: &HttpSettings, found: &mut Vec<String>) {
         }
     }
 
-    let password = match &http.auth {
-        Some(HttpAuth::Basic([_, password])) => Some(("basic", password)),
-        Some(HttpAuth::Bearer(token)) => Some(("bearer", token)),
-        None => None,
+    let password = match (&http.auth, &http.sign) {
+        (Some(_), Some(_)) => {
+            found.push(
+                "`http.auth` and `http.sign` are both there; a provider wants one of them".into(),
+            );
+            None
+        }
+        (Some(HttpAuth::Basic([_, password])), None) => Some(("auth.basic", password)),
+        (Some(HttpAuth::Bearer(token)), None) => Some(("auth.bearer", token)),
+        (None, Some(sign)) => Some(("sign.secret", &sign.secret)),
+        (None, None) => None,
     };
-    if let Some((kind, password)) = password
+    if let Some((place, password)) = password
         && !password.contains("{secret.")
     {
         found.push(format!(
-            "`http.auth.{kind}` has no {{secret.NAME}}: a password or token does not stand in the settings; put it into `http.secrets`"
+            "`http.{place}` has no {{secret.NAME}}: a password or token does not stand in the settings; put it into `http.secrets`"
         ));
     }
 
@@ -171,7 +185,8 @@ fn check_response(http: &HttpSettings, found: &mut Vec<String>) {
         );
     }
 
-    for (key, pointer) in [("ref", &response.reference), ("code", &response.code)] {
+    let codes = response.code.iter().map(|pointer| ("code", pointer));
+    for (key, pointer) in codes.chain([("ref", &response.reference)]) {
         if !pointer.is_empty() && !pointer.starts_with('/') {
             found.push(format!(
                 "`http.response.{key}` = \"{pointer}\" must be a JSON pointer, as \"/id\""

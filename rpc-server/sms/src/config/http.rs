@@ -25,6 +25,10 @@ pub struct HttpSettings {
     /// The proof of who asks: `basic`, a name and a password, or `bearer`, a token.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub auth: Option<HttpAuth>,
+    /// The signature of requests, in the place of `auth`: `kind`, "aliyun-rpc-v1" or "tc3", with the provider's `key` and
+    /// `secret`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sign: Option<HttpSign>,
     /// Headers by name.
     pub headers: BTreeMap<String, String>,
     /// The query of the address by name.
@@ -54,6 +58,7 @@ impl Default for HttpSettings {
             ca_file: String::new(),
             secrets: BTreeMap::new(),
             auth: None,
+            sign: None,
             headers: BTreeMap::new(),
             query: BTreeMap::new(),
             form: BTreeMap::new(),
@@ -87,6 +92,28 @@ pub enum HttpAuth {
     Bearer(String),
 }
 
+/// The signature of requests.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HttpSign {
+    /// The way to sign.
+    pub kind: SignKind,
+    /// The name of the secret, as "{secret.key}": Aliyun's `AccessKeyId`, Tencent's `SecretId`.
+    pub key: String,
+    /// The secret, as "{secret.secret}".
+    pub secret: String,
+}
+
+/// A way to sign requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum SignKind {
+    /// Aliyun's RPC style, version 1: params with HMAC-SHA1.
+    AliyunRpcV1,
+    /// Tencent's TC3-HMAC-SHA256: headers and body.
+    Tc3,
+}
+
 /// The meaning of answers.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -96,8 +123,9 @@ pub struct ResponseSettings {
     /// JSON pointer to the provider's name for the message, as "/sid".
     #[serde(rename = "ref")]
     pub reference: String,
-    /// JSON pointer to the code that rules look at.
-    pub code: String,
+    /// JSON pointer to the code that rules look at, as "/code"; of several, the first that the answer has.
+    #[serde(deserialize_with = "one_or_many")]
+    pub code: Vec<String>,
     /// Rules: the first that matches says what an answer means. Of answers that none matches, 429 is throttled, 500 to 599
     /// are what `on_5xx` says, and all others leave it unknown.
     #[schemars(with = "Vec<serde_json::Value>")]
@@ -116,6 +144,21 @@ pub enum AnswerFormat {
     Json,
     /// Any other.
     Text,
+}
+
+/// Reads a text, or a list of them.
+fn one_or_many<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "a text, or a list of texts")]
+    enum Given {
+        One(String),
+        Many(Vec<String>),
+    }
+
+    Ok(match Given::deserialize(deserializer)? {
+        Given::One(text) => vec![text],
+        Given::Many(texts) => texts,
+    })
 }
 
 impl HttpSettings {
@@ -142,6 +185,10 @@ impl HttpSettings {
             None => {}
         }
 
+        if let Some(sign) = &self.sign {
+            texts.push(("sign.key".into(), &sign.key));
+            texts.push(("sign.secret".into(), &sign.secret));
+        }
         if let Some(json) = &self.json {
             push_leaves(json, &mut texts);
         }

@@ -15,7 +15,9 @@ use crate::message::Class;
 use crate::store::StoreConfig;
 
 pub use check::Mistake;
-pub use http::{AnswerFormat, HttpAuth, HttpMethod, HttpSettings, ResponseSettings};
+pub use http::{
+    AnswerFormat, HttpAuth, HttpMethod, HttpSettings, HttpSign, ResponseSettings, SignKind,
+};
 
 /// Settings of the SMS service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -191,6 +191,23 @@ fn settings_of_a_gateway_that_do_not_fit_together_are_named() {
         plain[0].contains("`http.ca_file` is for https"),
         "{plain:?}"
     );
+    let both = http(|gateway| {
+        gateway["http"]["sign"] =
+            serde_json::json!({"kind": "tc3", "key": "a", "secret": "{secret.token}"});
+    });
+    assert!(both[0].contains("are both there"), "{both:?}");
+    let path = http(|gateway| {
+        gateway["http"]["auth"].take();
+        gateway["http"]["url"] = "https://api.example.net/v1".into();
+        gateway["http"]["sign"] =
+            serde_json::json!({"kind": "aliyun-rpc-v1", "key": "a", "secret": "hunter2"});
+    });
+    assert_eq!(path.len(), 2, "{path:?}");
+    assert!(path[0].contains("signs requests to / alone"), "{path:?}");
+    assert!(
+        path[1].contains("`http.sign.secret` has no {secret.NAME}") && !path[1].contains("hunter2"),
+        "{path:?}"
+    );
     let pointers = http(|gateway| gateway["http"]["response"]["ref"] = "sid".into());
     assert!(
         pointers[0].contains("must be a JSON pointer"),

@@ -32,6 +32,8 @@ pub enum Placeholder {
     Unicode,
     /// `unicode2`: 2 where the text is UCS-2, else 0, as Kannel's `coding`.
     Unicode2,
+    /// `unicode.YES|NO`: YES where the text is UCS-2, else NO.
+    IfUnicode(String, String),
     /// `now_s`: seconds since 1970.
     NowS,
     /// `now_iso`: the time in UTC, as 2026-11-30T08:00:00Z.
@@ -73,6 +75,12 @@ impl Placeholder {
         if let Some(secret) = named("secret.") {
             return Ok(Self::Secret(secret));
         }
+        if let Some((yes, no)) = named("unicode.")
+            .as_deref()
+            .and_then(|rest| rest.split_once('|'))
+        {
+            return Ok(Self::IfUnicode(yes.to_owned(), no.to_owned()));
+        }
         if let Some(variable) = named("var.") {
             return Ok(Self::Var(variable));
         }
@@ -85,7 +93,7 @@ impl Placeholder {
                 let near = did_you_mean(name, known);
                 let known = known.join(", ");
                 MappingError::new(format!(
-                    "there is no placeholder {{{name}}}{near} They are {known}, var.NAME and secret.NAME"
+                    "there is no placeholder {{{name}}}{near} They are {known}, unicode.YES|NO, var.NAME and secret.NAME"
                 ))
             })
     }
@@ -179,17 +187,18 @@ mod tests {
 
     #[test]
     fn placeholders_are_checked_and_braces_can_be_written() {
-        let text = FormatString::parse("a{{b}}c {to} {secret.key} {var.x}").unwrap();
+        let text = FormatString::parse("a{{b}}c {to} {secret.key} {var.x} {unicode.a|b}").unwrap();
         let found: Vec<_> = text.placeholders().cloned().collect();
         assert_eq!(
             found,
             [
                 Placeholder::To,
                 Placeholder::Secret("key".into()),
-                Placeholder::Var("x".into())
+                Placeholder::Var("x".into()),
+                Placeholder::IfUnicode("a".into(), "b".into()),
             ]
         );
-        assert_eq!(text.render(|_| "v".into()), "a{b}c v v v");
+        assert_eq!(text.render(|_| "v".into()), "a{b}c v v v v");
 
         for (wrong, expected) in [
             (
@@ -197,6 +206,7 @@ mod tests {
                 "no placeholder {too}; did you mean \"to\"? They are to, to_digits",
             ),
             ("{secret.}", "no placeholder {secret.}"),
+            ("{unicode.a}", "unicode.YES|NO"),
             ("{to", "`{` has no counterpart"),
             ("to}", "`}` has no counterpart"),
             ("{}", "no placeholder {}"),

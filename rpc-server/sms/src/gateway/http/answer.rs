@@ -44,7 +44,7 @@ impl Answers {
         };
         let field = |pointer: &str| json.as_ref().and_then(|json| text_at(json, pointer));
 
-        let code = field(&self.settings.code);
+        let code = self.settings.code.iter().find_map(|pointer| field(pointer));
         let answer = Answer {
             status,
             code: code.as_deref(),

@@ -3,6 +3,7 @@
 mod answer;
 mod connection;
 mod request;
+mod sign;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -24,6 +25,7 @@ use crate::store::{Claimed, Content};
 use answer::{ANSWER_BYTES_MAX, Answers};
 use connection::{Connections, HttpRequest, Sender};
 use request::RequestFormat;
+use sign::Moment;
 use values::Values;
 
 /// Brings messages to a provider over HTTP.
@@ -62,8 +64,10 @@ impl HttpGateway {
             sender: sender.unwrap_or(&self.settings.sender),
             template: template.map_or("", String::as_str),
             secrets: &self.secrets,
-            now: Timestamp::now(),
-            nonce: fastrand::u128(..),
+            moment: Moment {
+                now: Timestamp::now(),
+                nonce: format!("{:032x}", fastrand::u128(..)),
+            },
         }
     }
 

@@ -10,8 +10,9 @@ use hyper::{HeaderMap, Method, Request};
 use serde_json::Value as Json;
 
 use super::connection::HttpRequest;
+use super::sign::{Tc3Request, aliyun_rpc_v1, joined, tc3};
 use super::values::Values;
-use crate::config::{HttpAuth, HttpMethod, HttpSettings};
+use crate::config::{HttpAuth, HttpMethod, HttpSettings, SignKind};
 use crate::mapping::{FormatString, MappingError, Placeholder, Url, percent_encoded};
 
 /// A request with placeholders, read once from the settings.
@@ -22,6 +23,7 @@ pub(super) struct RequestFormat {
     query: Pairs,
     headers: Vec<(HeaderName, FormatString)>,
     auth: Option<AuthFormat>,
+    sign: Option<SignFormat>,
     body: BodyFormat,
 }
 
@@ -34,6 +36,13 @@ enum AuthFormat {
         password: FormatString,
     },
     Bearer(FormatString),
+}
+
+/// A signature, with the texts of its key and secret.
+struct SignFormat {
+    kind: SignKind,
+    key: FormatString,
+    secret: FormatString,
 }
 
 enum BodyFormat {
@@ -68,6 +77,13 @@ impl RequestFormat {
             Some(HttpAuth::Bearer(token)) => Some(AuthFormat::Bearer(FormatString::parse(token)?)),
             None => None,
         };
+        let sign = settings.sign.as_ref().map(|sign| {
+            Ok::<_, MappingError>(SignFormat {
+                kind: sign.kind,
+                key: FormatString::parse(&sign.key)?,
+                secret: FormatString::parse(&sign.secret)?,
+            })
+        });
         let body = match &settings.json {
             Some(json) => BodyFormat::Json(JsonFormat::of(json)?),
             None if settings.form.is_empty() => BodyFormat::Empty,
@@ -84,6 +100,7 @@ impl RequestFormat {
             query: pairs(&settings.query)?,
             headers: headers.collect::<Result<_, MappingError>>()?,
             auth,
+            sign: sign.transpose()?,
             body,
         })
     }
@@ -110,26 +127,43 @@ impl RequestFormat {
     pub(super) fn fill(&self, values: &Values<'_>) -> Result<HttpRequest, MappingError> {
         let target = self.target(values);
         let (content_type, body) = self.body(values);
+        let headers = self.headers(values, &target, content_type, &body)?;
 
         let mut request = Request::new(Full::from(body));
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = target
             .parse()
             .map_err(|_| MappingError::new("the message is too long for an address"))?;
-        *request.headers_mut() = self.headers(values, content_type)?;
+        *request.headers_mut() = headers;
         Ok(request)
     }
 
     /// Path and query.
     fn target(&self, values: &Values<'_>) -> String {
+        if let Some(sign) = self.signs_as(SignKind::AliyunRpcV1) {
+            let form = match &self.body {
+                BodyFormat::Form(form) => filled(form, values),
+                BodyFormat::Empty | BodyFormat::Json(_) => Vec::new(),
+            };
+            let (key, secret) = (plain(&sign.key, values), plain(&sign.secret, values));
+            let query = filled(&self.query, values);
+            let method = self.method.as_str();
+            let query = aliyun_rpc_v1(method, query, &form, &key, &secret, &values.moment);
+            return format!("/?{query}");
+        }
+
         let mut target = self
             .target
             .render(|placeholder| percent_encoded(&values.get(placeholder)).into());
         if !self.query.is_empty() {
             target.push(if target.contains('?') { '&' } else { '?' });
-            target.push_str(&encoded(&self.query, values));
+            target.push_str(&joined(filled(&self.query, values).iter()));
         }
         target
+    }
+
+    fn signs_as(&self, kind: SignKind) -> Option<&SignFormat> {
+        self.sign.as_ref().filter(|sign| sign.kind == kind)
     }
 
     fn body(&self, values: &Values<'_>) -> (Option<&'static str>, String) {
@@ -137,7 +171,7 @@ impl RequestFormat {
             BodyFormat::Empty => (None, String::new()),
             BodyFormat::Form(form) => (
                 Some("application/x-www-form-urlencoded"),
-                encoded(form, values),
+                joined(filled(form, values).iter()),
             ),
             BodyFormat::Json(json) => (Some("application/json"), json.render(values).to_string()),
         }
@@ -146,7 +180,9 @@ impl RequestFormat {
     fn headers(
         &self,
         values: &Values<'_>,
+        target: &str,
         content_type: Option<&'static str>,
+        body: &str,
     ) -> Result<HeaderMap, MappingError> {
         let mut headers = HeaderMap::new();
         headers.insert(HOST, self.host.clone());
@@ -163,7 +199,39 @@ impl RequestFormat {
         for (name, text) in &self.headers {
             headers.insert(name, header(name, &plain(text, values))?);
         }
+        if let Some(sign) = self.signs_as(SignKind::Tc3) {
+            self.sign_headers(sign, &mut headers, values, target, body)?;
+        }
         Ok(headers)
+    }
+
+    /// Adds the headers of Tencent's signature, which is about those that are there.
+    fn sign_headers(
+        &self,
+        sign: &SignFormat,
+        headers: &mut HeaderMap,
+        values: &Values<'_>,
+        target: &str,
+        body: &str,
+    ) -> Result<(), MappingError> {
+        let form = HeaderValue::from_static("application/x-www-form-urlencoded");
+        let content_type = headers.entry(CONTENT_TYPE).or_insert(form).clone();
+        let request = Tc3Request {
+            method: self.method.as_str(),
+            host: self.host.to_str().unwrap_or_default(),
+            query: target.split_once('?').map_or("", |(_, query)| query),
+            content_type: content_type.to_str().unwrap_or_default(),
+            body,
+        };
+
+        let (key, secret) = (plain(&sign.key, values), plain(&sign.secret, values));
+        let authorization = tc3(&request, &key, &secret, &values.moment);
+        let mut authorization = header(&AUTHORIZATION, &authorization)?;
+        authorization.set_sensitive(true);
+        headers.insert(AUTHORIZATION, authorization);
+        let now_s = values.moment.now.as_second();
+        headers.insert("x-tc-timestamp", HeaderValue::from(now_s));
+        Ok(())
     }
 }
 
@@ -239,11 +307,10 @@ fn pairs(map: &BTreeMap<String, String>) -> Result<Pairs, MappingError> {
         .collect()
 }
 
-/// `a=b&c=d`, each name and value encoded.
-fn encoded(pairs: &Pairs, values: &Values<'_>) -> String {
-    let pair = |(name, text): &(String, FormatString)| {
-        let value = percent_encoded(&plain(text, values));
-        format!("{}={value}", percent_encoded(name))
-    };
-    pairs.iter().map(pair).collect::<Vec<_>>().join("&")
+/// Names and values of one attempt.
+fn filled(pairs: &Pairs, values: &Values<'_>) -> Vec<(String, String)> {
+    let pairs = pairs.iter();
+    pairs
+        .map(|(name, text)| (name.clone(), plain(text, values)))
+        .collect()
 }

@@ -3,8 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
-
+use super::sign::Moment;
 use crate::mapping::{Placeholder, Secrets};
 use crate::store::{Claimed, Content};
 use crate::text::Encoding;
@@ -16,8 +15,7 @@ pub(super) struct Values<'a> {
     /// The provider's name of the template.
     pub(super) template: &'a str,
     pub(super) secrets: &'a Secrets,
-    pub(super) now: Timestamp,
-    pub(super) nonce: u128,
+    pub(super) moment: Moment,
 }
 
 impl Values<'_> {
@@ -39,9 +37,10 @@ impl Values<'_> {
             Placeholder::Segments => message.layout.segments.to_string().into(),
             Placeholder::Unicode => is_unicode.to_string().into(),
             Placeholder::Unicode2 => if is_unicode { "2" } else { "0" }.into(),
-            Placeholder::NowS => self.now.as_second().to_string().into(),
-            Placeholder::NowIso => self.now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string().into(),
-            Placeholder::Nonce => format!("{:032x}", self.nonce).into(),
+            Placeholder::IfUnicode(yes, no) => if is_unicode { yes } else { no }.clone().into(),
+            Placeholder::NowS => self.moment.now.as_second().to_string().into(),
+            Placeholder::NowIso => self.moment.iso().into(),
+            Placeholder::Nonce => self.moment.nonce.as_str().into(),
             Placeholder::Secret(name) => self.secrets.get(name).unwrap_or_default().into(),
             Placeholder::Var(name) => self.var(name).into(),
         }

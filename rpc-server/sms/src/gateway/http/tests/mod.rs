@@ -1,5 +1,6 @@
 mod lost;
 mod mapping;
+mod providers;
 mod tls;
 
 use serde_json::json;
