@@ -137,11 +137,12 @@ where
             && self.lifecycle.phase() != Phase::Closed
     }
 
-    /// Counts what was done as a part of this turn; before it there was so much `output`.
+    /// Counts what was done as a part of this turn; before it there was so much `output`, and so many bytes were given
+    /// back with it.
     #[inline]
-    fn count_step(&mut self, output: usize) {
+    fn count_step(&mut self, output: usize, given_back: usize) {
         let bytes = self.output.len().saturating_sub(output);
-        self.clock.count_step(bytes, &self.host.crowd);
+        self.clock.count_step(bytes + given_back, &self.host.crowd);
     }
 
     /// Ends the calls that became ready.
@@ -162,7 +163,7 @@ where
             self.vacate(&terms);
             let output = self.output.len();
             self.end(&terms, outcome);
-            self.count_step(output);
+            self.count_step(output, terms.line_bytes as usize);
 
             // Replies that come together are no sign of a peer that does not read them.
             if !self.has_room_for_result() {
@@ -265,7 +266,7 @@ where
                 StreamStep::Item(item) => {
                     self.output.make_room_for(item.as_bytes().len());
                     encode_item(self.output.buffer(), terms.place.id(), &item);
-                    self.count_step(output);
+                    self.count_step(output, 0);
                     continue;
                 }
                 StreamStep::End(end) => end,
@@ -273,7 +274,7 @@ where
 
             self.vacate(&terms);
             self.end(&terms, end.map(|()| Reply::empty()));
-            self.count_step(output);
+            self.count_step(output, terms.line_bytes as usize);
             self.continue_ordered(cx);
         }
     }

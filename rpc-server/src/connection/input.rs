@@ -67,8 +67,8 @@ impl Input {
         self.bytes.len() + self.pieces.as_ref().map_or(0, |pieces| pieces.len())
     }
 
-    /// All bytes, those of a line in pieces among them.
-    pub(super) fn joined(&mut self) -> &[u8] {
+    /// Puts a line in pieces together.
+    fn join(&mut self) {
         if let Some(mut pieces) = self.pieces.take() {
             // The thread's buffer is as large as most lines may be.
             if self.bytes.capacity() < self.bytes.len() + pieces.len() {
@@ -79,8 +79,6 @@ impl Input {
             }
             pieces.join(&mut self.bytes);
         }
-
-        &self.bytes
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -169,7 +167,7 @@ impl Input {
             false => Filled::Piece,
         };
         if is_whole {
-            self.joined();
+            self.join();
         }
 
         Poll::Ready(Ok(Read { bytes, filled }))

@@ -171,9 +171,9 @@ where
         // Whatever comes in, it does not put off what it is time for.
         let _ = self.poll_timer(cx);
 
-        // Others of this thread come first for once.
+        // Others of this thread come first for once, and those for whom something has come meanwhile.
         self.in_crowd = Some(self.session.host.crowd.join());
-        cx.waker().wake_by_ref();
+        come_back(cx);
         Poll::Pending
     }
 
@@ -226,10 +226,15 @@ where
             .get_or_insert_with(std::time::Instant::now);
         let is_awake = since.elapsed() < Duration::from_micros(limit);
         if is_awake {
-            // The runtime looks at its sockets, without sleeping, and comes back.
-            let _ = pin!(tokio::task::yield_now()).poll(cx);
+            come_back(cx);
         }
 
         is_awake
     }
+}
+
+/// Has the task polled again, once its runtime has looked at its sockets. Where a few tasks only wake themselves, the
+/// runtime does not look before the sixty-first turn.
+fn come_back(cx: &mut Context<'_>) {
+    let _ = pin!(tokio::task::yield_now()).poll(cx);
 }

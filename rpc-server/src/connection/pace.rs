@@ -14,6 +14,9 @@ const FRAMES_PER_WRITE: RangeInclusive<usize> = 16..=128;
 /// Frames after which a connection looks whether its share of the thread's time is used up.
 const FRAMES_PER_LOOK: usize = 16;
 
+/// A frame that takes as long as many others.
+const LONG_FRAME: usize = 16 * 1024;
+
 /// Replies that are made before they are written, and time is looked at, however few frames they belong to.
 const BYTES_PER_WRITE: usize = 64 * 1024;
 
@@ -138,7 +141,7 @@ impl Pace {
         });
 
         Due {
-            look: is_much || self.frames.is_multiple_of(FRAMES_PER_LOOK),
+            look: is_much || length >= LONG_FRAME || self.frames.is_multiple_of(FRAMES_PER_LOOK),
             write: is_much || self.frames.is_multiple_of(frames_per_write),
         }
     }
@@ -198,6 +201,13 @@ mod tests {
         tokio::time::advance(SHARE).await;
         clock.count_step(100_000, &crowd);
         assert!(clock.is_share_used_up(), "much output is looked at at once");
+    }
+
+    #[test]
+    fn the_time_is_looked_at_after_a_long_frame() {
+        let mut pace = pace(64 * 1024);
+        assert!(!pace.count(LONG_FRAME - 1, 0).look);
+        assert!(pace.count(LONG_FRAME, 0).look);
     }
 
     #[test]

@@ -56,7 +56,9 @@ impl Pieces {
         let last = self.all.last_mut().expect("one was just added");
         let before = last.len();
         let spare = last.capacity() - before;
-        let mut limited = (&mut *last).limit(room.min(spare));
+        // The time is looked at after each read: it takes no more than one into the thread's buffer.
+        let most = room.min(spare).min(SCRATCH_BYTES);
+        let mut limited = (&mut *last).limit(most);
         let bytes = ready!(tokio_util::io::poll_read_buf(
             Pin::new(io),
             cx,

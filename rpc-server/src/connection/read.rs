@@ -123,8 +123,8 @@ where
                 let done = session.execute(cx, input.bytes(), received);
                 input.consume(done.consumed, done.wait);
             }
-            // Its timer runs.
-            Filled::Piece => {}
+            // Its timer runs, and to read it takes time as well.
+            Filled::Piece => session.clock.begin_share(&session.host.crowd),
         }
 
         self.session.input_bytes = self.input.held_bytes();
@@ -185,7 +185,9 @@ where
 
     /// Answers the part of a line that has come, with its id where that was in it, and takes no more.
     pub(super) fn refuse_part(&mut self, status: &Status) {
-        let id = id_of_part(self.input.joined());
+        // Of a long line that comes in pieces its first 32 KiB and more, with which the id stands as a rule: there may be
+        // hundreds of them at one time.
+        let id = id_of_part(self.input.bytes());
         self.input.clear();
         self.session.input_bytes = 0;
         self.session.verdict(id, status);

@@ -31,6 +31,8 @@ pub(crate) struct Memory {
     /// The connections that wait until memory is not scarce any more, by their numbers.
     waiting: Mutex<HashMap<u64, Waker>>,
     has_waiting: AtomicBool,
+    /// The most holders that there were when one of those began to wait: its share was the smallest.
+    holders_at_wait: AtomicU64,
     /// When a holder was last asked to give something back.
     last_shed: Mutex<Option<Instant>>,
     logged: LogThrottle,
@@ -64,6 +66,7 @@ impl Memory {
             holders: AtomicU64::new(0),
             waiting: Mutex::new(HashMap::new()),
             has_waiting: AtomicBool::new(false),
+            holders_at_wait: AtomicU64::new(0),
             last_shed: Mutex::new(None),
             logged: LogThrottle::new("connections that wait for memory", tracing::Level::WARN, 1),
         }
@@ -127,6 +130,8 @@ impl Memory {
         let is_new = {
             let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
             self.has_waiting.store(true, Ordering::SeqCst);
+            let holders = self.holders.load(Ordering::Relaxed);
+            self.holders_at_wait.fetch_max(holders, Ordering::Relaxed);
             waiting.insert(connection, waker.clone()).is_none()
         };
 
@@ -149,18 +154,27 @@ impl Memory {
         let woken = {
             let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
             self.has_waiting.store(false, Ordering::SeqCst);
+            self.holders_at_wait.store(0, Ordering::Relaxed);
             std::mem::take(&mut *waiting)
         };
         woken.into_values().for_each(Waker::wake);
     }
 
-    /// Forgets a connection that has ended. The others have larger shares now.
+    /// Forgets a connection that has ended. The others have larger shares now. They are woken once these are larger by
+    /// a fifteenth, as hundreds that end together would each wake all others; those that are not look again by
+    /// themselves, when they look for their peers.
     fn leave(&self, connection: u64) {
-        self.holders.fetch_sub(1, Ordering::Relaxed);
-        if self.has_waiting.load(Ordering::SeqCst) {
-            let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-            waiting.remove(&connection);
-            drop(waiting);
+        let holders = self.holders.fetch_sub(1, Ordering::Relaxed) - 1;
+        if !self.has_waiting.load(Ordering::SeqCst) {
+            return;
+        }
+
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.remove(&connection);
+        drop(waiting);
+
+        let at_wait = self.holders_at_wait.load(Ordering::Relaxed);
+        if holders * 16 <= at_wait * 15 {
             self.wake_all();
         }
     }
@@ -404,5 +418,32 @@ mod tests {
 
         assert!(one.tell(0), "nothing is told though it is little");
         assert_eq!((memory.held(), memory.peak()), (0, 1_400_000));
+    }
+
+    #[test]
+    fn connections_that_end_together_do_not_each_wake_all_that_wait() {
+        let memory = Arc::new(Memory::new(1_600_000));
+        let mut largest = MemoryShare::none(&memory, 0);
+        assert!(largest.tell(1_300_000));
+        let mut others: Vec<_> = (1..160)
+            .map(|number| MemoryShare::none(&memory, number))
+            .collect();
+
+        let counter = Arc::<Wakes>::default();
+        let waker = Arc::clone(&counter).into();
+        let woken_after = |others: &mut Vec<MemoryShare>, ended: usize| {
+            let before = counter.0.load(Ordering::Relaxed);
+            assert!(largest.wait(&waker));
+            others.truncate(others.len() - (ended - 1));
+            assert_eq!(counter.0.load(Ordering::Relaxed), before);
+            others.pop();
+            assert_eq!(counter.0.load(Ordering::Relaxed), before + 1);
+        };
+
+        woken_after(&mut others, 10);
+        // The share is that of fewer now.
+        woken_after(&mut others, 10);
+        others.truncate(15);
+        woken_after(&mut others, 1);
     }
 }

@@ -1,9 +1,16 @@
 //! Many connections, and more than there may be.
 
+use std::future::Future;
+use std::io;
 use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use rpc_server::{Config, Server};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::rig::Rig;
 use crate::support::{Client, TestServer};
@@ -123,4 +130,121 @@ async fn so_many_are_told_that_there_is_no_place_and_the_rest_is_closed() {
         ),
         (3, 1)
     );
+}
+
+/// A stream that always has more to read, and takes all that is written. Time passes while it is read.
+struct Endless {
+    lines: &'static [u8],
+    /// How much of the lines has been read, in turns.
+    at: usize,
+    seen: Arc<Seen>,
+    read_takes: Option<Duration>,
+}
+
+#[derive(Default)]
+struct Seen {
+    reads: AtomicUsize,
+    largest: AtomicUsize,
+}
+
+impl Endless {
+    fn new(lines: &'static [u8]) -> (Self, Arc<Seen>) {
+        let seen = Arc::<Seen>::default();
+        let endless = Self {
+            lines,
+            at: 0,
+            seen: Arc::clone(&seen),
+            read_takes: None,
+        };
+        (endless, seen)
+    }
+}
+
+impl AsyncRead for Endless {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.seen.reads.fetch_add(1, Ordering::Relaxed);
+        let room = buf.remaining();
+        self.seen.largest.fetch_max(room, Ordering::Relaxed);
+        while buf.remaining() > 0 {
+            let left = &self.lines[self.at..];
+            let length = left.len().min(buf.remaining());
+            buf.put_slice(&left[..length]);
+            self.at = (self.at + length) % self.lines.len();
+        }
+
+        if let Some(time) = self.read_takes {
+            // It passes at the first poll.
+            let _ = pin!(tokio::time::advance(time)).poll(cx);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Endless {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn to_read_a_long_line_uses_up_the_share_of_a_turn() {
+    let config = Config::default().with(|config| {
+        config.limits.frame_bytes_max = 100_000_000;
+        config.limits.connection_bytes_max = 200_000_000;
+        config.limits.memory_bytes_max = 400_000_000;
+    });
+    let server = TestServer::with(config, Rig::new().router()).await;
+    let (mut endless, seen) = Endless::new(b"x");
+    endless.read_takes = Some(Duration::from_micros(100));
+
+    let mut connection = pin!(server.handle.serve_connection(endless, "endless"));
+    let mut cx = Context::from_waker(Waker::noop());
+    for _ in 0..5 {
+        let before = seen.reads.load(Ordering::Relaxed);
+        assert!(connection.as_mut().poll(&mut cx).is_pending());
+        let reads = seen.reads.load(Ordering::Relaxed) - before;
+        assert!((1..=12).contains(&reads), "{reads} reads, each 0.1 ms");
+    }
+    assert_eq!(seen.largest.load(Ordering::Relaxed), 64 * 1024);
+}
+
+/// Of a runtime that looks at its sockets seldom while its tasks keep it busy.
+#[test]
+fn a_connection_that_always_has_more_to_do_leaves_the_runtime_its_sockets() {
+    const TURNS: usize = 1_000;
+
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .event_interval(u32::try_from(TURNS).unwrap())
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let (server, address) = tcp(Config::default()).await;
+        let mut good = connect(address).await;
+        let (endless, seen) = Endless::new(b"{\"id\":1,\"cmdid\":100,\"params\":1}\n");
+        tokio::spawn(server.handle.serve_connection(endless, "endless"));
+
+        while seen.reads.load(Ordering::Relaxed) == 0 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(good.ask(PING).await["data"], 1);
+        let reads = seen.reads.load(Ordering::Relaxed);
+        assert!(reads < TURNS, "{reads} reads, one or more a turn");
+    });
 }

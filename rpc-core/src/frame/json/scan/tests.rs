@@ -143,9 +143,9 @@ fn depth_128_is_the_last_that_is_taken() {
 #[test]
 fn the_plain_prefix_ends_at_the_same_byte_wherever_it_stands() {
     for stop in [b'"', b'\\', 0, 0x1f] {
-        for length in 0..40 {
+        for length in 0..200 {
             for fill in [b' ', b'a', 0x7f, 0x80, 0xff, b'!', b'[', b'#', b']'] {
-                let mut bytes = vec![fill; 40];
+                let mut bytes = vec![fill; 200];
                 bytes[length] = stop;
                 assert_eq!(
                     plain_prefix(&bytes),
@@ -156,5 +156,7 @@ fn the_plain_prefix_ends_at_the_same_byte_wherever_it_stands() {
         }
     }
 
-    assert_eq!(plain_prefix(&[0xff; 21]), 21);
+    for length in [0, 21, 64, 65, 128, 150] {
+        assert_eq!(plain_prefix(&vec![0xff; length]), length);
+    }
 }
