@@ -53,6 +53,7 @@
 //! | module | holds |
 //! | --- | --- |
 //! | [`blocking`] | threads for work that blocks |
+//! | [`broadcast`] | items for many subscribers, and what becomes of slow ones |
 //! | [`config`] | every setting, in groups |
 //! | [`layers`] | limits for a command or a router |
 //! | [`telemetry`] | where traces are sent |
@@ -76,6 +77,7 @@ mod access;
 #[cfg(feature = "admin")]
 mod admin;
 pub mod blocking;
+pub mod broadcast;
 pub mod config;
 mod connection;
 mod dispatch;

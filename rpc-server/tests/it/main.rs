@@ -6,6 +6,7 @@ mod admin;
 mod bad_inputs;
 mod blocking;
 mod breach;
+mod broadcast;
 mod calls;
 mod connection;
 mod crowd;
