@@ -21,7 +21,7 @@ from wrong_client.client import Client
 from wrong_client.connection import Failure
 from wrong_client.faults import FAULTS
 
-FEATURES = ["authenticate", "cancel", "dedup", "idempotent", "ordered", "retry", "streams"]
+FEATURES = ["authenticate", "cancel", "dedup", "idempotent", "ordered", "resume", "retry", "streams"]
 
 
 def tell(name: str, told: Dict[str, Any]) -> None:

@@ -76,6 +76,7 @@ async function callLog(client: Client): Promise<void> {
   const { entries, next } = await log.read({ after: seq - 1, service: "gen" });
   const entry: Entry | undefined = entries[0];
   same([entry?.seq, entry?.message, entry?.fields, next], [seq, "entry", { n: 1 }, seq]);
+  await followLog(client, seq);
   const error = await failure(log.read({ after: next + 1000 }));
   if (!(error instanceof RpcError)) throw error;
   same(error.code, Code.OUT_OF_RANGE);
@@ -85,6 +86,15 @@ async function callLog(client: Client): Promise<void> {
   same(await log.appendBatch(batch), { first, last, duplicate: true });
   const conflict = await failure(log.appendBatch({ ...batch, entries: [...batch.entries, ...batch.entries] }));
   if (!(conflict instanceof ConflictError)) throw conflict;
+}
+
+/** Follows the log up to the entry of this number. */
+async function followLog(client: Client, seq: number): Promise<void> {
+  for await (const { entries, next } of await new LogClient(client).tail({ after: seq - 1, service: "gen" })) {
+    same(entries[0]?.seq, seq);
+    if (next >= seq) return;
+  }
+  throw new Error("the stream has ended");
 }
 
 /** Every command of every service, with the least that it may take. What it answers is right, also where it is a failure. */

@@ -54,6 +54,18 @@ async def log(client: rpc_client.Client) -> None:
         assert last == 139
 
 
+async def tail(client: rpc_client.Client) -> None:
+    """Follows the log from its first entry."""
+    log = LogClient(client)
+    messages: list[str] = []
+    async with await log.tail(after=0, service="gen") as items:
+        async for item in items:
+            messages += [it["message"] for it in item["entries"]]
+            if len(messages) >= 3:
+                break
+    assert messages[:3] == ["entry 0", "entry 1", "entry 2"], messages
+
+
 def log_from_a_thread(client: rpc_client.blocking.Client) -> None:
     """The same for threads."""
     log = LogBlockingClient(client)
@@ -104,6 +116,7 @@ async def with_asyncio(address: str) -> int:
     """All of it in one connection."""
     async with rpc_client.Client(address) as client:
         await log(client)
+        await tail(client)
         return await call_with_the_least(client)
 
 

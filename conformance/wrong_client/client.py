@@ -6,9 +6,10 @@ import asyncio
 import random
 import time
 import uuid
-from typing import Any, Dict, Optional
+from typing import Any, Dict, Optional, Tuple
 
 from wrong_client.connection import Call, Connection, Failure
+from wrong_client.resume import Resumption
 
 
 class Repetition:
@@ -296,20 +297,51 @@ class Client:
         """A stream: reads as many items as are wanted, and tells each."""
         limit = ask.get("timeout_ms")
         deadline = None if limit is None else time.monotonic() + limit / 1000
-        connection = await self.connected()
-        call = Call(is_stream=True)
-        request = {**self.request(ask, deadline), "credit": int(self.setting("stream_credit", 64))}
-        connection.send(call, request, is_ordered=False)
+        resumption = Resumption(ask, self.settings, self.wrong)
+
+        def take(item: Any) -> None:
+            told({"item": item})
+            resumption.passed(item)
+
+        connection, call = await self.begin_stream(ask, deadline)
         try:
             while True:
                 for _ in range(await wanted.get()):
-                    if not await self.next_item(connection, call, deadline, told):
+                    item_came = None
+                    while item_came is None:
+                        try:
+                            item_came = await self.next_item(connection, call, deadline, take)
+                        except Failure as failure:
+                            if self.wrong == "resume-renews-the-deadline" and limit is not None:
+                                deadline = time.monotonic() + limit / 1000
+                            connection, call = await self.reopen_stream(failure, resumption, ask, deadline)
+                    if not item_came:
+                        told({"end": True})
                         return
         finally:
             if not call.is_over:
                 connection.give_up(call)
 
-    async def next_item(self, connection: Connection, call: Call, deadline: Optional[float], told: Any) -> bool:
+    async def begin_stream(self, ask: Dict[str, Any], deadline: Optional[float]) -> Tuple[Connection, Call]:
+        """Asks for the stream."""
+        connection = await self.connected()
+        call = Call(is_stream=True)
+        request = {**self.request(ask, deadline), "credit": int(self.setting("stream_credit", 64))}
+        connection.send(call, request, is_ordered=False)
+        return connection, call
+
+    async def reopen_stream(
+        self, failure: Failure, resumption: Resumption, ask: Dict[str, Any], deadline: Optional[float]
+    ) -> Tuple[Connection, Call]:
+        """Asks for what is left of a stream that was lost. Raises `Failure`."""
+        while True:
+            params = await resumption.go_on(failure)
+            try:
+                return await self.begin_stream({**ask, "params": params}, deadline)
+            except Failure as another:
+                failure = another
+
+    async def next_item(self, connection: Connection, call: Call, deadline: Optional[float], take: Any) -> bool:
         """One item, or the end: then it is false."""
         while not call.items and not call.is_over:
             call.changed.clear()
@@ -320,12 +352,11 @@ class Client:
                 raise Failure(4, "the stream is past its deadline") from None
         if call.items:
             item = call.items.popleft()
-            told({"item": item})
+            take(item)
             connection.took_item(call, item)
             return True
         if call.failure:
             raise call.failure
-        told({"end": True})
         return False
 
     async def close(self) -> None:

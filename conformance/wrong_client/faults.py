@@ -94,6 +94,32 @@ FAULTS: Dict[str, Fault] = {
         "opens an idle connection again at once", ["an-idle-connection-that-was-lost-is-opened-by-the-next-call"]
     ),
     "resends-what-was-lost": Fault("sends lost calls again", ["a-call-that-was-lost-is-not-sent-again"]),
+    "resume-after-any-failure": Fault(
+        "calls a resumable stream again after any failure", ["a-failure-of-the-service-ends-a-resumable-stream"]
+    ),
+    "resume-after-loss-only": Fault(
+        "does not call a resumable stream again that the server has ended with code 14",
+        ["a-resumable-stream-that-ends-with-a-goaway-goes-on-over-another-connection"],
+    ),
+    "resume-for-ever": Fault(
+        "calls a resumable stream again for ever",
+        ["a-resumable-stream-that-brings-nothing-any-more-fails-in-the-end"],
+    ),
+    "resume-from-the-start": Fault(
+        "calls a resumable stream again from its beginning",
+        ["a-resumable-stream-goes-on-from-its-last-cursor-after-a-lost-connection"],
+    ),
+    "resume-hides-gaps": Fault(
+        "does not tell that items may be missing", ["a-place-that-is-not-known-any-more-is-told-as-a-gap"]
+    ),
+    "resume-never": Fault(
+        "does not call a resumable stream again",
+        ["a-resumable-stream-goes-on-from-its-last-cursor-after-a-lost-connection"],
+    ),
+    "resume-renews-the-deadline": Fault(
+        "gives each call of a resumable stream all of its time",
+        ["all-calls-of-a-resumable-stream-share-its-one-deadline"],
+    ),
     "reuses-ids": Fault("takes the lowest free id", ["a-late-reply-does-not-answer-the-next-call"]),
     "same-id": Fault("gives every call the same id", ["calls-that-run-side-by-side-have-ids-of-their-own"]),
     "segments-are-lines": Fault("takes every read for whole lines", ["a-reply-that-comes-slowly-is-one-reply"]),

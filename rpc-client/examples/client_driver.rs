@@ -6,8 +6,10 @@ use std::error::Error as StdError;
 use std::io::Write as _;
 use std::time::Duration;
 
-use futures::StreamExt;
-use rpc_client::{Client, Command, Config, Error};
+use futures::stream::{BoxStream, Stream};
+use futures::{StreamExt, TryStreamExt};
+use rpc_client::{CallOptions, Client, Command, Config, Error, Status, service};
+use rpc_core::Resume;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -40,6 +42,9 @@ struct Ask {
     meta: HashMap<String, String>,
     #[serde(default)]
     ordered: bool,
+    /// The members of a stream's cursor, as `describe` has them.
+    #[serde(default)]
+    resumable: Vec<Resume>,
     #[serde(default = "one")]
     n: usize,
 }
@@ -75,6 +80,7 @@ async fn main() -> Result<(), Box<dyn StdError>> {
         "idempotent",
         "liveness",
         "ordered",
+        "resume",
         "retry",
         "streams",
     ];
@@ -221,14 +227,68 @@ fn command<'c>(client: &'c Client, ask: &Ask) -> Command<'c> {
     command
 }
 
+/// A stream that goes on where it was lost. That is said of a command, and not of a call: so there is a command for each
+/// cursor that the cases have.
+#[service]
+trait Follow {
+    #[rpc(cmdid = 100, no_timeout, resumable(cursor = "next", param = "after"))]
+    fn follow(&self, params: Value) -> impl Stream<Item = Result<Value, Status>> + Send;
+}
+
+/// The same with a cursor of two members.
+#[service]
+trait FollowLog {
+    #[rpc(
+        cmdid = 100,
+        no_timeout,
+        resumable(cursor = "log", param = "log", cursor = "next", param = "after")
+    )]
+    fn follow(&self, params: Value) -> impl Stream<Item = Result<Value, Status>> + Send;
+}
+
+/// The items of a stream, or how it fails, as it is told.
+type Items = BoxStream<'static, Result<Value, Value>>;
+
+async fn begin_stream(client: &Client, ask: &Ask) -> Result<Items, Value> {
+    let mut options = CallOptions::new();
+    if let Some(timeout) = ask.timeout_ms {
+        options = options.timeout(Duration::from_millis(timeout));
+    }
+    let (client, params) = (client.clone(), ask.params.clone());
+
+    match ask.resumable.len() {
+        0 => {
+            let items = command(&client, ask).stream::<_, Value>(&params).await;
+            let items = items.map_err(|error| described(&error))?;
+            Ok(items.map_err(|error| described(&error)).boxed())
+        }
+        1 => {
+            let service = FollowClient::new(client).with(options);
+            let items = service.follow(params).await;
+            let items = items.map_err(|status| told_of(&status))?;
+            Ok(items.map_err(|status| told_of(&status)).boxed())
+        }
+        _ => {
+            let log = FollowLogClient::new(client).with(options);
+            let items = log.follow(params).await;
+            let items = items.map_err(|status| told_of(&status))?;
+            Ok(items.map_err(|status| told_of(&status)).boxed())
+        }
+    }
+}
+
+/// A failure of a typed client, which is a status.
+fn told_of(status: &Status) -> Value {
+    json!({"code": status.code().number(), "message": status.message(), "details": status.details(), "text": status.to_string()})
+}
+
 /// Reads as many items as it is asked for, and tells each, until the stream is over.
 async fn stream(client: Client, ask: Ask, mut wanted: mpsc::UnboundedReceiver<usize>) {
-    let begun = command(&client, &ask).stream::<_, Value>(&ask.params).await;
-    let mut items = match begun {
+    let mut items = match begin_stream(&client, &ask).await {
         Ok(items) => items,
         Err(error) => {
             wanted.recv().await;
-            tell_result(&ask.name, Err(error), "item");
+            tell(&ask.name, json!({"error": error}));
             return;
         }
     };
@@ -240,10 +300,9 @@ async fn stream(client: Client, ask: Ask, mut wanted: mpsc::UnboundedReceiver<us
                 return;
             };
 
-            let is_over = item.is_err();
-            tell_result(&ask.name, item, "item");
-            if is_over {
-                return;
+            match item {
+                Ok(item) => tell(&ask.name, json!({"item": item})),
+                Err(error) => return tell(&ask.name, json!({"error": error})),
             }
         }
     }

@@ -115,9 +115,18 @@ pub trait Service: Send + Sync + 'static {
     ) -> impl Future<Output = R> + Send {
         self.call(request.into_request()).map(R::from_outcome)
     }
+
+    /// Sets the deadline of a request that others may follow in its place, for typed clients: all of them share its time. A
+    /// service without a clock leaves each of them its own.
+    #[doc(hidden)]
+    fn fix_deadline(&self, _request: &mut Request<'_>) {}
 }
 
 impl<S: Service> Service for Arc<S> {
+    fn fix_deadline(&self, request: &mut Request<'_>) {
+        S::fix_deadline(self, request);
+    }
+
     fn call(&self, request: Request<'_>) -> impl Future<Output = Outcome> + Send + 'static {
         S::call(self, request)
     }

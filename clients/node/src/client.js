@@ -8,7 +8,7 @@ import { Endpoint, RetryBudget } from "./endpoint.js";
 import { Code, RpcError } from "./errors.js";
 import * as frames from "./frames.js";
 import { complete } from "./settings.js";
-import { Stream } from "./streams.js";
+import { Resumption, Stream } from "./streams.js";
 
 const NO_OPTIONS = Object.freeze({});
 // Longer times than this, in milliseconds, are this one: 30 years.
@@ -130,16 +130,25 @@ export class Client {
   }
 
   async stream(cmdid, params = {}, options = NO_OPTIONS) {
-    const { meta, signal, errors } = options;
+    const { meta, signal, errors, resumable = [] } = options;
     const timeoutMs = options.timeoutMs === undefined ? undefined : Math.min(options.timeoutMs, TIMEOUT_MAX);
-    const { callTimeoutMs, streamCredit, streamBytesMax } = this.settings;
-    const deadline = performance.now() + (timeoutMs ?? callTimeoutMs);
-    signal?.throwIfAborted();
-    const connection = this.#atOnce() ?? (await this.#connection(deadline, [], signal));
-    const leftMs = timeoutMs === undefined ? undefined : Math.max(1, Math.floor(deadline - performance.now()));
-    const rest = frames.request(cmdid, params, { timeoutMs: leftMs, credit: streamCredit, meta });
-    const stream = new Stream(connection, streamCredit, streamBytesMax, signal, errors);
-    connection.begin(stream.call, rest, leftMs, false);
+    const { callTimeoutMs, streamCredit: credit } = this.settings;
+    const deadline = timeoutMs === undefined ? undefined : performance.now() + timeoutMs;
+
+    const begin = async (given, failed, take) => {
+      const limit = deadline ?? performance.now() + callTimeoutMs;
+      if (limit <= performance.now()) throw this.#late();
+      signal?.throwIfAborted();
+      const avoid = this.#endpoints.filter((endpoint) => endpoint.address === failed?.address);
+      const connection = this.#atOnce() ?? (await this.#connection(limit, avoid, signal));
+      const leftMs = deadline === undefined ? undefined : Math.max(1, Math.floor(deadline - performance.now()));
+      const rest = frames.request(cmdid, given, { timeoutMs: leftMs, credit, meta });
+      connection.begin(take(connection), rest, leftMs, false);
+    };
+
+    const resumption = resumable.length > 0 ? new Resumption(params, resumable, this.settings) : undefined;
+    const stream = new Stream(begin, this.settings, resumption, signal, errors);
+    await stream.begin(params);
     return stream;
   }
 

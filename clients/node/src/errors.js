@@ -70,6 +70,13 @@ export class RpcError extends Error {
     return this;
   }
 
+  /** The same failure in other words. */
+  because(reason) {
+    this.reason = reason;
+    this.message = this.#describe();
+    return this;
+  }
+
   /** The same failure, of the class that a service has for its code. */
   become(classes) {
     const own = this.answered ? classes?.get(this.code) : undefined;

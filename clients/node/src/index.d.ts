@@ -165,7 +165,14 @@ export declare class Client {
   stream<Item = Json>(
     cmdid: number,
     params?: unknown,
-    options?: Pick<CallOptions, "timeoutMs" | "signal" | "meta" | "errors">,
+    options?: Pick<CallOptions, "timeoutMs" | "signal" | "meta" | "errors"> & {
+      /**
+       * The server describes the command so: pairs of a member of each item and the param that takes it. Where the connection
+       * is lost, or its server goes away, the command is called again behind the last item. A place that the server does not
+       * know any more ends the stream with the server's code, 9 or 11.
+       */
+      readonly resumable?: readonly (readonly [cursor: string, param: string])[];
+    },
   ): Promise<Stream<Item>>;
   /** Opens a connection now, unless one is open. Calls open it by themselves. */
   connect(): Promise<void>;

@@ -1,38 +1,120 @@
-// The items of a streaming call.
+// The items of a streaming call, and of those that go on where it was lost.
+
+import { setTimeout as sleep } from "node:timers/promises";
 
 import { Call } from "./connection.js";
-import { Code } from "./errors.js";
+import { Code, RpcError } from "./errors.js";
 import * as frames from "./frames.js";
+
+// Calls in a row that bring no item, before a stream that is resumable fails.
+const REOPENINGS_MAX = 16;
+
+const isObject = (value) => typeof value === "object" && value !== null && !Array.isArray(value);
+
+/** The place in a stream behind which a further call goes on. */
+export class Resumption {
+  #params;
+  #members;
+  #settings;
+  // The params that the last item stands for, once there was one.
+  #cursor = undefined;
+  // Calls since the last item.
+  #reopenings = 0;
+
+  constructor(params, members, settings) {
+    this.#params = params;
+    this.#members = members;
+    this.#settings = settings;
+  }
+
+  /** Notes an item that its reader gets. One without a cursor leaves the place where it was. */
+  passed(item) {
+    this.#reopenings = 0;
+    if (isObject(item) && this.#members.every(([cursor]) => Object.hasOwn(item, cursor))) {
+      this.#cursor = Object.fromEntries(this.#members.map(([cursor, param]) => [param, item[cursor]]));
+    }
+  }
+
+  /** Whether a call that has failed so is made again; counts it. */
+  takes(failed) {
+    const isLost = failed.code === Code.UNAVAILABLE && this.#reopenings < REOPENINGS_MAX;
+    this.#reopenings += isLost ? 1 : 0;
+    return isLost;
+  }
+
+  /** None before the first further call, and longer ones before each that follows one which brought nothing. */
+  pauseMs(failed) {
+    const { retryBaseMs, retryCapMs } = this.#settings;
+    const windowMs = Math.min(retryCapMs, retryBaseMs * 2 ** (this.#reopenings - 2));
+    return (failed.retryAfterMs ?? 0) + (this.#reopenings === 1 ? 0 : Math.random() * windowMs);
+  }
+
+  get nextParams() {
+    if (isObject(this.#params)) return { ...this.#params, ...this.#cursor };
+    // Params that are no object are the value of a cursor that has only one.
+    const values = Object.values(this.#cursor ?? {});
+    return values.length === 1 ? values[0] : this.#params;
+  }
+
+  /** The failure that ends the stream: a place that the server does not know any more is a gap. */
+  ending(failed) {
+    const isGap = failed.code === Code.FAILED_PRECONDITION || failed.code === Code.OUT_OF_RANGE;
+    if (!isGap || !failed.answered || this.#reopenings === 0 || this.#cursor === undefined) return failed;
+    const cursor = JSON.stringify(this.#cursor);
+    return failed.because(`the stream was lost and cannot go on from ${cursor}, so that items may be missing: ${failed.reason}`);
+  }
+}
 
 /** The items of a streaming call. */
 export class Stream {
-  #connection;
-  #credit;
+  #begin;
+  #settings;
+  #resumption;
   #signal;
+  #errors;
+  #connection;
+  #call;
   // Each with the size of its line.
   #items = [];
   #size = 0;
   #taken = 0;
+  // Of the call, and how the reader is told of the end.
+  #failed = undefined;
   #error = undefined;
+  #isClosed = false;
   #waiting = undefined;
 
-  constructor(connection, credit, sizeMax, signal, errors) {
-    this.#connection = connection;
-    this.#credit = credit;
+  /** `begin` makes a call with these params; it asks for the call once it has a connection. */
+  constructor(begin, settings, resumption, signal, errors) {
+    this.#begin = begin;
+    this.#settings = settings;
+    this.#resumption = resumption;
     this.#signal = signal;
-    this.call = new Call((error, data) => {
+    this.#errors = errors;
+  }
+
+  /** Makes the first call, or one that goes on behind `failed`. */
+  async begin(params, failed) {
+    await this.#begin(params, failed, (connection) => this.#callOn(connection));
+    if (failed === undefined) this.#signal?.addEventListener("abort", this.#abort, { once: true });
+    if (this.#isClosed) this.#connection.giveUp(this.#call);
+  }
+
+  #callOn(connection) {
+    const { streamCredit, streamBytesMax } = this.#settings;
+    const call = new Call((error, data) => {
       // A command with one result is taken for a stream of one item.
       if (error === undefined && data !== null) this.#items.push({ item: data, size: 0 });
-      this.#error = error?.become(errors);
-      signal?.removeEventListener("abort", this.#abort);
+      this.#failed = error;
+      if (!this.#mayGoOn) this.#signal?.removeEventListener("abort", this.#abort);
       this.#wake();
     });
-    this.call.onItem = (item, size) => {
-      if (this.#items.length > credit) {
+    call.onItem = (item, size) => {
+      if (this.#items.length > streamCredit) {
         return { code: Code.INTERNAL, reason: "the stream sent more items than it had `credit` for" };
       }
-      if (this.#size >= sizeMax) {
-        const reason = `items of more than \`streamBytesMax\` of ${sizeMax} bytes wait for their reader`;
+      if (this.#size >= streamBytesMax) {
+        const reason = `items of more than \`streamBytesMax\` of ${streamBytesMax} bytes wait for their reader`;
         return { code: Code.RESOURCE_EXHAUSTED, reason };
       }
       this.#items.push({ item, size });
@@ -40,15 +122,30 @@ export class Stream {
       this.#wake();
       return undefined;
     };
-    signal?.addEventListener("abort", this.#abort, { once: true });
+    this.#connection = connection;
+    this.#call = call;
+    this.#taken = 0;
+    this.#failed = undefined;
+    return call;
+  }
+
+  /** Whether a call may still take the place of the one that has failed. */
+  get #mayGoOn() {
+    return this.#resumption !== undefined && this.#failed !== undefined;
   }
 
   #abort = () => {
-    if (this.call.isOver) return;
-    this.#connection.giveUp(this.call);
+    if (this.#call.isOver && !this.#mayGoOn) return;
+    this.#close();
     this.#error = this.#signal.reason;
-    this.#wake();
   };
+
+  #close() {
+    this.#isClosed = true;
+    this.#failed = undefined;
+    this.#connection.giveUp(this.#call);
+    this.#wake();
+  }
 
   #wake() {
     this.#waiting?.();
@@ -60,34 +157,59 @@ export class Stream {
   }
 
   async next() {
-    while (this.#items.length === 0 && !this.call.isOver) {
-      await new Promise((resolve) => {
-        this.#waiting = resolve;
-      });
-    }
-    if (this.#items.length > 0) {
-      const { item: value, size } = this.#items.shift();
-      this.#size -= size;
-      this.#taken += 1;
-      // Credit is given back by halves: few lines, and the server never runs dry.
-      if (this.#taken * 2 >= this.#credit && !this.call.isOver) {
-        this.#connection.write(frames.credit(this.call.id, this.#taken));
-        this.#taken = 0;
+    for (;;) {
+      while (this.#items.length === 0 && !this.#call.isOver) {
+        await new Promise((resolve) => {
+          this.#waiting = resolve;
+        });
       }
-      return { value, done: false };
+      if (this.#items.length > 0) return { value: this.#take(), done: false };
+      if (this.#failed === undefined) break;
+      await this.#goOn(this.#failed);
     }
+    this.#signal?.removeEventListener("abort", this.#abort);
     const error = this.#error;
     this.#error = undefined;
     if (error !== undefined) throw error;
     return { value: undefined, done: true };
   }
 
+  #take() {
+    const { item, size } = this.#items.shift();
+    this.#size -= size;
+    this.#taken += 1;
+    this.#resumption?.passed(item);
+    // Credit is given back by halves: few lines, and the server never runs dry.
+    if (this.#taken * 2 >= this.#settings.streamCredit && !this.#call.isOver) {
+      this.#connection.write(frames.credit(this.#call.id, this.#taken));
+      this.#taken = 0;
+    }
+    return item;
+  }
+
+  /** Makes a call that goes on in the place of the one that has failed, or notes that this is the end. */
+  async #goOn(failed) {
+    if (!this.#resumption?.takes(failed)) {
+      this.#failed = undefined;
+      this.#error ??= (this.#resumption?.ending(failed) ?? failed).become(this.#errors);
+      return;
+    }
+    try {
+      await sleep(this.#resumption.pauseMs(failed), undefined, { signal: this.#signal });
+      if (!this.#isClosed) await this.begin(this.#resumption.nextParams, failed);
+    } catch (error) {
+      // An abort has noted its reason.
+      if (this.#isClosed) return;
+      if (!(error instanceof RpcError)) throw error;
+      this.#failed = error;
+    }
+  }
+
   /** Gives the stream up, if it is not over; `for await` does so when it is left. */
   async return() {
     this.#signal?.removeEventListener("abort", this.#abort);
-    this.#connection.giveUp(this.call);
+    this.#close();
     this.#items = [];
-    this.#wake();
     return { value: undefined, done: true };
   }
 }

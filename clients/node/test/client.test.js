@@ -13,6 +13,7 @@ import { Client, Code, RpcError, define, shared } from "../src/index.js";
 import { Daemon, withDaemon } from "./support.js";
 
 const PING = 0;
+const [APPEND, TAIL] = [1001, 1006];
 const [SLEEP, ADD, COUNT, TALLY, ONCE] = [10001, 10004, 10005, 10008, 10009];
 // As quick as tests want it.
 const QUICK = { failFastAfterMs: 200, reconnectCapMs: 200 };
@@ -248,6 +249,30 @@ test("a server that was killed is found when it is back", () =>
         assert.equal(await waiting, 2);
       },
       { reconnectCapMs: 100, failFastAfterMs: 5000 },
+      other.address,
+    ),
+  ));
+
+test("a tail goes on when the daemon was killed, and each entry comes once", () =>
+  withDaemon((other) =>
+    withClient(
+      async (client) => {
+        const resumable = [["log", "log"], ["next", "after"]];
+        const tail = await client.stream(TAIL, { after: 0 }, { resumable });
+        const seen = [];
+        for (let number = 1; number <= 30; number += 1) {
+          const entry = { level: "info", service: "order", message: "entry" };
+          assert.equal((await client.call(APPEND, entry)).seq, number);
+          while (seen.length < number) seen.push(...(await tail.next()).value.entries.map(({ seq }) => seq));
+          if (number % 10 === 0) {
+            await other.kill();
+            await other.start();
+          }
+        }
+        assert.deepEqual(seen, Array.from({ length: 30 }, (_, index) => index + 1));
+        await tail.return();
+      },
+      { reconnectCapMs: 100, failFastAfterMs: 20_000, callTimeoutMs: 30_000 },
       other.address,
     ),
   ));

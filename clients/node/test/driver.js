@@ -6,7 +6,7 @@ import { createInterface } from "node:readline";
 
 import { Client, RpcError } from "../src/index.js";
 
-const FEATURES = ["authenticate", "cancel", "dedup", "endpoints", "idempotent", "liveness", "ordered", "retry", "streams"];
+const FEATURES = ["authenticate", "cancel", "dedup", "endpoints", "idempotent", "liveness", "ordered", "resume", "retry", "streams"];
 const clients = new Map();
 const begun = new Map();
 
@@ -26,6 +26,7 @@ async function begin(ask, signal, wanted) {
   const { verb, as: name, cmdid, params } = ask;
   const client = clients.get(verb === "connect" || verb === "flush" ? name : (ask.client ?? "client"));
   const options = { signal };
+  if (ask.resumable) options.resumable = ask.resumable.map(({ cursor, param }) => [cursor, param]);
   for (const option of ["timeout_ms", "meta", "idempotent", "idempotency_key", "dedup", "ordered"]) {
     if (option in ask) options[camel(option)] = ask[option];
   }

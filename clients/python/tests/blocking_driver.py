@@ -64,7 +64,8 @@ class Driver:
                 data = client.call(ask["cmdid"], ask["params"], timeout=timeout, **options, **more)
                 self.tell(case, name, {"data": data})
             elif verb == "stream":
-                with client.stream(ask["cmdid"], ask["params"], timeout=timeout) as items:
+                resumable = [(member["cursor"], member["param"]) for member in ask.get("resumable", [])]
+                with client.stream(ask["cmdid"], ask["params"], timeout=timeout, resumable=resumable) as items:
                     while True:
                         for _ in range(self.wanted[name].get()):
                             try:

@@ -13,7 +13,7 @@ from typing import Any
 import rpc_client
 from rpc_client import RpcError, Settings
 
-FEATURES = ["authenticate", "cancel", "dedup", "endpoints", "idempotent", "liveness", "ordered", "retry", "streams"]
+FEATURES = ["authenticate", "cancel", "dedup", "endpoints", "idempotent", "liveness", "ordered", "resume", "retry", "streams"]
 
 
 def tell(name: str, told: dict[str, Any]) -> None:
@@ -95,7 +95,8 @@ class Driver:
     async def stream(self, client: rpc_client.Client, ask: dict[str, Any], timeout: float | None) -> None:
         """Reads as many items as it is asked for, until the stream is over."""
         name = ask["as"]
-        async with await client.stream(ask["cmdid"], ask["params"], timeout=timeout) as items:
+        resumable = [(member["cursor"], member["param"]) for member in ask.get("resumable", [])]
+        async with await client.stream(ask["cmdid"], ask["params"], timeout=timeout, resumable=resumable) as items:
             while True:
                 for _ in range(await self.wanted[name].get()):
                     try:

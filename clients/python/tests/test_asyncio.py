@@ -18,6 +18,7 @@ from rpc_client import Client, Code, RpcError, Settings, Tls
 from support import Daemon
 
 PING = 0
+APPEND, TAIL = 1001, 1006
 SLEEP, ADD, COUNT, TALLY, ONCE = 10001, 10004, 10005, 10008, 10009
 # As quick as tests want it.
 QUICK = Settings(fail_fast_after_ms=200, reconnect_cap_ms=200)
@@ -201,6 +202,23 @@ class AgainstOtherListeners(unittest.IsolatedAsyncioTestCase):
                 waiting = asyncio.create_task(client.call(PING, 2, idempotent=True))
                 await asyncio.to_thread(daemon.start)
                 self.assertEqual(await waiting, 2)
+
+    async def test_a_tail_goes_on_when_the_daemon_was_killed_and_each_entry_comes_once(self) -> None:
+        with Daemon() as daemon:
+            settings = Settings(fail_fast_after_ms=20_000, call_timeout_ms=30_000, reconnect_cap_ms=100)
+            async with Client(daemon.address, settings) as client:
+                resumable = [("log", "log"), ("next", "after")]
+                async with await client.stream(TAIL, {"after": 0}, resumable=resumable) as tail:
+                    seen: list[int] = []
+                    for number in range(1, 31):
+                        entry = {"level": "info", "service": "order", "message": "entry"}
+                        self.assertEqual((await client.call(APPEND, entry))["seq"], number)
+                        while len(seen) < number:
+                            seen += [entry["seq"] for entry in (await anext(tail))["entries"]]
+                        if number % 10 == 0:
+                            daemon.kill()
+                            await asyncio.to_thread(daemon.start)
+                self.assertEqual(seen, list(range(1, 31)))
 
     async def test_a_token_says_who_the_client_is(self) -> None:
         with tempfile.TemporaryDirectory() as directory:

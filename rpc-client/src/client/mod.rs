@@ -465,6 +465,16 @@ impl Service for Client {
         }
     }
 
+    fn fix_deadline(&self, request: &mut Request<'_>) {
+        let Some(timeout) = request.timeout else {
+            return;
+        };
+
+        let own = after(Instant::now(), timeout).into_std();
+        let deadline = request.scope.deadline.map_or(own, |it| it.min(own));
+        request.scope.deadline = Some(deadline);
+    }
+
     fn call_typed<R: MethodResult>(
         &self,
         request: TypedRequest<'_>,

@@ -159,9 +159,12 @@ impl<S: Service> TypedClient<S> {
         };
 
         let members = request.resumable();
-        let request = request.into_request();
+        let mut request = request.into_request();
         // A copy for the calls that go on where this one is lost.
-        let further = (!members.is_empty()).then(|| request.clone());
+        let further = (!members.is_empty()).then(|| {
+            self.service.fix_deadline(&mut request);
+            request.clone()
+        });
         let begun = self.service.call(request);
 
         let items = move |reply| match further {

@@ -83,12 +83,14 @@ impl<S: Service> Resuming<S> {
         None
     }
 
-    /// How the stream ends whose further call has failed so.
+    /// How the stream ends that has failed so. The failure of a further call before its first item is about the cursor; over a
+    /// connection it comes as the end of the items, since a stream is begun before it is answered.
     fn failure(&self, status: Status) -> Status {
-        let is_gap = matches!(
-            status.code(),
-            Code::OUT_OF_RANGE | Code::FAILED_PRECONDITION
-        );
+        let is_gap = self.reopenings > 0
+            && matches!(
+                status.code(),
+                Code::OUT_OF_RANGE | Code::FAILED_PRECONDITION
+            );
         let Some(cursor) = self.cursor.as_ref().filter(|_| is_gap) else {
             return status;
         };
@@ -117,7 +119,7 @@ impl<S: Service> Stream for Resuming<S> {
                         self.pass(item.as_bytes());
                         return Poll::Ready(Some(Ok(item)));
                     }
-                    Some(Err(status)) => self.reopen(status),
+                    Some(Err(status)) => self.reopen(status).map(|status| self.failure(status)),
                     None => {
                         self.state = State::Ended;
                         return Poll::Ready(None);
@@ -206,7 +208,15 @@ mod tests {
         let script = vec![(vec![7], Code::UNAVAILABLE), (vec![], Code::OUT_OF_RANGE)];
         let (items, _) = collect(script);
         // The service begins the stream, which then fails by itself.
-        assert_eq!(items[1].as_ref().unwrap_err().code(), Code::OUT_OF_RANGE);
+        let gap = items[1].as_ref().unwrap_err();
+        assert_eq!(gap.code(), Code::OUT_OF_RANGE);
+        assert!(gap.message().contains("items may be missing"), "{gap}");
+
+        // Not where the stream has gone on since.
+        let script = vec![(vec![7], Code::UNAVAILABLE), (vec![8], Code::OUT_OF_RANGE)];
+        let (items, _) = collect(script);
+        let failure = items[2].as_ref().unwrap_err();
+        assert_eq!(failure.message(), "the end");
 
         let service = Arc::new(service_fn(|_| {
             let status = Status::out_of_range("after is above last").with_details(&3);

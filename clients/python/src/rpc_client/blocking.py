@@ -6,7 +6,7 @@ import asyncio
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Generic, Self, TypeVar
 
 from . import client as asynchronous
@@ -197,10 +197,15 @@ class Client:
         *,
         timeout: float | None = None,
         meta: Mapping[str, str] | None = None,
+        resumable: Sequence[tuple[str, str]] = (),
         errors: Mapping[int, type[RpcError]] | None = None,
     ) -> Stream[Any]:
         """Begins a stream of items, as `rpc_client.Client.stream`; `for` reads them. Raises `RpcError`."""
-        made = self._run(lambda client: client.stream(cmdid, params, timeout=timeout, meta=meta, errors=errors))
+        made = self._run(
+            lambda client: client.stream(
+                cmdid, params, timeout=timeout, meta=meta, resumable=resumable, errors=errors
+            )
+        )
         return Stream(self._loop, made)
 
     def connect(self) -> None:

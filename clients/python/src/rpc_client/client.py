@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -14,7 +14,7 @@ from .dedup import KEY, Repetition, StoreCall
 from .endpoint import Endpoint, RetryBudget
 from .errors import Code, RpcError
 from .settings import Settings
-from .streams import Stream
+from .streams import Resumption, Stream, StreamCall
 
 # Most commands take their params by name: none are an empty object.
 NO_PARAMS: dict[str, object] = {}
@@ -155,24 +155,36 @@ class Client:
         *,
         timeout: float | None = None,
         meta: Mapping[str, str] | None = None,
+        resumable: Sequence[tuple[str, str]] = (),
         errors: Mapping[int, type[RpcError]] | None = None,
     ) -> Stream[Any]:
         """Begins a command that answers with a stream of items; `async for` reads them.
 
         It has no deadline but `timeout`, in seconds. Leave it with `async with`, or `aclose()`, so that the server learns of it.
-        `errors` are the classes of the service's own codes.
+        `errors` are the classes of the service's own codes. `resumable`, for commands that the server describes so, has pairs
+        of a member of each item and the param that takes it: where the connection is lost, or its server goes away, the
+        command is called again behind the last item. A place that the server does not know any more ends the stream with the
+        server's code, 9 or 11.
 
         Raises `RpcError` where it cannot begin; what fails later is raised behind the items that came before.
         """
         loop = asyncio.get_running_loop()
         deadline = None if timeout is None else loop.time() + min(timeout, TIMEOUT_MAX)
-        limit = loop.time() + self.settings.call_timeout_ms / 1000 if deadline is None else deadline
-        connection = self._at_once() or await self._connection(limit, [])
-        left_ms = None if deadline is None else max(1, int((deadline - loop.time()) * 1000))
-        stream: Stream[Any] = Stream(connection, errors)
-        rest = frames.request(cmdid, params, timeout_ms=left_ms, credit=self.settings.stream_credit, meta=meta)
-        connection.begin(stream.call, rest, deadline, False)
-        return stream
+
+        async def begin(params: object, failed: RpcError | None) -> StreamCall:
+            limit = loop.time() + self.settings.call_timeout_ms / 1000 if deadline is None else deadline
+            if limit <= loop.time():
+                raise self._late()
+            avoid = [endpoint for endpoint in self._endpoints if failed and endpoint.address == failed.address]
+            connection = self._at_once() or await self._connection(limit, avoid)
+            left_ms = None if deadline is None else max(1, int((deadline - loop.time()) * 1000))
+            call = StreamCall(connection)
+            rest = frames.request(cmdid, params, timeout_ms=left_ms, credit=call.credit, meta=meta)
+            connection.begin(call, rest, deadline, False)
+            return call
+
+        resumption = Resumption(begin, params, resumable, self.settings) if resumable else None
+        return Stream(await begin(params, None), resumption, errors)
 
     async def connect(self) -> None:
         """Opens a connection now, unless one is open. Calls open it by themselves. Raises `RpcError`."""

@@ -1,18 +1,26 @@
-"""The items of a streaming call."""
+"""The items of a streaming call, and of those that go on where it was lost."""
 
 from __future__ import annotations
 
 import asyncio
+import json
+import random
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
 from . import frames
 from .connection import Call, Connection
 from .errors import Code, RpcError
+from .settings import Settings
 
 Item = TypeVar("Item")
+
+# Calls in a row that bring no item, before a stream that is resumable fails.
+_REOPENINGS_MAX = 16
+# What a server says of a place behind which it has no items any more.
+_GAPS = (Code.FAILED_PRECONDITION, Code.OUT_OF_RANGE)
 
 
 class StreamCall(Call):
@@ -20,12 +28,13 @@ class StreamCall(Call):
 
     __slots__ = ("items", "size", "credit", "size_max", "waiter", "error")
 
-    def __init__(self, credit: int, size_max: int) -> None:
+    def __init__(self, connection: Connection) -> None:
         super().__init__()
+        self.connection: Connection = connection
         # Each with the bytes of its line.
         self.items: deque[tuple[Any, int]] = deque()
         self.size = 0
-        self.credit, self.size_max = credit, size_max
+        self.credit, self.size_max = connection.settings.stream_credit, connection.settings.stream_bytes_max
         self.waiter: asyncio.Future[None] | None = None
         self.error: RpcError | None = None
 
@@ -53,42 +62,118 @@ class StreamCall(Call):
             self.waiter.set_result(None)
 
 
+class Resumption:
+    """The place in a stream behind which a further call goes on, and the way to make that call."""
+
+    def __init__(
+        self,
+        begin: Callable[[object, RpcError | None], Awaitable[StreamCall]],
+        params: object,
+        members: Sequence[tuple[str, str]],
+        settings: Settings,
+    ) -> None:
+        self._begin, self._params, self._members, self._settings = begin, params, members, settings
+        # The params that the last item stands for, once there was one.
+        self._cursor: dict[str, object] = {}
+        # Calls since the last item.
+        self._reopenings = 0
+
+    def passed(self, item: Any) -> None:
+        """Notes an item that its reader gets. One without a cursor leaves the place where it was."""
+        self._reopenings = 0
+        if isinstance(item, dict) and all(cursor in item for cursor, _ in self._members):
+            self._cursor = {param: item[cursor] for cursor, param in self._members}
+
+    async def reopen(self, failed: RpcError) -> StreamCall:
+        """The call that goes on. Raises the failure where the stream ends with it."""
+        while failed.code == Code.UNAVAILABLE and self._reopenings < _REOPENINGS_MAX:
+            self._reopenings += 1
+            await asyncio.sleep(self._pause(failed))
+            try:
+                return await self._begin(self._next_params(), failed)
+            except RpcError as error:
+                failed = error
+        if self._reopenings and self._cursor and failed.answered and failed.code in _GAPS:
+            failed.message = (
+                f"the stream was lost and cannot go on from {json.dumps(self._cursor)}, so that items may be missing: "
+                + failed.message
+            )
+        raise failed
+
+    def _pause(self, failed: RpcError) -> float:
+        """None before the first call, and longer ones before each further one that brought nothing."""
+        asked = (failed.retry_after_ms or 0) / 1000
+        if self._reopenings == 1:
+            return asked
+        window = min(self._settings.retry_cap_ms, self._settings.retry_base_ms * 2.0 ** (self._reopenings - 2))
+        return asked + random.uniform(0, window / 1000)
+
+    def _next_params(self) -> object:
+        if isinstance(self._params, Mapping):
+            return {**self._params, **self._cursor}
+        # Params that are no object are the value of a cursor that has only one.
+        return next(iter(self._cursor.values())) if len(self._cursor) == 1 else self._params
+
+
 class Stream(Generic[Item]):
     """The items of a streaming call: `async for item in stream`."""
 
-    def __init__(self, connection: Connection, errors: Mapping[int, type[RpcError]] | None) -> None:
-        settings = connection.settings
+    def __init__(
+        self, call: StreamCall, resumption: Resumption | None, errors: Mapping[int, type[RpcError]] | None
+    ) -> None:
+        self.call = call
+        self._resumption = resumption
         self._errors = errors
-        self.call = StreamCall(settings.stream_credit, settings.stream_bytes_max)
-        self._connection = connection
         self._taken = 0
+        self._is_closed = False
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> Item:
-        call = self.call
-        while not call.items and not call.is_over:
-            call.waiter = self._connection.loop.create_future()
-            await call.waiter
-        if call.items:
-            item: Item
-            item, size = call.items.popleft()
-            call.size -= size
-            self._taken += 1
-            # Credit is given back by halves: few lines, and the server never runs dry.
-            if self._taken * 2 >= call.credit and not call.is_over and call.id is not None:
-                self._connection.write(frames.credit(call.id, self._taken))
-                self._taken = 0
-            return item
-        error, call.error = call.error, None
-        if error is not None:
-            raise error.become(self._errors)
-        raise StopAsyncIteration
+        while True:
+            call = self.call
+            while not call.items and not call.is_over:
+                call.waiter = call.connection.loop.create_future()
+                await call.waiter
+            if call.items:
+                return self._take(call)
+            if call.error is None:
+                raise StopAsyncIteration
+            await self._go_on(call.error)
+
+    def _take(self, call: StreamCall) -> Item:
+        item: Item
+        item, size = call.items.popleft()
+        call.size -= size
+        self._taken += 1
+        if self._resumption is not None:
+            self._resumption.passed(item)
+        # Credit is given back by halves: few lines, and the server never runs dry.
+        if self._taken * 2 >= call.credit and not call.is_over and call.id is not None:
+            call.connection.write(frames.credit(call.id, self._taken))
+            self._taken = 0
+        return item
+
+    async def _go_on(self, error: RpcError) -> None:
+        """Takes a call that goes on in the place of the one that has failed. Raises where that is the end."""
+        try:
+            if self._resumption is None:
+                raise error
+            call = await self._resumption.reopen(error)
+        except RpcError as failure:
+            # Told once; the stream is over behind it.
+            self.call.error = None
+            raise failure.become(self._errors) from None
+        self.call, self._taken = call, 0
+        if self._is_closed:
+            call.connection.give_up(call)
 
     async def aclose(self) -> None:
         """Gives the stream up, if it is not over: the server is told."""
-        self._connection.give_up(self.call)
+        self._is_closed = True
+        self.call.error = None
+        self.call.connection.give_up(self.call)
         self.call.items.clear()
         self.call.wake()
 
@@ -102,5 +187,6 @@ class Stream(Generic[Item]):
 
     def __del__(self) -> None:
         # A reader that was dropped in the middle; its thread may be another one.
-        if not self.call.is_over and not self._connection.loop.is_closed():
-            self._connection.loop.call_soon_threadsafe(self._connection.give_up, self.call)
+        connection = self.call.connection
+        if not self.call.is_over and not connection.loop.is_closed():
+            connection.loop.call_soon_threadsafe(connection.give_up, self.call)

@@ -1,4 +1,4 @@
-use rpc_core::{Descriptor, Kind};
+use rpc_core::{Descriptor, Kind, Resume};
 use serde_json::{Value, json};
 
 use super::*;
@@ -215,6 +215,20 @@ fn a_method_an_argument_or_a_member_with_the_name_of_a_type_hides_it_from_nothin
     ] {
         assert!(python.contains(part), "{part}: {python}");
     }
+}
+
+#[test]
+fn a_resumable_stream_is_begun_with_the_members_of_its_cursor() {
+    let members = [Resume::new("log", "log"), Resume::new("next", "a\"fter")];
+    let tail = command(100, "log", "tail")
+        .kind(Kind::Stream)
+        .resumable(members);
+    let [python, typescript] = written(&[tail]);
+
+    let part = "resumable=[(\"log\", \"log\"), (\"next\", \"a\\\"fter\")]";
+    assert_eq!(python.matches(part).count(), 2, "{python}");
+    let part = "{ ...options, resumable: [[\"log\", \"log\"], [\"next\", \"a\\\"fter\"]] }";
+    assert!(typescript.contains(part), "{typescript}");
 }
 
 #[test]

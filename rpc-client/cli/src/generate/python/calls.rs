@@ -70,6 +70,14 @@ fn options_of(method: &Method, scope: &Scope) -> Vec<String> {
         };
         options.extend(repetition.iter().map(|&it| it.to_owned()));
     }
+    if !descriptor.resumable.is_empty() {
+        let members = descriptor
+            .resumable
+            .iter()
+            .map(|member| format!("({}, {})", quoted(&member.cursor), quoted(&member.param)));
+        let members = members.collect::<Vec<_>>().join(", ");
+        options.push(format!("resumable=[{members}]"));
+    }
     if !method.errors.is_empty() {
         let errors = method.errors.iter();
         let errors: Vec<_> = errors

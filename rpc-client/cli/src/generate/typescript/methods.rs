@@ -6,7 +6,7 @@ use super::types::expression;
 use super::write_doc;
 use crate::generate::api::{Field, Method, Params, Type};
 use crate::generate::names::shouted;
-use crate::generate::source::{Piece, Source};
+use crate::generate::source::{Piece, Source, quoted};
 
 /// The constant with the errors of a command.
 pub(super) fn errors_of(method: &Method) -> String {
@@ -110,6 +110,14 @@ fn facts_of(method: &Method) -> Vec<String> {
             RetryCategory::DedupByCaller => Some("dedup: options.idempotencyKey !== undefined"),
         };
         facts.extend(repetition.map(str::to_owned));
+    }
+    if !descriptor.resumable.is_empty() {
+        let members = descriptor
+            .resumable
+            .iter()
+            .map(|member| format!("[{}, {}]", quoted(&member.cursor), quoted(&member.param)));
+        let members = members.collect::<Vec<_>>().join(", ");
+        facts.push(format!("resumable: [{members}]"));
     }
     if !method.errors.is_empty() {
         facts.push(format!("errors: {}", errors_of(method)));
