@@ -27,6 +27,8 @@ from runner.vector import Vector, load_rows, load_vectors, self_check
 from wrong.faults import FAULTS
 
 HERE = Path(__file__).resolve().parent
+# What the servers know that want one.
+TOKEN = "a token of check_runner.py"
 
 # The vectors that must fail, for each fault. Others may fail as well: a fault seldom comes alone.
 EXPECTED: Dict[str, List[str]] = {
@@ -121,6 +123,12 @@ EXPECTED: Dict[str, List[str]] = {
     "waits-without-an-id": ["an-ordered-stream-that-has-used-its-credit-up-ends"],
     "wraps-cmdid": ["a-cmdid-past-the-largest-is-refused"],
     "bears-floods": ["a-flood-of-empty-lines-is-ended-with-code-8"],
+    "authenticates-as-another": [
+        "authenticate-health-and-describe-name-the-same-instance",
+        "authenticate-names-the-same-instance-on-every-connection",
+    ],
+    "serves-strangers": ["health-before-authentication-is-refused", "authentication-holds-for-its-connection-alone"],
+    "shows-wrong-tokens": ["a-wrong-token-is-code-16-and-another-try-may-follow"],
     "changes-its-name": ["health-and-describe-name-the-same-instance", "every-connection-is-told-the-same-instance"],
     "compares-values": ["params-are-the-same-where-their-bytes-are"],
     "cursors-stay": ["a-cursor-moves-on-though-nothing-passes-the-filters"],
@@ -368,13 +376,18 @@ def check_right_server() -> None:
         report_file = os.path.join(directory, "report.json")
         report = run_vectors(target, "--json", report_file)
         demand(report.exit_code == 0, f"a right server fails:\n{failures(report)}")
-        # It takes no calls over HTTP, and has all else.
-        over_http = {vector.name for vector in load_vectors() if vector.file == "http-calls"}
-        demand(report.skipped <= over_http, f"a right server skips {sorted(report.skipped - over_http)}")
+        # It takes no calls over HTTP, wants no token, and has all else.
+        not_for_it = {vector.name for vector in load_vectors() if vector.file == "http-calls" or vector.token}
+        demand(report.skipped <= not_for_it, f"a right server skips {sorted(report.skipped - not_for_it)}")
         outcomes = json.loads(Path(report_file).read_text(encoding="utf-8"))
         demand({entry["name"] for entry in outcomes} == report.passed | report.skipped, "--json has other vectors than the report")
         again = run_vectors(target, "--no-slow")
         demand(again.exit_code == 0, f"a right server fails the second time:\n{failures(again)}")
+    with Server("--token", TOKEN) as target:
+        report = run_vectors(target, "--no-skip", "--file", "authentication", "--token", TOKEN)
+        demand(report.exit_code == 0, f"a right server that wants a token fails:\n{failures(report)}")
+        report = run_vectors(target, "--token", TOKEN)
+        demand(report.exit_code == 0 and bool(report.skipped), "--token runs vectors for other servers")
     with tempfile.TemporaryDirectory() as directory, Server("--unix", os.path.join(directory, "socket")) as target:
         report = run_vectors(target, "--no-skip", "--file", "framing", "--file", "closing")
         demand(report.exit_code == 0, f"a right server fails on a Unix socket:\n{failures(report)}")
@@ -398,8 +411,10 @@ def check_wrong_server(fault: str, everything: bool) -> Tuple[str, float, Report
     if fault == "closes-all-after-a-reset":
         # A reset of one vector would close the connections of those that run beside it, and end them too early.
         arguments.append("--jobs=1")
-    with Server("--wrong", fault) as target:
-        report = run_vectors(target, *arguments, "--timeout=3")
+    # All of them are for a server that wants a token, or none of them is.
+    token = ["--token", TOKEN] if expected[0].token else []
+    with Server("--wrong", fault, *token) as target:
+        report = run_vectors(target, *arguments, *token, "--timeout=3")
     missed = {vector.name for vector in expected} - report.failed
     demand(report.exit_code == 1, f"{fault}: run.py exits with {report.exit_code}")
     demand(not missed, f"{fault}: not noticed by {sorted(missed)}")

@@ -73,13 +73,13 @@ class Outcome:
         return f"{self.verdict} {self.vector.name}: {self.why}"
 
 
-def run_one(vector: Vector, target: Target, timeout: float, skip: Optional[str]) -> Outcome:
+def run_one(vector: Vector, target: Target, options: argparse.Namespace, skip: Optional[str]) -> Outcome:
     """Runs one vector, or tells why it was not run."""
     if skip is not None:
         return Outcome(vector, "skip", skip, 0.0)
     start = time.monotonic()
     try:
-        VectorRun(vector, target, timeout).run()
+        VectorRun(vector, target, options.timeout, options.token).run()
     except Failed as failed:
         return Outcome(vector, "FAIL", str(failed), time.monotonic() - start)
     except Exception as error:  # a defect of the runner must show as a failure, not end the run
@@ -87,26 +87,29 @@ def run_one(vector: Vector, target: Target, timeout: float, skip: Optional[str])
     return Outcome(vector, "ok", "", time.monotonic() - start)
 
 
-def why_skip(vector: Vector, commands: Set[int], takes_http: bool, no_slow: bool) -> Optional[str]:
+def why_skip(vector: Vector, commands: Set[int], takes_http: bool, options: argparse.Namespace) -> Optional[str]:
     """Why a vector can't be run here, or None where it can."""
     if vector.http_calls and not takes_http:
         return "server takes no calls over HTTP"
     for cmdid in vector.needs:
         if cmdid not in commands:
             return f"server has no command {cmdid}"
-    return "slow, and --no-slow was given" if vector.slow and no_slow else None
+    if vector.token != (options.token is not None):
+        return "no --token was given" if vector.token else "the server wants authentication, as --token says"
+    return "slow, and --no-slow was given" if vector.slow and options.no_slow else None
 
 
 def run_all(vectors: List[Vector], target: Target, options: argparse.Namespace) -> List[Outcome]:
     """Runs the vectors side by side, the slow ones first: most of their time is waiting."""
-    commands = commands_of(target, options.timeout)
+    # One that wants authentication does not tell them before that.
+    commands = set() if options.token is not None else commands_of(target, options.timeout)
     takes_http = any(vector.http_calls for vector in vectors) and takes_http_calls(target, options.timeout)
     outcomes = []
     with concurrent.futures.ThreadPoolExecutor(max_workers=options.jobs) as pool:
         futures = []
         for vector in sorted(vectors, key=lambda vector: not vector.slow):
-            skip = why_skip(vector, commands, takes_http, options.no_slow)
-            futures.append(pool.submit(run_one, vector, target, options.timeout, skip))
+            skip = why_skip(vector, commands, takes_http, options)
+            futures.append(pool.submit(run_one, vector, target, options, skip))
         for future in concurrent.futures.as_completed(futures):
             outcome = future.result()
             if options.no_skip and outcome.verdict == "skip":
@@ -127,6 +130,7 @@ def parse_arguments(arguments: Optional[List[str]]) -> argparse.Namespace:
     parser.add_argument("--timeout", type=float, default=5.0, metavar="SECONDS", help="for each expected reply (5)")
     parser.add_argument("--jobs", type=int, default=8, metavar="N", help="how many vectors run side by side (8)")
     parser.add_argument("--json", metavar="FILE", help="write the outcomes to FILE as well")
+    parser.add_argument("--token", metavar="TOKEN", help="run those for a server that wants authentication, which knows this token")
     parser.add_argument("--no-skip", action="store_true", help="count a skipped vector as failed")
     parser.add_argument("--no-slow", action="store_true", help="skip those that wait for a time limit of the server")
     parser.add_argument("--self-check", action="store_true", help="check the vectors themselves, without a server")

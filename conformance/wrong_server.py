@@ -23,9 +23,9 @@ from wrong.connection import Server
 from wrong.faults import FAULTS
 
 
-async def serve(wrong: Optional[str], port: int, path: Optional[str]) -> None:
+async def serve(wrong: Optional[str], port: int, path: Optional[str], token: Optional[str]) -> None:
     """Listens, says where, and serves until it is interrupted."""
-    server = Server(wrong)
+    server = Server(wrong, token)
     if path is not None:
         listener = await asyncio.start_unix_server(server.serve_one, path)
         print(f"listening on unix:{path}", flush=True)
@@ -42,6 +42,7 @@ def main() -> int:
     parser.add_argument("--wrong", metavar="NAME", choices=sorted(FAULTS), help="the deliberate fault; see --list")
     parser.add_argument("--port", type=int, default=0, help="the TCP port of 127.0.0.1; 0 takes a free one")
     parser.add_argument("--unix", metavar="PATH", help="listen on a Unix socket instead")
+    parser.add_argument("--token", metavar="TOKEN", help="want authentication, by this token")
     parser.add_argument("--list", action="store_true", help="list the faults and exit")
     parser.add_argument("--built-in-only", action="store_true", help="have no commands but 0 to 6")
     arguments = parser.parse_args()
@@ -53,7 +54,7 @@ def main() -> int:
         for cmdid in [cmdid for cmdid in COMMANDS if cmdid > 99]:
             del COMMANDS[cmdid]
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(serve(arguments.wrong, arguments.port, arguments.unix))
+        asyncio.run(serve(arguments.wrong, arguments.port, arguments.unix, arguments.token))
     return 0
 
 

@@ -67,6 +67,7 @@ class Vector:
     steps: List[Dict[str, Any]]
     needs: List[int] = field(default_factory=list)
     http_calls: bool = False
+    token: bool = False
     slow: bool = False
     note: str = ""
 
@@ -132,7 +133,7 @@ def check_steps(vector: Vector) -> None:
     """Raises `UsageError` for a step that a runner could not carry out."""
     opened = {"a"}
     finished: Set[str] = set()
-    known = {"run", "n"}
+    known = {"run", "n"} | ({"token"} if vector.token else set())
     if not any(step_kind(step).startswith("expect") for step in vector.steps):
         raise UsageError("nothing is expected")
     for step in vector.steps:

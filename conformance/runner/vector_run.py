@@ -18,11 +18,13 @@ OWN_ID_FIRST = 8_000_000_000
 class VectorRun:
     """One vector on its way through its steps."""
 
-    def __init__(self, vector: Vector, target: Target, timeout: float) -> None:
+    def __init__(self, vector: Vector, target: Target, timeout: float, token: Optional[str] = None) -> None:
         self.vector = vector
         self.target = target
         self.timeout = timeout + (SLOW_EXTRA_S if vector.slow else 0.0)
         self.context = Context()
+        if token is not None:
+            self.context.values["token"] = token
         self.connections: Dict[str, Connection] = {}
         self.own_pings = 0
 

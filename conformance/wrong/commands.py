@@ -20,7 +20,9 @@ CANCELLED, INVALID_ARGUMENT, DEADLINE_EXCEEDED, NOT_FOUND = 1, 3, 4, 5
 RESOURCE_EXHAUSTED, FAILED_PRECONDITION, OUT_OF_RANGE, UNIMPLEMENTED, INTERNAL, UNAVAILABLE = 8, 9, 11, 12, 13, 14
 # The last millisecond of the year 9999.
 TS_MAX = 253402300799999
-ALREADY_EXISTS = 6
+ALREADY_EXISTS, UNAUTHENTICATED = 6, 16
+# Commands that need no authentication.
+PING, AUTHENTICATE = 0, 6
 # The identity of the log that this server has.
 LEVELS = ("trace", "debug", "info", "warn", "error", "fatal")
 # Batches of a producer that the log remembers.
@@ -148,9 +150,18 @@ async def control(call: Call) -> Any:
     return Nothing
 
 
-async def authenticate(_call: Call) -> Any:
-    """Nothing is configured that could tell who someone is."""
-    raise Failure(UNIMPLEMENTED, "cmdid 6, authenticate: no authentication is configured here")
+async def authenticate(call: Call) -> Any:
+    """Who the peer is, by the one token that this server may know."""
+    server = call.connection.server
+    if server.token is None:
+        raise Failure(UNIMPLEMENTED, "cmdid 6, authenticate: no authentication is configured here")
+    token = call.param("token", str)
+    if token != server.token:
+        shown = f": {token}" if server.wrong == "shows-wrong-tokens" else ""
+        raise Failure(UNAUTHENTICATED, f"the token is not known{shown}")
+    call.connection.is_authenticated = True
+    instance = uuid.uuid4().hex if server.wrong == "authenticates-as-another" else STORE
+    return {"identity": "a peer", "instance": instance}
 
 
 def with_names_once(pairs: List[Any]) -> Dict[str, Any]:

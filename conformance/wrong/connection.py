@@ -12,12 +12,15 @@ import time
 from typing import Any, Awaitable, Callable, Dict, List, Optional, Set, Tuple
 
 from wrong.commands import (
+    AUTHENTICATE,
     CANCELLED,
     COMMANDS,
     DEADLINE_EXCEEDED,
     INTERNAL,
     INVALID_ARGUMENT,
+    PING,
     RESOURCE_EXHAUSTED,
+    UNAUTHENTICATED,
     UNAVAILABLE,
     UNIMPLEMENTED,
     Call,
@@ -80,6 +83,7 @@ class Connection:
         self.buffer = bytearray()
         self.begun: Optional[float] = None
         self.is_first_line = True
+        self.is_authenticated = False
         self.good_line_seen = False
         self.bad_lines = 0
         self.requests = 0
@@ -455,6 +459,9 @@ class Connection:
         """The handler's result, within the call's deadline, which counts from receipt."""
         frame = call.frame
         command = COMMANDS.get(frame.cmdid)
+        is_wanted = self.server.token is not None and self.wrong != "serves-strangers"
+        if is_wanted and not self.is_authenticated and frame.cmdid not in (PING, AUTHENTICATE):
+            raise Failure(UNAUTHENTICATED, f"authenticate first: command {frame.cmdid} is not for everybody")
         if command is None:
             raise Failure(UNIMPLEMENTED, f"there is no command with cmdid {frame.cmdid}")
         late = Failure(DEADLINE_EXCEEDED, f"the call's timeout of {frame.timeout_ms} ms has passed")
@@ -487,8 +494,10 @@ class Connection:
 class Server:
     """What the connections share."""
 
-    def __init__(self, wrong: Optional[str]) -> None:
+    def __init__(self, wrong: Optional[str], token: Optional[str] = None) -> None:
         self.wrong = wrong
+        # What a peer has to show before anything but a ping; `None` where that is not wanted.
+        self.token = token
         self.requests = 0
         self.connections: Set[Connection] = set()
         self.tallies: Dict[str, int] = {}

@@ -14,11 +14,14 @@ use futures::stream;
 use rpc_daemon::config::ServiceName;
 use rpc_daemon::listeners::ListenerSettings;
 use rpc_daemon::{Daemon, DaemonConfig};
-use rpc_server::ServerHandle;
+use rpc_server::{ServerHandle, Tokens};
 
 use run::run;
 use vector::Vector;
 use wire::{Pace, Target};
+
+/// What a daemon knows that wants a token.
+const TOKEN: &str = "a token of the vectors, which is long enough";
 
 /// A daemon with all that the vectors want, for as long as it is kept.
 struct Serving {
@@ -29,6 +32,24 @@ struct Serving {
 }
 
 async fn serve() -> Serving {
+    serve_as(|config| config).await
+}
+
+/// One that wants a token.
+async fn serve_with_token() -> Serving {
+    serve_as(|mut config| {
+        config.tokens_file = config.data_dir.with_file_name("tokens");
+        let hash = Tokens::hash(TOKEN).unwrap();
+        std::fs::write(&config.tokens_file, format!("vectors {hash}\n")).unwrap();
+        for listener in &mut config.listeners {
+            listener.require_authentication = true;
+        }
+        config
+    })
+    .await
+}
+
+async fn serve_as(changed: impl FnOnce(DaemonConfig) -> DaemonConfig) -> Serving {
     let data = tempfile::tempdir().unwrap();
     let socket: PathBuf = data.path().join("socket");
     let with_http = |address: String| ListenerSettings {
@@ -50,7 +71,7 @@ async fn serve() -> Serving {
         ],
         ..DaemonConfig::default()
     };
-    let daemon = Daemon::bind(&config).await.unwrap();
+    let daemon = Daemon::bind(&changed(config)).await.unwrap();
     let tcp = Target::Tcp(daemon.addresses()[0].tcp().unwrap());
     let handle = daemon.handle();
     tokio::spawn(daemon.run(std::future::pending()));
@@ -64,16 +85,6 @@ async fn serve() -> Serving {
 
 /// Runs the vectors, so many side by side, and reports all that fail by their names.
 async fn check(vectors: Vec<Vector>, target: &Target, pace: Pace, side_by_side: usize) {
-    let commands = wire::commands_of(target).await;
-    let missing: Vec<_> = vectors
-        .iter()
-        .flat_map(|vector| &vector.needs)
-        .filter(|cmdid| !commands.contains(cmdid))
-        .collect();
-    assert!(
-        missing.is_empty(),
-        "vectors need commands that the daemon has not: {missing:?}"
-    );
     let count = vectors.len();
     let outcomes = stream::iter(vectors).map(|vector| async move {
         let outcome = run(&vector, target, pace).await;
@@ -92,8 +103,34 @@ async fn check(vectors: Vec<Vector>, target: &Target, pace: Pace, side_by_side: 
     );
 }
 
+/// Those for a server that wants no token.
 fn vectors(chosen: impl Fn(&Vector) -> bool) -> Vec<Vector> {
-    vector::load().into_iter().filter(chosen).collect()
+    let all = vector::load().into_iter();
+    all.filter(|vector| !vector.token && chosen(vector))
+        .collect()
+}
+
+#[tokio::test]
+async fn the_daemon_has_every_command_that_the_vectors_need() {
+    let commands = wire::commands_of(&serve().await.tcp).await;
+    let vectors = vector::load();
+    let missing: Vec<_> = vectors
+        .iter()
+        .flat_map(|vector| &vector.needs)
+        .filter(|cmdid| !commands.contains(cmdid))
+        .collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
+#[tokio::test]
+async fn the_vectors_for_a_server_that_wants_a_token_pass() {
+    let serving = serve_with_token().await;
+    let load = || vector::load().into_iter().filter(|vector| vector.token);
+    assert!(load().count() > 10);
+
+    for target in [&serving.tcp, &serving.unix] {
+        check(load().collect(), target, Pace::AsTheVectorSays, 4).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

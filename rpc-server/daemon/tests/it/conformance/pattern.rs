@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use super::TOKEN;
 use super::reply::Members;
 
 /// The values of one run of one vector.
@@ -18,7 +19,10 @@ impl Context {
     pub(super) fn new() -> Self {
         let run = format!("run{:016x}", fastrand::u64(..));
         Self {
-            values: HashMap::from([("run".to_owned(), run)]),
+            values: HashMap::from([
+                ("run".to_owned(), run),
+                ("token".to_owned(), TOKEN.to_owned()),
+            ]),
             n: 0,
         }
     }

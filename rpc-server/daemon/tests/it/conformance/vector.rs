@@ -20,6 +20,9 @@ pub(super) struct Vector {
     /// Whether the server must take calls over HTTP.
     #[serde(default)]
     pub(super) http_calls: bool,
+    /// Whether the server must want a token.
+    #[serde(default)]
+    pub(super) token: bool,
     #[serde(default, rename = "note")]
     _note: String,
 }
