@@ -1,0 +1,104 @@
+use serde_json::json;
+
+use super::*;
+
+fn order() -> Value {
+    json!({
+        "type": "object",
+        "required": ["level", "items"],
+        "additionalProperties": false,
+        "properties": {
+            "level": {"$ref": "#/$defs/Level"},
+            "items": {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/Item"}},
+            "note": {"type": ["string", "null"], "maxLength": 4},
+            "ship": {"anyOf": [{"$ref": "#/$defs/Item"}, {"type": "null"}]},
+            "more": {"type": "object", "additionalProperties": {"type": "integer"}},
+        },
+        "$defs": {
+            "Level": {"oneOf": [{"const": "low"}, {"enum": ["high", "highest"]}]},
+            "Item": {
+                "type": "object",
+                "required": ["count"],
+                "properties": {"count": {"type": "integer", "minimum": 1, "maximum": 9}},
+            },
+        },
+    })
+}
+
+#[track_caller]
+fn check(value: &Value, misfit: &str) {
+    let schema = order();
+    let found = Schema::new(&schema).check(value, "params");
+    let found = found.map_or_else(
+        |it| format!("{}: {}", it.field, it.reason),
+        |()| String::new(),
+    );
+    assert_eq!(found, misfit, "{value}");
+}
+
+#[test]
+fn a_value_that_fits_has_no_misfit() {
+    check(&json!({"level": "low", "items": [{"count": 1}]}), "");
+    check(
+        &json!({
+            "level": "highest", "items": [{"count": 2, "unknown": 1}], "note": null,
+            "ship": null, "more": {"a": 1}
+        }),
+        "",
+    );
+}
+
+#[test]
+fn a_misfit_names_the_field_and_what_it_takes() {
+    let items = json!([{"count": 1}]);
+    check(
+        &json!({"items": items}),
+        "params.level: missing; it is one of low, high, highest",
+    );
+    check(
+        &json!({"level": "loud", "items": items}),
+        "params.level: \"loud\" is not one of low, high, highest",
+    );
+    check(
+        &json!({"level": "low", "items": [{"count": 1}, {"count": "x"}]}),
+        "params.items[1].count: \"x\" is not an integer from 1 to 9",
+    );
+    check(
+        &json!({"level": "low", "items": [{"count": 10}]}),
+        "params.items[0].count: 10 is more than 9",
+    );
+    check(
+        &json!({"level": "low", "items": []}),
+        "params.items: it has 0 items, and at least 1 are needed",
+    );
+    check(
+        &json!({"level": "low", "items": items, "levle": 1}),
+        "params.levle: unknown; the fields are items, level, more, note, ship",
+    );
+    check(
+        &json!({"level": "low", "items": items, "note": "Hello"}),
+        "params.note: it has 5 characters, and at most 4 are allowed",
+    );
+    check(
+        &json!({"level": "low", "items": items, "ship": {"count": 0}}),
+        "params.ship.count: 0 is less than 1",
+    );
+    check(
+        &json!({"level": "low", "items": items, "more": {"a": "b"}}),
+        "params.more.a: \"b\" is not an integer",
+    );
+    check(&json!([]), "params: [] is not an object");
+}
+
+#[test]
+fn a_schema_that_refers_to_itself_ends() {
+    let schema = json!({"$ref": "#"});
+    assert_eq!(Schema::new(&schema).check(&json!(1), "params"), Ok(()));
+
+    let tree = json!({"type": "object", "properties": {"next": {"$ref": "#"}}});
+    let mut value = json!({});
+    for _ in 0..100 {
+        value = json!({ "next": value });
+    }
+    assert_eq!(Schema::new(&tree).check(&value, "params"), Ok(()));
+}
