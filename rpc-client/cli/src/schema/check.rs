@@ -60,7 +60,7 @@ impl Schema<'_> {
     fn check_alternatives(self, value: &Value, field: &str, depth: usize) -> Result<(), Misfit> {
         let all = self.get("allOf").and_then(Value::as_array);
         for part in all.into_iter().flatten() {
-            self.at(part).check_at(value, field, depth + 1)?;
+            self.part_at(part).check_at(value, field, depth + 1)?;
         }
 
         let Some(alternatives) = self.alternatives() else {
@@ -132,42 +132,31 @@ impl Schema<'_> {
         let Some(object) = value.as_object() else {
             return Ok(());
         };
+        // First, since a slip in a name also leaves the field out that was meant.
+        self.check_unknown(object, field)?;
+
         let required = self.get("required").and_then(Value::as_array);
         for name in required.into_iter().flatten().filter_map(Value::as_str) {
             if !object.contains_key(name) {
                 let wanted = self.properties().and_then(|known| known.get(name));
-                let words = wanted.map(|node| self.at(node).in_words());
+                let words = wanted.map(|node| format!("; it is {}", self.at(node).in_words()));
                 return Err(Misfit {
                     field: format!("{field}.{name}"),
-                    reason: match words {
-                        Some(words) => format!("missing; it is {words}"),
-                        None => "missing".to_owned(),
-                    },
+                    reason: format!(
+                        "missing{}{}",
+                        words.unwrap_or_default(),
+                        self.instead(object)
+                    ),
                 });
             }
         }
 
         let known = self.properties();
+        let others = self.get("additionalProperties");
         for (name, value) in object {
-            let field = format!("{field}.{name}");
-            if let Some(node) = known.and_then(|known| known.get(name)) {
+            if let Some(node) = known.and_then(|known| known.get(name)).or(others) {
+                let field = format!("{field}.{name}");
                 self.at(node).check_at(value, &field, depth + 1)?;
-                continue;
-            }
-            match self.get("additionalProperties") {
-                Some(Value::Bool(false)) => {
-                    let names = known.into_iter().flatten().map(|(name, _)| name.as_str());
-                    let names: Vec<_> = names.collect();
-                    return Err(Misfit {
-                        field,
-                        reason: match names.as_slice() {
-                            [] => "unknown; there are no fields".to_owned(),
-                            names => format!("unknown; the fields are {}", names.join(", ")),
-                        },
-                    });
-                }
-                Some(node) => self.at(node).check_at(value, &field, depth + 1)?,
-                None => {}
             }
         }
 

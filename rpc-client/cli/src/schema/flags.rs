@@ -66,18 +66,12 @@ impl Schema<'_> {
             return Ok((name, self.at(node).without_null()));
         }
 
-        let names = fields
-            .into_iter()
-            .flatten()
-            .map(|(name, _)| format!("--{name}"));
-        let names: Vec<_> = names.collect();
+        let names: Vec<_> = self.names().collect();
         Err(if names.is_empty() {
             format!("`--{flag}`: the command takes no fields")
         } else {
-            format!(
-                "`--{flag}` is not a field of the params; the fields are {}",
-                names.join(", ")
-            )
+            let meant = self.meant(flag, "--", &names);
+            format!("`--{flag}` is not a field of the params{meant}")
         })
     }
 
@@ -238,7 +232,7 @@ mod tests {
         let error = |flags: &[&str]| params(flags).unwrap_err();
         assert_eq!(
             error(&["--levle", "low"]),
-            "`--levle` is not a field of the params; the fields are --all, --count, --items, --level, --more, --wait_ms"
+            "`--levle` is not a field of the params; did you mean `--level`? The fields are --all, --count, --items, --level, --more, --wait_ms"
         );
         assert_eq!(error(&["--count", "x"]), "`--count x`: it takes an integer");
         assert_eq!(error(&["--count"]), "`--count` lacks its value: an integer");

@@ -5,6 +5,7 @@
 mod check;
 mod covers;
 mod flags;
+mod unknown;
 mod words;
 
 use serde_json::{Map, Value};
@@ -16,6 +17,8 @@ pub(crate) use check::Misfit;
 pub(crate) struct Schema<'a> {
     root: &'a Value,
     node: &'a Value,
+    /// Whether another schema is about the same value, and may know of fields that this one does not.
+    is_part: bool,
 }
 
 /// References that are followed in a row: a schema may refer to itself.
@@ -26,11 +29,26 @@ impl<'a> Schema<'a> {
         Self {
             root: document,
             node: document,
+            is_part: false,
         }
     }
 
     fn at(self, node: &'a Value) -> Self {
-        Self { node, ..self }.resolved()
+        let is_part = false;
+        Self {
+            node,
+            is_part,
+            ..self
+        }
+        .resolved()
+    }
+
+    /// A schema about the same value, beside others.
+    fn part_at(self, node: &'a Value) -> Self {
+        Self {
+            is_part: true,
+            ..self.at(node)
+        }
     }
 
     /// The schema that this one refers to, where it is a reference.
@@ -90,7 +108,12 @@ impl<'a> Schema<'a> {
             .get("anyOf")
             .or_else(|| self.get("oneOf"))?
             .as_array()?;
-        Some(list.iter().map(|node| self.at(node)).collect())
+        let has_others = self.is_part || self.properties().is_some() || self.get("allOf").is_some();
+        let alternatives = list.iter().map(|node| Self {
+            is_part: has_others,
+            ..self.at(node)
+        });
+        Some(alternatives.collect())
     }
 
     /// The values, where they are counted: `enum`, `const`, or alternatives that are all of that kind.

@@ -210,11 +210,16 @@ fn params_of_a_named_command_are_checked_before_they_are_sent() {
     );
     check(
         &[r#"{"level":"info","service":"order","message":"hi","lvl":1}"#],
-        "`params.lvl`: unknown; the fields are fields, level, message, service, trace, ts",
+        "`params.lvl`: unknown; did you mean `level`? The fields are fields, level, message, service, trace, ts",
+    );
+    // Not that the field is missing that was meant.
+    check(
+        &[r#"{"level":"info","service":"order","mesage":"hi"}"#],
+        "`params.mesage`: unknown; did you mean `message`? The fields are fields, level, message, service, trace, ts",
     );
     check(
         &["--level", "info", "--service", "order", "--mesage", "hi"],
-        "`--mesage` is not a field of the params; the fields are --fields, --level, --message, --service, --trace, --ts",
+        "`--mesage` is not a field of the params; did you mean `--message`? The fields are --fields, --level, --message, --service, --trace, --ts",
     );
     check(
         &["--ts", "soon"],

@@ -73,7 +73,7 @@ fn a_misfit_names_the_field_and_what_it_takes() {
     );
     check(
         &json!({"level": "low", "items": items, "levle": 1}),
-        "params.levle: unknown; the fields are items, level, more, note, ship",
+        "params.levle: unknown; did you mean `level`? The fields are items, level, more, note, ship",
     );
     check(
         &json!({"level": "low", "items": items, "note": "Hello"}),
@@ -88,6 +88,54 @@ fn a_misfit_names_the_field_and_what_it_takes() {
         "params.more.a: \"b\" is not an integer",
     );
     check(&json!([]), "params: [] is not an object");
+}
+
+/// Checks a value against a schema that forbids no field.
+#[track_caller]
+fn check_open(value: &Value, misfit: &str) {
+    let item = json!({
+        "type": "object",
+        "required": ["message"],
+        "properties": {"message": {"type": "string"}, "to": {"type": "string"}},
+    });
+    let more = json!({"properties": {"massage": {"type": "integer"}}});
+    let schemas = [
+        item.clone(),
+        json!({"anyOf": [item, {"type": "null"}]}),
+        json!({"allOf": [item, more]}),
+    ];
+
+    let found = schemas.each_ref().map(|schema| {
+        let found = Schema::new(schema).check(value, "params");
+        found.map_or_else(
+            |it| format!("{}: {}", it.field, it.reason),
+            |()| String::new(),
+        )
+    });
+    assert_eq!(found[0], misfit, "{value}");
+    assert_eq!(found[1], misfit, "{value}");
+    // What one part does not know is another's.
+    assert!(!found[2].contains("unknown"), "{value}: {}", found[2]);
+}
+
+#[test]
+fn a_slip_in_a_name_is_found_though_the_schema_allows_other_fields() {
+    check_open(
+        &json!({"massage": "hi"}),
+        "params.massage: unknown, and ignored by the server; did you mean `message`?",
+    );
+    check_open(
+        &json!({"text": "hi"}),
+        "params.message: missing; it is a text; `text` is not a field",
+    );
+    check_open(
+        &json!({"text": "hi", "body": "ho"}),
+        "params.message: missing; it is a text; `body`, `text` are not fields",
+    );
+
+    // These may be another version's.
+    check_open(&json!({"message": "hi", "priority": 1}), "");
+    check_open(&json!({"message": "hi", "massage": 1, "ts": 1}), "");
 }
 
 #[test]

@@ -1,0 +1,3 @@
+mod flush;
+mod room;
+mod unary;

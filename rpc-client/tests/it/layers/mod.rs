@@ -1,0 +1,2 @@
+mod service_client;
+mod stack;
