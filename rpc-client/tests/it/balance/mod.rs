@@ -1,3 +1,5 @@
+//! Calls that are balanced over several servers.
+
 mod failing;
 mod shares;
 

@@ -1,3 +1,5 @@
+//! Number and life of the connections that each mode opens.
+
 mod kept;
 mod short;
 

@@ -1,3 +1,5 @@
+//! Calls that are tried again, and those that are not.
+
 mod may_have_run;
 mod rejected;
 
