@@ -10,41 +10,22 @@ names them.
 
 from __future__ import annotations
 
-import argparse
-import concurrent.futures
-import os
-import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, NamedTuple, Set, Tuple
+from typing import Any, Dict, Iterator, List, Tuple
 
-from check_runner import Problem, demand
 from client_runner.case import Case, load_cases, load_client_rows, self_check
 from client_runner.request import IdsInFlight, parse_request
+from runner.proof import Problem, Report, check_faults, demand, prove, run
 from wrong_client.faults import FAULTS
 
 HERE = Path(__file__).resolve().parent
 
 
-class Report(NamedTuple):
-    """What a run of run_client.py has said."""
-
-    exit_code: int
-    verdicts: Dict[str, Set[str]]
-    output: str
-
-
 def run_cases(driver: List[str], *options: str) -> Report:
-    """Runs run_client.py as its users do, and reads its report from its output."""
-    command = [sys.executable, str(HERE / "run_client.py"), *options, *driver]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
-    verdicts: Dict[str, Set[str]] = {"ok": set(), "FAIL": set(), "skip": set()}
-    for line in done.stdout.splitlines():
-        verdict, _, rest = line.partition(" ")
-        if verdict in verdicts:
-            verdicts[verdict].add(rest.strip().split(":")[0])
-    return Report(done.returncode, verdicts, done.stdout)
+    """Runs run_client.py as its users do."""
+    return run(str(HERE / "run_client.py"), *options, *driver)
 
 
 def wrong_client(*arguments: str) -> List[str]:
@@ -145,7 +126,7 @@ def check_command_line() -> None:
     listed = run_cases([], "--list", "--file", "calls.json", "--only", "oneway").output
     demand(3 < len(listed.splitlines()) < 10, "--file and --only do not choose together")
     report = run_cases(wrong_client(), "--file", "endpoints", "--no-skip")
-    demand(report.exit_code == 1 and not report.verdicts["skip"], "--no-skip skips")
+    demand(report.exit_code == 1 and not report.skipped, "--no-skip skips")
     demand(run_cases(wrong_client(), "--only", "no-such-case").exit_code == 1, "a run of nothing passes")
     quits = [sys.executable, "-c", 'print(\'{"driver":1,"client":"quits","features":[]}\', flush=True)']
     demand(run_cases(quits, "--only", "a-call-is-a-line").exit_code == 1, "a driver that quits passes")
@@ -159,59 +140,34 @@ def check_command_line() -> None:
 def check_right_client() -> None:
     """All pass that the client has the features for."""
     report = run_cases(wrong_client())
-    failed = [line for line in report.output.splitlines() if line.startswith("FAIL")]
-    demand(report.exit_code == 0, "a right client fails:\n" + "\n".join(failed or [report.output]))
-    demand(len(report.verdicts["skip"]) < 30, "most cases are skipped")
+    demand(report.exit_code == 0, f"a right client fails:\n{report.failures()}")
+    demand(len(report.skipped) < 30, "most cases are skipped")
 
 
-def check_wrong_client(fault: str, everything: bool) -> Tuple[str, float, Report]:
+def check_wrong_client(fault: str, everything: bool) -> Tuple[float, Report]:
     """The cases that are about the fault fail, and run_client.py says so."""
     start = time.monotonic()
     expected = set(FAULTS[fault].cases)
     chosen = [] if everything else [f"--name={name}" for name in expected]
     report = run_cases(wrong_client("--wrong", fault), *chosen, "--timeout=2")
     demand(report.exit_code == 1, f"{fault}: run_client.py exits with {report.exit_code}: {report.output}")
-    missed = expected - report.verdicts["FAIL"]
+    missed = expected - report.failed
     demand(not missed, f"{fault}: not noticed by {sorted(missed)}")
-    return fault, time.monotonic() - start, report
+    return time.monotonic() - start, report
 
 
 def check_wrong_clients(everything: bool) -> Iterator[str]:
     """All faults; yields a line about each."""
     unknown = {name for fault in FAULTS.values() for name in fault.cases} - {case.name for case in load_cases()}
     demand(not unknown, f"there are no cases {sorted(unknown)}")
-    never_failed = {case.name for case in load_cases()}
-    with concurrent.futures.ThreadPoolExecutor(max_workers=(os.cpu_count() or 1) + 2) as pool:
-        futures = [pool.submit(check_wrong_client, fault, everything) for fault in FAULTS]
-        for future in concurrent.futures.as_completed(futures):
-            fault, seconds, report = future.result()
-            never_failed -= report.verdicts["FAIL"]
-            failed, passed = len(report.verdicts["FAIL"]), len(report.verdicts["ok"])
-            yield f"{fault}: {failed} failed of {failed + passed}, {seconds:.1f} s"
-    if everything:
-        yield f"no fault fails {len(never_failed)} cases: {' '.join(sorted(never_failed))}"
+    names = {case.name for case in load_cases()}
+    yield from check_faults(FAULTS, lambda fault: check_wrong_client(fault, everything), names, "cases", everything)
 
 
 def main() -> int:
-    """Returns 0 where everything is as it must be, and 1 at the first thing that is not."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--all", action="store_true", help="run every case against every fault, and name the cases that none fails"
-    )
-    everything: bool = parser.parse_args().all
-    start = time.monotonic()
-    try:
-        for check in (check_request_lines, check_ids, check_self_check, check_command_line, check_right_client):
-            check()
-            print(f"ok   {check.__name__}: {check.__doc__}", flush=True)
-        for line in check_wrong_clients(everything):
-            print(f"ok   wrong client {line}", flush=True)
-    except Problem as problem:
-        print(f"FAIL {problem}")
-        return 1
-    finally:
-        print(f"{time.monotonic() - start:.0f} s")
-    return 0
+    """Returns the exit code."""
+    checks = (check_request_lines, check_ids, check_self_check, check_command_line, check_right_client)
+    return prove(__doc__, "cases", checks, check_wrong_clients)
 
 
 if __name__ == "__main__":

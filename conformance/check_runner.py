@@ -10,8 +10,6 @@ with 1 and names those vectors. Nothing here waits by the clock: a server says o
 
 from __future__ import annotations
 
-import argparse
-import concurrent.futures
 import json
 import os
 import socket
@@ -20,9 +18,10 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Set, Tuple
+from typing import Any, Dict, Iterator, List, Tuple
 
 from runner import reply
+from runner.proof import Report, check_faults, demand, prove, run
 from runner.vector import Vector, load_rows, load_vectors, self_check
 from wrong.faults import FAULTS
 
@@ -144,16 +143,6 @@ EXPECTED: Dict[str, List[str]] = {
 }
 
 
-class Problem(Exception):
-    """Something is not as it must be."""
-
-
-def demand(condition: bool, what: str) -> None:
-    """Raises `Problem` where the condition does not hold; `assert` would be silent under -O."""
-    if not condition:
-        raise Problem(what)
-
-
 class Server:
     """A wrong_server.py of its own, on a free port or a Unix socket, for as long as the `with` block lasts."""
 
@@ -173,30 +162,9 @@ class Server:
         self.process.communicate()
 
 
-class Report(NamedTuple):
-    """What a run of run.py has said."""
-
-    exit_code: int
-    passed: Set[str]
-    failed: Set[str]
-    skipped: Set[str]
-    output: str
-
-
 def run_vectors(*arguments: str) -> Report:
-    """Runs run.py as its users do, and reads its report from its output."""
-    command = [sys.executable, str(HERE / "run.py"), *arguments]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
-    verdicts: Dict[str, Set[str]] = {"ok": set(), "FAIL": set(), "skip": set()}
-    for line in done.stdout.splitlines():
-        verdict, _, rest = line.partition(" ")
-        if verdict in verdicts:
-            verdicts[verdict].add(rest.strip().split(":")[0])
-    report = Report(done.returncode, verdicts["ok"], verdicts["FAIL"], verdicts["skip"], done.stdout)
-    if done.returncode in (0, 1) and not {"--list", "--self-check"} & set(arguments):
-        counts = f"{len(report.passed)} passed, {len(report.failed)} failed, {len(report.skipped)} skipped"
-        demand(done.stdout.splitlines()[-1] == counts, f"the last line is not {counts!r}: {done.stdout[-200:]}")
-    return report
+    """Runs run.py as its users do."""
+    return run(str(HERE / "run.py"), *arguments)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -375,30 +343,25 @@ def check_right_server() -> None:
     with Server() as target, tempfile.TemporaryDirectory() as directory:
         report_file = os.path.join(directory, "report.json")
         report = run_vectors(target, "--json", report_file)
-        demand(report.exit_code == 0, f"a right server fails:\n{failures(report)}")
+        demand(report.exit_code == 0, f"a right server fails:\n{report.failures()}")
         # It takes no calls over HTTP, wants no token, and has all else.
         not_for_it = {vector.name for vector in load_vectors() if vector.file == "http-calls" or vector.token}
         demand(report.skipped <= not_for_it, f"a right server skips {sorted(report.skipped - not_for_it)}")
         outcomes = json.loads(Path(report_file).read_text(encoding="utf-8"))
         demand({entry["name"] for entry in outcomes} == report.passed | report.skipped, "--json has other vectors than the report")
         again = run_vectors(target, "--no-slow")
-        demand(again.exit_code == 0, f"a right server fails the second time:\n{failures(again)}")
+        demand(again.exit_code == 0, f"a right server fails the second time:\n{again.failures()}")
     with Server("--token", TOKEN) as target:
         report = run_vectors(target, "--no-skip", "--file", "authentication", "--token", TOKEN)
-        demand(report.exit_code == 0, f"a right server that wants a token fails:\n{failures(report)}")
+        demand(report.exit_code == 0, f"a right server that wants a token fails:\n{report.failures()}")
         report = run_vectors(target, "--token", TOKEN)
         demand(report.exit_code == 0 and bool(report.skipped), "--token runs vectors for other servers")
     with tempfile.TemporaryDirectory() as directory, Server("--unix", os.path.join(directory, "socket")) as target:
         report = run_vectors(target, "--no-skip", "--file", "framing", "--file", "closing")
-        demand(report.exit_code == 0, f"a right server fails on a Unix socket:\n{failures(report)}")
+        demand(report.exit_code == 0, f"a right server fails on a Unix socket:\n{report.failures()}")
 
 
-def failures(report: Report) -> str:
-    """The lines of a report that are about failures."""
-    return "\n".join(line for line in report.output.splitlines() if line.startswith("FAIL")) or report.output
-
-
-def check_wrong_server(fault: str, everything: bool) -> Tuple[str, float, Report]:
+def check_wrong_server(fault: str, everything: bool) -> Tuple[float, Report]:
     """The vectors that are about the fault fail, and run.py says so."""
     start = time.monotonic()
     vectors = {vector.name: vector for vector in load_vectors()}
@@ -418,7 +381,7 @@ def check_wrong_server(fault: str, everything: bool) -> Tuple[str, float, Report
     missed = {vector.name for vector in expected} - report.failed
     demand(report.exit_code == 1, f"{fault}: run.py exits with {report.exit_code}")
     demand(not missed, f"{fault}: not noticed by {sorted(missed)}")
-    return fault, time.monotonic() - start, report
+    return time.monotonic() - start, report
 
 
 def check_wrong_servers(everything: bool) -> Iterator[str]:
@@ -426,37 +389,14 @@ def check_wrong_servers(everything: bool) -> Iterator[str]:
     demand(set(EXPECTED) == set(FAULTS), "the faults of wrong_server.py are not those that are expected")
     slow = {vector.name for vector in load_vectors() if vector.slow}
     faults = sorted(EXPECTED, key=lambda fault: not slow & set(EXPECTED[fault]))
-    never_failed = {vector.name for vector in load_vectors()}
-    with concurrent.futures.ThreadPoolExecutor(max_workers=(os.cpu_count() or 1) + 2) as pool:
-        futures = [pool.submit(check_wrong_server, fault, everything) for fault in faults]
-        for future in concurrent.futures.as_completed(futures):
-            fault, seconds, report = future.result()
-            never_failed -= report.failed
-            yield f"{fault}: {len(report.failed)} failed of {len(report.failed | report.passed)}, {seconds:.1f} s"
-    if everything:
-        yield f"no fault fails {len(never_failed)} vectors: {' '.join(sorted(never_failed))}"
+    names = {vector.name for vector in load_vectors()}
+    yield from check_faults(faults, lambda fault: check_wrong_server(fault, everything), names, "vectors", everything)
 
 
 def main() -> int:
-    """Returns 0 where everything is as it must be, and 1 at the first thing that is not."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--all", action="store_true", help="run every vector against every fault, and name the vectors that none fails"
-    )
-    everything: bool = parser.parse_args().all
-    start = time.monotonic()
-    problem: Optional[Problem] = None
-    try:
-        for check in (check_patterns, check_reply_lines, check_self_check, check_command_line, check_right_server):
-            check()
-            print(f"ok   {check.__name__}: {check.__doc__}", flush=True)
-        for line in check_wrong_servers(everything):
-            print(f"ok   wrong server {line}", flush=True)
-    except Problem as found:
-        problem = found
-        print(f"FAIL {problem}")
-    print(f"{time.monotonic() - start:.0f} s")
-    return 0 if problem is None else 1
+    """Returns the exit code."""
+    checks = (check_patterns, check_reply_lines, check_self_check, check_command_line, check_right_server)
+    return prove(__doc__, "vectors", checks, check_wrong_servers)
 
 
 if __name__ == "__main__":

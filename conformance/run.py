@@ -13,15 +13,13 @@ that are no vectors; 3 the server can't be reached.
 from __future__ import annotations
 
 import argparse
-import concurrent.futures
-import json
 import sys
 import time
-from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import List, Optional, Set
 
 from runner.connection import Connection, Failed, Target
+from runner.report import Outcome, add_options, check_options, chosen, print_list, report, run_side_by_side
 from runner.vector import UsageError, Vector, load_rows, load_vectors, self_check
 from runner.vector_run import VectorRun
 
@@ -58,21 +56,6 @@ def takes_http_calls(target: Target, timeout: float) -> bool:
         connection.close()
 
 
-@dataclass
-class Outcome:
-    """How one vector went."""
-
-    vector: Vector
-    verdict: str
-    why: str
-    seconds: float
-
-    def __str__(self) -> str:
-        if self.verdict == "ok":
-            return f"ok   {self.vector.name}"
-        return f"{self.verdict} {self.vector.name}: {self.why}"
-
-
 def run_one(vector: Vector, target: Target, options: argparse.Namespace, skip: Optional[str]) -> Outcome:
     """Runs one vector, or tells why it was not run."""
     if skip is not None:
@@ -104,54 +87,25 @@ def run_all(vectors: List[Vector], target: Target, options: argparse.Namespace) 
     # One that wants authentication does not tell them before that.
     commands = set() if options.token is not None else commands_of(target, options.timeout)
     takes_http = any(vector.http_calls for vector in vectors) and takes_http_calls(target, options.timeout)
-    outcomes = []
-    with concurrent.futures.ThreadPoolExecutor(max_workers=options.jobs) as pool:
-        futures = []
-        for vector in sorted(vectors, key=lambda vector: not vector.slow):
-            skip = why_skip(vector, commands, takes_http, options)
-            futures.append(pool.submit(run_one, vector, target, options, skip))
-        for future in concurrent.futures.as_completed(futures):
-            outcome = future.result()
-            if options.no_skip and outcome.verdict == "skip":
-                outcome.verdict = "FAIL"
-            outcomes.append(outcome)
-            print(outcome, flush=True)
-    return outcomes
+    runs = []
+    for vector in sorted(vectors, key=lambda vector: not vector.slow):
+        skip = why_skip(vector, commands, takes_http, options)
+        runs.append(partial(run_one, vector, target, options, skip))
+    return run_side_by_side(runs, options)
 
 
 def parse_arguments(arguments: Optional[List[str]]) -> argparse.Namespace:
     """The command line; argparse exits with 2 where it is wrong."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("target", nargs="?", metavar="HOST:PORT", help="the server, or unix:PATH")
-    parser.add_argument("--only", metavar="TEXT", help="run the vectors whose name contains TEXT")
-    parser.add_argument("--row", metavar="ID", action="append", help="run those that show this row; repeatable")
-    parser.add_argument("--file", metavar="NAME", action="append", help="run those of vectors/NAME.json; repeatable")
-    parser.add_argument("--list", action="store_true", help="list the vectors and exit")
-    parser.add_argument("--timeout", type=float, default=5.0, metavar="SECONDS", help="for each expected reply (5)")
-    parser.add_argument("--jobs", type=int, default=8, metavar="N", help="how many vectors run side by side (8)")
-    parser.add_argument("--json", metavar="FILE", help="write the outcomes to FILE as well")
+    add_options(parser, "vectors", "server")
     parser.add_argument("--token", metavar="TOKEN", help="run those for a server that wants authentication, which knows this token")
-    parser.add_argument("--no-skip", action="store_true", help="count a skipped vector as failed")
     parser.add_argument("--no-slow", action="store_true", help="skip those that wait for a time limit of the server")
-    parser.add_argument("--self-check", action="store_true", help="check the vectors themselves, without a server")
     options = parser.parse_args(arguments)
     if options.target is None and not (options.list or options.self_check):
         parser.error("HOST:PORT is missing")
-    if options.timeout <= 0 or options.jobs < 1:
-        parser.error("--timeout and --jobs must be positive")
+    check_options(parser, options)
     return options
-
-
-def chosen(vectors: List[Vector], options: argparse.Namespace) -> List[Vector]:
-    """The vectors that the command line asks for."""
-    files = [Path(name).stem for name in options.file or ()]
-    return [
-        vector
-        for vector in vectors
-        if (not options.only or options.only in vector.name)
-        and (not files or vector.file in files)
-        and (not options.row or vector.row in options.row)
-    ]
 
 
 def report_self_check(vectors: List[Vector]) -> int:
@@ -176,8 +130,7 @@ def main(arguments: Optional[List[str]] = None) -> int:
             return report_self_check(vectors)
         vectors = chosen(vectors, options)
         if options.list:
-            for vector in vectors:
-                print(f"{vector.file:20} {vector.row:28} {vector.name}")
+            print_list(vectors)
             return 0
         target = Target.parse(options.target)
     except UsageError as error:
@@ -188,15 +141,7 @@ def main(arguments: Optional[List[str]] = None) -> int:
     except OSError as error:
         print(f"run.py: {options.target} can't be reached: {error}", file=sys.stderr)
         return 3
-    if options.json:
-        report = [
-            {"name": o.vector.name, "row": o.vector.row, "verdict": o.verdict, "why": o.why, "seconds": o.seconds}
-            for o in outcomes
-        ]
-        Path(options.json).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    passed, failed, skipped = (sum(o.verdict == verdict for o in outcomes) for verdict in ("ok", "FAIL", "skip"))
-    print(f"{passed} passed, {failed} failed, {skipped} skipped")
-    return 0 if passed and not failed else 1
+    return report(outcomes, options)
 
 
 if __name__ == "__main__":

@@ -13,35 +13,18 @@ that are no cases; 3 the driver can't be started.
 from __future__ import annotations
 
 import argparse
-import concurrent.futures
-import json
 import queue
 import sys
 import time
-from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import Dict, List, Optional
 
 from client_runner.case import Case, load_cases, load_client_rows, self_check
 from client_runner.case_run import CaseRun
 from client_runner.driver import Driver, DriverGone
 from runner.connection import Failed
+from runner.report import Outcome, add_options, check_options, chosen, print_list, report, run_side_by_side
 from runner.vector import UsageError
-
-
-@dataclass
-class Outcome:
-    """How one case went."""
-
-    case: Case
-    verdict: str
-    why: str
-    seconds: float
-
-    def __str__(self) -> str:
-        if self.verdict == "ok":
-            return f"ok   {self.case.name}"
-        return f"{self.verdict} {self.case.name}: {self.why}"
 
 
 class Drivers:
@@ -91,53 +74,16 @@ def run_one(case: Case, drivers: Drivers, timeout: float) -> Outcome:
     return outcome("ok", "")
 
 
-def run_all(cases: List[Case], drivers: Drivers, options: argparse.Namespace) -> List[Outcome]:
-    """Runs the cases side by side."""
-    outcomes = []
-    with concurrent.futures.ThreadPoolExecutor(max_workers=options.jobs) as pool:
-        futures = [pool.submit(run_one, case, drivers, options.timeout) for case in cases]
-        for future in concurrent.futures.as_completed(futures):
-            outcome = future.result()
-            if options.no_skip and outcome.verdict == "skip":
-                outcome.verdict = "FAIL"
-            outcomes.append(outcome)
-            print(outcome, flush=True)
-    return outcomes
-
-
 def parse_arguments(arguments: Optional[List[str]]) -> argparse.Namespace:
     """The command line; argparse exits with 2 where it is wrong."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", metavar="TEXT", help="run the cases whose name contains TEXT")
-    parser.add_argument("--name", metavar="NAME", action="append", help="run the case of this name; repeatable")
-    parser.add_argument("--row", metavar="ID", action="append", help="run those that show this row; repeatable")
-    parser.add_argument("--file", metavar="NAME", action="append", help="run those of NAME.json; repeatable")
-    parser.add_argument("--list", action="store_true", help="list the cases and exit")
-    parser.add_argument("--timeout", type=float, default=5.0, metavar="SECONDS", help="for each thing expected (5)")
-    parser.add_argument("--jobs", type=int, default=8, metavar="N", help="how many cases run side by side (8)")
-    parser.add_argument("--json", metavar="FILE", help="write the outcomes to FILE as well")
-    parser.add_argument("--no-skip", action="store_true", help="count a skipped case as failed")
-    parser.add_argument("--self-check", action="store_true", help="check the cases themselves, without a client")
+    add_options(parser, "cases", "client")
     parser.add_argument("command", nargs=argparse.REMAINDER, metavar="COMMAND", help="the client's driver")
     options = parser.parse_args(arguments)
     if not options.command and not (options.list or options.self_check):
         parser.error("COMMAND is missing")
-    if options.timeout <= 0 or options.jobs < 1:
-        parser.error("--timeout and --jobs must be positive")
+    check_options(parser, options)
     return options
-
-
-def chosen(cases: List[Case], options: argparse.Namespace) -> List[Case]:
-    """The cases that the command line asks for."""
-    files = [Path(name).stem for name in options.file or ()]
-    return [
-        case
-        for case in cases
-        if (not options.only or options.only in case.name)
-        and (not options.name or case.name in options.name)
-        and (not files or case.file in files)
-        and (not options.row or case.row in options.row)
-    ]
 
 
 def report_self_check(cases: List[Case], rows: List[Dict[str, str]]) -> int:
@@ -159,8 +105,7 @@ def main(arguments: Optional[List[str]] = None) -> int:
             return report_self_check(cases, load_client_rows())
         cases = chosen(cases, options)
         if options.list:
-            for case in cases:
-                print(f"{case.file:16} {case.row:24} {case.name}")
+            print_list(cases)
             return 0
     except UsageError as error:
         print(f"run_client.py: {error}", file=sys.stderr)
@@ -174,18 +119,11 @@ def main(arguments: Optional[List[str]] = None) -> int:
     print(f"client: {first.hello['client']}", flush=True)
     drivers.free.put(first)
     try:
-        outcomes = run_all(cases, drivers, options)
+        runs = [partial(run_one, case, drivers, options.timeout) for case in cases]
+        outcomes = run_side_by_side(runs, options)
     finally:
         drivers.stop()
-    if options.json:
-        report = [
-            {"name": o.case.name, "row": o.case.row, "verdict": o.verdict, "why": o.why, "seconds": o.seconds}
-            for o in outcomes
-        ]
-        Path(options.json).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    passed, failed, skipped = (sum(o.verdict == verdict for o in outcomes) for verdict in ("ok", "FAIL", "skip"))
-    print(f"{passed} passed, {failed} failed, {skipped} skipped")
-    return 0 if passed and not failed else 1
+    return report(outcomes, options)
 
 
 if __name__ == "__main__":
