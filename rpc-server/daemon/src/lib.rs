@@ -62,7 +62,7 @@ pub struct Daemon {
     config: DaemonConfig,
     log: Option<Arc<LogStore>>,
     #[cfg(feature = "sms")]
-    outbox: Option<rpc_sms::outbox::Outbox>,
+    sms: Option<services::sms::Opened>,
     command_limits: CommandLimits,
 }
 
@@ -81,7 +81,7 @@ impl Daemon {
         let mut router = Router::new();
         let mut log = None;
         #[cfg(feature = "sms")]
-        let mut outbox = None;
+        let mut sms = None;
         for service in &config.services {
             let merged = match service {
                 ServiceName::Test => router.merge(services::test::router()?),
@@ -90,7 +90,7 @@ impl Daemon {
                 ServiceName::Sms => {
                     let opened =
                         services::sms::open(&config.data_dir, &config.sms, &blocking).await?;
-                    let handlers = SmsHandlers::new(outbox.insert(opened).clone());
+                    let handlers = SmsHandlers::new(sms.insert(opened).outbox.clone());
                     router.serve(SmsCommands(handlers))
                 }
                 ServiceName::Log => {
@@ -143,7 +143,7 @@ impl Daemon {
             config: config.clone(),
             log,
             #[cfg(feature = "sms")]
-            outbox,
+            sms,
             command_limits,
         })
     }
@@ -191,13 +191,16 @@ impl Daemon {
         let watching = health.map(tokio::spawn);
 
         #[cfg(feature = "sms")]
-        self.outbox.as_ref().inspect(|outbox| outbox.start());
+        let sms = self.sms.map(|mut sms| {
+            sms.start();
+            sms.outbox
+        });
 
         let served = self.server.serve(shutdown).await;
 
         // Attempts under way end, so that what became of them is known.
         #[cfg(feature = "sms")]
-        if let Some(outbox) = self.outbox {
+        if let Some(outbox) = sms {
             outbox.stop().await;
         }
         let drained = served?;

@@ -3,7 +3,7 @@
 //! The rooms, from the ground up: [`message`] (ids), [`text`] (encodings and segments), [`number`] (phone numbers),
 //! [`limits`] (of messages to one number), [`states`] (what may become of a message), [`outcome`] (what an answer of a gateway means),
 //! [`store`] (the outbox on disk), [`mapping`] (the parts of which a gateway's request is described), [`config`] (settings), [`gateway`] (what brings messages to a provider), [`outbox`] (what connects
-//! them), [`service`] (the commands).
+//! them), [`receipts`] (taken from providers over HTTP), [`service`] (the commands).
 
 pub mod config;
 pub mod gateway;
@@ -13,6 +13,7 @@ pub mod message;
 pub mod number;
 pub mod outbox;
 pub mod outcome;
+pub mod receipts;
 pub mod service;
 pub mod states;
 pub mod store;

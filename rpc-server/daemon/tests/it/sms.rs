@@ -176,3 +176,56 @@ fn check_config_and_a_start_refuse_a_secret_that_others_may_read() {
     let (ended, _, stderr) = output(&[&common[..], &["--check-config"]].concat(), &[]);
     assert!(ended.status.success(), "{stderr}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn receipts_are_taken_on_an_address_of_their_own() {
+    let provider = CountingGateway::start(Mode::answer(200, r#"{"id":"m-1"}"#))
+        .await
+        .unwrap();
+    let data = tempfile::tempdir().unwrap();
+    let (secret, config) = (data.path().join("token"), data.path().join("config.toml"));
+    fs::write(&secret, "hunter2").unwrap();
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
+    let receipts = r#"
+[sms.gateways.receipt]
+path = "/one"
+ref = "/id"
+state = "/state"
+map = { ok = "delivered" }
+
+[sms.receipts]
+listen = "127.0.0.1:0"
+"#;
+    let settings = settings_of(provider.url(), secret.to_str().unwrap());
+    fs::write(&config, settings + receipts).unwrap();
+
+    let mut command = command();
+    command
+        .args(["--listen", "127.0.0.1:0", "--config"])
+        .arg(&config)
+        .arg("--data-dir")
+        .arg(data.path().join("data"));
+    let mut daemon = Running::spawn(command);
+    let mut peer = Peer::connect(&daemon.address());
+    let line = daemon.log_line("receipts are taken on ");
+    let (_, address) = line.split_once("receipts are taken on ").unwrap();
+    let address = address.split([' ', '"']).next().unwrap();
+
+    let params = json!({"to": "+8613800138000", "text": "hello"});
+    let sent = peer.ask(&json!({"cmdid": 1101, "params": params}).to_string());
+    let id = &sent["data"]["id"];
+    let watch = json!({"id": id, "status": ["sent", "delivered"], "after": 0});
+    peer.send(&json!({"cmdid": 1105, "params": watch}).to_string());
+    assert!(peer.line().contains(r#""to":"sent""#));
+
+    let body = r#"{"id":"m-1","state":"ok"}"#;
+    let mut provider = Peer::connect(address);
+    let length = body.len();
+    provider.send(&format!(
+        "POST /one HTTP/1.1\r\nhost: a\r\ncontent-length: {length}\r\n\r\n{body}"
+    ));
+    assert_eq!(provider.line(), "HTTP/1.1 200 OK");
+    assert!(peer.line().contains(r#""to":"delivered""#));
+    daemon.signal("TERM");
+    assert!(daemon.ended().0.success());
+}

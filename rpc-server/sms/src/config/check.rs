@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{ClassSettings, GatewayKind, HttpSettings, SmsSettings, check_http};
+use super::{ClassSettings, GatewayKind, HttpSettings, SmsSettings, check_http, check_receipt};
 use crate::limits::{QuietHours, Rate};
 use crate::mapping::did_you_mean;
 use crate::message::Class;
@@ -26,6 +26,7 @@ impl SmsSettings {
         }
         self.check_gateways(&mut mistakes);
         self.check_routes(&mut mistakes);
+        check_receipt::check(self, &mut mistakes);
         mistakes
     }
 

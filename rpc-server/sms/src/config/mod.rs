@@ -2,7 +2,9 @@
 
 mod check;
 mod check_http;
+mod check_receipt;
 mod http;
+mod receipt;
 #[cfg(test)]
 mod tests;
 
@@ -18,6 +20,7 @@ pub use check::Mistake;
 pub use http::{
     AnswerFormat, HttpAuth, HttpMethod, HttpSettings, HttpSign, ResponseSettings, SignKind,
 };
+pub use receipt::{ReceiptFormat, ReceiptMeaning, ReceiptProof, ReceiptSettings, ReceiptsSettings};
 
 /// Settings of the SMS service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -53,6 +56,9 @@ pub struct SmsSettings {
     pub keep_days: u32,
     /// Identities that may do more than send and see their own messages.
     pub grants: GrantSettings,
+    /// The listener that takes receipts from providers over HTTP: `listen`, as "127.0.0.1:8891", empty for none, and
+    /// `allow_plaintext`, whether it may be an address that other machines reach.
+    pub receipts: ReceiptsSettings,
     /// Settings by class of messages.
     pub class: ClassesSettings,
     /// Gateways by country: `country`, a list, and `gateways`, in the order in which they are tried. The first route
@@ -79,6 +85,7 @@ impl Default for SmsSettings {
             erase_number_after_days: 90,
             keep_days: 365,
             grants: GrantSettings::default(),
+            receipts: ReceiptsSettings::default(),
             class: ClassesSettings::default(),
             routes: Vec::new(),
             gateways: Vec::new(),
@@ -219,6 +226,9 @@ pub struct GatewaySettings {
     pub write_otp: bool,
     /// Of kind "http": its requests, and the meaning of answers.
     pub http: HttpSettings,
+    /// Of kind "http": the receipts that its provider sends to `[sms.receipts]`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub receipt: Option<ReceiptSettings>,
 }
 
 impl Default for GatewaySettings {
@@ -232,6 +242,7 @@ impl Default for GatewaySettings {
             file: "sms-out.ndjson".into(),
             write_otp: false,
             http: HttpSettings::default(),
+            receipt: None,
         }
     }
 }

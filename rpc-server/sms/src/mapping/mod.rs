@@ -5,6 +5,7 @@ mod authorities;
 mod error;
 mod format;
 mod near;
+mod pointer;
 mod secret;
 
 pub use address::{Address, Url};
@@ -12,4 +13,5 @@ pub use authorities::authorities;
 pub use error::MappingError;
 pub use format::{FormatString, Placeholder, percent_encoded};
 pub(crate) use near::did_you_mean;
+pub use pointer::text_at;
 pub use secret::{SecretSource, Secrets};

@@ -108,6 +108,30 @@ impl<'de> Deserialize<'de> for MessageId {
     }
 }
 
+/// A message and one of its attempts: what `{id}` of a gateway's request stands for, `ID`, or `ID-2` from the second on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AttemptId {
+    /// The message.
+    pub id: MessageId,
+    /// The attempt, if it is named.
+    pub attempt: Option<u32>,
+}
+
+impl FromStr for AttemptId {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        let Some((id, attempt)) = text.split_once('-') else {
+            let id = text.parse()?;
+            return Ok(Self { id, attempt: None });
+        };
+        Ok(Self {
+            id: id.parse()?,
+            attempt: Some(attempt.parse().map_err(|_| IdError::Attempt)?),
+        })
+    }
+}
+
 /// A text that is not the id of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -116,6 +140,8 @@ pub enum IdError {
     Length(usize),
     /// It has a character that is not one of Crockford's base 32, or the first one is above 7.
     Character,
+    /// Behind its `-` is not the number of an attempt.
+    Attempt,
 }
 
 impl fmt::Display for IdError {
@@ -129,6 +155,7 @@ impl fmt::Display for IdError {
                 "a message id has the characters 0-9 and A-Z without I, L, O and U, and begins with 0 to 7; copy the `id` \
                  that `send` answered",
             ),
+            Self::Attempt => f.write_str("behind `-` there must be the number of an attempt"),
         }
     }
 }
@@ -170,6 +197,20 @@ mod tests {
         assert_eq!(refused("000000000000000000000000é"), IdError::Character);
         assert_eq!(refused(""), IdError::Length(0));
         assert_eq!(refused("0"), IdError::Length(1));
+    }
+
+    #[test]
+    fn the_attempt_of_an_id_stands_behind_a_hyphen() {
+        let id = MessageId::new(1, 2);
+        let read = |text: String| text.parse::<AttemptId>();
+        assert_eq!(read(id.to_string()), Ok(AttemptId { id, attempt: None }));
+        let second = AttemptId {
+            id,
+            attempt: Some(2),
+        };
+        assert_eq!(read(format!("{id}-2")), Ok(second));
+        assert_eq!(read(format!("{id}-x")), Err(IdError::Attempt));
+        assert_eq!(read("x-2".into()), Err(IdError::Length(1)));
     }
 
     #[test]

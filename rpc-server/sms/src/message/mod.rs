@@ -2,5 +2,5 @@
 
 mod id;
 
-pub use id::{IdError, MessageId};
+pub use id::{AttemptId, IdError, MessageId};
 pub use rpc_core::api::sms::Class;

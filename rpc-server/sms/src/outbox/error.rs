@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::io;
 
 use crate::mapping::MappingError;
 use crate::store::StoreError;
@@ -19,12 +20,22 @@ pub enum OpenError {
         /// What is wrong with it.
         error: MappingError,
     },
+    /// The listener for receipts cannot be bound to its address.
+    Listen {
+        /// The address.
+        address: String,
+        /// What the system says.
+        error: io::Error,
+    },
 }
 
 impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Store(error) => error.fmt(f),
+            Self::Listen { address, error } => {
+                write!(f, "[sms.receipts] `listen` = \"{address}\": {error}")
+            }
             Self::Gateway { name, error } => write!(f, "[[sms.gateways]] \"{name}\": {error}"),
         }
     }
@@ -35,7 +46,7 @@ impl Error for OpenError {
         match self {
             // It speaks for it already.
             Self::Store(error) => error.source(),
-            Self::Gateway { .. } => None,
+            Self::Gateway { .. } | Self::Listen { .. } => None,
         }
     }
 }

@@ -170,6 +170,16 @@ impl Outbox {
         Ok(())
     }
 
+    /// The tasks that end when it stops.
+    pub(crate) fn tasks(&self) -> &TaskTracker {
+        &self.0.tasks
+    }
+
+    /// Cancelled when it stops.
+    pub(crate) fn stopped(&self) -> &CancellationToken {
+        &self.0.stop
+    }
+
     fn claim_rules(&self) -> ClaimRules {
         ClaimRules {
             marketing_not_before: self.0.planner.quiet_until(self.now_ms()),

@@ -4,7 +4,7 @@ use rpc_core::Status;
 use rpc_core::api::sms as api;
 use rpc_core::api::sms::SmsError;
 
-use crate::message::{Class, MessageId};
+use crate::message::{AttemptId, Class, MessageId};
 use crate::outbox::Lane;
 use crate::store::{Content, Event, Message, OptOutScope, QueueCounts, ReceiptState, Revealed};
 
@@ -14,18 +14,12 @@ pub(super) fn id_of(text: &str) -> Result<MessageId, SmsError> {
         .map_err(|error| SmsError::Other(Status::invalid_argument(format!("`id`: {error}"))))
 }
 
-/// The id of a message and the attempt that `{id}` of a gateway stands for: `ID`, or `ID-2` from the second on.
+/// The message and attempt of an id in a receipt.
 pub(super) fn attempt_of(text: &str) -> Result<(MessageId, Option<u32>), SmsError> {
-    let Some((id, attempt)) = text.split_once('-') else {
-        return Ok((id_of(text)?, None));
-    };
-
-    let wrong = || {
-        SmsError::Other(Status::invalid_argument(
-            "`id`: behind `-` there must be the number of an attempt",
-        ))
-    };
-    Ok((id_of(id)?, Some(attempt.parse().map_err(|_| wrong())?)))
+    let id: AttemptId = text
+        .parse()
+        .map_err(|error| SmsError::Other(Status::invalid_argument(format!("`id`: {error}"))))?;
+    Ok((id.id, id.attempt))
 }
 
 pub(super) fn status_of(state: api::ReceiptState) -> ReceiptState {

@@ -10,6 +10,7 @@ use serde_json::Value as Json;
 
 use crate::config::{AnswerFormat, ResponseSettings};
 use crate::gateway::Submission;
+use crate::mapping::text_at;
 use crate::outcome::{Answer, judge};
 use crate::store::Claimed;
 
@@ -65,18 +66,6 @@ impl Answers {
                 .filter(|reference| (1..=REFERENCE_BYTES_MAX).contains(&reference.len())),
             retry_after: verdict.retry_after,
         }
-    }
-}
-
-/// A text, number or truth value in an answer.
-fn text_at(json: &Json, pointer: &str) -> Option<String> {
-    // The empty pointer is the whole answer, and stands for none.
-    let found = json.pointer(pointer).filter(|_| !pointer.is_empty())?;
-    match found {
-        Json::String(text) => Some(text.clone()),
-        Json::Number(number) => Some(number.to_string()),
-        Json::Bool(is) => Some(is.to_string()),
-        _ => None,
     }
 }
 

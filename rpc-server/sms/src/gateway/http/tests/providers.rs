@@ -21,6 +21,7 @@ impl Documented {
         let document: toml::Value = toml::from_str(block).unwrap();
         let mut settings: SmsSettings = document["sms"].clone().try_into().unwrap();
         settings.countries = vec!["*".into()];
+        settings.receipts.listen = "127.0.0.1:8891".into();
         assert_eq!(settings.mistakes(), Vec::<String>::new(), "{heading}");
 
         let provider = CountingGateway::start(Mode::Hang).await.unwrap();
@@ -105,7 +106,8 @@ async fn twilio() {
     );
     assert_eq!(
         request.body,
-        "Body=hello&From=%2B14155550100&To=%2B8613800138000"
+        "Body=hello&From=%2B14155550100&StatusCallback=https%3A%2F%2Fsms.example.net%2Fsms%2Freceipts%2Ftwilio&\
+         To=%2B8613800138000"
     );
 
     let error = |code: u32| format!(r#"{{"code":{code},"message":"…","status":400}}"#);
@@ -233,9 +235,13 @@ async fn kannel() {
         .check_sent(202, "0: Accepted for delivery", None)
         .await;
     let head = kannel.last().head;
-    let target = "GET /cgi-bin/sendsms?charset=UTF-8&coding=0&from=Example&password=rpc-sms&text=hello&\
-                  to=%2B8613800138000&username=rpc-sms HTTP/1.1\r\n";
-    assert!(head.starts_with(target), "{head}");
+    let id = message("").id;
+    let target = format!(
+        "GET /cgi-bin/sendsms?charset=UTF-8&coding=0&dlr-mask=27&dlr-url=http%3A%2F%2F127.0.0.1%3A8891%2Fsms%2F\
+         receipts%2Fkannel%3Fid%3D{id}%26type%3D%25d&from=Example&password=rpc-sms&text=hello&\
+         to=%2B8613800138000&username=rpc-sms HTTP/1.1\r\n"
+    );
+    assert!(head.starts_with(&target), "{head}");
     kannel
         .check_sent(202, "3: Queued for later delivery", None)
         .await;

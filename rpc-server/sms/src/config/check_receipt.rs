@@ -1,0 +1,152 @@
+//! Checks of the settings of receipts.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+
+use super::{
+    GatewayKind, GatewaySettings, Mistake, ReceiptFormat, ReceiptMeaning, ReceiptProof,
+    ReceiptSettings, SmsSettings,
+};
+use crate::mapping::{FormatString, Placeholder};
+
+/// Checks the listener and the receipts of all gateways.
+pub(super) fn check(settings: &SmsSettings, mistakes: &mut Vec<Mistake>) {
+    let listen = &settings.receipts.listen;
+    let address = listen.parse::<SocketAddr>();
+    let is_loopback = address
+        .as_ref()
+        .is_ok_and(|address| address.ip().is_loopback());
+    if !listen.is_empty() && address.is_err() {
+        mistakes.push(format!(
+            "[sms.receipts] `listen` = \"{listen}\" must be an IP address and a port, as \"127.0.0.1:8891\""
+        ));
+    } else if !listen.is_empty() && !is_loopback && !settings.receipts.allow_plaintext {
+        mistakes.push(format!(
+            "[sms.receipts] `listen` = \"{listen}\" is plain http for other machines: listen on loopback behind a proxy with \
+             TLS, or set `allow_plaintext`"
+        ));
+    }
+
+    let mut paths = BTreeSet::new();
+    for gateway in &settings.gateways {
+        let Some(receipt) = &gateway.receipt else {
+            continue;
+        };
+        let mut found = Vec::new();
+        check_gateway(gateway, receipt, &mut found);
+        if !paths.insert(&receipt.path) {
+            found.push(format!(
+                "`receipt.path` = \"{}\" is another gateway's, too",
+                receipt.path
+            ));
+        }
+        if listen.is_empty() {
+            found.push(
+                "`receipt` is never asked for, since [sms.receipts] `listen` is empty".into(),
+            );
+        }
+        if receipt.verify.is_none() && !listen.is_empty() && !is_loopback {
+            found.push("`receipt.verify` is missing, and others reach the listener: anyone could say what became of messages".into());
+        }
+
+        let name = &gateway.name;
+        let named = found
+            .into_iter()
+            .map(|message| format!("[[sms.gateways]] \"{name}\": {message}"));
+        mistakes.extend(named);
+    }
+}
+
+fn check_gateway(gateway: &GatewaySettings, receipt: &ReceiptSettings, found: &mut Vec<String>) {
+    if gateway.kind != GatewayKind::Http {
+        found.push("`receipt` is for `kind` = \"http\"".into());
+    }
+    let path = &receipt.path;
+    if !path.starts_with('/')
+        || !path.bytes().all(|byte| byte.is_ascii_graphic())
+        || path.contains(['?', '#'])
+    {
+        found.push(format!(
+            "`receipt.path` = \"{path}\" must be a path, as \"/sms/receipts/example\""
+        ));
+    }
+
+    let pointers = [
+        ("id", Some(&receipt.id)),
+        ("ref", Some(&receipt.reference)),
+        ("state", Some(&receipt.state)),
+        ("code", Some(&receipt.code)),
+        ("list", receipt.list.as_ref()),
+    ];
+    for (name, pointer) in pointers {
+        if let Some(pointer) =
+            pointer.filter(|pointer| !pointer.is_empty() && !pointer.starts_with('/'))
+        {
+            found.push(format!(
+                "`receipt.{name}` = \"{pointer}\" must be a JSON pointer, as \"/id\""
+            ));
+        }
+    }
+    if receipt.id.is_empty() && receipt.reference.is_empty() {
+        found.push(
+            "`receipt.id` and `receipt.ref` are empty: one of them says which message it is".into(),
+        );
+    }
+    if receipt.state.is_empty()
+        || receipt
+            .map
+            .values()
+            .all(|meaning| *meaning == ReceiptMeaning::Ignore)
+    {
+        found.push("`receipt.state` and `receipt.map` must say what became of a message".into());
+    }
+    if receipt.list.is_some() && receipt.format != ReceiptFormat::Json {
+        found.push("`receipt.list` is for `receipt.format` = \"json\"".into());
+    }
+    if let Some(proof) = &receipt.verify {
+        check_proof(gateway, receipt, proof, found);
+    }
+}
+
+fn check_proof(
+    gateway: &GatewaySettings,
+    receipt: &ReceiptSettings,
+    proof: &ReceiptProof,
+    found: &mut Vec<String>,
+) {
+    let (place, text) = proof.secret();
+    let parsed = FormatString::parse(text);
+    let secrets: Vec<&str> = parsed
+        .iter()
+        .flat_map(FormatString::placeholders)
+        .filter_map(|placeholder| match placeholder {
+            Placeholder::Secret(name) => Some(name.as_str()),
+            _ => None,
+        })
+        .collect();
+    match secrets.as_slice() {
+        [secret] if text == format!("{{secret.{secret}}}") => {
+            if !gateway.http.secrets.contains_key(*secret) {
+                found.push(format!(
+                    "`http.secrets` has no \"{secret}\" for `receipt.verify.{place}`"
+                ));
+            }
+        }
+        // A secret may stand in it, so that the text itself is not repeated.
+        _ => found.push(format!(
+            "`receipt.verify.{place}` must be a secret of `http.secrets`, as \"{{secret.token}}\""
+        )),
+    }
+
+    if let ReceiptProof::Twilio { public_url, .. } = proof {
+        if receipt.format != ReceiptFormat::Form {
+            found.push("`receipt.verify.twilio` is for `receipt.format` = \"form\"".into());
+        }
+        if !public_url.ends_with(&receipt.path) || !public_url.starts_with("http") {
+            found.push(format!(
+                "`receipt.verify.twilio.public_url` = \"{public_url}\" must be the address that Twilio asks for, which ends \
+                 with `receipt.path`"
+            ));
+        }
+    }
+}

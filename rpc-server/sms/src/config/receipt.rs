@@ -1,0 +1,99 @@
+//! Settings of receipts that providers send over HTTP.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The listener that takes receipts from providers. It answers 404 to everything else.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ReceiptsSettings {
+    /// The address, as "127.0.0.1:8891". Empty: there is none.
+    pub listen: String,
+    /// Whether `listen` may be an address that other machines reach: it is plain http, which a proxy with TLS belongs in
+    /// front of.
+    pub allow_plaintext: bool,
+}
+
+/// The receipts of a gateway.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ReceiptSettings {
+    /// The path that the provider asks for, as "/sms/receipts/example".
+    pub path: String,
+    /// The form of a receipt: "json", "form" (a POST), or "query" (a GET or POST).
+    pub format: ReceiptFormat,
+    /// JSON pointer to a list of receipts; "" where the whole body is the list. Without it, a request is one receipt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub list: Option<String>,
+    /// JSON pointer to our id of the message; the field NAME of a form or query is "/NAME". `id` or `ref` is needed.
+    pub id: String,
+    /// JSON pointer to the provider's name for the message.
+    #[serde(rename = "ref")]
+    pub reference: String,
+    /// JSON pointer to the state.
+    pub state: String,
+    /// JSON pointer to the code that says why it was not delivered.
+    pub code: String,
+    /// The meaning of each state: "sent", "delivered", "undelivered" or "ignore". States that are not in it are ignored, with
+    /// a line in the log.
+    pub map: BTreeMap<String, ReceiptMeaning>,
+    /// The body of the answer to receipts that were taken.
+    pub answer: String,
+    /// The proof that a receipt is the provider's. Needed where `listen` is not loopback.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verify: Option<ReceiptProof>,
+}
+
+/// The form of a receipt.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ReceiptFormat {
+    /// A body of JSON.
+    #[default]
+    Json,
+    /// A body as forms have it.
+    Form,
+    /// The query of the address.
+    Query,
+}
+
+/// The meaning of a provider's state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ReceiptMeaning {
+    /// The network has the message.
+    Sent,
+    /// The phone has it.
+    Delivered,
+    /// The network gave up.
+    Undelivered,
+    /// It says nothing new.
+    Ignore,
+}
+
+/// The proof that a receipt is the provider's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum ReceiptProof {
+    /// Twilio's signature of the public address and the form.
+    Twilio {
+        /// The secret, as "{secret.token}".
+        token: String,
+        /// The address that Twilio asks for, as `https://sms.example.net/sms/receipts/twilio`.
+        public_url: String,
+    },
+    /// A secret behind the path, as `/sms/receipts/example/SECRET`, for providers that sign nothing.
+    PathToken(String),
+}
+
+impl ReceiptProof {
+    /// The text that stands for the secret, with its place.
+    pub(crate) fn secret(&self) -> (&'static str, &str) {
+        match self {
+            Self::Twilio { token, .. } => ("twilio.token", token),
+            Self::PathToken(token) => ("path_token", token),
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! What a request says of messages.
+
+use serde_json::{Map, Value as Json};
+
+use crate::config::{ReceiptFormat, ReceiptMeaning, ReceiptSettings};
+use crate::mapping::text_at;
+use crate::message::AttemptId;
+use crate::store::{Receipt, ReceiptState};
+
+/// Longest names of messages and codes, in bytes.
+const TEXT_BYTES_MAX: usize = 128;
+
+/// What a request says of one message.
+#[derive(Debug, Clone)]
+pub(super) enum Report {
+    /// What became of it.
+    Receipt(Receipt),
+    /// Nothing new.
+    Ignored,
+    /// A state that the settings do not know.
+    UnknownState,
+}
+
+/// Reads the reports of a request; `None` if it has none that can be read.
+pub(super) fn read(
+    gateway: &str,
+    settings: &ReceiptSettings,
+    query: &str,
+    body: &[u8],
+) -> Option<Vec<Report>> {
+    let whole = match settings.format {
+        ReceiptFormat::Json => serde_json::from_slice(body).ok()?,
+        ReceiptFormat::Form => object(pairs(std::str::from_utf8(body).ok()?)),
+        ReceiptFormat::Query => object(pairs(query)),
+    };
+    let items = match &settings.list {
+        Some(list) => whole.pointer(list)?.as_array()?.as_slice(),
+        None => std::slice::from_ref(&whole),
+    };
+
+    // A list may have some that cannot be read; to refuse all would only bring them again.
+    let reports: Vec<Report> = items
+        .iter()
+        .filter_map(|item| read_one(gateway, settings, item))
+        .collect();
+    (!reports.is_empty() || items.is_empty()).then_some(reports)
+}
+
+fn read_one(gateway: &str, settings: &ReceiptSettings, item: &Json) -> Option<Report> {
+    let bounded = |pointer: &str| {
+        text_at(item, pointer).filter(|text| (1..=TEXT_BYTES_MAX).contains(&text.len()))
+    };
+
+    let state = match settings.map.get(&text_at(item, &settings.state)?) {
+        Some(ReceiptMeaning::Sent) => ReceiptState::Sent,
+        Some(ReceiptMeaning::Delivered) => ReceiptState::Delivered,
+        Some(ReceiptMeaning::Undelivered) => ReceiptState::Undelivered,
+        Some(ReceiptMeaning::Ignore) => return Some(Report::Ignored),
+        None => return Some(Report::UnknownState),
+    };
+
+    let id: Option<AttemptId> = bounded(&settings.id).and_then(|id| id.parse().ok());
+    let reference = bounded(&settings.reference);
+    if id.is_none() && reference.is_none() {
+        return None;
+    }
+
+    // A code is a word, and no long number: anything else might be the phone's number, or the text.
+    let is_word = |code: &String| {
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-:".contains(&byte);
+        let is_number = code.len() > 7 && code.bytes().all(|byte| byte.is_ascii_digit());
+        code.bytes().all(is_plain) && !is_number
+    };
+    Some(Report::Receipt(Receipt {
+        gateway: gateway.to_owned(),
+        reference,
+        id: id.map(|id| (id.id, id.attempt)),
+        state,
+        error: bounded(&settings.code).filter(is_word),
+    }))
+}
+
+fn object(pairs: Vec<(String, String)>) -> Json {
+    let fields = pairs
+        .into_iter()
+        .map(|(name, value)| (name, Json::String(value)));
+    Json::Object(fields.collect::<Map<_, _>>())
+}
+
+/// The names and values of a form or query.
+pub(super) fn pairs(text: &str) -> Vec<(String, String)> {
+    let parts = text.split('&').filter(|part| !part.is_empty());
+    let pair = |part: &str| {
+        let (name, value) = part.split_once('=').unwrap_or((part, ""));
+        (decoded(name), decoded(value))
+    };
+    parts.map(pair).collect()
+}
+
+/// A name or value as it was before it was encoded for a form or query.
+fn decoded(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let mut decoded = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while let Some(byte) = bytes.get(at) {
+        let hex = text.get(at + 1..at + 3).filter(|_| *byte == b'%');
+        match (byte, hex.map(|hex| u8::from_str_radix(hex, 16))) {
+            (_, Some(Ok(byte))) => {
+                decoded.push(byte);
+                at += 2;
+            }
+            (b'+', _) => decoded.push(b' '),
+            (byte, _) => decoded.push(*byte),
+        }
+        at += 1;
+    }
+    String::from_utf8_lossy(&decoded).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forms_are_decoded_and_what_is_no_code_stays() {
+        let decoded = pairs("a=%2B86+1&b=%e4%bd%a0&c&=d&e=%zz%+%4&&f=1=2");
+        let expected = [
+            ("a", "+86 1"),
+            ("b", "你"),
+            ("c", ""),
+            ("", "d"),
+            ("e", "%zz% %4"),
+            ("f", "1=2"),
+        ];
+        let expected = expected.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        assert_eq!(decoded, expected);
+    }
+}
