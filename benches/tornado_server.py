@@ -1,6 +1,6 @@
 """The log call as tornado-TCP served it: a line in, a line out, in order on each connection.
 
-It ends with its standard input, so that it never outlives whoever started it through a pipe.
+It ends with its standard input, so that it never outlives the process that started it through a pipe.
 """
 
 import argparse

@@ -4,12 +4,12 @@ and cut off from the client, in the middle.
 
     RPC_BIN=target/release clients/truth.py [--calls 10000] COMMAND [ARGUMENT ...]
 
-As root, the daemon stands in a network namespace of its own, whose packets are dropped in both directions, then in one, as a
-lost network drops them. Without root, or without `ip` and `nft`, a proxy stands between the two, which is said.
+As root, the daemon runs in a network namespace of its own, whose packets are dropped in both directions, then in one, as a
+lost network drops them. Without root, or without `ip` and `nft`, a proxy is put between the two, which is printed.
 
 COMMAND is the client's driver, as conformance/README.md describes it. Afterwards the log is read: each entry whose call
-succeeded stands in it once, under the number that the call was told; one whose call "did not run" does not stand in it; one
-that "may have run" stands in it once at most. Every other reply is compared with what was asked; a call with dedup has run once, however
+succeeded is in it once, under the number that the call was told; one whose call "did not run" is not in it; one that
+"may have run" is in it once at most. Every other reply is compared with what was asked; a call with dedup has run once, however
 often it was sent.
 """
 
@@ -99,7 +99,7 @@ class Namespace:
 
     @staticmethod
     def run(*command: str) -> None:
-        """Raises `CalledProcessError`, or `OSError` where there is no such program."""
+        """Raises `CalledProcessError`, or `OSError` without such a program."""
         subprocess.run(command, check=True, capture_output=True, text=True)
 
     def rule(self, hook: str, verdict: str) -> None:
@@ -137,12 +137,12 @@ def namespace_if_possible() -> Namespace | None:
         return Namespace()
     except (OSError, subprocess.CalledProcessError) as error:
         why = error.stderr.strip() if isinstance(error, subprocess.CalledProcessError) else str(error)
-        print(f"SKIPPED: no network namespace ({why}); a proxy on loopback stands in for the lost network")
+        print(f"SKIPPED: no network namespace ({why}); a proxy on loopback replaces the lost network")
         return None
 
 
 class Proxy:
-    """Stands between client and daemon, and can keep all bytes back, or cut all connections."""
+    """A proxy between client and daemon, and can keep all bytes back, or cut all connections."""
 
     def __init__(self, daemon: Daemon) -> None:
         self.daemon = daemon

@@ -173,7 +173,7 @@ def run_vectors(*arguments: str) -> Report:
 
 
 def check_patterns() -> None:
-    """Each kind of pattern fits what it should, and nothing else."""
+    """Each kind of pattern fits only what it should."""
     cases: List[Tuple[Any, str, bool]] = [
         ({"a": 1}, '{"a":1}', True),
         ({"a": 1}, '{"a":1.0}', True),

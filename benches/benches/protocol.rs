@@ -1,4 +1,4 @@
-//! What one call costs in the protocol's own parts: envelope, codec, in-flight table.
+//! Costs of one call in the protocol's own parts: envelope, codec, in-flight table.
 //!
 //! `cargo bench -p rpc-benches`
 

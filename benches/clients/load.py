@@ -62,7 +62,7 @@ def accepted(is_accepted: bool) -> None:
 
 
 async def closed_loop(call: Callable[[], Awaitable[None]], seconds: float) -> float:
-    """Calls a second of so many callers, each of which calls again as soon as it has its reply."""
+    """Calls a second of callers, each of which calls again as soon as it has its reply."""
     begin = time.perf_counter() + WARM_UP_S
     end = begin + seconds
     calls = 0

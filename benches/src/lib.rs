@@ -1,3 +1,3 @@
-//! What the programs of this package share: the call that all of them make.
+//! Shared parts of the programs of this package: the call that all of them make.
 
 pub mod log_call;

@@ -42,7 +42,7 @@ enum Command {
     Load(LoadOptions),
 }
 
-// Options of a scenario stand behind those of all.
+// Options of a scenario come after those of all.
 #[derive(clap::Args)]
 #[command(args_override_self = true)]
 struct Serve {
@@ -54,7 +54,7 @@ struct Serve {
     /// Worker threads; 1 is a single-threaded runtime.
     #[arg(long, default_value_t = 1)]
     workers: usize,
-    /// For rpc only: so many single-threaded runtimes besides, which share the port.
+    /// For rpc only: number of further single-threaded runtimes, which share the port.
     #[arg(long, default_value_t = 0)]
     runtimes: usize,
     /// For rpc only: its `timeouts.spin_us`.
@@ -68,7 +68,7 @@ struct Serve {
     write_every: usize,
 }
 
-// Options of a scenario stand behind those of all.
+// Options of a scenario come after those of all.
 #[derive(clap::Args)]
 #[command(args_override_self = true)]
 struct LoadOptions {
@@ -104,7 +104,7 @@ struct LoadOptions {
     /// A slow call of one second at a time beside the others.
     #[arg(long)]
     slow: bool,
-    /// Only opens so many connections, makes one call on each, and keeps them until stdin ends.
+    /// Only opens this number of connections, makes one call on each, and keeps them until stdin ends.
     #[arg(long)]
     idle: Option<usize>,
     /// Worker threads; 1 is a single-threaded runtime.

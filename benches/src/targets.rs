@@ -1,4 +1,4 @@
-//! What this project wants to reach, and whether it did.
+//! Targets of this project, and whether a run has reached them.
 
 use crate::report::{Figures, Report};
 
@@ -269,7 +269,7 @@ impl Target {
                 .others(report)
                 .filter_map(|its| ours()?.p50_over(its))
                 .max_by(f64::total_cmp),
-            // To two digits: a buffer that grew once in 200,000 calls is none a call.
+            // To two digits: a buffer that grew once in 200,000 calls counts as zero a call.
             Want::AtMost(row) => Some((its(row)?.extra? * 100.0).round() / 100.0),
             Want::TimesEverywhere(other) => self.least_throughput_over(other, report),
         }

@@ -147,7 +147,7 @@ def with_threads(address: str, token: str) -> None:
         assert not sms.optout("+8613800138010", "get")["opted_out"]
         try:
             sms.send("", text="a")
-            raise AssertionError("it is no number")
+            raise AssertionError("it is not a number")
         except NumberInvalidError as error:
             assert error.code == 1100
 

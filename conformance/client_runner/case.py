@@ -70,7 +70,7 @@ class Case:
     settings: Dict[str, Any] = field(default_factory=dict)
     servers: int = 1
     down: List[str] = field(default_factory=list)
-    # What each server tells of its store of keys; what asks for it is no line of the script.
+    # What each server tells of its store of keys; the request for it is not a line of the script.
     stores: Stores = field(default_factory=dict)
     needs: List[str] = field(default_factory=list)
     note: str = ""

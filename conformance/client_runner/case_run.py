@@ -13,7 +13,7 @@ from client_runner.server import Peer, ScriptedServer
 from runner.connection import Failed, shorten
 from runner.reply import Context, mismatch
 
-# Settings that a case has where it says nothing else: pings would come between the lines that are expected.
+# Settings of a case unless it has others: pings would come between the lines that are expected.
 BASE_SETTINGS: Dict[str, Any] = {"ping_interval_ms": 0, "call_timeout_ms": 10_000}
 
 

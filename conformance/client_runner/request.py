@@ -23,7 +23,7 @@ def parse_request(raw: bytes) -> JsonObject:
         raise ValueError(f"a line of {len(line)} bytes is over the limit")
     request: Any = DECODER.decode(line.decode("utf-8"))
     if not isinstance(request, JsonObject):
-        raise ValueError("it is no JSON object")
+        raise ValueError("it is not a JSON object")
     if request.repeated:
         raise ValueError("a field is repeated")
     check_request_fields(request)
@@ -62,7 +62,7 @@ class IdsInFlight:
         self.ids.add(number)
 
     def note_sent(self, data: bytes) -> None:
-        """What the script sends may end calls; what is no line of a server ends none."""
+        """What the script sends may end calls; what is not a line of a server ends none."""
         for line in data.split(b"\n"):
             try:
                 reply = json.loads(line)

@@ -38,7 +38,7 @@ class Peer:
         self.done = False
 
     def send(self, data: bytes, pieces: int, every_s: float) -> None:
-        """Sends `data`, in pieces of so many bytes where that is not 0."""
+        """Sends `data`, in pieces of this size unless that is 0."""
         self.ids.note_sent(data)
         length = pieces or len(data) or 1
         try:
@@ -62,7 +62,7 @@ class Peer:
         self.ended = not data
 
     def has_line(self) -> bool:
-        """Whether a whole line, not an empty one, stands in the buffer."""
+        """Whether a whole line, not an empty one, is in the buffer."""
         while self.buffer[:1] == b"\n" or self.buffer[:2] == b"\r\n":
             del self.buffer[: self.buffer.index(b"\n") + 1]
         return b"\n" in self.buffer
@@ -96,7 +96,7 @@ class Peer:
                 return raw, request
 
     def answer_describes(self) -> None:
-        """Those that stand before everything else."""
+        """Answers those that come before everything else."""
         while self.describes and not self.done and self.has_line():
             if not re.search(rb'"cmdid"\s*:\s*1\s*[,}]', self.buffer[: self.buffer.index(b"\n")]):
                 return
@@ -123,7 +123,7 @@ class Peer:
         return f"{what}, after {shorten(bytes(self.buffer))}" if self.buffer else what
 
     def expect_closed(self, deadline: float) -> None:
-        """The end of the stream; cancels and credits may come before it, and nothing else."""
+        """The end of the stream; only cancels and credits may come before it."""
         while True:
             while self.has_line():
                 raw, request = self.take()

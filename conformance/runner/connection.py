@@ -13,7 +13,7 @@ from typing import List, Optional, Tuple
 from runner.reply import JsonObject, parse_reply
 from runner.vector import UsageError
 
-# What is read of one line, or of a reply that is no line, before the runner gives up on the server.
+# What is read of one line, or of a reply that is not a line, before the runner gives up on the server.
 READ_BYTES_MAX = 16 * 1024 * 1024
 
 
@@ -131,7 +131,7 @@ class Connection:
             if self.ended or len(self.buffer) > READ_BYTES_MAX:
                 raise Failed(self.came())
             if not self.wait(deadline):
-                raise Failed(self.came(f"nothing more within {self.timeout:g} s"))
+                raise Failed(self.came(f"no further line within {self.timeout:g} s"))
 
     def came(self, what: str = "") -> str:
         """What came instead of a line."""

@@ -36,7 +36,7 @@ def _object(pairs: List[Tuple[str, Any]]) -> JsonObject:
 
 
 def _no_constant(text: str) -> Any:
-    raise ValueError(f"{text} is no JSON")
+    raise ValueError(f"{text} is not JSON")
 
 
 def _integer(text: str) -> Any:
@@ -52,7 +52,7 @@ DECODER = json.JSONDecoder(
 def parse_reply(raw: bytes) -> JsonObject:
     """One line of the server, checked against all that the protocol says of any line."""
     if not raw.startswith(b"{") or not raw.endswith(b"}\n"):
-        raise ValueError("it is no JSON object that is ended by a newline and nothing else")
+        raise ValueError("it is not a JSON object that ends with a newline")
     reply = cast(JsonObject, DECODER.decode(raw[:-1].decode("utf-8")))
     if reply.repeated:
         raise ValueError("a field is repeated")
@@ -60,7 +60,7 @@ def parse_reply(raw: bytes) -> JsonObject:
         return reply
     names = list(reply)
     if names[:2] != ["id", "code"] and (names[:1] != ["code"] or "id" in reply):
-        raise ValueError("id, then code, must stand first")
+        raise ValueError("id, then code, must come first")
     check_reply_fields(reply)
     return reply
 
@@ -117,7 +117,7 @@ def mismatch(pattern: Any, value: Any, context: Context, where: str = "the reply
         return operator_mismatch(operator, operand, value, context, where)
     if isinstance(pattern, dict):
         if not isinstance(value, dict):
-            return f"{where} is no object"
+            return f"{where} is not an object"
         for key in pattern:
             if key not in value:
                 return f"{where} has no {key}"
@@ -127,7 +127,7 @@ def mismatch(pattern: Any, value: Any, context: Context, where: str = "the reply
         return first(mismatch(pattern[key], value[key], context, f"{where}.{key}") for key in pattern)
     if isinstance(pattern, list):
         if not isinstance(value, list) or len(value) != len(pattern):
-            return f"{where} is no array of {len(pattern)}"
+            return f"{where} is not an array of {len(pattern)}"
         return first(
             mismatch(one, other, context, f"{where}[{i}]") for i, (one, other) in enumerate(zip(pattern, value))
         )
@@ -167,14 +167,14 @@ def operator_mismatch(operator: str, operand: Any, value: Any, context: Context,
         return None
     if operator == "$includes":
         if not isinstance(value, dict):
-            return f"{where} is no object"
+            return f"{where} is not an object"
         part = {key: value[key] for key in operand if key in value}
         return mismatch(operand, part, context, where)
     if operator == "$one_of":
         reasons = [mismatch(pattern, value, context, where) for pattern in operand]
         return None if None in reasons else f"{where} matches none of {len(reasons)}: " + "; ".join(map(str, reasons))
     if not isinstance(value, list):
-        return f"{where} is no array"
+        return f"{where} is not an array"
     if operator == "$each":
         return first(mismatch(operand, one, context, f"{where}[{i}]") for i, one in enumerate(value))
     for pattern in operand:  # $has

@@ -161,7 +161,7 @@ class VectorRun:
             raise Failed(f"{shorten(raw)}: {reason}")
 
     def do_expect_raw_prefix(self, step: Dict[str, Any], connection: Connection) -> None:
-        """For an answer that is no line: all of it, up to the end of the stream."""
+        """For an answer that is not a line: all of it, up to the end of the stream."""
         came = connection.to_end()
         reason = self.raw_mismatch({**step, "raw_prefix": step["expect_raw_prefix"]}, came)
         if reason is not None:
@@ -174,7 +174,7 @@ class VectorRun:
         self.ping(connection, ordered=step["expect_silence"] == "ordered")
 
     def ping(self, connection: Connection, ordered: bool) -> None:
-        """A ping whose reply must be the next one: nothing else was on its way."""
+        """A ping whose reply must be the next one: no other line was on its way."""
         self.own_pings += 1
         number = OWN_ID_FIRST + self.own_pings
         token = f"still here {number}"
@@ -183,7 +183,7 @@ class VectorRun:
         raw, reply = connection.next_message()
         expected = {"code": 0, "data": token} if ordered else {"id": number, "code": 0, "data": token}
         if mismatch(expected, reply, self.context) is not None:
-            raise Failed(f"{shorten(raw)} came, before the reply to the ping that shows that nothing else comes")
+            raise Failed(f"{shorten(raw)} came, before the reply to the ping that shows that no other line comes")
 
     def do_expect_closed(self, _step: Dict[str, Any], connection: Connection) -> None:
         connection.expect_closed()

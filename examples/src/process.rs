@@ -125,7 +125,7 @@ impl Drop for Process {
     }
 }
 
-/// Ready when whoever has started this process is gone, or wants it to end.
+/// Ready when the process that has started this one is gone, or wants it to end.
 pub async fn parent_is_gone() {
     let mut rest = Vec::new();
     drop(tokio::io::stdin().read_to_end(&mut rest).await);

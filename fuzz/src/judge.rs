@@ -1,4 +1,4 @@
-//! What a line is, by docs/protocol.md, read with serde_json: written without a look at rpc-core.
+//! A judge of lines by docs/protocol.md, read with serde_json: written without a look at rpc-core.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};

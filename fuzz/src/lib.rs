@@ -1,4 +1,4 @@
-//! What the fuzz targets share.
+//! Shared parts of the fuzz targets.
 
 pub mod input;
 pub mod judge;

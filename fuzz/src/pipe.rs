@@ -15,7 +15,7 @@ pub struct Near(Arc<Mutex<State>>);
 #[derive(Clone)]
 pub struct Far(Arc<Mutex<State>>);
 
-/// What stands in the pipe, and what has become of its near end.
+/// The bytes in the pipe, and the state of its near end.
 #[derive(Default)]
 pub struct State {
     /// Bytes on their way to the near end; `at` of them have been read.
@@ -77,7 +77,7 @@ impl Far {
         state.writer.take().inspect(Waker::wake_by_ref);
     }
 
-    /// Lets so many bytes be written from now on.
+    /// Lets `room` bytes be written from now on.
     pub fn set_room(&self, room: usize) {
         let mut state = self.state();
         state.room = room;

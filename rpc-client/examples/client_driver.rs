@@ -60,7 +60,7 @@ const fn one() -> usize {
 /// What was begun under a name: dropping it gives it up.
 struct Begun {
     task: JoinHandle<()>,
-    /// Asks a stream for so many items.
+    /// Asks a stream for this number of items.
     wanted: Option<mpsc::UnboundedSender<usize>>,
 }
 

@@ -1,4 +1,4 @@
-//! How a call fails, and what may be done about it.
+//! Failures of a call, and what may be done about them.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -64,7 +64,7 @@ pub(crate) enum Kind {
 pub(crate) struct Cause {
     pub(crate) message: String,
     pub(crate) source: Option<Arc<dyn StdError + Send + Sync>>,
-    /// In the place of that of a connection that failed.
+    /// Replaces the code of a connection that failed.
     pub(crate) code: Option<Code>,
 }
 
@@ -242,8 +242,8 @@ impl Error {
         self.was_sent() && !self.is_rejected()
     }
 
-    /// Whether the call was cancelled at the server: by a `cancel` that named it, or because whoever it was
-    /// made for was cancelled. A call whose future is dropped has no result at all.
+    /// Whether the call was cancelled at the server: by a `cancel` that named it, or because the call that it was made
+    /// for was cancelled. A call whose future is dropped has no result at all.
     pub fn is_cancelled(&self) -> bool {
         self.code() == Code::CANCELLED
     }
@@ -293,8 +293,8 @@ impl Error {
         }
     }
 
-    /// The same failure as a [`Status`], for code that stands in for the server behind the [`Service`]
-    /// trait: a call that was not sent, or was rejected, is rejected here too.
+    /// The same failure as a [`Status`], for code that replaces the server behind the [`Service`] trait:
+    /// a call that was not sent, or was rejected, is rejected here too.
     ///
     /// A handler that calls another service has run until then, and cannot promise that. It uses `?`,
     /// which leaves the promise out.

@@ -1,4 +1,4 @@
-//! What becomes of a client's connections, for programs that want to know.
+//! Events of a client's connections, for programs that want to know.
 
 use std::sync::{Arc, OnceLock};
 
@@ -20,7 +20,7 @@ pub enum ConnectionEvent {
         /// Its number within this process, as in [`Error::connection`](crate::Error::connection).
         connection: u64,
     },
-    /// A connection is over, whoever ended it.
+    /// A connection is over, whichever side ended it.
     Disconnected {
         /// The address that it was opened to.
         address: Arc<str>,
@@ -45,8 +45,8 @@ pub enum ConnectionEvent {
     },
 }
 
-/// Where a client's connections tell their events. The channel is made by the first who listens: a
-/// client whose events nobody wants keeps nothing for them.
+/// Where a client's connections tell their events. The channel is made by the first listener: a client without
+/// listeners keeps nothing for them.
 #[derive(Clone, Default)]
 pub(crate) struct Events(Arc<OnceLock<broadcast::Sender<ConnectionEvent>>>);
 
@@ -54,7 +54,7 @@ impl Events {
     /// Tells those who listen. The event is made for them only.
     pub(crate) fn tell(&self, event: impl FnOnce() -> ConnectionEvent) {
         if let Some(sender) = self.0.get() {
-            // An error says that nobody listens any more.
+            // An error means that there are no listeners any more.
             let _ = sender.send(event());
         }
     }

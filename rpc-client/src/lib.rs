@@ -22,12 +22,14 @@
 //! **Order.** Calls travel side by side and are answered in any order. Calls that are [`ordered`](Command::ordered)
 //! run one after another; a call and a oneway call from one task leave in the order in which they were made.
 //!
-//! **Deadlines.** Every call has one, [`timeouts.call_timeout_ms`](crate::config::Timeouts::call_timeout_ms) (5 s) where nothing else is said.
-//! It covers connecting, waiting for room, the reply and all tries, and the server is told: nothing waits past
-//! it. [`Client::within`] hands the deadline of a handler's call on to the calls that it makes.
+//! **Deadlines.** Every call has one,
+//! [`timeouts.call_timeout_ms`](crate::config::Timeouts::call_timeout_ms) (5 s) unless you set
+//! another. It covers connecting, waiting for room, the reply and all tries, and the server is
+//! told: nothing waits past it. [`Client::within`] hands the deadline of a handler's call on to the
+//! calls that it makes.
 //!
-//! **Giving up.** Dropping a call's future gives the call up: its place is free at once, the server is told to stop, and
-//! a late reply answers nobody.
+//! **Giving up.** Dropping a call's future gives the call up: its place is free at once, the server is told to stop,
+//! and a late reply is dropped.
 //!
 //! **Trying again.** What was not sent, or was rejected by the server, has not run and is tried again, within the deadline
 //! and a budget of all calls. What may have run is tried again only where it is
@@ -48,8 +50,8 @@
 //! | [`blocking`] | the client for code without a runtime |
 //! | [`log`] | [`LogClient`](log::LogClient): the log service, typed |
 //! | [`sms`] | [`SmsClient`](sms::SmsClient): the SMS service, typed (feature `sms`) |
-//! | [`layers`] | what stands around a client, or around any other service |
-//! | [`testing`] | what stands in for a server in tests, with faults by a seed |
+//! | [`layers`] | layers around a client, or around any other service |
+//! | [`testing`] | replacements for a server in tests, with faults by a seed |
 //! | [`config`] | every setting |
 //! | [`discover`] | [`Target`]: where the endpoints of a service come from |
 //! | [`error`] | how a call fails, and what may be done about it |

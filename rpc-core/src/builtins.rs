@@ -51,8 +51,8 @@ builtins! {
             "instance": { "type": "string" },
         }));
 
-    /// Counters of the server, of its commands and of this connection; and of the `connections` that
-    /// have carried the most requests, where so many are asked for.
+    /// Counters of the server, of its commands and of this connection; and, if asked for, of the
+    /// `connections` that have carried the most requests.
     STATS stats = 3, Unary, Authenticated, params: object(json!({ "connections": number() }));
 
     /// Ends a call with code 1; unknown ids are ignored.
@@ -200,8 +200,8 @@ mod tests {
         assert_eq!((stats.name(), stats.idempotent), ("rpc.stats".into(), true));
         assert_eq!(
             stats.doc,
-            "Counters of the server, of its commands and of this connection; and of the `connections` that \
-             have carried the most requests, where so many are asked for."
+            "Counters of the server, of its commands and of this connection; and, if asked for, of the \
+             `connections` that have carried the most requests."
         );
         assert_eq!(
             (

@@ -1,8 +1,8 @@
-//! Which call a reply belongs to.
+//! Calls in flight: the table that finds the call of a reply.
 //!
 //! A slot table for the client's side of a connection. An id is an index and the slot's generation,
 //! so that a late reply never finds a newer call in its slot. Ordered calls, whose replies carry no
-//! id, stand in a queue of the same ids: one that was given up stays in it as a tombstone, because
+//! id, are in a queue of the same ids: one that was given up stays in it as a tombstone, because
 //! its reply is still to come and must not answer the next caller.
 
 use std::collections::VecDeque;
@@ -26,7 +26,7 @@ const INDEX_MASK: u64 = (1 << INDEX_BITS) - 1;
 /// let (id, value) = calls.open().unwrap();
 /// *value = "waiting".to_owned();
 /// assert_eq!(calls.close(id).map(|value| value.as_str()), Some("waiting"));
-/// assert!(calls.get_mut(id).is_none(), "a late reply finds nobody");
+/// assert!(calls.get_mut(id).is_none(), "a late reply finds no call");
 /// ```
 #[derive(Debug)]
 pub struct InFlight<T> {
@@ -50,7 +50,7 @@ pub enum OrderedReply {
     For(u64),
     /// A call that was given up; the reply is dropped.
     GivenUp,
-    /// Nobody: no ordered call waits for a reply.
+    /// No ordered call waits for a reply.
     Unexpected,
 }
 

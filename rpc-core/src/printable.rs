@@ -56,7 +56,7 @@ impl fmt::Display for Printable<'_> {
 }
 
 /// One JSON value as text from elsewhere, for a terminal: JSON of the same meaning on one line. What is not
-/// [printable](is_printable) is written as `\uXXXX`, which it can be, as it stands in strings alone; white space
+/// [printable](is_printable) is written as `\uXXXX`, which is possible because it occurs in strings alone; white space
 /// between values is written as spaces.
 ///
 /// ```

@@ -66,7 +66,7 @@ impl Cursor {
         is_right.then_some(Self(params))
     }
 
-    /// The params with those of this place. Params that are no object, as those of a method with one argument may
+    /// The params with those of this place. Params that are not an object, as those of a method with one argument may
     /// be, are the value of a cursor that has only one.
     pub fn params(&self, params: &RawJson<'_>) -> RawJson<'static> {
         let text = params.as_str();

@@ -78,7 +78,7 @@ use crate::typed::{MethodResult, TypedRequest};
 /// let service = CountPrepared(CountRun(inner, Arc::clone(&run)), Arc::clone(&prepared));
 /// let counts = || (prepared.load(Ordering::Relaxed), run.load(Ordering::Relaxed));
 ///
-/// drop(service.call(Request::new(100, RawJson::NULL))); // the line was no request
+/// drop(service.call(Request::new(100, RawJson::NULL))); // the line was not a request
 /// assert_eq!(counts(), (1, 0));
 ///
 /// service.call(Request::new(100, RawJson::NULL)).now_or_never().unwrap()?;
@@ -102,8 +102,8 @@ pub trait Service: Send + Sync + 'static {
     /// out not to be a request.
     ///
     /// # Cancel safety
-    /// Dropping the future gives the call up: of the command's work, what was done until then stays
-    /// done, and nothing more is done.
+    /// Dropping the future gives the call up: of the command's work, what was done until then stays done, and the rest
+    /// is not done.
     fn call(&self, request: Request<'_>) -> impl Future<Output = Outcome> + Send + 'static;
 
     /// A unary call whose data are decoded, for typed clients: [`call`](Self::call), unless the service can decode

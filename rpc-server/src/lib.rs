@@ -71,7 +71,7 @@
 
 #[cfg_attr(
     not(all(feature = "tls", feature = "tokens")),
-    allow(dead_code, unused_imports, reason = "nobody has an identity then")
+    allow(dead_code, unused_imports, reason = "callers have no identity then")
 )]
 mod access;
 #[cfg(feature = "admin")]

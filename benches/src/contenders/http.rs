@@ -113,7 +113,7 @@ impl Post for PooledCaller {
     }
 }
 
-/// hyper's connections with nothing around them, one a caller: no pool, nobody opens one that is lost.
+/// hyper's connections with nothing around them, one a caller: no pool, a lost one is not opened again.
 pub(crate) struct Bare {
     /// Each call opens its own connection.
     pub(crate) is_short: bool,

@@ -1,4 +1,4 @@
-//! The limit: the same bytes and the same typed parsing on both sides, and nothing else.
+//! The limit: the same bytes and only the same typed parsing on both sides.
 //!
 //! No table, no tasks, no deadlines; replies are expected in order. What it does have is the best
 //! way to write that was found: after every `write_every` frames, and at the end of what one read

@@ -128,7 +128,7 @@ pub(crate) trait Connect: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Vec<Self::Caller>>> + Send;
 }
 
-/// Says where a server listens; whoever started it reads this line.
+/// Prints the address of a server; the process that started it reads this line.
 pub(crate) fn announce(address: &impl fmt::Display) {
     println!("listening on {address}");
 }

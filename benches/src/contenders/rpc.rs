@@ -31,7 +31,7 @@ async fn slow(Params(milliseconds): Params<u64>) -> Result<(), Status> {
 /// How the server serves.
 pub(crate) struct Serving {
     pub(crate) listen: SocketAddr,
-    /// On so many runtimes of its own; 0: on the one that this runs on.
+    /// The number of its own runtimes; 0: on the one that this runs on.
     pub(crate) runtimes: usize,
     pub(crate) spin_us: u64,
     /// With TLS, by a certificate in this directory.

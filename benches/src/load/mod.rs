@@ -36,7 +36,7 @@ pub(crate) struct Load {
     pub(crate) write_every: usize,
     /// The entry that is sent.
     pub(crate) entry: Entry,
-    /// Only opens so many connections, which rest after one call each.
+    /// Only opens this number of connections, which rest after one call each.
     pub(crate) idle: Option<usize>,
     begin: Instant,
     /// What is done before is not measured.
@@ -74,7 +74,7 @@ impl Load {
         self.end += late;
     }
 
-    /// Whether one more call is to be made.
+    /// Whether another call is to be made.
     pub(crate) fn take_ticket(&self) -> bool {
         // Relaxed: a count, nothing is published with it.
         self.tickets

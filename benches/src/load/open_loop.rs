@@ -67,7 +67,7 @@ async fn call<C: Caller>(
     Ok(())
 }
 
-/// Fixed times at which calls are due, whoever makes them. A call that begins late has waited since
+/// Fixed times at which calls are due, for all callers together. A call that begins late has waited since
 /// it was due, so that no pause of the server goes unseen.
 struct Due {
     begin: Instant,
@@ -189,7 +189,7 @@ mod tests {
         load.begin_now();
         let recorder = Recorder::new(&load);
 
-        // Nobody calls.
+        // No caller calls.
         let due = Due::new(1_000, load.begin);
         due.tell(&Timer::new().expect("a timer"), load.end, &recorder)
             .await

@@ -1,4 +1,4 @@
-//! What a load saw: the latencies of all its callers.
+//! Records of a load: the latencies of all its callers.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};

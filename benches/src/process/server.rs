@@ -83,7 +83,8 @@ impl Server {
     ) -> Result<(Measured, f64)> {
         let before = self.cpu_time()?;
         let loads = (0..entrant.clients).map(|_| self.load_once(entrant, arguments, time));
-        let measured = Measured::of_all(&try_join_all(loads).await?).context("nobody calls")?;
+        let measured =
+            Measured::of_all(&try_join_all(loads).await?).context("no load process has called")?;
 
         let cpu = self.cpu_time()?.saturating_sub(before);
         #[allow(

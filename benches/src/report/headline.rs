@@ -1,4 +1,4 @@
-//! What a plot shows, in a sentence.
+//! Headlines: the message of a plot in a sentence.
 
 use super::{Figures, Row, number, time};
 use crate::scenario::{Extra, Kind, Scenario};

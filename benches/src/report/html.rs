@@ -1,4 +1,4 @@
-//! The page: a sentence and a plot for each scenario, in one file that needs nothing else.
+//! The page: a sentence and a plot for each scenario, in one file that needs no other.
 
 use std::fmt::Write;
 
@@ -106,7 +106,7 @@ struct Section<'a> {
     scenario: &'a Scenario,
     /// The scenario's rows.
     rows: &'a [&'a Row],
-    /// Those that stand in the plots, with their figures.
+    /// Those that are in the plots, with their figures.
     shown: Vec<(&'a Row, &'a Figures)>,
 }
 

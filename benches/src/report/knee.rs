@@ -19,8 +19,8 @@ pub(crate) struct Knee {
     most: f64,
 }
 
-/// The knees of all contenders of the scenario, in the order of the results. There are none where the scenario has
-/// no steps over the number of callers.
+/// The knees of all contenders of the scenario, in the order of the results. Empty if the scenario has no steps over
+/// the number of callers.
 pub(crate) fn knees(report: &Report, scenario: &str) -> Vec<Knee> {
     let rows = || report.rows.iter().filter(|row| row.scenario == scenario);
     let mut names: Vec<&str> = Vec::new();
@@ -97,7 +97,7 @@ pub(crate) fn table(knees: &[Knee]) -> Table {
     }
 }
 
-/// The knees in a sentence; empty where there are none.
+/// The knees in a sentence; empty without knees.
 pub(super) fn headline(knees: &[Knee]) -> String {
     let parts: Vec<String> = knees
         .iter()
@@ -108,7 +108,7 @@ pub(super) fn headline(knees: &[Knee]) -> String {
     }
 
     format!(
-        "The p99 exceeds ten times its lowest with so many calls in flight: {}.",
+        "The p99 exceeds ten times its lowest with this number of calls in flight: {}.",
         parts.join("; ")
     )
 }
@@ -149,7 +149,7 @@ mod tests {
         assert_eq!((knees[0].lowest_us, knees[0].at_lowest), (50.0, 10.0));
         assert_eq!(
             headline(&knees),
-            "The p99 exceeds ten times its lowest with so many calls in flight: http 200; rpc over 4,000."
+            "The p99 exceeds ten times its lowest with this number of calls in flight: http 200; rpc over 4,000."
         );
     }
 

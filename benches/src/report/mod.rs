@@ -1,4 +1,4 @@
-//! What was measured, and its forms: tables, files, a page.
+//! Results and their forms: tables, files, a page.
 
 use std::fs;
 use std::path::Path;
@@ -101,9 +101,9 @@ pub(crate) struct Row {
     /// Where it lies on the plot's axis.
     pub(crate) x: Option<f64>,
     pub(crate) contender: String,
-    /// Stands beside the name.
+    /// Is written after the name.
     pub(crate) note: String,
-    /// Or why there are none.
+    /// Or the reason for having none.
     pub(crate) outcome: Result<Figures, String>,
 }
 
@@ -190,7 +190,7 @@ pub(crate) fn number(value: f64) -> String {
     grouped + rest
 }
 
-/// A time of so many microseconds, in the unit that suits it.
+/// A time of this number of microseconds, in the unit that suits it.
 pub(crate) fn time(microseconds: f64) -> String {
     match microseconds {
         small if small < 1e3 => format!("{} µs", number(small)),

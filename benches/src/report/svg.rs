@@ -46,7 +46,7 @@ impl Scale {
             .find(|tick| *tick >= most);
         let (from, to) = (from.unwrap_or(least), to.unwrap_or(most));
 
-        // A single value stands in the middle.
+        // A single value is put in the middle.
         let (from, to) = if from < to {
             (from, to)
         } else {
@@ -154,7 +154,7 @@ pub(super) struct Bar {
     pub(super) class: String,
     pub(super) value: f64,
     pub(super) spread: Option<(f64, f64)>,
-    /// Stands behind the value.
+    /// Is written after the value.
     pub(super) note: String,
 }
 
@@ -485,7 +485,7 @@ impl<'a> LinePlot<'a> {
         }
     }
 
-    /// Writes the name of the x axis below it; nothing more is drawn.
+    /// Writes the name of the x axis below it; the drawing is complete then.
     fn end(mut self) -> String {
         self.svg.push(text(
             f64::midpoint(Self::LEFT, Self::RIGHT),

@@ -66,7 +66,7 @@ impl Measuring<'_> {
         }
     }
 
-    /// Raises the rate until nobody keeps up. Who does not is not asked for more.
+    /// Raises the rate until no contender keeps up. One that does not is not asked for more.
     pub(super) async fn open_loop(&mut self, percents: &[u16]) {
         let first = &self.scenario.steps[0].entrants[0];
         self.progress.set_length(
@@ -224,7 +224,7 @@ impl Measuring<'_> {
     }
 
     /// Each round gives everyone a turn, so that a machine that changes its pace changes it for all;
-    /// and begins with another, so that nobody always follows the same.
+    /// and begins with another, so that no contender always follows the same.
     async fn rounds(&self, entrants: &[Entrant], servers: &Servers, more: &str) -> Vec<Rounds> {
         let mut taken: Vec<Rounds> = entrants.iter().map(|_| Ok(Vec::new())).collect();
         for (round, turn) in turns(entrants.len(), self.rounds) {

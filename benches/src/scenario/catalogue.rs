@@ -454,7 +454,7 @@ fn one(name: &'static str, about: &'static str, entrants: Vec<Entrant>) -> Scena
     }
 }
 
-/// So many callers: on one connection, on four, on one each, on one for each call.
+/// This number of callers: on one connection, on four, on one each, on one for each call.
 fn knee_step(contenders: &[Contender], callers: u32) -> Step {
     // Where thousands wait for a connection each, a round takes its time.
     let time = if callers < 1000 {

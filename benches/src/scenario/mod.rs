@@ -52,7 +52,7 @@ pub(crate) enum Kind {
     Loads,
     /// Fixed rates, in percent of what the first contender can do with the first step's load.
     OpenLoop(&'static [u16]),
-    /// So many connections that do nothing, each to a server of its own.
+    /// This number of connections that do nothing, each to a server of its own.
     Idle(usize),
     /// Client and server in one process that counts what it allocates.
     Allocations,
@@ -64,9 +64,9 @@ pub(crate) enum Extra {
     None,
     /// The p50 of ours over that of the row.
     P50Ratio,
-    /// The time that so many calls, or connections, take.
+    /// The time that all calls, or connections, take.
     Seconds(f64),
-    /// Params of so many bytes.
+    /// The size of the params.
     Megabytes(f64),
     /// How late 99 of 100 calls were started, at most.
     Late,
@@ -110,7 +110,7 @@ pub(crate) struct Entrant {
     /// As in the results: the contender's name, or that with a suffix.
     pub(crate) name: String,
     pub(crate) contender: Contender,
-    /// For the limit only: both sides write after so many frames.
+    /// For the limit only: the number of frames after which both sides write.
     pub(crate) write_every: Option<usize>,
     /// The arguments of `serve`, besides those of the layout.
     pub(crate) serve: String,

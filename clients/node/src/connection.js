@@ -18,7 +18,7 @@ export class Call {
   // Where its line ends in the count of all characters that the connection was given.
   writtenAt = 0;
   timer = undefined;
-  // Takes an item of a stream, from a line of so many characters; returns the failure where it is not wanted.
+  // Takes an item of a stream, from a line of this number of characters; returns the failure where it is not wanted.
   onItem = undefined;
 
   constructor(onEnd) {

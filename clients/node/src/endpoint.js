@@ -221,7 +221,7 @@ export class Endpoint {
     }
   }
 
-  /** Says who it is. A server that knows no tokens (code 12) is called without. */
+  /** Authenticates the connection. A server that knows no tokens (code 12) is called without. */
   async #authenticate(connection, token) {
     try {
       await new Promise((resolve, reject) => {

@@ -86,7 +86,7 @@ export function parse(text, isUtf8) {
     throw new Nonsense("`id` of the reply is repeated, or not an integer", undefined);
   }
   if (repeated !== undefined) throw new Nonsense(`\`${repeated}\` of the reply is repeated`, id);
-  // The usual success has nothing else to check.
+  // The usual success needs no further check.
   if (code === 0 && reply.more === undefined) return reply;
   if (code === undefined && typeof reply.event === "string") return reply;
   const isCount = (value) => Number.isInteger(value) && value >= 0;
@@ -102,7 +102,7 @@ export function parse(text, isUtf8) {
 
 /** A known field that stands twice in the object itself; what is inside `data` may repeat. */
 function repeatedField(text, reply) {
-  // Where no name of the reply stands in its line twice, as a rule, none is repeated.
+  // If no name of the reply is in its line twice, which is the rule, none is repeated.
   const stands = (name) => {
     const quoted = `"${name}"`;
     return text.indexOf(quoted) !== text.lastIndexOf(quoted);

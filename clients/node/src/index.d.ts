@@ -26,7 +26,7 @@ export declare const Code: {
 export declare class RpcError extends Error {
   protected constructor();
   /**
-   * The server's own; 4 past the deadline, 14 where there was no connection or it was lost, 13 where the reply makes no
+   * The server's own; 4 past the deadline, 14 if the connection could not be opened or was lost, 13 where the reply makes no
    * sense, 3 where the params have no JSON form, 16 where the server refused this client's token.
    */
   readonly code: number;
@@ -104,7 +104,7 @@ export interface Settings {
   readonly idempotentCmdids?: readonly number[];
   /** TLS; `tls:HOST:PORT` as a target has it, too. */
   readonly tls?: TlsSettings | undefined;
-  /** By which each connection says who it is. */
+  /** The token by which each connection authenticates. */
   readonly token?: string | undefined;
   /** A file with the token, read anew for each connection. */
   readonly tokenFile?: string | undefined;
@@ -159,7 +159,7 @@ export declare class Client {
    * `RpcError`, or with the signal's reason.
    */
   call<Data = Json>(cmdid: number, params?: unknown, options?: CallOptions): Promise<Data>;
-  /** Sends a command that is not answered. Resolves when it stands in the output; `flush` waits until it was read. */
+  /** Sends a command that is not answered. Resolves when it is in the output; `flush` waits until it was read. */
   notify(cmdid: number, params?: unknown, options?: Pick<CallOptions, "meta" | "ordered">): Promise<void>;
   /** Begins a command that answers with a stream of items. It has no deadline but `timeoutMs`. */
   stream<Item = Json>(

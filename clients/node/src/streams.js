@@ -51,7 +51,7 @@ export class Resumption {
 
   get nextParams() {
     if (isObject(this.#params)) return { ...this.#params, ...this.#cursor };
-    // Params that are no object are the value of a cursor that has only one.
+    // Params that are not an object are the value of a cursor that has only one.
     const values = Object.values(this.#cursor ?? {});
     return values.length === 1 ? values[0] : this.#params;
   }
@@ -187,7 +187,7 @@ export class Stream {
     return item;
   }
 
-  /** Makes a call that goes on in the place of the one that has failed, or notes that this is the end. */
+  /** Makes a call that goes on after the one that has failed, or notes that this is the end. */
   async #goOn(failed) {
     if (!this.#resumption?.takes(failed)) {
       this.#failed = undefined;

@@ -93,7 +93,7 @@ impl HttpServer {
                     accepted = listener.accept() => accepted?.0,
                     _ = &mut stopped => break,
                 };
-                // Relaxed: a count orders nothing else.
+                // Relaxed: a count orders no other memory.
                 count.fetch_add(1, Ordering::Relaxed);
                 connections.spawn(serve(stream, Arc::clone(&handler)));
                 while connections.try_join_next().is_some() {}

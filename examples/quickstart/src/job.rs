@@ -29,7 +29,7 @@ pub(crate) trait Transport: Clone + Send + 'static {
     fn append(&self, entry: &Append) -> impl Future<Output = Result<(), Error>> + Send;
 }
 
-/// So many calls, with the entries in turn.
+/// A number of calls, with the entries in turn.
 #[derive(Clone)]
 pub(crate) struct Job {
     entries: Arc<[Append]>,
@@ -45,7 +45,7 @@ impl Job {
         }
     }
 
-    /// So many calls, with the entries in turn, or fewer where that would be too many bytes.
+    /// `calls` calls, with the entries in turn, or fewer if that would be too many bytes.
     pub(crate) fn in_turn(entries: &Arc<[Append]>, calls: u64, bytes_max: u64) -> Self {
         let once = Self::once(entries);
         let bytes: u64 = entries.iter().map(|entry| entry.message.len() as u64).sum();
@@ -55,7 +55,7 @@ impl Job {
         }
     }
 
-    /// The same, ended after so many calls.
+    /// The same, ended after `calls` calls.
     pub(crate) fn at_most(&self, calls: u64) -> Self {
         Self {
             calls: self.calls.min(calls),

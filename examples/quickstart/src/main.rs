@@ -167,7 +167,7 @@ async fn ship(server: &RpcServer, entries: &Arc<[Append]>) -> Result<Row, Error>
     Ok(row)
 }
 
-/// The same job against the same store, with HTTP in the place of RPC.
+/// The same job against the same store, with HTTP instead of RPC.
 async fn compare_durable(entries: &Arc<[Append]>, shipped: Row) -> Result<(), Error> {
     let mut rows = vec![shipped];
     rows.extend(http::measure(&Job::once(entries), Behind::Store).await?);
@@ -176,7 +176,7 @@ async fn compare_durable(entries: &Arc<[Append]>, shipped: Row) -> Result<(), Er
     Ok(())
 }
 
-/// The same lines to a command that decodes its typed params and answers, and does nothing else.
+/// The same lines to a command that only decodes its typed params and answers.
 async fn compare_transport(entries: &Arc<[Append]>) -> Result<(), Error> {
     let job = Job::in_turn(entries, TRANSPORT_CALLS, TRANSPORT_BYTES_MAX);
     let server = RpcServer::without_store().await?;

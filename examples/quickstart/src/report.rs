@@ -1,4 +1,4 @@
-//! What is printed of runs and entries.
+//! Printed tables of runs and entries.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ pub(crate) struct Row {
 }
 
 impl Row {
-    /// A run of so many calls; `connections` is what the server accepted.
+    /// A run of `calls` calls; `connections` is what the server accepted.
     pub(crate) fn new(
         transport: &'static str,
         calls: u64,

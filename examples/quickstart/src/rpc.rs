@@ -12,7 +12,7 @@ use crate::Error;
 use crate::job::{Transport, log_settings};
 use crate::serving::Serving;
 
-/// A free port of this machine, for nobody else.
+/// A free port of this machine, reachable from it alone.
 const ANY_PORT: &str = "127.0.0.1:0";
 
 /// The most that a page holds.

@@ -38,7 +38,7 @@ const PLACES: [(&str, &str); 18] = [
     ),
 ];
 
-/// More would keep a reader of the output waiting, and show nothing else.
+/// More would keep a reader of the output waiting, and show the same.
 const LINES_MAX: usize = 50_000;
 const FILE_BYTES_MAX: u64 = 32 << 20;
 /// Escaped as JSON a byte may become six, and a request line has 1 MiB at most.

@@ -27,7 +27,7 @@ struct Order {
 enum CheckedOut {
     Paid,
     NotPaid,
-    /// Somebody has to ask the payment service before it is tried again.
+    /// The payment service has to be asked before it is tried again.
     Unknown,
 }
 
@@ -78,7 +78,7 @@ fn checkout(payments: impl Service) -> Router {
         .expect("there is one service")
 }
 
-// What stands in for the payment service: it writes down whom it has charged.
+// A replacement for the payment service: it writes down whom it has charged.
 
 type Charged = Arc<Mutex<BTreeMap<u64, u32>>>;
 
@@ -86,7 +86,7 @@ struct Ledger(Charged);
 
 impl Payments for Ledger {
     async fn charge(&self, order: &Order) -> Result<(), Status> {
-        let mut charged = self.0.lock().expect("nobody panics with it");
+        let mut charged = self.0.lock().expect("no thread panics with it");
         *charged.entry(order.number).or_default() += 1;
         Ok(())
     }
@@ -112,7 +112,7 @@ async fn an_order_is_charged_once() -> Result<(), Box<dyn Error>> {
 
     assert_eq!(outcome, CheckedOut::Paid);
     assert_eq!(
-        *charged.lock().expect("nobody panics with it"),
+        *charged.lock().expect("no thread panics with it"),
         BTreeMap::from([(7, 1)])
     );
     println!("called as a function: order 7 is {outcome:?}");
@@ -141,7 +141,7 @@ async fn no_fault_charges_an_order_twice() -> Result<(), Box<dyn Error>> {
         let outcome = shop.check_out(Order { number, cents: 100 }).await?;
         let times = charged
             .lock()
-            .expect("nobody panics with it")
+            .expect("no thread panics with it")
             .get(&number)
             .copied()
             .unwrap_or_default();

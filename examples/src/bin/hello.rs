@@ -1,6 +1,6 @@
 //! Hello: a service, its server, and a client that calls it, in one program.
 //!
-//! Two programs look the same: the trait stands in a crate that both depend on.
+//! Two programs look the same: the trait is then in a crate that both depend on.
 
 use rpc_server::{Router, Server, Status, service};
 

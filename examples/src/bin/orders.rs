@@ -92,7 +92,7 @@ trait Orders {
     #[rpc(cmdid = 2002, oneway)]
     async fn viewed(&self, page: String);
 
-    /// Orders of an item, of at least so many pieces.
+    /// Orders of at least `at_least` pieces of an item.
     #[rpc(cmdid = 2003, idempotent, timeout_ms = 2500)]
     async fn find(
         &self,

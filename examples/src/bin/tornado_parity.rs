@@ -49,7 +49,7 @@ struct Test {
 
 /// `TestHandler`: logs its params. It returns nothing, and the reply is `{"code":0}`.
 async fn test(State(base): State<Base>, context: Context, Params(Test { content }): Params<Test>) {
-    // Relaxed: a count orders nothing else.
+    // Relaxed: a count orders no other memory.
     base.handled.fetch_add(1, Ordering::Relaxed);
 
     let peer = context.peer().map(ToString::to_string).unwrap_or_default();

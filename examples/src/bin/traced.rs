@@ -74,7 +74,7 @@ async fn collect(Shared(spans): Shared<Spans>, Json(batch): Json<Value>) -> Json
                 let (name, trace) = (text("name"), text("traceId"));
                 let (id, parent) = (text("spanId"), text("parentSpanId"));
 
-                spans.lock().expect("nobody panics with it").push(Span {
+                spans.lock().expect("no thread panics with it").push(Span {
                     name,
                     trace,
                     id,
@@ -161,7 +161,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         return Ok(());
     }
 
-    let spans = spans.lock().expect("nobody panics with it").clone();
+    let spans = spans.lock().expect("no thread panics with it").clone();
     let chain = chain(&spans);
     println!(
         "trace {}: {}",

@@ -17,13 +17,13 @@ use crate::exit::Failure;
 use crate::output::{Output, complain};
 use crate::schema::{Misfit, Schema};
 
-/// Items that are written to standard output in one piece, where so many are there.
+/// Maximum number of items that are written to standard output in one piece.
 const ITEMS_PER_WRITE: usize = 256;
 
 /// Call a command and print its data as one line of JSON
 ///
-/// A reply without data prints nothing. By its name, the command's params are checked before they are sent and may be
-/// given as flags, and one that streams prints each item as a line.
+/// A reply without data prints nothing; each item of a stream is a line. If the command is given by its name, its
+/// params are checked before they are sent, and may be given as flags.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -60,17 +60,17 @@ pub(crate) struct Notify {
 
 #[derive(Args)]
 struct Request {
-    /// Name or number of the command; `rpc list` shows them. By its number it is called unchecked
+    /// Name or number of the command; `rpc list` shows them. The params of a number are not checked
     #[arg(value_name = "NAME")]
     command: String,
-    /// The params; `-` reads them from standard input. Behind a name also flags of the fields: `--FIELD VALUE …`
+    /// The params; `-` reads them from standard input. After a name, flags of the fields: `--FIELD VALUE …`
     #[arg(
         value_name = "JSON",
         default_value = "{}",
         allow_negative_numbers = true
     )]
     params: String,
-    /// What stands behind a name and begins with a flag; see [`Fields::split_from`](crate::commands::Fields::split_from).
+    /// Arguments after a name, beginning with a flag; see [`Fields::split_from`](crate::commands::Fields::split_from).
     #[arg(skip)]
     fields: Vec<String>,
     /// Add metadata; may be given several times, with different keys

@@ -56,7 +56,7 @@ impl Cursor {
         let from = last.checked_add(1).filter(|from| *from <= after)?;
         self.after = last;
         Some(format!(
-            "the log ends with entry {last}: entries {from} to {after} are lost; going on behind entry {last}"
+            "the log ends with entry {last}: entries {from} to {after} are lost; continuing after entry {last}"
         ))
     }
 }

@@ -29,7 +29,7 @@ pub(crate) enum Failure {
     Io(String),
     /// The server's answer was no error, and no success either; all is said.
     Answered,
-    /// Whoever read standard output has seen enough.
+    /// The reader of standard output has closed it.
     NobodyReads,
 }
 
@@ -155,13 +155,13 @@ fn hint(error: &Error) -> Option<String> {
     } else if error.is_unreachable() {
         "nothing was executed: try again"
     } else if error.is_deadline() && error.was_sent() {
-        "it may have run: look before sending it again, and give it longer with --timeout"
+        "it may have run: check before you send it again; --timeout gives it more time"
     } else if error.is_deadline() {
         "nothing was sent: is the address right? if so, give it longer with --timeout"
     } else if is_nonsense(error) {
         "a command that streams wants `rpc call --stream`, or is called by its name"
     } else {
-        "it may have run: look before sending it again. Is it a server of this protocol? Its log may say why the connection ended"
+        "it may have run: check before you send it again. Is it a server of this protocol? Its log may say why the connection ended"
     };
 
     Some(hint.to_owned())
@@ -180,7 +180,9 @@ fn hint_for_tls(error: &Error) -> Option<&'static str> {
         io::ErrorKind::PermissionDenied => {
             Some("the server requires an identity: give --cert FILE and --key FILE")
         }
-        io::ErrorKind::UnexpectedEof => Some("without --tls it is called in plain bytes"),
+        io::ErrorKind::UnexpectedEof => {
+            Some("without --tls the server is called without encryption")
+        }
         io::ErrorKind::Other => Some("nothing was sent: correct what is named here, and try again"),
         _ => None,
     }
@@ -207,7 +209,7 @@ fn hint_for_code(code: Code) -> Option<String> {
         }
         Code::NOT_FOUND => "check what was asked for; `rpc describe` lists services and commands",
         Code::PERMISSION_DENIED => "the server's operator grants commands to identities",
-        Code::FAILED_PRECONDITION => "bring about what it asks for first",
+        Code::FAILED_PRECONDITION => "do first what the message asks for",
         Code::ABORTED => "try the whole of it again",
         Code::UNIMPLEMENTED => "`rpc describe` lists the commands that there are",
         Code::INTERNAL => "the cause is in the server's log",

@@ -48,10 +48,10 @@ pub(crate) struct Append {
     /// trace, debug, info, warn, error or fatal
     #[arg(long, default_value_t = Level::Info)]
     level: Level,
-    /// Who says it
+    /// Name of the service that writes the entry
     #[arg(long, value_name = "NAME", default_value = "rpc")]
     service: String,
-    /// The trace that it belongs to
+    /// Trace that the entry belongs to
     #[arg(long, value_name = "ID")]
     trace: Option<String>,
     /// Add a field: KEY=TEXT, or KEY:=JSON for a number, true, an object; may be given several times, with
@@ -245,13 +245,13 @@ Examples:
   rpc log read --since 10m --field user=4211
   rpc log read --after 17                          go on behind entry 17")]
 pub(crate) struct Read {
-    /// Only entries behind this number
+    /// Only entries with a higher number
     #[arg(long, value_name = "SEQ", default_value_t = 0)]
     after: u64,
-    /// At most so many
+    /// Maximum number of entries
     #[arg(long, value_name = "N", default_value_t = 100)]
     limit: u64,
-    /// All there are
+    /// All entries, however many
     #[arg(long, conflicts_with = "limit")]
     all: bool,
     #[command(flatten)]
@@ -261,7 +261,7 @@ pub(crate) struct Read {
 /// Which entries to look at.
 #[derive(Args, Default, PartialEq)]
 pub(crate) struct Filters {
-    /// Only entries of this level or graver: trace, debug, info, warn, error or fatal
+    /// Only entries of this level or a more severe one: trace, debug, info, warn, error or fatal
     #[arg(long)]
     level: Option<Level>,
     /// Only entries of exactly this service
@@ -280,10 +280,10 @@ pub(crate) struct Filters {
     /// several times, with different keys
     #[arg(long = "field", value_name = "KEY=VALUE", value_parser = field)]
     fields: Vec<Field>,
-    /// Only entries of this time or later: 10m, 2h for a time ago, or 2026-01-05T10:20:30Z
+    /// Only entries from this time on, as 10m or 2h (ago), or 2026-01-05T10:20:30Z
     #[arg(long, value_name = "TIME", value_parser = moment)]
     since: Option<u64>,
-    /// Only entries before this time, as --since has it
+    /// Only entries before this time, in the form of --since
     #[arg(long, value_name = "TIME", value_parser = moment)]
     until: Option<u64>,
 }

@@ -27,12 +27,12 @@ use rpc_client::{Client, Config, TlsConfig};
 use commands::Fields;
 use exit::Failure;
 
-/// Longest window between attempts to connect again: whoever follows a log watches, and waits.
+/// Longest window between attempts to connect again: a person who follows a log watches, and waits.
 const RECONNECT_CAP_MS: u64 = 1_000;
 
 /// Calls the commands of a server that speaks newline-delimited JSON RPC.
 ///
-/// Data goes to standard output and nothing else does; errors go to standard error, with the address,
+/// Only data goes to standard output; errors go to standard error, with the address,
 /// the code and what to do.
 #[derive(Parser)]
 #[command(name = "rpc", version, after_help = AFTER_HELP)]
@@ -57,7 +57,7 @@ Examples:
 Exit codes:
   0  it worked
   1  the server answered an error
-  2  usage: an argument, an address or JSON that is none
+  2  usage: a wrong argument, an invalid address or invalid JSON
   3  the server could not be reached, or the connection was lost
   4  the deadline passed";
 
@@ -107,8 +107,8 @@ fn variable(name: &str) -> Option<OsString> {
 }
 
 impl Target {
-    /// The client of this address. A server that cannot be reached, or turns the call away, is reported at
-    /// once: somebody waits for the prompt, and can start one or try again.
+    /// The client of this address. A server that cannot be reached, or turns the call away, is reported at once: a
+    /// person waits for the prompt, and can start one or try again.
     fn client(&self) -> Client {
         self.client_with(Config::default())
     }

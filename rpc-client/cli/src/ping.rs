@@ -16,26 +16,26 @@ use crate::{Target, duration};
 /// How long the server may take to say whether it has held the pings back.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Up to so many pings, each has its line.
+/// Up to this number of pings, each has its line.
 const LINES_MAX: u64 = 20;
 
 /// Measure the round trip to the server
 ///
-/// Pings one after another on one connection, which is opened before. Exits with 0 only where each of
-/// them was answered.
+/// Sends pings one after another over one connection, which is opened first. Exits with 0 only if all of them were
+/// answered.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   rpc ping
   rpc ping -c 10000 -i 0                           as fast as one at a time goes")]
 pub(crate) struct Ping {
-    /// How many; past 20 only the summary is printed
+    /// Number of pings; above 20 only the summary is printed
     #[arg(short, long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..))]
     count: u64,
-    /// Time from one to the next
+    /// Time between two pings
     #[arg(short, long, value_name = "TIME", default_value = "1s", value_parser = duration)]
     interval: Duration,
-    /// Print each round trip, however many they are
+    /// Print each round trip, even of more than 20 pings
     #[arg(short, long)]
     verbose: bool,
 }
@@ -179,7 +179,7 @@ impl RoundTrips {
         output.flush()
     }
 
-    /// The smallest round trip that so many percent of the sorted ones do not exceed.
+    /// The smallest round trip that `percent` % of the sorted ones do not exceed.
     fn percentile(&self, percent: usize) -> Duration {
         let rank = (self.answered.len() * percent).div_ceil(100);
         self.answered[rank.saturating_sub(1)]

@@ -48,7 +48,7 @@ impl Health {
 
 /// Print the counters of the server and of this connection
 ///
-/// For people on a terminal, one line of JSON elsewhere.
+/// Indented and coloured on a terminal, one line of JSON elsewhere.
 #[derive(Args)]
 #[command(after_help = "\
 Example:

@@ -28,8 +28,8 @@ const PAUSE: Duration = Duration::from_millis(200);
 
 /// Print the last entries, then each one as it comes
 ///
-/// Lines for people on a terminal, elsewhere entries as they are stored, a line of JSON each. It goes on
-/// after a restart of the server without missing an entry, and ends with Ctrl-C.
+/// On a terminal as lines for people, elsewhere as they are stored, a line of JSON for each. After a restart of the
+/// server it goes on without missing an entry. Ctrl-C ends it.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -37,7 +37,7 @@ Examples:
   rpc log tail -n 100 --level warn --service order
   rpc log tail -n 0 --json | jq .fields")]
 pub(crate) struct Tail {
-    /// How many of the last entries to begin with
+    /// Number of the last entries to begin with
     #[arg(short = 'n', long, value_name = "N", default_value_t = 10)]
     lines: usize,
     #[command(flatten)]
@@ -45,7 +45,7 @@ pub(crate) struct Tail {
     /// Print JSON on a terminal, too
     #[arg(long)]
     json: bool,
-    /// Print lines for people, wherever they go
+    /// Print lines for people into a pipe or a file, too
     #[arg(long, conflicts_with = "json")]
     text: bool,
 }
@@ -85,7 +85,7 @@ impl Tail {
                     let after = cursor.after;
                     if is_away {
                         complain(&format!(
-                            "rpc: {}: back, going on behind entry {after}",
+                            "rpc: {}: back, continuing after entry {after}",
                             client.address()
                         ));
                         is_away = false;

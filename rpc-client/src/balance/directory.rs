@@ -76,7 +76,7 @@ impl Directory {
     /// The members, as soon as there are any.
     ///
     /// # Errors
-    /// Why there are none, where that has been so for longer than `reconnect.fail_fast_after_ms`; the deadline,
+    /// The reason for having none, if that has been so for longer than `reconnect.fail_fast_after_ms`; the deadline,
     /// where it comes first.
     pub(crate) async fn wait(&self, deadline: Option<Instant>) -> Result<Arc<Members>, Error> {
         let mut has_stopped = false;
@@ -112,7 +112,7 @@ impl Directory {
                     continue;
                 }
 
-                // Nobody is there to say more, and what was said last is a failure or nothing. Without a
+                // The source has ended, and what was said last is a failure or nothing. Without a
                 // word, the source is begun anew once, in case only its runtime ended.
                 if failure.is_none() {
                     if has_stopped {
@@ -176,7 +176,7 @@ impl Source {
         }
     }
 
-    /// Whether there is nothing new, and somebody there to say it.
+    /// Whether there is nothing new, and the source has not ended.
     fn is_heard(&self) -> bool {
         match self.said.has_changed() {
             Ok(has_changed) => !has_changed,

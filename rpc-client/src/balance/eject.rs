@@ -6,8 +6,7 @@ use tokio::time::Instant;
 
 use crate::config::Config;
 
-/// What is remembered of an endpoint's failures. It reads no clock and takes no lock: whoever holds
-/// it does.
+/// What is remembered of an endpoint's failures. It reads no clock and takes no lock: its owner does.
 #[derive(Debug, Default)]
 pub(crate) struct Health {
     /// Failures since the last success.

@@ -1,4 +1,4 @@
-//! How long an endpoint takes, as the balancer sees it.
+//! Latency of an endpoint, as the balancer sees it.
 
 use std::time::Duration;
 

@@ -82,7 +82,7 @@ impl Member {
         self.vitals().health.is_ejected(now)
     }
 
-    /// The calls that it would have with one more, and its latency in seconds where that is known.
+    /// The calls that it would have with another, and its latency in seconds where that is known.
     pub(crate) fn load(&self, now: Instant) -> (f64, Option<f64>) {
         let in_flight = self.in_flight.load(Ordering::Relaxed) + 1;
         // Exact up to 2^32 calls in flight.

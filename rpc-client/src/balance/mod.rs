@@ -31,7 +31,7 @@ pub(crate) use route::Route;
 pub(crate) struct Wish<'a> {
     /// Calls with the same key go to the same endpoint.
     pub(crate) key: Option<u64>,
-    /// Addresses that the call has been at: used only where there is no other.
+    /// Addresses that the call has been at: used only if there is no other.
     pub(crate) avoid: &'a [Arc<str>],
 }
 
@@ -76,7 +76,7 @@ impl Chooser {
     /// Chooses a member that can take the call now; none where none is connected.
     ///
     /// One that is not connected is told to connect, and not chosen before it is; one that is ejected,
-    /// or to be avoided, only where there is no other. A group is used where those before it have none.
+    /// or to be avoided, only if there is no other. A group is used where those before it have none.
     pub(crate) fn choose(&self, members: &Members, wish: Wish<'_>, now: Instant) -> Option<Choice> {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let first = members.groups().first()?;
@@ -164,7 +164,7 @@ impl Chooser {
             .iter()
             .filter(|member| member.is_ejected(now))
             .count();
-        // With so many ejected, the rest could not bear the load: then all are used.
+        // With more ejected, the rest could not bear the load: then all are used.
         let is_panic =
             ejected * 100 > group.members.len() * self.config.ejection.percent_max as usize;
 

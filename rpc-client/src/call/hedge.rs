@@ -17,7 +17,7 @@ use crate::error::{Error, Tries};
 
 /// Answers that must have been seen before "longer than most" means anything.
 const ANSWERS_MIN: u32 = 100;
-/// The latency that decides is looked up anew after so many answers.
+/// Number of answers after which the latency that decides is looked up anew.
 const ANSWERS_BETWEEN_LOOKS: u32 = 32;
 /// From here on older answers count half, so that the distribution follows what is.
 const ANSWERS_MAX: u32 = 4_096;

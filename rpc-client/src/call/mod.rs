@@ -25,7 +25,7 @@ use crate::time::Inherited;
 
 #[allow(
     unreachable_pub,
-    reason = "nobody names it: it is what makes the calls of a `Client`"
+    reason = "users do not name it: it makes the calls of a `Client`"
 )]
 pub use context::CallContext;
 pub(crate) use hedge::Hedging;

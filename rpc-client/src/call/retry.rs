@@ -19,7 +19,7 @@ pub(crate) struct FailedTry {
     /// How long to wait at least, where the call may be tried again at all.
     pause: Option<Duration>,
     may_have_run: bool,
-    /// 0 where there was no endpoint to try it at.
+    /// 0 without an endpoint to try it at.
     attempts: u32,
 }
 
@@ -213,7 +213,7 @@ impl Command<'_> {
         }
     }
 
-    /// Starts one more try of a unary call.
+    /// Starts another try of a unary call.
     pub(super) async fn start_try<F>(
         &self,
         make: &F,
@@ -249,8 +249,8 @@ pub(crate) struct Budget {
     state: Mutex<State>,
 }
 
-/// First tries so far. Every call adds to it, so that it has a cache line of its own: those that read
-/// what stands beside it are not to wait for that.
+/// First tries so far. Every call adds to it, so that it has a cache line of its own: readers of its neighbours are not
+/// to wait for that.
 #[repr(align(128))]
 #[derive(Default)]
 struct Calls(AtomicU64);
@@ -285,7 +285,7 @@ impl Budget {
         self.calls.0.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Takes the right to one more try, where there is one left.
+    /// Takes the right to another try, if one is left.
     pub(crate) fn withdraw(&self, config: &Config, now: Instant) -> bool {
         let share = f64::from(config.retry.budget_percent) / 100.0;
         let per_second = f64::from(config.retry.budget_per_second);

@@ -119,7 +119,7 @@ impl Client {
         self.inner.is_connected()
     }
 
-    /// Opens the connection now, where there is none: calls open it by themselves.
+    /// Opens the connection now, unless it is open: calls open it by themselves.
     ///
     /// # Errors
     /// Where it cannot be opened, or not within `timeouts.call_timeout_ms`; code 9 inside an async runtime.
@@ -289,7 +289,7 @@ impl<T> Iterator for Items<T> {
             .unwrap_or_else(|error| Some(Err(error)));
 
         if !matches!(next, Some(Ok(_))) {
-            // A failure is the last item, and gives the call up where it was none of the server's.
+            // A failure is the last item, and gives the call up if the server did not send it.
             self.stream = None;
         }
 
@@ -345,7 +345,7 @@ fn runtime() -> io::Result<&'static Handle> {
         return Ok(runtime);
     }
 
-    // It guards no data, so there is none that a panic could have left half done.
+    // It guards no data that a panic could have left half done.
     let _starting = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(runtime) = RUNTIME.get() {
         return Ok(runtime);

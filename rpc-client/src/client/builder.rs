@@ -47,15 +47,15 @@ impl ClientBuilder {
         self
     }
 
-    /// Opens the byte streams, in the place of TCP and Unix sockets.
+    /// Opens the byte streams, instead of TCP and Unix sockets.
     #[must_use]
     pub fn connector(mut self, connect: impl Connect) -> Self {
         self.connector.way = Way::Own(Arc::new(connect));
         self
     }
 
-    /// The token by which each new connection says who it is, before it takes calls (command 6,
-    /// `authenticate`), in the place of `pool.token_file`. It stands in memory as it is, and in no log.
+    /// The token by which each new connection authenticates before it takes calls (command 6, `authenticate`), instead
+    /// of `pool.token_file`. It is kept in memory as it is, and appears in no log.
     ///
     /// A server that knows no tokens is called without. One that refuses the token fails the calls with its
     /// code, 16 as a rule, and is asked again after `reconnect.cap_ms` at the earliest.

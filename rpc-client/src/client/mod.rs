@@ -78,7 +78,7 @@ pub struct Client {
 impl Client {
     /// A client of the service at `"127.0.0.1:8889"`, `"log.internal:8889"` or
     /// `"unix:/run/rpc.sock"`, at several such endpoints with commas between them, or wherever else a
-    /// [`Target`] says. Nothing is opened before the first call; a target that is none fails that call.
+    /// [`Target`] says. Nothing is opened before the first call; an invalid target fails that call.
     pub fn new(target: impl Into<Target>) -> Self {
         Self::builder(target).build()
     }
@@ -98,8 +98,8 @@ impl Client {
     /// A client over a byte stream that is open already: an in-memory pipe, TLS of your own. When it
     /// ends, calls fail; nothing is opened in its place. `name` stands for the address in errors.
     ///
-    /// The connection is driven by a task on the current runtime. It belongs to whoever has opened it, and so
-    /// does saying who it is: `pool.token_file` and `tls` of the settings are of no effect here. Where the server asks
+    /// The connection is driven by a task on the current runtime. It belongs to the code that has opened it, and so
+    /// does authentication: `pool.token_file` and `tls` of the settings are of no effect here. Where the server asks
     /// for a token, show it by the first call; [`ClientBuilder::connector`] makes clients that show
     /// [theirs](ClientBuilder::token) on each connection.
     ///
@@ -189,12 +189,12 @@ impl Client {
         self.command(cmdid).call(params).await
     }
 
-    /// Sends a command that is not answered. It returns when the request stands in the connection's
-    /// output, and says nothing of the server; [`flush`](Self::flush) waits until the server has read it. In the mode
+    /// Sends a command that is not answered. It returns when the request is in the connection's output,
+    /// and says nothing of the server; [`flush`](Self::flush) waits until the server has read it. In the mode
     /// `short` this waits for that itself.
     ///
     /// # Errors
-    /// Where there is no connection, and none within the deadline. What happens at the server is not
+    /// There is no connection, and none could be opened within the deadline. What happens at the server is not
     /// reported.
     ///
     /// # Cancel safety
@@ -291,7 +291,7 @@ impl Client {
         self.context.route.is_connected()
     }
 
-    /// Opens a connection now, where there is none: calls open it by themselves. In the mode `short` it
+    /// Opens a connection now, unless one is open: calls open it by themselves. In the mode `short` it
     /// is closed again.
     ///
     /// # Errors

@@ -36,7 +36,7 @@ pub struct Piped {
 /// `progress` is told after each change.
 ///
 /// # Errors
-/// Where `input` or `output` fails. A line that is no request is answered with code 3, like a server
+/// `input` or `output` fails. A line that is not a request is answered with code 3, like a server
 /// would.
 ///
 /// # Cancel safety

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::client::Client;
 use crate::config::{Config, Mode};
 
-/// Clients by name or address: whoever asks for the same one gets the same client, and with it the same
+/// Clients by name or address: callers that ask for the same one get the same client, and with it the same
 /// connections.
 ///
 /// Most programs use the process's own through [`shared`]. A caller with options of its own gets a client of its
@@ -32,7 +32,7 @@ pub struct Registry {
     config: Config,
 }
 
-/// Where a named service is and how it is called: what stands in a config file.
+/// The target of a named service and how it is called, as written in a config file.
 ///
 /// ```
 /// use rpc_client::{Mode, Registry, ServiceConfig};
@@ -95,14 +95,14 @@ impl Registry {
     }
 
     /// Says where a service is and how it is called, from the next [`client`](Self::client) of this name
-    /// on. Clients that somebody has keep what they were made with.
+    /// on. Clients that exist already keep what they were made with.
     pub fn define(&self, name: impl Into<String>, service: ServiceConfig) {
         let name = name.into();
         self.services.insert(name.clone(), service);
         self.clients.remove(&name);
     }
 
-    /// The client of this name or address; made, but not connected, by whoever asks first.
+    /// The client of this name or address; made, but not connected, by the first caller that asks.
     pub fn client(&self, name: &str) -> Client {
         // Asked for often and made once: the shared lock of a read is enough, as a rule.
         if let Some(client) = self.clients.get(name) {

@@ -3,15 +3,15 @@
 use rpc_core::config::ConfigError;
 use serde::{Deserialize, Serialize};
 
-/// Pings that find a server that is silent although its system is there: one that hangs, is stopped, or stands
-/// behind a proxy that acknowledges for it. A connection that has never used an id is not pinged: its server
-/// may know none and would answer in the place of another call.
+/// Pings that find a server that is silent although its system is there: one that hangs, is stopped, or is behind a
+/// proxy that acknowledges for it. A connection that has never used an id is not pinged: its server may know
+/// none, and its answer would be taken for that of another call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Liveness {
     /// Received silence, in milliseconds, after which the server is asked with a `ping`, and again after each
     /// such time; 0 turns it off. Only what is received counts, however much is sent. A server that has stopped
-    /// reading at its own `admission.in_flight_per_connection` does not answer: where so many calls take longer
+    /// reading at its own `admission.in_flight_per_connection` does not answer: if that number of calls take longer
     /// than `liveness.ping_misses_max` + 1 intervals, keep `limits.in_flight_per_connection` below it, or make
     /// this longer.
     pub ping_interval_ms: u64,

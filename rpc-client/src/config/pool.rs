@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use rpc_core::config::ConfigError;
 use serde::{Deserialize, Serialize};
 
-/// Connections to an endpoint: how many there are, how each says who it is, and whether it has ids.
+/// Connections to an endpoint: their number, how each authenticates, and whether it has ids.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Pool {
@@ -19,7 +19,7 @@ pub struct Pool {
     /// for theirs: so a call is sent once the one before it is answered, one that is given up takes its connection along,
     /// and there are no oneway calls. With `mode = { pooled = N }` N calls run side by side.
     pub undelimited_replies: bool,
-    /// File of a token, alone on its line, by which each new connection says who it is before it takes calls
+    /// File of a token, alone on its line, by which each new connection authenticates before it takes calls
     /// (command 6, `authenticate`). It is read for each connection. A token of the program's own goes before
     /// it: [`ClientBuilder::token`](crate::ClientBuilder::token).
     pub token_file: Option<PathBuf>,

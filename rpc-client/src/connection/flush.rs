@@ -69,7 +69,7 @@ impl Reached {
         self.written >= target.written && self.read >= target.read
     }
 
-    /// The system has so many of the bytes.
+    /// The system has taken this number of the bytes.
     pub(super) fn is_written_to(&mut self, written: u64) {
         if self.written != written {
             self.written = written;
@@ -77,7 +77,7 @@ impl Reached {
         }
     }
 
-    /// Whether a ping is under way, whose answer somebody may wait for.
+    /// Whether a ping is under way, whose answer a caller may wait for.
     pub(super) fn is_asking(&self) -> bool {
         self.asked.is_some()
     }
@@ -111,7 +111,7 @@ impl Reached {
 
 impl State {
     /// Asks the server whether it has read the oneway calls so far, where it can be asked and has not shown it:
-    /// one that has seen no ids may know none, and would answer in the place of another call.
+    /// a server that has seen no ids may know none, and its answer would be taken for that of another call.
     pub(super) fn ask_whether_read(&mut self) {
         let Reached {
             read,
@@ -128,7 +128,7 @@ impl State {
         self.reached.asked = Some(oneway);
     }
 
-    /// Notes that nobody will know of the oneway calls that the server has not shown to have read.
+    /// Notes that it will stay unknown of the oneway calls that the server has not shown to have read.
     pub(super) fn lose_oneways(&mut self, shared: &Shared, cause: &Cause, written: u64) {
         if self.reached.oneway > self.reached.read {
             let error = shared.error(self.end_of_oneways(cause, written));

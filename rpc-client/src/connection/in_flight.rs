@@ -22,7 +22,7 @@ pub(super) const NO_STREAM_EXPECTED: &str = "the command answers with a stream; 
 /// What a server's replies come to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Answers {
-    /// There were none.
+    /// No call was answered.
     None,
     /// Every one said that its call was rejected.
     Rejected,
@@ -117,7 +117,7 @@ pub(crate) enum Data {
     Sound(Option<RawJson<'static>>),
     /// With where its time went, which few calls ask for.
     Timed(Box<Settled>),
-    /// Of a line that was only glanced at: whoever types the data checks it.
+    /// Of a line that was only glanced at: the code that decodes the data checks it.
     Unverified(UnverifiedData),
 }
 
@@ -179,8 +179,8 @@ impl State {
                 return self.fail_next_in_order(bad.message, woken);
             }
             Err(bad) => {
-                // It fails the call that it names, where it names one, and otherwise the connection:
-                // nobody knows whom it was for.
+                // It fails the call that it names, where it names one, and otherwise the connection: it is not known
+                // which call it was for.
                 let slot = bad.id.and_then(|id| self.calls.get_mut(id));
                 return match slot {
                     Some(slot) => {
@@ -227,7 +227,7 @@ impl State {
     }
 
     /// Fails the call whose reply was found and makes no sense, where replies end with their objects: the next one is found
-    /// all the same.
+    /// anyway.
     fn fail_next_in_order(
         &mut self,
         message: String,
@@ -279,7 +279,7 @@ impl Slot {
         woken: &mut Vec<Waker>,
     ) {
         if !matches!(self.progress, Progress::Waiting) {
-            // Over, though its caller does not know yet: an item now would stand behind a gap.
+            // Over, though its caller does not know yet: an item now would follow a gap.
             return;
         }
 

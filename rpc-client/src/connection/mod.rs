@@ -88,14 +88,14 @@ pub(crate) enum Refusal {
 /// The way in which a call leaves its slot.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum CallEnd {
-    /// The server has nothing more to do for it.
+    /// The server has finished with it.
     Answered,
     /// The server may still be at work, and is told.
     GivenUp,
 }
 
 impl Connection {
-    /// Takes a byte stream into use and returns the handle and the driver, which somebody must run.
+    /// Takes a byte stream into use and returns the handle and the driver, which the caller must run.
     pub(crate) fn new<IO>(
         io: IO,
         address: Arc<str>,
@@ -159,7 +159,7 @@ impl Connection {
         }
     }
 
-    /// Whether it takes no calls because there were none for a while.
+    /// Whether it takes no calls because none came for a while.
     pub(crate) fn was_idle(&self) -> bool {
         matches!(self.0.lock().leaving, Some(Leaving::Idle))
     }

@@ -281,7 +281,7 @@ impl Stream for PendingStream {
             return Poll::Ready(Some(Ok(item)));
         }
 
-        // Under the same lock: an item that came in between would wake nobody, or be lost with the end.
+        // Under the same lock: an item that came in between would wake no task, or be lost with the end.
         let done = PendingCall::poll_locked(connection, &mut state, id, is_over, deadline, cx);
 
         // The last line of a stream carries no data; that of a unary command does, and is taken for

@@ -1,4 +1,4 @@
-//! What callers and the driver share: the output, the calls in flight, and why there are no new ones.
+//! The state that callers and the driver share: the output, the calls in flight, and why there are no new ones.
 
 use std::mem;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -328,7 +328,7 @@ impl State {
         has_slot && self.output.len() < config.limits.output_bytes_max
     }
 
-    /// Whoever makes room calls this, under the lock.
+    /// Called by the code that makes room, under the lock.
     pub(super) fn tell_of_room(&mut self, room: &Notify) {
         if self.waiting_for_room > 0 {
             self.waiting_for_room = 0;
@@ -345,7 +345,7 @@ impl State {
         }
     }
 
-    /// Whether there is nothing left to do: no new calls, none in flight, and nobody waits for an answer.
+    /// Whether there is nothing left to do: no new calls, none in flight, and no caller waits for an answer.
     pub(super) fn is_done(&self) -> bool {
         self.leaving.is_some() && self.calls.is_empty() && !self.reached.is_asking()
     }

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::pending::PendingCall;
 use super::{Connection, Refusal};
 
-/// How a call stands beside the others of its connection.
+/// The relation of a call to the others of its connection.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum CallKind {
     /// With an id and one reply, whatever the others do.
@@ -63,7 +63,7 @@ impl Frame for Request<'_> {
     }
 }
 
-/// What most calls are: with an id, a time limit and params, and nothing else.
+/// What most calls are: with an id, a time limit and params only.
 pub(crate) struct Usual<'p> {
     pub(crate) cmdid: CmdId,
     pub(crate) limit: Duration,

@@ -1,4 +1,4 @@
-//! Endpoints out of DNS: looked up again and again, for as long as somebody wants to know.
+//! Endpoints out of DNS: looked up again and again, for as long as the endpoints are in use.
 
 use std::time::Duration;
 

@@ -26,7 +26,7 @@ pub(super) struct Etcd {
 }
 
 impl Etcd {
-    /// `http://HOST:PORT/PREFIX`; more members stand after commas.
+    /// `http://HOST:PORT/PREFIX`; further members follow after commas.
     pub(super) fn parse(text: &str) -> Result<Self, InvalidTarget> {
         let right = "a target in etcd is etcd:http://HOST:PORT/PREFIX, as etcd:http://10.0.0.7:2379/rpc/log/";
         let refused = |what: &str| {

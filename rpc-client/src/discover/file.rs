@@ -54,7 +54,7 @@ struct Reader {
     path: Arc<PathBuf>,
     interval: Duration,
     bytes_max: u64,
-    /// What was said last: a list, or why there is none.
+    /// The last result: a list, or the reason for having none.
     taken: Option<Result<Content, String>>,
     /// A text that was found in place of the one that was taken, and may still be being written.
     unsettled: Option<String>,
@@ -124,8 +124,8 @@ impl Reader {
 
 fn read(path: &PathBuf, bytes_max: u64) -> io::Result<Content> {
     if !std::fs::metadata(path)?.is_file() {
-        // To open a pipe would wait for somebody to write to it.
-        return Err(io::Error::other("it is no regular file"));
+        // To open a pipe would wait for its writer.
+        return Err(io::Error::other("it is not a regular file"));
     }
 
     let file = std::fs::File::open(path)?;

@@ -1,4 +1,4 @@
-//! Lists of endpoints as text: what stands in a file or under a key.
+//! Lists of endpoints as text: the content of a file or of a key.
 
 use serde::Deserialize;
 

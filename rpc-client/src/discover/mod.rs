@@ -108,7 +108,7 @@ pub struct Address {
 /// # let _ = target;
 /// ```
 pub trait Discover: Send + Sync + 'static {
-    /// Begins to watch. Each item is the whole list as it is now, or why there is none at the moment;
+    /// Begins to watch. Each item is the whole list as it is now, or the reason for having none at the moment;
     /// then, and for an empty list too, the last good one stays in force. The stream tries again by
     /// itself, with pauses; where it ends, the last list stays for good.
     ///
@@ -188,12 +188,12 @@ async fn keep_watching(
             }
             Some(Ok(addresses)) if addresses.is_empty() => "the list is empty".into(),
             Some(Ok(addresses)) => format!(
-                "{} are over `discovery.endpoints_max` of {endpoints_max}",
+                "the list has {} endpoints, more than `discovery.endpoints_max` = {endpoints_max}",
                 addresses.len()
             )
             .into(),
             Some(Err(error)) => error,
-            // The last word, be it a list or a reason, stays; only where there was none is this one.
+            // The last word, be it a list or a reason, stays; this one is used only without it.
             None if !matches!(*resolved.borrow(), Resolved::Pending) => return,
             None => {
                 resolved.send_if_modified(|resolved| {
@@ -284,8 +284,8 @@ impl Target {
         }
     }
 
-    /// The endpoints as a stream: what is known first, and each change of it; `Err` where there is no
-    /// answer yet. So a source of your own can stand on this one and pick from what it finds.
+    /// The endpoints as a stream: what is known first, and each change of it; `Err` if there is no answer yet. So a
+    /// source of your own can use this one and pick from what it finds.
     ///
     /// It is watched by a task of this runtime, for as long as the stream is held; a client does this by
     /// itself.
@@ -333,7 +333,7 @@ impl Target {
         }
     }
 
-    /// In the place of this target, one whose calls fail with what is wrong with the settings.
+    /// Instead of this target, one whose calls fail with what is wrong with the settings.
     pub(crate) fn misconfigured(self, error: ConfigError) -> Self {
         Self {
             source: Source::Misconfigured(error),

@@ -1,5 +1,5 @@
-//! What the system's own lookup of hosts cannot do: SRV records, a DNS server of the caller's choice,
-//! and the time for which an answer holds.
+//! SRV records, a DNS server of the caller's choice, and the time for which an answer holds: the
+//! system's own lookup of hosts has none of them.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};

@@ -85,7 +85,7 @@ impl Refusal {
     }
 }
 
-/// Says who this client is, where it has a token. A server that knows no tokens (code 12) is one that wants
+/// Authenticates this client, if it has a token. A server that knows no tokens (code 12) is one that wants
 /// none.
 pub(crate) async fn authenticate(
     connection: &Arc<Connection>,

@@ -28,7 +28,7 @@ impl<IO: AsyncRead + AsyncWrite + Send + Unpin + 'static> ByteStream for IO {}
 /// A byte stream of any type.
 pub type BoxByteStream = Box<dyn ByteStream>;
 
-/// Opens byte streams in the place of TCP and Unix sockets: TLS of your own, a proxy, a simulated
+/// Opens byte streams instead of TCP and Unix sockets: TLS of your own, a proxy, a simulated
 /// network, a pipe in a test. Give it to [`ClientBuilder::connector`].
 ///
 /// A function of the address is one:
@@ -36,7 +36,7 @@ pub type BoxByteStream = Box<dyn ByteStream>;
 /// ```
 /// use rpc_client::Client;
 ///
-/// // Whatever the address says, a pipe in memory; `_server` would be served by somebody.
+/// // Whatever the address says, a pipe in memory; `_server` would be given to a server.
 /// let client = Client::builder("memory")
 ///     .connector(|_address: String| async {
 ///         let (ours, _server) = tokio::io::duplex(64 * 1024);
@@ -223,7 +223,7 @@ mod tests {
         let ms = |n| Duration::from_millis(n);
         assert_eq!(socket.tcp_keepalive_time().unwrap(), ms(10_000));
         assert_eq!(socket.tcp_keepalive_interval().unwrap(), ms(3_000));
-        // Nobody changes it later, so it is the one that a lost probe does no harm with.
+        // It is not changed later, so it is the one that a lost probe does no harm with.
         assert_eq!(socket.tcp_user_timeout().unwrap(), Some(ms(17_500)));
     }
 }

@@ -41,7 +41,7 @@ pub(super) trait Course {
         now: Instant,
     ) -> Result<Option<Instant>, Self::End>;
 
-    /// Waits behind a failed attempt, for `delay` where nothing else is to be said about it.
+    /// Waits behind a failed attempt, for `delay` unless the failure asks for another time.
     fn pause(
         &self,
         failure: &Failure,

@@ -1,4 +1,4 @@
-//! How the last connections of an endpoint have fared, which says how soon the next one is opened.
+//! The last connections of an endpoint and how they have fared, which says how soon the next one is opened.
 //!
 //! Two kinds of servers end connections as fast as they are opened. One serves nothing: it is full, it is a proxy
 //! without a server behind it, or it says goaway to everybody. That is no success of connecting, so it is tried again

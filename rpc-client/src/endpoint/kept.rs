@@ -74,14 +74,14 @@ impl Kept {
         }
 
         if let Some(after) = failure.retry_after {
-            // It has said when; not all who were told so come back in the same moment.
+            // The server has said when; jitter keeps its clients from coming back in the same moment.
             sleep(half_jitter(after.min(self.cap()) * 2)).await;
         } else if is_repeated {
             self.wait(dialing.backoff.next_delay()).await;
         }
     }
 
-    /// Waits for the back-off's time, or a shorter one where somebody calls.
+    /// Waits for the back-off's time, or a shorter one if a call waits.
     async fn wait(&self, delay: Duration) {
         let wanted_within = Duration::from_millis(self.config.reconnect.wanted_ms);
         let wanted = async {
@@ -114,7 +114,7 @@ impl Kept {
     }
 }
 
-/// Nobody holds the endpoint any more.
+/// The endpoint has no owner any more.
 pub(super) struct Unwanted;
 
 impl Course for Kept {
@@ -132,7 +132,7 @@ impl Course for Kept {
         self.tell(failure);
 
         if failure.is_final {
-            // Calls do not shorten this one: the answer stays the same until somebody acts.
+            // Calls do not shorten this one: the answer stays the same until an operator acts.
             let base = Duration::from_millis(self.config.reconnect.base_ms);
             let pause = failure.retry_after.unwrap_or_default().max(self.cap());
             sleep(pause + half_jitter(base)).await;

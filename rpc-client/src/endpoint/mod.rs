@@ -172,7 +172,8 @@ impl Endpoint {
         Error::new(Kind::NotSent(cause), &self.address, None)
     }
 
-    /// The connection, where there is one that takes calls; otherwise somebody connects when this returns.
+    /// The connection, where there is one that takes calls; otherwise an attempt to connect is
+    /// under way when this returns.
     fn join_or_begin(self: &Arc<Self>, connector: &Connector) -> Option<Arc<Connection>> {
         let mut inner = self.lock();
         match &inner.state {
@@ -189,7 +190,7 @@ impl Endpoint {
         None
     }
 
-    /// Begins to connect; the state that is locked sees to it that nothing else does. The task is spawned without the
+    /// Begins to connect; the locked state ensures that this is the only attempt. The task is spawned without the
     /// lock, which it takes when it is dropped, be it by a runtime that is going.
     fn begin(
         self: &Arc<Self>,

@@ -1,4 +1,4 @@
-//! A connection for one call alone, which the call's own task opens: nothing else waits for it, and nothing opens
+//! A connection for one call alone, which the call's own task opens: no other call waits for it, and nothing opens
 //! another one in its place.
 
 use std::sync::Arc;

@@ -94,8 +94,7 @@ impl Pool {
         self.lanes.is_empty()
     }
 
-    /// The least busy of the connections that take calls. Where even that one is busy, another one is
-    /// opened meanwhile.
+    /// The least busy of the connections that take calls. If it is busy too, another one is opened meanwhile.
     pub(crate) fn ready(&self) -> Option<(LaneNumber, Arc<Connection>)> {
         let mut best: Option<(LaneNumber, usize, Arc<Connection>)> = None;
         let mut closed = None;

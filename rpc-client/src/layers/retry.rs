@@ -1,3 +1,5 @@
+//! A layer that tries failed calls again.
+
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;

@@ -19,8 +19,8 @@ use crate::time::after;
 /// Calls any [`Service`] as a [`Client`](crate::Client) calls its server: a router without a socket,
 /// a mock, or a client with [layers](crate::layers) around it.
 ///
-/// Each call has a deadline, `timeouts.call_timeout_ms` of the default [`Config`] where nothing else is said,
-/// so that a service that never answers holds up nobody. Failures are [`Status`]es: the service's
+/// Each call has a deadline, `timeouts.call_timeout_ms` of the default [`Config`] unless set, so that a service that
+/// never answers holds up no caller. Failures are [`Status`]es: the service's
 /// own, and for a client's connection code 14, `rejected` where the call was not sent. A handler that
 /// hands such a status on has run itself, and takes that back with [`Status::without_rejected`].
 ///
@@ -98,7 +98,7 @@ impl<S: Service> ServiceClient<S> {
         self.command(cmdid).call(params).await
     }
 
-    /// Calls a command whose result nobody waits for. Over a connection it is sent without waiting for
+    /// Calls a command without waiting for its result. Over a connection it is sent without waiting for
     /// a reply; a service that runs here is done when this returns.
     ///
     /// # Errors

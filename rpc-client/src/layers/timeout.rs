@@ -1,3 +1,5 @@
+//! A layer that gives each call a deadline.
+
 use std::future::Future;
 use std::time::Duration;
 

@@ -1,3 +1,5 @@
+//! A layer with a span and an event for each call.
+
 use std::future::Future;
 
 use rpc_core::{CmdId, Layer, Outcome, Request, Service};

@@ -180,7 +180,7 @@ impl Metrics {
         self.connections().add(connection);
     }
 
-    /// A connection was opened in the place of another one.
+    /// A connection was opened instead of another one.
     pub(crate) fn reconnected(&self) {
         self.counts().reconnects += 1;
     }

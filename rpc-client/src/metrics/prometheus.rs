@@ -113,7 +113,7 @@ impl Report {
             (
                 "rpc_client_reconnects_total",
                 "counter",
-                "Connections that were opened in the place of one that was over.",
+                "Connections that replaced one that was over.",
                 self.reconnects,
             ),
             (

@@ -1,4 +1,4 @@
-//! What a client tells of its counters.
+//! Reports of a client's counters.
 
 use std::collections::BTreeMap;
 
@@ -23,7 +23,7 @@ pub struct Report {
     pub connections_open: u64,
     /// Connections that were ever opened.
     pub connections_opened: u64,
-    /// Of those, the ones in the place of one that was over.
+    /// Of those, the ones that replaced one that was over.
     pub reconnects: u64,
     /// Times that an endpoint was ejected.
     pub ejections: u64,
@@ -58,7 +58,7 @@ pub struct CommandReport {
     pub(super) latencies: Latencies,
 }
 
-/// Latencies in microseconds. The quantiles are exact to an eighth of themselves, and 0 where there are none.
+/// Latencies in microseconds. The quantiles are exact to an eighth of themselves, and 0 without calls.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct LatencyReport {

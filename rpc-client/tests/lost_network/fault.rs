@@ -1,4 +1,4 @@
-//! What happens to the network, or to the server.
+//! Faults of the network, or of the server.
 
 use std::fmt;
 use std::time::Duration;

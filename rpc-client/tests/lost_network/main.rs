@@ -1,4 +1,4 @@
-//! What a lost network looks like to a client and a server with default settings.
+//! A lost network as a client and a server with default settings see it.
 //!
 //! Two network namespaces of its own, joined by a virtual cable, for each case: the server in one, the
 //! client in the other. Packets are dropped or rejected by nftables, or the server is frozen; then all

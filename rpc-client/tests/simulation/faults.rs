@@ -1,4 +1,4 @@
-//! What goes wrong, and when: a plan made from the seed before the run begins.
+//! The plan of the faults, made from the seed before the run begins.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What has happened in a run: its trace, what ran where, and how the calls ended.
+//! The record of a run: its trace, what ran where, and how the calls ended.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,3 +1,5 @@
+//! Options of a run.
+
 /// What to run.
 pub(crate) struct Options {
     pub(crate) runs: Runs,

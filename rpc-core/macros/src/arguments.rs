@@ -49,7 +49,7 @@ impl Argument {
         let Pat::Ident(pattern) = &**pat else {
             return Err(syn::Error::new(
                 pat.span(),
-                "an argument of a method is a name, which is its name on the wire",
+                "an argument of a method must be a plain name: it is the name on the wire",
             ));
         };
         if let Some(part) = pattern

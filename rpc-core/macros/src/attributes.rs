@@ -1,4 +1,4 @@
-//! What the attributes say: `#[service(…)]`, and `#[rpc(…)]` of a method.
+//! Attributes as written: `#[service(…)]`, and `#[rpc(…)]` of a method.
 
 use proc_macro2::{Span, TokenStream};
 use syn::meta::ParseNestedMeta;

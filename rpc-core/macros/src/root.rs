@@ -66,7 +66,7 @@ fn name_among(crate_name: &str, arguments: impl Iterator<Item = String>) -> Opti
             .is_some_and(|rest| rest.starts_with(['-', '.']));
 
         if is_it {
-            // Options of the extern stand before its name.
+            // Options of the extern precede its name.
             return name.rsplit(':').next().map(str::to_owned);
         }
     }

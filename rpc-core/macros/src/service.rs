@@ -58,7 +58,7 @@ impl Errors {
         }
     }
 
-    /// The value, where there is no error.
+    /// The value, unless there is an error.
     fn take<T>(&mut self, result: syn::Result<T>) -> Option<T> {
         result.map_err(|error| self.push(error)).ok()
     }
@@ -118,7 +118,7 @@ impl Method {
         let TraitItem::Fn(method) = item else {
             return Err(syn::Error::new(
                 item.span(),
-                "a service has methods only: its implementors hold what else there is",
+                "the trait of a service may have only methods; put the rest into its implementors",
             ));
         };
 
@@ -211,7 +211,7 @@ fn split_attributes(method: &TraitItemFn) -> syn::Result<(RpcAttribute, Vec<Attr
     {
         return Err(syn::Error::new(
             cfg.path().span(),
-            "a method is there or not, whatever is configured: both sides have the same commands",
+            "a method cannot depend on `cfg`: both sides must have the same commands",
         ));
     }
 

@@ -49,7 +49,7 @@ impl Kind {
                 if let Some(token) = &signature.asyncness {
                     return Err(syn::Error::new(
                         token.span(),
-                        "a method that returns a stream is a plain `fn`: what it waits for belongs into the stream",
+                        "a method that returns a stream must be a plain `fn`; await within the stream",
                     ));
                 }
                 Ok(Self::Stream(Box::new(stream?)))
@@ -205,7 +205,7 @@ fn stream_of(ty: &Type) -> Option<syn::Result<StreamType>> {
         }
         None => Err(syn::Error::new(
             segment.span(),
-            "the stream does not say of what: write `impl Stream<Item = Result<T, E>> + Send`",
+            "the type of the stream's items is missing: write `impl Stream<Item = Result<T, E>> + Send`",
         )),
     })
 }

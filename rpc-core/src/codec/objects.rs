@@ -5,7 +5,7 @@ use super::Step;
 /// Cuts a stream of bytes into JSON objects, each of which ends with its own last bracket.
 ///
 /// For servers that end a reply with nothing, as tornado-TCP's handlers do. Only brackets and strings are looked at, so that
-/// an object is found whose content is wrong; strings may stand in single quotes too, as Python prints them. Like
+/// an object is found whose content is wrong; strings may be in single quotes too, as Python prints them. Like
 /// [`LineDecoder`](super::LineDecoder) it owns no buffer.
 ///
 /// ```

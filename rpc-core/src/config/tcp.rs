@@ -23,8 +23,8 @@ pub struct Tcp {
     /// Number of keepalive probes without an answer after which the connection is dead.
     pub keepalive_probes: u32,
     /// Maximum time that sent bytes may stay unacknowledged (`TCP_USER_TIMEOUT`), in milliseconds; 0 leaves
-    /// it to the system. On an idle connection the system would also count it against keepalive, so that one lost
-    /// probe could be too many: there the user timeout lies between the last probe and the end of its time.
+    /// it to the system. The system applies it to keepalive probes as well, so that one lost probe could end an idle
+    /// connection. While a connection is idle it is therefore longer than all probes take.
     pub user_timeout_ms: u64,
 }
 

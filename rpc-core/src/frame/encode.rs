@@ -11,7 +11,7 @@ use crate::status::Status;
 /// Room for a request without its params and metadata, whatever its numbers are.
 const REQUEST_BYTES: usize = 192;
 
-/// A request, with `id` in the place of its own.
+/// A request, with `id` instead of its own.
 pub fn encode_request(out: &mut Vec<u8>, id: Option<u64>, request: &Request<'_>) {
     // At once: a new connection's buffer would grow with every piece.
     out.reserve(REQUEST_BYTES + request.params.as_bytes().len());
@@ -36,8 +36,8 @@ pub fn encode_request(out: &mut Vec<u8>, id: Option<u64>, request: &Request<'_>)
     out.extend_from_slice(b"}\n");
 }
 
-/// Writes requests that have an id, a time limit and params, one after another: what stands between the id and
-/// the params is kept from one to the next, as it is the same for most of them.
+/// Writes requests that have an id, a time limit and params, one after another: the text between the id and the params
+/// is kept from one to the next, as it is the same for most of them.
 ///
 /// ```
 /// use std::time::Duration;

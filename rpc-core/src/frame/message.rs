@@ -143,7 +143,7 @@ pub struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
-    /// A call of `cmdid` with these params and nothing else.
+    /// A call of `cmdid` with only these params.
     pub fn new(cmdid: impl Into<CmdId>, params: RawJson<'a>) -> Self {
         Self {
             id: None,

@@ -15,7 +15,7 @@ impl<'a> Meta<'a> {
         Self(Some(object))
     }
 
-    /// Metadata of these entries; none where there are none.
+    /// Metadata of these entries; `None` without entries.
     pub fn from_entries(entries: &BTreeMap<String, String>) -> Meta<'static> {
         if entries.is_empty() {
             return Meta(None);
@@ -47,7 +47,7 @@ impl<'a> Meta<'a> {
         })
     }
 
-    /// The same metadata with these entries, in the place of what was there under their keys; an empty
+    /// The same metadata with these entries, instead of the earlier ones under their keys; an empty
     /// value takes an entry away.
     #[must_use]
     pub fn with<'e>(&self, entries: impl IntoIterator<Item = (&'e str, &'e str)>) -> Meta<'static> {

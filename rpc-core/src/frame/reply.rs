@@ -1,4 +1,4 @@
-//! What a handler returns, turned into a [`Reply`].
+//! Results of handlers, turned into a [`Reply`].
 
 use std::fmt;
 

@@ -62,7 +62,7 @@ impl Default for Latencies {
 }
 
 impl Latencies {
-    /// Adds so many that took the same time.
+    /// Adds `times` calls that took the same time.
     pub fn record(&mut self, latency: Duration, times: u64) {
         let (bucket, us) = latency_bucket(latency);
         self.buckets[bucket] += times;
@@ -100,8 +100,7 @@ impl Latencies {
         self.sum_us
     }
 
-    /// The time that this share of all stayed below, in microseconds, to an eighth of itself; 0 where
-    /// there are none.
+    /// The time that this share of all stayed below, in microseconds, to an eighth of itself; 0 without calls.
     pub fn quantile_us(&self, share: f64) -> u64 {
         // Counts stay far below 2^52.
         #[expect(

@@ -36,7 +36,7 @@ impl Cancellation {
         }
     }
 
-    /// Whether nobody waits for the result any more.
+    /// Whether the call is over, so that its result is not needed.
     pub fn is_cancelled(&self) -> bool {
         self.cancelled().now_or_never().is_some()
     }

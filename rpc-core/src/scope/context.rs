@@ -97,7 +97,7 @@ impl Context {
         self.meta.entries()
     }
 
-    /// Tells when nobody waits for the result any more.
+    /// Tells when the call is over, so that its result is not needed.
     pub fn cancellation(&self) -> &Cancellation {
         &self.cancellation
     }

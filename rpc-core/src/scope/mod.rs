@@ -1,4 +1,4 @@
-//! What a connection knows of a call besides its line.
+//! The scope of a call: what a connection knows of it besides its line.
 
 mod cancellation;
 mod context;
@@ -138,7 +138,7 @@ impl fmt::Debug for Scope<'_> {
 /// A call that other calls are made for, as a handler knows it: what those inherit. A client takes one with
 /// its `within`.
 pub trait Parent {
-    /// When nobody waits for the call's result any more.
+    /// The time after which the call's result is not needed.
     fn deadline(&self) -> Option<Instant>;
 
     /// The value of the call's metadata under this key.

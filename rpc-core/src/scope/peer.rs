@@ -37,7 +37,7 @@ pub struct HeldBytes {
 }
 
 impl HeldBytes {
-    /// So many bytes more, of the same peer.
+    /// `bytes` more, of the same peer.
     #[must_use]
     pub fn another(&self, bytes: usize) -> Self {
         self.peer.hold(bytes)
@@ -45,7 +45,7 @@ impl HeldBytes {
 
     /// Changes the number of bytes.
     pub fn set(&mut self, bytes: usize) {
-        // Relaxed, here and below: the sum orders nothing else, and the waker orders what its waiter sees.
+        // Relaxed, here and below: the sum orders no other memory, and the waker orders what its waiter sees.
         self.peer.held.fetch_add(bytes, Ordering::Relaxed);
         self.peer.give_back(self.bytes);
         self.bytes = bytes;

@@ -50,12 +50,8 @@ impl From<io::Error> for Status {
             Kind::NotFound => {
                 Self::not_found("a file or another thing that the command needs does not exist")
             }
-            Kind::AlreadyExists => {
-                Self::already_exists("what the command was to make exists already")
-            }
-            Kind::TimedOut => {
-                Self::deadline_exceeded("what the command waited for did not come in time")
-            }
+            Kind::AlreadyExists => Self::already_exists("what the command creates exists already"),
+            Kind::TimedOut => Self::deadline_exceeded("an operation of the command timed out"),
             Kind::StorageFull | Kind::QuotaExceeded | Kind::FileTooLarge => {
                 Self::resource_exhausted("the server has no room on its disk")
             }

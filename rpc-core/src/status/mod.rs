@@ -237,7 +237,7 @@ impl Status {
         self.0.details.as_deref()
     }
 
-    /// The [`details`](Self::details), decoded into a type; `None` where there are none.
+    /// The [`details`](Self::details), decoded into a type; `None` if there are no details.
     ///
     /// ```
     /// use rpc_core::Status;

@@ -1,4 +1,4 @@
-//! When a TCP peer counts as gone: what is asked of the system, and when.
+//! Keepalive of TCP: when a silent peer counts as gone, and what is asked of the system for it.
 //!
 //! Two options watch a connection. Keepalive sends probes once it is idle, and gives it up when none of some is
 //! answered. The user timeout gives it up when sent bytes stay unacknowledged. On Linux the second one also overrides
@@ -98,7 +98,7 @@ impl Keepalive {
         self.idle + self.interval * number
     }
 
-    /// The time before the first probe, the time between two, and their number; `None` where there are none.
+    /// The time before the first probe, the time between two, and their number; `None` if there are no probes.
     pub fn probes(&self) -> Option<(Duration, Duration, u32)> {
         (!self.idle.is_zero()).then_some((self.idle, self.interval, self.probes))
     }
@@ -108,7 +108,7 @@ impl Keepalive {
         (!self.user_timeout.is_zero()).then_some(self.user_timeout)
     }
 
-    /// The user timeout of an idle connection: between the last probe and the time at which that one is in vain.
+    /// The user timeout of an idle connection: between the last probe and the time at which that probe counts as lost.
     pub fn user_timeout_while_idle(&self) -> Option<Duration> {
         let user_timeout = self.user_timeout()?;
         if self.idle.is_zero() {

@@ -12,7 +12,7 @@ use crate::scope::Parent;
 /// The metadata that says which trace a call belongs to, and which span made it.
 pub const TRACEPARENT: &str = "traceparent";
 
-/// The metadata that tracing systems pass along with it, and nobody else reads.
+/// The metadata that tracing systems pass along with it; it is not read here.
 pub const TRACESTATE: &str = "tracestate";
 
 /// The trace that a call belongs to, with all that travels of it.
@@ -90,7 +90,7 @@ impl TraceParent {
         call.meta(TRACEPARENT)?.parse().ok()
     }
 
-    /// A trace that begins here, with ids by chance.
+    /// A trace that begins here, with random ids.
     pub fn root(is_sampled: bool) -> Self {
         Self {
             trace_id: fastrand::u128(1..),

@@ -18,7 +18,7 @@ use super::{Trace, TraceParent};
 pub fn set_parent(span: &Span, caller: &Trace) {
     let Trace { parent, state } = caller;
 
-    // A state that is none is dropped, as the standard has it; the trace goes on.
+    // An invalid state is dropped, as the standard has it; the trace goes on.
     let state = state
         .as_deref()
         .and_then(|state| TraceState::from_str(state).ok())
@@ -32,7 +32,7 @@ pub fn set_parent(span: &Span, caller: &Trace) {
         state,
     );
 
-    // It fails where nobody records spans, which is as good.
+    // It fails if spans are not recorded, which is as good.
     let _ = span.set_parent(Context::new().with_remote_span_context(context));
 }
 

@@ -1,4 +1,4 @@
-//! What a generated client for plain threads calls with.
+//! Calls of generated clients for plain threads.
 
 use std::fmt;
 use std::future::Future;

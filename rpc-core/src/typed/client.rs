@@ -1,4 +1,4 @@
-//! What a generated client calls with.
+//! Calls of generated clients.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,4 +1,4 @@
-//! What the attributes of a method say.
+//! Attributes of a method, as values.
 
 use crate::descriptor::{Descriptor, ErrorDescriptor, Kind, RetryCategory};
 use crate::frame::CmdId;
@@ -34,7 +34,7 @@ pub struct Method {
 pub enum TimeLimit {
     /// As long as the client gives any call.
     OfClient,
-    /// So many milliseconds.
+    /// This number of milliseconds.
     Millis(u64),
     /// Any time.
     None,

@@ -1,4 +1,4 @@
-//! What the expansions of `#[service]` and `#[rpc_error]` name. It is not for other code, and changes without notice.
+//! Names for the expansions of `#[service]` and `#[rpc_error]`. They are not for other code, and change without notice.
 
 #[cfg(feature = "schema")]
 pub use schemars;

@@ -1,4 +1,4 @@
-//! What a method returns.
+//! Results of methods.
 
 use serde::de::DeserializeOwned;
 

@@ -1,4 +1,4 @@
-//! What a generated server wrapper adds its commands to.
+//! The collection of commands that a generated server wrapper fills.
 
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -145,7 +145,7 @@ fn lock(place: &Place) -> std::sync::MutexGuard<'_, Option<Result<RawJson<'stati
     place.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Gives way once, without asking to be woken: whoever polls the stream comes back for its next item.
+/// Gives way once, without asking to be woken: the task that polls the stream comes back for its next item.
 async fn yield_once() {
     let mut has_yielded = false;
     std::future::poll_fn(|_| {

@@ -15,11 +15,11 @@ use rpc_server::{RouteError, Router};
 pub struct CommandSettings {
     /// The command.
     pub cmdid: u32,
-    /// Calls of it that may run at one time; further ones are answered with code 8 and `rejected`. 0 for any
-    /// number.
+    /// Maximum number of calls of the command that run at one time. Further ones are refused with code 8 and
+    /// `rejected`. 0: no limit.
     pub in_flight_max: usize,
-    /// Calls of it that may begin in a second; further ones are answered with code 8 and `rejected`. 0 for any
-    /// number.
+    /// Maximum number of calls of the command that begin in a second. Further ones are refused with code 8 and
+    /// `rejected`. 0: no limit.
     pub requests_per_second: u32,
 }
 

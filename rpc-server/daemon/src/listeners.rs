@@ -1,4 +1,4 @@
-//! The daemon's listeners and who may call what, as they stand in its config.
+//! The daemon's listeners and its grants, as written in its config.
 
 use std::path::PathBuf;
 
@@ -17,34 +17,33 @@ use rpc_server::{ServerTls, TlsFiles, Tokens};
 pub struct ListenerSettings {
     /// As in `listen`: HOST:PORT, unix:PATH, or "inherited" for all sockets that are handed over.
     pub address: String,
-    /// PEM file of the server's certificate, then those that lead from it to an authority; with it the
-    /// listener speaks TLS.
+    /// PEM file of the server's certificate, followed by its intermediate certificates. A listener with a certificate
+    /// speaks TLS.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub certificate_file: Option<PathBuf>,
-    /// PEM file of its private key, which must not be readable for everybody.
+    /// PEM file of the certificate's private key. Other users must not be able to read it: its mode should be 0600.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key_file: Option<PathBuf>,
-    /// PEM file of the authorities whose clients are known.
+    /// PEM file of the authorities that certificates of clients are checked against.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_ca_file: Option<PathBuf>,
-    /// Whether a client shows a certificate: "off", "optional" or "required".
+    /// Whether a client presents a certificate: "off" (it is not asked for one), "optional" or "required".
     pub client_certificates: ClientCertificates,
-    /// Whether a connection has to say who it is, by a certificate or a token, before it may call anything
-    /// but `ping`.
+    /// Whether a connection has to authenticate, by a certificate or a token, before it may call anything but `ping`.
     pub require_authentication: bool,
     /// Whether GET is answered with the pages about the server.
     pub admin_pages: bool,
     /// Whether HTTP requests make calls: a POST of JSON to /SERVICE.METHOD or /CMDID, with a token as
     /// `Authorization: Bearer`. Grants and limits are those of every call.
     pub http_calls: bool,
-    /// Names by which HTTP requests may call, without port, beside addresses and `localhost`. A request whose
-    /// `Host` is another name is refused with 421.
+    /// Host names of this listener for HTTP calls, without port. Addresses and `localhost` need not be listed. A
+    /// request with another name in `Host` is refused with 421.
     pub http_hosts: Vec<String>,
-    /// Origins whose web pages may call over HTTP, as `https://app.example`. A request with another `Origin`
-    /// than these and its own is refused with 403.
+    /// Origins of web pages that may call over HTTP, as `https://app.example`. A request with an `Origin` that is
+    /// neither listed nor the listener's own is refused with 403.
     pub http_origins: Vec<String>,
-    /// How long a connection may stay silent before its first frame, in milliseconds, in the place of the
-    /// limit for all; 0 for ever.
+    /// Maximum time until the first good line of a connection, in milliseconds, instead of
+    /// `accept.first_frame_timeout_ms`. 0: no limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first_frame_timeout_ms: Option<u64>,
     /// Whether others than this machine may connect without TLS and without authentication.
@@ -74,9 +73,9 @@ impl Default for ListenerSettings {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct GrantSettings {
-    /// Whom it is for: an identity as a certificate or a token shows it, or "*" for everybody.
+    /// Identity that has the grant, as its certificate or token names it, or "*" for every caller.
     pub identity: String,
-    /// Commands: "1001", ranges with both their ends as "2000-2099", or "*" for all.
+    /// Commands that are granted: numbers as "1001", ranges with both ends as "2000-2099", or "*" for all.
     pub commands: Vec<String>,
 }
 

@@ -1,6 +1,6 @@
 //! The daemon's own log on its way to standard error.
 //!
-//! Whoever reads standard error may stop reading: a pipe that is full, a terminal that is held, a disk that hangs. Then
+//! The reader of standard error may stop reading: a pipe that is full, a terminal that is held, a disk that hangs. Then
 //! a write waits for as long as that takes, and with it every thread that logs. So lines go into a queue, and a thread
 //! of its own writes them. What does not fit is dropped and counted, and the log itself says how many lines that were.
 

@@ -23,11 +23,12 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 /// Serves commands over newline-delimited JSON RPC: one JSON object a line, readable with nc and jq.
 ///
-/// Settings come from the config file, over it the environment (`RPC_SERVER_LIMITS_FRAME_BYTES_MAX` is
-/// `limits.frame_bytes_max`), and over both the flags. SIGTERM and SIGINT drain: what was accepted is
-/// answered, then the daemon exits with 0. A second one stops it at once. SIGHUP reads the settings again:
-/// certificates, tokens, grants, the limits of commands and connections, the access log and the log level take effect, and
-/// the log names what waits for a restart.
+/// Settings come from the config file, the environment and the flags: a variable replaces the value of the file
+/// (`RPC_SERVER_LIMITS_FRAME_BYTES_MAX` is `limits.frame_bytes_max`), and a flag replaces both.
+///
+/// SIGTERM and SIGINT drain: the calls that were accepted are answered, then the daemon exits with 0. A second signal
+/// stops it at once. SIGHUP reads the settings again: certificates, tokens, grants, the limits of commands and
+/// connections, the access log and the log level take effect, and the log names changed settings that need a restart.
 #[derive(Parser)]
 #[command(name = "rpc-server", version)]
 struct Arguments {
@@ -77,7 +78,7 @@ fn main() -> ExitCode {
     let file = arguments.config.or_else(config_file_of_environment);
     let load = move || {
         let env = std::env::vars_os().filter_map(|(name, value)| {
-            // What is no text is none of ours.
+            // A variable that is not text is not one of ours.
             Some((name.into_string().ok()?, value.into_string().ok()?))
         });
 
@@ -172,8 +173,7 @@ fn config_file_of_environment() -> Option<PathBuf> {
     (!name.is_empty()).then(|| name.into())
 }
 
-/// Prints the hash of the token on standard input: a token on the command line would stand in the list of
-/// processes.
+/// Prints the hash of the token on standard input: a token on the command line would be in the list of processes.
 fn hash_token() -> ExitCode {
     let mut token = String::new();
     if let Err(error) = std::io::stdin().read_line(&mut token) {
@@ -346,7 +346,7 @@ async fn warn_at(mut file_size: Signal) {
         );
     }
 
-    // The handler stays for as long as the process; nothing more is to be said.
+    // The handler stays for as long as the process; it has been logged before.
     while file_size.recv().await.is_some() {}
 }
 

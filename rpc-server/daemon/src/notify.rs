@@ -1,4 +1,4 @@
-//! Tells systemd how the daemon fares (`sd_notify`); nothing happens where nobody listens.
+//! Tells systemd how the daemon fares (`sd_notify`); nothing happens without a service manager.
 
 use std::time::Duration;
 

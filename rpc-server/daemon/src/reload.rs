@@ -164,7 +164,7 @@ impl Reloaded {
         }
 
         for what in &self.failed {
-            tracing::error!("not reloaded, and as it was: {}", Printable(what));
+            tracing::error!("not reloaded, the old state stays: {}", Printable(what));
         }
 
         if !self.needs_restart.is_empty() {
@@ -212,7 +212,10 @@ fn flat(config: &DaemonConfig) -> BTreeMap<String, Value> {
 
 /// A failure to read the settings at all: everything stays as it is.
 pub fn report_unreadable(message: &str) {
-    tracing::error!("not reloaded, and all as it was: {}", Printable(message));
+    tracing::error!(
+        "not reloaded, all settings stay as they were: {}",
+        Printable(message)
+    );
 }
 
 #[cfg(test)]

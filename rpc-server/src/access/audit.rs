@@ -1,4 +1,4 @@
-//! What an auditor wants to read: events with the target `rpc_server::audit`. Never a token, never params.
+//! Audit events, with the target `rpc_server::audit`. Never a token, never params.
 
 use rpc_core::printable::Printable;
 use rpc_core::{CmdId, Peer};

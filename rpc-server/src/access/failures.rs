@@ -67,7 +67,7 @@ impl Failures {
     }
 }
 
-/// Who shares a count. None where all peers look alike, as over a Unix socket, whose file says who may connect:
+/// Who shares a count. None where all peers look alike, as over a Unix socket, whose file mode limits who may connect:
 /// one of them could keep the others out.
 fn address_of(peer: &Peer) -> Option<IpAddr> {
     let address: SocketAddr = peer.address.parse().ok()?;

@@ -1,4 +1,4 @@
-//! Which identity may call which commands.
+//! Grants: the commands that each identity may call.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -183,11 +183,11 @@ mod tests {
             .unwrap();
 
         for grants in [before, after] {
-            let (own, other, nobody) =
+            let (own, other, anonymous) =
                 (grants.of(Some("a")), grants.of(Some("b")), grants.of(None));
 
             assert!(own.has(7) && own.has(8));
-            assert!(other.has(7) && !other.has(8) && nobody.has(7) && !nobody.has(8));
+            assert!(other.has(7) && !other.has(8) && anonymous.has(7) && !anonymous.has(8));
         }
     }
 

@@ -56,7 +56,7 @@ pub(crate) enum Gate {
     /// Everything: the way of a server without grants.
     #[default]
     Open,
-    /// Nothing, before it has said who it is.
+    /// Nothing, before it has authenticated.
     Closed,
     /// What was granted to it.
     Granted(Arc<CommandSet>),

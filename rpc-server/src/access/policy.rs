@@ -20,7 +20,7 @@ pub(crate) struct Policy {
     pub(crate) http_hosts: Vec<String>,
     /// Origins whose pages may call.
     pub(crate) http_origins: Vec<String>,
-    /// In the place of the server's own.
+    /// Replaces the server's own.
     pub(crate) first_frame_timeout_ms: Option<u64>,
     pub(crate) allows_plaintext: bool,
     #[cfg(feature = "tls")]
@@ -30,7 +30,7 @@ pub(crate) struct Policy {
 }
 
 impl Policy {
-    /// That of an address without options: whoever reaches it is welcome.
+    /// That of an address without options: every peer that reaches it is welcome.
     pub(crate) fn open() -> Arc<Self> {
         Arc::new(Self {
             allows_plaintext: true,
@@ -68,8 +68,8 @@ impl Policy {
         }
     }
 
-    /// Whether a `GET` of this peer is answered with the pages about the server. Where everybody has to say
-    /// who they are, a browser can only do so with a certificate.
+    /// Whether a `GET` of this peer is answered with the pages about the server. If every peer has to authenticate, a
+    /// browser can only do so with a certificate.
     #[cfg(feature = "admin")]
     pub(crate) fn shows_pages_to(&self, peer: &Peer) -> bool {
         self.has_admin_pages() && (!self.requires_authentication || peer.identity().is_some())

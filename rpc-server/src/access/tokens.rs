@@ -27,7 +27,7 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 /// As text: one line for each, the identity, white space, and 64 hexadecimal digits. An identity may have
 /// several, so that one can follow another. Empty lines, and those that begin with `#`, say nothing.
 ///
-/// A plain hash is right for what nobody can guess: a token is 128 random bits or more, and no password.
+/// A plain hash is right for what cannot be guessed: a token is 128 random bits or more, and no password.
 ///
 /// ```
 /// use rpc_server::Tokens;
@@ -115,7 +115,7 @@ impl Tokens {
             })
     }
 
-    /// The hash of a token, as it stands in a file; none where the token is too short to be a good one
+    /// The hash of a token, as written in a file; none where the token is too short to be a good one
     /// (22 characters, which is 128 bits in base64).
     pub fn hash(token: &str) -> Option<String> {
         (token.chars().count() >= TOKEN_CHARS_MIN).then(|| {

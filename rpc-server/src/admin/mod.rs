@@ -79,8 +79,8 @@ impl Pages {
     }
 }
 
-/// The pages about the server: `/` for people, `/metrics` for Prometheus, `/healthz` and `/readyz` for
-/// whoever starts, stops and balances, `/stats.json` for programs.
+/// The pages about the server: `/` for people, `/metrics` for Prometheus, `/healthz` and `/readyz` for service managers
+/// and load balancers, `/stats.json` for programs.
 ///
 /// They are read-only, and anyone who reaches the port may read them. A request whose `Host` is neither an
 /// address nor `localhost` nor one of `hosts` is refused, so that a web page that has its own name point here
@@ -96,19 +96,20 @@ impl Pages {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct AdminConfig {
-    /// Whether there are pages: on every address of the service, where `listen` names no other. Without
-    /// them, a GET is refused like any other HTTP request.
+    /// Whether there are pages. They are shown on every address of the service, or on `admin.listen` if that is set.
+    /// Without pages, a GET is refused like any other HTTP request.
     pub enabled: bool,
-    /// An address of their own, HOST:PORT or unix:PATH, which serves nothing but them, while the server
-    /// drains too; empty serves them on the addresses of the service.
+    /// Address of the pages alone, HOST:PORT or unix:PATH. It is served while the server drains, too. Empty: the pages
+    /// are on the addresses of the service.
     pub listen: String,
     /// Whether `listen` may be an address that other machines reach: anyone who reaches it may read the pages.
     pub allow_plaintext: bool,
-    /// Names by which the pages may be asked for, without port, beside addresses and `localhost`.
+    /// Host names of the pages, without port. Addresses and `localhost` need not be listed. A
+    /// request with another name in `Host` is refused with 421.
     pub hosts: Vec<String>,
-    /// How long one request may take, in milliseconds, from its first byte to the last of its reply.
+    /// Maximum time of one request for a page, in milliseconds, from its first byte to the last byte of its reply.
     pub timeout_ms: u64,
-    /// Longest head of a request in bytes, at least 8192. A longer one is answered with 431.
+    /// Maximum size of the head of an HTTP request in bytes, at least 8192. A longer one is refused with 431.
     pub header_bytes_max: usize,
 }
 

@@ -1,4 +1,4 @@
-//! Which page answers which request, and with which headers.
+//! Pages by request, and their headers.
 
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{
@@ -23,7 +23,7 @@ const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// Connections that the status page lists.
 const CONNECTIONS_LISTED: usize = 50;
 
-/// Everything comes from here, and nothing but the page's own files; nobody frames it, nothing is sent anywhere.
+/// Everything comes from here, and nothing but the page's own files; it cannot be framed, nothing is sent anywhere.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 

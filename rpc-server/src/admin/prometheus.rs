@@ -1,6 +1,6 @@
 //! The metrics as Prometheus reads them: the text format, version 0.0.4.
 //!
-//! Written here and not by a crate: the counters live in shards and are added up when somebody asks, while
+//! Written here and not by a crate: the counters live in shards and are added up when asked for, while
 //! those crates want to own the counters, and the format has three rules.
 
 use rpc_core::metrics::prometheus::{Seconds, Text};
@@ -32,8 +32,12 @@ fn server(text: &mut Text, report: &Report) {
         ("version", &*build.version),
         ("library", build.library),
     ];
-    text.family("rpc_server_info", "gauge", "What the server is.")
-        .sample(&labels, 1);
+    text.family(
+        "rpc_server_info",
+        "gauge",
+        "Name and version of the server, as labels.",
+    )
+    .sample(&labels, 1);
 
     text.family(
         "rpc_server_ready",
@@ -199,7 +203,7 @@ fn blocking(text: &mut Text, report: &Report) {
     text.family(
         "rpc_server_blocking_running",
         "gauge",
-        "Pieces of blocking work that run, in a thread each.",
+        "Pieces of blocking work that run, each in a thread.",
     )
     .sample(&[], blocking.running);
     text.family(
@@ -238,7 +242,7 @@ fn limits(text: &mut Text, report: &Report) {
     text.family(
         "rpc_server_limit_used",
         "gauge",
-        "The used part of each limit.",
+        "The amount of each limit that is in use.",
     );
     for limit in &report.limits {
         text.sample(&[("limit", limit.name)], limit.used);
@@ -313,14 +317,14 @@ fn runtime(text: &mut Text, reporter: &Reporter, report: &Report) {
     text.family(
         "rpc_server_runtime_lag_seconds",
         "histogram",
-        "Delay of a timer that should fire every 250 ms.",
+        "Delay of a timer of the runtime that should fire every 250 ms.",
     );
     text.histogram(&[], &reporter.metrics.pulse.lag());
 
     text.family(
         "rpc_server_runtime_lag_recent_max_seconds",
         "gauge",
-        "Longest such delay of the last 30 s.",
+        "Longest delay of a 250 ms timer of the runtime in the last 30 s.",
     );
     text.sample(&[], Seconds(runtime.lag_recent_max_us));
 

@@ -54,7 +54,7 @@ function element(name, text, className) {
   return made;
 }
 
-// Puts what it is given in the place of what was there, and leaves alone what is the same: a selection stays.
+// Replaces what was there with what it is given, and leaves alone what is the same: a selection stays.
 function fill(parent, children) {
   children.forEach((child, place) => {
     const old = parent.children[place];
@@ -76,7 +76,7 @@ const total = (counts) => Object.values(counts).reduce((sum, n) => sum + n, 0);
 const failures = (counts) => Object.entries(counts).filter(([code]) => code !== "OK");
 const plain = (code) => (code === "OF_SERVICES" ? "service" : code.toLowerCase().replaceAll("_", " "));
 
-// How much a figure has grown each second since the report before this one; null where there is none.
+// How much a figure has grown each second since the report before this one; null without such a report.
 function perSecond(seconds, now, before) {
   return seconds > 0 && before !== undefined && now >= before ? (now - before) / seconds : null;
 }
@@ -209,7 +209,7 @@ function showCommands(report, seconds) {
   }));
 }
 
-// Rows of calls, or one that says that there are none.
+// Rows of calls, or one that says that the list is empty.
 function showCalls(id, calls, cells, none) {
   const rows = calls.map((call) => {
     const row = element("tr");
@@ -279,7 +279,7 @@ function showConnections(report, seconds) {
   const listed = report.connections.length;
   byId("connections-note").textContent = listed < all
     ? "The " + listed + " of " + count(all) + " that have carried the most requests."
-    : "All of them, those of this page too, by the requests that they have carried.";
+    : "All connections, also those of this page, ordered by their number of requests.";
 }
 
 function showProcess(report, seconds) {

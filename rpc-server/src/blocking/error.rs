@@ -1,3 +1,5 @@
+//! Errors of blocking work.
+
 use std::fmt;
 
 use rpc_core::Status;

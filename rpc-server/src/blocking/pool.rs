@@ -125,7 +125,7 @@ impl BlockingPool {
     }
 
     /// Does the work as [`run`](Self::run) does. The bytes of its result count among those that the caller's
-    /// connection holds until the result is taken, and work does not begin where there is no memory for them.
+    /// connection holds until the result is taken, and work does not begin without memory for them.
     ///
     /// # Errors
     /// As [`run`](Self::run), and [`NoMemory`](BlockingError::NoMemory) at `limits.memory_bytes_max`.
@@ -370,7 +370,7 @@ impl Thread {
         }
     }
 
-    /// Notes the end of the piece at work, and takes the next one; the end of the thread where there is none.
+    /// Notes the end of the piece at work, and takes the next one; the end of the thread if none waits.
     fn next(&mut self) -> Option<Piece> {
         let inner = self.inner.as_deref()?;
         let mut state = inner.state();

@@ -146,7 +146,8 @@ impl<P> Queue<P> {
         self.groups.iter().map(startable).sum()
     }
 
-    /// Adds a piece whose result has at most so many bytes; gives it back where as many of its connection wait as may.
+    /// Adds a piece whose result has at most `result_bytes_max` bytes; gives it back where as many
+    /// of its connection wait as may.
     pub(super) fn push(
         &mut self,
         group: GroupId,

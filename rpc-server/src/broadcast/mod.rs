@@ -187,7 +187,7 @@ impl<T: Clone + Serialize> Shared<T> {
         Ok(())
     }
 
-    /// Waits until there is room for so many bytes, or the subscribers that are in the way have had their time.
+    /// Waits until there is room for `bytes` bytes, or the subscribers that are in the way have had their time.
     async fn wait_for_room(&self, bytes: usize, limit: Duration) {
         let until = Instant::now() + limit;
         while self.lock().room_for(bytes, &self.config) == Room::None {

@@ -109,7 +109,7 @@ impl<T> Ring<T> {
         }
     }
 
-    /// Whether there is room for so many bytes.
+    /// Whether there is room for `bytes` bytes.
     pub(super) fn room_for(&self, bytes: usize, config: &BroadcastConfig) -> Room {
         match self.excess(bytes, config) {
             0 => Room::Enough,
@@ -200,7 +200,7 @@ impl<T> Ring<T> {
         }
     }
 
-    /// How many of the oldest items are in the way of so many bytes.
+    /// How many of the oldest items are in the way of `bytes` bytes.
     fn excess(&self, bytes: usize, config: &BroadcastConfig) -> usize {
         let (mut left, mut left_bytes) = (self.items.len(), self.bytes);
         let mut oldest = self.items.iter();
@@ -211,7 +211,7 @@ impl<T> Ring<T> {
         self.items.len() - left
     }
 
-    /// Drops so many of the oldest items, at the cost of the subscribers that have not taken them.
+    /// Drops `excess` of the oldest items, at the cost of the subscribers that have not taken them.
     fn make_room(&mut self, excess: usize, slow: SlowSubscriber) {
         if excess == 0 {
             return;

@@ -25,7 +25,7 @@ pub struct Subscription<T> {
 pub enum Received<T> {
     /// An item.
     Item(T),
-    /// As many items were dropped, because the subscriber was too slow: they stand before the next one.
+    /// As many items were dropped, because the subscriber was too slow: they come before the next one.
     Dropped(u64),
 }
 

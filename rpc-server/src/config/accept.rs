@@ -5,8 +5,8 @@ use std::time::Duration;
 use rpc_core::config::ConfigError;
 use serde::{Deserialize, Serialize};
 
-/// The beginning of a connection, from its acceptance to its first good line: what a peer that has not shown yet that it
-/// is a client may take, in time and in places.
+/// The beginning of a connection, from its acceptance to its first good line: how long it may take, and how many
+/// connections may be at it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
@@ -16,15 +16,15 @@ pub struct Accept {
     pub handshakes_max: usize,
     /// Maximum time of a TLS handshake, in milliseconds. After it the connection is closed.
     pub handshake_timeout_ms: u64,
-    /// Where authentication is required: maximum time until a connection has said who it is, in milliseconds.
+    /// Where authentication is required: maximum time until a connection has authenticated, in milliseconds.
     /// After it the connection is answered with code 16 and closed.
     pub authentication_timeout_ms: u64,
-    /// Maximum time from the beginning of a connection to the end of its first good line, in milliseconds; 0 for
-    /// any time: a client may connect when it starts and call much later. For addresses that strangers
-    /// reach. A connection that says nothing is answered with code 4 and closed.
+    /// Maximum time from the beginning of a connection to the end of its first good line, in milliseconds. After it the
+    /// connection is answered with code 4 and closed. 0: no limit, since a client may connect when
+    /// it starts and call much later. Set it for addresses that strangers reach.
     pub first_frame_timeout_ms: u64,
-    /// Maximum number of connections that are being told at the same time that there is no place for them. Further
-    /// ones are closed without a word.
+    /// Maximum number of refused connections that are told the reason at the same time. Further ones are closed without
+    /// a reply.
     pub refusals_max: usize,
 }
 

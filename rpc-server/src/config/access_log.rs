@@ -13,7 +13,8 @@ use super::PER_MILLION_MAX;
 pub struct AccessLog {
     /// Number of calls of a million that are logged, chosen at random: 0 for none, `1_000_000` for all.
     pub per_million: u32,
-    /// Whether calls that end with another code than 0 are all logged, once `access_log.per_million` is above 0.
+    /// Whether all failed calls (codes other than 0) are logged, not a sample of them. Of no effect
+    /// while `access_log.per_million` is 0.
     pub failures: bool,
 }
 

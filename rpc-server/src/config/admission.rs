@@ -7,30 +7,30 @@ use serde::{Deserialize, Serialize};
 
 use super::jittered;
 
-/// Calls that may be in flight: on one connection, of one peer, and in all. At the limit of its connection a call waits
-/// unread; at one of the others it is refused at once with code 8, `rejected` and `retry_after_ms`, so that the
-/// calls that do run stay fast.
+/// Calls that may be in flight: on one connection, of one peer, and in all. At the limit of a connection, its further
+/// calls wait unread. At the other limits, calls are refused at once with code 8, `rejected` and
+/// `retry_after_ms`, so that the calls that run stay fast.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct Admission {
     /// Maximum number of calls in flight on all connections together, ordered ones that wait for their turn among
     /// them. Further calls do not run: they are answered with code 8, `rejected` and `retry_after_ms`. Built-in
-    /// commands are always answered. Threads that read at the same moment may together go past it by what each of
-    /// them has just read.
+    /// commands are always answered. Calls that several threads read at the same moment may exceed it by a few.
     pub in_flight_max: usize,
     /// Maximum number of calls in flight of one peer, on all of its connections together; 0 for any number. A peer is
     /// an identity, or for callers without one their address (an IPv6 address counts with all those of its /64
     /// network). Unix sockets and streams of the program's own are not counted, unless their peer has an identity.
-    /// Further calls do not run, as at `admission.in_flight_max`. The default is a quarter of that one's.
+    /// Further calls do not run, as at `admission.in_flight_max`. The default is a quarter of
+    /// `admission.in_flight_max`.
     pub in_flight_per_peer: usize,
     /// Maximum number of calls in flight on one connection, ordered ones that wait for their turn among them. At the
     /// limit the server stops reading from it.
     pub in_flight_per_connection: usize,
-    /// Whether the calls in flight on all connections together follow what the server can do, between
-    /// `admission.adaptive_min` and `admission.in_flight_max`: fewer where calls take longer than they do without
-    /// load, more where they do not. For services whose calls take about the same time; not for those that wait
-    /// on purpose, as long polls do.
+    /// Whether the limit on calls in flight adapts to their latency, between `admission.adaptive_min` and
+    /// `admission.in_flight_max`: it falls while calls take longer than without load, and rises
+    /// while they do not. For services whose calls all take about the same time; not for long
+    /// polls, which wait on purpose.
     pub adaptive: bool,
     /// Lowest limit that `admission.adaptive` chooses.
     pub adaptive_min: usize,

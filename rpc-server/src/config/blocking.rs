@@ -9,12 +9,10 @@ use serde::{Deserialize, Serialize};
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct Blocking {
-    /// Maximum number of threads that do work that blocks. Further work waits for its turn, which goes round by
-    /// connection.
+    /// Maximum number of threads for blocking work. Further work waits, and connections take turns.
     pub threads_max: usize,
-    /// Maximum number of calls of one connection that wait for such a thread. Further ones do not run: they are
-    /// refused with code 8, `rejected` and `retry_after_ms`. The default is that of
-    /// `admission.in_flight_per_connection`, which already bounds calls that end with their caller.
+    /// Maximum number of calls of one connection that wait for such a thread. Further ones do not run: they are refused
+    /// with code 8, `rejected` and `retry_after_ms`. The default is that of `admission.in_flight_per_connection`.
     pub waiting_per_connection: usize,
 }
 

@@ -5,8 +5,9 @@ use std::time::Duration;
 use rpc_core::config::ConfigError;
 use serde::{Deserialize, Serialize};
 
-/// The end of a connection that the server asks to go away: all of them when it drains before a stop, one that is past its
-/// age or its number of requests. What has been accepted is answered before the connection closes.
+/// The end of a connection by the server: when it drains before a stop, or when the connection is past its age or its
+/// number of requests. The client is asked to go away, and what has been accepted is answered
+/// before the connection closes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
@@ -14,17 +15,18 @@ pub struct Drain {
     /// When draining, how long a connection without calls in flight is kept, in milliseconds, so
     /// that requests that were already on their way are answered with `rejected`.
     pub goaway_grace_ms: u64,
-    /// When draining, how long calls in flight may take, in milliseconds, before they are dropped and their callers get
-    /// code 14. A connection that is past its age or its number of requests has as long before it is ended as in a
-    /// drain.
+    /// Maximum time of calls in flight during a drain, in milliseconds. After it they are dropped, and their callers
+    /// get code 14. A connection that is past its age or its number of requests, and that its
+    /// client goes on using, is drained after this time.
     pub timeout_ms: u64,
     /// Age in milliseconds, with ±10 % jitter, at which a connection is asked to go away,
-    /// so that clients come to know new servers; 0 keeps connections for as long as clients do. Where an id
-    /// was used, `goaway` is sent, what still comes is answered, and `drain.goaway_grace_ms` after the last
-    /// request the connection is closed; without an id, it is closed between two calls.
+    /// so that clients come to know new servers; 0 keeps connections for as long as clients do. A connection that has
+    /// used an id receives `goaway`. Requests that still come are answered, and
+    /// `drain.goaway_grace_ms` after the last one the connection is closed. A connection without
+    /// ids is closed between two calls.
     pub connection_age_max_ms: u64,
     /// Number of requests after which a connection is asked to go away, as one that is too old; 0 for any number.
-    /// Requests that have come together with the last one do not count, and are answered.
+    /// Requests that have come together with the last one are answered, too.
     pub requests_per_connection_max: u64,
 }
 

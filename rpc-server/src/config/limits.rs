@@ -19,7 +19,7 @@ pub struct Limits {
     /// Longest request line in bytes, without its line break. A longer one is answered with code 8 and
     /// skipped; it counts as a bad line.
     pub frame_bytes_max: usize,
-    /// Longest `data` of a reply in bytes. A longer one becomes code 8.
+    /// Maximum size of the `data` of a reply in bytes. A longer reply is replaced by a failure with code 8.
     pub reply_bytes_max: usize,
     /// Number of bytes of replies that wait for a slow reader at which the server stops reading from it.
     pub output_bytes_soft_max: usize,

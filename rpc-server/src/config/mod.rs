@@ -27,7 +27,7 @@ pub use throttle::Throttle;
 pub use timeouts::Timeouts;
 pub use token_failures::TokenFailures;
 
-/// All calls, where so many of a million are asked for.
+/// All calls, where a number of a million is asked for.
 pub(crate) const PER_MILLION_MAX: u32 = 1_000_000;
 
 /// The settings of a server and of each connection.

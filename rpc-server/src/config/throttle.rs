@@ -5,21 +5,21 @@ use std::time::Duration;
 use rpc_core::config::ConfigError;
 use serde::{Deserialize, Serialize};
 
-/// Lines that lead to nothing: bad ones, and those that are so cheap that no other limit counts them, as pings and
-/// cancels are. A connection that floods the server with them is slowed down, and then closed.
+/// Lines that cost a peer nothing: bad lines, and those that no other limit counts, such as pings and cancels. A
+/// connection that floods the server with them is slowed down, and then closed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct Throttle {
     /// Maximum number of cheap lines of one connection in a second: pings and other built-in commands, cancels,
     /// credits, empty and bad lines, unknown commands, calls with wrong params (code 3), calls that do not run because
-    /// their time is up or there is no room; 0 for any number. A second's worth may come at once; what is over it
-    /// waits unread.
+    /// their time is up or there is no room; 0 for any number. That many may come at once; further ones wait unread.
     pub frames_per_second: u32,
     /// How long a connection may keep sending more than `throttle.frames_per_second`, in milliseconds. After it the
     /// connection is refused with code 8 and closed.
     pub timeout_ms: u64,
-    /// Number of bad lines in a row that close a connection. Before the first good line, one does.
+    /// Number of bad lines in a row after which a connection is closed. Before its first good line,
+    /// one bad line closes it.
     pub bad_frames_in_a_row_max: u32,
 }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 use rpc_core::config::ConfigError;
 use serde::{Deserialize, Serialize};
 
-/// Times of lines, calls and replies: how long the server waits for a peer, and a peer for a handler. Those before
-/// the first good line are in `accept`, those of an ending in `drain`.
+/// Times of lines, calls and replies: how long the server waits for a peer, and a peer for a handler. The times before
+/// the first good line are in `accept`, those of the end of a connection in `drain`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
@@ -14,8 +14,8 @@ pub struct Timeouts {
     /// Maximum time from the first byte of a line to its end, in milliseconds. A slower line is answered
     /// with code 4 and the connection is closed.
     pub frame_timeout_ms: u64,
-    /// Maximum time of a call in milliseconds, where the caller's `timeout_ms` is not shorter. After
-    /// it the handler is cancelled and the code is 4.
+    /// Maximum time of a call in milliseconds, unless the caller's `timeout_ms` is shorter. After it the handler is
+    /// cancelled, and the call fails with code 4.
     pub handler_timeout_ms: u64,
     /// Time without a request and without a call in flight, in milliseconds, after which a connection is
     /// asked to go away, as one that is past its age; 0 keeps idle connections.

@@ -3,20 +3,20 @@
 use rpc_core::config::ConfigError;
 use serde::{Deserialize, Serialize};
 
-/// Wrong tokens: how slowly and how often they can be guessed. Failures are counted by address; a /64 network of IPv6
-/// counts as one address, and peers on Unix sockets have none and are not limited.
+/// Wrong tokens: limits on guessing them. Failures are counted by address. A /64 network of IPv6 counts as one address.
+/// Peers on Unix sockets have no address and are not limited.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct TokenFailures {
     /// How long the answer to a wrong token is held back, in milliseconds.
     pub delay_ms: u64,
-    /// Number of wrong tokens from one address, within `token_failures.window_ms`, after which further tokens are not
-    /// looked at and answered with code 8.
+    /// Number of wrong tokens from one address, within `token_failures.window_ms`, after which further tokens from it
+    /// are refused with code 8 without being checked.
     pub per_address: u32,
-    /// Time in which wrong tokens of an address are counted together, in milliseconds.
+    /// Period over which the wrong tokens of an address are counted, in milliseconds.
     pub window_ms: u64,
-    /// Maximum number of addresses whose wrong tokens are remembered; further ones take the place of the oldest.
+    /// Maximum number of addresses whose wrong tokens are remembered. A further one replaces the oldest.
     pub addresses_max: usize,
 }
 

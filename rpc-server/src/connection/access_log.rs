@@ -35,7 +35,7 @@ impl AccessLog {
         self.per_million > 0
     }
 
-    /// Whether a call that ended so is logged, by chance where the settings want a sample.
+    /// Whether a call that ended so is logged, at random if the settings ask for a sample.
     fn takes(self, code: Code) -> bool {
         self.per_million == PER_MILLION_MAX
             || self.has_all_failures && code != Code::OK

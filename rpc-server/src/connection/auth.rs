@@ -1,4 +1,4 @@
-//! What the peer may call: until it has said who it is, and after.
+//! Authentication of a connection: what its peer may call before and after it.
 
 use std::sync::Arc;
 use std::task::Context;
@@ -143,8 +143,9 @@ where
     fn identify(&mut self, identity: &Arc<str>, token: TokenHash) -> Outcome {
         let holds = self.peer.set_identity(Arc::clone(identity));
         if *holds != **identity {
-            let message =
-                format!("this connection is `{holds}` already, and cannot change its identity");
+            let message = format!(
+                "this connection has authenticated as `{holds}`, and cannot change its identity"
+            );
             return Err(Status::failed_precondition(message));
         }
 

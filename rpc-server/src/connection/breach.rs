@@ -16,7 +16,7 @@ impl<IO> Session<IO>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
-    /// Answers a line that is no request. Enough of them in a row, or one as the first line, end the connection.
+    /// Answers a line that is not a request. Enough of them in a row, or one as the first line, end the connection.
     pub(super) fn bad_line(&mut self, line: &[u8], bad: &BadFrame) {
         self.stats.bad_frame();
         self.spend_cheap();

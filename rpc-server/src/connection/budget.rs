@@ -16,7 +16,7 @@ use crate::metrics::add;
 /// Bytes that are read of a connection whatever there is, for the cancels and credits among them.
 const CONTROL_BYTES: usize = 4 * 1024;
 
-/// After this time a connection that is below its share, and that there is no memory for all the same, looks again.
+/// After this time a connection that is below its share, and that there is still no memory for, looks again.
 const RETRY: Duration = Duration::from_millis(5);
 
 /// What a connection may hold, as of the last look.

@@ -133,7 +133,7 @@ impl Terms {
         }
     }
 
-    /// The end of the caller's time. One that lies beyond what a clock can say is none.
+    /// The end of the caller's time. A deadline beyond the range of the clock counts as no deadline.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.received.checked_add(self.timeout?)
     }
@@ -151,7 +151,7 @@ pub(super) fn is_late(request: &Request<'_>, now: Instant) -> bool {
 pub(super) struct Call {
     terms: Terms,
     future: BoxFuture<'static, Outcome>,
-    /// Dropped with the call, which tells whoever asked that the caller has gone.
+    /// Dropped with the call, which tells those who asked that the caller has gone.
     _cancellation: LazyCancellation,
     _held: HeldBytes,
 }

@@ -51,7 +51,7 @@ where
                 self.spend_cheap();
             }
 
-            // No handler was looked for; the call is one of this command all the same.
+            // No handler was looked for; the call still counts as one of this command.
             terms.command = builtin::command_of(&self.host.routes, request.cmdid);
             self.end(&terms, outcome);
             return;
@@ -137,7 +137,7 @@ where
             && self.lifecycle.phase() != Phase::Closed
     }
 
-    /// Counts what was done as a part of this turn; before it there was so much `output`, and so many bytes were given
+    /// Counts what was done as a part of this turn; before it there was this much `output`, and these bytes were given
     /// back with it.
     #[inline]
     fn count_step(&mut self, output: usize, given_back: usize) {
@@ -172,7 +172,7 @@ where
         }
     }
 
-    /// Starts what stands next in the order, until one is not ready at once or the peer must read first.
+    /// Starts the next calls in the order, until one is not ready at once or the peer must read first.
     #[inline]
     pub(super) fn continue_ordered(&mut self, cx: &mut Context<'_>) {
         while self.may_go_on() {

@@ -1,4 +1,4 @@
-//! What it is time for: each timer of a connection, and what happens when it is due.
+//! Timers that are due: each timer of a connection, and what happens then.
 
 use std::task::{Context, Poll, ready};
 
@@ -81,7 +81,7 @@ where
         self.refuse_part(&Status::deadline_exceeded(message));
     }
 
-    /// Whoever connects has to speak, where the operator wants that.
+    /// A peer that connects has to speak, if the operator wants that.
     fn end_without_first_frame(&mut self) {
         let session = &self.session;
         if session.lifecycle.has_spoken() || !session.lifecycle.phase().takes_requests() {

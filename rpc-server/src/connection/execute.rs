@@ -163,7 +163,7 @@ where
     }
 
     /// What a line has to wait for where the connection is full: nothing if it ends a call or lets it go on, if it is a
-    /// ping, which asks whether there is still somebody, or if it is rejected anyway.
+    /// ping, which asks whether the server is alive, or if it is rejected anyway.
     fn room_needed(&self, line: &[u8]) -> Option<Room> {
         if line.is_empty() {
             return None;
@@ -189,7 +189,7 @@ where
     }
 
     /// Whether a line that finds no place is refused, and not held: where only streams are in flight, what they wait
-    /// for may stand behind it.
+    /// for may come after it.
     fn may_shed(&self, room: Room) -> bool {
         match room {
             Room::ForACall => self.is_held_by_streams(),
@@ -240,7 +240,7 @@ where
             || sniff::is_request_of_pages(bytes) && self.host.http.shows_pages(policy, peer)
     }
 
-    /// Ends a connection that speaks TLS where there is none.
+    /// Ends a connection that speaks TLS to a listener without TLS.
     pub(super) fn refuse_tls(&mut self) {
         self.host.log.tls_hellos.write(|| {
             tracing::warn!(peer = %self.peer, "a TLS client hello on a port without TLS; closed");

@@ -73,8 +73,8 @@ impl InFlight {
     }
 
     /// Whether all places are taken by streams, or by ordered calls behind one. Nothing of that has to end by
-    /// itself: the credit or the cancel that it may wait for can stand behind the line that waits for a
-    /// place, and so does the end of the stream.
+    /// itself: the credit or the cancel that it may wait for can come after the line that waits for a place,
+    /// and so does the end of the stream.
     pub(super) fn is_held_by_streams(&self) -> bool {
         self.parked
             .as_ref()
@@ -92,7 +92,7 @@ impl InFlight {
         let (abort, registration) = AbortHandle::new_pair();
         let parked = self.parked.get_or_insert_default();
         if let Place::Unanswered(number) = &mut terms.place {
-            // There are never so many at one time that a number comes twice.
+            // There are never enough at one time for a number to come twice.
             parked.unanswered = parked.unanswered.wrapping_add(1);
             *number = parked.unanswered;
         }
@@ -213,7 +213,7 @@ impl InFlight {
         self.order.push(ordered);
     }
 
-    /// Takes what stands next in the order, where no ordered call is under way.
+    /// Takes the next call in the order, if no ordered call is under way.
     pub(super) fn next_in_order(&mut self) -> Option<Ordered> {
         match self.is_order_taken() {
             true => None,
@@ -221,7 +221,7 @@ impl InFlight {
         }
     }
 
-    /// Gives back the tables of calls where there are none. Returns whether it did.
+    /// Gives back the tables of calls if they are empty. Returns whether it did.
     pub(super) fn release(&mut self) -> bool {
         let is_unused = self.parked.as_ref().is_some_and(|parked| parked.len() == 0);
         if is_unused {

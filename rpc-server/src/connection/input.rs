@@ -32,7 +32,7 @@ pub(super) struct Wait {
 /// Where the bytes are that one read has brought, behind those that were there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Filled {
-    /// So many bytes at the front of the thread's buffer.
+    /// This number of bytes at the front of the thread's buffer.
     Scratch(usize),
     /// In the input itself.
     Own,

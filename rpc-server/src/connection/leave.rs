@@ -1,4 +1,4 @@
-//! The way out of a connection: with manners where there is time, then as in a drain, then without.
+//! The way out of a connection: gracefully if there is time, then as in a drain, then by force.
 
 use std::io;
 use std::pin::Pin;
@@ -112,7 +112,7 @@ where
 
         match self.lifecycle.phase() {
             // The time in which requests may still be on their way is over, and all that came is read.
-            // Whoever floods is not waited for.
+            // A peer that floods is not waited for.
             Phase::Draining if has_read_all && is_time_up && self.is_idle() => {
                 self.enter(Phase::Finishing, None);
                 Ok(true)
@@ -125,7 +125,7 @@ where
                 Ok(true)
             }
 
-            // What is in flight is answered; whoever shares the connection has had time to hear that it ends.
+            // What is in flight is answered; the peers that share the connection have had time to hear that it ends.
             Phase::Breached if has_read_all && is_time_up => {
                 self.enter(Phase::Finishing, None);
                 Ok(true)

@@ -9,7 +9,7 @@ pub(super) const SERVED_LONG_ENOUGH: &str =
     "this connection has served long enough; open the next one elsewhere";
 
 /// What it says to one whose peer has broken the protocol.
-pub(super) const BREACHED: &str = "a peer of this connection has broken the protocol, and the server ends it; open the next one for other calls";
+pub(super) const BREACHED: &str = "a peer of this connection has broken the protocol, and the server ends the connection; open a new one for further calls";
 
 /// What it says to one that has had nothing to do.
 pub(super) const IDLE: &str = "the connection was idle for `timeouts.idle_timeout_ms`; open one again when there is something to call";
@@ -28,7 +28,7 @@ pub(super) enum Phase {
     /// No more requests: the peer ended its side, or broke the protocol. What was accepted is
     /// answered.
     Finishing,
-    /// Everything is written and the peer was told so; it gets time to read it.
+    /// Everything is written and the peer knows it; it gets time to read it.
     Lingering,
     /// Over at once: what cannot be answered or was cut.
     Closed,

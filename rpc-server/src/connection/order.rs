@@ -6,7 +6,7 @@ use rpc_core::Request;
 
 use super::call::{Arrival, CALL_BYTES};
 
-/// What stands in the order of the calls without id.
+/// An entry in the order of the calls without id.
 pub(super) enum Ordered {
     /// A call that waits for its turn.
     Call(Request<'static>, Arrival),

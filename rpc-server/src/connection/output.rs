@@ -16,7 +16,7 @@ const KEPT_BYTES_MAX: usize = 1024 * 1024;
 /// Replies from here on get the room that they need, and not the double of it.
 const LARGE_REPLY_BYTES: usize = 64 * 1024;
 
-/// What stands around the data of a reply, at most; `limits.output_bytes_hard_max` does not count it.
+/// Maximum number of bytes around the data of a reply; `limits.output_bytes_hard_max` does not count it.
 pub(super) const ENVELOPE_BYTES: usize = 256;
 
 /// Replies that wait to be written.
@@ -51,7 +51,7 @@ impl Output {
         &mut self.buffer
     }
 
-    /// Makes room for a reply with so many bytes of data.
+    /// Makes room for a reply with this number of bytes of data.
     #[inline]
     pub(super) fn make_room_for(&mut self, data_bytes: usize) {
         if data_bytes >= LARGE_REPLY_BYTES {

@@ -70,7 +70,7 @@ impl Clock {
             .get_or_insert_with(|| self.now + crowd.share());
     }
 
-    /// Counts an item or the end of a call, which has led to so many bytes of output, and looks at the time now and
+    /// Counts an item or the end of a call, which has led to `bytes` of output, and looks at the time now and
     /// then.
     #[inline]
     pub(super) fn count_step(&mut self, bytes: usize, crowd: &Crowd) {

@@ -37,7 +37,7 @@ impl Pieces {
         self.all.iter().map(Vec::capacity).sum()
     }
 
-    /// Reads once, at most `room` bytes, behind a line of which so many bytes have come. Returns what has come.
+    /// Reads once, at most `room` bytes, to continue a line of which some bytes have come. Returns what has come.
     pub(super) fn poll_read<IO>(
         &mut self,
         io: &mut IO,

@@ -138,7 +138,7 @@ where
         }
     }
 
-    /// A reply that no call stands behind. Without an id it takes its place in the order.
+    /// A reply that does not belong to a call. Without an id it takes its place in the order.
     pub(super) fn verdict(&mut self, id: Option<u64>, status: &Status) {
         if id.is_none() && !self.in_flight.is_next_in_order() {
             let mut line = Vec::new();

@@ -68,7 +68,7 @@ where
 
     let is_refused = match is_answered {
         true => sieve.state == State::Refused,
-        // A line more could stand in the middle of another one.
+        // A further line could be in the middle of another one.
         false => !sieve.has_written,
     };
     match is_refused {
@@ -83,9 +83,9 @@ where
 enum State {
     /// Further lines, each by itself.
     Open,
-    /// Nothing more: the request for a page is whole, or the peer has ended its side.
+    /// No more is read: the request for a page is whole, or the peer has ended its side.
     Ended,
-    /// Nothing more: something else was asked for.
+    /// No more is read: something else was asked for.
     Refused,
 }
 
@@ -152,7 +152,7 @@ impl<'a, IO> Sieve<'a, IO> {
         self.has_begun = true;
     }
 
-    /// The peer is answered, and asks nothing more: that takes no longer than the peer takes to read.
+    /// The peer is answered, and does not ask again: that takes no longer than the peer takes to read.
     fn end(&mut self) {
         self.state = State::Ended;
         self.settled.set();
@@ -166,7 +166,7 @@ fn is_built_in(line: &[u8]) -> bool {
 }
 
 /// Length of the head of a request over HTTP, where it is whole: it ends with an empty line (RFC 9112 section 2.1),
-/// of which some clients write the line feeds alone. What stands behind it may be a request of another kind.
+/// of which some clients write the line feeds alone. The line after it may be a request of another kind.
 fn head_length(bytes: &[u8]) -> Option<usize> {
     let ends_at = |end: &[u8]| {
         let start = bytes.windows(end.len()).position(|part| part == end)?;

@@ -32,7 +32,7 @@ impl RoomNow {
         }
     }
 
-    /// Whether there is room for something that there was none for. Nothing wakes what was held back for want of it.
+    /// Whether there is room now for what had to wait. Nothing wakes what was held back for want of it.
     #[inline]
     pub(super) fn is_more_than(self, before: Self) -> bool {
         !before.in_output && self.in_output

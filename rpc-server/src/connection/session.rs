@@ -185,7 +185,7 @@ where
     }
 
     /// Whether what was accepted may be finished: replies that wait, and all bytes that the connection holds, are
-    /// below their limits. Where nothing waits to be written one result has room all the same, so that calls never
+    /// below their limits. Where nothing waits to be written one result has room in any case, so that calls never
     /// block their own results.
     #[inline]
     pub(super) fn has_room_for_result(&self) -> bool {

@@ -87,7 +87,7 @@ impl StreamCall {
         if let Some(credit) = &self.credit
             && !credit.poll_use(cx)
         {
-            // Nothing may wait for ever for what nobody can give.
+            // A stream may not wait for ever for credit that cannot come.
             return match self.terms.place.id() {
                 None => Poll::Ready(StreamStep::End(Err(Status::resource_exhausted(
                     "the `credit` is used up, and a call without `id` cannot be given more",
@@ -154,7 +154,7 @@ impl Credit {
         self.waiting.wake();
     }
 
-    /// Nobody will add any more.
+    /// No more will be added.
     pub(super) fn close(&self) {
         self.is_closed.store(true, Ordering::Relaxed);
         self.waiting.wake();

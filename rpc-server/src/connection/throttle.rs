@@ -1,4 +1,4 @@
-//! Lines that cost a peer nothing and lead to nothing here: so many a second, and no more.
+//! Limits of lines that cost a peer nothing and lead to nothing here: a number a second.
 
 use std::time::Duration;
 

@@ -91,7 +91,7 @@ pub(super) enum Expiry {
 }
 
 impl TimerTable {
-    /// Sets a timer, in the place of the deadline that it had.
+    /// Sets a timer, replacing the deadline that it had.
     pub(super) fn set(&mut self, timer: Timer, deadline: Instant) {
         self.deadlines.get_or_insert_default()[timer as usize] = Some(deadline);
         self.put_off &= !timer.bit();

@@ -79,7 +79,7 @@ impl<F: Future> HandlerFuture for F {
     label = "the future of this handler is not `Send`",
     note = "the guard of a lock must go before the `.await`: use it in a block of its own, as `let next = {{ let mut \
             count = lock.lock().unwrap(); *count += 1; *count }};`, or use `tokio::sync::Mutex`",
-    note = "in the place of `Rc` and `RefCell` write `Arc` and `Mutex`",
+    note = "instead of `Rc` and `RefCell` write `Arc` and `Mutex`",
     note = "to see which value it is, write `fn is_send(_: impl Send) {{}}`, and call `is_send(handler(arguments))`"
 )]
 pub trait SendFuture: Send {}

@@ -40,7 +40,7 @@ pub struct Route<H, Args> {
     arguments: PhantomData<fn(Args)>,
 }
 
-/// Calls of one blocking route that run at one time, where nothing else is said.
+/// Default maximum of calls of one blocking route that run at one time.
 const BLOCKING_MAX: usize = 64;
 
 /// A layer whose type is not told.

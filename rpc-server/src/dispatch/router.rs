@@ -212,7 +212,7 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
 
     /// Gives each call of the commands added so far a span of `tracing`, target `rpc_server::trace`, with
     /// service, method, code and the peer's address, in the trace that the caller names in
-    /// `traceparent`, or in a new one. The handler's log lines stand in it, and the calls that it makes
+    /// `traceparent`, or in a new one. The handler's log lines belong to it, and the calls that it makes
     /// `within` its [`Context`](crate::Context) carry it on. Costs a copy of the params, and the span.
     ///
     /// With the feature `otel` the span is OpenTelemetry's too, where a layer of `tracing-opentelemetry`
@@ -234,7 +234,7 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
     /// Puts a layer around one command, as [`layer`](Self::layer) does around all of them.
     ///
     /// # Errors
-    /// Where there is no such command yet.
+    /// There is no such command yet.
     pub fn layer_on<L: Layer<BoxService>>(
         mut self,
         cmdid: impl Into<CmdId>,
@@ -334,7 +334,7 @@ impl Routes {
     }
 }
 
-/// Answers what nobody else is there for.
+/// Answers commands without a handler.
 struct Unknown;
 
 impl Service for Unknown {

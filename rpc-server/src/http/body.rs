@@ -15,7 +15,7 @@ use super::desk::Desk;
 use super::line::Line;
 use super::outcome::Refusal;
 
-/// Bytes of items that are sent together, where so many are ready.
+/// Maximum number of bytes of items that are sent together.
 const CHUNK_BYTES: usize = 32 * 1024;
 
 /// Reads the body of a request.

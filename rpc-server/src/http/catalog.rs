@@ -45,7 +45,7 @@ impl Catalog {
     }
 
     /// The command that a path names, `/log.append` or `/1001`. A number that no command has is a command that the
-    /// server may answer all the same.
+    /// server may still answer.
     pub(super) fn find(&self, path: &str) -> Option<Target> {
         let name = path.strip_prefix('/')?;
         if let Some(target) = self.by_name.get(name) {

@@ -159,7 +159,7 @@ impl Desk {
     /// Counts the bytes of a request that is being read.
     ///
     /// # Errors
-    /// There is no memory for so many.
+    /// There is no memory for them.
     pub(super) fn hold_request(&self, bytes: usize) -> Result<(), Status> {
         let memory = &self.http.reporter.memory;
         let is_below_share = bytes < memory.share();

@@ -71,7 +71,7 @@ where
 
     let mut whole = pin!(whole_exchange(&http, has_calls));
 
-    // A drain does not wait for somebody who is slow to ask.
+    // A drain does not wait for a peer that is slow to ask.
     let mut drained = pin!(async {
         http.reporter.stop.draining().await;
         tokio::time::sleep(config.timeouts.linger_timeout()).await;

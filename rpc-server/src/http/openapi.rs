@@ -57,7 +57,7 @@ fn operation(command: &Value, name: &str, schemas: &mut Map<String, Value>) -> V
             },
         }),
         _ => json!({
-            "description": "the data; 204 where there are none",
+            "description": "the data; 204 without data",
             "content": { "application/json": { "schema": data } },
         }),
     };
@@ -100,7 +100,7 @@ fn parameters(command: &Value) -> Value {
         let schema = json!({ "type": "string", "minLength": 1, "maxLength": 128 });
         fields.push(header(
             "Idempotency-Key",
-            "the same for each repetition of one call",
+            "key of the call: the same each time it is sent",
             schema,
         ));
     }

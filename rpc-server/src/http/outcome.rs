@@ -61,7 +61,7 @@ impl Refusal {
         Self::new(status_of(failure.code()), failure)
     }
 
-    /// The response, after which the connection ends: what stands behind is not read.
+    /// The response, after which the connection ends: what follows is not read.
     pub(super) fn response(&self) -> Response<Body> {
         let mut line = Vec::new();
         encode_failure(&mut line, None, &self.failure);

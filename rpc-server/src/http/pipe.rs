@@ -22,7 +22,7 @@ struct Content {
     is_ended: bool,
 }
 
-/// The connection's end. It wakes nobody: its task polls the connection whenever it has used the [`NearEnd`].
+/// The connection's end. It wakes no task: its task polls the connection whenever it has used the [`NearEnd`].
 pub(crate) struct Pipe(Arc<Mutex<Content>>);
 
 /// The end that lines are put into.

@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 pub(super) enum Waiting {
     /// The rest of the head of a request.
     Head,
-    /// The peer takes bytes, behind so many that it has taken.
+    /// The peer takes further bytes, after this number.
     Write(u64),
 }
 

@@ -1,3 +1,5 @@
+//! A layer that turns a panic of a handler into code 13.
+
 use std::any::Any;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -1,3 +1,5 @@
+//! A layer that limits the calls that run at one time.
+
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,15 +14,15 @@ use rpc_core::{CmdId, Layer, Outcome, Request, Service, Status};
 use crate::config::jittered;
 use crate::sync::{AtomicU64, AtomicUsize};
 
-/// When a call that found no place is to be sent again, give or take half by chance.
+/// Time after which a call that found no place is to be sent again, in milliseconds, ±50 % at random.
 const RETRY_AFTER_MS: u64 = 200;
 
-/// Lets only so many calls run at one time, of one command or of a whole router.
+/// Limits the number of calls that run at one time, of one command or of a whole router.
 ///
-/// One more is not run: it ends with code 8, `rejected` and `retry_after_ms`, and a client sends it again. A
+/// A further call is not run: it ends with code 8, `rejected` and `retry_after_ms`, and a client sends it again. A
 /// call has its place until it ends, however that comes: with a reply, a panic, a cancel, or its caller's
-/// connection; a stream until its last item. Around a whole router it counts a detached handler only for as
-/// long as somebody waits for it. Clones share the places.
+/// connection; a stream until its last item. Around a whole router it counts a detached handler only for as long as its
+/// caller waits for it. Clones share the places.
 ///
 /// ```
 /// use rpc_core::Status;
@@ -58,7 +60,7 @@ impl ConcurrencyLimit {
 
     /// Changes the number. Calls that run go on, though there be more of them.
     pub fn set(&self, max: usize) {
-        // Relaxed, here and below: each is a number by itself, and orders nothing else.
+        // Relaxed, here and below: each is a number by itself, and orders no other memory.
         self.0.max.store(max, Ordering::Relaxed);
     }
 

@@ -1,4 +1,4 @@
-//! Where a handler runs: in its connection's task by default, or in one of its own.
+//! Placement of a handler: in its connection's task by default, or in one of its own.
 
 use std::future::Future;
 

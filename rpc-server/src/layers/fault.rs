@@ -1,3 +1,5 @@
+//! Faults: why the server ended a call whose handler did not.
+
 use std::fmt;
 
 /// Why the server ended a call with a failure that its handler did not give: the source of the status, so

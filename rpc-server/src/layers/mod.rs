@@ -1,4 +1,4 @@
-//! Layers: limits for a command or a router, and, of this crate's own, what stands around every handler, a
+//! Layers: limits for a command or a router, and, of this crate's own, the layers around every handler, a
 //! deadline and the catching of panics.
 
 mod catch_panic;

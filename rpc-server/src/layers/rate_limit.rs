@@ -1,3 +1,5 @@
+//! A layer that limits the calls that begin in a second.
+
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,9 +13,9 @@ use tokio::time::Instant;
 
 use crate::sync::{AtomicU32, AtomicU64};
 
-/// Lets only so many calls begin in a second, of one command or of a whole router.
+/// Limits the number of calls that begin in a second, of one command or of a whole router.
 ///
-/// One more is not run: it ends with code 8, `rejected`, and the time in `retry_after_ms` after which there
+/// A further call is not run: it ends with code 8, `rejected`, and the time in `retry_after_ms` after which there
 /// is room for it. Who has not called for a second may make a second's worth of calls at once. Clones share
 /// the rate.
 ///
@@ -59,7 +61,7 @@ impl RateLimit {
 
     /// Changes the rate.
     pub fn set(&self, calls: u32) {
-        // Relaxed, here and below: each is a number by itself, and orders nothing else.
+        // Relaxed, here and below: each is a number by itself, and orders no other memory.
         self.0.per_second.store(calls, Ordering::Relaxed);
     }
 

@@ -1,3 +1,5 @@
+//! A layer that ends calls at their deadline.
+
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};

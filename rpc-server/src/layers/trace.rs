@@ -1,3 +1,5 @@
+//! A layer that records a span for each call.
+
 use std::future::Future;
 use std::sync::Arc;
 use std::task::Poll;
@@ -148,7 +150,7 @@ fn close(span: Span, outcome: Outcome) -> Outcome {
     }
 }
 
-/// What the caller did wrong is none; which codes those are is OpenTelemetry's convention for gRPC's.
+/// A mistake of the caller is not an error of the span; which codes those are is OpenTelemetry's convention for gRPC's.
 fn is_fault_of_server(code: Code) -> bool {
     let faults = [
         Code::UNKNOWN,

@@ -17,7 +17,7 @@ pub(crate) struct Place {
 }
 
 impl Addresses {
-    /// A place for one more connection; none where the address has `limit` of them.
+    /// A place for a further connection; none where the address has `limit` of them.
     pub(crate) fn enter(self: &Arc<Self>, address: IpAddr, limit: usize) -> Option<Place> {
         let network = network_of(address);
         let mut counts = self.lock();

@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::peer_log::LogThrottle;
 use crate::sync::{AtomicU64, Mutex};
 
-/// The limit, and what those are told who meet it.
+/// The limit, and what refused callers are told.
 pub(crate) struct Admission {
     limit: AtomicU64,
     /// Calls of all connections, as of the end of their last turns.
@@ -49,12 +49,12 @@ impl Admission {
         }
     }
 
-    /// Relaxed: a call too many or too few for a moment harms nobody.
+    /// Relaxed: a call too many or too few for a moment does no harm.
     pub(crate) fn limit(&self) -> u64 {
         self.limit.load(Ordering::Relaxed)
     }
 
-    /// A connection has so many calls in flight, and had so many when it last said so.
+    /// A connection has `now` calls in flight, and had `before` when it last published them.
     fn publish(&self, before: usize, now: usize) {
         if before != now {
             // What is added for fewer calls than before wraps around to what is taken away.
@@ -63,7 +63,7 @@ impl Admission {
         }
     }
 
-    /// How many further calls may be in flight, for a connection that has so many `now` and has published so many.
+    /// How many further calls may be in flight, for a connection that has `now` of them and has published `published`.
     pub(crate) fn places(&self, published: usize, now: usize) -> u64 {
         let own = (now as u64).wrapping_sub(published as u64);
         let calls = self.in_flight.load(Ordering::Relaxed).wrapping_add(own);
@@ -87,7 +87,10 @@ impl Admission {
             return;
         };
 
-        #[allow(clippy::cast_precision_loss, reason = "no server has so many calls")]
+        #[allow(
+            clippy::cast_precision_loss,
+            reason = "the number of calls of a server is far below 2^52"
+        )]
         let in_flight = self.in_flight.load(Ordering::Relaxed) as f64;
         gradient.record(Sample {
             now,
@@ -193,7 +196,7 @@ impl CallCount {
         self.published = now;
     }
 
-    /// Whether there is no room for a call of this connection, which has so many `now`.
+    /// Whether there is no room for a call of this connection, which has `now` of them.
     #[inline]
     pub(crate) fn is_full(&self, now: usize) -> bool {
         now as u64 >= self.calls_max

@@ -45,7 +45,7 @@ impl Changeable {
         self.connections_per_address.load(Relaxed)
     }
 
-    /// How many calls of a million are logged, by chance.
+    /// How many calls of a million are logged, at random.
     #[inline]
     pub(crate) fn access_log_per_million(&self) -> u32 {
         self.access_log_per_million.load(Relaxed)

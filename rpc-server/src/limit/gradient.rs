@@ -4,11 +4,11 @@
 //! other and take longer; that they do says that too many are in flight, however fast the machine is. So,
 //! once a window: `limit = limit * gradient + room`, where `gradient` is the time that calls may take
 //! (`least`, and a quarter more) by the time that they took, and `room` the square root of the limit,
-//! which lets it grow where nobody waits. `least` is measured anew now and then with few calls in flight: otherwise
+//! which lets it grow while no call waits. `least` is measured anew now and then with few calls in flight: otherwise
 //! a server that is always busy would take its waiting for its own speed. That is Envoy's adaptive
 //! concurrency; Netflix's concurrency-limits has the same gradient.
 //!
-//! It has no clock: whoever has one says what time it is.
+//! It has no clock: the time is an argument.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ const WINDOW: Duration = Duration::from_millis(100);
 /// Calls without which a window says nothing.
 const WINDOW_CALLS: u64 = 10;
 
-/// How long a measured `least` is believed, give or take a tenth by chance: servers that began together
+/// How long a measured `least` is believed, ±10 % at random: servers that began together
 /// should not all slow down together.
 const LEAST_KEPT: Duration = Duration::from_secs(30);
 
@@ -92,7 +92,10 @@ pub(crate) struct Sample {
 impl Gradient {
     /// A limit between `min`, where it begins, and `max`.
     pub(crate) fn new(min: usize, max: usize, now: Instant) -> Self {
-        #[allow(clippy::cast_precision_loss, reason = "no server has so many calls")]
+        #[allow(
+            clippy::cast_precision_loss,
+            reason = "the number of calls of a server is far below 2^52"
+        )]
         let (min, max) = (min as f64, max as f64);
 
         let state = State::Measuring {
@@ -197,7 +200,7 @@ impl Gradient {
 mod tests {
     use super::*;
 
-    /// A service that does so many calls at one time, each in 10 ms; what is over that waits.
+    /// A service that does this number of calls at one time, each in 10 ms; what is over that waits.
     struct Service {
         gradient: Gradient,
         start: Instant,
@@ -216,7 +219,7 @@ mod tests {
             }
         }
 
-        /// `offered` calls are there at every time, of which so many as the limit allows are let in. Returns
+        /// `offered` calls are there at every time, of which the limit lets some in. Returns
         /// the mean number in flight, and of what is done in a second, of the second half of the time.
         fn run(&mut self, capacity: f64, offered: f64, seconds: u64) -> (f64, f64) {
             let (mut in_flights, mut done, mut steps) = (0.0, 0.0, 0.0);

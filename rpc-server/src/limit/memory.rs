@@ -109,7 +109,7 @@ impl Memory {
         usize::try_from(share).unwrap_or(usize::MAX)
     }
 
-    /// Whether so many more bytes have room, for a connection that is below its share or above it.
+    /// Whether `bytes` more have room, for a connection that is below its share or above it.
     pub(crate) fn has_room_for(&self, bytes: usize, is_below_share: bool) -> bool {
         let limit = match is_below_share {
             true => self.limit,
@@ -118,7 +118,7 @@ impl Memory {
         self.held().saturating_add(bytes as u64) <= limit
     }
 
-    /// Bytes that there is room for, whoever wants them. A part is kept for what is not told yet.
+    /// Bytes that there is room for, for any connection. A part is kept for what is not told yet.
     pub(crate) fn room(&self) -> usize {
         let most = self.limit - self.limit / 16;
         usize::try_from(most.saturating_sub(self.held())).unwrap_or(usize::MAX)
@@ -135,7 +135,7 @@ impl Memory {
             waiting.insert(connection, waker.clone()).is_none()
         };
 
-        // What was given back in the meantime has woken nobody.
+        // What was given back in the meantime has woken no task.
         self.end_wait();
         is_new
     }

@@ -61,7 +61,7 @@ impl PeerShare {
     }
 
     /// The calls of the peer, with those that the connection has not told.
-    // Relaxed, here and below: a call too many or too few for a moment harms nobody.
+    // Relaxed, here and below: a call too many or too few for a moment does no harm.
     pub(super) fn calls(&self, told: usize, now: usize) -> u64 {
         let own = (now as u64).wrapping_sub(told as u64);
         self.0.count.load(Ordering::Relaxed).wrapping_add(own)

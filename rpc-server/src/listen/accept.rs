@@ -26,7 +26,7 @@ const PAUSE_BETWEEN_REFUSALS: Duration = Duration::from_millis(10);
 const PAUSE_MIN: Duration = Duration::from_millis(10);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 
-/// How often it is looked whether there are descriptors again, while nobody connects.
+/// How often it is looked whether there are descriptors again, while no peer connects.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Who has connected.
@@ -143,7 +143,7 @@ impl<S: Serve> Accepting<'_, S> {
         };
         drop(reserve);
 
-        // Somebody else of this process may be quicker; then nobody is told, this time.
+        // Another part of this process may be quicker; then no peer is told, this time.
         let is_told = match self.listener.accept(&self.intake.config).now_or_never() {
             Some(Ok(accepted)) => {
                 self.intake.serve_for_a_moment(accepted, self.server).await;
@@ -162,7 +162,7 @@ impl<S: Serve> Accepting<'_, S> {
     }
 
     async fn pause(&mut self) {
-        // The first delay of a back-off is none, and here nothing has changed since.
+        // The first delay of a back-off is zero, and here nothing has changed since.
         let delay = self
             .backoff
             .next_delay()

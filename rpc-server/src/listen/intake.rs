@@ -56,8 +56,8 @@ pub(crate) trait Serve: Clone + Send + Sync + 'static {
     where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static;
 
-    /// Says one line and closes, within the time; under TLS where the listener has it, for its peers can read
-    /// nothing else. While many who may come in are at their handshakes, no other connection has one.
+    /// Says one line and closes, within the time; under TLS where the listener has it, for its peers can read only
+    /// that. While many who may come in are at their handshakes, no other connection has one.
     fn turn_away<IO>(
         &self,
         io: IO,

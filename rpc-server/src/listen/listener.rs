@@ -52,7 +52,7 @@ impl fmt::Display for BoundAddress {
 
 /// A listener that was opened elsewhere: by systemd, or by a parent that outlives its servers.
 ///
-/// A restart of the server refuses nobody then: what comes while there is no server waits in the
+/// A restart of the server refuses no connection then: what comes while there is no server waits in the
 /// listener's queue.
 #[derive(Debug)]
 pub struct InheritedListener(Inherited);
@@ -189,7 +189,7 @@ impl Listener {
         }
     }
 
-    /// Accepts until it is told to stop; then closes, with nobody left in its queue whom that would reset.
+    /// Accepts until it is told to stop; then closes, with no connection left in its queue that would be reset.
     pub(crate) async fn accept_until(
         self,
         stop: CancellationToken,
@@ -220,7 +220,7 @@ impl Listener {
         }
     }
 
-    /// Accepts whoever is connected already, and closes: the system resets those that it still queues when
+    /// Accepts the peers that are connected already, and closes: the system resets those that it still queues when
     /// a listener closes for good, though they may have sent a request by then. The runtime's own listener
     /// may not know of the last ones yet, so it is not asked.
     fn close(self, intake: &Intake, server: &impl Serve) -> io::Result<()> {
@@ -244,7 +244,7 @@ impl Listener {
             }
 
             Self::Unix(file, listener) => {
-                // Who comes now finds nobody, or the next server.
+                // A peer that connects now is refused, or reaches the next server.
                 drop(file);
                 let listener = listener.into_std()?;
                 until_none(|| {
@@ -259,7 +259,7 @@ impl Listener {
     }
 }
 
-/// Accepts until nobody waits. More than the queue held are not taken: they come while this goes on.
+/// Accepts until no peer waits. More than the queue held are not taken: they come while this goes on.
 fn until_none(accept: impl Fn() -> io::Result<()>) -> io::Result<()> {
     for _ in 0..BACKLOG {
         match accept() {
@@ -334,7 +334,7 @@ async fn remove_stale(path: &Path) -> io::Result<()> {
         Err(error) => {
             return Err(in_use(format!(
                 "another process may listen there: connecting to the socket fails with \"{error}\" instead of \
-                 being refused; stop that process, or remove the file if there is none"
+                 being refused; stop that process, or remove the file if no process uses it"
             )));
         }
     }

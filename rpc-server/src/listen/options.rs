@@ -1,4 +1,4 @@
-//! What each listener asks of those who connect to it.
+//! Options of a listener: what it asks of the peers that connect to it.
 
 use std::net::{IpAddr, ToSocketAddrs};
 use std::os::unix::fs::FileTypeExt;
@@ -39,7 +39,7 @@ impl ListenOptions {
         }
     }
 
-    /// Whether a connection has to say who it is before it may call anything but `ping`: until then every
+    /// Whether a connection has to authenticate before it may call anything but `ping`: until then every
     /// other command is answered with code 16. Default: false.
     #[must_use]
     pub fn require_authentication(mut self, is_required: bool) -> Self {
@@ -85,8 +85,8 @@ impl ListenOptions {
         self
     }
 
-    /// How long a connection may stay silent before its first frame, in milliseconds, in the place of the
-    /// server's own limit; 0 for ever.
+    /// How long a connection may stay silent before its first frame, in milliseconds, instead of the server's own
+    /// limit; 0 for ever.
     #[must_use]
     pub fn first_frame_timeout_ms(mut self, timeout_ms: u64) -> Self {
         self.policy.first_frame_timeout_ms = Some(timeout_ms);
@@ -130,8 +130,8 @@ impl ListenOptions {
         Ok(())
     }
 
-    /// Whether others than this machine may connect though nothing is encrypted and nobody has to say who
-    /// they are. Default: false, and binding such an address fails.
+    /// Whether others than this machine may connect though nothing is encrypted and peers do not have to authenticate.
+    /// Default: false, and binding such an address fails.
     #[must_use]
     pub fn allow_plaintext(mut self, is_allowed: bool) -> Self {
         self.policy.allows_plaintext = is_allowed;
@@ -140,7 +140,7 @@ impl ListenOptions {
 }
 
 impl Policy {
-    /// Says loudly what nobody should overlook.
+    /// Warns of what an operator should not overlook.
     pub(crate) fn warn_if_exposed(&self, address: &BoundAddress) {
         if is_local(address) || self.has_tls() {
             return;

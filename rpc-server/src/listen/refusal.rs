@@ -105,7 +105,7 @@ impl Refusals {
         add(&self.metrics.limits.connections_at_reserve, 1);
     }
 
-    /// Notes that a connection is refused. Returns its turn to be told so: that takes time and a descriptor as well,
+    /// Notes that a connection is refused. Returns its turn to be told: that takes time and a descriptor as well,
     /// so further ones are closed without a word.
     pub(super) fn refuse(&self, peer: &str, refusal: Refusal) -> Option<OwnedSemaphorePermit> {
         self.note(peer, refusal);
@@ -118,7 +118,7 @@ impl Refusals {
         turn
     }
 
-    /// Notes that a connection is refused and not told so.
+    /// Notes that a connection is refused without being told.
     #[cfg(feature = "tls")]
     pub(super) fn refuse_unsaid(&self, peer: &str, refusal: Refusal) {
         self.note(peer, refusal);

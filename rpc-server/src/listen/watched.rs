@@ -47,7 +47,7 @@ impl Watched {
         }
     }
 
-    /// Looks whether the connection is idle again. Reading looks after this: what is read wakes nobody else.
+    /// Looks whether the connection is idle again. Reading looks after this: what is read wakes no other task.
     #[inline]
     fn poll_alarm(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         // The task is the same for as long as there is an alarm. To poll it costs more than all else here.

@@ -26,7 +26,7 @@ impl Default for Histogram {
 }
 
 impl Histogram {
-    /// Adds so many that took the same time.
+    /// Adds `times` calls that took the same time.
     pub(crate) fn record(&self, time: Duration, times: u64) {
         let (bucket, us) = latency_bucket(time);
         add(&self.buckets[bucket], times);

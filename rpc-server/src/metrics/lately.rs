@@ -43,7 +43,7 @@ pub struct RecentReport {
     pub history: HistoryReport,
     /// The last failures, by command and code, the last one first; at most 20.
     pub failures: Vec<FailureReport>,
-    /// The slowest calls of the last five minutes and up to one more, the slowest first; at most 10. What took
+    /// The slowest calls of the last five to six minutes, the slowest first; at most 10. What took
     /// less than a millisecond is not among them.
     pub slowest: Vec<CallReport>,
 }
@@ -54,8 +54,8 @@ pub struct RecentReport {
 pub struct WindowReport {
     /// How long it was, in milliseconds: less than its name says while the server is young.
     pub span_ms: u64,
-    /// Calls that ended, by the name of their code; in the sums of all commands, with the replies that no call
-    /// stands behind.
+    /// Calls that ended, by the name of their code; in the sums of all commands, with the replies that do not belong to
+    /// a call.
     pub calls: Counts,
     /// How many of them failed: all codes but OK and CANCELLED.
     pub failed: u64,
@@ -123,7 +123,7 @@ pub enum Severity {
     Critical,
 }
 
-/// Calls fail, so many that an operator should know.
+/// Calls fail, enough of them that an operator should know.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Failing {
     pub(crate) severity: Severity,
@@ -200,7 +200,7 @@ impl Lately {
             failures(&windows.minute.calls).map(|(code, count)| (count, Some(*place), code))
         });
 
-        // Those that no call stands behind: bad lines, refusals.
+        // Those that do not belong to a call: bad lines, refusals.
         let mut rest = self.all.minute.calls;
         for windows in self.commands.values() {
             for (rest, calls) in rest.iter_mut().zip(&windows.minute.calls) {

@@ -1,4 +1,4 @@
-//! What one connection counts, and when it tells the server.
+//! Counters of one connection, and when they are added to the server's.
 //!
 //! Counting costs a call a few plain additions: calls of one command that end alike, of one read, are a run,
 //! and a run is told at once, with one reading of the clock, just before the replies are written.

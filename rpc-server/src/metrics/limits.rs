@@ -20,7 +20,7 @@ macro_rules! limits {
             }
         }
 
-        /// How often each limit of [`Config`](crate::Config) had its say since the server started; the `limits`
+        /// Number of times each limit of [`Config`](crate::Config) took effect since the server started; the `limits`
         /// of `stats`.
         #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
         #[non_exhaustive]
@@ -44,7 +44,7 @@ limits! {
     connections_over_address_max,
     /// Connections turned away because the process had no descriptor left for them.
     connections_without_descriptor,
-    /// Connections over a limit that were served a page or built-in commands, and nothing else.
+    /// Connections over a limit that were served only a page or built-in commands.
     connections_at_reserve,
     /// Connections to `admin.listen` that were closed for newer ones.
     page_connections_over_max,

@@ -61,7 +61,7 @@ pub(crate) struct Metrics {
     pub(crate) connections_retired: AtomicU64,
     pub(crate) bad_frames: AtomicU64,
     pub(crate) limits: LimitCounters,
-    /// Replies that no call stands behind, by code: to lines that are no request, and to what was refused.
+    /// Replies that do not belong to a call, by code: to lines that are not requests, and to what was refused.
     verdicts: [AtomicU64; CODES],
     pub(crate) open: OpenConnections,
     /// The calls that an operator wants to see.
@@ -266,7 +266,7 @@ impl Metrics {
         })
     }
 
-    /// Replies that no call stands behind, by the name of their code.
+    /// Replies that do not belong to a call, by the name of their code.
     #[cfg(feature = "admin")]
     pub(crate) fn verdicts(&self) -> Counts {
         by_name(self.verdicts.iter().map(get))
@@ -325,7 +325,7 @@ fn failures(counts: &[u64; CODES]) -> impl Iterator<Item = (usize, u64)> {
     counts.filter(|(code, count)| is_failure(*code) && *count > 0)
 }
 
-/// Relaxed: a count orders nothing else.
+/// Relaxed: a count orders no other memory.
 pub(crate) fn add(counter: &AtomicU64, n: u64) {
     counter.fetch_add(n, Ordering::Relaxed);
 }
@@ -361,7 +361,7 @@ pub struct ServerStats {
     pub bytes_in: u64,
     /// Bytes written.
     pub bytes_out: u64,
-    /// How often each limit had its say.
+    /// Number of times each limit took effect.
     pub limits: LimitStats,
     /// Calls ended, by the name of their code; oneway calls too, though nothing was sent.
     pub replies: Counts,

@@ -15,7 +15,7 @@ use super::lately::{CallReport, FailureReport};
 use super::{Command, CommandName, is_failure, name_of};
 use crate::sync::{AtomicU64, Mutex, MutexGuard};
 
-/// Pairs of command and code that are remembered; for one more, the one that was seen longest ago is forgotten.
+/// Pairs of command and code that are remembered; a further one replaces the one that was seen longest ago.
 const FAILURES_MAX: usize = 20;
 
 /// What is quicker than this is not slow, whatever the other calls are like.
@@ -70,7 +70,7 @@ struct Failure {
 struct Slowest {
     /// When the lot under way began; none before the first slow call.
     since: Option<Instant>,
-    /// The one under way stands last; none has more than [`SLOWEST_MAX`], the slowest first.
+    /// The one under way is last; none has more than [`SLOWEST_MAX`], the slowest first.
     lots: Vec<Vec<Call>>,
 }
 
@@ -91,7 +91,7 @@ impl Notable {
             self.note_failure(over, now);
         }
 
-        // Relaxed: a bound that is a moment old costs one more look.
+        // Relaxed: a bound that is a moment old costs a further look.
         if micros(over.took) > self.slow_us.load(Ordering::Relaxed) {
             self.note_slow(over, now);
         }
@@ -106,7 +106,7 @@ impl Notable {
             None => 0,
         };
 
-        // The last one stands at the end.
+        // The newest one is at the end.
         if failures.len() >= FAILURES_MAX {
             failures.remove(0);
         }
@@ -152,7 +152,7 @@ impl Notable {
         reports.collect()
     }
 
-    /// The slowest calls of the last five minutes and up to one more, the slowest first.
+    /// The slowest calls of the last five to six minutes, the slowest first.
     pub(super) fn slowest(&self, commands: &[CommandName]) -> Vec<CallReport> {
         let now = Instant::now();
         let mut slowest = lock(&self.slowest);

@@ -1,4 +1,4 @@
-//! The connections that are open, each with what it has carried, for whoever asks.
+//! The connections that are open, each with what it has carried, for `stats` and the pages.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -23,8 +23,8 @@ struct Slots {
     free: Vec<u32>,
 }
 
-/// What a connection tells of itself. Only its own task writes here, once a turn, so its cache line stays
-/// with its thread until somebody asks.
+/// What a connection tells of itself. Only its own task writes here, once a turn, so its cache line stays with its
+/// thread until a report reads it.
 #[derive(Debug)]
 pub(crate) struct OpenConnection {
     peer: Arc<Peer>,
@@ -106,7 +106,7 @@ impl OpenConnections {
         slots.free.push(connection.slot);
     }
 
-    /// Those that have carried the most requests, at most so many.
+    /// The connections that have carried the most requests, at most `most`.
     pub(crate) fn busiest(&self, most: usize) -> Vec<ConnectionReport> {
         let mut busiest = BinaryHeap::with_capacity(most + 1);
         let found: Vec<_> = {
@@ -171,7 +171,7 @@ impl OpenConnections {
     pub(crate) fn most_in_flight(&self) -> u32 {
         let slots = self.lock();
 
-        // Relaxed: it orders nothing else.
+        // Relaxed: it orders no other memory.
         let in_flight = slots
             .slots
             .iter()
@@ -200,7 +200,7 @@ impl OpenConnection {
             peer: self.peer.address.clone(),
             age_ms: u64::try_from(age.as_millis()).unwrap_or(u64::MAX),
             requests: get(&self.requests),
-            // Relaxed: it orders nothing else.
+            // Relaxed: it orders no other memory.
             in_flight: self.in_flight.load(Ordering::Relaxed),
             held_bytes: get(&self.held_bytes),
             bytes_in: get(&self.bytes_in),

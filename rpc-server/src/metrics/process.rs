@@ -1,4 +1,4 @@
-//! What the system says of this process, as Linux tells it in /proc; elsewhere there is nothing to tell.
+//! The system's figures of this process, from Linux's /proc; other systems have no such figures.
 
 use std::fs;
 use std::sync::{Mutex, PoisonError};
@@ -25,7 +25,7 @@ pub struct ProcessReport {
     /// Open descriptors: sockets, files.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub open_descriptors: Option<u64>,
-    /// How many of them it may have; none where there is no limit.
+    /// How many of them it may have; none without a limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub descriptors_max: Option<u64>,
     /// Threads.
@@ -110,7 +110,7 @@ impl Ticks {
     fn of(stat: &str) -> Option<Self> {
         let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
 
-        // Field 3 stands first here.
+        // Field 3 is the first here.
         let field = |number: usize| -> Option<f64> { fields.get(number - 3)?.parse().ok() };
 
         Some(Self {

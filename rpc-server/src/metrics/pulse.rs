@@ -1,4 +1,4 @@
-//! How late a runtime is: a timer that should fire every quarter of a second, and when it does.
+//! Lag of a runtime: the delay of a timer that should fire every quarter of a second.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -149,7 +149,7 @@ impl Pulse {
         }
     }
 
-    /// The lock is held for a few comparisons, four times a second and when somebody asks.
+    /// The lock is held for a few comparisons, four times a second and when a report asks.
     fn with<T>(&self, act: impl FnOnce(&mut Recent) -> T) -> T {
         act(&mut self.recent.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -184,7 +184,7 @@ mod tests {
         assert!(futures::poll!(beat.as_mut()).is_pending());
         assert_eq!(pulse.overdue(), Duration::ZERO);
 
-        // Nobody polls it meanwhile.
+        // It is not polled meanwhile.
         tokio::time::advance(Duration::from_secs(10)).await;
         assert_eq!(pulse.overdue(), Duration::from_millis(9_749));
         assert_eq!(pulse.recent_max(), pulse.overdue());

@@ -1,7 +1,7 @@
 //! The last minutes: what calls came to in slices of ten seconds.
 //!
 //! Connections count since the start of the server. The pulse compares the counters with what they were ten
-//! seconds before, and keeps the difference: a call costs nothing more. A slice holds only what has changed, so a
+//! seconds before, and keeps the difference: a call costs no more for it. A slice holds only what has changed, so a
 //! command that is not called takes no memory, and one that is takes a few KiB for all five minutes.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -49,7 +49,7 @@ struct Slice {
     length: Duration,
     /// Of the commands that were called, in the order of their places.
     commands: Vec<Growth>,
-    /// Replies that no call stands behind, by code.
+    /// Replies that do not belong to a call, by code.
     verdicts: Vec<(u8, u64)>,
 }
 
@@ -89,7 +89,7 @@ pub(crate) struct Lately {
     /// Lengths of the two windows; shorter than their names say while the server is young.
     pub(super) minute: Duration,
     pub(super) five_minutes: Duration,
-    /// Of all commands, with the replies that no call stands behind.
+    /// Of all commands, with the replies that do not belong to a call.
     pub(super) all: Windows,
     /// By the place of the command, of those that were called.
     pub(super) commands: BTreeMap<usize, Windows>,
@@ -137,7 +137,7 @@ impl Recent {
         lately
     }
 
-    /// The lock is held for a look at the counters, every ten seconds and when somebody asks.
+    /// The lock is held for a look at the counters, every ten seconds and when a report asks.
     fn lock(&self) -> MutexGuard<'_, Slices> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

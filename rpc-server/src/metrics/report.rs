@@ -1,4 +1,4 @@
-//! What the counters come to, for whoever reads them.
+//! Reports of the counters, for `stats` and the pages.
 
 use serde::Serialize;
 

@@ -79,7 +79,7 @@ kinds! {
     #[cfg(feature = "tokens")]
     tokens_refused: WARN, Auditors, REFUSALS, "wrong tokens";
     #[cfg(feature = "tokens")]
-    tokens_limited: WARN, Auditors, REFUSALS, "tokens that were not looked at";
+    tokens_limited: WARN, Auditors, REFUSALS, "tokens that were not checked";
     commands_refused: WARN, Auditors, REFUSALS, "commands that were refused";
     unauthenticated: WARN, Auditors, REFUSALS, "connections that were not authenticated in time";
     identified: INFO, Auditors, IDENTITIES, "connections that were identified";

@@ -13,7 +13,7 @@ use tracing::level_filters::LevelFilter;
 use super::AUDIT;
 use crate::sync::{Mutex, MutexGuard};
 
-/// The time in which so many lines may be written.
+/// The time in which the maximum number of lines may be written.
 const PERIOD: Duration = Duration::from_secs(1);
 
 /// Log lines that a peer can cause by the thousand, as many a second as one can read. The others are counted: within
@@ -62,7 +62,7 @@ enum Turn {
     Written {
         left_out: u64,
     },
-    /// It is the first one that is left out: somebody has to say so at this time.
+    /// It is the first one that is left out: the summary is due at this time.
     FirstLeftOut {
         end: Instant,
     },

@@ -21,8 +21,7 @@ pub enum ServiceHealth {
     /// Its calls are welcome. Every service begins like this.
     #[default]
     Serving,
-    /// Its calls should go elsewhere: what it depends on is missing, for example. Those that come are
-    /// answered all the same.
+    /// Its calls should go elsewhere: what it depends on is missing, for example. Calls that come are still answered.
     NotServing,
 }
 
@@ -144,7 +143,7 @@ impl Reporter {
     fn reasons_to_stay_away(&self, limits: &[LimitReport]) -> Vec<String> {
         let mut problems = Vec::new();
 
-        // Relaxed: whoever asks a moment later gets the other answer.
+        // Relaxed: a caller that asks a moment later gets the other answer.
         if self.stop.stage() > Stage::Serving {
             problems.push("The server is draining: it takes no new connections.".to_owned());
         }

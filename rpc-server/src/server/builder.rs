@@ -38,7 +38,7 @@ impl ServerBuilder {
     /// `"localhost:8889"`, or `"unix:/run/rpc.sock"`. May be called several times; a server without
     /// any serves what [`ServerHandle::serve_connection`](super::ServerHandle::serve_connection) is given.
     ///
-    /// Whoever reaches the address is served, without encryption: [`listen_with`](Self::listen_with) asks
+    /// Every peer that reaches the address is served, without encryption: [`listen_with`](Self::listen_with) asks
     /// for more.
     #[must_use]
     pub fn listen(self, address: impl Into<String>) -> Self {
@@ -74,7 +74,7 @@ impl ServerBuilder {
         self
     }
 
-    /// Serves TCP connections on so many threads, each with a single-threaded runtime and a listener of
+    /// Serves TCP connections on this number of threads, each with a single-threaded runtime and a listener of
     /// its own for every address; the kernel spreads new connections over them (`SO_REUSEPORT`), and
     /// each stays on its thread. 0, the default, serves on the runtime that [`Server::serve`] is called
     /// on, which is where Unix sockets stay.
@@ -94,7 +94,7 @@ impl ServerBuilder {
         self
     }
 
-    /// Lets each identity call what is granted to it, and nothing else.
+    /// Lets each identity call only what is granted to it.
     #[must_use]
     pub fn grants(self, grants: Grants) -> Self {
         self.access.set_grants(Some(grants));
@@ -132,8 +132,8 @@ impl ServerBuilder {
         self
     }
 
-    /// Shows pages about the server over HTTP, on its own addresses or on one for them alone. Without this
-    /// call there are none. A listener may be without them
+    /// Shows pages about the server over HTTP, on its own addresses or on one for them alone. Without this call there
+    /// are no pages. A listener may be without them
     /// ([`ListenOptions::admin_pages`](crate::ListenOptions::admin_pages)), and one that wants authentication
     /// shows them only to a peer that has shown a certificate.
     #[cfg(feature = "admin")]
@@ -155,7 +155,7 @@ impl ServerBuilder {
     /// Binds every address, and logs each.
     ///
     /// # Errors
-    /// A config that cannot work, an address that is none, or one that cannot be bound; the message
+    /// A config that cannot work, an invalid address, or one that cannot be bound; the message
     /// names it. A listener from elsewhere whose socket does not listen.
     ///
     /// # Cancel safety
@@ -277,7 +277,7 @@ impl Bound {
         match listener {
             Listener::Tcp(listener, address, origin) if !self.workers.is_empty() => {
                 let listener = listener.into_std()?;
-                // One queue for all of them: whoever is free takes the next.
+                // One queue for all of them: a free thread takes the next.
                 for worker in &mut self.workers {
                     worker.push((listener.try_clone()?, address, origin, Arc::clone(&policy)));
                 }

@@ -8,7 +8,7 @@ use tokio_util::task::TaskTracker;
 #[derive(Clone, Default)]
 pub(super) struct Connections {
     pub(super) counted: TaskTracker,
-    /// Those to the listener for pages, and those over the limit that may ask for some things all the same.
+    /// Those to the listener for pages, and those over the limit that are still served pages and built-in commands.
     pub(super) uncounted: TaskTracker,
 }
 

@@ -49,8 +49,8 @@ impl ServerHandle {
         self.shared.reporter.stats()
     }
 
-    /// Grants commands from now on, to open connections too, in the place of all that was granted before;
-    /// `None` lets everybody call everything. A call in flight that is not granted any more is cancelled, and
+    /// Grants commands from now on, to open connections too, instead of all that was granted before; `None` lets
+    /// everybody call everything. A call in flight that is not granted any more is cancelled, and
     /// answered with code 7.
     pub fn set_grants(&self, grants: Option<Grants>) {
         self.shared.access.set_grants(grants);
@@ -75,10 +75,11 @@ impl ServerHandle {
         Ok(())
     }
 
-    /// Knows these tokens from now on, in the place of all others. A connection whose token is not among
-    /// them any more is answered with code 16, its calls in flight too, and closed after `accept.authentication_timeout_ms` unless it shows
-    /// another one of the same identity. `None` wants no tokens: `authenticate` is answered with code 12.
-    /// Returns whether they are others than before.
+    /// Knows these tokens from now on, instead of all others. A connection whose token is not among
+    /// them any more is answered with code 16, its calls in flight too, and closed after
+    /// `accept.authentication_timeout_ms` unless it shows another one of the same identity. `None`
+    /// wants no tokens: `authenticate` is answered with code 12. Returns whether they are others
+    /// than before.
     #[cfg(feature = "tokens")]
     pub fn set_tokens(&self, tokens: Option<Tokens>) -> bool {
         let is_new = self.shared.access.set_tokens(tokens);
@@ -88,7 +89,7 @@ impl ServerHandle {
 
     /// Sets the health of a service, the one that `Descriptor::new(service, method)` names, from now on.
     /// While a service is not serving, command 2 `health` answers `not_serving` for it and for the whole
-    /// server, and `/readyz` is not ready; its calls are answered all the same. Every service begins as
+    /// server, and `/readyz` is not ready; its calls are still answered. Every service begins as
     /// serving.
     ///
     /// ```

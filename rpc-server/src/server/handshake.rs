@@ -111,7 +111,7 @@ impl Handshakes {
         let turn = turn.map_err(|_| {
             let at_once = self.config.accept.handshakes_max;
             format!(
-                "no turn within `accept.handshake_timeout_ms`: `accept.handshakes_max` ({at_once}) are under way"
+                "no handshake could begin within `accept.handshake_timeout_ms`: `accept.handshakes_max` ({at_once}) others were under way"
             )
         })?;
 

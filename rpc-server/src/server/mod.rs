@@ -146,7 +146,7 @@ impl Accepting {
     }
 }
 
-/// Ends the connections, first with manners, then without.
+/// Ends the connections, first gracefully, then by force.
 async fn finish(shared: &Shared) -> Drained {
     let connections = &shared.connections;
     let open = connections.len();

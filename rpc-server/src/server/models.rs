@@ -1,5 +1,6 @@
-//! What connections share, and the drain, under every order of events that some thousand schedules come to: locks
-//! and counters are shuttle's, and the scheduler chooses who runs at each of them and at each await.
+//! Models of what connections share, and of the drain, under every order of events that some thousand
+//! schedules come to: locks and counters are shuttle's, and the scheduler chooses which task runs at
+//! each of them and at each await.
 //!
 //! Run by `.ci/models`. The clock stands still. tokio's own parts (`TaskTracker`, `CancellationToken`) are used as
 //! they are: others run before and after each of their steps, not within one.
@@ -70,7 +71,7 @@ fn in_threads(of: impl Fn(usize) + Clone + Send + 'static) {
     }
 }
 
-/// Is ready after so many turns of others, fewer than this.
+/// Is ready after a number of turns of others, at most `most`.
 async fn some_turns(most: usize) {
     for _ in 0..thread_rng().gen_range(0..most) {
         yield_now().await;
@@ -197,7 +198,7 @@ fn server(inside: &Arc<Inside>, config: Config) -> Server {
     block_on(Server::builder().router(router).config(config).bind()).unwrap()
 }
 
-/// Sends so many calls, and returns the codes of all that is answered before the server ends the connection.
+/// Sends `calls` calls, and returns the codes of all that is answered before the server ends the connection.
 async fn call(mut end: DuplexStream, calls: u64) -> Vec<u64> {
     for id in 0..calls {
         some_turns(3).await;
@@ -297,7 +298,7 @@ fn a_drain_answers_what_has_run_and_ends_with_nothing_left() {
         assert_eq!(
             done,
             inside.ended.load(SeqCst),
-            "what has run is answered, and nothing else"
+            "exactly what has run is answered"
         );
         assert_eq!(
             replies.len() as u64,

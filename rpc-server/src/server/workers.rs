@@ -86,7 +86,7 @@ impl Workers {
 
                     let goes_on = result.is_ok();
 
-                    // Whoever waited for this has gone only if it has given the server up.
+                    // The task that waited for this has gone only if it has given the server up.
                     let _ = tell.send(result);
 
                     if goes_on {

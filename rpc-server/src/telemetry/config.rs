@@ -24,20 +24,20 @@ const QUEUE_MAX: usize = 1_000_000;
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct TracesConfig {
-    /// URL of the collector, as `http://127.0.0.1:4318`: OTLP over HTTP without TLS. Where it has no path, that is
-    /// `/v1/traces`. Empty sends none.
+    /// URL of the collector, as `http://127.0.0.1:4318`: OTLP over HTTP without TLS. Without a path it is `/v1/traces`.
+    /// Empty: no traces are sent.
     pub endpoint: String,
-    /// What the service is called in traces (`service.name`).
+    /// Name of the service in traces (`service.name`).
     pub service_name: String,
-    /// Number of traces of a million that are sent, chosen at random among those whose caller has not decided it: 0 for none
-    /// of them, `1_000_000` for all.
+    /// Number of traces of a million that are sent, chosen at random among those whose caller has
+    /// not decided it: 0 for none of them, `1_000_000` for all.
     pub sampled_per_million: u32,
-    /// Time between two batches, in milliseconds; one that is full goes before that.
+    /// Time between two batches, in milliseconds. A full batch is sent earlier.
     pub interval_ms: u64,
-    /// Spans that may wait for the collector. More are dropped, and the log says that they were.
+    /// Maximum number of spans that wait for the collector. Further ones are dropped, and the log says so.
     pub queue_max: usize,
-    /// How long the collector may take for a batch, in milliseconds, and for all that waits when the server
-    /// stops. What it does not take is dropped, and the log says so.
+    /// Maximum time for sending a batch, in milliseconds, and for sending all that waits when the server stops. What is
+    /// not sent by then is dropped, and the log says so.
     pub timeout_ms: u64,
 }
 
@@ -136,7 +136,7 @@ fn is_url(text: &str) -> bool {
     };
 
     let authority = rest.split('/').next().unwrap_or_default();
-    // The colons of an address of IPv6 stand in brackets.
+    // The colons of an address of IPv6 are within brackets.
     let (host, port) = match authority.rsplit_once(':') {
         Some((host, port)) if !port.contains(']') => (host, Some(port)),
         _ => (authority, None),

@@ -1,4 +1,4 @@
-//! What is read out of a certificate besides what rustls checks: until when it holds, and whose it is.
+//! Certificates read beyond what rustls checks: until when they hold, and whose they are.
 
 use std::fmt;
 use std::time::SystemTime;
@@ -9,7 +9,7 @@ use x509_cert::der::asn1::Ia5String;
 use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::{DirectoryString, GeneralName};
 
-/// An identity is no longer, in bytes: it stands in messages, and beside each connection.
+/// An identity is no longer, in bytes: it appears in messages, and is kept with each connection.
 const IDENTITY_BYTES_MAX: usize = 256;
 
 pub(super) struct Validity {
@@ -50,7 +50,7 @@ pub(crate) fn has_expired(der: &[u8]) -> bool {
 }
 
 /// Whose certificate it is: the first URI among its alternative names, else the first DNS name, else its
-/// common name. None where it names nobody.
+/// common name. None if it has neither.
 pub(crate) fn identity(der: &[u8]) -> Option<String> {
     let certificate = Certificate::from_der(der).ok()?;
     let certificate = certificate.tbs_certificate();

@@ -49,7 +49,7 @@ pub struct TlsFiles {
 /// with the original: [`reload`](Self::reload) counts for all.
 ///
 /// # Identity
-/// A client's certificate says who the client is: by the first URI among its alternative names (a SPIFFE ID,
+/// A client's certificate identifies the client: by the first URI among its alternative names (a SPIFFE ID,
 /// for example), else by the first DNS name there, else by its common name.
 #[derive(Clone)]
 pub struct ServerTls(Arc<Inner>);

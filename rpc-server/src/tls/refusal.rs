@@ -1,4 +1,4 @@
-//! Why a handshake failed, in words for an operator.
+//! Reasons of failed handshakes, in words for an operator.
 
 use std::io;
 
@@ -31,7 +31,7 @@ fn of_tls(error: &Error) -> String {
             | PeerIncompatible::Tls12NotOfferedOrEnabled
             | PeerIncompatible::Tls13RequiredForQuic,
         ) => "the client offers only TLS versions older than 1.2",
-        Error::NoApplicationProtocol => "the client asks for another protocol (ALPN) than this one",
+        Error::NoApplicationProtocol => "the client asks for a protocol (ALPN) other than `ndjson-rpc/1`",
         Error::AlertReceived(alert) => return of_alert(*alert),
         other => return other.to_string(),
     };

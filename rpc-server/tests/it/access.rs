@@ -1,4 +1,4 @@
-//! Who may call what: tokens, authentication, grants.
+//! Access: tokens, authentication, grants.
 
 use std::io::Write;
 
@@ -308,7 +308,7 @@ async fn an_identity_is_what_it_is_for_the_whole_connection() {
     assert_eq!(reply["code"], 9);
     assert_eq!(
         reply["message"],
-        "this connection is `orders` already, and cannot change its identity"
+        "this connection has authenticated as `orders`, and cannot change its identity"
     );
     assert_eq!(
         client.ask("{\"id\":1,\"cmdid\":100}").await["data"],

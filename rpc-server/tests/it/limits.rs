@@ -1,4 +1,4 @@
-//! What a server takes on, and what it says where that is enough.
+//! Limits: what a server takes on, and its answers at a limit.
 
 use std::time::Duration;
 

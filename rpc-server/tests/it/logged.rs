@@ -1,4 +1,4 @@
-//! What the server logs, as text.
+//! The server's log, as text.
 
 use std::io::Write;
 use std::sync::{Arc, LazyLock, Mutex};

@@ -1,4 +1,4 @@
-//! What the counters say of calls, waits and connections.
+//! Counters of calls, waits and connections.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What the figures say of the last minutes: failures, slow calls, and whether all is well.
+//! Figures of the last minutes: failures, slow calls, and whether all is well.
 
 use std::time::Duration;
 

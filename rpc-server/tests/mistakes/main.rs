@@ -1,4 +1,4 @@
-//! What the compiler says of handlers that are written wrongly: each of `cases/` is one mistake.
+//! Compiler messages for handlers that are written wrongly: each of `cases/` is one mistake.
 //!
 //! A case begins with lines `//~ text`: texts of this project that the compiler must say, in their order. All else is
 //! the compiler's own, which changes from one version to the next, so whole outputs are not compared: without a file to

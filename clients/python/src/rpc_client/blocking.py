@@ -155,7 +155,7 @@ class Client:
         )
 
     def _usual_call(self, client: asynchronous.Client, cmdid: int, params: object, limit: float) -> Any:
-        """A call without options: a coroutine only where there is no connection yet, or the first try fails."""
+        """A call without options: a coroutine only without a connection, or the first try fails."""
         rest = frames.request(cmdid, params, timeout_ms=max(1, int(limit * 1000)))
         call = _ThreadCall()
         deadline = self._loop.loop.time() + limit

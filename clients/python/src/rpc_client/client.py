@@ -133,9 +133,9 @@ class Client:
     async def notify(
         self, cmdid: int, params: object = NO_PARAMS, *, meta: Mapping[str, str] | None = None, ordered: bool = False
     ) -> None:
-        """Sends a command that is not answered. Returns when it stands in the output; `flush` waits until it was read.
+        """Sends a command that is not answered. Returns when it is in the output; `flush` waits until it was read.
 
-        Raises `RpcError` where there is no connection within `call_timeout_ms`.
+        Raises `RpcError` without a connection within `call_timeout_ms`.
         """
         deadline = asyncio.get_running_loop().time() + self.settings.call_timeout_ms / 1000
         connection = self._at_once() or await self._connection(deadline, [])

@@ -18,7 +18,7 @@ from .settings import Settings
 _PING_IDS = (frames.ID_MAX, frames.ID_MAX - 1)
 
 
-# So many lines leave at once: the server is at work on them while further ones are made.
+# Number of lines that leave at once: the server is at work on them while further ones are made.
 _LINES_A_WRITE = 16
 
 # All that are open in this process, for a child that must not use them.
@@ -43,7 +43,7 @@ class Call:
         raise NotImplementedError
 
     def take_item(self, item: Any, size: int) -> RpcError | None:
-        """An item of a stream, from a line of so many bytes; the failure of the call where it is not wanted."""
+        """An item of a stream, from a line of this number of bytes; the failure of the call where it is not wanted."""
         return RpcError(Code.INTERNAL, "the server sent an item that was not asked for")
 
 

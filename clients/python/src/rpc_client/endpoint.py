@@ -191,7 +191,7 @@ class Endpoint:
                 made.setsockopt(level, getattr(socket, name), value)
 
     async def _authenticate(self, connection: Connection) -> None:
-        """Says who it is, where it has a token. A server that knows no tokens (code 12) is called without."""
+        """Authenticates the connection, if there is a token. A server that knows no tokens (code 12) is called without."""
         token = self._token()
         if token is None:
             return

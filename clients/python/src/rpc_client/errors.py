@@ -34,7 +34,7 @@ class RpcError(Exception):
 
     Do not compare its text; ask its attributes:
 
-    - `code`: the server's own; 4 past the deadline, 14 where there was no connection or it was lost, 13 where the reply
+    - `code`: the server's own; 4 past the deadline, 14 if the connection could not be opened or was lost, 13 where the reply
       makes no sense, 3 where the params have no JSON form, 16 where the server refused this client's token.
     - `answered`: whether the server has answered this failure. Then `message`, `details` and `retry_after_ms` are its own.
     - `sent`: whether the whole request may have left, in the last try or in one before it.

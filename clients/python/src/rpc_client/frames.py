@@ -43,7 +43,7 @@ _SPACE = re.compile(r"[ \t\n\r]*")
 
 
 class Json(str):
-    """Params that are JSON already, and stand in the request as they are."""
+    """Params that are JSON already, and are sent as they are."""
 
     __slots__ = ()
 
@@ -123,7 +123,7 @@ def parse(raw: bytes) -> dict[str, Any]:
         raise Nonsense("`id` of the reply is repeated, or not an integer", None)
     if repeated is not None:
         raise Nonsense(f"`{repeated}` of the reply is repeated", call_id)
-    # The usual success has nothing else to check.
+    # The usual success needs no further check.
     if type(reply.get("code")) is int and reply["code"] == 0 and "more" not in reply:
         return reply
     for name, value in reply.items():
@@ -137,7 +137,7 @@ def parse(raw: bytes) -> dict[str, Any]:
 
 def _repeated(text: str, reply: Mapping[str, Any]) -> str | None:
     """A known field that stands twice in the object itself; what is inside `data` may repeat."""
-    # Where no name of the reply stands in its line twice, as a rule, none is repeated.
+    # If no name of the reply is in its line twice, which is the rule, none is repeated.
     if "\\u" not in text and all(text.count(f'"{name}"') == 1 for name in reply if name in _FIELDS):
         return None
     seen = set()

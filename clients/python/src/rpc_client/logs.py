@@ -36,7 +36,7 @@ class LogHandler(logging.Handler):
     """Sends records to the log service: what is acknowledged is on disk.
 
     Records wait in a queue for a thread with a connection of its own. They leave in batches that the log knows again, so that
-    one whose answer was lost is sent again and stands in the log once. At exit the handler waits `close_timeout` seconds at
+    one whose answer was lost is sent again and is in the log once. At exit the handler waits `close_timeout` seconds at
     most for what is left.
 
     The handler holds `queue_max` entries and `queue_bytes_max` bytes of them, as JSON, until they are acknowledged. What comes
@@ -186,7 +186,7 @@ class LogHandler(logging.Handler):
         return self._is_known or not self._under_way
 
     def _next_entries(self) -> list[bytes]:
-        """What stands at the front of the queue, up to the size of a batch."""
+        """The entries at the front of the queue, up to the size of a batch."""
         entries: list[bytes] = []
         size = 0
         while len(entries) < _BATCH_MAX and size < _BATCH_BYTES_MAX:
@@ -209,7 +209,7 @@ class LogHandler(logging.Handler):
                 entries = await self._send_batch(client, self._batch, entries)
             if entries:
                 sending = asyncio.gather(*(self._send_entry(client, entry) for entry in entries))
-                await asyncio.sleep(0)  # their lines stand before those of the next ones
+                await asyncio.sleep(0)  # their lines come before those of the next ones
                 self._is_known = True
                 await sending
         finally:

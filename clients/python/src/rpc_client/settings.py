@@ -80,7 +80,7 @@ class Settings:
     tls: Tls | None = None
     """TLS; `tls:HOST:PORT` as a target has it, too."""
     token: str | None = None
-    """By which each connection says who it is."""
+    """The token by which each connection authenticates."""
     token_file: str | None = None
     """A file with the token, read anew for each connection."""
 

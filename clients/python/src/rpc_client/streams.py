@@ -111,7 +111,7 @@ class Resumption:
     def _next_params(self) -> object:
         if isinstance(self._params, Mapping):
             return {**self._params, **self._cursor}
-        # Params that are no object are the value of a cursor that has only one.
+        # Params that are not an object are the value of a cursor that has only one.
         return next(iter(self._cursor.values())) if len(self._cursor) == 1 else self._params
 
 
@@ -156,7 +156,7 @@ class Stream(Generic[Item]):
         return item
 
     async def _go_on(self, error: RpcError) -> None:
-        """Takes a call that goes on in the place of the one that has failed. Raises where that is the end."""
+        """Takes a call that goes on after the one that has failed. Raises where that is the end."""
         try:
             if self._resumption is None:
                 raise error

@@ -1,4 +1,4 @@
-//! Whether the good client has counted what the daemon has, whatever the bad peers have done meanwhile.
+//! Compares the good client's counts with the daemon's, after all that the bad peers have done.
 
 use std::collections::BTreeMap;
 

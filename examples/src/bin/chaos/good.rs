@@ -132,7 +132,7 @@ impl Load {
     }
 
     fn stop(&mut self) {
-        // Relaxed: nothing else hangs on it.
+        // Relaxed: no other memory depends on it.
         self.shared.is_over.store(true, Ordering::Relaxed);
         drop(self.pacer.take().map(JoinHandle::join));
     }

@@ -32,7 +32,7 @@ pub(crate) struct Fault {
 #[derive(Clone, Copy)]
 pub(crate) enum Memory {
     Mib(f64),
-    /// What so many connections may hold, or all of them together.
+    /// What this number of connections may hold, or all of them together.
     OfConnections(u16),
 }
 
@@ -64,10 +64,10 @@ impl Fault {
 /// How many times the good client's p99 may be what it is otherwise.
 #[derive(Clone, Copy)]
 pub(crate) enum P99 {
-    /// Than while nothing else goes on.
+    /// Than on an idle machine.
     OfAlone(f64),
     /// Than while the same peers do the same to another daemon of this machine. For what keeps a daemon's processor
-    /// busy: here client, daemons and peers take the same cores from each other, whoever is attacked.
+    /// busy: here client, daemons and peers take the same cores from each other, independent of which is attacked.
     OfBeside(f64),
 }
 

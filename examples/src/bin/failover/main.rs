@@ -1,4 +1,4 @@
-//! What a client of three servers notices while they are killed, restarted, drained and slow.
+//! A client of three servers while they are killed, restarted, drained and slow.
 //!
 //! ```text
 //! cargo run --release -p rpc-examples --bin failover -- 100

@@ -122,7 +122,7 @@ impl Shared {
         self.counted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A number of its own, which nobody else uses.
+    /// A number of its own, which no other caller uses.
     fn number(&self) -> usize {
         let n = self.next.fetch_add(1, Ordering::Relaxed);
         let mut counted = self.lock();

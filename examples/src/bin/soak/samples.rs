@@ -1,4 +1,4 @@
-//! What the server holds, second by second.
+//! Samples of the server's resources, second by second.
 
 use std::time::{Duration, Instant};
 

@@ -26,16 +26,16 @@ Examples:
   rpc lock --check                                 in CI
   rpc describe --json > commands.json; rpc lock --check --descriptors commands.json")]
 pub(crate) struct Lock {
-    /// Compare, and fail where old clients would
+    /// Compare, and fail if an old client would fail
     #[arg(long, required_unless_present = "update", conflicts_with = "update")]
     check: bool,
-    /// Write what the server has; commands that are gone stay, so that no number is used again
+    /// Write the server's commands into the file; those that are gone stay in it, so that no number is used again
     #[arg(long)]
     update: bool,
     /// The lock file
     #[arg(long, value_name = "FILE", default_value = "cmdids.lock")]
     file: PathBuf,
-    /// File with what `rpc describe --json` printed, in place of a server
+    /// File with the output of `rpc describe --json`, instead of a server
     #[arg(long, value_name = "FILE")]
     descriptors: Option<PathBuf>,
 }
@@ -194,7 +194,9 @@ fn differences(old: &Descriptor, new: &Descriptor) -> Vec<String> {
     }
     let (was, is) = (old.retry_category(), new.retry_category());
     if was != is {
-        found.push(format!("its retry category was {was:?}, and is {is:?}"));
+        found.push(format!(
+            "its retry category has changed from {was:?} to {is:?}"
+        ));
     }
 
     let params = params_break(old.params.as_ref(), new.params.as_ref());
@@ -287,7 +289,7 @@ mod tests {
             compare(&locked, &served),
             [
                 "100 orders.place: its kind was Unary, and is Stream",
-                "101 orders.find: its retry category was Neither, and is Dedup",
+                "101 orders.find: its retry category has changed from Neither to Dedup",
             ]
         );
 

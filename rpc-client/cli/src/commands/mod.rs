@@ -54,7 +54,7 @@ impl Description {
     pub(crate) fn decode(data: &RawJson<'_>) -> Result<Self, Failure> {
         data.decode().map_err(|error| {
             Failure::Io(format!(
-                "the server's answer to `describe` is not one: {error}"
+                "the server's answer to `describe` cannot be read: {error}"
             ))
         })
     }
@@ -115,13 +115,13 @@ pub(crate) fn kind_of(command: &Descriptor) -> String {
 pub(crate) struct Fields {
     /// The arguments up to the name of the command.
     pub(crate) arguments: Vec<OsString>,
-    /// What stands behind it.
+    /// The arguments after it.
     pub(crate) fields: Vec<String>,
 }
 
 impl Fields {
     /// Splits the arguments behind the name of a command that is called or notified, where a flag follows. So an option
-    /// of `rpc` stands before the name there.
+    /// of `rpc` comes before the name there.
     pub(crate) fn split_from(arguments: Vec<OsString>, program: &clap::Command) -> Self {
         let at = name_of_command(&arguments, program).filter(|at| {
             let is_number = arguments[*at]

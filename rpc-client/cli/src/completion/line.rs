@@ -1,4 +1,4 @@
-//! A command line up to the cursor: what its words are, and what may stand at its end.
+//! A command line up to the cursor: its words, and the words that fit at its end.
 
 use clap::{Arg, Command};
 

@@ -1,4 +1,4 @@
-//! `rpc completion`: scripts for shells, and what they ask `rpc` for: the words that may stand at a place of a command line.
+//! `rpc completion`: scripts for shells, and what they ask `rpc` for: the words that fit at a place of a command line.
 //! Names of commands, their fields and the fields' values come from the server that the line names.
 
 mod line;
@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Print the script that completes `rpc` in a shell
 ///
-/// It asks the server that the line names (`--addr`, `RPC_ADDR`) for its services, commands, and their fields.
+/// The script asks the server of the command line (`--addr`, `RPC_ADDR`) for its services, commands, and their fields.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -39,7 +39,7 @@ enum Shell {
     Fish,
 }
 
-/// What the scripts call: prints the words that may stand in the place of the last one, each with a tab and what it is.
+/// What the scripts call: prints the words that may replace the last one, each with a tab and its description.
 #[derive(Args)]
 #[command(disable_help_flag = true)]
 pub(crate) struct Complete {
@@ -48,7 +48,7 @@ pub(crate) struct Complete {
     words: Vec<String>,
 }
 
-/// A word that may stand there, and what it is.
+/// A word that fits there, and its description.
 struct Candidate {
     word: String,
     about: String,
@@ -96,7 +96,7 @@ impl Complete {
     }
 }
 
-/// Where the server cannot be asked there are none of its words: a person who types wants no message.
+/// If the server cannot be asked, its words are left out: a person who types wants no message.
 async fn candidates(line: &Line<'_>) -> Vec<Candidate> {
     match &line.place {
         Place::Subcommand => subcommands(line.verb),

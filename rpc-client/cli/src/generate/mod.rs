@@ -29,9 +29,9 @@ Examples:
   rpc gen typescript --services orders,log --out src/services.ts
   rpc describe --json > commands.json; rpc gen python --descriptors commands.json")]
 pub(crate) enum Gen {
-    /// For clients/python: a class for asyncio and one for threads of each service
+    /// Write a module for clients/python: for each service a class for asyncio and one for threads
     Python(Options),
-    /// For clients/node: a class of each service
+    /// Write a module for clients/node: a class for each service
     Typescript(Options),
 }
 
@@ -43,7 +43,7 @@ pub(crate) struct Options {
     /// Only these services, as orders,log; otherwise all but the protocol's own commands
     #[arg(long, value_name = "A,B", value_delimiter = ',')]
     services: Vec<String>,
-    /// File with what `rpc describe --json` printed, in place of a server
+    /// File with the output of `rpc describe --json`, instead of a server
     #[arg(long, value_name = "FILE")]
     descriptors: Option<PathBuf>,
 }
@@ -95,7 +95,7 @@ fn chosen(
     }
     if commands.is_empty() {
         return Err(Failure::Usage {
-            message: "the server has no services to write a client of".to_owned(),
+            message: "the server has no services to generate a client for".to_owned(),
             hint: "`rpc list` shows what there is".to_owned(),
         });
     }

@@ -1,4 +1,4 @@
-//! JSON Schemas as they stand in a document: what a node says, and what it refers to.
+//! JSON Schemas as parts of a document: what a node says, and what it refers to.
 
 use std::collections::BTreeMap;
 
@@ -95,7 +95,7 @@ pub(super) fn literals(node: &Value) -> Option<Vec<(Value, String)>> {
     (are_literals && !values.is_empty()).then_some(values)
 }
 
-/// An alternative with the members that stand beside all of them: so an enum is described that has its tag, or its other
+/// An alternative with the members that all of them share: so an enum is described that has its tag, or its other
 /// fields, in the same object.
 pub(super) fn merged(root: &Value, node: &Value, alternative: &Value) -> Option<Value> {
     let shared = node.get("properties")?.as_object()?;
@@ -144,7 +144,7 @@ pub(super) fn content(root: &Value, node: &Value) -> String {
     format!("{own} {needed:?}")
 }
 
-/// Without what stands at the head of a document alone.
+/// Without the members that belong to the head of a document.
 fn without_heads(node: &Value) -> Value {
     let mut node = node.clone();
     if let Some(object) = node.as_object_mut() {
@@ -155,7 +155,7 @@ fn without_heads(node: &Value) -> Value {
     node
 }
 
-/// The node with names in the place of references, which differ between documents, and the definitions behind them.
+/// The node with names instead of references, which differ between documents, and the definitions behind them.
 fn by_names(root: &Value, node: &Value, needed: &mut BTreeMap<String, String>) -> Value {
     match node {
         Value::Object(members) => {

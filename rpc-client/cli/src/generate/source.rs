@@ -8,7 +8,7 @@ pub(crate) const WIDTH: usize = 120;
 /// A part of an expression.
 pub(crate) enum Piece {
     Text(String),
-    /// What stands between brackets, with commas.
+    /// The text between brackets, with commas.
     List {
         begin: String,
         pieces: Vec<Piece>,
@@ -86,7 +86,7 @@ impl Source {
         self.depth -= 1;
     }
 
-    /// An expression and what stands behind it: on one line where it fits, otherwise with a line for each of its pieces.
+    /// An expression and what follows it: on one line where it fits, otherwise with a line for each of its pieces.
     pub(crate) fn piece(&mut self, piece: &Piece, tail: &str) {
         let line = format!("{}{tail}", piece.on_one_line());
         match piece {
@@ -114,7 +114,7 @@ pub(crate) fn doc_lines(text: &str, width: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for paragraph in text.lines() {
         let mut line = String::new();
-        // What goes on in the next line of a list stands behind its mark.
+        // The further lines of a list item are indented to the text after its mark.
         let hanging = if paragraph.starts_with("- ") { " " } else { "" };
         for word in paragraph.split_whitespace() {
             if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > width {

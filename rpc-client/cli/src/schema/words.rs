@@ -112,8 +112,8 @@ impl<'a> Schema<'a> {
         }
     }
 
-    /// The fields of an object, those that must be there first, each followed by the fields within it; none where it is no
-    /// object.
+    /// The fields of an object, those that must be there first, each followed by the fields within it; none if it is
+    /// not an object.
     pub(crate) fn fields(self) -> Vec<Field<'a>> {
         let mut fields = self.own_fields();
         if fields.is_empty()

@@ -19,7 +19,7 @@ const PAGE_MAX: u64 = 500;
 #[command(after_help = "\
 Examples:
   rpc sms list --status failed
-  rpc sms list --status unknown --all              those that somebody has to decide about
+  rpc sms list --status unknown --all              those that need a decision
   rpc sms list --to +8613800138000 --since 1h
   rpc sms list --all --tag campaign=spring | jq -r .status | sort | uniq -c")]
 pub(crate) struct List {
@@ -45,7 +45,7 @@ pub(crate) struct List {
     /// Only those accepted before, as --since has it
     #[arg(long, value_name = "TIME", value_parser = moment)]
     until: Option<u64>,
-    /// At most so many
+    /// Maximum number of messages
     #[arg(long, value_name = "N", default_value_t = 100)]
     limit: u64,
     /// All there are

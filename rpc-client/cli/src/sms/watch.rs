@@ -41,7 +41,7 @@ pub(crate) struct Watch {
     /// Those behind this number, 0 for all that are kept; without it those to come
     #[arg(long, value_name = "EVENT")]
     after: Option<u64>,
-    /// End behind so many
+    /// End after this number
     #[arg(long, value_name = "N")]
     count: Option<u64>,
     #[command(flatten)]

@@ -172,7 +172,7 @@ fn a_connection_that_is_lost_exits_with_3_and_says_that_the_call_may_have_run() 
     assert!(ran.stderr.starts_with(&start), "{}", ran.stderr);
     assert!(
         ran.stderr
-            .contains("\nhint: it may have run: look before sending it again."),
+            .contains("\nhint: it may have run: check before you send it again."),
         "{}",
         ran.stderr
     );
@@ -208,7 +208,7 @@ fn the_deadline_exits_with_4_whoever_notices_it() {
         "",
         &format!(
             "rpc: {silent}: code 4 DEADLINE_EXCEEDED: no reply before the deadline; the call may have run\n\
-             hint: it may have run: look before sending it again, and give it longer with --timeout\n"
+             hint: it may have run: check before you send it again; --timeout gives it more time\n"
         ),
     );
 }
@@ -221,7 +221,7 @@ fn notify_fails_where_the_server_does_not_read() {
         "",
         &format!(
             "rpc: {silent}: code 4 DEADLINE_EXCEEDED: no reply before the deadline; the call may have run\n\
-             hint: it may have run: look before sending it again, and give it longer with --timeout\n"
+             hint: it may have run: check before you send it again; --timeout gives it more time\n"
         ),
     );
 }

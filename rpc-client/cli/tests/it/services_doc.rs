@@ -1,4 +1,4 @@
-//! What docs/services.md shows of the command line is what it prints.
+//! Compares the transcripts of docs/services.md with the output of the command line.
 
 use std::path::Path;
 use std::process::Command;
@@ -23,7 +23,7 @@ trait Orders {
     #[rpc(cmdid = 2002, oneway)]
     async fn viewed(&self, page: String);
 
-    /// How many orders there are of an item, of at least so many pieces.
+    /// Number of orders of at least `at_least` pieces of an item.
     #[rpc(cmdid = 2003, idempotent)]
     async fn count(&self, item: &str, #[serde(default)] at_least: u32) -> Result<u64, Status>;
 
@@ -75,7 +75,7 @@ fn shop() -> String {
     address.recv().unwrap()
 }
 
-/// What a shell shows for this line: both outputs.
+/// What a shell on a terminal shows for this line: both outputs.
 fn shown(address: &str, line: &str) -> String {
     let program = Path::new(env!("CARGO_BIN_EXE_rpc"));
     let path = std::env::var("PATH").unwrap_or_default();

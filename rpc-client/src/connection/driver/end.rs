@@ -127,7 +127,7 @@ impl<IO> Driver<IO> {
 }
 
 impl<IO> Drop for Driver<IO> {
-    /// The task was dropped before its end: its runtime is gone, or somebody stopped it.
+    /// The task was dropped before its end: its runtime is gone, or it was aborted.
     fn drop(&mut self) {
         self.end_all(
             &Cause::new("the task that drove the connection was stopped"),

@@ -23,7 +23,7 @@ pub(super) const READ_BYTES_MIN: usize = 4 * 1024;
 const CHUNK_MIN: usize = 4;
 const CHUNK_MAX: usize = 128;
 
-/// From so many calls in flight on, half of them where callers and driver share one thread: two long chunks keep
+/// From this number of calls in flight on, half of them where callers and driver share one thread: two long chunks keep
 /// both sides at work, and cost fewer system calls. On several threads they would leave some without work.
 const CALLS_FOR_LONG_CHUNKS: usize = 96;
 const LONG_CHUNK_MAX: usize = 256;
@@ -135,7 +135,7 @@ where
         outcome.map(|()| delivered)
     }
 
-    /// There is nothing more to read, and perhaps a reason for it that writing was told already: the
+    /// Reading is over, and perhaps writing was told the reason already: the
     /// system tells each error once. Where the server closed the connection, writing says no more than that.
     pub(super) fn end_of_input(&mut self) -> io::Result<Ended> {
         use io::ErrorKind::{BrokenPipe, ConnectionReset};

@@ -24,7 +24,7 @@ use self::input::READ_BYTES_MIN;
 use super::liveness::Liveness;
 use super::shared::{Leaving, Shared};
 
-/// How long a stream may take to end, once everything is written and nobody waits for anything.
+/// How long a stream may take to end, once everything is written and no caller waits for anything.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Replies after which the deadlines are looked at, where replies never pause: with fewer calls in flight a look
@@ -67,7 +67,7 @@ pub(in crate::connection) struct Driver<IO> {
     needs_flush: bool,
     /// Where the last ping ends in the count of `State::appended`.
     ping_end: u64,
-    /// The time that a stream has to say goodbye, once there is nothing else to do.
+    /// The time that a stream may take to close, once all else is done.
     closing: Option<Pin<Box<Sleep>>>,
     woken: Vec<Waker>,
     /// Whether the runtime has but one thread.

@@ -1,4 +1,4 @@
-//! What it is time for: deadlines, pings, and the end of an idle connection.
+//! Timers of a connection: deadlines, pings, and the end of an idle connection.
 
 use std::future::Future;
 use std::task::{Context, Poll, ready};
@@ -109,7 +109,7 @@ where
         Ok(())
     }
 
-    /// Where there was no call since the last look and none is in flight, takes no more calls, so that
+    /// If no call came since the last look and none is in flight, takes no more calls, so that
     /// the connection ends: a call that comes at this moment opens another one. Ready where it looked.
     pub(super) fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let limit = self.shared.common.config.timeouts.idle_timeout();

@@ -108,7 +108,11 @@ fn assert_is_left_empty(shared: &Shared) {
         "{} calls are left",
         state.calls.len()
     );
-    assert_eq!(state.reached.waiting(), 0, "somebody waits for a flush");
+    assert_eq!(
+        state.reached.waiting(),
+        0,
+        "a caller still waits for a flush"
+    );
 }
 
 /// Begins a call as `Command` does: when there is room, and with the waker of the task that awaits it.
@@ -155,14 +159,14 @@ fn any_kind() -> CallKind {
     }
 }
 
-/// Is ready after so many turns of others.
+/// Is ready after `count` turns of others.
 async fn turns(count: usize) {
     for _ in 0..count {
         yield_now().await;
     }
 }
 
-/// Runs `of` in so many threads, with the connection and the thread's number, and returns what each came to.
+/// Runs `of` in `count` threads, with the connection and the thread's number, and returns what each came to.
 fn in_threads<T: Send + 'static>(
     rig: &Rig,
     count: u64,
@@ -246,7 +250,7 @@ fn a_connection_that_is_lost_leaves_no_call_behind_and_says_what_has_not_run() {
                 }
             }
 
-            // Nobody waits for what will not be.
+            // No caller waits for what will not happen.
             let _ = block_on(connection.flush());
             outcomes
         });
@@ -443,7 +447,7 @@ fn a_flush_ends_when_what_was_begun_before_it_has_left_and_was_read() {
                     block_on(connection.wait_for_room(CallKind::Multiplexed));
                 }
 
-                // Not all that was appended: another thread's ping may stand behind it.
+                // Not all that was appended: another thread's ping may follow it.
                 let begun = connection.0.lock().reached.oneway;
                 block_on(connection.flush()).unwrap();
                 assert!(taken.bytes() >= begun);

@@ -42,7 +42,7 @@ impl Taken {
     }
 }
 
-/// A pipe that holds so many bytes in each direction.
+/// A pipe that holds `room` bytes in each direction.
 pub(super) fn pipe(room: usize) -> (End, End) {
     let direction = || {
         Arc::new(Mutex::new(Direction {
@@ -160,9 +160,9 @@ pub(super) const COUNT: u32 = 101;
 /// What the server does beside answering.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Behaviour {
-    /// Says goaway once it has read so many calls.
+    /// Says goaway once it has read this number of calls.
     pub(super) goaway_after: Option<usize>,
-    /// Drops the connection once it has read so many calls, before it answers the last of them.
+    /// Drops the connection once it has read this number of calls, before it answers the last of them.
     pub(super) gone_after: Option<usize>,
 }
 
@@ -173,7 +173,7 @@ pub(super) struct Seen {
     pub(super) calls: Vec<u64>,
 }
 
-/// Answers until there is nothing more to read: calls with an id in any order, the others in theirs.
+/// Answers until the end of the stream: calls with an id in any order, the others in theirs.
 pub(super) async fn serve(mut end: End, behaviour: Behaviour) -> Seen {
     let (mut server, mut input) = (Peer::new(behaviour), Vec::new());
     loop {
@@ -182,7 +182,7 @@ pub(super) async fn serve(mut end: End, behaviour: Behaviour) -> Seen {
             return server.seen;
         }
 
-        // Nobody may be left to read it.
+        // The reader may be gone.
         let _ = end.write_all(&output).await;
         output.clear();
 
@@ -210,7 +210,7 @@ struct Peer {
     has_said_goaway: bool,
     multiplexed: Vec<(u64, u64)>,
     ordered: VecDeque<u64>,
-    /// By id: the next item, the first that is none, and the credit.
+    /// By id: the next item, the end of the items, and the credit.
     streams: BTreeMap<u64, (u64, u64, u64)>,
 }
 

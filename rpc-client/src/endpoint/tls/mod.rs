@@ -55,7 +55,7 @@ impl Loaded {
             .strip_prefix('[')
             .and_then(|host| host.strip_suffix(']'))
             .unwrap_or(host);
-        // The zone of an address is this machine's word, and stands in no certificate.
+        // The zone of an address is this machine's word, and certificates do not contain it.
         let host = host.split_once('%').map_or(host, |(address, _)| address);
 
         let name = config.server_name.as_deref().unwrap_or(host);
@@ -109,7 +109,7 @@ fn load(config: &TlsConfig) -> io::Result<ClientConfig> {
                 .map_err(|error| wrong(file, &of_own(&error)))?;
         }
     } else {
-        // What cannot be read of a system's store is no reason to trust nobody.
+        // What cannot be read of a system's store is no reason to trust none of it.
         let found = rustls_native_certs::load_native_certs();
         roots.add_parsable_certificates(found.certs);
         if roots.is_empty() {

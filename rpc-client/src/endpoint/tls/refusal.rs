@@ -47,7 +47,7 @@ pub(super) fn of_own(error: &Error) -> String {
     }
 }
 
-/// What is wrong with a file in PEM that should have a `what`, as it stands behind `BEGIN`.
+/// What is wrong with a file in PEM that should have a `what`, the word after `BEGIN`.
 pub(super) fn of_pem(error: &pem::Error, what: &str) -> String {
     match error {
         pem::Error::NoItemsFound => {
@@ -101,7 +101,7 @@ fn words(error: &Error, ca_file: Option<&Path>) -> String {
             "the server breaks the rules of TLS: a record is longer than allowed"
         }
         Error::FailedToGetCurrentTime => "this machine's clock cannot be read",
-        Error::FailedToGetRandomBytes => "this machine gives no random numbers",
+        Error::FailedToGetRandomBytes => "the system could not provide random numbers",
         Error::General(what) => return format!("TLS: {what}"),
         other => return format!("TLS: {}", plain(other)),
     };
@@ -169,7 +169,7 @@ fn of_certificate(error: &CertificateError, ca_file: Option<&Path>) -> String {
         CertificateError::UnknownRevocationStatus
         | CertificateError::ExpiredRevocationList
         | CertificateError::ExpiredRevocationListContext { .. } => {
-            "cannot be checked: no list of revoked certificates that is valid now tells of it"
+            "cannot be checked: no valid list of revoked certificates covers it"
         }
         CertificateError::BadSignature => "is not signed by the authority that it names",
         CertificateError::UnsupportedSignatureAlgorithmContext { .. }

@@ -132,5 +132,5 @@ async fn a_file_over_the_limit_and_one_that_is_none_are_refused() {
     let error = endpoints(place.0.path(), Config::default())
         .next_error()
         .await;
-    assert!(error.contains("no regular file"), "{error}");
+    assert!(error.contains("not a regular file"), "{error}");
 }

@@ -1,4 +1,4 @@
-//! Where endpoints come from: real DNS packets, real files, a real etcd.
+//! Sources of endpoints: real DNS packets, real files, a real etcd.
 
 mod dns;
 mod etcd;
@@ -137,7 +137,7 @@ async fn a_list_over_the_limit_fails_by_its_name() {
     let error = Endpoints(target.endpoints(&config)).next_error().await;
     assert_eq!(
         error,
-        "cannot find the endpoints of told: 2 are over `discovery.endpoints_max` of 1"
+        "cannot find the endpoints of told: the list has 2 endpoints, more than `discovery.endpoints_max` = 1"
     );
 }
 

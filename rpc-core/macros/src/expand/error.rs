@@ -1,4 +1,4 @@
-//! What `#[rpc_error]` expands to.
+//! The expansion of `#[rpc_error]`.
 
 use proc_macro2::{Ident, TokenStream};
 use quote::{ToTokens, format_ident, quote};

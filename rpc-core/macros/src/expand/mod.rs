@@ -1,4 +1,4 @@
-//! What the attributes expand to.
+//! The expansions of the attributes.
 //!
 //! Of `#[service]`, beside the trait stand its four types (`…Server`, `…Client`, `…BlockingClient`, `…Service`). All else is in a
 //! `const _: () = { … }`, so that no helper of the expansion has a name outside of it, while the names of the

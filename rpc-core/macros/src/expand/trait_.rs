@@ -7,7 +7,7 @@ use crate::arguments::Argument;
 use crate::service::{Method, Service};
 use crate::signature::Kind;
 
-/// The trait, with `Send` futures in the place of `async fn`.
+/// The trait, with `Send` futures instead of `async fn`.
 pub(super) fn trait_(service: &Service) -> TokenStream {
     let Service {
         attributes,

@@ -11,7 +11,7 @@ pub trait Orders: ::core::marker::Send + ::core::marker::Sync + 'static {
         &self,
         page: String,
     ) -> impl ::core::future::Future<Output = ()> + ::core::marker::Send;
-    /// Orders of an item, of at least so many pieces.
+    /// Orders of at least `at_least` pieces of an item.
     fn find(
         &self,
         item: &str,
@@ -83,7 +83,7 @@ const _: () = {
         service: "orders",
         name: "find",
         path: ::core::concat!(::core::module_path!(), "::Orders::find"),
-        doc: "Orders of an item, of at least so many pieces.",
+        doc: "Orders of at least `at_least` pieces of an item.",
         cmdid: ::rpc_server::__private::CmdId::new(2003u32),
         kind: ::rpc_server::__private::Kind::Unary,
         retry: ::rpc_server::__private::RetryCategory::Idempotent,
@@ -311,7 +311,7 @@ const _: () = {
         > + ::core::marker::Send + use<'_, S> {
             self.0.oneway(self.0.request(&__VIEWED, &page))
         }
-        /// Orders of an item, of at least so many pieces.
+        /// Orders of at least `at_least` pieces of an item.
         ///
         /// Calls `orders.find`, cmdid 2003.
         pub fn find(
@@ -382,7 +382,7 @@ const _: () = {
         ) -> ::core::result::Result<(), ::rpc_server::__private::Status> {
             self.0.oneway(self.0.request(&__VIEWED, &page))
         }
-        /// Orders of an item, of at least so many pieces.
+        /// Orders of at least `at_least` pieces of an item.
         ///
         /// Calls `orders.find`, cmdid 2003.
         pub fn find(&self, item: &str, at_least: u32) -> Result<Vec<Order>, Status> {

@@ -19,7 +19,7 @@ pub const TS_MAX: u64 = 253_402_300_799_999;
 pub enum Level {
     /// Every step.
     Trace,
-    /// For whoever looks for a fault.
+    /// For developers who look for a fault.
     Debug,
     /// Life as usual.
     Info,
@@ -117,7 +117,7 @@ impl Append {
     }
 }
 
-/// Reads a time. One past the last date that can be written is refused: whoever formats it would fail.
+/// Reads a time. One past the last date that can be written is refused: it could not be formatted.
 fn possible_time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
     let ts = Option::<u64>::deserialize(deserializer)?;
     match ts {

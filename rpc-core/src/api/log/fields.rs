@@ -1,4 +1,4 @@
-//! The fields of an entry: JSON that nobody changes.
+//! The fields of an entry: JSON that is kept unchanged.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
@@ -35,7 +35,7 @@ impl Fields {
     /// Writes a value that is an object in JSON: a struct, a map, an object made by `json!`.
     ///
     /// # Errors
-    /// A value without a JSON form, one that is no object, and as [`FromStr`].
+    /// The value has no JSON form or is not an object; otherwise as [`FromStr`].
     pub fn of(value: &(impl Serialize + ?Sized)) -> Result<Self, Error> {
         Self::try_from(serde_json::value::to_raw_value(value)?)
     }
@@ -86,7 +86,7 @@ impl TryFrom<Box<RawValue>> for Fields {
             return Ok(Self(raw));
         }
 
-        // Inside a string a line break is always escaped, so these all stand between tokens.
+        // Inside a string a line break is always escaped, so these are all between tokens.
         RawValue::from_string(raw.get().replace(['\n', '\r'], " ")).map(Self)
     }
 }
@@ -168,7 +168,7 @@ impl<'de> Visitor<'de> for Object {
     }
 }
 
-/// Reads a value inside of so many objects and arrays, all of it: what is only skipped is not checked.
+/// Reads a value inside of `depth` objects and arrays, all of it: what is only skipped is not checked.
 #[derive(Clone, Copy)]
 struct Nested {
     depth: usize,

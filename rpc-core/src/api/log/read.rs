@@ -51,10 +51,10 @@ pub struct Read {
     /// Entries below this number; where it is missing, all. Only with `desc`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub before: Option<u64>,
-    /// At most so many entries, 1 to 1000; 100 where it is missing.
+    /// Maximum number of entries, 1 to 1000; default 100.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,
-    /// How long to wait, in milliseconds, where there is none yet; 0 answers at once. Only with `asc`.
+    /// How long to wait, in milliseconds, if there is no entry yet; 0 answers at once. Only with `asc`.
     pub wait_ms: u64,
     /// Only entries of this level or graver; the name has at most 16 bytes.
     #[serde(

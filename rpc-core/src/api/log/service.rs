@@ -33,7 +33,7 @@ pub trait Log {
     #[rpc(cmdid = 1001, dedup(by_caller))]
     async fn append(&self, entry: &Append) -> Result<Appended, Status>;
 
-    /// Reads entries behind a cursor; waits up to `wait_ms` (25 s at most) where there are none.
+    /// Reads entries behind a cursor; waits up to `wait_ms` (25 s at most) for the first one.
     #[rpc(cmdid = 1002, idempotent)]
     async fn read(&self, read: &Read) -> Result<Page, Status>;
 

@@ -23,7 +23,7 @@ pub struct Tail {
     /// Begin behind this number; 0 for the first entry.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub after: Option<u64>,
-    /// Begin with so many of the last entries that pass the filters, 0 to 1000; not looked at where there is an `after`.
+    /// Number of last entries that pass the filters to begin with, 0 to 1000; ignored if there is an `after`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last: Option<u32>,
     /// Only entries of this level or graver; the name has at most 16 bytes.

@@ -85,7 +85,7 @@ names! {
     /// What a message is for. Limits, quiet hours and expiry depend on it.
     #[derive(Default)]
     Class {
-        /// A code that someone waits for. Its text is shown to nobody.
+        /// A code that someone waits for. Its text is never shown.
         Otp = "otp",
         /// An answer to what someone did.
         #[default]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::cursor::Cursor;
 use crate::frame::message::{CmdId, ID_MAX};
 
-/// What stands between the `id` of a request and its params.
+/// The text between the `id` of a request and its params.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Header {
     pub(super) cmdid: CmdId,

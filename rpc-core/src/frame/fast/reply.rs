@@ -74,7 +74,7 @@ impl UnverifiedData {
     /// What the general reader makes of the line.
     ///
     /// # Errors
-    /// The line is no reply.
+    /// The line is not a reply.
     pub fn settle(self) -> Result<Settled, BadReply> {
         // With an `id`, as the line had one: another one behind the data is a repetition.
         let line = [b"{\"id\":0,\"code\":0,\"data\":", self.0.as_bytes(), b"}"].concat();

@@ -64,7 +64,7 @@ impl<'a> Request<'a> {
             timeout,
         } = cache.header_of(&mut cursor)?;
 
-        // What stands before them has been compared with ASCII.
+        // The bytes before them have been compared with ASCII.
         let params = std::str::from_utf8(trim(cursor.0)).ok()?;
 
         // What is nested too deep has as many brackets that open, and as many that close.

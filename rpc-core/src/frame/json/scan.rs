@@ -10,14 +10,14 @@ use std::borrow::Cow;
 /// The deepest nesting of a frame; the frame's own object counts as one.
 pub(crate) const DEPTH_MAX: u32 = 128;
 
-/// Why a line is no JSON: what, and at which byte.
+/// The reason why a line is not JSON: what is wrong, and at which byte.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SyntaxError {
     pub(crate) what: &'static str,
     pub(crate) at: usize,
 }
 
-/// A JSON string as it stands in the line, without its quotes.
+/// A JSON string as written in the line, without its quotes.
 #[derive(Clone, Copy)]
 pub(crate) struct RawStr<'a> {
     pub(crate) bytes: &'a [u8],

@@ -31,7 +31,7 @@ pub(crate) fn push_integer(out: &mut Vec<u8>, integer: impl itoa::Integer) {
     out.extend_from_slice(itoa::Buffer::new().format(integer).as_bytes());
 }
 
-/// Line breaks in valid JSON stand between tokens only (raw ones are no valid characters of a
+/// Line breaks in valid JSON are between tokens only (raw ones are no valid characters of a
 /// string), so a space means the same and cannot end the frame early.
 pub(crate) fn keep_on_one_line(json: &mut [u8]) {
     let mut from = 0;

@@ -9,9 +9,9 @@ use crate::frame::json::scan::{RawStr, Scanner, SyntaxError};
 pub(super) struct Member<'a> {
     /// The key without its escapes. Empty where it is not Unicode text, which is no known field's name.
     pub(super) name: Cow<'a, [u8]>,
-    /// The value as it stands in the line.
+    /// The value as written in the line.
     pub(super) value: &'a [u8],
-    /// Where the value stands in the line.
+    /// The place of the value in the line.
     pub(super) range: Range<usize>,
 }
 

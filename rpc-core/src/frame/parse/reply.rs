@@ -27,7 +27,7 @@ impl<'a> FromServer<'a> {
     /// ignored.
     ///
     /// # Errors
-    /// A line that is no JSON object in UTF-8, or has neither `code` nor `event`, or a field that is
+    /// A line that is not a JSON object in UTF-8, or has neither `code` nor `event`, or a field that is
     /// repeated or of the wrong type. A repeated `id` counts as one that cannot be read.
     pub fn decode(line: &'a [u8]) -> Result<Self, BadReply> {
         let mut fields = Fields::default();

@@ -1,4 +1,4 @@
-//! Requests out of lines, with what is wrong with a line that is none.
+//! Requests out of lines, with what is wrong with a bad line.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -92,7 +92,7 @@ impl<'a> Request<'a> {
     }
 }
 
-/// A line that is no request, or no whole one. Nothing of it is executed.
+/// A line that is not a request, or not a whole one. Nothing of it is executed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BadFrame {
     /// The call's id, where it could be read.
@@ -109,7 +109,7 @@ pub enum BadFrameKind {
     /// No JSON object, invalid UTF-8, nested too deep, a field that is missing, repeated or of the
     /// wrong type: counts among the bad lines in a row.
     Malformed,
-    /// A sound frame whose `id` is no integer from 0 to 2^53-1: answered, and the connection goes on.
+    /// A sound frame whose `id` is not an integer from 0 to 2^53-1: answered, and the connection goes on.
     Id,
 }
 

@@ -28,7 +28,7 @@ const LOG_LINES_BYTES_MIN: usize = 16 * 1024;
 pub struct Mistakes(Vec<String>);
 
 impl Mistakes {
-    /// `Ok` if there are none.
+    /// `Ok` if the list is empty.
     pub(super) fn none_of(mistakes: Vec<String>) -> Result<(), Self> {
         if mistakes.is_empty() {
             return Ok(());

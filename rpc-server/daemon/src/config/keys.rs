@@ -98,7 +98,7 @@ pub(super) fn nearest(unknown: &str, known: &[String]) -> String {
         .unwrap_or_default()
 }
 
-/// A message of serde about an unknown name, with the known one that is most like it in the place of them all.
+/// A message of serde about an unknown name, with the known one that is most like it instead of them all.
 pub(super) fn with_nearest(message: &str) -> String {
     let Some((unknown, known)) = message.split_once(", expected ") else {
         return message.to_owned();

@@ -44,22 +44,22 @@ pub struct DaemonConfig {
     /// Addresses to listen on: HOST:PORT, where port 0 lets the system choose, unix:PATH, or "inherited" for
     /// the sockets that systemd or another parent hands over (`LISTEN_FDS`), so that a restart refuses no client.
     pub listen: Vec<String>,
-    /// Whether others than this machine may connect to the addresses of `listen`, which have neither TLS nor
-    /// authentication. Without it such an address is refused.
+    /// Whether other machines may connect to the addresses of `listen`, which have neither TLS nor authentication.
+    /// Otherwise an address that other machines reach is refused at start.
     pub allow_plaintext: bool,
     /// Listeners with a policy of their own, each with `address`, and where it is not the default:
     /// `certificate_file` and `key_file` (TLS), `client_ca_file` and `client_certificates` ("off", "optional",
     /// "required"), `require_authentication`, `admin_pages`, `first_frame_timeout_ms`, `allow_plaintext`. With
     /// any of them, and without `listen`, there is no other.
     pub listeners: Vec<ListenerSettings>,
-    /// File of the tokens that callers may show: lines of an identity and the SHA-256 of its token, which
-    /// `rpc-server --hash-token` prints. Empty: none.
+    /// File of the tokens that callers may present. Each line has an identity and the SHA-256 of its token, as
+    /// `rpc-server --hash-token` prints it. Empty: no tokens.
     pub tokens_file: PathBuf,
-    /// What each `identity` may call: `commands` as "1001", "2000-2099" or "*". Once there is any, what is not
-    /// granted is refused; the identity "*" is everybody.
+    /// Grants: the `commands` that each `identity` may call. As soon as there is one, calls that are not granted are
+    /// refused with code 7.
     pub grants: Vec<GrantSettings>,
-    /// Threads that serve TCP connections, each its own share of them; 0 serves all on one runtime with
-    /// a thread for each core.
+    /// Number of threads that serve TCP connections, each with its own share of them. 0: all connections are served by
+    /// one runtime, which has a thread for each core.
     pub workers: usize,
     /// Directory of all data; made where it is missing.
     pub data_dir: PathBuf,
@@ -74,8 +74,8 @@ pub struct DaemonConfig {
     /// Services to offer: "test" (cmdid 10000), "log" (1001-1007), "sms" (1101-1112), "conformance" (10001-10008, for
     /// the vectors; not for production).
     pub services: Vec<ServiceName>,
-    /// Limits of single commands, each with `cmdid`, and `in_flight_max` or `requests_per_second` or both: calls
-    /// of it that may run at one time, and that may begin in a second.
+    /// Limits of single commands. Each has a `cmdid`, and `in_flight_max` (calls that run at one time),
+    /// `requests_per_second` (calls that begin in a second), or both.
     pub commands: Vec<CommandSettings>,
     /// Numbers of connections and of bytes.
     pub limits: Limits,
@@ -106,7 +106,7 @@ pub struct DaemonConfig {
     /// port may read them.
     pub admin: AdminConfig,
     /// Traces of calls, sent to a collector of OpenTelemetry (OTLP over HTTP, JSON), in a daemon that is built
-    /// with the feature `otel`. Where the caller has decided whether its trace is sampled, that holds. Headers
+    /// with the feature `otel`. If the caller has decided whether its trace is sampled, its decision holds. Headers
     /// for the collector and further attributes of the service are taken from the environment:
     /// `OTEL_EXPORTER_OTLP_HEADERS`, `OTEL_RESOURCE_ATTRIBUTES`.
     pub traces: TracesConfig,

@@ -12,10 +12,10 @@ use super::load::one_line;
 /// What a printed config begins with.
 const HEAD: &str = "\
 # Settings of the daemon `rpc-server`, as `rpc-server --print-config` prints them. A setting that is
-# left out has its default. Where no space follows the `#`, as in `#cmdid = 0`, a setting is not set.
-# Environment variables (`RPC_SERVER_LIMITS_FRAME_BYTES_MAX` is `limits.frame_bytes_max`) go over this
-# file, and flags over both. An empty variable counts as not set; one that names no setting is ignored
-# with a warning.
+# left out has its default. A line such as `#cmdid = 0`, without a space after the `#`, shows a setting
+# that is not set. Environment variables replace the values of this file
+# (`RPC_SERVER_LIMITS_FRAME_BYTES_MAX` is `limits.frame_bytes_max`), and flags replace both. An empty
+# variable counts as not set; one that names no setting is ignored with a warning.
 
 ";
 

@@ -127,7 +127,7 @@ function drawHistogram(box, { times, kinds, names, least, most }, narrow) {
   return highest;
 }
 
-// The part of the histogram that a bar stands in.
+// The part of the histogram that a bar belongs to.
 function hit(place, name, choose) {
   const part = drawn("rect", {
     x: place * 10, y: 0, width: 10, height: 100, class: "hit", tabindex: 0, role: "button", "aria-label": name,

@@ -28,7 +28,7 @@ function span(ms) {
 
 function cell(text, className) { return element("td", text, className); }
 
-// Puts what it is given in the place of what was there, and leaves alone what is the same: a selection stays.
+// Replaces what was there with what it is given, and leaves alone what is the same: a selection stays.
 function fill(parent, children) {
   children.forEach((child, place) => {
     const old = parent.children[place];
@@ -110,7 +110,7 @@ function showMessages(messages, hasMore) {
     return row;
   }));
   byId("older").hidden = !hasMore;
-  byId("messages-note").textContent = messages.length ? count(messages.length) + " shown, the newest first." : "There are none.";
+  byId("messages-note").textContent = messages.length ? count(messages.length) + " shown, the newest first." : "No messages match.";
 }
 
 // The newest messages that pass the filters, as many as are wanted.
@@ -135,7 +135,7 @@ async function countDay() {
   const note = byId("histogram-note");
   if (!times.length) {
     byId("histogram").replaceChildren();
-    note.textContent = "There were none.";
+    note.textContent = "No messages in this time.";
     return;
   }
 
@@ -222,7 +222,7 @@ byId("older").addEventListener("click", () => { shown += PAGE; round(); });
 takeTokens(() => { heldUntil = 0; round(); });
 
 async function run() {
-  // A page that nobody looks at asks for nothing.
+  // A page in the background asks for nothing.
   if (!document.hidden) await round();
   setTimeout(run, PERIOD_MS);
 }

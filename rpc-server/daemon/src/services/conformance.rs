@@ -152,7 +152,7 @@ struct Tally(Mutex<BTreeMap<String, u64>>);
 
 impl Tally {
     fn add(&self, key: String, add: u64) -> Total {
-        // Counting leaves nothing half done, whoever panicked before.
+        // Counting leaves nothing half done, even if a thread panicked before.
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
 
         if counts.len() >= TALLY_KEYS_MAX && !counts.contains_key(&key) {

@@ -1,3 +1,5 @@
+//! Settings of the store.
+
 use std::time::Duration;
 
 /// The limits of a [`LogStore`](super::LogStore).

@@ -1,3 +1,5 @@
+//! The lock of the store's directory, which one process holds.
+
 use std::fs::{DirBuilder, File, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};

@@ -1,3 +1,5 @@
+//! Entries as the files have them.
+
 use std::borrow::Cow;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -91,12 +93,12 @@ impl<'a> EntryRef<'a> {
 }
 
 impl EntryRef<'_> {
-    /// The batch whose first entry this is. One that makes no sense is none.
+    /// The batch whose first entry this is. One that makes no sense counts as missing.
     pub(super) fn batch(&self) -> Option<BatchOf> {
         self.batch.as_ref()?.parse().ok()
     }
 
-    /// Whether a text stands in the message, the service, the trace, or in a text of the fields at any depth.
+    /// Whether a text is part of the message, the service, the trace, or in a text of the fields at any depth.
     pub(super) fn has_text(&self, text: &str) -> bool {
         let in_trace = self
             .trace
@@ -113,7 +115,7 @@ impl EntryRef<'_> {
     }
 }
 
-/// Whether a text stands in a string of a value. Fields are nested 64 deep at most.
+/// Whether a text is part of a string of a value. Fields are nested 64 deep at most.
 fn value_has_text(value: &Value, text: &str) -> bool {
     match value {
         Value::String(string) => string.contains(text),

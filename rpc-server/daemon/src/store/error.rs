@@ -1,3 +1,5 @@
+//! Errors of the store.
+
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -1,3 +1,5 @@
+//! Filters of entries.
+
 use std::collections::BTreeMap;
 
 use rpc_core::api::log::Level;
@@ -97,7 +99,7 @@ impl Filter {
             && self.rest.matches(entry)
     }
 
-    /// Whether the level and the service of an entry decide, so that nothing else of it need be looked at.
+    /// Whether the level and the service of an entry decide, so that the rest of it need not be looked at.
     pub(super) fn is_by_name(&self) -> bool {
         self.contains.is_none() && self.rest.is_empty()
     }

@@ -20,7 +20,7 @@ struct Stored {
     log: String,
 }
 
-/// The identity of the log in a directory, which is made if there is none.
+/// The identity of the log in a directory, which is made if it is missing.
 ///
 /// It is renewed where the numbers may begin anew under it: its files are gone or empty, and nothing says which numbers
 /// were given out.
@@ -46,7 +46,7 @@ pub(super) fn of(
     }
 }
 
-/// The identity in a directory; `None` if there is none, or it makes no sense.
+/// The identity in a directory; `None` if it is missing, or makes no sense.
 pub(super) fn read(dir: &Path) -> Option<String> {
     let Stored { log } = serde_json::from_slice(&fs::read(path(dir)).ok()?).ok()?;
     let is_identity = log.len() == DIGITS && log.bytes().all(|digit| digit.is_ascii_hexdigit());

@@ -1,3 +1,5 @@
+//! The store as its users see it: append, read, wait.
+
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -226,7 +228,7 @@ impl LogStore {
         self.waiting.end();
     }
 
-    /// The sequence number of the last durable entry; 0 if there is none.
+    /// The sequence number of the last durable entry; 0 without entries.
     pub(crate) fn last(&self) -> u64 {
         *self.durable.borrow()
     }
@@ -252,13 +254,13 @@ impl LogStore {
         self.queue.close();
         let mut durable = self.durable.clone();
 
-        // The writer has ended when there is nobody left to change it.
+        // The writer has ended when no one is left to change it.
         while durable.changed().await.is_ok() {}
     }
 }
 
 impl fmt::Debug for LogStore {
-    /// Nothing of the entries, which are nobody's business.
+    /// Nothing of the entries, which are private.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LogStore")
             .field("last", &self.last())

@@ -1,3 +1,5 @@
+//! The thread that writes: batches of entries into the newest file.
+
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -32,8 +34,8 @@ pub(super) struct Writer {
     /// What was appended before.
     pub(super) repeats: Repeats,
     pub(super) snapshots: Snapshots,
-    /// Held open for its lock. It stands before `durable`, so that who sees that one go finds the directory
-    /// free.
+    /// Held open for its lock. It comes before `durable`, so that a task that sees `durable` dropped finds the
+    /// directory free.
     pub(super) lock: DirLock,
     /// The last durable sequence number. It ends with the writer, which is how others learn of that.
     pub(super) durable: watch::Sender<u64>,
@@ -274,7 +276,7 @@ impl Writer {
                 self.failures.write(|| {
                     tracing::info!(
                         entries = self.failed,
-                        "log entries are written again; so many were not"
+                        "log entries are written again; this number was not"
                     );
                 });
                 self.failed = 0;

@@ -133,7 +133,7 @@ fn sighup_puts_tokens_grants_and_the_log_level_into_effect_and_names_what_waits_
         "log_level = \"info,rpc_server=debug\"\nworkers = 1\n[[listeners]]",
     ));
     daemon.signal("HUP");
-    let line = daemon.log_line("not reloaded, and as it was");
+    let line = daemon.log_line("not reloaded, the old state stays");
     assert!(
         line.contains("ERROR")
             && line.contains("line 1: the hash must be 64")
@@ -151,7 +151,7 @@ fn sighup_puts_tokens_grants_and_the_log_level_into_effect_and_names_what_waits_
 
     place.configure("listen = 5");
     daemon.signal("HUP");
-    daemon.log_line("not reloaded, and all as it was");
+    daemon.log_line("not reloaded, all settings stay as they were");
     assert_eq!(peer.ask("{\"cmdid\":10000}")["code"], 0);
 
     place.tokens(&[TOKEN, NEXT]);

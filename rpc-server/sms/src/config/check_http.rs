@@ -85,7 +85,7 @@ fn check_texts(http: &HttpSettings, found: &mut Vec<String>) {
     for (place, text) in http.texts() {
         match FormatString::parse(text) {
             Ok(parsed) => placeholders.extend(parsed.placeholders().cloned()),
-            // A secret may stand in it, so that the text itself is not repeated.
+            // A secret may be in it, so that the text itself is not repeated.
             Err(error) => {
                 found.push(format!("`http.{place}`: {error}"));
                 is_whole = false;
@@ -152,7 +152,7 @@ fn check_request(http: &HttpSettings, found: &mut Vec<String>) {
         && !password.contains("{secret.")
     {
         found.push(format!(
-            "`http.{place}` has no {{secret.NAME}}: a password or token does not stand in the settings; put it into `http.secrets`"
+            "`http.{place}` has no {{secret.NAME}}: a password or token does not belong in the settings; put it into `http.secrets`"
         ));
     }
 

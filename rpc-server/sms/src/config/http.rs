@@ -25,7 +25,7 @@ pub struct HttpSettings {
     /// The proof of who asks: `basic`, a name and a password, or `bearer`, a token.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub auth: Option<HttpAuth>,
-    /// The signature of requests, in the place of `auth`: `kind`, "aliyun-rpc-v1" or "tc3", with the provider's `key` and
+    /// The signature of requests, instead of `auth`: `kind`, "aliyun-rpc-v1" or "tc3", with the provider's `key` and
     /// `secret`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sign: Option<HttpSign>,

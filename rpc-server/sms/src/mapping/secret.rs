@@ -35,7 +35,7 @@ impl FromStr for SecretSource {
             (_, Some(path)) => Ok(Self::File(path.into())),
             // The value is not repeated: it may be the secret itself.
             _ => Err(MappingError::new(
-                "it must be \"env:VARIABLE\" or \"file:PATH\": a secret does not stand in the settings",
+                "it must be \"env:VARIABLE\" or \"file:PATH\": a secret does not belong in the settings",
             )),
         }
     }

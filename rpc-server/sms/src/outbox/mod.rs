@@ -113,7 +113,7 @@ impl Outbox {
         self.0.tasks.spawn(work::remind(self.clone()));
     }
 
-    /// Stops: nothing more is claimed, and attempts under way end.
+    /// Stops: no more is claimed, and attempts under way end.
     pub async fn stop(&self) {
         self.0.stop.cancel();
         self.0.tasks.close();

@@ -25,7 +25,7 @@ struct Scripted(Arc<Script>);
 
 #[derive(Default)]
 struct Script {
-    /// What the next attempts end as; accepted where there is none.
+    /// What the next attempts end as; accepted without one.
     ends: Mutex<VecDeque<Submission>>,
     given: Mutex<Vec<(MessageId, u32)>>,
     /// Attempts wait for it where it is set.

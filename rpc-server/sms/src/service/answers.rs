@@ -1,4 +1,4 @@
-//! What callers are told where something does not go.
+//! Answers to callers whose requests are refused.
 
 use std::time::Duration;
 

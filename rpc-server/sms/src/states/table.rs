@@ -1,4 +1,4 @@
-//! The table of transitions. Everything that changes the state of a message asks it, and nothing else decides.
+//! The table of transitions. Everything that changes the state of a message asks it, and it alone decides.
 
 use super::{Event, State};
 

@@ -55,7 +55,7 @@ impl Life {
     fn attempt(&mut self, random: &mut fastrand::Rng) {
         assert_eq!(self.apply(Event::Claim), Step::To(State::Sending));
 
-        // What the gateway really does, which nobody sees: it takes the message or not, and its answer arrives or not.
+        // What the gateway really does, which is not seen: it takes the message or not, and its answer arrives or not.
         let takes = random.bool();
         self.out += u32::from(takes);
         let outcome = match (takes, random.u8(..4)) {

@@ -12,7 +12,7 @@ use rusqlite::Connection;
 use super::StoreError;
 use super::schema;
 
-/// Nobody but the user of the process reads numbers and texts.
+/// Only the user of the process reads numbers and texts.
 const FILE_MODE: u32 = 0o600;
 
 /// Bytes of the key.

@@ -1,4 +1,4 @@
-//! What can be read of the outbox, beside the thread that writes. All of it blocks.
+//! Reads of the outbox, beside the thread that writes. All of it blocks.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -241,7 +241,7 @@ impl Readers {
         })
     }
 
-    /// The number and contents of a message. The text of a code is shown to nobody.
+    /// The number and contents of a message. The text of a code is never shown.
     pub fn reveal(&self, id: MessageId) -> Result<Revealed, StoreError> {
         self.with(|connection| {
             let mut statement = connection.prepare_cached(

@@ -102,10 +102,10 @@ CREATE TABLE gateways (
 ) STRICT, WITHOUT ROWID;
 ";
 
-/// Opens the database for the writer, and makes its tables where there are none.
+/// Opens the database for the writer, and makes its tables if they are missing.
 pub(super) fn open(file: &Path) -> Result<Connection, StoreError> {
     let connection = Connection::open(file)?;
-    // Nobody else writes; a backup may hold it up for a moment.
+    // No other process writes; a backup may hold it up for a moment.
     connection.busy_timeout(Duration::from_secs(1))?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;

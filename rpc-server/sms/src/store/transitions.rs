@@ -1,4 +1,4 @@
-//! What may be done with the messages of an outbox.
+//! The transitions of an outbox's messages.
 
 use super::StoreError;
 use super::types::{

@@ -1,4 +1,4 @@
-//! What the outbox takes and gives.
+//! Types that go into the outbox and come out of it.
 
 use std::collections::BTreeMap;
 use std::fmt;

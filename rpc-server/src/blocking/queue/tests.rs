@@ -98,7 +98,7 @@ fn results_that_may_be_large_are_built_a_few_at_a_time() {
         .map(|_| queue.push(group, A, half, "large").unwrap())
         .collect();
 
-    // Two at work may become as much as may wait, and nothing else of the connection begins.
+    // Two at work may become as much as may wait, and no other piece of the connection begins.
     assert_eq!(
         (taken(&mut queue), taken(&mut queue)),
         (Some("large"), Some("large"))

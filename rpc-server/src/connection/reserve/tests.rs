@@ -1,4 +1,4 @@
-//! What a full server lets through.
+//! Tests of the requests that a full server lets through.
 
 use std::net::IpAddr;
 

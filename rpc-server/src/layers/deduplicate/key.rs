@@ -1,4 +1,4 @@
-//! What a call says of its key.
+//! The key of a call, and the calls that have one.
 
 use std::time::{Duration, SystemTime};
 
@@ -23,7 +23,7 @@ pub(super) const UNDER_WAY_MAX: Duration = Duration::from_secs(10);
 /// there is [`Deduplicate`](super::Deduplicate).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyedCall {
-    /// Who calls; empty where nobody is known.
+    /// The caller's identity; empty for anonymous callers.
     pub(super) identity: String,
     pub(super) id: KeyId,
     pub(super) fingerprint: u128,

@@ -15,7 +15,7 @@ use super::key::{KeyId, KeyedCall, UNDER_WAY_MAX};
 use super::store::KeptOutcome;
 use crate::config::jittered;
 
-/// When a call that found no room is to be sent again, give or take half by chance.
+/// Time after which a call that found no room is to be sent again, in milliseconds, ±50 % at random.
 const RETRY_AFTER_MS: u64 = 200;
 
 /// The result of a call that runs, for each of its callers.
@@ -202,7 +202,7 @@ impl Keys {
         self.drop_empty(identity);
     }
 
-    /// Drops results until there is room for so many bytes more, and a key where it is not 0. False where all that is
+    /// Drops results until there is room for `bytes` more, and a key where it is not 0. False where all that is
     /// left are calls that run.
     fn make_room(&mut self, identity: &str, bytes: usize) -> bool {
         let keys = usize::from(bytes > 0);
@@ -260,7 +260,7 @@ impl Keys {
         true
     }
 
-    /// Forgets an identity without keys; what it has lost counts for all, since nothing else is known of it.
+    /// Forgets an identity without keys; what it has lost counts for all, since only that is known of it.
     fn drop_empty(&mut self, identity: &str) {
         if let Some(own) = self.identities.get(identity)
             && own.entries.is_empty()
@@ -281,8 +281,8 @@ pub(super) fn conflict(call: &KeyedCall) -> Status {
 /// Without `rejected`: the tries before may have run.
 pub(super) fn may_have_run() -> Status {
     Status::failed_precondition(
-        "this is a repetition, and the server does not know any more whether the call has run: it was started since then, \
-         or has dropped keys of that age; look before sending it as a new call",
+        "this call was sent before, and the server cannot know whether it has run: it was started since then, \
+         or has dropped keys of that age; check before you send it as a new call",
     )
 }
 

@@ -157,8 +157,8 @@ impl Shared {
 /// Without `rejected`: it may have run in part.
 fn has_begun() -> Status {
     Status::failed_precondition(
-        "this is a repetition, and its call has begun and has no result: it runs at another server, or was running when its \
-         server was stopped; look before sending it as a new call",
+        "this call was sent before; it has begun and has no result: it runs at another server, or was running when its \
+         server was stopped; check before you send it as a new call",
     )
 }
 

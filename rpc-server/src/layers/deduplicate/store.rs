@@ -38,7 +38,7 @@ pub trait KeyStore: Send + Sync + 'static {
     /// Notes what a call came to.
     ///
     /// # Errors
-    /// What is logged where it cannot be noted. The caller is answered all the same; after a restart a repetition is
+    /// What is logged where it cannot be noted. The caller is answered in any case; after a restart a repetition is
     /// refused then, since its call has begun and has no outcome.
     ///
     /// # Cancel safety
@@ -199,7 +199,7 @@ impl KeptOutcome {
             Ok(Body::Empty) => Self::Empty,
             Ok(Body::Data(data)) => Self::Data(data),
             Ok(Body::Stream(_)) => Self::Failed(Status::internal(
-                "a command that streams cannot be repeated by a key, and this one did",
+                "a command with an idempotency key cannot stream, and this one returned a stream",
             )),
             Err(status) => Self::Failed(status),
         }

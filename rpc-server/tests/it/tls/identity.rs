@@ -1,4 +1,4 @@
-//! Who a certificate says that its holder is; calls and drains over TLS.
+//! Identities out of certificates; calls and drains over TLS.
 
 use rcgen::SanType;
 use rpc_server::{

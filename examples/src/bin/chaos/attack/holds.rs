@@ -113,7 +113,7 @@ pub(super) fn large_replies() -> Lines {
     Lines::new(1_000, head, 0, "\n")
 }
 
-/// Reads that wait for entries with a text of so many bytes.
+/// Reads that wait for entries with a text of `bytes` bytes.
 fn filters(count: u64, bytes: usize) -> Lines {
     let head = |id: u64| {
         format!(

@@ -1,4 +1,4 @@
-//! The bad peers, each kind a process of its own: one process may have only so many descriptors.
+//! The bad peers, each kind a process of its own: the descriptors of one process are limited.
 //!
 //! A process prints `ready` once its peers are there, goes on until its standard input ends, and then
 //! prints what it has seen: a number of faults, and a sentence.
@@ -155,7 +155,7 @@ impl Attack {
 
     /// Starts one on an address; `authority` is the certificate that its TLS is known by.
     pub(crate) fn on(name: &str, address: &str, authority: Option<&Path>) -> Outcome<Self> {
-        // They have machines of their own: here they get what nobody else wants of this one's cores.
+        // They have machines of their own: here they get only the idle time of this one's cores.
         let mut command = Command::new("chrt");
         command
             .args(["--idle", "0"])

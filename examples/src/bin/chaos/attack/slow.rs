@@ -80,7 +80,7 @@ pub(super) async fn never_read(address: &Arc<str>, seen: &Arc<Seen>, count: usiz
 }
 
 /// Peers that first write a megabyte, and then read the replies to it: a server that stops reading
-/// because nobody reads its replies waits for ever, and so does the peer.
+/// because its replies are not read waits for ever, and so does the peer.
 pub(super) fn write_then_read(address: &Arc<str>, seen: &Arc<Seen>, count: usize) {
     let line = format!("{{\"cmdid\":0,\"params\":\"{}\"}}\n", "x".repeat(1_000));
     let (frames, batch) = (1_000, Arc::<str>::from(line.repeat(1_000)));

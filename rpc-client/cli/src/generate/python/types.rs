@@ -90,7 +90,7 @@ pub(super) fn write_type(out: &mut Source, declared: &Declared) {
     }
 }
 
-/// A field that can stand in a class. There, one with the name of a type would hide that from the others.
+/// A field that a class can declare. There, one with the name of a type would hide that from the others.
 fn is_usual(field: &Field) -> bool {
     let name = field.name.as_str();
     is_identifier(name)
@@ -117,7 +117,7 @@ fn write_class(out: &mut Source, name: &str, doc: &str, fields: &[Field]) {
     });
 }
 
-/// By a call: its members have names that are none in Python.
+/// As a call: its members have names that are not valid in Python.
 fn write_table(out: &mut Source, name: &str, doc: &str, fields: &[Field]) {
     write_comment(out, doc);
     out.line(&format!("{name} = TypedDict("));

@@ -130,7 +130,7 @@ fn tail_goes_on_after_a_restart_of_the_server_and_misses_nothing() {
     assert_eq!(messages(&tail.next_line()), ["after"]);
     assert_eq!(
         tail.next_error_line(),
-        format!("rpc: {address}: back, going on behind entry 1")
+        format!("rpc: {address}: back, continuing after entry 1")
     );
     tail.interrupt();
     tail.finish().assert(0, "", "");
@@ -195,7 +195,7 @@ fn tail_says_which_entries_were_deleted_before_it_read_them_and_which_the_log_ha
         [
             format!("rpc: {address}: entries 10 to 20 were deleted before they were read"),
             format!(
-                "rpc: {address}: the log ends with entry 25: entries 26 to 30 are lost; going on behind entry 25"
+                "rpc: {address}: the log ends with entry 25: entries 26 to 30 are lost; continuing after entry 25"
             ),
         ]
     );

@@ -15,7 +15,7 @@ use crate::frame::json::escape::push_string;
 pub(super) struct Parts<'a> {
     pub(super) out: &'a mut Vec<u8>,
     pub(super) has_any: bool,
-    /// What stands behind them.
+    /// The text after them.
     pub(super) end: &'static [u8],
     /// The name of the struct whose one field, of the same name, is JSON already.
     pub(super) raw: Option<&'static str>,

@@ -25,7 +25,7 @@ const SERVICE: &str = "log";
 pub(crate) const COMMANDS: [CmdId; 4] = [APPEND, READ, APPEND_BATCH, TAIL];
 
 /// The commands of [`Log`](rpc_core::api::log::Log), as the trait describes them. It is not implemented: a page has its
-/// entries as they stand in the files, which its typed form would take apart and write again.
+/// entries as they are in the files, which its typed form would take apart and write again.
 pub(crate) fn router(store: Arc<LogStore>) -> Result<Router<Arc<LogStore>>, RouteError> {
     let mut append_descriptor = descriptor(APPEND);
     if let Some(dedup) = &mut append_descriptor.dedup {

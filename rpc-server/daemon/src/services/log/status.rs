@@ -1,3 +1,5 @@
+//! Statuses: what a peer reads of an error of the store.
+
 use std::time::Duration;
 
 use rpc_core::Status;

@@ -10,7 +10,7 @@ use std::ops::Range;
 /// memory.
 pub(super) const LINE_BYTES_MAX: usize = 1024 * 1024;
 
-/// The shortest line: one digit each for `seq` and `ts`, a level of four letters, and empty texts. So many
+/// The shortest line: one digit each for `seq` and `ts`, a level of four letters, and empty texts. This number of
 /// damaged bytes may hide one entry.
 pub(super) const LINE_BYTES_MIN: u64 = 58;
 
@@ -26,7 +26,7 @@ pub(super) struct Lines<R> {
     text: Vec<u8>,
 }
 
-/// One line as it stands in the file.
+/// One line as it is in the file.
 pub(super) struct Line<'a> {
     /// Where it starts.
     pub(super) offset: u64,
@@ -120,7 +120,7 @@ impl Sequence {
         }
     }
 
-    /// Takes the next line, of so many bytes, with the number that can be read from it; returns whether the
+    /// Takes the next line, of `length` bytes, with the number that can be read from it; returns whether the
     /// line is good.
     pub(super) fn accept(&mut self, seq: Option<u64>, bytes: u64) -> bool {
         match seq {

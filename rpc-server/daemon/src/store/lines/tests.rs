@@ -102,7 +102,7 @@ fn locating_never_goes_past_the_line_and_comes_close_to_it() {
         .collect();
     let mut content: Vec<u8> = (3..3000).flat_map(|seq| line(seq).into_bytes()).collect();
 
-    // Damage of every kind: a newline lost, one more, a digit changed, a run of zeros.
+    // Damage of every kind: a newline lost, a newline added, a digit changed, a run of zeros.
     let (lost, more, digit, zeros) = (
         offsets[700] - 1,
         offsets[1500] + 4,

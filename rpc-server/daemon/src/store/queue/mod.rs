@@ -1,3 +1,5 @@
+//! The queue of entries that wait for the writer.
+
 #[cfg(test)]
 mod tests;
 
@@ -212,7 +214,7 @@ impl Queue {
         self.filled.notify_one();
     }
 
-    /// Takes no more entries, and fails those that are in the queue: there is nobody left to write them.
+    /// Takes no more entries, and fails those that are in the queue: the writer is gone.
     pub(super) fn abandon(&self) {
         let callers = {
             let mut state = lock(&self.state);

@@ -53,8 +53,8 @@ enum Then {
 }
 
 impl<'a> Backward<'a> {
-    /// Reads entries below `before` until the page is full, about so many bytes were looked at, or none are left behind
-    /// the query's `after`.
+    /// Reads entries below `before` until the page is full, about this number of bytes was looked
+    /// at, or none are left behind the query's `after`.
     ///
     /// It reads files, and is not for a thread that others wait for. Once `is_over` says so, it reads no further
     /// block, and ends with an error that no caller waits for.
@@ -133,7 +133,7 @@ impl<'a> Backward<'a> {
         }
     }
 
-    /// The last entries of a piece that pass, as many as the page has room for, and one more if there is one.
+    /// The last entries of a piece that pass, as many as the page has room for, and another if there is one.
     fn piece(
         &mut self,
         file: Blocks<'_>,

@@ -19,7 +19,7 @@ pub(crate) use tail::{Start, TailQuery};
 /// How many bytes of entries a page has at most, unless a single one is longer.
 pub(in crate::store) const PAGE_BYTES_MAX: u64 = 1024 * 1024;
 
-/// The least that a reply may have to hold for any page: its entries, or a single one that is longer, and what stands
+/// The least that a reply may have to hold for any page: its entries, or a single one that is longer, and the text
 /// around them.
 #[cfg(feature = "program")]
 pub(crate) const REPLY_BYTES_MIN: usize = LINE_BYTES_MAX + 1024;
@@ -33,7 +33,7 @@ pub(in crate::store) const SCAN_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// Which entries to read.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Query {
-    /// The log that `after` belongs to; any if there is none.
+    /// The log that `after` belongs to; any if it is missing.
     pub(crate) log: Option<String>,
     /// Only entries with a higher sequence number: 0 for all, and the page before's [`next`](Page::next) to
     /// go on upwards.
@@ -42,7 +42,7 @@ pub(crate) struct Query {
     pub(crate) direction: Direction,
     /// How many entries a page has at most; 0 is taken for 1.
     pub(crate) limit: usize,
-    /// How long to wait for an entry if there is none yet. Reading down does not wait.
+    /// How long to wait for an entry if no entry is there yet. Reading down does not wait.
     pub(crate) wait: Duration,
     /// Which of them.
     pub(crate) filter: Filter,
@@ -70,7 +70,7 @@ pub(crate) enum Direction {
 pub(crate) struct Page {
     /// The identity of the log.
     pub(crate) log: String,
-    /// The entries that match, in the order of the read, as they stand in the file.
+    /// The entries that match, in the order of the read, as they are in the file.
     pub(crate) entries: Vec<Box<RawValue>>,
     /// The sequence number up to which entries were looked at, or down to which. Reading on behind it misses none and
     /// repeats none. It may be beyond the last of `entries`, and beyond where the read began on an empty page.

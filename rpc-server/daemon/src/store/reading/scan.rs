@@ -30,7 +30,7 @@ pub(in crate::store) struct Range {
     pub(in crate::store) after: u64,
     /// The line of the first of them, if the scan before has ended there.
     pub(in crate::store) place: Option<Place>,
-    /// It ends once it has looked at so many bytes.
+    /// It ends once it has looked at this number of bytes.
     pub(in crate::store) bytes_max: u64,
 }
 

@@ -19,7 +19,7 @@ const ITEM_ENTRIES_MAX: usize = 100;
 /// What to follow.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct TailQuery {
-    /// The log that the start belongs to; any if there is none.
+    /// The log that the start belongs to; any if it is missing.
     pub(crate) log: Option<String>,
     /// Where to begin.
     pub(crate) start: Start,
@@ -37,7 +37,7 @@ pub(crate) enum Start {
     Now,
     /// Behind an entry.
     After(u64),
-    /// With so many of the last entries that pass the filter.
+    /// With this number of last entries that pass the filter.
     Last(usize),
 }
 
@@ -48,7 +48,7 @@ pub(crate) enum Start {
 pub(crate) struct Tailed {
     /// The identity of the log.
     log: String,
-    /// The entries that match, in order, as they stand in the file.
+    /// The entries that match, in order, as they are in the file.
     pub(crate) entries: Vec<Box<RawValue>>,
     /// The number up to which entries were looked at: where a stream after a lost connection goes on.
     pub(crate) next: u64,

@@ -272,7 +272,7 @@ impl State {
         self.forget_if_empty(identity);
     }
 
-    /// Drops keys until there is room for so many bytes more, the oldest of the identity that has the most of them.
+    /// Drops keys until there is room for `bytes` more, the oldest of the identity that has the most of them.
     /// False where all that is left is on its way to the disk.
     fn make_room(&mut self, identity: &str, bytes: usize) -> bool {
         while self.bytes + bytes > self.bytes_max {
@@ -315,7 +315,7 @@ impl State {
         true
     }
 
-    /// Forgets an identity without keys; what it has lost counts for all, since nothing else is known of it.
+    /// Forgets an identity without keys; what it has lost counts for all, since only that is known of it.
     fn forget_if_empty(&mut self, identity: &str) {
         if let Some(own) = self.identities.get(identity)
             && own.keys.is_empty()

@@ -1,4 +1,4 @@
-//! What is written down of a key.
+//! The record of a key in the files.
 
 use std::borrow::Cow;
 

@@ -1,7 +1,7 @@
-//! What was sent before: keys of appends and batches of producers, so that a repetition is recognised, also by the next process.
+//! Repetitions: keys of appends and batches of producers, by which a repetition is recognised, also by the next process.
 //!
-//! Everything that is known stands in the lines themselves. So that a start need not read all segments, what was known
-//! at the end of a segment stands in a snapshot beside the next one (`N.known`, where N is the first number of that
+//! Everything that is known is in the lines themselves. So that a start need not read all segments, what was known
+//! at the end of a segment is kept in a snapshot beside the next one (`N.known`, where N is the first number of that
 //! next one), and a start reads the newest snapshot and the newest segment. Without its snapshot it reads older
 //! segments.
 
@@ -45,7 +45,7 @@ pub(super) struct Repeats {
 }
 
 impl Repeats {
-    /// What is known of a directory with these segments, but for what stands in the newest one.
+    /// What is known of a directory with these segments, but for the lines of the newest one.
     pub(super) fn before_newest(dir: &Path, firsts: &[u64], config: &LogConfig) -> Self {
         let now = Instant::now();
         let mut repeats = Self {

@@ -319,7 +319,7 @@ impl State {
         }
     }
 
-    /// Makes room for one more producer; false where each has a batch under way.
+    /// Makes room for another producer; false where each has a batch under way.
     fn make_room(&mut self) -> bool {
         if self.producers.len() < PRODUCERS_MAX {
             return true;

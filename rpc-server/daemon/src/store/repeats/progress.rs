@@ -1,3 +1,5 @@
+//! Progress of a key or a batch: what is known of something that was sent.
+
 use tokio::sync::oneshot;
 
 use super::super::StoreError;

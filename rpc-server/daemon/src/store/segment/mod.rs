@@ -114,7 +114,7 @@ impl Segment {
             .metadata()
             .map_err(StoreError::io("read", &self.path))?;
         if file.len() != len {
-            // Somebody has shortened the file since it was looked at: the lines are not where they belong.
+            // The file was shortened since it was looked at: the lines are not where they belong.
             return Err(StoreError::Changed {
                 path: self.path.clone(),
             });

@@ -1,4 +1,4 @@
-//! What is left of the newest segment after a crash.
+//! Recovery of the newest segment after a crash.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader, Write};
@@ -107,7 +107,7 @@ impl Segment {
     }
 }
 
-/// What stands in the lines of a segment.
+/// The content of the lines of a segment.
 struct Found {
     sequence: Sequence,
     /// The offsets of lines that make no sense.
@@ -255,7 +255,7 @@ fn accept_but_for_newline<'a>(sequence: &mut Sequence, line: &Line<'a>) -> Optio
     Some(entry)
 }
 
-/// Devices in the place of files, for tests of a disk that fails.
+/// Devices instead of files, for tests of a disk that fails.
 #[cfg(test)]
 pub(in crate::store) mod stand_in {
     use std::cell::Cell;

@@ -1,3 +1,5 @@
+//! The thread that asks the filters of waiting readers.
+
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 

@@ -1,3 +1,5 @@
+//! The readers that wait, by their filters.
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 

@@ -1,3 +1,5 @@
+//! A slice of new entries, against which filters are asked.
+
 use std::collections::HashMap;
 use std::ops::Range;
 

@@ -102,7 +102,7 @@ impl Connections {
             return handshake(TokioIo::new(stream)).await;
         };
         let name = ServerName::try_from(host.to_owned())
-            .map_err(|_| "the host cannot stand in a certificate".to_owned())?;
+            .map_err(|_| "a certificate cannot name this host".to_owned())?;
         let stream = TlsConnector::from(Arc::clone(tls))
             .connect(name, stream)
             .await

@@ -95,7 +95,7 @@ impl RequestFormat {
                 HttpMethod::Get => Method::GET,
                 HttpMethod::Post => Method::POST,
             },
-            host: host.map_err(|_| MappingError::new("the host cannot stand in a header"))?,
+            host: host.map_err(|_| MappingError::new("the host cannot be sent in a header"))?,
             target: url.target.clone(),
             query: pairs(&settings.query)?,
             headers: headers.collect::<Result<_, MappingError>>()?,

@@ -173,7 +173,7 @@ mod tests {
         );
         assert!(signed.starts_with("AccessKeyId=testId&Action=SendSms&Format=XML&OutId=123&"));
 
-        // What stands in the body counts as if it stood in the query.
+        // The body counts as if it were part of the query.
         let (form, query) = query.split_at(4);
         let split = aliyun_rpc_v1("GET", query.to_vec(), form, "testId", "testSecret", &moment);
         assert!(
