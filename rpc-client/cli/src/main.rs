@@ -1,6 +1,7 @@
 //! The command line: `rpc --help` says what it does.
 
 mod call;
+mod client_log;
 mod commands;
 mod completion;
 mod cursor;
@@ -39,6 +40,13 @@ const RECONNECT_CAP_MS: u64 = 1_000;
 struct Arguments {
     #[command(flatten)]
     target: Target,
+    #[arg(
+        long,
+        global = true,
+        value_name = "LEVEL",
+        help = "Log the client's connections and tries on standard error: error, warn, info, debug or trace, also by module, as rpc_client=debug [env: RUST_LOG] [default: nothing is logged]"
+    )]
+    log_level: Option<String>,
     #[command(subcommand)]
     command: Command,
 }
@@ -176,8 +184,13 @@ fn main() -> ExitCode {
     let Fields { arguments, fields } = Fields::split_from(given, &Arguments::command());
     let Arguments {
         target,
+        log_level,
         mut command,
     } = Arguments::parse_from(arguments);
+    if let Err(failure) = client_log::start(log_level) {
+        return failure.report();
+    }
+
     match &mut command {
         Command::Call(call) => call.set_fields(fields),
         Command::Notify(notify) => notify.set_fields(fields),

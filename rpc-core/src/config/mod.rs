@@ -2,7 +2,9 @@
 
 mod error;
 mod groups;
+mod log_level;
 mod tcp;
 
 pub use error::ConfigError;
+pub use log_level::{LOG_LEVEL_FORM, LOG_LEVELS, wrong_log_levels};
 pub use tcp::Tcp;

@@ -45,6 +45,10 @@ struct Arguments {
     /// Format of the log on standard error [default: text]
     #[arg(long, value_enum, value_name = "FORMAT")]
     log_format: Option<LogFormat>,
+    /// Level of the log: error, warn, info, debug, trace or off, also by module, as info,rpc_server=debug. Without this
+    /// flag it is taken from `RPC_SERVER_LOG_LEVEL`, `RUST_LOG` or the config file, in this order [default: info]
+    #[arg(long, value_name = "LEVEL")]
+    log_level: Option<String>,
     /// Check the settings, and the files and addresses that they name, as a start does, and exit: 0 if they
     /// are right, 2 if not; each mistake is a line on standard error
     #[arg(long)]
@@ -73,6 +77,7 @@ fn main() -> ExitCode {
         listen: arguments.listen,
         data_dir: arguments.data_dir,
         log_format: arguments.log_format,
+        log_level: arguments.log_level,
     };
 
     let file = arguments.config.or_else(config_file_of_environment);

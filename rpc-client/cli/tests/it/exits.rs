@@ -288,3 +288,43 @@ fn an_empty_variable_of_the_environment_counts_as_not_set() {
         "{message}"
     );
 }
+
+#[test]
+fn the_client_s_log_is_shown_at_the_level_of_the_flag_or_else_of_rust_log() {
+    let server = Server::start();
+    let logged = |flags: &[&str], rust_log: &str| {
+        let arguments = [flags, &["call", "0", "1"]].concat();
+        let mut command = command(&server.address, &arguments);
+        let output = command.env("RUST_LOG", rust_log).output().unwrap();
+        assert_eq!(output.stdout, b"1\n");
+        String::from_utf8(output.stderr).unwrap()
+    };
+
+    assert_eq!(logged(&[], ""), "");
+    assert!(logged(&["--log-level", "debug"], "").contains("connected"));
+    assert!(logged(&[], "rpc_client=debug").contains("connected"));
+    assert_eq!(logged(&["--log-level", "warn"], "debug"), "");
+}
+
+#[test]
+fn a_wrong_log_level_is_a_usage_error_that_names_the_flag_or_the_variable() {
+    let refused = |flags: &[&str], rust_log: &str| {
+        let arguments = [flags, &["call", "0", "1"]].concat();
+        let mut command = command("unix:/nowhere", &arguments);
+        let output = command.env("RUST_LOG", rust_log).output().unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        String::from_utf8(output.stderr).unwrap()
+    };
+
+    let wrong = "\"inof\" must be error, warn, info, debug, trace or off";
+    let message = refused(&["--log-level", "inof"], "");
+    assert!(
+        message.contains(&format!("`--log-level` = \"inof\": {wrong}")),
+        "{message}"
+    );
+    let message = refused(&[], "inof");
+    assert!(
+        message.contains(&format!("`RUST_LOG` = \"inof\": {wrong}")),
+        "{message}"
+    );
+}

@@ -216,7 +216,10 @@ pub(crate) fn rpc_at(address: &str, arguments: &[&str], input: impl AsRef<[u8]>)
 
 pub(crate) fn command(address: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rpc"));
-    command.env("RPC_ADDR", address).args(arguments);
+    command
+        .env("RPC_ADDR", address)
+        .env_remove("RUST_LOG")
+        .args(arguments);
     command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

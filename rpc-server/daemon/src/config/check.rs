@@ -8,9 +8,9 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use rpc_core::config::{LOG_LEVEL_FORM, LOG_LEVELS, wrong_log_levels};
 use rpc_server::{ConfigError, ListenOptions};
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::filter::ParseError;
 
 use super::keys::nearest;
@@ -188,7 +188,7 @@ impl DaemonConfig {
         }
 
         mistakes.extend(self.contradictions());
-        mistakes.extend(mistakes_of_log_level(&self.log_level));
+        mistakes.extend(mistakes_of_log_level("log_level", &self.log_level));
         if self.log_lines_bytes_max < LOG_LINES_BYTES_MIN {
             let bytes = self.log_lines_bytes_max;
             mistakes.push(format!(
@@ -274,22 +274,13 @@ fn mistake_of_listener(listener: &ListenerSettings) -> Option<String> {
     Some(format!("[[listeners]] \"{}\": {mistake}", listener.address))
 }
 
-/// Words that are no level: the filter would take one for the name of a module, and log nothing else.
-fn mistakes_of_log_level(log_level: &str) -> Vec<String> {
-    const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
-    let known = LEVELS.map(str::to_owned);
-    let is_level = |word: &str| !word.is_empty() && word.parse::<LevelFilter>().is_ok();
-
-    // Only plain words: what has a span, a module or a level of its own is for the filter to judge.
-    let words = log_level.split(',');
-    let wrong: Vec<String> = words
-        .filter(|word| !word.contains(['=', '[', ']', '{', '}', '"']) && !is_level(word))
+/// What is wrong with a log level, which `source` has set: a setting, a variable or a flag.
+pub(super) fn mistakes_of_log_level(source: &str, log_level: &str) -> Vec<String> {
+    let known = LOG_LEVELS.map(str::to_owned);
+    let wrong: Vec<String> = wrong_log_levels(log_level)
         .map(|word| {
             let meant = nearest(word, &known);
-            format!(
-                "`log_level` = \"{log_level}\": \"{word}\" must be error, warn, info, debug, trace or off, \
-                 or a module with one of them, as \"rpc_server=debug\"{meant}"
-            )
+            format!("`{source}` = \"{log_level}\": \"{word}\" {LOG_LEVEL_FORM}{meant}")
         })
         .collect();
     if !wrong.is_empty() {
@@ -298,7 +289,7 @@ fn mistakes_of_log_level(log_level: &str) -> Vec<String> {
 
     let checked = log_filter(log_level);
     let mistake = checked.err().map(|error| {
-        format!("`log_level` = \"{log_level}\": {error}; write a level, as \"info\", or \"rpc_server=debug\"")
+        format!("`{source}` = \"{log_level}\": {error}; write a level, as \"info\", or \"rpc_server=debug\"")
     });
     mistake.into_iter().collect()
 }

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use toml::de::{DeArray, DeString, DeTable, DeValue, Deserializer};
 use toml::{Spanned, Table, Value};
 
-use super::check::Mistakes;
+use super::check::{Mistakes, mistakes_of_log_level};
 use super::keys::{keys_of_lists, known_keys, misspelled, nearest, with_nearest};
 use super::{DaemonConfig, LogFormat};
 use rpc_server::config::moved;
@@ -16,16 +16,20 @@ use rpc_server::config::moved;
 const ENV_PREFIX: &str = "RPC_SERVER_";
 /// Set the config file itself, not a key of it.
 const ENV_CONFIG: &str = "RPC_SERVER_CONFIG";
+/// Sets the log level, as in other programs that log with `tracing`, unless `RPC_SERVER_LOG_LEVEL` does.
+const ENV_RUST_LOG: &str = "RUST_LOG";
 
 /// What the command line may set.
 #[derive(Debug, Clone, Default)]
 pub struct Overrides {
-    /// `--listen`, in the place of all configured addresses.
+    /// `--listen`, instead of all configured addresses.
     pub listen: Vec<String>,
     /// `--data-dir`.
     pub data_dir: Option<PathBuf>,
     /// `--log-format`.
     pub log_format: Option<LogFormat>,
+    /// `--log-level`.
+    pub log_level: Option<String>,
 }
 
 /// Settings as they were read.
@@ -45,7 +49,7 @@ impl DaemonConfig {
     ///
     /// Of the environment, a variable that begins with `RPC_SERVER_` and names no setting is a
     /// warning: a Service called `rpc-server` in Kubernetes puts several of them into every pod. An
-    /// empty variable counts as not set.
+    /// empty variable counts as not set. `RUST_LOG` sets `log_level`, unless `RPC_SERVER_LOG_LEVEL` or the flag does.
     ///
     /// # Errors
     /// All that cannot be read, each in one line that names the file or variable, the key, and what
@@ -63,7 +67,9 @@ impl DaemonConfig {
         };
 
         let mut unknown = Vec::new();
+        let mut log_level = LogLevel::of_flag(flags.log_level);
         for (name, value) in env {
+            log_level.set_from_env(&name, &value);
             if !name.starts_with(ENV_PREFIX) || name == ENV_CONFIG || value.is_empty() {
                 continue;
             }
@@ -89,6 +95,7 @@ impl DaemonConfig {
                 return Err(Mistakes::from(vec![named.unwrap_or(message)]));
             }
         };
+        mistakes.extend(log_level.mistakes());
         Mistakes::none_of(mistakes)?;
 
         if !flags.listen.is_empty() {
@@ -99,10 +106,64 @@ impl DaemonConfig {
 
         config.data_dir = flags.data_dir.unwrap_or(config.data_dir);
         config.log_format = flags.log_format.unwrap_or(config.log_format);
+        config.log_level = log_level.value.unwrap_or(config.log_level);
 
         Ok(Loaded {
             config,
             warnings: unknown_variables(unknown, &keys).into_iter().collect(),
+        })
+    }
+}
+
+/// The log level that the flag or the environment sets, by the one that goes before the others.
+struct LogLevel {
+    source: LogLevelSource,
+    value: Option<String>,
+}
+
+/// What can set the log level besides the file; a later one goes before an earlier one.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum LogLevelSource {
+    RustLog,
+    Variable,
+    Flag,
+}
+
+impl LogLevelSource {
+    /// The variable that this is, as messages and the environment have it.
+    fn name(self) -> String {
+        match self {
+            Self::RustLog => ENV_RUST_LOG.to_owned(),
+            Self::Variable => env_name(LOG_LEVEL),
+            Self::Flag => "--log-level".to_owned(),
+        }
+    }
+}
+
+/// The key of the log level in a file.
+const LOG_LEVEL: &str = "log_level";
+
+impl LogLevel {
+    fn of_flag(value: Option<String>) -> Self {
+        let source = match value {
+            Some(_) => LogLevelSource::Flag,
+            None => LogLevelSource::RustLog,
+        };
+        Self { source, value }
+    }
+
+    fn set_from_env(&mut self, name: &str, value: &str) {
+        let sources = [LogLevelSource::RustLog, LogLevelSource::Variable];
+        let source = sources.into_iter().find(|source| source.name() == name);
+        if let Some(source) = source.filter(|source| *source >= self.source && !value.is_empty()) {
+            self.source = source;
+            self.value = Some(value.to_owned());
+        }
+    }
+
+    fn mistakes(&self) -> Vec<String> {
+        self.value.as_ref().map_or_else(Vec::new, |value| {
+            mistakes_of_log_level(&self.source.name(), value)
         })
     }
 }
@@ -299,7 +360,7 @@ fn set_from_env(table: &mut Table, name: &str, value: &str, key: &str) -> Result
                 .or_insert_with(|| Value::Table(Table::new()));
             entry
                 .as_table_mut()
-                .ok_or_else(|| format!("`{section}` must be a section"))?
+                .ok_or_else(|| format!("`{section}` must be a table, as `[{section}]`"))?
         }
         None => table,
     };

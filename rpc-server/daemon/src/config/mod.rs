@@ -65,8 +65,9 @@ pub struct DaemonConfig {
     pub data_dir: PathBuf,
     /// Format of the log on standard error: "text" or "json".
     pub log_format: LogFormat,
-    /// What is logged: "error", "warn", "info", "debug" or "trace", also by module, as
-    /// `info,rpc_server=debug`.
+    /// What is logged: "error", "warn", "info", "debug", "trace" or "off", also by module, as
+    /// `info,rpc_server=debug`. The flag `--log-level` goes before this setting, and so do the variables
+    /// `RPC_SERVER_LOG_LEVEL` and, without it, `RUST_LOG`.
     pub log_level: String,
     /// Maximum number of bytes of log lines that wait for standard error. Further lines are dropped, and the log says
     /// how many. A standard error that is not read delays no calls.

@@ -444,6 +444,50 @@ fn a_word_that_is_no_level_is_refused_and_what_a_filter_takes_is_not() {
 }
 
 #[test]
+fn the_log_level_is_the_flag_s_then_that_of_its_variable_then_of_rust_log_then_of_the_file() {
+    let file = "log_level = 'error'";
+    let (own, rust_log) = (("RPC_SERVER_LOG_LEVEL", "debug"), ("RUST_LOG", "trace"));
+    let log_level = |env: &[_]| load(file, env).unwrap().log_level;
+
+    assert_eq!(log_level(&[]), "error");
+    assert_eq!(log_level(&[("RUST_LOG", "")]), "error");
+    assert_eq!(log_level(&[rust_log]), "trace");
+    assert_eq!(log_level(&[own, rust_log]), "debug");
+    assert_eq!(log_level(&[rust_log, own]), "debug");
+
+    let env = [own, rust_log].map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let flags = Overrides {
+        log_level: Some("off".into()),
+        ..Overrides::default()
+    };
+    let config = DaemonConfig::load(None, env, flags).unwrap().config;
+    assert_eq!(config.log_level, "off");
+}
+
+#[test]
+fn a_wrong_log_level_is_refused_by_the_name_of_the_flag_or_variable_that_has_set_it() {
+    let wrong = "\"inof\" must be error, warn, info, debug, trace or off";
+    for name in ["RUST_LOG", "RPC_SERVER_LOG_LEVEL"] {
+        let part = format!("`{name}` = \"inof\": {wrong}");
+        refused("log_level = 'info'", &[(name, "inof")], &part);
+    }
+
+    let flags = Overrides {
+        log_level: Some("inof".into()),
+        ..Overrides::default()
+    };
+    let refused = DaemonConfig::load(None, [], flags).unwrap_err().to_string();
+    assert!(
+        refused.starts_with(&format!("`--log-level` = \"inof\": {wrong}")),
+        "{refused}"
+    );
+
+    // A wrong one counts for nothing if another goes before it.
+    let env = [("RUST_LOG", "inof"), ("RPC_SERVER_LOG_LEVEL", "warn")];
+    assert_eq!(load("", &env).unwrap().log_level, "warn");
+}
+
+#[test]
 fn the_data_directory_is_checked_without_being_made_or_written_to() {
     let directory = tempfile::tempdir().unwrap();
     let checked = |data_dir: &Path| {

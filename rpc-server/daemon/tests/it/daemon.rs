@@ -23,7 +23,7 @@ pub(crate) fn command() -> Command {
     for (name, _) in std::env::vars_os() {
         if name
             .to_str()
-            .is_some_and(|name| name.starts_with("RPC_SERVER_"))
+            .is_some_and(|name| name.starts_with("RPC_SERVER_") || name == "RUST_LOG")
         {
             command.env_remove(name);
         }
@@ -545,9 +545,12 @@ fn the_printed_settings_read_back_and_environment_and_flags_go_over_the_file() {
         ("RPC_SERVER_DATA_DIR", "/from/env"),
         ("RPC_SERVER_LISTEN", "127.0.0.1:2,unix:/two"),
         ("RPC_SERVER_SERVICES", "test"),
+        ("RUST_LOG", "warn"),
     ];
     let flags = [
         "--print-config",
+        "--log-level",
+        "debug",
         "--data-dir",
         "/from/flag",
         "--listen",
@@ -562,6 +565,7 @@ fn the_printed_settings_read_back_and_environment_and_flags_go_over_the_file() {
         "\nconnections_max = 12\n",
         "\nfsync = false\n",
         "\nlog_format = \"json\"\n",
+        "\nlog_level = \"debug\"\n",
         "\ndata_dir = \"/from/flag\"\n",
         "\nlisten = [\"127.0.0.1:3\", \"127.0.0.1:4\"]\n",
         "\nservices = [\"test\"]\n",
@@ -577,6 +581,7 @@ fn the_printed_settings_read_back_and_environment_and_flags_go_over_the_file() {
         from_env.contains("\"127.0.0.1:2\", \"unix:/two\"") && from_env.contains("/from/env"),
         "{from_env}"
     );
+    assert!(from_env.contains("\nlog_level = \"warn\"\n"), "{from_env}");
     fs::write(file, &stdout).unwrap();
     let (_, again, stderr) = output(&["--print-config", "--config", file], &[]);
     assert_eq!((again, stderr), (stdout, String::new()));
