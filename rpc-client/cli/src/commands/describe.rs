@@ -26,20 +26,24 @@ pub(crate) struct List {
 
 /// List the commands of the server, or show one of them
 ///
-/// One command is shown with its fields, and a call to paste.
+/// On a terminal as text: one command with its fields, and a call to paste. Elsewhere as one line of JSON, as the
+/// server sent it, with the JSON Schemas of params and data.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   rpc describe
   rpc describe log.append
   rpc describe 1001
-  rpc describe --json | jq '.commands[].cmdid'")]
+  rpc describe | jq '.commands[].cmdid'")]
 pub(crate) struct Describe {
     /// Name or number of the command
     command: Option<String>,
-    /// Print what the server sent, with the JSON Schema of params and data, as one line of JSON
-    #[arg(long)]
+    /// Print JSON on a terminal, too
+    #[arg(long, conflicts_with = "text")]
     json: bool,
+    /// Print text into a pipe or a file, too
+    #[arg(long)]
+    text: bool,
 }
 
 impl List {
@@ -74,9 +78,10 @@ impl Describe {
         let data = client.command(CmdId::DESCRIBE).call_raw(&params).await?;
         let data = data.unwrap_or(RawJson::NULL);
 
+        let is_json = self.json || !self.text && !Output::is_terminal();
         let mut output = Output::new();
         let Some(name) = &self.command else {
-            if self.json {
+            if is_json {
                 output.value(data.as_str())?;
             } else {
                 list(&mut output, &Description::decode(&data)?)?;
@@ -85,12 +90,12 @@ impl Describe {
         };
 
         // A number was the server's to find.
-        if self.json && matches!(number, Some(Ok(_))) {
+        if is_json && matches!(number, Some(Ok(_))) {
             output.value(data.as_str())?;
         } else {
             let description = Description::decode(&data)?;
             let command = find(&description.commands, name)?;
-            if self.json {
+            if is_json {
                 output.value(&serde_json::to_string(command).unwrap_or_default())?;
             } else {
                 show(&mut output, command)?;

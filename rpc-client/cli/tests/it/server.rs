@@ -39,9 +39,27 @@ fn stats_are_one_line_of_json_where_no_terminal_is() {
 }
 
 #[test]
+fn describe_is_one_line_of_json_where_no_terminal_is() {
+    let server = Server::start();
+    for arguments in [
+        &["describe"][..],
+        &["describe", "2"],
+        &["describe", "--json"],
+    ] {
+        let stdout = server.rpc(arguments).data();
+        assert_eq!(stdout.lines().count(), 1);
+        let described: Value = serde_json::from_str(&stdout).unwrap();
+        assert!(described["commands"].is_array(), "{stdout}");
+    }
+
+    let ran = server.rpc(&["describe", "--json", "--text"]);
+    assert_eq!(ran.exit, 2);
+}
+
+#[test]
 fn describe_lists_the_commands_as_a_table() {
     let server = Server::start();
-    let stdout = server.rpc(&["describe"]).data();
+    let stdout = server.rpc(&["describe", "--text"]).data();
     let mut lines = stdout.lines();
     assert_eq!(
         lines.next(),
@@ -76,7 +94,7 @@ fn describe_lists_a_command_whose_name_is_longer_than_any_line() {
     );
     let address = peer_that_answers(data.replace('\n', " ").leak());
 
-    let ran = rpc_at(&address, &["describe"], "");
+    let ran = rpc_at(&address, &["describe", "--text"], "");
 
     assert_eq!((ran.exit, ran.stderr.as_str()), (0, ""));
     assert!(ran.stdout.ends_with("mm  unary   Does.\n"));
@@ -85,7 +103,7 @@ fn describe_lists_a_command_whose_name_is_longer_than_any_line() {
 #[test]
 fn describe_shows_one_command_with_its_fields_or_what_the_server_sent() {
     let server = Server::start();
-    let stdout = server.rpc(&["describe", "2"]).data();
+    let stdout = server.rpc(&["describe", "--text", "2"]).data();
     let expected = "2 rpc.health (unary, idempotent)\n\
                     Says whether the server, or one service, takes calls.\n\
                     \n\
@@ -139,7 +157,7 @@ fn list_shows_the_commands_of_one_service() {
 #[test]
 fn describe_of_a_name_is_enough_to_call_it() {
     let server = Server::start();
-    let stdout = server.rpc(&["describe", "log.append"]).data();
+    let stdout = server.rpc(&["describe", "--text", "log.append"]).data();
     for line in [
         "  level    one of trace, debug, info, warn, error, fatal  required  How grave it is.",
         "  trace    a text                                         optional  The trace that it belongs to.",

@@ -77,6 +77,7 @@ fn shop() -> String {
 
 /// What a shell on a terminal shows for this line: both outputs.
 fn shown(address: &str, line: &str) -> String {
+    let line = line.replace("rpc describe", "rpc describe --text");
     let program = Path::new(env!("CARGO_BIN_EXE_rpc"));
     let path = std::env::var("PATH").unwrap_or_default();
     let output = Command::new("sh")
