@@ -24,6 +24,7 @@ mod metrics;
 mod overload;
 mod peer_log;
 mod peers;
+mod protocol_doc;
 mod recent;
 mod reserve;
 mod retire;
