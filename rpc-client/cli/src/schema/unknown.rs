@@ -7,7 +7,7 @@ use super::check::Misfit;
 
 /// Slips of the hand by which a field may differ from the one that was meant.
 const SLIPS_MAX: usize = 2;
-/// Letters of a name for each slip, where the server would ignore the field: short names are alike by chance.
+/// Letters of a name for each slip, where the server would ignore the field: any two short names are alike.
 const LETTERS_PER_SLIP: usize = 4;
 
 /// Keywords by which other schemas know of fields of the same object.

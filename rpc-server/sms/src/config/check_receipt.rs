@@ -132,7 +132,7 @@ fn check_proof(
                 ));
             }
         }
-        // A secret may stand in it, so that the text itself is not repeated.
+        // It may contain a secret, so the text itself is not repeated.
         _ => found.push(format!(
             "`receipt.verify.{place}` must be a secret of `http.secrets`, as \"{{secret.token}}\""
         )),

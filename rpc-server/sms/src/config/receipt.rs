@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ReceiptsSettings {
-    /// The address, as "127.0.0.1:8891". Empty: there is none.
+    /// The address, as "127.0.0.1:8891". Empty: receipts are taken by command 1109 alone.
     pub listen: String,
     /// Whether `listen` may be an address that other machines reach: it is plain http, which a proxy with TLS belongs in
     /// front of.

@@ -1,4 +1,4 @@
-//! The listener: a small server of HTTP that knows the paths of receipts, and nothing else.
+//! The listener: a small HTTP server that knows only the paths of receipts.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;

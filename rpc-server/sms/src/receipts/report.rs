@@ -1,4 +1,4 @@
-//! What a request says of messages.
+//! Reports about messages, as a request has them.
 
 use serde_json::{Map, Value as Json};
 

@@ -170,7 +170,7 @@ async fn a_signed_receipt_is_taken_twice_and_in_any_order_and_another_one_change
 
     for state in ["delivered", "delivered", "sent", "undelivered"] {
         assert_eq!(bench.twilio(state, "s3cret").await, 200);
-        // It is on disk when the provider is told so.
+        // It is on disk before the provider gets its answer.
         assert_eq!(bench.message(id).state, State::Delivered);
     }
     bench.outbox.stop().await;
