@@ -132,22 +132,18 @@ impl LogThrottle {
 impl Kind {
     fn turn(&self, now: Instant) -> Turn {
         let mut period = self.lock();
-        let mut left_out = 0;
         if now.saturating_duration_since(period.began) >= PERIOD {
-            left_out = period.left_out;
-            *period = Period {
-                began: now,
-                written: 0,
-                left_out: 0,
-            };
+            period.began = now;
+            period.written = 0;
         }
 
         if period.written < self.lines_per_second {
             period.written += 1;
+            let left_out = std::mem::take(&mut period.left_out);
             return Turn::Written { left_out };
         }
 
-        // Those of the last period were told with the first line of this one.
+        // Those of the last period were told with the first line of this one, where it may have any.
         period.left_out += 1;
         if period.left_out > 1 {
             return Turn::LeftOut;
@@ -214,5 +210,35 @@ impl fmt::Debug for LogThrottle {
             .field("level", &self.0.level)
             .field("lines_per_second", &self.0.lines_per_second)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Says how many lines had been left out before each that is written.
+    fn written(throttle: &LogThrottle, periods: u32, lines: u32) -> Vec<u64> {
+        let began = Instant::now();
+        let moments =
+            (0..periods).flat_map(|period| (0..lines).map(move |_| began + PERIOD * period));
+        let turns = moments.map(|moment| throttle.0.turn(moment));
+        turns
+            .filter_map(|turn| match turn {
+                Turn::Written { left_out } => Some(left_out),
+                Turn::FirstLeftOut { .. } | Turn::LeftOut => None,
+            })
+            .collect()
+    }
+
+    #[test]
+    fn lines_that_are_left_out_are_told_with_the_next_one_or_at_the_end_without_a_runtime() {
+        let some = LogThrottle::new("lines", Level::INFO, 2);
+        assert_eq!(written(&some, 3, 5), [0, 0, 3, 0, 3, 0]);
+        assert_eq!(some.0.lock().left_out, 3);
+
+        let none = LogThrottle::new("lines", Level::INFO, 0);
+        assert!(written(&none, 3, 5).is_empty());
+        assert_eq!(none.0.lock().left_out, 15);
     }
 }
