@@ -60,9 +60,8 @@ impl Policy {
 
     /// That of the address that serves nothing but the pages.
     #[cfg(feature = "admin")]
-    pub(crate) fn of_pages(allows_plaintext: bool) -> Self {
+    pub(crate) fn of_pages() -> Self {
         Self {
-            allows_plaintext,
             is_for_pages: true,
             ..Self::default()
         }

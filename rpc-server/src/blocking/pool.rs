@@ -14,7 +14,7 @@ use rpc_core::HeldBytes;
 use super::queue::{GroupId, Queue, Taken, Ticket};
 use super::{BlockingError, CallToken, Caller, CallerId};
 use crate::config::Blocking;
-use crate::limit::Memory;
+use crate::limit::{Holder, Memory};
 use crate::metrics::BlockingReport;
 
 /// A bounded pool of threads for work that blocks. Clones share the threads; see the [module](super).
@@ -284,7 +284,7 @@ impl Inner {
 
         if let Some(memory) = self.memory.get()
             && bytes > 0
-            && !memory.has_room_for(bytes, peer.held_bytes() < memory.share())
+            && !memory.has_room_for(bytes, Holder::of(peer.held_bytes(), memory.share()))
         {
             return Err(BlockingError::NoMemory {
                 limit: memory.limit(),

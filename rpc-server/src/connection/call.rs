@@ -38,9 +38,9 @@ pub(super) enum Place {
 }
 
 impl Place {
-    pub(super) fn of(id: Option<u64>, oneway: bool) -> Self {
-        match id {
-            Some(_) if oneway => Self::Unanswered(0),
+    fn of(request: &Request<'_>) -> Self {
+        match request.id {
+            Some(_) if request.oneway => Self::Unanswered(0),
             Some(id) => Self::Multiplexed(id),
             None => Self::Ordered,
         }
@@ -89,7 +89,7 @@ impl Terms {
 
         Self {
             cmdid: request.cmdid,
-            place: Place::of(request.id, request.oneway),
+            place: Place::of(request),
             oneway: request.oneway,
             credit: request.credit,
             timeout: request.timeout,

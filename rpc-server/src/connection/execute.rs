@@ -35,6 +35,15 @@ impl Executed {
     }
 }
 
+/// Where bytes begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Begins {
+    /// With the first byte of the connection.
+    WithConnection,
+    /// With a later line: what came before them is executed.
+    WithLine,
+}
+
 /// The first bytes of a connection.
 pub(super) enum Opening {
     /// An HTTP request that is answered: the connection is handed over with its bytes.
@@ -213,22 +222,22 @@ where
         }
     }
 
-    /// Recognizes the first bytes of another protocol. `is_all`: they are all that has come.
+    /// Recognizes the first bytes of another protocol.
     #[cfg_attr(
         not(feature = "http"),
         expect(clippy::unused_self, reason = "as where HTTP requests are answered")
     )]
-    pub(super) fn recognize(&self, bytes: &[u8], is_all: bool) -> Opening {
+    pub(super) fn recognize(&self, bytes: &[u8], begins: Begins) -> Opening {
         if sniff::is_tls_hello(bytes) {
             return Opening::Tls;
         }
 
         #[cfg(feature = "http")]
-        if is_all && self.answers_http(bytes) {
+        if begins == Begins::WithConnection && self.answers_http(bytes) {
             return Opening::Http;
         }
 
-        let _ = is_all;
+        let _ = begins;
         Opening::Lines
     }
 

@@ -18,6 +18,15 @@ use crate::metrics::add;
 /// Time between two looks for a peer that is not read from.
 const PROBE_PAUSE: Duration = Duration::from_secs(1);
 
+/// What has become of what the peer has sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Received {
+    /// Neither the socket nor the input has anything to execute.
+    Executed,
+    /// Some of it waits.
+    Waiting,
+}
+
 impl<IO> Session<IO>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
@@ -106,8 +115,9 @@ where
     }
 
     /// Takes the next step on the way out, once everything is done that comes before it. Returns whether it was
-    /// taken: then the turn begins anew. `has_read_all`: neither the socket nor the input has anything to execute.
-    pub(super) fn leave(&mut self, cx: &mut Context<'_>, has_read_all: bool) -> io::Result<bool> {
+    /// taken: then the turn begins anew.
+    pub(super) fn leave(&mut self, cx: &mut Context<'_>, received: Received) -> io::Result<bool> {
+        let has_read_all = received == Received::Executed;
         let is_time_up = !self.timers.is_set(Timer::Phase);
 
         match self.lifecycle.phase() {

@@ -53,6 +53,7 @@ use crate::shutdown::Stage;
 use access_log::AccessLog;
 use crowd::InCrowd;
 use input::Input;
+use leave::Received;
 use lifecycle::Phase;
 use session::Session;
 use timers::Alarm;
@@ -140,8 +141,11 @@ where
             if self.session.lifecycle.phase() == Phase::Closed {
                 return Poll::Ready(Ok(()));
             }
-            let has_read_all = read.is_pending() && self.has_executed_all();
-            if self.session.leave(cx, has_read_all)? {
+            let received = match read.is_pending() && self.has_executed_all() {
+                true => Received::Executed,
+                false => Received::Waiting,
+            };
+            if self.session.leave(cx, received)? {
                 continue;
             }
 

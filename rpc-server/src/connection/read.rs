@@ -8,7 +8,7 @@ use rpc_core::frame::id_of_part;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
-use super::execute::{Executed, Opening};
+use super::execute::{Begins, Executed, Opening};
 use super::input::{Filled, ReadLimits, Wait};
 use super::lifecycle::Phase;
 use super::room::Room;
@@ -111,12 +111,15 @@ where
 
         let received = session.clock.look();
         session.input_bytes = input.held_bytes();
-        let is_all = session.stats.bytes_in == held as u64;
+        let begins = match session.stats.bytes_in == held as u64 {
+            true => Begins::WithConnection,
+            false => Begins::WithLine,
+        };
 
         match read.filled {
             Filled::Scratch(length) => {
                 let bytes = &scratch[..length];
-                let done = self.take(cx, bytes, received, is_all);
+                let done = self.take(cx, bytes, received, begins);
                 self.input.keep(&bytes[done.consumed..], done.wait);
             }
             Filled::Own => {
@@ -131,21 +134,21 @@ where
         Poll::Ready(Ok(read.bytes))
     }
 
-    /// Executes what was read, or leaves it to what it is for. `is_all`: nothing came before it.
+    /// Executes what was read, or leaves it to what it is for.
     #[inline]
     fn take(
         &mut self,
         cx: &mut Context<'_>,
         bytes: &[u8],
         received: Instant,
-        is_all: bool,
+        begins: Begins,
     ) -> Executed {
         let done = Executed {
             consumed: bytes.len(),
             wait: None,
         };
         if !self.session.lifecycle.has_spoken() {
-            match self.session.recognize(bytes, is_all) {
+            match self.session.recognize(bytes, begins) {
                 Opening::Lines => {}
                 Opening::Tls => {
                     self.session.refuse_tls();

@@ -12,6 +12,7 @@ use super::output::ENVELOPE_BYTES;
 use super::session::Session;
 use super::stream::Credit;
 use crate::layers::Fault;
+use crate::limit::Holder;
 use crate::metrics::add;
 
 /// Results below this are always affordable: to refuse one takes as much.
@@ -94,8 +95,8 @@ where
             return Ok(());
         }
 
-        let is_below_share = self.held_bytes() < self.budget.bytes_max();
-        if self.host.memory.has_room_for(bytes, is_below_share) {
+        let holder = Holder::of(self.held_bytes(), self.budget.bytes_max());
+        if self.host.memory.has_room_for(bytes, holder) {
             return Ok(());
         }
 

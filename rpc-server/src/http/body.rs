@@ -181,7 +181,7 @@ impl std::error::Error for BrokenOff {}
 impl StreamBody {
     /// A stream that begins with this line.
     pub(super) fn new(desk: Arc<Desk>, form: Form, first: Line) -> Self {
-        desk.watch.set_streaming(true);
+        desk.watch.begin_stream();
         let mut body = Self {
             desk,
             form,
@@ -247,7 +247,7 @@ impl Drop for StreamBody {
             // Without a reader, the call is cut.
             self.desk.end_session();
         }
-        self.desk.watch.set_streaming(false);
+        self.desk.watch.end_stream();
     }
 }
 

@@ -10,7 +10,7 @@ use super::session::Session;
 use super::watch::Watch;
 use super::{Http, Open};
 use crate::access::Policy;
-use crate::limit::MemoryShare;
+use crate::limit::{Holder, MemoryShare};
 use crate::metrics::Ledger;
 use crate::shutdown::Stage;
 
@@ -162,8 +162,8 @@ impl Desk {
     /// There is no memory for them.
     pub(super) fn hold_request(&self, bytes: usize) -> Result<(), Status> {
         let memory = &self.http.reporter.memory;
-        let is_below_share = bytes < memory.share();
-        if bytes >= COUNTED_BYTES && !memory.has_room_for(0, is_below_share) {
+        let holder = Holder::of(bytes, memory.share());
+        if bytes >= COUNTED_BYTES && !memory.has_room_for(0, holder) {
             memory.log();
             return Err(memory.refusal().with_rejected());
         }

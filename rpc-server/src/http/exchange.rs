@@ -51,7 +51,10 @@ where
         open,
     } = handover;
 
-    let has_calls = policy.http_calls;
+    let traffic = match policy.http_calls {
+        true => Traffic::Calls,
+        false => Traffic::Page,
+    };
     let config = &http.reporter.config;
     let desk = Arc::new(Desk::new(&http, &policy, &peer, open, ledger));
 
@@ -60,16 +63,16 @@ where
         Box::pin(answer(Arc::clone(&at_desk), request)).map(Ok::<_, Infallible>)
     });
     let mut connection = http1::Builder::new()
-        .keep_alive(has_calls)
+        .keep_alive(traffic == Traffic::Calls)
         // A caller that has gone away ends its call; a health check may end its side and read on.
-        .half_close(!has_calls)
+        .half_close(traffic == Traffic::Page)
         .max_headers(HEADERS_MAX)
-        .max_buf_size(head_bytes_max(&http, has_calls))
+        .max_buf_size(head_bytes_max(&http, traffic))
         // The limits are kept here.
         .header_read_timeout(None)
         .serve_connection(TokioIo::new(Watched::new(read, io, &desk.watch)), answers);
 
-    let mut whole = pin!(whole_exchange(&http, has_calls));
+    let mut whole = pin!(whole_exchange(&http, traffic));
 
     // A drain does not wait for a peer that is slow to ask.
     let mut drained = pin!(async {
@@ -124,25 +127,34 @@ where
     }
 }
 
+/// What a connection may ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Traffic {
+    /// A page, once.
+    Page,
+    /// Calls and pages, one after another.
+    Calls,
+}
+
 /// Longest head of a request.
-fn head_bytes_max(http: &super::Http, has_calls: bool) -> usize {
+fn head_bytes_max(http: &super::Http, traffic: Traffic) -> usize {
     #[cfg(feature = "admin")]
-    if let Some(pages) = http.pages.as_ref().filter(|_| !has_calls) {
+    if let (Some(pages), Traffic::Page) = (&http.pages, traffic) {
         return pages.header_bytes_max();
     }
 
-    let _ = (http, has_calls);
+    let _ = (http, traffic);
     HEAD_BYTES_MAX
 }
 
 /// Ready when one exchange has taken too long, where there is only one.
-async fn whole_exchange(http: &super::Http, has_calls: bool) {
+async fn whole_exchange(http: &super::Http, traffic: Traffic) {
     #[cfg(feature = "admin")]
-    if let Some(pages) = http.pages.as_ref().filter(|_| !has_calls) {
+    if let (Some(pages), Traffic::Page) = (&http.pages, traffic) {
         return tokio::time::sleep(pages.timeout()).await;
     }
 
-    let _ = (http, has_calls);
+    let _ = (http, traffic);
     std::future::pending::<()>().await;
 }
 

@@ -42,8 +42,12 @@ impl Watch {
         self.has_begun.store(false, Ordering::Relaxed);
     }
 
-    pub(super) fn set_streaming(&self, is_streaming: bool) {
-        self.is_streaming.store(is_streaming, Ordering::Relaxed);
+    pub(super) fn begin_stream(&self) {
+        self.is_streaming.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn end_stream(&self) {
+        self.is_streaming.store(false, Ordering::Relaxed);
     }
 
     /// Whether a request is under way.

@@ -51,6 +51,23 @@ pub(crate) enum Level {
     Exhausted,
 }
 
+/// Who asks for memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Holder {
+    BelowShare,
+    AboveShare,
+}
+
+impl Holder {
+    /// One that holds so many bytes of its `share`.
+    pub(crate) fn of(held: usize, share: usize) -> Self {
+        match held < share {
+            true => Self::BelowShare,
+            false => Self::AboveShare,
+        }
+    }
+}
+
 impl Memory {
     /// `limit` in bytes; 0 for half of what this process may use.
     pub(crate) fn new(limit: usize) -> Self {
@@ -109,11 +126,11 @@ impl Memory {
         usize::try_from(share).unwrap_or(usize::MAX)
     }
 
-    /// Whether `bytes` more have room, for a connection that is below its share or above it.
-    pub(crate) fn has_room_for(&self, bytes: usize, is_below_share: bool) -> bool {
-        let limit = match is_below_share {
-            true => self.limit,
-            false => self.scarce_from(),
+    /// Whether `bytes` more have room.
+    pub(crate) fn has_room_for(&self, bytes: usize, holder: Holder) -> bool {
+        let limit = match holder {
+            Holder::BelowShare => self.limit,
+            Holder::AboveShare => self.scarce_from(),
         };
         self.held().saturating_add(bytes as u64) <= limit
     }
@@ -399,7 +416,8 @@ mod tests {
         let mut other = MemoryShare::none(&memory, 2);
         assert!(other.tell(300_000));
         assert_eq!((memory.level(), memory.share()), (Level::Scarce, 600_000));
-        assert!(memory.has_room_for(200_000, true) && !memory.has_room_for(1, false));
+        assert!(memory.has_room_for(200_000, Holder::BelowShare));
+        assert!(!memory.has_room_for(1, Holder::AboveShare));
 
         assert!(one.tell(1_100_000));
         assert_eq!(memory.level(), Level::Exhausted);

@@ -138,16 +138,24 @@ impl FileId {
     }
 }
 
+/// Who may listen on a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Port {
+    /// This listener alone.
+    Exclusive,
+    /// Others as well, of this process and its user (`SO_REUSEPORT`).
+    Shared,
+}
+
 impl Listener {
-    /// `is_shared`: others may listen on the same port.
-    pub(crate) async fn bind(address: &str, config: &Config, is_shared: bool) -> io::Result<Self> {
+    pub(crate) async fn bind(address: &str, config: &Config, port: Port) -> io::Result<Self> {
         let name = |error: io::Error| {
             io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
         };
 
         match address.strip_prefix("unix:") {
             Some(path) => bind_unix(Path::new(path)).await.map_err(name),
-            None => bind_tcp(address, config, is_shared).await.map_err(name),
+            None => bind_tcp(address, config, port).await.map_err(name),
         }
     }
 
@@ -271,7 +279,7 @@ fn until_none(accept: impl Fn() -> io::Result<()>) -> io::Result<()> {
     Ok(())
 }
 
-async fn bind_tcp(address: &str, config: &Config, is_shared: bool) -> io::Result<Listener> {
+async fn bind_tcp(address: &str, config: &Config, port: Port) -> io::Result<Listener> {
     let mut last = io::Error::new(io::ErrorKind::InvalidInput, "the name has no address");
     for address in tokio::net::lookup_host(address).await? {
         let socket = if address.is_ipv4() {
@@ -282,7 +290,7 @@ async fn bind_tcp(address: &str, config: &Config, is_shared: bool) -> io::Result
 
         // A restarted server must not wait for the old one's connections to time out.
         socket.set_reuseaddr(true)?;
-        if is_shared {
+        if port == Port::Shared {
             socket.set_reuseport(true)?;
         }
 

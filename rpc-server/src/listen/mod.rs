@@ -10,7 +10,7 @@ mod watched;
 
 pub(crate) use intake::{Intake, Serve};
 pub use listener::{BoundAddress, InheritedListener};
-pub(crate) use listener::{Listener, Origin};
+pub(crate) use listener::{Listener, Origin, Port};
 pub use options::{ListenError, ListenOptions};
 pub(crate) use refusal::Refusal;
 pub(crate) use reserve::Reserved;

@@ -131,7 +131,10 @@ impl Recent {
 
         let newest_first = [&under_way].into_iter().chain(slices.ended.iter().rev());
         for (age, slice) in newest_first.take(1 + FIVE_MINUTES).enumerate() {
-            lately.add(slice, age <= MINUTE);
+            lately.add_to_five_minutes(slice);
+            if age <= MINUTE {
+                lately.add_to_minute(slice);
+            }
         }
 
         lately
@@ -225,18 +228,16 @@ fn differences(before: &[u64], now: &[u64]) -> Vec<(u8, u64)> {
 }
 
 impl Lately {
-    fn add(&mut self, slice: &Slice, is_of_minute: bool) {
+    fn add_to_five_minutes(&mut self, slice: &Slice) {
         self.five_minutes += slice.length;
         self.all.five_minutes.add_slice(slice);
         for growth in &slice.commands {
             let windows = self.commands.entry(growth.place).or_default();
             windows.five_minutes.add(growth);
         }
+    }
 
-        if !is_of_minute {
-            return;
-        }
-
+    fn add_to_minute(&mut self, slice: &Slice) {
         self.minute += slice.length;
         self.all.minute.add_slice(slice);
         for growth in &slice.commands {

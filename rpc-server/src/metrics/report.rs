@@ -66,17 +66,27 @@ pub struct HealthReport {
 }
 
 impl HealthReport {
-    pub(crate) fn new(is_ready: bool, problems: Vec<String>) -> Self {
-        let (severity, headline) = match (is_ready, problems.is_empty()) {
-            (false, _) => (Severity::Critical, "Not ready for new work:"),
-            (true, false) => (Severity::Warning, "Serving, with warnings:"),
-            (true, true) => (Severity::Good, "All is well."),
+    /// Of a server that takes new work, in spite of these problems.
+    pub(crate) fn ready(problems: Vec<String>) -> Self {
+        let (severity, headline) = match problems.is_empty() {
+            false => (Severity::Warning, "Serving, with warnings:"),
+            true => (Severity::Good, "All is well."),
         };
 
         Self {
-            is_ready,
+            is_ready: true,
             severity,
             headline,
+            problems,
+        }
+    }
+
+    /// Of one that takes none, for the first of these problems.
+    pub(crate) fn not_ready(problems: Vec<String>) -> Self {
+        Self {
+            is_ready: false,
+            severity: Severity::Critical,
+            headline: "Not ready for new work:",
             problems,
         }
     }

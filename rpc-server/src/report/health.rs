@@ -136,7 +136,10 @@ impl Reporter {
             ));
         }
 
-        HealthReport::new(is_ready, problems)
+        match is_ready {
+            true => HealthReport::ready(problems),
+            false => HealthReport::not_ready(problems),
+        }
     }
 
     /// What keeps new connections and calls away from the whole server.

@@ -14,7 +14,7 @@ use crate::admin::{AdminConfig, AdminPage, check_pages};
 use crate::blocking::BlockingPool;
 use crate::config::Config;
 use crate::dispatch::router::{Router, Routes};
-use crate::listen::{BoundAddress, InheritedListener, ListenOptions, Listener};
+use crate::listen::{BoundAddress, InheritedListener, ListenOptions, Listener, Port};
 
 /// Puts a [`Server`] together.
 #[derive(Default)]
@@ -242,17 +242,20 @@ impl Bound {
     /// Binds an address; with workers, once for each of them.
     async fn bind(&mut self, options: ListenOptions, config: &Config) -> io::Result<()> {
         let ListenOptions { address, policy } = options;
-        let is_shared = !self.workers.is_empty();
-        let listener = Listener::bind(&address, config, is_shared).await?;
+        let port = match self.workers.is_empty() {
+            true => Port::Exclusive,
+            false => Port::Shared,
+        };
+        let listener = Listener::bind(&address, config, port).await?;
         let policy = self.add(policy, &listener)?;
 
         match listener {
-            Listener::Tcp(first, address, origin) if is_shared => {
+            Listener::Tcp(first, address, origin) if port == Port::Shared => {
                 self.workers[0].push((first.into_std()?, address, origin, Arc::clone(&policy)));
 
                 for worker in &mut self.workers[1..] {
                     if let Listener::Tcp(next, ..) =
-                        Listener::bind(&address.to_string(), config, is_shared).await?
+                        Listener::bind(&address.to_string(), config, port).await?
                     {
                         worker.push((next.into_std()?, address, origin, Arc::clone(&policy)));
                     }
@@ -315,8 +318,11 @@ async fn bind_pages(
         return Ok(Vec::new());
     }
 
-    let listener = Listener::bind(&admin.listen, config, false).await?;
-    let policy = Policy::of_pages(admin.allow_plaintext);
+    let listener = Listener::bind(&admin.listen, config, Port::Exclusive).await?;
+    let policy = Policy {
+        allows_plaintext: admin.allow_plaintext,
+        ..Policy::of_pages()
+    };
     policy
         .check(&listener.address())
         .map_err(|error| invalid(error.to_string()))?;

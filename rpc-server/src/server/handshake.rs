@@ -127,9 +127,11 @@ impl Handshakes {
             }
         };
 
-        let accept = hello
-            .into_stream(tls.config(policy.takes_http()))
-            .into_fallible();
+        let config = match policy.takes_http() {
+            true => tls.config_with_http(),
+            false => tls.config(),
+        };
+        let accept = hello.into_stream(config).into_fallible();
         match timeout_at(deadline, accept).await.map_err(late)? {
             Ok(stream) => Ok(stream),
             Err((error, io)) => {

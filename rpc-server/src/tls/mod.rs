@@ -61,9 +61,9 @@ struct Inner {
 
 /// What is read from the files, all of it at once.
 struct Current {
-    /// What is served beside the pages, and without them.
-    with_pages: Arc<rustls::ServerConfig>,
-    without_pages: Arc<rustls::ServerConfig>,
+    /// What is served without HTTP, and beside it.
+    of_lines: Arc<rustls::ServerConfig>,
+    with_http: Arc<rustls::ServerConfig>,
     chain: Vec<Vec<u8>>,
     expires: SystemTime,
 }
@@ -122,13 +122,14 @@ impl ServerTls {
         self.0.files.client_certificates == ClientCertificates::Required
     }
 
-    pub(crate) fn config(&self, has_pages: bool) -> Arc<rustls::ServerConfig> {
-        let current = self.current();
-        Arc::clone(if has_pages {
-            &current.with_pages
-        } else {
-            &current.without_pages
-        })
+    /// For a listener that takes lines alone.
+    pub(crate) fn config(&self) -> Arc<rustls::ServerConfig> {
+        Arc::clone(&self.current().of_lines)
+    }
+
+    /// For one that takes HTTP as well.
+    pub(crate) fn config_with_http(&self) -> Arc<rustls::ServerConfig> {
+        Arc::clone(&self.current().with_http)
     }
 
     fn current(&self) -> RwLockReadGuard<'_, Current> {
@@ -187,12 +188,12 @@ impl Current {
         config.send_tls13_tickets = 1;
         config.alpn_protocols = vec![ALPN.to_vec()];
 
-        let without_pages = Arc::new(config.clone());
+        let of_lines = Arc::new(config.clone());
         config.alpn_protocols.push(ALPN_HTTP.to_vec());
 
         Ok(Self {
-            with_pages: Arc::new(config),
-            without_pages,
+            of_lines,
+            with_http: Arc::new(config),
             chain: ders,
             expires: validity.until,
         })
