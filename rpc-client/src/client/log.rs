@@ -15,6 +15,7 @@
 
 pub use rpc_core::api::log::{
     APPEND, APPEND_BATCH, Append, AppendBatch, Appended, BATCH_ENTRIES_MAX, BatchAppended,
-    BatchError, Entry, Extent, Fields, Level, LogBlockingClient, LogClient, Order, Page, READ,
-    Read, TAIL, TAIL_LAST_MAX, Tail, Tailed,
+    BatchError, EMIT, Emit, Entry, Extent, FLUSH, Fields, Flushed, Level, LogBlockingClient,
+    LogClient, LogStats, Order, Page, READ, Read, STATS, ServiceStats, Spread, TAIL, TAIL_LAST_MAX,
+    Tail, Tailed,
 };

@@ -143,7 +143,15 @@ fn list_shows_the_commands_of_one_service() {
         .collect();
     assert_eq!(
         names,
-        ["log.append", "log.read", "log.append_batch", "log.tail"]
+        [
+            "log.append",
+            "log.read",
+            "log.append_batch",
+            "log.emit",
+            "log.flush",
+            "log.tail",
+            "log.stats"
+        ]
     );
     assert!(server.rpc(&["list"]).data().contains("rpc.ping"));
 
@@ -182,7 +190,7 @@ fn describe_of_a_name_is_enough_to_call_it() {
     server.rpc(&["describe", "log.apend"]).assert(
         2,
         "",
-        "rpc: the server has no command `log.apend`\nhint: there are log.append, log.read, log.append_batch, log.tail\n",
+        "rpc: the server has no command `log.apend`\nhint: there are log.append, log.read, log.append_batch, log.emit, log.flush, log.tail, log.stats\n",
     );
 }
 

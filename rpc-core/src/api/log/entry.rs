@@ -118,7 +118,9 @@ impl Append {
 }
 
 /// Reads a time. One past the last date that can be written is refused: it could not be formatted.
-fn possible_time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+pub(super) fn possible_time<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<u64>, D::Error> {
     let ts = Option::<u64>::deserialize(deserializer)?;
     match ts {
         Some(ts) if ts > TS_MAX => Err(D::Error::custom(format_args!(

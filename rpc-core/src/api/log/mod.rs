@@ -1,13 +1,16 @@
 //! The log service: entries appended, numbered, on disk, and read back with a cursor.
 
 mod batch;
+mod emit;
 mod entry;
 mod fields;
 mod read;
 mod service;
+mod stats;
 mod tail;
 
 pub use batch::{AppendBatch, BATCH_ENTRIES_MAX, BatchAppended, BatchError, PRODUCER_BYTES_MAX};
+pub use emit::{Emit, Flushed};
 pub use entry::{Append, Appended, Entry, Level, TS_MAX};
 pub use fields::{FIELDS_DEPTH_MAX, Fields};
 pub use read::{
@@ -15,6 +18,8 @@ pub use read::{
     Read, SERVICE_BYTES_MAX, TEXT_BYTES_MAX, TRACE_BYTES_MAX,
 };
 pub use service::{
-    APPEND, APPEND_BATCH, Log, LogBlockingClient, LogClient, LogServer, LogService, READ, TAIL,
+    APPEND, APPEND_BATCH, EMIT, FLUSH, Log, LogBlockingClient, LogClient, LogServer, LogService,
+    READ, STATS, TAIL,
 };
+pub use stats::{LogStats, ServiceStats, Spread};
 pub use tail::{TAIL_LAST_MAX, Tail, Tailed};

@@ -2,7 +2,10 @@
 
 use futures::stream::Stream;
 
-use super::{Append, AppendBatch, Appended, BatchAppended, BatchError, Page, Read, Tail, Tailed};
+use super::{
+    Append, AppendBatch, Appended, BatchAppended, BatchError, Emit, Flushed, LogStats, Page, Read,
+    Tail, Tailed,
+};
 use crate::frame::CmdId;
 use crate::service;
 use crate::status::Status;
@@ -15,6 +18,15 @@ pub const READ: CmdId = LogService::READ;
 
 /// [`Log::append_batch`].
 pub const APPEND_BATCH: CmdId = LogService::APPEND_BATCH;
+
+/// [`Log::emit`].
+pub const EMIT: CmdId = LogService::EMIT;
+
+/// [`Log::flush`].
+pub const FLUSH: CmdId = LogService::FLUSH;
+
+/// [`Log::stats`].
+pub const STATS: CmdId = LogService::STATS;
 
 /// [`Log::tail`].
 pub const TAIL: CmdId = LogService::TAIL;
@@ -43,6 +55,16 @@ pub trait Log {
     #[rpc(cmdid = 1003)]
     async fn append_batch(&self, batch: &AppendBatch) -> Result<BatchAppended, BatchError>;
 
+    /// Writes entries whose caller does not wait for the disk; over the budget of their service they are dropped and counted.
+    ///
+    /// Sent with an answer, it is answered once they wait for the disk.
+    #[rpc(cmdid = 1004, oneway)]
+    async fn emit(&self, emit: &Emit);
+
+    /// Waits until what this connection has emitted is on disk; answers how much was written and dropped.
+    #[rpc(cmdid = 1005, idempotent)]
+    async fn flush(&self) -> Result<Flushed, Status>;
+
     /// Follows the log: entries as they come, and if asked for the last ones or those behind a cursor before.
     #[rpc(
         cmdid = 1006,
@@ -51,4 +73,8 @@ pub trait Log {
         resumable(cursor = "log", param = "log", cursor = "next", param = "after")
     )]
     fn tail(&self, tail: Tail) -> impl Stream<Item = Result<Tailed, Status>> + Send;
+
+    /// Tells what the log holds, and what services have sent since the server was started.
+    #[rpc(cmdid = 1007, idempotent)]
+    async fn stats(&self) -> Result<LogStats, Status>;
 }

@@ -206,6 +206,12 @@ pub struct LogSettings {
     pub segment_age_s: u64,
     /// Bytes of entries that may wait for the disk; more are refused with code 8.
     pub queue_bytes_max: usize,
+    /// Bytes of entries sent without an answer (`log.emit`) that may wait for the disk; more are dropped, and the log
+    /// says how many.
+    pub emit_queue_bytes_max: usize,
+    /// Bytes of entries that one service may send in a second, in bursts of as much; 0 for any number. More are refused
+    /// with code 8, or dropped where they are sent without an answer, and the log says how many.
+    pub service_bytes_per_second: u64,
     /// Size in bytes of all files together over which the oldest are deleted; 0 keeps all.
     pub retention_bytes: u64,
     /// Age in seconds, counted from its last entry, at which a whole file is deleted; the newest is always kept. At
@@ -231,6 +237,8 @@ impl Default for LogSettings {
             segment_bytes: 64 << 20,
             segment_age_s: 24 * 60 * 60,
             queue_bytes_max: 8 << 20,
+            emit_queue_bytes_max: 16 << 20,
+            service_bytes_per_second: 0,
             retention_bytes: 0,
             retention_age_s: 0,
             fsync: true,
@@ -250,6 +258,7 @@ impl LogSettings {
         ConfigError::unless_positive(&[
             ("log.segment_bytes", self.segment_bytes),
             ("log.queue_bytes_max", self.queue_bytes_max as u64),
+            ("log.emit_queue_bytes_max", self.emit_queue_bytes_max as u64),
             ("log.scans_max", self.scans_max as u64),
         ])
     }
@@ -269,6 +278,8 @@ impl LogSettings {
             segment_bytes: self.segment_bytes,
             segment_age: Duration::from_secs(self.segment_age_s),
             queue_bytes_max: self.queue_bytes_max,
+            emit_queue_bytes_max: self.emit_queue_bytes_max,
+            service_bytes_per_second: self.service_bytes_per_second,
             retention_bytes: self.retention_bytes,
             retention_age: Duration::from_secs(self.retention_age_s),
             fsync: self.fsync,

@@ -12,6 +12,10 @@ pub(crate) struct LogConfig {
     pub(crate) segment_age: Duration,
     /// How many bytes of entries may wait for the disk before further ones are refused. Default 8 MiB.
     pub(crate) queue_bytes_max: usize,
+    /// How many bytes of emitted entries may wait for the disk before further ones are dropped. Default 16 MiB.
+    pub(crate) emit_queue_bytes_max: usize,
+    /// How many bytes of entries one service may append in a second, in bursts of as much; 0, the default, for any number.
+    pub(crate) service_bytes_per_second: u64,
     /// How many bytes all segments together may have before the oldest is deleted; the newest is always kept.
     /// 0, the default, keeps all.
     pub(crate) retention_bytes: u64,
@@ -37,6 +41,8 @@ impl Default for LogConfig {
             segment_bytes: 64 * 1024 * 1024,
             segment_age: Duration::ZERO,
             queue_bytes_max: 8 * 1024 * 1024,
+            emit_queue_bytes_max: 16 * 1024 * 1024,
+            service_bytes_per_second: 0,
             retention_bytes: 0,
             retention_age: Duration::ZERO,
             fsync: true,

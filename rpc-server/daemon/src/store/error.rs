@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use std::{fmt, io};
 
 use rpc_core::api::log::Extent;
@@ -53,6 +54,15 @@ pub(crate) enum StoreError {
     /// More is waiting for the disk than [`queue_bytes_max`](super::LogConfig::queue_bytes_max) allows. The
     /// entry was not taken; the same one may be sent again later.
     Overloaded,
+    /// A service has appended as much as it may for now. The entries were not taken; the same may be sent again later.
+    OverBudget {
+        /// The service; empty for those that are not told apart.
+        service: String,
+        /// What it may append in a second, in bytes.
+        bytes_per_second: u64,
+        /// When it may go on.
+        wait: Duration,
+    },
     /// The entry is longer than a line may be. It will never be taken.
     TooLarge {
         /// The length of its line, in bytes.
@@ -166,6 +176,14 @@ impl fmt::Display for StoreError {
                 write!(f, "another program has changed {}", path.display())
             }
             Self::Overloaded => f.write_str("too much is waiting for the disk of the log"),
+            Self::OverBudget {
+                service,
+                bytes_per_second,
+                ..
+            } => write!(
+                f,
+                "the service `{service}` is over its budget of {bytes_per_second} bytes a second; send it again later"
+            ),
             Self::TooLarge { bytes, bytes_max } => {
                 write!(
                     f,

@@ -1,6 +1,7 @@
 //! The store as its users see it: append, read, wait.
 
 use std::fmt;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -14,8 +15,10 @@ use tokio::time::Instant;
 
 use super::closing::Closing;
 use super::dir_lock::{DirLock, create_dir};
+use super::emits::{Due, Emitters, Services, send_notices};
 use super::entry::{Origin, encode};
-use super::queue::{Appended, Queue};
+use super::meter::Meter;
+use super::queue::{Appended, Queue, QueueLimits};
 use super::repeats::{BatchOf, KeyOf, Keys, Once, Producers, Repeats, Snapshots};
 use super::segment;
 use super::segments::{self, Segments};
@@ -39,6 +42,11 @@ pub(crate) struct LogStore {
     is_synced: bool,
     /// The identity of the log.
     pub(super) log: String,
+    /// What connections emit.
+    pub(super) emitters: Emitters,
+    /// What services append.
+    pub(super) services: Arc<Services>,
+    pub(super) meter: Arc<Meter>,
     /// The keys of appends.
     keys: Arc<Keys>,
     /// The batches of producers.
@@ -93,7 +101,13 @@ impl LogStore {
 
         let next = left.map_or(found_next, |left| found_next.max(left.last + 1));
         let newest = newest.filter(|newest| left.is_none() && newest.change().is_none());
-        let queue = Arc::new(Queue::new(next, config.queue_bytes_max));
+        let limits = QueueLimits {
+            bytes_max: config.queue_bytes_max,
+            emit_bytes_max: config.emit_queue_bytes_max,
+        };
+        let queue = Arc::new(Queue::new(next, limits));
+        let services = Services::new(config.service_bytes_per_second, Instant::now());
+        let (services, meter) = (Arc::new(services), Arc::<Meter>::default());
         let (sender, durable) = watch::channel(next - 1);
         let (health_sender, health) = watch::channel(Health::default());
 
@@ -117,21 +131,16 @@ impl LogStore {
             health: health_sender,
             failed: 0,
             failures: super::writer::failures(),
+            meter: Arc::clone(&meter),
+            services: Arc::clone(&services),
         };
         if left.is_some() {
             writer.begin(next);
         }
         Closing::remove(dir)?;
 
-        let start = |name: &str| thread::Builder::new().name(name.into());
-        let threads = vec![
-            start("log-writer")
-                .spawn(|| writer.run())
-                .map_err(StoreError::io("start the writer of", dir))?,
-            start("log-matcher")
-                .spawn(|| matcher.run())
-                .map_err(StoreError::io("start the matcher of", dir))?,
-        ];
+        let threads =
+            start(writer, matcher).map_err(StoreError::io("start the threads of", dir))?;
 
         Ok(Self {
             queue,
@@ -141,6 +150,9 @@ impl LogStore {
             wait_max,
             is_synced,
             log,
+            emitters: Emitters::default(),
+            services,
+            meter,
             keys,
             producers,
             durable,
@@ -162,7 +174,10 @@ impl LogStore {
     ///
     /// Dropping the future does not take the entry back.
     pub(crate) fn append(&self, entry: &Append) -> Result<Appended, StoreError> {
-        self.queue.push(&encode(entry, Origin::Plain))
+        let line = encode(entry, Origin::Plain);
+        self.within_budgets([(entry.service.as_str(), line.len())].into_iter(), || {
+            self.queue.push(&line)
+        })
     }
 
     /// Appends an entry once, however often it is sent with this key, also to the next store on the same directory.
@@ -180,7 +195,8 @@ impl LogStore {
         let line = encode(entry, Origin::Key(&key));
 
         self.keys.once(call, Instant::now(), |tell| {
-            self.queue.push_for(&line, tell)
+            let sizes = [(entry.service.as_str(), line.len())].into_iter();
+            self.within_budgets(sizes, || self.queue.push_for(&line, tell))
         })
     }
 
@@ -205,11 +221,21 @@ impl LogStore {
             let origins =
                 std::iter::once(Origin::Batch(&batch)).chain(std::iter::repeat(Origin::Plain));
             let lines = entries.iter().zip(origins);
-            let lines: Vec<u8> = lines
-                .flat_map(|(entry, origin)| encode(entry, origin))
-                .collect();
-            self.queue.push_for(&lines, tell)
+            let lines: Vec<Vec<u8>> = lines.map(|(entry, origin)| encode(entry, origin)).collect();
+            let services = entries.iter().map(|entry| entry.service.as_str());
+            let sizes = services.zip(lines.iter().map(Vec::len));
+            self.within_budgets(sizes, || self.queue.push_for(&lines.concat(), tell))
         })
+    }
+
+    /// Does what takes entries, given by their services and bytes, if their services are within their budgets.
+    fn within_budgets<'a, T>(
+        &self,
+        sizes: impl Iterator<Item = (&'a str, usize)>,
+        push: impl FnOnce() -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let shares = self.services.take(sizes, Instant::now())?;
+        push().inspect_err(|_| self.services.give_back(&shares))
     }
 
     /// The identity of the log.
@@ -251,12 +277,22 @@ impl LogStore {
     ///
     /// The store is closed even if this is dropped.
     pub(crate) async fn close(&self) {
+        send_notices(&self.services, &self.queue, Due::All);
         self.queue.close();
         let mut durable = self.durable.clone();
 
         // The writer has ended when no one is left to change it.
         while durable.changed().await.is_ok() {}
     }
+}
+
+/// Starts the threads of a store, in the order in which they end.
+fn start(writer: Writer, matcher: Matcher) -> io::Result<Vec<JoinHandle<()>>> {
+    let named = |name: &str| thread::Builder::new().name(name.into());
+    Ok(vec![
+        named("log-writer").spawn(|| writer.run())?,
+        named("log-matcher").spawn(|| matcher.run())?,
+    ])
 }
 
 impl fmt::Debug for LogStore {

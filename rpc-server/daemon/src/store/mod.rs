@@ -34,17 +34,20 @@
 mod closing;
 mod config;
 mod dir_lock;
+mod emits;
 mod entry;
 mod error;
 mod filter;
 mod identity;
 mod lines;
 mod log;
+mod meter;
 mod queue;
 mod reading;
 mod repeats;
 mod segment;
 mod segments;
+mod stats;
 #[cfg(test)]
 mod tests;
 mod waiting;
@@ -52,6 +55,7 @@ mod walk;
 mod writer;
 
 pub(crate) use config::{Health, LogConfig};
+pub(crate) use emits::Overflow;
 pub(crate) use error::StoreError;
 pub(crate) use filter::{Filter, Rest, WantedField};
 pub(crate) use log::LogStore;

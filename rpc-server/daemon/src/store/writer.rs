@@ -12,6 +12,8 @@ use tokio::sync::watch;
 
 use super::closing::Closing;
 use super::dir_lock::DirLock;
+use super::emits::{Due, Services, send_notices};
+use super::meter::Meter;
 use super::queue::{Batch, Queue, Taken};
 use super::repeats::{Repeats, Snapshots};
 use super::segment::{FILE_MODE, Segment};
@@ -45,6 +47,9 @@ pub(super) struct Writer {
     pub(super) failed: u64,
     /// Of what entries cause: some may fail and others not, as often as they come.
     pub(super) failures: LogThrottle,
+    pub(super) meter: Arc<Meter>,
+    /// What services send, of which the log tells when some was dropped.
+    pub(super) services: Arc<Services>,
 }
 
 /// The throttle of what a writer logs of entries that fail.
@@ -92,6 +97,11 @@ impl Writer {
     }
 
     fn take(&mut self, batch: Batch) {
+        if batch.entries() == 0 {
+            // Callers that only wait for what came before.
+            return self.queue.finish(batch, &Ok(()));
+        }
+
         let outcome = self.write(&batch);
         self.report(&batch, &outcome);
         self.note_write(outcome.as_ref().err());
@@ -136,6 +146,7 @@ impl Writer {
             }
         }
 
+        self.meter.note(batch.entries(), segment.synced_in);
         self.segments.commit(&mut segment, batch.next() - 1);
         self.snapshots.settle(segment.first);
         self.newest = Some(segment);
@@ -177,6 +188,7 @@ impl Writer {
 
     /// Sees to the files, whether or not entries come.
     fn look(&mut self) {
+        send_notices(&self.services, &self.queue, Due::Ended);
         self.begin_behind_a_change();
 
         // Without entries, too: what is in it can be deleted only once it is not the newest.

@@ -478,7 +478,7 @@ fn what_keeps_the_daemon_from_starting_is_said_by_check_config_all_at_once_and_b
         "`admin.listen`: 0.0.0.0:0 is reached from other machines",
         "`tokens_file` ",
         "[[commands]] `cmdid` = 77: no service of `services` has this command; their commands are \
-         1001, 1002, 1003, 1006, 1101, 1102, ",
+         1001, 1002, 1003, 1004, 1005, 1006, 1007, 1101, ",
         "is not a directory; name one",
     ];
     let lines: Vec<&str> = stderr.lines().collect();

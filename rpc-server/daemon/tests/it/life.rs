@@ -19,10 +19,14 @@ pub(crate) struct Life {
 
 impl Life {
     pub(crate) async fn on(data: &Path) -> Self {
+        Self::with(data, DaemonConfig::default()).await
+    }
+
+    pub(crate) async fn with(data: &Path, config: DaemonConfig) -> Self {
         let config = DaemonConfig {
             listen: vec!["127.0.0.1:0".into()],
             data_dir: data.to_owned(),
-            ..DaemonConfig::default()
+            ..config
         };
         let daemon = Daemon::bind(&config).await.unwrap();
         let (near, far) = tokio::io::duplex(64 * 1024);

@@ -9,6 +9,7 @@ mod daemon_life;
 mod daemon_log;
 mod descriptors;
 mod life;
+mod log_emit;
 mod log_repeats;
 mod log_service;
 mod log_tail;

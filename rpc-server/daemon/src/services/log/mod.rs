@@ -1,13 +1,16 @@
 //! `log`: appends entries to the store and reads them back.
 
 mod batch;
+mod emit;
 mod filter;
 mod read;
 mod status;
 
 use std::sync::Arc;
 
-use rpc_core::api::log::{APPEND, APPEND_BATCH, Append, Appended, LogService, READ, TAIL};
+use rpc_core::api::log::{
+    APPEND, APPEND_BATCH, Append, Appended, EMIT, FLUSH, LogService, READ, STATS, TAIL,
+};
 use rpc_core::{CmdId, Descriptor, Status};
 
 use crate::store::{Health, LogStore};
@@ -22,7 +25,7 @@ const SERVICE: &str = "log";
 
 /// The commands of the service.
 #[cfg(any(feature = "program", test))]
-pub(crate) const COMMANDS: [CmdId; 4] = [APPEND, READ, APPEND_BATCH, TAIL];
+pub(crate) const COMMANDS: [CmdId; 7] = [APPEND, READ, APPEND_BATCH, EMIT, FLUSH, TAIL, STATS];
 
 /// The commands of [`Log`](rpc_core::api::log::Log), as the trait describes them. It is not implemented: a page has its
 /// entries as they are in the files, which its typed form would take apart and write again.
@@ -40,7 +43,10 @@ pub(crate) fn router(store: Arc<LogStore>) -> Result<Router<Arc<LogStore>>, Rout
             APPEND_BATCH,
             Route::new(batch::append_batch).describe(descriptor(APPEND_BATCH)),
         )?
-        .route(TAIL, Route::new(read::tail).describe(descriptor(TAIL)))
+        .route(EMIT, Route::new(emit::emit).describe(descriptor(EMIT)))?
+        .route(FLUSH, Route::new(emit::flush).describe(descriptor(FLUSH)))?
+        .route(TAIL, Route::new(read::tail).describe(descriptor(TAIL)))?
+        .route(STATS, Route::new(emit::stats).describe(descriptor(STATS)))
 }
 
 fn descriptor(cmdid: CmdId) -> Descriptor {

@@ -28,6 +28,9 @@ impl From<StoreError> for Status {
                     .with_rejected()
                     .with_retry_after(RETRY_AFTER)
             }
+            StoreError::OverBudget { wait, .. } => Self::resource_exhausted(error.to_string())
+                .with_rejected()
+                .with_retry_after(wait),
             StoreError::NoDescriptors { .. } => {
                 Self::resource_exhausted("the log store has no file descriptor left")
                     .with_source(error)

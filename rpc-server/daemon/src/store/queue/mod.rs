@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use super::emits::EmitRun;
 use super::lines::LINE_BYTES_MAX;
 use super::repeats::{BatchRun, KeyRun};
 use super::segment::SEQ_MAX;
@@ -20,6 +21,9 @@ use super::{StoreError, lock};
 /// Room for `{"seq":`, twenty digits, and a comma in place of the brace that the rest of the line starts
 /// with.
 const SEQ_BYTES_MAX: usize = 27;
+
+/// Bytes that emitted entries of one call take beside their lines, about: what they are counted by.
+const EMIT_BYTES: usize = 128;
 
 /// A buffer that has grown larger than this is given back to the system after use.
 const KEPT_BYTES_MAX: usize = 256 * 1024;
@@ -31,13 +35,52 @@ pub(super) struct Queue {
     /// tasks.
     state: Mutex<State>,
     filled: Condvar,
-    bytes_max: usize,
+    limits: QueueLimits,
+}
+
+/// How many bytes of entries may wait.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct QueueLimits {
+    /// Of those whose callers wait for the disk.
+    pub(super) bytes_max: usize,
+    /// Of those that were emitted.
+    pub(super) emit_bytes_max: usize,
+}
+
+/// The limit that entries are under.
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Appended,
+    Emitted,
+}
+
+/// Bytes of entries, by the limits that they are under.
+#[derive(Debug, Clone, Copy, Default)]
+struct Held {
+    appended: usize,
+    emitted: usize,
+}
+
+impl Held {
+    fn of(self, kind: Kind) -> usize {
+        match kind {
+            Kind::Appended => self.appended,
+            Kind::Emitted => self.emitted,
+        }
+    }
+
+    fn add(&mut self, kind: Kind, bytes: usize) {
+        match kind {
+            Kind::Appended => self.appended += bytes,
+            Kind::Emitted => self.emitted += bytes,
+        }
+    }
 }
 
 struct State {
     batch: Batch,
     /// The bytes of the batch that the writer has: it is in memory as well.
-    writing_bytes: usize,
+    writing: Held,
     closed: bool,
     /// The last batch's buffer, for the next one.
     spare: Vec<u8>,
@@ -60,6 +103,7 @@ pub(super) struct Batch {
     pub(super) lines: Vec<u8>,
     /// Number of entries.
     entries: u64,
+    held: Held,
     callers: Vec<Caller>,
 }
 
@@ -78,6 +122,10 @@ pub(super) enum Tell {
     Key(KeyRun),
     /// By its batch.
     Batch(BatchRun),
+    /// By the counts of its connection.
+    Emit(EmitRun),
+    /// No caller is told.
+    Nobody,
 }
 
 /// What becomes of an entry: its number once it is on the disk.
@@ -90,16 +138,18 @@ impl Tell {
             Self::Call(caller) => drop(caller.send(outcome)),
             Self::Key(run) => run.finish(&outcome),
             Self::Batch(run) => run.finish(&outcome),
+            Self::Emit(run) => run.finish(&outcome),
+            Self::Nobody => {}
         }
     }
 }
 
 impl Queue {
     /// An empty queue that gives out sequence numbers from `first` on.
-    pub(super) fn new(first: u64, bytes_max: usize) -> Self {
+    pub(super) fn new(first: u64, limits: QueueLimits) -> Self {
         let state = State {
             batch: Batch::new(first, Vec::new()),
-            writing_bytes: 0,
+            writing: Held::default(),
             closed: false,
             spare: Vec::new(),
         };
@@ -107,7 +157,7 @@ impl Queue {
         Self {
             state: Mutex::new(state),
             filled: Condvar::new(),
-            bytes_max,
+            limits,
         }
     }
 
@@ -125,6 +175,45 @@ impl Queue {
         rest: &[u8],
         tell: impl FnOnce() -> Tell,
     ) -> Result<(), StoreError> {
+        self.push_kind(Kind::Appended, rest, tell)
+    }
+
+    /// Gives consecutive numbers to emitted entries, each with its line in `rest`. `run` is made only where they are taken.
+    pub(super) fn push_emitted(
+        &self,
+        rest: &[u8],
+        run: impl FnOnce() -> EmitRun,
+    ) -> Result<(), StoreError> {
+        self.push_kind(Kind::Emitted, rest, || Tell::Emit(run()))
+    }
+
+    /// Takes an entry of the log itself.
+    pub(super) fn push_untold(&self, rest: &[u8]) -> Result<(), StoreError> {
+        self.push_for(rest, || Tell::Nobody)
+    }
+
+    /// Takes a place behind the entries that are there. It is told when they are on the disk, or have failed.
+    pub(super) fn push_mark(&self) -> Result<Appended, StoreError> {
+        let (caller, outcome) = oneshot::channel();
+        let mut state = lock(&self.state);
+        if state.closed {
+            return Err(StoreError::Closed);
+        }
+
+        let (seq, tell) = (state.batch.next(), Tell::Call(caller));
+        state.batch.callers.push(Caller { seq, tell });
+        drop(state);
+
+        self.filled.notify_one();
+        Ok(Appended { outcome })
+    }
+
+    fn push_kind(
+        &self,
+        kind: Kind,
+        rest: &[u8],
+        tell: impl FnOnce() -> Tell,
+    ) -> Result<(), StoreError> {
         let lines = || rest.split_inclusive(|byte| *byte == b'\n');
         let (mut bytes, mut entries) = (0, 0);
         for line in lines() {
@@ -138,17 +227,24 @@ impl Queue {
             return Err(StoreError::Closed);
         }
 
-        let waiting = state.batch.lines.len() + state.writing_bytes;
+        let waiting = state.batch.held.of(kind) + state.writing.of(kind);
+        let (bytes_max, beside) = match kind {
+            Kind::Appended => (self.limits.bytes_max, 0),
+            Kind::Emitted => (self.limits.emit_bytes_max, EMIT_BYTES),
+        };
 
-        // A single entry is always taken: one that is larger than the limit would otherwise never be.
-        if waiting > 0 && waiting + bytes > self.bytes_max {
+        // What nothing waits before is always taken: what is larger than the limit would otherwise never be.
+        if waiting > 0 && waiting + bytes + beside > bytes_max {
             return Err(StoreError::Overloaded);
         }
 
-        let was_empty = state.batch.entries == 0;
+        let was_empty = state.batch.is_empty();
         let (seq, tell) = (state.batch.next(), tell());
         state.batch.callers.push(Caller { seq, tell });
+        let before = state.batch.lines.len();
         lines().for_each(|line| state.batch.push(line));
+        let added = state.batch.lines.len() - before + beside;
+        state.batch.held.add(kind, added);
         drop(state);
 
         // Behind the first entry the writer has been woken already, or is at work and will look again.
@@ -162,14 +258,14 @@ impl Queue {
     /// Waits for entries, as long as `patience` at most, and takes all there are.
     pub(super) fn take(&self, patience: Duration) -> Taken {
         let state = lock(&self.state);
-        let wait = |state: &mut State| state.batch.entries == 0 && !state.closed;
+        let wait = |state: &mut State| state.batch.is_empty() && !state.closed;
 
         // As in `lock`: a panic elsewhere has left the data whole.
         let (mut state, _) = self
             .filled
             .wait_timeout_while(state, patience, wait)
             .unwrap_or_else(std::sync::PoisonError::into_inner);
-        if state.batch.entries == 0 {
+        if state.batch.is_empty() {
             return if state.closed {
                 Taken::End
             } else {
@@ -179,7 +275,7 @@ impl Queue {
 
         let next = Batch::new(state.batch.next(), std::mem::take(&mut state.spare));
         let batch = std::mem::replace(&mut state.batch, next);
-        state.writing_bytes = batch.lines.len();
+        state.writing = batch.held;
         Taken::Batch(batch)
     }
 
@@ -199,7 +295,7 @@ impl Queue {
 
         {
             let mut state = lock(&self.state);
-            state.writing_bytes = 0;
+            state.writing = Held::default();
             state.spare = lines;
         }
 
@@ -220,6 +316,7 @@ impl Queue {
             let mut state = lock(&self.state);
             state.closed = true;
             state.batch.entries = 0;
+            state.batch.held = Held::default();
             std::mem::take(&mut state.batch.callers)
         };
 
@@ -228,11 +325,17 @@ impl Queue {
     }
 }
 
+/// Whether a line without its number has too many bytes.
+pub(super) fn is_too_long(bytes: usize) -> bool {
+    SEQ_BYTES_MAX + bytes > LINE_BYTES_MAX
+}
+
 fn check_length(line: &[u8]) -> Result<(), StoreError> {
-    let bytes = SEQ_BYTES_MAX + line.len();
-    if bytes <= LINE_BYTES_MAX {
+    if !is_too_long(line.len()) {
         return Ok(());
     }
+
+    let bytes = SEQ_BYTES_MAX + line.len();
 
     Err(StoreError::TooLarge {
         bytes,
@@ -246,8 +349,19 @@ impl Batch {
             first,
             lines,
             entries: 0,
+            held: Held::default(),
             callers: Vec::new(),
         }
+    }
+
+    /// Whether there is nothing to write and no caller to tell.
+    fn is_empty(&self) -> bool {
+        self.callers.is_empty()
+    }
+
+    /// Number of entries.
+    pub(super) fn entries(&self) -> u64 {
+        self.entries
     }
 
     /// The sequence number after the last one.

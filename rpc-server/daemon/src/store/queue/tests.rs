@@ -10,11 +10,18 @@ impl Queue {
     }
 }
 
+fn at_most(bytes_max: usize) -> QueueLimits {
+    QueueLimits {
+        bytes_max,
+        emit_bytes_max: bytes_max,
+    }
+}
+
 const REST: &[u8] = b"{\"ts\":1}\n";
 
 #[tokio::test]
 async fn what_gathers_is_one_batch_and_all_its_callers_are_told() {
-    let queue = Queue::new(9, 1000);
+    let queue = Queue::new(9, at_most(1000));
     let first = queue.push(REST).unwrap();
     let batch = queue.take_batch();
     let others: Vec<Appended> = (0..3).map(|_| queue.push(REST).unwrap()).collect();
@@ -35,7 +42,7 @@ async fn what_gathers_is_one_batch_and_all_its_callers_are_told() {
 #[test]
 fn a_full_queue_refuses_at_once_until_its_batch_is_done() {
     let line = r#"{"seq":1,"ts":1}"#.len() + 1;
-    let queue = Queue::new(1, line + SEQ_BYTES_MAX + REST.len());
+    let queue = Queue::new(1, at_most(line + SEQ_BYTES_MAX + REST.len()));
     let overloaded = || matches!(queue.push(REST), Err(StoreError::Overloaded));
 
     let appended = [queue.push(REST).unwrap(), queue.push(REST).unwrap()];
@@ -53,7 +60,7 @@ fn a_full_queue_refuses_at_once_until_its_batch_is_done() {
 
 #[test]
 fn an_entry_larger_than_the_whole_queue_is_taken_alone() {
-    let queue = Queue::new(1, 1);
+    let queue = Queue::new(1, at_most(1));
     assert!(queue.push(REST).is_ok());
     assert!(matches!(queue.push(REST), Err(StoreError::Overloaded)));
 
@@ -66,7 +73,7 @@ fn an_entry_larger_than_the_whole_queue_is_taken_alone() {
 
 #[tokio::test]
 async fn a_failed_batch_fails_its_own_callers_only() {
-    let queue = Queue::new(1, 1000);
+    let queue = Queue::new(1, at_most(1000));
     let lost = queue.push(REST).unwrap();
     let batch = queue.take_batch();
     let kept = queue.push(REST).unwrap();
@@ -81,7 +88,7 @@ async fn a_failed_batch_fails_its_own_callers_only() {
 
 #[tokio::test]
 async fn a_closed_queue_hands_out_the_rest_and_an_abandoned_one_fails_it() {
-    let queue = Queue::new(1, 1000);
+    let queue = Queue::new(1, at_most(1000));
     let appended = queue.push(REST).unwrap();
     queue.close();
     assert!(matches!(queue.push(REST), Err(StoreError::Closed)));
@@ -93,7 +100,7 @@ async fn a_closed_queue_hands_out_the_rest_and_an_abandoned_one_fails_it() {
         "its batch was dropped"
     );
 
-    let queue = Queue::new(1, 1000);
+    let queue = Queue::new(1, at_most(1000));
     let appended = queue.push(REST).unwrap();
     queue.abandon();
     assert!(matches!(appended.await, Err(StoreError::Closed)));

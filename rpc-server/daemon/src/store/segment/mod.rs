@@ -9,7 +9,7 @@ use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::StoreError;
 use super::dir_lock::DirLock;
@@ -37,6 +37,8 @@ pub(super) struct Segment {
     identity: Identity,
     /// When it was made.
     born: SystemTime,
+    /// How long it took to make the last entries durable, where that was done.
+    pub(super) synced_in: Option<Duration>,
 }
 
 /// Tells a file from one that has taken its name.
@@ -80,6 +82,7 @@ impl Segment {
             listed: false,
             identity: Identity::of(&made),
             born: SystemTime::now(),
+            synced_in: None,
         };
 
         if let Some(lock) = lock
@@ -103,9 +106,11 @@ impl Segment {
             .map_err(StoreError::io("write", &self.path))?;
 
         if fsync {
+            let begun = Instant::now();
             self.file
                 .sync_data()
                 .map_err(StoreError::io("fdatasync", &self.path))?;
+            self.synced_in = Some(begun.elapsed());
         }
 
         let len = self.len + lines.len() as u64;

@@ -97,6 +97,7 @@ impl Segment {
                 .created()
                 .or_else(|_| found.modified())
                 .unwrap_or_else(|_| SystemTime::now()),
+            synced_in: None,
         };
 
         Ok(Recovered {

@@ -204,6 +204,16 @@ impl Segments {
         oldest.unwrap_or(state.last + 1)..=state.last
     }
 
+    /// The bytes of all segments.
+    pub(super) fn total_bytes(&self) -> u64 {
+        lock(&self.state).total
+    }
+
+    /// Number of segments.
+    pub(super) fn count(&self) -> u64 {
+        lock(&self.state).segments.len() as u64
+    }
+
     /// The newest segment with its length.
     pub(super) fn newest(&self) -> Option<(u64, u64)> {
         let state = lock(&self.state);

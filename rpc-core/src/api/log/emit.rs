@@ -1,0 +1,141 @@
+//! Entries that are sent without an answer, and what has become of them.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Append, Fields, Level};
+
+/// Entries whose caller does not wait for the disk.
+///
+/// JSON: `{"entries":[…]}`; a single entry may stand for itself, with the members of [`Append`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Members")]
+pub struct Emit {
+    /// The entries, 1 to 10,000.
+    pub entries: Vec<Append>,
+}
+
+/// Entries, or the members of one.
+#[derive(Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+struct Members {
+    /// The entries, 1 to 10,000; where they are missing, the other members are those of one entry.
+    #[serde(default)]
+    entries: Option<Vec<Append>>,
+    /// How grave it is.
+    #[serde(default)]
+    level: Option<Level>,
+    /// Which service says it, as `"order"`.
+    #[serde(default)]
+    service: Option<String>,
+    /// What happened.
+    #[serde(default)]
+    message: Option<String>,
+    /// When, in milliseconds since 1970; where it is missing, the time of receipt.
+    #[serde(default, deserialize_with = "super::entry::possible_time")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
+    ts: Option<u64>,
+    /// The trace that it belongs to.
+    #[serde(default)]
+    trace: Option<String>,
+    /// More, as an object. It is stored as it is written.
+    #[serde(default)]
+    fields: Option<Fields>,
+}
+
+impl TryFrom<Members> for Emit {
+    type Error = String;
+
+    fn try_from(members: Members) -> Result<Self, String> {
+        let Members {
+            entries,
+            level,
+            service,
+            message,
+            ts,
+            trace,
+            fields,
+        } = members;
+
+        let has_others = level.is_some()
+            || service.is_some()
+            || message.is_some()
+            || ts.is_some()
+            || trace.is_some()
+            || fields.is_some();
+        match entries {
+            Some(_) if has_others => Err(
+                "`entries` stands beside members of an entry; give the one or the others".into(),
+            ),
+            Some(entries) => Ok(Self { entries }),
+            None => {
+                let missing = |name| format!("`{name}` is missing, as is `entries`");
+                let entry = Append {
+                    level: level.ok_or_else(|| missing("level"))?,
+                    service: service.ok_or_else(|| missing("service"))?,
+                    message: message.ok_or_else(|| missing("message"))?,
+                    ts,
+                    trace,
+                    fields,
+                };
+                let entries = vec![entry];
+                Ok(Self { entries })
+            }
+        }
+    }
+}
+
+#[cfg(feature = "schema")]
+impl schemars::JsonSchema for Emit {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Emit".into()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        Members::json_schema(generator)
+    }
+}
+
+/// What has become of the entries that a connection has emitted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Flushed {
+    /// The last number that was written.
+    pub seq: u64,
+    /// Number of entries that this connection has emitted since it was opened and that are on the disk.
+    pub emitted: u64,
+    /// Number of entries that it has emitted and that were dropped: the service was over its budget, too much waited for the
+    /// disk, or the disk failed.
+    pub dropped: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_entry_or_several_are_taken_and_what_is_neither_is_refused() {
+        let entry = r#"{"level":"info","service":"s","message":"m","fields":{"a":1.50}}"#;
+        let one: Emit = serde_json::from_str(entry).unwrap();
+        let several: Emit = serde_json::from_str(&format!(r#"{{"entries":[{entry}]}}"#)).unwrap();
+        assert_eq!(one, several);
+        let fields = one.entries[0].fields.as_ref().unwrap();
+        assert_eq!(fields.as_str(), r#"{"a":1.50}"#);
+
+        for (wrong, reason) in [
+            (r#"{"level":"info","service":"s"}"#, "`message` is missing"),
+            (
+                r#"{"entries":[],"level":"info"}"#,
+                "give the one or the others",
+            ),
+            (r#"{"entry":1}"#, "unknown field"),
+            (
+                r#"{"level":"info","service":"s","message":"m","ts":1700000000000000}"#,
+                "microseconds",
+            ),
+        ] {
+            let error = serde_json::from_str::<Emit>(wrong).unwrap_err();
+            assert!(error.to_string().contains(reason), "{wrong}: {error}");
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! `emit`, `flush` and `stats`: entries without an answer, and what has become of them.
+
+use std::sync::Arc;
+
+use rpc_core::api::log::{BATCH_ENTRIES_MAX, Emit, Flushed, LogStats};
+use rpc_core::{Context, Peer, Status};
+use rpc_server::{FromRequest, Params, Request, State};
+
+use crate::store::{LogStore, Overflow, StoreError};
+
+/// The connection that a request came over.
+pub(super) struct Sender(Option<Arc<Peer>>);
+
+impl<S> FromRequest<S> for Sender {
+    fn from_request(request: &Request<'_>, _: &S) -> Result<Self, Status> {
+        Ok(Self(request.scope.peer().cloned()))
+    }
+}
+
+/// The entries have their places in the log at the first poll, as one of `append` has.
+pub(super) async fn emit(
+    State(store): State<Arc<LogStore>>,
+    Sender(peer): Sender,
+    context: Context,
+    Params(emit): Params<Emit>,
+) -> Result<(), Status> {
+    let count = emit.entries.len();
+    if !(1..=BATCH_ENTRIES_MAX).contains(&count) {
+        return Err(Status::invalid_argument(format!(
+            "`params.entries` has {count} entries and must have 1 to {BATCH_ENTRIES_MAX}"
+        )));
+    }
+
+    let overflow = if context.is_oneway() {
+        Overflow::Drop
+    } else {
+        Overflow::Refuse
+    };
+    let emitter = store.emitter(peer.as_ref());
+    Ok(store.emit(&emitter, &emit.entries, overflow)?)
+}
+
+/// Its place is behind the emits whose lines came before.
+pub(super) async fn flush(
+    State(store): State<Arc<LogStore>>,
+    Sender(peer): Sender,
+) -> Result<Flushed, Status> {
+    // What the disk did not take is counted.
+    if let Err(error @ StoreError::Closed) = store.flushed()?.await {
+        return Err(error.into());
+    }
+
+    let emitted = store.emitter(peer.as_ref()).emitted();
+    Ok(Flushed {
+        seq: store.last(),
+        emitted: emitted.written,
+        dropped: emitted.dropped,
+    })
+}
+
+pub(super) async fn stats(State(store): State<Arc<LogStore>>) -> Result<LogStats, Status> {
+    Ok(store.stats())
+}

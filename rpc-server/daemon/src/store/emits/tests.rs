@@ -1,0 +1,257 @@
+//! Emits, on a real directory and by themselves.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rpc_core::Peer;
+use rpc_core::api::log::{Append, Level};
+use rpc_server::blocking::BlockingPool;
+use tempfile::TempDir;
+use tokio::time::Instant;
+
+use super::super::{LogConfig, LogStore, Overflow, Query, StoreError};
+use super::connections::Emitters;
+use super::services::{Dropped, Services};
+use super::{Due, Emitter};
+
+fn open(dir: &TempDir, config: LogConfig) -> LogStore {
+    let config = LogConfig {
+        fsync: false,
+        ..config
+    };
+    LogStore::open(dir.path(), config, &BlockingPool::default()).unwrap()
+}
+
+fn entry(service: &str, message: impl Into<String>) -> Append {
+    Append::new(Level::Info, service, message)
+}
+
+fn counts(emitter: &Emitter) -> (u64, u64) {
+    let counted = emitter.emitted();
+    (counted.written, counted.dropped)
+}
+
+#[tokio::test]
+async fn a_flush_covers_what_was_emitted_before_it_and_each_connection_has_its_own_counts() {
+    let dir = TempDir::new().unwrap();
+    let store = open(&dir, LogConfig::default());
+    let peers = [1, 2].map(|number| Arc::new(Peer::new("pipe", number)));
+    let [one, two] = [0, 1].map(|of: usize| store.emitter(Some(&peers[of])));
+
+    for n in 0..100 {
+        let entries = [entry("a", n.to_string()), entry("b", n.to_string())];
+        store.emit(&one, &entries, Overflow::Drop).unwrap();
+    }
+    store
+        .emit(&two, &[entry("a", "x")], Overflow::Refuse)
+        .unwrap();
+
+    store.flushed().unwrap().await.unwrap();
+    assert_eq!((counts(&one), counts(&two)), ((200, 0), (1, 0)));
+    assert_eq!(store.last(), 201);
+    assert_eq!(counts(&store.emitter(Some(&peers[0]))), (200, 0));
+
+    // Nothing is left to wait for.
+    store.flushed().unwrap().await.unwrap();
+    let (services, _) = store.services.stats();
+    assert_eq!((services["a"].entries, services["b"].entries), (101, 100));
+}
+
+#[tokio::test]
+async fn what_does_not_fit_is_dropped_and_counted_or_refused_and_the_log_tells_of_the_drops() {
+    let dir = TempDir::new().unwrap();
+    let config = LogConfig {
+        service_bytes_per_second: 2000,
+        ..LogConfig::default()
+    };
+    let store = open(&dir, config);
+    let emitter = store.emitter(None);
+
+    let many: Vec<Append> = (0..50).map(|_| entry("order", "m".repeat(100))).collect();
+    store.emit(&emitter, &many, Overflow::Drop).unwrap();
+    store
+        .emit(&emitter, &[entry("stock", "m")], Overflow::Drop)
+        .unwrap();
+    let refused = store.emit(&emitter, &many[..1], Overflow::Refuse);
+    let error = refused.unwrap_err();
+    let StoreError::OverBudget { service, wait, .. } = &error else {
+        panic!("{error}");
+    };
+    assert_eq!(service, "order");
+    assert!(*wait > Duration::ZERO && *wait < Duration::from_secs(1));
+    assert!(matches!(
+        store.append(&many[0]),
+        Err(StoreError::OverBudget { .. })
+    ));
+    store.flushed().unwrap().await.unwrap();
+
+    let (written, dropped) = counts(&emitter);
+    assert_eq!(written + dropped, 51);
+    assert!((10..30).contains(&written), "{written}");
+    let (services, _) = store.services.stats();
+    assert_eq!(
+        (services["order"].dropped, services["stock"].dropped),
+        (dropped, 0)
+    );
+
+    store.close().await;
+    let page = store
+        .read(Query {
+            after: written,
+            limit: 10,
+            ..Query::default()
+        })
+        .await
+        .unwrap();
+    let [told] = page.entries.as_slice() else {
+        panic!("{page:?}");
+    };
+    let expected = format!("\"message\":\"{dropped} entries of `order` were dropped\"");
+    assert!(told.get().contains(&expected), "{told}");
+    assert!(
+        told.get()
+            .contains("\"level\":\"warn\",\"service\":\"log\"")
+    );
+}
+
+#[tokio::test]
+async fn emits_have_a_queue_of_their_own_and_what_is_too_long_is_dropped_alone() {
+    let dir = TempDir::new().unwrap();
+    let config = LogConfig {
+        emit_queue_bytes_max: 1,
+        queue_bytes_max: 1,
+        ..LogConfig::default()
+    };
+    let store = open(&dir, config);
+    let emitter = store.emitter(None);
+
+    let entries = [entry("a", "x".repeat(2 << 20)), entry("a", "short")];
+    store.emit(&emitter, &entries, Overflow::Drop).unwrap();
+    assert!(matches!(
+        store.emit(&emitter, &entries, Overflow::Refuse),
+        Err(StoreError::TooLarge { .. })
+    ));
+    store
+        .append(&entry("a", "appended"))
+        .unwrap()
+        .await
+        .unwrap();
+    store.flushed().unwrap().await.unwrap();
+    assert_eq!((counts(&emitter), store.last()), ((1, 1), 2));
+}
+
+#[tokio::test]
+async fn what_a_closed_store_has_no_place_for_is_dropped() {
+    let dir = TempDir::new().unwrap();
+    let store = open(&dir, LogConfig::default());
+    let emitter = store.emitter(None);
+    store.close().await;
+
+    store
+        .emit(&emitter, &[entry("a", "m")], Overflow::Drop)
+        .unwrap();
+    assert_eq!(counts(&emitter), (0, 1));
+    let refused = store.emit(&emitter, &[entry("a", "m")], Overflow::Refuse);
+    assert!(matches!(refused, Err(StoreError::Closed)));
+    assert!(matches!(store.flushed(), Err(StoreError::Closed)));
+}
+
+#[test]
+fn connections_that_are_gone_are_forgotten() {
+    let emitters = Emitters::default();
+    let kept = Arc::new(Peer::new("pipe", 0));
+    emitters.of(Some(&kept)).count_dropped(7);
+    for number in 1..10_000 {
+        let gone = Arc::new(Peer::new("pipe", number));
+        emitters.of(Some(&gone));
+    }
+
+    assert!(emitters.len() <= 65, "{}", emitters.len());
+    assert_eq!(counts(&emitters.of(Some(&kept))), (0, 7));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_budget_is_a_second_s_worth_and_fills_up_as_time_passes() {
+    let services = Services::new(1000, Instant::now());
+    let take = |bytes| {
+        let taken = services.take([("a", bytes)].into_iter(), Instant::now());
+        taken.map(|_| ()).map_err(|error| match error {
+            StoreError::OverBudget { wait, .. } => wait,
+            other => panic!("{other}"),
+        })
+    };
+
+    // What is larger than all of it is taken, and paid for afterwards.
+    take(999).unwrap();
+    take(501).unwrap();
+    let wait = take(1).unwrap_err();
+    assert!(wait > Duration::from_millis(500) && wait < Duration::from_millis(502));
+    assert!(
+        services
+            .take([("b", 1)].into_iter(), Instant::now())
+            .is_ok()
+    );
+
+    tokio::time::advance(wait).await;
+    take(1).unwrap();
+    take(1).unwrap_err();
+    tokio::time::advance(Duration::from_secs(3600)).await;
+    take(1000).unwrap();
+    take(1).unwrap_err();
+}
+
+#[tokio::test(start_paused = true)]
+async fn drops_are_told_once_they_have_ended_or_have_lasted_for_long() {
+    let services = Services::new(1, Instant::now());
+    let drop_some = |count: usize| {
+        let entries = std::iter::repeat_n(("a", 10), count);
+        services.sift(entries, |_| false, Instant::now()).dropped
+    };
+    let told = |due| services.drops_to_tell(due, Instant::now());
+    let of_a = |entries| {
+        vec![Dropped {
+            service: Some("a".to_owned()),
+            entries,
+        }]
+    };
+
+    assert_eq!(told(Due::Ended), []);
+    assert_eq!(drop_some(4), 3);
+    assert_eq!(told(Due::Ended), []);
+    assert_eq!(told(Due::Ended), of_a(3));
+    assert_eq!(told(Due::All), []);
+
+    for _ in 0..30 {
+        drop_some(1);
+        assert_eq!(told(Due::Ended), []);
+        tokio::time::advance(Duration::from_millis(100)).await;
+    }
+    tokio::time::advance(Duration::from_secs(60)).await;
+    let before = drop_some(3);
+    assert_eq!(before, 2);
+    assert_eq!(told(Due::Ended).len(), 1);
+
+    assert_eq!(drop_some(1), 1);
+    assert_eq!(told(Due::All), of_a(1));
+}
+
+#[test]
+fn services_are_told_apart_up_to_a_number_and_a_length() {
+    let services = Services::new(0, Instant::now());
+    for n in 0..2000 {
+        let name = format!("s{n}");
+        services
+            .take([(name.as_str(), 10)].into_iter(), Instant::now())
+            .unwrap();
+    }
+    let long = "x".repeat(300);
+    services
+        .take([(long.as_str(), 10)].into_iter(), Instant::now())
+        .unwrap();
+
+    let (named, others) = services.stats();
+    assert_eq!(
+        (named.len(), others.entries, others.bytes),
+        (1000, 1001, 10_010)
+    );
+}

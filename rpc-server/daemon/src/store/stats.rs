@@ -1,0 +1,36 @@
+//! What a store holds and has done.
+
+use std::sync::Arc;
+
+use rpc_core::api::log::LogStats;
+
+use super::LogStore;
+
+/// How the log is kept.
+const ENGINE: &str = "files";
+
+impl LogStore {
+    /// The figures of the store now.
+    pub(crate) fn stats(self: &Arc<Self>) -> LogStats {
+        let extent = self.extent();
+        let (services, others) = self.services.stats();
+        let dropped = services.values().map(|service| service.dropped);
+
+        LogStats {
+            log: extent.log,
+            oldest: extent.oldest,
+            last: extent.last,
+            bytes: self.segments.total_bytes(),
+            segments: self.segments.count(),
+            damaged: self.damaged(),
+            written: self.meter.entries(),
+            dropped: dropped.sum::<u64>() + others.dropped,
+            fsync_us: self.meter.sync_us(),
+            batch_entries: self.meter.batch_entries(),
+            services,
+            others,
+            engine: ENGINE.into(),
+            synced: self.is_synced(),
+        }
+    }
+}
