@@ -120,7 +120,7 @@ async fn show(options: &Options, data: &Path) -> Result<RpcServer, Error> {
 fn print_stay(address: &str) {
     println!("\nThe daemon stays until Ctrl-C: {address}");
     println!("  its page: http://{address}/");
-    println!("  its log:  cargo rpc --addr {address} log tail");
+    println!("  its log:  cargo rpc --addr {address} log tail -f");
 }
 
 fn describe(source: &Source) {

@@ -4,7 +4,6 @@ mod call;
 mod client_log;
 mod commands;
 mod completion;
-mod cursor;
 mod exit;
 mod generate;
 mod log;
@@ -14,7 +13,6 @@ mod pipe;
 mod schema;
 mod server;
 mod sms;
-mod tail;
 mod view;
 
 use std::ffi::OsString;
@@ -59,7 +57,7 @@ Examples:
   rpc call 1001 '{\"level\":\"info\",\"service\":\"order\",\"message\":\"paid\"}'
   rpc --addr unix:/run/rpc.sock ping -c 100 -i 0
   jq -c '{cmdid:1001,params:.}' entries.json | rpc pipe > replies.json
-  rpc log tail --level warn
+  rpc log tail -f --level warn
   rpc sms send +8613800138000 'your parcel is there'
 
 Exit codes:

@@ -81,6 +81,11 @@ impl<W: Write> Output<W> {
         }
     }
 
+    /// A line for people whose texts are escaped already: what steers a terminal in it is meant.
+    pub(crate) fn laid_out(&mut self, line: &str) -> Result<(), Failure> {
+        self.line(line)
+    }
+
     fn line(&mut self, line: &str) -> Result<(), Failure> {
         let written = self
             .writer

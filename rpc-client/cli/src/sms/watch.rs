@@ -15,8 +15,8 @@ use super::View;
 use super::table::cell;
 use crate::Target;
 use crate::exit::{Failure, describe};
+use crate::log::is_passing;
 use crate::output::{Output, complain};
-use crate::tail::is_passing;
 
 /// Time between attempts while the server is away.
 const PAUSE: Duration = Duration::from_millis(200);

@@ -1,9 +1,9 @@
 //! `rpc log read`.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{entries, fill, messages};
-use crate::support::{Server, peer_that_answers, rpc_at};
+use crate::support::{Server, command, peer_that_answers, rpc_at};
 
 #[test]
 fn read_pages_as_far_as_it_is_asked_to() {
@@ -78,5 +78,98 @@ fn a_server_without_the_log_service_is_an_error() {
             "rpc: {address}: code 12 UNIMPLEMENTED: no 1001 here\n\
              hint: `rpc describe` lists the commands that there are\n"
         ),
+    );
+}
+
+#[test]
+fn read_prints_the_last_entries_that_pass_in_their_order() {
+    let server = Server::start();
+    fill(&server, 2_500);
+    let check = |arguments: &[&str], first: &str, count: usize| {
+        let stdout = server.rpc(&[&["log", "read"], arguments].concat()).data();
+        let found = messages(&stdout);
+        assert_eq!(
+            (found.len(), found[0].as_str()),
+            (count, first),
+            "{arguments:?}"
+        );
+        assert!(entries(&stdout).is_sorted_by_key(|entry| entry["seq"].as_u64()));
+    };
+    check(&["--last", "3"], "number 2498", 3);
+    check(&["--last", "1200"], "number 1301", 1_200);
+    check(&["--last", "9999"], "number 1", 2_500);
+    check(&["--last", "5", "--level", "error"], "number 1000", 2);
+    check(
+        &["--last", "2", "--service", "even", "--after", "2000"],
+        "number 2498",
+        2,
+    );
+    check(&["--last", "9", "--after", "2498"], "number 2499", 2);
+    assert_eq!(server.rpc(&["log", "read", "--last", "0"]).data(), "");
+
+    for other in ["--limit=1", "--all"] {
+        let wrong = server.rpc(&["log", "read", "--last", "1", other]);
+        assert_eq!(wrong.exit, 2, "{other}");
+    }
+}
+
+#[test]
+fn a_field_is_asked_for_as_a_text_or_a_number_or_as_the_number_alone() {
+    let server = Server::start();
+    for field in ["user=4211", "user:=4211", "user=42110"] {
+        let ran = server.rpc(&["log", "append", "--field", field, field]);
+        assert_eq!(ran.exit, 0, "{ran:?}");
+    }
+
+    let check = |field: &[&str], expected: &[&str]| {
+        let stdout = server.rpc(&[&["log", "read"], field].concat()).data();
+        assert_eq!(messages(&stdout), expected, "{field:?}");
+    };
+    check(&["--field", "user=4211"], &["user=4211", "user:=4211"]);
+    check(&["--field", "user:=4211"], &["user:=4211"]);
+    check(&["--field", "user=4211", "--field", "order=1"], &[]);
+
+    let twice = server.rpc(&["log", "read", "--field", "a=1", "--field", "a=2"]);
+    assert!(
+        twice.exit == 2 && twice.stderr.contains("`a` twice"),
+        "{twice:?}"
+    );
+}
+
+#[test]
+fn stats_are_json_in_a_pipe_and_a_table_for_people() {
+    let server = Server::start();
+    fill(&server, 3);
+
+    let json: Value = serde_json::from_str(&server.rpc(&["log", "stats"]).data()).unwrap();
+    assert_eq!(
+        (&json["last"], &json["services"]["odd"]["entries"]),
+        (&json!(3), &json!(2))
+    );
+
+    let table = server.rpc(&["log", "stats", "--text"]).data();
+    assert!(table.contains("entries   1 to 3\n"), "{table}");
+    assert!(
+        table.contains("\nSERVICE       ENTRIES      BYTES    DROPPED\nodd "),
+        "{table}"
+    );
+}
+
+#[test]
+fn times_are_shown_in_the_zone_of_the_environment_or_in_utc() {
+    let server = Server::start();
+    let call = r#"{"level":"warn","service":"order","message":"m","ts":1700000000123}"#;
+    assert_eq!(server.rpc(&["call", "1001", call]).exit, 0);
+
+    let shown = |arguments: &[&str]| {
+        let arguments = [&["log", "read", "--text"], arguments].concat();
+        let mut command = command(&server.address, &arguments);
+        let output = command.env("TZ", "Asia/Tokyo").output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_eq!(shown(&[]), "2023-11-15 07:13:20.123 warn  order m\n");
+    assert_eq!(
+        shown(&["--utc"]),
+        "2023-11-14T22:13:20.123Z warn  order m\n"
     );
 }

@@ -5,20 +5,20 @@ use rpc_core::api::log::Extent;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::log::Page;
+use super::Page;
 
 /// The place of a reader.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Cursor {
+pub(super) struct Cursor {
     /// The log, once it is known.
-    pub(crate) log: Option<String>,
+    pub(super) log: Option<String>,
     /// The number that was read last.
-    pub(crate) after: u64,
+    pub(super) after: u64,
 }
 
 impl Cursor {
     /// Says which entries were deleted before they could be read, if any were.
-    pub(crate) fn lost(&self, page: &Page) -> Option<String> {
+    pub(super) fn lost(&self, page: &Page) -> Option<String> {
         let first = page.entries.first().map(|entry| seq(entry));
         let (from, to) = (self.after.checked_add(1)?, page.oldest.checked_sub(1)?);
 
@@ -31,13 +31,13 @@ impl Cursor {
     }
 
     /// Goes on behind a page.
-    pub(crate) fn move_to(&mut self, page: &Page) {
+    pub(super) fn move_to(&mut self, page: &Page) {
         self.log = Some(page.log.clone());
         self.after = page.next;
     }
 
     /// Finds a place in the log that there is, where the server says that this one is in none; returns what that means.
-    pub(crate) fn find_place(&mut self, error: &Error) -> Option<String> {
+    pub(super) fn find_place(&mut self, error: &Error) -> Option<String> {
         let Extent { log, oldest, last } = Extent::of(error.status()?)?;
         let after = self.after;
 
@@ -62,7 +62,7 @@ impl Cursor {
 }
 
 /// The number of an entry; 0 if it has none.
-pub(crate) fn seq(entry: &RawValue) -> u64 {
+pub(super) fn seq(entry: &RawValue) -> u64 {
     #[derive(Deserialize)]
     struct Numbered {
         seq: u64,
@@ -83,6 +83,7 @@ mod tests {
             next: 100,
             oldest,
             last: 100,
+            more: false,
         }
     }
 
