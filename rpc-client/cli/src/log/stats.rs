@@ -62,6 +62,9 @@ fn table(stats: &LogStats) -> String {
         "files",
         format!("{}, {}", stats.segments, bytes(stats.bytes)),
     );
+    if let Some(free) = stats.free_bytes {
+        row("free", bytes(free));
+    }
     row("written", stats.written.to_string());
     row("dropped", stats.dropped.to_string());
     row("damaged", stats.damaged.to_string());

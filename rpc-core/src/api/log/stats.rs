@@ -20,6 +20,9 @@ pub struct LogStats {
     pub segments: u64,
     /// Number of damaged lines that were found in them since the start.
     pub damaged: u64,
+    /// Bytes that the file system of the log has left, where the server knows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub free_bytes: Option<u64>,
     /// Number of entries that were written since the start.
     pub written: u64,
     /// Number of emitted entries that were dropped since the start.

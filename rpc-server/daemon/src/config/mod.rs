@@ -217,6 +217,9 @@ pub struct LogSettings {
     /// Age in seconds, counted from its last entry, at which a whole file is deleted; the newest is always kept. At
     /// least `segment_age_s`. 0 keeps all.
     pub retention_age_s: u64,
+    /// Bytes that stay free on the file system of the log: while there are fewer, the oldest files are deleted, a second
+    /// later at most; the newest is always kept. 0 deletes none for that, and a full disk is code 8.
+    pub keep_free_bytes: u64,
     /// Whether an entry is answered only once it would survive a power failure (fdatasync); false:
     /// once the system has it.
     pub fsync: bool,
@@ -241,6 +244,7 @@ impl Default for LogSettings {
             service_bytes_per_second: 0,
             retention_bytes: 0,
             retention_age_s: 0,
+            keep_free_bytes: 0,
             fsync: true,
             dedup_age_s: 600,
             dedup_bytes_max: 64 << 20,
@@ -282,6 +286,7 @@ impl LogSettings {
             service_bytes_per_second: self.service_bytes_per_second,
             retention_bytes: self.retention_bytes,
             retention_age: Duration::from_secs(self.retention_age_s),
+            keep_free_bytes: self.keep_free_bytes,
             fsync: self.fsync,
             dedup_age: Duration::from_secs(self.dedup_age_s),
             dedup_bytes_max: self.dedup_bytes_max,

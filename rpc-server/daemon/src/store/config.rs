@@ -22,6 +22,9 @@ pub(crate) struct LogConfig {
     /// How long ago the last entry of a segment may have been written before it is deleted; the newest is always
     /// kept. Zero, the default, keeps all.
     pub(crate) retention_age: Duration,
+    /// How many bytes of the file system stay free: while there are fewer, the oldest segments are deleted; the newest is
+    /// always kept. 0, the default, deletes none for that.
+    pub(crate) keep_free_bytes: u64,
     /// Whether an append is acknowledged only when its entry would outlive a loss of power, and not already
     /// when it would outlive the process. Default true.
     pub(crate) fsync: bool,
@@ -45,6 +48,7 @@ impl Default for LogConfig {
             service_bytes_per_second: 0,
             retention_bytes: 0,
             retention_age: Duration::ZERO,
+            keep_free_bytes: 0,
             fsync: true,
             dedup_age: Duration::from_secs(600),
             dedup_bytes_max: 64 * 1024 * 1024,

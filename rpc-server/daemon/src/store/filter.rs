@@ -99,6 +99,12 @@ impl Filter {
             && self.rest.matches(entry)
     }
 
+    /// Whether it asks for something that an index knows.
+    pub(super) fn is_indexed(&self) -> bool {
+        let Rest { from, to, .. } = &self.rest;
+        self.level.is_some() || self.service.is_some() || from.is_some() || to.is_some()
+    }
+
     /// Whether the level and the service of an entry decide, so that the rest of it need not be looked at.
     pub(super) fn is_by_name(&self) -> bool {
         self.contains.is_none() && self.rest.is_empty()

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use super::closing::Closing;
 use super::dir_lock::{DirLock, create_dir};
 use super::emits::{Due, Emitters, Services, send_notices};
 use super::entry::{Origin, encode};
+use super::index::build_missing;
 use super::meter::Meter;
 use super::queue::{Appended, Queue, QueueLimits};
 use super::repeats::{BatchOf, KeyOf, Keys, Once, Producers, Repeats, Snapshots};
@@ -53,6 +55,8 @@ pub(crate) struct LogStore {
     producers: Arc<Producers>,
     pub(super) durable: watch::Receiver<u64>,
     health: watch::Receiver<Health>,
+    /// Whether work in the background has to end.
+    is_ending: Arc<AtomicBool>,
     /// The threads of the store, in the order in which they end.
     threads: Vec<JoinHandle<()>>,
 }
@@ -85,17 +89,7 @@ impl LogStore {
 
         // What was changed since the store was closed is not written to, and its numbers are not given out again.
         let closing = Closing::read(dir);
-        let left = closing.filter(|left| {
-            let change = left.difference(found_next, segments.newest());
-            if let Some(change) = &change {
-                let file = segment::path(dir, left.segment);
-                tracing::error!(
-                    file = %file.display(), last = left.last,
-                    "another program has changed this log segment while the log was closed: {change}; the next one begins"
-                );
-            }
-            change.is_some()
-        });
+        let left = closing.filter(|left| is_changed(left, found_next, &segments, dir));
         repeats.end_replay(found_next, segments.damaged() == 0 && left.is_none());
         let log = identity::of(dir, &lock, segments.newest(), closing.is_some())?;
 
@@ -139,8 +133,10 @@ impl LogStore {
         }
         Closing::remove(dir)?;
 
+        let is_ending = Arc::<AtomicBool>::default();
+        let indexer = indexer(&segments, &is_ending);
         let threads =
-            start(writer, matcher).map_err(StoreError::io("start the threads of", dir))?;
+            start(writer, matcher, indexer).map_err(StoreError::io("start the threads of", dir))?;
 
         Ok(Self {
             queue,
@@ -157,6 +153,7 @@ impl LogStore {
             producers,
             durable,
             health,
+            is_ending,
             threads,
         })
     }
@@ -277,6 +274,7 @@ impl LogStore {
     ///
     /// The store is closed even if this is dropped.
     pub(crate) async fn close(&self) {
+        self.is_ending.store(true, Ordering::Relaxed);
         send_notices(&self.services, &self.queue, Due::All);
         self.queue.close();
         let mut durable = self.durable.clone();
@@ -286,10 +284,35 @@ impl LogStore {
     }
 }
 
+/// Whether the files are not those that a store has left when it was closed, which is logged.
+fn is_changed(left: &Closing, found_next: u64, segments: &Segments, dir: &Path) -> bool {
+    let change = left.difference(found_next, segments.newest());
+    if let Some(change) = &change {
+        let file = segment::path(dir, left.segment);
+        tracing::error!(
+            file = %file.display(), last = left.last,
+            "another program has changed this log segment while the log was closed: {change}; the next one begins"
+        );
+    }
+    change.is_some()
+}
+
+/// Makes the indexes that are missing.
+fn indexer(segments: &Arc<Segments>, is_ending: &Arc<AtomicBool>) -> impl FnOnce() + use<> {
+    let (segments, is_ending) = (Arc::clone(segments), Arc::clone(is_ending));
+    // Relaxed: the flag is the only thing that is told.
+    move || build_missing(&segments, &|| is_ending.load(Ordering::Relaxed))
+}
+
 /// Starts the threads of a store, in the order in which they end.
-fn start(writer: Writer, matcher: Matcher) -> io::Result<Vec<JoinHandle<()>>> {
+fn start(
+    writer: Writer,
+    matcher: Matcher,
+    indexer: impl FnOnce() + Send + 'static,
+) -> io::Result<Vec<JoinHandle<()>>> {
     let named = |name: &str| thread::Builder::new().name(name.into());
     Ok(vec![
+        named("log-indexer").spawn(indexer)?,
         named("log-writer").spawn(|| writer.run())?,
         named("log-matcher").spawn(|| matcher.run())?,
     ])
@@ -306,6 +329,7 @@ impl fmt::Debug for LogStore {
 
 impl Drop for LogStore {
     fn drop(&mut self) {
+        self.is_ending.store(true, Ordering::Relaxed);
         self.queue.close();
         for thread in self.threads.drain(..) {
             // A panic of the thread has been printed by its hook, and has failed its callers.

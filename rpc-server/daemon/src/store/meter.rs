@@ -20,6 +20,7 @@ struct State {
     entries: u64,
     sync_us: Values,
     batch_entries: Values,
+    free_bytes: Option<u64>,
 }
 
 /// Values, of which those in the same bucket are the same.
@@ -41,6 +42,16 @@ impl Meter {
             let us = u64::try_from(sync.as_micros()).unwrap_or(u64::MAX);
             state.sync_us.add(us);
         }
+    }
+
+    /// Notes how much the file system has left.
+    pub(super) fn note_free(&self, bytes: u64) {
+        lock(&self.state).free_bytes = Some(bytes);
+    }
+
+    /// The bytes that the file system had left a moment ago, if that is known.
+    pub(super) fn free_bytes(&self) -> Option<u64> {
+        lock(&self.state).free_bytes
     }
 
     /// Number of entries that were written.

@@ -28,8 +28,9 @@
 //!   sense stays in its file, is reported once, counted, and left out when reading; a number it may have held
 //!   is not given out again. A changed byte that leaves a line an entry cannot be noticed.
 //!
-//! Memory does not grow with the entries: there is no index, because a segment is sorted and can be searched
-//! by halving.
+//! Memory does not grow with the entries, but for a summary of each segment: a number is found by halving a segment,
+//! which is sorted. Beside each closed segment stands an index (`00000000000000000001.idx`), by which a reader leaves out
+//! what is of another time, level or service. It may be missing.
 
 mod closing;
 mod config;
@@ -38,7 +39,9 @@ mod emits;
 mod entry;
 mod error;
 mod filter;
+mod free_space;
 mod identity;
+mod index;
 mod lines;
 mod log;
 mod meter;

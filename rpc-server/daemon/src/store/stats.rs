@@ -23,6 +23,7 @@ impl LogStore {
             bytes: self.segments.total_bytes(),
             segments: self.segments.count(),
             damaged: self.damaged(),
+            free_bytes: self.meter.free_bytes(),
             written: self.meter.entries(),
             dropped: dropped.sum::<u64>() + others.dropped,
             fsync_us: self.meter.sync_us(),

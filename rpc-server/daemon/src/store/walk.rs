@@ -3,10 +3,10 @@
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 
-use super::StoreError;
 use super::entry::EntryRef;
-use super::lines::{Line, Lines, Sequence, leading_seq, locate};
+use super::lines::{Line, Lines, Sequence, Stretch, leading_seq, locate};
 use super::segments::{Segments, View};
+use super::{Filter, StoreError};
 
 /// How many bytes are read at a time. A walk learns between two such blocks that its call is over.
 pub(super) const BLOCK_BYTES: usize = 64 * 1024;
@@ -27,7 +27,12 @@ pub(super) struct Walk<'a> {
     pub(super) lost: u64,
     /// The line to go on with, where that is known.
     place: Option<Place>,
+    /// Of other entries, none has to be shown.
+    only: Option<&'a Filter>,
 }
+
+/// What is shown the entries of a walk.
+type Visit<'v> = &'v mut dyn FnMut(&EntryRef<'_>, &Line<'_>) -> io::Result<Step>;
 
 /// What a walk does after an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,7 +68,14 @@ impl<'a> Walk<'a> {
             bytes: 0,
             lost: 0,
             place: None,
+            only: None,
         }
+    }
+
+    /// Leaves out what an index says does not pass. All else is shown.
+    pub(super) fn only(mut self, filter: &'a Filter) -> Self {
+        self.only = Some(filter);
+        self
     }
 
     /// Begins where another walk has ended, if that is where this one begins.
@@ -78,16 +90,20 @@ impl<'a> Walk<'a> {
     }
 
     /// Shows entries to `visit` until it stops the walk or none are left.
-    pub(super) fn run(
-        &mut self,
-        visit: &mut dyn FnMut(&EntryRef<'_>, &Line<'_>) -> io::Result<Step>,
-        bytes_max: u64,
-    ) -> Result<(), StoreError> {
+    pub(super) fn run(&mut self, visit: Visit<'_>, bytes_max: u64) -> Result<(), StoreError> {
         let (segments, is_over) = (self.segments, self.is_over);
         while let Some(view) = segments.view(self.passed) {
+            let stretches = segments.stretches(&view, self.only);
+            if stretches.is_empty() {
+                check_over(&view, is_over)?;
+                self.skip_deleted(&view);
+                self.passed = self.passed.max(view.last);
+                continue;
+            }
+
             let done = read_segment(segments, &view, is_over, |file, damaged| {
                 self.skip_deleted(&view);
-                self.segment(file, &view, visit, bytes_max, damaged)
+                self.segment(file, &view, &stretches, visit, bytes_max, damaged)
             })?;
             if done == Some(true) {
                 break;
@@ -105,21 +121,51 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Walks over one segment; returns whether the walk is done.
+    /// Walks over stretches of one segment; returns whether the walk is done.
     fn segment(
         &mut self,
         file: Blocks<'_>,
         view: &View,
-        visit: &mut dyn FnMut(&EntryRef<'_>, &Line<'_>) -> io::Result<Step>,
+        stretches: &[Stretch],
+        visit: Visit<'_>,
+        bytes_max: u64,
+        damaged: &mut Vec<u64>,
+    ) -> io::Result<bool> {
+        for stretch in stretches {
+            if stretch.last <= self.passed {
+                continue;
+            }
+
+            self.passed = self.passed.max(stretch.seq - 1);
+            if self.stretch(file, view, stretch, visit, bytes_max, damaged)? {
+                return Ok(true);
+            }
+            // Also past what the stretch should hold but does not.
+            self.passed = self.passed.max(stretch.last);
+        }
+
+        self.passed = self.passed.max(view.last);
+        Ok(false)
+    }
+
+    /// Walks over one stretch; returns whether the walk is done.
+    fn stretch(
+        &mut self,
+        file: Blocks<'_>,
+        view: &View,
+        stretch: &Stretch,
+        visit: Visit<'_>,
         bytes_max: u64,
         damaged: &mut Vec<u64>,
     ) -> io::Result<bool> {
         let (offset, seq) = match self.place.take() {
-            Some(place) if place.is_next_in(view, self.passed) => (place.offset, place.seq),
-            _ => locate(file, view.len, view.first, self.passed + 1)?,
+            Some(place) if place.is_next_in(view, stretch, self.passed) => {
+                (place.offset, place.seq)
+            }
+            _ => locate(file, stretch, self.passed + 1)?,
         };
         let mut sequence = Sequence::new(seq, view.last);
-        let mut lines = Lines::new(file, offset, view.len, BLOCK_BYTES)?;
+        let mut lines = Lines::new(file, offset, stretch.end, BLOCK_BYTES)?;
 
         while let Some(line) = lines.next()? {
             // What comes before the walk is only counted along.
@@ -155,15 +201,25 @@ impl<'a> Walk<'a> {
             }
         }
 
-        if lines.offset() < view.len {
+        if lines.offset() < stretch.end {
             // Someone else has shortened the file. What it held is gone, and reading goes on behind it.
             damaged.push(lines.offset());
         }
 
-        // Also past what the segment should hold but does not.
-        self.passed = self.passed.max(view.last);
         Ok(false)
     }
+}
+
+/// Fails once the call is over, where no file is read that would fail.
+pub(super) fn check_over(view: &View, is_over: &dyn Fn() -> bool) -> Result<(), StoreError> {
+    match is_over() {
+        true => Err(StoreError::io("read", &view.path)(over())),
+        false => Ok(()),
+    }
+}
+
+fn over() -> io::Error {
+    io::Error::new(OVER, "the call is over")
 }
 
 /// Opens a segment for `read`, and notes how that has ended and which damaged lines it has found. `None` if the segment
@@ -206,9 +262,10 @@ impl Place {
         }
     }
 
-    /// Whether it is the place of the entry after `passed`, in this segment.
-    fn is_next_in(self, view: &View, passed: u64) -> bool {
-        self.first == view.first && self.offset <= view.len && self.seq == passed + 1
+    /// Whether it is the place of the entry after `passed`, in this stretch of the segment.
+    fn is_next_in(self, view: &View, stretch: &Stretch, passed: u64) -> bool {
+        let is_in = (stretch.offset..=stretch.end).contains(&self.offset);
+        self.first == view.first && is_in && self.seq == passed + 1
     }
 }
 
@@ -222,7 +279,7 @@ pub(super) struct Blocks<'a> {
 impl Read for Blocks<'_> {
     fn read(&mut self, block: &mut [u8]) -> io::Result<usize> {
         if (self.is_over)() {
-            return Err(io::Error::new(OVER, "the call is over"));
+            return Err(over());
         }
 
         self.file.read(block)

@@ -13,11 +13,13 @@ use tokio::sync::watch;
 use super::closing::Closing;
 use super::dir_lock::DirLock;
 use super::emits::{Due, Services, send_notices};
+use super::free_space::free_bytes;
+use super::index::{self, Index};
 use super::meter::Meter;
 use super::queue::{Batch, Queue, Taken};
 use super::repeats::{Repeats, Snapshots};
 use super::segment::{FILE_MODE, Segment};
-use super::segments::Segments;
+use super::segments::{ClosedIndex, Segments};
 use super::waiting::Waiting;
 use super::{Health, LogConfig, StoreError};
 
@@ -147,7 +149,9 @@ impl Writer {
         }
 
         self.meter.note(batch.entries(), segment.synced_in);
-        self.segments.commit(&mut segment, batch.next() - 1);
+        let added = Index::of_lines(&batch.lines, segment.len - batch.lines.len() as u64);
+        let closed = self.segments.commit(&mut segment, batch.next() - 1, added);
+        write_index(closed.as_ref());
         self.snapshots.settle(segment.first);
         self.newest = Some(segment);
         Ok(())
@@ -203,6 +207,8 @@ impl Writer {
             self.segments.retain_since(self.config.retention_age);
         }
 
+        self.keep_free();
+
         let can_read = self.segments.read_again();
         let cannot_write = self.health.borrow().cannot_write;
         if cannot_write {
@@ -213,6 +219,17 @@ impl Writer {
         self.health.send_if_modified(|health| {
             std::mem::replace(&mut health.cannot_read, !can_read) == can_read
         });
+    }
+
+    /// Deletes what the file system has no room for. Where the system does not tell, nothing is deleted.
+    fn keep_free(&self) {
+        let Ok(free) = free_bytes(&self.dir) else {
+            return;
+        };
+
+        self.meter.note_free(free);
+        let missing = self.config.keep_free_bytes.saturating_sub(free);
+        self.segments.make_free(missing);
     }
 
     /// Begins the next segment if the newest is not what was left, so that a restart goes on with the number of
@@ -238,7 +255,9 @@ impl Writer {
     pub(super) fn begin(&mut self, next: u64) {
         match self.create(next) {
             Ok(mut segment) => {
-                self.segments.commit(&mut segment, next - 1);
+                let nothing = Some(Index::default());
+                let closed = self.segments.commit(&mut segment, next - 1, nothing);
+                write_index(closed.as_ref());
                 self.snapshots.settle(segment.first);
                 self.newest = Some(segment);
                 // After a kill it would look like one that was emptied.
@@ -301,6 +320,16 @@ impl Writer {
                 self.failed += entries;
             }
         }
+    }
+}
+
+/// Writes the index of a segment that is closed.
+fn write_index(closed: Option<&ClosedIndex>) {
+    let Some(ClosedIndex { path, index }) = closed else {
+        return;
+    };
+    if let Err(error) = index::write(path, index) {
+        tracing::warn!(file = %path.display(), %error, "cannot write the index of a log segment; it is made at the next start");
     }
 }
 

@@ -4,7 +4,6 @@
 mod tests;
 
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
-use std::ops::Range;
 
 /// The longest line, newline included. What is longer was not written by this store, and is not kept in
 /// memory.
@@ -155,23 +154,35 @@ pub(super) fn leading_seq(line: &[u8]) -> Option<u64> {
     str::from_utf8(digits).ok()?.parse().ok()
 }
 
-/// Where to start reading a segment of `len` bytes that starts with `first`, so as not to miss `seq`: the
-/// offset of a line, and its number, which is at most `seq` and most often close to it.
+/// Lines of a segment that follow on one another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stretch {
+    /// Where the first line begins.
+    pub(super) offset: u64,
+    /// The number of the first entry.
+    pub(super) seq: u64,
+    /// Where the last line ends.
+    pub(super) end: u64,
+    /// The last number that a line can have.
+    pub(super) last: u64,
+}
+
+/// Where to start reading a stretch so as not to miss `seq`: the offset of a line, and its number, which is at most
+/// `seq`, if the stretch has that, and most often close to it.
 ///
 /// The lines are sorted, so this halves the file instead of keeping an index. A number is believed only when
 /// the next line has the one after it, which a damaged line does not bring about.
 pub(super) fn locate<F: Read + Seek + Copy>(
     file: F,
-    len: u64,
-    first: u64,
+    stretch: &Stretch,
     seq: u64,
 ) -> io::Result<(u64, u64)> {
-    let mut low = (0, first);
-    let mut high = len;
+    let mut low = (stretch.offset, stretch.seq);
+    let mut high = stretch.end;
 
     while low.1 < seq && high - low.0 > SEARCH_BYTES_MIN {
         let middle = low.0 + (high - low.0) / 2;
-        match first_pair(file, middle, high, len)? {
+        match first_pair(file, middle, high, stretch.end)? {
             Some(found) if (low.1..=seq).contains(&found.1) => low = found,
             // Too far, or nothing to go by. Had there been a line to start from above the middle, nothing but
             // more reading follows from not knowing it.
@@ -182,26 +193,27 @@ pub(super) fn locate<F: Read + Seek + Copy>(
     Ok(low)
 }
 
-/// Where to start reading a segment, whose numbers are these, so as to come to the line at `to`: the offset of a line about
-/// `step` bytes before it, and its number. Where nothing can be believed it is further up, and the first line at last.
+/// Where to start reading a stretch so as to come to the line at `to`, whose number is `before` or above: the offset of a
+/// line about `step` bytes before it, and its number. Where nothing can be believed it is further up, and the first line
+/// at last.
 pub(super) fn line_before<F: Read + Seek + Copy>(
     file: F,
+    stretch: &Stretch,
     to: u64,
-    len: u64,
-    numbers: Range<u64>,
+    before: u64,
     step: usize,
 ) -> io::Result<(u64, u64)> {
     let mut step = step as u64;
-    while step < to {
-        if let Some(found) = first_pair(file, to - step, to, len)?
-            && numbers.contains(&found.1)
+    while step < to - stretch.offset {
+        if let Some(found) = first_pair(file, to - step, to, stretch.end)?
+            && (stretch.seq..before).contains(&found.1)
         {
             return Ok(found);
         }
         step = step.saturating_mul(2);
     }
 
-    Ok((0, numbers.start))
+    Ok((stretch.offset, stretch.seq))
 }
 
 /// The offset and number of the first line that starts behind `from` and before `to`, and has the next number

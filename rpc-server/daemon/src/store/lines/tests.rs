@@ -12,6 +12,16 @@ fn file_with(content: &[u8]) -> File {
     file
 }
 
+/// A segment of so many bytes that starts with `seq`.
+fn segment_of(end: u64, seq: u64) -> Stretch {
+    Stretch {
+        offset: 0,
+        seq,
+        end,
+        last: u64::MAX,
+    }
+}
+
 #[test]
 fn the_shortest_line_is_as_long_as_it_is_said_to_be() {
     let entry = Append {
@@ -116,7 +126,7 @@ fn locating_never_goes_past_the_line_and_comes_close_to_it() {
 
     let file = file_with(&content);
     for seq in (3..3000).chain([5000, u64::MAX]) {
-        let (offset, at) = locate(&file, content.len() as u64, 3, seq).unwrap();
+        let (offset, at) = locate(&file, &segment_of(content.len() as u64, 3), seq).unwrap();
         assert!(at <= seq);
         assert_eq!(offset, offsets[usize::try_from(at - 3).unwrap()] as u64);
 
@@ -128,8 +138,11 @@ fn locating_never_goes_past_the_line_and_comes_close_to_it() {
         );
     }
 
-    assert_eq!(locate(&file, content.len() as u64, 3, 1).unwrap(), (0, 3));
-    assert_eq!(locate(&file, 0, 3, 9).unwrap(), (0, 3));
+    assert_eq!(
+        locate(&file, &segment_of(content.len() as u64, 3), 1).unwrap(),
+        (0, 3)
+    );
+    assert_eq!(locate(&file, &segment_of(0, 3), 9).unwrap(), (0, 3));
 }
 
 #[test]
@@ -152,7 +165,7 @@ fn a_line_with_a_wrong_number_never_leads_past_the_one_that_is_looked_for() {
 
         write(line(seq - 150));
         for wanted in [seq - 150, seq - 1, seq] {
-            let (offset, found) = locate(&file, len, 10_000, wanted).unwrap();
+            let (offset, found) = locate(&file, &segment_of(len, 10_000), wanted).unwrap();
             assert!(found <= wanted);
             assert_eq!(
                 offset,

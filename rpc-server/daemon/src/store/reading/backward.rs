@@ -10,9 +10,9 @@ use serde_json::value::RawValue;
 
 use super::super::StoreError;
 use super::super::entry::EntryRef;
-use super::super::lines::{Lines, Sequence, line_before, locate};
-use super::super::segments::{Segments, View};
-use super::super::walk::{BLOCK_BYTES, Blocks, read_segment};
+use super::super::lines::{Lines, Sequence, Stretch, line_before, locate};
+use super::super::segments::Segments;
+use super::super::walk::{BLOCK_BYTES, Blocks, check_over, read_segment};
 use super::{PAGE_BYTES_MAX, Query};
 
 /// What a scan downwards has found.
@@ -78,8 +78,15 @@ impl<'a> Backward<'a> {
             && let Some(view) = segments.view(scan.before.saturating_sub(2))
             && view.first < scan.before
         {
+            let stretches = segments.stretches(&view, Some(&query.filter));
+            if stretches.is_empty() {
+                check_over(&view, is_over)?;
+                scan.before = view.first;
+                continue;
+            }
+
             let then = read_segment(segments, &view, is_over, |file, damaged| {
-                scan.segment(file, &view, bytes_max, damaged)
+                scan.segment(file, &stretches, bytes_max, damaged)
             })?;
             match then {
                 Some(Then::Ends) => break,
@@ -99,32 +106,53 @@ impl<'a> Backward<'a> {
     fn segment(
         &mut self,
         file: Blocks<'_>,
-        view: &View,
+        stretches: &[Stretch],
         bytes_max: u64,
         damaged: &mut Vec<u64>,
     ) -> io::Result<Then> {
-        let first = self.before.min(view.last.saturating_add(1));
-        let (offset, seq) = locate(file, view.len, view.first, first)?;
+        for stretch in stretches.iter().rev() {
+            if stretch.seq >= self.before {
+                continue;
+            }
+
+            // What is behind the stretch does not pass.
+            self.before = self.before.min(stretch.last.saturating_add(1));
+            let is_done = self.before <= self.floor();
+            if is_done || self.stretch(file, stretch, bytes_max, damaged)? == Then::Ends {
+                return Ok(Then::Ends);
+            }
+        }
+
+        Ok(Then::GoesOn)
+    }
+
+    fn stretch(
+        &mut self,
+        file: Blocks<'_>,
+        stretch: &Stretch,
+        bytes_max: u64,
+        damaged: &mut Vec<u64>,
+    ) -> io::Result<Then> {
+        let (offset, seq) = locate(file, stretch, self.before)?;
         let mut piece = Piece {
             offset,
             seq,
-            end: view.len,
+            end: stretch.end,
         };
 
         loop {
-            let found = self.piece(file, view, &piece, damaged)?;
+            let found = self.piece(file, stretch.last, &piece, damaged)?;
             self.take(found, piece.seq);
 
             let is_full = self.is_full || self.entries.len() >= self.limit();
             if is_full || self.scanned >= bytes_max || self.before <= self.floor() {
                 return Ok(Then::Ends);
             }
-            if piece.offset == 0 {
+            if piece.offset == stretch.offset {
                 return Ok(Then::GoesOn);
             }
 
-            let numbers = view.first..self.before;
-            let (offset, seq) = line_before(file, piece.offset, view.len, numbers, BLOCK_BYTES)?;
+            let (offset, seq) = line_before(file, stretch, piece.offset, self.before, BLOCK_BYTES)?;
             piece = Piece {
                 offset,
                 seq,
@@ -137,12 +165,12 @@ impl<'a> Backward<'a> {
     fn piece(
         &mut self,
         file: Blocks<'_>,
-        view: &View,
+        last: u64,
         piece: &Piece,
         damaged: &mut Vec<u64>,
     ) -> io::Result<VecDeque<Found>> {
         let count_max = self.limit() - self.entries.len() + 1;
-        let mut sequence = Sequence::new(piece.seq, view.last);
+        let mut sequence = Sequence::new(piece.seq, last);
         let mut lines = Lines::new(file, piece.offset, piece.end, BLOCK_BYTES)?;
         let mut found: VecDeque<Found> = VecDeque::new();
         let mut found_bytes = 0;

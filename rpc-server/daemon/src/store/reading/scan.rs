@@ -47,7 +47,9 @@ impl Scan {
     ) -> Result<Self, StoreError> {
         let mut entries: Vec<Box<RawValue>> = Vec::new();
         let mut page_bytes = 0;
-        let mut walk = Walk::new(segments, range.after, is_over).begin_at(range.place);
+        let mut walk = Walk::new(segments, range.after, is_over)
+            .begin_at(range.place)
+            .only(&query.filter);
 
         walk.run(
             &mut |entry, line| {

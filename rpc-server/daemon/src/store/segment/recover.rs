@@ -28,12 +28,12 @@ impl Segment {
     /// `fdatasync`. Shown to readers and then lost with the power, its numbers would be given out a second
     /// time.
     ///
-    /// `learn` is told of each entry, in their order.
+    /// `learn` is told of each entry, in their order, and where its line ends.
     pub(in crate::store) fn recover(
         dir: &Path,
         first: u64,
         fsync: bool,
-        learn: &mut dyn FnMut(&EntryRef<'_>),
+        learn: &mut dyn FnMut(&EntryRef<'_>, u64),
     ) -> Result<Recovered, StoreError> {
         let path = path(dir, first);
         let file = open_itself(&path).map_err(StoreError::io("open", &path))?;
@@ -152,7 +152,7 @@ impl Found {
     fn read(
         &mut self,
         mut lines: Lines<BufReader<&File>>,
-        learn: &mut dyn FnMut(&EntryRef<'_>),
+        learn: &mut dyn FnMut(&EntryRef<'_>, u64),
     ) -> io::Result<()> {
         while let Some(line) = lines.next()? {
             let before = self.sequence;
@@ -173,7 +173,7 @@ impl Found {
 
             if let Some(entry) = entry {
                 self.note_batch(&entry, line.offset, before);
-                learn(&entry);
+                learn(&entry, line.offset + line.bytes);
             }
         }
 

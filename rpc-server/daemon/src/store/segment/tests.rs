@@ -26,7 +26,7 @@ fn a_symbolic_link_in_place_of_the_newest_segment_is_refused_and_what_it_leads_t
     fs::write(&other, "of another program, without a newline").unwrap();
     std::os::unix::fs::symlink(&other, path(dir.path(), 1)).unwrap();
 
-    let Err(error) = Segment::recover(dir.path(), 1, false, &mut |_| ()) else {
+    let Err(error) = Segment::recover(dir.path(), 1, false, &mut |_, _| ()) else {
         panic!("the link is followed");
     };
     assert!(

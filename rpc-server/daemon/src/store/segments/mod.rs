@@ -1,6 +1,7 @@
 //! The list of segments, as readers see it.
 
 mod damage;
+mod indexes;
 mod retention;
 #[cfg(test)]
 mod tests;
@@ -15,8 +16,12 @@ use std::sync::atomic::AtomicU64;
 
 use super::dir_lock::DirLock;
 use super::entry::EntryRef;
+use super::index::{self, Brief, Index};
 use super::segment::{Recovered, Segment, first_in, path};
 use super::{StoreError, lock};
+
+pub(super) use self::indexes::ClosedIndex;
+use self::indexes::Indexed;
 
 /// What is durable, as readers see it: the list of segments, how far each of them is filled, and the damage
 /// known.
@@ -45,6 +50,7 @@ struct Listed {
     len: u64,
     /// The offsets of the damaged lines found so far, so that each of them is reported once.
     damaged: BTreeSet<u64>,
+    indexed: Indexed,
 }
 
 /// A segment as it was when it was looked up.
@@ -75,8 +81,14 @@ impl Segments {
 
         let mut recovered = None;
         if let Some(newest) = segments.last_mut() {
-            let found = Segment::recover(dir, newest.first, lock.is_some(), learn)?;
+            let mut index = Index::default();
+            let mut learn = |entry: &EntryRef<'_>, end: u64| {
+                learn(entry);
+                index.add(&Brief::of(entry), end);
+            };
+            let found = Segment::recover(dir, newest.first, lock.is_some(), &mut learn)?;
             newest.len = found.segment.len;
+            newest.indexed = Indexed::recovered(index, newest.len, found.next - 1);
             recovered = Some(found);
         }
 
@@ -111,21 +123,33 @@ impl Segments {
         Ok((listed, newest, next))
     }
 
-    /// Shows readers what a segment has grown to, up to the entry `last`.
-    pub(super) fn commit(&self, segment: &mut Segment, last: u64) {
+    /// Shows readers what a segment has grown to, up to the entry `last`. `added` is the index of what was added, if that is
+    /// known. Where a new segment begins, the one before it is returned, with its index.
+    pub(super) fn commit(
+        &self,
+        segment: &mut Segment,
+        last: u64,
+        added: Option<Index>,
+    ) -> Option<ClosedIndex> {
         let mut state = lock(&self.state);
-        state.last = last;
+        let before = std::mem::replace(&mut state.last, last);
 
+        let mut closed = None;
         if !segment.listed {
-            state.segments.push_back(Listed::new(segment.first, 0));
+            closed = state.close_newest(&self.dir, before);
+            state
+                .segments
+                .push_back(Listed::with(segment.first, 0, Indexed::empty()));
             segment.listed = true;
         }
 
         if let Some(newest) = state.segments.back_mut() {
-            let added = segment.len - newest.len;
+            let (index, added) = (added, segment.len - newest.len);
             newest.len = segment.len;
+            newest.indexed.add(index);
             state.total += added;
         }
+        closed
     }
 
     /// The segment with the first entry after `after`; `None` if no entry after it is durable.
@@ -239,6 +263,7 @@ impl Segments {
                         state.total -= gone.len;
                     }
                 }
+                index::remove(&view.path);
 
                 Ok(None)
             }
@@ -276,6 +301,14 @@ impl Listed {
             first,
             len,
             damaged: BTreeSet::new(),
+            indexed: Indexed::default(),
+        }
+    }
+
+    fn with(first: u64, len: u64, indexed: Indexed) -> Self {
+        Self {
+            indexed,
+            ..Self::new(first, len)
         }
     }
 }

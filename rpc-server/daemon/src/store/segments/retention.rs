@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::time::Duration;
 
+use super::super::index;
 use super::{Segments, lock, path};
 
 impl Segments {
@@ -30,8 +31,25 @@ impl Segments {
         }
     }
 
+    /// Deletes the oldest segments until they make so many bytes free. The newest always stays.
+    pub(in crate::store) fn make_free(&self, mut missing: u64) {
+        while missing > 0 {
+            let oldest = lock(&self.state)
+                .segments
+                .front()
+                .map_or(0, |oldest| oldest.len);
+            let Some(first) = self.forget_oldest(0) else {
+                return;
+            };
+
+            missing = missing.saturating_sub(oldest);
+            self.delete(first);
+        }
+    }
+
     fn delete(&self, first: u64) {
         let path = path(&self.dir, first);
+        index::remove(&path);
         match fs::remove_file(&path) {
             Ok(()) => tracing::info!(file = %path.display(), "deleted the oldest log segment"),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}

@@ -7,6 +7,7 @@ mod cursor;
 mod damage;
 mod disk;
 mod follow;
+mod index;
 mod keys;
 #[cfg(unix)]
 mod kill;

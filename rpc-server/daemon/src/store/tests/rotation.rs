@@ -26,6 +26,32 @@ async fn segments_are_named_by_their_first_entry_and_follow_on_one_another() {
     assert_eq!(next, 61);
 }
 
+#[cfg(feature = "program")]
+#[tokio::test]
+async fn the_oldest_segments_are_deleted_while_the_disk_has_less_free_than_it_should() {
+    let dir = TempDir::new().unwrap();
+    let config = |keep_free_bytes| LogConfig {
+        segment_bytes: 400,
+        fsync: false,
+        keep_free_bytes,
+        ..LogConfig::default()
+    };
+    let store = open_with(dir.path(), config(1)).unwrap();
+    append(&store, 0..100).await;
+    store.close().await;
+    assert_eq!(store.extent().oldest, 1);
+    drop(store);
+
+    // No disk has so much.
+    let store = open_with(dir.path(), config(u64::MAX)).unwrap();
+    while files(dir.path()).len() > 1 {
+        tokio::task::yield_now().await;
+    }
+    let page = store.read(query(0)).await.unwrap();
+    assert_eq!((page.last, seq_of(&page.entries[0])), (100, page.oldest));
+    assert!(page.oldest > 90);
+}
+
 #[tokio::test]
 async fn retention_deletes_the_oldest_and_reading_starts_with_what_is_left() {
     let dir = TempDir::new().unwrap();
