@@ -258,6 +258,50 @@ def depth(value: Any) -> int:
     return 0 if inner is None else 1 + max(map(depth, inner), default=0)
 
 
+async def log_emit(call: Call) -> Any:
+    """Appends entries whose caller does not wait."""
+    params = call.params()
+    entries = params.get("entries", [params])
+    if any(check_entry(entry) is not None for entry in entries):
+        raise Failure(INVALID_ARGUMENT, "params: an entry, or `entries`, is expected")
+    call.connection.emitted += len(entries)
+    await write_entries(call, entries)
+    return Nothing
+
+
+async def log_flush(call: Call) -> Any:
+    """What has become of the emits of this connection."""
+    connection = call.connection
+    # Calls without an id are run one after the other, and may have come before this one.
+    while not connection.ordered.empty():
+        await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    return {"seq": len(connection.server.log), "emitted": connection.emitted, "dropped": 0}
+
+
+async def log_tail(call: Call) -> Any:
+    """The entries behind `after`, and those that come."""
+    server = call.connection.server
+    log, service = call.param("log", str, None), call.param("service", str, None)
+    after = call.param("after", int, len(server.log))
+    if log not in (None, LOG):
+        raise Failure(FAILED_PRECONDITION, f"the log is {LOG!r}", details={"log": LOG, "oldest": 1, "last": len(server.log)})
+    is_first = True
+    while True:
+        entries = [entry for entry in server.log[after:] if service in (None, entry["service"])]
+        after = len(server.log)
+        if entries or is_first:
+            await call.item({"log": LOG, "entries": entries, "next": after})
+        is_first = False
+        async with server.log_grew:
+            await server.log_grew.wait_for(lambda: len(server.log) > after)
+
+
+async def log_stats(call: Call) -> Any:
+    """What the log holds."""
+    return {"log": LOG, "oldest": 1, "last": len(call.connection.server.log), "services": {}}
+
+
 async def log_read(call: Call) -> Any:
     """Reads the entries behind `after`, and waits up to `wait_ms` for the first of them."""
     server = call.connection.server
@@ -272,6 +316,9 @@ async def log_read(call: Call) -> Any:
     trace, start, end = call.param("trace", str, None), call.param("from", int, 0), call.param("to", int, TS_MAX + 1)
     if start >= end:
         raise Failure(INVALID_ARGUMENT, "`params.to` must be above `params.from`")
+    is_down, before = call.param("order", str, "asc") == "desc", call.param("before", int, None)
+    if before is not None and not is_down:
+        raise Failure(INVALID_ARGUMENT, "`params.before` is only for the order \"desc\"")
 
     def extent() -> Dict[str, Any]:
         return {"log": LOG, "oldest": 1, "last": len(server.log)}
@@ -288,6 +335,9 @@ async def log_read(call: Call) -> Any:
         return right_place and (text or "") in entry["message"]
 
     def found() -> List[Dict[str, Any]]:
+        if is_down:
+            lower = server.log[after : len(server.log) if before is None else max(after, before - 1)]
+            return [entry for entry in reversed(lower) if wanted(entry)][:limit]
         return [entry for entry in server.log[after:] if wanted(entry)][:limit]
 
     async with server.log_grew:
@@ -446,6 +496,10 @@ COMMANDS: Dict[int, Command] = {
     1001: Command("log", "append", log_append, idempotent=False),
     1003: Command("log", "append_batch", log_append_batch, idempotent=False),
     1002: Command("log", "read", log_read),
+    1004: Command("log", "emit", log_emit, kind="oneway", idempotent=False),
+    1005: Command("log", "flush", log_flush),
+    1006: Command("log", "tail", log_tail, kind="stream"),
+    1007: Command("log", "stats", log_stats),
     10000: Command("test", "test", nothing),
     10001: Command("conformance", "sleep", sleep),
     10002: Command("conformance", "panic", panic),

@@ -87,6 +87,7 @@ class Connection:
         self.good_line_seen = False
         self.bad_lines = 0
         self.requests = 0
+        self.emitted = 0
         self.in_flight: Dict[str, Call] = {}
         self.input_is_over = False
         self.ordered: "asyncio.Queue[Optional[Callable[[], Awaitable[None]]]]" = asyncio.Queue()
