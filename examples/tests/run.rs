@@ -24,10 +24,11 @@ const SOAK: &str = env!("CARGO_BIN_EXE_soak");
 const STREAM: &str = env!("CARGO_BIN_EXE_stream");
 const TLS: &str = env!("CARGO_BIN_EXE_tls");
 const TORNADO_PARITY: &str = env!("CARGO_BIN_EXE_tornado_parity");
+const TOWER_LAYERS: &str = env!("CARGO_BIN_EXE_tower_layers");
 const TRACED: &str = env!("CARGO_BIN_EXE_traced");
 
 /// The programs for a newcomer, and what each prints, in this order.
-const FIRST: [(&str, &[&str]); 8] = [
+const FIRST: [(&str, &[&str]); 9] = [
     (
         AUTH,
         &[
@@ -53,6 +54,10 @@ const FIRST: [(&str, &[&str]); 8] = [
     ),
     (STREAM, &["1009\n1013\n1019\n1021\n1031\n"]),
     (TLS, &["encrypted"]),
+    (
+        TOWER_LAYERS,
+        &["again: ", "code 8 ", r#"["done", "done", "done"]"#],
+    ),
 ];
 
 #[test]

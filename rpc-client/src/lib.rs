@@ -71,6 +71,7 @@
 //! | `schema` | JSON Schemas of typed services |
 //! | `sms` | [`SmsClient`](sms::SmsClient) |
 //! | `otel` | traced calls as spans of OpenTelemetry |
+//! | `tower` | a client among the services of the crate `tower` |
 
 mod balance;
 mod call;
@@ -85,6 +86,8 @@ pub mod layers;
 pub mod metrics;
 pub mod testing;
 mod time;
+#[cfg(feature = "tower")]
+pub mod tower;
 
 pub use balance::EndpointStats;
 pub use call::{Command, Timed};

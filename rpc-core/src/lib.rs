@@ -47,6 +47,7 @@
 //! | --- | --- |
 //! | `schema` | JSON Schemas of typed params and data in a [`Descriptor`], by `schemars` |
 //! | `sms` | the commands of the SMS service, as types (`api::sms`) |
+//! | `tower` | services and layers of the crate `tower`, and for it (`tower`) |
 //! | `otel` | traces that continue in spans of `tracing` and OpenTelemetry ([`trace`]) |
 //!
 //! None is on by default.
@@ -77,6 +78,8 @@ pub mod scope;
 pub mod service;
 pub mod status;
 mod timing;
+#[cfg(feature = "tower")]
+pub mod tower;
 pub mod trace;
 pub mod typed;
 

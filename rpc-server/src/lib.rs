@@ -65,6 +65,7 @@
 //! | `tls` | TLS, and clients known by their certificates |
 //! | `tokens` | clients known by their tokens |
 //! | `schema` | JSON Schemas of settings and of typed commands |
+//! | `tower` | services and layers of the crate `tower`, and for it ([`tower`](rpc_core::tower)) |
 //! | `otel` | spans of calls, sent to a collector of OpenTelemetry |
 //!
 //! None is on by default.
@@ -124,6 +125,9 @@ pub use peer_log::LogThrottle;
 pub use report::{ServiceHealth, UnknownService};
 #[doc(hidden)]
 pub use rpc_core::__private;
+/// Adapters between the services and layers of this crate and those of the crate `tower`.
+#[cfg(feature = "tower")]
+pub use rpc_core::tower;
 pub use rpc_core::{
     Body, BoxService, Cancellation, CmdId, Code, Context, Descriptor, IntoReply, Kind, Layer,
     Outcome, Peer, RawJson, Reply, Request, Service, Status,

@@ -442,6 +442,19 @@ impl Client {
 
         command.start_once(request).await.map(Some)
     }
+
+    /// The reply to a request as it is; one with `credit` is answered with a stream.
+    pub(crate) async fn reply_to(&self, mut request: Request<'static>) -> Result<Reply, Error> {
+        if request.credit.is_some() {
+            let command = Command::of(&self.context, self.inherited(), &mut request);
+            // Apart, so that other calls, of which there are more, have smaller futures.
+            let items = Box::pin(command.items(request)).await?;
+            return Ok(Reply::stream(items.map_err(Error::into_status)));
+        }
+
+        let data = self.send(request).await?;
+        Ok(data.map_or_else(Reply::empty, Reply::raw))
+    }
 }
 
 /// A client answers requests like a router does, only elsewhere: what is written against the trait
@@ -449,19 +462,10 @@ impl Client {
 impl Service for Client {
     fn call(&self, request: Request<'_>) -> impl Future<Output = Outcome> + Send + 'static {
         let client = self.clone();
-        let mut request = request.into_owned();
+        let request = request.into_owned();
         async move {
-            if request.credit.is_some() {
-                let command = Command::of(&client.context, client.inherited(), &mut request);
-                // Apart, so that other calls, of which there are more, have smaller futures.
-                let items = Box::pin(command.items(request))
-                    .await
-                    .map_err(Error::into_status)?;
-                return Ok(Reply::stream(items.map_err(Error::into_status)));
-            }
-
-            let data = client.send(request).await.map_err(Error::into_status)?;
-            Ok(data.map_or_else(Reply::empty, Reply::raw))
+            let reply = client.reply_to(request).await;
+            reply.map_err(Error::into_status)
         }
     }
 

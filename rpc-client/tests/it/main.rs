@@ -27,4 +27,5 @@ mod streams;
 mod support;
 mod testing;
 mod tls;
+mod tower;
 mod undelimited;
