@@ -175,6 +175,19 @@ impl Access {
         self.changed();
     }
 
+    /// Whether a caller can authenticate by a token.
+    #[cfg(all(feature = "admin", feature = "tokens"))]
+    pub(crate) fn has_tokens(&self) -> bool {
+        let tokens = self.tokens.read().unwrap_or_else(PoisonError::into_inner);
+        tokens.is_some()
+    }
+
+    #[cfg(all(feature = "admin", not(feature = "tokens")))]
+    #[expect(clippy::unused_self, reason = "as where there are tokens")]
+    pub(crate) fn has_tokens(&self) -> bool {
+        false
+    }
+
     #[cfg(feature = "tokens")]
     pub(crate) fn set_tokens(&self, tokens: Option<Tokens>) -> bool {
         let mut current = self.tokens.write().unwrap_or_else(PoisonError::into_inner);

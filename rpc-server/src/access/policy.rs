@@ -3,9 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-#[cfg(feature = "admin")]
-use rpc_core::Peer;
-
 #[cfg(feature = "tls")]
 use crate::tls::ServerTls;
 
@@ -48,7 +45,7 @@ impl Policy {
 
     /// Whether a `GET` is answered with the pages about the server.
     #[cfg(feature = "admin")]
-    fn has_admin_pages(&self) -> bool {
+    pub(crate) fn has_admin_pages(&self) -> bool {
         !self.hides_admin_pages
     }
 
@@ -65,13 +62,6 @@ impl Policy {
             is_for_pages: true,
             ..Self::default()
         }
-    }
-
-    /// Whether a `GET` of this peer is answered with the pages about the server. If every peer has to authenticate, a
-    /// browser can only do so with a certificate.
-    #[cfg(feature = "admin")]
-    pub(crate) fn shows_pages_to(&self, peer: &Peer) -> bool {
-        self.has_admin_pages() && (!self.requires_authentication || peer.identity().is_some())
     }
 
     /// How long a connection may stay silent at first; `otherwise` is the server's own limit. None for ever.

@@ -15,12 +15,38 @@ use hyper::{Request, Response};
 use rpc_core::{CmdId, Peer};
 use serde::{Deserialize, Serialize};
 
-use crate::access::Policy;
+use crate::access::{Gate, Policy};
 use crate::config::ConfigError;
 use crate::report::Reporter;
 
 pub use page::AdminPage;
 pub(crate) use page::check as check_pages;
+
+/// What the pages tell a reader who has shown no token: no more than the command `stats` does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reader {
+    /// Everything.
+    All,
+    /// The figures, without what they tell of others: their connections, failures and slow calls.
+    Figures,
+    /// Whether the server is alive, and whether it is ready.
+    Health,
+}
+
+impl Reader {
+    fn of(policy: &Policy, peer: &Peer, reporter: &Reporter) -> Self {
+        // An address that is for the pages alone shows them to every peer that reaches it.
+        if policy.is_for_pages {
+            return Self::All;
+        }
+
+        match reporter.access.gate(policy, peer, None) {
+            Gate::Closed => Self::Health,
+            gate if gate.shows_others() => Self::All,
+            _ => Self::Figures,
+        }
+    }
+}
 
 /// The pages of a server that has any.
 pub(crate) struct Pages {
@@ -43,9 +69,14 @@ impl Pages {
         }
     }
 
-    /// Whether a connection of this peer is answered with the pages when it asks for them.
+    /// Whether a connection of this peer is answered with the pages when it asks for them. If every peer has to
+    /// authenticate, a browser does so with a certificate, or with a token that the page asks for.
     pub(crate) fn are_shown(&self, policy: &Policy, peer: &Peer) -> bool {
-        policy.is_for_pages || self.config.listen.is_empty() && policy.shows_pages_to(peer)
+        let can_authenticate = || peer.identity().is_some() || self.reporter.access.has_tokens();
+        policy.is_for_pages
+            || self.config.listen.is_empty()
+                && policy.has_admin_pages()
+                && (!policy.requires_authentication || can_authenticate())
     }
 
     /// Whether there is a page at this path.
@@ -59,8 +90,18 @@ impl Pages {
     }
 
     /// Answers a request for a page.
-    pub(crate) fn answer(&self, request: &Request<Incoming>, peer: &Peer) -> Response<Bytes> {
-        pages::answer(request, peer, self)
+    pub(crate) fn answer(
+        &self,
+        request: &Request<Incoming>,
+        policy: &Policy,
+        peer: &Peer,
+    ) -> Response<Bytes> {
+        pages::answer(
+            request,
+            peer,
+            self,
+            Reader::of(policy, peer, &self.reporter),
+        )
     }
 
     /// Names by which the pages may be asked for.
@@ -82,9 +123,11 @@ impl Pages {
 /// The pages about the server: `/` for people, `/metrics` for Prometheus, `/healthz` and `/readyz` for service managers
 /// and load balancers, `/stats.json` for programs.
 ///
-/// They are read-only, and anyone who reaches the port may read them. A request whose `Host` is neither an
-/// address nor `localhost` nor one of `hosts` is refused, so that a web page that has its own name point here
-/// (DNS rebinding) reads nothing.
+/// They are read-only, and every peer that reaches the port may read them, as far as it may call the command `stats`:
+/// if callers have to authenticate, the figures are shown to a certificate, or to a token that the status page asks for.
+/// With grants, connections, failures and slow calls are shown to callers that are granted command 3. A request whose
+/// `Host` is neither an address nor `localhost` nor one of `hosts` is refused, so that a web page that has its own name
+/// point here (DNS rebinding) reads nothing.
 ///
 /// ```
 /// use rpc_server::{AdminConfig, Server};

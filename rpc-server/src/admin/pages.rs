@@ -3,12 +3,12 @@
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{
     ACCEPT, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName,
-    HeaderValue, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    HeaderValue, REFERRER_POLICY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use hyper::{Method, Request, Response, StatusCode};
 use rpc_core::Peer;
 
-use super::{Pages, prometheus, text};
+use super::{Pages, Reader, prometheus, text};
 use crate::access::hosts;
 
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -53,10 +53,15 @@ pub(super) const PATHS: [&str; 8] = [
     "/stats.json",
 ];
 
-pub(super) fn answer(request: &Request<Incoming>, peer: &Peer, pages: &Pages) -> Response<Bytes> {
+pub(super) fn answer(
+    request: &Request<Incoming>,
+    peer: &Peer,
+    pages: &Pages,
+    reader: Reader,
+) -> Response<Bytes> {
     let known = &[pages.hosts()];
     let (status, kind, body) = if hosts::is_for_us(request, known) {
-        page(request, pages)
+        page(request, pages, reader)
     } else {
         let host = request.headers().get(hyper::header::HOST);
         pages.reporter.log.page_names.write(|| {
@@ -74,6 +79,9 @@ pub(super) fn answer(request: &Request<Incoming>, peer: &Peer, pages: &Pages) ->
     headers.extend(HEADERS.map(|(name, value)| (name, HeaderValue::from_static(value))));
     if status == StatusCode::METHOD_NOT_ALLOWED {
         headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+    }
+    if status == StatusCode::UNAUTHORIZED {
+        headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
 
     pages.reporter.log.http_details.write(|| {
@@ -98,7 +106,11 @@ fn what_to_set(name: Option<&str>) -> String {
     }
 }
 
-fn page(request: &Request<Incoming>, pages: &Pages) -> (StatusCode, &'static str, Bytes) {
+fn page(
+    request: &Request<Incoming>,
+    pages: &Pages,
+    reader: Reader,
+) -> (StatusCode, &'static str, Bytes) {
     let reporter = &pages.reporter;
     let fixed =
         |kind, text: &'static str| (StatusCode::OK, kind, Bytes::from_static(text.as_bytes()));
@@ -114,16 +126,16 @@ fn page(request: &Request<Incoming>, pages: &Pages) -> (StatusCode, &'static str
     }
 
     match request.uri().path() {
-        "/" => status(request, pages),
+        "/" => status(request, pages, reader),
         "/status.css" => fixed(CSS, include_str!("status.css")),
         "/status.js" => fixed(JS, include_str!("status.js")),
         "/favicon.svg" => fixed(SVG, include_str!("favicon.svg")),
         "/healthz" => fixed(TEXT, "alive\n"),
         "/readyz" => {
             let health = reporter.report(0).health;
-            let lines = health
-                .problems
-                .iter()
+            let told = health.problems.iter();
+            let lines = told
+                .filter(|_| reader != Reader::Health)
                 .map(|problem| format!("{problem}\n"))
                 .collect::<String>();
 
@@ -136,16 +148,39 @@ fn page(request: &Request<Incoming>, pages: &Pages) -> (StatusCode, &'static str
                 ),
             }
         }
+        "/metrics" | "/stats.json" if reader == Reader::Health => needs_token(),
         "/metrics" => (
             StatusCode::OK,
             PROMETHEUS,
             Bytes::from(prometheus::render(reporter)),
         ),
         "/stats.json" => {
-            let json = serde_json::to_vec(&reporter.report(CONNECTIONS_LISTED)).unwrap_or_default();
+            let json = serde_json::to_vec(&reporter.report(reader.listed())).unwrap_or_default();
             (StatusCode::OK, JSON, Bytes::from(json))
         }
         path => of_service(path, pages),
+    }
+}
+
+/// Says to whom the figures are shown.
+fn needs_token() -> (StatusCode, &'static str, Bytes) {
+    (
+        StatusCode::UNAUTHORIZED,
+        TEXT,
+        Bytes::from_static(NEEDS_TOKEN.as_bytes()),
+    )
+}
+
+const NEEDS_TOKEN: &str = "The figures are shown to those who may call the command `stats`: open / in a browser, which asks \
+                           for a token, or use a client certificate.\n";
+
+impl Reader {
+    /// How many connections, failures and slow calls are listed.
+    fn listed(self) -> usize {
+        match self {
+            Self::All => CONNECTIONS_LISTED,
+            Self::Figures | Self::Health => 0,
+        }
     }
 }
 
@@ -167,8 +202,16 @@ fn of_service(path: &str, pages: &Pages) -> (StatusCode, &'static str, Bytes) {
 
 /// The page for people: for a browser with its figures also as text, where JavaScript is off, and for curl as
 /// nothing but this text.
-fn status(request: &Request<Incoming>, pages: &Pages) -> (StatusCode, &'static str, Bytes) {
-    let figures = text::render(&pages.reporter.report(CONNECTIONS_LISTED));
+fn status(
+    request: &Request<Incoming>,
+    pages: &Pages,
+    reader: Reader,
+) -> (StatusCode, &'static str, Bytes) {
+    let figures = match reader {
+        Reader::Health if wants_html(request) => NEEDS_TOKEN.to_owned(),
+        Reader::Health => return needs_token(),
+        Reader::All | Reader::Figures => text::render(&pages.reporter.report(reader.listed())),
+    };
     if !wants_html(request) {
         return (StatusCode::OK, TEXT, Bytes::from(figures));
     }

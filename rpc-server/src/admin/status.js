@@ -1,4 +1,5 @@
-// Reads /stats.json each second and shows it. Text goes into the page as text only, never as markup.
+// Reads the report each second and shows it: /stats.json, or, with a token, the command `stats`. Text goes into the page
+// as text only, never as markup.
 "use strict";
 
 const PERIOD_MS = 1000;
@@ -12,6 +13,16 @@ const FAILED_ACCESS = [
 ];
 const byId = (id) => document.getElementById(id);
 
+// The command that tells the report, and how many connections it is asked for.
+const STATS = 3;
+const CONNECTIONS_LISTED = 50;
+const NEEDED = "A token is needed to read the figures.";
+// What a report fills.
+const SHOWN = ["now", "history", "commands", "failures", "slowest", "limits", "events", "connections", "process"];
+
+let token = null;     // in memory only: it is gone with the page
+let isTaken = false;  // whether the server has answered with it
+let timer = null;
 let last = null;      // the report before this one, for rates
 let lastAt = 0;
 let lastSeenAt = 0;
@@ -332,17 +343,96 @@ function lost(error) {
   document.title = "! no answer " + location.host;
 }
 
+// The report: what anyone who reaches the page may read, or what the identity of the token may.
+function read() {
+  const common = { cache: "no-store", signal: AbortSignal.timeout(TIMEOUT_MS) };
+  if (token === null) return fetch("/stats.json", common);
+  return fetch("/" + STATS, {
+    ...common,
+    method: "POST",
+    headers: { "content-type": "application/json", authorization: "Bearer " + token },
+    body: JSON.stringify({ connections: CONNECTIONS_LISTED }),
+  });
+}
+
+// What the server says of a request that it has refused.
+async function reasonOf(response) {
+  try {
+    const { message } = await response.json();
+    if (message) return message;
+  } catch {
+    // It is no failure of a call.
+  }
+  return "the server answers " + response.status;
+}
+
+// Shows nothing but the question for a token. Nothing is read until there is one.
+function ask(reason) {
+  token = null;
+  isTaken = false;
+  last = null;
+  byId("live").hidden = true;
+  for (const id of SHOWN) fill(byId(id), []);
+  for (const id of ["about", "history-note", "connections-note"]) byId(id).textContent = "";
+  byId("verdict").className = "unknown";
+  byId("headline").textContent = "The figures are shown to a token.";
+  fill(byId("problems"), []);
+  document.title = location.host;
+  showToken(reason);
+}
+
+// The form, where a token is missing; the note about it, where one is in use.
+function showToken(reason) {
+  byId("token").hidden = reason === null;
+  if (reason !== null && byId("token-why").textContent !== reason) byId("token-why").textContent = reason;
+  byId("token-known").hidden = token === null;
+}
+
+// Why a token would show more than this report; null where it would not.
+function whyMore(report) {
+  const isLess = token === null && report.connections.length === 0 && report.server.connections_open > 0;
+  return isLess ? "Connections, failures and slow calls are listed for a token that may read them." : null;
+}
+
 async function poll() {
   try {
-    const response = await fetch("/stats.json", { cache: "no-store", signal: AbortSignal.timeout(TIMEOUT_MS) });
-    if (!response.ok) throw new Error("/stats.json: " + response.status);
-    show(await response.json(), performance.now());
+    const response = await read();
+    if (response.status === 401 || !response.ok && token !== null && !isTaken) {
+      const reason = await reasonOf(response);
+      ask(token === null ? NEEDED : reason);
+      return;
+    }
+    if (!response.ok) throw new Error(await reasonOf(response));
+    const report = await response.json();
+    isTaken = token !== null;
+    byId("live").hidden = false;
+    show(report, performance.now());
+    showToken(whyMore(report));
   } catch (error) {
     lost(error);
   }
-  setTimeout(poll, PERIOD_MS);
+  timer = setTimeout(poll, PERIOD_MS);
 }
 
-// Without this program there is nothing to see in them.
-for (const id of ["verdict", "live"]) byId(id).hidden = false;
+// Reads at once, instead of at the next time.
+function readNow() {
+  clearTimeout(timer);
+  last = null;
+  poll();
+}
+
+byId("token").addEventListener("submit", (event) => {
+  event.preventDefault();
+  token = byId("token-value").value.trim();
+  byId("token-value").value = "";
+  isTaken = false;
+  readNow();
+});
+byId("token-forget").addEventListener("click", () => {
+  token = null;
+  readNow();
+});
+
+// Without this program there is nothing to see in it.
+byId("verdict").hidden = false;
 poll();

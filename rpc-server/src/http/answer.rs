@@ -48,7 +48,8 @@ fn page(desk: &Desk, request: &Request<Incoming>) -> Option<Response<Body>> {
         let is_page = is_read && pages.has(request.uri().path());
         let is_call = desk.policy.http_calls || request.method() == Method::POST;
         if is_page || !is_call {
-            return Some(pages.answer(request, &desk.peer).map(Body::whole));
+            let page = pages.answer(request, &desk.policy, &desk.peer);
+            return Some(page.map(Body::whole));
         }
     }
 
@@ -71,7 +72,8 @@ async fn answer_call(desk: &Arc<Desk>, request: Request<Incoming>) -> Response<B
         && !desk.policy.http_calls
         && pages.has(request.uri().path())
     {
-        return pages.answer(&request, &desk.peer).map(Body::whole);
+        let page = pages.answer(&request, &desk.policy, &desk.peer);
+        return page.map(Body::whole);
     }
 
     let mut response = match (request.method(), &origin) {
