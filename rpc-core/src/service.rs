@@ -1,6 +1,6 @@
 //! One [`Service`] for router, layers, client and mock.
 
-use std::future::Future;
+use std::future::{Future, ready};
 use std::marker::PhantomData;
 use std::sync::Arc;
 
@@ -120,6 +120,14 @@ pub trait Service: Send + Sync + 'static {
     /// service without a clock leaves each of them its own.
     #[doc(hidden)]
     fn fix_deadline(&self, _request: &mut Request<'_>) {}
+
+    /// Waits before a call is made for the `attempt`th time, counted from 1, after as many were lost: not at all, unless
+    /// the service is a client, which has a back-off.
+    #[doc(hidden)]
+    fn back_off(&self, attempt: u32) -> impl Future<Output = ()> + Send + 'static {
+        let _ = attempt;
+        ready(())
+    }
 }
 
 impl<S: Service> Service for Arc<S> {
@@ -136,6 +144,10 @@ impl<S: Service> Service for Arc<S> {
         request: TypedRequest<'_>,
     ) -> impl Future<Output = R> + Send {
         S::call_typed(self, request)
+    }
+
+    fn back_off(&self, attempt: u32) -> impl Future<Output = ()> + Send + 'static {
+        S::back_off(self, attempt)
     }
 }
 

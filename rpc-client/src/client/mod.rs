@@ -479,6 +479,12 @@ impl Service for Client {
         request.scope.deadline = Some(deadline);
     }
 
+    fn back_off(&self, attempt: u32) -> impl Future<Output = ()> + Send + 'static {
+        let mut backoff = self.context.config.reconnect.backoff();
+        let delay = (0..attempt).map(|_| backoff.next_delay()).last();
+        tokio::time::sleep(delay.unwrap_or_default())
+    }
+
     fn call_typed<R: MethodResult>(
         &self,
         request: TypedRequest<'_>,

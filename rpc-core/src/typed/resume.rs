@@ -13,7 +13,8 @@ use crate::resume::{Cursor, Resume};
 use crate::service::Service;
 use crate::status::{Code, Status};
 
-/// Calls in a row that bring no item, before the stream fails.
+/// Calls in a row that bring no item, before the stream fails: with the back-off of a client, those of about half a
+/// minute.
 const REOPENINGS_MAX: u32 = 16;
 
 /// The items of a call, and of those that go on where it was lost.
@@ -79,7 +80,13 @@ impl<S: Service> Resuming<S> {
         if let Some(cursor) = &self.cursor {
             request.params = cursor.params(&request.params);
         }
-        self.state = State::Opening(self.service.call(request).boxed());
+        let service = Arc::clone(&self.service);
+        let waiting = service.back_off(self.reopenings);
+        let call = async move {
+            waiting.await;
+            service.call(request).await
+        };
+        self.state = State::Opening(call.boxed());
         None
     }
 
