@@ -12,8 +12,9 @@ use serde::{Deserialize, Serialize};
 #[serde(default, deny_unknown_fields)]
 pub struct Throttle {
     /// Maximum number of cheap lines of one connection in a second: pings and other built-in commands, cancels,
-    /// credits, empty and bad lines, unknown commands, calls with wrong params (code 3), calls that do not run because
-    /// their time is up or there is no room; 0 for any number. That many may come at once; further ones wait unread.
+    /// credits beyond one for each item, empty and bad lines, unknown commands, calls with wrong params (code 3), calls
+    /// that do not run because their time is up or there is no room; 0 for any number. That many may come at once;
+    /// further ones wait unread.
     pub frames_per_second: u32,
     /// How long a connection may keep sending more than `throttle.frames_per_second`, in milliseconds. After it the
     /// connection is refused with code 8 and closed.

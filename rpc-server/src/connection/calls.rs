@@ -266,6 +266,7 @@ where
                 StreamStep::Item(item) => {
                     self.output.make_room_for(item.as_bytes().len());
                     encode_item(self.output.buffer(), terms.place.id(), &item);
+                    self.throttle.note_item();
                     self.count_step(output, 0);
                     continue;
                 }

@@ -190,20 +190,20 @@ where
 
     /// Carries out a built-in command that acts on the connection itself and has no reply.
     fn control(&mut self, request: &Request<'_>) {
-        self.spend_cheap();
-
         match request.cmdid {
             CmdId::CANCEL => {
+                self.spend_cheap();
                 if let Some(id) = builtin::id_in(request) {
                     self.cancel(id);
                 }
             }
             CmdId::CREDIT => {
+                self.spend_credit();
                 if let Some((id, items)) = builtin::credit_in(request) {
                     self.in_flight.give_credit(id, items);
                 }
             }
-            _ => {}
+            _ => self.spend_cheap(),
         }
     }
 }

@@ -15,6 +15,9 @@ use crate::metrics::add;
 /// the line.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// Items for which a credit may still come that does not count as cheap: as many as there may be streams.
+const CREDITS_OWED_MAX: u32 = 1_024;
+
 /// A token bucket that is filled only when it is empty, so that a line costs a subtraction.
 pub(super) struct Throttle {
     /// Lines a second; 0 for any number.
@@ -22,6 +25,8 @@ pub(super) struct Throttle {
     /// Times that nothing was read for a while.
     pauses: u32,
     tokens: u64,
+    /// Items that were sent, without those for which a credit has come.
+    credits_owed: u32,
     filled: Instant,
     /// Since when the peer has sent more than it may.
     over_since: Option<Instant>,
@@ -35,6 +40,7 @@ impl Throttle {
             rate,
             pauses: 0,
             tokens: rate.into(),
+            credits_owed: 0,
             filled: now,
             over_since: None,
             paused_until: None,
@@ -54,6 +60,20 @@ impl Throttle {
     /// Whether the peer has sent more than it may since it was last within its rate.
     fn is_over(&self) -> bool {
         self.over_since.is_some()
+    }
+
+    /// Notes that an item was sent: the peer may give credit for another one.
+    #[inline]
+    pub(super) fn note_item(&mut self) {
+        self.credits_owed = (self.credits_owed + 1).min(CREDITS_OWED_MAX);
+    }
+
+    /// Whether a credit answers an item that was sent, as those of a stream do whose reader is fast. Others cost a peer
+    /// nothing.
+    fn is_owed_credit(&mut self) -> bool {
+        let is_owed = self.credits_owed > 0;
+        self.credits_owed = self.credits_owed.saturating_sub(1);
+        is_owed
     }
 
     /// Counts a line. Where it is one too many a pause begins, and its end is returned.
@@ -110,6 +130,13 @@ impl<IO> Session<IO>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
+    /// Counts a credit, unless it answers an item.
+    pub(super) fn spend_credit(&mut self) {
+        if !self.throttle.is_owed_credit() {
+            self.spend_cheap();
+        }
+    }
+
     #[inline]
     pub(super) fn spend_cheap(&mut self) {
         let was_over = self.throttle.is_over();
@@ -185,6 +212,19 @@ mod tests {
         }
 
         (taken, longest)
+    }
+
+    #[test]
+    fn a_credit_for_each_item_is_owed_and_no_more_than_there_may_be_streams() {
+        let mut throttle = Throttle::new(1_000, Instant::now());
+        assert!(!throttle.is_owed_credit());
+        throttle.note_item();
+        assert!(throttle.is_owed_credit());
+        assert!(!throttle.is_owed_credit());
+
+        (0..1_000_000).for_each(|_| throttle.note_item());
+        let owed = (0..1_000_000).filter(|_| throttle.is_owed_credit());
+        assert_eq!(owed.count(), 1_024);
     }
 
     #[test]

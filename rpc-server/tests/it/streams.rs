@@ -123,6 +123,28 @@ async fn a_stream_sends_as_many_items_as_it_has_credit_for() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn credit_for_each_item_that_was_sent_is_no_flood_and_more_of_it_is() {
+    let config = Config::default().with(|config| config.throttle.frames_per_second = 10);
+    let (server, _) = server(config).await;
+    let mut client = server.connect();
+    let credit = "{\"cmdid\":5,\"params\":{\"id\":1,\"n\":1}}\n";
+    client
+        .send(call(1, COUNT, "\"params\":{},\"credit\":1"))
+        .await;
+    for n in 0..1_000 {
+        client.expect(&item(1, n)).await;
+        client.send(credit).await;
+    }
+    client.expect(&item(1, 1_000)).await;
+    assert_eq!(server.stats().limits.cheap_frame_pauses, 0);
+
+    let nothing = "{\"cmdid\":5,\"params\":{\"id\":1,\"n\":0}}\n";
+    client.send(nothing.repeat(20)).await;
+    settle().await;
+    assert_eq!(server.stats().limits.cheap_frame_pauses, 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_stream_that_is_cancelled_ends_with_code_1_and_is_dropped() {
     let (server, probe) = server(Config::default()).await;
     let mut client = server.connect();
