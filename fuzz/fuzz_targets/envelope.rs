@@ -3,7 +3,9 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use rpc_core::frame::{BadFrameKind, FromServer, Request, encode_request, fast, id_of_part};
+use rpc_core::frame::{
+    BadFrameKind, BadReply, FromServer, Request, encode_request, fast, id_of_part,
+};
 use rpc_fuzz::judge::{self, Verdict};
 
 fuzz_target!(|data: &[u8]| {
@@ -159,6 +161,7 @@ fn reply(line: &[u8]) {
         }
     }
 
+    usual_item(line, &decoded);
     let Some(usual) = fast::Reply::read(line) else {
         return;
     };
@@ -178,4 +181,18 @@ fn reply(line: &[u8]) {
         (Err(_), Err(_)) => assert!(typed.is_err()),
         (settled, general) => panic!("{}: {settled:?} and {general:?}", line.escape_ascii()),
     }
+}
+
+/// An item in the usual form is what the general reader makes of its line.
+fn usual_item(line: &[u8], decoded: &Result<FromServer<'_>, BadReply>) {
+    let Some(usual) = fast::Item::read(line) else {
+        return;
+    };
+
+    let Ok(FromServer::Reply(general)) = decoded else {
+        panic!("{}: {decoded:?}", line.escape_ascii());
+    };
+    assert!(general.code.is_ok() && general.more && general.timing.is_none());
+    assert_eq!(general.id, Some(usual.id()));
+    assert_eq!(general.data, Some(usual.into_data()));
 }

@@ -16,10 +16,10 @@ use std::time::Duration;
 use futures::future::Either;
 use futures::future::try_join_all;
 use futures::stream::BoxStream;
-use futures::{FutureExt, TryStreamExt};
+use futures::{FutureExt, StreamExt, TryStreamExt};
 use rpc_core::scope::Parent;
 use rpc_core::typed::{MethodResult, TypedRequest};
-use rpc_core::{CmdId, Layer, Outcome, RawJson, Reply, Request, Service};
+use rpc_core::{Body, CmdId, Layer, Outcome, RawJson, Reply, Request, Service};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -449,7 +449,8 @@ impl Client {
             let command = Command::of(&self.context, self.inherited(), &mut request);
             // Apart, so that other calls, of which there are more, have smaller futures.
             let items = Box::pin(command.items(request)).await?;
-            return Ok(Reply::stream(items.map_err(Error::into_status)));
+            // They are JSON already.
+            return Ok(Body::Stream(items.map_err(Error::into_status).boxed()).into());
         }
 
         let data = self.send(request).await?;

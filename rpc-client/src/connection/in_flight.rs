@@ -155,6 +155,31 @@ impl State {
         }
     }
 
+    /// Gives the usual item to the stream that waits for it. False where the line is not that.
+    pub(super) fn take_usual_item(
+        &mut self,
+        line: &[u8],
+        config: &Config,
+        woken: &mut Vec<Waker>,
+    ) -> bool {
+        let Some(item) = fast::Item::read(line) else {
+            return false;
+        };
+
+        match self.calls.get_mut(item.id()) {
+            Some(slot) if slot.kind == CallKind::Stream => {
+                if matches!(slot.progress, Progress::Waiting) {
+                    let data = item.into_data().into_owned();
+                    slot.take_item(data, config, &mut self.tally, woken);
+                }
+                self.reached.read = self.reached.read.max(slot.frame_end);
+                self.answers = Answers::Served;
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// Gives one line to the call that it is for. An error ends the connection.
     pub(super) fn take_line(
         &mut self,
@@ -301,12 +326,25 @@ impl Slot {
         } else if self.kind != CallKind::Stream {
             let failure = Failure::Nonsense(NO_STREAM_EXPECTED.into());
             self.fail(failure, End::UNREADABLE, tally, woken);
-        } else if let Err(failure) = self.items.admit(config) {
-            self.fail(failure, End::UNREADABLE, tally, woken);
         } else if let Some(item) = data {
-            self.items.add(item);
-            woken.extend(self.waker.take());
+            self.take_item(item, config, tally, woken);
         }
+    }
+
+    fn take_item(
+        &mut self,
+        item: RawJson<'static>,
+        config: &Config,
+        tally: &mut Tally,
+        woken: &mut Vec<Waker>,
+    ) {
+        if let Err(failure) = self.items.admit(config) {
+            self.fail(failure, End::UNREADABLE, tally, woken);
+            return;
+        }
+
+        self.items.add(item);
+        woken.extend(self.waker.take());
     }
 
     /// Ends the call by its reply, unless it is over.

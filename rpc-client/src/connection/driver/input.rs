@@ -15,6 +15,10 @@ use super::end::Ended;
 /// What one read takes at most; a connection keeps one buffer of this size, and a larger one only
 /// while a longer reply passes through.
 const READ_BYTES: usize = 64 * 1024;
+/// Items of streams that are delivered before their readers get to run: few readers take many items, and each of
+/// their turns has its cost.
+const ITEMS_PER_CHUNK: usize = 256;
+
 /// Room for the first reads: a connection for a few calls never needs more.
 pub(super) const READ_BYTES_MIN: usize = 4 * 1024;
 
@@ -67,7 +71,7 @@ where
             return Ok(0);
         }
 
-        let mut delivered = 0;
+        let (mut delivered, mut items) = (0, 0);
         let shared = Arc::clone(&self.shared);
         let mut state = shared.lock();
 
@@ -79,7 +83,7 @@ where
         };
 
         let outcome = loop {
-            if delivered >= chunk {
+            if delivered >= chunk || items >= ITEMS_PER_CHUNK {
                 break Ok(());
             }
 
@@ -95,10 +99,16 @@ where
                         continue;
                     }
 
-                    delivered += 1;
                     if state.take_usual_line(line, &mut self.woken) {
+                        delivered += 1;
                         continue;
                     }
+                    if state.take_usual_item(line, &shared.common.config, &mut self.woken) {
+                        items += 1;
+                        continue;
+                    }
+
+                    delivered += 1;
 
                     let line =
                         FromServer::decode(line).map_err(|bad| self.replies.shown(bad, line));
@@ -122,7 +132,7 @@ where
         };
 
         state.tally.tell(&shared.common.metrics);
-        if delivered > 0 {
+        if delivered + items > 0 {
             // A reply may have taken a tombstone away, or been a goaway.
             state.tell_of_room(&shared.room);
         }
@@ -132,7 +142,7 @@ where
             waker.wake();
         }
 
-        outcome.map(|()| delivered)
+        outcome.map(|()| delivered + items)
     }
 
     /// Reading is over, and perhaps writing was told the reason already: the

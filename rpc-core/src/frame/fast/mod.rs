@@ -7,9 +7,11 @@
 
 mod cursor;
 mod header_cache;
+mod item;
 mod reply;
 mod request;
 
 pub use header_cache::HeaderCache;
+pub use item::Item;
 pub use reply::{Reply, Settled, UnverifiedData};
 pub use request::Request;
