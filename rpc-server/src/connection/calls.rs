@@ -263,11 +263,14 @@ where
 
             let output = self.output.len();
             let end = match step {
-                StreamStep::Item(item) => {
-                    self.output.make_room_for(item.as_bytes().len());
-                    encode_item(self.output.buffer(), terms.place.id(), &item);
-                    self.throttle.note_item();
-                    self.count_step(output, 0);
+                StreamStep::Items(items) => {
+                    for item in &items {
+                        let output = self.output.len();
+                        self.output.make_room_for(item.as_bytes().len());
+                        encode_item(self.output.buffer(), terms.place.id(), item);
+                        self.throttle.note_item();
+                        self.count_step(output, 0);
+                    }
                     continue;
                 }
                 StreamStep::End(end) => end,

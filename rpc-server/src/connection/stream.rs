@@ -16,6 +16,13 @@ use super::call::{Terms, too_long};
 use crate::layers::report_panic;
 use crate::sync::{AtomicBool, AtomicU64};
 
+/// Items that a stream gives at one time, where they are ready together: to ask it for each by itself costs more than
+/// an item.
+const ITEMS_PER_STEP: usize = 16;
+
+/// Bytes of such items, at most, but for the last one.
+const BYTES_PER_STEP: usize = 4 * 1024;
+
 /// The items of a streaming call, then its end.
 pub(super) struct StreamCall {
     terms: Terms,
@@ -24,15 +31,18 @@ pub(super) struct StreamCall {
     /// The next item, taken before there is credit for it: whether there is one decides whether the
     /// stream waits for credit or ends, and its end needs none. Its bytes count while it waits.
     next: Option<(RawJson<'static>, HeldBytes)>,
+    /// How it ends, behind the items that were given last.
+    end: Option<Result<(), Status>>,
     credit: Option<Arc<Credit>>,
     timeout: Option<Pin<Box<Sleep>>>,
     has_ended: bool,
     held: HeldBytes,
 }
 
-/// One line of a stream.
+/// Lines of a stream.
 pub(super) enum StreamStep {
-    Item(RawJson<'static>),
+    /// One item or more.
+    Items(Vec<RawJson<'static>>),
     End(Result<(), Status>),
 }
 
@@ -49,6 +59,7 @@ impl StreamCall {
             items,
             item_bytes_max,
             next: None,
+            end: None,
             credit,
             timeout: terms
                 .deadline()
@@ -59,6 +70,9 @@ impl StreamCall {
     }
 
     fn poll_step(&mut self, cx: &mut Context<'_>) -> Poll<StreamStep> {
+        if let Some(end) = self.end.take() {
+            return Poll::Ready(StreamStep::End(end));
+        }
         if self
             .timeout
             .as_mut()
@@ -69,40 +83,61 @@ impl StreamCall {
             return Poll::Ready(StreamStep::End(Err(status)));
         }
 
-        if self.next.is_none() {
-            match ready!(self.poll_item(cx)) {
-                Some(Ok(item)) if item.as_bytes().len() > self.item_bytes_max => {
-                    let status = too_long(&item, self.item_bytes_max);
-                    return Poll::Ready(StreamStep::End(Err(status)));
+        let (mut items, mut bytes) = (Vec::new(), 0);
+        while items.len() < ITEMS_PER_STEP && bytes < BYTES_PER_STEP {
+            match self.poll_line(cx) {
+                Poll::Ready(Ok(item)) => {
+                    bytes += item.as_bytes().len();
+                    items.push(item);
                 }
-                Some(Ok(item)) => {
-                    let held = self.held.another(item.as_bytes().len());
-                    self.next = Some((item, held));
+                Poll::Ready(Err(end)) => {
+                    self.end = Some(end);
+                    break;
                 }
-                Some(Err(status)) => return Poll::Ready(StreamStep::End(Err(status))),
-                None => return Poll::Ready(StreamStep::End(Ok(()))),
+                Poll::Pending => break,
             }
         }
 
-        if let Some(credit) = &self.credit
-            && !credit.poll_use(cx)
-        {
-            // A stream may not wait for ever for credit that cannot come.
-            return match self.terms.place.id() {
-                None => Poll::Ready(StreamStep::End(Err(Status::resource_exhausted(
-                    "the `credit` is used up, and a call without `id` cannot be given more",
-                )))),
-                Some(_) if credit.is_closed() => {
-                    Poll::Ready(StreamStep::End(Err(Status::resource_exhausted(
-                        "the `credit` is used up, and the connection takes no more requests",
-                    ))))
-                }
-                Some(_) => Poll::Pending,
-            };
+        match self.end.take_if(|_| items.is_empty()) {
+            Some(end) => Poll::Ready(StreamStep::End(end)),
+            None if items.is_empty() => Poll::Pending,
+            None => Poll::Ready(StreamStep::Items(items)),
         }
+    }
 
-        let (item, _held) = self.next.take().expect("it was filled above");
-        Poll::Ready(StreamStep::Item(item))
+    /// The next item that may be sent, or how the stream ends.
+    fn poll_line(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<RawJson<'static>, Result<(), Status>>> {
+        let item = match self.next.take() {
+            Some((item, _)) => item,
+            None => match ready!(self.poll_item(cx)) {
+                Some(Ok(item)) if item.as_bytes().len() > self.item_bytes_max => {
+                    return Poll::Ready(Err(Err(too_long(&item, self.item_bytes_max))));
+                }
+                Some(Ok(item)) => item,
+                Some(Err(status)) => return Poll::Ready(Err(Err(status))),
+                None => return Poll::Ready(Err(Ok(()))),
+            },
+        };
+
+        let Some(credit) = self.credit.as_ref().filter(|credit| !credit.poll_use(cx)) else {
+            return Poll::Ready(Ok(item));
+        };
+
+        // A stream may not wait for ever for credit that cannot come.
+        let why = match self.terms.place.id() {
+            None => "a call without `id` cannot be given more",
+            Some(_) if credit.is_closed() => "the connection takes no more requests",
+            Some(_) => {
+                let held = self.held.another(item.as_bytes().len());
+                self.next = Some((item, held));
+                return Poll::Pending;
+            }
+        };
+        let message = format!("the `credit` is used up, and {why}");
+        Poll::Ready(Err(Err(Status::resource_exhausted(message))))
     }
 
     /// The next item; a panic is the stream's own end, and not that of its connection.
