@@ -47,6 +47,14 @@ impl Entry {
     }
 }
 
+/// What a server streams to a reader that follows its log: this entry without end, numbered in `ts` from 1.
+pub fn follow(entry: Entry) -> impl Iterator<Item = Entry> + Send {
+    (1..).map(move |ts| Entry {
+        ts,
+        ..entry.clone()
+    })
+}
+
 /// The data, as every client decodes it.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Receipt {
@@ -71,6 +79,28 @@ impl Counter {
         // Relaxed: only uniqueness matters.
         let seq = self.0.fetch_add(1, Ordering::Relaxed) + 1;
         Receipt { accepted, seq }
+    }
+}
+
+/// Checks the entries of one stream: each is there once, in its order.
+#[derive(Debug, Default)]
+pub struct StreamCheck(u64);
+
+impl StreamCheck {
+    /// Takes the next entry.
+    ///
+    /// # Errors
+    ///
+    /// Says which one is missing.
+    pub fn take(&mut self, entry: &Entry) -> Result<()> {
+        self.0 += 1;
+        ensure!(
+            entry.ts == self.0,
+            "entry {} came in the place of {}",
+            entry.ts,
+            self.0
+        );
+        Ok(())
     }
 }
 

@@ -104,6 +104,12 @@ struct LoadOptions {
     /// A slow call of one second at a time beside the others.
     #[arg(long)]
     slow: bool,
+    /// Reads streams instead of making calls.
+    #[arg(long, conflicts_with_all = ["calls", "rate", "short"])]
+    stream: bool,
+    /// A stream that is not read beside the others.
+    #[arg(long)]
+    stalled: bool,
     /// Only opens this number of connections, makes one call on each, and keeps them until stdin ends.
     #[arg(long)]
     idle: Option<usize>,
@@ -232,6 +238,8 @@ impl LoadOptions {
         load.in_flight = self.in_flight;
         load.short = self.short || self.contender == Contender::HttpShort;
         load.slow = self.slow;
+        load.stream = self.stream;
+        load.stalled = self.stalled;
         load.rate = self.rate;
         load.idle = self.idle;
         load.entry = Entry::of(self.bytes);

@@ -28,6 +28,8 @@ enum Want {
     AtMost(&'static str),
     /// Our throughput over that of another, in each step of the scenario.
     TimesEverywhere(&'static str),
+    /// Our throughput.
+    PerSecond,
 }
 
 const TARGETS: &[Target] = &[
@@ -172,6 +174,16 @@ const TARGETS: &[Target] = &[
         want: Want::TimesEverywhere("http"),
         bound: 1.0,
     },
+    Target {
+        step: "stream",
+        want: Want::PerSecond,
+        bound: 500_000.0,
+    },
+    Target {
+        step: "stalled-stream",
+        want: Want::AtMost("rpc"),
+        bound: 1.1,
+    },
 ];
 
 /// A target, what was found, and whether that is enough.
@@ -245,7 +257,11 @@ impl Target {
             Want::P50(other) | Want::P50Saved(other) => format!("p50 against {other}"),
             Want::P50All => "p50 against the shortest of all others".into(),
             Want::AtMost(row) if self.step == "idle" => format!("KiB a connection, {row}"),
+            Want::AtMost(row) if self.step == "stalled-stream" => {
+                format!("p99 over that without the stream, {row}")
+            }
             Want::AtMost(row) => format!("a call, {row}"),
+            Want::PerSecond => "items a second".into(),
             Want::TimesEverywhere(other) => {
                 format!("throughput against {other}, where it is least")
             }
@@ -272,6 +288,7 @@ impl Target {
             // To two digits: a buffer that grew once in 200,000 calls counts as zero a call.
             Want::AtMost(row) => Some((its(row)?.extra? * 100.0).round() / 100.0),
             Want::TimesEverywhere(other) => self.least_throughput_over(other, report),
+            Want::PerSecond => Some(ours()?.rps?.median),
         }
     }
 

@@ -9,23 +9,26 @@ use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use futures::stream::{self, BoxStream};
+use futures::{StreamExt, TryStreamExt};
 use prost::Message;
 use tokio::net::TcpListener;
 use tonic::body::Body;
 use tonic::client;
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::codegen::{BoxFuture, Service, http};
-use tonic::server::{self, NamedService, UnaryService};
+use tonic::server::{self, NamedService, ServerStreamingService, UnaryService};
 use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Channel, Endpoint, Server};
 use tonic::{Request, Response, Status};
 use tonic_prost::ProstCodec;
 
-use super::{Caller, Connect, announce};
-use rpc_benches::log_call::{Counter, Entry, Receipt};
+use super::{Caller, Connect, Entries, announce};
+use rpc_benches::log_call::{self, Counter, Entry, Receipt};
 
 const LOG: &str = "/bench.Log/Log";
 const SLOW: &str = "/bench.Log/Slow";
+const FOLLOW: &str = "/bench.Log/Follow";
 
 // Whatever of these could hold calls up is set higher than the loads go.
 
@@ -133,6 +136,20 @@ impl UnaryService<SlowMessage> for Slow {
     }
 }
 
+struct Follow;
+
+impl ServerStreamingService<EntryMessage> for Follow {
+    type Response = EntryMessage;
+    type ResponseStream = BoxStream<'static, Result<EntryMessage, Status>>;
+    type Future = Ready<Result<Response<Self::ResponseStream>, Status>>;
+
+    fn call(&mut self, request: Request<EntryMessage>) -> Self::Future {
+        let entries = log_call::follow(request.into_inner().into());
+        let messages = entries.map(|entry| Ok(EntryMessage::from(&entry)));
+        future::ready(Ok(Response::new(stream::iter(messages).boxed())))
+    }
+}
+
 #[derive(Clone)]
 struct LogService(Arc<Counter>);
 
@@ -161,6 +178,11 @@ impl Service<http::Request<Body>> for LogService {
                 SLOW => {
                     server::Grpc::new(ProstCodec::default())
                         .unary(Slow, request)
+                        .await
+                }
+                FOLLOW => {
+                    server::Grpc::new(ProstCodec::default())
+                        .server_streaming(Follow, request)
                         .await
                 }
                 _ => Status::unimplemented("no such method").into_http(),
@@ -246,5 +268,17 @@ impl Caller for GrpcCaller {
             },
         )
         .await
+    }
+
+    async fn follow(&mut self, entry: &Entry) -> Result<Entries> {
+        self.client.ready().await?;
+        let path = PathAndQuery::from_static(FOLLOW);
+        let messages = self.client.server_streaming(
+            Request::new(EntryMessage::from(entry)),
+            path,
+            ProstCodec::<EntryMessage, EntryMessage>::default(),
+        );
+        let messages = messages.await?.into_inner();
+        Ok(messages.map_ok(Entry::from).map_err(Into::into).boxed())
     }
 }

@@ -1,11 +1,12 @@
 //! One file a contender, each with a server and a client of the log call.
 
 use std::fmt;
-use std::future::Future;
+use std::future::{self, Future};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
+use futures::stream::BoxStream;
 
 use rpc_benches::log_call::{Entry, Receipt};
 
@@ -113,7 +114,15 @@ pub(crate) trait Caller: Send + 'static {
 
     /// Makes a call that takes the server this long.
     fn slow(&mut self, time: Duration) -> impl Future<Output = Result<()>> + Send;
+
+    /// Opens a stream of this entry without end, see [`follow`](rpc_benches::log_call::follow).
+    fn follow(&mut self, _: &Entry) -> impl Future<Output = Result<Entries>> + Send {
+        future::ready(Err(anyhow!("this contender has no streams")))
+    }
 }
+
+/// The items of a stream.
+pub(crate) type Entries = BoxStream<'static, Result<Entry>>;
 
 /// How callers come by their connections.
 pub(crate) trait Connect: Send + Sync + 'static {

@@ -6,12 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
+use futures::{StreamExt, TryStreamExt, stream};
 use rpc_client::{Client, Config, Mode};
 use rpc_core::Status;
-use rpc_server::{ListenOptions, Params, Router, Server, State};
+use rpc_server::{ListenOptions, Params, Reply, Router, Server, State};
 
-use super::{Caller, Connect, announce, tls};
-use rpc_benches::log_call::{Counter, Entry, LOG, Receipt};
+use super::{Caller, Connect, Entries, announce, tls};
+use rpc_benches::log_call::{self, Counter, Entry, LOG, Receipt};
+
+/// Items that a stream sends ahead of its reader: about as many as gRPC's windows hold here.
+const STREAM_CREDIT: u64 = 4_096;
 
 /// The cmdid of the slow call; its params are milliseconds.
 pub(crate) const SLOW: u32 = 10_001;
@@ -26,6 +30,13 @@ async fn log(
 async fn slow(Params(milliseconds): Params<u64>) -> Result<(), Status> {
     tokio::time::sleep(Duration::from_millis(milliseconds)).await;
     Ok(())
+}
+
+/// The cmdid of the stream; its params are the entry.
+const FOLLOW: u32 = 10_002;
+
+async fn follow(Params(entry): Params<Entry>) -> Reply {
+    Reply::stream(stream::iter(log_call::follow(entry)).map(Ok))
 }
 
 /// How the server serves.
@@ -44,7 +55,8 @@ pub(crate) struct Serving {
 pub(crate) async fn serve(serving: Serving) -> Result<()> {
     let router = Router::with_state(Arc::new(Counter::default()))
         .route(LOG, log)?
-        .route(SLOW, slow)?;
+        .route(SLOW, slow)?
+        .route(FOLLOW, follow)?;
 
     let config = rpc_server::Config::default().with(|config| {
         config.limits.connections_max = 20_000;
@@ -87,6 +99,7 @@ impl Connect for Rpc {
         let config = Config::default().with(|config| {
             config.timeouts.spin_us = self.spin_us;
             config.tls = self.tls.as_deref().map(tls::client);
+            config.limits.stream_credit = STREAM_CREDIT;
         });
 
         if self.is_short {
@@ -120,5 +133,10 @@ impl Caller for RpcCaller {
     async fn slow(&mut self, time: Duration) -> Result<()> {
         let milliseconds = u64::try_from(time.as_millis())?;
         Ok(self.0.call(SLOW, &milliseconds).await?)
+    }
+
+    async fn follow(&mut self, entry: &Entry) -> Result<Entries> {
+        let entries = self.0.stream(FOLLOW, entry).await?;
+        Ok(entries.map_err(Into::into).boxed())
     }
 }

@@ -12,8 +12,8 @@ use futures::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 
-use crate::contenders::{Caller, Connect};
-use rpc_benches::log_call::{Check, Entry};
+use crate::contenders::{Caller, Connect, Entries};
+use rpc_benches::log_call::{Check, Entry, StreamCheck};
 
 mod open_loop;
 mod recorder;
@@ -30,6 +30,10 @@ pub(crate) struct Load {
     pub(crate) short: bool,
     /// One slow call of a second at a time on the first connection, beside the others.
     pub(crate) slow: bool,
+    /// Each caller reads a stream, instead of making calls: its items are counted.
+    pub(crate) stream: bool,
+    /// One stream that is not read on the first connection, beside the others.
+    pub(crate) stalled: bool,
     /// Calls a second, at fixed times; without it each caller calls again as soon as it has its reply.
     pub(crate) rate: Option<u64>,
     /// The limit writes after this many frames.
@@ -55,6 +59,8 @@ impl Load {
             in_flight: 1,
             short: false,
             slow: false,
+            stream: false,
+            stalled: false,
             rate: None,
             write_every: 16,
             entry: Entry::of(0),
@@ -110,15 +116,19 @@ pub(crate) async fn run<C: Connect>(
 
     let mut callers = Vec::new();
     let mut slow_caller = None;
+    let mut stalled = None;
     for _ in 0..load.connections {
-        let shared = contender
-            .connect(address, load.in_flight + usize::from(load.slow))
-            .await;
+        let others = usize::from(load.slow) + usize::from(load.stalled);
+        let shared = contender.connect(address, load.in_flight + others).await;
         let mut shared = shared.context("cannot connect")?;
 
+        // On the connection of the fast calls, where connections are shared.
         if load.slow {
-            // On the connection of the fast calls, where connections are shared.
             slow_caller = shared.pop();
+        }
+        if load.stalled {
+            let mut caller = shared.pop().context("a caller is missing")?;
+            stalled = Some(stall(caller.follow(&load.entry).await?).await?);
         }
 
         callers.extend(shared);
@@ -137,7 +147,20 @@ pub(crate) async fn run<C: Connect>(
         Some(rate) => open_loop::start(callers, rate, &load, &recorder)?,
         None => closed_loops(callers, slow_caller, &load, &recorder),
     };
-    recorder.measure(tasks).await.map(Some)
+    let measured = recorder.measure(tasks).await.map(Some);
+    drop(stalled);
+    measured
+}
+
+/// Reads one item, and leaves the others where they are.
+async fn stall(mut entries: Entries) -> Result<Entries> {
+    StreamCheck::default().take(&next(&mut entries).await?)?;
+    Ok(entries)
+}
+
+/// The next item of a stream that has no end.
+async fn next(entries: &mut Entries) -> Result<Entry> {
+    entries.next().await.context("the stream has ended")?
 }
 
 fn closed_loops<C: Caller>(
@@ -148,7 +171,11 @@ fn closed_loops<C: Caller>(
 ) -> JoinSet<Result<()>> {
     let mut tasks = JoinSet::new();
     for caller in callers {
-        tasks.spawn(closed_loop(caller, Arc::clone(load), Arc::clone(recorder)));
+        let (load, recorder) = (Arc::clone(load), Arc::clone(recorder));
+        match load.stream {
+            true => tasks.spawn(read_stream(caller, load, recorder)),
+            false => tasks.spawn(closed_loop(caller, load, recorder)),
+        };
     }
 
     if let Some(mut caller) = slow_caller {
@@ -232,6 +259,26 @@ async fn closed_loop<C: Caller>(
         check.take(caller.log(&load.entry).await?)?;
 
         // One look at the clock a call: it ends this one and starts the next.
+        let now = Instant::now();
+        samples.add(started, now);
+        started = now;
+    }
+
+    Ok(())
+}
+
+async fn read_stream<C: Caller>(
+    mut caller: C,
+    load: Arc<Load>,
+    recorder: Arc<Recorder>,
+) -> Result<()> {
+    let mut samples = Samples::new(&recorder);
+    let mut check = StreamCheck::default();
+    let mut entries = caller.follow(&load.entry).await?;
+    let mut started = Instant::now();
+
+    while started < load.end {
+        check.take(&next(&mut entries).await?)?;
         let now = Instant::now();
         samples.add(started, now);
         started = now;

@@ -16,7 +16,13 @@ pub(super) fn headline(scenario: &Scenario, rows: &[&Row]) -> String {
     match (scenario.kind, scenario.extra) {
         (Kind::OpenLoop(_), _) => open_loop_headline(rows),
         (Kind::Loads, _) if rows.iter().any(|row| row.x.is_some()) => knee_headline(rows),
-        (_, Extra::P99Over(_)) => slow_headline(scenario.name, rows),
+        (_, Extra::P99Over(_)) => {
+            let beside = match scenario.name {
+                "stalled-stream" => "a stream that is not read",
+                _ => "a slow call",
+            };
+            beside_headline(scenario.name, beside, rows)
+        }
         (_, Extra::KibPerConnection) => compared(
             rows,
             "A resting connection costs rpc's server",
@@ -51,6 +57,9 @@ pub(super) fn headline(scenario: &Scenario, rows: &[&Row]) -> String {
             " connections a second",
             Better::More,
         ),
+        _ if scenario.name == "stream" => {
+            compared(rows, "rpc passes", " items a second", Better::More)
+        }
         _ => compared(rows, "rpc makes", " calls a second", Better::More),
     }
 }
@@ -284,7 +293,8 @@ fn open_loop_headline(rows: &[&Row]) -> String {
     )
 }
 
-fn slow_headline(step: &str, rows: &[&Row]) -> String {
+/// How much longer the calls of this step take for what they stand beside.
+fn beside_headline(step: &str, beside: &str, rows: &[&Row]) -> String {
     let growth = rows
         .iter()
         .filter(|row| row.step == step)
@@ -297,7 +307,7 @@ fn slow_headline(step: &str, rows: &[&Row]) -> String {
     };
 
     let begin = format!(
-        "Beside a slow call the p99 of rpc's fast calls is {} times what it is without",
+        "Beside {beside} the p99 of rpc's fast calls is {} times what it is without",
         number(ours)
     );
 

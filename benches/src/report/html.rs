@@ -162,7 +162,7 @@ impl<'a> Section<'a> {
         match (self.scenario.kind, self.scenario.extra) {
             (Kind::OpenLoop(_), _) => self.latencies_over_rates(),
             (Kind::Loads, _) if self.rows.iter().any(|row| row.x.is_some()) => self.over_callers(),
-            (_, Extra::P99Over(without)) => self.with_and_without_a_slow_call(without),
+            (_, Extra::P99Over(without)) => self.with_and_without(without),
             (_, Extra::KibPerConnection) => {
                 self.bars(Better::Less, "KiB of the server's memory a connection")
             }
@@ -223,7 +223,7 @@ impl<'a> Section<'a> {
     }
 
     /// The p99 of the scenario beside that of the step `without`.
-    fn with_and_without_a_slow_call(&self, without: &str) -> String {
+    fn with_and_without(&self, without: &str) -> String {
         let with = self.scenario.name;
         let p99 = |step: &str, contender: &str| self.report.figures(step, contender)?.p99_us;
 
@@ -242,7 +242,7 @@ impl<'a> Section<'a> {
 
         dots(
             &both.collect::<Vec<_>>(),
-            &["without a slow call", "with one"],
+            &["without it", "with it"],
             "p99 of the fast calls",
         )
     }

@@ -22,6 +22,7 @@ pub(crate) fn all(contenders: &[Contender], is_quick: bool) -> Vec<Scenario> {
         catalogue.curves(),
         catalogue.sizes(),
         catalogue.mixed(),
+        catalogue.streams(),
     ]
     .into_iter()
     .flatten()
@@ -276,6 +277,42 @@ impl Catalogue<'_> {
         ]
     }
 
+    /// A stream that is read as fast as it comes, and one that is not read beside calls.
+    fn streams(&self) -> Vec<Scenario> {
+        let contenders = self.pick(&streaming());
+        vec![
+            Scenario {
+                weight: Weight::Target,
+                extra: Extra::Megabytes(ENTRY_BYTES),
+                ..one(
+                    "stream",
+                    "one stream of log entries, read as fast as they come",
+                    same(&contenders, "--in-flight 1 --stream"),
+                )
+            },
+            Scenario {
+                weight: Weight::Target,
+                extra: Extra::P99Over("stalled-stream-without"),
+                steps: [
+                    ("stalled-stream-without", ""),
+                    ("stalled-stream", " --stalled"),
+                ]
+                .into_iter()
+                .map(|(name, stalled)| Step {
+                    name: name.into(),
+                    x: None,
+                    entrants: same(&contenders, &format!("--in-flight 63{stalled}")),
+                })
+                .collect(),
+                ..one(
+                    "stalled-stream",
+                    "a stream whose reader has stopped among 63 callers on the same connection",
+                    Vec::new(),
+                )
+            },
+        ]
+    }
+
     /// Of these contenders those that take part.
     fn pick(&self, wanted: &[Contender]) -> Vec<Contender> {
         wanted
@@ -498,6 +535,15 @@ fn knee_peers() -> Vec<Contender> {
     vec![
         Http,
         HttpShort,
+        #[cfg(feature = "peers")]
+        Contender::Grpc,
+    ]
+}
+
+/// Who has streams.
+fn streaming() -> Vec<Contender> {
+    vec![
+        Rpc,
         #[cfg(feature = "peers")]
         Contender::Grpc,
     ]
