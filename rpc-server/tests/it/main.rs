@@ -13,6 +13,7 @@ mod crowd;
 mod deduplicate;
 mod drain;
 mod durable_keys;
+mod events;
 mod flow;
 mod gone;
 mod http;
