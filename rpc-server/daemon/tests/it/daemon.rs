@@ -207,6 +207,13 @@ impl<S: Read + Write> Peer<S> {
         line.trim_end().to_owned()
     }
 
+    /// The next line that is whole; `None` at the end of the stream, and where it was cut off.
+    pub(crate) fn whole_line(&mut self) -> Option<String> {
+        let mut line = String::new();
+        self.0.read_line(&mut line).ok()?;
+        line.strip_suffix('\n').map(str::to_owned)
+    }
+
     pub(crate) fn ask(&mut self, line: &str) -> Value {
         self.send(line);
         serde_json::from_str(&self.line()).unwrap()

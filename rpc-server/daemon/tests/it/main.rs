@@ -14,6 +14,7 @@ mod log_repeats;
 mod log_service;
 mod log_tail;
 mod sms;
+mod sms_kill;
 #[allow(dead_code, reason = "the tests of the library use the rest of it")]
 #[path = "../../../tests/it/support.rs"]
 mod support;
