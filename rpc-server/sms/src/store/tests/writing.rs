@@ -1,0 +1,86 @@
+//! The file and its writer.
+
+use super::*;
+
+#[tokio::test]
+async fn an_outbox_is_open_once_and_its_files_are_readable_by_their_user_alone() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let outbox = Outbox::new();
+    outbox.accepted(message("hello")).await;
+    let second = Store::open(&outbox.file(), StoreConfig::default(), NOW)
+        .err()
+        .unwrap();
+    assert!(matches!(second, StoreError::Locked(_)), "{second}");
+
+    for entry in std::fs::read_dir(outbox.dir.path()).unwrap() {
+        let entry = entry.unwrap();
+        let mode = entry.metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{:?}", entry.file_name());
+    }
+}
+
+#[tokio::test]
+async fn a_file_of_another_program_or_a_later_version_is_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("sms.sqlite");
+    let open = || Store::open(&file, StoreConfig::default(), NOW).err();
+
+    let other = rusqlite::Connection::open(&file).unwrap();
+    other
+        .execute_batch("CREATE TABLE songs (name TEXT)")
+        .unwrap();
+    drop(other);
+    assert!(matches!(open(), Some(StoreError::Foreign(_))));
+
+    std::fs::remove_file(&file).unwrap();
+    assert!(open().is_none());
+    let later = rusqlite::Connection::open(&file).unwrap();
+    later.pragma_update(None, "user_version", 99).unwrap();
+    drop(later);
+    assert!(matches!(open(), Some(StoreError::Newer { found: 99, .. })));
+}
+
+#[tokio::test]
+async fn transitions_that_wait_together_are_answered_each_by_its_own_result() {
+    let outbox = Outbox::new();
+    let sends = (0..500).map(|place| {
+        let key = Some(format!("key-{}", place % 250));
+        outbox.accept(
+            NewMessage {
+                key,
+                ..message("hello")
+            },
+            NOW,
+        )
+    });
+    let accepted = futures::future::join_all(sends).await;
+    let duplicates = accepted
+        .iter()
+        .filter(|accepted| accepted.as_ref().unwrap().is_duplicate);
+    assert_eq!(duplicates.count(), 250);
+    assert_eq!(outbox.counts().queued, 250);
+}
+
+#[tokio::test]
+async fn a_transaction_that_fails_is_taken_back_as_a_whole_and_the_next_one_works() {
+    let outbox = Outbox::new();
+    let kept = outbox.accepted(message("hello")).await;
+
+    // Another process holds the outbox, against all rules, for longer than the writer waits.
+    let held = rusqlite::Connection::open(outbox.file()).unwrap();
+    held.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let failed = outbox
+        .store()
+        .run(move |outbox| outbox.accept(&message("lost"), NOW))
+        .await;
+    assert!(
+        matches!(failed, Err(StoreError::Sqlite(_) | StoreError::Broken)),
+        "{failed:?}"
+    );
+    held.execute_batch("ROLLBACK").unwrap();
+
+    assert_eq!(outbox.counts().queued, 1);
+    let next = outbox.accepted(message("hello")).await;
+    assert_eq!(ids(&outbox.claim(9, NOW).await), [kept, next]);
+}
