@@ -85,6 +85,7 @@ where
             target: TARGET,
             peer = %Printable(&self.peer.address),
             connection = self.peer.connection,
+            connection_requests = self.stats.requests,
             identity = self.peer.identity().map(Printable).map(tracing::field::display),
             id = terms.place.id(),
             cmdid = terms.cmdid.number(),

@@ -58,6 +58,7 @@ fn calls(logged: &Logged) -> Vec<Value> {
         let fields = call.as_object_mut().unwrap();
         assert!(fields.remove("timestamp").unwrap().is_string());
         assert!(fields.remove("connection").unwrap().is_u64());
+        assert!(fields.remove("connection_requests").unwrap().as_u64() >= Some(1));
         assert_eq!(fields.remove("level").unwrap(), "INFO");
         assert_eq!(fields.remove("message").unwrap(), "call");
         fields.remove("target");
@@ -75,6 +76,31 @@ fn ends(logged: &Logged) -> Vec<(u64, Option<u64>, u64)> {
         )
     };
     calls(logged).into_iter().map(end).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_line_of_a_call_tells_how_many_requests_its_connection_has_carried() {
+    let logged = Logged::begin_json();
+    let server = TestServer::with(config(1_000_000), router(&Rig::new())).await;
+
+    for calls in [3, 1] {
+        let mut client = server.connect();
+        for id in 1..=calls {
+            client.send(call(id, SHOP, "\"params\":5")).await;
+            client.expect_code(id, 0).await;
+        }
+    }
+    settle().await;
+
+    let text = logged.text();
+    let lines = text
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let calls = lines.filter(|line| line["target"] == "rpc_server::access");
+    let requests: Vec<_> = calls
+        .map(|call| call["connection_requests"].as_u64())
+        .collect();
+    assert_eq!(requests, [Some(1), Some(2), Some(3), Some(1)]);
 }
 
 #[tokio::test(start_paused = true)]
