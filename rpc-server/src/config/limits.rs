@@ -1,5 +1,7 @@
 //! Numbers of connections and of bytes.
 
+use std::time::Duration;
+
 use rpc_core::config::ConfigError;
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +14,11 @@ use serde::{Deserialize, Serialize};
 pub struct Limits {
     /// Maximum number of open connections. Further ones are refused with code 8 and closed.
     pub connections_max: usize,
+    /// At `limits.connections_max`, how long a connection must have had nothing to do to make room for a further one,
+    /// in milliseconds; 0: none has to. Of those that have used ids the one that has rested longest is asked to go, by
+    /// a `goaway`, and answers what still comes; while such ones leave, there may be an eighth more connections than
+    /// `limits.connections_max`. Callers that come back often enough can push out all that rest.
+    pub make_room_after_ms: u64,
     /// Maximum number of open connections of one address; 0 for any number. An IPv6 address counts with all those of
     /// its /64 network, which is what one host is given. Further ones are refused with code 8 and closed.
     /// Unix sockets and streams of the program's own are not counted.
@@ -44,6 +51,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections_max: 10_000,
+            make_room_after_ms: 0,
             connections_per_address: 2_500,
             frame_bytes_max: rpc_core::codec::FRAME_BYTES_MAX,
             reply_bytes_max: 4 * 1024 * 1024,
@@ -71,6 +79,10 @@ impl Limits {
             ),
         ])?;
         self.check_bounds()
+    }
+
+    pub(crate) fn make_room_after(&self) -> Option<Duration> {
+        (self.make_room_after_ms > 0).then(|| Duration::from_millis(self.make_room_after_ms))
     }
 
     /// Checks limits that bound each other.

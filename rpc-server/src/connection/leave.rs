@@ -10,7 +10,7 @@ use rpc_core::Status;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
-use super::lifecycle::{IDLE, Phase, SERVED_LONG_ENOUGH, SHUTTING_DOWN};
+use super::lifecycle::{IDLE, MAKES_ROOM, Phase, SERVED_LONG_ENOUGH, SHUTTING_DOWN};
 use super::session::Session;
 use super::timers::Timer;
 use crate::metrics::add;
@@ -239,6 +239,20 @@ where
             add(&self.host.metrics.limits.idle_timeouts, 1);
             self.retire_with(IDLE);
         }
+    }
+
+    /// Ends the service of a connection that has rested longest, where another one needs its place. One that has found
+    /// something to do since then stays.
+    pub(super) fn make_room(&mut self) {
+        if self.may_make_room() {
+            self.retire_with(MAKES_ROOM);
+        }
+    }
+
+    /// Whether it has nothing to do, and can be told to go: without ids its peer would take that for a reply.
+    pub(super) fn may_make_room(&self) -> bool {
+        let is_open = self.lifecycle.phase() == Phase::Open;
+        is_open && self.lifecycle.has_used_id() && self.is_idle()
     }
 
     /// One step on the way out.

@@ -14,6 +14,9 @@ pub(super) const BREACHED: &str = "a peer of this connection has broken the prot
 /// What it says to one that has had nothing to do.
 pub(super) const IDLE: &str = "the connection was idle for `timeouts.idle_timeout_ms`; open one again when there is something to call";
 
+/// What it says to the one that has rested longest, where there are as many connections as there may be.
+pub(super) const MAKES_ROOM: &str = "the server has as many connections as it may, and this one has rested longest; open one again when there is something to call";
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
     /// Reading requests.

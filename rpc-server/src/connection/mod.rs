@@ -108,6 +108,9 @@ where
         if stage != Stage::Serving {
             self.session.drain();
         }
+        if self.session.stats.is_to_make_room() && self.input.is_empty() {
+            self.session.make_room();
+        }
         if stage == Stage::Aborted {
             self.session.cut(cx);
             return Poll::Ready(Ok(()));

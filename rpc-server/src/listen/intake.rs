@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rpc_core::keepalive::Keepalive;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -141,7 +141,8 @@ impl Intake {
         server: &impl Serve,
     ) -> Result<Option<Place>, Refusal> {
         let limit = self.changeable.connections_max();
-        if server.connections() >= limit {
+        let connections = server.connections();
+        if connections >= limit && !self.makes_room(connections, limit) {
             return Err(Refusal::TooMany { limit });
         }
 
@@ -153,6 +154,18 @@ impl Intake {
             }
             _ => Ok(None),
         }
+    }
+
+    /// Whether a connection over the limit takes the place of one that rests. That one needs time to leave, so that there
+    /// may be some more for a while.
+    fn makes_room(&self, connections: usize, limit: usize) -> bool {
+        let most = limit.saturating_add(limit.div_ceil(8));
+        let rested = self
+            .config
+            .limits
+            .make_room_after()
+            .and_then(|rest| Instant::now().checked_sub(rest));
+        connections < most && rested.is_some_and(|rested| self.metrics.open.ask_for_room(rested))
     }
 
     /// Serves a connection that has a descriptor for a moment only: what may be asked at the reserve, or the refusal.

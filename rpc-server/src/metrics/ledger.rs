@@ -13,7 +13,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::notable::Over;
-use super::open::{Bell, OpenConnection};
+use super::open::{Bell, OpenConnection, moment};
 use super::{Command, Metrics, Shard, add, code_index, get, subtract};
 
 thread_local! {
@@ -245,6 +245,19 @@ impl Ledger {
     pub(crate) fn is_to_shed(&self) -> bool {
         self.open.is_to_shed.load(Ordering::Relaxed)
             && self.open.is_to_shed.swap(false, Ordering::Relaxed)
+    }
+
+    /// Tells since when the connection may be asked to make room for another one, or that it may not.
+    pub(crate) fn tell_rest(&self, since: Option<Instant>) {
+        let since = since.map_or(0, |since| moment(since.into_std()));
+        self.open.rests_since.store(since, Ordering::Relaxed);
+    }
+
+    /// Whether the connection is asked to make room for another one; it is asked once.
+    #[inline]
+    pub(crate) fn is_to_make_room(&self) -> bool {
+        self.open.is_to_make_room.load(Ordering::Relaxed)
+            && self.open.is_to_make_room.swap(false, Ordering::Relaxed)
     }
 
     /// What wakes the connection when something changes around it.

@@ -349,7 +349,7 @@ pub struct ServerStats {
     /// Connections that were turned away, for whatever reason; `limits` tells them apart.
     pub connections_refused: u64,
     /// Connections that were asked to go away at `drain.connection_age_max_ms`,
-    /// `drain.requests_per_connection_max` or `timeouts.idle_timeout_ms`.
+    /// `drain.requests_per_connection_max` or `timeouts.idle_timeout_ms`, or to make room (`limits.make_room_after_ms`).
     pub connections_retired: u64,
     /// Requests that were read, oneway ones and those of built-in commands among them.
     pub requests: u64,

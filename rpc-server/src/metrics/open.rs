@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, LazyLock, PoisonError};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
@@ -38,6 +38,10 @@ pub(crate) struct OpenConnection {
     pub(super) held_bytes: AtomicU64,
     /// Whether it has to end its calls, for want of memory.
     pub(super) is_to_shed: AtomicBool,
+    /// Since when it may be asked to make room for another connection, as [`moment`] has it; 0 where it may not.
+    pub(super) rests_since: AtomicU64,
+    /// Whether it is asked to.
+    pub(super) is_to_make_room: AtomicBool,
     /// Wakes the connection, which then looks at what has changed around it.
     bell: AtomicWaker,
 }
@@ -93,6 +97,8 @@ impl OpenConnections {
             bytes_out: AtomicU64::new(0),
             held_bytes: AtomicU64::new(0),
             is_to_shed: AtomicBool::new(false),
+            rests_since: AtomicU64::new(0),
+            is_to_make_room: AtomicBool::new(false),
             bell: AtomicWaker::new(),
         });
 
@@ -156,6 +162,27 @@ impl OpenConnections {
         }
     }
 
+    /// Asks the connection to make room that has rested longest, if that is since before `rested`. Whether there is one;
+    /// one that is asked already is not asked again.
+    pub(crate) fn ask_for_room(&self, rested: Instant) -> bool {
+        let slots = self.lock();
+        // Relaxed, here and below: what has changed since is looked at by the connection itself.
+        let resting = slots.slots.iter().flatten().filter_map(|open| {
+            let since = get(&open.rests_since);
+            (1..=moment(rested))
+                .contains(&since)
+                .then_some((since, open))
+        });
+
+        let Some((_, longest)) = resting.min_by_key(|(since, _)| *since) else {
+            return false;
+        };
+        longest.rests_since.store(0, Ordering::Relaxed);
+        longest.is_to_make_room.store(true, Ordering::Relaxed);
+        longest.bell.wake();
+        true
+    }
+
     /// The most bytes that one of them holds.
     pub(crate) fn most_held_bytes(&self) -> u64 {
         let slots = self.lock();
@@ -185,6 +212,14 @@ impl OpenConnections {
     fn lock(&self) -> MutexGuard<'_, Slots> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A time as a number of microseconds, 1 at least.
+pub(super) fn moment(at: Instant) -> u64 {
+    static BEGINNING: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+    let since = at.saturating_duration_since(*BEGINNING).as_micros();
+    u64::try_from(since).unwrap_or(u64::MAX).max(1)
 }
 
 impl OpenConnection {

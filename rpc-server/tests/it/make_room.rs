@@ -1,0 +1,132 @@
+//! Connections that rest make room for others at `limits.connections_max`, where the settings say so.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use rpc_server::{Config, Server};
+use serde_json::Value;
+use tokio::net::TcpStream;
+
+use crate::rig::{ECHO, HOLD, Rig};
+use crate::support::{Client, TestServer, call};
+
+async fn server(connections_max: usize, rig: &Rig) -> (TestServer, SocketAddr) {
+    let config = Config::default().with(|config| {
+        config.limits.connections_max = connections_max;
+        config.limits.make_room_after_ms = 1;
+    });
+    let server = Server::builder()
+        .listen("127.0.0.1:0")
+        .config(config)
+        .router(rig.router())
+        .bind()
+        .await
+        .unwrap();
+    let address = server.addresses()[0].tcp().unwrap();
+    (TestServer::of(server), address)
+}
+
+async fn connect(address: SocketAddr) -> Client<TcpStream> {
+    Client::new(TcpStream::connect(address).await.unwrap())
+}
+
+/// Until it is so: also until the time has passed after which a connection makes room.
+async fn until(mut is_so: impl FnMut() -> bool) {
+    let wait = async {
+        while !is_so() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), wait)
+        .await
+        .expect("it becomes so");
+}
+
+async fn rest() {
+    let since = Instant::now();
+    until(|| since.elapsed() > Duration::from_millis(3)).await;
+}
+
+/// The notice of a connection that is asked to make room.
+async fn expect_to_be_asked(client: &mut Client<TcpStream>) {
+    let notice: Value = serde_json::from_str(&client.line().await).unwrap();
+    assert_eq!(notice["event"], "goaway");
+    let message = notice["message"].as_str().unwrap();
+    assert!(message.contains("rested longest"), "{message}");
+}
+
+#[tokio::test]
+async fn at_the_limit_those_that_have_rested_longest_make_room_and_no_others() {
+    let rig = Rig::new();
+    let (server, address) = server(20, &rig).await;
+
+    let mut resting = Vec::new();
+    for _ in 0..16 {
+        let mut client = connect(address).await;
+        client.send("{\"id\":1,\"cmdid\":0,\"params\":1}\n").await;
+        client.expect_code(1, 0).await;
+        resting.push(client);
+    }
+    let (mut without_ids, mut busy) = (Vec::new(), Vec::new());
+    for _ in 0..2 {
+        let mut client = connect(address).await;
+        assert_eq!(client.ask("{\"cmdid\":0,\"params\":1}").await["data"], 1);
+        without_ids.push(client);
+
+        let mut client = connect(address).await;
+        client.send(call(7, HOLD, "")).await;
+        busy.push(client);
+    }
+    until(|| rig.probe.running() == 2).await;
+    rest().await;
+
+    // The newcomers have no ids, so that none of them makes room for another one.
+    let mut newcomers = Vec::new();
+    for mut longest in resting {
+        let mut newcomer = connect(address).await;
+        assert_eq!(newcomer.ask("{\"cmdid\":0,\"params\":2}").await["data"], 2);
+        newcomers.push(newcomer);
+
+        expect_to_be_asked(&mut longest).await;
+        drop(longest);
+        until(|| server.stats().connections_open == 20).await;
+    }
+
+    // Where none rests any more, there is no room.
+    let mut late = connect(address).await;
+    late.expect_code(None, 8).await;
+
+    for client in without_ids.iter_mut().chain(&mut newcomers) {
+        assert_eq!(client.ask("{\"cmdid\":0,\"params\":3}").await["data"], 3);
+    }
+    rig.gate.let_pass(2);
+    for client in &mut busy {
+        client.expect_code(7, 0).await;
+    }
+    let stats = server.stats();
+    assert_eq!(
+        (stats.connections_retired, stats.connections_refused),
+        (16, 1)
+    );
+}
+
+#[tokio::test]
+async fn a_connection_that_is_asked_to_make_room_answers_what_still_comes() {
+    let (_server, address) = server(1, &Rig::new()).await;
+    let mut resting = connect(address).await;
+    resting.send("{\"id\":1,\"cmdid\":0}\n").await;
+    resting.expect_code(1, 0).await;
+    rest().await;
+
+    let mut newcomer = connect(address).await;
+    assert_eq!(newcomer.ask("{\"cmdid\":0,\"params\":2}").await["data"], 2);
+
+    expect_to_be_asked(&mut resting).await;
+    resting.send(call(2, ECHO, "\"params\":3")).await;
+    let reply = resting.expect_code(2, 0).await;
+    assert_eq!(reply["data"], 3);
+
+    // It has been asked already, and there may be no more than one connection over the limit.
+    let mut another = connect(address).await;
+    another.expect_code(None, 8).await;
+}
