@@ -96,7 +96,7 @@ impl StreamCheck {
         self.0 += 1;
         ensure!(
             entry.ts == self.0,
-            "entry {} came in the place of {}",
+            "entry {} came instead of {}",
             entry.ts,
             self.0
         );

@@ -293,7 +293,7 @@ fn open_loop_headline(rows: &[&Row]) -> String {
     )
 }
 
-/// How much longer the calls of this step take for what they stand beside.
+/// How much longer the calls of this step take than those of `beside`, which have no stream next to them.
 fn beside_headline(step: &str, beside: &str, rows: &[&Row]) -> String {
     let growth = rows
         .iter()

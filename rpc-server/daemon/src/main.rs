@@ -45,7 +45,7 @@ struct Arguments {
     /// Format of the log on standard error [default: text]
     #[arg(long, value_enum, value_name = "FORMAT")]
     log_format: Option<LogFormat>,
-    /// Level of the log: error, warn, info, debug, trace or off, also by module, as info,rpc_server=debug. Without this
+    /// Level of the log: error, warn, info, debug, trace or off, also by module, as `info,rpc_server=debug`. Without this
     /// flag it is taken from `RPC_SERVER_LOG_LEVEL`, `RUST_LOG` or the config file, in this order [default: info]
     #[arg(long, value_name = "LEVEL")]
     log_level: Option<String>,

@@ -59,7 +59,7 @@ pub(crate) enum Holder {
 }
 
 impl Holder {
-    /// One that holds so many bytes of its `share`.
+    /// One that holds `held` bytes of its `share`.
     pub(crate) fn of(held: usize, share: usize) -> Self {
         match held < share {
             true => Self::BelowShare,

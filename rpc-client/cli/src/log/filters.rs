@@ -1,4 +1,4 @@
-//! Which entries to look at.
+//! The entries that a reader asks for.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

@@ -16,7 +16,7 @@ use crate::exit::Failure;
 use crate::output::{Output, printable};
 use crate::view::Colours;
 
-/// The widest column of services. Longer names move what stands behind them.
+/// The widest column of services. Longer names move the message to the right.
 const SERVICE_WIDTH_MAX: usize = 20;
 
 /// How entries are shown.

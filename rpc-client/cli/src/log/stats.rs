@@ -78,7 +78,7 @@ fn table(stats: &LogStats) -> String {
         .iter()
         .map(|(name, service)| (name.as_str(), service));
     let mut services: Vec<_> = services.chain(others).collect();
-    // Those that send most stand first.
+    // Those that send most come first.
     services.sort_by_key(|(_, service)| std::cmp::Reverse(service.bytes));
     if services.is_empty() {
         return out;

@@ -65,7 +65,8 @@ impl TryFrom<Members> for Emit {
             || fields.is_some();
         match entries {
             Some(_) if has_others => Err(
-                "`entries` stands beside members of an entry; give the one or the others".into(),
+                "the params have `entries` and members of an entry; give the one or the others"
+                    .into(),
             ),
             Some(entries) => Ok(Self { entries }),
             None => {

@@ -97,7 +97,7 @@ mod tests {
             let Some(usual) = usual else { continue };
 
             let Ok(FromServer::Reply(general)) = FromServer::decode(&line) else {
-                panic!("{} is no reply", line.escape_ascii());
+                panic!("{} is not a reply", line.escape_ascii());
             };
             assert!(general.more && general.code.is_ok());
             assert_eq!(general.id, Some(usual.id()));

@@ -91,7 +91,7 @@ impl Values {
         }
     }
 
-    /// The value that so many percent of all are not above, exact to an eighth.
+    /// The value that `percent` of all do not exceed, exact to an eighth.
     fn quantile(&self, percent: u64) -> u64 {
         let rank = (self.count * percent).div_ceil(100).max(1);
         let mut seen = 0;

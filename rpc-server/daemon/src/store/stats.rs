@@ -1,4 +1,4 @@
-//! What a store holds and has done.
+//! Figures about a store: its contents, and the work that it has done.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What each connection has emitted.
+//! Counts of the entries that each connection has emitted.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,4 +1,4 @@
-//! What each service appends, and may append.
+//! Counts of the entries of each service, and its budget.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Mutex;

@@ -1,4 +1,4 @@
-//! What an index knows of an entry, read without the rest of its line.
+//! The part of an entry that an index needs, read without the rest of its line.
 
 use std::str::FromStr;
 

@@ -28,7 +28,7 @@ pub(in crate::store) fn build_missing(segments: &Segments, is_over: &dyn Fn() ->
                 }
             }
             Ok(None) => {}
-            // Whoever reads it is told what is wrong.
+            // A reader of this entry gets an error that says what is wrong.
             Err(error) => {
                 tracing::debug!(file = %view.path.display(), %error, "cannot index a log segment");
             }

@@ -26,7 +26,7 @@ fn path(segment: &Path) -> PathBuf {
     segment.with_extension("idx")
 }
 
-/// Reads the index of a segment with so many bytes and these numbers. `None` if it is missing, damaged, or another
+/// Reads the index of a segment with this length in bytes and these numbers. `None` if it is missing, damaged, or another
 /// file's.
 pub(in crate::store) fn read(segment: &Path, len: u64, first: u64, last: u64) -> Option<Index> {
     let path = path(segment);

@@ -2,7 +2,7 @@
 //!
 //! An index has a frame for each MiB of a segment, with the times, levels and services of its entries. A reader that asks for
 //! some of them alone does not read the frames that have none. The index of the open segment is in memory; that of a
-//! closed one stands beside it, as `N.idx`, and is made again where it is missing or damaged.
+//! closed one is a file next to it, `N.idx`, and is made again where it is missing or damaged.
 
 mod brief;
 mod builder;
@@ -143,7 +143,7 @@ impl Index {
         Some(index)
     }
 
-    /// Adds an entry whose line ends at `end`. What stands between it and the entry before belongs to it.
+    /// Adds an entry whose line ends at `end`. The bytes between it and the entry before belong to it.
     pub(super) fn add(&mut self, brief: &Brief<'_>, end: u64) {
         let offset = self.end();
         match self.frames.last_mut() {
@@ -180,7 +180,7 @@ impl Index {
         Some(self)
     }
 
-    /// All frames as one; `None` if there are none.
+    /// All frames as one; `None` if the index is empty.
     pub(super) fn summary(&self) -> Option<Frame> {
         let (first, others) = self.frames.split_first()?;
         let mut sum = first.clone();

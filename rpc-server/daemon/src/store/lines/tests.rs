@@ -12,7 +12,7 @@ fn file_with(content: &[u8]) -> File {
     file
 }
 
-/// A segment of so many bytes that starts with `seq`.
+/// A segment of `end` bytes that starts with `seq`.
 fn segment_of(end: u64, seq: u64) -> Stretch {
     Stretch {
         offset: 0,

@@ -125,7 +125,7 @@ pub(super) enum Tell {
     /// By the counts of its connection.
     Emit(EmitRun),
     /// No caller is told.
-    Nobody,
+    NoCaller,
 }
 
 /// What becomes of an entry: its number once it is on the disk.
@@ -139,7 +139,7 @@ impl Tell {
             Self::Key(run) => run.finish(&outcome),
             Self::Batch(run) => run.finish(&outcome),
             Self::Emit(run) => run.finish(&outcome),
-            Self::Nobody => {}
+            Self::NoCaller => {}
         }
     }
 }
@@ -189,7 +189,7 @@ impl Queue {
 
     /// Takes an entry of the log itself.
     pub(super) fn push_untold(&self, rest: &[u8]) -> Result<(), StoreError> {
-        self.push_for(rest, || Tell::Nobody)
+        self.push_for(rest, || Tell::NoCaller)
     }
 
     /// Takes a place behind the entries that are there. It is told when they are on the disk, or have failed.

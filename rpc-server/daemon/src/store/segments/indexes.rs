@@ -11,7 +11,7 @@ use super::{Segments, State, View, lock, path};
 /// What is known of the index of a segment.
 #[derive(Default)]
 pub(super) enum Indexed {
-    /// Nothing: it was not looked for yet, or there is none.
+    /// Not known: it was not looked for yet, or it does not exist.
     #[default]
     Unknown,
     /// All of it, while the segment is open.

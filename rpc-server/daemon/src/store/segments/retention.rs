@@ -31,7 +31,7 @@ impl Segments {
         }
     }
 
-    /// Deletes the oldest segments until they make so many bytes free. The newest always stays.
+    /// Deletes the oldest segments until they free `missing` bytes. The newest always stays.
     pub(in crate::store) fn make_free(&self, mut missing: u64) {
         while missing > 0 {
             let oldest = lock(&self.state)
