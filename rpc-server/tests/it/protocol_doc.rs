@@ -98,7 +98,7 @@ async fn the_transcripts_of_the_protocol_s_document_are_what_a_server_says() {
             match step {
                 Step::Sends(line) => client.send(format!("{line}\n")).await,
                 Step::Comes(line) => {
-                    assert_eq!(client.line().await, format!("{line}\n"), "{heading}")
+                    assert_eq!(client.line().await, format!("{line}\n"), "{heading}");
                 }
                 Step::Happens("the server waits for credit") => {
                     client.expect_silence_for(Duration::from_secs(5)).await;
