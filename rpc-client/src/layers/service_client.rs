@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
+use rpc_core::typed::{decode_data, unary_data};
 use rpc_core::{Body, CmdId, Layer, Outcome, RawJson, Request, Service, Status};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -231,8 +232,8 @@ impl<S: Service> Command<'_, ServiceClient<S>> {
 
         Ok(match reply.into_body() {
             Body::Empty => stream::empty().boxed(),
-            Body::Data(data) => stream::iter([decode(&data)]).boxed(),
-            Body::Stream(items) => items.map(|item| decode(&item?)).boxed(),
+            Body::Data(data) => stream::iter([decode_data(&data)]).boxed(),
+            Body::Stream(items) => items.map(|item| decode_data(&item?)).boxed(),
         })
     }
 
@@ -285,23 +286,6 @@ async fn call_within<T: DeserializeOwned>(
     timeout: Duration,
 ) -> Result<T, Status> {
     let deadline = shorten(&mut request, timeout);
-    unary(ends_by(deadline, service.call(request)).await)
-}
-
-fn unary<T: DeserializeOwned>(outcome: Outcome) -> Result<T, Status> {
-    match outcome?.into_body() {
-        Body::Empty => decode(&RawJson::NULL),
-        Body::Data(data) => decode(&data),
-        Body::Stream(_) => Err(Status::internal(
-            "the command answers with a stream; call it as one",
-        )),
-    }
-}
-
-fn decode<T: DeserializeOwned>(data: &RawJson<'_>) -> Result<T, Status> {
-    data.decode().map_err(|error| {
-        Status::internal(format!(
-            "the call ran, and its data is not what was asked for: {error}"
-        ))
-    })
+    let reply = ends_by(deadline, service.call(request)).await?;
+    decode_data(&unary_data(reply)?)
 }

@@ -25,5 +25,5 @@ pub use client::{CallOptions, IDEMPOTENCY_AGE_MS, IDEMPOTENCY_KEY, TypedClient};
 pub use items::Items;
 pub use method::{Method, TimeLimit};
 pub use request::{TypedRequest, new_idempotency_key};
-pub use result::{MethodResult, ServiceError};
+pub use result::{MethodResult, ServiceError, decode_data, unary_data};
 pub use serve::{HandlerFn, ItemSink, Routes, Serve};

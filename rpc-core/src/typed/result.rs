@@ -3,7 +3,7 @@
 use serde::de::DeserializeOwned;
 
 use crate::descriptor::ErrorDescriptor;
-use crate::frame::{Body, Outcome, RawJson};
+use crate::frame::{Body, Outcome, RawJson, Reply};
 use crate::status::Status;
 
 /// What a method of a typed service returns, and an item of its streams: `Result<T, E>`, where serde reads and
@@ -27,14 +27,7 @@ pub trait MethodResult: Sized + Send + 'static {
 
     /// What the outcome of a unary call decodes into. A reply without data is `null`.
     fn from_outcome(outcome: Outcome) -> Self {
-        let data = outcome.and_then(|reply| match reply.into_body() {
-            Body::Empty => Ok(RawJson::NULL),
-            Body::Data(data) => Ok(data),
-            Body::Stream(_) => Err(Status::internal(
-                "the command answers with a stream; call it as one",
-            )),
-        });
-        Self::from_data(data)
+        Self::from_data(outcome.and_then(unary_data))
     }
 }
 
@@ -51,15 +44,34 @@ where
     }
 
     fn from_data(data: Result<RawJson<'static>, Status>) -> Self {
-        let decode = |data: RawJson<'static>| {
-            data.decode().map_err(|error| {
-                Status::internal(format!(
-                    "the call ran, and its data is not what was asked for: {error}"
-                ))
-            })
-        };
-        Self::from_result(data.and_then(decode))
+        Self::from_result(data.and_then(|data| decode_data(&data)))
     }
+}
+
+/// The data of a unary call's reply; `null` where it has none.
+///
+/// # Errors
+/// Code 13 where the command answers with a stream.
+pub fn unary_data(reply: Reply) -> Result<RawJson<'static>, Status> {
+    match reply.into_body() {
+        Body::Empty => Ok(RawJson::NULL),
+        Body::Data(data) => Ok(data),
+        Body::Stream(_) => Err(Status::internal(
+            "the command answers with a stream; call it as one",
+        )),
+    }
+}
+
+/// What the data of a reply, or of one item, decode into.
+///
+/// # Errors
+/// Code 13 where they have another form.
+pub fn decode_data<T: DeserializeOwned>(data: &RawJson<'_>) -> Result<T, Status> {
+    data.decode().map_err(|error| {
+        Status::internal(format!(
+            "the call ran, and its data is not what was asked for: {error}"
+        ))
+    })
 }
 
 /// The failure of a typed method: [`Status`], or an enum with [`#[rpc_error]`](crate::rpc_error).

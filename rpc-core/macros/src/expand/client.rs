@@ -1,11 +1,12 @@
 //! The clients: one over any service, one for plain threads.
 
 use proc_macro2::TokenStream;
-use quote::quote;
-use syn::{Attribute, Type, TypeReference};
+use quote::{format_ident, quote};
+use syn::{Attribute, Ident, Type, TypeReference};
 
 use super::{borrowed_params_type_of, constant_of};
 use crate::arguments::Param;
+use crate::root::Root;
 use crate::service::{Method, Service};
 use crate::signature::Kind;
 
@@ -47,66 +48,131 @@ pub(super) fn blocking_declaration(service: &Service) -> TokenStream {
     }
 }
 
+/// One of the two clients, and what is different in it.
+struct Side {
+    client: Ident,
+    /// What it is generic in, and the trait of that.
+    generic: Ident,
+    bound: TokenStream,
+    /// What it calls with, and what holds the items of a stream.
+    caller: TokenStream,
+    items: TokenStream,
+    /// The argument that it is made of.
+    argument: Ident,
+    doc: &'static str,
+    /// The type of a method that comes to this.
+    output: fn(TokenStream) -> TokenStream,
+}
+
+impl Side {
+    fn of_any_service(service: &Service) -> Self {
+        let root = &service.root;
+        Self {
+            client: service.type_named("Client"),
+            generic: format_ident!("S"),
+            bound: quote!(#root::Service),
+            caller: quote!(#root::TypedClient),
+            items: quote!(#root::Items<),
+            argument: format_ident!("service"),
+            doc: " A client of this service.",
+            output: |output| quote!(impl ::core::future::Future<Output = #output> + ::core::marker::Send + use<'_, S>),
+        }
+    }
+
+    fn of_threads(service: &Service) -> Self {
+        let root = &service.root;
+        Self {
+            client: service.type_named("BlockingClient"),
+            generic: format_ident!("B"),
+            bound: quote!(#root::Blocking),
+            caller: quote!(#root::TypedBlockingClient),
+            items: quote!(#root::BlockingItems<B,),
+            argument: format_ident!("blocking"),
+            doc: " A client of the service that this one calls.",
+            output: |output| output,
+        }
+    }
+
+    /// The type of a method, and the verb that makes its call.
+    fn output_and_verb(&self, method: &Method, root: &Root) -> (TokenStream, TokenStream) {
+        let (output, verb) = match &method.kind {
+            Kind::Unary(ty) => (quote!(#ty), quote!(unary::<#ty>)),
+            Kind::Oneway(_) => (
+                quote!(::core::result::Result<(), #root::Status>),
+                quote!(oneway),
+            ),
+            Kind::Stream(stream) => {
+                let (items, item) = (&self.items, &stream.item);
+                let error = quote!(<#item as #root::MethodResult>::Error);
+                (
+                    quote!(::core::result::Result<#items #item>, #error>),
+                    quote!(stream::<#item>),
+                )
+            }
+        };
+        ((self.output)(output), verb)
+    }
+
+    fn implementation(&self, service: &Service) -> TokenStream {
+        let root = &service.root;
+        let Self {
+            client,
+            generic,
+            bound,
+            caller: inner,
+            argument,
+            doc,
+            ..
+        } = self;
+
+        let methods = service.methods.iter().map(|method| {
+            let Caller {
+                head,
+                request,
+                arguments,
+            } = caller(service, method);
+            let (output, verb) = self.output_and_verb(method, root);
+            let name = &method.ident;
+            quote! {
+                #head
+                pub fn #name(&self #(, #arguments)*) -> #output {
+                    self.0.#verb(#request)
+                }
+            }
+        });
+
+        quote! {
+            #[allow(dead_code)]
+            impl<#generic: #bound> #client<#generic> {
+                #[doc = #doc]
+                pub fn new(#argument: #generic) -> Self {
+                    Self(#inner::new(#argument))
+                }
+
+                /// The same client with options for its calls; what they do not say holds on.
+                #[must_use]
+                pub fn with(&self, options: #root::CallOptions) -> Self {
+                    Self(self.0.with(options))
+                }
+
+                #(#methods)*
+            }
+        }
+    }
+}
+
 pub(super) fn implementation(service: &Service) -> TokenStream {
-    let root = &service.root;
     let client = service.type_named("Client");
     let params = service
         .methods
         .iter()
         .map(|method| borrowed_params_type(service, method));
-
-    let methods = service.methods.iter().map(|method| {
-        let Caller {
-            head,
-            request,
-            arguments,
-        } = caller(service, method);
-        let future_of = |output: TokenStream| {
-            quote!(impl ::core::future::Future<Output = #output> + ::core::marker::Send + use<'_, S>)
-        };
-        let (output, verb) = match &method.kind {
-            Kind::Unary(ty) => (future_of(quote!(#ty)), quote!(unary::<#ty>)),
-            Kind::Oneway(_) => (
-                future_of(quote!(::core::result::Result<(), #root::Status>)),
-                quote!(oneway),
-            ),
-            Kind::Stream(stream) => {
-                let item = &stream.item;
-                let error = quote!(<#item as #root::MethodResult>::Error);
-                (
-                    future_of(quote!(::core::result::Result<#root::Items<#item>, #error>)),
-                    quote!(stream::<#item>),
-                )
-            }
-        };
-
-        let name = &method.ident;
-        quote! {
-            #head
-            pub fn #name(&self #(, #arguments)*) -> #output {
-                self.0.#verb(#request)
-            }
-        }
-    });
+    let implementation = Side::of_any_service(service).implementation(service);
 
     quote! {
         #(#params)*
 
-        #[allow(dead_code)]
-        impl<S: #root::Service> #client<S> {
-            /// A client of this service.
-            pub fn new(service: S) -> Self {
-                Self(#root::TypedClient::new(service))
-            }
-
-            /// The same client with options for its calls; what they do not say holds on.
-            #[must_use]
-            pub fn with(&self, options: #root::CallOptions) -> Self {
-                Self(self.0.with(options))
-            }
-
-            #(#methods)*
-        }
+        #implementation
 
         impl<S> ::core::clone::Clone for #client<S> {
             fn clone(&self) -> Self {
@@ -119,54 +185,10 @@ pub(super) fn implementation(service: &Service) -> TokenStream {
 pub(super) fn blocking_implementation(service: &Service) -> TokenStream {
     let root = &service.root;
     let client = service.type_named("BlockingClient");
-
-    let methods = service.methods.iter().map(|method| {
-        let Caller {
-            head,
-            request,
-            arguments,
-        } = caller(service, method);
-        let (output, verb) = match &method.kind {
-            Kind::Unary(ty) => (quote!(#ty), quote!(unary::<#ty>)),
-            Kind::Oneway(_) => (
-                quote!(::core::result::Result<(), #root::Status>),
-                quote!(oneway),
-            ),
-            Kind::Stream(stream) => {
-                let item = &stream.item;
-                let error = quote!(<#item as #root::MethodResult>::Error);
-                (
-                    quote!(::core::result::Result<#root::BlockingItems<B, #item>, #error>),
-                    quote!(stream::<#item>),
-                )
-            }
-        };
-
-        let name = &method.ident;
-        quote! {
-            #head
-            pub fn #name(&self #(, #arguments)*) -> #output {
-                self.0.#verb(#request)
-            }
-        }
-    });
+    let implementation = Side::of_threads(service).implementation(service);
 
     quote! {
-        #[allow(dead_code)]
-        impl<B: #root::Blocking> #client<B> {
-            /// A client of the service that this one calls.
-            pub fn new(blocking: B) -> Self {
-                Self(#root::TypedBlockingClient::new(blocking))
-            }
-
-            /// The same client with options for its calls; what they do not say holds on.
-            #[must_use]
-            pub fn with(&self, options: #root::CallOptions) -> Self {
-                Self(self.0.with(options))
-            }
-
-            #(#methods)*
-        }
+        #implementation
 
         impl<B: #root::Blocking> ::core::clone::Clone for #client<B> {
             fn clone(&self) -> Self {
