@@ -17,6 +17,13 @@ pub(crate) struct Health {
     window: Option<Window>,
 }
 
+/// How a call ended, for the health of its endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CallEnd {
+    Well,
+    Badly,
+}
+
 #[derive(Debug)]
 struct Window {
     since: Instant,
@@ -32,7 +39,7 @@ impl Health {
     /// Takes in how a call ended. Returns for how long the endpoint is ejected, where it now is.
     pub(crate) fn observe(
         &mut self,
-        is_failure: bool,
+        end: CallEnd,
         config: &Config,
         now: Instant,
     ) -> Option<Duration> {
@@ -41,8 +48,8 @@ impl Health {
             return None;
         }
 
-        let (calls, failures) = self.count(is_failure, config, now);
-        if !is_failure {
+        let (calls, failures) = self.count(end, config, now);
+        if end == CallEnd::Well {
             self.failures_in_a_row = 0;
             return None;
         }
@@ -69,7 +76,7 @@ impl Health {
     }
 
     /// Counts within the window, and begins a new one where it is over.
-    fn count(&mut self, is_failure: bool, config: &Config, now: Instant) -> (u64, u64) {
+    fn count(&mut self, end: CallEnd, config: &Config, now: Instant) -> (u64, u64) {
         let length = Duration::from_millis(config.ejection.window_ms);
         let window = match &mut self.window {
             Some(window) if now.saturating_duration_since(window.since) < length => window,
@@ -87,7 +94,7 @@ impl Health {
         };
 
         window.calls += 1;
-        window.failures += u64::from(is_failure);
+        window.failures += u64::from(end == CallEnd::Badly);
         (window.calls, window.failures)
     }
 
@@ -103,6 +110,7 @@ impl Health {
 
 #[cfg(test)]
 mod tests {
+    use super::CallEnd::{Badly, Well};
     use super::*;
 
     fn config() -> Config {
@@ -119,11 +127,11 @@ mod tests {
     #[test]
     fn failures_in_a_row_eject_and_a_success_between_them_does_not() {
         let (config, now, mut health) = (config(), Instant::now(), Health::default());
-        for is_failure in [true, true, false, true, true] {
-            assert_eq!(health.observe(is_failure, &config, now), None);
+        for end in [Badly, Badly, Well, Badly, Badly] {
+            assert_eq!(health.observe(end, &config, now), None);
         }
 
-        let time = health.observe(true, &config, now).unwrap();
+        let time = health.observe(Badly, &config, now).unwrap();
         assert!((500..=1_000).contains(&time.as_millis()), "{time:?}");
         assert!(health.is_ejected(now) && !health.is_ejected(now + time));
     }
@@ -133,7 +141,11 @@ mod tests {
         let (config, now, mut health) = (config(), Instant::now(), Health::default());
         // Two of three fail, never three in a row.
         let ejected_at = (0..30)
-            .position(|n| health.observe(n % 3 != 2, &config, now).is_some())
+            .position(|n| {
+                health
+                    .observe(if n % 3 == 2 { Well } else { Badly }, &config, now)
+                    .is_some()
+            })
             .expect("it is ejected");
 
         assert!(
@@ -152,7 +164,7 @@ mod tests {
             // Three the first time; later, while on probation, the first one is enough.
             let failures = if round == 0 { 3 } else { 1 };
             let time = (0..failures)
-                .find_map(|_| health.observe(true, &config, now))
+                .find_map(|_| health.observe(Badly, &config, now))
                 .unwrap();
 
             let window = Duration::from_secs(1 << round).min(Duration::from_secs(60));
@@ -163,11 +175,11 @@ mod tests {
         assert!(longest <= Duration::from_secs(60));
 
         for _ in 0..2 {
-            assert_eq!(health.observe(false, &config, now), None);
+            assert_eq!(health.observe(Well, &config, now), None);
             now += Duration::from_secs(11);
         }
         assert_eq!(
-            health.observe(true, &config, now),
+            health.observe(Badly, &config, now),
             None,
             "it is trusted again"
         );
@@ -180,6 +192,6 @@ mod tests {
             config.ejection.success_percent_min = 0;
         });
         let (now, mut health) = (Instant::now(), Health::default());
-        assert!((0..1000).all(|_| health.observe(true, &config, now).is_none()));
+        assert!((0..1000).all(|_| health.observe(Badly, &config, now).is_none()));
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::eject::Health;
+use super::eject::{CallEnd, Health};
 use super::latency::PeakEwma;
 use crate::config::Config;
 use crate::connection::Connection;
@@ -182,6 +182,11 @@ impl Ticket {
             return;
         }
 
+        let end = if is_failure {
+            CallEnd::Badly
+        } else {
+            CallEnd::Well
+        };
         let mut vitals = member.vitals();
         // A failure comes fast, which is nothing to be preferred for. A deadline says: at least so slow.
         if !is_failure || failure.is_some_and(Error::is_deadline) {
@@ -189,7 +194,7 @@ impl Ticket {
             vitals.latency.observe(latency, member.decay(), now);
         }
 
-        let ejected = vitals.health.observe(is_failure, &member.config, now);
+        let ejected = vitals.health.observe(end, &member.config, now);
         drop(vitals);
         if let (Some(time), Some(failure)) = (ejected, failure) {
             member.metrics.ejected();

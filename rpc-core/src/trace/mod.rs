@@ -90,12 +90,21 @@ impl TraceParent {
         call.meta(TRACEPARENT)?.parse().ok()
     }
 
-    /// A trace that begins here, with random ids.
-    pub fn root(is_sampled: bool) -> Self {
+    /// A trace that begins here, with random ids. It is not recorded; see [`sampled`](Self::sampled).
+    pub fn root() -> Self {
         Self {
             trace_id: fastrand::u128(1..),
             span_id: fastrand::u64(1..),
-            flags: u8::from(is_sampled) * Self::SAMPLED,
+            flags: 0,
+        }
+    }
+
+    /// The same, of a trace that is recorded.
+    #[must_use]
+    pub fn sampled(self) -> Self {
+        Self {
+            flags: self.flags | Self::SAMPLED,
+            ..self
         }
     }
 
@@ -211,7 +220,7 @@ mod tests {
         assert_eq!((read.span_id(), read.flags()), (0x00f0_67aa_0ba9_02b7, 1));
         assert_eq!(read.to_string(), TEXT);
 
-        let root = TraceParent::root(false);
+        let root = TraceParent::root();
         assert_eq!(root.to_string().parse(), Ok(root));
         assert!(!root.is_sampled() && root.child().trace_id() == root.trace_id());
     }

@@ -83,7 +83,7 @@ fn open_span(request: &Request<'_>, names: &Names) -> (Span, Trace) {
             trace.state.clone_from(state);
             trace
         }
-        None => Trace::new(TraceParent::root(false)),
+        None => Trace::new(TraceParent::root()),
     };
 
     let trace = recorded(&span, caller.as_ref()).unwrap_or_else(own);

@@ -42,7 +42,11 @@ impl Schema<'_> {
                     None => return Err(format!("`{flag}` lacks its value: {}", field.in_words())),
                 },
             };
-            insert(&mut params, name, value, field.types().contains(&"array"))?;
+            if field.types().contains(&"array") {
+                add_to_list(&mut params, name, value);
+            } else {
+                insert(&mut params, name, value)?;
+            }
         }
 
         let fields = params.iter().map(|(name, given)| {
@@ -132,29 +136,31 @@ fn json_of(text: &str) -> String {
     Value::from(text).to_string()
 }
 
+/// Takes a value of a list, or several as an array.
+fn add_to_list<'a>(params: &mut BTreeMap<&'a str, Given>, name: &'a str, json: String) {
+    let list = params
+        .entry(name)
+        .or_insert_with(|| Given::List(Vec::new()));
+    let Given::List(items) = list else {
+        return;
+    };
+
+    let inner = json
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'));
+    match inner.map(str::trim) {
+        Some("") => {}
+        Some(several) => items.push(several.to_owned()),
+        None => items.push(json),
+    }
+}
+
+/// Takes a value that may be given once.
 fn insert<'a>(
     params: &mut BTreeMap<&'a str, Given>,
     name: &'a str,
     json: String,
-    is_list: bool,
 ) -> Result<(), String> {
-    if is_list {
-        let list = params
-            .entry(name)
-            .or_insert_with(|| Given::List(Vec::new()));
-        if let Given::List(items) = list {
-            let inner = json
-                .strip_prefix('[')
-                .and_then(|rest| rest.strip_suffix(']'));
-            match inner.map(str::trim) {
-                Some("") => {}
-                Some(several) => items.push(several.to_owned()),
-                None => items.push(json),
-            }
-        }
-        return Ok(());
-    }
-
     match params.insert(name, Given::One(json)) {
         None => Ok(()),
         Some(_) => Err(format!("`--{name}` is given twice")),

@@ -8,6 +8,7 @@ use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::Fields;
+use crate::api::UnknownName;
 
 /// Largest [`Append::ts`]: the last millisecond of the year 9999, which is the last year that RFC 3339 can write.
 pub const TS_MAX: u64 = 253_402_300_799_999;
@@ -64,15 +65,12 @@ impl fmt::Display for Level {
 }
 
 impl FromStr for Level {
-    type Err = String;
+    type Err = UnknownName;
 
-    fn from_str(name: &str) -> Result<Self, String> {
+    fn from_str(name: &str) -> Result<Self, UnknownName> {
         let found = Self::ALL.into_iter().find(|level| level.as_str() == name);
-        found.ok_or_else(|| {
-            format!(
-                "unknown level `{name}`, expected one of trace, debug, info, warn, error, fatal"
-            )
-        })
+        let known = Self::ALL.map(Self::as_str);
+        found.ok_or_else(|| UnknownName::new("Level", name, known))
     }
 }
 

@@ -34,11 +34,12 @@ macro_rules! names {
         }
 
         impl std::str::FromStr for $name {
-            type Err = String;
+            type Err = $crate::api::UnknownName;
 
-            fn from_str(name: &str) -> Result<Self, String> {
+            fn from_str(name: &str) -> Result<Self, Self::Err> {
                 let found = Self::ALL.iter().find(|one| one.as_str() == name);
-                found.copied().ok_or_else(|| format!("`{name}` must be one of {}", [$($text),+].join(", ")))
+                let unknown = || $crate::api::UnknownName::new(stringify!($name), name, [$($text),+]);
+                found.copied().ok_or_else(unknown)
             }
         }
     };
