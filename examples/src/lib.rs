@@ -15,4 +15,6 @@ mod services {}
 #[doc = include_str!("../../docs/server.md")]
 mod server {}
 
+pub mod gateway;
 pub mod process;
+pub mod web;

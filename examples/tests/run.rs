@@ -15,7 +15,9 @@ const BLOCKING: &str = env!("CARGO_BIN_EXE_blocking");
 const CHAOS: &str = env!("CARGO_BIN_EXE_chaos");
 const CHECKOUT: &str = env!("CARGO_BIN_EXE_checkout");
 const FAILOVER: &str = env!("CARGO_BIN_EXE_failover");
+const GATEWAY: &str = env!("CARGO_BIN_EXE_gateway");
 const HELLO: &str = env!("CARGO_BIN_EXE_hello");
+const KEEPALIVE: &str = env!("CARGO_BIN_EXE_keepalive");
 const LAYERS: &str = env!("CARGO_BIN_EXE_layers");
 const NO_SOCKET: &str = env!("CARGO_BIN_EXE_no_socket");
 const ORDERS: &str = env!("CARGO_BIN_EXE_orders");
@@ -95,6 +97,8 @@ fn every_example_is_run_by_a_test() {
             CHAOS,
             CHECKOUT,
             FAILOVER,
+            GATEWAY,
+            KEEPALIVE,
             ORDERS,
             SOAK,
             TORNADO_PARITY,
@@ -231,6 +235,46 @@ fn checkout_charges_no_order_twice_whatever_its_seed_brings() {
 }
 
 #[test]
+fn the_gateway_passes_its_deadline_and_its_trace_on_over_one_connection_to_each_service() {
+    let output = stdout(&run(GATEWAY, &[]));
+    says(
+        &output,
+        &[
+            "a request: 4 pears at 400 cents",
+            " ms left, in trace 00-4bf92f3577b34da6a3ce929d0e0e4736-",
+            " ms left, in trace 00-4bf92f3577b34da6a3ce929d0e0e4736-",
+            "a slow service: 504 Gateway Timeout after 1",
+            "stock  took 1282 requests over 1 connection",
+            // Those of the stock, and the cancel of the call that was too slow.
+            "prices took 1283 requests over 1 connection",
+        ],
+    );
+}
+
+#[test]
+fn keepalive_shows_two_connections_or_one_and_one_behind_the_gateway() {
+    /// The ports of the row that begins so.
+    fn ports<'o>(output: &'o str, row: &str) -> (&'o str, &'o str) {
+        let line = output.lines().find(|line| line.trim().starts_with(row));
+        let line = line.unwrap();
+        let ports = line.split_once("from ports ").unwrap().1;
+        let ports = ports.split_once(';').unwrap().0;
+        ports.split_once(" and ").unwrap()
+    }
+
+    for (kind, direct) in [("short", 2), ("long", 1)] {
+        let output = stdout(&run(KEEPALIVE, &["--type", kind].map(Path::new)));
+        let (first, second) = ports(&output, "direct");
+        assert_eq!(first == second, direct == 1, "{output}");
+        let (first, second) = ports(&output, "gateway");
+        assert_eq!(first, second, "{output}");
+
+        let counts = format!("the service counts {direct}, ss sees {} open", 2 - direct);
+        says(&output, &[&counts, "the service counts 1, ss sees 1 open"]);
+    }
+}
+
+#[test]
 fn tornado_parity_answers_the_old_client_in_order_and_the_modern_one() {
     let output = stdout(&run(TORNADO_PARITY, &[]));
     says(
@@ -282,6 +326,50 @@ fn tornado_parity_serves_the_original_client_until_it_is_interrupted() {
     );
 
     assert!(server.child.wait().unwrap().success());
+}
+
+#[test]
+fn tornado_parity_is_a_client_of_servers_without_ids() {
+    let server = Listening::start();
+    let address = Path::new(&server.address);
+    let call = Path::new("--call");
+
+    let expected = |count: &str| {
+        let count = format!("how often it has run: {count}\n");
+        [
+            "the test command: done",
+            "code 3",
+            &count,
+            "a second on one connection",
+        ]
+        .map(str::to_owned)
+    };
+    let lines = stdout(&run(TORNADO_PARITY, &[call, address]));
+    says(&lines, &expected("1").each_ref().map(String::as_str));
+    let undelimited = Path::new("--undelimited");
+    let objects = stdout(&run(TORNADO_PARITY, &[call, address, undelimited]));
+    says(&objects, &expected("2").each_ref().map(String::as_str));
+}
+
+#[test]
+fn tornado_parity_puts_an_http_server_before_the_service_and_no_request_fails() {
+    let arguments = ["--front", "--quick"].map(Path::new);
+    let table = stdout(&run(TORNADO_PARITY, &arguments));
+    says(
+        &table,
+        &[
+            "in a second",
+            "rpc, one connection",
+            "100 in ",
+            "500 in ",
+            "HTTP, kept",
+            "500 in ",
+            "HTTP, short",
+            "500 in ",
+            "The front had 1 connection to the rpc service",
+        ],
+    );
+    assert!(!table.contains("failed"), "{table}");
 }
 
 /// `tornado_parity --listen`, killed where the test ends before it.
