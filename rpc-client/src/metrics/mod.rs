@@ -1,7 +1,7 @@
 //! Counters of a client: what became of its calls, by command and code, and of its connections.
 //!
 //! Each try of a call ends once, and is counted there: by the code of its reply, or by the reason why it had none. A
-//! connection notes the ends of one delivery as runs ([`Tally`]), and tells the client once for all of them, before
+//! connection notes the ends of one delivery as runs (`Tally`), and tells the client once for all of them, before
 //! the callers learn of them.
 
 mod prometheus;
