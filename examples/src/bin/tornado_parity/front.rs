@@ -19,7 +19,7 @@ use crate::service::{Base, HANDLED, Serving};
 #[derive(Clone)]
 enum Behind {
     Rpc(rpc_client::Client),
-    Http { http: Http, url: Arc<str> },
+    Http { http: Arc<Http>, url: Arc<str> },
 }
 
 impl Behind {
@@ -61,7 +61,7 @@ pub(crate) async fn compare(length: Length) -> Result<(), Error> {
     let as_http = service_as_http(Base::default()).await?;
     let url: Arc<str> = format!("http://{}/handled", as_http.address).into();
     let http = |connections| Behind::Http {
-        http: Http::new(connections),
+        http: Arc::new(Http::new(connections)),
         url: Arc::clone(&url),
     };
 
