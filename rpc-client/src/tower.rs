@@ -1,6 +1,6 @@
 //! A client among the services of `tower` (feature `tower`).
 //!
-//! A [`Client`] is a tower service of [`Request`](crate::Request)s, whose error is the client's own [`Error`]: a
+//! A [`Client`] is a tower service of [`Request`]s, whose error is the client's own [`Error`]: a
 //! policy of `tower::retry` asks it whether the call may be sent again, and what is around it passes it on.
 //!
 //! ```no_run

@@ -65,7 +65,7 @@
 //! | `tls` | TLS, and clients known by their certificates |
 //! | `tokens` | clients known by their tokens |
 //! | `schema` | JSON Schemas of settings and of typed commands |
-//! | `tower` | services and layers of the crate `tower`, and for it ([`tower`](rpc_core::tower)) |
+//! | `tower` | services and layers of the crate `tower`, and for it (`rpc_core::tower`) |
 //! | `otel` | spans of calls, sent to a collector of OpenTelemetry |
 //!
 //! None is on by default.

@@ -2,10 +2,10 @@
 //!
 //! | from | to | by |
 //! | --- | --- | --- |
-//! | a [`Service`](crate::Service): a router, a handler with layers, a client | a tower service of [`Request`]s | [`IntoTower`] |
-//! | a tower service of requests | a [`Service`](crate::Service) | [`FromTower`] |
-//! | a tower layer | a [`Layer`](crate::Layer), for `Router::layer` and `Client::layer` | [`TowerLayer`] |
-//! | a [`Layer`](crate::Layer) | a tower layer, for `ServiceBuilder` | [`LayerOfTower`] |
+//! | a [`Service`]: a router, a handler with layers, a client | a tower service of [`Request`]s | [`IntoTower`] |
+//! | a tower service of requests | a [`Service`] | [`FromTower`] |
+//! | a tower layer | a [`Layer`], for `Router::layer` and `Client::layer` | [`TowerLayer`] |
+//! | a [`Layer`] | a tower layer, for `ServiceBuilder` | [`LayerOfTower`] |
 //!
 //! The response is a [`Reply`], the error a [`Status`] with its code, its details and its promise that the call did not
 //! run ([`Status::is_rejected`]). A tower service owns its requests, so each call copies the params once.
