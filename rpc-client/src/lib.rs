@@ -49,7 +49,7 @@
 //! | [`shared`] | one connection per service in a process |
 //! | [`blocking`] | the client for code without a runtime |
 //! | [`log`] | [`LogClient`](log::LogClient): the log service, typed |
-//! | [`sms`] | [`SmsClient`](sms::SmsClient): the SMS service, typed (feature `sms`) |
+//! | `sms` | `sms::SmsClient`: the SMS service, typed (feature `sms`) |
 //! | [`layers`] | layers around a client, or around any other service |
 //! | [`testing`] | replacements for a server in tests, with faults by a seed |
 //! | [`config`] | every setting |
@@ -69,7 +69,7 @@
 //! | `srv` | endpoints in DNS by SRV records |
 //! | `etcd` | endpoints in etcd |
 //! | `schema` | JSON Schemas of typed services |
-//! | `sms` | [`SmsClient`](sms::SmsClient) |
+//! | `sms` | `sms::SmsClient` |
 //! | `otel` | traced calls as spans of OpenTelemetry |
 //! | `tower` | a client among the services of the crate `tower` |
 
