@@ -214,17 +214,20 @@ fn what_is_wrong_with_the_arguments_is_said_before_anything_is_sent() {
     );
     refused(
         &["send", NUMBER, "hi", "--class", "code"],
-        "must be one of otp, transactional, marketing",
+        "unknown class `code`, expected one of otp, transactional, marketing",
     );
     refused(
         &["send", NUMBER, "hi", "--tag", "a=1", "--tag", "a=2"],
         "names the key `a` twice",
     );
-    refused(&["list", "--status", "lost"], "must be one of scheduled");
+    refused(
+        &["list", "--status", "lost"],
+        "unknown status `lost`, expected one of scheduled",
+    );
     refused(&["status"], "<ID>");
     refused(
         &["optout", "drop", NUMBER],
-        "must be one of add, remove, get",
+        "expected one of add, remove, get",
     );
 }
 
