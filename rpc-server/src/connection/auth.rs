@@ -56,10 +56,10 @@ where
     /// allowed when it began, and tells the peer nothing.
     fn end_refused_calls(&mut self) {
         let gate = self.auth.gate.clone();
-        while let Some(terms) = self
+        let refused = self
             .in_flight
-            .abort_any(|terms| !terms.oneway && !gate.lets_pass(terms.cmdid))
-        {
+            .abort_all(|terms| !terms.oneway && !gate.lets_pass(terms.cmdid));
+        for terms in refused {
             self.stats.unparked(terms.command);
             self.end(&terms, Err(gate.refusal(&self.peer, terms.cmdid)));
         }

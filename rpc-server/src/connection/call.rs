@@ -27,7 +27,7 @@ pub(super) struct Arrival {
 }
 
 /// Where the reply of a call goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Place {
     /// Under its id, whenever it is ready.
     Multiplexed(u64),

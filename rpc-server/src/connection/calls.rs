@@ -233,7 +233,7 @@ where
     /// Ends all calls with this status; those that wait for their turn have not run. Returns how many there were.
     pub(super) fn end_all_calls(&mut self, status: &Status) -> u64 {
         let mut ended = 0;
-        while let Some(terms) = self.in_flight.abort_any(|_| true) {
+        for terms in self.in_flight.abort_all(|_| true) {
             self.stats.unparked(terms.command);
             self.end(&terms, Err(status.clone()));
             ended += 1;

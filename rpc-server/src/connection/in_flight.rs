@@ -134,12 +134,23 @@ impl InFlight {
         self.abort_at(Place::Multiplexed(id))
     }
 
-    /// Ends a call that `is_wanted` picks, if there is one.
-    pub(super) fn abort_any(&mut self, is_wanted: impl Fn(&Terms) -> bool) -> Option<Terms> {
-        let parked = self.parked.as_ref()?;
-        let mut all = parked.handles.values().map(|handle| &handle.terms);
-        let place = all.find(|terms| is_wanted(terms))?.place;
-        self.abort_at(place)
+    /// Ends the calls that `is_wanted` picks, in the order of their receipt.
+    pub(super) fn abort_all(&mut self, is_wanted: impl Fn(&Terms) -> bool) -> Vec<Terms> {
+        let Some(parked) = &self.parked else {
+            return Vec::new();
+        };
+
+        let all = parked.handles.values().map(|handle| &handle.terms);
+        let mut wanted: Vec<_> = all
+            .filter(|terms| is_wanted(terms))
+            .map(|terms| (terms.received, terms.place))
+            .collect();
+        wanted.sort_unstable();
+
+        let ended = wanted
+            .into_iter()
+            .filter_map(|(_, place)| self.abort_at(place));
+        ended.collect()
     }
 
     fn abort_at(&mut self, place: Place) -> Option<Terms> {

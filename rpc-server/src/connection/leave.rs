@@ -2,7 +2,6 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -190,11 +189,11 @@ where
     /// Ends the streams that go on behind their last item in a further call, which is made elsewhere. All others go
     /// on to their ends.
     fn end_resumable_streams(&mut self) {
-        let host = Arc::clone(&self.host);
-        while let Some(terms) = self
+        let routes = &self.host.routes;
+        let resumable = self
             .in_flight
-            .abort_any(|terms| host.routes.is_resumable(terms.cmdid))
-        {
+            .abort_all(|terms| routes.is_resumable(terms.cmdid));
+        for terms in resumable {
             self.stats.unparked(terms.command);
             let status = Status::unavailable(
                 "this connection ends; call again from the last cursor, over another one",
