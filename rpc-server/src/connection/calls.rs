@@ -219,40 +219,6 @@ where
         terms
     }
 
-    /// Ends the call with this id, and answers it.
-    pub(super) fn cancel(&mut self, id: u64) {
-        if let Some(terms) = self.in_flight.abort(id) {
-            self.stats.unparked(terms.command);
-            self.end(
-                &terms,
-                Err(Status::cancelled("the caller cancelled the call")),
-            );
-        }
-    }
-
-    /// Ends all calls with this status; those that wait for their turn have not run. Returns how many there were.
-    pub(super) fn end_all_calls(&mut self, status: &Status) -> u64 {
-        let mut ended = 0;
-        for terms in self.in_flight.abort_all(|_| true) {
-            self.stats.unparked(terms.command);
-            self.end(&terms, Err(status.clone()));
-            ended += 1;
-        }
-
-        while let Some(next) = self.in_flight.next_in_order() {
-            match next {
-                Ordered::Line(line) => self.output.buffer().extend_from_slice(&line),
-                Ordered::Call(request, arrival) => {
-                    let terms = self.terms_of(&request, arrival);
-                    self.end(&terms, Err(status.clone().with_rejected()));
-                    ended += 1;
-                }
-            }
-        }
-
-        ended
-    }
-
     /// Sends the items of streams that are ready, while the peer keeps up.
     #[inline]
     pub(super) fn send_items(&mut self, cx: &mut Context<'_>) {

@@ -5,17 +5,14 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use rpc_core::Status;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
 use super::lifecycle::{IDLE, MAKES_ROOM, Phase, SERVED_LONG_ENOUGH, SHUTTING_DOWN};
+use super::probe::PROBE_PAUSE;
 use super::session::Session;
 use super::timers::Timer;
 use crate::metrics::add;
-
-/// Time between two looks for a peer that is not read from.
-const PROBE_PAUSE: Duration = Duration::from_secs(1);
 
 /// What has become of what the peer has sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,52 +47,8 @@ where
         }
     }
 
-    /// Has the peer looked for in a while, as it is not read from now: a connection that is full, or paused, waits for
-    /// nothing that its socket has to say.
-    pub(super) fn look_for_peer_later(&mut self) {
-        self.timers
-            .set_once(Timer::Probe, || Instant::now() + PROBE_PAUSE);
-    }
-
-    /// Looks whether a peer that is not read from is still there: a reset says that it is not, and then its calls end.
-    /// A peer that is gone without one looks like one that waits for its replies.
-    pub(super) fn look_for_peer(&mut self, cx: &mut Context<'_>) {
-        let looked = match self.lifecycle.phase() {
-            Phase::Finishing => {
-                // A connection that takes no more requests does not begin to read again.
-                self.look_for_peer_later();
-                self.look_for_reset(cx).and_then(|()| self.drop_input(cx))
-            }
-            Phase::Open | Phase::Retiring | Phase::Draining | Phase::Breached => {
-                self.look_for_reset(cx)
-            }
-            Phase::Lingering | Phase::Closed => Ok(()),
-        };
-
-        if let Err(error) = looked {
-            let in_flight = self.in_flight.len();
-            self.host.log.lost_peers.write(|| {
-                tracing::debug!(peer = %self.peer, %error, in_flight, "the peer is gone; its calls end");
-            });
-            self.enter(Phase::Closed, None);
-        }
-    }
-
-    /// Asks the socket for a reset, whatever there is to read of it. A plain stream says that when it is to write nothing.
-    /// TLS does not ask it then, but hands a flush on.
-    fn look_for_reset(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        if let Poll::Ready(Err(error)) = Pin::new(&mut self.io).poll_write(cx, &[]) {
-            return Err(error);
-        }
-
-        match Pin::new(&mut self.io).poll_flush(cx) {
-            Poll::Ready(flushed) => flushed,
-            Poll::Pending => Ok(()),
-        }
-    }
-
     /// Reads once, for the end of the stream; what comes is too late to be executed.
-    fn drop_input(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+    pub(super) fn drop_input(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         if self.lifecycle.has_peer_ended() {
             return Ok(());
         }
@@ -184,31 +137,6 @@ where
             self.enter(Phase::Draining, Some(self.host.config.drain.goaway_grace()));
             self.end_resumable_streams();
         }
-    }
-
-    /// Ends the streams that go on behind their last item in a further call, which is made elsewhere. All others go
-    /// on to their ends.
-    fn end_resumable_streams(&mut self) {
-        let routes = &self.host.routes;
-        let resumable = self
-            .in_flight
-            .abort_all(|terms| routes.is_resumable(terms.cmdid));
-        for terms in resumable {
-            self.stats.unparked(terms.command);
-            let status = Status::unavailable(
-                "this connection ends; call again from the last cursor, over another one",
-            );
-            self.end(&terms, Err(status));
-        }
-    }
-
-    /// Ends what a drain has no time for any more: callers are told, also those whose calls wait for their turn and
-    /// have not run.
-    fn end_unfinished(&mut self) {
-        let status = Status::unavailable(
-            "the connection ends: the call was not done within `drain.timeout_ms`",
-        );
-        self.end_all_calls(&status);
     }
 
     /// The last turn of a connection that the server cuts: its callers are told as far as the socket takes it now.
