@@ -7,13 +7,12 @@ use rpc_core::CmdId;
 /// A page of a service beside those about the server: files that do not change, and the commands that
 /// its script may call.
 ///
-/// A page is shown where the pages about the server are, under the same rules, and its script makes
-/// calls as a `POST` of `params` to `/CMDID`. Where `http_calls` is off, a page may call the commands
-/// named here without a token, as far as callers without one may; every other command needs a token.
-/// Grants and limits are those of every call. So only commands that change nothing belong here.
+/// It is shown where the pages about the server are shown. Its script makes a call by a `POST` of the
+/// params to `/CMDID`, under the grants and limits of every call. If the listener's `http_calls` is
+/// off, the script may call only the commands named by [`calls`](Self::calls) without a token, so name
+/// only commands that change nothing; every other command needs a token.
 ///
-/// The page may load nothing from elsewhere and has no inline script: its own files are all that its
-/// content security policy allows.
+/// Its content security policy allows its own files only: no inline script, and nothing from elsewhere.
 ///
 /// ```
 /// use rpc_server::{AdminConfig, AdminPage, CmdId, Server};

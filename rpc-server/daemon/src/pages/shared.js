@@ -96,8 +96,9 @@ function ends(numbers) {
   return [least, most];
 }
 
-// Draws what happened at `times` between two of them: bars of the kinds, whose names are their classes, too. A click on
-// a bar calls `narrow` with its ends. Returns the height of the highest.
+// Draws how many events there were over time, from `least` to `most`. Event n happened at times[n] and is of the kind
+// names[kinds[n]], which is the class of its bar, too. A click on a bar calls `narrow` with its ends; without `narrow` a bar
+// only has a title. Returns the number of events in the highest bar.
 function drawHistogram(box, { times, kinds, names, least, most }, narrow) {
   const width = (most - least + 1) / BARS;
   const bars = Array.from({ length: BARS }, () => new Array(names.length).fill(0));
@@ -118,7 +119,7 @@ function drawHistogram(box, { times, kinds, names, least, most }, narrow) {
     const from = least + place * width;
     const parts = bar.map((n, kind) => (n ? count(n) + " " + names[kind] : "")).filter(Boolean);
     const name = timeOf(from).slice(0, 19) + ": " + (parts.join(", ") || "none");
-    svg.append(hit(place, name, () => narrow(from, from + width)));
+    svg.append(hit(place, name, narrow && (() => narrow(from, from + width))));
   });
 
   const line = element("div", undefined, "ends");
@@ -127,14 +128,16 @@ function drawHistogram(box, { times, kinds, names, least, most }, narrow) {
   return highest;
 }
 
-// The part of the histogram that a bar belongs to.
+// The full height behind a bar: it has the title, and takes the clicks if there is something to choose.
 function hit(place, name, choose) {
-  const part = drawn("rect", {
-    x: place * 10, y: 0, width: 10, height: 100, class: "hit", tabindex: 0, role: "button", "aria-label": name,
-  });
+  const part = drawn("rect", { x: place * 10, y: 0, width: 10, height: 100, class: "hit", "aria-label": name });
   const title = drawn("title", {});
   title.textContent = name;
   part.append(title);
+  if (!choose) return part;
+
+  part.setAttribute("role", "button");
+  part.setAttribute("tabindex", 0);
   part.addEventListener("click", choose);
   part.addEventListener("keydown", (event) => { if (event.key === "Enter") choose(); });
   return part;

@@ -140,7 +140,7 @@ async function countDay() {
   }
 
   const least = next === undefined ? now - DAY_MS : ends(times)[0];
-  const highest = drawHistogram(byId("histogram"), { times, kinds, names: STATUSES, least, most: now }, () => {});
+  const highest = drawHistogram(byId("histogram"), { times, kinds, names: STATUSES, least, most: now });
   const which = next === undefined ? "All " + count(times.length) + " messages," : "The newest " + count(times.length) + " messages,";
   note.replaceChildren(legendOf(STATUSES, kinds), which + " by the time of their acceptance. The highest bar has " + count(highest) + ".");
 }
