@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use super::Ticket;
+use super::InFlightGuard;
 use crate::connection::Connection;
 
 /// A connection that most likely takes a call, and the call's place at its endpoint.
 pub(crate) struct Lease {
     pub(crate) connection: Arc<Connection>,
     /// None where there is one endpoint with one connection: nothing is counted there.
-    pub(crate) ticket: Option<Ticket>,
+    pub(crate) guard: Option<InFlightGuard>,
 }
 
 impl Lease {
@@ -17,14 +17,14 @@ impl Lease {
     pub(crate) fn of_sole(connection: Arc<Connection>) -> Self {
         Self {
             connection,
-            ticket: None,
+            guard: None,
         }
     }
 
-    pub(crate) fn counted(connection: Arc<Connection>, ticket: Ticket) -> Self {
+    pub(crate) fn counted(connection: Arc<Connection>, guard: InFlightGuard) -> Self {
         Self {
             connection,
-            ticket: Some(ticket),
+            guard: Some(guard),
         }
     }
 }

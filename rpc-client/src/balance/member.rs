@@ -11,7 +11,7 @@ use super::latency::PeakEwma;
 use crate::config::Config;
 use crate::connection::Connection;
 use crate::endpoint::Endpoint;
-use crate::endpoint::pool::{Dialer, LaneNumber, Pool};
+use crate::endpoint::pool::{Dialer, Pool, SlotNumber};
 use crate::error::Error;
 use crate::metrics::Metrics;
 
@@ -25,19 +25,19 @@ pub(crate) struct Member {
     failures: AtomicU64,
     /// The number of the connection that was lost last.
     lost: AtomicU64,
-    vitals: Mutex<Vitals>,
+    observations: Mutex<Observations>,
 }
 
 #[derive(Default)]
-struct Vitals {
+struct Observations {
     latency: PeakEwma,
     health: Health,
 }
 
 /// A call's place at an endpoint: counted from its choice until this is dropped.
-pub(crate) struct Ticket {
+pub(crate) struct InFlightGuard {
     member: Arc<Member>,
-    lane: LaneNumber,
+    slot: SlotNumber,
     since: Instant,
     is_unary_call: bool,
 }
@@ -52,7 +52,7 @@ impl Member {
             calls: AtomicU64::new(0),
             failures: AtomicU64::new(0),
             lost: AtomicU64::new(0),
-            vitals: Mutex::default(),
+            observations: Mutex::default(),
         }
     }
 
@@ -65,12 +65,12 @@ impl Member {
     }
 
     pub(crate) fn stats(&self) -> EndpointStats {
-        let (now, vitals) = (Instant::now(), self.vitals());
-        let latency = vitals.latency.estimate(self.decay(), now);
+        let (now, observations) = (Instant::now(), self.observations());
+        let latency = observations.latency.estimate(self.decay(), now);
         EndpointStats {
             address: self.pool.address().to_string(),
             is_connected: self.pool.is_connected(),
-            is_ejected: vitals.health.is_ejected(now),
+            is_ejected: observations.health.is_ejected(now),
             in_flight: self.in_flight.load(Ordering::Relaxed),
             calls: self.calls.load(Ordering::Relaxed),
             failures: self.failures.load(Ordering::Relaxed),
@@ -79,7 +79,7 @@ impl Member {
     }
 
     pub(crate) fn is_ejected(&self, now: Instant) -> bool {
-        self.vitals().health.is_ejected(now)
+        self.observations().health.is_ejected(now)
     }
 
     /// The calls that it would have with another, and its latency in seconds where that is known.
@@ -87,7 +87,10 @@ impl Member {
         let in_flight = self.in_flight.load(Ordering::Relaxed) + 1;
         // Exact up to 2^32 calls in flight.
         let in_flight = f64::from(u32::try_from(in_flight).unwrap_or(u32::MAX));
-        (in_flight, self.vitals().latency.estimate(self.decay(), now))
+        (
+            in_flight,
+            self.observations().latency.estimate(self.decay(), now),
+        )
     }
 
     fn decay(&self) -> Duration {
@@ -96,8 +99,10 @@ impl Member {
 
     /// One lock for both, held for a few operations on numbers. Each of them is one step, so a panic
     /// elsewhere leaves nothing half done.
-    fn vitals(&self) -> MutexGuard<'_, Vitals> {
-        self.vitals.lock().unwrap_or_else(PoisonError::into_inner)
+    fn observations(&self) -> MutexGuard<'_, Observations> {
+        self.observations
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -110,15 +115,15 @@ pub(crate) enum ServerStanding {
     Leaving,
 }
 
-impl Ticket {
-    pub(crate) fn new(member: &Arc<Member>, lane: LaneNumber, now: Instant) -> Self {
+impl InFlightGuard {
+    pub(crate) fn new(member: &Arc<Member>, slot: SlotNumber, now: Instant) -> Self {
         // Relaxed here and below: numbers to compare, which guard nothing.
         member.in_flight.fetch_add(1, Ordering::Relaxed);
-        member.pool.enter(lane);
+        member.pool.enter(slot);
 
         Self {
             member: Arc::clone(member),
-            lane,
+            slot,
             since: now,
             is_unary_call: false,
         }
@@ -137,7 +142,7 @@ impl Ticket {
         &self,
         deadline: Option<Instant>,
     ) -> Result<Arc<Connection>, Error> {
-        self.member.pool.connection(self.lane, deadline).await
+        self.member.pool.connection(self.slot, deadline).await
     }
 
     /// The call begins now: what it waited for before is not its endpoint's latency.
@@ -187,15 +192,15 @@ impl Ticket {
         } else {
             CallEnd::Well
         };
-        let mut vitals = member.vitals();
+        let mut observations = member.observations();
         // A failure comes fast, which is nothing to be preferred for. A deadline says: at least so slow.
         if !is_failure || failure.is_some_and(Error::is_deadline) {
             let latency = now.saturating_duration_since(self.since);
-            vitals.latency.observe(latency, member.decay(), now);
+            observations.latency.observe(latency, member.decay(), now);
         }
 
-        let ejected = vitals.health.observe(end, &member.config, now);
-        drop(vitals);
+        let ejected = observations.health.observe(end, &member.config, now);
+        drop(observations);
         if let (Some(time), Some(failure)) = (ejected, failure) {
             member.metrics.ejected();
             let for_ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
@@ -204,24 +209,24 @@ impl Ticket {
     }
 }
 
-impl Drop for Ticket {
+impl Drop for InFlightGuard {
     fn drop(&mut self) {
         if self.is_unary_call {
             // Given up: at least so slow.
             let (now, decay) = (Instant::now(), self.member.decay());
             let waited = now.saturating_duration_since(self.since);
-            let mut vitals = self.member.vitals();
-            if vitals
+            let mut observations = self.member.observations();
+            if observations
                 .latency
                 .estimate(decay, now)
                 .is_some_and(|estimate| waited.as_secs_f64() > estimate)
             {
-                vitals.latency.observe(waited, decay, now);
+                observations.latency.observe(waited, decay, now);
             }
         }
 
         self.member.in_flight.fetch_sub(1, Ordering::Relaxed);
-        self.member.pool.leave(self.lane);
+        self.member.pool.leave(self.slot);
     }
 }
 

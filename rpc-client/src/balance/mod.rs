@@ -16,19 +16,19 @@ use tokio::time::Instant;
 
 use crate::config::{Balance, Config};
 use crate::connection::Connection;
-use crate::endpoint::pool::LaneNumber;
+use crate::endpoint::pool::SlotNumber;
 
 pub(crate) use group::hash;
 use group::{Group, Members, two_of};
 pub(crate) use lease::Lease;
 pub use member::EndpointStats;
 use member::Member;
-pub(crate) use member::{ServerStanding, Ticket};
+pub(crate) use member::{InFlightGuard, ServerStanding};
 pub(crate) use route::Route;
 
 /// What a call asks of the choice.
 #[derive(Clone, Copy, Default)]
-pub(crate) struct Wish<'a> {
+pub(crate) struct RouteHint<'a> {
     /// Calls with the same key go to the same endpoint.
     pub(crate) key: Option<u64>,
     /// Addresses that the call has been at: used only if there is no other.
@@ -40,7 +40,7 @@ pub(crate) enum Choice {
     /// With a connection that takes calls.
     Ready(Lease),
     /// Each call opens a connection of its own: the mode `short`.
-    Unopened(Ticket),
+    Unopened(InFlightGuard),
 }
 
 /// Chooses among members by the policy.
@@ -52,13 +52,13 @@ pub(crate) struct Chooser {
 /// A member that can take a call now, and its connection unless each call opens its own.
 struct Candidate<'m> {
     member: &'m Arc<Member>,
-    lane: LaneNumber,
+    slot: SlotNumber,
     connection: Option<Arc<Connection>>,
 }
 
 /// How gladly a member is taken; the first is the best.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Standing {
+enum Eligibility {
     Good,
     Ejected,
     Avoided,
@@ -77,43 +77,48 @@ impl Chooser {
     ///
     /// One that is not connected is told to connect, and not chosen before it is; one that is ejected,
     /// or to be avoided, only if there is no other. A group is used where those before it have none.
-    pub(crate) fn choose(&self, members: &Members, wish: Wish<'_>, now: Instant) -> Option<Choice> {
+    pub(crate) fn choose(
+        &self,
+        members: &Members,
+        hint: RouteHint<'_>,
+        now: Instant,
+    ) -> Option<Choice> {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let first = members.groups().first()?;
         let chosen = match (members.groups().len(), &*first.members) {
             (1, [only]) => Candidate::of(only),
             _ => self
-                .at_a_glance(first, wish, now, turn)
-                .or_else(|| self.among_all(members.groups(), wish, now, turn)),
+                .at_a_glance(first, hint, now, turn)
+                .or_else(|| self.among_all(members.groups(), hint, now, turn)),
         };
 
         let Candidate {
             member,
-            lane,
+            slot,
             connection,
         } = chosen?;
-        let ticket = Ticket::new(member, lane, now);
+        let guard = InFlightGuard::new(member, slot, now);
         Some(match connection {
-            Some(connection) => Choice::Ready(Lease::counted(connection, ticket)),
-            None => Choice::Unopened(ticket),
+            Some(connection) => Choice::Ready(Lease::counted(connection, guard)),
+            None => Choice::Unopened(guard),
         })
     }
 
-    /// The usual case: what the policy names first is in good standing, and the others need no look.
+    /// The usual case: what the policy names first is in good eligibility, and the others need no look.
     fn at_a_glance<'m>(
         &self,
         group: &'m Group,
-        wish: Wish<'_>,
+        hint: RouteHint<'_>,
         now: Instant,
         turn: usize,
     ) -> Option<Candidate<'m>> {
         let good = |at: usize| {
             let member = &group.members[at];
             let candidate = Candidate::of(member)?;
-            (standing(member, wish, now) == Standing::Good).then_some(candidate)
+            (eligibility(member, hint, now) == Eligibility::Good).then_some(candidate)
         };
 
-        match (wish.key, self.config.balance.policy) {
+        match (hint.key, self.config.balance.policy) {
             (Some(key), _) => good(group.home_of(key, |_| true)?),
             (None, Balance::RoundRobin) => good(group.at_turn(turn)),
             (None, Balance::PowerOfTwo) => {
@@ -129,21 +134,21 @@ impl Chooser {
         }
     }
 
-    /// The policy's choice among those of the best standing, in the first group that has any.
+    /// The policy's choice among those of the best eligibility, in the first group that has any.
     fn among_all<'m>(
         &self,
         groups: &'m [Group],
-        wish: Wish<'_>,
+        hint: RouteHint<'_>,
         now: Instant,
         turn: usize,
     ) -> Option<Candidate<'m>> {
         let mut avoided = None;
         for group in groups {
-            let Some((standing, candidate)) = self.among(group, wish, now, turn) else {
+            let Some((eligibility, candidate)) = self.among(group, hint, now, turn) else {
                 continue;
             };
 
-            if standing < Standing::Avoided {
+            if eligibility < Eligibility::Avoided {
                 return Some(candidate);
             }
             avoided = avoided.or(Some(candidate));
@@ -155,10 +160,10 @@ impl Chooser {
     fn among<'m>(
         &self,
         group: &'m Group,
-        wish: Wish<'_>,
+        hint: RouteHint<'_>,
         now: Instant,
         turn: usize,
-    ) -> Option<(Standing, Candidate<'m>)> {
+    ) -> Option<(Eligibility, Candidate<'m>)> {
         let ejected = group
             .members
             .iter()
@@ -168,23 +173,26 @@ impl Chooser {
         let is_panic =
             ejected * 100 > group.members.len() * self.config.ejection.percent_max as usize;
 
-        let mut candidates: Vec<(usize, Standing, Candidate<'m>)> = group
+        let mut candidates: Vec<(usize, Eligibility, Candidate<'m>)> = group
             .members
             .iter()
             .enumerate()
             .filter_map(|(at, member)| {
-                let standing = match standing(member, wish, now) {
-                    Standing::Ejected if is_panic => Standing::Good,
-                    standing => standing,
+                let eligibility = match eligibility(member, hint, now) {
+                    Eligibility::Ejected if is_panic => Eligibility::Good,
+                    eligibility => eligibility,
                 };
-                Some((at, standing, Candidate::of(member)?))
+                Some((at, eligibility, Candidate::of(member)?))
             })
             .collect();
 
-        let best = candidates.iter().map(|(_, standing, _)| *standing).min()?;
-        candidates.retain(|(_, standing, _)| *standing == best);
+        let best = candidates
+            .iter()
+            .map(|(_, eligibility, _)| *eligibility)
+            .min()?;
+        candidates.retain(|(_, eligibility, _)| *eligibility == best);
 
-        let at = match (wish.key, self.config.balance.policy) {
+        let at = match (hint.key, self.config.balance.policy) {
             (Some(key), _) => {
                 let home = group.home_of(key, |at| candidates.iter().any(|(of, ..)| *of == at))?;
                 candidates.iter().position(|(of, ..)| *of == home)?
@@ -230,30 +238,30 @@ impl<'m> Candidate<'m> {
         if member.pool().is_short() {
             return Some(Self {
                 member,
-                lane: 0,
+                slot: 0,
                 connection: None,
             });
         }
 
-        let Some((lane, connection)) = member.pool().ready() else {
+        let Some((slot, connection)) = member.pool().ready() else {
             member.pool().open();
             return None;
         };
 
         Some(Self {
             member,
-            lane,
+            slot,
             connection: Some(connection),
         })
     }
 }
 
-fn standing(member: &Member, wish: Wish<'_>, now: Instant) -> Standing {
-    if wish.avoid.contains(member.address()) {
-        Standing::Avoided
+fn eligibility(member: &Member, hint: RouteHint<'_>, now: Instant) -> Eligibility {
+    if hint.avoid.contains(member.address()) {
+        Eligibility::Avoided
     } else if member.is_ejected(now) {
-        Standing::Ejected
+        Eligibility::Ejected
     } else {
-        Standing::Good
+        Eligibility::Good
     }
 }

@@ -8,8 +8,8 @@ use tokio::time::Instant;
 
 use super::directory::Directory;
 use super::group::Members;
-use super::member::{EndpointStats, ServerStanding, Ticket};
-use super::{Choice, Chooser, Lease, Wish};
+use super::member::{EndpointStats, InFlightGuard, ServerStanding};
+use super::{Choice, Chooser, Lease, RouteHint};
 use crate::config::Mode;
 use crate::connection::Connection;
 use crate::discover::Target;
@@ -47,10 +47,10 @@ impl Route {
     }
 
     /// A connection that most likely takes a call, without waiting for one.
-    pub(crate) fn try_lease(&self, wish: Wish<'_>, now: Instant) -> Option<Lease> {
+    pub(crate) fn try_lease(&self, hint: RouteHint<'_>, now: Instant) -> Option<Lease> {
         match self {
             Self::Sole(endpoint) => endpoint.latest().map(Lease::of_sole),
-            Self::Balanced(balanced) => match balanced.choose(wish, now)? {
+            Self::Balanced(balanced) => match balanced.choose(hint, now)? {
                 Choice::Ready(lease) => Some(lease),
                 Choice::Unopened(_) => None,
             },
@@ -63,7 +63,7 @@ impl Route {
     /// Where none can be had, at any of the endpoints, or not before the deadline. Nothing was sent.
     pub(crate) async fn lease(
         &self,
-        wish: Wish<'_>,
+        hint: RouteHint<'_>,
         deadline: Option<Instant>,
     ) -> Result<Lease, Error> {
         match self {
@@ -71,7 +71,7 @@ impl Route {
                 Some(connection) => Ok(Lease::of_sole(connection)),
                 None => endpoint.connection(deadline).await.map(Lease::of_sole),
             },
-            Self::Balanced(balanced) => balanced.lease(wish, deadline).await,
+            Self::Balanced(balanced) => balanced.lease(hint, deadline).await,
         }
     }
 
@@ -134,34 +134,34 @@ impl Route {
 }
 
 impl Balanced {
-    fn choose(&self, wish: Wish<'_>, now: Instant) -> Option<Choice> {
-        self.chooser.choose(&self.directory.members(), wish, now)
+    fn choose(&self, hint: RouteHint<'_>, now: Instant) -> Option<Choice> {
+        self.chooser.choose(&self.directory.members(), hint, now)
     }
 
-    async fn lease(&self, wish: Wish<'_>, deadline: Option<Instant>) -> Result<Lease, Error> {
-        let mut been_at = wish.avoid.to_vec();
+    async fn lease(&self, hint: RouteHint<'_>, deadline: Option<Instant>) -> Result<Lease, Error> {
+        let mut tried = hint.avoid.to_vec();
         loop {
             let members = self.directory.wait(deadline).await?;
             let now = Instant::now();
             match self.chooser.choose(
                 &members,
-                Wish {
-                    avoid: &been_at,
-                    ..wish
+                RouteHint {
+                    avoid: &tried,
+                    ..hint
                 },
                 now,
             ) {
                 Some(Choice::Ready(lease)) => return Ok(lease),
-                Some(Choice::Unopened(ticket)) => match ticket.connection(deadline).await {
-                    Ok(connection) => return Ok(Lease::counted(connection, ticket)),
+                Some(Choice::Unopened(guard)) => match guard.connection(deadline).await {
+                    Ok(connection) => return Ok(Lease::counted(connection, guard)),
                     Err(error) => {
-                        let address = Arc::clone(ticket.address());
-                        ticket.finish(Some(&error), ServerStanding::Serving);
-                        been_at.push(address);
+                        let address = Arc::clone(guard.address());
+                        guard.finish(Some(&error), ServerStanding::Serving);
+                        tried.push(address);
 
                         let is_last = members
                             .iter()
-                            .all(|member| been_at.contains(member.address()));
+                            .all(|member| tried.contains(member.address()));
                         if is_last || error.is_deadline() {
                             return Err(error);
                         }
@@ -180,10 +180,10 @@ async fn first_to_connect(members: &Members, deadline: Option<Instant>) -> Resul
     for group in members.groups() {
         let now = Instant::now();
         let attempt = async |member| {
-            let mut ticket = Ticket::of(member, now);
-            let connection = ticket.connection(deadline).await?;
-            ticket.begins(Instant::now());
-            Ok(Lease::counted(connection, ticket))
+            let mut guard = InFlightGuard::of(member, now);
+            let connection = guard.connection(deadline).await?;
+            guard.begins(Instant::now());
+            Ok(Lease::counted(connection, guard))
         };
 
         let mut attempts: FuturesUnordered<_> = group.members.iter().map(attempt).collect();

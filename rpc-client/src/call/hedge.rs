@@ -95,7 +95,7 @@ impl Command<'_> {
         hedging: &Hedging,
         make: &F,
         deadline: Instant,
-        been_at: &[Arc<str>],
+        tried: &[Arc<str>],
     ) -> Result<Answer, Error>
     where
         F: Fn() -> Result<Request<'static>, Error>,
@@ -103,7 +103,7 @@ impl Command<'_> {
         let config = &self.caller().config;
         hedging.count_call(config);
 
-        let first = self.start_try(make, deadline, been_at).await?;
+        let first = self.start_try(make, deadline, tried).await?;
 
         let began = Instant::now();
         let observed = |answer: Answer| {
@@ -127,7 +127,7 @@ impl Command<'_> {
 
         self.caller().metrics.hedged(self.cmdid());
         tracing::debug!(cmdid = %self.cmdid(), %address, "sending a backup request");
-        let mut elsewhere = been_at.to_vec();
+        let mut elsewhere = tried.to_vec();
         elsewhere.push(address);
         let backup = pin!(async {
             let attempt = self.start_try(make, deadline, &elsewhere).await?;

@@ -24,7 +24,7 @@ struct Tries {
     /// The first try that may have run.
     first: Option<First>,
     /// Endpoints that tries which did not run have failed at.
-    been_at: Vec<Arc<str>>,
+    tried: Vec<Arc<str>>,
     /// Endpoints that keep keys in other stores than the first try's.
     other_stores: Vec<Arc<str>>,
 }
@@ -115,7 +115,7 @@ impl Command<'_> {
     fn failed_keyed(&self, error: &Error, idempotency: Idempotency, tries: &Tries) -> FailedTry {
         let failed = FailedTry::of(error, idempotency);
         let route = &self.caller().route;
-        if tries.first.is_none() && route.has_other_than(&tries.been_at) {
+        if tries.first.is_none() && route.has_other_than(&tries.tried) {
             return failed.elsewhere();
         }
         failed
@@ -136,8 +136,8 @@ impl Command<'_> {
                 return Err(Error::new(late, &context.target, None).into());
             }
 
-            let wish = self.wish(tries.avoided());
-            let lease = context.route.lease(wish, Some(deadline)).await?;
+            let hint = self.hint(tries.avoided());
+            let lease = context.route.lease(hint, Some(deadline)).await?;
             let repetition = self.repetition_at(&lease.connection, deadline).await?;
             if !tries.accept(&repetition, lease.connection.address())? {
                 continue;
@@ -199,7 +199,7 @@ impl Tries {
         Self {
             meta: request.meta.clone(),
             first: None,
-            been_at: Vec::new(),
+            tried: Vec::new(),
             other_stores: Vec::new(),
         }
     }
@@ -228,14 +228,14 @@ impl Tries {
     fn note(&mut self, error: &Error, sent: Option<Sent>) -> Idempotency {
         match sent {
             Some(sent) if self.first.is_none() && sent.may_run_anywhere_after(error) => {
-                self.been_at.push(Arc::clone(error.shared_address()));
+                self.tried.push(Arc::clone(error.shared_address()));
                 return Idempotency::Idempotent;
             }
             Some(sent) if error.may_have_run() => {
                 let error = error.clone();
                 self.first.get_or_insert(First { sent, error });
             }
-            _ => self.been_at.push(Arc::clone(error.shared_address())),
+            _ => self.tried.push(Arc::clone(error.shared_address())),
         }
 
         match &self.first {
@@ -249,7 +249,7 @@ impl Tries {
     /// What the next try avoids, where it can.
     fn avoided(&self) -> &[Arc<str>] {
         match &self.first {
-            None => &self.been_at,
+            None => &self.tried,
             Some(_) => &self.other_stores,
         }
     }

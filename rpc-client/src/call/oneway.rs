@@ -24,11 +24,11 @@ impl Command<'_> {
     {
         let mut request = self.request(params)?;
         request.timeout = None;
-        self.put(request).await
+        self.send_oneway(request).await
     }
 
     /// Sends a request that nothing answers.
-    pub(crate) async fn put(&self, mut request: Request<'static>) -> Result<(), Error> {
+    pub(crate) async fn send_oneway(&self, mut request: Request<'static>) -> Result<(), Error> {
         let (context, now) = (self.caller(), Instant::now());
         if context.config.pool.undelimited_replies {
             let cause = Cause::new(
@@ -44,8 +44,8 @@ impl Command<'_> {
 
         if let Some(Lease {
             connection,
-            ticket: _ticket,
-        }) = context.route.try_lease(self.wish(&[]), now)
+            guard: _guard,
+        }) = context.route.try_lease(self.hint(&[]), now)
             && connection.notify(&request, self.options().kind).is_ok()
         {
             context.metrics.put(request.cmdid);
@@ -72,8 +72,8 @@ impl Command<'_> {
         loop {
             let Lease {
                 connection,
-                ticket: _ticket,
-            } = context.route.lease(self.wish(&[]), deadline).await?;
+                guard: _guard,
+            } = context.route.lease(self.hint(&[]), deadline).await?;
 
             match connection.notify(&request, kind) {
                 // Its connection is closed with it, and the caller is to know whether it was read.

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use tokio::time::{Instant, sleep_until};
 
 use super::Command;
-use crate::balance::{Lease, Wish};
+use crate::balance::{Lease, RouteHint};
 use crate::config::ConfigError;
 use crate::connection::{CallKind, decode};
 use crate::discover::InvalidTarget;
@@ -61,11 +61,11 @@ impl Command<'_> {
         let mut last = None;
 
         loop {
-            let wish = Wish {
+            let hint = RouteHint {
                 key: None,
                 avoid: &asked,
             };
-            let lease = match route.lease(wish, Some(deadline)).await {
+            let lease = match route.lease(hint, Some(deadline)).await {
                 Ok(lease) => lease,
                 Err(error) => return Err(last.unwrap_or(error)),
             };

@@ -161,12 +161,12 @@ impl Command<'_> {
     {
         let context = self.caller();
         let mut tries = RetryState::new(&context.config, &context.budget, Some(deadline));
-        let mut been_at = Vec::new();
+        let mut tried = Vec::new();
 
         loop {
-            been_at.push(Arc::clone(failure.shared_address()));
+            tried.push(Arc::clone(failure.shared_address()));
             let mut failed = FailedTry::of(&failure, idempotency);
-            if context.route.has_other_than(&been_at) {
+            if context.route.has_other_than(&tried) {
                 failed = failed.elsewhere();
             }
 
@@ -182,7 +182,7 @@ impl Command<'_> {
                 tokio::time::sleep_until(begin).await;
             }
 
-            match self.one_try(&make, idempotency, deadline, &been_at).await {
+            match self.attempt(&make, idempotency, deadline, &tried).await {
                 Ok(answer) => return Ok(answer),
                 Err(next) => failure = next,
             }
@@ -190,26 +190,21 @@ impl Command<'_> {
     }
 
     /// One try; where the call is hedged, with a backup.
-    pub(super) async fn one_try<F>(
+    pub(super) async fn attempt<F>(
         &self,
         make: &F,
         idempotency: Idempotency,
         deadline: Instant,
-        been_at: &[Arc<str>],
+        tried: &[Arc<str>],
     ) -> Result<Answer, Error>
     where
         F: Fn() -> Result<Request<'static>, Error>,
     {
         match &self.caller().hedging {
             Some(hedging) if idempotency == Idempotency::Idempotent => {
-                self.hedged(hedging, make, deadline, been_at).await
+                self.hedged(hedging, make, deadline, tried).await
             }
-            _ => {
-                self.start_try(make, deadline, been_at)
-                    .await?
-                    .answer()
-                    .await
-            }
+            _ => self.start_try(make, deadline, tried).await?.answer().await,
         }
     }
 
@@ -218,14 +213,13 @@ impl Command<'_> {
         &self,
         make: &F,
         deadline: Instant,
-        been_at: &[Arc<str>],
+        tried: &[Arc<str>],
     ) -> Result<Attempt, Error>
     where
         F: Fn() -> Result<Request<'static>, Error>,
     {
         let (mut request, kind) = (make()?, self.options().kind);
-        self.start(&mut request, kind, Some(deadline), been_at)
-            .await
+        self.start(&mut request, kind, Some(deadline), tried).await
     }
 }
 

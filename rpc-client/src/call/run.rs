@@ -383,7 +383,7 @@ impl Command<'_> {
         let idempotency = self.idempotency();
         let deadline = self.deadline_from(Instant::now());
         self.caller().budget.count_call();
-        match self.one_try(&make, idempotency, deadline, &[]).await {
+        match self.attempt(&make, idempotency, deadline, &[]).await {
             Err(error) if self.may_retry(&error, idempotency) => {
                 self.try_again(make, idempotency, error, deadline).await
             }

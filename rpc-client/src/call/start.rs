@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
 use super::Command;
-use crate::balance::{Lease, Route, ServerStanding, Ticket, Wish};
+use crate::balance::{InFlightGuard, Lease, Route, RouteHint, ServerStanding};
 use crate::connection::{
     CallKind, Connection, Data, Due, Frame, PendingCall, PendingStream, Refusal, Refused,
 };
@@ -41,10 +41,10 @@ impl Command<'_> {
             {
                 *place = Some(Attempt::new(pending, None));
             }
-        } else if let Some(lease) = context.route.try_lease(self.wish(&[]), Instant::now())
+        } else if let Some(lease) = context.route.try_lease(self.hint(&[]), Instant::now())
             && let Ok(pending) = lease.connection.try_start(frame, due, kind, waker)
         {
-            *place = Some(Attempt::new(pending, lease.ticket));
+            *place = Some(Attempt::new(pending, lease.guard));
         }
     }
 
@@ -79,7 +79,7 @@ impl Command<'_> {
             }
 
             let route = &self.caller().route;
-            let lease = route.lease(self.wish(avoid), deadline).await?;
+            let lease = route.lease(self.hint(avoid), deadline).await?;
             if let Some(attempt) = self.start_on(lease, request, kind, deadline).await? {
                 return Ok(attempt);
             }
@@ -94,7 +94,7 @@ impl Command<'_> {
         kind: CallKind,
         deadline: Option<Instant>,
     ) -> Result<Option<Attempt>, Error> {
-        let Lease { connection, ticket } = lease;
+        let Lease { connection, guard } = lease;
         let mut connection = Some(connection);
 
         request.timeout = deadline
@@ -106,7 +106,7 @@ impl Command<'_> {
             Poll::Ready(connection.try_start(request, deadline.into(), kind, cx.waker()))
         });
         match started.await {
-            Ok(pending) => Ok(Some(Attempt::new(pending, ticket))),
+            Ok(pending) => Ok(Some(Attempt::new(pending, guard))),
             Err(Refused {
                 connection,
                 refusal,
@@ -122,8 +122,8 @@ impl Command<'_> {
         self.options().timeout.is_some() || !self.options().kind.is_ordered()
     }
 
-    pub(super) fn wish<'a>(&self, avoid: &'a [Arc<str>]) -> Wish<'a> {
-        Wish {
+    pub(super) fn hint<'a>(&self, avoid: &'a [Arc<str>]) -> RouteHint<'a> {
+        RouteHint {
             key: self.options().key(),
             avoid,
         }
@@ -172,14 +172,14 @@ pub(super) fn unsent(error: &Error) -> End {
 /// the call up, and tells the server.
 pub(crate) struct Attempt {
     pending: PendingCall,
-    ticket: Option<Ticket>,
+    guard: Option<InFlightGuard>,
 }
 
 impl Attempt {
-    pub(crate) fn new(pending: PendingCall, ticket: Option<Ticket>) -> Self {
+    pub(crate) fn new(pending: PendingCall, guard: Option<InFlightGuard>) -> Self {
         Self {
             pending,
-            ticket: ticket.map(Ticket::with_latency),
+            guard: guard.map(InFlightGuard::with_latency),
         }
     }
 
@@ -187,7 +187,7 @@ impl Attempt {
     pub(crate) fn polled_elsewhere(self) -> Self {
         Self {
             pending: self.pending.polled_elsewhere(),
-            ticket: self.ticket,
+            guard: self.guard,
         }
     }
 
@@ -225,21 +225,21 @@ impl Attempt {
     /// The items that the call answers with.
     pub(crate) fn into_items(self) -> Items {
         let address = Arc::clone(self.pending.address());
-        let ticket = self.ticket.map(Ticket::without_latency);
+        let guard = self.guard.map(InFlightGuard::without_latency);
         Items {
             stream: PendingStream::new(self.pending),
             address,
-            _ticket: ticket,
+            _guard: guard,
         }
     }
 
     fn finish(&mut self, failure: Option<&Error>) {
-        if let Some(ticket) = self.ticket.take() {
+        if let Some(guard) = self.guard.take() {
             let standing = match self.pending.is_usable() {
                 true => ServerStanding::Serving,
                 false => ServerStanding::Leaving,
             };
-            ticket.finish(failure, standing);
+            guard.finish(failure, standing);
         }
     }
 }
@@ -257,7 +257,7 @@ impl Future for Attempt {
 pub(crate) struct Items {
     stream: PendingStream,
     address: Arc<str>,
-    _ticket: Option<Ticket>,
+    _guard: Option<InFlightGuard>,
 }
 
 impl Items {

@@ -27,7 +27,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::balance::EndpointStats;
 use crate::balance::Route;
-use crate::balance::Wish;
+use crate::balance::RouteHint;
 use crate::call::Attempt;
 use crate::call::Command;
 use crate::call::Hedging;
@@ -303,7 +303,7 @@ impl Client {
         let deadline = Instant::now() + self.context.config.timeouts.call_timeout();
         self.context
             .route
-            .lease(Wish::default(), Some(deadline))
+            .lease(RouteHint::default(), Some(deadline))
             .await
             .map(drop)
     }
@@ -423,7 +423,7 @@ impl Client {
     ) -> Result<Option<RawJson<'static>>, Error> {
         let command = Command::of(&self.context, self.inherited(), &mut request);
         if request.oneway {
-            return command.put(request).await.map(|()| None);
+            return command.send_oneway(request).await.map(|()| None);
         }
 
         command.send(request).await
@@ -437,7 +437,7 @@ impl Client {
     ) -> Result<Option<Attempt>, Error> {
         let command = Command::of(&self.context, self.inherited(), &mut request);
         if request.oneway {
-            return command.put(request).await.map(|()| None);
+            return command.send_oneway(request).await.map(|()| None);
         }
 
         command.start_once(request).await.map(Some)

@@ -170,7 +170,7 @@ impl Connection {
             }
         };
 
-        let mut place = Place {
+        let mut place = FlushWait {
             shared: &self.0,
             target,
             number: None,
@@ -180,13 +180,13 @@ impl Connection {
 }
 
 /// The place of a task among those that wait, which its drop gives up.
-struct Place<'c> {
+struct FlushWait<'c> {
     shared: &'c Shared,
     target: Target,
     number: Option<u64>,
 }
 
-impl Place<'_> {
+impl FlushWait<'_> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         let mut state = self.shared.lock();
         if state.reached.is_at(self.target) {
@@ -224,7 +224,7 @@ impl Place<'_> {
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for FlushWait<'_> {
     fn drop(&mut self) {
         if let Some(number) = self.number {
             let mut state = self.shared.lock();

@@ -186,7 +186,7 @@ impl State {
         line: Result<FromServer<'_>, rpc_core::frame::BadReply>,
         shared: &Shared,
         woken: &mut Vec<Waker>,
-        farewell: &mut Option<Status>,
+        close_reason: &mut Option<Status>,
     ) -> Result<(), String> {
         let reply = match line {
             Ok(FromServer::Reply(reply)) => reply,
@@ -231,7 +231,7 @@ impl State {
                 OrderedReply::Unexpected => {
                     let status = reply.status();
                     tracing::debug!(address = %shared.address, connection = shared.number, %status, "a reply to no call");
-                    *farewell = Some(status);
+                    *close_reason = Some(status);
                     return Ok(());
                 }
             },

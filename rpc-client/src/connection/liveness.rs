@@ -44,7 +44,7 @@ pub(crate) enum Silence {
 
 /// What a look comes to.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(crate) enum LivenessCheck {
     Fine,
     /// Something was received since the last look.
     Heard,
@@ -105,37 +105,37 @@ impl Liveness {
         earliest(self.look_at, self.stall.as_ref().map(|stall| stall.until))
     }
 
-    pub(crate) fn look(&mut self, now: Instant, silence: Silence) -> Verdict {
+    pub(crate) fn look(&mut self, now: Instant, silence: Silence) -> LivenessCheck {
         if self.stall.as_ref().is_some_and(|stall| stall.until <= now) {
             let limit = self.stall_timeout.as_millis();
-            return Verdict::Dead(format!(
+            return LivenessCheck::Dead(format!(
                 "the server took no bytes for `timeouts.write_stall_timeout_ms` of {limit} ms"
             ));
         }
 
         if self.look_at.is_none_or(|at| at > now) {
-            return Verdict::Fine;
+            return LivenessCheck::Fine;
         }
 
         if self.has_received {
             self.begin_silence(now);
             self.look_at = Some(now + self.ping_interval / 4);
-            return Verdict::Heard;
+            return LivenessCheck::Heard;
         }
 
         if silence == Silence::SaysNothing {
             self.look_at = None;
-            return Verdict::Fine;
+            return LivenessCheck::Fine;
         }
 
         if now < self.end_of_interval() {
             self.look_at = Some(self.end_of_interval());
-            return Verdict::Fine;
+            return LivenessCheck::Fine;
         }
 
         if self.pings >= self.ping_misses_max {
             let (pings, silence) = (self.pings, (now - self.silent_since).as_millis());
-            return Verdict::Dead(format!(
+            return LivenessCheck::Dead(format!(
                 "nothing was received for {silence} ms, in spite of {pings} pings"
             ));
         }
@@ -144,7 +144,7 @@ impl Liveness {
         // After a jump of the clock, or a process that stood still, the ping still has its whole interval.
         self.silent_since = self.silent_since.max(now - self.ping_interval * self.pings);
         self.look_at = Some(self.end_of_interval());
-        Verdict::Ping
+        LivenessCheck::Ping
     }
 
     /// The last ping has not left yet: it has its whole interval from when it does. Meanwhile it is the
@@ -170,7 +170,7 @@ mod tests {
     use super::*;
 
     /// Looks whenever it is told to, until `end` ms; `heard` ms are when something is received.
-    fn course(config: &Config, heard: &[u64], end: u64) -> Vec<(u64, Verdict)> {
+    fn course(config: &Config, heard: &[u64], end: u64) -> Vec<(u64, LivenessCheck)> {
         let began = Instant::now();
         let at = |ms| began + Duration::from_millis(ms);
         let mut liveness = Liveness::new(config, began);
@@ -188,8 +188,8 @@ mod tests {
             }
 
             let verdict = liveness.look(now, Silence::Counts);
-            let is_dead = matches!(verdict, Verdict::Dead(_));
-            if !matches!(verdict, Verdict::Fine | Verdict::Heard) {
+            let is_dead = matches!(verdict, LivenessCheck::Dead(_));
+            if !matches!(verdict, LivenessCheck::Fine | LivenessCheck::Heard) {
                 course.push((u64::try_from((now - began).as_millis()).unwrap(), verdict));
             }
             if is_dead {
@@ -204,22 +204,22 @@ mod tests {
     fn silence_is_asked_about_and_two_misses_are_the_end() {
         let config = Config::default();
         let dead = |ms| {
-            Verdict::Dead(format!(
+            LivenessCheck::Dead(format!(
                 "nothing was received for {ms} ms, in spite of 2 pings"
             ))
         };
 
         let expected = [
-            (5_000, Verdict::Ping),
-            (10_000, Verdict::Ping),
+            (5_000, LivenessCheck::Ping),
+            (10_000, LivenessCheck::Ping),
             (15_000, dead(15_000)),
         ];
         assert_eq!(course(&config, &[], 60_000), expected);
 
         // Noticed up to a quarter of an interval late, and never early.
         let expected = [
-            (6_250, Verdict::Ping),
-            (11_250, Verdict::Ping),
+            (6_250, LivenessCheck::Ping),
+            (11_250, LivenessCheck::Ping),
             (16_250, dead(15_000)),
         ];
         assert_eq!(course(&config, &[10], 60_000), expected);
@@ -233,7 +233,9 @@ mod tests {
         let answered: Vec<_> = (1..12).map(|n| n * 5_000).collect();
         let pings = course(&Config::default(), &answered, 60_000);
         assert!(
-            pings.iter().all(|(_, verdict)| *verdict == Verdict::Ping),
+            pings
+                .iter()
+                .all(|(_, verdict)| *verdict == LivenessCheck::Ping),
             "{pings:?}"
         );
     }
@@ -246,7 +248,7 @@ mod tests {
         liveness.look_at = Some(began + Duration::from_secs(5));
 
         let late = began + Duration::from_secs(3_600);
-        assert_eq!(liveness.look(late, Silence::Counts), Verdict::Ping);
+        assert_eq!(liveness.look(late, Silence::Counts), LivenessCheck::Ping);
         assert_eq!(
             liveness.next_look(Silence::Counts),
             Some(late + Duration::from_secs(5))
@@ -261,10 +263,10 @@ mod tests {
 
         let at = liveness.next_look(Silence::Counts).unwrap();
         liveness.has_received();
-        assert_eq!(liveness.look(at, Silence::Counts), Verdict::Heard);
+        assert_eq!(liveness.look(at, Silence::Counts), LivenessCheck::Heard);
 
         let at = liveness.next_look(Silence::SaysNothing).unwrap();
-        assert_eq!(liveness.look(at, Silence::SaysNothing), Verdict::Fine);
+        assert_eq!(liveness.look(at, Silence::SaysNothing), LivenessCheck::Fine);
         assert_eq!(liveness.next_look(Silence::SaysNothing), None);
     }
 
@@ -291,7 +293,7 @@ mod tests {
         assert!(next > Instant::now() + MAX_TIMEOUT / 8);
         assert!(matches!(
             liveness.look(much_later, Silence::Counts),
-            Verdict::Dead(_)
+            LivenessCheck::Dead(_)
         ));
     }
 }

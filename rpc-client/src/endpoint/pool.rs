@@ -24,17 +24,17 @@ pub(crate) struct Pool {
     address: Arc<str>,
     dialer: Dialer,
     /// None in the mode `short`.
-    lanes: Box<[Lane]>,
+    slots: Box<[PoolSlot]>,
 }
 
 /// One kept connection, and the calls that it was chosen for.
-struct Lane {
+struct PoolSlot {
     endpoint: Arc<Endpoint>,
     in_flight: AtomicUsize,
 }
 
 /// Which of the kept connections was chosen; any number in the mode `short`.
-pub(crate) type LaneNumber = u32;
+pub(crate) type SlotNumber = u32;
 
 impl Dialer {
     pub(crate) fn endpoint(&self, address: &Arc<str>) -> Arc<Endpoint> {
@@ -73,16 +73,16 @@ impl Pool {
             Mode::Short => 0,
         };
 
-        let lane = || Lane {
+        let slot = || PoolSlot {
             endpoint: dialer.endpoint(&address),
             in_flight: AtomicUsize::new(0),
         };
-        let lanes = (0..count).map(|_| lane()).collect();
+        let slots = (0..count).map(|_| slot()).collect();
 
         Self {
             address,
             dialer,
-            lanes,
+            slots,
         }
     }
 
@@ -91,31 +91,31 @@ impl Pool {
     }
 
     pub(crate) fn is_short(&self) -> bool {
-        self.lanes.is_empty()
+        self.slots.is_empty()
     }
 
     /// The least busy of the connections that take calls. If it is busy too, another one is opened meanwhile.
-    pub(crate) fn ready(&self) -> Option<(LaneNumber, Arc<Connection>)> {
-        let mut best: Option<(LaneNumber, usize, Arc<Connection>)> = None;
+    pub(crate) fn ready(&self) -> Option<(SlotNumber, Arc<Connection>)> {
+        let mut best: Option<(SlotNumber, usize, Arc<Connection>)> = None;
         let mut closed = None;
 
-        for (number, lane) in (0..).zip(&self.lanes) {
-            let Some(connection) = lane.endpoint.current() else {
-                closed = Some(lane);
+        for (number, slot) in (0..).zip(&self.slots) {
+            let Some(connection) = slot.endpoint.current() else {
+                closed = Some(slot);
                 continue;
             };
 
-            let in_flight = lane.in_flight.load(Ordering::Relaxed);
+            let in_flight = slot.in_flight.load(Ordering::Relaxed);
             if best.as_ref().is_none_or(|(_, least, _)| in_flight < *least) {
                 best = Some((number, in_flight, connection));
             }
         }
 
         let (number, in_flight, connection) = best?;
-        if let Some(lane) = closed
+        if let Some(slot) = closed
             && in_flight > 0
         {
-            lane.endpoint.open();
+            slot.endpoint.open();
         }
 
         Some((number, connection))
@@ -123,25 +123,25 @@ impl Pool {
 
     /// Whether any connection takes calls.
     pub(crate) fn is_connected(&self) -> bool {
-        self.lanes
+        self.slots
             .iter()
-            .any(|lane| lane.endpoint.current().is_some())
+            .any(|slot| slot.endpoint.current().is_some())
     }
 
     /// Begins to connect, where no connection takes calls, and does not wait for it.
     pub(crate) fn open(&self) {
-        if let Some(lane) = self.lanes.first()
+        if let Some(slot) = self.slots.first()
             && !self.is_connected()
         {
-            lane.endpoint.open();
+            slot.endpoint.open();
         }
     }
 
     /// The least busy one, connected or not.
-    pub(crate) fn least_busy(&self) -> LaneNumber {
-        let busy = |(_, lane): &(LaneNumber, &Lane)| lane.in_flight.load(Ordering::Relaxed);
+    pub(crate) fn least_busy(&self) -> SlotNumber {
+        let busy = |(_, slot): &(SlotNumber, &PoolSlot)| slot.in_flight.load(Ordering::Relaxed);
         (0..)
-            .zip(&self.lanes)
+            .zip(&self.slots)
             .min_by_key(busy)
             .map_or(0, |(number, _)| number)
     }
@@ -149,11 +149,11 @@ impl Pool {
     /// Waits for a connection: the chosen one, or a new one.
     pub(crate) async fn connection(
         &self,
-        lane: LaneNumber,
+        slot: SlotNumber,
         deadline: Option<Instant>,
     ) -> Result<Arc<Connection>, Error> {
-        if let Some(lane) = self.lane(lane) {
-            return lane.endpoint.connection(deadline).await;
+        if let Some(slot) = self.slot(slot) {
+            return slot.endpoint.connection(deadline).await;
         }
 
         // Boxed: what it needs is no part of the calls on kept connections.
@@ -168,25 +168,25 @@ impl Pool {
     }
 
     /// Counts a call that it was chosen for.
-    pub(crate) fn enter(&self, lane: LaneNumber) {
-        if let Some(lane) = self.lane(lane) {
-            lane.in_flight.fetch_add(1, Ordering::Relaxed);
+    pub(crate) fn enter(&self, slot: SlotNumber) {
+        if let Some(slot) = self.slot(slot) {
+            slot.in_flight.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     /// The call is over.
-    pub(crate) fn leave(&self, lane: LaneNumber) {
-        if let Some(lane) = self.lane(lane) {
-            lane.in_flight.fetch_sub(1, Ordering::Relaxed);
+    pub(crate) fn leave(&self, slot: SlotNumber) {
+        if let Some(slot) = self.slot(slot) {
+            slot.in_flight.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
     /// The kept connections as they are, be they over.
     pub(crate) fn latest(&self) -> impl Iterator<Item = Arc<Connection>> {
-        self.lanes.iter().filter_map(|lane| lane.endpoint.latest())
+        self.slots.iter().filter_map(|slot| slot.endpoint.latest())
     }
 
-    fn lane(&self, number: LaneNumber) -> Option<&Lane> {
-        self.lanes.get(number as usize)
+    fn slot(&self, number: SlotNumber) -> Option<&PoolSlot> {
+        self.slots.get(number as usize)
     }
 }

@@ -52,7 +52,7 @@ pub(crate) struct Access {
 
 /// What a connection may call now.
 #[derive(Clone, Default)]
-pub(crate) enum Gate {
+pub(crate) enum Authorization {
     /// Everything: the way of a server without grants.
     #[default]
     Open,
@@ -69,7 +69,7 @@ pub(crate) type TokenHash = [u8; 32];
 pub(crate) type TokenHash = std::convert::Infallible;
 
 /// How a token was received.
-pub(crate) enum Verdict {
+pub(crate) enum TokenCheck {
     /// It is this identity's.
     Known(Arc<str>, TokenHash),
     /// Answered, after a while.
@@ -78,9 +78,9 @@ pub(crate) enum Verdict {
     NotWanted,
 }
 
-impl Gate {
+impl Authorization {
     /// Whether the command passes without a look at its params.
-    pub(crate) fn lets_pass(&self, cmdid: CmdId) -> bool {
+    pub(crate) fn allows(&self, cmdid: CmdId) -> bool {
         match self {
             Self::Open => true,
             Self::Closed => {
@@ -203,14 +203,19 @@ impl Access {
     }
 
     /// What a connection may call. `token` is the one that it has shown, which may be one no longer.
-    pub(crate) fn gate(&self, policy: &Policy, peer: &Peer, token: Option<&TokenHash>) -> Gate {
+    pub(crate) fn authorization(
+        &self,
+        policy: &Policy,
+        peer: &Peer,
+        token: Option<&TokenHash>,
+    ) -> Authorization {
         if policy.requires_authentication && peer.identity().is_none() || self.is_revoked(token) {
-            return Gate::Closed;
+            return Authorization::Closed;
         }
 
         let grants = self.grants.read().unwrap_or_else(PoisonError::into_inner);
-        grants.as_ref().map_or(Gate::Open, |grants| {
-            Gate::Granted(grants.of(peer.identity()))
+        grants.as_ref().map_or(Authorization::Open, |grants| {
+            Authorization::Granted(grants.of(peer.identity()))
         })
     }
 
@@ -228,28 +233,28 @@ impl Access {
 
     #[cfg(not(feature = "tokens"))]
     #[expect(clippy::unused_self, reason = "as the one with tokens")]
-    pub(crate) fn verify(&self, _token: &str, _peer: &Peer, _config: &Config) -> Verdict {
-        Verdict::NotWanted
+    pub(crate) fn verify(&self, _token: &str, _peer: &Peer, _config: &Config) -> TokenCheck {
+        TokenCheck::NotWanted
     }
 
     /// Looks a token up.
     #[cfg(feature = "tokens")]
-    pub(crate) fn verify(&self, token: &str, peer: &Peer, config: &Config) -> Verdict {
+    pub(crate) fn verify(&self, token: &str, peer: &Peer, config: &Config) -> TokenCheck {
         let tokens = self
             .tokens
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
         let Some(tokens) = tokens else {
-            return Verdict::NotWanted;
+            return TokenCheck::NotWanted;
         };
 
         if let Some(status) = self.too_many_failures(peer, config) {
-            return Verdict::Refused(status, Duration::ZERO);
+            return TokenCheck::Refused(status, Duration::ZERO);
         }
 
         if let Some((identity, hash)) = tokens.find(token) {
-            return Verdict::Known(identity, hash);
+            return TokenCheck::Known(identity, hash);
         }
 
         add(&self.counters.token_failures, 1);
@@ -260,7 +265,7 @@ impl Access {
         audit::token_refused(&self.log, peer);
 
         let status = Status::unauthenticated("this token is not known to the server");
-        Verdict::Refused(
+        TokenCheck::Refused(
             status,
             Duration::from_millis(config.token_failures.delay_ms),
         )

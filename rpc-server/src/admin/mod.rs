@@ -15,7 +15,7 @@ use hyper::{Request, Response};
 use rpc_core::{CmdId, Peer};
 use serde::{Deserialize, Serialize};
 
-use crate::access::{Gate, Policy};
+use crate::access::{Authorization, Policy};
 use crate::config::ConfigError;
 use crate::report::Reporter;
 
@@ -40,9 +40,9 @@ impl Reader {
             return Self::All;
         }
 
-        match reporter.access.gate(policy, peer, None) {
-            Gate::Closed => Self::Health,
-            gate if gate.shows_others() => Self::All,
+        match reporter.access.authorization(policy, peer, None) {
+            Authorization::Closed => Self::Health,
+            authorization if authorization.shows_others() => Self::All,
             _ => Self::Figures,
         }
     }

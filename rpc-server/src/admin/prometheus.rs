@@ -319,7 +319,7 @@ fn runtime(text: &mut Text, reporter: &Reporter, report: &Report) {
         "histogram",
         "Delay of a timer of the runtime that should fire every 250 ms.",
     );
-    text.histogram(&[], &reporter.metrics.pulse.lag());
+    text.histogram(&[], &reporter.metrics.runtime_lag.lag());
 
     text.family(
         "rpc_server_runtime_lag_recent_max_seconds",

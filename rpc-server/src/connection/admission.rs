@@ -3,11 +3,11 @@
 use rpc_core::Request;
 
 use super::lifecycle::Phase;
-use crate::access::Gate;
+use crate::access::Authorization;
 
 /// What is known of the connection and the server when a request comes.
 pub(super) struct View<'a> {
-    pub(super) gate: &'a Gate,
+    pub(super) authorization: &'a Authorization,
     pub(super) phase: Phase,
     /// A call with the request's `id` is in flight.
     pub(super) has_id_in_flight: bool,
@@ -51,7 +51,7 @@ pub(super) fn decide(request: &Request<'_>, view: &View<'_>) -> Decision {
         return Decision::EndForId;
     }
 
-    if !view.gate.lets_pass(request.cmdid) {
+    if !view.authorization.allows(request.cmdid) {
         return Decision::Refuse;
     }
 
@@ -87,7 +87,7 @@ mod tests {
     #[track_caller]
     fn check(line: &[u8], change: impl FnOnce(&mut View<'_>), expected: Decision) {
         let mut view = View {
-            gate: &Gate::Open,
+            authorization: &Authorization::Open,
             phase: Phase::Open,
             has_id_in_flight: false,
             is_order_free: true,
@@ -143,7 +143,7 @@ mod tests {
     #[test]
     fn rights_come_before_load_and_the_protocol_before_rights() {
         let closed = |view: &mut View<'_>| {
-            view.gate = &Gate::Closed;
+            view.authorization = &Authorization::Closed;
             view.is_full = true;
             view.phase = Phase::Draining;
         };
@@ -152,7 +152,7 @@ mod tests {
         check(PING, closed, Decision::Start);
 
         let twice = |view: &mut View<'_>| {
-            view.gate = &Gate::Closed;
+            view.authorization = &Authorization::Closed;
             view.has_id_in_flight = true;
         };
         check(CALL, twice, Decision::EndForId);

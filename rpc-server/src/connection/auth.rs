@@ -16,15 +16,15 @@ use super::call::{Arrival, Terms};
 use super::lifecycle::Phase;
 use super::session::Session;
 use super::timers::Timer;
-use crate::access::{Gate, TokenHash, Verdict, audit};
+use crate::access::{Authorization, TokenCheck, TokenHash, audit};
 use crate::instance::instance;
 use crate::metrics::add;
 
 /// What the peer may call now, and how it came to that.
 #[derive(Default)]
 pub(super) struct Auth {
-    gate: Gate,
-    /// What the gate was made from.
+    authorization: Authorization,
+    /// What the authorization was made from.
     generation: Option<u64>,
     /// The token that the peer has shown. Most show none.
     token: Option<Box<TokenHash>>,
@@ -34,8 +34,8 @@ pub(super) struct Auth {
 
 impl Auth {
     #[inline]
-    pub(super) fn gate(&self) -> &Gate {
-        &self.gate
+    pub(super) fn authorization(&self) -> &Authorization {
+        &self.authorization
     }
 }
 
@@ -43,7 +43,7 @@ impl<IO> Session<IO>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
-    /// Looks whether tokens or grants are others than when the gate was made.
+    /// Looks whether tokens or grants are others than when the authorization was made.
     #[inline]
     pub(super) fn look_after_auth(&mut self) {
         if self.auth.generation != Some(self.host.access.generation()) {
@@ -52,28 +52,28 @@ where
         }
     }
 
-    /// Ends the calls in flight that the gate does not let pass any more. One that is not answered goes on: it was
+    /// Ends the calls in flight that the authorization does not allow any more. One that is not answered goes on: it was
     /// allowed when it began, and tells the peer nothing.
     fn end_refused_calls(&mut self) {
-        let gate = self.auth.gate.clone();
+        let authorization = self.auth.authorization.clone();
         let refused = self
             .in_flight
-            .abort_all(|terms| !terms.oneway && !gate.lets_pass(terms.cmdid));
+            .abort_all(|terms| !terms.oneway && !authorization.allows(terms.cmdid));
         for terms in refused {
             self.stats.unparked(terms.command);
-            self.end(&terms, Err(gate.refusal(&self.peer, terms.cmdid)));
+            self.end(&terms, Err(authorization.refusal(&self.peer, terms.cmdid)));
         }
     }
 
     fn set_gate(&mut self) {
         // Read first: what changes in between is seen at the next look.
         self.auth.generation = Some(self.host.access.generation());
-        self.auth.gate =
+        self.auth.authorization =
             self.host
                 .access
-                .gate(&self.policy, &self.peer, self.auth.token.as_deref());
+                .authorization(&self.policy, &self.peer, self.auth.token.as_deref());
 
-        if matches!(self.auth.gate, Gate::Closed) {
+        if matches!(self.auth.authorization, Authorization::Closed) {
             let limit = Duration::from_millis(self.host.config.accept.authentication_timeout_ms);
             self.timers
                 .set_once(Timer::Authentication, || Instant::now() + limit);
@@ -82,15 +82,17 @@ where
         }
     }
 
-    /// Answers a call that the gate holds back; its params were not looked at.
+    /// Answers a call that is not authorized; its params were not looked at.
     pub(super) fn refuse(&mut self, request: &Request<'_>, arrival: Arrival) {
         self.spend_cheap();
-        let status = self.auth.gate.refusal(&self.peer, request.cmdid);
+        let status = self.auth.authorization.refusal(&self.peer, request.cmdid);
 
         let counters = &self.host.access.counters;
-        match self.auth.gate {
-            Gate::Closed => add(&counters.unauthenticated_calls, 1),
-            Gate::Open | Gate::Granted(_) => add(&counters.calls_without_grant, 1),
+        match self.auth.authorization {
+            Authorization::Closed => add(&counters.unauthenticated_calls, 1),
+            Authorization::Open | Authorization::Granted(_) => {
+                add(&counters.calls_without_grant, 1)
+            }
         }
 
         if !std::mem::replace(&mut self.auth.was_refused, true) {
@@ -124,11 +126,11 @@ where
             .access
             .verify(&token, &self.peer, &self.host.config)
         {
-            Verdict::NotWanted => Err(Status::unimplemented(
+            TokenCheck::NotWanted => Err(Status::unimplemented(
                 "this server knows no tokens; call without `authenticate`",
             )),
-            Verdict::Known(identity, token) => self.identify(&identity, token),
-            Verdict::Refused(status, after) => {
+            TokenCheck::Known(identity, token) => self.identify(&identity, token),
+            TokenCheck::Refused(status, after) => {
                 let wait = async move {
                     tokio::time::sleep(after).await;
                     Err(status)

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
-use super::room::Room;
+use super::back_pressure::BackPressure;
 use super::session::Session;
 use super::timers::Timer;
 use crate::limit::{Level, Memory, MemoryShare};
@@ -104,7 +104,7 @@ where
     /// what they have to, look again soon.
     pub(super) fn retry_for_memory(&mut self) {
         let is_below_share = self.held_bytes() < self.budget.bytes_max;
-        if !self.budget.is_enough() && is_below_share && self.has(Room::InOutput) {
+        if !self.budget.is_enough() && is_below_share && self.has_room(BackPressure::Output) {
             self.timers
                 .set_once(Timer::Memory, || Instant::now() + RETRY);
         }
@@ -114,7 +114,7 @@ where
     #[inline]
     pub(super) fn tell_held_bytes(&mut self, waker: &Waker) {
         let held = self.held_bytes();
-        if self.budget.share.tell(held) {
+        if self.budget.share.publish(held) {
             self.stats.tell_held_bytes(held);
         }
 

@@ -28,7 +28,7 @@ pub(super) struct Arrival {
 
 /// Where the reply of a call goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) enum Place {
+pub(super) enum ReplyOrder {
     /// Under its id, whenever it is ready.
     Multiplexed(u64),
     /// In the order of the calls without id.
@@ -37,7 +37,7 @@ pub(super) enum Place {
     Unanswered(u32),
 }
 
-impl Place {
+impl ReplyOrder {
     fn of(request: &Request<'_>) -> Self {
         match request.id {
             Some(_) if request.oneway => Self::Unanswered(0),
@@ -61,7 +61,7 @@ pub(super) type TraceId = [u8; 16];
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Terms {
     pub(super) cmdid: CmdId,
-    pub(super) place: Place,
+    pub(super) place: ReplyOrder,
     pub(super) oneway: bool,
     pub(super) credit: Option<u64>,
     /// The caller's own time limit, which a stream keeps too.
@@ -89,7 +89,7 @@ impl Terms {
 
         Self {
             cmdid: request.cmdid,
-            place: Place::of(request),
+            place: ReplyOrder::of(request),
             oneway: request.oneway,
             credit: request.credit,
             timeout: request.timeout,

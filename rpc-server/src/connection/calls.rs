@@ -107,7 +107,7 @@ where
                 &self.host.routes,
                 &self.host.reporter,
                 stats,
-                self.auth.gate(),
+                self.auth.authorization(),
             ));
         }
 
@@ -202,12 +202,12 @@ where
 
     /// Starts a call whose turn in the order has come, unless its caller has lost the right to it.
     fn start_in_turn(&mut self, cx: &mut Context<'_>, request: Request<'_>, arrival: Arrival) {
-        let gate = self.auth.gate();
-        if gate.lets_pass(request.cmdid) {
+        let authorization = self.auth.authorization();
+        if authorization.allows(request.cmdid) {
             return self.start(cx, request, arrival);
         }
 
-        let refusal = gate.refusal(&self.peer, request.cmdid);
+        let refusal = authorization.refusal(&self.peer, request.cmdid);
         let terms = self.terms_of(&request, arrival);
         self.end(&terms, Err(refusal));
     }

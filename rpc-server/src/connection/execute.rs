@@ -7,11 +7,11 @@ use rpc_core::codec::Step;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
+use super::back_pressure::BackPressure;
 use super::call::Arrival;
 use super::input::Wait;
 use super::lifecycle::Phase;
 use super::pace::Pace;
-use super::room::Room;
 use super::session::Session;
 use super::sniff;
 use super::timers::Timer;
@@ -143,26 +143,26 @@ where
 
     /// What the next line has to wait for, whatever it says.
     #[inline]
-    fn missing_room(&self) -> Option<Room> {
+    fn missing_room(&self) -> Option<BackPressure> {
         if self.throttle.is_paused() {
             // Nothing but time is wanting, and that is looked at before.
-            return Some(Room::InOutput);
+            return Some(BackPressure::Output);
         }
 
         if self.clock.is_share_used_up() {
-            return Some(Room::InTime);
+            return Some(BackPressure::Yield);
         }
 
-        if !self.has(Room::InOutput) {
+        if !self.has_room(BackPressure::Output) {
             add(&self.host.metrics.limits.output_pauses, 1);
-            return Some(Room::InOutput);
+            return Some(BackPressure::Output);
         }
 
         None
     }
 
     /// What is not executed yet waits for room, and is not late for that.
-    fn hold(&mut self, consumed: usize, room: Room, received: Instant) -> Executed {
+    fn hold(&mut self, consumed: usize, room: BackPressure, received: Instant) -> Executed {
         self.timers.stop(Timer::Line);
 
         Executed {
@@ -173,15 +173,15 @@ where
 
     /// What a line has to wait for where the connection is full: nothing if it ends a call or lets it go on, if it is a
     /// ping, which asks whether the server is alive, or if it is rejected anyway.
-    fn room_needed(&self, line: &[u8]) -> Option<Room> {
+    fn room_needed(&self, line: &[u8]) -> Option<BackPressure> {
         if line.is_empty() {
             return None;
         }
 
         let is_order_free = self.in_flight.is_next_in_order();
         let of_the_order = match is_order_free {
-            true => Room::ForACall,
-            false => Room::InOrder,
+            true => BackPressure::Calls,
+            false => BackPressure::Order,
         };
         let Ok(request) = Request::decode(line) else {
             return Some(of_the_order);
@@ -191,7 +191,9 @@ where
         let has_id = request.id.is_some();
         match request.cmdid {
             cmdid if cmdid.is_control() => None,
-            cmdid if has_id => (!cmdid.is_built_in() && !is_rejected).then_some(Room::ForACall),
+            cmdid if has_id => {
+                (!cmdid.is_built_in() && !is_rejected).then_some(BackPressure::Calls)
+            }
             cmdid if cmdid.is_built_in() && is_order_free => None,
             _ => Some(of_the_order),
         }
@@ -199,10 +201,10 @@ where
 
     /// Whether a line that finds no place is refused, and not held: where only streams are in flight, what they wait
     /// for may come after it.
-    fn may_shed(&self, room: Room) -> bool {
+    fn may_shed(&self, room: BackPressure) -> bool {
         match room {
-            Room::ForACall => self.is_held_by_streams(),
-            Room::InOutput | Room::InOrder | Room::InTime => self.has(room),
+            BackPressure::Calls => self.is_held_by_streams(),
+            BackPressure::Output | BackPressure::Order | BackPressure::Yield => self.has_room(room),
         }
     }
 

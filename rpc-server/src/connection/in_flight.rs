@@ -15,7 +15,7 @@ use rpc_core::{Outcome, Peer};
 
 use parked::Parked;
 
-use super::call::{Call, Place, Terms};
+use super::call::{Call, ReplyOrder, Terms};
 use super::order::{Order, Ordered};
 use super::stream::{Credit, StreamCall, StreamStep};
 
@@ -56,7 +56,7 @@ impl InFlight {
     pub(super) fn has(&self, id: u64) -> bool {
         self.parked
             .as_ref()
-            .is_some_and(|parked| parked.handles.contains_key(&Place::Multiplexed(id)))
+            .is_some_and(|parked| parked.handles.contains_key(&ReplyOrder::Multiplexed(id)))
     }
 
     /// Whether a call without id may start at once.
@@ -69,7 +69,7 @@ impl InFlight {
     pub(super) fn is_order_taken(&self) -> bool {
         self.parked
             .as_ref()
-            .is_some_and(|parked| parked.handles.contains_key(&Place::Ordered))
+            .is_some_and(|parked| parked.handles.contains_key(&ReplyOrder::Ordered))
     }
 
     /// Whether all places are taken by streams, or by ordered calls behind one. Nothing of that has to end by
@@ -91,7 +91,7 @@ impl InFlight {
     ) {
         let (abort, registration) = AbortHandle::new_pair();
         let parked = self.parked.get_or_insert_default();
-        if let Place::Unanswered(number) = &mut terms.place {
+        if let ReplyOrder::Unanswered(number) = &mut terms.place {
             // There are never enough at one time for a number to come twice.
             parked.unanswered = parked.unanswered.wrapping_add(1);
             *number = parked.unanswered;
@@ -123,7 +123,7 @@ impl InFlight {
     }
 
     /// Notes that a call is over: its place is free.
-    pub(super) fn vacate(&mut self, place: Place) {
+    pub(super) fn vacate(&mut self, place: ReplyOrder) {
         if let Some(parked) = &mut self.parked {
             parked.handles.remove(&place);
         }
@@ -131,7 +131,7 @@ impl InFlight {
 
     /// Ends the call with this id, if there is one.
     pub(super) fn abort(&mut self, id: u64) -> Option<Terms> {
-        self.abort_at(Place::Multiplexed(id))
+        self.abort_at(ReplyOrder::Multiplexed(id))
     }
 
     /// Ends the calls that `is_wanted` picks, in the order of their receipt.
@@ -153,7 +153,7 @@ impl InFlight {
         ended.collect()
     }
 
-    fn abort_at(&mut self, place: Place) -> Option<Terms> {
+    fn abort_at(&mut self, place: ReplyOrder) -> Option<Terms> {
         let handle = self.parked.as_mut()?.handles.remove(&place)?;
         handle.abort.abort();
         Some(handle.terms)
@@ -173,7 +173,7 @@ impl InFlight {
     /// Lets the stream with this id send more items.
     pub(super) fn give_credit(&self, id: u64, items: u64) {
         let parked = self.parked.as_ref();
-        let handle = parked.and_then(|parked| parked.handles.get(&Place::Multiplexed(id)));
+        let handle = parked.and_then(|parked| parked.handles.get(&ReplyOrder::Multiplexed(id)));
         if let Some(credit) = handle.and_then(|handle| handle.credit.as_ref()) {
             credit.add(items);
         }

@@ -7,8 +7,8 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::Instant;
 
+use super::back_pressure::BackPressure;
 use super::pieces::Pieces;
-use super::room::Room;
 use super::scratch;
 
 /// What was read and not executed: a part of a line, or whole lines that wait for room.
@@ -24,7 +24,7 @@ pub(super) struct Input {
 /// The wait of a whole line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Wait {
-    pub(super) room: Room,
+    pub(super) room: BackPressure,
     /// When the line was received, from when on its time counts.
     pub(super) received: Instant,
 }

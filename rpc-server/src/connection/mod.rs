@@ -9,6 +9,7 @@
 mod access_log;
 mod admission;
 mod auth;
+mod back_pressure;
 mod breach;
 mod budget;
 mod call;
@@ -31,7 +32,6 @@ mod read;
 mod reply;
 mod requests;
 mod reserve;
-mod room;
 mod run;
 mod scratch;
 mod session;

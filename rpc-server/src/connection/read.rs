@@ -8,10 +8,10 @@ use rpc_core::frame::id_of_part;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
+use super::back_pressure::BackPressure;
 use super::execute::{Begins, Executed, Opening};
 use super::input::{Filled, ReadLimits, Wait};
 use super::lifecycle::Phase;
-use super::room::Room;
 use super::timers::Timer;
 use super::{Connection, scratch};
 
@@ -79,14 +79,15 @@ where
     fn poll_waiting(&mut self, cx: &mut Context<'_>, wait: Wait) -> Poll<()> {
         let session = &mut self.session;
         let Wait { room, received } = wait;
-        let goes_on = session.has(room) || room == Room::ForACall && session.is_held_by_streams();
+        let goes_on =
+            session.has_room(room) || room == BackPressure::Calls && session.is_held_by_streams();
         if !goes_on {
             session.look_for_peer_later();
             return Poll::Pending;
         }
 
         let now = session.clock.look();
-        if room != Room::InTime {
+        if room != BackPressure::Yield {
             let waited = now.saturating_duration_since(received);
             session.stats.shard().waited_for_room.record(waited, 1);
         }

@@ -102,7 +102,7 @@ fn handover<IO>(open: Connection<IO>) -> Handover<IO> {
         peer,
         policy,
         http,
-        ledger: stats,
+        connection_metrics: stats,
         open,
     }
 }

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::access_log::AccessLog;
 use super::admission::View;
 use super::auth::Auth;
+use super::back_pressure::{BackPressure, Headroom};
 use super::budget::Budget;
 use super::call::Terms;
 use super::host::Host;
@@ -20,13 +21,12 @@ use super::in_flight::InFlight;
 use super::lifecycle::{Lifecycle, Phase};
 use super::output::{Output, Writing};
 use super::pace::Clock;
-use super::room::{Room, RoomNow};
 use super::scratch;
 use super::throttle::Throttle;
 use super::timers::{Timer, TimerTable};
 use crate::access::Policy;
 use crate::limit::CallCount;
-use crate::metrics::Ledger;
+use crate::metrics::ConnectionMetrics;
 
 /// Output that waits before streams pause. Well below `limits.output_bytes_soft_max`, at which reading stops:
 /// a stream that could fill the output to there would keep the server from reading its cancel.
@@ -59,7 +59,7 @@ pub(super) struct Session<IO> {
     pub(super) clock: Clock,
 
     pub(super) access_log: AccessLog,
-    pub(super) stats: Ledger,
+    pub(super) stats: ConnectionMetrics,
     /// Its calls in flight as the server's count has them.
     pub(super) call_count: CallCount,
 }
@@ -99,7 +99,7 @@ where
             timers,
             clock: Clock::new(now),
             access_log: AccessLog::of(&host.changeable),
-            stats: Ledger::open(&host.metrics, &peer),
+            stats: ConnectionMetrics::open(&host.metrics, &peer),
             call_count: CallCount::none(&host.admission, &peer),
             peer,
             host,
@@ -138,14 +138,14 @@ where
     /// Replies that wait, calls in flight and the bytes of both are bounded. One call always has room, so that a
     /// connection never waits for itself.
     #[inline]
-    pub(super) fn has(&self, room: Room) -> bool {
+    pub(super) fn has_room(&self, room: BackPressure) -> bool {
         let has_output = || self.output.waiting() < self.host.config.limits.output_bytes_soft_max;
 
         match room {
-            Room::InTime => true,
-            Room::InOutput => has_output(),
-            Room::ForACall => has_output() && self.has_place(),
-            Room::InOrder => {
+            BackPressure::Yield => true,
+            BackPressure::Output => has_output(),
+            BackPressure::Calls => has_output() && self.has_place(),
+            BackPressure::Order => {
                 has_output()
                     && (self.has_place() || self.is_held_by_streams() && self.has_room_in_order())
             }
@@ -171,14 +171,16 @@ where
     /// cancels and credits that its calls may wait for.
     #[inline]
     pub(super) fn reads_on(&self) -> bool {
-        !self.throttle.is_paused() && self.has(Room::InOutput) && self.read_bytes_max() > 0
+        !self.throttle.is_paused()
+            && self.has_room(BackPressure::Output)
+            && self.read_bytes_max() > 0
     }
 
     /// What there is room for now.
     #[inline]
-    pub(super) fn room(&self) -> RoomNow {
-        RoomNow {
-            in_output: self.has(Room::InOutput),
+    pub(super) fn room(&self) -> Headroom {
+        Headroom {
+            in_output: self.has_room(BackPressure::Output),
             for_result: self.has_room_for_result(),
             for_items: self.output.waiting() < self.stream_output_max(),
         }
@@ -203,14 +205,14 @@ where
 
     /// Whether a full connection waits for nothing but streams, which need not end by themselves.
     pub(super) fn is_held_by_streams(&self) -> bool {
-        self.has(Room::InOutput) && self.in_flight.is_held_by_streams()
+        self.has_room(BackPressure::Output) && self.in_flight.is_held_by_streams()
     }
 
     /// What a decision about this request depends on.
     #[inline]
     pub(super) fn view(&self, request: &Request<'_>) -> View<'_> {
         View {
-            gate: self.auth.gate(),
+            authorization: self.auth.authorization(),
             phase: self.lifecycle.phase(),
             has_id_in_flight: request.id.is_some_and(|id| self.in_flight.has(id)),
             is_order_free: self.in_flight.is_next_in_order(),
@@ -232,7 +234,7 @@ where
 
     /// Adds to the server's counts what this connection has done since it last did so.
     pub(super) fn publish(&mut self) {
-        self.stats.tell(self.in_flight.len());
+        self.stats.publish(self.in_flight.len());
         self.call_count.publish(self.in_flight.calls());
     }
 

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::extract::{FromRequest, Params};
 use super::router::Routes;
-use crate::access::Gate;
+use crate::access::Authorization;
 use crate::instance::instance;
 use crate::metrics::{Command, ConnectionStats, Report};
 use crate::report::Reporter;
@@ -39,16 +39,21 @@ pub(crate) fn answer(
     routes: &Routes,
     reporter: &Reporter,
     connection: ConnectionStats,
-    gate: &Gate,
+    authorization: &Authorization,
 ) -> Outcome {
     match request.cmdid {
         CmdId::PING => Ok(Reply::raw(request.params.clone().into_owned())),
-        CmdId::DESCRIBE => describe(routes, reporter, params::<Which>(request)?.cmdid, gate),
+        CmdId::DESCRIBE => describe(
+            routes,
+            reporter,
+            params::<Which>(request)?.cmdid,
+            authorization,
+        ),
         CmdId::HEALTH => health(reporter, params::<Whose>(request)?.service.as_deref()),
         CmdId::STATS => {
             let listed = params::<HowMany>(request)?
                 .connections
-                .filter(|_| gate.shows_others());
+                .filter(|_| authorization.shows_others());
             stats(reporter, connection, listed)
         }
         other => Err(Status::unimplemented(format!(
@@ -117,7 +122,12 @@ fn stats(reporter: &Reporter, connection: ConnectionStats, listed: Option<usize>
 }
 
 /// The commands that the caller may call.
-fn describe(routes: &Routes, reporter: &Reporter, cmdid: Option<CmdId>, gate: &Gate) -> Outcome {
+fn describe(
+    routes: &Routes,
+    reporter: &Reporter,
+    cmdid: Option<CmdId>,
+    authorization: &Authorization,
+) -> Outcome {
     #[derive(Serialize)]
     struct Description<'a> {
         protocol: u32,
@@ -136,7 +146,7 @@ fn describe(routes: &Routes, reporter: &Reporter, cmdid: Option<CmdId>, gate: &G
     let granted = routes
         .descriptors()
         .into_iter()
-        .filter(|command| gate.lets_pass(command.cmdid));
+        .filter(|command| authorization.allows(command.cmdid));
     commands.extend(granted.cloned());
 
     if let Some(cmdid) = cmdid {

@@ -11,7 +11,7 @@ use super::watch::Watch;
 use super::{Http, Open};
 use crate::access::Policy;
 use crate::limit::{Holder, MemoryShare};
-use crate::metrics::Ledger;
+use crate::metrics::ConnectionMetrics;
 use crate::shutdown::Stage;
 
 /// The state of one connection. The connection's task alone uses it: the lock is never waited for.
@@ -27,7 +27,7 @@ struct State {
     open: Open,
     session: Option<Session>,
     /// Counts the connection among those that are open, until a session does.
-    ledger: Option<Ledger>,
+    connection_metrics: Option<ConnectionMetrics>,
     /// Bytes of requests and replies on their way. None before there are any to speak of.
     share: Option<MemoryShare>,
 }
@@ -48,7 +48,7 @@ impl Desk {
         policy: &Arc<Policy>,
         peer: &Arc<Peer>,
         open: Open,
-        ledger: Ledger,
+        connection_metrics: ConnectionMetrics,
     ) -> Self {
         Self {
             http: Arc::clone(http),
@@ -58,7 +58,7 @@ impl Desk {
             state: Mutex::new(State {
                 open,
                 session: None,
-                ledger: Some(ledger),
+                connection_metrics: Some(connection_metrics),
                 share: None,
             }),
         }
@@ -83,7 +83,7 @@ impl Desk {
         state.session = None;
         let session = Session::open(&state.open, &self.peer, token.map(str::to_owned));
         state.session = Some(session);
-        state.ledger = None;
+        state.connection_metrics = None;
         token.is_some()
     }
 
@@ -180,7 +180,7 @@ impl Desk {
 impl State {
     fn hold(&mut self, bytes: usize) {
         if let Some(share) = &mut self.share {
-            share.tell(bytes);
+            share.publish(bytes);
         }
     }
 }

@@ -47,7 +47,7 @@ where
         peer,
         policy,
         http,
-        ledger,
+        connection_metrics,
         open,
     } = handover;
 
@@ -56,7 +56,7 @@ where
         false => Traffic::Page,
     };
     let config = &http.reporter.config;
-    let desk = Arc::new(Desk::new(&http, &policy, &peer, open, ledger));
+    let desk = Arc::new(Desk::new(&http, &policy, &peer, open, connection_metrics));
 
     let at_desk = Arc::clone(&desk);
     let answers = service_fn(move |request| {

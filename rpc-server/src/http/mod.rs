@@ -26,7 +26,7 @@ use rpc_core::{Descriptor, Peer};
 use crate::access::Policy;
 #[cfg(feature = "admin")]
 use crate::admin::Pages;
-use crate::metrics::Ledger;
+use crate::metrics::ConnectionMetrics;
 use crate::report::Reporter;
 
 use catalog::Catalog;
@@ -54,7 +54,7 @@ pub(crate) struct Handover<IO> {
     pub(crate) policy: Arc<Policy>,
     pub(crate) http: Arc<Http>,
     /// Counts the connection among those that are open.
-    pub(crate) ledger: Ledger,
+    pub(crate) connection_metrics: ConnectionMetrics,
     pub(crate) open: Open,
 }
 

@@ -74,10 +74,10 @@ impl ConcurrencyLimit {
         self.0.shed.load(Ordering::Relaxed)
     }
 
-    fn take_place(&self, cmdid: CmdId) -> Result<Place, Status> {
+    fn take_place(&self, cmdid: CmdId) -> Result<Permit, Status> {
         let max = self.0.max.load(Ordering::Relaxed);
         let taken = self.0.taken.fetch_add(1, Ordering::Relaxed);
-        let place = Place(Arc::clone(&self.0));
+        let place = Permit(Arc::clone(&self.0));
         if max == 0 || taken < max {
             return Ok(place);
         }
@@ -94,9 +94,9 @@ impl ConcurrencyLimit {
 
 /// Freed when it is dropped, so that no end of a call can forget it.
 #[derive(Debug)]
-struct Place(Arc<Places>);
+struct Permit(Arc<Places>);
 
-impl Drop for Place {
+impl Drop for Permit {
     fn drop(&mut self) {
         self.0.taken.fetch_sub(1, Ordering::Relaxed);
     }
@@ -139,7 +139,7 @@ pin_project! {
         cmdid: CmdId,
         limit: ConcurrencyLimit,
         // Taken at the first poll: a call that is only prepared runs not.
-        place: Option<Place>,
+        place: Option<Permit>,
     }
 }
 

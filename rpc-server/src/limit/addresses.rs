@@ -11,14 +11,14 @@ use crate::sync::{Mutex, MutexGuard};
 pub(crate) struct Addresses(Mutex<HashMap<IpAddr, usize>>);
 
 /// A place among the connections of one address, until this is dropped.
-pub(crate) struct Place {
+pub(crate) struct AddressPermit {
     addresses: Arc<Addresses>,
     network: IpAddr,
 }
 
 impl Addresses {
     /// A place for a further connection; none where the address has `limit` of them.
-    pub(crate) fn enter(self: &Arc<Self>, address: IpAddr, limit: usize) -> Option<Place> {
+    pub(crate) fn enter(self: &Arc<Self>, address: IpAddr, limit: usize) -> Option<AddressPermit> {
         let network = network_of(address);
         let mut counts = self.lock();
         let count = counts.entry(network).or_default();
@@ -27,7 +27,7 @@ impl Addresses {
         }
 
         *count += 1;
-        Some(Place {
+        Some(AddressPermit {
             addresses: Arc::clone(self),
             network,
         })
@@ -39,7 +39,7 @@ impl Addresses {
     }
 }
 
-impl Drop for Place {
+impl Drop for AddressPermit {
     fn drop(&mut self) {
         let mut counts = self.addresses.lock();
         if let Some(count) = counts.get_mut(&self.network) {

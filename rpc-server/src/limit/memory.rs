@@ -266,7 +266,7 @@ impl MemoryShare {
 
     /// Tells how many bytes are held now, where that is much more or less than before. Returns whether it was told.
     #[inline]
-    pub(crate) fn tell(&mut self, bytes: usize) -> bool {
+    pub(crate) fn publish(&mut self, bytes: usize) -> bool {
         let bytes = bytes as u64;
         let is_news = bytes.abs_diff(self.told) >= GRAIN_BYTES || bytes == 0 && self.told > 0;
         if is_news {
@@ -409,23 +409,23 @@ mod tests {
     fn what_is_held_is_counted_and_given_back() {
         let memory = Arc::new(Memory::new(1_600_000));
         let mut one = MemoryShare::none(&memory, 1);
-        assert!(!one.tell(4_095), "a small change is not told");
-        assert!(one.tell(1_000_000));
+        assert!(!one.publish(4_095), "a small change is not told");
+        assert!(one.publish(1_000_000));
         assert_eq!((memory.held(), memory.level()), (1_000_000, Level::Enough));
 
         let mut other = MemoryShare::none(&memory, 2);
-        assert!(other.tell(300_000));
+        assert!(other.publish(300_000));
         assert_eq!((memory.level(), memory.share()), (Level::Scarce, 600_000));
         assert!(memory.has_room_for(200_000, Holder::BelowShare));
         assert!(!memory.has_room_for(1, Holder::AboveShare));
 
-        assert!(one.tell(1_100_000));
+        assert!(one.publish(1_100_000));
         assert_eq!(memory.level(), Level::Exhausted);
 
         let counter = Arc::<Wakes>::default();
         let waker = Arc::clone(&counter).into();
         assert!(memory.wait(7, &waker) && !memory.wait(7, &waker));
-        assert!(one.tell(1_050_000));
+        assert!(one.publish(1_050_000));
         assert_eq!(counter.0.load(Ordering::Relaxed), 0);
         drop(other);
         assert_eq!(
@@ -434,7 +434,7 @@ mod tests {
             "it is woken once memory is not scarce any more"
         );
 
-        assert!(one.tell(0), "nothing is told though it is little");
+        assert!(one.publish(0), "nothing is told though it is little");
         assert_eq!((memory.held(), memory.peak()), (0, 1_400_000));
     }
 
@@ -442,7 +442,7 @@ mod tests {
     fn connections_that_end_together_do_not_each_wake_all_that_wait() {
         let memory = Arc::new(Memory::new(1_600_000));
         let mut largest = MemoryShare::none(&memory, 0);
-        assert!(largest.tell(1_300_000));
+        assert!(largest.publish(1_300_000));
         let mut others: Vec<_> = (1..160)
             .map(|number| MemoryShare::none(&memory, number))
             .collect();

@@ -10,7 +10,7 @@ mod seats;
 
 #[cfg(feature = "tokens")]
 pub(crate) use addresses::network_of;
-pub(crate) use addresses::{Addresses, Place};
+pub(crate) use addresses::{AddressPermit, Addresses};
 pub(crate) use admission::{Admission, CallCount, Full};
 pub(crate) use changeable::Changeable;
 pub(crate) use memory::{Holder, Level, Memory, MemoryShare};

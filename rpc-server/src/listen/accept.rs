@@ -37,7 +37,7 @@ pub(crate) enum Accepted {
 
 /// Accepts for ever.
 pub(crate) async fn accept_all(listener: &Listener, intake: &Intake, server: &impl Serve) {
-    let mut accepting = Accepting {
+    let mut accepting = AcceptLoop {
         listener,
         intake,
         server,
@@ -66,7 +66,7 @@ pub(crate) async fn accept_all(listener: &Listener, intake: &Intake, server: &im
     }
 }
 
-struct Accepting<'a, S> {
+struct AcceptLoop<'a, S> {
     listener: &'a Listener,
     intake: &'a Intake,
     server: &'a S,
@@ -76,7 +76,7 @@ struct Accepting<'a, S> {
     backoff: Backoff,
 }
 
-impl<S: Serve> Accepting<'_, S> {
+impl<S: Serve> AcceptLoop<'_, S> {
     /// The next connection or failure; none where it is time to look whether there are descriptors again.
     async fn next(&mut self) -> Option<io::Result<Accepted>> {
         if self.degraded.is_none() {

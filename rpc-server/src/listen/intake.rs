@@ -13,7 +13,7 @@ use super::refusal::{Refusal, Refusals};
 use super::reserve::Reserved;
 use super::watched::Watched;
 use crate::config::Config;
-use crate::limit::{Addresses, Changeable, Place, Seat, Seats};
+use crate::limit::{AddressPermit, Addresses, Changeable, Seat, Seats};
 use crate::metrics::{Metrics, add};
 use crate::peer_log::PeerLog;
 
@@ -37,7 +37,7 @@ pub(crate) trait Serve: Clone + Send + Sync + 'static {
     fn is_for_pages(&self) -> bool;
 
     /// Serves a connection in a task of its own. `place` is kept for as long.
-    fn serve<IO>(&self, io: IO, peer: &str, place: Option<Place>)
+    fn serve<IO>(&self, io: IO, peer: &str, place: Option<AddressPermit>)
     where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static;
 
@@ -139,7 +139,7 @@ impl Intake {
         &self,
         address: Option<IpAddr>,
         server: &impl Serve,
-    ) -> Result<Option<Place>, Refusal> {
+    ) -> Result<Option<AddressPermit>, Refusal> {
         let limit = self.changeable.connections_max();
         let connections = server.connections();
         if connections >= limit && !self.makes_room(connections, limit) {

@@ -1,19 +1,19 @@
 //! Counters of the server: what they cost, and what they show.
 //!
 //! What calls count is spread over a few shards, of which each thread uses one, and told once for many calls
-//! (`ledger`): connections do not fight over cache lines. What happens seldom is counted in one place.
+//! (`connection`): connections do not fight over cache lines. What happens seldom is counted in one place.
 
 mod access;
+mod connection;
+mod connections;
 mod histogram;
 mod lately;
-mod ledger;
 mod limits;
 mod notable;
-mod open;
 mod process;
-mod pulse;
 mod recent;
 mod report;
+mod runtime_lag;
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -29,24 +29,24 @@ use recent::Recent;
 
 pub(crate) use access::AccessCounters;
 pub use access::AccessStats;
+pub(crate) use connection::{ConnectionMetrics, ConnectionStats, Ended};
+pub use connections::ConnectionReport;
+pub(crate) use connections::OpenConnections;
 pub(crate) use histogram::{Histogram, Latencies};
 pub(crate) use lately::Failing;
 pub use lately::{CallReport, FailureReport, HistoryReport, RecentReport, Severity, WindowReport};
-pub(crate) use ledger::{ConnectionStats, Ended, Ledger};
 pub(crate) use limits::LimitCounters;
 pub use limits::LimitStats;
 pub(crate) use notable::Notable;
-pub use open::ConnectionReport;
-pub(crate) use open::OpenConnections;
 pub(crate) use process::Process;
 pub use process::ProcessReport;
-pub(crate) use pulse::Pulse;
-pub use pulse::RuntimeReport;
 pub(crate) use recent::Lately;
 pub use report::{
     BlockingReport, BuildReport, CommandReport, HealthReport, LatencyReport, LimitReport, Report,
     WaitReport,
 };
+pub(crate) use runtime_lag::RuntimeLag;
+pub use runtime_lag::RuntimeReport;
 
 /// More shards than this gain nothing: each is told a few times for a hundred calls.
 const SHARDS_MAX: usize = 8;
@@ -67,7 +67,7 @@ pub(crate) struct Metrics {
     /// The calls that an operator wants to see.
     pub(crate) notable: Notable,
     recent: Recent,
-    pub(crate) pulse: Pulse,
+    pub(crate) runtime_lag: RuntimeLag,
     pub(crate) process: Process,
     pub(crate) started: Instant,
     /// Those that have counters of their own; the first one stands for all others.
@@ -160,7 +160,7 @@ impl Metrics {
             open: OpenConnections::default(),
             notable: Notable::default(),
             recent: Recent::default(),
-            pulse: Pulse::default(),
+            runtime_lag: RuntimeLag::default(),
             process: Process::default(),
             started: Instant::now(),
             shards: (0..shards).map(|_| Shard::new(commands.len())).collect(),
@@ -199,7 +199,7 @@ impl Metrics {
             self.notable.turn(tokio::time::Instant::now());
         };
 
-        self.pulse.beat(look).await;
+        self.runtime_lag.beat(look).await;
     }
 
     /// The last minutes, for a report; of failures and slow calls, which name peers, at most `listed` each.

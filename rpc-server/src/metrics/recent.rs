@@ -1,6 +1,6 @@
 //! The last minutes: what calls came to in slices of ten seconds.
 //!
-//! Connections count since the start of the server. The pulse compares the counters with what they were ten
+//! Connections count since the start of the server. The task that measures the lag compares the counters with what they were ten
 //! seconds before, and keeps the difference: a call costs no more for it. A slice holds only what has changed, so a
 //! command that is not called takes no memory, and one that is takes a few KiB for all five minutes.
 

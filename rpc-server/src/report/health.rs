@@ -127,7 +127,7 @@ impl Reporter {
             problems.push(format!("`{name}` is near: {used} of {max}."));
         }
 
-        let lag = self.metrics.pulse.recent_max();
+        let lag = self.metrics.runtime_lag.recent_max();
         if lag >= LAG_NOTICED {
             let ms = lag.as_millis();
             problems.push(format!(

@@ -72,7 +72,7 @@ impl Reporter {
             waits: metrics.wait_report(),
             blocking: self.blocking.report(),
             limits,
-            runtime: metrics.pulse.report(),
+            runtime: metrics.runtime_lag.report(),
             process: metrics.process.report(),
             connections: metrics.open.busiest(listed),
         }

@@ -18,7 +18,7 @@ use crate::access::Tokens;
 use crate::access::{Grants, Policy};
 use crate::config::{Config, ConfigError};
 use crate::connection::{self, Ended};
-use crate::limit::{Place, Seat};
+use crate::limit::{AddressPermit, Seat};
 use crate::linger;
 use crate::listen::{Refusal, Reserved, Serve};
 use crate::metrics::ServerStats;
@@ -231,7 +231,7 @@ impl ServerHandle {
     /// How long the slowest of the server's runtimes has been stuck: it should give a sign of life every quarter of a
     /// second, and has not for so long. For a watchdog.
     pub fn stalled_for(&self) -> Duration {
-        self.shared.metrics.pulse.overdue()
+        self.shared.metrics.runtime_lag.overdue()
     }
 }
 
@@ -244,7 +244,7 @@ impl Serve for ServerHandle {
         self.policy.is_for_pages
     }
 
-    fn serve<IO>(&self, io: IO, peer: &str, place: Option<Place>)
+    fn serve<IO>(&self, io: IO, peer: &str, place: Option<AddressPermit>)
     where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {

@@ -94,12 +94,12 @@ impl Server {
         } = self;
 
         let beating = Arc::clone(&shared.metrics);
-        let _pulse = AbortOnDropHandle::new(tokio::spawn(async move { beating.beat().await }));
+        let _measuring = AbortOnDropHandle::new(tokio::spawn(async move { beating.beat().await }));
 
         let handle = |policy: &Arc<Policy>| ServerHandle::new(&shared, policy);
         let workers = Workers::start(workers, &shared, handle).await?;
-        let accepting = Accepting::start(listeners, &shared, handle);
-        let showing = Accepting::start(pages, &shared, handle);
+        let accepting = AcceptTasks::start(listeners, &shared, handle);
+        let showing = AcceptTasks::start(pages, &shared, handle);
 
         shutdown.await;
 
@@ -116,12 +116,12 @@ impl Server {
 }
 
 /// Listeners at work.
-struct Accepting {
+struct AcceptTasks {
     tasks: JoinSet<()>,
     stop: CancellationToken,
 }
 
-impl Accepting {
+impl AcceptTasks {
     fn start(
         listeners: Vec<(Listener, Arc<Policy>)>,
         shared: &Arc<Shared>,

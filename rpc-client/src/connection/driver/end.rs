@@ -34,8 +34,8 @@ enum LastWord {
 
 impl<IO> Driver<IO> {
     pub(in crate::connection) fn finish(&mut self, ended: io::Result<Ended>) -> Loss {
-        let farewell = self.farewell.take();
-        let because = farewell
+        let close_reason = self.close_reason.take();
+        let because = close_reason
             .as_ref()
             .map(|status| format!(" after saying: {status}"))
             .unwrap_or_default();
@@ -57,8 +57,8 @@ impl<IO> Driver<IO> {
             }
         };
 
-        let retry_after = farewell.as_ref().and_then(Status::retry_after);
-        let last_word = match farewell {
+        let retry_after = close_reason.as_ref().and_then(Status::retry_after);
+        let last_word = match close_reason {
             Some(status) if status.is_rejected() => LastWord::Rejected,
             _ if was_rejected => LastWord::Rejected,
             _ => LastWord::None,

@@ -113,7 +113,7 @@ where
                     let line =
                         FromServer::decode(line).map_err(|bad| self.replies.shown(bad, line));
                     if let Err(nonsense) =
-                        state.take_line(line, &shared, &mut self.woken, &mut self.farewell)
+                        state.take_line(line, &shared, &mut self.woken, &mut self.close_reason)
                     {
                         break Err(nonsense);
                     }

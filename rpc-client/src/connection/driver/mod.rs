@@ -46,7 +46,7 @@ pub(in crate::connection) struct Driver<IO> {
     /// How much one read should take: more once a read has filled what there was.
     room_wanted: usize,
     /// What the server last said without a call to say it to: why it closed, as a rule.
-    farewell: Option<Status>,
+    close_reason: Option<Status>,
     /// Why nothing can be written any more. What has been received is still delivered.
     write_error: Option<io::Error>,
     liveness: Liveness,
@@ -95,7 +95,7 @@ where
             start: 0,
             end: 0,
             room_wanted: READ_BYTES_MIN,
-            farewell: None,
+            close_reason: None,
             write_error: None,
             timer: None,
             replies_since_timer: 0,

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::Driver;
 use crate::connection::in_flight::Failure;
-use crate::connection::liveness::{Silence, Verdict};
+use crate::connection::liveness::{LivenessCheck, Silence};
 use crate::connection::shared::{Leaving, State};
 use crate::metrics::End;
 use crate::time::earliest;
@@ -92,8 +92,8 @@ where
         }
 
         match self.liveness.look(now, silence) {
-            Verdict::Dead(why) => return Err(why),
-            Verdict::Ping => {
+            LivenessCheck::Dead(why) => return Err(why),
+            LivenessCheck::Ping => {
                 let id = PING_IDS[self.pings % PING_IDS.len()];
                 self.pings = self.pings.wrapping_add(1);
                 let ping = Request::new(CmdId::PING, RawJson::NULL);
@@ -102,8 +102,8 @@ where
                 state.append(|output| encode_request(output, Some(id), &ping));
                 self.ping_end = state.appended;
             }
-            Verdict::Heard => self.appended_when_heard = self.shared.lock().appended,
-            Verdict::Fine => {}
+            LivenessCheck::Heard => self.appended_when_heard = self.shared.lock().appended,
+            LivenessCheck::Fine => {}
         }
 
         Ok(())

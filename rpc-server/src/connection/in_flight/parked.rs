@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures::future::{AbortHandle, Abortable};
 use futures::stream::{FuturesUnordered, SelectAll};
 
-use crate::connection::call::{Call, Place, Terms};
+use crate::connection::call::{Call, ReplyOrder, Terms};
 use crate::connection::stream::{Credit, StreamCall};
 
 /// Calls that have begun.
@@ -14,7 +14,7 @@ use crate::connection::stream::{Credit, StreamCall};
 pub(super) struct Parked {
     pub(super) calls: FuturesUnordered<Abortable<Call>>,
     pub(super) streams: SelectAll<Abortable<StreamCall>>,
-    pub(super) handles: HashMap<Place, Handle>,
+    pub(super) handles: HashMap<ReplyOrder, Handle>,
     /// The number of the last oneway call beside the order.
     pub(super) unanswered: u32,
 }

@@ -50,7 +50,7 @@ fn a_call_counts_until_its_future_is_gone() {
     assert_eq!(peer.held_bytes(), CALL_BYTES + CALL.len());
 
     // Its id is free at once, and what it holds is given back when it is dropped.
-    assert_eq!(calls.abort(7).unwrap().place, Place::Multiplexed(7));
+    assert_eq!(calls.abort(7).unwrap().place, ReplyOrder::Multiplexed(7));
     assert!(!calls.has(7) && peer.held_bytes() > 0);
     assert!(poll(&mut calls).is_ready());
     assert_eq!((calls.len(), peer.held_bytes()), (0, 0));

@@ -23,7 +23,7 @@ pub(super) type Result = Shared<oneshot::Receiver<KeptOutcome>>;
 
 /// What is to be done with a call.
 #[derive(Debug)]
-pub(super) enum Verdict {
+pub(super) enum KeyLookup {
     /// It is the first.
     Run(Run),
     /// It runs already.
@@ -99,29 +99,29 @@ impl Keys {
     }
 
     /// What is to be done with this call; one that is to be run is noted.
-    pub(super) fn begin(&mut self, call: &KeyedCall, now: Instant) -> Verdict {
+    pub(super) fn begin(&mut self, call: &KeyedCall, now: Instant) -> KeyLookup {
         self.drop_expired(&call.identity, now);
 
         let own = self.identities.get(&call.identity);
         if let Some(entry) = own.and_then(|own| own.entries.get(&call.id)) {
             if entry.fingerprint != call.fingerprint {
-                return Verdict::Conflict(conflict(call));
+                return KeyLookup::Conflict(conflict(call));
             }
             return match &entry.state {
-                State::Runs(result) => Verdict::Attach(result.clone()),
-                State::Ended(kept) => Verdict::Replay(kept.clone()),
+                State::Runs(result) => KeyLookup::Attach(result.clone()),
+                State::Ended(kept) => KeyLookup::Replay(kept.clone()),
             };
         }
 
         if let Some(age) = call.age
             && self.may_have_been_here(call, age, now)
         {
-            return Verdict::Refuse(may_have_run());
+            return KeyLookup::Refuse(may_have_run());
         }
 
         let bytes = call.key_bytes() + call.params_bytes;
         if !self.make_room(&call.identity, bytes) {
-            return Verdict::Refuse(no_room());
+            return KeyLookup::Refuse(no_room());
         }
 
         let (done, result) = oneshot::channel();
@@ -138,7 +138,7 @@ impl Keys {
         self.count += 1;
         self.bytes += bytes;
 
-        Verdict::Run(Run { result, done })
+        KeyLookup::Run(Run { result, done })
     }
 
     /// Notes what a call came to that was to be run.

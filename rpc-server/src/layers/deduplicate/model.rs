@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::DeduplicateConfig;
 use super::key::{KeyId, KeyedCall};
-use super::keys::{Keys, Verdict};
+use super::keys::{KeyLookup, Keys};
 use super::store::KeptOutcome;
 
 const CONFIG: DeduplicateConfig = DeduplicateConfig {
@@ -79,7 +79,7 @@ impl Model {
         let known = self.known.get(&name);
 
         match (verdict, known) {
-            (Verdict::Run(_), known) => {
+            (KeyLookup::Run(_), known) => {
                 assert!(known.is_none(), "{name:?} runs twice");
                 self.runs += 1;
                 let known = Known {
@@ -90,15 +90,17 @@ impl Model {
                 self.known.insert(name, known);
                 self.running.push(call);
             }
-            (Verdict::Attach(_), Some(known)) => {
+            (KeyLookup::Attach(_), Some(known)) => {
                 assert!(known.came_to.is_none() && known.fingerprint == call.fingerprint);
             }
-            (Verdict::Replay(KeptOutcome::Data(data)), Some(known)) => {
+            (KeyLookup::Replay(KeptOutcome::Data(data)), Some(known)) => {
                 assert_eq!(data.decode::<u64>().ok(), known.came_to, "another's result");
                 assert_eq!(known.fingerprint, call.fingerprint);
             }
-            (Verdict::Conflict(_), Some(known)) => assert_ne!(known.fingerprint, call.fingerprint),
-            (Verdict::Refuse(status), known) => {
+            (KeyLookup::Conflict(_), Some(known)) => {
+                assert_ne!(known.fingerprint, call.fingerprint)
+            }
+            (KeyLookup::Refuse(status), known) => {
                 // Without a promise that is not kept.
                 assert!(!status.is_rejected() || known.is_none_or(|known| known.came_to.is_some()));
             }

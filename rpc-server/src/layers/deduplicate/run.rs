@@ -10,7 +10,7 @@ use tracing::Instrument;
 
 use super::Shared;
 use super::key::KeyedCall;
-use super::keys::{Run, Verdict, conflict, may_have_run};
+use super::keys::{KeyLookup, Run, conflict, may_have_run};
 use super::store::{KeptOutcome, KeyStore, Known};
 use crate::peer_log::LogThrottle;
 
@@ -42,7 +42,7 @@ impl Shared {
         keyed.age = age;
 
         let result = match verdict {
-            Verdict::Run(Run { result, done }) => {
+            KeyLookup::Run(Run { result, done }) => {
                 let shared = Arc::clone(&self);
                 let run = async move {
                     let kept = shared.run(keyed, call).await;
@@ -52,19 +52,19 @@ impl Shared {
                 self.tasks.spawn(run.in_current_span());
                 result
             }
-            Verdict::Attach(result) => {
+            KeyLookup::Attach(result) => {
                 count(&self.counts.attached);
                 result
             }
-            Verdict::Replay(kept) => {
+            KeyLookup::Replay(kept) => {
                 count(&self.counts.replayed);
                 return kept.into_outcome();
             }
-            Verdict::Conflict(status) => {
+            KeyLookup::Conflict(status) => {
                 count(&self.counts.conflicts);
                 return Err(status);
             }
-            Verdict::Refuse(status) => {
+            KeyLookup::Refuse(status) => {
                 count(&self.counts.refused);
                 return Err(status);
             }

@@ -12,8 +12,8 @@ use rpc_core::{Code, Peer};
 use serde::Serialize;
 use tokio::time::Instant;
 
+use super::connections::{Bell, OpenConnection, moment};
 use super::notable::Over;
-use super::open::{Bell, OpenConnection, moment};
 use super::{Command, Metrics, Shard, add, code_index, get, subtract};
 
 thread_local! {
@@ -25,7 +25,7 @@ const RUNS_MAX: usize = 256;
 
 /// The counters of a connection. The server knows what it has been told, at least once a turn and before
 /// anybody looks; it is told the rest when this is dropped.
-pub(crate) struct Ledger {
+pub(crate) struct ConnectionMetrics {
     pub(crate) requests: u64,
     pub(crate) replies: u64,
     pub(crate) bad_frames: u64,
@@ -70,7 +70,7 @@ pub(crate) struct ConnectionStats {
     held_back: u32,
 }
 
-impl Ledger {
+impl ConnectionMetrics {
     pub(crate) fn open(metrics: &Arc<Metrics>, peer: &Arc<Peer>) -> Self {
         add(&metrics.connections_open, 1);
 
@@ -212,7 +212,7 @@ impl Ledger {
     }
 
     /// Tells all there is. `in_flight`: calls under way and those that wait.
-    pub(crate) fn tell(&mut self, in_flight: usize) {
+    pub(crate) fn publish(&mut self, in_flight: usize) {
         self.tell_runs();
         give_back_runs(&mut self.runs);
 
@@ -277,9 +277,9 @@ impl Ledger {
     }
 }
 
-impl Drop for Ledger {
+impl Drop for ConnectionMetrics {
     fn drop(&mut self) {
-        self.tell(0);
+        self.publish(0);
 
         for (command, count) in self.in_flight.drain(..) {
             subtract(

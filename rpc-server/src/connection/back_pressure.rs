@@ -1,27 +1,27 @@
-//! Room of a connection: what a line may have to wait for, and what there is.
+//! Back-pressure of a connection: what a line may have to wait for, and what there is.
 
 /// What a line may have to wait for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Room {
+pub(super) enum BackPressure {
     /// Waiting replies below the soft limit.
-    InOutput,
+    Output,
     /// That, and a place among the calls in flight.
-    ForACall,
+    Calls,
     /// That, or where only streams are in flight a place in the order of the calls without id.
-    InOrder,
+    Order,
     /// The thread's time, which others come first for.
-    InTime,
+    Yield,
 }
 
 /// What a connection has room for.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct RoomNow {
+pub(super) struct Headroom {
     pub(super) in_output: bool,
     pub(super) for_result: bool,
     pub(super) for_items: bool,
 }
 
-impl RoomNow {
+impl Headroom {
     /// What there was room for at both times.
     #[inline]
     pub(super) fn and(self, other: Self) -> Self {

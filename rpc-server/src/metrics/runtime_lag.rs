@@ -19,9 +19,9 @@ const GRAIN: Duration = Duration::from_millis(1);
 /// How long the worst is remembered, at least; at most twice as long.
 const WINDOW: Duration = Duration::from_secs(30);
 
-/// What the pulses of all runtimes of a server have found.
+/// The lags of all runtimes of a server.
 #[derive(Debug, Default)]
-pub(crate) struct Pulse {
+pub(crate) struct RuntimeLag {
     lag: Histogram,
     recent: Mutex<Recent>,
 }
@@ -41,15 +41,15 @@ struct Beating {
     due: Option<Instant>,
 }
 
-/// The pulse of one runtime, while it is measured: one that has ended is not late.
+/// The lag of one runtime, while it is measured: one that has ended is not late.
 struct Heart<'a> {
-    pulse: &'a Pulse,
+    runtime_lag: &'a RuntimeLag,
     place: usize,
 }
 
 impl Heart<'_> {
     fn is_due(&self, due: Option<Instant>) {
-        self.pulse
+        self.runtime_lag
             .with(|recent| recent.runtimes[self.place].due = due);
     }
 }
@@ -76,7 +76,7 @@ pub struct RuntimeReport {
     pub threads: u64,
 }
 
-impl Pulse {
+impl RuntimeLag {
     /// Measures the runtime that it runs on, for as long as it is polled, and does something else at each beat.
     pub(crate) async fn beat(&self, also: impl Fn()) {
         let place = self.with(|recent| {
@@ -87,7 +87,10 @@ impl Pulse {
             recent.runtimes.len() - 1
         });
 
-        let heart = Heart { pulse: self, place };
+        let heart = Heart {
+            runtime_lag: self,
+            place,
+        };
         loop {
             let due = Instant::now() + INTERVAL;
             heart.is_due(Some(due));
@@ -179,35 +182,35 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_runtime_that_is_stuck_is_seen_before_it_comes_back_and_one_that_has_ended_is_not_late()
      {
-        let pulse = Pulse::default();
-        let mut beat = Box::pin(pulse.beat(|| ()));
+        let runtime_lag = RuntimeLag::default();
+        let mut beat = Box::pin(runtime_lag.beat(|| ()));
         assert!(futures::poll!(beat.as_mut()).is_pending());
-        assert_eq!(pulse.overdue(), Duration::ZERO);
+        assert_eq!(runtime_lag.overdue(), Duration::ZERO);
 
         // It is not polled meanwhile.
         tokio::time::advance(Duration::from_secs(10)).await;
-        assert_eq!(pulse.overdue(), Duration::from_millis(9_749));
-        assert_eq!(pulse.recent_max(), pulse.overdue());
+        assert_eq!(runtime_lag.overdue(), Duration::from_millis(9_749));
+        assert_eq!(runtime_lag.recent_max(), runtime_lag.overdue());
 
         drop(beat);
         assert_eq!(
-            (pulse.overdue(), pulse.recent_max()),
+            (runtime_lag.overdue(), runtime_lag.recent_max()),
             (Duration::ZERO, Duration::ZERO)
         );
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_worst_is_remembered_for_a_while_and_then_forgotten() {
-        let pulse = Pulse::default();
-        pulse.record(Duration::from_millis(401));
-        pulse.record(Duration::from_millis(1));
-        assert_eq!(pulse.recent_max(), Duration::from_millis(400));
+        let runtime_lag = RuntimeLag::default();
+        runtime_lag.record(Duration::from_millis(401));
+        runtime_lag.record(Duration::from_millis(1));
+        assert_eq!(runtime_lag.recent_max(), Duration::from_millis(400));
 
         tokio::time::advance(Duration::from_secs(31)).await;
-        assert_eq!(pulse.recent_max(), Duration::from_millis(400));
+        assert_eq!(runtime_lag.recent_max(), Duration::from_millis(400));
 
         tokio::time::advance(Duration::from_secs(31)).await;
-        assert_eq!(pulse.recent_max(), Duration::ZERO);
-        assert_eq!(pulse.report().lag.count, 2);
+        assert_eq!(runtime_lag.recent_max(), Duration::ZERO);
+        assert_eq!(runtime_lag.report().lag.count, 2);
     }
 }
