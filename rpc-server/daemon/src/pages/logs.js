@@ -270,9 +270,24 @@ async function run(it) {
   }
 }
 
+// Ends the search that is shown, with what it has shown: what it still receives changes nothing.
+function stop() {
+  if (search) {
+    search.end.abort();
+    clearTimeout(search.drawing);
+  }
+  search = null;
+  byId("entries").replaceChildren();
+  byId("entries-note").textContent = "";
+  byId("histogram").replaceChildren();
+  byId("histogram-note").textContent = "";
+  byId("older").hidden = true;
+}
+
 // Begins what the form asks for, and ends what was there.
 function begin() {
   const form = byId("filters");
+  stop();
   let filter;
   try {
     filter = filterOf(form);
@@ -281,17 +296,11 @@ function begin() {
   }
 
   remember(form);
-  if (search) {
-    search.end.abort();
-    clearTimeout(search.drawing);
-  }
   const isPaused = byId("pause").getAttribute("aria-pressed") === "true";
   search = {
     filter, isPaused, end: new AbortController(), log: undefined, after: 0, before: null, hasOlder: false,
     times: [], levels: [], isCut: false, isCounting: false, drawing: null, resume: null,
   };
-  byId("entries").replaceChildren();
-  byId("entries-note").textContent = "";
   say("unknown", "Reading …");
   run(search);
 }
@@ -304,9 +313,11 @@ byId("clear").addEventListener("click", () => {
   begin();
 });
 byId("pause").addEventListener("click", (event) => {
-  search.isPaused = !search.isPaused;
-  event.target.setAttribute("aria-pressed", String(search.isPaused));
-  event.target.textContent = search.isPaused ? "Go on" : "Pause";
+  const isPaused = event.target.getAttribute("aria-pressed") !== "true";
+  event.target.setAttribute("aria-pressed", String(isPaused));
+  event.target.textContent = isPaused ? "Go on" : "Pause";
+  if (!search) return;
+  search.isPaused = isPaused;
   if (!search.isPaused && search.resume) search.resume();
   sayLive();
   noteOfEntries();
