@@ -91,7 +91,7 @@ where
         match self.auth.authorization {
             Authorization::Closed => add(&counters.unauthenticated_calls, 1),
             Authorization::Open | Authorization::Granted(_) => {
-                add(&counters.calls_without_grant, 1)
+                add(&counters.calls_without_grant, 1);
             }
         }
 
