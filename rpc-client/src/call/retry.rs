@@ -160,7 +160,7 @@ impl Command<'_> {
         F: Fn() -> Result<Request<'static>, Error>,
     {
         let context = self.caller();
-        let mut tries = RetryState::new(&context.config, &context.budget, Some(deadline));
+        let mut state = RetryState::new(&context.config, &context.budget, Some(deadline));
         let mut tried = Vec::new();
 
         loop {
@@ -171,12 +171,12 @@ impl Command<'_> {
             }
 
             let now = Instant::now();
-            let Some(begin) = tries.next(&failed, now) else {
-                return Err(failure.of_several(tries.tries()));
+            let Some(begin) = state.next(&failed, now) else {
+                return Err(failure.of_several(state.tries()));
             };
 
             context.metrics.retried(self.cmdid());
-            let attempts = tries.attempts();
+            let attempts = state.attempts();
             tracing::debug!(cmdid = %self.cmdid(), attempts, reason = %failure, "trying again");
             if begin > now {
                 tokio::time::sleep_until(begin).await;

@@ -98,7 +98,7 @@ impl Model {
                 assert_eq!(known.fingerprint, call.fingerprint);
             }
             (KeyLookup::Conflict(_), Some(known)) => {
-                assert_ne!(known.fingerprint, call.fingerprint)
+                assert_ne!(known.fingerprint, call.fingerprint);
             }
             (KeyLookup::Refuse(status), known) => {
                 // Without a promise that is not kept.
