@@ -11,7 +11,7 @@ use rpc_core::{CmdId, Code, RawJson, Request};
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::dialing::Failure;
+use super::dialing::Outage;
 use super::tried::Tried;
 use crate::config::Config;
 use crate::connection::{CallKind, Connection, Due, Refused};
@@ -31,14 +31,14 @@ impl fmt::Debug for Token {
 }
 
 /// Why a connection is not taken into use.
-pub(crate) enum Refusal {
+pub(crate) enum ConnectFailure {
     /// The server's own word on the token, and when it may be asked again.
     Token(Cause, Option<Duration>),
     /// Anything else: another attempt may fare better.
     Failed(Cause),
 }
 
-impl Refusal {
+impl ConnectFailure {
     /// There was no answer in time from any address that was tried.
     pub(crate) fn no_answer(config: &Config, tried: &Tried) -> Self {
         let limit = config.timeouts.connect_timeout_ms;
@@ -59,12 +59,12 @@ impl Refusal {
     }
 
     /// As a failure of connecting, which fails since then.
-    pub(super) fn since(self, since: Instant) -> Failure {
+    pub(super) fn since(self, since: Instant) -> Outage {
         let (last, is_final, retry_after) = match self {
             Self::Failed(last) => (last, false, None),
             Self::Token(last, retry_after) => (last, true, retry_after),
         };
-        Failure {
+        Outage {
             since,
             last,
             is_final,
@@ -72,8 +72,8 @@ impl Refusal {
         }
     }
 
-    /// Into the log.
-    pub(crate) fn tell(&self, address: &str) {
+    /// Writes it into the log.
+    pub(crate) fn log(&self, address: &str) {
         match self {
             Self::Failed(last) => {
                 tracing::debug!(%address, reason = %last.message, "connecting failed");
@@ -91,10 +91,12 @@ pub(crate) async fn authenticate(
     connection: &Arc<Connection>,
     config: &Config,
     token: Option<&Token>,
-) -> Result<(), Refusal> {
+) -> Result<(), ConnectFailure> {
     let token = match (token, &config.pool.token_file) {
         (Some(token), _) => token.clone(),
-        (None, Some(file)) => read(file).map_err(|message| Refusal::Failed(Cause::new(message)))?,
+        (None, Some(file)) => {
+            read(file).map_err(|message| ConnectFailure::Failed(Cause::new(message)))?
+        }
         (None, None) => return Ok(()),
     };
 
@@ -114,10 +116,10 @@ pub(crate) async fn authenticate(
             Some(status) => {
                 let message = format!("the server refuses this client's token: {status}");
                 let cause = Cause::with_source(message, status.clone()).with_code(code);
-                Refusal::Token(cause, status.retry_after())
+                ConnectFailure::Token(cause, status.retry_after())
             }
             // The connection ended first: that says nothing of the token.
-            None => Refusal::Failed(error.cause().cloned().unwrap_or_else(|| {
+            None => ConnectFailure::Failed(error.cause().cloned().unwrap_or_else(|| {
                 Cause::with_source("the connection cannot be authenticated", error.clone())
             })),
         }),

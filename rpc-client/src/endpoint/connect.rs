@@ -9,7 +9,7 @@ use futures::future::{BoxFuture, FutureExt};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
-use super::authenticate::{Refusal, Token, authenticate};
+use super::authenticate::{ConnectFailure, Token, authenticate};
 use super::dial::dial;
 use super::tried::Tried;
 use super::watched::{Watched, watch};
@@ -113,7 +113,7 @@ impl Connector {
         common: &Common,
         tried: &Tried,
         at_end: impl FnOnce(Loss) + Send + 'static,
-    ) -> Result<Arc<Connection>, Refusal> {
+    ) -> Result<Arc<Connection>, ConnectFailure> {
         let opening = Opening {
             address: Arc::clone(address),
             common: common.clone(),
@@ -121,7 +121,7 @@ impl Connector {
         };
         let opened = self.open_stream(tried, opening).await;
         let connection = opened.map_err(|error| {
-            Refusal::Failed(Cause::with_source(
+            ConnectFailure::Failed(Cause::with_source(
                 format!("cannot connect: {error}"),
                 error,
             ))

@@ -9,19 +9,19 @@ use std::time::Duration;
 use rpc_core::backoff::Backoff;
 use tokio::time::{Instant, timeout_at};
 
-use super::authenticate::Refusal;
+use super::authenticate::ConnectFailure;
 use super::connect::Connector;
 use super::tried::Tried;
 use crate::connection::{Common, Connection, Loss};
 use crate::error::Cause;
 use crate::time::{after, earliest};
 
-/// How connecting fails.
+/// A time in which connecting fails.
 #[derive(Clone)]
-pub(super) struct Failure {
-    /// Since when.
+pub(super) struct Outage {
+    /// When it began.
     pub(super) since: Instant,
-    /// How it last did.
+    /// How the last attempt failed.
     pub(super) last: Cause,
     /// Whether waiting is of no use: the server has looked at the token and refused it.
     pub(super) is_final: bool,
@@ -37,14 +37,14 @@ pub(super) trait Course {
     /// Whether an attempt may begin, and until when it may last, if that is before its own time limit.
     fn next_attempt(
         &self,
-        failing: Option<&Failure>,
+        failing: Option<&Outage>,
         now: Instant,
     ) -> Result<Option<Instant>, Self::End>;
 
-    /// Waits behind a failed attempt, for `delay` unless the failure asks for another time.
+    /// Waits behind a failed attempt, for `delay` unless the server has asked for another time.
     fn pause(
         &self,
-        failure: &Failure,
+        outage: &Outage,
         delay: Duration,
     ) -> impl Future<Output = Result<(), Self::End>> + Send;
 
@@ -88,22 +88,22 @@ impl<'d> Dialing<'d> {
             let opening = self
                 .connector
                 .open(self.address, self.common, &tried, course.at_end());
-            let refusal = match timeout_at(limit, opening).await {
+            let failure = match timeout_at(limit, opening).await {
                 Ok(Ok(connection)) if connection.is_usable() => return Ok(connection),
                 // It was sent away before it could be used; the next one need not fare better.
-                Ok(Ok(connection)) => Refusal::of_over(&connection),
-                Ok(Err(refusal)) => refusal,
-                Err(_) if limit == connect_end => Refusal::no_answer(config, &tried),
+                Ok(Ok(connection)) => ConnectFailure::of_over(&connection),
+                Ok(Err(failure)) => failure,
+                Err(_) if limit == connect_end => ConnectFailure::no_answer(config, &tried),
                 Err(_) => continue,
             };
 
             let since = *self.failing_since.get_or_insert_with(Instant::now);
             let delay = self.backoff.next_delay_after(since.elapsed());
-            refusal.tell(self.address);
+            failure.log(self.address);
 
-            let failure = refusal.since(since);
-            course.pause(&failure, delay).await?;
-            failing = Some(failure);
+            let outage = failure.since(since);
+            course.pause(&outage, delay).await?;
+            failing = Some(outage);
         }
     }
 }

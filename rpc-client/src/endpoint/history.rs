@@ -10,7 +10,7 @@ use std::time::Duration;
 use rpc_core::backoff::half_jitter;
 use tokio::time::Instant;
 
-use super::dialing::Failure;
+use super::dialing::Outage;
 use crate::config::Config;
 use crate::connection::{Connection, Loss};
 use crate::error::Cause;
@@ -28,7 +28,7 @@ pub(super) struct History {
 #[derive(Clone)]
 pub(super) struct TurnedAway {
     pub(super) times: u32,
-    pub(super) failure: Failure,
+    pub(super) outage: Outage,
     last: Instant,
     /// The number of the last one.
     connection: u64,
@@ -53,7 +53,7 @@ impl History {
             && known.connection == loss.connection
         {
             // Known since its goaway; perhaps it has said more since.
-            let known = &mut known.failure.retry_after;
+            let known = &mut known.outage.retry_after;
             *known = loss.retry_after.or(*known);
             return;
         }
@@ -63,7 +63,7 @@ impl History {
         } else {
             self.note_turned_away(loss.connection, loss.cause.clone(), config, now);
             if let Some(turned_away) = &mut self.turned_away {
-                turned_away.failure.retry_after = loss.retry_after;
+                turned_away.outage.retry_after = loss.retry_after;
             }
         }
     }
@@ -105,11 +105,11 @@ impl History {
             .turned_away
             .take()
             .filter(|before| before.says_something_at(now, config));
-        let (times, since) = before.map_or((0, now), |before| (before.times, before.failure.since));
+        let (times, since) = before.map_or((0, now), |before| (before.times, before.outage.since));
 
         self.turned_away = Some(TurnedAway {
             times: times.saturating_add(1),
-            failure: Failure {
+            outage: Outage {
                 since,
                 last,
                 is_final: false,

@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::connect::Connector;
-use super::dialing::{Course, Dialing, Failure};
+use super::dialing::{Course, Dialing, Outage};
 use super::history::TurnedAway;
 use super::{Attempts, Endpoint, State};
 use crate::config::Config;
@@ -61,19 +61,19 @@ pub(super) struct Kept {
 impl Kept {
     /// Waits as long as an endpoint that accepts and closes deserves.
     async fn wait_after(&self, turned_away: &TurnedAway, dialing: &mut Dialing<'_>) {
-        let TurnedAway { times, failure, .. } = turned_away;
+        let TurnedAway { times, outage, .. } = turned_away;
         let is_repeated = *times > 1;
         if is_repeated {
             // Those who wait are told as if connecting had failed: it is no better than that.
-            dialing.failing_since.get_or_insert(failure.since);
-            self.tell(failure);
+            dialing.failing_since.get_or_insert(outage.since);
+            self.tell(outage);
         }
 
         for _ in 1..(*times).min(16) {
             dialing.backoff.next_delay();
         }
 
-        if let Some(after) = failure.retry_after {
+        if let Some(after) = outage.retry_after {
             // The server has said when; jitter keeps its clients from coming back in the same moment.
             sleep(half_jitter(after.min(self.cap()) * 2)).await;
         } else if is_repeated {
@@ -103,9 +103,9 @@ impl Kept {
     }
 
     /// Tells those who wait how it goes.
-    fn tell(&self, failure: &Failure) {
+    fn tell(&self, outage: &Outage) {
         if let Some(endpoint) = self.endpoint.upgrade() {
-            endpoint.is_failing(self.number, failure.clone());
+            endpoint.is_failing(self.number, outage.clone());
         }
     }
 
@@ -120,7 +120,7 @@ pub(super) struct Unwanted;
 impl Course for Kept {
     type End = Unwanted;
 
-    fn next_attempt(&self, _: Option<&Failure>, _: Instant) -> Result<Option<Instant>, Unwanted> {
+    fn next_attempt(&self, _: Option<&Outage>, _: Instant) -> Result<Option<Instant>, Unwanted> {
         if self.endpoint.strong_count() > 0 {
             Ok(None)
         } else {
@@ -128,13 +128,13 @@ impl Course for Kept {
         }
     }
 
-    async fn pause(&self, failure: &Failure, delay: Duration) -> Result<(), Unwanted> {
-        self.tell(failure);
+    async fn pause(&self, outage: &Outage, delay: Duration) -> Result<(), Unwanted> {
+        self.tell(outage);
 
-        if failure.is_final {
+        if outage.is_final {
             // Calls do not shorten this one: the answer stays the same until an operator acts.
             let base = Duration::from_millis(self.config.reconnect.base_ms);
-            let pause = failure.retry_after.unwrap_or_default().max(self.cap());
+            let pause = outage.retry_after.unwrap_or_default().max(self.cap());
             sleep(pause + half_jitter(base)).await;
         } else {
             self.wait(delay).await;

@@ -24,7 +24,7 @@ use crate::connection::{Common, Connection, Loss};
 use crate::error::{Cause, Error, Kind};
 
 use connect::Connector;
-use dialing::Failure;
+use dialing::Outage;
 use history::History;
 use kept::{Connecting, Kept};
 
@@ -67,8 +67,8 @@ struct Attempts {
 enum Outcome {
     FirstUnderWay,
     /// The first one after the loss of a connection with calls is under way.
-    AfterLoss(Failure),
-    Failing(Failure),
+    AfterLoss(Outage),
+    Failing(Outage),
 }
 
 impl Endpoint {
@@ -196,7 +196,7 @@ impl Endpoint {
         self: &Arc<Self>,
         inner: &mut Inner,
         connector: &Connector,
-        lost: Option<Failure>,
+        lost: Option<Outage>,
     ) -> Connecting {
         let (now, config) = (Instant::now(), &self.common.config);
         let not_before = match &inner.state {
@@ -229,11 +229,11 @@ impl Endpoint {
     }
 
     /// The attempts of this task fail.
-    fn is_failing(&self, number: u64, failure: Failure) {
+    fn is_failing(&self, number: u64, outage: Outage) {
         if let State::Connecting(attempts) = &mut self.lock().state
             && attempts.number == number
         {
-            attempts.outcome = Outcome::Failing(failure);
+            attempts.outcome = Outcome::Failing(outage);
         }
         self.changed.notify_waiters();
     }
@@ -264,13 +264,13 @@ impl Endpoint {
             State::Idle => false,
         };
         if !is_open {
-            let failure = Failure {
+            let outage = Outage {
                 since: now,
                 last: loss.cause,
                 is_final: false,
                 retry_after: None,
             };
-            let connecting = self.begin(&mut inner, connector, Some(failure));
+            let connecting = self.begin(&mut inner, connector, Some(outage));
             drop(inner);
             tokio::spawn(connecting.run());
         }

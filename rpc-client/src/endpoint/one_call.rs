@@ -8,7 +8,7 @@ use rpc_core::backoff::half_jitter;
 use tokio::time::{Instant, sleep_until};
 
 use super::connect::Connector;
-use super::dialing::{Course, Dialing, Failure};
+use super::dialing::{Course, Dialing, Outage};
 use crate::connection::{Common, Connection, Loss, LostOneways};
 use crate::error::{Error, Kind};
 use crate::time::{after, earliest};
@@ -47,11 +47,8 @@ struct OneCall<'c> {
 
 impl OneCall<'_> {
     /// When failing has lasted for so long that the call need not wait.
-    fn patience(&self, failure: &Failure) -> Instant {
-        after(
-            failure.since,
-            self.common.config.reconnect.fail_fast_after(),
-        )
+    fn patience(&self, outage: &Outage) -> Instant {
+        after(outage.since, self.common.config.reconnect.fail_fast_after())
     }
 
     fn error(&self, kind: Kind) -> Error {
@@ -64,23 +61,23 @@ impl Course for OneCall<'_> {
 
     fn next_attempt(
         &self,
-        failing: Option<&Failure>,
+        failing: Option<&Outage>,
         now: Instant,
     ) -> Result<Option<Instant>, Error> {
-        let until = earliest(self.deadline, failing.map(|failure| self.patience(failure)));
+        let until = earliest(self.deadline, failing.map(|outage| self.patience(outage)));
         if until.is_none_or(|until| until > now) {
             return Ok(until);
         }
 
         Err(self.error(match failing {
-            Some(failure) if until != self.deadline => Kind::NotSent(failure.last.clone()),
+            Some(outage) if until != self.deadline => Kind::NotSent(outage.last.clone()),
             _ => Kind::Deadline { was_sent: false },
         }))
     }
 
-    async fn pause(&self, failure: &Failure, delay: Duration) -> Result<(), Error> {
-        if failure.is_final {
-            return Err(self.error(Kind::NotSent(failure.last.clone())));
+    async fn pause(&self, outage: &Outage, delay: Duration) -> Result<(), Error> {
+        if outage.is_final {
+            return Err(self.error(Kind::NotSent(outage.last.clone())));
         }
 
         let wanted_within = Duration::from_millis(self.common.config.reconnect.wanted_ms);
@@ -90,7 +87,7 @@ impl Course for OneCall<'_> {
             delay.min(half_jitter(wanted_within))
         };
 
-        let (now, patience) = (Instant::now(), self.patience(failure));
+        let (now, patience) = (Instant::now(), self.patience(outage));
         let until = self
             .deadline
             .map_or(patience, |deadline| deadline.min(patience));
