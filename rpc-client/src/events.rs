@@ -45,14 +45,14 @@ pub enum ConnectionEvent {
     },
 }
 
-/// Where a client's connections tell their events. The channel is made by the first listener: a client without
+/// Where the connections of a client send their events. The channel is made by the first listener: a client without
 /// listeners keeps nothing for them.
 #[derive(Clone, Default)]
 pub(crate) struct Events(Arc<OnceLock<broadcast::Sender<ConnectionEvent>>>);
 
 impl Events {
-    /// Tells those who listen. The event is made for them only.
-    pub(crate) fn tell(&self, event: impl FnOnce() -> ConnectionEvent) {
+    /// Sends an event to the listeners. It is made only if there are any.
+    pub(crate) fn send(&self, event: impl FnOnce() -> ConnectionEvent) {
         if let Some(sender) = self.0.get() {
             // An error means that there are no listeners any more.
             let _ = sender.send(event());

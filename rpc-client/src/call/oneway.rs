@@ -48,7 +48,7 @@ impl Command<'_> {
         }) = context.route.try_lease(self.hint(&[]), now)
             && connection.notify(&request, self.options().kind).is_ok()
         {
-            context.metrics.put(request.cmdid);
+            context.metrics.oneway_sent(request.cmdid);
             return Ok(());
         }
 
@@ -56,7 +56,7 @@ impl Command<'_> {
         let put = Box::pin(self.put_when_possible(request, self.deadline_from(now))).await;
         match &put {
             Err(error) if !error.was_sent() => context.metrics.ended(cmdid, unsent(error)),
-            _ => context.metrics.put(cmdid),
+            _ => context.metrics.oneway_sent(cmdid),
         }
         put
     }

@@ -99,7 +99,7 @@ impl Shared {
             address: Arc::clone(address),
             connection: *number,
         };
-        self.common.events.tell(event);
+        self.common.events.send(event);
     }
 
     pub(super) fn tell_of_goaway(&self, message: &str) {
@@ -108,7 +108,7 @@ impl Shared {
         } = self;
 
         tracing::info!(%address, connection = number, reason = %message, "goaway");
-        self.common.events.tell(|| ConnectionEvent::Goaway {
+        self.common.events.send(|| ConnectionEvent::Goaway {
             address: Arc::clone(address),
             connection: *number,
             message: Arc::from(message),
@@ -121,7 +121,7 @@ impl Shared {
         } = self;
 
         tracing::debug!(%address, connection = number, reason = %cause.message, "disconnected");
-        self.common.events.tell(|| ConnectionEvent::Disconnected {
+        self.common.events.send(|| ConnectionEvent::Disconnected {
             address: Arc::clone(address),
             connection: *number,
             reason: Arc::from(&*cause.message),

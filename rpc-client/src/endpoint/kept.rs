@@ -66,7 +66,7 @@ impl Kept {
         if is_repeated {
             // Those who wait are told as if connecting had failed: it is no better than that.
             dialing.failing_since.get_or_insert(outage.since);
-            self.tell(outage);
+            self.report(outage);
         }
 
         for _ in 1..(*times).min(16) {
@@ -102,8 +102,8 @@ impl Kept {
         }
     }
 
-    /// Tells those who wait how it goes.
-    fn tell(&self, outage: &Outage) {
+    /// Reports the outage to the calls that wait for the connection.
+    fn report(&self, outage: &Outage) {
         if let Some(endpoint) = self.endpoint.upgrade() {
             endpoint.is_failing(self.number, outage.clone());
         }
@@ -129,7 +129,7 @@ impl Course for Kept {
     }
 
     async fn pause(&self, outage: &Outage, delay: Duration) -> Result<(), Unwanted> {
-        self.tell(outage);
+        self.report(outage);
 
         if outage.is_final {
             // Calls do not shorten this one: the answer stays the same until an operator acts.

@@ -170,7 +170,7 @@ impl Metrics {
     }
 
     /// A oneway call was put on a connection.
-    pub(crate) fn put(&self, cmdid: CmdId) {
+    pub(crate) fn oneway_sent(&self, cmdid: CmdId) {
         self.counts().command(cmdid, self.commands_max).oneway += 1;
     }
 

@@ -51,8 +51,8 @@ impl Tally {
         });
     }
 
-    /// Tells the client, as of now.
-    pub(crate) fn tell(&mut self, metrics: &Metrics) {
+    /// Adds what it has counted to the metrics of the client, as of now.
+    pub(crate) fn publish(&mut self, metrics: &Metrics) {
         if !self.runs.is_empty() {
             metrics.take(self.runs.drain(..), Instant::now());
         }

@@ -113,7 +113,7 @@ impl<IO> Driver<IO> {
             };
             calls += usize::from(slot.fail(failure, end, tally, &mut woken));
         }
-        tally.tell(&self.shared.common.metrics);
+        tally.publish(&self.shared.common.metrics);
 
         woken.extend(state.reached.take_waiting());
         drop(state);

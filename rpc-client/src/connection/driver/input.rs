@@ -131,7 +131,7 @@ where
             }
         };
 
-        state.tally.tell(&shared.common.metrics);
+        state.tally.publish(&shared.common.metrics);
         if delivered + items > 0 {
             // A reply may have taken a tombstone away, or been a goaway.
             state.tell_of_room(&shared.room);

@@ -74,7 +74,7 @@ where
             }
         }
 
-        tally.tell(&self.shared.common.metrics);
+        tally.publish(&self.shared.common.metrics);
         state.next_deadline = earliest;
         drop(state);
 
