@@ -244,7 +244,7 @@ impl<'m> Candidate<'m> {
         }
 
         let Some((slot, connection)) = member.pool().ready() else {
-            member.pool().open();
+            member.pool().begin_connecting();
             return None;
         };
 

@@ -79,8 +79,8 @@ impl Items {
         self.bytes = 0;
     }
 
-    /// Whether there is room for another one.
-    fn admit(&self, config: &Config) -> Result<(), Failure> {
+    /// Fails if there is no room for another one.
+    fn check_room(&self, config: &Config) -> Result<(), Failure> {
         if self.waiting.len() as u64 > config.limits.stream_credit {
             let message = "the stream sent more items than it had `credit` for";
             return Err(Failure::Nonsense(message.into()));
@@ -338,7 +338,7 @@ impl Slot {
         tally: &mut Tally,
         woken: &mut Vec<Waker>,
     ) {
-        if let Err(failure) = self.items.admit(config) {
+        if let Err(failure) = self.items.check_room(config) {
             self.fail(failure, End::UNREADABLE, tally, woken);
             return;
         }

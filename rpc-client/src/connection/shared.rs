@@ -206,7 +206,7 @@ impl State {
     }
 
     /// Takes a slot, and puts the call's frame into the output.
-    pub(super) fn open(
+    pub(super) fn start_call(
         &mut self,
         config: &Config,
         frame: &impl Frame,

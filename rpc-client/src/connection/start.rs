@@ -101,7 +101,7 @@ impl Connection {
         waker: &Waker,
     ) -> Result<PendingCall, Refused> {
         let config = &self.0.common.config;
-        let opened = self.0.lock().open(config, frame, due, kind, waker);
+        let opened = self.0.lock().start_call(config, frame, due, kind, waker);
 
         match opened {
             Ok(id) => Ok(PendingCall::new(self, id)),

@@ -107,7 +107,7 @@ pub(crate) enum Way {
 impl Connector {
     /// Opens a connection whose driver runs as a task, and calls `at_end` when it is over. It has
     /// authenticated where there is a token. `tried` says how far it came, if this is dropped.
-    pub(crate) async fn open(
+    pub(crate) async fn connect(
         &self,
         address: &Arc<str>,
         common: &Common,

@@ -85,9 +85,9 @@ impl<'d> Dialing<'d> {
             // One timer for all that ends an attempt.
             let limit = earliest(until, Some(connect_end)).unwrap_or(connect_end);
             let tried = Tried::default();
-            let opening = self
-                .connector
-                .open(self.address, self.common, &tried, course.at_end());
+            let opening =
+                self.connector
+                    .connect(self.address, self.common, &tried, course.at_end());
             let failure = match timeout_at(limit, opening).await {
                 Ok(Ok(connection)) if connection.is_usable() => return Ok(connection),
                 // It was sent away before it could be used; the next one need not fare better.

@@ -133,7 +133,7 @@ impl Endpoint {
     }
 
     /// Begins to connect, where that is not under way and there is no connection; nothing waits for it.
-    pub(crate) fn open(self: &Arc<Self>) {
+    pub(crate) fn begin_connecting(self: &Arc<Self>) {
         if let Some(connector) = &self.connector {
             let _ = self.join_or_begin(connector);
         }

@@ -115,7 +115,7 @@ impl Pool {
         if let Some(slot) = closed
             && in_flight > 0
         {
-            slot.endpoint.open();
+            slot.endpoint.begin_connecting();
         }
 
         Some((number, connection))
@@ -129,11 +129,11 @@ impl Pool {
     }
 
     /// Begins to connect, where no connection takes calls, and does not wait for it.
-    pub(crate) fn open(&self) {
+    pub(crate) fn begin_connecting(&self) {
         if let Some(slot) = self.slots.first()
             && !self.is_connected()
         {
-            slot.endpoint.open();
+            slot.endpoint.begin_connecting();
         }
     }
 
