@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
 use super::{Attempt, Command, Idempotency, Items};
-use crate::connection::{CallKind, Due, Usual, decode};
+use crate::connection::{CallKind, Due, FastRequest, decode};
 use crate::error::{Error, Kind};
 use crate::time::{MAX_TIMEOUT, after};
 
@@ -247,7 +247,7 @@ impl Command<'_> {
         place: &'a mut Option<Attempt>,
     ) -> Result<&'a mut Attempt, FirstFailure> {
         poll_fn(|cx| {
-            self.try_usual(params, self.time_limit(), cx.waker(), place);
+            self.try_fast(params, self.time_limit(), cx.waker(), place);
             Poll::Ready(())
         })
         .await;
@@ -289,7 +289,7 @@ impl Command<'_> {
     ) -> Option<Box<Request<'static>>> {
         let limit = self.time_limit();
         if self.options().are_usual() && !limit.is_zero() {
-            self.try_usual(&params, limit, waker, place);
+            self.try_fast(&params, limit, waker, place);
             return place.is_none().then(|| Box::new(self.request_of(params)));
         }
 
@@ -300,7 +300,7 @@ impl Command<'_> {
 
     /// Fills `place`, where there is a connection that takes a call with nothing but a time limit.
     #[inline]
-    fn try_usual(
+    fn try_fast(
         &self,
         params: &RawJson<'static>,
         limit: Duration,
@@ -312,7 +312,7 @@ impl Command<'_> {
             return;
         }
 
-        let frame = Usual {
+        let frame = FastRequest {
             cmdid: self.cmdid(),
             limit,
             params,

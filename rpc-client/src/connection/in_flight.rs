@@ -138,7 +138,7 @@ pub(super) enum Failure {
 
 impl State {
     /// Gives the usual success to a call that waits for one. False where the line is not that.
-    pub(super) fn take_usual_line(&mut self, line: &[u8], woken: &mut Vec<Waker>) -> bool {
+    pub(super) fn take_fast_reply(&mut self, line: &[u8], woken: &mut Vec<Waker>) -> bool {
         let Some(reply) = fast::Reply::read(line) else {
             return false;
         };
@@ -156,7 +156,7 @@ impl State {
     }
 
     /// Gives the usual item to the stream that waits for it. False where the line is not that.
-    pub(super) fn take_usual_item(
+    pub(super) fn take_fast_item(
         &mut self,
         line: &[u8],
         config: &Config,

@@ -31,7 +31,7 @@ use self::in_flight::{Answers, Failure, Progress};
 pub(crate) use self::key_stores::Repetition;
 pub(crate) use self::pending::{PendingCall, PendingStream, decode};
 use self::shared::{Leaving, Shared, State};
-pub(crate) use self::start::{CallKind, Due, Frame, Refused, Usual};
+pub(crate) use self::start::{CallKind, Due, FastRequest, Frame, Refused};
 use crate::config::Config;
 use crate::error::{Cause, Error, Kind};
 use crate::events::Events;

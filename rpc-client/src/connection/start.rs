@@ -63,14 +63,14 @@ impl Frame for Request<'_> {
     }
 }
 
-/// What most calls are: with an id, a time limit and params only.
-pub(crate) struct Usual<'p> {
+/// The request of most calls: an id, a time limit and params, written without the general encoder.
+pub(crate) struct FastRequest<'p> {
     pub(crate) cmdid: CmdId,
     pub(crate) limit: Duration,
     pub(crate) params: &'p RawJson<'p>,
 }
 
-impl Frame for Usual<'_> {
+impl Frame for FastRequest<'_> {
     #[inline]
     fn cmdid(&self) -> CmdId {
         self.cmdid

@@ -23,7 +23,7 @@ where
 {
     #[inline]
     pub(super) fn line(&mut self, cx: &mut Context<'_>, line: &[u8], arrival: Arrival) {
-        if self.usual_line(cx, line, arrival) {
+        if self.fast_line(cx, line, arrival) {
             return;
         }
 
@@ -38,7 +38,7 @@ where
 
     /// The short way of a line that looks usual, to a call that may start at once: the handler's
     /// decoding of the params is what checks them. False where the line needs the long way.
-    fn usual_line(&mut self, cx: &mut Context<'_>, line: &[u8], arrival: Arrival) -> bool {
+    fn fast_line(&mut self, cx: &mut Context<'_>, line: &[u8], arrival: Arrival) -> bool {
         if self.lifecycle.phase() != Phase::Open {
             return false;
         }

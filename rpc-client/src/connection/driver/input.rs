@@ -99,11 +99,11 @@ where
                         continue;
                     }
 
-                    if state.take_usual_line(line, &mut self.woken) {
+                    if state.take_fast_reply(line, &mut self.woken) {
                         delivered += 1;
                         continue;
                     }
-                    if state.take_usual_item(line, &shared.common.config, &mut self.woken) {
+                    if state.take_fast_item(line, &shared.common.config, &mut self.woken) {
                         items += 1;
                         continue;
                     }
