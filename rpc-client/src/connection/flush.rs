@@ -12,7 +12,7 @@ use rpc_core::frame::{ID_MAX, encode_request};
 use rpc_core::{CmdId, RawJson, Request};
 
 use super::Connection;
-use super::shared::{Shared, State};
+use super::shared::{ConnectionState, Shared};
 use crate::error::{Cause, Error, Kind};
 
 /// The id of the ping behind oneway calls: as those of the driver's pings, one that no call comes to.
@@ -35,7 +35,7 @@ impl LostOneways {
     }
 }
 
-/// How far the bytes of a connection have come, all in the count of `State::appended`.
+/// How far the bytes of a connection have come, all in the count of `ConnectionState::appended`.
 #[derive(Default)]
 pub(super) struct Reached {
     /// What the system has.
@@ -109,7 +109,7 @@ impl Reached {
     }
 }
 
-impl State {
+impl ConnectionState {
     /// Asks the server whether it has read the oneway calls so far, where it can be asked and has not shown it:
     /// a server that has seen no ids may know none, and its answer would be taken for that of another call.
     pub(super) fn ask_whether_read(&mut self) {

@@ -11,7 +11,7 @@ use rpc_core::{CmdId, RawJson, Status};
 use tokio::time::Instant;
 
 use super::flush;
-use super::shared::{Leaving, Shared, State};
+use super::shared::{ConnectionState, Leaving, Shared};
 use super::start::CallKind;
 use crate::config::Config;
 use crate::error::Cause;
@@ -35,7 +35,7 @@ pub(super) struct Slot {
     pub(super) progress: Progress,
     pub(super) waker: Option<Waker>,
     pub(super) deadline: Option<Instant>,
-    /// Where its frame ends in the count of `State::appended`.
+    /// Where its frame ends in the count of `ConnectionState::appended`.
     pub(super) frame_end: u64,
     pub(super) kind: CallKind,
     pub(super) cmdid: CmdId,
@@ -136,7 +136,7 @@ pub(super) enum Failure {
     Expired,
 }
 
-impl State {
+impl ConnectionState {
     /// Gives the usual success to a call that waits for one. False where the line is not that.
     pub(super) fn take_fast_reply(&mut self, line: &[u8], woken: &mut Vec<Waker>) -> bool {
         let Some(reply) = fast::Reply::read(line) else {

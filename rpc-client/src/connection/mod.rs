@@ -30,7 +30,7 @@ pub(crate) use self::in_flight::Data;
 use self::in_flight::{Answers, Failure, Progress};
 pub(crate) use self::key_stores::Repetition;
 pub(crate) use self::pending::{PendingCall, PendingStream, decode};
-use self::shared::{Leaving, Shared, State};
+use self::shared::{ConnectionState, Leaving, Shared};
 pub(crate) use self::start::{CallKind, Due, FastRequest, Frame, Refused};
 use crate::config::Config;
 use crate::error::{Cause, Error, Kind};
@@ -187,7 +187,7 @@ impl Connection {
     }
 
     /// Frees a call's slot.
-    fn release(&self, state: &mut State, id: u64, end: CallEnd) {
+    fn release(&self, state: &mut ConnectionState, id: u64, end: CallEnd) {
         let Some(slot) = state.calls.close(id) else {
             return;
         };

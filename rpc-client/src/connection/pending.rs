@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
 use super::in_flight::{Data, Failure, NO_STREAM_EXPECTED, Progress};
-use super::shared::{Leaving, State};
+use super::shared::{ConnectionState, Leaving};
 use super::{CallEnd, Connection, given_up};
 use crate::error::{Cause, Error, Kind};
 use crate::metrics::End;
@@ -110,7 +110,7 @@ impl PendingCall {
 
     fn poll_locked(
         connection: &Connection,
-        state: &mut State,
+        state: &mut ConnectionState,
         id: u64,
         is_over: &mut bool,
         deadline: &mut Option<Instant>,

@@ -32,7 +32,7 @@ pub(super) struct Shared {
     pub(super) address: Arc<str>,
     pub(super) number: u64,
     pub(super) common: Common,
-    pub(super) state: Mutex<State>,
+    pub(super) state: Mutex<ConnectionState>,
     /// Tells callers that wait for room in the table or in the output.
     pub(super) room: Notify,
     /// What the server has told of its stores of keys.
@@ -49,7 +49,7 @@ impl Shared {
             false => common.config.limits.in_flight_per_connection,
         };
 
-        let state = State {
+        let state = ConnectionState {
             output: Vec::new(),
             encoder: RequestEncoder::default(),
             appended: 0,
@@ -81,7 +81,7 @@ impl Shared {
 
     /// A panic while the lock was held cannot have left the table half changed in a way that harms:
     /// each change is one step.
-    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, ConnectionState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -143,7 +143,7 @@ impl Watched for Shared {
     }
 }
 
-pub(super) struct State {
+pub(super) struct ConnectionState {
     /// Frames that the driver has not taken yet.
     pub(super) output: Vec<u8>,
     pub(super) encoder: RequestEncoder,
@@ -186,7 +186,7 @@ pub(super) enum Leaving {
     Nonsense(String),
 }
 
-impl State {
+impl ConnectionState {
     pub(super) fn admit(&mut self, config: &Config) -> Result<(), Refusal> {
         if self.is_over() {
             return Err(Refusal::Over);

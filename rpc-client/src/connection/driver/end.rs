@@ -6,7 +6,7 @@ use rpc_core::Status;
 
 use super::Driver;
 use crate::connection::in_flight::{Answers, Failure};
-use crate::connection::shared::{Leaving, State};
+use crate::connection::shared::{ConnectionState, Leaving};
 use crate::connection::{Loss, given_up};
 use crate::error::Cause;
 use crate::metrics::End;
@@ -94,7 +94,7 @@ impl<IO> Driver<IO> {
         // may have meant another one.
         let was_rejected = last_word == LastWord::Rejected && state.answers == Answers::None;
 
-        let State {
+        let ConnectionState {
             calls: slots,
             tally,
             ..

@@ -65,7 +65,7 @@ pub(in crate::connection) struct Driver<IO> {
     spinning_since: Option<std::time::Instant>,
     /// Whether something was written and may not have left yet.
     needs_flush: bool,
-    /// Where the last ping ends in the count of `State::appended`.
+    /// Where the last ping ends in the count of `ConnectionState::appended`.
     ping_end: u64,
     /// The time that a stream may take to close, once all else is done.
     closing: Option<Pin<Box<Sleep>>>,

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::Driver;
 use crate::connection::in_flight::Failure;
 use crate::connection::liveness::{LivenessCheck, Silence};
-use crate::connection::shared::{Leaving, State};
+use crate::connection::shared::{ConnectionState, Leaving};
 use crate::metrics::End;
 use crate::time::earliest;
 
@@ -59,7 +59,7 @@ where
     /// Ends the calls that are past their deadline.
     pub(super) fn expire(&mut self, now: Instant) {
         let mut state = self.shared.lock();
-        let State { calls, tally, .. } = &mut *state;
+        let ConnectionState { calls, tally, .. } = &mut *state;
         let mut earliest: Option<Instant> = None;
 
         for (_, slot) in calls.iter_mut() {
