@@ -12,7 +12,7 @@ use rpc_core::{CmdId, HeldBytes, Outcome, RawJson, Request, Status};
 use tokio::time::Instant;
 
 use crate::layers::Fault;
-use crate::metrics::{Command, Ended};
+use crate::metrics::{CommandIndex, Ended};
 
 /// What a call in flight holds besides its request: its future, its place, and its entries in tables.
 pub(super) const CALL_BYTES: usize = 1024;
@@ -72,7 +72,7 @@ pub(super) struct Terms {
     /// Its reply tells where its time went.
     pub(super) is_timed: bool,
     /// What it is counted as.
-    pub(super) command: Command,
+    pub(super) command: CommandIndex,
     pub(super) params_bytes: u32,
     pub(super) line_bytes: u32,
     /// Only where calls are logged.
@@ -96,7 +96,7 @@ impl Terms {
             received,
             started: received,
             is_timed: false,
-            command: Command::OTHER,
+            command: CommandIndex::OTHER,
             // A frame is far shorter.
             params_bytes: u32::try_from(params_bytes).unwrap_or(u32::MAX),
             line_bytes: u32::try_from(line_bytes).unwrap_or(u32::MAX),

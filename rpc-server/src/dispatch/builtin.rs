@@ -11,20 +11,20 @@ use super::extract::{FromRequest, Params};
 use super::router::Routes;
 use crate::access::Authorization;
 use crate::instance::instance;
-use crate::metrics::{Command, ConnectionStats, Report};
+use crate::metrics::{CommandIndex, ConnectionStats, Report};
 use crate::report::Reporter;
 
 /// What a built-in command is counted as.
-pub(crate) fn command(cmdid: CmdId) -> Command {
+pub(crate) fn command(cmdid: CmdId) -> CommandIndex {
     match Builtin::of(cmdid) {
         // The first place belongs to all commands without one of their own.
-        Some(builtin) => Command::at(1 + builtin.cmdid.number() as usize),
-        None => Command::OTHER,
+        Some(builtin) => CommandIndex::at(1 + builtin.cmdid.number() as usize),
+        None => CommandIndex::OTHER,
     }
 }
 
 /// What calls of a command are counted as.
-pub(crate) fn command_of(routes: &Routes, cmdid: CmdId) -> Command {
+pub(crate) fn command_of(routes: &Routes, cmdid: CmdId) -> CommandIndex {
     if cmdid.is_built_in() {
         command(cmdid)
     } else {

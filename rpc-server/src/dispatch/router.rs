@@ -18,7 +18,7 @@ use super::route::{IntoRoute, describe_by_name};
 use super::route_error::{NamedHandler, RouteError};
 use crate::blocking::RouteThreads;
 use crate::layers::{CatchPanic, Deduplicate, Timeout, Traced};
-use crate::metrics::Command;
+use crate::metrics::CommandIndex;
 
 /// Maps each cmdid to its handler. It is a [`Service`] itself, so a test needs no socket.
 ///
@@ -62,7 +62,7 @@ struct RouteEntry {
     location: &'static Location<'static>,
     descriptor: Descriptor,
     /// What its calls are counted as, once a server has numbered its commands.
-    command: Command,
+    command: CommandIndex,
 }
 
 impl RouteEntry {
@@ -131,7 +131,7 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
             name: route.name,
             location: Location::caller(),
             descriptor,
-            command: Command::OTHER,
+            command: CommandIndex::OTHER,
         };
 
         self.routes.insert(cmdid, entry)?;
@@ -312,7 +312,7 @@ impl Routes {
     /// Gives each command its place among those that are counted, beginning here.
     pub(crate) fn number_commands(&mut self, first: usize) {
         for (place, entry) in self.table.values_mut().enumerate() {
-            entry.command = Command::at(first + place);
+            entry.command = CommandIndex::at(first + place);
         }
     }
 
@@ -323,12 +323,12 @@ impl Routes {
     }
 
     /// Who answers this command, and what its calls are counted as.
-    pub(crate) fn find(&self, cmdid: CmdId) -> (&BoxService, Command) {
+    pub(crate) fn find(&self, cmdid: CmdId) -> (&BoxService, CommandIndex) {
         match self.table.get(&cmdid) {
             Some(entry) => (&entry.service, entry.command),
             None => (
                 self.fallback.as_ref().unwrap_or(&self.unknown),
-                Command::OTHER,
+                CommandIndex::OTHER,
             ),
         }
     }
@@ -401,7 +401,7 @@ impl<S: Clone + Send + Sync + 'static> typed::Routes for Serving<S> {
             name: method.path,
             location: self.location,
             descriptor,
-            command: Command::OTHER,
+            command: CommandIndex::OTHER,
         };
 
         routes.insert(method.cmdid, entry)?;

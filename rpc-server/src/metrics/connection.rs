@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::connections::{Bell, OpenConnection, moment};
 use super::notable::Over;
-use super::{Command, Metrics, Shard, add, code_index, get, subtract};
+use super::{CommandIndex, Metrics, Shard, add, code_index, get, subtract};
 
 thread_local! {
     static RUNS: Cell<Vec<Run>> = const { Cell::new(Vec::new()) };
@@ -33,7 +33,7 @@ pub(crate) struct ConnectionMetrics {
     pub(crate) bytes_out: u64,
     runs: Vec<Run>,
     /// Calls under way, by command.
-    in_flight: Vec<(Command, u32)>,
+    in_flight: Vec<(CommandIndex, u32)>,
     metrics: Arc<Metrics>,
     open: Arc<OpenConnection>,
 }
@@ -41,7 +41,7 @@ pub(crate) struct ConnectionMetrics {
 /// What is counted of a call when it is over.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Ended {
-    pub(crate) command: Command,
+    pub(crate) command: CommandIndex,
     pub(crate) received: Instant,
     pub(crate) params_bytes: u32,
     pub(crate) is_answered: bool,
@@ -49,7 +49,7 @@ pub(crate) struct Ended {
 
 /// Calls of one command that came in one read and ended alike.
 struct Run {
-    command: Command,
+    command: CommandIndex,
     code: u8,
     received: Instant,
     calls: u64,
@@ -107,7 +107,7 @@ impl ConnectionMetrics {
     }
 
     /// A call was not ready at once.
-    pub(crate) fn parked(&mut self, command: Command) {
+    pub(crate) fn parked(&mut self, command: CommandIndex) {
         match self
             .in_flight
             .iter_mut()
@@ -121,7 +121,7 @@ impl ConnectionMetrics {
     }
 
     /// One that was [`parked`](Self::parked) is so no more.
-    pub(crate) fn unparked(&mut self, command: Command) {
+    pub(crate) fn unparked(&mut self, command: CommandIndex) {
         if let Some((_, count)) = self
             .in_flight
             .iter_mut()

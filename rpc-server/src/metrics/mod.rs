@@ -101,9 +101,9 @@ pub(crate) struct CommandCounters {
 
 /// A command as the metrics know it: its place among them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Command(u16);
+pub(crate) struct CommandIndex(u16);
 
-impl Command {
+impl CommandIndex {
     /// Whatever no handler is registered for, so that peers cannot make labels.
     pub(crate) const OTHER: Self = Self(0);
 
@@ -127,7 +127,7 @@ pub(crate) struct CommandName {
 }
 
 impl Metrics {
-    /// `commands` in the order of their places, beginning with that behind [`Command::OTHER`].
+    /// `commands` in the order of their places, beginning with that behind [`CommandIndex::OTHER`].
     pub(crate) fn new<'a>(commands: impl IntoIterator<Item = &'a Descriptor>) -> Self {
         let other = CommandName {
             cmdid: None,

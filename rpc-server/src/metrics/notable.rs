@@ -12,7 +12,7 @@ use rpc_core::Peer;
 use tokio::time::Instant;
 
 use super::lately::{CallReport, FailureReport};
-use super::{Command, CommandName, is_failure, name_of};
+use super::{CommandIndex, CommandName, is_failure, name_of};
 use crate::sync::{AtomicU64, Mutex, MutexGuard};
 
 /// Pairs of command and code that are remembered; a further one replaces the one that was seen longest ago.
@@ -41,7 +41,7 @@ pub(crate) struct Notable {
 /// Calls of one connection that ended together.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Over<'a> {
-    pub(super) command: Command,
+    pub(super) command: CommandIndex,
     /// The place of the code among those that are counted.
     pub(super) code: u8,
     pub(super) calls: u64,
@@ -52,7 +52,7 @@ pub(super) struct Over<'a> {
 /// One call, as it is remembered.
 #[derive(Debug)]
 struct Call {
-    command: Command,
+    command: CommandIndex,
     code: u8,
     at: Instant,
     took: Duration,
@@ -230,7 +230,7 @@ mod tests {
 
     fn over(command: usize, code: u8, took: Duration, peer: &Arc<Peer>) -> Over<'_> {
         Over {
-            command: Command::at(command),
+            command: CommandIndex::at(command),
             code,
             calls: 1,
             took,
