@@ -16,7 +16,9 @@ use super::desk::Desk;
 use super::fields::{self, Fields};
 use super::line::Line;
 use super::openapi;
-use super::outcome::{self, Refusal, allow_origin, end_connection, failed, status_of, succeeded};
+use super::outcome::{
+    self, HttpRefusal, allow_origin, end_connection, failed, status_of, succeeded,
+};
 use super::rules::{self, Source};
 use crate::metrics::add;
 
@@ -90,7 +92,7 @@ async fn answer_call(desk: &Arc<Desk>, request: Request<Incoming>) -> Response<B
 }
 
 /// Refuses a request, and ends its connection.
-fn refuse(desk: &Desk, refusal: &Refusal) -> Response<Body> {
+fn refuse(desk: &Desk, refusal: &HttpRefusal) -> Response<Body> {
     add(&desk.http.reporter.metrics.bad_frames, 1);
     desk.http.reporter.log.http_details.write(|| {
         tracing::debug!(
@@ -120,7 +122,7 @@ async fn call(
     desk: &Arc<Desk>,
     source: &Source,
     request: Request<Incoming>,
-) -> Result<Response<Body>, Refusal> {
+) -> Result<Response<Body>, HttpRefusal> {
     if desk.policy.http_calls && is_for_openapi(&request) {
         return openapi(desk, &request).await;
     }
@@ -181,7 +183,7 @@ fn is_for_openapi(request: &Request<Incoming>) -> bool {
 }
 
 /// The document of the commands that the caller may call.
-async fn openapi(desk: &Desk, request: &Request<Incoming>) -> Result<Response<Body>, Refusal> {
+async fn openapi(desk: &Desk, request: &Request<Incoming>) -> Result<Response<Body>, HttpRefusal> {
     let token = fields::token(request.headers())?;
     let describe = rpc_core::Request::new(CmdId::DESCRIBE, RawJson::NULL);
     let described = match start(desk, token.as_deref(), &describe).await {
@@ -201,9 +203,9 @@ async fn openapi(desk: &Desk, request: &Request<Incoming>) -> Result<Response<Bo
 }
 
 /// The command that a request names.
-fn target(desk: &Desk, request: &Request<Incoming>) -> Result<Target, Refusal> {
+fn target(desk: &Desk, request: &Request<Incoming>) -> Result<Target, HttpRefusal> {
     if request.method() != Method::POST {
-        return Err(Refusal::new(
+        return Err(HttpRefusal::new(
             StatusCode::METHOD_NOT_ALLOWED,
             Status::invalid_argument(
                 "a call is a POST of its params as application/json to /SERVICE.METHOD or /CMDID; nothing was executed",
@@ -218,13 +220,13 @@ fn target(desk: &Desk, request: &Request<Incoming>) -> Result<Target, Refusal> {
              (/1) lists them",
             path.escape_debug()
         ));
-        Refusal::new(StatusCode::NOT_FOUND, failure)
+        HttpRefusal::new(StatusCode::NOT_FOUND, failure)
     })
 }
 
 /// The params that a body holds; `{}` where it is empty.
-fn params(body: &[u8]) -> Result<RawJson<'static>, Refusal> {
-    let wrong = |message: String| Refusal::of(Status::invalid_argument(message));
+fn params(body: &[u8]) -> Result<RawJson<'static>, HttpRefusal> {
+    let wrong = |message: String| HttpRefusal::of(Status::invalid_argument(message));
     let text = std::str::from_utf8(body)
         .map_err(|error| wrong(format!("the body is not valid UTF-8: {error}")))?;
     let text = match text.trim_ascii().is_empty() {
@@ -235,7 +237,11 @@ fn params(body: &[u8]) -> Result<RawJson<'static>, Refusal> {
 }
 
 /// The params of a call that goes on behind the event with this id.
-fn behind(target: &Target, id: &str, params: &RawJson<'_>) -> Result<RawJson<'static>, Refusal> {
+fn behind(
+    target: &Target,
+    id: &str,
+    params: &RawJson<'_>,
+) -> Result<RawJson<'static>, HttpRefusal> {
     let members = target.resumable.as_deref().unwrap_or_default();
     let cursor = Cursor::parse(members, id).filter(|_| !members.is_empty());
     cursor.map(|cursor| cursor.params(params)).ok_or_else(|| {
@@ -246,7 +252,7 @@ fn behind(target: &Target, id: &str, params: &RawJson<'_>) -> Result<RawJson<'st
                 id.escape_debug()
             ),
         };
-        Refusal::of(Status::invalid_argument(message))
+        HttpRefusal::of(Status::invalid_argument(message))
     })
 }
 
@@ -290,5 +296,5 @@ fn respond(desk: &Arc<Desk>, target: &Target, form: Form, first: Option<Line>) -
 /// What is said of a call whose session has ended without an answer.
 fn gone() -> Response<Body> {
     let failure = Status::unavailable("the server has ended the connection; the call may have run");
-    Refusal::of(failure).response()
+    HttpRefusal::of(failure).response()
 }

@@ -13,7 +13,7 @@ use rpc_core::{Cursor, Resume, Status};
 
 use super::desk::Desk;
 use super::line::Line;
-use super::outcome::Refusal;
+use super::outcome::HttpRefusal;
 
 /// Maximum number of bytes of items that are sent together.
 const CHUNK_BYTES: usize = 32 * 1024;
@@ -22,7 +22,7 @@ const CHUNK_BYTES: usize = 32 * 1024;
 ///
 /// # Errors
 /// It is too long, does not end in time, or there is no memory for it.
-pub(super) async fn read(body: Incoming, desk: &Desk) -> Result<Bytes, Refusal> {
+pub(super) async fn read(body: Incoming, desk: &Desk) -> Result<Bytes, HttpRefusal> {
     let config = &desk.http.reporter.config;
     let limit = config.limits.frame_bytes_max;
     let declared = hyper::body::Body::size_hint(&body).lower();
@@ -42,24 +42,24 @@ pub(super) async fn read(body: Incoming, desk: &Desk) -> Result<Bytes, Refusal> 
             "the body did not end within `timeouts.frame_timeout_ms` of {} ms",
             config.timeouts.frame_timeout_ms
         ));
-        Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, failure))
+        Err(HttpRefusal::new(StatusCode::REQUEST_TIMEOUT, failure))
     })
 }
 
-fn too_long(limit: usize) -> Refusal {
+fn too_long(limit: usize) -> HttpRefusal {
     let failure = Status::resource_exhausted(format!(
         "the body is longer than the limit `limits.frame_bytes_max` of {limit} bytes"
     ));
-    Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, failure)
+    HttpRefusal::new(StatusCode::PAYLOAD_TOO_LARGE, failure)
 }
 
-async fn gather(mut body: Incoming, desk: &Desk, limit: usize) -> Result<Bytes, Refusal> {
+async fn gather(mut body: Incoming, desk: &Desk, limit: usize) -> Result<Bytes, HttpRefusal> {
     let mut first = Bytes::new();
     let mut all = Vec::new();
 
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| {
-            Refusal::of(Status::invalid_argument(format!(
+            HttpRefusal::of(Status::invalid_argument(format!(
                 "the body breaks off: {error}"
             )))
         })?;
@@ -71,7 +71,7 @@ async fn gather(mut body: Incoming, desk: &Desk, limit: usize) -> Result<Bytes, 
         if length > limit {
             return Err(too_long(limit));
         }
-        desk.hold_request(length).map_err(Refusal::of)?;
+        desk.hold_request(length).map_err(HttpRefusal::of)?;
 
         if first.is_empty() && all.is_empty() {
             first = chunk;

@@ -7,7 +7,7 @@ use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, Heade
 use rpc_core::frame::ID_MAX;
 use rpc_core::{Meta, Status};
 
-use super::outcome::Refusal;
+use super::outcome::HttpRefusal;
 
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 const RPC_TIMEOUT_MS: &str = "rpc-timeout-ms";
@@ -29,12 +29,12 @@ pub(super) struct Fields {
 impl Fields {
     /// # Errors
     /// A field that is not what it should be; the message names it.
-    pub(super) fn of(headers: &HeaderMap) -> Result<Self, Refusal> {
+    pub(super) fn of(headers: &HeaderMap) -> Result<Self, HttpRefusal> {
         require_json(headers)?;
 
         let entries = [TRACEPARENT, IDEMPOTENCY_KEY].map(|name| {
             let value = one(headers, &HeaderName::from_static(name))?;
-            Ok::<_, Refusal>(value.map(|value| (name, value)))
+            Ok::<_, HttpRefusal>(value.map(|value| (name, value)))
         });
         let [trace, key] = entries;
         let entries = [trace?, key?];
@@ -65,7 +65,7 @@ impl Fields {
 pub(super) fn one<'h>(
     headers: &'h HeaderMap,
     name: &HeaderName,
-) -> Result<Option<&'h str>, Refusal> {
+) -> Result<Option<&'h str>, HttpRefusal> {
     let mut values = headers.get_all(name).iter();
     let Some(value) = values.next() else {
         return Ok(None);
@@ -81,12 +81,12 @@ pub(super) fn one<'h>(
         .map_err(|_| wrong(format!("the header `{name}` must be visible ASCII")))
 }
 
-fn wrong(message: String) -> Refusal {
-    Refusal::of(Status::invalid_argument(message))
+fn wrong(message: String) -> HttpRefusal {
+    HttpRefusal::of(Status::invalid_argument(message))
 }
 
 /// Only JSON makes a call: what a page of another origin can send without being asked is of other types.
-fn require_json(headers: &HeaderMap) -> Result<(), Refusal> {
+fn require_json(headers: &HeaderMap) -> Result<(), HttpRefusal> {
     let kind = one(headers, &CONTENT_TYPE)?.unwrap_or_default();
     let (essence, parameters) = kind.split_once(';').unwrap_or((kind, ""));
     let is_utf8 = parameters.trim().is_empty()
@@ -99,7 +99,7 @@ fn require_json(headers: &HeaderMap) -> Result<(), Refusal> {
             });
 
     if !essence.trim().eq_ignore_ascii_case("application/json") || !is_utf8 {
-        return Err(Refusal::new(
+        return Err(HttpRefusal::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Status::invalid_argument(
                 "a call needs the header `content-type: application/json`, and the params as its body",
@@ -107,7 +107,7 @@ fn require_json(headers: &HeaderMap) -> Result<(), Refusal> {
         ));
     }
     if headers.contains_key(CONTENT_ENCODING) {
-        return Err(Refusal::new(
+        return Err(HttpRefusal::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Status::invalid_argument(
                 "the body must not be encoded; send it without `content-encoding`",
@@ -121,7 +121,7 @@ fn require_json(headers: &HeaderMap) -> Result<(), Refusal> {
 ///
 /// # Errors
 /// It is something else.
-pub(super) fn token(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
+pub(super) fn token(headers: &HeaderMap) -> Result<Option<String>, HttpRefusal> {
     let Some(value) = one(headers, &AUTHORIZATION)? else {
         return Ok(None);
     };
@@ -131,13 +131,13 @@ pub(super) fn token(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
             Ok(Some(token.trim().to_owned()))
         }
         // Without the value, which may be a secret.
-        _ => Err(Refusal::of(Status::unauthenticated(
+        _ => Err(HttpRefusal::of(Status::unauthenticated(
             "the header `authorization` must be `Bearer TOKEN`",
         ))),
     }
 }
 
-fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, Refusal> {
+fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, HttpRefusal> {
     let name = HeaderName::from_static(RPC_TIMEOUT_MS);
     let Some(value) = one(headers, &name)? else {
         return Ok(None);
@@ -166,7 +166,7 @@ mod tests {
 
     use super::*;
 
-    fn fields(entries: &[(&'static str, &'static str)]) -> Result<Fields, Refusal> {
+    fn fields(entries: &[(&'static str, &'static str)]) -> Result<Fields, HttpRefusal> {
         let mut headers = HeaderMap::new();
         for (name, value) in [("content-type", "application/json")].iter().chain(entries) {
             headers.append(*name, HeaderValue::from_static(value));

@@ -46,12 +46,12 @@ pub(super) fn status_of(code: Code) -> StatusCode {
 
 /// A request that does not become a call.
 #[derive(Debug)]
-pub(super) struct Refusal {
+pub(super) struct HttpRefusal {
     pub(super) status: StatusCode,
     pub(super) failure: Status,
 }
 
-impl Refusal {
+impl HttpRefusal {
     pub(super) fn new(status: StatusCode, failure: Status) -> Self {
         Self { status, failure }
     }

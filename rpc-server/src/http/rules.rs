@@ -10,7 +10,7 @@ use rpc_core::{CmdId, Status};
 
 use super::Http;
 use super::desk::Desk;
-use super::outcome::Refusal;
+use super::outcome::HttpRefusal;
 use crate::access::hosts;
 
 /// What a browser says of the relation between a page and what it asks for.
@@ -31,7 +31,7 @@ pub(super) enum Source {
 ///
 /// # Errors
 /// The name or the origin that is not known, and the setting that makes it known.
-pub(super) fn check<B>(request: &Request<B>, desk: &Desk) -> Result<Source, Refusal> {
+pub(super) fn check<B>(request: &Request<B>, desk: &Desk) -> Result<Source, HttpRefusal> {
     let known = KnownNames::of(desk);
     let log = &desk.http.reporter.log;
     if let Some(refusal) = known.refuse_host(request) {
@@ -82,7 +82,7 @@ impl<'a> KnownNames<'a> {
         }
     }
 
-    fn refuse_host<B>(&self, request: &Request<B>) -> Option<Refusal> {
+    fn refuse_host<B>(&self, request: &Request<B>) -> Option<HttpRefusal> {
         if hosts::is_for_us(request, &[self.hosts, self.page_hosts]) {
             return None;
         }
@@ -97,10 +97,10 @@ impl<'a> KnownNames<'a> {
                 .to_owned(),
         };
         let failure = Status::permission_denied(what_to_do);
-        Some(Refusal::new(StatusCode::MISDIRECTED_REQUEST, failure))
+        Some(HttpRefusal::new(StatusCode::MISDIRECTED_REQUEST, failure))
     }
 
-    fn source<B>(&self, request: &Request<B>) -> Result<Source, Refusal> {
+    fn source<B>(&self, request: &Request<B>) -> Result<Source, HttpRefusal> {
         let headers = request.headers();
         let mut origins = headers.get_all(ORIGIN).iter();
         let Some(origin) = origins.next() else {
@@ -138,13 +138,13 @@ impl<'a> KnownNames<'a> {
     }
 }
 
-fn refused_origin(message: &str) -> Refusal {
+fn refused_origin(message: &str) -> HttpRefusal {
     let failure = Status::permission_denied(message.to_owned());
-    Refusal::new(StatusCode::FORBIDDEN, failure)
+    HttpRefusal::new(StatusCode::FORBIDDEN, failure)
 }
 
 /// A browser leaves the origin out of some requests, and says then in another field what kind of page asks.
-fn source_without_origin(headers: &HeaderMap) -> Result<Source, Refusal> {
+fn source_without_origin(headers: &HeaderMap) -> Result<Source, HttpRefusal> {
     let site = headers.get(SEC_FETCH_SITE).map(HeaderValue::as_bytes);
     match site {
         None | Some(b"none") => Ok(Source::Program),
@@ -168,9 +168,9 @@ pub(super) fn check_page_call(
     source: &Source,
     cmdid: CmdId,
     has_token: bool,
-) -> Result<(), Refusal> {
+) -> Result<(), HttpRefusal> {
     if *source != Source::OwnPage {
-        return Err(Refusal::new(
+        return Err(HttpRefusal::new(
             StatusCode::FORBIDDEN,
             Status::permission_denied(
                 "this address takes no calls over HTTP: set `http_calls = true` for the listener, or speak \
@@ -181,7 +181,7 @@ pub(super) fn check_page_call(
 
     let is_read = READS.contains(&cmdid) || is_read_by_a_page(http, cmdid);
     if !is_read && !has_token {
-        return Err(Refusal::of(Status::unauthenticated(format!(
+        return Err(HttpRefusal::of(Status::unauthenticated(format!(
             "a page calls command {cmdid} with a token only: `Authorization: Bearer TOKEN`"
         ))));
     }
