@@ -30,7 +30,7 @@ where
         match Request::decode(line) {
             Ok(request) => {
                 self.count_good_line();
-                self.admit(cx, request, arrival);
+                self.carry_out(cx, request, arrival);
             }
             Err(bad) => self.bad_line(line, &bad),
         }
@@ -85,8 +85,8 @@ where
         }
     }
 
-    /// Carries out what is decided about a request.
-    fn admit(&mut self, cx: &mut Context<'_>, mut request: Request<'_>, arrival: Arrival) {
+    /// Decides about a request, and carries out the decision.
+    fn carry_out(&mut self, cx: &mut Context<'_>, mut request: Request<'_>, arrival: Arrival) {
         if request.id.is_some() {
             self.note_id();
         }

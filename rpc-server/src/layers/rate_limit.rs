@@ -99,7 +99,7 @@ impl RateLimit {
         }
     }
 
-    fn admit(&self, cmdid: CmdId) -> Result<(), Status> {
+    fn check(&self, cmdid: CmdId) -> Result<(), Status> {
         self.take().map_err(|wait| {
             self.0.shed.fetch_add(1, Ordering::Relaxed);
 
@@ -158,7 +158,7 @@ impl<F: Future<Output = Outcome>> Future for RateLimitedFuture<F> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
         let this = self.project();
         if let Some(limit) = this.limit.take()
-            && let Err(status) = limit.admit(*this.cmdid)
+            && let Err(status) = limit.check(*this.cmdid)
         {
             return Poll::Ready(Err(status));
         }

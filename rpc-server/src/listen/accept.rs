@@ -55,7 +55,7 @@ pub(crate) async fn accept_all(listener: &Listener, intake: &Intake, server: &im
         match accepted {
             Ok(accepted) => {
                 accepting.has_accepted();
-                intake.admit(accepted, server);
+                intake.take_in(accepted, server);
                 in_a_row += 1;
                 if in_a_row % ACCEPTS_PER_TURN == 0 {
                     tokio::task::yield_now().await;

@@ -103,8 +103,8 @@ impl Intake {
         }
     }
 
-    /// Serves a connection, or says why not.
-    pub(super) fn admit(&self, accepted: Accepted, server: &impl Serve) {
+    /// Serves a connection, or refuses it with a reason.
+    pub(super) fn take_in(&self, accepted: Accepted, server: &impl Serve) {
         add(&self.metrics.connections_accepted, 1);
 
         match accepted {

@@ -246,7 +246,7 @@ impl Listener {
                     prepare(SockRef::from(&stream), &intake.config.tcp);
 
                     let stream = TcpStream::from_std(stream)?;
-                    intake.admit(Accepted::Tcp(stream, peer), server);
+                    intake.take_in(Accepted::Tcp(stream, peer), server);
                     Ok(())
                 })
             }
@@ -259,7 +259,7 @@ impl Listener {
                     let (stream, _) = listener.accept()?;
                     stream.set_nonblocking(true)?;
 
-                    intake.admit(Accepted::Unix(UnixStream::from_std(stream)?), server);
+                    intake.take_in(Accepted::Unix(UnixStream::from_std(stream)?), server);
                     Ok(())
                 })
             }
