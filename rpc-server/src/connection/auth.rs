@@ -84,7 +84,7 @@ where
 
     /// Answers a call that is not authorized; its params were not looked at.
     pub(super) fn refuse(&mut self, request: &Request<'_>, arrival: Arrival) {
-        self.spend_cheap();
+        self.spend_throttle();
         let status = self.auth.authorization.refusal(&self.peer, request.cmdid);
 
         let counters = &self.host.access.counters;

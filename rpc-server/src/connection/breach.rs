@@ -19,7 +19,7 @@ where
     /// Answers a line that is not a request. Enough of them in a row, or one as the first line, end the connection.
     pub(super) fn bad_line(&mut self, line: &[u8], bad: &BadFrame) {
         self.stats.bad_frame();
-        self.spend_cheap();
+        self.spend_throttle();
         if self.lifecycle.phase() == Phase::Breached {
             return;
         }

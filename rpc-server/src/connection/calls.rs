@@ -37,7 +37,7 @@ where
 
         if request.cmdid.is_built_in() {
             terms.command = builtin::command(request.cmdid);
-            self.spend_cheap();
+            self.spend_throttle();
             self.publish();
         }
 
@@ -48,7 +48,7 @@ where
 
         if let Some(outcome) = self.outcome_without_handler(&request) {
             if is_late(&request, self.clock.now()) && !request.cmdid.is_built_in() {
-                self.spend_cheap();
+                self.spend_throttle();
             }
 
             // No handler was looked for; the call still counts as one of this command.

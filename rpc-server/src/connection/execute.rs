@@ -107,7 +107,7 @@ where
                     self.timers.stop(Timer::Line);
 
                     if line.is_empty() {
-                        self.spend_cheap();
+                        self.spend_throttle();
                         continue;
                     }
 

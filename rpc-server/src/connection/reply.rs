@@ -77,7 +77,7 @@ where
 
         // What they ask for is not done, and to say so costs the peer next to nothing.
         if matches!(code, Code::UNIMPLEMENTED | Code::INVALID_ARGUMENT) {
-            self.spend_cheap();
+            self.spend_throttle();
         }
 
         self.stats.ended(terms.ended(), code, data_bytes);

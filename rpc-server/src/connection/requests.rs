@@ -145,7 +145,7 @@ where
     /// Says that a call is not run because there are enough.
     fn shed(&mut self, request: &Request<'_>, arrival: Arrival) {
         add(&self.host.metrics.limits.calls_shed, 1);
-        self.spend_cheap();
+        self.spend_throttle();
 
         let config = &self.host.config;
         let status = if self.sheds_line {
@@ -192,7 +192,7 @@ where
     fn control(&mut self, request: &Request<'_>) {
         match request.cmdid {
             CmdId::CANCEL => {
-                self.spend_cheap();
+                self.spend_throttle();
                 if let Some(id) = builtin::id_in(request) {
                     self.cancel(id);
                 }
@@ -203,7 +203,7 @@ where
                     self.in_flight.give_credit(id, items);
                 }
             }
-            _ => self.spend_cheap(),
+            _ => self.spend_throttle(),
         }
     }
 }

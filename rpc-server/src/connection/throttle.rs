@@ -133,12 +133,12 @@ where
     /// Counts a credit, unless it answers an item.
     pub(super) fn spend_credit(&mut self) {
         if !self.throttle.is_owed_credit() {
-            self.spend_cheap();
+            self.spend_throttle();
         }
     }
 
     #[inline]
-    pub(super) fn spend_cheap(&mut self) {
+    pub(super) fn spend_throttle(&mut self) {
         let was_over = self.throttle.is_over();
         if let Some(until) = self.throttle.spend(self.clock.now()) {
             self.timers.set(Timer::Throttle, until);
