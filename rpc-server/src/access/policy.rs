@@ -28,7 +28,7 @@ pub(crate) struct Policy {
 
 impl Policy {
     /// That of an address without options: every peer that reaches it is welcome.
-    pub(crate) fn open() -> Arc<Self> {
+    pub(crate) fn unrestricted() -> Arc<Self> {
         Arc::new(Self {
             allows_plaintext: true,
             ..Self::default()

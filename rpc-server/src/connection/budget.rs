@@ -144,7 +144,7 @@ where
         // The holder that has given something back looks for the next one, if that was not enough.
         let has_shed = std::mem::take(&mut self.budget.has_shed);
         if memory.level() == Level::Exhausted && (has_shed || memory.is_time_to_shed()) {
-            self.host.metrics.open.shed_largest(memory.share());
+            self.host.metrics.connections.shed_largest(memory.share());
         }
 
         // As it was looked at in this turn: that is what held the connection back.

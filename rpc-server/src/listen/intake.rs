@@ -165,7 +165,8 @@ impl Intake {
             .limits
             .make_room_after()
             .and_then(|rest| Instant::now().checked_sub(rest));
-        connections < most && rested.is_some_and(|rested| self.metrics.open.ask_for_room(rested))
+        connections < most
+            && rested.is_some_and(|rested| self.metrics.connections.ask_for_room(rested))
     }
 
     /// Serves a connection that has a descriptor for a moment only: what may be asked at the reserve, or the refusal.

@@ -35,7 +35,7 @@ pub(crate) struct ConnectionMetrics {
     /// Calls under way, by command.
     in_flight: Vec<(CommandIndex, u32)>,
     metrics: Arc<Metrics>,
-    open: Arc<OpenConnection>,
+    listed: Arc<OpenConnection>,
 }
 
 /// What is counted of a call when it is over.
@@ -83,7 +83,7 @@ impl ConnectionMetrics {
             runs: Vec::new(),
             in_flight: Vec::new(),
             metrics: Arc::clone(metrics),
-            open: metrics.open.open(peer),
+            listed: metrics.connections.add(peer),
         }
     }
 
@@ -91,13 +91,15 @@ impl ConnectionMetrics {
         self.bytes_in += bytes as u64;
 
         // Relaxed, here and below: these are shown, and order nothing.
-        self.open.bytes_in.store(self.bytes_in, Ordering::Relaxed);
+        self.listed.bytes_in.store(self.bytes_in, Ordering::Relaxed);
         add(&self.metrics.shard().bytes_in, bytes as u64);
     }
 
     pub(crate) fn wrote(&mut self, bytes: usize) {
         self.bytes_out += bytes as u64;
-        self.open.bytes_out.store(self.bytes_out, Ordering::Relaxed);
+        self.listed
+            .bytes_out
+            .store(self.bytes_out, Ordering::Relaxed);
         add(&self.metrics.shard().bytes_out, bytes as u64);
     }
 
@@ -197,16 +199,16 @@ impl ConnectionMetrics {
                 code: run.code,
                 calls: run.calls,
                 took,
-                peer: self.open.peer(),
+                peer: self.listed.peer(),
             };
             self.metrics.notable.see(over, now);
         }
     }
 
     fn tell_requests(&self) {
-        let told = get(&self.open.requests);
+        let told = get(&self.listed.requests);
         if told != self.requests {
-            self.open.requests.store(self.requests, Ordering::Relaxed);
+            self.listed.requests.store(self.requests, Ordering::Relaxed);
             add(&self.metrics.shard().requests, self.requests - told);
         }
     }
@@ -219,7 +221,7 @@ impl ConnectionMetrics {
         self.tell_requests();
 
         let in_flight = u32::try_from(in_flight).unwrap_or(u32::MAX);
-        self.open.in_flight.store(in_flight, Ordering::Relaxed);
+        self.listed.in_flight.store(in_flight, Ordering::Relaxed);
     }
 
     /// `held_back` as the connection's throttle has it.
@@ -237,32 +239,34 @@ impl ConnectionMetrics {
 
     /// Tells how many bytes the connection holds.
     pub(crate) fn tell_held_bytes(&self, bytes: usize) {
-        self.open.held_bytes.store(bytes as u64, Ordering::Relaxed);
+        self.listed
+            .held_bytes
+            .store(bytes as u64, Ordering::Relaxed);
     }
 
     /// Whether the connection has to end its calls for want of memory; it is asked once.
     #[inline]
     pub(crate) fn is_to_shed(&self) -> bool {
-        self.open.is_to_shed.load(Ordering::Relaxed)
-            && self.open.is_to_shed.swap(false, Ordering::Relaxed)
+        self.listed.is_to_shed.load(Ordering::Relaxed)
+            && self.listed.is_to_shed.swap(false, Ordering::Relaxed)
     }
 
     /// Tells since when the connection may be asked to make room for another one, or that it may not.
     pub(crate) fn tell_rest(&self, since: Option<Instant>) {
         let since = since.map_or(0, |since| moment(since.into_std()));
-        self.open.rests_since.store(since, Ordering::Relaxed);
+        self.listed.rests_since.store(since, Ordering::Relaxed);
     }
 
     /// Whether the connection is asked to make room for another one; it is asked once.
     #[inline]
     pub(crate) fn is_to_make_room(&self) -> bool {
-        self.open.is_to_make_room.load(Ordering::Relaxed)
-            && self.open.is_to_make_room.swap(false, Ordering::Relaxed)
+        self.listed.is_to_make_room.load(Ordering::Relaxed)
+            && self.listed.is_to_make_room.swap(false, Ordering::Relaxed)
     }
 
     /// What wakes the connection when something changes around it.
     pub(crate) fn bell(&self) -> Bell {
-        Bell(Arc::clone(&self.open))
+        Bell(Arc::clone(&self.listed))
     }
 
     pub(crate) fn shard(&self) -> &Shard {
@@ -288,7 +292,7 @@ impl Drop for ConnectionMetrics {
             );
         }
 
-        self.metrics.open.close(&self.open);
+        self.metrics.connections.remove(&self.listed);
         subtract(&self.metrics.connections_open, 1);
     }
 }

@@ -80,7 +80,7 @@ pub struct ConnectionReport {
 }
 
 impl OpenConnections {
-    pub(super) fn open(&self, peer: &Arc<Peer>) -> Arc<OpenConnection> {
+    pub(super) fn add(&self, peer: &Arc<Peer>) -> Arc<OpenConnection> {
         let mut slots = self.lock();
         let slot = slots.free.pop().unwrap_or_else(|| {
             slots.slots.push(None);
@@ -106,7 +106,7 @@ impl OpenConnections {
         connection
     }
 
-    pub(super) fn close(&self, connection: &OpenConnection) {
+    pub(super) fn remove(&self, connection: &OpenConnection) {
         let mut slots = self.lock();
         slots.slots[connection.slot as usize] = None;
         slots.free.push(connection.slot);
@@ -258,11 +258,11 @@ mod tests {
     #[test]
     fn the_busiest_come_first_and_closed_ones_are_gone() {
         let open = OpenConnections::default();
-        let all: Vec<_> = (0..6).map(|n| open.open(&peer(n))).collect();
+        let all: Vec<_> = (0..6).map(|n| open.add(&peer(n))).collect();
         for (connection, requests) in all.iter().zip([5, 9, 1, 9, 0, 7]) {
             connection.requests.store(requests, Ordering::Relaxed);
         }
-        open.close(&all[5]);
+        open.remove(&all[5]);
 
         let shown =
             |most| -> Vec<u64> { open.busiest(most).iter().map(|c| c.connection).collect() };
@@ -282,7 +282,7 @@ mod tests {
         }
 
         let open = OpenConnections::default();
-        let connection = open.open(&peer(1));
+        let connection = open.add(&peer(1));
         let bell = Bell(Arc::clone(&connection));
         let tasks = [Arc::<Wakes>::default(), Arc::default()];
 
@@ -300,8 +300,8 @@ mod tests {
     fn slots_are_used_again() {
         let open = OpenConnections::default();
         for n in 0..1_000 {
-            let connection = open.open(&peer(n));
-            open.close(&connection);
+            let connection = open.add(&peer(n));
+            open.remove(&connection);
         }
 
         assert_eq!(open.lock().slots.len(), 1);

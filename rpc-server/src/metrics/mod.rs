@@ -63,7 +63,7 @@ pub(crate) struct Metrics {
     pub(crate) limits: LimitCounters,
     /// Replies that do not belong to a call, by code: to lines that are not requests, and to what was refused.
     verdicts: [AtomicU64; CODES],
-    pub(crate) open: OpenConnections,
+    pub(crate) connections: OpenConnections,
     /// The calls that an operator wants to see.
     pub(crate) notable: Notable,
     recent: Recent,
@@ -157,7 +157,7 @@ impl Metrics {
             bad_frames: AtomicU64::new(0),
             limits: LimitCounters::default(),
             verdicts: Default::default(),
-            open: OpenConnections::default(),
+            connections: OpenConnections::default(),
             notable: Notable::default(),
             recent: Recent::default(),
             runtime_lag: RuntimeLag::default(),

@@ -34,7 +34,7 @@ impl Reporter {
             ),
             limit(
                 PER_CONNECTION,
-                metrics.open.most_in_flight().into(),
+                metrics.connections.most_in_flight().into(),
                 config.admission.in_flight_per_connection,
             ),
         ];
@@ -51,7 +51,7 @@ impl Reporter {
 
         limits.push(limit(
             PER_CONNECTION_BYTES,
-            metrics.open.most_held_bytes(),
+            metrics.connections.most_held_bytes(),
             config.limits.connection_bytes_max,
         ));
         limits.push(LimitReport {

@@ -74,7 +74,7 @@ impl Reporter {
             limits,
             runtime: metrics.runtime_lag.report(),
             process: metrics.process.report(),
-            connections: metrics.open.busiest(listed),
+            connections: metrics.connections.busiest(listed),
         }
     }
 }

@@ -54,7 +54,7 @@ impl ServerHandle {
     /// answered with code 7.
     pub fn set_grants(&self, grants: Option<Grants>) {
         self.shared.access.set_grants(grants);
-        self.shared.metrics.open.wake_all();
+        self.shared.metrics.connections.wake_all();
     }
 
     /// Puts some of these settings into effect, for open connections too: `limits.connections_max`,
@@ -71,7 +71,7 @@ impl ServerHandle {
         self.shared.changeable.set(config);
 
         // A connection looks at them when it is polled.
-        self.shared.metrics.open.wake_all();
+        self.shared.metrics.connections.wake_all();
         Ok(())
     }
 
@@ -83,7 +83,7 @@ impl ServerHandle {
     #[cfg(feature = "tokens")]
     pub fn set_tokens(&self, tokens: Option<Tokens>) -> bool {
         let is_new = self.shared.access.set_tokens(tokens);
-        self.shared.metrics.open.wake_all();
+        self.shared.metrics.connections.wake_all();
         is_new
     }
 

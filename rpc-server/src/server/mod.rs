@@ -70,7 +70,7 @@ impl Server {
 
     /// A handle that stays usable while the server serves.
     pub fn handle(&self) -> ServerHandle {
-        ServerHandle::new(&self.shared, &Policy::open())
+        ServerHandle::new(&self.shared, &Policy::unrestricted())
     }
 
     /// Serves until `shutdown` is ready, then drains: no new connections, a `goaway` on each that

@@ -158,12 +158,12 @@ impl Shared {
     /// Has all connections finish what they have accepted.
     pub(super) fn drain(&self) {
         self.stop.drain();
-        self.metrics.open.wake_all();
+        self.metrics.connections.wake_all();
     }
 
     /// Cuts all connections that are left.
     pub(super) fn abort(&self) {
         self.stop.abort();
-        self.metrics.open.wake_all();
+        self.metrics.connections.wake_all();
     }
 }
