@@ -6,18 +6,18 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
-/// Says one line and closes, so that the peer can read it, within the time.
-pub(crate) async fn tell<IO>(mut io: IO, line: &[u8], linger: Duration)
+/// Writes one line and closes, so that the peer can read it, within the time.
+pub(crate) async fn send_last_line<IO>(mut io: IO, line: &[u8], linger: Duration)
 where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
-    let tell = async {
+    let send = async {
         io.write_all(line).await?;
         end(io).await
     };
 
     // A peer that is gone need not be told.
-    let _ = tokio::time::timeout(linger, tell).await;
+    let _ = tokio::time::timeout(linger, send).await;
 }
 
 /// Closes so that the peer can read what was written to it, within the time: a socket that is closed with

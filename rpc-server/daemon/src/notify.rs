@@ -8,13 +8,13 @@ use rpc_server::ServerHandle;
 
 /// It serves. `status` is what `systemctl status` shows.
 pub fn ready(status: &str) {
-    tell(&[NotifyState::Ready, NotifyState::Status(status)]);
+    send(&[NotifyState::Ready, NotifyState::Status(status)]);
 }
 
 /// It reads its settings again; [`ready`] ends that. With the time, as `Type=notify-reload` wants it.
 pub fn reloading() {
     match NotifyState::monotonic_usec_now() {
-        Ok(now) => tell(&[
+        Ok(now) => send(&[
             NotifyState::Reloading,
             now,
             NotifyState::Status("reloading"),
@@ -27,7 +27,7 @@ pub fn reloading() {
 
 /// It drains.
 pub fn stopping() {
-    tell(&[NotifyState::Stopping, NotifyState::Status("draining")]);
+    send(&[NotifyState::Stopping, NotifyState::Status("draining")]);
 }
 
 /// Says that all is alive, for as long as that is so, where the service manager wants to know (`WatchdogSec=`):
@@ -38,7 +38,7 @@ pub async fn keep_watchdog(server: ServerHandle) {
         watch(
             limit / 2,
             || server.stalled_for(),
-            || tell(&[NotifyState::Watchdog]),
+            || send(&[NotifyState::Watchdog]),
         )
         .await;
     }
@@ -57,7 +57,7 @@ async fn watch(half: Duration, silent_for: impl Fn() -> Duration, mut say_alive:
     }
 }
 
-fn tell(states: &[NotifyState<'_>]) {
+fn send(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
         tracing::warn!(%error, "the service manager cannot be told");
     }

@@ -250,7 +250,7 @@ where
     /// An idle connection keeps nothing that it can do without.
     pub(super) fn release(&mut self) {
         let rest = self.may_make_room().then(|| self.clock.now());
-        self.stats.tell_rest(rest);
+        self.stats.note_rest(rest);
 
         self.output.release();
         scratch::give_back_last_header(self.last_header.take());

@@ -372,24 +372,24 @@ fn check_listens(socket: SockRef<'_>) -> io::Result<()> {
 /// Replies leave at once, and a peer that has vanished is noticed.
 fn prepare(socket: SockRef<'_>, tcp: &Tcp) {
     let keepalive = tcp.keepalive();
-    let tell = |option, set: io::Result<()>| {
+    let warn = |option, set: io::Result<()>| {
         if let Err(error) = set {
             tracing::warn!(%error, option, "a socket option could not be set");
         }
     };
 
-    tell("TCP_NODELAY", socket.set_tcp_nodelay(true));
+    warn("TCP_NODELAY", socket.set_tcp_nodelay(true));
     if let Some((idle, interval, probes)) = keepalive.probes() {
         let options = TcpKeepalive::new()
             .with_time(idle)
             .with_interval(interval)
             .with_retries(probes);
-        tell("SO_KEEPALIVE", socket.set_tcp_keepalive(&options));
+        warn("SO_KEEPALIVE", socket.set_tcp_keepalive(&options));
     }
 
     // A connection begins as an idle one; `Watched` changes it.
     #[cfg(target_os = "linux")]
     if let Some(limit) = keepalive.user_timeout_while_idle() {
-        tell("TCP_USER_TIMEOUT", socket.set_tcp_user_timeout(Some(limit)));
+        warn("TCP_USER_TIMEOUT", socket.set_tcp_user_timeout(Some(limit)));
     }
 }

@@ -68,7 +68,7 @@ impl Reserved {
         let turn = refusals.refuse(peer, refusal);
         drop(seat);
         if turn.is_some() {
-            linger::tell(io, &words(refusal), linger).await;
+            linger::send_last_line(io, &words(refusal), linger).await;
         }
     }
 

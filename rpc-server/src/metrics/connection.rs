@@ -252,7 +252,7 @@ impl ConnectionMetrics {
     }
 
     /// Tells since when the connection may be asked to make room for another one, or that it may not.
-    pub(crate) fn tell_rest(&self, since: Option<Instant>) {
+    pub(crate) fn note_rest(&self, since: Option<Instant>) {
         let since = since.map_or(0, |since| moment(since.into_std()));
         self.listed.rests_since.store(since, Ordering::Relaxed);
     }

@@ -106,26 +106,26 @@ impl LogThrottle {
 
         match self.0.turn(Instant::now()) {
             Turn::Written { left_out } => {
-                self.0.tell(left_out);
+                self.0.report_left_out(left_out);
                 line();
             }
-            Turn::FirstLeftOut { end } => self.tell_at(end),
+            Turn::FirstLeftOut { end } => self.report_at(end),
             Turn::LeftOut => {}
         }
     }
 
     /// Writes the number of lines that are left out by then.
-    fn tell_at(&self, end: Instant) {
+    fn report_at(&self, end: Instant) {
         let Ok(runtime) = Handle::try_current() else {
             return;
         };
 
         let rest = Rest(Arc::clone(&self.0));
-        let telling = async move {
+        let reporting = async move {
             tokio::time::sleep_until(end).await;
             drop(rest);
         };
-        runtime.spawn(telling.with_current_subscriber());
+        runtime.spawn(reporting.with_current_subscriber());
     }
 }
 
@@ -153,10 +153,10 @@ impl Kind {
         }
     }
 
-    /// Tells what was left out so far.
-    fn tell_rest(&self) {
+    /// Reports what was left out so far.
+    fn report_rest(&self) {
         let left_out = std::mem::take(&mut self.lock().left_out);
-        self.tell(left_out);
+        self.report_left_out(left_out);
     }
 
     fn lock(&self) -> MutexGuard<'_, Period> {
@@ -164,13 +164,13 @@ impl Kind {
     }
 
     /// Writes how many lines were left out, where there are any, as the lines themselves are written.
-    fn tell(&self, left_out: u64) {
+    fn report_left_out(&self, left_out: u64) {
         if left_out == 0 {
             return;
         }
 
         let what = self.what;
-        macro_rules! tell {
+        macro_rules! write_line {
             ($($level:ident)+) => {
                 match (self.level, self.audience) {
                     $(
@@ -184,13 +184,13 @@ impl Kind {
                 }
             };
         }
-        tell!(ERROR WARN INFO DEBUG TRACE);
+        write_line!(ERROR WARN INFO DEBUG TRACE);
     }
 }
 
 impl Drop for Kind {
     fn drop(&mut self) {
-        self.tell_rest();
+        self.report_rest();
     }
 }
 
@@ -199,7 +199,7 @@ struct Rest(Arc<Kind>);
 
 impl Drop for Rest {
     fn drop(&mut self) {
-        self.0.tell_rest();
+        self.0.report_rest();
     }
 }
 

@@ -309,7 +309,7 @@ impl Serve for ServerHandle {
         if let Some(tls) = &self.policy.tls {
             let peer = self.peer(peer);
             match self.shake_hands_beside(tls, io, &peer, linger).await {
-                Some(stream) => linger::tell(stream, line, linger).await,
+                Some(stream) => linger::send_last_line(stream, line, linger).await,
                 None => add(&self.shared.metrics.limits.refusals_unsaid, 1),
             }
             return;
@@ -317,7 +317,7 @@ impl Serve for ServerHandle {
 
         #[cfg(not(feature = "tls"))]
         let _ = peer;
-        linger::tell(io, line, linger).await;
+        linger::send_last_line(io, line, linger).await;
     }
 }
 

@@ -132,7 +132,7 @@ pub(super) enum Tell {
 pub(super) type Outcome = Result<u64, StoreError>;
 
 impl Tell {
-    fn tell(self, outcome: Outcome) {
+    fn resolve(self, outcome: Outcome) {
         match self {
             // A caller that has gone away does not want to know.
             Self::Call(caller) => drop(caller.send(outcome)),
@@ -300,7 +300,7 @@ impl Queue {
         }
 
         for Caller { seq, tell } in callers {
-            tell.tell(outcome.clone().map(|()| seq));
+            tell.resolve(outcome.clone().map(|()| seq));
         }
     }
 
