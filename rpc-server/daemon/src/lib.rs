@@ -1,9 +1,9 @@
 //! The daemon: its config, its services and their store, as a library, so that a program may carry
 //! a whole daemon in its own process. The binary around it is `src/main.rs`.
 
+mod command_limits;
 pub mod config;
 mod error;
-mod limits;
 pub mod listeners;
 #[cfg(feature = "program")]
 pub mod log_queue;
@@ -26,10 +26,10 @@ use rpc_server::{
     BoundAddress, Drained, InheritedListener, Router, Server, ServerBuilder, ServerHandle,
 };
 
+pub use command_limits::{CommandLimits, CommandSettings};
 pub use config::DaemonConfig;
 use config::ServiceName;
 pub use error::DaemonError;
-pub use limits::{CommandLimits, CommandSettings};
 #[cfg(feature = "program")]
 pub use reload::{Reloaded, Reloader};
 #[cfg(feature = "sms")]
@@ -102,7 +102,7 @@ impl Daemon {
             router = merged?;
         }
 
-        let (mut router, command_limits) = CommandLimits::around(router, &config.commands)?;
+        let (mut router, command_limits) = CommandLimits::apply(router, &config.commands)?;
         if config.traces.is_on() {
             // Outside of the limits: a call that they refuse has a span, too.
             router = router.traced();

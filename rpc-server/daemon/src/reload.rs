@@ -5,8 +5,8 @@ use std::fmt;
 
 use toml::{Table, Value};
 
+use super::command_limits::CommandLimits;
 use super::config::DaemonConfig;
-use super::limits::CommandLimits;
 use super::listeners;
 use rpc_core::printable::Printable;
 use rpc_server::ServerHandle;

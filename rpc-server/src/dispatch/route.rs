@@ -54,7 +54,7 @@ enum Dispatch {
 }
 
 impl Dispatch {
-    fn around(self, inner: impl Service, tasks: &TaskTracker) -> BoxService {
+    fn wrap(self, inner: impl Service, tasks: &TaskTracker) -> BoxService {
         match self {
             Self::Inline => BoxService::new(Timeout(inner)),
             Self::Spawned => BoxService::new(Timeout(Spawned(inner))),
@@ -217,13 +217,13 @@ where
         let assemble = move |state: S, tasks: &TaskTracker| {
             let inner = CatchPanic(HandlerService::<_, _, Args>::new(handler, state));
             if layers.is_empty() {
-                return dispatch.around(inner, tasks);
+                return dispatch.wrap(inner, tasks);
             }
 
             let layered = layers
                 .into_iter()
                 .fold(BoxService::new(inner), |inner, wrap| wrap(inner));
-            dispatch.around(CatchPanic(layered), tasks)
+            dispatch.wrap(CatchPanic(layered), tasks)
         };
 
         AnyRoute {

@@ -102,7 +102,7 @@ impl Reporter {
             return "draining";
         }
 
-        let limits = self.limits(&self.stats());
+        let limits = self.headroom(&self.stats());
         let is_serving = match service {
             Some(service) => {
                 self.reasons_to_stay_away(&limits).is_empty()

@@ -1,7 +1,7 @@
 //! Reports of the server about itself: its counters, its health and its limits, for `stats` and the pages.
 
+mod headroom;
 mod health;
-mod limits;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -53,7 +53,7 @@ impl Reporter {
 
         // Each is read once: what is shown of them fits together.
         let server = self.stats();
-        let limits = self.limits(&server);
+        let limits = self.headroom(&server);
         let lately = metrics.lately();
         let failing = lately.failing(&metrics.commands);
 

@@ -17,7 +17,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::limits::CommandSettings;
+use super::command_limits::CommandSettings;
 use super::listeners::{GrantSettings, ListenerSettings};
 use super::store::LogConfig;
 use rpc_server::config::{

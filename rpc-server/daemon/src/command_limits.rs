@@ -29,7 +29,7 @@ pub struct CommandLimits(BTreeMap<u32, (ConcurrencyLimit, RateLimit)>);
 
 impl CommandLimits {
     /// Puts the limits around the commands that they name.
-    pub(super) fn around(
+    pub(super) fn apply(
         mut router: Router,
         settings: &[CommandSettings],
     ) -> Result<(Router, Self), RouteError> {
@@ -92,7 +92,7 @@ mod tests {
             in_flight_max: 5,
             requests_per_second: 2,
         }];
-        let (router, limits) = CommandLimits::around(router, &settings).unwrap();
+        let (router, limits) = CommandLimits::apply(router, &settings).unwrap();
 
         let done = async |cmdid: u32| {
             let mut done = 0;
@@ -121,7 +121,7 @@ mod tests {
             cmdid: 77,
             ..CommandSettings::default()
         }];
-        let error = CommandLimits::around(Router::new(), &unknown).unwrap_err();
+        let error = CommandLimits::apply(Router::new(), &unknown).unwrap_err();
         assert!(error.to_string().contains("no command has cmdid 77"));
     }
 }

@@ -18,7 +18,7 @@ const MEMORY: &str = "limits.memory_bytes_max";
 
 impl Reporter {
     /// How near the limits are, with the counters as they are.
-    pub(crate) fn limits(&self, stats: &ServerStats) -> Vec<LimitReport> {
+    pub(crate) fn headroom(&self, stats: &ServerStats) -> Vec<LimitReport> {
         let (metrics, config) = (&self.metrics, &self.config);
         let limit = |name, used: u64, max: usize| LimitReport {
             name,
