@@ -14,6 +14,7 @@ mod breach;
 mod budget;
 mod call;
 mod calls;
+mod closing;
 mod crowd;
 mod due;
 mod ending;
@@ -21,7 +22,6 @@ mod execute;
 mod host;
 mod in_flight;
 mod input;
-mod leave;
 mod lifecycle;
 mod order;
 mod output;
@@ -53,9 +53,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use crate::access::Policy;
 use crate::shutdown::Stage;
 use access_log::AccessLog;
+use closing::Received;
 use crowd::InCrowd;
 use input::Input;
-use leave::Received;
 use lifecycle::Phase;
 use session::Session;
 use timers::Alarm;
@@ -150,7 +150,7 @@ where
                 true => Received::Executed,
                 false => Received::Waiting,
             };
-            if self.session.leave(cx, received)? {
+            if self.session.advance_closing(cx, received)? {
                 continue;
             }
 

@@ -1,4 +1,4 @@
-//! The way out of a connection: gracefully if there is time, then as in a drain, then by force.
+//! The closing of a connection: gracefully if there is time, then as in a drain, then by force.
 
 use std::io;
 use std::pin::Pin;
@@ -68,7 +68,11 @@ where
 
     /// Takes the next step on the way out, once everything is done that comes before it. Returns whether it was
     /// taken: then the turn begins anew.
-    pub(super) fn leave(&mut self, cx: &mut Context<'_>, received: Received) -> io::Result<bool> {
+    pub(super) fn advance_closing(
+        &mut self,
+        cx: &mut Context<'_>,
+        received: Received,
+    ) -> io::Result<bool> {
         let has_read_all = received == Received::Executed;
         let is_time_up = !self.timers.is_set(Timer::Phase);
 
