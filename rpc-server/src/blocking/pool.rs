@@ -11,7 +11,7 @@ use tracing::Span;
 
 use rpc_core::HeldBytes;
 
-use super::queue::{GroupId, Queue, Taken, Ticket};
+use super::queue::{GroupId, PieceId, Queue, Taken};
 use super::{BlockingError, CallToken, Caller, CallerId};
 use crate::config::Blocking;
 use crate::limit::{Holder, Memory};
@@ -206,11 +206,11 @@ impl BlockingPool {
         piece: Piece,
     ) -> Result<Handed, BlockingError> {
         let mut state = self.inner.state();
-        let ticket = match state
+        let piece_id = match state
             .queue
             .push(self.group, caller, result_bytes_max, piece)
         {
-            Ok(ticket) => ticket,
+            Ok(piece_id) => piece_id,
             Err(piece) => {
                 state.refused += 1;
                 drop(state);
@@ -227,7 +227,7 @@ impl BlockingPool {
 
         let handed = Handed {
             inner: Arc::clone(&self.inner),
-            ticket,
+            piece_id,
             token,
             runtime: Handle::current(),
         };
@@ -313,7 +313,7 @@ impl Inner {
 /// of its result.
 struct Handed {
     inner: Arc<Inner>,
-    ticket: Ticket,
+    piece_id: PieceId,
     token: CallToken,
     /// The runtime whose threads do the work.
     runtime: Handle,
@@ -331,10 +331,10 @@ impl Drop for Handed {
         self.token.end();
 
         let mut state = self.inner.state();
-        let piece = state.queue.remove(&self.ticket);
+        let piece = state.queue.remove(&self.piece_id);
         state.abandoned += u64::from(piece.is_some());
 
-        state.queue.release(&self.ticket);
+        state.queue.release(&self.piece_id);
         let needs_thread = self.inner.adds_thread(&mut state);
         drop(state);
 

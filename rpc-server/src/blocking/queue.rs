@@ -92,7 +92,7 @@ pub(super) struct Taken<P> {
 
 /// Names a piece of the queue.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Ticket {
+pub(super) struct PieceId {
     group: GroupId,
     caller: CallerId,
     number: u64,
@@ -154,7 +154,7 @@ impl<P> Queue<P> {
         caller: CallerId,
         result_bytes_max: usize,
         piece: P,
-    ) -> Result<Ticket, P> {
+    ) -> Result<PieceId, P> {
         let waiting = self.waiting_of.entry(caller).or_default();
         if *waiting >= self.waiting_max {
             return Err(piece);
@@ -189,7 +189,7 @@ impl<P> Queue<P> {
         };
         line.pieces.insert(number, waiting);
 
-        Ok(Ticket {
+        Ok(PieceId {
             group,
             caller,
             number,
@@ -218,7 +218,7 @@ impl<P> Queue<P> {
         group.at_work += 1;
         self.served = Some((id, caller));
         self.at_work += 1;
-        self.leave(id, caller);
+        self.note_taken(id, caller);
 
         let was_full = self.is_full(caller);
         let bytes = waiting.result_bytes_max;
@@ -254,12 +254,12 @@ impl<P> Queue<P> {
 
     /// Notes that the result of a piece is taken, or its call over. The pieces of its connection that were held back
     /// join their rings.
-    pub(super) fn release(&mut self, ticket: &Ticket) {
-        let Some(bytes) = self.begun.remove(&ticket.number) else {
+    pub(super) fn release(&mut self, id: &PieceId) {
+        let Some(bytes) = self.begun.remove(&id.number) else {
             return;
         };
 
-        let caller = ticket.caller;
+        let caller = id.caller;
         let was_full = self.is_full(caller);
         self.change_begun(caller, |begun| {
             begun.held -= 1;
@@ -320,21 +320,21 @@ impl<P> Queue<P> {
     }
 
     /// Takes a piece out, if it still waits.
-    pub(super) fn remove(&mut self, ticket: &Ticket) -> Option<P> {
-        let is_full = self.is_full(ticket.caller);
-        let group = &mut self.groups[ticket.group.0];
-        let line = group.lines.get_mut(&ticket.caller)?;
-        let Waiting { piece, .. } = line.pieces.remove(&ticket.number)?;
+    pub(super) fn remove(&mut self, id: &PieceId) -> Option<P> {
+        let is_full = self.is_full(id.caller);
+        let group = &mut self.groups[id.group.0];
+        let line = group.lines.get_mut(&id.caller)?;
+        let Waiting { piece, .. } = line.pieces.remove(&id.number)?;
         group.held_back -= usize::from(is_full);
 
         if line.pieces.is_empty() {
             if let Some(place) = line.place {
                 group.ring.remove(&place);
             }
-            group.lines.remove(&ticket.caller);
+            group.lines.remove(&id.caller);
         }
 
-        self.leave(ticket.group, ticket.caller);
+        self.note_taken(id.group, id.caller);
         Some(piece)
     }
 
@@ -384,7 +384,7 @@ impl<P> Queue<P> {
     }
 
     /// Counts a piece that waits no more.
-    fn leave(&mut self, group: GroupId, caller: CallerId) {
+    fn note_taken(&mut self, group: GroupId, caller: CallerId) {
         self.waiting -= 1;
         self.groups[group.0].waiting -= 1;
         if let Some(waiting) = self.waiting_of.get_mut(&caller) {

@@ -180,7 +180,7 @@ impl Memory {
     /// Forgets a connection that has ended. The others have larger shares now. They are woken once these are larger by
     /// a fifteenth, as hundreds that end together would each wake all others; those that are not look again by
     /// themselves, when they look for their peers.
-    fn leave(&self, connection: u64) {
+    fn forget(&self, connection: u64) {
         let holders = self.holders.fetch_sub(1, Ordering::Relaxed) - 1;
         if !self.has_waiting.load(Ordering::SeqCst) {
             return;
@@ -291,7 +291,7 @@ impl MemoryShare {
 impl Drop for MemoryShare {
     fn drop(&mut self) {
         self.set(0);
-        self.memory.leave(self.connection);
+        self.memory.forget(self.connection);
     }
 }
 
