@@ -100,11 +100,11 @@ where
 }
 
 /// Takes the items of a handler's stream.
-pub struct ItemSink(Place);
+pub struct ItemSink(ItemSlot);
 
 /// One item on its way from the future that makes it to the stream around that future. Both belong to one
 /// task, so that the lock never waits.
-type Place = Arc<Mutex<Option<Result<RawJson<'static>, Status>>>>;
+type ItemSlot = Arc<Mutex<Option<Result<RawJson<'static>, Status>>>>;
 
 impl ItemSink {
     /// Sends every item, until the first failure.
@@ -141,7 +141,7 @@ impl ItemSink {
 }
 
 /// An item is whole before it is put there, so a panic leaves nothing half done.
-fn lock(place: &Place) -> std::sync::MutexGuard<'_, Option<Result<RawJson<'static>, Status>>> {
+fn lock(place: &ItemSlot) -> std::sync::MutexGuard<'_, Option<Result<RawJson<'static>, Status>>> {
     place.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -162,7 +162,7 @@ async fn yield_once() {
 struct Forwarded {
     /// `None` once it has ended.
     run: Option<BoxFuture<'static, ()>>,
-    place: Place,
+    place: ItemSlot,
 }
 
 impl Stream for Forwarded {

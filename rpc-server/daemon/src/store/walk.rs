@@ -26,7 +26,7 @@ pub(super) struct Walk<'a> {
     /// Number of entries that were deleted before the walk came to them.
     pub(super) lost: u64,
     /// The line to go on with, where that is known.
-    place: Option<Place>,
+    place: Option<LineStart>,
     /// Of other entries, none has to be shown.
     only: Option<&'a Filter>,
 }
@@ -47,7 +47,7 @@ pub(super) enum Step {
 
 /// Where a line begins.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Place {
+pub(super) struct LineStart {
     /// The first number of its segment.
     first: u64,
     offset: u64,
@@ -79,13 +79,13 @@ impl<'a> Walk<'a> {
     }
 
     /// Begins where another walk has ended, if that is where this one begins.
-    pub(super) fn begin_at(mut self, place: Option<Place>) -> Self {
+    pub(super) fn begin_at(mut self, place: Option<LineStart>) -> Self {
         self.place = place;
         self
     }
 
     /// Where the walk has ended.
-    pub(super) fn place(&self) -> Option<Place> {
+    pub(super) fn place(&self) -> Option<LineStart> {
         self.place
     }
 
@@ -190,12 +190,12 @@ impl<'a> Walk<'a> {
             let step = visit(&entry, &line)?;
             let (offset, bytes) = (line.offset, line.bytes);
             if step == Step::StopBefore {
-                self.place = Some(Place::new(view, offset, entry.seq));
+                self.place = Some(LineStart::new(view, offset, entry.seq));
                 return Ok(true);
             }
 
             self.passed = entry.seq;
-            self.place = Some(Place::new(view, offset + bytes, entry.seq + 1));
+            self.place = Some(LineStart::new(view, offset + bytes, entry.seq + 1));
             if step == Step::Stop || self.bytes >= bytes_max {
                 return Ok(true);
             }
@@ -253,7 +253,7 @@ pub(super) fn read_segment<T>(
     done.map(Some)
 }
 
-impl Place {
+impl LineStart {
     fn new(view: &View, offset: u64, seq: u64) -> Self {
         Self {
             first: view.first,

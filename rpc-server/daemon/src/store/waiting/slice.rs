@@ -7,7 +7,7 @@ use rpc_core::api::log::Level;
 
 use super::super::entry::EntryRef;
 use super::super::segments::Segments;
-use super::super::walk::{Place, Step, Walk};
+use super::super::walk::{LineStart, Step, Walk};
 use super::super::{Filter, StoreError};
 use super::side::Found;
 
@@ -44,7 +44,7 @@ impl Slice {
         segments: &Segments,
         after: u64,
         last: u64,
-        place: &mut Option<Place>,
+        place: &mut Option<LineStart>,
     ) -> Result<Self, StoreError> {
         let mut slice = Self {
             after,
