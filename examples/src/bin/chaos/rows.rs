@@ -103,7 +103,7 @@ const FAULTS: [Fault; 13] = [
     fault("reset-in-a-frame", None, 48.0, 400),
     fault("half-close", None, 48.0, 400),
     fault("connect-and-close", None, 48.0, 1_000),
-    fault("strangers", None, 48.0, 200),
+    fault("wrong_protocols", None, 48.0, 200),
     fault("10000-at-once", None, 160.0, 10_200),
 ];
 

@@ -30,7 +30,7 @@ impl<'a> Schema<'a> {
         object: &Map<String, Value>,
         field: &str,
     ) -> Result<(), Misfit> {
-        for name in self.strangers(object) {
+        for name in self.unknown_fields(object) {
             let misfit = |reason: String| {
                 Err(Misfit {
                     field: format!("{field}.{name}"),
@@ -67,8 +67,8 @@ impl<'a> Schema<'a> {
 
     /// What to add where a field is missing: those that are there and not known may stand for it.
     pub(super) fn instead(self, object: &Map<String, Value>) -> String {
-        let strangers: Vec<_> = self.strangers(object).collect();
-        match strangers.as_slice() {
+        let unknown_fields: Vec<_> = self.unknown_fields(object).collect();
+        match unknown_fields.as_slice() {
             [] => String::new(),
             [one] => format!("; `{one}` is not a field"),
             more => format!("; `{}` are not fields", more.join("`, `")),
@@ -76,7 +76,7 @@ impl<'a> Schema<'a> {
     }
 
     /// The fields of an object that are not known, where this schema is to know them all.
-    fn strangers(self, object: &Map<String, Value>) -> impl Iterator<Item = &str> {
+    fn unknown_fields(self, object: &Map<String, Value>) -> impl Iterator<Item = &str> {
         let known = self.properties();
         let is_known = move |name: &str| known.is_some_and(|known| known.contains_key(name));
         let is_forbidden = self.get("additionalProperties") == Some(&Value::Bool(false));

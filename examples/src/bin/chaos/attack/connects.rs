@@ -78,7 +78,7 @@ pub(super) fn half_close(address: &Arc<str>, seen: &Arc<Seen>) {
 }
 
 /// Browsers and TLS clients that have the wrong port: they are told something and closed.
-pub(super) fn strangers(address: &Arc<str>, seen: &Arc<Seen>) {
+pub(super) fn wrong_protocols(address: &Arc<str>, seen: &Arc<Seen>) {
     let said: [&[u8]; 3] = [
         b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 30\r\n\r\n{\"cmdid\":10000,\"params\":\"x\"}\n\n",
         b"PUT /v1 HTTP/1.1\r\nHost: example.org\r\n\r\n",

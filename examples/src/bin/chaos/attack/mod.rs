@@ -81,7 +81,7 @@ pub(crate) async fn run(arguments: &[String]) -> Outcome<()> {
         "reset-in-a-frame" => connects::reset(&address, &seen),
         "half-close" => connects::half_close(&address, &seen),
         "connect-and-close" => connects::storm(&address, &seen),
-        "strangers" => connects::strangers(&address, &seen),
+        "wrong_protocols" => connects::wrong_protocols(&address, &seen),
         "10000-at-once" => connects::at_once(&address, &seen, 10_000).await,
         "holds-400" => connects::hold(&address, &seen, 400).await,
         other => {
