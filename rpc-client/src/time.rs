@@ -3,21 +3,21 @@
 use std::time::Duration;
 
 use rpc_core::scope::Parent;
-use rpc_core::trace::Trace;
+use rpc_core::trace::TraceContext;
 use tokio::time::Instant;
 
 /// What a handler's call hands on to the calls that the handler makes.
 #[derive(Debug, Clone)]
 pub(crate) struct Inherited {
     pub(crate) deadline: Option<std::time::Instant>,
-    pub(crate) trace: Option<Trace>,
+    pub(crate) trace: Option<TraceContext>,
 }
 
 impl Inherited {
     pub(crate) fn from(parent: &impl Parent) -> Self {
         Self {
             deadline: parent.deadline(),
-            trace: Trace::of(parent),
+            trace: TraceContext::of(parent),
         }
     }
 

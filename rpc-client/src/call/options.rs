@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use rpc_core::trace::{TRACEPARENT, TRACESTATE, Trace};
+use rpc_core::trace::{TRACEPARENT, TRACESTATE, TraceContext};
 use rpc_core::typed::{IDEMPOTENCY_KEY, new_idempotency_key};
 use rpc_core::{Meta, Request, RetryCategory};
 use tokio::time::Instant;
@@ -111,7 +111,7 @@ impl Options {
 
     /// Makes the call a part of another one.
     pub(super) fn inherit(&mut self, inherited: &Inherited) {
-        if let Some(Trace { parent, state, .. }) = &inherited.trace
+        if let Some(TraceContext { parent, state, .. }) = &inherited.trace
             && !self.extra().meta.contains_key(TRACEPARENT)
         {
             let meta = &mut self.extra().meta;

@@ -65,9 +65,9 @@ impl<S: Service> Service for TraceService<S> {
 /// Puts the span into its trace, and the trace into the request.
 #[cfg(feature = "otel")]
 fn continue_trace<'r>(span: &Span, mut request: Request<'r>) -> Request<'r> {
-    use rpc_core::trace::{Trace, otel};
+    use rpc_core::trace::{TraceContext, otel};
 
-    if let Some(caller) = Trace::of(&request) {
+    if let Some(caller) = TraceContext::of(&request) {
         otel::set_parent(span, &caller);
     }
     if let Some(trace) = otel::trace_of(span) {

@@ -18,14 +18,14 @@ pub const TRACESTATE: &str = "tracestate";
 /// The trace that a call belongs to, with all that travels of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Trace {
+pub struct TraceContext {
     /// The trace, and the span that makes the call.
     pub parent: TraceParent,
     /// What tracing systems pass along.
     pub state: Option<String>,
 }
 
-impl Trace {
+impl TraceContext {
     /// A trace of which nothing but this travels.
     pub fn new(parent: TraceParent) -> Self {
         Self {

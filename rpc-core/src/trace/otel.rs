@@ -12,11 +12,11 @@ use opentelemetry::trace::{
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
-use super::{Trace, TraceParent};
+use super::{TraceContext, TraceParent};
 
 /// Makes the caller's span, in another process, the parent of a span that has not been entered yet.
-pub fn set_parent(span: &Span, caller: &Trace) {
-    let Trace { parent, state } = caller;
+pub fn set_parent(span: &Span, caller: &TraceContext) {
+    let TraceContext { parent, state } = caller;
 
     // An invalid state is dropped, as the standard has it; the trace goes on.
     let state = state
@@ -37,7 +37,7 @@ pub fn set_parent(span: &Span, caller: &Trace) {
 }
 
 /// What the calls that are made in a span carry.
-pub fn trace_of(span: &Span) -> Option<Trace> {
+pub fn trace_of(span: &Span) -> Option<TraceContext> {
     let context = span.context();
     let context = context.span().span_context().clone();
 
@@ -46,5 +46,5 @@ pub fn trace_of(span: &Span) -> Option<Trace> {
     let parent = TraceParent::new(trace_id, span_id, context.trace_flags().to_u8())?;
     let state = Some(context.trace_state().header()).filter(|state| !state.is_empty());
 
-    Some(Trace { parent, state })
+    Some(TraceContext { parent, state })
 }

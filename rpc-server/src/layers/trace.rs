@@ -6,7 +6,7 @@ use std::task::Poll;
 
 use futures::stream;
 use rpc_core::frame::ItemStream;
-use rpc_core::trace::{Trace, TraceParent};
+use rpc_core::trace::{TraceContext, TraceParent};
 use rpc_core::{Body, Code, Descriptor, Outcome, Reply, Request, Service, Status};
 use tracing::field::{Empty, display};
 use tracing::{Instrument, Span};
@@ -59,7 +59,7 @@ impl<S: Service> Service for Traced<S> {
 }
 
 /// The call's span, and what the calls carry that its handler makes.
-fn open_span(request: &Request<'_>, names: &Names) -> (Span, Trace) {
+fn open_span(request: &Request<'_>, names: &Names) -> (Span, TraceContext) {
     let span = tracing::info_span!(
         target: "rpc_server::trace",
         "call",
@@ -76,14 +76,14 @@ fn open_span(request: &Request<'_>, names: &Names) -> (Span, Trace) {
         trace = Empty,
     );
 
-    let caller = Trace::of(request);
+    let caller = TraceContext::of(request);
     let own = || match &caller {
-        Some(Trace { parent, state, .. }) => {
-            let mut trace = Trace::new(parent.child());
+        Some(TraceContext { parent, state, .. }) => {
+            let mut trace = TraceContext::new(parent.child());
             trace.state.clone_from(state);
             trace
         }
-        None => Trace::new(TraceParent::root()),
+        None => TraceContext::new(TraceParent::root()),
     };
 
     let trace = recorded(&span, caller.as_ref()).unwrap_or_else(own);
@@ -97,7 +97,7 @@ fn open_span(request: &Request<'_>, names: &Names) -> (Span, Trace) {
 
 /// The trace by which a collector knows the span, where one is told of it.
 #[cfg(feature = "otel")]
-fn recorded(span: &Span, caller: Option<&Trace>) -> Option<Trace> {
+fn recorded(span: &Span, caller: Option<&TraceContext>) -> Option<TraceContext> {
     if let Some(caller) = caller {
         rpc_core::trace::otel::set_parent(span, caller);
     }
@@ -105,7 +105,7 @@ fn recorded(span: &Span, caller: Option<&Trace>) -> Option<Trace> {
 }
 
 #[cfg(not(feature = "otel"))]
-fn recorded(_span: &Span, _caller: Option<&Trace>) -> Option<Trace> {
+fn recorded(_span: &Span, _caller: Option<&TraceContext>) -> Option<TraceContext> {
     None
 }
 
