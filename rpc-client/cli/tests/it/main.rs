@@ -11,5 +11,6 @@ mod pipe;
 mod server;
 mod services_doc;
 mod sms;
+mod sms_doc;
 mod support;
 mod tls;

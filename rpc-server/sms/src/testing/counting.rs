@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, JoinSet};
 
 /// What the gateway does with a request that it has recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,7 +56,7 @@ pub struct Recorded {
     pub connection: usize,
 }
 
-/// A provider that counts. It ends when it is dropped.
+/// A provider that counts. It ends when it is dropped, and its connections with it.
 pub struct CountingGateway {
     url: String,
     shared: Arc<Shared>,
@@ -81,7 +81,15 @@ impl CountingGateway {
     /// # Errors
     /// The system has no port for it.
     pub async fn start(mode: Mode) -> io::Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        Self::start_on("127.0.0.1:0", mode).await
+    }
+
+    /// Begins to listen on an address, as that of one that has ended.
+    ///
+    /// # Errors
+    /// The address cannot be bound.
+    pub async fn start_on(address: &str, mode: Mode) -> io::Result<Self> {
+        let listener = TcpListener::bind(address).await?;
         let url = format!("http://{}", listener.local_addr()?);
         let shared = Arc::new(Shared {
             mode: Mutex::new(mode),
@@ -90,9 +98,9 @@ impl CountingGateway {
 
         let served = Arc::clone(&shared);
         let accepting = tokio::spawn(async move {
-            let mut connections = 0;
+            let (mut connections, mut serving) = (0, JoinSet::new());
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(serve(stream, connections, Arc::clone(&served)));
+                serving.spawn(serve(stream, connections, Arc::clone(&served)));
                 connections += 1;
             }
         });
