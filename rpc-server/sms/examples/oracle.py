@@ -46,7 +46,6 @@ KIND_DIFFERENCES = {
     ("fixed_line_or_mobile", "unknown"): BEYOND,
     ("fixed_line", "unknown"): BEYOND,
     ("mobile", "unknown"): BEYOND,
-    ("shared_cost", "unknown"): BEYOND + " (Belgium's 78, Norway's 810)",
     ("toll_free", "unknown"): BEYOND,
     ("voip", "unknown"): BEYOND,
 }

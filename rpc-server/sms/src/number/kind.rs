@@ -31,6 +31,10 @@ pub enum NumberKind {
     Unknown,
 }
 
+/// Ranges whose callers and owners share the cost, and of which the library knows nothing: Belgium's and Norway's. Each is a
+/// calling code and the first digits behind it.
+const SHARED_COST_RANGES: [(&str, &str); 2] = [("32", "7879"), ("47", "810")];
+
 impl NumberKind {
     /// Every kind.
     pub const ALL: [Self; 11] = [
@@ -64,7 +68,20 @@ impl NumberKind {
         }
     }
 
-    pub(super) fn of(kind: PhoneNumberType) -> Self {
+    /// The kind of a number with this calling code and these digits behind it: what the library says, or what is known of
+    /// a range that the library does not know.
+    pub(super) fn of(kind: PhoneNumberType, calling_code: &str, national: &str) -> Self {
+        let is_shared = SHARED_COST_RANGES
+            .iter()
+            .any(|(code, first)| calling_code == *code && national.starts_with(first));
+
+        match Self::of_library(kind) {
+            Self::Unknown if is_shared => Self::SharedCost,
+            kind => kind,
+        }
+    }
+
+    fn of_library(kind: PhoneNumberType) -> Self {
         match kind {
             PhoneNumberType::Mobile => Self::Mobile,
             PhoneNumberType::FixedLine => Self::FixedLine,

@@ -79,11 +79,12 @@ impl Number {
             code => code.to_string().len(),
         };
 
+        let (calling_code, national) = parsed.e164()[1..].split_at(code_digits);
         Self {
+            kind: NumberKind::of(parsed.phone_type(), calling_code, national),
             e164: parsed.e164().to_owned(),
             code_digits,
             country: parsed.country().code,
-            kind: NumberKind::of(parsed.phone_type()),
         }
     }
 
@@ -217,6 +218,16 @@ mod tests {
             ("1", "2684641234")
         );
         assert_eq!(antigua.country(), "AG");
+    }
+
+    #[test]
+    fn numbers_whose_cost_is_shared_are_known_also_in_belgium_and_norway() {
+        for shared in ["+32 78 79 12 34", "+47 810 21 234"] {
+            assert_eq!(parse(shared).kind(), NumberKind::SharedCost, "{shared}");
+        }
+        for other in ["+32 450 00 12 34", "+47 406 12 345", "+47 800 12 345"] {
+            assert_ne!(parse(other).kind(), NumberKind::SharedCost, "{other}");
+        }
     }
 
     #[test]
