@@ -48,7 +48,7 @@
 //! | [`Client`], [`Command`] | calls, oneway calls, streams; a call's own options |
 //! | [`shared`] | one connection per service in a process |
 //! | [`blocking`] | the client for code without a runtime |
-//! | [`log`] | [`LogClient`](log::LogClient): the log service, typed |
+//! | [`log`] | [`LogClient`](log::LogClient): the log service, typed; `log::Shipper`: entries in batches (feature `log`) |
 //! | `sms` | `sms::SmsClient`: the SMS service, typed (feature `sms`) |
 //! | [`layers`] | layers around a client, or around any other service |
 //! | [`testing`] | replacements for a server in tests, with faults by a seed |
@@ -68,6 +68,7 @@
 //! | `tls` | TLS, and a certificate of the client's own |
 //! | `srv` | endpoints in DNS by SRV records |
 //! | `etcd` | endpoints in etcd |
+//! | `log` | `log::Shipper` and `log::BlockingShipper` |
 //! | `schema` | JSON Schemas of typed services |
 //! | `sms` | `sms::SmsClient` |
 //! | `otel` | traced calls as spans of OpenTelemetry |

@@ -23,6 +23,7 @@ mod resume;
 mod retry;
 mod services;
 mod shared;
+mod ship;
 mod streams;
 mod support;
 mod testing;

@@ -1,4 +1,4 @@
-//! The log service, typed.
+//! The log service, typed; with the feature `log` also a `Shipper`, which sends entries in batches.
 //!
 //! ```no_run
 //! use rpc_client::log::{Append, Level, LogClient};
@@ -12,6 +12,12 @@
 //! # Ok(())
 //! # }
 //! ```
+
+#[cfg(feature = "log")]
+pub mod shipper;
+
+#[cfg(feature = "log")]
+pub use shipper::{BlockingShipper, Dropped, Shipped, Shipper, ShipperConfig, ShipperStats};
 
 pub use rpc_core::api::log::{
     APPEND, APPEND_BATCH, Append, AppendBatch, Appended, BATCH_ENTRIES_MAX, BatchAppended,
