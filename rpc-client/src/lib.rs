@@ -72,6 +72,7 @@
 //! | `schema` | JSON Schemas of typed services |
 //! | `sms` | `sms::SmsClient` |
 //! | `otel` | traced calls as spans of OpenTelemetry |
+//! | `tracing` | `log::layer`: events of `tracing` for the log service |
 //! | `tower` | a client among the services of the crate `tower` |
 
 mod balance;

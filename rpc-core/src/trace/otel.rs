@@ -9,7 +9,8 @@ use opentelemetry::Context;
 use opentelemetry::trace::{
     SpanContext, SpanId, TraceContextExt as _, TraceFlags, TraceId, TraceState,
 };
-use tracing::Span;
+use tracing::span::Id;
+use tracing::{Dispatch, Span};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use super::{TraceContext, TraceParent};
@@ -47,4 +48,12 @@ pub fn trace_of(span: &Span) -> Option<TraceContext> {
     let state = Some(context.trace_state().header()).filter(|state| !state.is_empty());
 
     Some(TraceContext { parent, state })
+}
+
+/// The id of the trace that a span belongs to, for layers: they have its id and the subscriber.
+pub fn trace_id_of(span: &Id, subscriber: &Dispatch) -> Option<u128> {
+    let context = tracing_opentelemetry::get_otel_context(span, subscriber)?;
+    let context = context.span().span_context().clone();
+    let is_valid = context.is_valid();
+    is_valid.then(|| u128::from_be_bytes(context.trace_id().to_bytes()))
 }

@@ -1,4 +1,5 @@
-//! The log service, typed; with the feature `log` also a `Shipper`, which sends entries in batches.
+//! The log service, typed; with the feature `log` also a `Shipper`, which sends entries in batches, and with the feature
+//! `tracing` a layer for the events of `tracing`.
 //!
 //! ```no_run
 //! use rpc_client::log::{Append, Level, LogClient};
@@ -13,8 +14,13 @@
 //! # }
 //! ```
 
+#[cfg(feature = "tracing")]
+pub mod layer;
 #[cfg(feature = "log")]
 pub mod shipper;
+
+#[cfg(feature = "tracing")]
+pub use layer::{LayerBuilder, LogGuard, LogLayer, layer};
 
 #[cfg(feature = "log")]
 pub use shipper::{BlockingShipper, Dropped, Shipped, Shipper, ShipperConfig, ShipperStats};

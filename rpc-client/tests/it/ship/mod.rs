@@ -1,6 +1,7 @@
 //! Shippers of log entries, with a log that keeps its word and a network that does not.
 
 mod faults;
+mod layer;
 mod refusals;
 mod threads;
 

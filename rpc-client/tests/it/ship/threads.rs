@@ -11,7 +11,7 @@ use rpc_server::Server;
 use super::{LONG, Log, entry, small_batches};
 
 /// The log on a port of its own, for as long as the runtime is kept.
-fn serve(log: &Log) -> (tokio::runtime::Runtime, String) {
+pub(super) fn serve(log: &Log) -> (tokio::runtime::Runtime, String) {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()

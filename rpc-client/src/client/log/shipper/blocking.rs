@@ -100,6 +100,11 @@ impl BlockingShipper {
         self.handle.close_on_thread(timeout)
     }
 
+    #[cfg(feature = "tracing")]
+    pub(in super::super) fn queue(&self) -> Arc<Queue> {
+        Arc::clone(self.handle.queue())
+    }
+
     /// What was counted so far.
     pub fn stats(&self) -> ShipperStats {
         self.handle.queue().stats()

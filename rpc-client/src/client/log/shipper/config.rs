@@ -76,7 +76,7 @@ impl ShipperConfig {
         Duration::from_millis(self.batch_timeout_ms)
     }
 
-    pub(super) fn close_timeout(&self) -> Duration {
+    pub(in super::super) fn close_timeout(&self) -> Duration {
         Duration::from_millis(self.close_timeout_ms)
     }
 }

@@ -11,7 +11,7 @@ use super::stats::Shipped;
 use crate::time::after;
 
 /// Closes the queue when it is dropped.
-pub(super) struct Handle {
+pub(in super::super) struct Handle {
     queue: Arc<Queue>,
 }
 
@@ -20,7 +20,7 @@ impl Handle {
         Self { queue }
     }
 
-    pub(super) fn queue(&self) -> &Arc<Queue> {
+    pub(in super::super) fn queue(&self) -> &Arc<Queue> {
         &self.queue
     }
 
@@ -41,12 +41,12 @@ impl Handle {
         self.queue.look(awaited).0
     }
 
-    pub(super) fn flush_on_thread(&self, longest: Duration) -> Shipped {
+    pub(in super::super) fn flush_on_thread(&self, longest: Duration) -> Shipped {
         let awaited = self.queue.begin_flush();
         self.queue.wait_on_thread(awaited, deadline(longest))
     }
 
-    pub(super) fn close_on_thread(&self, longest: Duration) -> Shipped {
+    pub(in super::super) fn close_on_thread(&self, longest: Duration) -> Shipped {
         self.begin_close(longest);
         let deadline = deadline(longest.saturating_add(GRACE));
         self.queue.wait_on_thread(Awaited::Close, deadline)

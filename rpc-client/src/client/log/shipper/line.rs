@@ -27,7 +27,7 @@ struct Line<'a> {
 }
 
 /// Calls `used` with an empty buffer. A call within a call, by a `Debug` that logs, has a new buffer.
-pub(super) fn with_buffer<T>(used: impl FnOnce(&mut Vec<u8>) -> T) -> T {
+pub(in super::super) fn with_buffer<T>(used: impl FnOnce(&mut Vec<u8>) -> T) -> T {
     let mut buffer = BUFFER.take();
     buffer.clear();
     let result = used(&mut buffer);
@@ -53,7 +53,7 @@ pub(super) fn write(buffer: &mut Vec<u8>, entry: &Append) {
 }
 
 /// Milliseconds since 1970; 0 with a clock before that.
-pub(super) fn now_ms() -> u64 {
+pub(in super::super) fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |since| {
         u64::try_from(since.as_millis()).unwrap_or(u64::MAX)

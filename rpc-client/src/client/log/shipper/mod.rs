@@ -27,7 +27,7 @@
 mod blocking;
 mod config;
 mod handle;
-mod line;
+pub(super) mod line;
 mod queue;
 mod state;
 mod stats;
@@ -42,7 +42,7 @@ use rpc_core::api::log::Append;
 
 use crate::client::Client;
 use handle::Handle;
-use queue::Queue;
+pub(super) use queue::Queue;
 use worker::Worker;
 
 pub use blocking::BlockingShipper;

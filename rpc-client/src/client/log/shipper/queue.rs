@@ -13,7 +13,7 @@ use super::state::{Awaited, Chunk, Fate, State};
 use super::stats::{Dropped, Shipped, ShipperStats};
 
 /// A queue with its lock, which is held for the copy of an entry at most, and with those that wait for it.
-pub(super) struct Queue {
+pub(in super::super) struct Queue {
     config: ShipperConfig,
     service: String,
     state: Mutex<State>,
@@ -46,7 +46,7 @@ impl Queue {
         &self.config
     }
 
-    pub(super) fn service(&self) -> &str {
+    pub(in super::super) fn service(&self) -> &str {
         &self.service
     }
 
@@ -58,7 +58,7 @@ impl Queue {
     }
 
     /// Takes an entry that is written as JSON.
-    pub(super) fn push_line(&self, level: Level, line: &[u8]) -> Result<(), Dropped> {
+    pub(in super::super) fn push_line(&self, level: Level, line: &[u8]) -> Result<(), Dropped> {
         let mut state = self.state();
         let result = state.room_for(level, line.len(), &self.config);
         let is_to_wake = if result.is_ok() {
@@ -214,7 +214,7 @@ impl Queue {
         }
     }
 
-    pub(super) fn stats(&self) -> ShipperStats {
+    pub(in super::super) fn stats(&self) -> ShipperStats {
         self.state().stats()
     }
 }
