@@ -17,23 +17,27 @@ use crate::store::{Claimed, Content};
 /// Writes each message as a line of JSON.
 pub struct FileGateway {
     file: PathBuf,
-    write_otp: bool,
+    codes: CodeTexts,
     pool: BlockingPool,
 }
 
+/// Whether the texts of codes are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CodeTexts {
+    /// The messages are written without them.
+    LeftOut,
+    /// They are.
+    Written,
+}
+
 impl FileGateway {
-    /// A gateway that appends to a file, which is made where it is missing. The texts of codes are left out unless
-    /// `write_otp` says otherwise.
-    pub fn new(file: PathBuf, write_otp: bool, pool: BlockingPool) -> Self {
-        Self {
-            file,
-            write_otp,
-            pool,
-        }
+    /// A gateway that appends to a file, which is made where it is missing.
+    pub fn new(file: PathBuf, codes: CodeTexts, pool: BlockingPool) -> Self {
+        Self { file, codes, pool }
     }
 
     fn line(&self, message: &Claimed) -> String {
-        let is_shown = message.class != Class::Otp || self.write_otp;
+        let is_shown = message.class != Class::Otp || self.codes == CodeTexts::Written;
         let (text, template, vars) = match &message.content {
             _ if !is_shown => (None, None, None),
             Content::Text(text) => (Some(text), None, None),

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::outcome::RuleClass;
 use crate::store::Claimed;
 
-pub use file::FileGateway;
+pub use file::{CodeTexts, FileGateway};
 pub use http::HttpGateway;
 
 /// Brings messages to a provider, each attempt once.

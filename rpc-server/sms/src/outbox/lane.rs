@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use crate::config::{GatewaySettings, OnUnknown};
 use crate::gateway::Gateway;
+use crate::store::GatewaySwitch;
 
 /// How long a gateway that failed is left alone: doubled each time, up to the longest.
 const REST_FIRST: Duration = Duration::from_secs(1);
@@ -30,7 +31,7 @@ pub struct Lane {
 
 /// The health of a gateway. Locked for a few assignments.
 struct Health {
-    is_paused: bool,
+    switch: GatewaySwitch,
     rest: Option<Rest>,
     /// Rests in a row, which makes the next one longer.
     rests: u32,
@@ -85,7 +86,7 @@ impl Lane {
     pub(super) fn new(
         settings: GatewaySettings,
         gateway: Box<dyn Gateway>,
-        is_paused: bool,
+        switch: GatewaySwitch,
     ) -> Self {
         let room = Semaphore::new(settings.in_flight_max as usize);
         Self {
@@ -93,7 +94,7 @@ impl Lane {
             room: Arc::new(room),
             changed: Notify::new(),
             health: Mutex::new(Health {
-                is_paused,
+                switch,
                 rest: None,
                 rests: 0,
                 tokens: f64::from(settings.rate_per_second),
@@ -141,7 +142,7 @@ impl Lane {
         let health = self.health();
         let rest = health.rest.filter(|rest| rest.until > Instant::now());
         let state = match rest {
-            _ if health.is_paused => GatewayState::Paused,
+            _ if health.switch == GatewaySwitch::Paused => GatewayState::Paused,
             Some(Rest {
                 why: RestReason::Throttled,
                 ..
@@ -167,8 +168,8 @@ impl Lane {
         self.settings.on_unknown == OnUnknown::Resend
     }
 
-    pub(super) fn set_paused(&self, paused: bool) {
-        self.health().is_paused = paused;
+    pub(super) fn switch(&self, to: GatewaySwitch) {
+        self.health().switch = to;
         self.changed.notify_one();
     }
 
@@ -176,7 +177,7 @@ impl Lane {
     pub(super) fn turn(&self, room: usize) -> Turn {
         let now = Instant::now();
         let mut health = self.health();
-        if health.is_paused {
+        if health.switch == GatewaySwitch::Paused {
             return Turn::Wait;
         }
         if let Some(rest) = health.rest.filter(|rest| rest.until > now) {

@@ -17,8 +17,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::{GatewayKind, GatewaySettings, SmsSettings};
-use crate::gateway::{FileGateway, Gateway, HttpGateway};
-use crate::store::{ClaimRules, Store, StoreError};
+use crate::gateway::{CodeTexts, FileGateway, Gateway, HttpGateway};
+use crate::store::{ClaimRules, GatewaySwitch, Store, StoreError};
 
 pub use clock::Clock;
 pub use error::OpenError;
@@ -85,8 +85,11 @@ impl Outbox {
         let lanes: Vec<Arc<Lane>> = gateways
             .into_iter()
             .map(|(settings, gateway)| {
-                let is_paused = paused.contains(&settings.name);
-                Arc::new(Lane::new(settings, gateway, is_paused))
+                let switch = match paused.contains(&settings.name) {
+                    true => GatewaySwitch::Paused,
+                    false => GatewaySwitch::On,
+                };
+                Arc::new(Lane::new(settings, gateway, switch))
             })
             .collect();
 
@@ -160,13 +163,13 @@ impl Outbox {
     ///
     /// # Errors
     /// The disk does not take it.
-    pub async fn set_paused(&self, lane: &Lane, paused: bool) -> Result<(), StoreError> {
+    pub async fn switch(&self, lane: &Lane, to: GatewaySwitch) -> Result<(), StoreError> {
         let name = lane.name().to_owned();
         self.0
             .store
-            .run(move |outbox| outbox.set_paused(&name, paused))
+            .run(move |outbox| outbox.switch(&name, to))
             .await?;
-        lane.set_paused(paused);
+        lane.switch(to);
         Ok(())
     }
 
@@ -195,7 +198,10 @@ fn gateway(
     Ok(match settings.kind {
         GatewayKind::File => Box::new(FileGateway::new(
             dir.join(&settings.file),
-            settings.write_otp,
+            match settings.write_otp {
+                true => CodeTexts::Written,
+                false => CodeTexts::LeftOut,
+            },
             pool.clone(),
         )),
         GatewayKind::Http => {

@@ -362,18 +362,26 @@ async fn a_paused_gateway_keeps_its_messages_and_gets_no_new_ones() {
     let (first, second) = (Scripted::default(), Scripted::default());
     let bench = Bench::new(&[("one", &first), ("two", &second)]);
     let lane = Arc::clone(bench.outbox.lane("one").unwrap());
-    bench.outbox.set_paused(&lane, true).await.unwrap();
+    bench
+        .outbox
+        .switch(&lane, GatewaySwitch::Paused)
+        .await
+        .unwrap();
     assert_eq!(bench.state_of("one"), GatewayState::Paused);
 
     let other = bench.send("a").await;
     assert_eq!(bench.until(other, State::Sent).await.gateway, "two");
 
     let lane_two = Arc::clone(bench.outbox.lane("two").unwrap());
-    bench.outbox.set_paused(&lane_two, true).await.unwrap();
+    bench
+        .outbox
+        .switch(&lane_two, GatewaySwitch::Paused)
+        .await
+        .unwrap();
     let kept = bench.send("b").await;
     assert_eq!(bench.message(kept).state, State::Queued);
 
-    bench.outbox.set_paused(&lane, false).await.unwrap();
+    bench.outbox.switch(&lane, GatewaySwitch::On).await.unwrap();
     bench.until(kept, State::Sent).await;
     assert_eq!(first.ids(), [kept]);
 }
@@ -487,7 +495,13 @@ fn problems(settings: &SmsSettings, change: impl FnOnce(&mut Send)) -> Vec<Probl
     let lanes: Vec<Arc<Lane>> = settings
         .gateways()
         .into_iter()
-        .map(|settings| Arc::new(Lane::new(settings, Box::new(Scripted::default()), false)))
+        .map(|settings| {
+            Arc::new(Lane::new(
+                settings,
+                Box::new(Scripted::default()),
+                GatewaySwitch::On,
+            ))
+        })
         .collect();
     let mut send = Send::new("+8613800138000", "hello");
     change(&mut send);

@@ -74,7 +74,7 @@ fn read_one(gateway: &str, settings: &ReceiptSettings, item: &Json) -> Option<Re
     Some(Report::Receipt(Receipt {
         gateway: gateway.to_owned(),
         reference,
-        id: id.map(|id| (id.id, id.attempt)),
+        id,
         state,
         error: bounded(&settings.code).filter(is_word),
     }))

@@ -375,7 +375,7 @@ fn documented(
     let reports = super::report::read("one", &receipt, query, body.as_bytes()).unwrap();
     let receipts = reports.into_iter().map(|report| match report {
         super::report::Report::Receipt(receipt) => {
-            let id = receipt.id.map(|(id, _)| id.to_string());
+            let id = receipt.id.map(|of| of.id.to_string());
             (
                 receipt.reference.or(id).unwrap(),
                 receipt.state,

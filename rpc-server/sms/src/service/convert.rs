@@ -15,11 +15,9 @@ pub(super) fn id_of(text: &str) -> Result<MessageId, SmsError> {
 }
 
 /// The message and attempt of an id in a receipt.
-pub(super) fn attempt_of(text: &str) -> Result<(MessageId, Option<u32>), SmsError> {
-    let id: AttemptId = text
-        .parse()
-        .map_err(|error| SmsError::Other(Status::invalid_argument(format!("`id`: {error}"))))?;
-    Ok((id.id, id.attempt))
+pub(super) fn attempt_of(text: &str) -> Result<AttemptId, SmsError> {
+    text.parse()
+        .map_err(|error| SmsError::Other(Status::invalid_argument(format!("`id`: {error}"))))
 }
 
 pub(super) fn status_of(state: api::ReceiptState) -> ReceiptState {

@@ -23,7 +23,9 @@ use rpc_server::blocking::Caller;
 use crate::message::MessageId;
 use crate::number::Number;
 use crate::outbox::{Outbox, Problem};
-use crate::store::{EventFilter, Filter, OptOut, Receipt, Resend, StoreError, Viewer};
+use crate::store::{
+    EventFilter, Filter, GatewaySwitch, OptOut, Receipt, Resend, StoreError, Viewer,
+};
 use convert::{as_event, as_message, id_of, status_of};
 
 /// Maximum length of an idempotency key in bytes, by docs/protocol.md.
@@ -513,8 +515,12 @@ impl Sms for SmsHandlers {
         let lane = lane.ok_or_else(|| {
             answers::of_problem(Problem::NoGateway("there is no such gateway".into()))
         })?;
+        let switch = match pause.paused {
+            true => GatewaySwitch::Paused,
+            false => GatewaySwitch::On,
+        };
         self.outbox
-            .set_paused(&lane, pause.paused)
+            .switch(&lane, switch)
             .await
             .map_err(answers::of_store)?;
 

@@ -30,8 +30,9 @@ pub use error::{Refusal, StoreError};
 pub use read::{EventFilter, EventPage, Filter, Page};
 pub use transitions::Transitions;
 pub use types::{
-    Accepted, AttemptEnd, AttemptEvent, ClaimRules, Claimed, Content, Event, Message, NewMessage,
-    OptOut, OptOutScope, QueueCounts, Receipt, ReceiptState, Resend, Revealed, Swept, Viewer,
+    Accepted, AttemptEnd, AttemptEvent, ClaimRules, Claimed, Content, Event, GatewaySwitch,
+    Message, NewMessage, OptOut, OptOutScope, QueueCounts, Receipt, ReceiptState, Resend, Revealed,
+    Swept, Viewer,
 };
 
 use crate::limits::Rate;

@@ -5,6 +5,7 @@ use rusqlite::params;
 use super::row::{Column, MessageRow};
 use super::tables::{Change, Tables};
 use super::{Receipt, ReceiptState, Refusal, StoreError, Viewer};
+use crate::message::AttemptId;
 use crate::states::Event;
 
 /// Maximum number of receipts that are kept although they match nothing. Further ones are forgotten: strangers may send
@@ -36,7 +37,7 @@ impl Tables {
 
     /// The message and attempt that a receipt is of.
     fn of_receipt(&self, receipt: &Receipt) -> Result<Option<(MessageRow, u32)>, StoreError> {
-        if let Some((id, attempt)) = receipt.id {
+        if let Some(AttemptId { id, attempt }) = receipt.id {
             match self.find(id, &Viewer::All) {
                 // Before its first attempt, no gateway can know of it.
                 Ok(row) if row.attempt == 0 => {}

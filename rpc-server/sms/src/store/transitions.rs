@@ -2,8 +2,8 @@
 
 use super::StoreError;
 use super::types::{
-    Accepted, AttemptEnd, ClaimRules, Claimed, NewMessage, OptOut, OptOutScope, Receipt, Resend,
-    Swept, Viewer,
+    Accepted, AttemptEnd, ClaimRules, Claimed, GatewaySwitch, NewMessage, OptOut, OptOutScope,
+    Receipt, Resend, Swept, Viewer,
 };
 use crate::message::MessageId;
 use crate::number::Number;
@@ -48,7 +48,7 @@ pub trait Transitions: Send {
     ) -> Result<Option<OptOut>, StoreError>;
 
     /// Keeps whether a gateway is paused.
-    fn set_paused(&mut self, gateway: &str, paused: bool) -> Result<(), StoreError>;
+    fn switch(&mut self, gateway: &str, to: GatewaySwitch) -> Result<(), StoreError>;
 
     /// Does what is due: messages whose time has come, that expired, or are to be erased. At most `limit` messages.
     fn sweep(&mut self, now: u64, limit: usize) -> Result<Swept, StoreError>;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::message::{Class, MessageId};
+use crate::message::{AttemptId, Class, MessageId};
 use crate::number::Number;
 use crate::states::State;
 use crate::text::Layout;
@@ -207,6 +207,15 @@ pub struct Resend {
     pub expires_at: Option<u64>,
 }
 
+/// Whether a gateway is given messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GatewaySwitch {
+    /// It is.
+    On,
+    /// Its messages wait.
+    Paused,
+}
+
 /// A receipt, as a gateway or the command gives it.
 #[derive(Debug, Clone)]
 pub struct Receipt {
@@ -215,7 +224,7 @@ pub struct Receipt {
     /// The gateway's name for the message.
     pub reference: Option<String>,
     /// Our name, with the attempt.
-    pub id: Option<(MessageId, Option<u32>)>,
+    pub id: Option<AttemptId>,
     /// What it says.
     pub state: ReceiptState,
     /// Why it was not delivered.

@@ -10,8 +10,8 @@ use tokio::sync::oneshot;
 
 use super::tables::Tables;
 use super::{
-    Accepted, AttemptEnd, ClaimRules, Claimed, NewMessage, OptOut, OptOutScope, Receipt, Resend,
-    Shared, StoreError, Swept, Transitions, Viewer,
+    Accepted, AttemptEnd, ClaimRules, Claimed, GatewaySwitch, NewMessage, OptOut, OptOutScope,
+    Receipt, Resend, Shared, StoreError, Swept, Transitions, Viewer,
 };
 use crate::message::MessageId;
 use crate::number::Number;
@@ -279,12 +279,12 @@ impl Transitions for Tables {
         self.step(|tables| tables.set_opt_out(number, scope, now))
     }
 
-    fn set_paused(&mut self, gateway: &str, paused: bool) -> Result<(), StoreError> {
+    fn switch(&mut self, gateway: &str, to: GatewaySwitch) -> Result<(), StoreError> {
         self.step(|tables| {
             let mut statement = tables
                 .connection
                 .prepare_cached("INSERT OR REPLACE INTO gateways (name, paused) VALUES (?1, ?2)")?;
-            statement.execute(rusqlite::params![gateway, paused])?;
+            statement.execute(rusqlite::params![gateway, to == GatewaySwitch::Paused])?;
             Ok(())
         })
     }

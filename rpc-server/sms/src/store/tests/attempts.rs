@@ -75,10 +75,10 @@ async fn a_crash_while_a_message_is_being_sent_leaves_it_unknown_and_never_resen
     assert_eq!(ids(&outbox.claim(10, NOW + 1).await), [waiting]);
 
     assert_eq!(
-        outbox.resend(id, false).await,
+        outbox.resend(id).await,
         Err(Refusal::MayDouble(State::Unknown))
     );
-    assert_eq!(outbox.resend(id, true).await, Ok(2));
+    assert_eq!(outbox.resend_doubtful(id).await, Ok(2));
     let again = outbox.claim(10, NOW + 1).await;
     assert_eq!(
         (ids(&again), again[0].attempt, again[0].tries),
@@ -211,13 +211,13 @@ async fn what_is_unknown_may_be_resent_by_rule_at_once() {
 async fn a_gateway_stays_paused_over_a_restart() {
     let mut outbox = Outbox::new();
     outbox
-        .run(|outbox| outbox.set_paused("one", true))
+        .run(|outbox| outbox.switch("one", GatewaySwitch::Paused))
         .await
         .unwrap();
     outbox.reopen(NOW);
     assert_eq!(outbox.store().reader().paused().unwrap(), ["one"]);
     outbox
-        .run(|outbox| outbox.set_paused("one", false))
+        .run(|outbox| outbox.switch("one", GatewaySwitch::On))
         .await
         .unwrap();
     assert!(outbox.store().reader().paused().unwrap().is_empty());

@@ -105,13 +105,28 @@ impl Outbox {
             .unwrap()
     }
 
-    async fn resend(&self, id: MessageId, may_double: bool) -> Result<u32, Refusal> {
-        let resend = Resend {
+    async fn resend(&self, id: MessageId) -> Result<u32, Refusal> {
+        self.attempt_again(Resend {
             id,
-            may_double,
+            may_double: false,
             gateway: None,
             expires_at: None,
-        };
+        })
+        .await
+    }
+
+    /// Sends a message again that may arrive twice then.
+    async fn resend_doubtful(&self, id: MessageId) -> Result<u32, Refusal> {
+        self.attempt_again(Resend {
+            id,
+            may_double: true,
+            gateway: None,
+            expires_at: None,
+        })
+        .await
+    }
+
+    async fn attempt_again(&self, resend: Resend) -> Result<u32, Refusal> {
         self.run(move |outbox| outbox.resend(&resend, &Viewer::All, NOW))
             .await
     }

@@ -30,7 +30,7 @@ async fn only_owners_see_change_and_list_their_messages() {
         .run(move |outbox| outbox.cancel(id, &Viewer::All, NOW))
         .await;
     assert_eq!(again, Err(Refusal::TooLate(State::Cancelled)));
-    assert_eq!(outbox.resend(id, false).await, Ok(1));
+    assert_eq!(outbox.resend(id).await, Ok(1));
 }
 
 #[tokio::test]
@@ -179,7 +179,7 @@ async fn texts_and_numbers_are_erased_in_time_and_old_messages_forgotten() {
     assert_eq!(outbox.sweep(NOW + config.erase_text_ms).await.erased, 1);
     let revealed = outbox.store().reader().reveal(id).unwrap();
     assert_eq!((revealed.to.is_some(), revealed.content), (true, None));
-    assert_eq!(outbox.resend(id, false).await, Err(Refusal::TextErased));
+    assert_eq!(outbox.resend(id).await, Err(Refusal::TextErased));
 
     assert_eq!(outbox.sweep(NOW + config.erase_number_ms).await.erased, 1);
     assert_eq!(outbox.store().reader().reveal(id).unwrap().to, None);

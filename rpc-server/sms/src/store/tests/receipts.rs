@@ -1,6 +1,7 @@
 //! Receipts: early, late, twice, and missing.
 
 use super::*;
+use crate::message::AttemptId;
 
 #[tokio::test]
 async fn a_receipt_may_come_before_the_response_twice_or_late() {
@@ -38,12 +39,15 @@ async fn a_receipt_of_an_earlier_attempt_stops_the_next_one_if_it_arrived() {
         resend: false,
     };
     assert_eq!(outbox.finish(&claimed, lost, NOW).await, State::Unknown);
-    outbox.resend(id, true).await.unwrap();
+    outbox.resend_doubtful(id).await.unwrap();
 
     let of_attempt = |attempt, state| Receipt {
         gateway: "one".into(),
         reference: None,
-        id: Some((id, Some(attempt))),
+        id: Some(AttemptId {
+            id,
+            attempt: Some(attempt),
+        }),
         state,
         error: None,
     };
