@@ -82,7 +82,7 @@ pub struct GrantSettings {
 impl ListenerSettings {
     /// What is wrong with the settings of the listener, each mistake in one line.
     #[cfg(feature = "program")]
-    pub(crate) fn mistakes(&self, has_tokens: bool) -> Vec<String> {
+    pub(crate) fn mistakes(&self, tokens_file: &std::path::Path) -> Vec<String> {
         let Self {
             address,
             client_certificates,
@@ -93,6 +93,7 @@ impl ListenerSettings {
         }
 
         let asks = *client_certificates != ClientCertificates::Off;
+        let has_tokens = !tokens_file.as_os_str().is_empty();
         let rules = [
             (
                 self.certificate_file.is_some() != self.key_file.is_some(),

@@ -80,7 +80,7 @@ impl DaemonConfig {
         }));
 
         let own = self.listeners.iter().filter(|listener| {
-            is_address(&listener.address) && listener.mistakes(self.has_tokens()).is_empty()
+            is_address(&listener.address) && listener.mistakes(&self.tokens_file).is_empty()
         });
         mistakes.extend(own.filter_map(mistake_of_listener));
 
@@ -157,7 +157,7 @@ impl DaemonConfig {
         }
 
         for listener in &self.listeners {
-            mistakes.extend(listener.mistakes(self.has_tokens()));
+            mistakes.extend(listener.mistakes(&self.tokens_file));
         }
 
         let named = self.listeners.iter().map(|listener| &listener.address);
@@ -253,10 +253,6 @@ impl DaemonConfig {
                 )
             })
             .collect()
-    }
-
-    fn has_tokens(&self) -> bool {
-        !self.tokens_file.as_os_str().is_empty()
     }
 }
 

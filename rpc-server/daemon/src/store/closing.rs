@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::StoreError;
 use super::segment::FILE_MODE;
+use super::segments::Newest;
 
 /// What was there when a store was closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,18 +65,21 @@ impl Closing {
     }
 
     /// Says how what was found differs from what was left, if it does. `next` is the number that would go on
-    /// behind what was found, `newest` the newest segment with its length.
-    pub(super) fn difference(self, next: u64, newest: Option<(u64, u64)>) -> Option<String> {
-        if next > self.last + 1 || newest.is_some_and(|(first, _)| first > self.segment) {
+    /// behind what was found, `newest` the newest segment.
+    pub(super) fn difference(self, next: u64, newest: Option<Newest>) -> Option<String> {
+        if next > self.last + 1 || newest.is_some_and(|newest| newest.first > self.segment) {
             // A store that leaves no such record has gone on behind it.
             return None;
         }
 
-        let left = (self.segment, self.bytes);
+        let left = Newest {
+            first: self.segment,
+            bytes: self.bytes,
+        };
         match newest {
             _ if self.last == 0 => None,
             Some(found) if found == left && next == self.last + 1 => None,
-            Some((first, bytes)) if first == self.segment => {
+            Some(Newest { first, bytes }) if first == self.segment => {
                 let left = self.bytes;
                 Some(format!("it has {bytes} bytes, and {left} were left"))
             }

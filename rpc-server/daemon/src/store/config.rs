@@ -38,6 +38,24 @@ pub(crate) struct LogConfig {
     pub(crate) wait_max: Duration,
 }
 
+/// What an entry that is written outlives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Durability {
+    /// A loss of power: what is written is synced.
+    Power,
+    /// The end of the process.
+    Process,
+}
+
+impl LogConfig {
+    pub(crate) fn durability(&self) -> Durability {
+        match self.fsync {
+            true => Durability::Power,
+            false => Durability::Process,
+        }
+    }
+}
+
 impl Default for LogConfig {
     fn default() -> Self {
         Self {

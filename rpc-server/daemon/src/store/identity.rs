@@ -9,8 +9,10 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::StoreError;
+use super::closing::Closing;
 use super::dir_lock::DirLock;
 use super::segment::FILE_MODE;
+use super::segments::Newest;
 
 /// Length of an identity in hexadecimal digits.
 const DIGITS: usize = 32;
@@ -22,15 +24,15 @@ struct Stored {
 
 /// The identity of the log in a directory, which is made if it is missing.
 ///
-/// It is renewed where the numbers may begin anew under it: its files are gone or empty, and nothing says which numbers
-/// were given out.
+/// It is renewed where the numbers may begin anew under it: its files are gone or empty, and no record of how the store
+/// was closed says which numbers were given out.
 pub(super) fn of(
     dir: &Path,
     lock: &DirLock,
-    newest: Option<(u64, u64)>,
-    was_closed: bool,
+    newest: Option<Newest>,
+    closing: Option<&Closing>,
 ) -> Result<String, StoreError> {
-    let is_certain = was_closed || newest.is_some_and(|(_, bytes)| bytes > 0);
+    let is_certain = closing.is_some() || newest.is_some_and(|newest| newest.bytes > 0);
 
     match read(dir) {
         Some(log) if is_certain => Ok(log),

@@ -21,9 +21,9 @@ use super::entry::{Origin, encode};
 use super::index::build_missing;
 use super::meter::Meter;
 use super::queue::{Appended, Queue, QueueLimits};
-use super::repeats::{BatchOf, KeyOf, Keys, Once, Producers, Repeats, Snapshots};
+use super::repeats::{BatchOf, KeyOf, Keys, Once, Producers, Repeats, Replayed, Snapshots};
 use super::segment;
-use super::segments::{self, Segments};
+use super::segments::{self, FoundSegments, Segments};
 use super::waiting::{Matcher, Waiting};
 use super::writer::Writer;
 use super::{Health, LogConfig, StoreError, identity};
@@ -83,15 +83,22 @@ impl LogStore {
         let mut repeats = Repeats::before_newest(dir, &firsts, &config);
         let snapshots = Snapshots::of(dir, firsts.last().copied())
             .map_err(StoreError::io("delete an old record in", dir))?;
-        let (segments, newest, found_next) =
-            Segments::recover(dir, sync, &mut |entry| repeats.replay(entry))?;
+        let FoundSegments {
+            segments,
+            newest,
+            next: found_next,
+        } = Segments::recover(dir, sync, &mut |entry| repeats.replay(entry))?;
         let segments = Arc::new(segments);
 
         // What was changed since the store was closed is not written to, and its numbers are not given out again.
         let closing = Closing::read(dir);
         let left = closing.filter(|left| is_changed(left, found_next, &segments, dir));
-        repeats.end_replay(found_next, segments.damaged() == 0 && left.is_none());
-        let log = identity::of(dir, &lock, segments.newest(), closing.is_some())?;
+        let replayed = match (segments.damaged(), &left) {
+            (0, None) => Replayed::Whole,
+            _ => Replayed::Damaged,
+        };
+        repeats.end_replay(found_next, replayed);
+        let log = identity::of(dir, &lock, segments.newest(), closing.as_ref())?;
 
         let next = left.map_or(found_next, |left| found_next.max(left.last + 1));
         let newest = newest.filter(|newest| left.is_none() && newest.change().is_none());

@@ -57,7 +57,7 @@ mod waiting;
 mod walk;
 mod writer;
 
-pub(crate) use config::{Health, LogConfig};
+pub(crate) use config::{Durability, Health, LogConfig};
 pub(crate) use emits::Overflow;
 pub(crate) use error::StoreError;
 pub(crate) use filter::{Filter, Rest, WantedField};

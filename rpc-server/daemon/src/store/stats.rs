@@ -5,6 +5,7 @@ use std::sync::Arc;
 use rpc_core::api::log::LogStats;
 
 use super::LogStore;
+use super::emits::ByService;
 
 /// How the log is kept.
 const ENGINE: &str = "files";
@@ -13,7 +14,10 @@ impl LogStore {
     /// The figures of the store now.
     pub(crate) fn stats(self: &Arc<Self>) -> LogStats {
         let extent = self.extent();
-        let (services, others) = self.services.stats();
+        let ByService {
+            named: services,
+            others,
+        } = self.services.stats();
         let dropped = services.values().map(|service| service.dropped);
 
         LogStats {

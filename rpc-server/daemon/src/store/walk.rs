@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 
 use super::entry::EntryRef;
-use super::lines::{Line, Lines, Sequence, Stretch, leading_seq, locate};
+use super::lines::{Line, LineStart, Lines, Sequence, Stretch, leading_seq, locate};
 use super::segments::{Segments, View};
 use super::{Filter, StoreError};
 
@@ -45,14 +45,12 @@ pub(super) enum Step {
     StopBefore,
 }
 
-/// Where a line begins.
+/// The place of a line in its segment.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct LineStart {
     /// The first number of its segment.
     first: u64,
-    offset: u64,
-    /// The number that it has.
-    seq: u64,
+    line: LineStart,
 }
 
 impl<'a> Walk<'a> {
@@ -158,10 +156,8 @@ impl<'a> Walk<'a> {
         bytes_max: u64,
         damaged: &mut Vec<u64>,
     ) -> io::Result<bool> {
-        let (offset, seq) = match self.place.take() {
-            Some(place) if place.is_next_in(view, stretch, self.passed) => {
-                (place.offset, place.seq)
-            }
+        let LineStart { offset, seq } = match self.place.take() {
+            Some(place) if place.is_next_in(view, stretch, self.passed) => place.line,
             _ => locate(file, stretch, self.passed + 1)?,
         };
         let mut sequence = Sequence::new(seq, view.last);
@@ -257,15 +253,14 @@ impl LineStart {
     fn new(view: &View, offset: u64, seq: u64) -> Self {
         Self {
             first: view.first,
-            offset,
-            seq,
+            line: LineStart { offset, seq },
         }
     }
 
     /// Whether it is the place of the entry after `passed`, in this stretch of the segment.
     fn is_next_in(self, view: &View, stretch: &Stretch, passed: u64) -> bool {
-        let is_in = (stretch.offset..=stretch.end).contains(&self.offset);
-        self.first == view.first && is_in && self.seq == passed + 1
+        let is_in = (stretch.offset..=stretch.end).contains(&self.line.offset);
+        self.first == view.first && is_in && self.line.seq == passed + 1
     }
 }
 

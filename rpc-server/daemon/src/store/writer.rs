@@ -87,12 +87,11 @@ impl Writer {
     }
 
     fn note_what_is_left(&self) {
-        if let Some((segment, bytes)) = self.segments.newest() {
-            let last = self.queue.next() - 1;
+        if let Some(newest) = self.segments.newest() {
             Closing {
-                last,
-                segment,
-                bytes,
+                last: self.queue.next() - 1,
+                segment: newest.first,
+                bytes: newest.bytes,
             }
             .write(&self.dir);
         }
@@ -122,7 +121,7 @@ impl Writer {
     }
 
     fn write(&mut self, batch: &Batch) -> Result<(), StoreError> {
-        let fsync = self.config.fsync;
+        let durability = self.config.durability();
 
         // Taken out, and put back only if all went well: a segment that failed is not used again.
         let mut segment = self.segment_for(batch)?;
@@ -131,7 +130,7 @@ impl Writer {
             Closing::remove(&self.dir)?;
         }
 
-        if let Err(error) = segment.append(&batch.lines, fsync) {
+        if let Err(error) = segment.append(&batch.lines, durability) {
             let is_at_limit = matches!(error, StoreError::FileSizeLimit { .. }) && segment.len > 0;
             let taken_back = segment.give_up();
 
@@ -141,7 +140,7 @@ impl Writer {
             }
 
             segment = self.create(batch.first)?;
-            if let Err(error) = segment.append(&batch.lines, fsync) {
+            if let Err(error) = segment.append(&batch.lines, durability) {
                 // Logged where it fails; the caller is told of the first error.
                 let _ = segment.give_up();
                 return Err(error);
@@ -184,7 +183,7 @@ impl Writer {
 
     fn create(&mut self, first: u64) -> Result<Segment, StoreError> {
         self.snapshots
-            .write(first, &self.repeats, self.config.fsync);
+            .write(first, &self.repeats, self.config.durability());
 
         let lock = self.config.fsync.then_some(&self.lock);
         Segment::create(&self.dir, first, lock)

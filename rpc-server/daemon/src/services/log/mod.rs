@@ -59,23 +59,20 @@ fn descriptor(cmdid: CmdId) -> Descriptor {
 /// from then on.
 pub(crate) async fn watch_health(mut store: watch::Receiver<Health>, server: ServerHandle) {
     loop {
-        let health = *store.borrow_and_update();
-        set_health(&server, health.is_good());
+        let health = match store.borrow_and_update().is_good() {
+            true => ServiceHealth::Serving,
+            false => ServiceHealth::NotServing,
+        };
+        set_health(&server, health);
 
         if store.changed().await.is_err() {
             tracing::error!("the writer of the log store has ended: no entry is taken any more");
-            return set_health(&server, false);
+            return set_health(&server, ServiceHealth::NotServing);
         }
     }
 }
 
-fn set_health(server: &ServerHandle, is_good: bool) {
-    let health = if is_good {
-        ServiceHealth::Serving
-    } else {
-        ServiceHealth::NotServing
-    };
-
+fn set_health(server: &ServerHandle, health: ServiceHealth) {
     if let Err(error) = server.set_service_health(SERVICE, health) {
         tracing::error!(%error, "the health of the log store cannot be set");
     }

@@ -19,8 +19,8 @@ use super::{LogStore, StoreError};
 pub(crate) use connections::Emitter;
 pub(super) use connections::Emitters;
 pub(super) use notices::{Due, send_notices};
-pub(super) use services::Services;
 use services::Share;
+pub(super) use services::{ByService, Services};
 
 /// What becomes of entries for which there is no room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

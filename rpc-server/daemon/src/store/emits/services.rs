@@ -85,6 +85,14 @@ pub(in crate::store) struct Dropped {
     pub(in crate::store) entries: u64,
 }
 
+/// Figures of services.
+pub(in crate::store) struct ByService {
+    /// Those of each service that is told apart.
+    pub(in crate::store) named: BTreeMap<String, ServiceStats>,
+    /// Those of all others together.
+    pub(in crate::store) others: ServiceStats,
+}
+
 impl Services {
     pub(in crate::store) fn new(bytes_per_second: u64, now: Instant) -> Self {
         let mut state = State {
@@ -215,12 +223,15 @@ impl Services {
         found
     }
 
-    /// The figures of each service that is told apart, and of all others together.
-    pub(in crate::store) fn stats(&self) -> (BTreeMap<String, ServiceStats>, ServiceStats) {
+    /// The figures of all services.
+    pub(in crate::store) fn stats(&self) -> ByService {
         let state = lock(&self.state);
         let named = state.usages.iter().skip(OTHERS + 1);
         let named = named.map(|usage| (usage.name.to_string(), usage.stats));
-        (named.collect(), state.usages[OTHERS].stats)
+        ByService {
+            named: named.collect(),
+            others: state.usages[OTHERS].stats,
+        }
     }
 }
 

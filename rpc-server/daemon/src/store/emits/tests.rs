@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::super::{LogConfig, LogStore, Overflow, Query, StoreError};
 use super::connections::Emitters;
-use super::services::{Dropped, Services};
+use super::services::{ByService, Dropped, Services};
 use super::{Due, Emitter};
 
 fn open(dir: &TempDir, config: LogConfig) -> LogStore {
@@ -53,7 +53,7 @@ async fn a_flush_covers_what_was_emitted_before_it_and_each_connection_has_its_o
 
     // Nothing is left to wait for.
     store.flushed().unwrap().await.unwrap();
-    let (services, _) = store.services.stats();
+    let services = store.services.stats().named;
     assert_eq!((services["a"].entries, services["b"].entries), (101, 100));
 }
 
@@ -88,7 +88,7 @@ async fn what_does_not_fit_is_dropped_and_counted_or_refused_and_the_log_tells_o
     let (written, dropped) = counts(&emitter);
     assert_eq!(written + dropped, 51);
     assert!((10..30).contains(&written), "{written}");
-    let (services, _) = store.services.stats();
+    let services = store.services.stats().named;
     assert_eq!(
         (services["order"].dropped, services["stock"].dropped),
         (dropped, 0)
@@ -249,7 +249,7 @@ fn services_are_told_apart_up_to_a_number_and_a_length() {
         .take([(long.as_str(), 10)].into_iter(), Instant::now())
         .unwrap();
 
-    let (named, others) = services.stats();
+    let ByService { named, others } = services.stats();
     assert_eq!(
         (named.len(), others.entries, others.bytes),
         (1000, 1001, 10_010)

@@ -167,8 +167,24 @@ pub(super) struct Stretch {
     pub(super) last: u64,
 }
 
-/// Where to start reading a stretch so as not to miss `seq`: the offset of a line, and its number, which is at most
-/// `seq`, if the stretch has that, and most often close to it.
+impl Stretch {
+    fn start(&self) -> LineStart {
+        LineStart {
+            offset: self.offset,
+            seq: self.seq,
+        }
+    }
+}
+
+/// Where a line begins, and the number of its entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct LineStart {
+    pub(super) offset: u64,
+    pub(super) seq: u64,
+}
+
+/// Where to start reading a stretch so as not to miss `seq`: a line whose number is at most `seq`, if the stretch has
+/// that, and most often close to it.
 ///
 /// The lines are sorted, so this halves the file instead of keeping an index. A number is believed only when
 /// the next line has the one after it, which a damaged line does not bring about.
@@ -176,14 +192,14 @@ pub(super) fn locate<F: Read + Seek + Copy>(
     file: F,
     stretch: &Stretch,
     seq: u64,
-) -> io::Result<(u64, u64)> {
-    let mut low = (stretch.offset, stretch.seq);
+) -> io::Result<LineStart> {
+    let mut low = stretch.start();
     let mut high = stretch.end;
 
-    while low.1 < seq && high - low.0 > SEARCH_BYTES_MIN {
-        let middle = low.0 + (high - low.0) / 2;
+    while low.seq < seq && high - low.offset > SEARCH_BYTES_MIN {
+        let middle = low.offset + (high - low.offset) / 2;
         match first_pair(file, middle, high, stretch.end)? {
-            Some(found) if (low.1..=seq).contains(&found.1) => low = found,
+            Some(found) if (low.seq..=seq).contains(&found.seq) => low = found,
             // Too far, or nothing to go by. Had there been a line to start from above the middle, nothing but
             // more reading follows from not knowing it.
             _ => high = middle,
@@ -193,47 +209,45 @@ pub(super) fn locate<F: Read + Seek + Copy>(
     Ok(low)
 }
 
-/// Where to start reading a stretch so as to come to the line at `to`, whose number is `before` or above: the offset of a
-/// line about `step` bytes before it, and its number. Where nothing can be believed it is further up, and the first line
-/// at last.
+/// Where to start reading a stretch so as to come to the line at `to`, whose number is `before` or above: a line about
+/// `step` bytes before it. Where nothing can be believed it is further up, and the first line at last.
 pub(super) fn line_before<F: Read + Seek + Copy>(
     file: F,
     stretch: &Stretch,
     to: u64,
     before: u64,
     step: usize,
-) -> io::Result<(u64, u64)> {
+) -> io::Result<LineStart> {
     let mut step = step as u64;
     while step < to - stretch.offset {
         if let Some(found) = first_pair(file, to - step, to, stretch.end)?
-            && (stretch.seq..before).contains(&found.1)
+            && (stretch.seq..before).contains(&found.seq)
         {
             return Ok(found);
         }
         step = step.saturating_mul(2);
     }
 
-    Ok((stretch.offset, stretch.seq))
+    Ok(stretch.start())
 }
 
-/// The offset and number of the first line that starts behind `from` and before `to`, and has the next number
-/// after it.
+/// The first line that starts behind `from` and before `to`, and has the next number after it.
 fn first_pair<F: Read + Seek>(
     file: F,
     from: u64,
     to: u64,
     len: u64,
-) -> io::Result<Option<(u64, u64)>> {
+) -> io::Result<Option<LineStart>> {
     let mut lines = Lines::new(file, from, len, 4096)?;
 
     // The rest of the line that `from` is in.
     lines.next()?;
 
-    let mut before: Option<(u64, u64)> = None;
+    let mut before: Option<LineStart> = None;
     while let Some(line) = lines.next()? {
         let seq = leading_seq(line.text);
         if let (Some(found), Some(seq)) = (before, seq)
-            && found.1.checked_add(1) == Some(seq)
+            && found.seq.checked_add(1) == Some(seq)
         {
             return Ok(Some(found));
         }
@@ -242,7 +256,8 @@ fn first_pair<F: Read + Seek>(
             break;
         }
 
-        before = seq.map(|seq| (line.offset, seq));
+        let offset = line.offset;
+        before = seq.map(|seq| LineStart { offset, seq });
     }
 
     Ok(None)

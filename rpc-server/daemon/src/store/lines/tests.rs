@@ -126,7 +126,8 @@ fn locating_never_goes_past_the_line_and_comes_close_to_it() {
 
     let file = file_with(&content);
     for seq in (3..3000).chain([5000, u64::MAX]) {
-        let (offset, at) = locate(&file, &segment_of(content.len() as u64, 3), seq).unwrap();
+        let LineStart { offset, seq: at } =
+            locate(&file, &segment_of(content.len() as u64, 3), seq).unwrap();
         assert!(at <= seq);
         assert_eq!(offset, offsets[usize::try_from(at - 3).unwrap()] as u64);
 
@@ -138,11 +139,12 @@ fn locating_never_goes_past_the_line_and_comes_close_to_it() {
         );
     }
 
+    let first = LineStart { offset: 0, seq: 3 };
     assert_eq!(
         locate(&file, &segment_of(content.len() as u64, 3), 1).unwrap(),
-        (0, 3)
+        first
     );
-    assert_eq!(locate(&file, &segment_of(0, 3), 9).unwrap(), (0, 3));
+    assert_eq!(locate(&file, &segment_of(0, 3), 9).unwrap(), first);
 }
 
 #[test]
@@ -165,7 +167,8 @@ fn a_line_with_a_wrong_number_never_leads_past_the_one_that_is_looked_for() {
 
         write(line(seq - 150));
         for wanted in [seq - 150, seq - 1, seq] {
-            let (offset, found) = locate(&file, &segment_of(len, 10_000), wanted).unwrap();
+            let LineStart { offset, seq: found } =
+                locate(&file, &segment_of(len, 10_000), wanted).unwrap();
             assert!(found <= wanted);
             assert_eq!(
                 offset,

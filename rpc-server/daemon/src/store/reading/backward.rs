@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 
 use super::super::StoreError;
 use super::super::entry::EntryRef;
-use super::super::lines::{Lines, Sequence, Stretch, line_before, locate};
+use super::super::lines::{LineStart, Lines, Sequence, Stretch, line_before, locate};
 use super::super::segments::Segments;
 use super::super::walk::{BLOCK_BYTES, Blocks, check_over, read_segment};
 use super::{PAGE_BYTES_MAX, Query};
@@ -133,7 +133,7 @@ impl<'a> Backward<'a> {
         bytes_max: u64,
         damaged: &mut Vec<u64>,
     ) -> io::Result<Then> {
-        let (offset, seq) = locate(file, stretch, self.before)?;
+        let LineStart { offset, seq } = locate(file, stretch, self.before)?;
         let mut piece = Piece {
             offset,
             seq,
@@ -152,7 +152,8 @@ impl<'a> Backward<'a> {
                 return Ok(Then::GoesOn);
             }
 
-            let (offset, seq) = line_before(file, stretch, piece.offset, self.before, BLOCK_BYTES)?;
+            let LineStart { offset, seq } =
+                line_before(file, stretch, piece.offset, self.before, BLOCK_BYTES)?;
             piece = Piece {
                 offset,
                 seq,

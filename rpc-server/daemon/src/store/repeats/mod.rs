@@ -44,6 +44,15 @@ pub(super) struct Repeats {
     is_complete: bool,
 }
 
+/// What a replay has come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Replayed {
+    /// All that was read made sense.
+    Whole,
+    /// Lines were damaged, or another program has changed the file.
+    Damaged,
+}
+
 impl Repeats {
     /// What is known of a directory with these segments, but for the lines of the newest one.
     pub(super) fn before_newest(dir: &Path, firsts: &[u64], config: &LogConfig) -> Self {
@@ -88,8 +97,8 @@ impl Repeats {
         }
     }
 
-    /// Notes that the newest segment was read up to the number `next`, and whether all of it made sense.
-    pub(super) fn end_replay(&mut self, next: u64, is_sound: bool) {
+    /// Notes that the newest segment was read up to the number `next`.
+    pub(super) fn end_replay(&mut self, next: u64, replayed: Replayed) {
         // One that was cut off has no number any more.
         if self
             .pending
@@ -100,7 +109,7 @@ impl Repeats {
         }
         self.pending = None;
 
-        self.is_complete &= is_sound;
+        self.is_complete &= replayed == Replayed::Whole;
         if self.is_complete {
             self.keys.are_complete();
         }

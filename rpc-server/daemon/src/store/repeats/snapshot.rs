@@ -9,6 +9,7 @@ use rpc_core::Fingerprint;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
+use super::super::Durability;
 use super::super::segment::{self, FILE_MODE};
 use super::Repeats;
 use super::keys;
@@ -72,7 +73,12 @@ impl Snapshots {
     }
 
     /// Writes what is known before the segment `first` is made. Without it, a start reads older segments.
-    pub(in crate::store) fn write(&mut self, first: u64, repeats: &Repeats, fsync: bool) {
+    pub(in crate::store) fn write(
+        &mut self,
+        first: u64,
+        repeats: &Repeats,
+        durability: Durability,
+    ) {
         if let Some(old) = self.next.replace(first)
             && old != first
         {
@@ -85,7 +91,7 @@ impl Snapshots {
             keys: repeats.keys.snapshot(now),
             producers: repeats.producers.snapshot(now),
         };
-        if let Err(error) = write(&path, first, &known, fsync) {
+        if let Err(error) = write(&path, first, &known, durability) {
             tracing::warn!(file = %path.display(), %error, "cannot write down which appends were here");
             // One that is there is of a segment that was taken back.
             self.delete(first);
@@ -114,7 +120,7 @@ pub(super) fn path(dir: &Path, first: u64) -> PathBuf {
     segment::path(dir, first).with_extension(EXTENSION)
 }
 
-fn write(path: &Path, before: u64, known: &Known, fsync: bool) -> io::Result<()> {
+fn write(path: &Path, before: u64, known: &Known, durability: Durability) -> io::Result<()> {
     let new = path.with_extension("known.new");
     let file = File::options()
         .write(true)
@@ -142,7 +148,7 @@ fn write(path: &Path, before: u64, known: &Known, fsync: bool) -> io::Result<()>
     let check = lines.check.number();
     lines.line(&End { check })?;
     let file = lines.inner.into_inner().map_err(io::Error::from)?;
-    if fsync {
+    if durability == Durability::Power {
         file.sync_data()?;
     }
 

@@ -4,8 +4,8 @@ use rpc_core::{Meta, RawJson, Request};
 use rpc_server::layers::{IDEMPOTENCY_AGE_MS, IDEMPOTENCY_KEY, KeyedCall};
 use tempfile::TempDir;
 
-use super::super::StoreError;
 use super::super::queue::Tell;
+use super::super::{Durability, StoreError};
 use super::*;
 
 const AGE_MAX: Duration = Duration::from_secs(600);
@@ -134,7 +134,7 @@ fn a_snapshot_keeps_what_is_known_and_what_was_forgotten() {
     repeats.producers = producers_of(&[("p", 70)], now);
     Snapshots::of(dir.path(), None)
         .unwrap()
-        .write(7, &repeats, true);
+        .write(7, &repeats, Durability::Power);
 
     repeats.keys = keys_of(0, room, now);
     repeats.producers = producers_of(&[], now);
@@ -167,7 +167,7 @@ fn a_snapshot_with_any_byte_changed_or_cut_off_is_not_believed() {
     };
     Snapshots::of(dir.path(), None)
         .unwrap()
-        .write(1, &repeats, false);
+        .write(1, &repeats, Durability::Process);
     let path = snapshot::path(dir.path(), 1);
     let whole = fs::read(&path).unwrap();
     let known = snapshot::read(dir.path(), 1).unwrap();
@@ -204,16 +204,16 @@ fn snapshots_of_segments_that_are_not_the_newest_are_deleted() {
     };
 
     let mut snapshots = Snapshots::of(dir.path(), None).unwrap();
-    snapshots.write(1, &repeats, false);
+    snapshots.write(1, &repeats, Durability::Process);
     snapshots.settle(1);
-    snapshots.write(4, &repeats, false);
+    snapshots.write(4, &repeats, Durability::Process);
     there(&[1, 4]);
-    snapshots.write(6, &repeats, false);
+    snapshots.write(6, &repeats, Durability::Process);
     there(&[1, 6]);
     snapshots.settle(6);
     there(&[6]);
 
-    snapshots.write(8, &repeats, false);
+    snapshots.write(8, &repeats, Durability::Process);
     Snapshots::of(dir.path(), Some(6)).unwrap();
     there(&[6]);
 }

@@ -11,8 +11,8 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
-use super::StoreError;
 use super::dir_lock::DirLock;
+use super::{Durability, StoreError};
 
 pub(super) use names::{SEQ_MAX, first_in, path, sync_dir};
 pub(super) use recover::Recovered;
@@ -97,15 +97,19 @@ impl Segment {
         Ok(segment)
     }
 
-    /// Writes whole lines with one write, and with `fsync` makes them durable.
+    /// Writes whole lines with one write, and syncs them where they are to outlive a loss of power.
     ///
     /// After an error the file must not be appended to again: see [`give_up`](Self::give_up).
-    pub(super) fn append(&mut self, lines: &[u8], fsync: bool) -> Result<(), StoreError> {
+    pub(super) fn append(
+        &mut self,
+        lines: &[u8],
+        durability: Durability,
+    ) -> Result<(), StoreError> {
         self.file
             .write_all(lines)
             .map_err(StoreError::io("write", &self.path))?;
 
-        if fsync {
+        if durability == Durability::Power {
             let begun = Instant::now();
             self.file
                 .sync_data()

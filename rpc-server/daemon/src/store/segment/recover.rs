@@ -6,9 +6,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::SystemTime;
 
-use super::super::StoreError;
 use super::super::entry::EntryRef;
 use super::super::lines::{Line, Lines, Sequence};
+use super::super::{Durability, StoreError};
 use super::{Identity, SEQ_MAX, Segment, path};
 
 /// What [`Segment::recover`] found.
@@ -21,8 +21,8 @@ pub(in crate::store) struct Recovered {
 }
 
 impl Segment {
-    /// Opens the newest segment, cuts off a line that was not written to its end, and with `fsync`
-    /// makes the rest durable.
+    /// Opens the newest segment, cuts off a line that was not written to its end, and syncs the rest
+    /// where it is to outlive a loss of power.
     ///
     /// The rest may not be durable yet: the process before may have been killed between its write and its
     /// `fdatasync`. Shown to readers and then lost with the power, its numbers would be given out a second
@@ -32,7 +32,7 @@ impl Segment {
     pub(in crate::store) fn recover(
         dir: &Path,
         first: u64,
-        fsync: bool,
+        durability: Durability,
         learn: &mut dyn FnMut(&EntryRef<'_>, u64),
     ) -> Result<Recovered, StoreError> {
         let path = path(dir, first);
@@ -80,7 +80,7 @@ impl Segment {
             }
         }
 
-        if fsync && len > 0 {
+        if durability == Durability::Power && len > 0 {
             file.sync_data()
                 .map_err(StoreError::io("fdatasync", &path))?;
         }

@@ -26,7 +26,7 @@ fn a_symbolic_link_in_place_of_the_newest_segment_is_refused_and_what_it_leads_t
     fs::write(&other, "of another program, without a newline").unwrap();
     std::os::unix::fs::symlink(&other, path(dir.path(), 1)).unwrap();
 
-    let Err(error) = Segment::recover(dir.path(), 1, false, &mut |_, _| ()) else {
+    let Err(error) = Segment::recover(dir.path(), 1, Durability::Process, &mut |_, _| ()) else {
         panic!("the link is followed");
     };
     assert!(
@@ -49,7 +49,7 @@ fn giving_up_removes_a_new_file_and_shortens_one_that_readers_know() {
     assert!(!path(dir.path(), 7).exists());
 
     let mut segment = Segment::create(dir.path(), 8, None).unwrap();
-    segment.append(b"durable\n", true).unwrap();
+    segment.append(b"durable\n", Durability::Power).unwrap();
     segment.listed = true;
 
     // What a write that failed half way has left.

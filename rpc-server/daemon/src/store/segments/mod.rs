@@ -18,7 +18,7 @@ use super::dir_lock::DirLock;
 use super::entry::EntryRef;
 use super::index::{self, Brief, Index};
 use super::segment::{Recovered, Segment, first_in, path};
-use super::{StoreError, lock};
+use super::{Durability, StoreError, lock};
 
 pub(super) use self::indexes::ClosedIndex;
 use self::indexes::Indexed;
@@ -67,16 +67,34 @@ pub(super) struct View {
     pub(super) is_oldest: bool,
 }
 
+/// What [`Segments::recover`] found in a directory.
+pub(super) struct FoundSegments {
+    pub(super) segments: Segments,
+    /// The newest segment, if the directory has one.
+    pub(super) newest: Option<Segment>,
+    /// The sequence number to go on with.
+    pub(super) next: u64,
+}
+
+/// The newest segment, as it is found or was left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Newest {
+    /// The number of its first entry.
+    pub(super) first: u64,
+    /// Its length.
+    pub(super) bytes: u64,
+}
+
 impl Segments {
-    /// Lists a directory and recovers its newest segment; returns that segment if there is one, and the
-    /// sequence number to go on with.
+    /// Lists a directory and recovers its newest segment.
     ///
-    /// `learn` is told of each entry of the newest. Older segments are not read, so this takes as long for a terabyte as for the newest segment alone.
+    /// `learn` is told of each entry of the newest. Older segments are not read, so this takes as long for a terabyte as for
+    /// the newest segment alone.
     pub(super) fn recover(
         dir: &Path,
         lock: Option<&DirLock>,
         learn: &mut dyn FnMut(&EntryRef<'_>),
-    ) -> Result<(Self, Option<Segment>, u64), StoreError> {
+    ) -> Result<FoundSegments, StoreError> {
         let mut segments = list(dir).map_err(StoreError::io("list", dir))?;
 
         let mut recovered = None;
@@ -86,7 +104,11 @@ impl Segments {
                 learn(entry);
                 index.add(&Brief::of(entry), end);
             };
-            let found = Segment::recover(dir, newest.first, lock.is_some(), &mut learn)?;
+            let durability = match lock {
+                Some(_) => Durability::Power,
+                None => Durability::Process,
+            };
+            let found = Segment::recover(dir, newest.first, durability, &mut learn)?;
             newest.len = found.segment.len;
             newest.indexed = Indexed::recovered(index, newest.len, found.next - 1);
             recovered = Some(found);
@@ -105,7 +127,7 @@ impl Segments {
             total,
             unreadable: BTreeSet::new(),
         };
-        let listed = Self {
+        let segments = Self {
             dir: dir.into(),
             state: Mutex::new(state),
             damaged: AtomicU64::new(0),
@@ -115,12 +137,16 @@ impl Segments {
             |Recovered {
                  segment, damaged, ..
              }| {
-                listed.report_damage(segment.first, &damaged, &|| false);
+                segments.report_damage(segment.first, &damaged, &|| false);
                 segment
             },
         );
 
-        Ok((listed, newest, next))
+        Ok(FoundSegments {
+            segments,
+            newest,
+            next,
+        })
     }
 
     /// Shows readers what a segment has grown to, up to the entry `last`. `added` is the index of what was added, if that is
@@ -238,13 +264,13 @@ impl Segments {
         lock(&self.state).segments.len() as u64
     }
 
-    /// The newest segment with its length.
-    pub(super) fn newest(&self) -> Option<(u64, u64)> {
+    /// The newest segment.
+    pub(super) fn newest(&self) -> Option<Newest> {
         let state = lock(&self.state);
-        state
-            .segments
-            .back()
-            .map(|newest| (newest.first, newest.len))
+        state.segments.back().map(|newest| Newest {
+            first: newest.first,
+            bytes: newest.len,
+        })
     }
 
     /// Opens a segment for reading. `None` if it has been deleted since it was looked up, by retention or by

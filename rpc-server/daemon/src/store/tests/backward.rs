@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use super::super::reading::SCAN_BYTES_MAX;
 use super::super::reading::backward::Backward;
-use super::super::segments::Segments;
+use super::super::segments::{FoundSegments, Segments};
 use super::*;
 
 fn down(before: u64) -> Query {
@@ -164,7 +164,7 @@ async fn a_scan_downwards_whose_call_is_over_reads_no_further_block() {
     }
     drop(store);
 
-    let (segments, _newest, _) = Segments::recover(dir.path(), None, &mut |_| ()).unwrap();
+    let FoundSegments { segments, .. } = Segments::recover(dir.path(), None, &mut |_| ()).unwrap();
     let nothing = Query {
         filter: containing("zzz"),
         ..down(u64::MAX)

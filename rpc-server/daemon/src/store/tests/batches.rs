@@ -1,6 +1,6 @@
 //! Batches: together or not at all, once.
 
-use super::damage::forget_closing;
+use super::damage::WAYS_TO_LOSE_THE_RECORD;
 use super::*;
 
 /// The entries of a batch, which say whose they are.
@@ -49,14 +49,7 @@ async fn a_batch_has_consecutive_numbers_and_is_answered_again_but_not_written()
 
 #[tokio::test]
 async fn a_batch_is_known_after_a_restart_whatever_has_become_of_the_record_of_it() {
-    let damages: [fn(&TempDir); 4] = [
-        |_| {},
-        forget_closing,
-        |dir| fs::remove_file(known_file(dir)).unwrap(),
-        |dir| fs::write(known_file(dir), "{").unwrap(),
-    ];
-
-    for damage in damages {
+    for damage in WAYS_TO_LOSE_THE_RECORD {
         // All in the newest segment, and one batch a segment.
         for segment_bytes in [1 << 20, 100] {
             let dir = TempDir::new().unwrap();

@@ -12,6 +12,14 @@ pub(super) fn forget_closing(dir: &TempDir) {
     fs::remove_file(dir.path().join("closed.json")).unwrap();
 }
 
+/// What may become of the record of which appends were here: nothing, and what a kill, an operator or a disk does to it.
+pub(super) const WAYS_TO_LOSE_THE_RECORD: [fn(&TempDir); 4] = [
+    |_| {},
+    forget_closing,
+    |dir| fs::remove_file(known_file(dir)).unwrap(),
+    |dir| fs::write(known_file(dir), "{").unwrap(),
+];
+
 #[tokio::test]
 async fn a_tail_torn_at_any_byte_is_cut_off_and_its_number_given_to_the_next() {
     let dir = TempDir::new().unwrap();

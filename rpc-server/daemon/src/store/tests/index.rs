@@ -2,7 +2,7 @@
 
 use super::super::reading::SCAN_BYTES_MAX;
 use super::super::reading::scan::{Range, Scan};
-use super::super::segments::Segments;
+use super::super::segments::{FoundSegments, Segments};
 use super::*;
 
 /// Entries of 100 KiB, with a time, a level and a service that change slowly, in segments of 2 MiB.
@@ -138,7 +138,7 @@ async fn a_read_by_time_does_not_scan_what_is_of_another_time() {
     fill(&store).await;
     drop(store);
 
-    let (segments, _newest, _) = Segments::recover(dir.path(), None, &mut |_| ()).unwrap();
+    let FoundSegments { segments, .. } = Segments::recover(dir.path(), None, &mut |_| ()).unwrap();
     let query = Query {
         filter: Filter {
             rest: Rest {

@@ -3,7 +3,7 @@
 use rpc_core::{Meta, RawJson, Request};
 use rpc_server::layers::{IDEMPOTENCY_AGE_MS, IDEMPOTENCY_KEY, KeyedCall};
 
-use super::damage::forget_closing;
+use super::damage::WAYS_TO_LOSE_THE_RECORD;
 use super::*;
 
 /// A call of `append` with a key, sent first so long ago.
@@ -52,14 +52,7 @@ async fn what_has_one_key_is_one_entry_for_all_that_send_it_at_once() {
 
 #[tokio::test]
 async fn a_key_is_known_after_a_restart_whatever_has_become_of_the_record_of_it() {
-    let damages: [fn(&TempDir); 4] = [
-        |_| {},
-        forget_closing,
-        |dir| fs::remove_file(known_file(dir)).unwrap(),
-        |dir| fs::write(known_file(dir), "{").unwrap(),
-    ];
-
-    for damage in damages {
+    for damage in WAYS_TO_LOSE_THE_RECORD {
         // All in the newest segment, and one entry a segment.
         for segment_bytes in [1 << 20, 100] {
             let dir = TempDir::new().unwrap();

@@ -8,7 +8,7 @@ use rpc_server::blocking::Caller;
 
 use super::super::reading::SCAN_BYTES_MAX;
 use super::super::reading::scan::{Range, Scan};
-use super::super::segments::Segments;
+use super::super::segments::{FoundSegments, Segments};
 use super::super::walk::BLOCK_BYTES;
 use super::*;
 
@@ -32,7 +32,7 @@ async fn a_scan_whose_call_is_over_reads_no_further_block() {
     }
     drop(store);
 
-    let (segments, _newest, _) = Segments::recover(dir.path(), None, &mut |_| ()).unwrap();
+    let FoundSegments { segments, .. } = Segments::recover(dir.path(), None, &mut |_| ()).unwrap();
     let blocks = fs::read(segment_path(&dir, 1)).unwrap().len() / BLOCK_BYTES;
     assert!(blocks > 20, "{blocks}");
 

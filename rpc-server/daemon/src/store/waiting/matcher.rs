@@ -63,7 +63,7 @@ impl Matcher {
     pub(in crate::store) fn run(mut self) {
         let mut rest = Duration::ZERO;
         loop {
-            let task = self.waiting.next_task(self.pass.is_some(), rest);
+            let task = self.waiting.next_task(self.pass.as_ref(), rest);
             rest = Duration::ZERO;
 
             match task {
@@ -138,9 +138,9 @@ impl Matcher {
     fn wake(&self, kind: Kind, group: u64, found: Found) {
         let mut cursor = Some(0);
         while let Some(from) = cursor {
-            let (woken, next) = self.waiting.lock().side(kind).wake(group, found, from);
-            woken.into_iter().for_each(super::side::Wake::wake);
-            cursor = next;
+            let woken = self.waiting.lock().side(kind).wake(group, found, from);
+            woken.wakes.into_iter().for_each(super::side::Wake::wake);
+            cursor = woken.cursor;
         }
     }
 
@@ -184,31 +184,31 @@ impl Drop for Matcher {
 
 impl Waiting {
     /// Waits for something to do. Asking filters one by one has the time `rest` before it goes on.
-    fn next_task(&self, has_pass: bool, rest: Duration) -> Task {
+    fn next_task(&self, pass: Option<&Pass>, rest: Duration) -> Task {
         let until = Instant::now() + rest;
         let mut state = self.lock();
 
         loop {
             let left = until.saturating_duration_since(Instant::now());
-            let is_at_rest = !left.is_zero();
-            if let Some(task) = state.task(has_pass, is_at_rest) {
+            if let Some(task) = state.task(pass, left) {
                 return task;
             }
 
             // As in `lock`: a panic elsewhere has left the data whole.
-            state = if is_at_rest {
-                let waited = self.changed.wait_timeout(state, left);
-                waited.unwrap_or_else(PoisonError::into_inner).0
-            } else {
+            state = if left.is_zero() {
                 let waited = self.changed.wait(state);
                 waited.unwrap_or_else(PoisonError::into_inner)
+            } else {
+                let waited = self.changed.wait_timeout(state, left);
+                waited.unwrap_or_else(PoisonError::into_inner).0
             };
         }
     }
 }
 
 impl State {
-    fn task(&self, has_pass: bool, is_at_rest: bool) -> Option<Task> {
+    /// What there is to do, with a pass under way that still rests for that long.
+    fn task(&self, pass: Option<&Pass>, rest: Duration) -> Option<Task> {
         let last = self.last;
         if self.ended {
             return Some(Task::End);
@@ -219,11 +219,11 @@ impl State {
             return Some(Task::Match { kind, after, last });
         }
 
-        if is_at_rest {
+        if !rest.is_zero() {
             return None;
         }
 
-        if has_pass {
+        if pass.is_some() {
             return Some(Task::GoOn);
         }
 

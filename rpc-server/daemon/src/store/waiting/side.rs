@@ -73,6 +73,14 @@ impl Wake {
     }
 }
 
+/// Waiters that were taken out to be woken.
+#[derive(Default)]
+pub(super) struct Woken {
+    pub(super) wakes: Vec<Wake>,
+    /// The waiter to go on behind, if there may be more.
+    pub(super) cursor: Option<u64>,
+}
+
 impl Side {
     pub(super) fn is_empty(&self) -> bool {
         self.groups.is_empty()
@@ -139,15 +147,10 @@ impl Side {
     }
 
     /// Takes out waiters of a group that wait for one of the entries found, among the next few behind the
-    /// waiter `cursor`. Returns them, and the cursor to go on with if there may be more.
-    pub(super) fn wake(
-        &mut self,
-        group: u64,
-        found: Found,
-        cursor: u64,
-    ) -> (Vec<Wake>, Option<u64>) {
+    /// waiter `cursor`.
+    pub(super) fn wake(&mut self, group: u64, found: Found, cursor: u64) -> Woken {
         let Some(waiters) = self.groups.get_mut(&group).map(|group| &mut group.waiters) else {
-            return (Vec::new(), None);
+            return Woken::default();
         };
 
         let some: Vec<u64> = waiters
@@ -160,12 +163,12 @@ impl Side {
             .copied()
             .filter(|_| some.len() == WAITERS_AT_ONCE);
 
-        let mut woken = Vec::new();
+        let mut wakes = Vec::new();
         for waiter in some {
             if let Some(Entry { after, tell }) = waiters.remove(&waiter) {
                 if after < found.last {
                     let behind = after.max(found.first - 1);
-                    woken.push(Wake { tell, behind });
+                    wakes.push(Wake { tell, behind });
                 } else {
                     waiters.insert(waiter, Entry { after, tell });
                 }
@@ -173,7 +176,7 @@ impl Side {
         }
 
         self.forget_if_empty(group);
-        (woken, cursor)
+        Woken { wakes, cursor }
     }
 
     fn forget_if_empty(&mut self, id: u64) {
