@@ -94,6 +94,13 @@ FAULTS: Dict[str, Fault] = {
         "opens an idle connection again at once", ["an-idle-connection-that-was-lost-is-opened-by-the-next-call"]
     ),
     "resends-what-was-lost": Fault("sends lost calls again", ["a-call-that-was-lost-is-not-sent-again"]),
+    "resume-after-an-item-only": Fault(
+        "does not call a resumable stream again that has had no item",
+        [
+            "a-resumable-stream-that-a-goaway-ends-before-an-item-begins-with-its-own-params-elsewhere",
+            "a-resumable-stream-that-a-draining-server-rejects-begins-elsewhere",
+        ],
+    ),
     "resume-after-any-failure": Fault(
         "calls a resumable stream again after any failure", ["a-failure-of-the-service-ends-a-resumable-stream"]
     ),

@@ -35,6 +35,8 @@ class Resumption:
         is_lost = told["code"] == 14 or self.wrong == "resume-after-any-failure"
         if self.wrong == "resume-after-loss-only":
             is_lost = is_lost and not told["answered"]
+        if self.wrong == "resume-after-an-item-only":
+            is_lost = is_lost and bool(self.cursor)
         if not self.members or not is_lost or (self.reopenings >= REOPENINGS_MAX and self.wrong != "resume-for-ever"):
             if self.members and self.reopenings and self.cursor and told["code"] in (9, 11) and self.wrong != "resume-hides-gaps":
                 place = json.dumps(self.cursor)

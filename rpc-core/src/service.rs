@@ -1,6 +1,6 @@
 //! One [`Service`] for router, layers, client and mock.
 
-use std::future::{Future, ready};
+use std::future::Future;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
@@ -115,26 +115,9 @@ pub trait Service: Send + Sync + 'static {
     ) -> impl Future<Output = R> + Send {
         self.call(request.into_request()).map(R::from_outcome)
     }
-
-    /// Sets the deadline of a request that others may follow in its place, for typed clients: all of them share its time. A
-    /// service without a clock leaves each of them its own.
-    #[doc(hidden)]
-    fn fix_deadline(&self, _request: &mut Request<'_>) {}
-
-    /// Waits before a call is made for the `attempt`th time, counted from 1, after as many were lost: not at all, unless
-    /// the service is a client, which has a back-off.
-    #[doc(hidden)]
-    fn back_off(&self, attempt: u32) -> impl Future<Output = ()> + Send + 'static {
-        let _ = attempt;
-        ready(())
-    }
 }
 
 impl<S: Service> Service for Arc<S> {
-    fn fix_deadline(&self, request: &mut Request<'_>) {
-        S::fix_deadline(self, request);
-    }
-
     fn call(&self, request: Request<'_>) -> impl Future<Output = Outcome> + Send + 'static {
         S::call(self, request)
     }
@@ -144,10 +127,6 @@ impl<S: Service> Service for Arc<S> {
         request: TypedRequest<'_>,
     ) -> impl Future<Output = R> + Send {
         S::call_typed(self, request)
-    }
-
-    fn back_off(&self, attempt: u32) -> impl Future<Output = ()> + Send + 'static {
-        S::back_off(self, attempt)
     }
 }
 

@@ -177,14 +177,34 @@ impl Command<'_> {
     /// The items that a request is answered with.
     pub(crate) async fn items(&self, mut request: Request<'static>) -> Result<Items, Error> {
         request.credit = Some(self.caller().config.limits.stream_credit);
-        let timeout = self.options().timeout;
-        let own = timeout.map(|timeout| after(Instant::now(), timeout));
+        let series = request.scope.series.take();
+        let own = self.options().timeout.map(|timeout| {
+            let own = after(Instant::now(), timeout);
+            let shared = series.as_ref().map(|it| it.deadline(own.into_std()));
+            shared.map_or(own, Instant::from_std)
+        });
         let deadline = [own, self.options().until()].into_iter().flatten().min();
+
+        if let Some(series) = series {
+            self.back_off(series.reopenings(), deadline).await;
+        }
 
         // Without an id it could not be given credit.
         self.start(&mut request, CallKind::Stream, deadline, &[])
             .await
             .map(Attempt::into_items)
+    }
+
+    /// Waits before a call that follows as many which were lost without a result, but not past its deadline.
+    async fn back_off(&self, lost: u32, deadline: Option<Instant>) {
+        let mut backoff = self.caller().config.reconnect.backoff();
+        let Some(delay) = (0..lost).map(|_| backoff.next_delay()).last() else {
+            return;
+        };
+
+        let begin = after(Instant::now(), delay);
+        let begin = deadline.map_or(begin, |deadline| begin.min(deadline));
+        tokio::time::sleep_until(begin).await;
     }
 
     /// Sends a request as it is, and again where that is allowed.

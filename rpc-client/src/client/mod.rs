@@ -470,22 +470,6 @@ impl Service for Client {
         }
     }
 
-    fn fix_deadline(&self, request: &mut Request<'_>) {
-        let Some(timeout) = request.timeout else {
-            return;
-        };
-
-        let own = after(Instant::now(), timeout).into_std();
-        let deadline = request.scope.deadline.map_or(own, |it| it.min(own));
-        request.scope.deadline = Some(deadline);
-    }
-
-    fn back_off(&self, attempt: u32) -> impl Future<Output = ()> + Send + 'static {
-        let mut backoff = self.context.config.reconnect.backoff();
-        let delay = (0..attempt).map(|_| backoff.next_delay()).last();
-        tokio::time::sleep(delay.unwrap_or_default())
-    }
-
     fn call_typed<R: MethodResult>(
         &self,
         request: TypedRequest<'_>,

@@ -5,9 +5,10 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use futures::stream::{self, Stream, StreamExt};
-use rpc_client::{Client, Code, Items};
+use rpc_client::{BoxService, CallOptions, Client, Code, Items, Service, layers};
 use rpc_core::Resume;
 use rpc_server::{Config, Router, Server, Status, service};
 use serde::{Deserialize, Serialize};
@@ -146,7 +147,7 @@ fn setting(name: &str) -> Option<u64> {
     Some(set.parse().expect(name))
 }
 
-/// Begins the stream. A call that is cut before its first item is the caller's, who calls again.
+/// Begins the stream. A call that was not sent is the caller's, who calls again.
 async fn begin(numbers: &NumbersClient<Client>, to: u64) -> Items<Result<Number, Status>> {
     loop {
         match numbers.follow(0, to).await {
@@ -183,23 +184,20 @@ async fn of_a_stream_that_is_cut_at_random_each_item_comes_once() {
     assert!(items.next().await.is_none());
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_stream_goes_on_when_its_server_was_away_for_some_seconds() {
+/// A client whose first connection breaks, after which its server cannot be reached for ten seconds.
+async fn client_of_a_server_that_goes_away() -> Client {
     let router = Router::new().serve(NumbersServer(Counting)).unwrap();
     let server = Server::builder().router(router).bind().await.unwrap();
     let handle = server.handle();
-    let first = Arc::new(Mutex::new(None::<Instant>));
-    let begun = Arc::clone(&first);
+    let begun = Mutex::new(None::<Instant>);
+
     let connect = move |_: String| {
-        let is_away = begun
-            .lock()
-            .unwrap()
-            .is_some_and(|begun| begun.elapsed().as_secs() < 10);
-        if is_away {
+        let mut begun = begun.lock().unwrap();
+        if begun.is_some_and(|begun| begun.elapsed().as_secs() < 10) {
             return std::future::ready(Err(io::ErrorKind::ConnectionRefused.into()));
         }
 
-        begun.lock().unwrap().get_or_insert_with(Instant::now);
+        begun.get_or_insert_with(Instant::now);
         let (ours, theirs) = tokio::io::duplex(64 * 1024);
         let breaking = Breaking {
             io: theirs,
@@ -209,15 +207,54 @@ async fn a_stream_goes_on_when_its_server_was_away_for_some_seconds() {
         tokio::spawn(handle.serve_connection(breaking, "test"));
         std::future::ready(Ok(ours))
     };
+    Client::builder("far").connector(connect).build()
+}
 
-    let numbers = NumbersClient::new(Client::builder("far").connector(connect).build());
+/// Reads a stream that is away for ten seconds in its middle.
+async fn check_that_it_comes_back(service: impl Service) {
+    let begun = Instant::now();
+    let numbers = NumbersClient::new(service);
     let mut items = numbers.follow(0, 40).await.unwrap();
     for wanted in 1..=40 {
         assert_eq!(items.next().await.unwrap().unwrap().n, wanted);
     }
+
     assert!(items.next().await.is_none());
-    let first = first.lock().unwrap().unwrap();
-    assert!(first.elapsed().as_secs() >= 10);
+    assert!(begun.elapsed().as_secs() >= 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_goes_on_when_its_server_was_away_for_some_seconds() {
+    check_that_it_comes_back(client_of_a_server_that_goes_away().await).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_behind_layers_has_the_back_off_of_its_client() {
+    let client = client_of_a_server_that_goes_away().await;
+    let layered = client
+        .layer(layers::Timeout::new(Duration::from_secs(5)))
+        .layer(layers::Retry::new(&rpc_client::Config::default()))
+        .layer(layers::Trace);
+    check_that_it_comes_back(BoxService::new(layered)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_calls_of_a_stream_behind_layers_share_its_one_deadline() {
+    let (client, breaks) = client(Config::default(), || 600).await;
+    let options = CallOptions::new().timeout(Duration::from_secs(3));
+    let numbers = NumbersClient::new(client.layer(layers::Trace)).with(options);
+    let begun = Instant::now();
+
+    let mut items = numbers.follow(0, u64::MAX).await.unwrap();
+    let failure = loop {
+        match items.next().await.unwrap() {
+            Ok(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+            Err(failure) => break failure,
+        }
+    };
+    assert_eq!(failure.code(), Code::DEADLINE_EXCEEDED);
+    assert!(begun.elapsed() < Duration::from_millis(3_500));
+    assert!(breaks.load(Ordering::Relaxed) > 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -241,7 +278,7 @@ async fn a_stream_goes_on_over_another_connection_when_its_own_retires() {
     let mut items = numbers.follow(0, 50).await.unwrap();
     for wanted in 1..=50 {
         assert_eq!(items.next().await.unwrap().unwrap().n, wanted);
-        tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        tokio::time::sleep(Duration::from_millis(2)).await;
     }
     assert!(items.next().await.is_none());
     assert_eq!(breaks.load(Ordering::Relaxed), 0);

@@ -3,6 +3,7 @@
 mod cancellation;
 mod context;
 mod peer;
+mod series;
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use crate::frame::Request;
 pub use cancellation::{Cancellation, LazyCancellation};
 pub use context::Context;
 pub use peer::{HeldBytes, Peer};
+pub use series::Series;
 
 /// The local side of a [`Request`]: the peer that calls, the deadline, and how to learn that the caller
 /// has gone. It never travels.
@@ -41,6 +43,8 @@ pub struct Scope<'a> {
     pub deadline: Option<Instant>,
     /// Whether a client may send the call again where it may have run.
     pub retry: RetryCategory,
+    /// What the call shares with those that follow it in its place, where it may be followed.
+    pub series: Option<Arc<Series>>,
     cancellation: CancellationRef<'a>,
 }
 
@@ -73,6 +77,7 @@ impl<'a> Scope<'a> {
             peer: PeerRef::Borrowed(peer),
             deadline,
             retry: RetryCategory::Neither,
+            series: None,
             cancellation: CancellationRef::Lazy(canceller),
         }
     }
@@ -121,6 +126,7 @@ impl<'a> Scope<'a> {
             peer,
             deadline: self.deadline,
             retry: self.retry,
+            series: self.series,
             cancellation,
         }
     }

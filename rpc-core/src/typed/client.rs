@@ -162,15 +162,15 @@ impl<S: Service> TypedClient<S> {
         let mut request = request.into_request();
         // A copy for the calls that go on where this one is lost.
         let further = (!members.is_empty()).then(|| {
-            self.service.fix_deadline(&mut request);
-            request.clone()
+            let series = request.scope.series.get_or_insert_default();
+            (Arc::clone(series), request.clone())
         });
         let begun = self.service.call(request);
 
         let items = move |reply| match further {
-            Some(request) => {
+            Some((series, request)) => {
                 let service = Arc::clone(&self.service);
-                Items::new(Resuming::new(service, request, members, reply).boxed())
+                Items::new(Resuming::new(service, request, series, members, reply).boxed())
             }
             None => Items::new(items_of(reply)),
         };

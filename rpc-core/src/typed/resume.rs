@@ -10,6 +10,7 @@ use futures::stream::{self, Stream, StreamExt};
 
 use crate::frame::{Body, Item, ItemStream, Outcome, Reply, Request};
 use crate::resume::{Cursor, Resume};
+use crate::scope::Series;
 use crate::service::Service;
 use crate::status::{Code, Status};
 
@@ -21,11 +22,11 @@ const REOPENINGS_MAX: u32 = 16;
 pub(super) struct Resuming<S> {
     service: Arc<S>,
     request: Request<'static>,
+    /// That of the request.
+    series: Arc<Series>,
     members: &'static [Resume],
     cursor: Option<Cursor>,
     state: State,
-    /// Calls since the last item.
-    reopenings: u32,
 }
 
 enum State {
@@ -48,22 +49,23 @@ impl<S: Service> Resuming<S> {
     pub(super) fn new(
         service: Arc<S>,
         request: Request<'static>,
+        series: Arc<Series>,
         members: &'static [Resume],
         reply: Reply,
     ) -> Self {
         Self {
             service,
             request,
+            series,
             members,
             cursor: None,
             state: State::Open(items_of(reply)),
-            reopenings: 0,
         }
     }
 
     /// Notes where the stream goes on behind this item.
     fn pass(&mut self, item: &[u8]) {
-        self.reopenings = 0;
+        self.series.has_gone_on();
         if let Some(cursor) = Cursor::behind(self.members, item) {
             self.cursor = Some(cursor);
         }
@@ -71,29 +73,23 @@ impl<S: Service> Resuming<S> {
 
     /// Calls again where the call was lost. Otherwise this is how the stream ends.
     fn reopen(&mut self, status: Status) -> Option<Status> {
-        if status.code() != Code::UNAVAILABLE || self.reopenings >= REOPENINGS_MAX {
+        if status.code() != Code::UNAVAILABLE || self.series.reopenings() >= REOPENINGS_MAX {
             return Some(status);
         }
 
-        self.reopenings += 1;
+        self.series.reopen();
         let mut request = self.request.clone();
         if let Some(cursor) = &self.cursor {
             request.params = cursor.params(&request.params);
         }
-        let service = Arc::clone(&self.service);
-        let waiting = service.back_off(self.reopenings);
-        let call = async move {
-            waiting.await;
-            service.call(request).await
-        };
-        self.state = State::Opening(call.boxed());
+        self.state = State::Opening(self.service.call(request).boxed());
         None
     }
 
     /// How the stream ends that has failed so. The failure of a further call before its first item is about the cursor; over a
     /// connection it comes as the end of the items, since a stream is begun before it is answered.
     fn failure(&self, status: Status) -> Status {
-        let is_gap = self.reopenings > 0
+        let is_gap = self.series.reopenings() > 0
             && matches!(
                 status.code(),
                 Code::OUT_OF_RANGE | Code::FAILED_PRECONDITION
@@ -181,7 +177,8 @@ mod tests {
             .now_or_never()
             .unwrap()
             .unwrap();
-        let resuming = Resuming::new(service, request, MEMBERS, reply);
+        let series = Arc::default();
+        let resuming = Resuming::new(service, request, series, MEMBERS, reply);
         let items: Vec<_> = resuming.collect().now_or_never().unwrap();
         let number = |item: Item| {
             item.map(|item| {
@@ -234,7 +231,8 @@ mod tests {
             Err(Status::unavailable("lost")),
         ]);
         let request = Request::new(100, RawJson::NULL);
-        let resuming = Resuming::new(service, request, MEMBERS, Reply::stream(lost));
+        let reply = Reply::stream(lost);
+        let resuming = Resuming::new(service, request, Arc::default(), MEMBERS, reply);
         let items: Vec<_> = resuming.collect().now_or_never().unwrap();
         let gap = items[1].as_ref().unwrap_err();
         assert_eq!(gap.code(), Code::OUT_OF_RANGE);

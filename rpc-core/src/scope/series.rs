@@ -1,0 +1,38 @@
+//! The calls that follow one another in the place of one: a stream that goes on where it was lost.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Instant;
+
+/// What the calls of one resumable stream share. It travels with each of their requests through every layer to the
+/// client that sends them, which has a clock and a back-off.
+#[derive(Debug, Default)]
+pub struct Series {
+    deadline: OnceLock<Instant>,
+    /// Calls since the last item, without the first call of the stream.
+    reopenings: AtomicU32,
+}
+
+impl Series {
+    /// The deadline of all calls: that of the first one that says its own.
+    pub fn deadline(&self, of_this_call: Instant) -> Instant {
+        *self.deadline.get_or_init(|| of_this_call)
+    }
+
+    /// How many calls before this one were lost without an item: what a client's back-off grows with. 0 for the first
+    /// call of the stream.
+    pub fn reopenings(&self) -> u32 {
+        // Relaxed, as the others: only the task that reads the stream counts, and makes the calls.
+        self.reopenings.load(Ordering::Relaxed)
+    }
+
+    /// Another call is about to be made.
+    pub(crate) fn reopen(&self) {
+        self.reopenings.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// An item came.
+    pub(crate) fn has_gone_on(&self) {
+        self.reopenings.store(0, Ordering::Relaxed);
+    }
+}
