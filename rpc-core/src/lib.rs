@@ -34,7 +34,7 @@
 //! | [`in_flight`] | id to waiting call; ordered calls |
 //! | [`keepalive`] | when a TCP peer counts as gone |
 //! | [`mod@service`] | [`Service`], [`Layer`], [`BoxService`] |
-//! | [`scope`] | what a connection knows of a call: peer, deadline, cancellation |
+//! | [`scope`] | what a connection knows of a call: peer, deadline, cancellation, line |
 //! | [`descriptor`] | what `describe` tells of a command |
 //! | [`builtins`] | the built-in commands, from one table |
 //! | [`typed`] | what `#[service]` and `#[rpc_error]` expand to |
@@ -90,7 +90,7 @@ pub use frame::{
 };
 pub use resume::{Cursor, Resume};
 pub use rpc_macros::{rpc_error_of_core as rpc_error, service_of_core as service};
-pub use scope::{Cancellation, Context, HeldBytes, Peer, Scope};
+pub use scope::{Cancellation, Context, HeldBytes, Peer, RawLine, Scope};
 pub use service::{BoxService, Layer, Service, layer_fn, service_fn};
 pub use status::{Code, Status};
 pub use timing::{backoff, keepalive};

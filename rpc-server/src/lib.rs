@@ -130,7 +130,7 @@ pub use rpc_core::__private;
 pub use rpc_core::tower;
 pub use rpc_core::{
     Body, BoxService, Cancellation, CmdId, Code, Context, Descriptor, IntoReply, Kind, Layer,
-    Outcome, Peer, RawJson, Reply, Request, Service, Status,
+    Outcome, Peer, RawJson, RawLine, Reply, Request, Service, Status,
 };
 pub use rpc_macros::{rpc_error_of_server as rpc_error, service_of_server as service};
 pub use server::{Drained, Server, ServerBuilder, ServerHandle};

@@ -3,6 +3,7 @@
 mod cancellation;
 mod context;
 mod peer;
+mod raw_line;
 mod series;
 
 use std::fmt;
@@ -15,10 +16,11 @@ use crate::frame::Request;
 pub use cancellation::{Cancellation, LazyCancellation};
 pub use context::Context;
 pub use peer::{HeldBytes, Peer};
+pub use raw_line::RawLine;
 pub use series::Series;
 
-/// The local side of a [`Request`]: the peer that calls, the deadline, and how to learn that the caller
-/// has gone. It never travels.
+/// The local side of a [`Request`]: the peer that calls, the line that the call came as, the deadline,
+/// and how to learn that the caller has gone. It never travels.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -46,6 +48,7 @@ pub struct Scope<'a> {
     /// What the call shares with those that follow it in its place, where it may be followed.
     pub series: Option<Arc<Series>>,
     cancellation: CancellationRef<'a>,
+    line: LineRef<'a>,
 }
 
 /// Shared only with a handler that asks.
@@ -55,6 +58,18 @@ enum PeerRef<'a> {
     None,
     Borrowed(&'a Arc<Peer>),
     Owned(Arc<Peer>),
+}
+
+/// Copied only for a handler that asks.
+#[derive(Clone, Default)]
+enum LineRef<'a> {
+    #[default]
+    None,
+    /// Lost where the request becomes owned.
+    Passing(&'a [u8]),
+    /// Copied where the request becomes owned.
+    Wanted(&'a [u8]),
+    Owned(RawLine),
 }
 
 /// Made only for a handler that asks: most calls end in their first poll and are never cancelled.
@@ -79,7 +94,57 @@ impl<'a> Scope<'a> {
             retry: RetryCategory::Neither,
             series: None,
             cancellation: CancellationRef::Lazy(canceller),
+            line: LineRef::None,
         }
+    }
+
+    /// Says over which connection the call came.
+    pub fn set_peer(&mut self, peer: &'a Arc<Peer>) {
+        self.peer = PeerRef::Borrowed(peer);
+    }
+
+    /// Says what may cancel the call.
+    pub fn set_canceller(&mut self, canceller: &'a LazyCancellation) {
+        self.cancellation = CancellationRef::Lazy(canceller);
+    }
+
+    /// Says which line the call came as, without its line break.
+    pub fn set_line(&mut self, line: &'a [u8]) {
+        self.line = LineRef::Passing(line);
+    }
+
+    /// Has the line copied where the request becomes owned ([`into_owned`](Self::into_owned)).
+    /// Otherwise it is lost there: most calls need no line, and pay for none.
+    pub fn keep_line(&mut self) {
+        if let LineRef::Passing(line) = self.line {
+            self.line = LineRef::Wanted(line);
+        }
+    }
+
+    /// The line that the call came as, without its line break. `None` for a call that came over no
+    /// connection, and where the request has become owned and its line was not
+    /// [kept](Self::keep_line).
+    pub fn line(&self) -> Option<&[u8]> {
+        match &self.line {
+            LineRef::None => None,
+            LineRef::Passing(line) | LineRef::Wanted(line) => Some(line),
+            LineRef::Owned(line) => Some(line),
+        }
+    }
+
+    /// The same as an owned value, for a call's future or for longer: a copy, which counts with the
+    /// connection, unless the line was copied before.
+    pub fn raw_line(&self) -> Option<RawLine> {
+        match &self.line {
+            LineRef::None => None,
+            LineRef::Passing(line) | LineRef::Wanted(line) => Some(self.copy_of(line)),
+            LineRef::Owned(line) => Some(line.clone()),
+        }
+    }
+
+    fn copy_of(&self, line: &[u8]) -> RawLine {
+        let held = self.peer().map(|peer| peer.hold(line.len()));
+        RawLine::held(line, held)
     }
 
     /// The peer, where the call came over a connection.
@@ -111,6 +176,11 @@ impl<'a> Scope<'a> {
 
     /// The same scope, free of the connection's borrowed state.
     pub fn into_owned(self) -> Scope<'static> {
+        let line = match self.line {
+            LineRef::None | LineRef::Passing(_) => LineRef::None,
+            LineRef::Wanted(line) => LineRef::Owned(self.copy_of(line)),
+            LineRef::Owned(line) => LineRef::Owned(line),
+        };
         let cancellation = match self.cancellation {
             CancellationRef::None => CancellationRef::None,
             CancellationRef::Lazy(lazy) => CancellationRef::Made(lazy.get()),
@@ -128,6 +198,7 @@ impl<'a> Scope<'a> {
             retry: self.retry,
             series: self.series,
             cancellation,
+            line,
         }
     }
 }
@@ -188,5 +259,36 @@ mod tests {
         drop(lazy);
         assert!(first.is_cancelled() && second.is_cancelled());
         assert!(!Scope::default().cancellation().is_cancelled());
+    }
+
+    #[test]
+    fn an_owned_scope_has_the_line_only_where_it_is_kept() {
+        let peer = Arc::new(Peer::new("test", 1));
+        let lazy = LazyCancellation::default();
+        let mut scope = Scope::new(&peer, None, &lazy);
+        scope.set_line(b"{}");
+        assert_eq!(scope.clone().into_owned().line(), None);
+
+        scope.keep_line();
+        assert_eq!(scope.into_owned().line(), Some(&b"{}"[..]));
+    }
+
+    #[test]
+    fn a_line_counts_with_its_peer_until_the_last_clone_is_dropped() {
+        let peer = Arc::new(Peer::new("test", 1));
+        let lazy = LazyCancellation::default();
+        let mut scope = Scope::new(&peer, None, &lazy);
+        scope.set_line(b"0123456789");
+        scope.keep_line();
+        assert_eq!(peer.held_bytes(), 0);
+
+        let owned = scope.into_owned();
+        let (first, second) = (owned.raw_line(), owned.raw_line());
+        assert_eq!(peer.held_bytes(), 10, "the clones are one copy");
+
+        drop((owned, first));
+        assert_eq!(peer.held_bytes(), 10);
+        drop(second);
+        assert_eq!(peer.held_bytes(), 0);
     }
 }

@@ -4,7 +4,7 @@ use std::task::{Context, Poll};
 
 use futures::future::BoxFuture;
 use rpc_core::frame::encode_item;
-use rpc_core::scope::{LazyCancellation, Scope};
+use rpc_core::scope::LazyCancellation;
 use rpc_core::{BoxService, CmdId, Outcome, Reply, Request, Status};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
@@ -123,10 +123,15 @@ where
         terms: &mut Terms,
         cancellation: &'a LazyCancellation,
     ) -> &'a BoxService {
-        request.scope = Scope::new(&self.peer, request.scope.deadline, cancellation);
-        let (service, command) = self.host.routes.find(request.cmdid);
-        terms.command = command;
-        service
+        request.scope.set_peer(&self.peer);
+        request.scope.set_canceller(cancellation);
+
+        let found = self.host.routes.find(request.cmdid);
+        if found.keeps_line {
+            request.scope.keep_line();
+        }
+        terms.command = found.command;
+        found.service
     }
 
     /// Whether what was accepted is gone on with: there is room for it, and time in this turn.
@@ -190,7 +195,7 @@ where
                         .saturating_duration_since(arrival.received);
                     self.stats.shard().waited_in_order.record(waited, 1);
                     self.clock.begin_share(&self.host.crowd);
-                    self.start_in_turn(cx, request, arrival);
+                    self.start_in_turn(cx, *request, arrival);
                 }
             }
 

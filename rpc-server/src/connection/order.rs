@@ -9,7 +9,7 @@ use super::call::{Arrival, CALL_BYTES};
 /// An entry in the order of the calls without id.
 pub(super) enum Ordered {
     /// A call that waits for its turn.
-    Call(Request<'static>, Arrival),
+    Call(Box<Request<'static>>, Arrival),
     /// A line that is ready, a verdict on a bad frame for example.
     Line(Vec<u8>),
 }

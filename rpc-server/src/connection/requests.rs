@@ -28,8 +28,9 @@ where
         }
 
         match Request::decode(line) {
-            Ok(request) => {
+            Ok(mut request) => {
                 self.count_good_line();
+                request.scope.set_line(line);
                 self.carry_out(cx, request, arrival);
             }
             Err(bad) => self.bad_line(line, &bad),
@@ -49,6 +50,7 @@ where
         };
 
         let mut request = usual.request();
+        request.scope.set_line(line);
         if request.cmdid.is_built_in() || decide(&request, &self.view(&request)) != Decision::Start
         {
             return false;
@@ -107,8 +109,9 @@ where
             }
             Decision::Wait => {
                 self.set_deadline(&mut request, arrival);
-                let waiting = Ordered::Call(request.into_owned(), arrival);
-                self.in_flight.wait_in_order(waiting);
+                let request = self.to_wait(request);
+                self.in_flight
+                    .wait_in_order(Ordered::Call(Box::new(request), arrival));
             }
             Decision::Control => self.control(&request),
             Decision::EndForId => self.end_for_id(&request, arrival),
@@ -125,6 +128,16 @@ where
             }
             Decision::Shed => self.shed(&request, arrival),
         }
+    }
+
+    /// The request of a call that waits for its turn, free of the input. Its line stays with it where it is wanted, and
+    /// counts with the peer.
+    fn to_wait<'a>(&'a self, mut request: Request<'a>) -> Request<'static> {
+        if self.host.routes.find(request.cmdid).keeps_line {
+            request.scope.keep_line();
+            request.scope.set_peer(&self.peer);
+        }
+        request.into_owned()
     }
 
     /// Notes that the peer uses ids, and tells it what it could not be told before.

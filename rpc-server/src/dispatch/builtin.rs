@@ -28,7 +28,7 @@ pub(crate) fn command_of(routes: &Routes, cmdid: CmdId) -> CommandIndex {
     if cmdid.is_built_in() {
         command(cmdid)
     } else {
-        routes.find(cmdid).1
+        routes.find(cmdid).command
     }
 }
 

@@ -2,8 +2,8 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use rpc_core::frame::ByName;
-use rpc_core::{Context, RawJson, Request, Status};
+use rpc_core::frame::{ByName, encode_request};
+use rpc_core::{Context, RawJson, RawLine, Request, Status};
 use serde::de::DeserializeOwned;
 
 use crate::blocking::Caller;
@@ -36,9 +36,14 @@ use crate::blocking::Caller;
     label = "not an extractor of a router with the state `{S}`",
     note = "for the params of the call write `Params(name): Params<T>`, where `T` derives `serde::Deserialize`",
     note = "for the state of the router write `State(name): State<{S}>`; another state is given to `Router::with_state`",
-    note = "other extractors are `Context`, `Caller`, `RawJson<'static>` and types that implement `FromRequest`"
+    note = "other extractors are `Context`, `Caller`, `RawJson<'static>`, `RawLine` and types that implement \
+            `FromRequest`"
 )]
 pub trait FromRequest<S>: Sized + Send + 'static {
+    /// Whether it takes the line of the request, as [`RawLine`] does: the line then stays with a call
+    /// that waits for its turn, or that a layer has made owned.
+    const TAKES_LINE: bool = false;
+
     /// Takes what it needs out of the request.
     ///
     /// # Errors
@@ -148,6 +153,45 @@ impl<S: Clone + Send + Sync + 'static> FromRequest<S> for State<S> {
 impl<S> FromRequest<S> for RawJson<'static> {
     fn from_request(request: &Request<'_>, _state: &S) -> Result<Self, Status> {
         Ok(request.params.clone().into_owned())
+    }
+}
+
+/// The line of the request as it came, without its line break. It is copied for the handlers that take
+/// it, and counts with the connection until it is dropped.
+///
+/// A call over HTTP has the line that the server makes of it, and a call without a connection, as of a
+/// test, one that is written for it. Where something before the handler has made the request its own
+/// and lost the line (a fallback, another router), the rejection is code 13;
+/// [`Router::keep_lines`](crate::Router::keep_lines) keeps it.
+///
+/// ```
+/// use rpc_server::{RawLine, Router};
+///
+/// async fn archive(line: RawLine) {
+///     tracing::debug!(bytes = line.len(), "archived");
+/// }
+/// # let _ = Router::new().route(100, archive).unwrap();
+/// ```
+#[diagnostic::do_not_recommend]
+impl<S> FromRequest<S> for RawLine {
+    const TAKES_LINE: bool = true;
+
+    fn from_request(request: &Request<'_>, _state: &S) -> Result<Self, Status> {
+        if let Some(line) = request.scope.raw_line() {
+            return Ok(line);
+        }
+
+        if request.scope.peer().is_some() {
+            return Err(Status::internal(
+                "the line of this call was not kept; the server has to add `Router::keep_lines` where its layers or \
+                 its fallback are added",
+            ));
+        }
+
+        let mut line = Vec::new();
+        encode_request(&mut line, request.id, request);
+        line.truncate(line.trim_ascii_end().len());
+        Ok(Self::new(line))
     }
 }
 

@@ -50,6 +50,9 @@ pub trait Handler<Args>: Send + Sync + 'static {
     note = "write at most eight arguments, each an extractor: `Params<T>`, `State<S>`, `Context`"
 )]
 pub trait Arguments<S>: Sized {
+    /// Whether one of them takes the line of the request.
+    const TAKE_LINE: bool;
+
     /// Takes each argument out of the request, in their order.
     ///
     /// # Errors
@@ -107,6 +110,9 @@ impl<F> Blocking<F> {
 
 /// A handler of a route, with where it runs.
 pub trait RouteHandler<S, Args>: Send + Sync + 'static {
+    /// Whether it takes the line of the request.
+    const TAKES_LINE: bool;
+
     /// Takes the arguments out of the request, and returns what runs the handler with them.
     fn serve(
         &self,
@@ -121,6 +127,8 @@ where
     Args: Arguments<S>,
     F::Returned: HandlerFuture<Result: IntoReply> + SendFuture + 'static,
 {
+    const TAKES_LINE: bool = Args::TAKE_LINE;
+
     fn serve(
         &self,
         request: Request<'_>,
@@ -139,6 +147,8 @@ where
     Args: Arguments<S> + Send + 'static,
     F::Returned: IntoReply,
 {
+    const TAKES_LINE: bool = Args::TAKE_LINE;
+
     fn serve(
         &self,
         request: Request<'_>,
@@ -186,6 +196,8 @@ macro_rules! handlers {
         }
 
         impl<S, $($argument: FromRequest<S>,)*> Arguments<S> for ($($argument,)*) {
+            const TAKE_LINE: bool = false $(|| $argument::TAKES_LINE)*;
+
             #[allow(unused_variables)] // without arguments
             fn from_request(request: &Request<'_>, state: &S) -> Result<Self, Status> {
                 Ok(($($argument::from_request(request, state)?,)*))

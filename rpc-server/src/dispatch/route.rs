@@ -192,6 +192,7 @@ pub struct AnyRoute<S> {
     pub(super) name: &'static str,
     pub(super) descriptor: Option<Descriptor>,
     pub(super) blocking: Option<Arc<RouteThreads>>,
+    pub(super) takes_line: bool,
     pub(super) assemble: Assemble<S>,
 }
 
@@ -230,6 +231,7 @@ where
             name,
             descriptor,
             blocking,
+            takes_line: H::TAKES_LINE,
             assemble: Box::new(assemble),
         }
     }

@@ -47,6 +47,7 @@ pub struct Router<S = ()> {
 pub(crate) struct Routes {
     table: BTreeMap<CmdId, RouteEntry>,
     fallback: Option<BoxService>,
+    keeps_fallback_line: bool,
     unknown: BoxService,
     /// The keys of typed commands with `dedup`; made for the first of them.
     dedup: Option<Deduplicate>,
@@ -56,8 +57,18 @@ pub(crate) struct Routes {
     pub(crate) blocking: Vec<Arc<RouteThreads>>,
 }
 
+/// Who answers a command.
+pub(crate) struct Found<'a> {
+    pub(crate) service: &'a BoxService,
+    /// What its calls are counted as.
+    pub(crate) command: Command,
+    /// Whether the line stays with a request that becomes owned.
+    pub(crate) keeps_line: bool,
+}
+
 struct RouteEntry {
     service: BoxService,
+    keeps_line: bool,
     name: &'static str,
     location: &'static Location<'static>,
     descriptor: Descriptor,
@@ -98,6 +109,7 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
             routes: Routes {
                 table: BTreeMap::new(),
                 fallback: None,
+                keeps_fallback_line: false,
                 unknown,
                 dedup: None,
                 detached,
@@ -128,6 +140,7 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
 
         let entry = RouteEntry {
             service: (route.assemble)(self.state.clone(), &self.routes.detached[0]),
+            keeps_line: route.takes_line,
             name: route.name,
             location: Location::caller(),
             descriptor,
@@ -191,7 +204,10 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
         for (cmdid, entry) in other.routes.table {
             self.routes.insert(cmdid, entry)?;
         }
-        self.routes.fallback = self.routes.fallback.or(other.routes.fallback);
+        if self.routes.fallback.is_none() {
+            self.routes.fallback = other.routes.fallback;
+            self.routes.keeps_fallback_line = other.routes.keeps_fallback_line;
+        }
         self.routes.detached.extend(other.routes.detached);
         self.routes.blocking.extend(other.routes.blocking);
         Ok(self)
@@ -228,6 +244,46 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
             *service = BoxService::new(Traced::new(service.clone(), descriptor));
         }
 
+        self
+    }
+
+    /// Keeps the lines of the calls of every command added so far, fallback included, for layers that
+    /// look at them: `request.scope.line()` is the line of each call that starts at once, and with this
+    /// also of those that wait for their turn, or that a layer outside has made owned. Costs these calls
+    /// a copy of their line, which counts with their connection. A handler that takes a
+    /// [`RawLine`](crate::RawLine) needs none of this.
+    ///
+    /// ```
+    /// use std::future::Future;
+    ///
+    /// use rpc_core::{BoxService, Outcome, Request, Service, layer_fn};
+    /// use rpc_server::Router;
+    ///
+    /// /// Writes each line to an archive.
+    /// struct Archived(BoxService);
+    ///
+    /// impl Service for Archived {
+    ///     fn call(&self, request: Request<'_>) -> impl Future<Output = Outcome> + Send + 'static {
+    ///         let line = request.scope.raw_line();
+    ///         let call = self.0.call(request);
+    ///         async move {
+    ///             // What is prepared may never be polled: what is done for the call is done here.
+    ///             tracing::debug!(bytes = line.as_deref().map(<[u8]>::len), "archived");
+    ///             call.await
+    ///         }
+    ///     }
+    /// }
+    ///
+    /// # async fn echo(params: rpc_core::RawJson<'static>) -> rpc_core::Reply { rpc_core::Reply::raw(params) }
+    /// let router = Router::new().route(100, echo).unwrap().layer(layer_fn(Archived)).keep_lines();
+    /// # let _ = router;
+    /// ```
+    #[must_use]
+    pub fn keep_lines(mut self) -> Self {
+        for entry in self.routes.table.values_mut() {
+            entry.keeps_line = true;
+        }
+        self.routes.keeps_fallback_line = self.routes.fallback.is_some();
         self
     }
 
@@ -322,14 +378,20 @@ impl Routes {
         entry.is_some_and(|entry| !entry.descriptor.resumable.is_empty())
     }
 
-    /// Who answers this command, and what its calls are counted as.
-    pub(crate) fn find(&self, cmdid: CmdId) -> (&BoxService, CommandIndex) {
+    /// Who answers this command.
+    #[inline]
+    pub(crate) fn find(&self, cmdid: CmdId) -> Found<'_> {
         match self.table.get(&cmdid) {
-            Some(entry) => (&entry.service, entry.command),
-            None => (
-                self.fallback.as_ref().unwrap_or(&self.unknown),
-                CommandIndex::OTHER,
-            ),
+            Some(entry) => Found {
+                service: &entry.service,
+                command: entry.command,
+                keeps_line: entry.keeps_line,
+            },
+            None => Found {
+                service: self.fallback.as_ref().unwrap_or(&self.unknown),
+                command: CommandIndex::OTHER,
+                keeps_line: self.keeps_fallback_line,
+            },
         }
     }
 }
@@ -349,7 +411,7 @@ impl Service for Unknown {
 
 impl<S: Clone + Send + Sync + 'static> Service for Router<S> {
     fn call(&self, request: Request<'_>) -> impl Future<Output = Outcome> + Send + 'static {
-        self.routes.find(request.cmdid).0.call_boxed(request)
+        self.routes.find(request.cmdid).service.call_boxed(request)
     }
 }
 
@@ -398,6 +460,7 @@ impl<S: Clone + Send + Sync + 'static> typed::Routes for Serving<S> {
 
         let entry = RouteEntry {
             service,
+            keeps_line: false,
             name: method.path,
             location: self.location,
             descriptor,

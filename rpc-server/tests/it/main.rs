@@ -27,6 +27,7 @@ mod overload;
 mod peer_log;
 mod peers;
 mod protocol_doc;
+mod raw_line;
 mod recent;
 mod reserve;
 mod retire;

@@ -68,7 +68,7 @@ fn ordered_calls_wait_for_their_turn_and_count_meanwhile() {
         line_bytes: ORDERED.len(),
     };
     let request = Request::decode(ORDERED).unwrap().into_owned();
-    calls.wait_in_order(Ordered::Call(request, arrival));
+    calls.wait_in_order(Ordered::Call(Box::new(request), arrival));
     assert!(calls.next_in_order().is_none());
     assert_eq!(calls.waiting_bytes(), CALL_BYTES + ORDERED.len());
 
