@@ -61,7 +61,7 @@ pub(crate) struct Routes {
 pub(crate) struct Found<'a> {
     pub(crate) service: &'a BoxService,
     /// What its calls are counted as.
-    pub(crate) command: Command,
+    pub(crate) command: CommandIndex,
     /// Whether the line stays with a request that becomes owned.
     pub(crate) keeps_line: bool,
 }
