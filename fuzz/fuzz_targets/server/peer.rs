@@ -283,6 +283,10 @@ impl Peer {
             assert!(self.is_raw);
             return;
         }
+        if line.is_empty() {
+            // A heartbeat.
+            return;
+        }
 
         let line: Line<'_> =
             serde_json::from_slice(line).expect("a line of the server is an object");

@@ -141,6 +141,17 @@ where
             self.enter(Phase::Draining, Some(self.host.config.drain.goaway_grace()));
             self.end_resumable_streams();
         }
+
+        match phase {
+            // Its peer hears of no goaway, and goes on elsewhere once they end.
+            Phase::Finishing => self.end_resumable_streams(),
+            Phase::Open
+            | Phase::Retiring
+            | Phase::Draining
+            | Phase::Breached
+            | Phase::Lingering
+            | Phase::Closed => {}
+        }
     }
 
     /// The last turn of a connection that the server cuts: its callers are told as far as the socket takes it now.

@@ -27,7 +27,6 @@ where
     }
 
     /// Looks whether a peer that is not read from is still there: a reset says that it is not, and then its calls end.
-    /// A peer that is gone without one looks like one that waits for its replies.
     pub(super) fn look_for_peer(&mut self, cx: &mut Context<'_>) {
         let looked = match self.lifecycle.phase() {
             Phase::Finishing => {
@@ -38,7 +37,7 @@ where
             Phase::Open | Phase::Retiring | Phase::Draining | Phase::Breached => {
                 self.look_for_reset(cx)
             }
-            Phase::Lingering | Phase::Closed => Ok(()),
+            Phase::Lingering | Phase::Closed => return,
         };
 
         if let Err(error) = looked {
@@ -47,6 +46,18 @@ where
                 tracing::debug!(peer = %self.peer, %error, in_flight, "the peer is gone; its calls end");
             });
             self.enter(Phase::Closed, None);
+            return;
+        }
+
+        self.send_heartbeat();
+    }
+
+    /// Sends an empty line to a peer that waits for replies. One that is gone looks the same, until something is sent to
+    /// it: then its system answers with a reset. A peer without ids may know nothing of empty lines.
+    fn send_heartbeat(&mut self) {
+        let waits = self.in_flight.len() > 0 && self.output.is_done();
+        if waits && self.lifecycle.has_used_id() {
+            self.output.buffer().push(b'\n');
         }
     }
 

@@ -451,3 +451,23 @@ async fn a_resumable_stream_ends_behind_an_item_and_all_others_go_on() {
     client.expect_end().await;
     assert!(server.drained().await.is_clean);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_resumable_stream_of_a_peer_that_has_ended_its_side_ends_as_the_drain_begins() {
+    let quiet = async || Reply::stream(stream::pending::<Result<(), Status>>());
+    let named = Descriptor::new("test", "follow").kind(Kind::Stream);
+    let named = named.resumable([Resume::new("n", "after")]);
+    let router = Router::new().route(100, Route::new(quiet).describe(named));
+    let mut server = TestServer::start(router.unwrap()).await;
+    let mut client = server.connect();
+    client.send(call(1, 100, "")).await;
+    client.half_close().await;
+    settle().await;
+
+    let begun = Instant::now();
+    server.begin_to_drain();
+    client.expect_code(1, 14).await;
+    client.expect_end().await;
+    assert!(server.drained().await.is_clean);
+    assert!(begun.elapsed() < Duration::from_secs(1));
+}

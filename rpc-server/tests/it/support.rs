@@ -128,8 +128,18 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Client<IO> {
         self.io.shutdown().await.unwrap();
     }
 
-    /// The next line with its newline; empty at the end of the stream.
+    /// The next line with its newline; empty at the end of the stream. Heartbeats are passed over.
     pub(crate) async fn line(&mut self) -> String {
+        loop {
+            let line = self.line_or_heartbeat().await;
+            if line != "\n" {
+                return line;
+            }
+        }
+    }
+
+    /// As [`line`](Self::line), and a heartbeat is the newline alone.
+    pub(crate) async fn line_or_heartbeat(&mut self) -> String {
         let mut line = String::new();
         let read = timeout(PATIENCE, self.io.read_line(&mut line)).await;
         read.expect("a line comes, or the end").unwrap();
@@ -194,11 +204,19 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Client<IO> {
         }
     }
 
-    /// Nothing comes for so long.
+    /// Nothing but heartbeats comes for so long.
     pub(crate) async fn expect_silence_for(&mut self, time: Duration) {
-        let mut line = String::new();
-        if let Ok(read) = timeout(time, self.io.read_line(&mut line)).await {
-            panic!("{read:?}: {line:?} came within {time:?}");
+        let other_line = async {
+            let mut line = "\n".to_owned();
+            while line == "\n" {
+                line.clear();
+                self.io.read_line(&mut line).await.unwrap();
+            }
+            line
+        };
+
+        if let Ok(line) = timeout(time, other_line).await {
+            panic!("{line:?} came within {time:?}");
         }
     }
 }

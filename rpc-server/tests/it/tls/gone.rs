@@ -32,4 +32,15 @@ async fn a_reset_is_seen_under_tls_where_the_connection_is_full_or_its_peer_has_
     drop(peer);
     is_left(&server.server).await;
     assert_eq!(rig.probe.running(), 0);
+
+    // Without a reset it looks like one that waits for its reply.
+    let mut peer = server.connect(&ca, None).await.unwrap();
+    peer.send(call(1, HOLD, "")).await;
+    peer.half_close().await;
+    while rig.probe.running() == 0 {
+        tokio::task::yield_now().await;
+    }
+    drop(peer);
+    is_left(&server.server).await;
+    assert_eq!(rig.probe.running(), 0);
 }
