@@ -23,7 +23,8 @@ pub struct Timeouts {
     /// Maximum time without progress in writing to a peer, in milliseconds. After it the connection is cut.
     pub write_stall_timeout_ms: u64,
     /// How long the server keeps reading after its last byte, in milliseconds, so that the peer can
-    /// read that byte before the connection is gone.
+    /// read that byte before the connection is gone. A peer that still sends has this time after each
+    /// byte, and `timeouts.frame_timeout_ms` in all.
     pub linger_timeout_ms: u64,
     /// How long a connection stays awake for its next request before its thread may sleep, in
     /// microseconds; 0 sleeps at once. A client that makes one call at a time gets its replies several

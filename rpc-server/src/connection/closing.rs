@@ -120,13 +120,24 @@ where
         }
 
         // With nothing of the peer's unread, closing takes nothing back.
-        let next = if self.lifecycle.has_peer_ended() {
-            Phase::Closed
-        } else {
-            Phase::Lingering
-        };
-        self.enter(next, Some(limit));
+        if self.lifecycle.has_peer_ended() {
+            self.enter(Phase::Closed, None);
+            return Ok(true);
+        }
+
+        self.enter(Phase::Lingering, Some(limit));
+        let limit = self.host.config.timeouts.frame_timeout();
+        self.timers.set(Timer::Line, Instant::now() + limit);
         Ok(true)
+    }
+
+    /// Gives a peer that still sends, as the rest of a line that was refused, its time anew: to close now would take back
+    /// what it has not read. In all it has the time of a line.
+    pub(super) fn linger_on(&mut self) {
+        if self.lifecycle.phase() == Phase::Lingering && self.timers.is_set(Timer::Line) {
+            let limit = self.host.config.timeouts.linger_timeout();
+            self.timers.set(Timer::Phase, Instant::now() + limit);
+        }
     }
 
     /// The server drains. Does nothing where the connection is on its way out already.
@@ -145,12 +156,9 @@ where
         match phase {
             // Its peer hears of no goaway, and goes on elsewhere once they end.
             Phase::Finishing => self.end_resumable_streams(),
-            Phase::Open
-            | Phase::Retiring
-            | Phase::Draining
-            | Phase::Breached
-            | Phase::Lingering
-            | Phase::Closed => {}
+            // A peer that goes on sending does not hold up the end.
+            Phase::Lingering => self.timers.stop(Timer::Line),
+            Phase::Open | Phase::Retiring | Phase::Draining | Phase::Breached | Phase::Closed => {}
         }
     }
 

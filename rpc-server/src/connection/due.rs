@@ -64,6 +64,11 @@ where
 
     fn end_slow_line(&mut self) {
         let session = &mut self.session;
+        if session.lifecycle.phase() == Phase::Lingering {
+            // It is not waited for any longer.
+            return;
+        }
+
         add(&session.host.metrics.limits.frame_timeouts, 1);
         session.host.log.slow_lines.write(|| {
             tracing::info!(peer = %session.peer, "closed: a line was not ended within `timeouts.frame_timeout_ms`");

@@ -78,7 +78,6 @@ where
 
         loop {
             if !self.lifecycle.phase().takes_requests() {
-                self.timers.stop(Timer::Line);
                 return Executed::all_but(bytes.len());
             }
 

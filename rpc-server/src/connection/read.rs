@@ -69,7 +69,10 @@ where
 
         match bytes {
             0 => self.peer_has_ended(),
-            bytes => self.session.stats.read(bytes),
+            bytes => {
+                self.session.stats.read(bytes);
+                self.session.linger_on();
+            }
         }
 
         Poll::Ready(Ok(()))

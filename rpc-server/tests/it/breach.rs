@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use rpc_server::Config;
+use tokio::io::{AsyncWriteExt, DuplexStream};
+use tokio::time::Instant;
 
 use crate::rig::{ECHO, HOLD, Rig, filled};
-use crate::support::{TestServer, call, settle};
+use crate::support::{Client, TestServer, call, settle};
 
 /// Lines of at most 1,000 bytes.
 fn short_lines() -> Config {
@@ -175,4 +177,52 @@ async fn a_client_without_ids_is_not_sent_a_notice() {
     }
     assert_eq!(client.expect_code(None, 14).await["rejected"], true);
     client.expect_end().await;
+}
+
+/// Sends a part of a line over the limit each half second, this often or until the server takes no more.
+async fn drip(client: &mut Client<DuplexStream>, times: u32) {
+    for _ in 0..times {
+        if client.io.write_all(&[b'x'; 1_000]).await.is_err() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_still_sends_when_it_is_refused_is_read_to_its_end() {
+    let rig = Rig::new();
+    let server = TestServer::with(short_lines(), rig.router()).await;
+    let mut client = server.connect();
+    client.send([b'x'; 2_000]).await;
+    client.expect_code(None, 8).await;
+
+    // A socket that is closed with something unread takes back what was written to it.
+    drip(&mut client, 15).await;
+    client.send("\n").await;
+    let silent_since = Instant::now();
+    client.expect_end().await;
+    assert!(silent_since.elapsed() < Duration::from_millis(1_200));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_sends_on_and_on_when_it_is_refused_is_closed_after_the_time_of_a_line() {
+    let rig = Rig::new();
+    let mut server = TestServer::with(short_lines(), rig.router()).await;
+    let mut client = server.connect();
+    client.send([b'x'; 2_000]).await;
+    let begun = Instant::now();
+    drip(&mut client, 100).await;
+    let seconds = begun.elapsed().as_secs();
+    assert!((10..13).contains(&seconds), "{seconds} s");
+
+    let mut client = server.connect();
+    client.send([b'x'; 2_000]).await;
+    client.expect_code(None, 8).await;
+    server.begin_to_drain();
+    let begun = Instant::now();
+    drip(&mut client, 100).await;
+    let seconds = begun.elapsed().as_secs();
+    assert!(seconds < 3, "a drain is held up for {seconds} s");
+    assert!(server.drained().await.is_clean);
 }

@@ -283,11 +283,12 @@ async fn a_peer_that_is_told_off_and_stays_is_closed_after_the_linger_timeout() 
         client.send(call(1, HOLD, "")).await;
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
+    tokio::time::sleep(Duration::from_millis(890)).await;
     assert_eq!(
         (server.stats().connections_open, rig.probe.started()),
         (1, 0)
     );
-    tokio::time::sleep(Duration::from_millis(110)).await;
+    tokio::time::sleep(Duration::from_millis(20)).await;
     assert_eq!(
         (server.stats().connections_open, rig.probe.started()),
         (0, 0)
