@@ -123,17 +123,25 @@ where
         }
     }
 
-    /// Has a connection that holds all that it may woken when what its calls hold is given back elsewhere, as by work
-    /// that has outlived its call. Returns whether that has happened meanwhile.
+    /// Has the connection woken when what its calls hold is given back elsewhere, as by work that has outlived its call,
+    /// if it waits for that: it holds all that it may, or no call is left whose end would wake it, so that what it has
+    /// told to the count of all connections would stay too much. Returns whether it has room by now.
     #[inline]
-    pub(super) fn wait_for_room(&self, waker: &Waker) -> bool {
-        let is_full = || self.held_bytes() >= self.budget.bytes_max;
-        if !is_full() {
+    pub(super) fn wait_for_room(&mut self, waker: &Waker) -> bool {
+        let is_full = self.is_full();
+        let is_outlived = self.peer.held_bytes() > 0 && self.in_flight.len() == 0;
+        if !is_full && !is_outlived {
             return false;
         }
 
         self.peer.wait_for_room(waker);
-        !is_full()
+        // What was given back just before has woken no task.
+        self.tell_held_bytes(waker);
+        is_full && !self.is_full()
+    }
+
+    fn is_full(&self) -> bool {
+        self.held_bytes() >= self.budget.bytes_max
     }
 
     #[cold]

@@ -7,11 +7,11 @@ use std::time::Duration;
 use futures::{StreamExt, stream};
 use rpc_server::blocking::{BlockingPool, CallToken, Caller, ResultSize};
 use rpc_server::{Config, Params, RawJson, Reply, Router, Server, State, Status};
-
+use tokio::io::DuplexStream;
 use tokio::sync::Notify;
 
 use crate::rig::{ECHO, HOLD, Rig, filled};
-use crate::support::{TestServer, call, settle};
+use crate::support::{Client, PATIENCE, TestServer, call, settle};
 
 /// Room for ten calls with params of 8,000 bytes, after which memory is scarce.
 fn little_memory() -> Config {
@@ -180,51 +180,63 @@ async fn blocking_work_does_not_begin_without_memory_for_its_result() {
     );
 }
 
-#[tokio::test]
-async fn a_full_connection_reads_on_when_work_ends_whose_call_was_cancelled() {
-    #[derive(Clone)]
-    struct Work {
-        pool: BlockingPool,
-        started: Arc<Notify>,
-        end: Arc<Mutex<mpsc::Receiver<()>>>,
-    }
+/// What a handler needs for work that may have a result of 200,000 bytes, and lasts until it is told to end.
+#[derive(Clone)]
+struct LongWork {
+    pool: BlockingPool,
+    started: Arc<Notify>,
+    end: Arc<Mutex<mpsc::Receiver<()>>>,
+}
 
-    async fn long(State(work): State<Work>, caller: Caller) -> Result<Reply, Status> {
-        let size = ResultSize {
-            bytes_max: 200_000,
-            of: |(): &()| 0,
-        };
-        let (started, end) = (work.started, work.end);
-        let piece = move |_: &CallToken| {
-            started.notify_one();
-            end.lock().unwrap().recv().unwrap();
-        };
-        work.pool.run_sized(caller, size, piece).await?;
-        Ok(Reply::empty())
-    }
+async fn long(State(work): State<LongWork>, caller: Caller) -> Result<Reply, Status> {
+    let size = ResultSize {
+        bytes_max: 200_000,
+        of: |(): &()| 0,
+    };
+    let (started, end) = (work.started, work.end);
+    let piece = move |_: &CallToken| {
+        started.notify_one();
+        end.lock().unwrap().recv().unwrap();
+    };
+    work.pool.run_sized(caller, size, piece).await?;
+    Ok(Reply::empty())
+}
 
+/// A server with such work as command 200; what tells that it has started, and what ends it.
+async fn server_of_long_work() -> (TestServer, Arc<Notify>, mpsc::Sender<()>) {
     let (end, ended) = mpsc::channel();
-    let work = Work {
+    let work = LongWork {
         pool: BlockingPool::default(),
         started: Arc::default(),
         end: Arc::new(Mutex::new(ended)),
     };
-    let rig = Rig::new();
+
     let router = Router::with_state(work.clone()).route(200, long).unwrap();
     let server = Server::builder()
         .config(little_memory().with(|config| config.limits.memory_bytes_max = 0))
         .blocking(work.pool)
-        .router(router.merge(rig.router()).unwrap());
+        .router(router.merge(Rig::new().router()).unwrap());
     let server = TestServer::of(server.bind().await.unwrap());
+    (server, work.started, end)
+}
+
+/// Has the long work begin as call 2, and cancels that.
+async fn cancel_long_work(client: &mut Client<DuplexStream>, started: &Notify) {
+    client.send(call(2, 200, "")).await;
+    started.notified().await;
+    let cancel = "{\"cmdid\":4,\"oneway\":true,\"params\":{\"id\":2}}\n";
+    client.send(cancel).await;
+    client.expect_code(Some(2), 1).await;
+}
+
+#[tokio::test]
+async fn a_full_connection_reads_on_when_work_ends_whose_call_was_cancelled() {
+    let (server, started, end) = server_of_long_work().await;
     let mut client = server.connect();
 
     // One that lasts is in flight: without any call there is always room for one.
     client.send(call(1, HOLD, "")).await;
-    client.send(call(2, 200, "")).await;
-    work.started.notified().await;
-    let cancel = "{\"cmdid\":4,\"oneway\":true,\"params\":{\"id\":2}}\n";
-    client.send(cancel).await;
-    client.expect_code(Some(2), 1).await;
+    cancel_long_work(&mut client, &started).await;
 
     client.send(call(3, ECHO, "")).await;
     while server.stats().limits.in_flight_pauses == 0 {
@@ -234,6 +246,23 @@ async fn a_full_connection_reads_on_when_work_ends_whose_call_was_cancelled() {
     // Nothing else happens on the connection.
     end.send(()).unwrap();
     client.expect("{\"id\":3,\"code\":0,\"data\":{}}").await;
+}
+
+#[tokio::test]
+async fn a_connection_without_calls_tells_when_work_ends_whose_call_was_cancelled() {
+    let (server, started, end) = server_of_long_work().await;
+    let mut client = server.connect();
+    cancel_long_work(&mut client, &started).await;
+    assert!(held_bytes(&server).await >= 200_000);
+
+    // Nothing else happens on the connection.
+    end.send(()).unwrap();
+    let given_back = tokio::time::timeout(PATIENCE, async {
+        while held_bytes(&server).await >= 200_000 {
+            tokio::task::yield_now().await;
+        }
+    });
+    given_back.await.expect("the bytes do not count any more");
 }
 
 /// Bytes that all connections hold, as `stats` tells.
