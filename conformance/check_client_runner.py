@@ -17,7 +17,7 @@ from typing import Any, Dict, Iterator, List, Tuple
 
 from client_runner.case import Case, load_cases, load_client_rows, self_check
 from client_runner.request import IdsInFlight, parse_request
-from runner.proof import Problem, Report, check_faults, demand, prove, run
+from runner.proof import PATIENCE, Problem, Report, check_faults, demand, prove, run
 from wrong_client.faults import FAULTS
 
 HERE = Path(__file__).resolve().parent
@@ -139,7 +139,7 @@ def check_command_line() -> None:
 
 def check_right_client() -> None:
     """All pass that the client has the features for."""
-    report = run_cases(wrong_client())
+    report = run_cases(wrong_client(), PATIENCE)
     demand(report.exit_code == 0, f"a right client fails:\n{report.failures()}")
     demand(len(report.skipped) < 30, "most cases are skipped")
 

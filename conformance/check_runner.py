@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, List, Tuple
 
 from runner import reply
-from runner.proof import Report, check_faults, demand, prove, run
+from runner.proof import PATIENCE, Report, check_faults, demand, prove, run
 from runner.vector import Vector, load_rows, load_vectors, self_check
 from wrong.faults import FAULTS
 
@@ -325,10 +325,10 @@ def check_command_line() -> None:
     listed = run_vectors("--list", "--file", "framing.json", "--only", "byte-by-byte").output
     demand(3 < len(listed.splitlines()) < 10, "--file and --only do not choose together")
     with Server("--built-in-only") as target:
-        report = run_vectors(target, "--file", "builtins")
+        report = run_vectors(target, PATIENCE, "--file", "builtins")
         demand(report.exit_code == 0 and bool(report.skipped), f"vectors without their commands: {report.output}")
         demand("server has no command 10001" in report.output, "a skip does not name the command")
-        report = run_vectors(target, "--file", "builtins", "--no-skip")
+        report = run_vectors(target, PATIENCE, "--file", "builtins", "--no-skip")
         demand(report.exit_code == 1 and not report.skipped, "--no-skip skips")
         demand(run_vectors(target, "--only", "no-such-vector").exit_code == 1, "a run of nothing passes")
 
@@ -342,22 +342,22 @@ def check_right_server() -> None:
     """All pass; and again against the same living server; and over a Unix socket."""
     with Server() as target, tempfile.TemporaryDirectory() as directory:
         report_file = os.path.join(directory, "report.json")
-        report = run_vectors(target, "--json", report_file)
+        report = run_vectors(target, PATIENCE, "--json", report_file)
         demand(report.exit_code == 0, f"a right server fails:\n{report.failures()}")
         # It takes no calls over HTTP, wants no token, and has all else.
         not_for_it = {vector.name for vector in load_vectors() if vector.file == "http-calls" or vector.token}
         demand(report.skipped <= not_for_it, f"a right server skips {sorted(report.skipped - not_for_it)}")
         outcomes = json.loads(Path(report_file).read_text(encoding="utf-8"))
         demand({entry["name"] for entry in outcomes} == report.passed | report.skipped, "--json has other vectors than the report")
-        again = run_vectors(target, "--no-slow")
+        again = run_vectors(target, PATIENCE, "--no-slow")
         demand(again.exit_code == 0, f"a right server fails the second time:\n{again.failures()}")
     with Server("--token", TOKEN) as target:
-        report = run_vectors(target, "--no-skip", "--file", "authentication", "--token", TOKEN)
+        report = run_vectors(target, PATIENCE, "--no-skip", "--file", "authentication", "--token", TOKEN)
         demand(report.exit_code == 0, f"a right server that wants a token fails:\n{report.failures()}")
-        report = run_vectors(target, "--token", TOKEN)
+        report = run_vectors(target, PATIENCE, "--token", TOKEN)
         demand(report.exit_code == 0 and bool(report.skipped), "--token runs vectors for other servers")
     with tempfile.TemporaryDirectory() as directory, Server("--unix", os.path.join(directory, "socket")) as target:
-        report = run_vectors(target, "--no-skip", "--file", "framing", "--file", "closing")
+        report = run_vectors(target, PATIENCE, "--no-skip", "--file", "framing", "--file", "closing")
         demand(report.exit_code == 0, f"a right server fails on a Unix socket:\n{report.failures()}")
 
 

@@ -24,6 +24,10 @@ from runner.vector import UsageError, Vector, load_rows, load_vectors, self_chec
 from runner.vector_run import VectorRun
 
 
+# The least time for the list of commands: without it, vectors are skipped that a server which is only slow can pass.
+DESCRIBE_S_MIN = 30.0
+
+
 def commands_of(target: Target, timeout: float) -> Set[int]:
     """The commands that the server says it has; none where it does not answer as it should.
 
@@ -85,7 +89,7 @@ def why_skip(vector: Vector, commands: Set[int], takes_http: bool, options: argp
 def run_all(vectors: List[Vector], target: Target, options: argparse.Namespace) -> List[Outcome]:
     """Runs the vectors side by side, the slow ones first: most of their time is waiting."""
     # One that wants authentication does not tell them before that.
-    commands = set() if options.token is not None else commands_of(target, options.timeout)
+    commands = set() if options.token is not None else commands_of(target, max(options.timeout, DESCRIBE_S_MIN))
     takes_http = any(vector.http_calls for vector in vectors) and takes_http_calls(target, options.timeout)
     runs = []
     for vector in sorted(vectors, key=lambda vector: not vector.slow):

@@ -11,6 +11,11 @@ import time
 from typing import Callable, Dict, Iterable, Iterator, List, NamedTuple, Set, Tuple
 
 
+# The time of a server or client that is right, on a machine that is busy with other things. None of it is waited for
+# where it is not needed.
+PATIENCE = "--timeout=60"
+
+
 class Problem(Exception):
     """Something is not as it must be."""
 
