@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 use rpc_client::log::{Append, Level, LogGuard, ShipperConfig, layer};
-use rpc_core::trace::{Trace, TraceParent, otel};
+use rpc_core::trace::{TraceContext, TraceParent, otel};
 use tracing::{debug_span, error, info, info_span, trace, warn};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{Layer, Registry};
@@ -87,7 +87,7 @@ fn an_event_is_an_entry_whose_fields_are_json() {
     assert_eq!(fields(&entries[2]), r#"{"target":"its own"}"#);
     assert_eq!(
         (entries[2].level, entries[2].trace.as_deref()),
-        (Level::Trace, Some("4bf9"))
+        (Level::TraceContext, Some("4bf9"))
     );
 
     let long: String = entries[3]
@@ -146,7 +146,7 @@ fn the_trace_of_an_event_is_the_one_that_opentelemetry_knows_for_its_span() {
     tracing::subscriber::with_default(subscriber, || {
         let span = info_span!("request");
         let caller = TraceParent::new(0x4bf9_2f35, 7, 1).unwrap();
-        otel::set_parent(&span, &Trace::new(caller));
+        otel::set_parent(&span, &TraceContext::new(caller));
         info!(parent: &span, "of the caller's trace");
         info!(parent: &span, trace = "own", "of its own");
         info!("of none");

@@ -26,7 +26,7 @@ pub(super) struct Walk<'a> {
     /// Number of entries that were deleted before the walk came to them.
     pub(super) lost: u64,
     /// The line to go on with, where that is known.
-    place: Option<LineStart>,
+    place: Option<WalkPosition>,
     /// Of other entries, none has to be shown.
     only: Option<&'a Filter>,
 }
@@ -47,7 +47,7 @@ pub(super) enum Step {
 
 /// The place of a line in its segment.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct LineStart {
+pub(super) struct WalkPosition {
     /// The first number of its segment.
     first: u64,
     line: LineStart,
@@ -77,13 +77,13 @@ impl<'a> Walk<'a> {
     }
 
     /// Begins where another walk has ended, if that is where this one begins.
-    pub(super) fn begin_at(mut self, place: Option<LineStart>) -> Self {
+    pub(super) fn begin_at(mut self, place: Option<WalkPosition>) -> Self {
         self.place = place;
         self
     }
 
     /// Where the walk has ended.
-    pub(super) fn place(&self) -> Option<LineStart> {
+    pub(super) fn place(&self) -> Option<WalkPosition> {
         self.place
     }
 
@@ -186,12 +186,12 @@ impl<'a> Walk<'a> {
             let step = visit(&entry, &line)?;
             let (offset, bytes) = (line.offset, line.bytes);
             if step == Step::StopBefore {
-                self.place = Some(LineStart::new(view, offset, entry.seq));
+                self.place = Some(WalkPosition::new(view, offset, entry.seq));
                 return Ok(true);
             }
 
             self.passed = entry.seq;
-            self.place = Some(LineStart::new(view, offset + bytes, entry.seq + 1));
+            self.place = Some(WalkPosition::new(view, offset + bytes, entry.seq + 1));
             if step == Step::Stop || self.bytes >= bytes_max {
                 return Ok(true);
             }
@@ -249,7 +249,7 @@ pub(super) fn read_segment<T>(
     done.map(Some)
 }
 
-impl LineStart {
+impl WalkPosition {
     fn new(view: &View, offset: u64, seq: u64) -> Self {
         Self {
             first: view.first,

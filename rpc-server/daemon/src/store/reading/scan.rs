@@ -4,7 +4,7 @@ use serde_json::value::RawValue;
 
 use super::super::StoreError;
 use super::super::segments::Segments;
-use super::super::walk::{LineStart, Step, Walk};
+use super::super::walk::{Step, Walk, WalkPosition};
 use super::{PAGE_BYTES_MAX, Query};
 
 /// What a scan has found.
@@ -20,7 +20,7 @@ pub(in crate::store) struct Scan {
     /// Number of entries that were deleted before they could be read.
     pub(super) lost: u64,
     /// Where the next scan goes on.
-    pub(super) place: Option<LineStart>,
+    pub(super) place: Option<WalkPosition>,
 }
 
 /// Where a scan begins, and where it ends at the latest.
@@ -29,7 +29,7 @@ pub(in crate::store) struct Range {
     /// It looks at the entries behind this one.
     pub(in crate::store) after: u64,
     /// The line of the first of them, if the scan before has ended there.
-    pub(in crate::store) place: Option<LineStart>,
+    pub(in crate::store) place: Option<WalkPosition>,
     /// It ends once it has looked at this number of bytes.
     pub(in crate::store) bytes_max: u64,
 }

@@ -8,7 +8,7 @@ use rpc_server::blocking::ResultSize;
 use serde_json::value::RawValue;
 use tokio::time::{Instant, timeout_at};
 
-use super::super::walk::LineStart;
+use super::super::walk::WalkPosition;
 use super::super::{LogStore, StoreError};
 use super::backward::Backward;
 use super::scan::{Range, Scan};
@@ -20,7 +20,7 @@ pub(super) struct Search {
     /// The entries up to this one were looked at.
     pub(super) next: u64,
     /// Where the next scan goes on.
-    place: Option<LineStart>,
+    place: Option<WalkPosition>,
     scan_bytes_left: u64,
     /// Number of entries that were deleted before this page came to them.
     lost: u64,

@@ -4,7 +4,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::super::segments::Segments;
-use super::super::walk::LineStart;
+use super::super::walk::WalkPosition;
 use super::side::Found;
 use super::slice::Slice;
 use super::{Kind, State, Waiting};
@@ -22,7 +22,7 @@ pub(in crate::store) struct Matcher {
     segments: Arc<Segments>,
     /// What was read last: both kinds of filters are mostly asked about the same entries.
     slice: Option<Arc<Slice>>,
-    place: Option<LineStart>,
+    place: Option<WalkPosition>,
     /// The filters that are being asked one by one.
     pass: Option<Pass>,
 }

@@ -7,7 +7,7 @@ use rpc_core::api::log::Level;
 
 use super::super::entry::EntryRef;
 use super::super::segments::Segments;
-use super::super::walk::{LineStart, Step, Walk};
+use super::super::walk::{Step, Walk, WalkPosition};
 use super::super::{Filter, StoreError};
 use super::side::Found;
 
@@ -44,7 +44,7 @@ impl Slice {
         segments: &Segments,
         after: u64,
         last: u64,
-        place: &mut Option<LineStart>,
+        place: &mut Option<WalkPosition>,
     ) -> Result<Self, StoreError> {
         let mut slice = Self {
             after,
