@@ -6,6 +6,8 @@ mod lane;
 mod plan;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod trial;
 mod work;
 
 use std::path::Path;

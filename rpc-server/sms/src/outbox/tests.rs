@@ -15,7 +15,7 @@ use crate::gateway::Submission;
 use crate::message::{Class, MessageId};
 use crate::outcome::RuleClass;
 use crate::states::State;
-use crate::store::{Claimed, Message, Viewer};
+use crate::store::{Claimed, Viewer};
 
 const NOW: u64 = 1_800_000_000_000;
 
@@ -129,49 +129,6 @@ impl Bench {
         Self { dir, outbox }
     }
 
-    async fn send(&self, text: &str) -> MessageId {
-        let send = Send::new("+8613800138000", text);
-        let now = self.outbox.now_ms();
-        let plan = self
-            .outbox
-            .planner()
-            .plan(&send, self.outbox.lanes(), now)
-            .unwrap();
-        assert_eq!(plan.problems, []);
-        let message = self
-            .outbox
-            .planner()
-            .message(&plan, send, String::new(), now);
-        let accepted = self
-            .outbox
-            .store()
-            .run(move |store| store.accept(&message, now))
-            .await;
-        accepted.unwrap().id
-    }
-
-    fn message(&self, id: MessageId) -> Message {
-        self.outbox
-            .store()
-            .reader()
-            .messages(&[id], &Viewer::All)
-            .unwrap()
-            .remove(0)
-    }
-
-    /// Waits until a message has a state.
-    async fn until(&self, id: MessageId, state: State) -> Message {
-        let mut events = self.outbox.store().last_event();
-        loop {
-            events.borrow_and_update();
-            let message = self.message(id);
-            if message.state == state {
-                return message;
-            }
-            events.changed().await.unwrap();
-        }
-    }
-
     fn state_of(&self, lane: &str) -> GatewayState {
         self.outbox.lane(lane).unwrap().state().state
     }
@@ -205,10 +162,10 @@ async fn what_waits_is_submitted_once_and_in_order() {
 
     let mut ids = Vec::new();
     for text in ["a", "b", "c"] {
-        ids.push(bench.send(text).await);
+        ids.push(bench.outbox.accept(text).await);
     }
     for id in &ids {
-        let sent = bench.until(*id, State::Sent).await;
+        let sent = bench.outbox.until(*id, State::Sent).await;
         assert_eq!((sent.attempt, sent.error), (1, None));
     }
     assert_eq!(gateway.ids(), ids);
@@ -220,8 +177,8 @@ async fn a_message_that_a_gateway_does_not_have_goes_to_the_next_one() {
     let (first, second) = (Scripted::default().then(not_sent()), Scripted::default());
     let bench = Bench::new(&[("one", &first), ("two", &second)]);
 
-    let id = bench.send("hello").await;
-    let sent = bench.until(id, State::Sent).await;
+    let id = bench.outbox.accept("hello").await;
+    let sent = bench.outbox.until(id, State::Sent).await;
     assert_eq!((sent.gateway.as_str(), sent.attempt), ("two", 2));
     assert_eq!(
         (first.given(), second.given()),
@@ -244,19 +201,19 @@ async fn messages_that_wait_for_a_gateway_that_is_down_go_to_another_one() {
 
     let mut ids = Vec::new();
     for text in ["a", "b", "c"] {
-        ids.push(bench.send(text).await);
+        ids.push(bench.outbox.accept(text).await);
     }
-    bench.until(ids[0], State::Sending).await;
+    bench.outbox.until(ids[0], State::Sending).await;
     gate.notify_one();
     for id in &ids {
-        assert_eq!(bench.until(*id, State::Sent).await.gateway, "two");
+        assert_eq!(bench.outbox.until(*id, State::Sent).await.gateway, "two");
     }
     assert_eq!(first.ids(), ids[..1]);
     assert_eq!(bench.state_of("one"), GatewayState::Down);
 
     // New ones are not given to it at all.
-    let id = bench.send("d").await;
-    assert_eq!(bench.until(id, State::Sent).await.attempt, 1);
+    let id = bench.outbox.accept("d").await;
+    assert_eq!(bench.outbox.until(id, State::Sent).await.attempt, 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -268,9 +225,12 @@ async fn a_throttled_gateway_is_left_alone_and_goes_on_with_the_same_message() {
     let bench = Bench::with(&[("one", &gateway)], |settings| settings.in_flight_max = 1);
     let begin = Instant::now();
 
-    let (first, second) = (bench.send("a").await, bench.send("b").await);
-    bench.until(first, State::Sent).await;
-    bench.until(second, State::Sent).await;
+    let (first, second) = (
+        bench.outbox.accept("a").await,
+        bench.outbox.accept("b").await,
+    );
+    bench.outbox.until(first, State::Sent).await;
+    bench.outbox.until(second, State::Sent).await;
     assert_eq!(gateway.ids(), [first, first, second]);
     assert!(
         begin.elapsed() >= Duration::from_secs(30),
@@ -288,8 +248,8 @@ async fn a_message_that_is_refused_for_the_moment_fails_after_its_attempts() {
         .then(temporary());
     let bench = Bench::new(&[("one", &gateway)]);
 
-    let id = bench.send("hello").await;
-    let failed = bench.until(id, State::Failed).await;
+    let id = bench.outbox.accept("hello").await;
+    let failed = bench.outbox.until(id, State::Failed).await;
     assert_eq!(
         (failed.attempt, failed.error.as_deref()),
         (3, Some("temporary"))
@@ -302,10 +262,13 @@ async fn a_message_without_an_answer_is_unknown_and_not_sent_again() {
     let gateway = Scripted::default().then(no_answer());
     let bench = Bench::with(&[("one", &gateway)], |settings| settings.in_flight_max = 1);
 
-    let (lost, next) = (bench.send("a").await, bench.send("b").await);
-    let unknown = bench.until(lost, State::Unknown).await;
+    let (lost, next) = (
+        bench.outbox.accept("a").await,
+        bench.outbox.accept("b").await,
+    );
+    let unknown = bench.outbox.until(lost, State::Unknown).await;
     assert_eq!(unknown.error.as_deref(), Some("no answer in time"));
-    bench.until(next, State::Sent).await;
+    bench.outbox.until(next, State::Sent).await;
     assert_eq!(gateway.given().len(), 2);
 }
 
@@ -316,8 +279,8 @@ async fn a_message_without_an_answer_is_sent_again_where_the_gateway_says_so() {
         settings.on_unknown = OnUnknown::Resend;
     });
 
-    let id = bench.send("a").await;
-    assert_eq!(bench.until(id, State::Sent).await.attempt, 2);
+    let id = bench.outbox.accept("a").await;
+    assert_eq!(bench.outbox.until(id, State::Sent).await.attempt, 2);
 }
 
 #[tokio::test]
@@ -331,8 +294,8 @@ async fn a_message_that_is_refused_for_good_fails_at_once() {
     let gateway = Scripted::default().then(refused);
     let bench = Bench::new(&[("one", &gateway)]);
 
-    let id = bench.send("a").await;
-    let failed = bench.until(id, State::Failed).await;
+    let id = bench.outbox.accept("a").await;
+    let failed = bench.outbox.until(id, State::Failed).await;
     assert_eq!(
         (failed.attempt, failed.error.as_deref()),
         (1, Some("number"))
@@ -351,8 +314,8 @@ async fn a_message_that_no_request_can_hold_fails_and_leaves_the_gateway_up() {
     });
     let bench = Bench::new(&[("one", &gateway)]);
 
-    let id = bench.send("a").await;
-    let failed = bench.until(id, State::Failed).await;
+    let id = bench.outbox.accept("a").await;
+    let failed = bench.outbox.until(id, State::Failed).await;
     assert_eq!(failed.attempt, 1);
     assert_eq!(bench.state_of("one"), GatewayState::Up);
 }
@@ -369,8 +332,8 @@ async fn a_paused_gateway_keeps_its_messages_and_gets_no_new_ones() {
         .unwrap();
     assert_eq!(bench.state_of("one"), GatewayState::Paused);
 
-    let other = bench.send("a").await;
-    assert_eq!(bench.until(other, State::Sent).await.gateway, "two");
+    let other = bench.outbox.accept("a").await;
+    assert_eq!(bench.outbox.until(other, State::Sent).await.gateway, "two");
 
     let lane_two = Arc::clone(bench.outbox.lane("two").unwrap());
     bench
@@ -378,11 +341,11 @@ async fn a_paused_gateway_keeps_its_messages_and_gets_no_new_ones() {
         .switch(&lane_two, GatewaySwitch::Paused)
         .await
         .unwrap();
-    let kept = bench.send("b").await;
-    assert_eq!(bench.message(kept).state, State::Queued);
+    let kept = bench.outbox.accept("b").await;
+    assert_eq!(bench.outbox.message(kept).state, State::Queued);
 
     bench.outbox.switch(&lane, GatewaySwitch::On).await.unwrap();
-    bench.until(kept, State::Sent).await;
+    bench.outbox.until(kept, State::Sent).await;
     assert_eq!(first.ids(), [kept]);
 }
 
@@ -393,10 +356,10 @@ async fn no_more_attempts_run_at_the_same_time_than_may() {
 
     let mut ids = Vec::new();
     for place in 0..30 {
-        ids.push(bench.send(&place.to_string()).await);
+        ids.push(bench.outbox.accept(&place.to_string()).await);
     }
     for id in ids {
-        bench.until(id, State::Sent).await;
+        bench.outbox.until(id, State::Sent).await;
     }
     let most = gateway.0.most.load(Ordering::SeqCst);
     assert!((1..=3).contains(&most), "{most}");
@@ -412,10 +375,10 @@ async fn a_gateway_is_given_no_more_in_a_second_than_its_rate() {
 
     let mut ids = Vec::new();
     for place in 0..20 {
-        ids.push(bench.send(&place.to_string()).await);
+        ids.push(bench.outbox.accept(&place.to_string()).await);
     }
     for id in ids {
-        bench.until(id, State::Sent).await;
+        bench.outbox.until(id, State::Sent).await;
     }
     // Five at once, fifteen at five in a second.
     assert!(
@@ -432,15 +395,18 @@ async fn an_outbox_that_stops_lets_attempts_end_and_claims_no_more() {
     *gateway.0.gate.lock().unwrap() = Some(Arc::clone(&gate));
     let bench = Bench::with(&[("one", &gateway)], |settings| settings.in_flight_max = 1);
 
-    let (under_way, waiting) = (bench.send("a").await, bench.send("b").await);
-    bench.until(under_way, State::Sending).await;
+    let (under_way, waiting) = (
+        bench.outbox.accept("a").await,
+        bench.outbox.accept("b").await,
+    );
+    bench.outbox.until(under_way, State::Sending).await;
     let mut stopping = Box::pin(bench.outbox.stop());
     assert!(futures::poll!(&mut stopping).is_pending());
     gate.notify_one();
     stopping.await;
 
-    assert_eq!(bench.message(under_way).state, State::Sent);
-    assert_eq!(bench.message(waiting).state, State::Queued);
+    assert_eq!(bench.outbox.message(under_way).state, State::Sent);
+    assert_eq!(bench.outbox.message(waiting).state, State::Queued);
 }
 
 #[tokio::test]
@@ -451,8 +417,8 @@ async fn the_default_gateway_writes_messages_to_a_file_without_the_texts_of_code
     outbox.start();
     let bench = Bench { dir, outbox };
 
-    let id = bench.send("hello").await;
-    bench.until(id, State::Sent).await;
+    let id = bench.outbox.accept("hello").await;
+    bench.outbox.until(id, State::Sent).await;
     let code = Send {
         class: Some(Class::Otp),
         ..Send::new("+8613800138000", "secret 4711")
@@ -474,7 +440,7 @@ async fn the_default_gateway_writes_messages_to_a_file_without_the_texts_of_code
         .run(move |store| store.accept(&message, now))
         .await
         .unwrap();
-    bench.until(code.id, State::Sent).await;
+    bench.outbox.until(code.id, State::Sent).await;
 
     let written = std::fs::read_to_string(bench.dir.path().join("sms-out.ndjson")).unwrap();
     let lines: Vec<serde_json::Value> = written

@@ -3,7 +3,6 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use ring::hmac;
-use rpc_core::api::sms::Send;
 use rpc_server::blocking::BlockingPool;
 use serde_json::json;
 use tempfile::TempDir;
@@ -12,10 +11,9 @@ use tokio::net::TcpStream;
 
 use super::*;
 use crate::config::SmsSettings;
-use crate::message::MessageId;
 use crate::outbox::Outbox;
 use crate::states::State;
-use crate::store::{Message, ReceiptState, Viewer};
+use crate::store::ReceiptState;
 use crate::testing::{CountingGateway, Mode};
 
 const PUBLIC: &str = "https://sms.example.net/sms/receipts/one";
@@ -51,38 +49,6 @@ impl Bench {
             address,
             _provider: provider,
             _dir: dir,
-        }
-    }
-
-    async fn send(&self) -> MessageId {
-        let (send, now) = (Send::new("+8613800138000", "hello"), self.outbox.now_ms());
-        let planner = self.outbox.planner();
-        let plan = planner.plan(&send, self.outbox.lanes(), now).unwrap();
-        assert_eq!(plan.problems, []);
-        let message = planner.message(&plan, send, String::new(), now);
-        let accepted = self
-            .outbox
-            .store()
-            .run(move |store| store.accept(&message, now))
-            .await;
-        accepted.unwrap().id
-    }
-
-    fn message(&self, id: MessageId) -> Message {
-        let reader = self.outbox.store().reader();
-        reader.messages(&[id], &Viewer::All).unwrap().remove(0)
-    }
-
-    /// Waits until a message has a state.
-    async fn until(&self, id: MessageId, state: State) -> Message {
-        let mut events = self.outbox.store().last_event();
-        loop {
-            events.borrow_and_update();
-            let message = self.message(id);
-            if message.state == state {
-                return message;
-            }
-            events.changed().await.unwrap();
         }
     }
 
@@ -152,8 +118,8 @@ fn twilio() -> serde_json::Value {
 #[tokio::test]
 async fn a_signed_receipt_is_taken_twice_and_in_any_order_and_another_one_changes_nothing() {
     let bench = Bench::with(twilio()).await;
-    let id = bench.send().await;
-    bench.until(id, State::Sent).await;
+    let id = bench.outbox.accept("hello").await;
+    bench.outbox.until(id, State::Sent).await;
 
     assert_eq!(bench.twilio("delivered", "wrong").await, 403);
     let unsigned = bench
@@ -166,12 +132,12 @@ async fn a_signed_receipt_is_taken_twice_and_in_any_order_and_another_one_change
     assert_eq!(unsigned.0, 403);
     assert_eq!(bench.twilio("queued", "s3cret").await, 200);
     assert_eq!(bench.twilio("a-new-state", "s3cret").await, 200);
-    assert_eq!(bench.message(id).state, State::Sent);
+    assert_eq!(bench.outbox.message(id).state, State::Sent);
 
     for state in ["delivered", "delivered", "sent", "undelivered"] {
         assert_eq!(bench.twilio(state, "s3cret").await, 200);
         // It is on disk before the provider gets its answer.
-        assert_eq!(bench.message(id).state, State::Delivered);
+        assert_eq!(bench.outbox.message(id).state, State::Delivered);
     }
     bench.outbox.stop().await;
 }
@@ -180,8 +146,8 @@ async fn a_signed_receipt_is_taken_twice_and_in_any_order_and_another_one_change
 async fn a_receipt_that_comes_before_the_gateways_answer_is_kept_for_it() {
     let bench = Bench::with(twilio()).await;
     assert_eq!(bench.twilio("delivered", "s3cret").await, 200);
-    let id = bench.send().await;
-    bench.until(id, State::Delivered).await;
+    let id = bench.outbox.accept("hello").await;
+    bench.outbox.until(id, State::Delivered).await;
     bench.outbox.stop().await;
 }
 
@@ -200,8 +166,8 @@ async fn receipts_in_a_list_are_taken_together_and_answered_as_the_provider_want
         "verify": {"path_token": "{secret.token}"},
     }))
     .await;
-    let id = bench.send().await;
-    bench.until(id, State::Sent).await;
+    let id = bench.outbox.accept("hello").await;
+    bench.outbox.until(id, State::Sent).await;
 
     let reports = json!([
         {"out_id": id, "biz_id": "other", "success": false, "err_code": "DELIVRD:0", "phone_number": "13800138000"},
@@ -212,7 +178,7 @@ async fn receipts_in_a_list_are_taken_together_and_answered_as_the_provider_want
         .ask("POST /sms/receipts/one/s3cret", "", &reports.to_string())
         .await;
     assert_eq!((status, body.as_str()), (200, r#"{"code":0,"msg":"ok"}"#));
-    let message = bench.message(id);
+    let message = bench.outbox.message(id);
     assert_eq!(
         (message.state, message.error.as_deref()),
         (State::Undelivered, Some("DELIVRD:0"))
@@ -240,8 +206,8 @@ async fn a_receipt_in_a_query_names_our_own_id_and_attempt() {
         "map": {"1": "delivered", "2": "undelivered", "4": "ignore", "8": "sent", "16": "undelivered"},
     }))
     .await;
-    let id = bench.send().await;
-    bench.until(id, State::Sent).await;
+    let id = bench.outbox.accept("hello").await;
+    bench.outbox.until(id, State::Sent).await;
 
     let ask = async |kind: u8, id: &str| {
         bench
@@ -251,9 +217,9 @@ async fn a_receipt_in_a_query_names_our_own_id_and_attempt() {
     };
     assert_eq!(ask(8, &id.to_string()).await, 200);
     assert_eq!(ask(1, "nonsense").await, 400);
-    assert_eq!(bench.message(id).state, State::Sent);
+    assert_eq!(bench.outbox.message(id).state, State::Sent);
     assert_eq!(ask(1, &format!("{id}-1")).await, 200);
-    assert_eq!(bench.message(id).state, State::Delivered);
+    assert_eq!(bench.outbox.message(id).state, State::Delivered);
     bench.outbox.stop().await;
 }
 
