@@ -13,12 +13,20 @@ use rpc_server::ServerHandle;
 #[derive(Clone, Default)]
 pub(crate) struct SharedLedger(Arc<Mutex<Ledger>>);
 
+/// What is printed while a run goes on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Printing {
+    #[default]
+    Nothing,
+    Events,
+}
+
 #[derive(Default)]
 pub(crate) struct Ledger {
     /// Of all events so far. The hasher's keys are fixed, so it is the same in each process.
     trace: DefaultHasher,
     pub(crate) events: u64,
-    pub(crate) is_printed: bool,
+    pub(crate) printing: Printing,
     /// How often the call with each token ran.
     ran: BTreeMap<u64, u32>,
     calls: BTreeMap<u64, Call>,
@@ -83,7 +91,7 @@ impl Ledger {
         let line = format!("{:>9.3} {event}", at.as_secs_f64() * 1000.0);
         line.hash(&mut self.trace);
         self.events += 1;
-        if self.is_printed {
+        if self.printing == Printing::Events {
             println!("{line}");
         }
     }

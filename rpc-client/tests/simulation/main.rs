@@ -28,7 +28,7 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
-use ledger::Tally;
+use ledger::{Printing, Tally};
 use options::{Options, Runs};
 use simulation::Summary;
 
@@ -46,7 +46,7 @@ fn main() -> ExitCode {
         }
     };
     let is_good = match options.runs {
-        Runs::One(seed) => run_one(seed, options.trace),
+        Runs::One(seed) => run_one(seed, options.printing),
         Runs::Many { first, count } => run_many(first, count, options.threads),
     };
     if is_good {
@@ -56,8 +56,8 @@ fn main() -> ExitCode {
     }
 }
 
-fn run_one(seed: u64, is_traced: bool) -> bool {
-    match simulation::run_apart(seed, is_traced).and_then(|first| repeat(seed, first)) {
+fn run_one(seed: u64, printing: Printing) -> bool {
+    match simulation::run_apart(seed, printing).and_then(|first| repeat(seed, first)) {
         Ok(summary) => {
             println!("{summary}\nthe same twice");
             true
@@ -70,7 +70,7 @@ fn run_one(seed: u64, is_traced: bool) -> bool {
 }
 
 fn repeat(seed: u64, first: Summary) -> Result<Summary, String> {
-    let second = simulation::run_apart(seed, false)?;
+    let second = simulation::run_apart(seed, Printing::Nothing)?;
     if (first.trace, first.events) == (second.trace, second.events) {
         return Ok(first);
     }
@@ -86,7 +86,7 @@ fn run_many(first: u64, count: u64, threads: usize) -> bool {
         // Relaxed: the numbers are handed out once each, and order nothing.
         while let Some(n) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|n| *n < count) {
             let seed = first + n;
-            let run = simulation::run_apart(seed, false).and_then(|summary| {
+            let run = simulation::run_apart(seed, Printing::Nothing).and_then(|summary| {
                 if n % REPEAT_EVERY == 0 {
                     repeat(seed, summary)
                 } else {

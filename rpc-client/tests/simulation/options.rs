@@ -1,11 +1,12 @@
 //! Options of a run.
 
+use crate::ledger::Printing;
+
 /// What to run.
 pub(crate) struct Options {
     pub(crate) runs: Runs,
     pub(crate) threads: usize,
-    /// Whether to print each event.
-    pub(crate) trace: bool,
+    pub(crate) printing: Printing,
 }
 
 pub(crate) enum Runs {
@@ -22,7 +23,8 @@ impl Options {
     pub(crate) fn parse(
         mut arguments: impl Iterator<Item = String>,
     ) -> Result<Option<Self>, String> {
-        let (mut one, mut first, mut count, mut threads, mut trace) = (None, 1, SEEDS, 2, false);
+        let (mut one, mut first, mut count, mut threads) = (None, 1, SEEDS, 2);
+        let mut printing = Printing::Nothing;
         let mut names = Vec::new();
         while let Some(argument) = arguments.next() {
             let mut number = || {
@@ -38,7 +40,7 @@ impl Options {
                 "--seeds" => count = number()?,
                 "--first" => first = number()?,
                 "--threads" => threads = usize::try_from(number()?.clamp(1, 64)).expect("64 fits"),
-                "--trace" => trace = true,
+                "--trace" => printing = Printing::Events,
                 // What every other test program takes.
                 "--list" | "--ignored" => return Ok(None),
                 "--quiet" | "-q" | "--exact" | "--nocapture" | "--no-capture"
@@ -64,7 +66,7 @@ impl Options {
         Ok(Some(Self {
             runs,
             threads,
-            trace,
+            printing,
         }))
     }
 }

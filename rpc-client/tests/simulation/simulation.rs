@@ -11,7 +11,7 @@ use turmoil::Sim;
 
 use crate::callers::{self, Traffic};
 use crate::faults::{Fault, Planned, plan};
-use crate::ledger::{SharedLedger, Tally};
+use crate::ledger::{Printing, SharedLedger, Tally};
 use crate::servers;
 
 /// What is simulated at a time: coarse enough to be quick, finer than any timeout.
@@ -51,9 +51,9 @@ impl fmt::Display for Summary {
 
 /// Runs a seed on a thread of its own: what threads keep, such as buffers and the state of generators,
 /// is then the same each time.
-pub(crate) fn run_apart(seed: u64, is_printed: bool) -> Result<Summary, String> {
+pub(crate) fn run_apart(seed: u64, printing: Printing) -> Result<Summary, String> {
     let run = move || {
-        catch_unwind(AssertUnwindSafe(|| run(seed, is_printed))).unwrap_or_else(|panic| {
+        catch_unwind(AssertUnwindSafe(|| run(seed, printing))).unwrap_or_else(|panic| {
             let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
             let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
             Err(format!("panicked: {}", text.unwrap_or_default()))
@@ -64,12 +64,12 @@ pub(crate) fn run_apart(seed: u64, is_printed: bool) -> Result<Summary, String> 
         .expect("its panics are caught")
 }
 
-fn run(seed: u64, is_printed: bool) -> Result<Summary, String> {
+fn run(seed: u64, printing: Printing) -> Result<Summary, String> {
     // The jitter of the libraries under test.
     fastrand::seed(seed);
     let mut random = Rng::with_seed(seed);
     let ledger = SharedLedger::default();
-    ledger.lock().is_printed = is_printed;
+    ledger.lock().printing = printing;
 
     let server_count = random.usize(1..=3);
     let traffic = Traffic::draw(&mut random);

@@ -70,8 +70,12 @@ impl DnsServer {
         self.zone.lock().unwrap().ttl = seconds;
     }
 
-    fn set_broken(&self, is_broken: bool) {
-        self.zone.lock().unwrap().is_broken = is_broken;
+    fn fail(&self) {
+        self.zone.lock().unwrap().is_broken = true;
+    }
+
+    fn recover(&self) {
+        self.zone.lock().unwrap().is_broken = false;
     }
 
     async fn is_asked(&self, times: u64) {
@@ -143,10 +147,10 @@ async fn the_last_good_answer_stays_while_dns_fails_or_forgets_the_host() {
     dns.set("log.test", [ip("10.0.0.1")]);
     let mut endpoints = dns.endpoints("dns", "log.test:1", eager());
     assert_eq!(endpoints.next().await, ["10.0.0.1:1"]);
-    dns.set_broken(true);
+    dns.fail();
     dns.is_asked(12).await;
     dns.zone.lock().unwrap().records.clear();
-    dns.set_broken(false);
+    dns.recover();
     dns.is_asked(12).await;
     dns.set("log.test", [ip("10.0.0.2")]);
     assert_eq!(

@@ -25,15 +25,29 @@ async fn a_thousand_short_calls_open_a_thousand_connections_and_leave_none() {
     }
 }
 
-/// How a call of the mode `short` ends where nobody lets it in, after how many milliseconds and attempts.
-async fn turned_away(answers: bool, call_timeout_ms: u64) -> (Error, u128, u32) {
+/// When a server refuses a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Refuses {
+    AtOnce,
+    Never,
+}
+
+/// The end of a call that no connection was opened for.
+struct TurnedAway {
+    error: Error,
+    took_ms: u128,
+    attempts: u32,
+}
+
+/// Makes a call in the mode `short` that no server lets in.
+async fn turned_away(refuses: Refuses, call_timeout_ms: u64) -> TurnedAway {
     let attempts = Arc::new(AtomicU32::new(0));
     let connect = {
         let attempts = Arc::clone(&attempts);
         move |_| {
             attempts.fetch_add(1, Ordering::Relaxed);
             async move {
-                if !answers {
+                if refuses == Refuses::Never {
                     std::future::pending::<()>().await;
                 }
                 Err::<DuplexStream, _>(io::Error::from(io::ErrorKind::ConnectionRefused))
@@ -53,25 +67,29 @@ async fn turned_away(answers: bool, call_timeout_ms: u64) -> (Error, u128, u32) 
         .build();
     let begin = Instant::now();
     let error = client.call::<_, ()>(100, &()).await.unwrap_err();
-    (
+    TurnedAway {
         error,
-        begin.elapsed().as_millis(),
-        attempts.load(Ordering::Relaxed),
-    )
+        took_ms: begin.elapsed().as_millis(),
+        attempts: attempts.load(Ordering::Relaxed),
+    }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_short_call_tries_to_connect_until_its_patience_or_its_time_ends() {
-    for (answers, call_timeout_ms, elapsed, is_deadline) in [
+    for (refuses, call_timeout_ms, elapsed, is_deadline) in [
         // Refused at once, so its patience begins with the call.
-        (true, 60_000, 1_000..=1_010, false),
-        (true, 300, 300..=310, true),
+        (Refuses::AtOnce, 60_000, 1_000..=1_010, false),
+        (Refuses::AtOnce, 300, 300..=310, true),
         // The first attempt takes all of `timeouts.connect_timeout_ms`, and its patience begins behind it.
-        (false, 60_000, 1_200..=1_210, false),
-        (false, 100, 100..=110, true),
+        (Refuses::Never, 60_000, 1_200..=1_210, false),
+        (Refuses::Never, 100, 100..=110, true),
     ] {
-        let (error, took, attempts) = turned_away(answers, call_timeout_ms).await;
-        assert!(elapsed.contains(&took), "{took} ms: {error}");
+        let TurnedAway {
+            error,
+            took_ms,
+            attempts,
+        } = turned_away(refuses, call_timeout_ms).await;
+        assert!(elapsed.contains(&took_ms), "{took_ms} ms: {error}");
         assert_eq!(
             (error.is_deadline(), error.may_have_run()),
             (is_deadline, false),
@@ -82,7 +100,7 @@ async fn a_short_call_tries_to_connect_until_its_patience_or_its_time_ends() {
             (u32::from(call_timeout_ms > 100) * 2 + 1..100).contains(&attempts),
             "{attempts}: {error}"
         );
-        if !answers && !is_deadline {
+        if refuses == Refuses::Never && !is_deadline {
             assert!(
                 error
                     .to_string()

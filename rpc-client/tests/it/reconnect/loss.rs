@@ -19,7 +19,7 @@ async fn a_connection_that_was_lost_with_calls_is_opened_again_without_one() {
     let client = in_use(&island, Config::default()).await;
     let mut events = client.events();
     let began = Instant::now();
-    island.cut(true);
+    island.cut();
     let lost = events.next().await.unwrap();
     assert!(
         matches!(lost, ConnectionEvent::Disconnected { .. }),
@@ -34,7 +34,7 @@ async fn a_connection_that_was_lost_with_calls_is_opened_again_without_one() {
     assert_eq!(island.accepted().len(), 1);
 
     // Nobody waits for this one.
-    island.cut(true);
+    island.cut();
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert_eq!(island.attempts().len(), 0);
     assert_eq!(
@@ -78,7 +78,7 @@ async fn an_attempt_that_hangs_is_given_up_and_said_to_have() {
 async fn a_hundred_callers_after_a_loss_share_one_attempt() {
     let island = Island::new().await;
     let client = in_use(&island, Config::default()).await;
-    island.cut(true);
+    island.cut();
     let params = json!({"value": 1});
     let calls = (0..100).map(|_| client.call::<_, u64>(100, &params));
     // Some may have begun on the connection that was ending; all others share what comes after.

@@ -54,10 +54,15 @@ impl Island {
             .build()
     }
 
+    /// Cuts every connection, and refuses further ones until it rises.
+    fn sink(&self) {
+        self.cut();
+        self.0.lock().unwrap().is_up = false;
+    }
+
     /// Cuts every connection, and forgets what was counted.
-    fn cut(&self, is_up: bool) {
+    fn cut(&self) {
         let mut state = self.0.lock().unwrap();
-        state.is_up = is_up;
         state.connections.abort_all();
         state.attempts.clear();
         state.accepted.clear();

@@ -17,7 +17,7 @@ async fn the_first_failure_is_followed_at_once_and_the_others_after_a_window_tha
     let island = Island::new().await;
     let client = in_use(&island, Config::default()).await;
     let began = Instant::now();
-    island.cut(false);
+    island.sink();
     tokio::time::sleep(Duration::from_secs(600)).await;
     let attempts = island.attempts();
     assert_eq!((attempts[0], attempts[1]), (began, began));
@@ -61,7 +61,7 @@ async fn while_the_server_is_down_calls_fail_at_once_and_it_is_found_again_withi
         let unanswered = client.call::<_, ()>(101, &());
         let cut = async {
             tokio::task::yield_now().await;
-            island.cut(false);
+            island.sink();
         };
         assert!(tokio::join!(unanswered, cut).0.is_err());
         assert!(matches!(
@@ -111,17 +111,24 @@ async fn while_the_server_is_down_calls_fail_at_once_and_it_is_found_again_withi
 
 const CLIENTS: usize = 1_000;
 
+/// What the clients do while their server is away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Meanwhile {
+    Rest,
+    Call,
+}
+
 /// How many of 1,000 clients that lose one server together return in each 100 ms after it is back, which
 /// is after `down_ms`.
-async fn stampede(down_ms: u64, have_calls: bool) -> Vec<usize> {
+async fn stampede(down_ms: u64, meanwhile: Meanwhile) -> Vec<usize> {
     let island = Island::new().await;
     let mut clients = Vec::new();
     for _ in 0..CLIENTS {
         clients.push(in_use(&island, Config::default()).await);
     }
-    island.cut(false);
+    island.sink();
     let mut calling = JoinSet::new();
-    if have_calls {
+    if meanwhile == Meanwhile::Call {
         for client in &clients {
             let client = client.clone();
             calling.spawn(async move {
@@ -135,8 +142,11 @@ async fn stampede(down_ms: u64, have_calls: bool) -> Vec<usize> {
     tokio::time::sleep(Duration::from_millis(down_ms)).await;
     let back = Instant::now();
     island.rise();
-    let limit = Duration::from_secs(if have_calls { 2 } else { 6 });
-    let mut tick = pin!(tokio::time::sleep(limit));
+    let limit_s = match meanwhile {
+        Meanwhile::Call => 2,
+        Meanwhile::Rest => 6,
+    };
+    let mut tick = pin!(tokio::time::sleep(Duration::from_secs(limit_s)));
     tick.as_mut().await;
 
     let accepted = island.accepted();
@@ -152,21 +162,21 @@ async fn stampede(down_ms: u64, have_calls: bool) -> Vec<usize> {
 #[tokio::test(start_paused = true)]
 async fn a_thousand_clients_that_lose_one_server_come_back_spread_over_time() {
     fastrand::seed(1);
-    for (down_ms, have_calls) in [1_000, 5_000, 20_000]
+    for (down_ms, meanwhile) in [1_000, 5_000, 20_000]
         .into_iter()
-        .flat_map(|down_ms| [(down_ms, false), (down_ms, true)])
+        .flat_map(|down_ms| [(down_ms, Meanwhile::Rest), (down_ms, Meanwhile::Call)])
     {
         // The mean of five losses: in a single one, chance alone may bring a few more together.
         const LOSSES: usize = 5;
         let mut windows = Vec::new();
         for _ in 0..LOSSES {
-            for (n, count) in stampede(down_ms, have_calls).await.into_iter().enumerate() {
+            for (n, count) in stampede(down_ms, meanwhile).await.into_iter().enumerate() {
                 windows.resize(windows.len().max(n + 1), 0);
                 windows[n] += count;
             }
         }
         let (most, count) = (*windows.iter().max().unwrap(), windows.len());
-        let what = format!("down for {down_ms} ms, calls {have_calls}: {windows:?}");
+        let what = format!("down for {down_ms} ms, clients {meanwhile:?}: {windows:?}");
         println!("{what}");
         assert!(
             most * count <= 3 * LOSSES * CLIENTS,
