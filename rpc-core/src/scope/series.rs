@@ -1,4 +1,4 @@
-//! The calls that follow one another in the place of one: a stream that goes on where it was lost.
+//! The calls that follow one another for one caller: a stream that goes on where it was lost.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -146,7 +146,7 @@ where
     fn call(&self, request: Request<'_>) -> impl Future<Output = Outcome> + Send + 'static {
         let step = Step::Waiting {
             service: self.fresh(),
-            request: Some(request.into_owned()),
+            request: Some(Box::new(request.into_owned())),
         };
         Call {
             step,
@@ -166,7 +166,7 @@ enum Step<T: ::tower::Service<Request<'static>>> {
     Waiting {
         service: T,
         /// Taken once the service is ready.
-        request: Option<Request<'static>>,
+        request: Option<Box<Request<'static>>>,
     },
     Running(Pin<Box<T::Future>>),
 }
@@ -188,7 +188,7 @@ where
             ready.map_err(|error| unready(error.into(), status_of))?;
 
             let request = request.take().expect("it is taken once");
-            let call = Box::pin(service.call(request));
+            let call = Box::pin(service.call(*request));
             self.step = Step::Running(call);
         }
 
