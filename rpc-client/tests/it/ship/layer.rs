@@ -87,7 +87,7 @@ fn an_event_is_an_entry_whose_fields_are_json() {
     assert_eq!(fields(&entries[2]), r#"{"target":"its own"}"#);
     assert_eq!(
         (entries[2].level, entries[2].trace.as_deref()),
-        (Level::TraceContext, Some("4bf9"))
+        (Level::Trace, Some("4bf9"))
     );
 
     let long: String = entries[3]
