@@ -24,7 +24,7 @@ pub(crate) enum CallEnd {
     Badly,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 struct Window {
     since: Instant,
     calls: u64,
@@ -48,7 +48,9 @@ impl Health {
             return None;
         }
 
-        let (calls, failures) = self.count(end, config, now);
+        let Window {
+            calls, failures, ..
+        } = self.count(end, config, now);
         if end == CallEnd::Well {
             self.failures_in_a_row = 0;
             return None;
@@ -75,8 +77,8 @@ impl Health {
         Some(time)
     }
 
-    /// Counts within the window, and begins a new one where it is over.
-    fn count(&mut self, end: CallEnd, config: &Config, now: Instant) -> (u64, u64) {
+    /// Counts within the window, and begins a new one where it is over. Returns the window with this call.
+    fn count(&mut self, end: CallEnd, config: &Config, now: Instant) -> Window {
         let length = Duration::from_millis(config.ejection.window_ms);
         let window = match &mut self.window {
             Some(window) if now.saturating_duration_since(window.since) < length => window,
@@ -95,7 +97,7 @@ impl Health {
 
         window.calls += 1;
         window.failures += u64::from(end == CallEnd::Badly);
-        (window.calls, window.failures)
+        *window
     }
 
     /// Twice as long each time, and spread over the upper half, so that clients do not return together.

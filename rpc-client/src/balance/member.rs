@@ -82,15 +82,15 @@ impl Member {
         self.observations().health.is_ejected(now)
     }
 
-    /// The calls that it would have with another, and its latency in seconds where that is known.
-    pub(crate) fn load(&self, now: Instant) -> (f64, Option<f64>) {
+    pub(crate) fn load(&self, now: Instant) -> Load {
         let in_flight = self.in_flight.load(Ordering::Relaxed) + 1;
         // Exact up to 2^32 calls in flight.
         let in_flight = f64::from(u32::try_from(in_flight).unwrap_or(u32::MAX));
-        (
+        let latency_s = self.observations().latency.estimate(self.decay(), now);
+        Load {
             in_flight,
-            self.observations().latency.estimate(self.decay(), now),
-        )
+            latency_s,
+        }
     }
 
     fn decay(&self) -> Duration {
@@ -104,6 +104,14 @@ impl Member {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The load of a server, were it to get another call.
+pub(crate) struct Load {
+    /// The calls in flight, with that one.
+    pub(crate) in_flight: f64,
+    /// Its latency in seconds, if that is known.
+    pub(crate) latency_s: Option<f64>,
 }
 
 /// The standing of a server with a connection when a call on it ends.

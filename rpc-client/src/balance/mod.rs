@@ -220,13 +220,14 @@ impl Chooser {
         now: Instant,
     ) -> Candidate<'m> {
         let floor = Duration::from_millis(self.config.balance.latency_floor_ms).as_secs_f64();
-        let (first_in_flight, first_latency) = first.member.load(now);
-        let (second_in_flight, second_latency) = second.member.load(now);
+        let (a, b) = (first.member.load(now), second.member.load(now));
 
-        let is_second = match (first_latency, second_latency) {
-            (Some(a), Some(b)) => second_in_flight * b.max(floor) < first_in_flight * a.max(floor),
+        let is_second = match (a.latency_s, b.latency_s) {
+            (Some(a_latency), Some(b_latency)) => {
+                b.in_flight * b_latency.max(floor) < a.in_flight * a_latency.max(floor)
+            }
             // One of them is new: it gets its share until its latency is known.
-            _ => second_in_flight < first_in_flight,
+            _ => b.in_flight < a.in_flight,
         };
 
         if is_second { second } else { first }

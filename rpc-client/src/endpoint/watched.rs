@@ -39,11 +39,11 @@ enum State {
 /// Asks the system to look after a connection that is idle.
 pub(super) fn watch(stream: &TcpStream, keepalive: &Keepalive) -> io::Result<()> {
     let socket = SockRef::from(stream);
-    if let Some((idle, interval, probes)) = keepalive.probes() {
+    if let Some(probes) = keepalive.probes() {
         let options = TcpKeepalive::new()
-            .with_time(idle)
-            .with_interval(interval)
-            .with_retries(probes);
+            .with_time(probes.idle)
+            .with_interval(probes.interval)
+            .with_retries(probes.count);
         socket.set_tcp_keepalive(&options)?;
     }
 

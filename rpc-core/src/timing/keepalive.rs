@@ -31,6 +31,17 @@ pub struct Keepalive {
     spells: Option<Spells>,
 }
 
+/// The probes of keepalive, as the system takes them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Probes {
+    /// The time without a byte received before the first probe, in whole seconds.
+    pub idle: Duration,
+    /// The time between two probes, in whole seconds.
+    pub interval: Duration,
+    /// The number of probes in vain after which the connection is gone.
+    pub count: u32,
+}
+
 /// The user timeouts of a connection that is busy and of one that is idle, which differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Spells {
@@ -98,9 +109,13 @@ impl Keepalive {
         self.idle + self.interval * number
     }
 
-    /// The time before the first probe, the time between two, and their number; `None` if there are no probes.
-    pub fn probes(&self) -> Option<(Duration, Duration, u32)> {
-        (!self.idle.is_zero()).then_some((self.idle, self.interval, self.probes))
+    /// The probes of a connection that is idle; `None` if it has no probes.
+    pub fn probes(&self) -> Option<Probes> {
+        (!self.idle.is_zero()).then_some(Probes {
+            idle: self.idle,
+            interval: self.interval,
+            count: self.probes,
+        })
     }
 
     /// The user timeout while bytes may be unacknowledged; `None` where it is left to the system.
@@ -187,7 +202,7 @@ mod tests {
     /// Whether Linux gives up a healthy connection of which the first `lost` probes are lost, and when: by
     /// `tcp_keepalive_timer`, which compares before it sends the next probe.
     fn given_up(settings: &Keepalive, user_timeout: Duration, lost: u32) -> Option<Duration> {
-        let (idle, interval, _) = settings.probes().unwrap();
+        let Probes { idle, interval, .. } = settings.probes().unwrap();
         // The probe behind the lost ones is answered.
         (1..=lost)
             .map(|sent| idle + interval * sent)
@@ -295,7 +310,11 @@ mod tests {
         let large = Keepalive::new(Duration::MAX, Duration::MAX, u32::MAX, Duration::MAX);
         assert_eq!(
             large.probes(),
-            Some((seconds(32_767), seconds(32_767), 127))
+            Some(Probes {
+                idle: seconds(32_767),
+                interval: seconds(32_767),
+                count: 127,
+            })
         );
         assert!(large.user_timeout().unwrap() <= Duration::from_millis(i32::MAX as u64));
         assert!(large.quiet() > large.user_timeout().unwrap());
@@ -305,6 +324,13 @@ mod tests {
             0,
             seconds(1),
         );
-        assert_eq!(small.probes(), Some((seconds(1), seconds(2), 1)));
+        assert_eq!(
+            small.probes(),
+            Some(Probes {
+                idle: seconds(1),
+                interval: seconds(2),
+                count: 1,
+            })
+        );
     }
 }

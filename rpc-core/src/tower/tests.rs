@@ -8,10 +8,17 @@ use super::*;
 use crate::status::Code;
 use crate::{RawJson, service_fn};
 
+/// When a service fails.
+#[derive(Clone, Copy)]
+enum When {
+    Readying,
+    Calling,
+}
+
 /// A tower service that fails, before its calls or in them.
 #[derive(Clone)]
 struct Failing {
-    when_ready: bool,
+    when: When,
     error: fn() -> BoxError,
 }
 
@@ -21,9 +28,9 @@ impl ::tower::Service<Request<'static>> for Failing {
     type Future = std::future::Ready<Result<Reply, BoxError>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        match self.when_ready {
-            true => Poll::Ready(Err((self.error)())),
-            false => Poll::Ready(Ok(())),
+        match self.when {
+            When::Readying => Poll::Ready(Err((self.error)())),
+            When::Calling => Poll::Ready(Ok(())),
         }
     }
 
@@ -39,8 +46,8 @@ fn call(service: &impl Service) -> Outcome {
         .unwrap()
 }
 
-fn failure(when_ready: bool, error: fn() -> BoxError) -> Status {
-    call(&FromTower::new(Failing { when_ready, error })).unwrap_err()
+fn failure(when: When, error: fn() -> BoxError) -> Status {
+    call(&FromTower::new(Failing { when, error })).unwrap_err()
 }
 
 /// An error of a middleware around another one.
@@ -66,7 +73,7 @@ fn a_status_stays_what_it_is_through_the_middleware_around_it() {
         Box::new(Around(status.with_rejected()))
     };
 
-    let status = failure(false, detailed);
+    let status = failure(When::Calling, detailed);
     assert_eq!(
         (status.code(), status.message()),
         (Code::NOT_FOUND, "no such")
@@ -77,16 +84,16 @@ fn a_status_stays_what_it_is_through_the_middleware_around_it() {
 
 #[test]
 fn what_was_shed_or_not_ready_did_not_run_and_anything_else_may_have() {
-    let shed = failure(false, || Box::new(Overloaded::new()));
+    let shed = failure(When::Calling, || Box::new(Overloaded::new()));
     assert_eq!(shed.code(), Code::RESOURCE_EXHAUSTED);
     assert!(shed.is_rejected());
 
     let broken = || -> BoxError { Box::new(io::Error::other("broken pipe")) };
-    let unready = failure(true, broken);
+    let unready = failure(When::Readying, broken);
     assert_eq!(unready.code(), Code::UNAVAILABLE);
     assert!(unready.is_rejected() && unready.message().contains("broken pipe"));
 
-    let failed = failure(false, broken);
+    let failed = failure(When::Calling, broken);
     assert_eq!(failed.code(), Code::UNKNOWN);
     assert!(!failed.is_rejected() && failed.message().contains("broken pipe"));
 }
@@ -94,7 +101,7 @@ fn what_was_shed_or_not_ready_did_not_run_and_anything_else_may_have() {
 #[test]
 fn what_an_error_means_can_be_said() {
     let service = Failing {
-        when_ready: false,
+        when: When::Calling,
         error: || Box::new(io::Error::from(io::ErrorKind::TimedOut)),
     };
     let status_of = |error: BoxError| match error.is::<io::Error>() {

@@ -60,7 +60,7 @@ pub(super) fn answer(
     reader: Reader,
 ) -> Response<Bytes> {
     let known = &[pages.hosts()];
-    let (status, kind, body) = if hosts::is_for_us(request, known) {
+    let Shown { status, kind, body } = if hosts::is_for_us(request, known) {
         page(request, pages, reader)
     } else {
         let host = request.headers().get(hyper::header::HOST);
@@ -68,7 +68,7 @@ pub(super) fn answer(
             tracing::warn!(%peer, ?host, "refused: an HTTP request for a name that is not in `admin.hosts`");
         });
         let message = what_to_set(hosts::unknown_name(request, known));
-        (StatusCode::MISDIRECTED_REQUEST, TEXT, Bytes::from(message))
+        Shown::new(StatusCode::MISDIRECTED_REQUEST, TEXT, message)
     };
 
     let mut response = Response::new(body);
@@ -106,23 +106,32 @@ fn what_to_set(name: Option<&str>) -> String {
     }
 }
 
-fn page(
-    request: &Request<Incoming>,
-    pages: &Pages,
-    reader: Reader,
-) -> (StatusCode, &'static str, Bytes) {
+/// What a request is shown.
+struct Shown {
+    status: StatusCode,
+    /// Its `Content-Type`.
+    kind: &'static str,
+    body: Bytes,
+}
+
+impl Shown {
+    fn new(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Self {
+        Self {
+            status,
+            kind,
+            body: body.into(),
+        }
+    }
+}
+
+fn page(request: &Request<Incoming>, pages: &Pages, reader: Reader) -> Shown {
     let reporter = &pages.reporter;
-    let fixed =
-        |kind, text: &'static str| (StatusCode::OK, kind, Bytes::from_static(text.as_bytes()));
+    let fixed = |kind, text: &'static str| Shown::new(StatusCode::OK, kind, text);
 
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let message = "These pages are only read: GET or HEAD. Commands are called by newline-delimited JSON; \
                        nothing was executed.\n";
-        return (
-            StatusCode::METHOD_NOT_ALLOWED,
-            TEXT,
-            Bytes::from_static(message.as_bytes()),
-        );
+        return Shown::new(StatusCode::METHOD_NOT_ALLOWED, TEXT, message);
     }
 
     match request.uri().path() {
@@ -139,36 +148,25 @@ fn page(
                 .map(|problem| format!("{problem}\n"))
                 .collect::<String>();
 
-            match health.is_ready {
-                true => (StatusCode::OK, TEXT, Bytes::from(format!("ready\n{lines}"))),
-                false => (
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    TEXT,
-                    Bytes::from(format!("not ready\n{lines}")),
-                ),
-            }
+            let (status, word) = match health.is_ready {
+                true => (StatusCode::OK, "ready"),
+                false => (StatusCode::SERVICE_UNAVAILABLE, "not ready"),
+            };
+            Shown::new(status, TEXT, format!("{word}\n{lines}"))
         }
         "/metrics" | "/stats.json" if reader == Reader::Health => needs_token(),
-        "/metrics" => (
-            StatusCode::OK,
-            PROMETHEUS,
-            Bytes::from(prometheus::render(reporter)),
-        ),
+        "/metrics" => Shown::new(StatusCode::OK, PROMETHEUS, prometheus::render(reporter)),
         "/stats.json" => {
             let json = serde_json::to_vec(&reporter.report(reader.listed())).unwrap_or_default();
-            (StatusCode::OK, JSON, Bytes::from(json))
+            Shown::new(StatusCode::OK, JSON, json)
         }
         path => of_service(path, pages),
     }
 }
 
 /// Says to whom the figures are shown.
-fn needs_token() -> (StatusCode, &'static str, Bytes) {
-    (
-        StatusCode::UNAUTHORIZED,
-        TEXT,
-        Bytes::from_static(NEEDS_TOKEN.as_bytes()),
-    )
+fn needs_token() -> Shown {
+    Shown::new(StatusCode::UNAUTHORIZED, TEXT, NEEDS_TOKEN)
 }
 
 const NEEDS_TOKEN: &str = "The figures are shown to those who may call the command `stats`: open / in a browser, which asks \
@@ -185,10 +183,9 @@ impl Reader {
 }
 
 /// A file of a service's page.
-fn of_service(path: &str, pages: &Pages) -> (StatusCode, &'static str, Bytes) {
+fn of_service(path: &str, pages: &Pages) -> Shown {
     if let Some(file) = pages.others.iter().find_map(|page| page.file_at(path)) {
-        let body = Bytes::from_static(file.text.as_bytes());
-        return (StatusCode::OK, file.content_type, body);
+        return Shown::new(StatusCode::OK, file.content_type, file.text);
     }
 
     let others = pages
@@ -197,23 +194,19 @@ fn of_service(path: &str, pages: &Pages) -> (StatusCode, &'static str, Bytes) {
         .map(|page| format!(", {}", page.path()))
         .collect::<String>();
     let message = format!("There are /, /metrics, /healthz, /readyz, /stats.json{others}.\n");
-    (StatusCode::NOT_FOUND, TEXT, Bytes::from(message))
+    Shown::new(StatusCode::NOT_FOUND, TEXT, message)
 }
 
 /// The page for people: for a browser with its figures also as text, where JavaScript is off, and for curl as
 /// nothing but this text.
-fn status(
-    request: &Request<Incoming>,
-    pages: &Pages,
-    reader: Reader,
-) -> (StatusCode, &'static str, Bytes) {
+fn status(request: &Request<Incoming>, pages: &Pages, reader: Reader) -> Shown {
     let figures = match reader {
         Reader::Health if wants_html(request) => NEEDS_TOKEN.to_owned(),
         Reader::Health => return needs_token(),
         Reader::All | Reader::Figures => text::render(&pages.reporter.report(reader.listed())),
     };
     if !wants_html(request) {
-        return (StatusCode::OK, TEXT, Bytes::from(figures));
+        return Shown::new(StatusCode::OK, TEXT, figures);
     }
 
     let links = pages
@@ -230,7 +223,7 @@ fn status(
     let page = include_str!("status.html")
         .replacen(LINKS, &links, 1)
         .replacen(FIGURES, &escaped(&figures), 1);
-    (StatusCode::OK, HTML, Bytes::from(page))
+    Shown::new(StatusCode::OK, HTML, page)
 }
 
 /// Where the page has the figures as text.

@@ -161,14 +161,14 @@ fn commands(text: &mut Text, reporter: &Reporter) {
     );
     codes(text, &[], &reporter.metrics.verdicts());
 
-    let (in_order, for_room) = reporter.metrics.waits();
+    let waits = reporter.metrics.waits();
     text.family(
         "rpc_server_wait_seconds",
         "histogram",
         "Time that ordered calls waited for their turn, and that connections were not read for lack of room.",
     );
-    text.histogram(&[("for", "turn")], &in_order)
-        .histogram(&[("for", "room")], &for_room);
+    text.histogram(&[("for", "turn")], &waits.in_order)
+        .histogram(&[("for", "room")], &waits.for_room);
 }
 
 /// Codes of services are many: they have one label together.

@@ -212,8 +212,8 @@ where
             }
             CmdId::CREDIT => {
                 self.spend_credit();
-                if let Some((id, items)) = builtin::credit_in(request) {
-                    self.in_flight.give_credit(id, items);
+                if let Some(credit) = builtin::credit_in(request) {
+                    self.in_flight.give_credit(credit.id, credit.n);
                 }
             }
             _ => self.spend_throttle(),

@@ -71,14 +71,16 @@ pub(crate) fn id_in(request: &Request<'_>) -> Option<u64> {
     request.params.decode().ok().map(|Cancel { id }| id)
 }
 
+/// The params of `credit`: a stream, and the number of items that it may send.
+#[derive(Deserialize)]
+pub(crate) struct Credit {
+    pub(crate) id: u64,
+    pub(crate) n: u64,
+}
+
 /// The params of `credit`, taken as those of `cancel`.
-pub(crate) fn credit_in(request: &Request<'_>) -> Option<(u64, u64)> {
-    #[derive(Deserialize)]
-    struct Credit {
-        id: u64,
-        n: u64,
-    }
-    request.params.decode().ok().map(|Credit { id, n }| (id, n))
+pub(crate) fn credit_in(request: &Request<'_>) -> Option<Credit> {
+    request.params.decode().ok()
 }
 
 fn params<T: DeserializeOwned + Default + Send + 'static>(

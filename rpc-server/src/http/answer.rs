@@ -131,7 +131,7 @@ async fn call(
     let (head, incoming) = request.into_parts();
     let fields = Fields::of(&head.headers)?;
     if !desk.policy.http_calls {
-        rules::check_page_call(&desk.http, source, target.cmdid, fields.token.is_some())?;
+        rules::check_page_call(&desk.http, source, target.cmdid, fields.token.as_deref())?;
     }
     let params = params(&body::read(incoming, desk).await?)?;
 

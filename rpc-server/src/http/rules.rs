@@ -167,7 +167,7 @@ pub(super) fn check_page_call(
     http: &Http,
     source: &Source,
     cmdid: CmdId,
-    has_token: bool,
+    token: Option<&str>,
 ) -> Result<(), HttpRefusal> {
     if *source != Source::OwnPage {
         return Err(HttpRefusal::new(
@@ -180,7 +180,7 @@ pub(super) fn check_page_call(
     }
 
     let is_read = READS.contains(&cmdid) || is_read_by_a_page(http, cmdid);
-    if !is_read && !has_token {
+    if !is_read && token.is_none() {
         return Err(HttpRefusal::of(Status::unauthenticated(format!(
             "a page calls command {cmdid} with a token only: `Authorization: Bearer TOKEN`"
         ))));
@@ -208,13 +208,19 @@ fn page_hosts(http: &Http) -> &[String] {
 mod tests {
     use super::*;
 
-    fn source(has_tls: bool, fields: &[(&str, &str)]) -> Result<Source, StatusCode> {
+    #[derive(PartialEq, Eq)]
+    enum Scheme {
+        Http,
+        Https,
+    }
+
+    fn source(scheme: Scheme, fields: &[(&str, &str)]) -> Result<Source, StatusCode> {
         let origins = ["https://app.example".to_owned()];
         let known = KnownNames {
             hosts: &["rpc.internal".to_owned()],
             page_hosts: &[],
             origins: &origins,
-            has_tls,
+            has_tls: scheme == Scheme::Https,
         };
         let mut request = Request::builder().uri("/log.append");
         for (name, value) in fields {
@@ -230,9 +236,9 @@ mod tests {
     #[test]
     fn an_origin_is_the_request_s_own_or_listed_or_refused() {
         let host = ("host", "10.0.0.1:8889");
-        let of = |origin| source(false, &[host, ("origin", origin)]);
+        let of = |origin| source(Scheme::Http, &[host, ("origin", origin)]);
 
-        assert_eq!(source(false, &[host]), Ok(Source::Program));
+        assert_eq!(source(Scheme::Http, &[host]), Ok(Source::Program));
         assert_eq!(of("http://10.0.0.1:8889"), Ok(Source::OwnPage));
         assert!(matches!(of("https://app.example"), Ok(Source::Listed(_))));
         for strange in [
@@ -251,15 +257,23 @@ mod tests {
 
         let own = ("origin", "http://10.0.0.1:8889");
         let both = [host, own, ("origin", "http://evil.example")];
-        assert_eq!(source(false, &both), Err(StatusCode::FORBIDDEN));
-        assert_eq!(source(true, &[host, own]), Err(StatusCode::FORBIDDEN));
+        assert_eq!(source(Scheme::Http, &both), Err(StatusCode::FORBIDDEN));
+        assert_eq!(
+            source(Scheme::Https, &[host, own]),
+            Err(StatusCode::FORBIDDEN)
+        );
         let with_tls = [host, ("origin", "https://10.0.0.1:8889")];
-        assert_eq!(source(true, &with_tls), Ok(Source::OwnPage));
+        assert_eq!(source(Scheme::Https, &with_tls), Ok(Source::OwnPage));
     }
 
     #[test]
     fn a_browser_that_names_no_origin_says_otherwise_that_it_is_a_page() {
-        let of = |site| source(false, &[("host", "localhost"), ("sec-fetch-site", site)]);
+        let of = |site| {
+            source(
+                Scheme::Http,
+                &[("host", "localhost"), ("sec-fetch-site", site)],
+            )
+        };
         assert_eq!(of("none"), Ok(Source::Program));
         assert_eq!(of("same-origin"), Ok(Source::OwnPage));
         assert_eq!(of("cross-site"), Err(StatusCode::FORBIDDEN));
@@ -273,13 +287,13 @@ mod tests {
             ("origin", "http://evil.example:8889"),
         ];
         assert_eq!(
-            source(false, &rebound),
+            source(Scheme::Http, &rebound),
             Err(StatusCode::MISDIRECTED_REQUEST)
         );
         let ours = [
             ("host", "rpc.internal:8889"),
             ("origin", "http://rpc.internal:8889"),
         ];
-        assert_eq!(source(false, &ours), Ok(Source::OwnPage));
+        assert_eq!(source(Scheme::Http, &ours), Ok(Source::OwnPage));
     }
 }

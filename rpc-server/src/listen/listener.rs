@@ -379,11 +379,11 @@ fn prepare(socket: SockRef<'_>, tcp: &Tcp) {
     };
 
     warn("TCP_NODELAY", socket.set_tcp_nodelay(true));
-    if let Some((idle, interval, probes)) = keepalive.probes() {
+    if let Some(probes) = keepalive.probes() {
         let options = TcpKeepalive::new()
-            .with_time(idle)
-            .with_interval(interval)
-            .with_retries(probes);
+            .with_time(probes.idle)
+            .with_interval(probes.interval)
+            .with_retries(probes.count);
         warn("SO_KEEPALIVE", socket.set_tcp_keepalive(&options));
     }
 

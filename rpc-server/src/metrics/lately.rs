@@ -137,7 +137,10 @@ impl Lately {
         failures: Vec<FailureReport>,
         slowest: Vec<CallReport>,
     ) -> RecentReport {
-        let (minute, five_minutes) = self.windows(&self.all);
+        let WindowReports {
+            minute,
+            five_minutes,
+        } = self.windows(&self.all);
         RecentReport {
             minute,
             five_minutes,
@@ -148,16 +151,16 @@ impl Lately {
     }
 
     /// The last minute and the last five of the command at this place.
-    pub(super) fn of_command(&self, place: usize) -> (WindowReport, WindowReport) {
+    pub(super) fn of_command(&self, place: usize) -> WindowReports {
         let unused = Windows::default();
         self.windows(self.commands.get(&place).unwrap_or(&unused))
     }
 
-    fn windows(&self, windows: &Windows) -> (WindowReport, WindowReport) {
-        (
-            WindowReport::new(self.minute, &windows.minute),
-            WindowReport::new(self.five_minutes, &windows.five_minutes),
-        )
+    fn windows(&self, windows: &Windows) -> WindowReports {
+        WindowReports {
+            minute: WindowReport::new(self.minute, &windows.minute),
+            five_minutes: WindowReport::new(self.five_minutes, &windows.five_minutes),
+        }
     }
 
     /// What the failures of the last minute mean for an operator; none where they are few.
@@ -230,6 +233,12 @@ fn said(code: usize) -> String {
         code if code + 1 == CODES => "a code of its service".to_owned(),
         code => format!("code {code} {}", name_of(code)),
     }
+}
+
+/// The windows of one command, or of all.
+pub(super) struct WindowReports {
+    pub(super) minute: WindowReport,
+    pub(super) five_minutes: WindowReport,
 }
 
 impl WindowReport {

@@ -273,14 +273,23 @@ impl Metrics {
     }
 
     /// How long ordered calls waited for their turn, and connections for room.
-    pub(crate) fn waits(&self) -> (Latencies, Latencies) {
-        let (mut in_order, mut for_room) = (Latencies::default(), Latencies::default());
+    pub(crate) fn waits(&self) -> Waits {
+        let mut waits = Waits::default();
         for shard in &self.shards {
-            shard.waited_in_order.add_to(&mut in_order);
-            shard.waited_for_room.add_to(&mut for_room);
+            shard.waited_in_order.add_to(&mut waits.in_order);
+            shard.waited_for_room.add_to(&mut waits.for_room);
         }
-        (in_order, for_room)
+        waits
     }
+}
+
+/// Times that were waited.
+#[derive(Default)]
+pub(crate) struct Waits {
+    /// By ordered calls, for their turn.
+    pub(crate) in_order: Latencies,
+    /// By connections, for room.
+    pub(crate) for_room: Latencies,
 }
 
 impl Shard {

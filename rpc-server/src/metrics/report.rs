@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::lately::WindowReports;
 use super::{
     CommandName, CommandTotals, ConnectionReport, Counts, Failing, Lately, Latencies, Metrics,
     ProcessReport, RecentReport, RuntimeReport, ServerStats, Severity, WindowReport,
@@ -200,11 +201,7 @@ pub struct WaitReport {
 }
 
 impl CommandReport {
-    fn new(
-        name: &CommandName,
-        totals: &CommandTotals,
-        (minute, five_minutes): (WindowReport, WindowReport),
-    ) -> Self {
+    fn new(name: &CommandName, totals: &CommandTotals, recent: WindowReports) -> Self {
         Self {
             cmdid: name.cmdid,
             service: name.service.clone(),
@@ -214,8 +211,8 @@ impl CommandReport {
             params_bytes: totals.params_bytes,
             data_bytes: totals.data_bytes,
             latency: LatencyReport::new(&totals.latency),
-            minute,
-            five_minutes,
+            minute: recent.minute,
+            five_minutes: recent.five_minutes,
         }
     }
 }
@@ -249,10 +246,10 @@ impl Metrics {
     }
 
     pub(crate) fn wait_report(&self) -> WaitReport {
-        let (in_order, for_room) = self.waits();
+        let waits = self.waits();
         WaitReport {
-            in_order: LatencyReport::new(&in_order),
-            for_room: LatencyReport::new(&for_room),
+            in_order: LatencyReport::new(&waits.in_order),
+            for_room: LatencyReport::new(&waits.for_room),
         }
     }
 }
