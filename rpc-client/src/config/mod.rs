@@ -89,31 +89,11 @@ impl Config {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
 
-    /// The path of every setting.
-    fn paths() -> BTreeSet<String> {
-        let Value::Object(groups) = serde_json::to_value(Config::default()).unwrap() else {
-            panic!("a config is an object of groups");
-        };
-
-        let settings = groups.iter().flat_map(|(group, settings)| {
-            let names = settings
-                .as_object()
-                .into_iter()
-                .flat_map(|names| names.keys());
-            names.map(move |name| format!("{group}.{name}"))
-        });
-        settings.collect()
-    }
-
-    fn read(config: Value) -> Result<Config, String> {
-        serde_json::from_value(config).map_err(|error: serde_json::Error| error.to_string())
-    }
+    rpc_core::__config_groups_tests!(Config, moved: moved::MOVED);
 
     #[test]
     fn a_config_reads_back_as_itself_and_what_is_left_out_has_its_default() {
@@ -173,21 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn a_setting_outside_of_its_group_is_refused_with_its_place() {
-        let places: BTreeSet<String> = moved::MOVED
-            .iter()
-            .map(|(_, path)| (*path).into())
-            .collect();
-        assert!(places.is_subset(&paths()), "{:?}", &places - &paths());
-
-        assert_eq!(
-            read(json!({"retry_budget_percent": 5})),
-            Err("`retry_budget_percent` has moved: it is `retry.budget_percent` now".into())
-        );
-        assert_eq!(
-            read(json!({"in_flight_max": 5})),
-            Err("`in_flight_max` has moved: it is `limits.in_flight_per_connection` now".into())
-        );
+    fn a_group_that_does_not_exist_is_refused_with_those_that_do() {
         assert!(
             read(json!({"retries": {}}))
                 .unwrap_err()

@@ -70,3 +70,41 @@ macro_rules! __config_groups {
         }
     };
 }
+
+/// Writes what the tests of such a config have in common: `paths`, the path of every setting; `read`, which reads a config from
+/// JSON; and a test of `$moved`.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __config_groups_tests {
+    ($config:ident, moved: $moved:expr) => {
+        /// The path of every setting that has a default.
+        fn paths() -> ::std::collections::BTreeSet<String> {
+            let config = ::serde_json::to_value(<$config>::default()).unwrap();
+            let groups = config.as_object().expect("a config is an object of groups");
+
+            let settings = groups.iter().flat_map(|(group, settings)| {
+                let names = settings.as_object().into_iter().flat_map(|names| names.keys());
+                names.map(move |name| format!("{group}.{name}"))
+            });
+            settings.collect()
+        }
+
+        fn read(config: ::serde_json::Value) -> Result<$config, String> {
+            ::serde_json::from_value(config).map_err(|error: ::serde_json::Error| error.to_string())
+        }
+
+        #[test]
+        fn a_setting_outside_of_its_group_is_refused_with_its_place() {
+            let moved: &[(&str, &str)] = $moved;
+            assert!(!moved.is_empty());
+
+            for (old, path) in moved {
+                assert!(paths().contains(*path), "{old} is not at {path}");
+                assert_eq!(
+                    read(::serde_json::json!({ *old: 5 })),
+                    Err(format!("`{old}` has moved: it is `{path}` now"))
+                );
+            }
+        }
+    };
+}
