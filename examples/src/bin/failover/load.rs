@@ -31,6 +31,14 @@ struct Shared {
     progress: Notify,
 }
 
+/// Whether a call may run twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Repeats {
+    /// Its command is idempotent.
+    Allowed,
+    Forbidden,
+}
+
 /// What became of calls.
 #[derive(Default)]
 pub(crate) struct Report {
@@ -41,11 +49,11 @@ pub(crate) struct Report {
 }
 
 impl Load {
-    pub(crate) fn start(client: &Client, is_idempotent: bool) -> Self {
+    pub(crate) fn start(client: &Client, repeats: Repeats) -> Self {
         let shared = Arc::new(Shared::default());
         let mut callers = JoinSet::new();
         for _ in 0..CALLERS {
-            callers.spawn(call(client.clone(), Arc::clone(&shared), is_idempotent));
+            callers.spawn(call(client.clone(), Arc::clone(&shared), repeats));
         }
         Self { shared, callers }
     }
@@ -145,14 +153,13 @@ impl Load {
     }
 }
 
-async fn call(client: Client, shared: Arc<Shared>, is_idempotent: bool) {
+async fn call(client: Client, shared: Arc<Shared>, repeats: Repeats) {
     while !shared.is_over.load(Ordering::Relaxed) {
         let key = shared.next_key.fetch_add(1, Ordering::Relaxed);
         let command = client.command(RUN);
-        let command = if is_idempotent {
-            command.idempotent()
-        } else {
-            command
+        let command = match repeats {
+            Repeats::Allowed => command.idempotent(),
+            Repeats::Forbidden => command,
         };
 
         let result = command.call::<_, u64>(&key).await;
@@ -191,11 +198,7 @@ impl Report {
     }
 
     /// Compares each verdict with what the handlers have recorded.
-    pub(crate) fn check_against(
-        &self,
-        runs: &BTreeMap<u64, u64>,
-        is_idempotent: bool,
-    ) -> Outcome<()> {
+    pub(crate) fn check_against(&self, runs: &BTreeMap<u64, u64>, repeats: Repeats) -> Outcome<()> {
         let ran = |key: &u64| runs.get(key).copied().unwrap_or(0);
 
         if let Some((key, error)) = self.did_not_run.iter().find(|(key, _)| ran(key) > 0) {
@@ -207,7 +210,7 @@ impl Report {
         }
 
         match runs.iter().find(|(_, times)| **times > 1) {
-            Some((key, times)) if !is_idempotent => {
+            Some((key, times)) if repeats == Repeats::Forbidden => {
                 Err(format!("call {key} ran {times} times").into())
             }
             _ => Ok(()),

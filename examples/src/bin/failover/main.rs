@@ -18,7 +18,7 @@ use std::path::Path;
 
 use rpc_client::{Client, Config};
 
-use load::{Load, Report};
+use load::{Load, Repeats, Report};
 use servers::{Servers, Stop};
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
@@ -39,8 +39,8 @@ async fn main() -> Outcome<()> {
 
 async fn check(rounds: usize) -> Outcome<()> {
     let dir = tempfile::tempdir()?;
-    killed(&dir.path().join("killed"), rounds, false).await?;
-    killed(&dir.path().join("idempotent"), rounds, true).await?;
+    killed(&dir.path().join("killed"), rounds, Repeats::Forbidden).await?;
+    killed(&dir.path().join("idempotent"), rounds, Repeats::Allowed).await?;
     drained(&dir.path().join("drained"), rounds).await?;
     shares(&dir.path().join("shares")).await?;
     println!("all of it held");
@@ -48,17 +48,16 @@ async fn check(rounds: usize) -> Outcome<()> {
 }
 
 /// Kills one server a round, under load.
-async fn killed(dir: &Path, rounds: usize, is_idempotent: bool) -> Outcome<()> {
-    let what = if is_idempotent {
-        "idempotent calls"
-    } else {
-        "calls that may run once only"
+async fn killed(dir: &Path, rounds: usize, repeats: Repeats) -> Outcome<()> {
+    let what = match repeats {
+        Repeats::Allowed => "idempotent calls",
+        Repeats::Forbidden => "calls that may run once only",
     };
     println!("kill -9 of one of three servers, {rounds} times, under {what}");
 
     let mut servers = Servers::start(dir, &[0, 0, 0]).await?;
     let client = Client::new(servers.target());
-    let load = Load::start(&client, is_idempotent);
+    let load = Load::start(&client, repeats);
     load.until_all_answer(&client).await?;
 
     let mut total = Report::default();
@@ -80,12 +79,12 @@ async fn killed(dir: &Path, rounds: usize, is_idempotent: bool) -> Outcome<()> {
 
     total.add(load.end().await);
     println!("  in all: {total}");
-    if is_idempotent && total.failures() > 0 {
+    if repeats == Repeats::Allowed && total.failures() > 0 {
         return Err("an idempotent call failed".into());
     }
 
     let runs = servers.stop_and_count_runs().await?;
-    total.check_against(&runs, is_idempotent)?;
+    total.check_against(&runs, repeats)?;
     println!(
         "  every verdict is true: {} runs were recorded",
         runs.values().sum::<u64>()
@@ -99,7 +98,7 @@ async fn drained(dir: &Path, rounds: usize) -> Outcome<()> {
 
     let mut servers = Servers::start(dir, &[0, 0, 0]).await?;
     let client = Client::new(servers.target());
-    let load = Load::start(&client, false);
+    let load = Load::start(&client, Repeats::Forbidden);
     load.until_all_answer(&client).await?;
 
     for round in 1..=rounds {
@@ -113,7 +112,7 @@ async fn drained(dir: &Path, rounds: usize) -> Outcome<()> {
         return Err("a call failed while servers were drained".into());
     }
 
-    total.check_against(&servers.stop_and_count_runs().await?, false)
+    total.check_against(&servers.stop_and_count_runs().await?, Repeats::Forbidden)
 }
 
 /// Three servers, one of them slow, then a fourth one: who gets how much.
@@ -126,7 +125,7 @@ async fn shares(dir: &Path) -> Outcome<()> {
     write(3)?;
 
     let client = Client::with_config(format!("file:{}", list.display()), Config::default());
-    let load = Load::start(&client, false);
+    let load = Load::start(&client, Repeats::Forbidden);
     load.until_all_answer(&client).await?;
     let three = load.shares(&client, 3_000).await?;
     println!("  three servers: {three:?} percent");

@@ -27,6 +27,14 @@ struct Shared {
     counted: Mutex<Counted>,
 }
 
+/// Whether a call may run twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Repeats {
+    /// Its command is idempotent.
+    Allowed,
+    Forbidden,
+}
+
 /// What became of the calls.
 #[derive(Default)]
 pub(crate) struct Counted {
@@ -138,7 +146,7 @@ impl Shared {
     }
 
     /// Notes how a call with a number ended.
-    fn note(&self, kind: &'static str, n: usize, outcome: Result<usize, Error>, may_repeat: bool) {
+    fn note(&self, kind: &'static str, n: usize, outcome: Result<usize, Error>, repeats: Repeats) {
         let mut counted = self.lock();
         *counted.kinds.entry(kind).or_default() += 1;
 
@@ -148,10 +156,9 @@ impl Shared {
                     format!("{answer} was the answer to {n}")
                 });
 
-                if may_repeat {
-                    Expected::AtLeastOnce
-                } else {
-                    Expected::Once
+                match repeats {
+                    Repeats::Allowed => Expected::AtLeastOnce,
+                    Repeats::Forbidden => Expected::Once,
                 }
             }
             Err(error) => {
@@ -166,9 +173,9 @@ impl Shared {
                     .entry(format!("{how} (code {})", error.code()))
                     .or_default() += 1;
 
-                match (error.may_have_run(), may_repeat) {
-                    (true, true) => Expected::Any,
-                    (true, false) => Expected::AtMostOnce,
+                match (error.may_have_run(), repeats) {
+                    (true, Repeats::Allowed) => Expected::Any,
+                    (true, Repeats::Forbidden) => Expected::AtMostOnce,
                     (false, _) => Expected::Never,
                 }
             }
@@ -182,7 +189,7 @@ async fn call_on(client: Client, shared: Arc<Shared>) {
             0..=39 => {
                 let n = shared.number();
                 let outcome = client.call(NOTE, &Numbered { n, ms: 0 }).await;
-                shared.note("unary", n, outcome, false);
+                shared.note("unary", n, outcome, Repeats::Forbidden);
             }
             40..=54 => {
                 let n = shared.number();
@@ -191,7 +198,7 @@ async fn call_on(client: Client, shared: Arc<Shared>) {
                     .ordered()
                     .call(&Numbered { n, ms: 0 })
                     .await;
-                shared.note("ordered", n, outcome, false);
+                shared.note("ordered", n, outcome, Repeats::Forbidden);
             }
             55..=64 => {
                 let (n, ms) = (shared.number(), fastrand::u64(0..30));
@@ -200,14 +207,14 @@ async fn call_on(client: Client, shared: Arc<Shared>) {
                     .idempotent()
                     .call(&Numbered { n, ms })
                     .await;
-                shared.note("idempotent, hedged", n, outcome, true);
+                shared.note("idempotent, hedged", n, outcome, Repeats::Allowed);
             }
             65..=72 => {
                 // A deadline that some of them miss.
                 let (n, ms) = (shared.number(), fastrand::u64(0..20));
                 let command = client.command(SLOW).timeout(Duration::from_millis(10));
                 let outcome = command.call(&Numbered { n, ms }).await;
-                shared.note("with a short deadline", n, outcome, false);
+                shared.note("with a short deadline", n, outcome, Repeats::Forbidden);
             }
             73..=80 => give_up(&client, &shared).await,
             81..=88 => {
@@ -236,7 +243,7 @@ async fn give_up(client: &Client, shared: &Shared) {
     let params = Numbered { n, ms };
     let call = client.call(SLOW, &params);
     if let Ok(outcome) = tokio::time::timeout(Duration::from_millis(15), call).await {
-        return shared.note("given up", n, outcome, false);
+        return shared.note("given up", n, outcome, Repeats::Forbidden);
     }
 
     let mut counted = shared.lock();
