@@ -148,6 +148,20 @@ impl fmt::Debug for Code {
 /// On the wire it is `{"code":3,"message":"…","details":…,"rejected":true,"retry_after_ms":200}`,
 /// all but `code` left out where empty. The [`source`](Error::source) never travels: it is for the
 /// log on this side.
+///
+/// ```
+/// use std::time::Duration;
+/// use rpc_core::{Code, Status};
+///
+/// let status = Status::resource_exhausted("no table is free")
+///     .with_details(&["lunch", "dinner"])
+///     .with_rejected()
+///     .with_retry_after(Duration::from_secs(60));
+/// assert_eq!(status.code(), Code::RESOURCE_EXHAUSTED);
+/// assert!(status.is_rejected(), "a client may send the call again");
+/// assert_eq!(status.details_as::<Vec<String>>()?.unwrap(), ["lunch", "dinner"]);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct Status(Box<Inner>);
 

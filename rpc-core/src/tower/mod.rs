@@ -283,6 +283,30 @@ where
 }
 
 /// A [`Layer`] as a tower layer.
+///
+/// ```
+/// use futures::FutureExt;
+/// use rpc_core::tower::{IntoTower, LayerOfTower};
+/// use rpc_core::{RawJson, Reply, Request, Service, service_fn};
+/// use tower::ServiceBuilder;
+///
+/// let echo = IntoTower::new(service_fn(|request| async move { Ok(Reply::raw(request.params)) }));
+/// let mut service = ServiceBuilder::new().layer(LayerOfTower::new(Unchanged)).service(echo);
+/// let call = tower::Service::call(&mut service, Request::new(100, RawJson::NULL));
+/// assert!(call.now_or_never().unwrap().is_ok());
+///
+/// /// A layer of this crate that changes nothing.
+/// #[derive(Clone)]
+/// struct Unchanged;
+///
+/// impl<S: Service> rpc_core::Layer<S> for Unchanged {
+///     type Service = S;
+///
+///     fn layer(&self, inner: S) -> S {
+///         inner
+///     }
+/// }
+/// ```
 #[derive(Debug, Clone)]
 pub struct LayerOfTower<L>(L);
 

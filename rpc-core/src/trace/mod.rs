@@ -16,6 +16,16 @@ pub const TRACEPARENT: &str = "traceparent";
 pub const TRACESTATE: &str = "tracestate";
 
 /// The trace that a call belongs to, with all that travels of it.
+///
+/// ```
+/// use rpc_core::Meta;
+/// use rpc_core::trace::{Trace, TraceParent};
+///
+/// // A trace that begins here, as metadata of a call.
+/// let trace = Trace::new(TraceParent::root().sampled());
+/// let meta = trace.written_to(&Meta::default());
+/// assert_eq!(meta.entries()["traceparent"], trace.parent.to_string());
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TraceContext {

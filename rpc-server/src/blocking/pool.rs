@@ -21,6 +21,19 @@ use crate::metrics::BlockingReport;
 ///
 /// Its threads are tokio's threads for blocking work, of the runtime that the work is handed over in: they end with
 /// it, and are there for as long as there is work.
+///
+/// ```
+/// use rpc_server::blocking::{BlockingError, BlockingPool, Caller};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), BlockingError> {
+/// // At most 4 pieces run, and at most 100 of a connection wait.
+/// let pool = BlockingPool::new(4, 100);
+/// let sum = pool.run(Caller::default(), |_| (1..=10).sum::<u32>()).await?;
+/// assert_eq!(sum, 55);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct BlockingPool {
     inner: Arc<Inner>,

@@ -51,6 +51,22 @@ pub struct TlsFiles {
 /// # Identity
 /// A client's certificate identifies the client: by the first URI among its alternative names (a SPIFFE ID,
 /// for example), else by the first DNS name there, else by its common name.
+///
+/// ```no_run
+/// use rpc_server::{ClientCertificates, ListenOptions, Server, ServerTls, TlsFiles};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let tls = ServerTls::load(TlsFiles {
+///     certificate: "server.pem".into(),
+///     key: "server.key".into(),
+///     client_ca: None,
+///     client_certificates: ClientCertificates::Off,
+/// })?;
+/// let builder = Server::builder().listen_with(ListenOptions::new("0.0.0.0:8889").tls(tls));
+/// # let _ = builder;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct ServerTls(Arc<Inner>);
 

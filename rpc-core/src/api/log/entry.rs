@@ -75,6 +75,15 @@ impl FromStr for Level {
 }
 
 /// An entry to be written.
+///
+/// ```
+/// use rpc_core::api::log::{Append, Level};
+///
+/// let mut entry = Append::new(Level::Warn, "order", "paid twice");
+/// entry.trace = Some("4bf92f3577b34da6a3ce929d0e0e4736".into());
+/// assert_eq!(serde_json::to_value(&entry)?["level"], "warn");
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]

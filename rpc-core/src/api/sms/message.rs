@@ -109,6 +109,16 @@ names! {
 /// A message to be sent: to a number, with a `text`, or a `template` and its `vars`.
 ///
 /// The metadata `idempotency-key` (at most 128 bytes) makes a repetition safe: it is answered by the first message.
+///
+/// ```
+/// use rpc_core::api::sms::{Class, Send};
+///
+/// let code = Send {
+///     class: Some(Class::Otp),
+///     ..Send::new("+8613800138000", "Your code is 4711.")
+/// };
+/// assert_eq!(code.text.as_deref(), Some("Your code is 4711."));
+/// ```
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]

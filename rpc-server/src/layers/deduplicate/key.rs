@@ -21,6 +21,20 @@ pub(super) const UNDER_WAY_MAX: Duration = Duration::from_secs(10);
 ///
 /// It is for a command that keeps its keys in a store of its own, which outlives the process for example. For all others
 /// there is [`Deduplicate`](super::Deduplicate).
+///
+/// ```
+/// use rpc_core::Meta;
+/// use rpc_server::layers::KeyedCall;
+/// use rpc_server::{RawJson, Request};
+///
+/// let mut request = Request::new(100, RawJson::NULL);
+/// assert_eq!(KeyedCall::of(&request)?, None);
+///
+/// request.meta = Meta::default().with([("idempotency-key", "order-4711")]);
+/// let call = KeyedCall::of(&request)?.expect("it has a key");
+/// assert_eq!((call.key(), call.identity()), ("order-4711", ""));
+/// # Ok::<(), rpc_server::Status>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyedCall {
     /// The caller's identity; empty for anonymous callers.
