@@ -45,6 +45,15 @@ pub(super) async fn run(vector: &Vector, target: &Target, pace: Pace) -> Result<
     Ok(())
 }
 
+/// How a ping is recognised by its reply.
+#[derive(Clone, Copy)]
+enum Ping {
+    /// It has an `id`.
+    Numbered,
+    /// Its reply comes in the order of such calls.
+    Ordered,
+}
+
 struct Run<'t> {
     target: &'t Target,
     pace: Pace,
@@ -97,8 +106,8 @@ impl Run<'_> {
                 let came = self.on(step).read_to_end().await?;
                 self.raw_mismatch(step, Some(prefix), &came)
             }
-            Kind::ExpectOpen(_) => self.ping(step, false).await,
-            Kind::ExpectSilence(kind) => self.ping(step, kind == "ordered").await,
+            Kind::ExpectSilence(kind) if kind == "ordered" => self.ping(step, Ping::Ordered).await,
+            Kind::ExpectOpen(_) | Kind::ExpectSilence(_) => self.ping(step, Ping::Numbered).await,
             Kind::ExpectClosed(_) => self.on(step).expect_closed().await,
         }
     }
@@ -207,14 +216,13 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// A ping whose reply must be the next one: nothing else was on its way.
-    async fn ping(&mut self, step: &Step, ordered: bool) -> Result<(), String> {
+    /// A ping whose reply must be the next one: no other line was on its way.
+    async fn ping(&mut self, step: &Step, kind: Ping) -> Result<(), String> {
         self.own_pings += 1;
         let number = OWN_ID_FIRST + self.own_pings;
-        let id = if ordered {
-            String::new()
-        } else {
-            format!("\"id\":{number},")
+        let id = match kind {
+            Ping::Ordered => String::new(),
+            Ping::Numbered => format!("\"id\":{number},"),
         };
         let request = format!("{{{id}\"cmdid\":0,\"params\":\"still here {number}\"}}\n");
         self.send(step, request.as_bytes()).await?;
@@ -223,7 +231,7 @@ impl Run<'_> {
             return Ok(());
         }
         Err(format!(
-            "{:.300} came before the reply to the ping that shows that nothing else comes",
+            "{:.300} came before the reply to the ping that shows that no other line comes",
             reply.text()
         ))
     }
