@@ -14,6 +14,10 @@ use rpc_core::CmdId;
 ///
 /// Its content security policy allows its own files only: no inline script, and nothing from elsewhere.
 ///
+/// It may load what the status page loads: `/status.css` and `/favicon.svg`, to look like it, and
+/// `/page.js`, whose functions put texts, numbers, times, tables and drawings into a page. That script
+/// comes first, as in `<script src="/page.js" defer></script>`.
+///
 /// ```
 /// use rpc_server::{AdminConfig, AdminPage, CmdId, Server};
 ///

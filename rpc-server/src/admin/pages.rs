@@ -42,10 +42,11 @@ const HEADERS: [(HeaderName, &str); 7] = [
 ];
 
 /// The paths of the pages.
-pub(super) const PATHS: [&str; 8] = [
+pub(super) const PATHS: [&str; 9] = [
     "/",
     "/status.css",
     "/status.js",
+    "/page.js",
     "/favicon.svg",
     "/healthz",
     "/readyz",
@@ -138,6 +139,7 @@ fn page(request: &Request<Incoming>, pages: &Pages, reader: Reader) -> Shown {
         "/" => status(request, pages, reader),
         "/status.css" => fixed(CSS, include_str!("status.css")),
         "/status.js" => fixed(JS, include_str!("status.js")),
+        "/page.js" => fixed(JS, include_str!("page.js")),
         "/favicon.svg" => fixed(SVG, include_str!("favicon.svg")),
         "/healthz" => fixed(TEXT, "alive\n"),
         "/readyz" => {

@@ -11,7 +11,6 @@ const FAILED_ACCESS = [
   "tls_handshakes_refused", "token_failures", "token_failures_limited", "authentication_timeouts",
   "unauthenticated_calls", "calls_without_grant",
 ];
-const byId = (id) => document.getElementById(id);
 
 // The command that tells the report, and how many connections it is asked for.
 const STATS = 3;
@@ -27,7 +26,6 @@ let last = null;      // the report before this one, for rates
 let lastAt = 0;
 let lastSeenAt = 0;
 
-const count = (n) => Number(n).toLocaleString("en-US");
 const rate = (n) => (n === null ? "–" : n >= 100 || n === 0 ? count(Math.round(n)) : n.toFixed(n < 10 ? 2 : 1));
 
 function bytes(n) {
@@ -43,36 +41,11 @@ function micros(us) {
   return (us / 1e6).toFixed(us < 1e7 ? 2 : 1) + " s";
 }
 
-function span(ms) {
-  const s = Math.floor(ms / 1000);
-  if (s < 60) return s + " s";
-  if (s < 3600) return Math.floor(s / 60) + " min " + (s % 60) + " s";
-  if (s < 86400) return Math.floor(s / 3600) + " h " + Math.floor((s % 3600) / 60) + " min";
-  return Math.floor(s / 86400) + " d " + Math.floor((s % 86400) / 3600) + " h";
-}
-
 // A time in seconds since 1970, or before; clocks may say anything.
 function dateOf(at) {
   const date = new Date(at * 1000);
   if (Number.isNaN(date.getTime())) return "unknown";
   return date.toISOString().replace("T", " ").replace(/\.\d+Z$/, " UTC");
-}
-
-function element(name, text, className) {
-  const made = document.createElement(name);
-  if (text !== undefined) made.textContent = text;
-  if (className) made.className = className;
-  return made;
-}
-
-// Replaces what was there with what it is given, and leaves alone what is the same: a selection stays.
-function fill(parent, children) {
-  children.forEach((child, place) => {
-    const old = parent.children[place];
-    if (!old) parent.append(child);
-    else if (!old.isEqualNode(child)) old.replaceWith(child);
-  });
-  while (parent.children.length > children.length) parent.lastElementChild.remove();
 }
 
 function pair(name, value, className, small) {
@@ -91,8 +64,6 @@ const plain = (code) => (code === "OF_SERVICES" ? "service" : code.toLowerCase()
 function perSecond(seconds, now, before) {
   return seconds > 0 && before !== undefined && now >= before ? (now - before) / seconds : null;
 }
-
-function cell(text, className) { return element("td", text, className); }
 
 // A share in percent, as of failed calls.
 function share(part, all) {
@@ -143,12 +114,6 @@ function showNow(report, seconds) {
     tile("read a second", since("bytes_in") === null ? "–" : bytes(since("bytes_in"))),
     tile("written a second", since("bytes_out") === null ? "–" : bytes(since("bytes_out"))),
   ]);
-}
-
-function drawn(name, attributes) {
-  const made = document.createElementNS("http://www.w3.org/2000/svg", name);
-  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-  return made;
 }
 
 // A line of history: the points from left to right, the largest at the top.

@@ -10,6 +10,45 @@ use crate::config::ServiceName;
 const CSS: &str = "text/css; charset=utf-8";
 const JS: &str = "text/javascript; charset=utf-8";
 
+/// The page at `/NAME`, of the files `NAME.html`, which is its `main`, `NAME.css` and `NAME.js`, and of what all pages have in
+/// common.
+macro_rules! page {
+    ($name:literal, $title:literal) => {
+        AdminPage::new(
+            concat!("/", $name),
+            $title,
+            concat!(
+                include_str!("head.html"),
+                "<title>",
+                $title,
+                "</title>\n<link rel=\"stylesheet\" href=\"/",
+                $name,
+                ".css\">\n<script src=\"/",
+                $name,
+                ".js\" defer></script>\n</head>\n<body>\n<main>\n",
+                include_str!(concat!($name, ".html")),
+                include_str!("foot.html"),
+            ),
+        )
+        .file(
+            concat!("/", $name, ".css"),
+            CSS,
+            concat!(
+                include_str!("shared.css"),
+                include_str!(concat!($name, ".css")),
+            ),
+        )
+        .file(
+            concat!("/", $name, ".js"),
+            JS,
+            concat!(
+                include_str!("shared.js"),
+                include_str!(concat!($name, ".js")),
+            ),
+        )
+    };
+}
+
 /// The pages of these services.
 pub(crate) fn of(services: &[ServiceName]) -> Vec<AdminPage> {
     let page = |service: &ServiceName| match service {
@@ -23,33 +62,11 @@ pub(crate) fn of(services: &[ServiceName]) -> Vec<AdminPage> {
 
 /// The page of the log: search, live entries, a histogram.
 fn logs() -> AdminPage {
-    AdminPage::new("/logs", "Logs", include_str!("logs.html"))
-        .file(
-            "/logs.css",
-            CSS,
-            concat!(include_str!("shared.css"), include_str!("logs.css")),
-        )
-        .file(
-            "/logs.js",
-            JS,
-            concat!(include_str!("shared.js"), include_str!("logs.js")),
-        )
-        .calls([READ])
+    page!("logs", "Logs").calls([READ])
 }
 
 /// The page of the outbox: gateways, messages whose outcome is not known, the newest messages.
 #[cfg(feature = "sms")]
 fn sms() -> AdminPage {
-    AdminPage::new("/sms", "SMS", include_str!("sms.html"))
-        .file(
-            "/sms.css",
-            CSS,
-            concat!(include_str!("shared.css"), include_str!("sms.css")),
-        )
-        .file(
-            "/sms.js",
-            JS,
-            concat!(include_str!("shared.js"), include_str!("sms.js")),
-        )
-        .calls([SmsService::LIST, SmsService::GATEWAYS])
+    page!("sms", "SMS").calls([SmsService::LIST, SmsService::GATEWAYS])
 }

@@ -1,25 +1,10 @@
-// Shared by the pages of services: calls with a token, the state at the top, the histogram. Text of messages and entries
+// Shared by the pages of services, after the `/page.js` of the library: calls with a token, the state at the top, the histogram. Text of messages and entries
 // goes into a page as text only, never as markup.
 "use strict";
 
 const TIMEOUT_MS = 15000;
 const BARS = 60;
 let token = null;               // in memory only: it ends with the page
-const byId = (id) => document.getElementById(id);
-const count = (n) => Number(n).toLocaleString("en-US");
-
-function element(name, text, className) {
-  const made = document.createElement(name);
-  if (text !== undefined) made.textContent = text;
-  if (className) made.className = className;
-  return made;
-}
-
-function drawn(name, attributes) {
-  const made = document.createElementNS("http://www.w3.org/2000/svg", name);
-  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-  return made;
-}
 
 // The local time, to the millisecond.
 function timeOf(ts) {

@@ -18,26 +18,6 @@ let showing = false;            // whether a round is under way
 let countedAt = -Infinity;
 let heldUntil = 0;              // until then, what was said of a change stays
 
-function span(ms) {
-  const s = Math.max(0, Math.floor(ms / 1000));
-  if (s < 60) return s + " s";
-  if (s < 3600) return Math.floor(s / 60) + " min";
-  if (s < 86400) return Math.floor(s / 3600) + " h " + Math.floor((s % 3600) / 60) + " min";
-  return Math.floor(s / 86400) + " d " + Math.floor((s % 86400) / 3600) + " h";
-}
-
-function cell(text, className) { return element("td", text, className); }
-
-// Replaces what was there with what it is given, and leaves alone what is the same: a selection stays.
-function fill(parent, children) {
-  children.forEach((child, place) => {
-    const old = parent.children[place];
-    if (!old) parent.append(child);
-    else if (!old.isEqualNode(child)) old.replaceWith(child);
-  });
-  while (parent.children.length > children.length) parent.lastElementChild.remove();
-}
-
 // A button that changes something: it needs a token, and says so.
 function action(name, className, data) {
   const made = element("button", name, className);

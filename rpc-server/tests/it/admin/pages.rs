@@ -17,6 +17,7 @@ async fn every_page_is_there_closed_to_other_sites_and_the_last_of_its_connectio
         ("/", "text/html"),
         ("/status.css", "text/css"),
         ("/status.js", "text/javascript"),
+        ("/page.js", "text/javascript"),
         ("/favicon.svg", "image/svg+xml"),
         ("/healthz", "text/plain"),
         ("/readyz", "text/plain"),
