@@ -277,7 +277,7 @@ test("a tail goes on when the daemon was killed, and each entry comes once", () 
     ),
   ));
 
-test("a token says who the client is", async () => {
+test("a token authenticates the client", async () => {
   const directory = mkdtempSync(join(tmpdir(), "rpc-client-"));
   const [tokens, file] = [join(directory, "tokens"), join(directory, "token")];
   const token = "a token of 22 characters, at least";

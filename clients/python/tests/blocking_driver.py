@@ -48,7 +48,7 @@ class Driver:
             self.wanted[name] = queue.SimpleQueue()
             began = threading.Event()
             threading.Thread(target=self.begin, args=(ask, self.case, began), daemon=True).start()
-            # So that calls are made in their order; nothing else waits.
+            # So that calls are made in their order; only the next call waits.
             began.wait()
 
     def begin(self, ask: dict[str, Any], case: int, began: threading.Event) -> None:

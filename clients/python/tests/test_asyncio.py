@@ -108,7 +108,7 @@ class AgainstADaemon(unittest.IsolatedAsyncioTestCase):
             await client.call(PING, "x" * 1_100_000)
         self.assertIn(caught.exception.code, (Code.RESOURCE_EXHAUSTED, Code.UNAVAILABLE))
 
-    async def test_an_address_that_is_none_is_named(self) -> None:
+    async def test_what_is_not_an_address_is_named(self) -> None:
         with self.assertRaisesRegex(RpcError, "write HOST:PORT or unix:PATH"):
             await Client("nonsense", QUICK).call(PING)
         with self.assertRaisesRegex(RpcError, "cannot connect: .*not sent"):
@@ -220,7 +220,7 @@ class AgainstOtherListeners(unittest.IsolatedAsyncioTestCase):
                             await asyncio.to_thread(daemon.start)
                 self.assertEqual(seen, list(range(1, 31)))
 
-    async def test_a_token_says_who_the_client_is(self) -> None:
+    async def test_a_token_authenticates_the_client(self) -> None:
         with tempfile.TemporaryDirectory() as directory:
             token = "a token of 22 characters, at least"
             tokens = Path(directory) / "tokens"

@@ -24,7 +24,7 @@ READ = 1002
 
 
 def entries(daemon: Daemon) -> list[dict[str, Any]]:
-    """All that stands in the log."""
+    """All entries of the log."""
     with blocking.Client(daemon.address) as client:
         found: list[dict[str, Any]] = []
         while page := client.call(READ, {"after": found[-1]["seq"] if found else 0, "limit": 1000})["entries"]:
@@ -87,7 +87,7 @@ class Logs(unittest.TestCase):
         self.assertEqual([entry["level"] for entry in levels], ["trace", "debug", "info", "warn", "error", "fatal"])
         self.assertEqual((handler.sent, handler.dropped, handler.unknown), (8, 0, 0))
 
-    def test_entries_stand_in_the_log_in_their_order(self) -> None:
+    def test_entries_are_in_the_log_in_their_order(self) -> None:
         with Daemon() as daemon:
             handler = LogHandler(daemon.address, service="order")
             logger = self.logger(handler)
@@ -185,7 +185,7 @@ class Logs(unittest.TestCase):
         logger = self.logger(handler)
         for _ in range(20):
             logger.info("x" * 10_000)
-        # An entry has some bytes more than its message: the seventh would stand in the last eighth.
+        # An entry has some bytes more than its message: the seventh would be in the last eighth.
         self.assertEqual((handler._held, handler.dropped), (6, 14))
         self.assertLessEqual(handler._held_bytes, 70_000)
         handler.close()
@@ -221,7 +221,7 @@ class Logs(unittest.TestCase):
                 handler.flush()
             self.assertEqual((handler.sent, handler.dropped, handler._held_bytes), (50, 0, 0))
 
-    def test_text_that_is_no_unicode_is_logged_all_the_same(self) -> None:
+    def test_text_that_is_not_unicode_is_logged_too(self) -> None:
         with Daemon() as daemon:
             handler = LogHandler(daemon.address, service="order")
             logger = self.logger(handler)
