@@ -582,7 +582,7 @@ mod tests {
     }
 
     #[test]
-    fn a_single_value_on_a_logarithmic_scale_stands_in_the_middle() {
+    fn a_single_value_on_a_logarithmic_scale_is_in_the_middle() {
         let scale = Scale::log([5.0].into_iter(), 0.0, 100.0);
         assert_eq!(scale.at(5.0).round(), 50.0);
     }

@@ -178,7 +178,7 @@ fn an_id_of_another_type_is_a_fault_of_its_own_kind() {
 }
 
 #[test]
-fn what_is_no_object_is_named() {
+fn what_is_not_an_object_is_named() {
     bad("[1]", None, "array");
     bad("\u{feff}{\"cmdid\":0}", None, "byte order mark");
     bad("   ", None, "must be one JSON object");
