@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn colours_tell_keys_texts_numbers_and_words_apart_and_change_nothing_else() {
+    fn colours_tell_keys_texts_numbers_and_words_apart_and_leave_the_text_as_it_is() {
         assert_eq!(
             lay_out(r#"{"a":["b",-1,null]}"#, Layout::Line, Colours::On),
             "{\x1b[34m\"a\"\x1b[0m: [\x1b[32m\"b\"\x1b[0m, \x1b[36m-1\x1b[0m, \x1b[35mnull\x1b[0m]}"
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_json_is_shown_as_it_is_without_an_end() {
+    fn what_is_not_json_is_shown_as_it_is_without_an_end() {
         for text in ["", "\"", "\"\\", "}", "][", "{\"a\"", "é", "1 2"] {
             let shown = lay_out(text, Layout::Line, Colours::Off);
             assert_eq!(shown.replace(' ', ""), text.replace(' ', ""), "{text}");

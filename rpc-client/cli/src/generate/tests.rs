@@ -193,7 +193,7 @@ fn what_a_command_says_of_its_calls_is_in_the_call() {
 }
 
 #[test]
-fn a_method_an_argument_or_a_member_with_the_name_of_a_type_hides_it_from_nothing_else() {
+fn a_method_an_argument_or_a_member_with_the_name_of_a_type_does_not_hide_it_elsewhere() {
     let names = json!({"type": "array", "items": {"type": "string"}});
     let query = json!({"title": "Query", "type": "object", "properties": {"int": names, "float": {"type": "integer"}}});
     let mut list = command(100, "shop", "list")
@@ -232,7 +232,7 @@ fn a_resumable_stream_is_begun_with_the_members_of_its_cursor() {
 }
 
 #[test]
-fn services_are_chosen_by_name_and_an_unknown_one_is_told_those_that_there_are() {
+fn services_are_chosen_by_name_and_an_unknown_one_is_refused_with_the_known_ones() {
     let description = || Description {
         protocol: 1,
         server: serde_json::from_value(json!({"name": "a", "version": "1"})).unwrap(),

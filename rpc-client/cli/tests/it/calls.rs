@@ -1,7 +1,7 @@
 use crate::support::{Server, command, rpc_at};
 
 #[test]
-fn call_prints_the_data_as_the_server_sent_it_and_nothing_else() {
+fn call_prints_only_the_data_as_the_server_sent_it() {
     let server = Server::start();
     let check = |arguments: &[&str], stdout: &str| server.rpc(arguments).assert(0, stdout, "");
     check(&["call", "10004", r#"{"a":1,"b":2}"#], "{\"sum\":3}\n");
@@ -37,7 +37,7 @@ fn params_come_from_standard_input_on_a_dash() {
 #[test]
 fn address_and_timeout_are_taken_before_and_behind_the_subcommand_and_override_the_environment() {
     let server = Server::start();
-    let check = |arguments: &[&str]| rpc_at("unix:/nobody", arguments, "").assert(0, "1\n", "");
+    let check = |arguments: &[&str]| rpc_at("unix:/nowhere", arguments, "").assert(0, "1\n", "");
     check(&[
         "--addr",
         &server.address,
@@ -149,7 +149,7 @@ fn notify_prints_nothing_and_has_sent_when_it_ends() {
         ])
         .data();
     assert!(page.contains(r#""seq":2"#), "{page}");
-    // Nobody says that it was not understood.
+    // No reply says that it was not understood.
     server.rpc(&["notify", "9", "--ordered"]).assert(0, "", "");
 }
 

@@ -121,7 +121,7 @@ fn usage_exits_with_2_before_anything_is_connected() {
 }
 
 #[test]
-fn an_address_that_is_none_is_usage() {
+fn what_is_not_an_address_is_usage() {
     let hint = "hint: name the server with --addr HOST:PORT, --addr unix:PATH or RPC_ADDR\n";
     rpc_at("localhost", &["ping"], "").assert(
         2,
@@ -179,7 +179,7 @@ fn a_connection_that_is_lost_exits_with_3_and_says_that_the_call_may_have_run() 
 }
 
 #[test]
-fn the_deadline_exits_with_4_whoever_notices_it() {
+fn the_deadline_exits_with_4_whether_client_or_server_notices_it() {
     let server = Server::start();
     let check = |arguments: &[&str]| {
         let ran = server.rpc(arguments);

@@ -48,7 +48,7 @@ impl Server {
 
     /// `owned` is deleted with the daemon.
     pub(crate) fn with(mut config: DaemonConfig, owned: Option<TempDir>) -> Self {
-        // Nothing in here survives the test, and nobody waits for a tail to end its turn.
+        // Nothing in here survives the test, and no reader waits for a tail to end its turn.
         config.log.fsync = false;
         config.drain.timeout_ms = 100;
         let (stop, stopped) = oneshot::channel::<()>();
@@ -264,7 +264,7 @@ pub(crate) fn silent_peer() -> String {
     })
 }
 
-/// An address at which nobody listens.
+/// An address without a listener.
 pub(crate) fn nowhere(dir: &TempDir) -> String {
-    format!("unix:{}", dir.path().join("nobody.sock").display())
+    format!("unix:{}", dir.path().join("nowhere.sock").display())
 }

@@ -28,7 +28,7 @@ fn read_pages_as_far_as_it_is_asked_to() {
     check(&["--service", "even", "--limit", "3"], 2, 3);
     check(&["--contains", "number 249", "--all"], 249, 11);
     assert_eq!(
-        server.rpc(&["log", "read", "--service", "nobody"]).data(),
+        server.rpc(&["log", "read", "--service", "unknown"]).data(),
         ""
     );
 }
