@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_is_refused_with_what_would_be_right() {
+    fn what_is_not_an_address_is_refused_with_what_would_be_right() {
         let check = |text: &str, words: &str| {
             let error = parse(text).unwrap_err().to_string();
             assert!(error.contains(words), "{text}: {error}");

@@ -495,7 +495,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unreadable_target_fails_whoever_asks_for_its_endpoints() {
+    fn an_unreadable_target_fails_all_that_ask_for_its_endpoints() {
         let resolved = watch(&Target::from("localhost"), &Config::default());
         let Resolved::Failed(cause) = &*resolved.borrow() else {
             panic!("it cannot be known")

@@ -71,7 +71,7 @@ async fn a_call_without_end_tells_a_number_that_every_server_can_read() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_trace_is_handed_on_through_layers_too_and_what_is_none_is_not() {
+async fn a_trace_is_handed_on_through_layers_too_and_what_is_not_one_is_not() {
     let (connect, _server) = in_memory(Router::new().route(200, told).unwrap()).await;
     let client = Client::builder("memory").connector(connect).build();
     let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
@@ -217,7 +217,7 @@ async fn a_call_ends_in_time_where_the_ones_before_it_do_not_even_leave() {
     );
 }
 
-/// A server that answers calls which nobody has made, without a pause.
+/// A server that answers calls which no client has made, without a pause.
 struct Flood {
     reads: u32,
 }

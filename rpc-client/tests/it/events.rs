@@ -118,7 +118,7 @@ async fn a_slow_reader_of_events_is_told_how_many_it_missed() {
     let ends = Arc::new(Mutex::new(Vec::new()));
     let config = Config::default().with(|config| {
         config.limits.events_max = 4;
-        // None of these connections serves a call; the next one comes at once all the same.
+        // None of these connections serves a call; the next one still comes at once.
         config.reconnect.base_ms = 0;
     });
     let client = Client::builder("a")

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use crate::support::{PATIENCE, Peer, Seen, tcp};
 
 #[tokio::test]
-async fn nobody_listening_is_said_at_once_where_the_client_is_told_to() {
+async fn a_missing_listener_is_said_at_once_where_the_client_is_told_to() {
     let address = {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         listener.local_addr().unwrap().to_string()
@@ -33,7 +33,7 @@ async fn nobody_listening_is_said_at_once_where_the_client_is_told_to() {
 }
 
 #[tokio::test]
-async fn an_address_that_is_none_says_what_one_is() {
+async fn what_is_not_an_address_is_refused_with_what_one_is() {
     let client = Client::with_config(
         "8889",
         Config::default().with(|config| config.reconnect.fail_fast_after_ms = 0),

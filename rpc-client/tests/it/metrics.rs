@@ -1,4 +1,4 @@
-//! What a client counts.
+//! Metrics of a client.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

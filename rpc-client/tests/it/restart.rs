@@ -19,7 +19,7 @@ struct Place {
     address: SocketAddr,
     seen: Seen,
     config: Config,
-    /// Bound and never listening: nobody else is given the port, and it refuses.
+    /// Bound and never listening: no other socket is given the port, and it refuses.
     _reserved: TcpSocket,
 }
 
@@ -119,7 +119,7 @@ impl Load {
         }
     }
 
-    /// Waits for so many calls more.
+    /// Waits for this number of further calls.
     async fn goes_on(&self, calls: u64) {
         let mut done = self.done.clone();
         let until = *done.borrow() + calls;

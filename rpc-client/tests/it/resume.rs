@@ -58,7 +58,7 @@ impl Numbers for Counting {
     }
 }
 
-/// A byte stream that breaks after so many bytes, in whatever direction.
+/// A byte stream that breaks after a number of bytes, in whatever direction.
 struct Breaking {
     io: DuplexStream,
     left: usize,
@@ -66,7 +66,7 @@ struct Breaking {
 }
 
 impl Breaking {
-    /// Whether any of so many bytes may pass.
+    /// Whether any of these bytes may pass.
     fn check(&self, bytes: usize) -> io::Result<()> {
         if bytes == 0 || self.left > 0 {
             return Ok(());

@@ -23,7 +23,7 @@ async fn a_stream_brings_every_item_in_order_through_a_small_window() {
 }
 
 #[tokio::test]
-async fn a_stream_that_nobody_reads_is_held_by_its_credit_and_delays_no_other_call() {
+async fn a_stream_that_is_not_read_is_held_by_its_credit_and_delays_no_other_call() {
     let (client, _server) = pair(
         Seen::default(),
         Config::default().with(|config| config.limits.stream_credit = 4),
@@ -54,8 +54,7 @@ async fn a_stream_that_nobody_reads_is_held_by_its_credit_and_delays_no_other_ca
 }
 
 #[tokio::test]
-async fn a_stream_that_nobody_reads_is_bounded_in_bytes_and_ends_with_code_8_behind_what_was_kept()
-{
+async fn a_stream_that_is_not_read_is_bounded_in_bytes_and_ends_with_code_8_behind_what_was_kept() {
     let (client, mut peer) =
         Peer::new(Config::default().with(|config| config.limits.stream_bytes_max = 1_000));
     let mut items = client.stream::<_, String>(104, &()).await.unwrap();

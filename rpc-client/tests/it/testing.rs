@@ -145,6 +145,6 @@ fn probabilities_of_more_than_one_are_refused() {
 
 #[test]
 #[should_panic(expected = "a probability is between 0 and 1, and not NaN")]
-fn a_probability_that_is_none_is_refused() {
+fn what_is_not_a_probability_is_refused() {
     let _ = Faulty::new(counted().0, 0).delay(f64::NAN, Duration::ZERO..=Duration::ZERO);
 }

@@ -59,7 +59,7 @@ async fn a_reply_ends_where_its_object_ends_however_its_bytes_come() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reply_that_is_no_json_fails_its_call_in_words_and_the_next_one_is_answered() {
+async fn a_reply_that_is_not_json_fails_its_call_in_words_and_the_next_one_is_answered() {
     let (client, mut peer) = Peer::new(as_it_was());
 
     for _ in 0..3 {

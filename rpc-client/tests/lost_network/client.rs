@@ -34,11 +34,11 @@ const TIMEOUTS_MS: [u64; 6] = [100, 300, 700, 1_500, 2_500, 4_000];
 pub(crate) enum Report {
     /// Its first call has succeeded.
     Ready,
-    /// The connection is known to be lost, so many milliseconds after the fault.
+    /// The connection is known to be lost, this number of milliseconds after the fault.
     Found { ms: u64, reason: String },
-    /// A call has succeeded, so many milliseconds after all was healed.
+    /// A call has succeeded, this number of milliseconds after all was healed.
     Back { ms: u64 },
-    /// A call has ended, so many milliseconds after it was asked for; and whether a connection was lost since the
+    /// A call has ended, this number of milliseconds after it was asked for; and whether a connection was lost since the
     /// client was ready.
     Called { ms: u64, is_lost: bool },
     /// How late calls failed that failed by their deadline, in milliseconds; and how late any ended.
@@ -100,7 +100,7 @@ pub(crate) async fn run(address: &str, load: Load) -> Result<()> {
         tokio::spawn(caller.call_on(Duration::from_millis(300)));
     }
     input.next_line().await?;
-    let measured = measured.lock().expect("nobody panics with it");
+    let measured = measured.lock().expect("no thread panics with it");
     let late_ms = measured.late.iter().copied().map(milliseconds).collect();
     say(&Report::Deadlines {
         late_ms,
@@ -178,7 +178,7 @@ impl Caller {
                 .await;
             let late = began.elapsed().saturating_sub(timeout);
             {
-                let mut measured = self.measured.lock().expect("nobody panics with it");
+                let mut measured = self.measured.lock().expect("no thread panics with it");
                 measured.overrun_max = measured.overrun_max.max(late);
                 match (&result, phase) {
                     (Ok(_), Phase::Healed(healed)) if !measured.is_back => {

@@ -1,4 +1,4 @@
-//! Keepalive probes that are lost, on a connection that nothing else watches: no pings, no calls.
+//! Keepalive probes that are lost, on a connection that only they watch: no pings, no calls.
 
 use std::fmt;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::namespaces::Pair;
 /// What happens to an idle connection whose probes leave 10, 13 and 16 s after its last byte.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Course {
-    /// So many probes are lost, and the next one is not.
+    /// This number of probes are lost, and the next one is not.
     Lost(u32),
     /// Every probe is.
     AllLost,

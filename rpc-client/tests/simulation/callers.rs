@@ -32,7 +32,7 @@ const GRAIN: Duration = Duration::from_millis(3);
 /// How long it may take, after the last fault, until calls succeed. A server that takes few calls at a
 /// time has those before it that were given up, and counts the time of each from when it reads it.
 const RECOVERY_MAX: Duration = Duration::from_secs(120);
-/// So many in a row, or all is not well.
+/// Successes in a row after which all is well.
 const RECOVERED: u32 = 20;
 /// How long handlers may take to end after their callers, for the same reason.
 const SETTLE_MAX: Duration = Duration::from_secs(60);

@@ -19,7 +19,7 @@ pub(crate) enum Fault {
     Slow(usize),
     /// The server's process dies; its connections are closed by its system.
     Crash(usize),
-    /// The server's power fails: nobody closes anything.
+    /// The server's power fails: nothing is closed.
     PowerFailure(usize),
     /// The server drains, and starts anew.
     Drain(usize),

@@ -98,7 +98,7 @@ pub(crate) async fn host(
 }
 
 /// Runs the connections, and those that are still to come, in the task of the host. As tasks of their own
-/// they would all the same be closed by a crash, but in an order that depends on how many tasks the
+/// a crash would close them anyway, but in an order that depends on how many tasks the
 /// process has had.
 async fn drive(mut accepted: mpsc::UnboundedReceiver<impl Future<Output = ()>>) {
     let mut open = FuturesUnordered::new();

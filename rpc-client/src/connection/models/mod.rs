@@ -283,7 +283,7 @@ fn a_connection_that_is_lost_leaves_no_call_behind_and_says_what_has_not_run() {
 }
 
 #[test]
-fn whoever_waits_for_room_or_for_a_flush_is_told_that_the_connection_is_lost() {
+fn callers_that_wait_for_room_or_for_a_flush_are_told_that_the_connection_is_lost() {
     explore(|| {
         let gone_after = Some(thread_rng().gen_range(0..4));
         let rig = Rig::start(

@@ -17,14 +17,14 @@ async fn broken() -> (String, ServerHandle) {
 
 #[tokio::test]
 async fn a_server_that_cannot_be_reached_costs_the_others_calls_nothing() {
-    let nobody = {
+    let nowhere = {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         listener.local_addr().unwrap().to_string()
     };
     for mode in [Mode::Single, Mode::Pooled(2), Mode::Short] {
         let (address, server) = tcp(Seen::default()).await;
         let config = Config::default().with(|config| config.pool.mode = mode);
-        let client = Client::with_config(format!("{nobody},{address}"), config);
+        let client = Client::with_config(format!("{nowhere},{address}"), config);
         for value in 0..50u64 {
             assert_eq!(
                 client
@@ -40,23 +40,23 @@ async fn a_server_that_cannot_be_reached_costs_the_others_calls_nothing() {
 
 #[tokio::test]
 async fn with_all_servers_gone_the_error_says_so_at_once() {
-    let mut nobody = Vec::new();
+    let mut nowhere = Vec::new();
     for _ in 0..2 {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        nobody.push(listener.local_addr().unwrap().to_string());
+        nowhere.push(listener.local_addr().unwrap().to_string());
     }
     for mode in [Mode::Single, Mode::Short] {
         let config = Config::default().with(|config| {
             config.pool.mode = mode;
             config.reconnect.fail_fast_after_ms = 0;
         });
-        let error = Client::with_config(nobody.join(","), config)
+        let error = Client::with_config(nowhere.join(","), config)
             .call::<_, ()>(0, &())
             .await
             .unwrap_err();
         assert!(error.is_unreachable() && !error.was_sent(), "{error}");
         assert!(
-            nobody.iter().any(|address| error.address() == address),
+            nowhere.iter().any(|address| error.address() == address),
             "{error}"
         );
     }

@@ -258,7 +258,7 @@ async fn a_failure_tells_the_servers_part_and_one_that_did_not_reach_it_tells_no
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_times_of_a_call_are_read_wherever_they_stand_in_its_reply() {
+async fn the_times_of_a_call_are_read_wherever_they_are_in_its_reply() {
     for (fields, queue_us) in [
         (r#""timing":{"queue_us":3,"run_us":4},"data":7"#, Some(3)),
         (r#""data":7,"timing":{"run_us":4,"queue_us":3}"#, Some(3)),

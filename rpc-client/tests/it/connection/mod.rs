@@ -1,4 +1,4 @@
-//! Raw sockets in the place of a server: what a connection makes of what it says.
+//! Raw sockets instead of a server: how a connection takes what is written to it.
 
 mod life;
 mod replies;

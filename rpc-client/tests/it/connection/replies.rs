@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::support::Peer;
 
 #[tokio::test(start_paused = true)]
-async fn a_late_reply_answers_nobody_and_the_next_call_gets_its_own() {
+async fn a_late_reply_answers_no_call_and_the_next_one_gets_its_own() {
     let (client, mut peer) = Peer::new(Config::default());
     let late = client.command(100).timeout(Duration::from_millis(10));
     assert!(late.call::<_, u64>(&()).await.unwrap_err().is_deadline());

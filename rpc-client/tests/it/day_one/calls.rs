@@ -103,7 +103,7 @@ async fn a_call_that_is_dropped_in_the_middle_of_its_frame_harms_no_other() {
         let (given_up, cancel, next) = (line().await, line().await, line().await);
         assert_eq!(
             given_up["params"], params,
-            "whole, or nobody could read the next one"
+            "whole, or the next one could not be read"
         );
         assert_eq!(
             cancel,

@@ -141,7 +141,7 @@ async fn a_client_reads_on_while_its_own_writing_waits() {
     assert!(replies.into_iter().all(|reply| reply.unwrap() == 1));
 }
 
-/// A stalled write that is nobody's fault.
+/// A stalled write without a fault of client or server.
 #[tokio::test(start_paused = true)]
 async fn a_server_that_takes_no_bytes_is_dead_even_if_it_speaks() {
     let (client, mut peer) = Peer::new(Config::default());

@@ -156,7 +156,7 @@ async fn the_last_good_answer_stays_while_dns_fails_or_forgets_the_host() {
     assert_eq!(
         endpoints.next().await,
         ["10.0.0.2:1"],
-        "nothing else came between"
+        "no other list came between"
     );
 }
 

@@ -60,7 +60,7 @@ impl Etcd {
         self.process.wait().unwrap();
     }
 
-    /// Whether it answers; not, where it has ended, because somebody has taken its port for example.
+    /// Whether it answers; not, where it has ended, because another process has taken its port for example.
     async fn is_up(&mut self) -> bool {
         loop {
             if self.process.try_wait().unwrap().is_some() {
@@ -121,7 +121,7 @@ impl Drop for Etcd {
     }
 }
 
-/// A port that nobody has at the moment: etcd has to be told one, since it tells others.
+/// A port that is free at the moment: etcd has to be told one, since it tells others.
 fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0")
         .unwrap()

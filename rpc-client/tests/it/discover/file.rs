@@ -82,7 +82,11 @@ async fn the_last_good_list_stays_while_the_file_is_empty_bad_or_gone() {
     fs::remove_file(place.path()).unwrap();
     tokio::time::sleep(Duration::from_secs(3)).await;
     place.replace("b:2\n");
-    assert_eq!(endpoints.next().await, ["b:2"], "nothing else came between");
+    assert_eq!(
+        endpoints.next().await,
+        ["b:2"],
+        "no other list came between"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -120,7 +124,7 @@ async fn a_link_that_is_swapped_is_followed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_file_over_the_limit_and_one_that_is_none_are_refused() {
+async fn a_file_over_the_limit_and_what_is_not_a_file_are_refused() {
     let place = Place::new();
     place.write_in_place("a:1\nb:2\n");
     let config = Config::default().with(|config| config.discovery.bytes_max = 7);

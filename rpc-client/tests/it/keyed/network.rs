@@ -39,7 +39,7 @@ pub(super) struct State {
 }
 
 impl Network {
-    /// Starts a server at an address, in the place of the one that was there.
+    /// Starts a server at an address, instead of the one that was there.
     pub(super) async fn start(&self, address: &str, gateway: &Gateway, keys: &Deduplicate) {
         let router = Router::new().deduplicate(keys.clone());
         let router = router.serve(SmsServer(gateway.clone())).unwrap();

@@ -183,7 +183,7 @@ async fn check_streams(client: &ServiceClient<impl Service>) {
     assert!(error.message().contains("answers with a stream"), "{error}");
 }
 
-/// Checks, by what the server counts, that a notification runs and that params which are no JSON never get there.
+/// Checks, by what the server counts, that a notification runs and that params which are not valid JSON never get there.
 async fn check_notifications(client: &ServiceClient<impl Service>) {
     let no_json = std::collections::BTreeMap::from([((1, 2), 3)]);
     assert_eq!(

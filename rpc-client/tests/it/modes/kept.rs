@@ -135,7 +135,7 @@ async fn named_services_have_their_own_target_and_mode_and_share_nothing_with_ot
             .unwrap();
     }
     assert_eq!(server.stats().connections_accepted, 4);
-    // An address is not the service's name, and settings of one's own are shared with nobody.
+    // An address is not the service's name, and a client with settings of its own is not shared.
     registry
         .client(&address)
         .call::<_, u64>(100, &one)

@@ -33,7 +33,7 @@ async fn a_connection_that_was_lost_with_calls_is_opened_again_without_one() {
     assert_eq!(began.elapsed(), Duration::ZERO);
     assert_eq!(island.accepted().len(), 1);
 
-    // Nobody waits for this one.
+    // No call waits for this one.
     island.cut();
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert_eq!(island.attempts().len(), 0);

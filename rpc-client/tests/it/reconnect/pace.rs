@@ -47,7 +47,7 @@ async fn the_first_failure_is_followed_at_once_and_the_others_after_a_window_tha
     assert_eq!(
         island.attempts().len(),
         attempts,
-        "nobody connects for a client that is gone"
+        "no connection is opened for a client that is gone"
     );
 }
 

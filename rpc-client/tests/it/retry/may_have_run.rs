@@ -95,7 +95,7 @@ async fn that_an_earlier_try_may_have_run_is_not_forgotten() {
     );
     let lose = async {
         let (_, stream) = request(&listener).await;
-        // Nobody is there for the second try.
+        // No server is there for the second try.
         drop(listener);
         drop(stream);
     };
@@ -162,7 +162,7 @@ async fn a_handler_that_ran_and_was_itself_rejected_elsewhere_is_not_run_again()
         "{error}"
     );
     assert_eq!((ran.load(Ordering::SeqCst), error.attempts()), (1, 1));
-    // A client that stands in for its server keeps the server's promise.
+    // A client as a service keeps the promise of its server.
     let status = Service::call(&other, Request::new(103, RawJson::NULL))
         .await
         .err()

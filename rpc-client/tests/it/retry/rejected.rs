@@ -141,7 +141,7 @@ async fn a_server_that_accepts_and_closes_at_once_is_not_stormed() {
         assert!(client.call::<_, ()>(100, &()).await.is_err());
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    // With somebody who calls all the time: within `reconnect.wanted_ms` of 1 s, half of it at least.
+    // With a caller that calls all the time: within `reconnect.wanted_ms` of 1 s, half of it at least.
     let opened = opened.load(Ordering::SeqCst);
     assert!(
         (10..=140).contains(&opened),

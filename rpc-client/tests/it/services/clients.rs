@@ -29,7 +29,7 @@ async fn shopping<S: Service>(service: S, shop: &Shop) {
     let error = orders.place(order("car", 1)).await.unwrap_err();
     assert_eq!(error.to_string(), "no item is called `car`");
     let OrderError::Other(status) = orders.place(order("ghost", 1)).await.unwrap_err() else {
-        panic!("15 is none of its own codes");
+        panic!("15 is not one of its own codes");
     };
     assert_eq!(status.code(), Code::DATA_LOSS);
 

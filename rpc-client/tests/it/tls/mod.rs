@@ -1,5 +1,4 @@
-//! TLS and tokens of the client, against the real server: who gets in, and what a caller is told who does
-//! not.
+//! TLS and tokens of the client, against the real server: which callers get in, and the errors of the others.
 
 mod calls;
 mod refusals;
@@ -56,7 +55,7 @@ impl Certificates {
         self.write(name, &certificate.pem(), &key);
     }
 
-    /// Writes `name.pem` and `name.key`, a certificate of `host` that nobody else has signed.
+    /// Writes `name.pem` and `name.key`, a certificate of `host` that only itself has signed.
     fn sign_itself(&self, name: &str, host: &str, is_ca: IsCa) {
         let mut params = CertificateParams::new(vec![host.to_owned()]).unwrap();
         params.is_ca = is_ca;

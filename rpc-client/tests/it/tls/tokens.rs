@@ -17,7 +17,7 @@ fn token_file(directory: &Path, token: &str) -> PathBuf {
 }
 
 #[tokio::test]
-async fn a_client_with_a_token_says_who_it_is_on_each_new_connection() {
+async fn a_client_with_a_token_authenticates_on_each_new_connection() {
     let directory = tempfile::tempdir().unwrap();
     let (address, handle) =
         serve(ListenOptions::new("127.0.0.1:0").require_authentication(true)).await;
@@ -52,7 +52,7 @@ async fn a_client_with_a_token_says_who_it_is_on_each_new_connection() {
         .build();
     assert_eq!(client.call::<_, Value>(100, &()).await.unwrap(), "orders");
     assert!(!format!("{client:?}").contains(TOKEN));
-    // Nobody who has no token gets further.
+    // A client without a token gets no further.
     let error = ask(&address, impatient()).await.unwrap_err();
     assert_eq!(error.code(), Code::UNAUTHENTICATED);
 }
