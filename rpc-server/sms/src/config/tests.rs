@@ -235,7 +235,7 @@ fn gateways_that_send_need_the_countries_that_messages_may_go_to() {
 }
 
 #[test]
-fn passwords_do_not_stand_in_the_settings() {
+fn passwords_are_not_in_the_settings() {
     for auth in [
         serde_json::json!({"basic": ["user", "hunter2"]}),
         serde_json::json!({"bearer": "hunter2"}),

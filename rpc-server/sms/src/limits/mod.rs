@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rate_is_read_as_it_is_written_and_what_is_none_is_refused() {
+    fn a_rate_is_read_as_it_is_written_and_what_is_not_one_is_refused() {
         let check = |text: &str, count, window_ms| {
             assert_eq!(rate(text), Rate { count, window_ms });
             assert_eq!(rate(text).to_string().parse(), Ok(rate(text)));

@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn the_attempt_of_an_id_stands_behind_a_hyphen() {
+    fn the_attempt_of_an_id_follows_a_hyphen() {
         let id = MessageId::new(1, 2);
         let read = |text: String| text.parse::<AttemptId>();
         assert_eq!(read(id.to_string()), Ok(AttemptId { id, attempt: None }));

@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_number_is_refused_with_its_reason_and_not_repeated() {
+    fn what_is_not_a_number_is_refused_with_its_reason_and_not_repeated() {
         let check = |input: &str, expected: NumberError| {
             let error = Number::parse(input, None).unwrap_err();
             assert_eq!(error, expected, "{input:?}");

@@ -1,3 +1,5 @@
+//! Tests of the outbox on disk, by subject.
+
 mod attempts;
 mod keys;
 mod limits;

@@ -139,7 +139,7 @@ async fn the_oldest_message_that_waits_is_found_whatever_its_priority() {
 }
 
 #[tokio::test]
-async fn the_text_of_a_code_is_revealed_to_nobody() {
+async fn the_text_of_a_code_is_never_revealed() {
     let outbox = Outbox::new();
     let code = NewMessage {
         class: Class::Otp,

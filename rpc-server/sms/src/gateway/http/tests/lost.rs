@@ -1,4 +1,4 @@
-//! What is known of a message whose request or answer is lost.
+//! Messages whose request or answer is lost, and what is known of them.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What a provider is asked, and what its answers mean.
+//! Requests to a provider, and the meaning of its answers.
 
 use std::time::Duration;
 
@@ -107,7 +107,7 @@ async fn a_template_goes_by_the_providers_name_with_its_variables() {
 }
 
 #[tokio::test]
-async fn a_message_that_cannot_stand_in_the_request_is_not_tried() {
+async fn a_message_that_does_not_fit_the_request_is_not_tried() {
     let provider = CountingGateway::start(Mode::answer(200, ACCEPTED))
         .await
         .unwrap();

@@ -1,3 +1,5 @@
+//! Tests of gateways over HTTP, by subject.
+
 mod lost;
 mod mapping;
 mod providers;
