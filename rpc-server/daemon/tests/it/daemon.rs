@@ -103,7 +103,7 @@ impl Running {
         let (sender, log) = channel();
         thread::spawn(move || {
             for line in stderr.lines() {
-                // Nobody reads on once the test is over.
+                // The reader is gone once the test is over.
                 let _ = sender.send(line.unwrap());
             }
         });
@@ -745,7 +745,7 @@ fn what_a_caller_sends_cannot_forge_or_colour_the_log() {
         "{}",
         line.escape_debug()
     );
-    // The parameters of all other commands are nobody's business.
+    // The parameters of all other commands are private.
     peer.append("a private matter");
     assert_eq!(
         peer.ask("{\"cmdid\":10004,\"params\":{\"a\":\"a private matter\"}}")["code"],

@@ -469,7 +469,7 @@ fn a_limit_on_the_size_of_files_fails_what_is_too_large_and_the_daemon_goes_on()
     assert!(status.success(), "{log}");
 }
 
-/// A daemon whose standard error nobody reads, on a socket of its own, which logs each call.
+/// A daemon whose standard error is not read, on a socket of its own, which logs each call.
 fn start_unread(place: &Place) -> (Child, String) {
     let socket = place.path("rpc.sock");
     let child = command()

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 const PING: &str = "{\"cmdid\":0,\"params\":1}";
-/// A newcomer that is not served may ping all the same.
+/// A newcomer that is not served may still ping.
 const CALL: &str = "{\"cmdid\":10000}";
 
-/// A daemon that may have so many files open.
+/// A daemon that may have only a few files open.
 struct Poor {
     child: Child,
     address: SocketAddr,
@@ -49,7 +49,7 @@ impl Poor {
             })
             .map(|port| SocketAddr::from(([127, 0, 0, 1], port)))
             .expect("it says where it listens");
-        // Whoever writes into a pipe that nobody reads stops one day.
+        // A process that writes into a pipe without a reader stops one day.
         std::thread::spawn(move || log.for_each(drop));
         Self { child, address }
     }
@@ -74,11 +74,11 @@ fn ask(stream: &mut TcpStream, line: &str) -> Value {
     stream.write_all(format!("{line}\n").as_bytes()).unwrap();
     let mut reply = String::new();
     BufReader::new(stream).read_line(&mut reply).unwrap();
-    serde_json::from_str(&reply).unwrap_or_else(|_| panic!("{reply:?} is no reply"))
+    serde_json::from_str(&reply).unwrap_or_else(|_| panic!("{reply:?} is not a reply"))
 }
 
 #[test]
-fn without_descriptors_each_newcomer_is_told_so_and_the_old_connections_go_on() {
+fn without_descriptors_each_newcomer_is_refused_in_words_and_the_old_connections_go_on() {
     let data = tempfile::tempdir().unwrap();
     let daemon = Poor::start(data.path(), 64);
     let mut old = daemon.connect();
@@ -114,7 +114,7 @@ fn without_descriptors_each_newcomer_is_told_so_and_the_old_connections_go_on() 
         begun.get_or_insert_with(Instant::now);
     }
     // One after another, with a pause between them: there are other things to do.
-    let took = begun.expect("somebody is told").elapsed();
+    let took = begun.expect("a newcomer is told").elapsed();
     assert!(
         took >= Duration::from_millis(5 * (told - 1)),
         "{told} in {took:?}"

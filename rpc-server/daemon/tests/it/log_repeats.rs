@@ -60,7 +60,10 @@ async fn an_append_that_is_sent_again_to_the_next_daemon_is_answered_and_not_wri
     assert_eq!(wrong["code"], 3);
 
     let page = life.client.ask(r#"{"cmdid":1002,"params":{}}"#).await;
-    assert_eq!(page["data"]["last"], 1, "nothing more was written: {page}");
+    assert_eq!(
+        page["data"]["last"], 1,
+        "no further entry was written: {page}"
+    );
     life.end().await;
 }
 

@@ -141,7 +141,7 @@ async fn fields_come_back_byte_for_byte_or_are_refused() {
 }
 
 #[tokio::test]
-async fn a_time_in_microseconds_is_refused_and_told_so() {
+async fn a_time_in_microseconds_is_refused_in_words() {
     let serving = Serving::start().await;
     let mut client = serving.connect();
     let ts = 1_700_000_000_000_000_u64;
@@ -324,7 +324,7 @@ async fn a_long_poll_wakes_at_the_append_that_it_waits_for_and_at_no_other() {
             "{{\"id\":1,\"cmdid\":{READ},\"params\":{poll}}}\n{{\"cmdid\":0}}\n"
         ))
         .await;
-    // The wait delays nothing else of its connection.
+    // The wait delays no other call of its connection.
     reader.expect("{\"code\":0,\"data\":{}}").await;
     append(&mut writer, "info", "a", "not for it").await;
     reader.expect_silence_for(Duration::from_millis(100)).await;

@@ -89,7 +89,7 @@ fn serve(mut stream: BufReader<TcpStream>, batches: &Sender<Value>, refuses: &At
         let status = if refuses.load(Ordering::SeqCst) {
             "503 Service Unavailable"
         } else {
-            // Nobody reads on once the test is over.
+            // The reader is gone once the test is over.
             let _ = batches.send(serde_json::from_slice(&body).unwrap());
             "200 OK"
         };

@@ -1,4 +1,4 @@
-//! What is found in the files after a crash, and after bytes have changed.
+//! Files after a crash, and after bytes of them have changed.
 
 use std::fs;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -268,7 +268,7 @@ async fn a_segment_that_is_changed_while_the_log_is_closed_keeps_its_numbers() {
         append(&open(&dir), 1..=12).await;
         change(&segment_path(&dir, 1));
 
-        // A link in the place of the newest keeps the store from opening.
+        // A link instead of the newest keeps the store from opening.
         let opened = open_with(dir.path(), LogConfig::default());
         if name == "replaced by a symbolic link" {
             assert!(opened.unwrap_err().to_string().contains("symbolic link"));

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use super::*;
 
-/// A file of which writing, or making durable, fails stands in for the disk that does.
+/// A file of which writing, or making durable, fails, instead of a disk that does.
 #[cfg(target_os = "linux")]
 mod failing_disk {
     use super::*;

@@ -41,7 +41,7 @@ fn open(dir: &TempDir) -> LogStore {
     open_with(dir.path(), LogConfig::default()).unwrap()
 }
 
-/// A store with segments of so many bytes, which does not wait for the disk.
+/// A store with segments of this number of bytes, which does not wait for the disk.
 fn open_small(dir: &TempDir, segment_bytes: u64) -> LogStore {
     let config = LogConfig {
         segment_bytes,

@@ -83,7 +83,7 @@ async fn serve_as(changed: impl FnOnce(DaemonConfig) -> DaemonConfig) -> Serving
     }
 }
 
-/// Runs the vectors, so many side by side, and reports all that fail by their names.
+/// Runs the vectors, a number of them side by side, and reports all that fail by their names.
 async fn check(vectors: Vec<Vector>, target: &Target, pace: Pace, side_by_side: usize) {
     let count = vectors.len();
     let outcomes = stream::iter(vectors).map(|vector| async move {

@@ -68,7 +68,7 @@ pub(super) fn mismatch(pattern: &Value, value: &str, context: &mut Context) -> R
         Value::Array(patterns) => {
             let elements = elements(value)?;
             if elements.len() != patterns.len() {
-                return Err(format!("{value} is no array of {}", patterns.len()));
+                return Err(format!("{value} is not an array of {}", patterns.len()));
             }
             patterns
                 .iter()
@@ -171,11 +171,12 @@ fn fits(is_so: bool, expected: &str, value: &str) -> Result<(), String> {
 }
 
 fn elements(value: &str) -> Result<Vec<Box<RawValue>>, String> {
-    serde_json::from_str(value).map_err(|error| format!("it is no array: {error}"))
+    serde_json::from_str(value).map_err(|error| format!("it is not an array: {error}"))
 }
 
 fn string(value: &str) -> Result<String, String> {
-    serde_json::from_str(value).map_err(|error| format!("it is no string of Unicode text: {error}"))
+    serde_json::from_str(value)
+        .map_err(|error| format!("it is not a string of Unicode text: {error}"))
 }
 
 fn is_number(value: &str) -> bool {
@@ -218,7 +219,7 @@ fn normal(number: &str) -> (bool, String, i64) {
 }
 
 #[test]
-fn each_kind_of_pattern_fits_what_it_should_and_nothing_else() {
+fn each_kind_of_pattern_fits_only_what_it_should() {
     for (pattern, value, expected) in [
         (r#"{"a":1}"#, r#"{"a":1}"#, true),
         (r#"{"a":1}"#, r#"{"a":1.0}"#, true),

@@ -69,7 +69,7 @@ impl Line {
     pub(super) fn parse(raw: Vec<u8>) -> Result<Self, String> {
         let text = std::str::from_utf8(&raw).map_err(|error| error.to_string())?;
         if !text.starts_with('{') || !text.ends_with("}\n") {
-            return Err("it is no JSON object that is ended by a newline and nothing else".into());
+            return Err("it is not a JSON object that a newline ends".into());
         }
         let members = Members::parse(text)?;
         if members.has_repeated_name() {
@@ -95,7 +95,7 @@ fn check_reply(reply: &Members) -> Result<(), String> {
     let names: Vec<_> = reply.names().collect();
     let has_id_first = names.starts_with(&["id", "code"]);
     if !has_id_first && (names.first() != Some(&"code") || names.contains(&"id")) {
-        return Err("id, then code, must stand first".into());
+        return Err("id, then code, must come first".into());
     }
     for name in ["id", "code", "retry_after_ms"] {
         if reply

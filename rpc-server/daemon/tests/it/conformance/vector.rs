@@ -77,7 +77,7 @@ pub(super) struct Repeat {
 #[serde(deny_unknown_fields)]
 pub(super) struct Drip {
     pub(super) text: String,
-    /// How many times the text stands in a piece.
+    /// How many times the text is repeated in a piece.
     #[serde(default = "once")]
     pub(super) repeat: usize,
     pub(super) times: u64,

@@ -24,7 +24,7 @@ const TIMEOUT: Duration = Duration::from_secs(15);
 pub(super) enum Target {
     Tcp(SocketAddr),
     Unix(PathBuf),
-    /// In this process, over a pipe that holds so many bytes.
+    /// In this process, over a pipe that holds this number of bytes.
     Pipe {
         server: ServerHandle,
         bytes: usize,
@@ -185,7 +185,7 @@ impl Connection {
                 ));
             }
             if !self.wait(deadline).await {
-                return Err(self.came("nothing more came in time"));
+                return Err(self.came("no further line came in time"));
             }
         }
     }
