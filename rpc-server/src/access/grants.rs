@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn what_everybody_may_each_may_whoever_was_named_first() {
+    fn what_all_may_each_identity_may_in_any_order_of_the_grants() {
         let before = Grants::new()
             .grant("*", ["7"])
             .unwrap()

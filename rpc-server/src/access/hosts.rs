@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_localhost_and_configured_names_are_known_and_nothing_else_is() {
+    fn only_addresses_localhost_and_configured_names_are_known() {
         let names = ["rpc.internal".to_owned()];
         let configured = [&names[..]];
 

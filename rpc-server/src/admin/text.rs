@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn the_heads_of_the_columns_stand_above_their_figures() {
+    fn the_heads_of_the_columns_are_above_their_figures() {
         let mut text = String::new();
         let head = format!("{HEAD:>88}");
         row(&mut text, "x", &WindowReport::default()).unwrap();

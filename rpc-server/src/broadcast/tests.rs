@@ -168,7 +168,7 @@ fn a_subscriber_that_leaves_makes_room() {
 }
 
 #[test]
-fn at_the_end_subscribers_get_what_waits_and_nothing_more_is_published() {
+fn at_the_end_subscribers_get_what_waits_and_no_further_item_is_published() {
     let broadcast = broadcast(8, SlowSubscriber::DropOldest);
     let (mut first, mut second) = (broadcast.subscribe(), broadcast.subscribe());
     publish(&broadcast, 0);

@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_has_so_many_places_and_its_neighbours_have_theirs() {
+    fn an_address_has_a_limited_number_of_places_and_its_neighbours_have_theirs() {
         let addresses = Arc::<Addresses>::default();
         let enter = |address: &str| addresses.enter(address.parse().unwrap(), 2);
 

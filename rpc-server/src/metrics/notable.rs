@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_failures_are_told_by_command_and_code_and_calls_given_up_are_none() {
+    fn the_last_failures_are_told_by_command_and_code_and_calls_given_up_do_not_count() {
         let (notable, now) = (Notable::default(), Instant::now());
         let peer = Arc::new(Peer::new("10.0.0.1:1", 7));
         for code in [0, 1, 3, 13, 3] {
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_slowest_calls_are_those_of_the_last_minutes_and_quick_ones_are_none() {
+    async fn the_slowest_calls_are_those_of_the_last_minutes_and_quick_ones_do_not_count() {
         let notable = Notable::default();
         let peer = Arc::new(Peer::new("10.0.0.1:1", 7));
         let see = |ms| {

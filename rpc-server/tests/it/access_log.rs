@@ -16,7 +16,7 @@ const THREE: u32 = 201;
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const TOKEN: &str = "orders-w8JvT3mQx0bKc5RzYh2LpN7d";
 
-/// Buys for so many milliseconds, and is out of everything that takes none.
+/// Buys for a number of milliseconds, and is out of everything that takes no time.
 async fn buy(Params(ms): Params<u64>) -> Result<&'static str, Status> {
     if ms == 0 {
         return Err(Status::not_found("the secret is not for sale"));
@@ -112,7 +112,7 @@ async fn each_call_is_one_line_of_json_with_its_command_its_end_and_its_trace() 
         format!("\"meta\":{{\"traceparent\":\"00-{TRACE}-00f067aa0ba902b7-01\"}},\"params\":5");
     client.send(call(7, SHOP, &meta)).await;
     client.expect_code(7, 0).await;
-    // A usual line, in the order; a trace that is none; an end that is no good one.
+    // A usual line, in the order; a trace that cannot be read; an end that is not a good one.
     client
         .ask(&format!("{{\"cmdid\":{ECHO},\"params\":[1,2]}}"))
         .await;
@@ -239,7 +239,7 @@ async fn what_is_cancelled_shed_refused_or_too_late_has_its_line_too() {
 #[tokio::test(start_paused = true)]
 async fn failures_are_logged_whatever_the_sample_unless_they_shall_not_be() {
     for always in [true, false] {
-        // A millionth of some calls is none, by this seed.
+        // A millionth of some calls is not a single one, by this seed.
         fastrand::seed(1);
         let logged = Logged::begin_json();
         let config = config(1).with(|config| config.access_log.failures = always);

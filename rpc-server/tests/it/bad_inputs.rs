@@ -46,7 +46,7 @@ struct BadLine {
 
 /// A sound request, and what may be damaged in it.
 struct Base {
-    /// The `id` of the request, which stands first.
+    /// The `id` of the request, which comes first.
     id: Option<u64>,
     /// Name and value of the other fields, in any order.
     fields: Vec<(&'static str, String)>,
@@ -251,7 +251,7 @@ const DAMAGES: &[Damage] = &[
         base.set(if rng.bool() { "params" } else { "extra" }, &inner);
         base.text().into_bytes()
     }),
-    ("a value is no JSON", |rng, mut base| {
+    ("a value is not JSON", |rng, mut base| {
         let wrong = [
             "NaN",
             "Infinity",

@@ -1,4 +1,4 @@
-//! Plain functions that block: in threads of their own, so many at one time.
+//! Plain functions that block: in threads of their own, a limited number at one time.
 
 use std::sync::{Arc, Mutex};
 
@@ -24,7 +24,7 @@ fn block(State(blocks): State<Blocks>, Params(n): Params<u64>) -> Result<u64, St
     let _ = blocks.begun.send(n);
     // In the thread of the connection the word would never come.
     let word = blocks.word.lock().unwrap().recv_timeout(PATIENCE);
-    word.map_err(|_| Status::internal("nobody says a word"))?;
+    word.map_err(|_| Status::internal("no word is said"))?;
     running.finish();
     Ok(n)
 }
@@ -100,7 +100,7 @@ async fn a_blocking_function_that_has_begun_goes_on_and_one_that_waits_is_not_ru
     }
     drop(client);
     server.begin_to_drain();
-    // Nothing else is left to be done in this thread.
+    // No other work is left in this thread.
     for _ in 0..1_000 {
         tokio::task::yield_now().await;
     }

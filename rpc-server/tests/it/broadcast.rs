@@ -20,7 +20,7 @@ const FAST: u64 = 990;
 const DEAF: u64 = 10;
 const ITEMS: u64 = 160;
 const BURST: u64 = 16;
-const TEXT: &str = "as much as a line of a log has, give or take a word";
+const TEXT: &str = "as much as a line of a log has, or a word less";
 
 const WAITING: BroadcastConfig = BroadcastConfig {
     items_max: 32,

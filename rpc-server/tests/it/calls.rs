@@ -214,7 +214,7 @@ async fn a_lost_peer_cancels_its_inline_and_spawned_handlers() {
     settle().await;
     // From here on it may just have ended its side.
     assert_eq!(rig.probe.running(), 5);
-    // The reply that cannot be written shows that nobody is there.
+    // The reply that cannot be written shows that the peer is gone.
     tokio::time::sleep(Duration::from_secs(1)).await;
     settle().await;
     assert_eq!(
@@ -305,7 +305,7 @@ async fn a_panic_is_code_13_without_its_text_and_frees_its_place() {
         rig.gate.let_pass(usize::from(at == "later"));
         let reply = client.expect_code((id % 4 < 2).then_some(id), 13).await;
         assert!(!reply.to_string().contains("secret"), "{reply}");
-        // It names the command, for whoever looks into the log.
+        // It names the command, for a reader of the log.
         assert!(
             reply["message"]
                 .as_str()
@@ -546,7 +546,7 @@ async fn a_caller_that_asks_is_told_what_its_call_waited_for_and_how_long_its_ha
     let mut client = server.connect();
     let asks = "\"meta\":{\"timing\":\"1\"},\"params\":";
 
-    // Of two ordered calls the second waits for the first; what stands in the line follows the code and the data.
+    // Of two ordered calls the second waits for the first; the times follow the code and the data in the line.
     let ordered = format!("{{\"cmdid\":{SLEEP},{asks}{{\"ms\":30}}}}\n");
     client.send(ordered.repeat(2)).await;
     for queue_ms in [0, 30] {

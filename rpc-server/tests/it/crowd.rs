@@ -33,7 +33,7 @@ async fn connect(address: SocketAddr) -> Client<tokio::net::TcpStream> {
 }
 
 const PING: &str = "{\"cmdid\":0,\"params\":1}";
-/// A full server answers a ping all the same.
+/// A full server still answers a ping.
 const CALL: &str = "{\"cmdid\":100,\"params\":1}";
 
 #[tokio::test]
@@ -56,7 +56,8 @@ async fn a_thousand_connections_at_once_are_all_accepted_and_answered() {
 }
 
 #[tokio::test]
-async fn an_address_has_so_many_connections_and_other_addresses_and_streams_have_theirs() {
+async fn an_address_has_a_limited_number_of_connections_and_other_addresses_and_streams_have_theirs()
+ {
     let (server, address) =
         tcp(Config::default().with(|config| config.limits.connections_per_address = 2)).await;
     let mut first = connect(address).await;
@@ -106,7 +107,7 @@ async fn an_address_has_so_many_connections_and_other_addresses_and_streams_have
 }
 
 #[tokio::test]
-async fn so_many_are_told_that_there_is_no_place_and_the_rest_is_closed() {
+async fn a_limited_number_are_told_that_there_is_no_place_and_the_others_are_closed() {
     let config = Config::default().with(|config| {
         config.limits.connections_max = 1;
         config.accept.refusals_max = 2;

@@ -364,7 +364,7 @@ async fn detached_work_that_hangs_is_not_waited_for_past_the_drain_timeout() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_that_is_handed_over_while_it_drains_is_told_so() {
+async fn a_connection_that_is_handed_over_while_it_drains_is_told_of_the_drain() {
     let rig = Rig::new();
     let mut server = TestServer::start(rig.router()).await;
     let mut busy = server.connect();

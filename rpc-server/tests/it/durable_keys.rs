@@ -50,7 +50,7 @@ struct Head {
 }
 
 impl FileStore {
-    /// Opens the store, and makes it where there is none.
+    /// Opens the store, and makes it if it does not exist.
     fn open(path: &Path) -> io::Result<Self> {
         let mut file = OpenOptions::new()
             .read(true)

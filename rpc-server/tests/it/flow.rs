@@ -105,7 +105,7 @@ async fn a_peer_that_reads_slowly_but_steadily_is_not_cut() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_largest_reply_behind_the_most_that_may_wait_cuts_nobody() {
+async fn the_largest_reply_behind_the_most_that_may_wait_cuts_no_connection() {
     let rig = Rig::new();
     let server = TestServer::with(tight(), rig.router()).await;
     let mut client = server.connect_through(1024);
@@ -307,7 +307,7 @@ async fn the_params_of_calls_in_flight_are_bounded_together() {
     client
         .send(hold(1) + &hold(2) + &hold(3) + &call(4, ECHO, ""))
         .await;
-    // Three of them are over the limit, so that what stands behind is not looked at.
+    // Three of them are over the limit, so that what follows is not looked at.
     client.expect_silence_for(Duration::from_secs(10)).await;
     assert_eq!(server.stats().in_flight, 3);
     assert_eq!(server.stats().limits.in_flight_pauses, 1);
@@ -359,7 +359,7 @@ async fn the_params_of_ordered_calls_that_wait_are_bounded_together() {
     client
         .send(format!("{{\"cmdid\":{HOLD}}}\n") + &echo.repeat(3) + &call(1, ECHO, ""))
         .await;
-    // Three of them are over the limit, so that what stands behind is not looked at.
+    // Three of them are over the limit, so that what follows is not looked at.
     client.expect_silence_for(Duration::from_secs(10)).await;
     rig.gate.let_pass(1);
     client.expect("{\"code\":0}").await;

@@ -1,4 +1,4 @@
-//! Peers that are gone while the server does not read from them: their calls end all the same.
+//! Peers that are gone while the server does not read from them: their calls still end.
 
 use std::ops::Range;
 use std::time::Duration;

@@ -243,7 +243,7 @@ async fn a_full_connection_reads_on_when_work_ends_whose_call_was_cancelled() {
         tokio::task::yield_now().await;
     }
 
-    // Nothing else happens on the connection.
+    // No other call comes on the connection.
     end.send(()).unwrap();
     client.expect("{\"id\":3,\"code\":0,\"data\":{}}").await;
 }

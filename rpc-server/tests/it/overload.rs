@@ -39,7 +39,7 @@ struct Came {
     refused_within: Duration,
 }
 
-/// Makes so many calls a second for so long, whatever becomes of them, each with 200 ms to live.
+/// Makes a number of calls a second for a time, whatever becomes of them, each with 200 ms to live.
 async fn offer(server: &TestServer, per_second: u64, seconds: u64) -> Came {
     let (near, far) = tokio::io::duplex(1024 * 1024);
     tokio::spawn(server.handle.serve_connection(far, "pipe"));
@@ -60,7 +60,7 @@ async fn offer(server: &TestServer, per_second: u64, seconds: u64) -> Came {
         while let Some(line) = lines.next_line().await.unwrap() {
             let reply: serde_json::Value = serde_json::from_str(&line).unwrap();
             let (Some(id), Some(code)) = (reply["id"].as_u64(), reply["code"].as_u64()) else {
-                panic!("{line} is no reply")
+                panic!("{line} is not a reply")
             };
             *came.codes.entry(code).or_default() += 1;
             let took = begun

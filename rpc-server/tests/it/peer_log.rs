@@ -29,7 +29,7 @@ fn counts(logged: &Logged, text: &str, what: &str) -> (u64, u64) {
     (written, summaries.map(left_out).sum())
 }
 
-/// Of so many causes `most` lines at most were written, and the others are counted to the last one.
+/// Of these causes `most` lines at most were written, and the others are counted to the last one.
 #[track_caller]
 fn check(logged: &Logged, text: &str, what: &str, most: u64) {
     let (written, left_out) = counts(logged, text, what);

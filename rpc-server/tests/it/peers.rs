@@ -1,4 +1,4 @@
-//! Peers that do harm, by intent or by accident: each hurts its own connection and nothing else.
+//! Peers that do harm, by intent or by accident: each hurts its own connection only.
 
 use std::time::Duration;
 

@@ -51,7 +51,7 @@ fn step(line: &'static str) -> Step {
         (Some(sent), None, None) => Step::Sends(sent),
         (None, Some(received), None) => Step::Comes(received),
         (None, None, Some(what)) => Step::Happens(what),
-        _ => panic!("`{line}` is no line of a transcript"),
+        _ => panic!("`{line}` is not a line of a transcript"),
     }
 }
 

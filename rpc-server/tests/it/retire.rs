@@ -1,4 +1,4 @@
-//! Connections that have served long enough: told so, served to their last request, and closed.
+//! Connections that have served long enough: told to go elsewhere, served to their last request, and closed.
 
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ async fn expect_goaway(client: &mut Client<DuplexStream>) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn past_its_age_a_connection_is_told_so_and_what_still_comes_is_answered() {
+async fn past_its_age_a_connection_gets_goaway_and_what_still_comes_is_answered() {
     let rig = Rig::new();
     let server = TestServer::with(aged(60_000), rig.router()).await;
     let mut client = server.connect();

@@ -90,7 +90,7 @@ async fn fill(
     Ok(Reply::raw(filled(bytes)))
 }
 
-/// A JSON string of so many bytes.
+/// A JSON string of this number of bytes.
 pub(crate) fn filled(bytes: usize) -> RawJson<'static> {
     RawJson::parse(&format!("\"{}\"", "x".repeat(bytes - 2))).unwrap()
 }

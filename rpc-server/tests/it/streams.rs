@@ -92,7 +92,7 @@ async fn a_stream_sends_as_many_items_as_it_has_credit_for() {
     client.expect(&item(1, 0)).await;
     client.expect(&item(1, 1)).await;
     client.expect_silence_for(Duration::from_secs(3600)).await;
-    // Credit for nobody, none at all, and what cannot be read change nothing.
+    // Credit for no stream, credit of 0, and what cannot be read change nothing.
     for params in [
         "{\"id\":2,\"n\":9}",
         "{\"id\":1,\"n\":0}",
@@ -275,7 +275,7 @@ async fn an_item_that_fails_is_the_end_of_its_stream() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_item_that_panics_ends_its_stream_with_code_13_and_nothing_else() {
+async fn an_item_that_panics_ends_only_its_stream_with_code_13() {
     let (server, probe) = server(Config::default()).await;
     let mut client = server.connect();
     client.send(call(1, SCRIPT, "\"params\":[\"wait\"]")).await;
@@ -310,7 +310,7 @@ async fn an_ordered_stream_holds_its_place_and_cannot_be_starved_for_ever() {
     client.expect("{\"code\":0,\"more\":true,\"data\":1}").await;
     client.expect("{\"code\":0}").await;
     client.expect(PONG).await;
-    // Nobody can name it to give it more.
+    // It has no name to give it more by.
     client
         .send(format!(
             "{{\"cmdid\":{COUNT},\"params\":{{\"to\":2}},\"credit\":1}}\n{PING}"
@@ -423,7 +423,7 @@ async fn credit_and_cancel_reach_streams_that_use_up_the_calls_in_flight() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn streams_that_take_all_places_shut_nobody_out_and_end_with_their_peer() {
+async fn streams_that_take_all_places_shut_no_call_out_and_end_with_their_peer() {
     let config = Config::default().with(|config| config.admission.in_flight_per_connection = 2);
     let (server, _) = server(config).await;
     let mut client = server.connect();
@@ -439,7 +439,7 @@ async fn streams_that_take_all_places_shut_nobody_out_and_end_with_their_peer() 
             .unwrap()
             .contains("`admission.in_flight_per_connection`, 2 calls")
     );
-    // What lets the streams go on stands behind it, and is read.
+    // What lets the streams go on follows it, and is read.
     client
         .send("{\"cmdid\":5,\"params\":{\"id\":1,\"n\":1}}\n")
         .await;

@@ -71,7 +71,7 @@ impl TestServer {
         Client::new(near)
     }
 
-    /// A connection whose pipe holds so many bytes in each direction.
+    /// A connection whose pipe holds this number of bytes in each direction.
     pub(crate) fn connect_through(&self, bytes: usize) -> Client<DuplexStream> {
         let (near, far) = tokio::io::duplex(bytes);
         tokio::spawn(self.handle.serve_connection(far, "pipe"));
@@ -149,7 +149,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Client<IO> {
     /// The next line as JSON.
     pub(crate) async fn reply(&mut self) -> Value {
         let line = self.line().await;
-        serde_json::from_str(&line).unwrap_or_else(|_| panic!("{line:?} is no reply"))
+        serde_json::from_str(&line).unwrap_or_else(|_| panic!("{line:?} is not a reply"))
     }
 
     /// Sends a line and returns the next one that comes.

@@ -76,7 +76,7 @@ async fn a_call_without_a_sound_trace_begins_one() {
 }
 
 #[tokio::test]
-async fn the_handlers_lines_stand_in_the_span_and_a_stream_keeps_it_open() {
+async fn the_handlers_lines_are_in_the_span_and_a_stream_keeps_it_open() {
     let log = Logged::begin_with_spans(FmtSpan::CLOSE);
     let line = format!(r#"{{"cmdid":100,"meta":{{"traceparent":"{CALLER}"}},"params":"secret"}}"#);
     router()

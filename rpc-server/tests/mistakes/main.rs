@@ -75,7 +75,7 @@ fn each_mistake_says_what_is_wrong_and_what_to_write() {
 
         assert!(
             !whole.contains("the following other types implement trait"),
-            "a list of implementations helps nobody:\n{said}"
+            "a list of implementations is no help:\n{said}"
         );
     }
 }

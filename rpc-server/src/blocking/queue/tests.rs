@@ -159,7 +159,7 @@ fn what_is_removed_leaves_nothing_behind() {
 }
 
 #[test]
-fn one_connection_has_so_many_waiting_pieces_and_another_one_has_its_own() {
+fn one_connection_has_a_limited_number_of_waiting_pieces_and_another_one_has_its_own() {
     let mut queue = Queue::new(2);
     let (one, other) = (queue.add_group(1), queue.add_group(1));
     queue.push(one, A, 0, "a1").unwrap();

@@ -24,7 +24,7 @@ async fn sift(pieces: &[&str]) -> (String, State) {
 }
 
 #[tokio::test]
-async fn built_in_commands_and_pages_pass_and_nothing_else() {
+async fn only_built_in_commands_and_pages_pass() {
     let ping = "{\"cmdid\":0}\n";
     let stats = "{\"id\":7,\"cmdid\":3}\n";
     let get = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";

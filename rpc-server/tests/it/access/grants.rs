@@ -110,7 +110,7 @@ async fn a_command_without_a_grant_is_refused_with_code_7_before_its_params_are_
     assert_eq!(
         client.ask(&call(1, WHO, "")).await["code"],
         7,
-        "nobody in particular may nothing"
+        "a caller without an identity may call nothing"
     );
     assert_eq!(client.ask(&authenticate("x")).await["code"], 16);
     assert_eq!(client.ask(&authenticate(BILLING)).await["code"], 0);

@@ -16,13 +16,13 @@ const ORDERS: &str = "token-of-orders-0123456789abcdef";
 
 const BILLING: &str = "token-of-billing-0123456789abcdef";
 
-/// Says who calls.
+/// Tells the identity of its caller.
 const WHO: u32 = 100;
 
 /// Counts who got that far: the params are read before it runs.
 const READ: u32 = 101;
 
-/// Granted to nobody.
+/// Granted to no identity.
 const SECRET: u32 = 102;
 
 /// Never ends.

@@ -113,7 +113,7 @@ async fn too_many_wrong_tokens_from_one_address_are_not_looked_at_any_more() {
 }
 
 #[tokio::test]
-async fn who_does_not_authenticate_in_time_is_told_so_and_closed() {
+async fn a_connection_that_does_not_authenticate_in_time_is_refused_in_words_and_closed() {
     let logged = Logged::begin();
     let guarded =
         Guarded::start(quick().with(|config| config.accept.authentication_timeout_ms = 50)).await;

@@ -84,7 +84,7 @@ async fn metrics_and_figures_hold_no_word_of_a_peer() {
     assert!(!metrics.contains("pass-4211") && !stats.contains("pass-4211"));
     assert!(
         !metrics.contains("987654") && !stats.contains("987654"),
-        "whoever calls what is not there adds nothing"
+        "a caller of what is not there adds nothing"
     );
 }
 

@@ -83,7 +83,7 @@ async fn however_a_request_is_cut_its_answer_is_the_same() {
             "cut at {cut}"
         );
     }
-    // It is the connection's first bytes or it is none, and that does not hang on how they came, either.
+    // Only the first bytes of a connection are a request, and that does not hang on how they came, either.
     for together in [true, false] {
         let mut client = server.connect();
         client.send("\n").await;
@@ -214,7 +214,7 @@ async fn ask_text(server: &TestServer, request: &str) -> String {
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_there_are_no_pages_a_get_is_refused_like_any_http() {
+async fn without_pages_a_get_is_refused_like_any_http() {
     let off = AdminConfig {
         enabled: false,
         ..AdminConfig::default()

@@ -88,7 +88,7 @@ async fn a_body_is_one_json_value_and_nothing_behind_it_reaches_the_protocol() {
             "{body}: {refused:?}"
         );
     }
-    // Neither does a second request that stands behind one that is refused.
+    // Neither does a second request that follows one that is refused.
     let mut client = http.connect().await;
     client
         .send(post("/test.echo", "", "{") + &post("/test.echo", "", "{}"))

@@ -140,7 +140,7 @@ async fn a_connection_at_its_limit_still_answers_pings_and_takes_cancels() {
         .await;
     client.expect_code(1, 1).await;
     client.expect("{\"id\":5,\"code\":0,\"data\":{}}").await;
-    // A ping that stands in the order waits for its turn, and so for a place.
+    // A ping in the order waits for its turn, and so for a place.
     client
         .send(format!(
             "{{\"cmdid\":{HOLD}}}\n{{\"cmdid\":0,\"params\":3}}\n"

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use crate::rig::{ECHO, HOLD, Rig, SLEEP};
 use crate::support::{Client, TestServer, call, settle};
 
-/// A thousand times so many lines are far more than a server takes that slows them down.
+/// A thousand times this number of lines is far more than a server takes that slows them down.
 const FLOOD: usize = 1_000;
 
 /// Floods with one line until the server ends its side; returns what it said last.
@@ -92,7 +92,7 @@ async fn floods_of_lines_that_lead_to_nothing_are_slowed_down_and_then_closed() 
             "{limits:?}"
         );
     }
-    // Nobody else has noticed.
+    // The others have not noticed.
     rig.gate.let_pass(1);
     holder.expect("{\"id\":1,\"code\":0}").await;
 }
@@ -106,7 +106,7 @@ async fn bad_lines_calls_without_time_and_calls_with_wrong_params_are_slowed_dow
     });
     let server = TestServer::with(config, rig.router()).await;
     for line in [
-        // A bad id does not count as a bad line in a row; others do not where good lines stand between them.
+        // A bad id does not count as a bad line in a row; others do not where good lines come between them.
         "{\"id\":-1,\"cmdid\":100}\n".to_owned(),
         "no JSON\n".to_owned() + &call(1, ECHO, ""),
         call(1, ECHO, "\"timeout_ms\":0"),
@@ -184,7 +184,7 @@ async fn a_connection_that_is_slowed_down_is_logged_once_and_stats_tells_it_how_
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_stays_within_the_rate_of_cheap_lines_is_never_slowed_down() {
+async fn a_peer_within_the_rate_of_cheap_lines_is_never_slowed_down() {
     let server = TestServer::with(
         Config::default().with(|config| config.throttle.frames_per_second = 100),
         Rig::new().router(),

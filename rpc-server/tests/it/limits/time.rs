@@ -56,7 +56,7 @@ async fn the_time_of_a_call_counts_from_when_its_bytes_were_read() {
 
 #[tokio::test(start_paused = true)]
 async fn a_call_whose_time_passed_while_others_of_its_batch_computed_is_not_run() {
-    /// Computes, as far as the connection can tell: time passes and nothing else of its thread goes on.
+    /// Computes, as far as the connection can tell: time passes and no other work of its thread goes on.
     async fn compute(State(rig): State<Rig>) {
         rig.probe.enter().finish();
         std::thread::sleep(Duration::from_millis(3));

@@ -74,7 +74,7 @@ async fn ping(path: &Path) {
 }
 
 #[tokio::test]
-async fn a_socket_file_that_nobody_answers_on_is_replaced_and_a_living_one_is_not() {
+async fn a_socket_file_without_a_listener_is_replaced_and_a_living_one_is_not() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("socket");
     let address = format!("unix:{}", path.display());

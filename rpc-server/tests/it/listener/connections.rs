@@ -25,7 +25,7 @@ async fn until(mut is_so: impl FnMut() -> bool) {
 }
 
 #[tokio::test]
-async fn one_connection_too_many_is_told_so_and_closed_without_a_reset() {
+async fn one_connection_too_many_is_refused_in_words_and_closed_without_a_reset() {
     let rig = Rig::new();
     let (server, address) = tcp(
         Config::default().with(|config| config.limits.connections_max = 2),
@@ -156,7 +156,7 @@ async fn workers_share_the_connections_of_a_port_and_drain_together() {
 
     let mut clients = Vec::new();
     let mut threads = std::collections::BTreeSet::new();
-    // The kernel chooses: that all of so many go to one of two happens once in 2^63 runs.
+    // The kernel chooses: that all of these go to one of two happens once in 2^63 runs.
     for _ in 0..64 {
         let mut client = Client::new(TcpStream::connect(address).await.unwrap());
         threads.insert(
@@ -235,7 +235,7 @@ async fn who_is_connected_before_a_drain_is_answered_though_not_accepted_yet() {
 }
 
 #[tokio::test]
-async fn an_inherited_listener_goes_from_server_to_server_and_refuses_nobody() {
+async fn an_inherited_listener_goes_from_server_to_server_and_refuses_no_connection() {
     let rig = Rig::new();
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("socket");

@@ -1,4 +1,4 @@
-//! Routers: what they refuse, what stands around a handler, what they tell.
+//! Routers: what they refuse, the layers around a handler, what they tell.
 
 mod handlers;
 mod routes;

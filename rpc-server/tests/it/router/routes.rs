@@ -76,7 +76,7 @@ async fn merging_keeps_all_commands_and_refuses_those_that_both_have() {
 }
 
 #[tokio::test]
-async fn merging_takes_the_other_fallback_only_where_there_is_none() {
+async fn merging_takes_the_other_fallback_only_if_it_has_no_own_one() {
     let answering = |code: u32| {
         Router::new().fallback(service_fn(
             move |_| async move { Err(Status::new(code, "")) },

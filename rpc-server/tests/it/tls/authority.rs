@@ -70,7 +70,7 @@ impl Authority {
         self.issue("client", params, holds)
     }
 
-    /// A certificate that is signed by nobody else.
+    /// A certificate that is signed by itself only.
     pub(crate) fn self_signed(&self, host: &str) -> Pair {
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new(vec![host.to_owned()]).unwrap();

@@ -49,7 +49,7 @@ async fn the_identity_is_the_first_uri_else_the_first_dns_name_else_the_common_n
 }
 
 #[tokio::test]
-async fn a_certificate_that_names_nobody_is_no_identity() {
+async fn a_certificate_without_a_name_is_no_identity() {
     let ca = Authority::new("both");
     let server = TlsServer::start(
         &ca.server(HOST, Holds::Now),
@@ -57,13 +57,13 @@ async fn a_certificate_that_names_nobody_is_no_identity() {
         ClientCertificates::Required,
     )
     .await;
-    for nobody in ["", "*"] {
-        let pair = ca.client(nobody, vec![], Holds::Now);
+    for unnamed in ["", "*"] {
+        let pair = ca.client(unnamed, vec![], Holds::Now);
         let mut client = server.connect(&ca, Some(&pair)).await.unwrap();
         let mut byte = [0];
         assert!(
             !matches!(client.io.read(&mut byte).await, Ok(1)),
-            "{nobody:?}"
+            "{unnamed:?}"
         );
     }
     assert_eq!(server.server.stats().access.tls_handshakes_refused, 2);
@@ -103,8 +103,8 @@ async fn a_certificate_is_an_authentication_and_has_its_grants() {
         address,
         tls,
     };
-    let mut nobody = server.connect(&ca, None).await.unwrap();
-    assert_eq!(nobody.ask("{\"cmdid\":100}").await["code"], 16);
+    let mut unnamed = server.connect(&ca, None).await.unwrap();
+    assert_eq!(unnamed.ask("{\"cmdid\":100}").await["code"], 16);
     let pair = ca.client("orders", vec![], Holds::Now);
     let mut orders = server.connect(&ca, Some(&pair)).await.unwrap();
     assert_eq!(

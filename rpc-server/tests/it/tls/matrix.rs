@@ -127,7 +127,7 @@ async fn no_certificate_where_one_is_required_is_refused() {
 }
 
 #[tokio::test]
-async fn where_a_certificate_is_optional_one_without_gets_in_as_nobody() {
+async fn where_a_certificate_is_optional_a_client_without_one_gets_in_without_an_identity() {
     let ca = Authority::new("both");
     let server = TlsServer::start(
         &ca.server(HOST, Holds::Now),
@@ -170,7 +170,7 @@ async fn a_client_that_does_not_know_the_server_s_authority_leaves_and_the_serve
         .connect(&others, None)
         .await
         .err()
-        .expect("it knows nobody here");
+        .expect("it knows no authority here");
     assert_eq!(
         tls_error(&error),
         &TlsError::InvalidCertificate(CertificateError::UnknownIssuer)
@@ -297,14 +297,14 @@ async fn a_certificate_that_is_not_valid_yet_is_refused_on_either_side() {
 }
 
 #[tokio::test]
-async fn a_self_signed_certificate_is_nobody_s_word_on_either_side() {
+async fn a_self_signed_certificate_is_not_believed_on_either_side() {
     let (logged, ca) = (Logged::begin(), Authority::new("both"));
     let server = TlsServer::start(&ca.self_signed(HOST), Some(&ca), ClientCertificates::Off).await;
     let error = server
         .connect(&ca, None)
         .await
         .err()
-        .expect("nobody speaks for it");
+        .expect("no authority speaks for it");
     assert_eq!(
         tls_error(&error),
         &TlsError::InvalidCertificate(CertificateError::UnknownIssuer)

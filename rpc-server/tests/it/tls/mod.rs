@@ -26,7 +26,7 @@ use tokio_rustls::client::TlsStream;
 use crate::support::{Client, TestServer};
 use authority::{Authority, Pair};
 
-/// Says who calls.
+/// Tells the identity of its caller.
 const WHO: u32 = 100;
 
 /// The name on the servers' certificates.
