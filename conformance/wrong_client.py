@@ -21,12 +21,18 @@ from wrong_client.client import Client
 from wrong_client.connection import Failure
 from wrong_client.faults import FAULTS
 
-FEATURES = ["authenticate", "cancel", "dedup", "idempotent", "ordered", "resume", "retry", "streams"]
+FEATURES = ["authenticate", "cancel", "dedup", "idempotent", "ordered", "resume", "retry", "streams", "timing"]
 
 
 def tell(name: str, told: Dict[str, Any]) -> None:
     """What the caller sees of what was begun under this name."""
     print(json.dumps({"as": name, **told}), flush=True)
+
+
+def timing_of(ask: Dict[str, Any]) -> Dict[str, Any]:
+    """Where the time of what was begun by this line went, where that was asked for and told."""
+    times: Dict[str, Any] = ask.get("times", {})
+    return times
 
 
 class Driver:
@@ -65,10 +71,12 @@ class Driver:
     async def begin(self, ask: Dict[str, Any]) -> None:
         """What takes its time."""
         verb, name = ask["verb"], ask["as"]
+        if ask.get("timing"):
+            ask["times"] = {}
         client = self.clients[name if verb in ("connect", "flush") else ask.get("client", "client")]
         try:
             if verb == "call":
-                tell(name, {"data": await client.call(ask)})
+                tell(name, {"data": await client.call(ask), **timing_of(ask)})
             elif verb == "notify":
                 await client.notify(ask)
                 tell(name, {"done": True})
@@ -78,7 +86,7 @@ class Driver:
                 await (client.connected() if verb == "connect" else client.flush())
                 tell(name, {"done": True})
         except Failure as failure:
-            tell(name, {"error": {"attempts": 1, **failure.told, "text": str(failure)}})
+            tell(name, {"error": {"attempts": 1, **failure.told, "text": str(failure)}, **timing_of(ask)})
 
 
 async def drive(wrong: Optional[str]) -> None:

@@ -56,7 +56,7 @@ MODIFIERS: Dict[str, Set[str]] = {
     "expect_closed": {"after_ms"},
 }
 # Abilities that a client may lack; a case that needs one is skipped then.
-FEATURES = {"authenticate", "cancel", "dedup", "endpoints", "idempotent", "liveness", "ordered", "resume", "retry", "streams"}
+FEATURES = {"authenticate", "cancel", "dedup", "endpoints", "idempotent", "liveness", "ordered", "resume", "retry", "streams", "timing"}
 
 
 @dataclass

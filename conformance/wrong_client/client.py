@@ -175,6 +175,8 @@ class Client:
         if deadline is not None and self.wrong != "hides-timeouts":
             request["timeout_ms"] = max(1, int((deadline - time.monotonic()) * 1000))
         meta = dict(ask.get("meta", {}))
+        if ask.get("timing") and self.wrong != "timing-unasked":
+            meta["timing"] = "1"
         if isinstance(ask.get("dedup"), Repetition):
             meta.update(ask["dedup"].meta(self.wrong))
         elif ask.get("idempotency_key"):
@@ -246,7 +248,7 @@ class Client:
             connection = await asyncio.wait_for(self.connected(), deadline - time.monotonic())
         except asyncio.TimeoutError:
             raise Failure(4, "not sent before the deadline", sent=False) from None
-        call = Call(is_stream=False)
+        call = Call(is_stream=False, times=ask.get("times"))
         repetition = ask.get("dedup")
         if isinstance(repetition, Repetition):
             await repetition.begin(connection, ask["cmdid"], deadline, self.wrong)
@@ -316,7 +318,7 @@ class Client:
                                 deadline = time.monotonic() + limit / 1000
                             connection, call = await self.reopen_stream(failure, resumption, ask, deadline)
                     if not item_came:
-                        told({"end": True})
+                        told({"end": True, **ask.get("times", {})})
                         return
         finally:
             if not call.is_over:
@@ -325,7 +327,7 @@ class Client:
     async def begin_stream(self, ask: Dict[str, Any], deadline: Optional[float]) -> Tuple[Connection, Call]:
         """Asks for the stream."""
         connection = await self.connected()
-        call = Call(is_stream=True)
+        call = Call(is_stream=True, times=ask.get("times"))
         request = {**self.request(ask, deadline), "credit": int(self.setting("stream_credit", 64))}
         connection.send(call, request, is_ordered=False)
         return connection, call

@@ -41,8 +41,10 @@ class Failure(Exception):
 class Call:
     """One call in flight, unary or stream."""
 
-    def __init__(self, is_stream: bool) -> None:
+    def __init__(self, is_stream: bool, times: Optional[Dict[str, Any]] = None) -> None:
         self.is_stream = is_stream
+        # Where its times are put, for the caller who asks.
+        self.times = times
         self.id: Optional[int] = None
         self.items: Deque[Any] = deque()
         self.size = 0
@@ -221,8 +223,22 @@ class Connection:
             self.has_unread = False
         if number is not None:
             del self.calls[number]
+        self.tell_times(call, reply.get("timing"))
         call.end(self.adjusted(failure_of(reply)) if reply["code"] else None, reply.get("data"))
         self.close_if_done()
+
+    def tell_times(self, call: Call, timing: Any) -> None:
+        """What the last line of a call says of its times, where it says something that can be read."""
+        if call.times is None:
+            return
+        call.times.clear()
+        times = timing if isinstance(timing, dict) else {}
+        told = {name: times.get(name) for name in ("queue_us", "run_us")}
+        is_told = all(type(us) is int and us >= 0 for us in told.values())
+        if self.wrong == "timing-made-up" and not is_told:
+            told, is_told = {"queue_us": 0, "run_us": 0}, True
+        if is_told and not (self.wrong == "timing-of-replies-only" and call.is_stream):
+            call.times["timing"] = told
 
     def take_item(self, call: Call, item: Any) -> None:
         """One item of a stream; one too many, or one of no stream, is the end of the call."""

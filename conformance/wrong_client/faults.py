@@ -127,6 +127,15 @@ FAULTS: Dict[str, Fault] = {
         "gives each call of a resumable stream all of its time",
         ["all-calls-of-a-resumable-stream-share-its-one-deadline"],
     ),
+    "timing-made-up": Fault(
+        "tells times where the reply has none", ["a-call-whose-reply-has-no-times-that-can-be-read-is-told-none"]
+    ),
+    "timing-of-replies-only": Fault(
+        "does not tell the times of streams", ["the-end-of-a-stream-tells-the-times-that-were-asked-for"]
+    ),
+    "timing-unasked": Fault(
+        "does not ask for the times that its caller wants", ["a-caller-that-asks-is-told-the-times-of-its-call"]
+    ),
     "reuses-ids": Fault("takes the lowest free id", ["a-late-reply-does-not-answer-the-next-call"]),
     "same-id": Fault("gives every call the same id", ["calls-that-run-side-by-side-have-ids-of-their-own"]),
     "segments-are-lines": Fault("takes every read for whole lines", ["a-reply-that-comes-slowly-is-one-reply"]),

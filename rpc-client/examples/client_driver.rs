@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use futures::stream::{BoxStream, Stream};
 use futures::{StreamExt, TryStreamExt};
-use rpc_client::{CallOptions, Client, Command, Config, Error, Status, service};
+use rpc_client::{CallOptions, Client, Command, Config, Error, LastTiming, Status, service};
 use rpc_core::Resume;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::sync::mpsc;
@@ -42,11 +42,19 @@ struct Ask {
     meta: HashMap<String, String>,
     #[serde(default)]
     ordered: bool,
+    /// Where the time of the call goes, if that is to be told.
+    #[serde(default, deserialize_with = "wanted_timing")]
+    timing: Option<LastTiming>,
     /// The members of a stream's cursor, as `describe` has them.
     #[serde(default)]
     resumable: Vec<Resume>,
     #[serde(default = "one")]
     n: usize,
+}
+
+fn wanted_timing<'de, D: Deserializer<'de>>(wanted: D) -> Result<Option<LastTiming>, D::Error> {
+    let is_wanted = bool::deserialize(wanted)?;
+    Ok(is_wanted.then(LastTiming::new))
 }
 
 fn usual_client() -> String {
@@ -83,6 +91,7 @@ async fn main() -> Result<(), Box<dyn StdError>> {
         "resume",
         "retry",
         "streams",
+        "timing",
     ];
     write(&json!({"driver": 1, "client": "rpc-client (Rust)", "features": features}));
 
@@ -143,19 +152,19 @@ impl Driver {
         let task = match ask.verb.as_str() {
             "call" => tokio::spawn(async move {
                 let result = command(&client, &ask).call::<_, Value>(&ask.params).await;
-                tell_result(&ask.name, result, "data");
+                tell_with_timing(&ask, told_result(result, "data"));
             }),
             "notify" => tokio::spawn(async move {
                 let result = command(&client, &ask).notify(&ask.params).await;
-                tell_result(&ask.name, result.map(|()| true.into()), "done");
+                tell(&ask.name, told_result(result.map(|()| true.into()), "done"));
             }),
             "connect" => tokio::spawn(async move {
                 let result = client.connect().await;
-                tell_result(&ask.name, result.map(|()| true.into()), "done");
+                tell(&ask.name, told_result(result.map(|()| true.into()), "done"));
             }),
             "flush" => tokio::spawn(async move {
                 let result = client.flush().await;
-                tell_result(&ask.name, result.map(|()| true.into()), "done");
+                tell(&ask.name, told_result(result.map(|()| true.into()), "done"));
             }),
             "stream" => {
                 let (sender, receiver) = mpsc::unbounded_channel();
@@ -224,6 +233,9 @@ fn command<'c>(client: &'c Client, ask: &Ask) -> Command<'c> {
     for (key, value) in &ask.meta {
         command = command.meta(key.as_str(), value.as_str());
     }
+    if let Some(timing) = &ask.timing {
+        command = command.timing(timing);
+    }
     command
 }
 
@@ -253,6 +265,9 @@ async fn begin_stream(client: &Client, ask: &Ask) -> Result<Items, Value> {
     let mut options = CallOptions::new();
     if let Some(timeout) = ask.timeout_ms {
         options = options.timeout(Duration::from_millis(timeout));
+    }
+    if let Some(timing) = &ask.timing {
+        options = options.timing(timing);
     }
     let (client, params) = (client.clone(), ask.params.clone());
 
@@ -296,23 +311,32 @@ async fn stream(client: Client, ask: Ask, mut wanted: mpsc::UnboundedReceiver<us
     while let Some(n) = wanted.recv().await {
         for _ in 0..n {
             let Some(item) = items.next().await else {
-                tell(&ask.name, json!({"end": true}));
+                tell_with_timing(&ask, json!({"end": true}));
                 return;
             };
 
             match item {
                 Ok(item) => tell(&ask.name, json!({"item": item})),
-                Err(error) => return tell(&ask.name, json!({"error": error})),
+                Err(error) => return tell_with_timing(&ask, json!({"error": error})),
             }
         }
     }
 }
 
-fn tell_result(name: &str, result: Result<Value, Error>, member: &str) {
+fn told_result(result: Result<Value, Error>, member: &str) -> Value {
     match result {
-        Ok(value) => tell(name, json!({ member: value })),
-        Err(error) => tell(name, json!({"error": described(&error)})),
+        Ok(value) => json!({ member: value }),
+        Err(error) => json!({"error": described(&error)}),
     }
+}
+
+/// With the times of the call, where it was told any.
+fn tell_with_timing(ask: &Ask, mut what: Value) {
+    if let Some(server) = ask.timing.as_ref().and_then(LastTiming::get) {
+        what["timing"] =
+            json!({"queue_us": server.queue.as_micros(), "run_us": server.run.as_micros()});
+    }
+    tell(&ask.name, what);
 }
 
 fn described(error: &Error) -> Value {

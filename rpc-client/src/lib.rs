@@ -110,7 +110,7 @@ pub use rpc_core::__private;
 pub use rpc_core::frame::ServerTiming;
 pub use rpc_core::typed::{CallOptions, Items};
 pub use rpc_core::{
-    BoxService, CmdId, Code, Context, Layer, Outcome, RawJson, Reply, Request, Service, Status,
-    layer_fn, service_fn,
+    BoxService, CmdId, Code, Context, LastTiming, Layer, Outcome, RawJson, Reply, Request, Service,
+    Status, layer_fn, service_fn,
 };
 pub use rpc_macros::{rpc_error_of_client as rpc_error, service_of_client as service};

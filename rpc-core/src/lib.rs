@@ -90,7 +90,7 @@ pub use frame::{
 };
 pub use resume::{Cursor, Resume};
 pub use rpc_macros::{rpc_error_of_core as rpc_error, service_of_core as service};
-pub use scope::{Cancellation, Context, HeldBytes, Peer, RawLine, Scope};
+pub use scope::{Cancellation, Context, HeldBytes, LastTiming, Peer, RawLine, Scope};
 pub use service::{BoxService, Layer, Service, layer_fn, service_fn};
 pub use status::{Code, Status};
 pub use timing::{backoff, keepalive};

@@ -59,7 +59,8 @@ export class Client {
     const isListed = settings.idempotentCmdids.includes(cmdid);
     const isKeyed = (options.dedup || (hasKey && !isListed)) && !options.idempotent && !isOrdered;
     const repetition = isKeyed ? new Repetition(idempotencyKey) : undefined;
-    const ownMeta = hasKey && !isKeyed ? { ...options.meta, [KEY]: idempotencyKey } : options.meta;
+    const asked = frames.metaOf(options);
+    const ownMeta = hasKey && !isKeyed ? { ...asked, [KEY]: idempotencyKey } : asked;
     let isIdempotent = options.idempotent || isListed;
     const tellsTimeout = options.timeoutMs !== undefined || !settings.ordered;
     const avoid = [];
@@ -76,7 +77,7 @@ export class Client {
         const leftMs = deadline - performance.now();
         const timeoutMs = tellsTimeout ? Math.max(1, Math.floor(leftMs)) : undefined;
         const rest = frames.request(cmdid, params, { timeoutMs, meta, withTimestamp: isOrdered });
-        return await this.#once(connection, rest, leftMs, isOrdered, signal);
+        return await this.#once(connection, rest, leftMs, isOrdered, options);
       } catch (error) {
         failed = undefined;
         if (!(error instanceof RpcError)) throw error;
@@ -98,7 +99,7 @@ export class Client {
   }
 
   /** One request and its reply. */
-  #once(connection, rest, leftMs, isOrdered, signal) {
+  #once(connection, rest, leftMs, isOrdered, { signal, onTiming } = NO_OPTIONS) {
     return new Promise((resolve, reject) => {
       const abort = () => {
         connection.giveUp(call);
@@ -109,6 +110,7 @@ export class Client {
         if (error === undefined) resolve(data);
         else reject(error);
       });
+      call.onTiming = onTiming;
       signal?.addEventListener("abort", abort, { once: true });
       connection.begin(call, rest, leftMs, isOrdered);
     });
@@ -130,7 +132,8 @@ export class Client {
   }
 
   async stream(cmdid, params = {}, options = NO_OPTIONS) {
-    const { meta, signal, errors, resumable = [] } = options;
+    const { signal, errors, resumable = [] } = options;
+    const meta = frames.metaOf(options);
     const timeoutMs = options.timeoutMs === undefined ? undefined : Math.min(options.timeoutMs, TIMEOUT_MAX);
     const { callTimeoutMs, streamCredit: credit } = this.settings;
     const deadline = timeoutMs === undefined ? undefined : performance.now() + timeoutMs;
@@ -143,7 +146,9 @@ export class Client {
       const connection = this.#atOnce() ?? (await this.#connection(limit, avoid, signal));
       const leftMs = deadline === undefined ? undefined : Math.max(1, Math.floor(deadline - performance.now()));
       const rest = frames.request(cmdid, given, { timeoutMs: leftMs, credit, meta });
-      connection.begin(take(connection), rest, leftMs, false);
+      const call = take(connection);
+      call.onTiming = options.onTiming;
+      connection.begin(call, rest, leftMs, false);
     };
 
     const resumption = resumable.length > 0 ? new Resumption(params, resumable, this.settings) : undefined;

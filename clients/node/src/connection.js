@@ -18,6 +18,8 @@ export class Call {
   // Where its line ends in the count of all characters that the connection was given.
   writtenAt = 0;
   timer = undefined;
+  // Is told where the time of the call went at the server.
+  onTiming = undefined;
   // Takes an item of a stream, from a line of this number of characters; returns the failure where it is not wanted.
   onItem = undefined;
 
@@ -293,6 +295,9 @@ export class Connection {
       call.isOver = true;
       if (code === 0) call.end(undefined, reply.data ?? null);
       else call.end(frames.failure(reply, this.address));
+      // Still before its caller runs: a promise tells it in a later turn.
+      const timing = call.onTiming && frames.timing(reply);
+      if (timing) call.onTiming(timing);
     }
     this.#afterACall();
   }

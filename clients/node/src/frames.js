@@ -161,6 +161,16 @@ function isTooDeep(text) {
   return false;
 }
 
+/** The metadata of a call that may ask for its times. */
+export const metaOf = ({ meta, onTiming }) => (onTiming === undefined ? meta : { ...meta, timing: "1" });
+
+/** Where the time of a call went at the server; undefined where its reply does not say, or not in a way that can be read. */
+export function timing(reply) {
+  const { queue_us: queueUs, run_us: runUs } = reply.timing ?? {};
+  const isCount = (us) => Number.isInteger(us) && us >= 0;
+  return isCount(queueUs) && isCount(runUs) ? { queueUs, runUs } : undefined;
+}
+
 /** The failure that a reply with a code other than 0 tells. */
 export function failure(reply, address) {
   return new RpcError(reply.code, reply.message ?? "", {

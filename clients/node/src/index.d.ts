@@ -110,6 +110,14 @@ export interface Settings {
   readonly tokenFile?: string | undefined;
 }
 
+/** Where the time of a call went at the server, in microseconds. */
+export interface Timing {
+  /** It waited there: for its turn, for room. */
+  readonly queueUs: number;
+  /** Its handler ran; of a stream, to its end. */
+  readonly runUs: number;
+}
+
 /** The options of a call. */
 export interface CallOptions {
   /** The call's time in milliseconds: connecting, waiting, all tries and the reply. */
@@ -118,6 +126,11 @@ export interface CallOptions {
   readonly signal?: AbortSignal;
   /** Metadata: `traceparent`, and what services add. */
   readonly meta?: Readonly<Record<string, string>>;
+  /**
+   * Asks the server where the time of the call goes. Called behind the last line of each try, and of each call of a resumable
+   * stream, before its caller goes on; not where no handler was reached, nor for a server that does not tell.
+   */
+  readonly onTiming?: (timing: Timing) => void;
   /** The command may run twice, and is tried again also where it may have run. */
   readonly idempotent?: boolean;
   /**
@@ -165,7 +178,7 @@ export declare class Client {
   stream<Item = Json>(
     cmdid: number,
     params?: unknown,
-    options?: Pick<CallOptions, "timeoutMs" | "signal" | "meta" | "errors"> & {
+    options?: Pick<CallOptions, "timeoutMs" | "signal" | "meta" | "onTiming" | "errors"> & {
       /**
        * The server describes the command so: pairs of a member of each item and the param that takes it. Where the connection
        * is lost, or its server goes away, the command is called again behind the last item. A place that the server does not

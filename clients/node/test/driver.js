@@ -6,7 +6,7 @@ import { createInterface } from "node:readline";
 
 import { Client, RpcError } from "../src/index.js";
 
-const FEATURES = ["authenticate", "cancel", "dedup", "endpoints", "idempotent", "liveness", "ordered", "resume", "retry", "streams"];
+const FEATURES = ["authenticate", "cancel", "dedup", "endpoints", "idempotent", "liveness", "ordered", "resume", "retry", "streams", "timing"];
 const clients = new Map();
 const begun = new Map();
 
@@ -26,15 +26,21 @@ async function begin(ask, signal, wanted) {
   const { verb, as: name, cmdid, params } = ask;
   const client = clients.get(verb === "connect" || verb === "flush" ? name : (ask.client ?? "client"));
   const options = { signal };
+  const timing = {};
+  if (ask.timing) {
+    options.onTiming = ({ queueUs, runUs }) => {
+      timing.timing = { queue_us: queueUs, run_us: runUs };
+    };
+  }
   if (ask.resumable) options.resumable = ask.resumable.map(({ cursor, param }) => [cursor, param]);
   for (const option of ["timeout_ms", "meta", "idempotent", "idempotency_key", "dedup", "ordered"]) {
     if (option in ask) options[camel(option)] = ask[option];
   }
   try {
     if (verb === "call") {
-      tell(name, { data: await client.call(cmdid, params, options) });
+      tell(name, { data: await client.call(cmdid, params, options), ...timing });
     } else if (verb === "stream") {
-      await readStream(name, await client.stream(cmdid, params, options), wanted);
+      await readStream(name, await client.stream(cmdid, params, options), wanted, timing);
     } else {
       if (verb === "notify") await client.notify(cmdid, params, options);
       else await client[verb]();
@@ -43,16 +49,16 @@ async function begin(ask, signal, wanted) {
   } catch (error) {
     if (signal.aborted) return;
     if (!(error instanceof RpcError)) throw error;
-    tell(name, { error: described(error) });
+    tell(name, { error: described(error), ...timing });
   }
 }
 
 /** Reads as many items as it is asked for, until the stream is over. */
-async function readStream(name, items, wanted) {
+async function readStream(name, items, wanted, timing) {
   for (;;) {
     for (let left = await wanted.next(); left > 0; left -= 1) {
       const { value, done } = await items.next();
-      if (done) return tell(name, { end: true });
+      if (done) return tell(name, { end: true, ...timing });
       tell(name, { item: value });
     }
   }

@@ -1,6 +1,6 @@
 // What a TypeScript program may do with the types, and what it may not; `tsc --strict` compiles it.
 
-import { Client, Code, RpcError, define, shared, type CallOptions, type Settings, type Stream } from "rpc-client";
+import { Client, Code, RpcError, define, shared, type CallOptions, type Settings, type Stream, type Timing } from "rpc-client";
 
 interface Receipt {
   readonly seq: number;
@@ -13,7 +13,8 @@ export async function append(message: string): Promise<number | undefined> {
   const log: Client = shared("log");
   const options: CallOptions = { timeoutMs: 500, signal: AbortSignal.timeout(1_000), meta: { traceparent: "00" } };
   try {
-    const { seq } = await log.call<Receipt>(1001, { level: "info", service: "order", message }, options);
+    const onTiming = ({ queueUs, runUs }: Timing): void => console.log(queueUs + runUs);
+    const { seq } = await log.call<Receipt>(1001, { level: "info", service: "order", message }, { ...options, onTiming });
     return seq;
   } catch (error) {
     if (error instanceof RpcError && error.code === Code.INVALID_ARGUMENT) {

@@ -11,8 +11,8 @@ import sys
 import threading
 from typing import Any
 
-from driver import FEATURES, described, settings
-from rpc_client import RpcError, blocking
+from driver import FEATURES, described, settings, told_of
+from rpc_client import RpcError, Timing, blocking
 
 
 class Driver:
@@ -56,30 +56,32 @@ class Driver:
         verb, name = ask["verb"], ask["as"]
         client = self.clients[name if verb in ("connect", "flush") else ask.get("client", "client")]
         timeout = ask["timeout_ms"] / 1000 if "timeout_ms" in ask else None
-        options = {option: ask[option] for option in ("meta", "ordered") if option in ask}
+        timing = Timing(ask.get("meta")) if ask.get("timing") else None
+        meta = timing if timing is not None else ask.get("meta")
+        options = {"ordered": ask["ordered"]} if "ordered" in ask else {}
         began.set()
         try:
             if verb == "call":
                 more = {option: ask[option] for option in ("idempotent", "idempotency_key", "dedup") if option in ask}
-                data = client.call(ask["cmdid"], ask["params"], timeout=timeout, **options, **more)
-                self.tell(case, name, {"data": data})
+                data = client.call(ask["cmdid"], ask["params"], timeout=timeout, meta=meta, **options, **more)
+                self.tell(case, name, {"data": data} | told_of(timing))
             elif verb == "stream":
                 resumable = [(member["cursor"], member["param"]) for member in ask.get("resumable", [])]
-                with client.stream(ask["cmdid"], ask["params"], timeout=timeout, resumable=resumable) as items:
+                with client.stream(ask["cmdid"], ask["params"], timeout=timeout, meta=meta, resumable=resumable) as items:
                     while True:
                         for _ in range(self.wanted[name].get()):
                             try:
                                 self.tell(case, name, {"item": next(items)})
                             except StopIteration:
-                                return self.tell(case, name, {"end": True})
+                                return self.tell(case, name, {"end": True} | told_of(timing))
             else:
                 if verb == "notify":
-                    client.notify(ask["cmdid"], ask["params"], **options)
+                    client.notify(ask["cmdid"], ask["params"], meta=meta, **options)
                 else:
                     (client.connect if verb == "connect" else client.flush)()
                 self.tell(case, name, {"done": True})
         except RpcError as error:
-            self.tell(case, name, {"error": described(error)})
+            self.tell(case, name, {"error": described(error)} | told_of(timing))
 
 
 def main() -> None:

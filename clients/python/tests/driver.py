@@ -13,7 +13,7 @@ from typing import Any
 import rpc_client
 from rpc_client import RpcError, Settings
 
-FEATURES = ["authenticate", "cancel", "dedup", "endpoints", "idempotent", "liveness", "ordered", "resume", "retry", "streams"]
+FEATURES = ["authenticate", "cancel", "dedup", "endpoints", "idempotent", "liveness", "ordered", "resume", "retry", "streams", "timing"]
 
 
 def tell(name: str, told: dict[str, Any]) -> None:
@@ -27,6 +27,13 @@ def described(error: RpcError) -> dict[str, Any]:
     if error.answered:
         told |= {"message": error.message, "details": error.details, "retry_after_ms": error.retry_after_ms}
     return {**{name: value for name, value in told.items() if value is not None}, "text": str(error)}
+
+
+def told_of(timing: rpc_client.Timing | None) -> dict[str, Any]:
+    """Where the time went, for a call that has asked and was told."""
+    if timing is None or timing.run_us is None:
+        return {}
+    return {"timing": {"queue_us": timing.queue_us, "run_us": timing.run_us}}
 
 
 def settings(ask: dict[str, Any]) -> Settings:
@@ -76,13 +83,17 @@ class Driver:
         verb, name = ask["verb"], ask["as"]
         client = self.clients[name if verb in ("connect", "flush") else ask.get("client", "client")]
         timeout = ask["timeout_ms"] / 1000 if "timeout_ms" in ask else None
+        timing = rpc_client.Timing(ask.get("meta")) if ask.get("timing") else None
         options = {option: ask[option] for option in ("meta", "ordered") if option in ask}
+        if timing is not None:
+            options["meta"] = timing
         try:
             if verb == "call":
                 more = {option: ask[option] for option in ("idempotent", "idempotency_key", "dedup") if option in ask}
-                tell(name, {"data": await client.call(ask["cmdid"], ask["params"], timeout=timeout, **options, **more)})
+                data = await client.call(ask["cmdid"], ask["params"], timeout=timeout, **options, **more)
+                tell(name, {"data": data} | told_of(timing))
             elif verb == "stream":
-                await self.stream(client, ask, timeout)
+                await self.stream(client, ask, timeout, timing)
             else:
                 if verb == "notify":
                     await client.notify(ask["cmdid"], ask["params"], **options)
@@ -90,19 +101,22 @@ class Driver:
                     await (client.connect() if verb == "connect" else client.flush())
                 tell(name, {"done": True})
         except RpcError as error:
-            tell(name, {"error": described(error)})
+            tell(name, {"error": described(error)} | told_of(timing))
 
-    async def stream(self, client: rpc_client.Client, ask: dict[str, Any], timeout: float | None) -> None:
+    async def stream(
+        self, client: rpc_client.Client, ask: dict[str, Any], timeout: float | None, timing: rpc_client.Timing | None
+    ) -> None:
         """Reads as many items as it is asked for, until the stream is over."""
         name = ask["as"]
         resumable = [(member["cursor"], member["param"]) for member in ask.get("resumable", [])]
-        async with await client.stream(ask["cmdid"], ask["params"], timeout=timeout, resumable=resumable) as items:
+        meta = timing if timing is not None else ask.get("meta")
+        async with await client.stream(ask["cmdid"], ask["params"], timeout=timeout, meta=meta, resumable=resumable) as items:
             while True:
                 for _ in range(await self.wanted[name].get()):
                     try:
                         tell(name, {"item": await anext(items)})
                     except StopAsyncIteration:
-                        return tell(name, {"end": True})
+                        return tell(name, {"end": True} | told_of(timing))
 
 
 async def main() -> None:

@@ -1,20 +1,21 @@
 //! `rpc call` and `rpc notify`.
 
+mod timed;
+
 use std::collections::HashSet;
 use std::io::{self, Read};
-use std::time::Duration;
 
 use clap::Args;
 use futures::StreamExt;
-use rpc_client::{Client, CmdId, Command, RawJson};
-use rpc_core::{Descriptor, Kind};
+use rpc_client::{Client, CmdId, Command};
+use rpc_core::{Descriptor, Kind, RawJson};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::Target;
 use crate::commands::{Description, find};
 use crate::exit::Failure;
-use crate::output::{Output, complain};
+use crate::output::Output;
 use crate::schema::{Misfit, Schema};
 
 /// Maximum number of items that are written to standard output in one piece.
@@ -40,8 +41,9 @@ pub(crate) struct Call {
     /// Print each item of a command that streams as a line; without --timeout there is no deadline
     #[arg(long)]
     stream: bool,
-    /// Print to standard error where the time of the call went: on the network, waiting at the server, in its handler
-    #[arg(long, conflicts_with = "stream")]
+    /// Print to standard error where the time of the call went: on the network, waiting at the server, in its handler.
+    /// Of a stream it is the time to its end, and what its reader takes is a part of the network's
+    #[arg(long)]
     timing: bool,
 }
 
@@ -205,44 +207,53 @@ impl Call {
             command = command.timeout(timeout);
         }
 
-        if self.timing {
-            if kind != Kind::Unary {
+        if kind == Kind::Oneway {
+            if self.timing {
                 return Err(Failure::Usage {
-                    message: format!("`--timing`: {} has no single reply", self.request.command),
-                    hint: "it is for commands that answer once; leave it out".to_owned(),
+                    message: format!("`--timing`: {} has no reply", self.request.command),
+                    hint: "it is for commands that are answered; leave it out".to_owned(),
                 });
             }
-            return timed(&client, &command, &params).await;
-        }
-
-        if kind == Kind::Oneway {
             command.notify(&params).await?;
             return Ok(client.flush().await?);
         }
 
-        let mut output = Output::new();
-        if self.stream || kind == Kind::Stream {
-            let items = command.stream::<_, Box<RawValue>>(&params).await?;
-            let mut items = items.ready_chunks(ITEMS_PER_WRITE);
-            while let Some(ready) = items.next().await {
-                for item in ready {
-                    // What came before a failure counts.
-                    match item {
-                        Ok(item) => output.item(item.get())?,
-                        Err(error) => {
-                            output.flush()?;
-                            return Err(error.into());
-                        }
-                    }
+        let is_stream = self.stream || kind == Kind::Stream;
+        match self.timing {
+            true if is_stream => timed::stream(&client, command, &params).await,
+            true => timed::call(&client, &command, &params).await,
+            false if is_stream => print_items(&command, &params).await,
+            false => {
+                let mut output = Output::new();
+                if let Some(data) = command.call_raw(&params).await? {
+                    output.value(data.as_str())?;
                 }
-                output.flush()?;
+                output.flush()
             }
-        } else if let Some(data) = command.call_raw(&params).await? {
-            output.value(data.as_str())?;
         }
-
-        output.flush()
     }
+}
+
+/// Prints each item of a stream as it comes.
+async fn print_items(command: &Command<'_>, params: &RawJson<'static>) -> Result<(), Failure> {
+    let mut output = Output::new();
+    let items = command.stream::<_, Box<RawValue>>(params).await?;
+    let mut items = items.ready_chunks(ITEMS_PER_WRITE);
+
+    while let Some(ready) = items.next().await {
+        for item in ready {
+            // What came before a failure counts.
+            match item {
+                Ok(item) => output.item(item.get())?,
+                Err(error) => {
+                    output.flush()?;
+                    return Err(error.into());
+                }
+            }
+        }
+        output.flush()?;
+    }
+    output.flush()
 }
 
 impl Notify {
@@ -257,44 +268,6 @@ impl Notify {
         self.request.command(&client, cmdid).notify(&params).await?;
         Ok(client.flush().await?)
     }
-}
-
-/// Calls, and tells where the time went, also where the call fails.
-async fn timed(
-    client: &Client,
-    command: &Command<'_>,
-    params: &RawJson<'static>,
-) -> Result<(), Failure> {
-    // Opening the connection is no part of the call.
-    client.connect().await?;
-
-    let timed = command.timed_raw(params).await;
-    let mut lines = vec![format!("total    {}", milliseconds(timed.total))];
-    match (timed.network(), timed.server) {
-        (Some(network), Some(server)) => lines.extend([
-            format!("network  {}", milliseconds(network)),
-            format!("queue    {}", milliseconds(server.queue)),
-            format!("run      {}", milliseconds(server.run)),
-        ]),
-        _ => lines.push("the reply does not say how much of it was the server's".to_owned()),
-    }
-
-    // Before the failure, which is the last line.
-    for line in &lines {
-        complain(line);
-    }
-
-    let mut output = Output::new();
-    if let Some(data) = timed.result? {
-        output.value(data.as_str())?;
-    }
-    output.flush()
-}
-
-/// Whole microseconds, as milliseconds.
-fn milliseconds(time: Duration) -> String {
-    let us = time.as_micros();
-    format!("{}.{:03} ms", us / 1_000, us % 1_000)
 }
 
 /// What the schema says against the params.

@@ -11,12 +11,14 @@ mod run;
 mod start;
 mod timed;
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use rpc_core::scope::Parent;
+use rpc_core::frame::TIMING;
+use rpc_core::scope::{Parent, Series};
 use rpc_core::trace::TRACEPARENT;
 use rpc_core::typed::{IDEMPOTENCY_KEY, TypedRequest};
-use rpc_core::{CmdId, Request, RetryCategory};
+use rpc_core::{CmdId, LastTiming, Request, RetryCategory};
 use tokio::time::Instant;
 
 use crate::balance;
@@ -126,6 +128,29 @@ impl<'c, C> Command<'c, C> {
         self
     }
 
+    /// Asks the server where the time of the call goes, which is told there when the call has ended, or the stream.
+    /// [`timed`](Command::timed) is the same for one call, with the caller's own time.
+    ///
+    /// ```no_run
+    /// use futures::StreamExt;
+    /// use rpc_client::LastTiming;
+    ///
+    /// # async fn example(client: rpc_client::Client) -> Result<(), rpc_client::Error> {
+    /// let timing = LastTiming::new();
+    /// let mut items = client.command(1006).timing(&timing).stream::<_, u64>(&"params").await?;
+    /// while let Some(item) = items.next().await {
+    ///     println!("{}", item?);
+    /// }
+    /// println!("{:?}", timing.get());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn timing(mut self, timing: &LastTiming) -> Self {
+        let series = Series::with_timing(timing.clone());
+        self.options.be_one_of(Arc::new(series));
+        self.meta(TIMING, "1")
+    }
+
     /// Sends the call without an id: such calls run one after another, in the order in which they
     /// were made. Streams always have one.
     pub fn ordered(mut self) -> Self {
@@ -228,6 +253,10 @@ impl<'c> Command<'c> {
         command.options.idempotency = Idempotency::of(request);
         if request.id.is_none() {
             command.options.kind = CallKind::Ordered;
+        }
+
+        if let Some(series) = request.scope.series.take() {
+            command.options.be_one_of(series);
         }
 
         match request.scope.deadline {

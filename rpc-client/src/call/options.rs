@@ -1,11 +1,13 @@
 //! The options of one call.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
+use rpc_core::scope::Series;
 use rpc_core::trace::{TRACEPARENT, TRACESTATE, TraceContext};
 use rpc_core::typed::{IDEMPOTENCY_KEY, new_idempotency_key};
-use rpc_core::{Meta, Request, RetryCategory};
+use rpc_core::{LastTiming, Meta, Request, RetryCategory};
 use tokio::time::Instant;
 
 use crate::connection::CallKind;
@@ -27,6 +29,7 @@ struct Extra {
     /// The deadline, where it is before that of the time limit.
     until: Option<Instant>,
     key: Option<u64>,
+    series: Option<Arc<Series>>,
 }
 
 /// What a caller has said of a call that may have run: whether it may run twice.
@@ -78,6 +81,16 @@ impl Options {
         self.extra.as_ref()?.key
     }
 
+    /// What the call has in common with others in its place, and where its timing goes.
+    pub(crate) fn series(&self) -> Option<&Arc<Series>> {
+        self.extra.as_ref()?.series.as_ref()
+    }
+
+    /// Where the timing of the call goes, if that was asked for.
+    pub(super) fn timing(&self) -> Option<&LastTiming> {
+        self.series()?.timing()
+    }
+
     /// The metadata of one call: with a key of its own, where it is to have one and its caller has given none.
     pub(crate) fn meta(&self) -> Option<Meta<'static>> {
         let given = self.extra.as_ref().map(|extra| &extra.meta);
@@ -103,6 +116,10 @@ impl Options {
             self.idempotency = Idempotency::ByKey;
         }
         self.extra().meta.insert(key, value);
+    }
+
+    pub(super) fn be_one_of(&mut self, series: Arc<Series>) {
+        self.extra().series = Some(series);
     }
 
     pub(super) fn belong_to(&mut self, key: u64) {

@@ -39,6 +39,14 @@ impl Answer {
     }
 }
 
+/// Where the time of a call went at the server, as its reply tells.
+pub(super) fn timing_of(result: &Result<Answer, Error>) -> Option<ServerTiming> {
+    match result {
+        Ok(answer) => answer.timing,
+        Err(error) => error.timing(),
+    }
+}
+
 impl FirstFailure {
     fn of(error: Error, attempt: &Attempt) -> Self {
         Self {
@@ -177,10 +185,10 @@ impl Command<'_> {
     /// The items that a request is answered with.
     pub(crate) async fn items(&self, mut request: Request<'static>) -> Result<Items, Error> {
         request.credit = Some(self.caller().config.limits.stream_credit);
-        let series = request.scope.series.take();
+        let series = self.options().series();
         let own = self.options().timeout.map(|timeout| {
             let own = after(Instant::now(), timeout);
-            let shared = series.as_ref().map(|it| it.deadline(own.into_std()));
+            let shared = series.map(|series| series.deadline(own.into_std()));
             shared.map_or(own, Instant::from_std)
         });
         let deadline = [own, self.options().until()].into_iter().flatten().min();
@@ -188,11 +196,15 @@ impl Command<'_> {
         if let Some(series) = series {
             self.back_off(series.reopenings(), deadline).await;
         }
+        let timing = self.options().timing();
+        if let Some(timing) = timing {
+            timing.set(None);
+        }
 
         // Without an id it could not be given credit.
         self.start(&mut request, CallKind::Stream, deadline, &[])
             .await
-            .map(Attempt::into_items)
+            .map(|attempt| attempt.into_items(timing.cloned()))
     }
 
     /// Waits before a call that follows as many which were lost without a result, but not past its deadline.
@@ -396,6 +408,20 @@ impl Command<'_> {
     where
         F: Fn() -> Result<Request<'static>, Error>,
     {
+        let Some(timing) = self.options().timing() else {
+            return self.untimed_tries(make).await;
+        };
+
+        timing.set(None);
+        let result = self.untimed_tries(make).await;
+        timing.set(timing_of(&result));
+        result
+    }
+
+    async fn untimed_tries<F>(&self, make: F) -> Result<Answer, Error>
+    where
+        F: Fn() -> Result<Request<'static>, Error>,
+    {
         if self.is_keyed() {
             return self.send_keyed(make()?).await;
         }
@@ -437,9 +463,9 @@ impl Command<'_> {
         listed.contains(&self.cmdid().number())
     }
 
-    /// Whether a call may have a backup, or has a key.
+    /// Whether a call may have a backup, has a key, or is asked for its timing.
     fn is_special(&self) -> bool {
-        self.is_keyed() || self.is_hedged()
+        self.is_keyed() || self.is_hedged() || self.options().timing().is_some()
     }
 
     /// Whether its server has to say what it makes of the call's key. An ordered call has its place in the order, and

@@ -8,7 +8,7 @@ use std::task::{self, Poll, Waker, ready};
 
 use futures::Stream;
 use rpc_core::frame::fast::Settled;
-use rpc_core::{RawJson, Request};
+use rpc_core::{LastTiming, RawJson, Request};
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
@@ -222,12 +222,12 @@ impl Attempt {
         self.pending.deadline()
     }
 
-    /// The items that the call answers with.
-    pub(crate) fn into_items(self) -> Items {
+    /// The items that the call answers with, behind which its timing is put there.
+    pub(crate) fn into_items(self, timing: Option<LastTiming>) -> Items {
         let address = Arc::clone(self.pending.address());
         let guard = self.guard.map(InFlightGuard::without_latency);
         Items {
-            stream: PendingStream::new(self.pending),
+            stream: PendingStream::new(self.pending, timing),
             address,
             _guard: guard,
         }

@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
 use super::Command;
+use super::run::timing_of;
 use crate::error::Error;
 
 /// The result of a call, and where its time went: what [`Command::timed`] returns.
@@ -97,10 +98,7 @@ impl Command<'_> {
         let make = || command.request(params);
 
         let result = Box::pin(command.all_tries(make)).await;
-        let server = match &result {
-            Ok(answer) => answer.timing,
-            Err(error) => error.timing(),
-        };
+        let server = timing_of(&result);
 
         Timed {
             result,

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use futures::Stream;
-use rpc_core::RawJson;
 use rpc_core::frame::fast::{Settled, UnverifiedData};
 use rpc_core::frame::{encode_cancel, encode_credit};
+use rpc_core::{LastTiming, RawJson};
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
@@ -232,13 +232,16 @@ impl Drop for PendingCall {
 pub(crate) struct PendingStream {
     call: PendingCall,
     taken_since_credit: u64,
+    /// Where the timing of the call goes.
+    timing: Option<LastTiming>,
 }
 
 impl PendingStream {
-    pub(crate) fn new(call: PendingCall) -> Self {
+    pub(crate) fn new(call: PendingCall, timing: Option<LastTiming>) -> Self {
         Self {
             call,
             taken_since_credit: 0,
+            timing,
         }
     }
 }
@@ -261,6 +264,7 @@ impl Stream for PendingStream {
                     ..
                 },
             taken_since_credit,
+            timing,
         } = &mut *self;
 
         let id = *id;
@@ -286,12 +290,18 @@ impl Stream for PendingStream {
 
         // The last line of a stream carries no data; that of a unary command does, and is taken for
         // a stream of one item.
-        let item = match ready!(done) {
-            Ok(Data::Sound(item)) => item.map(Ok),
-            Ok(Data::Timed(settled)) => settled.data.map(Ok),
+        let (item, told) = match ready!(done) {
+            Ok(Data::Sound(item)) => (item.map(Ok), None),
+            Ok(Data::Timed(settled)) => (settled.data.map(Ok), settled.timing),
             Ok(Data::Unverified(_)) => unreachable!("the lines of a stream are read to their end"),
-            Err(error) => Some(Err(error)),
+            Err(error) => {
+                let told = error.timing();
+                (Some(Err(error)), told)
+            }
         };
+        if let Some(timing) = timing {
+            timing.set(told);
+        }
         Poll::Ready(item)
     }
 }

@@ -264,6 +264,7 @@ impl<S: Service> Command<'_, ServiceClient<S>> {
         }
         request.scope.deadline = self.options().until().map(Instant::into_std);
         request.scope.retry = self.options().idempotency.category();
+        request.scope.series = self.options().series().cloned();
         Ok(request)
     }
 }

@@ -27,6 +27,7 @@ mod ship;
 mod streams;
 mod support;
 mod testing;
+mod timing;
 mod tls;
 mod tower;
 mod undelimited;

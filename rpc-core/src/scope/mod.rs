@@ -2,6 +2,7 @@
 
 mod cancellation;
 mod context;
+mod last_timing;
 mod peer;
 mod raw_line;
 mod series;
@@ -15,6 +16,7 @@ use crate::frame::Request;
 
 pub use cancellation::{Cancellation, LazyCancellation};
 pub use context::Context;
+pub use last_timing::LastTiming;
 pub use peer::{HeldBytes, Peer};
 pub use raw_line::RawLine;
 pub use series::Series;

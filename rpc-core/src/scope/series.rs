@@ -1,19 +1,35 @@
-//! The calls that follow one another for one caller: a stream that goes on where it was lost.
+//! The calls of one resumable stream, which follow one another, and where the timing of a call is put.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
-/// What the calls of one resumable stream share. It travels with each of their requests through every layer to the
-/// client that sends them, which has a clock and a back-off.
+use super::LastTiming;
+
+/// What the calls of one resumable stream share, or what there is to tell of one call. It travels with each of their
+/// requests through every layer to the client that sends them, which has a clock and a back-off.
 #[derive(Debug, Default)]
 pub struct Series {
+    timing: Option<LastTiming>,
     deadline: OnceLock<Instant>,
     /// Calls since the last item, without the first call of the stream.
     reopenings: AtomicU32,
 }
 
 impl Series {
+    /// Of calls whose timing is put there.
+    pub fn with_timing(timing: LastTiming) -> Self {
+        Self {
+            timing: Some(timing),
+            ..Self::default()
+        }
+    }
+
+    /// Where the timing of each call goes, if that was asked for.
+    pub fn timing(&self) -> Option<&LastTiming> {
+        self.timing.as_ref()
+    }
+
     /// The deadline of all calls: that of the first one that says its own.
     pub fn deadline(&self, of_this_call: Instant) -> Instant {
         *self.deadline.get_or_init(|| of_this_call)

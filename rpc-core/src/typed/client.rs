@@ -15,6 +15,8 @@ use super::method::Method;
 use super::request::TypedRequest;
 use super::result::MethodResult;
 use super::resume::{Resuming, items_of};
+use crate::frame::TIMING;
+use crate::scope::LastTiming;
 use crate::service::Service;
 use crate::status::Status;
 
@@ -40,6 +42,7 @@ pub const IDEMPOTENCY_AGE_MS: &str = "idempotency-age-ms";
 pub struct CallOptions {
     pub(super) timeout: Option<Duration>,
     pub(super) meta: BTreeMap<String, String>,
+    pub(super) timing: Option<LastTiming>,
 }
 
 impl CallOptions {
@@ -63,6 +66,16 @@ impl CallOptions {
         self
     }
 
+    /// Asks the server where the time of a call goes, which is told there when the call has ended, or the stream. It
+    /// makes calls a little dearer: it is for looking, not for every call.
+    #[must_use]
+    pub fn timing(self, timing: &LastTiming) -> Self {
+        Self {
+            timing: Some(timing.clone()),
+            ..self.meta(TIMING, "1")
+        }
+    }
+
     /// The key by which the server recognises a repetition of the call. Without it, a call of a command with
     /// `dedup` gets a key of its own.
     #[must_use]
@@ -73,6 +86,7 @@ impl CallOptions {
     /// These options, and for what they do not say, those.
     fn over(mut self, others: &Self) -> Self {
         self.timeout = self.timeout.or(others.timeout);
+        self.timing = self.timing.or_else(|| others.timing.clone());
         for (key, value) in &others.meta {
             self.meta
                 .entry(key.clone())

@@ -2,8 +2,8 @@
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -13,6 +13,7 @@ use super::method::{Method, TimeLimit};
 use crate::descriptor::{Kind, RetryCategory};
 use crate::frame::{CmdId, Meta, RawJson, Request};
 use crate::resume::Resume;
+use crate::scope::Series;
 use crate::status::Status;
 
 /// Items that a stream may send ahead of its reader. A client over a connection has a number of its own.
@@ -113,6 +114,8 @@ impl<'c> TypedRequest<'c> {
         request.credit = (method.kind == Kind::Stream).then_some(STREAM_CREDIT);
         request.meta = meta;
         request.scope.retry = retry;
+        let series = options.timing.clone().map(Series::with_timing);
+        request.scope.series = series.map(Arc::new);
 
         request
     }

@@ -15,5 +15,6 @@ from .errors import Code, RpcError
 from .settings import Settings, Tls
 from .shared import define, shared
 from .streams import Stream
+from .timing import Timing
 
-__all__ = ["Client", "Code", "RpcError", "Settings", "Stream", "Tls", "blocking", "define", "logs", "shared"]
+__all__ = ["Client", "Code", "RpcError", "Settings", "Stream", "Timing", "Tls", "blocking", "define", "logs", "shared"]

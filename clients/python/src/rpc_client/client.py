@@ -15,6 +15,7 @@ from .endpoint import Endpoint, RetryBudget
 from .errors import Code, RpcError
 from .settings import Settings
 from .streams import Resumption, Stream, StreamCall
+from .timing import Timing
 
 # Most commands take their params by name: none are an empty object.
 NO_PARAMS: dict[str, object] = {}
@@ -64,6 +65,7 @@ class Client:
         Raises `RpcError`.
         """
         limit = self.settings.call_timeout_ms / 1000 if timeout is None else min(timeout, TIMEOUT_MAX)
+        timing = meta if isinstance(meta, Timing) else None
         has_key = idempotency_key is not None and cmdid not in self.settings.idempotent_cmdids
         is_keyed = (dedup or has_key) and not (idempotent or ordered or self.settings.ordered)
         repetition = Repetition(idempotency_key) if is_keyed else None
@@ -74,7 +76,9 @@ class Client:
         is_ordered = ordered or self.settings.ordered
         tells_timeout = timeout is not None or not self.settings.ordered
         try:
-            return await self._call(cmdid, params, deadline, tells_timeout, meta, idempotent, is_ordered, repetition)
+            return await self._call(
+                cmdid, params, deadline, tells_timeout, meta, idempotent, is_ordered, repetition, timing=timing
+            )
         except RpcError as error:
             raise error.become(errors)
 
@@ -89,8 +93,9 @@ class Client:
         is_ordered: bool = False,
         repetition: Repetition | None = None,
         failed: RpcError | None = None,
+        timing: Timing | None = None,
     ) -> Any:
-        """All tries of a call. `failed` is how a first one went that was made elsewhere."""
+        """All tries of a call. `failed` is how a first one went that was made elsewhere. `timing` is told of the last one."""
         loop = asyncio.get_running_loop()
         is_idempotent = (idempotent or cmdid in self.settings.idempotent_cmdids) and not is_ordered
         avoid: list[Endpoint] = []
@@ -110,6 +115,7 @@ class Client:
                 left_ms = max(1, int((deadline - loop.time()) * 1000)) if tells_timeout else None
                 rest = frames.request(cmdid, params, timeout_ms=left_ms, meta=sent_meta, with_timestamp=is_ordered)
                 call = FutureCall(loop)
+                call.ask_for(timing)
                 connection.begin(call, rest, deadline, is_ordered)
                 try:
                     return await call.future
@@ -170,6 +176,7 @@ class Client:
         """
         loop = asyncio.get_running_loop()
         deadline = None if timeout is None else loop.time() + min(timeout, TIMEOUT_MAX)
+        timing = meta if isinstance(meta, Timing) else None
 
         async def begin(params: object, failed: RpcError | None) -> StreamCall:
             limit = loop.time() + self.settings.call_timeout_ms / 1000 if deadline is None else deadline
@@ -179,6 +186,7 @@ class Client:
             connection = self._at_once() or await self._connection(limit, avoid)
             left_ms = None if deadline is None else max(1, int((deadline - loop.time()) * 1000))
             call = StreamCall(connection)
+            call.ask_for(timing)
             rest = frames.request(cmdid, params, timeout_ms=left_ms, credit=call.credit, meta=meta)
             connection.begin(call, rest, deadline, False)
             return call

@@ -13,6 +13,7 @@ from typing import Any, cast
 from . import frames
 from .errors import Code, RpcError
 from .settings import Settings
+from .timing import Timing
 
 # Ids of pings, which no call comes to.
 _PING_IDS = (frames.ID_MAX, frames.ID_MAX - 1)
@@ -28,7 +29,7 @@ open_connections: weakref.WeakSet[Connection] = weakref.WeakSet()
 class Call:
     """One call in flight. `finish` is called exactly once, unless the caller gives the call up before that."""
 
-    __slots__ = ("id", "is_over", "written_at", "deadline", "connection")
+    __slots__ = ("id", "is_over", "written_at", "deadline", "connection", "timing")
 
     def __init__(self) -> None:
         self.id: int | None = None
@@ -37,6 +38,13 @@ class Call:
         self.written_at = 0
         self.deadline: float | None = None
         self.connection: Connection | None = None
+        self.timing: Timing | None = None
+
+    def ask_for(self, timing: Timing | None) -> None:
+        """Has this told where the time of the call went. What it was told of an earlier call holds no longer."""
+        self.timing = timing
+        if timing is not None:
+            timing.take(None)
 
     def finish(self, data: Any, error: RpcError | None) -> None:
         """The result, or the failure."""
@@ -298,6 +306,8 @@ class Connection(asyncio.Protocol):
             del self.calls[call_id]
         if not call.is_over:
             call.is_over = True
+            if call.timing is not None:
+                call.timing.take(reply.get(frames.TIMING))
             if reply["code"] == 0:
                 call.finish(reply.get("data"), None)
             else:

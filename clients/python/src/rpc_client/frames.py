@@ -11,6 +11,8 @@ from typing import Any
 from .errors import Code, RpcError
 
 PING, DESCRIBE, CANCEL, CREDIT, AUTHENTICATE = 0, 1, 4, 5, 6
+# The metadata that asks for the times of a call, and the field of the reply that tells them.
+TIMING = "timing"
 CMDID_MAX = 2**32 - 1
 ID_MAX = 2**53 - 1
 

@@ -104,11 +104,11 @@ fn head(body: &str) -> String {
     let options = [
         (
             "Options",
-            "Pick<CallOptions, \"timeoutMs\" | \"signal\" | \"meta\">",
+            "Pick<CallOptions, \"timeoutMs\" | \"signal\" | \"meta\" | \"onTiming\">",
         ),
         (
             "KeyedOptions",
-            "Pick<CallOptions, \"timeoutMs\" | \"signal\" | \"meta\" | \"idempotencyKey\">",
+            "Pick<CallOptions, \"timeoutMs\" | \"signal\" | \"meta\" | \"onTiming\" | \"idempotencyKey\">",
         ),
         ("NotifyOptions", "Pick<CallOptions, \"meta\">"),
     ];

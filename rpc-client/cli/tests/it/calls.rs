@@ -252,22 +252,7 @@ fn timing_prints_where_the_time_of_a_call_went_and_its_parts_are_the_whole() {
     let ran = server.rpc(&["call", "10001", "--timing", r#"{"ms":20}"#]);
     assert_eq!((ran.exit, &*ran.stdout), (0, "{\"slept_ms\":20}\n"));
 
-    let microseconds = |name: &str| -> u64 {
-        let line = ran.stderr.lines().find_map(|line| line.strip_prefix(name));
-        let time = line.and_then(|line| line.trim().strip_suffix(" ms"));
-        let digits = time
-            .unwrap_or_else(|| panic!("{}", ran.stderr))
-            .replace('.', "");
-        digits.parse().unwrap()
-    };
-    let [total, network, queue, run] = ["total", "network", "queue", "run"].map(microseconds);
-    assert!(run >= 20_000, "{}", ran.stderr);
-    // Each is cut to whole microseconds.
-    assert!(
-        (0..=2).contains(&(total - network - queue - run)),
-        "{}",
-        ran.stderr
-    );
+    assert!(check_times(&ran.stderr) >= 20_000, "{}", ran.stderr);
 
     let params = r#"{"code":1001,"message":"no room"}"#;
     let failed = server.rpc(&["call", "10006", "--timing", params]);
@@ -276,11 +261,47 @@ fn timing_prints_where_the_time_of_a_call_went_and_its_parts_are_the_whole() {
     assert!(lines[3].starts_with("run      0."), "{}", failed.stderr);
     assert!(lines[4].contains("no room"), "{}", failed.stderr);
 
-    let refused = server.rpc(&["call", "--timing", "conformance.count", r#"{"n":3}"#]);
+    let refused = server.rpc(&["call", "--timing", "log.emit", r#"{"entries":[]}"#]);
     assert_eq!((refused.exit, &*refused.stdout), (2, ""));
-    assert!(
-        refused.stderr.contains("no single reply"),
-        "{}",
-        refused.stderr
-    );
+    assert!(refused.stderr.contains("no reply"), "{}", refused.stderr);
+}
+
+#[test]
+fn timing_of_a_stream_is_printed_behind_its_items() {
+    let server = Server::start();
+    let items = "{\"i\":0}\n{\"i\":1}\n";
+    let by_name = ["call", "--timing", "conformance.count", r#"{"n":2}"#];
+    let by_number = ["call", "--timing", "--stream", "10005", r#"{"n":2}"#];
+    for arguments in [&by_name[..], &by_number] {
+        let ran = server.rpc(arguments);
+        assert_eq!((ran.exit, &*ran.stdout), (0, items));
+        check_times(&ran.stderr);
+    }
+
+    let failed = server.rpc(&[
+        "call",
+        "--timing",
+        "--stream",
+        "10006",
+        r#"{"code":1001,"message":"no room"}"#,
+    ]);
+    assert_eq!((failed.exit, &*failed.stdout), (1, ""));
+    let lines: Vec<_> = failed.stderr.lines().collect();
+    assert!(lines[3].starts_with("run      0."), "{}", failed.stderr);
+    assert!(lines[4].contains("no room"), "{}", failed.stderr);
+}
+
+/// The parts of a call's time are the whole. Returns the handler's, in microseconds.
+fn check_times(told: &str) -> u64 {
+    let microseconds = |name: &str| -> u64 {
+        let line = told.lines().find_map(|line| line.strip_prefix(name));
+        let time = line.and_then(|line| line.trim().strip_suffix(" ms"));
+        let digits = time.unwrap_or_else(|| panic!("{told}")).replace('.', "");
+        digits.parse().unwrap()
+    };
+
+    let [total, network, queue, run] = ["total", "network", "queue", "run"].map(microseconds);
+    // Each is cut to whole microseconds.
+    assert!((0..=2).contains(&(total - network - queue - run)), "{told}");
+    run
 }
