@@ -6,7 +6,7 @@ use std::task::{Poll, Waker};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures::StreamExt;
-use futures::stream::BoxStream;
+use futures::stream::{self, BoxStream};
 use rpc_core::frame::ServerTiming;
 use rpc_core::{RawJson, Request};
 use serde::Serialize;
@@ -174,12 +174,8 @@ impl Command<'_> {
         P: Serialize + ?Sized,
         T: DeserializeOwned + Send + 'static,
     {
-        let items = self.items(self.request(params)?).await?;
-        let address = Arc::clone(items.address());
-        let typed = move |item: Result<RawJson<'static>, Error>| {
-            item.and_then(|item| decode(Some(&item), &address))
-        };
-        Ok(items.map(typed).boxed())
+        let mut items = self.items(self.request(params)?).await?;
+        Ok(stream::poll_fn(move |cx| items.poll_decoded(cx)).boxed())
     }
 
     /// The items that a request is answered with.

@@ -224,11 +224,9 @@ impl Attempt {
 
     /// The items that the call answers with, behind which its timing is put there.
     pub(crate) fn into_items(self, timing: Option<LastTiming>) -> Items {
-        let address = Arc::clone(self.pending.address());
         let guard = self.guard.map(InFlightGuard::without_latency);
         Items {
             stream: PendingStream::new(self.pending, timing),
-            address,
             _guard: guard,
         }
     }
@@ -256,14 +254,16 @@ impl Future for Attempt {
 /// takes says nothing of the endpoint's latency.
 pub(crate) struct Items {
     stream: PendingStream,
-    address: Arc<str>,
     _guard: Option<InFlightGuard>,
 }
 
 impl Items {
-    /// The address that they come from, for errors about them.
-    pub(crate) fn address(&self) -> &Arc<str> {
-        &self.address
+    /// The next item, decoded.
+    pub(super) fn poll_decoded<T: DeserializeOwned>(
+        &mut self,
+        cx: &mut task::Context<'_>,
+    ) -> Poll<Option<Result<T, Error>>> {
+        self.stream.poll_decoded(cx)
     }
 }
 

@@ -17,7 +17,8 @@ pub struct Limits {
     /// Number of items that a stream may send ahead of its reader.
     pub stream_credit: u64,
     /// Maximum number of bytes of a stream's items that wait for their reader; the item that reaches it is
-    /// still kept. The next one ends the stream with code 8, after those that wait.
+    /// still kept. The next one ends the stream with code 8, after those that wait. Items that the reader has taken
+    /// up together, 128 of them and 64 KiB at most, do not wait any more.
     pub stream_bytes_max: usize,
     /// Number of connection events that may wait for their reader ([`Client::events`](crate::Client::events)),
     /// rounded up to a power of two. At the limit the oldest are lost, and the reader is told how many.

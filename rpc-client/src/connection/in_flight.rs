@@ -1,7 +1,6 @@
 //! The calls in flight: a slot for each, and which one a line from the server is for. Its twin is rpc-server's
 //! `connection::in_flight`.
 
-use std::collections::VecDeque;
 use std::task::Waker;
 
 use rpc_core::frame::fast::{self, Settled, UnverifiedData};
@@ -13,6 +12,7 @@ use tokio::time::Instant;
 use super::flush;
 use super::shared::{ConnectionState, Leaving, Shared};
 use super::start::CallKind;
+use super::stream::{Items, StreamItem};
 use crate::config::Config;
 use crate::error::Cause;
 use crate::metrics::{End, Tally};
@@ -28,6 +28,16 @@ pub(super) enum Answers {
     Rejected,
     /// A call has run, or failed for a reason of its own.
     Served,
+}
+
+/// What a line was that was only glanced at.
+pub(super) enum Taken {
+    /// The reply of a call.
+    Reply,
+    /// An item of a stream.
+    Item,
+    /// Not usual, or for no call that waits for it: it has to be read.
+    Nothing,
 }
 
 /// One call, from its first byte to its end.
@@ -57,51 +67,6 @@ impl Default for Slot {
             begun: None,
             items: Items::default(),
         }
-    }
-}
-
-/// The items of a stream that wait for its reader, and their bytes.
-#[derive(Default)]
-pub(super) struct Items {
-    waiting: VecDeque<RawJson<'static>>,
-    bytes: usize,
-}
-
-impl Items {
-    pub(super) fn take_first(&mut self) -> Option<RawJson<'static>> {
-        let item = self.waiting.pop_front()?;
-        self.bytes -= item.as_bytes().len();
-        Some(item)
-    }
-
-    pub(super) fn clear(&mut self) {
-        self.waiting.clear();
-        self.bytes = 0;
-    }
-
-    /// Fails if there is no room for another one.
-    fn check_room(&self, config: &Config) -> Result<(), Failure> {
-        if self.waiting.len() as u64 > config.limits.stream_credit {
-            let message = "the stream sent more items than it had `credit` for";
-            return Err(Failure::Nonsense(message.into()));
-        }
-
-        let limit = config.limits.stream_bytes_max;
-        if self.bytes >= limit {
-            let (items, bytes) = (self.waiting.len(), self.bytes);
-            return Err(Failure::Unread(format!(
-                "{items} items with {bytes} bytes wait for the reader of this stream, and \
-                 `limits.stream_bytes_max` of {limit} bytes allows no further one; read faster, set a smaller \
-                 `limits.stream_credit`, or raise the limit"
-            )));
-        }
-
-        Ok(())
-    }
-
-    fn add(&mut self, item: RawJson<'static>) {
-        self.bytes += item.as_bytes().len();
-        self.waiting.push_back(item);
     }
 }
 
@@ -137,46 +102,52 @@ pub(super) enum Failure {
 }
 
 impl ConnectionState {
-    /// Gives the usual success to a call that waits for one. False where the line is not that.
-    pub(super) fn take_fast_reply(&mut self, line: &[u8], woken: &mut Vec<Waker>) -> bool {
-        let Some(reply) = fast::Reply::read(line) else {
-            return false;
-        };
+    /// Gives a usual line to the call that waits for it.
+    #[inline]
+    pub(super) fn take_fast(
+        &mut self,
+        line: &[u8],
+        config: &Config,
+        woken: &mut Vec<Waker>,
+    ) -> Taken {
+        match fast::Line::read(line) {
+            Some(fast::Line::Reply(reply)) => self.take_fast_reply(&reply, woken),
+            Some(fast::Line::Item(item)) => self.take_fast_item(&item, config, woken),
+            None => Taken::Nothing,
+        }
+    }
 
+    #[inline]
+    fn take_fast_reply(&mut self, reply: &fast::Reply<'_>, woken: &mut Vec<Waker>) -> Taken {
         match self.calls.get_mut(reply.id()) {
             Some(slot) if slot.kind != CallKind::Stream => {
                 let data = Data::Unverified(reply.data());
                 slot.finish(Ok(data), End::OK, &mut self.tally, woken);
                 self.reached.read = self.reached.read.max(slot.frame_end);
                 self.answers = Answers::Served;
-                true
+                Taken::Reply
             }
-            _ => false,
+            _ => Taken::Nothing,
         }
     }
 
-    /// Gives the usual item to the stream that waits for it. False where the line is not that.
-    pub(super) fn take_fast_item(
+    fn take_fast_item(
         &mut self,
-        line: &[u8],
+        item: &fast::Item<'_>,
         config: &Config,
         woken: &mut Vec<Waker>,
-    ) -> bool {
-        let Some(item) = fast::Item::read(line) else {
-            return false;
-        };
-
+    ) -> Taken {
         match self.calls.get_mut(item.id()) {
             Some(slot) if slot.kind == CallKind::Stream => {
                 if matches!(slot.progress, Progress::Waiting) {
-                    let data = item.into_data().into_owned();
-                    slot.take_item(data, config, &mut self.tally, woken);
+                    let item = StreamItem::Unverified(item.data());
+                    slot.take_item(item, config, &mut self.tally, woken);
                 }
                 self.reached.read = self.reached.read.max(slot.frame_end);
                 self.answers = Answers::Served;
-                true
+                Taken::Item
             }
-            _ => false,
+            _ => Taken::Nothing,
         }
     }
 
@@ -327,13 +298,13 @@ impl Slot {
             let failure = Failure::Nonsense(NO_STREAM_EXPECTED.into());
             self.fail(failure, End::UNREADABLE, tally, woken);
         } else if let Some(item) = data {
-            self.take_item(item, config, tally, woken);
+            self.take_item(StreamItem::Sound(item), config, tally, woken);
         }
     }
 
     fn take_item(
         &mut self,
-        item: RawJson<'static>,
+        item: StreamItem,
         config: &Config,
         tally: &mut Tally,
         woken: &mut Vec<Waker>,

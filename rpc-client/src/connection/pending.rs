@@ -6,10 +6,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use futures::Stream;
+use rpc_core::RawJson;
+use rpc_core::frame::encode_cancel;
 use rpc_core::frame::fast::{Settled, UnverifiedData};
-use rpc_core::frame::{encode_cancel, encode_credit};
-use rpc_core::{LastTiming, RawJson};
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
@@ -22,13 +21,13 @@ use crate::metrics::End;
 /// A call that has been begun: a future of its data. Dropping it gives the call up, and tells the
 /// server.
 pub(crate) struct PendingCall {
-    connection: Arc<Connection>,
-    id: u64,
-    is_over: bool,
+    pub(super) connection: Arc<Connection>,
+    pub(super) id: u64,
+    pub(super) is_over: bool,
     /// Not polled since the slot got its waker.
     is_fresh: bool,
     /// Of one that has failed, where it had one.
-    deadline: Option<Instant>,
+    pub(super) deadline: Option<Instant>,
 }
 
 impl PendingCall {
@@ -108,7 +107,7 @@ impl PendingCall {
         Poll::Ready(Ok(settled))
     }
 
-    fn poll_locked(
+    pub(super) fn poll_locked(
         connection: &Connection,
         state: &mut ConnectionState,
         id: u64,
@@ -174,7 +173,7 @@ impl PendingCall {
 
     /// Ends the connection for a line that may have been for another call. Its calls fail as those of a lost
     /// connection do, and so does this one.
-    fn give_up_connection(&self, what: &str) -> Error {
+    pub(super) fn give_up_connection(&self, what: &str) -> Error {
         let mut state = self.connection.0.lock();
         if state.ended.is_none() {
             state.leaving = Some(Leaving::Nonsense(what.to_owned()));
@@ -225,83 +224,5 @@ impl Drop for PendingCall {
             self.connection
                 .release(&mut state, self.id, CallEnd::GivenUp);
         }
-    }
-}
-
-/// The items of a streaming call. Dropping it gives the call up.
-pub(crate) struct PendingStream {
-    call: PendingCall,
-    taken_since_credit: u64,
-    /// Where the timing of the call goes.
-    timing: Option<LastTiming>,
-}
-
-impl PendingStream {
-    pub(crate) fn new(call: PendingCall, timing: Option<LastTiming>) -> Self {
-        Self {
-            call,
-            taken_since_credit: 0,
-            timing,
-        }
-    }
-}
-
-impl Stream for PendingStream {
-    type Item = Result<RawJson<'static>, Error>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if self.call.is_over {
-            return Poll::Ready(None);
-        }
-
-        let Self {
-            call:
-                PendingCall {
-                    connection,
-                    id,
-                    is_over,
-                    deadline,
-                    ..
-                },
-            taken_since_credit,
-            timing,
-        } = &mut *self;
-
-        let id = *id;
-        let mut state = connection.0.lock();
-        let slot = state
-            .calls
-            .get_mut(id)
-            .expect("the slot is closed by this call alone");
-
-        if let Some(item) = slot.items.take_first() {
-            *taken_since_credit += 1;
-            // Credit is given back by halves: few frames, and the server never runs dry.
-            if *taken_since_credit * 2 >= connection.0.common.config.limits.stream_credit {
-                let items = mem::take(taken_since_credit);
-                state.append(|output| encode_credit(output, id, items));
-            }
-
-            return Poll::Ready(Some(Ok(item)));
-        }
-
-        // Under the same lock: an item that came in between would wake no task, or be lost with the end.
-        let done = PendingCall::poll_locked(connection, &mut state, id, is_over, deadline, cx);
-
-        // The last line of a stream carries no data; that of a unary command does, and is taken for
-        // a stream of one item.
-        let (item, told) = match ready!(done) {
-            Ok(Data::Sound(item)) => (item.map(Ok), None),
-            Ok(Data::Timed(settled)) => (settled.data.map(Ok), settled.timing),
-            Ok(Data::Unverified(_)) => unreachable!("the lines of a stream are read to their end"),
-            Err(error) => {
-                let told = error.timing();
-                (Some(Err(error)), told)
-            }
-        };
-        if let Some(timing) = timing {
-            timing.set(told);
-        }
-        Poll::Ready(item)
     }
 }

@@ -123,6 +123,26 @@ pub fn encode_item(out: &mut Vec<u8>, id: Option<u64>, data: &RawJson<'_>) {
     out.extend_from_slice(b"}\n");
 }
 
+/// Items of a stream that goes on, one after another: the head of their lines is written once, and copied.
+pub fn encode_items(out: &mut Vec<u8>, id: Option<u64>, items: &[RawJson<'_>]) {
+    let head = out.len();
+    push_success(out, id);
+    out.extend_from_slice(b",\"more\":true,\"data\":");
+    let head = head..out.len();
+
+    for (n, item) in items.iter().enumerate() {
+        if n > 0 {
+            out.extend_from_within(head.clone());
+        }
+        out.extend_from_slice(item.as_bytes());
+        out.extend_from_slice(b"}\n");
+    }
+
+    if items.is_empty() {
+        out.truncate(head.start);
+    }
+}
+
 /// A failure.
 pub fn encode_failure(out: &mut Vec<u8>, id: Option<u64>, status: &Status) {
     push_id(out, id);
@@ -251,6 +271,25 @@ mod tests {
             line(|out| encode_failure(out, None, &Status::not_found(""))),
             "{\"code\":5,\"message\":\"NOT_FOUND\"}\n"
         );
+    }
+
+    #[test]
+    fn items_are_written_the_same_together_as_each_alone() {
+        let items = [
+            RawJson::NULL,
+            RawJson::EMPTY_OBJECT,
+            RawJson::parse("[1]").unwrap(),
+        ];
+        for id in [None, Some(0), Some((1 << 53) - 1)] {
+            for count in 0..=items.len() {
+                let each = line(|out| {
+                    items[..count]
+                        .iter()
+                        .for_each(|item| encode_item(out, id, item));
+                });
+                assert_eq!(line(|out| encode_items(out, id, &items[..count])), each);
+            }
+        }
     }
 
     #[test]

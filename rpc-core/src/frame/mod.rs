@@ -15,8 +15,8 @@ mod parse;
 mod reply;
 
 pub use encode::{
-    RequestEncoder, encode_cancel, encode_credit, encode_failure, encode_item, encode_notice,
-    encode_reply, encode_request, encode_timing,
+    RequestEncoder, encode_cancel, encode_credit, encode_failure, encode_item, encode_items,
+    encode_notice, encode_reply, encode_request, encode_timing,
 };
 pub use json::{ByName, InvalidJson, RawJson};
 pub use message::{

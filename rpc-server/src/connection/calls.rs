@@ -3,8 +3,8 @@
 use std::task::{Context, Poll};
 
 use futures::future::BoxFuture;
-use rpc_core::frame::encode_item;
-use rpc_core::scope::LazyCancellation;
+use rpc_core::frame::encode_items;
+use rpc_core::scope::{LazyCancellation, Scope};
 use rpc_core::{BoxService, CmdId, Outcome, Reply, Request, Status};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
@@ -234,14 +234,14 @@ where
 
             let output = self.output.len();
             let end = match step {
-                StreamStep::Items(items) => {
-                    for item in &items {
-                        let output = self.output.len();
-                        self.output.make_room_for(item.as_bytes().len());
-                        encode_item(self.output.buffer(), terms.place.id(), item);
-                        self.throttle.note_item();
-                        self.count_step(output, 0);
-                    }
+                StreamStep::Items { items, bytes } => {
+                    self.output.make_room_for(bytes);
+                    encode_items(self.output.buffer(), terms.place.id(), &items);
+
+                    let count = u32::try_from(items.len()).unwrap_or(u32::MAX);
+                    self.throttle.note_items(count);
+                    let written = self.output.len().saturating_sub(output);
+                    self.clock.count_steps(count, written, &self.host.crowd);
                     continue;
                 }
                 StreamStep::End(end) => end,

@@ -74,8 +74,14 @@ impl Clock {
     /// then.
     #[inline]
     pub(super) fn count_step(&mut self, bytes: usize, crowd: &Crowd) {
+        self.count_steps(1, bytes, crowd);
+    }
+
+    /// The same for several together.
+    #[inline]
+    pub(super) fn count_steps(&mut self, steps: u32, bytes: usize, crowd: &Crowd) {
         let of_bytes = u32::try_from(bytes / 4_096).unwrap_or(u32::MAX);
-        self.steps = self.steps.saturating_add(1).saturating_add(of_bytes);
+        self.steps = self.steps.saturating_add(steps).saturating_add(of_bytes);
         if self.share_ends.is_some() && self.steps < STEPS_PER_LOOK {
             return;
         }

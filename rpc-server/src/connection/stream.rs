@@ -5,12 +5,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use futures::stream::Stream;
 use futures::task::AtomicWaker;
-use rpc_core::frame::{Item, ItemStream};
+use rpc_core::frame::ItemStream;
 use rpc_core::{HeldBytes, RawJson, Status};
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 
 use super::call::{Terms, too_long};
 use crate::layers::report_panic;
@@ -18,10 +19,16 @@ use crate::sync::{AtomicBool, AtomicU64};
 
 /// Items that a stream gives at one time, where they are ready together: to ask it for each by itself costs more than
 /// an item.
-const ITEMS_PER_STEP: usize = 16;
+const ITEMS_PER_STEP: usize = 128;
 
 /// Bytes of such items, at most, but for the last one.
-const BYTES_PER_STEP: usize = 4 * 1024;
+const BYTES_PER_STEP: usize = 32 * 1024;
+
+/// Items after which a stream looks at the time, so that one whose items take long does not take many of them.
+const ITEMS_PER_LOOK: usize = 16;
+
+/// Time after which a stream takes no further items, counted from its first look.
+const STEP_TIME: Duration = Duration::from_micros(100);
 
 /// The items of a streaming call, then its end.
 pub(super) struct StreamCall {
@@ -36,13 +43,25 @@ pub(super) struct StreamCall {
     credit: Option<Arc<Credit>>,
     timeout: Option<Pin<Box<Sleep>>>,
     has_ended: bool,
+    /// How many items it gave the last time: as many are expected now.
+    items_last: usize,
     held: HeldBytes,
+}
+
+/// Items that may be sent together.
+#[derive(Default)]
+struct Taken {
+    items: Vec<RawJson<'static>>,
+    bytes: usize,
 }
 
 /// Lines of a stream.
 pub(super) enum StreamStep {
-    /// One item or more.
-    Items(Vec<RawJson<'static>>),
+    /// One item or more, and the number of their bytes.
+    Items {
+        items: Vec<RawJson<'static>>,
+        bytes: usize,
+    },
     End(Result<(), Status>),
 }
 
@@ -65,6 +84,7 @@ impl StreamCall {
                 .deadline()
                 .map(|deadline| Box::pin(tokio::time::sleep_until(deadline))),
             has_ended: false,
+            items_last: 0,
             held,
         }
     }
@@ -83,69 +103,112 @@ impl StreamCall {
             return Poll::Ready(StreamStep::End(Err(status)));
         }
 
-        let (mut items, mut bytes) = (Vec::new(), 0);
-        while items.len() < ITEMS_PER_STEP && bytes < BYTES_PER_STEP {
-            match self.poll_line(cx) {
-                Poll::Ready(Ok(item)) => {
-                    bytes += item.as_bytes().len();
-                    items.push(item);
-                }
-                Poll::Ready(Err(end)) => {
-                    self.end = Some(end);
-                    break;
-                }
-                Poll::Pending => break,
-            }
-        }
+        let mut taken = Taken::default();
+        // Unwind safety: as for a handler, whose stream this is; it is not polled again.
+        let end = catch_unwind(AssertUnwindSafe(|| self.take_items(cx, &mut taken)));
+        self.end = end.unwrap_or_else(|panic| {
+            let status = report_panic(self.terms.cmdid, panic.as_ref());
+            Some(Err(status))
+        });
 
-        match self.end.take_if(|_| items.is_empty()) {
+        let Taken { items, bytes } = taken;
+        if !items.is_empty() {
+            self.items_last = items.len();
+            return Poll::Ready(StreamStep::Items { items, bytes });
+        }
+        match self.end.take() {
             Some(end) => Poll::Ready(StreamStep::End(end)),
-            None if items.is_empty() => Poll::Pending,
-            None => Poll::Ready(StreamStep::Items(items)),
+            None => Poll::Pending,
         }
     }
 
-    /// The next item that may be sent, or how the stream ends.
-    fn poll_line(
+    /// Takes the items that are ready and may be sent, up to a share of them. Returns how the stream ends behind them,
+    /// where it does.
+    fn take_items(
+        &mut self,
+        cx: &mut Context<'_>,
+        taken: &mut Taken,
+    ) -> Option<Result<(), Status>> {
+        let mut credit = self.credit.as_ref().map(|credit| credit.items());
+        let mut looked = None;
+
+        let end = loop {
+            let count = taken.items.len();
+            if count >= ITEMS_PER_STEP || taken.bytes >= BYTES_PER_STEP {
+                break None;
+            }
+            if count > 0 && count.is_multiple_of(ITEMS_PER_LOOK) {
+                let now = Instant::now();
+                if now.saturating_duration_since(*looked.get_or_insert(now)) >= STEP_TIME {
+                    break None;
+                }
+            }
+
+            let item = match self.poll_item(cx) {
+                Poll::Ready(Ok(item)) => item,
+                Poll::Ready(Err(end)) => break Some(end),
+                Poll::Pending => break None,
+            };
+            match &mut credit {
+                Some(0) => break self.wait_for_credit(item, cx),
+                Some(items) => *items -= 1,
+                None => {}
+            }
+
+            if count == 0 {
+                taken.items.reserve_exact(self.items_last);
+            }
+            taken.bytes += item.as_bytes().len();
+            taken.items.push(item);
+        };
+
+        if let (Some(credit), Some(left)) = (&self.credit, credit) {
+            credit.set(left);
+        }
+        end
+    }
+
+    /// The next item, or how the stream ends.
+    #[inline]
+    fn poll_item(
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Result<RawJson<'static>, Result<(), Status>>> {
-        let item = match self.next.take() {
-            Some((item, _)) => item,
-            None => match ready!(self.poll_item(cx)) {
-                Some(Ok(item)) if item.as_bytes().len() > self.item_bytes_max => {
-                    return Poll::Ready(Err(Err(too_long(&item, self.item_bytes_max))));
-                }
-                Some(Ok(item)) => item,
-                Some(Err(status)) => return Poll::Ready(Err(Err(status))),
-                None => return Poll::Ready(Err(Ok(()))),
-            },
-        };
-
-        let Some(credit) = self.credit.as_ref().filter(|credit| !credit.poll_use(cx)) else {
+        if let Some((item, _)) = self.next.take() {
             return Poll::Ready(Ok(item));
-        };
+        }
 
-        // A stream may not wait for ever for credit that cannot come.
+        Poll::Ready(match ready!(self.items.as_mut().poll_next(cx)) {
+            Some(Ok(item)) if item.as_bytes().len() > self.item_bytes_max => {
+                Err(Err(too_long(&item, self.item_bytes_max)))
+            }
+            Some(Ok(item)) => Ok(item),
+            Some(Err(status)) => Err(Err(status)),
+            None => Err(Ok(())),
+        })
+    }
+
+    /// Keeps an item for which there is no credit. A stream may not wait for ever for credit that cannot come: then this
+    /// is its end.
+    fn wait_for_credit(
+        &mut self,
+        item: RawJson<'static>,
+        cx: &Context<'_>,
+    ) -> Option<Result<(), Status>> {
+        let credit = self.credit.as_ref()?;
+        credit.waiting.register(cx.waker());
+
         let why = match self.terms.place.id() {
             None => "a call without `id` cannot be given more",
             Some(_) if credit.is_closed() => "the connection takes no more requests",
             Some(_) => {
                 let held = self.held.another(item.as_bytes().len());
                 self.next = Some((item, held));
-                return Poll::Pending;
+                return None;
             }
         };
         let message = format!("the `credit` is used up, and {why}");
-        Poll::Ready(Err(Err(Status::resource_exhausted(message))))
-    }
-
-    /// The next item; a panic is the stream's own end, and not that of its connection.
-    fn poll_item(&mut self, cx: &mut Context<'_>) -> Poll<Option<Item>> {
-        // Unwind safety: as for a handler, whose stream this is; it is not polled again.
-        catch_unwind(AssertUnwindSafe(|| self.items.as_mut().poll_next(cx))).unwrap_or_else(
-            |panic| Poll::Ready(Some(Err(report_panic(self.terms.cmdid, panic.as_ref())))),
-        )
+        Some(Err(Status::resource_exhausted(message)))
     }
 }
 
@@ -199,15 +262,13 @@ impl Credit {
         self.is_closed.load(Ordering::Relaxed)
     }
 
-    /// Takes the credit for one item, or has the stream polled again when there is some.
-    fn poll_use(&self, cx: &Context<'_>) -> bool {
-        let items = self.items.load(Ordering::Relaxed);
-        if items == 0 {
-            self.waiting.register(cx.waker());
-            return false;
-        }
+    /// Items that may be sent now.
+    fn items(&self) -> u64 {
+        self.items.load(Ordering::Relaxed)
+    }
 
-        self.items.store(items - 1, Ordering::Relaxed);
-        true
+    /// Some have been sent.
+    fn set(&self, left: u64) {
+        self.items.store(left, Ordering::Relaxed);
     }
 }

@@ -62,10 +62,13 @@ impl Throttle {
         self.over_since.is_some()
     }
 
-    /// Notes that an item was sent: the peer may give credit for another one.
+    /// Notes that items were sent: the peer may give credit for as many.
     #[inline]
-    pub(super) fn note_item(&mut self) {
-        self.credits_owed = (self.credits_owed + 1).min(CREDITS_OWED_MAX);
+    pub(super) fn note_items(&mut self, items: u32) {
+        self.credits_owed = self
+            .credits_owed
+            .saturating_add(items)
+            .min(CREDITS_OWED_MAX);
     }
 
     /// Whether a credit answers an item that was sent, as those of a stream do whose reader is fast. Others cost a peer
@@ -218,11 +221,11 @@ mod tests {
     fn a_credit_for_each_item_is_owed_and_no_more_than_there_may_be_streams() {
         let mut throttle = Throttle::new(1_000, Instant::now());
         assert!(!throttle.is_owed_credit());
-        throttle.note_item();
+        throttle.note_items(1);
         assert!(throttle.is_owed_credit());
         assert!(!throttle.is_owed_credit());
 
-        (0..1_000_000).for_each(|_| throttle.note_item());
+        (0..1_000_000).for_each(|_| throttle.note_items(128));
         let owed = (0..1_000_000).filter(|_| throttle.is_owed_credit());
         assert_eq!(owed.count(), 1_024);
     }

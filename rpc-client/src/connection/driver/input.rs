@@ -11,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::Driver;
 use super::end::Ended;
+use crate::connection::in_flight::Taken;
 
 /// What one read takes at most; a connection keeps one buffer of this size, and a larger one only
 /// while a longer reply passes through.
@@ -99,16 +100,17 @@ where
                         continue;
                     }
 
-                    if state.take_fast_reply(line, &mut self.woken) {
-                        delivered += 1;
-                        continue;
+                    match state.take_fast(line, &shared.common.config, &mut self.woken) {
+                        Taken::Reply => {
+                            delivered += 1;
+                            continue;
+                        }
+                        Taken::Item => {
+                            items += 1;
+                            continue;
+                        }
+                        Taken::Nothing => delivered += 1,
                     }
-                    if state.take_fast_item(line, &shared.common.config, &mut self.woken) {
-                        items += 1;
-                        continue;
-                    }
-
-                    delivered += 1;
 
                     let line =
                         FromServer::decode(line).map_err(|bad| self.replies.shown(bad, line));

@@ -8,10 +8,12 @@
 mod cursor;
 mod header_cache;
 mod item;
+mod line;
 mod reply;
 mod request;
 
 pub use header_cache::HeaderCache;
-pub use item::Item;
+pub use item::{Item, UnverifiedItem};
+pub use line::Line;
 pub use reply::{Reply, Settled, UnverifiedData};
 pub use request::Request;

@@ -4,11 +4,11 @@ use std::fmt;
 
 use serde::de::{DeserializeOwned, Error};
 
-use super::cursor::Cursor;
+use super::line::Line;
 use crate::frame::json::RawJson;
 use crate::frame::json::buffers::Scratch;
 use crate::frame::json::by_name;
-use crate::frame::message::{FromServer, ID_MAX, ServerTiming};
+use crate::frame::message::{FromServer, ServerTiming};
 use crate::frame::parse::BadReply;
 
 /// A success that looks usual up to its data, which have not been read yet.
@@ -23,11 +23,14 @@ pub struct Reply<'a> {
 impl<'a> Reply<'a> {
     /// Reads a line, without its line break. `None` means only that the line is not usual.
     pub fn read(line: &'a [u8]) -> Option<Self> {
-        let mut cursor = Cursor(line.strip_suffix(b"}")?);
-        cursor.take(b"{").then_some(())?;
-        let id = cursor.integer_of(b"\"id\":", ID_MAX)??;
-        cursor.take(b"\"code\":0,\"data\":").then_some(())?;
-        Some(Self { id, data: cursor.0 })
+        match Line::read(line)? {
+            Line::Reply(it) => Some(it),
+            Line::Item(_) => None,
+        }
+    }
+
+    pub(super) fn new(id: u64, data: &'a [u8]) -> Self {
+        Self { id, data }
     }
 
     /// The call that it is for.
@@ -76,16 +79,21 @@ impl UnverifiedData {
     /// # Errors
     /// The line is not a reply.
     pub fn settle(self) -> Result<Settled, BadReply> {
-        // With an `id`, as the line had one: another one behind the data is a repetition.
-        let line = [b"{\"id\":0,\"code\":0,\"data\":", self.0.as_bytes(), b"}"].concat();
-        match FromServer::decode(&line)? {
-            FromServer::Reply(reply) => Ok(Settled {
-                data: reply.data.map(RawJson::into_owned),
-                more: reply.more,
-                timing: reply.timing,
-            }),
-            FromServer::Notice { .. } => unreachable!("the line has a code"),
-        }
+        settle(b"{\"id\":0,\"code\":0,\"data\":", self.0.as_bytes())
+    }
+}
+
+/// What the general reader makes of a line with this head, up to its data. It has an `id`, as the line had one: another
+/// one behind the data is a repetition.
+pub(super) fn settle(head: &[u8], data: &[u8]) -> Result<Settled, BadReply> {
+    let line = [head, data, b"}"].concat();
+    match FromServer::decode(&line)? {
+        FromServer::Reply(reply) => Ok(Settled {
+            data: reply.data.map(RawJson::into_owned),
+            more: reply.more,
+            timing: reply.timing,
+        }),
+        FromServer::Notice { .. } => unreachable!("the line has a code"),
     }
 }
 

@@ -51,6 +51,19 @@ impl RawJson<'static> {
         })?)))
     }
 
+    /// Takes bytes of a line, and checks that they are exactly one JSON value; otherwise gives them back.
+    pub(crate) fn verified(bytes: Scratch) -> Result<Self, Scratch> {
+        let is_text = std::str::from_utf8(bytes.as_bytes()).is_ok();
+        let mut scanner = Scanner::new(bytes.as_bytes());
+        // One level is the frame's own.
+        let is_one_value = is_text && scanner.value(1).is_ok() && scanner.peek().is_none();
+
+        match is_one_value {
+            true => Ok(Self(Text::Owned(bytes))),
+            false => Err(bytes),
+        }
+    }
+
     /// Takes text from elsewhere, and checks it.
     ///
     /// # Errors

@@ -1,8 +1,13 @@
 //! The hot path of one side alone, for counting instructions: `hot_path SIDE CALLS`, where the side is `server` or
-//! `client`, and `typed-server` or `typed-client` for the same command as a method of a service.
+//! `client`, and `typed-server` or `typed-client` for the same command as a method of a service. With
+//! `stream-server` and `stream-client` they are the items of a stream, with `http-server` and `axum-server` calls over
+//! HTTP.
 //!
 //! The other side is a byte stream in memory that does as little as it can. `.ci/instructions` runs
 //! this under valgrind with two numbers of calls and divides the difference.
+
+mod http;
+mod stream;
 
 use std::fmt::Write as _;
 use std::io;
@@ -31,7 +36,7 @@ fn main() -> Result<()> {
         .context("how many calls?")?;
 
     let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
+        .enable_all()
         .build()?;
 
     runtime.block_on(async {
@@ -40,7 +45,14 @@ fn main() -> Result<()> {
             "typed-server" => server(typed_router()?, calls / IN_FLIGHT).await,
             "client" => client(plain_calls, calls / IN_FLIGHT).await,
             "typed-client" => client(typed_calls, calls / IN_FLIGHT).await,
-            _ => anyhow::bail!("usage: hot_path server|typed-server|client|typed-client CALLS"),
+            "stream-server" => stream::server(calls).await,
+            "stream-client" => stream::client(calls).await,
+            "http-server" => http::ours(calls).await,
+            "axum-server" => http::axum(calls).await,
+            _ => anyhow::bail!(
+                "usage: hot_path server|typed-server|stream-server|http-server|axum-server|client|typed-client|\
+                 stream-client CALLS"
+            ),
         }
     })
 }
