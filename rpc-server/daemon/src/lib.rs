@@ -119,6 +119,11 @@ impl Daemon {
         for page in pages::of(&config.services) {
             builder = builder.admin_page(page);
         }
+        #[cfg(feature = "sms")]
+        if let Some(opened) = &sms {
+            let outbox = opened.outbox.clone();
+            builder = builder.admin_metrics(move || outbox.metrics());
+        }
 
         for listener in listeners::listeners(config)? {
             let options = listener.options;

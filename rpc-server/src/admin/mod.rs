@@ -2,6 +2,7 @@
 //!
 //! A request for a page is the last one of its connection. Nothing here changes anything.
 
+mod metrics;
 mod page;
 mod pages;
 mod prometheus;
@@ -19,6 +20,7 @@ use crate::access::{Authorization, Policy};
 use crate::config::ConfigError;
 use crate::report::Reporter;
 
+pub(crate) use metrics::ServiceMetrics;
 pub use page::AdminPage;
 pub(crate) use page::check as check_pages;
 
@@ -52,20 +54,26 @@ impl Reader {
 pub(crate) struct Pages {
     config: AdminConfig,
     reporter: Arc<Reporter>,
-    /// Those of services.
-    others: Vec<AdminPage>,
+    of_services: OfServices,
+}
+
+/// What services add to the pages about the server.
+#[derive(Default)]
+pub(crate) struct OfServices {
+    pub(crate) pages: Vec<AdminPage>,
+    pub(crate) metrics: Vec<ServiceMetrics>,
 }
 
 impl Pages {
     pub(crate) fn new(
         config: AdminConfig,
-        others: Vec<AdminPage>,
+        of_services: OfServices,
         reporter: &Arc<Reporter>,
     ) -> Self {
         Self {
             config,
             reporter: Arc::clone(reporter),
-            others,
+            of_services,
         }
     }
 
@@ -81,12 +89,20 @@ impl Pages {
 
     /// Whether there is a page at this path.
     pub(crate) fn has(&self, path: &str) -> bool {
-        pages::PATHS.contains(&path) || self.others.iter().any(|page| page.file_at(path).is_some())
+        pages::PATHS.contains(&path)
+            || self
+                .of_services
+                .pages
+                .iter()
+                .any(|page| page.file_at(path).is_some())
     }
 
     /// Whether one of the pages calls this command, which changes nothing.
     pub(crate) fn may_call(&self, command: CmdId) -> bool {
-        self.others.iter().any(|page| page.may_call(command))
+        self.of_services
+            .pages
+            .iter()
+            .any(|page| page.may_call(command))
     }
 
     /// Answers a request for a page.

@@ -157,13 +157,22 @@ fn page(request: &Request<Incoming>, pages: &Pages, reader: Reader) -> Shown {
             Shown::new(status, TEXT, format!("{word}\n{lines}"))
         }
         "/metrics" | "/stats.json" if reader == Reader::Health => needs_token(),
-        "/metrics" => Shown::new(StatusCode::OK, PROMETHEUS, prometheus::render(reporter)),
+        "/metrics" => Shown::new(StatusCode::OK, PROMETHEUS, metrics(pages)),
         "/stats.json" => {
             let json = serde_json::to_vec(&reporter.report(reader.listed())).unwrap_or_default();
             Shown::new(StatusCode::OK, JSON, json)
         }
         path => of_service(path, pages),
     }
+}
+
+/// The metrics of the server, and those of its services behind them.
+fn metrics(pages: &Pages) -> String {
+    let mut text = prometheus::render(&pages.reporter);
+    for metrics in &pages.of_services.metrics {
+        text.push_str(&metrics.text());
+    }
+    text
 }
 
 /// Says to whom the figures are shown.
@@ -186,12 +195,18 @@ impl Reader {
 
 /// A file of a service's page.
 fn of_service(path: &str, pages: &Pages) -> Shown {
-    if let Some(file) = pages.others.iter().find_map(|page| page.file_at(path)) {
+    if let Some(file) = pages
+        .of_services
+        .pages
+        .iter()
+        .find_map(|page| page.file_at(path))
+    {
         return Shown::new(StatusCode::OK, file.content_type, file.text);
     }
 
     let others = pages
-        .others
+        .of_services
+        .pages
         .iter()
         .map(|page| format!(", {}", page.path()))
         .collect::<String>();
@@ -212,7 +227,8 @@ fn status(request: &Request<Incoming>, pages: &Pages, reader: Reader) -> Shown {
     }
 
     let links = pages
-        .others
+        .of_services
+        .pages
         .iter()
         .map(|page| {
             format!(

@@ -10,7 +10,7 @@ use super::workers::WorkerListeners;
 use crate::access::Tokens;
 use crate::access::{Access, Grants, Policy};
 #[cfg(feature = "admin")]
-use crate::admin::{AdminConfig, AdminPage, check_pages};
+use crate::admin::{AdminConfig, AdminPage, OfServices, ServiceMetrics, check_pages};
 use crate::blocking::BlockingPool;
 use crate::config::Config;
 use crate::dispatch::router::{Router, Routes};
@@ -30,7 +30,7 @@ pub struct ServerBuilder {
     #[cfg(feature = "admin")]
     admin: Option<AdminConfig>,
     #[cfg(feature = "admin")]
-    admin_pages: Vec<AdminPage>,
+    of_services: OfServices,
 }
 
 impl ServerBuilder {
@@ -148,7 +148,17 @@ impl ServerBuilder {
     #[cfg(feature = "admin")]
     #[must_use]
     pub fn admin_page(mut self, page: AdminPage) -> Self {
-        self.admin_pages.push(page);
+        self.of_services.pages.push(page);
+        self
+    }
+
+    /// Adds metrics of a service to `/metrics`: `write` gives them in Prometheus' text format (0.0.4), whenever
+    /// they are read. It runs on the connection's thread, so it must not block. It gives its families names of its
+    /// own, and its labels must not hold what peers say.
+    #[cfg(feature = "admin")]
+    #[must_use]
+    pub fn admin_metrics(mut self, write: impl Fn() -> String + Send + Sync + 'static) -> Self {
+        self.of_services.metrics.push(ServiceMetrics::new(write));
         self
     }
 
@@ -166,7 +176,7 @@ impl ServerBuilder {
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
 
         #[cfg(feature = "admin")]
-        check_pages(&self.admin_pages)?;
+        check_pages(&self.of_services.pages)?;
 
         let mut bound = Bound::new(self.access, self.workers);
         for options in self.listen {
@@ -203,7 +213,7 @@ impl ServerBuilder {
             name,
             version,
             #[cfg(feature = "admin")]
-            admin: self.admin.map(|admin| (admin, self.admin_pages)),
+            admin: self.admin.map(|admin| (admin, self.of_services)),
         });
 
         for address in &bound.addresses {

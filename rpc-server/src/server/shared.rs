@@ -9,7 +9,7 @@ use super::connections::Connections;
 use super::handshake::Handshakes;
 use crate::access::Access;
 #[cfg(feature = "admin")]
-use crate::admin::{AdminConfig, AdminPage, Pages};
+use crate::admin::{AdminConfig, OfServices, Pages};
 use crate::blocking::BlockingPool;
 use crate::config::Config;
 use crate::connection::Host;
@@ -51,7 +51,7 @@ pub(super) struct Parts {
     pub(super) name: String,
     pub(super) version: String,
     #[cfg(feature = "admin")]
-    pub(super) admin: Option<(AdminConfig, Vec<AdminPage>)>,
+    pub(super) admin: Option<(AdminConfig, OfServices)>,
 }
 
 /// The memory that connections share, with the threads whose results count.
@@ -119,7 +119,7 @@ impl Shared {
             parts
                 .admin
                 .filter(|(admin, _)| admin.enabled)
-                .map(|(admin, others)| Pages::new(admin, others, &reporter)),
+                .map(|(admin, of_services)| Pages::new(admin, of_services, &reporter)),
         );
 
         let host = Host {

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::message::names;
+use super::private;
 
 names! {
     /// What a receipt says of a message.
@@ -72,7 +73,8 @@ pub struct Receipt {
     /// When, in milliseconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<u64>,
-    /// Why it was not delivered.
+    /// The provider's code that says why it was not delivered: a word without a long number, of at most 64 bytes. Anything
+    /// else is left out, since it might be the number or the text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
@@ -91,6 +93,7 @@ pub struct ReceiptMatch {
 #[serde(deny_unknown_fields)]
 pub struct OptOut {
     /// The number.
+    #[serde(deserialize_with = "private::text")]
     pub to: String,
     /// What to do.
     pub action: OptOutAction,

@@ -5,6 +5,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::private;
+
 /// Declares an enum whose names on the wire are its variants in lower case.
 macro_rules! names {
     ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])+ $variant:ident = $text:literal,)+ }) => {
@@ -124,15 +126,24 @@ names! {
 #[serde(deny_unknown_fields)]
 pub struct Send {
     /// The number, as "+8613800138000".
+    #[serde(deserialize_with = "private::text")]
     pub to: String,
     /// What it says.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "private::optional",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub text: Option<String>,
     /// The template that the provider fills in, in place of a text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<String>,
     /// The variables of the template.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "private::values",
+        skip_serializing_if = "BTreeMap::is_empty"
+    )]
     pub vars: BTreeMap<String, String>,
     /// Who it seems to come from; the gateway's own sender where it is missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -286,7 +297,10 @@ pub struct List {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub status: Vec<Status>,
     /// Those to this number.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        deserialize_with = "private::optional",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub to: Option<String>,
     /// Those of this gateway.
     #[serde(skip_serializing_if = "Option::is_none")]

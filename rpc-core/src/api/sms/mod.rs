@@ -3,6 +3,7 @@
 mod error;
 mod gateway;
 mod message;
+mod private;
 mod service;
 
 pub use error::SmsError;

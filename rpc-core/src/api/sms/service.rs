@@ -34,7 +34,12 @@ pub trait Sms {
     async fn list(&self, context: Context, list: &List) -> Result<MessageList, SmsError>;
 
     /// Changes of messages as they come, without loss from any number on.
-    #[rpc(cmdid = 1105, idempotent, no_timeout)]
+    #[rpc(
+        cmdid = 1105,
+        idempotent,
+        no_timeout,
+        resumable(cursor = "next", param = "after")
+    )]
     fn watch(
         &self,
         context: Context,

@@ -15,6 +15,7 @@ mod log_service;
 mod log_tail;
 mod sms;
 mod sms_kill;
+mod sms_private;
 #[allow(dead_code, reason = "the tests of the library use the rest of it")]
 #[path = "../../../tests/it/support.rs"]
 mod support;

@@ -7,6 +7,7 @@ use rpc_core::api::sms::GatewayState;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 
+use super::tally::GatewayTally;
 use crate::config::{GatewaySettings, OnUnknown};
 use crate::gateway::Gateway;
 use crate::store::GatewaySwitch;
@@ -26,6 +27,7 @@ pub struct Lane {
     pub(super) room: Arc<Semaphore>,
     /// Told when something changes that the lane waits for.
     pub(super) changed: Notify,
+    pub(super) tally: GatewayTally,
     health: Mutex<Health>,
 }
 
@@ -89,10 +91,13 @@ impl Lane {
         switch: GatewaySwitch,
     ) -> Self {
         let room = Semaphore::new(settings.in_flight_max as usize);
+        let rules = &settings.http.response.rules;
+        let reasons = rules.iter().filter_map(|rule| rule.reason.as_deref());
         Self {
             gateway,
             room: Arc::new(room),
             changed: Notify::new(),
+            tally: GatewayTally::new(reasons),
             health: Mutex::new(Health {
                 switch,
                 rest: None,

@@ -3,7 +3,9 @@
 mod clock;
 mod error;
 mod lane;
+mod metrics;
 mod plan;
+mod tally;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
@@ -14,18 +16,21 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rpc_core::Code;
 use rpc_server::blocking::BlockingPool;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::{GatewayKind, GatewaySettings, SmsSettings};
 use crate::gateway::{CodeTexts, FileGateway, Gateway, HttpGateway};
+use crate::message::Class;
 use crate::store::{ClaimRules, GatewaySwitch, Store, StoreError};
 
 pub use clock::Clock;
 pub use error::OpenError;
 pub use lane::{Lane, LaneState};
 pub use plan::{Plan, Planner, Problem};
+use tally::SendTally;
 
 /// How long attempts under way may take when the outbox stops. Those that take longer are `unknown` at the next start.
 const STOP_WAIT: Duration = Duration::from_secs(20);
@@ -41,6 +46,7 @@ struct Inner {
     attempts_max: u32,
     pool: BlockingPool,
     clock: Clock,
+    sends: SendTally,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -102,6 +108,7 @@ impl Outbox {
             lanes,
             pool: pool.clone(),
             clock,
+            sends: SendTally::default(),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         })))
@@ -159,6 +166,16 @@ impl Outbox {
     /// The time, in milliseconds since 1970.
     pub fn now_ms(&self) -> u64 {
         self.0.clock.now_ms()
+    }
+
+    /// Counts a message that was accepted.
+    pub(crate) fn note_accepted(&self, class: Class) {
+        self.0.sends.note_accepted(class);
+    }
+
+    /// Counts a message that was not accepted.
+    pub(crate) fn note_refused(&self, code: Code) {
+        self.0.sends.note_refused(code.number());
     }
 
     /// Pauses a gateway, or lets it go on. It is on disk before it takes effect.

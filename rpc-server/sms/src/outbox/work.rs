@@ -8,6 +8,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::lane::{RestReason, Turn};
+use super::tally::AttemptOutcome;
 use super::{Lane, Outbox};
 use crate::gateway::Submission;
 use crate::outcome::RuleClass;
@@ -185,8 +186,23 @@ fn next_gateway(outbox: &Outbox, lane: &Lane, message: &Claimed) -> String {
 /// Makes an attempt and records how it ended.
 async fn attempt(outbox: &Outbox, lane: &Arc<Lane>, message: Claimed) {
     let submission = lane.gateway.submit(&message).await;
+    let outcome = outcome_of(&submission);
+    lane.tally.note_attempt(outcome, message.layout.segments);
+
     let event = judge(outbox, lane, &message, submission);
+    if let AttemptEvent::RefusedForGood { error } = &event {
+        lane.tally.note_failure(error);
+    }
     record(outbox, &message, event).await;
+}
+
+fn outcome_of(submission: &Submission) -> AttemptOutcome {
+    match submission {
+        Submission::NotSent { .. } => AttemptOutcome::NotSent,
+        Submission::Unsendable { .. } => AttemptOutcome::Unsendable,
+        Submission::NoAnswer { .. } => AttemptOutcome::Answered(RuleClass::Unknown),
+        Submission::Answered { class, .. } => AttemptOutcome::Answered(*class),
+    }
 }
 
 /// What an attempt's end means for the message and for the gateway.
@@ -319,7 +335,10 @@ pub(super) async fn sweep(outbox: Outbox) {
             .await;
         match swept {
             Ok(swept) if swept.is_full => next = Instant::now(),
-            Ok(_) => next = Instant::now() + SWEEP_EVERY,
+            Ok(_) => {
+                outbox.note_oldest().await;
+                next = Instant::now() + SWEEP_EVERY;
+            }
             Err(StoreError::Closed) => return,
             Err(error) => {
                 tracing::warn!(%error, "what is due in the SMS outbox cannot be done; trying again");

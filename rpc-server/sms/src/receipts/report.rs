@@ -5,6 +5,7 @@ use serde_json::{Map, Value as Json};
 use crate::config::{ReceiptFormat, ReceiptMeaning, ReceiptSettings};
 use crate::mapping::text_at;
 use crate::message::AttemptId;
+use crate::outcome::is_code;
 use crate::store::{Receipt, ReceiptState};
 
 /// Longest names of messages and codes, in bytes.
@@ -65,18 +66,12 @@ fn read_one(gateway: &str, settings: &ReceiptSettings, item: &Json) -> Option<Re
         return None;
     }
 
-    // A code is a word, and no long number: anything else might be the phone's number, or the text.
-    let is_word = |code: &String| {
-        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-:".contains(&byte);
-        let is_number = code.len() > 7 && code.bytes().all(|byte| byte.is_ascii_digit());
-        code.bytes().all(is_plain) && !is_number
-    };
     Some(Report::Receipt(Receipt {
         gateway: gateway.to_owned(),
         reference,
         id,
         state,
-        error: bounded(&settings.code).filter(is_word),
+        error: bounded(&settings.code).filter(|code| is_code(code)),
     }))
 }
 

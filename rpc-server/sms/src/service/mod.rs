@@ -23,6 +23,7 @@ use rpc_server::blocking::Caller;
 use crate::message::MessageId;
 use crate::number::Number;
 use crate::outbox::{Outbox, Problem};
+use crate::outcome::is_code;
 use crate::store::{
     EventFilter, Filter, GatewaySwitch, OptOut, Receipt, Resend, StoreError, Viewer,
 };
@@ -82,6 +83,53 @@ impl SmsHandlers {
         let number = self.outbox.planner().number(to);
         number.map_err(|error| answers::of_problem(Problem::Number(error)))
     }
+
+    /// Accepts a message, or says why not.
+    async fn accept(&self, context: Context, send: &Send) -> Result<Sent, SmsError> {
+        let key = Key::of(&context)?;
+        if key.key.is_none() && self.outbox.planner().requires_key() {
+            return Err(invalid(
+                "`send` needs the metadata `idempotency-key` here, since `require_key` of [sms] is set",
+            ));
+        }
+
+        let now = self.outbox.now_ms();
+        let mut plan = self
+            .outbox
+            .planner()
+            .plan(send, self.outbox.lanes(), now)
+            .map_err(answers::of_problem)?;
+        if !plan.problems.is_empty() {
+            return Err(answers::of_problem(plan.problems.swap_remove(0)));
+        }
+
+        let owner = context.identity().unwrap_or_default().to_owned();
+        let mut message = self
+            .outbox
+            .planner()
+            .message(&plan, send.clone(), owner, now);
+        message.first_sent_at = key
+            .age_ms
+            .filter(|_| key.key.is_some())
+            .map(|age| now.saturating_sub(age));
+        message.key = key.key;
+
+        let accepted = self
+            .outbox
+            .store()
+            .run(move |store| store.accept(&message, now))
+            .await;
+        let accepted = accepted.map_err(answers::of_store)?;
+        Ok(Sent {
+            id: accepted.id.to_string(),
+            status: accepted.state,
+            encoding: plan.layout.encoding,
+            segments: plan.layout.segments,
+            country: plan.to.country().to_owned(),
+            duplicate: accepted.is_duplicate,
+            dry_run: plan.is_dry_run,
+        })
+    }
 }
 
 fn is_named(identities: &[String], identity: &str) -> bool {
@@ -136,49 +184,20 @@ impl Key {
 
 impl Sms for SmsHandlers {
     async fn send(&self, context: Context, send: &Send) -> Result<Sent, SmsError> {
-        let key = Key::of(&context)?;
-        if key.key.is_none() && self.outbox.planner().requires_key() {
-            return Err(invalid(
-                "`send` needs the metadata `idempotency-key` here, since `require_key` of [sms] is set",
-            ));
+        match self.accept(context, send).await {
+            Ok(accepted) => {
+                if !accepted.duplicate {
+                    self.outbox.note_accepted(send.class.unwrap_or_default());
+                }
+                Ok(accepted)
+            }
+            Err(error) => {
+                let status = Status::from(error);
+                self.outbox.note_refused(status.code());
+                // As it is: it may say when to try again.
+                Err(SmsError::Other(status))
+            }
         }
-
-        let now = self.outbox.now_ms();
-        let mut plan = self
-            .outbox
-            .planner()
-            .plan(send, self.outbox.lanes(), now)
-            .map_err(answers::of_problem)?;
-        if !plan.problems.is_empty() {
-            return Err(answers::of_problem(plan.problems.swap_remove(0)));
-        }
-
-        let owner = context.identity().unwrap_or_default().to_owned();
-        let mut message = self
-            .outbox
-            .planner()
-            .message(&plan, send.clone(), owner, now);
-        message.first_sent_at = key
-            .age_ms
-            .filter(|_| key.key.is_some())
-            .map(|age| now.saturating_sub(age));
-        message.key = key.key;
-
-        let accepted = self
-            .outbox
-            .store()
-            .run(move |store| store.accept(&message, now))
-            .await;
-        let accepted = accepted.map_err(answers::of_store)?;
-        Ok(Sent {
-            id: accepted.id.to_string(),
-            status: accepted.state,
-            encoding: plan.layout.encoding,
-            segments: plan.layout.segments,
-            country: plan.to.country().to_owned(),
-            duplicate: accepted.is_duplicate,
-            dry_run: plan.is_dry_run,
-        })
     }
 
     async fn status(&self, context: Context, query: &MessageQuery) -> Result<Messages, SmsError> {
@@ -451,7 +470,7 @@ impl Sms for SmsHandlers {
             reference: receipt.reference.clone(),
             id: receipt.id.as_deref().map(convert::attempt_of).transpose()?,
             state: status_of(receipt.state),
-            error: receipt.error.clone(),
+            error: receipt.error.clone().filter(|error| is_code(error)),
         };
         let matched = self
             .outbox

@@ -78,6 +78,27 @@ impl Pages {
 }
 
 #[tokio::test(start_paused = true)]
+async fn metrics_of_a_service_come_behind_those_of_the_server() {
+    let reads = std::sync::atomic::AtomicU32::new(0);
+    let of_service = move || {
+        let read = 1 + reads.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        format!("# TYPE shop_orders gauge\nshop_orders {read}\n")
+    };
+    let builder = Server::builder()
+        .router(Rig::new().router())
+        .admin(AdminConfig::default())
+        .admin_metrics(of_service);
+    let server = TestServer::of(builder.bind().await.unwrap());
+
+    for read in 1..3 {
+        let metrics = ask(&server, &get("/metrics")).await.body;
+        assert!(metrics.starts_with("# HELP rpc_server_info"), "{metrics}");
+        let end = format!("\n# TYPE shop_orders gauge\nshop_orders {read}\n");
+        assert!(metrics.ends_with(&end), "{metrics}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn metrics_and_figures_hold_no_word_of_a_peer() {
     let Pages { metrics, stats } = Pages::after_calls_of_a_peer().await;
 

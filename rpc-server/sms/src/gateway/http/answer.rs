@@ -11,8 +11,8 @@ use serde_json::Value as Json;
 use crate::config::{AnswerFormat, ResponseSettings};
 use crate::gateway::Submission;
 use crate::mapping::text_at;
-use crate::outcome::{Answer, judge};
-use crate::store::Claimed;
+use crate::outcome::{Answer, is_code, judge};
+use crate::store::{Claimed, Content};
 
 /// Longest body of an answer in bytes.
 pub(super) const ANSWER_BYTES_MAX: usize = 64 * 1024;
@@ -20,8 +20,8 @@ pub(super) const ANSWER_BYTES_MAX: usize = 64 * 1024;
 /// Longest name of a message that is kept of an answer, in bytes. Providers give fewer than half as many.
 const REFERENCE_BYTES_MAX: usize = 128;
 
-/// Longest code that is kept of an answer, in bytes.
-const CODE_BYTES_MAX: usize = 64;
+/// Shortest code that is looked for in the text of the message: shorter ones are in many texts anyway.
+const REPEATED_BYTES_LEAST: usize = 4;
 
 /// Judges the answers of a gateway.
 pub(super) struct Answers {
@@ -69,14 +69,11 @@ impl Answers {
     }
 }
 
-/// Whether a code may be kept and shown: a word, and not the number that the message goes to.
+/// Whether a code may be kept and shown: it is neither the number that the message goes to nor a part of its text.
 fn is_showable(code: &str, message: &Claimed) -> bool {
-    let is_word = |character: char| {
-        character.is_ascii_alphanumeric() || matches!(character, '.' | '_' | '-' | ':')
-    };
-    (1..=CODE_BYTES_MAX).contains(&code.len())
-        && code.chars().all(is_word)
-        && !code.contains(message.to.national())
+    let (Content::Text(content) | Content::Template { vars: content, .. }) = &message.content;
+    let is_repeated = code.len() >= REPEATED_BYTES_LEAST && content.contains(code);
+    is_code(code) && !is_repeated && !code.contains(message.to.national())
 }
 
 /// The time of `Retry-After`: seconds, or a date (RFC 9110, section 10.2.3).
