@@ -74,8 +74,8 @@ impl Items {
         self.bytes = 0;
     }
 
-    /// Whether there is room for another one.
-    pub(super) fn admit(&self, config: &Config) -> Result<(), Failure> {
+    /// Fails if there is no room for another one.
+    pub(super) fn check_room(&self, config: &Config) -> Result<(), Failure> {
         if self.waiting.len() as u64 > config.limits.stream_credit {
             let message = "the stream sent more items than it had `credit` for";
             return Err(Failure::Nonsense(message.into()));

@@ -4,7 +4,7 @@ use std::task::{Context, Poll};
 
 use futures::future::BoxFuture;
 use rpc_core::frame::encode_items;
-use rpc_core::scope::{LazyCancellation, Scope};
+use rpc_core::scope::LazyCancellation;
 use rpc_core::{BoxService, CmdId, Outcome, Reply, Request, Status};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
