@@ -67,6 +67,7 @@ fn table(stats: &LogStats) -> String {
     }
     row("written", stats.written.to_string());
     row("dropped", stats.dropped.to_string());
+    row("compressed", stats.compressed.to_string());
     row("damaged", stats.damaged.to_string());
     row("together", spread(&stats.batch_entries, |n| n.to_string()));
     row("fsync", spread(&stats.fsync_us, time));

@@ -18,6 +18,9 @@ pub struct LogStats {
     pub bytes: u64,
     /// Number of files of entries.
     pub segments: u64,
+    /// Number of them that are compressed.
+    #[serde(default)]
+    pub compressed: u64,
     /// Number of damaged lines that were found in them since the start.
     pub damaged: u64,
     /// Bytes that the file system of the log has left, where the server knows it.

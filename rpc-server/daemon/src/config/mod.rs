@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use super::command_limits::CommandSettings;
 use super::listeners::{GrantSettings, ListenerSettings};
-use super::store::LogConfig;
+use super::store::{self, LogConfig};
 use rpc_server::config::{
     Accept, AccessLog, Admission, Blocking, ConfigError, Drain, Limits, Tcp, Throttle, Timeouts,
     TokenFailures,
@@ -196,6 +196,29 @@ pub enum ServiceName {
     Conformance,
 }
 
+/// What becomes of the files of the log that are closed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Compress {
+    /// They stay as they are.
+    #[cfg_attr(not(feature = "zstd"), default)]
+    None,
+    /// They are compressed in the background.
+    #[cfg(feature = "zstd")]
+    #[default]
+    Zstd,
+}
+
+impl Compress {
+    fn in_store(self) -> store::Compression {
+        match self {
+            Self::None => store::Compression::None,
+            #[cfg(feature = "zstd")]
+            Self::Zstd => store::Compression::Zstd,
+        }
+    }
+}
+
 /// Settings of the log service's store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -220,6 +243,9 @@ pub struct LogSettings {
     /// Bytes that stay free on the file system of the log: while there are fewer, the oldest files are deleted, a second
     /// later at most; the newest is always kept. 0 deletes none for that, and a full disk is code 8.
     pub keep_free_bytes: u64,
+    /// What becomes of files that are closed: "zstd" compresses them in the background, to files that `zstdcat` reads;
+    /// "none" leaves them as they are.
+    pub compress: Compress,
     /// Whether an entry is answered only once it would survive a power failure (fdatasync); false:
     /// once the system has it.
     pub fsync: bool,
@@ -245,6 +271,7 @@ impl Default for LogSettings {
             retention_bytes: 0,
             retention_age_s: 0,
             keep_free_bytes: 0,
+            compress: Compress::default(),
             fsync: true,
             dedup_age_s: 600,
             dedup_bytes_max: 64 << 20,
@@ -287,6 +314,7 @@ impl LogSettings {
             retention_bytes: self.retention_bytes,
             retention_age: Duration::from_secs(self.retention_age_s),
             keep_free_bytes: self.keep_free_bytes,
+            compression: self.compress.in_store(),
             fsync: self.fsync,
             dedup_age: Duration::from_secs(self.dedup_age_s),
             dedup_bytes_max: self.dedup_bytes_max,

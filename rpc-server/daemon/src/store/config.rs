@@ -25,6 +25,8 @@ pub(crate) struct LogConfig {
     /// How many bytes of the file system stay free: while there are fewer, the oldest segments are deleted; the newest is
     /// always kept. 0, the default, deletes none for that.
     pub(crate) keep_free_bytes: u64,
+    /// What becomes of closed segments. Default [`None`](Compression::None).
+    pub(crate) compression: Compression,
     /// Whether an append is acknowledged only when its entry would outlive a loss of power, and not already
     /// when it would outlive the process. Default true.
     pub(crate) fsync: bool,
@@ -67,6 +69,7 @@ impl Default for LogConfig {
             retention_bytes: 0,
             retention_age: Duration::ZERO,
             keep_free_bytes: 0,
+            compression: Compression::None,
             fsync: true,
             dedup_age: Duration::from_secs(600),
             dedup_bytes_max: 64 * 1024 * 1024,
@@ -75,6 +78,16 @@ impl Default for LogConfig {
             wait_max: Duration::from_secs(24 * 60 * 60),
         }
     }
+}
+
+/// What becomes of closed segments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Compression {
+    /// They stay as they are.
+    None,
+    /// They are compressed in the background.
+    #[cfg(feature = "zstd")]
+    Zstd,
 }
 
 /// Whether the store can do its work.

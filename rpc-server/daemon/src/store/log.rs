@@ -18,12 +18,12 @@ use super::closing::Closing;
 use super::dir_lock::{DirLock, create_dir};
 use super::emits::{Due, Emitters, Services, send_notices};
 use super::entry::{Origin, encode};
-use super::index::build_missing;
 use super::meter::Meter;
 use super::queue::{Appended, Queue, QueueLimits};
 use super::repeats::{BatchOf, KeyOf, Keys, Once, Producers, Repeats, Replayed, Snapshots};
 use super::segment;
 use super::segments::{self, FoundSegments, Segments};
+use super::upkeep::Upkeep;
 use super::waiting::{Matcher, Waiting};
 use super::writer::Writer;
 use super::{Health, LogConfig, StoreError, identity};
@@ -102,11 +102,7 @@ impl LogStore {
 
         let next = left.map_or(found_next, |left| found_next.max(left.last + 1));
         let newest = newest.filter(|newest| left.is_none() && newest.change().is_none());
-        let limits = QueueLimits {
-            bytes_max: config.queue_bytes_max,
-            emit_bytes_max: config.emit_queue_bytes_max,
-        };
-        let queue = Arc::new(Queue::new(next, limits));
+        let queue = Arc::new(Queue::new(next, limits_of(&config)));
         let services = Services::new(config.service_bytes_per_second, Instant::now());
         let (services, meter) = (Arc::new(services), Arc::<Meter>::default());
         let (sender, durable) = watch::channel(next - 1);
@@ -118,6 +114,9 @@ impl LogStore {
         let (wait_max, is_synced) = (config.wait_max, config.fsync);
         let matcher = Matcher::new(Arc::clone(&waiting), Arc::clone(&segments));
         let (keys, producers) = (Arc::clone(&repeats.keys), Arc::clone(&repeats.producers));
+        let is_ending = Arc::<AtomicBool>::default();
+        let upkeep = Upkeep::start(Arc::clone(&segments), &config, Arc::clone(&is_ending))
+            .map_err(StoreError::io("start a thread of", dir))?;
         let mut writer = Writer {
             dir: dir.into(),
             config,
@@ -127,6 +126,7 @@ impl LogStore {
             newest,
             repeats,
             snapshots,
+            upkeep,
             lock,
             durable: sender,
             health: health_sender,
@@ -140,10 +140,8 @@ impl LogStore {
         }
         Closing::remove(dir)?;
 
-        let is_ending = Arc::<AtomicBool>::default();
-        let indexer = indexer(&segments, &is_ending);
         let threads =
-            start(writer, matcher, indexer).map_err(StoreError::io("start the threads of", dir))?;
+            start(writer, matcher).map_err(StoreError::io("start the threads of", dir))?;
 
         Ok(Self {
             queue,
@@ -291,6 +289,13 @@ impl LogStore {
     }
 }
 
+fn limits_of(config: &LogConfig) -> QueueLimits {
+    QueueLimits {
+        bytes_max: config.queue_bytes_max,
+        emit_bytes_max: config.emit_queue_bytes_max,
+    }
+}
+
 /// Whether the files are not those that a store has left when it was closed, which is logged.
 fn is_changed(left: &Closing, found_next: u64, segments: &Segments, dir: &Path) -> bool {
     let change = left.difference(found_next, segments.newest());
@@ -304,22 +309,10 @@ fn is_changed(left: &Closing, found_next: u64, segments: &Segments, dir: &Path) 
     change.is_some()
 }
 
-/// Makes the indexes that are missing.
-fn indexer(segments: &Arc<Segments>, is_ending: &Arc<AtomicBool>) -> impl FnOnce() + use<> {
-    let (segments, is_ending) = (Arc::clone(segments), Arc::clone(is_ending));
-    // Relaxed: the flag is the only thing that is told.
-    move || build_missing(&segments, &|| is_ending.load(Ordering::Relaxed))
-}
-
 /// Starts the threads of a store, in the order in which they end.
-fn start(
-    writer: Writer,
-    matcher: Matcher,
-    indexer: impl FnOnce() + Send + 'static,
-) -> io::Result<Vec<JoinHandle<()>>> {
+fn start(writer: Writer, matcher: Matcher) -> io::Result<Vec<JoinHandle<()>>> {
     let named = |name: &str| thread::Builder::new().name(name.into());
     Ok(vec![
-        named("log-indexer").spawn(indexer)?,
         named("log-writer").spawn(|| writer.run())?,
         named("log-matcher").spawn(|| matcher.run())?,
     ])

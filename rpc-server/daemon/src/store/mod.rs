@@ -45,6 +45,7 @@ mod index;
 mod lines;
 mod log;
 mod meter;
+mod packed;
 mod queue;
 mod reading;
 mod repeats;
@@ -53,11 +54,12 @@ mod segments;
 mod stats;
 #[cfg(test)]
 mod tests;
+mod upkeep;
 mod waiting;
 mod walk;
 mod writer;
 
-pub(crate) use config::{Durability, Health, LogConfig};
+pub(crate) use config::{Compression, Durability, Health, LogConfig};
 pub(crate) use emits::Overflow;
 pub(crate) use error::StoreError;
 pub(crate) use filter::{Filter, Rest, WantedField};

@@ -26,6 +26,7 @@ impl LogStore {
             last: extent.last,
             bytes: self.segments.total_bytes(),
             segments: self.segments.count(),
+            compressed: self.segments.compressed(),
             damaged: self.damaged(),
             free_bytes: self.meter.free_bytes(),
             written: self.meter.entries(),

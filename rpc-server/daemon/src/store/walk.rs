@@ -1,10 +1,10 @@
 //! Reading entries in order, from one segment to the next.
 
-use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 
 use super::entry::EntryRef;
 use super::lines::{Line, LineStart, Lines, Sequence, Stretch, leading_seq, locate};
+use super::segment::SegmentFile;
 use super::segments::{Segments, View};
 use super::{Filter, StoreError};
 
@@ -267,7 +267,7 @@ impl WalkPosition {
 /// A file that is read only for as long as its call is not over.
 #[derive(Clone, Copy)]
 pub(super) struct Blocks<'a> {
-    file: &'a File,
+    file: &'a SegmentFile,
     is_over: &'a dyn Fn() -> bool,
 }
 
@@ -277,12 +277,12 @@ impl Read for Blocks<'_> {
             return Err(over());
         }
 
-        self.file.read(block)
+        (&mut &*self.file).read(block)
     }
 }
 
 impl Seek for Blocks<'_> {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        self.file.seek(to)
+        (&mut &*self.file).seek(to)
     }
 }

@@ -20,6 +20,7 @@ use super::queue::{Batch, Queue, Taken};
 use super::repeats::{Repeats, Snapshots};
 use super::segment::{FILE_MODE, Segment};
 use super::segments::{ClosedIndex, Segments};
+use super::upkeep::Upkeep;
 use super::waiting::Waiting;
 use super::{Health, LogConfig, StoreError};
 
@@ -38,6 +39,8 @@ pub(super) struct Writer {
     /// What was appended before.
     pub(super) repeats: Repeats,
     pub(super) snapshots: Snapshots,
+    /// Work on closed segments. It comes before `lock`: with the lock, the directory is free of it, too.
+    pub(super) upkeep: Upkeep,
     /// Held open for its lock. It comes before `durable`, so that a task that sees `durable` dropped finds the
     /// directory free.
     pub(super) lock: DirLock,
@@ -149,9 +152,7 @@ impl Writer {
 
         self.meter.note(batch.entries(), segment.synced_in);
         let added = Index::of_lines(&batch.lines, segment.len - batch.lines.len() as u64);
-        let closed = self.segments.commit(&mut segment, batch.next() - 1, added);
-        write_index(closed.as_ref());
-        self.snapshots.settle(segment.first);
+        self.commit(&mut segment, batch.next() - 1, added);
         self.newest = Some(segment);
         Ok(())
     }
@@ -187,6 +188,17 @@ impl Writer {
 
         let lock = self.config.fsync.then_some(&self.lock);
         Segment::create(&self.dir, first, lock)
+    }
+
+    /// Shows readers what a segment has grown to, and sees to the one before it, if that is closed now.
+    fn commit(&mut self, segment: &mut Segment, last: u64, added: Option<Index>) {
+        let is_new = !segment.listed;
+        let closed = self.segments.commit(segment, last, added);
+        write_index(closed.as_ref());
+        self.snapshots.settle(segment.first);
+        if is_new {
+            self.upkeep.segment_closed();
+        }
     }
 
     /// Sees to the files, whether or not entries come.
@@ -255,9 +267,7 @@ impl Writer {
         match self.create(next) {
             Ok(mut segment) => {
                 let nothing = Some(Index::default());
-                let closed = self.segments.commit(&mut segment, next - 1, nothing);
-                write_index(closed.as_ref());
-                self.snapshots.settle(segment.first);
+                self.commit(&mut segment, next - 1, nothing);
                 self.newest = Some(segment);
                 // After a kill it would look like one that was emptied.
                 self.note_what_is_left();

@@ -1,10 +1,10 @@
 //! Indexes of closed segments that have none: of logs from before there were indexes, and where one was damaged.
 
-use std::fs::File;
 use std::io;
 
 use super::super::entry::EntryRef;
 use super::super::lines::{Lines, Sequence};
+use super::super::segment::SegmentFile;
 use super::super::segments::{Segments, View};
 use super::super::walk::BLOCK_BYTES;
 use super::{Brief, Index, write};
@@ -38,7 +38,8 @@ pub(in crate::store) fn build_missing(segments: &Segments, is_over: &dyn Fn() ->
 
 /// `None` if the segment has no entries, or the work is over.
 fn build(view: &View, is_over: &dyn Fn() -> bool) -> io::Result<Option<Index>> {
-    let mut lines = Lines::new(File::open(&view.path)?, 0, view.len, BLOCK_BYTES)?;
+    let file = SegmentFile::open(&view.path, view.form)?;
+    let mut lines = Lines::new(&file, 0, view.len, BLOCK_BYTES)?;
     let mut sequence = Sequence::new(view.first, view.last);
     let mut index = Index::default();
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use rpc_core::Fingerprint;
 use serde::{Deserialize, Serialize};
 
-use super::super::segment::FILE_MODE;
+use super::super::segment::{FILE_MODE, beside};
 use super::{Frame, Index};
 
 /// The largest file that is read. A segment of a GiB has an index of less.
@@ -23,7 +23,7 @@ struct End {
 
 /// The index beside a segment.
 fn path(segment: &Path) -> PathBuf {
-    segment.with_extension("idx")
+    beside(segment, "idx")
 }
 
 /// Reads the index of a segment with this length in bytes and these numbers. `None` if it is missing, damaged, or another
@@ -59,7 +59,7 @@ pub(in crate::store) fn write(segment: &Path, index: &Index) -> io::Result<()> {
     text.push_str(&serde_json::to_string(&End { check })?);
     text.push('\n');
 
-    let (path, new) = (path(segment), segment.with_extension("idx.new"));
+    let (path, new) = (path(segment), beside(segment, "idx.new"));
     let mut file = File::options()
         .write(true)
         .create(true)

@@ -164,6 +164,12 @@ impl Index {
         self.frames.extend(next);
     }
 
+    /// Where the frames end, in their order.
+    #[cfg(feature = "zstd")]
+    pub(super) fn ends(&self) -> Vec<u64> {
+        self.frames.iter().map(|frame| frame.end).collect()
+    }
+
     /// Where the last line ends.
     pub(super) fn end(&self) -> u64 {
         self.frames.last().map_or(0, |frame| frame.end)

@@ -13,7 +13,6 @@ mod snapshot;
 #[cfg(test)]
 mod tests;
 
-use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -21,9 +20,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::LogConfig;
 use super::entry::EntryRef;
 use super::lines::Lines;
-use super::{LogConfig, segment};
+use super::segment::{self, SegmentFile};
 
 pub(crate) use keys::Once;
 pub(super) use keys::{KeyRun, Keys};
@@ -139,22 +139,21 @@ impl Repeats {
     /// Learns from segments that were written to less than `age` before the newest; returns whether that is all there
     /// was.
     fn replay_older(&mut self, dir: &Path, newest: u64, older: &[u64], age: Duration) -> bool {
-        let written = |first| fs::metadata(segment::path(dir, first))?.modified();
-        let Ok(until) = written(newest) else {
+        let Ok(until) = segment::modified(dir, newest) else {
             return false;
         };
 
         let mut reaches_back = older.first().copied().unwrap_or(newest) == 1;
         for first in older {
-            let is_old = written(*first)
+            let is_old = segment::modified(dir, *first)
                 .is_ok_and(|written| until.duration_since(written).is_ok_and(|past| past > age));
             if is_old {
                 reaches_back = true;
                 continue;
             }
 
-            let path = segment::path(dir, *first);
-            if let Err(error) = self.replay_segment(&path) {
+            if let Err(error) = self.replay_segment(dir, *first) {
+                let path = segment::path(dir, *first);
                 tracing::error!(file = %path.display(), %error, "the log cannot be read");
                 return false;
             }
@@ -164,9 +163,9 @@ impl Repeats {
     }
 
     /// Learns from a whole segment.
-    fn replay_segment(&mut self, path: &Path) -> io::Result<()> {
-        let file = File::open(path)?;
-        let len = file.metadata()?.len();
+    fn replay_segment(&mut self, dir: &Path, first: u64) -> io::Result<()> {
+        let file = SegmentFile::find(dir, first)?;
+        let len = file.len()?;
         let mut lines = Lines::new(&file, 0, len, BLOCK_BYTES)?;
 
         while let Some(line) = lines.next()? {

@@ -1,5 +1,6 @@
 //! One file of the log: its name, appending to it, and what is left of it after a crash.
 
+mod file;
 mod names;
 mod recover;
 #[cfg(test)]
@@ -14,10 +15,11 @@ use std::time::{Duration, Instant, SystemTime};
 use super::dir_lock::DirLock;
 use super::{Durability, StoreError};
 
-pub(super) use names::{SEQ_MAX, first_in, path, sync_dir};
-pub(super) use recover::Recovered;
+pub(super) use file::SegmentFile;
+pub(super) use names::{Form, SEQ_MAX, beside, modified, parse, path, path_of, sync_dir};
 #[cfg(test)]
 pub(super) use recover::stand_in;
+pub(super) use recover::{Recovered, RecoveredClosed, recover_closed};
 
 /// Permissions of the store's files: what is logged is not for all users of the machine.
 pub(super) const FILE_MODE: u32 = 0o600;

@@ -2,21 +2,27 @@ use super::*;
 
 #[test]
 fn a_name_is_twenty_digits_and_an_extension() {
-    let check = |name, expected| assert_eq!(first_in(name), expected, "{name}");
+    let check = |name, expected| assert_eq!(parse(name), expected, "{name}");
 
-    check("00000000000000000001.ndjson", Some(1));
-    check("00009007199254740991.ndjson", Some(SEQ_MAX));
+    check("00000000000000000001.ndjson", Some((1, Form::Plain)));
+    check("00009007199254740991.ndjson", Some((SEQ_MAX, Form::Plain)));
+    check("00000000000000000007.ndjson.zst", Some((7, Form::Packed)));
     check("00009007199254740992.ndjson", None);
     check("00000000000000000000.ndjson", None);
     check("0000000000000000001.ndjson", None);
     check("+0000000000000000001.ndjson", None);
     check("00000000000000000001.json", None);
+    check("00000000000000000001.ndjson.zst.new", None);
     check("lock", None);
 
     assert_eq!(
         path(Path::new("d"), 42),
         Path::new("d/00000000000000000042.ndjson")
     );
+    for form in [Form::Plain, Form::Packed] {
+        let index = beside(&path_of(Path::new("d"), 42, form), "idx");
+        assert_eq!(index, Path::new("d/00000000000000000042.idx"));
+    }
 }
 
 #[test]

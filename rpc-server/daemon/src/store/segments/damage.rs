@@ -1,11 +1,10 @@
 //! Damaged lines: each is counted, and reported once.
 
-use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
-use std::path::Path;
 use std::sync::atomic::Ordering;
 
-use super::{Segments, lock, path};
+use super::super::segment::{SegmentFile, path};
+use super::{Segments, lock};
 
 /// How many damaged lines of one segment are told apart and counted. A file with more is ruined.
 const DAMAGED_LINES_MAX: usize = 1000;
@@ -32,10 +31,7 @@ impl Segments {
 
             let known = {
                 let mut state = lock(&self.state);
-                let Ok(index) = state
-                    .segments
-                    .binary_search_by_key(&first, |segment| segment.first)
-                else {
+                let Some(index) = state.place_of(first) else {
                     return;
                 };
 
@@ -60,7 +56,10 @@ impl Segments {
             }
 
             // Counted only now: an operator wants to know the line, and reading knows only offsets.
-            let lines = lines.get_or_insert_with(|| LineNumbers::open(&file).ok());
+            let lines = lines.get_or_insert_with(|| {
+                let file = SegmentFile::find(&self.dir, first);
+                file.ok().map(LineNumbers::of)
+            });
             let line = lines
                 .as_mut()
                 .and_then(|lines| lines.at(offset).ok())
@@ -80,19 +79,19 @@ impl Segments {
 }
 
 /// Counts the lines of a file up to offsets that only grow, in one pass.
-pub(super) struct LineNumbers {
-    pub(super) reader: BufReader<File>,
+pub(super) struct LineNumbers<R> {
+    pub(super) reader: BufReader<R>,
     offset: u64,
     line: u64,
 }
 
-impl LineNumbers {
-    pub(super) fn open(path: &Path) -> io::Result<Self> {
-        Ok(Self {
-            reader: BufReader::with_capacity(64 * 1024, File::open(path)?),
+impl<R: Read> LineNumbers<R> {
+    pub(super) fn of(file: R) -> Self {
+        Self {
+            reader: BufReader::with_capacity(64 * 1024, file),
             offset: 0,
             line: 1,
-        })
+        }
     }
 
     /// The number of the line that begins at `offset`, counting from 1.

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use super::super::Filter;
 use super::super::index::{self, Frame, Index};
 use super::super::lines::Stretch;
-use super::{Segments, State, View, lock, path};
+use super::super::segment::path;
+use super::{Segments, State, View, lock};
 
 /// What is known of the index of a segment.
 #[derive(Default)]
@@ -126,9 +127,7 @@ impl Segments {
 
 impl State {
     fn indexed(&self, first: u64) -> Option<&Indexed> {
-        let place = self
-            .segments
-            .binary_search_by_key(&first, |segment| segment.first);
-        place.ok().map(|place| &self.segments[place].indexed)
+        let place = self.place_of(first)?;
+        Some(&self.segments[place].indexed)
     }
 }

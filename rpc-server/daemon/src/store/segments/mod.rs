@@ -1,13 +1,14 @@
 //! The list of segments, as readers see it.
 
 mod damage;
+mod forms;
 mod indexes;
+mod listing;
 mod retention;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeSet, VecDeque};
-use std::fs::{self, File};
 use std::io::{self, Read};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -17,11 +18,13 @@ use std::sync::atomic::AtomicU64;
 use super::dir_lock::DirLock;
 use super::entry::EntryRef;
 use super::index::{self, Brief, Index};
-use super::segment::{Recovered, Segment, first_in, path};
+use super::segment::{Form, Segment, SegmentFile, path_of};
 use super::{Durability, StoreError, lock};
 
 pub(super) use self::indexes::ClosedIndex;
 use self::indexes::Indexed;
+pub(super) use self::listing::firsts;
+use self::listing::{FoundNewest, list};
 
 /// What is durable, as readers see it: the list of segments, how far each of them is filled, and the damage
 /// known.
@@ -39,7 +42,7 @@ struct State {
     segments: VecDeque<Listed>,
     /// The last durable sequence number. Every number up to it can be read, or never will be.
     last: u64,
-    /// The bytes of all segments.
+    /// The bytes that all segments have on the disk.
     total: u64,
     /// Segments whose last read failed, by their first numbers.
     unreadable: BTreeSet<u64>,
@@ -47,7 +50,10 @@ struct State {
 
 struct Listed {
     first: u64,
+    /// The bytes of its lines.
     len: u64,
+    /// The bytes of its file where that is compressed.
+    packed: Option<u64>,
     /// The offsets of the damaged lines found so far, so that each of them is reported once.
     damaged: BTreeSet<u64>,
     indexed: Indexed,
@@ -57,8 +63,9 @@ struct Listed {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct View {
     pub(super) path: PathBuf,
+    pub(super) form: Form,
     pub(super) first: u64,
-    /// How many of its bytes are durable.
+    /// How many bytes of its lines are durable.
     pub(super) len: u64,
     /// The last sequence number it can hold.
     pub(super) last: u64,
@@ -108,8 +115,7 @@ impl Segments {
                 Some(_) => Durability::Power,
                 None => Durability::Process,
             };
-            let found = Segment::recover(dir, newest.first, durability, &mut learn)?;
-            newest.len = found.segment.len;
+            let found = FoundNewest::recover(dir, newest, durability, &mut learn)?;
             newest.indexed = Indexed::recovered(index, newest.len, found.next - 1);
             recovered = Some(found);
         }
@@ -120,12 +126,14 @@ impl Segments {
         }
 
         let next = recovered.as_ref().map_or(1, |found| found.next);
-        let total = segments.iter().map(|segment| segment.len).sum();
+        let total = segments.iter().map(Listed::disk_bytes).sum();
+        let unreadable = segments.iter().filter(|segment| segment.is_unreadable());
+        let unreadable = unreadable.map(|segment| segment.first).collect();
         let state = State {
             segments: segments.into(),
             last: next - 1,
             total,
-            unreadable: BTreeSet::new(),
+            unreadable,
         };
         let segments = Self {
             dir: dir.into(),
@@ -133,14 +141,10 @@ impl Segments {
             damaged: AtomicU64::new(0),
         };
 
-        let newest = recovered.map(
-            |Recovered {
-                 segment, damaged, ..
-             }| {
-                segments.report_damage(segment.first, &damaged, &|| false);
-                segment
-            },
-        );
+        let newest = recovered.and_then(|found| {
+            segments.report_damage(found.first, &found.damaged, &|| false);
+            found.segment
+        });
 
         Ok(FoundSegments {
             segments,
@@ -194,7 +198,8 @@ impl Segments {
         let newer = state.segments.get(index + 1);
 
         Some(View {
-            path: path(&self.dir, segment.first),
+            path: path_of(&self.dir, segment.first, segment.form()),
+            form: segment.form(),
             first: segment.first,
             len: segment.len,
             last: newer.map_or(state.last, |newer| newer.first - 1),
@@ -233,7 +238,7 @@ impl Segments {
         let mut all = true;
         for view in unreadable {
             let read = self.open(&view).and_then(|file| match file {
-                Some(mut file) => file
+                Some(file) => (&file)
                     .read(&mut [0; 4096])
                     .map(drop)
                     .map_err(StoreError::io("read", &view.path)),
@@ -254,7 +259,7 @@ impl Segments {
         oldest.unwrap_or(state.last + 1)..=state.last
     }
 
-    /// The bytes of all segments.
+    /// The bytes that all segments have on the disk.
     pub(super) fn total_bytes(&self) -> u64 {
         lock(&self.state).total
     }
@@ -275,18 +280,15 @@ impl Segments {
 
     /// Opens a segment for reading. `None` if it has been deleted since it was looked up, by retention or by
     /// hand.
-    pub(super) fn open(&self, view: &View) -> Result<Option<File>, StoreError> {
-        match File::open(&view.path) {
+    pub(super) fn open(&self, view: &View) -> Result<Option<SegmentFile>, StoreError> {
+        match self.open_form(view) {
             Ok(file) => Ok(Some(file)),
             Err(error) if error.kind() == io::ErrorKind::NotFound && !view.newest => {
                 let mut state = lock(&self.state);
-                if let Ok(index) = state
-                    .segments
-                    .binary_search_by_key(&view.first, |segment| segment.first)
-                {
+                if let Some(index) = state.place_of(view.first) {
                     tracing::warn!(file = %view.path.display(), "a log segment was deleted by someone else");
                     if let Some(gone) = state.segments.remove(index) {
-                        state.total -= gone.len;
+                        state.total -= gone.disk_bytes();
                     }
                 }
                 index::remove(&view.path);
@@ -299,6 +301,14 @@ impl Segments {
 }
 
 impl State {
+    /// The place of the segment that starts with `first`, if it is listed.
+    fn place_of(&self, first: u64) -> Option<usize> {
+        let place = self
+            .segments
+            .binary_search_by_key(&first, |segment| segment.first);
+        place.ok()
+    }
+
     /// The segment that starts with `first`, whether or not it is still listed.
     fn view_of(&self, first: u64, dir: &Path) -> View {
         let index = self
@@ -309,9 +319,11 @@ impl State {
             .get(index)
             .filter(|segment| segment.first == first);
         let newer = self.segments.iter().find(|segment| segment.first > first);
+        let form = listed.map_or(Form::Plain, Listed::form);
 
         View {
-            path: path(dir, first),
+            path: path_of(dir, first, form),
+            form,
             first,
             len: listed.map_or(0, |segment| segment.len),
             last: newer.map_or(self.last, |newer| newer.first - 1),
@@ -326,6 +338,7 @@ impl Listed {
         Self {
             first,
             len,
+            packed: None,
             damaged: BTreeSet::new(),
             indexed: Indexed::default(),
         }
@@ -337,23 +350,4 @@ impl Listed {
             ..Self::new(first, len)
         }
     }
-}
-
-/// The first numbers of the segments in a directory, from oldest to newest.
-pub(super) fn firsts(dir: &Path) -> io::Result<Vec<u64>> {
-    Ok(list(dir)?.iter().map(|segment| segment.first).collect())
-}
-
-/// The segments in a directory, from oldest to newest.
-fn list(dir: &Path) -> io::Result<Vec<Listed>> {
-    let mut segments = Vec::new();
-    for entry in fs::read_dir(dir)? {
-        let entry = entry?;
-        if let Some(first) = entry.file_name().to_str().and_then(first_in) {
-            segments.push(Listed::new(first, fs::metadata(entry.path())?.len()));
-        }
-    }
-
-    segments.sort_unstable_by_key(|segment| segment.first);
-    Ok(segments)
 }

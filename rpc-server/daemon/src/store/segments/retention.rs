@@ -5,50 +5,47 @@ use std::io;
 use std::time::Duration;
 
 use super::super::index;
-use super::{Segments, lock, path};
+use super::super::segment::{self, Form, path_of};
+use super::{Listed, Segments, lock};
 
 impl Segments {
     /// Deletes the oldest segments for as long as all together have more than `bytes_max`. The newest always
     /// stays.
     pub(in crate::store) fn retain(&self, bytes_max: u64) {
-        while let Some(first) = self.forget_oldest(bytes_max) {
-            self.delete(first);
+        while let Some(oldest) = self.forget_oldest(bytes_max) {
+            self.delete(oldest.first, oldest.form());
         }
     }
 
     /// Deletes the oldest segments that were last written to longer ago than `age`. The newest always stays.
     pub(in crate::store) fn retain_since(&self, age: Duration) {
         while let Some(first) = self.oldest_but_newest() {
-            let written = fs::metadata(path(&self.dir, first)).and_then(|file| file.modified());
+            let written = segment::modified(&self.dir, first);
             // What cannot be told, and what a clock that was set back has put into the future, is not old.
             let is_old =
                 written.is_ok_and(|written| written.elapsed().is_ok_and(|past| past > age));
-            if !is_old || self.forget_oldest(0) != Some(first) {
+            let Some(oldest) = is_old.then(|| self.forget_oldest(0)).flatten() else {
                 return;
-            }
+            };
 
-            self.delete(first);
+            self.delete(oldest.first, oldest.form());
         }
     }
 
     /// Deletes the oldest segments until they free `missing` bytes. The newest always stays.
     pub(in crate::store) fn make_free(&self, mut missing: u64) {
         while missing > 0 {
-            let oldest = lock(&self.state)
-                .segments
-                .front()
-                .map_or(0, |oldest| oldest.len);
-            let Some(first) = self.forget_oldest(0) else {
+            let Some(oldest) = self.forget_oldest(0) else {
                 return;
             };
 
-            missing = missing.saturating_sub(oldest);
-            self.delete(first);
+            missing = missing.saturating_sub(oldest.disk_bytes());
+            self.delete(oldest.first, oldest.form());
         }
     }
 
-    fn delete(&self, first: u64) {
-        let path = path(&self.dir, first);
+    fn delete(&self, first: u64, form: Form) {
+        let path = path_of(&self.dir, first, form);
         index::remove(&path);
         match fs::remove_file(&path) {
             Ok(()) => tracing::info!(file = %path.display(), "deleted the oldest log segment"),
@@ -66,7 +63,7 @@ impl Segments {
         (state.segments.len() > 1).then_some(oldest.first)
     }
 
-    pub(super) fn forget_oldest(&self, bytes_max: u64) -> Option<u64> {
+    pub(super) fn forget_oldest(&self, bytes_max: u64) -> Option<Listed> {
         let mut state = lock(&self.state);
         // Also one without entries: it has no bytes to be over the limit with.
         let is_over = state.total > bytes_max || bytes_max == 0;
@@ -75,7 +72,7 @@ impl Segments {
         }
 
         let oldest = state.segments.pop_front()?;
-        state.total -= oldest.len;
-        Some(oldest.first)
+        state.total -= oldest.disk_bytes();
+        Some(oldest)
     }
 }

@@ -1,4 +1,5 @@
 use std::cell::Cell;
+use std::fs;
 use std::io::Seek;
 
 use super::damage::LineNumbers;
@@ -51,7 +52,7 @@ fn lines_are_numbered_in_one_pass() {
     let file = dir.path().join("f");
     fs::write(&file, "a\nbb\n\nccc\nd").unwrap();
 
-    let mut lines = LineNumbers::open(&file).unwrap();
+    let mut lines = LineNumbers::of(fs::File::open(&file).unwrap());
     let numbers = [0, 2, 5, 6, 6, 10].map(|offset| lines.at(offset).unwrap());
     assert_eq!(numbers, [1, 2, 3, 4, 4, 5]);
     assert_eq!(lines.reader.stream_position().unwrap(), 10, "read once");
@@ -75,10 +76,11 @@ fn damage_is_not_reported_for_a_call_that_is_over_and_then_by_the_next_scan() {
 #[test]
 fn the_oldest_are_forgotten_first_and_the_newest_never() {
     let segments = segments(&[(11, 100), (21, 200), (31, 50)], 33);
-    assert_eq!(segments.forget_oldest(350), None);
-    assert_eq!(segments.forget_oldest(249), Some(11));
-    assert_eq!(segments.forget_oldest(250), None);
-    assert_eq!(segments.forget_oldest(0), Some(21));
-    assert_eq!(segments.forget_oldest(0), None);
+    let forget = |bytes_max| segments.forget_oldest(bytes_max).map(|oldest| oldest.first);
+    assert_eq!(forget(350), None);
+    assert_eq!(forget(249), Some(11));
+    assert_eq!(forget(250), None);
+    assert_eq!(forget(0), Some(21));
+    assert_eq!(forget(0), None);
     assert_eq!(segments.view(0).map(|view| view.first), Some(31));
 }

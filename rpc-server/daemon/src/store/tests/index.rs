@@ -6,7 +6,7 @@ use super::super::segments::{FoundSegments, Segments};
 use super::*;
 
 /// Entries of 100 KiB, with a time, a level and a service that change slowly, in segments of 2 MiB.
-async fn fill(store: &LogStore) {
+pub(super) async fn fill(store: &LogStore) {
     for n in 0..80_u64 {
         let mut new = entry(format!("{n} {}", "x".repeat(100 * 1024)));
         // Not in their order, as of several callers.
@@ -45,7 +45,7 @@ fn filters() -> Vec<Filter> {
 }
 
 /// What each filter finds, up and down.
-async fn found(store: &LogStore) -> Vec<Vec<u64>> {
+pub(super) async fn found(store: &LogStore) -> Vec<Vec<u64>> {
     let mut all = Vec::new();
     for filter in filters() {
         let up = Query { filter, ..query(0) };

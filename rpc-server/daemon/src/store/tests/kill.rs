@@ -23,6 +23,9 @@ const BEHIND: &str = "LOG_STORE_TEST_BEHIND";
 fn config() -> LogConfig {
     LogConfig {
         segment_bytes: 3000,
+        // While the process is killed, a segment is being compressed.
+        #[cfg(feature = "zstd")]
+        compression: Compression::Zstd,
         ..LogConfig::default()
     }
 }

@@ -3,6 +3,8 @@
 mod append;
 mod backward;
 mod batches;
+#[cfg(feature = "zstd")]
+mod compression;
 mod cursor;
 mod damage;
 mod disk;

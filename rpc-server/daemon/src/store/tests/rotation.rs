@@ -95,7 +95,7 @@ async fn retention_deletes_the_oldest_and_reading_starts_with_what_is_left() {
 }
 
 /// Waits until the store has looked after its files so that this is the oldest number.
-async fn oldest_becomes(store: &LogStore, oldest: u64) {
+pub(super) async fn oldest_becomes(store: &LogStore, oldest: u64) {
     let begun = std::time::Instant::now();
     while store.extent().oldest != oldest {
         assert!(begun.elapsed() < LONG, "{:?}", store.extent());
@@ -181,7 +181,9 @@ async fn segments_whose_last_entry_is_old_are_deleted_and_the_newest_never() {
         ..LogConfig::default()
     };
     let store = open_with(dir.path(), config).unwrap();
-    let first_of = |file: &Path| segment::first_in(file.file_name().unwrap().to_str().unwrap());
+    let first_of = |file: &Path| {
+        segment::parse(file.file_name().unwrap().to_str().unwrap()).map(|name| name.0)
+    };
     oldest_becomes(&store, first_of(&all[3]).unwrap()).await;
     assert_eq!(files(dir.path()), all[3..]);
 
