@@ -15,7 +15,7 @@ const ANSWERED: u8 = 1;
 /// As clap exits for a wrong flag.
 pub(crate) const USAGE: u8 = 2;
 const UNREACHABLE: u8 = 3;
-const DEADLINE: u8 = 4;
+pub(crate) const DEADLINE: u8 = 4;
 
 /// Why a subcommand did not do what it was asked to.
 pub(crate) enum Failure {

@@ -5,6 +5,7 @@ mod cursor;
 mod fields;
 mod filters;
 mod read;
+mod ship;
 mod show;
 mod stats;
 mod tail;
@@ -21,6 +22,7 @@ use crate::exit::Failure;
 use append::Append;
 pub(crate) use filters::moment;
 use read::Read;
+use ship::Ship;
 use stats::Stats;
 use tail::Tail;
 pub(crate) use tail::is_passing;
@@ -34,6 +36,7 @@ pub(crate) enum Log {
     Append(Append),
     Read(Read),
     Tail(Tail),
+    Ship(Ship),
     Stats(Stats),
 }
 
@@ -43,6 +46,7 @@ impl Log {
             Self::Append(append) => append.run(target).await,
             Self::Read(read) => read.run(target).await,
             Self::Tail(tail) => tail.run(target).await,
+            Self::Ship(ship) => ship.run(target).await,
             Self::Stats(stats) => stats.run(target).await,
         }
     }

@@ -2,6 +2,7 @@
 
 mod append;
 mod read;
+mod ship;
 mod tail;
 
 use std::fmt::Write as _;

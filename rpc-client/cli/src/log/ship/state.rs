@@ -1,0 +1,122 @@
+//! The state file: who sends, and what was sent last.
+
+use std::fs::{File, TryLockError};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::lines::Origin;
+use crate::exit::Failure;
+
+/// What the state file holds, as JSON. It is written before each batch is sent: the batch in it may be in the log or not, and
+/// is sent again as it was; the log recognises it by its number.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct State {
+    /// Of this format: 1.
+    pub(super) version: u32,
+    pub(super) producer: String,
+    pub(super) batch: u64,
+    pub(super) file: FileId,
+    /// The bytes of the batch in the file. What is before them is in the log.
+    pub(super) from: u64,
+    pub(super) to: u64,
+    /// The time of the batch's entries, in milliseconds since 1970.
+    pub(super) ts: u64,
+    #[serde(flatten)]
+    pub(super) origin: Origin,
+}
+
+/// What tells a file from others, whatever its name: a number is given anew once its file is deleted, so the beginning of the
+/// file is a part of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct FileId {
+    pub(super) device: u64,
+    pub(super) inode: u64,
+    /// The length of the beginning that was looked at, and its fingerprint in hexadecimal digits.
+    pub(super) head_bytes: u64,
+    pub(super) head: String,
+}
+
+/// The state file, held by this process alone.
+pub(super) struct StateFile {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl StateFile {
+    /// Locks the file and reads it; without one there is no state yet.
+    pub(super) fn open(path: &Path) -> Result<(Self, Option<State>), Failure> {
+        let lock = with_suffix(path, ".lock");
+        let doing = || format!("cannot lock {}", lock.display());
+        let file = File::create(&lock).map_err(|error| Failure::io(&doing(), &error))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(Failure::Usage {
+                    message: format!("`--state` = \"{}\" is in use", path.display()),
+                    hint: "another `rpc log ship` is running with it; give each its own file"
+                        .into(),
+                });
+            }
+            Err(TryLockError::Error(error)) => return Err(Failure::io(&doing(), &error)),
+        }
+
+        let state_file = Self {
+            path: path.to_owned(),
+            _lock: file,
+        };
+        let state = state_file.read()?;
+        Ok((state_file, state))
+    }
+
+    fn read(&self) -> Result<Option<State>, Failure> {
+        let path = self.path.display();
+        let text = match std::fs::read_to_string(&self.path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(Failure::io(&format!("cannot read {path}"), &error)),
+        };
+
+        let state: State = serde_json::from_str(&text).map_err(|error| Failure::Usage {
+            message: format!("{path} is not a state of `rpc log ship`: {error}"),
+            hint: "name another file; a new one begins with the first line".into(),
+        })?;
+        Ok(Some(state))
+    }
+
+    /// Replaces the file, and returns once that would outlive a loss of power.
+    pub(super) fn write(&self, state: &State) -> Result<(), Failure> {
+        self.replace(state)
+            .map_err(|error| Failure::io(&format!("cannot write {}", self.path.display()), &error))
+    }
+
+    fn replace(&self, state: &State) -> io::Result<()> {
+        let new = with_suffix(&self.path, ".new");
+        let mut file = File::create(&new)?;
+        file.write_all(serde_json::to_string(state)?.as_bytes())?;
+        file.write_all(b"\n")?;
+        file.sync_data()?;
+        std::fs::rename(&new, &self.path)?;
+
+        let parent = self.path.parent().filter(|it| !it.as_os_str().is_empty());
+        File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
+    }
+
+    /// Whether this is one of the files of the state, which are not to be sent.
+    pub(super) fn is_own(&self, path: &Path) -> bool {
+        let own = [
+            self.path.clone(),
+            with_suffix(&self.path, ".lock"),
+            with_suffix(&self.path, ".new"),
+        ];
+        own.iter().any(|it| it.file_name() == path.file_name())
+    }
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
