@@ -11,7 +11,7 @@ use crate::support::in_memory;
 
 #[service]
 trait Clock {
-    /// Answers after so many milliseconds.
+    /// Answers after `ms` milliseconds.
     #[rpc(cmdid = 100, idempotent)]
     async fn wait(&self, ms: u64) -> Result<u64, Status>;
 
@@ -19,7 +19,7 @@ trait Clock {
     #[rpc(cmdid = 101, dedup)]
     async fn fail(&self) -> Result<(), Status>;
 
-    /// Items, each after so many milliseconds; the item `fails_at` is a failure.
+    /// Items, each after `ms` milliseconds; the item `fails_at` is a failure.
     #[rpc(cmdid = 102, no_timeout)]
     fn ticks(&self, ms: u64, fails_at: u64) -> impl Stream<Item = Result<u64, Status>> + Send;
 }

@@ -255,7 +255,7 @@ async fn a_connection_without_calls_tells_when_work_ends_whose_call_was_cancelle
     cancel_long_work(&mut client, &started).await;
     assert!(held_bytes(&server).await >= 200_000);
 
-    // Nothing else happens on the connection.
+    // The connection has no other event.
     end.send(()).unwrap();
     let given_back = tokio::time::timeout(PATIENCE, async {
         while held_bytes(&server).await >= 200_000 {

@@ -71,7 +71,7 @@ impl Scene {
         self.written.push('\n');
     }
 
-    /// Sends a message and waits until nothing more becomes of it by itself.
+    /// Sends a message and waits until it is in a final state.
     fn send(&mut self, place: usize) -> String {
         let params =
             json!({"to": format!("+86{NUMBERS}{place:03}"), "text": format!("{TEXTS} {place}")});
