@@ -240,15 +240,16 @@ impl ConnectionState {
         slot.cmdid = frame.cmdid();
         slot.begun = None;
 
-        let is_news = match due {
+        // The driver sees all calls that have come since it was woken, so the first of them wakes it.
+        let is_first = self.untimed.is_empty();
+        let is_next = match due {
             Due::Never => {
                 self.untimed.push((id, None));
                 false
             }
             Due::In(limit) => {
-                let is_first = self.untimed.is_empty();
                 self.untimed.push((id, Some(limit)));
-                is_first
+                false
             }
             Due::At(deadline) => {
                 slot.deadline = Some(deadline);
@@ -257,7 +258,7 @@ impl ConnectionState {
             }
         };
 
-        if before == 0 || is_news {
+        if before == 0 || is_first || is_next {
             self.wake_driver();
         }
 

@@ -243,3 +243,27 @@ async fn the_deadline_covers_whatever_a_call_has_to_wait_for() {
     let client = Client::builder("nowhere").connector(never).build();
     assert!(!end(&client, "").await.was_sent());
 }
+
+/// The driver is not woken for a call with a deadline behind all others, while it waits for the peer to read.
+#[tokio::test(start_paused = true)]
+async fn the_time_of_a_call_begins_also_behind_calls_that_the_driver_has_not_seen() {
+    let (client, _peer) = Peer::new(Config::default());
+    let far = (Instant::now() + Duration::from_secs(20)).into_std();
+    let long = "x".repeat(100_000);
+
+    // The pipe is full, a frame waits for it, and another one comes behind that.
+    let mut ahead = Vec::new();
+    for params in [long.as_str(), "", ""] {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        let command = client.command(100).deadline(far);
+        let mut call = Box::pin(async move { command.call::<_, ()>(params).await });
+        assert!(futures::poll!(&mut call).is_pending());
+        ahead.push(call);
+    }
+
+    let began = Instant::now();
+    let late = client.command(100).timeout(Duration::from_millis(50));
+    let error = late.call::<_, ()>(&()).await.unwrap_err();
+    assert!(error.is_deadline(), "{error}");
+    assert_eq!(began.elapsed().as_millis() / 10, 5, "{error}");
+}
