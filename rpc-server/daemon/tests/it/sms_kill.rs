@@ -18,11 +18,12 @@ const KILLS_DEFAULT: u64 = 50;
 const BURST: u64 = 24;
 
 /// What an operator reads of a message whose outcome is not known.
-const EXPLAINED: [&str; 5] = [
+const EXPLAINED: [&str; 6] = [
     "the server ended while it was being sent",
     "the connection was lost before the answer",
     "the connection was lost within the answer",
     "no answer in time",
+    "no whole answer in time",
     "HTTP 500",
 ];
 

@@ -71,7 +71,7 @@ impl Scene {
         self.written.push('\n');
     }
 
-    /// Sends a message and waits until it is in a final state.
+    /// Sends a message and waits until its attempt has ended.
     fn send(&mut self, place: usize) -> String {
         let params =
             json!({"to": format!("+86{NUMBERS}{place:03}"), "text": format!("{TEXTS} {place}")});
