@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 
 use super::{
     GatewayKind, GatewaySettings, Mistake, ReceiptFormat, ReceiptMeaning, ReceiptProof,
-    ReceiptSettings, SmsSettings,
+    ReceiptSettings, SmsSettings, TwilioProof,
 };
-use crate::mapping::{FormatString, Placeholder};
+use crate::mapping::{AddressRange, FormatString, Placeholder};
 
 /// Checks the listener and the receipts of all gateways.
 pub(super) fn check(settings: &SmsSettings, mistakes: &mut Vec<Mistake>) {
@@ -114,7 +114,40 @@ fn check_proof(
     proof: &ReceiptProof,
     found: &mut Vec<String>,
 ) {
-    let (place, text) = proof.secret();
+    if proof.twilio.is_some() && proof.path_token.is_some() {
+        found.push(
+            "`receipt.verify` has `twilio` and `path_token`: a provider has one of them".into(),
+        );
+    }
+    if proof.secret().is_none() && proof.allow.is_empty() {
+        found.push("`receipt.verify` is empty: give `twilio`, `path_token` or `allow`".into());
+    }
+    for range in &proof.allow {
+        if AddressRange::parse(range).is_none() {
+            found.push(format!(
+                "`receipt.verify.allow` has \"{range}\", which must be an address, as \"203.0.113.7\", or a range, as \"203.0.113.0/24\""
+            ));
+        }
+    }
+    if let Some((place, text)) = proof.secret() {
+        check_secret(gateway, place, text, found);
+    }
+
+    if let Some(TwilioProof { public_url, .. }) = &proof.twilio {
+        if receipt.format != ReceiptFormat::Form {
+            found.push("`receipt.verify.twilio` is for `receipt.format` = \"form\"".into());
+        }
+        if !public_url.ends_with(&receipt.path) || !public_url.starts_with("http") {
+            found.push(format!(
+                "`receipt.verify.twilio.public_url` = \"{public_url}\" must be the address that Twilio asks for, which ends \
+                 with `receipt.path`"
+            ));
+        }
+    }
+}
+
+/// Checks the text that stands for the secret of a proof.
+fn check_secret(gateway: &GatewaySettings, place: &str, text: &str, found: &mut Vec<String>) {
     let parsed = FormatString::parse(text);
     let secrets: Vec<&str> = parsed
         .iter()
@@ -124,6 +157,7 @@ fn check_proof(
             _ => None,
         })
         .collect();
+
     match secrets.as_slice() {
         [secret] if text == format!("{{secret.{secret}}}") => {
             if !gateway.http.secrets.contains_key(*secret) {
@@ -136,17 +170,5 @@ fn check_proof(
         _ => found.push(format!(
             "`receipt.verify.{place}` must be a secret of `http.secrets`, as \"{{secret.token}}\""
         )),
-    }
-
-    if let ReceiptProof::Twilio { public_url, .. } = proof {
-        if receipt.format != ReceiptFormat::Form {
-            found.push("`receipt.verify.twilio` is for `receipt.format` = \"form\"".into());
-        }
-        if !public_url.ends_with(&receipt.path) || !public_url.starts_with("http") {
-            found.push(format!(
-                "`receipt.verify.twilio.public_url` = \"{public_url}\" must be the address that Twilio asks for, which ends \
-                 with `receipt.path`"
-            ));
-        }
     }
 }

@@ -20,7 +20,9 @@ pub use check::Mistake;
 pub use http::{
     AnswerFormat, HttpAuth, HttpMethod, HttpSettings, HttpSign, ResponseSettings, SignKind,
 };
-pub use receipt::{ReceiptFormat, ReceiptMeaning, ReceiptProof, ReceiptSettings, ReceiptsSettings};
+pub use receipt::{
+    ReceiptFormat, ReceiptMeaning, ReceiptProof, ReceiptSettings, ReceiptsSettings, TwilioProof,
+};
 
 /// Settings of the SMS service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

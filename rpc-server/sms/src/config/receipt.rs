@@ -73,27 +73,39 @@ pub enum ReceiptMeaning {
     Ignore,
 }
 
-/// The proof that a receipt is the provider's.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum ReceiptProof {
+/// The proof that a receipt is the provider's: `twilio` or `path_token`, `allow`, or one of these with `allow`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ReceiptProof {
     /// Twilio's signature of the public address and the form.
-    Twilio {
-        /// The secret, as "{secret.token}".
-        token: String,
-        /// The address that Twilio asks for, as `https://sms.example.net/sms/receipts/twilio`.
-        public_url: String,
-    },
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub twilio: Option<TwilioProof>,
     /// A secret behind the path, as `/sms/receipts/example/SECRET`, for providers that sign nothing.
-    PathToken(String),
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path_token: Option<String>,
+    /// Addresses that receipts come from, as "203.0.113.7" or "203.0.113.0/24"; those from elsewhere are answered with
+    /// 403. Behind a proxy it is the proxy's address that counts, so that the proxy has to check it instead.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub allow: Vec<String>,
+}
+
+/// Twilio's signature.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct TwilioProof {
+    /// The secret, as "{secret.token}".
+    pub token: String,
+    /// The address that Twilio asks for, as `https://sms.example.net/sms/receipts/twilio`.
+    pub public_url: String,
 }
 
 impl ReceiptProof {
     /// The text that stands for the secret, with its place.
-    pub(crate) fn secret(&self) -> (&'static str, &str) {
-        match self {
-            Self::Twilio { token, .. } => ("twilio.token", token),
-            Self::PathToken(token) => ("path_token", token),
+    pub(crate) fn secret(&self) -> Option<(&'static str, &str)> {
+        match (&self.twilio, &self.path_token) {
+            (Some(twilio), _) => Some(("twilio.token", &twilio.token)),
+            (None, Some(token)) => Some(("path_token", token)),
+            (None, None) => None,
         }
     }
 }

@@ -6,6 +6,7 @@ mod error;
 mod format;
 mod near;
 mod pointer;
+mod range;
 mod secret;
 
 pub use address::{Address, Url};
@@ -14,4 +15,5 @@ pub use error::MappingError;
 pub use format::{FormatString, Placeholder, percent_encoded};
 pub(crate) use near::did_you_mean;
 pub use pointer::text_at;
+pub use range::AddressRange;
 pub use secret::{SecretSource, Secrets};

@@ -1,7 +1,7 @@
 //! The listener: a small HTTP server that knows only the paths of receipts.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -116,23 +116,23 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
             () = stop.cancelled() => return,
         };
 
-        let Ok((stream, _)) = accepted else {
+        let Ok((stream, peer)) = accepted else {
             sleep(ACCEPT_AGAIN).await;
             continue;
         };
         let (shared, stop) = (Arc::clone(&shared), stop.clone());
         let tasks = shared.outbox.tasks().clone();
         tasks.spawn(async move {
-            serve(stream, shared, stop).await;
+            serve(stream, peer.ip(), shared, stop).await;
             drop(place);
         });
     }
 }
 
-async fn serve(stream: TcpStream, shared: Arc<Shared>, stop: CancellationToken) {
+async fn serve(stream: TcpStream, peer: IpAddr, shared: Arc<Shared>, stop: CancellationToken) {
     let service = service_fn(move |request| {
         let shared = Arc::clone(&shared);
-        async move { Ok::<_, Infallible>(answer(&shared, request).await) }
+        async move { Ok::<_, Infallible>(answer(&shared, peer, request).await) }
     });
     let connection = Builder::new()
         .timer(TokioTimer::new())
@@ -152,11 +152,22 @@ async fn serve(stream: TcpStream, shared: Arc<Shared>, stop: CancellationToken) 
 }
 
 /// Answers a request. Receipts are on disk when their sender is told that they were taken.
-async fn answer(shared: &Shared, request: Request<Incoming>) -> Response<Full<Bytes>> {
+async fn answer(
+    shared: &Shared,
+    peer: IpAddr,
+    request: Request<Incoming>,
+) -> Response<Full<Bytes>> {
     let (head, body) = request.into_parts();
     let Some(path) = shared.paths.find(head.uri.path(), &head.method) else {
         return empty(StatusCode::NOT_FOUND);
     };
+    let gateway = path.gateway.as_str();
+    if !path.allows(peer) {
+        shared.refused.write(|| {
+            tracing::warn!(gateway, %peer, "a receipt from an address that is not in `verify.allow` was refused");
+        });
+        return empty(StatusCode::FORBIDDEN);
+    }
 
     let body = match timeout(BODY_TIMEOUT, Limited::new(body, BODY_BYTES_MAX).collect()).await {
         Ok(Ok(body)) => body.to_bytes(),
@@ -166,7 +177,6 @@ async fn answer(shared: &Shared, request: Request<Incoming>) -> Response<Full<By
         Ok(Err(_)) => return empty(StatusCode::BAD_REQUEST),
         Err(_) => return empty(StatusCode::REQUEST_TIMEOUT),
     };
-    let gateway = path.gateway.as_str();
     if !path.is_providers(head.uri.query(), &head.headers, &body) {
         shared.refused.write(|| {
             tracing::warn!(

@@ -1,12 +1,16 @@
 //! The paths that providers ask for, each of a gateway.
 
+use std::net::IpAddr;
+
 use hyper::HeaderMap;
 use hyper::Method;
 
 use super::report::{Report, read};
 use super::verify::{is_same, is_twilios};
-use crate::config::{GatewaySettings, ReceiptFormat, ReceiptProof, ReceiptSettings, SmsSettings};
-use crate::mapping::{FormatString, Placeholder, Secrets};
+use crate::config::{
+    GatewaySettings, ReceiptFormat, ReceiptProof, ReceiptSettings, SmsSettings, TwilioProof,
+};
+use crate::mapping::{AddressRange, FormatString, Placeholder, Secrets};
 use crate::outbox::OpenError;
 
 /// The header of Twilio's signature.
@@ -21,6 +25,8 @@ pub(super) struct ReceiptPath {
     pub(super) settings: ReceiptSettings,
     /// The secret of the proof.
     secret: String,
+    /// The addresses that receipts come from; all where it is empty.
+    allow: Vec<AddressRange>,
 }
 
 impl ReceiptPaths {
@@ -52,10 +58,10 @@ impl ReceiptPath {
             name: gateway.name.clone(),
             error,
         };
-        let text = settings
-            .verify
-            .as_ref()
-            .map_or("", |proof| proof.secret().1);
+        let proof = settings.verify.as_ref();
+        let text = proof
+            .and_then(ReceiptProof::secret)
+            .map_or("", |(_, text)| text);
         let text = FormatString::parse(text).map_err(failed)?;
         let secrets = Secrets::read(&gateway.http.secrets).map_err(failed)?;
 
@@ -67,6 +73,11 @@ impl ReceiptPath {
             gateway: gateway.name.clone(),
             settings: settings.clone(),
             secret,
+            allow: proof
+                .into_iter()
+                .flat_map(|proof| &proof.allow)
+                .filter_map(|range| AddressRange::parse(range))
+                .collect(),
         })
     }
 
@@ -76,14 +87,23 @@ impl ReceiptPath {
     }
 
     fn is_at(&self, path: &str) -> bool {
-        match self.settings.verify {
-            Some(ReceiptProof::PathToken(_)) => {
+        match self.proof().map(|proof| &proof.path_token) {
+            Some(Some(_)) => {
                 let behind = path.strip_prefix(self.settings.path.as_str());
                 let given = behind.and_then(|behind| behind.strip_prefix('/'));
                 given.is_some_and(|given| is_same(given, &self.secret))
             }
             _ => path == self.settings.path,
         }
+    }
+
+    fn proof(&self) -> Option<&ReceiptProof> {
+        self.settings.verify.as_ref()
+    }
+
+    /// Whether receipts may come from this address.
+    pub(super) fn allows(&self, peer: IpAddr) -> bool {
+        self.allow.is_empty() || self.allow.iter().any(|range| range.contains(peer))
     }
 
     /// Whether a request is the provider's. A secret in the path was looked at already.
@@ -93,7 +113,8 @@ impl ReceiptPath {
         headers: &HeaderMap,
         body: &[u8],
     ) -> bool {
-        let Some(ReceiptProof::Twilio { public_url, .. }) = &self.settings.verify else {
+        let twilio = self.proof().and_then(|proof| proof.twilio.as_ref());
+        let Some(TwilioProof { public_url, .. }) = twilio else {
             return true;
         };
 

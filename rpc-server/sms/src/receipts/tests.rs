@@ -224,6 +224,39 @@ async fn a_receipt_in_a_query_names_our_own_id_and_attempt() {
 }
 
 #[tokio::test]
+async fn receipts_from_addresses_that_are_not_allowed_are_refused() {
+    for (allow, status) in [("192.0.2.0/24", 403), ("127.0.0.0/8", 200)] {
+        let bench = Bench::with(json!({
+            "path": "/one",
+            "ref": "/id",
+            "state": "/state",
+            "map": {"ok": "delivered"},
+            "verify": {"path_token": "{secret.token}", "allow": [allow, "192.0.2.7"]},
+        }))
+        .await;
+        let id = bench.outbox.accept("hello").await;
+        bench.outbox.until(id, State::Sent).await;
+
+        let body = r#"{"id":"m-1","state":"ok"}"#;
+        assert_eq!(
+            bench.ask("POST /one/s3cret", "", body).await.0,
+            status,
+            "{allow}"
+        );
+        let expected = if status == 200 {
+            State::Delivered
+        } else {
+            State::Sent
+        };
+        assert_eq!(bench.outbox.message(id).state, expected);
+
+        // Also from there, the secret is needed.
+        assert_eq!(bench.ask("POST /one/wrong", "", body).await.0, 404);
+        bench.outbox.stop().await;
+    }
+}
+
+#[tokio::test]
 async fn everything_else_is_refused_and_nothing_is_read_without_end() {
     let bench = Bench::with(json!({
         "path": "/one",
@@ -318,9 +351,36 @@ fn each_mistake_in_the_settings_of_receipts_is_named() {
     );
     check(
         &receipt(|one| {
-            one.verify = Some(crate::config::ReceiptProof::PathToken("hunter2".into()));
+            let proof = one.verify.as_mut().unwrap();
+            (proof.twilio, proof.path_token) = (None, Some("hunter2".into()));
         }),
         "`receipt.verify.path_token` must be a secret",
+    );
+}
+
+#[test]
+fn a_proof_that_is_empty_twofold_or_no_address_is_a_mistake() {
+    let dir = tempfile::tempdir().unwrap();
+    let check = |change: fn(&mut crate::config::ReceiptProof), expected: &str| {
+        let mut settings = settings(&dir.path().join("token"), "http://127.0.0.1:1", twilio());
+        let receipt = settings.gateways[0].receipt.as_mut().unwrap();
+        change(receipt.verify.as_mut().unwrap());
+
+        let found = settings.mistakes();
+        assert!(found.iter().any(|one| one.contains(expected)), "{found:?}");
+    };
+
+    check(
+        |proof| proof.path_token = Some("{secret.token}".into()),
+        "a provider has one of them",
+    );
+    check(
+        |proof| proof.twilio = None,
+        "give `twilio`, `path_token` or `allow`",
+    );
+    check(
+        |proof| proof.allow = vec!["203.0.113.0/33".into()],
+        "`receipt.verify.allow` has \"203.0.113.0/33\"",
     );
 }
 
