@@ -1,6 +1,7 @@
 //! `rpc log` as its users have it.
 
 mod append;
+mod layer;
 mod read;
 mod ship;
 mod tail;
