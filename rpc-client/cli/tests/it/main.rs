@@ -6,6 +6,7 @@ mod exits;
 mod generate;
 mod lock;
 mod log;
+mod log_doc;
 mod ping;
 mod pipe;
 mod server;

@@ -1,0 +1,83 @@
+//! Runs the operator's day of docs/log.md, and compares what it prints.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::support::Server;
+
+const DOCUMENT: &str = include_str!("../../../../docs/log.md");
+
+/// The commands of the day, each with what it prints.
+fn day() -> Vec<(&'static str, String)> {
+    let behind = DOCUMENT.split("\n## An operator's day\n").nth(1).unwrap();
+    let day = behind.split("\n## ").next().unwrap();
+
+    let mut commands: Vec<(&str, String)> = Vec::new();
+    for block in day.split("```console\n").skip(1) {
+        for line in block.split("```").next().unwrap().lines() {
+            match (line.strip_prefix("$ "), commands.last_mut()) {
+                (Some(command), _) => commands.push((command, String::new())),
+                (None, Some((_, printed))) => {
+                    printed.push_str(line);
+                    printed.push('\n');
+                }
+                (None, None) => panic!("`{line}` is printed by no command"),
+            }
+        }
+    }
+    commands
+}
+
+/// The text with the digits of its times and waits as `d`: they are others in each run.
+fn plain(text: &str) -> String {
+    let mut plain = String::new();
+    for word in text.split_inclusive([' ', '\n']) {
+        let is_time = word.contains('T') && word.trim_end().ends_with('Z');
+        if is_time {
+            plain.extend(
+                word.chars()
+                    .map(|it| if it.is_ascii_digit() { 'd' } else { it }),
+            );
+        } else {
+            plain.push_str(word);
+        }
+    }
+    plain
+}
+
+#[test]
+fn an_operators_day_with_the_log_is_as_the_document_tells_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let server = Server::start_at("127.0.0.1:0", &data);
+    let program = Path::new(env!("CARGO_BIN_EXE_rpc")).parent().unwrap();
+    let path = format!(
+        "{}:{}",
+        program.display(),
+        std::env::var("PATH").unwrap_or_default()
+    );
+
+    let day = day();
+    assert!(day.len() >= 12, "{day:?}");
+    for (command, printed) in day {
+        // The document shows what a terminal shows.
+        let line = ["read", "tail"]
+            .iter()
+            .fold(command.to_owned(), |line, shows| {
+                line.replace(
+                    &format!("rpc log {shows}"),
+                    &format!("rpc log {shows} --text --utc"),
+                )
+            });
+        let output = Command::new("sh")
+            .args(["-c", &format!("{line} 2>&1")])
+            .env("RPC_ADDR", &server.address)
+            .env("PATH", &path)
+            .current_dir(dir.path())
+            .output()
+            .unwrap();
+        let shown = String::from_utf8(output.stdout).unwrap();
+        let shown = shown.replace(&server.address, "127.0.0.1:8889");
+        assert_eq!(plain(&shown), plain(&printed), "{command}\n{shown}");
+    }
+}
