@@ -14,8 +14,9 @@ import unittest
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+from unittest import mock
 
-from rpc_client import Settings, blocking
+from rpc_client import Settings, blocking, logs
 from rpc_client.logs import LogHandler
 
 from support import Daemon
@@ -95,6 +96,28 @@ class Logs(unittest.TestCase):
                 logger.info("%d", number)
             handler.flush()
             self.assertEqual([entry["message"] for entry in entries(daemon)], [str(number) for number in range(2000)])
+
+    def test_a_batch_that_fails_again_and_again_is_not_left_behind_further_than_the_log_remembers(self) -> None:
+        numbers: list[int] = []
+        failures: list[int] = []
+
+        def answer(request: dict[str, Any]) -> str:
+            number = request["params"]["batch"]
+            numbers.append(number)
+            if number == 5 and len(failures) < 8:
+                failures.append(max(numbers))
+                return '"code":14,"message":"not now"'
+            return '"code":0,"data":{"first":1,"last":1}'
+
+        with mock.patch.object(logs, "_BATCH_MAX", 4), log_server(answer) as address:
+            handler = LogHandler(address, service="order", close_timeout=30)
+            logger = self.logger(handler)
+            for number in range(1200):
+                logger.info("%d", number)
+            handler.close()
+        self.assertEqual((handler.sent, handler.dropped, handler.unknown), (1200, 0, 0))
+        self.assertLessEqual(max(failures), 64)
+        self.assertGreater(max(numbers), 200)
 
     def test_a_batch_whose_answer_is_lost_is_sent_again_with_its_number(self) -> None:
         sent: list[Any] = []

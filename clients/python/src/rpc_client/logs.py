@@ -21,6 +21,8 @@ from .settings import Settings
 APPEND, APPEND_BATCH = 1001, 1003
 # Entries and bytes of a batch, and batches under way at once, so that a slow disk does not slow shipping down to one a flush.
 _BATCH_MAX, _BATCH_BYTES_MAX, _IN_FLIGHT = 256, 65_536, 4
+# Numbers from the oldest batch under way to the newest: the log remembers the last 64 of a producer.
+_WINDOW = 32
 # Longest message in characters: with its fields it stays below the server's limit of a line.
 _MESSAGE_MAX = 65_536
 # Longest entry in bytes; servers take a line of 1 MiB.
@@ -76,6 +78,8 @@ class LogHandler(logging.Handler):
         self._counting = threading.Lock()
         # The name and the last number of the batches. A server that knows no batches gets each entry by itself.
         self._producer, self._batch = uuid.uuid4().hex, 0
+        # The numbers under way. One that fails again and again is not left far behind the others.
+        self._numbers: set[int] = set()
         # Until that is known one batch is under way, so that the entries keep their order.
         self._has_batches, self._is_known = True, False
         self._told_dropped = self.dropped
@@ -183,7 +187,8 @@ class LogHandler(logging.Handler):
 
     @property
     def _may_send(self) -> bool:
-        return self._is_known or not self._under_way
+        is_near = not self._numbers or self._batch - min(self._numbers) < _WINDOW
+        return is_near and (self._is_known or not self._under_way)
 
     def _next_entries(self) -> list[bytes]:
         """The entries at the front of the queue, up to the size of a batch."""
@@ -206,7 +211,12 @@ class LogHandler(logging.Handler):
         try:
             while entries and self._has_batches:
                 self._batch += 1
-                entries = await self._send_batch(client, self._batch, entries)
+                number = self._batch
+                self._numbers.add(number)
+                try:
+                    entries = await self._send_batch(client, number, entries)
+                finally:
+                    self._numbers.discard(number)
             if entries:
                 sending = asyncio.gather(*(self._send_entry(client, entry) for entry in entries))
                 await asyncio.sleep(0)  # their lines come before those of the next ones
