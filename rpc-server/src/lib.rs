@@ -62,6 +62,7 @@
 //! | --- | --- |
 //! | `admin` | pages about the server over HTTP, on its own port; brings `http` |
 //! | `http` | calls over HTTP, on the port of the service |
+//! | `loggers` | loggers of their own for commands, with files that are rotated (`loggers`) |
 //! | `tls` | TLS, and clients known by their certificates |
 //! | `tokens` | clients known by their tokens |
 //! | `schema` | JSON Schemas of settings and of typed commands |
@@ -89,6 +90,8 @@ pub mod layers;
 mod limit;
 mod linger;
 mod listen;
+#[cfg(feature = "loggers")]
+pub mod loggers;
 mod metrics;
 mod peer_log;
 mod report;

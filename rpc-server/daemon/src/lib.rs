@@ -6,8 +6,6 @@ pub mod config;
 mod error;
 pub mod listeners;
 #[cfg(feature = "program")]
-pub mod log_queue;
-#[cfg(feature = "program")]
 pub mod notify;
 mod pages;
 #[cfg(feature = "program")]
@@ -22,6 +20,8 @@ use std::sync::Arc;
 use listenfd::ListenFd;
 
 use rpc_server::blocking::{BlockingPool, Caller};
+#[cfg(feature = "program")]
+use rpc_server::loggers::Loggers;
 use rpc_server::{
     BoundAddress, Drained, InheritedListener, Router, Server, ServerBuilder, ServerHandle,
 };
@@ -64,6 +64,9 @@ pub struct Daemon {
     #[cfg(feature = "sms")]
     sms: Option<services::sms::Opened>,
     command_limits: CommandLimits,
+    /// What a reload sets.
+    #[cfg(feature = "program")]
+    loggers: Option<Loggers>,
 }
 
 impl Daemon {
@@ -73,8 +76,36 @@ impl Daemon {
     /// # Errors
     /// A store that cannot be opened (another daemon has it, for example), an address that cannot
     /// be bound, limits that cannot work, traces in a program without the feature `otel`, a `certificate_file` or
-    /// `tokens_file` in one without `program`.
+    /// `tokens_file` in one without `program`, `loggers` without [`bind_with`](Self::bind_with).
     pub async fn bind(config: &DaemonConfig) -> Result<Self, DaemonError> {
+        if !config.loggers.is_empty() {
+            let message = "`loggers` is set, and this program opens none; it must open them with `Loggers::open`, add \
+                           their layer to its log, and give them to `Daemon::bind_with`";
+            return Err(DaemonError::setting("loggers", message));
+        }
+
+        Self::bind_around(config, |router| router).await
+    }
+
+    /// As [`bind`](Self::bind), with loggers for the commands that they name. Their layer belongs into the program's log.
+    ///
+    /// # Errors
+    /// As [`bind`](Self::bind).
+    #[cfg(feature = "program")]
+    pub async fn bind_with(config: &DaemonConfig, loggers: &Loggers) -> Result<Self, DaemonError> {
+        let around = |router| loggers.around(router);
+        let bound = Self::bind_around(config, around).await?;
+
+        Ok(Self {
+            loggers: Some(loggers.clone()),
+            ..bound
+        })
+    }
+
+    async fn bind_around(
+        config: &DaemonConfig,
+        around: impl FnOnce(Router) -> Router,
+    ) -> Result<Self, DaemonError> {
         config.traces.check().map_err(DaemonError::Traces)?;
 
         let blocking = BlockingPool::with(&config.blocking);
@@ -102,7 +133,8 @@ impl Daemon {
             router = merged?;
         }
 
-        let (mut router, command_limits) = CommandLimits::apply(router, &config.commands)?;
+        let (router, command_limits) = CommandLimits::apply(router, &config.commands)?;
+        let mut router = around(router);
         if config.traces.is_on() {
             // Outside of the limits: a call that they refuse has a span, too.
             router = router.traced();
@@ -150,6 +182,8 @@ impl Daemon {
             #[cfg(feature = "sms")]
             sms,
             command_limits,
+            #[cfg(feature = "program")]
+            loggers: None,
         })
     }
 
@@ -160,6 +194,7 @@ impl Daemon {
             self.server.handle(),
             self.config.clone(),
             self.command_limits.clone(),
+            self.loggers.clone(),
         )
     }
 

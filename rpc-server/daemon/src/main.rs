@@ -9,16 +9,19 @@ use std::time::Duration;
 
 use clap::Parser;
 use rpc_daemon::config::{Loaded, LogFormat, Mistakes, Overrides, log_filter};
-use rpc_daemon::log_queue::LogQueue;
 use rpc_daemon::{Daemon, DaemonConfig, DaemonError, Reloader, notify, reload};
+use rpc_server::loggers::{LogQueue, Loggers};
 use rpc_server::{LogThrottle, Tokens};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tracing_subscriber::Layer;
+use tracing_subscriber::filter::FilterExt;
 #[cfg(not(feature = "otel"))]
 use tracing_subscriber::layer::Identity;
 use tracing_subscriber::layer::SubscriberExt;
+#[cfg(feature = "otel")]
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 
 /// Serves commands over newline-delimited JSON RPC: one JSON object a line, readable with nc and jq.
@@ -28,7 +31,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 ///
 /// SIGTERM and SIGINT drain: the calls that were accepted are answered, then the daemon exits with 0. A second signal
 /// stops it at once. SIGHUP reads the settings again: certificates, tokens, grants, the limits of commands and
-/// connections, the access log and the log level take effect, and the log names changed settings that need a restart.
+/// connections, loggers, the access log and the log level take effect, and the log names changed settings that need a restart.
 #[derive(Parser)]
 #[command(name = "rpc-server", version)]
 struct Arguments {
@@ -124,14 +127,18 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
 
-    let log = match LogQueue::start(config.log_lines_bytes_max, std::io::stderr()) {
+    let log = match LogQueue::to_stderr(config.log_lines_bytes_max) {
         Ok(log) => log,
         Err(error) => {
             eprintln!("rpc-server: cannot start the thread of the log: {error}");
             return ExitCode::FAILURE;
         }
     };
-    let set_log_level = start_logging(&config, &traces, log.clone());
+    let loggers = match Loggers::open(&config.loggers, log.clone()) {
+        Ok(loggers) => loggers,
+        Err(error) => return refuse(&Mistakes::from(vec![error.to_string()])),
+    };
+    let set_log_level = start_logging(&config, &traces, &loggers, log.clone());
     for warning in &warnings {
         tracing::warn!("{warning}");
     }
@@ -142,7 +149,7 @@ fn main() -> ExitCode {
         checked.map_err(|mistakes| in_one_line(&mistakes))?;
         Ok(config)
     };
-    let exit = match run(&config, load_again, set_log_level, log.clone()) {
+    let exit = match run(&config, &loggers, load_again, set_log_level, log.clone()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error}");
@@ -151,6 +158,7 @@ fn main() -> ExitCode {
     };
 
     traces.send_rest();
+    loggers.flush(LOG_FLUSH);
     log.flush(LOG_FLUSH);
     exit
 }
@@ -215,7 +223,10 @@ impl Traces {
         Ok(Self { exporter })
     }
 
-    fn layer(&self) -> Option<impl Layer<tracing_subscriber::Registry> + use<>> {
+    fn layer<S>(&self) -> Option<impl Layer<S> + use<S>>
+    where
+        S: tracing::Subscriber + for<'s> LookupSpan<'s> + Send + Sync,
+    {
         self.exporter
             .as_ref()
             .map(rpc_server::telemetry::Exporter::layer)
@@ -253,7 +264,12 @@ impl Traces {
 /// Changes what is logged while the daemon runs.
 type SetLogLevel = Box<dyn Fn(&str) -> Result<(), String> + Send + Sync>;
 
-fn start_logging(config: &DaemonConfig, traces: &Traces, queue: LogQueue) -> SetLogLevel {
+fn start_logging(
+    config: &DaemonConfig,
+    traces: &Traces,
+    loggers: &Loggers,
+    queue: LogQueue,
+) -> SetLogLevel {
     let filter = log_filter(&config.log_level).expect("checked with the other settings");
     let (filter, handle) = tracing_subscriber::reload::Layer::new(filter);
 
@@ -267,8 +283,9 @@ fn start_logging(config: &DaemonConfig, traces: &Traces, queue: LogQueue) -> Set
 
     // The level is the log's own: traces have all spans of calls, whatever is logged.
     tracing_subscriber::registry()
+        .with(loggers.layer())
         .with(traces.layer())
-        .with(log.with_filter(filter))
+        .with(log.with_filter(filter.and(loggers.others())))
         .init();
 
     // Handlers panic as often as peers can make them. Debug formatting keeps the message and its place on one line.
@@ -285,12 +302,13 @@ fn start_logging(config: &DaemonConfig, traces: &Traces, queue: LogQueue) -> Set
 
 fn run(
     config: &DaemonConfig,
+    loggers: &Loggers,
     load: impl Fn() -> Result<DaemonConfig, String> + Send + Sync + 'static,
     set_log_level: SetLogLevel,
     log: LogQueue,
 ) -> Result<(), DaemonError> {
     let runtime = Runtime::new()?;
-    let served = runtime.block_on(serve(config, load, set_log_level, log));
+    let served = runtime.block_on(serve(config, loggers, load, set_log_level, log));
 
     // The drain has waited for blocking work for as long as it may: a disk that hangs does not hold up the end.
     runtime.shutdown_background();
@@ -299,6 +317,7 @@ fn run(
 
 async fn serve(
     config: &DaemonConfig,
+    loggers: &Loggers,
     load: impl Fn() -> Result<DaemonConfig, String> + Send + Sync + 'static,
     set_log_level: SetLogLevel,
     log: LogQueue,
@@ -312,7 +331,7 @@ async fn serve(
     // Without a handler, the first write past the limit on the size of files ends the process without a word.
     tokio::spawn(warn_at(signal(SIGXFSZ)?));
 
-    let daemon = Daemon::bind(config).await?;
+    let daemon = Daemon::bind_with(config, loggers).await?;
     tracing::info!(data_dir = %config.data_dir.display(), "started");
     let mut status = "listening on".to_owned();
     for address in daemon.addresses() {

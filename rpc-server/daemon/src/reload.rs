@@ -10,12 +10,13 @@ use super::config::DaemonConfig;
 use super::listeners;
 use rpc_core::printable::Printable;
 use rpc_server::ServerHandle;
+use rpc_server::loggers::Loggers;
 
 /// The target of what an auditor wants to read; the library writes to it, too.
 const AUDIT: &str = "rpc_server::audit";
 
 /// What takes effect without a restart, besides the contents of certificates' files.
-const RELOADABLE: [&str; 8] = [
+const RELOADABLE: [&str; 9] = [
     "access_log.failures",
     "access_log.per_million",
     "commands",
@@ -23,6 +24,7 @@ const RELOADABLE: [&str; 8] = [
     "limits.connections_max",
     "limits.connections_per_address",
     "log_level",
+    "loggers",
     "tokens_file",
 ];
 
@@ -32,6 +34,7 @@ pub struct Reloader {
     handle: ServerHandle,
     current: DaemonConfig,
     command_limits: CommandLimits,
+    loggers: Option<Loggers>,
 }
 
 /// What came of reading the settings again.
@@ -51,15 +54,17 @@ impl Reloader {
         handle: ServerHandle,
         current: DaemonConfig,
         command_limits: CommandLimits,
+        loggers: Option<Loggers>,
     ) -> Self {
         Self {
             handle,
             current,
             command_limits,
+            loggers,
         }
     }
 
-    /// Reads certificates and tokens again, and puts them, grants, limits of commands and the log level of `next` into effect;
+    /// Reads certificates and tokens again, and puts them, grants, limits of commands, loggers and the log level of `next` into effect;
     /// each that is wrong stays as it was. `set_log_level` does so with the log.
     ///
     /// It reads files, and blocks for as long as that takes.
@@ -118,6 +123,7 @@ impl Reloader {
                 .extend(waiting.iter().map(|cmdid| format!("commands of {cmdid}")));
         }
 
+        self.reload_loggers(&next, &mut done);
         self.reload_limits(&next, &mut done);
         done.needs_restart.extend(differences(&self.current, &next));
         done
@@ -125,6 +131,26 @@ impl Reloader {
 }
 
 impl Reloader {
+    /// Opens the files of loggers that have changed.
+    fn reload_loggers(&mut self, next: &DaemonConfig, done: &mut Reloaded) {
+        let Some(loggers) = &self.loggers else {
+            return;
+        };
+        if next.loggers == self.current.loggers {
+            return;
+        }
+
+        match loggers.set(&next.loggers) {
+            Ok(waiting) => {
+                self.current.loggers.clone_from(&next.loggers);
+                done.changed.push("loggers".into());
+                let waiting = waiting.iter().map(|cmdid| format!("loggers of {cmdid}"));
+                done.needs_restart.extend(waiting);
+            }
+            Err(error) => done.failed.push(error.to_string()),
+        }
+    }
+
     /// Puts those limits of the server into effect that need no restart.
     fn reload_limits(&mut self, next: &DaemonConfig, done: &mut Reloaded) {
         let mut changed = self.current.clone();

@@ -76,6 +76,29 @@ impl Grants {
 const EVERYBODY: &str = "*";
 
 impl CommandSet {
+    /// The commands of these texts, each as [`Grants::grant`] takes it.
+    #[cfg(feature = "loggers")]
+    pub(crate) fn of(commands: &[String]) -> Result<Self, GrantError> {
+        let ranges: Result<Vec<_>, _> = commands.iter().map(|command| parse(command)).collect();
+        let mut set = Self::default();
+        set.add(&ranges?);
+        Ok(set)
+    }
+
+    /// The lowest command that both have.
+    #[cfg(feature = "loggers")]
+    pub(crate) fn common_with(&self, other: &Self) -> Option<u32> {
+        let pairs = self
+            .0
+            .iter()
+            .flat_map(|own| other.0.iter().map(move |others| (own, others)));
+        let common = pairs.map(|(own, others)| (own.0.max(others.0), own.1.min(others.1)));
+        common
+            .filter(|(first, last)| first <= last)
+            .map(|(first, _)| first)
+            .min()
+    }
+
     pub(crate) fn has(&self, cmdid: u32) -> bool {
         let after = self.0.partition_point(|(first, _)| *first <= cmdid);
         after.checked_sub(1).is_some_and(|at| cmdid <= self.0[at].1)

@@ -18,6 +18,9 @@ use tracing_subscriber::registry::LookupSpan;
 use super::TracesConfig;
 use crate::config::{ConfigError, PER_MILLION_MAX};
 
+/// The target of the spans by which loggers of commands know their lines.
+const LOGGERS: &str = "rpc_server::logger";
+
 /// Spans of one batch.
 const BATCH_MAX: usize = 512;
 
@@ -100,13 +103,15 @@ impl Exporter {
     }
 
     /// The layer that makes spans of `tracing` spans of OpenTelemetry: those of level info and above, of
-    /// any target, and no events.
+    /// any target but that of the loggers of commands, and no events.
     pub fn layer<S>(&self) -> impl Layer<S> + Send + Sync + use<S>
     where
         S: Subscriber + for<'s> LookupSpan<'s> + Send + Sync,
     {
         let spans = tracing_subscriber::filter::filter_fn(|metadata| {
-            metadata.is_span() && *metadata.level() <= tracing::Level::INFO
+            metadata.is_span()
+                && *metadata.level() <= tracing::Level::INFO
+                && metadata.target() != LOGGERS
         });
 
         tracing_opentelemetry::layer()

@@ -18,13 +18,20 @@ pub(crate) struct Logged {
 /// with two it asks the subscribers.
 static SECOND: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(tracing_subscriber::registry()));
 
-fn use_for_this_thread(subscriber: impl Subscriber + Send + Sync) -> DefaultGuard {
+pub(crate) fn use_for_this_thread(subscriber: impl Subscriber + Send + Sync) -> DefaultGuard {
     LazyLock::force(&SECOND);
     tracing::subscriber::set_default(subscriber)
 }
 
-#[derive(Clone)]
-struct Memory(Arc<Mutex<Vec<u8>>>);
+/// What was written, shared by its clones.
+#[derive(Clone, Default)]
+pub(crate) struct Memory(Arc<Mutex<Vec<u8>>>);
+
+impl Memory {
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
 
 impl Write for Memory {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {

@@ -20,6 +20,7 @@ mod http;
 mod limits;
 mod listener;
 mod logged;
+mod loggers;
 mod make_room;
 mod memory;
 mod metrics;

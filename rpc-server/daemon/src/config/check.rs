@@ -9,7 +9,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use rpc_core::config::{LOG_LEVEL_FORM, LOG_LEVELS, wrong_log_levels};
-use rpc_server::{ConfigError, ListenOptions};
+use rpc_server::{ConfigError, ListenOptions, loggers};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
 
@@ -113,6 +113,18 @@ impl DaemonConfig {
             wrong.map(|message| format!("`data_dir` = \"{}\": {message}", self.data_dir.display())),
         );
 
+        let files = self
+            .loggers
+            .iter()
+            .filter(|logger| !logger.file.as_os_str().is_empty());
+        mistakes.extend(files.filter_map(|logger| {
+            let message = mistake_of_log_file(&logger.file)?;
+            let (name, file) = (&logger.name, logger.file.display());
+            Some(format!(
+                "[[loggers]] \"{name}\": `file` = \"{file}\": {message}"
+            ))
+        }));
+
         Mistakes::none_of(mistakes)
     }
 
@@ -143,6 +155,9 @@ impl DaemonConfig {
         note(self.log.check());
         note(self.admin.check());
         note(self.traces.check());
+
+        let loggers = loggers::check(&self.loggers);
+        mistakes.extend(loggers.err().map(|error| error.to_string()));
 
         for grant in &self.grants {
             let checked = listeners::grants(std::slice::from_ref(grant));
@@ -300,9 +315,26 @@ pub fn log_filter(log_level: &str) -> Result<EnvFilter, ParseError> {
         let rest = directive.strip_prefix("rpc_server")?;
         (rest.starts_with('=') || rest.starts_with("::")).then(|| format!("rpc_daemon{rest}"))
     });
-    let directives: Vec<String> = of_daemon.chain([log_level.to_owned()]).collect();
+    // By this span the log knows which lines a logger of a command writes to the console.
+    let loggers = format!("{}=error", loggers::SPAN_TARGET);
+    let directives: Vec<String> = of_daemon.chain([log_level.to_owned(), loggers]).collect();
 
     EnvFilter::try_new(directives.join(","))
+}
+
+/// What keeps a file, which need not exist yet, from being appended to.
+fn mistake_of_log_file(file: &Path) -> Option<String> {
+    if let Ok(found) = fs::metadata(file) {
+        let opened = match found.is_dir() {
+            true => Err(io::Error::from(io::ErrorKind::IsADirectory)),
+            false => File::options().append(true).open(file).map(drop),
+        };
+        return opened
+            .err()
+            .map(|error| format!("it cannot be written to: {error}; name another file"));
+    }
+
+    mistake_of_store_dir(file.parent()?)
 }
 
 /// What keeps the store from being opened in a directory, which need not exist yet.

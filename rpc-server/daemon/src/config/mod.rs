@@ -21,8 +21,8 @@ use super::command_limits::CommandSettings;
 use super::listeners::{GrantSettings, ListenerSettings};
 use super::store::{self, LogConfig};
 use rpc_server::config::{
-    Accept, AccessLog, Admission, Blocking, ConfigError, Drain, Limits, Tcp, Throttle, Timeouts,
-    TokenFailures,
+    Accept, AccessLog, Admission, Blocking, ConfigError, Drain, Limits, LoggerConfig, Tcp,
+    Throttle, Timeouts, TokenFailures,
 };
 use rpc_server::{AdminConfig, Config, TracesConfig};
 
@@ -72,6 +72,9 @@ pub struct DaemonConfig {
     /// Maximum number of bytes of log lines that wait for standard error. Further lines are dropped, and the log says
     /// how many. A standard error that is not read delays no calls.
     pub log_lines_bytes_max: usize,
+    /// Loggers of their own for commands: their lines also go to a file of their own, which is rotated, or to the console
+    /// in another format.
+    pub loggers: Vec<LoggerConfig>,
     /// Services to offer: "test" (cmdid 10000), "log" (1001-1007), "sms" (1101-1112), "conformance" (10001-10008, for
     /// the vectors; not for production).
     pub services: Vec<ServiceName>,
@@ -126,6 +129,7 @@ impl Default for DaemonConfig {
             log_format: LogFormat::Text,
             log_level: "info".into(),
             log_lines_bytes_max: 1 << 20,
+            loggers: Vec::new(),
             services: vec![
                 ServiceName::Test,
                 ServiceName::Log,

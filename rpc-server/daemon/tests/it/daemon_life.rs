@@ -26,7 +26,7 @@ impl Place {
         Self(tempfile::tempdir().unwrap())
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
 
@@ -42,7 +42,7 @@ impl Place {
     }
 
     /// Writes the daemon's config; its data is here, too.
-    fn configure(&self, config: &str) {
+    pub(crate) fn configure(&self, config: &str) {
         let data = self.path("data").display().to_string();
         let services = "services = [\"test\", \"conformance\"]";
         self.write(

@@ -13,6 +13,7 @@ mod log_emit;
 mod log_repeats;
 mod log_service;
 mod log_tail;
+mod loggers;
 mod sms;
 mod sms_kill;
 mod sms_private;

@@ -1,8 +1,8 @@
-//! The daemon's own log on its way to standard error.
+//! The lines of a log on their way to standard error or to a file.
 //!
 //! The reader of standard error may stop reading: a pipe that is full, a terminal that is held, a disk that hangs. Then
 //! a write waits for as long as that takes, and with it every thread that logs. So lines go into a queue, and a thread
-//! of its own writes them. What does not fit is dropped and counted, and the log itself says how many lines that were.
+//! of its own writes them. What does not fit is dropped and counted, and a log says how many lines that were.
 
 use std::io::{self, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -14,7 +14,17 @@ use tracing_subscriber::fmt::MakeWriter;
 /// A buffer that has grown larger than this is given back to the system after use.
 const KEPT_BYTES_MAX: usize = 64 * 1024;
 
-/// The lines that wait, between the threads that log and the one that writes. Clones share them.
+/// The lines that wait, between the threads that log and the one that writes: a writer for layers of
+/// `tracing_subscriber` that never waits. Clones share the lines.
+///
+/// ```
+/// use rpc_server::loggers::LogQueue;
+///
+/// let queue = LogQueue::to_stderr(1 << 20)?;
+/// let log = tracing_subscriber::fmt::Layer::<tracing_subscriber::Registry>::default().with_writer(queue);
+/// # let _ = log;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct LogQueue(Arc<Shared>);
 
@@ -28,18 +38,42 @@ struct Shared {
 #[derive(Default)]
 struct State {
     lines: Vec<u8>,
-    /// Lines that were dropped since the log has said so.
+    /// Lines that were dropped.
     dropped: u64,
+    /// Those of them that were not told of yet.
+    untold: u64,
     /// Whether lines that were taken out are being written.
     is_writing: bool,
+    /// Whether the thread ends when it has written all lines.
+    is_closed: bool,
 }
 
 impl LogQueue {
-    /// A queue of at most `bytes_max` bytes, and a thread that writes its lines to `output`.
+    /// A queue of at most `bytes_max` bytes whose lines go to standard error. The log itself says how many were dropped.
     ///
     /// # Errors
     /// Where the system has no thread for it.
-    pub fn start(bytes_max: usize, output: impl Write + Send + 'static) -> io::Result<Self> {
+    pub fn to_stderr(bytes_max: usize) -> io::Result<Self> {
+        Self::start(bytes_max, io::stderr(), |dropped| {
+            // It takes the way of all lines, and there is room for it now.
+            tracing::error!(
+                dropped,
+                "lines of this log were dropped: standard error was not read as fast as they came; read it faster, \
+                 log less (`log_level`), or raise `log_lines_bytes_max`"
+            );
+        })
+    }
+
+    /// A queue of at most `bytes_max` bytes, and a thread that writes its lines to `output`. After each write that
+    /// lines were dropped before, the thread calls `report_dropped` with their number.
+    ///
+    /// # Errors
+    /// Where the system has no thread for it.
+    pub fn start(
+        bytes_max: usize,
+        output: impl Write + Send + 'static,
+        report_dropped: impl Fn(u64) + Send + 'static,
+    ) -> io::Result<Self> {
         let queue = Self(Arc::new(Shared {
             state: Mutex::default(),
             changed: Condvar::new(),
@@ -49,7 +83,7 @@ impl LogQueue {
         let lines = queue.clone();
         thread::Builder::new()
             .name("log".into())
-            .spawn(move || lines.write_to(output))?;
+            .spawn(move || lines.write_to(output, report_dropped))?;
         Ok(queue)
     }
 
@@ -70,9 +104,21 @@ impl LogQueue {
         }
     }
 
+    /// Has the thread end when it has written the lines that wait. Further ones are dropped.
+    pub fn close(&self) {
+        self.state().is_closed = true;
+        self.0.changed.notify_all();
+    }
+
+    /// Lines that were dropped so far.
+    pub fn dropped(&self) -> u64 {
+        self.state().dropped
+    }
+
     fn push(&self, line: &[u8]) {
         let mut state = self.state();
-        if state.lines.len() + line.len() > self.0.bytes_max {
+        if state.is_closed || state.lines.len() + line.len() > self.0.bytes_max {
+            state.untold += 1;
             state.dropped += 1;
             return;
         }
@@ -82,23 +128,16 @@ impl LogQueue {
         self.0.changed.notify_all();
     }
 
-    fn write_to(&self, mut output: impl Write) {
+    fn write_to(&self, mut output: impl Write, report_dropped: impl Fn(u64)) {
         let mut lines = Vec::new();
-        loop {
-            let dropped = self.take(&mut lines);
-
-            // Nowhere is left to complain of standard error.
+        while let Some(dropped) = self.take(&mut lines) {
+            // An output that fails says so by itself, if there is somewhere to say it.
             let _ = output.write_all(&lines).and_then(|()| output.flush());
             lines.clear();
             lines.shrink_to(KEPT_BYTES_MAX);
 
             if dropped > 0 {
-                // It takes the way of all lines, and there is room for it now.
-                tracing::error!(
-                    dropped,
-                    "lines of this log were dropped: standard error was not read as fast as they came; read it faster, \
-                     log less (`log_level`), or raise `log_lines_bytes_max`"
-                );
+                report_dropped(dropped);
             }
 
             self.state().is_writing = false;
@@ -106,16 +145,20 @@ impl LogQueue {
         }
     }
 
-    /// Waits for lines and takes all there are; returns how many were dropped before they could be taken.
-    fn take(&self, lines: &mut Vec<u8>) -> u64 {
-        let is_empty = |state: &mut State| state.lines.is_empty();
-        let waited = self.0.changed.wait_while(self.state(), is_empty);
+    /// Waits for lines and takes all there are; returns how many were dropped before they could be taken. `None` when the
+    /// queue is closed and empty.
+    fn take(&self, lines: &mut Vec<u8>) -> Option<u64> {
+        let is_idle = |state: &mut State| state.lines.is_empty() && !state.is_closed;
+        let waited = self.0.changed.wait_while(self.state(), is_idle);
         // As in `state`.
         let mut state = waited.unwrap_or_else(PoisonError::into_inner);
+        if state.lines.is_empty() {
+            return None;
+        }
 
         std::mem::swap(&mut state.lines, lines);
         state.is_writing = true;
-        std::mem::take(&mut state.dropped)
+        Some(std::mem::take(&mut state.untold))
     }
 
     /// Every step leaves the state whole, so a panic elsewhere does it no harm.
@@ -185,14 +228,18 @@ mod tests {
     #[test]
     fn lines_that_do_not_fit_are_dropped_whole_and_the_log_says_how_many() {
         let (output, let_take, text) = held();
-        let queue = LogQueue::start(250, output).unwrap();
+        let (tell, told) = channel();
+        // The receiver is there for as long as the test.
+        let report_dropped = move |dropped| {
+            let _ = tell.send(dropped);
+        };
+        let queue = LogQueue::start(250, output, report_dropped).unwrap();
         let log = tracing_subscriber::fmt::layer()
             .without_time()
             .with_ansi(false)
             .with_writer(queue.clone());
         let subscriber = tracing_subscriber::registry().with(log);
-        // The thread that writes logs, too.
-        tracing::subscriber::set_global_default(subscriber).unwrap();
+        let _guard = tracing::subscriber::set_default(subscriber);
 
         tracing::info!("the first, which is being written");
         queue.flush(Duration::ZERO);
@@ -217,9 +264,9 @@ mod tests {
             kept.ends_with('\n') && kept.contains("line 0000") && count < 10,
             "{kept}"
         );
-        let told = next();
-        let dropped = format!("dropped={}", 1000 - count);
-        assert!(told.contains(&dropped) && told.contains("ERROR"), "{told}");
+        let dropped = 1000 - count as u64;
+        assert_eq!(told.recv_timeout(LONG), Ok(dropped));
+        assert_eq!(queue.dropped(), dropped);
 
         queue.flush(LONG);
         assert!(!queue.state().is_writing);
@@ -228,12 +275,27 @@ mod tests {
     #[test]
     fn a_flush_ends_with_the_last_line_or_with_its_patience() {
         let (output, let_take, text) = held();
-        let queue = LogQueue::start(250, output).unwrap();
+        let queue = LogQueue::start(250, output, |_| ()).unwrap();
         queue.push(b"a line\n");
         queue.flush(Duration::from_millis(1));
 
         let_take.send(()).unwrap();
         queue.flush(LONG);
         assert_eq!(text.try_recv().unwrap(), "a line\n");
+    }
+
+    #[test]
+    fn a_closed_queue_writes_what_waits_and_then_its_thread_ends() {
+        let (output, let_take, text) = held();
+        let queue = LogQueue::start(250, output, |_| ()).unwrap();
+        queue.push(b"a line\n");
+        queue.close();
+        queue.push(b"too late\n");
+
+        let_take.send(()).unwrap();
+        assert_eq!(text.recv_timeout(LONG).unwrap(), "a line\n");
+        // The output, and with it the sender, goes with the thread.
+        assert!(text.recv_timeout(LONG).is_err());
+        assert_eq!(queue.dropped(), 1);
     }
 }

@@ -1,0 +1,130 @@
+//! The places that a logger writes to: a file that the library `logroller` rotates, and the console.
+
+use std::ffi::OsStr;
+use std::io::{self, Write};
+use std::path::Path;
+
+use logroller::{LogRoller, LogRollerBuilder, Rotation, RotationSize};
+use tracing_subscriber::fmt::format::{DefaultFields, Writer};
+use tracing_subscriber::fmt::{FormatFields, Layer as Lines};
+use tracing_subscriber::{Layer, Registry, field::RecordFields};
+
+use super::LoggerError;
+use super::queue::LogQueue;
+use crate::config::{LineFormat, LoggerConfig};
+
+/// What writes lines in one format to one place.
+pub(super) type Output = Box<dyn Layer<Registry> + Send + Sync>;
+
+/// The fields of a span in a line for people. A type of its own, because those that the server's own log has made for
+/// itself may have colours.
+#[derive(Default)]
+pub(super) struct PlainFields(DefaultFields);
+
+impl<'w> FormatFields<'w> for PlainFields {
+    fn format_fields<R: RecordFields>(&self, writer: Writer<'w>, fields: R) -> std::fmt::Result {
+        self.0.format_fields(writer, fields)
+    }
+}
+
+/// Lines in a format, on their way into a queue.
+pub(super) fn lines(format: LineFormat, queue: LogQueue) -> Output {
+    let lines = Lines::default().with_ansi(false).with_writer(queue);
+    match format {
+        LineFormat::Text => lines
+            .with_target(false)
+            .fmt_fields(PlainFields::default())
+            .boxed(),
+        LineFormat::Json => lines.json().flatten_event(true).boxed(),
+    }
+}
+
+/// The queue of a logger's file, with the thread that writes it.
+pub(super) fn file(config: &LoggerConfig) -> Result<LogQueue, LoggerError> {
+    let wrong = |reason: String| LoggerError::File {
+        logger: config.name.clone(),
+        file: config.file.clone(),
+        reason,
+    };
+
+    let output = File {
+        roller: roller(config).map_err(wrong)?,
+        config: config.clone(),
+        is_failing: false,
+    };
+
+    let logger = config.name.clone();
+    let report_dropped = move |dropped| {
+        tracing::error!(
+            logger,
+            dropped,
+            "lines of a logger were dropped: its file was not written as fast as they came; log less (`level`), or raise \
+             `lines_bytes_max`"
+        );
+    };
+
+    LogQueue::start(config.lines_bytes_max, output, report_dropped)
+        .map_err(|error| wrong(format!("no thread for it: {error}")))
+}
+
+fn roller(config: &LoggerConfig) -> Result<LogRoller, String> {
+    let name = config.file.file_name().and_then(OsStr::to_str);
+    let name = name.ok_or("the path does not end with the name of a file")?;
+    let dir = match config.file.parent() {
+        Some(dir) if !dir.as_os_str().is_empty() => dir,
+        _ => Path::new("."),
+    };
+
+    LogRollerBuilder::new(dir, Path::new(name))
+        .rotation(Rotation::SizeBased(RotationSize::Bytes(
+            config.file_bytes_max,
+        )))
+        .max_keep_files(config.files_max)
+        // A flush waits until full files have their new names: this thread may, and there are never more than these.
+        .graceful_shutdown(true)
+        .build()
+        .map_err(|error| error.to_string())
+}
+
+/// A file that says in the server's log when it cannot be written, and when it can be again.
+struct File {
+    roller: LogRoller,
+    config: LoggerConfig,
+    is_failing: bool,
+}
+
+impl File {
+    fn note<T>(&mut self, done: &io::Result<T>) {
+        let was_failing = std::mem::replace(&mut self.is_failing, done.is_err());
+        let logger = &self.config.name;
+        match done {
+            Err(error) if !was_failing => {
+                tracing::error!(logger, %error, "lines of a logger are lost: its file cannot be written");
+            }
+            Ok(_) if was_failing => tracing::info!(logger, "the file of a logger is written again"),
+            _ => {}
+        }
+    }
+
+    /// Opens the file anew: someone may have moved it away, or its directory.
+    fn write_anew(&mut self, lines: &[u8]) -> io::Result<usize> {
+        self.roller = roller(&self.config).map_err(io::Error::other)?;
+        self.roller.write(lines)
+    }
+}
+
+impl Write for File {
+    fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
+        let mut written = self.roller.write(lines);
+        if written.is_err() {
+            written = self.write_anew(lines);
+        }
+
+        self.note(&written);
+        written
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.roller.flush()
+    }
+}

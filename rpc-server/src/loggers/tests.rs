@@ -1,0 +1,66 @@
+use std::fs;
+
+use super::*;
+
+fn logger(name: &str, commands: &[&str], file: &str) -> LoggerConfig {
+    LoggerConfig {
+        name: name.into(),
+        commands: commands.iter().map(|&command| command.into()).collect(),
+        file: file.into(),
+        ..LoggerConfig::default()
+    }
+}
+
+#[track_caller]
+fn refused(configs: &[LoggerConfig], message: &str) {
+    assert_eq!(check(configs).unwrap_err().to_string(), message);
+}
+
+#[test]
+fn loggers_that_do_not_go_together_are_refused() {
+    let orders = logger("orders", &["1001-1007", "1100"], "a.log");
+    assert_eq!(
+        check(&[orders.clone(), logger("b", &["1008"], "b.log")]),
+        Ok(())
+    );
+
+    refused(
+        &[
+            orders.clone(),
+            logger("b", &["1"], "b.log"),
+            logger("b", &["2"], "c.log"),
+        ],
+        "[[loggers]]: two have the `name` \"b\"; rename one",
+    );
+    refused(
+        &[orders.clone(), logger("b", &["1"], "a.log")],
+        "[[loggers]]: two have the `file` \"a.log\"; give each its own",
+    );
+    refused(
+        &[orders.clone(), logger("b", &["1005-1200"], "b.log")],
+        "[[loggers]]: command 1005 is in `commands` of \"orders\" and of \"b\"; take it out of one",
+    );
+    refused(
+        &[logger("b", &["x"], "b.log")],
+        "[[loggers]] \"b\": `commands`: \"x\" must be a cmdid as \"1001\", a range as \"2000-2099\", or \"*\"",
+    );
+}
+
+#[test]
+fn a_file_that_cannot_be_opened_is_refused_with_its_logger() {
+    let dir = tempfile::tempdir().unwrap();
+    let console = LogQueue::start(1 << 20, std::io::sink(), |_| ()).unwrap();
+    let taken = dir.path().join("taken");
+    fs::create_dir(&taken).unwrap();
+    let orders = LoggerConfig {
+        file: taken,
+        ..logger("orders", &["1"], "")
+    };
+
+    let error = Loggers::open(&[orders], console).err().unwrap().to_string();
+    assert!(
+        error.starts_with("[[loggers]] \"orders\": `file` = ")
+            && error.contains("taken\" cannot be opened: "),
+        "{error}"
+    );
+}
