@@ -21,7 +21,7 @@ fn a_cmdid_with_two_handlers_names_both_and_their_places() {
     let line = line!() + 1;
     let error = message(Router::new().route(100, first).unwrap().route(100, second));
     let place = format!("tests/it/router/routes.rs:{line}:");
-    for part in ["cmdid 100", "router::first", "router::second"] {
+    for part in ["cmdid 100", "routes::first", "routes::second"] {
         assert!(error.contains(part), "{error}");
     }
     assert_eq!(error.matches(&place).count(), 2, "{error}");
@@ -32,11 +32,11 @@ fn the_built_in_cmdids_are_refused_by_name() {
     for cmdid in [0, 6, 7, 99] {
         let error = message(Router::new().route(cmdid, first));
         assert!(
-            error.contains(&format!("cmdid {cmdid} ")) && error.contains("router::first"),
+            error.contains(&format!("cmdid {cmdid} ")) && error.contains("routes::first"),
             "{error}"
         );
         assert!(
-            error.contains("router.rs:") && error.contains("100"),
+            error.contains("routes.rs:") && error.contains("100"),
             "{error}"
         );
     }
@@ -70,7 +70,7 @@ async fn merging_keeps_all_commands_and_refuses_those_that_both_have() {
     );
     let error = message(both.merge(one().unwrap()));
     assert!(
-        error.contains("cmdid 100") && error.matches("router.rs:").count() == 2,
+        error.contains("cmdid 100") && error.matches("routes.rs:").count() == 2,
         "{error}"
     );
 }
