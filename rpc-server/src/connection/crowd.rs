@@ -1,10 +1,18 @@
-//! The crowd of connections that have more to do than fits into a turn: the larger it is, the shorter are the turns.
+//! The crowd of connections that have more to do than fits into a turn, and their order. A connection that has little
+//! to do waits for a few of their turns only, however many they are.
 
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap};
+use std::num::NonZeroU64;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::task::{Context, Waker};
+use std::thread::{self, ThreadId};
 use std::time::Duration;
 
-use crate::sync::AtomicUsize;
+use tokio::runtime::Handle;
+
+use super::come_back;
+use crate::sync::{AtomicUsize, Mutex, MutexGuard};
 
 /// How long a connection may do its work before the other tasks of its thread have their turn: one that asks for much
 /// by little must not keep the others waiting.
@@ -13,50 +21,219 @@ pub(super) const SHARE: Duration = Duration::from_millis(1);
 /// What is left of that where many connections have more to do than fits into a turn.
 const SHARE_MIN: Duration = Duration::from_micros(50);
 
-/// The connections of a server that wait for a further turn, because the last one was not long enough. The more there
-/// are, the shorter is a turn: a connection that has little to do waits for all of theirs.
-#[derive(Default)]
-pub(crate) struct Crowd(AtomicUsize);
+/// Connections of the crowd that are at their turns at one time, for each thread: with one alone, its thread would have
+/// nothing to do while it calls the next one.
+const AT_TURN_PER_THREAD: usize = 2;
 
-/// A connection among those that wait for a further turn.
-pub(super) struct InCrowd(Arc<Crowd>);
+/// The connections of a server that wait for a further turn, because the last one was not long enough, or that are in
+/// the middle of a long line. The more there are, the shorter is a turn.
+#[derive(Default)]
+pub(crate) struct Crowd {
+    len: Arc<AtomicUsize>,
+    lanes: Mutex<Lanes>,
+}
+
+/// A thread that hangs in a handler would keep those waiting that it has called, so each runtime has a lane of its own.
+#[derive(Default)]
+struct Lanes {
+    /// Of the runtime with several threads: what one has called, another one takes.
+    shared: Option<Arc<Lane>>,
+    /// Of runtimes of one thread. There are as many as the server ever had threads.
+    of_threads: HashMap<ThreadId, Arc<Lane>>,
+}
+
+/// The crowd of one runtime, in the order of its turns.
+struct Lane {
+    /// The number in the crowds of all runtimes.
+    len: Arc<AtomicUsize>,
+    /// Held for a few operations on a map.
+    turns: Mutex<Turns>,
+}
+
+struct Turns {
+    /// How many may be called.
+    free: usize,
+    /// The number of the place that was given out last.
+    last: u64,
+    /// The places of those that are not called yet.
+    waiting: BTreeMap<NonZeroU64, Waker>,
+}
+
+/// The place of a connection in the crowd, if it has one.
+pub(super) struct InCrowd {
+    lane: Arc<Lane>,
+    number: Option<NonZeroU64>,
+}
+
+/// Whether a connection may do its work now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turn {
+    Now,
+    /// It is woken when its turn has come.
+    Later,
+}
 
 impl Crowd {
-    // Relaxed, here and below: a connection more or fewer for a moment changes little.
-    pub(super) fn join(self: &Arc<Self>) -> InCrowd {
-        self.0.fetch_add(1, Ordering::Relaxed);
-        InCrowd(Arc::clone(self))
-    }
-
     /// How long a turn may be now.
     #[inline]
     pub(super) fn share(&self) -> Duration {
-        let waiting = u32::try_from(self.0.load(Ordering::Relaxed)).unwrap_or(u32::MAX);
+        // Relaxed, here and below: a connection more or fewer for a moment changes little.
+        let waiting = u32::try_from(self.len.load(Ordering::Relaxed)).unwrap_or(u32::MAX);
         (SHARE / waiting.saturating_add(1)).max(SHARE_MIN)
+    }
+
+    /// No place yet, for a connection of this thread's runtime.
+    pub(super) fn outside(&self) -> InCrowd {
+        let threads = Handle::try_current().map_or(1, |runtime| runtime.metrics().num_workers());
+
+        // A map that is whole after each step.
+        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        let lane = match threads {
+            1 => lanes
+                .of_threads
+                .entry(thread::current().id())
+                .or_insert_with(|| self.lane(1)),
+            many => lanes.shared.get_or_insert_with(|| self.lane(many)),
+        };
+
+        InCrowd {
+            lane: Arc::clone(lane),
+            number: None,
+        }
+    }
+
+    fn lane(&self, threads: usize) -> Arc<Lane> {
+        Arc::new(Lane {
+            len: Arc::clone(&self.len),
+            turns: Mutex::new(Turns {
+                free: threads * AT_TURN_PER_THREAD,
+                last: 0,
+                waiting: BTreeMap::new(),
+            }),
+        })
+    }
+}
+
+impl InCrowd {
+    /// Whether the connection is in the crowd.
+    #[inline]
+    pub(super) fn is_inside(&self) -> bool {
+        self.number.is_some()
+    }
+
+    /// Whether it is the turn of a connection with much to do, which joins the crowd for that.
+    pub(super) fn poll_turn(&mut self, waker: &Waker) -> Turn {
+        let mut turns = self.lane.turns();
+
+        if let Some(number) = self.number {
+            return match turns.waiting.get_mut(&number) {
+                None => Turn::Now,
+                Some(known) => {
+                    known.clone_from(waker);
+                    Turn::Later
+                }
+            };
+        }
+
+        let number = turns.next_number();
+        let turn = match turns.free {
+            free if free > 0 && turns.waiting.is_empty() => {
+                turns.free -= 1;
+                Turn::Now
+            }
+            _ => {
+                turns.waiting.insert(number, waker.clone());
+                Turn::Later
+            }
+        };
+        drop(turns);
+
+        self.number = Some(number);
+        self.lane.len.fetch_add(1, Ordering::Relaxed);
+        turn
+    }
+
+    /// The turn was not long enough: another one follows, behind those of all others in the crowd.
+    pub(super) fn wait_again(&mut self, waker: &Waker) {
+        let mut turns = self.lane.turns();
+        let number = turns.next_number();
+        turns.waiting.insert(number, waker.clone());
+        let before = self.number.replace(number);
+        if let Some(before) = before {
+            turns.give_back(before);
+        }
+        let called = turns.call();
+        drop(turns);
+
+        if before.is_none() {
+            self.lane.len.fetch_add(1, Ordering::Relaxed);
+        }
+        wake(called);
+    }
+
+    /// Leaves the crowd.
+    #[inline]
+    pub(super) fn leave(&mut self) {
+        if let Some(number) = self.number.take() {
+            self.lane.leave(number);
+        }
     }
 }
 
 impl Drop for InCrowd {
     fn drop(&mut self) {
-        self.0.0.fetch_sub(1, Ordering::Relaxed);
+        self.leave();
+    }
+}
+
+impl Lane {
+    fn turns(&self) -> MutexGuard<'_, Turns> {
+        // Each step leaves it whole.
+        self.turns.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn leave(&self, number: NonZeroU64) {
+        self.len.fetch_sub(1, Ordering::Relaxed);
+
+        let mut turns = self.turns();
+        turns.give_back(number);
+        let called = turns.call();
+        drop(turns);
+
+        wake(called);
+    }
+}
+
+impl Turns {
+    fn next_number(&mut self) -> NonZeroU64 {
+        self.last += 1;
+        NonZeroU64::new(self.last).expect("it was raised just now")
+    }
+
+    /// Takes a place away, with its turn if it was called.
+    fn give_back(&mut self, number: NonZeroU64) {
+        let was_called = self.waiting.remove(&number).is_none();
+        self.free += usize::from(was_called);
+    }
+
+    /// Calls the next one, if it may have its turn now.
+    fn call(&mut self) -> Option<Waker> {
+        if self.free == 0 {
+            return None;
+        }
+
+        let (_, waker) = self.waiting.pop_first()?;
+        self.free -= 1;
+        Some(waker)
+    }
+}
+
+/// Wakes a connection once the runtime has looked at its sockets: those that have little to do come first.
+fn wake(called: Option<Waker>) {
+    if let Some(waker) = called {
+        come_back(&mut Context::from_waker(&waker));
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_turn_is_the_shorter_the_more_connections_wait_for_theirs() {
-        let crowd = Arc::new(Crowd::default());
-        assert_eq!(crowd.share(), SHARE);
-
-        let three: Vec<_> = (0..3).map(|_| crowd.join()).collect();
-        assert_eq!(crowd.share(), SHARE / 4);
-
-        let thousand: Vec<_> = (0..1_000).map(|_| crowd.join()).collect();
-        assert_eq!(crowd.share(), SHARE_MIN);
-        drop((three, thousand));
-        assert_eq!(crowd.share(), SHARE);
-    }
-}
+mod tests;

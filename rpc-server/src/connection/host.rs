@@ -25,7 +25,7 @@ pub(crate) struct Host {
     pub(crate) memory: Arc<Memory>,
     pub(crate) stop: Arc<Stop>,
     pub(crate) log: Arc<PeerLog>,
-    /// The connections that wait for a further turn.
+    /// The connections that have more to do than others.
     pub(crate) crowd: Arc<Crowd>,
     /// What the built-in commands tell of the server.
     pub(crate) reporter: Arc<Reporter>,

@@ -81,6 +81,12 @@ impl Input {
         }
     }
 
+    /// Whether it is in the middle of a line that is longer than others.
+    #[inline]
+    pub(super) fn is_long(&self) -> bool {
+        self.pieces.is_some()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }

@@ -54,7 +54,7 @@ use crate::access::Policy;
 use crate::shutdown::Stage;
 use access_log::AccessLog;
 use closing::Received;
-use crowd::InCrowd;
+use crowd::{InCrowd, Turn};
 use input::Input;
 use lifecycle::Phase;
 use session::Session;
@@ -73,8 +73,8 @@ struct Connection<IO> {
     input: Input,
     session: Session<IO>,
     alarm: Alarm,
-    /// While it waits for a further turn.
-    in_crowd: Option<InCrowd>,
+    /// Its place among those that have much to do.
+    in_crowd: InCrowd,
     /// Since when it has been kept awake without anything to do.
     spinning_since: Option<std::time::Instant>,
     /// Whether its first bytes are an HTTP request that is answered: it is handed over with them.
@@ -93,16 +93,21 @@ where
         Self {
             input: Input::default(),
             speaks_http: policy.is_for_pages,
+            in_crowd: host.crowd.outside(),
             session: Session::new(io, peer, host, policy),
             alarm: Alarm::default(),
-            in_crowd: None,
             spinning_since: None,
         }
     }
 
-    /// Turns until there is nothing to do. Ready when the connection is over.
+    /// Turns until there is nothing to do, or others come first. Ready when the connection is over.
     fn poll(&mut self, cx: &mut Context<'_>, stage: Stage) -> Poll<io::Result<()>> {
-        self.in_crowd = None;
+        let has_much_to_do = self.in_crowd.is_inside() || self.input.is_long();
+        let is_urgent = stage == Stage::Aborted || self.session.stats.will_have_to_shed();
+        if has_much_to_do && !is_urgent && self.in_crowd.poll_turn(cx.waker()) == Turn::Later {
+            return Poll::Pending;
+        }
+
         self.session.look_at_limits();
         self.session.take_buffers();
         self.session.clock.begin_turn();
@@ -170,6 +175,7 @@ where
 
             self.watch_idleness();
             if self.poll_timer(cx).is_pending() {
+                self.in_crowd.leave();
                 if !self.spin(cx) {
                     self.release(cx);
                 }
@@ -180,9 +186,8 @@ where
         // Whatever comes in, it does not put off what it is time for.
         let _ = self.poll_timer(cx);
 
-        // Others of this thread come first for once, and those for whom something has come meanwhile.
-        self.in_crowd = Some(self.session.host.crowd.join());
-        come_back(cx);
+        // Others come first for once: those for whom something has come meanwhile, and those that have waited longer.
+        self.in_crowd.wait_again(cx.waker());
         Poll::Pending
     }
 

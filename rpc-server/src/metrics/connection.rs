@@ -244,11 +244,16 @@ impl ConnectionMetrics {
             .store(bytes as u64, Ordering::Relaxed);
     }
 
+    /// Whether the connection is going to be told that it has to end its calls.
+    #[inline]
+    pub(crate) fn will_have_to_shed(&self) -> bool {
+        self.listed.is_to_shed.load(Ordering::Relaxed)
+    }
+
     /// Whether the connection has to end its calls for want of memory; it is asked once.
     #[inline]
     pub(crate) fn is_to_shed(&self) -> bool {
-        self.listed.is_to_shed.load(Ordering::Relaxed)
-            && self.listed.is_to_shed.swap(false, Ordering::Relaxed)
+        self.will_have_to_shed() && self.listed.is_to_shed.swap(false, Ordering::Relaxed)
     }
 
     /// Tells since when the connection may be asked to make room for another one, or that it may not.

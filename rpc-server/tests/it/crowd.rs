@@ -145,6 +145,7 @@ struct Endless {
 #[derive(Default)]
 struct Seen {
     reads: AtomicUsize,
+    writes: AtomicUsize,
     largest: AtomicUsize,
 }
 
@@ -191,6 +192,7 @@ impl AsyncWrite for Endless {
         _cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.seen.writes.fetch_add(1, Ordering::Relaxed);
         Poll::Ready(Ok(bytes.len()))
     }
 
@@ -248,4 +250,51 @@ fn a_connection_that_always_has_more_to_do_leaves_the_runtime_its_sockets() {
         let reads = seen.reads.load(Ordering::Relaxed);
         assert!(reads < TURNS, "{reads} reads, one or more a turn");
     });
+}
+
+#[tokio::test]
+async fn a_connection_with_little_to_do_waits_for_a_few_of_the_turns_of_a_crowd() {
+    const CROWD: usize = 50;
+
+    let (server, address) = tcp(Config::default()).await;
+    let mut good = connect(address).await;
+    assert_eq!(good.ask(PING).await["data"], 1);
+
+    let crowd: Vec<_> = (0..CROWD)
+        .map(|_| {
+            let (endless, seen) = Endless::new(b"{\"id\":1,\"cmdid\":100,\"params\":1}\n");
+            tokio::spawn(server.handle.serve_connection(endless, "endless"));
+            seen
+        })
+        .collect();
+    let writes = |seen: &Arc<Seen>| seen.writes.load(Ordering::Relaxed);
+    while crowd.iter().any(|seen| writes(seen) < 3) {
+        tokio::task::yield_now().await;
+    }
+
+    // The best of a few: a turn is the shorter the less the machine has to do.
+    let mut fewest = usize::MAX;
+    for _ in 0..5 {
+        let before: Vec<_> = crowd.iter().map(writes).collect();
+        assert_eq!(good.ask(PING).await["data"], 1);
+        let at_turn = crowd
+            .iter()
+            .zip(before)
+            .filter(|(seen, before)| writes(seen) > *before);
+        fewest = fewest.min(at_turn.count());
+    }
+    assert!(
+        fewest < CROWD / 2,
+        "{fewest} of {CROWD} had their turns before the answer"
+    );
+
+    // All of them have theirs in the end.
+    let before: Vec<_> = crowd.iter().map(writes).collect();
+    while crowd
+        .iter()
+        .zip(&before)
+        .any(|(seen, before)| writes(seen) == *before)
+    {
+        tokio::task::yield_now().await;
+    }
 }
