@@ -68,6 +68,7 @@ impl<T: Default> InFlight<T> {
 
     /// Takes a slot for a multiplexed call; `None` where the table is full. The value is what the
     /// slot's last call left in it.
+    #[inline]
     pub fn open(&mut self) -> Option<(u64, &mut T)> {
         if let Some(index) = self.free.pop() {
             let slot = &mut self.slots[index as usize];
@@ -112,9 +113,12 @@ impl<T: Default> InFlight<T> {
     /// Ends a call and frees its slot, whose value is still there to be read. An ordered call that
     /// has had no reply leaves a tombstone.
     pub fn close(&mut self, id: u64) -> Option<&mut T> {
-        self.get_mut(id)?;
+        let slot = self.slots.get_mut(index_of(id))?;
+        if !slot.live || id_of(slot.generation, index32(id)) != id {
+            return None;
+        }
+
         self.free.push(index32(id));
-        let slot = &mut self.slots[index_of(id)];
         slot.live = false;
         Some(&mut slot.value)
     }

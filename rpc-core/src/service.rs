@@ -1,13 +1,14 @@
 //! One [`Service`] for router, layers, client and mock.
 
-use std::future::Future;
+use std::future::{Future, ready};
 use std::marker::PhantomData;
 use std::sync::Arc;
 
 use futures::FutureExt;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, Either};
 
 use crate::frame::{Outcome, Request};
+use crate::status::Status;
 use crate::typed::{MethodResult, TypedRequest};
 
 /// Something that answers requests: a handler, a router, a layer around either, a client.
@@ -107,13 +108,17 @@ pub trait Service: Send + Sync + 'static {
     fn call(&self, request: Request<'_>) -> impl Future<Output = Outcome> + Send + 'static;
 
     /// A unary call whose data are decoded, for typed clients: [`call`](Self::call), unless the service can decode
-    /// them in place, as a client does where it has read them.
+    /// them in place, as a client does where it has read them. A request that could not be made fails the call here, as a
+    /// future around this one would make each call larger.
     #[doc(hidden)]
     fn call_typed<R: MethodResult>(
         &self,
-        request: TypedRequest<'_>,
+        request: Result<TypedRequest<'_>, Status>,
     ) -> impl Future<Output = R> + Send {
-        self.call(request.into_request()).map(R::from_outcome)
+        match request {
+            Ok(request) => Either::Left(self.call(request.into_request()).map(R::from_outcome)),
+            Err(status) => Either::Right(ready(R::from_data(Err(status)))),
+        }
     }
 }
 
@@ -124,7 +129,7 @@ impl<S: Service> Service for Arc<S> {
 
     fn call_typed<R: MethodResult>(
         &self,
-        request: TypedRequest<'_>,
+        request: Result<TypedRequest<'_>, Status>,
     ) -> impl Future<Output = R> + Send {
         S::call_typed(self, request)
     }

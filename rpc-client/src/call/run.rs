@@ -483,6 +483,7 @@ impl Command<'_> {
         Ok(self.request_of(self.raw(params)?))
     }
 
+    #[inline]
     fn raw<P: Serialize + ?Sized>(&self, params: &P) -> Result<RawJson<'static>, Error> {
         let target = &self.caller().target;
         RawJson::serialize(params)

@@ -231,14 +231,19 @@ impl Attempt {
         }
     }
 
+    #[inline]
     fn finish(&mut self, failure: Option<&Error>) {
         if let Some(guard) = self.guard.take() {
-            let standing = match self.pending.is_usable() {
-                true => ServerStanding::Serving,
-                false => ServerStanding::Leaving,
-            };
-            guard.finish(failure, standing);
+            self.count_end(guard, failure);
         }
+    }
+
+    fn count_end(&self, guard: InFlightGuard, failure: Option<&Error>) {
+        let standing = match self.pending.is_usable() {
+            true => ServerStanding::Serving,
+            false => ServerStanding::Leaving,
+        };
+        guard.finish(failure, standing);
     }
 }
 

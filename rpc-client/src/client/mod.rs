@@ -9,7 +9,7 @@ mod registry;
 pub mod sms;
 
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, ready};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt, TryStreamExt};
 use rpc_core::scope::Parent;
 use rpc_core::typed::{MethodResult, TypedRequest};
-use rpc_core::{Body, CmdId, Layer, Outcome, RawJson, Reply, Request, Service};
+use rpc_core::{Body, CmdId, Layer, Outcome, RawJson, Reply, Request, Service, Status};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -472,8 +472,13 @@ impl Service for Client {
 
     fn call_typed<R: MethodResult>(
         &self,
-        request: TypedRequest<'_>,
+        request: Result<TypedRequest<'_>, Status>,
     ) -> impl Future<Output = R> + Send {
+        let request = match request {
+            Ok(request) => request,
+            Err(status) => return Either::Left(ready(R::from_data(Err(status))).boxed()),
+        };
+
         let command = Command::of_typed(&self.context, self.inherited(), &request);
         if !request.is_plain() || !command.is_usual() {
             let call = Service::call(self, request.into_request());

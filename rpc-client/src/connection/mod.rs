@@ -203,8 +203,9 @@ impl Connection {
             state.append(|output| encode_cancel(output, id));
         }
 
-        let is_unanswered = state.calls.peek_ordered() == OrderedReply::GivenUp;
-        if is_unanswered && self.0.common.config.pool.undelimited_replies {
+        if self.0.common.config.pool.undelimited_replies
+            && state.calls.peek_ordered() == OrderedReply::GivenUp
+        {
             state.leaving.get_or_insert(Leaving::Unanswered);
         }
 

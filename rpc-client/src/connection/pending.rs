@@ -211,18 +211,28 @@ impl Future for PendingCall {
     }
 }
 
+impl PendingCall {
+    /// Its caller has dropped it.
+    #[cold]
+    fn give_up(&self) {
+        let mut state = self.connection.0.lock();
+        if let Some(slot) = state.calls.get_mut(self.id)
+            && matches!(slot.progress, Progress::Waiting)
+        {
+            let metrics = &self.connection.0.common.metrics;
+            metrics.ended(slot.cmdid, End::GIVEN_UP);
+        }
+
+        self.connection
+            .release(&mut state, self.id, CallEnd::GivenUp);
+    }
+}
+
 impl Drop for PendingCall {
+    #[inline]
     fn drop(&mut self) {
         if !self.is_over {
-            let mut state = self.connection.0.lock();
-            if let Some(slot) = state.calls.get_mut(self.id)
-                && matches!(slot.progress, Progress::Waiting)
-            {
-                let metrics = &self.connection.0.common.metrics;
-                metrics.ended(slot.cmdid, End::GIVEN_UP);
-            }
-            self.connection
-                .release(&mut state, self.id, CallEnd::GivenUp);
+            self.give_up();
         }
     }
 }

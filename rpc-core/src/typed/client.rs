@@ -140,10 +140,7 @@ impl<S: Service> TypedClient<S> {
         &'c self,
         request: Result<TypedRequest<'c>, Status>,
     ) -> impl Future<Output = R> + Send + use<'c, S, R> {
-        match request {
-            Ok(request) => Either::Left(S::call_typed(&self.service, request)),
-            Err(status) => Either::Right(ready(R::from_data(Err(status)))),
-        }
+        S::call_typed(&self.service, request)
     }
 
     /// Sends a request that is not answered.

@@ -25,6 +25,7 @@ impl Replies {
     }
 
     /// What the bytes begin with. An error says why nothing can be found in them.
+    #[inline]
     pub(super) fn step<'b>(&mut self, bytes: &'b [u8]) -> Result<Step<'b>, String> {
         match self {
             Self::Lines(lines) => Ok(lines.step(bytes)),

@@ -9,7 +9,7 @@ use serde::ser::{
 use serde_json::Error;
 
 use super::Value;
-use crate::frame::json::escape::push_string;
+use crate::frame::json::escape::push_name;
 
 /// Writes the parts of one that has any.
 pub(super) struct Parts<'a> {
@@ -25,6 +25,16 @@ impl Parts<'_> {
     fn next(&mut self) {
         if mem::replace(&mut self.has_any, true) {
             self.out.push(b',');
+        }
+    }
+
+    /// Writes what comes after the parts.
+    #[inline]
+    fn finish(self) {
+        match self.end {
+            // As a rule; the copy of a slice is a call.
+            [bracket] => self.out.push(*bracket),
+            end => self.out.extend_from_slice(end),
         }
     }
 
@@ -46,9 +56,11 @@ impl Parts<'_> {
             });
         }
 
-        self.next();
-        push_string(self.out, key);
-        self.out.push(b':');
+        match mem::replace(&mut self.has_any, true) {
+            true => self.out.extend_from_slice(b",\""),
+            false => self.out.push(b'"'),
+        }
+        push_name(self.out, key);
         value.serialize(Value::new(self.out))
     }
 }
@@ -64,7 +76,7 @@ macro_rules! parts {
             }
 
             fn end(self) -> Result<(), Error> {
-                self.out.extend_from_slice(self.end);
+                self.finish();
                 Ok(())
             }
         })*
@@ -109,7 +121,7 @@ impl SerializeMap for Parts<'_> {
     }
 
     fn end(self) -> Result<(), Error> {
-        self.out.extend_from_slice(self.end);
+        self.finish();
         Ok(())
     }
 }
