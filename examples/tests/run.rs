@@ -21,6 +21,7 @@ const KEEPALIVE: &str = env!("CARGO_BIN_EXE_keepalive");
 const LAYERS: &str = env!("CARGO_BIN_EXE_layers");
 const NO_SOCKET: &str = env!("CARGO_BIN_EXE_no_socket");
 const ORDERS: &str = env!("CARGO_BIN_EXE_orders");
+const SHORT_LONG: &str = env!("CARGO_BIN_EXE_short_long");
 const SHUTDOWN: &str = env!("CARGO_BIN_EXE_shutdown");
 const SOAK: &str = env!("CARGO_BIN_EXE_soak");
 const STREAM: &str = env!("CARGO_BIN_EXE_stream");
@@ -100,6 +101,7 @@ fn every_example_is_run_by_a_test() {
             GATEWAY,
             KEEPALIVE,
             ORDERS,
+            SHORT_LONG,
             SOAK,
             TORNADO_PARITY,
             TRACED,
@@ -108,6 +110,25 @@ fn every_example_is_run_by_a_test() {
         .map(|name| name.to_str().unwrap().to_owned());
 
     assert_eq!(found, tested.collect());
+}
+
+#[test]
+fn long_connections_are_compared_with_short_ones() {
+    says(
+        &stdout(&run(SHORT_LONG, &[Path::new("--quick")])),
+        &[
+            "100 callers",
+            "plain  one for each call ",
+            "1.0 x",
+            "plain  one for each caller ",
+            "plain  one for all ",
+            "TLS    one for each call ",
+            "1.0 x",
+            "TLS    one for each caller ",
+            "TLS    one for all ",
+            "Look at `times`",
+        ],
+    );
 }
 
 #[test]
