@@ -14,8 +14,8 @@ use super::jittered;
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct Admission {
-    /// Maximum number of calls in flight on all connections together, ordered ones that wait for their turn among
-    /// them. Further calls do not run: they are answered with code 8, `rejected` and `retry_after_ms`. Built-in
+    /// Maximum number of calls in flight on all connections together, with the ordered ones that wait for their turn.
+    /// Further calls do not run: they are answered with code 8, `rejected` and `retry_after_ms`. Built-in
     /// commands are always answered. Calls that several threads read at the same moment may exceed it by a few.
     pub in_flight_max: usize,
     /// Maximum number of calls in flight of one peer, on all of its connections together; 0 for any number. A peer is
@@ -24,7 +24,7 @@ pub struct Admission {
     /// Further calls do not run, as at `admission.in_flight_max`. The default is a quarter of
     /// `admission.in_flight_max`.
     pub in_flight_per_peer: usize,
-    /// Maximum number of calls in flight on one connection, ordered ones that wait for their turn among them. At the
+    /// Maximum number of calls in flight on one connection, with the ordered ones that wait for their turn. At the
     /// limit the server stops reading from it.
     pub in_flight_per_connection: usize,
     /// Whether the limit on calls in flight adapts to their latency, between `admission.adaptive_min` and

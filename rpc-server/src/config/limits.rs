@@ -14,10 +14,11 @@ use serde::{Deserialize, Serialize};
 pub struct Limits {
     /// Maximum number of open connections. Further ones are refused with code 8 and closed.
     pub connections_max: usize,
-    /// At `limits.connections_max`, how long a connection must have had nothing to do to make room for a further one,
-    /// in milliseconds; 0: none has to. Of those that have used ids the one that has rested longest is asked to go, by
-    /// a `goaway`, and answers what still comes; while such ones leave, there may be an eighth more connections than
-    /// `limits.connections_max`. Callers that come back often enough can push out all that rest.
+    /// At `limits.connections_max`, how long a connection must have been idle to make room for a further one, in
+    /// milliseconds; 0 turns this off. Of the connections that have used ids, the one that has been idle for longest is
+    /// asked to go by a `goaway`. Its calls are answered until its client closes it, or `drain.timeout_ms` has passed.
+    /// Meanwhile there may be an eighth more connections than `limits.connections_max`. Callers that connect often
+    /// can push out all idle connections.
     pub make_room_after_ms: u64,
     /// Maximum number of open connections of one address; 0 for any number. An IPv6 address counts with all those of
     /// its /64 network, which is what one host is given. Further ones are refused with code 8 and closed.
@@ -35,7 +36,7 @@ pub struct Limits {
     /// connection.
     pub output_bytes_hard_max: usize,
     /// Maximum number of bytes that one connection holds: the line being read, the params of its calls in
-    /// flight, ordered ones that wait for their turn among them, and the output that waits. At the limit the
+    /// flight (also of ordered ones that wait for their turn), and the output that waits. At the limit the
     /// server stops reading from it; only cancels, credits and built-in commands at the front of what was read
     /// are still taken. At least `limits.frame_bytes_max` and `limits.output_bytes_soft_max` together.
     pub connection_bytes_max: usize,

@@ -28,7 +28,7 @@ pub struct Timeouts {
     pub linger_timeout_ms: u64,
     /// How long a connection stays awake for its next request before its thread may sleep, in
     /// microseconds; 0 sleeps at once. A client that makes one call at a time gets its replies several
-    /// times faster, because no thread has to be woken, and a processor is kept busy meanwhile.
+    /// times faster, because no thread has to be woken. Meanwhile the connection keeps a processor busy.
     pub spin_us: u64,
 }
 

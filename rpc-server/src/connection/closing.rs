@@ -191,11 +191,23 @@ where
         }
     }
 
-    /// Ends the service of a connection that has rested longest, where another one needs its place. One that has found
-    /// something to do since then stays.
+    /// Asks a connection that has rested longest to go, where another one needs its place. One that has found something
+    /// to do since then stays.
     pub(super) fn make_room(&mut self) {
         if self.may_make_room() {
+            self.lifecycle.note_that_it_makes_room();
             self.retire_with(MAKES_ROOM);
+        }
+    }
+
+    /// How long a connection that retires waits for further requests. One that has rested may have a peer that rests as
+    /// well, and reads its goaway only when it has something to call: it has the time of a drain.
+    pub(super) fn retirement_grace(&self) -> Duration {
+        let drain = &self.host.config.drain;
+        if self.lifecycle.makes_room() {
+            drain.timeout()
+        } else {
+            drain.goaway_grace()
         }
     }
 
@@ -223,7 +235,8 @@ where
                 add(&self.host.metrics.connections_retired, 1);
                 self.say_goaway(reason);
                 let has_used_id = self.lifecycle.has_used_id();
-                self.enter(Phase::Retiring, has_used_id.then_some(grace));
+                let grace = has_used_id.then(|| self.retirement_grace());
+                self.enter(Phase::Retiring, grace);
                 self.end_resumable_streams();
             }
             Phase::Retiring => {

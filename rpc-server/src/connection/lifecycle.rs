@@ -54,6 +54,8 @@ pub(super) struct Lifecycle {
     has_used_id: bool,
     /// Whether the peer has ended its side of the stream.
     has_peer_ended: bool,
+    /// Whether it was asked to go for another connection's sake.
+    makes_room: bool,
     bad_in_a_row: u32,
     /// What it had done when it began to do nothing.
     idle_since_work: u64,
@@ -66,6 +68,7 @@ impl Lifecycle {
             has_spoken: false,
             has_used_id: false,
             has_peer_ended: false,
+            makes_room: false,
             bad_in_a_row: 0,
             idle_since_work: 0,
         }
@@ -100,6 +103,14 @@ impl Lifecycle {
 
     pub(super) fn peer_has_ended(&mut self) {
         self.has_peer_ended = true;
+    }
+
+    pub(super) fn makes_room(&self) -> bool {
+        self.makes_room
+    }
+
+    pub(super) fn note_that_it_makes_room(&mut self) {
+        self.makes_room = true;
     }
 
     #[inline]

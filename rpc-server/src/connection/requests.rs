@@ -98,7 +98,7 @@ where
             && self.lifecycle.has_used_id()
             && decision.is_work()
         {
-            let end = self.clock.now() + self.host.config.drain.goaway_grace();
+            let end = self.clock.now() + self.retirement_grace();
             self.timers.set(Timer::Phase, end);
         }
 

@@ -11,9 +11,18 @@ use crate::rig::{ECHO, HOLD, Rig};
 use crate::support::{Client, TestServer, call};
 
 async fn server(connections_max: usize, rig: &Rig) -> (TestServer, SocketAddr) {
+    server_with(connections_max, rig, |_| {}).await
+}
+
+async fn server_with(
+    connections_max: usize,
+    rig: &Rig,
+    change: impl FnOnce(&mut Config),
+) -> (TestServer, SocketAddr) {
     let config = Config::default().with(|config| {
         config.limits.connections_max = connections_max;
         config.limits.make_room_after_ms = 1;
+        change(config);
     });
     let server = Server::builder()
         .listen("127.0.0.1:0")
@@ -129,4 +138,50 @@ async fn a_connection_that_is_asked_to_make_room_answers_what_still_comes() {
     // It has been asked already, and there may be no more than one connection over the limit.
     let mut another = connect(address).await;
     another.expect_code(None, 8).await;
+}
+
+/// A server of one connection, which has asked that one to make room for the other.
+async fn asked(change: impl FnOnce(&mut Config)) -> (TestServer, Client<TcpStream>) {
+    let (server, address) = server_with(1, &Rig::new(), change).await;
+    let mut resting = connect(address).await;
+    resting.send("{\"id\":1,\"cmdid\":0}\n").await;
+    resting.expect_code(1, 0).await;
+    rest().await;
+
+    let mut newcomer = connect(address).await;
+    assert_eq!(newcomer.ask("{\"cmdid\":0,\"params\":2}").await["data"], 2);
+    (server, resting)
+}
+
+#[tokio::test]
+async fn a_client_that_reads_late_that_it_was_asked_to_make_room_has_its_calls_answered() {
+    let (server, mut resting) = asked(|config| config.drain.goaway_grace_ms = 1).await;
+    until(|| server.stats().connections_retired == 1).await;
+    let since = Instant::now();
+    until(|| since.elapsed() > Duration::from_millis(100)).await;
+
+    for id in 2..5 {
+        resting.send(call(id, ECHO, "\"params\":3")).await;
+        if id == 2 {
+            expect_to_be_asked(&mut resting).await;
+        }
+        assert_eq!(resting.expect_code(id, 0).await["data"], 3);
+
+        let since = Instant::now();
+        until(|| since.elapsed() > Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_go_when_it_is_asked_to_has_the_time_of_a_drain() {
+    let (_server, mut resting) = asked(|config| {
+        config.drain.goaway_grace_ms = 1;
+        config.drain.timeout_ms = 50;
+    })
+    .await;
+
+    expect_to_be_asked(&mut resting).await;
+    let since = Instant::now();
+    resting.expect_end().await;
+    assert!(since.elapsed() < Duration::from_secs(5), "{since:?}");
 }

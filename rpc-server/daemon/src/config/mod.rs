@@ -47,10 +47,8 @@ pub struct DaemonConfig {
     /// Whether other machines may connect to the addresses of `listen`, which have neither TLS nor authentication.
     /// Otherwise an address that other machines reach is refused at start.
     pub allow_plaintext: bool,
-    /// Listeners with a policy of their own, each with `address`, and where it is not the default:
-    /// `certificate_file` and `key_file` (TLS), `client_ca_file` and `client_certificates` ("off", "optional",
-    /// "required"), `require_authentication`, `admin_pages`, `first_frame_timeout_ms`, `allow_plaintext`. With
-    /// any of them, and without `listen`, there is no other.
+    /// Listeners with a policy of their own: an `address` each, and the settings that follow. If there are any and
+    /// `listen` is not set, the daemon listens on these addresses alone.
     pub listeners: Vec<ListenerSettings>,
     /// File of the tokens that callers may present. Each line has an identity and the SHA-256 of its token, as
     /// `rpc-server --hash-token` prints it. Empty: no tokens.
@@ -236,16 +234,17 @@ pub struct LogSettings {
     /// Bytes of entries sent without an answer (`log.emit`) that may wait for the disk; more are dropped, and the log
     /// says how many.
     pub emit_queue_bytes_max: usize,
-    /// Bytes of entries that one service may send in a second, in bursts of as much; 0 for any number. More are refused
-    /// with code 8, or dropped where they are sent without an answer, and the log says how many.
+    /// Bytes of entries that one service may send in a second, which may come at once; 0 for any number. Further entries
+    /// are refused with code 8. Those that are sent without an answer are dropped, and the log says how many.
     pub service_bytes_per_second: u64,
     /// Size in bytes of all files together over which the oldest are deleted; 0 keeps all.
     pub retention_bytes: u64,
-    /// Age in seconds, counted from its last entry, at which a whole file is deleted; the newest is always kept. At
-    /// least `segment_age_s`. 0 keeps all.
+    /// Age in seconds at which a file is deleted, counted from its last entry; the newest file is always kept. At least
+    /// `segment_age_s`. 0 keeps all.
     pub retention_age_s: u64,
-    /// Bytes that stay free on the file system of the log: while there are fewer, the oldest files are deleted, a second
-    /// later at most; the newest is always kept. 0 deletes none for that, and a full disk is code 8.
+    /// Number of bytes to keep free on the file system of the log. While fewer are free, the oldest files are deleted,
+    /// within a second; the newest file is always kept. 0 deletes none for this reason, and appends to a full disk fail
+    /// with code 8.
     pub keep_free_bytes: u64,
     /// What becomes of files that are closed: "zstd" compresses them in the background, to files that `zstdcat` reads;
     /// "none" leaves them as they are.
