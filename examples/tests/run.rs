@@ -11,6 +11,7 @@ use std::process::{Child, Command, Stdio};
 use support::{run, says, stdout};
 
 const AUTH: &str = env!("CARGO_BIN_EXE_auth");
+const BALANCE: &str = env!("CARGO_BIN_EXE_balance");
 const BLOCKING: &str = env!("CARGO_BIN_EXE_blocking");
 const CHAOS: &str = env!("CARGO_BIN_EXE_chaos");
 const CHECKOUT: &str = env!("CARGO_BIN_EXE_checkout");
@@ -19,6 +20,7 @@ const GATEWAY: &str = env!("CARGO_BIN_EXE_gateway");
 const HELLO: &str = env!("CARGO_BIN_EXE_hello");
 const KEEPALIVE: &str = env!("CARGO_BIN_EXE_keepalive");
 const LAYERS: &str = env!("CARGO_BIN_EXE_layers");
+const MAKE_ROOM: &str = env!("CARGO_BIN_EXE_make_room");
 const NO_SOCKET: &str = env!("CARGO_BIN_EXE_no_socket");
 const ORDERS: &str = env!("CARGO_BIN_EXE_orders");
 const SHORT_LONG: &str = env!("CARGO_BIN_EXE_short_long");
@@ -292,6 +294,67 @@ fn keepalive_shows_two_connections_or_one_and_one_behind_the_gateway() {
 
         let counts = format!("the service counts {direct}, ss sees {} open", 2 - direct);
         says(&output, &[&counts, "the service counts 1, ss sees 1 open"]);
+    }
+}
+
+#[test]
+fn newcomers_at_a_full_server_are_served_and_only_idle_connections_with_ids_make_room() {
+    let sizes = ["--idle", "400", "--newcomers", "40"].map(Path::new);
+    let output = stdout(&run(MAKE_ROOM, &sizes));
+
+    // The numbers of a row: connections, asked to go, calls, failed.
+    let row = |name: &str| -> Vec<u64> {
+        let line = output.lines().find(|line| line.starts_with(name)).unwrap();
+        let numbers = line[name.len()..].split_whitespace();
+        numbers.map(|number| number.parse().unwrap()).collect()
+    };
+    assert_eq!(row("newcomers"), [40, 0, 40, 0], "{output}");
+    assert_eq!(row("idle, without ids"), [4, 0, 4, 0], "{output}");
+    assert_eq!(row("with a call in flight"), [4, 0, 4, 0], "{output}");
+
+    // Of those that read late, each is asked: they have been idle for longest.
+    let late = row("idle, read their goaway when they call again");
+    assert_eq!(late, [20, 20, 20, 0], "{output}");
+    let prompt = row("idle, read their goaway at once");
+    assert_eq!(prompt, [380, 20, 360, 0], "{output}");
+    says(&output, &["has asked 40 connections to go, and refused 0"]);
+}
+
+#[test]
+fn balance_shows_which_servers_get_the_calls() {
+    let output = stdout(&run(BALANCE, &["--calls", "80"].map(Path::new)));
+    let shares = |name: &str| -> Option<Vec<u64>> {
+        let line = output.lines().find(|line| line.starts_with(name))?;
+        let (_, shares) = line.trim_start_matches(name).trim().split_once("   ")?;
+        Some(shares.split(", ").map(|n| n.parse().unwrap()).collect())
+    };
+
+    for name in [
+        "2 clients with a list of the servers",
+        "2 clients with dns:",
+    ] {
+        let shares = shares(name).unwrap_or_else(|| panic!("{name}: {output}"));
+        assert_eq!(shares.iter().sum::<u64>(), 80, "{output}");
+        assert!(shares.iter().all(|&calls| calls > 0), "{output}");
+    }
+    let threads = shares("one server with workers = 4, 64 connections that are kept");
+    assert_eq!(threads.unwrap().iter().sum::<u64>(), 80, "{output}");
+
+    // Where nginx is not installed, its rows are left out, and the program says so.
+    let kept = shares("2 clients behind nginx that keep their connection");
+    let short = shares("2 clients behind nginx, a connection for each call");
+    let by_age = shares("2 clients behind nginx, drain.connection_age_max_ms = 100");
+    match (kept, short, by_age) {
+        (Some(kept), Some(short), Some(by_age)) => {
+            let idle = kept.iter().filter(|&&calls| calls == 0).count();
+            assert_eq!(idle, 2, "{output}");
+            assert_eq!(short, [20, 20, 20, 20], "{output}");
+            assert!(by_age.iter().all(|&calls| calls > 0), "{output}");
+        }
+        _ => assert!(
+            output.contains("skipped: the rows behind nginx"),
+            "{output}"
+        ),
     }
 }
 
