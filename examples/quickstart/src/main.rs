@@ -41,14 +41,17 @@ const TRANSPORT: &str = "
 The transport alone: the same lines to a command that only decodes them and answers.
 What is left is system calls, wake-ups and parsing, and for HTTP short a TCP connection a call.
 ";
-const CLOSING: &str = r#"
+const CLOSING: &str = "
 One run in one process, where callers and servers share the processor, illustrates; benches/ measures.
-
-By hand, a command is one line. Start a daemon that stays, and speak to it with nc:
+";
+const START_ONE: &str = "
+By hand, a command is one line. Start a daemon that stays (or run this with --stay), and speak to it with nc:
   cargo rpc-server --data-dir /tmp/rpc-data
-  echo '{"cmdid":1001,"params":{"level":"info","service":"me","message":"hello"}}' | nc -N 127.0.0.1 8889
-  echo '{"cmdid":1002,"params":{"limit":2}}' | nc -N 127.0.0.1 8889
-"#;
+";
+
+/// The daemon of a program that does not stay.
+const DEFAULT_HOST: &str = "127.0.0.1";
+const DEFAULT_PORT: &str = "8889";
 
 /// Calls of a run of the transport alone: enough that starting costs little of the time.
 const TRANSPORT_CALLS: u64 = 20_000;
@@ -92,6 +95,9 @@ async fn run(options: Options) -> Result<(), Error> {
     if options.stay {
         print_stay(daemon.address());
         stop.await;
+    } else {
+        print!("{START_ONE}");
+        print_calls(DEFAULT_HOST, DEFAULT_PORT);
     }
     daemon.stop().await
 }
@@ -121,6 +127,17 @@ fn print_stay(address: &str) {
     println!("\nThe daemon stays until Ctrl-C: {address}");
     println!("  its page: http://{address}/");
     println!("  its log:  cargo rpc --addr {address} log tail -f");
+
+    println!("\nBy hand, a command is one line, in another terminal:");
+    let (host, port) = address.rsplit_once(':').unwrap_or((address, ""));
+    print_calls(host, port);
+}
+
+/// Two calls to paste.
+fn print_calls(host: &str, port: &str) {
+    let params = r#"{"level":"info","service":"me","message":"hello"}"#;
+    println!(r#"  echo '{{"cmdid":1001,"params":{params}}}' | nc -N {host} {port}"#);
+    println!(r#"  echo '{{"cmdid":1002,"params":{{"limit":2}}}}' | nc -N {host} {port}"#);
 }
 
 fn describe(source: &Source) {

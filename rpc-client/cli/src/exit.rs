@@ -209,7 +209,7 @@ fn hint_for_code(code: Code) -> Option<String> {
         }
         Code::NOT_FOUND => "check what was asked for; `rpc describe` lists services and commands",
         Code::PERMISSION_DENIED => "the server's operator grants commands to identities",
-        Code::FAILED_PRECONDITION => "do first what the message asks for",
+        Code::FAILED_PRECONDITION => "first do what the message asks for",
         Code::ABORTED => "try the whole of it again",
         Code::UNIMPLEMENTED => "`rpc describe` lists the commands that there are",
         Code::INTERNAL => "the cause is in the server's log",

@@ -116,8 +116,9 @@ impl Directory {
                 // word, the source is begun anew once, in case only its runtime ended.
                 if failure.is_none() {
                     if has_stopped {
-                        let cause =
-                            Cause::new("the source of the endpoints has stopped without any");
+                        let cause = Cause::new(
+                            "the source of the endpoints has ended and named no endpoint",
+                        );
                         return Err(Error::new(Kind::NotSent(cause), self.target.name(), None));
                     }
                     has_stopped = true;

@@ -157,7 +157,7 @@ fn commands(text: &mut Text, reporter: &Reporter) {
     text.family(
         "rpc_server_verdicts_total",
         "counter",
-        "Replies that belong to no call: to bad lines, and refusals.",
+        "Replies that belong to no call: answers to bad lines, and refusals of connections.",
     );
     codes(text, &[], &reporter.metrics.verdicts());
 

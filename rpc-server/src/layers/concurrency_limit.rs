@@ -84,7 +84,7 @@ impl ConcurrencyLimit {
 
         self.0.shed.fetch_add(1, Ordering::Relaxed);
         let message = format!(
-            "as many calls as the `in_flight_max` of this limit allows, {max}, are running, and this one of cmdid {cmdid} did not run"
+            "{max} calls are running, which is the `in_flight_max` of this limit; this call of cmdid {cmdid} did not run"
         );
         Err(Status::resource_exhausted(message)
             .with_rejected()

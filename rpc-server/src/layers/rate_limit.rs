@@ -104,7 +104,7 @@ impl RateLimit {
             self.0.shed.fetch_add(1, Ordering::Relaxed);
 
             let rate = self.0.per_second.load(Ordering::Relaxed);
-            let message = format!("more calls than the `requests_per_second` of this limit allows, {rate}; this one of cmdid {cmdid} did not run");
+            let message = format!("{rate} calls a second may begin, which is the `requests_per_second` of this limit; this call of cmdid {cmdid} did not run");
 
             // Those who are told at the same time should not all come back at the same time.
             let after = wait + wait.mul_f64(fastrand::f64()) + Duration::from_millis(1);

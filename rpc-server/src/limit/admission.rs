@@ -113,7 +113,7 @@ impl Admission {
             tracing::warn!(
                 limit,
                 setting = name,
-                "calls are shed: as many as may be are in flight"
+                "calls are shed: the maximum number of calls is in flight"
             );
         });
 

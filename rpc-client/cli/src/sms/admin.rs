@@ -129,7 +129,7 @@ impl Gateways {
     }
 }
 
-/// Pause a gateway, also over restarts; with --off let it go on
+/// Pause a gateway, also across restarts of the daemon; --off ends the pause
 #[derive(Args)]
 #[command(after_help = "\
 Examples:

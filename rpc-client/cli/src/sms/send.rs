@@ -49,7 +49,7 @@ struct Message {
     /// The number, as +8613800138000
     #[arg(value_name = "NUMBER")]
     to: String,
-    /// What it says
+    /// The text of the message
     #[arg(required_unless_present = "template", conflicts_with = "template")]
     text: Option<String>,
     /// The template that the provider fills in, in place of a text
@@ -61,7 +61,7 @@ struct Message {
     /// otp, transactional or marketing
     #[arg(long)]
     class: Option<Class>,
-    /// Who it seems to come from
+    /// The sender that the recipient sees
     #[arg(long, value_name = "NAME")]
     sender: Option<String>,
     /// The gateway, in place of those of the route

@@ -161,7 +161,7 @@ impl Discover for Mute {
 #[tokio::test(start_paused = true)]
 async fn a_source_that_stops_without_a_word_fails_the_calls_and_keeps_no_thread_busy() {
     for (panics, reason) in [
-        (true, "has stopped without any"),
+        (true, "has ended and named no endpoint"),
         (false, "its source has ended"),
     ] {
         let client = Client::new(Target::discovered("mute", Mute { panics }));

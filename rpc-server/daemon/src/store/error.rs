@@ -192,7 +192,7 @@ impl fmt::Display for StoreError {
             }
             Self::OtherLog { asked, extent } => write!(
                 f,
-                "the log is `{}` and not `{asked}`: the data directory is another one; read on from entry {}",
+                "the log is `{}`, not `{asked}`: the data directory is another one; read on from entry {}",
                 extent.log, extent.oldest
             ),
             Self::PastEnd { after, extent } => write!(

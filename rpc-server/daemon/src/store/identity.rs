@@ -40,7 +40,7 @@ pub(super) fn of(
             let new = make(dir, lock)?;
             tracing::warn!(
                 %log, %new,
-                "the files of the log are gone or empty, and it was not closed: it has a new identity"
+                "the files of the log are missing or empty, although the daemon was not stopped: the log gets a new identity"
             );
             Ok(new)
         }

@@ -42,7 +42,7 @@ pub(super) fn check(settings: &SmsSettings, mistakes: &mut Vec<Mistake>) {
         }
         if listen.is_empty() {
             found.push(
-                "`receipt` is never asked for, since [sms.receipts] `listen` is empty".into(),
+                "`receipt` has no effect, since [sms.receipts] `listen` is empty; set `listen`, or leave `receipt` out".into(),
             );
         }
         if receipt.verify.is_none() && !listen.is_empty() && !is_loopback {

@@ -349,7 +349,7 @@ fn check_fields(send: &Send, now: u64, problems: &mut Vec<Problem>) {
     if let Some(expires_at) = send.expires_at {
         if expires_at <= now {
             note(format!(
-                "`expires_at` is {expires_at}, which is over: it is in milliseconds since 1970"
+                "`expires_at` is {expires_at}, which is in the past; give milliseconds since 1970"
             ));
         } else if let Some(not_before) = send
             .not_before

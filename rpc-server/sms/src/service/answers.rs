@@ -41,7 +41,7 @@ pub(super) fn of_store(error: StoreError) -> SmsError {
         }
         StoreError::Busy => {
             let status =
-                Status::resource_exhausted("the SMS outbox has more to write than it may let wait");
+                Status::resource_exhausted("too much waits to be written to the SMS outbox");
             return SmsError::Other(status.with_retry_after(RETRY_AFTER));
         }
         StoreError::Closed => {

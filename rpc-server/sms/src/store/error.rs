@@ -159,7 +159,7 @@ impl fmt::Display for StoreError {
                 file.display()
             ),
             Self::Full => f.write_str("the disk of the SMS outbox is full; free some of it"),
-            Self::Busy => f.write_str("the SMS outbox has more to write than it may let wait; send more slowly"),
+            Self::Busy => f.write_str("too much waits to be written to the SMS outbox; send more slowly"),
             Self::Broken => f.write_str(
                 "the SMS outbox could not be brought to the disk, and takes no more; look at the disk, then restart the server",
             ),

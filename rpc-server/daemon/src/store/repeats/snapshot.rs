@@ -92,7 +92,7 @@ impl Snapshots {
             producers: repeats.producers.snapshot(now),
         };
         if let Err(error) = write(&path, first, &known, durability) {
-            tracing::warn!(file = %path.display(), %error, "cannot write down which appends were here");
+            tracing::warn!(file = %path.display(), %error, "the record of the appends so far, which finds repeated ones, cannot be written");
             // One that is there is of a segment that was taken back.
             self.delete(first);
         }
