@@ -1,5 +1,5 @@
-//! A process that is killed while it writes batches and appends with keys, and the next one, which sends again what was
-//! not acknowledged.
+//! A process that is killed while it writes batches, appends with keys and emits, and the next one, which sends again what
+//! was not acknowledged.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::{BufRead, BufReader, Write};
@@ -16,11 +16,14 @@ const KILLS_DEFAULT: u64 = 50;
 /// Number of entries of each batch.
 const ENTRIES: u64 = 3;
 
+/// Number of entries that are emitted before each flush.
+const EMITS: u64 = 3;
+
 /// Those that send, each with a number that it goes on behind.
 const SENDERS: [&str; 3] = ["p", "q", "key"];
 const BEHIND: &str = "LOG_STORE_TEST_BEHIND";
 
-fn config() -> LogConfig {
+pub(super) fn config() -> LogConfig {
     LogConfig {
         segment_bytes: 3000,
         // While the process is killed, a segment is being compressed.
@@ -31,7 +34,7 @@ fn config() -> LogConfig {
 }
 
 /// Sends the thing with this number; returns the number of its first entry.
-async fn send(store: &LogStore, sender: &str, number: u64) -> u64 {
+pub(super) async fn send(store: &LogStore, sender: &str, number: u64) -> u64 {
     if sender == "key" {
         let (id, message) = (format!("k{number}"), format!("key.{number}"));
         // The process before may have sent it a moment ago.
@@ -48,6 +51,24 @@ async fn send(store: &LogStore, sender: &str, number: u64) -> u64 {
         .collect();
     let once = store.append_batch(sender, number, &entries, &sent).unwrap();
     once.outcome.await.unwrap()
+}
+
+/// Emits entries with these numbers, and returns when they are on the disk.
+pub(super) async fn emit(store: &LogStore, sender: &str, numbers: std::ops::RangeInclusive<u64>) {
+    let emitter = store.emitter(None);
+    for number in numbers {
+        let entries = [entry(format!("{sender}-{number}"))];
+        store.emit(&emitter, &entries, Overflow::Drop).unwrap();
+    }
+    store.flushed().unwrap().await.unwrap();
+}
+
+/// Tells the parent that something is on the disk.
+pub(super) fn acknowledge(sender: &str, number: u64, first: u64) {
+    // With one write, so that it is there whole or not at all. The newline before it ends what the test harness has written.
+    std::io::stdout()
+        .write_all(format!("\nack {sender} {number} {first};\n").as_bytes())
+        .unwrap();
 }
 
 #[tokio::test]
@@ -68,11 +89,7 @@ async fn child_that_sends_all_twice_until_it_is_killed() {
             for number in behind + 1.. {
                 let first = send(&store, sender, number).await;
 
-                // With one write, so that it is there whole or not at all. The newline before it ends what the test
-                // harness has written.
-                std::io::stdout()
-                    .write_all(format!("\nack {sender} {number} {first};\n").as_bytes())
-                    .unwrap();
+                acknowledge(sender, number, first);
                 assert_eq!(send(&store, sender, number).await, first);
                 if number > 5 {
                     send(&store, sender, number - 5).await;
@@ -81,15 +98,26 @@ async fn child_that_sends_all_twice_until_it_is_killed() {
         })
     });
 
-    for task in tasks.collect::<Vec<_>>() {
+    let mut tasks: Vec<_> = tasks.collect();
+    // Emits are not sent again: each process has its own.
+    let sender = format!("emit{}", std::process::id());
+    tasks.push(tokio::spawn(async move {
+        for number in (1..).map(|n| n * EMITS) {
+            emit(&store, &sender, number - EMITS + 1..=number).await;
+            acknowledge(&sender, number, 0);
+        }
+    }));
+    for task in tasks {
         task.await.unwrap();
     }
 }
 
-/// What was acknowledged: by sender and number, the number of the first entry.
-type Acknowledged = BTreeMap<(String, u64), u64>;
+/// What was acknowledged: by sender and number, the number of the first entry; of emits, which are all on the disk up to that
+/// number, 0.
+pub(super) type Acknowledged = BTreeMap<(String, u64), u64>;
 
-fn note(acknowledged: &mut Acknowledged, line: &str) -> bool {
+/// Notes a line of a child; returns whether it acknowledges something.
+pub(super) fn note(acknowledged: &mut Acknowledged, line: &str) -> bool {
     let ack = line
         .strip_prefix("ack ")
         .and_then(|rest| rest.strip_suffix(';'));
@@ -142,51 +170,56 @@ async fn what_is_sent_again_after_a_kill_is_there_once_and_no_batch_in_part() {
         let store = open_with(dir.path(), config()).unwrap();
         let found = read_all(&store, &query(0)).await;
         assert_eq!(store.damaged(), 0, "round {round}");
-        let by_message: HashMap<&str, u64> = found
-            .iter()
-            .map(|(seq, message)| (&**message, *seq))
-            .collect();
-        assert_eq!(
-            by_message.len(),
-            found.len(),
-            "round {round}: an entry is there twice"
-        );
+        check(&found, &acknowledged, &format!("round {round}"));
+    }
+}
 
-        for ((sender, number), first) in &acknowledged {
-            let message = if sender == "key" {
-                format!("key.{number}")
-            } else {
-                format!("{sender}.{number}.1")
-            };
-            assert_eq!(
-                by_message.get(&*message),
-                Some(first),
-                "round {round}: {message}"
-            );
-        }
-        for (message, first) in &by_message {
-            if let Some(batch) = message
-                .strip_suffix(".1")
-                .filter(|batch| !batch.starts_with("key"))
-            {
-                let rest = (2..=ENTRIES).map(|n| by_message.get(&*format!("{batch}.{n}")));
-                let expected = (1..ENTRIES).map(|n| first + n);
+/// Checks that all is there that was acknowledged, nothing twice, and no batch in part.
+pub(super) fn check(found: &[(u64, String)], acknowledged: &Acknowledged, case: &str) {
+    let by_message: HashMap<&str, u64> = found
+        .iter()
+        .map(|(seq, message)| (&**message, *seq))
+        .collect();
+    assert_eq!(
+        by_message.len(),
+        found.len(),
+        "{case}: an entry is there twice"
+    );
+
+    for ((sender, number), first) in acknowledged {
+        if sender.starts_with("emit") {
+            for number in number - EMITS + 1..=*number {
+                let message = format!("{sender}-{number}");
                 assert!(
-                    rest.flatten().copied().eq(expected),
-                    "round {round}: {batch} is there in part"
+                    by_message.contains_key(&*message),
+                    "{case}: {message} is lost"
                 );
             }
+            continue;
         }
-        let firsts = by_message
-            .keys()
-            .filter(|message| message.ends_with(".1") && !message.starts_with("key"));
-        let of_batches = by_message
-            .keys()
-            .filter(|message| !message.starts_with("key"));
-        assert_eq!(
-            firsts.count() as u64 * ENTRIES,
-            of_batches.count() as u64,
-            "round {round}"
+
+        let message = match sender.as_str() {
+            "key" => format!("key.{number}"),
+            _ => format!("{sender}.{number}.1"),
+        };
+        assert_eq!(by_message.get(&*message), Some(first), "{case}: {message}");
+    }
+
+    let is_of_batch = |message: &&str| !message.starts_with("key") && !message.starts_with("emit");
+    let of_batches = || by_message.keys().copied().filter(is_of_batch);
+    let firsts = of_batches().filter_map(|message| message.strip_suffix(".1"));
+    for batch in firsts.clone() {
+        let first = by_message[&*format!("{batch}.1")];
+        let rest = (2..=ENTRIES).map(|n| by_message.get(&*format!("{batch}.{n}")));
+        let expected = (1..ENTRIES).map(|n| first + n);
+        assert!(
+            rest.flatten().copied().eq(expected),
+            "{case}: {batch} is there in part"
         );
     }
+    assert_eq!(
+        firsts.count() as u64 * ENTRIES,
+        of_batches().count() as u64,
+        "{case}"
+    );
 }

@@ -13,6 +13,8 @@ mod index;
 mod keys;
 #[cfg(unix)]
 mod kill;
+#[cfg(target_os = "linux")]
+mod power;
 mod read;
 mod rotation;
 mod scan;

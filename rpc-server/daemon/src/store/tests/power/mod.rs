@@ -1,0 +1,115 @@
+//! A loss of power at any instant, on a simulated disk that keeps what was synced and as much of the rest as it likes.
+//!
+//! Processes write a log under `strace`, which records each of their calls to the system. From a seed, the disk is then made
+//! as it may be after a loss of power between two of these calls: what was written to a file and not synced is there to any
+//! byte, as zeros, or not at all, and of the names that were made, changed and removed since the directory was synced, any
+//! are. A store that opens there has to have all that was acknowledged before.
+
+mod disk;
+mod trace;
+
+use std::process::{Command, Stdio};
+
+use self::disk::Disk;
+use self::trace::Call;
+use super::disk::{CHILD_DIR, child};
+use super::kill::{Acknowledged, acknowledge, check, config, emit, note, send};
+use super::*;
+
+/// Number of losses of power. `.ci/full` asks for more.
+const CUTS: &str = "LOG_POWER_CUTS";
+const CUTS_DEFAULT: u64 = 300;
+
+/// How many processes write one after the other, and how much each sends.
+const PROCESSES: u64 = 3;
+const NUMBERS: u64 = 12;
+const BEHIND: &str = "LOG_STORE_TEST_BEHIND";
+
+#[tokio::test]
+#[ignore = "does nothing but as a child of the next test"]
+async fn child_that_writes_and_ends() {
+    let Some(dir) = std::env::var_os(CHILD_DIR) else {
+        return;
+    };
+    let behind: u64 = std::env::var(BEHIND).unwrap().parse().unwrap();
+    let store = open_with(Path::new(&dir), config()).unwrap();
+
+    for number in behind + 1..=behind + NUMBERS {
+        let sent = async |sender| acknowledge(sender, number, send(&store, sender, number).await);
+        let emitted = async {
+            emit(&store, "emit", number * 3 - 2..=number * 3).await;
+            acknowledge("emit", number * 3, 0);
+        };
+        tokio::join!(sent("p"), sent("q"), sent("key"), emitted);
+    }
+
+    // Each second process ends as if it was killed.
+    if behind / NUMBERS % 2 == 1 {
+        std::process::exit(0);
+    }
+}
+
+/// The calls of processes that have written a log, one after the other; `None` where no process can be traced.
+fn recorded(dir: &TempDir) -> Option<Vec<Call>> {
+    let traces = TempDir::new().unwrap();
+    for process in 0..PROCESSES {
+        let writing = child("child_that_writes_and_ends", module_path!(), dir, None);
+        let status = Command::new("strace")
+            .args(["-ff", "-y", "-ttt", "-xx", "-s", "1000000", "-o"])
+            .arg(traces.path().join(format!("{process}")))
+            .args(["-e", trace::CALLS, "--"])
+            .arg(writing.get_program())
+            .args(writing.get_args())
+            .env(CHILD_DIR, dir.path())
+            .env(BEHIND, (process * NUMBERS).to_string())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .output();
+
+        match status {
+            Ok(output) if output.status.success() => {}
+            other => {
+                eprintln!("SKIPPED: `strace` cannot trace a process: {other:?}");
+                return None;
+            }
+        }
+    }
+    Some(trace::read(traces.path(), dir.path()))
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_before_a_loss_of_power_is_there_whatever_the_disk_has_kept() {
+    let cuts = std::env::var(CUTS).map_or(CUTS_DEFAULT, |cuts| cuts.parse().unwrap());
+    let dir = TempDir::new().unwrap();
+    let Some(calls) = recorded(&dir) else {
+        return;
+    };
+    let acks = calls.iter().filter(|call| matches!(call, Call::Say(_)));
+    assert_eq!(acks.count() as u64, PROCESSES * NUMBERS * 4);
+
+    for seed in 0..cuts {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let at = random.usize(..=calls.len());
+        let mut disk = Disk::default();
+        let mut acknowledged = Acknowledged::new();
+        for call in &calls[..at] {
+            match call {
+                Call::Say(line) => assert!(note(&mut acknowledged, line), "{line}"),
+                call => disk.run(call),
+            }
+        }
+
+        let case = format!("seed {seed}, call {at} of {}", calls.len());
+        let left = TempDir::new().unwrap();
+        disk.after_loss_of_power(&mut random, left.path());
+        let store =
+            open_with(left.path(), config()).unwrap_or_else(|error| panic!("{case}: {error}"));
+        let found = read_all(&store, &query(0)).await;
+        check(&found, &acknowledged, &case);
+        assert_eq!(store.damaged(), 0, "{case}");
+
+        let highest = acknowledged.values().max().copied().unwrap_or(0);
+        let next = store.append(&entry("next")).unwrap().await.unwrap();
+        assert!(next > highest, "{case}: {next} was given out twice");
+    }
+}
