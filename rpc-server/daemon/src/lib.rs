@@ -12,6 +12,8 @@ mod pages;
 pub mod reload;
 mod services;
 mod store;
+#[cfg(feature = "syslog")]
+mod syslog;
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -61,6 +63,8 @@ pub struct Daemon {
     #[cfg(feature = "program")]
     config: DaemonConfig,
     log: Option<Arc<LogStore>>,
+    #[cfg(feature = "syslog")]
+    syslog: Option<syslog::Syslog>,
     #[cfg(feature = "sms")]
     sms: Option<services::sms::Opened>,
     command_limits: CommandLimits,
@@ -133,6 +137,12 @@ impl Daemon {
             router = merged?;
         }
 
+        #[cfg(feature = "syslog")]
+        let syslog = match &log {
+            Some(store) => syslog::Syslog::bind(&config.syslog, store).await?,
+            None => None,
+        };
+
         let (router, command_limits) = CommandLimits::apply(router, &config.commands)?;
         let mut router = around(router);
         if config.traces.is_on() {
@@ -179,6 +189,8 @@ impl Daemon {
             #[cfg(feature = "program")]
             config: config.clone(),
             log,
+            #[cfg(feature = "syslog")]
+            syslog,
             #[cfg(feature = "sms")]
             sms,
             command_limits,
@@ -201,6 +213,13 @@ impl Daemon {
     /// The addresses that it is bound to, with the ports that the system chose.
     pub fn addresses(&self) -> Vec<BoundAddress> {
         self.server.addresses()
+    }
+
+    /// The addresses that it listens on for syslog, as in the settings, with the ports that the system chose.
+    #[cfg(feature = "syslog")]
+    pub fn syslog_addresses(&self) -> Vec<String> {
+        let syslog = self.syslog.as_ref();
+        syslog.map_or_else(Vec::new, syslog::Syslog::addresses)
     }
 
     /// The limits of single commands, to be set while it runs.
@@ -230,6 +249,8 @@ impl Daemon {
             .map(|log| services::log::watch_health(log.health(), self.server.handle()));
         let watching = health.map(tokio::spawn);
 
+        #[cfg(feature = "syslog")]
+        let syslog = self.syslog.map(syslog::Syslog::start);
         #[cfg(feature = "sms")]
         let sms = self.sms.map(|mut sms| {
             sms.start();
@@ -237,6 +258,11 @@ impl Daemon {
         });
 
         let served = self.server.serve(shutdown).await;
+
+        #[cfg(feature = "syslog")]
+        if let Some(syslog) = syslog {
+            syslog.stop().await;
+        }
 
         // Attempts under way end, so that what became of them is known.
         #[cfg(feature = "sms")]

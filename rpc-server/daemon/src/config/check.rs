@@ -153,6 +153,8 @@ impl DaemonConfig {
         note(self.token_failures.check());
         note(self.access_log.check());
         note(self.log.check());
+        #[cfg(feature = "syslog")]
+        note(self.syslog.check());
         note(self.admin.check());
         note(self.traces.check());
 
@@ -200,6 +202,17 @@ impl DaemonConfig {
         #[cfg(feature = "sms")]
         if self.services.contains(&ServiceName::Sms) {
             mistakes.extend(self.sms.mistakes());
+        }
+
+        #[cfg(feature = "syslog")]
+        {
+            mistakes.extend(self.syslog.mistakes());
+            if !self.syslog.listen.is_empty() && !self.services.contains(&ServiceName::Log) {
+                mistakes.push(
+                    "`syslog.listen` needs the service \"log\": add it to `services`, or listen on nothing"
+                        .into(),
+                );
+            }
         }
 
         mistakes.extend(self.contradictions());

@@ -26,6 +26,8 @@ use rpc_server::config::{
 };
 use rpc_server::{AdminConfig, Config, TracesConfig};
 
+#[cfg(feature = "syslog")]
+pub use super::syslog::SyslogSettings;
 #[cfg(feature = "program")]
 pub use check::{Mistakes, log_filter};
 #[cfg(feature = "program")]
@@ -101,6 +103,9 @@ pub struct DaemonConfig {
     pub access_log: AccessLog,
     /// The log service's store.
     pub log: LogSettings,
+    /// Messages of syslog that become entries of the log.
+    #[cfg(feature = "syslog")]
+    pub syslog: SyslogSettings,
     /// The SMS service, docs/sms.md: its outbox, where messages may go, and the gateways that bring them there.
     #[cfg(feature = "sms")]
     pub sms: rpc_sms::config::SmsSettings,
@@ -146,6 +151,8 @@ impl Default for DaemonConfig {
             token_failures: TokenFailures::default(),
             access_log: AccessLog::default(),
             log: LogSettings::default(),
+            #[cfg(feature = "syslog")]
+            syslog: SyslogSettings::default(),
             #[cfg(feature = "sms")]
             sms: rpc_sms::config::SmsSettings::default(),
             admin: AdminConfig::default(),

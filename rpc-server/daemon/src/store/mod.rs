@@ -60,6 +60,8 @@ mod walk;
 mod writer;
 
 pub(crate) use config::{Compression, Durability, Health, LogConfig};
+#[cfg(feature = "syslog")]
+pub(crate) use emits::Emitter;
 pub(crate) use emits::Overflow;
 pub(crate) use error::StoreError;
 pub(crate) use filter::{Filter, Rest, WantedField};

@@ -12,6 +12,8 @@ use crate::support::Client;
 /// A daemon on a directory that outlives it, and a client of it.
 pub(crate) struct Life {
     pub(crate) client: Client<DuplexStream>,
+    /// Where it listens for syslog.
+    pub(crate) syslog: Vec<String>,
     /// `None` once it was told to stop.
     stop: Option<oneshot::Sender<()>>,
     running: JoinHandle<()>,
@@ -29,6 +31,7 @@ impl Life {
             ..config
         };
         let daemon = Daemon::bind(&config).await.unwrap();
+        let syslog = daemon.syslog_addresses();
         let (near, far) = tokio::io::duplex(64 * 1024);
         tokio::spawn(daemon.handle().serve_connection(far, "pipe"));
 
@@ -39,6 +42,7 @@ impl Life {
 
         Self {
             client: Client::new(near),
+            syslog,
             stop: Some(stop),
             running,
         }

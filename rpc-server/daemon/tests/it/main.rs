@@ -20,4 +20,5 @@ mod sms_private;
 #[allow(dead_code, reason = "the tests of the library use the rest of it")]
 #[path = "../../../tests/it/support.rs"]
 mod support;
+mod syslog;
 mod traces;

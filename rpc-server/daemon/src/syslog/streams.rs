@@ -1,0 +1,215 @@
+//! Messages over TCP connections.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rpc_core::api::log::Append;
+use socket2::{SockRef, TcpKeepalive};
+use tokio::io::AsyncReadExt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+
+use super::framing::{Framed, Framer};
+use super::message::{Received, entry_of};
+use super::{Shared, ended};
+use crate::store::{Emitter, Overflow, StoreError};
+
+/// How many bytes are read at a time.
+const BLOCK_BYTES: usize = 16 * 1024;
+
+/// How long a connection waits for a store that has too much to write, or for descriptors.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// After how long of silence a peer is asked whether it is there, how often again, and how many times.
+const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
+    .with_time(Duration::from_secs(60))
+    .with_interval(Duration::from_secs(10))
+    .with_retries(3);
+
+/// Takes connections until the listeners have to end, and then ends them.
+pub(super) async fn accept(
+    listener: TcpListener,
+    shared: Arc<Shared>,
+    mut stopped: watch::Receiver<()>,
+) {
+    let places = Arc::new(Places::new(&shared));
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            Some(_) = connections.join_next() => continue,
+            () = ended(&mut stopped) => break,
+        };
+        let Ok((stream, peer)) = accepted else {
+            // Mostly for want of descriptors.
+            sleep(PAUSE).await;
+            continue;
+        };
+
+        let Some(place) = places.take(peer.ip()) else {
+            continue;
+        };
+        // Without it, a peer that has vanished keeps its place.
+        let _ = SockRef::from(&stream).set_tcp_keepalive(&KEEPALIVE);
+        let connection = Connection {
+            peer: peer.ip(),
+            emitter: shared.store.emitter(None),
+            framer: Framer::new(shared.settings.message_bytes_max),
+            shared: Arc::clone(&shared),
+            _place: place,
+        };
+        connections.spawn(connection.run(stream, stopped.clone()));
+    }
+    while connections.join_next().await.is_some() {}
+}
+
+struct Connection {
+    peer: IpAddr,
+    emitter: Arc<Emitter>,
+    framer: Framer,
+    shared: Arc<Shared>,
+    /// Held for as long as the connection is open.
+    _place: Place,
+}
+
+impl Connection {
+    async fn run(mut self, mut stream: TcpStream, mut stopped: watch::Receiver<()>) {
+        let mut block = vec![0; BLOCK_BYTES];
+        loop {
+            let read = tokio::select! {
+                read = stream.read(&mut block) => read,
+                () = ended(&mut stopped) => break,
+            };
+            let Ok(bytes @ 1..) = read else {
+                break;
+            };
+
+            self.framer.push(&block[..bytes]);
+            let entries: Vec<Append> = std::iter::from_fn(|| self.framer.next())
+                .map(|framed| entry(&framed, self.peer))
+                .collect();
+            if self.put(&entries, &mut stopped).await == Then::Ends {
+                break;
+            }
+            tokio::select! {
+                () = self.wait_for_budget(bytes) => {}
+                () = ended(&mut stopped) => break,
+            }
+        }
+
+        let peer = self.peer;
+        let last = self.framer.end().map(|framed| entry(&framed, peer));
+        if let Some(last) = last {
+            // What there is no room for is dropped, and counted.
+            let _ = self
+                .shared
+                .store
+                .emit(&self.emitter, &[last], Overflow::Drop);
+        }
+    }
+
+    /// Puts entries into the log, and waits while the store has too much to write. The socket is not read meanwhile.
+    async fn put(&self, entries: &[Append], stopped: &mut watch::Receiver<()>) -> Then {
+        let store = &self.shared.store;
+        let mut then = Then::GoesOn;
+        while !entries.is_empty() && then == Then::GoesOn {
+            match store.emit(&self.emitter, entries, Overflow::Refuse) {
+                Err(StoreError::Overloaded) => {}
+                Ok(()) => return then,
+                Err(StoreError::Closed) => return Then::Ends,
+                // Those of a service over its budget, and those that are too long, are dropped alone.
+                Err(_) => break,
+            }
+            tokio::select! {
+                () = sleep(PAUSE) => {}
+                () = ended(stopped) => then = Then::Ends,
+            }
+        }
+
+        // What there is no room for is dropped, and counted.
+        let _ = store.emit(&self.emitter, entries, Overflow::Drop);
+        then
+    }
+
+    /// Waits until the peer may send more than what it has sent.
+    async fn wait_for_budget(&self, bytes: usize) {
+        let rates = &self.shared.rates;
+        while let Err(wait) = rates.take(Some(self.peer), bytes, Instant::now()) {
+            sleep(wait).await;
+        }
+    }
+}
+
+/// What becomes of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Then {
+    GoesOn,
+    Ends,
+}
+
+fn entry(framed: &Framed, peer: IpAddr) -> Append {
+    entry_of(Received {
+        bytes: &framed.bytes,
+        is_cut: framed.is_cut,
+        peer: Some(peer),
+    })
+}
+
+/// The connections that are open.
+struct Places {
+    /// Held for a look-up.
+    open: Mutex<HashMap<IpAddr, usize>>,
+    max: usize,
+    per_address: usize,
+}
+
+/// The place of a connection, until it is dropped.
+struct Place {
+    places: Arc<Places>,
+    address: IpAddr,
+}
+
+impl Places {
+    fn new(shared: &Shared) -> Self {
+        Self {
+            open: Mutex::default(),
+            max: shared.settings.connections_max,
+            per_address: shared.settings.connections_per_address,
+        }
+    }
+
+    fn take(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let total: usize = open.values().sum();
+        let of_address = open.get(&address).copied().unwrap_or_default();
+        if total >= self.max || of_address >= self.per_address {
+            return None;
+        }
+
+        *open.entry(address).or_default() += 1;
+        Some(Place {
+            places: Arc::clone(self),
+            address,
+        })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut open = self
+            .places
+            .open
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(of_address) = open.get_mut(&self.address) {
+            *of_address -= 1;
+            if *of_address == 0 {
+                open.remove(&self.address);
+            }
+        }
+    }
+}
