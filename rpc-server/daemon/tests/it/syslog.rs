@@ -33,7 +33,7 @@ async fn life(data: &Path, syslog: SyslogSettings) -> Life {
     Life::with(data, config).await
 }
 
-/// Waits until the log has so many entries, and returns them.
+/// Waits until the log has this number of entries, and returns them.
 async fn entries(life: &mut Life, count: usize) -> Vec<Value> {
     let mut all: Vec<Value> = Vec::new();
     while all.len() < count {
