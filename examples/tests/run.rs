@@ -97,11 +97,13 @@ fn every_example_is_run_by_a_test() {
     let first = FIRST.iter().map(|(program, _)| *program);
     let tested = first
         .chain([
+            BALANCE,
             CHAOS,
             CHECKOUT,
             FAILOVER,
             GATEWAY,
             KEEPALIVE,
+            MAKE_ROOM,
             ORDERS,
             SHORT_LONG,
             SOAK,

@@ -19,10 +19,10 @@ pub const TRACESTATE: &str = "tracestate";
 ///
 /// ```
 /// use rpc_core::Meta;
-/// use rpc_core::trace::{Trace, TraceParent};
+/// use rpc_core::trace::{TraceContext, TraceParent};
 ///
 /// // A trace that begins here, as metadata of a call.
-/// let trace = Trace::new(TraceParent::root().sampled());
+/// let trace = TraceContext::new(TraceParent::root().sampled());
 /// let meta = trace.written_to(&Meta::default());
 /// assert_eq!(meta.entries()["traceparent"], trace.parent.to_string());
 /// ```
