@@ -22,6 +22,7 @@ import venv
 
 from contenders import BATCH, FRAMES_A_FLUSH, JetStream, Redis, Rpc, Server
 from load import ENTRY_BYTES, Lane, check_read_back, drive, entries_of
+from reading import is_followed, is_found
 
 CLIENT_CORE = 1
 WORK = pathlib.Path(__file__).resolve().parent.parent.parent / "target/bench-log"
@@ -190,6 +191,23 @@ def is_reached(aim, turns, figures, disk_entries):
     return reached
 
 
+def appended(program, nats, entries, given, disk_entries):
+    """Makes all turns in each round and prints the tables; which aims are reached."""
+    tables = tables_of(program, nats)
+    turns = [turn for of_table in tables.values() for turn in of_table]
+    figures = {turn: [] for turn in turns}
+    for number in range(given.rounds):
+        for at, turn in enumerate(turns[number:] + turns[:number]):
+            figures[turn].append(measure(turn, entries, given.seconds))
+            print(f"round {number + 1}, turn {at + 1} of {len(turns)}: {turn.row()}, {turn.column}: "
+                  f"{figures[turn][-1].entries_per_second:,.0f}/s", file=sys.stderr, flush=True)
+
+    for name, of_table in tables.items():
+        print_table(name, of_table, figures)
+    print()
+    return [is_reached(aim, tables[aim.table], figures, disk_entries) for aim in AIMS]
+
+
 def bytes_an_entry(contender, kind, entries):
     """The bytes of the contender's files for an entry, when all are there and its background work is done."""
     entries_each = BATCH if kind == "batch" else 1
@@ -231,6 +249,8 @@ def main():
     options.add_argument("--rounds", type=int, default=3)
     options.add_argument("--seconds", type=float, default=1, help="the longest that a turn sends")
     options.add_argument("--groups", type=int, default=40, help=f"the entries of a turn, at most, in groups of {GROUP}")
+    options.add_argument("--megabytes", type=int, default=1000, help="what is in the log when it is read by time")
+    options.add_argument("--only", choices=["append", "size", "tail", "read"])
     options.add_argument("--judge", action="store_true", help="exit with 1 where an aim is missed")
     given = options.parse_args()
     if missing := [program for program in ("redis-server", "taskset") if shutil.which(program) is None]:
@@ -245,21 +265,15 @@ def main():
     print(f"fdatasync of 4 KiB: {alone.sync_ms:.2f} ms; sequential write: {alone.bytes_per_second / 1e6:,.0f} MB/s; "
           f"load of the machine: {os.getloadavg()[0]:.1f}", flush=True)
     entries = entries_of(given.groups * GROUP)
-    tables = tables_of(program, nats)
-    turns = [turn for of_table in tables.values() for turn in of_table]
-    figures = {turn: [] for turn in turns}
-    for number in range(given.rounds):
-        for at, turn in enumerate(turns[number:] + turns[:number]):
-            figures[turn].append(measure(turn, entries, given.seconds))
-            print(f"round {number + 1}, turn {at + 1} of {len(turns)}: {turn.row()}, {turn.column}: "
-                  f"{figures[turn][-1].entries_per_second:,.0f}/s", file=sys.stderr, flush=True)
-
-    for name, of_table in tables.items():
-        print_table(name, of_table, figures)
-    print()
-    disk_entries = 0.8 * alone.bytes_per_second / ENTRY_BYTES
-    reached = [is_reached(aim, tables[aim.table], figures, disk_entries) for aim in AIMS]
-    reached.append(is_small(program, nats, entries))
+    reached = []
+    if given.only in (None, "append"):
+        reached += appended(program, nats, entries, given, 0.8 * alone.bytes_per_second / ENTRY_BYTES)
+    if given.only in (None, "size"):
+        reached.append(is_small(program, nats, entries))
+    if given.only in (None, "tail"):
+        reached.append(is_followed(program, nats, entries, 2 * given.seconds, WORK))
+    if given.only in (None, "read"):
+        reached.append(is_found(program, nats, entries, given.megabytes * 1_000_000, WORK))
     if given.judge and not all(reached):
         sys.exit(1)
 
