@@ -408,7 +408,7 @@ fn a_stream_is_whole_and_within_its_credit_or_given_up() {
                 let call = begin(&connection, &request, CallKind::Stream)
                     .await
                     .unwrap();
-                PendingStream::new(call.polled_elsewhere())
+                PendingStream::new(call.polled_elsewhere(), None)
                     .collect::<Vec<_>>()
                     .await
             };
