@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 use rpc_core::api::log::{Append, Fields, Level, SERVICE_BYTES_MAX, TS_MAX};
 use serde_json::{Map, Value};
 use syslog_loose::{
-    IncompleteDate, Message, SyslogSeverity, Variant, parse_message_with_year_exact,
+    IncompleteDate, Message, Protocol, SyslogSeverity, Variant, parse_message_with_year_exact,
 };
 
 /// The service of messages that name none.
@@ -27,11 +27,11 @@ pub(super) struct Received<'a> {
 pub(super) fn entry_of(received: Received<'_>) -> Append {
     let text = String::from_utf8_lossy(received.bytes);
     let text = text.trim_end_matches(['\0', '\r', '\n']);
-    let parsed = parse_message_with_year_exact(text, year_of, Variant::Either);
+    let parsed = parse(text);
 
     let mut fields = match &parsed {
-        Ok(message) => fields_of(message),
-        Err(_) => Map::from_iter([("malformed".to_owned(), true.into())]),
+        Some(message) => fields_of(message),
+        None => Map::from_iter([("malformed".to_owned(), true.into())]),
     };
     if let Some(peer) = received.peer {
         fields.insert("peer".into(), peer.to_canonical().to_string().into());
@@ -41,17 +41,45 @@ pub(super) fn entry_of(received: Received<'_>) -> Append {
     }
 
     let entry = match &parsed {
-        Ok(message) => Append {
+        Some(message) => Append {
             ts: time_of(message),
             ..Append::new(level_of(message), service_of(message), text_of(message))
         },
-        Err(_) => Append::new(Level::Info, SERVICE, text),
+        None => Append::new(Level::Info, SERVICE, text),
     };
     Append {
         fields: (!fields.is_empty())
             .then(|| Fields::of(&fields).ok())
             .flatten(),
         ..entry
+    }
+}
+
+/// A message of either format; `None` if the text is of neither.
+fn parse(text: &str) -> Option<Message<&str>> {
+    let mut message = parse_message_with_year_exact(text, year_of, Variant::Either).ok()?;
+    // The library takes a text without a priority, too, whose first word could be a time: `-`, for example.
+    message.severity?;
+
+    if message.protocol == Protocol::RFC3164 {
+        message.msg = with_dash(text, message.msg);
+    }
+    Some(message)
+}
+
+/// The end `msg` of a text of RFC 3164, with the dash before it. The library leaves that out, as the sign of RFC 5424 for no
+/// structured data; RFC 3164 knows no such sign.
+fn with_dash<'t>(text: &'t str, msg: &'t str) -> &'t str {
+    let text = text.trim_end();
+    let head = text.strip_suffix(msg).unwrap_or_default().trim_end();
+    let Some(before) = head.strip_suffix('-') else {
+        return msg;
+    };
+
+    // The end of a name is no word.
+    match before.ends_with([' ', '\t', ':']) {
+        true => &text[before.len()..],
+        false => msg,
     }
 }
 
@@ -230,6 +258,25 @@ mod tests {
     }
 
     #[test]
+    fn a_text_of_rfc_3164_that_begins_with_a_dash_keeps_it() {
+        for (text, message) in [
+            ("web1 temp: -5 degrees", "-5 degrees"),
+            ("web1 temp:-5 degrees", "-5 degrees"),
+            ("web1 temp[7]: --- begin ---", "--- begin ---"),
+            ("temp: - - a", "- - a"),
+            ("web1 temp: -", "-"),
+            ("web1 temp- a - b", "a - b"),
+            ("web1 temp-: a", "a"),
+            ("web1 temp: a -5", "a -5"),
+        ] {
+            let text = format!("<11>Nov 30 12:00:00 {text}\n");
+            assert_eq!(entry(&text).message, message, "{text}");
+        }
+        let new = entry("<11>1 - web1 temp - - - -5 degrees");
+        assert_eq!(new.message, "-5 degrees");
+    }
+
+    #[test]
     fn every_severity_has_a_level() {
         let level = |severity: u32| entry(&format!("<{severity}>1 - - - - - - m")).level;
         let levels: Vec<Level> = (0..8).map(level).collect();
@@ -255,6 +302,9 @@ mod tests {
             "hello",
             "<13>",
             "<999>1 - - - - - - x",
+            "--- begin ---",
+            "- a: b",
+            "Nov 30 12:00:00 web1 cron: done",
             "<13>Feb 31 12:00:00 h a: b",
             "{\"a\":1}",
         ] {
