@@ -49,9 +49,7 @@ impl Phase {
 /// The phase of a connection, and what its peer has done so far.
 pub(super) struct Lifecycle {
     phase: Phase,
-    /// Whether a good line has come: before it, one bad line ends the connection.
-    has_spoken: bool,
-    has_used_id: bool,
+    spoken: Spoken,
     /// Whether the peer has ended its side of the stream.
     has_peer_ended: bool,
     /// Whether it was asked to go for another connection's sake.
@@ -61,12 +59,21 @@ pub(super) struct Lifecycle {
     idle_since_work: u64,
 }
 
+/// What a peer has said so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Spoken {
+    /// No good line: one bad line ends the connection.
+    Nothing,
+    /// Good lines, none of them with an id.
+    WithoutIds,
+    WithIds,
+}
+
 impl Lifecycle {
     pub(super) fn new() -> Self {
         Self {
             phase: Phase::Open,
-            has_spoken: false,
-            has_used_id: false,
+            spoken: Spoken::Nothing,
             has_peer_ended: false,
             makes_room: false,
             bad_in_a_row: 0,
@@ -90,11 +97,11 @@ impl Lifecycle {
     }
 
     pub(super) fn has_spoken(&self) -> bool {
-        self.has_spoken
+        self.spoken != Spoken::Nothing
     }
 
     pub(super) fn has_used_id(&self) -> bool {
-        self.has_used_id
+        self.spoken == Spoken::WithIds
     }
 
     pub(super) fn has_peer_ended(&self) -> bool {
@@ -115,21 +122,23 @@ impl Lifecycle {
 
     #[inline]
     pub(super) fn note_good_line(&mut self) {
-        self.has_spoken = true;
+        if self.spoken == Spoken::Nothing {
+            self.spoken = Spoken::WithoutIds;
+        }
         self.bad_in_a_row = 0;
     }
 
     /// Counts a bad line. Returns how many there are in a row where that ends the connection.
     pub(super) fn note_bad_line(&mut self, in_a_row_max: u32) -> Option<u32> {
         self.bad_in_a_row += 1;
-        let ends = !self.has_spoken || self.bad_in_a_row >= in_a_row_max;
+        let ends = !self.has_spoken() || self.bad_in_a_row >= in_a_row_max;
         ends.then_some(self.bad_in_a_row)
     }
 
     /// Notes that the peer uses ids.
     #[inline]
     pub(super) fn note_id(&mut self) -> FirstId {
-        if std::mem::replace(&mut self.has_used_id, true) {
+        if std::mem::replace(&mut self.spoken, Spoken::WithIds) == Spoken::WithIds {
             return FirstId::WasBefore;
         }
 
