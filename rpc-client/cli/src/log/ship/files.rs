@@ -48,6 +48,7 @@ pub(super) async fn ship(
         producer,
         origin,
         batch: 0,
+        is_sending: false,
         file: None,
     };
 
@@ -65,6 +66,8 @@ struct Shipping<'p> {
     origin: Origin,
     /// The number of the last batch.
     batch: u64,
+    /// Whether the state file names a batch as one that is sent.
+    is_sending: bool,
     /// The file that is read, once there is one.
     file: Option<Open>,
 }
@@ -79,6 +82,7 @@ impl Shipping<'_> {
     /// Goes on where the run before has ended: its last batch is sent again, as it was.
     async fn resume(&mut self, state: State) -> Result<(), Failure> {
         self.batch = state.batch;
+        self.is_sending = state.from < state.to;
         let Some(file) = self.find(&state.file)? else {
             complain(&format!(
                 "rpc: the file that was sent up to byte {} is neither {} nor beside it; what it had behind that is lost",
@@ -152,6 +156,17 @@ impl Shipping<'_> {
         }
     }
 
+    /// Writes down that all that was sent is acknowledged. A batch that is sent again long after its answer would be taken as
+    /// a new one: the log remembers it for a day.
+    fn settle(&mut self) -> Result<(), Failure> {
+        if let Some(open) = &self.file
+            && std::mem::take(&mut self.is_sending)
+        {
+            self.note(&open.file, open.offset..open.offset)?;
+        }
+        Ok(())
+    }
+
     /// Begins with a file, which the state names from now on: it may be rotated before its first line is sent.
     fn begin(&mut self, file: File) -> Result<(), Failure> {
         self.note(&file, 0..0)?;
@@ -195,10 +210,12 @@ impl Shipping<'_> {
         let bytes = read.map_err(|error| self.cannot_read(&error))?;
         let length = batch_len(&bytes, tail);
         if length == 0 {
+            self.settle()?;
             return Ok(false);
         }
 
         self.batch += 1;
+        self.is_sending = true;
         let state = self.note(&open.file, from..from + length as u64)?;
         let entries = entries(&bytes[..length], &self.origin, state.ts);
         self.sender.send(state.batch, entries).await?;

@@ -10,7 +10,7 @@ use super::lines::Origin;
 use crate::exit::Failure;
 
 /// What the state file holds, as JSON. It is written before each batch is sent: the batch in it may be in the log or not, and
-/// is sent again as it was; the log recognises it by its number.
+/// is sent again as it was; the log recognises it by its number. Once all is acknowledged it is written without a batch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct State {
@@ -19,7 +19,7 @@ pub(super) struct State {
     pub(super) producer: String,
     pub(super) batch: u64,
     pub(super) file: FileId,
-    /// The bytes of the batch in the file. What is before them is in the log.
+    /// The bytes of the batch in the file; of no length if each was acknowledged. What is before them is in the log.
     pub(super) from: u64,
     pub(super) to: u64,
     /// The time of the batch's entries, in milliseconds since 1970.

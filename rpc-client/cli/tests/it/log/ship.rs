@@ -93,6 +93,18 @@ impl Writer {
     }
 }
 
+/// The state, once it says that all that was sent is acknowledged.
+fn settled(writer: &Writer) -> Value {
+    loop {
+        let state = std::fs::read(writer.state()).unwrap();
+        let state: Value = serde_json::from_slice(&state).unwrap();
+        if state["from"] == state["to"] && state["to"] != 0 {
+            return state;
+        }
+        std::thread::yield_now();
+    }
+}
+
 fn last(client: &Client) -> u64 {
     let stats: LogStats = client.call(STATS, &json!({})).unwrap();
     stats.last
@@ -185,6 +197,30 @@ fn a_rotated_file_is_read_to_its_end_and_then_the_new_one_is_followed() {
         "line 5",
     ];
     assert_eq!(found, expected);
+}
+
+#[test]
+fn lines_that_were_acknowledged_are_not_sent_again_to_a_log_that_has_forgotten_their_producer() {
+    let [first, second, third] = [Server::start(), Server::start(), Server::start()];
+    let mut writer = Writer::new();
+    writer.write(3);
+    writer.ship_once(&first.address);
+    writer.ship_once(&second.address);
+    assert_eq!(last(&Client::new(&*second.address)), 0);
+
+    // Also while it waits for more: it may be killed then.
+    let arguments = writer.arguments();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let mut child = command(&second.address, &arguments).spawn().unwrap();
+    writer.write(2);
+    wait_for(&Client::new(&*second.address), 2);
+    settled(&writer);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    writer.write(1);
+    writer.ship_once(&third.address);
+    let found = messages(&third.rpc(&["log", "read"]).data());
+    assert_eq!(found, ["line 6"]);
 }
 
 #[test]
