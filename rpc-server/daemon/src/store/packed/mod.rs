@@ -104,6 +104,13 @@ impl Packed {
         self.len
     }
 
+    /// Whether it holds more than a plain file of this length.
+    pub(super) fn has_more_than(&self, plain: u64) -> bool {
+        // Without a table, the bytes behind the last frame may count as a frame of a single byte.
+        let not_known = u64::from(!self.has_table);
+        self.len > plain.saturating_add(not_known)
+    }
+
     /// Fills the cursor with the content of a frame.
     fn load(&self, number: usize, cursor: &mut Cursor) -> io::Result<()> {
         let frame = self.frames[number];

@@ -22,14 +22,21 @@ impl SegmentFile {
         }
     }
 
-    /// Opens the segment that starts with `first`. If it is there in both forms, its compression has not come to its end.
+    /// Opens the segment that starts with `first`. If it is there in both forms, its compression has not come to its end, or
+    /// an operator's unpacking: the compressed one is taken if it holds more.
     pub(in crate::store) fn find(dir: &Path, first: u64) -> io::Result<Self> {
-        match Self::open(&path(dir, first), Form::Plain) {
+        let packed = path_of(dir, first, Form::Packed);
+        let plain = match Self::open(&path(dir, first), Form::Plain) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                Self::open(&path_of(dir, first, Form::Packed), Form::Packed)
+                return Self::open(&packed, Form::Packed);
             }
-            found => found,
-        }
+            found => found?,
+        };
+
+        let len = plain.len()?;
+        let packed = Packed::open(&packed).ok();
+        let longer = packed.filter(|packed| packed.has_more_than(len));
+        Ok(longer.map_or(plain, Self::Packed))
     }
 
     /// The bytes of its lines.

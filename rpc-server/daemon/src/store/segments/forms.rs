@@ -1,17 +1,38 @@
 //! The two forms of a segment: how it comes from the plain one to the compressed one while it is read.
 
-#[cfg(feature = "zstd")]
 use std::fs;
 use std::io;
-#[cfg(feature = "zstd")]
 use std::path::Path;
 
 #[cfg(feature = "zstd")]
 use super::super::segment::sync_dir;
-use super::super::segment::{Form, SegmentFile, path_of};
+use super::super::segment::{Form, SegmentFile, path, path_of};
 #[cfg(feature = "zstd")]
 use super::StoreError;
 use super::{Listed, Segments, View, lock};
+
+/// What has become of the plain file of a compressed segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum PlainFile {
+    Gone,
+    /// It could not be deleted.
+    Left,
+}
+
+/// Deletes the plain file of a compressed segment. That this fails is logged.
+pub(super) fn delete_plain(plain: &Path) -> PlainFile {
+    match fs::remove_file(plain) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            tracing::warn!(
+                file = %plain.display(), %error,
+                "cannot delete the plain file of a log segment that is compressed; it takes room on the disk, is not read, and \
+                 its deletion is tried again"
+            );
+            PlainFile::Left
+        }
+        _ => PlainFile::Gone,
+    }
+}
 
 impl Listed {
     pub(super) fn form(&self) -> Form {
@@ -126,13 +147,39 @@ impl Segments {
             place.is_some()
         };
 
-        // Retention has deleted the plain one meanwhile, and would not come back for this one.
-        let gone = if is_listed { &view.path } else { &packed };
-        match fs::remove_file(gone) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(StoreError::io("remove", gone)(error))
+        if !is_listed {
+            // Retention has deleted the plain one meanwhile, and would not come back for this one.
+            self.delete(view.first);
+        } else if delete_plain(&view.path) == PlainFile::Left {
+            self.note_plain(view.first, PlainFile::Left);
+        }
+        Ok(())
+    }
+
+    /// Tries again to delete the plain files of compressed segments; returns whether some are still there.
+    pub(in crate::store) fn delete_plain_again(&self) -> bool {
+        let left: Vec<u64> = {
+            let state = lock(&self.state);
+            let left = state.segments.iter();
+            let left = left.filter(|segment| segment.plain == PlainFile::Left);
+            left.map(|segment| segment.first).collect()
+        };
+
+        let mut all_gone = true;
+        for first in left {
+            match fs::remove_file(path(&self.dir, first)) {
+                // It was logged the first time.
+                Err(error) if error.kind() != io::ErrorKind::NotFound => all_gone = false,
+                _ => self.note_plain(first, PlainFile::Gone),
             }
-            _ => Ok(()),
+        }
+        !all_gone
+    }
+
+    fn note_plain(&self, first: u64, plain: PlainFile) {
+        let mut state = lock(&self.state);
+        if let Some(place) = state.place_of(first) {
+            state.segments[place].plain = plain;
         }
     }
 }

@@ -10,6 +10,7 @@ use super::super::packed::Packed;
 use super::super::segment::{
     Form, Recovered, RecoveredClosed, Segment, parse, path_of, recover_closed,
 };
+use super::forms::delete_plain;
 use super::{Durability, Listed, StoreError};
 
 /// The newest segment, as it was found.
@@ -60,22 +61,20 @@ pub(in crate::store) fn firsts(dir: &Path) -> io::Result<Vec<u64>> {
     Ok(names(dir)?.into_keys().collect())
 }
 
-/// The segments in a directory, from oldest to newest. What a compression has left that did not come to its end is deleted.
+/// The segments in a directory, from oldest to newest. What a compression or an unpacking has left that did not come to its
+/// end is deleted.
 pub(super) fn list(dir: &Path) -> io::Result<Vec<Listed>> {
-    delete_leftovers(dir)?;
+    delete_unnamed(dir)?;
     let names = names(dir)?.into_iter();
     names
         .map(|(first, form)| match form {
-            Form::Plain => {
-                let file = fs::metadata(path_of(dir, first, form))?;
-                Ok(Listed::new(first, file.len()))
-            }
+            Form::Plain => listed_plain(dir, first),
             Form::Packed => listed_packed(dir, first),
         })
         .collect()
 }
 
-/// The first numbers of the segments in a directory, and how each is kept. The plain form wins.
+/// The first numbers of the segments in a directory, each with its form: the plain one if it is there in both.
 fn names(dir: &Path) -> io::Result<BTreeMap<u64, Form>> {
     let mut names = BTreeMap::new();
     for entry in fs::read_dir(dir)? {
@@ -85,6 +84,43 @@ fn names(dir: &Path) -> io::Result<BTreeMap<u64, Form>> {
         }
     }
     Ok(names)
+}
+
+/// A segment that is there as a plain file. If it is compressed, too, the file that holds less is deleted: entries that were
+/// acknowledged may be in the other one alone.
+fn listed_plain(dir: &Path, first: u64) -> io::Result<Listed> {
+    let (plain, packed) = (
+        path_of(dir, first, Form::Plain),
+        path_of(dir, first, Form::Packed),
+    );
+    let len = fs::metadata(&plain)?.len();
+
+    match Packed::open(&packed) {
+        Ok(found) if found.has_more_than(len) => {
+            tracing::warn!(
+                file = %packed.display(), bytes = found.len(), plain_bytes = len,
+                "a log segment is compressed, and a part of it is there as lines, too, as an unpacking that was ended leaves it; \
+                 the compressed file is kept, and the part deleted"
+            );
+            let mut listed = listed_packed(dir, first)?;
+            listed.plain = delete_plain(&plain);
+            return Ok(listed);
+        }
+        Ok(_) => {
+            if let Err(error) = fs::remove_file(&packed) {
+                tracing::warn!(file = %packed.display(), %error, "cannot delete what a compression has left; the plain file is read");
+            }
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => {
+            tracing::warn!(
+                file = %packed.display(), %error,
+                "a log segment is there as lines and compressed, and the compressed file cannot be read; it is left where it \
+                 is, and the plain file is read"
+            );
+        }
+    }
+    Ok(Listed::new(first, len))
 }
 
 /// A compressed segment as it is found. One that cannot be read is listed without bytes, and tried again later.
@@ -115,24 +151,12 @@ fn listed_packed(dir: &Path, first: u64) -> io::Result<Listed> {
     })
 }
 
-/// Deletes what compressions have left that did not come to their ends: files with temporary names, and compressed ones
-/// whose plain ones are still there.
-fn delete_leftovers(dir: &Path) -> io::Result<()> {
+/// Deletes the files with temporary names that compressions have left that did not come to their ends.
+fn delete_unnamed(dir: &Path) -> io::Result<()> {
     for entry in fs::read_dir(dir)? {
         let path = entry?.path();
         if path.to_string_lossy().ends_with(".ndjson.zst.new") {
             fs::remove_file(path)?;
-        }
-    }
-
-    for (first, form) in names(dir)? {
-        let packed = path_of(dir, first, Form::Packed);
-        if form == Form::Plain
-            && packed.exists()
-            && let Err(error) = fs::remove_file(&packed)
-        {
-            // The plain one is read.
-            tracing::warn!(file = %packed.display(), %error, "cannot delete what a compression has left");
         }
     }
     Ok(())

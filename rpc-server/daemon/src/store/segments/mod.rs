@@ -21,6 +21,7 @@ use super::index::{self, Brief, Index};
 use super::segment::{Form, Segment, SegmentFile, path_of};
 use super::{Durability, StoreError, lock};
 
+use self::forms::PlainFile;
 pub(super) use self::indexes::ClosedIndex;
 use self::indexes::Indexed;
 pub(super) use self::listing::firsts;
@@ -54,6 +55,8 @@ struct Listed {
     len: u64,
     /// The bytes of its file where that is compressed.
     packed: Option<u64>,
+    /// What has become of its plain file where it is compressed.
+    plain: PlainFile,
     /// The offsets of the damaged lines found so far, so that each of them is reported once.
     damaged: BTreeSet<u64>,
     indexed: Indexed,
@@ -339,6 +342,7 @@ impl Listed {
             first,
             len,
             packed: None,
+            plain: PlainFile::Gone,
             damaged: BTreeSet::new(),
             indexed: Indexed::default(),
         }

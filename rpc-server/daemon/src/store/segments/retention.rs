@@ -5,7 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use super::super::index;
-use super::super::segment::{self, Form, path_of};
+use super::super::segment::{self, Form, path, path_of};
 use super::{Listed, Segments, lock};
 
 impl Segments {
@@ -13,7 +13,7 @@ impl Segments {
     /// stays.
     pub(in crate::store) fn retain(&self, bytes_max: u64) {
         while let Some(oldest) = self.forget_oldest(bytes_max) {
-            self.delete(oldest.first, oldest.form());
+            self.delete(oldest.first);
         }
     }
 
@@ -28,7 +28,7 @@ impl Segments {
                 return;
             };
 
-            self.delete(oldest.first, oldest.form());
+            self.delete(oldest.first);
         }
     }
 
@@ -40,18 +40,21 @@ impl Segments {
             };
 
             missing = missing.saturating_sub(oldest.disk_bytes());
-            self.delete(oldest.first, oldest.form());
+            self.delete(oldest.first);
         }
     }
 
-    fn delete(&self, first: u64, form: Form) {
-        let path = path_of(&self.dir, first, form);
-        index::remove(&path);
-        match fs::remove_file(&path) {
-            Ok(()) => tracing::info!(file = %path.display(), "deleted the oldest log segment"),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => {
-                tracing::warn!(file = %path.display(), %error, "cannot delete the oldest log segment");
+    /// Deletes the files of a segment, in whichever forms it is there.
+    pub(super) fn delete(&self, first: u64) {
+        index::remove(&path(&self.dir, first));
+        for form in [Form::Plain, Form::Packed] {
+            let path = path_of(&self.dir, first, form);
+            match fs::remove_file(&path) {
+                Ok(()) => tracing::info!(file = %path.display(), "deleted the oldest log segment"),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => {
+                    tracing::warn!(file = %path.display(), %error, "cannot delete the oldest log segment");
+                }
             }
         }
     }

@@ -6,7 +6,11 @@ use super::damage::LineNumbers;
 use super::*;
 
 fn segments(lens: &[(u64, u64)], last: u64) -> Segments {
-    let dir = PathBuf::from("d");
+    segments_in(Path::new("d"), lens, last)
+}
+
+fn segments_in(dir: &Path, lens: &[(u64, u64)], last: u64) -> Segments {
+    let dir = dir.to_owned();
     let segments = lens
         .iter()
         .map(|&(first, len)| Listed::new(first, len))
@@ -83,4 +87,40 @@ fn the_oldest_are_forgotten_first_and_the_newest_never() {
     assert_eq!(forget(0), Some(21));
     assert_eq!(forget(0), None);
     assert_eq!(segments.view(0).map(|view| view.first), Some(31));
+}
+
+#[test]
+fn retention_deletes_both_forms_of_a_segment() {
+    let dir = tempfile::tempdir().unwrap();
+    let segments = segments_in(dir.path(), &[(1, 100), (11, 100)], 20);
+    let both = [Form::Plain, Form::Packed].map(|form| path_of(dir.path(), 1, form));
+    for file in &both {
+        fs::write(file, "of both").unwrap();
+    }
+
+    segments.retain(100);
+    assert_eq!(both.map(|file| file.exists()), [false, false]);
+}
+
+#[cfg(feature = "zstd")]
+#[test]
+fn a_plain_file_that_cannot_be_deleted_behind_its_compression_is_deleted_later() {
+    let dir = tempfile::tempdir().unwrap();
+    let segments = segments_in(dir.path(), &[(1, 100), (11, 100)], 20);
+    let new = dir.path().join("new");
+    fs::write(&new, "compressed").unwrap();
+
+    // A directory is no file that could be deleted as one.
+    let plain = path_of(dir.path(), 1, Form::Plain);
+    fs::create_dir(&plain).unwrap();
+    let view = segments.view(0).unwrap();
+    segments.replace(&view, &new, 10).unwrap();
+    assert_eq!((segments.compressed(), segments.total_bytes()), (1, 110));
+    assert!(segments.delete_plain_again(), "it is still there");
+
+    fs::remove_dir(&plain).unwrap();
+    fs::write(&plain, "lines").unwrap();
+    assert!(!segments.delete_plain_again());
+    assert!(!plain.exists());
+    assert!(path_of(dir.path(), 1, Form::Packed).exists());
 }

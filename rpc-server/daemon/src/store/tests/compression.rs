@@ -234,6 +234,36 @@ async fn a_compression_that_a_kill_ends_at_any_point_leaves_each_entry_there_onc
 }
 
 #[tokio::test]
+async fn an_unpacking_that_is_killed_at_any_point_loses_no_entry() {
+    let dir = TempDir::new().unwrap();
+    let all = compressed(&dir, 20).await;
+    let packed = ending_in(dir.path(), ".zst")[1].clone();
+    let name = packed.file_name().unwrap();
+    let content = zstd::stream::decode_all(fs::File::open(&packed).unwrap()).unwrap();
+    let bytes = fs::read(&packed).unwrap();
+
+    for cut in (0..content.len()).step_by(content.len() / 6) {
+        for has_table in [true, false] {
+            let dir = copy(dir.path());
+            let plain = dir.path().join(name).with_extension("");
+            fs::write(&plain, &content[..cut]).unwrap();
+            if !has_table {
+                let without = &bytes[..bytes.len() - 1];
+                fs::write(dir.path().join(name), without).unwrap();
+            }
+            // Keys and batches are read from all segments then.
+            fs::remove_file(known_file(&dir)).unwrap();
+
+            let store = open_packing(&dir, 280);
+            let case = format!("{cut} bytes, table: {has_table}");
+            assert_eq!(read_all(&store, &query(0)).await, all, "{case}");
+            assert_eq!(store.damaged(), 0, "{case}");
+            assert!(!plain.exists(), "{case}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_disk_that_gets_full_during_a_compression_leaves_the_plain_segment() {
     let dir = TempDir::new().unwrap();
     let store = open_small(&dir, 280);

@@ -91,7 +91,9 @@ impl Work {
             Compression::Zstd => Packer::new(&self.segments).run(closed, &is_over),
         }
         // The writer goes on to tell what it closes, until it ends.
-        while closed.recv().is_ok() {}
+        while closed.recv().is_ok() {
+            self.segments.delete_plain_again();
+        }
     }
 }
 

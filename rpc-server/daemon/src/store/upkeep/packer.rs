@@ -35,9 +35,10 @@ impl<'a> Packer<'a> {
     /// Compresses what is closed, now and whenever it is told that there is more, until `is_over` says so.
     pub(super) fn run(mut self, closed: &Receiver<()>, is_over: &dyn Fn() -> bool) {
         while !is_over() {
+            let has_left_files = self.segments.delete_plain_again();
             self.pack_all(is_over);
 
-            let told = match self.failed.is_empty() {
+            let told = match self.failed.is_empty() && !has_left_files {
                 true => closed.recv().map_err(RecvTimeoutError::from),
                 false => closed.recv_timeout(RETRY_AFTER),
             };
