@@ -22,6 +22,15 @@ enum Skip {
     ToNewline,
 }
 
+/// How a stream has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// Its sender has closed it: a last line is whole without its newline.
+    Closed,
+    /// Its sender may have had more to send.
+    Cut,
+}
+
 /// A message, as it came.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Framed {
@@ -79,13 +88,13 @@ impl Framer {
         }
     }
 
-    /// What is left when the stream has ended.
-    pub(super) fn end(mut self) -> Option<Framed> {
+    /// What is left when no more of the stream is read.
+    pub(super) fn end(mut self, end: End) -> Option<Framed> {
         self.skip_rest();
         let rest = self.bytes.get(self.at..).unwrap_or_default();
         let (rest, is_cut) = match head_of(rest) {
             Head::Counted { head, .. } => (&rest[head..], true),
-            Head::Line | Head::Unknown => (rest, false),
+            Head::Line | Head::Unknown => (rest, end == End::Cut),
         };
         (!is_blank(rest)).then(|| Framed {
             bytes: rest.to_vec(),
@@ -202,7 +211,7 @@ mod tests {
                 all.extend(std::iter::from_fn(|| framer.next()));
                 assert!(framer.bytes.len() - framer.at <= MAX + DIGITS_MAX + 2);
             }
-            all.extend(framer.end());
+            all.extend(framer.end(End::Closed));
             let text = |framed: Framed| (String::from_utf8(framed.bytes).unwrap(), framed.is_cut);
             all.into_iter().map(text).collect::<Vec<_>>()
         };
@@ -253,5 +262,24 @@ mod tests {
 
         // One that the stream ends in.
         assert_eq!(framed("10 <1>a"), [("<1>a".to_owned(), true)]);
+    }
+
+    #[test]
+    fn a_last_line_whose_sender_has_not_closed_the_stream_is_cut() {
+        for (stream, expected) in [
+            ("<1>a\n<2>b", Some("<2>b")),
+            ("<1>a\n", None),
+            ("<1>a\n\n", None),
+        ] {
+            let mut framer = Framer::new(MAX);
+            framer.push(stream.as_bytes());
+            assert_eq!(framer.next().unwrap().bytes, b"<1>a");
+
+            let last = expected.map(|text| Framed {
+                bytes: text.into(),
+                is_cut: true,
+            });
+            assert_eq!(framer.end(End::Cut), last, "{stream:?}");
+        }
     }
 }

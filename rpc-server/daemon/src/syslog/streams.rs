@@ -1,6 +1,7 @@
 //! Messages over TCP connections.
 
 use std::collections::HashMap;
+use std::io::{self, Read};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -13,13 +14,20 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-use super::framing::{Framed, Framer};
+use super::framing::{End, Framed, Framer};
 use super::message::{Received, entry_of};
 use super::{Shared, ended};
 use crate::store::{Emitter, Overflow, StoreError};
 
 /// How many bytes are read at a time.
 const BLOCK_BYTES: usize = 16 * 1024;
+
+/// How often that is done at the end: a sender that goes on does not keep the daemon from ending. More than what a system
+/// receives for a connection that is not read from.
+const BLOCKS_AT_THE_END_MAX: usize = 1000;
+
+/// Number of connections that are taken at the end: more than the system keeps for a listener.
+const ACCEPTED_AT_THE_END_MAX: usize = 4096;
 
 /// How long a connection waits for a store that has too much to write, or for descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -50,19 +58,23 @@ pub(super) async fn accept(
             continue;
         };
 
-        let Some(place) = places.take(peer.ip()) else {
-            continue;
-        };
-        // Without it, a peer that has vanished keeps its place.
-        let _ = SockRef::from(&stream).set_tcp_keepalive(&KEEPALIVE);
-        let connection = Connection {
-            peer: peer.ip(),
-            emitter: shared.store.emitter(None),
-            framer: Framer::new(shared.settings.message_bytes_max),
-            shared: Arc::clone(&shared),
-            _place: place,
-        };
-        connections.spawn(connection.run(stream, stopped.clone()));
+        if let Some(connection) = Connection::open(peer.ip(), &places, &shared) {
+            connections.spawn(connection.run(stream, stopped.clone()));
+        }
+    }
+
+    // To their peers, these are open, and what they have sent has come.
+    let accepted = listener.into_std().into_iter();
+    let accepted = accepted.flat_map(|listener| {
+        std::iter::from_fn(move || listener.accept().ok()).take(ACCEPTED_AT_THE_END_MAX)
+    });
+    for (stream, peer) in accepted {
+        if let Some(connection) = Connection::open(peer.ip(), &places, &shared)
+            && stream.set_nonblocking(true).is_ok()
+            && let Ok(stream) = TcpStream::from_std(stream)
+        {
+            connections.spawn(connection.run(stream, stopped.clone()));
+        }
     }
     while connections.join_next().await.is_some() {}
 }
@@ -77,32 +89,32 @@ struct Connection {
 }
 
 impl Connection {
-    async fn run(mut self, mut stream: TcpStream, mut stopped: watch::Receiver<()>) {
-        let mut block = vec![0; BLOCK_BYTES];
-        loop {
-            let read = tokio::select! {
-                read = stream.read(&mut block) => read,
-                () = ended(&mut stopped) => break,
-            };
-            let Ok(bytes @ 1..) = read else {
-                break;
-            };
+    /// `None` if there are too many.
+    fn open(peer: IpAddr, places: &Arc<Places>, shared: &Arc<Shared>) -> Option<Self> {
+        let place = places.take(peer)?;
+        Some(Self {
+            peer,
+            emitter: shared.store.emitter(None),
+            framer: Framer::new(shared.settings.message_bytes_max),
+            shared: Arc::clone(shared),
+            _place: place,
+        })
+    }
 
-            self.framer.push(&block[..bytes]);
-            let entries: Vec<Append> = std::iter::from_fn(|| self.framer.next())
-                .map(|framed| entry(&framed, self.peer))
-                .collect();
-            if self.put(&entries, &mut stopped).await == Then::Ends {
-                break;
-            }
-            tokio::select! {
-                () = self.wait_for_budget(bytes) => {}
-                () = ended(&mut stopped) => break,
-            }
+    async fn run(mut self, mut stream: TcpStream, mut stopped: watch::Receiver<()>) {
+        // Without it, a peer that has vanished keeps its place.
+        let _ = SockRef::from(&stream).set_tcp_keepalive(&KEEPALIVE);
+
+        let mut block = vec![0; BLOCK_BYTES];
+        let mut end = self.read(&mut stream, &mut block, &mut stopped).await;
+        if end == End::Cut
+            && let Ok(stream) = stream.into_std()
+        {
+            end = self.read_rest(&stream, &mut block);
         }
 
         let peer = self.peer;
-        let last = self.framer.end().map(|framed| entry(&framed, peer));
+        let last = self.framer.end(end).map(|framed| entry(&framed, peer));
         if let Some(last) = last {
             // What there is no room for is dropped, and counted.
             let _ = self
@@ -110,6 +122,65 @@ impl Connection {
                 .store
                 .emit(&self.emitter, &[last], Overflow::Drop);
         }
+    }
+
+    /// Takes messages until the peer closes the connection, or it has to end.
+    async fn read(
+        &mut self,
+        stream: &mut TcpStream,
+        block: &mut [u8],
+        stopped: &mut watch::Receiver<()>,
+    ) -> End {
+        loop {
+            let read = tokio::select! {
+                read = stream.read(block) => read,
+                () = ended(stopped) => return End::Cut,
+            };
+            let bytes = match read {
+                Ok(0) => return End::Closed,
+                Ok(bytes) => bytes,
+                Err(_) => return End::Cut,
+            };
+
+            let entries = self.entries(&block[..bytes]);
+            if self.put(&entries, stopped).await == Then::Ends {
+                return End::Cut;
+            }
+            tokio::select! {
+                () = self.wait_for_budget(bytes) => {}
+                () = ended(stopped) => return End::Cut,
+            }
+        }
+    }
+
+    /// Takes what has come before the end, whatever the budget of its sender: the system has told the sender that it is here.
+    /// The runtime may not know of it yet, so that the system is asked.
+    fn read_rest(&mut self, mut stream: &std::net::TcpStream, block: &mut [u8]) -> End {
+        for _ in 0..BLOCKS_AT_THE_END_MAX {
+            let bytes = match stream.read(block) {
+                Ok(0) => return End::Closed,
+                Ok(bytes) => bytes,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(_) => return End::Cut,
+            };
+
+            let entries = self.entries(&block[..bytes]);
+            if !entries.is_empty() {
+                // What there is no room for is dropped, and counted.
+                let _ = self
+                    .shared
+                    .store
+                    .emit(&self.emitter, &entries, Overflow::Drop);
+            }
+        }
+        End::Cut
+    }
+
+    /// The messages that are whole with these bytes.
+    fn entries(&mut self, bytes: &[u8]) -> Vec<Append> {
+        self.framer.push(bytes);
+        let framed = std::iter::from_fn(|| self.framer.next());
+        framed.map(|framed| entry(&framed, self.peer)).collect()
     }
 
     /// Puts entries into the log, and waits while the store has too much to write. The socket is not read meanwhile.

@@ -153,6 +153,47 @@ async fn what_came_before_the_end_is_there_and_so_is_the_number_of_what_was_over
 }
 
 #[tokio::test]
+async fn what_a_connection_has_sent_before_the_end_is_there_and_half_a_line_says_that_it_is_one() {
+    let data = tempfile::tempdir().unwrap();
+    let settings = SyslogSettings {
+        bytes_per_second_per_address: 1000,
+        ..listening(&[TCP])
+    };
+    let mut life = life(data.path(), settings).await;
+    let address = place(&life, 0);
+    let mut sender = TcpStream::connect(&address).unwrap();
+    writeln!(sender, "<14>1 - - order - - - first").unwrap();
+    entries(&mut life, 1).await;
+
+    // More than a block, and than may be read within a second. The system has it all when this returns.
+    let numbered = |n| format!("<14>1 - - order - - - {n} {}\n", "x".repeat(80));
+    let lines: String = (0..400).map(numbered).collect();
+    sender.write_all(lines.as_bytes()).unwrap();
+    sender.write_all(b"<14>1 - - order - - - hal").unwrap();
+    // Another one, which may not have been accepted.
+    let mut late = TcpStream::connect(&address).unwrap();
+    late.write_all(b"<14>1 - - stock - - - late").unwrap();
+    drop(late);
+    life.end().await;
+
+    let left = left(data.path()).await;
+    let (late, left): (Vec<&Value>, Vec<&Value>) =
+        left.iter().partition(|entry| entry["service"] == "stock");
+    assert_eq!((late.len(), &late[0]["message"]), (1, &json!("late")));
+    assert_eq!(late[0]["fields"].get("truncated"), None);
+
+    assert_eq!(left.len(), 402);
+    let (half, whole) = left.split_last().unwrap();
+    assert_eq!(half["message"], "hal");
+    assert_eq!(half["fields"]["truncated"], true);
+    assert!(
+        whole
+            .iter()
+            .all(|entry| entry["fields"]["truncated"].is_null())
+    );
+}
+
+#[tokio::test]
 async fn a_connection_over_the_rate_of_its_address_waits_and_loses_nothing() {
     let data = tempfile::tempdir().unwrap();
     let settings = SyslogSettings {
