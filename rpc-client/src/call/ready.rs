@@ -160,6 +160,11 @@ fn is_final(error: &Error) -> bool {
         return true;
     }
 
+    cannot_work(error)
+}
+
+/// Whether the client has an address that is not one, or settings that cannot work: each of its calls fails.
+pub(crate) fn cannot_work(error: &Error) -> bool {
     let source = error.source();
     source.is_some_and(|source| source.is::<ConfigError>() || source.is::<InvalidTarget>())
 }

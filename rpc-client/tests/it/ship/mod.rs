@@ -16,7 +16,7 @@ use rpc_client::log::{
 };
 use rpc_client::{Client, Connect};
 use rpc_core::Status;
-use rpc_server::{Params, Router, Server, State};
+use rpc_server::{Params, Router, Server, ServerBuilder, State};
 use tokio::io::copy_bidirectional;
 use tokio::sync::Notify;
 
@@ -74,12 +74,11 @@ impl Log {
 
     /// A client over pipes in memory, so that time can be paused.
     async fn client(&self) -> Client {
-        let handle = Server::builder()
-            .router(self.router())
-            .bind()
-            .await
-            .unwrap()
-            .handle();
+        self.client_of(Server::builder()).await
+    }
+
+    async fn client_of(&self, server: ServerBuilder) -> Client {
+        let handle = server.router(self.router()).bind().await.unwrap().handle();
         let network = Arc::clone(&self.network);
 
         let connect = move |_address: String| {

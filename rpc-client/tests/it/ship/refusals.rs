@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
-use rpc_client::log::{Append, Dropped, Level, ShipperConfig};
+use rpc_client::Client;
+use rpc_client::log::{Append, Dropped, Level, Shipper, ShipperConfig};
 use rpc_core::{Code, Status};
+use rpc_server::Server;
+use rpc_server::config::Config;
 use serde_json::json;
 
 use super::{Answer, LONG, Log, entry, small_batches};
@@ -71,4 +74,96 @@ async fn an_entry_that_no_line_can_hold_is_dropped_at_once() {
     let just_fits = Append::new(Level::Info, "order", "x".repeat(999_900));
     shipper.push(&just_fits).unwrap();
     assert_eq!(shipper.close(LONG).await.unsent, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_that_fails_each_time_is_dropped_and_does_not_hold_up_the_others() {
+    for in_flight_max in [1, 4] {
+        for status in [
+            Status::resource_exhausted("too long"),
+            Status::internal("these are written wrongly"),
+        ] {
+            // Two batches, so that one of them alone does not have its turn for ever.
+            let log = Log::with(move |batch| {
+                let fails = |entry: &Append| ["entry 5", "entry 9"].contains(&&*entry.message);
+                match batch.entries.iter().any(fails) {
+                    true => Answer::Fail(status.clone()),
+                    false => Answer::Write,
+                }
+            });
+            let config = ShipperConfig {
+                batches_in_flight_max: in_flight_max,
+                ..small_batches()
+            };
+            let shipper = log.shipper(config).await;
+            for number in 0..400 {
+                shipper.push(&entry(number)).unwrap();
+            }
+
+            let flushed = shipper.flush(Duration::from_secs(120)).await;
+            assert_eq!((flushed.unsent, shipper.stats().refused), (0, 8));
+            assert_eq!(log.each_once().len(), 392);
+            assert_eq!(shipper.close(LONG).await.dropped, 8);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_disk_that_is_full_for_an_hour_loses_no_entry() {
+    let full = |_: &_| Answer::Fail(Status::resource_exhausted("the disk is full"));
+    for in_flight_max in [1, 4] {
+        let log = Log::with(full);
+        let config = ShipperConfig {
+            batches_in_flight_max: in_flight_max,
+            ..small_batches()
+        };
+        let shipper = log.shipper(config).await;
+        for number in 0..400 {
+            shipper.push(&entry(number)).unwrap();
+        }
+        tokio::time::sleep(Duration::from_secs(3_600)).await;
+        assert_eq!(shipper.stats().queued, 400);
+
+        log.set_rule(|_| Answer::Write);
+        let end = shipper.close(LONG).await;
+        assert_eq!((end.sent, end.dropped, end.unsent), (400, 0, 0));
+        assert_eq!(log.each_once().len(), 400);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_entry_that_is_longer_than_the_lines_of_the_server_does_not_stop_the_others() {
+    let log = Log::default();
+    let config = Config::default().with(|config| config.limits.frame_bytes_max = 4_096);
+    let client = log.client_of(Server::builder().config(config)).await;
+    let shipper = Shipper::start(client, "order", small_batches());
+    let huge = Append::new(Level::Info, "order", "x".repeat(5_000));
+    shipper.push(&huge).unwrap();
+    for number in 0..40 {
+        shipper.push(&entry(number)).unwrap();
+    }
+
+    let flushed = shipper.flush(Duration::from_secs(120)).await;
+    let stats = shipper.stats();
+    assert!(flushed.unsent == 0 && stats.refused >= 1, "{stats:?}");
+    let why = stats.last_error.unwrap_or_default();
+    assert!(why.contains("frame_bytes_max"), "{why}");
+
+    // Once it takes entries again, it is told.
+    shipper.push(&entry(40)).unwrap();
+    shipper.flush(LONG).await;
+    assert_eq!(shipper.close(LONG).await.unsent, 0);
+    assert_eq!(log.told(), stats.refused);
+}
+
+#[tokio::test]
+async fn entries_for_an_address_that_is_not_one_are_dropped_at_once() {
+    let client = Client::builder("localhost").build();
+    let shipper = Shipper::start(client, "order", small_batches());
+    shipper.push(&entry(0)).unwrap();
+
+    let flushed = shipper.flush(LONG).await;
+    assert_eq!((flushed.dropped, flushed.unsent), (1, 0));
+    let why = shipper.stats().last_error.unwrap_or_default();
+    assert!(why.contains("`localhost` is not an address"), "{why}");
 }

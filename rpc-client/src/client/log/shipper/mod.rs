@@ -26,6 +26,7 @@
 
 mod blocking;
 mod config;
+mod doubt;
 mod handle;
 pub(super) mod line;
 mod queue;

@@ -13,6 +13,7 @@ use serde_json::value::RawValue;
 use tokio::time::{Instant, sleep_until};
 
 use super::config::WINDOW;
+use super::doubt::Doubt;
 use super::queue::Queue;
 use super::state::{Chunk, Fate};
 use super::verdict::Verdict;
@@ -33,9 +34,11 @@ pub(super) struct Worker {
     producer: Arc<str>,
     /// The number of the next batch.
     next: u64,
-    /// Batches that are to be sent again, by their numbers.
+    /// Batches that are to be sent again: those that the network or a restart has kept back by their numbers, then the
+    /// doubtful ones as their answers came.
     again: VecDeque<Batch>,
-    backoff: Backoff,
+    /// Batches that the log has taken.
+    taken: u64,
     /// No batch is sent before, since the last one has failed: so they keep their order, and the log is not asked in vain.
     resume_at: Option<Instant>,
     /// Dropped with the worker, even if it never ran.
@@ -47,6 +50,9 @@ struct Batch {
     number: u64,
     entries: Arc<RawValue>,
     chunk: Chunk,
+    doubt: Doubt,
+    /// Its own, so that others that are taken do not have it sent at once.
+    backoff: Backoff,
 }
 
 #[derive(Serialize)]
@@ -65,7 +71,7 @@ impl Worker {
             queue,
             next: 1,
             again: VecDeque::new(),
-            backoff: Backoff::new(BACKOFF_BASE, BACKOFF_MAX),
+            taken: 0,
             resume_at: None,
         }
     }
@@ -123,19 +129,40 @@ impl Worker {
         if !self.has_place(under_way) {
             return None;
         }
+        if under_way.is_empty()
+            && self.awaits_others()
+            && self.may_number(under_way)
+            && let Some(chunk) = self.queue.next_batch(now)
+        {
+            return Some(self.numbered(chunk));
+        }
         if let Some(batch) = self.again.pop_front() {
             return Some(batch);
+        }
+        if !self.may_number(under_way) {
+            return None;
         }
         let chunk = self.queue.next_batch(now)?;
         Some(self.numbered(chunk))
     }
 
-    /// Whether another batch may be under way. The log remembers the last numbers only, so a batch that takes long is not
-    /// left far behind; one that is sent again has a number of before.
+    /// Whether another batch may be under way.
     fn has_place(&self, under_way: &[u64]) -> bool {
-        let oldest = under_way.iter().min().copied().unwrap_or(self.next);
-        let is_near = self.next - oldest < WINDOW || !self.again.is_empty();
-        is_near && under_way.len() < self.queue.config().batches_in_flight_max
+        under_way.len() < self.queue.config().batches_in_flight_max
+    }
+
+    /// Whether another batch may get a number. The log remembers the last numbers only, so a batch that takes long is not
+    /// left far behind.
+    fn may_number(&self, under_way: &[u64]) -> bool {
+        let again = self.again.iter().map(|batch| batch.number);
+        let oldest = under_way.iter().copied().chain(again).min();
+        self.next - oldest.unwrap_or(self.next) < WINDOW
+    }
+
+    /// Whether all there is to send again waits to see if the log takes other batches.
+    fn awaits_others(&self) -> bool {
+        let first = self.again.front();
+        first.is_some_and(|batch| batch.doubt.awaits_others(self.taken))
     }
 
     fn numbered(&mut self, chunk: Chunk) -> Batch {
@@ -155,6 +182,8 @@ impl Worker {
             number,
             entries: entries.into(),
             chunk,
+            doubt: Doubt::default(),
+            backoff: Backoff::new(BACKOFF_BASE, BACKOFF_MAX),
         }
     }
 
@@ -162,7 +191,7 @@ impl Worker {
     fn next_time(&self, under_way: &[u64]) -> Option<Instant> {
         let next = match self.resume_at {
             Some(resume_at) => Some(resume_at),
-            None if self.has_place(under_way) => self.queue.due(),
+            None if self.has_place(under_way) && self.may_number(under_way) => self.queue.due(),
             None => None,
         };
 
@@ -173,21 +202,25 @@ impl Worker {
     /// Finds out what to do with a batch that has ended.
     fn settle(&mut self, mut batch: Batch, result: Result<BatchAppended, Error>) {
         let Err(error) = result else {
-            self.backoff.reset();
+            self.taken += 1;
             return self.queue.settle(&batch.chunk, Fate::Sent);
         };
 
         match Verdict::of(&error) {
             Verdict::Again(after) => {
-                self.queue.note_failure(&error.to_string());
-                let pause = self.backoff.next_delay().max(after);
-                let resume_at = Instant::now() + pause;
-                self.resume_at = Some(self.resume_at.map_or(resume_at, |at| at.max(resume_at)));
-
-                let place = self
-                    .again
-                    .partition_point(|other| other.number < batch.number);
+                batch.doubt.forget();
+                self.pause(&mut batch, after, &error);
+                let is_before =
+                    |other: &Batch| !other.doubt.is_there() && other.number < batch.number;
+                let place = self.again.partition_point(is_before);
                 self.again.insert(place, batch);
+            }
+            Verdict::Doubtful if batch.doubt.is_settled_by(error.code(), self.taken) => {
+                self.refuse(&batch, &error);
+            }
+            Verdict::Doubtful => {
+                self.pause(&mut batch, Duration::ZERO, &error);
+                self.again.push_back(batch);
             }
             Verdict::Without(index) if batch.chunk.entries > 1 => {
                 self.queue.note_refusal(&error.to_string());
@@ -203,6 +236,14 @@ impl Worker {
             }
             Verdict::Without(_) | Verdict::Refused => self.refuse(&batch, &error),
         }
+    }
+
+    /// Nothing is sent until the batch may be sent again, after this time at least.
+    fn pause(&mut self, batch: &mut Batch, after: Duration, error: &Error) {
+        self.queue.note_failure(&error.to_string());
+        let pause = batch.backoff.next_delay().max(after);
+        let resume_at = Instant::now() + pause;
+        self.resume_at = Some(self.resume_at.map_or(resume_at, |at| at.max(resume_at)));
     }
 
     fn refuse(&self, batch: &Batch, error: &Error) {
