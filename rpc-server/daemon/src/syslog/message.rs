@@ -8,6 +8,7 @@ use rpc_core::api::log::{Append, Fields, Level, SERVICE_BYTES_MAX, TS_MAX};
 use serde_json::{Map, Value};
 use syslog_loose::{
     IncompleteDate, Message, Protocol, SyslogSeverity, Variant, parse_message_with_year_exact,
+    parse_message_with_year_exact_tz,
 };
 
 /// The service of messages that name none.
@@ -57,7 +58,8 @@ pub(super) fn entry_of(received: Received<'_>) -> Append {
 
 /// A message of either format; `None` if the text is of neither.
 fn parse(text: &str) -> Option<Message<&str>> {
-    let mut message = parse_message_with_year_exact(text, year_of, Variant::Either).ok()?;
+    let parsed = parse_message_with_year_exact(text, year_of, Variant::Either);
+    let mut message = parsed.ok().or_else(|| parse_without_time(text))?;
     // The library takes a text without a priority, too, whose first word could be a time: `-`, for example.
     message.severity?;
 
@@ -65,6 +67,20 @@ fn parse(text: &str) -> Option<Message<&str>> {
         message.msg = with_dash(text, message.msg);
     }
     Some(message)
+}
+
+/// A message whose time does not exist in the zone of this process: clocks were put forward over it. It has none then.
+fn parse_without_time(text: &str) -> Option<Message<&str>> {
+    // A time in UTC has the zone in which each time exists.
+    const IN_UTC: &str = "<0>1 1970-01-01T00:00:00Z - - - - -";
+    let in_utc = parse_message_with_year_exact(IN_UTC, year_of, Variant::RFC5424);
+    let utc = in_utc.ok()?.timestamp?.timezone();
+
+    let parsed = parse_message_with_year_exact_tz(text, year_of, Some(utc), Variant::Either);
+    parsed.ok().map(|message| Message {
+        timestamp: None,
+        ..message
+    })
 }
 
 /// The end `msg` of a text of RFC 3164, with the dash before it. The library leaves that out, as the sign of RFC 5424 for no
@@ -176,6 +192,8 @@ fn year_near(month: u32, this_year: i32, this_month: i8) -> i32 {
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+
     use serde_json::json;
 
     use super::*;
@@ -360,6 +378,33 @@ mod tests {
         }
         let long = entry(&format!("<13>1 - h {} - - - m", "ä".repeat(300)));
         assert_eq!(long.service.len(), SERVICE_BYTES_MAX);
+    }
+
+    #[test]
+    fn a_message_of_the_hour_that_its_zone_skips_has_no_time_and_all_else() {
+        const IN_ZONE: &str = "SYSLOG_TEST_IN_ZONE";
+        if std::env::var_os(IN_ZONE).is_none() {
+            // A process has one zone. In this one, clocks go forward at two on March 29 of each year.
+            let child = Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", "--nocapture"])
+                .arg("syslog::message::tests::a_message_of_the_hour_that_its_zone_skips_has_no_time_and_all_else")
+                .envs([(IN_ZONE, "1"), ("TZ", "AAA0BBB,J88/2,J300/3")])
+                .output()
+                .unwrap();
+            let output = String::from_utf8_lossy(&child.stdout);
+            assert!(
+                child.status.success() && output.contains("1 passed"),
+                "{output}"
+            );
+            return;
+        }
+
+        let later = entry("<11>Mar 29 03:30:00 web1 cron[42]: done");
+        let minutes = later.ts.unwrap() / 60_000 % (24 * 60);
+        assert_eq!(minutes, 2 * 60 + 30, "the zone is not in effect");
+
+        let skipped = entry("<11>Mar 29 02:30:00 web1 cron[42]: done");
+        assert_eq!(skipped, Append { ts: None, ..later });
     }
 
     #[test]
