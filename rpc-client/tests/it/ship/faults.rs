@@ -155,6 +155,26 @@ async fn a_close_waits_for_a_log_that_is_away_until_its_deadline_and_says_what_i
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_close_ends_with_the_last_entry_though_others_still_push() {
+    let log = Log::default();
+    let shipper = log.shipper(small_batches()).await;
+    shipper.push(&entry(0)).unwrap();
+
+    // Another thread logs while the batch is under way, and whenever the log takes one.
+    let (other, mut left) = (shipper.clone(), 50);
+    log.set_rule(move |_| {
+        if left > 0 {
+            left -= 1;
+            assert_eq!(other.push(&entry(1)), Err(Dropped::Closed));
+        }
+        Answer::Write
+    });
+    let end = shipper.close(LONG).await;
+    assert_eq!((end.sent, end.dropped, end.unsent), (1, 1, 0));
+    assert_eq!((log.calls(), log.told()), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_flush_that_is_given_up_and_a_handle_that_is_dropped_leave_no_entry_behind() {
     let log = Log::default();
     let shipper = log.shipper(ShipperConfig::default()).await;

@@ -80,7 +80,8 @@ impl Shipper {
     /// Puts an entry into the queue, without waiting. An entry without `ts` gets the current time.
     ///
     /// # Errors
-    /// The entry was dropped; the reason. It is counted, and the log will say how many were dropped.
+    /// The entry was dropped; the reason. It is counted, and the log will say how many were dropped before the shipper was
+    /// closed.
     pub fn push(&self, entry: &Append) -> Result<(), Dropped> {
         self.handle.queue().push(entry)
     }

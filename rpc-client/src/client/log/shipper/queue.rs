@@ -61,12 +61,17 @@ impl Queue {
     pub(in super::super) fn push_line(&self, level: Level, line: &[u8]) -> Result<(), Dropped> {
         let mut state = self.state();
         let result = state.room_for(level, line.len(), &self.config);
-        let is_to_wake = if result.is_ok() {
-            state.take(line, &self.config)
-        } else {
-            state.drop_one();
-            // The worker tells the log of it. If batches are under way, the end of one wakes it.
-            !state.has_under_way()
+        let is_to_wake = match result {
+            Ok(()) => state.take(line, &self.config),
+            Err(Dropped::Closed) => {
+                state.drop_untold();
+                false
+            }
+            Err(_) => {
+                state.drop_one();
+                // The worker tells the log of it. If batches are under way, the end of one wakes it.
+                !state.has_under_way()
+            }
         };
         drop(state);
 

@@ -58,7 +58,7 @@ pub(super) struct State {
     dropped: u64,
     refused: u64,
     pub(super) resent: u64,
-    /// Dropped entries of which the log was told, or will be by an entry in the queue.
+    /// Dropped entries of which the log was told, or will be by an entry in the queue, or is not to be.
     told: u64,
     /// Whether the last batch was refused: the log is not told of dropped entries then, since that would be refused, too.
     is_refused: bool,
@@ -189,6 +189,13 @@ impl State {
 
     pub(super) fn drop_one(&mut self) {
         self.dropped += 1;
+    }
+
+    /// An entry was dropped of which the log is not told: the last entry about dropped ones would never be the last while
+    /// others still push.
+    pub(super) fn drop_untold(&mut self) {
+        self.dropped += 1;
+        self.told += 1;
     }
 
     /// An entry of a batch was refused; the batch is sent again without it.
