@@ -1,5 +1,7 @@
 //! Entries that a log does not take.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rpc_client::Client;
@@ -35,6 +37,37 @@ async fn an_entry_that_the_log_refuses_is_dropped_and_the_others_of_its_batch_ar
     let written = |number: &u64| entries.contains_key(&format!("entry {number}"));
     assert_eq!((0..100).filter(written).count(), 90);
     assert_eq!(shipper.stats().refused, 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn batches_without_their_wrong_entries_leave_no_other_further_behind_than_the_log_remembers()
+{
+    let newest = Arc::new(AtomicU64::new(0));
+    let seen = Arc::clone(&newest);
+    let log = Log::with(move |batch| {
+        seen.fetch_max(batch.batch, Ordering::Relaxed);
+        Answer::Fail(match batch.batch {
+            1 => Status::unavailable("not now"),
+            _ => Status::invalid_argument("not this one").with_details(&json!({"index": 0})),
+        })
+    });
+    let config = ShipperConfig {
+        batch_entries_max: 100,
+        ..ShipperConfig::default()
+    };
+    let shipper = log.shipper(config).await;
+    for number in 0..200 {
+        shipper.push(&entry(number)).unwrap();
+    }
+
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let newest = newest.load(Ordering::Relaxed);
+    assert!((2..=64).contains(&newest), "{newest}");
+    log.set_rule(|_| Answer::Write);
+    let end = shipper.close(LONG).await;
+    assert_eq!(end.unsent, 0);
+    assert_eq!(log.told(), end.dropped);
+    assert_eq!(log.each_once().len() as u64 + end.dropped, 200);
 }
 
 #[tokio::test(start_paused = true)]

@@ -37,6 +37,8 @@ pub(super) struct Worker {
     /// Batches that are to be sent again: those that the network or a restart has kept back by their numbers, then the
     /// doubtful ones as their answers came.
     again: VecDeque<Batch>,
+    /// What is left of batches of which the log has refused an entry: each gets a number when it is sent.
+    rests: VecDeque<Rest>,
     /// Batches that the log has taken.
     taken: u64,
     /// No batch is sent before, since the last one has failed: so they keep their order, and the log is not asked in vain.
@@ -55,6 +57,12 @@ struct Batch {
     backoff: Backoff,
 }
 
+/// A batch without an entry that the log has refused.
+struct Rest {
+    entries: Box<RawValue>,
+    chunk: Chunk,
+}
+
 #[derive(Serialize)]
 struct Params<'a> {
     producer: &'a str,
@@ -71,6 +79,7 @@ impl Worker {
             queue,
             next: 1,
             again: VecDeque::new(),
+            rests: VecDeque::new(),
             taken: 0,
             resume_at: None,
         }
@@ -129,19 +138,23 @@ impl Worker {
         if !self.has_place(under_way) {
             return None;
         }
-        if under_way.is_empty()
-            && self.awaits_others()
-            && self.may_number(under_way)
-            && let Some(chunk) = self.queue.next_batch(now)
-        {
-            return Some(self.numbered(chunk));
-        }
-        if let Some(batch) = self.again.pop_front() {
-            return Some(batch);
-        }
+        let other = match under_way.is_empty() && self.awaits_others() {
+            true => self.new_batch(under_way, now),
+            false => None,
+        };
+        other
+            .or_else(|| self.again.pop_front())
+            .or_else(|| self.new_batch(under_way, now))
+    }
+
+    fn new_batch(&mut self, under_way: &[u64], now: Instant) -> Option<Batch> {
         if !self.may_number(under_way) {
             return None;
         }
+        if let Some(rest) = self.rests.pop_front() {
+            return Some(self.with_number(rest.chunk, rest.entries));
+        }
+
         let chunk = self.queue.next_batch(now)?;
         Some(self.numbered(chunk))
     }
@@ -228,8 +241,10 @@ impl Worker {
                     Some(entries) => {
                         self.queue.refuse_one();
                         batch.chunk.entries -= 1;
-                        let rest = self.with_number(batch.chunk, entries);
-                        self.again.push_back(rest);
+                        self.rests.push_back(Rest {
+                            entries,
+                            chunk: batch.chunk,
+                        });
                     }
                     None => self.refuse(&batch, &error),
                 }
