@@ -175,6 +175,30 @@ async fn a_close_ends_with_the_last_entry_though_others_still_push() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn times_that_no_clock_counts_are_as_good_as_never() {
+    let log = Log::default();
+    let config = ShipperConfig {
+        batch_age_max_ms: u64::MAX,
+        batch_timeout_ms: u64::MAX,
+        ..ShipperConfig::default()
+    };
+    let shipper = log.shipper(config).await;
+    shipper.push(&entry(0)).unwrap();
+    assert_eq!(shipper.flush(Duration::MAX).await.sent, 1);
+    assert_eq!(shipper.close(Duration::MAX).await.unsent, 0);
+
+    let never = Status::unavailable("closed").with_retry_after(Duration::from_millis(u64::MAX));
+    log.set_rule(move |_| Answer::Fail(never.clone()));
+    let shipper = log.shipper(small_batches()).await;
+    shipper.push(&entry(1)).unwrap();
+    let started = tokio::time::Instant::now();
+    assert_eq!(shipper.flush(Duration::from_secs(1)).await.unsent, 1);
+    assert_eq!(shipper.close(Duration::from_secs(3)).await.unsent, 1);
+    let waited = started.elapsed().as_millis();
+    assert!((4_000..4_100).contains(&waited), "{waited} ms");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_flush_that_is_given_up_and_a_handle_that_is_dropped_leave_no_entry_behind() {
     let log = Log::default();
     let shipper = log.shipper(ShipperConfig::default()).await;

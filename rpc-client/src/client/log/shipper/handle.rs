@@ -32,7 +32,8 @@ impl Handle {
     pub(super) async fn close(&self, longest: Duration) -> Shipped {
         self.begin_close(longest);
         // The worker ends by itself then; it may have ended with its runtime.
-        self.wait(Awaited::Close, longest + GRACE).await
+        self.wait(Awaited::Close, longest.saturating_add(GRACE))
+            .await
     }
 
     async fn wait(&self, awaited: Awaited, longest: Duration) -> Shipped {

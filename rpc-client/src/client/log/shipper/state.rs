@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::config::{ENTRY_BYTES_MAX, ShipperConfig};
 use super::stats::{Dropped, Shipped, ShipperStats};
+use crate::time::after;
 
 /// Entries, or a batch of them: their JSON with commas between them.
 #[derive(Default)]
@@ -184,7 +185,7 @@ impl State {
 
     /// When the open chunk is sent even if it is not full.
     pub(super) fn due(&self, config: &ShipperConfig) -> Option<Instant> {
-        Some(self.open.since? + config.batch_age_max())
+        Some(after(self.open.since?, config.batch_age_max()))
     }
 
     pub(super) fn drop_one(&mut self) {

@@ -19,6 +19,7 @@ use super::state::{Chunk, Fate};
 use super::verdict::Verdict;
 use crate::client::Client;
 use crate::error::Error;
+use crate::time::after;
 
 /// Bounds of the time between tries while the log takes nothing.
 const BACKOFF_BASE: Duration = Duration::from_millis(100);
@@ -220,9 +221,9 @@ impl Worker {
         };
 
         match Verdict::of(&error) {
-            Verdict::Again(after) => {
+            Verdict::Again(shortest) => {
                 batch.doubt.forget();
-                self.pause(&mut batch, after, &error);
+                self.pause(&mut batch, shortest, &error);
                 let is_before =
                     |other: &Batch| !other.doubt.is_there() && other.number < batch.number;
                 let place = self.again.partition_point(is_before);
@@ -254,10 +255,10 @@ impl Worker {
     }
 
     /// Nothing is sent until the batch may be sent again, after this time at least.
-    fn pause(&mut self, batch: &mut Batch, after: Duration, error: &Error) {
+    fn pause(&mut self, batch: &mut Batch, shortest: Duration, error: &Error) {
         self.queue.note_failure(&error.to_string());
-        let pause = batch.backoff.next_delay().max(after);
-        let resume_at = Instant::now() + pause;
+        let pause = batch.backoff.next_delay().max(shortest);
+        let resume_at = after(Instant::now(), pause);
         self.resume_at = Some(self.resume_at.map_or(resume_at, |at| at.max(resume_at)));
     }
 
