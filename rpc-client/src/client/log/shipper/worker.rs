@@ -179,11 +179,14 @@ impl Worker {
         first.is_some_and(|batch| batch.doubt.awaits_others(self.taken))
     }
 
-    fn numbered(&mut self, chunk: Chunk) -> Batch {
-        let mut text = String::with_capacity(chunk.text.len() + 2);
+    /// The batch of a chunk, whose text goes over to it: entries that wait for their answer are held once.
+    fn numbered(&mut self, mut chunk: Chunk) -> Batch {
+        let entries = std::mem::take(&mut chunk.text);
+        let mut text = String::with_capacity(entries.len() + 2);
         text.push('[');
-        text.push_str(std::str::from_utf8(&chunk.text).expect("entries are written as UTF-8"));
+        text.push_str(std::str::from_utf8(&entries).expect("entries are written as UTF-8"));
         text.push(']');
+        drop(entries);
 
         let entries = RawValue::from_string(text).expect("entries are written as JSON");
         self.with_number(chunk, entries)
@@ -317,7 +320,25 @@ impl Drop for Over {
 
 #[cfg(test)]
 mod tests {
+    use rpc_core::api::log::{Append, Level};
+
+    use super::super::config::ShipperConfig;
     use super::*;
+
+    #[tokio::test]
+    async fn a_batch_holds_its_entries_once() {
+        let queue = Arc::new(Queue::new("order".into(), ShipperConfig::default()));
+        let entry = Append::new(Level::Info, "order", "a message");
+        queue.push(&entry).unwrap();
+        queue.begin_flush();
+
+        let chunk = queue.next_batch(Instant::now()).unwrap();
+        let mut worker = Worker::new(Client::builder("127.0.0.1:1").build(), queue);
+        let batch = worker.numbered(chunk);
+        let entries: Vec<Append> = serde_json::from_str(batch.entries.get()).unwrap();
+        assert_eq!(entries[0].message, "a message");
+        assert_eq!(batch.chunk.text.capacity(), 0);
+    }
 
     #[test]
     fn the_name_of_a_producer_is_one_that_the_log_takes_and_its_own() {
