@@ -49,10 +49,11 @@ mod error;
 mod layer;
 mod logger;
 mod output;
+mod pending;
 mod queue;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -225,7 +226,7 @@ impl Loggers {
 /// # Errors
 /// The first mistake.
 pub fn check(configs: &[LoggerConfig]) -> Result<(), LoggerError> {
-    let (mut names, mut files) = (BTreeSet::new(), BTreeSet::<&Path>::new());
+    let (mut names, mut files) = (BTreeSet::new(), BTreeSet::new());
     let mut taken: Vec<(&str, CommandSet)> = Vec::new();
 
     for config in configs {
@@ -233,7 +234,9 @@ pub fn check(configs: &[LoggerConfig]) -> Result<(), LoggerError> {
         if !names.insert(&config.name) {
             return Err(LoggerError::NameTwice(config.name.clone()));
         }
-        if !config.file.as_os_str().is_empty() && !files.insert(&config.file) {
+        // A path that is not absolute is the same file as one that is.
+        let file = path::absolute(&config.file).ok();
+        if file.is_some_and(|file| !files.insert(file)) {
             return Err(LoggerError::FileTwice(config.file.clone()));
         }
 

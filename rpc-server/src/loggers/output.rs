@@ -10,6 +10,7 @@ use tracing_subscriber::fmt::{FormatFields, Layer as Lines};
 use tracing_subscriber::{Layer, Registry, field::RecordFields};
 
 use super::LoggerError;
+use super::pending;
 use super::queue::LogQueue;
 use crate::config::{LineFormat, LoggerConfig};
 
@@ -75,6 +76,7 @@ fn roller(config: &LoggerConfig) -> Result<LogRoller, String> {
         _ => Path::new("."),
     };
 
+    pending::publish(dir, name, config.files_max);
     LogRollerBuilder::new(dir, Path::new(name))
         .rotation(Rotation::SizeBased(RotationSize::Bytes(
             config.file_bytes_max,
@@ -108,6 +110,8 @@ impl File {
 
     /// Opens the file anew: someone may have moved it away, or its directory.
     fn write_anew(&mut self, lines: &[u8]) -> io::Result<usize> {
+        // Until then, the library's thread may have full files to rename.
+        let _ = self.roller.flush();
         self.roller = roller(&self.config).map_err(io::Error::other)?;
         self.roller.write(lines)
     }

@@ -36,6 +36,16 @@ fn loggers_that_do_not_go_together_are_refused() {
         &[orders.clone(), logger("b", &["1"], "a.log")],
         "[[loggers]]: two have the `file` \"a.log\"; give each its own",
     );
+    let here = std::env::current_dir().unwrap().join("a.log");
+    let here = here.to_str().unwrap();
+    refused(
+        &[orders.clone(), logger("b", &["1"], here)],
+        &format!("[[loggers]]: two have the `file` \"{here}\"; give each its own"),
+    );
+    refused(
+        &[orders.clone(), logger("b", &["1"], "./a.log")],
+        "[[loggers]]: two have the `file` \"./a.log\"; give each its own",
+    );
     refused(
         &[orders.clone(), logger("b", &["1005-1200"], "b.log")],
         "[[loggers]]: command 1005 is in `commands` of \"orders\" and of \"b\"; take it out of one",
@@ -63,4 +73,22 @@ fn a_file_that_cannot_be_opened_is_refused_with_its_logger() {
             && error.contains("taken\" cannot be opened: "),
         "{error}"
     );
+}
+
+#[test]
+fn a_full_file_that_a_killed_process_has_left_is_renamed_before_the_logger_writes() {
+    let dir = tempfile::tempdir().unwrap();
+    let console = LogQueue::start(1 << 20, std::io::sink(), |_| ()).unwrap();
+    let file = dir.path().join("orders.log");
+    let pending = dir.path().join("orders.log.pending.7");
+    fs::write(&pending, "full").unwrap();
+    let orders = LoggerConfig {
+        file,
+        ..logger("orders", &["1"], "")
+    };
+
+    let _loggers = Loggers::open(&[orders], console).unwrap();
+    assert!(!pending.exists());
+    let full = fs::read_to_string(dir.path().join("orders.log.1"));
+    assert_eq!(full.unwrap(), "full");
 }
