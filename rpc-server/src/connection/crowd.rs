@@ -1,7 +1,10 @@
 //! The crowd of connections that have more to do than fits into a turn, and their order. A connection that has little
 //! to do waits for a few of their turns only, however many they are.
 
-use std::collections::{BTreeMap, HashMap};
+mod turns;
+mod watch;
+
+use std::collections::HashMap;
 use std::num::NonZeroU64;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
@@ -13,6 +16,8 @@ use tokio::runtime::Handle;
 
 use super::come_back;
 use crate::sync::{AtomicUsize, Mutex, MutexGuard};
+use turns::{Begin, Turns};
+use watch::Watch;
 
 /// How long a connection may do its work before the other tasks of its thread have their turn: one that asks for much
 /// by little must not keep the others waiting.
@@ -50,18 +55,10 @@ struct Lane {
     turns: Mutex<Turns>,
 }
 
-struct Turns {
-    /// How many may be called.
-    free: usize,
-    /// The number of the place that was given out last.
-    last: u64,
-    /// The places of those that are not called yet.
-    waiting: BTreeMap<NonZeroU64, Waker>,
-}
-
 /// The place of a connection in the crowd, if it has one.
 pub(super) struct InCrowd {
-    lane: Arc<Lane>,
+    /// None for a connection that takes no part in it.
+    lane: Option<Arc<Lane>>,
     number: Option<NonZeroU64>,
 }
 
@@ -97,7 +94,7 @@ impl Crowd {
         };
 
         InCrowd {
-            lane: Arc::clone(lane),
+            lane: Some(Arc::clone(lane)),
             number: None,
         }
     }
@@ -105,16 +102,22 @@ impl Crowd {
     fn lane(&self, threads: usize) -> Arc<Lane> {
         Arc::new(Lane {
             len: Arc::clone(&self.len),
-            turns: Mutex::new(Turns {
-                free: threads * AT_TURN_PER_THREAD,
-                last: 0,
-                waiting: BTreeMap::new(),
-            }),
+            turns: Mutex::new(Turns::new(threads * AT_TURN_PER_THREAD)),
         })
     }
 }
 
 impl InCrowd {
+    /// Never a place: for a connection that another task polls now and then, as one in memory. A turn that it was
+    /// given would wait for that task.
+    #[cfg(feature = "http")]
+    pub(super) fn never() -> Self {
+        Self {
+            lane: None,
+            number: None,
+        }
+    }
+
     /// Whether the connection is in the crowd.
     #[inline]
     pub(super) fn is_inside(&self) -> bool {
@@ -123,50 +126,50 @@ impl InCrowd {
 
     /// Whether it is the turn of a connection with much to do, which joins the crowd for that.
     pub(super) fn poll_turn(&mut self, waker: &Waker) -> Turn {
-        let mut turns = self.lane.turns();
+        let Some(lane) = &self.lane else {
+            return Turn::Now;
+        };
 
+        let mut turns = lane.turns();
         if let Some(number) = self.number {
-            return match turns.waiting.get_mut(&number) {
-                None => Turn::Now,
-                Some(known) => {
-                    known.clone_from(waker);
-                    Turn::Later
-                }
-            };
+            match turns.begin(number, waker) {
+                Begin::Now => return Turn::Now,
+                Begin::Later => return Turn::Later,
+                // It came too late, and joins anew.
+                Begin::Lost => {}
+            }
         }
 
-        let number = turns.next_number();
-        let turn = match turns.free {
-            free if free > 0 && turns.waiting.is_empty() => {
-                turns.free -= 1;
-                Turn::Now
-            }
-            _ => {
-                turns.waiting.insert(number, waker.clone());
-                Turn::Later
-            }
-        };
+        let (number, turn) = turns.join(waker);
+        let watch = Watch::begin(lane, &mut turns);
         drop(turns);
 
-        self.number = Some(number);
-        self.lane.len.fetch_add(1, Ordering::Relaxed);
+        Watch::spawn(watch);
+        if self.number.replace(number).is_none() {
+            lane.len.fetch_add(1, Ordering::Relaxed);
+        }
         turn
     }
 
     /// The turn was not long enough: another one follows, behind those of all others in the crowd.
     pub(super) fn wait_again(&mut self, waker: &Waker) {
-        let mut turns = self.lane.turns();
-        let number = turns.next_number();
-        turns.waiting.insert(number, waker.clone());
+        let Some(lane) = &self.lane else {
+            return come_back(&mut Context::from_waker(waker));
+        };
+
+        let mut turns = lane.turns();
+        let number = turns.wait(waker);
         let before = self.number.replace(number);
         if let Some(before) = before {
             turns.give_back(before);
         }
         let called = turns.call();
+        let watch = Watch::begin(lane, &mut turns);
         drop(turns);
 
+        Watch::spawn(watch);
         if before.is_none() {
-            self.lane.len.fetch_add(1, Ordering::Relaxed);
+            lane.len.fetch_add(1, Ordering::Relaxed);
         }
         wake(called);
     }
@@ -174,8 +177,8 @@ impl InCrowd {
     /// Leaves the crowd.
     #[inline]
     pub(super) fn leave(&mut self) {
-        if let Some(number) = self.number.take() {
-            self.lane.leave(number);
+        if let (Some(lane), Some(number)) = (&self.lane, self.number.take()) {
+            lane.leave(number);
         }
     }
 }
@@ -201,30 +204,6 @@ impl Lane {
         drop(turns);
 
         wake(called);
-    }
-}
-
-impl Turns {
-    fn next_number(&mut self) -> NonZeroU64 {
-        self.last += 1;
-        NonZeroU64::new(self.last).expect("it was raised just now")
-    }
-
-    /// Takes a place away, with its turn if it was called.
-    fn give_back(&mut self, number: NonZeroU64) {
-        let was_called = self.waiting.remove(&number).is_none();
-        self.free += usize::from(was_called);
-    }
-
-    /// Calls the next one, if it may have its turn now.
-    fn call(&mut self) -> Option<Waker> {
-        if self.free == 0 {
-            return None;
-        }
-
-        let (_, waker) = self.waiting.pop_first()?;
-        self.free -= 1;
-        Some(waker)
     }
 }
 

@@ -85,7 +85,13 @@ impl<IO> Connection<IO>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
-    fn new(io: IO, peer: Arc<Peer>, host: Arc<Host>, policy: Arc<Policy>) -> Self {
+    fn new(
+        in_crowd: InCrowd,
+        io: IO,
+        peer: Arc<Peer>,
+        host: Arc<Host>,
+        policy: Arc<Policy>,
+    ) -> Self {
         host.log.connections.write(
             || tracing::debug!(peer = %peer, connection = peer.connection, "connection opened"),
         );
@@ -93,7 +99,7 @@ where
         Self {
             input: Input::default(),
             speaks_http: policy.is_for_pages,
-            in_crowd: host.crowd.outside(),
+            in_crowd,
             session: Session::new(io, peer, host, policy),
             alarm: Alarm::default(),
             spinning_since: None,

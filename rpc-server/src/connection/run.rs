@@ -7,6 +7,7 @@ use std::task::{Poll, ready};
 use rpc_core::Peer;
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::crowd::InCrowd;
 use super::session::Session;
 use super::{Connection, Host};
 use crate::access::Policy;
@@ -25,10 +26,25 @@ pub(crate) fn run<IO>(
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send,
 {
+    let in_crowd = host.crowd.outside();
+    run_at(in_crowd, io, peer, host, policy)
+}
+
+/// Runs a connection that has this place in the crowd.
+fn run_at<IO>(
+    in_crowd: InCrowd,
+    io: IO,
+    peer: Arc<Peer>,
+    host: Arc<Host>,
+    policy: Arc<Policy>,
+) -> impl Future<Output = ()> + Send + use<IO>
+where
+    IO: AsyncRead + AsyncWrite + Unpin + Send,
+{
     #[cfg(feature = "http")]
     let mut exchange = None;
     let stop = Arc::clone(&host.stop);
-    let connection = Connection::new(io, peer, host, policy);
+    let connection = Connection::new(in_crowd, io, peer, host, policy);
     let bell = connection.session.stats.bell();
     let mut connection = Some(connection);
 
@@ -94,7 +110,9 @@ fn handover<IO>(open: Connection<IO>) -> Handover<IO> {
     });
     let http = Arc::clone(&host.http);
     let open: Open = Box::new(move |pipe: Pipe, peer| {
-        Box::pin(run(pipe, peer, Arc::clone(&host), Arc::clone(&calls)))
+        // The exchange polls it only while its client reads, so it takes no turn that others wait for.
+        let (host, calls) = (Arc::clone(&host), Arc::clone(&calls));
+        Box::pin(run_at(InCrowd::never(), pipe, peer, host, calls))
     });
 
     Handover {

@@ -10,10 +10,11 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use rpc_server::{Config, Server};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader, ReadBuf};
+use tokio::net::TcpStream;
 
 use crate::rig::Rig;
-use crate::support::{Client, TestServer};
+use crate::support::{Client, PATIENCE, TestServer};
 
 async fn tcp(config: Config) -> (TestServer, SocketAddr) {
     let router = Rig::new().router();
@@ -297,4 +298,45 @@ async fn a_connection_with_little_to_do_waits_for_a_few_of_the_turns_of_a_crowd(
     {
         tokio::task::yield_now().await;
     }
+}
+
+/// Asks for so much at once that it takes many turns, and reads all answers.
+pub(crate) async fn pipeline(address: SocketAddr) {
+    const CALLS: usize = 100_000;
+
+    let mut client = TcpStream::connect(address).await.unwrap();
+    let (answers, mut calls) = client.split();
+    let asks = async {
+        let lines = "{\"id\":1,\"cmdid\":100,\"params\":1}\n".repeat(CALLS);
+        calls.write_all(lines.as_bytes()).await.unwrap();
+    };
+    let reads = async {
+        let mut lines = BufReader::new(answers).lines();
+        for _ in 0..CALLS {
+            lines.next_line().await.unwrap().expect("an answer");
+        }
+    };
+    let both = async { tokio::join!(asks, reads) };
+    tokio::time::timeout(PATIENCE, both)
+        .await
+        .expect("it has its turns");
+}
+
+#[tokio::test]
+async fn connections_that_are_not_polled_again_do_not_keep_the_others_from_their_turns() {
+    let (server, address) = tcp(Config::default()).await;
+
+    // As many as are called at one time, and more that wait before the client.
+    let stalled: Vec<_> = (0..6)
+        .map(|_| {
+            let (endless, _) = Endless::new(b"{\"id\":1,\"cmdid\":100,\"params\":1}\n");
+            let mut connection = Box::pin(server.handle.serve_connection(endless, "endless"));
+            let mut cx = Context::from_waker(Waker::noop());
+            assert!(connection.as_mut().poll(&mut cx).is_pending());
+            connection
+        })
+        .collect();
+
+    pipeline(address).await;
+    drop(stalled);
 }

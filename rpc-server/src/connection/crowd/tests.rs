@@ -100,3 +100,49 @@ fn a_connection_that_ends_passes_its_turn_on_whether_it_has_begun_or_not() {
     alone.wait_again(Waker::noop());
     assert_eq!(alone.poll_turn(Waker::noop()), Turn::Now);
 }
+
+#[test]
+fn a_connection_that_was_called_and_does_not_come_loses_its_turn() {
+    let crowd = Crowd::default();
+    let (mut places, wakes) = places::<5>(&crowd);
+    for (place, wakes) in places.iter_mut().zip(&wakes) {
+        place.poll_turn(&Arc::clone(wakes).into());
+    }
+    let [first, second, third, fourth, fifth] = &mut places;
+    let look = |lane: &Option<Arc<Lane>>| {
+        let called = lane.as_ref().unwrap().turns().look();
+        called.into_iter().for_each(Waker::wake);
+    };
+
+    // One comes, the other does not.
+    first.leave();
+    second.leave();
+    assert_eq!(fourth.poll_turn(Waker::noop()), Turn::Now);
+    look(&third.lane);
+    assert_eq!(wakes[4].count(), 0, "it may still come");
+    look(&third.lane);
+    assert_eq!(wakes[4].count(), 1);
+    assert_eq!(fifth.poll_turn(Waker::noop()), Turn::Now);
+
+    // It waits behind those that have come, and has nothing to give back.
+    assert_eq!(third.poll_turn(&Arc::clone(&wakes[2]).into()), Turn::Later);
+    fourth.leave();
+    assert_eq!(third.poll_turn(Waker::noop()), Turn::Now);
+    look(&third.lane);
+    look(&third.lane);
+    assert_eq!(first.poll_turn(Waker::noop()), Turn::Later);
+    drop(places);
+    assert_eq!(crowd.share(), SHARE);
+}
+
+#[cfg(feature = "http")]
+#[test]
+fn a_connection_in_memory_has_no_place_and_is_never_waited_for() {
+    let crowd = Crowd::default();
+    let mut place = InCrowd::never();
+    let wakes = Arc::<Wakes>::default();
+    place.wait_again(&Arc::clone(&wakes).into());
+    assert!(!place.is_inside() && wakes.count() == 1);
+    assert_eq!(place.poll_turn(Waker::noop()), Turn::Now);
+    assert_eq!(crowd.share(), SHARE);
+}

@@ -7,6 +7,7 @@ mod streams;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 use futures::{StreamExt, stream};
 use rpc_server::{
@@ -75,6 +76,19 @@ async fn tell(context: Context) -> Result<Reply, Status> {
 
 async fn nothing() {}
 
+/// A stream without an end, each item of which takes some time of the thread.
+async fn slow(State(rig): State<Rig>) -> Reply {
+    let text = "x".repeat(4 * 1024);
+    Reply::stream(stream::repeat_with(move || {
+        rig.probe.enter().finish();
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_micros(200) {
+            std::hint::spin_loop();
+        }
+        Ok(text.clone())
+    }))
+}
+
 /// A stream of one item that does not end.
 async fn wait() -> Reply {
     Reply::stream(stream::iter([Ok(1)]).chain(stream::pending()))
@@ -90,6 +104,7 @@ fn router(rig: &Rig) -> Router<Rig> {
         .and_then(|router| router.route(104, Route::new(tell).describe(named("tell"))))
         .and_then(|router| router.route(105, Route::new(nothing).describe(named("nothing"))))
         .and_then(|router| router.route(106, Route::new(wait).describe(named("wait"))))
+        .and_then(|router| router.route(107, Route::new(slow).describe(named("slow"))))
         .unwrap()
 }
 

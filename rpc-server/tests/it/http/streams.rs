@@ -4,9 +4,10 @@ use futures::{StreamExt, stream};
 use rpc_core::Resume;
 use rpc_server::{Config, Descriptor, Kind, ListenOptions, Params, Reply, Route, Router, Server};
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 use super::{Http, Rig, post, response, router, until};
+use crate::crowd::pipeline;
 use crate::support::{Client, Gate, TestServer};
 
 #[tokio::test]
@@ -190,4 +191,31 @@ async fn events_of_a_resumable_stream_have_their_cursors_as_ids_and_go_on_behind
             "{path} {last}"
         );
     }
+}
+
+#[tokio::test]
+async fn streams_that_are_not_read_do_not_keep_other_connections_from_their_turns() {
+    let http = Http::start().await;
+    let mut stalled = Vec::new();
+    for _ in 0..3 {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4 * 1024).unwrap();
+        let mut client = Client::new(socket.connect(http.address).await.unwrap());
+        client.send(post("/test.slow", "", "")).await;
+        stalled.push(client);
+    }
+    until(|| http.server.stats().in_flight == 3).await;
+
+    // Until they have taken all that the sockets hold.
+    let mut pinging = http.connect().await;
+    let mut items = 0;
+    while items == 0 || items != http.rig.probe.started() {
+        items = http.rig.probe.started();
+        for _ in 0..100 {
+            pinging.ask("{\"cmdid\":0}").await;
+        }
+    }
+
+    pipeline(http.address).await;
+    assert_eq!(http.server.stats().in_flight, 3);
 }
