@@ -26,8 +26,8 @@ pub(super) const SHARE: Duration = Duration::from_millis(1);
 /// What is left of that where many connections have more to do than fits into a turn.
 const SHARE_MIN: Duration = Duration::from_micros(50);
 
-/// Connections of the crowd that are at their turns at one time, for each thread: with one alone, its thread would have
-/// nothing to do while it calls the next one.
+/// Connections of the crowd that are called at one time, for each thread: with one alone, its thread would have nothing
+/// to do until the next one has come.
 const AT_TURN_PER_THREAD: usize = 2;
 
 /// The connections of a server that wait for a further turn, because the last one was not long enough, or that are in
@@ -41,7 +41,8 @@ pub(crate) struct Crowd {
 /// A thread that hangs in a handler would keep those waiting that it has called, so each runtime has a lane of its own.
 #[derive(Default)]
 struct Lanes {
-    /// Of the runtime with several threads: what one has called, another one takes.
+    /// Of the runtime with several threads. Each takes those that it has called itself, behind its look at the sockets;
+    /// where it does not come to that, the turn passes to others ([`Watch`]).
     shared: Option<Arc<Lane>>,
     /// Of runtimes of one thread. There are as many as the server ever had threads.
     of_threads: HashMap<ThreadId, Arc<Lane>>,
@@ -207,7 +208,8 @@ impl Lane {
     }
 }
 
-/// Wakes a connection once the runtime has looked at its sockets: those that have little to do come first.
+/// Wakes a connection once the runtime has looked at its sockets: those that have little to do come first. Woken at
+/// once, also where other threads could take it, it would put off that look.
 fn wake(called: Option<Waker>) {
     if let Some(waker) = called {
         come_back(&mut Context::from_waker(&waker));
