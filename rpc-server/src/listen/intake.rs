@@ -140,20 +140,23 @@ impl Intake {
         address: Option<IpAddr>,
         server: &impl Serve,
     ) -> Result<Option<AddressPermit>, Refusal> {
+        // First, so that no other connection makes room for one that is refused.
+        let limit = self.changeable.connections_per_address();
+        let place = match address {
+            Some(address) if limit > 0 => {
+                let place = self.addresses.enter(address, limit);
+                Some(place.ok_or(Refusal::TooManyOfAddress { limit })?)
+            }
+            _ => None,
+        };
+
         let limit = self.changeable.connections_max();
         let connections = server.connections();
         if connections >= limit && !self.makes_room(connections, limit) {
             return Err(Refusal::TooMany { limit });
         }
 
-        let limit = self.changeable.connections_per_address();
-        match address {
-            Some(address) if limit > 0 => {
-                let place = self.addresses.enter(address, limit);
-                place.map(Some).ok_or(Refusal::TooManyOfAddress { limit })
-            }
-            _ => Ok(None),
-        }
+        Ok(place)
     }
 
     /// Whether a connection over the limit takes the place of one that rests. That one needs time to leave, so that there

@@ -140,6 +140,35 @@ async fn a_connection_that_is_asked_to_make_room_answers_what_still_comes() {
     another.expect_code(None, 8).await;
 }
 
+#[tokio::test]
+async fn no_connection_makes_room_for_a_newcomer_whose_address_has_too_many() {
+    let change = |config: &mut Config| config.limits.connections_per_address = 2;
+    let (server, address) = server_with(2, &Rig::new(), change).await;
+    let mut resting = Vec::new();
+    for _ in 0..2 {
+        let mut client = connect(address).await;
+        client.send("{\"id\":1,\"cmdid\":0}\n").await;
+        client.expect_code(1, 0).await;
+        resting.push(client);
+    }
+    rest().await;
+
+    let mut newcomer = connect(address).await;
+    newcomer.send(call(1, ECHO, "")).await;
+    let refused = newcomer.expect_code(None, 8).await;
+    let message = refused["message"].as_str().unwrap();
+    assert!(
+        message.contains("`limits.connections_per_address` of 2"),
+        "{message}"
+    );
+
+    for client in &mut resting {
+        client.send(call(2, ECHO, "\"params\":3")).await;
+        assert_eq!(client.expect_code(2, 0).await["data"], 3);
+    }
+    assert_eq!(server.stats().connections_retired, 0);
+}
+
 /// A server of one connection, which has asked that one to make room for the other.
 async fn asked(change: impl FnOnce(&mut Config)) -> (TestServer, Client<TcpStream>) {
     let (server, address) = server_with(1, &Rig::new(), change).await;
