@@ -17,7 +17,8 @@ pub(super) const IDLE: &str = "the connection was idle for `timeouts.idle_timeou
 /// What it says to the one that has rested longest, where there are as many connections as there may be.
 pub(super) const MAKES_ROOM: &str = "the server has as many connections as it may, and this one has rested longest; open one again when there is something to call";
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The phases, each before those that may follow it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Phase {
     /// Reading requests.
     Open,
@@ -86,14 +87,15 @@ impl Lifecycle {
         self.phase
     }
 
-    /// Enters a phase. What was cut stays cut, whatever the line at hand leads to: returns whether it was entered.
+    /// Enters a phase. None is gone back to, and what was cut stays cut, whatever the line at hand leads to: returns
+    /// whether it was entered.
     pub(super) fn enter(&mut self, phase: Phase) -> bool {
-        let is_open = self.phase != Phase::Closed;
-        if is_open {
+        let is_further = self.phase != Phase::Closed && self.phase <= phase;
+        if is_further {
             self.phase = phase;
         }
 
-        is_open
+        is_further
     }
 
     pub(super) fn has_spoken(&self) -> bool {
@@ -191,6 +193,15 @@ mod tests {
         life.enter(Phase::Draining);
         assert_eq!(life.note_id(), FirstId::IsToHear(SHUTTING_DOWN));
         assert_eq!(life.note_id(), FirstId::WasBefore);
+    }
+
+    #[test]
+    fn a_peer_that_was_told_goodbye_is_not_told_again() {
+        let mut life = Lifecycle::new();
+        assert!(life.enter(Phase::Draining) && life.enter(Phase::Draining));
+        assert!(life.enter(Phase::Lingering));
+        assert!(!life.enter(Phase::Finishing));
+        assert_eq!(life.phase(), Phase::Lingering);
     }
 
     #[test]

@@ -151,7 +151,8 @@ where
             consumed: bytes.len(),
             wait: None,
         };
-        if !self.session.lifecycle.has_spoken() {
+        let lifecycle = &self.session.lifecycle;
+        if !lifecycle.has_spoken() && lifecycle.phase().takes_requests() {
             match self.session.recognize(bytes, begins) {
                 Opening::Lines => {}
                 Opening::Tls => {

@@ -296,6 +296,26 @@ async fn a_peer_that_is_told_off_and_stays_is_closed_after_the_linger_timeout() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_peer_that_is_told_off_has_the_time_of_a_line_whatever_it_goes_on_to_send() {
+    let config = Config::default().with(|config| config.timeouts.frame_timeout_ms = 3_000);
+    let server = TestServer::with(config, Rig::new().router()).await;
+    for more in ["x", "\x16\x03", "GET / HTTP/1.1\r\n\r\n"] {
+        let mut client = server.connect();
+        client.send("nonsense\n").await;
+        client.expect_code(None, 3).await;
+        client.expect_end().await;
+
+        let start = Instant::now();
+        while server.stats().connections_open == 1 {
+            assert!(start.elapsed() < Duration::from_secs(5), "{more:?}");
+            client.send(more).await;
+            tokio::time::sleep(Duration::from_millis(900)).await;
+        }
+        assert!(start.elapsed() > Duration::from_secs(3), "{more:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn counters_tell_what_a_connection_has_done() {
     let rig = Rig::new();
     let server = TestServer::start(rig.router()).await;
