@@ -234,14 +234,13 @@ where
 
             let output = self.output.len();
             let end = match step {
-                StreamStep::Items { items, bytes } => {
+                StreamStep::Items { items, bytes, time } => {
+                    self.clock.spend(time, &self.host.crowd);
                     self.output.make_room_for(bytes);
                     encode_items(self.output.buffer(), terms.place.id(), &items);
 
                     let count = u32::try_from(items.len()).unwrap_or(u32::MAX);
                     self.throttle.note_items(count);
-                    let written = self.output.len().saturating_sub(output);
-                    self.clock.count_steps(count, written, &self.host.crowd);
                     continue;
                 }
                 StreamStep::End(end) => end,

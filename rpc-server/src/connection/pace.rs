@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use tokio::time::Instant;
 
 use super::crowd::Crowd;
+use super::stream::StepTime;
 
 /// Frames that are executed before their replies are written: a quarter of those that were read, or half of
 /// them on a runtime of one thread, within these bounds. So the peer works on the first replies while this
@@ -20,8 +21,9 @@ const LONG_FRAME: usize = 16 * 1024;
 /// Replies that are made before they are written, and time is looked at, however few frames they belong to.
 const BYTES_PER_WRITE: usize = 64 * 1024;
 
-/// Items and ends of calls after which a connection looks at the time; as much as one of them counts each 4 KiB.
-const STEPS_PER_LOOK: u32 = 16;
+/// Ends of calls after which a connection looks at the time; as much as one of them counts each 4 KiB. The first ones may
+/// take long: it looks after one, two, four and eight of them as well.
+const STEPS_PER_LOOK: u16 = 16;
 
 /// The time of a connection's turn.
 pub(super) struct Clock {
@@ -29,8 +31,10 @@ pub(super) struct Clock {
     now: Instant,
     /// When this turn has used up its share of the thread's time; none before it has executed anything.
     share_ends: Option<Instant>,
-    /// Steps since the last look.
-    steps: u32,
+    /// Steps of this turn.
+    steps: u16,
+    /// The number of steps at which the time is looked at.
+    look_at: u16,
     /// How many writes one read's replies are divided into.
     writes_per_read: u32,
 }
@@ -41,6 +45,7 @@ impl Clock {
             now,
             share_ends: None,
             steps: 0,
+            look_at: 0,
             writes_per_read: if is_on_one_thread() { 2 } else { 4 },
         }
     }
@@ -61,6 +66,7 @@ impl Clock {
     pub(super) fn begin_turn(&mut self) {
         self.share_ends = None;
         self.steps = 0;
+        self.look_at = 1;
     }
 
     /// The share of this turn begins to be used, unless it has begun.
@@ -70,25 +76,26 @@ impl Clock {
             .get_or_insert_with(|| self.now + crowd.share());
     }
 
-    /// Counts an item or the end of a call, which has led to `bytes` of output, and looks at the time now and
-    /// then.
+    /// Counts the end of a call, which has led to `bytes` of output, and looks at the time now and then.
     #[inline]
     pub(super) fn count_step(&mut self, bytes: usize, crowd: &Crowd) {
-        self.count_steps(1, bytes, crowd);
-    }
-
-    /// The same for several together.
-    #[inline]
-    pub(super) fn count_steps(&mut self, steps: u32, bytes: usize, crowd: &Crowd) {
-        let of_bytes = u32::try_from(bytes / 4_096).unwrap_or(u32::MAX);
-        self.steps = self.steps.saturating_add(steps).saturating_add(of_bytes);
-        if self.share_ends.is_some() && self.steps < STEPS_PER_LOOK {
+        let of_bytes = u16::try_from(bytes / 4_096).unwrap_or(u16::MAX);
+        self.steps = self.steps.saturating_add(1).saturating_add(of_bytes);
+        if self.steps < self.look_at {
             return;
         }
 
-        self.steps = 0;
+        self.look_at = self.steps.saturating_add(self.steps.min(STEPS_PER_LOOK));
         self.look();
         self.begin_share(crowd);
+    }
+
+    /// Takes the time of a stream's items, which has looked at it, from this turn's share.
+    #[inline]
+    pub(super) fn spend(&mut self, time: StepTime, crowd: &Crowd) {
+        self.share_ends
+            .get_or_insert_with(|| time.begun + crowd.share());
+        self.now = time.now;
     }
 
     /// Whether the other tasks of the thread come first now.
@@ -194,6 +201,9 @@ mod tests {
             "what was before is no part of it"
         );
 
+        for _ in 1..STEPS_PER_LOOK {
+            clock.count_step(0, &crowd);
+        }
         tokio::time::advance(SHARE).await;
         for _ in 1..STEPS_PER_LOOK {
             clock.count_step(0, &crowd);
@@ -202,11 +212,35 @@ mod tests {
         clock.count_step(0, &crowd);
         assert!(clock.is_share_used_up());
 
+        // The first ones may take long.
+        clock.begin_turn();
+        clock.count_step(0, &crowd);
+        tokio::time::advance(SHARE).await;
+        clock.count_step(0, &crowd);
+        assert!(clock.is_share_used_up());
+
         clock.begin_turn();
         clock.count_step(0, &crowd);
         tokio::time::advance(SHARE).await;
         clock.count_step(100_000, &crowd);
         assert!(clock.is_share_used_up(), "much output is looked at at once");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_share_of_a_turn_begins_before_the_first_items_of_a_stream() {
+        let crowd = Crowd::default();
+        let mut clock = Clock::new(Instant::now());
+        tokio::time::advance(SHARE * 5).await;
+
+        clock.begin_turn();
+        let begun = Instant::now();
+        let now = begun + SHARE / 2;
+        clock.spend(StepTime { begun, now }, &crowd);
+        assert!(!clock.is_share_used_up());
+
+        let (begun, now) = (now, begun + SHARE);
+        clock.spend(StepTime { begun, now }, &crowd);
+        assert!(clock.is_share_used_up());
     }
 
     #[test]

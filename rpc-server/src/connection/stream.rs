@@ -24,10 +24,8 @@ const ITEMS_PER_STEP: usize = 128;
 /// Bytes of such items, at most, but for the last one.
 const BYTES_PER_STEP: usize = 32 * 1024;
 
-/// Items after which a stream looks at the time, so that one whose items take long does not take many of them.
-const ITEMS_PER_LOOK: usize = 16;
-
-/// Time after which a stream takes no further items, counted from its first look.
+/// Time after which a stream takes no further items. It looks after one, two, four items, and so on, so that one whose
+/// items take long does not take many of them.
 const STEP_TIME: Duration = Duration::from_micros(100);
 
 /// The items of a streaming call, then its end.
@@ -49,10 +47,18 @@ pub(super) struct StreamCall {
 }
 
 /// Items that may be sent together.
-#[derive(Default)]
 struct Taken {
     items: Vec<RawJson<'static>>,
     bytes: usize,
+    time: StepTime,
+}
+
+/// The time that a step takes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct StepTime {
+    pub(super) begun: Instant,
+    /// The time as of the last look.
+    pub(super) now: Instant,
 }
 
 /// Lines of a stream.
@@ -61,8 +67,28 @@ pub(super) enum StreamStep {
     Items {
         items: Vec<RawJson<'static>>,
         bytes: usize,
+        time: StepTime,
     },
     End(Result<(), Status>),
+}
+
+impl Taken {
+    fn none() -> Self {
+        let begun = Instant::now();
+        Self {
+            items: Vec::new(),
+            bytes: 0,
+            time: StepTime { begun, now: begun },
+        }
+    }
+}
+
+impl StepTime {
+    /// How much has passed.
+    fn look(&mut self) -> Duration {
+        self.now = Instant::now();
+        self.now.saturating_duration_since(self.begun)
+    }
 }
 
 impl StreamCall {
@@ -103,7 +129,7 @@ impl StreamCall {
             return Poll::Ready(StreamStep::End(Err(status)));
         }
 
-        let mut taken = Taken::default();
+        let mut taken = Taken::none();
         // Unwind safety: as for a handler, whose stream this is; it is not polled again.
         let end = catch_unwind(AssertUnwindSafe(|| self.take_items(cx, &mut taken)));
         self.end = end.unwrap_or_else(|panic| {
@@ -111,10 +137,10 @@ impl StreamCall {
             Some(Err(status))
         });
 
-        let Taken { items, bytes } = taken;
+        let Taken { items, bytes, time } = taken;
         if !items.is_empty() {
             self.items_last = items.len();
-            return Poll::Ready(StreamStep::Items { items, bytes });
+            return Poll::Ready(StreamStep::Items { items, bytes, time });
         }
         match self.end.take() {
             Some(end) => Poll::Ready(StreamStep::End(end)),
@@ -130,18 +156,14 @@ impl StreamCall {
         taken: &mut Taken,
     ) -> Option<Result<(), Status>> {
         let mut credit = self.credit.as_ref().map(|credit| credit.items());
-        let mut looked = None;
 
         let end = loop {
             let count = taken.items.len();
             if count >= ITEMS_PER_STEP || taken.bytes >= BYTES_PER_STEP {
                 break None;
             }
-            if count > 0 && count.is_multiple_of(ITEMS_PER_LOOK) {
-                let now = Instant::now();
-                if now.saturating_duration_since(*looked.get_or_insert(now)) >= STEP_TIME {
-                    break None;
-                }
+            if count.is_power_of_two() && taken.time.look() >= STEP_TIME {
+                break None;
             }
 
             let item = match self.poll_item(cx) {

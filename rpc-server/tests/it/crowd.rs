@@ -9,12 +9,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use rpc_server::{Config, Server};
+use futures::stream;
+use rpc_server::{Config, Reply, Router, Server, State};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::rig::Rig;
-use crate::support::{Client, PATIENCE, TestServer};
+use crate::support::{Client, PATIENCE, TestServer, call};
 
 async fn tcp(config: Config) -> (TestServer, SocketAddr) {
     let router = Rig::new().router();
@@ -226,6 +227,41 @@ async fn to_read_a_long_line_uses_up_the_share_of_a_turn() {
         assert!((1..=12).contains(&reads), "{reads} reads, each 0.1 ms");
     }
     assert_eq!(seen.largest.load(Ordering::Relaxed), 64 * 1024);
+}
+
+#[tokio::test(start_paused = true)]
+async fn streams_whose_items_take_long_give_few_of_them_in_a_turn() {
+    async fn slow(State(taken): State<Arc<AtomicUsize>>) -> Reply {
+        Reply::stream(stream::poll_fn(move |cx| {
+            taken.fetch_add(1, Ordering::Relaxed);
+            // It passes at the first poll.
+            let _ = pin!(tokio::time::advance(Duration::from_millis(1))).poll(cx);
+            Poll::Ready(Some(Ok(1)))
+        }))
+    }
+
+    for streams in [1, 50] {
+        let taken = Arc::<AtomicUsize>::default();
+        let router = Router::with_state(Arc::clone(&taken))
+            .route(100, slow)
+            .unwrap();
+        let server = TestServer::start(router).await;
+        let (near, far) = tokio::io::duplex(1024 * 1024);
+        let mut client = Client::new(near);
+        for id in 1..=streams {
+            client.send(call(id, 100, "")).await;
+        }
+
+        let mut connection = pin!(server.handle.serve_connection(far, "slow"));
+        let mut cx = Context::from_waker(Waker::noop());
+        for _ in 0..20 {
+            let before = taken.load(Ordering::Relaxed);
+            assert!(connection.as_mut().poll(&mut cx).is_pending());
+            let items = taken.load(Ordering::Relaxed) - before;
+            assert!(items <= 2, "{items} items, each 1 ms, of {streams} streams");
+        }
+        assert!(taken.load(Ordering::Relaxed) >= 10);
+    }
 }
 
 /// Of a runtime that looks at its sockets seldom while its tasks keep it busy.
