@@ -156,6 +156,11 @@ impl Running {
         assert!(kill.unwrap().success());
     }
 
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
     /// What is left, once standard output is closed on this side.
     pub(crate) fn close_stdout(self) -> (i32, String) {
         let Self {

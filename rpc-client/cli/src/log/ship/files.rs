@@ -2,16 +2,16 @@
 
 use std::fs::File;
 use std::io;
-use std::ops::Range;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use rpc_client::Client;
 
+use super::identity::{before, id_of, is_same, modified_ms, now_ms, read};
 use super::lines::{BATCH_BYTES_MAX, Origin, Tail, batch_len, entries};
-use super::rotated::{Key, files, id_of, is_same, read};
+use super::rotated::{Found, files};
 use super::sender::Sender;
-use super::state::{FileId, State, StateFile};
+use super::state::{FileId, State, StateFile, VERSION};
 use crate::exit::Failure;
 use crate::output::complain;
 
@@ -49,6 +49,7 @@ pub(super) async fn ship(
         origin,
         batch: 0,
         is_sending: false,
+        older: None,
         file: None,
     };
 
@@ -58,65 +59,47 @@ pub(super) async fn ship(
     shipping.follow(at_end).await
 }
 
-struct Shipping<'p> {
-    path: &'p Path,
+pub(super) struct Shipping<'p> {
+    pub(super) path: &'p Path,
     state_file: StateFile,
-    sender: Sender,
+    pub(super) sender: Sender,
     producer: String,
     origin: Origin,
     /// The number of the last batch.
-    batch: u64,
+    pub(super) batch: u64,
     /// Whether the state file names a batch as one that is sent.
-    is_sending: bool,
+    pub(super) is_sending: bool,
+    /// The files beside the one that is read that are older: none of them is begun. `None` behind a state of the first
+    /// version, which does not have them.
+    pub(super) older: Option<Vec<FileId>>,
     /// The file that is read, once there is one.
-    file: Option<Open>,
+    pub(super) file: Option<Open>,
 }
 
 /// A file, and the place behind the lines that were sent.
-struct Open {
-    file: File,
-    offset: u64,
+pub(super) struct Open {
+    pub(super) file: File,
+    /// As it was recognised when the last lines were read.
+    pub(super) id: FileId,
+    pub(super) offset: u64,
+    /// The fingerprint of what is before the place. `None` behind a state of the first version.
+    pub(super) before: Option<String>,
+}
+
+/// The next bytes of a file that make a batch, if there are any.
+struct Piece {
+    file: FileId,
+    modified_ms: u64,
+    from: u64,
+    bytes: Vec<u8>,
+    /// The fingerprint of what is before their end.
+    before: String,
 }
 
 impl Shipping<'_> {
-    /// Goes on where the run before has ended: its last batch is sent again, as it was.
-    async fn resume(&mut self, state: State) -> Result<(), Failure> {
-        self.batch = state.batch;
-        self.is_sending = state.from < state.to;
-        let Some(file) = self.find(&state.file)? else {
-            complain(&format!(
-                "rpc: the file that was sent up to byte {} is neither {} nor beside it; what it had behind that is lost",
-                state.to,
-                self.path.display()
-            ));
-            return Ok(());
-        };
-
-        let length = usize::try_from(state.to - state.from).unwrap_or(usize::MAX);
-        let bytes = read(&file, state.from, length.min(BATCH_BYTES_MAX))
-            .map_err(|error| self.cannot_read(&error))?;
-        if length == 0 {
-            // It was begun, and nothing of it was sent.
-        } else if bytes.len() == length {
-            let entries = entries(&bytes, &state.origin, state.ts);
-            self.sender.send(state.batch, entries).await?;
-        } else {
-            complain(&format!(
-                "rpc: {} was cut; its last batch may be lost",
-                self.path.display()
-            ));
-        }
-
-        self.file = Some(Open {
-            file,
-            offset: state.to,
-        });
-        Ok(())
-    }
-
     async fn follow(&mut self, at_end: AtEnd) -> Result<(), Failure> {
         loop {
-            let Some(open) = &mut self.file else {
+            if self.file.is_none() {
                 match File::open(self.path) {
                     Ok(file) => self.begin(file)?,
                     Err(error) if is_missing(&error) && at_end == AtEnd::Wait => {
@@ -125,15 +108,8 @@ impl Shipping<'_> {
                     Err(error) => return Err(self.cannot_read(&error)),
                 }
                 continue;
-            };
-
-            if open.was_cut() {
-                complain(&format!(
-                    "rpc: {} was cut; beginning with its first line",
-                    self.path.display()
-                ));
-                open.offset = 0;
             }
+
             if self.send_next(Tail::Open).await? {
                 continue;
             }
@@ -141,48 +117,56 @@ impl Shipping<'_> {
             // A file that was renamed may get lines until its program has opened the new one.
             let next = self.successor()?;
             let is_settled = match at_end {
-                AtEnd::Wait => next.is_some() && self.is_quiet(),
+                AtEnd::Wait => next.file.is_some() && self.is_quiet(),
                 AtEnd::Stop => true,
             };
             if !is_settled {
                 tokio::time::sleep(PAUSE).await;
                 continue;
             }
+
             while self.send_next(Tail::Closed).await? {}
-            let Some(next) = next else {
+            next.say_skipped();
+            let Some(next) = next.file else {
                 return Ok(());
             };
             self.begin(next)?;
         }
     }
 
-    /// Writes down that all that was sent is acknowledged. A batch that is sent again long after its answer would be taken as
-    /// a new one: the log remembers it for a day.
-    fn settle(&mut self) -> Result<(), Failure> {
-        if let Some(open) = &self.file
-            && std::mem::take(&mut self.is_sending)
-        {
-            self.note(&open.file, open.offset..open.offset)?;
-        }
+    /// Begins with a file, which the state names from now on: it may be rotated before its first line is sent.
+    pub(super) fn begin(&mut self, file: File) -> Result<(), Failure> {
+        self.older = Some(self.older_than(&file)?);
+        let open = Open::new(file).map_err(|error| self.cannot_read(&error))?;
+        let piece = open.piece_of(Vec::new());
+        self.note(&piece.map_err(|error| self.cannot_read(&error))?)?;
+
+        self.is_sending = false;
+        self.file = Some(open);
         Ok(())
     }
 
-    /// Begins with a file, which the state names from now on: it may be rotated before its first line is sent.
-    fn begin(&mut self, file: File) -> Result<(), Failure> {
-        self.note(&file, 0..0)?;
-        self.file = Some(Open { file, offset: 0 });
-        Ok(())
+    /// Begins anew with a file that was cut, and says so.
+    pub(super) fn begin_anew(&mut self, file: File) -> Result<(), Failure> {
+        complain(&format!(
+            "rpc: {} was cut; beginning with its first line",
+            self.path.display()
+        ));
+        self.begin(file)
     }
 
     /// Writes into the state file which bytes of a file are sent now.
-    fn note(&self, file: &File, bytes: Range<u64>) -> Result<State, Failure> {
+    fn note(&self, piece: &Piece) -> Result<State, Failure> {
         let state = State {
-            version: 1,
+            version: VERSION,
             producer: self.producer.clone(),
             batch: self.batch,
-            file: id_of(file).map_err(|error| self.cannot_read(&error))?,
-            from: bytes.start,
-            to: bytes.end,
+            file: piece.file.clone(),
+            from: piece.from,
+            to: piece.from + piece.bytes.len() as u64,
+            before: Some(piece.before.clone()),
+            modified_ms: Some(piece.modified_ms),
+            older: self.older.clone(),
             ts: now_ms(),
             origin: self.origin.clone(),
         };
@@ -200,99 +184,90 @@ impl Shipping<'_> {
         })
     }
 
-    /// Sends the next batch of the file; says whether there was one.
+    /// Sends the next batch of the file; says whether there may be another one.
     async fn send_next(&mut self, tail: Tail) -> Result<bool, Failure> {
-        let Some(open) = &self.file else {
+        let Some(open) = self.file.take() else {
             return Ok(false);
         };
-        let from = open.offset;
-        let read = read(&open.file, from, BATCH_BYTES_MAX);
-        let bytes = read.map_err(|error| self.cannot_read(&error))?;
-        let length = batch_len(&bytes, tail);
-        if length == 0 {
-            self.settle()?;
+        let piece = open.next_piece(tail);
+        let Some(piece) = piece.map_err(|error| self.cannot_read(&error))? else {
+            self.begin_anew(open.file)?;
+            return Ok(true);
+        };
+        self.file = Some(open);
+
+        if piece.bytes.is_empty() {
+            // All is acknowledged. A batch that is sent again a day after its answer would be taken as a new one.
+            if std::mem::take(&mut self.is_sending) {
+                self.note(&piece)?;
+            }
             return Ok(false);
         }
 
         self.batch += 1;
         self.is_sending = true;
-        let state = self.note(&open.file, from..from + length as u64)?;
-        let entries = entries(&bytes[..length], &self.origin, state.ts);
+        let state = self.note(&piece)?;
+        let entries = entries(&piece.bytes, &self.origin, state.ts);
         self.sender.send(state.batch, entries).await?;
 
         if let Some(open) = &mut self.file {
+            open.id = state.file;
             open.offset = state.to;
+            open.before = state.before;
         }
         Ok(true)
     }
 
-    /// The file with this identity: at the path, or beside it.
-    fn find(&self, id: &FileId) -> Result<Option<File>, Failure> {
-        let files = files(self.path, &self.state_file).map_err(|error| self.cannot_read(&error))?;
-        for (path, _) in files.iter().rev() {
-            let Ok(file) = File::open(path) else {
-                continue;
-            };
-            if is_same(&file, id).map_err(|error| self.cannot_read(&error))? {
-                return Ok(Some(file));
-            }
-        }
-        Ok(None)
+    /// The file at the path and those beside it that were rotated, the oldest first.
+    pub(super) fn files(&self) -> Result<Vec<Found>, Failure> {
+        files(self.path, &self.state_file).map_err(|error| self.cannot_read(&error))
     }
 
-    /// The file that came after the one that is read, if the path has another one by now.
-    fn successor(&self) -> Result<Option<File>, Failure> {
-        let Some(open) = &self.file else {
-            return Ok(None);
-        };
-        let current = open.key().map_err(|error| self.cannot_read(&error))?;
-        if std::fs::metadata(self.path).is_ok_and(|metadata| Key::of(&metadata) == current) {
-            return Ok(None);
-        }
-
-        let files = files(self.path, &self.state_file).map_err(|error| self.cannot_read(&error))?;
-        let at = files.iter().position(|(_, key)| *key == current);
-        let next = match at {
-            Some(at) => files.get(at + 1),
-            // It was deleted: what is there came after it.
-            None => files.last().filter(|(path, _)| path == self.path),
-        };
-        let Some((path, _)) = next else {
-            return Ok(None);
-        };
-        match File::open(path) {
-            Ok(file) => Ok(Some(file)),
-            // It was renamed meanwhile.
-            Err(error) if is_missing(&error) => Ok(None),
-            Err(error) => Err(self.cannot_read(&error)),
-        }
-    }
-
-    fn cannot_read(&self, error: &io::Error) -> Failure {
+    pub(super) fn cannot_read(&self, error: &io::Error) -> Failure {
         Failure::io(&format!("cannot read {}", self.path.display()), error)
     }
 }
 
 impl Open {
-    fn key(&self) -> io::Result<Key> {
-        Ok(Key::of(&self.file.metadata()?))
+    fn new(file: File) -> io::Result<Self> {
+        Ok(Self {
+            id: id_of(&file)?,
+            before: Some(before(&file, 0)?),
+            offset: 0,
+            file,
+        })
     }
 
-    /// Whether the file is shorter than what was sent of it.
-    fn was_cut(&self) -> bool {
-        let metadata = self.file.metadata();
-        metadata.is_ok_and(|metadata| metadata.len() < self.offset)
+    /// The bytes of the next batch, none if there is no whole line yet; `None` if the file was cut.
+    fn next_piece(&self, tail: Tail) -> io::Result<Option<Piece>> {
+        let mut bytes = read(&self.file, self.offset, BATCH_BYTES_MAX)?;
+        bytes.truncate(batch_len(&bytes, tail));
+        let piece = self.piece_of(bytes)?;
+
+        // Looked at last, so that all that was read is of the file that was followed. One that was cut may have grown again.
+        let end = piece.from + piece.bytes.len() as u64;
+        let is_whole = self.file.metadata()?.len() >= end
+            && is_same(&self.file, &self.id)?
+            && match &self.before {
+                Some(known) => *known == before(&self.file, self.offset)?,
+                None => true,
+            };
+        Ok(is_whole.then_some(piece))
+    }
+
+    /// These bytes, which are those at the place.
+    fn piece_of(&self, bytes: Vec<u8>) -> io::Result<Piece> {
+        let end = self.offset + bytes.len() as u64;
+        Ok(Piece {
+            file: id_of(&self.file)?,
+            modified_ms: modified_ms(&self.file.metadata()?),
+            from: self.offset,
+            bytes,
+            before: before(&self.file, end)?,
+        })
     }
 }
 
 fn is_missing(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound
-}
-
-/// Milliseconds since 1970.
-pub(super) fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    since.map_or(0, |since| {
-        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-    })
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rpc_client::Client;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-use super::files::now_ms;
+use super::identity::now_ms;
 use super::lines::{BATCH_BYTES_MAX, Origin, Tail, batch_len, entries, lines};
 use super::sender::Sender;
 use crate::exit::{DEADLINE, Failure};

@@ -1,8 +1,11 @@
 //! `rpc log ship`: the lines of a file, or of standard input, as entries of the log.
 
 mod files;
+mod identity;
 mod input;
 mod lines;
+mod next;
+mod resume;
 mod rotated;
 mod sender;
 mod state;

@@ -109,6 +109,16 @@ fn is_final(error: &Error) -> bool {
     }
 }
 
+/// Whether the log has another batch of the producer with this number.
+pub(super) fn is_conflict(error: &Error) -> bool {
+    // That of `BatchError::Conflict`.
+    let conflict = Code::from(1001);
+
+    error
+        .status()
+        .is_some_and(|status| status.code() == conflict)
+}
+
 /// Numbers from the system: two programs that start together do not have the same.
 fn random() -> u64 {
     use std::hash::{BuildHasher, RandomState};

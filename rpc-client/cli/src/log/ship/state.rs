@@ -6,15 +6,18 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::lines::Origin;
+use super::lines::{BATCH_BYTES_MAX, Origin};
 use crate::exit::Failure;
+
+/// The version of the format that is written. The first one is read, too.
+pub(super) const VERSION: u32 = 2;
 
 /// What the state file holds, as JSON. It is written before each batch is sent: the batch in it may be in the log or not, and
 /// is sent again as it was; the log recognises it by its number. Once all is acknowledged it is written without a batch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct State {
-    /// Of this format: 1.
+    /// Of this format: 1 or 2. The first one has no `before`, `modified_ms` and `older`.
     pub(super) version: u32,
     pub(super) producer: String,
     pub(super) batch: u64,
@@ -22,10 +25,48 @@ pub(super) struct State {
     /// The bytes of the batch in the file; of no length if each was acknowledged. What is before them is in the log.
     pub(super) from: u64,
     pub(super) to: u64,
+    /// The fingerprint of what is before `to` in the file: it tells a file that was cut and has grown again.
+    #[serde(default)]
+    pub(super) before: Option<String>,
+    /// When the file was written to last, in milliseconds since 1970: once it is gone, those that came after it are the ones
+    /// that were written to later.
+    #[serde(default)]
+    pub(super) modified_ms: Option<u64>,
+    /// The rotated files that are older than this one, and are never begun.
+    #[serde(default)]
+    pub(super) older: Option<Vec<FileId>>,
     /// The time of the batch's entries, in milliseconds since 1970.
     pub(super) ts: u64,
     #[serde(flatten)]
     pub(super) origin: Origin,
+}
+
+impl State {
+    fn parse(text: &str) -> Result<Self, String> {
+        /// What each version has.
+        #[derive(Deserialize)]
+        struct Versioned {
+            version: u32,
+        }
+
+        let versioned: Versioned = serde_json::from_str(text).map_err(|error| error.to_string())?;
+        let version = versioned.version;
+        if !(1..=VERSION).contains(&version) {
+            return Err(format!(
+                "`version` is {version}, and this `rpc` reads 1 to {VERSION}"
+            ));
+        }
+
+        let state: Self = serde_json::from_str(text).map_err(|error| error.to_string())?;
+        let length = state.to.checked_sub(state.from);
+        if length.is_none_or(|length| length > BATCH_BYTES_MAX as u64) {
+            return Err(format!(
+                "bytes {} to {} are not a batch, which has {BATCH_BYTES_MAX} at most",
+                state.from, state.to
+            ));
+        }
+        Ok(state)
+    }
 }
 
 /// What tells a file from others, whatever its name: a number is given anew once its file is deleted, so the beginning of the
@@ -79,8 +120,8 @@ impl StateFile {
             Err(error) => return Err(Failure::io(&format!("cannot read {path}"), &error)),
         };
 
-        let state: State = serde_json::from_str(&text).map_err(|error| Failure::Usage {
-            message: format!("{path} is not a state of `rpc log ship`: {error}"),
+        let state = State::parse(&text).map_err(|message| Failure::Usage {
+            message: format!("{path} is not a state of `rpc log ship`: {message}"),
             hint: "name another file; a new one begins with the first line".into(),
         })?;
         Ok(Some(state))

@@ -1,8 +1,11 @@
 //! `rpc log ship`.
 
+mod rotations;
+
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use rpc_client::blocking::Client;
 use rpc_core::api::log::{LogStats, READ, STATS};
@@ -11,6 +14,9 @@ use tempfile::TempDir;
 
 use super::messages;
 use crate::support::{Server, command, nowhere, rpc_at, start_rpc_at};
+
+/// Far more time than lines take to be in the log.
+const WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// A program that writes numbered lines into a file and rotates it.
 struct Writer {
@@ -67,6 +73,12 @@ impl Writer {
         self.rotations += 1;
     }
 
+    /// As logrotate does with `dateext`.
+    fn rotate_to(&mut self, suffix: &str) {
+        self.file = None;
+        std::fs::rename(self.path(), self.beside(suffix)).unwrap();
+    }
+
     fn arguments(&self) -> Vec<String> {
         let path = |path: PathBuf| path.to_str().unwrap().to_owned();
         let [file, state] = [self.path(), self.state()].map(path);
@@ -84,13 +96,44 @@ impl Writer {
         .to_vec()
     }
 
-    /// Sends what there is.
-    fn ship_once(&self, address: &str) {
+    /// A file beside that of the program.
+    fn beside(&self, suffix: &str) -> PathBuf {
+        self.dir.path().join(format!("app.log{suffix}"))
+    }
+
+    /// As logrotate does with a rotated file; what it holds then is not read.
+    fn compress(&self, number: usize) {
+        let plain = self.beside(&format!(".{number}"));
+        let modified = std::fs::metadata(&plain).unwrap().modified().unwrap();
+        std::fs::remove_file(&plain).unwrap();
+        let compressed = File::create(self.beside(&format!(".{number}.gz"))).unwrap();
+        compressed.set_modified(modified).unwrap();
+    }
+
+    /// Sends what there is; returns what was said.
+    fn ship_and_say(&self, address: &str) -> String {
         let arguments = self.arguments();
         let mut arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
         arguments.push("--once");
-        rpc_at(address, &arguments, "").assert(0, "", "");
+        let ran = rpc_at(address, &arguments, "");
+        assert_eq!((ran.exit, &*ran.stdout), (0, ""), "{}", ran.stderr);
+        ran.stderr
     }
+
+    /// Sends what there is.
+    fn ship_once(&self, address: &str) {
+        assert_eq!(self.ship_and_say(address), "");
+    }
+}
+
+/// All that the log has.
+fn shipped(server: &Server) -> Vec<String> {
+    messages(&server.rpc(&["log", "read", "--all"]).data())
+}
+
+fn numbered(lines: impl IntoIterator<Item = u64>) -> Vec<String> {
+    let lines = lines.into_iter();
+    lines.map(|line| format!("line {line}")).collect()
 }
 
 /// The state, once it says that all that was sent is acknowledged.
@@ -112,7 +155,9 @@ fn last(client: &Client) -> u64 {
 
 /// Waits until the log has this number of entries.
 fn wait_for(client: &Client, count: u64) {
+    let begun = Instant::now();
     while last(client) < count {
+        assert!(begun.elapsed() < WAIT_MAX, "{} of {count}", last(client));
         let read = json!({"after": count - 1, "limit": 1, "wait_ms": 1_000});
         let _: Value = client.call(READ, &read).unwrap_or_default();
     }
