@@ -117,7 +117,8 @@ impl Shipping<'_> {
             // A file that was renamed may get lines until its program has opened the new one.
             let next = self.successor()?;
             let is_settled = match at_end {
-                AtEnd::Wait => next.file.is_some() && self.is_quiet(),
+                _ if next.file.is_some() => self.is_quiet(),
+                AtEnd::Wait => false,
                 AtEnd::Stop => true,
             };
             if !is_settled {

@@ -8,7 +8,7 @@ use rpc_client::blocking::Client;
 use serde_json::json;
 
 use super::{Writer, numbered, shipped, wait_for};
-use crate::support::{Server, start_rpc_at};
+use crate::support::{Server, command, start_rpc_at};
 
 #[test]
 fn whole_files_that_came_and_were_rotated_while_ship_was_down_are_sent() {
@@ -110,6 +110,30 @@ fn an_old_file_that_is_still_written_to_and_files_of_other_programs_are_not_sent
     newest.write_all(b"line 6\n").unwrap();
     writer.ship_once(&server.address);
     assert_eq!(shipped(&server), numbered([3, 4, 5, 6]));
+}
+
+#[test]
+fn a_rotated_file_gets_its_time_of_silence_also_with_once() {
+    let server = Server::start();
+    let mut writer = Writer::new();
+    writer.write(2);
+    let mut old = OpenOptions::new().append(true).open(writer.path()).unwrap();
+    writer.ship_once(&server.address);
+    writer.rotate();
+    writer.lines = 4;
+    writer.write(1);
+
+    writeln!(old, "line 3").unwrap();
+    let arguments = writer.arguments();
+    let mut arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    arguments.push("--once");
+    let mut child = command(&server.address, &arguments).spawn().unwrap();
+    wait_for(&Client::new(&*server.address), 3);
+    writeln!(old, "line 4").unwrap();
+    assert!(child.wait().unwrap().success());
+    let silent_since = old.metadata().unwrap().modified().unwrap();
+    assert!(silent_since.elapsed().unwrap() >= Duration::from_secs(2));
+    assert_eq!(shipped(&server), numbered(1..=5));
 }
 
 #[test]
