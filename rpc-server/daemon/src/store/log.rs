@@ -300,7 +300,7 @@ fn limits_of(config: &LogConfig) -> QueueLimits {
 fn is_changed(left: &Closing, found_next: u64, segments: &Segments, dir: &Path) -> bool {
     let change = left.difference(found_next, segments.newest());
     if let Some(change) = &change {
-        let file = segment::path(dir, left.segment);
+        let file = segment::path_there(dir, left.segment);
         tracing::error!(
             file = %file.display(), last = left.last,
             "another program has changed this log segment while the log was closed: {change}; the next one begins"

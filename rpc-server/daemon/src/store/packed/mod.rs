@@ -111,18 +111,42 @@ impl Packed {
         self.len > plain.saturating_add(not_known)
     }
 
+    /// Where the frame begins in the file that holds the byte at `offset`, if that frame is damaged.
+    ///
+    /// # Errors
+    ///
+    /// Those of the disk.
+    pub(super) fn damaged_frame(&self, offset: u64) -> io::Result<Option<u64>> {
+        let frame = self.frames.get(self.frame_at(offset));
+        let Some(frame) = frame.filter(|frame| frame.offset <= offset) else {
+            return Ok(None);
+        };
+
+        Ok(self.content_of(frame)?.is_none().then_some(frame.at))
+    }
+
+    /// The number of the frame that holds the byte at `offset`, or of none.
+    fn frame_at(&self, offset: u64) -> usize {
+        self.frames.partition_point(|frame| frame.end() <= offset)
+    }
+
+    /// What a frame holds; `None` if it is damaged.
+    fn content_of(&self, frame: &Frame) -> io::Result<Option<Vec<u8>>> {
+        let mut packed = vec![0; frame.packed as usize];
+        match self.file.read_exact_at(&mut packed, frame.at) {
+            Ok(()) => Ok(codec::decompress(&packed, frame.plain)),
+            // Another program has shortened the file.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Fills the cursor with the content of a frame.
     fn load(&self, number: usize, cursor: &mut Cursor) -> io::Result<()> {
         let frame = self.frames[number];
-        let mut packed = vec![0; frame.packed as usize];
         cursor.frame = None;
 
-        let content = match self.file.read_exact_at(&mut packed, frame.at) {
-            Ok(()) => codec::decompress(&packed, frame.plain),
-            // Another program has shortened the file.
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => None,
-            Err(error) => return Err(error),
-        };
+        let content = self.content_of(&frame)?;
         cursor.content = content.unwrap_or_else(|| in_place_of(frame));
         cursor.frame = Some(number);
         Ok(())
@@ -148,9 +172,7 @@ fn in_place_of(frame: Frame) -> Vec<u8> {
 impl Read for &Packed {
     fn read(&mut self, block: &mut [u8]) -> io::Result<usize> {
         let cursor = &mut *self.cursor.borrow_mut();
-        let number = self
-            .frames
-            .partition_point(|frame| frame.end() <= cursor.offset);
+        let number = self.frame_at(cursor.offset);
         let Some(frame) = self.frames.get(number) else {
             return Ok(0);
         };

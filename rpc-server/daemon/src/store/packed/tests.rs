@@ -264,3 +264,23 @@ fn a_compressed_file_has_the_time_of_the_plain_one_and_each_frame_is_followed_by
     assert_eq!(modified(&file.packed()), modified(&plain));
     assert_eq!(rests.get(), file.read().1.len());
 }
+
+#[test]
+fn a_damaged_frame_is_found_by_each_offset_of_its_content() {
+    let file = File::new(lines(5 << 20), Vec::new());
+    file.pack(&never).unwrap();
+    let (_, frames) = file.read();
+    assert!(frames.len() > 2);
+    let mut bytes = fs::read(file.packed()).unwrap();
+    bytes[in_memory(frames[1].at) + 100] ^= 0x41;
+    fs::write(file.packed(), bytes).unwrap();
+
+    let packed = Packed::open(&file.packed()).unwrap();
+    for (n, frame) in frames.iter().enumerate() {
+        let expected = (n == 1).then_some(frame.at);
+        for offset in [frame.offset, frame.end() - 1] {
+            assert_eq!(packed.damaged_frame(offset).unwrap(), expected, "{n}");
+        }
+    }
+    assert_eq!(packed.damaged_frame(packed.len()).unwrap(), None);
+}

@@ -153,7 +153,7 @@ impl Repeats {
             }
 
             if let Err(error) = self.replay_segment(dir, *first) {
-                let path = segment::path(dir, *first);
+                let path = segment::path_there(dir, *first);
                 tracing::error!(file = %path.display(), %error, "the log cannot be read");
                 return false;
             }

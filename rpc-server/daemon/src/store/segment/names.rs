@@ -37,6 +37,16 @@ pub(in crate::store) fn path_of(dir: &Path, first: u64, form: Form) -> PathBuf {
     dir.join(format!("{first:020}{extension}"))
 }
 
+/// The file of the segment that starts with `first` in the form that it is there in, for messages about it.
+pub(in crate::store) fn path_there(dir: &Path, first: u64) -> PathBuf {
+    let packed = path_of(dir, first, Form::Packed);
+    let plain = path(dir, first);
+    match packed.exists() && !plain.exists() {
+        true => packed,
+        false => plain,
+    }
+}
+
 /// The file with this extension beside a segment, which has the same name for each form of the segment.
 pub(in crate::store) fn beside(segment: &Path, extension: &str) -> PathBuf {
     let is_packed = segment

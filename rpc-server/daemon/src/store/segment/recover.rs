@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use super::super::entry::EntryRef;
 use super::super::lines::{Line, Lines, Sequence};
 use super::super::{Durability, StoreError};
-use super::{Identity, SEQ_MAX, Segment, SegmentFile, path};
+use super::{Identity, SEQ_MAX, Segment, SegmentFile, path, path_there};
 
 /// How many bytes are read at a time.
 const BLOCK_BYTES: usize = 256 * 1024;
@@ -136,7 +136,7 @@ pub(in crate::store) fn recover_closed(
         Ok(len)
     };
 
-    let len = read().map_err(StoreError::io("read", &path(dir, first)))?;
+    let len = read().map_err(StoreError::io("read", &path_there(dir, first)))?;
     Ok(RecoveredClosed {
         len,
         next: found.sequence.next(),

@@ -1,9 +1,11 @@
 //! Damaged lines: each is counted, and reported once.
 
 use std::io::{self, BufRead, BufReader, Read};
+use std::path::Path;
 use std::sync::atomic::Ordering;
 
-use super::super::segment::{SegmentFile, path};
+use super::super::packed::Packed;
+use super::super::segment::{SegmentFile, path_of};
 use super::{Segments, lock};
 
 /// How many damaged lines of one segment are told apart and counted. A file with more is ruined.
@@ -21,26 +23,26 @@ impl Segments {
         offsets: &[u64],
         is_over: &dyn Fn() -> bool,
     ) {
-        let file = path(&self.dir, first);
-        let mut lines = None;
+        let mut places = None;
 
         for &offset in offsets {
             if is_over() {
                 return;
             }
 
-            let known = {
+            let (known, form) = {
                 let mut state = lock(&self.state);
                 let Some(index) = state.place_of(first) else {
                     return;
                 };
 
+                let form = state.segments[index].form();
                 let damaged = &mut state.segments[index].damaged;
                 if damaged.len() > DAMAGED_LINES_MAX || !damaged.insert(offset) {
                     continue;
                 }
 
-                damaged.len()
+                (damaged.len(), form)
             };
 
             if known > DAMAGED_LINES_MAX {
@@ -48,6 +50,7 @@ impl Segments {
             }
 
             self.damaged.fetch_add(1, Ordering::Relaxed);
+            let file = path_of(&self.dir, first, form);
             if known == DAMAGED_LINES_LOGGED + 1 {
                 tracing::error!(file = %file.display(), "more damage in this log segment is not listed");
             }
@@ -55,19 +58,19 @@ impl Segments {
                 continue;
             }
 
-            // Counted only now: an operator wants to know the line, and reading knows only offsets.
-            let lines = lines.get_or_insert_with(|| {
-                let file = SegmentFile::find(&self.dir, first);
-                file.ok().map(LineNumbers::of)
-            });
-            let line = lines
-                .as_mut()
-                .and_then(|lines| lines.at(offset).ok())
-                .unwrap_or(0);
-            tracing::error!(
-                file = %file.display(), line, offset,
-                "damage in the log: a line that is no entry, or not the next one; it is left out when reading"
-            );
+            // Looked for only now: an operator wants to know the place in the file, and reading knows only offsets of lines.
+            let places = places.get_or_insert_with(|| Places::of(&self.dir, first));
+            match places.at(offset) {
+                Place::Line(line) => tracing::error!(
+                    file = %file.display(), line, offset,
+                    "damage in the log: a line that is no entry, or not the next one; it is left out when reading"
+                ),
+                Place::Frame(offset) => tracing::error!(
+                    file = %file.display(), offset,
+                    "damage in the log: a frame of a compressed segment does not decompress; its entries are left out when \
+                     reading"
+                ),
+            }
         }
     }
 
@@ -75,6 +78,48 @@ impl Segments {
     pub(in crate::store) fn damaged(&self) -> u64 {
         // A number to show, which orders nothing.
         self.damaged.load(Ordering::Relaxed)
+    }
+}
+
+/// Where an operator finds damage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// In the line of this number; 0 if it cannot be told.
+    Line(u64),
+    /// In the frame that begins at this byte of a compressed file.
+    Frame(u64),
+}
+
+/// Tells the places of damage in a segment, from the first to the last.
+struct Places {
+    /// `None` if it is plain, or cannot be opened.
+    packed: Option<Packed>,
+    lines: Option<LineNumbers<SegmentFile>>,
+}
+
+impl Places {
+    fn of(dir: &Path, first: u64) -> Self {
+        let open = || SegmentFile::find(dir, first).ok();
+        let packed = match open() {
+            Some(SegmentFile::Packed(packed)) => Some(packed),
+            _ => None,
+        };
+        Self {
+            packed,
+            lines: open().map(LineNumbers::of),
+        }
+    }
+
+    /// The place of the damaged line that begins at `offset`.
+    fn at(&mut self, offset: u64) -> Place {
+        let packed = self.packed.as_ref();
+        let frame = packed.and_then(|packed| packed.damaged_frame(offset).ok().flatten());
+        if let Some(at) = frame {
+            return Place::Frame(at);
+        }
+
+        let lines = self.lines.as_mut();
+        Place::Line(lines.and_then(|lines| lines.at(offset).ok()).unwrap_or(0))
     }
 }
 

@@ -4,6 +4,8 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::super::packed::stand_in;
+#[cfg(feature = "program")]
+use super::super::repeats::Repeats;
 use super::super::segments::Segments;
 use super::super::upkeep::Packer;
 use super::batches::entries;
@@ -177,6 +179,45 @@ async fn a_byte_flipped_at_any_position_of_a_compressed_segment_costs_that_segme
 
     // All of its frame, but for bits that mean nothing; the table is not needed.
     assert!(lost > whole.len() / 3, "{lost} of {}", whole.len());
+}
+
+/// What is logged meanwhile.
+#[cfg(feature = "program")]
+fn logged(run: impl FnOnce()) -> String {
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let subscriber = tracing_subscriber::fmt()
+        .with_ansi(false)
+        .with_writer(Arc::new(log.reopen().unwrap()))
+        .finish();
+    tracing::subscriber::with_default(subscriber, run);
+    fs::read_to_string(log.path()).unwrap()
+}
+
+#[cfg(feature = "program")]
+#[tokio::test]
+async fn what_is_wrong_with_a_compressed_segment_is_logged_with_the_file_that_is_there() {
+    let dir = TempDir::new().unwrap();
+    compressed(&dir, 20).await;
+    let damaged = ending_in(dir.path(), ".zst")[1].clone();
+    let mut bytes = fs::read(&damaged).unwrap();
+    bytes[30] ^= 0x41;
+    fs::write(&damaged, bytes).unwrap();
+    let file = format!("file={}", damaged.display());
+
+    let segments = Segments::recover(dir.path(), None, &mut |_| ());
+    let segments = segments.unwrap().segments;
+    let log = logged(|| segments.report_damage(5, &[0], &|| false));
+    assert!(log.contains("a frame of a compressed segment"), "{log}");
+    assert!(log.contains(&format!("{file} offset=0")), "{log}");
+
+    // A directory can be opened, and not read.
+    fs::remove_file(&damaged).unwrap();
+    fs::create_dir(&damaged).unwrap();
+    fs::remove_file(known_file(&dir)).unwrap();
+    let firsts = super::super::segments::firsts(dir.path()).unwrap();
+    let log = logged(|| drop(Repeats::before_newest(dir.path(), &firsts, &config(280))));
+    assert!(log.contains("the log cannot be read"), "{log}");
+    assert!(log.contains(&file), "{log}");
 }
 
 #[tokio::test]
