@@ -8,7 +8,7 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use support::{run, says, stdout};
+use support::{run, says, stdout, text};
 
 const AUTH: &str = env!("CARGO_BIN_EXE_auth");
 const BALANCE: &str = env!("CARGO_BIN_EXE_balance");
@@ -20,6 +20,7 @@ const GATEWAY: &str = env!("CARGO_BIN_EXE_gateway");
 const HELLO: &str = env!("CARGO_BIN_EXE_hello");
 const KEEPALIVE: &str = env!("CARGO_BIN_EXE_keepalive");
 const LAYERS: &str = env!("CARGO_BIN_EXE_layers");
+const LONGPOLL: &str = env!("CARGO_BIN_EXE_longpoll");
 const MAKE_ROOM: &str = env!("CARGO_BIN_EXE_make_room");
 const NO_SOCKET: &str = env!("CARGO_BIN_EXE_no_socket");
 const ORDERS: &str = env!("CARGO_BIN_EXE_orders");
@@ -103,6 +104,7 @@ fn every_example_is_run_by_a_test() {
             FAILOVER,
             GATEWAY,
             KEEPALIVE,
+            LONGPOLL,
             MAKE_ROOM,
             ORDERS,
             SHORT_LONG,
@@ -131,6 +133,32 @@ fn long_connections_are_compared_with_short_ones() {
             "TLS    one for each caller ",
             "TLS    one for all ",
             "Look at `times`",
+        ],
+    );
+}
+
+/// On a machine without Redis the program says what is missing; `.ci/longpoll` installs it.
+#[test]
+fn each_message_of_a_redis_list_reaches_the_client_that_waits_for_it() {
+    let output = run(LONGPOLL, &[Path::new("--quick")]);
+    if Command::new("redis-server")
+        .arg("--version")
+        .output()
+        .is_err()
+    {
+        assert!(text(&output.stderr).contains("apt-get install redis-server"));
+        return;
+    }
+
+    says(
+        &stdout(&output),
+        &[
+            "100 clients wait, and 200 messages a second",
+            "long polling ",
+            "200         200 ",
+            "server-sent events ",
+            "200         200 ",
+            "Look at the time",
         ],
     );
 }
