@@ -515,7 +515,10 @@ async fn a_message_that_cannot_be_sent_is_refused_with_the_reason() {
         &with(&|send| send.sender = Some("x".repeat(33))),
         "`sender`",
     );
-    check(&with(&|send| send.expires_at = Some(NOW)), "which is in the past");
+    check(
+        &with(&|send| send.expires_at = Some(NOW)),
+        "which is in the past",
+    );
     check(
         &with(&|send| (send.not_before, send.expires_at) = (Some(NOW + 9), Some(NOW + 9))),
         "after `not_before`",
