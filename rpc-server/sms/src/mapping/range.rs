@@ -10,16 +10,29 @@ pub struct AddressRange {
 }
 
 impl AddressRange {
-    /// Reads an address, or one with the number of bits that count. `None` if it is neither.
+    /// Reads an address, or one with the number of bits that count. `None` if it is neither. IPv4 addresses that IPv6
+    /// carries are those of IPv4, as in [`contains`](Self::contains): of such a range, the first 96 bits have to count.
     pub fn parse(text: &str) -> Option<Self> {
         let (address, bits) = match text.split_once('/') {
             Some((address, bits)) => (address, Some(bits.parse().ok()?)),
             None => (text, None),
         };
         let first: IpAddr = address.parse().ok()?;
-        let bits_max = if first.is_ipv4() { 32 } else { 128 };
+        let bits_max: u32 = if first.is_ipv4() { 32 } else { 128 };
         let bits = bits.unwrap_or(bits_max);
-        (bits <= bits_max).then_some(Self { first, bits })
+        if bits > bits_max {
+            return None;
+        }
+
+        let canonical = first.to_canonical();
+        let bits = match (first, canonical) {
+            (IpAddr::V6(_), IpAddr::V4(_)) => bits.checked_sub(96)?,
+            _ => bits,
+        };
+        Some(Self {
+            first: canonical,
+            bits,
+        })
     }
 
     /// Whether an address is one of these. An IPv4 address counts as such also where IPv6 carries it.
@@ -68,6 +81,13 @@ mod tests {
             &["2001:db8:8000::1", "1.2.3.4"],
         );
         check("::/0", &["::1"], &["1.2.3.4"]);
+        check(
+            "::ffff:203.0.113.0/120",
+            &["203.0.113.7", "::ffff:203.0.113.255"],
+            &["203.0.114.0", "::1"],
+        );
+        check("::ffff:203.0.113.7", &["203.0.113.7"], &["203.0.113.6"]);
+        check("::ffff:0:0/96", &["1.2.3.4"], &["::1"]);
     }
 
     #[test]
@@ -78,6 +98,8 @@ mod tests {
             "203.0.113",
             "203.0.113.0/33",
             "::/129",
+            "::ffff:203.0.113.0/24",
+            "::ffff:203.0.113.0/129",
             "1.2.3.4/",
             "1.2.3.4/-1",
             "1.2.3.4/a",
