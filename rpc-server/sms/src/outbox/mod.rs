@@ -16,7 +16,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rpc_core::Code;
 use rpc_server::blocking::BlockingPool;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -31,6 +30,7 @@ pub use error::OpenError;
 pub use lane::{Lane, LaneState};
 pub use plan::{Plan, Planner, Problem};
 use tally::SendTally;
+pub(crate) use tally::{RefusedFor, Shortage};
 
 /// How long attempts under way may take when the outbox stops. Those that take longer are `unknown` at the next start.
 const STOP_WAIT: Duration = Duration::from_secs(20);
@@ -174,8 +174,8 @@ impl Outbox {
     }
 
     /// Counts a message that was not accepted.
-    pub(crate) fn note_refused(&self, code: Code) {
-        self.0.sends.note_refused(code.number());
+    pub(crate) fn note_refused(&self, reason: RefusedFor) {
+        self.0.sends.note_refused(reason);
     }
 
     /// Pauses a gateway, or lets it go on. It is on disk before it takes effect.

@@ -6,12 +6,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::message::Class;
 use crate::outcome::RuleClass;
+use crate::store::{Refusal, StoreError};
 
 /// The reason of failures whose words are the provider's: a label has no words of others.
 const OTHER: &str = "other";
 
 /// The codes of the service that refuse messages, each with its label.
-const REFUSALS: [(u32, &str); 9] = [
+const REFUSALS: [(u32, &str); 8] = [
     (1100, "number_invalid"),
     (1101, "number_opted_out"),
     (1102, "destination_refused"),
@@ -20,8 +21,47 @@ const REFUSALS: [(u32, &str); 9] = [
     (1106, "text_refused"),
     (1107, "template_unknown"),
     (1110, "no_gateway"),
-    (8, "queue_full"),
 ];
+
+/// What the outbox has too little of for a message. Callers see one code for all of it, and operators do a different thing
+/// about each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shortage {
+    /// As many messages wait as may.
+    Queue,
+    /// The disk is full.
+    Disk,
+    /// The disk does not write as fast as messages come.
+    Writer,
+}
+
+impl Shortage {
+    const ALL: [Self; 3] = [Self::Queue, Self::Disk, Self::Writer];
+
+    pub(crate) fn of(error: &StoreError) -> Option<Self> {
+        match error {
+            StoreError::Refused(Refusal::QueueFull) => Some(Self::Queue),
+            StoreError::Full => Some(Self::Disk),
+            StoreError::Busy => Some(Self::Writer),
+            _ => None,
+        }
+    }
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Queue => "queue_full",
+            Self::Disk => "disk_full",
+            Self::Writer => "disk_busy",
+        }
+    }
+}
+
+/// The reason that a message was not accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RefusedFor {
+    Code(u32),
+    Shortage(Shortage),
+}
 
 /// The end of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,8 +171,8 @@ impl GatewayTally {
 #[derive(Default)]
 pub(super) struct SendTally {
     accepted: [AtomicU64; Class::ALL.len()],
-    /// In the order of [`REFUSALS`], and those with other codes.
-    refused: [AtomicU64; REFUSALS.len() + 1],
+    /// In the order of [`REFUSALS`], then of [`Shortage::ALL`], and those with other codes.
+    refused: [AtomicU64; REFUSALS.len() + Shortage::ALL.len() + 1],
 }
 
 impl SendTally {
@@ -140,9 +180,16 @@ impl SendTally {
         self.accepted[place_of(class)].fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn note_refused(&self, code: u32) {
-        let place = REFUSALS.iter().position(|(known, _)| *known == code);
-        self.refused[place.unwrap_or(REFUSALS.len())].fetch_add(1, Ordering::Relaxed);
+    pub(super) fn note_refused(&self, reason: RefusedFor) {
+        let place = match reason {
+            RefusedFor::Code(code) => REFUSALS.iter().position(|(known, _)| *known == code),
+            RefusedFor::Shortage(shortage) => {
+                let place = Shortage::ALL.iter().position(|known| *known == shortage);
+                place.map(|place| REFUSALS.len() + place)
+            }
+        };
+        let place = place.unwrap_or(self.refused.len() - 1);
+        self.refused[place].fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn accepted(&self, class: Class) -> u64 {
@@ -151,7 +198,9 @@ impl SendTally {
 
     /// The refused ones, each count with its label.
     pub(super) fn refused(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        let labels = REFUSALS.iter().map(|(_, label)| *label).chain([OTHER]);
+        let codes = REFUSALS.iter().map(|(_, label)| *label);
+        let shortages = Shortage::ALL.iter().map(|shortage| shortage.as_str());
+        let labels = codes.chain(shortages).chain([OTHER]);
         let counts = self.refused.iter();
         labels.zip(counts.map(|count| count.load(Ordering::Relaxed)))
     }
@@ -179,13 +228,30 @@ mod tests {
     }
 
     #[test]
-    fn refusals_are_counted_by_their_codes() {
+    fn refusals_are_counted_by_their_codes_and_shortages() {
         let tally = SendTally::default();
-        for code in [1104, 1104, 3, 6] {
-            tally.note_refused(code);
+        for code in [1104, 1104, 3, 8] {
+            tally.note_refused(RefusedFor::Code(code));
         }
+        for error in [
+            StoreError::Full,
+            StoreError::Busy,
+            Refusal::QueueFull.into(),
+            StoreError::Full,
+        ] {
+            let shortage = Shortage::of(&error).unwrap();
+            tally.note_refused(RefusedFor::Shortage(shortage));
+        }
+        assert_eq!(Shortage::of(&Refusal::NotFound.into()), None);
 
         let counted: Vec<_> = tally.refused().filter(|(_, count)| *count > 0).collect();
-        assert_eq!(counted, [("prefix_limit", 2), (OTHER, 2)]);
+        let expected = [
+            ("prefix_limit", 2),
+            ("queue_full", 1),
+            ("disk_full", 2),
+            ("disk_busy", 1),
+            (OTHER, 2),
+        ];
+        assert_eq!(counted, expected);
     }
 }

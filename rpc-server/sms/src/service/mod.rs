@@ -22,7 +22,7 @@ use rpc_server::blocking::Caller;
 
 use crate::message::MessageId;
 use crate::number::Number;
-use crate::outbox::{Outbox, Problem};
+use crate::outbox::{Outbox, Problem, RefusedFor, Shortage};
 use crate::outcome::is_code;
 use crate::store::{
     EventFilter, Filter, GatewaySwitch, OptOut, Receipt, Resend, StoreError, Viewer,
@@ -85,12 +85,13 @@ impl SmsHandlers {
     }
 
     /// Accepts a message, or says why not.
-    async fn accept(&self, context: Context, send: &Send) -> Result<Sent, SmsError> {
+    async fn accept(&self, context: Context, send: &Send) -> Result<Sent, NotAccepted> {
         let key = Key::of(&context)?;
         if key.key.is_none() && self.outbox.planner().requires_key() {
             return Err(invalid(
                 "`send` needs the metadata `idempotency-key` here, since `require_key` of [sms] is set",
-            ));
+            )
+            .into());
         }
 
         let now = self.outbox.now_ms();
@@ -100,7 +101,7 @@ impl SmsHandlers {
             .plan(send, self.outbox.lanes(), now)
             .map_err(answers::of_problem)?;
         if !plan.problems.is_empty() {
-            return Err(answers::of_problem(plan.problems.swap_remove(0)));
+            return Err(answers::of_problem(plan.problems.swap_remove(0)).into());
         }
 
         let owner = context.identity().unwrap_or_default().to_owned();
@@ -119,7 +120,10 @@ impl SmsHandlers {
             .store()
             .run(move |store| store.accept(&message, now))
             .await;
-        let accepted = accepted.map_err(answers::of_store)?;
+        let accepted = accepted.map_err(|error| NotAccepted {
+            shortage: Shortage::of(&error),
+            error: answers::of_store(error),
+        })?;
         Ok(Sent {
             id: accepted.id.to_string(),
             status: accepted.state,
@@ -129,6 +133,22 @@ impl SmsHandlers {
             duplicate: accepted.is_duplicate,
             dry_run: plan.is_dry_run,
         })
+    }
+}
+
+/// A message that was not accepted.
+struct NotAccepted {
+    error: SmsError,
+    /// What the outbox has too little of, if that is the reason.
+    shortage: Option<Shortage>,
+}
+
+impl From<SmsError> for NotAccepted {
+    fn from(error: SmsError) -> Self {
+        Self {
+            error,
+            shortage: None,
+        }
     }
 }
 
@@ -191,9 +211,11 @@ impl Sms for SmsHandlers {
                 }
                 Ok(accepted)
             }
-            Err(error) => {
+            Err(NotAccepted { error, shortage }) => {
                 let status = Status::from(error);
-                self.outbox.note_refused(status.code());
+                let code = RefusedFor::Code(status.code().number());
+                self.outbox
+                    .note_refused(shortage.map_or(code, RefusedFor::Shortage));
                 // As it is: it may say when to try again.
                 Err(SmsError::Other(status))
             }

@@ -506,3 +506,22 @@ async fn questions_that_make_no_sense_are_refused() {
         .unwrap();
     assert_eq!(code_of(watched.next().await.unwrap()), 3);
 }
+
+#[tokio::test]
+async fn a_full_queue_is_counted_by_its_name() {
+    let settings = SmsSettings {
+        queue_max: 1,
+        ..SmsSettings::default()
+    };
+    let bench = Bench::open(tempfile::tempdir().unwrap(), settings);
+    let client = bench.client(None);
+    client.send(&hello()).await.unwrap();
+    assert_eq!(code_of(client.send(&hello()).await), 8);
+
+    let metrics = bench.outbox.metrics();
+    let counted = metrics
+        .lines()
+        .filter(|line| line.starts_with("rpc_sms_refused_total") && !line.ends_with(" 0"));
+    let counted: Vec<&str> = counted.collect();
+    assert_eq!(counted, [r#"rpc_sms_refused_total{reason="queue_full"} 1"#]);
+}
