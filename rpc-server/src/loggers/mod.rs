@@ -186,7 +186,7 @@ impl Loggers {
         Ok(not_told.filter(|cmdid| self.of(*cmdid).is_some()).collect())
     }
 
-    /// Lines that were dropped, of the logger of this name; `None` if there is no such logger, or it has no file.
+    /// Lines that were dropped or lost, of the logger of this name; `None` if there is no such logger, or it has no file.
     pub fn dropped(&self, name: &str) -> Option<u64> {
         let current = self.current();
         let logger = current.iter().find(|logger| logger.name() == name)?;

@@ -110,7 +110,7 @@ impl LogQueue {
         self.0.changed.notify_all();
     }
 
-    /// Lines that were dropped so far.
+    /// Lines that were dropped so far, or lost because the output has failed.
     pub fn dropped(&self) -> u64 {
         self.state().dropped
     }
@@ -131,8 +131,9 @@ impl LogQueue {
     fn write_to(&self, mut output: impl Write, report_dropped: impl Fn(u64)) {
         let mut lines = Vec::new();
         while let Some(dropped) = self.take(&mut lines) {
+            let lost = write(&mut output, &lines);
             // An output that fails says so by itself, if there is somewhere to say it.
-            let _ = output.write_all(&lines).and_then(|()| output.flush());
+            let _ = output.flush();
             lines.clear();
             lines.shrink_to(KEPT_BYTES_MAX);
 
@@ -140,7 +141,10 @@ impl LogQueue {
                 report_dropped(dropped);
             }
 
-            self.state().is_writing = false;
+            let mut state = self.state();
+            state.dropped += lost;
+            state.is_writing = false;
+            drop(state);
             self.0.changed.notify_all();
         }
     }
@@ -165,6 +169,19 @@ impl LogQueue {
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Writes lines; returns how many of them the output has not taken.
+fn write(output: &mut impl Write, mut lines: &[u8]) -> u64 {
+    while !lines.is_empty() {
+        match output.write(lines) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Ok(0) | Err(_) => break,
+            Ok(written) => lines = &lines[written..],
+        }
+    }
+
+    lines.split_inclusive(|byte| *byte == b'\n').count() as u64
 }
 
 impl<'a> MakeWriter<'a> for LogQueue {
@@ -282,6 +299,33 @@ mod tests {
         let_take.send(()).unwrap();
         queue.flush(LONG);
         assert_eq!(text.try_recv().unwrap(), "a line\n");
+    }
+
+    #[test]
+    fn lines_that_an_output_does_not_take_count_as_dropped() {
+        /// It takes a line and a half, and then nothing.
+        struct Failing(bool);
+
+        impl Write for Failing {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                match std::mem::replace(&mut self.0, true) {
+                    false => Ok(10),
+                    true => Err(io::ErrorKind::StorageFull.into()),
+                }
+            }
+
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+
+        let queue = LogQueue::start(250, Failing(false), |_| ()).unwrap();
+        queue.push(b"first\nsecond\nthird\n");
+        queue.flush(LONG);
+        assert_eq!(queue.dropped(), 2);
+        queue.push(b"fourth\n");
+        queue.flush(LONG);
+        assert_eq!(queue.dropped(), 3);
     }
 
     #[test]

@@ -340,6 +340,23 @@ async fn a_file_that_takes_nothing_delays_no_call_and_its_lost_lines_are_counted
 }
 
 #[tokio::test]
+async fn lines_that_a_full_disk_does_not_take_are_counted() {
+    let mut rig = Rig::with(|dir| {
+        let orders = logger(dir, "orders", "300-302");
+        // A device that never has room.
+        std::os::unix::fs::symlink("/dev/full", &orders.file).unwrap();
+        vec![orders]
+    })
+    .await;
+
+    rig.client.send(call(1, FILL, "\"params\":10")).await;
+    rig.client.expect_code(1, 0).await;
+    rig.loggers.flush(LONG);
+    // One of them is of the access log.
+    assert_eq!(rig.loggers.dropped("orders"), Some(11));
+}
+
+#[tokio::test]
 async fn other_loggers_take_effect_at_once_and_those_that_cannot_be_opened_change_nothing() {
     let mut rig = Rig::with(|dir| vec![logger(dir, "orders", "300")]).await;
     rig.place("first").await;
