@@ -1,5 +1,7 @@
 //! One logger: its commands, its level, and where it writes.
 
+use std::path::Path;
+
 use tracing_subscriber::filter::LevelFilter;
 
 use super::output::{self, Output};
@@ -18,11 +20,16 @@ pub(super) struct Logger {
 }
 
 impl Logger {
-    pub(super) fn open(config: &LoggerConfig, console: &LogQueue) -> Result<Self, LoggerError> {
+    /// Opens its file, or has that done once `earlier` have ended, the queues that write to the same file.
+    pub(super) fn open(
+        config: &LoggerConfig,
+        console: &LogQueue,
+        earlier: Vec<LogQueue>,
+    ) -> Result<Self, LoggerError> {
         let mut outputs = Vec::new();
         let queue = match config.file.as_os_str().is_empty() {
             true => None,
-            false => Some(output::file(config)?),
+            false => Some(output::file(config, earlier)?),
         };
         outputs.extend(
             queue
@@ -67,4 +74,10 @@ pub(super) fn commands_of(config: &LoggerConfig) -> Result<CommandSet, LoggerErr
         logger: config.name.clone(),
         error,
     })
+}
+
+/// Whether two paths are those of one file.
+pub(super) fn is_same_file(one: &Path, other: &Path) -> bool {
+    let [one, other] = [one, other].map(std::path::absolute);
+    one.is_ok_and(|one| other.is_ok_and(|other| one == other))
 }

@@ -46,6 +46,7 @@
 
 mod around;
 mod error;
+mod file;
 mod layer;
 mod logger;
 mod output;
@@ -53,7 +54,7 @@ mod pending;
 mod queue;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path;
+use std::path::{self, Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -65,9 +66,9 @@ pub use queue::LogQueue;
 use crate::access::CommandSet;
 use crate::config::LoggerConfig;
 use crate::dispatch::router::Router;
-use crate::sync::{Mutex, RwLock};
+use crate::sync::{Mutex, MutexGuard, RwLock};
 use around::Around;
-use logger::{Logger, commands_of};
+use logger::{Logger, commands_of, is_same_file};
 
 /// The target of the span around a command that has a logger. It has the fields `logger`, `cmdid`, `id` and `peer`.
 pub const SPAN_TARGET: &str = "rpc_server::logger";
@@ -80,8 +81,15 @@ struct Shared {
     console: LogQueue,
     /// Locked to copy the list, never while a line is written.
     current: RwLock<Arc<[Arc<Logger>]>>,
+    replaced: Mutex<Vec<Replaced>>,
     /// The commands of the routers, and whether their lines can be told.
     commands: Mutex<BTreeMap<u32, bool>>,
+}
+
+/// The queue of a logger that was replaced, and that may have lines to write.
+struct Replaced {
+    file: PathBuf,
+    queue: LogQueue,
 }
 
 impl Loggers {
@@ -95,12 +103,13 @@ impl Loggers {
         check(configs)?;
         let opened: Result<Vec<_>, _> = configs
             .iter()
-            .map(|config| Logger::open(config, &console).map(Arc::new))
+            .map(|config| Logger::open(config, &console, Vec::new()).map(Arc::new))
             .collect();
 
         Ok(Self(Arc::new(Shared {
             console,
             current: RwLock::new(opened?.into()),
+            replaced: Mutex::default(),
             commands: Mutex::default(),
         })))
     }
@@ -160,11 +169,14 @@ impl Loggers {
         let mut next = Vec::new();
         for config in configs {
             let same = before.iter().find(|logger| logger.config == *config);
-            next.push(match same {
-                Some(logger) => Arc::clone(logger),
-                None => Arc::new(Logger::open(config, &self.0.console)?),
+            next.push(if let Some(logger) = same {
+                Arc::clone(logger)
+            } else {
+                let earlier = self.queues_of_file(&before, &config.file);
+                Arc::new(Logger::open(config, &self.0.console, earlier)?)
             });
         }
+        self.note_replaced(&before, &next);
 
         // Poisoned or not, the list is whole.
         *self
@@ -186,6 +198,44 @@ impl Loggers {
         Ok(not_told.filter(|cmdid| self.of(*cmdid).is_some()).collect())
     }
 
+    /// The queues that write to a file.
+    fn queues_of_file(&self, current: &[Arc<Logger>], file: &Path) -> Vec<LogQueue> {
+        let current = current
+            .iter()
+            .filter(|logger| is_same_file(&logger.config.file, file))
+            .filter_map(|logger| logger.queue.clone());
+
+        let replaced = self.replaced();
+        let replaced = replaced
+            .iter()
+            .filter(|replaced| is_same_file(&replaced.file, file) && !replaced.queue.is_over());
+        let replaced = replaced.map(|replaced| replaced.queue.clone());
+        replaced.chain(current).collect()
+    }
+
+    fn note_replaced(&self, before: &[Arc<Logger>], next: &[Arc<Logger>]) {
+        let goes_on = |logger: &Arc<Logger>| next.iter().any(|next| Arc::ptr_eq(next, logger));
+        let gone = before.iter().filter(|logger| !goes_on(logger));
+        let gone = gone.filter_map(|logger| {
+            Some(Replaced {
+                file: logger.config.file.clone(),
+                queue: logger.queue.clone()?,
+            })
+        });
+
+        let mut replaced = self.replaced();
+        replaced.retain(|replaced| !replaced.queue.is_over());
+        replaced.extend(gone);
+    }
+
+    fn replaced(&self) -> MutexGuard<'_, Vec<Replaced>> {
+        // It is whole after each step.
+        self.0
+            .replaced
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Lines that were dropped or lost, of the logger of this name; `None` if there is no such logger, or it has no file.
     pub fn dropped(&self, name: &str) -> Option<u64> {
         let current = self.current();
@@ -193,15 +243,20 @@ impl Loggers {
         logger.queue.as_ref().map(LogQueue::dropped)
     }
 
-    /// Returns once the lines of all files are written, or that has taken as long as `patience`.
+    /// Returns once the lines of all files are written, of loggers that were replaced, too, or that has taken as long as
+    /// `patience`.
     pub fn flush(&self, patience: Duration) {
-        let deadline = Instant::now() + patience;
-        for queue in self
-            .current()
+        let begun = Instant::now();
+        let mut queues: Vec<LogQueue> = self
+            .replaced()
             .iter()
-            .filter_map(|logger| logger.queue.as_ref())
-        {
-            queue.flush(deadline.saturating_duration_since(Instant::now()));
+            .map(|replaced| replaced.queue.clone())
+            .collect();
+        let current = self.current();
+        queues.extend(current.iter().filter_map(|logger| logger.queue.clone()));
+
+        for queue in queues {
+            queue.flush(patience.saturating_sub(begun.elapsed()));
         }
     }
 

@@ -1,7 +1,6 @@
 //! The places that a logger writes to: a file that the library `logroller` rotates, and the console.
 
 use std::ffi::OsStr;
-use std::io::{self, Write};
 use std::path::Path;
 
 use logroller::{LogRoller, LogRollerBuilder, Rotation, RotationSize};
@@ -10,6 +9,7 @@ use tracing_subscriber::fmt::{FormatFields, Layer as Lines};
 use tracing_subscriber::{Layer, Registry, field::RecordFields};
 
 use super::LoggerError;
+use super::file::File;
 use super::pending;
 use super::queue::LogQueue;
 use crate::config::{LineFormat, LoggerConfig};
@@ -40,19 +40,15 @@ pub(super) fn lines(format: LineFormat, queue: LogQueue) -> Output {
     }
 }
 
-/// The queue of a logger's file, with the thread that writes it.
-pub(super) fn file(config: &LoggerConfig) -> Result<LogQueue, LoggerError> {
+/// The queue of a logger's file, with the thread that writes it: after all lines of `earlier`, which write to the same file.
+pub(super) fn file(config: &LoggerConfig, earlier: Vec<LogQueue>) -> Result<LogQueue, LoggerError> {
     let wrong = |reason: String| LoggerError::File {
         logger: config.name.clone(),
         file: config.file.clone(),
         reason,
     };
 
-    let output = File {
-        roller: roller(config).map_err(wrong)?,
-        config: config.clone(),
-        is_failing: false,
-    };
+    let output = File::open(config, roller, earlier).map_err(wrong)?;
 
     let logger = config.name.clone();
     let report_dropped = move |dropped| {
@@ -86,49 +82,4 @@ fn roller(config: &LoggerConfig) -> Result<LogRoller, String> {
         .graceful_shutdown(true)
         .build()
         .map_err(|error| error.to_string())
-}
-
-/// A file that says in the server's log when it cannot be written, and when it can be again.
-struct File {
-    roller: LogRoller,
-    config: LoggerConfig,
-    is_failing: bool,
-}
-
-impl File {
-    fn note<T>(&mut self, done: &io::Result<T>) {
-        let was_failing = std::mem::replace(&mut self.is_failing, done.is_err());
-        let logger = &self.config.name;
-        match done {
-            Err(error) if !was_failing => {
-                tracing::error!(logger, %error, "lines of a logger are lost: its file cannot be written");
-            }
-            Ok(_) if was_failing => tracing::info!(logger, "the file of a logger is written again"),
-            _ => {}
-        }
-    }
-
-    /// Opens the file anew: someone may have moved it away, or its directory.
-    fn write_anew(&mut self, lines: &[u8]) -> io::Result<usize> {
-        // Until then, the library's thread may have full files to rename.
-        let _ = self.roller.flush();
-        self.roller = roller(&self.config).map_err(io::Error::other)?;
-        self.roller.write(lines)
-    }
-}
-
-impl Write for File {
-    fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
-        let mut written = self.roller.write(lines);
-        if written.is_err() {
-            written = self.write_anew(lines);
-        }
-
-        self.note(&written);
-        written
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.roller.flush()
-    }
 }

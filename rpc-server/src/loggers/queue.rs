@@ -7,7 +7,7 @@
 use std::io::{self, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -46,6 +46,8 @@ struct State {
     is_writing: bool,
     /// Whether the thread ends when it has written all lines.
     is_closed: bool,
+    /// Whether it has ended, and the output is closed.
+    is_over: bool,
 }
 
 impl LogQueue {
@@ -81,27 +83,29 @@ impl LogQueue {
         }));
 
         let lines = queue.clone();
-        thread::Builder::new()
-            .name("log".into())
-            .spawn(move || lines.write_to(output, report_dropped))?;
+        thread::Builder::new().name("log".into()).spawn(move || {
+            let _over = Over(lines.clone());
+            lines.write_to(output, report_dropped);
+        })?;
         Ok(queue)
     }
 
     /// Returns once all lines are written, or that has taken as long as `patience`.
     pub fn flush(&self, patience: Duration) {
-        let deadline = Instant::now() + patience;
-        let mut state = self.state();
+        let is_busy = |state: &mut State| state.is_writing || !state.lines.is_empty();
+        let changed = &self.0.changed;
+        // In time or not, the caller goes on.
+        drop(changed.wait_timeout_while(self.state(), patience, is_busy));
+    }
 
-        while state.is_writing || !state.lines.is_empty() {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return;
-            }
+    /// Returns once the queue was closed, its lines are written, and its output is closed.
+    pub(super) fn wait_for_end(&self) {
+        let is_at_work = |state: &mut State| !state.is_over;
+        drop(self.0.changed.wait_while(self.state(), is_at_work));
+    }
 
-            let waited = self.0.changed.wait_timeout(state, left);
-            // As in `state`.
-            state = waited.unwrap_or_else(PoisonError::into_inner).0;
-        }
+    pub(super) fn is_over(&self) -> bool {
+        self.state().is_over
     }
 
     /// Has the thread end when it has written the lines that wait. Further ones are dropped.
@@ -115,7 +119,7 @@ impl LogQueue {
         self.state().dropped
     }
 
-    fn push(&self, line: &[u8]) {
+    pub(super) fn push(&self, line: &[u8]) {
         let mut state = self.state();
         if state.is_closed || state.lines.len() + line.len() > self.0.bytes_max {
             state.untold += 1;
@@ -184,6 +188,16 @@ fn write(output: &mut impl Write, mut lines: &[u8]) -> u64 {
     lines.split_inclusive(|byte| *byte == b'\n').count() as u64
 }
 
+/// Says that the thread has ended, however it does.
+struct Over(LogQueue);
+
+impl Drop for Over {
+    fn drop(&mut self) {
+        self.0.state().is_over = true;
+        self.0.0.changed.notify_all();
+    }
+}
+
 impl<'a> MakeWriter<'a> for LogQueue {
     type Writer = Line<'a>;
 
@@ -210,6 +224,7 @@ impl Write for Line<'_> {
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc::{Receiver, Sender, channel};
+    use std::time::Instant;
 
     use tracing_subscriber::layer::SubscriberExt;
 
@@ -321,10 +336,10 @@ mod tests {
 
         let queue = LogQueue::start(250, Failing(false), |_| ()).unwrap();
         queue.push(b"first\nsecond\nthird\n");
-        queue.flush(LONG);
+        queue.flush(Duration::MAX);
         assert_eq!(queue.dropped(), 2);
         queue.push(b"fourth\n");
-        queue.flush(LONG);
+        queue.flush(Duration::MAX);
         assert_eq!(queue.dropped(), 3);
     }
 

@@ -357,6 +357,38 @@ async fn lines_that_a_full_disk_does_not_take_are_counted() {
 }
 
 #[tokio::test]
+async fn loggers_that_are_replaced_write_their_lines_before_those_that_follow_and_a_flush_waits_for_them()
+ {
+    let mut rig = Rig::with(|dir| vec![logger(dir, "orders", "300-302")]).await;
+    let levels = ["debug", "info"].into_iter().cycle();
+    for (n, level) in (1..=20).zip(levels) {
+        rig.client.send(call(n, FILL, "\"params\":100")).await;
+        rig.client.expect_code(n, 0).await;
+        let orders = LoggerConfig {
+            level: level.into(),
+            ..logger(rig.dir.path(), "orders", "300-302")
+        };
+        if n % 5 == 0 {
+            rig.loggers.set(&[]).unwrap();
+        }
+        rig.loggers.set(&[orders]).unwrap();
+    }
+    rig.loggers.set(&[]).unwrap();
+    rig.loggers.flush(LONG);
+
+    let text = fs::read_to_string(rig.dir.path().join("orders.log")).unwrap();
+    let filled = text.lines().filter(|line| line.contains("filled"));
+    let numbers: Vec<usize> = filled
+        .map(|line| {
+            let (_, from) = line.split_once(" n=").unwrap();
+            from.split(' ').next().unwrap().parse().unwrap()
+        })
+        .collect();
+    let expected: Vec<usize> = (0..20).flat_map(|_| 0..100).collect();
+    assert_eq!(numbers, expected);
+}
+
+#[tokio::test]
 async fn other_loggers_take_effect_at_once_and_those_that_cannot_be_opened_change_nothing() {
     let mut rig = Rig::with(|dir| vec![logger(dir, "orders", "300")]).await;
     rig.place("first").await;
