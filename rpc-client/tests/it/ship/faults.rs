@@ -37,7 +37,7 @@ async fn batches_whose_answers_are_lost_are_sent_again_and_are_in_the_log_once()
             0 => Answer::Write,
             1 => Answer::WriteAndCut,
             2 => Answer::Cut,
-            _ => Answer::Fail(Status::internal("the disk failed")),
+            _ => Answer::Fail(Status::unavailable("the disk failed")),
         }
     });
     let shipper = log.shipper(small_batches()).await;
