@@ -4,29 +4,9 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::support::Server;
+use crate::transcript;
 
 const DOCUMENT: &str = include_str!("../../../../docs/log.md");
-
-/// The commands of the day, each with what it prints.
-fn day() -> Vec<(&'static str, String)> {
-    let behind = DOCUMENT.split("\n## An operator's day\n").nth(1).unwrap();
-    let day = behind.split("\n## ").next().unwrap();
-
-    let mut commands: Vec<(&str, String)> = Vec::new();
-    for block in day.split("```console\n").skip(1) {
-        for line in block.split("```").next().unwrap().lines() {
-            match (line.strip_prefix("$ "), commands.last_mut()) {
-                (Some(command), _) => commands.push((command, String::new())),
-                (None, Some((_, printed))) => {
-                    printed.push_str(line);
-                    printed.push('\n');
-                }
-                (None, None) => panic!("`{line}` is printed by no command"),
-            }
-        }
-    }
-    commands
-}
 
 /// The text with the digits of its times and waits as `d`: they are others in each run.
 fn plain(text: &str) -> String {
@@ -57,7 +37,7 @@ fn an_operators_day_with_the_log_is_as_the_document_tells_it() {
         std::env::var("PATH").unwrap_or_default()
     );
 
-    let day = day();
+    let day = transcript::commands(transcript::operators_day(DOCUMENT));
     assert!(day.len() >= 12, "{day:?}");
     for (command, printed) in day {
         // The document shows what a terminal shows.

@@ -15,3 +15,4 @@ mod sms;
 mod sms_doc;
 mod support;
 mod tls;
+mod transcript;

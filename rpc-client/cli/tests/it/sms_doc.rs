@@ -13,6 +13,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::support::Server;
+use crate::transcript;
 
 const DOCUMENT: &str = include_str!("../../../../docs/sms.md");
 const TOKEN: &str = "operator-s-token-0123456789abcdef";
@@ -26,29 +27,13 @@ struct Scene {
 }
 
 fn day() -> &'static str {
-    let behind = DOCUMENT.split("\n## An operator's day\n").nth(1).unwrap();
-    behind.split("\n## ").next().unwrap()
+    transcript::operators_day(DOCUMENT)
 }
 
 fn scenes() -> Vec<Scene> {
-    let scene = |text: &'static str| {
-        let mut commands: Vec<(&str, String)> = Vec::new();
-        for block in text.split("```console\n").skip(1) {
-            for line in block.split("```").next().unwrap().lines() {
-                match (line.strip_prefix("$ "), commands.last_mut()) {
-                    (Some(command), _) => commands.push((command, String::new())),
-                    (None, Some((_, printed))) => {
-                        printed.push_str(line);
-                        printed.push('\n');
-                    }
-                    (None, None) => panic!("`{line}` is printed by no command"),
-                }
-            }
-        }
-        Scene {
-            heading: text.lines().next().unwrap(),
-            commands,
-        }
+    let scene = |text: &'static str| Scene {
+        heading: text.lines().next().unwrap(),
+        commands: transcript::commands(text),
     };
     day().split("\n### ").skip(1).map(scene).collect()
 }

@@ -6,9 +6,44 @@ use std::time::{Duration, SystemTime};
 
 use rpc_client::blocking::Client;
 use serde_json::json;
+use tempfile::TempDir;
 
 use super::{Writer, numbered, shipped, wait_for};
-use crate::support::{Server, command, start_rpc_at};
+use crate::support::{Running, Server, command, start_rpc_at};
+
+/// A ship whose log is away: it has a line more than it could send.
+struct Away {
+    /// The log's files, and where it listened.
+    data: TempDir,
+    address: String,
+    writer: Writer,
+    child: Running,
+}
+
+impl Away {
+    /// Ends the log after this number of lines.
+    fn after(lines: u64) -> Self {
+        let data = tempfile::tempdir().unwrap();
+        let server = Server::start_at("127.0.0.1:0", data.path());
+        let address = server.address.clone();
+        let mut writer = Writer::new();
+        writer.write(lines);
+        let arguments = writer.arguments();
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let mut child = start_rpc_at(&address, &arguments);
+        wait_for(&Client::new(&*address), lines);
+
+        drop(server);
+        writer.write(1);
+        assert!(child.next_error_line().contains("trying again"));
+        Self {
+            data,
+            address,
+            writer,
+            child,
+        }
+    }
+}
 
 #[test]
 fn whole_files_that_came_and_were_rotated_while_ship_was_down_are_sent() {
@@ -46,19 +81,12 @@ fn whole_files_that_came_and_were_rotated_while_ship_was_down_are_sent() {
 
 #[test]
 fn whole_files_that_came_and_were_rotated_while_the_log_was_away_are_sent() {
-    let data = tempfile::tempdir().unwrap();
-    let server = Server::start_at("127.0.0.1:0", data.path());
-    let address = server.address.clone();
-    let mut writer = Writer::new();
-    writer.write(1);
-    let arguments = writer.arguments();
-    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let mut child = start_rpc_at(&address, &arguments);
-    wait_for(&Client::new(&*address), 1);
-
-    drop(server);
-    writer.write(1);
-    assert!(child.next_error_line().contains("trying again"));
+    let Away {
+        data,
+        address,
+        mut writer,
+        child,
+    } = Away::after(1);
     for _ in 0..2 {
         writer.write(2);
         writer.rotate();
@@ -138,19 +166,12 @@ fn a_rotated_file_gets_its_time_of_silence_also_with_once() {
 
 #[test]
 fn a_file_that_was_cut_and_has_grown_again_while_the_log_was_away_is_sent_from_its_beginning() {
-    let data = tempfile::tempdir().unwrap();
-    let server = Server::start_at("127.0.0.1:0", data.path());
-    let address = server.address.clone();
-    let mut writer = Writer::new();
-    writer.write(2);
-    let arguments = writer.arguments();
-    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let mut child = start_rpc_at(&address, &arguments);
-    wait_for(&Client::new(&*address), 2);
-
-    drop(server);
-    writer.write(1);
-    assert!(child.next_error_line().contains("trying again"));
+    let Away {
+        data,
+        address,
+        mut writer,
+        mut child,
+    } = Away::after(2);
     File::options()
         .write(true)
         .open(writer.path())
