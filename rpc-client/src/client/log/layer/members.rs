@@ -12,6 +12,35 @@ use super::value::{format_into, push_float, push_number, push_text};
 const MESSAGE: &str = "message";
 const TRACE: &str = "trace";
 
+/// The methods of [`Visit`] for values that are neither texts nor formatted: each is a member as it is.
+macro_rules! record_scalars {
+    () => {
+        fn record_f64(&mut self, field: &Field, value: f64) {
+            self.add(field, |text| push_float(text, value));
+        }
+
+        fn record_i64(&mut self, field: &Field, value: i64) {
+            self.add(field, |text| push_number(text, &value));
+        }
+
+        fn record_u64(&mut self, field: &Field, value: u64) {
+            self.add(field, |text| push_number(text, &value));
+        }
+
+        fn record_i128(&mut self, field: &Field, value: i128) {
+            self.add(field, |text| push_number(text, &value));
+        }
+
+        fn record_u128(&mut self, field: &Field, value: u128) {
+            self.add(field, |text| push_number(text, &value));
+        }
+
+        fn record_bool(&mut self, field: &Field, value: bool) {
+            self.add(field, |text| push_number(text, &value));
+        }
+    };
+}
+
 /// The fields of a span, each as `"name":value`.
 #[derive(Default)]
 pub(super) struct SpanFields {
@@ -83,29 +112,7 @@ impl SpanFields {
 }
 
 impl Visit for SpanFields {
-    fn record_f64(&mut self, field: &Field, value: f64) {
-        self.add(field, |text| push_float(text, value));
-    }
-
-    fn record_i64(&mut self, field: &Field, value: i64) {
-        self.add(field, |text| push_number(text, &value));
-    }
-
-    fn record_u64(&mut self, field: &Field, value: u64) {
-        self.add(field, |text| push_number(text, &value));
-    }
-
-    fn record_i128(&mut self, field: &Field, value: i128) {
-        self.add(field, |text| push_number(text, &value));
-    }
-
-    fn record_u128(&mut self, field: &Field, value: u128) {
-        self.add(field, |text| push_number(text, &value));
-    }
-
-    fn record_bool(&mut self, field: &Field, value: bool) {
-        self.add(field, |text| push_number(text, &value));
-    }
+    record_scalars!();
 
     fn record_str(&mut self, field: &Field, value: &str) {
         match field.name() {
@@ -230,29 +237,7 @@ impl<'a> EventFields<'a> {
 }
 
 impl Visit for EventFields<'_> {
-    fn record_f64(&mut self, field: &Field, value: f64) {
-        self.add(field, |text| push_float(text, value));
-    }
-
-    fn record_i64(&mut self, field: &Field, value: i64) {
-        self.add(field, |text| push_number(text, &value));
-    }
-
-    fn record_u64(&mut self, field: &Field, value: u64) {
-        self.add(field, |text| push_number(text, &value));
-    }
-
-    fn record_i128(&mut self, field: &Field, value: i128) {
-        self.add(field, |text| push_number(text, &value));
-    }
-
-    fn record_u128(&mut self, field: &Field, value: u128) {
-        self.add(field, |text| push_number(text, &value));
-    }
-
-    fn record_bool(&mut self, field: &Field, value: bool) {
-        self.add(field, |text| push_number(text, &value));
-    }
+    record_scalars!();
 
     fn record_str(&mut self, field: &Field, value: &str) {
         match field.name() {
