@@ -1,4 +1,4 @@
-//! Where the time of a call went, told to callers of generated clients and to readers of streams.
+//! The timing of a call, as callers of generated clients and readers of streams receive it.
 
 use std::time::{Duration, Instant};
 

@@ -10,7 +10,7 @@ use super::{BILLING, Guarded, ORDERS, READ, WHO, authenticate, both, quick, rout
 use crate::logged::Logged;
 use crate::support::{Client, Probe, TestServer, call};
 
-const WRONG: &str = "a-token-of-nobody-0123456789abcd";
+const WRONG: &str = "a-token-that-is-wrong-0123456789";
 
 #[tokio::test]
 async fn calls_behind_a_right_token_in_the_same_write_are_served() {

@@ -161,7 +161,7 @@ async fn each_request_has_the_identity_of_its_own_token_whatever_its_connection_
     assert_eq!((anonymous.status, anonymous.code()), (401, "16"));
     assert_eq!(anonymous.header("www-authenticate"), "Bearer");
     assert_eq!(ask("/test.echo", Some(ORDERS)).await.status, 200);
-    let wrong = ask("/test.echo", Some("a-token-of-nobody-0123456789abcd")).await;
+    let wrong = ask("/test.echo", Some("a-token-that-is-wrong-0123456789")).await;
     assert_eq!((wrong.status, wrong.code()), (401, "16"));
     assert_eq!(wrong.header("connection"), "close");
     assert_eq!(http.rig.probe.started(), 1);
