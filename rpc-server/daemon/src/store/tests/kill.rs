@@ -4,6 +4,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io::{BufRead, BufReader, Write};
 
+use tokio::task::JoinSet;
+
 use super::batches::entries;
 use super::disk::{CHILD_DIR, child};
 use super::keys::append_once;
@@ -33,15 +35,19 @@ pub(super) fn config() -> LogConfig {
     }
 }
 
-/// Sends the thing with this number; returns the number of its first entry.
-pub(super) async fn send(store: &LogStore, sender: &str, number: u64) -> u64 {
+/// How long ago the process before may have sent something, in milliseconds. A log that was just made refuses what was sent
+/// before it: it cannot tell whether another log was here then.
+pub(super) fn key_age(store: &LogStore) -> Option<u64> {
+    (store.last() > 0).then_some(1000)
+}
+
+/// Sends the thing with this number; returns the number of its first entry. A key may have been sent by the process before,
+/// this number of milliseconds ago.
+pub(super) async fn send(store: &LogStore, sender: &str, number: u64, key_age: Option<u64>) -> u64 {
     if sender == "key" {
         let (id, message) = (format!("k{number}"), format!("key.{number}"));
-        // The process before may have sent it a moment ago.
-        return append_once(store, &id, &message, Some(1000))
-            .await
-            .unwrap()
-            .0;
+        let sent = append_once(store, &id, &message, key_age).await;
+        return sent.unwrap().0;
     }
 
     let sent = format!("{sender}{number}");
@@ -82,33 +88,35 @@ async fn child_that_sends_all_twice_until_it_is_killed() {
         .split(',')
         .map(|number| number.parse::<u64>().unwrap());
     let store = Arc::new(open_with(Path::new(&dir), config()).unwrap());
+    let key_age = key_age(&store);
 
-    let tasks = SENDERS.into_iter().zip(behind).map(|(sender, behind)| {
+    let mut tasks = JoinSet::new();
+    for (sender, behind) in SENDERS.into_iter().zip(behind) {
         let store = Arc::clone(&store);
-        tokio::spawn(async move {
+        tasks.spawn(async move {
             for number in behind + 1.. {
-                let first = send(&store, sender, number).await;
+                let first = send(&store, sender, number, key_age).await;
 
                 acknowledge(sender, number, first);
-                assert_eq!(send(&store, sender, number).await, first);
+                assert_eq!(send(&store, sender, number, key_age).await, first);
                 if number > 5 {
-                    send(&store, sender, number - 5).await;
+                    send(&store, sender, number - 5, key_age).await;
                 }
             }
-        })
-    });
+        });
+    }
 
-    let mut tasks: Vec<_> = tasks.collect();
     // Emits are not sent again: each process has its own.
     let sender = format!("emit{}", std::process::id());
-    tasks.push(tokio::spawn(async move {
+    tasks.spawn(async move {
         for number in (1..).map(|n| n * EMITS) {
             emit(&store, &sender, number - EMITS + 1..=number).await;
             acknowledge(&sender, number, 0);
         }
-    }));
-    for task in tasks {
-        task.await.unwrap();
+    });
+    // None of them ends by itself: the first one that fails ends the process.
+    while let Some(ended) = tasks.join_next().await {
+        ended.unwrap();
     }
 }
 

@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 use self::disk::Disk;
 use self::trace::Call;
 use super::disk::{CHILD_DIR, child};
-use super::kill::{Acknowledged, acknowledge, check, config, emit, note, send};
+use super::kill::{Acknowledged, acknowledge, check, config, emit, key_age, note, send};
 use super::*;
 
 /// Number of losses of power. `.ci/full` asks for more.
@@ -33,9 +33,13 @@ async fn child_that_writes_and_ends() {
     };
     let behind: u64 = std::env::var(BEHIND).unwrap().parse().unwrap();
     let store = open_with(Path::new(&dir), config()).unwrap();
+    let key_age = key_age(&store);
 
     for number in behind + 1..=behind + NUMBERS {
-        let sent = async |sender| acknowledge(sender, number, send(&store, sender, number).await);
+        let sent = async |sender| {
+            let first = send(&store, sender, number, key_age).await;
+            acknowledge(sender, number, first);
+        };
         let emitted = async {
             emit(&store, "emit", number * 3 - 2..=number * 3).await;
             acknowledge("emit", number * 3, 0);
