@@ -55,10 +55,18 @@ async fn child_that_writes_and_ends() {
 
 /// The calls of processes that have written a log, one after the other; `None` where no process can be traced.
 fn recorded(dir: &TempDir) -> Option<Vec<Call>> {
+    let able = Command::new("strace")
+        .args(["-o", "/dev/null", "true"])
+        .output();
+    if !matches!(&able, Ok(output) if output.status.success()) {
+        eprintln!("SKIPPED: `strace` cannot trace a process: {able:?}");
+        return None;
+    }
+
     let traces = TempDir::new().unwrap();
     for process in 0..PROCESSES {
         let writing = child("child_that_writes_and_ends", module_path!(), dir, None);
-        let status = Command::new("strace")
+        let output = Command::new("strace")
             .args(["-ff", "-y", "-ttt", "-xx", "-s", "1000000", "-o"])
             .arg(traces.path().join(format!("{process}")))
             .args(["-e", trace::CALLS, "--"])
@@ -68,15 +76,9 @@ fn recorded(dir: &TempDir) -> Option<Vec<Call>> {
             .env(BEHIND, (process * NUMBERS).to_string())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .output();
-
-        match status {
-            Ok(output) if output.status.success() => {}
-            other => {
-                eprintln!("SKIPPED: `strace` cannot trace a process: {other:?}");
-                return None;
-            }
-        }
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
     }
     Some(trace::read(traces.path(), dir.path()))
 }
@@ -90,6 +92,10 @@ async fn what_was_acknowledged_before_a_loss_of_power_is_there_whatever_the_disk
     };
     let acks = calls.iter().filter(|call| matches!(call, Call::Say(_)));
     assert_eq!(acks.count() as u64, PROCESSES * NUMBERS * 4);
+    let syncs = calls
+        .iter()
+        .filter(|call| matches!(call, Call::SyncFile { .. }));
+    assert!(syncs.count() > 0);
 
     for seed in 0..cuts {
         let mut random = fastrand::Rng::with_seed(seed);

@@ -71,7 +71,7 @@ fn parse(line: &str, dir: &Path) -> Option<Call> {
     };
     let of_descriptor = || {
         let path = arguments.split_once('<')?.1.split_once('>')?.0;
-        in_dir(path.as_bytes())
+        in_dir(&unescaped(path))
     };
 
     match name {
@@ -116,16 +116,22 @@ fn parse(line: &str, dir: &Path) -> Option<Call> {
     }
 }
 
-/// The strings of a call, which have each byte as `\x7b`.
+/// The strings of a call.
 fn quoted(arguments: &str) -> Vec<Vec<u8>> {
     let texts = arguments.split('"').skip(1).step_by(2);
-    let bytes = |text: &str| {
-        let digits = text.split("\\x").skip(1);
-        digits
-            .map(|digits| u8::from_str_radix(digits, 16).unwrap())
-            .collect()
-    };
-    texts.map(bytes).collect()
+    texts.map(unescaped).collect()
+}
+
+/// The bytes of a text, which has each of them as `\x7b`. Some versions of `strace` write the path of a descriptor as it is.
+fn unescaped(text: &str) -> Vec<u8> {
+    if !text.starts_with("\\x") {
+        return text.as_bytes().to_vec();
+    }
+
+    let digits = text.split("\\x").skip(1);
+    digits
+        .map(|digits| u8::from_str_radix(digits, 16).unwrap())
+        .collect()
 }
 
 #[test]
@@ -140,6 +146,13 @@ fn calls_are_read_as_strace_writes_them() {
         Some(Call::Open {
             name: name(),
             empties: true,
+        }),
+    );
+    check(
+        r#"write(5<\x2f\x64\x2f\x66>, "\x7b\x0a", 2) = 2"#,
+        Some(Call::Write {
+            name: name(),
+            bytes: b"{\n".to_vec(),
         }),
     );
     check(
