@@ -6,16 +6,18 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::Instant;
+use tokio_util::bytes::BufMut;
+use tokio_util::io::poll_read_buf;
 
 use super::back_pressure::BackPressure;
 use super::pieces::Pieces;
-use super::scratch;
+use super::scratch::{self, SCRATCH_BYTES};
 
 /// What was read and not executed: a part of a line, or whole lines that wait for room.
 #[derive(Default)]
 pub(super) struct Input {
     bytes: Vec<u8>,
-    /// What follows them of a long line under way. Most connections never have any.
+    /// What follows them of a long line under way, once they have no more room. Most connections never have any.
     pieces: Option<Box<Pieces>>,
     /// What the whole line at the front waits for; without one, the bytes are a part of a line.
     wait: Option<Wait>,
@@ -36,8 +38,8 @@ pub(super) enum Filled {
     Scratch(usize),
     /// In the input itself.
     Own,
-    /// In a piece of a line that has not come to its end, so that there is nothing to execute.
-    Piece,
+    /// In a long line that has not come to its end, so that there is nothing to execute.
+    Part,
 }
 
 /// One read.
@@ -48,12 +50,15 @@ pub(super) struct Read {
     pub(super) filled: Filled,
 }
 
+/// A part of a line that is longer than this is not copied into the thread's buffer and back.
+const LONG_BYTES: usize = SCRATCH_BYTES / 2;
+
 /// How much one read may take.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ReadLimits {
     /// The length of the longest line, without its line break.
     pub(super) line_bytes_max: usize,
-    /// Bytes that there is room for.
+    /// Bytes that there is room for; [`usize::MAX`] where there is enough for any line.
     pub(super) read_bytes_max: usize,
 }
 
@@ -70,10 +75,11 @@ impl Input {
     /// Puts a line in pieces together.
     fn join(&mut self) {
         if let Some(mut pieces) = self.pieces.take() {
-            // The thread's buffer is as large as most lines may be.
-            if self.bytes.capacity() < self.bytes.len() + pieces.len() {
+            // The thread's buffer is as large as most lines may be, and has room for the next one, if that is a bit longer.
+            let len = self.bytes.len() + pieces.len();
+            if self.bytes.capacity() < len {
                 let mut long = scratch::take_long();
-                long.reserve_exact(self.bytes.len() + pieces.len());
+                long.reserve_exact(len + len / 8);
                 long.extend_from_slice(&self.bytes);
                 self.bytes = long;
             }
@@ -84,7 +90,7 @@ impl Input {
     /// Whether it is in the middle of a line that is longer than others.
     #[inline]
     pub(super) fn is_long(&self) -> bool {
-        self.pieces.is_some()
+        self.bytes.len() > LONG_BYTES && self.wait.is_none()
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -128,7 +134,7 @@ impl Input {
     where
         IO: AsyncRead + Unpin,
     {
-        if self.bytes.len() > scratch.len() / 2 {
+        if self.bytes.len() > LONG_BYTES {
             return self.poll_read_long(io, cx, limits);
         }
 
@@ -162,21 +168,53 @@ impl Input {
         let room = limits.line_bytes_max.saturating_add(2).saturating_sub(held);
         let room = room.min(limits.read_bytes_max).max(1);
 
-        let pieces = self.pieces.get_or_insert_default();
-        let read = ready!(pieces.poll_read(io, cx, held, room))?;
-        let (bytes, has_end) = (read.len(), read.contains(&b'\n'));
+        if limits.read_bytes_max == usize::MAX {
+            self.take_long_buffer(room);
+        }
+        let (bytes, has_end) = if self.pieces.is_none() && self.spare() > 0 {
+            // The time is looked at after each read: it takes no more than one into the thread's buffer.
+            let most = room.min(self.spare()).min(SCRATCH_BYTES);
+            let mut limited = (&mut self.bytes).limit(most);
+            let bytes = ready!(poll_read_buf(Pin::new(io), cx, &mut limited))?;
+            (bytes, has_line_end(&self.bytes[held..]))
+        } else {
+            let pieces = self.pieces.get_or_insert_default();
+            let read = ready!(pieces.poll_read(io, cx, held, room))?;
+            (read.len(), has_line_end(read))
+        };
 
         // A line that is too long is executed, too, and so is the part of one at the end of the stream.
         let is_whole = has_end || bytes == 0 || held + bytes > limits.line_bytes_max;
         let filled = match is_whole {
             true => Filled::Own,
-            false => Filled::Piece,
+            false => Filled::Part,
         };
         if is_whole {
             self.join();
         }
 
         Poll::Ready(Ok(Read { bytes, filled }))
+    }
+
+    /// Takes the thread's buffer for long lines, unless another connection has it: a line that begins to be long is read
+    /// there with no copy.
+    fn take_long_buffer(&mut self, room: usize) {
+        if self.pieces.is_some() || self.spare() > 0 {
+            return;
+        }
+
+        let mut long = scratch::take_long();
+        let held = self.bytes.len();
+        // All of it counts.
+        if (held + 1..=held + room).contains(&long.capacity()) {
+            long.extend_from_slice(&self.bytes);
+            std::mem::swap(&mut self.bytes, &mut long);
+        }
+        scratch::give_back_long(long);
+    }
+
+    fn spare(&self) -> usize {
+        self.bytes.capacity() - self.bytes.len()
     }
 
     /// Keeps what was not executed of bytes that are not its own.
@@ -201,3 +239,11 @@ impl Input {
         }
     }
 }
+
+/// Several times as fast as `contains` of a slice.
+fn has_line_end(bytes: &[u8]) -> bool {
+    memchr::memchr(b'\n', bytes).is_some()
+}
+
+#[cfg(test)]
+mod tests;

@@ -131,7 +131,7 @@ where
                 input.consume(done.consumed, done.wait);
             }
             // Its timer runs, and to read it takes time as well.
-            Filled::Piece => session.clock.begin_share(&session.host.crowd),
+            Filled::Part => session.clock.begin_share(&session.host.crowd),
         }
 
         self.session.input_bytes = self.input.held_bytes();
