@@ -23,34 +23,34 @@ const ITEMS_PER_WRITE: usize = 256;
 
 /// Call a command and print its data as one line of JSON
 ///
-/// A reply without data prints nothing; each item of a stream is a line. If the command is given by its name, its
-/// params are checked before they are sent, and may be given as flags.
+/// A reply without data prints nothing; a stream prints a line for each item. If you give the command by its name,
+/// `rpc` checks the params before it sends them, and you may write them as flags.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   rpc call log.append --level info --service order --message paid
   rpc call log.append '{\"level\":\"info\",\"service\":\"order\",\"message\":\"paid\"}'
-  rpc call 1                                       what commands there are
+  rpc call 1                                       the commands of the server
   rpc call 1002 '{\"after\":0,\"limit\":10}' | jq .entries
   echo '{\"name\":\"world\"}' | rpc call 100 - --timeout 200ms
   rpc call 100 --meta traceparent=00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01
-  rpc call --timing 0                              how long the network, the server's queue and the handler took")]
+  rpc call --timing 0                              time on the network, in the server's queue and in the handler")]
 pub(crate) struct Call {
     #[command(flatten)]
     request: Request,
-    /// Print each item of a command that streams as a line; without --timeout there is no deadline
+    /// Call a command that streams, and print a line for each item; without --timeout there is no deadline
     #[arg(long)]
     stream: bool,
-    /// Print to standard error where the time of the call went: on the network, waiting at the server, in its handler.
-    /// Of a stream it is the time to its end, and what its reader takes is a part of the network's
+    /// Print to standard error how long the call spent on the network, waiting at the server, and in its handler. For a
+    /// stream this is the time to its end, and the time that its reader takes counts as network time
     #[arg(long)]
     timing: bool,
 }
 
-/// Call a command that is not answered
+/// Send a call without waiting for its result
 ///
-/// It ends when the server has read the request; what the server makes of it is not reported. With --ordered it
-/// ends when the request has left.
+/// `rpc notify` ends when the server has read the request; the result of the call is not reported. With --ordered it
+/// ends when the request has been sent.
 #[derive(Args)]
 #[command(after_help = "\
 Example:
@@ -62,10 +62,11 @@ pub(crate) struct Notify {
 
 #[derive(Args)]
 struct Request {
-    /// Name or number of the command; `rpc list` shows them. The params of a number are not checked
+    /// Name or number of the command; `rpc list` shows them. With a number, the params are not checked
     #[arg(value_name = "NAME")]
     command: String,
-    /// The params; `-` reads them from standard input. After a name, flags of the fields: `--FIELD VALUE …`
+    /// The params as JSON; `-` reads them from standard input. After a name, the fields may be flags instead: `--FIELD
+    /// VALUE …`
     #[arg(
         value_name = "JSON",
         default_value = "{}",
@@ -78,7 +79,7 @@ struct Request {
     /// Add metadata; may be given several times, with different keys
     #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
     meta: Vec<(String, String)>,
-    /// Send it without an id, for a server that knows none, such as tornado-TCP's
+    /// Send the call without an `id`, for a server that does not know ids, such as tornado-TCP
     #[arg(long)]
     ordered: bool,
 }

@@ -42,7 +42,7 @@ struct Arguments {
         long,
         global = true,
         value_name = "LEVEL",
-        help = "Log the client's connections and tries on standard error: error, warn, info, debug or trace, also by module, as rpc_client=debug [env: RUST_LOG] [default: nothing is logged]"
+        help = "Log the client's connections and tries on standard error, at this level: error, warn, info, debug or trace. Modules can have a level of their own: rpc_client=debug [env: RUST_LOG] [default: nothing is logged]"
     )]
     log_level: Option<String>,
     #[command(subcommand)]
@@ -51,8 +51,8 @@ struct Arguments {
 
 const AFTER_HELP: &str = "\
 Examples:
-  rpc list                                         the commands there are
-  rpc describe log.append                          what one takes, and a call to paste
+  rpc list                                         all commands of the server
+  rpc describe log.append                          its fields, and a call to copy
   rpc call log.append --level info --service order --message paid
   rpc call 1001 '{\"level\":\"info\",\"service\":\"order\",\"message\":\"paid\"}'
   rpc --addr unix:/run/rpc.sock ping -c 100 -i 0
@@ -77,29 +77,29 @@ struct Target {
         help = "Address of the server: HOST:PORT, tls:HOST:PORT or unix:PATH [env: RPC_ADDR] [default: 127.0.0.1:8889]"
     )]
     addr: Option<String>,
-    /// How long to wait for a reply, as 200ms, 1.5s or 1m [default: 5s; for pipe 10m]
+    /// Maximum time to wait for a reply, for example 200ms, 1.5s or 1m [default: 5s; for pipe 10m]
     #[arg(long, global = true, value_name = "TIME", value_parser = timeout)]
     timeout: Option<Duration>,
-    /// Speak TLS, and trust the system's authorities where --ca names no others
+    /// Use TLS; the system's certificate authorities are trusted unless --ca names others
     #[arg(long, global = true)]
     tls: bool,
-    /// PEM file of the authorities to trust; implies --tls
+    /// PEM file with the certificate authorities to trust; implies --tls
     #[arg(long, global = true, value_name = "FILE")]
     ca: Option<PathBuf>,
-    /// PEM file of the certificate to show; implies --tls
+    /// PEM file with the client's certificate; implies --tls
     #[arg(long, global = true, value_name = "FILE")]
     cert: Option<PathBuf>,
-    /// PEM file of the private key of --cert
+    /// PEM file with the private key for --cert
     #[arg(long, global = true, value_name = "FILE")]
     key: Option<PathBuf>,
-    /// Name that the server's certificate must have, where it is not the address's host; implies --tls
+    /// Name that the server's certificate must have, if it is not the host in --addr; implies --tls
     #[arg(long, global = true, value_name = "NAME")]
     server_name: Option<String>,
     #[arg(
         long,
         global = true,
         value_name = "FILE",
-        help = "File of the token to authenticate with [env: RPC_TOKEN_FILE]"
+        help = "File with the token to authenticate with [env: RPC_TOKEN_FILE]"
     )]
     token_file: Option<PathBuf>,
 }

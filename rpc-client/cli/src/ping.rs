@@ -27,7 +27,7 @@ const LINES_MAX: u64 = 20;
 #[command(after_help = "\
 Examples:
   rpc ping
-  rpc ping -c 10000 -i 0                           as fast as one at a time goes")]
+  rpc ping -c 10000 -i 0                           one at a time, without a pause")]
 pub(crate) struct Ping {
     /// Number of pings; above 20 only the summary is printed
     #[arg(short, long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..))]

@@ -32,12 +32,12 @@ const DRAW_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Send request lines from standard input, print reply lines
 ///
-/// Each line is a request, as {"cmdid":1001,"params":{…}}. Requests without an id run one after another, and
-/// their replies come in the order of their lines. Those with an id run side by side; their replies
-/// carry it, and come in the order of their arrival. It ends when standard input has ended and every
-/// request is answered. A request that fails has a reply with its code, and the exit code is then 1.
+/// Each line is a request, for example {"cmdid":1001,"params":{…}}. Requests without an id run one after another, and
+/// their replies are printed in the order of the requests. Requests with an id run concurrently; their replies have the
+/// same id, and are printed as they arrive. `rpc pipe` ends when standard input has ended and every request is
+/// answered. The reply to a request that fails has an error code, and the exit code is then 1.
 ///
-/// On a terminal, standard error shows the progress.
+/// If standard error is a terminal, it shows the progress.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:

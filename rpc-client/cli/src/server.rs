@@ -9,7 +9,7 @@ use crate::Target;
 use crate::exit::Failure;
 use crate::output::Output;
 
-/// Say whether the server, or one of its services, takes calls
+/// Show whether the server, or one of its services, accepts calls
 ///
 /// Prints `serving`, `not_serving` or `draining`, and exits with 0 for `serving` only.
 #[derive(Args)]
@@ -17,7 +17,7 @@ use crate::output::Output;
 Example:
   until rpc health log; do sleep 1; done")]
 pub(crate) struct Health {
-    /// The service, as `log`; without it the whole server
+    /// The service, for example `log`; by default the whole server
     service: Option<String>,
 }
 
@@ -48,7 +48,7 @@ impl Health {
 
 /// Print the counters of the server and of this connection
 ///
-/// Indented and coloured on a terminal, one line of JSON elsewhere.
+/// On a terminal the output is indented and coloured; elsewhere it is one line of JSON.
 #[derive(Args)]
 #[command(after_help = "\
 Example:

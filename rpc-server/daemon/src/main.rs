@@ -24,36 +24,39 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// Serves commands over newline-delimited JSON RPC: one JSON object a line, readable with nc and jq.
+/// Serves commands over newline-delimited JSON RPC: one JSON object per line, readable with nc and jq.
 ///
-/// Settings come from the config file, the environment and the flags: a variable replaces the value of the file
-/// (`RPC_SERVER_LIMITS_FRAME_BYTES_MAX` is `limits.frame_bytes_max`), and a flag replaces both.
+/// Settings come from the config file, the environment and the flags: an environment variable overrides the file
+/// (`RPC_SERVER_LIMITS_FRAME_BYTES_MAX` sets `limits.frame_bytes_max`), and a flag overrides both.
 ///
-/// SIGTERM and SIGINT drain: the calls that were accepted are answered, then the daemon exits with 0. A second signal
-/// stops it at once. SIGHUP reads the settings again: certificates, tokens, grants, the limits of commands and
-/// connections, loggers, the access log and the log level take effect, and the log names changed settings that need a restart.
+/// On SIGTERM or SIGINT the daemon drains: it answers the calls that it has accepted, and exits with 0. A second signal
+/// stops it at once. On SIGHUP it reads the settings again: certificates, tokens, grants, the limits of commands and
+/// connections, loggers, the access log and the log level take effect. The log names changed settings that need a
+/// restart.
 #[derive(Parser)]
 #[command(name = "rpc-server", version)]
 struct Arguments {
-    /// TOML file with settings, also named by the variable `RPC_SERVER_CONFIG`; --print-config shows all of them
+    /// TOML file with the settings; the variable `RPC_SERVER_CONFIG` can name it, too. --print-config shows every
+    /// setting
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Address to listen on, HOST:PORT, unix:PATH, or `inherited` for sockets that are handed over
-    /// (`LISTEN_FDS`, as systemd does it); may be given several times [default: 127.0.0.1:8889]
+    /// Address to listen on: HOST:PORT, unix:PATH, or `inherited` for sockets that the parent process hands over
+    /// (`LISTEN_FDS`; systemd does this). May be given several times [default: 127.0.0.1:8889]
     #[arg(long, value_name = "ADDR")]
     listen: Vec<String>,
-    /// Directory of all data [default: ./rpc-data]
+    /// Directory for all data [default: ./rpc-data]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
     /// Format of the log on standard error [default: text]
     #[arg(long, value_enum, value_name = "FORMAT")]
     log_format: Option<LogFormat>,
-    /// Level of the log: error, warn, info, debug, trace or off, also by module, as `info,rpc_server=debug`. Without this
-    /// flag it is taken from `RPC_SERVER_LOG_LEVEL`, `RUST_LOG` or the config file, in this order [default: info]
+    /// Level of the log: error, warn, info, debug, trace or off. Modules can have a level of their own:
+    /// `info,rpc_server=debug`. Without this flag, the first that is set of `RPC_SERVER_LOG_LEVEL`, `RUST_LOG` and the
+    /// config file decides [default: info]
     #[arg(long, value_name = "LEVEL")]
     log_level: Option<String>,
-    /// Check the settings, and the files and addresses that they name, as a start does, and exit: 0 if they
-    /// are right, 2 if not; each mistake is a line on standard error
+    /// Check the settings, and the files and addresses that they name, like a start, and exit with 0 if they are right,
+    /// otherwise with 2; each mistake is a line on standard error
     #[arg(long)]
     check_config: bool,
     /// Print the effective settings as a commented config file and exit

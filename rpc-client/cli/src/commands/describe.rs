@@ -13,21 +13,21 @@ use crate::schema::Schema;
 
 /// List the commands of the server, or of one of its services
 ///
-/// One line for each: its name, number, kind, and what it does.
+/// Prints a line for each command: its name, number and kind, and a short description.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   rpc list
   rpc list log")]
 pub(crate) struct List {
-    /// The service, as `log`; without it all of them
+    /// The service, for example `log`; by default all services
     service: Option<String>,
 }
 
-/// List the commands of the server, or show one of them
+/// Show one command with its fields, or list all commands
 ///
-/// On a terminal as text: one command with its fields, and a call to paste. Elsewhere as one line of JSON, as the
-/// server sent it, with the JSON Schemas of params and data.
+/// On a terminal the output is text: one command with its fields, and a call to copy. Elsewhere it is one line of JSON
+/// as the server sent it, with the JSON Schemas of params and data.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:

@@ -14,11 +14,11 @@ use crate::exit::Failure;
 use crate::output::{Output, complain};
 use crate::schema::{Misfit, Schema};
 
-/// Compare the commands of a server with those that were released
+/// Compare the commands of a server with the released ones
 ///
-/// The lock file has what clients rely on: numbers, names, kinds, retry categories and schemas. --check fails where a
-/// number is reused or gone, a kind or category has changed, the params refuse what old clients send, or old clients
-/// cannot read the data.
+/// The lock file has the properties that clients rely on: numbers, names, kinds, retry categories and schemas. --check
+/// fails if a number is reused or missing, or if a kind or category has changed. It also fails if the params refuse
+/// what old clients send, or if old clients cannot read the data.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -29,7 +29,8 @@ pub(crate) struct Lock {
     /// Compare, and fail if an old client would fail
     #[arg(long, required_unless_present = "update", conflicts_with = "update")]
     check: bool,
-    /// Write the server's commands into the file; those that are gone stay in it, so that no number is used again
+    /// Write the server's commands into the file. Commands that no longer exist stay in it, so that no number is used
+    /// again
     #[arg(long)]
     update: bool,
     /// The lock file

@@ -19,14 +19,14 @@ use crate::{Arguments, Target};
 /// Time that the server has to tell its commands: a person has pressed a key.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Print the script that completes `rpc` in a shell
+/// Print a script that completes the arguments of `rpc` in a shell
 ///
-/// The script asks the server of the command line (`--addr`, `RPC_ADDR`) for its services, commands, and their fields.
+/// The script asks the server (`--addr` of the line, or `RPC_ADDR`) for its services, commands and fields.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   source <(rpc completion bash)                                        in ~/.bashrc
-  source <(rpc completion zsh)                                         in ~/.zshrc, behind compinit
+  source <(rpc completion zsh)                                         in ~/.zshrc, after compinit
   rpc completion fish >~/.config/fish/completions/rpc.fish")]
 pub(crate) struct Completion {
     shell: Shell,

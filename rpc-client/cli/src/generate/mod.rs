@@ -19,9 +19,9 @@ use crate::output::Output;
 use api::Api;
 use names::Names;
 
-/// Write a typed client of the server's commands in another language
+/// Generate a typed client for the server's commands in another language
 ///
-/// A class for each service, with a method for each command. The same description gives the same bytes.
+/// Each service becomes a class, and each command a method. The same description always gives the same output.
 #[derive(Subcommand)]
 #[command(after_help = "\
 Examples:
@@ -29,18 +29,18 @@ Examples:
   rpc gen typescript --services orders,log --out src/services.ts
   rpc describe --json > commands.json; rpc gen python --descriptors commands.json")]
 pub(crate) enum Gen {
-    /// Write a module for clients/python: for each service a class for asyncio and one for threads
+    /// Generate a module for clients/python, with two classes for each service: one for asyncio and one for threads
     Python(Options),
-    /// Write a module for clients/node: a class for each service
+    /// Generate a module for clients/node, with a class for each service
     Typescript(Options),
 }
 
 #[derive(Args)]
 pub(crate) struct Options {
-    /// File to write; standard output where it is left out
+    /// File to write; by default standard output
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Only these services, as orders,log; otherwise all but the protocol's own commands
+    /// Only these services, for example orders,log; by default all except the protocol's own commands
     #[arg(long, value_name = "A,B", value_delimiter = ',')]
     services: Vec<String>,
     /// File with the output of `rpc describe --json`, instead of a server

@@ -22,7 +22,7 @@ pub(super) struct Filters {
     /// Only entries whose message contains this text
     #[arg(long, value_name = "TEXT")]
     contains: Option<String>,
-    /// Only entries with this text in their message, service, trace, or a text of their fields
+    /// Only entries with this text in their message, service or trace, or in a text field
     #[arg(long, value_name = "TEXT")]
     anywhere: Option<String>,
     /// Only entries of this trace
@@ -32,7 +32,8 @@ pub(super) struct Filters {
     /// several times, with different keys
     #[arg(long = "field", value_name = "KEY=VALUE", value_parser = field)]
     fields: Vec<Field>,
-    /// Only entries from this time on, as 10m or 2h (ago), or 2026-01-05T10:20:30Z
+    /// Only entries from this time on: a time ago, for example 10m or 2h, or a date and time, for example
+    /// 2026-01-05T10:20:30Z
     #[arg(long, value_name = "TIME", value_parser = moment)]
     since: Option<u64>,
     /// Only entries before this time, in the form of --since

@@ -30,7 +30,7 @@ pub(crate) use tail::is_passing;
 /// As many entries as the server gives in one page.
 const PAGE_ENTRIES_MAX: u32 = 1_000;
 
-/// Write to the server's log, read and follow it
+/// Write to the server's log, read it, or follow it
 #[derive(Subcommand)]
 pub(crate) enum Log {
     Append(Append),

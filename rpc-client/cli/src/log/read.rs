@@ -15,25 +15,25 @@ use crate::output::complain;
 
 /// Print entries
 ///
-/// Lines for people on a terminal, elsewhere entries as they are stored, a line of JSON each.
+/// On a terminal, entries are printed for people; elsewhere as they are stored, a line of JSON for each.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   rpc log read --last 10
   rpc log read --since 10m --until 5m --contains timeout --field user=4211
   rpc log read --all --level error | jq -r .message
-  rpc log read --after 17                          go on behind entry 17")]
+  rpc log read --after 17                          continue after entry 17")]
 pub(crate) struct Read {
     /// Only entries with a higher number
     #[arg(long, value_name = "SEQ", default_value_t = 0)]
     after: u64,
-    /// Maximum number of entries, from the first one on
+    /// Maximum number of entries, counted from the first one
     #[arg(long, value_name = "N", default_value_t = 100)]
     limit: u64,
-    /// The last N entries, in their order
+    /// Only the last N entries, the oldest of them first
     #[arg(long, value_name = "N", conflicts_with = "limit")]
     last: Option<usize>,
-    /// All entries, however many
+    /// All entries, without a limit
     #[arg(long, conflicts_with_all = ["limit", "last"])]
     all: bool,
     #[command(flatten)]

@@ -28,7 +28,7 @@ pub(super) struct Display {
     /// Print lines for people into a pipe or a file, too
     #[arg(long, conflicts_with = "json")]
     text: bool,
-    /// In lines for people, show times in UTC and not in local time
+    /// Show times in UTC instead of local time, in lines for people
     #[arg(long)]
     utc: bool,
 }

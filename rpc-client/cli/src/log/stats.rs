@@ -12,7 +12,7 @@ use crate::output::Output;
 
 /// Print what the log holds, and what services have sent
 ///
-/// A table on a terminal, elsewhere the server's answer as a line of JSON.
+/// On a terminal, prints a table; elsewhere the server's answer as a line of JSON.
 #[derive(Args)]
 pub(crate) struct Stats {
     /// Print JSON on a terminal, too

@@ -23,10 +23,10 @@ use crate::output::complain;
 /// may take.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Print the last entries, and with -f each one as it comes
+/// Print the last entries, and with -f each new one as it comes
 ///
-/// On a terminal as lines for people, elsewhere as they are stored, a line of JSON for each. With -f it goes on after a
-/// restart of the server without missing an entry. Ctrl-C ends it.
+/// On a terminal, entries are printed for people; elsewhere as they are stored, a line of JSON for each. With -f, `rpc
+/// log tail` continues after a restart of the server without missing an entry. Ctrl-C ends it.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -34,10 +34,10 @@ Examples:
   rpc log tail -f --level warn --service order
   rpc log tail -n 0 -f --json | jq .fields")]
 pub(crate) struct Tail {
-    /// Number of the last entries to begin with
+    /// Number of last entries to print
     #[arg(short = 'n', long, value_name = "N", default_value_t = 10)]
     lines: usize,
-    /// Go on with each entry as it comes
+    /// Continue with each new entry as it comes
     #[arg(short, long)]
     follow: bool,
     #[command(flatten)]

@@ -13,20 +13,20 @@ use super::{View, call_and_show};
 use crate::Target;
 use crate::exit::Failure;
 
-/// Send a message again that failed, expired or was cancelled
+/// Send a message again if it failed, expired or was cancelled
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   rpc sms resend 01KDVDNA0000000000000004HM --gateway other
-  rpc sms resend 01KDVDNA0000000000000004HM --may-double   one that is unknown: it may arrive twice")]
+  rpc sms resend 01KDVDNA0000000000000004HM --may-double   its status is unknown, so it may arrive twice")]
 pub(crate) struct Resend {
     /// The message
     #[arg(value_name = "ID")]
     id: String,
-    /// It may arrive twice: needed for messages that are unknown or undelivered
+    /// Accept that the message may arrive twice; required if its status is unknown or undelivered
     #[arg(long)]
     may_double: bool,
-    /// The gateway, if not the one before
+    /// The gateway to use, if not the previous one
     #[arg(long, value_name = "NAME")]
     gateway: Option<String>,
     #[command(flatten)]
@@ -44,7 +44,7 @@ impl Resend {
     }
 }
 
-/// Take a message back that no gateway has yet
+/// Cancel a message that was not given to a gateway yet
 #[derive(Args)]
 pub(crate) struct Cancel {
     /// The message
@@ -61,7 +61,7 @@ impl Cancel {
     }
 }
 
-/// Show the number and text of a message, which needs a grant by name and is audited
+/// Show the number and text of a message; this needs a grant by name, and is audited
 #[derive(Args)]
 pub(crate) struct Reveal {
     /// The message
@@ -91,7 +91,7 @@ pub(crate) struct Optout {
     /// The number
     #[arg(value_name = "NUMBER")]
     to: String,
-    /// Of what it opts out: all or marketing [default: all]
+    /// Messages that the number opts out of: all or marketing [default: all]
     #[arg(long)]
     scope: Option<OptOutScope>,
     #[command(flatten)]
@@ -109,7 +109,7 @@ impl Optout {
     }
 }
 
-/// Show the gateways, and what waits for them
+/// Show the gateways, and the messages that wait for them
 #[derive(Args)]
 pub(crate) struct Gateways {
     #[command(flatten)]
@@ -129,7 +129,7 @@ impl Gateways {
     }
 }
 
-/// Pause a gateway, also across restarts of the daemon; --off ends the pause
+/// Pause a gateway until --off, even if the daemon restarts
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -139,7 +139,7 @@ pub(crate) struct Pause {
     /// The gateway
     #[arg(value_name = "NAME")]
     gateway: String,
-    /// Let it go on
+    /// End the pause
     #[arg(long)]
     off: bool,
 }

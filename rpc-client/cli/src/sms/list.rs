@@ -19,36 +19,37 @@ const PAGE_MAX: u64 = 500;
 #[command(after_help = "\
 Examples:
   rpc sms list --status failed
-  rpc sms list --status unknown --all              those that need a decision
+  rpc sms list --status unknown --all              messages that need a decision
   rpc sms list --to +8613800138000 --since 1h
   rpc sms list --all --tag campaign=spring | jq -r .status | sort | uniq -c")]
 pub(crate) struct List {
-    /// Only those of this status: scheduled, queued, sending, sent, delivered, undelivered, unknown, failed, expired or
-    /// cancelled; may be given several times
+    /// Only messages with this status: scheduled, queued, sending, sent, delivered, undelivered, unknown, failed,
+    /// expired or cancelled; may be given several times
     #[arg(long)]
     status: Vec<MessageStatus>,
-    /// Only those to this number
+    /// Only messages to this number
     #[arg(long, value_name = "NUMBER")]
     to: Option<String>,
-    /// Only those of this gateway
+    /// Only messages of this gateway
     #[arg(long, value_name = "NAME")]
     gateway: Option<String>,
-    /// Only those of this class: otp, transactional or marketing
+    /// Only messages of this class: otp, transactional or marketing
     #[arg(long)]
     class: Option<Class>,
-    /// Only those with this tag
+    /// Only messages with this tag
     #[arg(long, value_name = "NAME=VALUE")]
     tag: Option<String>,
-    /// Only those accepted then or later: 10m, 2h for a time ago, or 2026-01-05T10:20:30Z
+    /// Only messages accepted from this time on: a time ago, for example 10m or 2h, or a date and time, for example
+    /// 2026-01-05T10:20:30Z
     #[arg(long, value_name = "TIME", value_parser = moment)]
     since: Option<u64>,
-    /// Only those accepted before, as --since has it
+    /// Only messages accepted before this time, in the form of --since
     #[arg(long, value_name = "TIME", value_parser = moment)]
     until: Option<u64>,
     /// Maximum number of messages
     #[arg(long, value_name = "N", default_value_t = 100)]
     limit: u64,
-    /// All there are
+    /// All messages, without a limit
     #[arg(long, conflicts_with = "limit")]
     all: bool,
     #[command(flatten)]
@@ -103,7 +104,7 @@ impl List {
     }
 }
 
-/// Tell the status of messages
+/// Show the status of messages
 #[derive(Args)]
 #[command(after_help = "\
 Examples:

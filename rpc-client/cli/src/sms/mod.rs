@@ -15,7 +15,7 @@ use crate::Target;
 use crate::exit::Failure;
 use crate::output::Output;
 
-/// Send text messages, follow them and decide about them
+/// Send text messages, follow their status, resend or cancel them
 #[derive(Subcommand)]
 pub(crate) enum Sms {
     Send(send::Send),
@@ -55,7 +55,7 @@ struct View {
     /// Print JSON on a terminal, too
     #[arg(long)]
     json: bool,
-    /// Print tables, wherever they go
+    /// Print tables into a pipe or a file, too
     #[arg(long = "text", conflicts_with = "json")]
     as_text: bool,
 }

@@ -24,14 +24,15 @@ Examples:
 pub(crate) struct Send {
     #[command(flatten)]
     message: Message,
-    /// Makes it safe to send again: a repetition with the same key gets the first message's id
+    /// Key that makes a repetition safe: another `send` with the same key sends nothing, and prints the id of the first
+    /// message
     #[arg(long, value_name = "KEY")]
     idempotency_key: Option<String>,
     #[command(flatten)]
     view: View,
 }
 
-/// Tell what would become of a message; it is not sent
+/// Show what would happen to a message, without sending it
 #[derive(Args)]
 #[command(after_help = "\
 Example:
@@ -52,7 +53,7 @@ struct Message {
     /// The text of the message
     #[arg(required_unless_present = "template", conflicts_with = "template")]
     text: Option<String>,
-    /// The template that the provider fills in, in place of a text
+    /// The template that the provider fills in, instead of a text
     #[arg(long, value_name = "NAME")]
     template: Option<String>,
     /// A variable of the template; may be given several times
@@ -64,16 +65,16 @@ struct Message {
     /// The sender that the recipient sees
     #[arg(long, value_name = "NAME")]
     sender: Option<String>,
-    /// The gateway, in place of those of the route
+    /// The gateway to use instead of those of the route
     #[arg(long, value_name = "NAME")]
     gateway: Option<String>,
-    /// 0 to 9; higher ones go first
+    /// Priority from 0 to 9; messages with a higher one are sent first
     #[arg(long, value_name = "N")]
     priority: Option<u8>,
-    /// Not before this time is over, as 30m or 8h
+    /// Send the message only after this time, for example 30m or 8h
     #[arg(long = "in", value_name = "TIME", value_parser = duration)]
     later: Option<Duration>,
-    /// Not after this time is over, as 5m
+    /// Do not send the message after this time, for example 5m
     #[arg(long, value_name = "TIME", value_parser = duration)]
     expires_in: Option<Duration>,
     /// A tag; may be given several times

@@ -21,10 +21,10 @@ use crate::output::{Output, complain};
 /// Time between attempts while the server is away.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Print the changes of messages as they come
+/// Print each change of a message's status as it happens
 ///
-/// Lines for people on a terminal, elsewhere JSON. It goes on after a restart of the server without missing a change, and
-/// ends with Ctrl-C.
+/// On a terminal, changes are printed for people; elsewhere as JSON. `rpc sms watch` continues after a restart of the
+/// server without missing a change. Ctrl-C ends it.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -32,16 +32,17 @@ Examples:
   rpc sms watch --id 01KDVDNA0000000000000004HM --after 0
   rpc sms watch --after 17 --count 1 | jq -r .to")]
 pub(crate) struct Watch {
-    /// Only those of this message
+    /// Only changes of this message
     #[arg(long)]
     id: Option<String>,
-    /// Only those that lead to this status; may be given several times
+    /// Only changes to this status; may be given several times
     #[arg(long)]
     status: Vec<MessageStatus>,
-    /// Those behind this number, 0 for all that are kept; without it those to come
+    /// Begin after the change with this number; 0 begins with the oldest that is kept. By default only new changes are
+    /// printed
     #[arg(long, value_name = "EVENT")]
     after: Option<u64>,
-    /// End after this number
+    /// Stop after this number of changes
     #[arg(long, value_name = "N")]
     count: Option<u64>,
     #[command(flatten)]

@@ -18,11 +18,12 @@ use rpc_core::api::log::Level;
 use crate::Target;
 use crate::exit::Failure;
 
-/// Send the lines of a file to the log as they are written, each once, or those of standard input
+/// Send the lines of a file, or of standard input, to the log as they are written
 ///
-/// Each line is an entry. A file is followed: what is appended is sent, and after a rotation (a rename and a new file) first
-/// the rest of the old file, until it has been silent for 2 s, then the new one. The state file says what was sent, so that a later run goes on there: no line
-/// is lost or sent twice, however the one before has ended. While the log is away, ship waits.
+/// Each line becomes an entry. With --file, ship follows the file and sends each line that is appended. After a
+/// rotation (a rename and a new file), it sends the rest of the old file until nothing was added to it for 2 s, and
+/// then the new file. The state file records what was sent, so that a later run continues there: no line is lost or
+/// sent twice, however the run before has ended. While the log cannot be reached, ship waits.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -38,10 +39,10 @@ pub(crate) struct Ship {
         conflicts_with = "input"
     )]
     file: Option<PathBuf>,
-    /// File in which ship keeps its place; made by the first run, which begins at the first line
+    /// File in which ship records what it has sent. The first run creates it, and begins at the first line
     #[arg(long, value_name = "PATH", conflicts_with = "input")]
     state: Option<PathBuf>,
-    /// End at the end of the file instead of waiting for more
+    /// Stop at the end of the file instead of waiting for more
     #[arg(long, conflicts_with = "input")]
     once: bool,
     /// trace, debug, info, warn, error or fatal
@@ -50,8 +51,8 @@ pub(crate) struct Ship {
     /// Name of the service that writes the lines
     #[arg(long, value_name = "NAME", default_value = "rpc")]
     service: String,
-    /// `-`: each line of standard input. At its end ship waits for the last answers, for 30 s or --timeout, and says
-    /// how many lines were not acknowledged
+    /// `-` sends the lines of standard input. At its end, ship waits for the last answers, for 30 s or --timeout, and
+    /// prints how many lines were not acknowledged
     #[arg(value_name = "-", required_unless_present = "file", value_parser = ["-"])]
     input: Option<String>,
 }
