@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 use super::ConfigError;
 use crate::keepalive::Keepalive;
 
-/// Finding peers that vanish without a word: by a power cut, a pulled cable, a firewall that forgets. Two options of the
-/// system watch each TCP connection. Keepalive sends probes while nothing is received, and the user timeout
-/// bounds how long sent bytes may stay unacknowledged. The defaults find a dead peer within 11 s on a busy
-/// connection and within 20 s on an idle one. Unix sockets need neither.
+/// Detection of peers that vanish without closing their connection: after a power cut, with a pulled cable, or behind a
+/// firewall that forgets the connection. Two socket options watch each TCP connection. Keepalive sends probes while
+/// nothing is received, and the user timeout bounds how long sent bytes may stay unacknowledged. The defaults find a
+/// dead peer within 11 s on a busy connection and within 20 s on an idle one. Unix sockets need neither.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
@@ -22,9 +22,9 @@ pub struct Tcp {
     pub keepalive_interval_ms: u64,
     /// Number of keepalive probes without an answer after which the connection is dead.
     pub keepalive_probes: u32,
-    /// Maximum time that sent bytes may stay unacknowledged (`TCP_USER_TIMEOUT`), in milliseconds; 0 leaves
-    /// it to the system. The system applies it to keepalive probes as well, so that one lost probe could end an idle
-    /// connection. While a connection is idle it is therefore longer than all probes take.
+    /// Maximum time that sent bytes may stay unacknowledged (`TCP_USER_TIMEOUT`), in milliseconds; 0 leaves it to the
+    /// system. The system applies this limit to keepalive probes as well, so that one lost probe could end an idle
+    /// connection. Therefore the limit is raised above the time of all probes while a connection is idle.
     pub user_timeout_ms: u64,
 }
 

@@ -13,7 +13,7 @@ use rpc_server::{RouteError, Router};
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct CommandSettings {
-    /// The command.
+    /// Number of the command.
     pub cmdid: u32,
     /// Maximum number of calls of the command that run at one time. Further ones are refused with code 8 and
     /// `rejected`. 0: no limit.

@@ -24,29 +24,30 @@ pub struct ListenerSettings {
     /// PEM file of the certificate's private key. Other users must not be able to read it: its mode should be 0600.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key_file: Option<PathBuf>,
-    /// PEM file of the authorities that certificates of clients are checked against.
+    /// PEM file with the authorities that issue the clients' certificates.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_ca_file: Option<PathBuf>,
-    /// Whether a client presents a certificate: "off" (it is not asked for one), "optional" or "required".
+    /// Whether clients present a certificate: "off" (they are not asked for one), "optional" or "required".
     pub client_certificates: ClientCertificates,
-    /// Whether a connection has to authenticate, by a certificate or a token, before it may call anything but `ping`.
+    /// Whether a connection has to authenticate, by a certificate or a token, before it may call any command except
+    /// `ping`.
     pub require_authentication: bool,
-    /// Whether GET is answered with the pages about the server.
+    /// Whether HTTP GET requests are answered with the pages about the server.
     pub admin_pages: bool,
-    /// Whether HTTP requests make calls: a POST of JSON to /SERVICE.METHOD or /CMDID, with a token as
-    /// `Authorization: Bearer`. Grants and limits are those of every call.
+    /// Whether commands can be called over HTTP, with a POST of JSON to /SERVICE.METHOD or /CMDID, and a token as
+    /// `Authorization: Bearer`. The same grants and limits apply as to other calls.
     pub http_calls: bool,
     /// Host names of this listener for HTTP calls, without port. Addresses and `localhost` need not be listed. A
     /// request with another name in `Host` is refused with 421.
     pub http_hosts: Vec<String>,
-    /// Origins of web pages that may call over HTTP, as `https://app.example`. A request with an `Origin` that is
-    /// neither listed nor the listener's own is refused with 403.
+    /// Origins of web pages that may call over HTTP, for example `https://app.example`. A request with an `Origin` that
+    /// is neither listed nor the listener's own is refused with 403.
     pub http_origins: Vec<String>,
     /// Maximum time until the first good line of a connection, in milliseconds, instead of
     /// `accept.first_frame_timeout_ms`. 0: no limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first_frame_timeout_ms: Option<u64>,
-    /// Whether others than this machine may connect without TLS and without authentication.
+    /// Whether other machines may connect without TLS and without authentication.
     pub allow_plaintext: bool,
 }
 

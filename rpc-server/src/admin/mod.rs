@@ -158,10 +158,10 @@ pub struct AdminConfig {
     /// Whether there are pages. They are shown on every address of the service, or on `admin.listen` if that is set.
     /// Without pages, a GET is refused like any other HTTP request.
     pub enabled: bool,
-    /// Address of the pages alone, HOST:PORT or unix:PATH. It is served while the server drains, too. Empty: the pages
-    /// are on the addresses of the service.
+    /// Separate address for the pages, HOST:PORT or unix:PATH. They are still served there while the server drains.
+    /// Empty: the pages are on the addresses of the service.
     pub listen: String,
-    /// Whether `listen` may be an address that other machines reach: anyone who reaches it may read the pages.
+    /// Whether `listen` may be an address that other machines can reach: anyone who can reach it can read the pages.
     pub allow_plaintext: bool,
     /// Host names of the pages, without port. Addresses and `localhost` need not be listed. A
     /// request with another name in `Host` is refused with 421.

@@ -5,23 +5,23 @@ use std::time::Duration;
 use rpc_core::config::ConfigError;
 use serde::{Deserialize, Serialize};
 
-/// The beginning of a connection, from its acceptance to its first good line: how long it may take, and how many
-/// connections may be at it.
+/// The beginning of a connection, from its acceptance to its first good line: its time limits, and limits on the number
+/// of connections in this phase.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct Accept {
-    /// Maximum number of TLS handshakes at the same time. Further ones wait for their turn, within
+    /// Maximum number of TLS handshakes at the same time. Further ones wait for their turn, at most for
     /// `accept.handshake_timeout_ms`.
     pub handshakes_max: usize,
-    /// Maximum time of a TLS handshake, in milliseconds. After it the connection is closed.
+    /// Maximum time of a TLS handshake, in milliseconds. After that, the connection is closed.
     pub handshake_timeout_ms: u64,
-    /// Where authentication is required: maximum time until a connection has authenticated, in milliseconds.
-    /// After it the connection is answered with code 16 and closed.
+    /// Maximum time until a connection has authenticated, in milliseconds, if authentication is required. After that,
+    /// the connection is answered with code 16 and closed.
     pub authentication_timeout_ms: u64,
-    /// Maximum time from the beginning of a connection to the end of its first good line, in milliseconds. After it the
-    /// connection is answered with code 4 and closed. 0: no limit, since a client may connect when
-    /// it starts and call much later. Set it for addresses that strangers reach.
+    /// Maximum time from the beginning of a connection to the end of its first good line, in milliseconds. After that,
+    /// the connection is answered with code 4 and closed. 0: no limit, because a client may connect when it starts and
+    /// call much later. Set a limit on addresses that unknown clients can reach.
     pub first_frame_timeout_ms: u64,
     /// Maximum number of refused connections that are told the reason at the same time. Further ones are closed without
     /// a reply.

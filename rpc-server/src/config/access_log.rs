@@ -5,16 +5,16 @@ use serde::{Deserialize, Serialize};
 
 use super::PER_MILLION_MAX;
 
-/// Calls that are logged at their end: one event for each, with target `rpc_server::access` and level info, with command,
-/// code and latency, never with params, data or tokens.
+/// The access log: one event at the end of a call, with the target `rpc_server::access` and level info. It has the
+/// command, the code and the latency, and never params, data or tokens.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct AccessLog {
-    /// Number of calls of a million that are logged, chosen at random: 0 for none, `1_000_000` for all.
+    /// Number of calls in a million that are logged, chosen at random: 0 for none, `1_000_000` for all.
     pub per_million: u32,
-    /// Whether all failed calls (codes other than 0) are logged, not a sample of them. Of no effect
-    /// while `access_log.per_million` is 0.
+    /// Whether all failed calls (codes other than 0) are logged instead of a sample. It has no effect while
+    /// `access_log.per_million` is 0.
     pub failures: bool,
 }
 

@@ -7,35 +7,33 @@ use serde::{Deserialize, Serialize};
 
 use super::jittered;
 
-/// Calls that may be in flight: on one connection, of one peer, and in all. At the limit of a connection, its further
-/// calls wait unread. At the other limits, calls are refused at once with code 8, `rejected` and
-/// `retry_after_ms`, so that the calls that run stay fast.
+/// Limits on the calls in flight: on one connection, of one peer, and in total. At the limit of a connection, its
+/// further calls wait unread. At the other limits, further calls are refused at once with code 8, `rejected` and
+/// `retry_after_ms`, so that the running calls stay fast.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct Admission {
-    /// Maximum number of calls in flight on all connections together, with the ordered ones that wait for their turn.
-    /// Further calls do not run: they are answered with code 8, `rejected` and `retry_after_ms`. Built-in
-    /// commands are always answered. Calls that several threads read at the same moment may exceed it by a few.
+    /// Maximum number of calls in flight on all connections together, including ordered calls that wait for their turn.
+    /// Further calls do not run: they are answered with code 8, `rejected` and `retry_after_ms`. Built-in commands are
+    /// always answered. If several threads read calls at the same moment, a few more may run.
     pub in_flight_max: usize,
-    /// Maximum number of calls in flight of one peer, on all of its connections together; 0 for any number. A peer is
-    /// an identity, or for callers without one their address (an IPv6 address counts with all those of its /64
-    /// network). Unix sockets and streams of the program's own are not counted, unless their peer has an identity.
-    /// Further calls do not run, as at `admission.in_flight_max`. The default is a quarter of
-    /// `admission.in_flight_max`.
+    /// Maximum number of calls in flight of one peer, on all of its connections together; 0: no limit. A peer is an
+    /// identity or, for callers without one, an address; the addresses of an IPv6 /64 network count as one. Callers on
+    /// Unix sockets, or on streams that the program itself opens, are counted only if they have an identity. Further
+    /// calls are refused as at `admission.in_flight_max`. The default is a quarter of `admission.in_flight_max`.
     pub in_flight_per_peer: usize,
-    /// Maximum number of calls in flight on one connection, with the ordered ones that wait for their turn. At the
-    /// limit the server stops reading from it.
+    /// Maximum number of calls in flight on one connection, including ordered calls that wait for their turn. At the
+    /// limit the server stops reading from the connection.
     pub in_flight_per_connection: usize,
     /// Whether the limit on calls in flight adapts to their latency, between `admission.adaptive_min` and
-    /// `admission.in_flight_max`: it falls while calls take longer than without load, and rises
-    /// while they do not. For services whose calls all take about the same time; not for long
-    /// polls, which wait on purpose.
+    /// `admission.in_flight_max`: it falls while calls take longer than without load, and rises while they do not. Use
+    /// it for services whose calls all take about the same time, and not for long polls, which wait on purpose.
     pub adaptive: bool,
     /// Lowest limit that `admission.adaptive` chooses.
     pub adaptive_min: usize,
     /// Time after which a caller is asked to send a refused call again, in milliseconds, with ±50 % jitter, so that
-    /// refused callers do not return in lockstep.
+    /// refused callers do not all return at the same moment.
     pub retry_after_ms: u64,
 }
 

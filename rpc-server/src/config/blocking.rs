@@ -3,16 +3,17 @@
 use rpc_core::config::ConfigError;
 use serde::{Deserialize, Serialize};
 
-/// Work that blocks its thread: functions of `Route::blocking`, and reads of the daemon's log service. It runs in a pool
-/// of threads of its own, in turns by connection.
+/// Work that blocks its thread: functions of `Route::blocking`, and reads of the daemon's log service. It runs in a
+/// separate pool of threads, in which connections take turns.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct Blocking {
     /// Maximum number of threads for blocking work. Further work waits, and connections take turns.
     pub threads_max: usize,
-    /// Maximum number of calls of one connection that wait for such a thread. Further ones do not run: they are refused
-    /// with code 8, `rejected` and `retry_after_ms`. The default is that of `admission.in_flight_per_connection`.
+    /// Maximum number of calls of one connection that wait for a thread of the pool. Further ones do not run: they are
+    /// refused with code 8, `rejected` and `retry_after_ms`. The default is the same as for
+    /// `admission.in_flight_per_connection`.
     pub waiting_per_connection: usize,
 }
 

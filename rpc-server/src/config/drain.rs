@@ -5,28 +5,26 @@ use std::time::Duration;
 use rpc_core::config::ConfigError;
 use serde::{Deserialize, Serialize};
 
-/// The end of a connection by the server: when it drains before a stop, or when the connection is past its age or its
-/// number of requests. The client is asked to go away, and what has been accepted is answered
-/// before the connection closes.
+/// How the server ends a connection: when it drains before a stop, or when the connection has reached its maximum age
+/// or number of requests. The client is asked to go away, and accepted calls are answered before the connection closes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct Drain {
-    /// When draining, how long a connection without calls in flight is kept, in milliseconds, so
-    /// that requests that were already on their way are answered with `rejected`.
+    /// Time in milliseconds for which a draining connection without calls in flight stays open, so that requests that
+    /// are already on their way are answered with `rejected`.
     pub goaway_grace_ms: u64,
-    /// Maximum time of calls in flight during a drain, in milliseconds. After it they are dropped, and their callers
-    /// get code 14. A connection that is past its age or its number of requests, and that its
-    /// client goes on using, is drained after this time.
+    /// Maximum time for calls in flight during a drain, in milliseconds. After that, they are dropped, and their
+    /// callers get code 14. A connection that has reached its maximum age or number of requests is drained after this
+    /// time, even if its client keeps using it.
     pub timeout_ms: u64,
-    /// Age in milliseconds, with ±10 % jitter, at which a connection is asked to go away,
-    /// so that clients come to know new servers; 0 keeps connections for as long as clients do. A connection that has
-    /// used an id receives `goaway`. Requests that still come are answered, and
-    /// `drain.goaway_grace_ms` after the last one the connection is closed. A connection without
-    /// ids is closed between two calls.
+    /// Age in milliseconds, with ±10 % jitter, at which a connection is asked to go away, so that clients also connect
+    /// to new servers; 0: no limit. A connection that has used an `id` receives `goaway`. Requests that still arrive
+    /// are answered, and the connection is closed `drain.goaway_grace_ms` after the last one. A connection without ids
+    /// is closed between two calls.
     pub connection_age_max_ms: u64,
-    /// Number of requests after which a connection is asked to go away, as one that is too old; 0 for any number.
-    /// Requests that have come together with the last one are answered, too.
+    /// Number of requests after which a connection is asked to go away, as at `drain.connection_age_max_ms`; 0: no
+    /// limit. Requests that arrive together with the last one are answered, too.
     pub requests_per_connection_max: u64,
 }
 

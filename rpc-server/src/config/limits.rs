@@ -5,46 +5,47 @@ use std::time::Duration;
 use rpc_core::config::ConfigError;
 use serde::{Deserialize, Serialize};
 
-/// Numbers of connections and of bytes: what bounds the memory and the descriptors that peers can take. At a limit
-/// of bytes the server stops reading from a connection and TCP pushes back; work is refused with code 8, or a
-/// connection ended, only where that does not help.
+/// Limits on connections and bytes, which bound the memory and the file descriptors that peers can use. At a limit on
+/// bytes, the server stops reading from a connection, so that TCP slows the peer down. Only if that does not help,
+/// calls are refused with code 8 or the connection is closed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
     /// Maximum number of open connections. Further ones are refused with code 8 and closed.
     pub connections_max: usize,
-    /// At `limits.connections_max`, how long a connection must have been idle to make room for a further one, in
-    /// milliseconds; 0 turns this off. Of the connections that have used ids, the one that has been idle for longest is
-    /// asked to go by a `goaway`. Its calls are answered until its client closes it, or `drain.timeout_ms` has passed.
-    /// Meanwhile there may be an eighth more connections than `limits.connections_max`. Callers that connect often
-    /// can push out all idle connections.
+    /// Idle time in milliseconds after which a connection may have to make room for a new one, if
+    /// `limits.connections_max` is reached; 0 turns this off. Of the connections that have used ids, the one that has
+    /// been idle longest is sent `goaway`. Its calls are answered until its client closes it, or until
+    /// `drain.timeout_ms` has passed. Meanwhile there may be an eighth more connections than `limits.connections_max`.
+    /// Callers that connect often can push out all idle connections.
     pub make_room_after_ms: u64,
-    /// Maximum number of open connections of one address; 0 for any number. An IPv6 address counts with all those of
-    /// its /64 network, which is what one host is given. Further ones are refused with code 8 and closed.
-    /// Unix sockets and streams of the program's own are not counted.
+    /// Maximum number of open connections of one address; 0: no limit. The addresses of an IPv6 /64 network count as
+    /// one, because one host usually gets a whole /64. Further connections are refused with code 8 and closed. Unix
+    /// sockets, and streams that the program itself opens, are not counted.
     pub connections_per_address: usize,
-    /// Longest request line in bytes, without its line break. A longer one is answered with code 8 and
-    /// skipped; it counts as a bad line.
+    /// Maximum length of a request line in bytes, without its line break. A longer line is skipped, answered with code
+    /// 8, and counts as a bad line.
     pub frame_bytes_max: usize,
     /// Maximum size of the `data` of a reply in bytes. A longer reply is replaced by a failure with code 8.
     pub reply_bytes_max: usize,
-    /// Number of bytes of replies that wait for a slow reader at which the server stops reading from it.
+    /// Number of bytes of waiting replies at which the server stops reading from a connection whose reader is slow.
     pub output_bytes_soft_max: usize,
-    /// Maximum number of bytes of replies that wait for a slow reader. Above it the connection is cut. At least
-    /// `limits.output_bytes_soft_max` and `limits.reply_bytes_max` together, so that one large reply cuts no
+    /// Maximum number of bytes of replies that wait for a slow reader. Above this number, the connection is cut. At
+    /// least `limits.output_bytes_soft_max` and `limits.reply_bytes_max` together, so that one large reply cuts no
     /// connection.
     pub output_bytes_hard_max: usize,
-    /// Maximum number of bytes that one connection holds: the line being read, the params of its calls in
-    /// flight (also of ordered ones that wait for their turn), and the output that waits. At the limit the
-    /// server stops reading from it; only cancels, credits and built-in commands at the front of what was read
-    /// are still taken. At least `limits.frame_bytes_max` and `limits.output_bytes_soft_max` together.
+    /// Maximum number of bytes that one connection holds: the line being read, the params of its calls in flight (also
+    /// of ordered ones that wait for their turn), and the output that waits. At the limit the server stops reading from
+    /// the connection. Of the lines that it has read already, it still handles cancels, credits and built-in commands
+    /// that come before any other call. At least `limits.frame_bytes_max` and `limits.output_bytes_soft_max` together.
     pub connection_bytes_max: usize,
-    /// Maximum number of bytes that all connections together hold, as `limits.connection_bytes_max` counts them; 0 for
-    /// half of the smallest of the machine's memory and the limits of the process's control groups. When three
-    /// quarters are held, a connection that holds more than an equal share (three quarters of it divided by the open
-    /// connections) is not read from, and has one result at a time built for it. When seven eighths are held, the
-    /// calls of the connection that holds the most end with code 8. At least `limits.connection_bytes_max`.
+    /// Maximum number of bytes that all connections together hold, as `limits.connection_bytes_max` counts them; 0:
+    /// half of the machine's memory, or half of the smallest memory limit of the process's control groups if that is
+    /// less. Above three quarters of this limit, the server does not read from connections that hold more than an equal
+    /// share (three quarters of the limit divided by the number of open connections), and builds their results one at a
+    /// time. Above seven eighths, the calls of the connection that holds the most end with code 8. At least
+    /// `limits.connection_bytes_max`.
     pub memory_bytes_max: usize,
 }
 

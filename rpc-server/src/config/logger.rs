@@ -14,28 +14,28 @@ const LINES_BYTES_MIN: usize = 16 * 1024;
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct LoggerConfig {
-    /// Name of the logger, which its lines carry. Each logger has another one.
+    /// Name of the logger, which is a field of its lines. Each logger needs a different name.
     pub name: String,
-    /// Commands whose lines it takes: cmdids ("1001"), ranges with both their ends ("1001-1007"), or "*" for all. A
-    /// command has at most one logger.
+    /// Commands whose log lines go to this logger: cmdids ("1001"), ranges with both ends ("1001-1007"), or "*" for
+    /// all. A command has at most one logger.
     pub commands: Vec<String>,
-    /// Level of the lines that it takes: "error", "warn", "info", "debug", "trace" or "off". It does not depend on that
-    /// of the server's own log.
+    /// Level of this logger: "error", "warn", "info", "debug", "trace" or "off". The level of the server's own log does
+    /// not change it.
     pub level: String,
-    /// File that its lines are appended to; its directory is made where it is missing. Empty: no file.
+    /// File to which the lines are appended. Its directory is created if it is missing. Empty: no file.
     pub file: PathBuf,
     /// Format of the file: "text" or "json".
     pub file_format: LineFormat,
-    /// Maximum size of the file in bytes. A full one gets the name FILE.1, older ones move on to FILE.2 and so on.
+    /// Maximum size of the file in bytes. A full file is renamed to FILE.1, and older ones to FILE.2 and so on.
     /// At least `lines_bytes_max`.
     pub file_bytes_max: u64,
-    /// Maximum number of older files that are kept beside the current one. Older ones are deleted.
+    /// Maximum number of older files that are kept besides the current one. If there are more, the oldest is deleted.
     pub files_max: u64,
-    /// Format of its lines on the console (standard error): "text" or "json", in place of the lines of the server's own
-    /// log, or "own", which leaves them to that.
+    /// How these lines appear on the console (standard error). "text" or "json": in this format, instead of in the
+    /// server's own log. "own": as the server's own log writes them.
     pub console: ConsoleFormat,
-    /// Maximum number of bytes of lines that wait for the file. Further lines are dropped, and the server's own log says
-    /// how many. A disk that is slow delays no calls.
+    /// Maximum number of bytes of lines that wait for the file. Further lines are dropped, and the server's own log
+    /// says how many. A slow disk does not delay calls.
     pub lines_bytes_max: usize,
 }
 

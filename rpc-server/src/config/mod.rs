@@ -102,7 +102,7 @@ impl Config {
     }
 }
 
-/// `ms` with ±50 % jitter, so that refused callers do not return in lockstep.
+/// `ms` with ±50 % jitter, so that refused callers do not all return at the same moment.
 pub(crate) fn jittered(ms: u64) -> Duration {
     Duration::from_millis(ms / 2 + fastrand::u64(0..=ms))
 }

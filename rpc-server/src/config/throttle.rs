@@ -5,18 +5,18 @@ use std::time::Duration;
 use rpc_core::config::ConfigError;
 use serde::{Deserialize, Serialize};
 
-/// Lines that cost a peer nothing: bad lines, and those that no other limit counts, such as pings and cancels. A
-/// connection that floods the server with them is slowed down, and then closed.
+/// Limits on lines that cost a peer nothing: bad lines, and lines that no other limit counts, such as pings and
+/// cancels. A connection that floods the server with them is slowed down, and then closed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct Throttle {
-    /// Maximum number of cheap lines of one connection in a second: pings and other built-in commands, cancels,
-    /// credits beyond one for each item, empty and bad lines, unknown commands, calls with wrong params (code 3), calls
-    /// that do not run because their time is up or there is no room; 0 for any number. That many may come at once;
-    /// further ones wait unread.
+    /// Maximum number of cheap lines per second on one connection; they may come all at once, and further ones wait
+    /// unread. 0: no limit. Cheap lines are pings and other built-in commands, cancels, credits beyond one for each
+    /// item, empty and bad lines, unknown commands, calls with wrong params (code 3), and calls that do not run because
+    /// their time is up or there is no room.
     pub frames_per_second: u32,
-    /// How long a connection may keep sending more than `throttle.frames_per_second`, in milliseconds. After it the
+    /// How long a connection may keep sending more than `throttle.frames_per_second`, in milliseconds. After that, the
     /// connection is refused with code 8 and closed.
     pub timeout_ms: u64,
     /// Number of bad lines in a row after which a connection is closed. Before its first good line,

@@ -5,8 +5,8 @@ use std::time::Duration;
 use rpc_core::config::ConfigError;
 use serde::{Deserialize, Serialize};
 
-/// Times of lines, calls and replies: how long the server waits for a peer, and a peer for a handler. The times before
-/// the first good line are in `accept`, those of the end of a connection in `drain`.
+/// Time limits of lines, calls and replies: how long the server waits for a peer, and a peer for a handler. The limits
+/// before the first good line are in `accept`, and those at the end of a connection in `drain`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
@@ -14,21 +14,21 @@ pub struct Timeouts {
     /// Maximum time from the first byte of a line to its end, in milliseconds. A slower line is answered
     /// with code 4 and the connection is closed.
     pub frame_timeout_ms: u64,
-    /// Maximum time of a call in milliseconds, unless the caller's `timeout_ms` is shorter. After it the handler is
+    /// Maximum time of a call in milliseconds, unless the caller's `timeout_ms` is shorter. After that, the handler is
     /// cancelled, and the call fails with code 4.
     pub handler_timeout_ms: u64,
-    /// Time without a request and without a call in flight, in milliseconds, after which a connection is
-    /// asked to go away, as one that is past its age; 0 keeps idle connections.
+    /// Time without a request and without a call in flight, in milliseconds, after which a connection is asked to go
+    /// away, as at `drain.connection_age_max_ms`; 0 keeps idle connections.
     pub idle_timeout_ms: u64,
-    /// Maximum time without progress in writing to a peer, in milliseconds. After it the connection is cut.
+    /// Maximum time without progress in writing to a peer, in milliseconds. After that, the connection is cut.
     pub write_stall_timeout_ms: u64,
-    /// How long the server keeps reading after its last byte, in milliseconds, so that the peer can
-    /// read that byte before the connection is gone. A peer that still sends has this time after each
-    /// byte, and `timeouts.frame_timeout_ms` in all.
+    /// Time in milliseconds for which the server keeps reading after it has sent its last byte, so that the peer can
+    /// read that byte before the connection is gone. If the peer still sends, the time begins again with each byte, up
+    /// to `timeouts.frame_timeout_ms` in total.
     pub linger_timeout_ms: u64,
-    /// How long a connection stays awake for its next request before its thread may sleep, in
-    /// microseconds; 0 sleeps at once. A client that makes one call at a time gets its replies several
-    /// times faster, because no thread has to be woken. Meanwhile the connection keeps a processor busy.
+    /// Time in microseconds for which a connection polls for its next request before its thread may sleep; with 0 it
+    /// may sleep at once. A client that makes one call at a time gets its replies several times faster, because no
+    /// thread has to be woken. Meanwhile the connection keeps a processor busy.
     pub spin_us: u64,
 }
 

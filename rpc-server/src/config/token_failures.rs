@@ -3,7 +3,7 @@
 use rpc_core::config::ConfigError;
 use serde::{Deserialize, Serialize};
 
-/// Wrong tokens: limits on guessing them. Failures are counted by address. A /64 network of IPv6 counts as one address.
+/// Limits on guessing tokens. Wrong tokens are counted by address; the addresses of an IPv6 /64 network count as one.
 /// Peers on Unix sockets have no address and are not limited.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]

@@ -20,7 +20,7 @@ const CREDITS_OWED_MAX: u32 = 1_024;
 
 /// A token bucket that is filled only when it is empty, so that a line costs a subtraction.
 pub(super) struct Throttle {
-    /// Lines a second; 0 for any number.
+    /// Lines a second; 0: no limit.
     rate: u32,
     /// Times that nothing was read for a while.
     pauses: u32,

@@ -49,7 +49,7 @@ struct Places {
 }
 
 impl ConcurrencyLimit {
-    /// Calls that may run at one time; 0 for any number.
+    /// Calls that may run at one time; 0: no limit.
     pub fn new(max: usize) -> Self {
         Self(Arc::new(Places {
             max: AtomicUsize::new(max),

@@ -49,7 +49,7 @@ struct Rate {
 const SECOND: u64 = 1_000_000_000;
 
 impl RateLimit {
-    /// Calls that may begin in a second; 0 for any number.
+    /// Calls that may begin in a second; 0: no limit.
     pub fn per_second(calls: u32) -> Self {
         Self(Arc::new(Rate {
             per_second: AtomicU32::new(calls),

@@ -18,7 +18,7 @@ pub(crate) struct Admission {
     limit: AtomicU64,
     /// Calls of all connections, as of the end of their last turns.
     in_flight: AtomicU64,
-    /// Those of each peer, and how many that may be; 0 for any number.
+    /// Those of each peer, and how many that may be; 0: no limit.
     peers: Arc<Peers>,
     per_peer: u64,
     logged: LogThrottle,

@@ -24,20 +24,20 @@ const QUEUE_MAX: usize = 1_000_000;
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct TracesConfig {
-    /// URL of the collector, as `http://127.0.0.1:4318`: OTLP over HTTP without TLS. Without a path it is `/v1/traces`.
-    /// Empty: no traces are sent.
+    /// URL of the collector, for example `http://127.0.0.1:4318`: OTLP over HTTP without TLS. A URL without a path gets
+    /// the path `/v1/traces`. Empty: no traces are sent.
     pub endpoint: String,
     /// Name of the service in traces (`service.name`).
     pub service_name: String,
-    /// Number of traces of a million that are sent, chosen at random among those whose caller has
-    /// not decided it: 0 for none of them, `1_000_000` for all.
+    /// Number of traces in a million that are sent, chosen at random: 0 for none, `1_000_000` for all. It applies to
+    /// traces whose caller has not decided whether they are sampled.
     pub sampled_per_million: u32,
     /// Time between two batches, in milliseconds. A full batch is sent earlier.
     pub interval_ms: u64,
     /// Maximum number of spans that wait for the collector. Further ones are dropped, and the log says so.
     pub queue_max: usize,
-    /// Maximum time for sending a batch, in milliseconds, and for sending all that waits when the server stops. What is
-    /// not sent by then is dropped, and the log says so.
+    /// Maximum time for sending a batch, in milliseconds, and for sending all that waits when the server stops. Spans
+    /// that are not sent by then are dropped, and the log says so.
     pub timeout_ms: u64,
 }
 

@@ -43,43 +43,44 @@ pub(crate) const INHERITED: &str = "inherited";
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct DaemonConfig {
-    /// Addresses to listen on: HOST:PORT, where port 0 lets the system choose, unix:PATH, or "inherited" for
-    /// the sockets that systemd or another parent hands over (`LISTEN_FDS`), so that a restart refuses no client.
+    /// Addresses to listen on: HOST:PORT, unix:PATH, or "inherited". With port 0 the system chooses a free port.
+    /// "inherited" means the sockets that systemd or another parent process hands over (`LISTEN_FDS`); with them, no
+    /// client is refused during a restart.
     pub listen: Vec<String>,
-    /// Whether other machines may connect to the addresses of `listen`, which have neither TLS nor authentication.
-    /// Otherwise an address that other machines reach is refused at start.
+    /// Whether other machines may reach the addresses of `listen`, which have neither TLS nor authentication. If not,
+    /// the daemon does not start with an address that other machines can reach.
     pub allow_plaintext: bool,
-    /// Listeners with a policy of their own: an `address` each, and the settings that follow. If there are any and
-    /// `listen` is not set, the daemon listens on these addresses alone.
+    /// Listeners with a policy of their own. Each has an `address` and the settings that follow. If there are any and
+    /// `listen` is not set, the daemon listens only on these addresses.
     pub listeners: Vec<ListenerSettings>,
-    /// File of the tokens that callers may present. Each line has an identity and the SHA-256 of its token, as
+    /// File with the tokens that callers may present. Each line has an identity and the SHA-256 of its token, as
     /// `rpc-server --hash-token` prints it. Empty: no tokens.
     pub tokens_file: PathBuf,
-    /// Grants: the `commands` that each `identity` may call. As soon as there is one, calls that are not granted are
+    /// Grants: the `commands` that each `identity` may call. As soon as there is one grant, calls without a grant are
     /// refused with code 7.
     pub grants: Vec<GrantSettings>,
     /// Number of threads that serve TCP connections, each with its own share of them. 0: all connections are served by
     /// one runtime, which has a thread for each core.
     pub workers: usize,
-    /// Directory of all data; made where it is missing.
+    /// Directory for all data. It is created if it is missing.
     pub data_dir: PathBuf,
     /// Format of the log on standard error: "text" or "json".
     pub log_format: LogFormat,
-    /// What is logged: "error", "warn", "info", "debug", "trace" or "off", also by module, as
-    /// `info,rpc_server=debug`. The flag `--log-level` goes before this setting, and so do the variables
-    /// `RPC_SERVER_LOG_LEVEL` and, without it, `RUST_LOG`.
+    /// Level of the log: "error", "warn", "info", "debug", "trace" or "off". Modules can have a level of their own:
+    /// `info,rpc_server=debug`. The flag `--log-level`, and then the variables `RPC_SERVER_LOG_LEVEL` and `RUST_LOG`,
+    /// override this setting.
     pub log_level: String,
     /// Maximum number of bytes of log lines that wait for standard error. Further lines are dropped, and the log says
-    /// how many. A standard error that is not read delays no calls.
+    /// how many. Calls are not delayed if standard error is read slowly or not at all.
     pub log_lines_bytes_max: usize,
-    /// Loggers of their own for commands: their lines also go to a file of their own, which is rotated, or to the console
-    /// in another format.
+    /// Separate loggers for some commands. The log lines of these commands also go to a file of their own, which is
+    /// rotated, or to the console in another format.
     pub loggers: Vec<LoggerConfig>,
     /// Services to offer: "test" (cmdid 10000), "log" (1001-1007), "sms" (1101-1112), "conformance" (10001-10008, for
     /// the vectors; not for production).
     pub services: Vec<ServiceName>,
-    /// Limits of single commands. Each has a `cmdid`, and `in_flight_max` (calls that run at one time),
-    /// `requests_per_second` (calls that begin in a second), or both.
+    /// Limits of single commands. Each entry has a `cmdid`, and one or both of `in_flight_max` (calls that run at the
+    /// same time) and `requests_per_second` (calls that begin in a second).
     pub commands: Vec<CommandSettings>,
     /// Numbers of connections and of bytes.
     pub limits: Limits,
@@ -109,12 +110,12 @@ pub struct DaemonConfig {
     /// The SMS service, docs/sms.md: its outbox, where messages may go, and the gateways that bring them there.
     #[cfg(feature = "sms")]
     pub sms: rpc_sms::config::SmsSettings,
-    /// Pages about the daemon over HTTP, for people, Prometheus and health checks. Anyone who reaches the
-    /// port may read them.
+    /// Pages about the daemon over HTTP, for people, Prometheus and health checks. Anyone who can reach the port can
+    /// read them.
     pub admin: AdminConfig,
-    /// Traces of calls, sent to a collector of OpenTelemetry (OTLP over HTTP, JSON), in a daemon that is built
-    /// with the feature `otel`. If the caller has decided whether its trace is sampled, its decision holds. Headers
-    /// for the collector and further attributes of the service are taken from the environment:
+    /// Traces of calls, sent to a collector of OpenTelemetry (OTLP over HTTP, JSON), in a daemon that is built with the
+    /// feature `otel`. If the caller has decided whether its trace is sampled, the server keeps to that. Headers for
+    /// the collector and further attributes of the service are taken from the environment:
     /// `OTEL_EXPORTER_OTLP_HEADERS`, `OTEL_RESOURCE_ATTRIBUTES`.
     pub traces: TracesConfig,
 }
@@ -234,39 +235,40 @@ impl Compress {
 pub struct LogSettings {
     /// Size in bytes at which a file is closed and the next one begun.
     pub segment_bytes: u64,
-    /// Age in seconds at which a file is closed and the next one begun, also if no entry comes; 0 for any age.
+    /// Age in seconds at which a file is closed and the next one begun, even if no entry comes; 0: no limit.
     pub segment_age_s: u64,
-    /// Bytes of entries that may wait for the disk; more are refused with code 8.
+    /// Maximum number of bytes of entries that wait for the disk. Further entries are refused with code 8.
     pub queue_bytes_max: usize,
-    /// Bytes of entries sent without an answer (`log.emit`) that may wait for the disk; more are dropped, and the log
-    /// says how many.
+    /// Maximum number of bytes of entries without an answer (`log.emit`) that wait for the disk. Further ones are
+    /// dropped, and the daemon's log says how many.
     pub emit_queue_bytes_max: usize,
-    /// Bytes of entries that one service may send in a second, which may come at once; 0 for any number. Further entries
-    /// are refused with code 8. Those that are sent without an answer are dropped, and the log says how many.
+    /// Maximum number of bytes of entries that one service may send per second; they may come all at once. 0: no limit.
+    /// Further entries are refused with code 8. Entries without an answer (`log.emit`) are dropped instead, and the
+    /// daemon's log says how many.
     pub service_bytes_per_second: u64,
-    /// Size in bytes of all files together over which the oldest are deleted; 0 keeps all.
+    /// Maximum size of all files together, in bytes. Above it, the oldest files are deleted. 0 keeps all.
     pub retention_bytes: u64,
     /// Age in seconds at which a file is deleted, counted from its last entry; the newest file is always kept. At least
     /// `segment_age_s`. 0 keeps all.
     pub retention_age_s: u64,
-    /// Number of bytes to keep free on the file system of the log. While fewer are free, the oldest files are deleted,
-    /// within a second; the newest file is always kept. 0 deletes none for this reason, and appends to a full disk fail
-    /// with code 8.
+    /// Number of bytes to keep free on the file system of the log. While fewer bytes are free, the oldest files are
+    /// deleted, within a second; the newest file is always kept. With 0, no file is deleted for this reason, and
+    /// appends to a full disk fail with code 8.
     pub keep_free_bytes: u64,
-    /// What becomes of files that are closed: "zstd" compresses them in the background, to files that `zstdcat` reads;
-    /// "none" leaves them as they are.
+    /// How closed files are stored: "zstd" compresses them in the background, to files that `zstdcat` reads; "none"
+    /// leaves them as they are.
     pub compress: Compress,
-    /// Whether an entry is answered only once it would survive a power failure (fdatasync); false:
-    /// once the system has it.
+    /// Whether an append is answered only after its entry would survive a power failure (fdatasync). If not, it is
+    /// answered as soon as the system has the entry.
     pub fsync: bool,
-    /// Time in seconds for which the `idempotency-key` of an append is remembered, also by the next daemon on the same data.
-    /// A repetition that may be older is refused with code 9.
+    /// Time in seconds for which the `idempotency-key` of an append is remembered, also after a restart. A repeated
+    /// append that may be older is refused with code 9.
     pub dedup_age_s: u64,
-    /// Maximum number of bytes that such keys take in memory. The oldest are forgotten at the limit: a repetition of such
-    /// an append is refused with code 9.
+    /// Maximum number of bytes that these keys take in memory. At the limit, the oldest keys are forgotten, and a
+    /// repetition of their appends is refused with code 9.
     pub dedup_bytes_max: usize,
     /// Maximum number of reads that look through the files at the same time, in threads of
-    /// `blocking.threads_max`. Further ones wait for their turn, which goes round by connection.
+    /// `blocking.threads_max`. Further ones wait for their turn, and connections take turns.
     pub scans_max: usize,
 }
 

@@ -11,11 +11,11 @@ use super::load::one_line;
 
 /// What a printed config begins with.
 const HEAD: &str = "\
-# Settings of the daemon `rpc-server`, as `rpc-server --print-config` prints them. A setting that is
-# left out has its default. A line such as `#cmdid = 0`, without a space after the `#`, shows a setting
-# that is not set. Environment variables replace the values of this file
-# (`RPC_SERVER_LIMITS_FRAME_BYTES_MAX` is `limits.frame_bytes_max`), and flags replace both. An empty
-# variable counts as not set; one that names no setting is ignored with a warning.
+# Settings of the daemon `rpc-server`, printed by `rpc-server --print-config`. A setting that is left
+# out has its default. A line such as `#cmdid = 0`, without a space after the `#`, shows a setting
+# that is not set. Environment variables override this file (`RPC_SERVER_LIMITS_FRAME_BYTES_MAX`
+# sets `limits.frame_bytes_max`), and flags override both. An empty variable counts as not set. A
+# variable with the prefix `RPC_SERVER_` that names no setting is ignored with a warning.
 
 ";
 

@@ -14,7 +14,7 @@ const ADDRESSES_MAX: usize = 1024;
 pub(super) struct Rates {
     /// Held for a look-up.
     state: Mutex<State>,
-    /// What an address may send in a second; 0 for any number.
+    /// What an address may send in a second; 0: no limit.
     bytes_per_second: u64,
 }
 

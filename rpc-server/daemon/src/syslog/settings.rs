@@ -8,21 +8,22 @@ use serde::{Deserialize, Serialize};
 use super::Address;
 
 /// Messages of syslog (RFC 5424 and RFC 3164) that become entries of the log: severity as level, app-name as service,
-/// structured data as fields. They have neither authentication nor answers.
+/// structured data as fields. Senders are not authenticated, and get no answers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct SyslogSettings {
-    /// Addresses to listen on: udp:HOST:PORT, tcp:HOST:PORT, or unix:PATH (datagrams, as those of /dev/log); none by
-    /// default. It needs the service "log".
+    /// Addresses to listen on: udp:HOST:PORT, tcp:HOST:PORT, or unix:PATH (datagrams, like /dev/log); none by default.
+    /// The service "log" must be among `services`.
     pub listen: Vec<String>,
-    /// Whether other machines may send to these addresses. Otherwise an address that other machines reach is refused at
-    /// start.
+    /// Whether other machines may send to these addresses. If not, the daemon does not start with an address that other
+    /// machines can reach.
     pub allow_plaintext: bool,
-    /// Maximum number of bytes of a message. A longer one is cut off there, and its entry has the field `truncated`.
+    /// Maximum number of bytes of a message. A longer message is cut to this length, and its entry has the field
+    /// `truncated`.
     pub message_bytes_max: usize,
-    /// Maximum number of bytes that each address may send in a second, in bursts of as much; all Unix sockets together
-    /// are one address. Further messages over UDP and Unix sockets are dropped, and the log says how many; a TCP
-    /// connection is not read from for a while. 0 for any number.
+    /// Maximum number of bytes that each address may send per second; they may come all at once. All Unix sockets
+    /// together count as one address. Further messages over UDP and Unix sockets are dropped, and the log says how
+    /// many. A TCP connection over the limit is not read from for a while. 0: no limit.
     pub bytes_per_second_per_address: u64,
     /// Maximum number of open TCP connections. Further ones are closed.
     pub connections_max: usize,

@@ -30,43 +30,45 @@ pub use receipt::{
 pub struct SmsSettings {
     /// File of the outbox, under `data_dir`. Beside it are its lock and the key of erased numbers.
     pub data: String,
-    /// Country of numbers without a calling code, as "CN": 138… is then +86138…. Empty: such numbers are refused.
+    /// Country of numbers without a calling code. With "CN", 138… means +86138…. Empty: such numbers are refused.
     pub default_region: String,
-    /// Countries that messages may go to, as "CN"; "*" is all of them. Required where a gateway sends messages: fraud
-    /// earns by messages to far countries.
+    /// Countries to which messages may go, for example "CN"; "*" means all. Required if a gateway really sends
+    /// messages, because fraudsters earn money with messages to distant countries.
     pub countries: Vec<String>,
-    /// Kinds of numbers that no message goes to: `mobile`, `fixed_line`, `fixed_line_or_mobile`, `toll_free`,
+    /// Kinds of numbers to which no message is sent: `mobile`, `fixed_line`, `fixed_line_or_mobile`, `toll_free`,
     /// `premium_rate`, `shared_cost`, `voip`, `personal_number`, `pager`, `uan`, `unknown`.
     pub refuse_types: Vec<String>,
     /// Maximum number of segments of a text. Longer texts are refused with code 1106.
     pub segments_max: u32,
     /// Maximum number of messages that wait for their time or a gateway. Further ones are refused with code 8.
     pub queue_max: u64,
-    /// Days for which an `idempotency-key` belongs to its message.
+    /// Days for which the `idempotency-key` of a message is remembered.
     pub key_days: u32,
-    /// Whether `send` needs an `idempotency-key`; without one it is then refused with code 3.
+    /// Whether `send` requires an `idempotency-key`. If so, a call without one is refused with code 3.
     pub require_key: bool,
-    /// Maximum number of attempts for a message that gateways refuse for the moment; then it is `failed`.
+    /// Maximum number of attempts for a message that gateways refuse temporarily. After the last one, the message is
+    /// `failed`.
     pub attempts_max: u32,
     /// Seconds for which a sent message waits for its receipt.
     pub receipt_wait_s: u64,
     /// Seconds for which a text is kept after the end of its message.
     pub erase_text_after_s: u64,
-    /// Days for which a number is kept; then only its HMAC is.
+    /// Days for which a phone number is kept. After that, only its HMAC is kept.
     pub erase_number_after_days: u32,
     /// Days for which an ended message is kept.
     pub keep_days: u32,
     /// Identities that may do more than send and see their own messages.
     pub grants: GrantSettings,
-    /// The listener that takes receipts from providers over HTTP: `listen`, as "127.0.0.1:8891", empty for none, and
-    /// `allow_plaintext`, whether it may be an address that other machines reach.
+    /// Listener for receipts that providers send over HTTP. `listen` is its address, for example "127.0.0.1:8891";
+    /// empty: no listener. `allow_plaintext` says whether other machines may reach this address.
     pub receipts: ReceiptsSettings,
-    /// Settings by class of messages.
+    /// Settings for each class of messages.
     pub class: ClassesSettings,
-    /// Gateways by country: `country`, a list, and `gateways`, in the order in which they are tried. The first route
-    /// that matches counts. Without any, all gateways are tried in the order of this file.
+    /// Routes by country. Each has `country`, a list of countries, and `gateways`, which are tried in their order. The
+    /// first route that matches is used. Without routes, all gateways are tried in the order of this file.
     pub routes: Vec<RouteSettings>,
-    /// Gateways, each with a `name` and its `kind`. Without any there is one of kind "file", which sends nothing.
+    /// Gateways, each with a `name` and a `kind`. Without any, there is one gateway of kind "file", which sends
+    /// nothing.
     pub gateways: Vec<GatewaySettings>,
 }
 
@@ -215,7 +217,7 @@ pub struct GatewaySettings {
     pub name: String,
     /// Its kind: "file" or "http".
     pub kind: GatewayKind,
-    /// Maximum number of messages that it is given in a second; 0 for any number.
+    /// Maximum number of messages that it is given in a second; 0: no limit.
     pub rate_per_second: u32,
     /// Maximum number of messages that it is given at the same time.
     pub in_flight_max: u32,

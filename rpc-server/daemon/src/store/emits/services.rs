@@ -25,7 +25,7 @@ const OTHERS: usize = 0;
 pub(in crate::store) struct Services {
     /// Held for a few look-ups, never while entries are written or encoded.
     state: Mutex<State>,
-    /// What a service may append in a second; 0 for any number.
+    /// What a service may append in a second; 0: no limit.
     bytes_per_second: u64,
 }
 
